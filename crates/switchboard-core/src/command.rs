@@ -1,0 +1,177 @@
+//! The machine's two doors: what goes in, and what comes out.
+
+use std::sync::Arc;
+
+use crate::{
+    event::Event,
+    id::{Address, DisplayName, PeerId, Position, RoomId, RoomName, SpaceName},
+    introduction::{Identity, Member},
+    relay::Relay,
+};
+
+/// What a client asks, in the words of its session.
+#[derive(Debug)]
+pub enum Command {
+    /// Have this name alone in the space.
+    Claim(DisplayName),
+    /// Enter a room under this address.
+    Join {
+        /// The room.
+        room: RoomName,
+        /// What the others of the room will call it.
+        address: Address,
+        /// What people will call it.
+        name: Option<DisplayName>,
+    },
+    /// Leave a room.
+    Leave {
+        /// The room.
+        room: RoomName,
+        /// Whether members of the same dialect are told.
+        farewell: Farewell,
+    },
+    /// Send something to members of a room.
+    Relay {
+        /// The room.
+        room: RoomName,
+        /// To whom.
+        to: Target,
+        /// What.
+        relay: Relay,
+    },
+    /// Say who else is in a room.
+    List(RoomName),
+}
+
+/// To whom something is sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// To all others of the room.
+    Everyone,
+    /// To the member with this id.
+    Peer(PeerId),
+    /// To the member with this address.
+    Address(Address),
+}
+
+/// How a departure is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Farewell {
+    /// To everybody.
+    Aloud,
+    /// Only to members whose dialect differs: its own kind was not to be told (`mesh` has this).
+    Quiet,
+}
+
+/// What a [`Hub`](crate::Hub) holds something about; says which hub is to be asked.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Place {
+    /// A room.
+    Room(RoomId),
+    /// An address within a room.
+    Address(RoomId, Address),
+    /// A name that is unique in its space.
+    Name(SpaceName, DisplayName),
+}
+
+/// What a peer asks of a hub, with its rights already settled by [`Peer`](crate::Peer).
+#[derive(Clone, Debug)]
+pub enum Ask {
+    /// Have this name alone in the space.
+    Claim(SpaceName, DisplayName, Identity),
+    /// Give it back.
+    Release(SpaceName, DisplayName),
+    /// Enter a room.
+    Join(RoomId, Arc<Member>),
+    /// Leave a room.
+    Leave(RoomId, Farewell),
+    /// Send something to members of a room.
+    Relay(RoomId, Target, Arc<Relay>),
+    /// Say who else is in a room.
+    List(RoomId),
+    /// The holder of a probed place is alive.
+    Alive(Place),
+}
+
+impl Ask {
+    /// What is asked about.
+    #[must_use]
+    pub fn place(&self) -> Place {
+        match self {
+            Self::Claim(space, name, _) | Self::Release(space, name) => {
+                Place::Name(space.clone(), name.clone())
+            }
+            Self::Join(room, _)
+            | Self::Leave(room, _)
+            | Self::Relay(room, _, _)
+            | Self::List(room) => Place::Room(room.clone()),
+            Self::Alive(place) => place.clone(),
+        }
+    }
+}
+
+/// One change in a room's ordered log of membership.
+#[derive(Clone, Debug)]
+pub enum Change {
+    /// Somebody enters.
+    Join(Arc<Member>),
+    /// Somebody leaves.
+    Leave(PeerId, Farewell),
+}
+
+/// What a hub is told. `L` is what its driver calls a local connection.
+#[derive(Debug)]
+pub enum Input<L> {
+    /// A peer of this node asks something.
+    Ask {
+        /// Who.
+        peer: PeerId,
+        /// Where answers go.
+        local: L,
+        /// What.
+        ask: Ask,
+    },
+    /// The engine has ordered a change.
+    Committed {
+        /// Whose log.
+        room: RoomId,
+        /// Where in it.
+        position: Position,
+        /// What has changed.
+        change: Change,
+    },
+    /// The host program speaks to members of a room as the server.
+    Announce {
+        /// The room.
+        room: RoomId,
+        /// To whom.
+        to: Target,
+        /// In whose name.
+        from: Arc<Member>,
+        /// What.
+        relay: Arc<Relay>,
+    },
+    /// The host program ends a member's connection.
+    Kick {
+        /// The room.
+        room: RoomId,
+        /// The member.
+        address: Address,
+    },
+}
+
+/// What follows from an input.
+#[derive(Debug)]
+pub enum Effect<L> {
+    /// Put the event into this connection's outbox.
+    Deliver(L, Arc<Event>),
+    /// Let the engine order a change of the room, whose last position known here is `at`.
+    Propose {
+        /// Whose log.
+        room: RoomId,
+        /// The position before the change.
+        at: Position,
+        /// The change.
+        change: Change,
+    },
+}

@@ -1,0 +1,85 @@
+//! What a peer may be told.
+
+use std::sync::Arc;
+
+use crate::{
+    command::{Farewell, Place},
+    id::{DisplayName, RoomId},
+    introduction::{Call, Member},
+    refusal::Refused,
+    relay::Relay,
+};
+
+/// What a peer is told, in the order in which it happened.
+#[derive(Debug)]
+pub enum Event {
+    /// The name you claimed is yours.
+    Claimed(DisplayName),
+    /// You are in the room, and who was there before you, oldest first, each with who calls.
+    Joined {
+        /// The room.
+        room: RoomId,
+        /// The others.
+        others: Vec<(Arc<Member>, Call)>,
+    },
+    /// You asked to join a room that you are in: who else is there now.
+    Rejoined {
+        /// The room.
+        room: RoomId,
+        /// The others.
+        others: Vec<Arc<Member>>,
+    },
+    /// You asked who else is there.
+    Members {
+        /// The room.
+        room: RoomId,
+        /// The others.
+        others: Vec<Arc<Member>>,
+    },
+    /// Somebody has come into your room.
+    Introduced {
+        /// The room.
+        room: RoomId,
+        /// Who.
+        peer: Arc<Member>,
+        /// Who calls.
+        call: Call,
+    },
+    /// Somebody has left your room.
+    Departed {
+        /// The room.
+        room: RoomId,
+        /// Who.
+        peer: Arc<Member>,
+        /// Whether it asked to go quietly.
+        farewell: Farewell,
+    },
+    /// Somebody has sent you something.
+    Heard {
+        /// The room that you share.
+        room: RoomId,
+        /// Who.
+        from: Arc<Member>,
+        /// Whether it was for you alone.
+        direct: bool,
+        /// What.
+        relay: Arc<Relay>,
+    },
+    /// Somebody claims a name that you hold: show that you are alive, by [`crate::Ask::Alive`] for it.
+    Probe(Place),
+    /// You are thrown out; your connection ends.
+    Evicted(Eviction),
+    /// What you asked is not done.
+    Refused(Refused),
+}
+
+/// Why a connection is ended from inside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Eviction {
+    /// It did not answer when its name was claimed.
+    Ghost,
+    /// The same proven identity has come again.
+    Replaced,
+    /// The host program said so.
+    Kicked,
+}

@@ -1,0 +1,169 @@
+//! Every id is a type of its own, parsed and bounded where it enters.
+
+use std::{fmt, sync::Arc};
+
+use uuid::Uuid;
+
+/// One connected session of a client, on whatever node. Made by the server at random.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PeerId(Uuid);
+
+impl PeerId {
+    /// The id made of these 16 bytes, which the caller draws at random (RFC 9562, version 4).
+    #[must_use]
+    pub fn from_random(bytes: [u8; 16]) -> Self {
+        Self(uuid::Builder::from_random_bytes(bytes).into_uuid())
+    }
+
+    /// Reads any of the usual spellings: lower or upper case, with or without dashes, braced, URN.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Uuid::try_parse(text).ok().map(Self)
+    }
+}
+
+impl fmt::Display for PeerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.hyphenated().fmt(f)
+    }
+}
+
+impl fmt::Debug for PeerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Why a text is no name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NameError {
+    /// It has no characters.
+    Empty,
+    /// It has more bytes than `Limits::name_bytes`.
+    TooLong,
+}
+
+macro_rules! name {
+    ($(#[$doc:meta])* $type:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $type(Arc<str>);
+
+        impl $type {
+            /// Takes `text` if it is not empty and has at most `max` bytes (0: no limit).
+            pub fn parse(text: &str, max: usize) -> Result<Self, NameError> {
+                if text.is_empty() {
+                    Err(NameError::Empty)
+                } else if max != 0 && text.len() > max {
+                    Err(NameError::TooLong)
+                } else {
+                    Ok(Self(text.into()))
+                }
+            }
+
+            /// The name as it was given.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Debug::fmt(&*self.0, f)
+            }
+        }
+    };
+}
+
+name!(
+    /// A room's name within its space.
+    RoomName
+);
+name!(
+    /// A namespace of rooms and claimed names.
+    SpaceName
+);
+name!(
+    /// The string by which the others of a room name a peer.
+    Address
+);
+name!(
+    /// A name for people, shown where a dialect has a place for it. In the dialects where it is
+    /// unique in a space, it is also what is claimed.
+    DisplayName
+);
+
+impl Default for SpaceName {
+    fn default() -> Self {
+        Self("default".into())
+    }
+}
+
+impl From<PeerId> for Address {
+    fn from(id: PeerId) -> Self {
+        Self(id.to_string().into())
+    }
+}
+
+/// A room: its space and its name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RoomId {
+    /// The namespace.
+    pub space: SpaceName,
+    /// The name within it.
+    pub name: RoomName,
+}
+
+/// The name of a dialect, as in `?dialect=`.
+pub type DialectName = &'static str;
+
+/// A place in a room's log of changes. The first change has position 1.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Position(u64);
+
+impl Position {
+    /// The position after this one.
+    #[must_use]
+    pub fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_bounded() {
+        assert_eq!(RoomName::parse("", 8), Err(NameError::Empty));
+        assert_eq!(RoomName::parse("123456789", 8), Err(NameError::TooLong));
+        assert_eq!(
+            RoomName::parse("123456789", 0)
+                .expect("0 is no limit")
+                .as_str(),
+            "123456789"
+        );
+    }
+
+    #[test]
+    fn peer_ids_are_read_in_every_spelling() {
+        let id = PeerId::from_random([7; 16]);
+        let plain = id.to_string();
+        for spelling in [
+            plain.to_uppercase(),
+            plain.replace('-', ""),
+            format!("{{{plain}}}"),
+            format!("urn:uuid:{plain}"),
+        ] {
+            assert_eq!(PeerId::parse(&spelling), Some(id), "{spelling}");
+        }
+        assert_eq!(PeerId::parse("not-a-uuid"), None);
+    }
+}

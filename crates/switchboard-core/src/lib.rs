@@ -1,0 +1,39 @@
+//! The domain of Switchboard: rooms, members, introductions and claimed addresses.
+//!
+//! Nothing here knows a socket, a clock, a runtime or a wire format. A [`Hub`] is a machine:
+//! [`Hub::handle`] takes an [`Input`] and the current time, [`Hub::poll_effect`] gives out what
+//! follows from it. The contract of its driver:
+//!
+//! 1. call `handle` (or `handle_timeout`), then `poll_effect` until it is empty, before anything else;
+//! 2. perform the effects in the order given. Promises 2 and 3 (introduced before heard, one
+//!    order) hold only if each receiver's queue gets its events in that order;
+//! 3. answer each [`Effect::Propose`] by one [`Input::Committed`], in the order the engine gave;
+//! 4. when `poll_timeout` gives a time, call `handle_timeout` at or after it.
+//!
+//! Per connection there is a [`Peer`], which knows the rooms and names it holds, so that they
+//! can be given back when the connection ends.
+#![warn(missing_docs)]
+
+mod challenge;
+mod command;
+mod event;
+mod hub;
+mod id;
+mod introduction;
+mod limits;
+mod peer;
+mod refusal;
+mod relay;
+mod room;
+
+pub use command::{Ask, Change, Command, Effect, Farewell, Input, Place, Target};
+pub use event::{Event, Eviction};
+pub use hub::Hub;
+pub use id::{
+    Address, DialectName, DisplayName, NameError, PeerId, Position, RoomId, RoomName, SpaceName,
+};
+pub use introduction::{Call, Custom, Identity, Member, Tongue};
+pub use limits::Limits;
+pub use peer::Peer;
+pub use refusal::{Refusal, Refused};
+pub use relay::{Relay, RelayKind};

@@ -1,0 +1,141 @@
+//! Why something was not done. The words for people are the dialects' matter.
+
+use crate::{
+    command::Target,
+    id::{Address, NameError, RoomName},
+};
+
+/// The reason, typed. [`Refusal::code`] is what programs read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The frame is not what the dialect's frames are made of (bad JSON, not an object, not UTF-8).
+    Unreadable,
+    /// The frame is nested deeper than `json_depth`.
+    TooDeep,
+    /// The frame has more bytes than `frame_bytes`.
+    TooLarge,
+    /// The frame's type is not one that clients send.
+    UnknownType,
+    /// A field is missing or of the wrong type.
+    BadField(&'static str),
+    /// A name is empty.
+    EmptyName(&'static str),
+    /// A name has more bytes than `name_bytes`.
+    NameTooLong(&'static str),
+    /// The name is kept for the server itself.
+    Reserved,
+    /// More frames than `frames_per_second` and `frames_burst` allow.
+    TooManyFrames,
+    /// No first frame in time.
+    Silent,
+    /// The sender is in no room, or not in this one.
+    NotInRoom,
+    /// Nobody of that address is in the room.
+    NoSuchPeer,
+    /// The receiver's dialect has no words for this.
+    NotUnderstood,
+    /// The room has `room_members` members.
+    RoomFull,
+    /// The peer is in `rooms_per_peer` rooms.
+    TooManyRooms,
+    /// Somebody alive has this name.
+    Taken,
+    /// The access check said no.
+    Denied,
+}
+
+impl Refusal {
+    /// The reason as a word for programs. Part of the wire: do not change.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Unreadable => "unreadable",
+            Self::TooDeep => "too-deep",
+            Self::TooLarge => "too-large",
+            Self::UnknownType => "unknown-type",
+            Self::BadField(_) => "bad-field",
+            Self::EmptyName(_) => "empty-name",
+            Self::NameTooLong(_) => "name-too-long",
+            Self::Reserved => "reserved",
+            Self::TooManyFrames => "too-many-frames",
+            Self::Silent => "silent",
+            Self::NotInRoom => "not-in-room",
+            Self::NoSuchPeer => "no-such-peer",
+            Self::NotUnderstood => "not-understood",
+            Self::RoomFull => "room-full",
+            Self::TooManyRooms => "too-many-rooms",
+            Self::Taken => "taken",
+            Self::Denied => "denied",
+        }
+    }
+
+    /// The refusal of `field` for this error.
+    #[must_use]
+    pub fn of_name(field: &'static str, error: NameError) -> Self {
+        match error {
+            NameError::Empty => Self::EmptyName(field),
+            NameError::TooLong => Self::NameTooLong(field),
+        }
+    }
+}
+
+/// What the one who asked is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// Why.
+    pub reason: Refusal,
+    /// The room it was about.
+    pub room: Option<RoomName>,
+    /// The peer it was about, as the client wrote it.
+    pub target: Option<Address>,
+    /// Whether it was a request to enter `room`, so that the peer is not in it now.
+    pub join: bool,
+}
+
+impl Refused {
+    /// A refusal with that reason alone.
+    #[must_use]
+    pub fn new(reason: Refusal) -> Self {
+        Self {
+            reason,
+            room: None,
+            target: None,
+            join: false,
+        }
+    }
+
+    /// The same, about this room.
+    #[must_use]
+    pub fn in_room(self, room: &RoomName) -> Self {
+        Self {
+            room: Some(room.clone()),
+            ..self
+        }
+    }
+
+    /// The refusal to let a peer into `room`.
+    #[must_use]
+    pub fn join(reason: Refusal, room: &RoomName) -> Self {
+        Self {
+            join: true,
+            ..Self::new(reason).in_room(room)
+        }
+    }
+
+    /// The same, about a frame for this target.
+    #[must_use]
+    pub(crate) fn to(self, target: Target) -> Self {
+        let target = match target {
+            Target::Everyone => None,
+            Target::Peer(peer) => Some(peer.into()),
+            Target::Address(address) => Some(address),
+        };
+        Self { target, ..self }
+    }
+}
+
+impl From<Refusal> for Refused {
+    fn from(reason: Refusal) -> Self {
+        Self::new(reason)
+    }
+}

@@ -1,0 +1,81 @@
+//! What one member sends to others: the frame, as a receiver of the sender's own dialect gets it.
+
+use std::sync::{Mutex, PoisonError};
+
+use bytestring::ByteString;
+
+use crate::{id::DialectName, introduction::Tongue};
+
+/// What a relayed frame is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RelayKind {
+    /// A session description that asks for a call.
+    Offer,
+    /// A session description that answers one.
+    Answer,
+    /// An ICE candidate.
+    Candidate,
+    /// Text for people.
+    Message,
+    /// Something only the sender's own dialect understands.
+    Opaque,
+}
+
+/// A frame under way between members.
+///
+/// `frame` is complete: the sender's session has put the real sender into it, so receivers of
+/// the same dialect get these bytes. Others read it with the sender's dialect and write their own.
+#[derive(Debug)]
+pub struct Relay {
+    /// The dialect of `frame`.
+    pub origin: DialectName,
+    /// What it is about.
+    pub kind: RelayKind,
+    /// The text.
+    pub frame: ByteString,
+    translations: Mutex<Vec<(DialectName, Option<ByteString>)>>,
+}
+
+impl Relay {
+    /// A frame in the dialect `origin`.
+    #[must_use]
+    pub fn new(origin: DialectName, kind: RelayKind, frame: ByteString) -> Self {
+        Self {
+            origin,
+            kind,
+            frame,
+            translations: Mutex::default(),
+        }
+    }
+
+    /// Whether a member that speaks `tongue` can be told this.
+    #[must_use]
+    pub fn is_understood_by(&self, tongue: &Tongue) -> bool {
+        self.origin == tongue.name
+            || match self.kind {
+                RelayKind::Offer | RelayKind::Answer | RelayKind::Candidate => tongue.signals,
+                RelayKind::Message => tongue.messages,
+                RelayKind::Opaque => false,
+            }
+    }
+
+    /// This frame in the dialect `name`, made once by `translate` however many receive it.
+    /// Only for translations that are the same for every receiver.
+    pub fn translated_once(
+        &self,
+        name: DialectName,
+        translate: impl FnOnce() -> Option<ByteString>,
+    ) -> Option<ByteString> {
+        // The list is only ever appended to, so a panic elsewhere leaves it whole.
+        let mut translations = self
+            .translations
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, frame)) = translations.iter().find(|(made, _)| *made == name) {
+            return frame.clone();
+        }
+        let frame = translate();
+        translations.push((name, frame.clone()));
+        frame
+    }
+}

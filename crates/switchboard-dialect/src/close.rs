@@ -1,0 +1,86 @@
+//! How a connection is ended: every close code we send, in one table.
+
+/// A WebSocket close code and its reason (RFC 6455, section 7.4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Close {
+    /// The code.
+    pub code: u16,
+    /// The reason, at most 123 bytes.
+    pub reason: &'static str,
+}
+
+impl Close {
+    /// The client said goodbye in its dialect. Do not retry.
+    pub const DONE: Self = Self {
+        code: 1000,
+        reason: "goodbye",
+    };
+    /// The client broke a rule or a limit. Retry slowly.
+    pub const POLICY: Self = Self {
+        code: 1008,
+        reason: "policy violation",
+    };
+    /// The client sent more frames than it may. Retry slowly.
+    pub const FLOOD: Self = Self {
+        code: 1008,
+        reason: "too many frames",
+    };
+    /// The client did not say in time what it wants.
+    pub const SILENT: Self = Self {
+        code: 1008,
+        reason: "no first frame",
+    };
+    /// The host program has ended the connection.
+    pub const KICKED: Self = Self {
+        code: 1008,
+        reason: "removed from the room",
+    };
+    /// A newer connection of the same identity has taken over. Do not retry.
+    pub const REPLACED: Self = Self {
+        code: 1008,
+        reason: "replaced by a newer connection",
+    };
+    /// The client sent a frame over `frame_bytes`.
+    pub const TOO_BIG: Self = Self {
+        code: 1009,
+        reason: "frame too large",
+    };
+    /// The server is stopping. Retry soon.
+    pub const RESTART: Self = Self {
+        code: 1012,
+        reason: "server is restarting",
+    };
+    /// The client does not read what it is sent. Retry later.
+    pub const SLOW: Self = Self {
+        code: 1013,
+        reason: "outbox full: the client does not read",
+    };
+    /// Nothing was heard of the client, or it did not answer when its name was claimed. Retry soon.
+    pub const GONE: Self = Self {
+        code: 1013,
+        reason: "no sign of life",
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_fit_into_a_control_frame() {
+        for close in [
+            Close::DONE,
+            Close::POLICY,
+            Close::FLOOD,
+            Close::SILENT,
+            Close::KICKED,
+            Close::REPLACED,
+            Close::TOO_BIG,
+            Close::RESTART,
+            Close::SLOW,
+            Close::GONE,
+        ] {
+            assert!(close.reason.len() <= 123, "{close:?}");
+        }
+    }
+}

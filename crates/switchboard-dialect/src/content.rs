@@ -1,0 +1,121 @@
+//! What every dialect can say, in no dialect's words: the bridge between members of different ones.
+
+use std::borrow::Cow;
+
+use serde_json::value::RawValue;
+use switchboard_core::{Custom, Relay, RelayKind, Tongue};
+
+use crate::{
+    find,
+    json::{Object, Writer, text},
+};
+
+/// The tongue of the host program: its frames are plain text.
+pub static HOST: Tongue = Tongue {
+    name: "host",
+    custom: Custom::NeverTold,
+    signals: false,
+    messages: true,
+};
+
+/// What a relayed frame says to a member of another dialect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Content<'a> {
+    /// The SDP of an offer (RFC 8866).
+    Offer(Cow<'a, str>),
+    /// The SDP of an answer.
+    Answer(Cow<'a, str>),
+    /// An ICE candidate.
+    Candidate(Candidate<'a>),
+    /// Text for people.
+    Message(Cow<'a, str>),
+}
+
+/// An `RTCIceCandidateInit` (W3C WebRTC, section 4.8.1).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Candidate<'a> {
+    /// The candidate attribute; empty at the end of candidates.
+    pub candidate: Cow<'a, str>,
+    /// The media section, by its `mid`.
+    pub sdp_mid: Option<Cow<'a, str>>,
+    /// The media section, by its index.
+    pub sdp_m_line_index: Option<u16>,
+    /// The ICE user fragment.
+    pub username_fragment: Option<Cow<'a, str>>,
+}
+
+impl<'a> Content<'a> {
+    /// What `relay` says, read with its own dialect.
+    #[must_use]
+    pub fn of(relay: &'a Relay) -> Option<Self> {
+        if relay.origin == HOST.name {
+            return Some(Self::Message(Cow::Borrowed(&relay.frame)));
+        }
+        find(relay.origin)?.read(&relay.frame)
+    }
+
+    /// A description of this kind.
+    #[must_use]
+    pub fn description(kind: RelayKind, sdp: Cow<'a, str>) -> Option<Self> {
+        match kind {
+            RelayKind::Offer => Some(Self::Offer(sdp)),
+            RelayKind::Answer => Some(Self::Answer(sdp)),
+            RelayKind::Candidate | RelayKind::Message | RelayKind::Opaque => None,
+        }
+    }
+}
+
+impl<'a> Candidate<'a> {
+    /// Reads the fields of an `RTCIceCandidateInit`. One that names no media section says nothing
+    /// that another dialect's client could use, and is `None`, as is one without a candidate.
+    #[must_use]
+    pub fn read(object: &Object<'a>) -> Option<Self> {
+        let candidate = object.text("candidate").ok()??;
+        let sdp_mid = object.text("sdpMid").ok()?;
+        let sdp_m_line_index = object.get("sdpMLineIndex").map(index).transpose().ok()?;
+        let username_fragment = object.text("usernameFragment").ok()?;
+        if candidate.is_empty() && sdp_mid.is_none() && sdp_m_line_index.is_none() {
+            return None;
+        }
+        Some(Self {
+            candidate,
+            sdp_mid,
+            sdp_m_line_index,
+            username_fragment,
+        })
+    }
+
+    /// Writes the fields of an `RTCIceCandidateInit`.
+    #[must_use]
+    pub fn write(&self, writer: Writer) -> Writer {
+        let writer = writer.text("candidate", &self.candidate);
+        let writer = match &self.sdp_mid {
+            Some(mid) => writer.text("sdpMid", mid),
+            // A client of another dialect may insist on one of the two.
+            None if self.sdp_m_line_index.is_none() => writer.text("sdpMid", "0"),
+            None => writer.raw("sdpMid", "null"),
+        };
+        let index = u64::from(self.sdp_m_line_index.unwrap_or(0));
+        let writer = match self.sdp_m_line_index {
+            None if self.sdp_mid.is_some() => writer.raw("sdpMLineIndex", "null"),
+            _ => writer.number("sdpMLineIndex", index),
+        };
+        writer.maybe_text("usernameFragment", self.username_fragment.as_deref())
+    }
+}
+
+fn index(raw: &RawValue) -> Result<u16, serde_json::Error> {
+    serde_json::from_str(raw.get())
+}
+
+/// The `sdp` of an `RTCSessionDescriptionInit`.
+#[must_use]
+pub(crate) fn sdp_of<'a>(description: &Object<'a>) -> Option<Cow<'a, str>> {
+    description.text("sdp").ok()?
+}
+
+/// A value as text for people: a string as what it says, anything else as its JSON.
+#[must_use]
+pub(crate) fn readable(raw: &RawValue) -> Cow<'_, str> {
+    text(raw).unwrap_or(Cow::Borrowed(raw.get()))
+}

@@ -1,0 +1,56 @@
+//! What is known of a client before its first frame.
+
+use std::sync::Arc;
+
+use rand::{RngExt, SeedableRng, distr::Alphanumeric, rngs::StdRng};
+use switchboard_core::{Limits, PeerId};
+
+use crate::Settings;
+
+/// The parameters of the request's query, decoded.
+#[derive(Clone, Debug, Default)]
+pub struct Query(Vec<(String, String)>);
+
+impl Query {
+    /// The first value of this parameter.
+    #[must_use]
+    pub fn get(&self, key: &str) -> Option<&str> {
+        self.0
+            .iter()
+            .find(|(name, _)| name == key)
+            .map(|(_, value)| value.as_str())
+    }
+}
+
+impl FromIterator<(String, String)> for Query {
+    fn from_iter<I: IntoIterator<Item = (String, String)>>(pairs: I) -> Self {
+        Self(pairs.into_iter().collect())
+    }
+}
+
+/// A request that begins a session.
+#[derive(Clone, Debug)]
+pub struct Handshake {
+    /// The id made for the peer.
+    pub peer: PeerId,
+    /// The request's query.
+    pub query: Query,
+    /// Chance, drawn by the driver, for names that the dialect makes.
+    pub random: [u8; 32],
+    /// The bounds in force.
+    pub limits: Arc<Limits>,
+    /// The dialects' own settings in force.
+    pub settings: Arc<Settings>,
+}
+
+impl Handshake {
+    /// A random text of letters and digits. The same each time for one handshake.
+    #[must_use]
+    pub fn random_text(&self, length: usize) -> String {
+        StdRng::from_seed(self.random)
+            .sample_iter(Alphanumeric)
+            .take(length)
+            .map(char::from)
+            .collect()
+    }
+}

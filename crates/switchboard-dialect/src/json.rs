@@ -1,0 +1,390 @@
+//! Reading and writing JSON objects field by field.
+//!
+//! A frame is parsed once; values stay the sender's bytes until somebody needs them, so what is
+//! relayed keeps every field, known or not, and costs no more than a copy.
+
+use std::{borrow::Cow, fmt};
+
+use bytestring::ByteString;
+use serde::{
+    Deserialize, Deserializer,
+    de::{MapAccess, Visitor},
+};
+use serde_json::value::RawValue;
+use switchboard_core::Refusal;
+
+/// A JSON object whose values are still text.
+///
+/// Keys match without regard to ASCII case, and the last of several wins: so did the servers
+/// whose clients we serve (Go's `encoding/json`).
+#[derive(Debug)]
+pub struct Object<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+
+impl<'a> Object<'a> {
+    /// Reads an object nested at most `depth` levels deep (0: no limit).
+    pub fn parse(text: &'a str, depth: usize) -> Result<Self, Refusal> {
+        if is_deeper(text, depth) {
+            return Err(Refusal::TooDeep);
+        }
+        serde_json::from_str(text).map_err(|_| Refusal::Unreadable)
+    }
+
+    /// Reads the object that is a value of another.
+    #[must_use]
+    pub fn nested(raw: &'a RawValue) -> Option<Self> {
+        serde_json::from_str(raw.get()).ok()
+    }
+
+    /// The values of this key, in order.
+    pub fn all<'s>(&'s self, key: &'s str) -> impl Iterator<Item = &'a RawValue> + 's {
+        self.0
+            .iter()
+            .filter(move |(name, _)| name.eq_ignore_ascii_case(key))
+            .map(|(_, raw)| *raw)
+    }
+
+    /// The value of this key, if it is there and not `null`.
+    #[must_use]
+    pub fn get(&self, key: &str) -> Option<&'a RawValue> {
+        self.all(key).last().filter(|raw| raw.get() != "null")
+    }
+
+    /// The text of this key, if it is there and not `null`.
+    pub fn text(&self, key: &'static str) -> Result<Option<Cow<'a, str>>, Refusal> {
+        self.get(key)
+            .map(|raw| text(raw).ok_or(Refusal::BadField(key)))
+            .transpose()
+    }
+
+    /// The object of this key, if it is there and not `null`.
+    pub fn object(&self, key: &'static str) -> Result<Option<Object<'a>>, Refusal> {
+        self.get(key)
+            .map(|raw| Object::nested(raw).ok_or(Refusal::BadField(key)))
+            .transpose()
+    }
+
+    /// The fields with none of these keys.
+    pub fn rest<'s>(&'s self, known: &'s [&str]) -> impl Iterator<Item = (&'s str, &'a RawValue)> {
+        let is_known = |name: &str| known.iter().any(|key| key.eq_ignore_ascii_case(name));
+        self.0
+            .iter()
+            .filter(move |(name, _)| !is_known(name))
+            .map(|(name, raw)| (&**name, *raw))
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Object<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Fields;
+        impl<'de> Visitor<'de> for Fields {
+            type Value = Object<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut fields = Vec::with_capacity(8);
+                while let Some((Key(name), raw)) = map.next_entry::<Key<'de>, &RawValue>()? {
+                    fields.push((name, raw));
+                }
+                Ok(Object(fields))
+            }
+        }
+        deserializer.deserialize_map(Fields)
+    }
+}
+
+/// A key that borrows from the frame unless it holds escapes.
+#[derive(Deserialize)]
+struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
+
+/// The text of a JSON string.
+#[must_use]
+pub fn text(raw: &RawValue) -> Option<Cow<'_, str>> {
+    let inner = raw.get().strip_prefix('"')?.strip_suffix('"')?;
+    if inner.contains('\\') {
+        return serde_json::from_str(raw.get()).ok().map(Cow::Owned);
+    }
+    Some(Cow::Borrowed(inner))
+}
+
+/// Whether brackets are nested deeper than `depth` (0: no limit). Strings do not count.
+fn is_deeper(text: &str, depth: usize) -> bool {
+    let opening = |byte: &u8| matches!(byte, b'{' | b'[');
+    if depth == 0 || text.as_bytes().iter().filter(|byte| opening(byte)).count() <= depth {
+        return false;
+    }
+    let (mut level, mut in_string, mut escaped) = (0, false, false);
+    for byte in text.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            b'{' | b'[' if !in_string => level += 1,
+            b'}' | b']' if !in_string => level = usize::saturating_sub(level, 1),
+            _ => {}
+        }
+        if level > depth {
+            return true;
+        }
+    }
+    false
+}
+
+/// `text` with these values of it, given in order, replaced by others, and `insert` put first.
+///
+/// The values must be slices of `text`, as [`Object::all`] gives them.
+#[must_use]
+pub fn splice(text: &str, values: &[&RawValue], replacement: &str) -> String {
+    let mut out = String::with_capacity(text.len() + values.len() * replacement.len());
+    let mut done = 0;
+    for value in values {
+        let start = value.get().as_ptr().addr() - text.as_ptr().addr();
+        out.push_str(&text[done..start]);
+        out.push_str(replacement);
+        done = start + value.get().len();
+    }
+    out.push_str(&text[done..]);
+    out
+}
+
+/// A JSON string literal.
+#[must_use]
+pub fn quote(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 2);
+    push_quoted(&mut out, text);
+    out
+}
+
+fn push_quoted(out: &mut String, text: &str) {
+    out.push('"');
+    let mut clean_from = 0;
+    for (index, byte) in text.bytes().enumerate() {
+        if byte >= 0x20 && byte != b'"' && byte != b'\\' {
+            continue;
+        }
+        out.push_str(&text[clean_from..index]);
+        clean_from = index + 1;
+        push_escape(out, byte);
+    }
+    out.push_str(&text[clean_from..]);
+    out.push('"');
+}
+
+fn push_escape(out: &mut String, byte: u8) {
+    match byte {
+        b'"' => out.push_str("\\\""),
+        b'\\' => out.push_str("\\\\"),
+        b'\n' => out.push_str("\\n"),
+        b'\r' => out.push_str("\\r"),
+        b'\t' => out.push_str("\\t"),
+        _ => out.push_str(&format!("\\u{byte:04x}")),
+    }
+}
+
+/// An object being written, field by field.
+#[derive(Debug)]
+pub struct Writer(String);
+
+impl Default for Writer {
+    fn default() -> Self {
+        Self::with_capacity(128)
+    }
+}
+
+impl Writer {
+    /// An empty object, with room for so many bytes.
+    #[must_use]
+    pub fn with_capacity(bytes: usize) -> Self {
+        let mut text = String::with_capacity(bytes);
+        text.push('{');
+        Self(text)
+    }
+
+    /// Adds a field whose value is already JSON.
+    #[must_use]
+    pub fn raw(mut self, key: &str, json: &str) -> Self {
+        self.key(key);
+        self.0.push_str(json);
+        self
+    }
+
+    /// Adds a text.
+    #[must_use]
+    pub fn text(mut self, key: &str, value: &str) -> Self {
+        self.key(key);
+        push_quoted(&mut self.0, value);
+        self
+    }
+
+    /// Adds a text, if there is one.
+    #[must_use]
+    pub fn maybe_text(self, key: &str, value: Option<&str>) -> Self {
+        match value {
+            Some(value) => self.text(key, value),
+            None => self,
+        }
+    }
+
+    /// Adds a number.
+    #[must_use]
+    pub fn number(self, key: &str, value: u64) -> Self {
+        self.raw(key, &value.to_string())
+    }
+
+    /// Adds an object.
+    #[must_use]
+    pub fn object(mut self, key: &str, write: impl FnOnce(Self) -> Self) -> Self {
+        self.key(key);
+        self.0.push('{');
+        let mut inner = write(self);
+        inner.0.push('}');
+        inner
+    }
+
+    /// Adds a list of texts.
+    #[must_use]
+    pub fn texts<'t>(mut self, key: &str, values: impl IntoIterator<Item = &'t str>) -> Self {
+        self.key(key);
+        self.0.push('[');
+        for value in values {
+            self.comma();
+            push_quoted(&mut self.0, value);
+        }
+        self.0.push(']');
+        self
+    }
+
+    /// Adds a list of objects.
+    #[must_use]
+    pub fn objects<T>(
+        mut self,
+        key: &str,
+        items: impl IntoIterator<Item = T>,
+        write: impl Fn(Self, T) -> Self,
+    ) -> Self {
+        self.key(key);
+        self.0.push('[');
+        for item in items {
+            self.comma();
+            self.0.push('{');
+            self = write(self, item);
+            self.0.push('}');
+        }
+        self.0.push(']');
+        self
+    }
+
+    /// Adds fields of another object as they are.
+    #[must_use]
+    pub fn fields<'f>(self, fields: impl IntoIterator<Item = (&'f str, &'f RawValue)>) -> Self {
+        fields
+            .into_iter()
+            .fold(self, |writer, (key, raw)| writer.raw(key, raw.get()))
+    }
+
+    /// The object's text.
+    #[must_use]
+    pub fn finish(mut self) -> ByteString {
+        self.0.push('}');
+        self.0.into()
+    }
+
+    fn key(&mut self, key: &str) {
+        self.comma();
+        push_quoted(&mut self.0, key);
+        self.0.push(':');
+    }
+
+    /// A comma, unless something opens just before.
+    fn comma(&mut self) {
+        if !self.0.ends_with(['{', '[']) {
+            self.0.push(',');
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_match_in_any_case_and_the_last_wins() {
+        let object =
+            Object::parse(r#"{"Type":"a","tYpe":"b","other":null}"#, 8).expect("an object");
+        assert_eq!(object.text("type"), Ok(Some("b".into())));
+        assert_eq!(object.text("other"), Ok(None));
+        assert_eq!(object.text("absent"), Ok(None));
+        assert_eq!(
+            object
+                .rest(&["type"])
+                .map(|(key, _)| key)
+                .collect::<Vec<_>>(),
+            ["other"]
+        );
+    }
+
+    #[test]
+    fn escaped_keys_are_the_keys_they_spell() {
+        let object = Object::parse(r#"{"sender\u0049D":"x"}"#, 8).expect("an object");
+        assert_eq!(object.text("senderID"), Ok(Some("x".into())));
+    }
+
+    #[test]
+    fn depth_is_bounded_and_strings_do_not_count() {
+        assert!(Object::parse(r#"{"a":[[1]]}"#, 3).is_ok());
+        assert_eq!(
+            Object::parse(r#"{"a":[[[1]]]}"#, 3).err(),
+            Some(Refusal::TooDeep)
+        );
+        assert!(Object::parse(r#"{"a":"[[[[\"[[[["}"#, 3).is_ok());
+    }
+
+    #[test]
+    fn only_objects_are_read() {
+        for text in [
+            "",
+            "[]",
+            "null",
+            "7",
+            "\"s\"",
+            "{bad",
+            "{} trailing",
+            "{\"a\":1",
+        ] {
+            assert_eq!(
+                Object::parse(text, 8).err(),
+                Some(Refusal::Unreadable),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn splices_keep_every_other_byte() {
+        let text = r#"{ "id" : "x" , "b":[1, 2],"ID":null }"#;
+        let object = Object::parse(text, 8).expect("an object");
+        let values: Vec<_> = object.all("id").collect();
+        assert_eq!(
+            splice(text, &values, "\"me\""),
+            r#"{ "id" : "me" , "b":[1, 2],"ID":"me" }"#
+        );
+    }
+
+    #[test]
+    fn writers_escape() {
+        let hostile = "a\"b\\c\n\r\t\u{1}é\u{2028}";
+        let frame = Writer::default()
+            .text("k\"", hostile)
+            .texts("list", ["x", "y"])
+            .object("o", |o| o.number("n", 7))
+            .objects("empty", Vec::<u8>::new(), |o, _| o)
+            .finish();
+        let value: serde_json::Value = serde_json::from_str(&frame).expect("JSON");
+        assert_eq!(value["k\""], hostile);
+        assert_eq!(value["list"], serde_json::json!(["x", "y"]));
+        assert_eq!(value["o"]["n"], 7);
+        assert_eq!(value["empty"], serde_json::json!([]));
+    }
+}

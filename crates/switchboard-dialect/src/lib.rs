@@ -1,0 +1,92 @@
+//! The wire dialects of Switchboard: frames in, commands out; events in, frames out.
+//!
+//! A [`Dialect`] is one wire protocol, described once; a [`Session`] is one client speaking it.
+//! Neither knows a socket or a clock. A [`Conversation`] joins a session to the peer's rights in
+//! the core and finds out the dialect where a path serves several.
+//!
+//! To add a dialect: one new file, the two lines marked below, and its transcripts.
+#![warn(missing_docs)]
+
+use std::fmt;
+
+use switchboard_core::{Event, Refused, Tongue};
+
+mod close;
+mod content;
+mod conversation;
+mod handshake;
+pub mod json;
+mod out;
+mod settings;
+mod words;
+
+// A dialect's first line:
+mod lightstream;
+mod mesh;
+mod p2p;
+mod singo;
+
+pub use close::Close;
+pub use content::{Candidate, Content, HOST};
+pub use conversation::{Conversation, Turn};
+pub use handshake::{Handshake, Query};
+pub use out::{FirstFrame, Frame, Out};
+pub use settings::{Setting, Settings, Value};
+pub use words::words;
+
+/// Every dialect. Where several are on one path, they are asked in this order whether the first
+/// frame is theirs.
+pub static ALL: &[&dyn Dialect] = &[
+    // A dialect's second line:
+    &p2p::P2p,
+    &lightstream::Lightstream,
+    &singo::Singo,
+    &mesh::Mesh,
+];
+
+/// The dialect of this name.
+#[must_use]
+pub fn find(name: &str) -> Option<&'static dyn Dialect> {
+    ALL.iter()
+        .copied()
+        .find(|dialect| dialect.tongue().name == name)
+}
+
+/// One wire protocol.
+pub trait Dialect: Sync + fmt::Debug {
+    /// What the core must know of it.
+    fn tongue(&self) -> &'static Tongue;
+
+    /// The paths it is served on unless the configuration says otherwise.
+    fn paths(&self) -> &'static [&'static str];
+
+    /// Settings of its own, as in the configuration's section of its name.
+    fn settings(&self) -> &'static [Setting] {
+        &[]
+    }
+
+    /// Whether a client that sends this first on a shared path speaks it.
+    fn recognizes(&self, _first: &json::Object<'_>) -> bool {
+        false
+    }
+
+    /// Begins a session. What is to be sent or asked at once goes to `out`.
+    fn open(&self, handshake: &Handshake, out: &mut Out) -> Box<dyn Session>;
+
+    /// What a frame of this dialect says that others can be told. `frame` is one that a session
+    /// of this dialect has put into a [`switchboard_core::Relay`].
+    fn read<'a>(&self, frame: &'a str) -> Option<Content<'a>>;
+}
+
+/// One client speaking a dialect.
+pub trait Session: Send {
+    /// Takes a frame from the client. An error is told to the client by [`Session::on_event`] as
+    /// [`Event::Refused`].
+    fn on_frame(&mut self, frame: Frame<'_>, out: &mut Out) -> Result<(), Refused>;
+
+    /// Tells the client what has happened.
+    fn on_event(&mut self, event: &Event, out: &mut Out);
+
+    /// The time asked for with [`Out::tick`] is over, again.
+    fn on_tick(&mut self, _out: &mut Out) {}
+}

@@ -1,0 +1,394 @@
+//! `lightstream`: go-lightstream. WebSocket, flat JSON objects, on `/ws` (shared with `p2p`).
+//!
+//! The client speaks first: `join` with a room and an id of its own choice. It is answered with
+//! `peers`, the ids that are there, and calls each of them; they are told by `user-joined`. From
+//! then on what it sends is passed on with every field, bytes unchanged as long as it names
+//! itself rightly. Departures are told by `user-left`.
+//!
+//! Better than the original: ids are unique in a room and nobody can speak under another's;
+//! whatever cannot be delivered is answered with `error`; leaving works; moving to another room
+//! leaves the first; one member that does not read disturbs nobody.
+
+use std::sync::Arc;
+
+use bytestring::ByteString;
+use serde_json::value::RawValue;
+use switchboard_core::{
+    Address, Call, Command, Custom, Event, Farewell, Limits, Member, Refusal, Refused, Relay,
+    RelayKind, RoomId, RoomName, Target, Tongue,
+};
+
+use crate::{
+    Candidate, Content, Dialect, Frame, Handshake, Out, Session,
+    content::{readable, sdp_of},
+    json::{self, Object, Writer, quote, splice},
+    words,
+};
+
+static TONGUE: Tongue = Tongue {
+    name: "lightstream",
+    custom: Custom::NewcomerCalls,
+    signals: true,
+    messages: true,
+};
+
+#[derive(Debug)]
+pub(crate) struct Lightstream;
+
+impl Dialect for Lightstream {
+    fn tongue(&self) -> &'static Tongue {
+        &TONGUE
+    }
+
+    fn paths(&self) -> &'static [&'static str] {
+        &["/ws"]
+    }
+
+    fn recognizes(&self, first: &Object<'_>) -> bool {
+        matches!(first.text("type"), Ok(Some(_)))
+    }
+
+    fn open(&self, handshake: &Handshake, _out: &mut Out) -> Box<dyn Session> {
+        Box::new(Lightstreamer {
+            place: None,
+            limits: handshake.limits.clone(),
+        })
+    }
+
+    fn read<'a>(&self, frame: &'a str) -> Option<Content<'a>> {
+        let object = Object::parse(frame, 0).ok()?;
+        let kind = kind_of(&object.text("type").ok()??)?;
+        match kind {
+            RelayKind::Offer | RelayKind::Answer => {
+                let field = if kind == RelayKind::Offer {
+                    "offer"
+                } else {
+                    "answer"
+                };
+                Content::description(kind, description(&object, field)?)
+            }
+            RelayKind::Candidate => candidate(&object).map(Content::Candidate),
+            RelayKind::Message => {
+                let value = object.get("data").or_else(|| object.get("payload"))?;
+                Some(Content::Message(readable(value)))
+            }
+            RelayKind::Opaque => None,
+        }
+    }
+}
+
+/// The values in which clients in the wild put a description or candidate.
+fn holders<'a>(object: &Object<'a>, field: &'static str) -> impl Iterator<Item = &'a RawValue> {
+    ["data", field, "payload"]
+        .into_iter()
+        .filter_map(|key| object.get(key))
+}
+
+fn description<'a>(object: &Object<'a>, field: &'static str) -> Option<std::borrow::Cow<'a, str>> {
+    holders(object, field).find_map(|raw| {
+        let plain = Object::nested(raw).and_then(|description| sdp_of(&description));
+        plain.or_else(|| {
+            Some(
+                sdp_of(&Object::parse(&json::text(raw)?, 0).ok()?)?
+                    .into_owned()
+                    .into(),
+            )
+        })
+    })
+}
+
+fn candidate<'a>(object: &Object<'a>) -> Option<Candidate<'a>> {
+    holders(object, "candidate").find_map(|raw| {
+        let plain = Object::nested(raw).and_then(|init| Candidate::read(&init));
+        plain.or_else(|| {
+            let text = json::text(raw)?;
+            Candidate::read(&Object::parse(&text, 0).ok()?).map(owned)
+        })
+    })
+}
+
+fn owned(candidate: Candidate<'_>) -> Candidate<'static> {
+    Candidate {
+        candidate: candidate.candidate.into_owned().into(),
+        sdp_mid: candidate.sdp_mid.map(|mid| mid.into_owned().into()),
+        sdp_m_line_index: candidate.sdp_m_line_index,
+        username_fragment: candidate
+            .username_fragment
+            .map(|fragment| fragment.into_owned().into()),
+    }
+}
+
+fn kind_of(frame_type: &str) -> Option<RelayKind> {
+    match frame_type {
+        "message" => Some(RelayKind::Message),
+        "offer" => Some(RelayKind::Offer),
+        "answer" => Some(RelayKind::Answer),
+        "ice-candidate" => Some(RelayKind::Candidate),
+        _ => None,
+    }
+}
+
+/// Where the client is, or has asked to be, and its id there.
+struct Joined {
+    room: RoomName,
+    me: Address,
+}
+
+struct Lightstreamer {
+    place: Option<Joined>,
+    limits: Arc<Limits>,
+}
+
+impl Session for Lightstreamer {
+    fn on_frame(&mut self, frame: Frame<'_>, out: &mut Out) -> Result<(), Refused> {
+        let text = frame.text()?;
+        let object = Object::parse(&text, self.limits.json_depth)?;
+        match &*only_type(&object)? {
+            "join" => self.join(&object, out),
+            "leave" => self.leave(&object, out),
+            other => {
+                let kind = kind_of(other).ok_or(Refusal::UnknownType)?;
+                self.relay(kind, &text, &object, out)
+            }
+        }
+    }
+
+    fn on_event(&mut self, event: &Event, out: &mut Out) {
+        match event {
+            Event::Joined { room, others } => {
+                out.frames
+                    .push(peers(room, others.iter().map(|(other, _)| other)));
+            }
+            Event::Rejoined { room, others } | Event::Members { room, others } => {
+                out.frames.push(peers(room, others));
+            }
+            Event::Introduced { room, peer, call } => {
+                out.frames.push(news("user-joined", room, peer));
+                if *call == Call::You {
+                    out.frames.push(peers(room, [peer]));
+                }
+            }
+            Event::Departed { room, peer, .. } => out.frames.push(news("user-left", room, peer)),
+            Event::Heard {
+                room,
+                from,
+                direct,
+                relay,
+            } => {
+                out.frames.extend(self.heard(room, from, *direct, relay));
+            }
+            Event::Refused(refused) => {
+                if refused.join {
+                    self.place = None;
+                }
+                out.frames.push(error(
+                    refused.room.as_ref(),
+                    refused.reason.code(),
+                    &words(refused),
+                ));
+            }
+            Event::Evicted(_) => {
+                let room = self.place.take().map(|place| place.room);
+                out.frames
+                    .push(error(room.as_ref(), "evicted", "You have been removed."));
+            }
+            Event::Claimed(_) | Event::Probe(_) => {}
+        }
+    }
+}
+
+impl Lightstreamer {
+    fn join(&mut self, object: &Object<'_>, out: &mut Out) -> Result<(), Refused> {
+        let max = self.limits.name_bytes;
+        let room = object.text("roomID")?.unwrap_or_default();
+        let room = RoomName::parse(&room, max).map_err(|e| Refusal::of_name("roomID", e))?;
+        let me = object.text("senderID")?.unwrap_or_default();
+        let me = Address::parse(&me, max)
+            .map_err(|e| Refused::new(Refusal::of_name("senderID", e)).in_room(&room))?;
+        let moves = |place: &Joined| place.room != room || place.me != me;
+        if let Some(Joined { room, .. }) = self.place.take_if(|place| moves(place)) {
+            out.commands.push(Command::Leave {
+                room,
+                farewell: Farewell::Aloud,
+            });
+        }
+        out.commands.push(Command::Join {
+            room: room.clone(),
+            address: me.clone(),
+            name: None,
+        });
+        self.place = Some(Joined { room, me });
+        Ok(())
+    }
+
+    fn leave(&mut self, object: &Object<'_>, out: &mut Out) -> Result<(), Refused> {
+        self.my_place(object)?;
+        if let Some(Joined { room, .. }) = self.place.take() {
+            out.commands.push(Command::Leave {
+                room,
+                farewell: Farewell::Aloud,
+            });
+        }
+        Ok(())
+    }
+
+    fn relay(
+        &self,
+        kind: RelayKind,
+        text: &ByteString,
+        object: &Object<'_>,
+        out: &mut Out,
+    ) -> Result<(), Refused> {
+        let Joined { room, me } = self.my_place(object)?;
+        let to = match object.text("targetID")?.filter(|target| !target.is_empty()) {
+            None => Target::Everyone,
+            Some(target) => Target::Address(
+                Address::parse(&target, self.limits.name_bytes)
+                    .map_err(|e| Refusal::of_name("targetID", e))?,
+            ),
+        };
+        let relay = Relay::new(TONGUE.name, kind, in_own_name(text, object, me));
+        out.commands.push(Command::Relay {
+            room: room.clone(),
+            to,
+            relay,
+        });
+        Ok(())
+    }
+
+    /// The place that a frame is about. One without a room means the sender's own.
+    fn my_place(&self, object: &Object<'_>) -> Result<&Joined, Refused> {
+        let named = object.text("roomID")?.filter(|room| !room.is_empty());
+        let place = self.place.as_ref().ok_or(Refusal::NotInRoom)?;
+        if named
+            .as_deref()
+            .is_some_and(|named| named != place.room.as_str())
+        {
+            return Err(Refusal::NotInRoom.into());
+        }
+        Ok(place)
+    }
+
+    fn heard(
+        &self,
+        room: &RoomId,
+        from: &Member,
+        direct: bool,
+        relay: &Relay,
+    ) -> Option<ByteString> {
+        if relay.origin == TONGUE.name {
+            return Some(relay.frame.clone());
+        }
+        let me = self
+            .place
+            .as_ref()
+            .filter(|_| direct)
+            .map(|place| &place.me);
+        let write = || Some(translation(room, from, me, &Content::of(relay)?));
+        if direct {
+            write()
+        } else {
+            relay.translated_once(TONGUE.name, write)
+        }
+    }
+}
+
+/// The frame's type. Several keys that spell `type` must agree: a receiver may read another one
+/// of them than we do, and take the frame for one of the server's.
+fn only_type<'a>(object: &Object<'a>) -> Result<std::borrow::Cow<'a, str>, Refusal> {
+    let frame_type = object
+        .text("type")
+        .ok()
+        .flatten()
+        .ok_or(Refusal::UnknownType)?;
+    let agree = object
+        .all("type")
+        .all(|raw| json::text(raw).as_ref() == Some(&frame_type));
+    if agree {
+        Ok(frame_type)
+    } else {
+        Err(Refusal::BadField("type"))
+    }
+}
+
+/// The frame, with the sender's id put right under every spelling of its key.
+fn in_own_name(text: &ByteString, object: &Object<'_>, me: &Address) -> ByteString {
+    let named: Vec<_> = object.all("senderID").collect();
+    if named.is_empty() {
+        let inner = text.trim_start().trim_start_matches('{');
+        return format!("{{\"senderID\":{},{inner}", quote(me.as_str())).into();
+    }
+    if named
+        .iter()
+        .all(|raw| json::text(raw).as_deref() == Some(me.as_str()))
+    {
+        return text.clone();
+    }
+    splice(text, &named, &quote(me.as_str())).into()
+}
+
+/// The start of a server-made frame. Clients were written against either spelling of the sender:
+/// the documented one, and what the original server really writes.
+fn frame(frame_type: &str, sender: &str, room: Option<&RoomName>) -> Writer {
+    Writer::default()
+        .text("type", frame_type)
+        .text("senderID", sender)
+        .text("SenderID", sender)
+        .maybe_text("roomID", room.map(RoomName::as_str))
+}
+
+fn peers<'m>(room: &RoomId, others: impl IntoIterator<Item = &'m Arc<Member>>) -> ByteString {
+    let ids = others.into_iter().map(|other| other.address.as_str());
+    frame("peers", "server", Some(&room.name))
+        .texts("peers", ids)
+        .finish()
+}
+
+fn news(frame_type: &str, room: &RoomId, peer: &Member) -> ByteString {
+    frame(frame_type, peer.address.as_str(), Some(&room.name)).finish()
+}
+
+fn error(room: Option<&RoomName>, code: &str, words: &str) -> ByteString {
+    frame("error", "server", room)
+        .text("code", code)
+        .text("data", words)
+        .finish()
+}
+
+/// What a member of another dialect says. Descriptions and candidates stand in all three places
+/// where clients of this dialect look for them.
+fn translation(
+    room: &RoomId,
+    from: &Member,
+    me: Option<&Address>,
+    content: &Content<'_>,
+) -> ByteString {
+    let begin = |frame_type: &str| {
+        frame(frame_type, from.address.as_str(), Some(&room.name))
+            .maybe_text("targetID", me.map(Address::as_str))
+    };
+    let described = |name: &str, sdp: &str| {
+        let init = Writer::with_capacity(sdp.len() + 64)
+            .text("type", name)
+            .text("sdp", sdp)
+            .finish();
+        begin(name)
+            .raw("data", &init)
+            .raw(name, &init)
+            .text("payload", &init)
+            .finish()
+    };
+    match content {
+        Content::Offer(sdp) => described("offer", sdp),
+        Content::Answer(sdp) => described("answer", sdp),
+        Content::Candidate(candidate) => {
+            let init = candidate.write(Writer::default()).finish();
+            begin("ice-candidate")
+                .raw("data", &init)
+                .raw("candidate", &init)
+                .text("payload", &init)
+                .finish()
+        }
+        Content::Message(words) => begin("message").text("data", words).finish(),
+    }
+}

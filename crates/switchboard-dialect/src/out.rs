@@ -1,0 +1,70 @@
+//! What a session gives out, and what it takes in.
+
+use std::{fmt, time::Duration};
+
+use bytes::Bytes;
+use bytestring::ByteString;
+use switchboard_core::{Command, Refusal};
+
+use crate::Close;
+
+/// A frame from the client.
+#[derive(Clone, Copy, Debug)]
+pub enum Frame<'a> {
+    /// Text.
+    Text(&'a ByteString),
+    /// Bytes.
+    Binary(&'a Bytes),
+}
+
+impl Frame<'_> {
+    /// The text of the frame. Bytes count as the text they hold: the Go servers whose clients we
+    /// serve never looked at the opcode.
+    pub fn text(&self) -> Result<ByteString, Refusal> {
+        match self {
+            Self::Text(text) => Ok((*text).clone()),
+            Self::Binary(bytes) => {
+                ByteString::try_from((*bytes).clone()).map_err(|_| Refusal::Unreadable)
+            }
+        }
+    }
+}
+
+/// How long a client may wait with its first frame.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FirstFrame {
+    /// As long as the limit `first_frame_secs` says.
+    #[default]
+    Usual,
+    /// The dialect says how long.
+    Within(Duration),
+    /// For ever: in this dialect a client that only listens is in order.
+    Never,
+}
+
+/// What a session wants done. Frames are sent before commands are carried out.
+#[derive(Default)]
+pub struct Out {
+    /// Frames for the client, in order.
+    pub frames: Vec<ByteString>,
+    /// Commands of the client, in order.
+    pub commands: Vec<Command>,
+    /// End the connection, when the frames are sent.
+    pub close: Option<Close>,
+    /// How long to wait for the first frame.
+    pub first_frame: FirstFrame,
+    /// Call [`crate::Session::on_tick`] that often from now on.
+    pub tick: Option<Duration>,
+    /// What time it is, in seconds since 1970. Set by the driver.
+    pub unix_secs: u64,
+}
+
+impl fmt::Debug for Out {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Out")
+            .field("frames", &self.frames.len())
+            .field("commands", &self.commands.len())
+            .field("close", &self.close)
+            .finish_non_exhaustive()
+    }
+}
