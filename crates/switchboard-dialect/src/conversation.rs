@@ -24,8 +24,8 @@ pub struct Turn {
     pub close: Option<Close>,
     /// Ping the client; when it shows a sign of life, ask [`Ask::Alive`] for the place.
     pub probe: Option<Place>,
-    /// How many things the client sent or asked were refused.
-    pub refused: u32,
+    /// The codes of what the client sent or asked and was refused.
+    pub refused: Vec<&'static str>,
     /// How long to wait for the first frame. Set by [`Conversation::open`].
     pub first_frame: FirstFrame,
     /// Call [`Conversation::on_tick`] that often from now on.
@@ -106,8 +106,7 @@ impl Conversation {
             Speech::Undetected(_) => self.detect(frame, &mut out),
         };
         if let Err(refused) = result {
-            self.tell(&Event::Refused(refused), &mut out);
-            turn.refused += 1;
+            self.refuse(refused, &mut out, &mut turn);
         }
         self.carry_out(out, &mut turn);
         turn
@@ -128,9 +127,9 @@ impl Conversation {
                 self.tell(event, &mut out);
                 turn.close = Some(close_of(*why));
             }
-            Event::Refused(_) => {
+            Event::Refused(refused) => {
+                turn.refused.push(refused.reason.code());
                 self.tell(event, &mut out);
-                turn.refused += 1;
             }
             Event::Claimed(_)
             | Event::Joined { .. }
@@ -191,6 +190,12 @@ impl Conversation {
         result
     }
 
+    fn refuse(&mut self, refused: Refused, out: &mut Out, turn: &mut Turn) {
+        turn.refused.push(refused.reason.code());
+        self.peer.observe(&Event::Refused(refused.clone()));
+        self.tell(&Event::Refused(refused), out);
+    }
+
     fn tell(&mut self, event: &Event, out: &mut Out) {
         match (&mut self.speech, event) {
             (Speech::In(session), event) => session.on_event(event, out),
@@ -215,10 +220,7 @@ impl Conversation {
             for command in commands {
                 match self.peer.route(command, &self.limits) {
                     Ok(ask) => turn.asks.push(ask),
-                    Err(refused) => {
-                        turn.refused += 1;
-                        self.tell(&Event::Refused(refused), &mut out);
-                    }
+                    Err(refused) => self.refuse(refused, &mut out, turn),
                 }
             }
         }

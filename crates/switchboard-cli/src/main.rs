@@ -1,0 +1,30 @@
+//! The binary `switchboard`: flags, environment and file become settings; settings become a server.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command talks to its terminal")]
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+mod args;
+mod health;
+mod logging;
+mod serve;
+
+use args::{Action, Args};
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let done = match args.action {
+        Some(Action::Health { url }) => health::ask(&url),
+        Some(Action::Check(options)) => serve::check(&options),
+        Some(Action::Serve(options)) => serve::serve(&options),
+        None => serve::serve(&args.options),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(words) => {
+            eprintln!("switchboard: {words}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! `switchboard serve` and `switchboard check`.
+
+use std::{net::SocketAddr, time::Duration};
+
+use switchboard::{Config, Listener, Server, config::Mistake};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::{args::Options, logging};
+
+/// Prints the settings in force. Fails if anything is wrong with them, naming all of it.
+pub(crate) fn check(options: &Options) -> Result<(), String> {
+    let (config, mistakes) = settings(options)?;
+    print!("{}", config.to_toml());
+    for mistake in &mistakes {
+        eprintln!("{mistake}");
+    }
+    match mistakes.len() {
+        0 => Ok(()),
+        1 => Err("1 mistake".to_owned()),
+        count => Err(format!("{count} mistakes")),
+    }
+}
+
+/// Serves until a signal says to stop.
+pub(crate) fn serve(options: &Options) -> Result<(), String> {
+    let (config, mistakes) = settings(options)?;
+    if let Some(first) = mistakes.first() {
+        let more = mistakes.len() - 1;
+        let more = if more == 0 { String::new() } else { format!(" (and {more} more: see `switchboard check`)") };
+        return Err(format!("{first}{more}"));
+    }
+    logging::start(config.log);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    runtime.map_err(|error| format!("cannot start: {error}"))?.block_on(run(config))
+}
+
+fn settings(options: &Options) -> Result<(Config, Vec<Mistake>), String> {
+    let mut config = Config::default();
+    let mut mistakes = match &options.config {
+        Some(path) => config.read_file(path)?,
+        None => Vec::new(),
+    };
+    mistakes.extend(config.read_environment(std::env::vars()));
+    let listen = options.listen.iter().map(SocketAddr::to_string).collect::<Vec<_>>().join(",");
+    let flags = [
+        ("--addr", "server.addr", options.addr.as_deref()),
+        ("--port", "server.port", options.port.as_deref()),
+        ("--listen", "server.listen", Some(&*listen).filter(|listen| !listen.is_empty())),
+        ("--web-root", "server.web_root", options.web_root.as_deref()),
+        ("--log-format", "log.format", options.log_format.as_deref()),
+        ("--log-level", "log.level", options.log_level.as_deref()),
+    ];
+    for (flag, key, value) in flags {
+        mistakes.extend(value.and_then(|value| config.set(flag, key, value).err()));
+    }
+    Ok((config, mistakes))
+}
+
+async fn run(config: Config) -> Result<(), String> {
+    let mut stop = Stop::new().map_err(|error| format!("cannot listen for signals: {error}"))?;
+    let bound: Result<Vec<_>, _> = config.listeners().into_iter().map(Listener::bind).collect();
+    let listeners = bound.map_err(|error| format!("{error}; choose another with --addr and --port"))?;
+    let (grace, head_timeout) = (config.shutdown.grace, Duration::from_secs(config.limits.handshake_secs));
+    let server = Server::builder().config(config).build();
+    for listener in &listeners {
+        announce(&server, listener.address());
+    }
+    let router = server.router();
+    for listener in listeners {
+        let serving = listener.serve(router.clone(), head_timeout, server.drain_token(), server.tasks());
+        server.tasks().spawn(serving);
+    }
+    stop.wait().await;
+    tracing::info!("stopping");
+    if !server.shutdown(grace).await {
+        tracing::warn!("some connections did not end in time");
+    }
+    Ok(())
+}
+
+/// Prints what is served, as addresses to use.
+fn announce(server: &Server, address: SocketAddr) {
+    let host = match address {
+        address if address.ip().is_unspecified() => format!("localhost:{}", address.port()),
+        address => address.to_string(),
+    };
+    println!("Switchboard listens on {address}");
+    println!("  call page      http://{host}/");
+    for (dialect, paths) in server.config().served() {
+        for path in paths {
+            println!("  {dialect:<14} ws://{host}{path}");
+        }
+    }
+}
+
+/// The signals that end a service.
+struct Stop {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Stop {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn wait(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! The carriers: how bytes come in and go out.
+//!
+//! One task per connection. It hands frames to the connection's [`Conversation`] and takes events
+//! from its [`Outbox`]; everything in between is behind the [`Exchange`].
+//!
+//! [`Conversation`]: switchboard_dialect::Conversation
+#![warn(missing_docs)]
+
+use std::{fmt, future::Future, pin::Pin, sync::Arc};
+
+use switchboard_core::{Ask, Peer, PeerId, RoomId};
+
+mod bucket;
+mod counters;
+mod line;
+mod listen;
+mod outbox;
+mod permits;
+pub mod websocket;
+
+pub use counters::Counters;
+pub use line::Heartbeat;
+pub use listen::{Listener, ListenError};
+pub use outbox::Outbox;
+pub use permits::{Full, Permit, Permits};
+
+/// A local connection, as the hubs know it.
+pub type Local = Arc<Outbox>;
+
+/// An access check that takes time.
+pub type Check = Pin<Box<dyn Future<Output = bool> + Send>>;
+
+/// The node behind the carriers.
+pub trait Exchange: Send + Sync + fmt::Debug + 'static {
+    /// Asks the hub in charge. Answers and consequences come through outboxes, before this returns
+    /// or later.
+    fn ask(&self, peer: PeerId, local: &Local, ask: Ask);
+
+    /// Whether this peer may enter this room. `None`: yes, without asking.
+    fn may_join(&self, peer: &Peer, room: &RoomId) -> Option<Check>;
+
+    /// Where to count.
+    fn counters(&self) -> &Counters;
+}

@@ -1,0 +1,119 @@
+//! Listening sockets: accept, bounded heads, drain.
+
+use std::{fmt, io, net::SocketAddr, time::Duration};
+
+use axum::{Router, extract::ConnectInfo};
+use hyper::server::conn::http1;
+use hyper_util::{rt::{TokioIo, TokioTimer}, service::TowerToHyperService};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tower::ServiceExt as _;
+
+/// Bytes that the kernel may hold for a client that does not read, before its outbox fills.
+const SEND_BUFFER_BYTES: u32 = 256 * 1024;
+
+/// Bytes of a request's head.
+const HEAD_BYTES: usize = 16 * 1024;
+
+/// Connections the kernel may hold that are not accepted yet.
+const BACKLOG: u32 = 1024;
+
+/// Pause after an accept that failed for want of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// An address that cannot be listened on.
+#[derive(Debug)]
+pub struct ListenError {
+    /// The address.
+    pub address: SocketAddr,
+    /// Why not.
+    pub source: io::Error,
+}
+
+impl fmt::Display for ListenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cannot listen on {}: {}", self.address, self.source)
+    }
+}
+
+impl std::error::Error for ListenError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.source)
+    }
+}
+
+/// A bound socket.
+#[derive(Debug)]
+pub struct Listener {
+    socket: TcpListener,
+    address: SocketAddr,
+}
+
+impl Listener {
+    /// Binds an address. Port 0 lets the system choose.
+    pub fn bind(address: SocketAddr) -> Result<Self, ListenError> {
+        let bind = || {
+            let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+            socket.set_reuseaddr(true)?;
+            socket.set_send_buffer_size(SEND_BUFFER_BYTES)?;
+            socket.bind(address)?;
+            let socket = socket.listen(BACKLOG)?;
+            Ok(Self { address: socket.local_addr()?, socket })
+        };
+        bind().map_err(|source| ListenError { address, source })
+    }
+
+    /// The address it is bound to.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until `drain` is cancelled; then accepts no more and lets requests end. Requests
+    /// under way are in `tasks`. A request's head must come within `head_timeout`.
+    pub async fn serve(self, router: Router, head_timeout: Duration, drain: CancellationToken, tasks: TaskTracker) {
+        loop {
+            let accepted = tokio::select! {
+                () = drain.cancelled() => return,
+                accepted = self.socket.accept() => accepted,
+            };
+            match accepted {
+                Ok((stream, client)) => {
+                    let router = router.clone();
+                    tasks.spawn(converse(stream, client, router, head_timeout, drain.clone()));
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+}
+
+/// Serves the requests of one TCP connection.
+async fn converse(stream: TcpStream, client: SocketAddr, router: Router, head_timeout: Duration, drain: CancellationToken) {
+    // Frames are whole messages; waiting to fill a packet only delays them.
+    drop(stream.set_nodelay(true));
+    let service = router.map_request(move |mut request: hyper::Request<hyper::body::Incoming>| {
+        request.extensions_mut().insert(ConnectInfo(client));
+        request.map(axum::body::Body::new)
+    });
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).max_buf_size(HEAD_BYTES);
+    if !head_timeout.is_zero() {
+        http.header_read_timeout(head_timeout);
+    }
+    let connection = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service)).with_upgrades();
+    let mut connection = std::pin::pin!(connection);
+    let served = tokio::select! {
+        served = &mut connection => served,
+        () = drain.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = served {
+        tracing::debug!(%client, %error, "request ended early");
+    }
+}

@@ -1,0 +1,131 @@
+//! Who may connect: so many in all, and so many from one address.
+
+use std::{
+    collections::HashMap,
+    net::{IpAddr, Ipv6Addr},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+/// Counts connections. Loopback addresses are not counted by address: a reverse proxy on the same
+/// machine looks like one.
+#[derive(Debug)]
+pub struct Permits {
+    counts: Mutex<Counts>,
+    all_max: usize,
+    per_address_max: usize,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    all: usize,
+    per_address: HashMap<IpAddr, usize>,
+}
+
+/// Which limit is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Full {
+    /// `connections`.
+    All,
+    /// `connections_per_address`.
+    Address,
+}
+
+/// The right to one connection, given back when dropped.
+#[derive(Debug)]
+pub struct Permit {
+    permits: Arc<Permits>,
+    counted: Option<IpAddr>,
+}
+
+impl Permits {
+    /// So many in all and from one address (0: no limit).
+    #[must_use]
+    pub fn new(all_max: usize, per_address_max: usize) -> Arc<Self> {
+        Arc::new(Self { counts: Mutex::default(), all_max, per_address_max })
+    }
+
+    /// Admits a connection from this address, unknown where the host program did not say.
+    pub fn admit(self: &Arc<Self>, address: Option<IpAddr>) -> Result<Permit, Full> {
+        let counted = address.map(network).filter(|address| !address.is_loopback());
+        let mut counts = self.lock();
+        if self.all_max != 0 && counts.all >= self.all_max {
+            return Err(Full::All);
+        }
+        if let Some(address) = counted {
+            let count = counts.per_address.entry(address).or_default();
+            if self.per_address_max != 0 && *count >= self.per_address_max {
+                return Err(Full::Address);
+            }
+            *count += 1;
+        }
+        counts.all += 1;
+        Ok(Permit { permits: self.clone(), counted })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Counts> {
+        // Nothing that holds this lock panics half-way through a change.
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        let mut counts = self.permits.lock();
+        counts.all -= 1;
+        let Some(address) = self.counted else { return };
+        let count = counts.per_address.get_mut(&address).map(|count| {
+            *count -= 1;
+            *count
+        });
+        if count == Some(0) {
+            counts.per_address.remove(&address);
+        }
+    }
+}
+
+/// What counts as one address: one IPv4 address, or one IPv6 /64, which is what one customer gets.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(v6) if !v6.is_loopback() => {
+            IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX)))
+        }
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ip(text: &str) -> Option<IpAddr> {
+        Some(text.parse().expect("an address"))
+    }
+
+    #[test]
+    fn counts_by_address_and_gives_back() {
+        let permits = Permits::new(0, 1);
+        let first = permits.admit(ip("192.0.2.1")).expect("the first");
+        assert_eq!(permits.admit(ip("192.0.2.1")).err(), Some(Full::Address));
+        assert!(permits.admit(ip("192.0.2.2")).is_ok());
+        drop(first);
+        assert!(permits.admit(ip("192.0.2.1")).is_ok());
+        assert!(permits.lock().per_address.is_empty(), "nothing is kept of who has gone");
+    }
+
+    #[test]
+    fn one_ipv6_network_is_one_address() {
+        let permits = Permits::new(0, 1);
+        let _first = permits.admit(ip("2001:db8::1")).expect("the first");
+        assert_eq!(permits.admit(ip("2001:db8::ffff:2")).err(), Some(Full::Address));
+        assert!(permits.admit(ip("2001:db8:0:1::1")).is_ok());
+        let _mapped = permits.admit(ip("::ffff:192.0.2.1")).expect("IPv4 in IPv6");
+        assert_eq!(permits.admit(ip("192.0.2.1")).err(), Some(Full::Address));
+    }
+
+    #[test]
+    fn loopback_is_exempt_by_address_but_counts_in_all() {
+        let permits = Permits::new(2, 1);
+        let _two = [permits.admit(ip("127.0.0.1")), permits.admit(ip("::1"))].map(Result::unwrap);
+        assert_eq!(permits.admit(ip("127.0.0.1")).err(), Some(Full::All));
+    }
+}

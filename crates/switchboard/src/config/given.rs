@@ -1,0 +1,77 @@
+//! A value as it was given, not yet understood.
+
+use toml::de::DeValue;
+
+/// A value from a file or from a command line or environment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Given {
+    Int(u64),
+    Flag(bool),
+    Text(String),
+    List(Vec<String>),
+    /// Not typed: from the environment or a flag. Lists are separated by commas.
+    Bare(String),
+    /// Something no setting can be.
+    Other(&'static str),
+}
+
+impl Given {
+    pub(super) fn of_toml(value: &DeValue<'_>) -> Self {
+        match value {
+            DeValue::String(text) => Self::Text(text.to_string()),
+            DeValue::Boolean(flag) => Self::Flag(*flag),
+            DeValue::Integer(number) => {
+                let parsed = u64::from_str_radix(number.as_str(), number.radix());
+                parsed.map_or(Self::Other("a negative or very large number"), Self::Int)
+            }
+            DeValue::Array(items) => {
+                let texts = items.iter().map(|item| item.get_ref().as_str().map(str::to_owned));
+                texts.collect::<Option<_>>().map_or(Self::Other("a list of other things than texts"), Self::List)
+            }
+            DeValue::Float(_) => Self::Other("a fraction"),
+            DeValue::Datetime(_) => Self::Other("a date"),
+            DeValue::Table(_) => Self::Other("a table"),
+        }
+    }
+
+    pub(super) fn int(&self) -> Result<u64, String> {
+        match self {
+            Self::Int(value) => Ok(*value),
+            Self::Bare(text) => text.parse().map_err(|_| self.not("a whole number, 0 or more")),
+            _ => Err(self.not("a whole number, 0 or more")),
+        }
+    }
+
+    pub(super) fn flag(&self) -> Result<bool, String> {
+        match self {
+            Self::Flag(value) => Ok(*value),
+            Self::Bare(text) => text.parse().map_err(|_| self.not("true or false")),
+            _ => Err(self.not("true or false")),
+        }
+    }
+
+    pub(super) fn text(&self) -> Result<&str, String> {
+        match self {
+            Self::Text(text) | Self::Bare(text) => Ok(text),
+            _ => Err(self.not("a text in quotes")),
+        }
+    }
+
+    pub(super) fn list(&self) -> Result<Vec<String>, String> {
+        match self {
+            Self::List(items) => Ok(items.clone()),
+            Self::Bare(text) => Ok(text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect()),
+            _ => Err(self.not("a list of texts")),
+        }
+    }
+
+    fn not(&self, wanted: &str) -> String {
+        match self {
+            Self::Int(value) => format!("{value} is not {wanted}"),
+            Self::Flag(value) => format!("{value} is not {wanted}"),
+            Self::Text(text) | Self::Bare(text) => format!("{text:?} is not {wanted}"),
+            Self::List(_) => format!("a list is not {wanted}"),
+            Self::Other(what) => format!("{what} is not {wanted}"),
+        }
+    }
+}

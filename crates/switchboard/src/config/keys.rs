@@ -1,0 +1,216 @@
+//! The table of settings: one row each.
+
+use std::{fmt::Display, str::FromStr, time::Duration};
+
+use switchboard_dialect::{ALL, Dialect, Setting, Value};
+
+use super::{Config, LogFormat, LogLevel, given::Given};
+
+type Set = Box<dyn Fn(&mut Config, &Given) -> Result<(), String>>;
+type Show = Box<dyn Fn(&Config) -> String>;
+
+/// One setting: where it stands, what it does, how it is set and shown.
+pub(super) struct Row {
+    pub(super) section: &'static str,
+    pub(super) key: &'static str,
+    pub(super) doc: String,
+    pub(super) set: Set,
+    /// The value in force as TOML; empty where there is none.
+    pub(super) show: Show,
+}
+
+macro_rules! int {
+    ($section:literal, $key:literal, $doc:literal, $($field:ident).+) => {
+        row($section, $key, $doc,
+            |config, given| { config.$($field).+ = narrow(given.int()?)?; Ok(()) },
+            |config| config.$($field).+.to_string())
+    };
+}
+
+macro_rules! secs {
+    ($section:literal, $key:literal, $doc:literal, $($field:ident).+) => {
+        row($section, $key, $doc,
+            |config, given| { config.$($field).+ = Duration::from_secs(given.int()?); Ok(()) },
+            |config| config.$($field).+.as_secs().to_string())
+    };
+}
+
+macro_rules! positive_secs {
+    ($section:literal, $key:literal, $doc:literal, $($field:ident).+) => {
+        row($section, $key, $doc,
+            |config, given| {
+                let secs = given.int()?;
+                if secs == 0 { return Err("0 is not a time: at least 1 second".to_owned()); }
+                config.$($field).+ = Duration::from_secs(secs);
+                Ok(())
+            },
+            |config| config.$($field).+.as_secs().to_string())
+    };
+}
+
+/// Every setting, in the order of the example file.
+pub(super) fn rows() -> Vec<Row> {
+    let mut rows = Vec::from(server());
+    rows.extend(limits());
+    rows.extend([
+        positive_secs!("heartbeat", "ping", "Seconds between WebSocket pings.", heartbeat.ping),
+        positive_secs!("heartbeat", "gone", "Seconds without a sign of life until a client is gone.", heartbeat.gone),
+        secs!("shutdown", "grace", "Seconds that connections have to end when the server stops.", shutdown.grace),
+    ]);
+    rows.extend(log());
+    rows.extend(ALL.iter().copied().flat_map(of_dialect));
+    rows
+}
+
+fn row(
+    section: &'static str,
+    key: &'static str,
+    doc: &str,
+    set: impl Fn(&mut Config, &Given) -> Result<(), String> + 'static,
+    show: impl Fn(&Config) -> String + 'static,
+) -> Row {
+    Row { section, key, doc: doc.to_owned(), set: Box::new(set), show: Box::new(show) }
+}
+
+fn server() -> [Row; 5] {
+    [
+        row(
+            "server", "addr", "The address to listen on.",
+            |config, given| parse(given.text()?, "an IP address").map(|addr| config.server.addr = addr),
+            |config| quoted(config.server.addr),
+        ),
+        int!("server", "port", "The port to listen on; 0 lets the system choose.", server.port),
+        row(
+            "server", "listen", "More addresses to listen on, as \"ADDRESS:PORT\".",
+            |config, given| parse_all(given, "ADDRESS:PORT").map(|listen| config.server.listen = listen),
+            |config| list(&config.server.listen),
+        ),
+        row(
+            "server", "web_root", "A folder to serve at / instead of the call page; empty for the call page.",
+            |config, given| {
+                let path = given.text()?;
+                if !path.is_empty() && !std::path::Path::new(path).is_dir() {
+                    return Err(format!("{path:?} is not a folder"));
+                }
+                config.server.web_root = (!path.is_empty()).then(|| path.into());
+                Ok(())
+            },
+            |config| quoted(config.server.web_root.as_deref().unwrap_or("".as_ref()).display()),
+        ),
+        row(
+            "server", "trusted_proxies",
+            "Networks of reverse proxies whose X-Forwarded-For is believed, as \"127.0.0.1/32\".",
+            |config, given| parse_all(given, "a network like 10.0.0.0/8").map(|nets| config.server.trusted_proxies = nets),
+            |config| list(&config.server.trusted_proxies),
+        ),
+    ]
+}
+
+fn limits() -> [Row; 12] {
+    [
+        int!("limits", "frame_bytes", "Bytes of one frame; a larger one ends the connection (1009).", limits.frame_bytes),
+        int!("limits", "json_depth", "Levels of nesting in a JSON frame.", limits.json_depth),
+        int!("limits", "name_bytes", "Bytes of a room's, a peer's or a user's name.", limits.name_bytes),
+        int!("limits", "rooms_per_peer", "Rooms one connection may be in.", limits.rooms_per_peer),
+        int!("limits", "room_members", "Members of one room.", limits.room_members),
+        int!("limits", "connections", "Connections to this server; more are answered 503.", limits.connections),
+        int!("limits", "connections_per_address", "Connections from one IPv4 address or IPv6 /64; more are answered 429. Loopback is exempt.", limits.connections_per_address),
+        int!("limits", "frames_per_second", "Frames per second from one connection; over it and the burst it is closed (1008).", limits.frames_per_second),
+        int!("limits", "frames_burst", "Frames one connection may send at once.", limits.frames_burst),
+        int!("limits", "handshake_secs", "Seconds for a request's head to arrive.", limits.handshake_secs),
+        int!("limits", "first_frame_secs", "Seconds for a client's first frame, where its dialect says nothing else.", limits.first_frame_secs),
+        int!("limits", "outbox_bytes", "Bytes that may wait for a client that does not read; over it, it is closed (1013).", limits.outbox_bytes),
+    ]
+}
+
+fn log() -> [Row; 2] {
+    [
+        row(
+            "log", "format", "How a log line looks: \"text\" or \"json\".",
+            |config, given| one_of(given, &[("text", LogFormat::Text), ("json", LogFormat::Json)]).map(|format| config.log.format = format),
+            |config| quoted(if config.log.format == LogFormat::Json { "json" } else { "text" }),
+        ),
+        row(
+            "log", "level", "What is logged: \"off\", \"error\", \"warn\", \"info\", \"debug\" or \"trace\".",
+            |config, given| one_of(given, &LEVELS).map(|level| config.log.level = level),
+            |config| quoted(LEVELS.iter().find(|(_, level)| *level == config.log.level).map_or("info", |(name, _)| name)),
+        ),
+    ]
+}
+
+const LEVELS: [(&str, LogLevel); 6] = [
+    ("off", LogLevel::Off),
+    ("error", LogLevel::Error),
+    ("warn", LogLevel::Warn),
+    ("info", LogLevel::Info),
+    ("debug", LogLevel::Debug),
+    ("trace", LogLevel::Trace),
+];
+
+fn of_dialect(dialect: &'static dyn Dialect) -> Vec<Row> {
+    let name = dialect.tongue().name;
+    let mut rows = vec![row(
+        name, "paths", "The paths it is served on.",
+        move |config, given| paths(given).map(|paths| drop(config.paths.insert(name, paths))),
+        move |config| list(&config.paths_of(dialect)),
+    )];
+    rows.extend(dialect.settings().iter().map(|setting| row(
+        name, setting.key, setting.doc,
+        move |config, given| of_kind(setting, given).map(|value| config.dialects.set(name, setting, value)),
+        move |config| match config.dialects.get(name, setting) {
+            Value::Int(value) => value.to_string(),
+            Value::Flag(value) => value.to_string(),
+            Value::Text(value) => quoted(value),
+        },
+    )));
+    rows
+}
+
+fn of_kind(setting: &Setting, given: &Given) -> Result<Value, String> {
+    match (setting.default)() {
+        Value::Int(_) => given.int().map(Value::Int),
+        Value::Flag(_) => given.flag().map(Value::Flag),
+        Value::Text(_) => given.text().map(|text| Value::Text(text.to_owned())),
+    }
+}
+
+fn paths(given: &Given) -> Result<Vec<String>, String> {
+    let paths = given.list()?;
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte);
+    for path in &paths {
+        if !path.starts_with('/') || path.len() < 2 || !path.bytes().all(is_plain) {
+            return Err(format!("{path:?} is not a path like \"/ws\", of letters, digits and - . _ ~ /"));
+        }
+        if crate::web::is_taken(path) {
+            return Err(format!("{path:?} is served already"));
+        }
+    }
+    Ok(paths)
+}
+
+fn narrow<T: TryFrom<u64>>(value: u64) -> Result<T, String> {
+    T::try_from(value).map_err(|_| format!("{value} is too large"))
+}
+
+fn parse<T: FromStr>(text: &str, wanted: &str) -> Result<T, String> {
+    text.parse().map_err(|_| format!("{text:?} is not {wanted}"))
+}
+
+fn parse_all<T: FromStr>(given: &Given, wanted: &str) -> Result<Vec<T>, String> {
+    given.list()?.iter().map(|text| parse(text, wanted)).collect()
+}
+
+fn one_of<T: Copy>(given: &Given, choices: &[(&str, T)]) -> Result<T, String> {
+    let text = given.text()?;
+    let found = choices.iter().find(|(name, _)| *name == text).map(|(_, value)| *value);
+    let names = || choices.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
+    found.ok_or_else(|| format!("{text:?} is none of {}", names()))
+}
+
+fn quoted(value: impl Display) -> String {
+    toml::Value::String(value.to_string()).to_string()
+}
+
+fn list<T: Display>(items: &[T]) -> String {
+    format!("[{}]", items.iter().map(quoted).collect::<Vec<_>>().join(", "))
+}

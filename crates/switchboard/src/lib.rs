@@ -1,0 +1,27 @@
+//! WebRTC signaling in every wire dialect that clients already speak, for your own program.
+//!
+//! An existing axum app gets signaling in a few lines, with its own access check:
+//!
+//! ```no_run
+#![doc = include_str!("../examples/embed.rs")]
+//! ```
+//!
+//! Without hooks everybody may connect and join, as in the binary `switchboard`, which is this
+//! crate and a command line.
+#![warn(missing_docs)]
+
+mod access;
+pub mod config;
+mod proxy;
+mod rooms;
+mod server;
+mod shards;
+mod web;
+
+pub use access::{Admission, ConnectRequest, JoinRequest};
+pub use config::Config;
+pub use rooms::Rooms;
+pub use server::{Builder, Server};
+pub use shards::MembershipChange;
+pub use switchboard_core::{Address, DisplayName, Identity, Limits, Member, PeerId, RoomId, RoomName, SpaceName};
+pub use switchboard_transport::{Heartbeat, ListenError, Listener};

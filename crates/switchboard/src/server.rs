@@ -1,0 +1,298 @@
+//! The server: hubs, hooks and settings behind one router.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::{Arc, atomic::{AtomicBool, Ordering}},
+    time::Duration,
+};
+
+use axum::{
+    Router,
+    extract::{ConnectInfo, FromRequestParts, OriginalUri, Query as UrlQuery, Request, State, WebSocketUpgrade},
+    http::{HeaderMap, StatusCode, header, request::Parts},
+    response::{IntoResponse, Response},
+    routing::{any, get},
+};
+use rand::RngExt;
+use switchboard_core::{Identity, PeerId};
+use switchboard_dialect::{ALL, Conversation, Dialect, Handshake, find};
+use switchboard_engine::{Engine, Memory};
+use switchboard_transport::{Counters, Exchange, Full, Permit, Permits, websocket};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    access::{Access, Admission, ConnectRequest, JoinRequest},
+    config::Config,
+    proxy, rooms::Rooms, shards::Shards, web,
+};
+
+/// What a subprotocol that names a dialect begins with.
+const SUBPROTOCOL: &str = "switchboard.";
+
+/// A server being put together.
+#[derive(Debug, Default)]
+pub struct Builder {
+    config: Config,
+    access: Access,
+}
+
+impl Builder {
+    /// Uses these settings instead of the defaults.
+    #[must_use]
+    pub fn config(mut self, config: Config) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// Asks `hook` before a client may connect. Without it everybody may.
+    #[must_use]
+    pub fn on_connect<F, A>(mut self, hook: F) -> Self
+    where
+        F: Fn(ConnectRequest) -> A + Send + Sync + 'static,
+        A: Future<Output = Admission> + Send + 'static,
+    {
+        self.access.set_connect(hook);
+        self
+    }
+
+    /// Asks `hook` before a client may enter a room. Without it everybody may.
+    #[must_use]
+    pub fn on_join<F, A>(mut self, hook: F) -> Self
+    where
+        F: Fn(JoinRequest) -> A + Send + Sync + 'static,
+        A: Future<Output = bool> + Send + 'static,
+    {
+        self.access.set_join(hook);
+        self
+    }
+
+    /// The server.
+    #[must_use]
+    pub fn build(self) -> Server {
+        let config = Arc::new(self.config);
+        let limits = Arc::new(config.limits.clone());
+        let engine: Arc<dyn Engine> = Arc::new(Memory);
+        let shards = Shards::new(&limits, engine, self.access);
+        let inner = Inner {
+            permits: Permits::new(limits.connections, limits.connections_per_address),
+            context: websocket::Context {
+                exchange: shards.clone(),
+                limits,
+                heartbeat: config.heartbeat,
+                drain: CancellationToken::new(),
+            },
+            settings: Arc::new(config.dialects.clone()),
+            shards,
+            config,
+            tasks: TaskTracker::new(),
+            ready: AtomicBool::new(true),
+        };
+        Server { inner: Arc::new(inner) }
+    }
+}
+
+/// A Switchboard. Cheap to clone; all clones are one server.
+///
+/// ```
+/// # async fn example() {
+/// let switchboard = switchboard::Server::builder().build();
+/// let app: axum::Router = axum::Router::new()
+///     .route("/hello", axum::routing::get(|| async { "my own app" }))
+///     .nest("/signaling", switchboard.router());
+/// # let _ = app;
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Server {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    config: Arc<Config>,
+    context: websocket::Context,
+    settings: Arc<switchboard_dialect::Settings>,
+    shards: Arc<Shards>,
+    permits: Arc<Permits>,
+    tasks: TaskTracker,
+    ready: AtomicBool,
+}
+
+impl Server {
+    /// Begins to put a server together.
+    #[must_use]
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// Everything the server answers, to be served or nested: the dialects on their paths, the
+    /// call page, `/healthz`, `/readyz` and `/metrics`.
+    ///
+    /// Per-address limits need [`ConnectInfo<SocketAddr>`], as
+    /// `into_make_service_with_connect_info` gives it; without it only the total is limited.
+    pub fn router(&self) -> Router {
+        let mut router = Router::new()
+            .route("/healthz", get(|| async { "ok\n" }))
+            .route("/readyz", get(ready))
+            .route("/metrics", get(metrics));
+        for (path, dialect) in self.inner.config.routes() {
+            let handler = move |server: State<Server>, request: Request| connect(server, dialect, request);
+            router = router.route(&path, any(handler));
+        }
+        let router = match &self.inner.config.server.web_root {
+            Some(root) => web::serve_folder(router, root),
+            None => web::serve_page(router),
+        };
+        router.with_state(self.clone())
+    }
+
+    /// The rooms, for the host program.
+    #[must_use]
+    pub fn rooms(&self) -> Rooms {
+        Rooms::new(self.inner.shards.clone())
+    }
+
+    /// The settings in force.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.inner.config
+    }
+
+    /// Cancelled when the server stops: listeners accept no more.
+    #[must_use]
+    pub fn drain_token(&self) -> CancellationToken {
+        self.inner.context.drain.clone()
+    }
+
+    /// The tasks that [`Server::shutdown`] waits for. Listeners put theirs in.
+    #[must_use]
+    pub fn tasks(&self) -> TaskTracker {
+        self.inner.tasks.clone()
+    }
+
+    /// Closes every connection with 1012 and waits until all have ended, or for `grace`. Says
+    /// whether all did.
+    pub async fn shutdown(&self, grace: Duration) -> bool {
+        self.inner.ready.store(false, Ordering::Relaxed);
+        self.inner.context.drain.cancel();
+        self.inner.tasks.close();
+        tokio::time::timeout(grace, self.inner.tasks.wait()).await.is_ok()
+    }
+
+    /// Admits a connection, or says what is answered instead.
+    async fn admit(&self, request: &Parts) -> Result<(Permit, Identity, switchboard_core::SpaceName), Response> {
+        let address = self.client_address(request);
+        let permit = self.inner.permits.admit(address).map_err(|full| refuse_full(full).into_response())?;
+        let asked = || ConnectRequest {
+            uri: request.extensions.get::<OriginalUri>().map_or_else(|| request.uri.clone(), |uri| uri.0.clone()),
+            headers: request.headers.clone(),
+            address,
+        };
+        match self.inner.shards.access().admit(asked).await {
+            Admission::Deny => Err((StatusCode::FORBIDDEN, "You may not connect.\n").into_response()),
+            Admission::Allow { identity, space } => {
+                let identity = identity.map_or(Identity::Claimed, |name| Identity::Proven(name.into()));
+                Ok((permit, identity, space.unwrap_or_default()))
+            }
+        }
+    }
+
+    fn client_address(&self, request: &Parts) -> Option<IpAddr> {
+        let ConnectInfo(peer) = request.extensions.get::<ConnectInfo<SocketAddr>>()?;
+        Some(proxy::client_address(peer.ip(), &request.headers, &self.inner.config.server.trusted_proxies))
+    }
+
+    fn handshake(&self, query: UrlQuery<Vec<(String, String)>>) -> Handshake {
+        let mut rng = rand::rng();
+        Handshake {
+            peer: PeerId::from_random(rng.random()),
+            query: query.0.into_iter().collect(),
+            random: rng.random(),
+            limits: self.inner.context.limits.clone(),
+            settings: self.inner.settings.clone(),
+        }
+    }
+}
+
+async fn ready(State(server): State<Server>) -> (StatusCode, &'static str) {
+    if server.inner.ready.load(Ordering::Relaxed) {
+        (StatusCode::OK, "ready\n")
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "stopping\n")
+    }
+}
+
+/// The counters in the text format of Prometheus, version 0.0.4.
+async fn metrics(State(server): State<Server>) -> impl IntoResponse {
+    let line = |(name, help, value): (&str, &str, u64)| {
+        let kind = if name.ends_with("_total") { "counter" } else { "gauge" };
+        format!("# HELP switchboard_{name} {help}\n# TYPE switchboard_{name} {kind}\nswitchboard_{name} {value}\n")
+    };
+    let text: String = server.inner.shards.counters().all().into_iter().map(line).collect();
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text)
+}
+
+fn refuse_full(full: Full) -> (StatusCode, &'static str) {
+    match full {
+        Full::All => (StatusCode::SERVICE_UNAVAILABLE, "The server has as many connections as it may.\n"),
+        Full::Address => (StatusCode::TOO_MANY_REQUESTS, "Your address has as many connections as it may.\n"),
+    }
+}
+
+/// Begins a connection on a path that serves `dialect`, or several that the first frame tells apart.
+async fn connect(State(server): State<Server>, dialect: Option<&'static dyn Dialect>, request: Request) -> Response {
+    let (mut parts, _body) = request.into_parts();
+    let upgrade = match WebSocketUpgrade::from_request_parts(&mut parts, &server).await {
+        Ok(upgrade) => websocket::configure(upgrade, &server.inner.context.limits),
+        Err(rejection) => return rejection.into_response(),
+    };
+    let (permit, identity, space) = match server.admit(&parts).await {
+        Ok(admitted) => admitted,
+        Err(response) => {
+            Counters::add(&server.inner.shards.counters().connections_refused_total, 1);
+            tracing::info!(status = response.status().as_u16(), "connection refused");
+            return response;
+        }
+    };
+    let query = UrlQuery::try_from_uri(&parts.uri).unwrap_or_default();
+    let handshake = server.handshake(query);
+    let (upgrade, dialect) = match choose(upgrade, &handshake, &parts.headers, dialect) {
+        Ok(chosen) => chosen,
+        Err(response) => return *response,
+    };
+    tracing::info!(peer = %handshake.peer, dialect = dialect.map_or("undetected", |d| d.tongue().name), "connected");
+    let opened = Conversation::open(dialect, handshake, identity, space);
+    let context = server.inner.context.clone();
+    let tasks = server.inner.tasks.clone();
+    upgrade.on_upgrade(move |socket| tasks.track_future(websocket::serve(socket, opened, context, permit)))
+}
+
+type Chosen = (WebSocketUpgrade, Option<&'static dyn Dialect>);
+
+/// The dialect that the client asks for by `?dialect=` or subprotocol, else the path's own.
+fn choose(
+    upgrade: WebSocketUpgrade,
+    handshake: &Handshake,
+    headers: &HeaderMap,
+    of_path: Option<&'static dyn Dialect>,
+) -> Result<Chosen, Box<Response>> {
+    if let Some(name) = handshake.query.get("dialect") {
+        return match find(name) {
+            Some(dialect) => Ok((upgrade, Some(dialect))),
+            None => Err(Box::new(unknown_dialect(name).into_response())),
+        };
+    }
+    let offers = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|value| value.to_str().ok());
+    let mut offers = offers.flat_map(|value| value.split(',')).map(str::trim);
+    let chosen = offers.find_map(|offer| Some((offer, find(offer.strip_prefix(SUBPROTOCOL)?)?)));
+    Ok(match chosen {
+        Some((offer, dialect)) => (upgrade.protocols([offer.to_owned()]), Some(dialect)),
+        None => (upgrade, of_path),
+    })
+}
+
+fn unknown_dialect(name: &str) -> (StatusCode, String) {
+    let names: Vec<_> = ALL.iter().map(|dialect| dialect.tongue().name).collect();
+    let name: String = name.chars().take(32).collect();
+    (StatusCode::BAD_REQUEST, format!("There is no dialect {name:?}. There are: {}.\n", names.join(", ")))
+}

@@ -1,0 +1,70 @@
+//! The call page, embedded; or the operator's own folder.
+
+use std::path::Path;
+
+use axum::{
+    Router,
+    extract::Request,
+    http::{HeaderValue, StatusCode, Uri, header},
+    response::{IntoResponse, Redirect, Response},
+    routing::get,
+};
+use rust_embed::RustEmbed;
+use tower_http::services::ServeDir;
+
+#[derive(RustEmbed)]
+#[folder = "$CARGO_MANIFEST_DIR/../../web"]
+#[exclude = "*.json"]
+struct Page;
+
+/// What the page may load: itself, the camera's pictures, and signaling.
+const POLICY: HeaderValue = HeaderValue::from_static(
+    "default-src 'self'; connect-src 'self' ws: wss:; img-src 'self' blob: data:; media-src 'self' blob:; object-src 'none'; base-uri 'none'; frame-ancestors 'self'",
+);
+
+/// Serves the embedded page at `/`.
+pub(crate) fn serve_page<S: Clone + Send + Sync + 'static>(router: Router<S>) -> Router<S> {
+    Page::iter().fold(router.route("/", get(page)), |router, file| router.route(&format!("/{file}"), get(page)))
+}
+
+/// Serves a folder at `/`.
+pub(crate) fn serve_folder<S: Clone + Send + Sync + 'static>(router: Router<S>, root: &Path) -> Router<S> {
+    router.fallback_service(ServeDir::new(root))
+}
+
+async fn page(uri: axum::extract::OriginalUri, request: Request) -> Response {
+    let path = request.uri().path().trim_start_matches('/');
+    if path.is_empty() && !uri.path().ends_with('/') {
+        return to_folder(&uri).into_response();
+    }
+    let path = if path.is_empty() { "index.html" } else { path };
+    let Some(file) = Page::get(path) else { return StatusCode::NOT_FOUND.into_response() };
+    let hash = file.metadata.sha256_hash().iter().take(16).map(|byte| format!("{byte:02x}")).collect::<String>();
+    let tag = format!("\"{hash}\"");
+    if request.headers().get(header::IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == tag.as_bytes()) {
+        return StatusCode::NOT_MODIFIED.into_response();
+    }
+    let kind = mime_guess::from_path(path).first_or_octet_stream();
+    let headers = [
+        (header::CONTENT_TYPE, HeaderValue::from_str(kind.as_ref()).ok()),
+        (header::ETAG, HeaderValue::from_str(&tag).ok()),
+        (header::CACHE_CONTROL, Some(HeaderValue::from_static("no-cache"))),
+        (header::CONTENT_SECURITY_POLICY, Some(POLICY)),
+        (header::X_CONTENT_TYPE_OPTIONS, Some(HeaderValue::from_static("nosniff"))),
+    ];
+    let mut response = file.data.into_response();
+    response.headers_mut().extend(headers.into_iter().filter_map(|(name, value)| Some((name, value?))));
+    response
+}
+
+/// Where the router is nested, the page's own links need the slash at the end.
+fn to_folder(uri: &Uri) -> Redirect {
+    let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+    Redirect::permanent(&format!("{}/{query}", uri.path()))
+}
+
+/// Whether a path is one that the server answers itself.
+pub(crate) fn is_taken(path: &str) -> bool {
+    let own = ["/healthz", "/readyz", "/metrics"];
+    own.contains(&path) || Page::get(path.trim_start_matches('/')).is_some()
+}
