@@ -24,7 +24,11 @@ pub(crate) enum Action {
     /// Ask a running server whether it is well; for health checks of containers
     Health {
         /// The server's address
-        #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080/healthz")]
+        #[arg(
+            long,
+            value_name = "URL",
+            default_value = "http://127.0.0.1:8080/healthz"
+        )]
         url: String,
     },
 }

@@ -1,5 +1,9 @@
 //! The binary `switchboard`: flags, environment and file become settings; settings become a server.
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command talks to its terminal")]
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a command talks to its terminal"
+)]
 
 use std::process::ExitCode;
 

@@ -26,12 +26,20 @@ pub(crate) fn serve(options: &Options) -> Result<(), String> {
     let (config, mistakes) = settings(options)?;
     if let Some(first) = mistakes.first() {
         let more = mistakes.len() - 1;
-        let more = if more == 0 { String::new() } else { format!(" (and {more} more: see `switchboard check`)") };
+        let more = if more == 0 {
+            String::new()
+        } else {
+            format!(" (and {more} more: see `switchboard check`)")
+        };
         return Err(format!("{first}{more}"));
     }
     logging::start(config.log);
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    runtime.map_err(|error| format!("cannot start: {error}"))?.block_on(run(config))
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build();
+    runtime
+        .map_err(|error| format!("cannot start: {error}"))?
+        .block_on(run(config))
 }
 
 fn settings(options: &Options) -> Result<(Config, Vec<Mistake>), String> {
@@ -41,11 +49,20 @@ fn settings(options: &Options) -> Result<(Config, Vec<Mistake>), String> {
         None => Vec::new(),
     };
     mistakes.extend(config.read_environment(std::env::vars()));
-    let listen = options.listen.iter().map(SocketAddr::to_string).collect::<Vec<_>>().join(",");
+    let listen = options
+        .listen
+        .iter()
+        .map(SocketAddr::to_string)
+        .collect::<Vec<_>>()
+        .join(",");
     let flags = [
         ("--addr", "server.addr", options.addr.as_deref()),
         ("--port", "server.port", options.port.as_deref()),
-        ("--listen", "server.listen", Some(&*listen).filter(|listen| !listen.is_empty())),
+        (
+            "--listen",
+            "server.listen",
+            Some(&*listen).filter(|listen| !listen.is_empty()),
+        ),
         ("--web-root", "server.web_root", options.web_root.as_deref()),
         ("--log-format", "log.format", options.log_format.as_deref()),
         ("--log-level", "log.level", options.log_level.as_deref()),
@@ -59,15 +76,24 @@ fn settings(options: &Options) -> Result<(Config, Vec<Mistake>), String> {
 async fn run(config: Config) -> Result<(), String> {
     let mut stop = Stop::new().map_err(|error| format!("cannot listen for signals: {error}"))?;
     let bound: Result<Vec<_>, _> = config.listeners().into_iter().map(Listener::bind).collect();
-    let listeners = bound.map_err(|error| format!("{error}; choose another with --addr and --port"))?;
-    let (grace, head_timeout) = (config.shutdown.grace, Duration::from_secs(config.limits.handshake_secs));
+    let listeners =
+        bound.map_err(|error| format!("{error}; choose another with --addr and --port"))?;
+    let (grace, head_timeout) = (
+        config.shutdown.grace,
+        Duration::from_secs(config.limits.handshake_secs),
+    );
     let server = Server::builder().config(config).build();
     for listener in &listeners {
         announce(&server, listener.address());
     }
     let router = server.router();
     for listener in listeners {
-        let serving = listener.serve(router.clone(), head_timeout, server.drain_token(), server.tasks());
+        let serving = listener.serve(
+            router.clone(),
+            head_timeout,
+            server.drain_token(),
+            server.tasks(),
+        );
         server.tasks().spawn(serving);
     }
     stop.wait().await;
@@ -101,7 +127,10 @@ struct Stop {
 
 impl Stop {
     fn new() -> std::io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
     }
 
     async fn wait(&mut self) {

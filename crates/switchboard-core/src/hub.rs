@@ -65,7 +65,7 @@ impl<L: Clone> Hub<L> {
                 to,
                 from,
                 relay,
-            } => self.announce(room, &to, from, relay),
+            } => self.announce(&room, &to, &from, relay),
             Input::Kick { room, address } => self.kick(&room, &address),
         }
     }
@@ -92,7 +92,6 @@ impl<L: Clone> Hub<L> {
     #[must_use]
     #[expect(
         clippy::disallowed_methods,
-        clippy::iter_over_hash_type,
         reason = "for the host program, which sorts as it likes; nothing here depends on the order"
     )]
     pub fn rooms(&self) -> Vec<(RoomId, usize)> {
@@ -129,7 +128,7 @@ impl<L: Clone> Hub<L> {
             Ask::Release(space, name) => self.release(peer, space, name, now),
             Ask::Join(room, member) => self.join(room, member, local, now),
             Ask::Leave(room, farewell) => self.leave(peer, room, farewell),
-            Ask::Relay(room, to, relay) => self.relay(peer, local, room, to, relay),
+            Ask::Relay(room, to, relay) => self.relay(peer, local, &room, to, relay),
             Ask::List(room) => self.list(peer, local, room),
             Ask::Alive(place) => self.alive(peer, &place),
         }
@@ -210,12 +209,14 @@ impl<L: Clone> Hub<L> {
     }
 
     fn refuse_taken(&mut self, claimant: Claimant<L>) {
-        let refused = match claimant.ask {
-            Ask::Join(room, member) => Refused {
-                target: Some(member.address.clone()),
+        let refused = if let Ask::Join(room, member) = claimant.ask {
+            let target = Some(member.address.clone());
+            Refused {
+                target,
                 ..Refused::join(Refusal::Taken, &room.name)
-            },
-            _ => Refused::new(Refusal::Taken),
+            }
+        } else {
+            Refused::new(Refusal::Taken)
         };
         self.refuse(claimant.local, refused);
     }
@@ -288,7 +289,7 @@ impl<L: Clone> Hub<L> {
         if let Some(holder) = room.holder(&member.address) {
             let replaces = holder.member.identity.is_proven_same(&member.identity);
             let holder = holder.local.clone();
-            return self.join_taken(id, member, local, holder, replaces, now);
+            return self.join_taken(&id, member, local, holder, replaces, now);
         }
         if exceeds(room.len() + 1, self.limits.room_members) {
             return self.refuse(local, Refused::join(Refusal::RoomFull, &id.name));
@@ -299,7 +300,7 @@ impl<L: Clone> Hub<L> {
 
     fn join_taken(
         &mut self,
-        id: RoomId,
+        id: &RoomId,
         member: Arc<Member>,
         local: L,
         holder: Option<L>,
@@ -319,7 +320,7 @@ impl<L: Clone> Hub<L> {
             None => drop(self.challenges.wait(place, claimant, now)),
             Some(_) => {
                 drop(self.challenges.wait(place, claimant, now));
-                self.unseat(&id, &address, Eviction::Replaced);
+                self.unseat(id, &address, Eviction::Replaced);
             }
         }
     }
@@ -346,12 +347,12 @@ impl<L: Clone> Hub<L> {
             return;
         }
         match change {
-            Change::Join(member) => self.joined(id, position, member),
+            Change::Join(member) => self.joined(id, position, &member),
             Change::Leave(peer, farewell) => self.left(&id, position, peer, farewell, now),
         }
     }
 
-    fn joined(&mut self, id: RoomId, position: Position, newcomer: Arc<Member>) {
+    fn joined(&mut self, id: RoomId, position: Position, newcomer: &Arc<Member>) {
         let Self { rooms, effects, .. } = self;
         let room = rooms.entry(id.clone()).or_default();
         let mut others = Vec::with_capacity(room.len());
@@ -359,7 +360,7 @@ impl<L: Clone> Hub<L> {
             let call = decide(newcomer.tongue, seat.member.tongue);
             others.push((seat.member.clone(), call));
             if let Some(local) = &seat.local {
-                let event = introduced(&id, &newcomer, call.flipped());
+                let event = introduced(&id, newcomer, call.flipped());
                 effects.push_back(Effect::Deliver(local.clone(), Arc::new(event)));
             }
         }
@@ -407,23 +408,23 @@ impl<L: Clone> Hub<L> {
         self.deliver(local, Event::Members { room: id, others });
     }
 
-    fn relay(&mut self, peer: PeerId, local: L, id: RoomId, to: Target, relay: Arc<Relay>) {
-        let room = self.rooms.get(&id);
+    fn relay(&mut self, peer: PeerId, local: L, id: &RoomId, to: Target, relay: Arc<Relay>) {
+        let room = self.rooms.get(id);
         let Some((room, sender)) = room.and_then(|room| Some((room, room.seat(peer)?))) else {
             return self.refuse(local, Refused::new(Refusal::NotInRoom).in_room(&id.name));
         };
         let from = sender.member.clone();
-        if let Err(reason) = pass_on(room, &mut self.effects, &id, &to, &from, relay) {
+        if let Err(reason) = pass_on(room, &mut self.effects, id, &to, &from, relay) {
             self.refuse(local, Refused::new(reason).in_room(&id.name).to(to));
         }
     }
 
-    fn announce(&mut self, id: RoomId, to: &Target, from: Arc<Member>, relay: Arc<Relay>) {
-        let Some(room) = self.rooms.get(&id) else {
+    fn announce(&mut self, id: &RoomId, to: &Target, from: &Arc<Member>, relay: Arc<Relay>) {
+        let Some(room) = self.rooms.get(id) else {
             return;
         };
         // The host program has nobody to be answered through; it can list the members itself.
-        drop(pass_on(room, &mut self.effects, &id, to, &from, relay));
+        drop(pass_on(room, &mut self.effects, id, to, from, relay));
     }
 
     fn kick(&mut self, id: &RoomId, address: &Address) {

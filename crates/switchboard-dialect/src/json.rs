@@ -57,7 +57,7 @@ impl<'a> Object<'a> {
     }
 
     /// The object of this key, if it is there and not `null`.
-    pub fn object(&self, key: &'static str) -> Result<Option<Object<'a>>, Refusal> {
+    pub fn object(&self, key: &'static str) -> Result<Option<Self>, Refusal> {
         self.get(key)
             .map(|raw| Object::nested(raw).ok_or(Refusal::BadField(key)))
             .transpose()

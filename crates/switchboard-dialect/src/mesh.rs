@@ -107,7 +107,9 @@ impl Dialect for Mesh {
             RelayKind::Message => content
                 .get("message")
                 .map(|words| Content::Message(readable(words))),
-            kind => Content::description(kind, sdp_of(&content)?),
+            kind @ (RelayKind::Offer | RelayKind::Answer | RelayKind::Opaque) => {
+                Content::description(kind, sdp_of(&content)?)
+            }
         }
     }
 }

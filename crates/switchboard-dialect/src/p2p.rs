@@ -78,7 +78,9 @@ impl Dialect for P2p {
                 Candidate::read(&object.object("iceCandidate").ok()??).map(Content::Candidate)
             }
             RelayKind::Message => object.text("content").ok()?.map(Content::Message),
-            kind => Content::description(kind, sdp_of(&object.object("sdp").ok()??)?),
+            kind @ (RelayKind::Offer | RelayKind::Answer | RelayKind::Opaque) => {
+                Content::description(kind, sdp_of(&object.object("sdp").ok()??)?)
+            }
         }
     }
 }
@@ -203,9 +205,19 @@ impl Caller {
                 Refusal::Taken => "Username already taken.".into(),
                 Refusal::NameTooLong(_)
                 | Refusal::Reserved
+                | Refusal::TooManyFrames
+                | Refusal::TooLarge => words(refused),
+                Refusal::Unreadable
+                | Refusal::TooDeep
+                | Refusal::UnknownType
+                | Refusal::BadField(_)
                 | Refusal::Silent
-                | Refusal::TooManyFrames => words(refused),
-                _ => "Invalid initial message. Expected type 'IDENTIFY'.".into(),
+                | Refusal::NotInRoom
+                | Refusal::NoSuchPeer
+                | Refusal::NotUnderstood
+                | Refusal::RoomFull
+                | Refusal::TooManyRooms
+                | Refusal::Denied => "Invalid initial message. Expected type 'IDENTIFY'.".into(),
             };
             out.frames.push(auth_error(&message));
             out.close = Some(Close::POLICY);
@@ -242,7 +254,7 @@ impl Caller {
                 Target::Everyone,
                 chat(name.as_str(), chat_text(&object)?.get(), out.unix_secs),
             ),
-            _ => (
+            RelayKind::Offer | RelayKind::Answer | RelayKind::Candidate | RelayKind::Opaque => (
                 target(&object)?,
                 in_own_name(self.me, &frame_type, &object)?,
             ),

@@ -75,7 +75,10 @@ impl Dialect for Singo {
         let payload = object.object("payload").ok()??;
         match kind_of(&object.text("type").ok()??)? {
             RelayKind::Candidate => Candidate::read(&payload).map(Content::Candidate),
-            kind => Content::description(kind, sdp_of(&payload)?),
+            kind @ (RelayKind::Offer
+            | RelayKind::Answer
+            | RelayKind::Message
+            | RelayKind::Opaque) => Content::description(kind, sdp_of(&payload)?),
         }
     }
 }

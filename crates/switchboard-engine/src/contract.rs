@@ -7,12 +7,18 @@ use std::{
 };
 
 use switchboard_core::{
-    Address, Change, Custom, Farewell, Identity, Member, PeerId, Position, RoomId, RoomName, SpaceName, Tongue,
+    Address, Change, Custom, Farewell, Identity, Member, PeerId, Position, RoomId, RoomName,
+    SpaceName, Tongue,
 };
 
 use crate::{Engine, Ordered, Sink};
 
-static TONGUE: Tongue = Tongue { name: "contract", custom: Custom::NewcomerCalls, signals: true, messages: true };
+static TONGUE: Tongue = Tongue {
+    name: "contract",
+    custom: Custom::NewcomerCalls,
+    signals: true,
+    messages: true,
+};
 
 /// How long an engine may take for what it promises to do at all.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -30,18 +36,20 @@ pub fn check(make: impl Fn() -> Box<dyn Engine>) {
 fn commits_each_change_once_and_in_order(node: &Node) {
     let room = room("one");
     for peer in 0..100 {
-        node.propose(&room, join(peer));
-        node.propose(&room, leave(peer));
+        node.propose(&room, &join(peer));
+        node.propose(&room, &leave(peer));
     }
     let log = node.wait_for(&room, 200);
-    let expected: Vec<_> = (0..100).flat_map(|peer| [(id(peer), true), (id(peer), false)]).collect();
+    let expected: Vec<_> = (0..100)
+        .flat_map(|peer| [(id(peer), true), (id(peer), false)])
+        .collect();
     assert_eq!(log, expected);
 }
 
 fn keeps_rooms_apart(node: &Node) {
     let rooms = ["a", "b", "c"].map(room);
     for peer in 0..30 {
-        node.propose(&rooms[usize::from(peer) % 3], join(peer));
+        node.propose(&rooms[usize::from(peer) % 3], &join(peer));
     }
     for (index, room) in (0..).zip(&rooms) {
         let expected: Vec<_> = (0..10).map(|turn| (id(turn * 3 + index), true)).collect();
@@ -54,19 +62,33 @@ fn orders_what_comes_at_the_same_moment(node: &Node) {
     std::thread::scope(|scope| {
         for lane in 0..4 {
             let room = &room;
-            scope.spawn(move || (0..25).for_each(|turn| node.propose(room, join(lane * 25 + turn))));
+            scope.spawn(move || {
+                (0..25).for_each(|turn| node.propose(room, &join(lane * 25 + turn)))
+            });
         }
     });
     let log = node.wait_for(&room, 100);
     for lane in 0..4 {
-        let own: Vec<_> = log.iter().filter(|(peer, _)| (lane * 25..lane * 25 + 25).any(|p| id(p) == *peer)).collect();
-        let expected: Vec<_> = (lane * 25..lane * 25 + 25).map(|peer| (id(peer), true)).collect();
-        assert_eq!(own, expected.iter().collect::<Vec<_>>(), "one node's changes keep their order");
+        let own: Vec<_> = log
+            .iter()
+            .filter(|(peer, _)| (lane * 25..lane * 25 + 25).any(|p| id(p) == *peer))
+            .collect();
+        let expected: Vec<_> = (lane * 25..lane * 25 + 25)
+            .map(|peer| (id(peer), true))
+            .collect();
+        assert_eq!(
+            own,
+            expected.iter().collect::<Vec<_>>(),
+            "one node's changes keep their order"
+        );
     }
 }
 
 fn room(name: &str) -> RoomId {
-    RoomId { space: SpaceName::default(), name: RoomName::parse(name, 0).expect("not empty") }
+    RoomId {
+        space: SpaceName::default(),
+        name: RoomName::parse(name, 0).expect("not empty"),
+    }
 }
 
 fn id(peer: u8) -> PeerId {
@@ -110,16 +132,24 @@ impl Node {
     }
 
     /// Proposes under the room's lock, as a shard does.
-    fn propose(&self, room: &RoomId, change: Change) {
-        let mut rooms = self.logs.rooms.lock().unwrap_or_else(PoisonError::into_inner);
+    fn propose(&self, room: &RoomId, change: &Change) {
+        let mut rooms = self
+            .logs
+            .rooms
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let at = rooms.entry(room.clone()).or_default().0;
-        if let Ordered::Now(position) = self.engine.propose(room, at, &change) {
-            note(&mut rooms, room, position, &change);
+        if let Ordered::Now(position) = self.engine.propose(room, at, change) {
+            note(&mut rooms, room, position, change);
         }
     }
 
     fn wait_for(&self, room: &RoomId, changes: usize) -> Log {
-        let rooms = self.logs.rooms.lock().unwrap_or_else(PoisonError::into_inner);
+        let rooms = self
+            .logs
+            .rooms
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let short = |rooms: &mut BTreeMap<RoomId, (Position, Log)>| {
             rooms.get(room).is_none_or(|(_, log)| log.len() < changes)
         };
@@ -128,14 +158,29 @@ impl Node {
             .grown
             .wait_timeout_while(rooms, PATIENCE, short)
             .unwrap_or_else(PoisonError::into_inner);
-        assert!(!timeout.timed_out(), "{changes} changes of {room:?} are not committed in time");
-        rooms.get(room).map(|(_, log)| log.clone()).unwrap_or_default()
+        assert!(
+            !timeout.timed_out(),
+            "{changes} changes of {room:?} are not committed in time"
+        );
+        rooms
+            .get(room)
+            .map(|(_, log)| log.clone())
+            .unwrap_or_default()
     }
 }
 
-fn note(rooms: &mut BTreeMap<RoomId, (Position, Log)>, room: &RoomId, position: Position, change: &Change) {
+fn note(
+    rooms: &mut BTreeMap<RoomId, (Position, Log)>,
+    room: &RoomId,
+    position: Position,
+    change: &Change,
+) {
     let (last, log) = rooms.entry(room.clone()).or_default();
-    assert_eq!(position, last.next(), "positions follow each other without gaps");
+    assert_eq!(
+        position,
+        last.next(),
+        "positions follow each other without gaps"
+    );
     *last = position;
     log.push(match change {
         Change::Join(member) => (member.peer, true),
@@ -145,7 +190,12 @@ fn note(rooms: &mut BTreeMap<RoomId, (Position, Log)>, room: &RoomId, position: 
 
 impl Sink for Arc<Logs> {
     fn committed(&self, room: RoomId, position: Position, change: Change) {
-        note(&mut self.rooms.lock().unwrap_or_else(PoisonError::into_inner), &room, position, &change);
+        note(
+            &mut self.rooms.lock().unwrap_or_else(PoisonError::into_inner),
+            &room,
+            position,
+            &change,
+        );
         self.grown.notify_all();
     }
 }

@@ -18,7 +18,11 @@ impl Bucket {
             return None;
         }
         let per_frame = Duration::from_secs(1) / per_second;
-        Some(Self { full_at: now, per_frame, burst: per_frame * burst })
+        Some(Self {
+            full_at: now,
+            per_frame,
+            burst: per_frame * burst,
+        })
     }
 
     /// Takes one, if there is one.

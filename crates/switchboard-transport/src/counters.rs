@@ -36,17 +36,41 @@ impl Counters {
     pub fn all(&self) -> [(&'static str, &'static str, u64); 9] {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         [
-            ("connections", "WebSocket connections open now.", read(&self.connections)),
-            ("connections_total", "WebSocket connections accepted.", read(&self.connections_total)),
+            (
+                "connections",
+                "WebSocket connections open now.",
+                read(&self.connections),
+            ),
+            (
+                "connections_total",
+                "WebSocket connections accepted.",
+                read(&self.connections_total),
+            ),
             (
                 "connections_refused_total",
                 "Connections refused for a limit or by the access check.",
                 read(&self.connections_refused_total),
             ),
-            ("frames_in_total", "Frames taken from clients.", read(&self.frames_in_total)),
-            ("frames_out_total", "Frames sent to clients.", read(&self.frames_out_total)),
-            ("refused_total", "Frames and requests answered with an error.", read(&self.refused_total)),
-            ("slow_total", "Connections ended because the client did not read.", read(&self.slow_total)),
+            (
+                "frames_in_total",
+                "Frames taken from clients.",
+                read(&self.frames_in_total),
+            ),
+            (
+                "frames_out_total",
+                "Frames sent to clients.",
+                read(&self.frames_out_total),
+            ),
+            (
+                "refused_total",
+                "Frames and requests answered with an error.",
+                read(&self.refused_total),
+            ),
+            (
+                "slow_total",
+                "Connections ended because the client did not read.",
+                read(&self.slow_total),
+            ),
             ("joins_total", "Joins ordered.", read(&self.joins_total)),
             ("leaves_total", "Leaves ordered.", read(&self.leaves_total)),
         ]

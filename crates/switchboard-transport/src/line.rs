@@ -21,7 +21,10 @@ pub struct Heartbeat {
 
 impl Default for Heartbeat {
     fn default() -> Self {
-        Self { ping: Duration::from_secs(25), gone: Duration::from_secs(60) }
+        Self {
+            ping: Duration::from_secs(25),
+            gone: Duration::from_secs(60),
+        }
     }
 }
 
@@ -34,7 +37,10 @@ pub(crate) struct Steps {
 
 impl From<Turn> for Steps {
     fn from(turn: Turn) -> Self {
-        Self { ping: turn.probe.is_some(), turn }
+        Self {
+            ping: turn.probe.is_some(),
+            turn,
+        }
     }
 }
 
@@ -53,7 +59,12 @@ pub(crate) struct Line {
 
 impl Line {
     /// A line at its beginning, and the first steps. `opened` is what [`Conversation::open`] gave.
-    pub(crate) fn new(opened: (Conversation, Turn), limits: &Limits, heartbeat: Heartbeat, now: Instant) -> (Self, Steps) {
+    pub(crate) fn new(
+        opened: (Conversation, Turn),
+        limits: &Limits,
+        heartbeat: Heartbeat,
+        now: Instant,
+    ) -> (Self, Steps) {
         let (conversation, turn) = opened;
         let wait = match turn.first_frame {
             FirstFrame::Usual => Some(Duration::from_secs(limits.first_frame_secs)),
@@ -94,7 +105,11 @@ impl Line {
         if !self.has_token(now) {
             return self.flooded(now);
         }
-        Turn { asks: self.sign_of_life(now), ..Turn::default() }.into()
+        Turn {
+            asks: self.sign_of_life(now),
+            ..Turn::default()
+        }
+        .into()
     }
 
     /// The hub tells something.
@@ -112,14 +127,22 @@ impl Line {
     /// When [`Line::handle_timeout`] is to be called.
     pub(crate) fn poll_timeout(&self) -> Instant {
         let gone = self.last_sign + self.heartbeat.gone;
-        let others = [self.first_frame, self.tick.map(|(_, at)| at), Some(self.next_ping)];
+        let others = [
+            self.first_frame,
+            self.tick.map(|(_, at)| at),
+            Some(self.next_ping),
+        ];
         others.into_iter().flatten().fold(gone, Instant::min)
     }
 
     /// Does what is due at `now`.
     pub(crate) fn handle_timeout(&mut self, now: Instant) -> Steps {
         if now >= self.last_sign + self.heartbeat.gone {
-            return Turn { close: Some(Close::GONE), ..Turn::default() }.into();
+            return Turn {
+                close: Some(Close::GONE),
+                ..Turn::default()
+            }
+            .into();
         }
         if self.first_frame.is_some_and(|deadline| now >= deadline) {
             return self.on_violation(Refusal::Silent, Close::SILENT, now);
@@ -155,7 +178,10 @@ impl Line {
 
     fn sign_of_life(&mut self, now: Instant) -> Vec<Ask> {
         self.last_sign = now;
-        std::mem::take(&mut self.probes).into_iter().map(Ask::Alive).collect()
+        std::mem::take(&mut self.probes)
+            .into_iter()
+            .map(Ask::Alive)
+            .collect()
     }
 
     fn steps(&mut self, mut turn: Turn, now: Instant) -> Steps {
@@ -187,7 +213,12 @@ mod tests {
             limits: Arc::default(),
             settings: Arc::default(),
         };
-        let opened = Conversation::open(find(dialect), handshake, Identity::Claimed, SpaceName::default());
+        let opened = Conversation::open(
+            find(dialect),
+            handshake,
+            Identity::Claimed,
+            SpaceName::default(),
+        );
         Line::new(opened, &Limits::default(), Heartbeat::default(), now)
     }
 
@@ -219,8 +250,18 @@ mod tests {
         let (mut line, _) = line("mesh", start);
         let later = start + Duration::from_secs(50);
         drop(line.on_control(later));
-        assert!(line.handle_timeout(start + Duration::from_secs(60)).turn.close.is_none());
-        assert_eq!(line.handle_timeout(start + Duration::from_secs(110)).turn.close, Some(Close::GONE));
+        assert!(
+            line.handle_timeout(start + Duration::from_secs(60))
+                .turn
+                .close
+                .is_none()
+        );
+        assert_eq!(
+            line.handle_timeout(start + Duration::from_secs(110))
+                .turn
+                .close,
+            Some(Close::GONE)
+        );
     }
 
     #[test]
@@ -228,14 +269,27 @@ mod tests {
         let start = Instant::now();
         for (dialect, secs) in [("p2p", 5), ("lightstream", 30), ("singo", 30)] {
             let (mut line, _) = line(dialect, start);
-            assert!(line.handle_timeout(start + Duration::from_secs(secs - 1)).turn.close.is_none());
+            assert!(
+                line.handle_timeout(start + Duration::from_secs(secs - 1))
+                    .turn
+                    .close
+                    .is_none()
+            );
             let steps = line.handle_timeout(start + Duration::from_secs(secs));
-            assert!(steps.turn.close.is_some_and(|close| close.code == 1008), "{dialect}");
+            assert!(
+                steps.turn.close.is_some_and(|close| close.code == 1008),
+                "{dialect}"
+            );
             assert_eq!(steps.turn.frames.len(), 1, "{dialect} says why");
         }
         let (mut line, _) = line("lightstream", start);
         drop(frame(&mut line, "{}", start));
-        assert!(line.handle_timeout(start + Duration::from_secs(31)).turn.close.is_none());
+        assert!(
+            line.handle_timeout(start + Duration::from_secs(31))
+                .turn
+                .close
+                .is_none()
+        );
     }
 
     #[test]
@@ -254,17 +308,29 @@ mod tests {
     fn singo_says_ping_every_30_seconds() {
         let start = Instant::now();
         let (mut line, _) = line("singo", start);
-        drop(frame(&mut line, r#"{"type":"join","payload":{"room_id":"r"}}"#, start));
+        drop(frame(
+            &mut line,
+            r#"{"type":"join","payload":{"room_id":"r"}}"#,
+            start,
+        ));
         let steps = line.handle_timeout(start + Duration::from_secs(30));
         assert_eq!(steps.turn.frames, [r#"{"type":"ping"}"#]);
-        assert!(line.handle_timeout(start + Duration::from_secs(31)).turn.frames.is_empty());
+        assert!(
+            line.handle_timeout(start + Duration::from_secs(31))
+                .turn
+                .frames
+                .is_empty()
+        );
     }
 
     #[test]
     fn a_probe_is_pinged_and_answered_by_the_next_sign() {
         let start = Instant::now();
         let (mut line, _) = line("mesh", start);
-        let room = RoomId { space: SpaceName::default(), name: RoomName::parse("r", 0).unwrap() };
+        let room = RoomId {
+            space: SpaceName::default(),
+            name: RoomName::parse("r", 0).unwrap(),
+        };
         let place = Place::Address(room, Address::parse("a", 0).unwrap());
         assert!(line.on_event(&Event::Probe(place.clone()), start, 0).ping);
         let asks = line.on_control(start).turn.asks;

@@ -4,7 +4,10 @@ use std::{fmt, io, net::SocketAddr, time::Duration};
 
 use axum::{Router, extract::ConnectInfo};
 use hyper::server::conn::http1;
-use hyper_util::{rt::{TokioIo, TokioTimer}, service::TowerToHyperService};
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt as _;
@@ -53,12 +56,19 @@ impl Listener {
     /// Binds an address. Port 0 lets the system choose.
     pub fn bind(address: SocketAddr) -> Result<Self, ListenError> {
         let bind = || {
-            let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+            let socket = if address.is_ipv4() {
+                TcpSocket::new_v4()
+            } else {
+                TcpSocket::new_v6()
+            }?;
             socket.set_reuseaddr(true)?;
             socket.set_send_buffer_size(SEND_BUFFER_BYTES)?;
             socket.bind(address)?;
             let socket = socket.listen(BACKLOG)?;
-            Ok(Self { address: socket.local_addr()?, socket })
+            Ok(Self {
+                address: socket.local_addr()?,
+                socket,
+            })
         };
         bind().map_err(|source| ListenError { address, source })
     }
@@ -71,7 +81,13 @@ impl Listener {
 
     /// Serves until `drain` is cancelled; then accepts no more and lets requests end. Requests
     /// under way are in `tasks`. A request's head must come within `head_timeout`.
-    pub async fn serve(self, router: Router, head_timeout: Duration, drain: CancellationToken, tasks: TaskTracker) {
+    pub async fn serve(
+        self,
+        router: Router,
+        head_timeout: Duration,
+        drain: CancellationToken,
+        tasks: TaskTracker,
+    ) {
         loop {
             let accepted = tokio::select! {
                 () = drain.cancelled() => return,
@@ -80,7 +96,13 @@ impl Listener {
             match accepted {
                 Ok((stream, client)) => {
                     let router = router.clone();
-                    tasks.spawn(converse(stream, client, router, head_timeout, drain.clone()));
+                    tasks.spawn(converse(
+                        stream,
+                        client,
+                        router,
+                        head_timeout,
+                        drain.clone(),
+                    ));
                 }
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept");
@@ -92,7 +114,13 @@ impl Listener {
 }
 
 /// Serves the requests of one TCP connection.
-async fn converse(stream: TcpStream, client: SocketAddr, router: Router, head_timeout: Duration, drain: CancellationToken) {
+async fn converse(
+    stream: TcpStream,
+    client: SocketAddr,
+    router: Router,
+    head_timeout: Duration,
+    drain: CancellationToken,
+) {
     // Frames are whole messages; waiting to fill a packet only delays them.
     drop(stream.set_nodelay(true));
     let service = router.map_request(move |mut request: hyper::Request<hyper::body::Incoming>| {
@@ -104,7 +132,9 @@ async fn converse(stream: TcpStream, client: SocketAddr, router: Router, head_ti
     if !head_timeout.is_zero() {
         http.header_read_timeout(head_timeout);
     }
-    let connection = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service)).with_upgrades();
+    let connection = http
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service))
+        .with_upgrades();
     let mut connection = std::pin::pin!(connection);
     let served = tokio::select! {
         served = &mut connection => served,

@@ -31,7 +31,11 @@ impl Outbox {
     /// An empty outbox for so many bytes (0: no limit).
     #[must_use]
     pub fn new(bytes_max: usize) -> Self {
-        Self { state: Mutex::default(), changed: Notify::new(), bytes_max }
+        Self {
+            state: Mutex::default(),
+            changed: Notify::new(),
+            bytes_max,
+        }
     }
 
     /// Puts an event in, or marks the outbox as overflowed for good.
@@ -87,7 +91,9 @@ fn cost(event: &Event) -> usize {
     let carried = match event {
         Event::Heard { relay, .. } => relay.frame.len(),
         Event::Joined { others, .. } => others.len() * EVENT_BYTES,
-        Event::Rejoined { others, .. } | Event::Members { others, .. } => others.len() * EVENT_BYTES,
+        Event::Rejoined { others, .. } | Event::Members { others, .. } => {
+            others.len() * EVENT_BYTES
+        }
         Event::Claimed(_)
         | Event::Introduced { .. }
         | Event::Departed { .. }

@@ -41,12 +41,18 @@ impl Permits {
     /// So many in all and from one address (0: no limit).
     #[must_use]
     pub fn new(all_max: usize, per_address_max: usize) -> Arc<Self> {
-        Arc::new(Self { counts: Mutex::default(), all_max, per_address_max })
+        Arc::new(Self {
+            counts: Mutex::default(),
+            all_max,
+            per_address_max,
+        })
     }
 
     /// Admits a connection from this address, unknown where the host program did not say.
     pub fn admit(self: &Arc<Self>, address: Option<IpAddr>) -> Result<Permit, Full> {
-        let counted = address.map(network).filter(|address| !address.is_loopback());
+        let counted = address
+            .map(network)
+            .filter(|address| !address.is_loopback());
         let mut counts = self.lock();
         if self.all_max != 0 && counts.all >= self.all_max {
             return Err(Full::All);
@@ -59,7 +65,10 @@ impl Permits {
             *count += 1;
         }
         counts.all += 1;
-        Ok(Permit { permits: self.clone(), counted })
+        Ok(Permit {
+            permits: self.clone(),
+            counted,
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, Counts> {
@@ -89,7 +98,7 @@ fn network(address: IpAddr) -> IpAddr {
         IpAddr::V6(v6) if !v6.is_loopback() => {
             IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX)))
         }
-        other => other,
+        plain @ (IpAddr::V4(_) | IpAddr::V6(_)) => plain,
     }
 }
 
@@ -109,14 +118,20 @@ mod tests {
         assert!(permits.admit(ip("192.0.2.2")).is_ok());
         drop(first);
         assert!(permits.admit(ip("192.0.2.1")).is_ok());
-        assert!(permits.lock().per_address.is_empty(), "nothing is kept of who has gone");
+        assert!(
+            permits.lock().per_address.is_empty(),
+            "nothing is kept of who has gone"
+        );
     }
 
     #[test]
     fn one_ipv6_network_is_one_address() {
         let permits = Permits::new(0, 1);
         let _first = permits.admit(ip("2001:db8::1")).expect("the first");
-        assert_eq!(permits.admit(ip("2001:db8::ffff:2")).err(), Some(Full::Address));
+        assert_eq!(
+            permits.admit(ip("2001:db8::ffff:2")).err(),
+            Some(Full::Address)
+        );
         assert!(permits.admit(ip("2001:db8:0:1::1")).is_ok());
         let _mapped = permits.admit(ip("::ffff:192.0.2.1")).expect("IPv4 in IPv6");
         assert_eq!(permits.admit(ip("192.0.2.1")).err(), Some(Full::Address));

@@ -31,7 +31,11 @@ const GOODBYE: Duration = Duration::from_secs(1);
 
 /// Sets an upgrade's buffers and bounds: nothing larger than `frame_bytes` is ever gathered.
 pub fn configure(upgrade: WebSocketUpgrade, limits: &Limits) -> WebSocketUpgrade {
-    let frame_bytes = if limits.frame_bytes == 0 { usize::MAX } else { limits.frame_bytes };
+    let frame_bytes = if limits.frame_bytes == 0 {
+        usize::MAX
+    } else {
+        limits.frame_bytes
+    };
     upgrade
         .read_buffer_size(READ_BUFFER_BYTES)
         .write_buffer_size(WRITE_BUFFER_BYTES)
@@ -53,13 +57,24 @@ pub struct Context {
 }
 
 /// Serves one connection to its end. `opened` is what [`Conversation::open`] gave.
-pub async fn serve(socket: WebSocket, opened: (Conversation, Turn), context: Context, permit: Permit) {
+pub async fn serve(
+    socket: WebSocket,
+    opened: (Conversation, Turn),
+    context: Context,
+    permit: Permit,
+) {
     let local = Arc::new(Outbox::new(context.limits.outbox_bytes));
     let (line, first) = Line::new(opened, &context.limits, context.heartbeat, Instant::now());
     let counters = context.exchange.counters();
     Counters::add(&counters.connections, 1);
     Counters::add(&counters.connections_total, 1);
-    let mut connection = Connection { socket, line, local, context, _permit: permit };
+    let mut connection = Connection {
+        socket,
+        line,
+        local,
+        context,
+        _permit: permit,
+    };
     let close = connection.run(first).await;
     connection.leave();
     connection.goodbye(close).await;
@@ -87,7 +102,9 @@ impl Connection {
     async fn run(&mut self, first: Steps) -> End {
         let drain = self.context.drain.clone();
         let mut drained = pin!(drain.cancelled());
-        let mut timer = pin!(sleep_until(TokioInstant::from_std(self.line.poll_timeout())));
+        let mut timer = pin!(sleep_until(TokioInstant::from_std(
+            self.line.poll_timeout()
+        )));
         let local = self.local.clone();
         if let Err(end) = self.perform(first).await {
             return end;
@@ -122,7 +139,10 @@ impl Connection {
         self.perform(steps).await
     }
 
-    async fn on_message(&mut self, message: Option<Result<Message, axum::Error>>) -> Result<(), End> {
+    async fn on_message(
+        &mut self,
+        message: Option<Result<Message, axum::Error>>,
+    ) -> Result<(), End> {
         let now = Instant::now();
         let steps = match message {
             Some(Ok(Message::Text(text))) => {
@@ -139,7 +159,8 @@ impl Connection {
             Some(Ok(Message::Ping(_) | Message::Pong(_))) => self.line.on_control(now),
             Some(Ok(Message::Close(_))) | None => return Err(End::Gone),
             Some(Err(error)) if is_too_large(&error) => {
-                self.line.on_violation(Refusal::TooLarge, Close::TOO_BIG, now)
+                self.line
+                    .on_violation(Refusal::TooLarge, Close::TOO_BIG, now)
             }
             Some(Err(_)) => return Err(End::Gone),
         };
@@ -176,7 +197,8 @@ impl Connection {
             self.ask(ask).await?;
         }
         if ping {
-            self.while_open(Write::Feed(Message::Ping(axum::body::Bytes::new()))).await?;
+            self.while_open(Write::Feed(Message::Ping(axum::body::Bytes::new())))
+                .await?;
         }
         turn.close.map_or(Ok(()), |close| Err(End::Close(close)))
     }
@@ -189,18 +211,27 @@ impl Connection {
             let refused = Refused::join(Refusal::Denied, &room.name);
             // It may be in already, let in by an earlier answer.
             let leave = Ask::Leave(room.clone(), Farewell::Aloud);
-            self.context.exchange.ask(self.line.peer().id(), &self.local, leave);
+            self.context
+                .exchange
+                .ask(self.line.peer().id(), &self.local, leave);
             self.local.push(Arc::new(Event::Refused(refused)));
             return Ok(());
         }
-        self.context.exchange.ask(self.line.peer().id(), &self.local, ask);
+        self.context
+            .exchange
+            .ask(self.line.peer().id(), &self.local, ask);
         Ok(())
     }
 
     /// Writes, as long as the client reads: one whose outbox overflows meanwhile, or who takes
     /// nothing for as long as a dead one is waited for, is not waited for.
     async fn while_open(&mut self, write: Write) -> Result<(), End> {
-        let Self { socket, local, context, .. } = self;
+        let Self {
+            socket,
+            local,
+            context,
+            ..
+        } = self;
         let mut writing = pin!(async {
             match write {
                 Write::Feed(message) => socket.feed(message).await,
@@ -224,9 +255,15 @@ impl Connection {
     /// Gives back all that the peer holds, so that the others see it leave now.
     fn leave(&mut self) {
         for ask in self.line.farewell() {
-            self.context.exchange.ask(self.line.peer().id(), &self.local, ask);
+            self.context
+                .exchange
+                .ask(self.line.peer().id(), &self.local, ask);
         }
-        self.context.exchange.counters().connections.fetch_sub(1, Ordering::Relaxed);
+        self.context
+            .exchange
+            .counters()
+            .connections
+            .fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Says goodbye, waits a moment for the client's, and hangs up.
@@ -238,7 +275,10 @@ impl Connection {
             return;
         };
         tracing::info!(%peer, dialect, code = close.code, reason = close.reason, "closed");
-        let frame = CloseFrame { code: close.code, reason: close.reason.into() };
+        let frame = CloseFrame {
+            code: close.code,
+            reason: close.reason.into(),
+        };
         let closing = async {
             self.socket.send(Message::Close(Some(frame))).await.ok()?;
             while let Some(Ok(_)) = self.socket.next().await {}
@@ -268,7 +308,9 @@ fn text(frame: ByteString) -> Message {
 }
 
 fn unix_secs() -> u64 {
-    SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_secs())
+    SystemTime::UNIX_EPOCH
+        .elapsed()
+        .map_or(0, |since| since.as_secs())
 }
 
 fn is_too_large(error: &axum::Error) -> bool {

@@ -37,13 +37,19 @@ impl Admission {
     /// Come in, as nobody in particular.
     #[must_use]
     pub fn anonymous() -> Self {
-        Self::Allow { identity: None, space: None }
+        Self::Allow {
+            identity: None,
+            space: None,
+        }
     }
 
     /// Come in, as this person.
     #[must_use]
     pub fn as_identity(name: impl Into<String>) -> Self {
-        Self::Allow { identity: Some(name.into()), space: None }
+        Self::Allow {
+            identity: Some(name.into()),
+            space: None,
+        }
     }
 }
 
@@ -111,6 +117,11 @@ impl Access {
             Identity::Claimed => None,
             Identity::Proven(name) => Some(name.clone()),
         };
-        Some(hook(JoinRequest { peer: peer.id(), identity, dialect: peer.tongue().name, room: room.clone() }))
+        Some(hook(JoinRequest {
+            peer: peer.id(),
+            identity,
+            dialect: peer.tongue().name,
+            room: room.clone(),
+        }))
     }
 }

@@ -76,7 +76,9 @@ pub struct Shutdown {
 
 impl Default for Shutdown {
     fn default() -> Self {
-        Self { grace: Duration::from_secs(10) }
+        Self {
+            grace: Duration::from_secs(10),
+        }
     }
 }
 
@@ -122,19 +124,32 @@ impl Config {
     #[must_use]
     pub fn listeners(&self) -> Vec<SocketAddr> {
         let main = SocketAddr::new(self.server.addr, self.server.port);
-        std::iter::once(main).chain(self.server.listen.iter().copied()).collect()
+        std::iter::once(main)
+            .chain(self.server.listen.iter().copied())
+            .collect()
     }
 
     /// Every dialect with its paths.
     #[must_use]
     pub fn served(&self) -> Vec<(DialectName, Vec<String>)> {
-        ALL.iter().map(|dialect| (dialect.tongue().name, self.paths_of(*dialect))).collect()
+        ALL.iter()
+            .map(|dialect| (dialect.tongue().name, self.paths_of(*dialect)))
+            .collect()
     }
 
     /// The paths of a dialect.
     pub(crate) fn paths_of(&self, dialect: &dyn Dialect) -> Vec<String> {
-        let usual = || dialect.paths().iter().map(|path| (*path).to_owned()).collect();
-        self.paths.get(dialect.tongue().name).cloned().unwrap_or_else(usual)
+        let usual = || {
+            dialect
+                .paths()
+                .iter()
+                .map(|path| (*path).to_owned())
+                .collect()
+        };
+        self.paths
+            .get(dialect.tongue().name)
+            .cloned()
+            .unwrap_or_else(usual)
     }
 
     /// Every path with the dialect it serves, or none where the first frame must tell several apart.
@@ -142,7 +157,10 @@ impl Config {
         let mut routes = BTreeMap::new();
         for dialect in ALL.iter().copied() {
             for path in self.paths_of(dialect) {
-                routes.entry(path).and_modify(|shared| *shared = None).or_insert(Some(dialect));
+                routes
+                    .entry(path)
+                    .and_modify(|shared| *shared = None)
+                    .or_insert(Some(dialect));
             }
         }
         routes

@@ -23,5 +23,7 @@ pub use config::Config;
 pub use rooms::Rooms;
 pub use server::{Builder, Server};
 pub use shards::MembershipChange;
-pub use switchboard_core::{Address, DisplayName, Identity, Limits, Member, PeerId, RoomId, RoomName, SpaceName};
+pub use switchboard_core::{
+    Address, DisplayName, Identity, Limits, Member, PeerId, RoomId, RoomName, SpaceName,
+};
 pub use switchboard_transport::{Heartbeat, ListenError, Listener};

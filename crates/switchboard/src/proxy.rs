@@ -10,8 +10,14 @@ use ipnet::IpNet;
 pub(crate) fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
     let is_trusted = |address: &IpAddr| trusted.iter().any(|net| net.contains(address));
     let mut address = peer.to_canonical();
-    let values = headers.get_all("x-forwarded-for").iter().filter_map(|value| value.to_str().ok());
-    let hops: Vec<_> = values.flat_map(|value| value.split(',')).map(str::trim).collect();
+    let values = headers
+        .get_all("x-forwarded-for")
+        .iter()
+        .filter_map(|value| value.to_str().ok());
+    let hops: Vec<_> = values
+        .flat_map(|value| value.split(','))
+        .map(str::trim)
+        .collect();
     for hop in hops.into_iter().rev() {
         if !is_trusted(&address) {
             break;
@@ -29,8 +35,14 @@ mod tests {
     use super::*;
 
     fn resolved(peer: &str, forwarded: &str) -> String {
-        let headers = HeaderMap::from_iter([("x-forwarded-for".parse().unwrap(), forwarded.parse().unwrap())]);
-        let trusted = ["127.0.0.0/8".parse().unwrap(), "10.0.0.0/8".parse().unwrap()];
+        let headers = HeaderMap::from_iter([(
+            "x-forwarded-for".parse().unwrap(),
+            forwarded.parse().unwrap(),
+        )]);
+        let trusted = [
+            "127.0.0.0/8".parse().unwrap(),
+            "10.0.0.0/8".parse().unwrap(),
+        ];
         client_address(peer.parse().unwrap(), &headers, &trusted).to_string()
     }
 
@@ -38,7 +50,10 @@ mod tests {
     fn only_trusted_proxies_are_believed() {
         assert_eq!(resolved("192.0.2.9", "198.51.100.1"), "192.0.2.9");
         assert_eq!(resolved("127.0.0.1", "198.51.100.1"), "198.51.100.1");
-        assert_eq!(resolved("127.0.0.1", "203.0.113.5, 198.51.100.1, 10.0.0.7"), "198.51.100.1");
+        assert_eq!(
+            resolved("127.0.0.1", "203.0.113.5, 198.51.100.1, 10.0.0.7"),
+            "198.51.100.1"
+        );
         assert_eq!(resolved("127.0.0.1", "nonsense"), "127.0.0.1");
         assert_eq!(resolved("127.0.0.1", "10.0.0.1"), "10.0.0.1");
     }

@@ -35,7 +35,9 @@ impl Rooms {
     /// The members of a room, oldest first. Empty if there is no such room.
     #[must_use]
     pub fn members(&self, room: &str) -> Vec<Arc<Member>> {
-        in_default_space(room).map(|room| self.shards.members(&room)).unwrap_or_default()
+        in_default_space(room)
+            .map(|room| self.shards.members(&room))
+            .unwrap_or_default()
     }
 
     /// Sends text to one member, as the server. Each is told in its own dialect; one whose dialect
@@ -53,8 +55,11 @@ impl Rooms {
 
     /// Ends a member's connection. The others see it leave.
     pub fn kick(&self, room: &str, address: &str) {
-        let (Some(room), Ok(address)) = (in_default_space(room), Address::parse(address, 0)) else { return };
-        self.shards.handle(&room.clone(), Input::Kick { room, address });
+        let (Some(room), Ok(address)) = (in_default_space(room), Address::parse(address, 0)) else {
+            return;
+        };
+        self.shards
+            .handle(&room.clone(), Input::Kick { room, address });
     }
 
     /// The joins and leaves from now on. A receiver that falls 4096 changes behind misses some and
@@ -65,14 +70,31 @@ impl Rooms {
     }
 
     fn announce(&self, room: &str, to: Target, text: &str) {
-        let Some(room) = in_default_space(room) else { return };
-        let relay = Arc::new(Relay::new(HOST.name, RelayKind::Message, ByteString::from(text)));
-        self.shards.handle(&room.clone(), Input::Announce { room, to, from: server(), relay });
+        let Some(room) = in_default_space(room) else {
+            return;
+        };
+        let relay = Arc::new(Relay::new(
+            HOST.name,
+            RelayKind::Message,
+            ByteString::from(text),
+        ));
+        self.shards.handle(
+            &room.clone(),
+            Input::Announce {
+                room,
+                to,
+                from: server(),
+                relay,
+            },
+        );
     }
 }
 
 fn in_default_space(room: &str) -> Option<RoomId> {
-    Some(RoomId { space: SpaceName::default(), name: RoomName::parse(room, 0).ok()? })
+    Some(RoomId {
+        space: SpaceName::default(),
+        name: RoomName::parse(room, 0).ok()?,
+    })
 }
 
 /// In whose name the host program speaks. Clients cannot have this address.

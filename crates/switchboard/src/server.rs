@@ -2,13 +2,19 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
-    sync::{Arc, atomic::{AtomicBool, Ordering}},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
 use axum::{
     Router,
-    extract::{ConnectInfo, FromRequestParts, OriginalUri, Query as UrlQuery, Request, State, WebSocketUpgrade},
+    extract::{
+        ConnectInfo, FromRequestParts, OriginalUri, Query as UrlQuery, Request, State,
+        WebSocketUpgrade,
+    },
     http::{HeaderMap, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
     routing::{any, get},
@@ -23,7 +29,10 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     access::{Access, Admission, ConnectRequest, JoinRequest},
     config::Config,
-    proxy, rooms::Rooms, shards::Shards, web,
+    proxy,
+    rooms::Rooms,
+    shards::Shards,
+    web,
 };
 
 /// What a subprotocol that names a dialect begins with.
@@ -87,7 +96,9 @@ impl Builder {
             tasks: TaskTracker::new(),
             ready: AtomicBool::new(true),
         };
-        Server { inner: Arc::new(inner) }
+        Server {
+            inner: Arc::new(inner),
+        }
     }
 }
 
@@ -136,7 +147,8 @@ impl Server {
             .route("/readyz", get(ready))
             .route("/metrics", get(metrics));
         for (path, dialect) in self.inner.config.routes() {
-            let handler = move |server: State<Server>, request: Request| connect(server, dialect, request);
+            let handler =
+                move |server: State<Self>, request: Request| connect(server, dialect, request);
             router = router.route(&path, any(handler));
         }
         let router = match &self.inner.config.server.web_root {
@@ -176,22 +188,37 @@ impl Server {
         self.inner.ready.store(false, Ordering::Relaxed);
         self.inner.context.drain.cancel();
         self.inner.tasks.close();
-        tokio::time::timeout(grace, self.inner.tasks.wait()).await.is_ok()
+        tokio::time::timeout(grace, self.inner.tasks.wait())
+            .await
+            .is_ok()
     }
 
     /// Admits a connection, or says what is answered instead.
-    async fn admit(&self, request: &Parts) -> Result<(Permit, Identity, switchboard_core::SpaceName), Response> {
+    async fn admit(
+        &self,
+        request: &Parts,
+    ) -> Result<(Permit, Identity, switchboard_core::SpaceName), Response> {
         let address = self.client_address(request);
-        let permit = self.inner.permits.admit(address).map_err(|full| refuse_full(full).into_response())?;
+        let permit = self
+            .inner
+            .permits
+            .admit(address)
+            .map_err(|full| refuse_full(full).into_response())?;
         let asked = || ConnectRequest {
-            uri: request.extensions.get::<OriginalUri>().map_or_else(|| request.uri.clone(), |uri| uri.0.clone()),
+            uri: request
+                .extensions
+                .get::<OriginalUri>()
+                .map_or_else(|| request.uri.clone(), |uri| uri.0.clone()),
             headers: request.headers.clone(),
             address,
         };
         match self.inner.shards.access().admit(asked).await {
-            Admission::Deny => Err((StatusCode::FORBIDDEN, "You may not connect.\n").into_response()),
+            Admission::Deny => {
+                Err((StatusCode::FORBIDDEN, "You may not connect.\n").into_response())
+            }
             Admission::Allow { identity, space } => {
-                let identity = identity.map_or(Identity::Claimed, |name| Identity::Proven(name.into()));
+                let identity =
+                    identity.map_or(Identity::Claimed, |name| Identity::Proven(name.into()));
                 Ok((permit, identity, space.unwrap_or_default()))
             }
         }
@@ -199,7 +226,11 @@ impl Server {
 
     fn client_address(&self, request: &Parts) -> Option<IpAddr> {
         let ConnectInfo(peer) = request.extensions.get::<ConnectInfo<SocketAddr>>()?;
-        Some(proxy::client_address(peer.ip(), &request.headers, &self.inner.config.server.trusted_proxies))
+        Some(proxy::client_address(
+            peer.ip(),
+            &request.headers,
+            &self.inner.config.server.trusted_proxies,
+        ))
     }
 
     fn handshake(&self, query: UrlQuery<Vec<(String, String)>>) -> Handshake {
@@ -225,22 +256,45 @@ async fn ready(State(server): State<Server>) -> (StatusCode, &'static str) {
 /// The counters in the text format of Prometheus, version 0.0.4.
 async fn metrics(State(server): State<Server>) -> impl IntoResponse {
     let line = |(name, help, value): (&str, &str, u64)| {
-        let kind = if name.ends_with("_total") { "counter" } else { "gauge" };
-        format!("# HELP switchboard_{name} {help}\n# TYPE switchboard_{name} {kind}\nswitchboard_{name} {value}\n")
+        let kind = if name.ends_with("_total") {
+            "counter"
+        } else {
+            "gauge"
+        };
+        format!(
+            "# HELP switchboard_{name} {help}\n# TYPE switchboard_{name} {kind}\nswitchboard_{name} {value}\n"
+        )
     };
-    let text: String = server.inner.shards.counters().all().into_iter().map(line).collect();
+    let text: String = server
+        .inner
+        .shards
+        .counters()
+        .all()
+        .into_iter()
+        .map(line)
+        .collect();
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text)
 }
 
 fn refuse_full(full: Full) -> (StatusCode, &'static str) {
     match full {
-        Full::All => (StatusCode::SERVICE_UNAVAILABLE, "The server has as many connections as it may.\n"),
-        Full::Address => (StatusCode::TOO_MANY_REQUESTS, "Your address has as many connections as it may.\n"),
+        Full::All => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "The server has as many connections as it may.\n",
+        ),
+        Full::Address => (
+            StatusCode::TOO_MANY_REQUESTS,
+            "Your address has as many connections as it may.\n",
+        ),
     }
 }
 
 /// Begins a connection on a path that serves `dialect`, or several that the first frame tells apart.
-async fn connect(State(server): State<Server>, dialect: Option<&'static dyn Dialect>, request: Request) -> Response {
+async fn connect(
+    State(server): State<Server>,
+    dialect: Option<&'static dyn Dialect>,
+    request: Request,
+) -> Response {
     let (mut parts, _body) = request.into_parts();
     let upgrade = match WebSocketUpgrade::from_request_parts(&mut parts, &server).await {
         Ok(upgrade) => websocket::configure(upgrade, &server.inner.context.limits),
@@ -264,7 +318,9 @@ async fn connect(State(server): State<Server>, dialect: Option<&'static dyn Dial
     let opened = Conversation::open(dialect, handshake, identity, space);
     let context = server.inner.context.clone();
     let tasks = server.inner.tasks.clone();
-    upgrade.on_upgrade(move |socket| tasks.track_future(websocket::serve(socket, opened, context, permit)))
+    upgrade.on_upgrade(move |socket| {
+        tasks.track_future(websocket::serve(socket, opened, context, permit))
+    })
 }
 
 type Chosen = (WebSocketUpgrade, Option<&'static dyn Dialect>);
@@ -282,7 +338,10 @@ fn choose(
             None => Err(Box::new(unknown_dialect(name).into_response())),
         };
     }
-    let offers = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|value| value.to_str().ok());
+    let offers = headers
+        .get_all(header::SEC_WEBSOCKET_PROTOCOL)
+        .iter()
+        .filter_map(|value| value.to_str().ok());
     let mut offers = offers.flat_map(|value| value.split(',')).map(str::trim);
     let chosen = offers.find_map(|offer| Some((offer, find(offer.strip_prefix(SUBPROTOCOL)?)?)));
     Ok(match chosen {
@@ -294,5 +353,11 @@ fn choose(
 fn unknown_dialect(name: &str) -> (StatusCode, String) {
     let names: Vec<_> = ALL.iter().map(|dialect| dialect.tongue().name).collect();
     let name: String = name.chars().take(32).collect();
-    (StatusCode::BAD_REQUEST, format!("There is no dialect {name:?}. There are: {}.\n", names.join(", ")))
+    (
+        StatusCode::BAD_REQUEST,
+        format!(
+            "There is no dialect {name:?}. There are: {}.\n",
+            names.join(", ")
+        ),
+    )
 }

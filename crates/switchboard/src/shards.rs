@@ -12,7 +12,9 @@ use std::{
     time::Instant,
 };
 
-use switchboard_core::{Ask, Change, Effect, Hub, Input, Limits, Member, Peer, PeerId, Place, Position, RoomId};
+use switchboard_core::{
+    Ask, Change, Effect, Hub, Input, Limits, Member, Peer, PeerId, Place, Position, RoomId,
+};
 use switchboard_engine::{Engine, Ordered, Sink};
 use switchboard_transport::{Check, Counters, Exchange, Local};
 use tokio::sync::broadcast;
@@ -63,13 +65,20 @@ pub(crate) struct Shards {
 
 impl fmt::Debug for Shards {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Shards").field("engine", &self.engine).finish_non_exhaustive()
+        f.debug_struct("Shards")
+            .field("engine", &self.engine)
+            .finish_non_exhaustive()
     }
 }
 
 impl Shards {
     pub(crate) fn new(limits: &Arc<Limits>, engine: Arc<dyn Engine>, access: Access) -> Arc<Self> {
-        let shard = || Mutex::new(Shard { hub: Hub::new(limits.clone()), alarmed: false });
+        let shard = || {
+            Mutex::new(Shard {
+                hub: Hub::new(limits.clone()),
+                alarmed: false,
+            })
+        };
         let this = Arc::new(Self {
             shards: (0..SHARDS).map(|_| shard()).collect(),
             hasher: RandomState::new(),
@@ -93,11 +102,16 @@ impl Shards {
     }
 
     pub(crate) fn rooms(&self) -> Vec<(RoomId, usize)> {
-        self.shards.iter().flat_map(|shard| lock(shard).hub.rooms()).collect()
+        self.shards
+            .iter()
+            .flat_map(|shard| lock(shard).hub.rooms())
+            .collect()
     }
 
     pub(crate) fn members(&self, room: &RoomId) -> Vec<Arc<Member>> {
-        lock(&self.shards[self.index_of_room(room)]).hub.members(room)
+        lock(&self.shards[self.index_of_room(room)])
+            .hub
+            .members(room)
     }
 
     /// Hands an input about `room` to its hub.
@@ -144,7 +158,14 @@ impl Shards {
 
     fn commit(&self, shard: &mut Shard, room: RoomId, position: Position, change: Change) {
         self.note(&room, &change);
-        shard.hub.handle(Input::Committed { room, position, change }, Instant::now());
+        shard.hub.handle(
+            Input::Committed {
+                room,
+                position,
+                change,
+            },
+            Instant::now(),
+        );
     }
 
     /// Logs, counts and publishes a change.
@@ -153,12 +174,18 @@ impl Shards {
             Change::Join(member) => {
                 tracing::info!(room = %room.name, peer = %member.peer, dialect = member.tongue.name, "joined");
                 Counters::add(&self.counters.joins_total, 1);
-                MembershipChange::Joined { room: room.clone(), member: member.clone() }
+                MembershipChange::Joined {
+                    room: room.clone(),
+                    member: member.clone(),
+                }
             }
             Change::Leave(peer, _) => {
                 tracing::info!(room = %room.name, %peer, "left");
                 Counters::add(&self.counters.leaves_total, 1);
-                MembershipChange::Left { room: room.clone(), peer: *peer }
+                MembershipChange::Left {
+                    room: room.clone(),
+                    peer: *peer,
+                }
             }
         };
         // Without subscribers nobody is told.
@@ -167,8 +194,12 @@ impl Shards {
 
     /// Sees to it that the hub is called when its next timeout is due.
     fn alarm(&self, index: usize, shard: &mut Shard) {
-        let Some(at) = shard.hub.poll_timeout().filter(|_| !shard.alarmed) else { return };
-        let Some(this) = self.this.get().and_then(Weak::upgrade) else { return };
+        let Some(at) = shard.hub.poll_timeout().filter(|_| !shard.alarmed) else {
+            return;
+        };
+        let Some(this) = self.this.get().and_then(Weak::upgrade) else {
+            return;
+        };
         shard.alarmed = true;
         tokio::spawn(async move {
             tokio::time::sleep_until(at.into()).await;
@@ -182,11 +213,15 @@ impl Shards {
 
 impl Exchange for Shards {
     fn ask(&self, peer: PeerId, local: &Local, ask: Ask) {
-        let index = match &ask {
-            Ask::Relay(room, ..) => self.index_of_room(room),
-            _ => self.index_of(&ask.place()),
-        };
-        self.drive(index, Input::Ask { peer, local: local.clone(), ask });
+        let index = self.index_of(&ask.place());
+        self.drive(
+            index,
+            Input::Ask {
+                peer,
+                local: local.clone(),
+                ask,
+            },
+        );
     }
 
     fn may_join(&self, peer: &Peer, room: &RoomId) -> Option<Check> {
@@ -203,7 +238,9 @@ struct Remote(Weak<Shards>);
 
 impl Sink for Remote {
     fn committed(&self, room: RoomId, position: Position, change: Change) {
-        let Some(shards) = self.0.upgrade() else { return };
+        let Some(shards) = self.0.upgrade() else {
+            return;
+        };
         let index = shards.index_of_room(&room);
         let mut shard = lock(&shards.shards[index]);
         shards.commit(&mut shard, room, position, change);

@@ -24,11 +24,16 @@ const POLICY: HeaderValue = HeaderValue::from_static(
 
 /// Serves the embedded page at `/`.
 pub(crate) fn serve_page<S: Clone + Send + Sync + 'static>(router: Router<S>) -> Router<S> {
-    Page::iter().fold(router.route("/", get(page)), |router, file| router.route(&format!("/{file}"), get(page)))
+    Page::iter().fold(router.route("/", get(page)), |router, file| {
+        router.route(&format!("/{file}"), get(page))
+    })
 }
 
 /// Serves a folder at `/`.
-pub(crate) fn serve_folder<S: Clone + Send + Sync + 'static>(router: Router<S>, root: &Path) -> Router<S> {
+pub(crate) fn serve_folder<S: Clone + Send + Sync + 'static>(
+    router: Router<S>,
+    root: &Path,
+) -> Router<S> {
     router.fallback_service(ServeDir::new(root))
 }
 
@@ -38,28 +43,62 @@ async fn page(uri: axum::extract::OriginalUri, request: Request) -> Response {
         return to_folder(&uri).into_response();
     }
     let path = if path.is_empty() { "index.html" } else { path };
-    let Some(file) = Page::get(path) else { return StatusCode::NOT_FOUND.into_response() };
-    let hash = file.metadata.sha256_hash().iter().take(16).map(|byte| format!("{byte:02x}")).collect::<String>();
+    let Some(file) = Page::get(path) else {
+        return StatusCode::NOT_FOUND.into_response();
+    };
+    let hash = file
+        .metadata
+        .sha256_hash()
+        .iter()
+        .take(16)
+        .map(|byte| format!("{byte:02x}"))
+        .collect::<String>();
     let tag = format!("\"{hash}\"");
-    if request.headers().get(header::IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == tag.as_bytes()) {
+    if request
+        .headers()
+        .get(header::IF_NONE_MATCH)
+        .is_some_and(|known| known.as_bytes() == tag.as_bytes())
+    {
         return StatusCode::NOT_MODIFIED.into_response();
     }
-    let kind = mime_guess::from_path(path).first_or_octet_stream();
     let headers = [
-        (header::CONTENT_TYPE, HeaderValue::from_str(kind.as_ref()).ok()),
+        (header::CONTENT_TYPE, content_type(path)),
         (header::ETAG, HeaderValue::from_str(&tag).ok()),
-        (header::CACHE_CONTROL, Some(HeaderValue::from_static("no-cache"))),
+        (
+            header::CACHE_CONTROL,
+            Some(HeaderValue::from_static("no-cache")),
+        ),
         (header::CONTENT_SECURITY_POLICY, Some(POLICY)),
-        (header::X_CONTENT_TYPE_OPTIONS, Some(HeaderValue::from_static("nosniff"))),
+        (
+            header::X_CONTENT_TYPE_OPTIONS,
+            Some(HeaderValue::from_static("nosniff")),
+        ),
     ];
     let mut response = file.data.into_response();
-    response.headers_mut().extend(headers.into_iter().filter_map(|(name, value)| Some((name, value?))));
+    for (name, value) in headers {
+        if let Some(value) = value {
+            response.headers_mut().insert(name, value);
+        }
+    }
     response
+}
+
+fn content_type(path: &str) -> Option<HeaderValue> {
+    let kind = mime_guess::from_path(path).first_or_octet_stream();
+    let charset = if kind.type_() == "text" {
+        "; charset=utf-8"
+    } else {
+        ""
+    };
+    HeaderValue::from_str(&format!("{kind}{charset}")).ok()
 }
 
 /// Where the router is nested, the page's own links need the slash at the end.
 fn to_folder(uri: &Uri) -> Redirect {
-    let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+    let query = uri
+        .query()
+        .map(|query| format!("?{query}"))
+        .unwrap_or_default();
     Redirect::permanent(&format!("{}/{query}", uri.path()))
 }
 

@@ -25,8 +25,12 @@ impl Given {
                 parsed.map_or(Self::Other("a negative or very large number"), Self::Int)
             }
             DeValue::Array(items) => {
-                let texts = items.iter().map(|item| item.get_ref().as_str().map(str::to_owned));
-                texts.collect::<Option<_>>().map_or(Self::Other("a list of other things than texts"), Self::List)
+                let texts = items
+                    .iter()
+                    .map(|item| item.get_ref().as_str().map(str::to_owned));
+                texts
+                    .collect::<Option<_>>()
+                    .map_or(Self::Other("a list of other things than texts"), Self::List)
             }
             DeValue::Float(_) => Self::Other("a fraction"),
             DeValue::Datetime(_) => Self::Other("a date"),
@@ -35,33 +39,60 @@ impl Given {
     }
 
     pub(super) fn int(&self) -> Result<u64, String> {
-        match self {
-            Self::Int(value) => Ok(*value),
-            Self::Bare(text) => text.parse().map_err(|_| self.not("a whole number, 0 or more")),
-            _ => Err(self.not("a whole number, 0 or more")),
-        }
+        let typed = if let Self::Int(value) = self {
+            Some(*value)
+        } else {
+            None
+        };
+        let bare = || self.bare()?.parse().ok();
+        typed
+            .or_else(bare)
+            .ok_or_else(|| self.not("a whole number, 0 or more"))
     }
 
     pub(super) fn flag(&self) -> Result<bool, String> {
-        match self {
-            Self::Flag(value) => Ok(*value),
-            Self::Bare(text) => text.parse().map_err(|_| self.not("true or false")),
-            _ => Err(self.not("true or false")),
-        }
+        let typed = if let Self::Flag(value) = self {
+            Some(*value)
+        } else {
+            None
+        };
+        let bare = || self.bare()?.parse().ok();
+        typed.or_else(bare).ok_or_else(|| self.not("true or false"))
     }
 
     pub(super) fn text(&self) -> Result<&str, String> {
-        match self {
-            Self::Text(text) | Self::Bare(text) => Ok(text),
-            _ => Err(self.not("a text in quotes")),
-        }
+        let typed = if let Self::Text(text) = self {
+            Some(text.as_str())
+        } else {
+            None
+        };
+        typed
+            .or_else(|| self.bare())
+            .ok_or_else(|| self.not("a text in quotes"))
     }
 
     pub(super) fn list(&self) -> Result<Vec<String>, String> {
-        match self {
-            Self::List(items) => Ok(items.clone()),
-            Self::Bare(text) => Ok(text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect()),
-            _ => Err(self.not("a list of texts")),
+        let typed = if let Self::List(items) = self {
+            Some(items.clone())
+        } else {
+            None
+        };
+        let parts = |text: &str| {
+            text.split(',')
+                .map(|item| item.trim().to_owned())
+                .filter(|item| !item.is_empty())
+                .collect()
+        };
+        typed
+            .or_else(|| self.bare().map(parts))
+            .ok_or_else(|| self.not("a list of texts"))
+    }
+
+    fn bare(&self) -> Option<&str> {
+        if let Self::Bare(text) = self {
+            Some(text)
+        } else {
+            None
         }
     }
 

@@ -53,9 +53,24 @@ pub(super) fn rows() -> Vec<Row> {
     let mut rows = Vec::from(server());
     rows.extend(limits());
     rows.extend([
-        positive_secs!("heartbeat", "ping", "Seconds between WebSocket pings.", heartbeat.ping),
-        positive_secs!("heartbeat", "gone", "Seconds without a sign of life until a client is gone.", heartbeat.gone),
-        secs!("shutdown", "grace", "Seconds that connections have to end when the server stops.", shutdown.grace),
+        positive_secs!(
+            "heartbeat",
+            "ping",
+            "Seconds between WebSocket pings.",
+            heartbeat.ping
+        ),
+        positive_secs!(
+            "heartbeat",
+            "gone",
+            "Seconds without a sign of life until a client is gone.",
+            heartbeat.gone
+        ),
+        secs!(
+            "shutdown",
+            "grace",
+            "Seconds that connections have to end when the server stops.",
+            shutdown.grace
+        ),
     ]);
     rows.extend(log());
     rows.extend(ALL.iter().copied().flat_map(of_dialect));
@@ -69,24 +84,45 @@ fn row(
     set: impl Fn(&mut Config, &Given) -> Result<(), String> + 'static,
     show: impl Fn(&Config) -> String + 'static,
 ) -> Row {
-    Row { section, key, doc: doc.to_owned(), set: Box::new(set), show: Box::new(show) }
+    Row {
+        section,
+        key,
+        doc: doc.to_owned(),
+        set: Box::new(set),
+        show: Box::new(show),
+    }
 }
 
 fn server() -> [Row; 5] {
     [
         row(
-            "server", "addr", "The address to listen on.",
-            |config, given| parse(given.text()?, "an IP address").map(|addr| config.server.addr = addr),
+            "server",
+            "addr",
+            "The address to listen on.",
+            |config, given| {
+                parse(given.text()?, "an IP address").map(|addr| config.server.addr = addr)
+            },
             |config| quoted(config.server.addr),
         ),
-        int!("server", "port", "The port to listen on; 0 lets the system choose.", server.port),
+        int!(
+            "server",
+            "port",
+            "The port to listen on; 0 lets the system choose.",
+            server.port
+        ),
         row(
-            "server", "listen", "More addresses to listen on, as \"ADDRESS:PORT\".",
-            |config, given| parse_all(given, "ADDRESS:PORT").map(|listen| config.server.listen = listen),
+            "server",
+            "listen",
+            "More addresses to listen on, as \"ADDRESS:PORT\".",
+            |config, given| {
+                parse_all(given, "ADDRESS:PORT").map(|listen| config.server.listen = listen)
+            },
             |config| list(&config.server.listen),
         ),
         row(
-            "server", "web_root", "A folder to serve at / instead of the call page; empty for the call page.",
+            "server",
+            "web_root",
+            "A folder to serve at / instead of the call page; empty for the call page.",
             |config, given| {
                 let path = given.text()?;
                 if !path.is_empty() && !std::path::Path::new(path).is_dir() {
@@ -95,12 +131,25 @@ fn server() -> [Row; 5] {
                 config.server.web_root = (!path.is_empty()).then(|| path.into());
                 Ok(())
             },
-            |config| quoted(config.server.web_root.as_deref().unwrap_or("".as_ref()).display()),
+            |config| {
+                quoted(
+                    config
+                        .server
+                        .web_root
+                        .as_deref()
+                        .unwrap_or("".as_ref())
+                        .display(),
+                )
+            },
         ),
         row(
-            "server", "trusted_proxies",
+            "server",
+            "trusted_proxies",
             "Networks of reverse proxies whose X-Forwarded-For is believed, as \"127.0.0.1/32\".",
-            |config, given| parse_all(given, "a network like 10.0.0.0/8").map(|nets| config.server.trusted_proxies = nets),
+            |config, given| {
+                parse_all(given, "a network like 10.0.0.0/8")
+                    .map(|nets| config.server.trusted_proxies = nets)
+            },
             |config| list(&config.server.trusted_proxies),
         ),
     ]
@@ -108,32 +157,115 @@ fn server() -> [Row; 5] {
 
 fn limits() -> [Row; 12] {
     [
-        int!("limits", "frame_bytes", "Bytes of one frame; a larger one ends the connection (1009).", limits.frame_bytes),
-        int!("limits", "json_depth", "Levels of nesting in a JSON frame.", limits.json_depth),
-        int!("limits", "name_bytes", "Bytes of a room's, a peer's or a user's name.", limits.name_bytes),
-        int!("limits", "rooms_per_peer", "Rooms one connection may be in.", limits.rooms_per_peer),
-        int!("limits", "room_members", "Members of one room.", limits.room_members),
-        int!("limits", "connections", "Connections to this server; more are answered 503.", limits.connections),
-        int!("limits", "connections_per_address", "Connections from one IPv4 address or IPv6 /64; more are answered 429. Loopback is exempt.", limits.connections_per_address),
-        int!("limits", "frames_per_second", "Frames per second from one connection; over it and the burst it is closed (1008).", limits.frames_per_second),
-        int!("limits", "frames_burst", "Frames one connection may send at once.", limits.frames_burst),
-        int!("limits", "handshake_secs", "Seconds for a request's head to arrive.", limits.handshake_secs),
-        int!("limits", "first_frame_secs", "Seconds for a client's first frame, where its dialect says nothing else.", limits.first_frame_secs),
-        int!("limits", "outbox_bytes", "Bytes that may wait for a client that does not read; over it, it is closed (1013).", limits.outbox_bytes),
+        int!(
+            "limits",
+            "frame_bytes",
+            "Bytes of one frame; a larger one ends the connection (1009).",
+            limits.frame_bytes
+        ),
+        int!(
+            "limits",
+            "json_depth",
+            "Levels of nesting in a JSON frame.",
+            limits.json_depth
+        ),
+        int!(
+            "limits",
+            "name_bytes",
+            "Bytes of a room's, a peer's or a user's name.",
+            limits.name_bytes
+        ),
+        int!(
+            "limits",
+            "rooms_per_peer",
+            "Rooms one connection may be in.",
+            limits.rooms_per_peer
+        ),
+        int!(
+            "limits",
+            "room_members",
+            "Members of one room.",
+            limits.room_members
+        ),
+        int!(
+            "limits",
+            "connections",
+            "Connections to this server; more are answered 503.",
+            limits.connections
+        ),
+        int!(
+            "limits",
+            "connections_per_address",
+            "Connections from one IPv4 address or IPv6 /64; more are answered 429. Loopback is exempt.",
+            limits.connections_per_address
+        ),
+        int!(
+            "limits",
+            "frames_per_second",
+            "Frames per second from one connection; over it and the burst it is closed (1008).",
+            limits.frames_per_second
+        ),
+        int!(
+            "limits",
+            "frames_burst",
+            "Frames one connection may send at once.",
+            limits.frames_burst
+        ),
+        int!(
+            "limits",
+            "handshake_secs",
+            "Seconds for a request's head to arrive.",
+            limits.handshake_secs
+        ),
+        int!(
+            "limits",
+            "first_frame_secs",
+            "Seconds for a client's first frame, where its dialect says nothing else.",
+            limits.first_frame_secs
+        ),
+        int!(
+            "limits",
+            "outbox_bytes",
+            "Bytes that may wait for a client that does not read; over it, it is closed (1013).",
+            limits.outbox_bytes
+        ),
     ]
 }
 
 fn log() -> [Row; 2] {
     [
         row(
-            "log", "format", "How a log line looks: \"text\" or \"json\".",
-            |config, given| one_of(given, &[("text", LogFormat::Text), ("json", LogFormat::Json)]).map(|format| config.log.format = format),
-            |config| quoted(if config.log.format == LogFormat::Json { "json" } else { "text" }),
+            "log",
+            "format",
+            "How a log line looks: \"text\" or \"json\".",
+            |config, given| {
+                one_of(
+                    given,
+                    &[("text", LogFormat::Text), ("json", LogFormat::Json)],
+                )
+                .map(|format| config.log.format = format)
+            },
+            |config| {
+                quoted(if config.log.format == LogFormat::Json {
+                    "json"
+                } else {
+                    "text"
+                })
+            },
         ),
         row(
-            "log", "level", "What is logged: \"off\", \"error\", \"warn\", \"info\", \"debug\" or \"trace\".",
+            "log",
+            "level",
+            "What is logged: \"off\", \"error\", \"warn\", \"info\", \"debug\" or \"trace\".",
             |config, given| one_of(given, &LEVELS).map(|level| config.log.level = level),
-            |config| quoted(LEVELS.iter().find(|(_, level)| *level == config.log.level).map_or("info", |(name, _)| name)),
+            |config| {
+                quoted(
+                    LEVELS
+                        .iter()
+                        .find(|(_, level)| *level == config.log.level)
+                        .map_or("info", |(name, _)| name),
+                )
+            },
         ),
     ]
 }
@@ -150,19 +282,27 @@ const LEVELS: [(&str, LogLevel); 6] = [
 fn of_dialect(dialect: &'static dyn Dialect) -> Vec<Row> {
     let name = dialect.tongue().name;
     let mut rows = vec![row(
-        name, "paths", "The paths it is served on.",
+        name,
+        "paths",
+        "The paths it is served on.",
         move |config, given| paths(given).map(|paths| drop(config.paths.insert(name, paths))),
         move |config| list(&config.paths_of(dialect)),
     )];
-    rows.extend(dialect.settings().iter().map(|setting| row(
-        name, setting.key, setting.doc,
-        move |config, given| of_kind(setting, given).map(|value| config.dialects.set(name, setting, value)),
-        move |config| match config.dialects.get(name, setting) {
-            Value::Int(value) => value.to_string(),
-            Value::Flag(value) => value.to_string(),
-            Value::Text(value) => quoted(value),
-        },
-    )));
+    rows.extend(dialect.settings().iter().map(|setting| {
+        row(
+            name,
+            setting.key,
+            setting.doc,
+            move |config, given| {
+                of_kind(setting, given).map(|value| config.dialects.set(name, setting, value))
+            },
+            move |config| match config.dialects.get(name, setting) {
+                Value::Int(value) => value.to_string(),
+                Value::Flag(value) => value.to_string(),
+                Value::Text(value) => quoted(value),
+            },
+        )
+    }));
     rows
 }
 
@@ -179,7 +319,9 @@ fn paths(given: &Given) -> Result<Vec<String>, String> {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte);
     for path in &paths {
         if !path.starts_with('/') || path.len() < 2 || !path.bytes().all(is_plain) {
-            return Err(format!("{path:?} is not a path like \"/ws\", of letters, digits and - . _ ~ /"));
+            return Err(format!(
+                "{path:?} is not a path like \"/ws\", of letters, digits and - . _ ~ /"
+            ));
         }
         if crate::web::is_taken(path) {
             return Err(format!("{path:?} is served already"));
@@ -193,17 +335,31 @@ fn narrow<T: TryFrom<u64>>(value: u64) -> Result<T, String> {
 }
 
 fn parse<T: FromStr>(text: &str, wanted: &str) -> Result<T, String> {
-    text.parse().map_err(|_| format!("{text:?} is not {wanted}"))
+    text.parse()
+        .map_err(|_| format!("{text:?} is not {wanted}"))
 }
 
 fn parse_all<T: FromStr>(given: &Given, wanted: &str) -> Result<Vec<T>, String> {
-    given.list()?.iter().map(|text| parse(text, wanted)).collect()
+    given
+        .list()?
+        .iter()
+        .map(|text| parse(text, wanted))
+        .collect()
 }
 
 fn one_of<T: Copy>(given: &Given, choices: &[(&str, T)]) -> Result<T, String> {
     let text = given.text()?;
-    let found = choices.iter().find(|(name, _)| *name == text).map(|(_, value)| *value);
-    let names = || choices.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
+    let found = choices
+        .iter()
+        .find(|(name, _)| *name == text)
+        .map(|(_, value)| *value);
+    let names = || {
+        choices
+            .iter()
+            .map(|(name, _)| *name)
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
     found.ok_or_else(|| format!("{text:?} is none of {}", names()))
 }
 
@@ -212,5 +368,8 @@ fn quoted(value: impl Display) -> String {
 }
 
 fn list<T: Display>(items: &[T]) -> String {
-    format!("[{}]", items.iter().map(quoted).collect::<Vec<_>>().join(", "))
+    format!(
+        "[{}]",
+        items.iter().map(quoted).collect::<Vec<_>>().join(", ")
+    )
 }
