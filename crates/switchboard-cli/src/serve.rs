@@ -1,6 +1,6 @@
 //! `switchboard serve` and `switchboard check`.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{io::Write as _, net::SocketAddr, time::Duration};
 
 use switchboard::{Config, Listener, Server, config::Mistake};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -10,7 +10,7 @@ use crate::{args::Options, logging};
 /// Prints the settings in force. Fails if anything is wrong with them, naming all of it.
 pub(crate) fn check(options: &Options) -> Result<(), String> {
     let (config, mistakes) = settings(options)?;
-    print!("{}", config.to_toml());
+    say(&config.to_toml());
     for mistake in &mistakes {
         eprintln!("{mistake}");
     }
@@ -110,13 +110,19 @@ fn announce(server: &Server, address: SocketAddr) {
         address if address.ip().is_unspecified() => format!("localhost:{}", address.port()),
         address => address.to_string(),
     };
-    println!("Switchboard listens on {address}");
-    println!("  call page      http://{host}/");
+    let mut lines = format!("Switchboard listens on {address}\n  call page      http://{host}/\n");
     for (dialect, paths) in server.config().served() {
         for path in paths {
-            println!("  {dialect:<14} ws://{host}{path}");
+            lines.push_str(&format!("  {dialect:<14} ws://{host}{path}\n"));
         }
     }
+    say(&lines);
+}
+
+/// Writes to standard output. Nobody need read it: a closed pipe is no reason to stop serving.
+fn say(text: &str) {
+    let mut out = std::io::stdout().lock();
+    drop(out.write_all(text.as_bytes()).and_then(|()| out.flush()));
 }
 
 /// The signals that end a service.

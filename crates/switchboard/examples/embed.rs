@@ -13,7 +13,10 @@ async fn main() -> Result<(), std::io::Error> {
         .on_join(|request| async move { !request.room.name.as_str().starts_with("staff-") })
         .build();
     let app = Router::new()
-        .route("/", get(|| async { "An app that also has signaling, at /signaling/ws" }))
+        .route(
+            "/",
+            get(|| async { "An app that also has signaling, at /signaling/ws" }),
+        )
         .nest("/signaling", switchboard.router());
     let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
     axum::serve(listener, app).await

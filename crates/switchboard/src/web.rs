@@ -6,7 +6,7 @@ use axum::{
     Router,
     extract::Request,
     http::{HeaderValue, StatusCode, Uri, header},
-    response::{IntoResponse, Redirect, Response},
+    response::{IntoResponse, Response},
     routing::get,
 };
 use rust_embed::RustEmbed;
@@ -19,7 +19,7 @@ struct Page;
 
 /// What the page may load: itself, the camera's pictures, and signaling.
 const POLICY: HeaderValue = HeaderValue::from_static(
-    "default-src 'self'; connect-src 'self' ws: wss:; img-src 'self' blob: data:; media-src 'self' blob:; object-src 'none'; base-uri 'none'; frame-ancestors 'self'",
+    "default-src 'self'; connect-src 'self' ws: wss:; img-src 'self' blob: data:; media-src 'self' blob:; object-src 'none'; base-uri 'self'; frame-ancestors 'self'",
 );
 
 /// Serves the embedded page at `/`.
@@ -39,9 +39,7 @@ pub(crate) fn serve_folder<S: Clone + Send + Sync + 'static>(
 
 async fn page(uri: axum::extract::OriginalUri, request: Request) -> Response {
     let path = request.uri().path().trim_start_matches('/');
-    if path.is_empty() && !uri.path().ends_with('/') {
-        return to_folder(&uri).into_response();
-    }
+    let base = path.is_empty().then(|| base(&uri)).flatten();
     let path = if path.is_empty() { "index.html" } else { path };
     let Some(file) = Page::get(path) else {
         return StatusCode::NOT_FOUND.into_response();
@@ -53,7 +51,7 @@ async fn page(uri: axum::extract::OriginalUri, request: Request) -> Response {
         .take(16)
         .map(|byte| format!("{byte:02x}"))
         .collect::<String>();
-    let tag = format!("\"{hash}\"");
+    let tag = format!("\"{hash}{}\"", if base.is_some() { "b" } else { "" });
     if request
         .headers()
         .get(header::IF_NONE_MATCH)
@@ -74,7 +72,10 @@ async fn page(uri: axum::extract::OriginalUri, request: Request) -> Response {
             Some(HeaderValue::from_static("nosniff")),
         ),
     ];
-    let mut response = file.data.into_response();
+    let mut response = match base {
+        Some(base) => String::from_utf8_lossy(&file.data).replacen("<head>", &base, 1).into_response(),
+        None => file.data.into_response(),
+    };
     for (name, value) in headers {
         if let Some(value) = value {
             response.headers_mut().insert(name, value);
@@ -93,13 +94,11 @@ fn content_type(path: &str) -> Option<HeaderValue> {
     HeaderValue::from_str(&format!("{kind}{charset}")).ok()
 }
 
-/// Where the router is nested, the page's own links need the slash at the end.
-fn to_folder(uri: &Uri) -> Redirect {
-    let query = uri
-        .query()
-        .map(|query| format!("?{query}"))
-        .unwrap_or_default();
-    Redirect::permanent(&format!("{}/{query}", uri.path()))
+/// Where the router is nested without a slash at the end, the page's own links need the folder.
+fn base(uri: &Uri) -> Option<String> {
+    let last = uri.path().rsplit('/').next().filter(|last| !last.is_empty())?;
+    let last: String = last.chars().filter(|c| c.is_ascii_alphanumeric() || "-._~%".contains(*c)).collect();
+    Some(format!("<head><base href=\"{last}/\">"))
 }
 
 /// Whether a path is one that the server answers itself.

@@ -1,0 +1,137 @@
+//! A server on a free port, and clients that speak raw frames.
+
+use std::{net::SocketAddr, time::Duration};
+
+use futures_util::{SinkExt, StreamExt};
+use serde_json::Value;
+use switchboard::{Config, Listener, Server, config::Mistake};
+use tokio::net::TcpStream;
+use tokio_tungstenite::{
+    MaybeTlsStream, WebSocketStream, connect_async,
+    tungstenite::{Error, Message, client::IntoClientRequest, handshake::client::Request},
+};
+
+/// Long enough for any machine, short enough to fail.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+pub(crate) fn config(toml: &str) -> Config {
+    let mut config = Config::default();
+    assert_eq!(config.read_toml("test", toml), Vec::<Mistake>::new());
+    config
+}
+
+/// Serves on a free loopback port until the test ends.
+pub(crate) fn start(toml: &str) -> (Server, SocketAddr) {
+    serve(Server::builder().config(config(toml)).build())
+}
+
+pub(crate) fn serve(server: Server) -> (Server, SocketAddr) {
+    let listener = Listener::bind(([127, 0, 0, 1], 0).into()).expect("a free port");
+    let address = listener.address();
+    let head = Duration::from_secs(server.config().limits.handshake_secs);
+    let serving = listener.serve(server.router(), head, server.drain_token(), server.tasks());
+    server.tasks().spawn(serving);
+    (server, address)
+}
+
+pub(crate) struct Client(WebSocketStream<MaybeTlsStream<TcpStream>>);
+
+impl Client {
+    pub(crate) async fn open(address: SocketAddr, path: &str) -> Self {
+        Self::try_open(request(address, path)).await.expect("an upgrade")
+    }
+
+    pub(crate) async fn try_open(request: Request) -> Result<Self, Error> {
+        connect_async(request).await.map(|(socket, _)| Self(socket))
+    }
+
+    /// A member of `room` in the `lightstream` dialect, with the ids that were there.
+    pub(crate) async fn join(address: SocketAddr, room: &str, id: &str) -> (Self, Value) {
+        let mut client = Self::open(address, "/ws").await;
+        client.send(&format!(r#"{{"type":"join","roomID":"{room}","senderID":"{id}"}}"#)).await;
+        let peers = client.next().await;
+        assert_eq!(peers["type"], "peers", "{peers}");
+        (client, peers["peers"].clone())
+    }
+
+    pub(crate) async fn send(&mut self, text: &str) {
+        self.0.send(Message::text(text)).await.expect("the server reads");
+    }
+
+    /// The next JSON frame.
+    pub(crate) async fn next(&mut self) -> Value {
+        match self.message().await {
+            Ok(Message::Text(text)) => serde_json::from_str(&text).expect("JSON"),
+            other => panic!("a text frame was due, not {other:?}"),
+        }
+    }
+
+    /// The next frame of this type, skipping others.
+    pub(crate) async fn next_of(&mut self, kind: &str) -> Value {
+        loop {
+            let frame = self.next().await;
+            if frame["type"] == kind || frame["kind"] == kind {
+                return frame;
+            }
+        }
+    }
+
+    /// The close code that the server sends, skipping what comes before.
+    pub(crate) async fn close_code(&mut self) -> u16 {
+        loop {
+            match self.message().await {
+                Ok(Message::Close(Some(frame))) => return frame.code.into(),
+                Ok(_) => {}
+                other => panic!("a close frame was due, not {other:?}"),
+            }
+        }
+    }
+
+    /// The close code, or nothing if the connection was cut.
+    pub(crate) async fn close_code_or_cut(&mut self) -> Option<u16> {
+        loop {
+            match tokio::time::timeout(PATIENCE, self.0.next()).await.expect("an end in time") {
+                Some(Ok(Message::Close(frame))) => return frame.map(|frame| frame.code.into()),
+                Some(Ok(_)) => {}
+                Some(Err(_)) | None => return None,
+            }
+        }
+    }
+
+    async fn message(&mut self) -> Result<Message, Error> {
+        loop {
+            let message = tokio::time::timeout(PATIENCE, self.0.next()).await.expect("something comes in time");
+            match message.expect("the socket is open") {
+                Ok(Message::Ping(_) | Message::Pong(_)) => {}
+                other => return other,
+            }
+        }
+    }
+}
+
+pub(crate) fn request(address: SocketAddr, path: &str) -> Request {
+    format!("ws://{address}{path}").into_client_request().expect("a request")
+}
+
+/// The status of a refused upgrade.
+pub(crate) async fn refused_status(request: Request) -> u16 {
+    match Client::try_open(request).await {
+        Err(Error::Http(response)) => response.status().as_u16(),
+        Err(other) => panic!("a refusal was due, not {other:?}"),
+        Ok(_) => panic!("a refusal was due, not a connection"),
+    }
+}
+
+/// The answer to a plain HTTP request.
+pub(crate) async fn http(address: SocketAddr, head: &str) -> String {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let mut stream = TcpStream::connect(address).await.expect("a connection");
+    stream.write_all(head.as_bytes()).await.expect("the server reads");
+    let mut answer = Vec::new();
+    tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer)).await.expect("an answer in time").expect("an answer");
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+pub(crate) async fn get(address: SocketAddr, path: &str) -> String {
+    http(address, &format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")).await
+}
