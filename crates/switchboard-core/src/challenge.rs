@@ -55,6 +55,13 @@ impl<L> Challenges<L> {
             deadline: Some(now + CHALLENGE),
             waiting: VecDeque::new(),
         });
+        if challenge
+            .waiting
+            .iter()
+            .any(|waiting| waiting.peer == claimant.peer)
+        {
+            return Wait::Queued;
+        }
         if challenge.waiting.len() >= CLAIMANTS_MAX {
             return Wait::Full(claimant);
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     event::Event,
-    id::{Address, DisplayName, PeerId, Position, RoomId, RoomName, SpaceName},
+    id::{Address, Attempt, DisplayName, PeerId, Position, RoomId, RoomName, SpaceName},
     introduction::{Identity, Member},
     relay::Relay,
 };
@@ -82,7 +82,7 @@ pub enum Ask {
     /// Give it back.
     Release(SpaceName, DisplayName),
     /// Enter a room.
-    Join(RoomId, Arc<Member>),
+    Join(RoomId, Arc<Member>, Attempt),
     /// Leave a room.
     Leave(RoomId, Farewell),
     /// Send something to members of a room.
@@ -101,7 +101,7 @@ impl Ask {
             Self::Claim(space, name, _) | Self::Release(space, name) => {
                 Place::Name(space.clone(), name.clone())
             }
-            Self::Join(room, _)
+            Self::Join(room, ..)
             | Self::Leave(room, _)
             | Self::Relay(room, _, _)
             | Self::List(room) => Place::Room(room.clone()),
@@ -165,7 +165,8 @@ pub enum Input<L> {
 pub enum Effect<L> {
     /// Put the event into this connection's outbox.
     Deliver(L, Arc<Event>),
-    /// Let the engine order a change of the room, whose last position known here is `at`.
+    /// Let the engine order a change of the room, whose last position known here is `at` (at the
+    /// moment when the effect is fetched).
     Propose {
         /// Whose log.
         room: RoomId,

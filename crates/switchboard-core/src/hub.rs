@@ -10,7 +10,7 @@ use crate::{
     challenge::{Challenges, Claimant, Wait},
     command::{Ask, Change, Effect, Farewell, Input, Place, Target},
     event::{Event, Eviction},
-    id::{Address, DisplayName, PeerId, Position, RoomId, SpaceName},
+    id::{Address, Attempt, DisplayName, PeerId, Position, RoomId, SpaceName},
     introduction::{Call, Identity, Member, decide},
     limits::{Limits, exceeds},
     refusal::{Refusal, Refused},
@@ -79,7 +79,11 @@ impl<L: Clone> Hub<L> {
 
     /// The next thing to do, if any.
     pub fn poll_effect(&mut self) -> Option<Effect<L>> {
-        self.effects.pop_front()
+        let mut effect = self.effects.pop_front();
+        if let Some(Effect::Propose { room, at, .. }) = &mut effect {
+            *at = self.rooms.get(room).map(Room::position).unwrap_or_default();
+        }
+        effect
     }
 
     /// When [`Hub::handle_timeout`] must be called at the latest, if ever.
@@ -126,7 +130,7 @@ impl<L: Clone> Hub<L> {
                 );
             }
             Ask::Release(space, name) => self.release(peer, space, name, now),
-            Ask::Join(room, member) => self.join(room, member, local, now),
+            Ask::Join(room, member, attempt) => self.join(room, member, attempt, local, now),
             Ask::Leave(room, farewell) => self.leave(peer, room, farewell),
             Ask::Relay(room, to, relay) => self.relay(peer, local, &room, to, relay),
             Ask::List(room) => self.list(peer, local, room),
@@ -143,11 +147,7 @@ impl<L: Clone> Hub<L> {
     }
 
     fn propose(&mut self, room: RoomId, change: Change) {
-        let at = self
-            .rooms
-            .get(&room)
-            .map(Room::position)
-            .unwrap_or_default();
+        let at = Position::default();
         self.effects.push_back(Effect::Propose { room, at, change });
     }
 
@@ -209,11 +209,11 @@ impl<L: Clone> Hub<L> {
     }
 
     fn refuse_taken(&mut self, claimant: Claimant<L>) {
-        let refused = if let Ask::Join(room, member) = claimant.ask {
+        let refused = if let Ask::Join(room, member, attempt) = claimant.ask {
             let target = Some(member.address.clone());
             Refused {
                 target,
-                ..Refused::join(Refusal::Taken, &room.name)
+                ..Refused::join(Refusal::Taken, &room.name, attempt)
             }
         } else {
             Refused::new(Refusal::Taken)
@@ -254,6 +254,7 @@ impl<L: Clone> Hub<L> {
         }
     }
 
+    /// Ends a member's connection and lets its leave be ordered, once.
     fn unseat(&mut self, room: &RoomId, address: &Address, why: Eviction) {
         let Some(peer) = self.holder(&Place::Address(room.clone(), address.clone())) else {
             return;
@@ -262,9 +263,10 @@ impl<L: Clone> Hub<L> {
             .rooms
             .get_mut(room)
             .and_then(|room| room.seat_mut(peer));
-        if let Some(local) = seat.and_then(|seat| seat.local.take()) {
-            self.deliver(local, Event::Evicted(why));
-        }
+        let Some(local) = seat.and_then(|seat| seat.local.take()) else {
+            return;
+        };
+        self.deliver(local, Event::Evicted(why));
         self.propose(room.clone(), Change::Leave(peer, Farewell::Aloud));
     }
 
@@ -277,8 +279,11 @@ impl<L: Clone> Hub<L> {
 
     // Rooms
 
-    fn join(&mut self, id: RoomId, member: Arc<Member>, local: L, now: Instant) {
+    fn join(&mut self, id: RoomId, member: Arc<Member>, attempt: Attempt, local: L, now: Instant) {
         let room = self.rooms.entry(id.clone()).or_default();
+        if room.is_proposed(member.peer) {
+            return;
+        }
         if room.seat(member.peer).is_some() {
             let others = room
                 .others(member.peer)
@@ -289,40 +294,31 @@ impl<L: Clone> Hub<L> {
         if let Some(holder) = room.holder(&member.address) {
             let replaces = holder.member.identity.is_proven_same(&member.identity);
             let holder = holder.local.clone();
-            return self.join_taken(&id, member, local, holder, replaces, now);
+            let place = Place::Address(id.clone(), member.address.clone());
+            let claimant = Claimant {
+                peer: member.peer,
+                local,
+                ask: Ask::Join(id, member, attempt),
+            };
+            return self.join_taken(place, claimant, holder.filter(|_| !replaces), now);
         }
         if exceeds(room.len() + 1, self.limits.room_members) {
-            return self.refuse(local, Refused::join(Refusal::RoomFull, &id.name));
+            return self.refuse(local, Refused::join(Refusal::RoomFull, &id.name, attempt));
         }
         room.propose(member.clone(), local);
         self.propose(id, Change::Join(member));
     }
 
-    fn join_taken(
-        &mut self,
-        id: &RoomId,
-        member: Arc<Member>,
-        local: L,
-        holder: Option<L>,
-        replaces: bool,
-        now: Instant,
-    ) {
-        let place = Place::Address(id.clone(), member.address.clone());
-        let address = member.address.clone();
-        let claimant = Claimant {
-            peer: member.peer,
-            local,
-            ask: Ask::Join(id.clone(), member),
-        };
-        match holder {
-            Some(holder) if !replaces => self.challenge(place, holder, claimant, now),
-            // The holder is already on its way out: its departure lets the claimant in.
-            None => drop(self.challenges.wait(place, claimant, now)),
-            Some(_) => {
-                drop(self.challenges.wait(place, claimant, now));
-                self.unseat(id, &address, Eviction::Replaced);
-            }
+    /// Lets a claimant wait for a taken address: for what the holder answers, or, where nobody
+    /// needs to be asked, for the holder's departure.
+    fn join_taken(&mut self, place: Place, claimant: Claimant<L>, asked: Option<L>, now: Instant) {
+        if let Some(holder) = asked {
+            return self.challenge(place, holder, claimant, now);
         }
+        if let Wait::Full(claimant) = self.challenges.wait(place.clone(), claimant, now) {
+            self.refuse_taken(claimant);
+        }
+        self.evict(&place, Eviction::Replaced, now);
     }
 
     fn leave(&mut self, peer: PeerId, id: RoomId, farewell: Farewell) {

@@ -136,6 +136,19 @@ impl Position {
     }
 }
 
+/// Tells one peer's attempts to join apart, so that the answer to an old one is not taken for
+/// the answer to a new one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Attempt(u32);
+
+impl Attempt {
+    /// The attempt after this one.
+    #[must_use]
+    pub fn next(self) -> Self {
+        Self(self.0.wrapping_add(1))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -30,7 +30,8 @@ pub use command::{Ask, Change, Command, Effect, Farewell, Input, Place, Target};
 pub use event::{Event, Eviction};
 pub use hub::Hub;
 pub use id::{
-    Address, DialectName, DisplayName, NameError, PeerId, Position, RoomId, RoomName, SpaceName,
+    Address, Attempt, DialectName, DisplayName, NameError, PeerId, Position, RoomId, RoomName,
+    SpaceName,
 };
 pub use introduction::{Call, Custom, Identity, Member, Tongue};
 pub use limits::Limits;

@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     command::{Ask, Command, Farewell},
-    event::Event,
-    id::{Address, DisplayName, PeerId, RoomId, RoomName, SpaceName},
+    id::{Address, Attempt, DisplayName, PeerId, RoomId, RoomName, SpaceName},
     introduction::{Identity, Member, Tongue},
     limits::{Limits, exceeds},
     refusal::{Refusal, Refused},
@@ -21,8 +20,10 @@ pub struct Peer {
     tongue: &'static Tongue,
     identity: Identity,
     space: SpaceName,
-    rooms: Vec<RoomName>,
+    /// The rooms it is in or has asked to enter, each with its latest attempt.
+    rooms: Vec<(RoomName, Attempt)>,
     names: Vec<DisplayName>,
+    attempt: Attempt,
 }
 
 impl Peer {
@@ -36,6 +37,7 @@ impl Peer {
             space,
             rooms: Vec::new(),
             names: Vec::new(),
+            attempt: Attempt::default(),
         }
     }
 
@@ -73,7 +75,7 @@ impl Peer {
             } => self.join(room, address, name, limits),
             Command::Leave { room, farewell } => {
                 self.must_be_in(&room)?;
-                self.rooms.retain(|joined| *joined != room);
+                self.rooms.retain(|(joined, _)| *joined != room);
                 Ok(Ask::Leave(self.room(room), farewell))
             }
             Command::Relay { room, to, relay } => {
@@ -88,16 +90,16 @@ impl Peer {
         }
     }
 
-    /// Learns from an event what it does not hold.
-    pub fn observe(&mut self, event: &Event) {
-        if let Event::Refused(Refused {
-            room: Some(room),
-            join: true,
-            ..
-        }) = event
-        {
-            self.rooms.retain(|joined| joined != room);
-        }
+    /// Learns that it is not let into a room. Says whether that is still so: the answer may come
+    /// after the client has asked anew or for something else.
+    pub fn observe(&mut self, refused: &Refused) -> bool {
+        let (Some(room), Some(attempt)) = (&refused.room, refused.join) else {
+            return true;
+        };
+        let before = self.rooms.len();
+        self.rooms
+            .retain(|(joined, latest)| joined != room || *latest != attempt);
+        self.rooms.len() != before
     }
 
     /// What to ask when the connection is gone: everything is given back.
@@ -107,7 +109,7 @@ impl Peer {
         let names = std::mem::take(&mut self.names);
         let leave = rooms
             .into_iter()
-            .map(|room| Ask::Leave(self.room(room), Farewell::Aloud));
+            .map(|(room, _)| Ask::Leave(self.room(room), Farewell::Aloud));
         let release = names
             .into_iter()
             .map(|name| Ask::Release(self.space.clone(), name));
@@ -121,8 +123,12 @@ impl Peer {
         }
     }
 
+    fn is_in(&self, room: &RoomName) -> bool {
+        self.rooms.iter().any(|(joined, _)| joined == room)
+    }
+
     fn must_be_in(&self, room: &RoomName) -> Result<(), Refused> {
-        if self.rooms.contains(room) {
+        if self.is_in(room) {
             return Ok(());
         }
         Err(Refused::new(Refusal::NotInRoom).in_room(room))
@@ -145,15 +151,15 @@ impl Peer {
         name: Option<DisplayName>,
         limits: &Limits,
     ) -> Result<Ask, Refused> {
+        self.attempt = self.attempt.next();
         if address.as_str().eq_ignore_ascii_case(SERVER) {
-            return Err(Refused::join(Refusal::Reserved, &room));
+            return Err(Refused::join(Refusal::Reserved, &room, self.attempt));
         }
-        if !self.rooms.contains(&room) {
-            if exceeds(self.rooms.len() + 1, limits.rooms_per_peer) {
-                return Err(Refused::join(Refusal::TooManyRooms, &room));
-            }
-            self.rooms.push(room.clone());
+        if !self.is_in(&room) && exceeds(self.rooms.len() + 1, limits.rooms_per_peer) {
+            return Err(Refused::join(Refusal::TooManyRooms, &room, self.attempt));
         }
+        self.rooms.retain(|(joined, _)| *joined != room);
+        self.rooms.push((room.clone(), self.attempt));
         let member = Member {
             peer: self.id,
             address,
@@ -161,6 +167,6 @@ impl Peer {
             tongue: self.tongue,
             identity: self.identity.clone(),
         };
-        Ok(Ask::Join(self.room(room), Arc::new(member)))
+        Ok(Ask::Join(self.room(room), Arc::new(member), self.attempt))
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     command::Target,
-    id::{Address, NameError, RoomName},
+    id::{Address, Attempt, NameError, RoomName},
 };
 
 /// The reason, typed. [`Refusal::code`] is what programs read.
@@ -88,8 +88,8 @@ pub struct Refused {
     pub room: Option<RoomName>,
     /// The peer it was about, as the client wrote it.
     pub target: Option<Address>,
-    /// Whether it was a request to enter `room`, so that the peer is not in it now.
-    pub join: bool,
+    /// Which attempt to enter `room` it answers, if it was one: the peer is not in it then.
+    pub join: Option<Attempt>,
 }
 
 impl Refused {
@@ -100,7 +100,7 @@ impl Refused {
             reason,
             room: None,
             target: None,
-            join: false,
+            join: None,
         }
     }
 
@@ -115,9 +115,9 @@ impl Refused {
 
     /// The refusal to let a peer into `room`.
     #[must_use]
-    pub fn join(reason: Refusal, room: &RoomName) -> Self {
+    pub fn join(reason: Refusal, room: &RoomName, attempt: Attempt) -> Self {
         Self {
-            join: true,
+            join: Some(attempt),
             ..Self::new(reason).in_room(room)
         }
     }

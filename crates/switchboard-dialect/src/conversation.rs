@@ -120,7 +120,6 @@ impl Conversation {
             unix_secs,
             ..Out::default()
         };
-        self.peer.observe(event);
         match event {
             Event::Probe(place) => turn.probe = Some(place.clone()),
             Event::Evicted(why) => {
@@ -129,7 +128,15 @@ impl Conversation {
             }
             Event::Refused(refused) => {
                 turn.refused.push(refused.reason.code());
-                self.tell(event, &mut out);
+                // A refusal that comes late must not make the session believe that it is nowhere.
+                let join = refused.join.filter(|_| self.peer.observe(refused));
+                self.tell(
+                    &Event::Refused(Refused {
+                        join,
+                        ..refused.clone()
+                    }),
+                    &mut out,
+                );
             }
             Event::Claimed(_)
             | Event::Joined { .. }
@@ -192,7 +199,6 @@ impl Conversation {
 
     fn refuse(&mut self, refused: Refused, out: &mut Out, turn: &mut Turn) {
         turn.refused.push(refused.reason.code());
-        self.peer.observe(&Event::Refused(refused.clone()));
         self.tell(&Event::Refused(refused), out);
     }
 
@@ -210,6 +216,9 @@ impl Conversation {
     fn carry_out(&mut self, mut out: Out, turn: &mut Turn) {
         turn.first_frame = out.first_frame;
         loop {
+            for refused in std::mem::take(&mut out.refused) {
+                self.refuse(refused, &mut out, turn);
+            }
             turn.frames.append(&mut out.frames);
             turn.close = turn.close.or(out.close);
             turn.tick = out.tick.or(turn.tick);

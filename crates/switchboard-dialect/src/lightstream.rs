@@ -178,7 +178,7 @@ impl Session for Lightstreamer {
                 out.frames.extend(self.heard(room, from, *direct, relay));
             }
             Event::Refused(refused) => {
-                if refused.join {
+                if refused.join.is_some() {
                     self.place = None;
                 }
                 out.frames.push(error(

@@ -175,7 +175,7 @@ impl Session for Mesher {
             Event::Heard { from, relay, .. } => out.frames.extend(self.heard(from, relay)),
             Event::Refused(refused) => {
                 out.frames.push(self.refusal(refused));
-                if refused.join {
+                if refused.join.is_some() {
                     self.room = None;
                     out.close = Some(Close::POLICY);
                 }

@@ -4,7 +4,7 @@ use std::{fmt, time::Duration};
 
 use bytes::Bytes;
 use bytestring::ByteString;
-use switchboard_core::{Command, Refusal};
+use switchboard_core::{Command, Refusal, Refused};
 
 use crate::Close;
 
@@ -49,6 +49,8 @@ pub struct Out {
     pub frames: Vec<ByteString>,
     /// Commands of the client, in order.
     pub commands: Vec<Command>,
+    /// What the client asked earlier and is refused only now; told by [`crate::Session::on_event`].
+    pub refused: Vec<Refused>,
     /// End the connection, when the frames are sent.
     pub close: Option<Close>,
     /// How long to wait for the first frame.

@@ -191,9 +191,8 @@ impl Caller {
             .text("peerId", &self.me.to_string());
         out.frames.push(success.finish());
         for text in early {
-            if let Err(refused) = self.act(&text, out) {
-                self.refused(&refused, out);
-            }
+            let refused = self.act(&text, out).err();
+            out.refused.extend(refused);
         }
     }
 
@@ -223,7 +222,7 @@ impl Caller {
             out.close = Some(Close::POLICY);
             return;
         };
-        if refused.join {
+        if refused.join.is_some() {
             *room = None;
         }
         out.frames
@@ -252,7 +251,12 @@ impl Caller {
         let (to, frame) = match kind {
             RelayKind::Message => (
                 Target::Everyone,
-                chat(name.as_str(), chat_text(&object)?.get(), out.unix_secs),
+                chat(
+                    self.me,
+                    name.as_str(),
+                    chat_text(&object)?.get(),
+                    out.unix_secs,
+                ),
             ),
             RelayKind::Offer | RelayKind::Answer | RelayKind::Candidate | RelayKind::Opaque => (
                 target(&object)?,
@@ -290,7 +294,12 @@ impl Caller {
             Content::Candidate(candidate) => begin("ICE_CANDIDATE")
                 .object("iceCandidate", |init| candidate.write(init))
                 .finish(),
-            Content::Message(words) => chat(shown(from), &crate::json::quote(words), unix_secs),
+            Content::Message(words) => chat(
+                from.peer,
+                shown(from),
+                &crate::json::quote(words),
+                unix_secs,
+            ),
         }
     }
 }
@@ -378,9 +387,10 @@ fn news(frame_type: &str, room: &RoomId, peer: &Member) -> ByteString {
         .finish()
 }
 
-fn chat(username: &str, content: &str, unix_secs: u64) -> ByteString {
+fn chat(from: PeerId, username: &str, content: &str, unix_secs: u64) -> ByteString {
     Writer::default()
         .text("type", "CHAT_MESSAGE")
+        .text("fromPeerId", &from.to_string())
         .text("username", username)
         .raw("content", content)
         .number("timestamp", unix_secs)

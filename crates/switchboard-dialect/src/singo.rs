@@ -140,7 +140,7 @@ impl Session for Singer {
                     .extend(Content::of(relay).and_then(|content| translation(from, &content)));
             }
             Event::Refused(refused) => {
-                if refused.join {
+                if refused.join.is_some() {
                     self.room = None;
                 }
                 out.frames

@@ -1,7 +1,7 @@
 //! WebSocket connections (RFC 6455).
 
 use std::{
-    pin::pin,
+    pin::{Pin, pin},
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant, SystemTime},
 };
@@ -68,13 +68,13 @@ pub async fn serve(
     let counters = context.exchange.counters();
     Counters::add(&counters.connections, 1);
     Counters::add(&counters.connections_total, 1);
-    let mut connection = Connection {
+    let mut connection = Box::new(Connection {
         socket,
         line,
         local,
         context,
         _permit: permit,
-    };
+    });
     let close = connection.run(first).await;
     connection.leave();
     connection.goodbye(close).await;
@@ -204,11 +204,11 @@ impl Connection {
     }
 
     async fn ask(&mut self, ask: Ask) -> Result<(), End> {
-        if let Ask::Join(room, _) = &ask
+        if let Ask::Join(room, _, attempt) = &ask
             && let Some(check) = self.context.exchange.may_join(self.line.peer(), room)
             && !check.await
         {
-            let refused = Refused::join(Refusal::Denied, &room.name);
+            let refused = Refused::join(Refusal::Denied, &room.name, *attempt);
             // It may be in already, let in by an earlier answer.
             let leave = Ask::Leave(room.clone(), Farewell::Aloud);
             self.context
@@ -238,17 +238,10 @@ impl Connection {
                 Write::Flush => socket.flush().await,
             }
         });
-        if let Some(done) = writing.as_mut().now_or_never() {
-            return done.map_err(|_| End::Gone);
-        }
-        let mut patience = pin!(tokio::time::sleep(context.heartbeat.gone));
-        loop {
-            tokio::select! {
-                done = &mut writing => return done.map_err(|_| End::Gone),
-                () = local.changed() => must_keep_up(local, context)?,
-                () = &mut patience => return Err(End::Close(Close::GONE)),
-                () = context.drain.cancelled() => return Err(End::Close(Close::RESTART)),
-            }
+        match writing.as_mut().now_or_never() {
+            Some(done) => done.map_err(|_| End::Gone),
+            // Rare, so that what it needs is not part of every connection.
+            None => Box::pin(patiently(writing, local, context)).await,
         }
     }
 
@@ -267,7 +260,7 @@ impl Connection {
     }
 
     /// Says goodbye, waits a moment for the client's, and hangs up.
-    async fn goodbye(mut self, end: End) {
+    async fn goodbye(&mut self, end: End) {
         let peer = self.line.peer().id();
         let dialect = self.line.peer().tongue().name;
         let End::Close(close) = end else {
@@ -285,6 +278,23 @@ impl Connection {
             Some(())
         };
         drop(timeout(GOODBYE, closing).await);
+    }
+}
+
+/// Waits for a write that the socket does not take at once.
+async fn patiently(
+    mut writing: Pin<&mut impl Future<Output = Result<(), axum::Error>>>,
+    local: &Local,
+    context: &Context,
+) -> Result<(), End> {
+    let mut patience = pin!(tokio::time::sleep(context.heartbeat.gone));
+    loop {
+        tokio::select! {
+            done = &mut writing => return done.map_err(|_| End::Gone),
+            () = local.changed() => must_keep_up(local, context)?,
+            () = &mut patience => return Err(End::Close(Close::GONE)),
+            () = context.drain.cancelled() => return Err(End::Close(Close::RESTART)),
+        }
     }
 }
 

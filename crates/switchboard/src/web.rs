@@ -73,7 +73,9 @@ async fn page(uri: axum::extract::OriginalUri, request: Request) -> Response {
         ),
     ];
     let mut response = match base {
-        Some(base) => String::from_utf8_lossy(&file.data).replacen("<head>", &base, 1).into_response(),
+        Some(base) => String::from_utf8_lossy(&file.data)
+            .replacen("<head>", &base, 1)
+            .into_response(),
         None => file.data.into_response(),
     };
     for (name, value) in headers {
@@ -96,8 +98,15 @@ fn content_type(path: &str) -> Option<HeaderValue> {
 
 /// Where the router is nested without a slash at the end, the page's own links need the folder.
 fn base(uri: &Uri) -> Option<String> {
-    let last = uri.path().rsplit('/').next().filter(|last| !last.is_empty())?;
-    let last: String = last.chars().filter(|c| c.is_ascii_alphanumeric() || "-._~%".contains(*c)).collect();
+    let last = uri
+        .path()
+        .rsplit('/')
+        .next()
+        .filter(|last| !last.is_empty())?;
+    let last: String = last
+        .chars()
+        .filter(|c| c.is_ascii_alphanumeric() || "-._~%".contains(*c))
+        .collect();
     Some(format!("<head><base href=\"{last}/\">"))
 }
 

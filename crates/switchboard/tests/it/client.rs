@@ -38,7 +38,9 @@ pub(crate) struct Client(WebSocketStream<MaybeTlsStream<TcpStream>>);
 
 impl Client {
     pub(crate) async fn open(address: SocketAddr, path: &str) -> Self {
-        Self::try_open(request(address, path)).await.expect("an upgrade")
+        Self::try_open(request(address, path))
+            .await
+            .expect("an upgrade")
     }
 
     pub(crate) async fn try_open(request: Request) -> Result<Self, Error> {
@@ -48,14 +50,21 @@ impl Client {
     /// A member of `room` in the `lightstream` dialect, with the ids that were there.
     pub(crate) async fn join(address: SocketAddr, room: &str, id: &str) -> (Self, Value) {
         let mut client = Self::open(address, "/ws").await;
-        client.send(&format!(r#"{{"type":"join","roomID":"{room}","senderID":"{id}"}}"#)).await;
+        client
+            .send(&format!(
+                r#"{{"type":"join","roomID":"{room}","senderID":"{id}"}}"#
+            ))
+            .await;
         let peers = client.next().await;
         assert_eq!(peers["type"], "peers", "{peers}");
         (client, peers["peers"].clone())
     }
 
     pub(crate) async fn send(&mut self, text: &str) {
-        self.0.send(Message::text(text)).await.expect("the server reads");
+        self.0
+            .send(Message::text(text))
+            .await
+            .expect("the server reads");
     }
 
     /// The next JSON frame.
@@ -90,7 +99,10 @@ impl Client {
     /// The close code, or nothing if the connection was cut.
     pub(crate) async fn close_code_or_cut(&mut self) -> Option<u16> {
         loop {
-            match tokio::time::timeout(PATIENCE, self.0.next()).await.expect("an end in time") {
+            match tokio::time::timeout(PATIENCE, self.0.next())
+                .await
+                .expect("an end in time")
+            {
                 Some(Ok(Message::Close(frame))) => return frame.map(|frame| frame.code.into()),
                 Some(Ok(_)) => {}
                 Some(Err(_)) | None => return None,
@@ -100,7 +112,9 @@ impl Client {
 
     async fn message(&mut self) -> Result<Message, Error> {
         loop {
-            let message = tokio::time::timeout(PATIENCE, self.0.next()).await.expect("something comes in time");
+            let message = tokio::time::timeout(PATIENCE, self.0.next())
+                .await
+                .expect("something comes in time");
             match message.expect("the socket is open") {
                 Ok(Message::Ping(_) | Message::Pong(_)) => {}
                 other => return other,
@@ -110,7 +124,9 @@ impl Client {
 }
 
 pub(crate) fn request(address: SocketAddr, path: &str) -> Request {
-    format!("ws://{address}{path}").into_client_request().expect("a request")
+    format!("ws://{address}{path}")
+        .into_client_request()
+        .expect("a request")
 }
 
 /// The status of a refused upgrade.
@@ -126,12 +142,22 @@ pub(crate) async fn refused_status(request: Request) -> u16 {
 pub(crate) async fn http(address: SocketAddr, head: &str) -> String {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let mut stream = TcpStream::connect(address).await.expect("a connection");
-    stream.write_all(head.as_bytes()).await.expect("the server reads");
+    stream
+        .write_all(head.as_bytes())
+        .await
+        .expect("the server reads");
     let mut answer = Vec::new();
-    tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer)).await.expect("an answer in time").expect("an answer");
+    tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer))
+        .await
+        .expect("an answer in time")
+        .expect("an answer");
     String::from_utf8_lossy(&answer).into_owned()
 }
 
 pub(crate) async fn get(address: SocketAddr, path: &str) -> String {
-    http(address, &format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")).await
+    http(
+        address,
+        &format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"),
+    )
+    .await
 }

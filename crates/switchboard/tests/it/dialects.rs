@@ -12,28 +12,51 @@ async fn lightstream_members_call_through_the_server() {
     let (mut bob, peers) = Client::join(address, "r", "bob").await;
     assert_eq!(peers, json!(["ada"]));
     assert_eq!(ada.next().await["senderID"], "bob");
-    bob.send(r#"{"type":"offer","senderID":"bob","targetID":"ada","data":{"type":"offer","sdp":"v=0"}}"#).await;
+    bob.send(
+        r#"{"type":"offer","senderID":"bob","targetID":"ada","data":{"type":"offer","sdp":"v=0"}}"#,
+    )
+    .await;
     assert_eq!(ada.next().await["data"]["sdp"], "v=0");
     drop(bob);
     let left = ada.next().await;
-    assert_eq!((&left["type"], &left["senderID"]), (&json!("user-left"), &json!("bob")));
+    assert_eq!(
+        (&left["type"], &left["senderID"]),
+        (&json!("user-left"), &json!("bob"))
+    );
 }
 
 #[tokio::test]
 async fn four_dialects_meet_in_one_room() {
     let (_server, address) = start("");
     let mut singo = Client::open(address, "/connect").await;
-    let singo_id = singo.next().await["payload"]["client_id"].as_str().expect("an id").to_owned();
-    singo.send(r#"{"type":"join","payload":{"room_id":"r"}}"#).await;
+    let singo_id = singo.next().await["payload"]["client_id"]
+        .as_str()
+        .expect("an id")
+        .to_owned();
+    singo
+        .send(r#"{"type":"join","payload":{"room_id":"r"}}"#)
+        .await;
     let mut mesh = Client::open(address, "/signalingserver?room=r").await;
     let new = singo.next().await;
-    assert_eq!(new["type"], "new-client", "the mesh member is called: {new}");
-    let mesh_id = new["payload"]["client_id"].as_str().expect("an id").to_owned();
+    assert_eq!(
+        new["type"], "new-client",
+        "the mesh member is called: {new}"
+    );
+    let mesh_id = new["payload"]["client_id"]
+        .as_str()
+        .expect("an id")
+        .to_owned();
     let mut p2p = Client::open(address, "/ws").await;
     p2p.send(r#"{"type":"IDENTIFY","username":"ada"}"#).await;
-    let p2p_id = p2p.next().await["peerId"].as_str().expect("an id").to_owned();
+    let p2p_id = p2p.next().await["peerId"]
+        .as_str()
+        .expect("an id")
+        .to_owned();
     p2p.send(r#"{"type":"JOIN_ROOM","roomId":"r"}"#).await;
-    let members = p2p.next().await["members"].as_array().expect("members").len();
+    let members = p2p.next().await["members"]
+        .as_array()
+        .expect("members")
+        .len();
     assert_eq!(members, 2);
     let (mut light, peers) = Client::join(address, "r", "bob").await;
     assert_eq!(peers, json!([singo_id, mesh_id, p2p_id]));
@@ -41,10 +64,19 @@ async fn four_dialects_meet_in_one_room() {
 
     light.send(&format!(r#"{{"type":"offer","targetID":"{mesh_id}","payload":"{{\"type\":\"offer\",\"sdp\":\"v=0\"}}"}}"#)).await;
     let offer = mesh.next_of("Offer").await;
-    assert_eq!((&offer["sender"], &offer["content"]), (&json!("bob"), &json!({"type": 1, "sdp": "v=0"})));
-    mesh.send(r#"{"kind":"Offer","reach":"OnePeer","peerID":"bob","content":{"type":3,"sdp":"v=1"}}"#).await;
+    assert_eq!(
+        (&offer["sender"], &offer["content"]),
+        (&json!("bob"), &json!({"type": 1, "sdp": "v=0"}))
+    );
+    mesh.send(
+        r#"{"kind":"Offer","reach":"OnePeer","peerID":"bob","content":{"type":3,"sdp":"v=1"}}"#,
+    )
+    .await;
     let answer = light.next_of("answer").await;
-    assert_eq!((&answer["senderID"], &answer["data"]["sdp"]), (&json!(mesh_id), &json!("v=1")));
+    assert_eq!(
+        (&answer["senderID"], &answer["data"]["sdp"]),
+        (&json!(mesh_id), &json!("v=1"))
+    );
 }
 
 #[tokio::test]
@@ -53,10 +85,18 @@ async fn a_dialect_can_be_chosen_by_query_or_subprotocol_on_any_path() {
     let mut singo = Client::open(address, "/ws?dialect=singo").await;
     assert_eq!(singo.next().await["type"], "notify-client-id");
     let mut chosen = request(address, "/signalingserver");
-    chosen.headers_mut().insert("sec-websocket-protocol", "other, switchboard.singo".parse().expect("a header"));
-    let mut singo = Client::try_open(chosen).await.expect("the subprotocol is accepted");
+    chosen.headers_mut().insert(
+        "sec-websocket-protocol",
+        "other, switchboard.singo".parse().expect("a header"),
+    );
+    let mut singo = Client::try_open(chosen)
+        .await
+        .expect("the subprotocol is accepted");
     assert_eq!(singo.next().await["type"], "notify-client-id");
-    assert_eq!(refused_status(request(address, "/ws?dialect=klingon")).await, 400);
+    assert_eq!(
+        refused_status(request(address, "/ws?dialect=klingon")).await,
+        400
+    );
 }
 
 #[tokio::test]
@@ -76,17 +116,25 @@ async fn mesh_is_recognized_on_the_shared_path_and_says_goodbye_normally() {
     let mut mesh = Client::open(address, "/ws").await;
     mesh.send(r#"{"kind":"IdentifySelf"}"#).await;
     assert_eq!(mesh.next().await["kind"], "IdentifySelf");
-    mesh.send(r#"{"kind":"Disconnect","content":{"notifyAll":true}}"#).await;
+    mesh.send(r#"{"kind":"Disconnect","content":{"notifyAll":true}}"#)
+        .await;
     assert_eq!(mesh.close_code().await, 1000);
 }
 
 #[tokio::test]
 async fn paths_are_settable() {
-    let (_server, address) = start("[singo]\npaths = [\"/connect\", \"/rtc\"]\n[mesh]\npaths = []\n");
+    let (_server, address) =
+        start("[singo]\npaths = [\"/connect\", \"/rtc\"]\n[mesh]\npaths = []\n");
     for path in ["/connect", "/rtc"] {
-        assert_eq!(Client::open(address, path).await.next().await["type"], "notify-client-id");
+        assert_eq!(
+            Client::open(address, path).await.next().await["type"],
+            "notify-client-id"
+        );
     }
-    assert_eq!(refused_status(request(address, "/signalingserver")).await, 404);
+    assert_eq!(
+        refused_status(request(address, "/signalingserver")).await,
+        404
+    );
 }
 
 #[tokio::test]
@@ -94,10 +142,15 @@ async fn a_plain_get_harms_nobody() {
     let (_server, address) = start("");
     let mut witness = Client::open(address, "/signalingserver").await;
     for path in ["/ws", "/connect", "/signalingserver"] {
-        assert!(get(address, path).await.starts_with("HTTP/1.1 400"), "{path}");
+        assert!(
+            get(address, path).await.starts_with("HTTP/1.1 400"),
+            "{path}"
+        );
     }
     let mut other = Client::open(address, "/signalingserver").await;
-    other.send(r#"{"kind":"TextMessage","reach":"AllPeers","content":{"message":"hi"}}"#).await;
+    other
+        .send(r#"{"kind":"TextMessage","reach":"AllPeers","content":{"message":"hi"}}"#)
+        .await;
     assert_eq!(witness.next().await["content"]["message"], "hi");
 }
 
@@ -105,10 +158,16 @@ async fn a_plain_get_harms_nobody() {
 async fn the_page_and_the_probes_are_served() {
     let (_server, address) = start("");
     let page = get(address, "/").await;
-    assert!(page.starts_with("HTTP/1.1 200") && page.contains("content-type: text/html; charset=utf-8"), "{page}");
+    assert!(
+        page.starts_with("HTTP/1.1 200") && page.contains("content-type: text/html; charset=utf-8"),
+        "{page}"
+    );
     assert!(get(address, "/healthz").await.ends_with("ok\n"));
     assert!(get(address, "/readyz").await.ends_with("ready\n"));
     assert!(get(address, "/nowhere").await.starts_with("HTTP/1.1 404"));
     let metrics = get(address, "/metrics").await;
-    assert!(metrics.contains("\nswitchboard_connections 0\n"), "{metrics}");
+    assert!(
+        metrics.contains("\nswitchboard_connections 0\n"),
+        "{metrics}"
+    );
 }

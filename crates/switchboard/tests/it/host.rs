@@ -9,16 +9,27 @@ use crate::client::{self, Client, PATIENCE, refused_status, request, serve, star
 #[tokio::test]
 async fn nests_under_a_prefix_beside_the_host_programs_own_routes() {
     let server = Server::builder().build();
-    let app = Router::new().route("/own", get(|| async { "mine" })).nest("/signaling", server.router());
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let app = Router::new()
+        .route("/own", get(|| async { "mine" }))
+        .nest("/signaling", server.router());
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+        .await
+        .expect("a free port");
     let address = listener.local_addr().expect("bound");
     tokio::spawn(async move { axum::serve(listener, app).await });
     assert!(client::get(address, "/own").await.ends_with("mine"));
     let mut singo = Client::open(address, "/signaling/connect").await;
     assert_eq!(singo.next().await["type"], "notify-client-id");
     let page = client::get(address, "/signaling").await;
-    assert!(page.contains("<base href=\"signaling/\">"), "the page finds its own files: {page}");
-    assert!(client::get(address, "/signaling/style.css").await.starts_with("HTTP/1.1 200"));
+    assert!(
+        page.contains("<base href=\"signaling/\">"),
+        "the page finds its own files: {page}"
+    );
+    assert!(
+        client::get(address, "/signaling/style.css")
+            .await
+            .starts_with("HTTP/1.1 200")
+    );
 }
 
 #[tokio::test]
@@ -26,7 +37,11 @@ async fn hooks_decide_who_connects_and_who_joins() {
     let server = Server::builder()
         .on_connect(|request| async move {
             let token = request.uri.query().unwrap_or_default().to_owned();
-            if token.contains("token=good") { Admission::as_identity("ada") } else { Admission::Deny }
+            if token.contains("token=good") {
+                Admission::as_identity("ada")
+            } else {
+                Admission::Deny
+            }
         })
         .on_join(|request| async move {
             request.identity.as_deref() == Some("ada") && request.room.name.as_str() != "forbidden"
@@ -35,13 +50,17 @@ async fn hooks_decide_who_connects_and_who_joins() {
     let (_server, address) = serve(server);
     assert_eq!(refused_status(request(address, "/ws?token=bad")).await, 403);
     let mut ada = Client::open(address, "/ws?token=good").await;
-    ada.send(r#"{"type":"join","roomID":"forbidden","senderID":"ada"}"#).await;
+    ada.send(r#"{"type":"join","roomID":"forbidden","senderID":"ada"}"#)
+        .await;
     assert_eq!(ada.next().await["code"], "denied");
-    ada.send(r#"{"type":"join","roomID":"open","senderID":"ada"}"#).await;
+    ada.send(r#"{"type":"join","roomID":"open","senderID":"ada"}"#)
+        .await;
     assert_eq!(ada.next().await["peers"], json!([]));
     // The same person comes again: the newer connection replaces the older one at once.
     let mut again = Client::open(address, "/ws?token=good").await;
-    again.send(r#"{"type":"join","roomID":"open","senderID":"ada"}"#).await;
+    again
+        .send(r#"{"type":"join","roomID":"open","senderID":"ada"}"#)
+        .await;
     assert_eq!(again.next().await["peers"], json!([]));
     assert_eq!(ada.next().await["code"], "evicted");
     assert_eq!(ada.close_code().await, 1008);
@@ -60,21 +79,37 @@ async fn the_host_program_sees_and_speaks() {
             MembershipChange::Left { .. } => panic!("nobody has left"),
         }
     }
-    assert_eq!(rooms.list().iter().map(|(room, count)| (room.name.as_str(), *count)).collect::<Vec<_>>(), [("r", 2)]);
+    assert_eq!(
+        rooms
+            .list()
+            .iter()
+            .map(|(room, count)| (room.name.as_str(), *count))
+            .collect::<Vec<_>>(),
+        [("r", 2)]
+    );
     assert_eq!(rooms.members("r")[0].address.as_str(), "ada");
     assert!(rooms.members("nowhere").is_empty());
 
     rooms.broadcast("r", "closing soon");
     let told = ada.next_of("message").await;
-    assert_eq!((&told["senderID"], &told["data"]), (&json!("server"), &json!("closing soon")));
+    assert_eq!(
+        (&told["senderID"], &told["data"]),
+        (&json!("server"), &json!("closing soon"))
+    );
     let told = mesh.next().await;
-    assert_eq!((&told["sender"], &told["content"]["message"]), (&json!("server"), &json!("closing soon")));
+    assert_eq!(
+        (&told["sender"], &told["content"]["message"]),
+        (&json!("server"), &json!("closing soon"))
+    );
     rooms.send("r", "ada", "you only");
     assert_eq!(ada.next().await["data"], "you only");
 
     rooms.kick("r", "ada");
     assert_eq!(ada.close_code().await, 1008);
     assert_eq!(mesh.next().await["kind"], "DisconnectionNotification");
-    let left = tokio::time::timeout(PATIENCE, changes.recv()).await.expect("in time").expect("a change");
+    let left = tokio::time::timeout(PATIENCE, changes.recv())
+        .await
+        .expect("in time")
+        .expect("a change");
     assert!(matches!(left, MembershipChange::Left { .. }));
 }

@@ -2,14 +2,18 @@
 
 use std::time::Duration;
 
-use serde_json::json;
 use crate::client::{Client, PATIENCE, get, http, refused_status, request, start};
+use serde_json::json;
 
 #[tokio::test]
 async fn a_frame_too_large_ends_the_connection_with_1009() {
     let (_server, address) = start("[limits]\nframe_bytes = 1000\n");
     let (mut ada, _) = Client::join(address, "r", "ada").await;
-    ada.send(&format!(r#"{{"type":"message","data":"{}"}}"#, "x".repeat(900))).await;
+    ada.send(&format!(
+        r#"{{"type":"message","data":"{}"}}"#,
+        "x".repeat(900)
+    ))
+    .await;
     ada.send(&"x".repeat(1001)).await;
     assert_eq!(ada.next().await["code"], "too-large");
     assert_eq!(ada.close_code().await, 1009);
@@ -52,39 +56,62 @@ async fn a_member_that_does_not_read_is_cut_off_and_disturbs_nobody() {
 #[tokio::test]
 async fn connections_are_limited_in_all_and_by_address() {
     let (_server, address) = start("[limits]\nconnections = 2\n");
-    let _two = (Client::open(address, "/ws").await, Client::open(address, "/ws").await);
+    let _two = (
+        Client::open(address, "/ws").await,
+        Client::open(address, "/ws").await,
+    );
     assert_eq!(refused_status(request(address, "/ws")).await, 503);
 
-    let (_server, address) = start("[server]\ntrusted_proxies = [\"127.0.0.0/8\"]\n[limits]\nconnections_per_address = 1\n");
+    let (_server, address) = start(
+        "[server]\ntrusted_proxies = [\"127.0.0.0/8\"]\n[limits]\nconnections_per_address = 1\n",
+    );
     let from = |client: &str| {
         let mut request = request(address, "/ws");
-        request.headers_mut().insert("x-forwarded-for", client.parse().expect("a header"));
+        request
+            .headers_mut()
+            .insert("x-forwarded-for", client.parse().expect("a header"));
         request
     };
-    let first = Client::try_open(from("192.0.2.1")).await.expect("the first of its address");
+    let first = Client::try_open(from("192.0.2.1"))
+        .await
+        .expect("the first of its address");
     assert_eq!(refused_status(from("192.0.2.1")).await, 429);
-    let _other = Client::try_open(from("192.0.2.2")).await.expect("another address");
-    let _locals = (Client::open(address, "/ws").await, Client::open(address, "/ws").await);
+    let _other = Client::try_open(from("192.0.2.2"))
+        .await
+        .expect("another address");
+    let _locals = (
+        Client::open(address, "/ws").await,
+        Client::open(address, "/ws").await,
+    );
     drop(first);
     let again = async {
         while Client::try_open(from("192.0.2.1")).await.is_err() {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(PATIENCE, again).await.expect("the place is given back");
+    tokio::time::timeout(PATIENCE, again)
+        .await
+        .expect("the place is given back");
 }
 
 #[tokio::test]
 async fn a_head_that_does_not_come_is_not_waited_for() {
     let (_server, address) = start("[limits]\nhandshake_secs = 1\n");
     let answer = http(address, "GET /ws HTTP/1.1\r\nHost: x\r\n").await;
-    assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{answer}");
+    assert!(
+        answer.is_empty() || answer.starts_with("HTTP/1.1 4"),
+        "{answer}"
+    );
 }
 
 #[tokio::test]
 async fn a_client_that_says_nothing_is_told_and_closed() {
     let (_server, address) = start("[limits]\nfirst_frame_secs = 1\n[p2p]\nidentify_secs = 1\n");
-    for (path, kind) in [("/ws", "error"), ("/connect", "error"), ("/ws?dialect=p2p", "AUTH_ERROR")] {
+    for (path, kind) in [
+        ("/ws", "error"),
+        ("/connect", "error"),
+        ("/ws?dialect=p2p", "AUTH_ERROR"),
+    ] {
         let mut silent = Client::open(address, path).await;
         assert_eq!(silent.next_of(kind).await["type"], kind);
         assert_eq!(silent.close_code().await, 1008, "{path}");
@@ -131,9 +158,11 @@ async fn a_full_room_and_too_many_rooms_are_refused() {
     let (_server, address) = start("[limits]\nroom_members = 1\n");
     let (_ada, _) = Client::join(address, "r", "ada").await;
     let mut bob = Client::open(address, "/ws").await;
-    bob.send(r#"{"type":"join","roomID":"r","senderID":"bob"}"#).await;
+    bob.send(r#"{"type":"join","roomID":"r","senderID":"bob"}"#)
+        .await;
     assert_eq!(bob.next().await["code"], "room-full");
-    bob.send(r#"{"type":"join","roomID":"other","senderID":"bob"}"#).await;
+    bob.send(r#"{"type":"join","roomID":"other","senderID":"bob"}"#)
+        .await;
     assert_eq!(bob.next().await["peers"], json!([]));
 }
 
@@ -144,8 +173,14 @@ async fn stopping_closes_with_1012_and_ends() {
     let stopped = tokio::spawn(async move { server.shutdown(Duration::from_secs(10)).await });
     assert_eq!(ada.close_code().await, 1012);
     drop(ada);
-    assert!(stopped.await.expect("no panic"), "all connections have ended in time");
-    assert!(tokio::net::TcpStream::connect(address).await.is_err(), "nobody listens any more");
+    assert!(
+        stopped.await.expect("no panic"),
+        "all connections have ended in time"
+    );
+    assert!(
+        tokio::net::TcpStream::connect(address).await.is_err(),
+        "nobody listens any more"
+    );
 }
 
 #[tokio::test]
