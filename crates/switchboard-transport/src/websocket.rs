@@ -20,8 +20,8 @@ use crate::{
 };
 
 /// Bytes read from the socket at a time. The library's own choice of 128 KiB is what an idle
-/// connection would cost; most frames of signaling fit into this.
-const READ_BUFFER_BYTES: usize = 4096;
+/// connection would cost. Most frames of signaling fit into this; larger ones take a few reads more.
+const READ_BUFFER_BYTES: usize = 2048;
 
 /// Frames that wait for one another are written together up to so many bytes.
 const WRITE_BUFFER_BYTES: usize = 16 * 1024;
@@ -57,12 +57,14 @@ pub struct Context {
 }
 
 /// Serves one connection to its end. `opened` is what [`Conversation::open`] gave.
-pub async fn serve(
+///
+/// Boxed, and not an async function: what a connection needs only at its beginning is not kept.
+pub fn serve(
     socket: WebSocket,
     opened: (Conversation, Turn),
     context: Context,
     permit: Permit,
-) {
+) -> Pin<Box<dyn Future<Output = ()> + Send>> {
     let local = Arc::new(Outbox::new(context.limits.outbox_bytes));
     let (line, first) = Line::new(opened, &context.limits, context.heartbeat, Instant::now());
     let counters = context.exchange.counters();
@@ -75,9 +77,12 @@ pub async fn serve(
         context,
         _permit: permit,
     });
-    let close = connection.run(first).await;
-    connection.leave();
-    connection.goodbye(close).await;
+    let first = Box::new(first);
+    Box::pin(async move {
+        let end = connection.run(first).await;
+        connection.leave();
+        connection.goodbye(end).await;
+    })
 }
 
 struct Connection {
@@ -99,14 +104,14 @@ enum End {
 impl Connection {
     /// Serves until something ends it. Priorities: drain, what waits for the client, what comes
     /// from it, timers.
-    async fn run(&mut self, first: Steps) -> End {
+    async fn run(&mut self, first: Box<Steps>) -> End {
         let drain = self.context.drain.clone();
         let mut drained = pin!(drain.cancelled());
         let mut timer = pin!(sleep_until(TokioInstant::from_std(
             self.line.poll_timeout()
         )));
         let local = self.local.clone();
-        if let Err(end) = self.perform(first).await {
+        if let Err(end) = self.perform(*first).await {
             return end;
         }
         loop {
@@ -119,7 +124,7 @@ impl Connection {
                 () = local.changed() => Ok(()),
                 message = self.socket.next() => self.on_message(message).await,
                 () = &mut timer => {
-                    let done = self.on_timer().await;
+                    let done = Box::pin(self.on_timer()).await;
                     timer.as_mut().reset(TokioInstant::from_std(self.line.poll_timeout()));
                     done
                 }

@@ -1,0 +1,36 @@
+import { existsSync } from 'node:fs';
+import { chromium } from 'playwright-core';
+import { keepMediaOnLoopback } from './loopback.js';
+
+const EXECUTABLE = process.env.CHROMIUM ?? '/usr/bin/chromium';
+const VIEWPORT = { width: 1280, height: 800 };
+
+const FLAGS = [
+  '--use-fake-device-for-media-stream',
+  '--use-fake-ui-for-media-stream',
+  '--autoplay-policy=no-user-gesture-required',
+  '--allow-loopback-in-peer-connection',
+  '--disable-features=WebRtcHideLocalIpsWithMdns',
+  '--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost',
+  '--disable-gpu',
+  '--disable-quic',
+  '--disable-sync',
+];
+
+/** Why the tests cannot run here, or false. */
+export const browserMissing = existsSync(EXECUTABLE)
+  ? false
+  : `NO BROWSER: there is no Chromium at ${EXECUTABLE} (set CHROMIUM to its path)`;
+
+if (browserMissing) console.error(`\n!!! ${browserMissing}: every browser test is skipped !!!\n`);
+
+export async function launchBrowser() {
+  return chromium.launch({ executablePath: EXECUTABLE, headless: true, chromiumSandbox: false, args: FLAGS });
+}
+
+/** @param {import('playwright-core').Browser} browser */
+export async function newContext(browser) {
+  const context = await browser.newContext({ viewport: VIEWPORT, permissions: ['camera', 'microphone'], acceptDownloads: true });
+  await context.addInitScript(keepMediaOnLoopback);
+  return context;
+}

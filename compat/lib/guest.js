@@ -1,0 +1,56 @@
+const WAIT_MS_MAX = 30_000;
+const POLL_MS = 100;
+const FRAME_CHARS_SHOWN = 160;
+const PROBLEMS = ['error', 'exception'];
+
+/** Somebody in a room: a name and a page. */
+export class Guest {
+  /** @param {string} name @param {import('playwright-core').Page} page */
+  constructor(name, page) {
+    this.name = name;
+    this.page = page;
+    /** @type {string[]} */
+    this.log = [];
+    /** @type {string[]} */
+    this.problems = [];
+    page.on('pageerror', (error) => this.#note('exception', error.message));
+    page.on('console', (message) => this.#note(message.type(), message.text()));
+    page.on('websocket', (socket) => {
+      socket.on('framesent', ({ payload }) => this.log.push(`-> ${payload.slice(0, FRAME_CHARS_SHOWN)}`));
+      socket.on('framereceived', ({ payload }) => this.log.push(`<- ${payload.slice(0, FRAME_CHARS_SHOWN)}`));
+    });
+  }
+
+  /** @returns {Promise<import('../pages/state.js').PageState>} */
+  state() {
+    return this.page.evaluate(() => window.state);
+  }
+
+  /**
+   * Waits until the page is as wanted. `wanted` runs in the page: it sees its argument and the page's globals only.
+   * @template T
+   * @param {string} what @param {(argument: T) => unknown} wanted @param {T} [argument]
+   */
+  async until(what, wanted, argument) {
+    try {
+      await this.page.waitForFunction(/** @type {any} */ (wanted), argument, { timeout: WAIT_MS_MAX, polling: POLL_MS });
+    } catch (error) {
+      throw new Error(`${this.name}: not "${what}": ${error instanceof Error ? error.message : error}`, { cause: error });
+    }
+  }
+
+  async report() {
+    const description = await this.describe().catch((error) => `(${error.message})`);
+    return `--- ${this.name} ${this.page.url()}\n${description}\n${this.log.join('\n')}`;
+  }
+
+  async describe() {
+    return JSON.stringify(await this.state(), null, 1);
+  }
+
+  /** @param {string} type @param {string} text */
+  #note(type, text) {
+    this.log.push(`${type}: ${text}`);
+    if (PROBLEMS.includes(type)) this.problems.push(`${type}: ${text}`);
+  }
+}

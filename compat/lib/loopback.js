@@ -1,0 +1,64 @@
+/**
+ * Runs in every page before its own scripts: no media leaves the machine. Candidates of any address but loopback are
+ * neither signalled nor used, and no STUN or TURN server is asked.
+ */
+export function keepMediaOnLoopback() {
+  const LOOPBACK = ['127.0.0.1', '::1'];
+  const Native = window.RTCPeerConnection;
+
+  /** @param {string} candidate */
+  function isLoopback(candidate) {
+    const address = candidate.split(' ')[4];
+    return address === undefined || LOOPBACK.includes(address);
+  }
+
+  /** @param {string} sdp */
+  function withoutOtherCandidates(sdp) {
+    return sdp
+      .split(/(?<=\n)/)
+      .filter((line) => !line.startsWith('a=candidate:') || isLoopback(line))
+      .join('');
+  }
+
+  /** @param {RTCSessionDescription | null} description */
+  function onLoopback(description) {
+    return description && new RTCSessionDescription({ type: description.type, sdp: withoutOtherCandidates(description.sdp) });
+  }
+
+  /** @param {Event} event */
+  function hideOtherCandidates(event) {
+    const { candidate } = /** @type {RTCPeerConnectionIceEvent} */ (event);
+    if (candidate && !isLoopback(candidate.candidate)) event.stopImmediatePropagation();
+  }
+
+  window.RTCPeerConnection = class LoopbackPeerConnection extends Native {
+    /** @param {RTCConfiguration} [configuration] */
+    constructor(configuration = {}) {
+      super({ ...configuration, iceServers: [] });
+      this.addEventListener('icecandidate', hideOtherCandidates);
+    }
+
+    get localDescription() {
+      return onLoopback(super.localDescription);
+    }
+
+    get pendingLocalDescription() {
+      return onLoopback(super.pendingLocalDescription);
+    }
+
+    get currentLocalDescription() {
+      return onLoopback(super.currentLocalDescription);
+    }
+
+    /** @param {any} candidate */
+    async addIceCandidate(candidate) {
+      if (candidate?.candidate && !isLoopback(candidate.candidate)) return;
+      await super.addIceCandidate(candidate);
+    }
+
+    /** @param {any} description */
+    async setRemoteDescription(description) {
+      await super.setRemoteDescription({ type: description.type, sdp: withoutOtherCandidates(description.sdp) });
+    }
+  };
+}

@@ -1,0 +1,110 @@
+import assert from 'node:assert/strict';
+import { mkdir } from 'node:fs/promises';
+import { after, before, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { browserMissing, launchBrowser, newContext } from './browser.js';
+import { Guest } from './guest.js';
+import { Server } from './server.js';
+import { Site } from './site.js';
+import { exposeTiles, Visitor } from './visitor.js';
+
+const OUTPUT = new URL('../output/', import.meta.url);
+const TEST_MS_MAX = 120_000;
+
+/** @typedef {{ server: Server, site: Site, browser: import('playwright-core').Browser }} House */
+
+/** One test's rooms and guests. */
+export class Scene {
+  /** @param {House} house @param {import('playwright-core').BrowserContext} context @param {string} room */
+  constructor({ server, site }, context, room) {
+    this.server = server;
+    this.site = site;
+    this.context = context;
+    this.room = room;
+    /** @type {Guest[]} */
+    this.guests = [];
+  }
+
+  /**
+   * Opens a page of `pages/` and waits until it is in the room.
+   * @param {string} dialect @param {Record<string, string>} [parameters]
+   */
+  async join(dialect, parameters = {}) {
+    const page = await this.context.newPage();
+    const guest = new Guest(`${dialect}-${this.guests.length + 1}`, page);
+    this.guests.push(guest);
+    const query = new URLSearchParams({ server: this.server.socketOrigin, room: this.room, name: `${guest.name}.${this.room}`, ...parameters });
+    await page.goto(`${this.site.origin}/${dialect}.html?${query}`);
+    await guest.until('in the room', () => window.state?.joined);
+    return guest;
+  }
+
+  /**
+   * Opens the page at `/`, as somebody who follows a link to the room.
+   * @param {string} name @param {() => void} [prepare] runs in the page before its own scripts
+   */
+  async visit(name, prepare) {
+    const page = await this.context.newPage();
+    if (prepare) await page.addInitScript(prepare);
+    await page.addInitScript(exposeTiles);
+    const visitor = new Visitor(name, page);
+    this.guests.push(visitor);
+    const query = new URLSearchParams({ room: this.room, name, autojoin: '1' });
+    await page.goto(`${this.server.origin}/?${query}`);
+    await visitor.until('in the call', () => document.querySelector('[data-testid="connection"]')?.getAttribute('data-state') === 'joined');
+    return visitor;
+  }
+
+  async report() {
+    const guests = await Promise.all(this.guests.map((guest) => guest.report()));
+    return `${guests.join('\n')}\n--- the server's log\n${this.server.log}`;
+  }
+}
+
+/**
+ * One server, one site and one browser for all tests of a file.
+ * @returns {(title: string, play: (scene: Scene) => Promise<void>) => void} declares a test with a room of its own
+ */
+export function stage() {
+  if (browserMissing) return (title) => void test(title, { skip: browserMissing });
+
+  /** @type {House} */
+  let house;
+  /** @type {(() => Promise<void>)[]} */
+  const closers = [];
+  let rooms = 0;
+
+  before(async () => {
+    await mkdir(OUTPUT, { recursive: true });
+    const server = await Server.start();
+    closers.unshift(() => server.stop());
+    const site = await Site.start();
+    closers.unshift(() => site.stop());
+    const browser = await launchBrowser();
+    closers.unshift(() => browser.close());
+    house = { server, site, browser };
+  });
+
+  after(async () => {
+    for (const close of closers) await close();
+  });
+
+  return (title, play) =>
+    void test(title, { timeout: TEST_MS_MAX }, async () => {
+      const context = await newContext(house.browser);
+      const scene = new Scene(house, context, `room-${++rooms}`);
+      try {
+        await play(scene);
+        for (const { name, problems } of scene.guests) assert.deepEqual(problems, [], `in the console of ${name}`);
+      } catch (error) {
+        throw new Error(`${error instanceof Error ? error.message : error}\n${await scene.report()}`, { cause: error });
+      } finally {
+        await context.close();
+      }
+    });
+}
+
+/** @param {string} name */
+export function outputFile(name) {
+  return fileURLToPath(new URL(name, OUTPUT));
+}

@@ -1,0 +1,205 @@
+// @ts-check
+// One call from joining to leaving: joins signaling, mesh, media and the screen, and holds none of their logic.
+
+import { Mesh } from './mesh.js';
+import { iceServers, roomLink, showRoomInAddress, signalingUrl } from './settings.js';
+import { Signaling } from './signaling.js';
+import { StatsMeter } from './stats.js';
+import { Controls } from './ui/controls.js';
+import { Conversation } from './ui/conversation.js';
+import { byId } from './ui/dom.js';
+import { People } from './ui/people.js';
+import { Status } from './ui/status.js';
+
+/** @typedef {import('./signaling.js').Frame} Frame */
+/** @typedef {import('./peer.js').Peer} Peer */
+/** @typedef {import('./stats.js').Rates} Rates */
+/** @typedef {import('./media.js').Media} Media */
+/** @typedef {import('./quality.js').Quality} Quality */
+/**
+ * @typedef {object} CallEvents
+ * @property {() => void} onJoined
+ * @property {(words: string) => void} onDelay  the server cannot be reached yet
+ * @property {(message: string, isName: boolean) => void} onRefused
+ * @property {() => void} onLeft
+ */
+
+const SOUND_BLOCKED = 'The browser holds the sound back until you touch the page or press a key.';
+
+const NO_DEVICES = 'You are here without microphone and camera. You see and hear the others; chat and files work.';
+
+export class Call {
+  #screen = byId('call', HTMLElement);
+  #status = new Status();
+  #isShown = false;
+  #isSoundBlocked = false;
+
+  /** @param {{name: string, room: string, ice: string, media: Media}} options @param {CallEvents} events */
+  constructor(options, events) {
+    this.options = options;
+    this.events = events;
+    const { media, name, room } = options;
+    this.controls = new Controls(media, {
+      onQuality: (quality) => this.#setQuality(quality),
+      onLeave: () => this.leave(),
+      onCopyLink: () => this.#copyLink(),
+      onProblem: (words) => this.#status.problem(words),
+    });
+    media.setQuality(this.controls.quality);
+    this.people = new People(name, (isBlocked) => this.#soundBlocked(isBlocked));
+    this.conversation = new Conversation({
+      peers: () => [...this.mesh.peers.values()],
+      sendThroughServer: (content) => this.signaling.send({ type: 'CHAT_MESSAGE', content }),
+      onNews: (words) => this.#news(words),
+    });
+    this.mesh = this.#newMesh();
+    this.meter = new StatsMeter(() => this.mesh.peers.values(), (rates) => this.#showRates(rates));
+    this.signaling = new Signaling({ url: signalingUrl(), name, room }, {
+      onState: (state, retryInMs) => this.#signalingState(state, retryInMs),
+      onSession: () => this.mesh.startSession(),
+      onFrame: (frame) => this.#receive(frame),
+      onRefused: (message, isName) => this.#refused(message, isName),
+    });
+  }
+
+  /** Something about camera, microphone or screen changed. */
+  mediaChanged() {
+    this.mesh?.setTracks(this.options.media.tracks);
+    this.people?.showSelf(this.options.media);
+    this.controls?.refresh();
+  }
+
+  leave() {
+    this.#end();
+    this.events.onLeft();
+  }
+
+  #newMesh() {
+    const { people, conversation } = this;
+    return new Mesh({
+      iceServers: iceServers(this.options.ice),
+      tracks: this.options.media.tracks,
+      quality: this.controls.quality,
+      send: (frame) => this.signaling.isJoined && this.signaling.send(frame),
+      events: {
+        onAdded: (peer, why) => this.#added(peer, why),
+        onRemoved: (peer, why) => this.#removed(peer, why),
+        onState: (peer) => people.showState(peer),
+        onTrack: (peer) => people.showStream(peer),
+        onChannel: (peer) => people.showChannel(peer),
+        onText: (peer, content, timestamp) => conversation.receive(peer.username, content, timestamp),
+        onFile: (peer, name, size) => conversation.receiveFile(peer, name, size),
+      },
+    });
+  }
+
+  /** @param {Peer} peer @param {'joined' | 'present' | 'back'} why */
+  #added(peer, why) {
+    this.people.add(peer);
+    const isOwnReturn = why === 'back' && peer.options.calling;
+    if (isOwnReturn) return;
+    const words = { joined: 'joined', present: 'is here', back: 'is back' };
+    this.conversation.announce(`${peer.username} ${words[why]}`);
+  }
+
+  /** @param {Peer} peer @param {'left' | 'replaced' | 'closed'} why */
+  #removed(peer, why) {
+    this.people.remove(peer);
+    if (why === 'left') this.conversation.announce(`${peer.username} left`);
+  }
+
+  /** @param {Frame} frame */
+  #receive(frame) {
+    if (frame.type === 'CHAT_MESSAGE') this.#receiveChat(frame);
+    else if (frame.type === 'ERROR') this.conversation.log.addEvent(`Server: ${frame['message'] ?? frame['code']}`);
+    else this.mesh.receive(frame);
+  }
+
+  /** @param {Frame} frame */
+  #receiveChat(frame) {
+    const username = String(frame['username'] ?? '');
+    if (username === this.options.name) return;
+    this.conversation.receive(username, String(frame['content'] ?? ''), Date.now());
+  }
+
+  /** @param {import('./signaling.js').SignalingState} state @param {number} retryInMs */
+  #signalingState(state, retryInMs) {
+    this.#status.showConnection(state, retryInMs);
+    if (state === 'joined') this.#show();
+    if (state === 'waiting') this.events.onDelay('The server cannot be reached. Trying again…');
+  }
+
+  #show() {
+    if (this.#isShown) return;
+    this.#isShown = true;
+    showRoomInAddress(this.options.room);
+    document.title = `${this.options.room} – Switchboard`;
+    const title = byId('room-title', HTMLElement);
+    title.textContent = this.options.room;
+    this.#status.problem('');
+    this.#screen.hidden = false;
+    this.events.onJoined();
+    title.focus();
+    this.mediaChanged();
+    const { mic, camera } = this.options.media;
+    if (!mic && !camera) this.conversation.log.addEvent(NO_DEVICES);
+  }
+
+  /** @param {string} message @param {boolean} isName */
+  #refused(message, isName) {
+    this.#end();
+    this.events.onRefused(message, isName);
+  }
+
+  #end() {
+    this.mesh.close();
+    this.signaling?.close();
+    this.meter.stop();
+    this.people.close();
+    this.conversation.close();
+    this.controls.close();
+    this.options.media.closeScreen();
+    this.#screen.hidden = true;
+    document.title = 'Switchboard';
+  }
+
+  /** @param {Quality} quality */
+  async #setQuality(quality) {
+    await this.options.media.setQuality(quality);
+    this.mesh.setQuality(quality);
+  }
+
+  async #copyLink() {
+    const link = roomLink(this.options.room);
+    try {
+      await navigator.clipboard.writeText(link);
+      this.#status.notice('Link copied');
+    } catch {
+      prompt('Copy this link:', link);
+    }
+  }
+
+  /** @param {Map<Peer, Rates>} rates */
+  #showRates(rates) {
+    this.people.showRates(rates);
+    const all = [...rates.values()];
+    this.#status.showTraffic(sum(all.map(({ up }) => up)), sum(all.map(({ down }) => down)));
+  }
+
+  /** @param {boolean} isBlocked */
+  #soundBlocked(isBlocked) {
+    if (isBlocked !== this.#isSoundBlocked) this.#status.problem(isBlocked ? SOUND_BLOCKED : '');
+    this.#isSoundBlocked = isBlocked;
+  }
+
+  /** @param {string} words */
+  #news(words) {
+    if (!this.controls.isChatOpen) this.#status.notice(words);
+    this.controls.news();
+  }
+}
+
+/** @param {number[]} numbers */
+function sum(numbers) {
+  return numbers.reduce((total, number) => total + number, 0);
+}

@@ -1,0 +1,184 @@
+// @ts-check
+// What this device captures: microphone, camera, screen. A camera that is off is released, light and all; a muted
+// microphone stays open so that unmuting is instant. Each failure becomes a sentence a person can act on.
+
+import { PROFILES, cameraConstraints } from './quality.js';
+
+/** @typedef {import('./quality.js').Quality} Quality */
+/** @typedef {import('./peer.js').Tracks} Tracks */
+
+export class Media {
+  /** @type {MediaStreamTrack | null} */ mic = null;
+  /** @type {MediaStreamTrack | null} */ camera = null;
+  /** @type {MediaStreamTrack | null} */ screen = null;
+  /** @type {Quality} */ quality = 'normal';
+  isMuted = false;
+  micId = '';
+  cameraId = '';
+
+  /** @param {() => void} onChange  something captured began, ended or was switched */
+  constructor(onChange) {
+    this.onChange = onChange;
+  }
+
+  get isAvailable() {
+    return Boolean(navigator.mediaDevices);
+  }
+
+  /** What the others should get. @returns {Tracks} */
+  get tracks() {
+    const video = PROFILES[this.quality].video ? (this.screen ?? this.camera) : null;
+    return { audio: this.mic, video };
+  }
+
+  /** @returns {Promise<string>} what went wrong, in words, or nothing */
+  async openMic() {
+    return this.#attempt('microphone', async () => {
+      this.#useMic(await captureOne({ audio: this.#micConstraints }));
+    });
+  }
+
+  async openCamera() {
+    return this.#attempt('camera', async () => {
+      this.#useCamera(await captureOne({ video: this.#cameraConstraints }));
+    });
+  }
+
+  /** One question to the person for both, and whichever of them there is. @returns {Promise<string>} */
+  async openBoth() {
+    if (!this.isAvailable) return INSECURE;
+    try {
+      const constraints = { audio: this.#micConstraints, video: this.#cameraConstraints };
+      const stream = await navigator.mediaDevices.getUserMedia(constraints);
+      this.#useMic(stream.getAudioTracks()[0] ?? null);
+      this.#useCamera(stream.getVideoTracks()[0] ?? null);
+      this.onChange();
+      return '';
+    } catch {
+      const problems = [await this.openMic(), await this.openCamera()];
+      return problems.filter(Boolean).join(' ');
+    }
+  }
+
+  closeCamera() {
+    this.camera?.stop();
+    this.camera = null;
+    this.onChange();
+  }
+
+  async openScreen() {
+    if (!navigator.mediaDevices?.getDisplayMedia) return 'This browser cannot share its screen.';
+    return this.#attempt('screen', async () => {
+      const stream = await navigator.mediaDevices.getDisplayMedia({ video: true });
+      this.screen = stream.getVideoTracks()[0] ?? null;
+      if (!this.screen) return;
+      this.screen.contentHint = 'detail';
+      this.#onEnd(this.screen, () => (this.screen = null));
+    });
+  }
+
+  closeScreen() {
+    this.screen?.stop();
+    this.screen = null;
+    this.onChange();
+  }
+
+  /** @param {boolean} isMuted */
+  setMuted(isMuted) {
+    this.isMuted = isMuted;
+    if (this.mic) this.mic.enabled = !isMuted;
+    this.onChange();
+  }
+
+  /** @param {Quality} quality */
+  async setQuality(quality) {
+    this.quality = quality;
+    await this.camera?.applyConstraints(cameraConstraints(quality)).catch((error) => console.warn('camera', error));
+    this.onChange();
+  }
+
+  close() {
+    for (const track of [this.mic, this.camera, this.screen]) track?.stop();
+    this.mic = this.camera = this.screen = null;
+  }
+
+  /** @returns {MediaTrackConstraints} */
+  get #micConstraints() {
+    return { ...exactly(this.micId), echoCancellation: true, noiseSuppression: true };
+  }
+
+  /** @returns {MediaTrackConstraints} */
+  get #cameraConstraints() {
+    return { ...exactly(this.cameraId), ...cameraConstraints(this.quality) };
+  }
+
+  /** @param {MediaStreamTrack | null} track */
+  #useMic(track) {
+    this.mic?.stop();
+    this.mic = track;
+    if (!track) return;
+    track.enabled = !this.isMuted;
+    this.#onEnd(track, () => (this.mic = null));
+  }
+
+  /** @param {MediaStreamTrack | null} track */
+  #useCamera(track) {
+    this.camera?.stop();
+    this.camera = track;
+    if (track) this.#onEnd(track, () => (this.camera = null));
+  }
+
+  /** @param {string} device @param {() => Promise<void>} open */
+  async #attempt(device, open) {
+    if (!this.isAvailable) return INSECURE;
+    try {
+      await open();
+      return '';
+    } catch (error) {
+      return explain(device, error);
+    } finally {
+      this.onChange();
+    }
+  }
+
+  /** @param {MediaStreamTrack} track @param {() => void} forget */
+  #onEnd(track, forget) {
+    track.addEventListener('ended', () => {
+      if (track !== this.mic && track !== this.camera && track !== this.screen) return;
+      forget();
+      this.onChange();
+    });
+  }
+}
+
+const INSECURE =
+  'Camera and microphone need https:// or localhost; this page was opened over plain http. Chat and files still work.';
+
+/** @returns {Promise<MediaDeviceInfo[]>} */
+export async function listDevices() {
+  return (await navigator.mediaDevices?.enumerateDevices().catch(() => [])) ?? [];
+}
+
+/** @param {MediaStreamConstraints} constraints */
+async function captureOne(constraints) {
+  const stream = await navigator.mediaDevices.getUserMedia(constraints);
+  const track = stream.getTracks()[0];
+  if (!track) throw new DOMException('no track', 'NotFoundError');
+  return track;
+}
+
+// A remembered device may be unplugged today; then any other is better than none.
+/** @param {string} id @returns {MediaTrackConstraints} */
+function exactly(id) {
+  return id ? { deviceId: { ideal: id } } : {};
+}
+
+/** @param {string} device @param {unknown} error */
+function explain(device, error) {
+  const name = error instanceof DOMException ? error.name : '';
+  if (name === 'NotAllowedError' && device === 'screen') return 'Screen sharing was not allowed.';
+  if (name === 'NotAllowedError') return `The browser was not allowed to use the ${device}. Allow it beside the address.`;
+  if (name === 'NotFoundError') return `No ${device} was found.`;
+  if (name === 'NotReadableError') return `The ${device} is in use by another program.`;
+  return `The ${device} could not be started.`;
+}

@@ -1,0 +1,87 @@
+// @ts-check
+// What each quality means in numbers, and how it reaches the camera, the senders, and, by the standard bandwidth
+// lines of a session description, the peers that send to us.
+
+/** @typedef {'normal' | 'low' | 'audio'} Quality */
+/**
+ * @typedef {object} Profile
+ * @property {boolean} video
+ * @property {{width: number, height: number, frameRate: number}} camera
+ * @property {number} screenFrameRate
+ * @property {number} videoBitrate  bit/s
+ * @property {number | null} audioBitrate  bit/s; null leaves it to the codec
+ * @property {boolean} asksLess  whether peers are asked to keep to the same limits
+ */
+
+/** @type {Record<Quality, Profile>} */
+export const PROFILES = {
+  normal: {
+    video: true,
+    camera: { width: 640, height: 480, frameRate: 30 },
+    screenFrameRate: 15,
+    videoBitrate: 1_000_000,
+    audioBitrate: null,
+    asksLess: false,
+  },
+  low: {
+    video: true,
+    camera: { width: 320, height: 240, frameRate: 12 },
+    screenFrameRate: 5,
+    videoBitrate: 150_000,
+    audioBitrate: 24_000,
+    asksLess: true,
+  },
+  audio: {
+    video: false,
+    camera: { width: 320, height: 240, frameRate: 12 },
+    screenFrameRate: 5,
+    videoBitrate: 150_000,
+    audioBitrate: 24_000,
+    asksLess: true,
+  },
+};
+
+/** @param {Quality} quality @returns {MediaTrackConstraints} */
+export function cameraConstraints(quality) {
+  const { width, height, frameRate } = PROFILES[quality].camera;
+  return { width: { ideal: width }, height: { ideal: height }, frameRate: { ideal: frameRate, max: frameRate } };
+}
+
+/** @param {RTCRtpSender} sender @param {string} kind @param {Quality} quality */
+export async function limitSender(sender, kind, quality) {
+  const parameters = sender.getParameters();
+  const encoding = parameters.encodings?.[0];
+  if (!encoding) return;
+  const profile = PROFILES[quality];
+  if (kind === 'video') limitVideo(encoding, sender.track, profile);
+  else setOrDelete(encoding, 'maxBitrate', profile.audioBitrate);
+  await sender.setParameters(parameters).catch((error) => console.warn('setParameters', error));
+}
+
+/** @param {RTCRtpEncodingParameters} encoding @param {MediaStreamTrack | null} track @param {Profile} profile */
+function limitVideo(encoding, track, profile) {
+  const isScreen = track?.contentHint === 'detail';
+  setOrDelete(encoding, 'maxBitrate', profile.videoBitrate);
+  setOrDelete(encoding, 'maxFramerate', isScreen ? profile.screenFrameRate : profile.camera.frameRate);
+}
+
+/**
+ * @param {RTCRtpEncodingParameters} encoding
+ * @param {'maxBitrate' | 'maxFramerate'} key
+ * @param {number | null} value
+ */
+function setOrDelete(encoding, key, value) {
+  if (value === null) delete encoding[key];
+  else encoding[key] = value;
+}
+
+/** Adds RFC 4566 / RFC 3890 bandwidth lines to each media section. @param {string} sdp @param {Quality} quality */
+export function askForLess(sdp, quality) {
+  const profile = PROFILES[quality];
+  if (!profile.asksLess) return sdp;
+  const limits = { video: profile.videoBitrate, audio: profile.audioBitrate ?? 0 };
+  return sdp.replace(/^m=(audio|video) .*\r\n(?:i=.*\r\n)?(?:c=.*\r\n)?/gm, (section, kind) => {
+    const limit = limits[/** @type {'audio' | 'video'} */ (kind)];
+    return `${section}b=AS:${Math.ceil(limit / 1000)}\r\nb=TIAS:${limit}\r\n`;
+  });
+}

@@ -1,0 +1,162 @@
+// @ts-check
+// The one connection to the server. It says who we are and which room we want, hands every other frame on,
+// and comes back by itself: calls run between peers, so a lost connection costs only news until it is back.
+
+/** @typedef {{type: string, [key: string]: unknown}} Frame */
+/** @typedef {'connecting' | 'joined' | 'waiting' | 'closed'} SignalingState */
+/**
+ * @typedef {object} SignalingEvents
+ * @property {(state: SignalingState, retryInMs: number) => void} onState
+ * @property {() => void} onSession  a new session has entered the room; peers known so far are of an older one
+ * @property {(frame: Frame) => void} onFrame
+ * @property {(message: string, isName: boolean) => void} onRefused  the server will not have us; no retry follows
+ */
+
+const RETRY_MIN_MS = 500;
+const RETRY_MAX_MS = 15_000;
+const RESTART_MS = 300;
+const SLOW_MS = 10_000;
+const NAME_RETRIES = 5;
+const NAME_RETRY_MS = 700;
+const CLOSE_POLICY = 1008;
+const CLOSE_RESTART = 1012;
+
+export class Signaling {
+  /** @type {WebSocket | null} */ #socket = null;
+  /** @type {number | undefined} */ #timer;
+  #attempts = 0;
+  #nameRefusals = 0;
+  #wanted = true;
+  #joined = false;
+  #everJoined = false;
+
+  /**
+   * @param {{url: string, name: string, room: string}} session
+   * @param {SignalingEvents} events
+   */
+  constructor(session, events) {
+    this.session = session;
+    this.events = events;
+    this.onOnline = () => this.#reconnectNow();
+    addEventListener('online', this.onOnline);
+    this.#connect();
+  }
+
+  get isJoined() {
+    return this.#joined;
+  }
+
+  /** @param {Frame} frame */
+  send(frame) {
+    if (this.#socket?.readyState !== WebSocket.OPEN) return false;
+    this.#socket.send(JSON.stringify(frame));
+    return true;
+  }
+
+  close() {
+    this.#wanted = false;
+    removeEventListener('online', this.onOnline);
+    clearTimeout(this.#timer);
+    this.#socket?.close(1000);
+    this.events.onState('closed', 0);
+  }
+
+  #connect() {
+    this.events.onState('connecting', 0);
+    const socket = new WebSocket(this.session.url);
+    this.#socket = socket;
+    socket.onopen = () => this.send({ type: 'IDENTIFY', username: this.session.name });
+    socket.onmessage = ({ data }) => this.#receive(socket, data);
+    socket.onclose = ({ code }) => this.#closed(socket, code);
+  }
+
+  /** @param {WebSocket} socket @param {unknown} data */
+  #receive(socket, data) {
+    if (socket !== this.#socket || !this.#wanted) return;
+    const frame = parseFrame(data);
+    if (!frame) return;
+    if (frame.type === 'AUTH_ERROR') this.#refused(frame);
+    else if (frame.type === 'AUTH_SUCCESS') this.send({ type: 'JOIN_ROOM', roomId: this.session.room });
+    else if (frame.type === 'ERROR' && !this.#joined) this.#joinFailed(frame);
+    else this.#deliver(frame);
+  }
+
+  /** @param {Frame} frame */
+  #deliver(frame) {
+    if (frame.type === 'ROOM_MEMBERS' && !this.#joined) this.#enter();
+    this.events.onFrame(frame);
+  }
+
+  #enter() {
+    this.#joined = true;
+    this.#everJoined = true;
+    this.#attempts = 0;
+    this.#nameRefusals = 0;
+    this.events.onSession();
+    this.events.onState('joined', 0);
+  }
+
+  // After a cut the server may still hold our own old session under this name until it has challenged it.
+  /** @param {Frame} frame */
+  #refused(frame) {
+    const message = String(frame['message'] ?? 'The server refused the name.');
+    this.#nameRefusals += 1;
+    if (this.#everJoined && this.#nameRefusals <= NAME_RETRIES) return this.#socket?.close();
+    this.close();
+    this.events.onRefused(message, true);
+  }
+
+  /** @param {Frame} frame */
+  #joinFailed(frame) {
+    if (frame['code'] === 'unavailable') {
+      this.#socket?.close();
+      return;
+    }
+    this.close();
+    this.events.onRefused(String(frame['message'] ?? 'The server refused the room.'), false);
+  }
+
+  /** @param {WebSocket} socket @param {number} code */
+  #closed(socket, code) {
+    if (socket !== this.#socket) return;
+    this.#socket = null;
+    this.#joined = false;
+    if (!this.#wanted) return;
+    const delay = this.#nameRefusals > 0 ? jitter(NAME_RETRY_MS) : retryDelay(code, this.#attempts);
+    this.#attempts += 1;
+    this.#timer = setTimeout(() => this.#connect(), delay);
+    this.events.onState('waiting', delay);
+  }
+
+  // A socket opened before the network changed may look alive for minutes, so it is given up as well.
+  #reconnectNow() {
+    clearTimeout(this.#timer);
+    const stale = this.#socket;
+    this.#socket = null;
+    this.#joined = false;
+    stale?.close();
+    this.#connect();
+  }
+}
+
+/** @param {number} code @param {number} attempts */
+function retryDelay(code, attempts) {
+  if (code === CLOSE_RESTART && attempts === 0) return RESTART_MS + Math.random() * 1_000;
+  const backoff = Math.min(RETRY_MAX_MS, RETRY_MIN_MS * 2 ** attempts);
+  return jitter(code === CLOSE_POLICY ? Math.max(SLOW_MS, backoff) : backoff);
+}
+
+/** @param {number} ms */
+function jitter(ms) {
+  return ms * (0.75 + Math.random() * 0.5);
+}
+
+/** @param {unknown} data @returns {Frame | null} */
+function parseFrame(data) {
+  try {
+    const frame = JSON.parse(String(data));
+    return typeof frame?.type === 'string' ? frame : null;
+  } catch {
+    return null;
+  }
+}

@@ -1,0 +1,62 @@
+// @ts-check
+// Who is speaking, from the loudness of each stream. Browsers keep an audio context asleep until the person has
+// touched the page, so it is woken on the first touch or key.
+
+const PERIOD_MS = 100;
+const HOLD_MS = 500;
+const LOUD_RMS = 0.02;
+
+export class SpeakingDetector {
+  #context = new AudioContext();
+  /** @type {Map<string, {analyser: AnalyserNode, source: MediaStreamAudioSourceNode, until: number}>} */ #ears = new Map();
+
+  /** @param {(key: string, isSpeaking: boolean) => void} onSpeaking */
+  constructor(onSpeaking) {
+    this.onSpeaking = onSpeaking;
+    this.wake = () => this.#context.resume().catch(() => {});
+    addEventListener('pointerdown', this.wake);
+    addEventListener('keydown', this.wake);
+    this.timer = setInterval(() => this.#listen(), PERIOD_MS);
+    this.wake();
+  }
+
+  /** @param {string} key @param {MediaStreamTrack | null | undefined} track */
+  watch(key, track) {
+    this.unwatch(key);
+    if (!track) return;
+    const source = this.#context.createMediaStreamSource(new MediaStream([track]));
+    const analyser = this.#context.createAnalyser();
+    analyser.fftSize = 512;
+    source.connect(analyser);
+    this.#ears.set(key, { analyser, source, until: 0 });
+  }
+
+  /** @param {string} key */
+  unwatch(key) {
+    this.#ears.get(key)?.source.disconnect();
+    if (this.#ears.delete(key)) this.onSpeaking(key, false);
+  }
+
+  close() {
+    clearInterval(this.timer);
+    removeEventListener('pointerdown', this.wake);
+    removeEventListener('keydown', this.wake);
+    this.#context.close();
+  }
+
+  #listen() {
+    const now = performance.now();
+    for (const [key, ear] of this.#ears) {
+      if (loudness(ear.analyser) > LOUD_RMS) ear.until = now + HOLD_MS;
+      this.onSpeaking(key, now < ear.until);
+    }
+  }
+}
+
+/** @param {AnalyserNode} analyser */
+function loudness(analyser) {
+  const samples = new Float32Array(analyser.fftSize);
+  analyser.getFloatTimeDomainData(samples);
+  const power = samples.reduce((sum, sample) => sum + sample * sample, 0);
+  return Math.sqrt(power / samples.length);
+}

@@ -1,0 +1,128 @@
+// @ts-check
+// The buttons and keys of a call.
+
+import { byId, press } from './dom.js';
+
+/** @typedef {import('../media.js').Media} Media */
+/** @typedef {import('../quality.js').Quality} Quality */
+/**
+ * @typedef {object} ControlsEvents
+ * @property {(quality: Quality) => void} onQuality
+ * @property {() => void} onLeave
+ * @property {() => void} onCopyLink
+ * @property {(problem: string) => void} onProblem
+ */
+
+const WIDE = matchMedia('(min-width: 761px)');
+const TEXT_FIELDS = 'input:not([type=radio]), textarea, select, dialog';
+
+export class Controls {
+  #call = byId('call', HTMLElement);
+  #mute = byId('mute', HTMLButtonElement);
+  #camera = byId('camera', HTMLButtonElement);
+  #screen = byId('screen', HTMLButtonElement);
+  #chat = byId('chat-toggle', HTMLButtonElement);
+  #unread = byId('unread', HTMLElement);
+  #quality = byId('quality', HTMLFieldSetElement);
+  #dialog = byId('settings-dialog', HTMLDialogElement);
+  #unreadCount = 0;
+  #ended = new AbortController();
+
+  /** @param {Media} media @param {ControlsEvents} events */
+  constructor(media, events) {
+    this.media = media;
+    this.events = events;
+    this.#on(this.#mute, () => this.#toggleMute());
+    this.#on(this.#camera, () => this.#toggleCamera());
+    this.#on(this.#screen, () => this.#toggleScreen());
+    this.#on(this.#chat, () => this.setChatOpen(!this.isChatOpen));
+    this.#on(byId('chat-close', HTMLButtonElement), () => this.setChatOpen(false));
+    this.#on(byId('settings', HTMLButtonElement), () => this.#dialog.showModal());
+    this.#on(byId('leave', HTMLButtonElement), events.onLeave);
+    this.#on(byId('copy-link', HTMLButtonElement), events.onCopyLink);
+    const { signal } = this.#ended;
+    this.#quality.addEventListener('change', () => events.onQuality(this.quality), { signal });
+    addEventListener('keydown', (event) => this.#key(event), { signal });
+    this.setChatOpen(WIDE.matches);
+    this.refresh();
+  }
+
+  /** @returns {Quality} */
+  get quality() {
+    const value = this.#quality.querySelector('input:checked')?.getAttribute('value');
+    return value === 'low' || value === 'audio' ? value : 'normal';
+  }
+
+  get isChatOpen() {
+    return !this.#call.classList.contains('is-chat-closed');
+  }
+
+  /** @param {boolean} isOpen */
+  setChatOpen(isOpen) {
+    const hadFocus = byId('chat', HTMLElement).contains(document.activeElement);
+    this.#call.classList.toggle('is-chat-closed', !isOpen);
+    press(this.#chat, isOpen);
+    if (isOpen) this.countUnread(0);
+    if (isOpen && !WIDE.matches) byId('chat-input', HTMLInputElement).focus();
+    if (!isOpen && hadFocus) this.#chat.focus();
+  }
+
+  news() {
+    if (!this.isChatOpen) this.countUnread(this.#unreadCount + 1);
+  }
+
+  /** @param {number} count */
+  countUnread(count) {
+    this.#unreadCount = count;
+    this.#unread.textContent = String(count);
+    this.#unread.hidden = count === 0;
+  }
+
+  refresh() {
+    const isAudioOnly = this.quality === 'audio';
+    press(this.#mute, this.media.isMuted || this.media.mic === null);
+    press(this.#camera, this.media.camera !== null);
+    press(this.#screen, this.media.screen !== null);
+    this.#camera.disabled = isAudioOnly;
+    this.#screen.disabled = isAudioOnly;
+  }
+
+  close() {
+    this.#ended.abort();
+    this.#dialog.close();
+  }
+
+  /** @param {HTMLButtonElement} button @param {() => void} action */
+  #on(button, action) {
+    button.addEventListener('click', action, { signal: this.#ended.signal });
+  }
+
+  async #toggleMute() {
+    if (this.media.mic) this.media.setMuted(!this.media.isMuted);
+    else this.#unmuteNew();
+  }
+
+  async #unmuteNew() {
+    this.media.setMuted(false);
+    this.events.onProblem(await this.media.openMic());
+  }
+
+  async #toggleCamera() {
+    if (this.media.camera) this.media.closeCamera();
+    else this.events.onProblem(await this.media.openCamera());
+  }
+
+  async #toggleScreen() {
+    if (this.media.screen) this.media.closeScreen();
+    else this.events.onProblem(await this.media.openScreen());
+  }
+
+  /** @param {KeyboardEvent} event */
+  #key(event) {
+    if (event.key === 'Escape' && !WIDE.matches && !this.#dialog.open) this.setChatOpen(false);
+    const isTyping = event.target instanceof Element && event.target.closest(TEXT_FIELDS) !== null;
+    if (isTyping || event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
+    const buttons = { m: this.#mute, v: this.#camera, s: this.#screen, c: this.#chat };
+    buttons[/** @type {keyof typeof buttons} */ (event.key.toLowerCase())]?.click();
+  }
+}

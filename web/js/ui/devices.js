@@ -1,0 +1,56 @@
+// @ts-check
+// The choice of camera and microphone, before and during the call. Browsers name devices only once one of them
+// was allowed, so the lists are filled anew whenever something changed.
+
+import { listDevices } from '../media.js';
+import { recall, remember } from '../settings.js';
+import { byId, make } from './dom.js';
+
+/** @typedef {import('../media.js').Media} Media */
+
+export class Devices {
+  #camera = byId('camera-select', HTMLSelectElement);
+  #mic = byId('mic-select', HTMLSelectElement);
+
+  /** @param {Media} media @param {(problem: string) => void} onProblem */
+  constructor(media, onProblem) {
+    this.media = media;
+    this.onProblem = onProblem;
+    media.cameraId = recall('camera');
+    media.micId = recall('mic');
+    this.#camera.addEventListener('change', () => this.#chooseCamera());
+    this.#mic.addEventListener('change', () => this.#chooseMic());
+    navigator.mediaDevices?.addEventListener('devicechange', () => this.refresh());
+  }
+
+  async refresh() {
+    const devices = await listDevices();
+    const { camera, mic, cameraId, micId } = this.media;
+    fill(this.#camera, devices, 'videoinput', camera?.getSettings().deviceId ?? cameraId);
+    fill(this.#mic, devices, 'audioinput', mic?.getSettings().deviceId ?? micId);
+  }
+
+  async #chooseCamera() {
+    this.media.cameraId = this.#camera.value;
+    remember('camera', this.#camera.value);
+    if (this.media.camera) this.onProblem(await this.media.openCamera());
+  }
+
+  async #chooseMic() {
+    this.media.micId = this.#mic.value;
+    remember('mic', this.#mic.value);
+    if (this.media.mic) this.onProblem(await this.media.openMic());
+  }
+}
+
+/** @param {HTMLSelectElement} select @param {MediaDeviceInfo[]} devices @param {string} kind @param {string} chosen */
+function fill(select, devices, kind, chosen) {
+  const options = devices.filter((device) => device.kind === kind).map((device, index) => {
+    const option = make('option', { text: device.label || `Device ${index + 1}` });
+    option.value = device.deviceId;
+    return option;
+  });
+  if (options.length === 0) options.push(make('option', { text: 'None found' }));
+  select.replaceChildren(...options);
+  select.value = options.some(({ value }) => value === chosen) ? chosen : (options[0]?.value ?? '');
+}

@@ -1,0 +1,52 @@
+// @ts-check
+// The few helpers through which every other file touches the document. Text from others only ever becomes text.
+
+/**
+ * @template {HTMLElement} T
+ * @param {string} id
+ * @param {new () => T} type
+ * @returns {T}
+ */
+export function byId(id, type) {
+  const element = document.getElementById(id);
+  if (!(element instanceof type)) throw new Error(`the page has no ${type.name} #${id}`);
+  return element;
+}
+
+/**
+ * @template {keyof HTMLElementTagNameMap} K
+ * @param {K} tag
+ * @param {{className?: string, text?: string, testid?: string}} [options]
+ * @param {Node[]} [children]
+ * @returns {HTMLElementTagNameMap[K]}
+ */
+export function make(tag, { className, text, testid } = {}, children = []) {
+  const element = document.createElement(tag);
+  if (className) element.className = className;
+  if (text) element.textContent = text;
+  if (testid) element.dataset['testid'] = testid;
+  element.append(...children);
+  return element;
+}
+
+/** A drawing of the page's own sprite. @param {string} id */
+export function icon(id) {
+  const namespace = 'http://www.w3.org/2000/svg';
+  const svg = document.createElementNS(namespace, 'svg');
+  const use = document.createElementNS(namespace, 'use');
+  use.setAttribute('href', `#${id}`);
+  svg.setAttribute('aria-hidden', 'true');
+  svg.append(use);
+  return svg;
+}
+
+/** Shows a text, or hides its place when there is none. @param {HTMLElement} element @param {string} text */
+export function say(element, text) {
+  element.textContent = text;
+  element.hidden = text === '';
+}
+
+/** @param {HTMLElement} button @param {boolean} isPressed */
+export function press(button, isPressed) {
+  button.setAttribute('aria-pressed', String(isPressed));
+}

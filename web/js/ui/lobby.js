@@ -1,0 +1,113 @@
+// @ts-check
+// The screen before the call: who one is, which room, how one looks, and why something does not work.
+
+import { asked, iceText, newRoomName, recall, remember } from '../settings.js';
+import { byId, press, say } from './dom.js';
+
+/** @typedef {import('../media.js').Media} Media */
+/**
+ * @typedef {object} LobbyEvents
+ * @property {(name: string, room: string, ice: string) => void} onJoin
+ * @property {() => void} onCancel
+ */
+
+export class Lobby {
+  #screen = byId('prejoin', HTMLElement);
+  #name = byId('name', HTMLInputElement);
+  #room = byId('room', HTMLInputElement);
+  #ice = byId('ice', HTMLInputElement);
+  #join = byId('join', HTMLButtonElement);
+  #error = byId('join-error', HTMLElement);
+  #problem = byId('media-problem', HTMLElement);
+  #preview = byId('preview', HTMLVideoElement);
+  #previewBox = byId('preview-box', HTMLElement);
+  #mic = byId('prejoin-mic', HTMLButtonElement);
+  #camera = byId('prejoin-camera', HTMLButtonElement);
+  #isBusy = false;
+
+  /** @param {Media} media @param {LobbyEvents} events */
+  constructor(media, events) {
+    this.media = media;
+    this.events = events;
+    this.#name.value = asked.name || recall('name');
+    this.#room.value = asked.room || newRoomName();
+    this.#ice.value = iceText();
+    byId('join-form', HTMLFormElement).addEventListener('submit', (event) => this.#submit(event));
+    this.#mic.addEventListener('click', () => this.#toggleMic());
+    this.#camera.addEventListener('click', () => this.#toggleCamera());
+  }
+
+  show() {
+    this.#screen.hidden = false;
+    byId('prejoin-devices', HTMLElement).append(byId('devices', HTMLElement));
+    this.#setBusy(false);
+    this.refresh();
+    (this.#name.value ? this.#join : this.#name).focus();
+  }
+
+  hide() {
+    this.#screen.hidden = true;
+    this.#preview.srcObject = null;
+    byId('settings-devices', HTMLElement).append(byId('devices', HTMLElement));
+  }
+
+  async openMedia() {
+    say(this.#problem, await this.media.openBoth());
+  }
+
+  submit() {
+    byId('join-form', HTMLFormElement).requestSubmit();
+  }
+
+  /** @param {string} message @param {boolean} isName */
+  refuse(message, isName) {
+    this.show();
+    say(this.#error, isName ? `${message} Please choose another name.` : message);
+    if (isName) this.#name.select();
+  }
+
+  /** @param {string} message */
+  explainDelay(message) {
+    if (this.#isBusy) say(this.#error, message);
+  }
+
+  refresh() {
+    const { camera, mic, isMuted } = this.media;
+    press(this.#mic, mic !== null && !isMuted);
+    press(this.#camera, camera !== null);
+    this.#previewBox.classList.toggle('is-live', camera !== null);
+    if (!this.#screen.hidden) this.#preview.srcObject = camera ? new MediaStream([camera]) : null;
+  }
+
+  /** @param {SubmitEvent} event */
+  #submit(event) {
+    event.preventDefault();
+    if (this.#isBusy) {
+      this.#setBusy(false);
+      this.events.onCancel();
+      return;
+    }
+    this.#setBusy(true);
+    const [name, room, ice] = [this.#name, this.#room, this.#ice].map(({ value }) => value.trim());
+    remember('name', name ?? '');
+    remember('ice', ice ?? '');
+    this.events.onJoin(name ?? '', room ?? '', ice ?? '');
+  }
+
+  /** @param {boolean} isBusy */
+  #setBusy(isBusy) {
+    this.#isBusy = isBusy;
+    say(this.#error, '');
+    this.#join.textContent = isBusy ? 'Joining… press to cancel' : 'Join the call';
+  }
+
+  async #toggleMic() {
+    if (this.media.mic) this.media.setMuted(!this.media.isMuted);
+    else say(this.#problem, await this.media.openMic());
+  }
+
+  async #toggleCamera() {
+    if (this.media.camera) this.media.closeCamera();
+    else say(this.#problem, await this.media.openCamera());
+  }
+}

@@ -1,0 +1,55 @@
+// @ts-check
+// The words around a call: the state of the server connection, traffic, passing notices and lasting problems.
+
+import { byId, say } from './dom.js';
+
+/** @typedef {import('../signaling.js').SignalingState} SignalingState */
+
+const NOTICE_MS = 4_000;
+const NOTICE_CHARS = 90;
+
+export class Status {
+  #connection = byId('connection', HTMLElement);
+  #banner = byId('banner', HTMLElement);
+  #notice = byId('notice', HTMLElement);
+  #up = byId('stats-up', HTMLElement);
+  #down = byId('stats-down', HTMLElement);
+  /** @type {number | undefined} */ #noticeTimer;
+
+  /** @param {SignalingState} state @param {number} retryInMs */
+  showConnection(state, retryInMs) {
+    const seconds = Math.max(1, Math.round(retryInMs / 1000));
+    const words = {
+      connecting: 'Connecting to the server…',
+      joined: 'In the room',
+      waiting: `Server lost, trying again in ${seconds} s`,
+      closed: '',
+    };
+    this.#connection.dataset['state'] = state;
+    this.#connection.textContent = words[state];
+  }
+
+  /** @param {string} words */
+  notice(words) {
+    clearTimeout(this.#noticeTimer);
+    this.#notice.textContent = words.length > NOTICE_CHARS ? `${words.slice(0, NOTICE_CHARS)}…` : words;
+    this.#noticeTimer = setTimeout(() => (this.#notice.textContent = ''), NOTICE_MS);
+  }
+
+  /** @param {string} words */
+  problem(words) {
+    say(this.#banner, words);
+  }
+
+  /** @param {number} up @param {number} down  kbit/s */
+  showTraffic(up, down) {
+    showRate(this.#up, up);
+    showRate(this.#down, down);
+  }
+}
+
+/** @param {HTMLElement} element @param {number} kbits */
+function showRate(element, kbits) {
+  element.dataset['kbits'] = String(Math.round(kbits));
+  element.textContent = kbits < 1000 ? `${Math.round(kbits)} kbit/s` : `${(kbits / 1000).toFixed(1)} Mbit/s`;
+}

@@ -1,0 +1,94 @@
+// @ts-check
+// One person in the grid, ourselves included: picture or initials, name, speaking and muted marks, state, traffic.
+
+import { icon, make } from './dom.js';
+
+/** @typedef {import('../peer.js').PeerState} PeerState */
+/** @typedef {import('../stats.js').Rates} Rates */
+
+const STATE_WORDS = {
+  self: '',
+  connecting: 'Connecting…',
+  connected: 'Connected',
+  reconnecting: 'Reconnecting…',
+  failed: 'Not connected',
+};
+
+export class Tile {
+  video = make('video', { testid: 'tile-video' });
+  #state = make('span', { className: 'pill tile-state', testid: 'tile-state' });
+  #muted = make('span', { className: 'pill tile-muted', testid: 'tile-muted' }, [
+    icon('i-muted'),
+    make('span', { text: 'Muted' }),
+  ]);
+  #stats = make('span', { className: 'pill tile-stats', testid: 'tile-stats' });
+
+  /** @param {string} id @param {string} username @param {string} shownName */
+  constructor(id, username, shownName = username) {
+    const name = make('span', { className: 'pill tile-name', testid: 'tile-name', text: shownName });
+    const avatar = make('span', { className: 'avatar', text: initials(username) });
+    avatar.setAttribute('aria-hidden', 'true');
+    const head = make('div', { className: 'tile-head' }, [this.#state, this.#stats]);
+    const foot = make('div', { className: 'tile-foot' }, [name, this.#muted]);
+    this.element = make('li', { className: 'tile', testid: 'tile' }, [this.video, avatar, head, foot]);
+    this.element.style.setProperty('--hue', String(hue(username)));
+    Object.assign(this.element.dataset, { peer: id, username, speaking: 'false', video: 'off', chat: 'closed' });
+    this.video.autoplay = true;
+    this.video.playsInline = true;
+    this.setMuted(false);
+  }
+
+  /** @param {MediaStream | null} stream */
+  setStream(stream) {
+    if (this.video.srcObject !== stream) this.video.srcObject = stream;
+  }
+
+  /** @param {PeerState | 'self'} state */
+  setState(state) {
+    this.element.dataset['state'] = state;
+    this.#state.textContent = STATE_WORDS[state];
+  }
+
+  /** @param {boolean} isOn */
+  setVideo(isOn) {
+    this.element.dataset['video'] = isOn ? 'on' : 'off';
+  }
+
+  /** @param {boolean} isSpeaking */
+  setSpeaking(isSpeaking) {
+    this.element.dataset['speaking'] = String(isSpeaking);
+  }
+
+  /** @param {boolean} isMuted */
+  setMuted(isMuted) {
+    this.element.dataset['muted'] = String(isMuted);
+    this.#muted.hidden = !isMuted;
+  }
+
+  /** @param {boolean} isOpen */
+  setChat(isOpen) {
+    this.element.dataset['chat'] = isOpen ? 'open' : 'closed';
+  }
+
+  /** @param {Rates} rates */
+  setRates(rates) {
+    const up = Math.round(rates.up);
+    const down = Math.round(rates.down);
+    this.#stats.textContent = `↑ ${up} ↓ ${down} kbit/s`;
+    this.#stats.title = rates.picture ? `sending ${rates.picture}` : '';
+    const { picture, videoUp, audioUp } = rates;
+    const numbers = { up, down, picture, videoUp: Math.round(videoUp), audioUp: Math.round(audioUp) };
+    for (const [key, value] of Object.entries(numbers)) this.element.dataset[key] = String(value);
+  }
+}
+
+/** @param {string} name */
+function initials(name) {
+  const words = name.trim().split(/\s+/);
+  return words.slice(0, 2).map((word) => [...word][0] ?? '').join('').toUpperCase();
+}
+
+/** @param {string} name */
+function hue(name) {
+  return [...name].reduce((sum, letter) => (sum * 31 + (letter.codePointAt(0) ?? 0)) % 360, 7);
+}

@@ -1,0 +1,155 @@
+//! Counts tests from what their runners print: cargo's `test result:` lines, and the summaries of Node's runner.
+
+use std::fmt;
+use std::ops::AddAssign;
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tally {
+    pub(crate) passed: usize,
+    pub(crate) failed: usize,
+    pub(crate) skipped: usize,
+}
+
+impl Tally {
+    pub(crate) fn is_empty(self) -> bool {
+        self == Self::default()
+    }
+
+    /// Adds what a line of a runner's output counts, if it counts anything.
+    pub(crate) fn read(&mut self, line: &str) {
+        let line = without_colours(line);
+        let line = line.trim();
+        if let Some(rest) = line.strip_prefix("test result: ") {
+            *self += of_cargo(rest);
+        } else if let Some(rest) = line.strip_prefix("ℹ ").or_else(|| line.strip_prefix("# ")) {
+            *self += of_node(rest);
+        }
+    }
+}
+
+impl AddAssign for Tally {
+    fn add_assign(&mut self, other: Self) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+        self.skipped += other.skipped;
+    }
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} passed, {} failed, {} skipped",
+            self.passed, self.failed, self.skipped
+        )
+    }
+}
+
+/// `ok. 3 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.01s`
+fn of_cargo(rest: &str) -> Tally {
+    let mut tally = Tally::default();
+    for part in rest.split(['.', ';']) {
+        let mut words = part.split_whitespace();
+        let (Some(count), Some(word)) = (words.next(), words.next()) else {
+            continue;
+        };
+        let Ok(count) = count.parse::<usize>() else {
+            continue;
+        };
+        match word {
+            "passed" => tally.passed = count,
+            "failed" => tally.failed = count,
+            "ignored" => tally.skipped = count,
+            _ => {}
+        }
+    }
+    tally
+}
+
+/// `pass 3`, one number a line.
+fn of_node(rest: &str) -> Tally {
+    let mut tally = Tally::default();
+    let Some((word, count)) = rest.split_once(' ') else {
+        return tally;
+    };
+    let Ok(count) = count.parse::<usize>() else {
+        return tally;
+    };
+    match word {
+        "pass" => tally.passed = count,
+        "fail" | "cancelled" => tally.failed = count,
+        "skipped" | "todo" => tally.skipped = count,
+        _ => {}
+    }
+    tally
+}
+
+/// The line without `ESC [ … letter` sequences.
+fn without_colours(line: &str) -> String {
+    let mut plain = String::with_capacity(line.len());
+    let mut rest = line;
+    while let Some((before, after)) = rest.split_once("\u{1b}[") {
+        plain.push_str(before);
+        rest = after
+            .find(|c: char| c.is_ascii_alphabetic())
+            .map_or("", |end| &after[end + 1..]);
+    }
+    plain.push_str(rest);
+    plain
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tally(output: &str) -> Tally {
+        let mut tally = Tally::default();
+        output.lines().for_each(|line| tally.read(line));
+        tally
+    }
+
+    #[test]
+    fn cargo_counts_once_per_binary() {
+        let output = "running 4 tests\n\
+            test a ... ok\n\
+            test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.01s\n\
+            test result: FAILED. 2 passed; 1 failed; 0 ignored; 0 measured; 5 filtered out; finished in 1.20s\n";
+        assert_eq!(
+            tally(output),
+            Tally {
+                passed: 5,
+                failed: 1,
+                skipped: 1
+            }
+        );
+    }
+
+    #[test]
+    fn node_counts_in_both_of_its_forms() {
+        let spec = "ℹ tests 9\nℹ suites 0\nℹ pass 5\nℹ fail 1\nℹ cancelled 1\nℹ skipped 1\nℹ todo 1\nℹ duration_ms 12.5\n";
+        assert_eq!(
+            tally(spec),
+            Tally {
+                passed: 5,
+                failed: 2,
+                skipped: 2
+            }
+        );
+        assert_eq!(tally(&spec.replace("ℹ", "#")), tally(spec));
+    }
+
+    #[test]
+    fn colours_do_not_hide_a_count() {
+        assert_eq!(tally("\u{1b}[34mℹ pass 7\u{1b}[39m").passed, 7);
+        let cargo = "test result: \u{1b}[32mok\u{1b}[0m. 3 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out";
+        assert_eq!(tally(cargo).passed, 3);
+        assert_eq!(tally("half a sequence \u{1b}[3"), Tally::default());
+    }
+
+    #[test]
+    fn other_lines_count_nothing() {
+        assert!(
+            tally("# Switchboard\n3 passed\n# pass the salt\nℹ pass\ntest result: \n").is_empty()
+        );
+    }
+}

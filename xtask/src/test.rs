@@ -1,0 +1,100 @@
+//! All tests, from a new machine: Rust, the web type check, real browsers against the release binary.
+
+use std::process::Command;
+
+use crate::Options;
+use crate::failure::Result;
+use crate::setup::{self, Tools};
+use crate::stage::{Stages, Verdict};
+use crate::workspace::{Workspace, cargo};
+
+pub(crate) fn run(workspace: &Workspace, options: Options) -> Result<bool> {
+    let mut stages = Stages::default();
+    let mut tools = Tools {
+        chromium: Err("setup failed".to_owned()),
+        compat: Err("setup failed".to_owned()),
+    };
+    // What is missing shows in the stages that need it.
+    stages.run_here("setup", || match setup::run(workspace, options) {
+        Ok(found) => {
+            tools = found;
+            Verdict::Held
+        }
+        Err(failure) => Verdict::Failed(failure.to_string()),
+    });
+    rust_tests(&mut stages, workspace);
+    let is_built = release_build(&mut stages, workspace);
+    type_check(&mut stages, workspace, &tools);
+    browser_tests(&mut stages, workspace, &tools, options, is_built);
+    stages.print_table();
+    println!("{}", stages.total());
+    Ok(stages.all_held())
+}
+
+fn rust_tests(stages: &mut Stages, workspace: &Workspace) {
+    let mut command = cargo(&workspace.root);
+    command
+        .args(["test", "--workspace", "--no-fail-fast"])
+        .env("RUST_BACKTRACE", "1");
+    stages.run_tests("cargo test", &mut command, 25);
+}
+
+fn release_build(stages: &mut Stages, workspace: &Workspace) -> bool {
+    let mut command = cargo(&workspace.root);
+    command.args(["build", "--release", "--package", "switchboard-cli"]);
+    stages.run("release build", &mut command, 25)
+}
+
+fn type_check(stages: &mut Stages, workspace: &Workspace, tools: &Tools) {
+    match &tools.compat {
+        Err(why) => stages.skip("web type check", why),
+        Ok(()) => {
+            stages.run(
+                "web type check",
+                &mut npm(workspace, &["run", "--silent", "check"]),
+                5,
+            );
+        }
+    }
+}
+
+fn browser_tests(
+    stages: &mut Stages,
+    workspace: &Workspace,
+    tools: &Tools,
+    options: Options,
+    is_built: bool,
+) {
+    const NAME: &str = "browser tests";
+    if options.no_browser {
+        return stages.skip(NAME, "--no-browser");
+    }
+    if !is_built {
+        return stages.skip(NAME, "the release binary was not built");
+    }
+    if let Err(why) = &tools.compat {
+        return stages.skip(NAME, why);
+    }
+    let mut command = npm(workspace, &["test", "--silent"]);
+    command.env(
+        "SWITCHBOARD_BIN",
+        workspace.target.join("release/switchboard"),
+    );
+    match &tools.chromium {
+        Ok(path) => command.env("CHROMIUM", path),
+        // Its tests then count themselves as skipped, each by name.
+        Err(why) => {
+            println!("\n!!! {why}: the browser tests are skipped");
+            command.env("CHROMIUM", "")
+        }
+    };
+    stages.run_tests(NAME, &mut command, 15);
+}
+
+fn npm(workspace: &Workspace, arguments: &[&str]) -> Command {
+    let mut command = Command::new("npm");
+    command
+        .current_dir(workspace.root.join("compat"))
+        .args(arguments);
+    command
+}

@@ -1,0 +1,117 @@
+//! Every dialect is held to recorded conversations, and every recording belongs to a dialect.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+const SOURCES: &str = "crates/switchboard-dialect/src/";
+const TRANSCRIPTS: &str = "crates/switchboard-dialect/transcripts/";
+
+/// The dialects the project began with: their recordings must never get lost.
+const FOUNDING: &[&str] = &["lightstream", "singo", "mesh", "p2p"];
+
+/// The complaints, from the files of the repository; `text` reads one of them.
+pub(crate) fn check(files: &[String], text: impl Fn(&str) -> Option<String>) -> Vec<String> {
+    let mut sources = BTreeSet::new();
+    let mut needing: BTreeSet<&str> = FOUNDING.iter().copied().collect();
+    let mut recorded: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut complaints = Vec::new();
+    for file in files {
+        if let Some(name) = dialect_of(file) {
+            sources.insert(name);
+            if text(file).is_some_and(|text| text.contains("Dialect for ")) {
+                needing.insert(name);
+            }
+        } else if let Some(rest) = file.strip_prefix(TRANSCRIPTS) {
+            match rest.split_once('/') {
+                Some((name, file_name)) if file_name.ends_with(".txt") => {
+                    *recorded.entry(name).or_default() += 1
+                }
+                Some(_) | None => complaints.push(format!(
+                    "{file}: a transcript is {TRANSCRIPTS}DIALECT/SCENARIO.txt"
+                )),
+            }
+        }
+    }
+    for name in recorded.keys().filter(|name| !sources.contains(*name)) {
+        complaints.push(format!(
+            "{TRANSCRIPTS}{name}/: no dialect has this name; there is no {SOURCES}{name}.rs"
+        ));
+    }
+    for name in needing.iter().filter(|name| !recorded.contains_key(*name)) {
+        complaints.push(format!("dialect {name}: not one transcript; record a conversation as {TRANSCRIPTS}{name}/SCENARIO.txt"));
+    }
+    complaints
+}
+
+/// `src/NAME.rs` and `src/NAME/mod.rs` may hold a dialect called NAME.
+fn dialect_of(file: &str) -> Option<&str> {
+    let name = file.strip_prefix(SOURCES)?.strip_suffix(".rs")?;
+    let name = name.strip_suffix("/mod").unwrap_or(name);
+    (name != "lib" && !name.contains('/')).then_some(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// All founding dialects with a transcript each, and these files more.
+    fn complaints_with(more: &[&str]) -> Vec<String> {
+        let mut files: Vec<String> = more.iter().map(|&file| file.to_owned()).collect();
+        for name in FOUNDING {
+            files.push(format!("{SOURCES}{name}.rs"));
+            files.push(format!("{TRANSCRIPTS}{name}/join.txt"));
+        }
+        check(&files, |file| {
+            let text = if file.ends_with("reader.rs") {
+                "struct Reader;"
+            } else {
+                "impl Dialect for Tongue {"
+            };
+            Some(text.to_owned())
+        })
+    }
+
+    #[test]
+    fn a_dialect_with_a_transcript_is_whole() {
+        assert!(complaints_with(&[]).is_empty());
+        let ayame = [
+            format!("{SOURCES}ayame.rs"),
+            format!("{TRANSCRIPTS}ayame/join.txt"),
+        ];
+        assert!(complaints_with(&[&ayame[0], &ayame[1]]).is_empty());
+    }
+
+    #[test]
+    fn a_dialect_without_one_is_named() {
+        let complaints = complaints_with(&[&format!("{SOURCES}ayame/mod.rs")]);
+        assert_eq!(complaints.len(), 1);
+        assert!(
+            complaints[0].starts_with("dialect ayame: "),
+            "{complaints:?}"
+        );
+    }
+
+    #[test]
+    fn a_file_without_a_dialect_needs_none() {
+        assert!(
+            complaints_with(&[
+                &format!("{SOURCES}reader.rs"),
+                &format!("{SOURCES}ayame/frame.rs")
+            ])
+            .is_empty()
+        );
+    }
+
+    #[test]
+    fn transcripts_of_nobody_and_stray_files_are_named() {
+        let complaints = complaints_with(&[
+            &format!("{TRANSCRIPTS}mash/join.txt"),
+            &format!("{TRANSCRIPTS}mesh/notes.md"),
+        ]);
+        assert_eq!(complaints.len(), 2, "{complaints:?}");
+    }
+
+    #[test]
+    fn the_founding_dialects_are_asked_for_even_when_their_source_is_gone() {
+        assert_eq!(check(&[], |_| None).len(), FOUNDING.len());
+    }
+}
