@@ -1,7 +1,7 @@
 const WAIT_MS_MAX = 30_000;
 const POLL_MS = 100;
 const FRAME_CHARS_SHOWN = 160;
-const PROBLEMS = ['error', 'exception'];
+const PROBLEMS = ['error', 'exception', 'warning'];
 
 /** Somebody in a room: a name and a page. */
 export class Guest {

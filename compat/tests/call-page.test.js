@@ -122,6 +122,7 @@ scene('the picture for the README', async (scene) => {
   await linus.sends('notes.txt', Buffer.from('Draw the frame before you fill it.\n'));
   await ada.reads('Linus', 'notes');
   await ada.page.getByTestId('file-link').waitFor();
+  await ada.seesMoving(2);
 
   await ada.page.screenshot({ path: outputFile('call-page.png') });
 });

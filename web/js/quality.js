@@ -41,21 +41,41 @@ export const PROFILES = {
   },
 };
 
+const SET_ATTEMPTS = 5;
+
 /** @param {Quality} quality @returns {MediaTrackConstraints} */
 export function cameraConstraints(quality) {
   const { width, height, frameRate } = PROFILES[quality].camera;
   return { width: { ideal: width }, height: { ideal: height }, frameRate: { ideal: frameRate, max: frameRate } };
 }
 
-/** @param {RTCRtpSender} sender @param {string} kind @param {Quality} quality */
+/**
+ * A description applied in between makes the parameters that were read stale: then they are read again.
+ * @param {RTCRtpSender} sender
+ * @param {string} kind
+ * @param {Quality} quality
+ */
 export async function limitSender(sender, kind, quality) {
+  for (let attempt = 0; attempt < SET_ATTEMPTS; attempt += 1) {
+    const parameters = limited(sender, kind, quality);
+    if (!parameters) return;
+    const error = await sender.setParameters(parameters).then(() => null, (reason) => reason);
+    if (!error) return;
+    if (error.name !== 'InvalidModificationError') return console.warn('setParameters', error);
+    await new Promise((resolve) => setTimeout(resolve));
+  }
+  console.warn('setParameters: descriptions change too fast; the limit is set with the next one');
+}
+
+/** @param {RTCRtpSender} sender @param {string} kind @param {Quality} quality */
+function limited(sender, kind, quality) {
   const parameters = sender.getParameters();
   const encoding = parameters.encodings?.[0];
-  if (!encoding) return;
+  if (!encoding) return null;
   const profile = PROFILES[quality];
   if (kind === 'video') limitVideo(encoding, sender.track, profile);
   else setOrDelete(encoding, 'maxBitrate', profile.audioBitrate);
-  await sender.setParameters(parameters).catch((error) => console.warn('setParameters', error));
+  return parameters;
 }
 
 /** @param {RTCRtpEncodingParameters} encoding @param {MediaStreamTrack | null} track @param {Profile} profile */

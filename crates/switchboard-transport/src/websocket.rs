@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     Counters, Exchange, Heartbeat, Local, Outbox, Permit,
     line::{Line, Steps},
+    outbox::Overflow,
 };
 
 /// Bytes read from the socket at a time. The library's own choice of 128 KiB is what an idle
@@ -75,6 +76,7 @@ pub fn serve(
         line,
         local,
         context,
+        unflushed: false,
         _permit: permit,
     });
     let first = Box::new(first);
@@ -90,6 +92,8 @@ struct Connection {
     line: Line,
     local: Local,
     context: Context,
+    /// Frames wait in the socket's buffer.
+    unflushed: bool,
     _permit: Permit,
 }
 
@@ -102,8 +106,8 @@ enum End {
 }
 
 impl Connection {
-    /// Serves until something ends it. Priorities: drain, what waits for the client, what comes
-    /// from it, timers.
+    /// Serves until something ends it. Priorities: what waits for the client, what comes from it,
+    /// timers, drain. The runtime's budget for a task lets the later ones have their turn.
     async fn run(&mut self, first: Box<Steps>) -> End {
         let drain = self.context.drain.clone();
         let mut drained = pin!(drain.cancelled());
@@ -120,14 +124,14 @@ impl Connection {
             }
             let done = tokio::select! {
                 biased;
-                () = &mut drained => return End::Close(Close::RESTART),
-                () = local.changed() => Ok(()),
+                () = local.filled() => Ok(()),
                 message = self.socket.next() => self.on_message(message).await,
                 () = &mut timer => {
                     let done = Box::pin(self.on_timer()).await;
                     timer.as_mut().reset(TokioInstant::from_std(self.line.poll_timeout()));
                     done
                 }
+                () = &mut drained => return End::Close(Close::RESTART),
             };
             if let Err(end) = done {
                 return end;
@@ -174,17 +178,21 @@ impl Connection {
 
     /// Sends all that waits. One flush for all of it: one write for many frames.
     async fn flush(&mut self) -> Result<(), End> {
-        loop {
-            while let Some(event) = self.local.pop() {
-                let steps = self.line.on_event(&event, Instant::now(), unix_secs());
-                self.perform(steps).await?;
-            }
-            must_keep_up(&self.local, &self.context)?;
-            self.while_open(Write::Flush).await?;
-            if self.local.is_empty() {
-                return must_keep_up(&self.local, &self.context);
-            }
+        while let Some(event) = self.next_event()? {
+            let steps = self.line.on_event(&event, Instant::now(), unix_secs());
+            self.perform(steps).await?;
         }
+        if std::mem::take(&mut self.unflushed) {
+            self.while_open(Write::Flush).await?;
+        }
+        Ok(())
+    }
+
+    fn next_event(&self) -> Result<Option<Arc<Event>>, End> {
+        self.local.pop().map_err(|Overflow| {
+            Counters::add(&self.context.exchange.counters().slow_total, 1);
+            End::Close(Close::SLOW)
+        })
     }
 
     async fn perform(&mut self, steps: Steps) -> Result<(), End> {
@@ -196,16 +204,20 @@ impl Connection {
             tracing::info!(peer = %self.line.peer().id(), code, "refused");
         }
         for frame in turn.frames {
-            self.while_open(Write::Feed(text(frame))).await?;
+            self.feed(text(frame)).await?;
         }
         for ask in turn.asks {
             self.ask(ask).await?;
         }
         if ping {
-            self.while_open(Write::Feed(Message::Ping(axum::body::Bytes::new())))
-                .await?;
+            self.feed(Message::Ping(axum::body::Bytes::new())).await?;
         }
         turn.close.map_or(Ok(()), |close| Err(End::Close(close)))
+    }
+
+    async fn feed(&mut self, message: Message) -> Result<(), End> {
+        self.unflushed = true;
+        self.while_open(Write::Feed(message)).await
     }
 
     async fn ask(&mut self, ask: Ask) -> Result<(), End> {
@@ -293,23 +305,15 @@ async fn patiently(
     context: &Context,
 ) -> Result<(), End> {
     let mut patience = pin!(tokio::time::sleep(context.heartbeat.gone));
-    loop {
-        tokio::select! {
-            done = &mut writing => return done.map_err(|_| End::Gone),
-            () = local.changed() => must_keep_up(local, context)?,
-            () = &mut patience => return Err(End::Close(Close::GONE)),
-            () = context.drain.cancelled() => return Err(End::Close(Close::RESTART)),
+    tokio::select! {
+        done = &mut writing => done.map_err(|_| End::Gone),
+        () = local.overflowed() => {
+            Counters::add(&context.exchange.counters().slow_total, 1);
+            Err(End::Close(Close::SLOW))
         }
+        () = &mut patience => Err(End::Close(Close::GONE)),
+        () = context.drain.cancelled() => Err(End::Close(Close::RESTART)),
     }
-}
-
-/// A client that has missed an event cannot be told the truth any more.
-fn must_keep_up(local: &Local, context: &Context) -> Result<(), End> {
-    if local.has_overflowed() {
-        Counters::add(&context.exchange.counters().slow_total, 1);
-        return Err(End::Close(Close::SLOW));
-    }
-    Ok(())
 }
 
 enum Write {
