@@ -70,6 +70,7 @@ fn settings(options: &Options) -> Result<(Config, Vec<Mistake>), String> {
     for (flag, key, value) in flags {
         mistakes.extend(value.and_then(|value| config.set(flag, key, value).err()));
     }
+    mistakes.extend(config.contradictions());
     Ok((config, mistakes))
 }
 

@@ -29,29 +29,53 @@ struct Running {
 impl Running {
     fn start(args: &[&str]) -> Self {
         let mut command = command(&[&["--addr", "127.0.0.1", "--port", "0"], args].concat());
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary runs");
+        let mut child = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the binary runs");
         let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
         let first = lines.next().expect("a line").expect("text");
-        let address = first.strip_prefix("Switchboard listens on ").expect("the address").parse().expect("an address");
+        let address = first
+            .strip_prefix("Switchboard listens on ")
+            .expect("the address")
+            .parse()
+            .expect("an address");
         Self { child, address }
     }
 
     fn signal(&self, signal: &str) {
-        let sent = Command::new("kill").args([signal, &self.child.id().to_string()]).status();
+        let sent = Command::new("kill")
+            .args([signal, &self.child.id().to_string()])
+            .status();
         assert!(sent.expect("kill runs").success());
     }
 
     /// Clock ticks of processor time used so far.
     fn ticks(&self) -> u64 {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).expect("it runs");
-        let fields: Vec<_> = stat.rsplit(')').next().expect("fields").split_whitespace().collect();
-        [fields[11], fields[12]].iter().map(|ticks| ticks.parse::<u64>().expect("a number")).sum()
+        let stat =
+            std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).expect("it runs");
+        let fields: Vec<_> = stat
+            .rsplit(')')
+            .next()
+            .expect("fields")
+            .split_whitespace()
+            .collect();
+        [fields[11], fields[12]]
+            .iter()
+            .map(|ticks| ticks.parse::<u64>().expect("a number"))
+            .sum()
     }
 
     /// Waits for the end: the exit code and what was logged.
     fn end(mut self) -> (Option<i32>, String) {
         let mut log = String::new();
-        self.child.stderr.take().expect("piped").read_to_string(&mut log).expect("text");
+        self.child
+            .stderr
+            .take()
+            .expect("piped")
+            .read_to_string(&mut log)
+            .expect("text");
         (self.child.wait().expect("it ends").code(), log)
     }
 }
@@ -80,15 +104,27 @@ fn a_port_in_use_is_one_line_and_exit_code_1() {
     let words = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(words.lines().count(), 1, "{words}");
-    assert!(words.contains(&format!("cannot listen on 127.0.0.1:{port}")), "{words}");
+    assert!(
+        words.contains(&format!("cannot listen on 127.0.0.1:{port}")),
+        "{words}"
+    );
 }
 
 #[test]
 fn mistakes_are_named_and_exit_with_1() {
     for (args, words) in [
-        (&["--addr", "nowhere"][..], "flag --addr: server.addr: \"nowhere\" is not an IP address"),
-        (&["--port", "70000"], "flag --port: server.port: 70000 is too large"),
-        (&["--config", "/does/not/exist.toml"], "cannot read /does/not/exist.toml"),
+        (
+            &["--addr", "nowhere"][..],
+            "flag --addr: server.addr: \"nowhere\" is not an IP address",
+        ),
+        (
+            &["--port", "70000"],
+            "flag --port: server.port: 70000 is too large",
+        ),
+        (
+            &["--config", "/does/not/exist.toml"],
+            "cannot read /does/not/exist.toml",
+        ),
         (&["--web-root", "/does/not/exist"], "is not a folder"),
     ] {
         let output = run(args);
@@ -101,15 +137,33 @@ fn mistakes_are_named_and_exit_with_1() {
 #[test]
 fn check_prints_the_settings_in_force_and_every_mistake() {
     let file = std::env::temp_dir().join(format!("switchboard-check-{}.toml", std::process::id()));
-    std::fs::write(&file, "[limits]\nframe_bytes = 5\nframe_byte = 6\n\n[nowhere]\n").expect("a temporary file");
-    let output = command(&["check", "--config", &file.display().to_string()]).env("SWITCHBOARD_PORT", "99").output();
+    std::fs::write(
+        &file,
+        "[limits]\nframe_bytes = 5\nframe_byte = 6\n\n[nowhere]\n",
+    )
+    .expect("a temporary file");
+    let output = command(&["check", "--config", &file.display().to_string()])
+        .env("SWITCHBOARD_PORT", "99")
+        .output();
     std::fs::remove_file(&file).expect("it is there");
     let output = output.expect("the binary runs");
-    let (settings, mistakes) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let (settings, mistakes) = (
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
     assert_eq!(output.status.code(), Some(1));
-    assert!(settings.contains("frame_bytes = 5\n") && settings.contains("port = 99\n"), "{settings}");
-    assert!(mistakes.contains(".toml:3: limits.frame_byte: unknown key"), "{mistakes}");
-    assert!(mistakes.contains(".toml:5: nowhere: there is no such section"), "{mistakes}");
+    assert!(
+        settings.contains("frame_bytes = 5\n") && settings.contains("port = 99\n"),
+        "{settings}"
+    );
+    assert!(
+        mistakes.contains(".toml:3: limits.frame_byte: unknown key"),
+        "{mistakes}"
+    );
+    assert!(
+        mistakes.contains(".toml:5: nowhere: there is no such section"),
+        "{mistakes}"
+    );
     assert_eq!(run(&["check"]).status.code(), Some(0));
 }
 
@@ -117,15 +171,34 @@ fn check_prints_the_settings_in_force_and_every_mistake() {
 fn the_example_file_is_the_defaults() {
     let example = include_str!("../../../switchboard.example.toml");
     let defaults = String::from_utf8(run(&["check"]).stdout).expect("text");
-    assert!(example.ends_with(&defaults), "run `switchboard check` and put its output into switchboard.example.toml");
+    assert!(
+        example.ends_with(&defaults),
+        "run `switchboard check` and put its output into switchboard.example.toml"
+    );
 }
 
 #[test]
 fn more_listeners_serve_the_same_rooms() {
-    let mut child = command(&["--addr", "127.0.0.1", "--port", "0", "--listen", "127.0.0.1:0"]);
-    let mut child = child.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("the binary runs");
-    let lines = BufReader::new(child.stdout.take().expect("piped")).lines().map_while(Result::ok);
-    let listening = lines.filter(|line| line.starts_with("Switchboard listens on ")).take(2).count();
+    let mut child = command(&[
+        "--addr",
+        "127.0.0.1",
+        "--port",
+        "0",
+        "--listen",
+        "127.0.0.1:0",
+    ]);
+    let mut child = child
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the binary runs");
+    let lines = BufReader::new(child.stdout.take().expect("piped"))
+        .lines()
+        .map_while(Result::ok);
+    let listening = lines
+        .filter(|line| line.starts_with("Switchboard listens on "))
+        .take(2)
+        .count();
     drop(child.kill());
     drop(child.wait());
     assert_eq!(listening, 2);
@@ -146,7 +219,12 @@ async fn an_idle_server_uses_no_processor_time() {
     let running = Running::start(&[]);
     let url = format!("ws://{}/ws", running.address);
     let (mut socket, _) = connect_async(&url).await.expect("a connection");
-    socket.send(Message::text(r#"{"type":"join","roomID":"r","senderID":"a"}"#)).await.expect("it reads");
+    socket
+        .send(Message::text(
+            r#"{"type":"join","roomID":"r","senderID":"a"}"#,
+        ))
+        .await
+        .expect("it reads");
     assert!(socket.next().await.is_some());
     let before = running.ticks();
     let start = Instant::now();
@@ -183,7 +261,11 @@ async fn logs_say_who_came_and_never_what_was_said() {
             assert!(!log.contains(secret), "{secret} is in {log}");
         }
         if format == "json" {
-            assert!(log.lines().all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()), "{log}");
+            assert!(
+                log.lines()
+                    .all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()),
+                "{log}"
+            );
         }
     }
 }

@@ -10,6 +10,11 @@
 //! crate and a command line.
 #![warn(missing_docs)]
 
+/// Compiles what the README shows.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;
+
 mod access;
 pub mod config;
 mod proxy;

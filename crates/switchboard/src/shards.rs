@@ -172,7 +172,7 @@ impl Shards {
     fn note(&self, room: &RoomId, change: &Change) {
         let told = match change {
             Change::Join(member) => {
-                tracing::info!(room = %room.name, peer = %member.peer, dialect = member.tongue.name, "joined");
+                tracing::info!(room = ?room.name, peer = %member.peer, dialect = member.tongue.name, "joined");
                 Counters::add(&self.counters.joins_total, 1);
                 MembershipChange::Joined {
                     room: room.clone(),
@@ -180,7 +180,7 @@ impl Shards {
                 }
             }
             Change::Leave(peer, _) => {
-                tracing::info!(room = %room.name, %peer, "left");
+                tracing::info!(room = ?room.name, %peer, "left");
                 Counters::add(&self.counters.leaves_total, 1);
                 MembershipChange::Left {
                     room: room.clone(),

@@ -27,6 +27,8 @@ pub enum Source {
     Environment(String),
     /// By this flag.
     Flag(String),
+    /// By settings that do not go together, wherever each was given.
+    Together,
 }
 
 impl fmt::Display for Source {
@@ -35,6 +37,7 @@ impl fmt::Display for Source {
             Self::File { file, line } => write!(f, "{file}:{line}"),
             Self::Environment(name) => write!(f, "environment variable {name}"),
             Self::Flag(flag) => write!(f, "flag {flag}"),
+            Self::Together => f.write_str("settings in force"),
         }
     }
 }
@@ -137,6 +140,24 @@ impl Config {
             .find(|row| row.path() == key)
             .ok_or_else(|| mistake("there is no such setting".to_owned()))?;
         (row.set)(self, &Given::Bare(value.to_owned())).map_err(mistake)
+    }
+
+    /// What does not go together in the settings in force.
+    #[must_use]
+    pub fn contradictions(&self) -> Vec<Mistake> {
+        let mistake = |key: &str, words: &str| Mistake {
+            source: Source::Together,
+            key: key.to_owned(),
+            words: words.to_owned(),
+        };
+        let mut mistakes = Vec::new();
+        if self.heartbeat.gone <= self.heartbeat.ping {
+            mistakes.push(mistake(
+                "heartbeat.gone",
+                "must be longer than heartbeat.ping, or every quiet client is gone",
+            ));
+        }
+        mistakes
     }
 
     /// The settings in force as TOML, each with what it does.
@@ -325,6 +346,14 @@ mod tests {
             mistakes("[singo]\npaths = [\"/connect\", \"/ws2\"]\n"),
             Vec::<String>::new()
         );
+    }
+
+    #[test]
+    fn settings_that_do_not_go_together_are_mistakes() {
+        assert_eq!(Config::default().contradictions(), []);
+        let mut config = Config::default();
+        assert_eq!(config.read_toml("f", "[heartbeat]\nping = 60\n"), []);
+        assert_eq!(config.contradictions().len(), 1);
     }
 
     #[test]

@@ -32,7 +32,8 @@ async fn a_flood_is_answered_and_closed_with_1008() {
 
 #[tokio::test]
 async fn a_member_that_does_not_read_is_cut_off_and_disturbs_nobody() {
-    let (_server, address) = start("[limits]\noutbox_bytes = 100000\nframes_per_second = 0\n");
+    let (_server, address) =
+        start("[limits]\noutbox_bytes = 100000\nframes_per_second = 0\nframes_burst = 0\n");
     let (mut ada, _) = Client::join(address, "r", "ada").await;
     let (mut slow, _) = Client::join(address, "r", "slow").await;
     let (mut bob, _) = Client::join(address, "r", "bob").await;
