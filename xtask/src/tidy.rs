@@ -27,6 +27,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<bool> {
     complaints.extend(transcripts::check(&files, |file| {
         text(&workspace.root, file)
     }));
+    complaints.extend(clippy_tables(&files, |file| text(&workspace.root, file)));
     for complaint in &complaints {
         println!("tidy: {complaint}");
     }
@@ -99,6 +100,28 @@ fn npm_lock(file: &str, text: &str) -> Option<String> {
     })
 }
 
+/// Clippy reads one clippy.toml per crate and merges none, so a crate's own must repeat the root's.
+fn clippy_tables(files: &[String], text: impl Fn(&str) -> Option<String>) -> Vec<String> {
+    let root = text("clippy.toml").unwrap_or_default();
+    let mut complaints = Vec::new();
+    for file in files.iter().filter(|file| file.ends_with("/clippy.toml")) {
+        let own = text(file).unwrap_or_default();
+        let own: Vec<&str> = own.lines().map(str::trim).collect();
+        let is_rule = |line: &&str| !line.is_empty() && !line.starts_with('#');
+        for rule in root
+            .lines()
+            .map(str::trim)
+            .filter(is_rule)
+            .filter(|rule| !own.contains(rule))
+        {
+            complaints.push(format!(
+                "{file}: does not repeat this line of the root's clippy.toml: {rule}"
+            ));
+        }
+    }
+    complaints
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -128,5 +151,28 @@ mod tests {
         assert_eq!(npm_lock("compat/package-lock.json", without), None);
         assert_eq!(npm_lock("compat/package.json", with), None);
         assert!(npm_lock("package-lock.json", "{").is_some());
+    }
+
+    #[test]
+    fn a_crates_own_clippy_table_repeats_the_roots() {
+        let complaints_with = |own: &str| {
+            clippy_tables(
+                &["clippy.toml".to_owned(), "crates/a/clippy.toml".to_owned()],
+                |file| {
+                    let root = "# Why.\na = true\nbans = [\n  { path = \"x\" },\n]\n";
+                    Some(if file == "clippy.toml" { root } else { own }.to_owned())
+                },
+            )
+        };
+        assert!(
+            complaints_with("bans = [\n{ path = \"x\" },\n{ path = \"y\" },\n]\na = true\n")
+                .is_empty()
+        );
+        let complaints = complaints_with("a = true\nbans = [\n]\n");
+        assert_eq!(complaints.len(), 1);
+        assert!(
+            complaints[0].ends_with("{ path = \"x\" },"),
+            "{complaints:?}"
+        );
     }
 }

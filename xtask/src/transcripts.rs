@@ -1,6 +1,6 @@
 //! Every dialect is held to recorded conversations, and every recording belongs to a dialect.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 const SOURCES: &str = "crates/switchboard-dialect/src/";
 const TRANSCRIPTS: &str = "crates/switchboard-dialect/transcripts/";
@@ -8,11 +8,14 @@ const TRANSCRIPTS: &str = "crates/switchboard-dialect/transcripts/";
 /// The dialects the project began with: their recordings must never get lost.
 const FOUNDING: &[&str] = &["lightstream", "singo", "mesh", "p2p"];
 
+/// Conversations between dialects.
+const MIXED: &str = "mixed";
+
 /// The complaints, from the files of the repository; `text` reads one of them.
 pub(crate) fn check(files: &[String], text: impl Fn(&str) -> Option<String>) -> Vec<String> {
     let mut sources = BTreeSet::new();
     let mut needing: BTreeSet<&str> = FOUNDING.iter().copied().collect();
-    let mut recorded: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut recorded = BTreeSet::new();
     let mut complaints = Vec::new();
     for file in files {
         if let Some(name) = dialect_of(file) {
@@ -22,21 +25,23 @@ pub(crate) fn check(files: &[String], text: impl Fn(&str) -> Option<String>) -> 
             }
         } else if let Some(rest) = file.strip_prefix(TRANSCRIPTS) {
             match rest.split_once('/') {
-                Some((name, file_name)) if file_name.ends_with(".txt") => {
-                    *recorded.entry(name).or_default() += 1
+                Some((name, scenario)) if scenario.ends_with(".txt") => {
+                    recorded.insert(name);
                 }
+                None if rest == "README.md" => {}
                 Some(_) | None => complaints.push(format!(
                     "{file}: a transcript is {TRANSCRIPTS}DIALECT/SCENARIO.txt"
                 )),
             }
         }
     }
-    for name in recorded.keys().filter(|name| !sources.contains(*name)) {
+    let named = recorded.iter().filter(|name| **name != MIXED);
+    for name in named.filter(|name| !sources.contains(*name)) {
         complaints.push(format!(
             "{TRANSCRIPTS}{name}/: no dialect has this name; there is no {SOURCES}{name}.rs"
         ));
     }
-    for name in needing.iter().filter(|name| !recorded.contains_key(*name)) {
+    for name in needing.iter().filter(|name| !recorded.contains(*name)) {
         complaints.push(format!("dialect {name}: not one transcript; record a conversation as {TRANSCRIPTS}{name}/SCENARIO.txt"));
     }
     complaints
@@ -106,6 +111,8 @@ mod tests {
         let complaints = complaints_with(&[
             &format!("{TRANSCRIPTS}mash/join.txt"),
             &format!("{TRANSCRIPTS}mesh/notes.md"),
+            &format!("{TRANSCRIPTS}mixed/all.txt"),
+            &format!("{TRANSCRIPTS}README.md"),
         ]);
         assert_eq!(complaints.len(), 2, "{complaints:?}");
     }

@@ -1,0 +1,119 @@
+//! A client of one dialect sends anything, among members of every dialect.
+
+use switchboard_dialect::{
+    ALL,
+    json::{Object, quote},
+};
+
+use crate::{ClientId, World};
+
+/// Frames of one input that are sent; more are left out.
+const FRAMES_MAX: usize = 64;
+
+/// Beside what it repeats, a frame of the server's has names, keys and words.
+const OWN_WORDS_MAX: usize = 8 * 1024;
+
+/// In no translation is a text said more often, quoting included.
+const REPETITIONS_MAX: usize = 8;
+
+/// Sends the lines of `bytes` as frames of a client that speaks `dialect`. In a line:
+///
+/// * `$0` … `$9` stand for the id of the client that came first, second, …: one of each dialect in
+///   the order of [`ALL`], the sender, and another of the sender's dialect;
+/// * a line that is no UTF-8, or begins with a zero byte, is sent as a binary frame;
+/// * `!` alone ends the sender's socket; it comes back.
+///
+/// # Panics
+/// If a promise is broken.
+pub fn frames(dialect: &str, bytes: &[u8]) {
+    let mut world = World::new(0);
+    for (index, other) in ALL.iter().enumerate() {
+        enter(&mut world, other.tongue().name, index);
+    }
+    let mut sender = world.open(dialect, &[("room", "room")]);
+    enter(&mut world, dialect, ALL.len() + 1);
+    forget(&mut world);
+    for line in bytes.split(|byte| *byte == b'\n').take(FRAMES_MAX) {
+        if line == b"!" {
+            world.crash(sender);
+            sender = world.open(dialect, &[("room", "room")]);
+        } else {
+            send(&mut world, sender, dialect, line);
+        }
+        must_be_sound(&mut world, line.len());
+    }
+    end(&mut world);
+}
+
+/// A member of the room, however its dialect makes it one: what is no frame of its own is
+/// answered with an error, and forgotten.
+fn enter(world: &mut World, dialect: &str, index: usize) {
+    let client = world.open(dialect, &[("room", "room")]);
+    world.send(
+        client,
+        format!(r#"{{"type":"IDENTIFY","username":"user{index}"}}"#),
+    );
+    for join in [
+        format!(r#"{{"type":"join","roomID":"room","senderID":"user{index}"}}"#),
+        r#"{"type":"JOIN_ROOM","roomId":"room"}"#.to_owned(),
+        r#"{"type":"join","payload":{"room_id":"room"}}"#.to_owned(),
+    ] {
+        world.send(client, join);
+    }
+    debug_assert!(world.member(client).is_some(), "{dialect} is in the room");
+}
+
+fn send(world: &mut World, sender: ClientId, dialect: &str, line: &[u8]) {
+    let text = std::str::from_utf8(line).ok();
+    match text.filter(|text| !text.starts_with('\0')) {
+        Some(text) => world.send(sender, fill_in(world, dialect, text)),
+        None => world.send_binary(sender, line.strip_prefix(b"\0").unwrap_or(line).to_vec()),
+    }
+}
+
+/// `text` with ids in place of `$0` to `$9`.
+fn fill_in(world: &World, dialect: &str, text: &str) -> String {
+    let ids = text
+        .contains('$')
+        .then(|| world.ids().take(10))
+        .into_iter()
+        .flatten();
+    ids.enumerate()
+        .fold(text.to_owned(), |text, (index, client)| {
+            let id = id_of(world, client, dialect);
+            let quoted = quote(&id);
+            text.replace(&format!("${index}"), &quoted[1..quoted.len() - 1])
+        })
+}
+
+fn id_of(world: &World, client: ClientId, dialect: &str) -> String {
+    match world.member(client) {
+        Some((_, member)) if dialect != "p2p" => member.address.to_string(),
+        _ => world.peer(client).to_string(),
+    }
+}
+
+fn must_be_sound(world: &mut World, cause: usize) {
+    for client in world.ids() {
+        for frame in world.take_frames(client) {
+            let text = &frame.text;
+            assert!(Object::parse(text, 0).is_ok(), "no JSON object: {text}");
+            let most = REPETITIONS_MAX * cause + OWN_WORDS_MAX;
+            assert!(text.len() <= most, "{} bytes for {cause}", text.len());
+        }
+    }
+}
+
+fn forget(world: &mut World) {
+    for client in world.ids() {
+        world.take_frames(client);
+    }
+}
+
+fn end(world: &mut World) {
+    for client in world.ids() {
+        world.crash(client);
+    }
+    assert!(world.rooms().is_empty(), "rooms of nobody");
+    assert!(world.hub().poll_timeout().is_none(), "challenges of nobody");
+}

@@ -1,0 +1,296 @@
+//! A hub is asked anything that peers can ask, and its engine orders changes when it likes.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytestring::ByteString;
+use switchboard_core::{
+    Address, Ask, Change, Command, Custom, DisplayName, Effect, Event, Farewell, Hub, Identity,
+    Input, Limits, Peer, PeerId, Place, Position, Relay, RelayKind, RoomId, RoomName, SpaceName,
+    Target, Tongue,
+};
+
+/// Clients at any time; who goes is followed by another.
+const CLIENTS: usize = 6;
+const ROOM_MEMBERS: usize = 4;
+
+static TONGUES: [Tongue; 3] = [
+    tongue("newcomers", Custom::NewcomerCalls),
+    tongue("members", Custom::MemberCalls),
+    tongue("nobody", Custom::NeverTold),
+];
+
+const fn tongue(name: &'static str, custom: Custom) -> Tongue {
+    Tongue {
+        name,
+        custom,
+        signals: true,
+        messages: true,
+    }
+}
+
+/// Reads `bytes` as things that happen to a hub with six clients, and lets them happen.
+///
+/// # Panics
+/// If a promise is broken.
+pub fn hub(bytes: &[u8]) {
+    let mut node = Node::new();
+    let mut bytes = bytes.iter().copied();
+    while let Some(what) = bytes.next() {
+        let mut next = || bytes.next().unwrap_or_default();
+        let (who, more) = (usize::from(next()) % CLIENTS, next());
+        node.happen(what, who, more);
+        node.must_be_sound();
+    }
+    node.end();
+}
+
+/// A connection, by the order in which they came.
+type Line = usize;
+
+struct Node {
+    hub: Hub<Line>,
+    /// The peers of all connections there have been.
+    peers: Vec<Peer>,
+    /// The connections of the clients that are there.
+    clients: [Line; CLIENTS],
+    connected: BTreeSet<Line>,
+    limits: Limits,
+    /// Changes that the engine has not ordered yet, and how far each log is.
+    proposed: VecDeque<(RoomId, Change)>,
+    logs: BTreeMap<RoomId, Position>,
+    now: Instant,
+}
+
+impl Node {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "an Instant can be had in no other way; only differences to it count"
+    )]
+    fn new() -> Self {
+        let limits = Limits {
+            room_members: ROOM_MEMBERS,
+            rooms_per_peer: 2,
+            ..Limits::default()
+        };
+        Self {
+            hub: Hub::new(Arc::new(limits.clone())),
+            peers: (0..CLIENTS).map(peer).collect(),
+            clients: std::array::from_fn(|line| line),
+            connected: (0..CLIENTS).collect(),
+            limits,
+            proposed: VecDeque::new(),
+            logs: BTreeMap::new(),
+            now: Instant::now(),
+        }
+    }
+
+    fn happen(&mut self, what: u8, client: usize, more: u8) {
+        let who = self.clients[client];
+        match what % 16 {
+            0..=3 => self.command(who, join(more)),
+            4 => self.command(who, leave(more)),
+            5..=7 => self.command(who, self.relay(more)),
+            8 => self.command(who, Command::List(room_name(more))),
+            9 => self.command(who, Command::Claim(name(more))),
+            10 => self.ask(who, Ask::Alive(place(more))),
+            11 => self.pass(Duration::from_millis(u64::from(more) * 16)),
+            12 => self.kick(more),
+            13 => self.replace(client),
+            _ => self.order(usize::from(more) % 4 + 1),
+        }
+    }
+
+    fn command(&mut self, who: Line, command: Command) {
+        if !self.connected.contains(&who) {
+            return;
+        }
+        if let Ok(ask) = self.peers[who].route(command, &self.limits) {
+            self.ask(who, ask);
+        }
+    }
+
+    fn ask(&mut self, who: Line, ask: Ask) {
+        let peer = self.peers[who].id();
+        let input = Input::Ask {
+            peer,
+            local: who,
+            ask,
+        };
+        self.hub.handle(input, self.now);
+        self.carry_out();
+    }
+
+    fn kick(&mut self, more: u8) {
+        let input = Input::Kick {
+            room: room(more),
+            address: address(more / 2),
+        };
+        self.hub.handle(input, self.now);
+        self.carry_out();
+    }
+
+    fn pass(&mut self, time: Duration) {
+        self.now += time;
+        self.hub.handle_timeout(self.now);
+        self.carry_out();
+        let next = self.hub.poll_timeout();
+        assert!(
+            next.is_none_or(|at| at > self.now),
+            "a timeout that is over"
+        );
+    }
+
+    /// The client's connection ends, and another client comes.
+    fn replace(&mut self, client: usize) {
+        self.disconnect(self.clients[client]);
+        let line = self.peers.len();
+        self.peers.push(peer(line));
+        self.clients[client] = line;
+        self.connected.insert(line);
+    }
+
+    fn disconnect(&mut self, who: Line) {
+        self.connected.remove(&who);
+        for ask in self.peers[who].farewell() {
+            self.ask(who, ask);
+        }
+    }
+
+    /// The engine orders so many of the proposed changes.
+    fn order(&mut self, count: usize) {
+        for _ in 0..count {
+            let Some((room, change)) = self.proposed.pop_front() else {
+                return;
+            };
+            let log = self.logs.entry(room.clone()).or_default();
+            *log = log.next();
+            let input = Input::Committed {
+                room,
+                position: *log,
+                change,
+            };
+            self.hub.handle(input, self.now);
+            self.carry_out();
+        }
+    }
+
+    fn carry_out(&mut self) {
+        let mut effects = 0;
+        while let Some(effect) = self.hub.poll_effect() {
+            effects += 1;
+            match effect {
+                Effect::Deliver(who, event) => self.deliver(who, &event),
+                Effect::Propose { room, change, .. } => self.proposed.push_back((room, change)),
+            }
+        }
+        assert!(effects <= 64, "{effects} effects of one input");
+    }
+
+    fn deliver(&mut self, who: Line, event: &Event) {
+        match event {
+            Event::Refused(refused) => {
+                self.peers[who].observe(refused);
+            }
+            // The connection ends once what is said before has been carried out.
+            Event::Evicted(_) => drop(self.connected.remove(&who)),
+            Event::Claimed(_)
+            | Event::Joined { .. }
+            | Event::Rejoined { .. }
+            | Event::Members { .. }
+            | Event::Introduced { .. }
+            | Event::Departed { .. }
+            | Event::Heard { .. }
+            | Event::Probe(_) => {}
+        }
+    }
+
+    fn relay(&self, more: u8) -> Command {
+        let to = match more / 4 % 3 {
+            0 => Target::Everyone,
+            1 => Target::Address(address(more / 16)),
+            _ => Target::Peer(self.peers[self.clients[usize::from(more / 16) % CLIENTS]].id()),
+        };
+        Command::Relay {
+            room: room_name(more),
+            to,
+            relay: Relay::new("newcomers", RelayKind::Offer, ByteString::from_static("{}")),
+        }
+    }
+
+    fn must_be_sound(&self) {
+        for (room, count) in self.hub.rooms() {
+            let members = self.hub.members(&room);
+            assert_eq!(members.len(), count);
+            assert!(count <= ROOM_MEMBERS, "{room:?} is too full");
+            let addresses: BTreeSet<_> = members.iter().map(|member| &member.address).collect();
+            assert_eq!(addresses.len(), count, "an address twice in {room:?}");
+        }
+    }
+
+    fn end(&mut self) {
+        for who in 0..self.peers.len() {
+            self.disconnect(who);
+        }
+        while !self.proposed.is_empty() {
+            self.order(1);
+        }
+        assert!(self.hub.rooms().is_empty(), "rooms of nobody");
+        assert!(self.hub.poll_timeout().is_none(), "challenges of nobody");
+    }
+}
+
+fn peer(line: Line) -> Peer {
+    let id = PeerId::from_random((line as u128).to_be_bytes());
+    let tongue = &TONGUES[line % TONGUES.len()];
+    // Every third of them is the same person.
+    let identity = match line % 3 {
+        0 => Identity::Proven("one".into()),
+        _ => Identity::Claimed,
+    };
+    Peer::new(id, tongue, identity, SpaceName::default())
+}
+
+fn room_name(more: u8) -> RoomName {
+    RoomName::parse(["red", "blue", "green"][usize::from(more % 3)], 0).expect("not empty")
+}
+
+fn room(more: u8) -> RoomId {
+    RoomId {
+        space: SpaceName::default(),
+        name: room_name(more),
+    }
+}
+
+fn address(more: u8) -> Address {
+    Address::parse(["ann", "ben", "cyd"][usize::from(more % 3)], 0).expect("not empty")
+}
+
+fn name(more: u8) -> DisplayName {
+    DisplayName::parse(["ann", "ben", "cyd"][usize::from(more % 3)], 0).expect("not empty")
+}
+
+fn place(more: u8) -> Place {
+    match more % 2 {
+        0 => Place::Address(room(more / 2), address(more / 8)),
+        _ => Place::Name(SpaceName::default(), name(more / 2)),
+    }
+}
+
+fn join(more: u8) -> Command {
+    Command::Join {
+        room: room_name(more),
+        address: address(more / 4),
+        name: None,
+    }
+}
+
+fn leave(more: u8) -> Command {
+    Command::Leave {
+        room: room_name(more),
+        farewell: [Farewell::Aloud, Farewell::Quiet][usize::from(more / 8 % 2)],
+    }
+}

@@ -1,0 +1,117 @@
+//! One line of a transcript.
+
+use std::time::Duration;
+
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Line<'a> {
+    /// Nothing to do.
+    Comment,
+    /// A limit or setting, `key=value`.
+    Set(Vec<(&'a str, &'a str)>),
+    /// `let NAME = TEXT * TIMES`.
+    Let(&'a str, String),
+    Wait(Duration),
+    Client(&'a str, Deed<'a>),
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Deed<'a> {
+    Open {
+        dialect: &'a str,
+        query: Vec<(&'a str, &'a str)>,
+        identity: Option<&'a str>,
+    },
+    Sends(&'a str),
+    SendsBytes(Vec<u8>),
+    Gone,
+    Freezes,
+    /// What the server does.
+    Receives(&'a str),
+    IsClosed(u16),
+}
+
+impl<'a> Line<'a> {
+    pub(super) fn parse(source: &'a str) -> Result<Self, String> {
+        if source.trim().is_empty() || source.starts_with('#') {
+            return Ok(Self::Comment);
+        }
+        let (first, rest) = split(source);
+        match first {
+            "set" => Ok(Self::Set(pairs(rest)?)),
+            "let" => definition(rest).ok_or_else(|| "let NAME = TEXT * TIMES".into()),
+            "wait" => Ok(Self::Wait(duration(rest)?)),
+            client => Ok(Self::Client(client, Deed::parse(rest)?)),
+        }
+    }
+}
+
+impl<'a> Deed<'a> {
+    fn parse(source: &'a str) -> Result<Self, String> {
+        let (verb, rest) = split(source);
+        match verb {
+            "open" => Self::open(rest),
+            ">" => Ok(Self::Sends(rest)),
+            ">x" => Ok(Self::SendsBytes(hex(rest)?)),
+            "<" => Ok(Self::Receives(rest)),
+            "close" => Ok(Self::IsClosed(rest.parse().map_err(|_| "a close code")?)),
+            "gone" => Ok(Self::Gone),
+            "freeze" => Ok(Self::Freezes),
+            other => Err(format!("{other:?} is nothing that a client does")),
+        }
+    }
+
+    fn open(source: &'a str) -> Result<Self, String> {
+        let (rest, identity) = match source.split_once(" as ") {
+            Some((rest, identity)) => (rest, Some(identity)),
+            None => (source, None),
+        };
+        let (dialect, query) = split(rest);
+        Ok(Self::Open {
+            dialect,
+            query: pairs(query)?,
+            identity,
+        })
+    }
+}
+
+fn split(source: &str) -> (&str, &str) {
+    source.split_once(' ').unwrap_or((source, ""))
+}
+
+fn pairs(source: &str) -> Result<Vec<(&str, &str)>, String> {
+    let words = source.split_whitespace();
+    words
+        .map(|word| {
+            word.split_once('=')
+                .ok_or_else(|| format!("{word:?} is not key=value"))
+        })
+        .collect()
+}
+
+fn definition(source: &str) -> Option<Line<'_>> {
+    let (name, value) = source.split_once(" = ")?;
+    let (text, times) = value.rsplit_once(" * ")?;
+    Some(Line::Let(name, text.repeat(times.parse().ok()?)))
+}
+
+fn duration(source: &str) -> Result<Duration, String> {
+    let millis = source.strip_suffix("ms").map(str::parse);
+    let secs = source.strip_suffix('s').map(str::parse);
+    match (millis, secs) {
+        (Some(Ok(millis)), _) => Ok(Duration::from_millis(millis)),
+        (None, Some(Ok(secs))) => Ok(Duration::from_secs(secs)),
+        _ => Err(format!("{source:?} is no time: write 3s or 500ms")),
+    }
+}
+
+fn hex(source: &str) -> Result<Vec<u8>, String> {
+    let digits: String = source.split_whitespace().collect();
+    let byte = |index| {
+        let pair = digits.get(index..index + 2)?;
+        u8::from_str_radix(pair, 16).ok()
+    };
+    let bytes = (0..digits.len()).step_by(2).map(byte);
+    bytes
+        .collect::<Option<_>>()
+        .ok_or_else(|| "not hexadecimal".into())
+}

@@ -1,0 +1,206 @@
+//! Where a transcript is played: a world, the clients by their names, and what they have not read.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use serde_json::Value;
+use switchboard_core::{Identity, Limits};
+use switchboard_dialect::{Settings, Value as SettingValue, find};
+
+use super::{
+    line::{Deed, Line},
+    names::Names,
+};
+use crate::{ClientId, World};
+
+#[derive(Debug, Default)]
+pub(super) struct Stage {
+    limits: Limits,
+    settings: Settings,
+    /// Built when the first client comes: limits and settings are said before.
+    world: Option<World>,
+    cast: BTreeMap<String, Actor>,
+    pub(super) names: Names,
+}
+
+#[derive(Debug)]
+struct Actor {
+    id: ClientId,
+    unread: VecDeque<Value>,
+    /// A close that the transcript has not told yet.
+    close: Option<u16>,
+    is_over: bool,
+}
+
+impl Stage {
+    pub(super) fn play(&mut self, line: &Line<'_>) -> Result<(), String> {
+        match line {
+            Line::Comment => Ok(()),
+            Line::Client(name, Deed::Receives(expected)) => self.read(name, expected),
+            Line::Client(name, Deed::IsClosed(code)) => self.read_close(name, *code),
+            Line::Set(_) | Line::Let(..) | Line::Wait(_) | Line::Client(..) => {
+                self.must_be_quiet()?;
+                self.act(line)?;
+                self.collect();
+                Ok(())
+            }
+        }
+    }
+
+    /// Nobody has been told anything that was not read.
+    pub(super) fn must_be_quiet(&self) -> Result<(), String> {
+        for (name, actor) in &self.cast {
+            if let Some(frame) = actor.unread.front() {
+                return Err(format!("{name} was also sent {frame}"));
+            }
+            if let Some(code) = actor.close {
+                return Err(format!("{name} was closed with {code}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Does what a line says, unless it is about what the server does.
+    pub(super) fn act(&mut self, line: &Line<'_>) -> Result<(), String> {
+        match line {
+            Line::Comment => {}
+            Line::Set(pairs) => pairs
+                .iter()
+                .try_for_each(|(key, value)| self.set(key, value))?,
+            Line::Let(name, value) => self.names.set(name, value.clone()),
+            Line::Wait(time) => self.world().advance(*time),
+            Line::Client(name, deed) => self.perform(name, deed)?,
+        }
+        Ok(())
+    }
+
+    pub(super) fn world(&mut self) -> &mut World {
+        let (limits, settings) = (&self.limits, &self.settings);
+        self.world
+            .get_or_insert_with(|| World::with(7, limits.clone(), settings.clone()))
+    }
+
+    /// The clients by their names.
+    pub(super) fn cast(&self) -> Vec<(String, ClientId)> {
+        let cast = self.cast.iter();
+        cast.map(|(name, actor)| (name.clone(), actor.id)).collect()
+    }
+
+    fn perform(&mut self, name: &str, deed: &Deed<'_>) -> Result<(), String> {
+        if let Deed::Open {
+            dialect,
+            query,
+            identity,
+        } = deed
+        {
+            return self.open(name, dialect, query, *identity);
+        }
+        let id = self.actor(name)?.id;
+        match deed {
+            Deed::Sends(text) => {
+                let text = self.names.fill_in(text);
+                if text.contains('$') {
+                    return Err(format!("a name is not known yet: {text}"));
+                }
+                self.world().send(id, text);
+            }
+            Deed::SendsBytes(bytes) => self.world().send_binary(id, bytes.clone()),
+            Deed::Gone => self.world().crash(id),
+            Deed::Freezes => self.world().freeze(id),
+            Deed::Open { .. } | Deed::Receives(_) | Deed::IsClosed(_) => {}
+        }
+        Ok(())
+    }
+
+    fn open(
+        &mut self,
+        name: &str,
+        dialect: &str,
+        query: &[(&str, &str)],
+        identity: Option<&str>,
+    ) -> Result<(), String> {
+        if dialect != "shared" && find(dialect).is_none() {
+            return Err(format!("there is no dialect {dialect:?}"));
+        }
+        let identity = identity.map_or(Identity::Claimed, |name| Identity::Proven(name.into()));
+        let actor = Actor {
+            id: self.world().open_as(dialect, query, identity),
+            unread: VecDeque::new(),
+            close: None,
+            is_over: false,
+        };
+        self.cast.insert(name.to_owned(), actor);
+        Ok(())
+    }
+
+    fn set(&mut self, key: &str, value: &str) -> Result<(), String> {
+        let number = || {
+            value
+                .parse::<usize>()
+                .map_err(|_| format!("{key}: a number"))
+        };
+        match key {
+            "json_depth" => self.limits.json_depth = number()?,
+            "name_bytes" => self.limits.name_bytes = number()?,
+            "room_members" => self.limits.room_members = number()?,
+            "rooms_per_peer" => self.limits.rooms_per_peer = number()?,
+            _ => return self.set_of_dialect(key, value),
+        }
+        Ok(())
+    }
+
+    fn set_of_dialect(&mut self, key: &str, value: &str) -> Result<(), String> {
+        let unknown = || format!("there is no limit or setting {key:?}");
+        let (dialect, key) = key.split_once('.').ok_or_else(unknown)?;
+        let dialect = find(dialect).ok_or_else(unknown)?;
+        let mut settings = dialect.settings().iter();
+        let setting = settings
+            .find(|setting| setting.key == key)
+            .ok_or_else(unknown)?;
+        let value = match (setting.default)() {
+            SettingValue::Int(_) => value.parse().ok().map(SettingValue::Int),
+            SettingValue::Flag(_) => value.parse().ok().map(SettingValue::Flag),
+            SettingValue::Text(_) => Some(SettingValue::Text(value.to_owned())),
+        };
+        let value = value.ok_or_else(|| format!("{key}: not of its kind"))?;
+        self.settings.set(dialect.tongue().name, setting, value);
+        Ok(())
+    }
+
+    /// Takes over what the world has told the clients.
+    fn collect(&mut self) {
+        let Some(world) = &mut self.world else {
+            return;
+        };
+        for actor in self.cast.values_mut() {
+            actor.unread.extend(world.received(actor.id));
+            let closed = world.closed(actor.id).filter(|_| !actor.is_over);
+            if let Some(close) = closed {
+                actor.close = Some(close.code);
+                actor.is_over = true;
+            }
+        }
+    }
+
+    fn read(&mut self, name: &str, expected: &str) -> Result<(), String> {
+        let expected: Value = serde_json::from_str(expected).map_err(|e| e.to_string())?;
+        let next = self.actor(name)?.unread.pop_front();
+        let actual = next.ok_or_else(|| format!("{name} was sent nothing (more)"))?;
+        if self.names.matches(&expected, &actual) {
+            return Ok(());
+        }
+        Err(format!("{name} was sent {actual}"))
+    }
+
+    fn read_close(&mut self, name: &str, code: u16) -> Result<(), String> {
+        match self.actor(name)?.close.take() {
+            Some(actual) if actual == code => Ok(()),
+            Some(actual) => Err(format!("{name} was closed with {actual}")),
+            None => Err(format!("{name} is not closed")),
+        }
+    }
+
+    fn actor(&mut self, name: &str) -> Result<&mut Actor, String> {
+        let actor = self.cast.get_mut(name);
+        actor.ok_or_else(|| format!("there is no client {name}"))
+    }
+}

@@ -1,0 +1,426 @@
+//! The world: its clock, its hub, and the clients around it.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use bytestring::ByteString;
+use rand::{RngExt, SeedableRng, rngs::StdRng};
+use serde_json::Value;
+use switchboard_core::{
+    Ask, Effect, Event, Hub, Identity, Input, Limits, Member, PeerId, Refusal, RoomId, SpaceName,
+};
+use switchboard_dialect::{Close, Conversation, Handshake, Query, Settings, Turn, find};
+use switchboard_engine::{Engine, Memory, Ordered};
+
+use crate::client::{Client, ClientId, Due, Frame, patience};
+
+/// The world begins at this second since 1970.
+const BEGINNING: u64 = 1_700_000_000;
+
+/// How long a connection may be silent, as the server's heartbeat has it by default.
+const SILENCE_MAX: Duration = Duration::from_secs(60);
+
+/// A change of membership that has happened.
+#[derive(Clone, Debug)]
+pub struct Change {
+    /// Where.
+    pub room: RoomId,
+    /// What.
+    pub change: switchboard_core::Change,
+}
+
+/// One hub, its clients, and the time.
+#[derive(Debug)]
+pub struct World {
+    hub: Hub<ClientId>,
+    limits: Arc<Limits>,
+    settings: Arc<Settings>,
+    clients: Vec<Client>,
+    log: Vec<Change>,
+    epoch: Instant,
+    elapsed: Duration,
+    chance: StdRng,
+    holding: bool,
+}
+
+impl World {
+    /// A world with the usual limits.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        Self::with(seed, Limits::default(), Settings::default())
+    }
+
+    /// A world with these limits and settings.
+    #[must_use]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "an Instant can be had in no other way; only differences to it count"
+    )]
+    pub fn with(seed: u64, limits: Limits, settings: Settings) -> Self {
+        let limits = Arc::new(limits);
+        Self {
+            hub: Hub::new(limits.clone()),
+            limits,
+            settings: Arc::new(settings),
+            clients: Vec::new(),
+            log: Vec::new(),
+            epoch: Instant::now(),
+            elapsed: Duration::ZERO,
+            chance: StdRng::seed_from_u64(seed),
+            holding: false,
+        }
+    }
+
+    // What clients do
+
+    /// A client connects and speaks `dialect`; if there is no such dialect, its first frame tells.
+    pub fn open(&mut self, dialect: &str, query: &[(&str, &str)]) -> ClientId {
+        self.open_as(dialect, query, Identity::Claimed)
+    }
+
+    /// The same, with an identity.
+    pub fn open_as(
+        &mut self,
+        dialect: &str,
+        query: &[(&str, &str)],
+        identity: Identity,
+    ) -> ClientId {
+        let handshake = self.handshake(query);
+        let (conversation, turn) =
+            Conversation::open(find(dialect), handshake, identity, SpaceName::default());
+        let client = ClientId(self.clients.len());
+        let wait = patience(turn.first_frame, self.limits.first_frame_secs);
+        self.clients.push(Client {
+            first_frame: wait.map(|wait| self.elapsed + wait),
+            held: self.holding,
+            ..Client::new(conversation)
+        });
+        self.carry_out(client, turn, self.log.len());
+        self.settle();
+        client
+    }
+
+    /// The client sends a text frame.
+    pub fn send(&mut self, client: ClientId, text: impl Into<ByteString>) {
+        let text = text.into();
+        self.hear(client, switchboard_dialect::Frame::Text(&text));
+    }
+
+    /// The client sends a binary frame.
+    pub fn send_binary(&mut self, client: ClientId, bytes: impl Into<Bytes>) {
+        let bytes = bytes.into();
+        self.hear(client, switchboard_dialect::Frame::Binary(&bytes));
+    }
+
+    /// The client's socket ends, whatever was under way.
+    pub fn crash(&mut self, client: ClientId) {
+        if self.is_connected(client) {
+            self.end(client);
+            self.settle();
+        }
+    }
+
+    /// The client falls silent, but its connection stands: it sends nothing and answers no probe.
+    pub fn freeze(&mut self, client: ClientId) {
+        self.clients[client.0].frozen.get_or_insert(self.elapsed);
+    }
+
+    // The weather
+
+    /// Time passes, and what is due happens.
+    pub fn advance(&mut self, time: Duration) {
+        let until = self.elapsed + time;
+        while let Some((at, due)) = self.next_due().filter(|(at, _)| *at <= until) {
+            self.elapsed = self.elapsed.max(at);
+            self.come_due(due);
+            self.settle();
+        }
+        self.elapsed = until;
+    }
+
+    /// From now on events wait in their outboxes until [`World::deliver`] is called.
+    pub fn hold(&mut self) {
+        self.holding = true;
+        self.clients
+            .iter_mut()
+            .for_each(|client| client.held = true);
+    }
+
+    /// The client is told the next thing that waits for it, if any; says whether there was one.
+    pub fn deliver(&mut self, client: ClientId) -> bool {
+        let Some((at, event)) = self.clients[client.0].outbox.pop_front() else {
+            return false;
+        };
+        self.tell(client, at, &event);
+        self.settle();
+        true
+    }
+
+    /// Everybody is told everything, until nothing is on its way.
+    pub fn deliver_all(&mut self) {
+        while self
+            .ids()
+            .any(|client| !self.clients[client.0].outbox.is_empty())
+        {
+            for client in self.ids() {
+                while self.deliver(client) {}
+            }
+        }
+    }
+
+    // What can be seen
+
+    /// The clients, those that are gone included.
+    pub fn ids(&self) -> impl Iterator<Item = ClientId> + use<> {
+        (0..self.clients.len()).map(ClientId)
+    }
+
+    /// What the client was sent since the last call.
+    pub fn take_frames(&mut self, client: ClientId) -> Vec<Frame> {
+        self.clients[client.0].frames.drain(..).collect()
+    }
+
+    /// The same, as values.
+    ///
+    /// # Panics
+    /// If a frame is not JSON.
+    pub fn received(&mut self, client: ClientId) -> Vec<Value> {
+        let frames = self.take_frames(client).into_iter();
+        frames
+            .map(|frame| serde_json::from_str(&frame.text).expect("frames are JSON"))
+            .collect()
+    }
+
+    /// How the server has ended the connection, if it has.
+    #[must_use]
+    pub fn closed(&self, client: ClientId) -> Option<Close> {
+        self.clients[client.0].closed
+    }
+
+    /// Whether the connection stands: ended from neither side.
+    #[must_use]
+    pub fn is_connected(&self, client: ClientId) -> bool {
+        self.clients[client.0].is_connected()
+    }
+
+    /// Whether the client has fallen silent.
+    #[must_use]
+    pub fn is_frozen(&self, client: ClientId) -> bool {
+        self.clients[client.0].frozen.is_some()
+    }
+
+    /// The id of the client's peer.
+    #[must_use]
+    pub fn peer(&self, client: ClientId) -> PeerId {
+        self.clients[client.0].conversation.peer().id()
+    }
+
+    /// The client's dialect, as far as it is known.
+    #[must_use]
+    pub fn dialect(&self, client: ClientId) -> &'static str {
+        self.clients[client.0].conversation.peer().tongue().name
+    }
+
+    /// The client as a member of the room it is in; the first, if it is in several.
+    #[must_use]
+    pub fn member(&self, client: ClientId) -> Option<(RoomId, Arc<Member>)> {
+        let peer = self.peer(client);
+        let rooms = self.rooms().into_iter();
+        rooms
+            .flat_map(|room| {
+                let members = self.hub.members(&room);
+                members
+                    .into_iter()
+                    .map(move |member| (room.clone(), member))
+            })
+            .find(|(_, member)| member.peer == peer)
+    }
+
+    /// The rooms that exist, in the order of their names.
+    #[must_use]
+    pub fn rooms(&self) -> Vec<RoomId> {
+        let mut rooms: Vec<_> = self.hub.rooms().into_iter().map(|(room, _)| room).collect();
+        rooms.sort();
+        rooms
+    }
+
+    /// The hub.
+    #[must_use]
+    pub fn hub(&self) -> &Hub<ClientId> {
+        &self.hub
+    }
+
+    /// Every change of membership so far, in order.
+    #[must_use]
+    pub fn log(&self) -> &[Change] {
+        &self.log
+    }
+
+    /// The seconds since 1970 of this world.
+    #[must_use]
+    pub fn unix_secs(&self) -> u64 {
+        BEGINNING + self.elapsed.as_secs()
+    }
+
+    /// The host program speaks or acts: an input that no client can make.
+    pub fn handle(&mut self, input: Input<ClientId>) {
+        self.hub.handle(input, self.epoch + self.elapsed);
+        self.carry_out_effects();
+        self.settle();
+    }
+
+    // The shell
+
+    fn handshake(&mut self, query: &[(&str, &str)]) -> Handshake {
+        let pairs = query.iter();
+        Handshake {
+            peer: PeerId::from_random(self.chance.random()),
+            query: pairs
+                .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+                .collect::<Query>(),
+            random: self.chance.random(),
+            limits: self.limits.clone(),
+            settings: self.settings.clone(),
+        }
+    }
+
+    fn hear(&mut self, id: ClientId, frame: switchboard_dialect::Frame<'_>) {
+        let unix_secs = self.unix_secs();
+        let client = &mut self.clients[id.0];
+        if !client.is_connected() || client.frozen.is_some() {
+            return;
+        }
+        client.first_frame = None;
+        let turn = client.conversation.on_frame(frame, unix_secs);
+        self.carry_out(id, turn, self.log.len());
+        self.settle();
+    }
+
+    fn tell(&mut self, id: ClientId, at: usize, event: &Event) {
+        let unix_secs = self.unix_secs();
+        let client = &mut self.clients[id.0];
+        if client.is_connected() {
+            let turn = client.conversation.on_event(event, unix_secs);
+            self.carry_out(id, turn, at);
+        }
+    }
+
+    /// Does what a conversation wants done, in the order that [`Turn`] asks for.
+    fn carry_out(&mut self, id: ClientId, turn: Turn, at: usize) {
+        let client = &mut self.clients[id.0];
+        let frames = turn.frames.into_iter().map(|text| Frame { text, at });
+        client.frames.extend(frames);
+        client.tick = match turn.tick {
+            Some(every) => Some((every, self.elapsed + every)),
+            None => client.tick,
+        };
+        let probed = turn.probe.filter(|_| client.frozen.is_none());
+        for ask in turn.asks.into_iter().chain(probed.map(Ask::Alive)) {
+            self.ask(id, ask);
+        }
+        if turn.close.is_some() {
+            self.clients[id.0].closed = turn.close;
+            self.end(id);
+        }
+    }
+
+    fn end(&mut self, id: ClientId) {
+        let client = &mut self.clients[id.0];
+        client.gone = true;
+        client.outbox.clear();
+        for ask in client.conversation.farewell() {
+            self.ask(id, ask);
+        }
+    }
+
+    fn ask(&mut self, local: ClientId, ask: Ask) {
+        let peer = self.peer(local);
+        let input = Input::Ask { peer, local, ask };
+        self.hub.handle(input, self.epoch + self.elapsed);
+        self.carry_out_effects();
+    }
+
+    fn carry_out_effects(&mut self) {
+        while let Some(effect) = self.hub.poll_effect() {
+            match effect {
+                Effect::Deliver(id, event) => {
+                    let client = &mut self.clients[id.0];
+                    if client.is_connected() {
+                        client.outbox.push_back((self.log.len(), event));
+                    }
+                }
+                Effect::Propose { room, at, change } => self.propose(room, at, change),
+            }
+        }
+    }
+
+    fn propose(
+        &mut self,
+        room: RoomId,
+        at: switchboard_core::Position,
+        change: switchboard_core::Change,
+    ) {
+        let Ordered::Now(position) = Memory.propose(&room, at, &change) else {
+            return;
+        };
+        self.log.push(Change {
+            room: room.clone(),
+            change: change.clone(),
+        });
+        let input = Input::Committed {
+            room,
+            position,
+            change,
+        };
+        self.hub.handle(input, self.epoch + self.elapsed);
+    }
+
+    /// Tells everybody whose outbox is not held back what waits there.
+    fn settle(&mut self) {
+        let waiting = |client: &Client| !client.held && !client.outbox.is_empty();
+        while let Some(index) = self.clients.iter().position(waiting) {
+            if let Some((at, event)) = self.clients[index].outbox.pop_front() {
+                self.tell(ClientId(index), at, &event);
+            }
+        }
+    }
+
+    /// What is due next: the hub's own timeout, or something of a client's.
+    fn next_due(&self) -> Option<(Duration, Option<(ClientId, Due)>)> {
+        let hub = self.hub.poll_timeout();
+        let hub = hub.map(|at| (at.saturating_duration_since(self.epoch), None));
+        let clients = self.ids().filter_map(|id| {
+            let (at, due) = self.clients[id.0].next_due(SILENCE_MAX)?;
+            Some((at, Some((id, due))))
+        });
+        hub.into_iter().chain(clients).min_by_key(|(at, _)| *at)
+    }
+
+    fn come_due(&mut self, due: Option<(ClientId, Due)>) {
+        let Some((id, due)) = due else {
+            self.hub.handle_timeout(self.epoch + self.elapsed);
+            return self.carry_out_effects();
+        };
+        let client = &mut self.clients[id.0];
+        let turn = match due {
+            Due::FirstFrame => {
+                client.first_frame = None;
+                client
+                    .conversation
+                    .on_violation(Refusal::Silent, Close::SILENT)
+            }
+            Due::Tick => {
+                client.tick = client.tick.map(|(every, at)| (every, at + every));
+                client.conversation.on_tick()
+            }
+            Due::Gone => Turn {
+                close: Some(Close::GONE),
+                ..Turn::default()
+            },
+        };
+        self.carry_out(id, turn, self.log.len());
+    }
+}

@@ -1,0 +1,226 @@
+//! How each dialect says what all of them can say, so that one test can speak to each of them.
+
+use serde_json::{Value, json};
+use switchboard_sim::{ClientId, World};
+
+/// What a frame of the server tells, in no dialect's words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Told {
+    /// Call this one.
+    Call(String),
+    /// This one has come.
+    Came(String),
+    /// This one has left.
+    Left(String),
+    /// This one offers a call.
+    Offer { from: String, sdp: String },
+    /// Words for people, from somebody of this id or name.
+    Words { from: String, words: String },
+    /// What you asked is not done.
+    Error(String),
+    /// Something of the dialect's own.
+    Other,
+}
+
+/// A dialect, from a client's side.
+pub(crate) struct Accent {
+    pub(crate) name: &'static str,
+    /// Frames that come before the join.
+    pub(crate) greet: fn(nick: &str) -> Option<Value>,
+    /// Enters a room, if that is a frame at all: in `mesh` it is the connection.
+    pub(crate) join: fn(room: &str, nick: &str) -> Option<Value>,
+    /// Leaves the room and stays, if the dialect can.
+    pub(crate) leave: Option<fn() -> Value>,
+    pub(crate) offer: fn(to: &str, sdp: &str) -> Value,
+    /// Says something to everybody, if the dialect can.
+    pub(crate) shout: Option<fn(words: &str) -> Value>,
+    pub(crate) hear: fn(frame: &Value) -> Vec<Told>,
+    /// The key of the sender, where it stands in a frame that is delivered.
+    pub(crate) sender: &'static [&'static str],
+    /// Whether clients choose the names by which they are challenged.
+    pub(crate) chooses_names: bool,
+    /// Whether arrivals are told.
+    pub(crate) tells_arrivals: bool,
+}
+
+/// Every dialect. The test below sees to it that none is missing.
+pub(crate) static ACCENTS: [Accent; 4] = [LIGHTSTREAM, P2P, SINGO, MESH];
+
+pub(crate) fn accent(name: &str) -> &'static Accent {
+    let accent = ACCENTS.iter().find(|accent| accent.name == name);
+    accent.unwrap_or_else(|| panic!("no accent for {name}"))
+}
+
+impl Accent {
+    /// A client that has said who it is, and is in no room unless the dialect puts it there.
+    pub(crate) fn open(&self, world: &mut World, room: &str, nick: &str) -> ClientId {
+        let client = world.open(self.name, &[("room", room)]);
+        if let Some(greeting) = (self.greet)(nick) {
+            world.send(client, greeting.to_string());
+        }
+        client
+    }
+
+    /// A client in a room.
+    pub(crate) fn enter(&self, world: &mut World, room: &str, nick: &str) -> ClientId {
+        let client = self.open(world, room, nick);
+        self.join(world, client, room, nick);
+        client
+    }
+
+    pub(crate) fn join(&self, world: &mut World, client: ClientId, room: &str, nick: &str) {
+        if let Some(join) = (self.join)(room, nick) {
+            world.send(client, join.to_string());
+        }
+    }
+
+    /// By what this dialect's clients call that client, which must be in a room.
+    pub(crate) fn id_of(&self, world: &World, client: ClientId) -> String {
+        if self.name == "p2p" {
+            return world.peer(client).to_string();
+        }
+        let (_, member) = world.member(client).expect("a member");
+        member.address.to_string()
+    }
+
+    /// What the client was told since the last time.
+    pub(crate) fn told(&self, world: &mut World, client: ClientId) -> Vec<Told> {
+        let frames = world.received(client);
+        frames.iter().flat_map(|frame| (self.hear)(frame)).collect()
+    }
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
+}
+
+fn texts(value: &Value) -> Vec<String> {
+    value.as_array().into_iter().flatten().map(text).collect()
+}
+
+const LIGHTSTREAM: Accent = Accent {
+    name: "lightstream",
+    greet: |_| None,
+    join: |room, nick| Some(json!({"type": "join", "roomID": room, "senderID": nick})),
+    leave: Some(|| json!({"type": "leave"})),
+    offer: |to, sdp| json!({"type": "offer", "targetID": to, "data": {"type": "offer", "sdp": sdp}}),
+    shout: Some(|words| json!({"type": "message", "data": words})),
+    hear: |frame| {
+        let from = text(&frame["senderID"]);
+        match frame["type"].as_str() {
+            Some("peers") => texts(&frame["peers"]).into_iter().map(Told::Call).collect(),
+            Some("user-joined") => vec![Told::Came(from)],
+            Some("user-left") => vec![Told::Left(from)],
+            Some("offer") => vec![Told::Offer {
+                from,
+                sdp: text(&frame["data"]["sdp"]),
+            }],
+            Some("message") => vec![Told::Words {
+                from,
+                words: text(&frame["data"]),
+            }],
+            Some("error") => vec![Told::Error(text(&frame["code"]))],
+            _ => vec![Told::Other],
+        }
+    },
+    sender: &["senderID"],
+    chooses_names: true,
+    tells_arrivals: true,
+};
+
+const P2P: Accent = Accent {
+    name: "p2p",
+    greet: |nick| Some(json!({"type": "IDENTIFY", "username": nick})),
+    join: |room, _| Some(json!({"type": "JOIN_ROOM", "roomId": room})),
+    leave: None,
+    offer: |to, sdp| json!({"type": "SDP_OFFER", "toPeerId": to, "sdp": {"type": "offer", "sdp": sdp}}),
+    shout: Some(|words| json!({"type": "CHAT_MESSAGE", "content": words})),
+    hear: |frame| match frame["type"].as_str() {
+        Some("ROOM_MEMBERS") => {
+            let members = frame["members"].as_array().into_iter().flatten();
+            members
+                .map(|member| Told::Call(text(&member["id"])))
+                .collect()
+        }
+        Some("NEW_PEER_IN_ROOM") => vec![Told::Came(text(&frame["peer"]["id"]))],
+        Some("PEER_LEFT_ROOM") => vec![Told::Left(text(&frame["peer"]["id"]))],
+        Some("SDP_OFFER") => vec![Told::Offer {
+            from: text(&frame["fromPeerId"]),
+            sdp: text(&frame["sdp"]["sdp"]),
+        }],
+        Some("CHAT_MESSAGE") => vec![Told::Words {
+            from: text(&frame["username"]),
+            words: text(&frame["content"]),
+        }],
+        Some("ERROR") => vec![Told::Error(text(&frame["code"]))],
+        Some("AUTH_ERROR") => vec![Told::Error(text(&frame["message"]))],
+        _ => vec![Told::Other],
+    },
+    sender: &["fromPeerId"],
+    chooses_names: true,
+    tells_arrivals: true,
+};
+
+const SINGO: Accent = Accent {
+    name: "singo",
+    greet: |_| None,
+    join: |room, _| Some(json!({"type": "join", "payload": {"room_id": room}})),
+    leave: None,
+    offer: |to, sdp| json!({"type": "offer", "payload": {"client_id": to, "sdp": sdp}}),
+    shout: None,
+    hear: |frame| {
+        let id = text(&frame["payload"]["client_id"]);
+        match frame["type"].as_str() {
+            Some("new-client") => vec![Told::Call(id)],
+            Some("leave-client") => vec![Told::Left(id)],
+            Some("offer") => vec![Told::Offer {
+                from: id,
+                sdp: text(&frame["payload"]["sdp"]),
+            }],
+            Some("error") => vec![Told::Error(text(&frame["payload"]["code"]))],
+            _ => vec![Told::Other],
+        }
+    },
+    sender: &["payload", "client_id"],
+    chooses_names: false,
+    tells_arrivals: false,
+};
+
+const MESH: Accent = Accent {
+    name: "mesh",
+    greet: |_| None,
+    join: |_, _| None,
+    leave: None,
+    offer: |to, sdp| json!({"kind": "Offer", "reach": "OnePeer", "peerID": to, "content": {"type": 1, "sdp": sdp}}),
+    shout: Some(
+        |words| json!({"kind": "TextMessage", "reach": "AllPeers", "content": {"title": "", "message": words}}),
+    ),
+    hear: |frame| {
+        let (from, content) = (text(&frame["sender"]), &frame["content"]);
+        match frame["kind"].as_str() {
+            Some("DisconnectionNotification") => {
+                vec![Told::Left(text(&content["disconnectedPeerID"]))]
+            }
+            Some("Offer") => vec![Told::Offer {
+                from,
+                sdp: text(&content["sdp"]),
+            }],
+            Some("TextMessage") if from == "server" => vec![Told::Error(text(&content["message"]))],
+            Some("TextMessage") => vec![Told::Words {
+                from,
+                words: text(&content["message"]),
+            }],
+            _ => vec![Told::Other],
+        }
+    },
+    sender: &["sender"],
+    chooses_names: false,
+    tells_arrivals: false,
+};
+
+#[test]
+fn every_dialect_has_an_accent() {
+    for dialect in switchboard_dialect::ALL {
+        accent(dialect.tongue().name);
+    }
+}

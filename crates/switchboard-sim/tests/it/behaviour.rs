@@ -1,0 +1,719 @@
+//! What every dialect must do, as one suite that runs over each of them.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use switchboard_core::{
+    Address, Command, Custom, Farewell, Identity, Limits, Peer, PeerId, Refusal, RoomName,
+    SpaceName, Tongue,
+};
+use switchboard_dialect::Settings;
+use switchboard_sim::{ClientId, World};
+
+use crate::accent::{ACCENTS, Accent, Told};
+
+/// A room with two members of one dialect.
+struct Pair {
+    world: World,
+    accent: &'static Accent,
+    alice: ClientId,
+    bob: ClientId,
+}
+
+impl Pair {
+    fn new(accent: &'static Accent) -> Self {
+        Self::with(accent, Limits::default())
+    }
+
+    fn with(accent: &'static Accent, limits: Limits) -> Self {
+        let mut world = World::with(1, limits, Settings::default());
+        let alice = accent.enter(&mut world, "room", "alice");
+        let bob = accent.enter(&mut world, "room", "bob");
+        let mut pair = Self {
+            world,
+            accent,
+            alice,
+            bob,
+        };
+        pair.forget();
+        pair
+    }
+
+    fn id(&self, client: ClientId) -> String {
+        self.accent.id_of(&self.world, client)
+    }
+
+    fn told(&mut self, client: ClientId) -> Vec<Told> {
+        self.accent.told(&mut self.world, client)
+    }
+
+    /// Everybody has read everything.
+    fn forget(&mut self) {
+        for client in self.world.ids() {
+            self.world.take_frames(client);
+        }
+    }
+
+    /// Alice's offers reach Bob, in her name.
+    fn must_work(&mut self) {
+        let offer = (self.accent.offer)(&self.id(self.bob), "alive");
+        self.world.send(self.alice, offer.to_string());
+        let expected = Told::Offer {
+            from: self.id(self.alice),
+            sdp: "alive".into(),
+        };
+        assert_eq!(self.told(self.bob), [expected], "{}", self.accent.name);
+    }
+}
+
+fn is_error(told: &[Told]) -> bool {
+    matches!(told, [Told::Error(_)])
+}
+
+#[test]
+fn a_room_without_a_name_is_refused() {
+    for accent in &ACCENTS {
+        let mut world = World::new(1);
+        let client = accent.enter(&mut world, "", "alice");
+        let told = accent.told(&mut world, client);
+        assert!(
+            matches!(told.last(), Some(Told::Error(_))),
+            "{}: {told:?}",
+            accent.name
+        );
+        assert!(world.rooms().is_empty(), "{}", accent.name);
+    }
+}
+
+#[test]
+fn a_person_without_a_name_is_refused() {
+    for accent in ACCENTS.iter().filter(|accent| accent.chooses_names) {
+        let mut world = World::new(1);
+        let client = accent.enter(&mut world, "room", "");
+        let told = accent.told(&mut world, client);
+        assert!(
+            matches!(told.last(), Some(Told::Error(_))),
+            "{}: {told:?}",
+            accent.name
+        );
+        assert!(world.rooms().is_empty(), "{}", accent.name);
+    }
+}
+
+#[test]
+fn a_name_that_is_too_long_is_refused() {
+    let limits = Limits {
+        name_bytes: 16,
+        ..Limits::default()
+    };
+    let (fits, long) = ("é".repeat(8), "é".repeat(8) + "x");
+    for accent in &ACCENTS {
+        let mut world = World::with(1, limits.clone(), Settings::default());
+        let client = accent.enter(&mut world, &fits, &fits);
+        assert!(world.member(client).is_some(), "{}", accent.name);
+        for (room, nick) in [(&*long, "bob"), ("room", &*long)] {
+            if nick == long && !accent.chooses_names {
+                continue;
+            }
+            let client = accent.enter(&mut world, room, nick);
+            let told = accent.told(&mut world, client);
+            assert!(
+                matches!(told.last(), Some(Told::Error(_))),
+                "{}: {told:?}",
+                accent.name
+            );
+            assert!(world.member(client).is_none(), "{}", accent.name);
+        }
+    }
+}
+
+#[test]
+fn the_servers_name_is_nobodys() {
+    for accent in ACCENTS.iter().filter(|accent| accent.chooses_names) {
+        for nick in ["server", "Server", "SERVER", "sErVeR"] {
+            let mut world = World::new(1);
+            let client = accent.enter(&mut world, "room", nick);
+            assert!(world.member(client).is_none(), "{} as {nick}", accent.name);
+            let told = accent.told(&mut world, client);
+            assert!(
+                matches!(told.last(), Some(Told::Error(_))),
+                "{}: {told:?}",
+                accent.name
+            );
+        }
+    }
+}
+
+#[test]
+fn a_signal_for_nobody_is_answered() {
+    for accent in &ACCENTS {
+        let mut pair = Pair::new(accent);
+        for nobody in [
+            "nobody",
+            "",
+            "00000000-0000-4000-8000-000000000000",
+            "server",
+        ] {
+            let offer = (accent.offer)(nobody, "v=0");
+            if nobody.is_empty() && accent.name == "lightstream" {
+                continue; // There it means everybody.
+            }
+            pair.world.send(pair.alice, offer.to_string());
+            let told = pair.told(pair.alice);
+            assert!(is_error(&told), "{}, to {nobody:?}: {told:?}", accent.name);
+            assert_eq!(pair.told(pair.bob), [], "{}", accent.name);
+        }
+        pair.must_work();
+    }
+}
+
+#[test]
+fn nonsense_is_answered_and_survived() {
+    let deep = "[".repeat(10_000);
+    let garbage = [
+        "",
+        " ",
+        "{",
+        "}",
+        "{}}",
+        "[]",
+        "null",
+        "true",
+        "7",
+        "\"text\"",
+        "{bad",
+        "{\"a\"}",
+        "{\"type\":\"\\ud800\",\"kind\":\"\\ud800\"}",
+        "\u{feff}{}",
+        "{\"type\":1e999,\"kind\":1e999}",
+        "{\"type\":null,\"kind\":null}",
+        "{\"type\":{}, \"kind\":[]}",
+        &deep,
+        "\u{0}",
+    ];
+    for accent in &ACCENTS {
+        let mut pair = Pair::new(accent);
+        for text in garbage {
+            pair.world.send(pair.alice, text);
+            let told = pair.told(pair.alice);
+            assert!(is_error(&told), "{}, to {text:.40}: {told:?}", accent.name);
+        }
+        assert_eq!(pair.told(pair.bob), [], "{}", accent.name);
+        pair.must_work();
+    }
+}
+
+#[test]
+fn deep_nesting_is_refused() {
+    for accent in &ACCENTS {
+        let mut pair = Pair::new(accent);
+        for (depth, passes) in [(50, true), (64, false), (5000, false)] {
+            let offer = (accent.offer)(&pair.id(pair.bob), "deep").to_string();
+            let open = offer.trim_end_matches('}');
+            let close = &offer[open.len()..];
+            let nest = "[".repeat(depth) + &"]".repeat(depth);
+            let frame = format!("{open},\"deep\":{nest}{close}");
+            pair.world.send(pair.alice, frame);
+            assert_eq!(
+                is_error(&pair.told(pair.alice)),
+                !passes,
+                "{}, {depth}",
+                accent.name
+            );
+            assert_eq!(
+                pair.told(pair.bob).is_empty(),
+                !passes,
+                "{}, {depth}",
+                accent.name
+            );
+        }
+        pair.must_work();
+    }
+}
+
+#[test]
+fn bytes_are_text_or_an_error() {
+    for accent in &ACCENTS {
+        let mut pair = Pair::new(accent);
+        let offer = (accent.offer)(&pair.id(pair.bob), "bytes").to_string();
+        pair.world.send_binary(pair.alice, offer.into_bytes());
+        let (alice, bob) = (pair.told(pair.alice), pair.told(pair.bob));
+        match accent.name {
+            "p2p" => assert!(is_error(&alice) && bob.is_empty(), "{alice:?}"),
+            name => assert!(
+                alice.is_empty() && bob.len() == 1,
+                "{name}: {alice:?} {bob:?}"
+            ),
+        }
+        for bytes in [&b"\xff\x00"[..], b"", b"{\"type\":\"\xc3\"}"] {
+            pair.world.send_binary(pair.alice, bytes.to_vec());
+            let told = pair.told(pair.alice);
+            assert!(is_error(&told), "{}: {told:?}", accent.name);
+        }
+        pair.must_work();
+    }
+}
+
+#[test]
+fn moving_is_leaving_and_coming() {
+    for accent in ACCENTS
+        .iter()
+        .filter(|accent| (accent.join)("", "").is_some())
+    {
+        let mut pair = Pair::new(accent);
+        let carol = accent.enter(&mut pair.world, "other", "carol");
+        let alice = pair.id(pair.alice);
+        pair.forget();
+        accent.join(&mut pair.world, pair.alice, "other", "alice");
+        assert_eq!(
+            pair.told(pair.bob),
+            [Told::Left(alice.clone())],
+            "{}",
+            accent.name
+        );
+        assert_eq!(pair.told(carol).len(), 1, "{}: of the arrival", accent.name);
+        let offer = (accent.offer)(&alice, "v=0");
+        pair.world.send(pair.bob, offer.to_string());
+        assert!(is_error(&pair.told(pair.bob)), "{}", accent.name);
+        assert_eq!(pair.world.hub().rooms().len(), 2, "{}", accent.name);
+    }
+}
+
+#[test]
+fn joining_again_is_told_to_nobody() {
+    for accent in ACCENTS
+        .iter()
+        .filter(|accent| (accent.join)("", "").is_some())
+    {
+        let mut pair = Pair::new(accent);
+        accent.join(&mut pair.world, pair.alice, "room", "alice");
+        assert_eq!(pair.told(pair.bob), [], "{}", accent.name);
+        assert!(!is_error(&pair.told(pair.alice)), "{}", accent.name);
+        assert_eq!(pair.world.log().len(), 2, "{}", accent.name);
+        pair.must_work();
+    }
+}
+
+#[test]
+fn leaving_is_told_once() {
+    for accent in &ACCENTS {
+        let Some(leave) = accent.leave else { continue };
+        let mut pair = Pair::new(accent);
+        let alice = pair.id(pair.alice);
+        for told in [vec![Told::Left(alice)], vec![]] {
+            pair.world.send(pair.alice, leave().to_string());
+            assert_eq!(pair.told(pair.bob), told, "{}", accent.name);
+        }
+        pair.world.crash(pair.alice);
+        assert_eq!(pair.told(pair.bob), [], "{}", accent.name);
+    }
+}
+
+#[test]
+fn a_departure_is_told_once() {
+    for accent in &ACCENTS {
+        let mut pair = Pair::new(accent);
+        let alice = pair.id(pair.alice);
+        pair.world.crash(pair.alice);
+        assert_eq!(pair.told(pair.bob), [Told::Left(alice)], "{}", accent.name);
+        pair.world.advance(Duration::from_secs(1));
+        assert_eq!(pair.told(pair.bob), [], "{}", accent.name);
+    }
+}
+
+#[test]
+fn a_silent_client_is_gone_within_a_minute() {
+    for accent in &ACCENTS {
+        let mut pair = Pair::new(accent);
+        let alice = pair.id(pair.alice);
+        pair.world.freeze(pair.alice);
+        pair.world.advance(Duration::from_secs(60));
+        let told = pair.told(pair.bob);
+        assert!(
+            told.contains(&Told::Left(alice)),
+            "{}: {told:?}",
+            accent.name
+        );
+        assert!(!pair.world.is_connected(pair.alice), "{}", accent.name);
+    }
+}
+
+/// Every way to write the sender's key, with every way to say it several times.
+fn forged(accent: &Accent, offer: &Value, victim: &str) -> Vec<String> {
+    let key = accent.sender.last().expect("a key");
+    let escaped = format!(
+        "{}\\u{:04x}",
+        &key[..key.len() - 1],
+        key.as_bytes()[key.len() - 1]
+    );
+    let spellings = [
+        (*key).to_owned(),
+        key.to_uppercase(),
+        key.to_lowercase(),
+        key[..1].to_uppercase() + &key[1..],
+        escaped,
+    ];
+    let values = [
+        json!(victim).to_string(),
+        json!("server").to_string(),
+        "7".into(),
+        "null".into(),
+        "{\"id\":1}".into(),
+        "\"\\u0073erver\"".into(),
+    ];
+    // Where the sender stands in an inner object, it is that one which is forged.
+    let (before, offer, after) = match accent.sender {
+        [outer, _] => {
+            let (kind, inner) = (&offer["type"], offer[outer].to_string());
+            (format!("{{\"type\":{kind},\"{outer}\":"), inner, "}")
+        }
+        _ => (String::new(), offer.to_string(), ""),
+    };
+    let rest = &offer[1..];
+    let whole = &offer[..offer.len() - 1];
+    let mut frames = Vec::new();
+    for spelling in &spellings {
+        for value in &values {
+            frames.push(format!("{{\"{spelling}\":{value},{rest}"));
+            frames.push(format!("{whole},\"{spelling}\":{value}}}"));
+            frames.push(format!(
+                "{whole},\"{spelling}\":{value},\"{spelling}\":{value}}}"
+            ));
+            frames.push(format!(
+                "{{ \n\"{key}\" : {value} ,\"{spelling}\":{value},{rest}"
+            ));
+        }
+    }
+    let whole = |frame: String| format!("{before}{frame}{after}");
+    frames.into_iter().map(whole).collect()
+}
+
+/// All values under keys that spell `key`, in any case, anywhere on the way to the sender.
+fn values_of<'v>(frame: &'v Value, path: &[&str]) -> Vec<&'v Value> {
+    let Some((key, rest)) = path.split_first() else {
+        return vec![frame];
+    };
+    let fields = frame.as_object().into_iter().flatten();
+    fields
+        .filter(|(name, _)| name.eq_ignore_ascii_case(key))
+        .flat_map(|(_, value)| values_of(value, rest))
+        .collect()
+}
+
+#[test]
+fn nobody_speaks_in_another_name() {
+    for accent in &ACCENTS {
+        let mut pair = Pair::new(accent);
+        let carol = accent.enter(&mut pair.world, "room", "carol");
+        pair.forget();
+        let (alice, carol) = (pair.id(pair.alice), pair.id(carol));
+        let offer = (accent.offer)(&pair.id(pair.bob), "v=0");
+        for frame in forged(accent, &offer, &carol) {
+            pair.world.send(pair.alice, frame.clone());
+            for delivered in pair.world.received(pair.bob) {
+                let senders = values_of(&delivered, accent.sender);
+                assert!(!senders.is_empty(), "{}: {delivered}", accent.name);
+                for sender in senders {
+                    assert_eq!(*sender, *alice, "{}: {frame}\n{delivered}", accent.name);
+                }
+            }
+            pair.world.take_frames(pair.alice);
+        }
+    }
+}
+
+#[test]
+fn nobody_can_send_what_only_the_server_says() {
+    let only_the_server = [
+        json!({"type": "user-left", "senderID": "bob"}),
+        json!({"type": "peers", "senderID": "server", "peers": []}),
+        json!({"type": "error", "senderID": "server"}),
+        json!({"type": "PEER_LEFT_ROOM", "peer": {"id": "x"}}),
+        json!({"type": "ROOM_MEMBERS", "members": []}),
+        json!({"type": "leave-client", "payload": {"client_id": "x"}}),
+        json!({"type": "notify-client-id", "payload": {"client_id": "x"}}),
+        json!({"kind": "DisconnectionNotification", "reach": "AllPeers", "content": {}}),
+    ];
+    for accent in &ACCENTS {
+        let mut pair = Pair::new(accent);
+        for frame in &only_the_server {
+            pair.world.send(pair.alice, frame.to_string());
+            assert_eq!(pair.told(pair.bob), [], "{}: {frame}", accent.name);
+        }
+        // Two types in one frame: one for us, one for the receiver.
+        let offer = (accent.offer)(&pair.id(pair.bob), "v=0").to_string();
+        for (first, second) in [("type", "Type"), ("type", "type"), ("Type", "type")] {
+            let forged = format!(
+                "{{\"{first}\":\"user-left\",\"{second}\":\"offer\",{}",
+                &offer[1..]
+            );
+            pair.world.send(pair.alice, forged);
+            let told = pair.told(pair.bob);
+            let is_offer = |told: &Told| matches!(told, Told::Offer { .. });
+            assert!(told.iter().all(is_offer), "{}: {told:?}", accent.name);
+        }
+    }
+}
+
+#[test]
+fn signals_never_cross_rooms() {
+    for accent in &ACCENTS {
+        for stranger in &ACCENTS {
+            let mut pair = Pair::new(accent);
+            let mallory = stranger.enter(&mut pair.world, "other", "mallory");
+            let bob = stranger.id_of(&pair.world, pair.bob);
+            pair.forget();
+            pair.world
+                .send(mallory, (stranger.offer)(&bob, "v=0").to_string());
+            if let Some(shout) = stranger.shout {
+                pair.world.send(mallory, shout("hello").to_string());
+            }
+            let told = stranger.told(&mut pair.world, mallory);
+            assert!(
+                is_error(&told),
+                "{} at {}: {told:?}",
+                stranger.name,
+                accent.name
+            );
+            assert_eq!(
+                pair.told(pair.bob),
+                [],
+                "{} at {}",
+                stranger.name,
+                accent.name
+            );
+            assert_eq!(
+                pair.told(pair.alice),
+                [],
+                "{} at {}",
+                stranger.name,
+                accent.name
+            );
+        }
+    }
+}
+
+#[test]
+fn unknown_fields_survive_among_equals() {
+    let unknown = json!({"deep": [1, null, "é\u{2028}\"", {"x": 1.5}], "": {}});
+    for accent in &ACCENTS {
+        let mut pair = Pair::new(accent);
+        let mut offer = (accent.offer)(&pair.id(pair.bob), "v=0");
+        offer["unknown"] = unknown.clone();
+        let nested = ["data", "sdp", "payload", "content"];
+        let inner = nested.into_iter().find(|key| offer[key].is_object());
+        let inner = inner.expect("an object in the offer");
+        offer[inner]["unknown"] = unknown.clone();
+        pair.world.send(pair.alice, offer.to_string());
+        let frames = pair.world.received(pair.bob);
+        let [frame] = &frames[..] else {
+            panic!("{}: {frames:?}", accent.name);
+        };
+        assert_eq!(frame["unknown"], unknown, "{}", accent.name);
+        assert_eq!(frame[inner]["unknown"], unknown, "{}", accent.name);
+    }
+}
+
+#[test]
+fn a_full_room_is_refused_and_has_place_again() {
+    let limits = Limits {
+        room_members: 2,
+        ..Limits::default()
+    };
+    for accent in &ACCENTS {
+        let mut pair = Pair::with(accent, limits.clone());
+        let carol = accent.enter(&mut pair.world, "room", "carol");
+        let told = pair.told(carol);
+        assert!(
+            matches!(told.last(), Some(Told::Error(_))),
+            "{}: {told:?}",
+            accent.name
+        );
+        assert_eq!(pair.told(pair.alice), [], "{}", accent.name);
+        pair.must_work();
+        pair.world.crash(pair.bob);
+        let dave = accent.enter(&mut pair.world, "room", "dave");
+        assert!(pair.world.member(dave).is_some(), "{}", accent.name);
+    }
+}
+
+#[test]
+fn a_peer_is_in_so_many_rooms_and_no_more() {
+    static TONGUE: Tongue = Tongue {
+        name: "any",
+        custom: Custom::NewcomerCalls,
+        signals: true,
+        messages: true,
+    };
+    let limits = Limits::default();
+    let id = PeerId::from_random([7; 16]);
+    let mut peer = Peer::new(id, &TONGUE, Identity::Claimed, SpaceName::default());
+    let room = |index: usize| RoomName::parse(&format!("room {index}"), 0).expect("a name");
+    let join = |index| Command::Join {
+        room: room(index),
+        address: Address::from(id),
+        name: None,
+    };
+    for index in 0..limits.rooms_per_peer {
+        peer.route(join(index), &limits).expect("there is room");
+    }
+    let one_more = peer.route(join(99), &limits);
+    assert_eq!(one_more.expect_err("a limit").reason, Refusal::TooManyRooms);
+    peer.route(join(0), &limits).expect("it is there already");
+    let leave = Command::Leave {
+        room: room(3),
+        farewell: Farewell::Aloud,
+    };
+    peer.route(leave, &limits).expect("it is there");
+    peer.route(join(99), &limits).expect("there is room again");
+    assert_eq!(peer.farewell().len(), limits.rooms_per_peer);
+}
+
+#[test]
+fn who_holds_a_name_and_is_alive_keeps_it() {
+    for accent in ACCENTS.iter().filter(|accent| accent.chooses_names) {
+        let mut pair = Pair::new(accent);
+        let mallory = accent.enter(&mut pair.world, "room", "alice");
+        let told = pair.told(mallory);
+        assert!(
+            matches!(told.last(), Some(Told::Error(_))),
+            "{}: {told:?}",
+            accent.name
+        );
+        pair.world.advance(Duration::from_secs(3));
+        assert_eq!(pair.told(pair.bob), [], "{}", accent.name);
+        assert!(pair.world.is_connected(pair.alice), "{}", accent.name);
+        pair.must_work();
+    }
+}
+
+#[test]
+fn a_ghosts_name_is_free_after_two_seconds() {
+    for accent in ACCENTS.iter().filter(|accent| accent.chooses_names) {
+        let mut pair = Pair::new(accent);
+        let ghost = pair.id(pair.alice);
+        pair.world.freeze(pair.alice);
+        let heir = accent.enter(&mut pair.world, "room", "alice");
+        let late = accent.enter(&mut pair.world, "elsewhere", "late");
+        pair.world.advance(Duration::from_millis(1999));
+        assert_eq!(pair.told(pair.bob), [], "{}", accent.name);
+        pair.world.advance(Duration::from_millis(1));
+        let heirs_id = pair.id(heir);
+        let told = pair.told(pair.bob);
+        let expected = [Told::Left(ghost), Told::Came(heirs_id)];
+        assert_eq!(told, expected, "{}: once each, in order", accent.name);
+        assert!(!pair.world.is_connected(pair.alice), "{}", accent.name);
+        let told = pair.told(heir);
+        let bob = pair.id(pair.bob);
+        assert!(told.contains(&Told::Call(bob)), "{}: {told:?}", accent.name);
+        assert!(pair.world.is_connected(late), "{}", accent.name);
+    }
+}
+
+#[test]
+fn of_many_heirs_one_is_lucky() {
+    for accent in ACCENTS.iter().filter(|accent| accent.chooses_names) {
+        let mut pair = Pair::new(accent);
+        pair.world.freeze(pair.alice);
+        let heirs: Vec<_> = (0..20)
+            .map(|_| accent.enter(&mut pair.world, "room", "alice"))
+            .collect();
+        pair.world.advance(Duration::from_secs(3));
+        let mut lucky = 0;
+        for heir in heirs {
+            let told = pair.told(heir);
+            let refused = told.iter().any(|told| matches!(told, Told::Error(_)));
+            assert_ne!(
+                refused,
+                pair.world.member(heir).is_some(),
+                "{}: {told:?}",
+                accent.name
+            );
+            lucky += usize::from(!refused);
+        }
+        assert_eq!(lucky, 1, "{}", accent.name);
+    }
+}
+
+#[test]
+fn the_same_person_replaces_its_older_self() {
+    for accent in ACCENTS.iter().filter(|accent| accent.chooses_names) {
+        let mut world = World::new(1);
+        let me = || Identity::Proven("me@example.org".into());
+        let selves = [0, 1].map(|_| {
+            let client = world.open_as(accent.name, &[], me());
+            if let Some(greeting) = (accent.greet)("me") {
+                world.send(client, greeting.to_string());
+            }
+            accent.join(&mut world, client, "room", "me");
+            client
+        });
+        assert!(!world.is_connected(selves[0]), "{}", accent.name);
+        assert!(world.member(selves[1]).is_some(), "{}", accent.name);
+        assert_eq!(
+            world.hub().members(&world.rooms()[0]).len(),
+            1,
+            "{}",
+            accent.name
+        );
+    }
+}
+
+#[test]
+fn the_first_frame_tells_the_dialect() {
+    for accent in &ACCENTS {
+        if accent.name == "singo" {
+            continue; // Its server speaks first, so it shares no path.
+        }
+        let mut world = World::new(1);
+        let client = world.open("shared", &[("room", "room")]);
+        let first = (accent.greet)("me").or_else(|| (accent.join)("room", "me"));
+        let first = first.unwrap_or_else(|| json!({"kind": "IdentifySelf"}));
+        world.send(client, first.to_string());
+        assert_eq!(world.dialect(client), accent.name);
+        if (accent.greet)("me").is_some() {
+            accent.join(&mut world, client, "room", "me");
+        }
+        let friend = accent.enter(&mut world, "room", "friend");
+        accent.told(&mut world, client);
+        let me = accent.id_of(&world, client);
+        world.send(friend, (accent.offer)(&me, "v=0").to_string());
+        let told = accent.told(&mut world, client);
+        assert!(
+            matches!(&told[..], [Told::Offer { .. }]),
+            "{}: {told:?}",
+            accent.name
+        );
+    }
+}
+
+#[test]
+fn every_two_dialects_call_each_other_once() {
+    for here in &ACCENTS {
+        for there in &ACCENTS {
+            let mut world = World::new(1);
+            let member = here.enter(&mut world, "room", "member");
+            here.told(&mut world, member);
+            let newcomer = there.enter(&mut world, "room", "newcomer");
+            let calls = |told: Vec<Told>| {
+                told.into_iter()
+                    .filter(|told| matches!(told, Told::Call(_)))
+                    .count()
+            };
+            let member_calls = calls(here.told(&mut world, member));
+            let newcomer_calls = calls(there.told(&mut world, newcomer));
+            let expected = match (here.name, there.name) {
+                ("mesh", "mesh") => (0, 0),
+                ("singo", "singo") | (_, "mesh") => (1, 0),
+                _ => (0, 1),
+            };
+            assert_eq!(
+                (member_calls, newcomer_calls),
+                expected,
+                "{} comes to {}",
+                there.name,
+                here.name
+            );
+        }
+    }
+}

@@ -1,0 +1,326 @@
+//! Whether everybody in a play was told what the promises of the design say, and nothing else.
+//!
+//! The log of membership is what really happened; from it follows, for each actor, what it must
+//! have heard, in its own dialect. An actor whose connection has ended may have heard less of it,
+//! but nothing else.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use switchboard_core::{Change, Farewell, Member, PeerId, RoomId};
+use switchboard_dialect::Close;
+
+use crate::{
+    accent::Told,
+    play::{Actor, NICKS, Play, Seen, name_for},
+};
+
+/// Who was where, oldest first.
+type Seats = Vec<(RoomId, Arc<Member>)>;
+
+pub(crate) struct Judge<'p> {
+    play: &'p Play,
+    /// The seats before each change of the log, and after the last.
+    seats: Vec<Seats>,
+}
+
+/// Two members of one room, from the join of the later one to the departure of the first to go.
+struct Meeting {
+    newcomer: Arc<Member>,
+    member: Arc<Member>,
+    /// What a frame of this meeting can bear as the length of the log.
+    times: std::ops::RangeInclusive<usize>,
+}
+
+impl<'p> Judge<'p> {
+    pub(crate) fn new(play: &'p Play) -> Self {
+        let mut seats = vec![Seats::new()];
+        for entry in play.world.log() {
+            let mut next = seats.last().cloned().unwrap_or_default();
+            match &entry.change {
+                Change::Join(member) => next.push((entry.room.clone(), member.clone())),
+                Change::Leave(peer, _) => {
+                    next.retain(|(room, member)| *room != entry.room || member.peer != *peer);
+                }
+            }
+            seats.push(next);
+        }
+        Self { play, seats }
+    }
+
+    pub(crate) fn judge(&self) {
+        let meetings = self.meetings();
+        for (who, actor) in self.play.actors.iter().enumerate() {
+            in_order(who, actor);
+            self.presence(who, actor);
+            self.calls(who, actor, &meetings);
+            self.heard(who, actor);
+            introduced_before_heard(who, actor);
+            self.place(who, actor);
+        }
+        self.everything_arrives();
+    }
+
+    fn peer(&self, actor: &Actor) -> PeerId {
+        self.play.world.peer(actor.id)
+    }
+
+    /// Promise 3: joins and leaves, as the log has them.
+    fn presence(&self, who: usize, actor: &Actor) {
+        let expected = self.expected_presence(actor);
+        let seen = actor.seen.iter().map(|seen| &seen.told);
+        let seen: Vec<_> = seen
+            .filter(|told| matches!(told, Told::Came(_) | Told::Left(_)))
+            .cloned()
+            .collect();
+        if self.play.world.is_connected(actor.id) {
+            assert_eq!(
+                seen, expected,
+                "what {} {who} saw come and go",
+                actor.accent.name
+            );
+        } else {
+            assert!(
+                expected.starts_with(&seen),
+                "{who}: {seen:?} of {expected:?}"
+            );
+        }
+    }
+
+    fn expected_presence(&self, actor: &Actor) -> Vec<Told> {
+        let mut expected = Vec::new();
+        for (entry, seats) in self.play.world.log().iter().zip(&self.seats) {
+            if self.is_seated(seats, &entry.room, self.peer(actor)) {
+                expected.extend(self.expected_of(&entry.change, seats, actor));
+            }
+        }
+        expected
+    }
+
+    fn is_seated(&self, seats: &Seats, room: &RoomId, peer: PeerId) -> bool {
+        seats
+            .iter()
+            .any(|(at, member)| at == room && member.peer == peer)
+    }
+
+    fn expected_of(&self, change: &Change, seats: &Seats, actor: &Actor) -> Option<Told> {
+        match change {
+            Change::Join(member) => {
+                let came = Told::Came(name_for(actor.accent, member));
+                actor.accent.tells_arrivals.then_some(came)
+            }
+            Change::Leave(peer, farewell) => {
+                let (_, member) = seats.iter().find(|(_, member)| member.peer == *peer)?;
+                let is_quiet = *farewell == Farewell::Quiet && member.tongue.name == "mesh";
+                let is_told =
+                    *peer != self.peer(actor) && !(is_quiet && actor.accent.name == "mesh");
+                is_told.then(|| Told::Left(name_for(actor.accent, member)))
+            }
+        }
+    }
+
+    fn meetings(&self) -> Vec<Meeting> {
+        let mut meetings = Vec::new();
+        for (index, entry) in self.play.world.log().iter().enumerate() {
+            let Change::Join(newcomer) = &entry.change else {
+                continue;
+            };
+            let there = self.seats[index]
+                .iter()
+                .filter(|(room, _)| *room == entry.room);
+            meetings.extend(there.map(|(room, member)| Meeting {
+                newcomer: newcomer.clone(),
+                member: member.clone(),
+                times: index + 1..=self.end(index + 1, room, newcomer, member),
+            }));
+        }
+        meetings
+    }
+
+    /// When the first of two has left, from `start` on.
+    fn end(&self, start: usize, room: &RoomId, one: &Member, other: &Member) -> usize {
+        let apart = |seats: &Seats| {
+            [one, other]
+                .iter()
+                .any(|member| !self.is_seated(seats, room, member.peer))
+        };
+        let ends = self.seats[start..].iter().position(apart);
+        ends.map_or(self.seats.len(), |length| start + length)
+    }
+
+    /// Promise 1: of two members, one is told to call the other, once, by the rule.
+    fn calls(&self, who: usize, actor: &Actor, meetings: &[Meeting]) {
+        let mut accounted = 0;
+        for meeting in meetings {
+            let Some((other, calls)) = self.side_of(actor, meeting) else {
+                continue;
+            };
+            let name = name_for(actor.accent, other);
+            let count = calls_of(actor, &name, meeting);
+            accounted += count;
+            let asked_again = actor.rejoins.iter().any(|at| meeting.times.contains(at));
+            let expected = usize::from(calls);
+            let is_whole = self.play.world.is_connected(actor.id);
+            let fits = (count == expected)
+                || (asked_again && calls && count > expected)
+                || (asked_again && !calls && actor.accent.tells_arrivals)
+                || (!is_whole && count < expected);
+            assert!(
+                fits,
+                "{} {who} is told {count} times to call {name}",
+                actor.accent.name
+            );
+        }
+        let all = actor
+            .seen
+            .iter()
+            .filter(|seen| matches!(seen.told, Told::Call(_)));
+        assert_eq!(
+            all.count(),
+            accounted,
+            "{who} is told to call somebody it has not met"
+        );
+    }
+
+    /// The other of a meeting, and whether the actor is the one to call.
+    fn side_of<'m>(&self, actor: &Actor, meeting: &'m Meeting) -> Option<(&'m Member, bool)> {
+        let me = self.peer(actor);
+        let newcomer_calls = match (meeting.newcomer.tongue.name, meeting.member.tongue.name) {
+            ("mesh", "mesh") => None,
+            ("singo", "singo") | ("mesh", _) => Some(false),
+            _ => Some(true),
+        };
+        if meeting.newcomer.peer == me {
+            Some((&meeting.member, newcomer_calls == Some(true)))
+        } else if meeting.member.peer == me {
+            Some((&meeting.newcomer, newcomer_calls == Some(false)))
+        } else {
+            None
+        }
+    }
+
+    /// Promises 3 and 4: what was said to it, once, in order, in the name of who said it.
+    fn heard(&self, who: usize, actor: &Actor) {
+        let mut last = vec![None; self.play.actors.len()];
+        for Seen { told, .. } in &actor.seen {
+            let (from, text) = match told {
+                Told::Offer { from, sdp } => (from, sdp),
+                Told::Words { from, words } => (from, words),
+                _ => continue,
+            };
+            let number: usize = text.parse().expect("the number of what was said");
+            let said = &self.play.said[number];
+            assert!(said.hearers.contains(&who), "{who} hears {said:?}");
+            let sender = said.member.as_ref().expect("who is heard is in a room");
+            let is_chat = actor.accent.name == "p2p" && matches!(told, Told::Words { .. });
+            let name = match &sender.name {
+                Some(name) if is_chat => name.to_string(),
+                None if is_chat => sender.address.to_string(),
+                _ => name_for(actor.accent, sender),
+            };
+            assert_eq!(*from, name, "{who} hears {said:?}");
+            assert!(
+                last[said.from] < Some(number),
+                "{who} hears {number} again or late"
+            );
+            last[said.from] = Some(number);
+        }
+    }
+
+    /// Nothing gets lost on the way to somebody who is there.
+    fn everything_arrives(&self) {
+        for (number, said) in self.play.said.iter().enumerate() {
+            for &hearer in &said.hearers {
+                let actor = &self.play.actors[hearer];
+                let heard = actor.seen.iter().any(|seen| is_about(&seen.told, number));
+                let is_there = self.play.world.is_connected(actor.id);
+                assert!(
+                    heard || !is_there,
+                    "{hearer} did not hear {number}: {said:?}"
+                );
+            }
+        }
+    }
+
+    /// Promises 5 and 8: who asked for a place has it, or was told that it has not; and nobody who is
+    /// alive was taken for dead.
+    fn place(&self, who: usize, actor: &Actor) {
+        let world = &self.play.world;
+        if world.closed(actor.id) == Some(Close::GONE) {
+            assert!(
+                world.is_frozen(actor.id),
+                "{who} is alive and taken for dead"
+            );
+        }
+        if !self.play.is_live(who) {
+            return;
+        }
+        match (world.member(actor.id), &actor.wish) {
+            (None, None) => {}
+            (Some((room, _)), Some(wish)) => assert_eq!(room.name.as_str(), wish.room, "{who}"),
+            (Some(place), None) => panic!("{who} is in {place:?}, and asked for nothing"),
+            (None, Some(wish)) => {
+                let mut since = actor.seen[wish.after..].iter();
+                let refused = since.any(|seen| matches!(seen.told, Told::Error(_)));
+                assert!(
+                    refused,
+                    "{} {who} waits for ever for {wish:?}",
+                    actor.accent.name
+                );
+            }
+        }
+    }
+}
+
+fn calls_of(actor: &Actor, name: &str, meeting: &Meeting) -> usize {
+    let calls = actor.seen.iter().filter(|seen| {
+        matches!(&seen.told, Told::Call(called) if called == name)
+            && meeting.times.contains(&seen.at)
+    });
+    calls.count()
+}
+
+fn is_about(told: &Told, number: usize) -> bool {
+    match told {
+        Told::Offer { sdp: text, .. } | Told::Words { words: text, .. } => {
+            *text == number.to_string()
+        }
+        Told::Call(_) | Told::Came(_) | Told::Left(_) | Told::Error(_) | Told::Other => false,
+    }
+}
+
+/// What happened first is told first.
+fn in_order(who: usize, actor: &Actor) {
+    let happened = actor.seen.iter();
+    let happened = happened.filter(|seen| !matches!(seen.told, Told::Error(_) | Told::Other));
+    let times: Vec<_> = happened.map(|seen| seen.at).collect();
+    assert!(times.is_sorted(), "{who} is told late: {times:?}");
+}
+
+/// Promise 2: clients that are told of arrivals know everybody they hear, and nobody who has left.
+fn introduced_before_heard(who: usize, actor: &Actor) {
+    if !actor.accent.tells_arrivals {
+        return;
+    }
+    let mut known = BTreeSet::new();
+    for Seen { told, .. } in &actor.seen {
+        match told {
+            Told::Call(name) | Told::Came(name) => drop(known.insert(name)),
+            Told::Left(name) => {
+                assert!(
+                    known.remove(name),
+                    "{who} sees {name} leave, and did not know it"
+                );
+            }
+            Told::Offer { from, .. } => assert!(
+                known.contains(from) || is_self(actor, from),
+                "{who} hears {from}"
+            ),
+            Told::Words { .. } | Told::Error(_) | Told::Other => {}
+        }
+    }
+}
+
+/// Whether an offer is one that the actor has sent to itself.
+fn is_self(actor: &Actor, from: &str) -> bool {
+    NICKS.contains(&from) || actor.accent.name == "p2p"
+}

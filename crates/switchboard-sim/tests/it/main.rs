@@ -1,0 +1,10 @@
+//! Everything that can be tested without a socket.
+
+mod accent;
+mod behaviour;
+mod corpora;
+mod judge;
+mod play;
+mod promises;
+mod races;
+mod transcripts;

@@ -1,0 +1,333 @@
+//! A play of random steps, and everything that its actors did and were told.
+
+use std::time::Duration;
+
+use switchboard_core::{Input, Limits, Member, RoomId};
+use switchboard_dialect::Settings;
+use switchboard_sim::{ClientId, World};
+
+use crate::accent::{ACCENTS, Accent, Told};
+
+/// So few that rooms fill up.
+pub(crate) const ROOM_MEMBERS: usize = 4;
+pub(crate) const NICKS: [&str; 3] = ["ann", "ben", "cyd"];
+/// The longest that anything is on its way.
+const DELAY_MAX: Duration = Duration::from_millis(500);
+const ROOMS: [&str; 2] = ["red", "blue"];
+
+/// What happens next. Actors are numbered from the first, round and round.
+#[derive(Clone, Debug)]
+pub(crate) enum Step {
+    Open {
+        dialect: usize,
+        room: usize,
+        nick: usize,
+    },
+    Join {
+        who: usize,
+        room: usize,
+        nick: usize,
+    },
+    Leave {
+        who: usize,
+    },
+    Offer {
+        who: usize,
+        to: usize,
+    },
+    Shout {
+        who: usize,
+    },
+    Crash {
+        who: usize,
+    },
+    Freeze {
+        who: usize,
+    },
+    Kick {
+        who: usize,
+    },
+    Deliver {
+        who: usize,
+        events: usize,
+    },
+    Wait {
+        millis: u64,
+    },
+}
+
+/// Something that an actor was told, and how long the log was when it happened.
+#[derive(Debug)]
+pub(crate) struct Seen {
+    pub(crate) at: usize,
+    pub(crate) told: Told,
+}
+
+/// A place that an actor has asked for last, and how much it had been told then.
+#[derive(Debug)]
+pub(crate) struct Wish {
+    pub(crate) room: &'static str,
+    pub(crate) nick: &'static str,
+    pub(crate) after: usize,
+}
+
+pub(crate) struct Actor {
+    pub(crate) id: ClientId,
+    pub(crate) accent: &'static Accent,
+    pub(crate) wish: Option<Wish>,
+    /// When it asked again for the place it had asked for last.
+    pub(crate) rejoins: Vec<usize>,
+    pub(crate) seen: Vec<Seen>,
+    nick: &'static str,
+}
+
+/// Something said: to whom it must come, by which name of the sender's.
+#[derive(Debug)]
+pub(crate) struct Said {
+    pub(crate) from: usize,
+    pub(crate) member: Option<std::sync::Arc<Member>>,
+    pub(crate) hearers: Vec<usize>,
+}
+
+pub(crate) struct Play {
+    pub(crate) world: World,
+    pub(crate) actors: Vec<Actor>,
+    /// By the number that is the text of the frame.
+    pub(crate) said: Vec<Said>,
+}
+
+impl Play {
+    pub(crate) fn run(seed: u64, steps: &[Step]) -> Self {
+        let limits = Limits {
+            room_members: ROOM_MEMBERS,
+            ..Limits::default()
+        };
+        let mut play = Self {
+            world: World::with(seed, limits, Settings::default()),
+            actors: Vec::new(),
+            said: Vec::new(),
+        };
+        play.world.hold();
+        for step in steps {
+            play.step(step);
+            play.look();
+        }
+        play.settle();
+        play
+    }
+
+    fn step(&mut self, step: &Step) {
+        match *step {
+            Step::Open {
+                dialect,
+                room,
+                nick,
+            } => self.open(dialect, room, nick),
+            Step::Join { who, room, nick } => self.on(who, |play, who| play.join(who, room, nick)),
+            Step::Leave { who } => self.on(who, Self::leave),
+            Step::Offer { who, to } => self.on(who, |play, who| play.offer(who, to)),
+            Step::Shout { who } => self.on(who, Self::shout),
+            Step::Crash { who } => self.on(who, |play, who| play.world.crash(play.actors[who].id)),
+            Step::Freeze { who } => {
+                self.on(who, |play, who| play.world.freeze(play.actors[who].id))
+            }
+            Step::Kick { who } => self.on(who, Self::kick),
+            Step::Deliver { who, events } => self.on(who, |play, who| {
+                let id = play.actors[who].id;
+                (0..events).all(|_| play.world.deliver(id));
+            }),
+            Step::Wait { millis } => self.wait(Duration::from_millis(millis)),
+        }
+    }
+
+    /// Does something with an actor, if there is any.
+    fn on(&mut self, who: usize, act: impl FnOnce(&mut Self, usize)) {
+        if !self.actors.is_empty() {
+            act(self, who % self.actors.len());
+        }
+    }
+
+    /// Whether the actor can still send anything.
+    pub(crate) fn is_live(&self, who: usize) -> bool {
+        let id = self.actors[who].id;
+        self.world.is_connected(id) && !self.world.is_frozen(id)
+    }
+
+    fn open(&mut self, dialect: usize, room: usize, nick: usize) {
+        let accent = &ACCENTS[dialect % ACCENTS.len()];
+        let (room, nick) = (ROOMS[room % ROOMS.len()], NICKS[nick % NICKS.len()]);
+        let is_in = (accent.join)(room, nick).is_none();
+        self.actors.push(Actor {
+            id: accent.open(&mut self.world, room, nick),
+            accent,
+            wish: is_in.then_some(Wish {
+                room,
+                nick,
+                after: 0,
+            }),
+            rejoins: Vec::new(),
+            seen: Vec::new(),
+            nick,
+        });
+    }
+
+    fn join(&mut self, who: usize, room: usize, nick: usize) {
+        let actor = &self.actors[who];
+        // Only in this dialect is the name part of the join.
+        let nick = match actor.accent.name {
+            "lightstream" => NICKS[nick % NICKS.len()],
+            _ => actor.nick,
+        };
+        let room = ROOMS[room % ROOMS.len()];
+        let Some(join) = (actor.accent.join)(room, nick) else {
+            return;
+        };
+        let is_known = self.is_known(who);
+        if !self.is_live(who) || !(is_known || self.actors[who].wish.is_none()) {
+            return;
+        }
+        let at = self.world.log().len();
+        let actor = &mut self.actors[who];
+        let is_there = |wish: &Wish| (wish.room, wish.nick) == (room, nick);
+        if actor.wish.as_ref().is_some_and(is_there) {
+            actor.rejoins.push(at);
+        }
+        let after = actor.seen.len();
+        actor.wish = Some(Wish { room, nick, after });
+        self.world.send(actor.id, join.to_string());
+    }
+
+    /// Whether the actor is known by its name. One that is not may ask for a place; what else it
+    /// sends waits as well, and it cannot be foreseen for how long.
+    fn is_known(&mut self, who: usize) -> bool {
+        let actor = &self.actors[who];
+        if (actor.accent.greet)("").is_some() && actor.seen.is_empty() {
+            while self.world.deliver(self.actors[who].id) {}
+            self.look();
+        }
+        let actor = &self.actors[who];
+        (actor.accent.greet)("").is_none() || !actor.seen.is_empty()
+    }
+
+    fn leave(&mut self, who: usize) {
+        let actor = &self.actors[who];
+        if let Some(leave) = actor.accent.leave.filter(|_| self.is_live(who)) {
+            self.world.send(actor.id, leave().to_string());
+            self.actors[who].wish = None;
+        }
+    }
+
+    fn offer(&mut self, who: usize, to: usize) {
+        let to = to % self.actors.len();
+        let accent = self.actors[who].accent;
+        let target = self.world.member(self.actors[to].id);
+        let name = match target {
+            Some((_, member)) => name_for(accent, &member),
+            None => self.world.peer(self.actors[to].id).to_string(),
+        };
+        let is_named = |member: &Member| name_for(accent, member) == name;
+        let frame = (accent.offer)(&name, &self.said.len().to_string());
+        self.say(who, &frame.to_string(), is_named);
+    }
+
+    fn shout(&mut self, who: usize) {
+        let Some(shout) = self.actors[who].accent.shout else {
+            return;
+        };
+        let me = self.world.peer(self.actors[who].id);
+        let hears = |member: &Member| member.peer != me && member.tongue.messages;
+        let frame = shout(&self.said.len().to_string());
+        self.say(who, &frame.to_string(), hears);
+    }
+
+    /// Sends a frame that those members of the sender's room shall hear.
+    fn say(&mut self, who: usize, frame: &str, hears: impl Fn(&Member) -> bool) {
+        if !self.is_known(who) || !self.is_live(who) {
+            return;
+        }
+        let place = self.world.member(self.actors[who].id);
+        let hearers = place
+            .iter()
+            .flat_map(|(room, _)| self.hearers(room, &hears));
+        self.said.push(Said {
+            from: who,
+            hearers: hearers.collect(),
+            member: place.as_ref().map(|(_, member)| member.clone()),
+        });
+        self.world.send(self.actors[who].id, frame.to_owned());
+    }
+
+    fn hearers(&self, room: &RoomId, hears: impl Fn(&Member) -> bool) -> Vec<usize> {
+        let members = self.world.hub().members(room);
+        let hearers = members.iter().filter(|member| hears(member));
+        hearers
+            .filter_map(|member| {
+                let mut actors = self.actors.iter();
+                actors.position(|actor| self.world.peer(actor.id) == member.peer)
+            })
+            .collect()
+    }
+
+    fn kick(&mut self, who: usize) {
+        if let Some((room, member)) = self.world.member(self.actors[who].id) {
+            let address = member.address.clone();
+            self.world.handle(Input::Kick { room, address });
+            self.actors[who].wish = None;
+        }
+    }
+
+    /// Lets every challenge come to its end: one ghost may wait for the name of another.
+    fn settle(&mut self) {
+        self.wait(DELAY_MAX);
+        for _ in 0..4 * (self.actors.len() + 1) {
+            if self.world.hub().poll_timeout().is_some() {
+                self.wait(DELAY_MAX);
+            }
+        }
+    }
+
+    /// Delays are shorter than any time that counts: everything arrives while time passes.
+    fn wait(&mut self, mut time: Duration) {
+        self.world.deliver_all();
+        while !time.is_zero() {
+            let moment = time.min(DELAY_MAX);
+            self.world.advance(moment);
+            self.world.deliver_all();
+            time -= moment;
+        }
+        self.look();
+    }
+
+    /// Notes what everybody was told, and that nothing has grown beyond its limit.
+    fn look(&mut self) {
+        for actor in &mut self.actors {
+            for frame in self.world.take_frames(actor.id) {
+                let value = serde_json::from_str(&frame.text).expect("frames are JSON");
+                let at = frame.at;
+                let told = (actor.accent.hear)(&value).into_iter();
+                actor.seen.extend(told.map(|told| Seen { at, told }));
+            }
+        }
+        self.must_be_bounded();
+    }
+
+    fn must_be_bounded(&self) {
+        let mut peers = Vec::new();
+        for room in self.world.rooms() {
+            let members = self.world.hub().members(&room);
+            assert!(members.len() <= ROOM_MEMBERS, "{room:?} is too full");
+            peers.extend(members.iter().map(|member| member.peer));
+        }
+        peers.sort();
+        let many = peers.windows(2).find(|two| two[0] == two[1]);
+        assert_eq!(many, None, "in several rooms, though its dialect knows one");
+    }
+}
+
+/// What clients of this dialect call that member.
+pub(crate) fn name_for(accent: &Accent, member: &Member) -> String {
+    match accent.name {
+        "p2p" => member.peer.to_string(),
+        _ => member.address.to_string(),
+    }
+}

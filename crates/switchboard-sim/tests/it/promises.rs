@@ -1,0 +1,74 @@
+//! What always holds, in random plays: four dialects, two rooms, three names, and every order in
+//! which things can happen and be delivered.
+
+use proptest::{prelude::*, test_runner::FileFailurePersistence};
+use switchboard_sim::ClientId;
+
+use crate::{
+    accent::{Told, accent},
+    judge::Judge,
+    play::{NICKS, Play, Step},
+};
+
+fn step() -> impl Strategy<Value = Step> {
+    let who = || 0..8_usize;
+    let (room, nick) = (|| 0..2_usize, || 0..3_usize);
+    prop_oneof![
+        4 => (0..4_usize, room(), nick())
+            .prop_map(|(dialect, room, nick)| Step::Open { dialect, room, nick }),
+        6 => (who(), room(), nick()).prop_map(|(who, room, nick)| Step::Join { who, room, nick }),
+        1 => who().prop_map(|who| Step::Leave { who }),
+        5 => (who(), who()).prop_map(|(who, to)| Step::Offer { who, to }),
+        3 => who().prop_map(|who| Step::Shout { who }),
+        1 => who().prop_map(|who| Step::Crash { who }),
+        1 => who().prop_map(|who| Step::Freeze { who }),
+        1 => who().prop_map(|who| Step::Kick { who }),
+        6 => (who(), 1..6_usize).prop_map(|(who, events)| Step::Deliver { who, events }),
+        1 => (1..2500_u64).prop_map(|millis| Step::Wait { millis }),
+    ]
+}
+
+fn config() -> ProptestConfig {
+    ProptestConfig {
+        failure_persistence: Some(Box::new(FileFailurePersistence::Direct(
+            "tests/proptest-regressions/promises.txt",
+        ))),
+        max_shrink_iters: 20_000,
+        ..ProptestConfig::with_cases(if cfg!(debug_assertions) { 1500 } else { 20_000 })
+    }
+}
+
+proptest! {
+    #![proptest_config(config())]
+
+    #[test]
+    fn promises_hold(seed: u64, steps in prop::collection::vec(step(), 1..80)) {
+        let mut play = Play::run(seed, &steps);
+        Judge::new(&play).judge();
+        nothing_remains(&mut play);
+    }
+}
+
+/// Promise 6 and the end of all plays: when everybody is gone, so is everything about them.
+fn nothing_remains(play: &mut Play) {
+    let clients: Vec<ClientId> = play.world.ids().collect();
+    for client in clients {
+        play.world.crash(client);
+    }
+    assert_eq!(play.world.rooms(), [], "rooms of nobody");
+    assert_eq!(
+        play.world.hub().poll_timeout(),
+        None,
+        "a challenge of nobody"
+    );
+    let p2p = accent("p2p");
+    for nick in NICKS {
+        let client = p2p.open(&mut play.world, "", nick);
+        play.world.deliver_all();
+        assert_eq!(
+            p2p.told(&mut play.world, client),
+            [Told::Other],
+            "{nick} is not free"
+        );
+    }
+}
