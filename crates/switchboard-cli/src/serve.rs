@@ -1,6 +1,6 @@
 //! `switchboard serve` and `switchboard check`.
 
-use std::{io::Write as _, net::SocketAddr, time::Duration};
+use std::{io::Write as _, net::SocketAddr};
 
 use switchboard::{Config, Listener, Server, config::Mistake};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -79,23 +79,13 @@ async fn run(config: Config) -> Result<(), String> {
     let bound: Result<Vec<_>, _> = config.listeners().into_iter().map(Listener::bind).collect();
     let listeners =
         bound.map_err(|error| format!("{error}; choose another with --addr and --port"))?;
-    let (grace, head_timeout) = (
-        config.shutdown.grace,
-        Duration::from_secs(config.limits.handshake_secs),
-    );
+    let grace = config.shutdown.grace;
     let server = Server::builder().config(config).build();
     for listener in &listeners {
         announce(&server, listener.address());
     }
-    let router = server.router();
     for listener in listeners {
-        let serving = listener.serve(
-            router.clone(),
-            head_timeout,
-            server.drain_token(),
-            server.tasks(),
-        );
-        server.tasks().spawn(serving);
+        server.serve(listener);
     }
     stop.wait().await;
     tracing::info!("stopping");

@@ -20,7 +20,7 @@ pub mod websocket;
 
 pub use counters::Counters;
 pub use line::Heartbeat;
-pub use listen::{ListenError, Listener};
+pub use listen::{ListenError, Listener, Terms};
 pub use outbox::Outbox;
 pub use permits::{Full, Permit, Permits};
 

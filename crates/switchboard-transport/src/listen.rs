@@ -1,6 +1,6 @@
 //! Listening sockets: accept, bounded heads, drain.
 
-use std::{fmt, io, net::SocketAddr, time::Duration};
+use std::{fmt, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{Router, extract::ConnectInfo};
 use hyper::server::conn::http1;
@@ -11,6 +11,8 @@ use hyper_util::{
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt as _;
+
+use crate::Permits;
 
 /// Bytes that the kernel may hold for a client that does not read, before its outbox fills.
 const SEND_BUFFER_BYTES: u32 = 256 * 1024;
@@ -79,31 +81,15 @@ impl Listener {
         self.address
     }
 
-    /// Serves until `drain` is cancelled; then accepts no more and lets requests end. Requests
-    /// under way are in `tasks`. A request's head must come within `head_timeout`.
-    pub async fn serve(
-        self,
-        router: Router,
-        head_timeout: Duration,
-        drain: CancellationToken,
-        tasks: TaskTracker,
-    ) {
+    /// Serves until `terms.drain` is cancelled; then accepts no more and lets requests end.
+    pub async fn serve(self, router: Router, terms: Terms) {
         loop {
             let accepted = tokio::select! {
-                () = drain.cancelled() => return,
+                () = terms.drain.cancelled() => return,
                 accepted = self.socket.accept() => accepted,
             };
             match accepted {
-                Ok((stream, client)) => {
-                    let router = router.clone();
-                    tasks.spawn(converse(
-                        stream,
-                        client,
-                        router,
-                        head_timeout,
-                        drain.clone(),
-                    ));
-                }
+                Ok((stream, client)) => welcome(stream, client, &router, &terms),
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -111,6 +97,32 @@ impl Listener {
             }
         }
     }
+}
+
+/// Under which connections are served.
+#[derive(Clone, Debug)]
+pub struct Terms {
+    /// Time for a request's head to arrive (zero: no limit).
+    pub head_timeout: Duration,
+    /// How many connections there may be, WebSocket or not.
+    pub permits: Arc<Permits>,
+    /// Cancelled when the server stops.
+    pub drain: CancellationToken,
+    /// Where requests under way are tracked.
+    pub tasks: TaskTracker,
+}
+
+/// Begins to serve a connection, if there may be one more.
+fn welcome(stream: TcpStream, client: SocketAddr, router: &Router, terms: &Terms) {
+    let Ok(permit) = terms.permits.admit(Some(client.ip())) else {
+        // Not worth a log line each: they come by the thousand, and close without one.
+        return;
+    };
+    let (router, drain, head_timeout) = (router.clone(), terms.drain.clone(), terms.head_timeout);
+    terms.tasks.spawn(async move {
+        converse(stream, client, router, head_timeout, drain).await;
+        drop(permit);
+    });
 }
 
 /// Serves the requests of one TCP connection.

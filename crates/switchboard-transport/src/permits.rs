@@ -6,13 +6,16 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-/// Counts connections. Loopback addresses are not counted by address: a reverse proxy on the same
-/// machine looks like one.
+use ipnet::IpNet;
+
+/// Counts connections. Loopback addresses are not counted by address, because a reverse proxy on
+/// the same machine looks like one, nor are other proxies that are trusted.
 #[derive(Debug)]
 pub struct Permits {
     counts: Mutex<Counts>,
     all_max: usize,
     per_address_max: usize,
+    exempt: Vec<IpNet>,
 }
 
 #[derive(Debug, Default)]
@@ -38,21 +41,22 @@ pub struct Permit {
 }
 
 impl Permits {
-    /// So many in all and from one address (0: no limit).
+    /// So many in all and from one address (0: no limit), addresses of `exempt` not counted.
     #[must_use]
-    pub fn new(all_max: usize, per_address_max: usize) -> Arc<Self> {
+    pub fn new(all_max: usize, per_address_max: usize, exempt: Vec<IpNet>) -> Arc<Self> {
         Arc::new(Self {
             counts: Mutex::default(),
             all_max,
             per_address_max,
+            exempt,
         })
     }
 
     /// Admits a connection from this address, unknown where the host program did not say.
     pub fn admit(self: &Arc<Self>, address: Option<IpAddr>) -> Result<Permit, Full> {
         let counted = address
-            .map(network)
-            .filter(|address| !address.is_loopback());
+            .filter(|address| !self.is_exempt(address))
+            .map(network);
         let mut counts = self.lock();
         if self.all_max != 0 && counts.all >= self.all_max {
             return Err(Full::All);
@@ -69,6 +73,11 @@ impl Permits {
             permits: self.clone(),
             counted,
         })
+    }
+
+    fn is_exempt(&self, address: &IpAddr) -> bool {
+        let address = address.to_canonical();
+        address.is_loopback() || self.exempt.iter().any(|net| net.contains(&address))
     }
 
     fn lock(&self) -> MutexGuard<'_, Counts> {
@@ -112,7 +121,7 @@ mod tests {
 
     #[test]
     fn counts_by_address_and_gives_back() {
-        let permits = Permits::new(0, 1);
+        let permits = Permits::new(0, 1, Vec::new());
         let first = permits.admit(ip("192.0.2.1")).expect("the first");
         assert_eq!(permits.admit(ip("192.0.2.1")).err(), Some(Full::Address));
         assert!(permits.admit(ip("192.0.2.2")).is_ok());
@@ -126,7 +135,7 @@ mod tests {
 
     #[test]
     fn one_ipv6_network_is_one_address() {
-        let permits = Permits::new(0, 1);
+        let permits = Permits::new(0, 1, Vec::new());
         let _first = permits.admit(ip("2001:db8::1")).expect("the first");
         assert_eq!(
             permits.admit(ip("2001:db8::ffff:2")).err(),
@@ -138,8 +147,15 @@ mod tests {
     }
 
     #[test]
+    fn trusted_proxies_are_exempt_by_address() {
+        let permits = Permits::new(0, 1, vec!["10.0.0.0/8".parse().unwrap()]);
+        let _two =
+            [permits.admit(ip("10.0.0.1")), permits.admit(ip("10.0.0.1"))].map(Result::unwrap);
+    }
+
+    #[test]
     fn loopback_is_exempt_by_address_but_counts_in_all() {
-        let permits = Permits::new(2, 1);
+        let permits = Permits::new(2, 1, Vec::new());
         let _two = [permits.admit(ip("127.0.0.1")), permits.admit(ip("::1"))].map(Result::unwrap);
         assert_eq!(permits.admit(ip("127.0.0.1")).err(), Some(Full::All));
     }

@@ -23,7 +23,9 @@ use rand::RngExt;
 use switchboard_core::{Identity, PeerId};
 use switchboard_dialect::{ALL, Conversation, Dialect, Handshake, find};
 use switchboard_engine::{Engine, Memory};
-use switchboard_transport::{Counters, Exchange, Full, Permit, Permits, websocket};
+use switchboard_transport::{
+    Counters, Exchange, Full, Listener, Permit, Permits, Terms, websocket,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -37,6 +39,9 @@ use crate::{
 
 /// What a subprotocol that names a dialect begins with.
 const SUBPROTOCOL: &str = "switchboard.";
+
+/// TCP connections for pages and probes, beyond those that the limits allow for signaling.
+const PLAIN_CONNECTIONS: usize = 256;
 
 /// A server being put together.
 #[derive(Debug, Default)]
@@ -83,7 +88,11 @@ impl Builder {
         let engine: Arc<dyn Engine> = Arc::new(Memory);
         let shards = Shards::new(&limits, engine, self.access);
         let inner = Inner {
-            permits: Permits::new(limits.connections, limits.connections_per_address),
+            permits: Permits::new(
+                limits.connections,
+                limits.connections_per_address,
+                config.server.trusted_proxies.clone(),
+            ),
             context: websocket::Context {
                 exchange: shards.clone(),
                 limits,
@@ -170,16 +179,27 @@ impl Server {
         &self.inner.config
     }
 
-    /// Cancelled when the server stops: listeners accept no more.
-    #[must_use]
-    pub fn drain_token(&self) -> CancellationToken {
-        self.inner.context.drain.clone()
-    }
-
-    /// The tasks that [`Server::shutdown`] waits for. Listeners put theirs in.
-    #[must_use]
-    pub fn tasks(&self) -> TaskTracker {
-        self.inner.tasks.clone()
+    /// Serves on `listener` until [`Server::shutdown`].
+    pub fn serve(&self, listener: Listener) {
+        let limits = &self.inner.context.limits;
+        let with_plain = |limit: usize| {
+            if limit == 0 {
+                0
+            } else {
+                limit + PLAIN_CONNECTIONS
+            }
+        };
+        let terms = Terms {
+            head_timeout: Duration::from_secs(limits.handshake_secs),
+            permits: Permits::new(
+                with_plain(limits.connections),
+                with_plain(limits.connections_per_address),
+                self.inner.config.server.trusted_proxies.clone(),
+            ),
+            drain: self.inner.context.drain.clone(),
+            tasks: self.inner.tasks.clone(),
+        };
+        self.inner.tasks.spawn(listener.serve(self.router(), terms));
     }
 
     /// Closes every connection with 1012 and waits until all have ended, or for `grace`. Says

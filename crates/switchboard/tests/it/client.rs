@@ -28,9 +28,7 @@ pub(crate) fn start(toml: &str) -> (Server, SocketAddr) {
 pub(crate) fn serve(server: Server) -> (Server, SocketAddr) {
     let listener = Listener::bind(([127, 0, 0, 1], 0).into()).expect("a free port");
     let address = listener.address();
-    let head = Duration::from_secs(server.config().limits.handshake_secs);
-    let serving = listener.serve(server.router(), head, server.drain_token(), server.tasks());
-    server.tasks().spawn(serving);
+    server.serve(listener);
     (server, address)
 }
 
