@@ -10,7 +10,7 @@ use std::{
 
 use crate::{
     command::{Ask, Place},
-    id::PeerId,
+    id::{Address, PeerId, RoomId},
     limits::{CHALLENGE, CLAIMANTS_MAX},
 };
 
@@ -55,11 +55,9 @@ impl<L> Challenges<L> {
             deadline: Some(now + CHALLENGE),
             waiting: VecDeque::new(),
         });
-        if challenge
-            .waiting
-            .iter()
-            .any(|waiting| waiting.peer == claimant.peer)
-        {
+        let mut waiting = challenge.waiting.iter_mut();
+        if let Some(earlier) = waiting.find(|waiting| waiting.peer == claimant.peer) {
+            *earlier = claimant;
             return Wait::Queued;
         }
         if challenge.waiting.len() >= CLAIMANTS_MAX {
@@ -98,6 +96,16 @@ impl<L> Challenges<L> {
             .values()
             .filter_map(|challenge| challenge.deadline)
             .min()
+    }
+
+    /// Forgets the claims of a peer to addresses in `room` other than `address`.
+    pub(crate) fn forget_others(&mut self, peer: PeerId, room: &RoomId, address: &Address) {
+        self.0.retain(|claimed, challenge| {
+            if matches!(claimed, Place::Address(at, other) if at == room && other != address) {
+                challenge.waiting.retain(|claimant| claimant.peer != peer);
+            }
+            !challenge.waiting.is_empty()
+        });
     }
 
     /// Forgets the claims of a peer that concern `place` or, if it is a room, an address in it.

@@ -280,6 +280,8 @@ impl<L: Clone> Hub<L> {
     // Rooms
 
     fn join(&mut self, id: RoomId, member: Arc<Member>, attempt: Attempt, local: L, now: Instant) {
+        self.challenges
+            .forget_others(member.peer, &id, &member.address);
         let room = self.rooms.entry(id.clone()).or_default();
         if room.is_proposed(member.peer) {
             return;

@@ -66,8 +66,8 @@ impl<'a> Content<'a> {
 }
 
 impl<'a> Candidate<'a> {
-    /// Reads the fields of an `RTCIceCandidateInit`. One that names no media section says nothing
-    /// that another dialect's client could use, and is `None`, as is one without a candidate.
+    /// Reads the fields of an `RTCIceCandidateInit`. One without a candidate is `None`, and so is an
+    /// empty one (the end of candidates) that does not say of which media section.
     #[must_use]
     pub fn read(object: &Object<'a>) -> Option<Self> {
         let candidate = object.text("candidate").ok()??;
@@ -85,20 +85,19 @@ impl<'a> Candidate<'a> {
         })
     }
 
-    /// Writes the fields of an `RTCIceCandidateInit`.
+    /// Writes the fields of an `RTCIceCandidateInit`. One that names no media section is of the
+    /// first: some clients leave that out, and others insist on it.
     #[must_use]
     pub fn write(&self, writer: Writer) -> Writer {
+        let first = self.sdp_mid.is_none().then_some(0);
         let writer = writer.text("candidate", &self.candidate);
         let writer = match &self.sdp_mid {
             Some(mid) => writer.text("sdpMid", mid),
-            // A client of another dialect may insist on one of the two.
-            None if self.sdp_m_line_index.is_none() => writer.text("sdpMid", "0"),
             None => writer.raw("sdpMid", "null"),
         };
-        let index = u64::from(self.sdp_m_line_index.unwrap_or(0));
-        let writer = match self.sdp_m_line_index {
-            None if self.sdp_mid.is_some() => writer.raw("sdpMLineIndex", "null"),
-            _ => writer.number("sdpMLineIndex", index),
+        let writer = match self.sdp_m_line_index.or(first) {
+            Some(index) => writer.number("sdpMLineIndex", index.into()),
+            None => writer.raw("sdpMLineIndex", "null"),
         };
         writer.maybe_text("usernameFragment", self.username_fragment.as_deref())
     }

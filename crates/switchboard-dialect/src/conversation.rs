@@ -180,15 +180,12 @@ impl Conversation {
         let Speech::Undetected(handshake) = &self.speech else {
             return Ok(());
         };
-        let text = frame.text();
-        let first = text
-            .as_ref()
-            .ok()
-            .and_then(|text| Object::parse(text, self.limits.json_depth).ok());
-        let known = first.and_then(|first| ALL.iter().find(|dialect| dialect.recognizes(&first)));
-        let Some(dialect) = known else {
-            out.close = Some(Close::POLICY);
-            return Err(text.err().unwrap_or(Refusal::UnknownType).into());
+        let dialect = match recognized(frame, self.limits.json_depth) {
+            Ok(dialect) => dialect,
+            Err(reason) => {
+                out.close = Some(Close::POLICY);
+                return Err(reason.into());
+            }
         };
         let mut session = dialect.open(handshake, out);
         let result = session.on_frame(frame, out);
@@ -234,6 +231,16 @@ impl Conversation {
             }
         }
     }
+}
+
+/// Whose first frame this is.
+fn recognized(first: Frame<'_>, depth: usize) -> Result<&'static dyn Dialect, Refusal> {
+    let text = first.text()?;
+    let object = Object::parse(&text, depth)?;
+    let mut dialects = ALL.iter().copied();
+    dialects
+        .find(|dialect| dialect.recognizes(&object))
+        .ok_or(Refusal::UnknownType)
 }
 
 fn close_of(why: Eviction) -> Close {

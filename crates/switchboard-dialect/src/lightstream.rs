@@ -32,6 +32,10 @@ static TONGUE: Tongue = Tongue {
     messages: true,
 };
 
+/// Times a frame may name its sender wrongly and still have it put right. More than one key for it
+/// is rare; many would make a small frame a large one.
+const SENDER_SPELLINGS_MAX: usize = 4;
+
 #[derive(Debug)]
 pub(crate) struct Lightstream;
 
@@ -247,7 +251,7 @@ impl Lightstreamer {
                     .map_err(|e| Refusal::of_name("targetID", e))?,
             ),
         };
-        let relay = Relay::new(TONGUE.name, kind, in_own_name(text, object, me));
+        let relay = Relay::new(TONGUE.name, kind, in_own_name(text, object, me)?);
         out.commands.push(Command::Relay {
             room: room.clone(),
             to,
@@ -312,19 +316,26 @@ fn only_type<'a>(object: &Object<'a>) -> Result<std::borrow::Cow<'a, str>, Refus
 }
 
 /// The frame, with the sender's id put right under every spelling of its key.
-fn in_own_name(text: &ByteString, object: &Object<'_>, me: &Address) -> ByteString {
+fn in_own_name(
+    text: &ByteString,
+    object: &Object<'_>,
+    me: &Address,
+) -> Result<ByteString, Refusal> {
     let named: Vec<_> = object.all("senderID").collect();
     if named.is_empty() {
         let inner = text.trim_start().trim_start_matches('{');
-        return format!("{{\"senderID\":{},{inner}", quote(me.as_str())).into();
+        return Ok(format!("{{\"senderID\":{},{inner}", quote(me.as_str())).into());
     }
     if named
         .iter()
         .all(|raw| json::text(raw).as_deref() == Some(me.as_str()))
     {
-        return text.clone();
+        return Ok(text.clone());
     }
-    splice(text, &named, &quote(me.as_str())).into()
+    if named.len() > SENDER_SPELLINGS_MAX {
+        return Err(Refusal::BadField("senderID"));
+    }
+    Ok(splice(text, &named, &quote(me.as_str())).into())
 }
 
 /// The start of a server-made frame. Clients were written against either spelling of the sender:

@@ -205,7 +205,9 @@ impl<'p> Judge<'p> {
             let (from, text) = match told {
                 Told::Offer { from, sdp } => (from, sdp),
                 Told::Words { from, words } => (from, words),
-                _ => continue,
+                Told::Call(_) | Told::Came(_) | Told::Left(_) | Told::Error(_) | Told::Other => {
+                    continue;
+                }
             };
             let number: usize = text.parse().expect("the number of what was said");
             let said = &self.play.said[number];

@@ -3,6 +3,7 @@
 mod accent;
 mod behaviour;
 mod corpora;
+mod growth;
 mod judge;
 mod play;
 mod promises;
