@@ -1,6 +1,6 @@
 //! What one member sends to others: the frame, as a receiver of the sender's own dialect gets it.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use bytestring::ByteString;
 
@@ -33,17 +33,27 @@ pub struct Relay {
     pub kind: RelayKind,
     /// The text.
     pub frame: ByteString,
+    reads: fn(&str) -> bool,
+    readable: OnceLock<bool>,
     translations: Mutex<Vec<(DialectName, Option<ByteString>)>>,
 }
 
 impl Relay {
-    /// A frame in the dialect `origin`.
+    /// A frame in the dialect `origin`. `reads` says whether there is in it what `kind` promises,
+    /// in a form that can be said in another dialect; it is asked only where somebody speaks one.
     #[must_use]
-    pub fn new(origin: DialectName, kind: RelayKind, frame: ByteString) -> Self {
+    pub fn new(
+        origin: DialectName,
+        kind: RelayKind,
+        frame: ByteString,
+        reads: fn(&str) -> bool,
+    ) -> Self {
         Self {
             origin,
             kind,
             frame,
+            reads,
+            readable: OnceLock::new(),
             translations: Mutex::default(),
         }
     }
@@ -51,12 +61,17 @@ impl Relay {
     /// Whether a member that speaks `tongue` can be told this.
     #[must_use]
     pub fn is_understood_by(&self, tongue: &Tongue) -> bool {
-        self.origin == tongue.name
-            || match self.kind {
-                RelayKind::Offer | RelayKind::Answer | RelayKind::Candidate => tongue.signals,
-                RelayKind::Message => tongue.messages,
-                RelayKind::Opaque => false,
-            }
+        if self.origin == tongue.name {
+            return true;
+        }
+        let readable = || *self.readable.get_or_init(|| (self.reads)(&self.frame));
+        match self.kind {
+            RelayKind::Offer | RelayKind::Answer => tongue.signals && readable(),
+            // The end of candidates has no counterpart everywhere; it is dropped, and no error.
+            RelayKind::Candidate => tongue.signals,
+            RelayKind::Message => tongue.messages && readable(),
+            RelayKind::Opaque => false,
+        }
     }
 
     /// This frame in the dialect `name`, made once by `translate` however many receive it.

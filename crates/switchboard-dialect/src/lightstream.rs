@@ -251,7 +251,9 @@ impl Lightstreamer {
                     .map_err(|e| Refusal::of_name("targetID", e))?,
             ),
         };
-        let relay = Relay::new(TONGUE.name, kind, in_own_name(text, object, me)?);
+        let relay = Relay::new(TONGUE.name, kind, in_own_name(text, object, me)?, |frame| {
+            Lightstream.read(frame).is_some()
+        });
         out.commands.push(Command::Relay {
             room: room.clone(),
             to,

@@ -278,7 +278,9 @@ impl Mesher {
         out.commands.push(Command::Relay {
             room,
             to,
-            relay: Relay::new(TONGUE.name, about, delivered(me)),
+            relay: Relay::new(TONGUE.name, about, delivered(me), |frame| {
+                Mesh.read(frame).is_some()
+            }),
         });
         Ok(())
     }

@@ -266,7 +266,7 @@ impl Caller {
         out.commands.push(Command::Relay {
             room,
             to,
-            relay: Relay::new(TONGUE.name, kind, frame),
+            relay: Relay::new(TONGUE.name, kind, frame, |frame| P2p.read(frame).is_some()),
         });
         Ok(())
     }

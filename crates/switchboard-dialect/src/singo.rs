@@ -209,6 +209,7 @@ impl Singer {
             TONGUE.name,
             kind,
             self.in_own_name(frame_type, field, object, &payload),
+            |frame| Singo.read(frame).is_some(),
         );
         out.commands.push(Command::Relay {
             room,

@@ -112,6 +112,15 @@ impl Line {
         .into()
     }
 
+    /// The client, which was slow, has taken some of what was sent.
+    pub(crate) fn on_taken(&mut self, now: Instant) -> Steps {
+        Turn {
+            asks: self.sign_of_life(now),
+            ..Turn::default()
+        }
+        .into()
+    }
+
     /// The hub tells something.
     pub(crate) fn on_event(&mut self, event: &Event, now: Instant, unix_secs: u64) -> Steps {
         let turn = self.conversation.on_event(event, unix_secs);

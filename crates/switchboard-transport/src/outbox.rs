@@ -2,7 +2,6 @@
 
 use std::{
     collections::VecDeque,
-    future::poll_fn,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, Waker},
 };
@@ -26,6 +25,8 @@ pub struct Outbox {
 #[derive(Debug, Default)]
 struct State {
     events: VecDeque<Arc<Event>>,
+    /// What must not wait behind the others: probes, and the end.
+    urgent: VecDeque<Arc<Event>>,
     bytes: usize,
     overflowed: bool,
     /// The connection's task, if it waits.
@@ -35,6 +36,15 @@ struct State {
 /// An event did not fit.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Overflow;
+
+/// What a connection can take now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Appetite {
+    /// Every event.
+    All,
+    /// Only urgent ones: the client has not taken yet what was sent before.
+    Urgent,
+}
 
 impl Outbox {
     /// An empty outbox for so many bytes (0: no limit).
@@ -53,7 +63,9 @@ impl Outbox {
         if state.overflowed {
             return;
         }
-        if self.bytes_max != 0 && state.bytes + bytes > self.bytes_max {
+        if matches!(*event, Event::Probe(_) | Event::Evicted(_)) {
+            state.urgent.push_back(event);
+        } else if self.bytes_max != 0 && state.bytes + bytes > self.bytes_max {
             state.overflowed = true;
             state.events = VecDeque::new();
         } else {
@@ -67,11 +79,17 @@ impl Outbox {
         }
     }
 
-    /// The oldest event, if there is one.
-    pub(crate) fn pop(&self) -> Result<Option<Arc<Event>>, Overflow> {
+    /// The next event, if there is one that can be taken.
+    pub(crate) fn pop(&self, appetite: Appetite) -> Result<Option<Arc<Event>>, Overflow> {
         let mut state = self.lock();
         if state.overflowed {
             return Err(Overflow);
+        }
+        if let Some(event) = state.urgent.pop_front() {
+            return Ok(Some(event));
+        }
+        if appetite == Appetite::Urgent {
+            return Ok(None);
         }
         let Some(event) = state.events.pop_front() else {
             return Ok(None);
@@ -83,43 +101,24 @@ impl Outbox {
         Ok(Some(event))
     }
 
-    /// Waits until [`Outbox::pop`] has something to say.
-    pub(crate) fn filled(&self) -> impl Future<Output = ()> {
-        poll_fn(|context| {
-            let mut state = self.lock();
-            if state.overflowed || !state.events.is_empty() {
-                return Poll::Ready(());
-            }
-            wait(&mut state, context)
-        })
-    }
-
-    /// Waits until an event does not fit.
-    pub(crate) fn overflowed(&self) -> impl Future<Output = ()> {
-        poll_fn(|context| {
-            let mut state = self.lock();
-            if state.overflowed {
-                return Poll::Ready(());
-            }
-            wait(&mut state, context)
-        })
+    /// Ready when [`Outbox::pop`] has something to say.
+    pub(crate) fn poll_filled(&self, context: &Context<'_>, appetite: Appetite) -> Poll<()> {
+        let mut state = self.lock();
+        let filled = appetite == Appetite::All && !state.events.is_empty();
+        if state.overflowed || filled || !state.urgent.is_empty() {
+            return Poll::Ready(());
+        }
+        let waiting = state.waiting.as_ref();
+        if !waiting.is_some_and(|waker| waker.will_wake(context.waker())) {
+            state.waiting = Some(context.waker().clone());
+        }
+        Poll::Pending
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing that holds this lock panics half-way through a change.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn wait(state: &mut State, context: &Context<'_>) -> Poll<()> {
-    if !state
-        .waiting
-        .as_ref()
-        .is_some_and(|waker| waker.will_wake(context.waker()))
-    {
-        state.waiting = Some(context.waker().clone());
-    }
-    Poll::Pending
 }
 
 fn cost(event: &Event) -> usize {
@@ -141,8 +140,9 @@ fn cost(event: &Event) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use futures_util::FutureExt;
-    use switchboard_core::Refusal;
+    use std::future::poll_fn;
+
+    use switchboard_core::{Eviction, Refusal};
 
     use super::*;
 
@@ -156,21 +156,23 @@ mod tests {
         let events = [event(), event(), event()];
         events.iter().for_each(|event| outbox.push(event.clone()));
         for event in &events {
-            let popped = outbox.pop().expect("no overflow").expect("an event");
+            let popped = outbox
+                .pop(Appetite::All)
+                .expect("no overflow")
+                .expect("an event");
             assert!(Arc::ptr_eq(event, &popped));
         }
-        assert!(outbox.pop().expect("no overflow").is_none());
+        assert!(outbox.pop(Appetite::All).expect("no overflow").is_none());
     }
 
     #[test]
     fn what_does_not_fit_ends_it() {
         let outbox = Outbox::new(3 * EVENT_BYTES);
         (0..3).for_each(|_| outbox.push(event()));
-        assert!(outbox.overflowed().now_or_never().is_none());
+        assert!(outbox.pop(Appetite::Urgent).is_ok());
         outbox.push(event());
-        assert!(outbox.overflowed().now_or_never().is_some());
         assert_eq!(
-            outbox.pop().err(),
+            outbox.pop(Appetite::All).err(),
             Some(Overflow),
             "nothing is told after a gap"
         );
@@ -182,9 +184,22 @@ mod tests {
         for _ in 0..100 {
             outbox.push(event());
             outbox.push(event());
-            assert!(outbox.pop().is_ok_and(|event| event.is_some()));
-            assert!(outbox.pop().is_ok_and(|event| event.is_some()));
+            assert!(outbox.pop(Appetite::All).is_ok_and(|event| event.is_some()));
+            assert!(outbox.pop(Appetite::All).is_ok_and(|event| event.is_some()));
         }
+    }
+
+    #[test]
+    fn the_end_does_not_wait_behind_a_full_queue() {
+        let outbox = Outbox::new(EVENT_BYTES);
+        outbox.push(event());
+        outbox.push(Arc::new(Event::Evicted(Eviction::Ghost)));
+        let first = outbox
+            .pop(Appetite::Urgent)
+            .expect("no overflow")
+            .expect("an event");
+        assert!(matches!(*first, Event::Evicted(Eviction::Ghost)));
+        assert!(outbox.pop(Appetite::Urgent).expect("no overflow").is_none());
     }
 
     #[tokio::test]
@@ -192,7 +207,7 @@ mod tests {
         let outbox = Arc::new(Outbox::new(0));
         let waiting = tokio::spawn({
             let outbox = outbox.clone();
-            async move { outbox.filled().await }
+            async move { poll_fn(|context| outbox.poll_filled(context, Appetite::All)).await }
         });
         tokio::task::yield_now().await;
         outbox.push(event());

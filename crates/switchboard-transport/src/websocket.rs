@@ -1,14 +1,17 @@
 //! WebSocket connections (RFC 6455).
 
 use std::{
+    collections::VecDeque,
+    future::poll_fn,
     pin::{Pin, pin},
     sync::{Arc, atomic::Ordering},
+    task::{Context as TaskContext, Poll, ready},
     time::{Duration, Instant, SystemTime},
 };
 
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
 use bytestring::ByteString;
-use futures_util::{FutureExt, SinkExt, StreamExt};
+use futures_util::{Sink, StreamExt};
 use switchboard_core::{Ask, Event, Farewell, Limits, Refusal, Refused};
 use switchboard_dialect::{Close, Conversation, Frame, Turn};
 use tokio::time::{Instant as TokioInstant, sleep_until, timeout};
@@ -17,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     Counters, Exchange, Heartbeat, Local, Outbox, Permit,
     line::{Line, Steps},
-    outbox::Overflow,
+    outbox::{Appetite, Overflow},
 };
 
 /// Bytes read from the socket at a time. The library's own choice of 128 KiB is what an idle
@@ -26,6 +29,13 @@ const READ_BUFFER_BYTES: usize = 2048;
 
 /// Frames that wait for one another are written together up to so many bytes.
 const WRITE_BUFFER_BYTES: usize = 16 * 1024;
+
+/// Events told before the client's own frames have their turn again.
+const EVENTS_PER_WRITE: usize = 64;
+
+/// Frames that may wait for the socket. Events wait in the outbox; these are answers to a client
+/// that goes on asking and does not read.
+const PENDING_FRAMES_MAX: usize = 1024;
 
 /// Time for the goodbye of a connection that is ended: the close frame, and the client's answer.
 const GOODBYE: Duration = Duration::from_secs(1);
@@ -76,7 +86,9 @@ pub fn serve(
         line,
         local,
         context,
+        pending: VecDeque::new(),
         unflushed: false,
+        blocked: false,
         _permit: permit,
     });
     let first = Box::new(first);
@@ -92,8 +104,12 @@ struct Connection {
     line: Line,
     local: Local,
     context: Context,
-    /// Frames wait in the socket's buffer.
+    /// Frames that the socket has not taken yet. Events wait in the outbox meanwhile.
+    pending: VecDeque<Message>,
+    /// The socket has taken frames that it has not sent yet.
     unflushed: bool,
+    /// The socket takes nothing until the client takes something.
+    blocked: bool,
     _permit: Permit,
 }
 
@@ -101,98 +117,168 @@ struct Connection {
 enum End {
     /// We end it, and say so.
     Close(Close),
-    /// It is gone already, or the client has said goodbye.
+    /// The client has said goodbye, or is gone.
     Gone,
 }
 
+/// What a connection wakes for.
+enum Wake {
+    /// The client, which was slow, has taken some of what was sent: it lives.
+    Taken,
+    /// The outbox has something to say.
+    Event,
+    /// The client has sent something, or has gone.
+    Message(Option<Result<Message, axum::Error>>),
+    Timer,
+    Drain,
+    /// The socket cannot be written to any more.
+    Broken,
+}
+
 impl Connection {
-    /// Serves until something ends it. Priorities: what waits for the client, what comes from it,
-    /// timers, drain. The runtime's budget for a task lets the later ones have their turn.
+    /// Serves until something ends it. A client that does not take what it is sent is read from
+    /// all the same, so that it can show that it lives; only events wait for it.
     async fn run(&mut self, first: Box<Steps>) -> End {
         let drain = self.context.drain.clone();
         let mut drained = pin!(drain.cancelled());
         let mut timer = pin!(sleep_until(TokioInstant::from_std(
             self.line.poll_timeout()
         )));
-        let local = self.local.clone();
         if let Err(end) = self.perform(*first).await {
             return end;
         }
+        let mut events_first = true;
         loop {
-            if let Err(end) = self.flush().await {
+            let wake = poll_fn(|context| {
+                if drained.as_mut().poll(context).is_ready() {
+                    return Poll::Ready(Wake::Drain);
+                }
+                if timer.as_mut().poll(context).is_ready() {
+                    return Poll::Ready(Wake::Timer);
+                }
+                self.poll_wake(context, events_first)
+            });
+            let wake = wake.await;
+            // Neither the room nor the client can keep the other from being heard.
+            events_first = !matches!(wake, Wake::Event);
+            if let Err(end) = self.on_wake(wake).await {
                 return end;
             }
-            let done = tokio::select! {
-                biased;
-                () = local.filled() => Ok(()),
-                message = self.socket.next() => self.on_message(message).await,
-                () = &mut timer => {
-                    let done = Box::pin(self.on_timer()).await;
-                    timer.as_mut().reset(TokioInstant::from_std(self.line.poll_timeout()));
-                    done
-                }
-                () = &mut drained => return End::Close(Close::RESTART),
+            let next = TokioInstant::from_std(self.line.poll_timeout());
+            if timer.is_elapsed() || next < timer.deadline() {
+                timer.as_mut().reset(next);
+            }
+        }
+    }
+
+    fn poll_wake(&mut self, context: &mut TaskContext<'_>, events_first: bool) -> Poll<Wake> {
+        let (waited, was_blocked) = (self.pending.len(), self.blocked);
+        let written = self.poll_write(context);
+        self.blocked = written.is_pending();
+        if let Poll::Ready(Err(_)) = written {
+            return Poll::Ready(Wake::Broken);
+        }
+        if was_blocked && (written.is_ready() || self.pending.len() < waited) {
+            return Poll::Ready(Wake::Taken);
+        }
+        if events_first && self.poll_event(context).is_ready() {
+            return Poll::Ready(Wake::Event);
+        }
+        if let Poll::Ready(message) = self.socket.poll_next_unpin(context) {
+            return Poll::Ready(Wake::Message(message));
+        }
+        if !events_first && self.poll_event(context).is_ready() {
+            return Poll::Ready(Wake::Event);
+        }
+        Poll::Pending
+    }
+
+    fn poll_event(&self, context: &TaskContext<'_>) -> Poll<()> {
+        self.local.poll_filled(context, self.appetite())
+    }
+
+    fn appetite(&self) -> Appetite {
+        if self.pending.is_empty() && !self.unflushed {
+            Appetite::All
+        } else {
+            Appetite::Urgent
+        }
+    }
+
+    /// Gives the socket what waits for it, as far as it takes it, and sends it off.
+    fn poll_write(&mut self, context: &mut TaskContext<'_>) -> Poll<Result<(), axum::Error>> {
+        let mut socket = Pin::new(&mut self.socket);
+        while !self.pending.is_empty() {
+            ready!(socket.as_mut().poll_ready(context))?;
+            let Some(message) = self.pending.pop_front() else {
+                break;
             };
-            if let Err(end) = done {
-                return end;
-            }
+            socket.as_mut().start_send(message)?;
+            self.unflushed = true;
         }
+        if self.unflushed {
+            ready!(socket.as_mut().poll_flush(context))?;
+            self.unflushed = false;
+        }
+        Poll::Ready(Ok(()))
     }
 
-    async fn on_timer(&mut self) -> Result<(), End> {
-        let now = Instant::now();
-        if now < self.line.poll_timeout() {
-            return Ok(());
-        }
-        let steps = self.line.handle_timeout(now);
-        self.perform(steps).await
-    }
-
-    async fn on_message(
-        &mut self,
-        message: Option<Result<Message, axum::Error>>,
-    ) -> Result<(), End> {
-        let now = Instant::now();
-        let steps = match message {
-            Some(Ok(Message::Text(text))) => {
-                Counters::add(&self.context.exchange.counters().frames_in_total, 1);
-                match ByteString::try_from(axum::body::Bytes::from(text)) {
-                    Ok(text) => self.line.on_frame(Frame::Text(&text), now, unix_secs()),
-                    Err(_) => return Err(End::Gone),
-                }
-            }
-            Some(Ok(Message::Binary(bytes))) => {
-                Counters::add(&self.context.exchange.counters().frames_in_total, 1);
-                self.line.on_frame(Frame::Binary(&bytes), now, unix_secs())
-            }
-            Some(Ok(Message::Ping(_) | Message::Pong(_))) => self.line.on_control(now),
-            Some(Ok(Message::Close(_))) | None => return Err(End::Gone),
-            Some(Err(error)) if is_too_large(&error) => {
-                self.line
-                    .on_violation(Refusal::TooLarge, Close::TOO_BIG, now)
-            }
-            Some(Err(_)) => return Err(End::Gone),
+    async fn on_wake(&mut self, wake: Wake) -> Result<(), End> {
+        let steps = match wake {
+            Wake::Taken => self.line.on_taken(Instant::now()),
+            Wake::Event => return self.on_events().await,
+            Wake::Message(message) => self.on_message(message)?,
+            Wake::Timer => self.line.handle_timeout(Instant::now()),
+            Wake::Drain => return Err(End::Close(Close::RESTART)),
+            Wake::Broken => return Err(End::Gone),
         };
         self.perform(steps).await
     }
 
-    /// Sends all that waits. One flush for all of it: one write for many frames.
-    async fn flush(&mut self) -> Result<(), End> {
-        while let Some(event) = self.next_event()? {
+    /// Tells the client some of what waits for it: many frames are one write.
+    async fn on_events(&mut self) -> Result<(), End> {
+        let appetite = self.appetite();
+        for _ in 0..EVENTS_PER_WRITE {
+            let Some(event) = self.next_event(appetite)? else {
+                break;
+            };
             let steps = self.line.on_event(&event, Instant::now(), unix_secs());
             self.perform(steps).await?;
-        }
-        if std::mem::take(&mut self.unflushed) {
-            self.while_open(Write::Flush).await?;
         }
         Ok(())
     }
 
-    fn next_event(&self) -> Result<Option<Arc<Event>>, End> {
-        self.local.pop().map_err(|Overflow| {
-            Counters::add(&self.context.exchange.counters().slow_total, 1);
-            End::Close(Close::SLOW)
-        })
+    fn next_event(&self, appetite: Appetite) -> Result<Option<Arc<Event>>, End> {
+        self.local.pop(appetite).map_err(|Overflow| self.too_slow())
+    }
+
+    fn too_slow(&self) -> End {
+        Counters::add(&self.context.exchange.counters().slow_total, 1);
+        End::Close(Close::SLOW)
+    }
+
+    fn on_message(&mut self, message: Option<Result<Message, axum::Error>>) -> Result<Steps, End> {
+        let now = Instant::now();
+        let frames_in = &self.context.exchange.counters().frames_in_total;
+        match message {
+            Some(Ok(Message::Text(text))) => {
+                Counters::add(frames_in, 1);
+                let text =
+                    ByteString::try_from(axum::body::Bytes::from(text)).map_err(|_| End::Gone)?;
+                Ok(self.line.on_frame(Frame::Text(&text), now, unix_secs()))
+            }
+            Some(Ok(Message::Binary(bytes))) => {
+                Counters::add(frames_in, 1);
+                Ok(self.line.on_frame(Frame::Binary(&bytes), now, unix_secs()))
+            }
+            Some(Ok(Message::Ping(_) | Message::Pong(_))) => Ok(self.line.on_control(now)),
+            Some(Err(error)) if is_too_large(&error) => {
+                Ok(self
+                    .line
+                    .on_violation(Refusal::TooLarge, Close::TOO_BIG, now))
+            }
+            Some(Ok(Message::Close(_)) | Err(_)) | None => Err(End::Gone),
+        }
     }
 
     async fn perform(&mut self, steps: Steps) -> Result<(), End> {
@@ -203,63 +289,32 @@ impl Connection {
         for code in turn.refused {
             tracing::info!(peer = %self.line.peer().id(), code, "refused");
         }
-        for frame in turn.frames {
-            self.feed(text(frame)).await?;
+        self.pending.extend(turn.frames.into_iter().map(text));
+        if ping {
+            self.pending
+                .push_back(Message::Ping(axum::body::Bytes::new()));
         }
         for ask in turn.asks {
-            self.ask(ask).await?;
+            self.ask(ask).await;
         }
-        if ping {
-            self.feed(Message::Ping(axum::body::Bytes::new())).await?;
+        if self.pending.len() > PENDING_FRAMES_MAX {
+            return Err(self.too_slow());
         }
         turn.close.map_or(Ok(()), |close| Err(End::Close(close)))
     }
 
-    async fn feed(&mut self, message: Message) -> Result<(), End> {
-        self.unflushed = true;
-        self.while_open(Write::Feed(message)).await
-    }
-
-    async fn ask(&mut self, ask: Ask) -> Result<(), End> {
+    async fn ask(&mut self, ask: Ask) {
+        let (exchange, peer) = (&self.context.exchange, self.line.peer().id());
         if let Ask::Join(room, _, attempt) = &ask
-            && let Some(check) = self.context.exchange.may_join(self.line.peer(), room)
+            && let Some(check) = exchange.may_join(self.line.peer(), room)
             && !check.await
         {
             let refused = Refused::join(Refusal::Denied, &room.name, *attempt);
             // It may be in already, let in by an earlier answer.
-            let leave = Ask::Leave(room.clone(), Farewell::Aloud);
-            self.context
-                .exchange
-                .ask(self.line.peer().id(), &self.local, leave);
-            self.local.push(Arc::new(Event::Refused(refused)));
-            return Ok(());
+            exchange.ask(peer, &self.local, Ask::Leave(room.clone(), Farewell::Aloud));
+            return self.local.push(Arc::new(Event::Refused(refused)));
         }
-        self.context
-            .exchange
-            .ask(self.line.peer().id(), &self.local, ask);
-        Ok(())
-    }
-
-    /// Writes, as long as the client reads: one whose outbox overflows meanwhile, or who takes
-    /// nothing for as long as a dead one is waited for, is not waited for.
-    async fn while_open(&mut self, write: Write) -> Result<(), End> {
-        let Self {
-            socket,
-            local,
-            context,
-            ..
-        } = self;
-        let mut writing = pin!(async {
-            match write {
-                Write::Feed(message) => socket.feed(message).await,
-                Write::Flush => socket.flush().await,
-            }
-        });
-        match writing.as_mut().now_or_never() {
-            Some(done) => done.map_err(|_| End::Gone),
-            // Rare, so that what it needs is not part of every connection.
-            None => Box::pin(patiently(writing, local, context)).await,
-        }
+        exchange.ask(peer, &self.local, ask);
     }
 
     /// Gives back all that the peer holds, so that the others see it leave now.
@@ -269,28 +324,26 @@ impl Connection {
                 .exchange
                 .ask(self.line.peer().id(), &self.local, ask);
         }
-        self.context
-            .exchange
-            .counters()
-            .connections
-            .fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// Says goodbye, waits a moment for the client's, and hangs up.
+    /// Says goodbye, or answers the client's, and hangs up.
     async fn goodbye(&mut self, end: End) {
         let peer = self.line.peer().id();
         let dialect = self.line.peer().tongue().name;
-        let End::Close(close) = end else {
+        if let End::Close(close) = end {
+            tracing::info!(%peer, dialect, code = close.code, reason = close.reason, "closed");
+            let frame = CloseFrame {
+                code: close.code,
+                reason: close.reason.into(),
+            };
+            self.pending.push_back(Message::Close(Some(frame)));
+        } else {
             tracing::info!(%peer, dialect, "disconnected");
-            return;
-        };
-        tracing::info!(%peer, dialect, code = close.code, reason = close.reason, "closed");
-        let frame = CloseFrame {
-            code: close.code,
-            reason: close.reason.into(),
-        };
+            self.pending.clear();
+        }
         let closing = async {
-            self.socket.send(Message::Close(Some(frame))).await.ok()?;
+            poll_fn(|context| self.poll_write(context)).await.ok()?;
+            // Reading also sends the answer to a close frame that was read before.
             while let Some(Ok(_)) = self.socket.next().await {}
             Some(())
         };
@@ -298,27 +351,16 @@ impl Connection {
     }
 }
 
-/// Waits for a write that the socket does not take at once.
-async fn patiently(
-    mut writing: Pin<&mut impl Future<Output = Result<(), axum::Error>>>,
-    local: &Local,
-    context: &Context,
-) -> Result<(), End> {
-    let mut patience = pin!(tokio::time::sleep(context.heartbeat.gone));
-    tokio::select! {
-        done = &mut writing => done.map_err(|_| End::Gone),
-        () = local.overflowed() => {
-            Counters::add(&context.exchange.counters().slow_total, 1);
-            Err(End::Close(Close::SLOW))
-        }
-        () = &mut patience => Err(End::Close(Close::GONE)),
-        () = context.drain.cancelled() => Err(End::Close(Close::RESTART)),
+/// However a connection ends, in a panic or with the runtime, its peer does not stay.
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.leave();
+        self.context
+            .exchange
+            .counters()
+            .connections
+            .fetch_sub(1, Ordering::Relaxed);
     }
-}
-
-enum Write {
-    Feed(Message),
-    Flush,
 }
 
 fn text(frame: ByteString) -> Message {

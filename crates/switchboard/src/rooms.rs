@@ -77,6 +77,7 @@ impl Rooms {
             HOST.name,
             RelayKind::Message,
             ByteString::from(text),
+            |_| true,
         ));
         self.shards.handle(
             &room.clone(),

@@ -136,78 +136,77 @@ impl Shards {
     }
 
     fn drive(&self, index: usize, input: Input<Local>) {
+        self.with_shard(index, |shard| shard.hub.handle(input, Instant::now()));
+    }
+
+    /// Lets `act` have a shard, carries out what follows, and logs it when the shard is free again:
+    /// who reads the log may be slow.
+    fn with_shard(&self, index: usize, act: impl FnOnce(&mut Shard)) {
+        let mut changes = Vec::new();
         let mut shard = lock(&self.shards[index]);
-        shard.hub.handle(input, Instant::now());
-        self.settle(index, &mut shard);
+        act(&mut shard);
+        self.settle(&mut shard, &mut changes);
+        self.alarm(index, &mut shard);
+        drop(shard);
+        changes.iter().for_each(log);
     }
 
     /// Carries out what the hub wants until it wants nothing more.
-    fn settle(&self, index: usize, shard: &mut Shard) {
+    fn settle(&self, shard: &mut Shard, changes: &mut Vec<MembershipChange>) {
         while let Some(effect) = shard.hub.poll_effect() {
             match effect {
                 Effect::Deliver(local, event) => local.push(event),
                 Effect::Propose { room, at, change } => {
                     if let Ordered::Now(position) = self.engine.propose(&room, at, &change) {
-                        self.commit(shard, room, position, change);
+                        changes.push(self.commit(shard, room, position, change));
                     }
                 }
             }
         }
-        self.alarm(index, shard);
     }
 
-    fn commit(&self, shard: &mut Shard, room: RoomId, position: Position, change: Change) {
-        self.note(&room, &change);
-        shard.hub.handle(
-            Input::Committed {
-                room,
-                position,
-                change,
-            },
-            Instant::now(),
-        );
-    }
-
-    /// Logs, counts and publishes a change.
-    fn note(&self, room: &RoomId, change: &Change) {
-        let told = match change {
+    /// Lets the hub have an ordered change, and counts and publishes it.
+    fn commit(&self, shard: &mut Shard, room: RoomId, position: Position, change: Change) -> MembershipChange {
+        let told = match &change {
             Change::Join(member) => {
-                tracing::info!(room = ?room.name, peer = %member.peer, dialect = member.tongue.name, "joined");
                 Counters::add(&self.counters.joins_total, 1);
-                MembershipChange::Joined {
-                    room: room.clone(),
-                    member: member.clone(),
-                }
+                MembershipChange::Joined { room: room.clone(), member: member.clone() }
             }
             Change::Leave(peer, _) => {
-                tracing::info!(room = ?room.name, %peer, "left");
                 Counters::add(&self.counters.leaves_total, 1);
-                MembershipChange::Left {
-                    room: room.clone(),
-                    peer: *peer,
-                }
+                MembershipChange::Left { room: room.clone(), peer: *peer }
             }
         };
+        shard.hub.handle(Input::Committed { room, position, change }, Instant::now());
         // Without subscribers nobody is told.
-        drop(self.changes.send(told));
+        drop(self.changes.send(told.clone()));
+        told
     }
 
     /// Sees to it that the hub is called when its next timeout is due.
     fn alarm(&self, index: usize, shard: &mut Shard) {
-        let Some(at) = shard.hub.poll_timeout().filter(|_| !shard.alarmed) else {
+        if shard.alarmed {
             return;
-        };
-        let Some(this) = self.this.get().and_then(Weak::upgrade) else {
-            return;
-        };
+        }
+        let Some(at) = shard.hub.poll_timeout() else { return };
+        let Some(this) = self.this.get().and_then(Weak::upgrade) else { return };
         shard.alarmed = true;
         tokio::spawn(async move {
             tokio::time::sleep_until(at.into()).await;
-            let mut shard = lock(&this.shards[index]);
-            shard.alarmed = false;
-            shard.hub.handle_timeout(Instant::now());
-            this.settle(index, &mut shard);
+            this.with_shard(index, |shard| {
+                shard.alarmed = false;
+                shard.hub.handle_timeout(Instant::now());
+            });
         });
+    }
+}
+
+fn log(change: &MembershipChange) {
+    match change {
+        MembershipChange::Joined { room, member } => {
+            tracing::info!(room = ?room.name, peer = %member.peer, dialect = member.tongue.name, "joined");
+        }
+        MembershipChange::Left { room, peer } => tracing::info!(room = ?room.name, %peer, "left"),
     }
 }
 
@@ -238,13 +237,11 @@ struct Remote(Weak<Shards>);
 
 impl Sink for Remote {
     fn committed(&self, room: RoomId, position: Position, change: Change) {
-        let Some(shards) = self.0.upgrade() else {
-            return;
-        };
+        let Some(shards) = self.0.upgrade() else { return };
         let index = shards.index_of_room(&room);
-        let mut shard = lock(&shards.shards[index]);
-        shards.commit(&mut shard, room, position, change);
-        shards.settle(index, &mut shard);
+        let mut told = None;
+        shards.with_shard(index, |shard| told = Some(shards.commit(shard, room, position, change)));
+        told.iter().for_each(log);
     }
 }
 

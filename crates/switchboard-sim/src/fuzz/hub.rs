@@ -217,7 +217,12 @@ impl Node {
         Command::Relay {
             room: room_name(more),
             to,
-            relay: Relay::new("newcomers", RelayKind::Offer, ByteString::from_static("{}")),
+            relay: Relay::new(
+                "newcomers",
+                RelayKind::Offer,
+                ByteString::from_static("{}"),
+                |_| true,
+            ),
         }
     }
 
