@@ -6,7 +6,9 @@ import { createServer } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 
-const BINARY = process.env.SWITCHBOARD_BIN ?? fileURLToPath(new URL('../../target/release/switchboard', import.meta.url));
+// The server takes every SWITCHBOARD_ variable for a setting.
+const { SWITCHBOARD_BIN, ...ENV } = process.env;
+const BINARY = SWITCHBOARD_BIN ?? fileURLToPath(new URL('../../target/release/switchboard', import.meta.url));
 const READY_WITHIN_MS = 15_000;
 const STOPPED_WITHIN_MS = 10_000;
 
@@ -47,7 +49,7 @@ export class Server {
     this.log = '';
     this.origin = `http://127.0.0.1:${port}`;
     this.socketOrigin = `ws://127.0.0.1:${port}`;
-    this.child = spawn(BINARY, ['--addr', '127.0.0.1', '--port', String(port)], { stdio: ['ignore', 'pipe', 'pipe'] });
+    this.child = spawn(BINARY, ['--addr', '127.0.0.1', '--port', String(port)], { env: ENV, stdio: ['ignore', 'pipe', 'pipe'] });
     this.exit = once(this.child, 'exit');
     this.killWithUs = () => this.#kill();
     process.once('exit', this.killWithUs);

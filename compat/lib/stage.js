@@ -74,7 +74,7 @@ export function stage() {
   const closers = [];
   let rooms = 0;
 
-  before(async () => {
+  const open = async () => {
     await mkdir(OUTPUT, { recursive: true });
     const server = await Server.start();
     closers.unshift(() => server.stop());
@@ -83,10 +83,20 @@ export function stage() {
     const browser = await launchBrowser();
     closers.unshift(() => browser.close());
     house = { server, site, browser };
+  };
+
+  before(async () => {
+    try {
+      await open();
+    } catch (error) {
+      // What is left open would keep this process alive.
+      await Promise.allSettled(closers.splice(0).map((close) => close()));
+      throw error;
+    }
   });
 
   after(async () => {
-    for (const close of closers) await close();
+    for (const close of closers.splice(0)) await close();
   });
 
   return (title, play) =>

@@ -23,13 +23,10 @@ pub(crate) enum Action {
     Check(Options),
     /// Ask a running server whether it is well; for health checks of containers
     Health {
-        /// The server's address
-        #[arg(
-            long,
-            value_name = "URL",
-            default_value = "http://127.0.0.1:8080/healthz"
-        )]
-        url: String,
+        /// The server's address [default: this machine's, with the address and port of the
+        /// environment variables, or http://127.0.0.1:8080/healthz]
+        #[arg(long, value_name = "URL")]
+        url: Option<String>,
     },
 }
 

@@ -2,12 +2,28 @@
 
 use std::{
     io::{Read, Write},
-    net::{TcpStream, ToSocketAddrs},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpStream, ToSocketAddrs},
     time::Duration,
 };
 
+use switchboard::Config;
+
 /// A server that takes longer is not well.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Where a server listens that has the same environment and neither flags nor a file: in a
+/// container, the server itself. It does not start with a mistake, so none is told here.
+pub(crate) fn own_url() -> String {
+    let mut config = Config::default();
+    config.read_environment(std::env::vars_os());
+    let host = match config.server.addr {
+        IpAddr::V4(addr) if addr.is_unspecified() => Ipv4Addr::LOCALHOST.to_string(),
+        IpAddr::V6(addr) if addr.is_unspecified() => format!("[{}]", Ipv6Addr::LOCALHOST),
+        IpAddr::V4(addr) => addr.to_string(),
+        IpAddr::V6(addr) => format!("[{addr}]"),
+    };
+    format!("http://{host}:{}/healthz", config.server.port)
+}
 
 /// Succeeds if the server at `url` answers 200.
 pub(crate) fn ask(url: &str) -> Result<(), String> {

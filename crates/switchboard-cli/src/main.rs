@@ -19,7 +19,7 @@ use args::{Action, Args};
 fn main() -> ExitCode {
     let args = Args::parse();
     let done = match args.action {
-        Some(Action::Health { url }) => health::ask(&url),
+        Some(Action::Health { url }) => health::ask(&url.unwrap_or_else(health::own_url)),
         Some(Action::Check(options)) => serve::check(&options),
         Some(Action::Serve(options)) => serve::serve(&options),
         None => serve::serve(&args.options),

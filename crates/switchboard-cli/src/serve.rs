@@ -48,7 +48,7 @@ fn settings(options: &Options) -> Result<(Config, Vec<Mistake>), String> {
         Some(path) => config.read_file(path)?,
         None => Vec::new(),
     };
-    mistakes.extend(config.read_environment(std::env::vars()));
+    mistakes.extend(config.read_environment(std::env::vars_os()));
     let listen = options
         .listen
         .iter()

@@ -3,6 +3,7 @@
 use std::{
     io::{BufRead, BufReader, Read},
     net::SocketAddr,
+    os::unix::ffi::OsStrExt as _,
     process::{Child, Command, Output, Stdio},
     time::{Duration, Instant},
 };
@@ -168,6 +169,23 @@ fn check_prints_the_settings_in_force_and_every_mistake() {
 }
 
 #[test]
+fn a_variable_that_is_not_utf_8_is_a_mistake_only_if_it_is_ours() {
+    let broken = std::ffi::OsStr::from_bytes(b"9\xff");
+    let check = |variable| {
+        let output = command(&["check"]).env(variable, broken).output();
+        output.expect("the binary runs")
+    };
+    assert_eq!(check("SOMETHING_ELSE").status.code(), Some(0));
+    let ours = check("SWITCHBOARD_LOG_LEVEL");
+    let said = String::from_utf8_lossy(&ours.stderr);
+    assert_eq!(ours.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("variable SWITCHBOARD_LOG_LEVEL: log.level: ") && said.contains("not UTF-8"),
+        "{said}"
+    );
+}
+
+#[test]
 fn the_example_file_is_the_defaults() {
     let example = include_str!("../../../switchboard.example.toml");
     let defaults = String::from_utf8(run(&["check"]).stdout).expect("text");
@@ -209,6 +227,16 @@ fn health_asks_a_server() {
     let running = Running::start(&[]);
     let url = format!("http://{}/healthz", running.address);
     assert_eq!(run(&["health", "--url", &url]).status.code(), Some(0));
+    let port = running.address.port().to_string();
+    let health = |variable, port: &str, args: &[&str]| {
+        let mut command = command(&[&["health"], args].concat());
+        let output = command.env(variable, port).output();
+        output.expect("the binary runs").status.code()
+    };
+    assert_eq!(health("PORT", &port, &[]), Some(0));
+    assert_eq!(health("SWITCHBOARD_PORT", &port, &[]), Some(0));
+    assert_eq!(health("PORT", "1", &[]), Some(1));
+    assert_eq!(health("PORT", "1", &["--url", &url]), Some(0));
     running.signal("-TERM");
     running.end();
     assert_eq!(run(&["health", "--url", &url]).status.code(), Some(1));

@@ -31,7 +31,7 @@ pub use content::{Candidate, Content, HOST};
 pub use conversation::{Conversation, Turn};
 pub use handshake::{Handshake, Query};
 pub use out::{FirstFrame, Frame, Out};
-pub use settings::{Setting, Settings, Value};
+pub use settings::{SECS_MAX, Setting, Settings, Value};
 pub use words::words;
 
 /// Every dialect. Where several are on one path, they are asked in this order whether the first
@@ -67,6 +67,11 @@ pub trait Dialect: Sync + fmt::Debug {
 
     /// Whether a client that sends this first on a shared path speaks it.
     fn recognizes(&self, _first: &json::Object<'_>) -> bool {
+        false
+    }
+
+    /// Whether [`Dialect::recognizes`] can ever say yes: else no other dialect may be on its path.
+    fn is_recognizable(&self) -> bool {
         false
     }
 

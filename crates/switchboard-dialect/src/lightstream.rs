@@ -52,6 +52,10 @@ impl Dialect for Lightstream {
         matches!(first.text("type"), Ok(Some(_)))
     }
 
+    fn is_recognizable(&self) -> bool {
+        true
+    }
+
     fn open(&self, handshake: &Handshake, _out: &mut Out) -> Box<dyn Session> {
         Box::new(Lightstreamer {
             place: None,

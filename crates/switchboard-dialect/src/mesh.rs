@@ -37,21 +37,25 @@ static SETTINGS: [Setting; 4] = [
         key: "room",
         doc: "The room of connections that name none with ?room=.",
         default: || Value::Text("mesh".into()),
+        range: 1..=1024,
     },
     Setting {
         key: "id_length",
         doc: "Characters of a peer's id, 8 to 64.",
         default: || Value::Int(20),
+        range: 8..=64,
     },
     Setting {
         key: "identify_sender",
         doc: "Whether delivered frames carry the sender's id.",
         default: || Value::Flag(true),
+        range: 0..=1,
     },
     Setting {
         key: "list_includes_self",
         doc: "Whether GetAllPeerIDs lists the one who asks.",
         default: || Value::Flag(false),
+        range: 0..=1,
     },
 ];
 static ROOM: &Setting = &SETTINGS[0];
@@ -77,6 +81,10 @@ impl Dialect for Mesh {
 
     fn recognizes(&self, first: &Object<'_>) -> bool {
         matches!(first.text("kind"), Ok(Some(_)))
+    }
+
+    fn is_recognizable(&self) -> bool {
+        true
     }
 
     fn open(&self, handshake: &Handshake, out: &mut Out) -> Box<dyn Session> {

@@ -36,6 +36,7 @@ static IDENTIFY_SECS: Setting = Setting {
     key: "identify_secs",
     doc: "Seconds a client has for IDENTIFY.",
     default: || Value::Int(5),
+    range: 1..=crate::SECS_MAX,
 };
 
 /// Frames that may wait while the username is being settled.
@@ -59,6 +60,10 @@ impl Dialect for P2p {
 
     fn recognizes(&self, first: &Object<'_>) -> bool {
         matches!(first.text("type"), Ok(Some(frame_type)) if frame_type == "IDENTIFY")
+    }
+
+    fn is_recognizable(&self) -> bool {
+        true
     }
 
     fn open(&self, handshake: &Handshake, out: &mut Out) -> Box<dyn Session> {

@@ -37,6 +37,7 @@ static PING_SECS: Setting = Setting {
     key: "ping_secs",
     doc: "Seconds between the dialect's own ping frames; 0 for none.",
     default: || Value::Int(30),
+    range: 0..=crate::SECS_MAX,
 };
 
 #[derive(Debug)]

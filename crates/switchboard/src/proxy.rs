@@ -1,44 +1,62 @@
 //! The real address of a client behind reverse proxies.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use axum::http::HeaderMap;
 use ipnet::IpNet;
+
+/// Stands for every client whose proxy names it by something that is no address. They share one
+/// count; the proxy's own address would be none, for proxies are exempt from counting.
+const UNREADABLE: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
 /// The client's address: the last one in `X-Forwarded-For` that is not a trusted proxy's, if the
 /// connection itself comes from a trusted proxy. Anybody else may write what he likes there.
 pub(crate) fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
     let is_trusted = |address: &IpAddr| trusted.iter().any(|net| net.contains(address));
     let mut address = peer.to_canonical();
-    let values = headers
-        .get_all("x-forwarded-for")
-        .iter()
-        .filter_map(|value| value.to_str().ok());
-    let hops: Vec<_> = values
-        .flat_map(|value| value.split(','))
-        .map(str::trim)
-        .collect();
-    for hop in hops.into_iter().rev() {
+    // Bytes, not text: what a client wrote further left must not hide what the proxy wrote.
+    let values = headers.get_all("x-forwarded-for").iter().rev();
+    for hop in values.flat_map(|value| value.as_bytes().rsplit(|byte| *byte == b',')) {
         if !is_trusted(&address) {
             break;
         }
-        match hop.parse::<IpAddr>() {
-            Ok(next) => address = next.to_canonical(),
-            Err(_) => break,
+        match read_hop(hop) {
+            Some(next) => address = next,
+            None => return UNREADABLE,
         }
     }
     address
 }
 
+/// An address as proxies write it: with a port or without, IPv6 in brackets or bare.
+fn read_hop(hop: &[u8]) -> Option<IpAddr> {
+    let text = std::str::from_utf8(hop.trim_ascii()).ok()?;
+    let with_port = || Some(text.parse::<SocketAddr>().ok()?.ip());
+    let in_brackets = || text.strip_prefix('[')?.strip_suffix(']')?.parse().ok();
+    let address = text.parse().ok().or_else(with_port);
+    address
+        .or_else(|| in_brackets().map(IpAddr::V6))
+        .map(|address| address.to_canonical())
+}
+
 #[cfg(test)]
 mod tests {
+    use axum::http::{HeaderName, HeaderValue};
+
     use super::*;
 
     fn resolved(peer: &str, forwarded: &str) -> String {
-        let headers = HeaderMap::from_iter([(
-            "x-forwarded-for".parse().unwrap(),
-            forwarded.parse().unwrap(),
-        )]);
+        resolved_of(peer, &[forwarded.as_bytes()])
+    }
+
+    fn resolved_of(peer: &str, forwarded: &[&[u8]]) -> String {
+        let headers = forwarded.iter().map(|value| {
+            (
+                HeaderName::from_static("x-forwarded-for"),
+                HeaderValue::from_bytes(value).unwrap(),
+            )
+        });
+        let headers = HeaderMap::from_iter(headers);
         let trusted = [
             "127.0.0.0/8".parse().unwrap(),
             "10.0.0.0/8".parse().unwrap(),
@@ -54,7 +72,45 @@ mod tests {
             resolved("127.0.0.1", "203.0.113.5, 198.51.100.1, 10.0.0.7"),
             "198.51.100.1"
         );
-        assert_eq!(resolved("127.0.0.1", "nonsense"), "127.0.0.1");
         assert_eq!(resolved("127.0.0.1", "10.0.0.1"), "10.0.0.1");
+        assert_eq!(resolved_of("127.0.0.1", &[]), "127.0.0.1");
+        assert_eq!(
+            resolved_of("127.0.0.1", &[b"203.0.113.5", b"198.51.100.1, 10.0.0.7"]),
+            "198.51.100.1"
+        );
+    }
+
+    #[test]
+    fn a_hop_may_have_a_port_and_brackets() {
+        for (hop, address) in [
+            ("192.0.2.10:5555", "192.0.2.10"),
+            ("2001:db8::1", "2001:db8::1"),
+            ("[2001:db8::1]", "2001:db8::1"),
+            ("[2001:db8::1]:443", "2001:db8::1"),
+            ("[::ffff:192.0.2.10]:443", "192.0.2.10"),
+        ] {
+            assert_eq!(resolved("127.0.0.1", hop), address, "{hop}");
+        }
+    }
+
+    #[test]
+    fn who_cannot_be_read_is_not_the_proxy() {
+        for hop in [
+            "nonsense",
+            "unknown",
+            "",
+            "198.51.100.1,",
+            "[192.0.2.1]",
+            "x, 10.0.0.7",
+        ] {
+            assert_eq!(resolved("127.0.0.1", hop), "0.0.0.0", "{hop:?}");
+        }
+        assert_eq!(resolved_of("127.0.0.1", &[b"\xff"]), "0.0.0.0");
+    }
+
+    #[test]
+    fn what_the_client_wrote_does_not_hide_what_the_proxy_wrote() {
+        let forwarded: &[&[u8]] = &[b"caf\xe9, 198.51.100.1"];
+        assert_eq!(resolved_of("127.0.0.1", forwarded), "198.51.100.1");
     }
 }

@@ -166,18 +166,37 @@ impl Shards {
     }
 
     /// Lets the hub have an ordered change, and counts and publishes it.
-    fn commit(&self, shard: &mut Shard, room: RoomId, position: Position, change: Change) -> MembershipChange {
+    fn commit(
+        &self,
+        shard: &mut Shard,
+        room: RoomId,
+        position: Position,
+        change: Change,
+    ) -> MembershipChange {
         let told = match &change {
             Change::Join(member) => {
                 Counters::add(&self.counters.joins_total, 1);
-                MembershipChange::Joined { room: room.clone(), member: member.clone() }
+                MembershipChange::Joined {
+                    room: room.clone(),
+                    member: member.clone(),
+                }
             }
             Change::Leave(peer, _) => {
                 Counters::add(&self.counters.leaves_total, 1);
-                MembershipChange::Left { room: room.clone(), peer: *peer }
+                MembershipChange::Left {
+                    room: room.clone(),
+                    peer: *peer,
+                }
             }
         };
-        shard.hub.handle(Input::Committed { room, position, change }, Instant::now());
+        shard.hub.handle(
+            Input::Committed {
+                room,
+                position,
+                change,
+            },
+            Instant::now(),
+        );
         // Without subscribers nobody is told.
         drop(self.changes.send(told.clone()));
         told
@@ -188,8 +207,12 @@ impl Shards {
         if shard.alarmed {
             return;
         }
-        let Some(at) = shard.hub.poll_timeout() else { return };
-        let Some(this) = self.this.get().and_then(Weak::upgrade) else { return };
+        let Some(at) = shard.hub.poll_timeout() else {
+            return;
+        };
+        let Some(this) = self.this.get().and_then(Weak::upgrade) else {
+            return;
+        };
         shard.alarmed = true;
         tokio::spawn(async move {
             tokio::time::sleep_until(at.into()).await;
@@ -237,10 +260,14 @@ struct Remote(Weak<Shards>);
 
 impl Sink for Remote {
     fn committed(&self, room: RoomId, position: Position, change: Change) {
-        let Some(shards) = self.0.upgrade() else { return };
+        let Some(shards) = self.0.upgrade() else {
+            return;
+        };
         let index = shards.index_of_room(&room);
         let mut told = None;
-        shards.with_shard(index, |shard| told = Some(shards.commit(shard, room, position, change)));
+        shards.with_shard(index, |shard| {
+            told = Some(shards.commit(shard, room, position, change))
+        });
         told.iter().for_each(log);
     }
 }

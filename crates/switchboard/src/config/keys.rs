@@ -1,10 +1,13 @@
 //! The table of settings: one row each.
 
-use std::{fmt::Display, str::FromStr, time::Duration};
+use std::{fmt::Display, ops::RangeInclusive, str::FromStr, time::Duration};
 
-use switchboard_dialect::{ALL, Dialect, Setting, Value};
+use switchboard_dialect::{ALL, Dialect, SECS_MAX, Setting, Value};
 
 use super::{Config, LogFormat, LogLevel, given::Given};
+
+/// More is as good as no limit, and the time of one frame would round to nothing.
+const FRAMES_PER_SECOND_MAX: u64 = 1_000_000;
 
 type Set = Box<dyn Fn(&mut Config, &Given) -> Result<(), String>>;
 type Show = Box<dyn Fn(&Config) -> String>;
@@ -21,27 +24,23 @@ pub(super) struct Row {
 
 macro_rules! int {
     ($section:literal, $key:literal, $doc:literal, $($field:ident).+) => {
+        int!($section, $key, $doc, $($field).+, 0..=u64::MAX)
+    };
+    ($section:literal, $key:literal, $doc:literal, $($field:ident).+, $range:expr) => {
         row($section, $key, $doc,
-            |config, given| { config.$($field).+ = narrow(given.int()?)?; Ok(()) },
+            |config, given| {
+                config.$($field).+ = narrow(within(given.int()?, $range)?)?;
+                Ok(())
+            },
             |config| config.$($field).+.to_string())
     };
 }
 
 macro_rules! secs {
-    ($section:literal, $key:literal, $doc:literal, $($field:ident).+) => {
-        row($section, $key, $doc,
-            |config, given| { config.$($field).+ = Duration::from_secs(given.int()?); Ok(()) },
-            |config| config.$($field).+.as_secs().to_string())
-    };
-}
-
-macro_rules! positive_secs {
-    ($section:literal, $key:literal, $doc:literal, $($field:ident).+) => {
+    ($section:literal, $key:literal, $doc:literal, $($field:ident).+, $range:expr) => {
         row($section, $key, $doc,
             |config, given| {
-                let secs = given.int()?;
-                if secs == 0 { return Err("0 is not a time: at least 1 second".to_owned()); }
-                config.$($field).+ = Duration::from_secs(secs);
+                config.$($field).+ = Duration::from_secs(within(given.int()?, $range)?);
                 Ok(())
             },
             |config| config.$($field).+.as_secs().to_string())
@@ -53,23 +52,26 @@ pub(super) fn rows() -> Vec<Row> {
     let mut rows = Vec::from(server());
     rows.extend(limits());
     rows.extend([
-        positive_secs!(
+        secs!(
             "heartbeat",
             "ping",
             "Seconds between WebSocket pings.",
-            heartbeat.ping
+            heartbeat.ping,
+            1..=SECS_MAX
         ),
-        positive_secs!(
+        secs!(
             "heartbeat",
             "gone",
             "Seconds without a sign of life until a client is gone.",
-            heartbeat.gone
+            heartbeat.gone,
+            1..=SECS_MAX
         ),
         secs!(
             "shutdown",
             "grace",
             "Seconds that connections have to end when the server stops.",
-            shutdown.grace
+            shutdown.grace,
+            0..=SECS_MAX
         ),
     ]);
     rows.extend(log());
@@ -203,7 +205,8 @@ fn limits() -> [Row; 12] {
             "limits",
             "frames_per_second",
             "Frames per second from one connection; over it and the burst it is closed (1008).",
-            limits.frames_per_second
+            limits.frames_per_second,
+            0..=FRAMES_PER_SECOND_MAX
         ),
         int!(
             "limits",
@@ -215,13 +218,15 @@ fn limits() -> [Row; 12] {
             "limits",
             "handshake_secs",
             "Seconds for a request's head to arrive.",
-            limits.handshake_secs
+            limits.handshake_secs,
+            0..=SECS_MAX
         ),
         int!(
             "limits",
             "first_frame_secs",
             "Seconds for a client's first frame, where its dialect says nothing else.",
-            limits.first_frame_secs
+            limits.first_frame_secs,
+            0..=SECS_MAX
         ),
         int!(
             "limits",
@@ -307,17 +312,22 @@ fn of_dialect(dialect: &'static dyn Dialect) -> Vec<Row> {
 }
 
 fn of_kind(setting: &Setting, given: &Given) -> Result<Value, String> {
-    match (setting.default)() {
-        Value::Int(_) => given.int().map(Value::Int),
-        Value::Flag(_) => given.flag().map(Value::Flag),
-        Value::Text(_) => given.text().map(|text| Value::Text(text.to_owned())),
-    }
+    let value = match (setting.default)() {
+        Value::Int(_) => Value::Int(given.int()?),
+        Value::Flag(_) => Value::Flag(given.flag()?),
+        Value::Text(_) => Value::Text(given.text()?.to_owned()),
+    };
+    setting.check(&value)?;
+    Ok(value)
 }
 
 fn paths(given: &Given) -> Result<Vec<String>, String> {
     let paths = given.list()?;
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte);
-    for path in &paths {
+    for (index, path) in paths.iter().enumerate() {
+        if paths.iter().take(index).any(|earlier| earlier == path) {
+            return Err(format!("{path:?} is there twice"));
+        }
         if !path.starts_with('/') || path.len() < 2 || !path.bytes().all(is_plain) {
             return Err(format!(
                 "{path:?} is not a path like \"/ws\", of letters, digits and - . _ ~ /"
@@ -328,6 +338,14 @@ fn paths(given: &Given) -> Result<Vec<String>, String> {
         }
     }
     Ok(paths)
+}
+
+fn within(value: u64, range: RangeInclusive<u64>) -> Result<u64, String> {
+    let (start, end) = (range.start(), range.end());
+    range
+        .contains(&value)
+        .then_some(value)
+        .ok_or_else(|| format!("{value} is not from {start} to {end}"))
 }
 
 fn narrow<T: TryFrom<u64>>(value: u64) -> Result<T, String> {

@@ -1,7 +1,14 @@
 //! Where settings come from: file, environment, flags; later ones win.
 
-use std::{fmt, path::Path};
+use std::{
+    collections::BTreeSet,
+    ffi::{OsStr, OsString},
+    fmt,
+    path::Path,
+};
 
+use switchboard_core::DialectName;
+use switchboard_dialect::ALL;
 use toml::de::{DeTable, DeValue};
 
 use super::{
@@ -95,16 +102,17 @@ impl Config {
 
     /// Takes settings from environment variables: `SWITCHBOARD_LIMITS_FRAME_BYTES` is
     /// `limits.frame_bytes`, `SWITCHBOARD_PORT` is `server.port`; so is `PORT`, which hosting
-    /// platforms set.
-    pub fn read_environment(
+    /// platforms set. Other variables are not looked at, nor are those that Kubernetes sets for a
+    /// service named `switchboard`.
+    pub fn read_environment<T: Into<OsString>>(
         &mut self,
-        variables: impl IntoIterator<Item = (String, String)>,
+        variables: impl IntoIterator<Item = (T, T)>,
     ) -> Vec<Mistake> {
         let rows = rows();
         let mut mistakes = Vec::new();
         let mut variables: Vec<_> = variables
             .into_iter()
-            .filter(|(name, _)| name == "PORT" || name.starts_with(ENV_PREFIX))
+            .filter_map(|(name, value)| ours(&name.into(), value.into()))
             .collect();
         // PORT comes first, so that the variable of ours wins.
         variables.sort_by_key(|(name, _)| name != "PORT");
@@ -112,7 +120,10 @@ impl Config {
             let row = rows.iter().find(|row| row.is_named_by(&name));
             let key = row.map(Row::path).unwrap_or_default();
             let taken = match row {
-                Some(row) => (row.set)(self, &Given::Bare(value)),
+                Some(row) => value
+                    .into_string()
+                    .map_err(|value| format!("{value:?} is not UTF-8"))
+                    .and_then(|value| (row.set)(self, &Given::Bare(value))),
                 None => Err("there is no such setting".to_owned()),
             };
             mistakes.extend(taken.err().map(|words| Mistake {
@@ -157,7 +168,30 @@ impl Config {
                 "must be longer than heartbeat.ping, or every quiet client is gone",
             ));
         }
+        mistakes.extend(
+            self.undetectable()
+                .map(|(dialect, words)| mistake(&format!("{dialect}.paths"), &words)),
+        );
         mistakes
+    }
+
+    /// Dialects that share a path although no first frame tells that it is theirs.
+    fn undetectable(&self) -> impl Iterator<Item = (DialectName, String)> {
+        let shared: BTreeSet<_> = self
+            .routes()
+            .into_iter()
+            .filter_map(|(path, only)| only.is_none().then_some(path))
+            .collect();
+        ALL.iter()
+            .filter(|dialect| !dialect.is_recognizable())
+            .filter_map(move |dialect| {
+                let mut paths = self.paths_of(*dialect).into_iter();
+                let path = paths.find(|path| shared.contains(path))?;
+                let words = format!(
+                    "{path:?} is another dialect's too, and no first frame tells that it is this one's"
+                );
+                Some((dialect.tongue().name, words))
+            })
     }
 
     /// The settings in force as TOML, each with what it does.
@@ -180,6 +214,23 @@ impl Config {
         }
         out
     }
+}
+
+/// A variable that is meant for us. Names that are not UTF-8 are no settings, but may be meant so.
+fn ours(name: &OsStr, value: OsString) -> Option<(String, OsString)> {
+    let name = name.to_string_lossy().into_owned();
+    let is_ours = name == "PORT" || name.starts_with(ENV_PREFIX);
+    (is_ours && !is_of_kubernetes(&name, &value.to_string_lossy())).then_some((name, value))
+}
+
+/// Kubernetes tells every pod of each service by variables that begin with its name; ours is
+/// likely to be `switchboard`, and then `SWITCHBOARD_PORT` is `tcp://…`.
+fn is_of_kubernetes(name: &str, value: &str) -> bool {
+    name.contains("_SERVICE_")
+        || name.starts_with("SWITCHBOARD_PORT_")
+        || ["tcp://", "udp://"]
+            .iter()
+            .any(|scheme| value.starts_with(scheme))
 }
 
 impl Row {
@@ -369,13 +420,105 @@ mod tests {
             ("SWITCHBOARD_LIMITS_NAME_BYTES", "5"),
             ("HOME", "/"),
         ];
-        let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
         assert_eq!(config.read_environment(variables), []);
         assert_eq!((config.server.port, config.limits.name_bytes), (3, 5));
-        let unknown = config.read_environment([("SWITCHBOARD_PROT".to_owned(), "3".to_owned())]);
+        let unknown = config.read_environment([("SWITCHBOARD_PROT", "3")]);
         assert_eq!(
             unknown[0].to_string(),
             "environment variable SWITCHBOARD_PROT: there is no such setting"
         );
+    }
+
+    #[test]
+    fn what_kubernetes_sets_for_a_service_of_our_name_is_ignored() {
+        let mut config = Config::default();
+        let variables = [
+            ("SWITCHBOARD_SERVICE_HOST", "10.0.0.7"),
+            ("SWITCHBOARD_SERVICE_PORT", "8080"),
+            ("SWITCHBOARD_SERVICE_PORT_HTTP", "8080"),
+            ("SWITCHBOARD_PORT", "tcp://10.0.0.7:8080"),
+            ("SWITCHBOARD_PORT_8080_TCP", "tcp://10.0.0.7:8080"),
+            ("SWITCHBOARD_PORT_8080_TCP_ADDR", "10.0.0.7"),
+            ("SWITCHBOARD_PORT_8080_TCP_PORT", "8080"),
+            ("SWITCHBOARD_PORT_8080_TCP_PROTO", "tcp"),
+            ("PORT", "9000"),
+        ];
+        assert_eq!(config.read_environment(variables), []);
+        assert_eq!(config.server.port, 9000);
+        assert_eq!(config.read_environment([("SWITCHBOARD_PORT", "9001")]), []);
+        assert_eq!(config.server.port, 9001);
+        let unknown = [("SWITCHBOARD_SERVICES", "1"), ("SWITCHBOARD_PORTS", "1")];
+        assert_eq!(config.read_environment(unknown).len(), 2);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn only_variables_of_ours_must_be_utf_8() {
+        use std::os::unix::ffi::OsStringExt as _;
+        let broken = || OsString::from_vec(vec![b'9', 0xff]);
+        let found = Config::default().read_environment([
+            ("LESS_TERMCAP".into(), broken()),
+            (broken(), broken()),
+            (OsString::from("SWITCHBOARD_PORT"), broken()),
+        ]);
+        assert_eq!(found.len(), 1);
+        assert_eq!(
+            found[0].to_string(),
+            "environment variable SWITCHBOARD_PORT: server.port: \"9\\xFF\" is not UTF-8"
+        );
+    }
+
+    #[test]
+    fn what_is_out_of_range_is_a_mistake() {
+        for (section, bad) in [
+            ("limits", "first_frame_secs = 31536001"),
+            ("limits", "handshake_secs = 9223372036854775807"),
+            ("limits", "frames_per_second = 1000001"),
+            ("heartbeat", "ping = 0"),
+            ("heartbeat", "gone = 31536001"),
+            ("shutdown", "grace = 31536001"),
+            ("p2p", "identify_secs = 0"),
+            ("p2p", "identify_secs = 31536001"),
+            ("singo", "ping_secs = 31536001"),
+            ("mesh", "id_length = 7"),
+            ("mesh", "id_length = 65"),
+            ("mesh", "room = \"\""),
+        ] {
+            let found = mistakes(&format!("[{section}]\n{bad}\n"));
+            assert_eq!(found.len(), 1, "{bad}: {found:?}");
+        }
+        let huge = [(
+            "SWITCHBOARD_LIMITS_FIRST_FRAME_SECS",
+            "18446744073709551615",
+        )];
+        assert_eq!(
+            Config::default().read_environment(huge)[0].words,
+            "18446744073709551615 is not from 0 to 31536000"
+        );
+        let most = "[limits]\nfirst_frame_secs = 31536000\nhandshake_secs = 0\nframes_per_second = 1000000\n[singo]\nping_secs = 0\n[mesh]\nid_length = 64\n";
+        assert_eq!(mistakes(most), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_path_serves_several_dialects_only_if_a_first_frame_tells_them_apart() {
+        assert_eq!(
+            mistakes("[singo]\npaths = [\"/connect\", \"/connect\"]\n"),
+            ["f.toml:2: singo.paths: \"/connect\" is there twice"]
+        );
+        let contradictions = |text| {
+            let mut config = Config::default();
+            assert_eq!(config.read_toml("f", text), []);
+            config.contradictions()
+        };
+        for bad in [
+            "[singo]\npaths = [\"/ws\"]",
+            "[mesh]\npaths = [\"/connect\"]",
+        ] {
+            let found = contradictions(bad);
+            assert_eq!(found.len(), 1, "{bad}");
+            assert_eq!(found[0].key, "singo.paths", "{bad}");
+        }
+        assert_eq!(contradictions("[mesh]\npaths = [\"/ws\"]"), []);
+        assert_eq!(contradictions("[singo]\npaths = [\"/rtc\"]"), []);
     }
 }

@@ -4,3 +4,4 @@ mod client;
 mod dialects;
 mod host;
 mod limits;
+mod slow;

@@ -1,0 +1,98 @@
+//! Clients that are slow, or that go: what the others see of it.
+
+use std::{net::SocketAddr, time::Duration};
+
+use futures_util::{SinkExt, StreamExt};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio_tungstenite::{
+    WebSocketStream, client_async,
+    tungstenite::{Message, protocol::CloseFrame},
+};
+
+use crate::client::{Client, PATIENCE, request, start};
+
+const IDENTIFY: &str = r#"{"type":"IDENTIFY","username":"ada"}"#;
+const JOIN: &str = r#"{"type":"JOIN_ROOM","roomId":"r"}"#;
+
+/// A client whose kernel takes next to nothing that it does not read.
+async fn narrow(address: SocketAddr) -> WebSocketStream<TcpStream> {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.set_recv_buffer_size(4096).expect("a small buffer");
+    let stream = socket.connect(address).await.expect("a connection");
+    client_async(request(address, "/ws"), stream)
+        .await
+        .expect("an upgrade")
+        .0
+}
+
+#[tokio::test]
+async fn a_client_with_a_full_downlink_keeps_its_name_while_it_shows_that_it_lives() {
+    let (_server, address) = start("");
+    let mut ada = narrow(address).await;
+    for frame in [IDENTIFY, JOIN] {
+        ada.send(Message::text(frame))
+            .await
+            .expect("the server reads");
+        ada.next().await.expect("an answer").expect("a frame");
+    }
+    let mut bob = Client::open(address, "/ws").await;
+    bob.send(r#"{"type":"IDENTIFY","username":"bob"}"#).await;
+    bob.next().await;
+    bob.send(JOIN).await;
+    let ada_id = bob.next().await["members"][0]["id"]
+        .as_str()
+        .expect("an id")
+        .to_owned();
+    let filler = "x".repeat(200_000);
+    for _ in 0..4 {
+        bob.send(&format!(
+            r#"{{"type":"SDP_OFFER","toPeerId":"{ada_id}","sdp":{{"type":"offer","sdp":"{filler}"}}}}"#
+        ))
+        .await;
+    }
+    let signs = async {
+        loop {
+            ada.send(Message::Pong(Vec::new().into()))
+                .await
+                .expect("the server reads on");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    let mut claimant = Client::open(address, "/ws").await;
+    claimant.send(IDENTIFY).await;
+    let refused = tokio::select! {
+        refused = claimant.next() => refused,
+        () = signs => unreachable!("it goes on for ever"),
+    };
+    assert_eq!(refused["message"], "Username already taken.");
+}
+
+#[tokio::test]
+async fn a_goodbye_is_answered() {
+    let (_server, address) = start("");
+    for path in ["/ws", "/connect"] {
+        let stream = TcpStream::connect(address).await.expect("a connection");
+        let (mut client, _) = client_async(request(address, path), stream)
+            .await
+            .expect("an upgrade");
+        let frame = CloseFrame {
+            code: 1000.into(),
+            reason: "bye".into(),
+        };
+        client.close(Some(frame)).await.expect("the server reads");
+        let answered = async {
+            while let Some(message) = client.next().await {
+                if let Ok(Message::Close(Some(frame))) = message {
+                    return u16::from(frame.code);
+                }
+            }
+            0
+        };
+        assert_eq!(
+            tokio::time::timeout(PATIENCE, answered)
+                .await
+                .expect("in time"),
+            1000
+        );
+    }
+}
