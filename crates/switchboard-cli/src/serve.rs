@@ -33,7 +33,7 @@ pub(crate) fn serve(options: &Options) -> Result<(), String> {
         };
         return Err(format!("{first}{more}"));
     }
-    logging::start(config.log);
+    let _logging = logging::start(config.log);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build();

@@ -297,3 +297,28 @@ async fn logs_say_who_came_and_never_what_was_said() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_log_that_nobody_reads_stops_nobody() {
+    let running = Running::start(&[]);
+    let url = format!("ws://{}/ws", running.address);
+    let (mut busy, _) = connect_async(&url).await.expect("a connection");
+    // Far more than a pipe holds that nobody reads.
+    for round in 0..300 {
+        let join = format!(
+            r#"{{"type":"join","roomID":"{}{round}","senderID":"a"}}"#,
+            "r".repeat(100)
+        );
+        busy.send(Message::text(join)).await.expect("it reads");
+        assert!(busy.next().await.is_some());
+    }
+    let (mut other, _) = connect_async(&url).await.expect("a connection");
+    other
+        .send(Message::text(
+            r#"{"type":"join","roomID":"r","senderID":"b"}"#,
+        ))
+        .await
+        .expect("it reads");
+    let answer = tokio::time::timeout(Duration::from_secs(20), other.next()).await;
+    assert!(answer.expect("the server goes on").is_some());
+}
