@@ -12,7 +12,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt as _;
 
-use crate::Permits;
+use crate::{Counters, Exchange, Permits};
 
 /// Bytes that the kernel may hold for a client that does not read, before its outbox fills.
 const SEND_BUFFER_BYTES: u32 = 256 * 1024;
@@ -25,6 +25,10 @@ const BACKLOG: u32 = 1024;
 
 /// Pause after an accept that failed for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// The answer to a connection over the limits.
+const FULL: &[u8] =
+    b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
 
 /// An address that cannot be listened on.
 #[derive(Debug)]
@@ -106,6 +110,8 @@ pub struct Terms {
     pub head_timeout: Duration,
     /// How many connections there may be, WebSocket or not.
     pub permits: Arc<Permits>,
+    /// Where refused connections are counted.
+    pub refused: Arc<dyn Exchange>,
     /// Cancelled when the server stops.
     pub drain: CancellationToken,
     /// Where requests under way are tracked.
@@ -115,7 +121,9 @@ pub struct Terms {
 /// Begins to serve a connection, if there may be one more.
 fn welcome(stream: TcpStream, client: SocketAddr, router: &Router, terms: &Terms) {
     let Ok(permit) = terms.permits.admit(Some(client.ip())) else {
-        // Not worth a log line each: they come by the thousand, and close without one.
+        // Counted, and not logged: they come by the thousand. The answer is worth one try.
+        Counters::add(&terms.refused.counters().connections_refused_total, 1);
+        drop(stream.try_write(FULL));
         return;
     };
     let (router, drain, head_timeout) = (router.clone(), terms.drain.clone(), terms.head_timeout);

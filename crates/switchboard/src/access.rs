@@ -1,10 +1,13 @@
 //! Who may connect and who may join: hooks of the host program, which allow everything by default.
 
-use std::{fmt, future::Future, net::IpAddr, pin::Pin, sync::Arc};
+use std::{fmt, future::Future, net::IpAddr, pin::Pin, sync::Arc, time::Duration};
 
 use axum::http::{HeaderMap, Uri};
 use switchboard_core::{Identity, Peer, PeerId, RoomId, SpaceName};
 use switchboard_transport::Check;
+
+/// How long the host program may think. A connection that waits for a hook is not served.
+pub(crate) const HOOK_PATIENCE: Duration = Duration::from_secs(10);
 
 /// A request to connect, for the host program to judge.
 #[derive(Clone, Debug)]
@@ -117,11 +120,16 @@ impl Access {
             Identity::Claimed => None,
             Identity::Proven(name) => Some(name.clone()),
         };
-        Some(hook(JoinRequest {
+        let answer = hook(JoinRequest {
             peer: peer.id(),
             identity,
             dialect: peer.tongue().name,
             room: room.clone(),
+        });
+        Some(Box::pin(async move {
+            tokio::time::timeout(HOOK_PATIENCE, answer)
+                .await
+                .unwrap_or(false)
         }))
     }
 }

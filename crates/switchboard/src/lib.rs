@@ -25,7 +25,7 @@ mod web;
 
 pub use access::{Admission, ConnectRequest, JoinRequest};
 pub use config::Config;
-pub use rooms::Rooms;
+pub use rooms::{Rooms, room};
 pub use server::{Builder, Server};
 pub use shards::MembershipChange;
 pub use switchboard_core::{

@@ -12,11 +12,18 @@ use tokio::sync::broadcast;
 use crate::shards::{MembershipChange, Shards};
 
 /// What the host program may ask and do. Cheap to clone.
-///
-/// Names are those of the default space unless a method says `_in`.
 #[derive(Clone, Debug)]
 pub struct Rooms {
     shards: Arc<Shards>,
+}
+
+/// The room of this name in the default space; `None` for the empty name.
+#[must_use]
+pub fn room(name: &str) -> Option<RoomId> {
+    Some(RoomId {
+        space: SpaceName::default(),
+        name: RoomName::parse(name, 0).ok()?,
+    })
 }
 
 impl Rooms {
@@ -34,32 +41,40 @@ impl Rooms {
 
     /// The members of a room, oldest first. Empty if there is no such room.
     #[must_use]
-    pub fn members(&self, room: &str) -> Vec<Arc<Member>> {
-        in_default_space(room)
-            .map(|room| self.shards.members(&room))
-            .unwrap_or_default()
+    pub fn members(&self, room: &RoomId) -> Vec<Arc<Member>> {
+        self.shards.members(room)
     }
 
-    /// Sends text to one member, as the server. Each is told in its own dialect; one whose dialect
-    /// has no words for text is not.
-    pub fn send(&self, room: &str, address: &str, text: &str) {
-        if let Ok(address) = Address::parse(address, 0) {
-            self.announce(room, Target::Address(address), text);
-        }
+    /// Sends text to one member, as the server, in its own dialect. Says whether it is there and
+    /// its dialect has words for text.
+    pub fn send(&self, room: &RoomId, address: &Address, text: &str) -> bool {
+        let hears = |member: &Arc<Member>| member.address == *address && member.tongue.messages;
+        let is_there = self.members(room).iter().any(hears);
+        self.announce(room, Target::Address(address.clone()), text);
+        is_there
     }
 
-    /// Sends text to all members of a room, as the server.
-    pub fn broadcast(&self, room: &str, text: &str) {
+    /// Sends text to all members of a room, as the server. Says how many have words for text.
+    pub fn broadcast(&self, room: &RoomId, text: &str) -> usize {
+        let hearers = self
+            .members(room)
+            .iter()
+            .filter(|member| member.tongue.messages)
+            .count();
         self.announce(room, Target::Everyone, text);
+        hearers
     }
 
-    /// Ends a member's connection. The others see it leave.
-    pub fn kick(&self, room: &str, address: &str) {
-        let (Some(room), Ok(address)) = (in_default_space(room), Address::parse(address, 0)) else {
-            return;
-        };
+    /// Ends a member's connection; the others see it leave. Says whether there was such a member.
+    pub fn kick(&self, room: &RoomId, address: &Address) -> bool {
+        let is_there = self
+            .members(room)
+            .iter()
+            .any(|member| member.address == *address);
+        let (room, address) = (room.clone(), address.clone());
         self.shards
             .handle(&room.clone(), Input::Kick { room, address });
+        is_there
     }
 
     /// The joins and leaves from now on. A receiver that falls 4096 changes behind misses some and
@@ -69,16 +84,10 @@ impl Rooms {
         self.shards.subscribe()
     }
 
-    fn announce(&self, room: &str, to: Target, text: &str) {
-        let Some(room) = in_default_space(room) else {
-            return;
-        };
-        let relay = Arc::new(Relay::new(
-            HOST.name,
-            RelayKind::Message,
-            ByteString::from(text),
-            |_| true,
-        ));
+    fn announce(&self, room: &RoomId, to: Target, text: &str) {
+        let frame = ByteString::from(text);
+        let relay = Arc::new(Relay::new(HOST.name, RelayKind::Message, frame, |_| true));
+        let room = room.clone();
         self.shards.handle(
             &room.clone(),
             Input::Announce {
@@ -89,13 +98,6 @@ impl Rooms {
             },
         );
     }
-}
-
-fn in_default_space(room: &str) -> Option<RoomId> {
-    Some(RoomId {
-        space: SpaceName::default(),
-        name: RoomName::parse(room, 0).ok()?,
-    })
 }
 
 /// In whose name the host program speaks. Clients cannot have this address.

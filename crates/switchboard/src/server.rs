@@ -26,10 +26,11 @@ use switchboard_engine::{Engine, Memory};
 use switchboard_transport::{
     Counters, Exchange, Full, Listener, Permit, Permits, Terms, websocket,
 };
+use tokio::time::timeout;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    access::{Access, Admission, ConnectRequest, JoinRequest},
+    access::{Access, Admission, ConnectRequest, HOOK_PATIENCE, JoinRequest},
     config::Config,
     proxy,
     rooms::Rooms,
@@ -87,11 +88,24 @@ impl Builder {
         let limits = Arc::new(config.limits.clone());
         let engine: Arc<dyn Engine> = Arc::new(Memory);
         let shards = Shards::new(&limits, engine, self.access);
+        let proxies = config.server.trusted_proxies.clone();
+        let with_plain = |limit: usize| {
+            if limit == 0 {
+                0
+            } else {
+                limit + PLAIN_CONNECTIONS
+            }
+        };
         let inner = Inner {
             permits: Permits::new(
                 limits.connections,
                 limits.connections_per_address,
-                config.server.trusted_proxies.clone(),
+                proxies.clone(),
+            ),
+            plain_permits: Permits::new(
+                with_plain(limits.connections),
+                with_plain(limits.connections_per_address),
+                proxies,
             ),
             context: websocket::Context {
                 exchange: shards.clone(),
@@ -133,7 +147,10 @@ struct Inner {
     context: websocket::Context,
     settings: Arc<switchboard_dialect::Settings>,
     shards: Arc<Shards>,
+    /// For signaling.
     permits: Arc<Permits>,
+    /// For TCP connections, whatever they are for.
+    plain_permits: Arc<Permits>,
     tasks: TaskTracker,
     ready: AtomicBool,
 }
@@ -181,21 +198,10 @@ impl Server {
 
     /// Serves on `listener` until [`Server::shutdown`].
     pub fn serve(&self, listener: Listener) {
-        let limits = &self.inner.context.limits;
-        let with_plain = |limit: usize| {
-            if limit == 0 {
-                0
-            } else {
-                limit + PLAIN_CONNECTIONS
-            }
-        };
         let terms = Terms {
-            head_timeout: Duration::from_secs(limits.handshake_secs),
-            permits: Permits::new(
-                with_plain(limits.connections),
-                with_plain(limits.connections_per_address),
-                self.inner.config.server.trusted_proxies.clone(),
-            ),
+            head_timeout: Duration::from_secs(self.inner.context.limits.handshake_secs),
+            permits: self.inner.plain_permits.clone(),
+            refused: self.inner.context.exchange.clone(),
             drain: self.inner.context.drain.clone(),
             tasks: self.inner.tasks.clone(),
         };
@@ -208,9 +214,7 @@ impl Server {
         self.inner.ready.store(false, Ordering::Relaxed);
         self.inner.context.drain.cancel();
         self.inner.tasks.close();
-        tokio::time::timeout(grace, self.inner.tasks.wait())
-            .await
-            .is_ok()
+        timeout(grace, self.inner.tasks.wait()).await.is_ok()
     }
 
     /// Admits a connection, or says what is answered instead.
@@ -232,7 +236,12 @@ impl Server {
             headers: request.headers.clone(),
             address,
         };
-        match self.inner.shards.access().admit(asked).await {
+        let Ok(admission) = timeout(HOOK_PATIENCE, self.inner.shards.access().admit(asked)).await
+        else {
+            let words = "The access check did not answer.\n";
+            return Err((StatusCode::SERVICE_UNAVAILABLE, words).into_response());
+        };
+        match admission {
             Admission::Deny => {
                 Err((StatusCode::FORBIDDEN, "You may not connect.\n").into_response())
             }
@@ -345,29 +354,48 @@ async fn connect(
 
 type Chosen = (WebSocketUpgrade, Option<&'static dyn Dialect>);
 
-/// The dialect that the client asks for by `?dialect=` or subprotocol, else the path's own.
+/// The dialect that the client asks for by `?dialect=` or subprotocol, else the path's own. A
+/// browser that offers subprotocols insists that one of them is chosen.
 fn choose(
     upgrade: WebSocketUpgrade,
     handshake: &Handshake,
     headers: &HeaderMap,
     of_path: Option<&'static dyn Dialect>,
 ) -> Result<Chosen, Box<Response>> {
-    if let Some(name) = handshake.query.get("dialect") {
-        return match find(name) {
-            Some(dialect) => Ok((upgrade, Some(dialect))),
-            None => Err(Box::new(unknown_dialect(name).into_response())),
-        };
-    }
+    let named =
+        |name: &str| find(name).ok_or_else(|| Box::new(unknown_dialect(name).into_response()));
     let offers = headers
         .get_all(header::SEC_WEBSOCKET_PROTOCOL)
         .iter()
         .filter_map(|value| value.to_str().ok());
-    let mut offers = offers.flat_map(|value| value.split(',')).map(str::trim);
-    let chosen = offers.find_map(|offer| Some((offer, find(offer.strip_prefix(SUBPROTOCOL)?)?)));
-    Ok(match chosen {
-        Some((offer, dialect)) => (upgrade.protocols([offer.to_owned()]), Some(dialect)),
-        None => (upgrade, of_path),
-    })
+    let offers = offers.flat_map(|value| value.split(',')).map(str::trim);
+    let offered: Vec<_> = offers
+        .filter_map(|offer| Some((offer, offer.strip_prefix(SUBPROTOCOL)?)))
+        .collect();
+    let wanted = match handshake.query.get("dialect") {
+        Some(name) => Some(named(name)?),
+        None => offered.iter().find_map(|(_, name)| find(name)),
+    };
+    let Some(dialect) = wanted else {
+        return match offered.first() {
+            Some((_, name)) => Err(Box::new(unknown_dialect(name).into_response())),
+            None => Ok((upgrade, of_path)),
+        };
+    };
+    match offered
+        .iter()
+        .find(|(_, name)| *name == dialect.tongue().name)
+    {
+        Some((offer, _)) => Ok((upgrade.protocols([(*offer).to_owned()]), Some(dialect))),
+        None if offered.is_empty() => Ok((upgrade, Some(dialect))),
+        None => Err(Box::new(
+            (
+                StatusCode::BAD_REQUEST,
+                "?dialect= and the subprotocols offered differ.\n",
+            )
+                .into_response(),
+        )),
+    }
 }
 
 fn unknown_dialect(name: &str) -> (StatusCode, String) {

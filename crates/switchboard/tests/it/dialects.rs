@@ -97,6 +97,27 @@ async fn a_dialect_can_be_chosen_by_query_or_subprotocol_on_any_path() {
         refused_status(request(address, "/ws?dialect=klingon")).await,
         400
     );
+    let offering = |path: &str, offer: &'static str| {
+        let mut request = request(address, path);
+        request
+            .headers_mut()
+            .insert("sec-websocket-protocol", offer.parse().expect("a header"));
+        request
+    };
+    // The client library insists, as browsers do, that what it offered is chosen.
+    assert!(
+        Client::try_open(offering("/ws?dialect=mesh", "switchboard.mesh"))
+            .await
+            .is_ok()
+    );
+    assert_eq!(
+        refused_status(offering("/ws", "switchboard.klingon")).await,
+        400
+    );
+    assert_eq!(
+        refused_status(offering("/ws?dialect=mesh", "switchboard.singo")).await,
+        400
+    );
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use axum::{Router, routing::get};
 use serde_json::json;
-use switchboard::{Admission, MembershipChange, Server};
+use switchboard::{Address, Admission, MembershipChange, RoomId, Server, SpaceName, room};
 
 use crate::client::{self, Client, PATIENCE, refused_status, request, serve, start};
 
@@ -79,18 +79,13 @@ async fn the_host_program_sees_and_speaks() {
             MembershipChange::Left { .. } => panic!("nobody has left"),
         }
     }
-    assert_eq!(
-        rooms
-            .list()
-            .iter()
-            .map(|(room, count)| (room.name.as_str(), *count))
-            .collect::<Vec<_>>(),
-        [("r", 2)]
-    );
-    assert_eq!(rooms.members("r")[0].address.as_str(), "ada");
-    assert!(rooms.members("nowhere").is_empty());
+    let r = room("r").expect("a name");
+    let address = |name: &str| Address::parse(name, 0).expect("a name");
+    assert_eq!(rooms.list(), [(r.clone(), 2)]);
+    assert_eq!(rooms.members(&r)[0].address.as_str(), "ada");
+    assert!(rooms.members(&room("nowhere").expect("a name")).is_empty());
 
-    rooms.broadcast("r", "closing soon");
+    assert_eq!(rooms.broadcast(&r, "closing soon"), 2);
     let told = ada.next_of("message").await;
     assert_eq!(
         (&told["senderID"], &told["data"]),
@@ -101,10 +96,12 @@ async fn the_host_program_sees_and_speaks() {
         (&told["sender"], &told["content"]["message"]),
         (&json!("server"), &json!("closing soon"))
     );
-    rooms.send("r", "ada", "you only");
+    assert!(rooms.send(&r, &address("ada"), "you only"));
+    assert!(!rooms.send(&r, &address("nobody"), "lost"));
     assert_eq!(ada.next().await["data"], "you only");
 
-    rooms.kick("r", "ada");
+    assert!(!rooms.kick(&r, &address("nobody")));
+    assert!(rooms.kick(&r, &address("ada")));
     assert_eq!(ada.close_code().await, 1008);
     assert_eq!(mesh.next().await["kind"], "DisconnectionNotification");
     let left = tokio::time::timeout(PATIENCE, changes.recv())
@@ -112,4 +109,38 @@ async fn the_host_program_sees_and_speaks() {
         .expect("in time")
         .expect("a change");
     assert!(matches!(left, MembershipChange::Left { .. }));
+}
+
+#[tokio::test]
+async fn spaces_keep_rooms_of_one_name_apart() {
+    let server = Server::builder()
+        .on_connect(|request| async move {
+            let space = request.uri.query().unwrap_or("none").to_owned();
+            let space = SpaceName::parse(&space, 64).ok();
+            Admission::Allow {
+                identity: None,
+                space,
+            }
+        })
+        .build();
+    let (server, address) = serve(server);
+    let mut clients = Vec::new();
+    for space in ["red", "blue"] {
+        let mut client = Client::open(address, &format!("/ws?{space}")).await;
+        client
+            .send(r#"{"type":"join","roomID":"r","senderID":"ada"}"#)
+            .await;
+        assert_eq!(
+            client.next().await["peers"],
+            json!([]),
+            "{space} is its own"
+        );
+        clients.push(client);
+    }
+    let red = RoomId {
+        space: SpaceName::parse("red", 0).expect("a name"),
+        name: room("r").expect("a name").name,
+    };
+    assert_eq!(server.rooms().broadcast(&red, "hello"), 1);
+    assert_eq!(clients[0].next().await["data"], "hello");
 }

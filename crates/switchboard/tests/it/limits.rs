@@ -1,4 +1,5 @@
-//! Every limit, at the socket: who exceeds it is answered, nobody else slows down.
+//! The limits at the socket: who exceeds one is answered, nobody else slows down. `rooms_per_peer`
+//! cannot be reached in these dialects, in which a second room is a move; it is tested on `Peer`.
 
 use std::time::Duration;
 
@@ -155,7 +156,7 @@ async fn a_taken_name_is_challenged() {
 }
 
 #[tokio::test]
-async fn a_full_room_and_too_many_rooms_are_refused() {
+async fn a_full_room_is_refused_and_another_is_not() {
     let (_server, address) = start("[limits]\nroom_members = 1\n");
     let (_ada, _) = Client::join(address, "r", "ada").await;
     let mut bob = Client::open(address, "/ws").await;
