@@ -227,8 +227,8 @@ fn ours(name: &OsStr, value: OsString) -> Option<(String, OsString)> {
 /// likely to be `switchboard`, and then `SWITCHBOARD_PORT` is `tcp://…`.
 fn is_of_kubernetes(name: &str, value: &str) -> bool {
     name.contains("_SERVICE_")
-        || name.starts_with("SWITCHBOARD_PORT_")
-        || ["tcp://", "udp://"]
+        || name.contains("_PORT_")
+        || ["tcp://", "udp://", "sctp://"]
             .iter()
             .any(|scheme| value.starts_with(scheme))
 }
@@ -441,6 +441,7 @@ mod tests {
             ("SWITCHBOARD_PORT_8080_TCP_ADDR", "10.0.0.7"),
             ("SWITCHBOARD_PORT_8080_TCP_PORT", "8080"),
             ("SWITCHBOARD_PORT_8080_TCP_PROTO", "tcp"),
+            ("SWITCHBOARD_WEB_PORT_8080_TCP_ADDR", "10.0.0.8"),
             ("PORT", "9000"),
         ];
         assert_eq!(config.read_environment(variables), []);
