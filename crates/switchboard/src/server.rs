@@ -149,7 +149,7 @@ struct Inner {
     shards: Arc<Shards>,
     /// For signaling.
     permits: Arc<Permits>,
-    /// For TCP connections, whatever they are for.
+    /// For TCP connections that are not, or not yet, signaling.
     plain_permits: Arc<Permits>,
     tasks: TaskTracker,
     ready: AtomicBool,
@@ -238,6 +238,7 @@ impl Server {
         };
         let Ok(admission) = timeout(HOOK_PATIENCE, self.inner.shards.access().admit(asked)).await
         else {
+            tracing::warn!("the access check did not answer in time");
             let words = "The access check did not answer.\n";
             return Err((StatusCode::SERVICE_UNAVAILABLE, words).into_response());
         };

@@ -3,8 +3,9 @@
 
 use std::time::Duration;
 
-use crate::client::{Client, PATIENCE, get, http, refused_status, request, start};
+use crate::client::{Client, PATIENCE, get, http, refused_status, request, serve, start};
 use serde_json::json;
+use tokio::net::{TcpListener, TcpStream};
 
 #[tokio::test]
 async fn a_frame_too_large_ends_the_connection_with_1009() {
@@ -97,6 +98,30 @@ async fn connections_are_limited_in_all_and_by_address() {
 }
 
 #[tokio::test]
+async fn tcp_connections_are_limited_over_all_listeners_and_counted() {
+    let (server, one) = start("[limits]\nconnections = 1\nhandshake_secs = 0\n");
+    let (server, two) = serve(server);
+    let mut held = Vec::new();
+    for _ in 0..=256 {
+        held.push(TcpStream::connect(one).await.expect("a connection"));
+    }
+    // Each listener accepts in order, so all the others are in by the time that this one is out.
+    for address in [one, two] {
+        let answer = http(address, "").await;
+        assert!(answer.starts_with("HTTP/1.1 503"), "{answer:?}");
+    }
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let beside = listener.local_addr().expect("bound");
+    let router = server.router();
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    let metrics = get(beside, "/metrics").await;
+    assert!(
+        metrics.contains("\nswitchboard_connections_refused_total 2\n"),
+        "{metrics}"
+    );
+}
+
+#[tokio::test]
 async fn a_head_that_does_not_come_is_not_waited_for() {
     let (_server, address) = start("[limits]\nhandshake_secs = 1\n");
     let answer = http(address, "GET /ws HTTP/1.1\r\nHost: x\r\n").await;
@@ -180,7 +205,7 @@ async fn stopping_closes_with_1012_and_ends() {
         "all connections have ended in time"
     );
     assert!(
-        tokio::net::TcpStream::connect(address).await.is_err(),
+        TcpStream::connect(address).await.is_err(),
         "nobody listens any more"
     );
 }
