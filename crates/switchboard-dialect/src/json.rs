@@ -160,7 +160,7 @@ fn is_deeper(text: &str, depth: usize) -> bool {
     false
 }
 
-/// `text` with these values of it, given in order, replaced by others, and `insert` put first.
+/// `text` with these values of it, given in order, each replaced by `replacement`.
 ///
 /// The values must be slices of `text`, as [`Object::all`] gives them.
 #[must_use]
