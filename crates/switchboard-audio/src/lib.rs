@@ -1,0 +1,2 @@
+//! The mixer: pure samples in, encoded streams out.
+#![warn(missing_docs)]
