@@ -99,6 +99,11 @@ name!(
     /// unique in a space, it is also what is claimed.
     DisplayName
 );
+name!(
+    /// Somebody who calls and is called, on however many connections: a public key in hexadecimal
+    /// digits, or a site's number. The driver spells each user in one way only.
+    User
+);
 
 impl Default for SpaceName {
     fn default() -> Self {
@@ -146,6 +151,50 @@ impl Attempt {
     #[must_use]
     pub fn next(self) -> Self {
         Self(self.0.wrapping_add(1))
+    }
+}
+
+macro_rules! number {
+    ($(#[$doc:meta])* $type:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $type(u64);
+
+        impl $type {
+            /// The number alone, as it stands on the wire.
+            #[must_use]
+            pub fn get(self) -> u64 {
+                self.0
+            }
+        }
+
+        impl From<u64> for $type {
+            fn from(number: u64) -> Self {
+                Self(number)
+            }
+        }
+
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(&self.0, f)
+            }
+        }
+    };
+}
+
+number!(
+    /// One call between two users, from its accept to its end. Counted from 1, never reused.
+    CallId
+);
+number!(
+    /// A voice room. Named ones are counted from 1 and their numbers never reused; numbered ones
+    /// keep the number that the site gave them.
+    VoiceRoomId
+);
+
+impl From<VoiceRoomId> for RoomName {
+    fn from(id: VoiceRoomId) -> Self {
+        Self(id.to_string().into())
     }
 }
 

@@ -12,10 +12,16 @@
 //!
 //! Per connection there is a [`Peer`], which knows the rooms and names it holds, so that they
 //! can be given back when the connection ends.
+//!
+//! Voice has two machines of its own: [`Calls`] of two and [`VoiceRooms`] of many. They know who
+//! rings, who speaks and who hears, and no audio. Their driver calls an input, then `poll_event`
+//! and `poll_ended` until both are empty, and keeps their timeouts as above.
 #![warn(missing_docs)]
 
+mod call;
 mod challenge;
 mod command;
+mod deadline;
 mod event;
 mod hub;
 mod id;
@@ -25,16 +31,23 @@ mod peer;
 mod refusal;
 mod relay;
 mod room;
+mod voice_end;
+mod voice_event;
+mod voice_room;
 
+pub use call::{CallLimits, CallRefusal, Calls};
 pub use command::{Ask, Change, Command, Effect, Farewell, Input, Place, Target};
 pub use event::{Event, Eviction};
 pub use hub::Hub;
 pub use id::{
-    Address, Attempt, DialectName, DisplayName, NameError, PeerId, Position, RoomId, RoomName,
-    SpaceName,
+    Address, Attempt, CallId, DialectName, DisplayName, NameError, PeerId, Position, RoomId,
+    RoomName, SpaceName, User, VoiceRoomId,
 };
 pub use introduction::{Call, Custom, Identity, Member, Tongue};
 pub use limits::Limits;
 pub use peer::Peer;
 pub use refusal::{Refusal, Refused};
 pub use relay::{Relay, RelayKind};
+pub use voice_end::Way;
+pub use voice_event::{Audience, VoiceEvent};
+pub use voice_room::{RoomKey, RoomListing, VoiceRoomLimits, VoiceRoomRefusal, VoiceRooms};

@@ -14,6 +14,7 @@ use switchboard_core::{Event, Refused, Tongue};
 mod close;
 mod content;
 mod conversation;
+pub mod gostream;
 mod handshake;
 pub mod json;
 mod out;

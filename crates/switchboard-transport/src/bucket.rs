@@ -1,33 +1,34 @@
-//! How many frames a client may send: a token bucket.
+//! How much a client may send: a token bucket.
 
 use std::time::{Duration, Instant};
 
-/// Fills at a steady rate up to its burst; each frame takes one.
+/// Fills at a steady rate up to its burst; each frame takes one, each byte of audio too.
 #[derive(Debug)]
-pub(crate) struct Bucket {
+pub struct Bucket {
     /// The time at which the bucket is full again, if nothing is taken. GCRA: one number is all its state.
     full_at: Instant,
-    per_frame: Duration,
+    per_one: Duration,
     burst: Duration,
 }
 
 impl Bucket {
     /// A full bucket, or none where either number is 0.
-    pub(crate) fn new(per_second: u32, burst: u32, now: Instant) -> Option<Self> {
+    #[must_use]
+    pub fn new(per_second: u32, burst: u32, now: Instant) -> Option<Self> {
         if per_second == 0 || burst == 0 {
             return None;
         }
-        let per_frame = Duration::from_secs(1) / per_second;
+        let per_one = Duration::from_secs(1) / per_second;
         Some(Self {
             full_at: now,
-            per_frame,
-            burst: per_frame * burst,
+            per_one,
+            burst: per_one * burst,
         })
     }
 
-    /// Takes one, if there is one.
-    pub(crate) fn take(&mut self, now: Instant) -> bool {
-        let full_at = self.full_at.max(now) + self.per_frame;
+    /// Takes so many, if they are there.
+    pub fn take(&mut self, count: u32, now: Instant) -> bool {
+        let full_at = self.full_at.max(now) + self.per_one.saturating_mul(count);
         if full_at.duration_since(now) > self.burst {
             return false;
         }
@@ -44,11 +45,14 @@ mod tests {
     fn lets_a_burst_through_and_then_the_rate() {
         let start = Instant::now();
         let mut bucket = Bucket::new(100, 400, start).expect("limited");
-        assert_eq!((0..1000).filter(|_| bucket.take(start)).count(), 400);
+        assert_eq!((0..1000).filter(|_| bucket.take(1, start)).count(), 400);
         let later = start + Duration::from_secs(1);
-        assert_eq!((0..1000).filter(|_| bucket.take(later)).count(), 100);
+        assert_eq!((0..1000).filter(|_| bucket.take(1, later)).count(), 100);
         let much_later = start + Duration::from_secs(60);
-        assert_eq!((0..1000).filter(|_| bucket.take(much_later)).count(), 400);
+        assert_eq!(
+            (0..1000).filter(|_| bucket.take(1, much_later)).count(),
+            400
+        );
     }
 
     #[test]

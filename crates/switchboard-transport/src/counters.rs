@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// Declares each metric once: its field, and what it is, which is also its help text.
 macro_rules! counters {
     ($($name:ident: $help:literal,)+) => {
-        /// Running totals since the start, and one gauge. Each is a metric of its own name.
+        /// Running totals since the start, and gauges. Each is a metric of its own name.
         #[derive(Debug, Default)]
         pub struct Counters {
             $(#[doc = $help] pub $name: AtomicU64,)+
@@ -31,11 +31,20 @@ counters! {
     slow_total: "Connections ended because the client did not read.",
     joins_total: "Joins ordered.",
     leaves_total: "Leaves ordered.",
+    voice_event_streams: "Event streams of voice users open now.",
+    voice_sources: "Microphones connected now.",
+    voice_listeners: "Listeners connected now.",
+    voice_calls_total: "Voice calls accepted.",
 }
 
 impl Counters {
     /// Adds to a counter.
     pub fn add(counter: &AtomicU64, count: u64) {
         counter.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// Takes one from a gauge.
+    pub fn less(gauge: &AtomicU64) {
+        gauge.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -18,9 +18,10 @@ mod outbox;
 mod permits;
 pub mod websocket;
 
+pub use bucket::Bucket;
 pub use counters::Counters;
 pub use line::Heartbeat;
-pub use listen::{ListenError, Listener, Terms};
+pub use listen::{Hangup, ListenError, Listener, Terms};
 pub use outbox::Outbox;
 pub use permits::{Full, Permit, Permits};
 

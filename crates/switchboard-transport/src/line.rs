@@ -178,7 +178,9 @@ impl Line {
     }
 
     fn has_token(&mut self, now: Instant) -> bool {
-        self.bucket.as_mut().is_none_or(|bucket| bucket.take(now))
+        self.bucket
+            .as_mut()
+            .is_none_or(|bucket| bucket.take(1, now))
     }
 
     fn flooded(&mut self, now: Instant) -> Steps {

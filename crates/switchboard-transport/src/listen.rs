@@ -103,6 +103,18 @@ impl Listener {
     }
 }
 
+/// Ends the TCP connection that a request came on, whatever waits in it: a response's body cannot,
+/// while its client takes nothing. Every request carries one as an extension.
+#[derive(Clone, Debug, Default)]
+pub struct Hangup(CancellationToken);
+
+impl Hangup {
+    /// Ends the connection.
+    pub fn hang_up(&self) {
+        self.0.cancel();
+    }
+}
+
 /// Under which connections are served.
 #[derive(Clone, Debug)]
 pub struct Terms {
@@ -143,8 +155,11 @@ async fn converse(
 ) {
     // Frames are whole messages; waiting to fill a packet only delays them.
     drop(stream.set_nodelay(true));
+    let hangup = Hangup::default();
+    let ended = hangup.0.clone();
     let service = router.map_request(move |mut request: hyper::Request<hyper::body::Incoming>| {
         request.extensions_mut().insert(ConnectInfo(client));
+        request.extensions_mut().insert(hangup.clone());
         request.map(axum::body::Body::new)
     });
     let mut http = http1::Builder::new();
@@ -158,9 +173,13 @@ async fn converse(
     let mut connection = std::pin::pin!(connection);
     let served = tokio::select! {
         served = &mut connection => served,
+        () = ended.cancelled() => return,
         () = drain.cancelled() => {
             connection.as_mut().graceful_shutdown();
-            connection.await
+            tokio::select! {
+                served = &mut connection => served,
+                () = ended.cancelled() => return,
+            }
         }
     };
     if let Err(error) = served {

@@ -115,17 +115,20 @@ impl Access {
     }
 
     pub(crate) fn may_join(&self, peer: &Peer, room: &RoomId) -> Option<Check> {
-        let hook = self.join.as_ref()?;
-        let identity = match peer.identity() {
-            Identity::Claimed => None,
-            Identity::Proven(name) => Some(name.clone()),
-        };
-        let answer = hook(JoinRequest {
+        self.may_enter(|| JoinRequest {
             peer: peer.id(),
-            identity,
+            identity: match peer.identity() {
+                Identity::Claimed => None,
+                Identity::Proven(name) => Some(name.clone()),
+            },
             dialect: peer.tongue().name,
             room: room.clone(),
-        });
+        })
+    }
+
+    /// Whether somebody may enter a room. `None`: yes, without asking.
+    pub(crate) fn may_enter(&self, request: impl FnOnce() -> JoinRequest) -> Option<Check> {
+        let answer = self.join.as_ref()?(request());
         Some(Box::pin(async move {
             tokio::time::timeout(HOOK_PATIENCE, answer)
                 .await

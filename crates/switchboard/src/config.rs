@@ -18,8 +18,10 @@ use switchboard_transport::Heartbeat;
 mod given;
 mod keys;
 mod load;
+mod voice;
 
 pub use load::{Mistake, Source};
+pub use voice::{Gostream, KeysConfig, SiteConfig, VoiceConfig, VoiceIdentity};
 
 /// Everything that can be set. The default is what runs without any configuration.
 #[derive(Clone, Debug, Default)]
@@ -38,6 +40,8 @@ pub struct Config {
     pub paths: BTreeMap<DialectName, Vec<String>>,
     /// The dialects' own settings.
     pub dialects: Settings,
+    /// Voice calls and rooms.
+    pub voice: VoiceConfig,
 }
 
 /// Where to listen and what to serve.

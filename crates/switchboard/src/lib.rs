@@ -21,6 +21,7 @@ mod proxy;
 mod rooms;
 mod server;
 mod shards;
+mod voice;
 mod web;
 
 pub use access::{Admission, ConnectRequest, JoinRequest};
@@ -32,3 +33,4 @@ pub use switchboard_core::{
     Address, DisplayName, Identity, Limits, Member, PeerId, RoomId, RoomName, SpaceName,
 };
 pub use switchboard_transport::{Heartbeat, ListenError, Listener};
+pub use voice::{PublicKey, SecretKey};

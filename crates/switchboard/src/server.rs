@@ -35,6 +35,7 @@ use crate::{
     proxy,
     rooms::Rooms,
     shards::Shards,
+    voice::{self, Voice},
     web,
 };
 
@@ -96,7 +97,9 @@ impl Builder {
                 limit + PLAIN_CONNECTIONS
             }
         };
+        let (drain, tasks) = (CancellationToken::new(), TaskTracker::new());
         let inner = Inner {
+            voice: Voice::new(&config, &shards, &drain, &tasks),
             permits: Permits::new(
                 limits.connections,
                 limits.connections_per_address,
@@ -111,12 +114,12 @@ impl Builder {
                 exchange: shards.clone(),
                 limits,
                 heartbeat: config.heartbeat,
-                drain: CancellationToken::new(),
+                drain,
             },
             settings: Arc::new(config.dialects.clone()),
             shards,
             config,
-            tasks: TaskTracker::new(),
+            tasks,
             ready: AtomicBool::new(true),
         };
         Server {
@@ -147,6 +150,7 @@ struct Inner {
     context: websocket::Context,
     settings: Arc<switchboard_dialect::Settings>,
     shards: Arc<Shards>,
+    voice: Option<Arc<Voice>>,
     /// For signaling.
     permits: Arc<Permits>,
     /// For TCP connections that are not, or not yet, signaling.
@@ -176,6 +180,9 @@ impl Server {
             let handler =
                 move |server: State<Self>, request: Request| connect(server, dialect, request);
             router = router.route(&path, any(handler));
+        }
+        if let Some(voice) = &self.inner.voice {
+            router = voice::routes(router, voice);
         }
         let router = match &self.inner.config.server.web_root {
             Some(root) => web::serve_folder(router, root),
@@ -213,12 +220,15 @@ impl Server {
     pub async fn shutdown(&self, grace: Duration) -> bool {
         self.inner.ready.store(false, Ordering::Relaxed);
         self.inner.context.drain.cancel();
+        if let Some(voice) = &self.inner.voice {
+            voice.end();
+        }
         self.inner.tasks.close();
         timeout(grace, self.inner.tasks.wait()).await.is_ok()
     }
 
     /// Admits a connection, or says what is answered instead.
-    async fn admit(
+    pub(crate) async fn admit(
         &self,
         request: &Parts,
     ) -> Result<(Permit, Identity, switchboard_core::SpaceName), Response> {

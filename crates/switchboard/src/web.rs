@@ -24,9 +24,10 @@ const POLICY: HeaderValue = HeaderValue::from_static(
 
 /// Serves the embedded page at `/`.
 pub(crate) fn serve_page<S: Clone + Send + Sync + 'static>(router: Router<S>) -> Router<S> {
-    Page::iter().fold(router.route("/", get(page)), |router, file| {
-        router.route(&format!("/{file}"), get(page))
-    })
+    Page::iter().fold(
+        router.route("/", get(page)).route("/voice", get(page)),
+        |router, file| router.route(&format!("/{file}"), get(page)),
+    )
 }
 
 /// Serves a folder at `/`.
@@ -40,7 +41,11 @@ pub(crate) fn serve_folder<S: Clone + Send + Sync + 'static>(
 async fn page(uri: axum::extract::OriginalUri, request: Request) -> Response {
     let path = request.uri().path().trim_start_matches('/');
     let base = path.is_empty().then(|| base(&uri)).flatten();
-    let path = if path.is_empty() { "index.html" } else { path };
+    let path = match path {
+        "" => "index.html",
+        "voice" => "voice.html",
+        path => path,
+    };
     let Some(file) = Page::get(path) else {
         return StatusCode::NOT_FOUND.into_response();
     };
@@ -113,5 +118,7 @@ fn base(uri: &Uri) -> Option<String> {
 /// Whether a path is one that the server answers itself.
 pub(crate) fn is_taken(path: &str) -> bool {
     let own = ["/healthz", "/readyz", "/metrics"];
-    own.contains(&path) || Page::get(path.trim_start_matches('/')).is_some()
+    own.contains(&path)
+        || crate::voice::is_taken(path)
+        || Page::get(path.trim_start_matches('/')).is_some()
 }

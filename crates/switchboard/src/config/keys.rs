@@ -47,6 +47,20 @@ macro_rules! secs {
     };
 }
 
+macro_rules! flag {
+    ($section:literal, $key:literal, $doc:literal, $($field:ident).+) => {
+        row($section, $key, $doc,
+            |config, given| {
+                config.$($field).+ = given.flag()?;
+                Ok(())
+            },
+            |config| config.$($field).+.to_string())
+    };
+}
+
+// After the macros, which it uses.
+mod voice;
+
 /// Every setting, in the order of the example file.
 pub(super) fn rows() -> Vec<Row> {
     let mut rows = Vec::from(server());
@@ -76,6 +90,7 @@ pub(super) fn rows() -> Vec<Row> {
     ]);
     rows.extend(log());
     rows.extend(ALL.iter().copied().flat_map(of_dialect));
+    rows.extend(voice::rows());
     rows
 }
 

@@ -12,7 +12,7 @@ use switchboard_dialect::ALL;
 use toml::de::{DeTable, DeValue};
 
 use super::{
-    Config,
+    Config, VoiceIdentity,
     given::Given,
     keys::{Row, rows},
 };
@@ -168,6 +168,14 @@ impl Config {
                 "must be longer than heartbeat.ping, or every quiet client is gone",
             ));
         }
+        if self.voice.gostream.identity == VoiceIdentity::Site
+            && self.voice.gostream.site.url.is_empty()
+        {
+            mistakes.push(mistake(
+                "gostream.site.url",
+                "must be set where gostream.identity is \"site\"",
+            ));
+        }
         mistakes.extend(
             self.undetectable()
                 .map(|(dialect, words)| mistake(&format!("{dialect}.paths"), &words)),
@@ -244,8 +252,8 @@ impl Row {
             return variable.strip_prefix(ENV_PREFIX) == Some(&key)
                 || (variable == "PORT" && self.key == "port");
         }
-        variable.strip_prefix(ENV_PREFIX)
-            == Some(&format!("{}_{key}", self.section.to_ascii_uppercase()))
+        let section = self.section.to_ascii_uppercase().replace('.', "_");
+        variable.strip_prefix(ENV_PREFIX) == Some(&format!("{section}_{key}"))
     }
 }
 
@@ -281,13 +289,21 @@ impl Reader<'_> {
                 mistakes.push(self.mistake(name.span().start, name.get_ref().to_string(), words));
                 continue;
             };
-            if !self.rows.iter().any(|row| row.section == name.get_ref()) {
+            if !self.is_section(name.get_ref()) {
                 let words = "there is no such section".to_owned();
                 mistakes.push(self.mistake(name.span().start, name.get_ref().to_string(), words));
                 continue;
             }
             self.keys(config, name.get_ref(), keys, mistakes);
         }
+    }
+
+    /// Whether settings stand in the section of this name, or in one within it.
+    fn is_section(&self, name: &str) -> bool {
+        let within = |section: &str| section.strip_prefix(name)?.chars().next();
+        self.rows
+            .iter()
+            .any(|row| row.section == name || within(row.section) == Some('.'))
     }
 
     fn keys(
@@ -298,6 +314,11 @@ impl Reader<'_> {
         mistakes: &mut Vec<Mistake>,
     ) {
         for (key, value) in keys {
+            let inner = format!("{section}.{}", key.get_ref());
+            if let (DeValue::Table(keys), true) = (value.get_ref(), self.is_section(&inner)) {
+                self.keys(config, &inner, keys, mistakes);
+                continue;
+            }
             let row = self
                 .rows
                 .iter()
@@ -307,11 +328,7 @@ impl Reader<'_> {
                 None => Err(self.unknown(section)),
             };
             if let Err(words) = taken {
-                mistakes.push(self.mistake(
-                    key.span().start,
-                    format!("{section}.{}", key.get_ref()),
-                    words,
-                ));
+                mistakes.push(self.mistake(key.span().start, inner, words));
             }
         }
     }

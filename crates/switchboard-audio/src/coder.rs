@@ -1,0 +1,170 @@
+//! One encoder behind one mix: when it works, and when it may rest.
+
+use std::{fmt, sync::Arc};
+
+use bytes::Bytes;
+
+use crate::{FRAME_SAMPLES, Frame};
+
+/// After so many frames of digital silence the encoder has nothing left of the sound before, and
+/// rests: one packet of silence is repeated instead. One second.
+const REST_AFTER_FRAMES: u32 = 50;
+
+/// After so many its memory is given back. Half a minute.
+const FORGET_AFTER_FRAMES: u32 = 1_500;
+
+/// A piece of encoded sound. Clones share the bytes.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Packet {
+    pub(crate) bytes: Bytes,
+    pub(crate) span: Span,
+}
+
+/// How much time a packet takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Span {
+    /// So many samples.
+    Samples(u32),
+    /// A window that overlaps its neighbours: a quarter of it, in samples. Together with the packet
+    /// before, this one gives as many as the two quarters (Vorbis I, 1.3.2).
+    Overlapping(u32),
+}
+
+/// Why no packet came out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct EncodeError;
+
+/// A way to encode: makes encoders, and knows what silence looks like when encoded.
+pub(crate) trait Codec: fmt::Debug + Send + Sync {
+    fn encoder(&self) -> Result<Box<dyn Encoder>, EncodeError>;
+
+    /// A packet of digital silence that fits anywhere in a stream.
+    fn silence(&self) -> &Packet;
+}
+
+/// An encoder of one stream. To change one, implement this.
+pub(crate) trait Encoder: fmt::Debug + Send {
+    /// Takes 20 ms, gives the packets that are ready.
+    fn encode(&mut self, frame: &Frame, packets: &mut Vec<Packet>) -> Result<(), EncodeError>;
+
+    /// Takes so much silence, less than a frame, after a rest. Only where packets are not frames.
+    fn encode_silence(
+        &mut self,
+        _samples: usize,
+        _packets: &mut Vec<Packet>,
+    ) -> Result<(), EncodeError> {
+        Ok(())
+    }
+
+    /// Nothing more comes: gives what is still inside.
+    fn finish(&mut self, packets: &mut Vec<Packet>) -> Result<(), EncodeError>;
+}
+
+impl Packet {
+    pub(crate) fn new(bytes: Bytes, span: Span) -> Self {
+        Self { bytes, span }
+    }
+}
+
+impl Span {
+    pub(crate) const FRAME: Self = Self::Samples(960);
+
+    /// How many samples can be heard once this packet has followed that one.
+    pub(crate) fn after(self, previous: Option<Self>) -> u64 {
+        match (self, previous) {
+            (Self::Samples(samples), _) => samples.into(),
+            (Self::Overlapping(quarter), Some(Self::Overlapping(last))) => {
+                u64::from(quarter) + u64::from(last)
+            }
+            (Self::Overlapping(_), None | Some(Self::Samples(_))) => 0,
+        }
+    }
+
+    /// How many samples it is when repeated.
+    fn repeated(self) -> usize {
+        usize::try_from(self.after(Some(self))).unwrap_or(FRAME_SAMPLES)
+    }
+}
+
+/// An encoder that is made when there is something to encode.
+#[derive(Debug)]
+pub(crate) struct Coder {
+    codec: Arc<dyn Codec>,
+    encoder: Option<Box<dyn Encoder>>,
+    silent_frames: u32,
+    /// Samples of silence that have passed and are in no packet yet.
+    owed: usize,
+}
+
+impl Coder {
+    pub(crate) fn new(codec: Arc<dyn Codec>) -> Self {
+        Self {
+            codec,
+            encoder: None,
+            silent_frames: 0,
+            owed: 0,
+        }
+    }
+
+    pub(crate) fn silence(&self) -> &Packet {
+        self.codec.silence()
+    }
+
+    /// Whether a decoder that joins now joins in the middle of something.
+    pub(crate) fn is_running(&self) -> bool {
+        self.encoder.is_some()
+    }
+
+    /// Encodes 20 ms.
+    pub(crate) fn encode(&mut self, frame: &Frame, is_silent: bool, packets: &mut Vec<Packet>) {
+        self.silent_frames = match is_silent {
+            true => self.silent_frames.saturating_add(1),
+            false => 0,
+        };
+        let may_rest = self.encoder.is_none() || self.silent_frames > REST_AFTER_FRAMES;
+        if is_silent && may_rest {
+            self.rest(packets);
+        } else if self.work(frame, packets).is_err() {
+            // The stream goes on in time, and the next frame gets a new encoder.
+            self.encoder = None;
+            self.rest(packets);
+        }
+    }
+
+    /// Gives what is still inside, at least one packet.
+    pub(crate) fn finish(&mut self, packets: &mut Vec<Packet>) {
+        if let Some(mut encoder) = self.encoder.take()
+            && encoder.finish(packets).is_err()
+        {
+            packets.clear();
+        }
+        if packets.is_empty() {
+            packets.push(self.codec.silence().clone());
+        }
+    }
+
+    fn work(&mut self, frame: &Frame, packets: &mut Vec<Packet>) -> Result<(), EncodeError> {
+        let encoder = match &mut self.encoder {
+            Some(encoder) => encoder,
+            none => none.insert(self.codec.encoder()?),
+        };
+        let owed = std::mem::take(&mut self.owed);
+        if owed > 0 {
+            encoder.encode_silence(owed, packets)?;
+        }
+        encoder.encode(frame, packets)
+    }
+
+    fn rest(&mut self, packets: &mut Vec<Packet>) {
+        if self.silent_frames > FORGET_AFTER_FRAMES {
+            self.encoder = None;
+        }
+        let silence = self.codec.silence();
+        let step = silence.span.repeated().max(1);
+        self.owed += FRAME_SAMPLES;
+        while self.owed >= step {
+            self.owed -= step;
+            packets.push(silence.clone());
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! What a source has sent and nobody has heard: a bounded buffer between a network that delivers
+//! when it likes and a mixer that takes 20 ms every 20 ms.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
+
+use crate::{FRAME_SAMPLES, Frame, level::Meter};
+
+/// So much is gathered before a source is heard (again): 40 ms, because browsers send 1024 samples
+/// every 21 ms, and a buffer that runs empty at every second frame crackles.
+const PREFILL_SAMPLES: usize = 1_920;
+
+/// But nobody waits longer than so many frames: a sound shorter than the prefill is heard too.
+const PREFILL_FRAMES: u8 = 2;
+
+/// One source's end of the mixer. Clones share the source, which is gone once all are dropped.
+#[derive(Clone, Debug)]
+pub struct Input {
+    buffer: Arc<Mutex<Jitter>>,
+}
+
+#[derive(Debug)]
+struct Jitter {
+    samples: VecDeque<i16>,
+    samples_max: usize,
+    /// Between running empty and being filled again a source is not heard.
+    is_playing: bool,
+    /// How many frames samples have been waiting for the buffer to fill.
+    waited_frames: u8,
+    meter: Meter,
+}
+
+impl Input {
+    pub(crate) fn new(samples_max: usize) -> Self {
+        Self {
+            buffer: Arc::new(Mutex::new(Jitter {
+                samples: VecDeque::new(),
+                samples_max,
+                is_playing: false,
+                waited_frames: 0,
+                meter: Meter::default(),
+            })),
+        }
+    }
+
+    /// Adds samples at 48 kHz, any number of them. Beyond `latency_max` the oldest go.
+    pub fn push(&self, samples: &[i16]) {
+        let mut jitter = self.lock();
+        jitter.meter.take(samples);
+        let newest = &samples[samples.len().saturating_sub(jitter.samples_max)..];
+        let surplus = (jitter.samples.len() + newest.len()).saturating_sub(jitter.samples_max);
+        jitter.samples.drain(..surplus);
+        jitter.samples.extend(newest);
+    }
+
+    /// How loud the last 100 ms pushed were, in dB below full scale, -96 (silence) to 0. Falls
+    /// when nothing is pushed; needs nobody who listens.
+    #[must_use]
+    pub fn level(&self, now: Instant) -> f32 {
+        self.lock().meter.read(now)
+    }
+
+    /// Takes 20 ms, and silence for what is missing. False: it is nothing but silence.
+    pub(crate) fn pull(&self, frame: &mut Frame) -> bool {
+        let mut jitter = self.lock();
+        let count = jitter.ready();
+        let (played, missing) = frame.split_at_mut(count);
+        for (to, from) in played.iter_mut().zip(jitter.samples.drain(..count)) {
+            *to = from;
+        }
+        missing.fill(0);
+        jitter.is_playing = missing.is_empty();
+        drop(jitter);
+        played.iter().any(|&sample| sample != 0)
+    }
+
+    /// Forgets all but the prefill: nobody listened while it gathered.
+    pub(crate) fn skip_to_now(&self) {
+        let mut jitter = self.lock();
+        let surplus = jitter.samples.len().saturating_sub(jitter.prefill());
+        jitter.samples.drain(..surplus);
+    }
+
+    /// Whether somebody besides the mixer holds this source.
+    pub(crate) fn is_held(&self) -> bool {
+        Arc::strong_count(&self.buffer) > 1
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Jitter> {
+        // Nothing that holds this lock panics half-way through a change.
+        self.buffer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Jitter {
+    /// How many samples are to be played in this frame.
+    fn ready(&mut self) -> usize {
+        let count = self.samples.len();
+        if !self.is_playing && count < self.prefill() {
+            let is_patient = self.waited_frames < PREFILL_FRAMES;
+            self.waited_frames += u8::from(count > 0 && is_patient);
+            if count == 0 || is_patient {
+                return 0;
+            }
+        }
+        self.waited_frames = 0;
+        count.min(FRAME_SAMPLES)
+    }
+
+    fn prefill(&self) -> usize {
+        PREFILL_SAMPLES.min(self.samples_max)
+    }
+}

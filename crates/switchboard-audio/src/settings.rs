@@ -1,0 +1,42 @@
+//! What can be set about a mixer.
+
+use std::time::Duration;
+
+use crate::{FRAME_SAMPLES, SAMPLE_RATE};
+
+/// What can be set about a mixer. Values out of range are brought into it, never refused.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MixSettings {
+    /// How much of a source may wait to be mixed; what is older is dropped. At least one frame,
+    /// at most 10 s.
+    pub latency_max: Duration,
+    /// Whether those who talk hear themselves too.
+    pub echo_self: bool,
+    /// Bits a second of an Opus stream, 6,000 to 256,000.
+    pub opus_bitrate: u32,
+    /// How hard the Opus encoder tries, 0 to 10.
+    pub opus_complexity: u8,
+    /// The quality of Vorbis, -0.2 to 1.0. Below 0.3 single tones come out too low.
+    pub vorbis_quality: f32,
+}
+
+impl Default for MixSettings {
+    fn default() -> Self {
+        Self {
+            latency_max: Duration::from_millis(200),
+            echo_self: false,
+            opus_bitrate: 24_000,
+            opus_complexity: 5,
+            vorbis_quality: 0.4,
+        }
+    }
+}
+
+impl MixSettings {
+    /// `latency_max` in samples.
+    pub(crate) fn latency_samples_max(&self) -> usize {
+        let latency = self.latency_max.min(Duration::from_secs(10));
+        let samples = latency.as_micros() * u128::from(SAMPLE_RATE) / 1_000_000;
+        usize::try_from(samples).map_or(FRAME_SAMPLES, |samples| samples.max(FRAME_SAMPLES))
+    }
+}

@@ -1,0 +1,32 @@
+//! The arithmetic of mixing. Sums are exact in 32 bits (65,536 sources at full scale) and are
+//! brought into 16 bits once, at the end, so that the order of sources does not matter. Plain
+//! loops over arrays of one length, which the compiler turns into vector instructions.
+
+use crate::{FRAME_SAMPLES, Frame};
+
+/// A frame before it is brought into 16 bits.
+pub(crate) type Sum = [i32; FRAME_SAMPLES];
+
+pub(crate) fn add(sum: &mut Sum, frame: &Frame) {
+    for (sum, &sample) in sum.iter_mut().zip(frame) {
+        *sum += i32::from(sample);
+    }
+}
+
+pub(crate) fn subtract(sum: &mut Sum, frame: &Frame) {
+    for (sum, &sample) in sum.iter_mut().zip(frame) {
+        *sum -= i32::from(sample);
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "clamped just before")]
+pub(crate) fn saturate(frame: &mut Frame, sum: &Sum) {
+    for (sample, &sum) in frame.iter_mut().zip(sum) {
+        *sample = sum.clamp(i32::from(i16::MIN), i32::from(i16::MAX)) as i16;
+    }
+}
+
+/// Whether a frame is digital silence.
+pub(crate) fn is_silent(frame: &Frame) -> bool {
+    frame.iter().fold(0, |bits, &sample| bits | sample) == 0
+}

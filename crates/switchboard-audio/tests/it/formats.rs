@@ -1,0 +1,194 @@
+//! Each format as a stream: its beginning, its time, its end.
+
+use switchboard_audio::{FRAME_SAMPLES, Format};
+
+use crate::{
+    ear::{Ear, Tone, mixer, seconds, tick},
+    saved,
+};
+
+pub(crate) const FORMATS: [Format; 3] = [Format::Wav, Format::Opus, Format::Vorbis];
+
+#[test]
+fn headers_come_at_once() {
+    for format in FORMATS {
+        let (mut mixer, ear) = (mixer(), Ear::new());
+        mixer.add_listener(1, format, ear.clone());
+        let headers = ear.heard();
+        match format {
+            Format::Wav => assert_eq!(headers.len(), 44),
+            Format::Opus | Format::Vorbis => assert_eq!(saved::pages(&headers).len(), 2),
+        }
+    }
+}
+
+#[test]
+fn an_ended_stream_is_as_long_as_it_lasted() {
+    for format in FORMATS {
+        let (mut mixer, ear) = (mixer(), Ear::new());
+        let microphone = mixer.add_source(1);
+        mixer.add_listener(2, format, ear.clone());
+        let mut tone = Tone::new(440.0, 0.25);
+        for _ in 0..seconds(5) {
+            microphone.push(&tone.frame());
+            tick(&mut mixer);
+        }
+        mixer.end();
+        assert!(mixer.is_idle());
+        let saved = saved::read(format, &ear.heard());
+        assert!(saved.has_ended);
+        assert_eq!(saved.samples.len(), 5 * 48_000, "{format:?}");
+    }
+}
+
+#[test]
+fn decodable_sound_within_300_ms() {
+    for format in FORMATS {
+        for frames_before in [0, 1, 7, 50, 51, 52, 53, 54] {
+            let (mut mixer, first, late) = (mixer(), Ear::new(), Ear::new());
+            let microphone = mixer.add_source(1);
+            mixer.add_listener(2, format, first);
+            let mut tone = Tone::new(440.0, 0.25);
+            for frame in 0..frames_before + 15 {
+                if frame == frames_before {
+                    mixer.add_listener(3, format, late.clone());
+                }
+                microphone.push(&tone.frame());
+                tick(&mut mixer);
+            }
+            let saved = saved::read(format, &late.heard());
+            let loudest = saved
+                .samples
+                .iter()
+                .fold(0.0, |max, sample| f32::max(max, *sample));
+            assert!(loudest > 0.2, "{format:?} after {frames_before}: {loudest}");
+        }
+    }
+}
+
+#[test]
+fn a_late_listener_has_a_stream_of_his_own() {
+    for format in [Format::Opus, Format::Vorbis] {
+        let (mut mixer, first, late) = (mixer(), Ear::new(), Ear::new());
+        let microphone = mixer.add_source(1);
+        mixer.add_listener(2, format, first.clone());
+        let mut tone = Tone::new(440.0, 0.25);
+        for frame in 0..seconds(8) {
+            if frame == seconds(3) {
+                mixer.add_listener(3, format, late.clone());
+            }
+            microphone.push(&tone.frame());
+            tick(&mut mixer);
+        }
+        mixer.end();
+        let [first, late] = [first, late].map(|ear| saved::read(format, &ear.heard()));
+        assert_ne!(first.serial, late.serial);
+        assert!(late.has_ended);
+        assert!(first.has_ended && first.samples.len() == 8 * 48_000);
+        // He hears from a little before he came, or from a little after.
+        let missing = 5 * 48_000 - late.samples.len() as i64;
+        assert!(
+            (-1_024..3_840).contains(&missing),
+            "{format:?}: {missing} samples short"
+        );
+    }
+}
+
+#[test]
+fn silence_keeps_time_and_costs_no_encoder() {
+    for format in FORMATS {
+        let (mut mixer, ear) = (mixer(), Ear::new());
+        mixer.add_listener(2, format, ear.clone());
+        for _ in 0..seconds(10) {
+            tick(&mut mixer);
+        }
+        mixer.end();
+        let saved = saved::read(format, &ear.heard());
+        let missing = (10 * 48_000) - saved.samples.len() as i64;
+        assert!(
+            missing.abs() < 2 * 1_024,
+            "{format:?}: {missing} samples short"
+        );
+        assert!(
+            saved.samples.iter().all(|sample| sample.abs() < 1e-6),
+            "{format:?}"
+        );
+    }
+}
+
+#[test]
+fn sound_after_silence_keeps_time() {
+    for format in FORMATS {
+        for pause in [1, 3, 40] {
+            let (mut mixer, ear) = (mixer(), Ear::new());
+            let microphone = mixer.add_source(1);
+            mixer.add_listener(2, format, ear.clone());
+            let mut tone = Tone::new(440.0, 0.25);
+            for _ in 0..3 {
+                for _ in 0..seconds(1) {
+                    microphone.push(&tone.frame());
+                    tick(&mut mixer);
+                }
+                for _ in 0..seconds(pause) {
+                    tick(&mut mixer);
+                }
+            }
+            mixer.end();
+            let saved = saved::read(format, &ear.heard());
+            let expected = (3 + 3 * pause) * 48_000;
+            let missing = expected as i64 - saved.samples.len() as i64;
+            assert!(
+                missing.abs() < 9_600,
+                "{format:?}, {pause} s: {missing} samples short"
+            );
+        }
+    }
+}
+
+#[test]
+fn who_takes_nothing_is_forgotten_and_nobody_else_notices() {
+    for format in FORMATS {
+        let (mut mixer, good) = (mixer(), Ear::new());
+        let bad: Vec<Ear> = (0..20).map(Ear::with_patience).collect();
+        let microphone = mixer.add_source(1);
+        for (owner, ear) in (10..).zip(&bad) {
+            mixer.add_listener(owner, format, ear.clone());
+        }
+        mixer.add_listener(2, format, good.clone());
+        assert_eq!(mixer.listeners(), 20, "one of them took no headers");
+        let mut tone = Tone::new(440.0, 0.25);
+        for frame in 0..seconds(4) {
+            microphone.push(&tone.frame());
+            if frame == 30 {
+                bad.iter().for_each(Ear::close);
+            }
+            tick(&mut mixer);
+        }
+        assert_eq!(mixer.listeners(), 1);
+        mixer.end();
+        let saved = saved::read(format, &good.heard());
+        assert_eq!(saved.samples.len(), 4 * 48_000);
+        for ear in bad.iter().skip(2) {
+            saved::read(format, &ear.heard());
+        }
+    }
+}
+
+#[test]
+fn a_dropped_microphone_is_gone() {
+    let mut mixer = mixer();
+    let (first, second) = (mixer.add_source(1), mixer.add_source(2));
+    let clone = first.clone();
+    drop(first);
+    mixer.begin_frame();
+    assert_eq!(mixer.sources(), 2, "a clone still holds it");
+    drop((clone, second));
+    mixer.begin_frame();
+    assert_eq!(mixer.sources(), 0);
+}
+
+#[test]
+fn a_frame_is_960_samples() {
+    assert_eq!(FRAME_SAMPLES, 960);
+    assert_eq!(switchboard_audio::FRAME.as_millis() * 48, 960);
+}

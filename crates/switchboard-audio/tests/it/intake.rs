@@ -1,0 +1,124 @@
+//! Bytes in: any bytes, in pieces of any size.
+
+use proptest::prelude::*;
+use switchboard_audio::{Format, Intake};
+
+use crate::{
+    ear::{Ear, Tone, decibels, mixer, seconds, strength, tick},
+    saved,
+};
+
+/// What one who listens hears of these pieces, one every 20 ms, and of half a second more.
+fn hear(rate: u32, channels: u16, pieces: &[&[u8]]) -> Vec<f32> {
+    let (mut mixer, ear) = (mixer(), Ear::new());
+    let input = mixer.add_source(1);
+    mixer.add_listener(2, Format::Wav, ear.clone());
+    let mut intake = Intake::new(rate, channels).expect("supported");
+    for piece in pieces {
+        intake.take(piece, &input);
+        tick(&mut mixer);
+    }
+    (0..25).for_each(|_| tick(&mut mixer));
+    saved::read(Format::Wav, &ear.heard()).samples
+}
+
+#[test]
+fn a_tone_of_any_rate_keeps_its_level_and_pitch() {
+    for rate in [
+        8_000, 11_025, 16_000, 22_050, 44_100, 48_000, 96_000, 192_000,
+    ] {
+        for channels in [1_u16, 2, 6] {
+            let hertz = 997.0;
+            // A tone of the other rate is one of ours at another pitch.
+            let mut tone = Tone::new(hertz * 48_000.0 / f64::from(rate), 0.4);
+            let samples = tone.samples(rate as usize * 2);
+            let group = |sample: &i16| sample.to_le_bytes().repeat(channels.into());
+            let bytes: Vec<u8> = samples.iter().flat_map(group).collect();
+            let piece = rate as usize / 50 * usize::from(channels) * 2;
+            let pieces: Vec<&[u8]> = bytes.chunks(piece).collect();
+            let heard = hear(rate, channels, &pieces);
+            let level = decibels(strength(&heard[24_000..72_000], hertz) / 0.4);
+            assert!(
+                level.abs() < 0.1,
+                "{rate} Hz, {channels} channels: {level} dB"
+            );
+        }
+    }
+}
+
+#[test]
+fn channels_are_mixed_down_to_their_mean() {
+    let groups = [
+        [1_000_i16, 3_000],
+        [-8, -4],
+        [i16::MAX, i16::MAX],
+        [i16::MIN, i16::MIN],
+    ];
+    let bytes: Vec<u8> = groups
+        .iter()
+        .flatten()
+        .flat_map(|s| s.to_le_bytes())
+        .collect();
+    let heard = hear(48_000, 2, &[&bytes]);
+    let sound: Vec<f32> = heard
+        .iter()
+        .map(|s| s * 32_768.0)
+        .filter(|s| *s != 0.0)
+        .collect();
+    assert_eq!(sound, [2_000.0, -6.0, 32_767.0, -32_768.0]);
+}
+
+#[test]
+fn what_is_not_taken_is_said() {
+    for (rate, channels) in [(7_999, 1), (192_001, 1), (48_000, 0), (48_000, 9), (0, 0)] {
+        let refusal = Intake::new(rate, channels).expect_err("unsupported");
+        assert_eq!((refusal.rate, refusal.channels), (rate, channels));
+        assert!(refusal.to_string().contains("8000 to 192000 Hz"));
+    }
+}
+
+#[test]
+fn an_odd_rate_lasts_as_long_as_it_should() {
+    for rate in [8_001, 47_999, 48_001, 191_999] {
+        let bytes = [1, 2].repeat(rate as usize);
+        let pieces: Vec<&[u8]> = bytes.chunks(rate as usize / 50 * 2).collect();
+        let sound = hear(rate, 1, &pieces)
+            .iter()
+            .filter(|sample| **sample != 0.0)
+            .count();
+        assert!(sound.abs_diff(48_000) < 960, "{rate} Hz: {sound} samples");
+    }
+    assert_eq!(seconds(1), 50);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn pieces_of_any_size_make_the_same_samples(
+        bytes in prop::collection::vec(any::<u8>(), 0..4_000),
+        cuts in prop::collection::vec(0_usize..4_000, 0..8),
+        channels in 1_u16..=8,
+    ) {
+        let mut cuts: Vec<usize> = cuts.into_iter().map(|cut| cut.min(bytes.len())).collect();
+        cuts.extend([0, bytes.len()]);
+        cuts.sort_unstable();
+        let pieces: Vec<&[u8]> = cuts.windows(2).map(|cut| &bytes[cut[0]..cut[1]]).collect();
+        let sound = |pieces: &[&[u8]]| {
+            let heard = hear(48_000, channels, pieces);
+            heard.into_iter().filter(|sample| *sample != 0.0).collect::<Vec<_>>()
+        };
+        prop_assert_eq!(sound(&pieces), sound(&[&bytes]));
+    }
+
+    #[test]
+    fn no_byte_of_any_rate_does_harm(
+        pieces in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..3_000), 0..12),
+        rate in 8_000_u32..=192_000,
+        channels in 1_u16..=8,
+    ) {
+        let pieces: Vec<&[u8]> = pieces.iter().map(|piece| &piece[..]).collect();
+        let heard = hear(rate, channels, &pieces);
+        prop_assert_eq!(heard.len(), (pieces.len() + 25) * 960);
+    }
+}

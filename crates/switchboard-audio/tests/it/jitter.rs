@@ -1,0 +1,158 @@
+//! Sources that come too late, too early, too much, or too little.
+
+use proptest::prelude::*;
+use switchboard_audio::{FRAME_SAMPLES, Format, Input, Mixer};
+
+use crate::{
+    ear::{Ear, mixer, seconds, tick},
+    saved,
+};
+
+const LATENCY_MAX: usize = 9_600;
+
+/// One source and somebody who hears exactly what of it is mixed.
+struct Line {
+    mixer: Mixer<Ear>,
+    input: Input,
+    ear: Ear,
+    /// Counts what was pushed, so that each sample is told from its neighbours, and none is 0.
+    count: usize,
+}
+
+impl Line {
+    fn new() -> Self {
+        let (mut mixer, ear) = (mixer(), Ear::new());
+        let input = mixer.add_source(1);
+        mixer.add_listener(2, Format::Wav, ear.clone());
+        Self {
+            mixer,
+            input,
+            ear,
+            count: 0,
+        }
+    }
+
+    fn push(&mut self, count: usize) {
+        let samples: Vec<i16> = (self.count..self.count + count).map(number).collect();
+        self.input.push(&samples);
+        self.count += count;
+    }
+
+    fn tick(&mut self) {
+        tick(&mut self.mixer);
+    }
+
+    fn heard(&self) -> Vec<i16> {
+        let saved = saved::read(Format::Wav, &self.ear.heard());
+        saved
+            .samples
+            .iter()
+            .map(|sample| (sample * 32_768.0) as i16)
+            .collect()
+    }
+
+    fn sound(&self) -> Vec<i16> {
+        self.heard()
+            .into_iter()
+            .filter(|&sample| sample != 0)
+            .collect()
+    }
+}
+
+fn number(at: usize) -> i16 {
+    (at % 30_000) as i16 + 1
+}
+
+#[test]
+fn a_flood_adds_no_more_than_latency_max() {
+    let mut line = Line::new();
+    line.push(20 * 48_000);
+    for _ in 0..seconds(1) {
+        line.tick();
+    }
+    let newest: Vec<i16> = (20 * 48_000 - LATENCY_MAX..20 * 48_000)
+        .map(number)
+        .collect();
+    assert_eq!(line.sound(), newest);
+}
+
+#[test]
+fn a_steady_browser_does_not_crackle() {
+    // A thousand and twenty-four samples every 21.3 ms, up to 15 ms late, from any phase.
+    for phase in [0, 100, 512, 959] {
+        let mut line = Line::new();
+        let (mut sent, mut random) = (0, 1_u64);
+        for frame in 0..seconds(60) {
+            random = random
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            let late = (random >> 33) as usize % 720;
+            while sent * 1_024 + phase + late <= frame * FRAME_SAMPLES {
+                line.push(1_024);
+                sent += 1;
+            }
+            line.tick();
+        }
+        let heard = line.heard();
+        let first = heard.iter().position(|&sample| sample != 0).expect("sound");
+        assert!(first <= 4 * FRAME_SAMPLES);
+        for (at, &sample) in heard[first..].iter().enumerate() {
+            assert_eq!(sample, number(at), "phase {phase}");
+        }
+    }
+}
+
+#[test]
+fn whoever_listens_first_hears_what_is_said_now() {
+    let mut mixer = mixer();
+    let input = mixer.add_source(1);
+    let samples: Vec<i16> = (0..48_000).map(number).collect();
+    input.push(&samples);
+    let ear = Ear::new();
+    mixer.add_listener(2, Format::Wav, ear.clone());
+    for _ in 0..10 {
+        tick(&mut mixer);
+    }
+    let heard = saved::read(Format::Wav, &ear.heard()).samples;
+    let sound = heard.iter().filter(|sample| **sample != 0.0).count();
+    assert_eq!(sound, 1_920, "40 ms, not 200");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn what_is_sent_in_time_is_heard_once_and_in_order(
+        // Never more in the buffer than fits: gaps of any length, sounds of any length.
+        steps in prop::collection::vec((0_usize..1_500, 2_usize..8), 1..60),
+    ) {
+        let mut line = Line::new();
+        for (samples, ticks) in steps {
+            line.push(samples);
+            (0..ticks).for_each(|_| line.tick());
+        }
+        (0..5).for_each(|_| line.tick());
+        let expected: Vec<i16> = (0..line.count).map(number).collect();
+        prop_assert_eq!(line.sound(), expected);
+    }
+
+    #[test]
+    fn however_much_comes_the_delay_is_bounded(
+        steps in prop::collection::vec((0_usize..20_000, 0_usize..4), 1..60),
+    ) {
+        let mut line = Line::new();
+        for (samples, ticks) in steps {
+            line.push(samples);
+            (0..ticks).for_each(|_| line.tick());
+        }
+        let before = line.sound().len();
+        let sent = line.count;
+        (0..20).for_each(|_| line.tick());
+        let sound = line.sound();
+        prop_assert!(sound.len() - before <= LATENCY_MAX);
+        // The newest is never what was dropped.
+        if sent > 0 {
+            prop_assert_eq!(sound.last(), Some(&number(sent - 1)));
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! Who hears what, and how well.
+
+use switchboard_audio::{Format, MixSettings, Mixer};
+
+use crate::{
+    ear::{Ear, Tone, decibels, mixer, seconds, strength, tick},
+    formats::FORMATS,
+    saved,
+};
+
+/// A tone for each of three people; all three listen, and so does somebody who is silent.
+const HERTZ: [f64; 3] = [400.0, 1_000.0, 2_600.0];
+const AMPLITUDE: f64 = 0.2;
+
+/// What is heard after two seconds of three people and a fourth, in dB relative to what was said.
+fn hear(mixer: &mut Mixer<Ear>, format: Format) -> Vec<[f64; 3]> {
+    let microphones: Vec<_> = (0..3).map(|owner| mixer.add_source(owner)).collect();
+    let ears: Vec<Ear> = (0..4).map(|_| Ear::new()).collect();
+    for (owner, ear) in (0..).zip(&ears) {
+        mixer.add_listener(owner, format, ear.clone());
+    }
+    let mut tones = HERTZ.map(|hertz| Tone::new(hertz, AMPLITUDE));
+    for _ in 0..seconds(4) {
+        for (microphone, tone) in microphones.iter().zip(&mut tones) {
+            microphone.push(&tone.frame());
+        }
+        tick(mixer);
+    }
+    mixer.end();
+    let levels = ears.iter().map(|ear| {
+        let saved = saved::read(format, &ear.heard());
+        let settled = &saved.samples[2 * 48_000..3 * 48_000];
+        HERTZ.map(|hertz| decibels(strength(settled, hertz) / AMPLITUDE))
+    });
+    levels.collect()
+}
+
+#[test]
+fn each_hears_the_others_and_not_himself() {
+    for format in FORMATS {
+        let levels = hear(&mut mixer(), format);
+        for (listener, heard) in levels.iter().enumerate() {
+            for (talker, level) in heard.iter().enumerate() {
+                if listener == talker {
+                    assert!(
+                        *level < -40.0,
+                        "{format:?}: {listener} hears himself: {level} dB"
+                    );
+                } else {
+                    assert!(
+                        level.abs() < 1.0,
+                        "{format:?}: {listener} of {talker}: {level} dB"
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn echo_self_echoes() {
+    let settings = MixSettings {
+        echo_self: true,
+        ..MixSettings::default()
+    };
+    let levels = hear(&mut Mixer::new(settings.into()), Format::Wav);
+    assert!(levels.iter().flatten().all(|level| level.abs() < 0.01));
+}
+
+#[test]
+fn a_voice_band_comes_out_as_loud_as_it_went_in() {
+    for format in FORMATS {
+        for hertz in [120.0, 250.0, 440.0, 1_000.0, 2_000.0, 3_400.0, 6_000.0] {
+            for amplitude in [0.02, 0.25, 0.9] {
+                let (mut mixer, ear) = (mixer(), Ear::new());
+                let microphone = mixer.add_source(1);
+                mixer.add_listener(2, format, ear.clone());
+                let mut tone = Tone::new(hertz, amplitude);
+                for _ in 0..seconds(2) {
+                    microphone.push(&tone.frame());
+                    tick(&mut mixer);
+                }
+                mixer.end();
+                let saved = saved::read(format, &ear.heard());
+                let settled = &saved.samples[24_000..72_000];
+                let level = decibels(strength(settled, hertz) / amplitude);
+                let allowed = if format == Format::Wav { 0.02 } else { 1.0 };
+                assert!(
+                    level.abs() < allowed,
+                    "{format:?}, {hertz} Hz, {amplitude}: {level} dB"
+                );
+            }
+        }
+    }
+}

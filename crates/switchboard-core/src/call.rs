@@ -1,0 +1,467 @@
+//! Calls of two: who rings whom, who has accepted, who speaks and hears.
+//!
+//! The conversation (wire page `gostream`, "Identity: keys"), in which each step carries a
+//! signature over the challenge of the one before:
+//!
+//! ```text
+//! caller ── ring ────▶ Ringing    ──▶ callee
+//! caller ◀── Answered  ◀──── answer ── callee
+//! caller ── confirm ─▶ Confirmed  ──▶ callee
+//! caller ◀── Accepted  ◀──── accept ── callee        or Declined, by reject or by time
+//! ```
+//!
+//! The callee may accept or reject at any step: clients of sites know no others. A ring has a
+//! direction, and both may ring at once; the call that the first accept makes has none, and ends
+//! the other ring. Checking signatures is the driver's: [`Calls::challenge_as_callee`] and
+//! [`Calls::challenge_as_caller`] say over what they must be.
+
+mod line;
+
+use std::{
+    collections::{HashMap, VecDeque},
+    time::{Duration, Instant},
+};
+
+use bytestring::ByteString;
+
+use self::line::{Call, Line, Pair, Ring, Side};
+use crate::{
+    deadline::Deadlines,
+    id::{CallId, User},
+    limits::exceeds,
+    voice_end::Way,
+    voice_event::VoiceEvent,
+};
+
+/// The bounds of calls, as the operator sets them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CallLimits {
+    /// With how many others a user may be in calls, ringing ones included (0: no limit). What is
+    /// between the same two counts once, so that a client that reloads can ring again.
+    pub calls_per_user: usize,
+    /// How long it rings.
+    pub ring: Duration,
+    /// How long a call waits for either of the two to connect: from the accept, and from when
+    /// neither has anything connected any more.
+    pub linger: Duration,
+}
+
+impl Default for CallLimits {
+    fn default() -> Self {
+        Self {
+            calls_per_user: 8,
+            ring: Duration::from_secs(60),
+            linger: Duration::from_secs(30),
+        }
+    }
+}
+
+/// Why something about a call was not done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CallRefusal {
+    /// Nothing of that kind is between the two: no ring to answer, no call to speak in.
+    NoSuchCall,
+    /// The other one is in `calls_per_user` calls.
+    Busy,
+    /// The one who asks is in `calls_per_user` calls.
+    TooMany,
+    /// The user has a microphone, or headphones, in this call already.
+    AlreadyConnected,
+    /// Nobody calls himself.
+    WithOneself,
+}
+
+/// All calls, as a machine. See the crate's page for how to drive it.
+///
+/// Every input first lets happen what is due at its `now`, so that nothing depends on how late
+/// a timer is. The texts it is given are bounded by the driver (wire: challenges have 1 to 32 bytes).
+#[derive(Debug, Default)]
+pub struct Calls {
+    limits: CallLimits,
+    lines: HashMap<Pair, Line>,
+    pairs: HashMap<CallId, Pair>,
+    /// The number of lines of each user who has any.
+    lines_of: HashMap<User, usize>,
+    deadlines: Deadlines<Due>,
+    calls_made: u64,
+    events: VecDeque<(User, VoiceEvent)>,
+    ended: VecDeque<CallId>,
+}
+
+impl Calls {
+    /// No calls yet.
+    #[must_use]
+    pub fn new(limits: CallLimits) -> Self {
+        Self {
+            limits,
+            ..Self::default()
+        }
+    }
+
+    /// `from` calls `to`, which is told ([`VoiceEvent::Ringing`]). Ringing again starts over, with
+    /// this challenge. In a call one may ring too; the call goes on meanwhile.
+    ///
+    /// # Errors
+    /// `WithOneself`, `TooMany`, `Busy`: nothing has changed and nobody is told.
+    pub fn ring(
+        &mut self,
+        from: &User,
+        to: &User,
+        challenge: ByteString,
+        now: Instant,
+    ) -> Result<(), CallRefusal> {
+        self.handle_timeout(now);
+        if from == to {
+            return Err(CallRefusal::WithOneself);
+        }
+        let (pair, caller) = Pair::of(from, to);
+        if !self.lines.contains_key(&pair) {
+            self.open(from, to)?;
+        }
+        let ring = Ring {
+            to_callee: challenge.clone(),
+            to_caller: None,
+        };
+        let due = Due::Ring(pair.clone(), caller);
+        self.deadlines.set(due, now, self.limits.ring);
+        self.lines.entry(pair).or_default().rings[caller as usize] = Some(ring);
+        let from = from.clone();
+        self.tell(to, VoiceEvent::Ringing { from, challenge });
+        Ok(())
+    }
+
+    /// What `by` must sign to answer, accept or reject the ring of `caller`. While there is a call
+    /// it is what the accept had to sign, so that a repeated accept can be checked again.
+    #[must_use]
+    pub fn challenge_as_callee(&self, by: &User, caller: &User) -> Option<&ByteString> {
+        let (line, side) = self.line(by, caller)?;
+        line.to_callee(side)
+    }
+
+    /// What `by` must sign to confirm its ring of `callee`, once that has answered.
+    #[must_use]
+    pub fn challenge_as_caller(&self, by: &User, callee: &User) -> Option<&ByteString> {
+        let (line, side) = self.line(by, callee)?;
+        line.to_caller(side)
+    }
+
+    /// The callee shows who it is, and asks the same of the caller, which is told
+    /// ([`VoiceEvent::Answered`]). Again: this challenge replaces the one before.
+    ///
+    /// # Errors
+    /// `NoSuchCall`: `to` does not ring `by`.
+    pub fn answer(
+        &mut self,
+        by: &User,
+        to: &User,
+        signature: ByteString,
+        challenge: ByteString,
+        now: Instant,
+    ) -> Result<(), CallRefusal> {
+        self.handle_timeout(now);
+        self.ring_mut(to, by)?.to_caller = Some(challenge.clone());
+        let from = by.clone();
+        let event = VoiceEvent::Answered {
+            from,
+            signature,
+            challenge,
+        };
+        self.tell(to, event);
+        Ok(())
+    }
+
+    /// The caller shows who it is; the callee is told ([`VoiceEvent::Confirmed`]). Again: this
+    /// challenge replaces the one before.
+    ///
+    /// # Errors
+    /// `NoSuchCall`: `by` does not ring `to`, or `to` has not answered.
+    pub fn confirm(
+        &mut self,
+        by: &User,
+        to: &User,
+        signature: ByteString,
+        challenge: ByteString,
+        now: Instant,
+    ) -> Result<(), CallRefusal> {
+        self.handle_timeout(now);
+        let ring = self.ring_mut(by, to)?;
+        if ring.to_caller.is_none() {
+            return Err(CallRefusal::NoSuchCall);
+        }
+        ring.to_callee = challenge.clone();
+        let from = by.clone();
+        let event = VoiceEvent::Confirmed {
+            from,
+            signature,
+            challenge,
+        };
+        self.tell(to, event);
+        Ok(())
+    }
+
+    /// The callee takes the call; the caller is told ([`VoiceEvent::Accepted`]). From here the call
+    /// exists. If the two had one already, it goes on. An accept that comes twice is told twice
+    /// and changes nothing else; so is one that crosses an accept of the other side.
+    ///
+    /// # Errors
+    /// `NoSuchCall`: `from` does not ring `by`, nor did it before the call they are in.
+    pub fn accept(
+        &mut self,
+        by: &User,
+        from: &User,
+        signature: ByteString,
+        now: Instant,
+    ) -> Result<CallId, CallRefusal> {
+        self.handle_timeout(now);
+        let (pair, callee) = Pair::of(by, from);
+        let line = self.lines.get(&pair).ok_or(CallRefusal::NoSuchCall)?;
+        let id = match &line.call {
+            _ if line.rings[callee.other() as usize].is_some() => self.settle(pair, now),
+            Some(call) if call.accepted[callee as usize].is_some() => call.id,
+            Some(_) | None => return Err(CallRefusal::NoSuchCall),
+        };
+        let event = VoiceEvent::Accepted {
+            from: by.clone(),
+            signature,
+        };
+        self.tell(from, event);
+        Ok(id)
+    }
+
+    /// The callee does not take the call; the caller is told ([`VoiceEvent::Declined`]). A call
+    /// that the two are in goes on, and so does a ring in the other direction.
+    ///
+    /// # Errors
+    /// `NoSuchCall`: `from` does not ring `by`.
+    pub fn reject(
+        &mut self,
+        by: &User,
+        from: &User,
+        signature: ByteString,
+        now: Instant,
+    ) -> Result<(), CallRefusal> {
+        self.handle_timeout(now);
+        self.ring_mut(from, by)?;
+        let (pair, caller) = Pair::of(from, by);
+        self.end_ring(&pair, caller);
+        self.decline(from, by, signature);
+        Ok(())
+    }
+
+    /// Ends whatever is between the two, ringing or call; the other one is told
+    /// ([`VoiceEvent::Declined`] without signature).
+    ///
+    /// # Errors
+    /// `NoSuchCall`: there is nothing.
+    pub fn hang_up(&mut self, by: &User, other: &User, now: Instant) -> Result<(), CallRefusal> {
+        self.handle_timeout(now);
+        let (pair, side) = Pair::of(by, other);
+        let line = self.lines.get(&pair).ok_or(CallRefusal::NoSuchCall)?;
+        if let Some(call) = &line.call {
+            self.end_call(call.id);
+        }
+        self.end_ring(&pair, side);
+        self.end_ring(&pair, side.other());
+        self.decline(other, by, ByteString::new());
+        Ok(())
+    }
+
+    /// Connects a microphone or headphones of `by` to the call with `other`, which is told
+    /// ([`VoiceEvent::AudioConf`]).
+    ///
+    /// # Errors
+    /// `NoSuchCall`; `AlreadyConnected`: by another connection of the same user.
+    pub fn connect(
+        &mut self,
+        by: &User,
+        other: &User,
+        way: Way,
+        now: Instant,
+    ) -> Result<CallId, CallRefusal> {
+        self.handle_timeout(now);
+        let (pair, side) = Pair::of(by, other);
+        let line = self.lines.get_mut(&pair);
+        let call = line.and_then(|line| line.call.as_mut());
+        let call = call.ok_or(CallRefusal::NoSuchCall)?;
+        let ends = &mut call.ends[side as usize];
+        if !ends.set(way, true) {
+            return Err(CallRefusal::AlreadyConnected);
+        }
+        let (id, event) = (call.id, ends.of(by.clone(), None));
+        self.deadlines.clear(&Due::Call(id));
+        self.tell(other, event);
+        Ok(id)
+    }
+
+    /// Takes back what [`Calls::connect`] connected; the other one is told. When it was the last of
+    /// both, the call begins to linger. Of a call that has ended this is no news.
+    pub fn disconnect(&mut self, by: &User, call: CallId, way: Way, now: Instant) {
+        self.handle_timeout(now);
+        if let Some((other, event)) = self.disconnected(by, call, way, now) {
+            self.tell(&other, event);
+        }
+    }
+
+    /// Lets happen what is due at `now`: rings that nobody took, calls in which nobody is left.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        while let Some(due) = self.deadlines.pop_due(now) {
+            match due {
+                Due::Call(id) => self.end_call(id),
+                Due::Ring(pair, caller) => {
+                    self.end_ring(&pair, caller);
+                    let (from, to) = (pair.user(caller), pair.user(caller.other()));
+                    self.decline(from, to, ByteString::new());
+                    self.decline(to, from, ByteString::new());
+                }
+            }
+        }
+    }
+
+    /// When [`Calls::handle_timeout`] must be called at the latest, if ever.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.deadlines.next()
+    }
+
+    /// The next event and the user it is for, if any.
+    pub fn poll_event(&mut self) -> Option<(User, VoiceEvent)> {
+        self.events.pop_front()
+    }
+
+    /// The next call that has ended, if any: its audio must stop.
+    pub fn poll_ended(&mut self) -> Option<CallId> {
+        self.ended.pop_front()
+    }
+
+    /// Whether nobody rings, nobody is in a call, and nothing waits to be polled.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        let queues = self.events.is_empty() && self.ended.is_empty();
+        let lines = self.lines.is_empty() && self.lines_of.is_empty() && self.pairs.is_empty();
+        queues && lines && self.deadlines.is_empty()
+    }
+
+    fn tell(&mut self, to: &User, event: VoiceEvent) {
+        self.events.push_back((to.clone(), event));
+    }
+
+    fn decline(&mut self, to: &User, from: &User, signature: ByteString) {
+        let from = from.clone();
+        self.tell(to, VoiceEvent::Declined { from, signature });
+    }
+
+    /// What is between the two, and which side of it `by` is.
+    fn line(&self, by: &User, other: &User) -> Option<(&Line, Side)> {
+        let (pair, side) = Pair::of(by, other);
+        Some((self.lines.get(&pair)?, side))
+    }
+
+    fn ring_mut(&mut self, caller: &User, callee: &User) -> Result<&mut Ring, CallRefusal> {
+        let (pair, side) = Pair::of(caller, callee);
+        let line = self.lines.get_mut(&pair);
+        let ring = line.and_then(|line| line.rings[side as usize].as_mut());
+        ring.ok_or(CallRefusal::NoSuchCall)
+    }
+
+    /// Counts a line between two who had none.
+    fn open(&mut self, from: &User, to: &User) -> Result<(), CallRefusal> {
+        for (user, refusal) in [(from, CallRefusal::TooMany), (to, CallRefusal::Busy)] {
+            let lines = self.lines_of.get(user).copied().unwrap_or_default();
+            if exceeds(lines + 1, self.limits.calls_per_user) {
+                return Err(refusal);
+            }
+        }
+        for user in [from, to] {
+            *self.lines_of.entry(user.clone()).or_default() += 1;
+        }
+        Ok(())
+    }
+
+    /// Forgets the line of two who have nothing between them any more.
+    fn close_if_idle(&mut self, pair: &Pair) {
+        if !self.lines.get(pair).is_some_and(Line::is_idle) {
+            return;
+        }
+        self.lines.remove(pair);
+        for user in [&pair.low, &pair.high] {
+            let left = self.lines_of.get(user).map_or(0, |lines| lines - 1);
+            if left == 0 {
+                self.lines_of.remove(user);
+            } else {
+                self.lines_of.insert(user.clone(), left);
+            }
+        }
+    }
+
+    fn end_ring(&mut self, pair: &Pair, caller: Side) {
+        self.deadlines.clear(&Due::Ring(pair.clone(), caller));
+        if let Some(line) = self.lines.get_mut(pair) {
+            line.rings[caller as usize] = None;
+        }
+        self.close_if_idle(pair);
+    }
+
+    fn end_call(&mut self, id: CallId) {
+        let Some(pair) = self.pairs.remove(&id) else {
+            return;
+        };
+        self.deadlines.clear(&Due::Call(id));
+        if let Some(line) = self.lines.get_mut(&pair) {
+            line.call = None;
+        }
+        self.ended.push_back(id);
+        self.close_if_idle(&pair);
+    }
+
+    /// Makes the rings of a pair its call. If nobody is connected, they have `linger` from now on.
+    fn settle(&mut self, pair: Pair, now: Instant) -> CallId {
+        let line = self.lines.entry(pair.clone()).or_default();
+        let call = line.call.get_or_insert_with(|| {
+            self.calls_made += 1;
+            Call::new(self.calls_made.into())
+        });
+        for caller in [Side::Low, Side::High] {
+            if let Some(ring) = line.rings[caller as usize].take() {
+                call.accepted[caller.other() as usize] = Some(ring.to_callee);
+                self.deadlines.clear(&Due::Ring(pair.clone(), caller));
+            }
+        }
+        if call.is_deserted() {
+            let due = Due::Call(call.id);
+            self.deadlines.set(due, now, self.limits.linger);
+        }
+        self.pairs.insert(call.id, pair);
+        call.id
+    }
+
+    /// Does what [`Calls::disconnect`] says, and gives whom to tell what.
+    fn disconnected(
+        &mut self,
+        by: &User,
+        id: CallId,
+        way: Way,
+        now: Instant,
+    ) -> Option<(User, VoiceEvent)> {
+        let pair = self.pairs.get(&id)?;
+        let side = pair.side(by)?;
+        let call = self.lines.get_mut(pair)?.call.as_mut()?;
+        let ends = &mut call.ends[side as usize];
+        if !ends.set(way, false) {
+            return None;
+        }
+        let event = ends.of(by.clone(), None);
+        if call.is_deserted() {
+            self.deadlines.set(Due::Call(id), now, self.limits.linger);
+        }
+        Some((pair.user(side.other()).clone(), event))
+    }
+}
+
+/// What happens in time.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Due {
+    /// Nobody has taken the ring of this side.
+    Ring(Pair, Side),
+    /// Nobody has been in the call for `linger`.
+    Call(CallId),
+}

@@ -1,0 +1,54 @@
+//! What is due when: one time per key, the earliest first.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::{Duration, Instant},
+};
+
+#[derive(Debug)]
+pub(crate) struct Deadlines<K> {
+    by_time: BTreeSet<(Instant, K)>,
+    by_key: BTreeMap<K, Instant>,
+}
+
+impl<K> Default for Deadlines<K> {
+    fn default() -> Self {
+        Self {
+            by_time: BTreeSet::new(),
+            by_key: BTreeMap::new(),
+        }
+    }
+}
+
+impl<K: Ord + Clone> Deadlines<K> {
+    /// Makes `key` due when `after` has passed, and no earlier. A time beyond all clocks is never.
+    pub(crate) fn set(&mut self, key: K, now: Instant, after: Duration) {
+        self.clear(&key);
+        if let Some(at) = now.checked_add(after) {
+            self.by_time.insert((at, key.clone()));
+            self.by_key.insert(key, at);
+        }
+    }
+
+    pub(crate) fn clear(&mut self, key: &K) {
+        if let Some(at) = self.by_key.remove(key) {
+            self.by_time.remove(&(at, key.clone()));
+        }
+    }
+
+    pub(crate) fn next(&self) -> Option<Instant> {
+        self.by_time.first().map(|(at, _)| *at)
+    }
+
+    /// What is due at `now`, the earliest first. It is not due again.
+    pub(crate) fn pop_due(&mut self, now: Instant) -> Option<K> {
+        self.next().filter(|at| *at <= now)?;
+        let (_, key) = self.by_time.pop_first()?;
+        self.by_key.remove(&key);
+        Some(key)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.by_time.is_empty() && self.by_key.is_empty()
+    }
+}

@@ -1,0 +1,294 @@
+//! Voice rooms: who speaks and hears in which (wire page `gostream`, "Calls and rooms").
+//!
+//! A room is made by the first who enters it, and told to everybody. When nobody has been in it
+//! for `linger` it is gone.
+
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    time::{Duration, Instant},
+};
+
+use crate::{
+    deadline::Deadlines,
+    id::{RoomName, User, VoiceRoomId},
+    limits::exceeds,
+    voice_end::{Ends, Way},
+    voice_event::{Audience, VoiceEvent},
+};
+
+/// How clients call a room. The keys of one [`VoiceRooms`] are all of one kind, as its users are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RoomKey {
+    /// Identity `keys`: by a name; its id is given by us.
+    Named(RoomName),
+    /// Identity `site`: by the site's number, which is its id and its name.
+    Numbered(u64),
+}
+
+/// The bounds of voice rooms, as the operator sets them. 0: no limit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VoiceRoomLimits {
+    /// Rooms in all.
+    pub rooms: usize,
+    /// Microphones in one room.
+    pub sources: usize,
+    /// Headphones in one room.
+    pub listeners: usize,
+    /// How long a room stays that nobody is in.
+    pub linger: Duration,
+}
+
+impl Default for VoiceRoomLimits {
+    fn default() -> Self {
+        Self {
+            rooms: 1000,
+            sources: 100,
+            listeners: 2000,
+            linger: Duration::from_secs(60),
+        }
+    }
+}
+
+/// Why somebody was not let into a voice room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VoiceRoomRefusal {
+    /// There are `rooms` rooms, and this would be another.
+    TooManyRooms,
+    /// The room has `sources` microphones.
+    TooManySources,
+    /// The room has `listeners` headphones.
+    TooManyListeners,
+    /// The user has a microphone, or headphones, in this room already.
+    AlreadyConnected,
+}
+
+/// A room as it is listed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RoomListing {
+    /// Its number.
+    pub id: VoiceRoomId,
+    /// Its name; of a numbered room, the number.
+    pub name: RoomName,
+    /// Users in it, each counted once.
+    pub count: usize,
+}
+
+/// All voice rooms, as a machine. See the crate's page for how to drive it.
+///
+/// Every input first lets happen what is due at its `now`, except that whoever enters a room finds
+/// it until it has really gone.
+#[derive(Debug, Default)]
+pub struct VoiceRooms {
+    limits: VoiceRoomLimits,
+    rooms: BTreeMap<VoiceRoomId, Room>,
+    by_name: HashMap<RoomName, VoiceRoomId>,
+    deadlines: Deadlines<VoiceRoomId>,
+    names_given: u64,
+    events: VecDeque<(Audience, VoiceEvent)>,
+    ended: VecDeque<VoiceRoomId>,
+}
+
+#[derive(Debug)]
+struct Room {
+    name: RoomName,
+    /// Whoever has something connected.
+    members: BTreeMap<User, Ends>,
+}
+
+impl VoiceRooms {
+    /// No rooms yet.
+    #[must_use]
+    pub fn new(limits: VoiceRoomLimits) -> Self {
+        Self {
+            limits,
+            ..Self::default()
+        }
+    }
+
+    /// Connects a microphone or headphones of `user` to a room, which is made if need be
+    /// ([`VoiceEvent::NewRoom`] to everybody). The others in it are told ([`VoiceEvent::AudioConf`]).
+    ///
+    /// # Errors
+    /// Any [`VoiceRoomRefusal`]: nothing has changed and nobody is told.
+    pub fn enter(
+        &mut self,
+        user: &User,
+        key: &RoomKey,
+        way: Way,
+        now: Instant,
+    ) -> Result<VoiceRoomId, VoiceRoomRefusal> {
+        let found = self.find(key);
+        // First of all, lest a numbered room end and begin in one input: its audio would end with it.
+        // Nobody is refused in an empty room, so whoever finds it keeps it.
+        if let Some(id) = found {
+            self.deadlines.clear(&id);
+        }
+        self.handle_timeout(now);
+        let id = match found {
+            Some(id) => id,
+            None => self.open(key)?,
+        };
+        self.connect(user, id, way)?;
+        self.tell_others(user, id);
+        Ok(id)
+    }
+
+    /// Takes back what [`VoiceRooms::enter`] connected; the others in the room are told. When it
+    /// was the last, the room begins to linger. Of a room that is gone this is no news.
+    pub fn leave(&mut self, user: &User, id: VoiceRoomId, way: Way, now: Instant) {
+        self.handle_timeout(now);
+        let Some(room) = self.rooms.get_mut(&id) else {
+            return;
+        };
+        let ends = room.members.get_mut(user);
+        if !ends.is_some_and(|ends| ends.set(way, false)) {
+            return;
+        }
+        self.tell_others(user, id);
+        self.forget_if_gone(user, id, now);
+    }
+
+    /// The rooms, in the order of their ids.
+    pub fn list(&self) -> impl Iterator<Item = RoomListing> {
+        self.rooms.iter().map(|(id, room)| RoomListing {
+            id: *id,
+            name: room.name.clone(),
+            count: room.members.len(),
+        })
+    }
+
+    /// Who is in a room, each with whether its microphone and whether its headphones are connected,
+    /// in the order of their names. `None`: there is no such room.
+    #[must_use]
+    pub fn members(&self, id: VoiceRoomId) -> Option<impl Iterator<Item = (User, bool, bool)>> {
+        let members = self.rooms.get(&id)?.members.iter();
+        Some(members.map(|(user, ends)| (user.clone(), ends.mic, ends.headphones)))
+    }
+
+    /// The room of this key, if there is one.
+    #[must_use]
+    pub fn find(&self, key: &RoomKey) -> Option<VoiceRoomId> {
+        match key {
+            RoomKey::Named(name) => self.by_name.get(name).copied(),
+            RoomKey::Numbered(number) => {
+                let id = VoiceRoomId::from(*number);
+                self.rooms.contains_key(&id).then_some(id)
+            }
+        }
+    }
+
+    /// Lets happen what is due at `now`: rooms that nobody has been in go.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        while let Some(id) = self.deadlines.pop_due(now) {
+            let Some(room) = self.rooms.remove(&id) else {
+                continue;
+            };
+            if self.by_name.get(&room.name) == Some(&id) {
+                self.by_name.remove(&room.name);
+            }
+            self.ended.push_back(id);
+        }
+    }
+
+    /// When [`VoiceRooms::handle_timeout`] must be called at the latest, if ever.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.deadlines.next()
+    }
+
+    /// The next event and whom it is for, if any.
+    pub fn poll_event(&mut self) -> Option<(Audience, VoiceEvent)> {
+        self.events.pop_front()
+    }
+
+    /// The next room that is gone, if any: its audio must stop.
+    pub fn poll_ended(&mut self) -> Option<VoiceRoomId> {
+        self.ended.pop_front()
+    }
+
+    /// Whether there are no rooms, and nothing waits to be polled.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        let queues = self.events.is_empty() && self.ended.is_empty();
+        let rooms = self.rooms.is_empty() && self.by_name.is_empty();
+        queues && rooms && self.deadlines.is_empty()
+    }
+
+    /// Makes the room of a key that has none.
+    fn open(&mut self, key: &RoomKey) -> Result<VoiceRoomId, VoiceRoomRefusal> {
+        if exceeds(self.rooms.len() + 1, self.limits.rooms) {
+            return Err(VoiceRoomRefusal::TooManyRooms);
+        }
+        let (id, name) = match key {
+            RoomKey::Named(name) => (self.name(name), name.clone()),
+            RoomKey::Numbered(number) => {
+                let id = VoiceRoomId::from(*number);
+                (id, id.into())
+            }
+        };
+        let room = Room {
+            name: name.clone(),
+            members: BTreeMap::new(),
+        };
+        self.rooms.insert(id, room);
+        let event = VoiceEvent::NewRoom { id, name, count: 1 };
+        self.events.push_back((Audience::Everybody, event));
+        Ok(id)
+    }
+
+    /// Gives a name the next id that nothing has, nor has had until just now.
+    fn name(&mut self, name: &RoomName) -> VoiceRoomId {
+        loop {
+            self.names_given += 1;
+            let id = VoiceRoomId::from(self.names_given);
+            if !self.rooms.contains_key(&id) && !self.ended.contains(&id) {
+                self.by_name.insert(name.clone(), id);
+                return id;
+            }
+        }
+    }
+
+    fn connect(&mut self, user: &User, id: VoiceRoomId, way: Way) -> Result<(), VoiceRoomRefusal> {
+        let Some(room) = self.rooms.get_mut(&id) else {
+            return Ok(());
+        };
+        if room.members.get(user).is_some_and(|ends| ends.has(way)) {
+            return Err(VoiceRoomRefusal::AlreadyConnected);
+        }
+        let connected = room.members.values().filter(|ends| ends.has(way)).count();
+        let (limit, refusal) = match way {
+            Way::In => (self.limits.sources, VoiceRoomRefusal::TooManySources),
+            Way::Out => (self.limits.listeners, VoiceRoomRefusal::TooManyListeners),
+        };
+        if exceeds(connected + 1, limit) {
+            return Err(refusal);
+        }
+        room.members.entry(user.clone()).or_default().set(way, true);
+        Ok(())
+    }
+
+    /// Tells the others in the room what of `user` is connected now.
+    fn tell_others(&mut self, user: &User, id: VoiceRoomId) {
+        let Some(room) = self.rooms.get(&id) else {
+            return;
+        };
+        let ends = room.members.get(user).copied().unwrap_or_default();
+        let event = ends.of(user.clone(), Some(id));
+        for other in room.members.keys().filter(|other| *other != user) {
+            let audience = Audience::User(other.clone());
+            self.events.push_back((audience, event.clone()));
+        }
+    }
+
+    fn forget_if_gone(&mut self, user: &User, id: VoiceRoomId, now: Instant) {
+        let Some(room) = self.rooms.get_mut(&id) else {
+            return;
+        };
+        if room.members.get(user).is_some_and(|ends| ends.is_none()) {
+            room.members.remove(user);
+        }
+        if room.members.is_empty() {
+            self.deadlines.set(id, now, self.limits.linger);
+        }
+    }
+}

@@ -1,0 +1,350 @@
+//! What calls should do, said in the plainest way: lists, searched from end to end.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::{Duration, Instant},
+};
+
+use bytestring::ByteString;
+use switchboard_core::{CallId, CallLimits, CallRefusal, User, VoiceEvent, Way};
+
+#[derive(Clone, Debug)]
+pub(crate) enum Step {
+    Ring { by: usize, to: usize },
+    Answer { by: usize, to: usize },
+    Confirm { by: usize, to: usize },
+    Accept { by: usize, to: usize },
+    Reject { by: usize, to: usize },
+    HangUp { by: usize, to: usize },
+    Connect { by: usize, to: usize, way: Way },
+    Disconnect { by: usize, call: u64, way: Way },
+    Wait { secs: u64 },
+    Timer,
+}
+
+struct Ring {
+    from: User,
+    to: User,
+    to_callee: ByteString,
+    to_caller: Option<ByteString>,
+    until: Instant,
+}
+
+struct Call {
+    id: CallId,
+    /// Each with the challenge it accepted with, if it was called.
+    users: BTreeMap<User, Option<ByteString>>,
+    connected: BTreeSet<(User, Way)>,
+    /// When it ends if nobody comes.
+    until: Option<Instant>,
+}
+
+pub(crate) struct Model {
+    limits: CallLimits,
+    rings: Vec<Ring>,
+    calls: Vec<Call>,
+    made: u64,
+    pub(crate) events: Vec<(User, VoiceEvent)>,
+    pub(crate) ended: Vec<CallId>,
+}
+
+type Outcome = Result<Option<CallId>, CallRefusal>;
+
+impl Model {
+    pub(crate) fn new(limits: CallLimits) -> Self {
+        Self {
+            limits,
+            rings: Vec::new(),
+            calls: Vec::new(),
+            made: 0,
+            events: Vec::new(),
+            ended: Vec::new(),
+        }
+    }
+
+    pub(crate) fn ring(
+        &mut self,
+        from: &User,
+        to: &User,
+        challenge: &ByteString,
+        now: Instant,
+    ) -> Outcome {
+        self.pass(now);
+        if from == to {
+            return Err(CallRefusal::WithOneself);
+        }
+        if !self.partners(from).contains(to) {
+            for (user, refusal) in [(from, CallRefusal::TooMany), (to, CallRefusal::Busy)] {
+                let max = self.limits.calls_per_user;
+                if max != 0 && self.partners(user).len() >= max {
+                    return Err(refusal);
+                }
+            }
+        }
+        self.rings
+            .retain(|ring| (&ring.from, &ring.to) != (from, to));
+        self.rings.push(Ring {
+            from: from.clone(),
+            to: to.clone(),
+            to_callee: challenge.clone(),
+            to_caller: None,
+            until: now + self.limits.ring,
+        });
+        let (from, challenge) = (from.clone(), challenge.clone());
+        self.tell(to, VoiceEvent::Ringing { from, challenge });
+        Ok(None)
+    }
+
+    pub(crate) fn answer(
+        &mut self,
+        by: &User,
+        to: &User,
+        signature: &ByteString,
+        challenge: &ByteString,
+        now: Instant,
+    ) -> Outcome {
+        self.pass(now);
+        let ring = self.ring_of(to, by).ok_or(CallRefusal::NoSuchCall)?;
+        ring.to_caller = Some(challenge.clone());
+        let event = VoiceEvent::Answered {
+            from: by.clone(),
+            signature: signature.clone(),
+            challenge: challenge.clone(),
+        };
+        self.tell(to, event);
+        Ok(None)
+    }
+
+    pub(crate) fn confirm(
+        &mut self,
+        by: &User,
+        to: &User,
+        signature: &ByteString,
+        challenge: &ByteString,
+        now: Instant,
+    ) -> Outcome {
+        self.pass(now);
+        let ring = self.ring_of(by, to).filter(|ring| ring.to_caller.is_some());
+        ring.ok_or(CallRefusal::NoSuchCall)?.to_callee = challenge.clone();
+        let event = VoiceEvent::Confirmed {
+            from: by.clone(),
+            signature: signature.clone(),
+            challenge: challenge.clone(),
+        };
+        self.tell(to, event);
+        Ok(None)
+    }
+
+    pub(crate) fn accept(
+        &mut self,
+        by: &User,
+        from: &User,
+        signature: &ByteString,
+        now: Instant,
+    ) -> Outcome {
+        self.pass(now);
+        if self.ring_of(from, by).is_some() {
+            self.settle(by, from, now);
+        }
+        let call = self.call_of(by, from).ok_or(CallRefusal::NoSuchCall)?;
+        if call.users[by].is_none() {
+            return Err(CallRefusal::NoSuchCall);
+        }
+        let id = call.id;
+        let event = VoiceEvent::Accepted {
+            from: by.clone(),
+            signature: signature.clone(),
+        };
+        self.tell(from, event);
+        Ok(Some(id))
+    }
+
+    fn settle(&mut self, by: &User, from: &User, now: Instant) {
+        if self.call_of(by, from).is_none() {
+            self.made += 1;
+            self.calls.push(Call {
+                id: self.made.into(),
+                users: [(by.clone(), None), (from.clone(), None)].into(),
+                connected: BTreeSet::new(),
+                until: None,
+            });
+        }
+        let linger = now + self.limits.linger;
+        let pair = [by, from];
+        let (over, rings) = std::mem::take(&mut self.rings)
+            .into_iter()
+            .partition::<Vec<_>, _>(|ring| pair.contains(&&ring.from) && pair.contains(&&ring.to));
+        self.rings = rings;
+        let call = self.call_of(by, from).expect("it was made above");
+        for ring in over {
+            call.users.insert(ring.to, Some(ring.to_callee));
+        }
+        if call.connected.is_empty() {
+            call.until = Some(linger);
+        }
+    }
+
+    pub(crate) fn reject(
+        &mut self,
+        by: &User,
+        from: &User,
+        signature: &ByteString,
+        now: Instant,
+    ) -> Outcome {
+        self.pass(now);
+        self.ring_of(from, by).ok_or(CallRefusal::NoSuchCall)?;
+        self.rings
+            .retain(|ring| (&ring.from, &ring.to) != (from, by));
+        self.decline(from, by, signature);
+        Ok(None)
+    }
+
+    pub(crate) fn hang_up(&mut self, by: &User, other: &User, now: Instant) -> Outcome {
+        self.pass(now);
+        if !self.partners(by).contains(other) {
+            return Err(CallRefusal::NoSuchCall);
+        }
+        self.rings.retain(|ring| {
+            (&ring.from, &ring.to) != (by, other) && (&ring.from, &ring.to) != (other, by)
+        });
+        if let Some(id) = self.call_of(by, other).map(|call| call.id) {
+            self.end(id);
+        }
+        self.decline(other, by, &ByteString::new());
+        Ok(None)
+    }
+
+    pub(crate) fn connect(&mut self, by: &User, other: &User, way: Way, now: Instant) -> Outcome {
+        self.pass(now);
+        let call = self.call_of(by, other).ok_or(CallRefusal::NoSuchCall)?;
+        if !call.connected.insert((by.clone(), way)) {
+            return Err(CallRefusal::AlreadyConnected);
+        }
+        call.until = None;
+        let (id, event) = (call.id, call.state_of(by));
+        self.tell(other, event);
+        Ok(Some(id))
+    }
+
+    pub(crate) fn disconnect(&mut self, by: &User, id: CallId, way: Way, now: Instant) {
+        self.pass(now);
+        let until = now + self.limits.linger;
+        let Some(call) = self.calls.iter_mut().find(|call| call.id == id) else {
+            return;
+        };
+        if !call.connected.remove(&(by.clone(), way)) {
+            return;
+        }
+        if call.connected.is_empty() {
+            call.until = Some(until);
+        }
+        let other = call.users.keys().find(|user| *user != by).cloned();
+        let event = call.state_of(by);
+        self.tell(&other.expect("a call is of two"), event);
+    }
+
+    /// Time passes.
+    pub(crate) fn pass(&mut self, now: Instant) {
+        let (over, rings) = std::mem::take(&mut self.rings)
+            .into_iter()
+            .partition::<Vec<_>, _>(|ring| ring.until <= now);
+        self.rings = rings;
+        for ring in over {
+            self.decline(&ring.from, &ring.to, &ByteString::new());
+            self.decline(&ring.to, &ring.from, &ByteString::new());
+        }
+        while let Some(call) = self
+            .calls
+            .iter()
+            .find(|call| call.until.is_some_and(|it| it <= now))
+        {
+            self.end(call.id);
+        }
+    }
+
+    pub(crate) fn next_time(&self) -> Option<Instant> {
+        let rings = self.rings.iter().map(|ring| ring.until);
+        rings
+            .chain(self.calls.iter().filter_map(|call| call.until))
+            .min()
+    }
+
+    pub(crate) fn must_sign_as_callee(&mut self, by: &User, caller: &User) -> Option<ByteString> {
+        if let Some(ring) = self.ring_of(caller, by) {
+            return Some(ring.to_callee.clone());
+        }
+        self.call_of(by, caller)?.users[by].clone()
+    }
+
+    pub(crate) fn must_sign_as_caller(&mut self, by: &User, callee: &User) -> Option<ByteString> {
+        self.ring_of(by, callee)?.to_caller.clone()
+    }
+
+    fn tell(&mut self, to: &User, event: VoiceEvent) {
+        self.events.push((to.clone(), event));
+    }
+
+    fn decline(&mut self, to: &User, from: &User, signature: &ByteString) {
+        let (from, signature) = (from.clone(), signature.clone());
+        self.tell(to, VoiceEvent::Declined { from, signature });
+    }
+
+    fn end(&mut self, id: CallId) {
+        self.calls.retain(|call| call.id != id);
+        self.ended.push(id);
+    }
+
+    fn ring_of(&mut self, from: &User, to: &User) -> Option<&mut Ring> {
+        self.rings
+            .iter_mut()
+            .find(|ring| (&ring.from, &ring.to) == (from, to))
+    }
+
+    fn call_of(&mut self, one: &User, other: &User) -> Option<&mut Call> {
+        let is_of = |user, call: &Call| call.users.contains_key(user);
+        self.calls
+            .iter_mut()
+            .find(|call| one != other && is_of(one, call) && is_of(other, call))
+    }
+
+    /// With whom a user has anything.
+    pub(crate) fn partners(&self, user: &User) -> BTreeSet<User> {
+        let rings = self
+            .rings
+            .iter()
+            .map(|ring| [ring.from.clone(), ring.to.clone()]);
+        let calls = self.calls.iter().map(|call| {
+            let mut users = call.users.keys().cloned();
+            [users.next(), users.next()].map(|user| user.expect("a call is of two"))
+        });
+        let mine = rings.chain(calls).filter(|pair| pair.contains(user));
+        mine.flatten().filter(|other| other != user).collect()
+    }
+
+    /// Every call there is, with its two users.
+    pub(crate) fn pairs(&self) -> Vec<Vec<User>> {
+        let users = |call: &Call| call.users.keys().cloned().collect();
+        self.calls.iter().map(users).collect()
+    }
+}
+
+impl Call {
+    fn state_of(&self, user: &User) -> VoiceEvent {
+        let has = |way| self.connected.contains(&(user.clone(), way));
+        VoiceEvent::AudioConf {
+            from: user.clone(),
+            room: None,
+            mic: has(Way::In),
+            headphones: has(Way::Out),
+        }
+    }
+}
+
+/// Short times, so that everything meets everything.
+pub(crate) fn limits(calls_per_user: usize) -> CallLimits {
+    CallLimits {
+        calls_per_user,
+        ring: Duration::from_secs(6),
+        linger: Duration::from_secs(3),
+    }
+}

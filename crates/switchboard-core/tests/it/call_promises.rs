@@ -1,0 +1,309 @@
+//! What always holds of calls, in random plays of four users: the machine does what the model does,
+//! and what it tells keeps the promises by itself, whatever the model thinks.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::{Duration, Instant},
+};
+
+use bytestring::ByteString;
+use proptest::{prelude::*, test_runner::FileFailurePersistence};
+use switchboard_core::{CallId, CallRefusal, Calls, User, VoiceEvent, Way};
+
+use crate::{
+    call_model::{Model, Step, limits},
+    script::{epoch, user},
+};
+
+const USERS: [&str; 4] = ["ann", "bob", "cid", "dan"];
+
+fn step() -> impl Strategy<Value = Step> {
+    // Two of them meet more often than chance would have it, so that they get far.
+    let two = || prop_oneof![2 => (0..2_usize, 0..2_usize), 1 => (0..USERS.len(), 0..USERS.len())];
+    let way = || prop_oneof![Just(Way::In), Just(Way::Out)];
+    prop_oneof![
+        6 => two().prop_map(|(by, to)| Step::Ring { by, to }),
+        3 => two().prop_map(|(by, to)| Step::Answer { by, to }),
+        3 => two().prop_map(|(by, to)| Step::Confirm { by, to }),
+        8 => two().prop_map(|(by, to)| Step::Accept { by, to }),
+        2 => two().prop_map(|(by, to)| Step::Reject { by, to }),
+        1 => two().prop_map(|(by, to)| Step::HangUp { by, to }),
+        8 => (two(), way()).prop_map(|((by, to), way)| Step::Connect { by, to, way }),
+        6 => (0..USERS.len(), 0..9_u64, way()).prop_map(|(by, call, way)| Step::Disconnect { by, call, way }),
+        4 => (0..8_u64).prop_map(|secs| Step::Wait { secs }),
+        2 => Just(Step::Timer),
+    ]
+}
+
+fn config() -> ProptestConfig {
+    ProptestConfig {
+        failure_persistence: Some(Box::new(FileFailurePersistence::Direct(
+            "tests/proptest-regressions/calls.txt",
+        ))),
+        max_shrink_iters: 20_000,
+        ..ProptestConfig::with_cases(if cfg!(debug_assertions) { 1000 } else { 20_000 })
+    }
+}
+
+proptest! {
+    #![proptest_config(config())]
+
+    #[test]
+    fn promises_hold(calls_per_user in 0..4_usize, steps in prop::collection::vec(step(), 1..100)) {
+        let mut play = Play::new(calls_per_user);
+        for step in &steps {
+            play.step(step);
+        }
+        play.end();
+    }
+}
+
+struct Play {
+    calls: Calls,
+    model: Model,
+    witness: Witness,
+    users: Vec<User>,
+    calls_per_user: usize,
+    now: Instant,
+    words: u64,
+}
+
+impl Play {
+    fn new(calls_per_user: usize) -> Self {
+        Self {
+            calls: Calls::new(limits(calls_per_user)),
+            model: Model::new(limits(calls_per_user)),
+            witness: Witness::default(),
+            users: USERS.map(user).into(),
+            calls_per_user,
+            now: epoch(),
+            words: 0,
+        }
+    }
+
+    /// A text that was not there before.
+    fn word(&mut self) -> ByteString {
+        self.words += 1;
+        self.words.to_string().into()
+    }
+
+    fn step(&mut self, step: &Step) {
+        self.perform(step);
+        self.compare_consequences();
+        self.compare_states();
+    }
+
+    fn perform(&mut self, step: &Step) {
+        let now = self.now;
+        let (signature, challenge) = (self.word(), self.word());
+        let (s, c) = (signature.clone(), challenge.clone());
+        let at = |index: &usize| user(USERS[*index]);
+        let (calls, model) = (&mut self.calls, &mut self.model);
+        match step {
+            Step::Ring { by, to } => {
+                let (by, to) = (at(by), at(to));
+                same(
+                    calls.ring(&by, &to, c, now),
+                    model.ring(&by, &to, &challenge, now),
+                );
+            }
+            Step::Answer { by, to } => {
+                let (by, to) = (at(by), at(to));
+                let expected = model.answer(&by, &to, &signature, &challenge, now);
+                same(calls.answer(&by, &to, s, c, now), expected);
+            }
+            Step::Confirm { by, to } => {
+                let (by, to) = (at(by), at(to));
+                let expected = model.confirm(&by, &to, &signature, &challenge, now);
+                same(calls.confirm(&by, &to, s, c, now), expected);
+            }
+            Step::Accept { by, to } => {
+                let (by, to) = (at(by), at(to));
+                let accepted = calls.accept(&by, &to, s, now);
+                assert_eq!(accepted.map(Some), model.accept(&by, &to, &signature, now));
+                self.witness.accepted(accepted, &by, &to);
+            }
+            Step::Reject { by, to } => {
+                let (by, to) = (at(by), at(to));
+                same(
+                    calls.reject(&by, &to, s, now),
+                    model.reject(&by, &to, &signature, now),
+                );
+            }
+            Step::HangUp { by, to } => {
+                let (by, to) = (at(by), at(to));
+                same(calls.hang_up(&by, &to, now), model.hang_up(&by, &to, now));
+            }
+            Step::Connect { by, to, way } => {
+                let (by, to) = (at(by), at(to));
+                let connected = calls.connect(&by, &to, *way, now);
+                assert_eq!(connected.map(Some), model.connect(&by, &to, *way, now));
+                self.witness.connected(connected, &by, &to, *way);
+            }
+            Step::Disconnect { by, call, way } => {
+                let (by, call) = (at(by), CallId::from(*call));
+                calls.disconnect(&by, call, *way, now);
+                model.disconnect(&by, call, *way, now);
+                self.witness.connected.remove(&(call, by, *way));
+            }
+            Step::Wait { secs } => self.now += Duration::from_secs(*secs),
+            Step::Timer => {
+                calls.handle_timeout(now);
+                model.pass(now);
+            }
+        }
+    }
+
+    /// What is due at one time may come in any order.
+    fn compare_consequences(&mut self) {
+        let mut events: Vec<_> = std::iter::from_fn(|| self.calls.poll_event()).collect();
+        let mut ended: Vec<_> = std::iter::from_fn(|| self.calls.poll_ended()).collect();
+        for (to, event) in &events {
+            self.witness.told(to, event);
+        }
+        for id in &ended {
+            self.witness.ended(*id);
+        }
+        let mut expected = std::mem::take(&mut self.model.events);
+        events.sort_by_key(|event| format!("{event:?}"));
+        expected.sort_by_key(|event| format!("{event:?}"));
+        assert_eq!(events, expected);
+        ended.sort();
+        self.model.ended.sort();
+        assert_eq!(ended, std::mem::take(&mut self.model.ended));
+    }
+
+    fn compare_states(&mut self) {
+        assert_eq!(self.calls.poll_timeout(), self.model.next_time());
+        for (by, other) in pairs_of(&self.users) {
+            let as_callee = self.calls.challenge_as_callee(by, other).cloned();
+            let as_caller = self.calls.challenge_as_caller(by, other).cloned();
+            assert_eq!(as_callee, self.model.must_sign_as_callee(by, other));
+            assert_eq!(as_caller, self.model.must_sign_as_caller(by, other));
+        }
+        let pairs = self.model.pairs();
+        assert_eq!(
+            pairs.len(),
+            pairs.iter().collect::<BTreeSet<_>>().len(),
+            "one call per pair"
+        );
+        assert_eq!(pairs.len(), self.witness.alive.len());
+        for user in &self.users {
+            let partners = self.model.partners(user).len();
+            assert!(self.calls_per_user == 0 || partners <= self.calls_per_user);
+        }
+    }
+
+    /// When all have gone and time has passed, nothing is left, and every call has ended once.
+    fn end(&mut self) {
+        for (id, by, way) in self.witness.connected.clone() {
+            self.calls.disconnect(&by, id, way, self.now);
+            self.model.disconnect(&by, id, way, self.now);
+            self.witness.connected.remove(&(id, by, way));
+            self.compare_consequences();
+        }
+        while let Some(time) = self.calls.poll_timeout() {
+            self.now = self.now.max(time);
+            self.step(&Step::Timer);
+        }
+        assert!(self.calls.is_empty(), "{:?}", self.calls);
+        assert!(self.witness.alive.is_empty());
+    }
+}
+
+fn pairs_of(users: &[User]) -> impl Iterator<Item = (&User, &User)> {
+    users
+        .iter()
+        .flat_map(move |by| users.iter().map(move |other| (by, other)))
+}
+
+fn same(actual: Result<(), CallRefusal>, expected: Result<Option<CallId>, CallRefusal>) {
+    assert_eq!(actual.map(|()| None), expected);
+}
+
+/// Knows only what was answered and told, and what must be true of it.
+#[derive(Default)]
+struct Witness {
+    made: BTreeSet<CallId>,
+    alive: BTreeMap<CallId, [User; 2]>,
+    connected: BTreeSet<(CallId, User, Way)>,
+    /// Who was rung by whom.
+    rung: BTreeSet<(User, User)>,
+}
+
+impl Witness {
+    fn accepted(&mut self, accepted: Result<CallId, CallRefusal>, by: &User, from: &User) {
+        let Ok(id) = accepted else { return };
+        let rung = self.rung.contains(&(by.clone(), from.clone()));
+        assert!(rung, "{by} accepted without a ring");
+        match self.alive.get(&id) {
+            Some(users) => assert!(users.contains(by) && users.contains(from)),
+            None => {
+                assert!(self.made.insert(id), "call {id} again");
+                self.alive.insert(id, [by.clone(), from.clone()]);
+            }
+        }
+    }
+
+    fn connected(
+        &mut self,
+        connected: Result<CallId, CallRefusal>,
+        by: &User,
+        to: &User,
+        way: Way,
+    ) {
+        let Ok(id) = connected else { return };
+        let users = &self.alive[&id];
+        assert!(by != to && users.contains(by) && users.contains(to));
+        assert!(
+            self.connected.insert((id, by.clone(), way)),
+            "two of {by} in call {id}"
+        );
+    }
+
+    fn told(&mut self, to: &User, event: &VoiceEvent) {
+        match event {
+            VoiceEvent::Ringing { from, .. } => {
+                assert_ne!(from, to);
+                self.rung.insert((to.clone(), from.clone()));
+            }
+            VoiceEvent::Answered { from, .. } => {
+                assert!(self.rung.contains(&(from.clone(), to.clone())))
+            }
+            VoiceEvent::Confirmed { from, .. } => {
+                assert!(self.rung.contains(&(to.clone(), from.clone())))
+            }
+            VoiceEvent::Accepted { from, .. } => {
+                assert!(self.call_of(from, to).is_some());
+            }
+            VoiceEvent::Declined { from, .. } => assert_ne!(from, to),
+            VoiceEvent::AudioConf {
+                from,
+                room,
+                mic,
+                headphones,
+            } => {
+                let id = self.call_of(from, to).expect("who is told is in the call");
+                let has = |way| self.connected.contains(&(id, from.clone(), way));
+                let truth = (&None, has(Way::In), has(Way::Out));
+                assert_eq!((room, *mic, *headphones), truth);
+            }
+            VoiceEvent::NewRoom { .. } => panic!("calls know no rooms"),
+        }
+    }
+
+    fn call_of(&self, one: &User, other: &User) -> Option<CallId> {
+        let mut calls = self.alive.iter();
+        let of_both =
+            |users: &[User; 2]| one != other && users.contains(one) && users.contains(other);
+        calls.find(|(_, users)| of_both(users)).map(|(id, _)| *id)
+    }
+
+    fn ended(&mut self, id: CallId) {
+        assert!(
+            self.alive.remove(&id).is_some(),
+            "call {id} ended, and had before"
+        );
+        self.connected.retain(|(call, ..)| *call != id);
+    }
+}

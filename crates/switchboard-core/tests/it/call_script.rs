@@ -1,0 +1,78 @@
+//! Scripts of calls: what a line does, and what is written below it.
+
+use std::time::Instant;
+
+use bytestring::ByteString;
+use switchboard_core::{CallId, CallLimits, Calls, Way};
+
+use crate::script::{self, epoch, outcome, seconds, user, words};
+
+pub(crate) fn check(script: &str) {
+    check_with(CallLimits::default(), script);
+}
+
+pub(crate) fn check_with(limits: CallLimits, script: &str) {
+    let mut calls = Calls::new(limits);
+    let mut now = epoch();
+    script::check(script, |line| {
+        let outcome = perform(&mut calls, line, &mut now);
+        let mut consequences: Vec<String> = outcome.into_iter().collect();
+        while let Some((to, event)) = calls.poll_event() {
+            consequences.push(format!("{to}: {}", words(&event)));
+        }
+        while let Some(id) = calls.poll_ended() {
+            consequences.push(format!("call {id} ended"));
+        }
+        consequences
+    });
+}
+
+fn perform(calls: &mut Calls, line: &[&str], now: &mut Instant) -> Option<String> {
+    if let ["wait", time] = line {
+        *now += seconds(time);
+        calls.handle_timeout(*now);
+        return None;
+    }
+    let [by, verb, other, rest @ ..] = line else {
+        panic!("no such line: {line:?}");
+    };
+    let (by, to, now) = (&user(by), &user(other), *now);
+    let done = |()| None;
+    match (*verb, rest) {
+        ("rings", [challenge]) => outcome(calls.ring(by, to, (*challenge).into(), now), done),
+        ("answers", [signature, challenge]) => outcome(
+            calls.answer(by, to, (*signature).into(), (*challenge).into(), now),
+            done,
+        ),
+        ("confirms", [signature, challenge]) => outcome(
+            calls.confirm(by, to, (*signature).into(), (*challenge).into(), now),
+            done,
+        ),
+        ("accepts", [signature]) => {
+            outcome(calls.accept(by, to, (*signature).into(), now), in_call)
+        }
+        ("rejects", [signature]) => outcome(calls.reject(by, to, (*signature).into(), now), done),
+        ("hangs-up", []) => outcome(calls.hang_up(by, to, now), done),
+        ("mic+", []) => outcome(calls.connect(by, to, Way::In, now), in_call),
+        ("headphones+", []) => outcome(calls.connect(by, to, Way::Out, now), in_call),
+        ("mic-", []) => disconnect(calls, line, Way::In, now),
+        ("headphones-", []) => disconnect(calls, line, Way::Out, now),
+        ("signs-called-by", []) => Some(text(calls.challenge_as_callee(by, to))),
+        ("signs-calling", []) => Some(text(calls.challenge_as_caller(by, to))),
+        _ => panic!("no such line: {line:?}"),
+    }
+}
+
+fn text(challenge: Option<&ByteString>) -> String {
+    challenge.map_or("nothing".to_owned(), ToString::to_string)
+}
+
+fn in_call(id: CallId) -> Option<String> {
+    Some(format!("call {id}"))
+}
+
+fn disconnect(calls: &mut Calls, line: &[&str], way: Way, now: Instant) -> Option<String> {
+    let id: u64 = line[2].parse().expect("the number of a call");
+    calls.disconnect(&user(line[0]), id.into(), way, now);
+    None
+}

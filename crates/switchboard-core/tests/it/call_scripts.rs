@@ -1,0 +1,410 @@
+//! The rules of calls, one by one, from the accept to the end; and how many there may be.
+
+use std::time::Duration;
+
+use switchboard_core::{CallLimits, Calls};
+
+use crate::{
+    call_script::{check, check_with},
+    script::{epoch, user},
+};
+
+#[test]
+fn a_client_that_reloads_rings_again_and_finds_its_call() {
+    check(
+        "
+        ann rings bob c1
+            bob: ann rings, sign c1
+        bob accepts ann s1
+            call 1
+            ann: bob accepted s1
+        ann mic+ bob
+            call 1
+            bob: ann has mic+ headphones-
+        bob mic+ ann
+            call 1
+            ann: bob has mic+ headphones-
+        ann mic- 1
+            bob: ann has mic- headphones-
+        ann rings bob d1
+            bob: ann rings, sign d1
+        bob accepts ann t1
+            call 1
+            ann: bob accepted t1
+        bob signs-called-by ann
+            d1
+        ann mic+ bob
+            call 1
+            bob: ann has mic+ headphones-
+        wait 1000
+        ",
+    );
+}
+
+#[test]
+fn a_ring_rejected_during_a_call_leaves_the_call_alone() {
+    check(
+        "
+        ann rings bob c1
+            bob: ann rings, sign c1
+        bob accepts ann s1
+            call 1
+            ann: bob accepted s1
+        bob mic+ ann
+            call 1
+            ann: bob has mic+ headphones-
+        ann rings bob d1
+            bob: ann rings, sign d1
+        bob rejects ann t1
+            ann: bob declined t1
+        bob signs-called-by ann
+            c1
+        ann mic+ bob
+            call 1
+            bob: ann has mic+ headphones-
+        wait 1000
+        ",
+    );
+}
+
+#[test]
+fn an_accept_during_a_call_gives_it_time_again() {
+    check(
+        "
+        ann rings bob c1
+            bob: ann rings, sign c1
+        bob accepts ann s1
+            call 1
+            ann: bob accepted s1
+        wait 29
+        ann rings bob d1
+            bob: ann rings, sign d1
+        bob accepts ann t1
+            call 1
+            ann: bob accepted t1
+        wait 29
+        wait 1
+            call 1 ended
+        ",
+    );
+}
+
+#[test]
+fn a_call_that_nobody_enters_ends() {
+    check(
+        "
+        ann rings bob c1
+            bob: ann rings, sign c1
+        wait 59
+        bob accepts ann s1
+            call 1
+            ann: bob accepted s1
+        wait 29
+        wait 1
+            call 1 ended
+        ann mic+ bob
+            refused: NoSuchCall
+        ",
+    );
+}
+
+#[test]
+fn a_call_lingers_from_when_the_last_of_both_is_gone() {
+    check(
+        "
+        ann rings bob c1
+            bob: ann rings, sign c1
+        bob accepts ann s1
+            call 1
+            ann: bob accepted s1
+        ann mic+ bob
+            call 1
+            bob: ann has mic+ headphones-
+        ann headphones+ bob
+            call 1
+            bob: ann has mic+ headphones+
+        bob headphones+ ann
+            call 1
+            ann: bob has mic- headphones+
+        wait 100
+        ann mic- 1
+            bob: ann has mic- headphones+
+        ann headphones- 1
+            bob: ann has mic- headphones-
+        wait 100
+        bob headphones- 1
+            ann: bob has mic- headphones-
+        wait 29
+        bob headphones+ ann
+            call 1
+            ann: bob has mic- headphones+
+        wait 100
+        bob headphones- 1
+            ann: bob has mic- headphones-
+        wait 30
+            call 1 ended
+        ",
+    );
+}
+
+#[test]
+fn a_user_has_one_microphone_and_one_pair_of_headphones_in_a_call() {
+    check(
+        "
+        ann rings bob c1
+            bob: ann rings, sign c1
+        bob accepts ann s1
+            call 1
+            ann: bob accepted s1
+        ann mic+ bob
+            call 1
+            bob: ann has mic+ headphones-
+        ann mic+ bob
+            refused: AlreadyConnected
+        ann headphones+ bob
+            call 1
+            bob: ann has mic+ headphones+
+        ann headphones+ bob
+            refused: AlreadyConnected
+        ann mic- 1
+            bob: ann has mic- headphones+
+        ann mic- 1
+        ann mic+ bob
+            call 1
+            bob: ann has mic+ headphones+
+        ",
+    );
+}
+
+#[test]
+fn nobody_else_disconnects_in_a_call() {
+    check(
+        "
+        ann rings bob c1
+            bob: ann rings, sign c1
+        bob accepts ann s1
+            call 1
+            ann: bob accepted s1
+        ann mic+ bob
+            call 1
+            bob: ann has mic+ headphones-
+        cid mic- 1
+        bob mic- 1
+        ann mic- 2
+        cid mic+ ann
+            refused: NoSuchCall
+        wait 1000
+        ",
+    );
+}
+
+#[test]
+fn a_hang_up_ends_the_call_for_both() {
+    check(
+        "
+        ann rings bob c1
+            bob: ann rings, sign c1
+        bob accepts ann s1
+            call 1
+            ann: bob accepted s1
+        ann mic+ bob
+            call 1
+            bob: ann has mic+ headphones-
+        bob hangs-up ann
+            ann: bob declined
+            call 1 ended
+        ann mic- 1
+        ann hangs-up bob
+            refused: NoSuchCall
+        bob accepts ann s1
+            refused: NoSuchCall
+        wait 1000
+        ",
+    );
+}
+
+#[test]
+fn a_hang_up_ends_the_ringing_from_either_side() {
+    check(
+        "
+        ann rings bob c1
+            bob: ann rings, sign c1
+        ann hangs-up bob
+            bob: ann declined
+        bob accepts ann s1
+            refused: NoSuchCall
+        ann rings bob c1
+            bob: ann rings, sign c1
+        bob hangs-up ann
+            ann: bob declined
+        ann rings bob c1
+            bob: ann rings, sign c1
+        bob rings ann d1
+            ann: bob rings, sign d1
+        ann hangs-up bob
+            bob: ann declined
+        wait 1000
+        ",
+    );
+}
+
+#[test]
+fn a_hang_up_ends_a_call_and_the_ringing_in_it_at_once() {
+    check(
+        "
+        ann rings bob c1
+            bob: ann rings, sign c1
+        bob accepts ann s1
+            call 1
+            ann: bob accepted s1
+        bob rings ann d1
+            ann: bob rings, sign d1
+        bob hangs-up ann
+            ann: bob declined
+            call 1 ended
+        ann accepts bob t1
+            refused: NoSuchCall
+        ",
+    );
+}
+
+#[test]
+fn a_new_call_of_the_same_two_has_a_new_number() {
+    check(
+        "
+        ann rings bob c1
+            bob: ann rings, sign c1
+        bob accepts ann s1
+            call 1
+            ann: bob accepted s1
+        ann mic+ bob
+            call 1
+            bob: ann has mic+ headphones-
+        ann hangs-up bob
+            bob: ann declined
+            call 1 ended
+        ann rings bob c2
+            bob: ann rings, sign c2
+        bob accepts ann s2
+            call 2
+            ann: bob accepted s2
+        ann mic+ bob
+            call 2
+            bob: ann has mic+ headphones-
+        ann mic- 1
+        ann mic+ bob
+            refused: AlreadyConnected
+        ",
+    );
+}
+
+#[test]
+fn a_ring_outlives_the_call_in_which_it_began() {
+    check(
+        "
+        ann rings bob c1
+            bob: ann rings, sign c1
+        bob accepts ann s1
+            call 1
+            ann: bob accepted s1
+        ann rings bob d1
+            bob: ann rings, sign d1
+        wait 30
+            call 1 ended
+        bob accepts ann t1
+            call 2
+            ann: bob accepted t1
+        ",
+    );
+}
+
+fn at_most(calls_per_user: usize) -> CallLimits {
+    CallLimits {
+        calls_per_user,
+        ..CallLimits::default()
+    }
+}
+
+#[test]
+fn whoever_has_enough_calls_is_told_so_and_the_other_that_he_is_busy() {
+    check_with(
+        at_most(2),
+        "
+        ann rings bob c1
+            bob: ann rings, sign c1
+        cid rings ann c1
+            ann: cid rings, sign c1
+        ann accepts cid s1
+            call 1
+            cid: ann accepted s1
+        ann rings dan c1
+            refused: TooMany
+        dan rings ann c1
+            refused: Busy
+        dan rings bob c1
+            bob: dan rings, sign c1
+        bob rejects ann s1
+            ann: bob declined s1
+        dan rings ann c1
+            ann: dan rings, sign c1
+        ann hangs-up cid
+            cid: ann declined
+            call 1 ended
+        ann rings bob c1
+            bob: ann rings, sign c1
+        ",
+    );
+}
+
+#[test]
+fn what_is_between_the_same_two_counts_once() {
+    check_with(
+        at_most(1),
+        "
+        ann rings bob c1
+            bob: ann rings, sign c1
+        bob rings ann d1
+            ann: bob rings, sign d1
+        bob accepts ann s1
+            call 1
+            ann: bob accepted s1
+        ann rings bob c1
+            bob: ann rings, sign c1
+        bob rejects ann s1
+            ann: bob declined s1
+        cid rings bob c1
+            refused: Busy
+        wait 30
+            call 1 ended
+        cid rings bob c1
+            bob: cid rings, sign c1
+        ",
+    );
+}
+
+#[test]
+fn zero_is_no_limit() {
+    check_with(
+        at_most(0),
+        "
+        ann rings bob c1
+            bob: ann rings, sign c1
+        ann rings cid c1
+            cid: ann rings, sign c1
+        ann rings dan c1
+            dan: ann rings, sign c1
+        ",
+    );
+}
+
+#[test]
+fn a_time_beyond_all_clocks_never_comes() {
+    let limits = CallLimits {
+        ring: Duration::MAX,
+        ..CallLimits::default()
+    };
+    let mut calls = Calls::new(limits);
+    let rung = calls.ring(&user("ann"), &user("bob"), "c1".into(), epoch());
+    assert_eq!(rung, Ok(()));
+    assert_eq!(calls.poll_timeout(), None);
+}

@@ -1,0 +1,11 @@
+//! The voice machines: scripts that read like the conversation, and random plays against a model.
+
+mod call_model;
+mod call_promises;
+mod call_script;
+mod call_scripts;
+mod ring_scripts;
+mod room_model;
+mod room_promises;
+mod room_scripts;
+mod script;

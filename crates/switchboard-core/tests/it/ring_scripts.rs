@@ -1,0 +1,404 @@
+//! The rules of ringing, one by one, up to the accept.
+
+use switchboard_core::{CallLimits, CallRefusal, Calls};
+
+use crate::{
+    call_script::check,
+    script::{epoch, seconds, user},
+};
+
+#[test]
+fn the_four_steps_are_relayed_one_by_one() {
+    check(
+        "
+        ann rings bob c1
+            bob: ann rings, sign c1
+        bob answers ann s1 c2
+            ann: bob answered s1, sign c2
+        ann confirms bob s2 c3
+            bob: ann confirmed s2, sign c3
+        bob accepts ann s3
+            call 1
+            ann: bob accepted s3
+        ",
+    );
+}
+
+#[test]
+fn each_signs_the_challenge_that_was_relayed_to_it_last() {
+    check(
+        "
+        bob signs-called-by ann
+            nothing
+        ann rings bob c1
+            bob: ann rings, sign c1
+        bob signs-called-by ann
+            c1
+        ann signs-calling bob
+            nothing
+        bob answers ann s1 c2
+            ann: bob answered s1, sign c2
+        bob signs-called-by ann
+            c1
+        ann signs-calling bob
+            c2
+        ann confirms bob s2 c3
+            bob: ann confirmed s2, sign c3
+        bob signs-called-by ann
+            c3
+        ann signs-calling bob
+            c2
+        bob rejects ann s3
+            ann: bob declined s3
+        bob signs-called-by ann
+            nothing
+        ann signs-calling bob
+            nothing
+        ",
+    );
+}
+
+#[test]
+fn a_ring_may_be_accepted_at_once() {
+    check(
+        "
+        1 rings 2 -
+            2: 1 rings, sign -
+        2 accepts 1 -
+            call 1
+            1: 2 accepted -
+        ",
+    );
+}
+
+#[test]
+fn a_ring_may_be_rejected_at_once() {
+    check(
+        "
+        ann rings bob c1
+            bob: ann rings, sign c1
+        bob rejects ann s1
+            ann: bob declined s1
+        bob rejects ann s1
+            refused: NoSuchCall
+        bob accepts ann s1
+            refused: NoSuchCall
+        wait 1000
+        ",
+    );
+}
+
+#[test]
+fn only_the_callee_takes_or_rejects_a_call() {
+    check(
+        "
+        ann rings bob c1
+            bob: ann rings, sign c1
+        ann accepts bob s1
+            refused: NoSuchCall
+        ann rejects bob s1
+            refused: NoSuchCall
+        ann answers bob s1 c2
+            refused: NoSuchCall
+        cid accepts ann s1
+            refused: NoSuchCall
+        cid hangs-up ann
+            refused: NoSuchCall
+        ",
+    );
+}
+
+#[test]
+fn a_confirmation_needs_an_answer() {
+    check(
+        "
+        ann rings bob c1
+            bob: ann rings, sign c1
+        ann confirms bob s2 c3
+            refused: NoSuchCall
+        bob answers ann s1 c2
+            ann: bob answered s1, sign c2
+        bob confirms ann s2 c3
+            refused: NoSuchCall
+        ann confirms bob s2 c3
+            bob: ann confirmed s2, sign c3
+        ",
+    );
+}
+
+#[test]
+fn ringing_again_starts_over() {
+    check(
+        "
+        ann rings bob c1
+            bob: ann rings, sign c1
+        bob answers ann s1 c2
+            ann: bob answered s1, sign c2
+        wait 50
+        ann rings bob c4
+            bob: ann rings, sign c4
+        bob signs-called-by ann
+            c4
+        ann signs-calling bob
+            nothing
+        ann confirms bob s2 c3
+            refused: NoSuchCall
+        wait 59
+        wait 1
+            ann: bob declined
+            bob: ann declined
+        ",
+    );
+}
+
+#[test]
+fn nobody_calls_himself() {
+    check(
+        "
+        ann rings ann c1
+            refused: WithOneself
+        ann answers ann s1 c2
+            refused: NoSuchCall
+        ann confirms ann s1 c2
+            refused: NoSuchCall
+        ann accepts ann s1
+            refused: NoSuchCall
+        ann rejects ann s1
+            refused: NoSuchCall
+        ann hangs-up ann
+            refused: NoSuchCall
+        ann mic+ ann
+            refused: NoSuchCall
+        ",
+    );
+}
+
+#[test]
+fn a_ring_that_nobody_takes_ends_for_both() {
+    check(
+        "
+        ann rings bob c1
+            bob: ann rings, sign c1
+        bob answers ann s1 c2
+            ann: bob answered s1, sign c2
+        ann confirms bob s2 c3
+            bob: ann confirmed s2, sign c3
+        wait 59.999
+        wait 0.001
+            ann: bob declined
+            bob: ann declined
+        bob accepts ann s3
+            refused: NoSuchCall
+        bob signs-called-by ann
+            nothing
+        ",
+    );
+}
+
+#[test]
+fn an_accept_after_the_time_is_late_even_if_the_timer_is_later() {
+    let mut calls = Calls::new(CallLimits::default());
+    let (ann, bob, now) = (user("ann"), user("bob"), epoch());
+    assert_eq!(calls.ring(&ann, &bob, "c1".into(), now), Ok(()));
+    let late = now + seconds("60");
+    assert_eq!(calls.poll_timeout(), Some(late));
+    let accepted = calls.accept(&bob, &ann, "s1".into(), late);
+    assert_eq!(accepted, Err(CallRefusal::NoSuchCall));
+    assert_eq!(calls.poll_timeout(), None);
+}
+
+#[test]
+fn a_replayed_accept_is_told_again_and_changes_nothing() {
+    check(
+        "
+        ann rings bob c1
+            bob: ann rings, sign c1
+        bob accepts ann s1
+            call 1
+            ann: bob accepted s1
+        bob signs-called-by ann
+            c1
+        bob accepts ann s1
+            call 1
+            ann: bob accepted s1
+        wait 20
+        bob accepts ann s1
+            call 1
+            ann: bob accepted s1
+        wait 10
+            call 1 ended
+        bob accepts ann s1
+            refused: NoSuchCall
+        bob signs-called-by ann
+            nothing
+        ",
+    );
+}
+
+#[test]
+fn the_caller_has_no_accept_to_replay() {
+    check(
+        "
+        ann rings bob c1
+            bob: ann rings, sign c1
+        bob accepts ann s1
+            call 1
+            ann: bob accepted s1
+        ann accepts bob s1
+            refused: NoSuchCall
+        ann signs-calling bob
+            nothing
+        ",
+    );
+}
+
+#[test]
+fn what_belongs_to_a_ring_is_over_with_the_accept() {
+    check(
+        "
+        ann rings bob c1
+            bob: ann rings, sign c1
+        bob answers ann s1 c2
+            ann: bob answered s1, sign c2
+        bob accepts ann s1
+            call 1
+            ann: bob accepted s1
+        bob answers ann s1 c2
+            refused: NoSuchCall
+        ann confirms bob s2 c3
+            refused: NoSuchCall
+        bob rejects ann s1
+            refused: NoSuchCall
+        ann signs-calling bob
+            nothing
+        bob mic+ ann
+            call 1
+            ann: bob has mic+ headphones-
+        wait 1000
+        ",
+    );
+}
+
+#[test]
+fn when_both_ring_the_first_accept_makes_the_one_call() {
+    check(
+        "
+        ann rings bob a1
+            bob: ann rings, sign a1
+        bob rings ann b1
+            ann: bob rings, sign b1
+        ann accepts bob s1
+            call 1
+            bob: ann accepted s1
+        ann rejects bob s1
+            refused: NoSuchCall
+        bob rejects ann s1
+            refused: NoSuchCall
+        bob mic+ ann
+            call 1
+            ann: bob has mic+ headphones-
+        ann mic+ bob
+            call 1
+            bob: ann has mic+ headphones-
+        wait 1000
+        ",
+    );
+}
+
+#[test]
+fn when_both_ring_both_may_accept() {
+    check(
+        "
+        ann rings bob a1
+            bob: ann rings, sign a1
+        bob rings ann b1
+            ann: bob rings, sign b1
+        ann accepts bob s1
+            call 1
+            bob: ann accepted s1
+        bob signs-called-by ann
+            a1
+        bob accepts ann s1
+            call 1
+            ann: bob accepted s1
+        ann signs-called-by bob
+            b1
+        ann accepts bob s1
+            call 1
+            bob: ann accepted s1
+        ",
+    );
+}
+
+#[test]
+fn when_both_ring_each_ring_has_its_own_challenges() {
+    check(
+        "
+        ann rings bob a1
+            bob: ann rings, sign a1
+        bob rings ann b1
+            ann: bob rings, sign b1
+        bob answers ann s a2
+            ann: bob answered s, sign a2
+        ann signs-called-by bob
+            b1
+        ann signs-calling bob
+            a2
+        ann answers bob s b2
+            bob: ann answered s, sign b2
+        bob signs-called-by ann
+            a1
+        bob signs-calling ann
+            b2
+        ann confirms bob s a3
+            bob: ann confirmed s, sign a3
+        bob signs-called-by ann
+            a3
+        ann signs-called-by bob
+            b1
+        ",
+    );
+}
+
+#[test]
+fn when_both_ring_each_may_be_rejected_alone() {
+    check(
+        "
+        ann rings bob a1
+            bob: ann rings, sign a1
+        wait 10
+        bob rings ann b1
+            ann: bob rings, sign b1
+        bob rejects ann s1
+            ann: bob declined s1
+        wait 50
+        ann accepts bob s2
+            call 1
+            bob: ann accepted s2
+        ",
+    );
+}
+
+#[test]
+fn two_who_have_a_call_have_it_in_both_directions() {
+    check(
+        "
+        ann rings bob c1
+            bob: ann rings, sign c1
+        bob accepts ann s1
+            call 1
+            ann: bob accepted s1
+        bob rings ann d1
+            ann: bob rings, sign d1
+        ann accepts bob t1
+            call 1
+            bob: ann accepted t1
+        ann headphones+ bob
+            call 1
+            bob: ann has mic- headphones+
+        bob mic+ ann
+            call 1
+            ann: bob has mic+ headphones-
+        ",
+    );
+}

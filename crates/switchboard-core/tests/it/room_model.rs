@@ -1,0 +1,182 @@
+//! What voice rooms should do, said in the plainest way.
+
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
+
+use switchboard_core::{
+    Audience, RoomKey, RoomName, User, VoiceEvent, VoiceRoomId, VoiceRoomLimits, VoiceRoomRefusal,
+    Way,
+};
+
+pub(crate) struct Room {
+    pub(crate) id: VoiceRoomId,
+    pub(crate) name: RoomName,
+    named: bool,
+    pub(crate) connected: BTreeSet<(User, Way)>,
+    until: Option<Instant>,
+}
+
+pub(crate) struct Model {
+    limits: VoiceRoomLimits,
+    /// In order of id.
+    pub(crate) rooms: Vec<Room>,
+    last: u64,
+    pub(crate) events: Vec<(Audience, VoiceEvent)>,
+    pub(crate) ended: Vec<VoiceRoomId>,
+}
+
+impl Model {
+    pub(crate) fn new(limits: VoiceRoomLimits) -> Self {
+        Self {
+            limits,
+            rooms: Vec::new(),
+            last: 0,
+            events: Vec::new(),
+            ended: Vec::new(),
+        }
+    }
+
+    pub(crate) fn enter(
+        &mut self,
+        user: &User,
+        key: &RoomKey,
+        way: Way,
+        now: Instant,
+    ) -> Result<VoiceRoomId, VoiceRoomRefusal> {
+        // Before the time passes: whoever finds a room keeps it.
+        if let Some(index) = self.find(key) {
+            self.rooms[index].until = None;
+        }
+        self.pass(now);
+        let index = match self.find(key) {
+            Some(index) => index,
+            None => self.open(key)?,
+        };
+        let room = &mut self.rooms[index];
+        if room.connected.contains(&(user.clone(), way)) {
+            return Err(VoiceRoomRefusal::AlreadyConnected);
+        }
+        let (max, refusal) = match way {
+            Way::In => (self.limits.sources, VoiceRoomRefusal::TooManySources),
+            Way::Out => (self.limits.listeners, VoiceRoomRefusal::TooManyListeners),
+        };
+        if max != 0 && room.count(way) == max {
+            return Err(refusal);
+        }
+        room.connected.insert((user.clone(), way));
+        let id = room.id;
+        self.tell_others(index, user);
+        Ok(id)
+    }
+
+    fn find(&self, key: &RoomKey) -> Option<usize> {
+        self.rooms.iter().position(|room| match key {
+            RoomKey::Named(name) => room.named && room.name == *name,
+            RoomKey::Numbered(number) => room.id.get() == *number,
+        })
+    }
+
+    fn open(&mut self, key: &RoomKey) -> Result<usize, VoiceRoomRefusal> {
+        if self.limits.rooms != 0 && self.rooms.len() == self.limits.rooms {
+            return Err(VoiceRoomRefusal::TooManyRooms);
+        }
+        let (id, name, named) = match key {
+            RoomKey::Named(name) => {
+                self.last += 1;
+                let alive = self.rooms.iter().map(|room| room.id);
+                let taken: Vec<_> = alive.chain(self.ended.iter().copied()).collect();
+                while taken.contains(&self.last.into()) {
+                    self.last += 1;
+                }
+                (self.last, name.clone(), true)
+            }
+            RoomKey::Numbered(number) => {
+                let name = digits(*number);
+                (*number, name, false)
+            }
+        };
+        let id = VoiceRoomId::from(id);
+        self.rooms.push(Room {
+            id,
+            name: name.clone(),
+            named,
+            connected: BTreeSet::new(),
+            until: None,
+        });
+        self.rooms.sort_by_key(|room| room.id);
+        let event = VoiceEvent::NewRoom { id, name, count: 1 };
+        self.events.push((Audience::Everybody, event));
+        let index = self.rooms.iter().position(|room| room.id == id);
+        Ok(index.expect("it was put there"))
+    }
+
+    pub(crate) fn leave(&mut self, user: &User, id: VoiceRoomId, way: Way, now: Instant) {
+        self.pass(now);
+        let Some(index) = self.rooms.iter().position(|room| room.id == id) else {
+            return;
+        };
+        let room = &mut self.rooms[index];
+        if !room.connected.remove(&(user.clone(), way)) {
+            return;
+        }
+        if room.connected.is_empty() {
+            room.until = Some(now + self.limits.linger);
+        }
+        self.tell_others(index, user);
+    }
+
+    /// Time passes.
+    pub(crate) fn pass(&mut self, now: Instant) {
+        let (over, rooms) = std::mem::take(&mut self.rooms)
+            .into_iter()
+            .partition::<Vec<_>, _>(|room| room.until.is_some_and(|it| it <= now));
+        self.rooms = rooms;
+        self.ended.extend(over.iter().map(|room| room.id));
+    }
+
+    pub(crate) fn next_time(&self) -> Option<Instant> {
+        self.rooms.iter().filter_map(|room| room.until).min()
+    }
+
+    fn tell_others(&mut self, index: usize, user: &User) {
+        let room = &self.rooms[index];
+        let event = VoiceEvent::AudioConf {
+            from: user.clone(),
+            room: Some(room.id),
+            mic: room.connected.contains(&(user.clone(), Way::In)),
+            headphones: room.connected.contains(&(user.clone(), Way::Out)),
+        };
+        let others = room.users().into_iter().filter(|other| other != user);
+        self.events
+            .extend(others.map(|other| (Audience::User(other), event.clone())));
+    }
+}
+
+impl Room {
+    pub(crate) fn count(&self, way: Way) -> usize {
+        self.connected.iter().filter(|(_, it)| *it == way).count()
+    }
+
+    pub(crate) fn users(&self) -> BTreeSet<User> {
+        self.connected
+            .iter()
+            .map(|(user, _)| user.clone())
+            .collect()
+    }
+}
+
+fn digits(number: u64) -> RoomName {
+    RoomName::parse(&number.to_string(), 0).expect("a number has digits")
+}
+
+/// A short time, so that everything meets everything.
+pub(crate) fn limits(rooms: usize, sources: usize, listeners: usize) -> VoiceRoomLimits {
+    VoiceRoomLimits {
+        rooms,
+        sources,
+        listeners,
+        linger: Duration::from_secs(5),
+    }
+}

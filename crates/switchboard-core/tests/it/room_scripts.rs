@@ -1,0 +1,366 @@
+//! The rules of voice rooms, one by one.
+
+use std::time::Instant;
+
+use switchboard_core::{Audience, RoomKey, RoomName, VoiceRoomLimits, VoiceRooms, Way};
+
+use crate::script::{self, epoch, outcome, seconds, user, words};
+
+fn check(script: &str) {
+    check_with(VoiceRoomLimits::default(), script);
+}
+
+fn check_with(limits: VoiceRoomLimits, script: &str) {
+    let mut rooms = VoiceRooms::new(limits);
+    let mut now = epoch();
+    script::check(script, |line| {
+        let mut consequences = perform(&mut rooms, line, &mut now);
+        while let Some((to, event)) = rooms.poll_event() {
+            let to = match to {
+                Audience::User(user) => user.to_string(),
+                Audience::Everybody => "all".to_owned(),
+            };
+            consequences.push(format!("{to}: {}", words(&event)));
+        }
+        while let Some(id) = rooms.poll_ended() {
+            consequences.push(format!("room {id} ended"));
+        }
+        consequences
+    });
+}
+
+/// A name, or a number after `#`.
+fn key(text: &str) -> RoomKey {
+    match text.strip_prefix('#') {
+        Some(number) => RoomKey::Numbered(number.parse().expect("a number")),
+        None => RoomKey::Named(RoomName::parse(text, 0).expect("a name")),
+    }
+}
+
+fn perform(rooms: &mut VoiceRooms, line: &[&str], now: &mut Instant) -> Vec<String> {
+    match line {
+        ["wait", time] => {
+            *now += seconds(time);
+            rooms.handle_timeout(*now);
+            Vec::new()
+        }
+        ["timer-sleeps", time] => {
+            *now += seconds(time);
+            Vec::new()
+        }
+        ["list"] => rooms
+            .list()
+            .map(|room| format!("{} {} {}", room.id, room.name, room.count))
+            .collect(),
+        ["members", id] => members(rooms, id),
+        [name, "mic+", room] => enter(rooms, name, room, Way::In, *now),
+        [name, "headphones+", room] => enter(rooms, name, room, Way::Out, *now),
+        [name, "mic-", id] => leave(rooms, name, id, Way::In, *now),
+        [name, "headphones-", id] => leave(rooms, name, id, Way::Out, *now),
+        _ => panic!("no such line: {line:?}"),
+    }
+}
+
+fn members(rooms: &VoiceRooms, id: &str) -> Vec<String> {
+    let id: u64 = id.parse().expect("the number of a room");
+    let Some(members) = rooms.members(id.into()) else {
+        return vec!["no such room".to_owned()];
+    };
+    members
+        .map(|(user, mic, headphones)| format!("{user} {mic} {headphones}"))
+        .collect()
+}
+
+fn enter(rooms: &mut VoiceRooms, name: &str, room: &str, way: Way, now: Instant) -> Vec<String> {
+    let entered = rooms.enter(&user(name), &key(room), way, now);
+    outcome(entered, |id| Some(format!("room {id}")))
+        .into_iter()
+        .collect()
+}
+
+fn leave(rooms: &mut VoiceRooms, name: &str, id: &str, way: Way, now: Instant) -> Vec<String> {
+    let id: u64 = id.parse().expect("the number of a room");
+    rooms.leave(&user(name), id.into(), way, now);
+    Vec::new()
+}
+
+#[test]
+fn a_new_room_is_told_to_everybody_and_who_comes_to_those_in_it() {
+    check(
+        "
+        ann mic+ lounge
+            room 1
+            all: new room 1 lounge with 1
+        bob headphones+ lounge
+            room 1
+            ann: bob in room 1 has mic- headphones+
+        ann headphones+ lounge
+            room 1
+            bob: ann in room 1 has mic+ headphones+
+        cid mic+ kitchen
+            room 2
+            all: new room 2 kitchen with 1
+        cid mic+ lounge
+            room 1
+            ann: cid in room 1 has mic+ headphones-
+            bob: cid in room 1 has mic+ headphones-
+        ",
+    );
+}
+
+#[test]
+fn who_goes_is_told_to_those_who_remain() {
+    check(
+        "
+        ann mic+ lounge
+            room 1
+            all: new room 1 lounge with 1
+        ann headphones+ lounge
+            room 1
+        bob mic+ lounge
+            room 1
+            ann: bob in room 1 has mic+ headphones-
+        ann mic- 1
+            bob: ann in room 1 has mic- headphones+
+        ann headphones- 1
+            bob: ann in room 1 has mic- headphones-
+        bob mic- 1
+        ",
+    );
+}
+
+#[test]
+fn rooms_are_listed_in_order_and_count_people() {
+    check(
+        "
+        ann mic+ lounge
+            room 1
+            all: new room 1 lounge with 1
+        ann headphones+ lounge
+            room 1
+        bob headphones+ kitchen
+            room 2
+            all: new room 2 kitchen with 1
+        bob headphones+ lounge
+            room 1
+            ann: bob in room 1 has mic- headphones+
+        list
+            1 lounge 2
+            2 kitchen 1
+        bob headphones- 2
+        list
+            1 lounge 2
+            2 kitchen 0
+        members 1
+            ann true true
+            bob false true
+        members 2
+        members 3
+            no such room
+        ",
+    );
+}
+
+#[test]
+fn a_user_has_one_microphone_and_one_pair_of_headphones_in_a_room() {
+    check(
+        "
+        ann mic+ lounge
+            room 1
+            all: new room 1 lounge with 1
+        ann mic+ lounge
+            refused: AlreadyConnected
+        ann mic+ kitchen
+            room 2
+            all: new room 2 kitchen with 1
+        ann headphones+ lounge
+            room 1
+        ann headphones+ lounge
+            refused: AlreadyConnected
+        ann mic- 1
+        ann mic+ lounge
+            room 1
+        ",
+    );
+}
+
+#[test]
+fn a_room_that_nobody_is_in_goes_after_a_while_and_its_number_for_good() {
+    check(
+        "
+        ann mic+ lounge
+            room 1
+            all: new room 1 lounge with 1
+        ann mic- 1
+        wait 59
+        bob mic+ lounge
+            room 1
+        wait 100
+        bob mic- 1
+        wait 59.999
+        list
+            1 lounge 0
+        wait 0.001
+            room 1 ended
+        list
+        bob mic- 1
+        ann mic+ lounge
+            room 2
+            all: new room 2 lounge with 1
+        ",
+    );
+}
+
+#[test]
+fn a_numbered_room_keeps_its_number_as_its_name() {
+    check(
+        "
+        1 mic+ #77
+            room 77
+            all: new room 77 77 with 1
+        2 headphones+ #77
+            room 77
+            1: 2 in room 77 has mic- headphones+
+        1 mic+ #5
+            room 5
+            all: new room 5 5 with 1
+        list
+            5 5 1
+            77 77 2
+        1 mic- 5
+        wait 60
+            room 5 ended
+        1 mic+ #5
+            room 5
+            all: new room 5 5 with 1
+        ",
+    );
+}
+
+#[test]
+fn whoever_comes_before_the_timer_finds_the_room() {
+    check(
+        "
+        1 mic+ #77
+            room 77
+            all: new room 77 77 with 1
+        1 mic+ #5
+            room 5
+            all: new room 5 5 with 1
+        1 mic- 77
+        1 mic- 5
+        timer-sleeps 61
+        2 mic+ #77
+            room 77
+            room 5 ended
+        wait 100
+        list
+            77 77 1
+        ",
+    );
+}
+
+#[test]
+fn names_and_numbers_do_not_meet() {
+    check(
+        "
+        ann mic+ #1
+            room 1
+            all: new room 1 1 with 1
+        ann mic+ 1
+            room 2
+            all: new room 2 1 with 1
+        ann mic- 1
+        wait 60
+            room 1 ended
+        bob mic+ 1
+            room 2
+            ann: bob in room 2 has mic+ headphones-
+        ",
+    );
+}
+
+#[test]
+fn who_is_not_in_a_room_cannot_leave_it() {
+    check(
+        "
+        ann mic+ lounge
+            room 1
+            all: new room 1 lounge with 1
+        bob mic- 1
+        ann headphones- 1
+        ann mic- 9
+        members 1
+            ann true false
+        ann mic- 1
+        wait 30
+        ann mic- 1
+        wait 30
+            room 1 ended
+        ",
+    );
+}
+
+#[test]
+fn rooms_microphones_and_headphones_are_bounded() {
+    let limits = VoiceRoomLimits {
+        rooms: 1,
+        sources: 1,
+        listeners: 2,
+        ..VoiceRoomLimits::default()
+    };
+    check_with(
+        limits,
+        "
+        ann mic+ lounge
+            room 1
+            all: new room 1 lounge with 1
+        ann mic+ kitchen
+            refused: TooManyRooms
+        bob mic+ lounge
+            refused: TooManySources
+        ann mic+ lounge
+            refused: AlreadyConnected
+        ann headphones+ lounge
+            room 1
+        bob headphones+ lounge
+            room 1
+            ann: bob in room 1 has mic- headphones+
+        cid headphones+ lounge
+            refused: TooManyListeners
+        members 1
+            ann true true
+            bob false true
+        ann mic- 1
+            bob: ann in room 1 has mic- headphones+
+        bob mic+ lounge
+            room 1
+            ann: bob in room 1 has mic+ headphones+
+        ",
+    );
+}
+
+#[test]
+fn who_is_refused_does_not_keep_a_room_alive() {
+    let limits = VoiceRoomLimits {
+        rooms: 1,
+        ..VoiceRoomLimits::default()
+    };
+    check_with(
+        limits,
+        "
+        ann mic+ lounge
+            room 1
+            all: new room 1 lounge with 1
+        ann mic- 1
+        wait 30
+        bob mic+ kitchen
+            refused: TooManyRooms
+        wait 30
+            room 1 ended
+        bob mic+ kitchen
+            room 2
+            all: new room 2 kitchen with 1
+        ",
+    );
+}

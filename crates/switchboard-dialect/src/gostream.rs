@@ -1,0 +1,261 @@
+//! `gostream`: voice without WebRTC. HTTP requests, Server-Sent Events, raw audio up, a stream down.
+//!
+//! Who asks first: everybody opens `GET /messages` and is told there what happens; the caller asks
+//! `POST /newCall`. Here are the texts of events and lists; requests and audio are the server's.
+//! Wire page: `gostream.md`. Events are spelled as the reference spells them, spaces included; what
+//! a user chose is quoted, which the reference forgets.
+
+use switchboard_core::{RoomListing, User, VoiceEvent};
+
+/// How users are named on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Users {
+    /// By public keys. Events are a JSON string that holds the JSON text in hex.
+    Keys,
+    /// By a website's numbers. Events are JSON.
+    Numbers,
+}
+
+/// One Server-Sent Event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// The event's name.
+    pub name: &'static str,
+    /// Its data, one line.
+    pub data: String,
+}
+
+/// One member of a voice room, as `/listMembers` shows it.
+#[derive(Clone, Debug)]
+pub struct Present {
+    /// Who.
+    pub user: User,
+    /// Whether a microphone is connected.
+    pub mic: bool,
+    /// Whether headphones are.
+    pub headphones: bool,
+    /// How loud it is now, 0 to 1. Ours; the reference's clients do not look at it.
+    pub level: f32,
+}
+
+impl Users {
+    /// The event that tells this.
+    #[must_use]
+    pub fn tell(self, event: &VoiceEvent) -> Told {
+        let (name, text) = self.text(event);
+        let data = match self {
+            Self::Numbers => text,
+            Self::Keys => format!("\"{}\"", hex(text.as_bytes())),
+        };
+        Told { name, data }
+    }
+
+    fn text(self, event: &VoiceEvent) -> (&'static str, String) {
+        match event {
+            VoiceEvent::Ringing { from, challenge } => {
+                ("newCall", self.step(None, Some(challenge), from))
+            }
+            VoiceEvent::Answered {
+                from,
+                signature,
+                challenge,
+            } => ("answer", self.step(Some(signature), Some(challenge), from)),
+            VoiceEvent::Confirmed {
+                from,
+                signature,
+                challenge,
+            } => ("answer2", self.step(Some(signature), Some(challenge), from)),
+            VoiceEvent::Accepted { from, signature } => {
+                ("acceptedCall", self.step(Some(signature), Some(""), from))
+            }
+            VoiceEvent::Declined { from, signature } => {
+                ("declineCall", self.step(Some(signature), None, from))
+            }
+            VoiceEvent::AudioConf {
+                from,
+                room,
+                mic,
+                headphones,
+            } => {
+                let room = room.map_or(String::new(), |room| format!("\"roomid\": \"{room}\","));
+                let step = match self {
+                    Self::Keys => self.members(Some(""), Some(""), from),
+                    Self::Numbers => self.members(None, None, from),
+                };
+                let (mic, headphones) = (u8::from(*mic), u8::from(*headphones));
+                let text = format!("{{{step},{room}\"in\": \"{mic}\",\"out\": \"{headphones}\"}}");
+                ("setAudioConf", text)
+            }
+            VoiceEvent::NewRoom { id, name, count } => {
+                let name = quoted(name.as_str());
+                let text = format!(
+                    "{{\"roomid\": {id},\"name\": {name},\"type\": \"no type\",\"desc\": \"no desc\",\"count\": {count}}}"
+                );
+                ("newRoom", text)
+            }
+        }
+    }
+
+    fn step(self, answer: Option<&str>, challenge: Option<&str>, from: &User) -> String {
+        let members = match self {
+            Self::Keys => self.members(answer, challenge, from),
+            Self::Numbers => self.members(None, None, from),
+        };
+        format!("{{{members}}}")
+    }
+
+    fn members(self, answer: Option<&str>, challenge: Option<&str>, from: &User) -> String {
+        let mut text = String::new();
+        for (key, value) in [("answer", answer), ("challenge", challenge)] {
+            if let Some(value) = value {
+                text.push_str(&format!("\"{key}\": {},", quoted(value)));
+            }
+        }
+        text.push_str(&format!("\"from\": {}", self.user(from)));
+        text
+    }
+
+    fn user(self, user: &User) -> String {
+        match self {
+            Self::Keys => quoted(user.as_str()),
+            Self::Numbers => user.to_string(),
+        }
+    }
+
+    /// The answer to `/listRoom`, JSON.
+    #[must_use]
+    pub fn list_rooms(self, rooms: impl Iterator<Item = RoomListing>) -> String {
+        let room = |room: RoomListing| {
+            format!(
+                "{{ \"id\" : {}, \"name\" : {}, \"desc\" : \"no desc\", \"count\" : {}}}",
+                room.id,
+                quoted(room.name.as_str()),
+                room.count
+            )
+        };
+        list(rooms.map(room))
+    }
+
+    /// The answer to `/listMembers`, JSON.
+    #[must_use]
+    pub fn list_members(self, members: impl Iterator<Item = Present>) -> String {
+        let key = match self {
+            Self::Keys => "pubkey",
+            Self::Numbers => "user",
+        };
+        let member = |member: Present| {
+            format!(
+                "{{ \"{key}\" : {}, \"mic\" : {}, \"hds\" : {}, \"level\" : {:.3}}}",
+                self.user(&member.user),
+                u8::from(member.mic),
+                u8::from(member.headphones),
+                member.level
+            )
+        };
+        list(members.map(member))
+    }
+}
+
+fn list(items: impl Iterator<Item = String>) -> String {
+    format!("[{}]", items.collect::<Vec<_>>().join(","))
+}
+
+/// A JSON string of ASCII characters alone: the reference's clients decode the hex byte by byte.
+fn quoted(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 2);
+    out.push('"');
+    for character in text.chars() {
+        match character {
+            '"' | '\\' => out.extend(['\\', character]),
+            ' '..='~' => out.push(character),
+            other => {
+                let units = other.encode_utf16(&mut [0; 2]).to_vec();
+                out.extend(units.iter().map(|unit| format!("\\u{unit:04x}")));
+            }
+        }
+    }
+    out.push('"');
+    out
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use switchboard_core::{RoomName, VoiceRoomId};
+
+    use super::*;
+
+    fn user(name: &str) -> User {
+        User::parse(name, 0).unwrap()
+    }
+
+    fn decoded(told: &Told) -> serde_json::Value {
+        let hex: String = serde_json::from_str(&told.data).unwrap();
+        let bytes: Vec<u8> = (0..hex.len())
+            .step_by(2)
+            .map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap())
+            .collect();
+        assert!(bytes.is_ascii());
+        serde_json::from_slice(&bytes).unwrap()
+    }
+
+    #[test]
+    fn a_site_s_events_are_json_with_numbers() {
+        let ringing = VoiceEvent::Ringing {
+            from: user("12"),
+            challenge: "".into(),
+        };
+        assert_eq!(
+            Users::Numbers.tell(&ringing),
+            Told {
+                name: "newCall",
+                data: "{\"from\": 12}".to_owned()
+            }
+        );
+        let conf = VoiceEvent::AudioConf {
+            from: user("1"),
+            room: None,
+            mic: true,
+            headphones: false,
+        };
+        assert_eq!(
+            Users::Numbers.tell(&conf).data,
+            "{\"from\": 1,\"in\": \"1\",\"out\": \"0\"}"
+        );
+    }
+
+    #[test]
+    fn events_of_keys_are_hex_of_ascii_json() {
+        let told = Users::Keys.tell(&VoiceEvent::Ringing {
+            from: user("02ab"),
+            challenge: "x\",\"from\":\"FORGED é🚀\u{7f}\n".into(),
+        });
+        assert_eq!(
+            decoded(&told),
+            serde_json::json!({"challenge": "x\",\"from\":\"FORGED é🚀\u{7f}\n", "from": "02ab"})
+        );
+        let declined = Users::Keys.tell(&VoiceEvent::Declined {
+            from: user("02ab"),
+            signature: "30".into(),
+        });
+        assert_eq!(
+            decoded(&declined),
+            serde_json::json!({"answer": "30", "from": "02ab"})
+        );
+    }
+
+    #[test]
+    fn a_room_s_name_injects_nothing() {
+        let told = Users::Numbers.tell(&VoiceEvent::NewRoom {
+            id: VoiceRoomId::from(4),
+            name: RoomName::parse("\", \"x\":\"y", 0).unwrap(),
+            count: 1,
+        });
+        let room: serde_json::Value = serde_json::from_str(&told.data).unwrap();
+        assert_eq!(room["name"], "\", \"x\":\"y");
+        assert_eq!(room["x"], serde_json::Value::Null);
+    }
+}

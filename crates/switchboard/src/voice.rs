@@ -1,0 +1,321 @@
+//! Voice calls and rooms for clients that speak only HTTP: the dialect `gostream`.
+//!
+//! A request is admitted as every connection is, then its parameters are read, then who asks is
+//! proven (`identity.rs`), then the desk (`desk.rs`) changes its machines and tells whom it concerns.
+//! Audio goes past the desk: from a source straight into its mixer (`studio.rs`), from there to
+//! bounded queues of listeners.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    extract::Request,
+    http::{HeaderName, HeaderValue, Method, StatusCode, header, request::Parts},
+    response::{IntoResponse, Response},
+    routing::any,
+};
+use rand::RngExt;
+use switchboard_core::{PeerId, RoomId, RoomKey, RoomName, SpaceName};
+use switchboard_transport::{Counters, Exchange, Hangup, Heartbeat, Permit};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    access::JoinRequest,
+    config::{Config, VoiceIdentity},
+    server::Server,
+    shards::Shards,
+};
+
+mod answer;
+mod audio;
+mod calls;
+mod desk;
+mod identity;
+mod keys;
+mod parameters;
+mod rooms;
+mod site;
+mod streams;
+mod studio;
+
+use answer::{Answer, Refusal, json};
+use audio::Goal;
+use desk::Desk;
+use identity::{Caller, Identity};
+use keys::ServerKey;
+use parameters::Parameters;
+
+pub use keys::{PublicKey, SecretKey};
+
+/// How often an event stream shows that it lives.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// What a page of the site may send besides the usual.
+const ALLOWED_HEADERS: HeaderValue = HeaderValue::from_static("PKey,CSRFToken");
+
+/// Tells a reverse proxy to pass on what comes as it comes, as nginx has it.
+const PROXY_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+const NOT_BUFFERED: HeaderValue = HeaderValue::from_static("no");
+
+/// Everything of voice that requests share.
+#[derive(Debug)]
+pub(crate) struct Voice {
+    identity: Identity,
+    server_key: ServerKey,
+    desk: Arc<Desk>,
+    shards: Arc<Shards>,
+    origin: HeaderValue,
+    audio_bytes_per_second: u32,
+    message_bytes: usize,
+    name_bytes: usize,
+    heartbeat: Heartbeat,
+    mode: String,
+    drain: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Voice {
+    /// None where it is off.
+    pub(crate) fn new(
+        config: &Config,
+        shards: &Arc<Shards>,
+        drain: &CancellationToken,
+        tasks: &TaskTracker,
+    ) -> Option<Arc<Self>> {
+        let gostream = &config.voice.gostream;
+        let identity = Identity::new(gostream)
+            .inspect_err(|error| tracing::error!(%error, "voice is off"))
+            .ok()??;
+        Some(Arc::new(Self {
+            desk: Desk::new(&config.voice, identity.users(), shards.clone()),
+            identity,
+            server_key: identity::server_key(),
+            shards: shards.clone(),
+            origin: HeaderValue::from_str(&gostream.origin())
+                .unwrap_or(HeaderValue::from_static("null")),
+            audio_bytes_per_second: gostream.audio_bytes_per_second,
+            message_bytes: match config.limits.frame_bytes {
+                0 => usize::MAX,
+                bytes => bytes,
+            },
+            name_bytes: config.limits.name_bytes,
+            heartbeat: config.heartbeat,
+            mode: mode(config),
+            drain: drain.clone(),
+            tasks: tasks.clone(),
+        }))
+    }
+
+    /// Ends all streams and calls: the server stops.
+    pub(crate) fn end(&self) {
+        self.desk.end();
+    }
+
+    /// Whether the host program lets the caller into a room.
+    async fn may_enter(&self, caller: &Caller, room: &RoomKey) -> Result<(), Refusal> {
+        let name = match room {
+            RoomKey::Named(name) => name.clone(),
+            RoomKey::Numbered(number) => {
+                RoomName::parse(&number.to_string(), 0).expect("a number has digits")
+            }
+        };
+        let request = || JoinRequest {
+            peer: PeerId::from_random(rand::rng().random()),
+            identity: Some(caller.user.as_str().into()),
+            dialect: "gostream",
+            room: RoomId {
+                space: SpaceName::default(),
+                name,
+            },
+        };
+        let may = match self.shards.access().may_enter(request) {
+            Some(check) => check.await,
+            None => true,
+        };
+        may.then_some(())
+            .ok_or(Refusal::forbidden("You may not enter this room."))
+    }
+}
+
+/// What the page must know: who vouches for users.
+fn mode(config: &Config) -> String {
+    let gostream = &config.voice.gostream;
+    let is_site = gostream.identity == VoiceIdentity::Site;
+    let identity = if is_site { "site" } else { "keys" };
+    let site = is_site.then_some(gostream.site.url.as_str());
+    serde_json::json!({ "identity": identity, "site": site }).to_string()
+}
+
+/// One path.
+#[derive(Clone, Copy, Debug)]
+enum Endpoint {
+    Messages,
+    Ticket,
+    TokenCheck,
+    KeyExchange,
+    NewCall,
+    Answer,
+    Answer2,
+    Accept,
+    Reject,
+    HangUp,
+    ListRooms,
+    ListMembers,
+    Mode,
+    Up(Goal),
+    Join(Goal),
+}
+
+/// Every path of voice. The page is served elsewhere.
+const ENDPOINTS: [(&str, Endpoint); 17] = [
+    ("/messages", Endpoint::Messages),
+    ("/getCallTicket", Endpoint::Ticket),
+    ("/tokenCheck", Endpoint::TokenCheck),
+    ("/keyXCHG", Endpoint::KeyExchange),
+    ("/newCall", Endpoint::NewCall),
+    ("/answer", Endpoint::Answer),
+    ("/answer2", Endpoint::Answer2),
+    ("/acceptCall", Endpoint::Accept),
+    ("/rejectCall", Endpoint::Reject),
+    ("/hangupCall", Endpoint::HangUp),
+    ("/listRoom", Endpoint::ListRooms),
+    ("/listMembers", Endpoint::ListMembers),
+    ("/voice/mode", Endpoint::Mode),
+    ("/upCall", Endpoint::Up(Goal::Call)),
+    ("/upRoom", Endpoint::Up(Goal::Room)),
+    ("/joinCall", Endpoint::Join(Goal::Call)),
+    ("/joinRoom", Endpoint::Join(Goal::Room)),
+];
+
+impl Endpoint {
+    fn methods(self) -> &'static [Method] {
+        match self {
+            Self::Messages
+            | Self::Ticket
+            | Self::TokenCheck
+            | Self::ListRooms
+            | Self::ListMembers
+            | Self::Mode => &[Method::GET],
+            // GET too, for a player that is given an address and nothing else.
+            Self::Join(_) | Self::KeyExchange => &[Method::POST, Method::GET],
+            Self::Up(_) => &[Method::GET, Method::POST, Method::PUT],
+            Self::NewCall
+            | Self::Answer
+            | Self::Answer2
+            | Self::Accept
+            | Self::Reject
+            | Self::HangUp => &[Method::POST],
+        }
+    }
+}
+
+/// Whether a path is one of voice's.
+pub(crate) fn is_taken(path: &str) -> bool {
+    ENDPOINTS.iter().any(|(taken, _)| *taken == path)
+}
+
+/// The paths of voice.
+pub(crate) fn routes(router: Router<Server>, voice: &Arc<Voice>) -> Router<Server> {
+    ENDPOINTS
+        .into_iter()
+        .fold(router, |router, (path, endpoint)| {
+            let voice = voice.clone();
+            let handler = move |server: axum::extract::State<Server>, request: Request| async move {
+                voice.serve(&server.0, endpoint, request).await
+            };
+            router.route(path, any(handler))
+        })
+}
+
+impl Voice {
+    async fn serve(
+        self: Arc<Self>,
+        server: &Server,
+        endpoint: Endpoint,
+        request: Request,
+    ) -> Response {
+        let answer = self.respond(server, endpoint, request).await;
+        let mut response = answer.unwrap_or_else(|refusal| {
+            Counters::add(&self.shards.counters().refused_total, 1);
+            refusal.into_response()
+        });
+        let headers = response.headers_mut();
+        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, self.origin.clone());
+        headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, ALLOWED_HEADERS);
+        headers.insert(
+            header::X_CONTENT_TYPE_OPTIONS,
+            HeaderValue::from_static("nosniff"),
+        );
+        response
+    }
+
+    async fn respond(
+        self: &Arc<Self>,
+        server: &Server,
+        endpoint: Endpoint,
+        request: Request,
+    ) -> Answer {
+        let methods = endpoint.methods();
+        if request.method() == Method::OPTIONS {
+            return Ok(
+                ([(header::ACCESS_CONTROL_ALLOW_METHODS, join(methods))], ()).into_response(),
+            );
+        }
+        if !methods.contains(request.method()) {
+            let allow = [(header::ALLOW, join(methods))];
+            let words = format!("This path takes {}.\n", join(methods));
+            let refusal = (StatusCode::METHOD_NOT_ALLOWED, allow, words);
+            return Err(Refusal::from(refusal.into_response()));
+        }
+        if self.drain.is_cancelled() {
+            let status = StatusCode::SERVICE_UNAVAILABLE;
+            return Err(Refusal::new(status, "The server stops. Come back soon."));
+        }
+        let (parts, body) = request.into_parts();
+        let permit = admit(server, &parts).await?;
+        let hangup = parts
+            .extensions
+            .get::<Hangup>()
+            .cloned()
+            .unwrap_or_default();
+        if let Endpoint::Up(goal) = endpoint {
+            return self.up(goal, parts, body, permit).await;
+        }
+        let asked = Parameters::read(&parts, body).await?;
+        match endpoint {
+            Endpoint::Messages => self.messages(&asked, hangup, permit).await,
+            Endpoint::Ticket => self.ticket(&asked),
+            Endpoint::TokenCheck => self.token_check(&asked).await,
+            Endpoint::KeyExchange => self.key_exchange(&asked),
+            Endpoint::NewCall => self.new_call(&asked).await,
+            Endpoint::Answer => self.answer(&asked).await,
+            Endpoint::Answer2 => self.answer2(&asked).await,
+            Endpoint::Accept => self.accept(&asked).await,
+            Endpoint::Reject => self.reject(&asked).await,
+            Endpoint::HangUp => self.hang_up(&asked).await,
+            Endpoint::ListRooms => self.list_rooms(),
+            Endpoint::ListMembers => self.list_members(&asked),
+            Endpoint::Mode => Ok(json(self.mode.clone())),
+            Endpoint::Join(goal) | Endpoint::Up(goal) => {
+                self.join(goal, &asked, hangup, permit).await
+            }
+        }
+    }
+}
+
+/// Admits a request as a connection is admitted. Voice knows one space, the default one.
+async fn admit(server: &Server, parts: &Parts) -> Result<Permit, Refusal> {
+    let (permit, _, space) = server.admit(parts).await.map_err(Refusal::from)?;
+    if space != SpaceName::default() {
+        return Err(Refusal::forbidden("Your space has no voice."));
+    }
+    Ok(permit)
+}
+
+fn join(methods: &[Method]) -> String {
+    methods
+        .iter()
+        .map(Method::as_str)
+        .collect::<Vec<_>>()
+        .join(", ")
+}

@@ -1,0 +1,237 @@
+//! Requests that set up calls: who rings, who answers, and what each has signed.
+
+use std::{sync::Arc, time::Instant};
+
+use axum::{
+    http::StatusCode,
+    response::{
+        IntoResponse,
+        sse::{Event, KeepAlive, Sse},
+    },
+};
+use bytestring::ByteString;
+use futures_util::stream;
+use switchboard_core::{CallRefusal, Calls, User};
+use switchboard_dialect::gostream::Told;
+use switchboard_transport::{Counters, Exchange, Hangup, Permit};
+use tokio::sync::mpsc;
+
+use super::{
+    KEEP_ALIVE, NOT_BUFFERED, PROXY_BUFFERING, Voice,
+    answer::{Answer, Refusal, json},
+    desk::Desk,
+    identity::{self, Caller, Credential, Identity},
+    keys::{HANDSHAKE, PublicKey, verify},
+    parameters::Parameters,
+    streams::StreamId,
+};
+
+/// A step that is signed: over which challenge, and how the machine takes it.
+struct Step {
+    challenge: for<'a> fn(&'a Calls, &User, &User) -> Option<&'a ByteString>,
+    take: fn(&mut Calls, &User, &User, ByteString, ByteString, Instant) -> Result<(), CallRefusal>,
+}
+
+const ANSWER: Step = Step {
+    challenge: Calls::challenge_as_callee,
+    take: Calls::answer,
+};
+
+const CONFIRM: Step = Step {
+    challenge: Calls::challenge_as_caller,
+    take: Calls::confirm,
+};
+
+const ACCEPT: Step = Step {
+    challenge: Calls::challenge_as_callee,
+    take: |calls, by, from, signature, _, now| calls.accept(by, from, signature, now).map(drop),
+};
+
+const REJECT: Step = Step {
+    challenge: Calls::challenge_as_callee,
+    take: |calls, by, from, signature, _, now| calls.reject(by, from, signature, now),
+};
+
+impl Voice {
+    /// `/messages`: everything that concerns one user, as it happens.
+    pub(super) async fn messages(
+        &self,
+        asked: &Parameters,
+        hangup: Hangup,
+        permit: Permit,
+    ) -> Answer {
+        let caller = self.identity.listening(asked).await?;
+        let Some((id, events)) = self.desk.listen(&caller.user, caller.is_proven(), hangup) else {
+            return Err(Refusal::too_many(
+                "You have as many event streams as you may.",
+            ));
+        };
+        let first = Event::default()
+            .event("pubkey")
+            .data(self.server_key.public_hex_uncompressed());
+        let hearing = Hearing {
+            desk: self.desk.clone(),
+            user: caller.user,
+            id,
+            events,
+            first: Some(first),
+            _permit: permit,
+        };
+        let events = stream::unfold(hearing, |mut hearing| async move {
+            let event = hearing.next().await?;
+            Some((Ok::<_, std::convert::Infallible>(event), hearing))
+        });
+        let keep_alive = KeepAlive::new().interval(KEEP_ALIVE).text("keep-alive");
+        let unbuffered = [(PROXY_BUFFERING, NOT_BUFFERED)];
+        Ok((unbuffered, Sse::new(events).keep_alive(keep_alive)).into_response())
+    }
+
+    /// `/getCallTicket`: a challenge for this key to sign.
+    pub(super) fn ticket(&self, asked: &Parameters) -> Answer {
+        let keys = self.identity.keys()?;
+        let key = identity::key(asked)?;
+        Ok(keys.tickets.issue(&key, Instant::now()).into_response())
+    }
+
+    /// `/tokenCheck`: the number of the user whose token it is.
+    pub(super) async fn token_check(&self, asked: &Parameters) -> Answer {
+        self.identity.site()?;
+        let caller = self.identity.claimed(asked).await?;
+        Ok(caller.user.to_string().into_response())
+    }
+
+    /// `/keyXCHG`: the server's key, for one who shows that he has his own.
+    pub(super) fn key_exchange(&self, asked: &Parameters) -> Answer {
+        self.identity.keys()?;
+        let key = asked.text("pubkey").and_then(PublicKey::parse);
+        let key = key.ok_or(Refusal::bad("pubkey is not a compressed P-256 key in hex."))?;
+        if !verify(&key, HANDSHAKE, asked.text("sign").unwrap_or_default()) {
+            return Err(Refusal::forbidden(
+                "sign is not this key's signature over the bytes 01 01 02 ... 0a.",
+            ));
+        }
+        let own = self.server_key.public_hex_uncompressed();
+        Ok(json(format!("{{\"pubkey\" : \"{own}\"}}")))
+    }
+
+    /// `/newCall`: rings somebody. Answers a key with its next challenge.
+    pub(super) async fn new_call(&self, asked: &Parameters) -> Answer {
+        let caller = self.identity.proven(asked).await?;
+        let other = self.identity.other(asked)?;
+        let challenge = self.identity.challenge(asked)?;
+        self.identity.may_call(&caller, &other).await?;
+        if !self.desk.is_present(&other) {
+            return Err(Refusal::not_found("This user is not there."));
+        }
+        self.desk
+            .with(|state, now| state.calls.ring(&caller.user, &other, challenge, now))?;
+        Ok(match (self.identity.keys(), caller.credential) {
+            (Ok(keys), Credential::Key(_, Some(proof))) => {
+                keys.tickets.replace(proof, Instant::now()).into_response()
+            }
+            (Ok(_) | Err(_), Credential::Key(..) | Credential::Token(_)) => {
+                StatusCode::OK.into_response()
+            }
+        })
+    }
+
+    /// `/answer`: the callee has signed the caller's challenge, and sends one.
+    pub(super) async fn answer(&self, asked: &Parameters) -> Answer {
+        self.handshake(asked, &ANSWER).await
+    }
+
+    /// `/answer2`: the caller has signed the callee's challenge, and sends another.
+    pub(super) async fn answer2(&self, asked: &Parameters) -> Answer {
+        self.handshake(asked, &CONFIRM).await
+    }
+
+    /// `/acceptCall`: from here there is a call.
+    pub(super) async fn accept(&self, asked: &Parameters) -> Answer {
+        let (caller, other) = self.pair(asked).await?;
+        self.identity.may_call(&caller, &other).await?;
+        let done = self.signed_step(asked, &caller, &other, ByteString::new(), &ACCEPT)?;
+        Counters::add(&self.shards.counters().voice_calls_total, 1);
+        Ok(done)
+    }
+
+    /// `/rejectCall`.
+    pub(super) async fn reject(&self, asked: &Parameters) -> Answer {
+        let (caller, other) = self.pair(asked).await?;
+        self.signed_step(asked, &caller, &other, ByteString::new(), &REJECT)
+    }
+
+    /// `/hangupCall`, ours: ends a call, or its ringing.
+    pub(super) async fn hang_up(&self, asked: &Parameters) -> Answer {
+        let caller = self.identity.proven(asked).await?;
+        let other = self.identity.other(asked)?;
+        self.desk
+            .with(|state, now| state.calls.hang_up(&caller.user, &other, now))?;
+        Ok(StatusCode::OK.into_response())
+    }
+
+    async fn handshake(&self, asked: &Parameters, step: &Step) -> Answer {
+        self.identity.keys()?;
+        let (caller, other) = self.pair(asked).await?;
+        let challenge = self.identity.challenge(asked)?;
+        self.signed_step(asked, &caller, &other, challenge, step)
+    }
+
+    /// Who asks and whom he means, in steps whose signature is over the other's challenge.
+    async fn pair(&self, asked: &Parameters) -> Result<(Caller, User), Refusal> {
+        let caller = self.identity.claimed(asked).await?;
+        Ok((caller, self.identity.other(asked)?))
+    }
+
+    fn signed_step(
+        &self,
+        asked: &Parameters,
+        caller: &Caller,
+        other: &User,
+        challenge: ByteString,
+        step: &Step,
+    ) -> Answer {
+        let sent = self
+            .desk
+            .with(|state, _| (step.challenge)(&state.calls, &caller.user, other).cloned());
+        let sent = sent.ok_or(CallRefusal::NoSuchCall)?;
+        // Not under the desk's lock: a signature takes a fifth of a millisecond.
+        let signature = Identity::signature(caller, &sent, asked)?;
+        self.desk.with(|state, now| {
+            (step.take)(
+                &mut state.calls,
+                &caller.user,
+                other,
+                signature,
+                challenge,
+                now,
+            )
+        })?;
+        Ok(StatusCode::OK.into_response())
+    }
+}
+
+/// One open event stream; closed when dropped.
+struct Hearing {
+    desk: Arc<Desk>,
+    user: User,
+    id: StreamId,
+    events: mpsc::Receiver<Arc<Told>>,
+    first: Option<Event>,
+    _permit: Permit,
+}
+
+impl Hearing {
+    async fn next(&mut self) -> Option<Event> {
+        if let Some(first) = self.first.take() {
+            return Some(first);
+        }
+        let told = self.events.recv().await?;
+        Some(Event::default().event(told.name).data(&told.data))
+    }
+}
+
+impl Drop for Hearing {
+    fn drop(&mut self) {
+        self.desk.stop_listening(&self.user, self.id);
+    }
+}

@@ -1,0 +1,224 @@
+//! The desk: who calls whom, who is in which room, and who is told.
+//!
+//! Two machines of the core behind one lock, held for microseconds and never across an await. Event
+//! queues are filled while it is held: that gives everybody one order.
+
+use std::{
+    collections::{BTreeMap, hash_map::RandomState},
+    hash::BuildHasher,
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
+    time::Instant,
+};
+
+use switchboard_audio::MixSettings;
+use switchboard_core::{
+    Audience, CallId, CallRefusal, Calls, RoomKey, User, VoiceEvent, VoiceRoomId, VoiceRoomRefusal,
+    VoiceRooms, Way,
+};
+use switchboard_dialect::gostream::{Told, Users};
+use switchboard_transport::{Counters, Exchange, Hangup};
+use tokio::sync::mpsc;
+
+use super::{
+    streams::{StreamId, Streams},
+    studio::Studio,
+};
+use crate::{config::VoiceConfig, shards::Shards};
+
+/// Where audio is mixed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Place {
+    Call(CallId),
+    Room(VoiceRoomId),
+}
+
+/// All voice calls and rooms of this node.
+#[derive(Debug)]
+pub(super) struct Desk {
+    state: Mutex<State>,
+    users: Users,
+    mix: Arc<MixSettings>,
+    shards: Arc<Shards>,
+    hasher: RandomState,
+    this: OnceLock<Weak<Self>>,
+}
+
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) calls: Calls,
+    pub(super) rooms: VoiceRooms,
+    streams: Streams,
+    studios: BTreeMap<Place, Arc<Studio>>,
+    /// When a task will call the machines.
+    alarm: Option<Instant>,
+}
+
+impl Desk {
+    pub(super) fn new(config: &VoiceConfig, users: Users, shards: Arc<Shards>) -> Arc<Self> {
+        let this = Arc::new(Self {
+            state: Mutex::new(State {
+                calls: Calls::new(config.call.clone()),
+                rooms: VoiceRooms::new(config.room.clone()),
+                streams: Streams::new(config.gostream.event_streams),
+                studios: BTreeMap::new(),
+                alarm: None,
+            }),
+            users,
+            mix: Arc::new(config.mix.clone()),
+            shards,
+            hasher: RandomState::new(),
+            this: OnceLock::new(),
+        });
+        this.this.get_or_init(|| Arc::downgrade(&this));
+        this
+    }
+
+    pub(super) fn users(&self) -> Users {
+        self.users
+    }
+
+    /// Lets `act` have the machines and carries out what follows.
+    pub(super) fn with<T>(&self, act: impl FnOnce(&mut State, Instant) -> T) -> T {
+        let mut state = self.lock();
+        let done = act(&mut state, Instant::now());
+        self.settle(&mut state);
+        self.set_alarm(&mut state);
+        done
+    }
+
+    /// Opens an event stream, unless the user has as many as may be.
+    pub(super) fn listen(
+        &self,
+        user: &User,
+        is_proven: bool,
+        hangup: Hangup,
+    ) -> Option<(StreamId, mpsc::Receiver<Arc<Told>>)> {
+        let opened = self.lock().streams.open(user, is_proven, hangup)?;
+        Counters::add(&self.shards.counters().voice_event_streams, 1);
+        Some(opened)
+    }
+
+    pub(super) fn stop_listening(&self, user: &User, id: StreamId) {
+        self.lock().streams.close(user, id);
+        Counters::less(&self.shards.counters().voice_event_streams);
+    }
+
+    /// Whether somebody hears what this user is told.
+    pub(super) fn is_present(&self, user: &User) -> bool {
+        self.lock().streams.is_open(user)
+    }
+
+    /// A number for all microphones and headphones of one user.
+    pub(super) fn owner(&self, user: &User) -> u64 {
+        self.hasher.hash_one(user)
+    }
+
+    pub(super) fn connect_to_call(
+        &self,
+        by: &User,
+        other: &User,
+        way: Way,
+    ) -> Result<(Place, Arc<Studio>), CallRefusal> {
+        self.with(|state, now| {
+            let place = Place::Call(state.calls.connect(by, other, way, now)?);
+            Ok((place, state.studio(place, &self.mix)))
+        })
+    }
+
+    pub(super) fn enter_room(
+        &self,
+        user: &User,
+        room: &RoomKey,
+        way: Way,
+    ) -> Result<(Place, Arc<Studio>), VoiceRoomRefusal> {
+        self.with(|state, now| {
+            let place = Place::Room(state.rooms.enter(user, room, way, now)?);
+            Ok((place, state.studio(place, &self.mix)))
+        })
+    }
+
+    pub(super) fn disconnect(&self, user: &User, place: Place, way: Way) {
+        self.with(|state, now| match place {
+            Place::Call(call) => state.calls.disconnect(user, call, way, now),
+            Place::Room(room) => state.rooms.leave(user, room, way, now),
+        });
+    }
+
+    /// Where a room's audio is mixed, if it has had any.
+    pub(super) fn studio_of(&self, room: VoiceRoomId) -> Option<Arc<Studio>> {
+        self.lock().studios.get(&Place::Room(room)).cloned()
+    }
+
+    /// Ends everything: the server stops.
+    pub(super) fn end(&self) {
+        let mut state = self.lock();
+        state.streams.end();
+        for studio in std::mem::take(&mut state.studios).into_values() {
+            studio.end();
+        }
+    }
+
+    fn settle(&self, state: &mut State) {
+        while let Some((user, event)) = state.calls.poll_event() {
+            self.tell(state, &Audience::User(user), &event);
+        }
+        while let Some((audience, event)) = state.rooms.poll_event() {
+            self.tell(state, &audience, &event);
+        }
+        while let Some(call) = state.calls.poll_ended() {
+            state.end(Place::Call(call));
+        }
+        while let Some(room) = state.rooms.poll_ended() {
+            state.end(Place::Room(room));
+        }
+    }
+
+    fn tell(&self, state: &mut State, audience: &Audience, event: &VoiceEvent) {
+        let told = Arc::new(self.users.tell(event));
+        let cut_off = state.streams.tell(audience, &told);
+        Counters::add(&self.shards.counters().slow_total, cut_off);
+    }
+
+    /// Sees to it that the machines are called when their next timeout is due.
+    fn set_alarm(&self, state: &mut State) {
+        let timeouts = [state.calls.poll_timeout(), state.rooms.poll_timeout()];
+        let Some(at) = timeouts.into_iter().flatten().min() else {
+            return;
+        };
+        if state.alarm.is_some_and(|alarm| alarm <= at) {
+            return;
+        }
+        let Some(this) = self.this.get().and_then(Weak::upgrade) else {
+            return;
+        };
+        state.alarm = Some(at);
+        tokio::spawn(async move {
+            tokio::time::sleep_until(at.into()).await;
+            this.with(|state, now| {
+                if state.alarm == Some(at) {
+                    state.alarm = None;
+                }
+                state.calls.handle_timeout(now);
+                state.rooms.handle_timeout(now);
+            });
+        });
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // A panic while it is held is a bug of ours; the other calls go on.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn studio(&mut self, place: Place, mix: &Arc<MixSettings>) -> Arc<Studio> {
+        let studio = self.studios.entry(place);
+        studio.or_insert_with(|| Studio::new(mix.clone())).clone()
+    }
+
+    fn end(&mut self, place: Place) {
+        if let Some(studio) = self.studios.remove(&place) {
+            studio.end();
+        }
+    }
+}

@@ -1,0 +1,264 @@
+//! Who asks, and how that is known.
+
+use std::time::Instant;
+
+use axum::http::StatusCode;
+use bytestring::ByteString;
+use switchboard_core::User;
+use switchboard_dialect::gostream::Users;
+
+use super::{
+    answer::Refusal,
+    keys::{Proof, PublicKey, ServerKey, Tickets, challenge_is_sound, verify},
+    parameters::Parameters,
+    site::{Site, SiteError},
+};
+use crate::config::{Gostream, VoiceIdentity};
+
+/// Who vouches for users.
+#[derive(Debug)]
+pub(super) enum Identity {
+    Keys(Box<Keys>),
+    Site(Box<Site>),
+}
+
+/// Users that are public keys.
+#[derive(Debug)]
+pub(super) struct Keys {
+    pub(super) tickets: Tickets,
+    require_proof: bool,
+}
+
+/// Somebody who asks for something.
+#[derive(Debug)]
+pub(super) struct Caller {
+    pub(super) user: User,
+    pub(super) credential: Credential,
+}
+
+/// What was shown.
+#[derive(Debug)]
+pub(super) enum Credential {
+    /// A key, and which server challenge was signed with it, if one was.
+    Key(PublicKey, Option<Proof>),
+    /// A token that the site knows.
+    Token(String),
+}
+
+impl Caller {
+    /// Whether there is more than his word.
+    pub(super) fn is_proven(&self) -> bool {
+        match &self.credential {
+            Credential::Key(_, proof) => proof.is_some(),
+            Credential::Token(_) => true,
+        }
+    }
+}
+
+impl Identity {
+    /// None where voice is off.
+    ///
+    /// # Errors
+    /// If the site's address is none, in words for people.
+    pub(super) fn new(config: &Gostream) -> Result<Option<Self>, String> {
+        match config.identity {
+            VoiceIdentity::Off => Ok(None),
+            VoiceIdentity::Keys => Ok(Some(Self::Keys(Box::new(Keys {
+                tickets: Tickets::new(config.keys.challenge_ttl),
+                require_proof: config.keys.require_proof,
+            })))),
+            VoiceIdentity::Site => {
+                let site = &config.site;
+                let site = Site::new(&site.url, site.cache_ttl, site.timeout)?;
+                Ok(Some(Self::Site(Box::new(site))))
+            }
+        }
+    }
+
+    pub(super) fn users(&self) -> Users {
+        match self {
+            Self::Keys(_) => Users::Keys,
+            Self::Site(_) => Users::Numbers,
+        }
+    }
+
+    pub(super) fn keys(&self) -> Result<&Keys, Refusal> {
+        match self {
+            Self::Keys(keys) => Ok(keys),
+            Self::Site(_) => Err(Refusal::not_found(
+                "Users of this server are a website's; they have no keys.",
+            )),
+        }
+    }
+
+    pub(super) fn site(&self) -> Result<&Site, Refusal> {
+        match self {
+            Self::Site(site) => Ok(site),
+            Self::Keys(_) => Err(Refusal::not_found(
+                "Users of this server are keys; there are no tokens.",
+            )),
+        }
+    }
+
+    /// Who it is by his own word (a key) or the site's (a token).
+    pub(super) async fn claimed(&self, asked: &Parameters) -> Result<Caller, Refusal> {
+        match self {
+            Self::Keys(_) => {
+                let key = key(asked)?;
+                Ok(Caller {
+                    user: user_of_key(&key),
+                    credential: Credential::Key(key, None),
+                })
+            }
+            Self::Site(site) => {
+                let token = asked.token().ok_or(SiteError::NoSession)?;
+                let number = site.user(token).await?;
+                Ok(Caller {
+                    user: user_of_number(number),
+                    credential: Credential::Token(token.to_owned()),
+                })
+            }
+        }
+    }
+
+    /// Who it is, proven: a key has signed a challenge of this server's, or the site knows the token.
+    pub(super) async fn proven(&self, asked: &Parameters) -> Result<Caller, Refusal> {
+        let mut caller = self.claimed(asked).await?;
+        if let (Self::Keys(keys), Credential::Key(key, proof)) = (self, &mut caller.credential) {
+            let signature = asked.signature().unwrap_or_default();
+            let Some(found) = keys.tickets.check(key, signature, Instant::now()) else {
+                return Err(Refusal::forbidden(
+                    "The signature is not this key's over a challenge that /getCallTicket gave it.",
+                ));
+            };
+            *proof = Some(found);
+        }
+        Ok(caller)
+    }
+
+    /// Who may hear what somebody is told.
+    pub(super) async fn listening(&self, asked: &Parameters) -> Result<Caller, Refusal> {
+        match self {
+            Self::Keys(keys) if keys.require_proof || asked.signature().is_some() => {
+                self.proven(asked).await
+            }
+            Self::Keys(_) | Self::Site(_) => self.claimed(asked).await,
+        }
+    }
+
+    /// Whom somebody wants to reach.
+    pub(super) fn other(&self, asked: &Parameters) -> Result<User, Refusal> {
+        let text = asked.destination().unwrap_or_default();
+        let user = match self {
+            Self::Keys(_) => PublicKey::parse(text).map(|key| user_of_key(&key)),
+            Self::Site(_) => number(text).map(user_of_number),
+        };
+        user.ok_or_else(|| match self {
+            Self::Keys(_) => Refusal::bad("Destination is not a compressed P-256 key in hex."),
+            Self::Site(_) => Refusal::bad("Destination is not a user's number."),
+        })
+    }
+
+    /// The challenge that the other one is to sign; where a site vouches, there is none.
+    pub(super) fn challenge(&self, asked: &Parameters) -> Result<ByteString, Refusal> {
+        let Self::Keys(_) = self else {
+            return Ok(ByteString::new());
+        };
+        let challenge = asked.challenge().unwrap_or_default();
+        if looks_like_ticket(challenge) {
+            return Err(Refusal::bad(
+                "The challenge looks like one of this server's, which nobody signs for another.",
+            ));
+        }
+        if challenge_is_sound(challenge) {
+            return Ok(challenge.into());
+        }
+        Err(Refusal::bad(
+            "The challenge has not from 1 to 32 bytes; what is beyond is signed by nobody.",
+        ))
+    }
+
+    /// Checks that the caller has signed what `challenge` says he was sent. A site's users sign nothing.
+    pub(super) fn signature(
+        caller: &Caller,
+        challenge: &ByteString,
+        asked: &Parameters,
+    ) -> Result<ByteString, Refusal> {
+        let Credential::Key(key, _) = &caller.credential else {
+            return Ok(ByteString::new());
+        };
+        let signature = asked.signature().unwrap_or_default();
+        if verify(key, challenge, signature) {
+            return Ok(signature.into());
+        }
+        Err(Refusal::forbidden(
+            "The signature is not this key's over the challenge it was sent.",
+        ))
+    }
+
+    /// Whether a site lets one call the other. Between keys anybody may ring.
+    pub(super) async fn may_call(&self, caller: &Caller, other: &User) -> Result<(), Refusal> {
+        let (Self::Site(site), Credential::Token(token)) = (self, &caller.credential) else {
+            return Ok(());
+        };
+        let destination = number(other.as_str()).unwrap_or_default();
+        if site.may_call(destination, token).await? {
+            return Ok(());
+        }
+        Err(Refusal::forbidden("You may not call this user."))
+    }
+}
+
+/// The site's word is no error of the client's.
+impl From<SiteError> for Refusal {
+    fn from(error: SiteError) -> Self {
+        Self::new(error.status(), &error.to_string())
+    }
+}
+
+impl From<super::parameters::Refusal> for Refusal {
+    fn from((status, words): super::parameters::Refusal) -> Self {
+        Self::new(status, words.trim_end())
+    }
+}
+
+/// The server's own key pair shows only that events come from one and the same process.
+pub(super) fn server_key() -> ServerKey {
+    ServerKey::generate()
+}
+
+pub(super) fn key(asked: &Parameters) -> Result<PublicKey, Refusal> {
+    let key = asked.key().and_then(PublicKey::parse);
+    key.ok_or_else(|| {
+        Refusal::new(
+            StatusCode::FORBIDDEN,
+            "PKey is not a compressed P-256 key in hex.",
+        )
+    })
+}
+
+/// As many letters as a ticket has.
+const TICKET_LETTERS: usize = 24;
+
+/// A client signs what it is sent by whoever calls it. Were that a challenge of this server's, the
+/// one who called could then speak as it.
+fn looks_like_ticket(challenge: &str) -> bool {
+    challenge.len() == TICKET_LETTERS && challenge.bytes().all(|byte| byte.is_ascii_alphabetic())
+}
+
+/// A number of a site's users or rooms, above 0.
+pub(super) fn number(text: &str) -> Option<u64> {
+    text.trim().parse().ok().filter(|number| *number > 0)
+}
+
+fn user_of_key(key: &PublicKey) -> User {
+    user(&key.to_string())
+}
+
+fn user_of_number(number: u64) -> User {
+    user(&number.to_string())
+}
+
+fn user(name: &str) -> User {
+    User::parse(name, 0).expect("a key's hex and a number are not empty")
+}

@@ -1,0 +1,449 @@
+//! Users who are public keys: points of P-256, and their signatures over challenges.
+//!
+//! What is signed is the challenge itself: its bytes are the ECDSA digest, with no hash between,
+//! as a big-endian number that is padded on the left to the 32 bytes verifiers want.
+
+mod tickets;
+
+use std::fmt;
+
+use p256::{
+    FieldBytes, Scalar,
+    ecdsa::{
+        Signature, SigningKey, VerifyingKey,
+        signature::hazmat::{PrehashSigner, PrehashVerifier},
+    },
+    elliptic_curve::{Generate, ops::Reduce},
+};
+
+pub(crate) use tickets::{Proof, Tickets};
+
+/// A compressed point: whether y is odd, and x.
+const POINT_LENGTH: usize = 33;
+
+/// As long as the digest of a signature over P-256 is.
+const DIGEST_LENGTH: usize = 32;
+
+/// A DER signature is 72 bytes at most.
+const SIGNATURE_HEX_MAX: usize = 2 * 72;
+
+/// What a client signs for `/keyXCHG`.
+pub(crate) const HANDSHAKE: [u8; 11] = [1, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10];
+
+/// A user's public key: a point of P-256, written as its compressed form in lower-case hex.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PublicKey([u8; POINT_LENGTH]);
+
+impl PublicKey {
+    /// Reads 66 hex digits of any case. `None` for what is no compressed point of the curve.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        if text.len() != 2 * POINT_LENGTH {
+            return None;
+        }
+        let point: [u8; POINT_LENGTH] = unhex(text)?.try_into().ok()?;
+        // SEC 1 has another form of this length, which leaves the sign of y out.
+        let is_compressed = matches!(point[0], 2 | 3);
+        let key = Self(point);
+        (is_compressed && key.verifying().is_some()).then_some(key)
+    }
+
+    fn verifying(&self) -> Option<VerifyingKey> {
+        VerifyingKey::from_sec1_bytes(&self.0).ok()
+    }
+
+    fn of(key: &VerifyingKey) -> Self {
+        let point = key.to_sec1_point(true);
+        let mut bytes = [0; POINT_LENGTH];
+        bytes.copy_from_slice(point.as_bytes());
+        Self(bytes)
+    }
+}
+
+impl fmt::Display for PublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex(&self.0))
+    }
+}
+
+impl fmt::Debug for PublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PublicKey({self})")
+    }
+}
+
+/// A user's key pair, as his client holds it: for tests, tools, and clients in Rust.
+///
+/// It is gone from memory when it is dropped, and `{:?}` shows its public half only.
+#[derive(Clone)]
+pub struct SecretKey(SigningKey);
+
+impl SecretKey {
+    /// A new one, from the operating system's randomness.
+    #[must_use]
+    pub fn generate() -> Self {
+        Self(SigningKey::generate())
+    }
+
+    /// Reads the 64 hex digits of [`SecretKey::to_hex`], in any case. `None` for what is no such
+    /// number: zero is not, nor is anything from the order of the curve upwards.
+    #[must_use]
+    pub fn from_hex(text: &str) -> Option<Self> {
+        if text.len() != 2 * DIGEST_LENGTH {
+            return None;
+        }
+        SigningKey::from_slice(&unhex(text)?).ok().map(Self)
+    }
+
+    /// The secret number, big-endian, in 64 hex digits.
+    #[must_use]
+    pub fn to_hex(&self) -> String {
+        hex(&self.0.to_bytes())
+    }
+
+    /// The public half, by which others know the user.
+    #[must_use]
+    pub fn public(&self) -> PublicKey {
+        PublicKey::of(self.0.verifying_key())
+    }
+
+    /// Signs a challenge: ASN.1 DER in lower-case hex. `None` for a challenge that the server
+    /// refuses: an empty one, one of more than 32 bytes, one of zero bytes only.
+    #[must_use]
+    pub fn sign(&self, challenge: impl AsRef<[u8]>) -> Option<String> {
+        let digest = digest(challenge.as_ref())?;
+        let signature: Signature = self.0.sign_prehash(&digest).ok()?;
+        Some(hex(signature.to_der().as_bytes()))
+    }
+}
+
+impl fmt::Debug for SecretKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SecretKey(of {})", self.public())
+    }
+}
+
+/// The server's own key pair. It is made at the start and told to every client.
+#[derive(Debug)]
+pub(crate) struct ServerKey {
+    public: String,
+}
+
+impl ServerKey {
+    pub(crate) fn generate() -> Self {
+        let key = SigningKey::generate();
+        let point = key.verifying_key().to_sec1_point(false);
+        Self {
+            public: hex(point.as_bytes()),
+        }
+    }
+
+    /// The public half, uncompressed: 130 hex digits that begin with 04.
+    pub(crate) fn public_hex_uncompressed(&self) -> &str {
+        &self.public
+    }
+}
+
+/// Whether a signature over this challenge would prove anything.
+///
+/// Everybody can make one for any key over a number that is zero: an empty challenge, or one of
+/// zero bytes. What a challenge has beyond 32 bytes is bound by no signature.
+pub(crate) fn challenge_is_sound(challenge: &str) -> bool {
+    digest(challenge.as_bytes()).is_some()
+}
+
+/// Whether this is `key`'s signature over `challenge`: ASN.1 DER in hex, with s in either half.
+pub(crate) fn verify(key: &PublicKey, challenge: impl AsRef<[u8]>, signature: &str) -> bool {
+    Signed::read(key, signature).is_some_and(|signed| signed.is_over(challenge.as_ref()))
+}
+
+/// A signature and the key it is said to be of, read once and held against several challenges.
+struct Signed {
+    key: VerifyingKey,
+    signature: Signature,
+}
+
+impl Signed {
+    fn read(key: &PublicKey, signature: &str) -> Option<Self> {
+        if signature.len() > SIGNATURE_HEX_MAX {
+            return None;
+        }
+        let signature = Signature::from_der(&unhex(signature)?).ok()?;
+        let key = key.verifying()?;
+        Some(Self { key, signature })
+    }
+
+    fn is_over(&self, challenge: &[u8]) -> bool {
+        digest(challenge)
+            .is_some_and(|digest| self.key.verify_prehash(&digest, &self.signature).is_ok())
+    }
+}
+
+/// The number that is signed for a challenge; none for one that is not sound.
+fn digest(challenge: &[u8]) -> Option<[u8; DIGEST_LENGTH]> {
+    let start = DIGEST_LENGTH.checked_sub(challenge.len())?;
+    let mut digest = [0; DIGEST_LENGTH];
+    digest[start..].copy_from_slice(challenge);
+    let number = Scalar::reduce(&FieldBytes::from(digest));
+    (number != Scalar::ZERO).then_some(digest)
+}
+
+/// Lower-case hex.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    digits
+        .map(|digit| char::from(DIGITS[usize::from(digit)]))
+        .collect()
+}
+
+/// Bytes from hex of any case; `None` if it is anything else.
+fn unhex(text: &str) -> Option<Vec<u8>> {
+    let digit = |&byte: &u8| char::from(byte).to_digit(16);
+    let byte = |pair: &[u8]| match pair {
+        [high, low] => u8::try_from(digit(high)? << 4 | digit(low)?).ok(),
+        _ => None,
+    };
+    text.as_bytes().chunks(2).map(byte).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use p256::{
+        ProjectivePoint,
+        elliptic_curve::{point::AffineCoordinates, scalar::IsHigh},
+    };
+    use serde_json::Value;
+
+    use super::*;
+
+    /// Signatures by the browser's library, elliptic 6.6.1, which the reference server took.
+    const VECTORS: &str = include_str!("vectors.jsonl");
+
+    struct Vector {
+        name: String,
+        key: PublicKey,
+        challenge: Vec<u8>,
+        signature: String,
+    }
+
+    fn vectors() -> Vec<Vector> {
+        let read = |line: &str| {
+            let facts: Value = serde_json::from_str(line).unwrap();
+            let fact = |name: &str| facts[name].as_str().unwrap().to_owned();
+            Vector {
+                name: fact("name"),
+                key: PublicKey::parse(&fact("pub")).unwrap(),
+                challenge: unhex(&fact("msg")).unwrap(),
+                signature: fact("sig"),
+            }
+        };
+        VECTORS.lines().map(read).collect()
+    }
+
+    #[test]
+    fn the_browsers_signatures_verify_if_the_challenge_is_sound() {
+        let mut sound = 0;
+        for vector in vectors() {
+            let is_sound = (1..=32).contains(&vector.challenge.len());
+            let holds = verify(&vector.key, &vector.challenge, &vector.signature);
+            assert_eq!(holds, is_sound, "{}", vector.name);
+            if let Ok(text) = std::str::from_utf8(&vector.challenge) {
+                assert_eq!(challenge_is_sound(text), is_sound, "{}", vector.name);
+            }
+            sound += usize::from(is_sound);
+        }
+        assert_eq!((sound, vectors().len()), (11, 18));
+    }
+
+    #[test]
+    fn what_is_foreign_or_tampered_with_does_not_verify() {
+        let other = SecretKey::generate().public();
+        let sound = vectors()
+            .into_iter()
+            .filter(|vector| digest(&vector.challenge).is_some());
+        for vector in sound {
+            let Vector {
+                name,
+                key,
+                challenge,
+                signature,
+            } = vector;
+            assert!(!verify(&other, &challenge, &signature), "{name}");
+            for at in 0..challenge.len() {
+                let mut challenge = challenge.clone();
+                challenge[at] ^= 1 << (at % 8);
+                assert!(!verify(&key, &challenge, &signature), "{name}, byte {at}");
+            }
+            let longer = [&challenge[..], b"0"].concat();
+            assert!(!verify(&key, longer, &signature), "{name}");
+        }
+    }
+
+    #[test]
+    fn no_byte_of_a_signature_is_free() {
+        let vector = vectors().remove(0);
+        let signature = unhex(&vector.signature).unwrap();
+        for at in 0..signature.len() {
+            let mut signature = signature.clone();
+            signature[at] ^= 1 << (at % 8);
+            let holds = verify(&vector.key, &vector.challenge, &hex(&signature));
+            assert!(!holds, "byte {at}");
+        }
+    }
+
+    #[test]
+    fn garbage_is_no_signature() {
+        let key = SecretKey::generate();
+        let good = key.sign("challenge").unwrap();
+        let garbage = [
+            "".to_owned(),
+            "30".to_owned(),
+            "3006020100020100".to_owned(),
+            "3006020101020101".to_owned(),
+            good[1..].to_owned(),
+            good[2..].to_owned(),
+            good[..good.len() - 2].to_owned(),
+            format!("{good}00"),
+            format!("0x{good}"),
+            format!(" {good}"),
+            good.replace('0', "g"),
+            "é".repeat(72),
+            "00".repeat(100_000),
+        ];
+        for signature in garbage {
+            assert!(!verify(&key.public(), "challenge", &signature));
+        }
+        assert!(verify(&key.public(), "challenge", &good));
+        assert!(verify(
+            &key.public(),
+            "challenge",
+            &good.to_ascii_uppercase()
+        ));
+    }
+
+    #[test]
+    fn either_half_of_s_will_do() {
+        let key = SecretKey::generate();
+        let signature = key.sign("12345678").unwrap();
+        let signature = Signature::from_der(&unhex(&signature).unwrap()).unwrap();
+        let (r, s) = signature.split_scalars();
+        let other = Signature::from_scalars(r, -s).unwrap();
+        assert!(bool::from(s.is_high()) != bool::from((-s).is_high()));
+        for signature in [signature, other] {
+            let signature = hex(signature.to_der().as_bytes());
+            assert!(verify(&key.public(), "12345678", &signature));
+        }
+    }
+
+    /// A signature over the number zero that holds for a key whose secret nobody here knows:
+    /// R = v·Q, r = x of R, s = r / v.
+    fn forged_over_zero(key: &PublicKey) -> String {
+        let point = ProjectivePoint::from(*key.verifying().unwrap().as_affine());
+        let v = Scalar::from(7_u64);
+        let r = <Scalar as Reduce<FieldBytes>>::reduce(&(point * v).to_affine().x());
+        let s = r * v.invert().unwrap();
+        let signature = Signature::from_scalars(r, s).unwrap();
+        hex(signature.to_der().as_bytes())
+    }
+
+    #[test]
+    fn a_challenge_that_is_zero_proves_nothing() {
+        let key = vectors().remove(0).key;
+        let forged = forged_over_zero(&key);
+        let verifier = key.verifying().unwrap();
+        let signature = Signature::from_der(&unhex(&forged).unwrap()).unwrap();
+        assert!(verifier.verify_prehash(&[0; 32], &signature).is_ok());
+
+        let order = -Scalar::ONE;
+        let mut order: [u8; 32] = order.to_bytes().into();
+        order[31] += 1;
+        for challenge in [&[][..], &[0], &[0; 8], &[0; 32], &order] {
+            assert!(!verify(&key, challenge, &forged), "{challenge:?}");
+            assert!(SecretKey::generate().sign(challenge).is_none());
+        }
+        assert!(!challenge_is_sound(""));
+        assert!(!challenge_is_sound("\0\0\0"));
+        assert!(!challenge_is_sound(&"x".repeat(33)));
+        assert!(challenge_is_sound(&"x".repeat(32)));
+        assert!(challenge_is_sound("0"));
+        assert!(challenge_is_sound("défi-挑战"));
+    }
+
+    #[test]
+    fn a_key_is_a_compressed_point_in_hex_of_any_case() {
+        let lower = "020217e617f0b6443928278f96999e69a23a4f2c152bdf6d6cdf66e5b80282d4ed";
+        let key = PublicKey::parse(&lower.to_uppercase()).unwrap();
+        assert_eq!(key.to_string(), lower);
+        assert_eq!(PublicKey::parse(lower), Some(key.clone()));
+
+        let uncompressed = hex(key.verifying().unwrap().to_sec1_point(false).as_bytes());
+        let refused = [
+            "".to_owned(),
+            "zz".to_owned(),
+            "00".to_owned(),
+            uncompressed,
+            lower[2..].to_owned(),
+            format!("{lower}00"),
+            format!("{lower} "),
+            format!("00{}", &lower[2..]),
+            format!("04{}", &lower[2..]),
+            format!("05{}", &lower[2..]),
+            format!("02{}", "ff".repeat(32)),
+            format!("02{}", "zz".repeat(32)),
+            format!("02{}", "é".repeat(32)),
+            // x³ - 3x + b is no square.
+            format!("02{}01", "00".repeat(31)),
+        ];
+        for text in refused {
+            assert_eq!(PublicKey::parse(&text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_pair_survives_being_written_down_and_does_not_show_its_secret() {
+        let key = SecretKey::generate();
+        let secret = key.to_hex();
+        let again = SecretKey::from_hex(&secret.to_uppercase()).unwrap();
+        assert_eq!(again.public(), key.public());
+        assert!(verify(&key.public(), "abc", &again.sign("abc").unwrap()));
+        assert_eq!(secret.len(), 64);
+        assert!(!format!("{key:?}").contains(&secret));
+
+        let zero = "00".repeat(32);
+        let too_large = "ff".repeat(32);
+        for text in ["", "1", &zero, &too_large, &secret[2..], &"zz".repeat(32)] {
+            assert!(SecretKey::from_hex(text).is_none(), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_secret_number_one_is_the_generator() {
+        let one = SecretKey::from_hex(&format!("{:064x}", 1)).unwrap();
+        let generator = "036b17d1f2e12c4247f8bce6e563a440f277037d812deb33a0f4a13945d898c296";
+        assert_eq!(one.public().to_string(), generator);
+    }
+
+    #[test]
+    fn the_recorded_handshake_holds() {
+        let key = "025b36890dacbd7c9a96bb74a1ee28b3d2d75b72e09a20ef25cf8e6fd8a9f0350d";
+        let key = PublicKey::parse(key).unwrap();
+        let signature = "304402202947c7ff7d90e6f8ae6c1cf2964455cbb80ccb204ebf64a9e1927ba358dd9bbe\
+                         0220140b68d0ee481f8041ce1312b159ce408423b640d2e43661d75abce932c55dd2";
+        assert!(verify(&key, HANDSHAKE, signature));
+        assert!(!verify(&key, &HANDSHAKE[1..], signature));
+    }
+
+    #[test]
+    fn the_server_has_a_key_of_its_own() {
+        let key = ServerKey::generate();
+        let point = unhex(key.public_hex_uncompressed()).unwrap();
+        assert_eq!((point.len(), point[0]), (65, 4));
+        assert!(VerifyingKey::from_sec1_bytes(&point).is_ok());
+        let other = ServerKey::generate();
+        assert_ne!(
+            key.public_hex_uncompressed(),
+            other.public_hex_uncompressed()
+        );
+    }
+}

@@ -1,0 +1,531 @@
+//! What a request asks for, wherever browsers and scripts put it.
+
+use std::{convert::Infallible, fmt, future::ready, str::FromStr, time::Duration};
+
+use axum::{
+    body::Body,
+    http::{HeaderMap, StatusCode, header, request::Parts},
+};
+use bytes::Bytes;
+use futures_util::stream;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use multer::Multipart;
+use tokio::time::timeout;
+
+/// Signatures and keys are short.
+const BODY_MAX: usize = 64 * 1024;
+
+/// Pairs of query and body together.
+const PAIRS_MAX: usize = 64;
+
+/// How long a body may take.
+const BODY_PATIENCE: Duration = Duration::from_secs(10);
+
+const DESTINATION: &[&str] = &["Destination", "From", "otherID"];
+const ROOM: &[&str] = &["RoomID"];
+const CHALLENGE: &[&str] = &["challenge", "challenge1", "challenge2", "challenge3"];
+const SIGNATURE: &[&str] = &[
+    "signature",
+    "serverChallengeSigned",
+    "challenge1signed",
+    "challenge2signed",
+    "challenge3signed",
+];
+const TOKEN: &[&str] = &["token", "CSRFToken"];
+const KEY: &[&str] = &["PKey"];
+const FORMAT: &[&str] = &["format"];
+
+/// What is answered to a request that cannot be read: a status and a line for people.
+pub(crate) type Refusal = (StatusCode, String);
+
+/// A request's parameters: its headers `PKey` and `CSRFToken`, then what its body says, then its
+/// query.
+///
+/// Names are of any case, and most have synonyms. Of several values for one thing the first that
+/// is not empty is taken, in that order: a form's `token` comes after the header, and before the
+/// address.
+pub(crate) struct Parameters {
+    pairs: Vec<(String, String)>,
+}
+
+/// The bodies that hold parameters. Any other is somebody else's, or nobody's.
+enum Form {
+    UrlEncoded,
+    Multipart { boundary: String },
+}
+
+impl Parameters {
+    /// Reads headers, query and body. A body that is no form counts as empty, and is not read.
+    pub(crate) async fn read(parts: &Parts, body: Body) -> Result<Self, Refusal> {
+        Self::read_within(BODY_PATIENCE, parts, body).await
+    }
+
+    async fn read_within(patience: Duration, parts: &Parts, body: Body) -> Result<Self, Refusal> {
+        let mut pairs = of_headers(&parts.headers);
+        let in_headers = pairs.len();
+        if let Some(form) = Form::of(&parts.headers)? {
+            let body = timeout(patience, collect(body));
+            let body = body.await.unwrap_or_else(|_late| {
+                refuse(StatusCode::REQUEST_TIMEOUT, "The form took too long.")
+            })?;
+            pairs.extend(form.read(body).await?);
+        }
+        pairs.extend(of_query(parts));
+        if pairs.len() - in_headers > PAIRS_MAX {
+            return refuse(StatusCode::BAD_REQUEST, TOO_MANY);
+        }
+        Ok(Self { pairs })
+    }
+
+    /// Reads headers and query alone, where the body is audio. Of too many pairs the first count.
+    pub(crate) fn of_head(parts: &Parts) -> Self {
+        let mut pairs = of_headers(&parts.headers);
+        pairs.extend(of_query(parts).take(PAIRS_MAX));
+        Self { pairs }
+    }
+
+    /// Whom the request is about: `Destination`, `From` or `otherID`.
+    pub(crate) fn destination(&self) -> Option<&str> {
+        self.first(DESTINATION)
+    }
+
+    /// Which room: `RoomID`.
+    pub(crate) fn room(&self) -> Option<&str> {
+        self.first(ROOM)
+    }
+
+    /// What the other is to sign: `challenge`, or that with 1, 2 or 3.
+    pub(crate) fn challenge(&self) -> Option<&str> {
+        self.first(CHALLENGE)
+    }
+
+    /// A signature in hex, over whatever the step asks for: `Signature`, `serverChallengeSigned`,
+    /// `challenge1signed` …
+    pub(crate) fn signature(&self) -> Option<&str> {
+        self.first(SIGNATURE)
+    }
+
+    /// The site's word for who asks: `token` or `CSRFToken`.
+    pub(crate) fn token(&self) -> Option<&str> {
+        self.first(TOKEN)
+    }
+
+    /// Who asks, as a public key: `PKey`.
+    pub(crate) fn key(&self) -> Option<&str> {
+        self.first(KEY)
+    }
+
+    /// The audio format a listener wants: `format`.
+    pub(crate) fn format(&self) -> Option<&str> {
+        self.first(FORMAT)
+    }
+
+    /// The parameter of this name.
+    pub(crate) fn text(&self, name: &str) -> Option<&str> {
+        self.first(&[name])
+    }
+
+    /// The number of this name: none if it is absent, refused if it is no such number.
+    pub(crate) fn number<T: FromStr>(&self, name: &str) -> Result<Option<T>, Refusal> {
+        match self.text(name).map(str::parse) {
+            None => Ok(None),
+            Some(Ok(number)) => Ok(Some(number)),
+            Some(Err(_)) => refuse(
+                StatusCode::BAD_REQUEST,
+                &format!("{name} is not a number that it may be."),
+            ),
+        }
+    }
+
+    fn first(&self, synonyms: &[&str]) -> Option<&str> {
+        let is_meant = |name: &str| {
+            synonyms
+                .iter()
+                .any(|known| known.eq_ignore_ascii_case(name))
+        };
+        let meant = self
+            .pairs
+            .iter()
+            .filter(|(name, value)| !value.is_empty() && is_meant(name));
+        meant.map(|(_, value)| value.as_str()).next()
+    }
+}
+
+/// Names only: the values are tokens and signatures.
+impl fmt::Debug for Parameters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = self.pairs.iter().map(|(name, _)| name);
+        f.debug_list().entries(names).finish()
+    }
+}
+
+impl Form {
+    fn of(headers: &HeaderMap) -> Result<Option<Self>, Refusal> {
+        let kind = headers.get(header::CONTENT_TYPE);
+        let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+        let essence = kind.split(';').next().unwrap_or_default().trim();
+        if essence.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
+            return Ok(Some(Self::UrlEncoded));
+        }
+        if !essence.eq_ignore_ascii_case("multipart/form-data") {
+            return Ok(None);
+        }
+        match multer::parse_boundary(kind) {
+            Ok(boundary) if !boundary.is_empty() => Ok(Some(Self::Multipart { boundary })),
+            Ok(_) | Err(_) => refuse(StatusCode::BAD_REQUEST, "The form names no boundary."),
+        }
+    }
+
+    async fn read(self, body: Bytes) -> Result<Vec<(String, String)>, Refusal> {
+        match self {
+            Self::UrlEncoded => Ok(of_url_encoded(&body).collect()),
+            Self::Multipart { boundary } => of_multipart(body, boundary).await,
+        }
+    }
+}
+
+const TOO_MANY: &str = "There are too many parameters.";
+
+fn refuse<T>(status: StatusCode, why: &str) -> Result<T, Refusal> {
+    Err((status, format!("{why}\n")))
+}
+
+fn of_headers(headers: &HeaderMap) -> Vec<(String, String)> {
+    let of_name = |&name: &&str| {
+        let value = std::str::from_utf8(headers.get(name)?.as_bytes()).ok()?;
+        Some((name.to_owned(), value.to_owned()))
+    };
+    ["PKey", "CSRFToken"].iter().filter_map(of_name).collect()
+}
+
+fn of_query(parts: &Parts) -> impl Iterator<Item = (String, String)> {
+    of_url_encoded(parts.uri.query().unwrap_or_default().as_bytes())
+}
+
+/// What is escaped wrongly stays as it is, as in browsers. Yields one pair too many at most.
+fn of_url_encoded(text: &[u8]) -> impl Iterator<Item = (String, String)> {
+    form_urlencoded::parse(text)
+        .map(|(name, value)| (name.into_owned(), value.into_owned()))
+        .take(PAIRS_MAX + 1)
+}
+
+async fn of_multipart(body: Bytes, boundary: String) -> Result<Vec<(String, String)>, Refusal> {
+    let broken = |_: multer::Error| (StatusCode::BAD_REQUEST, "The form is broken.\n".to_owned());
+    let mut form = Multipart::new(stream::once(ready(Ok::<_, Infallible>(body))), boundary);
+    let mut pairs = Vec::new();
+    while let Some(field) = form.next_field().await.map_err(broken)? {
+        if pairs.len() == PAIRS_MAX {
+            return refuse(StatusCode::BAD_REQUEST, TOO_MANY);
+        }
+        let name = field.name().unwrap_or_default().to_owned();
+        let value = field.bytes().await.map_err(broken)?;
+        pairs.push((name, String::from_utf8_lossy(&value).into_owned()));
+    }
+    Ok(pairs)
+}
+
+async fn collect(body: Body) -> Result<Bytes, Refusal> {
+    match Limited::new(body, BODY_MAX).collect().await {
+        Ok(body) => Ok(body.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => {
+            refuse(StatusCode::PAYLOAD_TOO_LARGE, "The form is too large.")
+        }
+        Err(_) => refuse(StatusCode::BAD_REQUEST, "The form broke off."),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::Request;
+
+    use super::*;
+
+    const KEY_HEX: &str = "03d65a93977caa3d1b081852ff57a79e465f1660577304baead505dd3a48589cf3";
+    const URL_ENCODED: &str = "application/x-www-form-urlencoded";
+    const MULTIPART: &str = "multipart/form-data; boundary=----WebKitFormBoundaryX";
+
+    /// As a browser sent it to the reference server.
+    const JOIN_CALL: &str = "------WebKitFormBoundaryX\r\nContent-Disposition: form-data; name=\"otherID\"\r\n\r\n\
+        03d65a93977caa3d1b081852ff57a79e465f1660577304baead505dd3a48589cf3\r\n\
+        ------WebKitFormBoundaryX\r\nContent-Disposition: form-data; name=\"format\"\r\n\r\nwav\r\n\
+        ------WebKitFormBoundaryX\r\nContent-Disposition: form-data; name=\"Signature\"\r\n\r\n3044abcd\r\n\
+        ------WebKitFormBoundaryX--\r\n";
+
+    /// As a browser sent it in site mode.
+    const JOIN_ROOM: &str = "------WebKitFormBoundaryX\r\nContent-Disposition: form-data; name=\"roomID\"\r\n\r\n7\r\n\
+        ------WebKitFormBoundaryX\r\nContent-Disposition: form-data; name=\"format\"\r\n\r\nwav\r\n\
+        ------WebKitFormBoundaryX\r\nContent-Disposition: form-data; name=\"token\"\r\n\r\ntok1\r\n\
+        ------WebKitFormBoundaryX--\r\n";
+
+    fn head(uri: &str, headers: &[(&str, &str)]) -> Parts {
+        let mut request = Request::post(uri);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        request.body(()).unwrap().into_parts().0
+    }
+
+    async fn read(
+        uri: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Body>,
+    ) -> Result<Parameters, Refusal> {
+        Parameters::read(&head(uri, headers), body.into()).await
+    }
+
+    async fn form(kind: &str, body: impl Into<Body>) -> Result<Parameters, Refusal> {
+        read("/newCall", &[("content-type", kind)], body).await
+    }
+
+    async fn status(kind: &str, body: impl Into<Body>) -> StatusCode {
+        let (status, why) = form(kind, body).await.unwrap_err();
+        assert!(why.ends_with(".\n") && why.lines().count() == 1, "{why:?}");
+        status
+    }
+
+    #[tokio::test]
+    async fn a_browsers_multipart_form_is_read() {
+        let headers = [("PKey", KEY_HEX), ("Content-Type", MULTIPART)];
+        let read_call = read("/joinCall", &headers, JOIN_CALL).await.unwrap();
+        assert_eq!(read_call.destination(), Some(KEY_HEX));
+        assert_eq!(read_call.format(), Some("wav"));
+        assert_eq!(read_call.signature(), Some("3044abcd"));
+        assert_eq!(read_call.key(), Some(KEY_HEX));
+        assert_eq!(read_call.token(), None);
+
+        let read_room = form(MULTIPART, JOIN_ROOM).await.unwrap();
+        assert_eq!(read_room.room(), Some("7"));
+        assert_eq!(read_room.number::<u64>("roomID"), Ok(Some(7)));
+        assert_eq!(read_room.token(), Some("tok1"));
+        assert_eq!(read_room.key(), None);
+    }
+
+    #[tokio::test]
+    async fn a_scripts_form_is_read() {
+        let body =
+            format!("Destination={KEY_HEX}&challenge=d%C3%A9fi-%E6%8C%91+%E6%88%98&signature=30");
+        let call = form(URL_ENCODED, body).await.unwrap();
+        assert_eq!(call.destination(), Some(KEY_HEX));
+        assert_eq!(call.challenge(), Some("défi-挑 战"));
+        assert_eq!(call.signature(), Some("30"));
+        let kind = "Application/X-WWW-Form-UrlEncoded; charset=UTF-8";
+        assert_eq!(form(kind, "From=1").await.unwrap().destination(), Some("1"));
+    }
+
+    #[test]
+    fn a_query_is_read() {
+        let uri = format!("/upRoom?roomID=%22%2C%20%22x%22%3A%22y&PKey={KEY_HEX}&Signature=30");
+        let room = Parameters::of_head(&head(&uri, &[]));
+        assert_eq!(room.room(), Some(r#"", "x":"y"#));
+        assert_eq!((room.key(), room.signature()), (Some(KEY_HEX), Some("30")));
+
+        let messages = Parameters::of_head(&head("/messages?CSRFtoken=tok1", &[]));
+        assert_eq!(messages.token(), Some("tok1"));
+        let call = Parameters::of_head(&head("/upCall?token=tok1&otherID=2&rate=8000", &[]));
+        assert_eq!(
+            (call.token(), call.destination()),
+            (Some("tok1"), Some("2"))
+        );
+        assert_eq!(call.number::<u32>("rate"), Ok(Some(8000)));
+        assert_eq!(call.number::<u32>("channels"), Ok(None));
+        let handshake = Parameters::of_head(&head("/keyXCHG?pubkey=02ab&sign=30", &[]));
+        assert_eq!(
+            (handshake.text("pubkey"), handshake.text("sign")),
+            (Some("02ab"), Some("30"))
+        );
+        assert_eq!(
+            Parameters::of_head(&head("/newCall", &[])).signature(),
+            None
+        );
+    }
+
+    #[tokio::test]
+    async fn every_spelling_is_understood() {
+        for name in [
+            "Destination",
+            "destination",
+            "From",
+            "FROM",
+            "otherID",
+            "otherid",
+        ] {
+            let form = form(URL_ENCODED, format!("{name}=x")).await.unwrap();
+            assert_eq!(form.destination(), Some("x"), "{name}");
+            assert_eq!(
+                (form.room(), form.challenge(), form.signature()),
+                (None, None, None)
+            );
+        }
+        for name in ["RoomID", "roomID", "roomid"] {
+            let form = form(URL_ENCODED, format!("{name}=x")).await.unwrap();
+            assert_eq!(form.room(), Some("x"), "{name}");
+        }
+        for name in [
+            "challenge",
+            "Challenge",
+            "challenge1",
+            "challenge2",
+            "challenge3",
+        ] {
+            let form = form(URL_ENCODED, format!("{name}=x")).await.unwrap();
+            assert_eq!(form.challenge(), Some("x"), "{name}");
+            assert_eq!(form.signature(), None, "{name}");
+        }
+        for name in [
+            "signature",
+            "Signature",
+            "serverChallengeSigned",
+            "challenge1signed",
+            "challenge2signed",
+            "challenge3signed",
+        ] {
+            let form = form(URL_ENCODED, format!("{name}=x")).await.unwrap();
+            assert_eq!(form.signature(), Some("x"), "{name}");
+            assert_eq!(form.challenge(), None, "{name}");
+        }
+        for name in ["token", "CSRFToken", "CSRFtoken"] {
+            let form = form(URL_ENCODED, format!("{name}=x")).await.unwrap();
+            assert_eq!(form.token(), Some("x"), "{name}");
+        }
+        let form = read("/", &[("csrftoken", "x"), ("pkey", "y")], "")
+            .await
+            .unwrap();
+        assert_eq!((form.token(), form.key()), (Some("x"), Some("y")));
+    }
+
+    #[tokio::test]
+    async fn the_first_that_is_not_empty_wins_headers_then_body_then_query() {
+        let kind = ("content-type", URL_ENCODED);
+        let uri = "/?token=query&format=query&roomID=query";
+        let body = "token=body&format=body&roomID=&From=&otherID=1&Destination=2";
+        let all = read(uri, &[kind, ("CSRFToken", "header")], body)
+            .await
+            .unwrap();
+        assert_eq!(all.token(), Some("header"));
+        assert_eq!(all.format(), Some("body"));
+        assert_eq!(all.room(), Some("query"));
+        assert_eq!(all.destination(), Some("1"));
+        let all = read(uri, &[kind, ("CSRFToken", "")], body).await.unwrap();
+        assert_eq!(all.token(), Some("body"));
+        assert_eq!(form(URL_ENCODED, "a=&a=").await.unwrap().text("a"), None);
+    }
+
+    #[tokio::test]
+    async fn what_is_no_form_is_not_read() {
+        let unending = || Body::from_stream(stream::pending::<Result<Bytes, Infallible>>());
+        for kind in [
+            "",
+            "text/plain",
+            "application/json",
+            "audio/wav",
+            "multipart/mixed",
+        ] {
+            let headers = [("content-type", kind)];
+            let read = read("/?token=x", &headers, unending()).await.unwrap();
+            assert_eq!(read.token(), Some("x"), "{kind}");
+        }
+        let read = read("/?token=x", &[], unending()).await.unwrap();
+        assert_eq!(read.token(), Some("x"));
+    }
+
+    #[tokio::test]
+    async fn a_form_is_bounded_in_bytes_and_pairs() {
+        let largest = format!("token={}", "x".repeat(BODY_MAX - 6));
+        let token = form(URL_ENCODED, largest.clone()).await.unwrap();
+        assert_eq!(token.token().map(str::len), Some(BODY_MAX - 6));
+        for kind in [URL_ENCODED, MULTIPART] {
+            let too_large = status(kind, format!("{largest}x")).await;
+            assert_eq!(too_large, StatusCode::PAYLOAD_TOO_LARGE);
+        }
+
+        assert!(form(URL_ENCODED, "a=1&".repeat(64)).await.is_ok());
+        assert_eq!(status(URL_ENCODED, "a=1&".repeat(65)).await, 400);
+        let field = "--X\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\n1\r\n";
+        let fields = |count| format!("{}--X--\r\n", field.repeat(count));
+        let kind = "multipart/form-data; boundary=X";
+        assert!(form(kind, fields(64)).await.is_ok());
+        assert_eq!(status(kind, fields(65)).await, 400);
+        let uri = format!("/?{}", "a=1&".repeat(33));
+        let kind = ("content-type", URL_ENCODED);
+        let both = read(&uri, &[kind], "a=1&".repeat(32)).await.unwrap_err();
+        assert_eq!(both.0, 400);
+        let uri = format!("/?{}&token=x", "a=1&".repeat(10_000));
+        let head = Parameters::of_head(&head(&uri, &[]));
+        assert_eq!((head.text("a"), head.token()), (Some("1"), None));
+    }
+
+    #[tokio::test]
+    async fn a_form_that_does_not_come_is_not_waited_for() {
+        let unending = Body::from_stream(stream::pending::<Result<Bytes, Infallible>>());
+        let head = head("/", &[("content-type", URL_ENCODED)]);
+        let late = Parameters::read_within(Duration::from_millis(1), &head, unending).await;
+        assert_eq!(late.unwrap_err().0, StatusCode::REQUEST_TIMEOUT);
+        let broken = stream::once(ready(Err::<Bytes, _>(std::io::Error::other("gone"))));
+        let broken = Body::from_stream(broken);
+        assert_eq!(status(URL_ENCODED, broken).await, StatusCode::BAD_REQUEST);
+    }
+
+    #[tokio::test]
+    async fn a_broken_multipart_form_is_refused() {
+        assert_eq!(status("multipart/form-data", JOIN_CALL).await, 400);
+        assert_eq!(
+            status("multipart/form-data; boundary=", JOIN_CALL).await,
+            400
+        );
+        assert_eq!(
+            status("multipart/form-data; boundary=Y", JOIN_CALL).await,
+            400
+        );
+        for broken in ["", "x", "--", "----------", "\r\n\r\n", "\0\0\0"] {
+            assert_eq!(status(MULTIPART, broken).await, 400, "{broken:?}");
+        }
+        for cut in 1..JOIN_CALL.len() - 4 {
+            assert_eq!(status(MULTIPART, &JOIN_CALL[..cut]).await, 400, "{cut}");
+        }
+        let nothing = form(MULTIPART, "------WebKitFormBoundaryX--\r\n")
+            .await
+            .unwrap();
+        assert_eq!(nothing.destination(), None);
+        let nameless = JOIN_ROOM.replace("; name=\"token\"", "");
+        let nameless = form(MULTIPART, nameless).await.unwrap();
+        assert_eq!((nameless.room(), nameless.token()), (Some("7"), None));
+    }
+
+    #[tokio::test]
+    async fn wrong_escapes_and_wrong_bytes_are_survived() {
+        let odd = form(URL_ENCODED, "a=%&b=%z&c=%e&d=%ff&=e&&f&g=%00")
+            .await
+            .unwrap();
+        let of = |name| odd.text(name);
+        assert_eq!(
+            (of("a"), of("b"), of("c")),
+            (Some("%"), Some("%z"), Some("%e"))
+        );
+        assert_eq!(
+            (of("d"), of("f"), of("g")),
+            (Some("\u{fffd}"), None, Some("\0"))
+        );
+        let bytes = b"------WebKitFormBoundaryX\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\n\xff\r\n------WebKitFormBoundaryX--";
+        let odd = form(MULTIPART, &bytes[..]).await.unwrap();
+        assert_eq!(odd.text("a"), Some("\u{fffd}"));
+        let odd = Parameters::of_head(&head("/?token=%ff%", &[]));
+        assert_eq!(odd.token(), Some("\u{fffd}%"));
+    }
+
+    #[tokio::test]
+    async fn what_is_no_number_is_refused() {
+        let form = form(URL_ENCODED, "rate=fast&channels=-1&roomID=")
+            .await
+            .unwrap();
+        for name in ["rate", "channels"] {
+            assert_eq!(form.number::<u32>(name).unwrap_err().0, 400);
+        }
+        assert_eq!(form.number::<u64>("roomID"), Ok(None));
+    }
+
+    #[tokio::test]
+    async fn values_are_not_shown() {
+        let form = form(URL_ENCODED, "token=secret").await.unwrap();
+        assert_eq!(format!("{form:?}"), r#"["token"]"#);
+    }
+}

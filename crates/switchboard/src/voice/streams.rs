@@ -1,0 +1,182 @@
+//! Event streams: what happens, told to everybody it concerns.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use switchboard_core::{Audience, User};
+use switchboard_dialect::gostream::Told;
+use switchboard_transport::Hangup;
+use tokio::sync::mpsc;
+
+/// Events that may wait for a client that does not read.
+const EVENTS_WAITING_MAX: usize = 256;
+
+/// The event streams that are open. Telling never waits: a client that reads slower than its
+/// events come is cut off, because one who misses an event can no longer be told the truth.
+#[derive(Debug)]
+pub(super) struct Streams {
+    of: HashMap<User, Vec<Stream>>,
+    per_user_max: usize,
+}
+
+#[derive(Debug)]
+struct Stream {
+    id: StreamId,
+    events: mpsc::Sender<Arc<Told>>,
+    hangup: Hangup,
+    is_proven: bool,
+}
+
+/// Tells the streams of one user apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct StreamId(u64);
+
+impl Streams {
+    pub(super) fn new(per_user_max: usize) -> Self {
+        Self {
+            of: HashMap::new(),
+            per_user_max,
+        }
+    }
+
+    /// One more stream of this user, unless there are as many as may be. One whose client has
+    /// proven to be this user takes the place of one whose client has not: strangers who listen in
+    /// his name do not lock him out.
+    pub(super) fn open(
+        &mut self,
+        user: &User,
+        is_proven: bool,
+        hangup: Hangup,
+    ) -> Option<(StreamId, mpsc::Receiver<Arc<Told>>)> {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let streams = self.of.entry(user.clone()).or_default();
+        if self.per_user_max != 0 && streams.len() >= self.per_user_max {
+            let unproven = streams.iter().position(|stream| !stream.is_proven);
+            let replaced = streams.remove(unproven.filter(|_| is_proven)?);
+            replaced.hangup.hang_up();
+        }
+        let id = StreamId(NEXT.fetch_add(1, Ordering::Relaxed));
+        let (events, receiver) = mpsc::channel(EVENTS_WAITING_MAX);
+        streams.push(Stream {
+            id,
+            events,
+            hangup,
+            is_proven,
+        });
+        Some((id, receiver))
+    }
+
+    pub(super) fn close(&mut self, user: &User, id: StreamId) {
+        self.keep(user, |stream| stream.id != id);
+    }
+
+    pub(super) fn is_open(&self, user: &User) -> bool {
+        self.of.contains_key(user)
+    }
+
+    /// Tells whom it concerns. Says how many were cut off.
+    pub(super) fn tell(&mut self, audience: &Audience, told: &Arc<Told>) -> u64 {
+        let mut cut_off = 0;
+        let mut hear = |stream: &Stream| {
+            let has_room = stream.events.try_send(told.clone()).is_ok();
+            if !has_room {
+                stream.hangup.hang_up();
+                cut_off += 1;
+            }
+            has_room
+        };
+        match audience {
+            Audience::User(user) => self.keep(user, hear),
+            Audience::Everybody => self.of.retain(|_, streams| {
+                streams.retain(&mut hear);
+                !streams.is_empty()
+            }),
+        }
+        cut_off
+    }
+
+    /// Ends all streams.
+    pub(super) fn end(&mut self) {
+        self.of.clear();
+    }
+
+    fn keep(&mut self, user: &User, which: impl FnMut(&Stream) -> bool) {
+        let Some(streams) = self.of.get_mut(user) else {
+            return;
+        };
+        streams.retain(which);
+        if streams.is_empty() {
+            self.of.remove(user);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn user(name: &str) -> User {
+        User::parse(name, 0).unwrap()
+    }
+
+    fn told() -> Arc<Told> {
+        Arc::new(Told {
+            name: "newCall",
+            data: "{}".to_owned(),
+        })
+    }
+
+    #[test]
+    fn several_streams_of_one_user_are_all_told_and_bounded() {
+        let mut streams = Streams::new(2);
+        let (_, mut first) = streams.open(&user("1"), false, Hangup::default()).unwrap();
+        let (_, mut second) = streams.open(&user("1"), false, Hangup::default()).unwrap();
+        assert!(streams.open(&user("1"), false, Hangup::default()).is_none());
+        assert!(streams.open(&user("2"), false, Hangup::default()).is_some());
+        assert_eq!(streams.tell(&Audience::User(user("1")), &told()), 0);
+        assert!(first.try_recv().is_ok() && second.try_recv().is_ok());
+    }
+
+    #[test]
+    fn who_proves_himself_takes_the_place_of_one_who_did_not() {
+        let mut streams = Streams::new(2);
+        let (_, mut stranger) = streams.open(&user("1"), false, Hangup::default()).unwrap();
+        let _own = streams.open(&user("1"), true, Hangup::default()).unwrap();
+        assert!(streams.open(&user("1"), false, Hangup::default()).is_none());
+        assert!(streams.open(&user("1"), true, Hangup::default()).is_some());
+        assert_eq!(
+            stranger.try_recv().unwrap_err(),
+            mpsc::error::TryRecvError::Disconnected
+        );
+        assert!(streams.open(&user("1"), true, Hangup::default()).is_none());
+    }
+
+    #[test]
+    fn who_does_not_read_is_cut_off_and_nobody_else_is() {
+        let mut streams = Streams::new(0);
+        let (_, mut reading) = streams.open(&user("1"), false, Hangup::default()).unwrap();
+        let (_, _stuck) = streams.open(&user("1"), false, Hangup::default()).unwrap();
+        for _ in 0..EVENTS_WAITING_MAX {
+            assert_eq!(streams.tell(&Audience::Everybody, &told()), 0);
+            reading.try_recv().unwrap();
+        }
+        assert_eq!(streams.tell(&Audience::Everybody, &told()), 1);
+        assert!(reading.try_recv().is_ok());
+        assert_eq!(streams.tell(&Audience::Everybody, &told()), 0);
+    }
+
+    #[test]
+    fn nothing_is_kept_of_who_has_gone() {
+        let mut streams = Streams::new(0);
+        let (id, _receiver) = streams.open(&user("1"), false, Hangup::default()).unwrap();
+        assert!(streams.is_open(&user("1")));
+        streams.close(&user("1"), id);
+        assert!(!streams.is_open(&user("1")));
+        assert!(streams.of.is_empty());
+    }
+}

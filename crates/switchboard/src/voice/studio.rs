@@ -1,0 +1,171 @@
+//! One call's or room's mixer, and the clock that drives it while somebody listens.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use switchboard_audio::{Cadence, Format, Input, MixSettings, Mixer, Outlet};
+use switchboard_core::User;
+use switchboard_transport::{Counters, Exchange, Hangup};
+use tokio::{sync::mpsc, task::yield_now, time::sleep_until};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::shards::Shards;
+
+/// Pieces of a stream that may wait for a listener that does not read: two and a half seconds of WAV.
+const PIECES_WAITING_MAX: usize = 128;
+
+/// How long a mixer encodes before other tasks of its thread have their turn.
+const TURN: Duration = Duration::from_millis(1);
+
+/// A mixer with its clock. Without listeners nothing ticks.
+pub(super) struct Studio {
+    state: Mutex<State>,
+    ended: CancellationToken,
+}
+
+struct State {
+    mixer: Mixer<Line>,
+    is_ticking: bool,
+    /// The open microphones, to see who speaks.
+    inputs: HashMap<User, Input>,
+}
+
+impl std::fmt::Debug for Studio {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Studio").finish_non_exhaustive()
+    }
+}
+
+impl Studio {
+    pub(super) fn new(settings: Arc<MixSettings>) -> Arc<Self> {
+        Arc::new(Self {
+            state: Mutex::new(State {
+                mixer: Mixer::new(settings),
+                is_ticking: false,
+                inputs: HashMap::new(),
+            }),
+            ended: CancellationToken::new(),
+        })
+    }
+
+    /// A microphone. `owner` is the same number for everything of one user.
+    pub(super) fn add_source(&self, user: &User, owner: u64) -> Input {
+        let mut state = self.lock();
+        let input = state.mixer.add_source(owner);
+        state.inputs.insert(user.clone(), input.clone());
+        input
+    }
+
+    /// The user's microphone is gone; the mixer notices when the last clone of its input is.
+    pub(super) fn forget_source(&self, user: &User) {
+        self.lock().inputs.remove(user);
+    }
+
+    /// A listener, which gets the stream's headers at once.
+    pub(super) fn add_listener(
+        self: &Arc<Self>,
+        owner: u64,
+        format: Format,
+        line: Line,
+        tasks: &TaskTracker,
+    ) {
+        let mut state = self.lock();
+        state.mixer.add_listener(owner, format, line);
+        if !state.is_ticking {
+            state.is_ticking = true;
+            tasks.spawn(self.clone().tick());
+        }
+    }
+
+    /// How loud a user is now: 0 is 60 dB below full scale or less, 1 is full scale.
+    pub(super) fn level(&self, user: &User) -> f32 {
+        let input = self.lock().inputs.get(user).cloned();
+        let dbfs = input.map_or(f32::NEG_INFINITY, |input| input.level(Instant::now()));
+        (dbfs / 60.0 + 1.0).clamp(0.0, 1.0)
+    }
+
+    /// Ends it for everybody: listeners get the end of their streams, sources hang up.
+    pub(super) fn end(&self) {
+        self.ended.cancel();
+        let mut state = self.lock();
+        state.mixer.end();
+        state.inputs.clear();
+    }
+
+    /// Done when the call or room has ended.
+    pub(super) async fn ended(&self) {
+        self.ended.cancelled().await;
+    }
+
+    async fn tick(self: Arc<Self>) {
+        let mut cadence = Cadence::new(Instant::now());
+        loop {
+            sleep_until(cadence.next().into()).await;
+            cadence.advance(Instant::now());
+            if !self.begin_frame() {
+                return;
+            }
+            let mut began = Instant::now();
+            while self.lock().mixer.render_next() {
+                if began.elapsed() >= TURN {
+                    yield_now().await;
+                    began = Instant::now();
+                }
+            }
+        }
+    }
+
+    /// Takes the next 20 ms, unless nobody listens any more.
+    fn begin_frame(&self) -> bool {
+        let mut state = self.lock();
+        state.mixer.begin_frame();
+        state.is_ticking = !state.mixer.is_idle();
+        state.is_ticking
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // A panic while it is held is a bug of ours; the other rooms go on.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The way to one listener: a bounded queue. Who lets it fill up is cut off, and nobody waits for him.
+pub(super) struct Line {
+    pieces: mpsc::Sender<Bytes>,
+    hangup: Hangup,
+    shards: Arc<Shards>,
+}
+
+impl Line {
+    pub(super) fn new(hangup: Hangup, shards: Arc<Shards>) -> (Self, mpsc::Receiver<Bytes>) {
+        let (pieces, receiver) = mpsc::channel(PIECES_WAITING_MAX);
+        let line = Self {
+            pieces,
+            hangup,
+            shards,
+        };
+        (line, receiver)
+    }
+}
+
+impl Outlet for Line {
+    fn send(&mut self, bytes: Bytes) -> bool {
+        match self.pieces.try_send(bytes) {
+            Ok(()) => true,
+            Err(mpsc::error::TrySendError::Closed(_)) => false,
+            Err(mpsc::error::TrySendError::Full(_)) => {
+                Counters::add(&self.shards.counters().slow_total, 1);
+                self.hangup.hang_up();
+                false
+            }
+        }
+    }
+
+    fn is_open(&self) -> bool {
+        !self.pieces.is_closed()
+    }
+}
