@@ -67,6 +67,9 @@ pub enum CallRefusal {
     TooMany,
     /// The user has a microphone, or headphones, in this call already.
     AlreadyConnected,
+    /// The callee has answered, and the caller has not confirmed: what the callee signed last, the
+    /// caller has in hand, and it shows nothing new.
+    NotConfirmed,
     /// Nobody calls himself.
     WithOneself,
 }
@@ -121,6 +124,7 @@ impl Calls {
         let ring = Ring {
             to_callee: challenge.clone(),
             to_caller: None,
+            signed: None,
         };
         let due = Due::Ring(pair.clone(), caller);
         self.deadlines.set(due, now, self.limits.ring);
@@ -146,10 +150,11 @@ impl Calls {
     }
 
     /// The callee shows who it is, and asks the same of the caller, which is told
-    /// ([`VoiceEvent::Answered`]). Again: this challenge replaces the one before.
+    /// ([`VoiceEvent::Answered`]). Again, before the caller confirms: this challenge replaces the one
+    /// before.
     ///
     /// # Errors
-    /// `NoSuchCall`: `to` does not ring `by`.
+    /// `NoSuchCall`: `to` does not ring `by`, or has confirmed already.
     pub fn answer(
         &mut self,
         by: &User,
@@ -159,7 +164,12 @@ impl Calls {
         now: Instant,
     ) -> Result<(), CallRefusal> {
         self.handle_timeout(now);
-        self.ring_mut(to, by)?.to_caller = Some(challenge.clone());
+        let ring = self.ring_mut(to, by)?;
+        if ring.is_confirmed() {
+            return Err(CallRefusal::NoSuchCall);
+        }
+        ring.to_caller = Some(challenge.clone());
+        ring.signed = Some(ring.to_callee.clone());
         let from = by.clone();
         let event = VoiceEvent::Answered {
             from,
@@ -205,6 +215,7 @@ impl Calls {
     ///
     /// # Errors
     /// `NoSuchCall`: `from` does not ring `by`, nor did it before the call they are in.
+    /// `NotConfirmed`: what `by` would show is a signature that `from` already has.
     pub fn accept(
         &mut self,
         by: &User,
@@ -215,8 +226,10 @@ impl Calls {
         self.handle_timeout(now);
         let (pair, callee) = Pair::of(by, from);
         let line = self.lines.get(&pair).ok_or(CallRefusal::NoSuchCall)?;
+        let ring = line.rings[callee.other() as usize].as_ref();
         let id = match &line.call {
-            _ if line.rings[callee.other() as usize].is_some() => self.settle(pair, now),
+            _ if ring.is_some_and(Ring::is_unconfirmed) => return Err(CallRefusal::NotConfirmed),
+            _ if ring.is_some() => self.settle(pair, now),
             Some(call) if call.accepted[callee as usize].is_some() => call.id,
             Some(_) | None => return Err(CallRefusal::NoSuchCall),
         };
@@ -232,7 +245,7 @@ impl Calls {
     /// that the two are in goes on, and so does a ring in the other direction.
     ///
     /// # Errors
-    /// `NoSuchCall`: `from` does not ring `by`.
+    /// `NoSuchCall`: `from` does not ring `by`. `NotConfirmed` as for [`Calls::accept`].
     pub fn reject(
         &mut self,
         by: &User,
@@ -241,7 +254,9 @@ impl Calls {
         now: Instant,
     ) -> Result<(), CallRefusal> {
         self.handle_timeout(now);
-        self.ring_mut(from, by)?;
+        if self.ring_mut(from, by)?.is_unconfirmed() {
+            return Err(CallRefusal::NotConfirmed);
+        }
         let (pair, caller) = Pair::of(from, by);
         self.end_ring(&pair, caller);
         self.decline(from, by, signature);

@@ -86,6 +86,19 @@ pub(crate) struct Ring {
     pub(crate) to_callee: ByteString,
     /// `None` until the callee answers.
     pub(crate) to_caller: Option<ByteString>,
+    /// The challenge that the callee has signed to answer.
+    pub(crate) signed: Option<ByteString>,
+}
+
+impl Ring {
+    /// The callee has answered, and nothing has come since that it has not signed.
+    pub(crate) fn is_unconfirmed(&self) -> bool {
+        self.signed.as_ref() == Some(&self.to_callee)
+    }
+
+    pub(crate) fn is_confirmed(&self) -> bool {
+        self.signed.is_some() && !self.is_unconfirmed()
+    }
 }
 
 /// A call: what each side has connected, and the challenge it accepted with, if it was called.

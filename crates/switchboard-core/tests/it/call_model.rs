@@ -27,6 +27,7 @@ struct Ring {
     to: User,
     to_callee: ByteString,
     to_caller: Option<ByteString>,
+    signed: Option<ByteString>,
     until: Instant,
 }
 
@@ -88,6 +89,7 @@ impl Model {
             to: to.clone(),
             to_callee: challenge.clone(),
             to_caller: None,
+            signed: None,
             until: now + self.limits.ring,
         });
         let (from, challenge) = (from.clone(), challenge.clone());
@@ -105,6 +107,10 @@ impl Model {
     ) -> Outcome {
         self.pass(now);
         let ring = self.ring_of(to, by).ok_or(CallRefusal::NoSuchCall)?;
+        if ring.signed.is_some() && ring.signed.as_ref() != Some(&ring.to_callee) {
+            return Err(CallRefusal::NoSuchCall);
+        }
+        ring.signed = Some(ring.to_callee.clone());
         ring.to_caller = Some(challenge.clone());
         let event = VoiceEvent::Answered {
             from: by.clone(),
@@ -143,7 +149,10 @@ impl Model {
         now: Instant,
     ) -> Outcome {
         self.pass(now);
-        if self.ring_of(from, by).is_some() {
+        if let Some(ring) = self.ring_of(from, by) {
+            if ring.signed.as_ref() == Some(&ring.to_callee) {
+                return Err(CallRefusal::NotConfirmed);
+            }
             self.settle(by, from, now);
         }
         let call = self.call_of(by, from).ok_or(CallRefusal::NoSuchCall)?;
@@ -192,7 +201,10 @@ impl Model {
         now: Instant,
     ) -> Outcome {
         self.pass(now);
-        self.ring_of(from, by).ok_or(CallRefusal::NoSuchCall)?;
+        let ring = self.ring_of(from, by).ok_or(CallRefusal::NoSuchCall)?;
+        if ring.signed.as_ref() == Some(&ring.to_callee) {
+            return Err(CallRefusal::NotConfirmed);
+        }
         self.rings
             .retain(|ring| (&ring.from, &ring.to) != (from, by));
         self.decline(from, by, signature);

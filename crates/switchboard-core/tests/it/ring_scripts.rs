@@ -260,6 +260,8 @@ fn what_belongs_to_a_ring_is_over_with_the_accept() {
             bob: ann rings, sign c1
         bob answers ann s1 c2
             ann: bob answered s1, sign c2
+        ann confirms bob s2 c3
+            bob: ann confirmed s2, sign c3
         bob accepts ann s1
             call 1
             ann: bob accepted s1
@@ -399,6 +401,33 @@ fn two_who_have_a_call_have_it_in_both_directions() {
         bob mic+ ann
             call 1
             ann: bob has mic+ headphones-
+        ",
+    );
+}
+
+#[test]
+fn what_the_callee_has_signed_to_answer_neither_accepts_nor_rejects() {
+    check(
+        "
+        ann rings bob c1
+            bob: ann rings, sign c1
+        bob answers ann s1 c2
+            ann: bob answered s1, sign c2
+        bob accepts ann s1
+            refused: NotConfirmed
+        bob rejects ann s1
+            refused: NotConfirmed
+        ann confirms bob s2 c1
+            bob: ann confirmed s2, sign c1
+        bob accepts ann s1
+            refused: NotConfirmed
+        ann confirms bob s2 c3
+            bob: ann confirmed s2, sign c3
+        bob answers ann s3 c4
+            refused: NoSuchCall
+        bob accepts ann s3
+            call 1
+            ann: bob accepted s3
         ",
     );
 }

@@ -58,6 +58,10 @@ impl From<CallRefusal> for Refusal {
                 StatusCode::TOO_MANY_REQUESTS,
                 "You are in as many calls as allowed.",
             ),
+            CallRefusal::NotConfirmed => (
+                StatusCode::CONFLICT,
+                "The caller has not shown yet who it is.",
+            ),
             CallRefusal::AlreadyConnected => (StatusCode::CONFLICT, ALREADY_CONNECTED),
             CallRefusal::WithOneself => (StatusCode::BAD_REQUEST, "Nobody can call himself."),
         };

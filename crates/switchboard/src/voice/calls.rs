@@ -190,13 +190,17 @@ impl Voice {
         challenge: ByteString,
         step: &Step,
     ) -> Answer {
-        let sent = self
-            .desk
-            .with(|state, _| (step.challenge)(&state.calls, &caller.user, other).cloned());
-        let sent = sent.ok_or(CallRefusal::NoSuchCall)?;
+        let challenge_sent = |calls: &Calls| {
+            let sent = (step.challenge)(calls, &caller.user, other);
+            sent.cloned().ok_or(CallRefusal::NoSuchCall)
+        };
+        let sent = self.desk.with(|state, _| challenge_sent(&state.calls))?;
         // Not under the desk's lock: a signature takes a fifth of a millisecond.
         let signature = Identity::signature(caller, &sent, asked)?;
         self.desk.with(|state, now| {
+            if challenge_sent(&state.calls)? != sent {
+                return Err(CallRefusal::NoSuchCall);
+            }
             (step.take)(
                 &mut state.calls,
                 &caller.user,

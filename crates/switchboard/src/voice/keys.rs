@@ -108,7 +108,7 @@ impl SecretKey {
     }
 
     /// Signs a challenge: ASN.1 DER in lower-case hex. `None` for a challenge that the server
-    /// refuses: an empty one, one of more than 32 bytes, one of zero bytes only.
+    /// refuses: an empty one, one of more than 32 bytes, one that begins with a zero byte.
     #[must_use]
     pub fn sign(&self, challenge: impl AsRef<[u8]>) -> Option<String> {
         let digest = digest(challenge.as_ref())?;
@@ -144,10 +144,12 @@ impl ServerKey {
     }
 }
 
-/// Whether a signature over this challenge would prove anything.
+/// Whether a signature over this challenge proves that this very challenge was signed.
 ///
-/// Everybody can make one for any key over a number that is zero: an empty challenge, or one of
-/// zero bytes. What a challenge has beyond 32 bytes is bound by no signature.
+/// A signature binds a number. Everybody can make one for any key over the number zero, which an
+/// empty challenge is. Zero bytes at the beginning do not change the number: behind them a caller
+/// could have a server's ticket signed by whom he calls. And nothing binds what comes after the
+/// 32nd byte.
 pub(crate) fn challenge_is_sound(challenge: &str) -> bool {
     digest(challenge.as_bytes()).is_some()
 }
@@ -182,8 +184,12 @@ impl Signed {
 /// The number that is signed for a challenge; none for one that is not sound.
 fn digest(challenge: &[u8]) -> Option<[u8; DIGEST_LENGTH]> {
     let start = DIGEST_LENGTH.checked_sub(challenge.len())?;
+    if matches!(challenge, [] | [0, ..]) {
+        return None;
+    }
     let mut digest = [0; DIGEST_LENGTH];
     digest[start..].copy_from_slice(challenge);
+    // The order of the curve is zero too.
     let number = Scalar::reduce(&FieldBytes::from(digest));
     (number != Scalar::ZERO).then_some(digest)
 }
@@ -368,6 +374,20 @@ mod tests {
         assert!(challenge_is_sound(&"x".repeat(32)));
         assert!(challenge_is_sound("0"));
         assert!(challenge_is_sound("défi-挑战"));
+    }
+
+    #[test]
+    fn no_two_sound_challenges_are_one_number() {
+        let key = SecretKey::generate();
+        let ticket = "OtQhCxGzOtQhCxGzOtQhCxGz";
+        let signature = key.sign(ticket).unwrap();
+        for zeros in 1..=8 {
+            let same = format!("{}{ticket}", "\0".repeat(zeros));
+            assert!(!challenge_is_sound(&same));
+            assert!(key.sign(&same).is_none());
+            assert!(!verify(&key.public(), &same, &signature));
+        }
+        assert!(challenge_is_sound("a\0"));
     }
 
     #[test]

@@ -10,9 +10,6 @@ use rand::distr::{Alphabetic, SampleString};
 
 use super::{PublicKey, Signed};
 
-/// 136 bits of chance, and still within the 32 bytes that a signature binds.
-const TICKET_LETTERS: usize = 24;
-
 /// Tickets of one key: as many of its clients do not disturb each other. Also how many
 /// verifications (of about 0.2 ms) a signature can cost.
 const TICKETS_PER_KEY: usize = 8;
@@ -32,7 +29,7 @@ const SWEEP: usize = 4;
 ///   was not touched for longest is handed out again. A ticket is no secret, and only the key's
 ///   owner can use it. So strangers push none of his out, proven or not. What they can do is make
 ///   two of his clients share one, and the `/newCall` of one client then costs the other its ticket.
-/// * *Some for a million keys:* there are 65,536 at most, some 20 MB. Then the oldest that nobody
+/// * *Some for a million keys:* there are 65,536 at most, some 30 MB. Then the oldest that nobody
 ///   has signed goes first, so a client that has once proven its key does not notice; one
 ///   that takes longer from its first ticket to its first signature than strangers take to ask for
 ///   65,536 has to ask again. Tickets with a proof only go when all have one, the least recently
@@ -78,6 +75,9 @@ struct Place {
 }
 
 impl Tickets {
+    /// How long a ticket is: 136 bits of chance, within the 32 bytes that a signature binds.
+    pub(crate) const LETTERS: usize = 24;
+
     /// Tickets that expire when nobody has used them for `ttl`.
     pub(crate) fn new(ttl: Duration) -> Self {
         Self {
@@ -167,7 +167,7 @@ impl Book {
 
     fn add(&mut self, key: &PublicKey, is_proven: bool, now: Instant) -> Arc<str> {
         let text: Arc<str> = Alphabetic
-            .sample_string(&mut rand::rng(), TICKET_LETTERS)
+            .sample_string(&mut rand::rng(), Tickets::LETTERS)
             .into();
         let place = self.next_place(is_proven);
         self.order.insert(place, key.clone());
@@ -329,7 +329,7 @@ mod tests {
         let client = Client::new(&tickets);
         let other = Client::new(&tickets);
         let ticket = tickets.issue(&client.key, now);
-        assert_eq!(ticket.len(), TICKET_LETTERS);
+        assert_eq!(ticket.len(), Tickets::LETTERS);
         assert!(ticket.bytes().all(|byte| byte.is_ascii_alphabetic()));
 
         let theirs = other.secret.sign(&ticket).unwrap();
