@@ -1,4 +1,4 @@
-//! What a second of a room costs: `cargo bench -p switchboard-audio`. Each time is the CPU time of
+//! What a second of a room costs: `cargo bench -p switchboard-audio`. Each time is that of
 //! 50 frames. `ours` and `reference` get the same input; the reference is the design that sums and
 //! encodes for each listener (and is spared the pages, which are not measured there).
 

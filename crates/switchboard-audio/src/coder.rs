@@ -40,6 +40,12 @@ pub(crate) trait Codec: fmt::Debug + Send + Sync {
 
     /// A packet of digital silence that fits anywhere in a stream.
     fn silence(&self) -> &Packet;
+
+    /// Whether encoders are made to follow a packet of silence, and decoders have to have had one,
+    /// so that both know the same past.
+    fn follows_silence(&self) -> bool {
+        false
+    }
 }
 
 /// An encoder of one stream. To change one, implement this.
@@ -91,6 +97,13 @@ impl Span {
 pub(crate) struct Coder {
     codec: Arc<dyn Codec>,
     encoder: Option<Box<dyn Encoder>>,
+    /// Whether the last packet was the encoder's.
+    is_running: bool,
+    /// Whether the next packet has to be silence, for the sake of a decoder that has had none.
+    begins_with_silence: bool,
+    /// Whether the last packet was silence for that reason alone. Not twice in a row: whoever joined
+    /// again and again would keep everybody silent.
+    was_hushed: bool,
     silent_frames: u32,
     /// Samples of silence that have passed and are in no packet yet.
     owed: usize,
@@ -99,8 +112,11 @@ pub(crate) struct Coder {
 impl Coder {
     pub(crate) fn new(codec: Arc<dyn Codec>) -> Self {
         Self {
+            begins_with_silence: codec.follows_silence(),
             codec,
             encoder: None,
+            is_running: false,
+            was_hushed: false,
             silent_frames: 0,
             owed: 0,
         }
@@ -110,9 +126,11 @@ impl Coder {
         self.codec.silence()
     }
 
-    /// Whether a decoder that joins now joins in the middle of something.
-    pub(crate) fn is_running(&self) -> bool {
-        self.encoder.is_some()
+    /// Somebody listens from the next frame on. True: he comes into the middle of something.
+    pub(crate) fn is_joined(&mut self) -> bool {
+        let is_running = self.is_running || self.was_hushed;
+        self.begins_with_silence |= self.codec.follows_silence() && !is_running;
+        is_running
     }
 
     /// Encodes 20 ms.
@@ -122,9 +140,14 @@ impl Coder {
             false => 0,
         };
         let may_rest = self.encoder.is_none() || self.silent_frames > REST_AFTER_FRAMES;
-        if is_silent && may_rest {
+        let is_hushed = std::mem::take(&mut self.begins_with_silence);
+        self.was_hushed = is_hushed && !is_silent;
+        self.is_running = false;
+        if is_hushed || (is_silent && may_rest) {
             self.rest(packets);
-        } else if self.work(frame, packets).is_err() {
+        } else if self.work(frame, packets).is_ok() {
+            self.is_running = true;
+        } else {
             // The stream goes on in time, and the next frame gets a new encoder.
             self.encoder = None;
             self.rest(packets);
@@ -166,5 +189,68 @@ impl Coder {
             self.owed -= step;
             packets.push(silence.clone());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{MixSettings, opus::Opus};
+
+    /// Encodes a frame of a square wave. Whether there was sound in what came out.
+    fn encode(coder: &mut Coder, amplitude: i16) -> bool {
+        let wave = |at| {
+            if at / 48 % 2 == 0 {
+                amplitude
+            } else {
+                -amplitude
+            }
+        };
+        let mut packets = Vec::new();
+        coder.encode(&std::array::from_fn(wave), amplitude == 0, &mut packets);
+        assert_eq!(packets.len(), 1);
+        packets != [coder.silence().clone()]
+    }
+
+    fn encode_silence(coder: &mut Coder, frames: u32) -> Vec<bool> {
+        (0..frames).map(|_| encode(coder, 0)).collect()
+    }
+
+    fn coder() -> Coder {
+        Coder::new(Arc::new(Opus::new(&MixSettings::default())))
+    }
+
+    #[test]
+    fn rests_after_a_second_of_silence_and_forgets_after_more() {
+        let mut coder = coder();
+        assert!(
+            !encode(&mut coder, 0) && coder.encoder.is_none(),
+            "nothing to encode"
+        );
+        encode(&mut coder, 1_000);
+        assert!(encode(&mut coder, 1_000) && coder.is_running);
+        encode_silence(&mut coder, REST_AFTER_FRAMES);
+        assert!(coder.is_running);
+        assert!(!encode(&mut coder, 0) && !coder.is_running && coder.encoder.is_some());
+        assert!(!encode_silence(&mut coder, FORGET_AFTER_FRAMES).contains(&true));
+        assert!(coder.encoder.is_none());
+    }
+
+    #[test]
+    fn encoders_have_gone_silent_by_themselves_when_they_rest() {
+        let mut coder = coder();
+        while !encode(&mut coder, 20_000) {}
+        let sounds = encode_silence(&mut coder, REST_AFTER_FRAMES);
+        assert_eq!(sounds.last(), Some(&false), "{sounds:?}");
+    }
+
+    #[test]
+    fn nobody_can_keep_others_silent_by_joining() {
+        let mut coder = coder();
+        let sounds = (0..100).map(|_| {
+            coder.is_joined();
+            encode(&mut coder, 1_000)
+        });
+        assert_eq!(sounds.filter(|is_sound| !is_sound).count(), 1);
     }
 }

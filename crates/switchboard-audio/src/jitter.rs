@@ -68,9 +68,7 @@ impl Input {
         let mut jitter = self.lock();
         let count = jitter.ready();
         let (played, missing) = frame.split_at_mut(count);
-        for (to, from) in played.iter_mut().zip(jitter.samples.drain(..count)) {
-            *to = from;
-        }
+        jitter.take(played);
         missing.fill(0);
         jitter.is_playing = missing.is_empty();
         drop(jitter);
@@ -108,6 +106,16 @@ impl Jitter {
         }
         self.waited_frames = 0;
         count.min(FRAME_SAMPLES)
+    }
+
+    /// Moves as many as there is room for, of those that are ready.
+    fn take(&mut self, to: &mut [i16]) {
+        // In two pieces, because that is how a ring lies in memory.
+        let (front, back) = self.samples.as_slices();
+        let (to_front, to_back) = to.split_at_mut(front.len().min(to.len()));
+        to_front.copy_from_slice(&front[..to_front.len()]);
+        to_back.copy_from_slice(&back[..to_back.len()]);
+        self.samples.drain(..to.len());
     }
 
     fn prefill(&self) -> usize {

@@ -35,7 +35,7 @@ impl Meter {
         let samples = &samples[samples.len().saturating_sub(96_000)..];
         for block in samples.chunks(480) {
             let count = block.len() as f32;
-            let block_mean = sum_of_squares(block) as f32 / count / (32_768.0 * 32_768.0);
+            let block_mean = sum_of_squares(block) / count / (32_768.0 * 32_768.0);
             let weight = (count / FOLLOW_SAMPLES).min(1.0);
             self.mean_square += (block_mean - self.mean_square) * weight;
         }
@@ -56,11 +56,17 @@ impl Meter {
     }
 }
 
-fn sum_of_squares(samples: &[i16]) -> i64 {
-    samples
-        .iter()
-        .map(|&sample| i64::from(i32::from(sample) * i32::from(sample)))
-        .sum()
+/// In eight sums, so that it can be done eight at a time.
+fn sum_of_squares(samples: &[i16]) -> f32 {
+    let square = |sample: i16| f32::from(sample) * f32::from(sample);
+    let (eights, rest) = samples.as_chunks::<8>();
+    let mut sums = [0.0; 8];
+    for eight in eights {
+        for (sum, &sample) in sums.iter_mut().zip(eight) {
+            *sum += square(sample);
+        }
+    }
+    sums.iter().sum::<f32>() + rest.iter().map(|&sample| square(sample)).sum::<f32>()
 }
 
 #[cfg(test)]

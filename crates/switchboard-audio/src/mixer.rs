@@ -9,6 +9,10 @@ use crate::{
     sum::{self, Sum},
 };
 
+/// Whoever has been silent for so long hears what everybody hears, from the encoder that everybody
+/// has: without him it is the same. 5 s of digital silence: no microphone, or a muted one.
+const MUTED_AFTER_FRAMES: u32 = 250;
+
 /// The mixer of one call or room.
 ///
 /// Each 20 ms: [`Mixer::begin_frame`], then [`Mixer::render_next`] until it is false. In between,
@@ -31,8 +35,21 @@ struct Source {
     owner: u64,
     input: Input,
     frame: Box<Frame>,
-    /// Whether there is something in `frame` to be added or subtracted.
-    is_heard: bool,
+    /// For how many frames it has given nothing but digital silence. 0: it is heard in this one.
+    silent_frames: u32,
+}
+
+impl Source {
+    fn pull(&mut self) {
+        self.silent_frames = match self.input.pull(&mut self.frame) {
+            true => 0,
+            false => self.silent_frames.saturating_add(1),
+        };
+    }
+
+    fn is_heard(&self) -> bool {
+        self.silent_frames == 0
+    }
 }
 
 impl<O: Outlet> Mixer<O> {
@@ -57,7 +74,7 @@ impl<O: Outlet> Mixer<O> {
             owner,
             input: input.clone(),
             frame: Box::new([0; FRAME_SAMPLES]),
-            is_heard: false,
+            silent_frames: MUTED_AFTER_FRAMES,
         });
         input
     }
@@ -86,14 +103,15 @@ impl<O: Outlet> Mixer<O> {
     pub fn begin_frame(&mut self) {
         while self.render_next() {}
         self.forget_sources();
-        self.forget_listeners();
         self.full.fill(0);
         for source in &mut self.sources {
-            source.is_heard = source.input.pull(&mut source.frame);
-            if source.is_heard {
+            source.pull();
+            if source.is_heard() {
                 sum::add(&mut self.full, &source.frame);
             }
         }
+        // After the sources are known: who begins to talk must not hear himself in this very frame.
+        self.forget_listeners();
         self.unrendered = 0..self.streams.len();
     }
 
@@ -109,7 +127,7 @@ impl<O: Outlet> Mixer<O> {
             Mix::Without(owner) => {
                 let mut others = *self.full;
                 for source in &self.sources {
-                    if source.is_heard && source.owner == owner {
+                    if source.is_heard() && source.owner == owner {
                         sum::subtract(&mut others, &source.frame);
                     }
                 }
@@ -170,14 +188,20 @@ impl<O: Outlet> Mixer<O> {
         for (format, listener) in moved {
             let mix = self.mix_for(listener.owner, &talkers);
             if let Some(stream) = self.stream(mix, format) {
-                stream.listeners.push(listener);
+                stream.take_over(listener);
             }
         }
         self.streams.retain(|stream| !stream.listeners.is_empty());
     }
 
+    /// Those whose mix is not everybody's.
     fn talkers(&self) -> BTreeSet<u64> {
-        self.sources.iter().map(|source| source.owner).collect()
+        let talks = |source: &&Source| source.silent_frames < MUTED_AFTER_FRAMES;
+        self.sources
+            .iter()
+            .filter(talks)
+            .map(|source| source.owner)
+            .collect()
     }
 
     fn mix_for(&self, owner: u64, talkers: &BTreeSet<u64>) -> Mix {

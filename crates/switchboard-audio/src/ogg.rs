@@ -63,10 +63,9 @@ impl Pager {
     /// The pages that begin the stream: the first packet alone (RFC 7845, section 3; Vorbis I,
     /// A.2), then the others.
     pub(crate) fn headers(&mut self, first: &[u8], others: &[Bytes]) -> Bytes {
-        let mut pages = Vec::with_capacity(512);
-        self.write(&mut pages, BEGINS, 0, &[first]);
-        let others: Vec<&[u8]> = others.iter().map(|packet| &packet[..]).collect();
-        self.write(&mut pages, 0, 0, &others);
+        let mut pages = Vec::new();
+        self.write(&mut pages, BEGINS, 0, [first].into_iter());
+        self.write(&mut pages, 0, 0, others.iter().map(|packet| &packet[..]));
         pages.into()
     }
 
@@ -140,27 +139,35 @@ impl Pager {
 
     fn write_pending(&mut self, pages: &mut Vec<u8>, flags: u8, granule: u64) {
         let pending = std::mem::take(&mut self.pending);
-        self.write(pages, flags, granule, &bytes_of(&pending));
+        let packets = pending.iter().map(|packet| &packet.bytes[..]);
+        self.write(pages, flags, granule, packets);
         self.pending = pending;
         self.pending.clear();
     }
 
     /// Writes one page of whole packets.
-    fn write(&mut self, pages: &mut Vec<u8>, flags: u8, granule: u64, packets: &[&[u8]]) {
+    fn write<'a>(
+        &mut self,
+        pages: &mut Vec<u8>,
+        flags: u8,
+        granule: u64,
+        packets: impl Iterator<Item = &'a [u8]> + Clone,
+    ) {
         let start = pages.len();
+        let count: usize = packets.clone().map(segments).sum();
+        pages.reserve_exact(27 + count + packets.clone().map(<[u8]>::len).sum::<usize>());
         pages.extend(b"OggS");
         pages.extend([0, flags]);
         pages.extend(granule.to_le_bytes());
         pages.extend(self.serial.to_le_bytes());
         pages.extend(self.sequence.to_le_bytes());
         pages.extend([0; 4]);
-        let count = packets.iter().map(|packet| segments(packet)).sum::<usize>();
         pages.push(u8::try_from(count).unwrap_or(u8::MAX));
-        for packet in packets {
+        for packet in packets.clone() {
             pages.extend(std::iter::repeat_n(u8::MAX, packet.len() / 255));
             pages.push((packet.len() % 255) as u8);
         }
-        packets.iter().for_each(|packet| pages.extend(*packet));
+        packets.for_each(|packet| pages.extend(packet));
         let checksum = crc(&pages[start..]);
         pages[start + 22..start + 26].copy_from_slice(&checksum.to_le_bytes());
         self.sequence = self.sequence.wrapping_add(1);
@@ -170,10 +177,6 @@ impl Pager {
 /// How many segments a packet takes on its page.
 pub(crate) fn segments(packet: &[u8]) -> usize {
     packet.len() / 255 + 1
-}
-
-fn bytes_of(packets: &[Packet]) -> Vec<&[u8]> {
-    packets.iter().map(|packet| &packet.bytes[..]).collect()
 }
 
 /// The checksum of a page whose checksum is zero: CRC-32 of polynomial 04c11db7, nothing reflected

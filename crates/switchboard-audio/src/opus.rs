@@ -1,8 +1,8 @@
 //! Opus in Ogg, RFC 7845, by the crate ropus (libopus in Rust): one packet every 20 ms.
 //!
-//! The crate opus-rs was tried first. At 24 kbit/s it loses whole tones (2 kHz at 2 % of full scale
-//! comes out 25 dB too low, 10 kHz is gone at any level), and coding for voice it takes twice the
-//! bitrate it is given.
+//! The crate opus-rs (0.1.40) was tried first. At 24 kbit/s it loses whole tones: 2 kHz at 2 % of
+//! full scale comes out 25 dB too low, 10 kHz at a quarter of it 15 dB. Coding for voice it takes
+//! twice the bitrate it is given. It decodes well, and does so in the tests.
 
 use std::fmt;
 
@@ -77,7 +77,15 @@ impl Codec for Opus {
             .bitrate(Bitrate::Bits(self.bitrate))
             .complexity(self.complexity)
             .build();
-        Ok(Box::new(ByRopus(encoder.map_err(|_| EncodeError)?)))
+        let mut encoder = ByRopus(encoder.map_err(|_| EncodeError)?);
+        // The energies of a frame are coded as what they differ from the frame before (RFC 6716,
+        // 4.3.2.1). After silence both sides know those, whatever was before the silence.
+        encoder.encode(&[0; FRAME_SAMPLES], &mut Vec::new())?;
+        Ok(Box::new(encoder))
+    }
+
+    fn follows_silence(&self) -> bool {
+        true
     }
 
     fn silence(&self) -> &Packet {

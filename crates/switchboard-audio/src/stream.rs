@@ -73,7 +73,7 @@ impl<O: Outlet> Stream<O> {
         let (pager, headers) = match &self.headers {
             Headers::Wav(header) => (None, header.clone()),
             Headers::Opus => {
-                let pre_skip = match self.coder.is_running() {
+                let pre_skip = match self.coder.is_joined() {
                     true => opus::CONVERGENCE,
                     false => opus::LOOKAHEAD,
                 };
@@ -91,6 +91,12 @@ impl<O: Outlet> Stream<O> {
         if outlet.send(headers) {
             self.listeners.push(Listener::new(owner, outlet, pager));
         }
+    }
+
+    /// Takes over a listener of another mix, whose stream goes on.
+    pub(crate) fn take_over(&mut self, listener: Listener<O>) {
+        self.coder.is_joined();
+        self.listeners.push(listener);
     }
 
     /// Encodes 20 ms and sends them; forgets the listeners who do not take them.

@@ -93,7 +93,8 @@ impl VorbisStream {
 }
 
 /// libvorbis has two modes, short windows and long ones, so the mode number is the bit after the
-/// one that says "audio" (Vorbis I, 4.3.1). A test compares the sums with the encoder's own.
+/// one that says "audio" (Vorbis I, 4.3.1). A test compares the
+/// sums with what a decoder gives.
 fn packet(bytes: Bytes, [short, long]: [u32; 2]) -> Packet {
     let is_long = bytes.first().is_some_and(|first| first & 2 != 0);
     let quarter = if is_long { long } else { short };

@@ -4,6 +4,8 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Args as Group, Parser, Subcommand};
 
+use crate::voice::Voice;
+
 /// One self-hosted server through which people's calls find each other: WebRTC signaling in every
 /// dialect that clients already speak.
 #[derive(Debug, Parser)]
@@ -28,6 +30,7 @@ pub(crate) enum Action {
         #[arg(long, value_name = "URL")]
         url: Option<String>,
     },
+    Voice(Voice),
 }
 
 /// Flags win over environment variables (SWITCHBOARD_PORT, PORT, SWITCHBOARD_LIMITS_FRAME_BYTES, …),

@@ -13,6 +13,7 @@ mod args;
 mod health;
 mod logging;
 mod serve;
+mod voice;
 
 use args::{Action, Args};
 
@@ -20,6 +21,7 @@ fn main() -> ExitCode {
     let args = Args::parse();
     let done = match args.action {
         Some(Action::Health { url }) => health::ask(&url.unwrap_or_else(health::own_url)),
+        Some(Action::Voice(args)) => voice::run(args),
         Some(Action::Check(options)) => serve::check(&options),
         Some(Action::Serve(options)) => serve::serve(&options),
         None => serve::serve(&args.options),

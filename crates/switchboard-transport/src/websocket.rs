@@ -374,7 +374,9 @@ fn unix_secs() -> u64 {
         .map_or(0, |since| since.as_secs())
 }
 
-fn is_too_large(error: &axum::Error) -> bool {
+/// Whether receiving ended because a message was larger than allowed (close code 1009).
+#[must_use]
+pub fn is_too_large(error: &axum::Error) -> bool {
     let source = std::error::Error::source(error);
     let source = source.and_then(|source| source.downcast_ref::<tungstenite::Error>());
     matches!(source, Some(tungstenite::Error::Capacity(_)))

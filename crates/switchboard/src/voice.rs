@@ -34,16 +34,17 @@ mod identity;
 mod keys;
 mod parameters;
 mod rooms;
+mod seat;
 mod site;
 mod streams;
 mod studio;
 
 use answer::{Answer, Refusal, json};
-use audio::Goal;
 use desk::Desk;
 use identity::{Caller, Identity};
 use keys::ServerKey;
 use parameters::Parameters;
+use seat::Goal;
 
 pub use keys::{PublicKey, SecretKey};
 

@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
-use switchboard_audio::{Bytes, FRAME_SAMPLES, Frame, MixSettings, Mixer, Outlet};
+use switchboard_audio::{Bytes, FRAME_SAMPLES, Frame, Input, Intake, MixSettings, Mixer, Outlet};
 
 /// Clones share what they have heard.
 #[derive(Clone, Debug)]
@@ -54,6 +54,15 @@ impl Outlet for Ear {
         self.is_open.load(Ordering::Relaxed)
     }
 }
+
+/// A mixer goes from thread to thread with its task, and a source is pushed to from any.
+const _: () = {
+    const fn is_send<T: Send>() {}
+    const fn is_sync<T: Sync>() {}
+    is_send::<Mixer<Ear>>();
+    is_send::<Intake>();
+    is_sync::<Input>();
+};
 
 pub(crate) fn mixer() -> Mixer<Ear> {
     Mixer::new(Arc::new(MixSettings::default()))

@@ -192,3 +192,37 @@ fn a_frame_is_960_samples() {
     assert_eq!(FRAME_SAMPLES, 960);
     assert_eq!(switchboard_audio::FRAME.as_millis() * 48, 960);
 }
+
+/// Somebody who begins to talk gets a mix of his own, and loses it when he is silent for long: his
+/// stream goes on, in time, and nothing in it is louder than what was said.
+#[test]
+fn to_talk_or_not_changes_no_header_and_no_time() {
+    for format in FORMATS {
+        let (mut mixer, ear) = (mixer(), Ear::new());
+        let other = mixer.add_source(1);
+        mixer.add_listener(2, format, ear.clone());
+        let mut mine = None;
+        let (mut tone, mut own_tone) = (Tone::new(440.0, 0.2), Tone::new(1_000.0, 0.6));
+        for frame in 0..seconds(24) {
+            match frame % seconds(8) {
+                100 => mine = Some(mixer.add_source(2)),
+                350 => mine = None,
+                _ => {}
+            }
+            other.push(&tone.frame());
+            if let Some(input) = mine.as_ref().filter(|_| frame % 400 < 200 || frame < 400) {
+                input.push(&own_tone.frame());
+            }
+            tick(&mut mixer);
+        }
+        mixer.end();
+        let saved = saved::read(format, &ear.heard());
+        assert!(saved.has_ended);
+        assert_eq!(saved.samples.len(), 24 * 48_000, "{format:?}");
+        let loudest = saved
+            .samples
+            .iter()
+            .fold(0.0, |max, sample| f32::max(max, sample.abs()));
+        assert!(loudest < 0.3, "{format:?}: {loudest}");
+    }
+}

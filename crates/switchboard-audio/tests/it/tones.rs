@@ -93,3 +93,43 @@ fn a_voice_band_comes_out_as_loud_as_it_went_in() {
         }
     }
 }
+
+/// What is heard of noise, and how many samples late: the pre-skip and the granule positions say
+/// where the sound is, to the sample.
+#[test]
+fn sound_is_where_the_stream_says() {
+    for format in FORMATS {
+        let (mut mixer, ear) = (mixer(), Ear::new());
+        let microphone = mixer.add_source(1);
+        mixer.add_listener(2, format, ear.clone());
+        let (mut random, mut low) = (1_u64, 0.0);
+        let noise: Vec<i16> = (0..96_000)
+            .map(|_| {
+                random = random
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1);
+                // Below a kilohertz or so, which survives any encoder.
+                low += 0.1 * (f64::from((random >> 48) as i16) - low);
+                low as i16
+            })
+            .collect();
+        let (ahead, frames) = noise.split_at(2_880);
+        microphone.push(ahead);
+        for frame in frames.chunks(960) {
+            microphone.push(frame);
+            tick(&mut mixer);
+        }
+        mixer.end();
+        let heard = saved::read(format, &ear.heard()).samples;
+        let likeness = |late: usize| -> f64 {
+            let said = noise[24_000..72_000]
+                .iter()
+                .map(|&sample| f64::from(sample));
+            said.zip(&heard[24_000 - 400 + late..])
+                .map(|(a, &b)| a * f64::from(b))
+                .sum()
+        };
+        let best = (0..800).max_by(|a, b| likeness(*a).total_cmp(&likeness(*b)));
+        assert_eq!(best, Some(400), "{format:?}");
+    }
+}

@@ -19,8 +19,8 @@ use axum::{
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 use switchboard_audio::{Format, Input, Intake};
-use switchboard_core::{User, Way};
-use switchboard_transport::{Bucket, Counters, Exchange, Hangup, Permit};
+use switchboard_core::Way;
+use switchboard_transport::{Bucket, Counters, Exchange, Hangup, Permit, websocket::is_too_large};
 use tokio::{
     sync::mpsc,
     time::{MissedTickBehavior, interval, timeout},
@@ -29,10 +29,9 @@ use tokio::{
 use super::{
     NOT_BUFFERED, PROXY_BUFFERING, Voice,
     answer::{Answer, Refusal},
-    desk::Place,
-    identity::{Caller, Credential, Identity},
     parameters::Parameters,
-    studio::{Line, Studio},
+    seat::{Goal, Seat},
+    studio::Line,
 };
 
 /// Seconds of audio that a source may send at once.
@@ -40,46 +39,6 @@ const BURST_SECS: u32 = 4;
 
 /// Time for the goodbye of a source that is ended.
 const GOODBYE: Duration = Duration::from_secs(1);
-
-/// What one wants to hear or to speak to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Goal {
-    Call,
-    Room,
-}
-
-/// One user's microphone or headphones in a call or room; given back when dropped.
-struct Seat {
-    voice: Arc<Voice>,
-    user: User,
-    place: Place,
-    way: Way,
-    studio: Arc<Studio>,
-    /// What the site is told of at the end: its room, and by whose token.
-    told_site: Option<(u64, String)>,
-    _permit: Permit,
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        let counters = self.voice.shards.counters();
-        match self.way {
-            Way::In => {
-                self.studio.forget_source(&self.user);
-                Counters::less(&counters.voice_sources);
-            }
-            Way::Out => Counters::less(&counters.voice_listeners),
-        }
-        self.voice.desk.disconnect(&self.user, self.place, self.way);
-        if let Some((room, token)) = self.told_site.take() {
-            let (voice, way) = (self.voice.clone(), self.way);
-            self.voice.tasks.spawn(async move {
-                // The site is told; what it says to that changes nothing.
-                drop(voice.may_be_in_room(room, &token, way, false).await);
-            });
-        }
-    }
-}
 
 impl Voice {
     /// `/upCall`, `/upRoom`: a microphone.
@@ -123,8 +82,8 @@ impl Voice {
         let ended = loop {
             tokio::select! {
                 biased;
-                () = seat.studio.ended() => break Ok("The call has ended.\n"),
                 () = self.drain.cancelled() => break Ok("The server stops.\n"),
+                () = seat.studio.ended() => break Ok("The call has ended.\n"),
                 bytes = next_piece(&mut body, self.heartbeat.gone) => match bytes? {
                     None => break Ok(""),
                     Some(bytes) if source.take(&bytes) => {}
@@ -143,8 +102,8 @@ impl Voice {
         let (code, reason) = loop {
             tokio::select! {
                 biased;
-                () = seat.studio.ended() => break (1000, "The call has ended."),
                 () = self.drain.cancelled() => break (1012, "The server stops."),
+                () = seat.studio.ended() => break (1000, "The call has ended."),
                 _ = pings.tick() => {
                     if heard.elapsed() >= self.heartbeat.gone {
                         return;
@@ -166,6 +125,9 @@ impl Voice {
                             break (1003, "Audio comes in binary messages.");
                         }
                         Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
+                        Some(Err(error)) if is_too_large(&error) => {
+                            break (1009, "The message is larger than allowed.");
+                        }
                         Some(Ok(Message::Close(_)) | Err(_)) | None => return,
                     }
                 }
@@ -174,7 +136,7 @@ impl Voice {
         drop(seat);
         Counters::add(
             &self.shards.counters().refused_total,
-            u64::from(code != 1000),
+            u64::from(matches!(code, 1003 | 1008 | 1009)),
         );
         let close = CloseFrame {
             code,
@@ -215,78 +177,6 @@ impl Voice {
             _seat: seat,
         });
         Ok((headers, body).into_response())
-    }
-
-    /// Takes a seat for whom the request is from, if he may.
-    async fn seat(
-        self: &Arc<Self>,
-        goal: Goal,
-        way: Way,
-        asked: &Parameters,
-        permit: Permit,
-    ) -> Result<Seat, Refusal> {
-        let caller = self.identity.proven(asked).await?;
-        let (place, studio, told_site) = match goal {
-            Goal::Call => {
-                let other = self.identity.other(asked)?;
-                let (place, studio) = self.desk.connect_to_call(&caller.user, &other, way)?;
-                (place, studio, None)
-            }
-            Goal::Room => self.enter_room(&caller, asked, way).await?,
-        };
-        let counters = self.shards.counters();
-        let gauge = match way {
-            Way::In => &counters.voice_sources,
-            Way::Out => &counters.voice_listeners,
-        };
-        Counters::add(gauge, 1);
-        Ok(Seat {
-            voice: self.clone(),
-            user: caller.user,
-            place,
-            way,
-            studio,
-            told_site,
-            _permit: permit,
-        })
-    }
-
-    async fn enter_room(
-        &self,
-        caller: &Caller,
-        asked: &Parameters,
-        way: Way,
-    ) -> Result<(Place, Arc<Studio>, Option<(u64, String)>), Refusal> {
-        let room = self.room(asked)?;
-        self.may_enter(caller, &room).await?;
-        let told_site = match (&room, &caller.credential) {
-            (switchboard_core::RoomKey::Numbered(number), Credential::Token(token)) => {
-                if !self.may_be_in_room(*number, token, way, true).await? {
-                    return Err(Refusal::forbidden("You may not enter this room."));
-                }
-                Some((*number, token.clone()))
-            }
-            (_, Credential::Token(_) | Credential::Key(..)) => None,
-        };
-        let (place, studio) = self.desk.enter_room(&caller.user, &room, way)?;
-        Ok((place, studio, told_site))
-    }
-
-    /// Asks the site whether a token's user may speak or listen, or tells it that he has stopped.
-    async fn may_be_in_room(
-        &self,
-        room: u64,
-        token: &str,
-        way: Way,
-        on: bool,
-    ) -> Result<bool, Refusal> {
-        let Identity::Site(site) = &self.identity else {
-            return Ok(true);
-        };
-        Ok(match way {
-            Way::In => site.may_speak(room, token, on).await?,
-            Way::Out => site.may_listen(room, token, on).await?,
-        })
     }
 }
 

@@ -48,6 +48,12 @@ impl PublicKey {
         (is_compressed && key.verifying().is_some()).then_some(key)
     }
 
+    /// Whether `signature`, DER in hex, is this key's over `challenge`, of 1 to 32 bytes.
+    #[must_use]
+    pub fn verifies(&self, challenge: impl AsRef<[u8]>, signature: &str) -> bool {
+        verify(self, challenge, signature)
+    }
+
     fn verifying(&self) -> Option<VerifyingKey> {
         VerifyingKey::from_sec1_bytes(&self.0).ok()
     }

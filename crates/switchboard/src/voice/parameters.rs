@@ -72,7 +72,7 @@ impl Parameters {
         }
         pairs.extend(of_query(parts));
         if pairs.len() - in_headers > PAIRS_MAX {
-            return refuse(StatusCode::BAD_REQUEST, TOO_MANY);
+            return refuse(StatusCode::BAD_REQUEST, "There are too many parameters.");
         }
         Ok(Self { pairs })
     }
@@ -184,8 +184,6 @@ impl Form {
     }
 }
 
-const TOO_MANY: &str = "There are too many parameters.";
-
 fn refuse<T>(status: StatusCode, why: &str) -> Result<T, Refusal> {
     Err((status, format!("{why}\n")))
 }
@@ -214,9 +212,6 @@ async fn of_multipart(body: Bytes, boundary: String) -> Result<Vec<(String, Stri
     let mut form = Multipart::new(stream::once(ready(Ok::<_, Infallible>(body))), boundary);
     let mut pairs = Vec::new();
     while let Some(field) = form.next_field().await.map_err(broken)? {
-        if pairs.len() == PAIRS_MAX {
-            return refuse(StatusCode::BAD_REQUEST, TOO_MANY);
-        }
         let name = field.name().unwrap_or_default().to_owned();
         let value = field.bytes().await.map_err(broken)?;
         pairs.push((name, String::from_utf8_lossy(&value).into_owned()));
@@ -449,7 +444,7 @@ mod tests {
         let kind = ("content-type", URL_ENCODED);
         let both = read(&uri, &[kind], "a=1&".repeat(32)).await.unwrap_err();
         assert_eq!(both.0, 400);
-        let uri = format!("/?{}&token=x", "a=1&".repeat(10_000));
+        let uri = format!("/?{}&token=x", "a=1&".repeat(64));
         let head = Parameters::of_head(&head(&uri, &[]));
         assert_eq!((head.text("a"), head.token()), (Some("1"), None));
     }

@@ -1,11 +1,12 @@
 //! Users whom a website vouches for: what the site is asked about them, and what it answered.
 
+mod sessions;
+
 use std::{
-    collections::{HashMap, VecDeque},
     error::Error,
     fmt,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
@@ -22,6 +23,8 @@ use hyper_util::{
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::{sync::Semaphore, time::timeout};
 
+use sessions::Sessions;
+
 /// Longer than any token of a sensible site.
 const TOKEN_MAX: usize = 256;
 
@@ -37,9 +40,6 @@ const QUESTIONS: usize = 64;
 /// Connections kept for later questions, and for how long nobody needs to use them.
 const IDLE_CONNECTIONS: usize = 32;
 const IDLE: Duration = Duration::from_secs(30);
-
-/// Tokens that are remembered.
-const SESSIONS: usize = 10_000;
 
 /// Everything but what RFC 3986 calls unreserved.
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
@@ -331,60 +331,9 @@ impl Transport {
     }
 }
 
-/// Whose sessions the site has named lately.
-struct Sessions {
-    ttl: Duration,
-    by_token: HashMap<Arc<str>, Session>,
-    /// Every session once, in the order in which they expire.
-    order: VecDeque<Arc<str>>,
-}
-
-struct Session {
-    user: u64,
-    asked: Instant,
-}
-
-impl Sessions {
-    fn new(ttl: Duration) -> Self {
-        Self {
-            ttl,
-            by_token: HashMap::new(),
-            order: VecDeque::new(),
-        }
-    }
-
-    fn user(&self, token: &str, now: Instant) -> Option<u64> {
-        let session = self.by_token.get(token)?;
-        session.is_fresh(now, self.ttl).then_some(session.user)
-    }
-
-    /// Remembers what was asked at this time, and forgets what is too old or too much.
-    fn remember(&mut self, token: &str, user: u64, asked: Instant) {
-        while let Some(oldest) = self.order.front()
-            && (self.order.len() >= SESSIONS || self.user(oldest, asked).is_none())
-        {
-            let oldest = self.order.pop_front().unwrap_or_default();
-            self.by_token.remove(&oldest);
-        }
-        // Two who asked at once got the same answer; the first keeps its place in the order.
-        if self.ttl.is_zero() || self.by_token.contains_key(token) {
-            return;
-        }
-        let token: Arc<str> = token.into();
-        self.by_token.insert(token.clone(), Session { user, asked });
-        self.order.push_back(token);
-    }
-}
-
-impl Session {
-    fn is_fresh(&self, now: Instant, ttl: Duration) -> bool {
-        now.saturating_duration_since(self.asked) < ttl
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::AtomicUsize;
+    use std::sync::{Arc, OnceLock, atomic::AtomicUsize};
 
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt},
@@ -655,46 +604,27 @@ mod tests {
         assert_eq!(fake.asked().len(), 6);
     }
 
-    #[test]
-    fn a_session_is_forgotten_in_time_and_so_are_too_many() {
-        let ttl = Duration::from_secs(10);
-        let (mut sessions, start) = (Sessions::new(ttl), Instant::now());
-        sessions.remember("a", 1, start);
-        let later = start + Duration::from_secs(5);
-        sessions.remember("a", 2, later);
-        assert_eq!(sessions.user("a", later), Some(1));
-        assert_eq!(sessions.user("b", later), None);
-        assert_eq!(sessions.user("a", start + ttl), None);
-        sessions.remember("a", 2, start + ttl);
-        assert_eq!(sessions.user("a", start + ttl), Some(2));
-
-        let start = start + 2 * ttl;
-        for n in 0..2 * SESSIONS {
-            sessions.remember(&n.to_string(), 3, start);
-            assert!(sessions.by_token.len() <= SESSIONS);
-        }
-        assert_eq!(sessions.user("0", start), None);
-        assert_eq!(sessions.user(&SESSIONS.to_string(), start), Some(3));
-        assert_eq!(sessions.order.len(), SESSIONS);
-        sessions.remember("last", 4, start + ttl);
-        assert_eq!((sessions.order.len(), sessions.by_token.len()), (1, 1));
-    }
-
     #[tokio::test]
-    async fn questions_take_turns_and_waiting_counts() {
-        let fake = FakeSite::start(|_, _| Reply::Stops(String::new())).await;
-        let site = Site::new(&fake.url, MINUTE, Duration::from_millis(200)).unwrap();
-        let site = Arc::new(site);
-        let ask = |n: usize| {
-            let site = site.clone();
-            tokio::spawn(async move { site.user(&n.to_string()).await })
-        };
-        let questions: Vec<_> = (0..QUESTIONS + 10).map(ask).collect();
-        for question in questions {
-            assert_eq!(question.await.unwrap(), Err(SiteError::Unreachable));
-        }
-        assert!(fake.asked().len() <= QUESTIONS, "{}", fake.asked().len());
+    async fn a_question_has_a_turn_and_waiting_for_one_counts() {
+        let site: Arc<OnceLock<Site>> = Arc::default();
+        let asked_of = site.clone();
+        let fake = FakeSite::start(move |_, _| {
+            let turns = &asked_of.get().unwrap().turns;
+            Reply::Answers(200, (QUESTIONS - turns.available_permits()).to_string())
+        })
+        .await;
+        let site = site.get_or_init(|| fake.site(Duration::ZERO));
+        assert_eq!(site.user("tok").await, Ok(1));
+        let others = site.turns.acquire_many(4).await.unwrap();
+        assert_eq!(site.user("tok").await, Ok(5));
+        drop(others);
         assert_eq!(site.turns.available_permits(), QUESTIONS);
+
+        let soon = Site::new(&fake.url, MINUTE, Duration::from_millis(20)).unwrap();
+        let all = soon.turns.acquire_many(QUESTIONS as u32).await;
+        assert_eq!(soon.user("tok").await, Err(SiteError::Unreachable));
+        assert_eq!(fake.asked().len(), 2);
+        drop(all);
     }
 
     #[test]

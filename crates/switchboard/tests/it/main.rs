@@ -5,3 +5,4 @@ mod dialects;
 mod host;
 mod limits;
 mod slow;
+mod voice;

@@ -156,7 +156,7 @@ fn mix() -> [Row; 5] {
         row(
             "mix",
             "vorbis_quality",
-            "The quality of a Vorbis stream, 0 to 10: 1 is about 45 kbit/s of speech.",
+            "The quality of a Vorbis stream, 0 to 10. Below 3, single tones come out too low.",
             |config, given| {
                 let tenths: u8 = narrow(within(given.int()?, 0..=10)?)?;
                 config.voice.mix.vorbis_quality = f32::from(tenths) / 10.0;

@@ -463,6 +463,21 @@ mod tests {
     }
 
     #[test]
+    fn an_expired_ticket_is_not_handed_out_again() {
+        let (tickets, start) = (tickets(TICKETS), Instant::now());
+        for key in keys().take(100) {
+            tickets.issue(&key, start);
+        }
+        let client = Client::new(&tickets);
+        let own: Vec<_> = (0..TICKETS_PER_KEY)
+            .map(|_| tickets.issue(&client.key, start))
+            .collect();
+        let later = start + TTL;
+        assert!(!own.contains(&tickets.issue(&client.key, later)));
+        assert!(!client.proves(&own[0], later));
+    }
+
+    #[test]
     fn what_has_expired_is_cleared_away_little_by_little() {
         let (tickets, start) = (tickets(TICKETS), Instant::now());
         for key in keys().take(100) {

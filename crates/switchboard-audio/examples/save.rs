@@ -1,0 +1,58 @@
+//! Saves ten seconds of a small room in every format, once from the beginning and once joined late,
+//! for `opusinfo`, `ogginfo`, `ffprobe` or an ear: `cargo run -p switchboard-audio --example save`
+//! with a directory as its argument.
+
+use std::{env, fs::File, io, io::Write, path::PathBuf, sync::Arc};
+
+use switchboard_audio::{Bytes, FRAME_SAMPLES, Format, Frame, MixSettings, Mixer, Outlet};
+
+/// A file that takes whatever comes.
+struct Saved(File);
+
+impl Outlet for Saved {
+    fn send(&mut self, bytes: Bytes) -> bool {
+        self.0.write_all(&bytes).is_ok()
+    }
+
+    fn is_open(&self) -> bool {
+        true
+    }
+}
+
+fn main() -> io::Result<()> {
+    let directory: PathBuf = env::args_os().nth(1).unwrap_or_else(|| ".".into()).into();
+    let formats = [
+        (Format::Wav, "wav"),
+        (Format::Opus, "opus"),
+        (Format::Vorbis, "ogg"),
+    ];
+    let mut mixer = Mixer::new(Arc::new(MixSettings::default()));
+    let inputs = [mixer.add_source(1), mixer.add_source(2)];
+    for frame in 0..500 {
+        for (format, extension) in formats {
+            let name = match frame {
+                0 => format!("early.{extension}"),
+                250 => format!("late.{extension}"),
+                _ => continue,
+            };
+            mixer.add_listener(3, format, Saved(File::create(directory.join(name))?));
+        }
+        for (input, hertz) in inputs.iter().zip([440.0, 1_000.0]) {
+            // Three seconds in five are sound.
+            if frame % 250 < 150 {
+                input.push(&tone(hertz, frame));
+            }
+        }
+        mixer.begin_frame();
+        while mixer.render_next() {}
+    }
+    mixer.end();
+    Ok(())
+}
+
+fn tone(hertz: f64, frame: usize) -> Frame {
+    std::array::from_fn(|at| {
+        let seconds = (frame * FRAME_SAMPLES + at) as f64 / 48_000.0;
+        ((std::f64::consts::TAU * hertz * seconds).sin() * 6_000.0) as i16
+    })
+}

@@ -1,0 +1,268 @@
+//! `switchboard voice`: speaks and listens from a terminal or a script, with raw audio on standard
+//! input and streams on standard output.
+//!
+//! Everything goes over HTTP to a server that has voice on (the dialect `gostream`): `client.rs`
+//! asks, `events.rs` reads what the server tells, `handshake.rs` decides who may be talked to, and
+//! `uplink.rs` and `downlink.rs` carry the audio. Blocking files and pipes have threads of their own.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use switchboard::SecretKey;
+
+mod client;
+mod downlink;
+mod events;
+mod handshake;
+mod identity;
+mod keyfile;
+mod listen;
+mod meter;
+mod output;
+mod pace;
+mod phone;
+mod source;
+mod stop;
+mod talk;
+mod uplink;
+mod wav;
+
+use client::Server;
+use downlink::{Format, Hearing};
+use identity::Identity;
+use uplink::Speaking;
+
+/// Speak and listen from a terminal or a script: voice rooms, and calls of two
+///
+/// Audio goes in as raw PCM (signed 16 bits little-endian, mono, 48000 Hz) on standard input, and
+/// comes out as a stream that every player knows. You are known by a key, which is made on first
+/// use; the others call you by its public half: `switchboard voice key`.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Voice {
+    #[command(subcommand)]
+    action: Action,
+}
+
+const EXAMPLES: &str = "Examples:
+  switchboard voice listen standup -o meeting.opus
+  switchboard voice listen standup | ffplay -nodisp -
+  arecord -t raw -f S16_LE -r 48000 -c 1 | switchboard voice talk standup
+  ffmpeg -i talk.mp3 -f s16le -ac 1 -ar 48000 - | switchboard voice talk standup --pace
+  curl -N -o meeting.opus \"http://localhost:8080/joinRoom?roomID=standup&$(switchboard voice key --query)\"";
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Print your public key, by which others call you
+    Key(KeyArgs),
+    /// Stream a room into a file or a pipe
+    Listen(ListenArgs),
+    /// Send raw audio from standard input to a room
+    Talk(TalkArgs),
+    /// Call somebody; speak from standard input, hear on standard output
+    Call(CallArgs),
+    /// Wait for a call and take it
+    Answer(AnswerArgs),
+}
+
+/// Where the server is, and with which key one comes.
+#[derive(Debug, Args)]
+struct Door {
+    /// The server's address
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
+    url: String,
+    /// Your secret key's file; made on first use [default: switchboard/voice.key in
+    /// $XDG_CONFIG_HOME or ~/.config]
+    #[arg(long, value_name = "FILE")]
+    key: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct Who {
+    #[command(flatten)]
+    door: Door,
+    /// Your session's token, on a server whose users are a website's; users are numbers there
+    #[arg(long, conflicts_with = "key")]
+    token: Option<String>,
+}
+
+#[derive(Debug, Args)]
+struct KeyArgs {
+    #[command(flatten)]
+    door: Door,
+    /// Get a ticket from the server and print PKey=…&Signature=…, ready for an address
+    #[arg(long, conflicts_with = "sign")]
+    query: bool,
+    /// Print your signature over this text
+    #[arg(long, value_name = "CHALLENGE")]
+    sign: Option<String>,
+}
+
+/// What to do with what is heard.
+#[derive(Debug, Args)]
+struct HearArgs {
+    /// What the stream is [default: as the file is named, else opus; wav if there is only the meter]
+    #[arg(long)]
+    format: Option<Format>,
+    /// Where the stream goes; - is standard output [default: -, or on a terminal only a meter]
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Stop after so many seconds
+    #[arg(long, value_name = "N")]
+    seconds: Option<u32>,
+}
+
+/// What comes on standard input.
+#[derive(Debug, Args)]
+struct SpeakArgs {
+    /// Samples per second
+    #[arg(long, value_name = "HZ", default_value_t = 48_000, value_parser = clap::value_parser!(u32).range(8_000..=192_000))]
+    rate: u32,
+    /// Channels, which are mixed into one
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=8))]
+    channels: u16,
+    /// Send at real time from the start, not only once it is seen that the input has no pace of its
+    /// own, as a microphone has [default: if standard input is a file]
+    #[arg(long)]
+    pace: bool,
+}
+
+#[derive(Debug, Args)]
+struct ListenArgs {
+    /// The room's name, or its number where users are a website's
+    room: String,
+    #[command(flatten)]
+    who: Who,
+    #[command(flatten)]
+    hear: HearArgs,
+}
+
+#[derive(Debug, Args)]
+struct TalkArgs {
+    /// The room's name, or its number where users are a website's
+    room: String,
+    #[command(flatten)]
+    who: Who,
+    #[command(flatten)]
+    speak: SpeakArgs,
+}
+
+#[derive(Debug, Args)]
+struct CallArgs {
+    /// The other's public key, or number where users are a website's
+    #[arg(value_name = "KEY")]
+    other: String,
+    #[command(flatten)]
+    talk: CallOptions,
+}
+
+#[derive(Debug, Args)]
+struct AnswerArgs {
+    /// Take calls from this key only, and decline all others; may be repeated
+    #[arg(long, value_name = "KEY")]
+    from: Vec<String>,
+    #[command(flatten)]
+    talk: CallOptions,
+}
+
+#[derive(Debug, Args)]
+struct CallOptions {
+    #[command(flatten)]
+    who: Who,
+    #[command(flatten)]
+    hear: HearArgs,
+    #[command(flatten)]
+    speak: SpeakArgs,
+    /// Hang up when standard input ends, not only when you or the other one do
+    #[arg(long)]
+    until_eof: bool,
+}
+
+/// Does what was asked, in words for people if it cannot.
+pub(crate) fn run(voice: Voice) -> Result<(), String> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| format!("cannot start: {error}"))?;
+    let done = runtime.block_on(act(voice.action));
+    // Threads that still wait for a pipe end with the process.
+    runtime.shutdown_background();
+    done
+}
+
+async fn act(action: Action) -> Result<(), String> {
+    match action {
+        Action::Key(args) => key(args).await,
+        Action::Listen(args) => {
+            let (server, hearing) = (args.who.server()?, args.hear.hearing());
+            listen::listen(&server, &args.room, hearing?).await
+        }
+        Action::Talk(args) => {
+            talk::talk(&args.who.server()?, &args.room, args.speak.speaking()).await
+        }
+        Action::Call(args) => phone::call(&args.other, args.talk.open()?).await,
+        Action::Answer(args) => phone::answer(&args.from, args.talk.open()?).await,
+    }
+}
+
+async fn key(args: KeyArgs) -> Result<(), String> {
+    let secret = args.door.secret()?;
+    let words = if let Some(challenge) = args.sign {
+        secret
+            .sign(&challenge)
+            .ok_or("only texts of 1 to 32 bytes can be signed")?
+    } else if args.query {
+        Server::new(&args.door.url, Identity::Key(secret))?
+            .query()
+            .await?
+    } else {
+        secret.public().to_string()
+    };
+    output::print(&words)
+}
+
+impl Door {
+    fn secret(&self) -> Result<SecretKey, String> {
+        match &self.key {
+            Some(path) => keyfile::load(path),
+            None => keyfile::load(&keyfile::default_path()?),
+        }
+    }
+}
+
+impl Who {
+    fn server(self) -> Result<Server, String> {
+        let identity = match self.token {
+            Some(token) => Identity::Token(token),
+            None => Identity::Key(self.door.secret()?),
+        };
+        Server::new(&self.door.url, identity)
+    }
+}
+
+impl HearArgs {
+    fn hearing(&self) -> Result<Hearing, String> {
+        Hearing::open(self.output.as_deref(), self.format, self.seconds)
+    }
+}
+
+impl SpeakArgs {
+    fn speaking(&self) -> Speaking {
+        Speaking {
+            rate: self.rate,
+            channels: self.channels,
+            is_paced: self.pace || source::is_file(),
+        }
+    }
+}
+
+impl CallOptions {
+    fn open(self) -> Result<phone::Phone, String> {
+        Ok(phone::Phone {
+            server: self.who.server()?,
+            speaking: source::is_piped().then(|| self.speak.speaking()),
+            hearing: self.hear.hearing()?,
+            until_eof: self.until_eof,
+        })
+    }
+}

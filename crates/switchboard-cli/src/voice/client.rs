@@ -1,0 +1,280 @@
+//! Requests to a server, and what to say when it cannot or will not.
+
+use std::time::Duration;
+
+use http_body_util::{BodyExt as _, Empty, Limited};
+use hyper::{
+    Method, Request, Response, StatusCode, Uri,
+    body::Incoming,
+    header::{self, HeaderMap, HeaderValue},
+};
+use hyper_util::rt::TokioIo;
+use tokio::time::timeout;
+use tokio_tungstenite::{
+    WebSocketStream,
+    tungstenite::{
+        handshake::{client::generate_key, derive_accept_key},
+        protocol::Role,
+    },
+};
+
+mod failure;
+mod transport;
+
+pub(super) use failure::{Failure, causes, printable};
+
+use failure::root_cause;
+use transport::Transport;
+
+use super::{events::Events, identity::Identity, uplink::Socket};
+
+/// How long a server may take to answer.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// No ticket and no refusal is longer.
+const ANSWER_MAX: usize = 64 * 1024;
+
+pub(super) type Parameters = Vec<(&'static str, String)>;
+
+/// A server, and who we are to it.
+pub(super) struct Server {
+    base: String,
+    transport: Transport,
+    pub(super) identity: Identity,
+}
+
+impl Server {
+    pub(super) fn new(url: &str, identity: Identity) -> Result<Self, String> {
+        let base = url.trim_end_matches('/').to_owned();
+        let uri: Uri = base
+            .parse()
+            .map_err(|error| format!("--url {url}: {error}"))?;
+        let transport = match uri.scheme_str() {
+            Some("http") => Transport::plain(),
+            Some("https") => Transport::secure()?,
+            Some(_) | None => {
+                return Err(format!(
+                    "--url {url} begins with neither http:// nor https://"
+                ));
+            }
+        };
+        if base.contains(['?', '#']) {
+            return Err(format!(
+                "--url {url} goes on after the path: leave out what begins with ? or #"
+            ));
+        }
+        Ok(Self {
+            base,
+            transport,
+            identity,
+        })
+    }
+
+    pub(super) fn base(&self) -> &str {
+        &self.base
+    }
+
+    /// What proves in an address who we are.
+    pub(super) async fn query(&self) -> Result<String, Failure> {
+        let proof = self.proof().await?;
+        Ok(encoded(&proof))
+    }
+
+    /// Opens the stream of what concerns us.
+    pub(super) async fn events(&self) -> Result<Events, Failure> {
+        let response = self.request(
+            Method::GET,
+            "/messages",
+            self.proof().await?,
+            HeaderMap::new(),
+        );
+        Ok(Events::new(
+            response.await?.into_body(),
+            self.identity.clone(),
+        ))
+    }
+
+    /// A step in which we say who we are; that it is signed is the step's own matter.
+    pub(super) async fn step(
+        &self,
+        path: &'static str,
+        mut parameters: Parameters,
+    ) -> Result<(), Failure> {
+        parameters.extend(self.claim());
+        self.request(Method::POST, path, parameters, HeaderMap::new())
+            .await
+            .map(drop)
+    }
+
+    /// A request that proves who we are. A stream may follow.
+    pub(super) async fn post(
+        &self,
+        path: &'static str,
+        mut parameters: Parameters,
+    ) -> Result<Incoming, Failure> {
+        parameters.extend(self.proof().await?);
+        let response = self.request(Method::POST, path, parameters, HeaderMap::new());
+        Ok(response.await?.into_body())
+    }
+
+    /// Opens a WebSocket, proving who we are.
+    pub(super) async fn upgrade(
+        &self,
+        path: &'static str,
+        mut parameters: Parameters,
+    ) -> Result<Socket, Failure> {
+        parameters.extend(self.proof().await?);
+        let strange = |what| Failure::Strange {
+            address: format!("{}{path}", self.base),
+            what,
+        };
+        let key = generate_key();
+        let response = self
+            .request(Method::GET, path, parameters, websocket_headers(&key))
+            .await?;
+        let accepted = response.headers().get(header::SEC_WEBSOCKET_ACCEPT);
+        if response.status() != StatusCode::SWITCHING_PROTOCOLS
+            || accepted.is_none_or(|accepted| accepted != &derive_accept_key(key.as_bytes()))
+        {
+            return Err(strange("no WebSocket"));
+        }
+        let upgraded = hyper::upgrade::on(response)
+            .await
+            .map_err(|_| strange("no WebSocket"))?;
+        Ok(WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Client, None).await)
+    }
+
+    fn claim(&self) -> Parameters {
+        match &self.identity {
+            Identity::Key(key) => vec![("PKey", key.public().to_string())],
+            Identity::Token(_) => Vec::new(),
+        }
+    }
+
+    /// Our key and a signature that only it can make. A token is a header of every request.
+    async fn proof(&self) -> Result<Parameters, Failure> {
+        let mut proof = self.claim();
+        if self.identity.has_key() {
+            let ticket = self.ticket(proof.clone()).await?;
+            let signature =
+                self.identity
+                    .sign_for_server(&ticket)
+                    .ok_or_else(|| Failure::Strange {
+                        address: format!("{}/getCallTicket", self.base),
+                        what: "no ticket",
+                    })?;
+            proof.push(("Signature", signature));
+        }
+        Ok(proof)
+    }
+
+    async fn ticket(&self, claim: Parameters) -> Result<String, Failure> {
+        let response = self.request(Method::GET, "/getCallTicket", claim, HeaderMap::new());
+        let text = text(response.await?.into_body()).await;
+        Ok(text.unwrap_or_default().trim().to_owned())
+    }
+
+    async fn request(
+        &self,
+        method: Method,
+        path: &str,
+        parameters: Parameters,
+        headers: HeaderMap,
+    ) -> Result<Response<Incoming>, Failure> {
+        let unreachable = |why: String| Failure::Unreachable {
+            base: self.base.clone(),
+            why,
+        };
+        let mut request = Request::new(Empty::new());
+        *request.method_mut() = method;
+        let uri = format!("{}{path}?{}", self.base, encoded(&parameters));
+        *request.uri_mut() = uri
+            .parse()
+            .map_err(|_| unreachable("this address is too long".to_owned()))?;
+        *request.headers_mut() = headers;
+        if let Identity::Token(token) = &self.identity {
+            let token = token.parse().map_err(|_| {
+                unreachable("--token is none: it has strange characters".to_owned())
+            })?;
+            request.headers_mut().insert("CSRFToken", token);
+        }
+        let response = timeout(PATIENCE, self.transport.request(request)).await;
+        let response = response
+            .map_err(|_| unreachable("no answer in time".to_owned()))?
+            .map_err(|error| unreachable(root_cause(&error)))?;
+        self.unless_refused(path, response).await
+    }
+
+    async fn unless_refused(
+        &self,
+        path: &str,
+        response: Response<Incoming>,
+    ) -> Result<Response<Incoming>, Failure> {
+        let status = response.status();
+        if status.is_success() || status == StatusCode::SWITCHING_PROTOCOLS {
+            return Ok(response);
+        }
+        let words = text(response.into_body()).await.unwrap_or_default();
+        Err(Failure::Refused {
+            address: format!("{}{path}", self.base),
+            status,
+            words: printable(words.lines().next().unwrap_or_default()),
+        })
+    }
+}
+
+async fn text(body: Incoming) -> Option<String> {
+    let body = timeout(PATIENCE, Limited::new(body, ANSWER_MAX).collect())
+        .await
+        .ok()?
+        .ok()?;
+    Some(String::from_utf8_lossy(&body.to_bytes()).into_owned())
+}
+
+fn encoded(parameters: &Parameters) -> String {
+    form_urlencoded::Serializer::new(String::new())
+        .extend_pairs(parameters)
+        .finish()
+}
+
+fn websocket_headers(key: &str) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    headers.insert(
+        header::SEC_WEBSOCKET_VERSION,
+        HeaderValue::from_static("13"),
+    );
+    if let Ok(key) = HeaderValue::from_str(key) {
+        headers.insert(header::SEC_WEBSOCKET_KEY, key);
+    }
+    headers
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_must_be_one() {
+        let open =
+            |url: &str| Server::new(url, Identity::Token("t".to_owned())).map(|server| server.base);
+        assert_eq!(
+            open("http://localhost:8080/").unwrap(),
+            "http://localhost:8080"
+        );
+        assert_eq!(
+            open("http://localhost/voice/").unwrap(),
+            "http://localhost/voice"
+        );
+        for url in [
+            "localhost:8080",
+            "ftp://localhost",
+            "",
+            "http://localhost/?a=b",
+            "http://",
+        ] {
+            assert!(open(url).is_err(), "{url}");
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! Connections to a server.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Empty;
+use hyper::Request;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::{
+    client::legacy::{Client, ResponseFuture, connect::HttpConnector},
+    rt::TokioExecutor,
+};
+
+/// How long a connection may take to be made.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+type Pool<C> = Client<C, Empty<Bytes>>;
+
+/// Connections to the server. One without TLS needs no root certificates on this machine.
+pub(super) enum Transport {
+    Plain(Pool<HttpConnector>),
+    Secure(Pool<HttpsConnector<HttpConnector>>),
+}
+
+impl Transport {
+    pub(super) fn plain() -> Self {
+        Self::Plain(Client::builder(TokioExecutor::new()).build(connector()))
+    }
+
+    pub(super) fn secure() -> Result<Self, String> {
+        let mut connector = connector();
+        connector.enforce_http(false);
+        let connector = HttpsConnectorBuilder::new()
+            .with_native_roots()
+            .map_err(|error| format!("no root certificates to know the server by: {error}"))?
+            .https_only()
+            .enable_http1()
+            .wrap_connector(connector);
+        Ok(Self::Secure(
+            Client::builder(TokioExecutor::new()).build(connector),
+        ))
+    }
+
+    pub(super) fn request(&self, request: Request<Empty<Bytes>>) -> ResponseFuture {
+        match self {
+            Self::Plain(pool) => pool.request(request),
+            Self::Secure(pool) => pool.request(request),
+        }
+    }
+}
+
+fn connector() -> HttpConnector {
+    let mut connector = HttpConnector::new();
+    connector.set_nodelay(true);
+    connector.set_connect_timeout(Some(PATIENCE));
+    connector
+}

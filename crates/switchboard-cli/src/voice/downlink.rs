@@ -1,0 +1,173 @@
+//! Audio in: a response that goes on until the room or call ends.
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use clap::ValueEnum;
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use tokio::time::{sleep, timeout};
+
+use super::{
+    client::causes,
+    meter::Gauge,
+    output::Output,
+    wav::{self, Samples},
+};
+
+/// A server sends silence too; one that sends nothing for so long is gone.
+const SILENCE_MAX: Duration = Duration::from_secs(20);
+
+/// What a stream is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Format {
+    /// Samples as they are: 96 kB a second
+    Wav,
+    /// Ogg Vorbis
+    #[value(alias = "vorbis")]
+    Ogg,
+    /// Ogg Opus: 3 kB a second
+    Opus,
+}
+
+impl Format {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Wav => "wav",
+            Self::Ogg => "ogg",
+            Self::Opus => "opus",
+        }
+    }
+
+    /// What a file of this name holds.
+    fn of_name(path: &Path) -> Option<Self> {
+        let extension = path.extension()?.to_str()?.to_ascii_lowercase();
+        match extension.as_str() {
+            "wav" => Some(Self::Wav),
+            "ogg" | "oga" => Some(Self::Ogg),
+            "opus" => Some(Self::Opus),
+            _ => None,
+        }
+    }
+}
+
+/// By whom something was ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum By {
+    Us,
+    Them,
+}
+
+/// What to do with what is heard.
+pub(super) struct Hearing {
+    pub(super) format: Format,
+    pub(super) seconds: Option<u32>,
+    output: Option<Output>,
+}
+
+impl Hearing {
+    /// Opens the file, so that nobody is called for nothing.
+    pub(super) fn open(
+        path: Option<&Path>,
+        format: Option<Format>,
+        seconds: Option<u32>,
+    ) -> Result<Self, String> {
+        let output = Output::open(path)?;
+        let usual = match &output {
+            // The meter sees samples alone: no stranger's packets are decoded for its sake.
+            None => Format::Wav,
+            Some(_) => Format::Opus,
+        };
+        let named = || path.and_then(Format::of_name);
+        Ok(Self {
+            format: format.or_else(named).unwrap_or(usual),
+            seconds,
+            output,
+        })
+    }
+
+    /// Done when it has gone on for as long as was asked.
+    pub(super) fn is_enough(&self) -> impl Future<Output = ()> + use<> {
+        let seconds = self.seconds;
+        async move {
+            match seconds {
+                Some(seconds) => sleep(Duration::from_secs(seconds.into())).await,
+                None => std::future::pending().await,
+            }
+        }
+    }
+
+    /// Takes the stream until it ends, the output wants no more, or `enough` is done; then writes
+    /// what is left.
+    pub(super) async fn hear(
+        &mut self,
+        stream: Incoming,
+        gauge: &Gauge,
+        enough: impl Future<Output = ()>,
+    ) -> Result<By, String> {
+        let heard = tokio::select! {
+            heard = self.take(stream, gauge) => heard,
+            () = enough => Ok(By::Us),
+        };
+        let written = match self.output.take() {
+            Some(output) => output.finish().await,
+            None => Ok(()),
+        };
+        heard.and_then(|by| written.map(|()| by))
+    }
+
+    async fn take(&self, mut stream: Incoming, gauge: &Gauge) -> Result<By, String> {
+        let mut samples = (self.format == Format::Wav).then(|| Samples::after(wav::HEADER_LENGTH));
+        while let Some(piece) = next_piece(&mut stream).await? {
+            gauge.count(piece.len());
+            if let Some(samples) = &mut samples {
+                gauge.hear(samples.take(&piece));
+            }
+            if let Some(output) = &self.output
+                && !output.write(piece).await
+            {
+                return Ok(By::Us);
+            }
+        }
+        Ok(By::Them)
+    }
+}
+
+async fn next_piece(stream: &mut Incoming) -> Result<Option<Bytes>, String> {
+    loop {
+        let frame = timeout(SILENCE_MAX, stream.frame()).await;
+        match frame.map_err(|_| "the server sends nothing any more".to_owned())? {
+            None => return Ok(None),
+            Some(Err(error)) => return Err(format!("the stream broke off: {}", causes(&error))),
+            Some(Ok(frame)) => {
+                if let Ok(piece) = frame.into_data() {
+                    return Ok(Some(piece));
+                }
+            }
+        }
+    }
+}
+
+/// A gauge for what is heard.
+pub(super) fn gauge() -> Arc<Gauge> {
+    Gauge::new("heard")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_s_name_says_what_it_holds() {
+        for (name, format) in [
+            ("a.wav", Some(Format::Wav)),
+            ("a.b.OGG", Some(Format::Ogg)),
+            ("/tmp/a.opus", Some(Format::Opus)),
+            ("-", None),
+            ("opus", None),
+            ("a.mp3", None),
+        ] {
+            assert_eq!(Format::of_name(Path::new(name)), format, "{name}");
+        }
+    }
+}

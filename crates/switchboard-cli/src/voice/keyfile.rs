@@ -1,0 +1,90 @@
+//! The file that holds a secret key: its number in hex, for its owner's eyes only.
+
+use std::{
+    env,
+    fs::{self, DirBuilder, File, OpenOptions},
+    io::{self, ErrorKind, Read as _, Write as _},
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
+    path::{Path, PathBuf},
+};
+
+use switchboard::SecretKey;
+
+use super::output;
+
+/// Longer than any key with the line's end.
+const LENGTH_MAX: u64 = 1024;
+
+/// Where the key is when nobody says where.
+pub(super) fn default_path() -> Result<PathBuf, String> {
+    let absolute = |name| {
+        env::var_os(name)
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute())
+    };
+    absolute("XDG_CONFIG_HOME")
+        .or_else(|| absolute("HOME").map(|home| home.join(".config")))
+        .map(|config| config.join("switchboard/voice.key"))
+        .ok_or_else(|| {
+            "you have no home directory: say where your key is with --key FILE".to_owned()
+        })
+}
+
+/// Reads the key; makes one if there is no such file.
+pub(super) fn load(path: &Path) -> Result<SecretKey, String> {
+    let text = match read(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            create(path).map_err(|error| format!("cannot make {}: {error}", path.display()))?;
+            read(path)
+        }
+        other => other,
+    };
+    let text = text.map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+    SecretKey::from_hex(text.trim()).ok_or_else(|| {
+        let path = path.display();
+        format!("{path} holds no key: it should be 64 hex digits. Move it away to get a new one, or use another with --key FILE")
+    })
+}
+
+fn read(path: &Path) -> io::Result<String> {
+    let file = File::open(path)?;
+    let metadata = file.metadata()?;
+    if metadata.is_file() && metadata.permissions().mode() & 0o077 != 0 {
+        let path = path.display();
+        output::tell(&format!(
+            "warning: others can read your secret key; better: chmod 600 {path}"
+        ));
+    }
+    let mut text = String::new();
+    file.take(LENGTH_MAX).read_to_string(&mut text)?;
+    Ok(text)
+}
+
+/// Makes the file whole or not at all; leaves alone what another process has made meanwhile.
+fn create(path: &Path) -> io::Result<()> {
+    if let Some(folder) = path.parent() {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(folder)?;
+    }
+    let mut draft = path.as_os_str().to_owned();
+    draft.push(format!(".{}", std::process::id()));
+    let draft = PathBuf::from(draft);
+    let made = write(&draft).and_then(|()| match fs::hard_link(&draft, path) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+        linked => linked,
+    });
+    fs::remove_file(&draft).and(made)
+}
+
+fn write(path: &Path) -> io::Result<()> {
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)?;
+    writeln!(file, "{}", SecretKey::generate().to_hex())?;
+    file.sync_all()
+}

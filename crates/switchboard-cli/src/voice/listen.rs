@@ -1,0 +1,41 @@
+//! `switchboard voice listen`: a room, into a file or a pipe.
+
+use super::{
+    client::Server,
+    downlink::{self, Hearing},
+    meter::{Meter, size},
+    output::tell,
+    stop::Stop,
+};
+
+/// Listens until the server ends it, somebody says stop, or it was long enough.
+pub(super) async fn listen(
+    server: &Server,
+    room: &str,
+    mut hearing: Hearing,
+) -> Result<(), String> {
+    let mut stop = Stop::new()?;
+    let format = hearing.format.name();
+    let parameters = vec![("roomID", room.to_owned()), ("format", format.to_owned())];
+    let stream = tokio::select! {
+        stream = server.post("/joinRoom", parameters) => stream?,
+        () = stop.asked() => return Ok(()),
+    };
+    tell(&format!(
+        "Listening to {room} at {}, as {format}",
+        server.base()
+    ));
+    let gauge = downlink::gauge();
+    let meter = Meter::start(vec![gauge.clone()]);
+    let is_enough = hearing.is_enough();
+    let enough = async {
+        tokio::select! {
+            () = stop.asked() => {}
+            () = is_enough => {}
+        }
+    };
+    let heard = hearing.hear(stream, &gauge, enough).await;
+    drop(meter);
+    tell(&format!("Heard {}", size(gauge.bytes())));
+    heard.map(drop)
+}

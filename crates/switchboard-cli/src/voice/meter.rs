@@ -1,0 +1,217 @@
+//! A line that shows how loud it is, on a terminal's standard error.
+
+use std::{
+    fmt::Write as _,
+    io::{self, IsTerminal as _, Write as _},
+    sync::{
+        Arc, Mutex, PoisonError,
+        mpsc::{self, RecvTimeoutError},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+/// How often the line is drawn.
+const REDRAW: Duration = Duration::from_millis(100);
+
+/// The quietest that the bar shows, in decibels below full scale.
+const FLOOR_DB: f64 = -60.0;
+
+const BAR_WIDTH: usize = 20;
+
+/// How loud one way of the audio is, and how much came.
+#[derive(Debug)]
+pub(super) struct Gauge {
+    label: &'static str,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Of the samples since the line was last drawn; none where samples are not seen.
+    level: Option<Level>,
+    bytes: u64,
+}
+
+/// The loudness of some samples.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Level {
+    squares: f64,
+    count: u32,
+}
+
+impl Gauge {
+    pub(super) fn new(label: &'static str) -> Arc<Self> {
+        Arc::new(Self {
+            label,
+            state: Mutex::default(),
+        })
+    }
+
+    pub(super) fn count(&self, bytes: usize) {
+        self.with(|state| state.bytes += bytes as u64);
+    }
+
+    pub(super) fn hear(&self, samples: impl Iterator<Item = i16>) {
+        self.with(|state| state.level.get_or_insert_default().take(samples));
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        self.with(|state| state.bytes)
+    }
+
+    /// What is to be shown. The next call shows what has come since this one.
+    fn show(&self) -> String {
+        let (level, bytes) = self.with(|state| {
+            let level = state.level;
+            state.level = level.map(|_| Level::default());
+            (level, state.bytes)
+        });
+        show(self.label, level, bytes)
+    }
+
+    fn with<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
+        act(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Level {
+    fn take(&mut self, samples: impl Iterator<Item = i16>) {
+        for sample in samples {
+            self.squares += (f64::from(sample) / 32_768.0).powi(2);
+            self.count = self.count.saturating_add(1);
+        }
+    }
+
+    /// The root of the mean square, in decibels below that of full scale.
+    fn decibels(self) -> f64 {
+        let mean = self.squares / f64::from(self.count.max(1));
+        (10.0 * mean.log10()).max(FLOOR_DB)
+    }
+}
+
+fn show(label: &str, level: Option<Level>, bytes: u64) -> String {
+    let mut text = label.to_owned();
+    if let Some(decibels) = level.map(Level::decibels) {
+        // Writing to a string does not fail.
+        let _ = write!(text, " [{}] {decibels:>3.0} dB", bar(decibels));
+    }
+    let _ = write!(text, " {}", size(bytes));
+    text
+}
+
+fn bar(decibels: f64) -> String {
+    let share = (1.0 - decibels / FLOOR_DB).clamp(0.0, 1.0);
+    let full = (share * BAR_WIDTH as f64).round() as usize;
+    "#".repeat(full) + &"-".repeat(BAR_WIDTH - full)
+}
+
+/// Bytes for people.
+pub(super) fn size(bytes: u64) -> String {
+    match bytes {
+        0..10_000 => format!("{bytes} B"),
+        10_000..10_000_000 => format!("{} kB", bytes / 1000),
+        _ => format!("{:.1} MB", bytes as f64 / 1e6),
+    }
+}
+
+/// Time for people.
+pub(super) fn clock(elapsed: Duration) -> String {
+    let seconds = elapsed.as_secs();
+    format!("{}:{:02}", seconds / 60, seconds % 60)
+}
+
+/// Draws until dropped, then wipes the line. A terminal that is stopped stops nothing but this.
+pub(super) struct Meter {
+    end: Option<mpsc::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Meter {
+    /// Nothing is drawn where standard error is no terminal.
+    pub(super) fn start(gauges: Vec<Arc<Gauge>>) -> Self {
+        let (end, ended) = mpsc::channel();
+        let thread = io::stderr()
+            .is_terminal()
+            .then(|| thread::spawn(move || draw(&gauges, &ended)));
+        Self {
+            end: Some(end),
+            thread,
+        }
+    }
+}
+
+impl Drop for Meter {
+    fn drop(&mut self) {
+        drop(self.end.take());
+        // It draws and does not panic.
+        drop(self.thread.take().map(JoinHandle::join));
+    }
+}
+
+fn draw(gauges: &[Arc<Gauge>], ended: &mpsc::Receiver<()>) {
+    let began = Instant::now();
+    while ended.recv_timeout(REDRAW) == Err(RecvTimeoutError::Timeout) {
+        let mut line = format!("\r{}", clock(began.elapsed()));
+        for gauge in gauges {
+            line.push_str("  ");
+            line.push_str(&gauge.show());
+        }
+        line.push_str(WIPE_REST);
+        drop(io::stderr().write_all(line.as_bytes()));
+    }
+    drop(io::stderr().write_all(format!("\r{WIPE_REST}").as_bytes()));
+}
+
+/// Empties the rest of a terminal's line.
+pub(super) const WIPE_REST: &str = "\x1b[K";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn level(samples: &[i16]) -> Level {
+        let mut level = Level::default();
+        level.take(samples.iter().copied());
+        level
+    }
+
+    #[test]
+    fn full_scale_is_zero_decibels_and_half_of_it_six_less() {
+        assert!(level(&[-32_768; 100]).decibels().abs() < 0.01);
+        assert!((level(&[16_384, -16_384]).decibels() + 6.02).abs() < 0.01);
+    }
+
+    #[test]
+    fn silence_and_nothing_are_the_floor() {
+        for samples in [&[][..], &[0; 100], &[1]] {
+            assert_eq!(level(samples).decibels(), FLOOR_DB);
+        }
+    }
+
+    #[test]
+    fn the_bar_is_as_long_as_it_is_loud() {
+        for (decibels, hashes) in [(0.0, 20), (-30.0, 10), (-60.0, 0), (-90.0, 0), (3.0, 20)] {
+            let bar = bar(decibels);
+            assert_eq!(bar.matches('#').count(), hashes, "{decibels} dB");
+            assert_eq!(bar.len(), BAR_WIDTH);
+        }
+    }
+
+    #[test]
+    fn a_gauge_shows_what_came_since_it_was_last_looked_at() {
+        let gauge = Gauge::new("heard");
+        gauge.count(12_345);
+        assert_eq!(gauge.show(), "heard 12 kB");
+        gauge.hear([-32_768; 9].into_iter());
+        assert_eq!(gauge.show(), "heard [####################]   0 dB 12 kB");
+        assert!(gauge.show().contains("-60 dB"));
+    }
+
+    #[test]
+    fn sizes_and_times_are_for_people() {
+        assert_eq!(size(9_999), "9999 B");
+        assert_eq!(size(12_345_678), "12.3 MB");
+        assert_eq!(clock(Duration::from_millis(125_900)), "2:05");
+    }
+}

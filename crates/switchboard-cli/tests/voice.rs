@@ -1,0 +1,769 @@
+//! `switchboard voice` as its user meets it: the real binary, against a real server.
+
+use std::{
+    fs::{self, File},
+    io::{BufRead, BufReader, Read, Write},
+    net::{SocketAddr, TcpListener, TcpStream},
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    process::{Child, ChildStdin, Command, ExitStatus, Stdio},
+    sync::mpsc::{self, Receiver},
+    thread,
+    time::{Duration, Instant},
+};
+
+/// What takes longer will not happen.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Samples per second of everything that is heard.
+const RATE: u32 = 48_000;
+
+/// 20 ms.
+const FRAME: usize = 960;
+
+/// How loud the tones are that are sent.
+const AMPLITUDE: f64 = 8_000.0;
+
+#[test]
+fn the_key_is_made_once_and_for_its_owner_only() {
+    let home = Home::new("key");
+    let together: Vec<_> = (0..4)
+        .map(|_| home.start(&["key"], Stdio::null()))
+        .collect();
+    let keys: Vec<_> = together.into_iter().map(|one| one.output()).collect();
+    assert!(keys.iter().all(|key| *key == keys[0]), "{keys:?}");
+    assert_eq!(home.key(), keys[0]);
+    assert_eq!(keys[0].len(), 66);
+
+    let file = home.path("switchboard/voice.key");
+    let mode = fs::metadata(&file)
+        .expect("it is there")
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let folder = file.parent().expect("it has one").to_owned();
+    assert_eq!(fs::read_dir(folder).expect("a folder").count(), 1);
+    let signature = home
+        .start(&["key", "--sign", "12345678"], Stdio::null())
+        .output();
+    let key = switchboard::PublicKey::parse(&keys[0]).expect("a key");
+    assert!(key.verifies("12345678", &signature));
+}
+
+#[test]
+fn a_file_that_is_no_key_is_named_and_kept() {
+    let home = Home::new("no-key");
+    let file = home.path("my.key");
+    fs::write(&file, "Dear diary").expect("it is written");
+    let one = home.start(
+        &["key", "--key", file.to_str().expect("text")],
+        Stdio::null(),
+    );
+    let words = one.refused();
+    assert!(words.contains("my.key holds no key"), "{words}");
+    assert_eq!(fs::read_to_string(&file).expect("text"), "Dear diary");
+}
+
+#[test]
+fn a_query_opens_a_room_for_any_player() {
+    let (server, home) = (Server::start(&[]), Home::new("query"));
+    let query = server
+        .run(&home, &["key", "--query"], Stdio::null())
+        .output();
+    let head = |query: &str| {
+        let mut stream = TcpStream::connect(server.address).expect("it listens");
+        let address = format!("/joinRoom?roomID=standup&format=opus&{query}");
+        write!(stream, "GET {address} HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("it reads");
+        let lines = BufReader::new(stream)
+            .lines()
+            .map(|line| line.expect("text"));
+        lines
+            .take_while(|line| !line.is_empty())
+            .collect::<Vec<_>>()
+    };
+    let admitted = head(&query);
+    assert!(admitted[0].contains(" 200 "), "{admitted:?}");
+    assert!(
+        admitted
+            .iter()
+            .any(|line| line == "content-type: audio/ogg"),
+        "{admitted:?}"
+    );
+    assert!(head(&format!("PKey={}", home.key()))[0].contains(" 403 "));
+}
+
+#[test]
+fn a_room_records_what_is_said_in_it() {
+    let (server, home) = (Server::start(&[]), Home::new("room"));
+    let recording = home.path("meeting.wav");
+    let mut listener = server.run(
+        &home,
+        &["listen", "standup", "-o", &text(&recording)],
+        Stdio::null(),
+    );
+    listener.wait_for("Listening to standup");
+
+    let talker = Home::new("room-talker");
+    let tone = talker.tone(440.0, 1500, RATE, 1);
+    let began = Instant::now();
+    let said = server.run(&talker, &["talk", "standup"], tone).succeeded();
+    assert!(
+        began.elapsed() >= Duration::from_millis(1500),
+        "sent in {:?}",
+        began.elapsed()
+    );
+    assert!(said.contains("at real time"), "{said}");
+
+    listener.signal("-INT");
+    listener.succeeded();
+    let heard = Recording::read(&recording);
+    heard.has_tone(440.0, 1500);
+    heard.has_not(600.0);
+}
+
+#[test]
+fn other_rates_and_a_pipe_that_runs_ahead_are_heard_as_they_should() {
+    let (server, home) = (Server::start(&[]), Home::new("pipe"));
+    let recording = home.path("meeting.wav");
+    let mut listener = server.run(
+        &home,
+        &["listen", "standup", "-o", &text(&recording)],
+        Stdio::null(),
+    );
+    listener.wait_for("Listening to standup");
+
+    let talker = Home::new("pipe-talker");
+    let args = ["talk", "standup", "--rate", "16000", "--channels", "2"];
+    let mut one = server.run(&talker, &args, Stdio::piped());
+    one.wait_for("Talking to standup");
+    let mut stdin = one.stdin();
+    stdin
+        .write_all(&tone(440.0, 4000, 16_000, 2))
+        .expect("it reads");
+    drop(stdin);
+    let said = one.succeeded();
+    assert!(said.contains("comes faster than it can be heard"), "{said}");
+
+    listener.signal("-TERM");
+    listener.succeeded();
+    Recording::read(&recording).has_tone(440.0, 4000);
+}
+
+#[test]
+fn a_stream_goes_into_a_pipe_until_nobody_reads_it() {
+    let (server, home) = (Server::start(&[]), Home::new("stdout"));
+    let mut listener = server.run(&home, &["listen", "standup"], Stdio::null());
+    let mut stdout = listener.stdout();
+    let mut start = [0; 4];
+    stdout.read_exact(&mut start).expect("a stream");
+    assert_eq!(&start, b"OggS");
+    drop(stdout);
+    listener.succeeded();
+}
+
+#[test]
+fn listening_stops_by_itself_when_told_how_long() {
+    let (server, home) = (Server::start(&[]), Home::new("seconds"));
+    let recording = home.path("short.opus");
+    let args = [
+        "listen",
+        "standup",
+        "--seconds",
+        "1",
+        "-o",
+        &text(&recording),
+    ];
+    server.run(&home, &args, Stdio::null()).succeeded();
+    assert!(fs::read(&recording).expect("a file").starts_with(b"OggS"));
+}
+
+#[test]
+fn a_server_that_stops_ends_the_stream_and_nothing_breaks() {
+    let (server, home) = (Server::start(&[]), Home::new("drain"));
+    let recording = home.path("meeting.wav");
+    let mut listener = server.run(
+        &home,
+        &["listen", "standup", "-o", &text(&recording)],
+        Stdio::null(),
+    );
+    listener.wait_for("Listening to standup");
+    signal(&server.child, "-TERM");
+    listener.succeeded();
+    Recording::read(&recording);
+}
+
+#[test]
+fn two_talk_and_each_hears_the_other() {
+    let server = Server::start(&[]);
+    let (alice, bob) = (Home::new("call-alice"), Home::new("call-bob"));
+    let (heard_by_alice, heard_by_bob) = (alice.path("heard.wav"), bob.path("heard.wav"));
+    let args = ["answer", "--from", &bob.key(), "-o", &text(&heard_by_alice)];
+    let mut answer = server.run(&alice, &args, alice.tone(600.0, 1500, RATE, 1));
+    answer.wait_for(&format!("Waiting for a call to {}", alice.key()));
+
+    let args = [
+        "call",
+        &alice.key(),
+        "--until-eof",
+        "-o",
+        &text(&heard_by_bob),
+    ];
+    let call = server
+        .run(&bob, &args, bob.tone(440.0, 2000, RATE, 1))
+        .succeeded();
+    assert!(
+        call.contains(&format!("Talking with {}", alice.key())),
+        "{call}"
+    );
+    let answer = answer.succeeded();
+    assert!(answer.contains("The call is over"), "{answer}");
+
+    let (by_alice, by_bob) = (
+        Recording::read(&heard_by_alice),
+        Recording::read(&heard_by_bob),
+    );
+    by_alice.has_tone(440.0, 2000);
+    by_alice.has_not(600.0);
+    by_bob.has_tone(600.0, 1500);
+    by_bob.has_not(440.0);
+}
+
+#[test]
+fn a_stranger_is_declined_and_a_friend_gets_through() {
+    let server = Server::start(&[]);
+    let (alice, friend, stranger) = (
+        Home::new("from-alice"),
+        Home::new("from-friend"),
+        Home::new("from-stranger"),
+    );
+    let mut answer = server.run(&alice, &["answer", "--from", &friend.key()], Stdio::null());
+    answer.wait_for("Waiting for a call");
+
+    let words = server
+        .run(&stranger, &["call", &alice.key()], Stdio::null())
+        .refused();
+    assert_eq!(
+        words,
+        format!("switchboard: {} declined the call", alice.key())
+    );
+    answer.wait_for(&format!("{} calls: declined", stranger.key()));
+
+    let args = ["call", &alice.key(), "--seconds", "1"];
+    server.run(&friend, &args, Stdio::null()).succeeded();
+    answer.succeeded();
+}
+
+#[test]
+fn ctrl_c_hangs_up_and_ends_the_ringing() {
+    let server = Server::start(&[]);
+    let (alice, bob) = (Home::new("stop-alice"), Home::new("stop-bob"));
+    let mut answer = server.run(&alice, &["answer"], Stdio::piped());
+    answer.wait_for("Waiting for a call");
+    let mut call = server.run(&bob, &["call", &alice.key()], Stdio::piped());
+    answer.wait_for("Talking with");
+    call.wait_for("Talking with");
+    call.signal("-INT");
+    call.succeeded();
+    let said = answer.succeeded();
+    assert!(said.contains("The call is over"), "{said}");
+
+    // One who is there, and only lets it ring.
+    let _stream = server.open_events(&alice);
+    let mut call = server.run(&bob, &["call", &alice.key()], Stdio::null());
+    call.wait_for("Ringing");
+    call.signal("-INT");
+    call.succeeded();
+}
+
+#[test]
+fn what_fails_is_said_with_what_may_help() {
+    let (server, home) = (Server::start(&[]), Home::new("errors"));
+    let nobody = Home::new("errors-nobody").key();
+    let words = server
+        .run(&home, &["call", &nobody], Stdio::null())
+        .refused();
+    assert!(
+        words.contains(&format!(
+            "{nobody} is not there: nobody waits for its calls at http://"
+        )),
+        "{words}"
+    );
+    let words = server.run(&home, &["call", "12"], Stdio::null()).refused();
+    assert!(words.contains("\"12\" is not a public key"), "{words}");
+    let words = server
+        .run(&home, &["call", &home.key()], Stdio::null())
+        .refused();
+    assert!(words.contains("Nobody can call himself"), "{words}");
+    let words = server.run(&home, &["listen", "x"], Stdio::null()).refused();
+    assert!(words.contains("refuses (400): roomID"), "{words}");
+    let words = server
+        .run(&home, &["listen", "standup", "--token", "t"], Stdio::null())
+        .refused();
+    assert!(words.contains("refuses (403)"), "{words}");
+    let words = server
+        .run(
+            &home,
+            &["listen", "standup", "-o", "/does/not/exist"],
+            Stdio::null(),
+        )
+        .refused();
+    assert!(words.contains("cannot write /does/not/exist: "), "{words}");
+
+    let wav = home.path("a.wav");
+    fs::write(&wav, b"RIFF").expect("it is written");
+    let wav = File::open(wav).expect("it is there");
+    let words = server.run(&home, &["talk", "standup"], wav).refused();
+    assert!(words.contains("standard input is a WAV file"), "{words}");
+
+    let mut listener = server.run(
+        &home,
+        &["listen", "standup", "-o", "/dev/null"],
+        Stdio::null(),
+    );
+    listener.wait_for("Listening to standup");
+    let words = server
+        .run(&home, &["listen", "standup"], Stdio::null())
+        .refused();
+    assert!(
+        words.contains("refuses (409): You are connected here already."),
+        "{words}"
+    );
+    assert!(words.contains("--key"), "{words}");
+}
+
+#[test]
+fn a_server_that_is_not_there_or_has_no_voice_is_said_so() {
+    let home = Home::new("nowhere");
+    let closed = TcpListener::bind("127.0.0.1:0")
+        .expect("a port")
+        .local_addr()
+        .expect("one");
+    let url = format!("http://{closed}");
+    for args in [
+        &["listen", "standup"][..],
+        &["talk", "standup"],
+        &["answer"],
+        &["key", "--query"],
+    ] {
+        let words = home
+            .start(&[args, &["--url", &url]].concat(), Stdio::null())
+            .refused();
+        assert!(
+            words.contains(&format!("cannot reach {url}: Connection refused")),
+            "{words}"
+        );
+        assert!(words.contains("--url"), "{words}");
+    }
+    let mute = Server::start(&[("SWITCHBOARD_GOSTREAM_IDENTITY", "off")]);
+    let words = mute
+        .run(&home, &["listen", "standup"], Stdio::null())
+        .refused();
+    assert!(words.contains("has voice on"), "{words}");
+}
+
+#[test]
+fn no_answer_of_a_stranger_breaks_anything() {
+    let home = Home::new("strange");
+    let somebody = Home::new("strange-somebody").key();
+    let answers = [
+        "",
+        "220 mail.example ESMTP\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}",
+        "HTTP/1.1 302 Found\r\nLocation: /\r\nContent-Length: 0\r\n\r\n",
+        "HTTP/1.1 500 No\r\nContent-Length: 9\r\n\r\n\u{1b}[31mred\r",
+        "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+        // A ticket, so that more is asked: a stream that breaks off, or an event without an end.
+        "HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nabcdefgh",
+    ];
+    for answer in answers {
+        let url = format!("http://{}", strange_server(answer));
+        for args in [
+            &["key", "--query"][..],
+            &["talk", "standup"],
+            &["call", &somebody],
+            &["answer"],
+        ] {
+            let mut one = home.start(&[args, &["--url", &url]].concat(), Stdio::null());
+            let status = one.end();
+            let is_ticket = args[0] == "key" && answer.ends_with("abcdefgh");
+            assert_eq!(
+                status.success(),
+                is_ticket,
+                "{args:?} {answer:?}: {}",
+                one.said
+            );
+            assert!(
+                is_ticket || one.last_line().starts_with("switchboard: "),
+                "{}",
+                one.said
+            );
+            assert!(!one.said.contains(['\u{1b}', '\r']), "{}", one.said);
+        }
+    }
+}
+
+#[test]
+fn users_of_a_website_call_each_other_by_number() {
+    let site = fake_site();
+    let server = Server::start(&[
+        ("SWITCHBOARD_GOSTREAM_IDENTITY", "site"),
+        ("SWITCHBOARD_GOSTREAM_SITE_URL", &format!("http://{site}")),
+    ]);
+    let home = Home::new("site");
+    let heard = home.path("heard.wav");
+    let mut answer = server.run(
+        &home,
+        &["answer", "--token", "t2", "-o", &text(&heard)],
+        Stdio::null(),
+    );
+    answer.wait_for("Waiting for a call");
+    let args = ["call", "2", "--token", "t1", "--until-eof"];
+    server
+        .run(&home, &args, home.tone(440.0, 1000, RATE, 1))
+        .succeeded();
+    let said = answer.succeeded();
+    assert!(said.contains("Talking with 1"), "{said}");
+    Recording::read(&heard).has_tone(440.0, 1000);
+
+    let words = server
+        .run(&home, &["call", "2", "--token", "bad"], Stdio::null())
+        .refused();
+    assert!(
+        words.contains("refuses (401)") && words.contains("--token"),
+        "{words}"
+    );
+    let words = server.run(&home, &["listen", "7"], Stdio::null()).refused();
+    assert!(words.contains("Say who you are with --token"), "{words}");
+}
+
+/// A website where the token tN is that of user N, and everybody may everything.
+fn fake_site() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("one");
+    let answer = |path: &str| match path.rsplit_once('/') {
+        Some(("/Membres/crossLogin", token)) => token.strip_prefix('t').unwrap_or("0").to_owned(),
+        _ => "1".to_owned(),
+    };
+    thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let mut lines = BufReader::new(stream.try_clone().expect("a socket")).lines();
+            let first = lines.next().and_then(Result::ok).unwrap_or_default();
+            let body = answer(first.split(' ').nth(1).unwrap_or_default());
+            let _head = lines
+                .take_while(|line| line.as_ref().is_ok_and(|line| !line.is_empty()))
+                .count();
+            let head = format!(
+                "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+                body.len()
+            );
+            drop(stream.write_all((head + &body).as_bytes()));
+        }
+    });
+    address
+}
+
+/// A server that answers this, whatever it is asked.
+fn strange_server(answer: &'static str) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("one");
+    thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let lines = BufReader::new(stream.try_clone().expect("a socket")).lines();
+            let _head = lines
+                .take_while(|line| line.as_ref().is_ok_and(|line| !line.is_empty()))
+                .count();
+            drop(stream.write_all(answer.as_bytes()));
+        }
+    });
+    address
+}
+
+/// A running server, killed at the end.
+struct Server {
+    child: Child,
+    address: SocketAddr,
+}
+
+impl Server {
+    fn start(settings: &[(&str, &str)]) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_switchboard"))
+            .args(["serve", "--addr", "127.0.0.1", "--port", "0"])
+            .env_remove("PORT")
+            .envs(settings.iter().copied())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the binary runs");
+        let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+        let first = lines.next().expect("a line").expect("text");
+        let address = first
+            .strip_prefix("Switchboard listens on ")
+            .expect("the address");
+        Self {
+            address: address.parse().expect("an address"),
+            child,
+        }
+    }
+
+    /// `switchboard voice …` against this server.
+    fn run(&self, home: &Home, args: &[&str], stdin: impl Into<Stdio>) -> Running {
+        let url = format!("http://{}", self.address);
+        home.start(&[args, &["--url", &url]].concat(), stdin)
+    }
+
+    /// An event stream of somebody who does nothing with it.
+    fn open_events(&self, of: &Home) -> BufReader<TcpStream> {
+        let mut stream = TcpStream::connect(self.address).expect("it listens");
+        let address = format!("/messages?PKey={}", of.key());
+        write!(stream, "GET {address} HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("it reads");
+        let mut stream = BufReader::new(stream);
+        let mut line = String::new();
+        while !line.contains("pubkey") {
+            line.clear();
+            assert_ne!(stream.read_line(&mut line).expect("text"), 0);
+        }
+        stream
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// Somebody's configuration folder.
+struct Home(PathBuf);
+
+impl Home {
+    fn new(name: &str) -> Self {
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("voice-{name}"));
+        drop(fs::remove_dir_all(&path));
+        fs::create_dir_all(&path).expect("a folder");
+        Self(path)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    fn key(&self) -> String {
+        self.start(&["key"], Stdio::null()).output()
+    }
+
+    fn start(&self, args: &[&str], stdin: impl Into<Stdio>) -> Running {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_switchboard"))
+            .arg("voice")
+            .args(args)
+            .env("XDG_CONFIG_HOME", &self.0)
+            .stdin(stdin)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the binary runs");
+        let stderr = BufReader::new(child.stderr.take().expect("piped"));
+        let (sender, lines) = mpsc::channel();
+        thread::spawn(move || {
+            stderr
+                .lines()
+                .map_while(Result::ok)
+                .try_for_each(|line| sender.send(line))
+        });
+        let said = String::new();
+        Running { child, lines, said }
+    }
+
+    /// A file of raw samples, opened.
+    fn tone(&self, frequency: f64, millis: usize, rate: u32, channels: usize) -> File {
+        let path = self.path("tone.raw");
+        fs::write(&path, tone(frequency, millis, rate, channels)).expect("it is written");
+        File::open(path).expect("it is there")
+    }
+}
+
+/// `switchboard voice …`, killed at the end.
+struct Running {
+    child: Child,
+    lines: Receiver<String>,
+    said: String,
+}
+
+impl Running {
+    /// Waits for a line on standard error.
+    fn wait_for(&mut self, words: &str) {
+        let until = Instant::now() + PATIENCE;
+        while !self.said.contains(words) {
+            let left = until.saturating_duration_since(Instant::now());
+            match self.lines.recv_timeout(left) {
+                Ok(line) => self.said.push_str(&(line + "\n")),
+                Err(error) => panic!("{words:?} is not said ({error}), but {:?}", self.said),
+            }
+        }
+    }
+
+    fn signal(&self, name: &str) {
+        signal(&self.child, name);
+    }
+
+    fn stdin(&mut self) -> ChildStdin {
+        self.child.stdin.take().expect("piped")
+    }
+
+    fn stdout(&mut self) -> impl Read {
+        self.child.stdout.take().expect("piped")
+    }
+
+    /// Waits for the end, and then for all that was said before.
+    fn end(&mut self) -> ExitStatus {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            match self.lines.recv_timeout(left) {
+                Ok(line) => self.said.push_str(&(line + "\n")),
+                Err(mpsc::RecvTimeoutError::Disconnected) => break,
+                Err(mpsc::RecvTimeoutError::Timeout) => panic!("it does not end: {:?}", self.said),
+            }
+        }
+        self.child.wait().expect("it ends")
+    }
+
+    /// The one line it prints.
+    fn output(mut self) -> String {
+        let status = self.end();
+        let mut text = String::new();
+        self.stdout().read_to_string(&mut text).expect("text");
+        assert_eq!(
+            (status.code(), text.lines().count()),
+            (Some(0), 1),
+            "{text}{}",
+            self.said
+        );
+        text.trim_end().to_owned()
+    }
+
+    /// What it says while it does what it should.
+    fn succeeded(mut self) -> String {
+        assert_eq!(self.end().code(), Some(0), "{}", self.said);
+        std::mem::take(&mut self.said)
+    }
+
+    /// What it says in the end when it cannot.
+    fn refused(mut self) -> String {
+        assert_eq!(self.end().code(), Some(1), "{}", self.said);
+        let mut text = Vec::new();
+        self.stdout().read_to_end(&mut text).expect("its end");
+        assert!(text.is_empty(), "{} bytes", text.len());
+        self.last_line().to_owned()
+    }
+
+    fn last_line(&self) -> &str {
+        self.said.lines().last().unwrap_or_default()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+fn signal(child: &Child, name: &str) {
+    let sent = Command::new("kill")
+        .args([name, &child.id().to_string()])
+        .status();
+    assert!(sent.expect("kill runs").success());
+}
+
+fn text(path: &Path) -> String {
+    path.to_str().expect("text").to_owned()
+}
+
+/// Raw samples of a sine.
+fn tone(frequency: f64, millis: usize, rate: u32, channels: usize) -> Vec<u8> {
+    let count = rate as usize * millis / 1000;
+    let sample = |at: usize| {
+        let phase = at as f64 * frequency / f64::from(rate) * std::f64::consts::TAU;
+        ((AMPLITUDE * phase.sin()).round() as i16)
+            .to_le_bytes()
+            .repeat(channels)
+    };
+    (0..count).flat_map(sample).collect()
+}
+
+/// The samples of a WAV file.
+struct Recording(Vec<f64>);
+
+impl Recording {
+    /// Reads a file, whose header must be right.
+    fn read(path: &Path) -> Self {
+        let bytes = fs::read(path).expect("a file");
+        let number = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().expect("4 bytes"));
+        assert_eq!(
+            (&bytes[..4], &bytes[8..16], &bytes[36..40]),
+            (&b"RIFF"[..], &b"WAVEfmt "[..], &b"data"[..])
+        );
+        assert_eq!(
+            (number(4) as usize, number(40) as usize),
+            (bytes.len() - 8, bytes.len() - 44)
+        );
+        assert_eq!(
+            (number(20), number(24)),
+            (0x0001_0001, RATE),
+            "one channel of PCM"
+        );
+        let sample = |pair: &[u8]| f64::from(i16::from_le_bytes([pair[0], pair[1]]));
+        Self(bytes[44..].chunks_exact(2).map(sample).collect())
+    }
+
+    /// The amplitude of a frequency in each 20 ms.
+    fn amplitudes(&self, frequency: f64) -> Vec<f64> {
+        self.0
+            .chunks_exact(FRAME)
+            .map(|frame| amplitude_of(frame, frequency))
+            .collect()
+    }
+
+    /// It is there as loud as it was sent, and all of it: what came late may have gaps.
+    fn has_tone(&self, frequency: f64, millis: usize) {
+        let amplitudes = self.amplitudes(frequency);
+        let is_loud = |amplitude: &&f64| (**amplitude / AMPLITUDE - 1.0).abs() < 0.05;
+        let loud = amplitudes.iter().filter(is_loud).count() * 20;
+        assert!(
+            loud >= millis * 8 / 10,
+            "{loud} of {millis} ms at {frequency} Hz: {amplitudes:?}"
+        );
+        let energy: f64 = self.0.iter().map(|sample| sample * sample).sum();
+        let lasted = energy / (AMPLITUDE * AMPLITUDE / 2.0) / f64::from(RATE) * 1000.0;
+        assert!(
+            (lasted - millis as f64).abs() < 50.0,
+            "{lasted} of {millis} ms: {amplitudes:?}"
+        );
+    }
+
+    /// It is not there, but for the click with which another tone begins or ends.
+    fn has_not(&self, frequency: f64) {
+        let amplitudes = self.amplitudes(frequency);
+        let heard = amplitudes
+            .iter()
+            .filter(|&&amplitude| amplitude > AMPLITUDE / 4.0)
+            .count();
+        assert!(heard <= 2, "{frequency} Hz: {amplitudes:?}");
+    }
+}
+
+/// The amplitude of a frequency. Those of the tests fit into 20 ms or lie between such.
+fn amplitude_of(samples: &[f64], frequency: f64) -> f64 {
+    let turn = frequency / f64::from(RATE) * std::f64::consts::TAU;
+    let (sine, cosine) =
+        samples
+            .iter()
+            .enumerate()
+            .fold((0.0, 0.0), |(sine, cosine), (at, sample)| {
+                let phase = at as f64 * turn;
+                (sine + sample * phase.sin(), cosine + sample * phase.cos())
+            });
+    f64::hypot(sine, cosine) * 2.0 / samples.len() as f64
+}

@@ -1,0 +1,17 @@
+//! The voice server at its sockets: what its clients are told, what they hear, and what they
+//! cannot do to each other.
+
+mod churn;
+mod ending;
+mod http;
+mod limits;
+mod listener;
+mod prompt;
+mod recorded;
+mod replay;
+mod site;
+mod slow;
+mod sound;
+mod source;
+mod tones;
+mod user;

@@ -1,0 +1,113 @@
+//! Many who come and go as they like, in all formats.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use rand::RngExt;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::{
+    http::Ask,
+    listener::{all_are_gone, formats},
+    sound::{FRAME, RATE, Tone, usual_amplitude},
+    source::Source,
+    user::User,
+};
+use crate::client::{PATIENCE, start};
+
+const CLIENTS: usize = 60;
+const ROOMS: [&str; 3] = ["one", "two", "three"];
+const LASTS: Duration = Duration::from_secs(5);
+
+/// A number below this one.
+fn any(below: usize) -> usize {
+    rand::rng().random_range(0..below)
+}
+
+async fn a_while() {
+    sleep(Duration::from_millis(any(150) as u64)).await;
+}
+
+/// One stay in a room. Whatever is refused is because he is there twice.
+async fn stay(user: &User, room: &str) {
+    match any(5) {
+        0 => {
+            let Ok(mut source) = Source::try_websocket(user.address, &user.up_room(room)).await
+            else {
+                return;
+            };
+            for _ in 0..any(8) {
+                // Also what is odd, or nothing.
+                source.send_bytes(&vec![1; any(2 * FRAME)]).await;
+            }
+            if any(2) == 0 {
+                source.close().await;
+            }
+        }
+        1 => {
+            let mut source = Source::body(user.address, "PUT", &user.up_room(room)).await;
+            for _ in 0..any(8) {
+                source.send_bytes(&vec![1; any(2 * FRAME)]).await;
+            }
+            if any(2) == 0 {
+                assert!([200, 409].contains(&source.finish().await.status));
+            }
+        }
+        2 => {
+            let mut events = user.events().await;
+            drop(timeout(Duration::from_millis(50), events.next_or_end()).await);
+        }
+        _ => {
+            let answer = user
+                .join_room(room, formats()[any(3)])
+                .send(user.address)
+                .await;
+            assert!([200, 409].contains(&answer.status), "{}", answer.status);
+            a_while().await;
+        }
+    }
+}
+
+async fn churn(user: Arc<User>, until: Instant) {
+    while Instant::now() < until {
+        let room = ROOMS[any(ROOMS.len())];
+        // Two things at once, so that one's own microphone comes and goes while one listens.
+        tokio::join!(stay(&user, room), stay(&user, room));
+    }
+}
+
+async fn nobody_is_in_any_room(address: SocketAddr) {
+    let (_, rooms) = Ask::get("/listRoom").text(address).await;
+    let rooms: Vec<serde_json::Value> = serde_json::from_str(&rooms).expect("JSON");
+    assert_eq!(rooms.len(), ROOMS.len(), "they linger");
+    for room in rooms {
+        let members = format!("/listMembers?roomID={}", room["id"]);
+        // The gauges may be ahead of the rooms.
+        let empty = async { while Ask::get(&members).text(address).await.1 != "[]" {} };
+        timeout(PATIENCE, empty).await.expect("nobody is in it");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_many_have_come_and_gone_nothing_of_them_is_left() {
+    let (_server, address) = start("");
+    let mut users = Vec::new();
+    for _ in 0..CLIENTS {
+        users.push(Arc::new(User::new(address).await));
+    }
+    let until = Instant::now() + LASTS;
+    let churning = users
+        .iter()
+        .map(|user| tokio::spawn(churn(user.clone(), until)));
+    for task in churning.collect::<Vec<_>>() {
+        task.await.expect("no panic");
+    }
+    all_are_gone(address).await;
+    nobody_is_in_any_room(address).await;
+    let (ada, bob) = (&users[0], &users[1]);
+    for room in ROOMS {
+        let hears = bob.listen(room, "wav").await;
+        let _playing = ada.speak(room).await.play(Tone::new(440, 8000.0));
+        let heard = hears.samples(RATE).await;
+        assert!(usual_amplitude(&heard[RATE / 2..], 440) > 7500.0, "{room}");
+    }
+}

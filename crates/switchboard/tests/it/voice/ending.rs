@@ -1,0 +1,267 @@
+//! How calls, rooms and streams end.
+
+use std::time::Duration;
+
+use switchboard::{Config, Server};
+use tokio::time::timeout;
+
+use super::{
+    http::{Ask, Piece, metric_is},
+    listener::{Listener, all_are_gone, formats},
+    sound::{RATE, pages},
+    source::Source,
+    user::{User, in_call},
+};
+use crate::client::{PATIENCE, serve, start};
+
+/// The stream is whole: its last chunk, and in Ogg its last page, are there.
+async fn assert_ends(mut listener: Listener, format: &str) {
+    let (bytes, end) = listener.end().await;
+    assert_eq!(end, Piece::End, "{format}");
+    if format != "wav" {
+        let pages = pages(&bytes);
+        let last: Vec<bool> = pages.iter().map(|page| page.is_last).collect();
+        let is_last_alone = last
+            .split_last()
+            .is_some_and(|(last, others)| *last && !others.contains(&true));
+        assert!(is_last_alone, "{format}: {pages:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hanging_up_ends_everything_of_the_call_properly() {
+    let (_server, address) = start("");
+    for format in formats() {
+        let (ada, bob) = in_call(address).await;
+        let mut events = bob.events().await;
+        let listeners = [
+            ada.listen_to(&bob, format).await,
+            bob.listen_to(&ada, format).await,
+        ];
+        let listeners = listeners.map(|listener| listener.in_format(format));
+        let mut microphone = ada.speak_to(&bob).await;
+        let mut body = Source::body(address, "PUT", &bob.up_call(&ada)).await;
+        body.send(&[1000; 960]).await;
+        for listener in &listeners {
+            listener.samples(RATE / 5).await;
+        }
+        assert_eq!(ada.hang_up(&bob).await.0, 200);
+        for listener in listeners {
+            assert_ends(listener, format).await;
+        }
+        assert_eq!(
+            microphone.closed().await,
+            (1000, "The call has ended.".to_owned())
+        );
+        let answer = body.answer().await;
+        assert_eq!(
+            (answer.status, &*answer.text().await),
+            (200, "The call has ended.\n")
+        );
+        let told = events.next_of("declineCall").await.json();
+        assert_eq!(
+            (&told["from"], &told["answer"]),
+            (&ada.id().into(), &"".into())
+        );
+        assert_eq!(bob.join_call(&ada, format).status(address).await, 404);
+    }
+}
+
+#[tokio::test]
+async fn ringing_is_ended_by_either_or_by_time() {
+    let mut config = Config::default();
+    config.voice.call.ring = Duration::from_millis(500);
+    let (_server, address) = serve(Server::builder().config(config).build());
+    let (mut ada, bob) = User::two(address).await;
+    let (mut ada_hears, mut bob_hears) = (ada.events().await, bob.events().await);
+    assert_eq!(ada.ring(&bob).await.0, 200);
+    assert_eq!(bob_hears.next().await.name, "newCall");
+    for (events, from) in [(&mut bob_hears, ada.id()), (&mut ada_hears, bob.id())] {
+        let event = events.next().await;
+        assert_eq!(
+            (&*event.name, &event.json()["from"]),
+            ("declineCall", &from.into())
+        );
+    }
+    assert_eq!(bob.accept(&ada).await.0, 404);
+    assert_eq!(ada.ring(&bob).await.0, 200);
+    assert_eq!(ada.hang_up(&bob).await.0, 200);
+    assert_eq!(bob_hears.next().await.name, "newCall");
+    assert_eq!(bob_hears.next().await.name, "declineCall");
+    assert_eq!(bob.accept(&ada).await.0, 404);
+}
+
+/// Waits until there is no call any more. A repeated accept says whether there is, and changes nothing.
+async fn until_the_call_is_gone(ada: &User, bob: &User) {
+    let gone = async { while bob.accept(ada).await.0 != 404 {} };
+    timeout(PATIENCE, gone).await.expect("the call ends");
+}
+
+#[tokio::test]
+async fn a_call_lasts_while_somebody_is_there_and_a_while_after() {
+    let mut config = Config::default();
+    config.voice.call.linger = Duration::from_millis(500);
+    let (_server, address) = serve(Server::builder().config(config).build());
+    let (ada, bob) = in_call(address).await;
+    let microphone = bob.speak_to(&ada).await;
+    let listener = ada.listen_to(&bob, "wav").await;
+    // Longer than it lingers, and nobody speaks.
+    listener.samples(RATE).await;
+    drop(listener);
+    metric_is(address, "voice_listeners", 0).await;
+    // Who has gone can come again.
+    let listener = ada.listen_to(&bob, "wav").await;
+    listener.samples(1).await;
+    drop(listener);
+    microphone.close().await;
+    until_the_call_is_gone(&ada, &bob).await;
+    assert_eq!(ada.join_call(&bob, "wav").status(address).await, 404);
+    assert_eq!(ada.hang_up(&bob).await.0, 404);
+}
+
+#[tokio::test]
+async fn a_call_that_nobody_connects_to_ends() {
+    let mut config = Config::default();
+    config.voice.call.linger = Duration::from_millis(500);
+    let (_server, address) = serve(Server::builder().config(config).build());
+    let (ada, bob) = in_call(address).await;
+    assert_eq!(bob.accept(&ada).await.0, 200);
+    until_the_call_is_gone(&ada, &bob).await;
+}
+
+#[tokio::test]
+async fn a_room_that_nobody_is_in_is_gone_after_a_while() {
+    let mut config = Config::default();
+    config.voice.room.linger = Duration::from_millis(100);
+    let (_server, address) = serve(Server::builder().config(config).build());
+    let ada = User::new(address).await;
+    let mut events = ada.events().await;
+    let listener = ada.listen("standup", "wav").await;
+    assert_eq!(events.next().await.json()["roomid"], 1);
+    // Longer than it lingers.
+    listener.samples(RATE / 2).await;
+    assert!(
+        Ask::get("/listRoom")
+            .text(address)
+            .await
+            .1
+            .contains("standup")
+    );
+    drop(listener);
+    let gone = async { while Ask::get("/listRoom").text(address).await.1 != "[]" {} };
+    timeout(PATIENCE, gone).await.expect("the room is gone");
+    assert_eq!(Ask::get("/listMembers?roomID=1").status(address).await, 404);
+    let _again = ada.listen("standup", "wav").await;
+    assert_eq!(
+        events.next().await.json()["roomid"],
+        2,
+        "another room, another number"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn stopping_ends_streams_and_sources_properly_and_in_time() {
+    let (server, address) = start("");
+    let (ada, bob) = in_call(address).await;
+    let mut events = ada.events().await;
+    let mut listeners = vec![("opus", ada.listen_to(&bob, "opus").await.in_format("opus"))];
+    for format in formats() {
+        let carol = User::new(address).await;
+        listeners.push((
+            format,
+            carol.listen("standup", format).await.in_format(format),
+        ));
+    }
+    let microphones = [ada.speak("standup").await, ada.speak_to(&bob).await];
+    let mut body = Source::body(address, "POST", &bob.up_room("standup")).await;
+    body.send(&[1000; 960]).await;
+    metric_is(address, "voice_sources", 3).await;
+    for (_, listener) in &listeners {
+        listener.samples(RATE / 10).await;
+    }
+    let stopped = tokio::spawn(async move { server.shutdown(Duration::from_secs(10)).await });
+    for (format, listener) in listeners {
+        assert_ends(listener, format).await;
+    }
+    for mut microphone in microphones {
+        microphone.closed().await;
+    }
+    assert_eq!(body.answer().await.status, 200);
+    loop {
+        match events.next_or_end().await {
+            Ok(_) => {}
+            Err(end) => break assert_eq!(end, Piece::End),
+        }
+    }
+    assert!(
+        stopped.await.expect("no panic"),
+        "everything has ended in time"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sources_are_told_that_the_server_stops() {
+    let (server, address) = start("");
+    let (ada, bob) = in_call(address).await;
+    let microphones = [ada.speak("standup").await, ada.speak_to(&bob).await];
+    let mut body = Source::body(address, "POST", &bob.up_room("standup")).await;
+    body.send(&[1000; 960]).await;
+    metric_is(address, "voice_sources", 3).await;
+    let stopped = tokio::spawn(async move { server.shutdown(Duration::from_secs(10)).await });
+    for mut microphone in microphones {
+        let (code, words) = microphone.closed().await;
+        assert_eq!((code, &*words), (1012, "The server stops."));
+    }
+    let answer = body.answer().await;
+    assert_eq!(
+        (answer.status, &*answer.text().await),
+        (200, "The server stops.\n")
+    );
+    assert!(
+        stopped.await.expect("no panic"),
+        "everything has ended in time"
+    );
+}
+
+#[tokio::test]
+async fn who_vanishes_gives_his_places_back_and_the_others_are_told() {
+    let (_server, address) = start("");
+    let (ada, bob) = User::two(address).await;
+    let mut events = bob.events().await;
+    let _present = bob.listen("standup", "wav").await;
+    let microphone = ada.speak("standup").await;
+    let listener = ada.listen("standup", "wav").await;
+    let told =
+        |event: super::user::Event| (event.json()["in"].clone(), event.json()["out"].clone());
+    let conf = |mic: &str, hds: &str| (mic.into(), hds.into());
+    assert_eq!(told(events.next_of("setAudioConf").await), conf("1", "0"));
+    assert_eq!(told(events.next().await), conf("1", "1"));
+    // No goodbye: the connection ends.
+    drop(microphone);
+    assert_eq!(told(events.next().await), conf("0", "1"));
+    drop(listener);
+    assert_eq!(told(events.next().await), conf("0", "0"));
+    drop((events, _present));
+    all_are_gone(address).await;
+}
+
+#[tokio::test]
+async fn a_body_of_audio_that_ends_is_answered() {
+    let (_server, address) = start("");
+    let ada = User::new(address).await;
+    for method in ["POST", "PUT"] {
+        let mut source = Source::body(address, method, &ada.up_room("standup")).await;
+        source.send(&[1000; 960]).await;
+        metric_is(address, "voice_sources", 1).await;
+        assert_eq!(source.finish().await.status, 200);
+        metric_is(address, "voice_sources", 0).await;
+    }
+    // Scripts wait to be told to go on.
+    let mut source = Source::body_when_told(address, &ada.up_room("standup")).await;
+    source.send(&[1000; 960]).await;
+    assert_eq!(source.finish().await.status, 200);
+    // One that is there whole, with its length.
+    let whole = Ask::post(ada.up_room("standup")).body([0; 9600]);
+    assert_eq!(whole.status(address).await, 200);
+    metric_is(address, "voice_sources", 0).await;
+}

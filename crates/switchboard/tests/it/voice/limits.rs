@@ -1,0 +1,448 @@
+//! What is refused, and how: bounds, methods, identity, hooks.
+
+use std::{net::SocketAddr, time::Duration};
+
+use switchboard::{Admission, Config, Server, SpaceName, config::VoiceIdentity};
+
+use super::{
+    http::{Ask, encoded, metric_is},
+    listener::{Listener, all_are_gone},
+    source::Source,
+    user::{Events, User, in_call},
+};
+use crate::client::{serve, start};
+
+fn with(change: impl FnOnce(&mut Config)) -> (Server, SocketAddr) {
+    let mut config = Config::default();
+    change(&mut config);
+    serve(Server::builder().config(config).build())
+}
+
+#[tokio::test]
+async fn a_room_takes_so_many_sources_and_gives_places_back() {
+    let (_server, address) = with(|config| config.voice.room.sources = 1);
+    let (ada, bob) = User::two(address).await;
+    let first = ada.speak("standup").await;
+    assert_eq!(
+        Source::try_websocket(address, &bob.up_room("standup"))
+            .await
+            .err(),
+        Some(503)
+    );
+    let (status, words) = Ask::post(bob.up_room("standup")).text(address).await;
+    assert_eq!(
+        (status, &*words),
+        (503, "The room has as many microphones as it may.\n")
+    );
+    // Another room, and headphones in this one, are another matter.
+    let _elsewhere = bob.speak("elsewhere").await;
+    let _listener = bob.listen("standup", "wav").await;
+    drop(first);
+    metric_is(address, "voice_sources", 1).await;
+    let _second = bob.speak("standup").await;
+}
+
+#[tokio::test]
+async fn a_room_takes_so_many_listeners_and_gives_places_back() {
+    let (_server, address) = with(|config| config.voice.room.listeners = 1);
+    let (ada, bob) = User::two(address).await;
+    let first = ada.listen("standup", "wav").await;
+    let (status, words) = bob.join_room("standup", "wav").text(address).await;
+    assert_eq!(
+        (status, &*words),
+        (503, "The room has as many listeners as it may.\n")
+    );
+    let _source = bob.speak("standup").await;
+    drop(first);
+    metric_is(address, "voice_listeners", 0).await;
+    let _second = bob.listen("standup", "wav").await;
+}
+
+#[tokio::test]
+async fn there_are_so_many_rooms_and_one_that_is_left_makes_place() {
+    let (_server, address) = with(|config| {
+        config.voice.room.rooms = 1;
+        config.voice.room.linger = Duration::ZERO;
+    });
+    let (ada, bob) = User::two(address).await;
+    let first = ada.listen("one", "wav").await;
+    let (status, words) = bob.join_room("two", "wav").text(address).await;
+    assert_eq!(
+        (status, &*words),
+        (503, "The server has as many voice rooms as it may.\n")
+    );
+    let _same = bob.listen("one", "opus").await;
+    drop((first, _same));
+    metric_is(address, "voice_listeners", 0).await;
+    let _second = bob.listen("two", "wav").await;
+}
+
+#[tokio::test]
+async fn a_user_is_in_so_many_calls() {
+    let (_server, address) = with(|config| config.voice.call.calls_per_user = 1);
+    let (mut ada, mut bob) = User::two(address).await;
+    let mut carol = User::new(address).await;
+    let _events = (ada.events().await, bob.events().await, carol.events().await);
+    assert_eq!(ada.ring(&bob).await.0, 200);
+    assert_eq!(ada.ring(&carol).await.0, 429);
+    assert_eq!(carol.ring(&bob).await.0, 409);
+    // What is between the two counts once.
+    assert_eq!(ada.ring(&bob).await.0, 200);
+    assert_eq!(bob.ring(&ada).await.0, 200);
+    assert_eq!(ada.hang_up(&bob).await.0, 200);
+    assert_eq!(carol.ring(&bob).await.0, 200);
+}
+
+#[tokio::test]
+async fn a_user_has_so_many_event_streams() {
+    let (_server, address) = with(|config| config.voice.gostream.event_streams = 1);
+    let (ada, bob) = User::two(address).await;
+    let path = format!("/messages?PKey={}", ada.id());
+    let first = ada.events().await;
+    assert_eq!(Ask::get(&path).status(address).await, 429);
+    let _bob = bob.events().await;
+    drop(first);
+    metric_is(address, "voice_event_streams", 1).await;
+    let _again = ada.events().await;
+}
+
+#[tokio::test]
+async fn streams_count_as_connections() {
+    let (_server, address) = with(|config| config.limits.connections = 1);
+    let ada = User::new(address).await;
+    let listener = ada.listen("standup", "wav").await;
+    let (status, words) = Ask::get("/listRoom").text(address).await;
+    assert_eq!(
+        (status, &*words),
+        (503, "The server has as many connections as it may.\n")
+    );
+    drop(listener);
+    metric_is(address, "voice_listeners", 0).await;
+    assert_eq!(Ask::get("/listRoom").status(address).await, 200);
+}
+
+#[tokio::test]
+async fn nobody_is_in_one_place_twice() {
+    let (_server, address) = start("");
+    let (ada, bob) = in_call(address).await;
+    let words = "You are connected here already.\n";
+    let held = (
+        ada.speak_to(&bob).await,
+        ada.listen_to(&bob, "wav").await,
+        ada.speak("standup").await,
+        ada.listen("standup", "opus").await,
+    );
+    for path in [ada.up_call(&bob), ada.up_room("standup")] {
+        assert_eq!(Source::try_websocket(address, &path).await.err(), Some(409));
+        assert_eq!(
+            Ask::post(&path).text(address).await,
+            (409, words.to_owned())
+        );
+        assert_eq!(
+            Ask::new("PUT", &path).text(address).await,
+            (409, words.to_owned())
+        );
+    }
+    assert_eq!(
+        ada.join_call(&bob, "opus").text(address).await,
+        (409, words.to_owned())
+    );
+    assert_eq!(
+        ada.join_room("standup", "wav").text(address).await,
+        (409, words.to_owned())
+    );
+    let other = (bob.speak_to(&ada).await, bob.listen_to(&ada, "wav").await);
+    drop((held, other));
+    all_are_gone(address).await;
+}
+
+#[tokio::test]
+async fn a_path_takes_its_methods_and_names_them() {
+    let (_server, address) = start("");
+    for (path, method, allow) in [
+        ("/newCall", "GET", "POST"),
+        ("/answer", "PUT", "POST"),
+        ("/hangupCall", "DELETE", "POST"),
+        ("/messages", "POST", "GET"),
+        ("/getCallTicket", "POST", "GET"),
+        ("/listRoom", "POST", "GET"),
+        ("/joinRoom", "PUT", "POST, GET"),
+        ("/upCall", "DELETE", "GET, POST, PUT"),
+    ] {
+        let answer = Ask::new(method, path).send(address).await;
+        assert_eq!(
+            (answer.status, answer.header("allow")),
+            (405, Some(allow)),
+            "{method} {path}"
+        );
+        assert_eq!(answer.text().await, format!("This path takes {allow}.\n"));
+        let answer = Ask::new("OPTIONS", path).send(address).await;
+        assert_eq!(answer.status, 200, "{path}");
+        assert_eq!(answer.header("access-control-allow-methods"), Some(allow));
+    }
+}
+
+#[tokio::test]
+async fn where_keys_prove_who_somebody_is_every_page_may_read() {
+    let (_server, address) = start("");
+    for ask in [
+        Ask::new("OPTIONS", "/newCall"),
+        Ask::get("/listRoom"),
+        Ask::get("/newCall"),
+    ] {
+        let answer = ask.send(address).await;
+        assert_eq!(answer.header("access-control-allow-origin"), Some("*"));
+        assert_eq!(
+            answer.header("access-control-allow-headers"),
+            Some("PKey,CSRFToken")
+        );
+    }
+    let ada = User::new(address).await;
+    let answer = ada.join_room("standup", "wav").send(address).await;
+    assert_eq!(answer.header("access-control-allow-origin"), Some("*"));
+    assert_eq!(answer.header("cache-control"), Some("no-store"));
+}
+
+#[tokio::test]
+async fn who_or_what_is_not_there_is_404() {
+    let (_server, address) = start("");
+    let (mut ada, bob) = User::two(address).await;
+    assert_eq!(
+        ada.ring(&bob).await,
+        (404, "This user is not there.\n".to_owned())
+    );
+    let no_call = (404, "There is no such call.\n".to_owned());
+    assert_eq!(ada.accept(&bob).await, no_call);
+    assert_eq!(ada.hang_up(&bob).await, no_call);
+    assert_eq!(ada.join_call(&bob, "wav").text(address).await, no_call);
+    assert_eq!(Ask::post(ada.up_call(&bob)).text(address).await, no_call);
+    let _ringing = bob.events().await;
+    assert_eq!(ada.ring(&bob).await.0, 200);
+    assert_eq!(
+        ada.join_call(&bob, "wav").text(address).await,
+        no_call,
+        "it only rings"
+    );
+    let members = Ask::get("/listMembers?roomID=7").text(address).await;
+    assert_eq!(members, (404, "There is no such room.\n".to_owned()));
+    assert_eq!(Ask::get("/tokenCheck").status(address).await, 404);
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_request_is_400_and_says_what() {
+    let (_server, address) = start("");
+    let ada = User::new(address).await;
+    let (status, words) = ada.join_room("standup", "mp3").text(address).await;
+    assert_eq!(status, 400);
+    assert!(
+        ["wav", "ogg", "opus"]
+            .iter()
+            .all(|name| words.contains(name)),
+        "{words}"
+    );
+    for (name, value) in [
+        ("rate", "0"),
+        ("rate", "7999"),
+        ("rate", "192001"),
+        ("rate", "fast"),
+        ("channels", "0"),
+        ("channels", "9"),
+        ("channels", "-1"),
+    ] {
+        let path = ada.path("/upRoom", &[("roomID", "standup"), (name, value)]);
+        let (status, words) = Ask::post(&path).text(address).await;
+        assert_eq!(status, 400, "{name}={value}: {words}");
+        assert_eq!(words.trim_end().lines().count(), 1, "{words}");
+    }
+    assert_eq!(Ask::get(ada.up_room("standup")).status(address).await, 400);
+    let long = "n".repeat(1000);
+    for room in ["", "ab", &*long] {
+        assert_eq!(
+            ada.join_room(room, "wav").status(address).await,
+            400,
+            "{room:?}"
+        );
+    }
+    assert_eq!(Ask::get("/listRoom").text(address).await.1, "[]");
+}
+
+#[tokio::test]
+async fn a_challenge_of_another_kind_is_not_relayed() {
+    let (_server, address) = start("");
+    let (ada, bob) = User::two(address).await;
+    let mut events = bob.events().await;
+    let ticket = "abcdefghijklmnopqrstuvwx";
+    for challenge in ["", ticket, &*"9".repeat(33), "\0"] {
+        let parameters = [("Destination", &*bob.id()), ("challenge", challenge)];
+        let path = ada.path("/newCall", &parameters);
+        assert_eq!(Ask::post(path).status(address).await, 400, "{challenge:?}");
+    }
+    let parameters = [("Destination", &*bob.id()), ("challenge", &*"9".repeat(32))];
+    assert_eq!(
+        Ask::post(ada.path("/newCall", &parameters))
+            .status(address)
+            .await,
+        200
+    );
+    assert_eq!(events.next().await.json()["challenge"], "9".repeat(32));
+}
+
+#[tokio::test]
+async fn a_form_is_64_kib_at_most() {
+    let (_server, address) = start("");
+    let ada = User::new(address).await;
+    let form = |length: usize| {
+        let filler = "x".repeat(length);
+        let pairs = [("roomID", "ab"), ("filler", &*filler)];
+        Ask::post(format!("/joinRoom?{}", ada.proof())).url_encoded(encoded(&pairs))
+    };
+    assert_eq!(
+        form(65_000).status(address).await,
+        400,
+        "it is read, and its room is none"
+    );
+    assert_eq!(form(65_536).status(address).await, 413);
+    assert_eq!(form(300_000).status(address).await, 413);
+}
+
+#[tokio::test]
+async fn parameters_come_in_any_way() {
+    let (_server, address) = start("");
+    let ada = User::new(address).await;
+    let pairs: Vec<(String, String)> = form_urlencoded::parse(ada.proof().as_bytes())
+        .chain([
+            ("ROOMID".into(), "standup".into()),
+            ("Format".into(), "WAV".into()),
+        ])
+        .map(|(name, value)| (name.into_owned(), value.into_owned()))
+        .collect();
+    let borrowed: Vec<(&str, &str)> = pairs.iter().map(|(k, v)| (&**k, &**v)).collect();
+    for ask in [
+        Ask::post("/joinRoom").multipart(&pairs),
+        Ask::post("/joinRoom").url_encoded(encoded(&borrowed)),
+        Ask::get(format!("/joinRoom?{}", encoded(&borrowed))),
+    ] {
+        let answer = ask.send(address).await;
+        assert_eq!(
+            (answer.status, answer.header("content-type")),
+            (200, Some("audio/wav"))
+        );
+        drop(answer);
+        metric_is(address, "voice_listeners", 0).await;
+    }
+}
+
+#[tokio::test]
+async fn a_key_is_the_same_in_upper_case() {
+    let (_server, address) = start("");
+    let (ada, bob) = User::two(address).await;
+    let mut events = Events::open(
+        address,
+        &format!("/messages?PKey={}", bob.id().to_uppercase()),
+    )
+    .await;
+    let parameters = [
+        ("Destination", &*bob.id().to_uppercase()),
+        ("challenge", "7"),
+    ];
+    let path = ada
+        .path("/newCall", &parameters)
+        .replace(&ada.id(), &ada.id().to_uppercase());
+    assert_eq!(Ask::post(path).status(address).await, 200);
+    assert_eq!(events.next().await.json()["from"], ada.id());
+}
+
+#[tokio::test]
+async fn event_streams_can_be_made_to_want_proof() {
+    let (_server, address) = with(|config| config.voice.gostream.keys.require_proof = true);
+    let (ada, bob) = User::two(address).await;
+    let bare = format!("/messages?PKey={}", ada.id());
+    assert_eq!(Ask::get(&bare).status(address).await, 403);
+    let foreign = format!("{bare}&Signature={}", bob.sign("abc"));
+    assert_eq!(Ask::get(foreign).status(address).await, 403);
+    let _events = Events::open(address, &format!("/messages?{}", ada.proof())).await;
+}
+
+#[tokio::test]
+async fn a_ticket_is_good_for_its_key_and_its_time() {
+    let ttl = Duration::from_millis(500);
+    let (_server, address) = with(|config| config.voice.gostream.keys.challenge_ttl = ttl);
+    let ada = User::new(address).await;
+    let got = tokio::time::Instant::now();
+    assert_eq!(
+        ada.join_room("ab", "wav").status(address).await,
+        400,
+        "he is known, the room is none"
+    );
+    tokio::time::sleep_until(got + 2 * ttl).await;
+    assert_eq!(ada.join_room("ab", "wav").status(address).await, 403);
+}
+
+#[tokio::test]
+async fn where_voice_is_off_its_paths_are_not_there() {
+    let (_server, address) = with(|config| config.voice.gostream.identity = VoiceIdentity::Off);
+    for path in [
+        "/messages",
+        "/getCallTicket",
+        "/newCall",
+        "/listRoom",
+        "/upRoom",
+        "/joinRoom",
+    ] {
+        for method in ["GET", "POST", "OPTIONS"] {
+            assert_eq!(
+                Ask::new(method, path).status(address).await,
+                404,
+                "{method} {path}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn hooks_keep_people_out_of_voice() {
+    let server = Server::builder().on_connect(|request| async move {
+        match request.uri.query().unwrap_or_default() {
+            query if query.contains("host=no") => Admission::Deny,
+            query if query.contains("host=space") => Admission::Allow {
+                identity: None,
+                space: SpaceName::parse("red", 64).ok(),
+            },
+            _ => Admission::anonymous(),
+        }
+    });
+    let server = server.on_join(|request| async move {
+        assert_eq!(request.dialect, "gostream");
+        assert_eq!(request.identity.map(|key| key.len()), Some(66));
+        request.room.name.as_str() != "forbidden"
+    });
+    let (_server, address) = serve(server.build());
+    let ada = User::new(address).await;
+    for path in [
+        format!("/messages?PKey={}", ada.id()),
+        ada.up_room("standup"),
+    ] {
+        for host in ["no", "space"] {
+            let path = format!("{path}&host={host}");
+            assert_eq!(Ask::get(&path).status(address).await, 403, "{path}");
+        }
+    }
+    let denied = format!("{}&host=no", ada.up_room("standup"));
+    assert_eq!(
+        Source::try_websocket(address, &denied).await.err(),
+        Some(403)
+    );
+    let forbidden = (403, "You may not enter this room.\n".to_owned());
+    assert_eq!(
+        ada.join_room("forbidden", "wav").text(address).await,
+        forbidden
+    );
+    assert_eq!(
+        Source::try_websocket(address, &ada.up_room("forbidden"))
+            .await
+            .err(),
+        Some(403)
+    );
+    assert_eq!(Ask::get("/listRoom").text(address).await.1, "[]");
+    let _listener = Listener::of(ada.join_room("standup", "wav").send(address).await);
+}

@@ -1,0 +1,62 @@
+//! How soon one hears something.
+
+use std::time::Duration;
+
+use super::{
+    listener::{Listener, formats},
+    sound::{RATE, Tone, pages},
+    user::{User, in_call},
+};
+use crate::client::start;
+
+/// The promise is 300 ms; a machine that does other things besides is given more.
+const SOON: Duration = Duration::from_secs(1);
+
+#[expect(clippy::print_stderr, reason = "it measures")]
+async fn assert_prompt(what: &str, format: &'static str, listener: Listener) {
+    let listener = listener.in_format(format);
+    let (answered, heard) = (listener.answered_in, listener.first_sound_in().await);
+    eprintln!("{what}, {format}: the head after {answered:?}, sound after {heard:?}");
+    assert!(
+        answered < SOON && heard < SOON,
+        "{what}, {format}: {answered:?}, {heard:?}"
+    );
+    if format != "wav" {
+        // A stream of its own from its first page on, whenever it begins.
+        let pages = pages(&listener.bytes(RATE / 2).await);
+        for (at, page) in pages.iter().enumerate() {
+            let is_next = (page.is_first, page.sequence as usize) == (at == 0, at);
+            assert!(is_next, "{what}, {format}: {pages:?}");
+        }
+        let mut positions = pages.iter().map(|page| page.position);
+        assert!(positions.clone().is_sorted(), "{what}, {format}: {pages:?}");
+        let first_sound = positions.find(|position| *position > 0);
+        assert!(
+            first_sound < Some(RATE as u64 / 4),
+            "{what}, {format}: {pages:?}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_first_sound_comes_at_once_in_every_format() {
+    let (_server, address) = start("");
+    let ada = User::new(address).await;
+    for format in formats() {
+        let bob = User::new(address).await;
+        assert_prompt("nobody speaks", format, bob.listen("silent", format).await).await;
+    }
+    let _playing = ada.speak("standup").await.play(Tone::new(440, 8000.0));
+    for format in formats() {
+        let bob = User::new(address).await;
+        let first = bob.listen("standup", format).await;
+        assert_prompt("somebody speaks", format, first).await;
+        let carol = User::new(address).await;
+        let later = carol.listen("standup", format).await;
+        assert_prompt("a later one", format, later).await;
+    }
+    for format in formats() {
+        let (ada, bob) = in_call(address).await;
+        assert_prompt("a call", format, bob.listen_to(&ada, format).await).await;
+    }
+}

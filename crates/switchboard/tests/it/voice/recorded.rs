@@ -1,0 +1,325 @@
+//! Recorded conversations of the reference's clients with it, and where our answers differ.
+#![expect(non_snake_case, reason = "scenarios have the recorder's names")]
+
+use super::replay::replay;
+
+pub(super) const RECORDED: [&str; 4] = [
+    include_str!("recorded/calls.txt"),
+    include_str!("recorded/audio.txt"),
+    include_str!("recorded/rooms.txt"),
+    include_str!("recorded/site.txt"),
+];
+
+macro_rules! scenarios {
+    ($($name:ident)*) => {
+        $(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                replay(stringify!($name)).await;
+            }
+        )*
+
+        #[test]
+        fn every_scenario_is_played() {
+            let played = [$(stringify!($name),)*];
+            let all = RECORDED.iter().flat_map(|file| file.lines());
+            let heads = all.filter_map(|line| line.strip_prefix("## ")?.split(' ').next());
+            let recorded: Vec<&str> = heads.collect();
+            assert_eq!(recorded, played);
+        }
+    };
+}
+
+scenarios! {
+    call_flow_accept call_flow_reject reject_right_after_newCall accept_skipping_answer errors
+    challenge_shapes signature_replay hijack_messages sse_pkey_case double_accept
+    reverse_call_same_pair sse_disconnect_then_send
+    call_audio call_audio_opus call_audio_vorbis call_audio_unknown_format call_both_talk
+    call_silent_no_input call_callee_only_input crash_upcall_one_byte crash_upcall_empty
+    upcall_odd_and_text crash_upcall_close_race crash_joincall_leave_race format_vorbis format_ogg
+    format_OPUS format_WAV reuse_ticket_sig
+    room_flow room_self_echo room_names crash_uproom_one_byte crash_joinroom_leave_race
+    site_call_accept site_call_reject site_errors site_audio site_room site_listroom_empty
+    site_listroom_deadlock site_listmembers_panic
+}
+
+/// A step that the reference answers otherwise than we do.
+pub(super) struct Ours {
+    pub(super) scenario: &'static str,
+    pub(super) steps: &'static [u32],
+    pub(super) instead: Instead,
+    pub(super) why: &'static str,
+}
+
+pub(super) enum Instead {
+    /// Of a request: what it is answered with.
+    Answer(&'static str),
+    /// What happens instead, in lines of their own.
+    Lines(&'static [&'static str]),
+}
+
+const fn answer(
+    scenario: &'static str,
+    steps: &'static [u32],
+    answer: &'static str,
+    why: &'static str,
+) -> Ours {
+    Ours {
+        scenario,
+        steps,
+        instead: Instead::Answer(answer),
+        why,
+    }
+}
+
+const fn lines(
+    scenario: &'static str,
+    steps: &'static [u32],
+    lines: &'static [&'static str],
+    why: &'static str,
+) -> Ours {
+    Ours {
+        scenario,
+        steps,
+        instead: Instead::Lines(lines),
+        why,
+    }
+}
+
+const METHODS: &str = "a path takes its methods, and says so to others";
+const PLAYERS: &str = "GET is for players too, who must prove who they are";
+const BAD: &str = "what is wrong with a parameter is 400";
+const NO_CALL: &str = "no such call is 404";
+const NO_USER: &str = "a user who hears nothing is 404";
+const NO_ROOM: &str = "no such room is 404";
+const NO_SESSION: &str = "a token that the site does not know is 401";
+const TWICE: &str = "who is connected already is told so with 409";
+const LONG: &str = "what a challenge has beyond 32 bytes is bound by no signature";
+const QUOTED: &str = "JSON is ASCII and quoted, so that nothing is injected or misread";
+const FORMATS: &str = "ogg is Vorbis, and wav is WAV in any case";
+const AT_ONCE: &str = "headers and silence come at once";
+const HIMSELF: &str = "nobody hears himself";
+const TOLD: &str = "rooms of a site are told of as others are";
+const LOCKED: &str = "an occupied room locks nobody out";
+
+pub(super) const OURS: &[Ours] = &[
+    answer("errors", &[11, 15, 19], "405", METHODS),
+    answer("errors", &[17], "403", PLAYERS),
+    answer("errors", &[25], "200", "the call page is there"),
+    answer("errors", &[49, 51, 61], "400", BAD),
+    answer("errors", &[53], "404", NO_USER),
+    answer("errors", &[55, 57, 59, 63], "404", NO_CALL),
+    answer("errors", &[65], "400", "an empty challenge is no challenge"),
+    answer("errors", &[67, 71], "404", NO_CALL),
+    lines(
+        "errors",
+        &[75, 76],
+        &[],
+        "a request that is refused makes no room",
+    ),
+    answer(
+        "errors",
+        &[78],
+        "404",
+        "keys have no tokens, and no site is asked",
+    ),
+    answer("errors", &[80], "400", BAD),
+    answer(
+        "errors",
+        &[84],
+        "404",
+        "the reference's own page is not ours",
+    ),
+    answer("challenge_shapes", &[35, 41, 59, 68], "400", LONG),
+    lines("challenge_shapes", &[36, 42, 60, 69], &[], LONG),
+    answer("challenge_shapes", &[38, 44, 62], "403", LONG),
+    lines("challenge_shapes", &[39, 45, 63], &[], LONG),
+    lines(
+        "challenge_shapes",
+        &[48],
+        &[r#"B < newCall {"challenge": "d\u00e9fi-\u6311\u6218","from": "$A"}"#],
+        QUOTED,
+    ),
+    lines(
+        "challenge_shapes",
+        &[66],
+        &[r#"B < newCall {"challenge": "x\",\"from\":\"FORGED\",\"y\":\"","from": "$A"}"#],
+        QUOTED,
+    ),
+    lines(
+        "signature_replay",
+        &[20],
+        &[
+            "A POST /newCall Destination=$B&challenge=1&signature=$A(old) = 200 ticket",
+            r#"B < newCall {"challenge": "1","from": "$A"}"#,
+        ],
+        "whoever asks for tickets of a key takes none away from it",
+    ),
+    lines(
+        "hijack_messages",
+        &[10],
+        &[
+            r#"X < newCall {"challenge": "1","from": "$A"}"#,
+            r#"B < newCall {"challenge": "1","from": "$A"}"#,
+        ],
+        "all streams of a key are told, whoever was first",
+    ),
+    answer("sse_disconnect_then_send", &[12], "404", NO_USER),
+    answer("call_audio", &[29, 30], "409", TWICE),
+    answer("call_audio_vorbis", &[23], "200 audio/ogg vorbis", AT_ONCE),
+    answer(
+        "call_audio_unknown_format",
+        &[23],
+        "200 audio/ogg vorbis",
+        AT_ONCE,
+    ),
+    answer("call_silent_no_input", &[23], "200 audio/wav wav", AT_ONCE),
+    lines("call_both_talk", &[31], &["A hears 1000"], HIMSELF),
+    lines("call_both_talk", &[33], &["B hears 8000"], HIMSELF),
+    lines(
+        "upcall_odd_and_text",
+        &[26],
+        &[
+            "A says AB",
+            "A is closed 1003",
+            r#"B < setAudioConf {"answer": "","challenge": "","from": "$A","in": "0","out": "0"}"#,
+        ],
+        "text is no audio",
+    ),
+    answer("format_ogg", &[25], "200 audio/ogg vorbis", FORMATS),
+    answer("format_WAV", &[25], "200 audio/wav wav", FORMATS),
+    lines(
+        "reuse_ticket_sig",
+        &[30],
+        &[
+            "A POST /joinCall otherID=$B&format=WAV&signature=$A(ticket) = 200 audio/wav wav",
+            r#"B < setAudioConf {"answer": "","challenge": "","from": "$A","in": "1","out": "1"}"#,
+        ],
+        "names of parameters are of any case",
+    ),
+    answer("room_flow", &[25], "404", NO_ROOM),
+    answer("room_flow", &[27], "400", BAD),
+    lines("room_self_echo", &[16], &["A hears 0"], HIMSELF),
+    answer("room_names", &[11, 23], "400", BAD),
+    answer("room_names", &[27], "403", PLAYERS),
+    lines(
+        "room_names",
+        &[12],
+        &[
+            r#"A < newRoom {"roomid": 1,"name": "\u00e91","type": "no type","desc": "no desc","count": 1}"#,
+        ],
+        QUOTED,
+    ),
+    lines(
+        "room_names",
+        &[13],
+        &[
+            r#"B < newRoom {"roomid": 1,"name": "\u00e91","type": "no type","desc": "no desc","count": 1}"#,
+        ],
+        QUOTED,
+    ),
+    lines(
+        "room_names",
+        &[15],
+        &[
+            r#"A < newRoom {"roomid": 2,"name": "\u043a\u043e\u043c\u043d\u0430\u0442\u0430-\ud83d\ude80","type": "no type","desc": "no desc","count": 1}"#,
+        ],
+        QUOTED,
+    ),
+    lines(
+        "room_names",
+        &[16],
+        &[
+            r#"B < newRoom {"roomid": 2,"name": "\u043a\u043e\u043c\u043d\u0430\u0442\u0430-\ud83d\ude80","type": "no type","desc": "no desc","count": 1}"#,
+        ],
+        QUOTED,
+    ),
+    lines(
+        "room_names",
+        &[18],
+        &[
+            r#"A < newRoom {"roomid": 3,"name": "\", \"x\":\"y","type": "no type","desc": "no desc","count": 1}"#,
+        ],
+        QUOTED,
+    ),
+    lines(
+        "room_names",
+        &[19],
+        &[
+            r#"B < newRoom {"roomid": 3,"name": "\", \"x\":\"y","type": "no type","desc": "no desc","count": 1}"#,
+        ],
+        QUOTED,
+    ),
+    answer(
+        "room_names",
+        &[21],
+        r#"200 [{ "id" : 1, "name" : "\u00e91", "desc" : "no desc", "count" : 1},{ "id" : 2, "name" : "\u043a\u043e\u043c\u043d\u0430\u0442\u0430-\ud83d\ude80", "desc" : "no desc", "count" : 1},{ "id" : 3, "name" : "\", \"x\":\"y", "desc" : "no desc", "count" : 1}]"#,
+        QUOTED,
+    ),
+    answer("site_errors", &[9, 23, 25, 43, 47, 53, 56], "400", BAD),
+    answer(
+        "site_errors",
+        &[11, 13, 15, 21, 27, 29, 33, 35, 41, 46],
+        "401",
+        NO_SESSION,
+    ),
+    lines(
+        "site_errors",
+        &[17],
+        &[
+            "1 POST /newCall [CSRFToken: nl] Destination=2 = 200",
+            r#"2 < newCall {"from": 1}"#,
+        ],
+        "a line may end",
+    ),
+    answer("site_errors", &[19], "404", NO_USER),
+    answer("site_errors", &[39, 45], "404", NO_CALL),
+    answer(
+        "site_errors",
+        &[48, 50],
+        "404",
+        "a site's users have no keys",
+    ),
+    lines(
+        "site_errors",
+        &[58],
+        &[
+            "1 FORM /joinRoom [] roomID=7&format=wav&token=tok1 = 200 audio/wav wav",
+            r#"1 < newRoom {"roomid": 7,"name": "7","type": "no type","desc": "no desc","count": 1}"#,
+            r#"2 < newRoom {"roomid": 7,"name": "7","type": "no type","desc": "no desc","count": 1}"#,
+        ],
+        TOLD,
+    ),
+    lines(
+        "site_room",
+        &[7],
+        &[
+            "1 WS /upRoom?token=tok1&roomID=7 = 101",
+            r#"1 < newRoom {"roomid": 7,"name": "7","type": "no type","desc": "no desc","count": 1}"#,
+            r#"2 < newRoom {"roomid": 7,"name": "7","type": "no type","desc": "no desc","count": 1}"#,
+        ],
+        TOLD,
+    ),
+    lines(
+        "site_room",
+        &[8],
+        &[
+            "2 FORM /joinRoom roomID=7&format=wav = 200 audio/wav wav",
+            r#"1 < setAudioConf {"from": 2,"roomid": "7","in": "0","out": "1"}"#,
+        ],
+        TOLD,
+    ),
+    answer(
+        "site_listroom_deadlock",
+        &[2, 4],
+        r#"200 [{ "id" : 7, "name" : "7", "desc" : "no desc", "count" : 1}]"#,
+        LOCKED,
+    ),
+    answer("site_listroom_deadlock", &[6], "101", LOCKED),
+    answer(
+        "site_listmembers_panic",
+        &[2],
+        r#"200 [{ "user" : 1, "mic" : 1, "hds" : 0}]"#,
+        LOCKED,
+    ),
+];

@@ -1,0 +1,415 @@
+//! Identity `site`, against a site that the test is.
+
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
+};
+
+use axum::{
+    Router,
+    extract::{Request, State},
+};
+use switchboard::{Config, Server, config::VoiceIdentity};
+use tokio::{net::TcpListener, sync::watch, time::timeout};
+
+use super::{
+    http::{Ask, encoded, metric_is},
+    listener::Listener,
+    sound::{RATE, Tone, usual_amplitude},
+    source::Source,
+    user::Events,
+};
+use crate::client::{PATIENCE, serve};
+
+/// A website of whose users `tokN` is the Nth. Nobody may call 66, or enter room 66.
+#[derive(Clone)]
+pub(super) struct FakeSite {
+    address: SocketAddr,
+    state: Arc<Asked>,
+}
+
+struct Asked {
+    /// Paths as they stand in the request.
+    paths: Mutex<Vec<String>>,
+    news: watch::Sender<()>,
+    mood: Mutex<Mood>,
+}
+
+/// How the site answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mood {
+    Well,
+    /// Never.
+    Slow,
+    /// That it cannot.
+    Broken,
+    /// With so much that it is no answer.
+    Wordy,
+}
+
+impl FakeSite {
+    pub(super) async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let site = Self {
+            address: listener.local_addr().expect("bound"),
+            state: Arc::new(Asked {
+                paths: Mutex::default(),
+                news: watch::channel(()).0,
+                mood: Mutex::new(Mood::Well),
+            }),
+        };
+        let app = Router::new()
+            .fallback(answer)
+            .with_state(site.state.clone());
+        tokio::spawn(async move { axum::serve(listener, app).await });
+        site
+    }
+
+    pub(super) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    fn is(&self, mood: Mood) {
+        *self.state.mood.lock().expect("no panic") = mood;
+    }
+
+    fn paths(&self) -> MutexGuard<'_, Vec<String>> {
+        self.state.paths.lock().expect("no panic")
+    }
+
+    /// Waits until it has been asked this, and says how often.
+    async fn was_asked(&self, path: &str) -> usize {
+        let mut news = self.state.news.subscribe();
+        let waits = async {
+            loop {
+                let count = self.paths().iter().filter(|asked| *asked == path).count();
+                if count > 0 {
+                    return count;
+                }
+                news.changed().await.expect("the site lives");
+            }
+        };
+        let asked = timeout(PATIENCE, waits).await;
+        asked.unwrap_or_else(|_| panic!("{path} is asked: {:?}", self.paths()))
+    }
+}
+
+async fn answer(
+    State(state): State<Arc<Asked>>,
+    request: Request,
+) -> (axum::http::StatusCode, String) {
+    let path = request
+        .uri()
+        .path_and_query()
+        .map_or("", |path| path.as_str())
+        .to_owned();
+    let answer = word(&path);
+    state.paths.lock().expect("no panic").push(path);
+    state.news.send_replace(());
+    let mood = *state.mood.lock().expect("no panic");
+    match mood {
+        Mood::Well => (axum::http::StatusCode::OK, answer),
+        Mood::Slow => std::future::pending().await,
+        Mood::Broken => (axum::http::StatusCode::BAD_GATEWAY, "1".to_owned()),
+        Mood::Wordy => (axum::http::StatusCode::OK, "1".repeat(10_000)),
+    }
+}
+
+fn word(path: &str) -> String {
+    let parts: Vec<&str> = path.split('/').collect();
+    match parts[..] {
+        ["", "Membres", "crossLogin", "nl"] => "1\n".to_owned(),
+        ["", "Membres", "crossLogin", "neg"] => "-1".to_owned(),
+        ["", "Membres", "crossLogin", token] => token.strip_prefix("tok").unwrap_or("0").to_owned(),
+        ["", "Membres", "peuxAppeller", "66", _] => "0".to_owned(),
+        ["", "Membres", "peuxAppeller", _, _] => "1".to_owned(),
+        [
+            "",
+            "Groupes",
+            "envoieAudioGroup" | "ecouteAudioGroup",
+            "66",
+            _,
+            _,
+        ] => "0".to_owned(),
+        [
+            "",
+            "Groupes",
+            "envoieAudioGroup" | "ecouteAudioGroup",
+            _,
+            _,
+            _,
+        ] => "1".to_owned(),
+        _ => "nothing".to_owned(),
+    }
+}
+
+fn config(site: &FakeSite) -> Config {
+    let mut config = Config::default();
+    config.voice.gostream.identity = VoiceIdentity::Site;
+    config.voice.gostream.site.url = site.url();
+    config
+}
+
+async fn start() -> (Server, SocketAddr, FakeSite) {
+    let site = FakeSite::start().await;
+    let (server, address) = serve(Server::builder().config(config(&site)).build());
+    (server, address, site)
+}
+
+fn join(token: &str, room: &str) -> Ask {
+    let parameters = [("roomID", room), ("format", "wav"), ("token", token)];
+    Ask::post(format!("/joinRoom?{}", encoded(&parameters)))
+}
+
+fn up(token: &str, room: &str) -> String {
+    format!("/upRoom?{}", encoded(&[("roomID", room), ("token", token)]))
+}
+
+fn new_call(token: &str, destination: &str) -> Ask {
+    let ask = Ask::post("/newCall").header("CSRFToken", token);
+    ask.url_encoded(encoded(&[("Destination", destination)]))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_site_is_told_who_speaks_and_who_listens_and_when_they_stop() {
+    let (_server, address, site) = start().await;
+    let playing = Source::websocket(address, &up("tok1", "7")).await;
+    let playing = playing.play(Tone::new(440, 8000.0));
+    let listener = Listener::of(join("tok2", "7").send(address).await);
+    let heard = listener.next_samples(RATE).await;
+    assert!(usual_amplitude(&heard, 440) > 7000.0);
+    let (status, rooms) = Ask::get("/listRoom").text(address).await;
+    assert_eq!(
+        (status, rooms.contains("\"count\" : 2")),
+        (200, true),
+        "{rooms}"
+    );
+    let (status, members) = Ask::get("/listMembers?roomID=7").text(address).await;
+    let members: serde_json::Value = serde_json::from_str(&members).expect("JSON");
+    assert_eq!(
+        (status, &members[0]["user"], &members[0]["mic"]),
+        (200, &1.into(), &1.into())
+    );
+    assert!(
+        members[0]["level"].as_f64().expect("a level") > 0.5,
+        "{members}"
+    );
+    assert_eq!(
+        (&members[1]["user"], &members[1]["hds"]),
+        (&2.into(), &1.into())
+    );
+    assert_eq!(members[1]["level"], 0.0);
+    let asked = site.paths().join(" ");
+    assert!(!asked.ends_with("/0"), "nobody has stopped: {asked}");
+    drop(playing);
+    assert_eq!(
+        site.was_asked("/Groupes/envoieAudioGroup/7/tok1/0").await,
+        1
+    );
+    drop(listener);
+    assert_eq!(
+        site.was_asked("/Groupes/ecouteAudioGroup/7/tok2/0").await,
+        1
+    );
+    for once in [
+        "/Groupes/envoieAudioGroup/7/tok1/1",
+        "/Groupes/ecouteAudioGroup/7/tok2/1",
+    ] {
+        assert_eq!(site.was_asked(once).await, 1, "{once}");
+    }
+}
+
+#[tokio::test]
+async fn the_site_is_asked_once_who_a_token_is_and_at_each_call_whether_it_may() {
+    let (_server, address, site) = start().await;
+    let mut two = Events::open(address, "/messages?CSRFtoken=tok2").await;
+    let mut one = Events::open(address, "/messages?CSRFtoken=tok1").await;
+    for _ in 0..2 {
+        assert_eq!(new_call("tok1", "2").status(address).await, 200);
+        assert_eq!(two.next().await.data, "{\"from\": 1}");
+    }
+    let accept = Ask::post("/acceptCall")
+        .header("CSRFToken", "tok2")
+        .url_encoded("From=1");
+    assert_eq!(accept.status(address).await, 200);
+    assert_eq!(one.next().await.data, "{\"from\": 2}");
+    assert_eq!(site.was_asked("/Membres/crossLogin/tok1").await, 1);
+    assert_eq!(site.was_asked("/Membres/peuxAppeller/2/tok1").await, 2);
+    assert_eq!(site.was_asked("/Membres/peuxAppeller/1/tok2").await, 1);
+}
+
+#[tokio::test]
+async fn who_may_not_is_refused_and_nobody_is_told() {
+    let (_server, address, site) = start().await;
+    let _denied = Events::open(address, "/messages?CSRFtoken=tok66").await;
+    assert_eq!(new_call("tok1", "66").status(address).await, 403);
+    assert_eq!(join("tok1", "66").status(address).await, 403);
+    assert_eq!(
+        Source::try_websocket(address, &up("tok1", "66"))
+            .await
+            .err(),
+        Some(403)
+    );
+    let post = Ask::post(up("tok1", "66")).body("audio");
+    assert_eq!(post.status(address).await, 403);
+    assert_eq!(Ask::get("/listRoom").text(address).await.1, "[]");
+    // Nobody was in it, so nobody has stopped.
+    assert!(!site.paths().iter().any(|path| path.ends_with("/0")));
+}
+
+#[tokio::test]
+async fn the_site_does_not_believe_that_somebody_speaks_who_found_no_place() {
+    let site = FakeSite::start().await;
+    let mut config = config(&site);
+    config.voice.room.sources = 1;
+    let (_server, address) = serve(Server::builder().config(config).build());
+    let _first = Source::websocket(address, &up("tok1", "7")).await;
+    assert_eq!(
+        Source::try_websocket(address, &up("tok2", "7")).await.err(),
+        Some(503)
+    );
+    let was_told = site
+        .paths()
+        .iter()
+        .any(|path| path == "/Groupes/envoieAudioGroup/7/tok2/1");
+    if was_told {
+        site.was_asked("/Groupes/envoieAudioGroup/7/tok2/0").await;
+    }
+    // Who is there already, and is refused a second place, has not left.
+    assert_eq!(
+        Source::try_websocket(address, &up("tok1", "7")).await.err(),
+        Some(409)
+    );
+    assert!(
+        !site
+            .paths()
+            .iter()
+            .any(|path| path == "/Groupes/envoieAudioGroup/7/tok1/0")
+    );
+}
+
+#[tokio::test]
+async fn the_site_is_told_of_one_who_goes_while_it_thinks() {
+    let (_server, address, site) = start().await;
+    // Known already, so that it is the room that the site thinks about.
+    assert_eq!(join("tok1", "66").status(address).await, 403);
+    site.is(Mood::Slow);
+    let asking = tokio::spawn(join("tok1", "7").send(address));
+    site.was_asked("/Groupes/ecouteAudioGroup/7/tok1/1").await;
+    asking.abort();
+    site.was_asked("/Groupes/ecouteAudioGroup/7/tok1/0").await;
+}
+
+#[tokio::test]
+async fn a_server_that_stops_tells_the_site_who_has_stopped() {
+    let (server, address, site) = start().await;
+    let mut source = Source::websocket(address, &up("tok1", "7")).await;
+    let listener = Listener::of(join("tok2", "7").send(address).await);
+    listener.samples(RATE / 10).await;
+    let stopped = tokio::spawn(async move { server.shutdown(PATIENCE).await });
+    source.closed().await;
+    assert!(stopped.await.expect("no panic"));
+    for path in [
+        "/Groupes/envoieAudioGroup/7/tok1/0",
+        "/Groupes/ecouteAudioGroup/7/tok2/0",
+    ] {
+        assert_eq!(site.was_asked(path).await, 1, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_token_stays_one_segment_of_the_path() {
+    let (_server, address, site) = start().await;
+    for (token, segment) in [
+        ("../newCRSF?x=", "..%2FnewCRSF%3Fx%3D"),
+        ("tok1/../tok2", "tok1%2F..%2Ftok2"),
+        ("%2e%2e", "%252e%252e"),
+        ("tok1#\u{e9}", "tok1%23%C3%A9"),
+    ] {
+        assert_eq!(join(token, "7").status(address).await, 401, "{token}");
+        site.was_asked(&format!("/Membres/crossLogin/{segment}"))
+            .await;
+    }
+    for token in ["", ".", "..", &*"t".repeat(10_000)] {
+        let before = site.paths().len();
+        assert_eq!(join(token, "7").status(address).await, 401);
+        assert_eq!(
+            site.paths().len(),
+            before,
+            "it is not asked about what cannot be a token"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_site_that_does_not_answer_allows_nothing() {
+    let site = FakeSite::start().await;
+    let mut config = config(&site);
+    config.voice.gostream.site.timeout = Duration::from_millis(200);
+    config.voice.gostream.site.cache_ttl = Duration::ZERO;
+    let (_server, address) = serve(Server::builder().config(config.clone()).build());
+    let listener = Listener::of(join("tok1", "7").send(address).await);
+    for mood in [Mood::Slow, Mood::Broken] {
+        site.is(mood);
+        let refused = |status: u16, words: String| {
+            assert_eq!(status, 503, "{mood:?}: {words}");
+            assert!(
+                !words.contains("://") && !words.contains("127.0.0.1"),
+                "{words}"
+            );
+        };
+        let (status, words) = new_call("tok1", "2").text(address).await;
+        refused(status, words);
+        let (status, words) = join("tok2", "7").text(address).await;
+        refused(status, words);
+        let (status, words) = Ask::get("/messages?CSRFtoken=tok1").text(address).await;
+        refused(status, words);
+        assert_eq!(
+            Source::try_websocket(address, &up("tok2", "7")).await.err(),
+            Some(503)
+        );
+    }
+    site.is(Mood::Wordy);
+    assert_eq!(join("tok2", "7").status(address).await, 401);
+    // Who is in stays in, and can go, whatever the site says to it.
+    listener.next_samples(RATE / 10).await;
+    site.is(Mood::Slow);
+    drop(listener);
+    metric_is(address, "voice_listeners", 0).await;
+    site.is(Mood::Well);
+    assert_eq!(join("tok2", "7").status(address).await, 200);
+
+    let nobody = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let nowhere = nobody.local_addr().expect("bound");
+    drop(nobody);
+    config.voice.gostream.site.url = format!("http://{nowhere}");
+    let (_server, address) = serve(Server::builder().config(config).build());
+    assert_eq!(join("tok1", "7").status(address).await, 503);
+}
+
+#[tokio::test]
+async fn pages_of_the_site_and_no_others_may_read() {
+    let site = FakeSite::start().await;
+    let (_server, address) = serve(Server::builder().config(config(&site)).build());
+    let answer = Ask::new("OPTIONS", "/newCall").send(address).await;
+    assert_eq!(answer.status, 200);
+    assert_eq!(
+        answer.header("access-control-allow-origin"),
+        Some(&*site.url())
+    );
+    assert_eq!(
+        answer.header("access-control-allow-headers"),
+        Some("PKey,CSRFToken")
+    );
+    let answer = Ask::get("/voice/mode").send(address).await;
+    assert_eq!(
+        answer.header("access-control-allow-origin"),
+        Some(&*site.url())
+    );
+    let mode: serde_json::Value = serde_json::from_str(&answer.text().await).expect("JSON");
+    assert_eq!(
+        (&mode["identity"], &mode["site"]),
+        (&"site".into(), &site.url().into())
+    );
+}

@@ -1,0 +1,330 @@
+//! Who hears whom, and how loud: tones that are sent, and looked for in what others get.
+
+use std::time::{Duration, Instant};
+
+use switchboard::{Config, Server};
+use tokio::time::timeout;
+
+use super::{
+    http::{Ask, metric_is},
+    listener::Listener,
+    sound::{FRAME, RATE, Tone, bytes_of, decibels, pcm, usual_amplitude},
+    source::Source,
+    user::{User, in_call},
+};
+use crate::client::{PATIENCE, serve, start};
+
+/// Gathered before it is looked at: the encoders' beginning, and two seconds.
+const SOUND: usize = 2 * RATE + RATE / 2;
+
+/// One tone is so loud.
+const AMPLITUDE: f64 = 6000.0;
+
+/// How much quieter what one must not hear has to be.
+const SILENCE_DB: f64 = -40.0;
+
+/// What is lost or won by way of a format, at most.
+fn tolerance_db(format: &str) -> f64 {
+    if format == "wav" { 0.3 } else { 1.0 }
+}
+
+fn assert_heard(format: &str, samples: &[f64], heard: &[u32], unheard: &[u32]) {
+    let settled = &samples[samples.len() - 2 * RATE..];
+    for hertz in heard {
+        let level = decibels(usual_amplitude(settled, *hertz) / AMPLITUDE);
+        assert!(
+            level.abs() <= tolerance_db(format),
+            "{format}: {hertz} Hz is heard at {level:.2} dB"
+        );
+    }
+    for hertz in unheard {
+        let level = decibels(usual_amplitude(settled, *hertz) / AMPLITUDE);
+        assert!(
+            level <= SILENCE_DB,
+            "{format}: {hertz} Hz is heard at {level:.2} dB"
+        );
+    }
+}
+
+async fn a_call_is_heard_by_the_other_one(format: &'static str) {
+    let (_server, address) = start("");
+    let (ada, bob) = in_call(address).await;
+    let ada_hears = ada.listen_to(&bob, format).await.in_format(format);
+    let bob_hears = bob.listen_to(&ada, format).await.in_format(format);
+    let by_websocket = ada.speak_to(&bob).await;
+    let by_body = Source::body(address, "PUT", &bob.up_call(&ada)).await;
+    let _ada = by_websocket.play(Tone::new(440, AMPLITUDE));
+    let _bob = by_body.play(Tone::new(660, AMPLITUDE));
+    assert_heard(format, &ada_hears.samples(SOUND).await, &[660], &[440]);
+    assert_heard(format, &bob_hears.samples(SOUND).await, &[440], &[660]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn in_a_call_each_hears_the_other_and_not_himself_in_wav() {
+    a_call_is_heard_by_the_other_one("wav").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn in_a_call_each_hears_the_other_and_not_himself_in_opus() {
+    a_call_is_heard_by_the_other_one("opus").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn in_a_call_each_hears_the_other_and_not_himself_in_vorbis() {
+    a_call_is_heard_by_the_other_one("ogg").await;
+}
+
+const TONES: [u32; 3] = [440, 1000, 1500];
+
+async fn a_room_is_heard_by_everybody(format: &'static str) {
+    let (_server, address) = start("");
+    let mut playing = Vec::new();
+    let mut listeners = Vec::new();
+    for (hertz, method) in TONES.into_iter().zip(["", "PUT", "POST"]) {
+        let talker = User::new(address).await;
+        listeners.push((Some(hertz), talker.listen("standup", format).await));
+        let source = if method.is_empty() {
+            talker.speak("standup").await
+        } else {
+            Source::body(address, method, &talker.up_room("standup")).await
+        };
+        playing.push(source.play(Tone::new(hertz, AMPLITUDE)));
+    }
+    let mute = User::new(address).await;
+    listeners.push((None, mute.listen("standup", format).await));
+    for (own, listener) in listeners {
+        let samples = listener.in_format(format).samples(SOUND).await;
+        let (unheard, heard): (Vec<u32>, Vec<u32>) =
+            TONES.into_iter().partition(|hertz| Some(*hertz) == own);
+        assert_heard(format, &samples, &heard, &unheard);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn in_a_room_all_hear_the_others_and_nobody_himself_in_wav() {
+    a_room_is_heard_by_everybody("wav").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn in_a_room_all_hear_the_others_and_nobody_himself_in_opus() {
+    a_room_is_heard_by_everybody("opus").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn in_a_room_all_hear_the_others_and_nobody_himself_in_vorbis() {
+    a_room_is_heard_by_everybody("ogg").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_wants_to_hears_himself() {
+    let mut config = Config::default();
+    config.voice.mix.echo_self = true;
+    let (_server, address) = serve(Server::builder().config(config).build());
+    let ada = User::new(address).await;
+    let hears = ada.listen("standup", "wav").await;
+    let _playing = ada.speak("standup").await.play(Tone::new(440, AMPLITUDE));
+    assert_heard("wav", &hears.samples(SOUND).await, &[440], &[660]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_rate_and_two_channels_are_brought_to_ours() {
+    let (_server, address) = start("");
+    let (ada, bob) = User::two(address).await;
+    let hears = bob.listen("standup", "wav").await;
+    let parameters = [("roomID", "standup"), ("rate", "24000"), ("channels", "2")];
+    let source = Source::websocket(address, &ada.path("/upRoom", &parameters)).await;
+    // At half the rate a tone of half the speed, the same in both channels.
+    let mut tone = Tone::new(880, AMPLITUDE);
+    let _playing = source.play_all(move || {
+        let half = tone.next(FRAME / 2);
+        half.into_iter()
+            .flat_map(|sample| [sample, sample])
+            .collect()
+    });
+    assert_heard("wav", &hears.samples(SOUND).await, &[440], &[880]);
+}
+
+/// Samples that can be told from each other, and from silence.
+fn ramp(count: usize) -> Vec<i16> {
+    (1..=count).map(|at| at as i16).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bytes_are_heard_whatever_they_are_cut_into() {
+    let (_server, address) = start("");
+    for method in ["GET", "PUT"] {
+        let (ada, bob) = User::two(address).await;
+        let hears = bob.listen(method, "wav").await;
+        let mut source = match method {
+            "GET" => ada.speak(method).await,
+            method => Source::body(address, method, &ada.up_room(method)).await,
+        };
+        let sent = ramp(5 * FRAME);
+        let mut rest = &bytes_of(&sent)[..];
+        for length in [0, 1, 1, 3, 0, 2047, 1, 5, 999].into_iter().cycle() {
+            let (piece, later) = rest.split_at(length.min(rest.len()));
+            assert!(source.send_bytes(piece).await);
+            rest = later;
+            if rest.is_empty() {
+                break;
+            }
+        }
+        let heard = |bytes: &[u8]| -> Vec<i16> {
+            let heard = pcm(bytes).into_iter().skip_while(|sample| *sample == 0);
+            heard.take(sent.len()).collect()
+        };
+        let mut samples = RATE / 10;
+        while heard(&hears.bytes(samples).await).len() < sent.len() {
+            samples += FRAME;
+        }
+        assert_eq!(heard(&hears.bytes(samples).await), sent, "{method}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_floods_the_room_is_no_later_for_it() {
+    let (_server, address) = start("");
+    let (ada, bob) = User::two(address).await;
+    let hears = bob.listen("standup", "wav").await;
+    let mut source = ada.speak("standup").await;
+    let mut flood = Tone::new(440, AMPLITUDE);
+    // 20 s in one.
+    let mut ticks = tokio::time::interval(Duration::from_millis(20));
+    for _ in 0..50 {
+        ticks.tick().await;
+        source.send(&flood.next(20 * FRAME)).await;
+    }
+    let marked = Instant::now();
+    source
+        .send(&Tone::new(2000, AMPLITUDE).next(10 * FRAME))
+        .await;
+    let (at, position) = marker(&hears, 2000).await;
+    let late = at - marked;
+    eprintln!("after a flood of 20 s, sound is {late:?} late, at sample {position}");
+    assert!(late < Duration::from_millis(700), "{late:?}");
+    // And it was not cut off for it: the limit is in bytes, and higher.
+    source.send(&flood.next(FRAME)).await;
+    source.close().await;
+}
+
+/// When a tone is first heard, and at which sample.
+async fn marker(hears: &Listener, hertz: u32) -> (Instant, usize) {
+    let mut samples = FRAME;
+    loop {
+        let heard = hears.samples(samples).await;
+        let is_there = |frame: &[f64]| super::sound::amplitude(frame, hertz) > AMPLITUDE / 2.0;
+        if let Some(at) = heard.chunks_exact(FRAME).position(is_there) {
+            let position = (at + 1) * FRAME;
+            return (hears.samples_by(position).await, position);
+        }
+        samples = heard.len() + FRAME;
+    }
+}
+
+#[tokio::test]
+async fn more_bytes_than_allowed_end_a_source_and_say_so() {
+    let mut config = Config::default();
+    config.voice.gostream.audio_bytes_per_second = 20_000;
+    let (_server, address) = serve(Server::builder().config(config).build());
+    let words = "You send more audio than allowed.";
+    let (ada, bob) = User::two(address).await;
+    let mut source = ada.speak("standup").await;
+    // Not more than it takes: what is sent after the end may take the answer with it.
+    let mut ended = None;
+    for _ in 0..40 {
+        assert!(source.send_bytes(&[0; 4096]).await);
+        ended = timeout(Duration::from_millis(20), source.closed())
+            .await
+            .ok();
+        if ended.is_some() {
+            break;
+        }
+    }
+    assert_eq!(ended, Some((1008, words.to_owned())));
+    let mut source = Source::body(address, "POST", &bob.up_room("standup")).await;
+    for _ in 0..40 {
+        assert!(source.send_bytes(&[0; 4096]).await);
+        if source.is_answered().await {
+            break;
+        }
+    }
+    let answer = source.answer().await;
+    assert_eq!(answer.status, 429);
+    assert_eq!(answer.text().await.trim_end(), words);
+    metric_is(address, "voice_sources", 0).await;
+}
+
+#[tokio::test]
+async fn a_message_is_as_large_as_the_limit_allows() {
+    let mut config = Config::default();
+    config.limits.frame_bytes = 50_000;
+    let (_server, address) = serve(Server::builder().config(config).build());
+    let ada = User::new(address).await;
+    let mut source = ada.speak("standup").await;
+    assert!(source.send_bytes(&[0; 50_000]).await);
+    assert!(source.send_bytes(&[0; 50_001]).await);
+    assert_eq!(source.closed().await.0, 1009);
+    metric_is(address, "voice_sources", 0).await;
+}
+
+#[tokio::test]
+async fn who_speaks_is_seen_though_nobody_listens() {
+    let (_server, address) = start("");
+    let (ada, bob) = User::two(address).await;
+    let _loud = ada.speak("standup").await.play(Tone::new(440, 20_000.0));
+    let _quiet = bob.speak("standup").await.play(Tone::new(440, 50.0));
+    let seen = async {
+        loop {
+            let (_, members) = Ask::get("/listMembers?roomID=1").text(address).await;
+            let members: Vec<serde_json::Value> = serde_json::from_str(&members).expect("JSON");
+            let level = |user: &User| {
+                let own = members.iter().find(|member| member["pubkey"] == user.id());
+                own.and_then(|own| own["level"].as_f64()).expect("a level")
+            };
+            let (loud, quiet) = (level(&ada), level(&bob));
+            if loud > 0.0 && quiet > 0.0 {
+                break (loud, quiet);
+            }
+        }
+    };
+    let (loud, quiet) = timeout(PATIENCE, seen).await.expect("both are seen");
+    assert!(loud > 0.85 && quiet < 0.2, "{loud} {quiet}");
+}
+
+#[tokio::test]
+async fn text_is_no_audio() {
+    let (_server, address) = start("");
+    let ada = User::new(address).await;
+    let mut source = ada.speak("standup").await;
+    source.send_text("AB").await;
+    let (code, words) = source.closed().await;
+    assert_eq!((code, &*words), (1003, "Audio comes in binary messages."));
+}
+
+#[tokio::test]
+async fn a_listener_can_stay_and_its_own_microphone_come_and_go() {
+    let (_server, address) = start("");
+    let (ada, bob) = User::two(address).await;
+    let mut hears = ada.listen("standup", "opus").await.in_format("opus");
+    let _bob = bob.speak("standup").await.play(Tone::new(660, AMPLITUDE));
+    for _ in 0..3 {
+        let mut source = ada.speak("standup").await;
+        source
+            .send(&Tone::new(440, AMPLITUDE).next(4 * FRAME))
+            .await;
+        hears.next_samples(RATE / 4).await;
+        source.close().await;
+        hears.next_samples(RATE / 4).await;
+    }
+    // One stream all the while: one beginning, and pages in their order.
+    let bytes = hears.bytes(RATE).await;
+    for (at, page) in super::sound::pages(&bytes).iter().enumerate() {
+        assert_eq!((page.is_first, page.sequence as usize), (at == 0, at));
+        assert!(!page.is_last);
+    }
+    assert!(
+        timeout(Duration::from_millis(1), hears.end())
+            .await
+            .is_err()
+    );
+}

@@ -1,0 +1,252 @@
+//! Somebody who calls: a key, its tickets, and the events it is told.
+
+use std::net::SocketAddr;
+
+use switchboard::SecretKey;
+
+use super::{
+    http::{Answer, Ask, Piece, encoded},
+    listener::Listener,
+    source::Source,
+};
+
+/// A user of identity `keys`, who holds a ticket.
+pub(super) struct User {
+    key: SecretKey,
+    pub(super) address: SocketAddr,
+    ticket: String,
+}
+
+impl User {
+    pub(super) async fn new(address: SocketAddr) -> Self {
+        let mut user = Self {
+            key: SecretKey::generate(),
+            address,
+            ticket: String::new(),
+        };
+        let ask = Ask::get("/getCallTicket").header("PKey", &user.id());
+        let (status, ticket) = ask.text(address).await;
+        assert_eq!(status, 200, "{ticket}");
+        user.ticket = ticket;
+        user
+    }
+
+    pub(super) async fn two(address: SocketAddr) -> (Self, Self) {
+        (Self::new(address).await, Self::new(address).await)
+    }
+
+    pub(super) fn id(&self) -> String {
+        self.key.public().to_string()
+    }
+
+    pub(super) fn sign(&self, challenge: &str) -> String {
+        self.key
+            .sign(challenge)
+            .expect("a challenge that is signed")
+    }
+
+    /// Key and signature, for a query.
+    pub(super) fn proof(&self) -> String {
+        encoded(&[
+            ("PKey", &self.id()),
+            ("Signature", &self.sign(&self.ticket)),
+        ])
+    }
+
+    /// A path with these parameters and the proof.
+    pub(super) fn path(&self, path: &str, parameters: &[(&str, &str)]) -> String {
+        format!("{path}?{}&{}", encoded(parameters), self.proof())
+    }
+
+    pub(super) fn up_room(&self, room: &str) -> String {
+        self.path("/upRoom", &[("roomID", room)])
+    }
+
+    pub(super) fn up_call(&self, other: &Self) -> String {
+        self.path("/upCall", &[("otherID", &other.id())])
+    }
+
+    pub(super) fn join_room(&self, room: &str, format: &str) -> Ask {
+        Ask::post(self.path("/joinRoom", &[("roomID", room), ("format", format)]))
+    }
+
+    pub(super) fn join_call(&self, other: &Self, format: &str) -> Ask {
+        Ask::post(self.path("/joinCall", &[("otherID", &other.id()), ("format", format)]))
+    }
+
+    /// A microphone in a room.
+    pub(super) async fn speak(&self, room: &str) -> Source {
+        Source::websocket(self.address, &self.up_room(room)).await
+    }
+
+    /// Headphones in a room.
+    pub(super) async fn listen(&self, room: &str, format: &str) -> Listener {
+        Listener::of(self.join_room(room, format).send(self.address).await)
+    }
+
+    pub(super) async fn speak_to(&self, other: &Self) -> Source {
+        Source::websocket(self.address, &self.up_call(other)).await
+    }
+
+    pub(super) async fn listen_to(&self, other: &Self, format: &str) -> Listener {
+        Listener::of(self.join_call(other, format).send(self.address).await)
+    }
+
+    pub(super) async fn events(&self) -> Events {
+        Events::open(self.address, &format!("/messages?PKey={}", self.id())).await
+    }
+
+    /// A request of this user's, its parameters in a form.
+    pub(super) async fn post(&self, path: &str, parameters: &[(&str, &str)]) -> (u16, String) {
+        let ask = Ask::post(path).header("PKey", &self.id());
+        ask.url_encoded(encoded(parameters))
+            .text(self.address)
+            .await
+    }
+
+    /// Rings, whoever hears it.
+    pub(super) async fn ring(&mut self, other: &Self) -> (u16, String) {
+        let signature = self.sign(&self.ticket);
+        let parameters = [
+            ("Destination", &*other.id()),
+            ("challenge", "7"),
+            ("signature", &signature),
+        ];
+        let (status, text) = self.post("/newCall", &parameters).await;
+        if status == 200 {
+            self.ticket.clone_from(&text);
+        }
+        (status, text)
+    }
+
+    /// Makes a call of a ring.
+    pub(super) async fn accept(&self, caller: &Self) -> (u16, String) {
+        let parameters = [("From", &*caller.id()), ("signature", &self.sign("7"))];
+        self.post("/acceptCall", &parameters).await
+    }
+
+    pub(super) async fn hang_up(&self, other: &Self) -> (u16, String) {
+        let parameters = [
+            ("otherID", &*other.id()),
+            ("signature", &self.sign(&self.ticket)),
+        ];
+        self.post("/hangupCall", &parameters).await
+    }
+
+    /// A call with somebody, from a ring to its acceptance.
+    pub(super) async fn call(&mut self, other: &Self) {
+        let mut events = other.events().await;
+        let (status, text) = self.ring(other).await;
+        assert_eq!(status, 200, "{text}");
+        assert_eq!(events.next().await.name, "newCall");
+        let (status, text) = other.accept(self).await;
+        assert_eq!(status, 200, "{text}");
+    }
+}
+
+/// Two who are in a call.
+pub(super) async fn in_call(address: SocketAddr) -> (User, User) {
+    let (mut ada, bob) = User::two(address).await;
+    ada.call(&bob).await;
+    (ada, bob)
+}
+
+/// An event as it is told: its data as it stands on the wire.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Event {
+    pub(super) name: String,
+    pub(super) data: String,
+}
+
+impl Event {
+    /// The JSON text, out of the hex in which keys are told it.
+    pub(super) fn text(&self) -> String {
+        let Ok(hex) = serde_json::from_str::<String>(&self.data) else {
+            return self.data.clone();
+        };
+        let byte = |at| u8::from_str_radix(&hex[at..at + 2], 16).expect("hex");
+        let bytes = (0..hex.len()).step_by(2).map(byte).collect();
+        let text = String::from_utf8(bytes).expect("text");
+        assert!(text.is_ascii(), "clients decode byte by byte: {text}");
+        text
+    }
+
+    pub(super) fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.text()).expect("JSON")
+    }
+}
+
+/// An open event stream.
+pub(super) struct Events {
+    answer: Answer,
+    text: String,
+    pub(super) server_key: String,
+}
+
+impl Events {
+    pub(super) async fn open(address: SocketAddr, target: &str) -> Self {
+        let answer = Ask::get(target).send(address).await;
+        assert_eq!(answer.status, 200, "{target}");
+        Self::of(answer).await
+    }
+
+    /// The stream that is the body of an answer; its first event is the server's key.
+    pub(super) async fn of(answer: Answer) -> Self {
+        assert_eq!(answer.header("content-type"), Some("text/event-stream"));
+        let mut events = Self {
+            answer,
+            text: String::new(),
+            server_key: String::new(),
+        };
+        let first = events.next().await;
+        let is_uncompressed = first.data.len() == 130 && first.data.starts_with("04");
+        assert!(first.name == "pubkey" && is_uncompressed, "{first:?}");
+        events.server_key = first.data;
+        events
+    }
+
+    /// The next event; comments are passed over.
+    pub(super) async fn next(&mut self) -> Event {
+        self.next_or_end().await.expect("an event, not the end")
+    }
+
+    /// The next event, skipping those of other names.
+    pub(super) async fn next_of(&mut self, name: &str) -> Event {
+        loop {
+            let event = self.next().await;
+            if event.name == name {
+                return event;
+            }
+        }
+    }
+
+    /// The next event, or how the stream ended.
+    pub(super) async fn next_or_end(&mut self) -> Result<Event, Piece> {
+        loop {
+            if let Some(end) = self.text.find("\n\n") {
+                let block: String = self.text.drain(..end + 2).collect();
+                match event(&block) {
+                    Some(event) => return Ok(event),
+                    None => continue,
+                }
+            }
+            match self.answer.body.next().await {
+                Piece::Bytes(bytes) => self.text.push_str(&String::from_utf8(bytes).expect("text")),
+                end @ (Piece::End | Piece::Cut) => return Err(end),
+            }
+        }
+    }
+}
+
+fn event(block: &str) -> Option<Event> {
+    let field = |name: &str| {
+        let line = block
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+        Some(line.strip_prefix(' ').unwrap_or(line).to_owned())
+    };
+    Some(Event {
+        name: field("event")?,
+        data: field("data")?,
+    })
+}
