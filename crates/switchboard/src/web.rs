@@ -1,4 +1,4 @@
-//! The call page, embedded; or the operator's own folder.
+//! The pages for calls and for voice, embedded; or the operator's own folder.
 
 use std::path::Path;
 
@@ -15,6 +15,7 @@ use tower_http::services::ServeDir;
 #[derive(RustEmbed)]
 #[folder = "$CARGO_MANIFEST_DIR/../../web"]
 #[exclude = "*.json"]
+#[exclude = "*.d.ts"]
 struct Page;
 
 /// What the page may load: itself, the camera's pictures, and signaling.
@@ -92,7 +93,10 @@ async fn page(uri: axum::extract::OriginalUri, request: Request) -> Response {
 }
 
 fn content_type(path: &str) -> Option<HeaderValue> {
-    let kind = mime_guess::from_path(path).first_or_octet_stream();
+    let kind = match path.ends_with("LICENSE") {
+        true => mime_guess::mime::TEXT_PLAIN,
+        false => mime_guess::from_path(path).first_or_octet_stream(),
+    };
     let charset = if kind.type_() == "text" {
         "; charset=utf-8"
     } else {

@@ -1,0 +1,64 @@
+// @ts-check
+// One stream to the loudspeaker: bytes in, sound and its level out.
+
+import { audioContext, loadWorklet } from './context.js';
+import { PREFILL_MS, newDecoder } from './decoders.js';
+
+/** @typedef {import('./decoders.js').Format} Format */
+/** @typedef {{level: number, waiting: number, underruns: number, skipped: number}} Report */
+
+export class Player {
+  /** @param {AudioWorkletNode} node @param {Format} format @param {(report: Report) => void} onReport */
+  constructor(node, format, onReport) {
+    this.node = node;
+    this.decoder = newDecoder(format, (samples) => node.port.postMessage(samples, [samples.buffer]));
+    node.port.onmessage = ({ data }) => onReport(data);
+    node.connect(audioContext().destination);
+  }
+
+  /** @param {Format} format @param {(report: Report) => void} onReport */
+  static async open(format, onReport) {
+    const context = audioContext();
+    await loadWorklet(context, 'ring-worklet.js');
+    const node = new AudioWorkletNode(context, 'switchboard-player', {
+      numberOfInputs: 0,
+      outputChannelCount: [1],
+      processorOptions: { prefillMs: PREFILL_MS[format] },
+    });
+    return new Player(node, format, onReport);
+  }
+
+  /** @param {ReadableStream<Uint8Array>} stream  until it ends, or somebody cancels it */
+  async play(stream) {
+    const reader = stream.getReader();
+    try {
+      for (;;) {
+        const { done, value } = await reader.read();
+        if (done) return;
+        this.#decode(value);
+      }
+    } finally {
+      reader.cancel().catch(() => {});
+    }
+  }
+
+  close() {
+    this.decoder.close();
+    this.node.port.onmessage = null;
+    this.node.port.postMessage(null);
+    this.node.disconnect();
+  }
+
+  /** @param {Uint8Array} bytes */
+  #decode(bytes) {
+    try {
+      this.decoder.take(bytes);
+    } catch (error) {
+      console.info('decoding', error);
+      throw new Unplayable();
+    }
+  }
+}
+
+/** What came is not of the format that was asked for, or this browser cannot decode it after all. */
+export class Unplayable extends Error {}

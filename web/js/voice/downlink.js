@@ -1,0 +1,102 @@
+// @ts-check
+// Hearing: the stream of a call or a room, fetched again whenever it breaks, until nobody wants it any more.
+
+import { Player } from './audio/player.js';
+import { MediaPlayer } from './audio/media-player.js';
+import { Retry, pause } from './retry.js';
+import { Refused } from './server.js';
+
+/** @typedef {import('./audio/decoders.js').Format} Format */
+/** @typedef {import('./audio/player.js').Report} Report */
+/** @typedef {import('./server.js').Params} Params */
+/** @typedef {import('./line.js').Way} Way */
+/**
+ * @typedef {object} DownlinkEvents
+ * @property {(state: 'connecting' | 'on') => void} onState
+ * @property {(report: Report) => void} onReport
+ * @property {(error: unknown) => void} onEnd  no further attempt will be made
+ */
+
+export class Downlink {
+  #abort = new AbortController();
+
+  /** @param {Way} way @param {Format} format @param {boolean} isDecoded  by the page itself @param {DownlinkEvents} events */
+  constructor(way, format, isDecoded, events) {
+    this.way = way;
+    this.format = format;
+    this.isDecoded = isDecoded;
+    this.events = events;
+    this.#run();
+  }
+
+  close() {
+    this.#abort.abort();
+  }
+
+  async #run() {
+    const retry = new Retry();
+    const { signal } = this.#abort;
+    while (!signal.aborted) {
+      this.events.onState('connecting');
+      const error = await this.#attempt(retry).catch((reason) => reason);
+      if (signal.aborted) return;
+      const wait = retry.next(error);
+      if (wait === null) return this.events.onEnd(error);
+      await pause(wait, signal);
+    }
+  }
+
+  /** @param {Retry} retry @returns {Promise<unknown>} what ended it, if anything but the stream's end */
+  async #attempt(retry) {
+    const { server, identity, path, params } = this.way;
+    const proof = await identity.proof();
+    const all = { ...params, ...proof, format: this.format };
+    try {
+      await (this.isDecoded ? this.#decode(server, path, all, retry) : this.#leaveToBrowser(server, path, all, retry));
+      return null;
+    } catch (error) {
+      if (error instanceof Refused) identity.renew(proof);
+      throw error;
+    }
+  }
+
+  /** @param {import('./server.js').Server} server @param {string} path @param {Params} params @param {Retry} retry */
+  async #decode(server, path, params, retry) {
+    const { signal } = this.#abort;
+    const player = await Player.open(this.format, this.events.onReport);
+    try {
+      const { body } = await server.stream(path, params, signal);
+      this.#succeeded(retry);
+      if (body) await player.play(body);
+    } finally {
+      player.close();
+    }
+  }
+
+  /** @param {import('./server.js').Server} server @param {string} path @param {Params} params @param {Retry} retry */
+  async #leaveToBrowser(server, path, params, retry) {
+    const player = new MediaPlayer(server.url(path, params), this.events.onReport);
+    try {
+      await player.play(this.#abort.signal, () => this.#succeeded(retry));
+    } catch (error) {
+      player.close();
+      await this.#askWhy(server, path, params);
+      throw error;
+    } finally {
+      player.close();
+    }
+  }
+
+  // An audio element does not tell a refusal from noise; the same request by ourselves does.
+  /** @param {import('./server.js').Server} server @param {string} path @param {Params} params */
+  async #askWhy(server, path, params) {
+    const { body } = await server.stream(path, params, this.#abort.signal);
+    await body?.cancel();
+  }
+
+  /** @param {Retry} retry */
+  #succeeded(retry) {
+    retry.succeeded();
+    this.events.onState('on');
+  }
+}

@@ -1,0 +1,104 @@
+// @ts-check
+// How two people find out that the other holds the key they know him by. In keys mode:
+//
+//   caller  newCall  challenge 1                          →  callee
+//   callee  answer   challenge 2, challenge 1 signed      →  caller   now the caller knows whom it rings at
+//   caller  answer2  challenge 3, challenge 2 signed      →  callee   now the callee knows who calls
+//   callee  accept or reject, challenge 3 signed          →  caller   now the caller knows that it was he who accepted
+//
+// On a site none of this happens: there the site vouches for everybody.
+
+import { KeyIdentity } from './identity.js';
+import { newChallenge, verify } from './keys.js';
+
+/** @typedef {import('./identity.js').Identity} Identity */
+/** @typedef {import('./events.js').VoiceEvent} VoiceEvent */
+/** @typedef {import('./server.js').Params} Params */
+
+export class OutgoingCall {
+  #keys;
+  #first = newChallenge();
+  /** @type {string[]} */ #third = [];
+  isVerified = false;
+  isDoubtful = false;
+  isRinging = false;
+
+  /** @param {Identity} identity @param {string} to */
+  constructor(identity, to) {
+    this.#keys = identity instanceof KeyIdentity ? identity : null;
+    this.to = to;
+  }
+
+  /** @returns {Params} */
+  get opening() {
+    return this.#keys ? { Destination: this.to, challenge: this.#first } : { Destination: this.to };
+  }
+
+  // Several devices of one person may answer, each with a challenge of its own.
+  /** @param {VoiceEvent} answer @returns {Params | null} what to answer to it; nothing to somebody else */
+  answered(answer) {
+    if (!this.#keys) return null;
+    if (!verify(answer.answer, this.#first, this.to)) {
+      this.isDoubtful = true;
+      return null;
+    }
+    this.isVerified = true;
+    const challenge = newChallenge();
+    this.#third.push(challenge);
+    return { Destination: this.to, challenge, signature: this.#keys.signFor(answer.challenge), PKey: this.#keys.me };
+  }
+
+  // Who accepts at once, without asking who calls, has only the first challenge to sign.
+  /** @param {VoiceEvent} event  acceptedCall or declineCall @returns {boolean} whether it is the callee's own */
+  isFromCallee(event) {
+    if (!this.#keys) return true;
+    const challenges = this.#third.length > 0 ? this.#third : [this.#first];
+    const isOwn = challenges.some((challenge) => verify(event.answer, challenge, this.to));
+    this.isVerified ||= isOwn;
+    return isOwn;
+  }
+}
+
+export class IncomingCall {
+  #keys;
+  #latest;
+  isVerified = false;
+
+  /**
+   * @param {Identity} identity
+   * @param {VoiceEvent} event
+   * @param {string} second  our own challenge, the same in all windows of this browser
+   */
+  constructor(identity, event, second) {
+    this.#keys = identity instanceof KeyIdentity ? identity : null;
+    this.from = event.from;
+    this.first = event.challenge;
+    this.#latest = event.challenge;
+    this.second = second;
+  }
+
+  /** Whether the caller will be asked for a proof. */
+  get isChecked() {
+    return this.#keys !== null;
+  }
+
+  /** @returns {Params | null} */
+  get answer() {
+    if (!this.#keys) return null;
+    const signature = this.#keys.signFor(this.first);
+    return { Destination: this.from, challenge: this.second, signature, PKey: this.#keys.me };
+  }
+
+  // A confirmation may be for another device of ours; its challenge is the latest all the same.
+  /** @param {VoiceEvent} event  answer2 */
+  confirm(event) {
+    this.#latest = event.challenge;
+    this.isVerified ||= verify(event.answer, this.second, this.from);
+  }
+
+  /** What accepts or rejects, besides who we are. @returns {Params} */
+  get closing() {
+    const signed = this.#keys ? { signature: this.#keys.signFor(this.#latest), PKey: this.#keys.me } : {};
+    return { From: this.from, ...signed };
+  }
+}

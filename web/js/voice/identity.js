@@ -1,0 +1,204 @@
+// @ts-check
+// Who one is to the server: the holder of a key, or somebody whom a site vouches for. Everything else asks only this.
+
+import { KeyPair, isPublicKey } from './keys.js';
+import { explain, isRefusal } from './server.js';
+import { recall, remember } from './store.js';
+
+/** @typedef {import('./server.js').Server} Server */
+/** @typedef {import('./server.js').Params} Params */
+/**
+ * @typedef {object} Identity
+ * @property {'keys' | 'site'} kind
+ * @property {string} me  the address under which others reach us
+ * @property {() => Promise<void>} prepare  makes sure that the server knows us
+ * @property {() => Promise<Params>} proof  what shows the server that it is us
+ * @property {() => Params} proofAtHand  the same without asking anybody, for the last moment of a page
+ * @property {() => Promise<Params>} eventsProof
+ * @property {(ticket: string) => void} setTicket  a challenge that came with an answer; it replaces the one before
+ * @property {(spent: Params) => void} renew  the proof was not accepted: the next one must be another
+ * @property {(text: string) => string | null} addressIn  the address that a person typed or pasted
+ * @property {(text: string) => boolean} isAddress
+ */
+
+/** @implements {Identity} */
+export class KeyIdentity {
+  kind = /** @type {const} */ ('keys');
+  #server;
+  #keys = ownKeys();
+  /** @type {Promise<string> | null} */ #ticket = null;
+  #signed = '';
+  #signature = '';
+
+  /** @param {Server} server */
+  constructor(server) {
+    this.#server = server;
+    this.me = this.#keys.publicKey;
+  }
+
+  async prepare() {}
+
+  async proof() {
+    this.#ticket ??= this.#fetchTicket();
+    this.#signTicket(await this.#ticket);
+    return this.proofAtHand();
+  }
+
+  proofAtHand() {
+    return { PKey: this.me, signature: this.#signature };
+  }
+
+  // Most servers want none here; one that does must not find an old one.
+  async eventsProof() {
+    return this.proof();
+  }
+
+  /** @param {Params} spent */
+  renew(spent) {
+    if (spent['signature'] === this.#signature) this.#ticket = null;
+  }
+
+  /** @param {string} ticket */
+  setTicket(ticket) {
+    if (!ticket) return;
+    this.#signTicket(ticket);
+    this.#ticket = Promise.resolve(ticket);
+  }
+
+  /** @param {string} challenge  of another person */
+  signFor(challenge) {
+    return this.#keys.sign(challenge, 'person');
+  }
+
+  /** @param {string} text */
+  addressIn(text) {
+    const found = text.toLowerCase().match(/(?:^|[^0-9a-f])(0[23][0-9a-f]{64})(?![0-9a-f])/)?.[1];
+    return found && isPublicKey(found) ? found : null;
+  }
+
+  /** @param {string} text */
+  isAddress(text) {
+    return isPublicKey(text);
+  }
+
+  async #fetchTicket() {
+    try {
+      return await this.#server.get('getCallTicket', { PKey: this.me });
+    } catch (error) {
+      this.#ticket = null;
+      throw error;
+    }
+  }
+
+  /** @param {string} ticket */
+  #signTicket(ticket) {
+    if (ticket === this.#signed) return;
+    this.#signature = this.#keys.sign(ticket, 'server');
+    this.#signed = ticket;
+  }
+}
+
+/** @implements {Identity} */
+export class SiteIdentity {
+  kind = /** @type {const} */ ('site');
+  me = '';
+  #server;
+  #token = '';
+
+  /** @param {Server} server @param {string} site */
+  constructor(server, site) {
+    this.#server = server;
+    this.site = site;
+  }
+
+  async prepare() {
+    if (this.me) return;
+    await this.proof();
+    const id = await this.#server.get('tokenCheck', { token: this.#token });
+    if (!this.isAddress(id)) throw new NotSignedIn();
+    this.me = id;
+  }
+
+  async proof() {
+    this.#token ||= await this.#fetchToken();
+    return this.proofAtHand();
+  }
+
+  /** @returns {Params} */
+  proofAtHand() {
+    return { token: this.#token };
+  }
+
+  async eventsProof() {
+    const { token = '' } = await this.proof();
+    return { CSRFtoken: token };
+  }
+
+  setTicket() {}
+
+  /** @param {Params} spent */
+  renew(spent) {
+    if ((spent['token'] ?? spent['CSRFtoken']) === this.#token) this.#token = '';
+  }
+
+  /** @param {string} text */
+  addressIn(text) {
+    const number = text.trim().replace(/^.*#call=/, '');
+    return this.isAddress(number) ? number : null;
+  }
+
+  /** @param {string} text */
+  isAddress(text) {
+    return /^[1-9][0-9]{0,17}$/.test(text);
+  }
+
+  async #fetchToken() {
+    const address = new URL('Membres/newCRSF', this.site.endsWith('/') ? this.site : `${this.site}/`);
+    const response = await fetch(address, { credentials: 'include', cache: 'no-store' }).catch(elsewhere(address));
+    if (!response.ok) throw new NotSignedIn();
+    const answer = await response.json().catch(() => null);
+    if (typeof answer?.token !== 'string' || !answer.token) throw new NotSignedIn();
+    return answer.token;
+  }
+}
+
+/** The site does not know this browser. */
+export class NotSignedIn extends Error {}
+
+/**
+ * Asks the server for something as ourselves; a proof that has grown old is renewed once.
+ * @template T
+ * @param {Identity} identity @param {(proof: Params) => Promise<T>} ask
+ * @returns {Promise<T>}
+ */
+export async function asOurselves(identity, ask) {
+  const proof = await identity.proof();
+  try {
+    return await ask(proof);
+  } catch (error) {
+    if (!isRefusal(error, 401) && !isRefusal(error, 403)) throw error;
+    identity.renew(proof);
+    return ask(await identity.proof());
+  }
+}
+
+/** @param {unknown} error */
+export function explainIdentity(error) {
+  return error instanceof NotSignedIn ? 'You are not signed in on the site.' : explain(error);
+}
+
+// A site that lets only its own pages ask is no failure of the network.
+/** @param {URL} address @returns {(error: unknown) => never} */
+function elsewhere(address) {
+  return (error) => {
+    throw address.origin === location.origin ? error : new NotSignedIn();
+  };
+}
+
+function ownKeys() {
+  const kept = KeyPair.restore(recall('key'));
+  if (kept) return kept;
+  const fresh = KeyPair.generate();
+  remember('key', fresh.secretHex);
+  return fresh;
+}

@@ -1,0 +1,146 @@
+// @ts-check
+// The sound of one conversation, both ways, with one call or one room.
+
+import { Downlink } from './downlink.js';
+import { Microphone } from './audio/microphone.js';
+import { Unplayable } from './audio/player.js';
+import { Uplink } from './uplink.js';
+import { isRefusal } from './server.js';
+
+/** @typedef {import('./identity.js').Identity} Identity */
+/** @typedef {import('./server.js').Server} Server */
+/** @typedef {import('./server.js').Params} Params */
+/** @typedef {import('./audio/decoders.js').Format} Format */
+/** @typedef {{server: Server, identity: Identity, path: string, params: Params}} Way */
+/** @typedef {'off' | 'connecting' | 'on' | 'failed'} WayState */
+/** @typedef {{kind: 'call' | 'room', address: string}} Place */
+/**
+ * @typedef {object} LineEvents
+ * @property {() => void} onChange
+ * @property {(own: number) => void} onOwnLevel
+ * @property {(heard: number) => void} onHeardLevel
+ * @property {() => void} onGone  the call or room is no more
+ */
+/** @typedef {{format: Format, isDecoded: boolean, isRaw: boolean}} Sound */
+
+export class Line {
+  /** @type {WayState} */ up = 'off';
+  /** @type {WayState} */ down = 'off';
+  micProblem = '';
+  /** @type {unknown} */ problem = null;
+  underruns = 0;
+  /** @type {Uplink | null} */ #uplink = null;
+  /** @type {Downlink | null} */ #downlink = null;
+  #isClosed = false;
+
+  /** @param {{server: Server, identity: Identity}} parts @param {Place} place @param {Sound} sound @param {LineEvents} events */
+  constructor(parts, place, sound, events) {
+    this.parts = parts;
+    this.place = place;
+    this.sound = sound;
+    this.events = events;
+    this.microphone = new Microphone({
+      onFrame: ({ pcm, level }) => {
+        this.#uplink?.send(pcm);
+        events.onOwnLevel(level);
+      },
+      onLost: () => this.#lostMicrophone(),
+    });
+  }
+
+  get isMuted() {
+    return this.microphone.isMuted;
+  }
+
+  get isTalking() {
+    return this.#uplink !== null;
+  }
+
+  listen() {
+    this.#downlink?.close();
+    const { format, isDecoded } = this.sound;
+    this.#downlink = new Downlink(this.#way('join'), format, isDecoded, {
+      onState: (state) => this.#set('down', state),
+      onReport: ({ level, underruns }) => {
+        this.underruns = underruns;
+        this.events.onHeardLevel(level);
+      },
+      onEnd: (error) => this.#ended('down', error),
+    });
+  }
+
+  async talk() {
+    this.#set('up', 'connecting');
+    this.micProblem = await this.microphone.open(this.sound.isRaw);
+    if (this.#isClosed) return this.microphone.close();
+    if (!this.microphone.isOpen) return this.#set('up', 'off');
+    this.#uplink?.close();
+    this.#uplink = new Uplink(this.#way('up'), this.microphone.rate, {
+      onState: (state) => this.#set('up', state),
+      onEnd: (error) => this.#ended('up', error),
+    });
+  }
+
+  stopTalking() {
+    this.#uplink?.close();
+    this.#uplink = null;
+    this.microphone.close();
+    this.events.onOwnLevel(0);
+    this.#set('up', 'off');
+  }
+
+  /** @param {boolean} isMuted */
+  setMuted(isMuted) {
+    this.microphone.isMuted = isMuted;
+    this.events.onChange();
+  }
+
+  /** @param {Sound} sound */
+  setSound(sound) {
+    const isOther = sound.format !== this.sound.format;
+    this.sound = sound;
+    if (isOther && this.#downlink) this.listen();
+  }
+
+  close() {
+    this.#isClosed = true;
+    this.#downlink?.close();
+    this.#downlink = null;
+    this.stopTalking();
+  }
+
+  /** @param {'up' | 'join'} verb @returns {Way} */
+  #way(verb) {
+    const isCall = this.place.kind === 'call';
+    /** @type {Params} */ const params = isCall ? { otherID: this.place.address } : { roomID: this.place.address };
+    return { ...this.parts, path: `${verb}${isCall ? 'Call' : 'Room'}`, params };
+  }
+
+  /** @param {'up' | 'down'} which @param {WayState} state */
+  #set(which, state) {
+    this[which] = state;
+    if (state === 'on') this.problem = null;
+    if (!this.#isClosed) this.events.onChange();
+  }
+
+  /** @param {'up' | 'down'} which @param {unknown} error */
+  #ended(which, error) {
+    if (which === 'down' && error instanceof Unplayable && this.sound.format !== 'wav') return this.#listenPlainly();
+    if (which === 'up') this.stopTalking();
+    this.problem = error;
+    this.#set(which, 'failed');
+    if (this.place.kind === 'call' && isRefusal(error, 404)) this.events.onGone();
+  }
+
+  // What every browser can play.
+  #listenPlainly() {
+    this.sound = { ...this.sound, format: /** @type {const} */ ('wav'), isDecoded: true };
+    this.listen();
+  }
+
+  #lostMicrophone() {
+    this.stopTalking();
+    this.micProblem = 'The microphone has gone. You can listen meanwhile.';
+    this.events.onChange();
+  }
+}

@@ -1,0 +1,143 @@
+// @ts-check
+// The way to the Switchboard: where it is, how it is asked, and its refusals in words a person can use.
+//
+// Everything goes as parameters of simple requests, so that a page of another origin needs no preflight.
+
+import { UnsafeChallenge } from './keys.js';
+
+/** @typedef {Record<string, string>} Params */
+/** @typedef {{identity: 'keys' | 'site', site: string | null}} Mode */
+
+const TIMEOUT_MS = 10_000;
+const WORDS_MAX = 200;
+
+/** The server answered, but not what was hoped for. */
+export class Refused extends Error {
+  /** @param {number} status @param {string} text */
+  constructor(status, text) {
+    super(text);
+    this.status = status;
+  }
+}
+
+export class Server {
+  /** @param {URL} base */
+  constructor(base) {
+    this.base = base;
+  }
+
+  /** @returns {Promise<Mode>} */
+  async mode() {
+    const response = await fetch(this.url('voice/mode', {}), { signal: AbortSignal.timeout(TIMEOUT_MS) });
+    await mustBeGood(response);
+    const mode = await response.json();
+    return { identity: mode?.identity === 'site' ? 'site' : 'keys', site: siteOf(mode?.site) };
+  }
+
+  /** @param {string} path @param {Params} [params] @returns {Promise<string>} */
+  async get(path, params = {}) {
+    const signal = AbortSignal.timeout(TIMEOUT_MS);
+    const response = await fetch(this.url(path, params), { signal, cache: 'no-store' });
+    await mustBeGood(response);
+    return (await response.text()).trim();
+  }
+
+  /** @param {string} path @param {Params} params @returns {Promise<string>} */
+  async post(path, params) {
+    const response = await this.stream(path, params, AbortSignal.timeout(TIMEOUT_MS));
+    return (await response.text()).trim();
+  }
+
+  /** Everything in the address, nothing in the body. @param {string} path @param {Params} params */
+  async knock(path, params) {
+    const signal = AbortSignal.timeout(TIMEOUT_MS);
+    await mustBeGood(await fetch(this.url(path, params), { method: 'POST', signal, cache: 'no-store' }));
+  }
+
+  /** For answers without an end. @param {string} path @param {Params} params @param {AbortSignal} signal */
+  async stream(path, params, signal) {
+    const body = new URLSearchParams(params);
+    const response = await fetch(this.url(path, {}), { method: 'POST', body, signal, cache: 'no-store' });
+    await mustBeGood(response);
+    return response;
+  }
+
+  /** A last word while the page goes away. @param {string} path @param {Params} params */
+  farewell(path, params) {
+    navigator.sendBeacon?.(this.url(path, {}), new URLSearchParams(params));
+  }
+
+  /** @param {string} path @param {Params} params */
+  url(path, params) {
+    const url = new URL(path, this.base);
+    url.search = new URLSearchParams(params).toString();
+    return url.href;
+  }
+
+  /** @param {string} path @param {Params} params */
+  socketUrl(path, params) {
+    return this.url(path, params).replace(/^http/, 'ws');
+  }
+}
+
+/** Where the page was told that its server is; else beside the page itself. */
+export function serverBase() {
+  const meta = document.querySelector('meta[name=switchboard]')?.getAttribute('content');
+  const asked = new URLSearchParams(location.search).get('server');
+  const place = meta || (asked && isNear(asked) ? asked : '.');
+  const base = new URL(place, document.baseURI);
+  if (!base.pathname.endsWith('/')) base.pathname += '/';
+  base.search = base.hash = '';
+  return base;
+}
+
+// A link must not be able to send this page, and the proofs of who we are, to a stranger's server.
+/** @param {string} address */
+function isNear(address) {
+  const url = URL.canParse(address) ? new URL(address) : null;
+  const isHere = url?.hostname === location.hostname;
+  const isLocal = url?.hostname === 'localhost' || url?.hostname === '127.0.0.1';
+  return Boolean(url && /^https?:$/.test(url.protocol) && (isHere || isLocal));
+}
+
+/** @param {unknown} site */
+function siteOf(site) {
+  if (typeof site !== 'string' || !URL.canParse(site)) return null;
+  return /^https?:$/.test(new URL(site).protocol) ? site : null;
+}
+
+/** @param {Response} response */
+async function mustBeGood(response) {
+  if (response.ok) return;
+  const text = await response.text().catch(() => '');
+  throw new Refused(response.status, text.trim().slice(0, WORDS_MAX));
+}
+
+/** @param {unknown} error */
+export function isRefusal(error, status = 0) {
+  return error instanceof Refused && (status === 0 || error.status === status);
+}
+
+const AWAY = 'The server cannot be reached. Check the connection and try again.';
+
+const UNSAFE = 'This server asks for signatures that a server should not ask for, so you were not signed in.';
+
+/** @type {Record<number, string>} */
+const WORDS = {
+  401: 'The server does not know who you are. Load the page again.',
+  403: 'The server does not allow this.',
+  404: 'That is not there.',
+  409: 'You are already connected in another window or on another device.',
+  413: 'That was too much for the server.',
+  429: 'Too much at once. Wait a moment and try again.',
+  503: 'The server cannot do this just now. Try again in a moment.',
+};
+
+/** @param {unknown} error @param {Record<number, string>} [special]  words for statuses that mean more here */
+export function explain(error, special = {}) {
+  if (error instanceof UnsafeChallenge) return UNSAFE;
+  if (!(error instanceof Refused)) return AWAY;
+  const words = special[error.status] ?? WORDS[error.status];
+  if (words) return words;
+  return error.message ? `The server said: ${error.message}` : `The server answered with error ${error.status}.`;
+}

@@ -1,0 +1,49 @@
+// @ts-check
+// What this browser remembers about the voice page. Private windows may forbid storage; the page works without.
+
+const PREFIX = 'switchboard.voice.';
+
+/** @typedef {'key' | 'names' | 'format' | 'raw' | 'answered'} Kept */
+
+/** @param {Kept} name */
+export function recall(name) {
+  try {
+    return localStorage.getItem(PREFIX + name) ?? '';
+  } catch {
+    return '';
+  }
+}
+
+/** @param {Kept} name @param {string} value */
+export function remember(name, value) {
+  try {
+    localStorage.setItem(PREFIX + name, value);
+  } catch {
+    // Then it is forgotten with this page.
+  }
+}
+
+/** @typedef {{other: string, isVerified: boolean, since: number, at: number}} Interrupted */
+
+const CALL = `${PREFIX}call`;
+
+/** The call of this tab, for after a reload. @param {Interrupted | null} call */
+export function keepCall(call) {
+  try {
+    if (call) sessionStorage.setItem(CALL, JSON.stringify(call));
+    else sessionStorage.removeItem(CALL);
+  } catch {
+    // Then a reload ends the call.
+  }
+}
+
+/** @returns {Interrupted | null} */
+export function keptCall() {
+  try {
+    const call = JSON.parse(sessionStorage.getItem(CALL) ?? 'null');
+    const isWhole = typeof call?.other === 'string' && Number.isFinite(call.since) && Number.isFinite(call.at);
+    return isWhole ? { ...call, isVerified: call.isVerified === true } : null;
+  } catch {
+    return null;
+  }
+}

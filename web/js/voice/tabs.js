@@ -1,0 +1,50 @@
+// @ts-check
+// Several windows of one person. All of them ring; one answers, and then the others fall silent. What they ask the
+// caller to sign must be the same, for the server relays only the latest.
+
+import { newChallenge } from './keys.js';
+import { recall, remember } from './store.js';
+
+/** @typedef {import('./events.js').VoiceEvent} VoiceEvent */
+
+const ANSWERED_MS = 60_000;
+
+export class Tabs {
+  #channel = typeof BroadcastChannel === 'function' ? new BroadcastChannel('switchboard.voice') : null;
+
+  /** @param {string} me @param {(from: string) => void} onSettled  another window accepted or declined */
+  constructor(me, onSettled) {
+    this.me = me;
+    this.#channel?.addEventListener('message', ({ data }) => {
+      if (data?.me === this.me && typeof data.settled === 'string') onSettled(data.settled);
+    });
+  }
+
+  /** @param {string} from */
+  settled(from) {
+    this.#channel?.postMessage({ me: this.me, settled: from });
+  }
+
+  /** @param {VoiceEvent} call @returns {Promise<{second: string, isFirst: boolean}>} */
+  async challengeFor(call) {
+    const decide = async () => {
+      const known = answered(call);
+      if (known) return { second: known, isFirst: false };
+      const second = newChallenge();
+      remember('answered', JSON.stringify({ from: call.from, first: call.challenge, second, at: Date.now() }));
+      return { second, isFirst: true };
+    };
+    return navigator.locks ? navigator.locks.request('switchboard.voice.answer', decide) : decide();
+  }
+}
+
+/** @param {VoiceEvent} call @returns {string} */
+function answered(call) {
+  try {
+    const last = JSON.parse(recall('answered') || 'null');
+    const isThis = last?.from === call.from && last.first === call.challenge && Date.now() - last.at < ANSWERED_MS;
+    return isThis && typeof last.second === 'string' ? last.second : '';
+  } catch {
+    return '';
+  }
+}

@@ -1,0 +1,75 @@
+// @ts-check
+// Everybody who rings, each with a card of his own. In keys mode nobody can be accepted before he has shown who he is.
+
+import { byId, icon, make } from '../../ui/dom.js';
+import { fullAddress } from '../names.js';
+import { put } from './words.js';
+
+/** @typedef {import('../handshake.js').IncomingCall} IncomingCall */
+/** @typedef {import('../names.js').Names} Names */
+/** @typedef {{root: HTMLElement, badge: HTMLElement, accept: HTMLButtonElement}} Card */
+
+export class Incoming {
+  #place = byId('incoming', HTMLElement);
+  /** @type {Map<string, Card>} */ #cards = new Map();
+
+  /** @param {Names} names @param {{onAccept: (from: string) => void, onDecline: (from: string) => void}} events */
+  constructor(names, events) {
+    this.names = names;
+    this.events = events;
+  }
+
+  /** @param {Map<string, IncomingCall>} calls @param {boolean} isBusy */
+  show(calls, isBusy) {
+    for (const [from, card] of this.#cards) if (!calls.has(from)) this.#remove(from, card);
+    for (const [from, call] of calls) this.#refresh(this.#cards.get(from) ?? this.#add(from), call, isBusy);
+  }
+
+  /** @param {string} from @returns {Card} */
+  #add(from) {
+    const name = this.names.of(from);
+    const badge = make('span', { className: 'badge', testid: 'incoming-badge' });
+    const accept = make('button', { className: 'primary', testid: 'accept' }, [icon('i-call'), make('span', { text: 'Accept' })]);
+    const decline = make('button', { className: 'leave', testid: 'decline' }, [icon('i-hangup'), make('span', { text: 'Decline' })]);
+    accept.addEventListener('click', () => this.events.onAccept(from));
+    decline.addEventListener('click', () => this.events.onDecline(from));
+    for (const button of [accept, decline]) button.type = 'button';
+    const title = make('h2', { text: `${name} is calling` });
+    const root = make('article', { className: 'card ringing', testid: 'incoming-call' }, [
+      make('div', { className: 'title' }, [title, badge]),
+      make('p', { className: 'full-address', text: fullAddress(from) }),
+      make('div', { className: 'actions' }, [accept, decline]),
+    ]);
+    root.dataset['from'] = from;
+    root.setAttribute('aria-label', `${name} is calling`);
+    const card = { root, badge, accept };
+    this.#cards.set(from, card);
+    this.#place.append(root);
+    return card;
+  }
+
+  /** @param {Card} card @param {IncomingCall} call @param {boolean} isBusy */
+  #refresh({ root, badge, accept }, call, isBusy) {
+    const isOpen = call.isVerified || !call.isChecked;
+    const wasOpen = root.dataset['state'] === 'verified' || root.dataset['state'] === 'vouched';
+    root.dataset['state'] = call.isVerified ? 'verified' : call.isChecked ? 'checking' : 'vouched';
+    const words = call.isVerified ? 'Verified' : call.isChecked ? 'Checking who it is…' : 'Signed in on the site';
+    put(badge, words);
+    badge.dataset['state'] = isOpen ? 'good' : 'open';
+    accept.disabled = !isOpen;
+    const label = accept.querySelector('span');
+    if (label) put(label, isBusy ? 'Leave and accept' : 'Accept');
+    if (isOpen && !wasOpen && isIdle()) accept.focus();
+  }
+
+  /** @param {string} from @param {Card} card */
+  #remove(from, card) {
+    card.root.remove();
+    this.#cards.delete(from);
+  }
+}
+
+// A key meant for something else must not accept a call.
+function isIdle() {
+  return document.activeElement === document.body;
+}

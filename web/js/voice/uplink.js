@@ -1,0 +1,86 @@
+// @ts-check
+// Being heard: the microphone's frames to a call or a room, through a WebSocket that comes back when it breaks.
+
+import { Retry, pause } from './retry.js';
+
+/** @typedef {import('./line.js').Way} Way */
+/**
+ * @typedef {object} UplinkEvents
+ * @property {(state: 'connecting' | 'on') => void} onState
+ * @property {(error: unknown) => void} onEnd  no further attempt will be made
+ */
+
+// What waits in the browser would be heard late; a gap is the lesser evil.
+const BUFFERED_BYTES_MAX = 48_000 * 2 * 0.2;
+
+export class Uplink {
+  #abort = new AbortController();
+  /** @type {WebSocket | null} */ #socket = null;
+
+  /** @param {Way} way @param {number} rate  samples per second @param {UplinkEvents} events */
+  constructor(way, rate, events) {
+    this.way = way;
+    this.rate = rate;
+    this.events = events;
+    this.#run();
+  }
+
+  /** @param {ArrayBuffer} pcm */
+  send(pcm) {
+    const socket = this.#socket;
+    if (socket?.readyState !== WebSocket.OPEN || pcm.byteLength === 0) return;
+    if (socket.bufferedAmount <= BUFFERED_BYTES_MAX) socket.send(pcm);
+  }
+
+  close() {
+    this.#abort.abort();
+    this.#socket?.close(1000);
+  }
+
+  async #run() {
+    const retry = new Retry();
+    const { signal } = this.#abort;
+    while (!signal.aborted) {
+      this.events.onState('connecting');
+      const error = await this.#attempt(retry).catch((reason) => reason);
+      if (signal.aborted) return;
+      const wait = retry.next(error);
+      if (wait === null) return this.events.onEnd(error);
+      await pause(wait, signal);
+    }
+  }
+
+  /** @param {Retry} retry */
+  async #attempt(retry) {
+    const { server, identity, path, params } = this.way;
+    const proof = await identity.proof();
+    const rate = this.rate === 48_000 ? {} : { rate: String(this.rate) };
+    const wasOpen = await this.#connect(server.socketUrl(path, { ...params, ...proof, ...rate }), retry);
+    if (wasOpen || this.#abort.signal.aborted) return;
+    identity.renew(proof);
+    await this.#askWhy();
+  }
+
+  /** @param {string} url @param {Retry} retry @returns {Promise<boolean>} when it is closed: whether it ever was open */
+  #connect(url, retry) {
+    const socket = new WebSocket(url);
+    socket.binaryType = 'arraybuffer';
+    this.#socket = socket;
+    let wasOpen = false;
+    return new Promise((resolve) => {
+      socket.onopen = () => {
+        if (this.#abort.signal.aborted) return socket.close(1000);
+        wasOpen = true;
+        retry.succeeded();
+        this.events.onState('on');
+      };
+      socket.onclose = () => resolve(wasOpen);
+    });
+  }
+
+  // A browser does not tell why a WebSocket was refused; the same request with a body, which is audio and empty, does.
+  async #askWhy() {
+    const { server, identity, path, params } = this.way;
+    await server.knock(path, { ...params, ...(await identity.proof()) });
+  }
+}
