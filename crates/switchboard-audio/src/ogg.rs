@@ -81,12 +81,13 @@ impl Pager {
             // One a frame is more than is needed, and never too much at once.
             self.append(self.silence.clone(), &mut pages);
         }
-        self.pending_frames += 1;
-        let is_first = !self.has_begun && self.granule > 0;
-        if is_first || self.pending_frames >= FRAMES_PER_PAGE {
+        self.pending_frames = self.pending_frames.saturating_add(1);
+        // A page that ends before there is anything to hear is an error to some readers.
+        let is_heard = self.granule > 0;
+        if is_heard && (!self.has_begun || self.pending_frames >= FRAMES_PER_PAGE) {
             self.flush(&mut pages);
+            self.has_begun = true;
         }
-        self.has_begun |= is_first;
         (!pages.is_empty()).then(|| pages.into())
     }
 
@@ -288,6 +289,21 @@ mod tests {
         );
         let page = pager.take(&[long.clone(), long]).expect("a page");
         assert_eq!(granules(&page), [64 + 512 + 1_024]);
+    }
+
+    #[test]
+    fn no_page_of_sound_ends_before_there_is_any() {
+        let mut pager = Pager::new(1, 0, packet(1, Span::Overlapping(512)));
+        let first = packet(1, Span::Overlapping(64));
+        let pages: Vec<_> = std::iter::once(pager.take(&[first]))
+            .chain((0..12).map(|_| pager.take(&[])))
+            .flatten()
+            .flat_map(|page| granules(&page))
+            .collect();
+        assert!(
+            !pages.is_empty() && pages.iter().all(|granule| *granule > 0),
+            "{pages:?}"
+        );
     }
 
     #[test]

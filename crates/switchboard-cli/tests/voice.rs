@@ -489,6 +489,8 @@ impl Server {
         let mut child = Command::new(env!("CARGO_BIN_EXE_switchboard"))
             .args(["serve", "--addr", "127.0.0.1", "--port", "0"])
             .env_remove("PORT")
+            // On a machine that is busy with tests nothing is dropped for being late.
+            .env("SWITCHBOARD_MIX_MAX_LATENCY", "2000")
             .envs(settings.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

@@ -142,10 +142,14 @@ impl Phone {
         }
     }
 
-    /// Does not take a call. Whether the server minds is no matter.
+    /// Does not take a call. While the caller has yet to show who he is, only a hang-up ends it.
     async fn reject(&self, call: &Incoming) {
-        if let Some(step) = call.reject() {
-            drop(self.server.step(step.path, step.parameters).await);
+        let is_rejected = match call.reject() {
+            Some(step) => self.server.step(step.path, step.parameters).await.is_ok(),
+            None => false,
+        };
+        if !is_rejected {
+            self.hang_up(&call.from).await;
         }
     }
 
@@ -224,12 +228,9 @@ impl Desk<'_> {
     }
 
     async fn send_away(&mut self, from: &User) {
-        if let Some(caller) = self.caller(from) {
-            let refused = caller.reject();
-            self.callers.retain(|caller| caller.from != *from);
-            if let Some(step) = refused {
-                drop(self.phone.server.step(step.path, step.parameters).await);
-            }
+        let at = self.callers.iter().position(|caller| caller.from == *from);
+        if let Some(caller) = at.and_then(|at| self.callers.remove(at)) {
+            self.phone.reject(&caller).await;
         }
     }
 

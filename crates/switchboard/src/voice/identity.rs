@@ -174,7 +174,7 @@ impl Identity {
             return Ok(challenge.into());
         }
         Err(Refusal::bad(
-            "The challenge has not from 1 to 32 bytes; what is beyond is signed by nobody.",
+            "The challenge has not from 1 to 32 bytes, or begins with a zero byte: what is beyond is signed by nobody.",
         ))
     }
 
@@ -237,13 +237,10 @@ pub(super) fn key(asked: &Parameters) -> Result<PublicKey, Refusal> {
     })
 }
 
-/// As many letters as a ticket has.
-const TICKET_LETTERS: usize = 24;
-
 /// A client signs what it is sent by whoever calls it. Were that a challenge of this server's, the
 /// one who called could then speak as it.
 fn looks_like_ticket(challenge: &str) -> bool {
-    challenge.len() == TICKET_LETTERS && challenge.bytes().all(|byte| byte.is_ascii_alphabetic())
+    challenge.len() == Tickets::LETTERS && challenge.bytes().all(|byte| byte.is_ascii_alphabetic())
 }
 
 /// A number of a site's users or rooms, above 0.

@@ -256,10 +256,12 @@ fn base_is_plain(base: &str) -> Result<bool, String> {
     Ok(is_plain)
 }
 
-/// A token as a segment of a path. What cannot be one is no session: nothing, too much, and the
-/// two segments which stand for other folders, escaped or not.
+/// A token as a segment of a path. What cannot be one is no session: nothing, too much, and what a
+/// proxy that undoes escapes would take for the way to another folder.
 fn escape(token: &str) -> Result<String, SiteError> {
-    if token.is_empty() || token.len() > TOKEN_MAX || matches!(token, "." | "..") {
+    let leads_away = |segment| matches!(segment, "." | "..");
+    let leads_away = token.split(['/', '\\']).any(leads_away);
+    if token.is_empty() || token.len() > TOKEN_MAX || leads_away {
         return Err(SiteError::NoSession);
     }
     Ok(utf8_percent_encode(token, RESERVED).to_string())
@@ -462,7 +464,7 @@ mod tests {
         let fake = FakeSite::saying(200, "1").await;
         let site = fake.site(Duration::ZERO);
         for (token, segment) in [
-            ("../newCRSF?x=", "..%2FnewCRSF%3Fx%3D"),
+            ("a/newCRSF?x=", "a%2FnewCRSF%3Fx%3D"),
             ("a b/c\\d#e%2F", "a%20b%2Fc%5Cd%23e%252F"),
             ("\r\nHost: x", "%0D%0AHost%3A%20x"),
             ("é\0", "%C3%A9%00"),
@@ -480,7 +482,9 @@ mod tests {
     async fn what_can_be_no_token_is_not_asked_about() {
         let fake = FakeSite::saying(200, "1").await;
         let site = fake.site(MINUTE);
-        for token in ["", ".", "..", &"x".repeat(TOKEN_MAX + 1)] {
+        let long = "x".repeat(TOKEN_MAX + 1);
+        let away = ["../newCRSF?x=", "../peuxAppeller/5/abc", r"a\..\b", "a/."];
+        for token in ["", ".", "..", long.as_str()].into_iter().chain(away) {
             assert_eq!(site.user(token).await, Err(SiteError::NoSession));
             assert_eq!(site.may_call(2, token).await, Err(SiteError::NoSession));
             let speak = site.may_speak(2, token, true).await;
