@@ -13,6 +13,7 @@ mod args;
 mod health;
 mod logging;
 mod serve;
+mod stop;
 mod voice;
 
 use args::{Action, Args};

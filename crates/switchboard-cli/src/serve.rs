@@ -2,10 +2,12 @@
 
 use std::{io::Write as _, net::SocketAddr};
 
-use switchboard::{Config, Listener, Server, config::Mistake};
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use switchboard::{
+    Config, Listener, Server,
+    config::{Mistake, VoiceIdentity},
+};
 
-use crate::{args::Options, logging};
+use crate::{args::Options, logging, stop::Stop};
 
 /// Prints the settings in force. Fails if anything is wrong with them, naming all of it.
 pub(crate) fn check(options: &Options) -> Result<(), String> {
@@ -75,7 +77,7 @@ fn settings(options: &Options) -> Result<(Config, Vec<Mistake>), String> {
 }
 
 async fn run(config: Config) -> Result<(), String> {
-    let mut stop = Stop::new().map_err(|error| format!("cannot listen for signals: {error}"))?;
+    let mut stop = Stop::new()?;
     let bound: Result<Vec<_>, _> = config.listeners().into_iter().map(Listener::bind).collect();
     let listeners =
         bound.map_err(|error| format!("{error}; choose another with --addr and --port"))?;
@@ -87,7 +89,7 @@ async fn run(config: Config) -> Result<(), String> {
     for listener in listeners {
         server.serve(listener);
     }
-    stop.wait().await;
+    stop.asked().await;
     tracing::info!("stopping");
     if !server.shutdown(grace).await {
         tracing::warn!("some connections did not end in time");
@@ -102,6 +104,9 @@ fn announce(server: &Server, address: SocketAddr) {
         address => address.to_string(),
     };
     let mut lines = format!("Switchboard listens on {address}\n  call page      http://{host}/\n");
+    if server.config().voice.gostream.identity != VoiceIdentity::Off {
+        lines.push_str(&format!("  voice          http://{host}/voice\n"));
+    }
     for (dialect, paths) in server.config().served() {
         for path in paths {
             lines.push_str(&format!("  {dialect:<14} ws://{host}{path}\n"));
@@ -114,26 +119,4 @@ fn announce(server: &Server, address: SocketAddr) {
 fn say(text: &str) {
     let mut out = std::io::stdout().lock();
     drop(out.write_all(text.as_bytes()).and_then(|()| out.flush()));
-}
-
-/// The signals that end a service.
-struct Stop {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Stop {
-    fn new() -> std::io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-        })
-    }
-
-    async fn wait(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
-    }
 }

@@ -22,7 +22,6 @@ mod output;
 mod pace;
 mod phone;
 mod source;
-mod stop;
 mod talk;
 mod uplink;
 mod wav;

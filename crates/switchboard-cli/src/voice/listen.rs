@@ -5,8 +5,8 @@ use super::{
     downlink::{self, Hearing},
     meter::{Meter, size},
     output::tell,
-    stop::Stop,
 };
+use crate::stop::Stop;
 
 /// Listens until the server ends it, somebody says stop, or it was long enough.
 pub(super) async fn listen(

@@ -12,9 +12,9 @@ use super::{
     handshake::{Incoming, Next, Outgoing, Step},
     identity::User,
     output::tell,
-    stop::Stop,
     uplink::Speaking,
 };
+use crate::stop::Stop;
 
 mod conversation;
 

@@ -5,9 +5,9 @@ use super::{
     meter::{Meter, size},
     output::tell,
     source,
-    stop::Stop,
     uplink::{self, End, Speaking},
 };
+use crate::stop::Stop;
 
 const NO_INPUT: &str = "there is nothing to send: standard input is this terminal. Give it audio, for example\n  \
     arecord -t raw -f S16_LE -r 48000 -c 1 | switchboard voice talk ROOM";

@@ -26,10 +26,14 @@ use super::{
     streams::StreamId,
 };
 
+/// Who, to whom, what he has signed, what the other is to sign, and when.
+type Take =
+    fn(&mut Calls, &User, &User, ByteString, ByteString, Instant) -> Result<(), CallRefusal>;
+
 /// A step that is signed: over which challenge, and how the machine takes it.
 struct Step {
     challenge: for<'a> fn(&'a Calls, &User, &User) -> Option<&'a ByteString>,
-    take: fn(&mut Calls, &User, &User, ByteString, ByteString, Instant) -> Result<(), CallRefusal>,
+    take: Take,
 }
 
 const ANSWER: Step = Step {

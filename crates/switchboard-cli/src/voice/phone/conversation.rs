@@ -17,11 +17,11 @@ use super::{
         identity::User,
         meter::{Gauge, Meter, size},
         output::tell,
-        stop::Stop,
         uplink::{self, End, Socket, Speaking},
     },
     Phone,
 };
+use crate::stop::Stop;
 
 /// One who has neither microphone nor headphones in the call for so long is not coming back.
 const ABSENCE_MAX: Duration = Duration::from_secs(60);

@@ -3,13 +3,13 @@
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Ctrl-C, or a request to terminate.
-pub(super) struct Stop {
+pub(crate) struct Stop {
     terminate: Signal,
     interrupt: Signal,
 }
 
 impl Stop {
-    pub(super) fn new() -> Result<Self, String> {
+    pub(crate) fn new() -> Result<Self, String> {
         let catch =
             |kind| signal(kind).map_err(|error| format!("cannot listen for signals: {error}"));
         Ok(Self {
@@ -19,7 +19,7 @@ impl Stop {
     }
 
     /// Done at the first signal.
-    pub(super) async fn asked(&mut self) {
+    pub(crate) async fn asked(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
