@@ -24,8 +24,9 @@ export const browserMissing = existsSync(EXECUTABLE)
 
 if (browserMissing) console.error(`\n!!! ${browserMissing}: every browser test is skipped !!!\n`);
 
-export async function launchBrowser() {
-  return chromium.launch({ executablePath: EXECUTABLE, headless: true, chromiumSandbox: false, args: FLAGS });
+/** @param {string[]} flags more of them */
+export async function launchBrowser(flags = []) {
+  return chromium.launch({ executablePath: EXECUTABLE, headless: true, chromiumSandbox: false, args: [...FLAGS, ...flags] });
 }
 
 /** @param {import('playwright-core').Browser} browser */

@@ -16,8 +16,8 @@ export class Guest {
     page.on('pageerror', (error) => this.#note('exception', error.message));
     page.on('console', (message) => this.#note(message.type(), message.text()));
     page.on('websocket', (socket) => {
-      socket.on('framesent', ({ payload }) => this.log.push(`-> ${payload.slice(0, FRAME_CHARS_SHOWN)}`));
-      socket.on('framereceived', ({ payload }) => this.log.push(`<- ${payload.slice(0, FRAME_CHARS_SHOWN)}`));
+      socket.on('framesent', ({ payload }) => this.#frame('->', payload));
+      socket.on('framereceived', ({ payload }) => this.#frame('<-', payload));
     });
   }
 
@@ -46,6 +46,11 @@ export class Guest {
 
   async describe() {
     return JSON.stringify(await this.state(), null, 1);
+  }
+
+  /** @param {string} way @param {string | Buffer} payload those of bytes are audio */
+  #frame(way, payload) {
+    if (typeof payload === 'string') this.log.push(`${way} ${payload.slice(0, FRAME_CHARS_SHOWN)}`);
   }
 
   /** @param {string} type @param {string} text */

@@ -12,7 +12,7 @@ const BINARY = SWITCHBOARD_BIN ?? fileURLToPath(new URL('../../target/release/sw
 const READY_WITHIN_MS = 15_000;
 const STOPPED_WITHIN_MS = 10_000;
 
-async function freePort() {
+export async function freePort() {
   const probe = createServer().listen(0, '127.0.0.1');
   await once(probe, 'listening');
   const { port } = /** @type {import('node:net').AddressInfo} */ (probe.address());
@@ -30,11 +30,12 @@ async function answersOk(url) {
   }
 }
 
-/** The real binary, started on a free port of the loopback interface. */
+/** The real binary, started on a free port of the loopback interface, with these settings in its environment. */
 export class Server {
-  static async start() {
+  /** @param {Record<string, string>} settings */
+  static async start(settings = {}) {
     assert.ok(existsSync(BINARY), `no server at ${BINARY}: build it first (cargo build --release), or set SWITCHBOARD_BIN`);
-    const server = new Server(await freePort());
+    const server = new Server(await freePort(), settings);
     try {
       await server.#ready();
     } catch (error) {
@@ -44,12 +45,12 @@ export class Server {
     return server;
   }
 
-  /** @param {number} port */
-  constructor(port) {
+  /** @param {number} port @param {Record<string, string>} settings */
+  constructor(port, settings) {
     this.log = '';
     this.origin = `http://127.0.0.1:${port}`;
     this.socketOrigin = `ws://127.0.0.1:${port}`;
-    this.child = spawn(BINARY, ['--addr', '127.0.0.1', '--port', String(port)], { env: ENV, stdio: ['ignore', 'pipe', 'pipe'] });
+    this.child = spawn(BINARY, ['--addr', '127.0.0.1', '--port', String(port)], { env: { ...ENV, ...settings }, stdio: ['ignore', 'pipe', 'pipe'] });
     this.exit = once(this.child, 'exit');
     this.killWithUs = () => this.#kill();
     process.once('exit', this.killWithUs);

@@ -33,7 +33,9 @@ test('a key signs challenges of people and of the server, and never one as the o
   assert.ok(verify(keys.sign(ticket, 'server'), ticket, keys.publicKey));
   assert.ok(!verify(keys.sign(ticket, 'server'), 'abcdefghijKLMNOPQRSt', keys.publicKey));
   assert.ok(!verify(keys.sign(ticket, 'server'), ticket, KeyPair.generate().publicKey));
-  for (const [challenge, asker] of [[ticket, 'person'], [person, 'server'], ['', 'person'], ['', 'server'], ['1'.repeat(33), 'person']]) {
+  /** @type {[string, import('../../web/js/voice/keys.js').Asker][]} */
+  const unsafe = [[ticket, 'person'], [person, 'server'], ['', 'person'], ['', 'server'], ['1'.repeat(33), 'person']];
+  for (const [challenge, asker] of unsafe) {
     assert.throws(() => keys.sign(challenge, asker), UnsafeChallenge, `${challenge} ${asker}`);
   }
 });
@@ -52,7 +54,7 @@ test('a key survives storage, and nonsense is no key', () => {
 // ---- events
 
 test('events of both modes are read, and nonsense is nothing', () => {
-  const hex = (value) => JSON.stringify(Buffer.from(JSON.stringify(value)).toString('hex'));
+  const hex = (/** @type {unknown} */ value) => JSON.stringify(Buffer.from(JSON.stringify(value)).toString('hex'));
   const call = parseEvent('newCall', hex({ from: '02ab', challenge: '7' }));
   assert.deepEqual([call?.kind, call?.from, call?.challenge], ['newCall', '02ab', '7']);
   assert.equal(parseEvent('newCall', '{"from": 12}')?.from, '12');
@@ -64,6 +66,7 @@ test('events of both modes are read, and nonsense is nothing', () => {
 
 // ---- Ogg and WAV, cut at every place
 
+/** @param {number[]} segments @param {Buffer} body */
 function page(segments, body, flags = 0) {
   const head = Buffer.alloc(27);
   head.write('OggS');
@@ -166,12 +169,13 @@ function listen(arrivedMs, prefillMs, lengthMs) {
   return { ring, heard, waiting };
 }
 
+/** @param {number[]} heard */
 function assertSmooth(heard) {
   const worst = heard.reduce((most, sample, index) => Math.max(most, Math.abs(sample - (heard[index - 1] ?? 0))), 0);
   assert.ok(worst <= STEP_MAX, `a step of ${worst.toFixed(3)}, more than ${STEP_MAX.toFixed(3)}`);
 }
 
-const every = (periodMs) => (ms) => Math.floor(ms / periodMs) * periodMs;
+const every = (/** @type {number} */ periodMs) => (/** @type {number} */ ms) => Math.floor(ms / periodMs) * periodMs;
 
 test('a steady stream is heard without gaps and with little delay', () => {
   for (const [period, prefill] of [[20, 60], [60, 100]]) {
@@ -214,7 +218,7 @@ test('irregular arrival is bridged, after some gaps at most', () => {
   let seed = 1;
   const random = () => (seed = (seed * 48_271) % 2_147_483_647) / 2_147_483_647;
   const late = Array.from({ length: 3_000 }, () => random() * 90);
-  const arrived = (ms) => {
+  const arrived = (/** @type {number} */ ms) => {
     let count = Math.floor(ms / 20);
     while (count > 0 && ms < count * 20 + (late[count] ?? 0)) count -= 1;
     return count * 20;

@@ -37,48 +37,41 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("xtask", &[]),
 ];
 
-/// What must not be linked into a crate, directly or through others. A name stands for its family: `hyper` for
-/// `hyper-util` too, `serde` for `serde_json`.
-const PURE: &[(&str, &[&str], &str)] = &[
+/// What must not be linked into a crate, directly or through others, whatever its features. A name stands for its
+/// family: `hyper` for `hyper-util` too, `serde` for `serde_json`.
+const PURE: &[(&str, &[&[&str]], &str)] = &[
     (
         "switchboard-core",
-        &[
-            "tokio",
-            "mio",
-            "socket2",
-            "axum",
-            "hyper",
-            "tungstenite",
-            "serde",
-        ],
+        &[SOCKETS, FORMATS],
         "the domain knows no socket, clock, runtime or wire format",
     ),
     (
+        "switchboard-audio",
+        &[SOCKETS, FORMATS],
+        "the mixer turns samples into streams, and knows no socket, clock or runtime",
+    ),
+    (
         "switchboard-dialect",
-        &["tokio", "mio", "socket2", "axum", "hyper", "tungstenite"],
+        &[SOCKETS],
         "a dialect turns frames into commands and events into frames, and knows no socket or runtime",
     ),
 ];
+
+const SOCKETS: &[&str] = &["tokio", "mio", "socket2", "axum", "hyper", "tungstenite"];
+const FORMATS: &[&str] = &["serde"];
 
 const THIS_FILE: &str = "xtask/src/arrows.rs";
 
 /// The complaints about the dependencies of this workspace.
 pub(crate) fn check(workspace: &Workspace) -> Result<Vec<String>> {
     let mut complaints = arrows(&workspace.packages);
-    complaints.extend(purity(&workspace.packages));
     for &(name, banned, why) in PURE {
-        if workspace
-            .packages
-            .iter()
-            .any(|package| package.name == name)
-        {
-            complaints.extend(deep_purity(
-                name,
-                banned,
-                why,
-                &linked_into(workspace, name)?,
-            ));
-        }
+        complaints.extend(impurities(
+            name,
+            banned,
+            why,
+            &linked_into(workspace, name)?,
+        ));
     }
     Ok(complaints)
 }
@@ -137,52 +130,24 @@ fn wrong_arrow(from: &str, to: &str, kind: Kind, allowed: &[&str]) -> String {
     format!("arrow {from} → {to} in {table} is wrong: {from} may use {may}; {why}")
 }
 
-fn purity(packages: &[Package]) -> Vec<String> {
-    let mut complaints = Vec::new();
-    for package in packages {
-        let Some((_, banned, why)) = PURE.iter().find(|(name, ..)| *name == package.name) else {
-            continue;
-        };
-        for dependency in package
-            .dependencies
-            .iter()
-            .filter(|dependency| dependency.kind != Kind::Dev)
-        {
-            if is_banned(&dependency.name, banned) {
-                complaints.push(format!(
-                    "{} must not use {}, optional or not: {why}",
-                    package.name, dependency.name
-                ));
-            }
-        }
-    }
-    complaints
-}
-
-fn deep_purity(name: &str, banned: &[&str], why: &str, linked: &BTreeSet<String>) -> Vec<String> {
+fn impurities(name: &str, banned: &[&[&str]], why: &str, linked: &BTreeSet<String>) -> Vec<String> {
     linked
         .iter()
         .filter(|linked| is_banned(linked, banned))
         .map(|linked| {
-            format!("{name} has {linked} linked into it: {why} (`cargo tree -p {name} -e normal -i {linked}` shows through whom)")
+            format!("{name} has {linked} linked into it: {why} (`cargo tree -p {name} {EDGES} -i {linked}` shows through whom)")
         })
         .collect()
 }
 
-/// Every crate that ends up in this one when it is built alone, so that no other crate's features count.
+const EDGES: &str = "--all-features --target all --edges normal,build,no-proc-macro";
+
+/// Every crate that may end up in this one when it is built alone, so that no other crate's features count.
 fn linked_into(workspace: &Workspace, name: &str) -> Result<BTreeSet<String>> {
     let mut tree = cargo(&workspace.root);
-    tree.args([
-        "tree",
-        "--package",
-        name,
-        "--edges",
-        "normal,no-proc-macro",
-        "--prefix",
-        "none",
-        "--format",
-        "{p}",
-    ]);
+    tree.args(["tree", "--package", name]);
+    tree.args(EDGES.split(' '));
+    tree.args(["--prefix", "none", "--format", "{p}"]);
     Ok(output(&mut tree)?
         .lines()
         .filter_map(|line| line.split_whitespace().next())
@@ -190,8 +155,9 @@ fn linked_into(workspace: &Workspace, name: &str) -> Result<BTreeSet<String>> {
         .collect())
 }
 
-fn is_banned(name: &str, banned: &[&str]) -> bool {
-    banned.iter().any(|family| match name.strip_prefix(family) {
+fn is_banned(name: &str, banned: &[&[&str]]) -> bool {
+    let mut banned = banned.iter().copied().flatten();
+    banned.any(|family| match name.strip_prefix(family) {
         Some(rest) => rest.is_empty() || rest.starts_with(['-', '_']),
         None => name.ends_with(&format!("-{family}")),
     })
@@ -250,9 +216,7 @@ mod tests {
                 )
             })
             .collect();
-        let mut complaints = arrows(&packages);
-        complaints.extend(purity(&packages));
-        complaints
+        arrows(&packages)
     }
 
     #[test]
@@ -327,27 +291,8 @@ mod tests {
     }
 
     #[test]
-    fn crates_of_others_are_free_where_purity_is_not_asked_for() {
-        let others = [("tokio", Kind::Normal), ("axum", Kind::Normal)];
-        assert!(complaints_about("switchboard-transport", &others).is_empty());
-        assert_eq!(complaints_about("switchboard-dialect", &others).len(), 2);
-    }
-
-    #[test]
-    fn purity_is_for_what_is_linked_not_for_tests() {
-        assert_eq!(
-            complaints_about("switchboard-core", &[("serde_json", Kind::Normal)]).len(),
-            1
-        );
-        assert!(complaints_about("switchboard-core", &[("serde_json", Kind::Dev)]).is_empty());
-        assert!(
-            complaints_about("switchboard-dialect", &[("serde_json", Kind::Normal)]).is_empty()
-        );
-    }
-
-    #[test]
     fn a_name_stands_for_its_family() {
-        let banned = ["tokio", "serde", "tungstenite"];
+        let banned = [SOCKETS, FORMATS];
         for name in [
             "tokio",
             "tokio-util",
@@ -361,12 +306,13 @@ mod tests {
         for name in ["tokiox", "uuid", "deserde"] {
             assert!(!is_banned(name, &banned), "{name}");
         }
+        assert!(!is_banned("serde_json", &[SOCKETS]));
     }
 
     #[test]
     fn what_comes_in_through_others_is_named_with_the_way_to_find_it() {
         let linked = ["bytestring", "tokio-util"].map(ToOwned::to_owned).into();
-        let complaints = deep_purity("switchboard-core", &["tokio"], "because", &linked);
+        let complaints = impurities("switchboard-core", &[SOCKETS], "because", &linked);
         assert_eq!(complaints.len(), 1);
         assert!(complaints[0].contains("-i tokio-util"), "{complaints:?}");
     }

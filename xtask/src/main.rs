@@ -33,12 +33,13 @@ Commands
     test     install what the tests need, run all of them, and count: Rust, web type check, browser
     lint     rustfmt, clippy, tidy, rustdoc and cargo-deny (licences, bans, sources)
     tidy     the rules of the house that no other tool knows: which crate may use which, sizes, paths, transcripts
-    setup    only install what the tests need: Chromium, Node.js with npm, the packages of compat/
+    setup    only install what the tests need: Node.js with npm, the packages of compat/, Chromium, and
+             opus-tools, vorbis-tools and ffmpeg, which check what voice sends
     help     this page
 
 Flags
     --no-install    (test, lint, setup) install nothing; what needs a missing tool is skipped, and said so
-    --no-browser    (test, setup) without the browser tests, and without Chromium
+    --no-browser    (test, setup) without the tests in compat/, and without Chromium and what else only they need
 
 Environment
     CHROMIUM            the browser to test with; else the first of chromium, chromium-browser, google-chrome on PATH
@@ -84,7 +85,7 @@ fn dispatch(arguments: &[String]) -> Result<bool> {
         }
         "setup" => {
             let options = Options::parse(command, flags, &["--no-install", "--no-browser"])?;
-            Ok(setup::run(&Workspace::load()?, options)?.is_complete())
+            Ok(setup::run(&Workspace::load()?, options).is_complete(options))
         }
         unknown => Err(Failure::new(format!(
             "there is no command `{unknown}`; `cargo xtask help` lists them"

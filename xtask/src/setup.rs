@@ -1,61 +1,71 @@
 //! Installs what the tests need and a new machine lacks; where that cannot be done, says what to do and goes on.
 
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::SystemTime;
 
 use crate::Options;
-use crate::failure::Result;
 use crate::workspace::{Workspace, words};
 
 const NODE_MAJOR_MIN: u32 = 20;
 
-/// What the web tests have to work with.
+/// A program, and its package in Debian.
+type Program = (&'static str, &'static str);
+
+const NODE: &[Program] = &[("node", "nodejs"), ("npm", "npm")];
+
+/// They check what voice sends; a test that misses one is skipped.
+const SOUND: &[Program] = &[
+    ("opusinfo", "opus-tools"),
+    ("opusdec", "opus-tools"),
+    ("ogginfo", "vorbis-tools"),
+    ("oggdec", "vorbis-tools"),
+    ("ffprobe", "ffmpeg"),
+    ("ffmpeg", "ffmpeg"),
+];
+
+/// What was found, or why it is not there.
+type Found<T> = Result<T, String>;
+
+/// What the tests in compat/ have to work with.
 #[derive(Debug)]
 pub(crate) struct Tools {
-    /// The browser, or why there is none.
-    pub(crate) chromium: std::result::Result<PathBuf, String>,
-    /// Whether compat/ can run its scripts, or why not.
-    pub(crate) compat: std::result::Result<(), String>,
+    pub(crate) chromium: Found<PathBuf>,
+    /// Whether compat/ can run its scripts.
+    pub(crate) compat: Found<()>,
+    sound: Found<()>,
 }
 
 impl Tools {
-    pub(crate) fn is_complete(&self) -> bool {
-        self.chromium.is_ok() && self.compat.is_ok()
+    /// Whether everything is there that was asked for.
+    pub(crate) fn is_complete(&self, options: Options) -> bool {
+        let browser = self.chromium.is_ok() && self.sound.is_ok();
+        self.compat.is_ok() && (browser || options.no_browser)
     }
 }
 
-pub(crate) fn run(workspace: &Workspace, options: Options) -> Result<Tools> {
-    let wanted = wanted_packages(options);
-    if !wanted.is_empty() {
-        install_packages(&wanted, options);
-    }
-    let chromium = if options.no_browser {
-        Err("--no-browser".to_owned())
-    } else {
-        chromium_or_why()
+pub(crate) fn run(workspace: &Workspace, options: Options) -> Tools {
+    install_packages(&wanted_packages(options), options);
+    let compat = workspace.root.join("compat");
+    let tools = Tools {
+        chromium: chromium_or_why(),
+        sound: all_or_why(SOUND),
+        compat: node_or_why().and_then(|()| compat_or_why(&compat, options)),
     };
-    let compat =
-        node_or_why().and_then(|()| compat_or_why(&workspace.root.join("compat"), options));
-    let tools = Tools { chromium, compat };
-    say(
-        "Chromium",
-        tools
-            .chromium
-            .as_ref()
-            .map(|path| path.display().to_string()),
-    );
-    say(
-        "compat/",
-        tools
-            .compat
-            .as_ref()
-            .map(|()| "its packages are installed".to_owned()),
-    );
-    Ok(tools)
+    let compat = tools.compat.as_ref();
+    say("compat/", compat.map(|()| "its packages are installed"));
+    if !options.no_browser {
+        say(
+            "Chromium",
+            tools.chromium.as_ref().map(|path| path.display()),
+        );
+        say("sound tools", tools.sound.as_ref().map(|()| "installed"));
+    }
+    tools
 }
 
-fn say(what: &str, found: std::result::Result<String, &String>) {
+fn say(what: &str, found: Result<impl Display, &String>) {
     match found {
         Ok(found) => println!("setup: {what}: {found}"),
         Err(why) => println!("setup: {what}: MISSING: {why}"),
@@ -64,7 +74,7 @@ fn say(what: &str, found: std::result::Result<String, &String>) {
 
 /// The Debian packages of what is not here.
 fn wanted_packages(options: Options) -> Vec<&'static str> {
-    let mut wanted = Vec::new();
+    let mut wanted: Vec<_> = missing(NODE).map(|(_, package)| package).collect();
     if !options.no_browser {
         if chromium_or_why().is_err() && std::env::var_os("CHROMIUM").is_none() {
             wanted.push("chromium");
@@ -73,12 +83,8 @@ fn wanted_packages(options: Options) -> Vec<&'static str> {
         if !Path::new("/usr/share/fonts/truetype").exists() {
             wanted.push("fonts-dejavu-core");
         }
-    }
-    if find("node").is_none() {
-        wanted.push("nodejs");
-    }
-    if find("npm").is_none() {
-        wanted.push("npm");
+        wanted.extend(missing(SOUND).map(|(_, package)| package));
+        wanted.dedup();
     }
     wanted
 }
@@ -88,6 +94,9 @@ fn install_packages(wanted: &[&str], options: Options) {
         "apt-get install -y --no-install-recommends {}",
         wanted.join(" ")
     );
+    if wanted.is_empty() {
+        return;
+    }
     if options.no_install {
         println!("setup: --no-install: not installed: {}", wanted.join(" "));
         return;
@@ -156,7 +165,7 @@ fn apt(privilege: &[&str], arguments: &[&str]) -> Command {
     command
 }
 
-fn chromium_or_why() -> std::result::Result<PathBuf, String> {
+fn chromium_or_why() -> Found<PathBuf> {
     if let Some(path) = std::env::var_os("CHROMIUM")
         .filter(|path| !path.is_empty())
         .map(PathBuf::from)
@@ -183,14 +192,10 @@ fn chromium_or_why() -> std::result::Result<PathBuf, String> {
     })
 }
 
-fn node_or_why() -> std::result::Result<(), String> {
-    if find("npm").is_none() {
-        return Err("there is no npm on PATH (Debian: npm)".to_owned());
-    }
-    let version = Command::new("node")
-        .arg("--version")
-        .output()
-        .map_err(|_| "there is no node on PATH (Debian: nodejs)")?;
+fn node_or_why() -> Found<()> {
+    all_or_why(NODE)?;
+    let version = Command::new("node").arg("--version").output();
+    let version = version.map_err(|error| format!("node could not be started: {error}"))?;
     let version = String::from_utf8_lossy(&version.stdout).trim().to_owned();
     match major(&version) {
         Some(major) if major >= NODE_MAJOR_MIN => Ok(()),
@@ -207,7 +212,7 @@ fn major(version: &str) -> Option<u32> {
 }
 
 /// Installs the packages of compat/ where they are missing or older than the lock.
-fn compat_or_why(compat: &Path, options: Options) -> std::result::Result<(), String> {
+fn compat_or_why(compat: &Path, options: Options) -> Found<()> {
     let lock = compat.join("package-lock.json");
     let Some(locked) = modified(&lock) else {
         return Err("there is no compat/package-lock.json".to_owned());
@@ -239,7 +244,7 @@ fn modified(path: &Path) -> Option<SystemTime> {
 }
 
 /// Runs a command whose output is for the person.
-fn show(command: &mut Command) -> std::result::Result<(), String> {
+fn show(command: &mut Command) -> Found<()> {
     let line = words(command);
     println!("setup: {line}");
     match command.stdin(Stdio::null()).status() {
@@ -247,6 +252,21 @@ fn show(command: &mut Command) -> std::result::Result<(), String> {
         Ok(status) => Err(format!("`{line}` failed ({status})")),
         Err(error) => Err(format!("`{line}` could not be started: {error}")),
     }
+}
+
+fn all_or_why(programs: &'static [Program]) -> Found<()> {
+    let missing: Vec<_> = missing(programs)
+        .map(|(program, package)| format!("{program} (Debian: {package})"))
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(format!("not on PATH: {}", missing.join(", ")))
+}
+
+fn missing(programs: &'static [Program]) -> impl Iterator<Item = Program> {
+    let missing = |(program, _): &Program| find(program).is_none();
+    programs.iter().copied().filter(missing)
 }
 
 /// A program on PATH.
@@ -281,8 +301,26 @@ mod tests {
     }
 
     #[test]
-    fn a_program_is_found_on_path() {
-        assert!(find("sh").is_some());
-        assert!(find("there-is-no-such-program").is_none());
+    fn a_program_that_is_not_on_path_is_named_with_its_package() {
+        assert_eq!(all_or_why(&[("sh", "dash")]), Ok(()));
+        assert_eq!(
+            all_or_why(&[("sh", "dash"), ("there-is-no-such-program", "dreams")]),
+            Err("not on PATH: there-is-no-such-program (Debian: dreams)".to_owned())
+        );
+    }
+
+    #[test]
+    fn what_was_not_asked_for_is_not_missed() {
+        let tools = Tools {
+            chromium: Err("none".to_owned()),
+            compat: Ok(()),
+            sound: Err("none".to_owned()),
+        };
+        let no_browser = Options {
+            no_browser: true,
+            ..Options::default()
+        };
+        assert!(tools.is_complete(no_browser));
+        assert!(!tools.is_complete(Options::default()));
     }
 }

@@ -151,7 +151,7 @@ impl std::fmt::Display for Row {
     }
 }
 
-fn heading(name: &str) {
+pub(crate) fn heading(name: &str) {
     println!("\n=== {name}");
 }
 
@@ -165,6 +165,11 @@ fn watched(name: &'static str, command: &mut Command, minutes_max: u64) -> (Row,
         command.process_group(0);
     }
     command.stdin(Stdio::null()).stdout(Stdio::piped());
+    // It goes through a pipe to be counted: plain, whatever the environment wants.
+    command
+        .env("CARGO_TERM_COLOR", "never")
+        .env("NO_COLOR", "1")
+        .env_remove("FORCE_COLOR");
     let (verdict, tests) = match command.spawn() {
         Err(error) => (
             Verdict::Failed(format!("it could not be started: {error}")),

@@ -5,23 +5,14 @@ use std::process::Command;
 use crate::Options;
 use crate::failure::Result;
 use crate::setup::{self, Tools};
-use crate::stage::{Stages, Verdict};
+use crate::stage::{self, Stages};
 use crate::workspace::{Workspace, cargo};
 
 pub(crate) fn run(workspace: &Workspace, options: Options) -> Result<bool> {
     let mut stages = Stages::default();
-    let mut tools = Tools {
-        chromium: Err("setup failed".to_owned()),
-        compat: Err("setup failed".to_owned()),
-    };
     // What is missing shows in the stages that need it.
-    stages.run_here("setup", || match setup::run(workspace, options) {
-        Ok(found) => {
-            tools = found;
-            Verdict::Held
-        }
-        Err(failure) => Verdict::Failed(failure.to_string()),
-    });
+    stage::heading("setup");
+    let tools = setup::run(workspace, options);
     rust_tests(&mut stages, workspace);
     let is_built = release_build(&mut stages, workspace);
     type_check(&mut stages, workspace, &tools);

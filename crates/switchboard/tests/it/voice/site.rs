@@ -323,7 +323,7 @@ async fn a_token_stays_one_segment_of_the_path() {
     let (_server, address, site) = start().await;
     for (token, segment) in [
         ("a/newCRSF?x=", "a%2FnewCRSF%3Fx%3D"),
-        ("tok1/../tok2", "tok1%2F..%2Ftok2"),
+        ("tok1/tok2", "tok1%2Ftok2"),
         ("%2e%2e", "%252e%252e"),
         ("tok1#\u{e9}", "tok1%23%C3%A9"),
     ] {
@@ -331,7 +331,8 @@ async fn a_token_stays_one_segment_of_the_path() {
         site.was_asked(&format!("/Membres/crossLogin/{segment}"))
             .await;
     }
-    for token in ["", ".", "..", &*"t".repeat(10_000)] {
+    let long = "t".repeat(10_000);
+    for token in ["", ".", "..", "../newCRSF?x=", "tok1/../tok2", &*long] {
         let before = site.paths().len();
         assert_eq!(join(token, "7").status(address).await, 401);
         assert_eq!(

@@ -1,0 +1,86 @@
+import { Guest } from './guest.js';
+import { hearsAll, hearsNone, hearsOnly } from './voice-ear.js';
+
+const playing = () => window.playing();
+
+/** Somebody on the page at `/voice`, who speaks a tone. */
+export class Person extends Guest {
+  /** @param {string} name @param {number} tone in Hz @param {import('playwright-core').Page} page */
+  constructor(name, tone, page) {
+    super(name, page);
+    this.tone = tone;
+    /** The key or number under which others reach this person. */
+    this.address = '';
+  }
+
+  /** @param {string} testid */
+  at(testid) {
+    return this.page.getByTestId(testid);
+  }
+
+  /** Waits until the page is of use. */
+  async arrives() {
+    await this.shows('connection', { state: 'online' });
+    this.address = (await this.at('you').getAttribute('data-address')) ?? '';
+  }
+
+  /** Hears in this format, and speaks without what browsers do to a voice: they take a tone for noise. @param {string} format */
+  async prefers(format) {
+    await this.at('sound').evaluate((details) => details.setAttribute('open', ''));
+    await this.at('format').selectOption(format);
+    await this.at('raw').check();
+  }
+
+  /** @param {Person} other */
+  async calls(other) {
+    await this.at('call-address').fill(other.address);
+    await this.at('call-button').click();
+  }
+
+  /** @param {Person} other @param {string} state how it is known who calls */
+  async isRungBy(other, state) {
+    await this.shows('incoming-call', { from: other.address, state });
+  }
+
+  /** Waits until this conversation is on, in both directions. @param {string} kind @param {string} other */
+  async talksWith(kind, other) {
+    await this.shows('talk', { kind, other, up: 'on', down: 'on' });
+  }
+
+  async isAlone() {
+    await this.at('talk').waitFor({ state: 'hidden' });
+  }
+
+  /** Waits until it hears these people and nobody else of all. @param {Person[]} people @param {Person[]} all */
+  async hears(people, all) {
+    const tones = people.map(({ tone }) => tone);
+    const others = all.map(({ tone }) => tone).filter((tone) => !tones.includes(tone));
+    if (tones.length === 0) return hearsNone(this, playing, ...others);
+    if (tones.length === 1) return hearsOnly(this, playing, tones[0], ...others);
+    return hearsAll(this, playing, ...tones);
+  }
+
+  /**
+   * Waits until an element has these data attributes.
+   * @param {string} testid @param {Record<string, string>} data
+   */
+  async shows(testid, data) {
+    await this.until(`${testid} with ${JSON.stringify(data)}`, ({ testid, data }) => {
+      const elements = [...document.querySelectorAll(`[data-testid="${testid}"]`)];
+      return elements.some((element) => {
+        const { dataset, hidden } = /** @type {HTMLElement} */ (element);
+        return !hidden && Object.entries(data).every(([key, value]) => dataset[key] === value);
+      });
+    }, { testid, data });
+  }
+
+  /** @param {string} testid @param {string} words */
+  async reads(testid, words) {
+    await this.at(testid).filter({ hasText: words }).first().waitFor();
+  }
+
+  /** @override */
+  async describe() {
+    return this.page.locator('body').innerText();
+  }
+}

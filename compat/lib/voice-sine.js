@@ -1,0 +1,79 @@
+/** Tones: made as samples and WAV files, and found again in what somebody hears. */
+
+export const RATE = 48_000;
+const FULL_SCALE = 32_768;
+/** Level of a tone that is not there at all. */
+const SILENCE_DB = -120;
+const STRETCH = RATE / 4;
+
+/** @param {number} level in dB below full scale */
+function amplitude(level) {
+  return FULL_SCALE * 10 ** (level / 20);
+}
+
+/**
+ * A tone as 16-bit samples, with a whole number of periods in each second.
+ * @param {number} frequency @param {number} seconds @param {number} level in dB below full scale
+ */
+export function sine(frequency, seconds, level) {
+  const peak = amplitude(level);
+  return Int16Array.from({ length: seconds * RATE }, (_, at) => Math.round(peak * Math.sin((2 * Math.PI * frequency * at) / RATE)));
+}
+
+/** A WAV file. @param {Int16Array} samples */
+export function wavFile(samples) {
+  const head = Buffer.alloc(44);
+  head.write('RIFF', 0);
+  head.writeUInt32LE(36 + samples.byteLength, 4);
+  head.write('WAVEfmt ', 8);
+  head.writeUInt32LE(16, 16);
+  head.writeUInt16LE(1, 20);
+  head.writeUInt16LE(1, 22);
+  head.writeUInt32LE(RATE, 24);
+  head.writeUInt32LE(RATE * 2, 28);
+  head.writeUInt16LE(2, 32);
+  head.writeUInt16LE(16, 34);
+  head.write('data', 36);
+  head.writeUInt32LE(samples.byteLength, 40);
+  return Buffer.concat([head, bytesOf(samples)]);
+}
+
+/** @param {Int16Array} samples */
+export function bytesOf(samples) {
+  return Buffer.from(samples.buffer, samples.byteOffset, samples.byteLength);
+}
+
+/** Signed 16-bit little-endian PCM as samples. @param {Uint8Array} bytes */
+export function samplesOf(bytes) {
+  const length = Math.floor(bytes.length / 2);
+  return new Int16Array(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + 2 * length));
+}
+
+/**
+ * How loud a tone is in what is heard, in dB below full scale: Goertzel's algorithm under a Hann window, so that
+ * other tones and the ends of the stretch count little.
+ * @param {ArrayLike<number>} samples of 16 bits @param {number} frequency
+ */
+export function toneLevel(samples, frequency) {
+  const turn = (2 * Math.PI * frequency) / RATE;
+  const weight = 2 * Math.cos(turn);
+  let [before, last] = [0, 0];
+  for (let at = 0; at < samples.length; at += 1) {
+    const window = 0.5 - 0.5 * Math.cos((2 * Math.PI * at) / samples.length);
+    [before, last] = [last, window * samples[at] + weight * last - before];
+  }
+  const power = last * last + before * before - weight * last * before;
+  // The window lets half of an amplitude through, and half of that is at the negative frequency.
+  const peak = (4 * Math.sqrt(Math.max(power, 0))) / samples.length;
+  return Math.max(20 * Math.log10(peak / FULL_SCALE), SILENCE_DB);
+}
+
+/**
+ * The same in the middle one of many short stretches: what a machine too busy for real time leaves out does not count.
+ * @param {Int16Array} samples @param {number} frequency
+ */
+export function usualLevel(samples, frequency) {
+  const levels = [];
+  for (let at = 0; at + STRETCH <= samples.length; at += STRETCH) levels.push(toneLevel(samples.subarray(at, at + STRETCH), frequency));
+  return levels.sort((a, b) => a - b)[levels.length >> 1];
+}

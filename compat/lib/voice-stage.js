@@ -1,0 +1,145 @@
+import assert from 'node:assert/strict';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { browserMissing, launchBrowser, newContext } from './browser.js';
+import { Server } from './server.js';
+import { exposeSound } from './voice-ear.js';
+import { Person } from './voice-person.js';
+import { sine, wavFile } from './voice-sine.js';
+
+const TEST_MS_MAX = 120_000;
+const SPEAKING_DB = -12;
+
+/** @typedef {import('playwright-core').Browser} Browser */
+/** @typedef {{ server: Server, openPage: (person: Person) => Promise<unknown> }} House */
+
+/** Browsers, one for each microphone: what a browser hears is fixed when it starts. */
+class Browsers {
+  /** @type {Map<number, Promise<Browser>>} */
+  #browsers = new Map();
+
+  /** @param {string} folder */
+  constructor(folder) {
+    this.folder = folder;
+  }
+
+  /** @param {number} tone */
+  that(tone) {
+    const browser = this.#browsers.get(tone) ?? this.#launch(tone);
+    this.#browsers.set(tone, browser);
+    return browser;
+  }
+
+  async close() {
+    for (const browser of this.#browsers.values()) await (await browser).close();
+  }
+
+  /** @param {number} tone */
+  async #launch(tone) {
+    const file = join(this.folder, `${tone}.wav`);
+    await writeFile(file, wavFile(sine(tone, 10, SPEAKING_DB)));
+    return launchBrowser([`--use-file-for-fake-audio-capture=${file}`]);
+  }
+}
+
+/** One test's people. */
+export class VoiceScene {
+  /** @type {Person[]} */
+  people = [];
+
+  /** @param {House} house @param {Browsers} browsers @param {string} room */
+  constructor(house, browsers, room) {
+    this.house = house;
+    this.browsers = browsers;
+    this.room = room;
+  }
+
+  /** Opens the page in a browser whose microphone hears this tone. @param {string} name @param {number} tone */
+  async comes(name, tone) {
+    const context = await newContext(await this.browsers.that(tone));
+    await context.addInitScript(exposeSound);
+    return this.opens(name, tone, context);
+  }
+
+  /** One more tab of somebody who is here. @param {Person} person */
+  async again(person) {
+    return this.opens(`${person.name} again`, person.tone, person.page.context());
+  }
+
+  /** @param {string} name @param {number} tone @param {import('playwright-core').BrowserContext} context */
+  async opens(name, tone, context) {
+    const person = new Person(name, tone, await context.newPage());
+    this.people.push(person);
+    await this.house.openPage(person);
+    await person.arrives();
+    return person;
+  }
+
+  async close() {
+    await Promise.all(this.people.map(({ page }) => page.context().close()));
+  }
+
+  async report() {
+    const people = await Promise.all(this.people.map((person) => person.report()));
+    return `${people.join('\n')}\n--- the server's log\n${this.house.server.log}`;
+  }
+}
+
+/**
+ * One house and its browsers for all tests of a file.
+ * @param {(closers: (() => Promise<unknown>)[]) => Promise<House>} [open] puts what is to be closed first in front
+ * @returns {(title: string, play: (scene: VoiceScene) => Promise<void>) => void} declares a test with a room of its own
+ */
+export function voiceStage(open = openHouse) {
+  if (browserMissing) return (title) => void test(title, { skip: browserMissing });
+
+  /** @type {House} */
+  let house;
+  /** @type {Browsers} */
+  let browsers;
+  /** @type {(() => Promise<unknown>)[]} */
+  const closers = [];
+  let rooms = 0;
+
+  const closeAll = async () => {
+    for (const close of closers.splice(0)) await close();
+  };
+
+  before(async () => {
+    try {
+      const folder = await mkdtemp(join(tmpdir(), 'switchboard-voice-'));
+      closers.unshift(() => rm(folder, { recursive: true }));
+      house = await open(closers);
+      browsers = new Browsers(folder);
+      closers.unshift(() => browsers.close());
+    } catch (error) {
+      // What is left open would keep this process alive.
+      await closeAll();
+      throw error;
+    }
+  });
+
+  after(closeAll);
+
+  return (title, play) =>
+    void test(title, { timeout: TEST_MS_MAX }, async () => {
+      const scene = new VoiceScene(house, browsers, `room ${++rooms}`);
+      try {
+        await play(scene);
+        for (const { name, problems } of scene.people) assert.deepEqual(problems, [], `in the console of ${name}`);
+      } catch (error) {
+        throw new Error(`${error instanceof Error ? error.message : error}\n${await scene.report()}`, { cause: error });
+      } finally {
+        await scene.close();
+      }
+    });
+}
+
+/** A server as it comes: people are keys, and it brings the page along. @param {(() => Promise<unknown>)[]} closers */
+async function openHouse(closers) {
+  const server = await Server.start();
+  closers.unshift(() => server.stop());
+  return { server, openPage: (/** @type {Person} */ { page }) => page.goto(`${server.origin}/voice`) };
+}

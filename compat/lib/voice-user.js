@@ -1,0 +1,194 @@
+/** Somebody in the voice dialect, in keys mode and without a browser: talks in real time, and listens into memory. */
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import elliptic from 'elliptic';
+import { WebSocket } from 'ws';
+import { RATE, bytesOf, sine } from './voice-sine.js';
+
+const P256 = new elliptic.ec('p256');
+const MESSAGE_SAMPLES = 1024;
+const TICK_MS = 10;
+/**
+ * How far a talker runs ahead, so that a late timer leaves no gap: less than the 200 ms that the server keeps. It keeps
+ * them for those who listen; what somebody says before is cut to its end.
+ */
+const AHEAD_MS = 150;
+const ANSWER_WITHIN_MS = 5_000;
+
+/** What somebody has heard so far. */
+export class Recording {
+  /** @type {Uint8Array[]} */
+  #pieces = [];
+  #answered = performance.now();
+  #latest = this.#answered;
+  /** Settles when the stream has ended, or was cut off by us. */
+  whole;
+
+  /** @param {number} asked when @param {Response} response @param {AbortController} line */
+  constructor(asked, response, line) {
+    this.asked = asked;
+    this.contentType = response.headers.get('content-type');
+    this.line = line;
+    this.whole = this.#take(/** @type {ReadableStream<Uint8Array>} */ (response.body));
+  }
+
+  get bytes() {
+    return Buffer.concat(this.#pieces);
+  }
+
+  /** Seconds until the last byte. The first was sent at some time after we asked, and before we saw the answer. */
+  get seconds() {
+    return { min: (this.#latest - this.#answered) / 1000, max: (this.#latest - this.asked) / 1000 };
+  }
+
+  async cut() {
+    this.line.abort();
+    await this.whole;
+  }
+
+  /** @param {ReadableStream<Uint8Array>} stream */
+  async #take(stream) {
+    try {
+      for await (const piece of stream) {
+        this.#pieces.push(piece);
+        this.#latest = performance.now();
+      }
+    } catch (error) {
+      if (!this.line.signal.aborted) throw error;
+    }
+  }
+}
+
+export class VoiceUser {
+  #keys = P256.genKeyPair();
+  /** Of the server's challenge; made ahead, because it takes long enough to make all others late. */
+  #signature = '';
+
+  /** @param {import('./server.js').Server} server */
+  static async known(server) {
+    const user = new VoiceUser(server);
+    user.#takeTicket(await user.#ask('/getCallTicket', { headers: { PKey: user.address } }));
+    return user;
+  }
+
+  /** @param {import('./server.js').Server} server */
+  constructor(server) {
+    this.server = server;
+    this.address = this.#keys.getPublic(true, 'hex');
+  }
+
+  /** Rings and is picked up, as quickly as the protocol allows. @param {VoiceUser} callee */
+  async calls(callee) {
+    const events = await callee.#events();
+    this.#takeTicket(await this.#ask('/newCall', this.#form({ Destination: callee.address, challenge: '1' })));
+    await events.cancel();
+    await this.#ask('/acceptCall', callee.#form({ From: this.address, Signature: callee.#sign('1') }));
+  }
+
+  /** @param {VoiceUser} other */
+  async hangsUpOn(other) {
+    await this.#ask('/hangupCall', this.#form({ otherID: other.address }));
+  }
+
+  /**
+   * Speaks a tone over a WebSocket, as browsers do, until told to stop.
+   * @param {string} path @param {Record<string, string>} whom @param {{ frequency: number, level: number }} tone
+   */
+  async talks(path, whom, { frequency, level }) {
+    const query = new URLSearchParams({ ...whom, PKey: this.address, Signature: this.#signature });
+    const socket = new WebSocket(`${this.server.socketOrigin}${path}?${query}`);
+    await once(socket, 'open');
+    // The server closes it too, when the call is over.
+    const closed = once(socket, 'close');
+    const quiet = inRealTime(frequency, level, (piece) => socket.send(piece));
+    return async () => {
+      quiet();
+      socket.close();
+      await closed;
+    };
+  }
+
+  /**
+   * The same as the body of one request.
+   * @param {string} path @param {Record<string, string>} whom @param {{ frequency: number, level: number }} tone
+   */
+  uploads(path, whom, { frequency, level }) {
+    const query = new URLSearchParams({ ...whom, PKey: this.address, Signature: this.#signature });
+    let quiet = () => {};
+    const body = new ReadableStream({
+      start(controller) {
+        const stop = inRealTime(frequency, level, (piece) => controller.enqueue(piece));
+        quiet = () => {
+          stop();
+          controller.close();
+        };
+      },
+    });
+    const request = /** @type {RequestInit} */ ({ method: 'POST', body, duplex: 'half' });
+    const answered = fetch(`${this.server.origin}${path}?${query}`, request);
+    return async () => {
+      quiet();
+      const answer = await answered;
+      assert.equal(answer.status, 200, await answer.text());
+    };
+  }
+
+  /** @param {string} path @param {Record<string, string>} what */
+  async listens(path, what) {
+    const line = new AbortController();
+    const asked = performance.now();
+    const response = await fetch(this.server.origin + path, { ...this.#form(what), signal: line.signal });
+    assert.equal(response.status, 200, `${path} ${JSON.stringify(what)}: ${response.status === 200 || (await response.text())}`);
+    return new Recording(asked, response, line);
+  }
+
+  /** Waits until the server knows that we are there to be rung. */
+  async #events() {
+    const response = await fetch(`${this.server.origin}/messages?PKey=${this.address}`);
+    const reader = /** @type {ReadableStream<Uint8Array>} */ (response.body).getReader();
+    await reader.read();
+    return reader;
+  }
+
+  /** @param {Record<string, string>} fields */
+  #form(fields) {
+    const body = new FormData();
+    for (const [name, value] of Object.entries({ Signature: this.#signature, ...fields })) body.set(name, value);
+    return { method: 'POST', headers: { PKey: this.address }, body };
+  }
+
+  /** @param {string} path @param {RequestInit} request */
+  async #ask(path, request) {
+    const response = await fetch(this.server.origin + path, { ...request, signal: AbortSignal.timeout(ANSWER_WITHIN_MS) });
+    const text = await response.text();
+    assert.equal(response.status, 200, `${path}: ${text}`);
+    return text;
+  }
+
+  /** @param {string} ticket */
+  #takeTicket(ticket) {
+    this.#signature = this.#sign(ticket);
+  }
+
+  /** @param {string} challenge */
+  #sign(challenge) {
+    return this.#keys.sign([...Buffer.from(challenge)]).toDER('hex');
+  }
+}
+
+/** @param {number} frequency @param {number} level @param {(piece: Buffer) => void} send */
+function inRealTime(frequency, level, send) {
+  const second = sine(frequency, 1, level);
+  const start = performance.now();
+  let sent = 0;
+  const go = () => {
+    const due = ((performance.now() - start + AHEAD_MS) * RATE) / 1000;
+    for (; sent < due; sent += MESSAGE_SAMPLES) {
+      const piece = Int16Array.from({ length: MESSAGE_SAMPLES }, (_, at) => second[(sent + at) % second.length]);
+      send(bytesOf(piece));
+    }
+  };
+  go();
+  const timer = setInterval(go, TICK_MS);
+  return () => clearInterval(timer);
+}
