@@ -24,7 +24,7 @@ use std::{
 
 use bytestring::ByteString;
 
-use self::line::{Call, Line, Pair, Ring, Side};
+use self::line::{Call, Line, Load, Pair, Ring, Side};
 use crate::{
     deadline::Deadlines,
     id::{CallId, User},
@@ -36,8 +36,10 @@ use crate::{
 /// The bounds of calls, as the operator sets them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CallLimits {
-    /// With how many others a user may be in calls, ringing ones included (0: no limit). What is
-    /// between the same two counts once, so that a client that reloads can ring again.
+    /// With how many others a user may be in calls, those he rings included (0: no limit). What is
+    /// between the same two counts once, so that a client that reloads can ring again. What others
+    /// do alone, ring him, or accept in his name what they have rung, is not counted as his: it
+    /// shall not keep him from calling. Of those who ring him there may be four times as many.
     pub calls_per_user: usize,
     /// How long it rings.
     pub ring: Duration,
@@ -61,7 +63,7 @@ impl Default for CallLimits {
 pub enum CallRefusal {
     /// Nothing of that kind is between the two: no ring to answer, no call to speak in.
     NoSuchCall,
-    /// The other one is in `calls_per_user` calls.
+    /// The other one is in `calls_per_user` calls, or rung by four times as many.
     Busy,
     /// The one who asks is in `calls_per_user` calls.
     TooMany,
@@ -74,6 +76,9 @@ pub enum CallRefusal {
     WithOneself,
 }
 
+/// So many may ring a user for each call he may be in.
+const RINGS_PER_CALL: usize = 4;
+
 /// All calls, as a machine. See the crate's page for how to drive it.
 ///
 /// Every input first lets happen what is due at its `now`, so that nothing depends on how late
@@ -83,8 +88,8 @@ pub struct Calls {
     limits: CallLimits,
     lines: HashMap<Pair, Line>,
     pairs: HashMap<CallId, Pair>,
-    /// The number of lines of each user who has any.
-    lines_of: HashMap<User, usize>,
+    /// Of each user who has any lines.
+    loads: HashMap<User, Load>,
     deadlines: Deadlines<Due>,
     calls_made: u64,
     events: VecDeque<(User, VoiceEvent)>,
@@ -118,9 +123,7 @@ impl Calls {
             return Err(CallRefusal::WithOneself);
         }
         let (pair, caller) = Pair::of(from, to);
-        if !self.lines.contains_key(&pair) {
-            self.open(from, to)?;
-        }
+        self.may_ring(&pair, caller)?;
         let ring = Ring {
             to_callee: challenge.clone(),
             to_caller: None,
@@ -128,7 +131,10 @@ impl Calls {
         };
         let due = Due::Ring(pair.clone(), caller);
         self.deadlines.set(due, now, self.limits.ring);
-        self.lines.entry(pair).or_default().rings[caller as usize] = Some(ring);
+        self.change(&pair, |line| {
+            line.rings[caller as usize] = Some(ring);
+            line.is_own[caller as usize] = true;
+        });
         let from = from.clone();
         self.tell(to, VoiceEvent::Ringing { from, challenge });
         Ok(())
@@ -285,7 +291,7 @@ impl Calls {
     /// ([`VoiceEvent::AudioConf`]).
     ///
     /// # Errors
-    /// `NoSuchCall`; `AlreadyConnected`: by another connection of the same user.
+    /// `NoSuchCall`; `AlreadyConnected`: by another connection of the same user; `TooMany`.
     pub fn connect(
         &mut self,
         by: &User,
@@ -295,14 +301,21 @@ impl Calls {
     ) -> Result<CallId, CallRefusal> {
         self.handle_timeout(now);
         let (pair, side) = Pair::of(by, other);
-        let line = self.lines.get_mut(&pair);
-        let call = line.and_then(|line| line.call.as_mut());
-        let call = call.ok_or(CallRefusal::NoSuchCall)?;
-        let ends = &mut call.ends[side as usize];
-        if !ends.set(way, true) {
-            return Err(CallRefusal::AlreadyConnected);
+        let line = self.lines.get(&pair);
+        let line = line.filter(|line| line.call.is_some());
+        let line = line.ok_or(CallRefusal::NoSuchCall)?;
+        if !line.is_own[side as usize] && self.has_enough(by) {
+            return Err(CallRefusal::TooMany);
         }
-        let (id, event) = (call.id, ends.of(by.clone(), None));
+        let connected = self.change(&pair, |line| {
+            let call = line.call.as_mut()?;
+            let ends = &mut call.ends[side as usize];
+            let is_new = ends.set(way, true);
+            let connected = is_new.then(|| (call.id, ends.of(by.clone(), None)));
+            line.is_own[side as usize] |= is_new;
+            connected
+        });
+        let (id, event) = connected.ok_or(CallRefusal::AlreadyConnected)?;
         self.deadlines.clear(&Due::Call(id));
         self.tell(other, event);
         Ok(id)
@@ -348,11 +361,17 @@ impl Calls {
         self.ended.pop_front()
     }
 
+    /// How many calls there have been.
+    #[must_use]
+    pub fn made(&self) -> u64 {
+        self.calls_made
+    }
+
     /// Whether nobody rings, nobody is in a call, and nothing waits to be polled.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         let queues = self.events.is_empty() && self.ended.is_empty();
-        let lines = self.lines.is_empty() && self.lines_of.is_empty() && self.pairs.is_empty();
+        let lines = self.lines.is_empty() && self.loads.is_empty() && self.pairs.is_empty();
         queues && lines && self.deadlines.is_empty()
     }
 
@@ -378,42 +397,68 @@ impl Calls {
         ring.ok_or(CallRefusal::NoSuchCall)
     }
 
-    /// Counts a line between two who had none.
-    fn open(&mut self, from: &User, to: &User) -> Result<(), CallRefusal> {
-        for (user, refusal) in [(from, CallRefusal::TooMany), (to, CallRefusal::Busy)] {
-            let lines = self.lines_of.get(user).copied().unwrap_or_default();
-            if exceeds(lines + 1, self.limits.calls_per_user) {
-                return Err(refusal);
-            }
+    fn load(&self, user: &User) -> Load {
+        self.loads.get(user).copied().unwrap_or_default()
+    }
+
+    fn has_enough(&self, user: &User) -> bool {
+        exceeds(self.load(user).own + 1, self.limits.calls_per_user)
+    }
+
+    /// Whether this side may begin to ring the other, which it may always do again.
+    fn may_ring(&self, pair: &Pair, caller: Side) -> Result<(), CallRefusal> {
+        let (from, to) = (pair.user(caller), pair.user(caller.other()));
+        let line = self.lines.get(pair);
+        if !line.is_some_and(|line| line.is_own[caller as usize]) && self.has_enough(from) {
+            return Err(CallRefusal::TooMany);
         }
-        for user in [from, to] {
-            *self.lines_of.entry(user.clone()).or_default() += 1;
+        if line.is_some() {
+            return Ok(());
+        }
+        let rings_max = self.limits.calls_per_user.saturating_mul(RINGS_PER_CALL);
+        if self.has_enough(to) || exceeds(self.load(to).rung + 1, rings_max) {
+            return Err(CallRefusal::Busy);
         }
         Ok(())
     }
 
-    /// Forgets the line of two who have nothing between them any more.
-    fn close_if_idle(&mut self, pair: &Pair) {
-        if !self.lines.get(pair).is_some_and(Line::is_idle) {
-            return;
+    /// Changes what is between two, made if need be and forgotten if nothing is left, and counts it.
+    fn change<T>(&mut self, pair: &Pair, act: impl FnOnce(&mut Line) -> T) -> T {
+        let line = self.lines.entry(pair.clone()).or_default();
+        let before = [Side::Low, Side::High].map(|side| line.load(side));
+        let done = act(line);
+        let is_idle = line.is_idle();
+        let after = [Side::Low, Side::High].map(|side| line.load(side));
+        if is_idle {
+            self.lines.remove(pair);
         }
-        self.lines.remove(pair);
-        for user in [&pair.low, &pair.high] {
-            let left = self.lines_of.get(user).map_or(0, |lines| lines - 1);
-            if left == 0 {
-                self.lines_of.remove(user);
-            } else {
-                self.lines_of.insert(user.clone(), left);
-            }
+        for side in [Side::Low, Side::High] {
+            let (before, after) = (before[side as usize], after[side as usize]);
+            self.reload(
+                pair.user(side),
+                before,
+                if is_idle { Load::default() } else { after },
+            );
+        }
+        done
+    }
+
+    fn reload(&mut self, user: &User, before: Load, after: Load) {
+        let now = self.load(user);
+        let load = Load {
+            own: now.own + after.own - before.own,
+            rung: now.rung + after.rung - before.rung,
+        };
+        if load == Load::default() {
+            self.loads.remove(user);
+        } else if load != now {
+            self.loads.insert(user.clone(), load);
         }
     }
 
     fn end_ring(&mut self, pair: &Pair, caller: Side) {
         self.deadlines.clear(&Due::Ring(pair.clone(), caller));
-        if let Some(line) = self.lines.get_mut(pair) {
-            line.rings[caller as usize] = None;
-        }
-        self.close_if_idle(pair);
+        self.change(pair, |line| line.rings[caller as usize] = None);
     }
 
     fn end_call(&mut self, id: CallId) {
@@ -421,32 +466,31 @@ impl Calls {
             return;
         };
         self.deadlines.clear(&Due::Call(id));
-        if let Some(line) = self.lines.get_mut(&pair) {
-            line.call = None;
-        }
+        self.change(&pair, |line| line.call = None);
         self.ended.push_back(id);
-        self.close_if_idle(&pair);
     }
 
     /// Makes the rings of a pair its call. If nobody is connected, they have `linger` from now on.
     fn settle(&mut self, pair: Pair, now: Instant) -> CallId {
-        let line = self.lines.entry(pair.clone()).or_default();
-        let call = line.call.get_or_insert_with(|| {
-            self.calls_made += 1;
-            Call::new(self.calls_made.into())
-        });
-        for caller in [Side::Low, Side::High] {
-            if let Some(ring) = line.rings[caller as usize].take() {
-                call.accepted[caller.other() as usize] = Some(ring.to_callee);
-                self.deadlines.clear(&Due::Ring(pair.clone(), caller));
+        let next = CallId::from(self.calls_made + 1);
+        let (id, is_deserted) = self.change(&pair, |line| {
+            let call = line.call.get_or_insert_with(|| Call::new(next));
+            for caller in [Side::Low, Side::High] {
+                if let Some(ring) = line.rings[caller as usize].take() {
+                    call.accepted[caller.other() as usize] = Some(ring.to_callee);
+                }
             }
+            (call.id, call.is_deserted())
+        });
+        self.calls_made = self.calls_made.max(id.get());
+        for caller in [Side::Low, Side::High] {
+            self.deadlines.clear(&Due::Ring(pair.clone(), caller));
         }
-        if call.is_deserted() {
-            let due = Due::Call(call.id);
-            self.deadlines.set(due, now, self.limits.linger);
+        if is_deserted {
+            self.deadlines.set(Due::Call(id), now, self.limits.linger);
         }
-        self.pairs.insert(call.id, pair);
-        call.id
+        self.pairs.insert(id, pair);
+        id
     }
 
     /// Does what [`Calls::disconnect`] says, and gives whom to tell what.

@@ -61,11 +61,30 @@ pub(crate) struct Line {
     /// By the side of the caller.
     pub(crate) rings: [Option<Ring>; 2],
     pub(crate) call: Option<Call>,
+    /// Which sides have done something for it that they had to prove: rung, or connected.
+    pub(crate) is_own: [bool; 2],
+}
+
+/// How many lines a user has: those that are his own doing, and those in which he is only rung.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Load {
+    pub(crate) own: usize,
+    pub(crate) rung: usize,
 }
 
 impl Line {
     pub(crate) fn is_idle(&self) -> bool {
         self.rings.iter().all(Option::is_none) && self.call.is_none()
+    }
+
+    /// What this line is to one side.
+    pub(crate) fn load(&self, side: Side) -> Load {
+        let is_own = self.is_own[side as usize];
+        let is_rung = self.rings[side.other() as usize].is_some();
+        Load {
+            own: usize::from(is_own),
+            rung: usize::from(is_rung && !is_own),
+        }
     }
 
     /// What `side` must sign, or had to, as the one who is called.

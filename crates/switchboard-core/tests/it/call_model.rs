@@ -44,6 +44,8 @@ pub(crate) struct Model {
     limits: CallLimits,
     rings: Vec<Ring>,
     calls: Vec<Call>,
+    /// Who has rung or connected, and to whom.
+    own: BTreeSet<(User, User)>,
     made: u64,
     pub(crate) events: Vec<(User, VoiceEvent)>,
     pub(crate) ended: Vec<CallId>,
@@ -57,6 +59,7 @@ impl Model {
             limits,
             rings: Vec::new(),
             calls: Vec::new(),
+            own: BTreeSet::new(),
             made: 0,
             events: Vec::new(),
             ended: Vec::new(),
@@ -74,14 +77,17 @@ impl Model {
         if from == to {
             return Err(CallRefusal::WithOneself);
         }
-        if !self.partners(from).contains(to) {
-            for (user, refusal) in [(from, CallRefusal::TooMany), (to, CallRefusal::Busy)] {
-                let max = self.limits.calls_per_user;
-                if max != 0 && self.partners(user).len() >= max {
-                    return Err(refusal);
-                }
-            }
+        self.forget_own();
+        let max = self.limits.calls_per_user;
+        let is_own = self.own.contains(&(from.clone(), to.clone()));
+        if max != 0 && !is_own && self.own_of(from) >= max {
+            return Err(CallRefusal::TooMany);
         }
+        let is_full = self.own_of(to) >= max || self.rung(to) >= 4 * max;
+        if max != 0 && !self.partners(from).contains(to) && is_full {
+            return Err(CallRefusal::Busy);
+        }
+        self.own.insert((from.clone(), to.clone()));
         self.rings
             .retain(|ring| (&ring.from, &ring.to) != (from, to));
         self.rings.push(Ring {
@@ -228,10 +234,19 @@ impl Model {
 
     pub(crate) fn connect(&mut self, by: &User, other: &User, way: Way, now: Instant) -> Outcome {
         self.pass(now);
+        self.forget_own();
+        let max = self.limits.calls_per_user;
+        let mine = (by.clone(), other.clone());
+        let has_enough = max != 0 && !self.own.contains(&mine) && self.own_of(by) >= max;
         let call = self.call_of(by, other).ok_or(CallRefusal::NoSuchCall)?;
+        if has_enough {
+            return Err(CallRefusal::TooMany);
+        }
         if !call.connected.insert((by.clone(), way)) {
             return Err(CallRefusal::AlreadyConnected);
         }
+        self.own.insert(mine);
+        let call = self.call_of(by, other).expect("it is there");
         call.until = None;
         let (id, event) = (call.id, call.state_of(by));
         self.tell(other, event);
@@ -320,6 +335,25 @@ impl Model {
     }
 
     /// With whom a user has anything.
+    /// With whom there is nothing any more, nothing is counted.
+    fn forget_own(&mut self) {
+        let own = std::mem::take(&mut self.own);
+        let lasts = |(user, other): &(User, User)| self.partners(user).contains(other);
+        self.own = own.into_iter().filter(lasts).collect();
+    }
+
+    pub(crate) fn own_of(&self, user: &User) -> usize {
+        let lasts = |(by, other): &&(User, User)| by == user && self.partners(by).contains(other);
+        self.own.iter().filter(lasts).count()
+    }
+
+    fn rung(&self, user: &User) -> usize {
+        let is_only_rung = |ring: &&Ring| {
+            &ring.to == user && !self.own.contains(&(user.clone(), ring.from.clone()))
+        };
+        self.rings.iter().filter(is_only_rung).count()
+    }
+
     pub(crate) fn partners(&self, user: &User) -> BTreeSet<User> {
         let rings = self
             .rings

@@ -189,8 +189,8 @@ impl Play {
         );
         assert_eq!(pairs.len(), self.witness.alive.len());
         for user in &self.users {
-            let partners = self.model.partners(user).len();
-            assert!(self.calls_per_user == 0 || partners <= self.calls_per_user);
+            let own = self.model.own_of(user);
+            assert!(self.calls_per_user == 0 || own <= self.calls_per_user);
         }
     }
 

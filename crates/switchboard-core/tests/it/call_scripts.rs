@@ -332,11 +332,8 @@ fn whoever_has_enough_calls_is_told_so_and_the_other_that_he_is_busy() {
         "
         ann rings bob c1
             bob: ann rings, sign c1
-        cid rings ann c1
-            ann: cid rings, sign c1
-        ann accepts cid s1
-            call 1
-            cid: ann accepted s1
+        ann rings cid c1
+            cid: ann rings, sign c1
         ann rings dan c1
             refused: TooMany
         dan rings ann c1
@@ -349,9 +346,46 @@ fn whoever_has_enough_calls_is_told_so_and_the_other_that_he_is_busy() {
             ann: dan rings, sign c1
         ann hangs-up cid
             cid: ann declined
-            call 1 ended
         ann rings bob c1
             bob: ann rings, sign c1
+        ",
+    );
+}
+
+#[test]
+fn what_others_do_alone_keeps_nobody_from_calling() {
+    check_with(
+        at_most(1),
+        "
+        bob rings ann c1
+            ann: bob rings, sign c1
+        cid rings ann c1
+            ann: cid rings, sign c1
+        dan rings ann c1
+            ann: dan rings, sign c1
+        eve rings ann c1
+            ann: eve rings, sign c1
+        fay rings ann c1
+            refused: Busy
+        ann accepts bob s1
+            call 1
+            bob: ann accepted s1
+        bob mic+ ann
+            call 1
+            ann: bob has mic+ headphones-
+        fay rings ann c1
+            ann: fay rings, sign c1
+        ann rings gus c1
+            gus: ann rings, sign c1
+        ann mic+ bob
+            refused: TooMany
+        ann hangs-up gus
+            gus: ann declined
+        ann mic+ bob
+            call 1
+            bob: ann has mic+ headphones-
+        ann rings gus c1
+            refused: TooMany
         ",
     );
 }

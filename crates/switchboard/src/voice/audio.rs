@@ -142,7 +142,18 @@ impl Voice {
             code,
             reason: reason.into(),
         };
-        drop(timeout(GOODBYE, socket.send(Message::Close(Some(close)))).await);
+        let closing = async {
+            socket.send(Message::Close(Some(close))).await.ok()?;
+            while let Some(received) = socket.recv().await {
+                if received.is_err() {
+                    // What is left of a message too large is never read. To hang up on it resets
+                    // the connection, and the client may not have seen the close frame yet.
+                    std::future::pending::<()>().await;
+                }
+            }
+            Some(())
+        };
+        drop(timeout(GOODBYE, closing).await);
     }
 
     /// `/joinCall`, `/joinRoom`: a listener.

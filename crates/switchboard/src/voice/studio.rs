@@ -65,7 +65,7 @@ impl Studio {
         self.lock().inputs.remove(user);
     }
 
-    /// A listener, which gets the stream's headers at once.
+    /// A listener, which gets the stream's headers at once; nothing, if it has all ended already.
     pub(super) fn add_listener(
         self: &Arc<Self>,
         owner: u64,
@@ -74,6 +74,10 @@ impl Studio {
         tasks: &TaskTracker,
     ) {
         let mut state = self.lock();
+        // Under the lock: who ends it cancels first, and then ends whoever is in the mixer.
+        if self.ended.is_cancelled() {
+            return;
+        }
         state.mixer.add_listener(owner, format, line);
         if !state.is_ticking {
             state.is_ticking = true;

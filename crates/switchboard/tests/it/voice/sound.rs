@@ -62,15 +62,26 @@ pub(super) fn amplitude(samples: &[f64], hertz: u32) -> f64 {
     2.0 * power.max(0.0).sqrt() / samples.len() as f64
 }
 
-/// How loud one tone is in the last seconds of a stream: what most windows say.
+/// How loud one tone is in most windows of these samples.
 pub(super) fn usual_amplitude(samples: &[f64], hertz: u32) -> f64 {
-    let mut all: Vec<f64> = samples
-        .chunks_exact(WINDOW)
-        .map(|window| amplitude(window, hertz))
-        .collect();
+    let all = amplitudes(samples, hertz);
+    all[all.len() / 2]
+}
+
+/// How loud one tone is in the windows that are clean: a pause of this machine is a gap in what it
+/// plays, and a gap has all tones. What is really there is there in every window.
+pub(super) fn steady_amplitude(samples: &[f64], hertz: u32) -> f64 {
+    let all = amplitudes(samples, hertz);
+    all[all.len() / 4]
+}
+
+/// How loud one tone is in each window, in order of loudness.
+fn amplitudes(samples: &[f64], hertz: u32) -> Vec<f64> {
+    let windows = samples.chunks_exact(WINDOW);
+    let mut all: Vec<f64> = windows.map(|window| amplitude(window, hertz)).collect();
     assert!(!all.is_empty(), "there is less than a window of sound");
     all.sort_by(f64::total_cmp);
-    all[all.len() / 2]
+    all
 }
 
 pub(super) fn decibels(ratio: f64) -> f64 {
