@@ -7,8 +7,11 @@ use crate::FRAME;
 /// The least time between two frames, while catching up: a listener never gets a bunch at once.
 const GAP_MIN: Duration = Duration::from_millis(10);
 
-/// Who is later than this does not catch up, but goes on from now.
-const LATENESS_MAX: Duration = Duration::from_secs(1);
+/// So much is caught up, and what goes beyond is forgotten. Sources keep 200 ms, unless set
+/// otherwise (`latency_max`): whoever caught up more would take frames out of empty buffers, and
+/// chop what is said for as long as that takes. 60 ms of the 200 stay in the buffers, because they
+/// are what keeps an uneven network from being heard.
+const LATENESS_MAX: Duration = Duration::from_millis(200 - 60);
 
 /// An absolute schedule of one frame every 20 ms. However late the caller is each time, errors do
 /// not add up.
@@ -36,17 +39,15 @@ impl Cadence {
         self.due
     }
 
-    /// The frame that was due was made, at `now`. More than a second behind, what was missed is
-    /// missed; less, it is caught up at no less than 10 ms between frames.
+    /// The frame that was due was made, at `now`. What it was late is caught up at no less than
+    /// 10 ms between frames, as far as sources keep what they said: of more than 140 ms the rest
+    /// is forgotten, in whole frames.
     pub fn advance(&mut self, now: Instant) {
         self.ideal += FRAME;
         let lateness = now.saturating_duration_since(self.ideal);
-        if lateness > LATENESS_MAX {
-            // Whole frames, so that the schedule stays on its grid.
-            let into_frame = lateness.as_nanos() % FRAME.as_nanos();
-            let into_frame = u64::try_from(into_frame).unwrap_or_default();
-            self.ideal = now - Duration::from_nanos(into_frame) + FRAME;
-        }
+        let surplus = lateness.saturating_sub(LATENESS_MAX);
+        let forgotten = surplus.as_nanos().div_ceil(FRAME.as_nanos());
+        self.ideal += FRAME * u32::try_from(forgotten).unwrap_or(u32::MAX);
         self.due = self.ideal.max(now + GAP_MIN);
     }
 }
@@ -69,14 +70,44 @@ mod tests {
         }
     }
 
+    /// When the next `count` frames are made by somebody who is on time, in ms after `start`.
+    fn frames(cadence: &mut Cadence, start: Instant, count: usize) -> Vec<u128> {
+        let frame = |_| {
+            let due = cadence.next();
+            cadence.advance(due);
+            (due - start).as_millis()
+        };
+        (0..count).map(frame).collect()
+    }
+
     #[test]
-    fn what_is_missed_for_long_is_forgotten() {
+    fn what_sources_keep_is_caught_up() {
+        let start = Instant::now();
+        let mut cadence = Cadence::new(start);
+        cadence.advance(start + Duration::from_millis(57));
+        assert_eq!(frames(&mut cadence, start, 5), [67, 77, 87, 97, 107]);
+        assert_eq!(frames(&mut cadence, start, 2), [120, 140]);
+    }
+
+    #[test]
+    fn what_they_do_not_keep_is_forgotten() {
         let start = Instant::now();
         let mut cadence = Cadence::new(start);
         cadence.advance(start + Duration::from_millis(5_007));
-        assert_eq!(cadence.next(), start + Duration::from_millis(5_020));
-        cadence.advance(cadence.next());
-        assert_eq!(cadence.next(), start + Duration::from_millis(5_040));
+        let caught_up: Vec<u128> = (5_017..5_140).step_by(10).collect();
+        assert_eq!(frames(&mut cadence, start, caught_up.len()), caught_up);
+        assert_eq!(frames(&mut cadence, start, 3), [5_147, 5_160, 5_180]);
+    }
+
+    #[test]
+    fn a_computer_that_slept_for_a_year() {
+        let start = Instant::now();
+        let year = start + Duration::from_secs(365 * 86_400);
+        let mut cadence = Cadence::new(start);
+        cadence.advance(year);
+        assert_eq!(cadence.next(), year + GAP_MIN);
+        frames(&mut cadence, year, 20);
+        assert_eq!(cadence.next(), year + FRAME * 20 - LATENESS_MAX);
     }
 
     proptest! {
@@ -92,8 +123,9 @@ mod tests {
             let (mut random, mut last) = (seed, None::<Instant>);
             for frame in 0..HOUR {
                 random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-                // Late now and then, and on time at the end, so that it can catch up.
-                let is_late = random >> 60 == 0 && frame < HOUR - 200;
+                // Late now and then, never so often that some of it is forgotten, and on time at
+                // the end, so that it can catch up.
+                let is_late = random >> 62 == 0 && frame % 8 == 0 && frame < HOUR - 200;
                 let late = if is_late { (random >> 33) % late_ms_max } else { 0 };
                 let now = cadence.next() + Duration::from_millis(late);
                 if let Some(last) = last {
@@ -104,6 +136,29 @@ mod tests {
             }
             let ideal = start + FRAME * HOUR;
             prop_assert!(cadence.next() - ideal < Duration::from_millis(5));
+        }
+
+        #[test]
+        fn lateness_of_any_length_is_over_soon(
+            late_ms in prop::collection::vec((0_u64..2_000, 1_u32..40), 1..200),
+        ) {
+            let start = Instant::now();
+            let mut cadence = Cadence::new(start);
+            for (late, frames) in late_ms {
+                let mut now = cadence.next() + Duration::from_millis(late);
+                cadence.advance(now);
+                let is_over = now + LATENESS_MAX * 2;
+                for _ in 0..frames {
+                    let due = cadence.next();
+                    prop_assert!(due - now >= GAP_MIN && due - now <= FRAME);
+                    if due > is_over {
+                        prop_assert_eq!((due - start).as_nanos() % FRAME.as_nanos(), 0);
+                        prop_assert_eq!(due, cadence.ideal);
+                    }
+                    now = due;
+                    cadence.advance(now);
+                }
+            }
         }
     }
 }

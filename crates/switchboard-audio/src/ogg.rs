@@ -17,8 +17,9 @@ const FRAMES_PER_PAGE: u8 = 3;
 pub(crate) const SEGMENTS_MAX: usize = 255;
 
 /// How far a stream may be behind its listener's time before silence is put in: more than the
-/// Vorbis encoder ever holds back (about 150 ms), less than what one notices as a delay that stays.
-const LAG_MAX: u64 = 9_600;
+/// Vorbis encoder ever holds back of speech (about 170 ms), less than what one notices as a delay
+/// that stays. 220 ms.
+const LAG_MAX: u64 = 10_560;
 
 /// Flags of the first page of a logical stream, and of its last.
 const BEGINS: u8 = 2;

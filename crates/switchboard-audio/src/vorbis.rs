@@ -75,7 +75,8 @@ impl Vorbis {
 
 impl Codec for Vorbis {
     fn encoder(&self) -> Result<Box<dyn Encoder>, EncodeError> {
-        Ok(Box::new(ByVorbisRs(Remote::new(self.quality)?)))
+        let encoder = ByVorbisRs::new(self.quality)?;
+        Ok(Box::new(encoder))
     }
 
     fn silence(&self) -> &Packet {
@@ -84,23 +85,82 @@ impl Codec for Vorbis {
 }
 
 #[derive(Debug)]
-struct ByVorbisRs(Remote);
+struct ByVorbisRs {
+    remote: Remote,
+    /// Samples of silence that go before the next frame.
+    owed: usize,
+}
+
+impl ByVorbisRs {
+    fn new(quality: f32) -> Result<Self, EncodeError> {
+        let remote = Remote::new(quality)?;
+        Ok(Self { remote, owed: 0 })
+    }
+}
 
 impl Encoder for ByVorbisRs {
     fn encode(&mut self, frame: &Frame, packets: &mut Vec<Packet>) -> Result<(), EncodeError> {
+        let silence = std::iter::repeat_n(0.0, std::mem::take(&mut self.owed));
         let samples = frame.iter().map(|&sample| f32::from(sample) / 32_768.0);
-        self.0.encode(samples.collect(), packets)
+        self.remote
+            .encode(silence.chain(samples).collect(), packets)
     }
 
     fn encode_silence(
         &mut self,
         samples: usize,
-        packets: &mut Vec<Packet>,
+        _packets: &mut Vec<Packet>,
     ) -> Result<(), EncodeError> {
-        self.0.encode(vec![0.0; samples], packets)
+        self.owed += samples;
+        Ok(())
     }
 
     fn finish(&mut self, packets: &mut Vec<Packet>) -> Result<(), EncodeError> {
-        self.0.finish(packets)
+        self.remote.finish(packets)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+    use crate::coder::Coder;
+
+    /// Its first encoder ends in a panic.
+    #[derive(Debug)]
+    struct Fragile {
+        vorbis: Arc<Vorbis>,
+        made: AtomicU32,
+    }
+
+    impl Codec for Fragile {
+        fn encoder(&self) -> Result<Box<dyn Encoder>, EncodeError> {
+            let mut encoder = ByVorbisRs::new(self.vorbis.quality)?;
+            if self.made.fetch_add(1, Ordering::Relaxed) == 0 {
+                encoder.remote.panic();
+            }
+            Ok(Box::new(encoder))
+        }
+
+        fn silence(&self) -> &Packet {
+            &self.vorbis.silence
+        }
+    }
+
+    #[test]
+    fn after_a_panic_a_stream_goes_on_with_a_new_encoder() {
+        let vorbis = Vorbis::new(&MixSettings::default()).expect("Vorbis");
+        let fragile = Arc::new(Fragile {
+            vorbis,
+            made: AtomicU32::new(0),
+        });
+        let mut coder = Coder::new(fragile.clone());
+        let mut packets = Vec::new();
+        let wave: Frame = std::array::from_fn(|at| (at / 48 % 2) as i16 * 10_000);
+        (0..50).for_each(|_| coder.encode(&wave, false, &mut packets));
+        assert_eq!(fragile.made.load(Ordering::Relaxed), 2);
+        let sounds = packets.iter().filter(|packet| *packet != coder.silence());
+        assert!(sounds.count() > 35);
     }
 }

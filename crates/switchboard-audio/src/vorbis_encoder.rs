@@ -1,6 +1,6 @@
 //! One Vorbis stream as it comes out of vorbis_rs: whole Ogg pages of four packets or more, taken
 //! apart again, because each listener gets pages of its own. What waits for its page is why this
-//! format is heard about 150 ms late.
+//! format is heard about 170 ms late, of which 20 are the frame that is left with a thread.
 
 use std::{cell::RefCell, fmt, io, num::NonZero, rc::Rc};
 
@@ -93,8 +93,7 @@ impl VorbisStream {
 }
 
 /// libvorbis has two modes, short windows and long ones, so the mode number is the bit after the
-/// one that says "audio" (Vorbis I, 4.3.1). A test compares the
-/// sums with what a decoder gives.
+/// one that says "audio" (Vorbis I, 4.3.1). A test compares the sums with what a decoder gives.
 fn packet(bytes: Bytes, [short, long]: [u32; 2]) -> Packet {
     let is_long = bytes.first().is_some_and(|first| first & 2 != 0);
     let quarter = if is_long { long } else { short };

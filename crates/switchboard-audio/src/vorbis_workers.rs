@@ -1,17 +1,19 @@
 //! The threads on which Vorbis is encoded.
 //!
 //! An encoder of vorbis_rs is full of C pointers and cannot leave the thread it was made on, while
-//! a mixer goes from thread to thread with its task. So each encoder lives on one of a few threads,
-//! and a mixer waits for the answer, which takes as long as encoding would. The queues to them are
-//! bounded by that: no encoder ever has more than one frame under way.
+//! a mixer goes from thread to thread with its task. So each encoder lives on one of a few threads.
+//! A mixer leaves a frame there and takes along what has come of the frame before, 20 ms later, so
+//! that it waits only when a thread is a whole frame behind. That is also what bounds the queues:
+//! no encoder ever has more than one frame under way.
 
 use std::{
     collections::HashMap,
     num::NonZero,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
-        OnceLock,
+        Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
-        mpsc::{Receiver, Sender, SyncSender, channel, sync_channel},
+        mpsc::{Receiver, SendError, Sender, SyncSender, channel, sync_channel},
     },
     thread,
 };
@@ -24,7 +26,12 @@ use crate::{
 /// More threads than this would only be in each other's way, and in that of the signalling.
 const THREADS_MAX: usize = 8;
 
+static WORKERS: [Worker; THREADS_MAX] = [const { Worker::none_yet() }; THREADS_MAX];
+
 type Answer = Result<Vec<Packet>, EncodeError>;
+
+/// The way to a thread: work for the encoder of this number.
+type Queue = Sender<(u64, Work)>;
 
 #[derive(Debug)]
 enum Work {
@@ -35,52 +42,80 @@ enum Work {
     Encode(Vec<f32>),
     Finish,
     Close,
+    #[cfg(test)]
+    Panic,
 }
 
 /// An encoder that lives on one of the threads.
 #[derive(Debug)]
 pub(crate) struct Remote {
     id: u64,
-    worker: Sender<(u64, Work)>,
+    queue: Queue,
     answers: Receiver<Answer>,
+    /// Whether there is an answer that has not been taken.
+    is_asked: bool,
 }
 
 impl Remote {
     pub(crate) fn new(quality: f32) -> Result<Self, EncodeError> {
         static LAST_ID: AtomicU64 = AtomicU64::new(0);
         let id = LAST_ID.fetch_add(1, Ordering::Relaxed);
-        let worker = worker_for(id)?;
+        // In turn, so that they share the work.
+        let count = thread::available_parallelism().map_or(1, NonZero::get);
+        let turn = id % count.min(THREADS_MAX) as u64;
+        let worker = usize::try_from(turn)
+            .ok()
+            .and_then(|turn| WORKERS.get(turn));
+        Self::on(worker.ok_or(EncodeError)?, id, quality)
+    }
+
+    fn on(worker: &Worker, id: u64, quality: f32) -> Result<Self, EncodeError> {
         let (sender, answers) = sync_channel(1);
         let work = Work::Open {
             quality,
             answers: sender,
         };
-        worker.send((id, work)).map_err(|_| EncodeError)?;
         Ok(Self {
             id,
-            worker,
+            queue: worker.send((id, work))?,
             answers,
+            is_asked: false,
         })
     }
 
-    /// Takes samples (full scale is 1.0), gives the packets that are ready.
+    /// Takes samples (full scale is 1.0), gives the packets that the ones before have made ready.
     pub(crate) fn encode(
         &mut self,
         samples: Vec<f32>,
         packets: &mut Vec<Packet>,
     ) -> Result<(), EncodeError> {
-        self.ask(Work::Encode(samples), packets)
+        self.collect(packets)?;
+        self.ask(Work::Encode(samples))
     }
 
     /// Gives what is left. Nothing can be encoded after that.
     pub(crate) fn finish(&mut self, packets: &mut Vec<Packet>) -> Result<(), EncodeError> {
-        self.ask(Work::Finish, packets)
+        self.collect(packets)?;
+        self.ask(Work::Finish)?;
+        self.collect(packets)
     }
 
-    fn ask(&mut self, work: Work, packets: &mut Vec<Packet>) -> Result<(), EncodeError> {
-        self.worker.send((self.id, work)).map_err(|_| EncodeError)?;
-        // The worker drops its end when the encoder is gone, so this cannot wait for ever.
-        packets.extend(self.answers.recv().map_err(|_| EncodeError)??);
+    /// Has the thread panic over this encoder.
+    #[cfg(test)]
+    pub(crate) fn panic(&mut self) {
+        self.queue.send((self.id, Work::Panic)).expect("a thread");
+    }
+
+    fn ask(&mut self, work: Work) -> Result<(), EncodeError> {
+        self.is_asked = true;
+        self.queue.send((self.id, work)).map_err(|_| EncodeError)
+    }
+
+    fn collect(&mut self, packets: &mut Vec<Packet>) -> Result<(), EncodeError> {
+        if std::mem::take(&mut self.is_asked) {
+            // The thread drops its end when the encoder is gone, so this cannot wait for ever.
+            packets.extend(self.answers.recv().map_err(|_| EncodeError)??);
+        }
         Ok(())
     }
 }
@@ -88,34 +123,51 @@ impl Remote {
 impl Drop for Remote {
     fn drop(&mut self) {
         // Nobody there: then nothing has to be closed.
-        let _ = self.worker.send((self.id, Work::Close));
+        let _ = self.queue.send((self.id, Work::Close));
     }
 }
 
-/// The thread of this encoder: in turn, so that they share the work.
-fn worker_for(id: u64) -> Result<Sender<(u64, Work)>, EncodeError> {
-    static WORKERS: OnceLock<Vec<Sender<(u64, Work)>>> = OnceLock::new();
-    let workers = WORKERS.get_or_init(|| {
-        let count = thread::available_parallelism().map_or(1, NonZero::get);
-        (0..count.min(THREADS_MAX)).filter_map(start).collect()
-    });
-    let turn = usize::try_from(id % workers.len().max(1) as u64).unwrap_or_default();
-    workers.get(turn).cloned().ok_or(EncodeError)
+/// The way to one thread, which is started when there is work for it, and again should it ever end.
+#[derive(Debug)]
+struct Worker(Mutex<Option<Queue>>);
+
+impl Worker {
+    const fn none_yet() -> Self {
+        Self(Mutex::new(None))
+    }
+
+    /// Sends work, and gives the way for more of it.
+    fn send(&self, work: (u64, Work)) -> Result<Queue, EncodeError> {
+        // Nothing that holds this lock panics half-way through a change.
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let work = match &*last {
+            None => work,
+            Some(queue) => match queue.send(work) {
+                Ok(()) => return Ok(queue.clone()),
+                Err(SendError(work)) => work,
+            },
+        };
+        let queue = start().ok_or(EncodeError)?;
+        queue.send(work).map_err(|_| EncodeError)?;
+        Ok(last.insert(queue).clone())
+    }
 }
 
-fn start(number: usize) -> Option<Sender<(u64, Work)>> {
+fn start() -> Option<Queue> {
     let (sender, receiver) = channel();
-    let name = format!("vorbis-{number}");
-    let thread = thread::Builder::new()
-        .name(name)
-        .spawn(move || run(&receiver));
-    thread.is_ok().then_some(sender)
+    let thread = thread::Builder::new().name("vorbis".into());
+    thread.spawn(move || run(&receiver)).ok()?;
+    Some(sender)
 }
 
 fn run(queue: &Receiver<(u64, Work)>) {
     let mut streams = HashMap::new();
     for (id, work) in queue {
-        handle(&mut streams, id, work);
+        let handled = catch_unwind(AssertUnwindSafe(|| handle(&mut streams, id, work)));
+        if handled.is_err() {
+            // Whoever has this encoder makes another; the others on this thread notice nothing.
+            streams.remove(&id);
+        }
     }
 }
 
@@ -142,5 +194,48 @@ fn handle(streams: &mut HashMap<u64, (VorbisStream, SyncSender<Answer>)>, id: u6
         Work::Close => {
             streams.remove(&id);
         }
+        #[cfg(test)]
+        Work::Panic => panic!("as the test wants it"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whether a second can be encoded, which is 47 long windows.
+    fn works(remote: &mut Remote) -> bool {
+        let mut packets = Vec::new();
+        let are_taken = (0..50).all(|_| remote.encode(vec![0.0; 960], &mut packets).is_ok());
+        are_taken && packets.len() > 35
+    }
+
+    #[test]
+    fn a_panic_costs_one_encoder_and_not_its_neighbours() {
+        let worker = Worker::none_yet();
+        let [mut bad, mut good] = [0, 1].map(|id| Remote::on(&worker, id, 0.4).expect("a thread"));
+        assert!(works(&mut bad) && works(&mut good));
+        bad.panic();
+        assert!(!works(&mut bad));
+        assert!(works(&mut good));
+        let mut another = Remote::on(&worker, 2, 0.4).expect("a thread");
+        assert!(works(&mut another));
+    }
+
+    #[test]
+    fn a_thread_that_has_ended_is_started_again() {
+        let (ended, _) = channel();
+        let worker = Worker(Mutex::new(Some(ended)));
+        let mut remote = Remote::on(&worker, 0, 0.4).expect("another thread");
+        assert!(works(&mut remote));
+        assert!(worker.send((0, Work::Close)).is_ok());
+    }
+
+    #[test]
+    fn nobody_waits_for_a_frame_that_was_just_given() {
+        let (queue, _work_that_nobody_does) = channel();
+        let worker = Worker(Mutex::new(Some(queue)));
+        let mut remote = Remote::on(&worker, 0, 0.4).expect("a queue");
+        assert!(remote.encode(vec![0.0; 960], &mut Vec::new()).is_ok());
     }
 }

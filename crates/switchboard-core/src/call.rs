@@ -14,6 +14,10 @@
 //! direction, and both may ring at once; the call that the first accept makes has none, and ends
 //! the other ring. Checking signatures is the driver's: [`Calls::challenge_as_callee`] and
 //! [`Calls::challenge_as_caller`] say over what they must be.
+//!
+//! A client signs whatever it is sent, and a signature does not say for whom. So a challenge that
+//! a user has from one is not relayed to him from another ([`CallRefusal::ChallengeInUse`]), who
+//! could show the signature in his name.
 
 mod line;
 
@@ -24,7 +28,7 @@ use std::{
 
 use bytestring::ByteString;
 
-use self::line::{Call, Line, Load, Pair, Ring, Side};
+use self::line::{Call, Line, Load, Pair, Ring, Share, Side};
 use crate::{
     deadline::Deadlines,
     id::{CallId, User},
@@ -74,10 +78,20 @@ pub enum CallRefusal {
     NotConfirmed,
     /// Nobody calls himself.
     WithOneself,
+    /// The one who is to sign this challenge has it from another already.
+    ChallengeInUse,
+    /// The caller has rung this callee ten times at once, and goes on more than once a second.
+    TooOften,
 }
 
 /// So many may ring a user for each call he may be in.
 const RINGS_PER_CALL: usize = 4;
+
+/// A caller pays each ring with this much time, so that he rings no oftener on average.
+const RING_PRICE: Duration = Duration::from_secs(1);
+
+/// So many he may ring before he has paid. A client that finds nobody there tries again.
+const RINGS_AT_ONCE: u32 = 10;
 
 /// All calls, as a machine. See the crate's page for how to drive it.
 ///
@@ -90,6 +104,8 @@ pub struct Calls {
     pairs: HashMap<CallId, Pair>,
     /// Of each user who has any lines.
     loads: HashMap<User, Load>,
+    /// Who has been asked to sign what, and by whom: of each line what [`Line::share`] says.
+    asked: HashMap<(User, ByteString), User>,
     deadlines: Deadlines<Due>,
     calls_made: u64,
     events: VecDeque<(User, VoiceEvent)>,
@@ -110,7 +126,8 @@ impl Calls {
     /// this challenge. In a call one may ring too; the call goes on meanwhile.
     ///
     /// # Errors
-    /// `WithOneself`, `TooMany`, `Busy`: nothing has changed and nobody is told.
+    /// `WithOneself`, `TooMany`, `Busy`, `ChallengeInUse`, `TooOften`: nothing has changed and nobody
+    /// is told.
     pub fn ring(
         &mut self,
         from: &User,
@@ -124,6 +141,8 @@ impl Calls {
         }
         let (pair, caller) = Pair::of(from, to);
         self.may_ring(&pair, caller)?;
+        self.may_ask(from, to, &challenge)?;
+        let paid_until = self.pay(&pair, caller, now)?;
         let ring = Ring {
             to_callee: challenge.clone(),
             to_caller: None,
@@ -134,6 +153,7 @@ impl Calls {
         self.change(&pair, |line| {
             line.rings[caller as usize] = Some(ring);
             line.is_own[caller as usize] = true;
+            line.paid_until[caller as usize] = Some(paid_until);
         });
         let from = from.clone();
         self.tell(to, VoiceEvent::Ringing { from, challenge });
@@ -160,7 +180,7 @@ impl Calls {
     /// before.
     ///
     /// # Errors
-    /// `NoSuchCall`: `to` does not ring `by`, or has confirmed already.
+    /// `NoSuchCall`: `to` does not ring `by`, or has confirmed already. `ChallengeInUse`.
     pub fn answer(
         &mut self,
         by: &User,
@@ -170,12 +190,14 @@ impl Calls {
         now: Instant,
     ) -> Result<(), CallRefusal> {
         self.handle_timeout(now);
-        let ring = self.ring_mut(to, by)?;
-        if ring.is_confirmed() {
+        if self.ring_of(to, by)?.is_confirmed() {
             return Err(CallRefusal::NoSuchCall);
         }
-        ring.to_caller = Some(challenge.clone());
-        ring.signed = Some(ring.to_callee.clone());
+        self.may_ask(by, to, &challenge)?;
+        self.change_ring(to, by, |ring| {
+            ring.to_caller = Some(challenge.clone());
+            ring.signed = Some(ring.to_callee.clone());
+        });
         let from = by.clone();
         let event = VoiceEvent::Answered {
             from,
@@ -190,7 +212,7 @@ impl Calls {
     /// challenge replaces the one before.
     ///
     /// # Errors
-    /// `NoSuchCall`: `by` does not ring `to`, or `to` has not answered.
+    /// `NoSuchCall`: `by` does not ring `to`, or `to` has not answered. `ChallengeInUse`.
     pub fn confirm(
         &mut self,
         by: &User,
@@ -200,11 +222,11 @@ impl Calls {
         now: Instant,
     ) -> Result<(), CallRefusal> {
         self.handle_timeout(now);
-        let ring = self.ring_mut(by, to)?;
-        if ring.to_caller.is_none() {
+        if self.ring_of(by, to)?.to_caller.is_none() {
             return Err(CallRefusal::NoSuchCall);
         }
-        ring.to_callee = challenge.clone();
+        self.may_ask(by, to, &challenge)?;
+        self.change_ring(by, to, |ring| ring.to_callee = challenge.clone());
         let from = by.clone();
         let event = VoiceEvent::Confirmed {
             from,
@@ -260,7 +282,7 @@ impl Calls {
         now: Instant,
     ) -> Result<(), CallRefusal> {
         self.handle_timeout(now);
-        if self.ring_mut(from, by)?.is_unconfirmed() {
+        if self.ring_of(from, by)?.is_unconfirmed() {
             return Err(CallRefusal::NotConfirmed);
         }
         let (pair, caller) = Pair::of(from, by);
@@ -371,8 +393,9 @@ impl Calls {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         let queues = self.events.is_empty() && self.ended.is_empty();
-        let lines = self.lines.is_empty() && self.loads.is_empty() && self.pairs.is_empty();
-        queues && lines && self.deadlines.is_empty()
+        let lines = self.lines.is_empty() && self.pairs.is_empty();
+        let counted = self.loads.is_empty() && self.asked.is_empty();
+        queues && lines && counted && self.deadlines.is_empty()
     }
 
     fn tell(&mut self, to: &User, event: VoiceEvent) {
@@ -390,10 +413,9 @@ impl Calls {
         Some((self.lines.get(&pair)?, side))
     }
 
-    fn ring_mut(&mut self, caller: &User, callee: &User) -> Result<&mut Ring, CallRefusal> {
-        let (pair, side) = Pair::of(caller, callee);
-        let line = self.lines.get_mut(&pair);
-        let ring = line.and_then(|line| line.rings[side as usize].as_mut());
+    fn ring_of(&self, caller: &User, callee: &User) -> Result<&Ring, CallRefusal> {
+        let line = self.line(caller, callee);
+        let ring = line.and_then(|(line, side)| line.rings[side as usize].as_ref());
         ring.ok_or(CallRefusal::NoSuchCall)
     }
 
@@ -422,25 +444,58 @@ impl Calls {
         Ok(())
     }
 
+    /// Whether `by` may have this signed: not if another has asked the same of the same signer.
+    fn may_ask(&self, by: &User, signer: &User, challenge: &ByteString) -> Result<(), CallRefusal> {
+        let asked = self.asked.get(&(signer.clone(), challenge.clone()));
+        if asked.is_some_and(|asker| asker != by) {
+            return Err(CallRefusal::ChallengeInUse);
+        }
+        Ok(())
+    }
+
+    /// Until when this side has paid for its rings if it rings now.
+    fn pay(&self, pair: &Pair, caller: Side, now: Instant) -> Result<Instant, CallRefusal> {
+        let line = self.lines.get(pair);
+        let paid_until = line.and_then(|line| line.paid_until[caller as usize]);
+        let debt = paid_until.map_or(Duration::ZERO, |until| until.saturating_duration_since(now));
+        if debt + RING_PRICE > RING_PRICE * RINGS_AT_ONCE {
+            return Err(CallRefusal::TooOften);
+        }
+        Ok(now + debt + RING_PRICE)
+    }
+
     /// Changes what is between two, made if need be and forgotten if nothing is left, and counts it.
     fn change<T>(&mut self, pair: &Pair, act: impl FnOnce(&mut Line) -> T) -> T {
         let line = self.lines.entry(pair.clone()).or_default();
-        let before = [Side::Low, Side::High].map(|side| line.load(side));
+        let before = [Side::Low, Side::High].map(|side| line.share(side));
         let done = act(line);
-        let is_idle = line.is_idle();
-        let after = [Side::Low, Side::High].map(|side| line.load(side));
-        if is_idle {
+        let after = [Side::Low, Side::High].map(|side| line.share(side));
+        if line.is_idle() {
             self.lines.remove(pair);
         }
-        for side in [Side::Low, Side::High] {
-            let (before, after) = (before[side as usize], after[side as usize]);
-            self.reload(
-                pair.user(side),
-                before,
-                if is_idle { Load::default() } else { after },
-            );
+        let changes = before.into_iter().zip(after);
+        for (side, (before, after)) in [Side::Low, Side::High].into_iter().zip(changes) {
+            self.recount(pair, side, before, after);
         }
         done
+    }
+
+    fn change_ring(&mut self, caller: &User, callee: &User, act: impl FnOnce(&mut Ring)) {
+        let (pair, side) = Pair::of(caller, callee);
+        self.change(&pair, |line| line.rings[side as usize].as_mut().map(act));
+    }
+
+    /// No two lines ask the same of one user ([`Calls::may_ask`]), so that each keeps its own here.
+    fn recount(&mut self, pair: &Pair, side: Side, before: Share, after: Share) {
+        let (signer, asker) = (pair.user(side), pair.user(side.other()));
+        self.reload(signer, before.load, after.load);
+        for challenge in before.asked {
+            self.asked.remove(&(signer.clone(), challenge));
+        }
+        for challenge in after.asked {
+            let asked = (signer.clone(), challenge);
+            self.asked.insert(asked, asker.clone());
+        }
     }
 
     fn reload(&mut self, user: &User, before: Load, after: Load) {

@@ -43,6 +43,11 @@ impl<K: Ord + Clone> Deadlines<K> {
     /// What is due at `now`, the earliest first. It is not due again.
     pub(crate) fn pop_due(&mut self, now: Instant) -> Option<K> {
         self.next().filter(|at| *at <= now)?;
+        self.pop()
+    }
+
+    /// What is due first, whenever that is.
+    pub(crate) fn pop(&mut self) -> Option<K> {
         let (_, key) = self.by_time.pop_first()?;
         self.by_key.remove(&key);
         Some(key)

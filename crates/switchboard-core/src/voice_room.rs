@@ -1,7 +1,8 @@
 //! Voice rooms: who speaks and hears in which (wire page `gostream`, "Calls and rooms").
 //!
 //! A room is made by the first who enters it, and told to everybody. When nobody has been in it
-//! for `linger` it is gone.
+//! for `linger` it is gone, or earlier, to make place for another when there are `rooms` of them:
+//! else who enters many and leaves them would keep everybody from opening one.
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
@@ -34,14 +35,14 @@ pub struct VoiceRoomLimits {
     pub sources: usize,
     /// Headphones in one room.
     pub listeners: usize,
-    /// How long a room stays that nobody is in.
+    /// How long a room stays that nobody is in, if its place is not needed.
     pub linger: Duration,
 }
 
 impl Default for VoiceRoomLimits {
     fn default() -> Self {
         Self {
-            rooms: 1000,
+            rooms: 10_000,
             sources: 100,
             listeners: 2000,
             linger: Duration::from_secs(60),
@@ -52,7 +53,7 @@ impl Default for VoiceRoomLimits {
 /// Why somebody was not let into a voice room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum VoiceRoomRefusal {
-    /// There are `rooms` rooms, and this would be another.
+    /// There are `rooms` rooms, somebody is in each, and this would be another.
     TooManyRooms,
     /// The room has `sources` microphones.
     TooManySources,
@@ -180,13 +181,7 @@ impl VoiceRooms {
     /// Lets happen what is due at `now`: rooms that nobody has been in go.
     pub fn handle_timeout(&mut self, now: Instant) {
         while let Some(id) = self.deadlines.pop_due(now) {
-            let Some(room) = self.rooms.remove(&id) else {
-                continue;
-            };
-            if self.by_name.get(&room.name) == Some(&id) {
-                self.by_name.remove(&room.name);
-            }
-            self.ended.push_back(id);
+            self.end(id);
         }
     }
 
@@ -217,7 +212,8 @@ impl VoiceRooms {
     /// Makes the room of a key that has none.
     fn open(&mut self, key: &RoomKey) -> Result<VoiceRoomId, VoiceRoomRefusal> {
         if exceeds(self.rooms.len() + 1, self.limits.rooms) {
-            return Err(VoiceRoomRefusal::TooManyRooms);
+            let longest_empty = self.deadlines.pop();
+            self.end(longest_empty.ok_or(VoiceRoomRefusal::TooManyRooms)?);
         }
         let (id, name) = match key {
             RoomKey::Named(name) => (self.name(name), name.clone()),
@@ -234,6 +230,16 @@ impl VoiceRooms {
         let event = VoiceEvent::NewRoom { id, name, count: 1 };
         self.events.push_back((Audience::Everybody, event));
         Ok(id)
+    }
+
+    fn end(&mut self, id: VoiceRoomId) {
+        let Some(room) = self.rooms.remove(&id) else {
+            return;
+        };
+        if self.by_name.get(&room.name) == Some(&id) {
+            self.by_name.remove(&room.name);
+        }
+        self.ended.push_back(id);
     }
 
     /// Gives a name the next id that nothing has, nor has had until just now.

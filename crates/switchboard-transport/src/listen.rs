@@ -120,6 +120,8 @@ impl Hangup {
 pub struct Terms {
     /// Time for a request's head to arrive (zero: no limit).
     pub head_timeout: Duration,
+    /// Time that what was sent may stay unacknowledged: then the client is gone.
+    pub gone: Duration,
     /// How many connections there may be, WebSocket or not.
     pub permits: Arc<Permits>,
     /// Where refused connections are counted.
@@ -138,11 +140,27 @@ fn welcome(stream: TcpStream, client: SocketAddr, router: &Router, terms: &Terms
         drop(stream.try_write(FULL));
         return;
     };
+    drop(give_up_after(&stream, terms.gone));
     let (router, drain, head_timeout) = (router.clone(), terms.drain.clone(), terms.head_timeout);
     terms.tasks.spawn(async move {
         converse(stream, client, router, head_timeout, drain).await;
         drop(permit);
     });
+}
+
+/// A client that is gone without a word acknowledges nothing, however long a response to it is.
+#[cfg(target_os = "linux")]
+fn give_up_after(stream: &TcpStream, gone: Duration) -> io::Result<()> {
+    let socket = socket2::SockRef::from(stream);
+    socket.set_tcp_user_timeout(Some(gone))?;
+    // An event stream that tells nothing is asked for a sign of life.
+    let every = gone / 3;
+    socket.set_tcp_keepalive(&socket2::TcpKeepalive::new().with_time(every).with_interval(every))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn give_up_after(_stream: &TcpStream, _gone: Duration) -> io::Result<()> {
+    Ok(())
 }
 
 /// Serves the requests of one TCP connection.

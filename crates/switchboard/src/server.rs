@@ -169,6 +169,9 @@ impl Server {
     /// Everything the server answers, to be served or nested: the dialects on their paths, the
     /// call page, `/healthz`, `/readyz` and `/metrics`.
     ///
+    /// On [`Server::serve`]'s own listeners a voice listener or event stream that does not read is hung
+    /// up on at once; elsewhere it gets nothing more, and its connection lasts until its TCP ends.
+    ///
     /// Per-address limits need [`ConnectInfo<SocketAddr>`], as
     /// `into_make_service_with_connect_info` gives it; without it only the total is limited.
     pub fn router(&self) -> Router {
@@ -207,6 +210,7 @@ impl Server {
     pub fn serve(&self, listener: Listener) {
         let terms = Terms {
             head_timeout: Duration::from_secs(self.inner.context.limits.handshake_secs),
+            gone: self.inner.context.heartbeat.gone,
             permits: self.inner.plain_permits.clone(),
             refused: self.inner.context.exchange.clone(),
             drain: self.inner.context.drain.clone(),
@@ -264,7 +268,7 @@ impl Server {
         }
     }
 
-    fn client_address(&self, request: &Parts) -> Option<IpAddr> {
+    pub(crate) fn client_address(&self, request: &Parts) -> Option<IpAddr> {
         let ConnectInfo(peer) = request.extensions.get::<ConnectInfo<SocketAddr>>()?;
         Some(proxy::client_address(
             peer.ip(),

@@ -90,7 +90,7 @@ impl Voice {
         Some(Arc::new(Self {
             desk: Desk::new(&config.voice, identity.users(), shards.clone()),
             identity,
-            server_key: identity::server_key(),
+            server_key: ServerKey::generate(),
             shards: shards.clone(),
             origin: HeaderValue::from_str(&gostream.origin())
                 .unwrap_or(HeaderValue::from_static("null")),
@@ -143,7 +143,7 @@ fn mode(config: &Config) -> String {
     let gostream = &config.voice.gostream;
     let is_site = gostream.identity == VoiceIdentity::Site;
     let identity = if is_site { "site" } else { "keys" };
-    let site = is_site.then_some(gostream.site.url.as_str());
+    let site = is_site.then(|| gostream.origin());
     serde_json::json!({ "identity": identity, "site": site }).to_string()
 }
 
@@ -238,7 +238,13 @@ impl Voice {
         let answer = self.respond(server, endpoint, request).await;
         let mut response = answer.unwrap_or_else(|refusal| {
             Counters::add(&self.shards.counters().refused_total, 1);
-            refusal.into_response()
+            let response = refusal.into_response();
+            tracing::info!(
+                ?endpoint,
+                status = response.status().as_u16(),
+                "request refused"
+            );
+            response
         });
         let headers = response.headers_mut();
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, self.origin.clone());
@@ -250,27 +256,33 @@ impl Voice {
         response
     }
 
+    /// What is answered to a request that goes no further.
+    fn answer_at_the_door(&self, endpoint: Endpoint, method: &Method) -> Option<Answer> {
+        let methods = endpoint.methods();
+        if method == Method::OPTIONS {
+            let allowed = [(header::ACCESS_CONTROL_ALLOW_METHODS, join(methods))];
+            return Some(Ok((allowed, ()).into_response()));
+        }
+        if !methods.contains(method) {
+            let allow = [(header::ALLOW, join(methods))];
+            let words = format!("This path takes {}.\n", join(methods));
+            let refusal = (StatusCode::METHOD_NOT_ALLOWED, allow, words);
+            return Some(Err(Refusal::from(refusal.into_response())));
+        }
+        self.drain.is_cancelled().then(|| {
+            let status = StatusCode::SERVICE_UNAVAILABLE;
+            Err(Refusal::new(status, "The server stops. Come back soon."))
+        })
+    }
+
     async fn respond(
         self: &Arc<Self>,
         server: &Server,
         endpoint: Endpoint,
         request: Request,
     ) -> Answer {
-        let methods = endpoint.methods();
-        if request.method() == Method::OPTIONS {
-            return Ok(
-                ([(header::ACCESS_CONTROL_ALLOW_METHODS, join(methods))], ()).into_response(),
-            );
-        }
-        if !methods.contains(request.method()) {
-            let allow = [(header::ALLOW, join(methods))];
-            let words = format!("This path takes {}.\n", join(methods));
-            let refusal = (StatusCode::METHOD_NOT_ALLOWED, allow, words);
-            return Err(Refusal::from(refusal.into_response()));
-        }
-        if self.drain.is_cancelled() {
-            let status = StatusCode::SERVICE_UNAVAILABLE;
-            return Err(Refusal::new(status, "The server stops. Come back soon."));
+        if let Some(answer) = self.answer_at_the_door(endpoint, request.method()) {
+            return answer;
         }
         let (parts, body) = request.into_parts();
         let permit = admit(server, &parts).await?;
@@ -284,7 +296,10 @@ impl Voice {
         }
         let asked = Parameters::read(&parts, body).await?;
         match endpoint {
-            Endpoint::Messages => self.messages(&asked, hangup, permit).await,
+            Endpoint::Messages => {
+                let address = server.client_address(&parts);
+                self.messages(&asked, hangup, address, permit).await
+            }
             Endpoint::Ticket => self.ticket(&asked),
             Endpoint::TokenCheck => self.token_check(&asked).await,
             Endpoint::KeyExchange => self.key_exchange(&asked),
@@ -297,6 +312,7 @@ impl Voice {
             Endpoint::ListRooms => self.list_rooms(),
             Endpoint::ListMembers => self.list_members(&asked),
             Endpoint::Mode => Ok(json(self.mode.clone())),
+            // A microphone's body is audio, and was taken above.
             Endpoint::Join(goal) | Endpoint::Up(goal) => {
                 self.join(goal, &asked, hangup, permit).await
             }

@@ -1,7 +1,9 @@
 //! Sources that come too late, too early, too much, or too little.
 
+use std::time::{Duration, Instant};
+
 use proptest::prelude::*;
-use switchboard_audio::{FRAME_SAMPLES, Format, Input, Mixer};
+use switchboard_audio::{Cadence, FRAME_SAMPLES, Format, Input, Mixer};
 
 use crate::{
     ear::{Ear, mixer, seconds, tick},
@@ -116,6 +118,34 @@ fn whoever_listens_first_hears_what_is_said_now() {
     let heard = saved::read(Format::Wav, &ear.heard()).samples;
     let sound = heard.iter().filter(|sample| **sample != 0.0).count();
     assert_eq!(sound, 1_920, "40 ms, not 200");
+}
+
+/// A mixer that is late loses some of what was said meanwhile, and nothing else: speech is not
+/// chopped while it catches up, and not later for ever.
+#[test]
+fn a_late_mixer_chops_nothing() {
+    for stall in (0..400).step_by(7).chain([1_000, 5_000]) {
+        let (mut line, start) = (Line::new(), Instant::now());
+        let mut cadence = Cadence::new(start);
+        let mut sent = 0;
+        for frame in 0..seconds(3) {
+            let late = if frame == 50 { stall } else { 0 };
+            let now = cadence.next() + Duration::from_millis(late);
+            while start + Duration::from_micros(21_333) * sent <= now {
+                line.push(1_024);
+                sent += 1;
+            }
+            cadence.advance(now);
+            line.tick();
+        }
+        let heard = line.heard();
+        let first = heard.iter().position(|&sample| sample != 0).expect("sound");
+        let gap = heard[first..].iter().position(|&sample| sample == 0);
+        assert_eq!(gap, None, "{stall} ms late");
+        let last = usize::try_from(heard[heard.len() - 1]).expect("numbers");
+        let delay = (line.count - last) % 30_000 * 1_000 / 48_000;
+        assert!(delay <= 100, "{stall} ms late: {delay} ms behind");
+    }
 }
 
 proptest! {

@@ -13,7 +13,7 @@ const FRAMES: usize = seconds(60);
 const OWNERS: u64 = 200;
 
 /// How far a Vorbis stream may be behind its listener: see `LAG_MAX` in `ogg.rs`.
-const VORBIS_LAG_MAX: usize = 12_000;
+const VORBIS_LAG_MAX: usize = 12_960;
 
 /// And how far ahead: whoever joins also gets what the encoder still had inside, five packets.
 const VORBIS_LEAD_MAX: usize = 5_120;

@@ -1,5 +1,7 @@
 //! What there is between two users, whoever of them called.
 
+use std::time::Instant;
+
 use bytestring::ByteString;
 
 use crate::{
@@ -63,6 +65,17 @@ pub(crate) struct Line {
     pub(crate) call: Option<Call>,
     /// Which sides have done something for it that they had to prove: rung, or connected.
     pub(crate) is_own: [bool; 2],
+    /// Until when each side has paid for its rings.
+    pub(crate) paid_until: [Option<Instant>; 2],
+}
+
+/// What a line is to one side.
+#[derive(Debug)]
+pub(crate) struct Share {
+    pub(crate) load: Load,
+    /// What the side has to sign, or had: all of it that the line knows. Users of sites sign nothing,
+    /// and what they are asked is empty: that is not in here.
+    pub(crate) asked: Vec<ByteString>,
 }
 
 /// How many lines a user has: those that are his own doing, and those in which he is only rung.
@@ -77,9 +90,15 @@ impl Line {
         self.rings.iter().all(Option::is_none) && self.call.is_none()
     }
 
-    /// What this line is to one side.
-    pub(crate) fn load(&self, side: Side) -> Load {
-        let is_own = self.is_own[side as usize];
+    pub(crate) fn share(&self, side: Side) -> Share {
+        Share {
+            load: self.load(side),
+            asked: self.asked(side),
+        }
+    }
+
+    fn load(&self, side: Side) -> Load {
+        let is_own = self.is_own[side as usize] && !self.is_idle();
         let is_rung = self.rings[side.other() as usize].is_some();
         Load {
             own: usize::from(is_own),
@@ -87,11 +106,27 @@ impl Line {
         }
     }
 
+    fn asked(&self, side: Side) -> Vec<ByteString> {
+        let rung = self.rings[side.other() as usize].as_ref();
+        let asked = [
+            rung.map(|ring| &ring.to_callee),
+            rung.and_then(|ring| ring.signed.as_ref()),
+            self.to_caller(side),
+            self.accepted(side),
+        ];
+        let asked = asked.into_iter().flatten().cloned();
+        asked.filter(|challenge| !challenge.is_empty()).collect()
+    }
+
     /// What `side` must sign, or had to, as the one who is called.
     pub(crate) fn to_callee(&self, side: Side) -> Option<&ByteString> {
         let ring = self.rings[side.other() as usize].as_ref();
         let rings = ring.map(|ring| &ring.to_callee);
-        rings.or_else(|| self.call.as_ref()?.accepted[side as usize].as_ref())
+        rings.or_else(|| self.accepted(side))
+    }
+
+    fn accepted(&self, side: Side) -> Option<&ByteString> {
+        self.call.as_ref()?.accepted[side as usize].as_ref()
     }
 
     pub(crate) fn to_caller(&self, side: Side) -> Option<&ByteString> {

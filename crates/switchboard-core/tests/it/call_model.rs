@@ -10,15 +10,48 @@ use switchboard_core::{CallId, CallLimits, CallRefusal, User, VoiceEvent, Way};
 
 #[derive(Clone, Debug)]
 pub(crate) enum Step {
-    Ring { by: usize, to: usize },
-    Answer { by: usize, to: usize },
-    Confirm { by: usize, to: usize },
-    Accept { by: usize, to: usize },
-    Reject { by: usize, to: usize },
-    HangUp { by: usize, to: usize },
-    Connect { by: usize, to: usize, way: Way },
-    Disconnect { by: usize, call: u64, way: Way },
-    Wait { secs: u64 },
+    /// So many times, one upon the other.
+    Ring {
+        by: usize,
+        to: usize,
+        challenge: usize,
+        times: usize,
+    },
+    Answer {
+        by: usize,
+        to: usize,
+        challenge: usize,
+    },
+    Confirm {
+        by: usize,
+        to: usize,
+        challenge: usize,
+    },
+    Accept {
+        by: usize,
+        to: usize,
+    },
+    Reject {
+        by: usize,
+        to: usize,
+    },
+    HangUp {
+        by: usize,
+        to: usize,
+    },
+    Connect {
+        by: usize,
+        to: usize,
+        way: Way,
+    },
+    Disconnect {
+        by: usize,
+        call: u64,
+        way: Way,
+    },
+    Wait {
+        secs: u64,
+    },
     Timer,
 }
 
@@ -46,6 +79,8 @@ pub(crate) struct Model {
     calls: Vec<Call>,
     /// Who has rung or connected, and to whom.
     own: BTreeSet<(User, User)>,
+    /// Who has rung whom, and when.
+    rung_at: Vec<(User, User, Instant)>,
     made: u64,
     pub(crate) events: Vec<(User, VoiceEvent)>,
     pub(crate) ended: Vec<CallId>,
@@ -60,6 +95,7 @@ impl Model {
             rings: Vec::new(),
             calls: Vec::new(),
             own: BTreeSet::new(),
+            rung_at: Vec::new(),
             made: 0,
             events: Vec::new(),
             ended: Vec::new(),
@@ -77,7 +113,7 @@ impl Model {
         if from == to {
             return Err(CallRefusal::WithOneself);
         }
-        self.forget_own();
+        self.forget();
         let max = self.limits.calls_per_user;
         let is_own = self.own.contains(&(from.clone(), to.clone()));
         if max != 0 && !is_own && self.own_of(from) >= max {
@@ -87,7 +123,14 @@ impl Model {
         if max != 0 && !self.partners(from).contains(to) && is_full {
             return Err(CallRefusal::Busy);
         }
+        if self.has_from_another(to, from, challenge) {
+            return Err(CallRefusal::ChallengeInUse);
+        }
+        if self.rings_too_often(from, to, now) {
+            return Err(CallRefusal::TooOften);
+        }
         self.own.insert((from.clone(), to.clone()));
+        self.rung_at.push((from.clone(), to.clone(), now));
         self.rings
             .retain(|ring| (&ring.from, &ring.to) != (from, to));
         self.rings.push(Ring {
@@ -116,6 +159,10 @@ impl Model {
         if ring.signed.is_some() && ring.signed.as_ref() != Some(&ring.to_callee) {
             return Err(CallRefusal::NoSuchCall);
         }
+        if self.has_from_another(to, by, challenge) {
+            return Err(CallRefusal::ChallengeInUse);
+        }
+        let ring = self.ring_of(to, by).expect("it is there");
         ring.signed = Some(ring.to_callee.clone());
         ring.to_caller = Some(challenge.clone());
         let event = VoiceEvent::Answered {
@@ -136,8 +183,15 @@ impl Model {
         now: Instant,
     ) -> Outcome {
         self.pass(now);
-        let ring = self.ring_of(by, to).filter(|ring| ring.to_caller.is_some());
-        ring.ok_or(CallRefusal::NoSuchCall)?.to_callee = challenge.clone();
+        let ring = self.ring_of(by, to).ok_or(CallRefusal::NoSuchCall)?;
+        if ring.to_caller.is_none() {
+            return Err(CallRefusal::NoSuchCall);
+        }
+        if self.has_from_another(to, by, challenge) {
+            return Err(CallRefusal::ChallengeInUse);
+        }
+        let ring = self.ring_of(by, to).expect("it is there");
+        ring.to_callee = challenge.clone();
         let event = VoiceEvent::Confirmed {
             from: by.clone(),
             signature: signature.clone(),
@@ -234,7 +288,7 @@ impl Model {
 
     pub(crate) fn connect(&mut self, by: &User, other: &User, way: Way, now: Instant) -> Outcome {
         self.pass(now);
-        self.forget_own();
+        self.forget();
         let max = self.limits.calls_per_user;
         let mine = (by.clone(), other.clone());
         let has_enough = max != 0 && !self.own.contains(&mine) && self.own_of(by) >= max;
@@ -334,12 +388,46 @@ impl Model {
             .find(|call| one != other && is_of(one, call) && is_of(other, call))
     }
 
-    /// With whom a user has anything.
-    /// With whom there is nothing any more, nothing is counted.
-    fn forget_own(&mut self) {
+    /// Between whom there is nothing any more, nothing is counted.
+    fn forget(&mut self) {
         let own = std::mem::take(&mut self.own);
-        let lasts = |(user, other): &(User, User)| self.partners(user).contains(other);
-        self.own = own.into_iter().filter(lasts).collect();
+        let rung_at = std::mem::take(&mut self.rung_at);
+        let lasts = |user: &User, other: &User| self.partners(user).contains(other);
+        let own = own.into_iter().filter(|(by, to)| lasts(by, to)).collect();
+        let rung_at = rung_at.into_iter().filter(|(by, to, _)| lasts(by, to));
+        let rung_at = rung_at.collect();
+        (self.own, self.rung_at) = (own, rung_at);
+    }
+
+    /// Whether `signer` was asked to sign this by another than `asker`, and it can still matter.
+    fn has_from_another(&self, signer: &User, asker: &User, challenge: &ByteString) -> bool {
+        let same = |it: &Option<ByteString>| it.as_ref() == Some(challenge);
+        let mut rings = self.rings.iter();
+        let in_ring = rings.any(|ring| {
+            let called = &ring.to == signer && &ring.from != asker;
+            let calls = &ring.from == signer && &ring.to != asker;
+            called && (ring.to_callee == *challenge || same(&ring.signed))
+                || calls && same(&ring.to_caller)
+        });
+        let mut calls = self.calls.iter();
+        let in_call = calls.any(|call| {
+            !call.users.contains_key(asker) && call.users.get(signer).is_some_and(same)
+        });
+        !challenge.is_empty() && (in_ring || in_call)
+    }
+
+    /// In no span of time are there ten more rings than seconds.
+    fn rings_too_often(&self, from: &User, to: &User, now: Instant) -> bool {
+        let mine = self
+            .rung_at
+            .iter()
+            .filter(|it| (&it.0, &it.1) == (from, to));
+        let times: Vec<Instant> = mine.map(|(.., at)| *at).collect();
+        let mut starts = times.iter().enumerate();
+        starts.any(|(index, start)| {
+            let rings = Duration::from_secs((times.len() - index) as u64 + 1);
+            rings > Duration::from_secs(10) + (now - *start)
+        })
     }
 
     pub(crate) fn own_of(&self, user: &User) -> usize {
@@ -354,6 +442,7 @@ impl Model {
         self.rings.iter().filter(is_only_rung).count()
     }
 
+    /// With whom a user has anything.
     pub(crate) fn partners(&self, user: &User) -> BTreeSet<User> {
         let rings = self
             .rings

@@ -17,14 +17,22 @@ use crate::{
 
 const USERS: [&str; 4] = ["ann", "bob", "cid", "dan"];
 
+/// Few, so that the same comes from several; and the one of sites.
+const CHALLENGES: [&str; 7] = ["", "c1", "c2", "c3", "c4", "c5", "c6"];
+
+/// Two of them meet more often than chance would have it, so that they get far.
+fn two() -> impl Strategy<Value = (usize, usize)> {
+    prop_oneof![2 => (0..2_usize, 0..2_usize), 1 => (0..USERS.len(), 0..USERS.len())]
+}
+
 fn step() -> impl Strategy<Value = Step> {
-    // Two of them meet more often than chance would have it, so that they get far.
-    let two = || prop_oneof![2 => (0..2_usize, 0..2_usize), 1 => (0..USERS.len(), 0..USERS.len())];
     let way = || prop_oneof![Just(Way::In), Just(Way::Out)];
+    let asks = || (two(), 0..CHALLENGES.len());
+    let times = prop_oneof![5 => Just(1_usize), 1 => 2..12_usize];
     prop_oneof![
-        6 => two().prop_map(|(by, to)| Step::Ring { by, to }),
-        3 => two().prop_map(|(by, to)| Step::Answer { by, to }),
-        3 => two().prop_map(|(by, to)| Step::Confirm { by, to }),
+        6 => (asks(), times).prop_map(|(((by, to), challenge), times)| Step::Ring { by, to, challenge, times }),
+        3 => asks().prop_map(|((by, to), challenge)| Step::Answer { by, to, challenge }),
+        3 => asks().prop_map(|((by, to), challenge)| Step::Confirm { by, to, challenge }),
         8 => two().prop_map(|(by, to)| Step::Accept { by, to }),
         2 => two().prop_map(|(by, to)| Step::Reject { by, to }),
         1 => two().prop_map(|(by, to)| Step::HangUp { by, to }),
@@ -33,6 +41,37 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (0..8_u64).prop_map(|secs| Step::Wait { secs }),
         2 => Just(Step::Timer),
     ]
+}
+
+/// The three steps that chance seldom brings in this order.
+fn handshake() -> impl Strategy<Value = Vec<Step>> {
+    let steps = |((by, to), [ring, answer, confirm]): ((usize, usize), [usize; 3])| {
+        vec![
+            Step::Ring {
+                by,
+                to,
+                challenge: ring,
+                times: 1,
+            },
+            Step::Answer {
+                by: to,
+                to: by,
+                challenge: answer,
+            },
+            Step::Confirm {
+                by,
+                to,
+                challenge: confirm,
+            },
+        ]
+    };
+    let challenge = || 0..CHALLENGES.len();
+    (two(), [challenge(), challenge(), challenge()]).prop_map(steps)
+}
+
+fn steps() -> impl Strategy<Value = Vec<Vec<Step>>> {
+    let one = step().prop_map(|step| vec![step]);
+    prop::collection::vec(prop_oneof![12 => one, 1 => handshake()], 1..100)
 }
 
 fn config() -> ProptestConfig {
@@ -49,9 +88,9 @@ proptest! {
     #![proptest_config(config())]
 
     #[test]
-    fn promises_hold(calls_per_user in 0..4_usize, steps in prop::collection::vec(step(), 1..100)) {
+    fn promises_hold(calls_per_user in 0..4_usize, steps in steps()) {
         let mut play = Play::new(calls_per_user);
-        for step in &steps {
+        for step in steps.iter().flatten() {
             play.step(step);
         }
         play.end();
@@ -95,26 +134,32 @@ impl Play {
 
     fn perform(&mut self, step: &Step) {
         let now = self.now;
-        let (signature, challenge) = (self.word(), self.word());
-        let (s, c) = (signature.clone(), challenge.clone());
+        let signature = self.word();
+        let s = signature.clone();
         let at = |index: &usize| user(USERS[*index]);
+        let text = |index: &usize| ByteString::from_static(CHALLENGES[*index]);
         let (calls, model) = (&mut self.calls, &mut self.model);
         match step {
-            Step::Ring { by, to } => {
-                let (by, to) = (at(by), at(to));
-                same(
-                    calls.ring(&by, &to, c, now),
-                    model.ring(&by, &to, &challenge, now),
-                );
+            Step::Ring {
+                by,
+                to,
+                challenge,
+                times,
+            } => {
+                let (by, to, c) = (at(by), at(to), text(challenge));
+                for _ in 0..*times {
+                    let expected = model.ring(&by, &to, &c, now);
+                    same(calls.ring(&by, &to, c.clone(), now), expected);
+                }
             }
-            Step::Answer { by, to } => {
-                let (by, to) = (at(by), at(to));
-                let expected = model.answer(&by, &to, &signature, &challenge, now);
+            Step::Answer { by, to, challenge } => {
+                let (by, to, c) = (at(by), at(to), text(challenge));
+                let expected = model.answer(&by, &to, &signature, &c, now);
                 same(calls.answer(&by, &to, s, c, now), expected);
             }
-            Step::Confirm { by, to } => {
-                let (by, to) = (at(by), at(to));
-                let expected = model.confirm(&by, &to, &signature, &challenge, now);
+            Step::Confirm { by, to, challenge } => {
+                let (by, to, c) = (at(by), at(to), text(challenge));
+                let expected = model.confirm(&by, &to, &signature, &c, now);
                 same(calls.confirm(&by, &to, s, c, now), expected);
             }
             Step::Accept { by, to } => {
@@ -181,6 +226,7 @@ impl Play {
             assert_eq!(as_callee, self.model.must_sign_as_callee(by, other));
             assert_eq!(as_caller, self.model.must_sign_as_caller(by, other));
         }
+        self.nobody_signs_the_same_for_two();
         let pairs = self.model.pairs();
         assert_eq!(
             pairs.len(),
@@ -191,6 +237,18 @@ impl Play {
         for user in &self.users {
             let own = self.model.own_of(user);
             assert!(self.calls_per_user == 0 || own <= self.calls_per_user);
+        }
+    }
+
+    fn nobody_signs_the_same_for_two(&self) {
+        let mut asked = BTreeMap::new();
+        for (by, other) in pairs_of(&self.users) {
+            let as_callee = self.calls.challenge_as_callee(by, other);
+            let as_caller = self.calls.challenge_as_caller(by, other);
+            for challenge in as_callee.into_iter().chain(as_caller) {
+                let asker = asked.entry((by, challenge)).or_insert(other);
+                assert!(challenge.is_empty() || *asker == other, "{by}: {challenge}");
+            }
         }
     }
 

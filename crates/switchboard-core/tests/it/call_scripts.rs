@@ -330,24 +330,24 @@ fn whoever_has_enough_calls_is_told_so_and_the_other_that_he_is_busy() {
     check_with(
         at_most(2),
         "
-        ann rings bob c1
-            bob: ann rings, sign c1
-        ann rings cid c1
-            cid: ann rings, sign c1
-        ann rings dan c1
+        ann rings bob a1
+            bob: ann rings, sign a1
+        ann rings cid a1
+            cid: ann rings, sign a1
+        ann rings dan a1
             refused: TooMany
-        dan rings ann c1
+        dan rings ann d1
             refused: Busy
-        dan rings bob c1
-            bob: dan rings, sign c1
+        dan rings bob d1
+            bob: dan rings, sign d1
         bob rejects ann s1
             ann: bob declined s1
-        dan rings ann c1
-            ann: dan rings, sign c1
+        dan rings ann d1
+            ann: dan rings, sign d1
         ann hangs-up cid
             cid: ann declined
-        ann rings bob c1
-            bob: ann rings, sign c1
+        ann rings bob a1
+            bob: ann rings, sign a1
         ",
     );
 }
@@ -357,15 +357,15 @@ fn what_others_do_alone_keeps_nobody_from_calling() {
     check_with(
         at_most(1),
         "
-        bob rings ann c1
-            ann: bob rings, sign c1
+        bob rings ann b1
+            ann: bob rings, sign b1
         cid rings ann c1
             ann: cid rings, sign c1
-        dan rings ann c1
-            ann: dan rings, sign c1
-        eve rings ann c1
-            ann: eve rings, sign c1
-        fay rings ann c1
+        dan rings ann d1
+            ann: dan rings, sign d1
+        eve rings ann e1
+            ann: eve rings, sign e1
+        fay rings ann f1
             refused: Busy
         ann accepts bob s1
             call 1
@@ -373,10 +373,10 @@ fn what_others_do_alone_keeps_nobody_from_calling() {
         bob mic+ ann
             call 1
             ann: bob has mic+ headphones-
-        fay rings ann c1
-            ann: fay rings, sign c1
-        ann rings gus c1
-            gus: ann rings, sign c1
+        fay rings ann f1
+            ann: fay rings, sign f1
+        ann rings gus a1
+            gus: ann rings, sign a1
         ann mic+ bob
             refused: TooMany
         ann hangs-up gus
@@ -384,7 +384,7 @@ fn what_others_do_alone_keeps_nobody_from_calling() {
         ann mic+ bob
             call 1
             bob: ann has mic+ headphones-
-        ann rings gus c1
+        ann rings gus a1
             refused: TooMany
         ",
     );

@@ -1,5 +1,7 @@
 //! The rules of ringing, one by one, up to the accept.
 
+use std::time::Instant;
+
 use switchboard_core::{CallLimits, CallRefusal, Calls};
 
 use crate::{
@@ -430,4 +432,175 @@ fn what_the_callee_has_signed_to_answer_neither_accepts_nor_rejects() {
             ann: bob accepted s3
         ",
     );
+}
+
+#[test]
+fn nobody_has_another_sign_what_he_was_rung_with() {
+    check(
+        "
+        ann rings bob c1
+            bob: ann rings, sign c1
+        eve rings bob c1
+            refused: ChallengeInUse
+        bob signs-called-by eve
+            nothing
+        ann rings bob c1
+            bob: ann rings, sign c1
+        ann rings cid c1
+            cid: ann rings, sign c1
+        eve rings ann c1
+            ann: eve rings, sign c1
+        bob rejects ann s1
+            ann: bob declined s1
+        eve rings bob c1
+            bob: eve rings, sign c1
+        ",
+    );
+}
+
+#[test]
+fn nobody_has_another_sign_what_accepts_the_call_of_a_third() {
+    check(
+        "
+        eve rings bob e1
+            bob: eve rings, sign e1
+        bob answers eve s1 e2
+            eve: bob answered s1, sign e2
+        ann rings bob c1
+            bob: ann rings, sign c1
+        bob answers ann s1 c2
+            ann: bob answered s1, sign c2
+        ann confirms bob s2 c3
+            bob: ann confirmed s2, sign c3
+        eve confirms bob s2 c3
+            refused: ChallengeInUse
+        eve confirms bob s2 c1
+            refused: ChallengeInUse
+        bob signs-called-by eve
+            e1
+        eve rings bob c3
+            refused: ChallengeInUse
+        bob accepts ann s3
+            call 1
+            ann: bob accepted s3
+        eve rings bob c3
+            refused: ChallengeInUse
+        eve rings bob c1
+            bob: eve rings, sign c1
+        wait 30
+            call 1 ended
+        eve rings bob c3
+            bob: eve rings, sign c3
+        ",
+    );
+}
+
+#[test]
+fn nobody_has_another_sign_what_confirms_to_a_third() {
+    check(
+        "
+        ann rings bob c1
+            bob: ann rings, sign c1
+        bob answers ann s1 c2
+            ann: bob answered s1, sign c2
+        eve rings ann c2
+            refused: ChallengeInUse
+        ann rings eve d1
+            eve: ann rings, sign d1
+        eve answers ann s1 c2
+            refused: ChallengeInUse
+        ann signs-calling eve
+            nothing
+        eve accepts ann s2
+            call 1
+            ann: eve accepted s2
+        ann confirms bob s2 c3
+            bob: ann confirmed s2, sign c3
+        eve rings ann c2
+            refused: ChallengeInUse
+        wait 60
+            ann: bob declined
+            bob: ann declined
+            call 1 ended
+        eve rings ann c2
+            ann: eve rings, sign c2
+        ",
+    );
+}
+
+#[test]
+fn a_challenge_that_was_replaced_is_free() {
+    check(
+        "
+        ann rings bob c1
+            bob: ann rings, sign c1
+        bob answers ann s1 c2
+            ann: bob answered s1, sign c2
+        bob answers ann s1 c4
+            ann: bob answered s1, sign c4
+        eve rings ann c2
+            ann: eve rings, sign c2
+        bob answers ann s1 c2
+            refused: ChallengeInUse
+        ann signs-calling bob
+            c4
+        ann rings bob c5
+            bob: ann rings, sign c5
+        eve rings bob c1
+            bob: eve rings, sign c1
+        ",
+    );
+}
+
+#[test]
+fn users_of_sites_sign_nothing_and_that_is_never_in_use() {
+    let mut calls = Calls::new(CallLimits::default());
+    let (ann, bob, cid, now) = (user("ann"), user("bob"), user("cid"), epoch());
+    assert_eq!(calls.ring(&ann, &cid, "".into(), now), Ok(()));
+    assert_eq!(calls.ring(&bob, &cid, "".into(), now), Ok(()));
+    assert!(calls.accept(&cid, &ann, "".into(), now).is_ok());
+    assert!(calls.accept(&cid, &bob, "".into(), now).is_ok());
+}
+
+/// Rings so often at once, and gives how often it rang.
+fn ring_often(calls: &mut Calls, times: usize, now: Instant) -> usize {
+    let (ann, bob) = (user("ann"), user("bob"));
+    for rung in 0..times {
+        if let Err(refusal) = calls.ring(&ann, &bob, "c1".into(), now) {
+            assert_eq!(refusal, CallRefusal::TooOften);
+            return rung;
+        }
+        let (to, _) = calls.poll_event().expect("the callee is told");
+        assert_eq!(to, bob);
+    }
+    times
+}
+
+#[test]
+fn after_ten_times_a_caller_rings_once_a_second() {
+    let mut calls = Calls::new(CallLimits::default());
+    let now = epoch();
+    assert_eq!(ring_often(&mut calls, 20, now), 10);
+    assert_eq!(ring_often(&mut calls, 20, now + seconds("0.999")), 0);
+    assert_eq!(calls.poll_event(), None);
+    assert_eq!(calls.poll_timeout(), Some(now + seconds("60")));
+    assert_eq!(ring_often(&mut calls, 20, now + seconds("1")), 1);
+    assert_eq!(ring_often(&mut calls, 20, now + seconds("4.5")), 3);
+    assert_eq!(ring_often(&mut calls, 20, now + seconds("5")), 1);
+    assert_eq!(ring_often(&mut calls, 20, now + seconds("50")), 10);
+}
+
+#[test]
+fn the_pace_of_ringing_is_of_one_caller_and_lasts_as_long_as_the_line() {
+    let mut calls = Calls::new(CallLimits::default());
+    let (ann, bob, cid, now) = (user("ann"), user("bob"), user("cid"), epoch());
+    assert_eq!(ring_often(&mut calls, 20, now), 10);
+    assert_eq!(calls.ring(&ann, &cid, "c1".into(), now), Ok(()));
+    assert_eq!(calls.ring(&bob, &ann, "d1".into(), now), Ok(()));
+    let rejected = calls.reject(&bob, &ann, "s1".into(), now);
+    assert_eq!(rejected, Ok(()), "and bob still rings");
+    assert_eq!(ring_often(&mut calls, 20, now), 0);
+    assert_eq!(calls.hang_up(&bob, &ann, now), Ok(()));
+    while calls.poll_event().is_some() {}
+    assert_eq!(ring_often(&mut calls, 20, now), 10);
 }

@@ -80,7 +80,10 @@ impl Model {
 
     fn open(&mut self, key: &RoomKey) -> Result<usize, VoiceRoomRefusal> {
         if self.limits.rooms != 0 && self.rooms.len() == self.limits.rooms {
-            return Err(VoiceRoomRefusal::TooManyRooms);
+            let empty = self.rooms.iter().filter_map(|it| Some((it.until?, it.id)));
+            let (_, longest) = empty.min().ok_or(VoiceRoomRefusal::TooManyRooms)?;
+            self.rooms.retain(|room| room.id != longest);
+            self.ended.push(longest);
         }
         let (id, name, named) = match key {
             RoomKey::Named(name) => {

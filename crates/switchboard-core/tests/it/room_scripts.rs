@@ -340,10 +340,77 @@ fn rooms_microphones_and_headphones_are_bounded() {
     );
 }
 
+fn two_rooms() -> VoiceRoomLimits {
+    VoiceRoomLimits {
+        rooms: 2,
+        ..VoiceRoomLimits::default()
+    }
+}
+
+#[test]
+fn the_room_that_has_been_empty_longest_makes_place_for_another() {
+    check_with(
+        two_rooms(),
+        "
+        ann mic+ lounge
+            room 1
+            all: new room 1 lounge with 1
+        ann mic+ kitchen
+            room 2
+            all: new room 2 kitchen with 1
+        ann mic- 2
+        wait 1
+        ann mic- 1
+        bob mic+ attic
+            room 3
+            all: new room 3 attic with 1
+            room 2 ended
+        list
+            1 lounge 0
+            3 attic 1
+        bob mic+ kitchen
+            room 4
+            all: new room 4 kitchen with 1
+            room 1 ended
+        ann mic+ lounge
+            refused: TooManyRooms
+        wait 100
+        ",
+    );
+}
+
+#[test]
+fn a_room_that_is_found_makes_no_place_and_needs_none() {
+    check_with(
+        two_rooms(),
+        "
+        1 mic+ #7
+            room 7
+            all: new room 7 7 with 1
+        1 mic- 7
+        1 mic+ #8
+            room 8
+            all: new room 8 8 with 1
+        1 mic- 8
+        2 mic+ #7
+            room 7
+        2 mic+ #9
+            room 9
+            all: new room 9 9 with 1
+            room 8 ended
+        2 mic+ #8
+            refused: TooManyRooms
+        2 mic- 7
+        2 mic+ #7
+            room 7
+        ",
+    );
+}
+
 #[test]
 fn who_is_refused_does_not_keep_a_room_alive() {
     let limits = VoiceRoomLimits {
-        rooms: 1,
+        sources: 1,
         ..VoiceRoomLimits::default()
     };
     check_with(
@@ -352,15 +419,12 @@ fn who_is_refused_does_not_keep_a_room_alive() {
         ann mic+ lounge
             room 1
             all: new room 1 lounge with 1
+        bob mic+ lounge
+            refused: TooManySources
         ann mic- 1
-        wait 30
-        bob mic+ kitchen
-            refused: TooManyRooms
-        wait 30
+        bob mic- 1
+        wait 60
             room 1 ended
-        bob mic+ kitchen
-            room 2
-            all: new room 2 kitchen with 1
         ",
     );
 }

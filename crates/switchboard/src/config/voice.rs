@@ -37,7 +37,7 @@ pub struct Gostream {
     pub identity: VoiceIdentity,
     /// Event streams one user may have open.
     pub event_streams: usize,
-    /// Bytes of audio per second that one source may send.
+    /// Bytes of audio per second that one source may send at 48 kHz; fewer at lower rates.
     pub audio_bytes_per_second: u32,
     /// Where users are a website's.
     pub site: SiteConfig,
@@ -50,7 +50,7 @@ impl Default for Gostream {
         Self {
             identity: VoiceIdentity::default(),
             event_streams: 8,
-            audio_bytes_per_second: 1_000_000,
+            audio_bytes_per_second: 400_000,
             site: SiteConfig::default(),
             keys: KeysConfig::default(),
         }

@@ -64,6 +64,10 @@ impl From<CallRefusal> for Refusal {
             ),
             CallRefusal::AlreadyConnected => (StatusCode::CONFLICT, ALREADY_CONNECTED),
             CallRefusal::WithOneself => (StatusCode::BAD_REQUEST, "Nobody can call himself."),
+            CallRefusal::ChallengeInUse => {
+                (StatusCode::CONFLICT, "This challenge is another's already.")
+            }
+            CallRefusal::TooOften => (StatusCode::TOO_MANY_REQUESTS, "You ring too often."),
         };
         Self::Words(status, Cow::Borrowed(words))
     }

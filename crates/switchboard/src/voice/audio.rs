@@ -18,7 +18,7 @@ use axum::{
 };
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
-use switchboard_audio::{Format, Input, Intake};
+use switchboard_audio::{Format, Input, Intake, SAMPLE_RATE};
 use switchboard_core::Way;
 use switchboard_transport::{Bucket, Counters, Exchange, Hangup, Permit, websocket::is_too_large};
 use tokio::{
@@ -35,7 +35,7 @@ use super::{
 };
 
 /// Seconds of audio that a source may send at once.
-const BURST_SECS: u32 = 4;
+const BURST_SECS: u32 = 8;
 
 /// Time for the goodbye of a source that is ended.
 const GOODBYE: Duration = Duration::from_secs(1);
@@ -50,7 +50,7 @@ impl Voice {
         permit: Permit,
     ) -> Answer {
         let asked = Parameters::of_head(&parts);
-        let intake = intake(&asked)?;
+        let sound = self.sound(&asked)?;
         let is_upgrade = parts.headers.contains_key(header::UPGRADE);
         if parts.method == Method::GET && !is_upgrade {
             return Err(Refusal::bad(
@@ -59,7 +59,7 @@ impl Voice {
         }
         if !is_upgrade {
             let seat = self.seat(goal, Way::In, &asked, permit).await?;
-            return self.up_by_body(seat, intake, body).await;
+            return self.up_by_body(seat, sound, body).await;
         }
         let upgrade = WebSocketUpgrade::from_request_parts(&mut parts, &())
             .await
@@ -72,12 +72,12 @@ impl Voice {
         let voice = self.clone();
         let tasks = self.tasks.clone();
         Ok(upgrade.on_upgrade(move |socket| {
-            tasks.track_future(async move { voice.up_by_websocket(socket, seat, intake).await })
+            tasks.track_future(async move { voice.up_by_websocket(socket, seat, sound).await })
         }))
     }
 
-    async fn up_by_body(self: &Arc<Self>, seat: Seat, intake: Intake, body: Body) -> Answer {
-        let mut source = Source::new(self, &seat, intake);
+    async fn up_by_body(self: &Arc<Self>, seat: Seat, sound: Sound, body: Body) -> Answer {
+        let mut source = Source::new(self, &seat, sound);
         let mut body = body.into_data_stream();
         let ended = loop {
             tokio::select! {
@@ -94,8 +94,8 @@ impl Voice {
         ended.map(IntoResponse::into_response)
     }
 
-    async fn up_by_websocket(self: Arc<Self>, mut socket: WebSocket, seat: Seat, intake: Intake) {
-        let mut source = Source::new(&self, &seat, intake);
+    async fn up_by_websocket(self: Arc<Self>, mut socket: WebSocket, seat: Seat, sound: Sound) {
+        let mut source = Source::new(&self, &seat, sound);
         let mut pings = interval(self.heartbeat.ping);
         pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut heard = Instant::now();
@@ -108,8 +108,10 @@ impl Voice {
                     if heard.elapsed() >= self.heartbeat.gone {
                         return;
                     }
-                    // It is written when the client takes it; a client that takes nothing is no
-                    // less a source.
+                    // Who sends audio lives, and is not made to wait for a ping that nobody takes.
+                    if heard.elapsed() < self.heartbeat.ping {
+                        continue;
+                    }
                     let ping = timeout(GOODBYE, socket.send(Message::Ping(Bytes::new())));
                     if let Ok(Err(_)) = ping.await {
                         return;
@@ -191,13 +193,29 @@ impl Voice {
     }
 }
 
-fn intake(asked: &Parameters) -> Result<Intake, Refusal> {
-    let rate = asked
-        .number("rate")?
-        .unwrap_or(switchboard_audio::SAMPLE_RATE);
-    let channels = asked.number("channels")?.unwrap_or(1);
-    Intake::new(rate, channels)
-        .map_err(|error| Refusal::new(StatusCode::BAD_REQUEST, &error.to_string()))
+impl Voice {
+    /// What a source says that it will send.
+    fn sound(&self, asked: &Parameters) -> Result<Sound, Refusal> {
+        let rate = asked.number("rate")?.unwrap_or(SAMPLE_RATE);
+        let channels: u16 = asked.number("channels")?.unwrap_or(1);
+        let intake = Intake::new(rate, channels)
+            .map_err(|error| Refusal::new(StatusCode::BAD_REQUEST, &error.to_string()))?;
+        let samples = u64::from(rate) * u64::from(channels);
+        let share = samples.min(u64::from(SAMPLE_RATE));
+        let bytes = u64::from(self.audio_bytes_per_second) * share / u64::from(SAMPLE_RATE);
+        Ok(Sound {
+            intake,
+            // Not more than the setting, which fits.
+            bytes_per_second: u32::try_from(bytes).unwrap_or(u32::MAX),
+        })
+    }
+}
+
+/// What a source sends, and how much of it: fewer bytes where they last longer, because what costs
+/// is the time they fill.
+struct Sound {
+    intake: Intake,
+    bytes_per_second: u32,
 }
 
 /// The next piece of a body, or that it is over. A client that sends nothing for too long is gone.
@@ -221,13 +239,13 @@ struct Source {
 }
 
 impl Source {
-    fn new(voice: &Voice, seat: &Seat, intake: Intake) -> Self {
-        let rate = voice.audio_bytes_per_second;
+    fn new(voice: &Voice, seat: &Seat, sound: Sound) -> Self {
+        let rate = sound.bytes_per_second;
         Self {
             input: seat
                 .studio
                 .add_source(&seat.user, voice.desk.owner(&seat.user)),
-            intake,
+            intake: sound.intake,
             bucket: Bucket::new(rate, rate.saturating_mul(BURST_SECS), Instant::now()),
         }
     }

@@ -1,6 +1,6 @@
 //! Requests that set up calls: who rings, who answers, and what each has signed.
 
-use std::{sync::Arc, time::Instant};
+use std::{net::IpAddr, sync::Arc, time::Instant};
 
 use axum::{
     http::StatusCode,
@@ -13,7 +13,7 @@ use bytestring::ByteString;
 use futures_util::stream;
 use switchboard_core::{CallRefusal, Calls, User};
 use switchboard_dialect::gostream::Told;
-use switchboard_transport::{Counters, Exchange, Hangup, Permit};
+use switchboard_transport::{Hangup, Permit};
 use tokio::sync::mpsc;
 
 use super::{
@@ -23,7 +23,7 @@ use super::{
     identity::{self, Caller, Credential, Identity},
     keys::{HANDSHAKE, PublicKey, verify},
     parameters::Parameters,
-    streams::StreamId,
+    streams::{Listener, StreamId},
 };
 
 /// Who, to whom, what he has signed, what the other is to sign, and when.
@@ -62,14 +62,21 @@ impl Voice {
         &self,
         asked: &Parameters,
         hangup: Hangup,
+        address: Option<IpAddr>,
         permit: Permit,
     ) -> Answer {
         let caller = self.identity.listening(asked).await?;
-        let Some((id, events)) = self.desk.listen(&caller.user, caller.is_proven(), hangup) else {
+        let listener = Listener {
+            hangup,
+            is_proven: caller.is_proven(),
+            address,
+        };
+        let Some((id, events)) = self.desk.listen(&caller.user, listener) else {
             return Err(Refusal::too_many(
                 "You have as many event streams as you may.",
             ));
         };
+        tracing::info!(user = %caller.user, "event stream open");
         let first = Event::default()
             .event("pubkey")
             .data(self.server_key.public_hex_uncompressed());
@@ -154,7 +161,7 @@ impl Voice {
         let (caller, other) = self.pair(asked).await?;
         self.identity.may_call(&caller, &other).await?;
         let done = self.signed_step(asked, &caller, &other, ByteString::new(), &ACCEPT)?;
-        Counters::add(&self.shards.counters().voice_calls_total, 1);
+        tracing::info!(user = %caller.user, caller = %other, "call accepted");
         Ok(done)
     }
 
@@ -241,5 +248,6 @@ impl Hearing {
 impl Drop for Hearing {
     fn drop(&mut self) {
         self.desk.stop_listening(&self.user, self.id);
+        tracing::info!(user = %self.user, "event stream closed");
     }
 }

@@ -5,6 +5,7 @@
 
 use std::{
     collections::{BTreeMap, hash_map::RandomState},
+    fmt,
     hash::BuildHasher,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
     time::Instant,
@@ -16,11 +17,11 @@ use switchboard_core::{
     VoiceRooms, Way,
 };
 use switchboard_dialect::gostream::{Told, Users};
-use switchboard_transport::{Counters, Exchange, Hangup};
+use switchboard_transport::{Counters, Exchange};
 use tokio::sync::mpsc;
 
 use super::{
-    streams::{StreamId, Streams},
+    streams::{Listener, StreamId, Streams},
     studio::Studio,
 };
 use crate::{config::VoiceConfig, shards::Shards};
@@ -30,6 +31,15 @@ use crate::{config::VoiceConfig, shards::Shards};
 pub(super) enum Place {
     Call(CallId),
     Room(VoiceRoomId),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Call(call) => write!(f, "voice call {call}"),
+            Self::Room(room) => write!(f, "voice room {room}"),
+        }
+    }
 }
 
 /// All voice calls and rooms of this node.
@@ -51,6 +61,10 @@ pub(super) struct State {
     studios: BTreeMap<Place, Arc<Studio>>,
     /// When a task will call the machines.
     alarm: Option<Instant>,
+    /// How many calls have been counted.
+    calls_counted: u64,
+    /// The server stops: what begins now ends at once.
+    has_ended: bool,
 }
 
 impl Desk {
@@ -62,6 +76,8 @@ impl Desk {
                 streams: Streams::new(config.gostream.event_streams),
                 studios: BTreeMap::new(),
                 alarm: None,
+                calls_counted: 0,
+                has_ended: false,
             }),
             users,
             mix: Arc::new(config.mix.clone()),
@@ -90,10 +106,9 @@ impl Desk {
     pub(super) fn listen(
         &self,
         user: &User,
-        is_proven: bool,
-        hangup: Hangup,
+        listener: Listener,
     ) -> Option<(StreamId, mpsc::Receiver<Arc<Told>>)> {
-        let opened = self.lock().streams.open(user, is_proven, hangup)?;
+        let opened = self.lock().streams.open(user, listener)?;
         Counters::add(&self.shards.counters().voice_event_streams, 1);
         Some(opened)
     }
@@ -152,6 +167,7 @@ impl Desk {
     /// Ends everything: the server stops.
     pub(super) fn end(&self) {
         let mut state = self.lock();
+        state.has_ended = true;
         state.streams.end();
         for studio in std::mem::take(&mut state.studios).into_values() {
             studio.end();
@@ -159,12 +175,19 @@ impl Desk {
     }
 
     fn settle(&self, state: &mut State) {
+        let mut last = None;
         while let Some((user, event)) = state.calls.poll_event() {
-            self.tell(state, &Audience::User(user), &event);
+            self.tell(state, &Audience::User(user), event, &mut last);
         }
         while let Some((audience, event)) = state.rooms.poll_event() {
-            self.tell(state, &audience, &event);
+            self.tell(state, &audience, event, &mut last);
         }
+        let made = state.calls.made();
+        Counters::add(
+            &self.shards.counters().voice_calls_total,
+            made - state.calls_counted,
+        );
+        state.calls_counted = made;
         while let Some(call) = state.calls.poll_ended() {
             state.end(Place::Call(call));
         }
@@ -173,8 +196,25 @@ impl Desk {
         }
     }
 
-    fn tell(&self, state: &mut State, audience: &Audience, event: &VoiceEvent) {
-        let told = Arc::new(self.users.tell(event));
+    /// Tells whom it concerns. `last` is what was told last: the members of a room are all told the
+    /// same, which is spelled once.
+    fn tell(
+        &self,
+        state: &mut State,
+        audience: &Audience,
+        event: VoiceEvent,
+        last: &mut Option<(VoiceEvent, Arc<Told>)>,
+    ) {
+        if !state.streams.is_heard(audience) {
+            return;
+        }
+        let told = match last {
+            Some((same, told)) if *same == event => told.clone(),
+            Some(_) | None => {
+                let told = Arc::new(self.users.tell(&event));
+                last.insert((event, told)).1.clone()
+            }
+        };
         let cut_off = state.streams.tell(audience, &told);
         Counters::add(&self.shards.counters().slow_total, cut_off);
     }
@@ -213,7 +253,11 @@ impl Desk {
 impl State {
     fn studio(&mut self, place: Place, mix: &Arc<MixSettings>) -> Arc<Studio> {
         let studio = self.studios.entry(place);
-        studio.or_insert_with(|| Studio::new(mix.clone())).clone()
+        let studio = studio.or_insert_with(|| Studio::new(mix.clone()));
+        if self.has_ended {
+            studio.end();
+        }
+        studio.clone()
     }
 
     fn end(&mut self, place: Place) {

@@ -1,15 +1,16 @@
 //! Who asks, and how that is known.
 
-use std::time::Instant;
+use std::{num::NonZero, sync::Arc, thread::available_parallelism, time::Instant};
 
 use axum::http::StatusCode;
 use bytestring::ByteString;
 use switchboard_core::User;
 use switchboard_dialect::gostream::Users;
+use tokio::{sync::Semaphore, task::spawn_blocking};
 
 use super::{
     answer::Refusal,
-    keys::{Proof, PublicKey, ServerKey, Tickets, challenge_is_sound, verify},
+    keys::{Proof, PublicKey, Tickets, challenge_is_sound, verify},
     parameters::Parameters,
     site::{Site, SiteError},
 };
@@ -18,7 +19,7 @@ use crate::config::{Gostream, VoiceIdentity};
 /// Who vouches for users.
 #[derive(Debug)]
 pub(super) enum Identity {
-    Keys(Box<Keys>),
+    Keys(Arc<Keys>),
     Site(Box<Site>),
 }
 
@@ -27,6 +28,21 @@ pub(super) enum Identity {
 pub(super) struct Keys {
     pub(super) tickets: Tickets,
     require_proof: bool,
+    /// The right to check a signature.
+    checks: Semaphore,
+}
+
+impl Keys {
+    /// Which of the key's tickets the signature is over. A wrong one costs up to eight verifications,
+    /// more than a millisecond: that is not done where requests and audio take turns, and only so
+    /// many at once.
+    async fn check(self: &Arc<Self>, key: &PublicKey, asked: &Parameters) -> Option<Proof> {
+        let signature = asked.signature()?.to_owned();
+        let (keys, key) = (self.clone(), key.clone());
+        let _turn = self.checks.acquire().await.ok()?;
+        let check = move || keys.tickets.check(&key, &signature, Instant::now());
+        spawn_blocking(check).await.ok()?
+    }
 }
 
 /// Somebody who asks for something.
@@ -63,9 +79,10 @@ impl Identity {
     pub(super) fn new(config: &Gostream) -> Result<Option<Self>, String> {
         match config.identity {
             VoiceIdentity::Off => Ok(None),
-            VoiceIdentity::Keys => Ok(Some(Self::Keys(Box::new(Keys {
+            VoiceIdentity::Keys => Ok(Some(Self::Keys(Arc::new(Keys {
                 tickets: Tickets::new(config.keys.challenge_ttl),
                 require_proof: config.keys.require_proof,
+                checks: Semaphore::new(available_parallelism().map_or(1, NonZero::get)),
             })))),
             VoiceIdentity::Site => {
                 let site = &config.site;
@@ -125,8 +142,7 @@ impl Identity {
     pub(super) async fn proven(&self, asked: &Parameters) -> Result<Caller, Refusal> {
         let mut caller = self.claimed(asked).await?;
         if let (Self::Keys(keys), Credential::Key(key, proof)) = (self, &mut caller.credential) {
-            let signature = asked.signature().unwrap_or_default();
-            let Some(found) = keys.tickets.check(key, signature, Instant::now()) else {
+            let Some(found) = keys.check(key, asked).await else {
                 return Err(Refusal::forbidden(
                     "The signature is not this key's over a challenge that /getCallTicket gave it.",
                 ));
@@ -220,11 +236,6 @@ impl From<super::parameters::Refusal> for Refusal {
     fn from((status, words): super::parameters::Refusal) -> Self {
         Self::new(status, words.trim_end())
     }
-}
-
-/// The server's own key pair shows only that events come from one and the same process.
-pub(super) fn server_key() -> ServerKey {
-    ServerKey::generate()
 }
 
 pub(super) fn key(asked: &Parameters) -> Result<PublicKey, Refusal> {

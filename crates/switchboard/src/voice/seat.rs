@@ -38,6 +38,7 @@ impl Drop for Seat {
             self.studio.forget_source(&self.user);
         }
         self.voice.desk.disconnect(&self.user, self.place, self.way);
+        tracing::info!(user = %self.user, place = %self.place, way = ?self.way, "left");
         Counters::less(self.voice.seats(self.way));
     }
 }
@@ -96,6 +97,7 @@ impl Voice {
             Goal::Room => self.enter_room(&caller, asked, way).await?,
         };
         Counters::add(self.seats(way), 1);
+        tracing::info!(user = %caller.user, %place, ?way, "joined");
         Ok(Seat {
             voice: self.clone(),
             user: caller.user,

@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    net::IpAddr,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -28,8 +29,16 @@ pub(super) struct Streams {
 struct Stream {
     id: StreamId,
     events: mpsc::Sender<Arc<Told>>,
-    hangup: Hangup,
-    is_proven: bool,
+    listener: Listener,
+}
+
+/// Who listens, as far as the connection tells.
+#[derive(Debug)]
+pub(super) struct Listener {
+    pub(super) hangup: Hangup,
+    /// Whether the client has shown that it is the user whose events it wants.
+    pub(super) is_proven: bool,
+    pub(super) address: Option<IpAddr>,
 }
 
 /// Tells the streams of one user apart.
@@ -44,35 +53,44 @@ impl Streams {
         }
     }
 
-    /// One more stream of this user, unless there are as many as may be. One whose client has
-    /// proven to be this user takes the place of one whose client has not: strangers who listen in
-    /// his name do not lock him out.
+    /// One more stream of this user, unless there are as many from that address as may be. One whose
+    /// client has proven to be this user takes the place of one whose client has not: strangers who
+    /// listen in his name, from elsewhere or from next door, do not lock him out.
     pub(super) fn open(
         &mut self,
         user: &User,
-        is_proven: bool,
-        hangup: Hangup,
+        listener: Listener,
     ) -> Option<(StreamId, mpsc::Receiver<Arc<Told>>)> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let streams = self.of.entry(user.clone()).or_default();
-        if self.per_user_max != 0 && streams.len() >= self.per_user_max {
-            let unproven = streams.iter().position(|stream| !stream.is_proven);
-            let replaced = streams.remove(unproven.filter(|_| is_proven)?);
-            replaced.hangup.hang_up();
+        let from_there = |stream: &Stream| stream.listener.address == listener.address;
+        let count = streams.iter().filter(|stream| from_there(stream)).count();
+        if self.per_user_max != 0 && count >= self.per_user_max {
+            let replaceable = |stream: &Stream| from_there(stream) && !stream.listener.is_proven;
+            let unproven = streams.iter().position(replaceable);
+            let replaced = streams.remove(unproven.filter(|_| listener.is_proven)?);
+            replaced.listener.hangup.hang_up();
         }
         let id = StreamId(NEXT.fetch_add(1, Ordering::Relaxed));
         let (events, receiver) = mpsc::channel(EVENTS_WAITING_MAX);
         streams.push(Stream {
             id,
             events,
-            hangup,
-            is_proven,
+            listener,
         });
         Some((id, receiver))
     }
 
     pub(super) fn close(&mut self, user: &User, id: StreamId) {
         self.keep(user, |stream| stream.id != id);
+    }
+
+    /// Whether there is anybody to be told.
+    pub(super) fn is_heard(&self, audience: &Audience) -> bool {
+        match audience {
+            Audience::User(user) => self.is_open(user),
+            Audience::Everybody => !self.of.is_empty(),
+        }
     }
 
     pub(super) fn is_open(&self, user: &User) -> bool {
@@ -85,7 +103,7 @@ impl Streams {
         let mut hear = |stream: &Stream| {
             let has_room = stream.events.try_send(told.clone()).is_ok();
             if !has_room {
-                stream.hangup.hang_up();
+                stream.listener.hangup.hang_up();
                 cut_off += 1;
             }
             has_room
@@ -124,6 +142,14 @@ mod tests {
         User::parse(name, 0).unwrap()
     }
 
+    fn listener(is_proven: bool) -> Listener {
+        Listener {
+            hangup: Hangup::default(),
+            is_proven,
+            address: None,
+        }
+    }
+
     fn told() -> Arc<Told> {
         Arc::new(Told {
             name: "newCall",
@@ -134,33 +160,45 @@ mod tests {
     #[test]
     fn several_streams_of_one_user_are_all_told_and_bounded() {
         let mut streams = Streams::new(2);
-        let (_, mut first) = streams.open(&user("1"), false, Hangup::default()).unwrap();
-        let (_, mut second) = streams.open(&user("1"), false, Hangup::default()).unwrap();
-        assert!(streams.open(&user("1"), false, Hangup::default()).is_none());
-        assert!(streams.open(&user("2"), false, Hangup::default()).is_some());
+        let (_, mut first) = streams.open(&user("1"), listener(false)).unwrap();
+        let (_, mut second) = streams.open(&user("1"), listener(false)).unwrap();
+        assert!(streams.open(&user("1"), listener(false)).is_none());
+        assert!(streams.open(&user("2"), listener(false)).is_some());
         assert_eq!(streams.tell(&Audience::User(user("1")), &told()), 0);
         assert!(first.try_recv().is_ok() && second.try_recv().is_ok());
     }
 
     #[test]
+    fn who_listens_elsewhere_takes_no_place() {
+        let mut streams = Streams::new(1);
+        let from = |address: [u8; 4]| Listener {
+            address: Some(address.into()),
+            ..listener(false)
+        };
+        let _stranger = streams.open(&user("1"), from([192, 0, 2, 1])).unwrap();
+        assert!(streams.open(&user("1"), from([192, 0, 2, 1])).is_none());
+        assert!(streams.open(&user("1"), from([192, 0, 2, 2])).is_some());
+    }
+
+    #[test]
     fn who_proves_himself_takes_the_place_of_one_who_did_not() {
         let mut streams = Streams::new(2);
-        let (_, mut stranger) = streams.open(&user("1"), false, Hangup::default()).unwrap();
-        let _own = streams.open(&user("1"), true, Hangup::default()).unwrap();
-        assert!(streams.open(&user("1"), false, Hangup::default()).is_none());
-        assert!(streams.open(&user("1"), true, Hangup::default()).is_some());
+        let (_, mut stranger) = streams.open(&user("1"), listener(false)).unwrap();
+        let _own = streams.open(&user("1"), listener(true)).unwrap();
+        assert!(streams.open(&user("1"), listener(false)).is_none());
+        assert!(streams.open(&user("1"), listener(true)).is_some());
         assert_eq!(
             stranger.try_recv().unwrap_err(),
             mpsc::error::TryRecvError::Disconnected
         );
-        assert!(streams.open(&user("1"), true, Hangup::default()).is_none());
+        assert!(streams.open(&user("1"), listener(true)).is_none());
     }
 
     #[test]
     fn who_does_not_read_is_cut_off_and_nobody_else_is() {
         let mut streams = Streams::new(0);
-        let (_, mut reading) = streams.open(&user("1"), false, Hangup::default()).unwrap();
-        let (_, _stuck) = streams.open(&user("1"), false, Hangup::default()).unwrap();
+        let (_, mut reading) = streams.open(&user("1"), listener(false)).unwrap();
+        let (_, _stuck) = streams.open(&user("1"), listener(false)).unwrap();
         for _ in 0..EVENTS_WAITING_MAX {
             assert_eq!(streams.tell(&Audience::Everybody, &told()), 0);
             reading.try_recv().unwrap();
@@ -173,7 +211,7 @@ mod tests {
     #[test]
     fn nothing_is_kept_of_who_has_gone() {
         let mut streams = Streams::new(0);
-        let (id, _receiver) = streams.open(&user("1"), false, Hangup::default()).unwrap();
+        let (id, _receiver) = streams.open(&user("1"), listener(false)).unwrap();
         assert!(streams.is_open(&user("1")));
         streams.close(&user("1"), id);
         assert!(!streams.is_open(&user("1")));

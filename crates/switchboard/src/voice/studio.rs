@@ -106,6 +106,7 @@ impl Studio {
     }
 
     async fn tick(self: Arc<Self>) {
+        let _ticking = Ticking(&self);
         let mut cadence = Cadence::new(Instant::now());
         loop {
             sleep_until(cadence.next().into()).await;
@@ -134,6 +135,17 @@ impl Studio {
     fn lock(&self) -> MutexGuard<'_, State> {
         // A panic while it is held is a bug of ours; the other rooms go on.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A clock that runs. If it ends in a panic of ours, the next listener starts a new one.
+struct Ticking<'a>(&'a Studio);
+
+impl Drop for Ticking<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.lock().is_ticking = false;
+        }
     }
 }
 

@@ -44,13 +44,13 @@ fn gostream() -> [Row; 3] {
         int!(
             "gostream",
             "event_streams",
-            "Event streams one user may have open; more are answered 429.",
+            "Event streams one user may have open from one address; more are answered 429.",
             voice.gostream.event_streams
         ),
         int!(
             "gostream",
             "audio_bytes_per_second",
-            "Bytes of audio per second from one source, after four seconds' worth at once; over it, it is ended.",
+            "Bytes of audio per second from one source at 48 kHz, fewer at lower rates, after eight seconds' worth at once; over it, it is ended.",
             voice.gostream.audio_bytes_per_second
         ),
     ]

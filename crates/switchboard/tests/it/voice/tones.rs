@@ -224,7 +224,7 @@ async fn marker(hears: &Listener, hertz: u32) -> (Instant, usize) {
 #[tokio::test]
 async fn more_bytes_than_allowed_end_a_source_and_say_so() {
     let mut config = Config::default();
-    config.voice.gostream.audio_bytes_per_second = 20_000;
+    config.voice.gostream.audio_bytes_per_second = 10_000;
     let (_server, address) = serve(Server::builder().config(config).build());
     let words = "You send more audio than allowed.";
     let (ada, bob) = User::two(address).await;
@@ -255,7 +255,6 @@ async fn more_bytes_than_allowed_end_a_source_and_say_so() {
 }
 
 #[tokio::test]
-#[ignore = "bug: the goodbye is often lost, for the rest of the message is unread"]
 async fn a_message_is_as_large_as_the_limit_allows() {
     let mut config = Config::default();
     config.limits.frame_bytes = 50_000;

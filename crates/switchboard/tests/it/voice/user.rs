@@ -104,12 +104,17 @@ impl User {
             .await
     }
 
+    /// What whoever it rings is to sign: everybody draws his own.
+    fn challenge(&self) -> String {
+        self.id().chars().rev().take(16).collect()
+    }
+
     /// Rings, whoever hears it.
     pub(super) async fn ring(&mut self, other: &Self) -> (u16, String) {
         let signature = self.sign(&self.ticket);
         let parameters = [
             ("Destination", &*other.id()),
-            ("challenge", "7"),
+            ("challenge", &*self.challenge()),
             ("signature", &signature),
         ];
         let (status, text) = self.post("/newCall", &parameters).await;
@@ -121,7 +126,10 @@ impl User {
 
     /// Makes a call of a ring.
     pub(super) async fn accept(&self, caller: &Self) -> (u16, String) {
-        let parameters = [("From", &*caller.id()), ("signature", &self.sign("7"))];
+        let parameters = [
+            ("From", &*caller.id()),
+            ("signature", &*self.sign(&caller.challenge())),
+        ];
         self.post("/acceptCall", &parameters).await
     }
 
