@@ -20,7 +20,7 @@ use super::{
     KEEP_ALIVE, NOT_BUFFERED, PROXY_BUFFERING, Voice,
     answer::{Answer, Refusal, json},
     desk::Desk,
-    identity::{self, Caller, Credential, Identity},
+    identity::{self, Caller, Credential, Identity, Kept},
     keys::{HANDSHAKE, PublicKey, verify},
     parameters::Parameters,
     streams::{Listener, StreamId},
@@ -86,6 +86,7 @@ impl Voice {
             id,
             events,
             first: Some(first),
+            kept: self.identity.kept(caller.credential),
             _permit: permit,
         };
         let events = stream::unfold(hearing, |mut hearing| async move {
@@ -232,6 +233,7 @@ struct Hearing {
     id: StreamId,
     events: mpsc::Receiver<Arc<Told>>,
     first: Option<Event>,
+    kept: Option<Kept>,
     _permit: Permit,
 }
 
@@ -240,7 +242,18 @@ impl Hearing {
         if let Some(first) = self.first.take() {
             return Some(first);
         }
-        let told = self.events.recv().await?;
+        let told = loop {
+            let keep = async {
+                match &mut self.kept {
+                    Some(kept) => kept.when_due().await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                told = self.events.recv() => break told?,
+                () = keep => {}
+            }
+        };
         Some(Event::default().event(told.name).data(&told.data))
     }
 }

@@ -1,12 +1,21 @@
 //! Who asks, and how that is known.
 
-use std::{num::NonZero, sync::Arc, thread::available_parallelism, time::Instant};
+use std::{
+    num::NonZero,
+    sync::Arc,
+    thread::available_parallelism,
+    time::{Duration, Instant},
+};
 
 use axum::http::StatusCode;
 use bytestring::ByteString;
 use switchboard_core::User;
 use switchboard_dialect::gostream::Users;
-use tokio::{sync::Semaphore, task::spawn_blocking};
+use tokio::{
+    sync::Semaphore,
+    task::spawn_blocking,
+    time::{Interval, interval},
+};
 
 use super::{
     answer::Refusal,
@@ -27,6 +36,7 @@ pub(super) enum Identity {
 #[derive(Debug)]
 pub(super) struct Keys {
     pub(super) tickets: Tickets,
+    challenge_ttl: Duration,
     require_proof: bool,
     /// The right to check a signature.
     checks: Semaphore,
@@ -81,6 +91,7 @@ impl Identity {
             VoiceIdentity::Off => Ok(None),
             VoiceIdentity::Keys => Ok(Some(Self::Keys(Arc::new(Keys {
                 tickets: Tickets::new(config.keys.challenge_ttl),
+                challenge_ttl: config.keys.challenge_ttl,
                 require_proof: config.keys.require_proof,
                 checks: Semaphore::new(available_parallelism().map_or(1, NonZero::get)),
             })))),
@@ -162,6 +173,19 @@ impl Identity {
         }
     }
 
+    /// What is to be kept while somebody listens.
+    pub(super) fn kept(&self, credential: Credential) -> Option<Kept> {
+        let (Self::Keys(keys), Credential::Key(key, _)) = (self, credential) else {
+            return None;
+        };
+        let half = (keys.challenge_ttl / 2).max(Duration::from_millis(1));
+        Some(Kept {
+            keys: keys.clone(),
+            key,
+            due: interval(half),
+        })
+    }
+
     /// Whom somebody wants to reach.
     pub(super) fn other(&self, asked: &Parameters) -> Result<User, Refusal> {
         let text = asked.destination().unwrap_or_default();
@@ -222,6 +246,23 @@ impl Identity {
             return Ok(());
         }
         Err(Refusal::forbidden("You may not call this user."))
+    }
+}
+
+/// A key whose challenges do not expire, because somebody hears its events: the reference's clients
+/// ask for one when they come, and may sign it hours later, when they are called.
+#[derive(Debug)]
+pub(super) struct Kept {
+    keys: Arc<Keys>,
+    key: PublicKey,
+    due: Interval,
+}
+
+impl Kept {
+    /// Keeps them, when it is time.
+    pub(super) async fn when_due(&mut self) {
+        self.due.tick().await;
+        self.keys.tickets.keep(&self.key, Instant::now());
     }
 }
 

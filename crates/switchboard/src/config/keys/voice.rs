@@ -107,7 +107,7 @@ fn keys() -> [Row; 2] {
         secs!(
             "gostream.keys",
             "challenge_ttl",
-            "Seconds after its last use that a server challenge may be signed.",
+            "Seconds after its last use that a server challenge may be signed; while the key's events are heard, it does not expire.",
             voice.gostream.keys.challenge_ttl,
             1..=SECS_MAX
         ),

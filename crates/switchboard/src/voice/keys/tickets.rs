@@ -123,6 +123,14 @@ impl Tickets {
             .then_some(Proof { key, ticket })
     }
 
+    /// Counts the valid tickets of `key` as used now: while a client hears its events, it may sign at
+    /// any time what it was given when it came.
+    pub(crate) fn keep(&self, key: &PublicKey, now: Instant) {
+        for ticket in self.candidates(key, now).into_iter().rev() {
+            self.lock(now).touch(key, &ticket, false, now);
+        }
+    }
+
     /// Another ticket for the one that was signed, which is no longer valid.
     pub(crate) fn replace(&self, proof: Proof, now: Instant) -> String {
         let Proof { key, ticket } = proof;
@@ -294,6 +302,30 @@ mod tests {
             assert!(own.iter().all(|t| book.order.get(&t.place) == Some(key)));
         }
         listed
+    }
+
+    #[test]
+    fn what_is_kept_does_not_expire_and_what_has_expired_is_not_kept() {
+        let (tickets, start) = (tickets(100), Instant::now());
+        let secret = SecretKey::generate();
+        let ticket = tickets.issue(&secret.public(), start);
+        let signature = secret.sign(&ticket).unwrap();
+        for minutes in [9, 18, 27] {
+            tickets.keep(&secret.public(), start + Duration::from_mins(minutes));
+        }
+        let at = |minutes| start + Duration::from_mins(minutes);
+        assert!(
+            tickets
+                .check(&secret.public(), &signature, at(36))
+                .is_some()
+        );
+        tickets.keep(&secret.public(), at(47));
+        assert!(
+            tickets
+                .check(&secret.public(), &signature, at(47))
+                .is_none()
+        );
+        assert_eq!(count(&tickets), 0);
     }
 
     struct Client<'a> {
