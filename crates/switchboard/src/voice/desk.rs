@@ -95,10 +95,14 @@ impl Desk {
 
     /// Lets `act` have the machines and carries out what follows.
     pub(super) fn with<T>(&self, act: impl FnOnce(&mut State, Instant) -> T) -> T {
+        let mut ended = Vec::new();
         let mut state = self.lock();
         let done = act(&mut state, Instant::now());
-        self.settle(&mut state);
+        self.settle(&mut state, &mut ended);
         self.set_alarm(&mut state);
+        drop(state);
+        // To finish a stream takes its encoder some time, and nobody else is to wait for that.
+        ended.iter().for_each(|studio| studio.end());
         done
     }
 
@@ -169,12 +173,13 @@ impl Desk {
         let mut state = self.lock();
         state.has_ended = true;
         state.streams.end();
-        for studio in std::mem::take(&mut state.studios).into_values() {
-            studio.end();
-        }
+        let studios = std::mem::take(&mut state.studios);
+        drop(state);
+        studios.values().for_each(|studio| studio.end());
     }
 
-    fn settle(&self, state: &mut State) {
+    /// Tells what has happened, and gives the studios whose calls or rooms have ended.
+    fn settle(&self, state: &mut State, ended: &mut Vec<Arc<Studio>>) {
         let mut last = None;
         while let Some((user, event)) = state.calls.poll_event() {
             self.tell(state, &Audience::User(user), event, &mut last);
@@ -189,10 +194,10 @@ impl Desk {
         );
         state.calls_counted = made;
         while let Some(call) = state.calls.poll_ended() {
-            state.end(Place::Call(call));
+            ended.extend(state.studios.remove(&Place::Call(call)));
         }
         while let Some(room) = state.rooms.poll_ended() {
-            state.end(Place::Room(room));
+            ended.extend(state.studios.remove(&Place::Room(room)));
         }
     }
 
@@ -258,11 +263,5 @@ impl State {
             studio.end();
         }
         studio.clone()
-    }
-
-    fn end(&mut self, place: Place) {
-        if let Some(studio) = self.studios.remove(&place) {
-            studio.end();
-        }
     }
 }
