@@ -10,14 +10,12 @@
 //! caller ◀── Accepted  ◀──── accept ── callee        or Declined, by reject or by time
 //! ```
 //!
-//! The callee may accept or reject at any step: clients of sites know no others. A ring has a
-//! direction, and both may ring at once; the call that the first accept makes has none, and ends
-//! the other ring. Checking signatures is the driver's: [`Calls::challenge_as_callee`] and
-//! [`Calls::challenge_as_caller`] say over what they must be.
-//!
-//! A client signs whatever it is sent, and a signature does not say for whom. So a challenge that
-//! a user has from one is not relayed to him from another ([`CallRefusal::ChallengeInUse`]), who
-//! could show the signature in his name.
+//! The callee may accept or reject at once: clients of sites know no other steps. Once it has answered,
+//! it waits for the caller to confirm, because what it signed last is in the caller's hands. Several
+//! clients of one callee may answer, each with a challenge of its own. A ring has a direction, and
+//! both may ring at once; the call that the first accept makes has none, and ends the other ring.
+//! Checking signatures is the driver's: [`Calls::to_answer`], [`Calls::to_confirm`] and
+//! [`Calls::to_accept`] say over what they must be.
 
 mod line;
 
@@ -144,9 +142,9 @@ impl Calls {
         self.may_ask(from, to, &challenge)?;
         let paid_until = self.pay(&pair, caller, now)?;
         let ring = Ring {
-            to_callee: challenge.clone(),
-            to_caller: None,
-            signed: None,
+            rung: challenge.clone(),
+            answers: Vec::new(),
+            confirmations: Vec::new(),
         };
         let due = Due::Ring(pair.clone(), caller);
         self.deadlines.set(due, now, self.limits.ring);
@@ -160,27 +158,49 @@ impl Calls {
         Ok(())
     }
 
-    /// What `by` must sign to answer, accept or reject the ring of `caller`. While there is a call
-    /// it is what the accept had to sign, so that a repeated accept can be checked again.
-    #[must_use]
-    pub fn challenge_as_callee(&self, by: &User, caller: &User) -> Option<&ByteString> {
-        let (line, side) = self.line(by, caller)?;
-        line.to_callee(side)
+    /// What `by` must sign to answer the ring of `caller`.
+    ///
+    /// # Errors
+    /// `NoSuchCall`: `caller` does not ring `by`.
+    pub fn to_answer(&self, by: &User, caller: &User) -> Result<Vec<ByteString>, CallRefusal> {
+        Ok(vec![self.ring_of(caller, by)?.rung.clone()])
     }
 
-    /// What `by` must sign to confirm its ring of `callee`, once that has answered.
-    #[must_use]
-    pub fn challenge_as_caller(&self, by: &User, callee: &User) -> Option<&ByteString> {
-        let (line, side) = self.line(by, callee)?;
-        line.to_caller(side)
+    /// What `by` must sign to confirm its ring of `callee`: one of these, as many as clients of the
+    /// callee have answered.
+    ///
+    /// # Errors
+    /// `NoSuchCall`: `by` does not ring `callee`, or that has not answered.
+    pub fn to_confirm(&self, by: &User, callee: &User) -> Result<Vec<ByteString>, CallRefusal> {
+        let answers = &self.ring_of(by, callee)?.answers;
+        (!answers.is_empty())
+            .then(|| answers.clone())
+            .ok_or(CallRefusal::NoSuchCall)
+    }
+
+    /// What `by` must sign to accept or reject the ring of `caller`: one of these. While there is a
+    /// call it is what the accept had to sign, so that a repeated accept can be checked again.
+    ///
+    /// # Errors
+    /// `NoSuchCall`: `caller` does not ring `by`, nor did it before the call they are in.
+    /// `NotConfirmed`: whatever `by` could sign, `caller` has signed already.
+    pub fn to_accept(&self, by: &User, caller: &User) -> Result<Vec<ByteString>, CallRefusal> {
+        let (line, side) = self.line(by, caller).ok_or(CallRefusal::NoSuchCall)?;
+        match (&line.rings[side.other() as usize], &line.call) {
+            (Some(ring), _) => ring.to_accept(),
+            (None, Some(call)) if !call.accepted[side as usize].is_empty() => {
+                Ok(call.accepted[side as usize].clone())
+            }
+            (None, Some(_) | None) => Err(CallRefusal::NoSuchCall),
+        }
     }
 
     /// The callee shows who it is, and asks the same of the caller, which is told
-    /// ([`VoiceEvent::Answered`]). Again, before the caller confirms: this challenge replaces the one
-    /// before.
+    /// ([`VoiceEvent::Answered`]). Again, by another client of the same user: each has its own
+    /// challenge, up to eight.
     ///
     /// # Errors
-    /// `NoSuchCall`: `to` does not ring `by`, or has confirmed already. `ChallengeInUse`.
+    /// `NoSuchCall`: `to` does not ring `by`. `ChallengeInUse`.
     pub fn answer(
         &mut self,
         by: &User,
@@ -190,14 +210,9 @@ impl Calls {
         now: Instant,
     ) -> Result<(), CallRefusal> {
         self.handle_timeout(now);
-        if self.ring_of(to, by)?.is_confirmed() {
-            return Err(CallRefusal::NoSuchCall);
-        }
+        self.ring_of(to, by)?;
         self.may_ask(by, to, &challenge)?;
-        self.change_ring(to, by, |ring| {
-            ring.to_caller = Some(challenge.clone());
-            ring.signed = Some(ring.to_callee.clone());
-        });
+        self.change_ring(to, by, |ring| ring.answered(challenge.clone()));
         let from = by.clone();
         let event = VoiceEvent::Answered {
             from,
@@ -208,11 +223,12 @@ impl Calls {
         Ok(())
     }
 
-    /// The caller shows who it is; the callee is told ([`VoiceEvent::Confirmed`]). Again: this
-    /// challenge replaces the one before.
+    /// The caller shows who it is; the callee is told ([`VoiceEvent::Confirmed`]). Again, to another
+    /// client of the callee: either challenge will do to accept.
     ///
     /// # Errors
-    /// `NoSuchCall`: `by` does not ring `to`, or `to` has not answered. `ChallengeInUse`.
+    /// `NoSuchCall`: `by` does not ring `to`, or `to` has not answered. `ChallengeInUse`: also if it is
+    /// what `to` has signed to answer.
     pub fn confirm(
         &mut self,
         by: &User,
@@ -222,11 +238,12 @@ impl Calls {
         now: Instant,
     ) -> Result<(), CallRefusal> {
         self.handle_timeout(now);
-        if self.ring_of(by, to)?.to_caller.is_none() {
-            return Err(CallRefusal::NoSuchCall);
-        }
+        self.to_confirm(by, to)?;
         self.may_ask(by, to, &challenge)?;
-        self.change_ring(by, to, |ring| ring.to_callee = challenge.clone());
+        if self.ring_of(by, to)?.has_signed(&challenge) {
+            return Err(CallRefusal::ChallengeInUse);
+        }
+        self.change_ring(by, to, |ring| ring.confirmed(challenge.clone()));
         let from = by.clone();
         let event = VoiceEvent::Confirmed {
             from,
@@ -252,14 +269,13 @@ impl Calls {
         now: Instant,
     ) -> Result<CallId, CallRefusal> {
         self.handle_timeout(now);
+        self.to_accept(by, from)?;
         let (pair, callee) = Pair::of(by, from);
-        let line = self.lines.get(&pair).ok_or(CallRefusal::NoSuchCall)?;
-        let ring = line.rings[callee.other() as usize].as_ref();
-        let id = match &line.call {
-            _ if ring.is_some_and(Ring::is_unconfirmed) => return Err(CallRefusal::NotConfirmed),
-            _ if ring.is_some() => self.settle(pair, now),
-            Some(call) if call.accepted[callee as usize].is_some() => call.id,
-            Some(_) | None => return Err(CallRefusal::NoSuchCall),
+        let line = self.lines.get(&pair);
+        let call = line.filter(|line| line.rings[callee.other() as usize].is_none());
+        let id = match call.and_then(|line| line.call.as_ref()) {
+            Some(call) => call.id,
+            None => self.settle(pair, now),
         };
         let event = VoiceEvent::Accepted {
             from: by.clone(),
@@ -282,9 +298,7 @@ impl Calls {
         now: Instant,
     ) -> Result<(), CallRefusal> {
         self.handle_timeout(now);
-        if self.ring_of(from, by)?.is_unconfirmed() {
-            return Err(CallRefusal::NotConfirmed);
-        }
+        self.ring_of(from, by)?.to_accept()?;
         let (pair, caller) = Pair::of(from, by);
         self.end_ring(&pair, caller);
         self.decline(from, by, signature);
@@ -532,7 +546,8 @@ impl Calls {
             let call = line.call.get_or_insert_with(|| Call::new(next));
             for caller in [Side::Low, Side::High] {
                 if let Some(ring) = line.rings[caller as usize].take() {
-                    call.accepted[caller.other() as usize] = Some(ring.to_callee);
+                    // The other side's ring ends with it, whatever became of that.
+                    call.accepted[caller.other() as usize] = ring.to_accept().unwrap_or_default();
                 }
             }
             (call.id, call.is_deserted())

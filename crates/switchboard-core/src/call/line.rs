@@ -5,6 +5,7 @@ use std::time::Instant;
 use bytestring::ByteString;
 
 use crate::{
+    call::CallRefusal,
     id::{CallId, User},
     voice_end::Ends,
 };
@@ -107,60 +108,78 @@ impl Line {
     }
 
     fn asked(&self, side: Side) -> Vec<ByteString> {
-        let rung = self.rings[side.other() as usize].as_ref();
-        let asked = [
-            rung.map(|ring| &ring.to_callee),
-            rung.and_then(|ring| ring.signed.as_ref()),
-            self.to_caller(side),
-            self.accepted(side),
-        ];
-        let asked = asked.into_iter().flatten().cloned();
-        asked.filter(|challenge| !challenge.is_empty()).collect()
-    }
-
-    /// What `side` must sign, or had to, as the one who is called.
-    pub(crate) fn to_callee(&self, side: Side) -> Option<&ByteString> {
-        let ring = self.rings[side.other() as usize].as_ref();
-        let rings = ring.map(|ring| &ring.to_callee);
-        rings.or_else(|| self.accepted(side))
-    }
-
-    fn accepted(&self, side: Side) -> Option<&ByteString> {
-        self.call.as_ref()?.accepted[side as usize].as_ref()
-    }
-
-    pub(crate) fn to_caller(&self, side: Side) -> Option<&ByteString> {
-        self.rings[side as usize].as_ref()?.to_caller.as_ref()
+        let called = self.rings[side.other() as usize].iter();
+        let calls = self.rings[side as usize].iter();
+        let accepted = self
+            .call
+            .iter()
+            .flat_map(|call| &call.accepted[side as usize]);
+        let asked = called
+            .flat_map(|ring| std::iter::once(&ring.rung).chain(&ring.confirmations))
+            .chain(calls.flat_map(|ring| &ring.answers))
+            .chain(accepted);
+        asked
+            .filter(|challenge| !challenge.is_empty())
+            .cloned()
+            .collect()
     }
 }
 
-/// An attempt to call: the last challenge relayed in each direction.
+/// So many clients of one user may answer one ring.
+const CLIENTS_MAX: usize = 8;
+
+/// An attempt to call: the challenges relayed in each direction.
 #[derive(Debug)]
 pub(crate) struct Ring {
-    pub(crate) to_callee: ByteString,
-    /// `None` until the callee answers.
-    pub(crate) to_caller: Option<ByteString>,
-    /// The challenge that the callee has signed to answer.
-    pub(crate) signed: Option<ByteString>,
+    /// What the callee signs to answer.
+    pub(crate) rung: ByteString,
+    /// What the caller signs to confirm: each of the callee's clients that answers asks its own.
+    pub(crate) answers: Vec<ByteString>,
+    /// What the callee signs to accept, once it has answered.
+    pub(crate) confirmations: Vec<ByteString>,
 }
 
 impl Ring {
-    /// The callee has answered, and nothing has come since that it has not signed.
-    pub(crate) fn is_unconfirmed(&self) -> bool {
-        self.signed.as_ref() == Some(&self.to_callee)
+    pub(crate) fn answered(&mut self, challenge: ByteString) {
+        keep(&mut self.answers, challenge);
     }
 
-    pub(crate) fn is_confirmed(&self) -> bool {
-        self.signed.is_some() && !self.is_unconfirmed()
+    pub(crate) fn confirmed(&mut self, challenge: ByteString) {
+        keep(&mut self.confirmations, challenge);
+    }
+
+    /// Whether the callee has signed this to answer, so that the caller has its signature.
+    pub(crate) fn has_signed(&self, challenge: &ByteString) -> bool {
+        !challenge.is_empty() && !self.answers.is_empty() && self.rung == *challenge
+    }
+
+    /// One of these the callee signs to accept or reject.
+    pub(crate) fn to_accept(&self) -> Result<Vec<ByteString>, CallRefusal> {
+        if self.answers.is_empty() {
+            Ok(vec![self.rung.clone()])
+        } else if self.confirmations.is_empty() {
+            Err(CallRefusal::NotConfirmed)
+        } else {
+            Ok(self.confirmations.clone())
+        }
     }
 }
 
-/// A call: what each side has connected, and the challenge it accepted with, if it was called.
+/// Keeps the newest, each once.
+fn keep(challenges: &mut Vec<ByteString>, challenge: ByteString) {
+    challenges.retain(|known| *known != challenge);
+    if challenges.len() == CLIENTS_MAX {
+        challenges.remove(0);
+    }
+    challenges.push(challenge);
+}
+
+/// A call: what each side has connected, and what it could sign to accept, if it was called.
 #[derive(Debug)]
 pub(crate) struct Call {
     pub(crate) id: CallId,
     pub(crate) ends: [Ends; 2],
-    pub(crate) accepted: [Option<ByteString>; 2],
+    pub(crate) accepted: [Vec<ByteString>; 2],
 }
 
 impl Call {
@@ -168,7 +187,7 @@ impl Call {
         Self {
             id,
             ends: [Ends::default(); 2],
-            accepted: [None, None],
+            accepted: [Vec::new(), Vec::new()],
         }
     }
 

@@ -58,16 +58,17 @@ pub(crate) enum Step {
 struct Ring {
     from: User,
     to: User,
-    to_callee: ByteString,
-    to_caller: Option<ByteString>,
-    signed: Option<ByteString>,
+    rung: ByteString,
+    /// By clients of the callee.
+    answers: Vec<ByteString>,
+    confirmations: Vec<ByteString>,
     until: Instant,
 }
 
 struct Call {
     id: CallId,
-    /// Each with the challenge it accepted with, if it was called.
-    users: BTreeMap<User, Option<ByteString>>,
+    /// Each with what it could accept with, if it was called.
+    users: BTreeMap<User, Vec<ByteString>>,
     connected: BTreeSet<(User, Way)>,
     /// When it ends if nobody comes.
     until: Option<Instant>,
@@ -136,9 +137,9 @@ impl Model {
         self.rings.push(Ring {
             from: from.clone(),
             to: to.clone(),
-            to_callee: challenge.clone(),
-            to_caller: None,
-            signed: None,
+            rung: challenge.clone(),
+            answers: Vec::new(),
+            confirmations: Vec::new(),
             until: now + self.limits.ring,
         });
         let (from, challenge) = (from.clone(), challenge.clone());
@@ -155,16 +156,12 @@ impl Model {
         now: Instant,
     ) -> Outcome {
         self.pass(now);
-        let ring = self.ring_of(to, by).ok_or(CallRefusal::NoSuchCall)?;
-        if ring.signed.is_some() && ring.signed.as_ref() != Some(&ring.to_callee) {
-            return Err(CallRefusal::NoSuchCall);
-        }
+        self.ring_of(to, by).ok_or(CallRefusal::NoSuchCall)?;
         if self.has_from_another(to, by, challenge) {
             return Err(CallRefusal::ChallengeInUse);
         }
         let ring = self.ring_of(to, by).expect("it is there");
-        ring.signed = Some(ring.to_callee.clone());
-        ring.to_caller = Some(challenge.clone());
+        newest(&mut ring.answers, challenge);
         let event = VoiceEvent::Answered {
             from: by.clone(),
             signature: signature.clone(),
@@ -184,14 +181,15 @@ impl Model {
     ) -> Outcome {
         self.pass(now);
         let ring = self.ring_of(by, to).ok_or(CallRefusal::NoSuchCall)?;
-        if ring.to_caller.is_none() {
+        if ring.answers.is_empty() {
             return Err(CallRefusal::NoSuchCall);
         }
-        if self.has_from_another(to, by, challenge) {
+        let is_signed = !challenge.is_empty() && ring.rung == *challenge;
+        if is_signed || self.has_from_another(to, by, challenge) {
             return Err(CallRefusal::ChallengeInUse);
         }
         let ring = self.ring_of(by, to).expect("it is there");
-        ring.to_callee = challenge.clone();
+        newest(&mut ring.confirmations, challenge);
         let event = VoiceEvent::Confirmed {
             from: by.clone(),
             signature: signature.clone(),
@@ -210,13 +208,11 @@ impl Model {
     ) -> Outcome {
         self.pass(now);
         if let Some(ring) = self.ring_of(from, by) {
-            if ring.signed.as_ref() == Some(&ring.to_callee) {
-                return Err(CallRefusal::NotConfirmed);
-            }
+            ring.to_accept().ok_or(CallRefusal::NotConfirmed)?;
             self.settle(by, from, now);
         }
         let call = self.call_of(by, from).ok_or(CallRefusal::NoSuchCall)?;
-        if call.users[by].is_none() {
+        if call.users[by].is_empty() {
             return Err(CallRefusal::NoSuchCall);
         }
         let id = call.id;
@@ -233,7 +229,7 @@ impl Model {
             self.made += 1;
             self.calls.push(Call {
                 id: self.made.into(),
-                users: [(by.clone(), None), (from.clone(), None)].into(),
+                users: [(by.clone(), Vec::new()), (from.clone(), Vec::new())].into(),
                 connected: BTreeSet::new(),
                 until: None,
             });
@@ -246,7 +242,8 @@ impl Model {
         self.rings = rings;
         let call = self.call_of(by, from).expect("it was made above");
         for ring in over {
-            call.users.insert(ring.to, Some(ring.to_callee));
+            let accepted = ring.to_accept().unwrap_or_default();
+            call.users.insert(ring.to, accepted);
         }
         if call.connected.is_empty() {
             call.until = Some(linger);
@@ -262,9 +259,7 @@ impl Model {
     ) -> Outcome {
         self.pass(now);
         let ring = self.ring_of(from, by).ok_or(CallRefusal::NoSuchCall)?;
-        if ring.signed.as_ref() == Some(&ring.to_callee) {
-            return Err(CallRefusal::NotConfirmed);
-        }
+        ring.to_accept().ok_or(CallRefusal::NotConfirmed)?;
         self.rings
             .retain(|ring| (&ring.from, &ring.to) != (from, by));
         self.decline(from, by, signature);
@@ -350,15 +345,21 @@ impl Model {
             .min()
     }
 
-    pub(crate) fn must_sign_as_callee(&mut self, by: &User, caller: &User) -> Option<ByteString> {
-        if let Some(ring) = self.ring_of(caller, by) {
-            return Some(ring.to_callee.clone());
-        }
-        self.call_of(by, caller)?.users[by].clone()
+    pub(crate) fn signs_to_answer(&mut self, by: &User, caller: &User) -> Option<Vec<ByteString>> {
+        Some(vec![self.ring_of(caller, by)?.rung.clone()])
     }
 
-    pub(crate) fn must_sign_as_caller(&mut self, by: &User, callee: &User) -> Option<ByteString> {
-        self.ring_of(by, callee)?.to_caller.clone()
+    pub(crate) fn signs_to_confirm(&mut self, by: &User, callee: &User) -> Option<Vec<ByteString>> {
+        let answers = self.ring_of(by, callee)?.answers.clone();
+        Some(answers).filter(|answers| !answers.is_empty())
+    }
+
+    pub(crate) fn signs_to_accept(&mut self, by: &User, caller: &User) -> Option<Vec<ByteString>> {
+        if let Some(ring) = self.ring_of(caller, by) {
+            return ring.to_accept();
+        }
+        let accepted = self.call_of(by, caller)?.users[by].clone();
+        Some(accepted).filter(|accepted| !accepted.is_empty())
     }
 
     fn tell(&mut self, to: &User, event: VoiceEvent) {
@@ -401,17 +402,17 @@ impl Model {
 
     /// Whether `signer` was asked to sign this by another than `asker`, and it can still matter.
     fn has_from_another(&self, signer: &User, asker: &User, challenge: &ByteString) -> bool {
-        let same = |it: &Option<ByteString>| it.as_ref() == Some(challenge);
         let mut rings = self.rings.iter();
         let in_ring = rings.any(|ring| {
             let called = &ring.to == signer && &ring.from != asker;
             let calls = &ring.from == signer && &ring.to != asker;
-            called && (ring.to_callee == *challenge || same(&ring.signed))
-                || calls && same(&ring.to_caller)
+            called && (ring.rung == *challenge || ring.confirmations.contains(challenge))
+                || calls && ring.answers.contains(challenge)
         });
         let mut calls = self.calls.iter();
         let in_call = calls.any(|call| {
-            !call.users.contains_key(asker) && call.users.get(signer).is_some_and(same)
+            let accepted = call.users.get(signer);
+            !call.users.contains_key(asker) && accepted.is_some_and(|it| it.contains(challenge))
         });
         !challenge.is_empty() && (in_ring || in_call)
     }
@@ -461,6 +462,24 @@ impl Model {
         let users = |call: &Call| call.users.keys().cloned().collect();
         self.calls.iter().map(users).collect()
     }
+}
+
+impl Ring {
+    fn to_accept(&self) -> Option<Vec<ByteString>> {
+        match (self.answers.is_empty(), self.confirmations.is_empty()) {
+            (true, _) => Some(vec![self.rung.clone()]),
+            (false, true) => None,
+            (false, false) => Some(self.confirmations.clone()),
+        }
+    }
+}
+
+/// The eight newest, each once.
+fn newest(challenges: &mut Vec<ByteString>, challenge: &ByteString) {
+    challenges.retain(|it| it != challenge);
+    challenges.push(challenge.clone());
+    let old = challenges.len().saturating_sub(8);
+    challenges.drain(..old);
 }
 
 impl Call {

@@ -221,10 +221,19 @@ impl Play {
     fn compare_states(&mut self) {
         assert_eq!(self.calls.poll_timeout(), self.model.next_time());
         for (by, other) in pairs_of(&self.users) {
-            let as_callee = self.calls.challenge_as_callee(by, other).cloned();
-            let as_caller = self.calls.challenge_as_caller(by, other).cloned();
-            assert_eq!(as_callee, self.model.must_sign_as_callee(by, other));
-            assert_eq!(as_caller, self.model.must_sign_as_caller(by, other));
+            let (calls, model) = (&self.calls, &mut self.model);
+            assert_eq!(
+                calls.to_answer(by, other).ok(),
+                model.signs_to_answer(by, other)
+            );
+            assert_eq!(
+                calls.to_confirm(by, other).ok(),
+                model.signs_to_confirm(by, other)
+            );
+            assert_eq!(
+                calls.to_accept(by, other).ok(),
+                model.signs_to_accept(by, other)
+            );
         }
         self.nobody_signs_the_same_for_two();
         let pairs = self.model.pairs();
@@ -243,10 +252,14 @@ impl Play {
     fn nobody_signs_the_same_for_two(&self) {
         let mut asked = BTreeMap::new();
         for (by, other) in pairs_of(&self.users) {
-            let as_callee = self.calls.challenge_as_callee(by, other);
-            let as_caller = self.calls.challenge_as_caller(by, other);
-            for challenge in as_callee.into_iter().chain(as_caller) {
-                let asker = asked.entry((by, challenge)).or_insert(other);
+            let calls = &self.calls;
+            let steps = [
+                calls.to_answer(by, other),
+                calls.to_confirm(by, other),
+                calls.to_accept(by, other),
+            ];
+            for challenge in steps.into_iter().flatten().flatten() {
+                let asker = asked.entry((by, challenge.clone())).or_insert(other);
                 assert!(challenge.is_empty() || *asker == other, "{by}: {challenge}");
             }
         }

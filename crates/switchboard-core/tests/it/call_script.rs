@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use bytestring::ByteString;
-use switchboard_core::{CallId, CallLimits, Calls, Way};
+use switchboard_core::{CallId, CallLimits, CallRefusal, Calls, Way};
 
 use crate::script::{self, epoch, outcome, seconds, user, words};
 
@@ -57,14 +57,15 @@ fn perform(calls: &mut Calls, line: &[&str], now: &mut Instant) -> Option<String
         ("headphones+", []) => outcome(calls.connect(by, to, Way::Out, now), in_call),
         ("mic-", []) => disconnect(calls, line, Way::In, now),
         ("headphones-", []) => disconnect(calls, line, Way::Out, now),
-        ("signs-called-by", []) => Some(text(calls.challenge_as_callee(by, to))),
-        ("signs-calling", []) => Some(text(calls.challenge_as_caller(by, to))),
+        ("signs-to-answer", []) => Some(text(calls.to_answer(by, to))),
+        ("signs-to-confirm", []) => Some(text(calls.to_confirm(by, to))),
+        ("signs-to-accept", []) => Some(text(calls.to_accept(by, to))),
         _ => panic!("no such line: {line:?}"),
     }
 }
 
-fn text(challenge: Option<&ByteString>) -> String {
-    challenge.map_or("nothing".to_owned(), ToString::to_string)
+fn text(challenges: Result<Vec<ByteString>, CallRefusal>) -> String {
+    challenges.map_or("nothing".to_owned(), |sign| sign.join(" or "))
 }
 
 fn in_call(id: CallId) -> Option<String> {

@@ -31,7 +31,7 @@ fn a_client_that_reloads_rings_again_and_finds_its_call() {
         bob accepts ann t1
             call 1
             ann: bob accepted t1
-        bob signs-called-by ann
+        bob signs-to-accept ann
             d1
         ann mic+ bob
             call 1
@@ -57,7 +57,7 @@ fn a_ring_rejected_during_a_call_leaves_the_call_alone() {
             bob: ann rings, sign d1
         bob rejects ann t1
             ann: bob declined t1
-        bob signs-called-by ann
+        bob signs-to-accept ann
             c1
         ann mic+ bob
             call 1

@@ -27,34 +27,36 @@ fn the_four_steps_are_relayed_one_by_one() {
 }
 
 #[test]
-fn each_signs_the_challenge_that_was_relayed_to_it_last() {
+fn each_signs_what_was_relayed_to_it() {
     check(
         "
-        bob signs-called-by ann
+        bob signs-to-accept ann
             nothing
         ann rings bob c1
             bob: ann rings, sign c1
-        bob signs-called-by ann
+        bob signs-to-accept ann
             c1
-        ann signs-calling bob
+        ann signs-to-confirm bob
             nothing
         bob answers ann s1 c2
             ann: bob answered s1, sign c2
-        bob signs-called-by ann
+        bob signs-to-accept ann
+            nothing
+        bob signs-to-answer ann
             c1
-        ann signs-calling bob
+        ann signs-to-confirm bob
             c2
         ann confirms bob s2 c3
             bob: ann confirmed s2, sign c3
-        bob signs-called-by ann
+        bob signs-to-accept ann
             c3
-        ann signs-calling bob
+        ann signs-to-confirm bob
             c2
         bob rejects ann s3
             ann: bob declined s3
-        bob signs-called-by ann
+        bob signs-to-accept ann
             nothing
-        ann signs-calling bob
+        ann signs-to-confirm bob
             nothing
         ",
     );
@@ -139,9 +141,9 @@ fn ringing_again_starts_over() {
         wait 50
         ann rings bob c4
             bob: ann rings, sign c4
-        bob signs-called-by ann
+        bob signs-to-accept ann
             c4
-        ann signs-calling bob
+        ann signs-to-confirm bob
             nothing
         ann confirms bob s2 c3
             refused: NoSuchCall
@@ -191,7 +193,7 @@ fn a_ring_that_nobody_takes_ends_for_both() {
             bob: ann declined
         bob accepts ann s3
             refused: NoSuchCall
-        bob signs-called-by ann
+        bob signs-to-accept ann
             nothing
         ",
     );
@@ -218,7 +220,7 @@ fn a_replayed_accept_is_told_again_and_changes_nothing() {
         bob accepts ann s1
             call 1
             ann: bob accepted s1
-        bob signs-called-by ann
+        bob signs-to-accept ann
             c1
         bob accepts ann s1
             call 1
@@ -231,7 +233,7 @@ fn a_replayed_accept_is_told_again_and_changes_nothing() {
             call 1 ended
         bob accepts ann s1
             refused: NoSuchCall
-        bob signs-called-by ann
+        bob signs-to-accept ann
             nothing
         ",
     );
@@ -248,7 +250,7 @@ fn the_caller_has_no_accept_to_replay() {
             ann: bob accepted s1
         ann accepts bob s1
             refused: NoSuchCall
-        ann signs-calling bob
+        ann signs-to-confirm bob
             nothing
         ",
     );
@@ -273,7 +275,7 @@ fn what_belongs_to_a_ring_is_over_with_the_accept() {
             refused: NoSuchCall
         bob rejects ann s1
             refused: NoSuchCall
-        ann signs-calling bob
+        ann signs-to-confirm bob
             nothing
         bob mic+ ann
             call 1
@@ -320,12 +322,12 @@ fn when_both_ring_both_may_accept() {
         ann accepts bob s1
             call 1
             bob: ann accepted s1
-        bob signs-called-by ann
+        bob signs-to-accept ann
             a1
         bob accepts ann s1
             call 1
             ann: bob accepted s1
-        ann signs-called-by bob
+        ann signs-to-accept bob
             b1
         ann accepts bob s1
             call 1
@@ -344,22 +346,22 @@ fn when_both_ring_each_ring_has_its_own_challenges() {
             ann: bob rings, sign b1
         bob answers ann s a2
             ann: bob answered s, sign a2
-        ann signs-called-by bob
+        ann signs-to-accept bob
             b1
-        ann signs-calling bob
+        ann signs-to-confirm bob
             a2
         ann answers bob s b2
             bob: ann answered s, sign b2
-        bob signs-called-by ann
-            a1
-        bob signs-calling ann
+        bob signs-to-accept ann
+            nothing
+        bob signs-to-confirm ann
             b2
         ann confirms bob s a3
             bob: ann confirmed s, sign a3
-        bob signs-called-by ann
+        bob signs-to-accept ann
             a3
-        ann signs-called-by bob
-            b1
+        ann signs-to-accept bob
+            nothing
         ",
     );
 }
@@ -420,13 +422,11 @@ fn what_the_callee_has_signed_to_answer_neither_accepts_nor_rejects() {
         bob rejects ann s1
             refused: NotConfirmed
         ann confirms bob s2 c1
-            bob: ann confirmed s2, sign c1
+            refused: ChallengeInUse
         bob accepts ann s1
             refused: NotConfirmed
         ann confirms bob s2 c3
             bob: ann confirmed s2, sign c3
-        bob answers ann s3 c4
-            refused: NoSuchCall
         bob accepts ann s3
             call 1
             ann: bob accepted s3
@@ -442,7 +442,7 @@ fn nobody_has_another_sign_what_he_was_rung_with() {
             bob: ann rings, sign c1
         eve rings bob c1
             refused: ChallengeInUse
-        bob signs-called-by eve
+        bob signs-to-accept eve
             nothing
         ann rings bob c1
             bob: ann rings, sign c1
@@ -476,8 +476,8 @@ fn nobody_has_another_sign_what_accepts_the_call_of_a_third() {
             refused: ChallengeInUse
         eve confirms bob s2 c1
             refused: ChallengeInUse
-        bob signs-called-by eve
-            e1
+        bob signs-to-accept eve
+            nothing
         eve rings bob c3
             refused: ChallengeInUse
         bob accepts ann s3
@@ -509,7 +509,7 @@ fn nobody_has_another_sign_what_confirms_to_a_third() {
             eve: ann rings, sign d1
         eve answers ann s1 c2
             refused: ChallengeInUse
-        ann signs-calling eve
+        ann signs-to-confirm eve
             nothing
         eve accepts ann s2
             call 1
@@ -529,7 +529,7 @@ fn nobody_has_another_sign_what_confirms_to_a_third() {
 }
 
 #[test]
-fn a_challenge_that_was_replaced_is_free() {
+fn a_challenge_is_free_when_its_ring_has_started_over() {
     check(
         "
         ann rings bob c1
@@ -539,13 +539,11 @@ fn a_challenge_that_was_replaced_is_free() {
         bob answers ann s1 c4
             ann: bob answered s1, sign c4
         eve rings ann c2
-            ann: eve rings, sign c2
-        bob answers ann s1 c2
             refused: ChallengeInUse
-        ann signs-calling bob
-            c4
         ann rings bob c5
             bob: ann rings, sign c5
+        eve rings ann c2
+            ann: eve rings, sign c2
         eve rings bob c1
             bob: eve rings, sign c1
         ",
@@ -603,4 +601,33 @@ fn the_pace_of_ringing_is_of_one_caller_and_lasts_as_long_as_the_line() {
     assert_eq!(calls.hang_up(&bob, &ann, now), Ok(()));
     while calls.poll_event().is_some() {}
     assert_eq!(ring_often(&mut calls, 20, now), 10);
+}
+
+#[test]
+fn each_client_of_the_callee_has_its_own_challenge() {
+    check(
+        "
+        ann rings bob c1
+            bob: ann rings, sign c1
+        bob answers ann s1 c2
+            ann: bob answered s1, sign c2
+        bob answers ann s1 d2
+            ann: bob answered s1, sign d2
+        ann signs-to-confirm bob
+            c2 or d2
+        ann confirms bob s2 c3
+            bob: ann confirmed s2, sign c3
+        ann confirms bob s2 d3
+            bob: ann confirmed s2, sign d3
+        bob answers ann s1 e2
+            ann: bob answered s1, sign e2
+        bob signs-to-accept ann
+            c3 or d3
+        bob accepts ann s3
+            call 1
+            ann: bob accepted s3
+        bob signs-to-accept ann
+            c3 or d3
+        ",
+    );
 }

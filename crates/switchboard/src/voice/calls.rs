@@ -32,27 +32,27 @@ type Take =
 
 /// A step that is signed: over which challenge, and how the machine takes it.
 struct Step {
-    challenge: for<'a> fn(&'a Calls, &User, &User) -> Option<&'a ByteString>,
+    challenges: fn(&Calls, &User, &User) -> Result<Vec<ByteString>, CallRefusal>,
     take: Take,
 }
 
 const ANSWER: Step = Step {
-    challenge: Calls::challenge_as_callee,
+    challenges: Calls::to_answer,
     take: Calls::answer,
 };
 
 const CONFIRM: Step = Step {
-    challenge: Calls::challenge_as_caller,
+    challenges: Calls::to_confirm,
     take: Calls::confirm,
 };
 
 const ACCEPT: Step = Step {
-    challenge: Calls::challenge_as_callee,
+    challenges: Calls::to_accept,
     take: |calls, by, from, signature, _, now| calls.accept(by, from, signature, now).map(drop),
 };
 
 const REJECT: Step = Step {
-    challenge: Calls::challenge_as_callee,
+    challenges: Calls::to_accept,
     take: |calls, by, from, signature, _, now| calls.reject(by, from, signature, now),
 };
 
@@ -202,15 +202,12 @@ impl Voice {
         challenge: ByteString,
         step: &Step,
     ) -> Answer {
-        let challenge_sent = |calls: &Calls| {
-            let sent = (step.challenge)(calls, &caller.user, other);
-            sent.cloned().ok_or(CallRefusal::NoSuchCall)
-        };
-        let sent = self.desk.with(|state, _| challenge_sent(&state.calls))?;
+        let sent = |calls: &Calls| (step.challenges)(calls, &caller.user, other);
+        let candidates = self.desk.with(|state, _| sent(&state.calls))?;
         // Not under the desk's lock: a signature takes a fifth of a millisecond.
-        let signature = Identity::signature(caller, &sent, asked)?;
+        let (signature, signed) = Identity::signature(caller, candidates, asked)?;
         self.desk.with(|state, now| {
-            if challenge_sent(&state.calls)? != sent {
+            if !sent(&state.calls)?.contains(&signed) {
                 return Err(CallRefusal::NoSuchCall);
             }
             (step.take)(

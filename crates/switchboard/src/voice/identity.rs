@@ -218,22 +218,24 @@ impl Identity {
         ))
     }
 
-    /// Checks that the caller has signed what `challenge` says he was sent. A site's users sign nothing.
+    /// Checks that the caller has signed one of the challenges he was sent: the signature, and which.
+    /// A site's users sign nothing.
     pub(super) fn signature(
         caller: &Caller,
-        challenge: &ByteString,
+        sent: Vec<ByteString>,
         asked: &Parameters,
-    ) -> Result<ByteString, Refusal> {
+    ) -> Result<(ByteString, ByteString), Refusal> {
         let Credential::Key(key, _) = &caller.credential else {
-            return Ok(ByteString::new());
+            return Ok(Default::default());
         };
         let signature = asked.signature().unwrap_or_default();
-        if verify(key, challenge, signature) {
-            return Ok(signature.into());
-        }
-        Err(Refusal::forbidden(
-            "The signature is not this key's over the challenge it was sent.",
-        ))
+        let signed = sent
+            .into_iter()
+            .find(|challenge| verify(key, challenge, signature));
+        let signed = signed.ok_or(Refusal::forbidden(
+            "The signature is not this key's over a challenge it was sent.",
+        ))?;
+        Ok((signature.into(), signed))
     }
 
     /// Whether a site lets one call the other. Between keys anybody may ring.
