@@ -155,7 +155,11 @@ fn give_up_after(stream: &TcpStream, gone: Duration) -> io::Result<()> {
     socket.set_tcp_user_timeout(Some(gone))?;
     // An event stream that tells nothing is asked for a sign of life.
     let every = gone / 3;
-    socket.set_tcp_keepalive(&socket2::TcpKeepalive::new().with_time(every).with_interval(every))
+    socket.set_tcp_keepalive(
+        &socket2::TcpKeepalive::new()
+            .with_time(every)
+            .with_interval(every),
+    )
 }
 
 #[cfg(not(target_os = "linux"))]
