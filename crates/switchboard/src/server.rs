@@ -99,7 +99,7 @@ impl Builder {
         };
         let (drain, tasks) = (CancellationToken::new(), TaskTracker::new());
         let inner = Inner {
-            voice: Voice::new(&config, &shards, &drain, &tasks),
+            voice: Voice::new(&config, &limits, &shards, &drain, &tasks),
             permits: Permits::new(
                 limits.connections,
                 limits.connections_per_address,

@@ -9,13 +9,14 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{
     Router,
+    body::Body,
     extract::Request,
     http::{HeaderName, HeaderValue, Method, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
     routing::any,
 };
 use rand::RngExt;
-use switchboard_core::{PeerId, RoomId, RoomKey, RoomName, SpaceName};
+use switchboard_core::{Limits, PeerId, RoomId, RoomKey, SpaceName, VoiceRoomId};
 use switchboard_transport::{Counters, Exchange, Hangup, Heartbeat, Permit};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -67,8 +68,7 @@ pub(crate) struct Voice {
     shards: Arc<Shards>,
     origin: HeaderValue,
     audio_bytes_per_second: u32,
-    message_bytes: usize,
-    name_bytes: usize,
+    limits: Arc<Limits>,
     heartbeat: Heartbeat,
     mode: String,
     drain: CancellationToken,
@@ -79,6 +79,7 @@ impl Voice {
     /// None where it is off.
     pub(crate) fn new(
         config: &Config,
+        limits: &Arc<Limits>,
         shards: &Arc<Shards>,
         drain: &CancellationToken,
         tasks: &TaskTracker,
@@ -95,11 +96,7 @@ impl Voice {
             origin: HeaderValue::from_str(&gostream.origin())
                 .unwrap_or(HeaderValue::from_static("null")),
             audio_bytes_per_second: gostream.audio_bytes_per_second,
-            message_bytes: match config.limits.frame_bytes {
-                0 => usize::MAX,
-                bytes => bytes,
-            },
-            name_bytes: config.limits.name_bytes,
+            limits: limits.clone(),
             heartbeat: config.heartbeat,
             mode: mode(config),
             drain: drain.clone(),
@@ -116,9 +113,7 @@ impl Voice {
     async fn may_enter(&self, caller: &Caller, room: &RoomKey) -> Result<(), Refusal> {
         let name = match room {
             RoomKey::Named(name) => name.clone(),
-            RoomKey::Numbered(number) => {
-                RoomName::parse(&number.to_string(), 0).expect("a number has digits")
-            }
+            RoomKey::Numbered(number) => VoiceRoomId::from(*number).into(),
         };
         let request = || JoinRequest {
             peer: PeerId::from_random(rand::rng().random()),
@@ -291,10 +286,12 @@ impl Voice {
             .get::<Hangup>()
             .cloned()
             .unwrap_or_default();
-        if let Endpoint::Up(goal) = endpoint {
-            return self.up(goal, parts, body, permit).await;
-        }
-        let asked = Parameters::read(&parts, body).await?;
+        // A microphone's body is audio, and its parameters stand before it.
+        let (asked, audio) = if let Endpoint::Up(_) = endpoint {
+            (Parameters::of_head(&parts), body)
+        } else {
+            (Parameters::read(&parts, body).await?, Body::empty())
+        };
         match endpoint {
             Endpoint::Messages => {
                 let address = server.client_address(&parts);
@@ -312,10 +309,8 @@ impl Voice {
             Endpoint::ListRooms => self.list_rooms(),
             Endpoint::ListMembers => self.list_members(&asked),
             Endpoint::Mode => Ok(json(self.mode.clone())),
-            // A microphone's body is audio, and was taken above.
-            Endpoint::Join(goal) | Endpoint::Up(goal) => {
-                self.join(goal, &asked, hangup, permit).await
-            }
+            Endpoint::Up(goal) => self.up(goal, &asked, parts, audio, permit).await,
+            Endpoint::Join(goal) => self.join(goal, &asked, hangup, permit).await,
         }
     }
 }

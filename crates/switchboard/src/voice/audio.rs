@@ -20,7 +20,7 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 use switchboard_audio::{Format, Input, Intake, SAMPLE_RATE};
 use switchboard_core::Way;
-use switchboard_transport::{Bucket, Counters, Exchange, Hangup, Permit, websocket::is_too_large};
+use switchboard_transport::{Bucket, Counters, Exchange, Hangup, Permit, websocket};
 use tokio::{
     sync::mpsc,
     time::{MissedTickBehavior, interval, timeout},
@@ -45,12 +45,12 @@ impl Voice {
     pub(super) async fn up(
         self: &Arc<Self>,
         goal: Goal,
+        asked: &Parameters,
         mut parts: Parts,
         body: Body,
         permit: Permit,
     ) -> Answer {
-        let asked = Parameters::of_head(&parts);
-        let sound = self.sound(&asked)?;
+        let sound = self.sound(asked)?;
         let is_upgrade = parts.headers.contains_key(header::UPGRADE);
         if parts.method == Method::GET && !is_upgrade {
             return Err(Refusal::bad(
@@ -58,17 +58,14 @@ impl Voice {
             ));
         }
         if !is_upgrade {
-            let seat = self.seat(goal, Way::In, &asked, permit).await?;
+            let seat = self.seat(goal, Way::In, asked, permit).await?;
             return self.up_by_body(seat, sound, body).await;
         }
         let upgrade = WebSocketUpgrade::from_request_parts(&mut parts, &())
             .await
             .map_err(|rejection| Refusal::from(rejection.into_response()))?;
-        let seat = self.seat(goal, Way::In, &asked, permit).await?;
-        let upgrade = upgrade
-            .read_buffer_size(self.message_bytes.min(16 * 1024))
-            .max_message_size(self.message_bytes)
-            .max_frame_size(self.message_bytes);
+        let seat = self.seat(goal, Way::In, asked, permit).await?;
+        let upgrade = websocket::configure(upgrade, &self.limits);
         let voice = self.clone();
         let tasks = self.tasks.clone();
         Ok(upgrade.on_upgrade(move |socket| {
@@ -127,7 +124,7 @@ impl Voice {
                             break (1003, "Audio comes in binary messages.");
                         }
                         Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
-                        Some(Err(error)) if is_too_large(&error) => {
+                        Some(Err(error)) if websocket::is_too_large(&error) => {
                             break (1009, "The message is larger than allowed.");
                         }
                         Some(Ok(Message::Close(_)) | Err(_)) | None => return,

@@ -20,7 +20,7 @@ use super::{
     KEEP_ALIVE, NOT_BUFFERED, PROXY_BUFFERING, Voice,
     answer::{Answer, Refusal, json},
     desk::Desk,
-    identity::{self, Caller, Credential, Identity, Kept},
+    identity::{self, Caller, Credential, Kept},
     keys::{HANDSHAKE, PublicKey, verify},
     parameters::Parameters,
     streams::{Listener, StreamId},
@@ -137,14 +137,11 @@ impl Voice {
         }
         self.desk
             .with(|state, now| state.calls.ring(&caller.user, &other, challenge, now))?;
-        Ok(match (self.identity.keys(), caller.credential) {
-            (Ok(keys), Credential::Key(_, Some(proof))) => {
-                keys.tickets.replace(proof, Instant::now()).into_response()
-            }
-            (Ok(_) | Err(_), Credential::Key(..) | Credential::Token(_)) => {
-                StatusCode::OK.into_response()
-            }
-        })
+        let (Ok(keys), Credential::Key(_, Some(proof))) = (self.identity.keys(), caller.credential)
+        else {
+            return Ok(StatusCode::OK.into_response());
+        };
+        Ok(keys.tickets.replace(proof, Instant::now()).into_response())
     }
 
     /// `/answer`: the callee has signed the caller's challenge, and sends one.
@@ -161,7 +158,9 @@ impl Voice {
     pub(super) async fn accept(&self, asked: &Parameters) -> Answer {
         let (caller, other) = self.pair(asked).await?;
         self.identity.may_call(&caller, &other).await?;
-        let done = self.signed_step(asked, &caller, &other, ByteString::new(), &ACCEPT)?;
+        let done = self
+            .signed_step(asked, &caller, &other, ByteString::new(), &ACCEPT)
+            .await?;
         tracing::info!(user = %caller.user, caller = %other, "call accepted");
         Ok(done)
     }
@@ -170,6 +169,7 @@ impl Voice {
     pub(super) async fn reject(&self, asked: &Parameters) -> Answer {
         let (caller, other) = self.pair(asked).await?;
         self.signed_step(asked, &caller, &other, ByteString::new(), &REJECT)
+            .await
     }
 
     /// `/hangupCall`, ours: ends a call, or its ringing.
@@ -186,6 +186,7 @@ impl Voice {
         let (caller, other) = self.pair(asked).await?;
         let challenge = self.identity.challenge(asked)?;
         self.signed_step(asked, &caller, &other, challenge, step)
+            .await
     }
 
     /// Who asks and whom he means, in steps whose signature is over the other's challenge.
@@ -194,7 +195,7 @@ impl Voice {
         Ok((caller, self.identity.other(asked)?))
     }
 
-    fn signed_step(
+    async fn signed_step(
         &self,
         asked: &Parameters,
         caller: &Caller,
@@ -205,7 +206,8 @@ impl Voice {
         let sent = |calls: &Calls| (step.challenges)(calls, &caller.user, other);
         let candidates = self.desk.with(|state, _| sent(&state.calls))?;
         // Not under the desk's lock: a signature takes a fifth of a millisecond.
-        let (signature, signed) = Identity::signature(caller, candidates, asked)?;
+        let signature = self.identity.signature(caller, candidates, asked);
+        let (signature, signed) = signature.await?;
         self.desk.with(|state, now| {
             if !sent(&state.calls)?.contains(&signed) {
                 return Err(CallRefusal::NoSuchCall);

@@ -43,14 +43,34 @@ pub(super) struct Keys {
 }
 
 impl Keys {
-    /// Which of the key's tickets the signature is over. A wrong one costs up to eight verifications,
-    /// more than a millisecond: that is not done where requests and audio take turns, and only so
-    /// many at once.
+    /// Which of the key's tickets the signature is over.
     async fn check(self: &Arc<Self>, key: &PublicKey, asked: &Parameters) -> Option<Proof> {
         let signature = asked.signature()?.to_owned();
         let (keys, key) = (self.clone(), key.clone());
+        self.aside(move || keys.tickets.check(&key, &signature, Instant::now()))
+            .await
+    }
+
+    /// Which of these challenges the signature is over.
+    async fn find(
+        &self,
+        key: &PublicKey,
+        signature: &str,
+        challenges: Vec<ByteString>,
+    ) -> Option<ByteString> {
+        let (key, signature) = (key.clone(), signature.to_owned());
+        let is_signed = move |challenge: &ByteString| verify(&key, challenge, &signature);
+        self.aside(move || challenges.into_iter().find(is_signed))
+            .await
+    }
+
+    /// Checks a signature. A wrong one costs up to eight verifications, more than a millisecond: that
+    /// is not done where requests and audio take turns, and only so many at once.
+    async fn aside<T: Send + 'static>(
+        &self,
+        check: impl FnOnce() -> Option<T> + Send + 'static,
+    ) -> Option<T> {
         let _turn = self.checks.acquire().await.ok()?;
-        let check = move || keys.tickets.check(&key, &signature, Instant::now());
         spawn_blocking(check).await.ok()?
     }
 }
@@ -220,18 +240,17 @@ impl Identity {
 
     /// Checks that the caller has signed one of the challenges he was sent: the signature, and which.
     /// A site's users sign nothing.
-    pub(super) fn signature(
+    pub(super) async fn signature(
+        &self,
         caller: &Caller,
         sent: Vec<ByteString>,
         asked: &Parameters,
     ) -> Result<(ByteString, ByteString), Refusal> {
-        let Credential::Key(key, _) = &caller.credential else {
+        let (Self::Keys(keys), Credential::Key(key, _)) = (self, &caller.credential) else {
             return Ok(Default::default());
         };
         let signature = asked.signature().unwrap_or_default();
-        let signed = sent
-            .into_iter()
-            .find(|challenge| verify(key, challenge, signature));
+        let signed = keys.find(key, signature, sent).await;
         let signed = signed.ok_or(Refusal::forbidden(
             "The signature is not this key's over a challenge it was sent.",
         ))?;
@@ -272,12 +291,6 @@ impl Kept {
 impl From<SiteError> for Refusal {
     fn from(error: SiteError) -> Self {
         Self::new(error.status(), &error.to_string())
-    }
-}
-
-impl From<super::parameters::Refusal> for Refusal {
-    fn from((status, words): super::parameters::Refusal) -> Self {
-        Self::new(status, words.trim_end())
     }
 }
 

@@ -16,6 +16,8 @@ use p256::{
     elliptic_curve::{Generate, ops::Reduce},
 };
 
+use switchboard_dialect::gostream::hex;
+
 pub(crate) use tickets::{Proof, Tickets};
 
 /// A compressed point: whether y is odd, and x.
@@ -198,15 +200,6 @@ fn digest(challenge: &[u8]) -> Option<[u8; DIGEST_LENGTH]> {
     // The order of the curve is zero too.
     let number = Scalar::reduce(&FieldBytes::from(digest));
     (number != Scalar::ZERO).then_some(digest)
-}
-
-/// Lower-case hex.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
-    digits
-        .map(|digit| char::from(DIGITS[usize::from(digit)]))
-        .collect()
 }
 
 /// Bytes from hex of any case; `None` if it is anything else.

@@ -12,6 +12,8 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use multer::Multipart;
 use tokio::time::timeout;
 
+use super::answer::Refusal;
+
 /// Signatures and keys are short.
 const BODY_MAX: usize = 64 * 1024;
 
@@ -34,9 +36,6 @@ const SIGNATURE: &[&str] = &[
 const TOKEN: &[&str] = &["token", "CSRFToken"];
 const KEY: &[&str] = &["PKey"];
 const FORMAT: &[&str] = &["format"];
-
-/// What is answered to a request that cannot be read: a status and a line for people.
-pub(crate) type Refusal = (StatusCode, String);
 
 /// A request's parameters: its headers `PKey` and `CSRFToken`, then what its body says, then its
 /// query.
@@ -185,7 +184,7 @@ impl Form {
 }
 
 fn refuse<T>(status: StatusCode, why: &str) -> Result<T, Refusal> {
-    Err((status, format!("{why}\n")))
+    Err(Refusal::new(status, why))
 }
 
 fn of_headers(headers: &HeaderMap) -> Vec<(String, String)> {
@@ -208,7 +207,7 @@ fn of_url_encoded(text: &[u8]) -> impl Iterator<Item = (String, String)> {
 }
 
 async fn of_multipart(body: Bytes, boundary: String) -> Result<Vec<(String, String)>, Refusal> {
-    let broken = |_: multer::Error| (StatusCode::BAD_REQUEST, "The form is broken.\n".to_owned());
+    let broken = |_: multer::Error| Refusal::bad("The form is broken.");
     let mut form = Multipart::new(stream::once(ready(Ok::<_, Infallible>(body))), boundary);
     let mut pairs = Vec::new();
     while let Some(field) = form.next_field().await.map_err(broken)? {
@@ -234,6 +233,7 @@ mod tests {
     use axum::http::Request;
 
     use super::*;
+    use axum::response::IntoResponse;
 
     const KEY_HEX: &str = "03d65a93977caa3d1b081852ff57a79e465f1660577304baead505dd3a48589cf3";
     const URL_ENCODED: &str = "application/x-www-form-urlencoded";
@@ -273,7 +273,15 @@ mod tests {
     }
 
     async fn status(kind: &str, body: impl Into<Body>) -> StatusCode {
-        let (status, why) = form(kind, body).await.unwrap_err();
+        said(form(kind, body).await.unwrap_err()).await
+    }
+
+    /// The status of a refusal, which says why in one line.
+    async fn said(refusal: Refusal) -> StatusCode {
+        let response = refusal.into_response();
+        let status = response.status();
+        let why = response.into_body().collect().await.unwrap().to_bytes();
+        let why = String::from_utf8_lossy(&why);
         assert!(why.ends_with(".\n") && why.lines().count() == 1, "{why:?}");
         status
     }
@@ -290,7 +298,7 @@ mod tests {
 
         let read_room = form(MULTIPART, JOIN_ROOM).await.unwrap();
         assert_eq!(read_room.room(), Some("7"));
-        assert_eq!(read_room.number::<u64>("roomID"), Ok(Some(7)));
+        assert_eq!(read_room.number::<u64>("roomID").unwrap(), Some(7));
         assert_eq!(read_room.token(), Some("tok1"));
         assert_eq!(read_room.key(), None);
     }
@@ -321,8 +329,8 @@ mod tests {
             (call.token(), call.destination()),
             (Some("tok1"), Some("2"))
         );
-        assert_eq!(call.number::<u32>("rate"), Ok(Some(8000)));
-        assert_eq!(call.number::<u32>("channels"), Ok(None));
+        assert_eq!(call.number::<u32>("rate").unwrap(), Some(8000));
+        assert_eq!(call.number::<u32>("channels").unwrap(), None);
         let handshake = Parameters::of_head(&head("/keyXCHG?pubkey=02ab&sign=30", &[]));
         assert_eq!(
             (handshake.text("pubkey"), handshake.text("sign")),
@@ -443,7 +451,7 @@ mod tests {
         let uri = format!("/?{}", "a=1&".repeat(33));
         let kind = ("content-type", URL_ENCODED);
         let both = read(&uri, &[kind], "a=1&".repeat(32)).await.unwrap_err();
-        assert_eq!(both.0, 400);
+        assert_eq!(said(both).await, 400);
         let uri = format!("/?{}&token=x", "a=1&".repeat(64));
         let head = Parameters::of_head(&head(&uri, &[]));
         assert_eq!((head.text("a"), head.token()), (Some("1"), None));
@@ -454,7 +462,7 @@ mod tests {
         let unending = Body::from_stream(stream::pending::<Result<Bytes, Infallible>>());
         let head = head("/", &[("content-type", URL_ENCODED)]);
         let late = Parameters::read_within(Duration::from_millis(1), &head, unending).await;
-        assert_eq!(late.unwrap_err().0, StatusCode::REQUEST_TIMEOUT);
+        assert_eq!(said(late.unwrap_err()).await, StatusCode::REQUEST_TIMEOUT);
         let broken = stream::once(ready(Err::<Bytes, _>(std::io::Error::other("gone"))));
         let broken = Body::from_stream(broken);
         assert_eq!(status(URL_ENCODED, broken).await, StatusCode::BAD_REQUEST);
@@ -513,9 +521,9 @@ mod tests {
             .await
             .unwrap();
         for name in ["rate", "channels"] {
-            assert_eq!(form.number::<u32>(name).unwrap_err().0, 400);
+            assert_eq!(said(form.number::<u32>(name).unwrap_err()).await, 400);
         }
-        assert_eq!(form.number::<u64>("roomID"), Ok(None));
+        assert_eq!(form.number::<u64>("roomID").unwrap(), None);
     }
 
     #[tokio::test]

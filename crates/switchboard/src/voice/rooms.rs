@@ -51,7 +51,7 @@ impl Voice {
                 Ok(RoomKey::Numbered(room))
             }
             Identity::Keys(_) => {
-                let name = RoomName::parse(text, self.name_bytes)
+                let name = RoomName::parse(text, self.limits.name_bytes)
                     .ok()
                     .filter(|name| name.as_str().len() >= ROOM_NAME_BYTES_MIN);
                 let name = name.ok_or_else(|| {
@@ -59,7 +59,7 @@ impl Voice {
                         axum::http::StatusCode::BAD_REQUEST,
                         &format!(
                             "roomID is no name of {ROOM_NAME_BYTES_MIN} to {} bytes.",
-                            self.name_bytes
+                            self.limits.name_bytes
                         ),
                     )
                 })?;

@@ -150,8 +150,7 @@ impl Site {
         token: &str,
         on: bool,
     ) -> Result<bool, SiteError> {
-        let (escaped, on) = (escape(token)?, u8::from(on));
-        self.may(&format!("/Groupes/envoieAudioGroup/{room}/{escaped}/{on}"))
+        self.may_be_in_room("envoieAudioGroup", room, token, on)
             .await
     }
 
@@ -163,8 +162,19 @@ impl Site {
         token: &str,
         on: bool,
     ) -> Result<bool, SiteError> {
+        self.may_be_in_room("ecouteAudioGroup", room, token, on)
+            .await
+    }
+
+    async fn may_be_in_room(
+        &self,
+        question: &str,
+        room: u64,
+        token: &str,
+        on: bool,
+    ) -> Result<bool, SiteError> {
         let (escaped, on) = (escape(token)?, u8::from(on));
-        self.may(&format!("/Groupes/ecouteAudioGroup/{room}/{escaped}/{on}"))
+        self.may(&format!("/Groupes/{question}/{room}/{escaped}/{on}"))
             .await
     }
 
