@@ -5,28 +5,32 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
+    sync::Arc,
     time::Instant,
 };
 
 use crate::{
-    command::{Ask, Place},
-    id::{Address, PeerId, RoomId},
+    command::Place,
+    id::{Address, Attempt, PeerId, RoomId},
+    introduction::Member,
     limits::{CHALLENGE, CLAIMANTS_MAX},
+    log::LogId,
 };
 
-/// Who waits for a name, and what it asked.
+/// Who wants a seat, and where.
 #[derive(Debug)]
-pub(crate) struct Claimant<L> {
-    pub(crate) peer: PeerId,
+pub(crate) struct Wish<L> {
+    pub(crate) log: LogId,
+    pub(crate) member: Arc<Member>,
+    pub(crate) attempt: Attempt,
     pub(crate) local: L,
-    pub(crate) ask: Ask,
 }
 
 #[derive(Debug)]
 struct Challenge<L> {
     /// `None` once the holder was found dead and only its departure must still be ordered.
     deadline: Option<Instant>,
-    waiting: VecDeque<Claimant<L>>,
+    waiting: VecDeque<Wish<L>>,
 }
 
 /// What became of a claimant.
@@ -36,7 +40,7 @@ pub(crate) enum Wait<L> {
     /// It waits with others.
     Queued,
     /// Too many wait already.
-    Full(Claimant<L>),
+    Full(Wish<L>),
 }
 
 /// The challenges under way.
@@ -50,20 +54,20 @@ impl<L> Default for Challenges<L> {
 }
 
 impl<L> Challenges<L> {
-    pub(crate) fn wait(&mut self, place: Place, claimant: Claimant<L>, now: Instant) -> Wait<L> {
+    pub(crate) fn wait(&mut self, place: Place, wish: Wish<L>, now: Instant) -> Wait<L> {
         let challenge = self.0.entry(place).or_insert_with(|| Challenge {
             deadline: Some(now + CHALLENGE),
             waiting: VecDeque::new(),
         });
         let mut waiting = challenge.waiting.iter_mut();
-        if let Some(earlier) = waiting.find(|waiting| waiting.peer == claimant.peer) {
-            *earlier = claimant;
+        if let Some(earlier) = waiting.find(|earlier| earlier.member.peer == wish.member.peer) {
+            *earlier = wish;
             return Wait::Queued;
         }
         if challenge.waiting.len() >= CLAIMANTS_MAX {
-            return Wait::Full(claimant);
+            return Wait::Full(wish);
         }
-        challenge.waiting.push_back(claimant);
+        challenge.waiting.push_back(wish);
         if challenge.waiting.len() == 1 {
             Wait::Probe
         } else {
@@ -72,7 +76,7 @@ impl<L> Challenges<L> {
     }
 
     /// Ends the challenge of `place` and gives back who waited.
-    pub(crate) fn take(&mut self, place: &Place) -> VecDeque<Claimant<L>> {
+    pub(crate) fn take(&mut self, place: &Place) -> VecDeque<Wish<L>> {
         self.0
             .remove(place)
             .map(|challenge| challenge.waiting)
@@ -100,21 +104,24 @@ impl<L> Challenges<L> {
 
     /// Forgets the claims of a peer to addresses in `room` other than `address`.
     pub(crate) fn forget_others(&mut self, peer: PeerId, room: &RoomId, address: &Address) {
-        self.0.retain(|claimed, challenge| {
-            if matches!(claimed, Place::Address(at, other) if at == room && other != address) {
-                challenge.waiting.retain(|claimant| claimant.peer != peer);
-            }
-            !challenge.waiting.is_empty()
+        self.forget_where(peer, |claimed| {
+            matches!(claimed, Place::Address(at, other) if at == room && other != address)
         });
     }
 
-    /// Forgets the claims of a peer that concern `place` or, if it is a room, an address in it.
-    pub(crate) fn forget(&mut self, peer: PeerId, place: &Place) {
+    /// Forgets the claims of a peer to a seat of a log.
+    pub(crate) fn forget(&mut self, peer: PeerId, log: &LogId) {
+        self.forget_where(peer, |claimed| match (claimed, log) {
+            (Place::Room(room) | Place::Address(room, _), LogId::Room(left)) => room == left,
+            (Place::Name(space, name), LogId::Name(of, left)) => space == of && name == left,
+            _ => false,
+        });
+    }
+
+    fn forget_where(&mut self, peer: PeerId, is_concerned: impl Fn(&Place) -> bool) {
         self.0.retain(|claimed, challenge| {
-            let concerned = claimed == place
-                || matches!((claimed, place), (Place::Address(room, _), Place::Room(left)) if room == left);
-            if concerned {
-                challenge.waiting.retain(|claimant| claimant.peer != peer);
+            if is_concerned(claimed) {
+                challenge.waiting.retain(|wish| wish.member.peer != peer);
             }
             !challenge.waiting.is_empty()
         });

@@ -6,6 +6,7 @@ use crate::{
     event::Event,
     id::{Address, Attempt, DisplayName, PeerId, Position, RoomId, RoomName, SpaceName},
     introduction::{Identity, Member},
+    log::{Declined, Departure, Entry, Letter, LogId, NodeId},
     relay::Relay,
 };
 
@@ -74,6 +75,17 @@ pub enum Place {
     Name(SpaceName, DisplayName),
 }
 
+impl Place {
+    /// The log that says who holds it.
+    #[must_use]
+    pub fn log(&self) -> LogId {
+        match self {
+            Self::Room(room) | Self::Address(room, _) => LogId::Room(room.clone()),
+            Self::Name(space, name) => LogId::Name(space.clone(), name.clone()),
+        }
+    }
+}
+
 /// What a peer asks of a hub, with its rights already settled by [`Peer`](crate::Peer).
 #[derive(Clone, Debug)]
 pub enum Ask {
@@ -116,7 +128,18 @@ pub enum Change {
     /// Somebody enters.
     Join(Arc<Member>),
     /// Somebody leaves.
-    Leave(PeerId, Farewell),
+    Leave(PeerId, Departure),
+}
+
+impl Change {
+    /// Whom it is about.
+    #[must_use]
+    pub fn peer(&self) -> PeerId {
+        match self {
+            Self::Join(member) => member.peer,
+            Self::Leave(peer, _) => *peer,
+        }
+    }
 }
 
 /// What a hub is told. `L` is what its driver calls a local connection.
@@ -132,14 +155,13 @@ pub enum Input<L> {
         ask: Ask,
     },
     /// The engine has ordered a change.
-    Committed {
-        /// Whose log.
-        room: RoomId,
-        /// Where in it.
-        position: Position,
-        /// What has changed.
-        change: Change,
-    },
+    Committed(LogId, Entry),
+    /// The engine has not ordered a change that was proposed here.
+    Declined(LogId, PeerId, Declined),
+    /// Another node says something.
+    Letter(NodeId, Letter),
+    /// What this node had to say to another cannot be brought there.
+    Unsent(Letter),
     /// The host program speaks to members of a room as the server.
     Announce {
         /// The room.
@@ -165,14 +187,16 @@ pub enum Input<L> {
 pub enum Effect<L> {
     /// Put the event into this connection's outbox.
     Deliver(L, Arc<Event>),
-    /// Let the engine order a change of the room, whose last position known here is `at` (at the
-    /// moment when the effect is fetched).
+    /// Let the engine order a change. It is answered by one [`Input::Committed`] or
+    /// [`Input::Declined`].
     Propose {
         /// Whose log.
-        room: RoomId,
-        /// The position before the change.
+        log: LogId,
+        /// The last position of the log known here, at the moment when the effect is fetched.
         at: Position,
         /// The change.
         change: Change,
     },
+    /// Let the engine bring this to another node.
+    Send(NodeId, Letter),
 }

@@ -1,30 +1,34 @@
 //! The rooms and names of one shard of a node.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeMap, HashMap, VecDeque},
     sync::Arc,
     time::Instant,
 };
 
 use crate::{
-    challenge::{Challenges, Claimant, Wait},
+    challenge::{Challenges, Wait, Wish},
     command::{Ask, Change, Effect, Farewell, Input, Place, Target},
     event::{Event, Eviction},
     id::{Address, Attempt, DisplayName, PeerId, Position, RoomId, SpaceName},
-    introduction::{Call, Identity, Member, decide},
+    introduction::{Custom, Identity, Member, Tongue},
     limits::{Limits, exceeds},
+    log::{Addressee, Departure, Letter, LogId, Message, NodeId},
     refusal::{Refusal, Refused},
     relay::Relay,
-    room::Room,
+    room::{Pending, Room},
 };
 
-/// Who holds a name that is unique in its space.
-#[derive(Debug)]
-struct Holder<L> {
-    peer: PeerId,
-    local: L,
-    identity: Identity,
-}
+mod letters;
+mod log;
+
+/// Who holds a name says nothing in it.
+static SILENT: Tongue = Tongue {
+    name: "name",
+    custom: Custom::NeverTold,
+    signals: false,
+    messages: false,
+};
 
 /// Rooms and names, as a machine. See the crate's page for how to drive it.
 ///
@@ -32,10 +36,21 @@ struct Holder<L> {
 #[derive(Debug)]
 pub struct Hub<L> {
     limits: Arc<Limits>,
-    rooms: HashMap<RoomId, Room<L>>,
-    names: HashMap<(SpaceName, DisplayName), Holder<L>>,
+    rooms: HashMap<LogId, Room<L>>,
     challenges: Challenges<L>,
+    /// The nodes that want to know whether the holder of a place, a peer of this node, is alive.
+    askers: BTreeMap<Place, Vec<NodeId>>,
     effects: VecDeque<Effect<L>>,
+}
+
+/// Who has what somebody else wants.
+enum Holder<L> {
+    /// A peer of this node.
+    Own(L),
+    /// A peer of this node that is already leaving.
+    Leaving,
+    /// A peer of another node.
+    Of(NodeId),
 }
 
 impl<L: Clone> Hub<L> {
@@ -45,8 +60,8 @@ impl<L: Clone> Hub<L> {
         Self {
             limits,
             rooms: HashMap::new(),
-            names: HashMap::new(),
             challenges: Challenges::default(),
+            askers: BTreeMap::new(),
             effects: VecDeque::new(),
         }
     }
@@ -55,33 +70,34 @@ impl<L: Clone> Hub<L> {
     pub fn handle(&mut self, input: Input<L>, now: Instant) {
         match input {
             Input::Ask { peer, local, ask } => self.ask(peer, local, ask, now),
-            Input::Committed {
-                room,
-                position,
-                change,
-            } => self.commit(room, position, change, now),
+            Input::Committed(log, entry) => self.commit(log, entry, now),
+            Input::Declined(log, peer, why) => self.declined(&log, peer, why, now),
+            Input::Letter(from, letter) => self.letter(from, letter),
+            Input::Unsent(letter) => self.unsent(letter),
             Input::Announce {
                 room,
                 to,
                 from,
                 relay,
-            } => self.announce(&room, &to, &from, relay),
-            Input::Kick { room, address } => self.kick(&room, &address),
+            } => self.announce(&room, &to, &from, &relay),
+            Input::Kick { room, address } => {
+                self.evict(&Place::Address(room, address), Eviction::Kicked);
+            }
         }
     }
 
     /// Ends the challenges that are due at `now`.
     pub fn handle_timeout(&mut self, now: Instant) {
         for place in self.challenges.due(now) {
-            self.evict(&place, Eviction::Ghost, now);
+            self.evict(&place, Eviction::Ghost);
         }
     }
 
     /// The next thing to do, if any.
     pub fn poll_effect(&mut self) -> Option<Effect<L>> {
         let mut effect = self.effects.pop_front();
-        if let Some(Effect::Propose { room, at, .. }) = &mut effect {
-            *at = self.rooms.get(room).map(Room::position).unwrap_or_default();
+        if let Some(Effect::Propose { log, at, .. }) = &mut effect {
+            *at = self.rooms.get(log).map(Room::position).unwrap_or_default();
         }
         effect
     }
@@ -99,16 +115,17 @@ impl<L: Clone> Hub<L> {
         reason = "for the host program, which sorts as it likes; nothing here depends on the order"
     )]
     pub fn rooms(&self) -> Vec<(RoomId, usize)> {
-        self.rooms
-            .iter()
-            .map(|(id, room)| (id.clone(), room.seats().count()))
-            .collect()
+        let count = |(log, room): (&LogId, &Room<L>)| match log {
+            LogId::Room(id) => Some((id.clone(), room.seats().count())),
+            LogId::Name(..) | LogId::Duty(_) => None,
+        };
+        self.rooms.iter().filter_map(count).collect()
     }
 
     /// The members of a room, oldest first.
     #[must_use]
     pub fn members(&self, room: &RoomId) -> Vec<Arc<Member>> {
-        let room = self.rooms.get(room);
+        let room = self.rooms.get(&LogId::Room(room.clone()));
         room.into_iter()
             .flat_map(Room::seats)
             .map(|seat| seat.member.clone())
@@ -118,20 +135,24 @@ impl<L: Clone> Hub<L> {
     fn ask(&mut self, peer: PeerId, local: L, ask: Ask, now: Instant) {
         match ask {
             Ask::Claim(space, name, identity) => {
-                self.claim(
-                    space,
-                    name,
-                    Holder {
-                        peer,
-                        local,
-                        identity,
-                    },
-                    now,
-                );
+                self.enter(claim(peer, space, name, identity, local), now);
             }
-            Ask::Release(space, name) => self.release(peer, space, name, now),
-            Ask::Join(room, member, attempt) => self.join(room, member, attempt, local, now),
-            Ask::Leave(room, farewell) => self.leave(peer, room, farewell),
+            Ask::Release(space, name) => {
+                self.leave(peer, LogId::Name(space, name), Farewell::Aloud);
+            }
+            Ask::Join(room, member, attempt) => {
+                self.challenges
+                    .forget_others(member.peer, &room, &member.address);
+                let log = LogId::Room(room);
+                let wish = Wish {
+                    log,
+                    member,
+                    attempt,
+                    local,
+                };
+                self.enter(wish, now);
+            }
+            Ask::Leave(room, farewell) => self.leave(peer, LogId::Room(room), farewell),
             Ask::Relay(room, to, relay) => self.relay(peer, local, &room, to, relay),
             Ask::List(room) => self.list(peer, local, room),
             Ask::Alive(place) => self.alive(peer, &place),
@@ -146,260 +167,167 @@ impl<L: Clone> Hub<L> {
         self.deliver(to, Event::Refused(refused));
     }
 
-    fn propose(&mut self, room: RoomId, change: Change) {
+    fn propose(&mut self, log: LogId, change: Change) {
         let at = Position::default();
-        self.effects.push_back(Effect::Propose { room, at, change });
+        self.effects.push_back(Effect::Propose { log, at, change });
     }
 
-    // Names
+    fn send(&mut self, to: NodeId, log: LogId, message: Message) {
+        let letter = Letter { log, message };
+        self.effects.push_back(Effect::Send(to, letter));
+    }
 
-    fn claim(&mut self, space: SpaceName, name: DisplayName, claimant: Holder<L>, now: Instant) {
-        let key = (space, name);
-        let replaced = match self.names.get(&key) {
-            Some(holder) if holder.peer == claimant.peer => false,
-            Some(holder) if holder.identity.is_proven_same(&claimant.identity) => true,
-            Some(_) => return self.challenge_name(key, claimant, now),
-            None => false,
-        };
-        let (local, name) = (claimant.local.clone(), key.1.clone());
-        let previous = self.names.insert(key, claimant);
-        if let Some(holder) = previous.filter(|_| replaced) {
-            self.deliver(holder.local, Event::Evicted(Eviction::Replaced));
+    /// The local connection of a member of this node.
+    fn local(&self, log: &LogId, peer: PeerId) -> Option<L> {
+        self.rooms.get(log)?.seat(peer)?.local.clone()
+    }
+
+    // Coming and going
+
+    fn enter(&mut self, wish: Wish<L>, now: Instant) {
+        let peer = wish.member.peer;
+        let room = self.rooms.entry(wish.log.clone()).or_default();
+        match room.pending.get_mut(&peer) {
+            Some(Pending::Join(earlier)) => return earlier.attempt = wish.attempt,
+            Some(Pending::Leave(then)) => return *then = Some(wish),
+            None => {}
         }
-        self.deliver(local, Event::Claimed(name));
-    }
-
-    fn challenge_name(&mut self, key: (SpaceName, DisplayName), claimant: Holder<L>, now: Instant) {
-        let Some(holder) = self.names.get(&key).map(|holder| holder.local.clone()) else {
-            return;
-        };
-        let place = Place::Name(key.0.clone(), key.1.clone());
-        let Holder {
-            peer,
-            local,
-            identity,
-        } = claimant;
-        let ask = Ask::Claim(key.0, key.1, identity);
-        self.challenge(place, holder, Claimant { peer, local, ask }, now);
-    }
-
-    fn release(&mut self, peer: PeerId, space: SpaceName, name: DisplayName, now: Instant) {
-        let key = (space, name);
-        let held = self
-            .names
-            .get(&key)
-            .is_some_and(|holder| holder.peer == peer);
-        let place = Place::Name(key.0.clone(), key.1.clone());
-        if held {
-            self.names.remove(&key);
-            self.retry(&place, now);
-        } else {
-            self.challenges.forget(peer, &place);
+        if room.seat(peer).is_some() {
+            let others = room.others(peer).map(|seat| seat.member.clone()).collect();
+            return self.deliver(wish.local, entered_again(wish.log, others));
         }
-    }
-
-    // Challenges
-
-    fn challenge(&mut self, place: Place, holder: L, claimant: Claimant<L>, now: Instant) {
-        match self.challenges.wait(place.clone(), claimant, now) {
-            Wait::Probe => self.deliver(holder, Event::Probe(place)),
-            Wait::Queued => {}
-            Wait::Full(claimant) => self.refuse_taken(claimant),
-        }
-    }
-
-    fn refuse_taken(&mut self, claimant: Claimant<L>) {
-        let refused = if let Ask::Join(room, member, attempt) = claimant.ask {
-            let target = Some(member.address.clone());
-            Refused {
-                target,
-                ..Refused::join(Refusal::Taken, &room.name, attempt)
-            }
-        } else {
-            Refused::new(Refusal::Taken)
-        };
-        self.refuse(claimant.local, refused);
-    }
-
-    fn alive(&mut self, peer: PeerId, place: &Place) {
-        if self.holder(place) != Some(peer) {
-            return;
-        }
-        for claimant in self.challenges.take(place) {
-            self.refuse_taken(claimant);
-        }
-    }
-
-    fn holder(&self, place: &Place) -> Option<PeerId> {
-        match place {
-            Place::Room(_) => None,
-            Place::Address(room, address) => {
-                Some(self.rooms.get(room)?.holder(address)?.member.peer)
-            }
-            Place::Name(space, name) => Some(self.names.get(&(space.clone(), name.clone()))?.peer),
-        }
-    }
-
-    /// Takes a place from its holder and ends the holder's connection.
-    fn evict(&mut self, place: &Place, why: Eviction, now: Instant) {
-        match place {
-            Place::Room(_) => {}
-            Place::Address(room, address) => self.unseat(room, address, why),
-            Place::Name(space, name) => {
-                if let Some(holder) = self.names.remove(&(space.clone(), name.clone())) {
-                    self.deliver(holder.local, Event::Evicted(why));
-                }
-                self.retry(place, now);
-            }
-        }
-    }
-
-    /// Ends a member's connection and lets its leave be ordered, once.
-    fn unseat(&mut self, room: &RoomId, address: &Address, why: Eviction) {
-        let Some(peer) = self.holder(&Place::Address(room.clone(), address.clone())) else {
-            return;
-        };
-        let seat = self
-            .rooms
-            .get_mut(room)
-            .and_then(|room| room.seat_mut(peer));
-        let Some(local) = seat.and_then(|seat| seat.local.take()) else {
-            return;
-        };
-        self.deliver(local, Event::Evicted(why));
-        self.propose(room.clone(), Change::Leave(peer, Farewell::Aloud));
-    }
-
-    /// Lets those who waited for a place ask again, now that it is free.
-    fn retry(&mut self, place: &Place, now: Instant) {
-        for claimant in self.challenges.take(place) {
-            self.ask(claimant.peer, claimant.local, claimant.ask, now);
-        }
-    }
-
-    // Rooms
-
-    fn join(&mut self, id: RoomId, member: Arc<Member>, attempt: Attempt, local: L, now: Instant) {
-        self.challenges
-            .forget_others(member.peer, &id, &member.address);
-        let room = self.rooms.entry(id.clone()).or_default();
-        if room.is_proposed(member.peer) {
-            return;
-        }
-        if room.seat(member.peer).is_some() {
-            let others = room
-                .others(member.peer)
-                .map(|seat| seat.member.clone())
-                .collect();
-            return self.deliver(local, Event::Rejoined { room: id, others });
-        }
-        if let Some(holder) = room.holder(&member.address) {
-            let replaces = holder.member.identity.is_proven_same(&member.identity);
-            let holder = holder.local.clone();
-            let place = Place::Address(id.clone(), member.address.clone());
-            let claimant = Claimant {
-                peer: member.peer,
-                local,
-                ask: Ask::Join(id, member, attempt),
-            };
-            return self.join_taken(place, claimant, holder.filter(|_| !replaces), now);
+        let address = &wish.member.address;
+        let identity = (room.at(address).map(|seat| &seat.member))
+            .or_else(|| room.joining_as(address).map(|joining| &joining.member))
+            .map(|holder| holder.identity.is_proven_same(&wish.member.identity));
+        if let Some(replaces) = identity {
+            return self.enter_taken(wish, replaces, now);
         }
         if exceeds(room.len() + 1, self.limits.room_members) {
-            return self.refuse(local, Refused::join(Refusal::RoomFull, &id.name, attempt));
+            return self.refuse_join(wish, Refusal::RoomFull);
         }
-        room.propose(member.clone(), local);
-        self.propose(id, Change::Join(member));
+        let (log, member) = (wish.log.clone(), wish.member.clone());
+        room.pending.insert(peer, Pending::Join(wish));
+        self.propose(log, Change::Join(member));
     }
 
     /// Lets a claimant wait for a taken address: for what the holder answers, or, where nobody
     /// needs to be asked, for the holder's departure.
-    fn join_taken(&mut self, place: Place, claimant: Claimant<L>, asked: Option<L>, now: Instant) {
-        if let Some(holder) = asked {
-            return self.challenge(place, holder, claimant, now);
-        }
-        if let Wait::Full(claimant) = self.challenges.wait(place.clone(), claimant, now) {
-            self.refuse_taken(claimant);
-        }
-        self.evict(&place, Eviction::Replaced, now);
-    }
-
-    fn leave(&mut self, peer: PeerId, id: RoomId, farewell: Farewell) {
-        self.challenges.forget(peer, &Place::Room(id.clone()));
-        let Some(room) = self.rooms.get_mut(&id) else {
+    fn enter_taken(&mut self, wish: Wish<L>, replaces: bool, now: Instant) {
+        let Some(place) = place(&wish.log, &wish.member.address) else {
             return;
         };
+        let holder = self.holder(&place);
+        match self.challenges.wait(place.clone(), wish, now) {
+            Wait::Full(wish) => self.refuse_join(wish, Refusal::Taken),
+            Wait::Probe | Wait::Queued if replaces => {}
+            Wait::Probe => match holder {
+                Some((_, Holder::Own(local))) => self.deliver(local, Event::Probe(place.clone())),
+                Some((peer, Holder::Of(node))) => {
+                    self.send(node, place.log(), Message::Probe(peer));
+                }
+                Some((_, Holder::Leaving)) | None => {}
+            },
+            Wait::Queued => {}
+        }
+        if replaces {
+            self.evict(&place, Eviction::Replaced);
+        }
+    }
+
+    fn refuse_join(&mut self, wish: Wish<L>, reason: Refusal) {
+        let refused = match &wish.log {
+            LogId::Room(room) => Refused {
+                target: (reason == Refusal::Taken).then(|| wish.member.address.clone()),
+                ..Refused::join(reason, &room.name, wish.attempt)
+            },
+            LogId::Name(..) | LogId::Duty(_) => Refused::new(reason),
+        };
+        self.refuse(wish.local, refused);
+        self.tidy(&wish.log);
+    }
+
+    fn leave(&mut self, peer: PeerId, log: LogId, farewell: Farewell) {
+        self.challenges.forget(peer, &log);
+        let Some(room) = self.rooms.get_mut(&log) else {
+            return;
+        };
+        if let Some(Pending::Leave(then)) = room.pending.get_mut(&peer) {
+            *then = None;
+            return;
+        }
         if let Some(seat) = room.seat_mut(peer) {
             seat.local = None;
-        } else if !room.is_proposed(peer) {
+        } else if !room.pending.contains_key(&peer) {
             return;
         }
-        self.propose(id, Change::Leave(peer, farewell));
+        room.pending.insert(peer, Pending::Leave(None));
+        self.propose(log, Change::Leave(peer, Departure::Asked(farewell)));
     }
 
-    fn commit(&mut self, id: RoomId, position: Position, change: Change, now: Instant) {
-        if self
-            .rooms
-            .get(&id)
-            .is_some_and(|room| position <= room.position())
-        {
-            return;
-        }
-        match change {
-            Change::Join(member) => self.joined(id, position, &member),
-            Change::Leave(peer, farewell) => self.left(&id, position, peer, farewell, now),
+    /// Forgets a room that nobody is in or wants to be in.
+    fn tidy(&mut self, log: &LogId) {
+        if self.rooms.get(log).is_some_and(Room::is_empty) {
+            self.rooms.remove(log);
         }
     }
 
-    fn joined(&mut self, id: RoomId, position: Position, newcomer: &Arc<Member>) {
-        let Self { rooms, effects, .. } = self;
-        let room = rooms.entry(id.clone()).or_default();
-        let mut others = Vec::with_capacity(room.len());
-        for seat in room.seats() {
-            let call = decide(newcomer.tongue, seat.member.tongue);
-            others.push((seat.member.clone(), call));
-            if let Some(local) = &seat.local {
-                let event = introduced(&id, newcomer, call.flipped());
-                effects.push_back(Effect::Deliver(local.clone(), Arc::new(event)));
+    // Holders and challenges
+
+    /// Who has this place, or will have it when its join is ordered.
+    fn holder(&self, place: &Place) -> Option<(PeerId, Holder<L>)> {
+        let room = self.rooms.get(&place.log())?;
+        let address = match place {
+            Place::Room(_) => return None,
+            Place::Address(_, address) => address.clone(),
+            Place::Name(_, name) => name.clone().into(),
+        };
+        if let Some(seat) = room.at(&address) {
+            let holder = match (seat.node, &seat.local) {
+                (Some(node), _) => Holder::Of(node),
+                (None, Some(local)) => Holder::Own(local.clone()),
+                (None, None) => Holder::Leaving,
+            };
+            return Some((seat.member.peer, holder));
+        }
+        let wish = room.joining_as(&address)?;
+        Some((wish.member.peer, Holder::Own(wish.local.clone())))
+    }
+
+    fn alive(&mut self, peer: PeerId, place: &Place) {
+        if self.holder(place).is_none_or(|(holder, _)| holder != peer) {
+            return;
+        }
+        for node in self.askers.remove(place).unwrap_or_default() {
+            self.send(node, place.log(), Message::Alive(peer));
+        }
+        for wish in self.challenges.take(place) {
+            self.refuse_join(wish, Refusal::Taken);
+        }
+    }
+
+    /// Lets a holder's leave be ordered. Its connection ends when it is.
+    fn evict(&mut self, place: &Place, why: Eviction) {
+        match self.holder(place) {
+            None | Some((_, Holder::Leaving)) => {}
+            Some((peer, Holder::Own(_) | Holder::Of(_))) => {
+                self.propose(place.log(), Change::Leave(peer, Departure::Evicted(why)));
             }
         }
-        room.join(position, newcomer.clone());
-        if let Some(local) = room.seat(newcomer.peer).and_then(|seat| seat.local.clone()) {
-            self.deliver(local, Event::Joined { room: id, others });
+    }
+
+    /// Lets those who waited for a place ask again, now that it is free.
+    fn retry(&mut self, place: &Place, now: Instant) {
+        for wish in self.challenges.take(place) {
+            self.enter(wish, now);
         }
     }
 
-    fn left(
-        &mut self,
-        id: &RoomId,
-        position: Position,
-        peer: PeerId,
-        farewell: Farewell,
-        now: Instant,
-    ) {
-        let Self { rooms, effects, .. } = self;
-        let Some(room) = rooms.get_mut(id) else {
-            return;
-        };
-        let Some(member) = room.leave(position, peer) else {
-            return;
-        };
-        let place = Place::Address(id.clone(), member.address.clone());
-        let event = Arc::new(Event::Departed {
-            room: id.clone(),
-            peer: member,
-            farewell,
-        });
-        for local in room.seats().filter_map(|seat| seat.local.as_ref()) {
-            effects.push_back(Effect::Deliver(local.clone(), event.clone()));
-        }
-        if room.is_empty() {
-            rooms.remove(id);
-        }
-        self.retry(&place, now);
-    }
+    // Frames
 
     fn list(&mut self, peer: PeerId, local: L, id: RoomId) {
-        let Some(room) = self.rooms.get(&id).filter(|room| room.seat(peer).is_some()) else {
+        let room = self.rooms.get(&LogId::Room(id.clone()));
+        let Some(room) = room.filter(|room| room.seat(peer).is_some()) else {
             return self.refuse(local, Refused::new(Refusal::NotInRoom).in_room(&id.name));
         };
         let others = room.others(peer).map(|seat| seat.member.clone()).collect();
@@ -407,79 +335,162 @@ impl<L: Clone> Hub<L> {
     }
 
     fn relay(&mut self, peer: PeerId, local: L, id: &RoomId, to: Target, relay: Arc<Relay>) {
-        let room = self.rooms.get(id);
+        let log = LogId::Room(id.clone());
+        let room = self.rooms.get(&log);
         let Some((room, sender)) = room.and_then(|room| Some((room, room.seat(peer)?))) else {
             return self.refuse(local, Refused::new(Refusal::NotInRoom).in_room(&id.name));
         };
         let from = sender.member.clone();
-        if let Err(reason) = pass_on(room, &mut self.effects, id, &to, &from, relay) {
-            self.refuse(local, Refused::new(reason).in_room(&id.name).to(to));
+        let message = |to, relay| Message::Relay {
+            from: sender.reference(),
+            to,
+            relay,
+        };
+        if to == Target::Everyone {
+            for node in room.nodes() {
+                let message = message(Addressee::Everyone, relay.clone());
+                let log = log.clone();
+                self.effects
+                    .push_back(Effect::Send(node, Letter { log, message }));
+            }
+            return hear_all(room, &mut self.effects, id, &from, &relay);
+        }
+        match passable(room, &to, &relay) {
+            Err(reason) => self.refuse(local, Refused::new(reason).in_room(&id.name).to(to)),
+            Ok(seat) => match (seat.node, &seat.local) {
+                (Some(node), _) => {
+                    let (seat, target) = (seat.reference(), to);
+                    let message = message(Addressee::One { seat, target }, relay);
+                    self.send(node, log, message);
+                }
+                (None, Some(receiver)) => {
+                    let receiver = receiver.clone();
+                    self.deliver(receiver, heard(id, &from, true, relay));
+                }
+                (None, None) => {}
+            },
         }
     }
 
-    fn announce(&mut self, id: &RoomId, to: &Target, from: &Arc<Member>, relay: Arc<Relay>) {
-        let Some(room) = self.rooms.get(id) else {
+    fn announce(&mut self, id: &RoomId, to: &Target, from: &Arc<Member>, relay: &Arc<Relay>) {
+        let log = LogId::Room(id.clone());
+        let Some(room) = self.rooms.get(&log) else {
             return;
         };
-        // The host program has nobody to be answered through; it can list the members itself.
-        drop(pass_on(room, &mut self.effects, id, to, from, relay));
-    }
-
-    fn kick(&mut self, id: &RoomId, address: &Address) {
-        self.unseat(id, address, Eviction::Kicked);
+        let message = |to| Message::Announce {
+            to,
+            from: from.clone(),
+            relay: relay.clone(),
+        };
+        let letters: Vec<_> = match to {
+            Target::Everyone => {
+                hear_all(room, &mut self.effects, id, from, relay);
+                let nodes = room.nodes().into_iter();
+                nodes.map(|node| (node, message(None))).collect()
+            }
+            // The host program has nobody to be answered through; it can list the members itself.
+            Target::Peer(_) | Target::Address(_) => {
+                let Ok(seat) = passable(room, to, relay) else {
+                    return;
+                };
+                if let Some(local) = &seat.local {
+                    let event = heard(id, from, true, relay.clone());
+                    self.effects
+                        .push_back(Effect::Deliver(local.clone(), Arc::new(event)));
+                }
+                let to = Some(seat.member.peer);
+                seat.node
+                    .map(|node| (node, message(to)))
+                    .into_iter()
+                    .collect()
+            }
+        };
+        for (node, message) in letters {
+            self.send(node, log.clone(), message);
+        }
     }
 }
 
-fn introduced(room: &RoomId, peer: &Arc<Member>, call: Call) -> Event {
-    Event::Introduced {
+/// A claim to a name as a wish for the one seat of its log.
+fn claim<L>(
+    peer: PeerId,
+    space: SpaceName,
+    name: DisplayName,
+    identity: Identity,
+    local: L,
+) -> Wish<L> {
+    let member = Member {
+        peer,
+        address: name.clone().into(),
+        name: None,
+        tongue: &SILENT,
+        identity,
+    };
+    Wish {
+        log: LogId::Name(space, name),
+        member: Arc::new(member),
+        attempt: Attempt::default(),
+        local,
+    }
+}
+
+/// What of a log can be held: an address, or the one name.
+fn place(log: &LogId, address: &Address) -> Option<Place> {
+    match log {
+        LogId::Room(room) => Some(Place::Address(room.clone(), address.clone())),
+        LogId::Name(space, name) => Some(Place::Name(space.clone(), name.clone())),
+        LogId::Duty(_) => None,
+    }
+}
+
+fn entered_again(log: LogId, others: Vec<Arc<Member>>) -> Event {
+    match log {
+        LogId::Room(room) => Event::Rejoined { room, others },
+        LogId::Name(_, name) => Event::Claimed(name),
+        // No peer joins one.
+        LogId::Duty(_) => Event::Refused(Refused::new(Refusal::NotInRoom)),
+    }
+}
+
+fn heard(room: &RoomId, from: &Arc<Member>, direct: bool, relay: Arc<Relay>) -> Event {
+    Event::Heard {
         room: room.clone(),
-        peer: peer.clone(),
-        call,
+        from: from.clone(),
+        direct,
+        relay,
     }
 }
 
-/// Gives a relayed frame to whom it is for, or says why not.
-fn pass_on<L: Clone>(
+/// The one receiver of a relay, or why it cannot be one.
+fn passable<'a, L>(
+    room: &'a Room<L>,
+    to: &Target,
+    relay: &Relay,
+) -> Result<&'a crate::room::Seat<L>, Refusal> {
+    let seat = room
+        .find(to)
+        .filter(|seat| seat.node.is_some() || seat.local.is_some())
+        .ok_or(Refusal::NoSuchPeer)?;
+    if relay.is_understood_by(seat.member.tongue) {
+        Ok(seat)
+    } else {
+        Err(Refusal::NotUnderstood)
+    }
+}
+
+/// Gives a relay to all members of this node but its sender.
+fn hear_all<L: Clone>(
     room: &Room<L>,
     effects: &mut VecDeque<Effect<L>>,
     id: &RoomId,
-    to: &Target,
     from: &Arc<Member>,
-    relay: Arc<Relay>,
-) -> Result<(), Refusal> {
-    let direct = *to != Target::Everyone;
-    if direct {
-        let seat = room
-            .find(to)
-            .filter(|seat| seat.local.is_some())
-            .ok_or(Refusal::NoSuchPeer)?;
-        if !relay.is_understood_by(seat.member.tongue) {
-            return Err(Refusal::NotUnderstood);
-        }
-        let event = Event::Heard {
-            room: id.clone(),
-            from: from.clone(),
-            direct,
-            relay,
-        };
-        effects.extend(
-            seat.local
-                .clone()
-                .map(|local| Effect::Deliver(local, Arc::new(event))),
-        );
-        return Ok(());
-    }
-    let event = Arc::new(Event::Heard {
-        room: id.clone(),
-        from: from.clone(),
-        direct,
-        relay: relay.clone(),
-    });
+    relay: &Arc<Relay>,
+) {
+    let event = Arc::new(heard(id, from, false, relay.clone()));
     let hearers = room
         .others(from.peer)
         .filter(|seat| relay.is_understood_by(seat.member.tongue));
     for local in hearers.filter_map(|seat| seat.local.as_ref()) {
         effects.push_back(Effect::Deliver(local.clone(), event.clone()));
     }
-    Ok(())
 }

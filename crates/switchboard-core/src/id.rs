@@ -100,6 +100,10 @@ name!(
     DisplayName
 );
 name!(
+    /// What one node does for all of them.
+    Duty
+);
+name!(
     /// Somebody who calls and is called, on however many connections: a public key in hexadecimal
     /// digits, or a site's number. The driver spells each user in one way only.
     User
@@ -108,6 +112,12 @@ name!(
 impl Default for SpaceName {
     fn default() -> Self {
         Self("default".into())
+    }
+}
+
+impl From<DisplayName> for Address {
+    fn from(name: DisplayName) -> Self {
+        Self(name.0)
     }
 }
 
@@ -138,6 +148,18 @@ impl Position {
     #[must_use]
     pub fn next(self) -> Self {
         Self(self.0 + 1)
+    }
+
+    /// The number alone.
+    #[must_use]
+    pub fn get(self) -> u64 {
+        self.0
+    }
+}
+
+impl From<u64> for Position {
+    fn from(number: u64) -> Self {
+        Self(number)
     }
 }
 

@@ -7,7 +7,8 @@
 //! 1. call `handle` (or `handle_timeout`), then `poll_effect` until it is empty, before anything else;
 //! 2. perform the effects in the order given. Promises 2 and 3 (introduced before heard, one
 //!    order) hold only if each receiver's queue gets its events in that order;
-//! 3. answer each [`Effect::Propose`] by one [`Input::Committed`], in the order the engine gave;
+//! 3. answer each [`Effect::Propose`] by one [`Input::Committed`] or [`Input::Declined`], in the
+//!    order the engine gave;
 //! 4. when `poll_timeout` gives a time, call `handle_timeout` at or after it.
 //!
 //! Per connection there is a [`Peer`], which knows the rooms and names it holds, so that they
@@ -27,6 +28,7 @@ mod hub;
 mod id;
 mod introduction;
 mod limits;
+mod log;
 mod peer;
 mod refusal;
 mod relay;
@@ -40,11 +42,12 @@ pub use command::{Ask, Change, Command, Effect, Farewell, Input, Place, Target};
 pub use event::{Event, Eviction};
 pub use hub::Hub;
 pub use id::{
-    Address, Attempt, CallId, DialectName, DisplayName, NameError, PeerId, Position, RoomId,
+    Address, Attempt, CallId, DialectName, DisplayName, Duty, NameError, PeerId, Position, RoomId,
     RoomName, SpaceName, User, VoiceRoomId,
 };
 pub use introduction::{Call, Custom, Identity, Member, Tongue};
 pub use limits::Limits;
+pub use log::{Addressee, Declined, Departure, Entry, Letter, LogId, Message, NodeId, SeatRef};
 pub use peer::Peer;
 pub use refusal::{Refusal, Refused};
 pub use relay::{Relay, RelayKind};

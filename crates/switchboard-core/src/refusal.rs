@@ -42,6 +42,8 @@ pub enum Refusal {
     Taken,
     /// The access check said no.
     Denied,
+    /// The other nodes, or what joins them, cannot be reached; later it may go.
+    Unavailable,
 }
 
 impl Refusal {
@@ -66,6 +68,7 @@ impl Refusal {
             Self::TooManyRooms => "too-many-rooms",
             Self::Taken => "taken",
             Self::Denied => "denied",
+            Self::Unavailable => "unavailable",
         }
     }
 

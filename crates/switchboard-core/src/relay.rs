@@ -33,20 +33,20 @@ pub struct Relay {
     pub kind: RelayKind,
     /// The text.
     pub frame: ByteString,
-    reads: fn(&str) -> bool,
+    reads: fn(DialectName, &str) -> bool,
     readable: OnceLock<bool>,
     translations: Mutex<Vec<(DialectName, Option<ByteString>)>>,
 }
 
 impl Relay {
-    /// A frame in the dialect `origin`. `reads` says whether there is in it what `kind` promises,
+    /// A frame in the dialect `origin`. `reads` says whether a frame of a dialect has what `kind` promises,
     /// in a form that can be said in another dialect; it is asked only where somebody speaks one.
     #[must_use]
     pub fn new(
         origin: DialectName,
         kind: RelayKind,
         frame: ByteString,
-        reads: fn(&str) -> bool,
+        reads: fn(DialectName, &str) -> bool,
     ) -> Self {
         Self {
             origin,
@@ -64,7 +64,11 @@ impl Relay {
         if self.origin == tongue.name {
             return true;
         }
-        let readable = || *self.readable.get_or_init(|| (self.reads)(&self.frame));
+        let readable = || {
+            *self
+                .readable
+                .get_or_init(|| (self.reads)(self.origin, &self.frame))
+        };
         match self.kind {
             RelayKind::Offer | RelayKind::Answer => tongue.signals && readable(),
             // The end of candidates has no counterpart everywhere; it is dropped, and no error.

@@ -1,4 +1,5 @@
-//! One room: a replica of its log of changes, and where its members of this node are reached.
+//! One room: a replica of its log of changes, and where its members of this node are reached. A name
+//! is a room for one.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -6,17 +7,53 @@ use std::{
 };
 
 use crate::{
+    challenge::Wish,
     command::Target,
     id::{Address, PeerId, Position},
     introduction::Member,
+    log::{NodeId, SeatRef},
 };
 
-/// A member and, if it is of this node, its connection.
+/// A member and where it is reached.
 #[derive(Debug)]
 pub(crate) struct Seat<L> {
     pub(crate) member: Arc<Member>,
-    /// `None` once the member has asked to leave or was evicted: it is told nothing more.
+    pub(crate) since: Position,
+    /// Its node; none for this one.
+    pub(crate) node: Option<NodeId>,
+    /// Its connection. `None` if it is another node's, or has asked to leave: it is told nothing more.
     pub(crate) local: Option<L>,
+}
+
+impl<L> Seat<L> {
+    pub(crate) fn is_own(&self) -> bool {
+        self.node.is_none()
+    }
+
+    pub(crate) fn reference(&self) -> SeatRef {
+        SeatRef {
+            peer: self.member.peer,
+            since: self.since,
+        }
+    }
+}
+
+/// What a peer of this node has asked for and the engine has not ordered yet.
+#[derive(Debug)]
+pub(crate) enum Pending<L> {
+    /// A seat.
+    Join(Wish<L>),
+    /// None any more, and then perhaps one again.
+    Leave(Option<Wish<L>>),
+}
+
+/// A member of this node that the others have lost and will find again.
+#[derive(Debug)]
+pub(crate) struct Withdrawn<L> {
+    pub(crate) member: Arc<Member>,
+    pub(crate) local: L,
+    /// The members of this node that it was among all the time.
+    pub(crate) knows: Vec<PeerId>,
 }
 
 /// The members in the order of their joins.
@@ -26,8 +63,10 @@ pub(crate) struct Room<L> {
     seats: BTreeMap<Position, Seat<L>>,
     by_peer: HashMap<PeerId, Position>,
     by_address: HashMap<Address, Position>,
-    /// Joins of this node that the engine has not ordered yet.
-    proposed: Vec<Seat<L>>,
+    /// Nearly always empty: an engine takes less than a millisecond.
+    pub(crate) pending: BTreeMap<PeerId, Pending<L>>,
+    /// Empty but within one batch of changes.
+    pub(crate) withdrawn: Vec<Withdrawn<L>>,
 }
 
 impl<L> Default for Room<L> {
@@ -37,7 +76,8 @@ impl<L> Default for Room<L> {
             seats: BTreeMap::new(),
             by_peer: HashMap::new(),
             by_address: HashMap::new(),
-            proposed: Vec::new(),
+            pending: BTreeMap::new(),
+            withdrawn: Vec::new(),
         }
     }
 }
@@ -48,12 +88,12 @@ impl<L> Room<L> {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.seats.is_empty() && self.proposed.is_empty()
+        self.seats.is_empty() && self.pending.is_empty() && self.withdrawn.is_empty()
     }
 
     /// Members, those under way included.
     pub(crate) fn len(&self) -> usize {
-        self.seats.len() + self.proposed.len()
+        self.seats.len() + self.joining().count()
     }
 
     pub(crate) fn seat(&self, peer: PeerId) -> Option<&Seat<L>> {
@@ -78,61 +118,56 @@ impl<L> Room<L> {
         self.seats().filter(move |seat| seat.member.peer != peer)
     }
 
+    /// The nodes of the members, but for this one; each once.
+    pub(crate) fn nodes(&self) -> Vec<NodeId> {
+        let mut nodes: Vec<_> = self.seats().filter_map(|seat| seat.node).collect();
+        nodes.sort_unstable();
+        nodes.dedup();
+        nodes
+    }
+
     /// The one member that `target` names. `Target::Everyone` names nobody in particular.
     pub(crate) fn find(&self, target: &Target) -> Option<&Seat<L>> {
         match target {
             Target::Everyone => None,
             Target::Peer(peer) => self.seat(*peer),
-            Target::Address(address) => self
-                .by_address
-                .get(address)
-                .and_then(|position| self.seats.get(position)),
+            Target::Address(address) => self.at(address),
         }
     }
 
-    /// Who has this address, or will have it when its join is ordered.
-    pub(crate) fn holder(&self, address: &Address) -> Option<&Seat<L>> {
-        let seated = self
-            .by_address
+    /// Who has this address.
+    pub(crate) fn at(&self, address: &Address) -> Option<&Seat<L>> {
+        self.by_address
             .get(address)
-            .and_then(|position| self.seats.get(position));
-        seated.or_else(|| {
-            self.proposed
-                .iter()
-                .find(|seat| seat.member.address == *address)
+            .and_then(|position| self.seats.get(position))
+    }
+
+    /// The wish whose join is under way under this address.
+    pub(crate) fn joining_as(&self, address: &Address) -> Option<&Wish<L>> {
+        self.joining().find(|wish| wish.member.address == *address)
+    }
+
+    fn joining(&self) -> impl Iterator<Item = &Wish<L>> {
+        self.pending.values().filter_map(|pending| match pending {
+            Pending::Join(wish) => Some(wish),
+            Pending::Leave(_) => None,
         })
     }
 
-    pub(crate) fn propose(&mut self, member: Arc<Member>, local: L) {
-        self.proposed.push(Seat {
-            member,
-            local: Some(local),
-        });
-    }
-
-    /// Whether a join of this peer waits for the engine.
-    pub(crate) fn is_proposed(&self, peer: PeerId) -> bool {
-        self.proposed.iter().any(|seat| seat.member.peer == peer)
-    }
-
-    /// Seats a member at `position`.
-    pub(crate) fn join(&mut self, position: Position, member: Arc<Member>) {
-        self.position = position;
-        let proposed = self
-            .proposed
-            .iter()
-            .position(|seat| seat.member.peer == member.peer);
-        let local = proposed.and_then(|index| self.proposed.remove(index).local);
-        self.by_peer.insert(member.peer, position);
-        self.by_address.insert(member.address.clone(), position);
-        self.seats.insert(position, Seat { member, local });
+    /// Seats a member.
+    pub(crate) fn join(&mut self, seat: Seat<L>) {
+        self.position = self.position.max(seat.since);
+        self.by_peer.insert(seat.member.peer, seat.since);
+        self.by_address
+            .insert(seat.member.address.clone(), seat.since);
+        self.seats.insert(seat.since, seat);
     }
 
     /// Frees the seat of a member that left at `position`.
-    pub(crate) fn leave(&mut self, position: Position, peer: PeerId) -> Option<Arc<Member>> {
-        self.position = position;
+    pub(crate) fn leave(&mut self, position: Position, peer: PeerId) -> Option<Seat<L>> {
+        self.position = self.position.max(position);
         let seat = self.seats.remove(&self.by_peer.remove(&peer)?)?;
         self.by_address.remove(&seat.member.address);
-        Some(seat.member)
+        Some(seat)
     }
 }

@@ -2,8 +2,9 @@
 
 use std::borrow::Cow;
 
+use bytestring::ByteString;
 use serde_json::value::RawValue;
-use switchboard_core::{Custom, Relay, RelayKind, Tongue};
+use switchboard_core::{Custom, DialectName, Relay, RelayKind, Tongue};
 
 use crate::{
     find,
@@ -54,6 +55,17 @@ impl<'a> Content<'a> {
         find(relay.origin)?.read(&relay.frame)
     }
 
+    /// A frame of this dialect under way to others. None if there is no such dialect.
+    #[must_use]
+    pub fn relay(origin: &str, kind: RelayKind, frame: ByteString) -> Option<Relay> {
+        let origin = if origin == HOST.name {
+            HOST.name
+        } else {
+            find(origin)?.tongue().name
+        };
+        Some(relay(origin, kind, frame))
+    }
+
     /// A description of this kind.
     #[must_use]
     pub fn description(kind: RelayKind, sdp: Cow<'a, str>) -> Option<Self> {
@@ -63,6 +75,14 @@ impl<'a> Content<'a> {
             RelayKind::Candidate | RelayKind::Message | RelayKind::Opaque => None,
         }
     }
+}
+
+/// A frame of the dialect `origin` under way to others.
+#[must_use]
+pub(crate) fn relay(origin: DialectName, kind: RelayKind, frame: ByteString) -> Relay {
+    Relay::new(origin, kind, frame, |origin, frame| {
+        origin == HOST.name || find(origin).is_some_and(|dialect| dialect.read(frame).is_some())
+    })
 }
 
 impl<'a> Candidate<'a> {

@@ -20,7 +20,7 @@ use switchboard_core::{
 
 use crate::{
     Candidate, Content, Dialect, Frame, Handshake, Out, Session,
-    content::{readable, sdp_of},
+    content::{readable, relay, sdp_of},
     json::{self, Object, Writer, quote, splice},
     words,
 };
@@ -255,9 +255,7 @@ impl Lightstreamer {
                     .map_err(|e| Refusal::of_name("targetID", e))?,
             ),
         };
-        let relay = Relay::new(TONGUE.name, kind, in_own_name(text, object, me)?, |frame| {
-            Lightstream.read(frame).is_some()
-        });
+        let relay = relay(TONGUE.name, kind, in_own_name(text, object, me)?);
         out.commands.push(Command::Relay {
             room: room.clone(),
             to,

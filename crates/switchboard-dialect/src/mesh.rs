@@ -20,7 +20,7 @@ use switchboard_core::{
 
 use crate::{
     Candidate, Close, Content, Dialect, FirstFrame, Frame, Handshake, Out, Session, Setting, Value,
-    content::{readable, sdp_of},
+    content::{readable, relay, sdp_of},
     json::{Object, Writer},
     words,
 };
@@ -286,9 +286,7 @@ impl Mesher {
         out.commands.push(Command::Relay {
             room,
             to,
-            relay: Relay::new(TONGUE.name, about, delivered(me), |frame| {
-                Mesh.read(frame).is_some()
-            }),
+            relay: relay(TONGUE.name, about, delivered(me)),
         });
         Ok(())
     }

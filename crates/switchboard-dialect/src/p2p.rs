@@ -15,12 +15,12 @@ use bytestring::ByteString;
 use serde_json::value::RawValue;
 use switchboard_core::{
     Call, Command, Custom, DisplayName, Event, Farewell, Limits, Member, PeerId, Refusal, Refused,
-    Relay, RelayKind, RoomId, RoomName, Target, Tongue,
+    RelayKind, RoomId, RoomName, Target, Tongue,
 };
 
 use crate::{
     Candidate, Close, Content, Dialect, FirstFrame, Frame, Handshake, Out, Session, Setting, Value,
-    content::sdp_of,
+    content::{relay, sdp_of},
     json::{Object, Writer},
     words,
 };
@@ -210,7 +210,8 @@ impl Caller {
                 Refusal::NameTooLong(_)
                 | Refusal::Reserved
                 | Refusal::TooManyFrames
-                | Refusal::TooLarge => words(refused),
+                | Refusal::TooLarge
+                | Refusal::Unavailable => words(refused),
                 Refusal::Unreadable
                 | Refusal::TooDeep
                 | Refusal::UnknownType
@@ -271,7 +272,7 @@ impl Caller {
         out.commands.push(Command::Relay {
             room,
             to,
-            relay: Relay::new(TONGUE.name, kind, frame, |frame| P2p.read(frame).is_some()),
+            relay: relay(TONGUE.name, kind, frame),
         });
         Ok(())
     }

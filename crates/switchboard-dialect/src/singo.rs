@@ -12,13 +12,13 @@ use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use bytestring::ByteString;
 use switchboard_core::{
-    Address, Call, Command, Custom, Event, Farewell, Limits, Member, Refusal, Refused, Relay,
-    RelayKind, RoomName, Target, Tongue,
+    Address, Call, Command, Custom, Event, Farewell, Limits, Member, Refusal, Refused, RelayKind,
+    RoomName, Target, Tongue,
 };
 
 use crate::{
     Candidate, Content, Dialect, Frame, Handshake, Out, Session, Setting, Value,
-    content::sdp_of,
+    content::{relay, sdp_of},
     json::{Object, Writer},
     words,
 };
@@ -206,11 +206,10 @@ impl Singer {
         let target = Address::parse(&target, self.limits.name_bytes)
             .map_err(|e| Refusal::of_name("client_id", e))?;
         let room = self.room.clone().ok_or(Refusal::NotInRoom)?;
-        let relay = Relay::new(
+        let relay = relay(
             TONGUE.name,
             kind,
             self.in_own_name(frame_type, field, object, &payload),
-            |frame| Singo.read(frame).is_some(),
         );
         out.commands.push(Command::Relay {
             room,

@@ -35,6 +35,9 @@ pub fn words(refused: &Refused) -> String {
         Refusal::RoomFull => format!("The room{room} is full."),
         Refusal::TooManyRooms => format!("You are in too many rooms to join{room}."),
         Refusal::Taken => format!("The name{target} is already taken."),
+        Refusal::Unavailable => {
+            "The server cannot reach its other nodes now; try again in a moment.".into()
+        }
         Refusal::Denied => format!("You may not enter the room{room}."),
     }
 }

@@ -6,9 +6,10 @@ use std::{
     time::Duration,
 };
 
+use bytestring::ByteString;
 use switchboard_core::{
-    Address, Change, Custom, Farewell, Identity, Member, PeerId, Position, RoomId, RoomName,
-    SpaceName, Tongue,
+    Address, Change, Custom, Declined, Departure, Entry, Farewell, Identity, Letter, LogId, Member,
+    NodeId, PeerId, Position, Relay, RelayKind, RoomId, RoomName, SpaceName, Tongue,
 };
 
 use crate::{Engine, Ordered, Sink};
@@ -84,11 +85,11 @@ fn orders_what_comes_at_the_same_moment(node: &Node) {
     }
 }
 
-fn room(name: &str) -> RoomId {
-    RoomId {
+fn room(name: &str) -> LogId {
+    LogId::Room(RoomId {
         space: SpaceName::default(),
         name: RoomName::parse(name, 0).expect("not empty"),
-    }
+    })
 }
 
 fn id(peer: u8) -> PeerId {
@@ -106,7 +107,7 @@ fn join(peer: u8) -> Change {
 }
 
 fn leave(peer: u8) -> Change {
-    Change::Leave(id(peer), Farewell::Aloud)
+    Change::Leave(id(peer), Departure::Asked(Farewell::Aloud))
 }
 
 /// A node reduced to the logs it has seen: who, and whether it was a join.
@@ -120,19 +121,19 @@ type Log = Vec<(PeerId, bool)>;
 
 #[derive(Default)]
 struct Logs {
-    rooms: Mutex<BTreeMap<RoomId, (Position, Log)>>,
+    rooms: Mutex<BTreeMap<LogId, (Position, Log)>>,
     grown: Condvar,
 }
 
 impl Node {
     fn new(engine: Box<dyn Engine>) -> Self {
         let logs = Arc::<Logs>::default();
-        engine.attach(Box::new(Arc::clone(&logs)));
+        engine.attach(Arc::new(Arc::clone(&logs)));
         Self { engine, logs }
     }
 
     /// Proposes under the room's lock, as a shard does.
-    fn propose(&self, room: &RoomId, change: &Change) {
+    fn propose(&self, room: &LogId, change: &Change) {
         let mut rooms = self
             .logs
             .rooms
@@ -144,13 +145,13 @@ impl Node {
         }
     }
 
-    fn wait_for(&self, room: &RoomId, changes: usize) -> Log {
+    fn wait_for(&self, room: &LogId, changes: usize) -> Log {
         let rooms = self
             .logs
             .rooms
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        let short = |rooms: &mut BTreeMap<RoomId, (Position, Log)>| {
+        let short = |rooms: &mut BTreeMap<LogId, (Position, Log)>| {
             rooms.get(room).is_none_or(|(_, log)| log.len() < changes)
         };
         let (rooms, timeout) = self
@@ -170,8 +171,8 @@ impl Node {
 }
 
 fn note(
-    rooms: &mut BTreeMap<RoomId, (Position, Log)>,
-    room: &RoomId,
+    rooms: &mut BTreeMap<LogId, (Position, Log)>,
+    room: &LogId,
     position: Position,
     change: &Change,
 ) {
@@ -189,13 +190,29 @@ fn note(
 }
 
 impl Sink for Arc<Logs> {
-    fn committed(&self, room: RoomId, position: Position, change: Change) {
-        note(
-            &mut self.rooms.lock().unwrap_or_else(PoisonError::into_inner),
-            &room,
-            position,
-            &change,
-        );
+    fn committed(&self, log: &LogId, entries: Vec<Entry>) {
+        let mut rooms = self.rooms.lock().unwrap_or_else(PoisonError::into_inner);
+        for entry in entries {
+            note(&mut rooms, log, entry.position, &entry.change);
+        }
         self.grown.notify_all();
+    }
+
+    fn declined(&self, log: &LogId, peer: PeerId, why: Declined) {
+        panic!("{peer} is declined in {log:?}: {why:?}");
+    }
+
+    fn letter(&self, _from: NodeId, _letter: Letter) {}
+
+    fn unsent(&self, letter: Letter) {
+        panic!("{letter:?} was not sent by anybody");
+    }
+
+    fn tongue(&self, _name: &str) -> &'static Tongue {
+        &TONGUE
+    }
+
+    fn relay(&self, _origin: &str, kind: RelayKind, frame: ByteString) -> Option<Relay> {
+        Some(Relay::new(TONGUE.name, kind, frame, |_, _| true))
     }
 }

@@ -1,45 +1,85 @@
-//! What makes several nodes act as one. A room's membership is an ordered log of changes; an
-//! [`Engine`] orders them.
+//! What makes several nodes act as one. What there is in common is kept in ordered logs of changes;
+//! an [`Engine`] orders them and brings letters from node to node.
 //!
 //! To add an engine: one file, one line here, and [`contract`] run over it.
 #![warn(missing_docs)]
 
-use std::fmt;
+use std::{fmt, future::Future, pin::Pin, sync::Arc};
 
-use switchboard_core::{Change, Position, RoomId};
+use bytestring::ByteString;
+use switchboard_core::{
+    Change, Declined, Entry, Letter, LogId, NodeId, PeerId, Position, Relay, RelayKind, Tongue,
+};
 
+pub mod cluster;
 pub mod contract;
 mod memory;
+mod status;
 
 pub use memory::Memory;
+pub use status::{NodeLine, Status};
 
 /// When a proposed change has its place in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ordered {
     /// At once, at this position.
     Now(Position),
-    /// Later: the change comes to the [`Sink`], as every other node's changes do.
+    /// Later: what becomes of it comes to the [`Sink`], as every other node's changes do.
     Later,
+    /// Not at all.
+    Never(Declined),
 }
 
-/// Orders the changes of rooms. It guarantees:
-///
-/// * every proposed change is committed exactly once, on every node that has members in the room;
-/// * all nodes get a room's changes in one order, at positions that follow each other without gaps;
-/// * the changes that one node proposes to one room are committed in the order it proposed them.
-///
-/// Rooms are independent of each other.
-pub trait Engine: Send + Sync + fmt::Debug {
-    /// Where changes go that are ordered later. Called once, before anything is proposed.
-    fn attach(&self, sink: Box<dyn Sink>);
+/// Something that takes a while.
+pub type Closing<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
 
-    /// Orders `change` in the log of `room`, whose last position known to the caller is `at`.
-    /// The caller holds the room's shard locked and does not wait.
-    fn propose(&self, room: &RoomId, at: Position, change: &Change) -> Ordered;
+/// Orders the changes of logs. It guarantees:
+///
+/// * every proposed change is committed exactly once, on every node that has members in the log, or
+///   declined to the node that proposed it;
+/// * all nodes get a log's changes in one order. A node that has missed some gets what they came to:
+///   first who has left, then who has come, by their positions;
+/// * the changes that one node proposes to one log are committed in the order it proposed them;
+/// * what a node sends to another arrives in the order sent, once or not at all, and not before
+///   the changes that the sender had been told of. What cannot be sent comes back.
+///
+/// Logs are independent of each other.
+pub trait Engine: Send + Sync + fmt::Debug {
+    /// Where everything goes that comes later. Called once, before anything is proposed.
+    fn attach(&self, sink: Arc<dyn Sink>);
+
+    /// Orders `change`, where the last position of the log known to the caller is `at`. The caller
+    /// may hold the log's shard locked, and does not wait.
+    fn propose(&self, log: &LogId, at: Position, change: &Change) -> Ordered;
+
+    /// Brings a letter to another node. Does not wait.
+    fn send(&self, to: NodeId, letter: Letter);
+
+    /// How this node stands among the others; none if there cannot be others.
+    fn status(&self) -> Option<Status>;
+
+    /// Brings out what is under way and says good-bye to the other nodes; within a few seconds.
+    fn close(&self) -> Closing<'_>;
 }
 
 /// A node that is told of ordered changes.
 pub trait Sink: Send + Sync {
-    /// `change` stands at `position` in the log of `room`.
-    fn committed(&self, room: RoomId, position: Position, change: Change);
+    /// These changes are next, in this order and in one step. After a `Departure::Lost` of a member
+    /// of this node there is its new join among them.
+    fn committed(&self, log: &LogId, entries: Vec<Entry>);
+
+    /// A change about this member that was proposed here is not ordered.
+    fn declined(&self, log: &LogId, peer: PeerId, why: Declined);
+
+    /// Another node says something.
+    fn letter(&self, from: NodeId, letter: Letter);
+
+    /// A letter could not be sent.
+    fn unsent(&self, letter: Letter);
+
+    /// The dialect of this name; of an unknown name, one that has no words for anything.
+    fn tongue(&self, name: &str) -> &'static Tongue;
+
+    /// A frame that another node's member has sent. None if its dialect is not known here.
+    fn relay(&self, origin: &str, kind: RelayKind, frame: ByteString) -> Option<Relay>;
 }

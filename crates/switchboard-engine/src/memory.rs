@@ -1,19 +1,32 @@
 //! The engine of a single node: there is nobody to agree with, so the next position is the one.
 
-use switchboard_core::{Change, Position, RoomId};
+use std::sync::Arc;
 
-use crate::{Engine, Ordered, Sink};
+use switchboard_core::{Change, Letter, LogId, NodeId, Position};
+
+use crate::{Closing, Engine, Ordered, Sink, Status};
 
 /// The default engine. It keeps nothing and costs nothing: the shard that proposes is the only
-/// replica of the room and holds it locked, so its order is the order.
+/// replica of the log and holds it locked, so its order is the order.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Memory;
 
 impl Engine for Memory {
-    fn attach(&self, _sink: Box<dyn Sink>) {}
+    fn attach(&self, _sink: Arc<dyn Sink>) {}
 
-    fn propose(&self, _room: &RoomId, at: Position, _change: &Change) -> Ordered {
+    fn propose(&self, _log: &LogId, at: Position, _change: &Change) -> Ordered {
         Ordered::Now(at.next())
+    }
+
+    /// There is no other node, so nobody calls this.
+    fn send(&self, _to: NodeId, _letter: Letter) {}
+
+    fn status(&self) -> Option<Status> {
+        None
+    }
+
+    fn close(&self) -> Closing<'_> {
+        Box::pin(std::future::ready(()))
     }
 }
 

@@ -10,7 +10,8 @@ use bytestring::ByteString;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use serde_json::Value;
 use switchboard_core::{
-    Ask, Effect, Event, Hub, Identity, Input, Limits, Member, PeerId, Refusal, RoomId, SpaceName,
+    Ask, Effect, Entry, Event, Hub, Identity, Input, Limits, LogId, Member, PeerId, Position,
+    Refusal, RoomId, SpaceName,
 };
 use switchboard_dialect::{Close, Conversation, Handshake, Query, Settings, Turn, find};
 use switchboard_engine::{Engine, Memory, Ordered};
@@ -352,29 +353,27 @@ impl World {
                         client.outbox.push_back((self.log.len(), event));
                     }
                 }
-                Effect::Propose { room, at, change } => self.propose(room, at, change),
+                Effect::Propose { log, at, change } => self.propose(log, at, change),
+                Effect::Send(node, letter) => unreachable!("{letter:?} to {node} of one node"),
             }
         }
     }
 
-    fn propose(
-        &mut self,
-        room: RoomId,
-        at: switchboard_core::Position,
-        change: switchboard_core::Change,
-    ) {
-        let Ordered::Now(position) = Memory.propose(&room, at, &change) else {
+    fn propose(&mut self, log: LogId, at: Position, change: switchboard_core::Change) {
+        let Ordered::Now(position) = Memory.propose(&log, at, &change) else {
             return;
         };
-        self.log.push(Change {
-            room: room.clone(),
-            change: change.clone(),
-        });
-        let input = Input::Committed {
-            room,
+        if let LogId::Room(room) = &log {
+            let (room, change) = (room.clone(), change.clone());
+            self.log.push(Change { room, change });
+        }
+        let node = None;
+        let entry = Entry {
             position,
+            node,
             change,
         };
+        let input = Input::Committed(log, entry);
         self.hub.handle(input, self.epoch + self.elapsed);
     }
 

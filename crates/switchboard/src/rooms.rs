@@ -86,7 +86,9 @@ impl Rooms {
 
     fn announce(&self, room: &RoomId, to: Target, text: &str) {
         let frame = ByteString::from(text);
-        let relay = Arc::new(Relay::new(HOST.name, RelayKind::Message, frame, |_| true));
+        let relay = Arc::new(Relay::new(HOST.name, RelayKind::Message, frame, |_, _| {
+            true
+        }));
         let room = room.clone();
         self.shards.handle(
             &room.clone(),

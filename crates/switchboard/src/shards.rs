@@ -12,9 +12,12 @@ use std::{
     time::Instant,
 };
 
+use bytestring::ByteString;
 use switchboard_core::{
-    Ask, Change, Effect, Hub, Input, Limits, Member, Peer, PeerId, Place, Position, RoomId,
+    Ask, Change, Custom, Declined, Effect, Entry, Hub, Input, Letter, Limits, LogId, Member,
+    NodeId, Peer, PeerId, Place, Position, Relay, RelayKind, RoomId, Tongue,
 };
+use switchboard_dialect::{Content, find};
 use switchboard_engine::{Engine, Ordered, Sink};
 use switchboard_transport::{Check, Counters, Exchange, Local};
 use tokio::sync::broadcast;
@@ -44,6 +47,19 @@ pub enum MembershipChange {
         /// Who.
         peer: PeerId,
     },
+}
+
+impl MembershipChange {
+    fn of(room: &RoomId, change: &Change) -> Self {
+        let room = room.clone();
+        match change {
+            Change::Join(member) => Self::Joined {
+                room,
+                member: member.clone(),
+            },
+            Change::Leave(peer, _) => Self::Left { room, peer: *peer },
+        }
+    }
 }
 
 struct Shard {
@@ -89,7 +105,7 @@ impl Shards {
             this: OnceLock::new(),
         });
         this.this.get_or_init(|| Arc::downgrade(&this));
-        this.engine.attach(Box::new(Remote(Arc::downgrade(&this))));
+        this.engine.attach(Arc::new(Remote(Arc::downgrade(&this))));
         this
     }
 
@@ -128,7 +144,15 @@ impl Shards {
         usize::try_from(hash % SHARDS as u64).unwrap_or_default()
     }
 
-    fn index_of(&self, place: &Place) -> usize {
+    fn index_of(&self, log: &LogId) -> usize {
+        match log {
+            LogId::Room(room) => self.index_of_room(room),
+            LogId::Name(space, name) => self.index(self.hasher.hash_one((space, name))),
+            LogId::Duty(duty) => self.index(self.hasher.hash_one(duty)),
+        }
+    }
+
+    fn index_of_place(&self, place: &Place) -> usize {
         match place {
             Place::Room(room) | Place::Address(room, _) => self.index_of_room(room),
             Place::Name(space, name) => self.index(self.hasher.hash_one((space, name))),
@@ -148,7 +172,7 @@ impl Shards {
         self.settle(&mut shard, &mut changes);
         self.alarm(index, &mut shard);
         drop(shard);
-        changes.iter().for_each(log);
+        changes.iter().for_each(log_change);
     }
 
     /// Carries out what the hub wants until it wants nothing more.
@@ -156,49 +180,58 @@ impl Shards {
         while let Some(effect) = shard.hub.poll_effect() {
             match effect {
                 Effect::Deliver(local, event) => local.push(event),
-                Effect::Propose { room, at, change } => {
-                    if let Ordered::Now(position) = self.engine.propose(&room, at, &change) {
-                        changes.push(self.commit(shard, room, position, change));
-                    }
+                Effect::Propose { log, at, change } => {
+                    self.propose(shard, log, at, change, changes);
                 }
+                Effect::Send(node, letter) => self.engine.send(node, letter),
             }
         }
     }
 
-    /// Lets the hub have an ordered change, and counts and publishes it.
-    fn commit(
+    fn propose(
         &self,
         shard: &mut Shard,
-        room: RoomId,
-        position: Position,
+        log: LogId,
+        at: Position,
         change: Change,
-    ) -> MembershipChange {
-        let told = match &change {
-            Change::Join(member) => {
-                Counters::add(&self.counters.joins_total, 1);
-                MembershipChange::Joined {
-                    room: room.clone(),
-                    member: member.clone(),
-                }
+        changes: &mut Vec<MembershipChange>,
+    ) {
+        match self.engine.propose(&log, at, &change) {
+            Ordered::Now(position) => {
+                let node = None;
+                let entry = Entry {
+                    position,
+                    node,
+                    change,
+                };
+                changes.extend(self.commit(shard, log, entry));
             }
-            Change::Leave(peer, _) => {
-                Counters::add(&self.counters.leaves_total, 1);
-                MembershipChange::Left {
-                    room: room.clone(),
-                    peer: *peer,
-                }
+            Ordered::Later => {}
+            Ordered::Never(why) => {
+                let input = Input::Declined(log, change.peer(), why);
+                shard.hub.handle(input, Instant::now());
             }
+        }
+    }
+
+    /// Lets the hub have an ordered change, and counts and publishes it if it is one of a room.
+    fn commit(&self, shard: &mut Shard, log: LogId, entry: Entry) -> Option<MembershipChange> {
+        let told = match &log {
+            LogId::Room(room) => Some(MembershipChange::of(room, &entry.change)),
+            LogId::Name(..) | LogId::Duty(_) => None,
         };
-        shard.hub.handle(
-            Input::Committed {
-                room,
-                position,
-                change,
-            },
-            Instant::now(),
-        );
-        // Without subscribers nobody is told.
-        drop(self.changes.send(told.clone()));
+        shard
+            .hub
+            .handle(Input::Committed(log, entry), Instant::now());
+        if let Some(change) = &told {
+            let total = match change {
+                MembershipChange::Joined { .. } => &self.counters.joins_total,
+                MembershipChange::Left { .. } => &self.counters.leaves_total,
+            };
+            Counters::add(total, 1);
+            // Without subscribers nobody is told.
+            drop(self.changes.send(change.clone()));
+        }
         told
     }
 
@@ -224,7 +257,7 @@ impl Shards {
     }
 }
 
-fn log(change: &MembershipChange) {
+fn log_change(change: &MembershipChange) {
     match change {
         MembershipChange::Joined { room, member } => {
             tracing::info!(room = ?room.name, peer = %member.peer, dialect = member.tongue.name, "joined");
@@ -235,7 +268,7 @@ fn log(change: &MembershipChange) {
 
 impl Exchange for Shards {
     fn ask(&self, peer: PeerId, local: &Local, ask: Ask) {
-        let index = self.index_of(&ask.place());
+        let index = self.index_of_place(&ask.place());
         self.drive(
             index,
             Input::Ask {
@@ -258,19 +291,58 @@ impl Exchange for Shards {
 /// The node, for an engine that orders later.
 struct Remote(Weak<Shards>);
 
-impl Sink for Remote {
-    fn committed(&self, room: RoomId, position: Position, change: Change) {
-        let Some(shards) = self.0.upgrade() else {
-            return;
-        };
-        let index = shards.index_of_room(&room);
-        let mut told = None;
-        shards.with_shard(index, |shard| {
-            told = Some(shards.commit(shard, room, position, change))
-        });
-        told.iter().for_each(log);
+impl Remote {
+    fn with_shard(&self, log: &LogId, act: impl FnOnce(&Shards, &mut Shard)) {
+        if let Some(shards) = self.0.upgrade() {
+            shards.with_shard(shards.index_of(log), |shard| act(&shards, shard));
+        }
+    }
+
+    fn input(&self, log: &LogId, input: Input<Local>) {
+        self.with_shard(log, |_, shard| shard.hub.handle(input, Instant::now()));
     }
 }
+
+impl Sink for Remote {
+    fn committed(&self, log: &LogId, entries: Vec<Entry>) {
+        let mut told = Vec::new();
+        self.with_shard(log, |shards, shard| {
+            for entry in entries {
+                told.extend(shards.commit(shard, log.clone(), entry));
+                shards.settle(shard, &mut told);
+            }
+        });
+        told.iter().for_each(log_change);
+    }
+
+    fn declined(&self, log: &LogId, peer: PeerId, why: Declined) {
+        self.input(log, Input::Declined(log.clone(), peer, why));
+    }
+
+    fn letter(&self, from: NodeId, letter: Letter) {
+        self.input(&letter.log.clone(), Input::Letter(from, letter));
+    }
+
+    fn unsent(&self, letter: Letter) {
+        self.input(&letter.log.clone(), Input::Unsent(letter));
+    }
+
+    fn tongue(&self, name: &str) -> &'static Tongue {
+        find(name).map_or(&UNKNOWN, |dialect| dialect.tongue())
+    }
+
+    fn relay(&self, origin: &str, kind: RelayKind, frame: ByteString) -> Option<Relay> {
+        Content::relay(origin, kind, frame)
+    }
+}
+
+/// What a member speaks whose node knows more dialects than this one.
+static UNKNOWN: Tongue = Tongue {
+    name: "unknown",
+    custom: Custom::NeverTold,
+    signals: false,
+    messages: false,
+};
 
 /// A panic while a shard is held is a bug of ours; the other rooms of the shard go on.
 fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {

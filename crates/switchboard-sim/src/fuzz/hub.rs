@@ -8,9 +8,9 @@ use std::{
 
 use bytestring::ByteString;
 use switchboard_core::{
-    Address, Ask, Change, Command, Custom, DisplayName, Effect, Event, Farewell, Hub, Identity,
-    Input, Limits, Peer, PeerId, Place, Position, Relay, RelayKind, RoomId, RoomName, SpaceName,
-    Target, Tongue,
+    Address, Ask, Change, Command, Custom, Declined, DisplayName, Effect, Entry, Event, Farewell,
+    Hub, Identity, Input, Limits, LogId, Peer, PeerId, Place, Position, Relay, RelayKind, RoomId,
+    RoomName, SpaceName, Target, Tongue,
 };
 
 /// Clients at any time; who goes is followed by another.
@@ -60,9 +60,38 @@ struct Node {
     connected: BTreeSet<Line>,
     limits: Limits,
     /// Changes that the engine has not ordered yet, and how far each log is.
-    proposed: VecDeque<(RoomId, Change)>,
-    logs: BTreeMap<RoomId, Position>,
+    proposed: VecDeque<(LogId, Change)>,
+    logs: BTreeMap<LogId, Log>,
     now: Instant,
+}
+
+/// A log as the engine has it.
+#[derive(Default)]
+struct Log {
+    head: Position,
+    seated: BTreeSet<PeerId>,
+}
+
+impl Log {
+    fn order(&mut self, log: LogId, change: Change) -> Input<Line> {
+        let changed = match &change {
+            Change::Join(member) => self.seated.insert(member.peer),
+            Change::Leave(peer, _) => self.seated.remove(peer),
+        };
+        match change {
+            Change::Leave(peer, _) if !changed => Input::Declined(log, peer, Declined::Absent),
+            Change::Join(_) | Change::Leave(..) => {
+                self.head = self.head.next();
+                let (position, node) = (self.head, None);
+                let entry = Entry {
+                    position,
+                    node,
+                    change,
+                };
+                Input::Committed(log, entry)
+            }
+        }
+    }
 }
 
 impl Node {
@@ -163,16 +192,10 @@ impl Node {
     /// The engine orders so many of the proposed changes.
     fn order(&mut self, count: usize) {
         for _ in 0..count {
-            let Some((room, change)) = self.proposed.pop_front() else {
+            let Some((log, change)) = self.proposed.pop_front() else {
                 return;
             };
-            let log = self.logs.entry(room.clone()).or_default();
-            *log = log.next();
-            let input = Input::Committed {
-                room,
-                position: *log,
-                change,
-            };
+            let input = self.logs.entry(log.clone()).or_default().order(log, change);
             self.hub.handle(input, self.now);
             self.carry_out();
         }
@@ -184,7 +207,8 @@ impl Node {
             effects += 1;
             match effect {
                 Effect::Deliver(who, event) => self.deliver(who, &event),
-                Effect::Propose { room, change, .. } => self.proposed.push_back((room, change)),
+                Effect::Propose { log, change, .. } => self.proposed.push_back((log, change)),
+                Effect::Send(node, letter) => panic!("{letter:?} to {node} of one node"),
             }
         }
         assert!(effects <= 64, "{effects} effects of one input");
@@ -221,7 +245,7 @@ impl Node {
                 "newcomers",
                 RelayKind::Offer,
                 ByteString::from_static("{}"),
-                |_| true,
+                |_, _| true,
             ),
         }
     }

@@ -6,7 +6,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use switchboard_core::{Change, Farewell, Member, PeerId, RoomId};
+use switchboard_core::{Change, Departure, Farewell, Member, PeerId, RoomId};
 use switchboard_dialect::Close;
 
 use crate::{
@@ -108,9 +108,10 @@ impl<'p> Judge<'p> {
                 let came = Told::Came(name_for(actor.accent, member));
                 actor.accent.tells_arrivals.then_some(came)
             }
-            Change::Leave(peer, farewell) => {
+            Change::Leave(peer, departure) => {
                 let (_, member) = seats.iter().find(|(_, member)| member.peer == *peer)?;
-                let is_quiet = *farewell == Farewell::Quiet && member.tongue.name == "mesh";
+                let is_quiet =
+                    *departure == Departure::Asked(Farewell::Quiet) && member.tongue.name == "mesh";
                 let is_told =
                     *peer != self.peer(actor) && !(is_quiet && actor.accent.name == "mesh");
                 is_told.then(|| Told::Left(name_for(actor.accent, member)))

@@ -1,0 +1,259 @@
+//! The hub as a replica: what an ordered change means for the members of this node.
+
+use std::{sync::Arc, time::Instant};
+
+use super::{Hub, place};
+use crate::{
+    command::{Change, Effect, Farewell},
+    event::Event,
+    id::{PeerId, Position, RoomId},
+    introduction::{Call, Member, decide},
+    log::{Declined, Departure, Entry, LogId, NodeId},
+    refusal::Refusal,
+    room::{Pending, Room, Seat, Withdrawn},
+};
+
+impl<L: Clone> Hub<L> {
+    pub(super) fn commit(&mut self, log: LogId, entry: Entry, now: Instant) {
+        let Entry {
+            position,
+            node,
+            change,
+        } = entry;
+        match change {
+            Change::Join(member) => self.joined(log, position, node, member),
+            Change::Leave(peer, Departure::Lost) if self.is_to_return(&log, peer) => {
+                self.withdraw(&log, position, peer);
+            }
+            Change::Leave(peer, departure) => self.left(&log, position, peer, departure, now),
+        }
+    }
+
+    pub(super) fn declined(&mut self, log: &LogId, peer: PeerId, why: Declined, now: Instant) {
+        let Some(room) = self.rooms.get_mut(log) else {
+            return;
+        };
+        match (room.pending.remove(&peer), why) {
+            (Some(Pending::Join(wish)), Declined::Taken) => return self.enter(wish, now),
+            (Some(Pending::Join(wish)), Declined::Full) => {
+                return self.refuse_join(wish, Refusal::RoomFull);
+            }
+            (Some(Pending::Join(wish)), Declined::Unavailable) => {
+                return self.refuse_join(wish, Refusal::Unavailable);
+            }
+            (Some(Pending::Leave(then)), Declined::Absent) => {
+                if let Some(wish) = then {
+                    return self.enter(wish, now);
+                }
+            }
+            // An eviction that came too late, or the join before a leave that is still to come.
+            (Some(pending @ (Pending::Join(_) | Pending::Leave(_))), _) => {
+                room.pending.insert(peer, pending);
+            }
+            (None, _) => {}
+        }
+        self.tidy(log);
+    }
+
+    /// Takes a newcomer in and introduces it and the others to each other. Who has the earlier seat
+    /// is the member, who has the later one the newcomer, in whatever order this node hears of them.
+    fn joined(&mut self, log: LogId, since: Position, node: Option<NodeId>, newcomer: Arc<Member>) {
+        let Self { rooms, effects, .. } = self;
+        let room = rooms.entry(log.clone()).or_default();
+        if room.seat(newcomer.peer).is_some() {
+            return;
+        }
+        let arrival = Arrival::of(room, newcomer.peer, node);
+        let mut others = Vec::with_capacity(room.len());
+        for seat in room.seats() {
+            if arrival.knows.contains(&seat.member.peer) {
+                continue;
+            }
+            let call = if since > seat.since {
+                decide(newcomer.tongue, seat.member.tongue)
+            } else {
+                decide(seat.member.tongue, newcomer.tongue).flipped()
+            };
+            others.push((seat.member.clone(), call));
+            if let (Some(local), LogId::Room(id)) = (&seat.local, &log) {
+                let event = introduced(id, &newcomer, call.flipped());
+                effects.push_back(Effect::Deliver(local.clone(), Arc::new(event)));
+            }
+        }
+        if let Some(local) = arrival.local.clone() {
+            for event in arrival.events(&log, others) {
+                effects.push_back(Effect::Deliver(local.clone(), Arc::new(event)));
+            }
+        }
+        let peer = newcomer.peer;
+        let is_nobodys = node.is_none() && arrival.is_nobodys;
+        room.join(Seat {
+            member: newcomer,
+            since,
+            node,
+            local: arrival.local,
+        });
+        if is_nobodys {
+            // A join of this node's that was given up before it was ordered.
+            room.pending.insert(peer, Pending::Leave(None));
+            let departure = Departure::Asked(Farewell::Aloud);
+            self.propose(log, Change::Leave(peer, departure));
+        }
+    }
+
+    fn left(
+        &mut self,
+        log: &LogId,
+        position: Position,
+        peer: PeerId,
+        departure: Departure,
+        now: Instant,
+    ) {
+        let Self { rooms, effects, .. } = self;
+        let Some(room) = rooms.get_mut(log) else {
+            return;
+        };
+        let Some(seat) = room.leave(position, peer) else {
+            return;
+        };
+        if let (Some(local), Departure::Evicted(why)) = (&seat.local, departure) {
+            let event = Arc::new(Event::Evicted(why));
+            effects.push_back(Effect::Deliver(local.clone(), event));
+        }
+        if let LogId::Room(id) = log {
+            let event = Arc::new(departed(id, &seat.member, departure));
+            for local in room.seats().filter_map(|seat| seat.local.as_ref()) {
+                effects.push_back(Effect::Deliver(local.clone(), event.clone()));
+            }
+        }
+        let then = match room.pending.remove(&peer) {
+            Some(Pending::Leave(then)) if seat.is_own() => then,
+            Some(pending @ (Pending::Join(_) | Pending::Leave(_))) => {
+                room.pending.insert(peer, pending);
+                None
+            }
+            None => None,
+        };
+        self.tidy(log);
+        if let Some(wish) = then {
+            self.enter(wish, now);
+        }
+        if let Some(place) = place(log, &seat.member.address) {
+            self.askers.remove(&place);
+            self.retry(&place, now);
+        }
+    }
+
+    /// Whether the other nodes have lost a member that still has its connection here.
+    fn is_to_return(&self, log: &LogId, peer: PeerId) -> bool {
+        let seat = self.rooms.get(log).and_then(|room| room.seat(peer));
+        seat.is_some_and(|seat| seat.local.is_some())
+    }
+
+    /// A member of this node has left for all the others, and will be given a new seat: it loses
+    /// sight of them, but not of those who are on this node too.
+    fn withdraw(&mut self, log: &LogId, position: Position, peer: PeerId) {
+        let Self { rooms, effects, .. } = self;
+        let Some(room) = rooms.get_mut(log) else {
+            return;
+        };
+        let Some(seat) = room.leave(position, peer) else {
+            return;
+        };
+        let Some(local) = seat.local else {
+            return;
+        };
+        if let LogId::Room(id) = log {
+            for other in room.seats().filter(|other| !other.is_own()) {
+                let event = departed(id, &other.member, Departure::Lost);
+                effects.push_back(Effect::Deliver(local.clone(), Arc::new(event)));
+            }
+        }
+        let seated = room.seats().filter(|other| other.is_own());
+        let withdrawn = room.withdrawn.iter().map(|other| other.member.peer);
+        let knows = seated.map(|other| other.member.peer).chain(withdrawn);
+        let knows = knows.collect();
+        room.withdrawn.push(Withdrawn {
+            member: seat.member,
+            local,
+            knows,
+        });
+    }
+}
+
+/// A newcomer as this node meets it.
+struct Arrival<L> {
+    local: Option<L>,
+    /// Whom it has not lost sight of.
+    knows: Vec<PeerId>,
+    /// It was here before.
+    returns: bool,
+    /// It is of this node, and nobody here waits for it.
+    is_nobodys: bool,
+}
+
+impl<L> Arrival<L> {
+    /// Takes from the room what it holds for the newcomer.
+    fn of(room: &mut Room<L>, peer: PeerId, node: Option<NodeId>) -> Self {
+        let mut arrival = Self {
+            local: None,
+            knows: Vec::new(),
+            returns: false,
+            is_nobodys: false,
+        };
+        if node.is_some() {
+            return arrival;
+        }
+        let withdrawn = (room.withdrawn.iter()).position(|lost| lost.member.peer == peer);
+        if let Some(index) = withdrawn {
+            let lost = room.withdrawn.remove(index);
+            arrival.knows = lost.knows;
+            arrival.local = Some(lost.local);
+            arrival.returns = true;
+            return arrival;
+        }
+        match room.pending.remove(&peer) {
+            Some(Pending::Join(wish)) => arrival.local = Some(wish.local),
+            Some(leave @ Pending::Leave(_)) => drop(room.pending.insert(peer, leave)),
+            None => arrival.is_nobodys = true,
+        }
+        arrival
+    }
+
+    /// What it is told.
+    fn events(&self, log: &LogId, others: Vec<(Arc<Member>, Call)>) -> Vec<Event> {
+        match log {
+            LogId::Room(room) if self.returns => others
+                .iter()
+                .map(|(other, call)| introduced(room, other, *call))
+                .collect(),
+            LogId::Room(room) => vec![Event::Joined {
+                room: room.clone(),
+                others,
+            }],
+            LogId::Name(..) if self.returns => Vec::new(),
+            LogId::Name(_, name) => vec![Event::Claimed(name.clone())],
+            LogId::Duty(_) => Vec::new(),
+        }
+    }
+}
+
+fn introduced(room: &RoomId, peer: &Arc<Member>, call: Call) -> Event {
+    Event::Introduced {
+        room: room.clone(),
+        peer: peer.clone(),
+        call,
+    }
+}
+
+fn departed(room: &RoomId, peer: &Arc<Member>, departure: Departure) -> Event {
+    let farewell = match departure {
+        Departure::Asked(farewell) => farewell,
+        Departure::Evicted(_) | Departure::Lost => Farewell::Aloud,
+    };
+    Event::Departed {
+        room: room.clone(),
+        peer: peer.clone(),
+        farewell,
+    }
+}

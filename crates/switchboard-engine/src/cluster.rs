@@ -1,0 +1,3 @@
+//! A cluster over a shared store: everything but the store itself.
+
+pub mod store;

@@ -1,0 +1,246 @@
+//! What a cluster asks of the store that its nodes share, and what the store answers.
+//!
+//! The store holds, per log: a *generation* (which of its lives this is), the *head* (the position
+//! of its last change), a seat per member, and *fences* (up to which epoch a node's changes are no
+//! longer taken). It exists while it has a seat. Every request is one atomic step. Every change
+//! takes the next position and is told, as a [`News`], to the nodes that have opened the log.
+//! News may be lost, doubled, late or out of order; answers come to who asked, or are lost with the
+//! connection. Requests of one connection are carried out in their order.
+
+use switchboard_core::{Address, Departure, LogId, NodeId, PeerId, Position};
+
+/// A node's right to have seats. When it is buried, the node takes the next epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Lease {
+    /// Whose.
+    pub node: NodeId,
+    /// Counted from 1.
+    pub epoch: u32,
+}
+
+/// A member as the store knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seat {
+    /// Who.
+    pub peer: PeerId,
+    /// What it is called in the log: nobody else of it is.
+    pub address: Address,
+    /// Of which node.
+    pub lease: Lease,
+    /// The position of its join.
+    pub since: Position,
+    /// Whatever else the nodes say of it; nothing to the store.
+    pub card: String,
+}
+
+/// A seat that a node wants.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// Who.
+    pub peer: PeerId,
+    /// What it is called.
+    pub address: Address,
+    /// The position of its seat, if it has been given one.
+    pub since: Option<Position>,
+    /// As in [`Seat::card`].
+    pub card: String,
+}
+
+/// Up to where a node knows a log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Known {
+    /// Which of the log's lives; 0 if none is known. Generations of one log only grow.
+    pub generation: u64,
+    /// The last position.
+    pub head: Position,
+}
+
+/// A change as a node proposes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Proposal {
+    /// A seat for somebody.
+    Join(Wanted),
+    /// None any more.
+    Leave(PeerId, Departure),
+}
+
+/// What a node asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// "I live": `beat` counts up; `status` is for people and other nodes (JSON). → [`Answer::Beaten`]
+    Beat {
+        /// Who.
+        lease: Lease,
+        /// How often it has said so.
+        beat: u64,
+        /// How it is.
+        status: String,
+    },
+    /// Declares a lease dead, if the node's last beat is still this one and its epoch this one.
+    /// From then on the node's beats with this epoch or an older one are answered as not valid.
+    /// → [`Answer::Buried`]
+    Bury {
+        /// Whose.
+        lease: Lease,
+        /// The last beat seen.
+        beat: u64,
+    },
+    /// Strikes a node off the list, if its epoch is still this one. Who leaves in good order says it
+    /// of itself; of a buried node it is said when all its seats are free. → [`Answer::Done`]
+    Forget(Lease),
+    /// The logs that the node has opened and not closed. → [`Answer::Logs`]
+    Logs(NodeId),
+    /// From now on this node is told the log's news. → [`Answer::Done`]
+    Open(NodeId, LogId),
+    /// And from now on no longer. → [`Answer::Done`]
+    Close(NodeId, LogId),
+    /// → [`Answer::Read`]
+    Read(LogId),
+    /// A change. A join begins the log if there is none. → [`Answer::Changed`]
+    Change {
+        /// Of which log.
+        log: LogId,
+        /// By whom.
+        lease: Lease,
+        /// Which.
+        proposal: Proposal,
+        /// How many seats there may be; 0: any number.
+        seats: usize,
+        /// Whether the answer is to hold a snapshot (taken after the change).
+        snapshot: bool,
+    },
+    /// Makes the node's seats in a log those that it wants, in one step:
+    ///
+    /// 1. where there is no log, or its head is behind `known.head` in the same generation (the
+    ///    store has forgotten something), a new generation begins;
+    /// 2. a lease that is fenced changes nothing → `fenced`;
+    /// 3. a wanted seat that exists is taken over by the lease (no news);
+    /// 4. a wanted seat that does not exist, but had a place (`since`) in another generation than the
+    ///    log's present one, is restored at its old `since` (a change, with its own position);
+    /// 5. any other wanted seat is given anew, at the next position, if its address is free; one that
+    ///    never had a `since` only if there are fewer than `seats`;
+    /// 6. other seats of the node become free (`Departure::Asked(Farewell::Aloud)`).
+    ///
+    /// → [`Answer::Synced`]
+    Sync {
+        /// Which log.
+        log: LogId,
+        /// Whose.
+        lease: Lease,
+        /// Up to where the node knew it.
+        known: Known,
+        /// The seats, oldest first.
+        wanted: Vec<Wanted>,
+        /// As in `Change`.
+        seats: usize,
+    },
+    /// Frees all seats that the node has under this epoch or an older one (`Departure::Lost`), and
+    /// takes no changes from it under these any more. → [`Answer::Done`]
+    Evict(LogId, Lease),
+    /// Gives a message to a node. → [`Answer::Posted`]
+    Post(NodeId, Vec<u8>),
+}
+
+/// What the store answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// To [`Request::Beat`].
+    Beaten {
+        /// Whether the lease is (no longer, if it was buried).
+        valid: bool,
+        /// All nodes on the list, this one included.
+        nodes: Vec<NodeStatus>,
+    },
+    /// Whether the lease is buried now, by this request or before.
+    Buried(bool),
+    /// Logs.
+    Logs(Vec<LogId>),
+    /// The log as it is; none if there is no such log.
+    Read(Option<Snapshot>),
+    /// To [`Request::Change`].
+    Changed {
+        /// What became of it.
+        outcome: Outcome,
+        /// If it was asked for and there is (still) such a log.
+        snapshot: Option<Snapshot>,
+    },
+    /// To [`Request::Sync`].
+    Synced {
+        /// The lease is fenced: nothing was done.
+        fenced: bool,
+        /// Who was not given a seat.
+        declined: Vec<(PeerId, NoSeat)>,
+        /// The log after it; none if nobody is left in it.
+        snapshot: Option<Snapshot>,
+    },
+    /// How many have received it: 0 means that the node does not listen.
+    Posted(u64),
+    /// It is done.
+    Done,
+}
+
+/// A log at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Generation and head.
+    pub known: Known,
+    /// The seats, by `since`.
+    pub seats: Vec<Seat>,
+}
+
+/// What became of a proposal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is in the log, here.
+    At(Known),
+    /// The join: the peer had a seat already, here. Nothing has changed.
+    Present(Position),
+    /// The join did not happen.
+    NoSeat(NoSeat),
+    /// The lease is fenced; nothing has changed.
+    Fenced,
+    /// The leave: there is no such seat of this node's epoch or an older one (or, for an eviction,
+    /// no such seat at all). Nothing has changed.
+    Absent,
+}
+
+/// Why a join did not happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoSeat {
+    /// The address is another's.
+    Taken,
+    /// There are as many seats as may be.
+    Full,
+}
+
+/// What the nodes that have opened a log are told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct News {
+    /// Generation and position of the change.
+    pub at: Known,
+    /// What has changed.
+    pub change: StoredChange,
+}
+
+/// A change that has happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoredChange {
+    /// A seat is somebody's. Its `since` is the change's own position, or an older one where it was
+    /// restored.
+    Join(Seat),
+    /// A seat is free.
+    Leave(PeerId, Departure),
+}
+
+/// A line of the list of nodes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeStatus {
+    /// Who, and its latest epoch.
+    pub lease: Lease,
+    /// Its last beat.
+    pub beat: u64,
+    /// The lease was declared dead.
+    pub buried: bool,
+    /// What it said of itself.
+    pub status: String,
+}
