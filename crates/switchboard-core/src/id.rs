@@ -15,10 +15,23 @@ impl PeerId {
         Self(uuid::Builder::from_random_bytes(bytes).into_uuid())
     }
 
+    /// Its 16 bytes.
+    #[must_use]
+    pub fn bytes(self) -> [u8; 16] {
+        self.0.into_bytes()
+    }
+
     /// Reads any of the usual spellings: lower or upper case, with or without dashes, braced, URN.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         Uuid::try_parse(text).ok().map(Self)
+    }
+}
+
+impl From<[u8; 16]> for PeerId {
+    /// The id that has these bytes already.
+    fn from(bytes: [u8; 16]) -> Self {
+        Self(Uuid::from_bytes(bytes))
     }
 }
 

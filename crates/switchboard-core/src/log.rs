@@ -25,6 +25,14 @@ pub enum LogId {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeId(u64);
 
+impl NodeId {
+    /// The number alone.
+    #[must_use]
+    pub fn get(self) -> u64 {
+        self.0
+    }
+}
+
 impl From<u64> for NodeId {
     fn from(random: u64) -> Self {
         Self(random)

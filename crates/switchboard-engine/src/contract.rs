@@ -12,7 +12,7 @@ use switchboard_core::{
     NodeId, PeerId, Position, Relay, RelayKind, RoomId, RoomName, SpaceName, Tongue,
 };
 
-use crate::{Engine, Ordered, Sink};
+use crate::{Engine, Ordered, Sink, Vocabulary};
 
 static TONGUE: Tongue = Tongue {
     name: "contract",
@@ -207,7 +207,9 @@ impl Sink for Arc<Logs> {
     fn unsent(&self, letter: Letter) {
         panic!("{letter:?} was not sent by anybody");
     }
+}
 
+impl Vocabulary for Arc<Logs> {
     fn tongue(&self, _name: &str) -> &'static Tongue {
         &TONGUE
     }

@@ -62,8 +62,17 @@ pub trait Engine: Send + Sync + fmt::Debug {
     fn close(&self) -> Closing<'_>;
 }
 
+/// What a node knows of dialects.
+pub trait Vocabulary: Send + Sync {
+    /// The dialect of this name; of an unknown name, one that has no words for anything.
+    fn tongue(&self, name: &str) -> &'static Tongue;
+
+    /// A frame that another node's member has sent. None if its dialect is not known here.
+    fn relay(&self, origin: &str, kind: RelayKind, frame: ByteString) -> Option<Relay>;
+}
+
 /// A node that is told of ordered changes.
-pub trait Sink: Send + Sync {
+pub trait Sink: Vocabulary {
     /// These changes are next, in this order and in one step. After a `Departure::Lost` of a member
     /// of this node there is its new join among them.
     fn committed(&self, log: &LogId, entries: Vec<Entry>);
@@ -76,10 +85,4 @@ pub trait Sink: Send + Sync {
 
     /// A letter could not be sent.
     fn unsent(&self, letter: Letter);
-
-    /// The dialect of this name; of an unknown name, one that has no words for anything.
-    fn tongue(&self, name: &str) -> &'static Tongue;
-
-    /// A frame that another node's member has sent. None if its dialect is not known here.
-    fn relay(&self, origin: &str, kind: RelayKind, frame: ByteString) -> Option<Relay>;
 }

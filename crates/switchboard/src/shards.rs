@@ -18,7 +18,7 @@ use switchboard_core::{
     NodeId, Peer, PeerId, Place, Position, Relay, RelayKind, RoomId, Tongue,
 };
 use switchboard_dialect::{Content, find};
-use switchboard_engine::{Engine, Ordered, Sink};
+use switchboard_engine::{Engine, Ordered, Sink, Vocabulary};
 use switchboard_transport::{Check, Counters, Exchange, Local};
 use tokio::sync::broadcast;
 
@@ -326,7 +326,9 @@ impl Sink for Remote {
     fn unsent(&self, letter: Letter) {
         self.input(&letter.log.clone(), Input::Unsent(letter));
     }
+}
 
+impl Vocabulary for Remote {
     fn tongue(&self, name: &str) -> &'static Tongue {
         find(name).map_or(&UNKNOWN, |dialect| dialect.tongue())
     }

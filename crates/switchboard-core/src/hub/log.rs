@@ -50,6 +50,15 @@ impl<L: Clone> Hub<L> {
             (Some(pending @ (Pending::Join(_) | Pending::Leave(_))), _) => {
                 room.pending.insert(peer, pending);
             }
+            // An eviction that could not be ordered: whoever waits for it waits in vain.
+            (None, Declined::Unavailable) => {
+                let seat = room.seat(peer).map(|seat| &seat.member.address);
+                if let Some(place) = seat.and_then(|address| place(log, address)) {
+                    for wish in self.challenges.take(&place) {
+                        self.refuse_join(wish, Refusal::Unavailable);
+                    }
+                }
+            }
             (None, _) => {}
         }
         self.tidy(log);

@@ -1,0 +1,343 @@
+//! One log as this node knows it, and what its members want of it.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+    time::Instant,
+};
+
+use switchboard_core::{
+    Change, Departure, Entry, Eviction, Farewell, Letter, Member, NodeId, PeerId, Position,
+};
+
+use super::store::{Known, Lease, News, Seat, Snapshot, StoredChange, Wanted};
+use crate::Vocabulary;
+
+/// News that may wait for what comes before them; with more, the log is read anew.
+const EARLY_MAX: usize = 1024;
+
+/// Letters that may wait for the changes that their senders knew of.
+const HELD_MAX: usize = 1024;
+
+/// A seat as the hub has been told of it.
+#[derive(Clone, Debug)]
+struct Held {
+    lease: Lease,
+    since: Position,
+    member: Arc<Member>,
+}
+
+/// What a member of this node wants.
+#[derive(Debug)]
+pub(super) struct Want {
+    pub(super) member: Arc<Member>,
+    pub(super) card: String,
+    /// Until when its first seat may take; none once it has had one.
+    pub(super) until: Option<Instant>,
+}
+
+impl Want {
+    pub(super) fn copy(&self) -> Self {
+        Self {
+            member: self.member.clone(),
+            card: self.card.clone(),
+            until: self.until,
+        }
+    }
+}
+
+/// A letter that came before the changes that its sender knew of.
+#[derive(Debug)]
+pub(super) struct HeldBack {
+    pub(super) from: NodeId,
+    pub(super) at: Position,
+    pub(super) letter: Letter,
+}
+
+/// What news came to.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Taken {
+    /// The log is known up to here.
+    InOrder,
+    /// Something before it is missing.
+    Gap,
+    /// A member of this node has lost its seat of this epoch without being asked.
+    Fenced(u32),
+}
+
+/// One log.
+#[derive(Debug)]
+pub(super) struct Replica {
+    node: NodeId,
+    pub(super) known: Known,
+    seats: BTreeMap<PeerId, Held>,
+    pub(super) wanted: BTreeMap<PeerId, Want>,
+    early: BTreeMap<Position, News>,
+    held: VecDeque<HeldBack>,
+    /// A look at the whole log is under way, or planned.
+    pub(super) is_looking: bool,
+    /// Until when seats that the store has forgotten may be restored by their nodes.
+    pub(super) doubt: Option<Instant>,
+    /// Until when it is kept though nobody here wants it.
+    pub(super) linger: Option<Instant>,
+}
+
+impl Replica {
+    pub(super) fn new(node: NodeId) -> Self {
+        Self {
+            node,
+            known: Known::default(),
+            seats: BTreeMap::new(),
+            wanted: BTreeMap::new(),
+            early: BTreeMap::new(),
+            held: VecDeque::new(),
+            is_looking: false,
+            doubt: None,
+            linger: None,
+        }
+    }
+
+    /// Whether a member of this node has a seat or wants one.
+    pub(super) fn is_needed(&self) -> bool {
+        !self.wanted.is_empty() || self.own().next().is_some()
+    }
+
+    pub(super) fn is_seated(&self, peer: PeerId) -> bool {
+        self.seats.contains_key(&peer)
+    }
+
+    pub(super) fn is_own(&self, peer: PeerId) -> bool {
+        self.seats
+            .get(&peer)
+            .is_some_and(|held| held.lease.node == self.node)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.seats.len()
+    }
+
+    fn own(&self) -> impl Iterator<Item = (&PeerId, &Held)> {
+        self.seats
+            .iter()
+            .filter(|(_, held)| held.lease.node == self.node)
+    }
+
+    /// The members of this node that have a seat and want none.
+    pub(super) fn leaving(&self) -> Vec<PeerId> {
+        self.own()
+            .map(|(peer, _)| *peer)
+            .filter(|peer| !self.wanted.contains_key(peer))
+            .collect()
+    }
+
+    /// The leases of the other nodes' members.
+    pub(super) fn leases(&self) -> impl Iterator<Item = Lease> {
+        self.seats
+            .values()
+            .map(|held| held.lease)
+            .filter(|lease| lease.node != self.node)
+    }
+
+    /// What this node wants, oldest first.
+    pub(super) fn wishes(&self) -> Vec<Wanted> {
+        let mut wishes: Vec<_> = self
+            .wanted
+            .iter()
+            .map(|(peer, want)| Wanted {
+                peer: *peer,
+                address: want.member.address.clone(),
+                since: self.seats.get(peer).map(|held| held.since),
+                card: want.card.clone(),
+            })
+            .collect();
+        wishes.sort_by_key(|wish| (wish.since.is_none(), wish.since));
+        wishes
+    }
+
+    /// Takes news in their order, and gives what the hub is to be told.
+    pub(super) fn take(&mut self, news: News, words: &dyn Vocabulary) -> (Taken, Vec<Entry>) {
+        let mut entries = Vec::new();
+        let is_new = (news.at.generation, news.at.head) > (self.known.generation, self.known.head);
+        if !is_new {
+            return (Taken::InOrder, entries);
+        }
+        if self.early.len() >= EARLY_MAX {
+            self.early.clear();
+            return (Taken::Gap, entries);
+        }
+        self.early.insert(news.at.head, news);
+        let taken = self.catch_up(words, &mut entries);
+        (taken, entries)
+    }
+
+    /// Takes what has waited for what came before it.
+    fn catch_up(&mut self, words: &dyn Vocabulary, entries: &mut Vec<Entry>) -> Taken {
+        while let Some(first) = self.early.first_entry() {
+            let at = first.get().at;
+            if at.head <= self.known.head {
+                first.remove();
+                continue;
+            }
+            if at.head != self.known.head.next() || at.generation != self.known.generation {
+                return Taken::Gap;
+            }
+            if let StoredChange::Leave(peer, Departure::Lost) = first.get().change
+                && let Some(held) = self.seats.get(&peer)
+                && held.lease.node == self.node
+            {
+                return Taken::Fenced(held.lease.epoch);
+            }
+            let news = first.remove();
+            self.known = news.at;
+            match news.change {
+                StoredChange::Join(seat) => self.seat(seat, words, entries),
+                StoredChange::Leave(peer, departure) => self.unseat(peer, departure, entries),
+            }
+        }
+        Taken::InOrder
+    }
+
+    fn seat(&mut self, seat: Seat, words: &dyn Vocabulary, entries: &mut Vec<Entry>) {
+        match self.seats.get_mut(&seat.peer) {
+            Some(held) if held.since == seat.since => {
+                held.lease = seat.lease;
+                return;
+            }
+            Some(_) => self.unseat(seat.peer, Departure::Asked(Farewell::Aloud), entries),
+            None => {}
+        }
+        let want = self.wanted.get_mut(&seat.peer);
+        let is_own = seat.lease.node == self.node;
+        let member = match want.filter(|_| is_own) {
+            Some(want) => {
+                want.until = None;
+                want.member.clone()
+            }
+            None => Arc::new(super::mail::member(&seat, words)),
+        };
+        entries.push(Entry {
+            position: seat.since,
+            node: (!is_own).then_some(seat.lease.node),
+            change: Change::Join(member.clone()),
+        });
+        let held = Held {
+            lease: seat.lease,
+            since: seat.since,
+            member,
+        };
+        self.seats.insert(seat.peer, held);
+    }
+
+    /// Frees a seat, if it is taken.
+    pub(super) fn unseat(&mut self, peer: PeerId, departure: Departure, entries: &mut Vec<Entry>) {
+        let Some(held) = self.seats.remove(&peer) else {
+            return;
+        };
+        if departure != Departure::Lost {
+            self.wanted.remove(&peer);
+        }
+        let own = held.lease.node == self.node;
+        entries.push(Entry {
+            position: self.known.head,
+            node: (!own).then_some(held.lease.node),
+            change: Change::Leave(peer, departure),
+        });
+    }
+
+    /// Frees all seats of the other nodes: nobody here looks any more.
+    pub(super) fn clear(&mut self) -> Vec<Entry> {
+        let mut entries = Vec::new();
+        for peer in self.seats.keys().copied().collect::<Vec<_>>() {
+            self.unseat(peer, Departure::Asked(Farewell::Aloud), &mut entries);
+        }
+        entries
+    }
+
+    /// Whether a member of this node is missing in a snapshot though nobody here has said so.
+    pub(super) fn is_missed_in(&self, snapshot: &Snapshot) -> bool {
+        self.own().any(|(peer, held)| {
+            self.wanted.contains_key(peer)
+                && !snapshot
+                    .seats
+                    .iter()
+                    .any(|seat| seat.peer == *peer && seat.since == held.since)
+        })
+    }
+
+    /// Takes the log as it is, and gives what the hub is to be told: first who has left, then who
+    /// has come, by their places. Seats that the store seems to have forgotten are kept while in doubt.
+    pub(super) fn adopt(&mut self, snapshot: Snapshot, words: &dyn Vocabulary) -> Vec<Entry> {
+        let mut entries = Vec::new();
+        let kept: BTreeMap<_, _> = (snapshot.seats.iter())
+            .map(|seat| (seat.peer, seat.since))
+            .collect();
+        for peer in self.missing(&snapshot, &kept) {
+            let departure = match self.wanted.contains_key(&peer) && self.is_own(peer) {
+                // Somebody else has its address now.
+                true => Departure::Evicted(Eviction::Ghost),
+                false => Departure::Asked(Farewell::Aloud),
+            };
+            self.unseat(peer, departure, &mut entries);
+        }
+        for (peer, held) in self.seats.clone() {
+            if kept.get(&peer).is_some_and(|since| *since != held.since) {
+                let departure = match held.lease.node == self.node {
+                    true => Departure::Lost,
+                    false => Departure::Asked(Farewell::Aloud),
+                };
+                self.unseat(peer, departure, &mut entries);
+            }
+        }
+        self.known = snapshot.known;
+        for seat in snapshot.seats {
+            self.seat(seat, words, &mut entries);
+        }
+        entries
+    }
+
+    /// Who has left, by a snapshot.
+    fn missing(&self, snapshot: &Snapshot, kept: &BTreeMap<PeerId, Position>) -> Vec<PeerId> {
+        let is_kept_in_doubt = |held: &Held| {
+            self.doubt.is_some()
+                && held.lease.node != self.node
+                && !(snapshot.seats.iter()).any(|seat| seat.address == held.member.address)
+        };
+        self.seats
+            .iter()
+            .filter(|(peer, held)| !kept.contains_key(peer) && !is_kept_in_doubt(held))
+            .map(|(peer, _)| *peer)
+            .collect()
+    }
+
+    /// After [`Replica::adopt`]: takes what came meanwhile.
+    pub(super) fn resume(&mut self, words: &dyn Vocabulary) -> (Taken, Vec<Entry>) {
+        let mut entries = Vec::new();
+        let taken = self.catch_up(words, &mut entries);
+        (taken, entries)
+    }
+
+    /// Holds a letter back if it speaks of changes that are not known here yet, or gives it back.
+    pub(super) fn hold(&mut self, letter: HeldBack) -> Option<HeldBack> {
+        let is_early = letter.at > self.known.head || !self.held.is_empty();
+        if !is_early || self.held.len() >= HELD_MAX {
+            return Some(letter);
+        }
+        self.held.push_back(letter);
+        None
+    }
+
+    /// Whether something has come that cannot be taken yet.
+    pub(super) fn is_behind(&self) -> bool {
+        !self.held.is_empty() || !self.early.is_empty()
+    }
+
+    /// The letters that need not wait any longer; all of them if nothing more is to come.
+    pub(super) fn release(&mut self, all: bool) -> Vec<HeldBack> {
+        let due = self
+            .held
+            .iter()
+            .take_while(|letter| all || letter.at <= self.known.head)
+            .count();
+        self.held.drain(..due).collect()
+    }
+}
