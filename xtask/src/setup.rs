@@ -25,6 +25,12 @@ const SOUND: &[Program] = &[
     ("ffmpeg", "ffmpeg"),
 ];
 
+/// The store of a cluster; a test that misses it is skipped, and says so.
+const STORE: &[Program] = &[
+    ("redis-server", "redis-server"),
+    ("redis-cli", "redis-tools"),
+];
+
 /// What was found, or why it is not there.
 type Found<T> = Result<T, String>;
 
@@ -35,13 +41,14 @@ pub(crate) struct Tools {
     /// Whether compat/ can run its scripts.
     pub(crate) compat: Found<()>,
     sound: Found<()>,
+    store: Found<()>,
 }
 
 impl Tools {
     /// Whether everything is there that was asked for.
     pub(crate) fn is_complete(&self, options: Options) -> bool {
         let browser = self.chromium.is_ok() && self.sound.is_ok();
-        self.compat.is_ok() && (browser || options.no_browser)
+        self.compat.is_ok() && self.store.is_ok() && (browser || options.no_browser)
     }
 }
 
@@ -51,10 +58,12 @@ pub(crate) fn run(workspace: &Workspace, options: Options) -> Tools {
     let tools = Tools {
         chromium: chromium_or_why(),
         sound: all_or_why(SOUND),
+        store: all_or_why(STORE),
         compat: node_or_why().and_then(|()| compat_or_why(&compat, options)),
     };
     let compat = tools.compat.as_ref();
     say("compat/", compat.map(|()| "its packages are installed"));
+    say("Redis", tools.store.as_ref().map(|()| "installed"));
     if !options.no_browser {
         say(
             "Chromium",
@@ -74,7 +83,8 @@ fn say(what: &str, found: Result<impl Display, &String>) {
 
 /// The Debian packages of what is not here.
 fn wanted_packages(options: Options) -> Vec<&'static str> {
-    let mut wanted: Vec<_> = missing(NODE).map(|(_, package)| package).collect();
+    let always = missing(NODE).chain(missing(STORE));
+    let mut wanted: Vec<_> = always.map(|(_, package)| package).collect();
     if !options.no_browser {
         if chromium_or_why().is_err() && std::env::var_os("CHROMIUM").is_none() {
             wanted.push("chromium");
@@ -315,6 +325,7 @@ mod tests {
             chromium: Err("none".to_owned()),
             compat: Ok(()),
             sound: Err("none".to_owned()),
+            store: Ok(()),
         };
         let no_browser = Options {
             no_browser: true,

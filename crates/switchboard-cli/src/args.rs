@@ -23,6 +23,17 @@ pub(crate) enum Action {
     Serve(Options),
     /// Print the settings in force, and every mistake in them
     Check(Options),
+    /// Print the nodes that are one switchboard, read from the Redis that they share
+    ///
+    /// Exits with 0 if all nodes live; with 1 if a lease has lapsed or Redis cannot be reached; with 2
+    /// if the command line or a setting is wrong.
+    Cluster {
+        #[command(flatten)]
+        options: Options,
+        /// Print JSON, for programs
+        #[arg(long)]
+        json: bool,
+    },
     /// Ask a running server whether it is well; for health checks of containers
     Health {
         /// The server's address [default: this machine's, with the address and port of the
@@ -52,6 +63,10 @@ pub(crate) struct Options {
     /// Serve this folder at / instead of the call page
     #[arg(long, value_name = "DIR")]
     pub(crate) web_root: Option<String>,
+    /// Be one switchboard with all that use this Redis, like redis://HOST:6379; a password is safer in
+    /// SWITCHBOARD_ENGINE_URL, which no list of processes shows
+    #[arg(long, value_name = "URL")]
+    pub(crate) engine: Option<String>,
     /// How log lines look: text or json [default: text]
     #[arg(long, value_name = "FORMAT")]
     pub(crate) log_format: Option<String>,

@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 mod args;
+mod cluster;
 mod health;
 mod logging;
 mod serve;
@@ -22,6 +23,7 @@ fn main() -> ExitCode {
     let args = Args::parse();
     let done = match args.action {
         Some(Action::Health { url }) => health::ask(&url.unwrap_or_else(health::own_url)),
+        Some(Action::Cluster { options, json }) => return cluster::run(&options, json),
         Some(Action::Voice(args)) => voice::run(args),
         Some(Action::Check(options)) => serve::check(&options),
         Some(Action::Serve(options)) => serve::serve(&options),

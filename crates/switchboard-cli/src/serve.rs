@@ -44,7 +44,8 @@ pub(crate) fn serve(options: &Options) -> Result<(), String> {
         .block_on(run(config))
 }
 
-fn settings(options: &Options) -> Result<(Config, Vec<Mistake>), String> {
+/// The settings in force, and what is wrong with them.
+pub(crate) fn settings(options: &Options) -> Result<(Config, Vec<Mistake>), String> {
     let mut config = Config::default();
     let mut mistakes = match &options.config {
         Some(path) => config.read_file(path)?,
@@ -66,6 +67,7 @@ fn settings(options: &Options) -> Result<(Config, Vec<Mistake>), String> {
             Some(&*listen).filter(|listen| !listen.is_empty()),
         ),
         ("--web-root", "server.web_root", options.web_root.as_deref()),
+        ("--engine", "engine.url", options.engine.as_deref()),
         ("--log-format", "log.format", options.log_format.as_deref()),
         ("--log-level", "log.level", options.log_level.as_deref()),
     ];
@@ -116,7 +118,7 @@ fn announce(server: &Server, address: SocketAddr) {
 }
 
 /// Writes to standard output. Nobody need read it: a closed pipe is no reason to stop serving.
-fn say(text: &str) {
+pub(crate) fn say(text: &str) {
     let mut out = std::io::stdout().lock();
     drop(out.write_all(text.as_bytes()).and_then(|()| out.flush()));
 }

@@ -126,6 +126,10 @@ fn mistakes_are_named_and_exit_with_1() {
             &["--config", "/does/not/exist.toml"],
             "cannot read /does/not/exist.toml",
         ),
+        (
+            &["--engine", "http://cache"],
+            "flag --engine: engine.url: is not an address like \"redis://HOST:6379\"",
+        ),
         (&["--web-root", "/does/not/exist"], "is not a folder"),
     ] {
         let output = run(args);
@@ -166,6 +170,51 @@ fn check_prints_the_settings_in_force_and_every_mistake() {
         "{mistakes}"
     );
     assert_eq!(run(&["check"]).status.code(), Some(0));
+}
+
+#[test]
+fn cluster_without_an_engine_says_that_it_is_one_node() {
+    let output = run(&["cluster"]);
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert!(said.starts_with("This switchboard is one node"), "{said}");
+    let json = run(&["cluster", "--json"]).stdout;
+    let json: serde_json::Value = serde_json::from_slice(&json).expect("JSON");
+    assert_eq!(json["nodes"], serde_json::json!([]));
+}
+
+#[test]
+fn cluster_says_in_one_line_why_the_engine_cannot_be_reached() {
+    // Nobody listens on port 1.
+    let output = command(&["cluster"])
+        .env("SWITCHBOARD_ENGINE_URL", "redis://:GEHEIM@127.0.0.1:1")
+        .output()
+        .expect("the binary runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(
+        said.starts_with("switchboard: the engine at redis://127.0.0.1:1 cannot be reached: "),
+        "{said}"
+    );
+    assert!(
+        said.lines().count() == 1 && !said.contains("GEHEIM"),
+        "{said}"
+    );
+    assert!(output.stdout.is_empty());
+}
+
+#[test]
+fn cluster_called_wrongly_exits_with_2() {
+    for args in [
+        &["cluster", "--engine", "http://cache"][..],
+        &["cluster", "--node", "7"],
+        &["cluster", "--config", "/does/not/exist.toml"],
+    ] {
+        let output = run(args);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(!said.is_empty() && output.stdout.is_empty(), "{said}");
+    }
 }
 
 #[test]

@@ -13,7 +13,7 @@ use crate::{
     command::Place,
     id::{Address, Attempt, PeerId, RoomId},
     introduction::Member,
-    limits::{CHALLENGE, CLAIMANTS_MAX},
+    limits::{CHALLENGE, CLAIMANTS_MAX, STANDSTILL},
     log::LogId,
 };
 
@@ -28,9 +28,18 @@ pub(crate) struct Wish<L> {
 
 #[derive(Debug)]
 struct Challenge<L> {
+    /// Who is asked. Another may come to hold the place before this one has answered.
+    holder: PeerId,
     /// `None` once the holder was found dead and only its departure must still be ordered.
     deadline: Option<Instant>,
     waiting: VecDeque<Wish<L>>,
+}
+
+/// A challenge whose time is over.
+pub(crate) struct Due {
+    pub(crate) place: Place,
+    /// Whether an answer would have been heard: a driver that comes much too late stood still.
+    pub(crate) is_heard: bool,
 }
 
 /// What became of a claimant.
@@ -54,25 +63,46 @@ impl<L> Default for Challenges<L> {
 }
 
 impl<L> Challenges<L> {
-    pub(crate) fn wait(&mut self, place: Place, wish: Wish<L>, now: Instant) -> Wait<L> {
+    pub(crate) fn wait(
+        &mut self,
+        place: Place,
+        holder: PeerId,
+        wish: Wish<L>,
+        now: Instant,
+    ) -> Wait<L> {
+        let is_new = self.renew(&place, holder, now);
         let challenge = self.0.entry(place).or_insert_with(|| Challenge {
+            holder,
             deadline: Some(now + CHALLENGE),
             waiting: VecDeque::new(),
         });
+        let is_first = is_new || challenge.waiting.is_empty();
+        let queued = match is_first {
+            true => Wait::Probe,
+            false => Wait::Queued,
+        };
         let mut waiting = challenge.waiting.iter_mut();
         if let Some(earlier) = waiting.find(|earlier| earlier.member.peer == wish.member.peer) {
             *earlier = wish;
-            return Wait::Queued;
+            return queued;
         }
         if challenge.waiting.len() >= CLAIMANTS_MAX {
             return Wait::Full(wish);
         }
         challenge.waiting.push_back(wish);
-        if challenge.waiting.len() == 1 {
-            Wait::Probe
-        } else {
-            Wait::Queued
-        }
+        queued
+    }
+
+    /// Says who holds a place now. If a challenge of it is to another, it begins anew: the new
+    /// holder must be probed.
+    pub(crate) fn renew(&mut self, place: &Place, holder: PeerId, now: Instant) -> bool {
+        let challenge = self.0.get_mut(place);
+        let Some(challenge) = challenge.filter(|challenge| challenge.holder != holder) else {
+            return false;
+        };
+        challenge.holder = holder;
+        challenge.deadline = Some(now + CHALLENGE);
+        true
     }
 
     /// Ends the challenge of `place` and gives back who waited.
@@ -83,16 +113,28 @@ impl<L> Challenges<L> {
             .unwrap_or_default()
     }
 
-    /// The places whose holders did not answer until `now`. They stay until taken, but are not due again.
-    pub(crate) fn due(&mut self, now: Instant) -> Vec<Place> {
+    /// The places whose holders did not answer until `now`. They stay until taken, but are not due
+    /// again.
+    pub(crate) fn due(&mut self, now: Instant) -> Vec<Due> {
         let mut due = Vec::new();
         for (place, challenge) in &mut self.0 {
-            if challenge.deadline.is_some_and(|deadline| deadline <= now) {
-                challenge.deadline = None;
-                due.push(place.clone());
-            }
+            let Some(deadline) = challenge.deadline.filter(|deadline| *deadline <= now) else {
+                continue;
+            };
+            challenge.deadline = None;
+            due.push(Due {
+                place: place.clone(),
+                is_heard: now - deadline < STANDSTILL,
+            });
         }
         due
+    }
+
+    /// Begins a challenge anew.
+    pub(crate) fn extend(&mut self, place: &Place, now: Instant) {
+        if let Some(challenge) = self.0.get_mut(place) {
+            challenge.deadline = Some(now + CHALLENGE);
+        }
     }
 
     pub(crate) fn next_deadline(&self) -> Option<Instant> {

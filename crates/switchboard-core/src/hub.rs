@@ -7,7 +7,7 @@ use std::{
 };
 
 use crate::{
-    challenge::{Challenges, Wait, Wish},
+    challenge::{Challenges, Due, Wait, Wish},
     command::{Ask, Change, Effect, Farewell, Input, Place, Target},
     event::{Event, Eviction},
     id::{Address, Attempt, DisplayName, PeerId, Position, RoomId, SpaceName},
@@ -88,8 +88,18 @@ impl<L: Clone> Hub<L> {
 
     /// Ends the challenges that are due at `now`.
     pub fn handle_timeout(&mut self, now: Instant) {
-        for place in self.challenges.due(now) {
-            self.evict(&place, Eviction::Ghost);
+        for Due { place, is_heard } in self.challenges.due(now) {
+            match self.holder(&place) {
+                None => self.retry(&place, now),
+                Some((holder, _)) if self.challenges.renew(&place, holder, now) => {
+                    self.probe(&place);
+                }
+                Some(_) if is_heard => self.evict(&place, Eviction::Ghost),
+                Some(_) => {
+                    self.challenges.extend(&place, now);
+                    self.probe(&place);
+                }
+            }
         }
     }
 
@@ -217,21 +227,26 @@ impl<L: Clone> Hub<L> {
         let Some(place) = place(&wish.log, &wish.member.address) else {
             return;
         };
-        let holder = self.holder(&place);
-        match self.challenges.wait(place.clone(), wish, now) {
+        let Some((holder, _)) = self.holder(&place) else {
+            return;
+        };
+        match self.challenges.wait(place.clone(), holder, wish, now) {
             Wait::Full(wish) => self.refuse_join(wish, Refusal::Taken),
             Wait::Probe | Wait::Queued if replaces => {}
-            Wait::Probe => match holder {
-                Some((_, Holder::Own(local))) => self.deliver(local, Event::Probe(place.clone())),
-                Some((peer, Holder::Of(node))) => {
-                    self.send(node, place.log(), Message::Probe(peer));
-                }
-                Some((_, Holder::Leaving)) | None => {}
-            },
+            Wait::Probe => self.probe(&place),
             Wait::Queued => {}
         }
         if replaces {
             self.evict(&place, Eviction::Replaced);
+        }
+    }
+
+    /// Asks the holder of a place whether it is alive.
+    fn probe(&mut self, place: &Place) {
+        match self.holder(place) {
+            Some((_, Holder::Own(local))) => self.deliver(local, Event::Probe(place.clone())),
+            Some((peer, Holder::Of(node))) => self.send(node, place.log(), Message::Probe(peer)),
+            Some((_, Holder::Leaving)) | None => {}
         }
     }
 
@@ -327,7 +342,7 @@ impl<L: Clone> Hub<L> {
 
     fn list(&mut self, peer: PeerId, local: L, id: RoomId) {
         let room = self.rooms.get(&LogId::Room(id.clone()));
-        let Some(room) = room.filter(|room| room.seat(peer).is_some()) else {
+        let Some(room) = room.filter(|room| room.is_in(peer)) else {
             return self.refuse(local, Refused::new(Refusal::NotInRoom).in_room(&id.name));
         };
         let others = room.others(peer).map(|seat| seat.member.clone()).collect();
@@ -337,6 +352,7 @@ impl<L: Clone> Hub<L> {
     fn relay(&mut self, peer: PeerId, local: L, id: &RoomId, to: Target, relay: Arc<Relay>) {
         let log = LogId::Room(id.clone());
         let room = self.rooms.get(&log);
+        let room = room.filter(|room| room.is_in(peer));
         let Some((room, sender)) = room.and_then(|room| Some((room, room.seat(peer)?))) else {
             return self.refuse(local, Refused::new(Refusal::NotInRoom).in_room(&id.name));
         };

@@ -59,5 +59,9 @@ pub(crate) fn exceeds(value: usize, limit: usize) -> bool {
 /// How long the holder of a claimed address has to show that it is alive (promise 8).
 pub(crate) const CHALLENGE: Duration = Duration::from_secs(2);
 
+/// With a timeout that comes so much too late, the driver stood still: whoever has answered in the
+/// meantime has not been heard.
+pub(crate) const STANDSTILL: Duration = Duration::from_millis(50);
+
 /// Claimants that may wait for one challenge; more are refused at once.
 pub(crate) const CLAIMANTS_MAX: usize = 16;

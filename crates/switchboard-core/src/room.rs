@@ -56,6 +56,15 @@ pub(crate) struct Withdrawn<L> {
     pub(crate) knows: Vec<PeerId>,
 }
 
+impl<L> Withdrawn<L> {
+    /// Another has left. Says whether it knew it.
+    pub(crate) fn forgets(&mut self, peer: PeerId) -> bool {
+        let before = self.knows.len();
+        self.knows.retain(|known| *known != peer);
+        self.knows.len() != before
+    }
+}
+
 /// The members in the order of their joins.
 #[derive(Debug)]
 pub(crate) struct Room<L> {
@@ -100,6 +109,11 @@ impl<L> Room<L> {
         self.by_peer
             .get(&peer)
             .and_then(|position| self.seats.get(position))
+    }
+
+    /// Whether this is a member of this node that has not asked to leave.
+    pub(crate) fn is_in(&self, peer: PeerId) -> bool {
+        self.seat(peer).is_some_and(|seat| seat.local.is_some())
     }
 
     pub(crate) fn seat_mut(&mut self, peer: PeerId) -> Option<&mut Seat<L>> {

@@ -2,14 +2,15 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Condvar, Mutex, PoisonError},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use bytestring::ByteString;
 use switchboard_core::{
-    Address, Change, Custom, Declined, Departure, Entry, Farewell, Identity, Letter, LogId, Member,
-    NodeId, PeerId, Position, Relay, RelayKind, RoomId, RoomName, SpaceName, Tongue,
+    Address, Addressee, Change, Custom, Declined, Departure, Entry, Farewell, Identity, Letter,
+    LogId, Member, Message, NodeId, PeerId, Position, Relay, RelayKind, RoomId, RoomName, SeatRef,
+    SpaceName, Target, Tongue,
 };
 
 use crate::{Engine, Ordered, Sink, Vocabulary};
@@ -22,9 +23,9 @@ static TONGUE: Tongue = Tongue {
 };
 
 /// How long an engine may take for what it promises to do at all.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Runs every check over engines made by `make`.
+/// Runs the checks of a single node over engines made by `make`.
 ///
 /// # Panics
 /// If the engine breaks its contract.
@@ -32,6 +33,19 @@ pub fn check(make: impl Fn() -> Box<dyn Engine>) {
     commits_each_change_once_and_in_order(&Node::new(make()));
     keeps_rooms_apart(&Node::new(make()));
     orders_what_comes_at_the_same_moment(&Node::new(make()));
+}
+
+/// Runs the checks of several nodes over engines made by `make`: each time, three nodes of one
+/// cluster that has nothing yet.
+///
+/// # Panics
+/// If the engine breaks its contract.
+pub fn check_cluster(make: impl Fn() -> [Box<dyn Engine>; 3]) {
+    let nodes = || make().map(Node::new);
+    shows_all_nodes_one_order(&nodes());
+    gives_an_address_once(&nodes());
+    brings_letters_in_order(&nodes());
+    frees_the_seats_of_a_node_that_closes(nodes());
 }
 
 fn commits_each_change_once_and_in_order(node: &Node) {
@@ -85,6 +99,73 @@ fn orders_what_comes_at_the_same_moment(node: &Node) {
     }
 }
 
+/// The members of a node that joins later are told to it by their places, so all see one order.
+fn shows_all_nodes_one_order(nodes: &[Node; 3]) {
+    let room = room("order");
+    std::thread::scope(|scope| {
+        for (node, first) in nodes.iter().zip([0, 40, 80]) {
+            let room = &room;
+            scope.spawn(move || {
+                (first..first + 40).for_each(|peer| node.propose(room, &join(peer)));
+            });
+        }
+    });
+    let seen = nodes.each_ref().map(|node| node.wait_for(&room, 120));
+    assert_eq!(seen[0], seen[1]);
+    assert_eq!(seen[0], seen[2]);
+}
+
+fn gives_an_address_once(nodes: &[Node; 3]) {
+    let room = room("address");
+    for (node, peer) in nodes.iter().zip(1..) {
+        node.propose(&room, &join_as(peer, "ann"));
+    }
+    let total = || {
+        let declined = nodes.iter().map(|node| node.logs.state().declined.len());
+        declined.sum::<usize>()
+    };
+    eventually(|| total() == 2);
+    for node in nodes {
+        let declined = node.logs.state().declined.clone();
+        for (peer, why) in declined {
+            assert_eq!(why, Declined::Taken);
+            let log = node.wait_for(&room, 1);
+            assert!(log.iter().all(|(seated, _)| *seated != peer));
+        }
+    }
+}
+
+fn brings_letters_in_order(nodes: &[Node; 3]) {
+    let room = room("letters");
+    nodes[0].propose(&room, &join(1));
+    let [(_, _)] = &nodes[0].wait_for(&room, 1)[..] else {
+        panic!("one member");
+    };
+    nodes[1].propose(&room, &join(2));
+    nodes[0].wait_for(&room, 2);
+    let (to, since) = nodes[0].seat(&room, id(2));
+    for serial in 0..500 {
+        nodes[0].send(to.expect("of another node"), letter(&room, since, serial));
+    }
+    nodes[1].logs.wait(|state| state.letters.len() == 500);
+    let serials = nodes[1].logs.state().letters.clone();
+    let expected: Vec<_> = (0..500).map(|serial| serial.to_string()).collect();
+    assert_eq!(serials, expected);
+}
+
+fn frees_the_seats_of_a_node_that_closes(nodes: [Node; 3]) {
+    let room = room("close");
+    for (node, peer) in nodes.iter().zip(1..) {
+        node.propose(&room, &join(peer));
+        node.wait_for(&room, usize::from(peer));
+    }
+    let [first, second, _third] = nodes;
+    drop(first);
+    second.wait_for(&room, 4);
+    let log = second.wait_for(&room, 4);
+    assert!(log.contains(&(id(1), false)), "{log:?}");
+}
+
 fn room(name: &str) -> LogId {
     LogId::Room(RoomId {
         space: SpaceName::default(),
@@ -97,9 +178,13 @@ fn id(peer: u8) -> PeerId {
 }
 
 fn join(peer: u8) -> Change {
+    join_as(peer, &id(peer).to_string())
+}
+
+fn join_as(peer: u8, address: &str) -> Change {
     Change::Join(Arc::new(Member {
         peer: id(peer),
-        address: Address::from(id(peer)),
+        address: Address::parse(address, 0).expect("not empty"),
         name: None,
         tongue: &TONGUE,
         identity: Identity::Claimed,
@@ -110,7 +195,25 @@ fn leave(peer: u8) -> Change {
     Change::Leave(id(peer), Departure::Asked(Farewell::Aloud))
 }
 
-/// A node reduced to the logs it has seen: who, and whether it was a join.
+/// A letter from the first member to the second.
+fn letter(log: &LogId, since: Position, serial: usize) -> Letter {
+    let frame = ByteString::from(serial.to_string());
+    let relay = Relay::new(TONGUE.name, RelayKind::Opaque, frame, |_, _| true);
+    let seat = |peer, since| SeatRef { peer, since };
+    Letter {
+        log: log.clone(),
+        message: Message::Relay {
+            from: seat(id(1), Position::default()),
+            to: Addressee::One {
+                seat: seat(id(2), since),
+                target: Target::Peer(id(2)),
+            },
+            relay: Arc::new(relay),
+        },
+    }
+}
+
+/// A node reduced to the logs it has seen.
 struct Node {
     engine: Box<dyn Engine>,
     logs: Arc<Logs>,
@@ -121,91 +224,147 @@ type Log = Vec<(PeerId, bool)>;
 
 #[derive(Default)]
 struct Logs {
-    rooms: Mutex<BTreeMap<LogId, (Position, Log)>>,
+    state: Mutex<State>,
     grown: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    rooms: BTreeMap<LogId, Room>,
+    declined: Vec<(PeerId, Declined)>,
+    letters: Vec<String>,
+}
+
+#[derive(Default)]
+struct Room {
+    head: Position,
+    log: Log,
+    seats: BTreeMap<PeerId, (Option<NodeId>, Position)>,
+}
+
+impl Logs {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change(&self, act: impl FnOnce(&mut State)) {
+        act(&mut self.state());
+        self.grown.notify_all();
+    }
+
+    /// Waits until `is_so`.
+    fn wait(&self, is_so: impl Fn(&State) -> bool) {
+        let (state, waited) = self
+            .grown
+            .wait_timeout_while(self.state(), PATIENCE, |state| !is_so(state))
+            .unwrap_or_else(PoisonError::into_inner);
+        drop(state);
+        assert!(
+            !waited.timed_out(),
+            "it does not come about in time: {:?}",
+            self.state()
+                .rooms
+                .iter()
+                .map(|(id, room)| (id.clone(), room.log.len()))
+                .collect::<Vec<_>>()
+        );
+    }
+}
+
+/// Waits for what no single node is told of.
+fn eventually(is_so: impl Fn() -> bool) {
+    const STEP: Duration = Duration::from_millis(5);
+    let mut waited = Duration::ZERO;
+    while !is_so() {
+        assert!(waited < PATIENCE, "it does not come about in time");
+        std::thread::sleep(STEP);
+        waited += STEP;
+    }
 }
 
 impl Node {
     fn new(engine: Box<dyn Engine>) -> Self {
         let logs = Arc::<Logs>::default();
         engine.attach(Arc::new(Arc::clone(&logs)));
+        eventually(|| engine.status().is_none_or(|status| status.is_connected()));
         Self { engine, logs }
     }
 
     /// Proposes under the room's lock, as a shard does.
     fn propose(&self, room: &LogId, change: &Change) {
-        let mut rooms = self
-            .logs
-            .rooms
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let at = rooms.entry(room.clone()).or_default().0;
-        if let Ordered::Now(position) = self.engine.propose(room, at, change) {
-            note(&mut rooms, room, position, change);
+        let mut state = self.logs.state();
+        let at = state.rooms.entry(room.clone()).or_default().head;
+        match self.engine.propose(room, at, change) {
+            Ordered::Now(position) => {
+                let (node, change) = (None, change.clone());
+                let entry = Entry {
+                    position,
+                    node,
+                    change,
+                };
+                note(&mut state, room, &entry);
+            }
+            Ordered::Later => {}
+            Ordered::Never(why) => panic!("{change:?} is declined: {why:?}"),
         }
     }
 
-    fn wait_for(&self, room: &LogId, changes: usize) -> Log {
-        let rooms = self
-            .logs
-            .rooms
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let short = |rooms: &mut BTreeMap<LogId, (Position, Log)>| {
-            rooms.get(room).is_none_or(|(_, log)| log.len() < changes)
-        };
-        let (rooms, timeout) = self
-            .logs
-            .grown
-            .wait_timeout_while(rooms, PATIENCE, short)
-            .unwrap_or_else(PoisonError::into_inner);
+    fn send(&self, to: NodeId, letter: Letter) {
         assert!(
-            !timeout.timed_out(),
-            "{changes} changes of {room:?} are not committed in time"
+            self.engine.send(to, letter).is_none(),
+            "it has little to do"
         );
-        rooms
-            .get(room)
-            .map(|(_, log)| log.clone())
-            .unwrap_or_default()
+    }
+
+    fn wait_for(&self, room: &LogId, changes: usize) -> Log {
+        let log = |state: &State| state.rooms.get(room).map(|room| room.log.clone());
+        self.logs
+            .wait(|state| log(state).is_some_and(|log| log.len() >= changes));
+        log(&self.logs.state()).unwrap_or_default()
+    }
+
+    fn seat(&self, room: &LogId, peer: PeerId) -> (Option<NodeId>, Position) {
+        let state = self.logs.state();
+        state.rooms[room].seats[&peer]
     }
 }
 
-fn note(
-    rooms: &mut BTreeMap<LogId, (Position, Log)>,
-    room: &LogId,
-    position: Position,
-    change: &Change,
-) {
-    let (last, log) = rooms.entry(room.clone()).or_default();
-    assert_eq!(
-        position,
-        last.next(),
-        "positions follow each other without gaps"
-    );
-    *last = position;
-    log.push(match change {
-        Change::Join(member) => (member.peer, true),
-        Change::Leave(peer, _) => (*peer, false),
-    });
+fn note(state: &mut State, room: &LogId, entry: &Entry) {
+    let room = state.rooms.entry(room.clone()).or_default();
+    match &entry.change {
+        Change::Join(member) => {
+            assert!(entry.position > room.head, "who joins later sits later");
+            room.head = entry.position;
+            room.log.push((member.peer, true));
+            room.seats.insert(member.peer, (entry.node, entry.position));
+        }
+        Change::Leave(peer, _) => {
+            room.head = room.head.max(entry.position);
+            room.log.push((*peer, false));
+            room.seats.remove(peer).expect("who leaves was there");
+        }
+    }
 }
 
 impl Sink for Arc<Logs> {
     fn committed(&self, log: &LogId, entries: Vec<Entry>) {
-        let mut rooms = self.rooms.lock().unwrap_or_else(PoisonError::into_inner);
-        for entry in entries {
-            note(&mut rooms, log, entry.position, &entry.change);
-        }
-        self.grown.notify_all();
+        self.change(|state| entries.iter().for_each(|entry| note(state, log, entry)));
     }
 
-    fn declined(&self, log: &LogId, peer: PeerId, why: Declined) {
-        panic!("{peer} is declined in {log:?}: {why:?}");
+    fn declined(&self, _log: &LogId, peer: PeerId, why: Declined) {
+        self.change(|state| state.declined.push((peer, why)));
     }
 
-    fn letter(&self, _from: NodeId, _letter: Letter) {}
+    fn letter(&self, _from: NodeId, letter: Letter) {
+        let Message::Relay { relay, .. } = &letter.message else {
+            panic!("{letter:?} was not sent by anybody");
+        };
+        let serial = relay.frame.to_string();
+        self.change(|state| state.letters.push(serial));
+    }
 
     fn unsent(&self, letter: Letter) {
-        panic!("{letter:?} was not sent by anybody");
+        panic!("{letter:?} could be sent");
     }
 }
 

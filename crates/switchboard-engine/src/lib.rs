@@ -14,6 +14,7 @@ use switchboard_core::{
 pub mod cluster;
 pub mod contract;
 mod memory;
+pub mod redis;
 mod status;
 
 pub use memory::Memory;
@@ -52,8 +53,8 @@ pub trait Engine: Send + Sync + fmt::Debug {
     /// may hold the log's shard locked, and does not wait.
     fn propose(&self, log: &LogId, at: Position, change: &Change) -> Ordered;
 
-    /// Brings a letter to another node. Does not wait.
-    fn send(&self, to: NodeId, letter: Letter);
+    /// Brings a letter to another node. Does not wait; gives it back if too much waits already.
+    fn send(&self, to: NodeId, letter: Letter) -> Option<Letter>;
 
     /// How this node stands among the others; none if there cannot be others.
     fn status(&self) -> Option<Status>;

@@ -9,6 +9,7 @@
 #![warn(missing_docs)]
 
 mod client;
+pub mod cluster;
 pub mod fuzz;
 pub mod transcript;
 mod world;

@@ -21,7 +21,7 @@ pub mod websocket;
 pub use bucket::Bucket;
 pub use counters::Counters;
 pub use line::Heartbeat;
-pub use listen::{Hangup, ListenError, Listener, Terms};
+pub use listen::{Arrival, Hangup, ListenError, Listener, Terms};
 pub use outbox::Outbox;
 pub use permits::{Full, Permit, Permits};
 

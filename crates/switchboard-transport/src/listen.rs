@@ -1,6 +1,11 @@
 //! Listening sockets: accept, bounded heads, drain.
 
-use std::{fmt, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    fmt, io,
+    net::SocketAddr,
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use axum::{Router, extract::ConnectInfo};
 use hyper::server::conn::http1;
@@ -12,7 +17,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt as _;
 
-use crate::{Counters, Exchange, Permits};
+use crate::{Counters, Exchange, Permit, Permits};
 
 /// Bytes that the kernel may hold for a client that does not read, before its outbox fills.
 const SEND_BUFFER_BYTES: u32 = 256 * 1024;
@@ -115,6 +120,20 @@ impl Hangup {
     }
 }
 
+/// The TCP connection that a request came on, as it is counted. Every request carries one as an
+/// extension.
+#[derive(Clone, Debug)]
+pub struct Arrival(Weak<Permit>);
+
+impl Arrival {
+    /// Counts the connection to its address no longer, as [`Permit::uncount_address`] does.
+    pub fn uncount_address(&self) {
+        if let Some(permit) = self.0.upgrade() {
+            permit.uncount_address();
+        }
+    }
+}
+
 /// Under which connections are served.
 #[derive(Clone, Debug)]
 pub struct Terms {
@@ -142,8 +161,10 @@ fn welcome(stream: TcpStream, client: SocketAddr, router: &Router, terms: &Terms
     };
     drop(give_up_after(&stream, terms.gone));
     let (router, drain, head_timeout) = (router.clone(), terms.drain.clone(), terms.head_timeout);
+    let permit = Arc::new(permit);
+    let arrival = Arrival(Arc::downgrade(&permit));
     terms.tasks.spawn(async move {
-        converse(stream, client, router, head_timeout, drain).await;
+        converse(stream, (client, arrival), router, head_timeout, drain).await;
         drop(permit);
     });
 }
@@ -170,7 +191,7 @@ fn give_up_after(_stream: &TcpStream, _gone: Duration) -> io::Result<()> {
 /// Serves the requests of one TCP connection.
 async fn converse(
     stream: TcpStream,
-    client: SocketAddr,
+    (client, arrival): (SocketAddr, Arrival),
     router: Router,
     head_timeout: Duration,
     drain: CancellationToken,
@@ -182,6 +203,7 @@ async fn converse(
     let service = router.map_request(move |mut request: hyper::Request<hyper::body::Incoming>| {
         request.extensions_mut().insert(ConnectInfo(client));
         request.extensions_mut().insert(hangup.clone());
+        request.extensions_mut().insert(arrival.clone());
         request.map(axum::body::Body::new)
     });
     let mut http = http1::Builder::new();

@@ -37,7 +37,16 @@ pub enum Full {
 #[derive(Debug)]
 pub struct Permit {
     permits: Arc<Permits>,
-    counted: Option<IpAddr>,
+    counted: Mutex<Option<IpAddr>>,
+}
+
+impl Permit {
+    /// Counts the connection to its address no longer, only to all: what comes over it is not from
+    /// whoever is there.
+    pub fn uncount_address(&self) {
+        let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        self.permits.lock().forget(counted.take());
+    }
 }
 
 impl Permits {
@@ -71,7 +80,7 @@ impl Permits {
         counts.all += 1;
         Ok(Permit {
             permits: self.clone(),
-            counted,
+            counted: Mutex::new(counted),
         })
     }
 
@@ -86,18 +95,27 @@ impl Permits {
     }
 }
 
-impl Drop for Permit {
-    fn drop(&mut self) {
-        let mut counts = self.permits.lock();
-        counts.all -= 1;
-        let Some(address) = self.counted else { return };
-        let count = counts.per_address.get_mut(&address).map(|count| {
+impl Counts {
+    /// One connection less from this address.
+    fn forget(&mut self, counted: Option<IpAddr>) {
+        let Some(address) = counted else { return };
+        let count = self.per_address.get_mut(&address).map(|count| {
             *count -= 1;
             *count
         });
         if count == Some(0) {
-            counts.per_address.remove(&address);
+            self.per_address.remove(&address);
         }
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        let counted = self.counted.get_mut();
+        let counted = counted.unwrap_or_else(PoisonError::into_inner).take();
+        let mut counts = self.permits.lock();
+        counts.all -= 1;
+        counts.forget(counted);
     }
 }
 
@@ -131,6 +149,19 @@ mod tests {
             permits.lock().per_address.is_empty(),
             "nothing is kept of who has gone"
         );
+    }
+
+    #[test]
+    fn what_is_not_of_its_address_is_counted_in_all_alone() {
+        let permits = Permits::new(2, 1, Vec::new());
+        let first = permits.admit(ip("192.0.2.1")).expect("the first");
+        first.uncount_address();
+        first.uncount_address();
+        let second = permits.admit(ip("192.0.2.1")).expect("the address is free");
+        assert_eq!(permits.admit(ip("192.0.2.2")).err(), Some(Full::All));
+        drop((first, second));
+        let counts = permits.lock();
+        assert!(counts.all == 0 && counts.per_address.is_empty());
     }
 
     #[test]

@@ -15,11 +15,13 @@ use switchboard_core::{DialectName, Limits};
 use switchboard_dialect::{ALL, Dialect, Settings};
 use switchboard_transport::Heartbeat;
 
+mod engine;
 mod given;
 mod keys;
 mod load;
 mod voice;
 
+pub use engine::{EngineConfig, EngineUrl};
 pub use load::{Mistake, Source};
 pub use voice::{Gostream, KeysConfig, SiteConfig, VoiceConfig, VoiceIdentity};
 
@@ -36,6 +38,8 @@ pub struct Config {
     pub shutdown: Shutdown,
     /// What is logged.
     pub log: Log,
+    /// What makes several nodes one.
+    pub engine: EngineConfig,
     /// The paths of dialects that are not served on their usual ones.
     pub paths: BTreeMap<DialectName, Vec<String>>,
     /// The dialects' own settings.

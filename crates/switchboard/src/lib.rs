@@ -16,7 +16,10 @@
 struct Readme;
 
 mod access;
+pub mod cluster;
 pub mod config;
+mod duty;
+mod probes;
 mod proxy;
 mod rooms;
 mod server;

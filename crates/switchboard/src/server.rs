@@ -1,7 +1,7 @@
 //! The server: hubs, hooks and settings behind one router.
 
 use std::{
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -22,9 +22,12 @@ use axum::{
 use rand::RngExt;
 use switchboard_core::{Identity, PeerId};
 use switchboard_dialect::{ALL, Conversation, Dialect, Handshake, find};
-use switchboard_engine::{Engine, Memory};
+use switchboard_engine::{
+    Engine, Memory,
+    redis::{Redis, RedisSettings},
+};
 use switchboard_transport::{
-    Counters, Exchange, Full, Listener, Permit, Permits, Terms, websocket,
+    Arrival, Counters, Exchange, Full, Listener, Permit, Permits, Terms, websocket,
 };
 use tokio::time::timeout;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -32,10 +35,11 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     access::{Access, Admission, ConnectRequest, HOOK_PATIENCE, JoinRequest},
     config::Config,
-    proxy,
+    duty::Duty,
+    probes, proxy,
     rooms::Rooms,
     shards::Shards,
-    voice::{self, Voice},
+    voice::{self, Front},
     web,
 };
 
@@ -46,10 +50,11 @@ const SUBPROTOCOL: &str = "switchboard.";
 const PLAIN_CONNECTIONS: usize = 256;
 
 /// A server being put together.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Builder {
     config: Config,
     access: Access,
+    engine: Option<(Arc<dyn Engine>, String)>,
 }
 
 impl Builder {
@@ -82,13 +87,24 @@ impl Builder {
         self
     }
 
-    /// The server.
+    /// Makes it one of several nodes, which reach it at `url`, whatever the settings say.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn engine(mut self, engine: Arc<dyn Engine>, url: String) -> Self {
+        self.engine = Some((engine, url));
+        self
+    }
+
+    /// The server. If it is to be one of several nodes, this must happen in a Tokio runtime.
     #[must_use]
     pub fn build(self) -> Server {
         let config = Arc::new(self.config);
         let limits = Arc::new(config.limits.clone());
-        let engine: Arc<dyn Engine> = Arc::new(Memory);
-        let shards = Shards::new(&limits, engine, self.access);
+        let nodes = self.engine.or_else(|| redis(&config));
+        let duty = nodes.as_ref().map(|(_, url)| Arc::new(Duty::at(url)));
+        let engine =
+            nodes.map_or_else(|| Arc::new(Memory) as Arc<dyn Engine>, |(engine, _)| engine);
+        let shards = Shards::new(&limits, engine.clone(), self.access, duty.clone());
         let proxies = config.server.trusted_proxies.clone();
         let with_plain = |limit: usize| {
             if limit == 0 {
@@ -98,8 +114,17 @@ impl Builder {
             }
         };
         let (drain, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let nodes = duty.clone().map(|duty| {
+            let engine = engine.clone();
+            let secret = Arc::new(move || engine.status()?.secret);
+            voice::Nodes { duty, secret }
+        });
+        let voice = Front::new(&config, &limits, &shards, &drain, &tasks, nodes);
+        if let (Some(duty), Some(_)) = (duty, &voice) {
+            tasks.spawn(duty.keep(engine, voice::duty_log(), drain.clone()));
+        }
         let inner = Inner {
-            voice: Voice::new(&config, &limits, &shards, &drain, &tasks),
+            voice,
             permits: Permits::new(
                 limits.connections,
                 limits.connections_per_address,
@@ -128,6 +153,24 @@ impl Builder {
     }
 }
 
+/// What makes this node one of several, and where the others reach it, if the settings say so.
+fn redis(config: &Config) -> Option<(Arc<dyn Engine>, String)> {
+    let address = config.engine.url.address()?.clone();
+    let mut url = config.engine.advertise_url.clone();
+    if url.is_empty() {
+        let ip = address.local_ip().unwrap_or(Ipv4Addr::LOCALHOST.into());
+        url = format!("http://{}", SocketAddr::new(ip, config.server.port));
+    }
+    let settings = RedisSettings {
+        address,
+        prefix: config.engine.prefix.clone(),
+        lease: config.engine.lease,
+        room_members: config.limits.room_members,
+        url: url.clone(),
+    };
+    Some((Arc::new(Redis::new(settings)), url))
+}
+
 /// A Switchboard. Cheap to clone; all clones are one server.
 ///
 /// ```
@@ -141,22 +184,22 @@ impl Builder {
 /// ```
 #[derive(Clone, Debug)]
 pub struct Server {
-    inner: Arc<Inner>,
+    pub(crate) inner: Arc<Inner>,
 }
 
 #[derive(Debug)]
-struct Inner {
-    config: Arc<Config>,
+pub(crate) struct Inner {
+    pub(crate) config: Arc<Config>,
     context: websocket::Context,
     settings: Arc<switchboard_dialect::Settings>,
-    shards: Arc<Shards>,
-    voice: Option<Arc<Voice>>,
+    pub(crate) shards: Arc<Shards>,
+    voice: Option<Front>,
     /// For signaling.
     permits: Arc<Permits>,
     /// For TCP connections that are not, or not yet, signaling.
     plain_permits: Arc<Permits>,
     tasks: TaskTracker,
-    ready: AtomicBool,
+    pub(crate) ready: AtomicBool,
 }
 
 impl Server {
@@ -177,8 +220,8 @@ impl Server {
     pub fn router(&self) -> Router {
         let mut router = Router::new()
             .route("/healthz", get(|| async { "ok\n" }))
-            .route("/readyz", get(ready))
-            .route("/metrics", get(metrics));
+            .route("/readyz", get(probes::ready))
+            .route("/metrics", get(probes::metrics));
         for (path, dialect) in self.inner.config.routes() {
             let handler =
                 move |server: State<Self>, request: Request| connect(server, dialect, request);
@@ -228,7 +271,9 @@ impl Server {
             voice.end();
         }
         self.inner.tasks.close();
-        timeout(grace, self.inner.tasks.wait()).await.is_ok()
+        let all_ended = timeout(grace, self.inner.tasks.wait()).await.is_ok();
+        self.inner.shards.close().await;
+        all_ended
     }
 
     /// Admits a connection, or says what is answered instead.
@@ -268,6 +313,15 @@ impl Server {
         }
     }
 
+    /// Admits what another node has admitted: it counts in all, and to no address.
+    pub(crate) fn admit_from_node(&self, request: &Parts) -> Result<Permit, Box<Response>> {
+        if let Some(arrival) = request.extensions.get::<Arrival>() {
+            arrival.uncount_address();
+        }
+        let admitted = self.inner.permits.admit(None);
+        admitted.map_err(|full| Box::new(refuse_full(full).into_response()))
+    }
+
     pub(crate) fn client_address(&self, request: &Parts) -> Option<IpAddr> {
         let ConnectInfo(peer) = request.extensions.get::<ConnectInfo<SocketAddr>>()?;
         Some(proxy::client_address(
@@ -287,37 +341,6 @@ impl Server {
             settings: self.inner.settings.clone(),
         }
     }
-}
-
-async fn ready(State(server): State<Server>) -> (StatusCode, &'static str) {
-    if server.inner.ready.load(Ordering::Relaxed) {
-        (StatusCode::OK, "ready\n")
-    } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "stopping\n")
-    }
-}
-
-/// The counters in the text format of Prometheus, version 0.0.4.
-async fn metrics(State(server): State<Server>) -> impl IntoResponse {
-    let line = |(name, help, value): (&str, &str, u64)| {
-        let kind = if name.ends_with("_total") {
-            "counter"
-        } else {
-            "gauge"
-        };
-        format!(
-            "# HELP switchboard_{name} {help}\n# TYPE switchboard_{name} {kind}\nswitchboard_{name} {value}\n"
-        )
-    };
-    let text: String = server
-        .inner
-        .shards
-        .counters()
-        .all()
-        .into_iter()
-        .map(line)
-        .collect();
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text)
 }
 
 fn refuse_full(full: Full) -> (StatusCode, &'static str) {

@@ -22,7 +22,10 @@ use switchboard_engine::{Engine, Ordered, Sink, Vocabulary};
 use switchboard_transport::{Check, Counters, Exchange, Local};
 use tokio::sync::broadcast;
 
-use crate::access::Access;
+use crate::{
+    access::Access,
+    duty::{self, Duty},
+};
 
 /// Enough that connections on any number of cores rarely meet in one.
 const SHARDS: usize = 64;
@@ -88,7 +91,13 @@ impl fmt::Debug for Shards {
 }
 
 impl Shards {
-    pub(crate) fn new(limits: &Arc<Limits>, engine: Arc<dyn Engine>, access: Access) -> Arc<Self> {
+    /// `duty` is what this node may have to do for all of them.
+    pub(crate) fn new(
+        limits: &Arc<Limits>,
+        engine: Arc<dyn Engine>,
+        access: Access,
+        duty: Option<Arc<Duty>>,
+    ) -> Arc<Self> {
         let shard = || {
             Mutex::new(Shard {
                 hub: Hub::new(limits.clone()),
@@ -105,12 +114,23 @@ impl Shards {
             this: OnceLock::new(),
         });
         this.this.get_or_init(|| Arc::downgrade(&this));
-        this.engine.attach(Arc::new(Remote(Arc::downgrade(&this))));
+        let shards = Arc::downgrade(&this);
+        this.engine.attach(Arc::new(Remote { shards, duty }));
         this
     }
 
     pub(crate) fn access(&self) -> &Access {
         &self.access
+    }
+
+    /// How this node stands among the others; none if it is alone.
+    pub(crate) fn status(&self) -> Option<switchboard_engine::Status> {
+        self.engine.status()
+    }
+
+    /// Says good-bye to the other nodes.
+    pub(crate) async fn close(&self) {
+        self.engine.close().await;
     }
 
     pub(crate) fn subscribe(&self) -> broadcast::Receiver<MembershipChange> {
@@ -183,7 +203,11 @@ impl Shards {
                 Effect::Propose { log, at, change } => {
                     self.propose(shard, log, at, change, changes);
                 }
-                Effect::Send(node, letter) => self.engine.send(node, letter),
+                Effect::Send(node, letter) => {
+                    if let Some(unsent) = self.engine.send(node, letter) {
+                        shard.hub.handle(Input::Unsent(unsent), Instant::now());
+                    }
+                }
             }
         }
     }
@@ -289,11 +313,14 @@ impl Exchange for Shards {
 }
 
 /// The node, for an engine that orders later.
-struct Remote(Weak<Shards>);
+struct Remote {
+    shards: Weak<Shards>,
+    duty: Option<Arc<Duty>>,
+}
 
 impl Remote {
     fn with_shard(&self, log: &LogId, act: impl FnOnce(&Shards, &mut Shard)) {
-        if let Some(shards) = self.0.upgrade() {
+        if let Some(shards) = self.shards.upgrade() {
             shards.with_shard(shards.index_of(log), |shard| act(&shards, shard));
         }
     }
@@ -305,6 +332,9 @@ impl Remote {
 
 impl Sink for Remote {
     fn committed(&self, log: &LogId, entries: Vec<Entry>) {
+        if let (LogId::Duty(_), Some(duty)) = (log, &self.duty) {
+            return duty.committed(&entries);
+        }
         let mut told = Vec::new();
         self.with_shard(log, |shards, shard| {
             for entry in entries {
@@ -316,6 +346,9 @@ impl Sink for Remote {
     }
 
     fn declined(&self, log: &LogId, peer: PeerId, why: Declined) {
+        if let (LogId::Duty(_), Some(duty)) = (log, &self.duty) {
+            return duty.declined(why);
+        }
         self.input(log, Input::Declined(log.clone(), peer, why));
     }
 
@@ -330,6 +363,9 @@ impl Sink for Remote {
 
 impl Vocabulary for Remote {
     fn tongue(&self, name: &str) -> &'static Tongue {
+        if name == duty::TONGUE.name {
+            return &duty::TONGUE;
+        }
         find(name).map_or(&UNKNOWN, |dialect| dialect.tongue())
     }
 

@@ -4,8 +4,11 @@
 //! proven (`identity.rs`), then the desk (`desk.rs`) changes its machines and tells whom it concerns.
 //! Audio goes past the desk: from a source straight into its mixer (`studio.rs`), from there to
 //! bounded queues of listeners.
+//!
+//! Of several nodes one does all of this (`shared.rs`), and the others bring it what they are asked
+//! (`away.rs`).
 
-use std::{sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -29,6 +32,7 @@ use crate::{
 
 mod answer;
 mod audio;
+mod away;
 mod calls;
 mod desk;
 mod identity;
@@ -36,6 +40,7 @@ mod keys;
 mod parameters;
 mod rooms;
 mod seat;
+mod shared;
 mod site;
 mod streams;
 mod studio;
@@ -46,6 +51,9 @@ use identity::{Caller, Identity};
 use keys::ServerKey;
 use parameters::Parameters;
 use seat::Goal;
+use shared::Shared;
+
+pub(crate) use shared::{Nodes, duty_log};
 
 pub use keys::{PublicKey, SecretKey};
 
@@ -58,6 +66,51 @@ const ALLOWED_HEADERS: HeaderValue = HeaderValue::from_static("PKey,CSRFToken");
 /// Tells a reverse proxy to pass on what comes as it comes, as nginx has it.
 const PROXY_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 const NOT_BUFFERED: HeaderValue = HeaderValue::from_static("no");
+
+/// Voice as requests meet it.
+#[derive(Clone, Debug)]
+pub(crate) enum Front {
+    /// This node is the only one.
+    Alone(Arc<Voice>),
+    /// One of several does it.
+    Shared(Arc<Shared>),
+}
+
+impl Front {
+    /// None where it is off. Without other `nodes`, all is done here.
+    pub(crate) fn new(
+        config: &Arc<Config>,
+        limits: &Arc<Limits>,
+        shards: &Arc<Shards>,
+        drain: &CancellationToken,
+        tasks: &TaskTracker,
+        nodes: Option<Nodes>,
+    ) -> Option<Self> {
+        let voice = Voice::new(config, limits, shards, drain, tasks)?;
+        Some(match nodes {
+            None => Self::Alone(voice),
+            Some(nodes) => Self::Shared(Shared::new(&voice, config.clone(), nodes)),
+        })
+    }
+
+    /// Ends all streams and calls: the server stops.
+    pub(crate) fn end(&self) {
+        match self {
+            Self::Alone(voice) => voice.desk.end(),
+            Self::Shared(shared) => shared.end(),
+        }
+    }
+
+    async fn serve(self, server: &Server, endpoint: Endpoint, request: Request) -> Response {
+        match self {
+            Self::Alone(voice) => voice.serve(server, endpoint, request).await,
+            Self::Shared(shared) => shared.serve(server, endpoint, request).await,
+        }
+    }
+}
+
+/// What a source is told whose server stops.
+const STOPS: &str = "The server stops.\n";
 
 /// Everything of voice that requests share.
 #[derive(Debug)]
@@ -77,7 +130,7 @@ pub(crate) struct Voice {
 
 impl Voice {
     /// None where it is off.
-    pub(crate) fn new(
+    fn new(
         config: &Config,
         limits: &Arc<Limits>,
         shards: &Arc<Shards>,
@@ -104,9 +157,22 @@ impl Voice {
         }))
     }
 
-    /// Ends all streams and calls: the server stops.
-    pub(crate) fn end(&self) {
-        self.desk.end();
+    /// One like this, that nobody has called or entered yet.
+    fn anew(&self, config: &Config) -> Arc<Self> {
+        let identity = self.identity.anew(&config.voice.gostream);
+        Arc::new(Self {
+            desk: Desk::new(&config.voice, identity.users(), self.shards.clone()),
+            identity,
+            server_key: ServerKey::generate(),
+            shards: self.shards.clone(),
+            origin: self.origin.clone(),
+            audio_bytes_per_second: self.audio_bytes_per_second,
+            limits: self.limits.clone(),
+            heartbeat: self.heartbeat,
+            mode: self.mode.clone(),
+            drain: self.drain.clone(),
+            tasks: self.tasks.clone(),
+        })
     }
 
     /// Whether the host program lets the caller into a room.
@@ -211,13 +277,13 @@ pub(crate) fn is_taken(path: &str) -> bool {
 }
 
 /// The paths of voice.
-pub(crate) fn routes(router: Router<Server>, voice: &Arc<Voice>) -> Router<Server> {
+pub(crate) fn routes(router: Router<Server>, front: &Front) -> Router<Server> {
     ENDPOINTS
         .into_iter()
         .fold(router, |router, (path, endpoint)| {
-            let voice = voice.clone();
+            let front = front.clone();
             let handler = move |server: axum::extract::State<Server>, request: Request| async move {
-                voice.serve(&server.0, endpoint, request).await
+                front.serve(&server.0, endpoint, request).await
             };
             router.route(path, any(handler))
         })
@@ -231,6 +297,11 @@ impl Voice {
         request: Request,
     ) -> Response {
         let answer = self.respond(server, endpoint, request).await;
+        self.dress(endpoint, answer)
+    }
+
+    /// The response, with what every one of voice's has.
+    fn dress(&self, endpoint: Endpoint, answer: Answer) -> Response {
         let mut response = answer.unwrap_or_else(|refusal| {
             Counters::add(&self.shards.counters().refused_total, 1);
             let response = refusal.into_response();
@@ -280,7 +351,19 @@ impl Voice {
             return answer;
         }
         let (parts, body) = request.into_parts();
-        let permit = admit(server, &parts).await?;
+        let guest = Guest::admit(server, &parts).await?;
+        self.attend(endpoint, guest, parts, body).await
+    }
+
+    /// Does what an admitted request asks.
+    async fn attend(
+        self: &Arc<Self>,
+        endpoint: Endpoint,
+        guest: Guest,
+        parts: Parts,
+        body: Body,
+    ) -> Answer {
+        let Guest { permit, address } = guest;
         let hangup = parts
             .extensions
             .get::<Hangup>()
@@ -293,10 +376,7 @@ impl Voice {
             (Parameters::read(&parts, body).await?, Body::empty())
         };
         match endpoint {
-            Endpoint::Messages => {
-                let address = server.client_address(&parts);
-                self.messages(&asked, hangup, address, permit).await
-            }
+            Endpoint::Messages => self.messages(&asked, hangup, address, permit).await,
             Endpoint::Ticket => self.ticket(&asked),
             Endpoint::TokenCheck => self.token_check(&asked).await,
             Endpoint::KeyExchange => self.key_exchange(&asked),
@@ -315,13 +395,23 @@ impl Voice {
     }
 }
 
-/// Admits a request as a connection is admitted. Voice knows one space, the default one.
-async fn admit(server: &Server, parts: &Parts) -> Result<Permit, Refusal> {
-    let (permit, _, space) = server.admit(parts).await.map_err(Refusal::from)?;
-    if space != SpaceName::default() {
-        return Err(Refusal::forbidden("Your space has no voice."));
+/// A request that is admitted.
+struct Guest {
+    permit: Permit,
+    /// The client's, if it is known.
+    address: Option<IpAddr>,
+}
+
+impl Guest {
+    /// Admits a request as a connection is admitted. Voice knows one space, the default one.
+    async fn admit(server: &Server, parts: &Parts) -> Result<Self, Refusal> {
+        let (permit, _, space) = server.admit(parts).await.map_err(Refusal::from)?;
+        if space != SpaceName::default() {
+            return Err(Refusal::forbidden("Your space has no voice."));
+        }
+        let address = server.client_address(parts);
+        Ok(Self { permit, address })
     }
-    Ok(permit)
 }
 
 fn join(methods: &[Method]) -> String {

@@ -134,6 +134,11 @@ impl<L: Clone> Hub<L> {
             for local in room.seats().filter_map(|seat| seat.local.as_ref()) {
                 effects.push_back(Effect::Deliver(local.clone(), event.clone()));
             }
+            for lost in &mut room.withdrawn {
+                if lost.forgets(peer) {
+                    effects.push_back(Effect::Deliver(lost.local.clone(), event.clone()));
+                }
+            }
         }
         let then = match room.pending.remove(&peer) {
             Some(Pending::Leave(then)) if seat.is_own() => then,

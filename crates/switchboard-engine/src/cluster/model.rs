@@ -17,7 +17,12 @@ pub struct Model {
     opened: BTreeMap<NodeId, BTreeSet<LogId>>,
     logs: BTreeMap<LogId, Log>,
     clock: Clock,
+    now: u64,
 }
+
+/// How long a log is kept after its last seat became free, in microseconds: longer than a node
+/// looks at a log that it has nobody in.
+const KEPT_EMPTY: u64 = 60_000_000;
 
 impl Model {
     /// Carries out a request at `now_us` (microseconds since some moment, the same for every
@@ -27,6 +32,8 @@ impl Model {
     /// [`Request::Post`] changes nothing and is answered by 0: who carries the messages, counts.
     pub fn execute(&mut self, request: &Request, now_us: u64) -> (Answer, Vec<(LogId, News)>) {
         self.clock.set(now_us);
+        self.now = now_us;
+        self.logs.retain(|_, log| !log.is_over(now_us));
         match request {
             Request::Beat {
                 lease,
@@ -99,10 +106,11 @@ impl Model {
         };
     }
 
-    /// Whether it holds nothing at all.
+    /// Whether it holds nothing but what goes by itself.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.nodes.is_empty() && self.opened.is_empty() && self.logs.is_empty()
+        let is_forgotten = |log: &Log| log.seats.is_empty();
+        self.nodes.is_empty() && self.opened.is_empty() && self.logs.values().all(is_forgotten)
     }
 
     fn beat(&mut self, lease: Lease, beat: u64, status: &str) -> Answer {
@@ -175,9 +183,15 @@ impl Model {
         A: FnOnce(R, Option<Snapshot>) -> Answer,
     {
         let mut log = self.logs.remove(id).unwrap_or_default();
+        let existed = log.exists();
         let result = change(&mut log, &mut self.clock);
         let news = std::mem::take(&mut log.news);
-        if !log.seats.is_empty() {
+        // What was empty before and got no seat has not begun.
+        if log.exists() && (existed || !log.seats.is_empty()) {
+            log.empty_since = log
+                .seats
+                .is_empty()
+                .then(|| log.empty_since.unwrap_or(self.now));
             self.logs.insert(id.clone(), log);
         }
         let after = self.snapshot(id);
@@ -213,11 +227,17 @@ struct Log {
     seats: BTreeMap<PeerId, Seat>,
     fences: BTreeMap<NodeId, u32>,
     news: Vec<News>,
+    empty_since: Option<u64>,
 }
 
 impl Log {
     fn exists(&self) -> bool {
         self.known.generation != 0
+    }
+
+    fn is_over(&self, now_us: u64) -> bool {
+        self.empty_since
+            .is_some_and(|since| now_us.saturating_sub(since) >= KEPT_EMPTY)
     }
 
     fn snapshot(&self) -> Snapshot {

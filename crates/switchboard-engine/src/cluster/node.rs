@@ -7,12 +7,13 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
+    ops::Bound,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use switchboard_core::{
-    Change, Declined, Departure, Entry, Letter, LogId, Member, NodeId, PeerId, Position,
+    Change, Declined, Departure, Entry, Eviction, Letter, LogId, Member, NodeId, PeerId, Position,
 };
 
 use super::{
@@ -20,7 +21,7 @@ use super::{
     replica::{HeldBack, Replica, Taken, Want},
     store::{
         Answer, Known, Lease, News, NoSeat, NodeStatus, Outcome, Proposal, Request, Snapshot,
-        Wanted,
+        StoredChange, Wanted,
     },
     watch::Watch,
 };
@@ -28,6 +29,9 @@ use crate::Vocabulary;
 
 /// How long a join may wait for the store.
 const JOIN_PATIENCE: Duration = Duration::from_millis(1800);
+
+/// How long whoever is taken for a ghost has had to answer.
+const CHALLENGE: Duration = Duration::from_secs(2);
 
 /// How long news may come out of order before the log is read anew.
 const GAP_PATIENCE: Duration = Duration::from_millis(50);
@@ -42,6 +46,10 @@ const LETTER_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Requests in one round trip, and bytes of the letters in one message.
 const BATCH_MAX: usize = 512;
 const MESSAGE_BYTES_MAX: usize = 512 * 1024;
+
+/// Logs that are read with each beat, in turn: where a log's last news are lost, nothing after them
+/// tells.
+const LOOKS: usize = 4;
 
 /// What a node is told when it begins.
 #[derive(Clone, Debug)]
@@ -97,7 +105,7 @@ enum Asked {
     Read(LogId, Vec<PeerId>),
     Sync(LogId, u32),
     Join(LogId, Want, u32),
-    Leave(LogId, PeerId, u32),
+    Leave(LogId, PeerId, Departure, u32),
     Post(Vec<Letter>),
     Nothing,
 }
@@ -124,6 +132,8 @@ pub struct Node {
     connected: Result<Instant, Instant>,
     is_closing: bool,
     replicas: BTreeMap<LogId, Replica>,
+    /// The last log that was read in its turn.
+    looked_at: Option<LogId>,
     /// Requests for the next round trips, and what they are for.
     queue: VecDeque<(Request, Asked)>,
     under_way: Vec<Asked>,
@@ -158,6 +168,7 @@ impl Node {
             connected: Err(now),
             is_closing: false,
             replicas: BTreeMap::new(),
+            looked_at: None,
             queue: VecDeque::new(),
             under_way: Vec::new(),
             mail: BTreeMap::new(),
@@ -239,8 +250,8 @@ impl Node {
         self.lease
     }
 
-    /// The nodes on the list, as last seen.
-    pub fn nodes(&self) -> impl Iterator<Item = &NodeStatus> {
+    /// The nodes on the list, as last seen, each with when its beat was last seen to change.
+    pub fn nodes(&self) -> impl Iterator<Item = (&NodeStatus, Instant)> {
         self.watch.nodes()
     }
 
@@ -262,6 +273,17 @@ impl Node {
     pub fn logs(&self) -> (usize, usize) {
         let seats = self.replicas.values().map(Replica::len).sum();
         (self.replicas.len(), seats)
+    }
+
+    /// The rooms that this node has members in, and how many.
+    #[must_use]
+    pub fn rooms(&self) -> (usize, usize) {
+        let rooms = self.replicas.iter();
+        rooms
+            .filter(|(log, _)| matches!(log, LogId::Room(_)))
+            .map(|(_, replica)| replica.wanted.len())
+            .filter(|members| *members > 0)
+            .fold((0, 0), |(rooms, all), members| (rooms + 1, all + members))
     }
 
     fn ask(&mut self, request: Request, asked: Asked) {
@@ -344,9 +366,17 @@ impl Node {
             return self.decline(&log, peer, Declined::Absent);
         };
         let is_own = replica.wanted.remove(&peer).is_some() || replica.is_own(peer);
+        // It may have answered when this node could not hear it.
+        let is_heard = self.connected.is_ok_and(|since| now >= since + CHALLENGE);
+        if !is_own && !is_heard && departure == Departure::Evicted(Eviction::Ghost) {
+            return self.decline(&log, peer, Declined::Unavailable);
+        }
+        if is_own {
+            replica.dismiss(peer, departure);
+        }
         if self.connected.is_err() {
             match is_own {
-                true => self.leave_alone(&log, peer, departure),
+                true => self.leave_alone(&log, peer),
                 false => self.decline(&log, peer, Declined::Unavailable),
             }
             return self.let_linger(&log, now);
@@ -359,14 +389,15 @@ impl Node {
             snapshot: false,
         };
         let epoch = self.lease.epoch;
-        self.ask(request, Asked::Leave(log, peer, epoch));
+        self.ask(request, Asked::Leave(log, peer, departure, epoch));
     }
 
     /// A member of this node goes while the store is away: those of this node see it at once, the
     /// others when the store is back.
-    fn leave_alone(&mut self, log: &LogId, peer: PeerId, departure: Departure) {
+    fn leave_alone(&mut self, log: &LogId, peer: PeerId) {
         let mut entries = Vec::new();
         if let Some(replica) = self.replicas.get_mut(log) {
+            let departure = replica.farewell(peer);
             replica.unseat(peer, departure, &mut entries);
         }
         if entries.is_empty() {
@@ -476,7 +507,7 @@ impl Node {
         for asked in asked.collect::<Vec<_>>() {
             match asked {
                 Asked::Post(letters) => self.return_letters(letters),
-                Asked::Leave(log, peer, _) => evictions.push((log, peer)),
+                Asked::Leave(log, peer, ..) => evictions.push((log, peer)),
                 Asked::Read(log, taken) => {
                     for peer in taken {
                         self.decline(&log, peer, Declined::Unavailable);
@@ -516,18 +547,14 @@ impl Node {
             if is_others {
                 self.decline(&log, peer, Declined::Unavailable);
             } else if !stays {
-                self.leave_alone(
-                    &log,
-                    peer,
-                    Departure::Asked(switchboard_core::Farewell::Aloud),
-                );
+                self.leave_alone(&log, peer);
             }
         }
         for (log, replica) in &mut self.replicas {
             let mut entries = Vec::new();
             for peer in replica.leaving() {
-                let farewell = switchboard_core::Farewell::Aloud;
-                replica.unseat(peer, Departure::Asked(farewell), &mut entries);
+                let departure = replica.farewell(peer);
+                replica.unseat(peer, departure, &mut entries);
             }
             if !entries.is_empty() {
                 self.effects
@@ -641,8 +668,8 @@ impl Node {
             (Asked::Join(log, want, epoch), Answer::Changed { outcome, .. }) => {
                 self.join_answered(log, want, epoch, outcome, now);
             }
-            (Asked::Leave(log, peer, epoch), Answer::Changed { outcome, .. }) => {
-                self.leave_answered(&log, peer, epoch, outcome, now);
+            (Asked::Leave(log, peer, departure, epoch), Answer::Changed { outcome, .. }) => {
+                self.leave_answered(&log, peer, departure, epoch, outcome, now);
             }
             (Asked::Post(letters), answer) => {
                 self.forget_letters(&letters);
@@ -676,7 +703,7 @@ impl Node {
                     since: at.head,
                     card: want.card,
                 };
-                let change = super::store::StoredChange::Join(seat);
+                let change = StoredChange::Join(seat);
                 self.news(&log, News { at, change }, now);
             }
             Outcome::NoSeat(NoSeat::Taken) => {
@@ -707,34 +734,33 @@ impl Node {
         &mut self,
         log: &LogId,
         peer: PeerId,
+        departure: Departure,
         epoch: u32,
         outcome: Outcome,
         now: Instant,
     ) {
         match outcome {
-            // The log's own news say how it left; who missed them finds the gap.
             Outcome::At(at) => {
-                let is_known = (self.replicas.get(log)).is_none_or(|it| {
-                    it.known.generation == at.generation && it.known.head >= at.head
-                });
-                if !is_known {
-                    self.mind_the_gap(log, now);
+                if let Some(replica) = self.replicas.get_mut(log) {
+                    replica.is_to_depart(peer, at);
                 }
+                let change = StoredChange::Leave(peer, departure);
+                self.news(log, News { at, change }, now);
             }
             Outcome::Fenced => {
                 self.lose_lease(epoch, now);
-                self.has_no_seat(log, peer, now);
+                self.has_no_seat(log, peer);
             }
             Outcome::Absent | Outcome::Present(_) | Outcome::NoSeat(_) => {
-                self.has_no_seat(log, peer, now);
+                self.has_no_seat(log, peer);
             }
         }
     }
 
-    /// Somebody who was to leave has left already, or is about to, as the log's news will say.
-    fn has_no_seat(&mut self, log: &LogId, peer: PeerId, now: Instant) {
+    /// Somebody who was to leave has left already, which this node may have missed.
+    fn has_no_seat(&mut self, log: &LogId, peer: PeerId) {
         if self.replicas.get(log).is_some_and(|it| it.is_seated(peer)) {
-            self.mind_the_gap(log, now);
+            self.read(log, Vec::new());
         } else {
             self.decline(log, peer, Declined::Absent);
         }
@@ -811,7 +837,11 @@ impl Node {
         let mut entries = replica.adopt(snapshot, &*self.words);
         let (taken, more) = replica.resume(&*self.words);
         entries.extend(more);
+        let departed = replica.departed();
         self.tell(log, entries);
+        for peer in departed {
+            self.decline(log, peer, Declined::Absent);
+        }
         self.follow(log, taken, now);
     }
 
@@ -839,6 +869,7 @@ impl Node {
             let (lease, beat) = (dead.lease, dead.beat);
             self.ask(Request::Bury { lease, beat }, Asked::Bury(lease));
         }
+        self.look_around();
         let leases = self.replicas.values().flat_map(Replica::leases).collect();
         for stray in self.watch.strays(leases) {
             let logs = self.replicas.iter();
@@ -847,6 +878,19 @@ impl Node {
             for log in logs {
                 self.ask(Request::Evict(log, stray), Asked::Nothing);
             }
+        }
+    }
+
+    /// Reads the next few logs.
+    fn look_around(&mut self) {
+        let from = self
+            .looked_at
+            .take()
+            .map_or(Bound::Unbounded, Bound::Excluded);
+        let logs = self.replicas.range((from, Bound::Unbounded)).take(LOOKS);
+        for log in logs.map(|(log, _)| log.clone()).collect::<Vec<_>>() {
+            self.read(&log, Vec::new());
+            self.looked_at = Some(log);
         }
     }
 

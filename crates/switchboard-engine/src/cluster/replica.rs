@@ -1,7 +1,7 @@
 //! One log as this node knows it, and what its members want of it.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
     time::Instant,
 };
@@ -74,6 +74,10 @@ pub(super) struct Replica {
     pub(super) wanted: BTreeMap<PeerId, Want>,
     early: BTreeMap<Position, News>,
     held: VecDeque<HeldBack>,
+    /// Members of this node whose leave is ordered, but has not been taken here yet.
+    departing: BTreeSet<PeerId>,
+    /// How members of this node are to leave.
+    farewells: BTreeMap<PeerId, Departure>,
     /// A look at the whole log is under way, or planned.
     pub(super) is_looking: bool,
     /// Until when seats that the store has forgotten may be restored by their nodes.
@@ -91,6 +95,8 @@ impl Replica {
             wanted: BTreeMap::new(),
             early: BTreeMap::new(),
             held: VecDeque::new(),
+            departing: BTreeSet::new(),
+            farewells: BTreeMap::new(),
             is_looking: false,
             doubt: None,
             linger: None,
@@ -230,6 +236,8 @@ impl Replica {
 
     /// Frees a seat, if it is taken.
     pub(super) fn unseat(&mut self, peer: PeerId, departure: Departure, entries: &mut Vec<Entry>) {
+        self.departing.remove(&peer);
+        self.farewells.remove(&peer);
         let Some(held) = self.seats.remove(&peer) else {
             return;
         };
@@ -272,11 +280,7 @@ impl Replica {
             .map(|seat| (seat.peer, seat.since))
             .collect();
         for peer in self.missing(&snapshot, &kept) {
-            let departure = match self.wanted.contains_key(&peer) && self.is_own(peer) {
-                // Somebody else has its address now.
-                true => Departure::Evicted(Eviction::Ghost),
-                false => Departure::Asked(Farewell::Aloud),
-            };
+            let departure = self.departure(peer, &snapshot, words);
             self.unseat(peer, departure, &mut entries);
         }
         for (peer, held) in self.seats.clone() {
@@ -293,6 +297,37 @@ impl Replica {
             self.seat(seat, words, &mut entries);
         }
         entries
+    }
+
+    /// A member of this node is to leave.
+    pub(super) fn dismiss(&mut self, peer: PeerId, departure: Departure) {
+        self.farewells.insert(peer, departure);
+    }
+
+    /// How somebody leaves of whom it is not said.
+    pub(super) fn farewell(&self, peer: PeerId) -> Departure {
+        let farewell = self.farewells.get(&peer).copied();
+        farewell.unwrap_or(Departure::Asked(Farewell::Aloud))
+    }
+
+    /// How somebody has left who is not in a snapshot.
+    fn departure(&self, peer: PeerId, snapshot: &Snapshot, words: &dyn Vocabulary) -> Departure {
+        let held = self.seats.get(&peer);
+        let wanted = held.filter(|_| self.wanted.contains_key(&peer) && self.is_own(peer));
+        let Some(held) = wanted else {
+            return self.farewell(peer);
+        };
+        // Somebody else has its address now.
+        let mut heirs = snapshot.seats.iter();
+        let heir = heirs.find(|seat| seat.address == held.member.address);
+        let is_same = heir.is_some_and(|seat| {
+            let heir = super::mail::member(seat, words);
+            heir.identity.is_proven_same(&held.member.identity)
+        });
+        Departure::Evicted(match is_same {
+            true => Eviction::Replaced,
+            false => Eviction::Ghost,
+        })
     }
 
     /// Who has left, by a snapshot.
@@ -324,6 +359,20 @@ impl Replica {
         }
         self.held.push_back(letter);
         None
+    }
+
+    /// A leave of this member is in the log, there, and perhaps still to be taken here.
+    pub(super) fn is_to_depart(&mut self, peer: PeerId, at: Known) {
+        if (at.generation, at.head) > (self.known.generation, self.known.head) {
+            self.departing.insert(peer);
+        }
+    }
+
+    /// After a look at the whole log: the members whose join and leave were both between looks.
+    pub(super) fn departed(&mut self) -> BTreeSet<PeerId> {
+        let mut departed = std::mem::take(&mut self.departing);
+        departed.retain(|peer| !self.seats.contains_key(peer));
+        departed
     }
 
     /// Whether something has come that cannot be taken yet.

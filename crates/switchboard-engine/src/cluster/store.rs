@@ -2,7 +2,7 @@
 //!
 //! The store holds, per log: a *generation* (which of its lives this is), the *head* (the position
 //! of its last change), a seat per member, and *fences* (up to which epoch a node's changes are no
-//! longer taken). It exists while it has a seat. Every request is one atomic step. Every change
+//! longer taken). It exists while it has a seat, and for a minute after. Every request is one atomic step. Every change
 //! takes the next position and is told, as a [`News`], to the nodes that have opened the log.
 //! News may be lost, doubled, late or out of order; answers come to who asked, or are lost with the
 //! connection. Requests of one connection are carried out in their order.

@@ -71,9 +71,9 @@ impl Watch {
         dead
     }
 
-    /// All nodes on the list.
-    pub(super) fn nodes(&self) -> impl Iterator<Item = &NodeStatus> {
-        self.seen.values().map(|seen| &seen.status)
+    /// All nodes on the list, each with when its beat was last seen to change.
+    pub(super) fn nodes(&self) -> impl Iterator<Item = (&NodeStatus, Instant)> {
+        self.seen.values().map(|seen| (&seen.status, seen.since))
     }
 
     /// Of the leases that have seats, those of nodes that twice in a row were on no list, or of

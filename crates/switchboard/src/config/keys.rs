@@ -58,7 +58,8 @@ macro_rules! flag {
     };
 }
 
-// After the macros, which it uses.
+// After the macros, which they use.
+mod engine;
 mod voice;
 
 /// Every setting, in the order of the example file.
@@ -89,6 +90,7 @@ pub(super) fn rows() -> Vec<Row> {
         ),
     ]);
     rows.extend(log());
+    rows.extend(engine::rows());
     rows.extend(ALL.iter().copied().flat_map(of_dialect));
     rows.extend(voice::rows());
     rows

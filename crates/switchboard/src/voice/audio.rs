@@ -27,7 +27,7 @@ use tokio::{
 };
 
 use super::{
-    NOT_BUFFERED, PROXY_BUFFERING, Voice,
+    NOT_BUFFERED, PROXY_BUFFERING, STOPS, Voice,
     answer::{Answer, Refusal},
     parameters::Parameters,
     seat::{Goal, Seat},
@@ -79,7 +79,7 @@ impl Voice {
         let ended = loop {
             tokio::select! {
                 biased;
-                () = self.drain.cancelled() => break Ok("The server stops.\n"),
+                () = self.drain.cancelled() => break Ok(STOPS),
                 () = seat.studio.ended() => break Ok("The call has ended.\n"),
                 bytes = next_piece(&mut body, self.heartbeat.gone) => match bytes? {
                     None => break Ok(""),

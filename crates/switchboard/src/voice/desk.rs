@@ -42,7 +42,7 @@ impl fmt::Display for Place {
     }
 }
 
-/// All voice calls and rooms of this node.
+/// All voice calls and rooms, for as long as this node does voice.
 #[derive(Debug)]
 pub(super) struct Desk {
     state: Mutex<State>,
@@ -63,7 +63,7 @@ pub(super) struct State {
     alarm: Option<Instant>,
     /// How many calls have been counted.
     calls_counted: u64,
-    /// The server stops: what begins now ends at once.
+    /// The server stops, or another node does this now: what begins here ends at once.
     has_ended: bool,
 }
 
@@ -112,7 +112,12 @@ impl Desk {
         user: &User,
         listener: Listener,
     ) -> Option<(StreamId, mpsc::Receiver<Arc<Told>>)> {
-        let opened = self.lock().streams.open(user, listener)?;
+        let mut state = self.lock();
+        let opened = state.streams.open(user, listener)?;
+        if state.has_ended {
+            state.streams.end();
+        }
+        drop(state);
         Counters::add(&self.shards.counters().voice_event_streams, 1);
         Some(opened)
     }
@@ -168,7 +173,7 @@ impl Desk {
         self.lock().studios.get(&Place::Room(room)).cloned()
     }
 
-    /// Ends everything: the server stops.
+    /// Ends everything, for good.
     pub(super) fn end(&self) {
         let mut state = self.lock();
         state.has_ended = true;

@@ -29,7 +29,7 @@ use crate::config::{Gostream, VoiceIdentity};
 #[derive(Debug)]
 pub(super) enum Identity {
     Keys(Arc<Keys>),
-    Site(Box<Site>),
+    Site(Arc<Site>),
 }
 
 /// Users that are public keys.
@@ -43,6 +43,15 @@ pub(super) struct Keys {
 }
 
 impl Keys {
+    fn new(config: &Gostream) -> Self {
+        Self {
+            tickets: Tickets::new(config.keys.challenge_ttl),
+            challenge_ttl: config.keys.challenge_ttl,
+            require_proof: config.keys.require_proof,
+            checks: Semaphore::new(available_parallelism().map_or(1, NonZero::get)),
+        }
+    }
+
     /// Which of the key's tickets the signature is over.
     async fn check(self: &Arc<Self>, key: &PublicKey, asked: &Parameters) -> Option<Proof> {
         let signature = asked.signature()?.to_owned();
@@ -109,17 +118,20 @@ impl Identity {
     pub(super) fn new(config: &Gostream) -> Result<Option<Self>, String> {
         match config.identity {
             VoiceIdentity::Off => Ok(None),
-            VoiceIdentity::Keys => Ok(Some(Self::Keys(Arc::new(Keys {
-                tickets: Tickets::new(config.keys.challenge_ttl),
-                challenge_ttl: config.keys.challenge_ttl,
-                require_proof: config.keys.require_proof,
-                checks: Semaphore::new(available_parallelism().map_or(1, NonZero::get)),
-            })))),
+            VoiceIdentity::Keys => Ok(Some(Self::Keys(Arc::new(Keys::new(config))))),
             VoiceIdentity::Site => {
                 let site = &config.site;
                 let site = Site::new(&site.url, site.cache_ttl, site.timeout)?;
-                Ok(Some(Self::Site(Box::new(site))))
+                Ok(Some(Self::Site(Arc::new(site))))
             }
+        }
+    }
+
+    /// One like this, which has given nobody a challenge yet. What is known of a site stays known.
+    pub(super) fn anew(&self, config: &Gostream) -> Self {
+        match self {
+            Self::Keys(_) => Self::Keys(Arc::new(Keys::new(config))),
+            Self::Site(site) => Self::Site(site.clone()),
         }
     }
 

@@ -283,7 +283,7 @@ fn number(body: &[u8]) -> Option<u64> {
 }
 
 /// An error and what it came from.
-fn causes(error: &(dyn Error + 'static)) -> String {
+pub(super) fn causes(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

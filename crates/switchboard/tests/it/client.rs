@@ -4,12 +4,14 @@ use std::{net::SocketAddr, time::Duration};
 
 use futures_util::{SinkExt, StreamExt};
 use serde_json::Value;
-use switchboard::{Config, Listener, Server, config::Mistake};
+use switchboard::{Builder, Config, Listener, Server, config::Mistake};
 use tokio::net::TcpStream;
 use tokio_tungstenite::{
     MaybeTlsStream, WebSocketStream, connect_async,
     tungstenite::{Error, Message, client::IntoClientRequest, handshake::client::Request},
 };
+
+use crate::nodes::Nodes;
 
 /// Long enough for any machine, short enough to fail.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -22,7 +24,24 @@ pub(crate) fn config(toml: &str) -> Config {
 
 /// Serves on a free loopback port until the test ends.
 pub(crate) fn start(toml: &str) -> (Server, SocketAddr) {
-    serve(Server::builder().config(config(toml)).build())
+    open(Server::builder().config(config(toml)))
+}
+
+/// Serves on a free loopback port; where `SWITCHBOARD_TEST_NODES` is set, as [`open_second`] does.
+pub(crate) fn open(builder: Builder) -> (Server, SocketAddr) {
+    match std::env::var_os("SWITCHBOARD_TEST_NODES") {
+        None => serve(builder.build()),
+        Some(_) => open_second(builder),
+    }
+}
+
+/// The second of two nodes, of which the first does for both what one does for all.
+pub(crate) fn open_second(builder: Builder) -> (Server, SocketAddr) {
+    let nodes = Nodes::new();
+    let first = nodes.serve(builder.clone());
+    let second = nodes.serve(builder);
+    Nodes::belong_together(first.address, second.address);
+    (second.server, second.address)
 }
 
 pub(crate) fn serve(server: Server) -> (Server, SocketAddr) {

@@ -4,5 +4,6 @@ mod client;
 mod dialects;
 mod host;
 mod limits;
+mod nodes;
 mod slow;
 mod voice;

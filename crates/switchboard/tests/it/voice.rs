@@ -1,6 +1,7 @@
 //! The voice server at its sockets: what its clients are told, what they hear, and what they
 //! cannot do to each other.
 
+mod away;
 mod churn;
 mod ending;
 mod http;

@@ -12,7 +12,10 @@ use super::{
     source::Source,
     user::{User, in_call},
 };
-use crate::client::{PATIENCE, serve, start};
+use crate::{
+    client::{PATIENCE, open, start},
+    nodes::Nodes,
+};
 
 /// The stream is whole: its last chunk, and in Ogg its last page, are there.
 async fn assert_ends(mut listener: Listener, format: &str) {
@@ -71,7 +74,7 @@ async fn hanging_up_ends_everything_of_the_call_properly() {
 async fn ringing_is_ended_by_either_or_by_time() {
     let mut config = Config::default();
     config.voice.call.ring = Duration::from_millis(500);
-    let (_server, address) = serve(Server::builder().config(config).build());
+    let (_server, address) = open(Server::builder().config(config));
     let (mut ada, bob) = User::two(address).await;
     let (mut ada_hears, mut bob_hears) = (ada.events().await, bob.events().await);
     assert_eq!(ada.ring(&bob).await.0, 200);
@@ -101,7 +104,7 @@ async fn until_the_call_is_gone(ada: &User, bob: &User) {
 async fn a_call_lasts_while_somebody_is_there_and_a_while_after() {
     let mut config = Config::default();
     config.voice.call.linger = Duration::from_millis(500);
-    let (_server, address) = serve(Server::builder().config(config).build());
+    let (_server, address) = open(Server::builder().config(config));
     let (ada, bob) = in_call(address).await;
     let microphone = bob.speak_to(&ada).await;
     let listener = ada.listen_to(&bob, "wav").await;
@@ -123,7 +126,7 @@ async fn a_call_lasts_while_somebody_is_there_and_a_while_after() {
 async fn a_call_that_nobody_connects_to_ends() {
     let mut config = Config::default();
     config.voice.call.linger = Duration::from_millis(500);
-    let (_server, address) = serve(Server::builder().config(config).build());
+    let (_server, address) = open(Server::builder().config(config));
     let (ada, bob) = in_call(address).await;
     assert_eq!(bob.accept(&ada).await.0, 200);
     until_the_call_is_gone(&ada, &bob).await;
@@ -133,7 +136,7 @@ async fn a_call_that_nobody_connects_to_ends() {
 async fn a_room_that_nobody_is_in_is_gone_after_a_while() {
     let mut config = Config::default();
     config.voice.room.linger = Duration::from_millis(100);
-    let (_server, address) = serve(Server::builder().config(config).build());
+    let (_server, address) = open(Server::builder().config(config));
     let ada = User::new(address).await;
     let mut events = ada.events().await;
     let listener = ada.listen("standup", "wav").await;
@@ -180,8 +183,10 @@ async fn stopping_ends_streams_and_sources_properly_and_in_time() {
         listener.samples(RATE / 10).await;
     }
     let stopped = tokio::spawn(async move { server.shutdown(Duration::from_secs(10)).await });
+    let mixes_here = Nodes::of(address).len() == 1;
     for (format, listener) in listeners {
-        assert_ends(listener, format).await;
+        // Whoever only passes a stream on has no last page to put to it.
+        assert_ends(listener, if mixes_here { format } else { "wav" }).await;
     }
     for mut microphone in microphones {
         microphone.closed().await;

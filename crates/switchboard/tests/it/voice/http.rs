@@ -9,7 +9,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::client::PATIENCE;
+use crate::{client::PATIENCE, nodes::Nodes};
 
 const BOUNDARY: &str = "----WebKitFormBoundaryX";
 
@@ -27,7 +27,7 @@ pub(super) struct Ask {
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) status: u16,
-    headers: Vec<(String, String)>,
+    pub(super) headers: Vec<(String, String)>,
     pub(super) body: Body,
     /// When the request was sent, and when the head of its answer was there.
     pub(super) asked: Instant,
@@ -286,8 +286,17 @@ fn find(bytes: &[u8], what: &[u8]) -> Option<usize> {
     bytes.windows(what.len()).position(|window| window == what)
 }
 
-/// The value of one metric.
+/// The value of one metric, of all nodes that belong together.
 pub(super) async fn metric(address: SocketAddr, name: &str) -> u64 {
+    let mut sum = 0;
+    for node in Nodes::of(address) {
+        sum += metric_of(node, name).await;
+    }
+    sum
+}
+
+/// The value of one metric of one node.
+pub(super) async fn metric_of(address: SocketAddr, name: &str) -> u64 {
     let (_, text) = Ask::get("/metrics").text(address).await;
     let value = text
         .lines()

@@ -10,12 +10,12 @@ use super::{
     source::Source,
     user::{Events, User, in_call},
 };
-use crate::client::{serve, start};
+use crate::client::{open, start};
 
 fn with(change: impl FnOnce(&mut Config)) -> (Server, SocketAddr) {
     let mut config = Config::default();
     change(&mut config);
-    serve(Server::builder().config(config).build())
+    open(Server::builder().config(config))
 }
 
 #[tokio::test]
@@ -418,7 +418,7 @@ async fn hooks_keep_people_out_of_voice() {
         assert_eq!(request.identity.map(|key| key.len()), Some(66));
         request.room.name.as_str() != "forbidden"
     });
-    let (_server, address) = serve(server.build());
+    let (_server, address) = open(server);
     let ada = User::new(address).await;
     for path in [
         format!("/messages?PKey={}", ada.id()),

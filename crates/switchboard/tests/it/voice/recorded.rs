@@ -2,6 +2,7 @@
 #![expect(non_snake_case, reason = "scenarios have the recorder's names")]
 
 use super::replay::replay;
+use crate::client::{open, open_second};
 
 pub(super) const RECORDED: [&str; 4] = [
     include_str!("recorded/calls.txt"),
@@ -15,9 +16,19 @@ macro_rules! scenarios {
         $(
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $name() {
-                replay(stringify!($name)).await;
+                replay(stringify!($name), open).await;
             }
         )*
+
+        /// The same, on a node that passes everything on to another.
+        mod away {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $name() {
+                    super::replay(stringify!($name), super::open_second).await;
+                }
+            )*
+        }
 
         #[test]
         fn every_scenario_is_played() {

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, net::SocketAddr, time::Instant};
 
-use switchboard::{Config, SecretKey, Server, config::VoiceIdentity};
+use switchboard::{Builder, Config, SecretKey, Server, config::VoiceIdentity};
 
 use super::{
     http::{Answer, Ask, metric, metric_is},
@@ -14,7 +14,7 @@ use super::{
     source::{Playing, Source},
     user::Events,
 };
-use crate::client::{PATIENCE, serve};
+use crate::client::PATIENCE;
 
 const ORIGIN: &str = "http://site.example";
 
@@ -36,7 +36,7 @@ const BEGINNINGS: [(&str, &str); 3] = [
 ];
 
 /// Plays one scenario, then sees that nobody was told more and that the server lives.
-pub(super) async fn replay(scenario: &str) {
+pub(super) async fn replay(scenario: &str, open: fn(Builder) -> (Server, SocketAddr)) {
     let lines = Script::of(scenario);
     let site = FakeSite::start().await;
     let mut config = Config::default();
@@ -45,7 +45,7 @@ pub(super) async fn replay(scenario: &str) {
         config.voice.gostream.identity = VoiceIdentity::Site;
         config.voice.gostream.site.url = site.url();
     }
-    let (_server, address) = serve(Server::builder().config(config).build());
+    let (_server, address) = open(Server::builder().config(config));
     let mut stage = Stage {
         scenario: scenario.to_owned(),
         is_site: lines.is_site,

@@ -20,7 +20,7 @@ use super::{
     source::Source,
     user::Events,
 };
-use crate::client::{PATIENCE, serve};
+use crate::client::{PATIENCE, open};
 
 /// A website of whose users `tokN` is the Nth. Nobody may call 66, or enter room 66.
 #[derive(Clone)]
@@ -153,7 +153,7 @@ fn config(site: &FakeSite) -> Config {
 
 async fn start() -> (Server, SocketAddr, FakeSite) {
     let site = FakeSite::start().await;
-    let (server, address) = serve(Server::builder().config(config(&site)).build());
+    let (server, address) = open(Server::builder().config(config(&site)));
     (server, address, site)
 }
 
@@ -263,7 +263,7 @@ async fn the_site_does_not_believe_that_somebody_speaks_who_found_no_place() {
     let site = FakeSite::start().await;
     let mut config = config(&site);
     config.voice.room.sources = 1;
-    let (_server, address) = serve(Server::builder().config(config).build());
+    let (_server, address) = open(Server::builder().config(config));
     let _first = Source::websocket(address, &up("tok1", "7")).await;
     assert_eq!(
         Source::try_websocket(address, &up("tok2", "7")).await.err(),
@@ -349,7 +349,7 @@ async fn a_site_that_does_not_answer_allows_nothing() {
     let mut config = config(&site);
     config.voice.gostream.site.timeout = Duration::from_millis(200);
     config.voice.gostream.site.cache_ttl = Duration::ZERO;
-    let (_server, address) = serve(Server::builder().config(config.clone()).build());
+    let (_server, address) = open(Server::builder().config(config.clone()));
     let listener = Listener::of(join("tok1", "7").send(address).await);
     for mood in [Mood::Slow, Mood::Broken] {
         site.is(mood);
@@ -385,14 +385,14 @@ async fn a_site_that_does_not_answer_allows_nothing() {
     let nowhere = nobody.local_addr().expect("bound");
     drop(nobody);
     config.voice.gostream.site.url = format!("http://{nowhere}");
-    let (_server, address) = serve(Server::builder().config(config).build());
+    let (_server, address) = open(Server::builder().config(config));
     assert_eq!(join("tok1", "7").status(address).await, 503);
 }
 
 #[tokio::test]
 async fn pages_of_the_site_and_no_others_may_read() {
     let site = FakeSite::start().await;
-    let (_server, address) = serve(Server::builder().config(config(&site)).build());
+    let (_server, address) = open(Server::builder().config(config(&site)));
     let answer = Ask::new("OPTIONS", "/newCall").send(address).await;
     assert_eq!(answer.status, 200);
     assert_eq!(

@@ -9,7 +9,7 @@ use super::{
     sound::{FRAME, RATE, pcm},
     user::{Events, User},
 };
-use crate::client::serve;
+use crate::client::open;
 
 /// More than one sample in this cannot be mistaken for another.
 const PERIOD: usize = 30_000;
@@ -21,7 +21,7 @@ const LEAD: usize = 100;
 async fn a_listener_that_does_not_read_is_cut_off_and_the_others_lose_no_frame() {
     let mut config = Config::default();
     config.voice.mix.latency_max = Duration::from_secs(5);
-    let (_server, address) = serve(Server::builder().config(config).build());
+    let (_server, address) = open(Server::builder().config(config));
     let (ada, bob) = User::two(address).await;
     let slow = User::new(address).await;
     let reads = bob.listen("standup", "wav").await;
@@ -70,7 +70,7 @@ async fn a_listener_that_does_not_read_is_cut_off_and_the_others_lose_no_frame()
 async fn an_event_stream_that_is_not_read_is_cut_off_and_blocks_nobody() {
     let mut config = Config::default();
     config.limits.name_bytes = 30_000;
-    let (_server, address) = serve(Server::builder().config(config).build());
+    let (_server, address) = open(Server::builder().config(config));
     let (mut ada, bob) = User::two(address).await;
     let stuck_user = User::new(address).await;
     let path = format!("/messages?PKey={}", stuck_user.id());

@@ -157,6 +157,15 @@ impl Source {
         }
     }
 
+    /// Waits until the connection has ended, with a goodbye or without.
+    pub(super) async fn closed_or_cut(&mut self) {
+        let Self::WebSocket(socket) = self else {
+            panic!("a body is answered");
+        };
+        let ends = async { while let Some(Ok(_)) = socket.next().await {} };
+        timeout(PATIENCE, ends).await.expect("an end in time");
+    }
+
     /// Says goodbye, and waits for the answer.
     pub(super) async fn close(self) {
         match self {

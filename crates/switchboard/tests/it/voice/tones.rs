@@ -12,7 +12,7 @@ use super::{
     source::Source,
     user::{User, in_call},
 };
-use crate::client::{PATIENCE, serve, start};
+use crate::client::{PATIENCE, open, start};
 
 /// Gathered before it is looked at: the encoders' beginning, and two seconds.
 const SOUND: usize = 2 * RATE + RATE / 2;
@@ -119,7 +119,7 @@ async fn in_a_room_all_hear_the_others_and_nobody_himself_in_vorbis() {
 async fn who_wants_to_hears_himself() {
     let mut config = Config::default();
     config.voice.mix.echo_self = true;
-    let (_server, address) = serve(Server::builder().config(config).build());
+    let (_server, address) = open(Server::builder().config(config));
     let ada = User::new(address).await;
     let hears = ada.listen("standup", "wav").await;
     let _playing = ada.speak("standup").await.play(Tone::new(440, AMPLITUDE));
@@ -225,7 +225,7 @@ async fn marker(hears: &Listener, hertz: u32) -> (Instant, usize) {
 async fn more_bytes_than_allowed_end_a_source_and_say_so() {
     let mut config = Config::default();
     config.voice.gostream.audio_bytes_per_second = 10_000;
-    let (_server, address) = serve(Server::builder().config(config).build());
+    let (_server, address) = open(Server::builder().config(config));
     let words = "You send more audio than allowed.";
     let (ada, bob) = User::two(address).await;
     let mut source = ada.speak("standup").await;
@@ -258,7 +258,7 @@ async fn more_bytes_than_allowed_end_a_source_and_say_so() {
 async fn a_message_is_as_large_as_the_limit_allows() {
     let mut config = Config::default();
     config.limits.frame_bytes = 50_000;
-    let (_server, address) = serve(Server::builder().config(config).build());
+    let (_server, address) = open(Server::builder().config(config));
     let ada = User::new(address).await;
     let mut source = ada.speak("standup").await;
     assert!(source.send_bytes(&[0; 50_000]).await);

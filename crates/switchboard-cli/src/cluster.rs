@@ -1,0 +1,254 @@
+//! `switchboard cluster`: the nodes that are one switchboard, as the engine knows them.
+
+use std::{fmt::Write as _, process::ExitCode};
+
+use serde_json::json;
+use switchboard::{
+    cluster::{NodeLine, nodes},
+    config::EngineConfig,
+};
+
+use crate::{args::Options, serve};
+
+/// The settings or the command line are wrong; the same code as for a flag that there is not.
+const USAGE: u8 = 2;
+
+/// Prints the nodes, for people or as JSON. Succeeds if all of them live.
+pub(crate) fn run(options: &Options, is_json: bool) -> ExitCode {
+    let engine = match settings(options) {
+        Ok(engine) => engine,
+        Err(words) => return fail(&words, ExitCode::from(USAGE)),
+    };
+    let (nodes, alone) = match ask(&engine) {
+        Ok(Some(nodes)) => (nodes, false),
+        Ok(None) => (Vec::new(), true),
+        Err(words) => return fail(&words, ExitCode::FAILURE),
+    };
+    serve::say(&match (is_json, alone) {
+        (true, _) => json(&engine, &nodes),
+        (false, true) => ALONE.to_owned(),
+        (false, false) => table(&nodes),
+    });
+    lapsed(&nodes).map_or(ExitCode::SUCCESS, |words| fail(&words, ExitCode::FAILURE))
+}
+
+const ALONE: &str = "This switchboard is one node: no engine is set.
+With --engine redis://HOST, SWITCHBOARD_ENGINE_URL or url in [engine], several are one.
+";
+
+fn fail(words: &str, code: ExitCode) -> ExitCode {
+    eprintln!("switchboard: {words}");
+    code
+}
+
+/// What is set about the engine; the other settings may be wrong and do no harm here.
+fn settings(options: &Options) -> Result<EngineConfig, String> {
+    let (config, mistakes) = serve::settings(options)?;
+    let first = mistakes
+        .iter()
+        .find(|mistake| mistake.key.is_empty() || mistake.key.starts_with("engine"));
+    match first {
+        Some(mistake) => Err(mistake.to_string()),
+        None => Ok(config.engine),
+    }
+}
+
+fn ask(engine: &EngineConfig) -> Result<Option<Vec<NodeLine>>, String> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| format!("cannot start: {error}"))?;
+    let nodes = runtime.block_on(nodes(engine));
+    // A name that is still being looked up must not hold the command up.
+    runtime.shutdown_background();
+    nodes
+}
+
+/// That some nodes are gone, if they are.
+fn lapsed(nodes: &[NodeLine]) -> Option<String> {
+    let lapsed = nodes.iter().filter(|line| !line.is_alive).count();
+    match (lapsed, nodes.len()) {
+        (0, _) => None,
+        (1, all) => Some(format!("the lease of 1 of {all} nodes has lapsed")),
+        (many, all) => Some(format!("the leases of {many} of {all} nodes have lapsed")),
+    }
+}
+
+/// What lives, added up. A node that has lapsed has no members any more.
+fn totals(nodes: &[NodeLine]) -> [usize; 4] {
+    let alive = || nodes.iter().filter(|line| line.is_alive);
+    let sum = |of: fn(&NodeLine) -> usize| alive().map(of).fold(0, usize::saturating_add);
+    [
+        alive().count(),
+        sum(|line| line.rooms),
+        sum(|line| line.members),
+        sum(|line| line.queue),
+    ]
+}
+
+fn json(engine: &EngineConfig, nodes: &[NodeLine]) -> String {
+    let [alive, _, members, queue] = totals(nodes);
+    let url = (!engine.url.is_empty()).then(|| engine.url.to_string());
+    let document = json!({
+        "engine": url,
+        "prefix": engine.prefix,
+        "lease_secs": engine.lease.as_secs(),
+        "nodes": nodes,
+        "totals": {"alive": alive, "lapsed": nodes.len() - alive, "members": members, "queue": queue},
+    });
+    format!("{document:#}\n")
+}
+
+const HEAD: [&str; 9] = [
+    "NODE", "URL", "LEASE", "EPOCH", "ROOMS", "MEMBERS", "QUEUE", "LAG", "BEAT",
+];
+
+/// Columns that hold texts; the others hold numbers.
+const LEFT: [bool; 9] = [true, true, true, false, false, false, false, false, false];
+
+/// The nodes in aligned columns, and what they come to.
+fn table(nodes: &[NodeLine]) -> String {
+    if nodes.is_empty() {
+        return "No node is on the list.\n".to_owned();
+    }
+    let rows: Vec<_> = std::iter::once(HEAD.map(str::to_owned))
+        .chain(nodes.iter().map(row))
+        .collect();
+    let widths: [usize; 9] = std::array::from_fn(|column| {
+        let cells = rows.iter().map(|row| row[column].chars().count());
+        cells.max().unwrap_or_default()
+    });
+    let mut text = String::new();
+    for row in &rows {
+        text.push_str(aligned(row, &widths).trim_end());
+        text.push('\n');
+    }
+    let [alive, rooms, members, queue] = totals(nodes);
+    let lapsed = nodes.len() - alive;
+    // Writing into a string does not fail.
+    let _ = writeln!(
+        text,
+        "\n{alive} alive, {lapsed} lapsed; {members} members, {queue} queued; {rooms} rooms, counted on each node that has members in them"
+    );
+    text
+}
+
+fn aligned(row: &[String; 9], widths: &[usize; 9]) -> String {
+    let cells = row.iter().zip(widths).zip(LEFT);
+    let cells = cells.map(|((cell, &width), is_left)| {
+        if is_left {
+            format!("{cell:<width$}")
+        } else {
+            format!("{cell:>width$}")
+        }
+    });
+    cells.collect::<Vec<_>>().join("  ")
+}
+
+fn row(line: &NodeLine) -> [String; 9] {
+    let url = if line.url.is_empty() { "-" } else { &line.url };
+    let lease = if line.is_alive { "alive" } else { "lapsed" };
+    [
+        line.node.to_string(),
+        url.to_owned(),
+        lease.to_owned(),
+        line.epoch.to_string(),
+        line.rooms.to_string(),
+        line.members.to_string(),
+        line.queue.to_string(),
+        format!("{} ms", line.lag_ms),
+        line.beat_age_ms.map_or_else(|| "-".to_owned(), age),
+    ]
+}
+
+/// How long ago, with what digits a person wants of it.
+fn age(millis: u64) -> String {
+    match millis {
+        0..10_000 => format!("{}.{} s", millis / 1000, millis % 1000 / 100),
+        _ => format!("{} s", millis / 1000),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Lines as they come from the engine, read from what the nodes say.
+    fn lines() -> Vec<NodeLine> {
+        let line = |node: &str, is_alive, said: &str| {
+            NodeLine::heard(node.parse().expect("an id"), 1, is_alive, said)
+        };
+        vec![
+            NodeLine {
+                beat_age_ms: Some(1234),
+                ..line(
+                    "a1",
+                    true,
+                    r#"{"url":"http://10.0.0.1:8080","rooms":12,"members":340,"queue":2,"lag_ms":1}"#,
+                )
+            },
+            NodeLine {
+                epoch: 12,
+                ..line(
+                    "b2",
+                    true,
+                    r#"{"url":"http://node-2.calls.internal:8080","rooms":1,"members":2}"#,
+                )
+            },
+            NodeLine {
+                beat_age_ms: Some(15_900),
+                ..line("c3", false, r#"{"rooms":7,"members":9,"queue":5}"#)
+            },
+        ]
+    }
+
+    #[test]
+    fn the_table_is_aligned_and_adds_up_what_lives() {
+        let expected = "\
+NODE              URL                                LEASE   EPOCH  ROOMS  MEMBERS  QUEUE   LAG   BEAT
+00000000000000a1  http://10.0.0.1:8080               alive       1     12      340      2  1 ms  1.2 s
+00000000000000b2  http://node-2.calls.internal:8080  alive      12      1        2      0  0 ms      -
+00000000000000c3  -                                  lapsed      1      7        9      5  0 ms   15 s
+
+2 alive, 1 lapsed; 342 members, 2 queued; 13 rooms, counted on each node that has members in them
+";
+        assert_eq!(table(&lines()), expected);
+        assert_eq!(table(&[]), "No node is on the list.\n");
+    }
+
+    #[test]
+    fn what_has_lapsed_is_a_failure() {
+        let lines = lines();
+        assert_eq!(lapsed(&lines[..2]), None);
+        assert_eq!(lapsed(&[]), None);
+        let words = lapsed(&lines).expect("one has");
+        assert_eq!(words, "the lease of 1 of 3 nodes has lapsed");
+        let words = lapsed(&[lines[2].clone(), lines[2].clone()]).expect("both have");
+        assert_eq!(words, "the leases of 2 of 2 nodes have lapsed");
+    }
+
+    #[test]
+    fn programs_get_the_same_without_the_password() {
+        let engine = EngineConfig {
+            url: "redis://ada:GEHEIM@cache".parse().expect("an address"),
+            ..EngineConfig::default()
+        };
+        let text = json(&engine, &lines());
+        assert!(!text.contains("GEHEIM"), "{text}");
+        let document: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        assert_eq!(document["engine"], "redis://ada:***@cache");
+        assert_eq!(document["nodes"][2]["is_alive"], false);
+        assert_eq!(document["nodes"][0]["url"], "http://10.0.0.1:8080");
+        assert_eq!(document["totals"]["members"], 342);
+        let alone = json(&EngineConfig::default(), &[]);
+        let alone: serde_json::Value = serde_json::from_str(&alone).expect("JSON");
+        assert_eq!(alone["engine"], serde_json::Value::Null);
+    }
+
+    #[test]
+    fn absurd_numbers_of_a_broken_node_add_up_to_something() {
+        let mut lines = lines();
+        lines[0].members = usize::MAX;
+        assert_eq!(totals(&lines)[2], usize::MAX);
+    }
+}

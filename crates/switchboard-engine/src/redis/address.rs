@@ -1,0 +1,244 @@
+//! Where Redis is, as a person writes it.
+
+use std::{
+    fmt,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs, UdpSocket},
+    str::FromStr,
+};
+
+use percent_encoding::percent_decode_str;
+
+const PORT: u16 = 6379;
+
+/// Where Redis is: `redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE]`, `rediss://` for TLS. Several
+/// hosts, separated by commas, or `redis-cluster://` and `rediss-cluster://`, mean a Redis Cluster.
+/// Shown, it has no password.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Address {
+    pub(super) is_cluster: bool,
+    pub(super) has_tls: bool,
+    pub(super) user: Option<String>,
+    pub(super) password: Option<String>,
+    pub(super) hosts: Vec<Host>,
+    pub(super) database: u32,
+}
+
+/// One server of those that an [`Address`] names.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Host {
+    pub(super) name: String,
+    pub(super) port: u16,
+}
+
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.name.contains(':') {
+            write!(f, "[{}]:{}", self.name, self.port)
+        } else {
+            write!(f, "{}:{}", self.name, self.port)
+        }
+    }
+}
+
+/// What is wrong with the text of an [`Address`]. It does not repeat the text, which may hold a
+/// password.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AddressError(String);
+
+impl fmt::Display for AddressError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for AddressError {}
+
+fn wrong<T>(what: impl Into<String>) -> Result<T, AddressError> {
+    Err(AddressError(what.into()))
+}
+
+impl Address {
+    /// The address that this machine has towards the first of the hosts. Asks the system, and
+    /// nobody else but the resolver of names.
+    #[must_use]
+    pub fn local_ip(&self) -> Option<IpAddr> {
+        let host = self.hosts.first()?;
+        let there = (&*host.name, host.port).to_socket_addrs().ok()?.next()?;
+        let any: SocketAddr = match there {
+            SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+            SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+        };
+        // To connect a datagram socket sends nothing.
+        let socket = UdpSocket::bind(any).ok()?;
+        socket.connect(there).ok()?;
+        socket.local_addr().ok().map(|address| address.ip())
+    }
+}
+
+impl FromStr for Address {
+    type Err = AddressError;
+
+    fn from_str(text: &str) -> Result<Self, AddressError> {
+        let (scheme, rest) = text.split_once("://").unwrap_or(("", text));
+        let (is_cluster, has_tls) = match scheme {
+            "redis" => (false, false),
+            "rediss" => (false, true),
+            "redis-cluster" => (true, false),
+            "rediss-cluster" => (true, true),
+            _ => {
+                return wrong(
+                    "begins with none of redis://, rediss://, redis-cluster://, rediss-cluster://",
+                );
+            }
+        };
+        if rest.contains(['?', '#']) {
+            return wrong(
+                "has options after `?` or `#`, of which there are none (in a password, write %3F and %23)",
+            );
+        }
+        let (login, rest) = rest.rsplit_once('@').unwrap_or(("", rest));
+        let (user, password) = parse_login(login)?;
+        let (hosts, database) = rest.split_once('/').unwrap_or((rest, ""));
+        let hosts = hosts.split(',').map(parse_host);
+        let hosts = hosts.collect::<Result<Vec<_>, _>>()?;
+        let is_cluster = is_cluster || hosts.len() > 1;
+        let database = match database.trim_end_matches('/') {
+            "" => 0,
+            number => match number.parse() {
+                Ok(number) => number,
+                Err(_) => {
+                    return wrong(
+                        "names a database that is not a number: after the host comes /0, /1, …",
+                    );
+                }
+            },
+        };
+        if is_cluster && database != 0 {
+            return wrong("names a database, but a Redis Cluster has only the database 0");
+        }
+        Ok(Self {
+            is_cluster,
+            has_tls,
+            user,
+            password,
+            hosts,
+            database,
+        })
+    }
+}
+
+fn parse_login(login: &str) -> Result<(Option<String>, Option<String>), AddressError> {
+    let decode = |text: &str| match percent_decode_str(text).decode_utf8() {
+        Ok(text) if text.is_empty() => Ok(None),
+        Ok(text) => Ok(Some(text.into_owned())),
+        Err(_) => wrong("has a user or a password that is not UTF-8"),
+    };
+    let (user, password) = login.split_once(':').unwrap_or((login, ""));
+    let (user, password) = (decode(user)?, decode(password)?);
+    if user.is_some() && password.is_none() {
+        return wrong("has a user without a password: write USER:PASSWORD@, or :PASSWORD@");
+    }
+    Ok((user, password))
+}
+
+fn parse_host(text: &str) -> Result<Host, AddressError> {
+    let (name, port) = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((name, "")) => (name, None),
+        Some((name, rest)) => (name, Some(rest.strip_prefix(':').unwrap_or(rest))),
+        None => match text.split_once(':') {
+            Some((name, port)) => (name, Some(port)),
+            None => (text, None),
+        },
+    };
+    if name.is_empty() {
+        return wrong("names no host");
+    }
+    let Some(port) = port.map_or(Some(PORT), |port| {
+        port.parse().ok().filter(|port| *port != 0)
+    }) else {
+        return wrong(
+            "has a port that is not a number from 1 to 65535 (an IPv6 address stands in brackets)",
+        );
+    };
+    Ok(Host {
+        name: name.to_owned(),
+        port,
+    })
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match (self.is_cluster, self.has_tls) {
+            (false, false) => "redis://",
+            (false, true) => "rediss://",
+            (true, false) => "redis-cluster://",
+            (true, true) => "rediss-cluster://",
+        })?;
+        for (i, host) in self.hosts.iter().enumerate() {
+            let comma = if i == 0 { "" } else { "," };
+            write!(f, "{comma}{host}")?;
+        }
+        match self.database {
+            0 => Ok(()),
+            database => write!(f, "/{database}"),
+        }
+    }
+}
+
+impl fmt::Debug for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Address({self})")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(text: &str) -> String {
+        match text.parse::<Address>() {
+            Ok(address) => address.to_string(),
+            Err(error) => format!("! {error}"),
+        }
+    }
+
+    #[test]
+    fn an_address_is_read_and_shown_without_its_password() {
+        for (text, expected) in [
+            ("redis://cache", "redis://cache:6379"),
+            ("rediss://u:p%40ss@cache:1/2", "rediss://cache:1/2"),
+            ("redis://:geheim@[::1]:7000", "redis://[::1]:7000"),
+            ("redis://a,b:7001", "redis-cluster://a:6379,b:7001"),
+            ("rediss-cluster://a/", "rediss-cluster://a:6379"),
+        ] {
+            assert_eq!(shown(text), expected, "{text}");
+            assert!(!format!("{:?}", text.parse::<Address>()).contains("geheim"));
+        }
+        let address: Address = "redis://u:p%40ss@h@cache".parse().expect("an address");
+        assert_eq!(address.user.as_deref(), Some("u"));
+        assert_eq!(address.password.as_deref(), Some("p@ss@h"));
+    }
+
+    #[test]
+    fn what_is_no_address_is_told_without_repeating_it() {
+        for text in [
+            "",
+            "cache:6379",
+            "http://geheim",
+            "redis://",
+            "redis://:geheim@",
+            "redis://a:b",
+            "redis://a:0",
+            "redis://a/geheim",
+            "redis://a,b/1",
+            "redis://geheim@a",
+            "redis://a?geheim",
+            "redis://::1",
+            "redis://a,,b",
+            "redis://%FF:x@a",
+        ] {
+            let error = text.parse::<Address>().expect_err(text).to_string();
+            assert!(!error.is_empty() && !error.contains("geheim"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! What things are called in Redis. Whatever belongs together has one hash tag (the part in braces),
+//! so that a Redis Cluster keeps it on one server:
+//!
+//! * `{PREFIX}:nodes`, `{PREFIX}:logs:NODE`, `{PREFIX}:secret`
+//! * `{PREFIX:LOG}:log`, and the channel `{PREFIX:LOG}:news`
+//! * the channel `{PREFIX:node:NODE}:mail`
+//!
+//! `LOG` is `r:SPACE:NAME` (a room), `n:SPACE:NAME` (a name) or `d:NAME` (a duty); names are
+//! percent-encoded except for `A-Z a-z 0-9 _ . -`, so that every text is a name and no name is a brace.
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use switchboard_core::{DisplayName, Duty, LogId, NodeId, RoomId, RoomName, SpaceName};
+
+const SET: &AsciiSet = &NON_ALPHANUMERIC.remove(b'_').remove(b'.').remove(b'-');
+
+/// The names that begin with one deployment's prefix.
+#[derive(Clone, Debug)]
+pub(super) struct Keys {
+    prefix: String,
+}
+
+impl Keys {
+    pub(super) fn new(prefix: &str) -> Self {
+        Self {
+            prefix: encode(prefix),
+        }
+    }
+
+    pub(super) fn nodes(&self) -> String {
+        format!("{{{}}}:nodes", self.prefix)
+    }
+
+    pub(super) fn opened(&self, node: NodeId) -> String {
+        format!("{{{}}}:logs:{node}", self.prefix)
+    }
+
+    pub(super) fn secret(&self) -> String {
+        format!("{{{}}}:secret", self.prefix)
+    }
+
+    pub(super) fn log(&self, log: &LogId) -> String {
+        format!("{{{}:{}}}:log", self.prefix, log_text(log))
+    }
+
+    pub(super) fn news(&self, log: &LogId) -> String {
+        format!("{{{}:{}}}:news", self.prefix, log_text(log))
+    }
+
+    pub(super) fn mail(&self, node: NodeId) -> String {
+        format!("{{{}:node:{node}}}:mail", self.prefix)
+    }
+
+    /// The log whose news come by this channel.
+    pub(super) fn log_of_channel(&self, channel: &str) -> Option<LogId> {
+        let rest = channel.strip_prefix('{')?.strip_prefix(&self.prefix)?;
+        parse_log(rest.strip_prefix(':')?.strip_suffix("}:news")?)
+    }
+}
+
+/// A log as it is called in the sets of opened logs.
+pub(super) fn log_text(log: &LogId) -> String {
+    match log {
+        LogId::Room(RoomId { space, name }) => {
+            format!("r:{}:{}", encode(space.as_str()), encode(name.as_str()))
+        }
+        LogId::Name(space, name) => {
+            format!("n:{}:{}", encode(space.as_str()), encode(name.as_str()))
+        }
+        LogId::Duty(duty) => format!("d:{}", encode(duty.as_str())),
+    }
+}
+
+/// The log of which [`log_text`] says exactly this.
+pub(super) fn parse_log(text: &str) -> Option<LogId> {
+    let mut parts = text.split(':');
+    let kind = parts.next()?;
+    let mut name = || percent_decode_str(parts.next()?).decode_utf8().ok();
+    let log = match kind {
+        "r" => LogId::Room(RoomId {
+            space: SpaceName::parse(&name()?, 0).ok()?,
+            name: RoomName::parse(&name()?, 0).ok()?,
+        }),
+        "n" => LogId::Name(
+            SpaceName::parse(&name()?, 0).ok()?,
+            DisplayName::parse(&name()?, 0).ok()?,
+        ),
+        "d" => LogId::Duty(Duty::parse(&name()?, 0).ok()?),
+        _ => return None,
+    };
+    (log_text(&log) == text).then_some(log)
+}
+
+/// The slot of a key, of the 16384 that a Redis Cluster spreads over its servers.
+pub(super) fn slot(key: &str) -> u16 {
+    let tag = key
+        .split_once('{')
+        .and_then(|(_, rest)| rest.split_once('}'))
+        .map(|(tag, _)| tag)
+        .filter(|tag| !tag.is_empty());
+    crc16(tag.unwrap_or(key).as_bytes()) % super::servers::SLOTS
+}
+
+/// CRC-16/XMODEM, as the Redis Cluster specification has it.
+fn crc16(bytes: &[u8]) -> u16 {
+    bytes.iter().fold(0, |crc, byte| {
+        (0..8).fold(crc ^ (u16::from(*byte) << 8), |crc: u16, _| {
+            let shifted = crc << 1;
+            if crc & 0x8000 == 0 {
+                shifted
+            } else {
+                shifted ^ 0x1021
+            }
+        })
+    })
+}
+
+fn encode(name: &str) -> String {
+    utf8_percent_encode(name, SET).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn logs(a: &str, b: &str) -> [LogId; 3] {
+        let space = SpaceName::parse(a, 0).expect("a name");
+        [
+            LogId::Room(RoomId {
+                space: space.clone(),
+                name: RoomName::parse(b, 0).expect("a name"),
+            }),
+            LogId::Name(space, DisplayName::parse(b, 0).expect("a name")),
+            LogId::Duty(Duty::parse(b, 0).expect("a name")),
+        ]
+    }
+
+    #[test]
+    fn every_log_has_a_text_of_its_own_that_leads_back() {
+        let names = ["a", "a:b", ":", "}", "{x}", "%3A", "é\n\0", "r", "%", " "];
+        let mut seen = std::collections::BTreeMap::new();
+        for a in names {
+            for b in names {
+                for log in logs(a, b) {
+                    let text = log_text(&log);
+                    assert_eq!(parse_log(&text).as_ref(), Some(&log), "{text}");
+                    let keys = Keys::new("{my}:prefix%");
+                    assert_eq!(keys.log_of_channel(&keys.news(&log)), Some(log.clone()));
+                    assert_eq!(slot(&keys.news(&log)), slot(&keys.log(&log)));
+                    if let Some(other) = seen.insert(text, log.clone()) {
+                        assert_eq!(other, log);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_nobody_writes_is_no_log() {
+        for text in [
+            "", "r", "r:a", "r:a:b:c", "r::b", "x:a:b", "d:a:b", "d:%41", "d:%2f", "d:%FF",
+        ] {
+            assert_eq!(parse_log(text), None, "{text}");
+        }
+        assert_eq!(Keys::new("a").log_of_channel("{ab:d:x}:news"), None);
+    }
+
+    #[test]
+    fn slots_are_those_of_the_specification() {
+        assert_eq!(crc16(b"123456789"), 0x31C3);
+        assert_eq!(slot("foo"), 12182);
+        assert_eq!(slot("x{foo}y{bar}"), 12182);
+        assert_eq!(slot("{}foo"), crc16(b"{}foo") % 16384);
+    }
+}

@@ -1,0 +1,540 @@
+//! What the connection promises: order, pushes, and an end that is told.
+
+use std::time::{Duration, Instant};
+
+use switchboard_core::{Address, Departure, Duty, Farewell, LogId, NodeId, PeerId};
+use switchboard_engine::{
+    cluster::store::{
+        Answer, Known, Lease, News, Outcome, Proposal, Request, Seat, StoredChange, Wanted,
+    },
+    redis::{self, Connection, Error, Push},
+};
+use tokio::sync::mpsc;
+
+use crate::server::{Server, is_installed};
+
+const PREFIX: &str = "switchboard";
+
+/// Longer than any timeout of the connection.
+const LONG: Duration = Duration::from_secs(6);
+
+fn lease(number: u64) -> Lease {
+    Lease {
+        node: NodeId::from(number),
+        epoch: 1,
+    }
+}
+
+fn log(number: usize) -> LogId {
+    LogId::Duty(Duty::parse(&format!("log {number}"), 0).expect("a name"))
+}
+
+fn peer(number: u32) -> PeerId {
+    let mut bytes = [0; 16];
+    bytes[..4].copy_from_slice(&number.to_be_bytes());
+    PeerId::from_random(bytes)
+}
+
+fn join(of: &LogId, lease: Lease, number: u32) -> Request {
+    let wanted = Wanted {
+        peer: peer(number),
+        address: Address::parse(&format!("a{number}"), 0).expect("an address"),
+        since: None,
+        card: "card".to_owned(),
+    };
+    Request::Change {
+        log: of.clone(),
+        lease,
+        proposal: Proposal::Join(wanted),
+        seats: 0,
+        snapshot: false,
+    }
+}
+
+fn leave(of: &LogId, lease: Lease, number: u32) -> Request {
+    Request::Change {
+        log: of.clone(),
+        lease,
+        proposal: Proposal::Leave(peer(number), Departure::Asked(Farewell::Aloud)),
+        seats: 0,
+        snapshot: false,
+    }
+}
+
+async fn open(server: &Server, number: u64) -> (Connection, mpsc::Receiver<Push>) {
+    let node = NodeId::from(number);
+    Connection::open(&server.address(), PREFIX, node)
+        .await
+        .expect("connected")
+}
+
+async fn next(pushes: &mut mpsc::Receiver<Push>) -> Push {
+    let push = tokio::time::timeout(LONG, pushes.recv()).await;
+    push.expect("in time").expect("not ended")
+}
+
+async fn until_lost(pushes: &mut mpsc::Receiver<Push>) -> String {
+    loop {
+        if let Push::Lost(why) = next(pushes).await {
+            assert_eq!(pushes.recv().await, None, "it is the last");
+            return why;
+        }
+    }
+}
+
+fn silent(pushes: &mut mpsc::Receiver<Push>) {
+    assert_eq!(pushes.try_recv(), Err(mpsc::error::TryRecvError::Empty));
+}
+
+fn who(push: Push) -> (LogId, PeerId) {
+    let Push::News(log, News { change, .. }) = push else {
+        panic!("{push:?}");
+    };
+    match change {
+        StoredChange::Join(Seat { peer, .. }) | StoredChange::Leave(peer, _) => (log, peer),
+    }
+}
+
+fn outcome(answer: &Answer) -> Outcome {
+    let Answer::Changed { outcome, .. } = answer else {
+        panic!("{answer:?}");
+    };
+    *outcome
+}
+
+/// Batches are answered in order, news of opened logs come in order and no others, mail comes.
+async fn carries(server: &Server) {
+    let (one, mut to_one) = open(server, 1).await;
+    let (two, mut to_two) = open(server, 2).await;
+    let logs: Vec<_> = (0..20).map(log).collect();
+    let opens: Vec<_> = logs
+        .iter()
+        .map(|log| Request::Open(NodeId::from(2), log.clone()))
+        .collect();
+    assert_eq!(
+        two.execute(&opens).await.expect("opened"),
+        vec![Answer::Done; 20]
+    );
+    assert_eq!(one.execute(&[]).await, Ok(Vec::new()));
+
+    let mut batch = Vec::new();
+    for number in 0..100 {
+        batch.extend(logs.iter().map(|log| join(log, lease(1), number)));
+    }
+    let answers = one.execute(&batch).await.expect("answered");
+    assert_eq!(answers.len(), batch.len());
+    assert!(
+        answers
+            .iter()
+            .all(|answer| matches!(outcome(answer), Outcome::At(_)))
+    );
+    let mut told = vec![0; logs.len()];
+    for _ in 0..batch.len() {
+        let (log, told_of) = who(next(&mut to_two).await);
+        let at = logs.iter().position(|other| *other == log).expect("opened");
+        assert_eq!(told_of, peer(told[at]), "in order");
+        told[at] += 1;
+    }
+    silent(&mut to_one);
+
+    // A subscription stands before what is sent after it, and ends where it is closed.
+    let fresh = log(99);
+    let open_fresh = Request::Open(NodeId::from(1), fresh.clone());
+    let close_fresh = Request::Close(NodeId::from(1), fresh.clone());
+    let batch = [
+        open_fresh.clone(),
+        join(&fresh, lease(1), 1),
+        leave(&fresh, lease(1), 1),
+    ];
+    one.execute(&batch).await.expect("answered");
+    assert_eq!(who(next(&mut to_one).await), (fresh.clone(), peer(1)));
+    assert_eq!(who(next(&mut to_one).await), (fresh.clone(), peer(1)));
+    one.execute(&[close_fresh.clone(), open_fresh, close_fresh])
+        .await
+        .expect("answered");
+    two.execute(&[join(&fresh, lease(2), 2)])
+        .await
+        .expect("answered");
+    let logs_of_one = one.execute(&[Request::Logs(NodeId::from(1))]).await;
+    assert_eq!(logs_of_one, Ok(vec![Answer::Logs(Vec::new())]));
+    silent(&mut to_one);
+
+    let mail: Vec<_> = (0..=255)
+        .map(|byte| Request::Post(NodeId::from(1), vec![byte; 3]))
+        .collect();
+    let answers = two.execute(&mail).await.expect("posted");
+    assert_eq!(answers, vec![Answer::Posted(1); 256]);
+    for byte in 0..=255 {
+        assert_eq!(next(&mut to_one).await, Push::Mail(vec![byte; 3]));
+    }
+    let nobody = two
+        .execute(&[Request::Post(NodeId::from(3), vec![1])])
+        .await;
+    assert_eq!(nobody, Ok(vec![Answer::Posted(0)]));
+
+    let beat = Request::Beat {
+        lease: lease(1),
+        beat: 1,
+        status: "{}".to_owned(),
+    };
+    one.execute(&[beat]).await.expect("answered");
+    let nodes = redis::list_nodes(&server.address(), PREFIX)
+        .await
+        .expect("a list");
+    assert_eq!(
+        nodes.iter().map(|node| node.lease).collect::<Vec<_>>(),
+        [lease(1)]
+    );
+    let elsewhere = redis::list_nodes(&server.address(), "other").await;
+    assert_eq!(elsewhere, Ok(Vec::new()));
+}
+
+/// Scripts that are forgotten are told again, and nothing is out of order.
+async fn learns_again(server: &Server) {
+    let (one, mut pushes) = open(server, 11).await;
+    let fresh = log(500);
+    let node = NodeId::from(11);
+    one.execute(&[Request::Open(node, fresh.clone())])
+        .await
+        .expect("opened");
+    for number in 0..3 {
+        for server_number in 0..server.count() {
+            server.cli_at(server_number, &["SCRIPT", "FLUSH"]);
+        }
+        let batch = [
+            join(&fresh, lease(11), number),
+            Request::Post(node, vec![7]),
+            leave(&fresh, lease(11), number),
+            Request::Read(fresh.clone()),
+        ];
+        let answers = one.execute(&batch).await.expect("answered");
+        assert!(matches!(outcome(&answers[0]), Outcome::At(_)));
+        assert!(matches!(outcome(&answers[2]), Outcome::At(_)));
+        let Answer::Read(Some(left)) = &answers[3] else {
+            panic!("{answers:?}");
+        };
+        assert_eq!(left.seats, []);
+        for _ in 0..3 {
+            assert!(!matches!(next(&mut pushes).await, Push::Lost(_)));
+        }
+    }
+}
+
+/// A broken connection is told, and every later request fails at once.
+async fn tells_of_a_killed_connection(server: &Server) {
+    let (one, mut pushes) = open(server, 21).await;
+    for number in 0..server.count() {
+        server.cli_at(number, &["CLIENT", "KILL", "TYPE", "pubsub"]);
+        server.cli_at(
+            number,
+            &["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"],
+        );
+    }
+    let why = until_lost(&mut pushes).await;
+    assert!(why.contains("broken"), "{why}");
+    assert!(matches!(one.execute(&[]).await, Err(Error::Unreachable(_))));
+}
+
+/// What nobody wrote is an error, which names the key, and no panic.
+async fn survives_garbage(server: &Server) {
+    let of = log(600);
+    let key = "{switchboard:d:log%20600}:log";
+    let spoil: &[&[&str]] = &[
+        &["SET", key, "x"],
+        &["HSET", key, "g", "x", "h", "1", "n", "1"],
+        &["HSET", key, "g", "5", "n", "1"],
+        &["HSET", key, "n", "1"],
+        &["HSET", key, "g", "5", "h", "6", "n", "1", "s:x", "9:x"],
+        &["HSET", key, "g", "5", "h", "6", "n", "1", "s:x", "no"],
+        &[
+            "HSET",
+            key,
+            "g",
+            "5",
+            "h",
+            "6",
+            "n",
+            "1",
+            "s:x",
+            "1:a1:b1:c1:11:11:x",
+        ],
+    ];
+    let sync = Request::Sync {
+        log: of.clone(),
+        lease: lease(31),
+        known: Known::default(),
+        wanted: Vec::new(),
+        seats: 0,
+    };
+    for spoil in spoil {
+        for request in [
+            Request::Read(of.clone()),
+            sync.clone(),
+            Request::Evict(of.clone(), lease(31)),
+        ] {
+            for number in 0..server.count() {
+                server.cli_at(number, &["DEL", key]);
+                server.cli_at(number, spoil);
+            }
+            let (one, mut pushes) = open(server, 31).await;
+            let done = one.execute(std::slice::from_ref(&request)).await;
+            if let Err(error) = done {
+                assert!(matches!(error, Error::Garbage(_)), "{spoil:?} {error:?}");
+                until_lost(&mut pushes).await;
+            } else {
+                // A seat of nobody known is in no one's way, until somebody wants to read it.
+                assert!(
+                    spoil.len() > 9 && !matches!(request, Request::Read(_)),
+                    "{spoil:?}: {done:?}"
+                );
+            }
+        }
+    }
+    for number in 0..server.count() {
+        server.cli_at(number, &["DEL", key]);
+    }
+
+    let (one, mut pushes) = open(server, 31).await;
+    one.execute(&[Request::Open(NodeId::from(31), of.clone())])
+        .await
+        .expect("opened");
+    let publish = if server.count() > 1 {
+        "SPUBLISH"
+    } else {
+        "PUBLISH"
+    };
+    for number in 0..server.count() {
+        server.cli_at(
+            number,
+            &[publish, "{switchboard:d:log%20600}:news", "1:2..."],
+        );
+    }
+    until_lost(&mut pushes).await;
+    for number in 0..server.count() {
+        server.cli_at(
+            number,
+            &["SADD", "{switchboard}:logs:000000000000001f", "no log"],
+        );
+        server.cli_at(number, &["HSET", "{switchboard}:nodes", "who", "what"]);
+    }
+    let (one, _pushes) = open(server, 31).await;
+    let logs = one.execute(&[Request::Logs(NodeId::from(31))]).await;
+    assert!(matches!(logs, Err(Error::Garbage(_))), "{logs:?}");
+    let nodes = redis::list_nodes(&server.address(), PREFIX).await;
+    assert!(matches!(nodes, Err(Error::Garbage(_))), "{nodes:?}");
+}
+
+/// Whoever does not read in time loses the connection, and no memory.
+async fn bounds_what_waits(server: &Server) {
+    let node = NodeId::from(41);
+    let opened = Connection::open_with_queue(&server.address(), PREFIX, node, 10).await;
+    let (one, mut pushes) = opened.expect("connected");
+    let mail: Vec<_> = (0..11)
+        .map(|byte| Request::Post(node, vec![byte]))
+        .collect();
+    _ = one.execute(&mail).await;
+    for byte in 0..10 {
+        assert_eq!(next(&mut pushes).await, Push::Mail(vec![byte]));
+    }
+    let why = until_lost(&mut pushes).await;
+    assert!(why.contains("more comes"), "{why}");
+    assert!(one.execute(&mail).await.is_err());
+}
+
+async fn all(server: &Server) {
+    carries(server).await;
+    learns_again(server).await;
+    tells_of_a_killed_connection(server).await;
+    bounds_what_waits(server).await;
+    survives_garbage(server).await;
+}
+
+#[tokio::test]
+async fn one_server_carries() {
+    if is_installed() {
+        all(&Server::start()).await;
+    }
+}
+
+#[tokio::test]
+async fn a_redis_cluster_carries() {
+    if is_installed() {
+        all(&Server::start_cluster()).await;
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_is_gone_is_told_of_in_time() {
+    if !is_installed() {
+        return;
+    }
+    let mut server = Server::start();
+    let (one, mut pushes) = open(&server, 1).await;
+    server.signal("-STOP");
+    let since = Instant::now();
+    let error = one.execute(&[join(&log(0), lease(1), 1)]).await;
+    assert!(matches!(error, Err(Error::Unreachable(_))), "{error:?}");
+    let again = Connection::open(&server.address(), PREFIX, NodeId::from(1)).await;
+    assert!(matches!(again, Err(Error::Unreachable(_))), "{again:?}");
+    assert!(since.elapsed() < LONG, "{:?}", since.elapsed());
+    until_lost(&mut pushes).await;
+    server.signal("-CONT");
+
+    let (one, mut pushes) = open(&server, 1).await;
+    server.kill(0);
+    let why = until_lost(&mut pushes).await;
+    assert!(why.contains("broken"), "{why}");
+    assert!(one.execute(&[join(&log(0), lease(1), 1)]).await.is_err());
+    let again = Connection::open(&server.address(), PREFIX, NodeId::from(1)).await;
+    assert!(matches!(again, Err(Error::Unreachable(_))), "{again:?}");
+    server.restart();
+    let (one, _pushes) = open(&server, 1).await;
+    one.execute(&[join(&log(0), lease(1), 1)])
+        .await
+        .expect("answered");
+}
+
+#[tokio::test]
+async fn a_master_that_is_gone_ends_the_connection() {
+    if !is_installed() {
+        return;
+    }
+    let mut server = Server::start_cluster();
+    let (one, mut pushes) = open(&server, 1).await;
+    server.kill(2);
+    until_lost(&mut pushes).await;
+    assert!(one.execute(&[]).await.is_err());
+}
+
+/// While slots are moved, the changes go on; when they have moved, the connection ends and the next
+/// one knows where they are.
+#[tokio::test]
+async fn slots_may_move() {
+    if !is_installed() {
+        return;
+    }
+    let server = Server::start_cluster();
+    let (one, mut pushes) = open(&server, 1).await;
+    let of = log(0);
+    let node = NodeId::from(1);
+    one.execute(&[Request::Open(node, of.clone()), join(&of, lease(1), 1)])
+        .await
+        .expect("answered");
+    let key = "{switchboard:d:log%200}:log";
+    let slot = server.cli(&["CLUSTER", "KEYSLOT", key]);
+    let ids: Vec<_> = (0..3)
+        .map(|at| server.cli_at(at, &["CLUSTER", "MYID"]))
+        .collect();
+    let owner = (0..3)
+        .find(|at| server.cli_at(*at, &["EXISTS", key]) == "1")
+        .expect("somewhere");
+    let other = (owner + 1) % 3;
+    server.cli_at(
+        other,
+        &["CLUSTER", "SETSLOT", &slot, "IMPORTING", &ids[owner]],
+    );
+    server.cli_at(
+        owner,
+        &["CLUSTER", "SETSLOT", &slot, "MIGRATING", &ids[other]],
+    );
+    one.execute(&[join(&of, lease(1), 2)])
+        .await
+        .expect("it is still there");
+    let port = server.port(other).to_string();
+    assert_eq!(
+        server.cli_at(owner, &["MIGRATE", "127.0.0.1", &port, key, "0", "2000"]),
+        "OK"
+    );
+    let batch = [
+        join(&of, lease(1), 3),
+        join(&of, lease(1), 4),
+        Request::Read(of.clone()),
+    ];
+    let answers = one.execute(&batch).await.expect("it is asked elsewhere");
+    let Answer::Read(Some(snapshot)) = &answers[2] else {
+        panic!("{answers:?}");
+    };
+    assert_eq!(snapshot.seats.len(), 4);
+    for at in [other, owner, 3 - other - owner] {
+        server.cli_at(at, &["CLUSTER", "SETSLOT", &slot, "NODE", &ids[other]]);
+    }
+    until_lost(&mut pushes).await;
+    let (one, _pushes) = open(&server, 1).await;
+    let answers = one
+        .execute(&[leave(&of, lease(1), 4)])
+        .await
+        .expect("answered");
+    assert!(matches!(outcome(&answers[0]), Outcome::At(_)));
+}
+
+#[tokio::test]
+async fn a_password_is_asked_for_and_not_shown() {
+    if !is_installed() {
+        return;
+    }
+    let server = Server::start_with(&["--requirepass", "geheim#1"]);
+    let with = |login: &str| server.url().replace("://", &format!("://{login}@"));
+    let (one, _pushes) = {
+        let address = with(":geheim%231").parse().expect("an address");
+        Connection::open(&address, PREFIX, NodeId::from(1))
+            .await
+            .expect("connected")
+    };
+    assert!(!format!("{one:?}").contains("geheim"), "{one:?}");
+    for login in ["", ":wrong"] {
+        let address = if login.is_empty() {
+            server.address()
+        } else {
+            with(login).parse().expect("an address")
+        };
+        let refused = Connection::open(&address, PREFIX, NodeId::from(1)).await;
+        assert!(
+            matches!(&refused, Err(Error::Refused(why)) if !why.contains("wrong")),
+            "{refused:?}"
+        );
+    }
+    let cluster = server
+        .url()
+        .replace("redis://", "redis-cluster://:geheim%231@");
+    let refused = Connection::open(
+        &cluster.parse().expect("an address"),
+        PREFIX,
+        NodeId::from(1),
+    )
+    .await;
+    assert!(
+        matches!(&refused, Err(Error::Refused(why)) if why.contains("no Redis Cluster")),
+        "{refused:?}"
+    );
+}
+
+/// Whom to trust is read from the environment, so it is another process that connects.
+#[tokio::test]
+async fn tls_is_spoken_with_who_is_vouched_for() {
+    const URL: &str = "SWITCHBOARD_TEST_TLS_URL";
+    if !is_installed() {
+        return;
+    }
+    if let Ok(url) = std::env::var(URL) {
+        let address = url.parse().expect("an address");
+        let opened = Connection::open(&address, PREFIX, NodeId::from(1)).await;
+        let (one, _pushes) = opened.expect("connected");
+        one.execute(&[join(&log(0), lease(1), 1)])
+            .await
+            .expect("answered");
+        return;
+    }
+    let (server, authority) = Server::start_tls();
+    for (trusted, expected) in [(true, true), (false, false)] {
+        let mut again = std::process::Command::new(std::env::current_exe().expect("this test"));
+        again.args(["--exact", "carrier::tls_is_spoken_with_who_is_vouched_for"]);
+        again.env(URL, server.url());
+        if trusted {
+            again.env("SSL_CERT_FILE", &authority);
+        }
+        let output = again.output().expect("it runs");
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(output.status.success(), expected, "{said}");
+        assert!(trusted || said.contains("certificate"), "{said}");
+    }
+}

@@ -1,0 +1,61 @@
+//! The contract of every engine, kept by nodes over Redis.
+
+use std::{
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
+
+use switchboard_engine::{
+    Engine, contract,
+    redis::{Redis, RedisSettings},
+};
+
+use crate::server::{Server, is_installed};
+
+/// Makes nodes of clusters that do not know each other.
+struct Clusters<'s> {
+    server: &'s Server,
+    made: AtomicU32,
+}
+
+impl Clusters<'_> {
+    fn next<const N: usize>(&self) -> [Box<dyn Engine>; N] {
+        let cluster = self.made.fetch_add(1, Ordering::Relaxed);
+        std::array::from_fn(|_| {
+            let settings = RedisSettings {
+                address: self.server.address(),
+                prefix: format!("contract{cluster}"),
+                lease: Duration::from_secs(5),
+                room_members: 0,
+                url: "http://127.0.0.1:1".to_owned(),
+            };
+            Box::new(Redis::new(settings)) as Box<dyn Engine>
+        })
+    }
+}
+
+fn keep(server: &Server) {
+    let clusters = Clusters {
+        server,
+        made: AtomicU32::new(0),
+    };
+    contract::check(|| {
+        let [node] = clusters.next();
+        node
+    });
+    contract::check_cluster(|| clusters.next());
+}
+
+#[test]
+fn redis_keeps_the_contract() {
+    if is_installed() {
+        keep(&Server::start());
+    }
+}
+
+#[test]
+fn redis_cluster_keeps_the_contract() {
+    if is_installed() {
+        keep(&Server::start_cluster());
+    }
+}

@@ -1,0 +1,370 @@
+//! A simulated cluster: several hubs with their machines over one store, in virtual time and in bad
+//! weather, all of it by seed.
+//!
+//! Each [station](Station) is what one process is: a hub, a [`Node`](switchboard_engine::cluster::Node)
+//! and their clients. Its carrier takes the node's requests to the store, a
+//! [`Model`](switchboard_engine::cluster::model::Model), and answers, news and mail back, as a
+//! connection to Redis does: requests and answers in order or not at all, news of the logs with all
+//! that may befall a publication, mail of one node to another in order. Connections break, stations
+//! stop, stop for ever and come anew, and the store goes away and comes back with less than it had.
+//!
+//! Clients are peers without a dialect: they ask what [`Command`](switchboard_core::Command)s ask,
+//! and everything they asked and were told stands in their [`Client::log`], for a judge to read.
+
+mod carrier;
+mod client;
+mod happening;
+mod schedule;
+mod station;
+mod weather;
+
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use rand::{RngExt, SeedableRng, rngs::StdRng};
+use switchboard_core::{Command, DisplayName, Input, Limits, LogId, NodeId, PeerId, RoomId};
+use switchboard_engine::cluster::{
+    self, Settings,
+    model::Model,
+    store::{News, Request, Snapshot},
+};
+
+use self::{client::peer, happening::Happening};
+pub use self::{
+    client::{Asked, Client, ClientKey, Noted, Sent, TONGUES, room},
+    schedule::play,
+    station::{Station, StationKey},
+    weather::{Back, Disturbance, Trouble, Weather, Whim},
+};
+
+/// How long a node may be silent in a simulation.
+pub const LEASE: Duration = Duration::from_secs(3);
+
+/// Members that a room may have.
+pub const ROOM_MEMBERS: usize = 6;
+
+/// Stations, their clients and the store between them.
+#[derive(Debug)]
+pub struct Cluster {
+    epoch: Instant,
+    now: Duration,
+    chance: StdRng,
+    weather: Weather,
+    limits: Arc<Limits>,
+    model: Model,
+    is_away: bool,
+    backups: Vec<Model>,
+    stations: Vec<Station>,
+    clients: Vec<Client>,
+    by_peer: BTreeMap<PeerId, ClientKey>,
+    sent: Vec<Sent>,
+    stays: u32,
+    queue: BTreeMap<(Duration, u64), Happening>,
+    count: u64,
+    history: Vec<(LogId, News)>,
+    troubles: Vec<Trouble>,
+    trace: Option<Vec<String>>,
+}
+
+impl Cluster {
+    /// A store, and nobody yet.
+    #[must_use]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "an Instant can be had in no other way; only differences to it count"
+    )]
+    pub fn new(seed: u64, weather: Weather) -> Self {
+        let limits = Limits {
+            room_members: ROOM_MEMBERS,
+            ..Limits::default()
+        };
+        Self {
+            epoch: Instant::now(),
+            // Later than nothing, so that a moment before the beginning can be named.
+            now: Duration::from_secs(100),
+            chance: StdRng::seed_from_u64(seed),
+            weather,
+            limits: Arc::new(limits),
+            model: Model::default(),
+            is_away: false,
+            backups: vec![Model::default()],
+            stations: Vec::new(),
+            clients: Vec::new(),
+            by_peer: BTreeMap::new(),
+            sent: Vec::new(),
+            stays: 0,
+            queue: BTreeMap::new(),
+            count: 0,
+            history: Vec::new(),
+            troubles: Vec::new(),
+            trace: None,
+        }
+    }
+
+    /// From now on everything that happens is written down.
+    pub fn trace(&mut self) {
+        self.trace = Some(Vec::new());
+    }
+
+    /// What has been written down.
+    #[must_use]
+    pub fn traced(&self) -> &[String] {
+        self.trace.as_deref().unwrap_or_default()
+    }
+
+    /// The time since some moment before all that happens here.
+    #[must_use]
+    pub fn now(&self) -> Duration {
+        self.now
+    }
+
+    /// Lets time pass, and everything happen that is due in it.
+    pub fn advance(&mut self, time: Duration) {
+        let until = self.now + time;
+        while let Some(at) = self.next_moment().filter(|at| *at <= until) {
+            self.now = self.now.max(at);
+            let due = self.queue.first_entry().filter(|due| due.key().0 <= at);
+            match due {
+                Some(due) => {
+                    let happening = due.remove();
+                    self.happen(happening);
+                }
+                None => self.time_out(),
+            }
+        }
+        self.now = until;
+    }
+
+    // Stations
+
+    /// A process begins. It connects to the store within a moment.
+    pub fn start(&mut self) -> StationKey {
+        let key = self.stations.len();
+        let settings = Settings {
+            node: NodeId::from(self.chance.random::<u64>()),
+            lease: LEASE,
+            room_members: ROOM_MEMBERS,
+        };
+        let node = cluster::Node::new(settings, Arc::new(client::Words), self.instant());
+        self.stations.push(Station::new(node, &self.limits));
+        self.note(|| format!("s{key} begins"));
+        self.schedule(Duration::ZERO, Happening::Reconnect(key));
+        key
+    }
+
+    /// All stations there have been.
+    #[must_use]
+    pub fn stations(&self) -> &[Station] {
+        &self.stations
+    }
+
+    // Clients
+
+    /// A client connects. `person` says who it proves to be, if it does.
+    pub fn connect(
+        &mut self,
+        station: StationKey,
+        tongue: usize,
+        person: Option<&str>,
+    ) -> ClientKey {
+        let key = self.clients.len();
+        let id = PeerId::from_random(self.chance.random());
+        self.clients
+            .push(Client::new(station, peer(id, tongue, person)));
+        self.by_peer.insert(id, key);
+        self.note(|| format!("c{key} ({id}) connects to s{station}, tongue {tongue}, {person:?}"));
+        key
+    }
+
+    /// All clients there have been.
+    #[must_use]
+    pub fn clients(&self) -> &[Client] {
+        &self.clients
+    }
+
+    /// Which client this peer is.
+    #[must_use]
+    pub fn client_of(&self, peer: PeerId) -> Option<ClientKey> {
+        self.by_peer.get(&peer).copied()
+    }
+
+    /// Asks to enter a room under an address. Each stay in a room has a display name of its own.
+    pub fn join(&mut self, client: ClientKey, room: &str, address: &str) {
+        self.stays += 1;
+        let command = Command::Join {
+            room: client::room_name(room),
+            address: client::address(address),
+            name: Some(client::name(&format!("stay {}", self.stays))),
+        };
+        self.command(client, command);
+    }
+
+    /// Leaves a room.
+    pub fn leave(&mut self, client: ClientKey, room: &str) {
+        let command = Command::Leave {
+            room: client::room_name(room),
+            farewell: switchboard_core::Farewell::Aloud,
+        };
+        self.command(client, command);
+    }
+
+    /// Sends something to everybody in a room, or to one client. Says its serial number.
+    pub fn send(&mut self, client: ClientKey, room: &str, to: Option<ClientKey>) -> usize {
+        let serial = self.sent.len();
+        let to_peer = to.map(|to| self.clients[to].id());
+        let is_offer = to.is_some() && self.chance.random_bool(0.5);
+        let command = client::relay(
+            self.clients[client].tongue(),
+            room,
+            to_peer,
+            serial,
+            is_offer,
+        );
+        self.sent.push(Sent {
+            from: client,
+            to,
+            room: client::room(room),
+            at: self.now,
+        });
+        self.command(client, command);
+        serial
+    }
+
+    /// Everything that was sent, by serial number.
+    #[must_use]
+    pub fn sent(&self) -> &[Sent] {
+        &self.sent
+    }
+
+    /// Claims a name.
+    pub fn claim(&mut self, client: ClientKey, name: &str) {
+        self.command(client, Command::Claim(client::name(name)));
+    }
+
+    /// Asks who is in a room.
+    pub fn list(&mut self, client: ClientKey, room: &str) {
+        self.command(client, Command::List(client::room_name(room)));
+    }
+
+    /// From now on it answers no probe, and does nothing else.
+    pub fn freeze(&mut self, client: ClientKey) {
+        self.note(|| format!("c{client} freezes"));
+        self.clients[client].freeze(self.now);
+    }
+
+    /// Its connection ends.
+    pub fn vanish(&mut self, client: ClientKey) {
+        self.happen(Happening::Hangup(client));
+    }
+
+    fn command(&mut self, client: ClientKey, command: Command) {
+        self.happen(Happening::Command(client, command));
+    }
+
+    // The store
+
+    /// The log of a room as the store has it.
+    #[must_use]
+    pub fn stored(&self, room: &RoomId) -> Option<Snapshot> {
+        self.stored_log(LogId::Room(room.clone()))
+    }
+
+    /// The log of a name as the store has it.
+    #[must_use]
+    pub fn stored_name(&self, name: &DisplayName) -> Option<Snapshot> {
+        self.stored_log(LogId::Name(client::space(), name.clone()))
+    }
+
+    fn stored_log(&self, log: LogId) -> Option<Snapshot> {
+        let mut model = self.model.clone();
+        match model.execute(&Request::Read(log), self.micros()).0 {
+            cluster::store::Answer::Read(snapshot) => snapshot,
+            answer => unreachable!("{answer:?}"),
+        }
+    }
+
+    /// The store.
+    #[must_use]
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// All news there have been, in their order.
+    #[must_use]
+    pub fn history(&self) -> &[(LogId, News)] {
+        &self.history
+    }
+
+    /// What has befallen whom, and when.
+    #[must_use]
+    pub fn troubles(&self) -> &[Trouble] {
+        &self.troubles
+    }
+
+    // Time and chance
+
+    fn instant(&self) -> Instant {
+        self.epoch + self.now
+    }
+
+    fn micros(&self) -> u64 {
+        u64::try_from(self.now.as_micros()).unwrap_or(u64::MAX)
+    }
+
+    fn schedule(&mut self, after: Duration, happening: Happening) {
+        self.schedule_at(self.now + after, happening);
+    }
+
+    fn schedule_at(&mut self, at: Duration, happening: Happening) {
+        self.count += 1;
+        self.queue.insert((at, self.count), happening);
+    }
+
+    /// A time of up to `max`, at random.
+    fn up_to(&mut self, max: Duration) -> Duration {
+        let micros = u64::try_from(max.as_micros()).unwrap_or(u64::MAX);
+        Duration::from_micros(self.chance.random_range(0..=micros))
+    }
+
+    fn note(&mut self, what: impl FnOnce() -> String) {
+        if let Some(trace) = &mut self.trace {
+            let at = self.now.as_micros();
+            let line = format!("{:>4}.{:06} {}", at / 1_000_000, at % 1_000_000, what());
+            trace.push(line);
+        }
+    }
+
+    fn next_moment(&self) -> Option<Duration> {
+        let queued = self.queue.first_key_value().map(|((at, _), _)| *at);
+        let timeouts = self.stations.iter().filter_map(Station::timeout);
+        let timeouts = timeouts.map(|at| at.saturating_duration_since(self.epoch));
+        queued.into_iter().chain(timeouts).min()
+    }
+
+    /// The stations do what is due.
+    fn time_out(&mut self) {
+        let now = self.instant();
+        for key in 0..self.stations.len() {
+            if self.stations[key].timeout().is_some_and(|at| at <= now) {
+                self.stations[key].node.handle_timeout(now);
+                self.stations[key].hub.handle_timeout(now);
+                self.pump(key);
+            }
+        }
+    }
+
+    fn hub(&mut self, station: StationKey, input: Input<ClientKey>) {
+        let now = self.instant();
+        self.stations[station].hub.handle(input, now);
+        self.pump(station);
+    }
+
+    fn node(&mut self, station: StationKey, input: cluster::Input) {
+        let now = self.instant();
+        self.stations[station].node.handle(input, now);
+        self.pump(station);
+    }
+}

@@ -1,0 +1,232 @@
+//! A play by seed: clients do what comes to their minds while the weather turns, and then all is
+//! calm.
+
+use std::time::Duration;
+
+use rand::{RngExt, seq::IndexedRandom};
+
+use super::{
+    Cluster, Disturbance, LEASE, StationKey, Weather, Whim, client::ClientKey, happening::Happening,
+};
+
+/// How long clients do something.
+const PLAY: Duration = Duration::from_secs(15);
+
+/// How long it is calm then: longer than everything takes that is still to come.
+const CALM: Duration = Duration::from_secs(40);
+
+const ROOMS: [&str; 2] = ["red", "blue"];
+const NAMES: [&str; 4] = ["ann", "ben", "cyd", "dov"];
+const STATIONS_MAX: usize = 4;
+const CLIENTS_MAX: usize = 10;
+const WHIMS: usize = 90;
+
+/// Plays by seed. In the end the weather is calm, and everything has come to rest.
+#[must_use]
+pub fn play(seed: u64, weather: Weather, is_traced: bool) -> Cluster {
+    let mut cluster = Cluster::new(seed, weather);
+    if is_traced {
+        cluster.trace();
+    }
+    for _ in 0..cluster.chance.random_range(2..=STATIONS_MAX) {
+        cluster.start();
+    }
+    cluster.advance(Duration::from_millis(50));
+    cluster.plan();
+    cluster.advance(PLAY);
+    cluster.calm_down();
+    cluster.advance(CALM);
+    cluster
+}
+
+impl Cluster {
+    fn plan(&mut self) {
+        for _ in 0..6 {
+            let at = self.up_to(Duration::from_secs(1));
+            self.schedule(at, Happening::Act(Whim::Connect));
+        }
+        let mut whims = 0;
+        while whims < WHIMS {
+            // Often several at nearly the same moment.
+            let at = self.up_to(PLAY);
+            for _ in 0..self.chance.random_range(1..=4) {
+                let later = self.up_to(Duration::from_millis(3));
+                self.schedule(at + later, Happening::Act(Whim::Any));
+                whims += 1;
+            }
+        }
+        let total = self.weather.weights.iter().map(|(_, weight)| weight).sum();
+        for _ in 0..self.weather.disturbances {
+            let mut drawn = self.chance.random_range(0..total);
+            let weights = self.weather.weights.iter();
+            let mut weights = weights.skip_while(|(_, weight)| {
+                let is_later = drawn >= *weight;
+                drawn = drawn.saturating_sub(*weight);
+                is_later
+            });
+            let disturbance = weights.next().map(|(disturbance, _)| *disturbance);
+            let at = self.up_to(PLAY);
+            if let Some(disturbance) = disturbance {
+                self.schedule(at, Happening::Disturb(disturbance));
+            }
+        }
+    }
+
+    /// All disturbances end.
+    pub fn calm_down(&mut self) {
+        self.note(|| "calm".to_owned());
+        self.weather = Weather {
+            noticing_max: self.weather.noticing_max,
+            ..Weather::calm()
+        };
+        for station in &mut self.stations {
+            station.cut_until = Duration::ZERO;
+        }
+        let due = std::mem::take(&mut self.queue);
+        let (ends, rest): (Vec<_>, Vec<_>) = due.into_iter().partition(|(_, happening)| {
+            matches!(happening, Happening::Resume(_) | Happening::Back(_))
+        });
+        self.queue = rest.into_iter().collect();
+        for (_, end) in ends {
+            self.happen(end);
+        }
+        if !self.stations.iter().any(super::Station::is_alive) {
+            self.start();
+        }
+    }
+
+    /// All clients go, and what follows from it takes place.
+    pub fn everybody_goes(&mut self) {
+        for client in 0..self.clients.len() {
+            self.vanish(client);
+        }
+        self.advance(CALM);
+    }
+
+    fn one_of_the_stations(&mut self) -> Option<StationKey> {
+        let stations = 0..self.stations.len();
+        let alive: Vec<_> = stations
+            .filter(|key| self.stations[*key].is_running())
+            .collect();
+        alive.choose(&mut self.chance).copied()
+    }
+
+    fn one_of_the_clients(&mut self) -> Option<ClientKey> {
+        let clients = 0..self.clients.len();
+        let able: Vec<_> = clients.filter(|key| self.clients[*key].can_act()).collect();
+        able.choose(&mut self.chance).copied()
+    }
+
+    fn word(&mut self, words: &[&'static str]) -> &'static str {
+        words.choose(&mut self.chance).copied().unwrap_or("word")
+    }
+
+    pub(super) fn disturb(&mut self, disturbance: Disturbance) {
+        let station = self.one_of_the_stations();
+        match (disturbance, station) {
+            (Disturbance::Start, _) => {
+                let alive = self.stations.iter().filter(|station| station.is_alive());
+                if alive.count() < STATIONS_MAX {
+                    self.start();
+                }
+            }
+            (Disturbance::Away(back), _) => {
+                let time = self.lasting();
+                self.store_away(time, back);
+            }
+            (Disturbance::Break, Some(station)) => self.break_link(station),
+            (Disturbance::Cut, Some(station)) => {
+                let time = self.lasting();
+                self.cut(station, time);
+            }
+            (Disturbance::Crash, Some(station)) => self.crash(station),
+            (Disturbance::Close, Some(station)) => self.close(station),
+            (Disturbance::Pause, Some(station)) => {
+                let time = self.lasting();
+                self.pause(station, time);
+            }
+            (_, None) => {}
+        }
+    }
+
+    pub(super) fn act(&mut self, whim: Whim) {
+        if self.chance.random_bool(0.1) {
+            self.back_up();
+        }
+        let connected = self.clients.iter().filter(|client| client.is_connected);
+        let is_full = connected.count() >= CLIENTS_MAX;
+        let client = self.one_of_the_clients();
+        let drawn = self.chance.random_range(0..100);
+        match (client, drawn) {
+            (_, 0..12) if !is_full => self.act_connect(),
+            (None, _) if !is_full => self.act_connect(),
+            _ if whim == Whim::Connect => self.act_connect(),
+            (None, _) => {}
+            (Some(client), _) => self.act_as(client, drawn),
+        }
+    }
+
+    fn act_connect(&mut self) {
+        let Some(station) = self.one_of_the_stations() else {
+            return;
+        };
+        let tongue = self.chance.random_range(0..4);
+        let person = self.chance.random_bool(0.25);
+        let person = person.then(|| self.word(&["one", "two"]));
+        let client = self.connect(station, tongue, person);
+        self.act_join(client);
+    }
+
+    fn act_join(&mut self, client: ClientKey) {
+        let (room, address) = (self.word(&ROOMS), self.word(&NAMES));
+        // Mostly an address of its own, so that there is somebody to talk to.
+        match self.chance.random_bool(0.6) {
+            true => self.join(client, room, &format!("own {client}")),
+            false => self.join(client, room, address),
+        }
+    }
+
+    fn act_as(&mut self, client: ClientKey, drawn: u32) {
+        let room = self.word(&ROOMS);
+        match drawn {
+            0..25 => self.act_join(client),
+            25..32 => self.leave(client, room),
+            32..38 => {
+                self.leave(client, room);
+                let address = self.word(&NAMES);
+                self.join(client, room, address);
+            }
+            38..68 => self.act_signal(client),
+            68..80 => {
+                self.send(client, room, None);
+            }
+            80..89 => {
+                let name = self.word(&NAMES);
+                self.claim(client, name);
+            }
+            89..92 => self.freeze(client),
+            92..97 => self.vanish(client),
+            _ => self.list(client, room),
+        }
+    }
+
+    fn act_signal(&mut self, client: ClientKey) {
+        let known = self.clients[client].knows.iter();
+        let known: Vec<_> = known
+            .flat_map(|(room, members)| members.keys().map(|peer| (room.name.clone(), *peer)))
+            .collect();
+        let Some((room, peer)) = known.choose(&mut self.chance).cloned() else {
+            return;
+        };
+        let to = self.client_of(peer);
+        for _ in 0..self.chance.random_range(1..=3) {
+            self.send(client, room.as_str(), to);
+        }
+    }
+
+    /// The lease and what may come on top of it until everybody has seen a dead node's members go.
+    #[must_use]
+    pub fn ghosts_gone_after() -> Duration {
+        LEASE + Duration::from_millis(200)
+    }
+}

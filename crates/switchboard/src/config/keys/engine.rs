@@ -1,0 +1,208 @@
+//! The settings of what makes several nodes one.
+
+use std::time::Duration;
+
+use super::{Row, quoted, row, within};
+
+/// Bytes of a prefix, which stands in every key.
+const PREFIX_BYTES_MAX: usize = 64;
+
+/// Shorter, and a busy moment is taken for a death; longer, and ghosts stay for minutes.
+const LEASE_SECS: std::ops::RangeInclusive<u64> = 3..=300;
+
+pub(super) fn rows() -> [Row; 4] {
+    [
+        row(
+            "engine",
+            "url",
+            "The Redis (or Valkey) that makes several nodes one, as \"redis://USER:PASSWORD@HOST:6379/0\", \"rediss://\" for TLS; empty for one node. `switchboard check` shows *** for the password.",
+            |config, given| given.text()?.parse().map(|url| config.engine.url = url),
+            |config| quoted(&config.engine.url),
+        ),
+        row(
+            "engine",
+            "prefix",
+            "What every key and channel in Redis begins with. Nodes with the same one are one switchboard.",
+            |config, given| {
+                let text = given.text()?;
+                prefix(text)?;
+                text.clone_into(&mut config.engine.prefix);
+                Ok(())
+            },
+            |config| quoted(&config.engine.prefix),
+        ),
+        secs!(
+            "engine",
+            "lease",
+            "Seconds that a node may be silent until the others take its members for gone; the same on all nodes.",
+            engine.lease,
+            LEASE_SECS
+        ),
+        row(
+            "engine",
+            "advertise_url",
+            "Where the other nodes reach this one, as \"http://HOST:PORT\"; empty for the address it has towards Redis and server.port.",
+            |config, given| {
+                let text = given.text()?;
+                advertise_url(text)?;
+                text.clone_into(&mut config.engine.advertise_url);
+                Ok(())
+            },
+            |config| quoted(&config.engine.advertise_url),
+        ),
+    ]
+}
+
+fn prefix(text: &str) -> Result<(), String> {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
+    if (1..=PREFIX_BYTES_MAX).contains(&text.len()) && text.bytes().all(is_plain) {
+        return Ok(());
+    }
+    Err(format!(
+        "{text:?} is not 1 to {PREFIX_BYTES_MAX} letters, digits and _ . -"
+    ))
+}
+
+fn advertise_url(text: &str) -> Result<(), String> {
+    if text.is_empty() || is_origin(text) {
+        return Ok(());
+    }
+    Err(format!(
+        "{text:?} is not an address like \"http://10.0.0.1:8080\", without a path"
+    ))
+}
+
+/// Whether it is `http://HOST` or `https://HOST`, with a port or without.
+fn is_origin(text: &str) -> bool {
+    let rest = ["http://", "https://"]
+        .iter()
+        .find_map(|scheme| text.strip_prefix(scheme));
+    let Some(rest) = rest else {
+        return false;
+    };
+    let (host, port) = match rest.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
+        _ => (rest, None),
+    };
+    let is_port = |port: &str| {
+        port.bytes().all(|byte| byte.is_ascii_digit())
+            && port.parse::<u16>().is_ok_and(|port| port > 0)
+    };
+    is_host(host) && port.is_none_or(is_port)
+}
+
+fn is_host(host: &str) -> bool {
+    if let Some(v6) = host.strip_prefix('[') {
+        return v6
+            .strip_suffix(']')
+            .is_some_and(|v6| v6.parse::<std::net::Ipv6Addr>().is_ok());
+    }
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
+    !host.is_empty() && host.bytes().all(is_plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::Config;
+
+    fn mistakes(text: &str) -> Vec<String> {
+        Config::default()
+            .read_toml("f.toml", &format!("[engine]\n{text}\n"))
+            .iter()
+            .map(ToString::to_string)
+            .collect()
+    }
+
+    #[test]
+    fn what_is_sound_is_taken() {
+        let longest = format!("prefix = {:?}", "p".repeat(64));
+        for good in [
+            "url = \"\"",
+            "url = \"redis://cache\"",
+            "url = \"rediss://ada:secret@cache:6380/1\"",
+            "url = \"redis://a:7000,b:7000\"",
+            "url = \"redis-cluster://[::1]:7000\"",
+            "prefix = \"my_app.v2-test\"",
+            &longest,
+            "lease = 3",
+            "lease = 300",
+            "advertise_url = \"\"",
+            "advertise_url = \"http://10.0.0.1:8080\"",
+            "advertise_url = \"https://node-1.calls.internal\"",
+            "advertise_url = \"http://[fd00::1]:8080\"",
+            "advertise_url = \"http://[fd00::1]\"",
+        ] {
+            assert_eq!(mistakes(good), Vec::<String>::new(), "{good}");
+        }
+    }
+
+    #[test]
+    fn mistakes_have_their_line() {
+        let too_long = format!("prefix = {:?}", "p".repeat(65));
+        for (bad, words) in [
+            ("url = \"http://cache\"", "engine.url: is not an address"),
+            ("url = \"redis://\"", "engine.url: is not an address"),
+            ("url = \"cache:6379\"", "engine.url: is not an address"),
+            ("url = 7", "engine.url: 7 is not a text in quotes"),
+            ("prefix = \"\"", "engine.prefix: \"\" is not 1 to 64"),
+            ("prefix = \"a b\"", "engine.prefix: \"a b\" is not"),
+            ("prefix = \"{a}\"", "engine.prefix: \"{a}\" is not"),
+            (&too_long, "engine.prefix: \"ppp"),
+            ("lease = 2", "engine.lease: 2 is not from 3 to 300"),
+            ("lease = 301", "engine.lease: 301 is not from 3 to 300"),
+            ("node = 1", "engine.node: unknown key; [engine] has url,"),
+        ] {
+            let found = mistakes(bad);
+            assert_eq!(found.len(), 1, "{bad}: {found:?}");
+            assert!(
+                found[0].starts_with(&format!("f.toml:2: {words}")),
+                "{found:?}"
+            );
+        }
+        for bad in [
+            "10.0.0.1:8080",
+            "ws://h",
+            "http://",
+            "http://h/",
+            "http://h/path",
+            "http://h:0",
+            "http://h:70000",
+            "http://h:",
+            "http://h:+1",
+            "http://u:p@h",
+            "http://a b",
+            "http://[::1",
+            "http://[x]:1",
+            "http://fd00::1",
+        ] {
+            let found = mistakes(&format!("advertise_url = {bad:?}"));
+            assert_eq!(found.len(), 1, "{bad}");
+            assert!(
+                found[0].starts_with("f.toml:2: engine.advertise_url: "),
+                "{found:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_password_is_neither_shown_nor_told_in_a_mistake() {
+        let mut config = Config::default();
+        let variables = [("SWITCHBOARD_ENGINE_URL", "redis://ada:GEHEIM@cache:6379/0")];
+        assert_eq!(config.read_environment(variables), []);
+        let shown = config.to_toml();
+        assert!(shown.contains("url = \"redis://ada:***@cache:6379/0\""));
+        assert!(!format!("{shown} {config:?}").contains("GEHEIM"));
+        for bad in [
+            "redis:/ada:GEHEIM@cache",
+            "http://ada:GEHEIM@cache",
+            "redis://ada:GEHEIM@",
+            "redis://ada:GEHEIM@cache:x",
+            "redis://ada:GEHEIM@cache/x",
+            "redis://ada:GEHEIM@cache?x",
+        ] {
+            let found = mistakes(&format!("url = {bad:?}"));
+            assert_eq!(found.len(), 1, "{bad}");
+            assert!(!found[0].contains("GEHEIM"), "{found:?}");
+        }
+    }
+}

@@ -1,0 +1,415 @@
+//! Something that one node does for all of them: who does it now, and this node's seat in the
+//! queue for it.
+//!
+//! The queue is a log of the engine's. Who sits there longest does it; when its seat becomes free,
+//! because it stops or its lease lapses, the next one does. What comes from the log goes into
+//! [`Duty::committed`] and [`Duty::declined`]; [`Duty::keep`] sees to it that this node has a seat.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use rand::RngExt;
+use switchboard_core::{
+    Address, Change, Custom, Declined, Departure, Entry, Farewell, Identity, LogId, Member, PeerId,
+    Position, Tongue,
+};
+use switchboard_engine::{Engine, Ordered};
+use tokio::{
+    sync::watch,
+    time::{sleep, timeout},
+};
+use tokio_util::sync::CancellationToken;
+
+/// What members of such a log speak: nothing.
+pub(crate) static TONGUE: Tongue = Tongue {
+    name: "duty",
+    custom: Custom::NeverTold,
+    signals: false,
+    messages: false,
+};
+
+/// Ends the URL in a node's address. What follows tells a node from the one that had its URL before.
+const MARK: char = '#';
+
+/// A seat that was not given is not asked for again before this.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Who does it, and this node's place in the queue.
+#[derive(Debug)]
+pub(crate) struct Duty {
+    peer: PeerId,
+    own: Address,
+    seats: Mutex<BTreeMap<Position, Seat>>,
+    term: watch::Sender<Term>,
+    standing: watch::Sender<Standing>,
+}
+
+/// A node in the queue.
+#[derive(Debug)]
+struct Seat {
+    peer: PeerId,
+    leader: Leader,
+}
+
+/// Who does it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Leader {
+    /// This node.
+    Here,
+    /// The node with this URL.
+    There(Arc<str>),
+    /// No node that is known.
+    Nobody,
+}
+
+/// One leader's time, from when it is known until something else is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Term {
+    /// Counts up: a node that leads, loses its seat and gets another begins another term.
+    pub(crate) number: u64,
+    pub(crate) leader: Leader,
+    seat: Option<(Position, PeerId)>,
+}
+
+/// How this node and its seat are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    Out,
+    Asked,
+    Seated,
+}
+
+impl Duty {
+    /// A node that is not in the queue yet. `own` is its URL, `#`, and something random.
+    pub(crate) fn new(own: Address) -> Self {
+        Self {
+            peer: PeerId::from_random(rand::rng().random()),
+            own,
+            seats: Mutex::default(),
+            term: watch::Sender::new(Term {
+                number: 0,
+                leader: Leader::Nobody,
+                seat: None,
+            }),
+            standing: watch::Sender::new(Standing::Out),
+        }
+    }
+
+    /// The same, of the node with this URL.
+    pub(crate) fn at(url: &str) -> Self {
+        let random: u64 = rand::rng().random();
+        let own = format!("{url}{MARK}{random:016x}");
+        Self::new(Address::parse(&own, 0).expect("it has a mark at least"))
+    }
+
+    /// Who does it.
+    #[cfg(test)]
+    pub(crate) fn leader(&self) -> Leader {
+        self.term.borrow().leader.clone()
+    }
+
+    /// The term that runs, and those that follow.
+    pub(crate) fn terms(&self) -> watch::Receiver<Term> {
+        self.term.subscribe()
+    }
+
+    /// The first term whose leader is `wanted`, if one comes in time; else the one that runs then.
+    pub(crate) async fn wait_for(
+        &self,
+        wanted: impl Fn(&Leader) -> bool,
+        patience: Duration,
+    ) -> Term {
+        let mut terms = self.terms();
+        let comes = terms.wait_for(|term| wanted(&term.leader));
+        match timeout(patience, comes).await {
+            Ok(Ok(term)) => term.clone(),
+            Ok(Err(_)) | Err(_) => self.term.borrow().clone(),
+        }
+    }
+
+    /// What the engine has ordered in the log, in one step.
+    pub(crate) fn committed(&self, entries: &[Entry]) {
+        let mut seats = self.seats.lock().unwrap_or_else(PoisonError::into_inner);
+        for entry in entries {
+            match &entry.change {
+                Change::Join(member) => {
+                    seats.retain(|_, seat| seat.peer != member.peer);
+                    seats.insert(entry.position, Seat::of(entry, member));
+                }
+                Change::Leave(peer, _) => seats.retain(|_, seat| seat.peer != *peer),
+            }
+        }
+        let is_seated = seats.values().any(|seat| seat.peer == self.peer);
+        self.standing.send_if_modified(|standing| {
+            let before = *standing;
+            *standing = match (is_seated, before) {
+                (true, _) => Standing::Seated,
+                (false, Standing::Asked) => Standing::Asked,
+                (false, Standing::Seated | Standing::Out) => Standing::Out,
+            };
+            *standing != before
+        });
+        let first = seats.first_key_value();
+        let seat = first.map(|(position, seat)| (*position, seat.peer));
+        let leader = first.map_or(Leader::Nobody, |(_, seat)| seat.leader.clone());
+        // Under the lock: terms follow each other as the entries do.
+        self.term.send_if_modified(|term| {
+            if term.seat == seat {
+                return false;
+            }
+            tracing::info!(?leader, "another does the duty now");
+            *term = Term {
+                number: term.number + 1,
+                leader,
+                seat,
+            };
+            true
+        });
+    }
+
+    /// The engine gives this node no seat now.
+    pub(crate) fn declined(&self, why: Declined) {
+        tracing::debug!(?why, "no seat in the queue");
+        self.standing.send_if_modified(|standing| {
+            let was_asked = *standing == Standing::Asked;
+            if was_asked {
+                *standing = Standing::Out;
+            }
+            was_asked
+        });
+    }
+
+    /// Keeps a seat in `log` until the server stops, and then gives it up.
+    pub(crate) async fn keep(
+        self: Arc<Self>,
+        engine: Arc<dyn Engine>,
+        log: LogId,
+        stop: CancellationToken,
+    ) {
+        let mut standing = self.standing.subscribe();
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                _ = standing.wait_for(|standing| *standing == Standing::Out) => {}
+            }
+            self.ask(&*engine, &log);
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                () = sleep(RETRY) => {}
+            }
+        }
+        if *standing.borrow() != Standing::Out {
+            let leave = Change::Leave(self.peer, Departure::Asked(Farewell::Aloud));
+            self.propose(&*engine, &log, leave);
+        }
+    }
+
+    fn ask(&self, engine: &dyn Engine, log: &LogId) {
+        self.standing.send_replace(Standing::Asked);
+        let member = Member {
+            peer: self.peer,
+            address: self.own.clone(),
+            name: None,
+            tongue: &TONGUE,
+            identity: Identity::Claimed,
+        };
+        self.propose(engine, log, Change::Join(Arc::new(member)));
+    }
+
+    fn propose(&self, engine: &dyn Engine, log: &LogId, change: Change) {
+        let last = || {
+            let seats = self.seats.lock().unwrap_or_else(PoisonError::into_inner);
+            seats.keys().next_back().copied().unwrap_or_default()
+        };
+        match engine.propose(log, last(), &change) {
+            Ordered::Now(position) => self.committed(&[Entry {
+                position,
+                node: None,
+                change,
+            }]),
+            Ordered::Later => {}
+            Ordered::Never(why) => self.declined(why),
+        }
+    }
+}
+
+impl Seat {
+    fn of(entry: &Entry, member: &Member) -> Self {
+        let address = member.address.as_str();
+        let url = address.rsplit_once(MARK).map_or(address, |(url, _)| url);
+        Self {
+            peer: member.peer,
+            leader: match entry.node {
+                None => Leader::Here,
+                Some(_) => Leader::There(url.into()),
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use switchboard_core::NodeId;
+
+    use super::*;
+
+    fn duty() -> Duty {
+        Duty::new(Address::parse("http://own:1#x", 0).unwrap())
+    }
+
+    fn peer(number: u8) -> PeerId {
+        PeerId::from_random([number; 16])
+    }
+
+    /// The node of this number comes; 0 is this one.
+    fn join(duty: &Duty, position: u64, number: u8) -> Entry {
+        let (peer, node) = match number {
+            0 => (duty.peer, None),
+            other => (peer(other), Some(NodeId::from(u64::from(other)))),
+        };
+        let address = format!("http://node{number}:1/a#r{position}");
+        Entry {
+            position: position.into(),
+            node,
+            change: Change::Join(Arc::new(Member {
+                peer,
+                address: Address::parse(&address, 0).unwrap(),
+                name: None,
+                tongue: &TONGUE,
+                identity: Identity::Claimed,
+            })),
+        }
+    }
+
+    fn leave(peer: PeerId) -> Entry {
+        Entry {
+            position: 99.into(),
+            node: None,
+            change: Change::Leave(peer, Departure::Lost),
+        }
+    }
+
+    fn there(number: u8) -> Leader {
+        Leader::There(format!("http://node{number}:1/a").into())
+    }
+
+    #[test]
+    fn who_sits_longest_leads_however_it_is_told() {
+        let duty = duty();
+        assert_eq!(duty.leader(), Leader::Nobody);
+        duty.committed(&[join(&duty, 7, 0)]);
+        assert_eq!(duty.leader(), Leader::Here);
+        duty.committed(&[join(&duty, 9, 2)]);
+        assert_eq!(duty.leader(), Leader::Here);
+        duty.committed(&[join(&duty, 3, 1)]);
+        assert_eq!(duty.leader(), there(1));
+        duty.committed(&[leave(peer(1)), leave(duty.peer)]);
+        assert_eq!(duty.leader(), there(2));
+        duty.committed(&[leave(peer(2)), leave(peer(2)), leave(peer(5))]);
+        assert_eq!(duty.leader(), Leader::Nobody);
+    }
+
+    #[test]
+    fn a_term_ends_with_its_leaders_seat() {
+        let duty = duty();
+        let terms = duty.terms();
+        let number = || terms.borrow().number;
+        duty.committed(&[join(&duty, 1, 0)]);
+        let first = number();
+        duty.committed(&[join(&duty, 2, 1)]);
+        duty.committed(&[join(&duty, 1, 0)]);
+        assert_eq!(number(), first, "nothing has changed for who leads");
+        // The lease lapsed, and the seat is another.
+        duty.committed(&[leave(duty.peer), leave(peer(1)), join(&duty, 8, 0)]);
+        assert_eq!((number(), duty.leader()), (first + 1, Leader::Here));
+        duty.committed(&[leave(duty.peer)]);
+        assert_eq!(duty.leader(), Leader::Nobody);
+    }
+
+    #[tokio::test]
+    async fn who_asks_waits_for_somebody_and_not_for_ever() {
+        let duty = duty();
+        let somebody = |leader: &Leader| *leader != Leader::Nobody;
+        let term = duty.wait_for(somebody, Duration::from_millis(20)).await;
+        assert_eq!(term.leader, Leader::Nobody);
+        let patience = Duration::from_secs(10);
+        let coming = async {
+            sleep(Duration::from_millis(20)).await;
+            duty.committed(&[join(&duty, 1, 4)]);
+        };
+        let (term, ()) = tokio::join!(duty.wait_for(somebody, patience), coming);
+        assert_eq!(term.leader, there(4));
+    }
+
+    /// Declines so many joins, and notes what it is asked.
+    #[derive(Debug)]
+    struct Stubborn {
+        declines: Mutex<u32>,
+        asked: Mutex<Vec<bool>>,
+    }
+
+    impl Engine for Stubborn {
+        fn attach(&self, _sink: Arc<dyn switchboard_engine::Sink>) {}
+
+        fn propose(&self, _log: &LogId, at: Position, change: &Change) -> Ordered {
+            self.asked
+                .lock()
+                .unwrap()
+                .push(matches!(change, Change::Join(_)));
+            let mut declines = self.declines.lock().unwrap();
+            if *declines == 0 {
+                return Ordered::Now(at.next());
+            }
+            *declines -= 1;
+            Ordered::Never(Declined::Unavailable)
+        }
+
+        fn send(
+            &self,
+            _to: NodeId,
+            letter: switchboard_core::Letter,
+        ) -> Option<switchboard_core::Letter> {
+            Some(letter)
+        }
+
+        fn status(&self) -> Option<switchboard_engine::Status> {
+            None
+        }
+
+        fn close(&self) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+            Box::pin(std::future::ready(()))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_seat_is_asked_for_until_it_is_given_and_again_when_it_is_lost() {
+        let duty = Arc::new(duty());
+        let engine = Arc::new(Stubborn {
+            declines: Mutex::new(2),
+            asked: Mutex::default(),
+        });
+        let stop = CancellationToken::new();
+        let log = LogId::Duty(switchboard_core::Duty::parse("voice", 0).unwrap());
+        let keeping = tokio::spawn(duty.clone().keep(engine.clone(), log, stop.clone()));
+        let mut terms = duty.terms();
+        let mut leads = async || {
+            let here = terms.wait_for(|term| term.leader == Leader::Here);
+            let number = here.await.unwrap().number;
+            terms.mark_unchanged();
+            number
+        };
+        let first = leads().await;
+        duty.committed(&[leave(duty.peer)]);
+        assert!(leads().await > first);
+        stop.cancel();
+        keeping.await.unwrap();
+        assert_eq!(duty.leader(), Leader::Nobody);
+        let asked = engine.asked.lock().unwrap().clone();
+        assert_eq!(asked, [true, true, true, true, false]);
+    }
+}

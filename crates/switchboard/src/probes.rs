@@ -1,0 +1,304 @@
+//! What machines ask of a server: `/readyz` and `/metrics`.
+
+use std::{
+    fmt::{Display, Write as _},
+    sync::atomic::Ordering,
+    time::Duration,
+};
+
+use axum::{
+    extract::State,
+    http::{StatusCode, header},
+    response::IntoResponse,
+};
+use switchboard_engine::Status;
+use switchboard_transport::Exchange as _;
+
+use crate::server::Server;
+
+/// An engine that is away for less is not worth taking a node out of service.
+const ENGINE_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Whether new clients are welcome here.
+pub(crate) async fn ready(State(server): State<Server>) -> (StatusCode, String) {
+    let unready = |words| (StatusCode::SERVICE_UNAVAILABLE, words);
+    if !server.inner.ready.load(Ordering::Relaxed) {
+        return unready("stopping\n".to_owned());
+    }
+    let away = server.inner.shards.status().and_then(|status| {
+        let address = server.inner.config.engine.url.address();
+        away(&status, address.map(ToString::to_string))
+    });
+    away.map_or_else(|| (StatusCode::OK, "ready\n".to_owned()), unready)
+}
+
+/// Why the engine keeps this node from doing its work, in a line; nothing while it does not.
+fn away(status: &Status, address: Option<String>) -> Option<String> {
+    let down_for = status
+        .down_for
+        .filter(|down_for| *down_for >= ENGINE_PATIENCE)?;
+    let place = address
+        .map(|address| format!(" at {address}"))
+        .unwrap_or_default();
+    // A reason of several lines would look like several reasons.
+    let why: Vec<_> = status.why.split_whitespace().collect();
+    let why = if why.is_empty() {
+        String::new()
+    } else {
+        format!(": {}", why.join(" "))
+    };
+    let secs = down_for.as_secs();
+    Some(format!(
+        "the engine{place} has not answered for {secs} s{why}\n"
+    ))
+}
+
+/// The metrics in the text format of Prometheus, version 0.0.4.
+pub(crate) async fn metrics(State(server): State<Server>) -> impl IntoResponse {
+    let mut text = String::new();
+    for (name, help, value) in server.inner.shards.counters().all() {
+        metric(&mut text, name, help, value);
+    }
+    if let Some(status) = server.inner.shards.status() {
+        of_engine(&mut text, &status);
+    }
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text)
+}
+
+fn metric(text: &mut String, name: &str, help: &str, value: impl Display) {
+    let kind = if name.ends_with("_total") {
+        "counter"
+    } else {
+        "gauge"
+    };
+    // Writing into a string does not fail.
+    let _ = write!(
+        text,
+        "# HELP switchboard_{name} {help}\n# TYPE switchboard_{name} {kind}\nswitchboard_{name} {value}\n"
+    );
+}
+
+/// How this node stands among the others.
+fn of_engine(text: &mut String, status: &Status) {
+    let alive = status.nodes.iter().filter(|line| line.is_alive).count();
+    let lapsed = status.nodes.len() - alive;
+    let this = status.this();
+    let down_for = status.down_for.unwrap_or_default();
+    let gauges: [(&str, &str, f64); 3] = [
+        (
+            "engine_up",
+            "Whether the engine answers: 1 or 0.",
+            f64::from(u8::from(status.is_connected())),
+        ),
+        (
+            "engine_down_seconds",
+            "Seconds that the engine has not answered; 0 while it does.",
+            down_for.as_secs_f64(),
+        ),
+        (
+            "engine_lag_seconds",
+            "Seconds that the engine took to answer the last time.",
+            status.lag.as_secs_f64(),
+        ),
+    ];
+    for (name, help, value) in gauges {
+        metric(text, name, help, value);
+    }
+    let counts: [(&str, &str, usize); 5] = [
+        (
+            "engine_queue",
+            "What waits to be sent to the engine.",
+            status.queue,
+        ),
+        ("engine_nodes", "Nodes whose lease holds.", alive),
+        (
+            "engine_nodes_lapsed",
+            "Nodes whose lease has lapsed and whose members are not all gone yet.",
+            lapsed,
+        ),
+        (
+            "engine_rooms",
+            "Rooms that this node has members in.",
+            this.map_or(0, |line| line.rooms),
+        ),
+        (
+            "engine_members",
+            "This node's members of all rooms.",
+            this.map_or(0, |line| line.members),
+        ),
+    ];
+    for (name, help, value) in counts {
+        metric(text, name, help, value);
+    }
+    let totals: [(&str, &str, u64); 3] = [
+        (
+            "engine_unavailable_total",
+            "Joins and frames refused because the engine was away or had too much to do.",
+            status.unavailable_total,
+        ),
+        (
+            "engine_reconnects_total",
+            "Connections to the engine that were lost and made again.",
+            status.reconnects_total,
+        ),
+        (
+            "engine_lapses_total",
+            "How often this node has lost its lease and begun anew.",
+            u64::from(status.epoch.saturating_sub(1)),
+        ),
+    ];
+    for (name, help, value) in totals {
+        metric(text, name, help, value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use switchboard_core::{Change, Letter, LogId, NodeId, Position};
+    use switchboard_engine::{Closing, Engine, NodeLine, Ordered, Sink};
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+    use crate::{Config, Listener};
+
+    /// An engine that orders at once and says of itself what it is told to say.
+    #[derive(Debug)]
+    struct Told(Mutex<Option<Status>>);
+
+    impl Engine for Told {
+        fn attach(&self, _sink: Arc<dyn Sink>) {}
+
+        fn propose(&self, _log: &LogId, at: Position, _change: &Change) -> Ordered {
+            Ordered::Now(at.next())
+        }
+
+        fn send(&self, _to: NodeId, letter: Letter) -> Option<Letter> {
+            Some(letter)
+        }
+
+        fn status(&self) -> Option<Status> {
+            self.0.lock().expect("not poisoned").clone()
+        }
+
+        fn close(&self) -> Closing<'_> {
+            Box::pin(std::future::ready(()))
+        }
+    }
+
+    fn status() -> Status {
+        let this = NodeLine {
+            rooms: 3,
+            members: 7,
+            ..NodeLine::new(NodeId::from(1), 2, "http://10.0.0.1:8080")
+        };
+        let other = NodeLine::new(NodeId::from(2), 1, "http://10.0.0.2:8080");
+        let lapsed = NodeLine {
+            is_alive: false,
+            ..NodeLine::new(NodeId::from(3), 1, "http://10.0.0.3:8080")
+        };
+        Status {
+            node: this.node,
+            epoch: this.epoch,
+            url: this.url.clone(),
+            down_for: None,
+            why: String::new(),
+            nodes: vec![this, other, lapsed],
+            queue: 5,
+            lag: Duration::from_micros(1500),
+            unavailable_total: 11,
+            reconnects_total: 4,
+            secret: Some("WHISPERED".to_owned()),
+        }
+    }
+
+    fn down_for(secs: u64, why: &str) -> Status {
+        Status {
+            down_for: Some(Duration::from_secs(secs)),
+            why: why.to_owned(),
+            ..status()
+        }
+    }
+
+    /// The answer, head and body, of a server whose engine says this of itself.
+    async fn get(path: &str, status: Option<Status>) -> String {
+        let mut config = Config::default();
+        let url = "redis://ada:GEHEIM@cache:6379";
+        assert_eq!(config.set("--engine", "engine.url", url), Ok(()));
+        let engine = Arc::new(Told(Mutex::new(status)));
+        let server = Server::builder()
+            .config(config)
+            .engine(engine, "http://127.0.0.1:1".to_owned())
+            .build();
+        let listener = Listener::bind(([127, 0, 0, 1], 0).into()).expect("a free port");
+        let address = listener.address();
+        server.serve(listener);
+        let mut stream = tokio::net::TcpStream::connect(address)
+            .await
+            .expect("a connection");
+        let head = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        stream
+            .write_all(head.as_bytes())
+            .await
+            .expect("the server reads");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.expect("an answer");
+        answer
+    }
+
+    #[tokio::test]
+    async fn a_node_is_ready_until_its_engine_has_been_away_for_a_while() {
+        for fine in [
+            None,
+            Some(status()),
+            Some(down_for(4, "connection refused")),
+        ] {
+            let answer = get("/readyz", fine).await;
+            assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+            assert!(answer.ends_with("\r\n\r\nready\n"), "{answer}");
+        }
+        let answer = get("/readyz", Some(down_for(7, "connection\nrefused"))).await;
+        assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
+        let words = "\r\n\r\nthe engine at redis://cache:6379 has not answered for 7 s: connection refused\n";
+        assert!(answer.ends_with(words), "{answer}");
+        let answer = get("/readyz", Some(down_for(5, ""))).await;
+        assert!(answer.ends_with("has not answered for 5 s\n"), "{answer}");
+        let answer = get("/healthz", Some(down_for(99, "gone"))).await;
+        assert!(answer.starts_with("HTTP/1.1 200"), "it lives: {answer}");
+    }
+
+    #[tokio::test]
+    async fn the_engine_is_measured_where_there_is_one() {
+        let alone = get("/metrics", None).await;
+        assert!(!alone.contains("engine"), "{alone}");
+        assert!(alone.contains("\nswitchboard_joins_total 0\n"), "{alone}");
+        let text = get("/metrics", Some(status())).await;
+        for line in [
+            "# HELP switchboard_engine_up Whether the engine answers: 1 or 0.",
+            "# TYPE switchboard_engine_up gauge",
+            "switchboard_engine_up 1",
+            "switchboard_engine_down_seconds 0",
+            "switchboard_engine_lag_seconds 0.0015",
+            "switchboard_engine_queue 5",
+            "switchboard_engine_nodes 2",
+            "switchboard_engine_nodes_lapsed 1",
+            "switchboard_engine_rooms 3",
+            "switchboard_engine_members 7",
+            "# TYPE switchboard_engine_unavailable_total counter",
+            "switchboard_engine_unavailable_total 11",
+            "switchboard_engine_reconnects_total 4",
+            "switchboard_engine_lapses_total 1",
+            "switchboard_joins_total 0",
+        ] {
+            assert!(
+                text.lines().any(|found| found == line),
+                "{line} is not in {text}"
+            );
+        }
+        assert!(!text.contains("WHISPERED"), "{text}");
+        let text = get("/metrics", Some(down_for(7, "gone"))).await;
+        assert!(text.contains("\nswitchboard_engine_up 0\n"), "{text}");
+        assert!(text.contains("\nswitchboard_engine_down_seconds 7\n"));
+    }
+}

@@ -1,0 +1,540 @@
+//! Voice across nodes: one does it, and clients of all of them take part.
+
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use switchboard::{Admission, Builder, Config, Server};
+use tokio::{runtime::Runtime, time::timeout};
+
+use super::{
+    http::{Ask, Piece, encoded, metric_is, metric_of},
+    listener::Listener,
+    sound::{FRAME, RATE, Tone, decibels, pcm, steady_amplitude, usual_amplitude},
+    source::Source,
+    user::{Events, User},
+};
+use crate::{
+    client::PATIENCE,
+    nodes::{Nodes, SECRET, Serving},
+};
+
+const AMPLITUDE: f64 = 6000.0;
+
+/// What one must not hear is so much quieter.
+const SILENCE_DB: f64 = -40.0;
+
+/// Two nodes of which the first does voice.
+struct Two {
+    nodes: Nodes,
+    owner: Serving,
+    other: Serving,
+}
+
+impl Two {
+    fn new() -> Self {
+        Self::of(Server::builder())
+    }
+
+    fn of(builder: Builder) -> Self {
+        let nodes = Nodes::new();
+        let owner = nodes.serve(builder.clone());
+        let other = nodes.serve(builder);
+        Self {
+            nodes,
+            owner,
+            other,
+        }
+    }
+
+    fn addresses(&self) -> [SocketAddr; 2] {
+        [self.owner.address, self.other.address]
+    }
+}
+
+#[tokio::test]
+async fn who_calls_and_who_is_called_may_be_on_any_node() {
+    let two = Two::new();
+    for [caller, callee] in [[0, 1], [1, 0], [1, 1]] {
+        let mut ada = User::new(two.addresses()[caller]).await;
+        let bob = User::new(two.addresses()[callee]).await;
+        let (mut ada_hears, mut bob_hears) = (ada.events().await, bob.events().await);
+        assert_eq!(ada.ring(&bob).await.0, 200);
+        let told = bob_hears.next().await;
+        assert_eq!(told.name, "newCall");
+        assert_eq!(told.json()["from"], ada.id());
+        let answer = [
+            ("Destination", &*ada.id()),
+            ("challenge", "123456"),
+            ("signature", &bob.sign(&challenge_of(&told.json()))),
+        ];
+        assert_eq!(bob.post("/answer", &answer).await.0, 200);
+        let told = ada_hears.next().await;
+        assert_eq!(
+            (&*told.name, told.json()["from"].clone()),
+            ("answer", bob.id().into())
+        );
+        let confirm = [
+            ("Destination", &*bob.id()),
+            ("challenge", "654321"),
+            ("signature", &ada.sign("123456")),
+        ];
+        assert_eq!(ada.post("/answer2", &confirm).await.0, 200);
+        assert_eq!(bob_hears.next().await.name, "answer2");
+        let accept = [("From", &*ada.id()), ("signature", &bob.sign("654321"))];
+        let (status, text) = bob.post("/acceptCall", &accept).await;
+        assert_eq!(status, 200, "{text}");
+        assert_eq!(ada_hears.next().await.name, "acceptedCall");
+        // Anybody on any node is told the same of a room.
+        let (_, rooms) = Ask::get("/listRoom").text(two.other.address).await;
+        assert_eq!(rooms, "[]");
+        drop((ada_hears, bob_hears));
+        metric_is(two.owner.address, "voice_event_streams", 0).await;
+    }
+    assert_eq!(metric_of(two.other.address, "voice_calls_total").await, 0);
+    assert_eq!(metric_of(two.owner.address, "voice_calls_total").await, 3);
+}
+
+fn challenge_of(told: &serde_json::Value) -> String {
+    told["challenge"].as_str().expect("a challenge").to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_room_is_one_room_on_all_nodes() {
+    let two = Two::new();
+    let [here, there] = two.addresses();
+    let talkers = [
+        (here, "GET", "wav", 440),
+        (there, "GET", "opus", 1000),
+        (there, "PUT", "wav", 1500),
+    ];
+    let mut playing = Vec::new();
+    let mut listeners = Vec::new();
+    for (address, method, format, hertz) in talkers {
+        let user = User::new(address).await;
+        let listener = user.listen("standup", format).await.in_format(format);
+        listeners.push((hertz, format, listener));
+        let source = match method {
+            "GET" => user.speak("standup").await,
+            method => Source::body(address, method, &user.up_room("standup")).await,
+        };
+        playing.push(source.play(Tone::new(hertz, AMPLITUDE)));
+    }
+    for (own, format, listener) in listeners {
+        let samples = listener.samples(2 * RATE + RATE / 2).await;
+        let settled = &samples[samples.len() - 2 * RATE..];
+        for (_, _, _, hertz) in talkers {
+            if hertz == own {
+                let level = decibels(steady_amplitude(settled, hertz) / AMPLITUDE);
+                assert!(
+                    level <= SILENCE_DB,
+                    "{format}: own {hertz} Hz at {level:.2} dB"
+                );
+            } else {
+                let level = decibels(usual_amplitude(settled, hertz) / AMPLITUDE);
+                assert!(level.abs() <= 1.0, "{format}: {hertz} Hz at {level:.2} dB");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn who_hangs_up_is_gone_at_the_owner_too() {
+    let two = Two::new();
+    let (ada, bob) = User::two(two.other.address).await;
+    let events = bob.events().await;
+    let listener = ada.listen("standup", "opus").await;
+    let microphone = ada.speak("standup").await;
+    let mut body = Source::body(two.other.address, "POST", &bob.up_room("standup")).await;
+    body.send(&[1000; FRAME]).await;
+    let owner = two.owner.address;
+    metric_is(owner, "voice_sources", 2).await;
+    metric_is(owner, "voice_listeners", 1).await;
+    metric_is(owner, "voice_event_streams", 1).await;
+    let hung_up = Instant::now();
+    // No goodbye: the connections end.
+    drop((events, listener, microphone, body));
+    metric_is(owner, "voice_sources", 0).await;
+    metric_is(owner, "voice_listeners", 0).await;
+    metric_is(owner, "voice_event_streams", 0).await;
+    assert!(hung_up.elapsed() < Duration::from_secs(2));
+    // In good order.
+    let microphone = ada.speak("standup").await;
+    microphone.close().await;
+    let body = Source::body(two.other.address, "PUT", &bob.up_room("standup")).await;
+    assert_eq!(body.finish().await.status, 200);
+    let path = bob.up_room("standup");
+    let when_told = Source::body_when_told(two.other.address, &path).await;
+    assert_eq!(when_told.finish().await.status, 200);
+    metric_is(owner, "voice_sources", 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn when_the_owner_dies_the_next_node_takes_its_place() {
+    let nodes = Nodes::new();
+    let runtime = Runtime::new().expect("a runtime");
+    let owner = {
+        let _in_it = runtime.enter();
+        nodes.serve(Server::builder())
+    };
+    let others = [
+        nodes.serve(Server::builder()),
+        nodes.serve(Server::builder()),
+    ];
+    let [second, third] = others.each_ref().map(|other| other.address);
+    let (mut ada, bob) = (User::new(second).await, User::new(third).await);
+    ada.call(&bob).await;
+    let mut events = ada.events().await;
+    let mut listener = bob.listen_to(&ada, "wav").await;
+    let mut microphone = ada.speak_to(&bob).await;
+    listener.samples(1).await;
+    assert_eq!(metric_of(owner.address, "voice_calls_total").await, 1);
+    let died = Instant::now();
+    runtime.shutdown_background();
+    assert_eq!(listener.end().await.1, Piece::Cut);
+    while events.next_or_end().await.is_ok() {}
+    microphone.closed_or_cut().await;
+    eprintln!(
+        "all streams have ended {:?} after their owner",
+        died.elapsed()
+    );
+    // Nobody has noticed yet.
+    let answer = Ask::get("/listRoom").send(second).await;
+    assert_eq!(
+        (answer.status, answer.header("retry-after")),
+        (503, Some("1"))
+    );
+    let words = answer.text().await;
+    assert!(
+        !words.contains("://") && !words.contains("127.0.0.1"),
+        "{words}"
+    );
+    nodes.bury(owner.id);
+    let (mut ada, bob) = (User::new(second).await, User::new(third).await);
+    ada.call(&bob).await;
+    let listener = bob.listen_to(&ada, "wav").await;
+    let _playing = ada.speak_to(&bob).await.play(Tone::new(440, AMPLITUDE));
+    assert_is_heard(&listener).await;
+    assert_eq!(metric_of(second, "voice_calls_total").await, 1);
+    assert_eq!(metric_of(third, "voice_calls_total").await, 0);
+}
+
+#[tokio::test]
+async fn streams_of_an_owner_that_is_no_longer_one_end_though_it_does_not_know() {
+    let two = Two::new();
+    let (ada, bob) = User::two(two.other.address).await;
+    let mut events = ada.events().await;
+    let mut listener = bob.listen("standup", "wav").await;
+    let mut microphone = bob.speak("standup").await;
+    listener.samples(1).await;
+    two.nodes.bury(two.owner.id);
+    // New requests go to the new owner at once.
+    let carol = User::new(two.other.address).await;
+    carol.listen("standup", "wav").await.samples(1).await;
+    assert_eq!(listener.end().await.1, Piece::Cut);
+    while events.next_or_end().await.is_ok() {}
+    microphone.closed_or_cut().await;
+    // For whoever is connected to it, the lonely one goes on.
+    metric_is(two.owner.address, "voice_sources", 0).await;
+    let (_, rooms) = Ask::get("/listRoom").text(two.owner.address).await;
+    assert!(rooms.contains("standup"), "{rooms}");
+}
+
+async fn assert_is_heard(listener: &Listener) {
+    let heard = async {
+        while usual_amplitude(&listener.next_samples(RATE / 2).await, 440) < AMPLITUDE * 0.9 {}
+    };
+    timeout(PATIENCE, heard).await.expect("the tone is heard");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_loses_the_duty_ends_everything_and_begins_with_nothing_when_it_comes_back() {
+    let two = Two::new();
+    let [first, second] = two.addresses();
+    for (owner, address) in [(&two.owner, second), (&two.other, first)] {
+        let (mut ada, bob) = (User::new(first).await, User::new(second).await);
+        ada.call(&bob).await;
+        let mut events = [ada.events().await, bob.events().await];
+        let mut listeners = [
+            ada.listen_to(&bob, "opus").await,
+            bob.listen("standup", "wav").await,
+        ];
+        let mut microphones = [ada.speak("standup").await, bob.speak_to(&ada).await];
+        for listener in &listeners {
+            listener.begins(40).await;
+        }
+        assert_eq!(Ask::get("/listMembers?roomID=1").status(address).await, 200);
+        two.nodes.lose(owner.id);
+        for listener in &mut listeners {
+            assert_eq!(
+                listener.end().await.1,
+                Piece::End,
+                "its owner ends it itself"
+            );
+        }
+        for events in &mut events {
+            while events.next_or_end().await.is_ok() {}
+        }
+        for microphone in &mut microphones {
+            assert_eq!(microphone.closed().await.0, 1000);
+        }
+        for address in [first, second] {
+            assert_eq!(
+                Ask::get("/listRoom").text(address).await,
+                (200, "[]".to_owned())
+            );
+            let old = ada.join_room("standup", "wav");
+            assert_eq!(old.status(address).await, 403, "another node's ticket");
+            for gauge in ["voice_sources", "voice_listeners", "voice_event_streams"] {
+                metric_is(address, gauge, 0).await;
+            }
+        }
+    }
+    let (mut ada, bob) = (User::new(first).await, User::new(second).await);
+    ada.call(&bob).await;
+    let listener = ada.listen_to(&bob, "wav").await;
+    let _playing = bob.speak_to(&ada).await.play(Tone::new(440, AMPLITUDE));
+    assert_is_heard(&listener).await;
+}
+
+#[tokio::test]
+async fn a_node_that_stops_hands_over_and_ends_what_it_passes_on() {
+    let two = Two::new();
+    let [first, second] = two.addresses();
+    let (ada, bob) = (User::new(first).await, User::new(second).await);
+    let mut hears = bob.listen("standup", "opus").await;
+    hears.begins(40).await;
+    let mut microphone = bob.speak("standup").await;
+    assert!(two.owner.server.shutdown(Duration::from_secs(5)).await);
+    assert_eq!(hears.end().await.1, Piece::End);
+    assert_eq!(
+        microphone.closed().await,
+        (1012, "The server stops.".to_owned())
+    );
+    let carol = User::new(second).await;
+    carol.listen("standup", "opus").await.begins(40).await;
+    drop(ada);
+}
+
+#[tokio::test]
+async fn a_node_that_stops_ends_what_it_passes_on() {
+    let two = Two::new();
+    let (ada, bob) = User::two(two.other.address).await;
+    let mut hears = bob.listen("standup", "opus").await;
+    hears.begins(40).await;
+    let mut microphone = bob.speak("standup").await;
+    let mut body = Source::body(two.other.address, "PUT", &ada.up_room("standup")).await;
+    body.send(&[1000; FRAME]).await;
+    metric_is(two.owner.address, "voice_sources", 2).await;
+    let server = two.other.server.clone();
+    let stopped = tokio::spawn(async move { server.shutdown(Duration::from_secs(5)).await });
+    assert_eq!(hears.end().await.1, Piece::End);
+    assert_eq!(
+        microphone.closed().await,
+        (1012, "The server stops.".to_owned())
+    );
+    let answer = body.answer().await;
+    assert_eq!(
+        (answer.status, &*answer.text().await),
+        (200, "The server stops.\n")
+    );
+    assert!(
+        stopped.await.expect("no panic"),
+        "everything has ended in time"
+    );
+    metric_is(two.owner.address, "voice_sources", 0).await;
+    metric_is(two.owner.address, "voice_listeners", 0).await;
+}
+
+#[tokio::test]
+async fn what_only_nodes_may_say_is_not_believed_of_clients() {
+    let asks_for_a_pass = Server::builder().on_connect(|request| async move {
+        let headers = &request.headers;
+        assert!(
+            !headers
+                .keys()
+                .any(|name| name.as_str().starts_with("x-switchboard"))
+        );
+        if headers.contains_key("pass") {
+            Admission::anonymous()
+        } else {
+            Admission::Deny
+        }
+    });
+    let mut config = Config::default();
+    config.voice.gostream.event_streams = 1;
+    let two = Two::of(asks_for_a_pass.config(config));
+    let with = |secret: &str| Ask::get("/listRoom").header("X-Switchboard-Node-Secret", secret);
+    for address in two.addresses() {
+        for secret in [
+            "",
+            "between the node",
+            "between the nodes!",
+            "xetween the nodes",
+        ] {
+            assert_eq!(with(secret).status(address).await, 403, "{secret:?}");
+        }
+        let pass = Ask::get("/listRoom").header("pass", "");
+        assert_eq!(pass.status(address).await, 200);
+    }
+    // A node's word is believed, by the owner alone.
+    assert_eq!(with(SECRET).status(two.owner.address).await, 200);
+    let answer = with(SECRET).send(two.other.address).await;
+    assert_eq!(
+        (answer.status, answer.header("retry-after")),
+        (503, Some("1"))
+    );
+    // All streams are of one address, whatever their clients say.
+    let key = switchboard::SecretKey::generate().public().to_string();
+    let events = |address: &str| {
+        let ask = Ask::get(format!("/messages?PKey={key}")).header("pass", "");
+        ask.header("X-Switchboard-Client", address)
+    };
+    let _first = Events::of(events("192.0.2.1").send(two.other.address).await).await;
+    for address in two.addresses() {
+        assert_eq!(events("192.0.2.2").status(address).await, 429);
+    }
+    // What a node says of its clients is.
+    let of_node = events("192.0.2.2").header("X-Switchboard-Node-Secret", SECRET);
+    assert_eq!(of_node.status(two.owner.address).await, 200);
+}
+
+#[tokio::test]
+async fn an_answer_from_afar_has_every_header_once() {
+    let two = Two::new();
+    let ada = User::new(two.other.address).await;
+    let asks = [
+        Ask::get("/listRoom"),
+        Ask::get("/tokenCheck"),
+        Ask::get("/voice/mode"),
+        Ask::new("OPTIONS", "/newCall"),
+        Ask::new("HEAD", "/listRoom"),
+        ada.join_room("standup", "wav"),
+        ada.join_room("standup", "nonsense"),
+    ];
+    for ask in asks {
+        let [here, there] = [
+            ask.clone().send(two.owner.address).await,
+            ask.clone().send(two.other.address).await,
+        ];
+        let names = |headers: &[(String, String)]| {
+            let mut names: Vec<String> = headers.iter().map(|(name, _)| name.clone()).collect();
+            names.sort_unstable();
+            names
+        };
+        // The second to come is in the room already.
+        let is_joined_twice = (here.status, there.status) == (200, 409);
+        assert!(here.status == there.status || is_joined_twice, "{ask:?}");
+        let once = names(&there.headers);
+        assert!(once.windows(2).all(|pair| pair[0] != pair[1]), "{once:?}");
+        if !is_joined_twice {
+            assert_eq!(names(&here.headers), once, "{ask:?}");
+        }
+        assert!(there.header("access-control-allow-origin").is_some());
+    }
+}
+
+#[tokio::test]
+async fn who_cannot_be_brought_anywhere_is_told_to_come_back() {
+    let nodes = Nodes::new();
+    // The first in the queue never comes.
+    let (_absent, _) = nodes.build(Server::builder().config(off()), "http://127.0.0.1:9");
+    let waits = nodes.serve(Server::builder());
+    let asked = Instant::now();
+    let answer = Ask::get("/listRoom").send(waits.address).await;
+    assert_eq!(
+        (answer.status, answer.header("retry-after")),
+        (503, Some("1"))
+    );
+    assert!(asked.elapsed() >= Duration::from_secs(2));
+    assert_eq!(Ask::get("/voice/mode").status(waits.address).await, 200);
+    // The owner does not answer.
+    let nodes = Nodes::new();
+    let (_deaf, deaf) = nodes.build(Server::builder(), "http://127.0.0.1:9");
+    let other = nodes.serve(Server::builder());
+    let answer = Ask::get("/listRoom").send(other.address).await;
+    assert_eq!(
+        (answer.status, answer.header("retry-after")),
+        (503, Some("1"))
+    );
+    assert_eq!(answer.text().await.lines().count(), 1);
+    nodes.lose(deaf);
+    assert_eq!(Ask::get("/listRoom").status(other.address).await, 200);
+}
+
+fn off() -> Config {
+    let mut config = Config::default();
+    config.voice.gostream.identity = switchboard::config::VoiceIdentity::Off;
+    config
+}
+
+/// More than one sample in this cannot be mistaken for another.
+const PERIOD: usize = 30_000;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_does_not_read_is_cut_off_and_the_others_lose_no_frame() {
+    let mut config = Config::default();
+    config.voice.mix.latency_max = Duration::from_secs(5);
+    let two = Two::of(Server::builder().config(config));
+    let [owner, other] = two.addresses();
+    let (ada, bob) = User::two(other).await;
+    let slow = User::new(other).await;
+    let reads = bob.listen("standup", "wav").await;
+    let mut stuck = slow.join_room("standup", "wav").narrow().send(other).await;
+    assert_eq!(stuck.status, 200);
+    let mut source = ada.speak("standup").await;
+    let mut position = 0;
+    let mut ramp = move |frames: usize| -> Vec<i16> {
+        let begin = position;
+        position += frames * FRAME;
+        (begin..position)
+            .map(|at| (1 + at % PERIOD) as i16)
+            .collect()
+    };
+    source.send(&ramp(100)).await;
+    let _playing = source.play_all(move || ramp(1));
+    metric_is(owner, "voice_listeners", 2).await;
+    let began = Instant::now();
+    metric_is(owner, "voice_listeners", 1).await;
+    eprintln!("cut off after {:?}", began.elapsed());
+    let cut_off = metric_of(owner, "slow_total").await + metric_of(other, "slow_total").await;
+    assert!(cut_off >= 1);
+    let ends = async { while let Piece::Bytes(_) = stuck.body.any_time().await {} };
+    timeout(PATIENCE, ends).await.expect("it is hung up on");
+    let samples = pcm(&reads.bytes(reads.samples_now() + RATE).await);
+    let heard: Vec<i16> = samples
+        .into_iter()
+        .skip_while(|sample| *sample == 0)
+        .collect();
+    let next = |sample: i16| 1 + sample % PERIOD as i16;
+    let gap = heard.windows(2).position(|pair| pair[1] != next(pair[0]));
+    assert_eq!(gap, None, "of {} samples", heard.len());
+    assert!(heard.len() > 2 * RATE);
+}
+
+#[tokio::test]
+async fn parameters_are_brought_as_they_came() {
+    let two = Two::new();
+    let other = two.other.address;
+    let ada = User::new(other).await;
+    let pairs: Vec<(String, String)> = form_urlencoded::parse(ada.proof().as_bytes())
+        .chain([
+            ("roomID".into(), "stand up/&ü".into()),
+            ("format".into(), "wav".into()),
+        ])
+        .map(|(name, value)| (name.into_owned(), value.into_owned()))
+        .collect();
+    let borrowed: Vec<(&str, &str)> = pairs.iter().map(|(k, v)| (&**k, &**v)).collect();
+    for ask in [
+        Ask::post("/joinRoom").multipart(&pairs),
+        Ask::post("/joinRoom").url_encoded(encoded(&borrowed)),
+        Ask::get(format!("/joinRoom?{}", encoded(&borrowed))),
+    ] {
+        assert_eq!(ask.status(other).await, 200);
+        metric_is(two.owner.address, "voice_listeners", 0).await;
+    }
+    let form = "x".repeat(300_000);
+    let too_much = Ask::post("/joinRoom").url_encoded(form);
+    assert_eq!(too_much.status(other).await, 413);
+}
