@@ -11,18 +11,23 @@ import { exposeTiles, Visitor } from './visitor.js';
 const OUTPUT = new URL('../output/', import.meta.url);
 const TEST_MS_MAX = 120_000;
 
-/** @typedef {{ server: Server, site: Site, browser: import('playwright-core').Browser }} House */
+/** @typedef {{ servers: Server[], site: Site, browser: import('playwright-core').Browser }} House */
 
 /** One test's rooms and guests. */
 export class Scene {
   /** @param {House} house @param {import('playwright-core').BrowserContext} context @param {string} room */
-  constructor({ server, site }, context, room) {
-    this.server = server;
+  constructor({ servers, site }, context, room) {
+    this.servers = servers;
     this.site = site;
     this.context = context;
     this.room = room;
     /** @type {Guest[]} */
     this.guests = [];
+  }
+
+  /** The node that the next guest comes to: each to the next one. */
+  get server() {
+    return this.servers[this.guests.length % this.servers.length];
   }
 
   /**
@@ -32,8 +37,9 @@ export class Scene {
   async join(dialect, parameters = {}) {
     const page = await this.context.newPage();
     const guest = new Guest(`${dialect}-${this.guests.length + 1}`, page);
+    const { socketOrigin } = this.server;
     this.guests.push(guest);
-    const query = new URLSearchParams({ server: this.server.socketOrigin, room: this.room, name: `${guest.name}.${this.room}`, ...parameters });
+    const query = new URLSearchParams({ server: socketOrigin, room: this.room, name: `${guest.name}.${this.room}`, ...parameters });
     await page.goto(`${this.site.origin}/${dialect}.html?${query}`);
     await guest.until('in the room', () => window.state?.joined);
     return guest;
@@ -48,41 +54,52 @@ export class Scene {
     if (prepare) await page.addInitScript(prepare);
     await page.addInitScript(exposeTiles);
     const visitor = new Visitor(name, page);
+    const { origin } = this.server;
     this.guests.push(visitor);
     const query = new URLSearchParams({ room: this.room, name, autojoin: '1' });
-    await page.goto(`${this.server.origin}/?${query}`);
+    await page.goto(`${origin}/?${query}`);
     await visitor.until('in the call', () => document.querySelector('[data-testid="connection"]')?.getAttribute('data-state') === 'joined');
     return visitor;
   }
 
   async report() {
     const guests = await Promise.all(this.guests.map((guest) => guest.report()));
-    return `${guests.join('\n')}\n--- the server's log\n${this.server.log}`;
+    const logs = this.servers.map(({ log }) => `--- a server's log\n${log}`);
+    return [...guests, ...logs].join('\n');
   }
 }
 
+/** A server as it comes. @param {(() => Promise<unknown>)[]} closers */
+async function startOneNode(closers) {
+  const server = await Server.start();
+  closers.unshift(() => server.stop());
+  return [server];
+}
+
 /**
- * One server, one site and one browser for all tests of a file.
+ * The servers (one, if nothing else is said), one site and one browser for all tests of a file.
+ * `absent` is why they cannot be had here, if so.
+ * @param {{ open?: (closers: (() => Promise<unknown>)[]) => Promise<Server[]>, absent?: string | false }} [options]
  * @returns {(title: string, play: (scene: Scene) => Promise<void>) => void} declares a test with a room of its own
  */
-export function stage() {
-  if (browserMissing) return (title) => void test(title, { skip: browserMissing });
+export function stage({ open: openServers = startOneNode, absent = false } = {}) {
+  const skip = browserMissing || absent;
+  if (skip) return (title) => void test(title, { skip });
 
   /** @type {House} */
   let house;
-  /** @type {(() => Promise<void>)[]} */
+  /** @type {(() => Promise<unknown>)[]} */
   const closers = [];
   let rooms = 0;
 
   const open = async () => {
     await mkdir(OUTPUT, { recursive: true });
-    const server = await Server.start();
-    closers.unshift(() => server.stop());
+    const servers = await openServers(closers);
     const site = await Site.start();
     closers.unshift(() => site.stop());
     const browser = await launchBrowser();
     closers.unshift(() => browser.close());
-    house = { server, site, browser };
+    house = { servers, site, browser };
   };
 
   before(async () => {

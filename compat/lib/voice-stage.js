@@ -89,11 +89,13 @@ export class VoiceScene {
 
 /**
  * One house and its browsers for all tests of a file.
- * @param {(closers: (() => Promise<unknown>)[]) => Promise<House>} [open] puts what is to be closed first in front
+ * `open` puts what is to be closed first in front; `absent` is why it cannot be had here, if so.
+ * @param {{ open?: (closers: (() => Promise<unknown>)[]) => Promise<House>, absent?: string | false }} [options]
  * @returns {(title: string, play: (scene: VoiceScene) => Promise<void>) => void} declares a test with a room of its own
  */
-export function voiceStage(open = openHouse) {
-  if (browserMissing) return (title) => void test(title, { skip: browserMissing });
+export function voiceStage({ open = openHouse, absent = false } = {}) {
+  const skip = browserMissing || absent;
+  if (skip) return (title) => void test(title, { skip });
 
   /** @type {House} */
   let house;

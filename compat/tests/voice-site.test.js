@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { openSite } from '../lib/voice-site.js';
 import { voiceStage } from '../lib/voice-stage.js';
 
-const scene = voiceStage(openSite);
+const scene = voiceStage({ open: openSite });
 
 /** @param {import('../lib/voice-stage.js').VoiceScene} scene */
 async function adaAndGrace(scene) {

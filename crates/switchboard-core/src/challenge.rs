@@ -10,7 +10,7 @@ use std::{
 };
 
 use crate::{
-    command::Place,
+    command::{Ask, Place},
     id::{Address, Attempt, PeerId, RoomId},
     introduction::Member,
     limits::{CHALLENGE, CLAIMANTS_MAX, STANDSTILL},
@@ -24,6 +24,8 @@ pub(crate) struct Wish<L> {
     pub(crate) member: Arc<Member>,
     pub(crate) attempt: Attempt,
     pub(crate) local: L,
+    /// What it has asked of the room since: to be answered when it is in, or refused.
+    pub(crate) early: Vec<Ask>,
 }
 
 #[derive(Debug)]
@@ -83,7 +85,8 @@ impl<L> Challenges<L> {
         };
         let mut waiting = challenge.waiting.iter_mut();
         if let Some(earlier) = waiting.find(|earlier| earlier.member.peer == wish.member.peer) {
-            *earlier = wish;
+            let early = std::mem::take(&mut earlier.early);
+            *earlier = Wish { early, ..wish };
             return queued;
         }
         if challenge.waiting.len() >= CLAIMANTS_MAX {
@@ -144,28 +147,50 @@ impl<L> Challenges<L> {
             .min()
     }
 
-    /// Forgets the claims of a peer to addresses in `room` other than `address`.
-    pub(crate) fn forget_others(&mut self, peer: PeerId, room: &RoomId, address: &Address) {
-        self.forget_where(peer, |claimed| {
-            matches!(claimed, Place::Address(at, other) if at == room && other != address)
-        });
+    /// The wish of a peer for a place in `room`, if it waits for one.
+    pub(crate) fn wish_mut(&mut self, peer: PeerId, room: &RoomId) -> Option<&mut Wish<L>> {
+        let challenges = self.0.iter_mut();
+        let of_room = challenges
+            .filter(|(claimed, _)| matches!(claimed, Place::Address(at, _) if at == room));
+        of_room
+            .flat_map(|(_, challenge)| &mut challenge.waiting)
+            .find(|wish| wish.member.peer == peer)
     }
 
-    /// Forgets the claims of a peer to a seat of a log.
-    pub(crate) fn forget(&mut self, peer: PeerId, log: &LogId) {
+    /// Forgets the claims of a peer to addresses in `room` other than `address`, and gives them back.
+    pub(crate) fn forget_others(
+        &mut self,
+        peer: PeerId,
+        room: &RoomId,
+        address: &Address,
+    ) -> Vec<Wish<L>> {
+        self.forget_where(peer, |claimed| {
+            matches!(claimed, Place::Address(at, other) if at == room && other != address)
+        })
+    }
+
+    /// Forgets the claims of a peer to a seat of a log, and gives them back.
+    pub(crate) fn forget(&mut self, peer: PeerId, log: &LogId) -> Vec<Wish<L>> {
         self.forget_where(peer, |claimed| match (claimed, log) {
             (Place::Room(room) | Place::Address(room, _), LogId::Room(left)) => room == left,
             (Place::Name(space, name), LogId::Name(of, left)) => space == of && name == left,
             _ => false,
-        });
+        })
     }
 
-    fn forget_where(&mut self, peer: PeerId, is_concerned: impl Fn(&Place) -> bool) {
+    fn forget_where(
+        &mut self,
+        peer: PeerId,
+        is_concerned: impl Fn(&Place) -> bool,
+    ) -> Vec<Wish<L>> {
+        let mut forgotten = Vec::new();
         self.0.retain(|claimed, challenge| {
-            if is_concerned(claimed) {
-                challenge.waiting.retain(|wish| wish.member.peer != peer);
+            let wish = (challenge.waiting.iter()).position(|wish| wish.member.peer == peer);
+            if let Some(index) = wish.filter(|_| is_concerned(claimed)) {
+                forgotten.extend(challenge.waiting.remove(index));
             }
             !challenge.waiting.is_empty()
         });
+        forgotten
     }
 }

@@ -12,7 +12,7 @@ use crate::{
     event::{Event, Eviction},
     id::{Address, Attempt, DisplayName, PeerId, Position, RoomId, SpaceName},
     introduction::{Custom, Identity, Member, Tongue},
-    limits::{Limits, exceeds},
+    limits::{EARLY_MAX, Limits, exceeds},
     log::{Addressee, Departure, Letter, LogId, Message, NodeId},
     refusal::{Refusal, Refused},
     relay::Relay,
@@ -151,20 +151,20 @@ impl<L: Clone> Hub<L> {
                 self.leave(peer, LogId::Name(space, name), Farewell::Aloud);
             }
             Ask::Join(room, member, attempt) => {
-                self.challenges
-                    .forget_others(member.peer, &room, &member.address);
-                let log = LogId::Room(room);
+                let others = (self.challenges).forget_others(member.peer, &room, &member.address);
+                // Who asks for another address has not given up what it has to say.
+                let early = others.into_iter().flat_map(|wish| wish.early).collect();
                 let wish = Wish {
-                    log,
+                    log: LogId::Room(room),
                     member,
                     attempt,
                     local,
+                    early,
                 };
                 self.enter(wish, now);
             }
             Ask::Leave(room, farewell) => self.leave(peer, LogId::Room(room), farewell),
-            Ask::Relay(room, to, relay) => self.relay(peer, local, &room, to, relay),
-            Ask::List(room) => self.list(peer, local, room),
+            ask @ (Ask::Relay(..) | Ask::List(_)) => self.ask_room(peer, local, ask),
             Ask::Alive(place) => self.alive(peer, &place),
         }
     }
@@ -199,12 +199,18 @@ impl<L: Clone> Hub<L> {
         let room = self.rooms.entry(wish.log.clone()).or_default();
         match room.pending.get_mut(&peer) {
             Some(Pending::Join(earlier)) => return earlier.attempt = wish.attempt,
-            Some(Pending::Leave(then)) => return *then = Some(wish),
+            Some(Pending::Leave(then)) => {
+                let early = then.take().map(|earlier| earlier.early);
+                let early = early.unwrap_or_default().into_iter().chain(wish.early);
+                let early = early.collect();
+                return *then = Some(Wish { early, ..wish });
+            }
             None => {}
         }
         if room.seat(peer).is_some() {
             let others = room.others(peer).map(|seat| seat.member.clone()).collect();
-            return self.deliver(wish.local, entered_again(wish.log, others));
+            self.deliver(wish.local.clone(), entered_again(wish.log, others));
+            return self.ask_early(peer, &wish.local, wish.early);
         }
         let address = &wish.member.address;
         let identity = (room.at(address).map(|seat| &seat.member))
@@ -258,17 +264,29 @@ impl<L: Clone> Hub<L> {
             },
             LogId::Name(..) | LogId::Duty(_) => Refused::new(reason),
         };
-        self.refuse(wish.local, refused);
+        self.refuse(wish.local.clone(), refused);
         self.tidy(&wish.log);
+        self.give_up(wish);
+    }
+
+    /// Answers what somebody has asked early who will not be in.
+    fn give_up(&mut self, wish: Wish<L>) {
+        for ask in wish.early {
+            self.refuse(wish.local.clone(), not_in_room(ask));
+        }
     }
 
     fn leave(&mut self, peer: PeerId, log: LogId, farewell: Farewell) {
-        self.challenges.forget(peer, &log);
+        for wish in self.challenges.forget(peer, &log) {
+            self.give_up(wish);
+        }
         let Some(room) = self.rooms.get_mut(&log) else {
             return;
         };
         if let Some(Pending::Leave(then)) = room.pending.get_mut(&peer) {
-            *then = None;
+            if let Some(wish) = then.take() {
+                self.give_up(wish);
+            }
             return;
         }
         if let Some(seat) = room.seat_mut(peer) {
@@ -276,7 +294,10 @@ impl<L: Clone> Hub<L> {
         } else if !room.pending.contains_key(&peer) {
             return;
         }
-        room.pending.insert(peer, Pending::Leave(None));
+        let before = room.pending.insert(peer, Pending::Leave(None));
+        if let Some(Pending::Join(wish)) = before {
+            self.give_up(wish);
+        }
         self.propose(log, Change::Leave(peer, Departure::Asked(farewell)));
     }
 
@@ -339,6 +360,36 @@ impl<L: Clone> Hub<L> {
     }
 
     // Frames
+
+    /// What a member asks of its room. Who is about to be one is answered when it is: its join may
+    /// take a moment, and clients do not wait for it.
+    fn ask_room(&mut self, peer: PeerId, local: L, ask: Ask) {
+        let (Ask::Relay(id, ..) | Ask::List(id)) = &ask else {
+            return;
+        };
+        let log = LogId::Room(id.clone());
+        let room = self.rooms.get_mut(&log);
+        if room.as_ref().is_none_or(|room| !room.is_in(peer)) {
+            let wish = room.and_then(|room| room.wish_mut(peer));
+            let wish = wish.or_else(|| self.challenges.wish_mut(peer, id));
+            match wish.filter(|wish| wish.early.len() < EARLY_MAX) {
+                Some(wish) => wish.early.push(ask),
+                None => self.refuse(local, not_in_room(ask)),
+            }
+            return;
+        }
+        match ask {
+            Ask::Relay(room, to, relay) => self.relay(peer, local, &room, to, relay),
+            Ask::List(room) => self.list(peer, local, room),
+            Ask::Claim(..) | Ask::Release(..) | Ask::Join(..) | Ask::Leave(..) | Ask::Alive(_) => {}
+        }
+    }
+
+    fn ask_early(&mut self, peer: PeerId, local: &L, early: Vec<Ask>) {
+        for ask in early {
+            self.ask_room(peer, local.clone(), ask);
+        }
+    }
 
     fn list(&mut self, peer: PeerId, local: L, id: RoomId) {
         let room = self.rooms.get(&LogId::Room(id.clone()));
@@ -447,6 +498,19 @@ fn claim<L>(
         member: Arc::new(member),
         attempt: Attempt::default(),
         local,
+        early: Vec::new(),
+    }
+}
+
+/// The refusal of what only a member may ask.
+fn not_in_room(ask: Ask) -> Refused {
+    let refused = |room: &RoomId| Refused::new(Refusal::NotInRoom).in_room(&room.name);
+    match ask {
+        Ask::Relay(room, to, _) => refused(&room).to(to),
+        Ask::List(room) => refused(&room),
+        Ask::Claim(..) | Ask::Release(..) | Ask::Join(..) | Ask::Leave(..) | Ask::Alive(_) => {
+            Refused::new(Refusal::NotInRoom)
+        }
     }
 }
 

@@ -63,5 +63,8 @@ pub(crate) const CHALLENGE: Duration = Duration::from_secs(2);
 /// meantime has not been heard.
 pub(crate) const STANDSTILL: Duration = Duration::from_millis(50);
 
+/// What a peer may ask of a room while its join is under way.
+pub(crate) const EARLY_MAX: usize = 32;
+
 /// Claimants that may wait for one challenge; more are refused at once.
 pub(crate) const CLAIMANTS_MAX: usize = 16;

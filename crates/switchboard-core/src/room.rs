@@ -161,6 +161,14 @@ impl<L> Room<L> {
         self.joining().find(|wish| wish.member.address == *address)
     }
 
+    /// The wish of a peer to be in, if it is under way.
+    pub(crate) fn wish_mut(&mut self, peer: PeerId) -> Option<&mut Wish<L>> {
+        match self.pending.get_mut(&peer)? {
+            Pending::Join(wish) | Pending::Leave(Some(wish)) => Some(wish),
+            Pending::Leave(None) => None,
+        }
+    }
+
     fn joining(&self) -> impl Iterator<Item = &Wish<L>> {
         self.pending.values().filter_map(|pending| match pending {
             Pending::Join(wish) => Some(wish),
@@ -181,7 +189,9 @@ impl<L> Room<L> {
     pub(crate) fn leave(&mut self, position: Position, peer: PeerId) -> Option<Seat<L>> {
         self.position = self.position.max(position);
         let seat = self.seats.remove(&self.by_peer.remove(&peer)?)?;
-        self.by_address.remove(&seat.member.address);
+        if self.by_address.get(&seat.member.address) == Some(&seat.since) {
+            self.by_address.remove(&seat.member.address);
+        }
         Some(seat)
     }
 }

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Instant};
 
 use super::{Hub, place};
 use crate::{
-    command::{Change, Effect, Farewell},
+    command::{Ask, Change, Effect, Farewell},
     event::Event,
     id::{PeerId, Position, RoomId},
     introduction::{Call, Member, decide},
@@ -96,6 +96,7 @@ impl<L: Clone> Hub<L> {
         }
         let peer = newcomer.peer;
         let is_nobodys = node.is_none() && arrival.is_nobodys;
+        let (early, waiting) = (arrival.early, arrival.local.clone());
         room.join(Seat {
             member: newcomer,
             since,
@@ -107,6 +108,9 @@ impl<L: Clone> Hub<L> {
             room.pending.insert(peer, Pending::Leave(None));
             let departure = Departure::Asked(Farewell::Aloud);
             self.propose(log, Change::Leave(peer, departure));
+        }
+        if let Some(local) = waiting {
+            self.ask_early(peer, &local, early);
         }
     }
 
@@ -141,7 +145,8 @@ impl<L: Clone> Hub<L> {
             }
         }
         let then = match room.pending.remove(&peer) {
-            Some(Pending::Leave(then)) if seat.is_own() => then,
+            // Who is lost comes back, and leaves then.
+            Some(Pending::Leave(then)) if seat.is_own() && departure != Departure::Lost => then,
             Some(pending @ (Pending::Join(_) | Pending::Leave(_))) => {
                 room.pending.insert(peer, pending);
                 None
@@ -200,6 +205,8 @@ struct Arrival<L> {
     local: Option<L>,
     /// Whom it has not lost sight of.
     knows: Vec<PeerId>,
+    /// What it has asked already.
+    early: Vec<Ask>,
     /// It was here before.
     returns: bool,
     /// It is of this node, and nobody here waits for it.
@@ -212,6 +219,7 @@ impl<L> Arrival<L> {
         let mut arrival = Self {
             local: None,
             knows: Vec::new(),
+            early: Vec::new(),
             returns: false,
             is_nobodys: false,
         };
@@ -227,7 +235,10 @@ impl<L> Arrival<L> {
             return arrival;
         }
         match room.pending.remove(&peer) {
-            Some(Pending::Join(wish)) => arrival.local = Some(wish.local),
+            Some(Pending::Join(wish)) => {
+                arrival.local = Some(wish.local);
+                arrival.early = wish.early;
+            }
             Some(leave @ Pending::Leave(_)) => drop(room.pending.insert(peer, leave)),
             None => arrival.is_nobodys = true,
         }

@@ -89,12 +89,20 @@ impl fmt::Debug for Redis {
 struct Shared {
     waiting: AtomicUsize,
     unavailable: AtomicU64,
+    /// Since when nothing that was asked has been answered.
+    down_since: Mutex<Option<Instant>>,
     status: Mutex<Status>,
 }
 
 impl Shared {
     fn status(&self) -> MutexGuard<'_, Status> {
         self.status.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn down_since(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.down_since
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -129,6 +137,7 @@ impl Redis {
             shared: Arc::new(Shared {
                 waiting: AtomicUsize::new(0),
                 unavailable: AtomicU64::new(0),
+                down_since: Mutex::new(Some(Instant::now())),
                 status: Mutex::new(status),
             }),
         }
@@ -183,6 +192,7 @@ impl Engine for Redis {
     fn status(&self) -> Option<Status> {
         let status = self.shared.status().clone();
         Some(Status {
+            down_for: self.shared.down_since().map(|since| since.elapsed()),
             unavailable_total: self.shared.unavailable.load(Ordering::Relaxed),
             ..status
         })
@@ -217,6 +227,8 @@ struct Driver {
     gulp: Vec<Task>,
     shared: Arc<Shared>,
     said: Option<Instant>,
+    /// Attempts to connect since something was answered.
+    attempt: u32,
     closing: Option<oneshot::Sender<()>>,
     is_over: bool,
 }
@@ -239,6 +251,7 @@ impl Driver {
             gulp: Vec::with_capacity(GULP),
             shared: engine.shared.clone(),
             said: None,
+            attempt: 0,
             closing: None,
             is_over: false,
         }
@@ -257,7 +270,6 @@ impl Driver {
     }
 
     async fn live(&mut self) {
-        let mut attempt = 0;
         while !self.is_over {
             let address = self.settings.address.clone();
             let (prefix, node) = (self.settings.prefix.clone(), self.node);
@@ -269,31 +281,31 @@ impl Driver {
             let why = match self.meanwhile(opening).await {
                 None => return,
                 Some(Ok((connection, pushes, secret))) => {
-                    attempt = 0;
                     tracing::info!(node = %self.node, "connected to the engine");
                     self.shared.status().secret = Some(secret);
                     self.serve(connection, pushes).await
                 }
                 Some(Err(error)) => error.to_string(),
             };
-            self.lose(&why, attempt);
-            let pause = backoff(attempt);
-            attempt = attempt.saturating_add(1);
+            self.lose(&why);
+            let pause = backoff(self.attempt);
+            self.attempt = self.attempt.saturating_add(1);
             if self.meanwhile(tokio::time::sleep(pause)).await.is_none() {
                 return;
             }
         }
     }
 
-    fn lose(&mut self, why: &str, attempt: u32) {
+    fn lose(&mut self, why: &str) {
+        self.shared.down_since().get_or_insert_with(Instant::now);
         self.machine.handle(Input::Lost, Instant::now());
         self.settle();
-        if attempt == 0 && !self.is_over {
+        if self.attempt == 0 && !self.is_over {
             tracing::warn!(why, "the engine cannot be reached");
         }
         let mut status = self.shared.status();
         status.why = why.to_owned();
-        status.reconnects_total += u64::from(attempt == 0);
+        status.reconnects_total += u64::from(self.attempt == 0);
         drop(status);
         self.report();
     }
@@ -390,6 +402,8 @@ impl Driver {
                 Woken::By(Ok(Ok(answers))) => {
                     let began = flight.take().map_or_else(Instant::now, |(began, _)| began);
                     self.shared.status().lag = began.elapsed();
+                    *self.shared.down_since() = None;
+                    self.attempt = 0;
                     self.machine.handle(Input::Answers(answers), Instant::now());
                 }
                 Woken::By(Ok(Err(error))) => return error.to_string(),
@@ -464,7 +478,6 @@ impl Driver {
         self.machine.set_status(line.said());
         status.epoch = lease.epoch;
         status.queue = line.queue;
-        status.down_for = self.machine.down_for(now);
         status.nodes = (self.machine.nodes())
             .map(|(node, since)| {
                 let Lease { node: id, epoch } = node.lease;

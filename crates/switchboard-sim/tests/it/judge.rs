@@ -202,7 +202,7 @@ impl<'p> Judge<'p> {
     /// Promises 3 and 4: what was said to it, once, in order, in the name of who said it.
     fn heard(&self, who: usize, actor: &Actor) {
         let mut last = vec![None; self.play.actors.len()];
-        for Seen { told, .. } in &actor.seen {
+        for Seen { told, at } in &actor.seen {
             let (from, text) = match told {
                 Told::Offer { from, sdp } => (from, sdp),
                 Told::Words { from, words } => (from, words),
@@ -212,8 +212,14 @@ impl<'p> Judge<'p> {
             };
             let number: usize = text.parse().expect("the number of what was said");
             let said = &self.play.said[number];
-            assert!(said.hearers.contains(&who), "{who} hears {said:?}");
-            let sender = said.member.as_ref().expect("who is heard is in a room");
+            let sender = match &said.member {
+                Some(member) => {
+                    assert!(said.hearers.contains(&who), "{who} hears {said:?}");
+                    member.clone()
+                }
+                None => self.let_in(said.from, *at),
+            };
+            let sender = &sender;
             let is_chat = actor.accent.name == "p2p" && matches!(told, Told::Words { .. });
             let name = match &sender.name {
                 Some(name) if is_chat => name.to_string(),
@@ -227,6 +233,14 @@ impl<'p> Judge<'p> {
             );
             last[said.from] = Some(number);
         }
+    }
+
+    /// Somebody who spoke while it waited for its place, as the member that it was when it was heard.
+    fn let_in(&self, from: usize, at: usize) -> Arc<Member> {
+        let peer = self.peer(&self.play.actors[from]);
+        let members = self.seats[at].iter().map(|(_, member)| member);
+        let mut members = members.filter(|member| member.peer == peer);
+        members.next().expect("who is heard is in a room").clone()
     }
 
     /// Nothing gets lost on the way to somebody who is there.
