@@ -25,10 +25,12 @@ const SOUND: &[Program] = &[
     ("ffmpeg", "ffmpeg"),
 ];
 
-/// The store of a cluster; a test that misses it is skipped, and says so.
+/// The store of a cluster, and what cuts a node off from it; a test that misses one is skipped, and
+/// says so.
 const STORE: &[Program] = &[
     ("redis-server", "redis-server"),
     ("redis-cli", "redis-tools"),
+    ("ip", "iproute2"),
 ];
 
 /// What was found, or why it is not there.

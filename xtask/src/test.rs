@@ -28,6 +28,11 @@ fn rust_tests(stages: &mut Stages, workspace: &Workspace) {
         .args(["test", "--workspace", "--no-fail-fast"])
         .env("RUST_BACKTRACE", "1");
     stages.run_tests("cargo test", &mut command, 25);
+    let mut command = cargo(&workspace.root);
+    command
+        .args(["test", "--package", "switchboard", "--test", "it"])
+        .env("SWITCHBOARD_TEST_NODES", "2");
+    stages.run_tests("the same server as the second of two nodes", &mut command, 10);
 }
 
 fn release_build(stages: &mut Stages, workspace: &Workspace) -> bool {

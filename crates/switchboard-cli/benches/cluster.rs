@@ -1,0 +1,315 @@
+//! What it costs that rooms span nodes: real servers and a real Redis, all on this machine and on
+//! loopback. `cargo bench -p switchboard-cli --bench cluster`, for about two minutes; needs
+//! `redis-server`.
+//!
+//! Processor time is read from `/proc` and holds on a busy machine; latencies and rates do not.
+#![expect(clippy::print_stdout, reason = "what a bench is for")]
+
+use std::{
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use futures_util::{SinkExt, StreamExt, future::join_all};
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async, tungstenite::Message};
+
+/// About what an offer with a few candidates takes.
+const SDP_BYTES: usize = 1536;
+const PAIRS: usize = 64;
+const RELAY_TIME: Duration = Duration::from_secs(6);
+const JOINERS: usize = 2000;
+const ROOM_MEMBERS: usize = 10;
+const JOINS_AT_ONCE: usize = 64;
+const GHOSTS: usize = 200;
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// `USER_HZ`, which is 100 on every Linux that Rust runs on.
+const TICKS_PER_SECOND: f64 = 100.0;
+
+#[tokio::main]
+async fn main() {
+    // What `cargo test --benches` asks for.
+    if std::env::args().any(|argument| argument == "--test") {
+        return;
+    }
+    println!("relay of {SDP_BYTES} bytes, {PAIRS} pairs, one message under way in each");
+    println!(
+        "{:34} {:>9} {:>9} {:>9} {:>9} {:>9}",
+        "", "p50 us", "p99 us", "us/msg", "redis", "msgs"
+    );
+    for (name, nodes, engine, split) in [
+        ("one node, no engine", 1, false, false),
+        ("one node, Redis", 1, true, false),
+        ("two nodes, pairs on the same node", 2, true, false),
+        ("two nodes, pairs across", 2, true, true),
+        ("three nodes, pairs across", 3, true, true),
+    ] {
+        relay(name, &House::open(nodes, engine), split).await;
+    }
+    println!("\njoins into rooms of {ROOM_MEMBERS}, {JOINS_AT_ONCE} at once");
+    println!(
+        "{:34} {:>9} {:>9} {:>9} {:>9}",
+        "", "joins/s", "p50 us", "us/join", "redis"
+    );
+    for (name, nodes, engine) in [
+        ("one node, no engine", 1, false),
+        ("one node, Redis", 1, true),
+        ("two nodes", 2, true),
+        ("three nodes", 3, true),
+    ] {
+        joins(name, &House::open(nodes, engine)).await;
+    }
+    println!("\na node with {GHOSTS} members is killed (lease 10 s)");
+    for _ in 0..3 {
+        ghosts(House::open(2, true)).await;
+    }
+}
+
+/// Servers and their Redis.
+struct House {
+    redis: Option<Process>,
+    nodes: Vec<(Process, u16)>,
+}
+
+impl House {
+    fn open(nodes: usize, engine: bool) -> Self {
+        let redis = engine.then(|| {
+            let port = free_port();
+            let mut command = Command::new("redis-server");
+            command.args([
+                "--port",
+                &port.to_string(),
+                "--bind",
+                "127.0.0.1",
+                "--save",
+                "",
+            ]);
+            (Process::start(&mut command, port), port)
+        });
+        let node = |_| {
+            let port = free_port();
+            let mut command = Command::new(env!("CARGO_BIN_EXE_switchboard"));
+            command.args(["--addr", "127.0.0.1", "--port", &port.to_string()]);
+            command.args(["--log-level", "error"]);
+            command.env("SWITCHBOARD_LIMITS_FRAMES_PER_SECOND", "0");
+            if let Some((_, redis)) = &redis {
+                command.args(["--engine", &format!("redis://127.0.0.1:{redis}")]);
+            }
+            (Process::start(&mut command, port), port)
+        };
+        let nodes = (0..nodes).map(node).collect();
+        // Nodes meet with their first beat.
+        std::thread::sleep(Duration::from_millis(500));
+        Self {
+            nodes,
+            redis: redis.map(|(process, _)| process),
+        }
+    }
+
+    fn port(&self, index: usize) -> u16 {
+        self.nodes[index % self.nodes.len()].1
+    }
+
+    /// Processor time so far, in seconds: of the nodes, and of Redis.
+    fn spent(&self) -> (f64, f64) {
+        let nodes = self.nodes.iter().map(|(process, _)| process.spent()).sum();
+        (nodes, self.redis.as_ref().map_or(0.0, Process::spent))
+    }
+}
+
+/// A process that ends with the bench.
+struct Process(Child);
+
+impl Process {
+    fn start(command: &mut Command, port: u16) -> Self {
+        let command = command.stdin(Stdio::null()).stdout(Stdio::null());
+        let process = Self(command.spawn().expect("it is installed"));
+        let start = Instant::now();
+        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+            assert!(start.elapsed() < PATIENCE, "nobody listens on {port}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        process
+    }
+
+    fn spent(&self) -> f64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.0.id()));
+        let stat = stat.expect("the process runs");
+        // The command name may hold anything, but ends at the last parenthesis.
+        let fields = stat.rsplit(')').next().unwrap_or_default();
+        let ticks = fields.split_whitespace().skip(11).take(2);
+        let ticks: f64 = ticks.filter_map(|field| field.parse::<f64>().ok()).sum();
+        ticks / TICKS_PER_SECOND
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("it is bound").port()
+}
+
+/// Somebody who speaks `lightstream`.
+struct Client {
+    socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    name: String,
+}
+
+impl Client {
+    async fn join(port: u16, room: &str, name: &str) -> Self {
+        let mut client = Self::connect(port, name).await;
+        client.enter(room).await;
+        client
+    }
+
+    async fn connect(port: u16, name: &str) -> Self {
+        let url = format!("ws://127.0.0.1:{port}/ws");
+        let (socket, _) = connect_async(url).await.expect("a connection");
+        if let MaybeTlsStream::Plain(stream) = socket.get_ref() {
+            stream.set_nodelay(true).expect("a socket");
+        }
+        let name = name.to_owned();
+        Self { socket, name }
+    }
+
+    async fn enter(&mut self, room: &str) {
+        let join = json!({"type": "join", "roomID": room, "senderID": self.name});
+        self.send(&join.to_string()).await;
+        self.until("peers").await;
+    }
+
+    async fn send(&mut self, text: &str) {
+        self.socket
+            .send(Message::text(text))
+            .await
+            .expect("it is open");
+    }
+
+    /// Reads until a frame of this type comes.
+    async fn until(&mut self, wanted: &str) -> Value {
+        loop {
+            let next = tokio::time::timeout(PATIENCE, self.socket.next()).await;
+            let frame = next.expect("in time").expect("open").expect("a frame");
+            let Message::Text(text) = frame else { continue };
+            let value: Value = serde_json::from_str(&text).expect("JSON");
+            assert_ne!(value["type"], "error", "{value}");
+            if value["type"] == wanted {
+                return value;
+            }
+        }
+    }
+}
+
+async fn relay(name: &str, house: &House, split: bool) {
+    let pair = async |index: usize| {
+        let room = format!("pair-{index}");
+        let there = if split { index + 1 } else { index };
+        let one = Client::join(house.port(index), &room, "one").await;
+        let two = Client::join(house.port(there), &room, "two").await;
+        (one, two)
+    };
+    let mut pairs = Vec::new();
+    for index in 0..PAIRS {
+        pairs.push(pair(index).await);
+    }
+    let before = house.spent();
+    let until = Instant::now() + RELAY_TIME;
+    let mut latencies: Vec<_> = join_all(pairs.iter_mut().map(|pair| volley(pair, until)))
+        .await
+        .concat();
+    let after = house.spent();
+    latencies.sort_unstable();
+    let count = latencies.len() as f64;
+    let at = |quantile: f64| latencies[(count * quantile) as usize].as_micros();
+    println!(
+        "{name:34} {:9} {:9} {:9.1} {:9.1} {:9}",
+        at(0.5),
+        at(0.99),
+        (after.0 - before.0) * 1e6 / count,
+        (after.1 - before.1) * 1e6 / count,
+        latencies.len()
+    );
+}
+
+/// One message at a time goes to and fro; gives how long each took.
+async fn volley((one, two): &mut (Client, Client), until: Instant) -> Vec<Duration> {
+    let offer = |from: &Client, to: &Client| {
+        let offer = json!({"type": "offer", "sdp": "x".repeat(SDP_BYTES)});
+        json!({"type": "offer", "senderID": from.name, "targetID": to.name, "offer": offer})
+            .to_string()
+    };
+    let (there, back) = (offer(one, two), offer(two, one));
+    let mut latencies = Vec::new();
+    while Instant::now() < until {
+        let sent = Instant::now();
+        one.send(&there).await;
+        two.until("offer").await;
+        latencies.push(sent.elapsed());
+        let sent = Instant::now();
+        two.send(&back).await;
+        one.until("offer").await;
+        latencies.push(sent.elapsed());
+    }
+    latencies
+}
+
+async fn joins(name: &str, house: &House) {
+    let mut clients = Vec::new();
+    for index in 0..JOINERS {
+        clients.push(Client::connect(house.port(index), &format!("peer-{index}")).await);
+    }
+    let before = house.spent();
+    let start = Instant::now();
+    let lanes = clients.chunks_mut(JOINERS / JOINS_AT_ONCE);
+    let lanes = lanes.enumerate().map(async |(lane, clients)| {
+        let mut latencies = Vec::new();
+        for (turn, client) in clients.iter_mut().enumerate() {
+            let room = (lane + turn * JOINS_AT_ONCE) / ROOM_MEMBERS;
+            let sent = Instant::now();
+            client.enter(&format!("room-{room}")).await;
+            latencies.push(sent.elapsed());
+        }
+        latencies
+    });
+    let mut latencies = join_all(lanes).await.concat();
+    let took = start.elapsed();
+    let after = house.spent();
+    latencies.sort_unstable();
+    let count = latencies.len() as f64;
+    println!(
+        "{name:34} {:9.0} {:9} {:9.1} {:9.1}",
+        count / took.as_secs_f64(),
+        latencies[latencies.len() / 2].as_micros(),
+        (after.0 - before.0) * 1e6 / count,
+        (after.1 - before.1) * 1e6 / count
+    );
+}
+
+/// How long the members of a killed node are still seen by one of another node.
+async fn ghosts(mut house: House) {
+    let mut witness = Client::join(house.port(0), "room", "witness").await;
+    let mut ghosts = Vec::new();
+    for index in 0..GHOSTS {
+        ghosts.push(Client::join(house.port(1), "room", &format!("ghost-{index}")).await);
+    }
+    drop(house.nodes.pop());
+    let killed = Instant::now();
+    witness.until("user-left").await;
+    let first = killed.elapsed();
+    for _ in 1..GHOSTS {
+        witness.until("user-left").await;
+    }
+    println!(
+        "the first is gone after {:.2} s, the last after {:.2} s",
+        first.as_secs_f64(),
+        killed.elapsed().as_secs_f64()
+    );
+}

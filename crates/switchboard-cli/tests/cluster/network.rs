@@ -1,0 +1,116 @@
+//! A network namespace with two cables into it: one for clients, one for Redis. Either can be cut.
+
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    process::{Command, Stdio},
+};
+
+/// A namespace, gone when dropped.
+#[derive(Debug)]
+pub(crate) struct Network {
+    name: String,
+}
+
+/// One of the two cables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cable {
+    Clients,
+    Redis,
+}
+
+impl Cable {
+    const ALL: [Self; 2] = [Self::Clients, Self::Redis];
+
+    fn number(self) -> u8 {
+        match self {
+            Self::Clients => 0,
+            Self::Redis => 1,
+        }
+    }
+}
+
+impl Network {
+    /// Makes one, or says why it cannot.
+    pub(crate) fn make() -> Result<Self, String> {
+        let network = Self {
+            name: format!("sb{}", std::process::id()),
+        };
+        ip(&format!("netns add {}", network.name))?;
+        ip(&format!("-n {} link set lo up", network.name))?;
+        for cable in Cable::ALL {
+            network.lay(cable)?;
+        }
+        Ok(network)
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The address of a cable's end outside.
+    pub(crate) fn outside(cable: Cable) -> IpAddr {
+        Self::address(cable, 1)
+    }
+
+    /// The address of a cable's end inside.
+    pub(crate) fn inside(cable: Cable) -> IpAddr {
+        Self::address(cable, 2)
+    }
+
+    /// Of the networks that are kept for measurements, one by the number of this process.
+    fn address(cable: Cable, end: u8) -> IpAddr {
+        let pid = std::process::id().to_le_bytes();
+        Ipv4Addr::new(198, 18 + (pid[1] & 1), pid[0], 4 * cable.number() + end).into()
+    }
+
+    fn lay(&self, cable: Cable) -> Result<(), String> {
+        let (name, outer, inner) = (&self.name, self.end(cable), format!("{}i", self.end(cable)));
+        let (outside, inside) = (Self::outside(cable), Self::inside(cable));
+        ip(&format!(
+            "link add {outer} type veth peer name {inner} netns {name}"
+        ))?;
+        ip(&format!("address add {outside}/30 dev {outer}"))?;
+        ip(&format!("-n {name} address add {inside}/30 dev {inner}"))?;
+        ip(&format!("-n {name} link set {inner} up"))?;
+        self.join(cable)
+    }
+
+    fn end(&self, cable: Cable) -> String {
+        format!("{}c{}", self.name, cable.number())
+    }
+
+    pub(crate) fn cut(&self, cable: Cable) {
+        ip(&format!("link set {} down", self.end(cable))).expect("the cable is there");
+    }
+
+    pub(crate) fn join(&self, cable: Cable) -> Result<(), String> {
+        ip(&format!("link set {} up", self.end(cable)))
+    }
+}
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        // A cable goes with its end inside, but for one that was being laid.
+        for cable in Cable::ALL {
+            drop(ip(&format!("link delete {}", self.end(cable))));
+        }
+        drop(ip(&format!("netns delete {}", self.name)));
+    }
+}
+
+fn ip(words: &str) -> Result<(), String> {
+    let mut command = Command::new("ip");
+    let output = command
+        .args(words.split_whitespace())
+        .stdin(Stdio::null())
+        .output();
+    let output = output.map_err(|error| format!("ip cannot be run: {error}"))?;
+    if output.status.success() {
+        Ok(())
+    } else {
+        Err(format!(
+            "ip {words}: {}",
+            String::from_utf8_lossy(&output.stderr).trim()
+        ))
+    }
+}
