@@ -32,7 +32,11 @@ fn rust_tests(stages: &mut Stages, workspace: &Workspace) {
     command
         .args(["test", "--package", "switchboard", "--test", "it"])
         .env("SWITCHBOARD_TEST_NODES", "2");
-    stages.run_tests("the same server as the second of two nodes", &mut command, 10);
+    stages.run_tests(
+        "the same server as the second of two nodes",
+        &mut command,
+        10,
+    );
 }
 
 fn release_build(stages: &mut Stages, workspace: &Workspace) -> bool {

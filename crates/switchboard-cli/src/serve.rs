@@ -88,6 +88,7 @@ async fn run(config: Config) -> Result<(), String> {
     for listener in &listeners {
         announce(&server, listener.address());
     }
+    announce_engine(&server);
     for listener in listeners {
         server.serve(listener);
     }
@@ -115,6 +116,17 @@ fn announce(server: &Server, address: SocketAddr) {
         }
     }
     say(&lines);
+}
+
+/// Prints what makes this node one of several, if anything does.
+fn announce_engine(server: &Server) {
+    let Some(url) = server.advertised_url() else {
+        return;
+    };
+    let engine = &server.config().engine.url;
+    say(&format!(
+        "  engine         {engine} (other nodes reach this one at {url})\n"
+    ));
 }
 
 /// Writes to standard output. Nobody need read it: a closed pipe is no reason to stop serving.

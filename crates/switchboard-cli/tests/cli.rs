@@ -272,6 +272,30 @@ fn more_listeners_serve_the_same_rooms() {
 }
 
 #[test]
+fn who_starts_a_node_is_told_its_engine_and_where_others_reach_it() {
+    // Nobody listens on port 1.
+    let mut child = command(&["--addr", "127.0.0.1", "--port", "0"])
+        .env("SWITCHBOARD_ENGINE_URL", "redis://ada:GEHEIM@127.0.0.1:1")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary runs");
+    let said = BufReader::new(child.stdout.take().expect("piped")).lines();
+    let engine = said
+        .map_while(Result::ok)
+        .find(|line| line.starts_with("  engine "));
+    let logged = BufReader::new(child.stderr.take().expect("piped")).lines();
+    let warned = logged
+        .map_while(Result::ok)
+        .find(|line| line.contains("engine.advertise_url cannot be found out with port 0"));
+    drop(child.kill());
+    drop(child.wait());
+    let expected = "  engine         redis://ada:***@127.0.0.1:1 (other nodes reach this one at http://127.0.0.1:0)";
+    assert_eq!(engine.as_deref(), Some(expected));
+    assert!(warned.is_some());
+}
+
+#[test]
 fn health_asks_a_server() {
     let running = Running::start(&[]);
     let url = format!("http://{}/healthz", running.address);

@@ -12,7 +12,7 @@ use crate::{
     event::{Event, Eviction},
     id::{Address, Attempt, DisplayName, PeerId, Position, RoomId, SpaceName},
     introduction::{Custom, Identity, Member, Tongue},
-    limits::{EARLY_MAX, Limits, exceeds},
+    limits::{EARLY_BYTES_MAX, EARLY_MAX, Limits, exceeds},
     log::{Addressee, Departure, Letter, LogId, Message, NodeId},
     refusal::{Refusal, Refused},
     relay::Relay,
@@ -342,14 +342,21 @@ impl<L: Clone> Hub<L> {
         }
     }
 
-    /// Lets a holder's leave be ordered. Its connection ends when it is.
+    /// Lets a holder's leave be ordered. Its connection ends when it is; at once, if it has no seat
+    /// yet.
     fn evict(&mut self, place: &Place, why: Eviction) {
-        match self.holder(place) {
-            None | Some((_, Holder::Leaving)) => {}
-            Some((peer, Holder::Own(_) | Holder::Of(_))) => {
-                self.propose(place.log(), Change::Leave(peer, Departure::Evicted(why)));
-            }
+        let log = place.log();
+        let Some((peer, Holder::Own(_) | Holder::Of(_))) = self.holder(place) else {
+            return;
+        };
+        let room = self.rooms.get_mut(&log);
+        if let Some(room) = room.filter(|room| room.seat(peer).is_none())
+            && let Some(Pending::Join(wish)) = room.pending.insert(peer, Pending::Leave(None))
+        {
+            self.deliver(wish.local, Event::Evicted(why));
+            return self.propose(log, Change::Leave(peer, Departure::Asked(Farewell::Aloud)));
         }
+        self.propose(log, Change::Leave(peer, Departure::Evicted(why)));
     }
 
     /// Lets those who waited for a place ask again, now that it is free.
@@ -361,27 +368,29 @@ impl<L: Clone> Hub<L> {
 
     // Frames
 
-    /// What a member asks of its room. Who is about to be one is answered when it is: its join may
-    /// take a moment, and clients do not wait for it.
+    /// What a member asks of its room.
     fn ask_room(&mut self, peer: PeerId, local: L, ask: Ask) {
-        let (Ask::Relay(id, ..) | Ask::List(id)) = &ask else {
-            return;
-        };
-        let log = LogId::Room(id.clone());
-        let room = self.rooms.get_mut(&log);
-        if room.as_ref().is_none_or(|room| !room.is_in(peer)) {
-            let wish = room.and_then(|room| room.wish_mut(peer));
-            let wish = wish.or_else(|| self.challenges.wish_mut(peer, id));
-            match wish.filter(|wish| wish.early.len() < EARLY_MAX) {
-                Some(wish) => wish.early.push(ask),
-                None => self.refuse(local, not_in_room(ask)),
-            }
-            return;
-        }
         match ask {
             Ask::Relay(room, to, relay) => self.relay(peer, local, &room, to, relay),
             Ask::List(room) => self.list(peer, local, room),
             Ask::Claim(..) | Ask::Release(..) | Ask::Join(..) | Ask::Leave(..) | Ask::Alive(_) => {}
+        }
+    }
+
+    /// Who asks as a member and is about to be one is answered when it is: its join may take a
+    /// moment, and clients do not wait for it. Anybody else is refused.
+    fn postpone(&mut self, peer: PeerId, local: L, room: &RoomId, ask: Ask) {
+        let log = LogId::Room(room.clone());
+        let pending = self.rooms.get_mut(&log);
+        let wish = pending.and_then(|pending| pending.wish_mut(peer));
+        let wish = wish.or_else(|| self.challenges.wish_mut(peer, room));
+        let bytes = |wish: &Wish<L>| wish.early.iter().map(weight).sum::<usize>();
+        let has_place = |wish: &&mut Wish<L>| {
+            wish.early.len() < EARLY_MAX && bytes(wish) + weight(&ask) <= EARLY_BYTES_MAX
+        };
+        match wish.filter(has_place) {
+            Some(wish) => wish.early.push(ask),
+            None => self.refuse(local, not_in_room(ask)),
         }
     }
 
@@ -392,9 +401,10 @@ impl<L: Clone> Hub<L> {
     }
 
     fn list(&mut self, peer: PeerId, local: L, id: RoomId) {
-        let room = self.rooms.get(&LogId::Room(id.clone()));
-        let Some(room) = room.filter(|room| room.is_in(peer)) else {
-            return self.refuse(local, Refused::new(Refusal::NotInRoom).in_room(&id.name));
+        let log = LogId::Room(id.clone());
+        let room = self.rooms.get(&log).filter(|room| room.is_in(peer));
+        let Some(room) = room else {
+            return self.postpone(peer, local, &id, Ask::List(id.clone()));
         };
         let others = room.others(peer).map(|seat| seat.member.clone()).collect();
         self.deliver(local, Event::Members { room: id, others });
@@ -403,9 +413,10 @@ impl<L: Clone> Hub<L> {
     fn relay(&mut self, peer: PeerId, local: L, id: &RoomId, to: Target, relay: Arc<Relay>) {
         let log = LogId::Room(id.clone());
         let room = self.rooms.get(&log);
-        let room = room.filter(|room| room.is_in(peer));
-        let Some((room, sender)) = room.and_then(|room| Some((room, room.seat(peer)?))) else {
-            return self.refuse(local, Refused::new(Refusal::NotInRoom).in_room(&id.name));
+        let seated = room.and_then(|room| Some((room, room.seat(peer)?)));
+        let Some((room, sender)) = seated.filter(|(_, seat)| seat.local.is_some()) else {
+            let ask = Ask::Relay(id.clone(), to, relay);
+            return self.postpone(peer, local, id, ask);
         };
         let from = sender.member.clone();
         let message = |to, relay| Message::Relay {
@@ -499,6 +510,19 @@ fn claim<L>(
         attempt: Attempt::default(),
         local,
         early: Vec::new(),
+    }
+}
+
+/// The bytes of a frame that waits to be asked about.
+fn weight(ask: &Ask) -> usize {
+    match ask {
+        Ask::Relay(_, _, relay) => relay.frame.len(),
+        Ask::Claim(..)
+        | Ask::Release(..)
+        | Ask::Join(..)
+        | Ask::Leave(..)
+        | Ask::List(_)
+        | Ask::Alive(_) => 0,
     }
 }
 

@@ -63,8 +63,10 @@ pub(crate) const CHALLENGE: Duration = Duration::from_secs(2);
 /// meantime has not been heard.
 pub(crate) const STANDSTILL: Duration = Duration::from_millis(50);
 
-/// What a peer may ask of a room while its join is under way.
+/// What a peer may ask of a room while its join is under way, and its bytes: two frames of the
+/// largest kind.
 pub(crate) const EARLY_MAX: usize = 32;
+pub(crate) const EARLY_BYTES_MAX: usize = 512 * 1024;
 
 /// Claimants that may wait for one challenge; more are refused at once.
 pub(crate) const CLAIMANTS_MAX: usize = 16;

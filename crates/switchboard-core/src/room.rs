@@ -30,6 +30,11 @@ impl<L> Seat<L> {
         self.node.is_none()
     }
 
+    /// What orders the members; no two have the same.
+    pub(crate) fn place(&self) -> (Position, PeerId) {
+        (self.since, self.member.peer)
+    }
+
     pub(crate) fn reference(&self) -> SeatRef {
         SeatRef {
             peer: self.member.peer,
@@ -69,9 +74,10 @@ impl<L> Withdrawn<L> {
 #[derive(Debug)]
 pub(crate) struct Room<L> {
     position: Position,
-    seats: BTreeMap<Position, Seat<L>>,
-    by_peer: HashMap<PeerId, Position>,
-    by_address: HashMap<Address, Position>,
+    /// By place. Two may have one position after an engine has lost and restored its data.
+    seats: BTreeMap<(Position, PeerId), Seat<L>>,
+    by_peer: HashMap<PeerId, (Position, PeerId)>,
+    by_address: HashMap<Address, (Position, PeerId)>,
     /// Nearly always empty: an engine takes less than a millisecond.
     pub(crate) pending: BTreeMap<PeerId, Pending<L>>,
     /// Empty but within one batch of changes.
@@ -179,17 +185,17 @@ impl<L> Room<L> {
     /// Seats a member.
     pub(crate) fn join(&mut self, seat: Seat<L>) {
         self.position = self.position.max(seat.since);
-        self.by_peer.insert(seat.member.peer, seat.since);
-        self.by_address
-            .insert(seat.member.address.clone(), seat.since);
-        self.seats.insert(seat.since, seat);
+        let place = seat.place();
+        self.by_peer.insert(seat.member.peer, place);
+        self.by_address.insert(seat.member.address.clone(), place);
+        self.seats.insert(place, seat);
     }
 
     /// Frees the seat of a member that left at `position`.
     pub(crate) fn leave(&mut self, position: Position, peer: PeerId) -> Option<Seat<L>> {
         self.position = self.position.max(position);
         let seat = self.seats.remove(&self.by_peer.remove(&peer)?)?;
-        if self.by_address.get(&seat.member.address) == Some(&seat.since) {
+        if self.by_address.get(&seat.member.address) == Some(&seat.place()) {
             self.by_address.remove(&seat.member.address);
         }
         Some(seat)

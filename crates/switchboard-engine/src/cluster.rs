@@ -3,8 +3,10 @@
 mod mail;
 pub mod model;
 mod node;
+mod outbox;
 mod replica;
 pub mod store;
 mod watch;
 
-pub use node::{Effect, Input, Node, Settings};
+pub(crate) use mail::weight;
+pub use node::{BEATS_PER_LEASE, Effect, Input, Node, Settings};

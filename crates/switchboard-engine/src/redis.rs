@@ -5,11 +5,11 @@
 //! What is called how there stands in `keys.rs`; nothing stays there but the deployment's secret
 //! when the last node has left in good order.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use ::redis::{Value, cmd};
 use rand::RngExt as _;
-use switchboard_core::NodeId;
+use switchboard_core::{LogId, NodeId};
 use tokio::sync::{Mutex, mpsc};
 
 mod address;
@@ -29,7 +29,7 @@ pub use pushes::Push;
 
 use crate::cluster::store::{Answer, NodeStatus, Request};
 use keys::Keys;
-use plan::{Planner, Stage, plain};
+use plan::{Planner, Stage, log_of, plain};
 use pushes::Pushes;
 use script::Script;
 use servers::{Command, Servers};
@@ -47,8 +47,8 @@ pub struct Connection {
     keys: Keys,
     servers: Servers,
     pushes: Arc<Pushes>,
-    /// Whose batch is under way.
-    turn: Mutex<()>,
+    /// Whose batch is under way; and the logs of which it was said that they are spoilt.
+    turn: Mutex<BTreeSet<LogId>>,
 }
 
 impl Connection {
@@ -89,7 +89,7 @@ impl Connection {
             keys,
             servers,
             pushes,
-            turn: Mutex::new(()),
+            turn: Mutex::default(),
         };
         let subscribe = connection.planner().sharded("SUBSCRIBE");
         let mail = plain(subscribe, &connection.keys.mail(node), None);
@@ -106,13 +106,14 @@ impl Connection {
     ///
     /// Then some of the requests may have been carried out and some not, and the connection is over.
     pub async fn execute(&self, batch: &[Request]) -> Result<Vec<Answer>, Error> {
-        let _turn = self.turn.lock().await;
+        let mut spoilt = self.turn.lock().await;
         if let Some(why) = self.pushes.lost() {
             return Err(Error::Unreachable(why));
         }
         let done = self.carry_out(batch).await;
-        if let Err(why) = &done {
-            self.pushes.lose(&why.to_string());
+        match &done {
+            Ok(answers) => warn_of_spoilt(&mut spoilt, batch, answers),
+            Err(why) => self.pushes.lose(&why.to_string()),
         }
         done
     }
@@ -130,6 +131,7 @@ impl Connection {
             cmd: cmd("SET").arg(&key).arg(fresh).arg("NX").take(),
             slot: keys::slot(&key),
             is_script: false,
+            is_of_log: false,
         };
         let answers = self.servers.run(&[&set, &plain("GET", &key, None)]).await?;
         let secret = wire::text(answers.last().unwrap_or(&Value::Nil))?;
@@ -172,7 +174,19 @@ impl Connection {
                 values[at] = answer;
             }
         }
-        plan.answers(batch, &values)
+        plan.answers(&self.keys, batch, &values)
+    }
+}
+
+/// Once per log.
+fn warn_of_spoilt(spoilt: &mut BTreeSet<LogId>, batch: &[Request], answers: &[Answer]) {
+    for (request, answer) in batch.iter().zip(answers) {
+        if let Answer::Failed(why) = answer
+            && let Some(log) = log_of(request)
+            && spoilt.insert(log.clone())
+        {
+            tracing::warn!(why, "a log cannot be read or changed");
+        }
     }
 }
 

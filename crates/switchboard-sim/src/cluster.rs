@@ -64,7 +64,7 @@ pub struct Cluster {
     stays: u32,
     queue: BTreeMap<(Duration, u64), Happening>,
     count: u64,
-    history: Vec<(LogId, News)>,
+    history: Vec<(Duration, LogId, News)>,
     troubles: Vec<Trouble>,
     trace: Option<Vec<String>>,
 }
@@ -228,6 +228,7 @@ impl Cluster {
             to,
             room: client::room(room),
             at: self.now,
+            is_offer,
         });
         self.command(client, command);
         serial
@@ -280,10 +281,11 @@ impl Cluster {
 
     fn stored_log(&self, log: LogId) -> Option<Snapshot> {
         let mut model = self.model.clone();
-        match model.execute(&Request::Read(log), self.micros()).0 {
-            cluster::store::Answer::Read(snapshot) => snapshot,
-            answer => unreachable!("{answer:?}"),
-        }
+        let answer = model.execute(&Request::Read(log), self.micros()).0;
+        let cluster::store::Answer::Read(snapshot) = answer else {
+            unreachable!("{answer:?}");
+        };
+        snapshot
     }
 
     /// The store.
@@ -292,9 +294,9 @@ impl Cluster {
         &self.model
     }
 
-    /// All news there have been, in their order.
+    /// All news there have been, and when, in their order.
     #[must_use]
-    pub fn history(&self) -> &[(LogId, News)] {
+    pub fn history(&self) -> &[(Duration, LogId, News)] {
         &self.history
     }
 

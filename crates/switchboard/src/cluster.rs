@@ -7,7 +7,7 @@ use std::{
 
 use switchboard_core::NodeId;
 use switchboard_engine::{
-    cluster::store::NodeStatus,
+    cluster::{BEATS_PER_LEASE, store::NodeStatus},
     redis::{Address, list_nodes},
 };
 use tokio::time::{sleep, timeout};
@@ -19,17 +19,13 @@ use crate::config::EngineConfig;
 /// A store that takes longer is as good as away.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// How often a living node says so within a lease, at the least: as the nodes themselves do, it is
-/// taken for dead a beat before its lease ends.
-const BEATS_PER_LEASE: u32 = 5;
-
 /// How often the list is read within a beat.
 const LOOKS_PER_BEAT: u32 = 8;
 
 /// All nodes on the list, by their ids: those that live, and those whose lease has lapsed and whose
 /// members are not all gone yet. None if no engine is configured. No server need run for it.
 ///
-/// Takes as long as the nodes let wait for their next beat: with all alive a fifth of the lease,
+/// Takes as long as the nodes let wait for their next beat: with all alive a tenth of the lease,
 /// else most of it.
 ///
 /// # Errors
@@ -65,6 +61,7 @@ async fn watch(
     read: impl AsyncFn() -> Result<Vec<NodeStatus>, String>,
     lease: Duration,
 ) -> Result<Vec<NodeLine>, String> {
+    // Who is silent is taken for dead a beat before its lease ends.
     let beat = lease / BEATS_PER_LEASE;
     let begin = Instant::now();
     let mut seen = BTreeMap::<NodeId, Seen>::new();
@@ -175,7 +172,7 @@ mod tests {
         let begin = Instant::now();
         let found = alive(|read| vec![status(1, 5, false), status(2, read, false)]).await;
         assert_eq!(found, [(1, false), (2, true)]);
-        assert!(begin.elapsed() >= LEASE * 4 / 5);
+        assert!(begin.elapsed() >= LEASE * 9 / 10);
     }
 
     #[tokio::test]

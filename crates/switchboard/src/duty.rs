@@ -61,6 +61,8 @@ pub(crate) enum Leader {
     Here,
     /// The node with this URL.
     There(Arc<str>),
+    /// Another node, whose URL is this one's: it cannot be reached there.
+    Namesake,
     /// No node that is known.
     Nobody,
 }
@@ -137,7 +139,7 @@ impl Duty {
             match &entry.change {
                 Change::Join(member) => {
                     seats.retain(|_, seat| seat.peer != member.peer);
-                    seats.insert(entry.position, Seat::of(entry, member));
+                    seats.insert(entry.position, self.seat(entry, member));
                 }
                 Change::Leave(peer, _) => seats.retain(|_, seat| seat.peer != *peer),
             }
@@ -160,7 +162,7 @@ impl Duty {
             if term.seat == seat {
                 return false;
             }
-            tracing::info!(?leader, "another does the duty now");
+            tell(&leader, url_of(&self.own));
             *term = Term {
                 number: term.number + 1,
                 leader,
@@ -168,6 +170,19 @@ impl Duty {
             };
             true
         });
+    }
+
+    fn seat(&self, entry: &Entry, member: &Member) -> Seat {
+        let url = url_of(&member.address);
+        let is_own = url.trim_end_matches('/') == url_of(&self.own).trim_end_matches('/');
+        Seat {
+            peer: member.peer,
+            leader: match entry.node {
+                None => Leader::Here,
+                Some(_) if is_own => Leader::Namesake,
+                Some(_) => Leader::There(url.into()),
+            },
+        }
     }
 
     /// The engine gives this node no seat now.
@@ -238,17 +253,21 @@ impl Duty {
     }
 }
 
-impl Seat {
-    fn of(entry: &Entry, member: &Member) -> Self {
-        let address = member.address.as_str();
-        let url = address.rsplit_once(MARK).map_or(address, |(url, _)| url);
-        Self {
-            peer: member.peer,
-            leader: match entry.node {
-                None => Leader::Here,
-                Some(_) => Leader::There(url.into()),
-            },
-        }
+fn url_of(address: &Address) -> &str {
+    let address = address.as_str();
+    address.rsplit_once(MARK).map_or(address, |(url, _)| url)
+}
+
+/// Says who leads, for people; voice is all that is done in this way.
+fn tell(leader: &Leader, own: &str) {
+    match leader {
+        Leader::Here => tracing::info!("this node does voice now"),
+        Leader::There(url) => tracing::info!(%url, "voice is done by another node now"),
+        Leader::Namesake => tracing::warn!(
+            url = own,
+            "voice is done by a node that advertises the same URL as this one, so clients here get 503; set engine.advertise_url unless this node was just restarted"
+        ),
+        Leader::Nobody => tracing::info!("no node does voice now"),
     }
 }
 
@@ -268,17 +287,22 @@ mod tests {
 
     /// The node of this number comes; 0 is this one.
     fn join(duty: &Duty, position: u64, number: u8) -> Entry {
+        let address = format!("http://node{number}:1/a#r{position}");
+        join_at(duty, position, number, &address)
+    }
+
+    /// The same, at this address.
+    fn join_at(duty: &Duty, position: u64, number: u8, address: &str) -> Entry {
         let (peer, node) = match number {
             0 => (duty.peer, None),
             other => (peer(other), Some(NodeId::from(u64::from(other)))),
         };
-        let address = format!("http://node{number}:1/a#r{position}");
         Entry {
             position: position.into(),
             node,
             change: Change::Join(Arc::new(Member {
                 peer,
-                address: Address::parse(&address, 0).unwrap(),
+                address: Address::parse(address, 0).unwrap(),
                 name: None,
                 tongue: &TONGUE,
                 identity: Identity::Claimed,
@@ -329,6 +353,17 @@ mod tests {
         assert_eq!((number(), duty.leader()), (first + 1, Leader::Here));
         duty.committed(&[leave(duty.peer)]);
         assert_eq!(duty.leader(), Leader::Nobody);
+    }
+
+    #[test]
+    fn another_node_with_the_same_url_is_not_this_one() {
+        let duty = duty();
+        for (position, url) in [(1, "http://own:1#y"), (2, "http://own:1/#z")] {
+            duty.committed(&[join_at(&duty, position, 3, url)]);
+            assert_eq!(duty.leader(), Leader::Namesake, "{url}");
+        }
+        duty.committed(&[leave(peer(3)), join(&duty, 4, 0)]);
+        assert_eq!(duty.leader(), Leader::Here);
     }
 
     #[tokio::test]

@@ -34,9 +34,14 @@ pub(crate) async fn ready(State(server): State<Server>) -> (StatusCode, String) 
 
 /// Why the engine keeps this node from doing its work, in a line; nothing while it does not.
 fn away(status: &Status, address: Option<String>) -> Option<String> {
-    let down_for = status
-        .down_for
-        .filter(|down_for| *down_for >= ENGINE_PATIENCE)?;
+    let what = match status.down_for {
+        // A node that has never been one of several cannot do its work at all.
+        _ if status.secret.is_none() => "has not been reached yet".to_owned(),
+        Some(down_for) if down_for >= ENGINE_PATIENCE => {
+            format!("has not answered for {} s", down_for.as_secs())
+        }
+        Some(_) | None => return None,
+    };
     let place = address
         .map(|address| format!(" at {address}"))
         .unwrap_or_default();
@@ -47,10 +52,7 @@ fn away(status: &Status, address: Option<String>) -> Option<String> {
     } else {
         format!(": {}", why.join(" "))
     };
-    let secs = down_for.as_secs();
-    Some(format!(
-        "the engine{place} has not answered for {secs} s{why}\n"
-    ))
+    Some(format!("the engine{place} {what}{why}\n"))
 }
 
 /// The metrics in the text format of Prometheus, version 0.0.4.
@@ -266,6 +268,29 @@ mod tests {
         assert!(answer.ends_with("has not answered for 5 s\n"), "{answer}");
         let answer = get("/healthz", Some(down_for(99, "gone"))).await;
         assert!(answer.starts_with("HTTP/1.1 200"), "it lives: {answer}");
+    }
+
+    #[tokio::test]
+    async fn a_node_that_has_never_reached_its_engine_is_not_ready() {
+        for (down, words) in [
+            (Some(Duration::ZERO), "connection refused"),
+            (Some(Duration::from_secs(9)), "connection refused"),
+            (None, ""),
+        ] {
+            let status = Status {
+                secret: None,
+                down_for: down,
+                why: words.to_owned(),
+                ..status()
+            };
+            let answer = get("/readyz", Some(status)).await;
+            assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
+            let colon = if words.is_empty() { "" } else { ": " };
+            let words = format!(
+                "\r\n\r\nthe engine at redis://cache:6379 has not been reached yet{colon}{words}\n"
+            );
+            assert!(answer.ends_with(&words), "{answer}");
+        }
     }
 
     #[tokio::test]

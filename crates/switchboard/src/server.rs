@@ -101,9 +101,11 @@ impl Builder {
         let config = Arc::new(self.config);
         let limits = Arc::new(config.limits.clone());
         let nodes = self.engine.or_else(|| redis(&config));
-        let duty = nodes.as_ref().map(|(_, url)| Arc::new(Duty::at(url)));
-        let engine =
-            nodes.map_or_else(|| Arc::new(Memory) as Arc<dyn Engine>, |(engine, _)| engine);
+        let (engine, url) = match nodes {
+            Some((engine, url)) => (engine, Some(url)),
+            None => (Arc::new(Memory) as Arc<dyn Engine>, None),
+        };
+        let duty = url.as_ref().map(|url| Arc::new(Duty::at(url)));
         let shards = Shards::new(&limits, engine.clone(), self.access, duty.clone());
         let proxies = config.server.trusted_proxies.clone();
         let with_plain = |limit: usize| {
@@ -146,6 +148,7 @@ impl Builder {
             config,
             tasks,
             ready: AtomicBool::new(true),
+            url,
         };
         Server {
             inner: Arc::new(inner),
@@ -158,8 +161,14 @@ fn redis(config: &Config) -> Option<(Arc<dyn Engine>, String)> {
     let address = config.engine.url.address()?.clone();
     let mut url = config.engine.advertise_url.clone();
     if url.is_empty() {
-        let ip = address.local_ip().unwrap_or(Ipv4Addr::LOCALHOST.into());
-        url = format!("http://{}", SocketAddr::new(ip, config.server.port));
+        let bound = SocketAddr::new(config.server.addr, config.server.port);
+        let (found, doubt) = find_out(bound, address.local_ip());
+        if let Some(doubt) = doubt {
+            tracing::warn!(
+                "{doubt}: voice on other nodes cannot reach this one; set engine.advertise_url"
+            );
+        }
+        url = found;
     }
     let settings = RedisSettings {
         address,
@@ -169,6 +178,27 @@ fn redis(config: &Config) -> Option<(Arc<dyn Engine>, String)> {
         url: url.clone(),
     };
     Some((Arc::new(Redis::new(settings)), url))
+}
+
+/// Where the other nodes reach a node that listens on `bound` and has the address `local` towards
+/// the engine, and why they do not if that is seen.
+fn find_out(bound: SocketAddr, local: Option<IpAddr>) -> (String, Option<&'static str>) {
+    let named = Some(bound.ip()).filter(|ip| !ip.is_unspecified());
+    let found = named.or(local);
+    let ip = found.unwrap_or(Ipv4Addr::LOCALHOST.into());
+    let url = format!("http://{}", SocketAddr::new(ip, bound.port()));
+    let is_away = local.is_some_and(|local| !local.is_loopback());
+    let doubt = match (bound.port(), found) {
+        (0, _) => Some("engine.advertise_url cannot be found out with port 0"),
+        (_, None) => Some(
+            "engine.advertise_url cannot be found out, as this machine has no address towards the engine",
+        ),
+        (_, Some(ip)) if ip.is_loopback() && is_away => {
+            Some("server.addr is a loopback address, and the engine is on another machine")
+        }
+        (_, Some(_)) => None,
+    };
+    (url, doubt)
 }
 
 /// A Switchboard. Cheap to clone; all clones are one server.
@@ -200,6 +230,8 @@ pub(crate) struct Inner {
     plain_permits: Arc<Permits>,
     tasks: TaskTracker,
     pub(crate) ready: AtomicBool,
+    /// Where other nodes reach this one.
+    url: Option<String>,
 }
 
 impl Server {
@@ -247,6 +279,12 @@ impl Server {
     #[must_use]
     pub fn config(&self) -> &Config {
         &self.inner.config
+    }
+
+    /// Where the other nodes reach this one, if it is one of several.
+    #[must_use]
+    pub fn advertised_url(&self) -> Option<&str> {
+        self.inner.url.as_deref()
     }
 
     /// Serves on `listener` until [`Server::shutdown`].
@@ -446,4 +484,31 @@ fn unknown_dialect(name: &str) -> (StatusCode, String) {
             names.join(", ")
         ),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_others_reach_a_node_is_found_out_or_doubted() {
+        for (bound, local, url, doubt) in [
+            ("0.0.0.0:80", "10.0.0.1", "http://10.0.0.1:80", ""),
+            ("[::]:80", "fd00::1", "http://[fd00::1]:80", ""),
+            ("0.0.0.0:80", "127.0.0.1", "http://127.0.0.1:80", ""),
+            ("127.0.0.1:80", "127.0.0.1", "http://127.0.0.1:80", ""),
+            ("10.0.0.9:80", "127.0.0.1", "http://10.0.0.9:80", ""),
+            ("10.0.0.9:80", "", "http://10.0.0.9:80", ""),
+            ("127.0.0.1:80", "10.0.0.1", "http://127.0.0.1:80", "another"),
+            ("0.0.0.0:80", "", "http://127.0.0.1:80", "no address"),
+            ("0.0.0.0:0", "10.0.0.1", "http://10.0.0.1:0", "port 0"),
+        ] {
+            let local = local.parse().ok();
+            let (found, why) = find_out(bound.parse().expect("an address"), local);
+            assert_eq!(found, url, "{bound} {local:?}");
+            let why = why.unwrap_or_default();
+            assert_eq!(why.is_empty(), doubt.is_empty(), "{bound}: {why}");
+            assert!(why.contains(doubt), "{bound}: {why}");
+        }
+    }
 }

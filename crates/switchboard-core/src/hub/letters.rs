@@ -34,7 +34,7 @@ impl<L: Clone> Hub<L> {
                 self.undelivered(room, to, target, Refusal::NoSuchPeer);
             }
             (Message::Announce { to, from, relay }, LogId::Room(room)) => {
-                self.announced(room, to, &from, relay);
+                self.announced(&room, to, &from, relay);
             }
             (
                 Message::Relay { .. } | Message::Bounce { .. } | Message::Announce { .. },
@@ -102,16 +102,22 @@ impl<L: Clone> Hub<L> {
         }
     }
 
-    fn announced(&mut self, id: RoomId, to: Option<PeerId>, from: &Arc<Member>, relay: Arc<Relay>) {
+    fn announced(
+        &mut self,
+        id: &RoomId,
+        to: Option<PeerId>,
+        from: &Arc<Member>,
+        relay: Arc<Relay>,
+    ) {
         let log = LogId::Room(id.clone());
         let Some(room) = self.rooms.get(&log) else {
             return;
         };
         let Some(peer) = to else {
-            return hear_all(room, &mut self.effects, &id, from, &relay);
+            return hear_all(room, &mut self.effects, id, from, &relay);
         };
         if let Some(local) = room.seat(peer).and_then(|seat| seat.local.clone()) {
-            let event = heard(&id, from, true, relay);
+            let event = heard(id, from, true, relay);
             self.effects
                 .push_back(Effect::Deliver(local, Arc::new(event)));
         }

@@ -78,7 +78,7 @@ impl<L: Clone> Hub<L> {
             if arrival.knows.contains(&seat.member.peer) {
                 continue;
             }
-            let call = if since > seat.since {
+            let call = if (since, newcomer.peer) > seat.place() {
                 decide(newcomer.tongue, seat.member.tongue)
             } else {
                 decide(seat.member.tongue, newcomer.tongue).flipped()

@@ -25,10 +25,13 @@ struct Card {
     name: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     identity: Option<String>,
+    /// Which of its node's joins it is: one that was given up is not taken for the next.
+    #[serde(default)]
+    join: u64,
 }
 
 /// What a seat says of a member besides its id and address.
-pub(super) fn card(member: &Member) -> String {
+pub(super) fn card(member: &Member, join: u64) -> String {
     let card = Card {
         dialect: member.tongue.name.to_owned(),
         name: member.name.as_ref().map(|name| name.as_str().to_owned()),
@@ -36,6 +39,7 @@ pub(super) fn card(member: &Member) -> String {
             Identity::Claimed => None,
             Identity::Proven(name) => Some(name.to_string()),
         },
+        join,
     };
     // Strings are JSON.
     serde_json::to_string(&card).unwrap_or_default()
@@ -47,6 +51,7 @@ pub(super) fn member(seat: &Seat, words: &dyn Vocabulary) -> Member {
         dialect: String::new(),
         name: None,
         identity: None,
+        join: 0,
     });
     of_card(seat.peer, seat.address.clone(), card, words)
 }
@@ -162,7 +167,7 @@ pub(super) fn read(
 }
 
 /// How many bytes a letter takes, about.
-pub(super) fn weight(letter: &Letter) -> usize {
+pub(crate) fn weight(letter: &Letter) -> usize {
     const REST: usize = 256;
     match &letter.message {
         Message::Relay { relay, .. } | Message::Announce { relay, .. } => REST + relay.frame.len(),
@@ -248,6 +253,7 @@ fn message_of(spelled: Spelled, words: &dyn Vocabulary) -> Option<Message> {
                 dialect,
                 name: None,
                 identity: None,
+                join: 0,
             };
             let address = Address::parse(&address, 0).ok()?;
             Message::Announce {

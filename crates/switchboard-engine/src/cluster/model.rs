@@ -57,13 +57,9 @@ impl Model {
                 lease,
                 proposal,
                 seats,
-                snapshot,
             } => self.edit(log, |log_now, clock| {
                 log_now.change(*lease, proposal, *seats, clock)
-            })(|outcome, after| Answer::Changed {
-                outcome,
-                snapshot: after.filter(|_| *snapshot),
-            }),
+            })(|outcome, _| Answer::Changed { outcome }),
             Request::Sync {
                 log,
                 lease,
@@ -114,6 +110,7 @@ impl Model {
     }
 
     fn beat(&mut self, lease: Lease, beat: u64, status: &str) -> Answer {
+        let is_listed = self.nodes.contains_key(&lease.node);
         let line = self.nodes.entry(lease.node).or_insert_with(|| NodeStatus {
             lease,
             beat,
@@ -132,6 +129,7 @@ impl Model {
         }
         Answer::Beaten {
             valid,
+            is_listed,
             nodes: self.nodes.values().cloned().collect(),
         }
     }

@@ -54,8 +54,18 @@ pub(super) struct HeldBack {
     pub(super) letter: Letter,
 }
 
+/// What becomes of a letter.
+pub(super) enum Hold {
+    /// It is for the hub.
+    Now(HeldBack),
+    /// It waits.
+    Later,
+    /// Too many wait: it cannot be taken.
+    Full(HeldBack),
+}
+
 /// What news came to.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Taken {
     /// The log is known up to here.
     InOrder,
@@ -72,10 +82,16 @@ pub(super) struct Replica {
     pub(super) known: Known,
     seats: BTreeMap<PeerId, Held>,
     pub(super) wanted: BTreeMap<PeerId, Want>,
+    /// The log was once seen to be as long as this.
+    pub(super) seen: Position,
     early: BTreeMap<Position, News>,
     held: VecDeque<HeldBack>,
     /// Members of this node whose leave is ordered, but has not been taken here yet.
     departing: BTreeSet<PeerId>,
+    /// Seats of earlier joins of this node's members, which those want no more.
+    pub(super) outdated: BTreeSet<PeerId>,
+    /// Those that are being freed.
+    pub(super) freeing: BTreeSet<PeerId>,
     /// How members of this node are to leave.
     farewells: BTreeMap<PeerId, Departure>,
     /// A look at the whole log is under way, or planned.
@@ -93,9 +109,12 @@ impl Replica {
             known: Known::default(),
             seats: BTreeMap::new(),
             wanted: BTreeMap::new(),
+            seen: Position::default(),
             early: BTreeMap::new(),
             held: VecDeque::new(),
             departing: BTreeSet::new(),
+            outdated: BTreeSet::new(),
+            freeing: BTreeSet::new(),
             farewells: BTreeMap::new(),
             is_looking: false,
             doubt: None,
@@ -196,21 +215,50 @@ impl Replica {
             let news = first.remove();
             self.known = news.at;
             match news.change {
-                StoredChange::Join(seat) => self.seat(seat, words, entries),
+                StoredChange::Join(seat) => self.seat(&seat, words, entries),
+                // Its outdated seat, not the one it has been told of.
+                StoredChange::Leave(peer, _)
+                    if self.freeing.contains(&peer) && self.wanted.contains_key(&peer) => {}
                 StoredChange::Leave(peer, departure) => self.unseat(peer, departure, entries),
             }
         }
         Taken::InOrder
     }
 
-    fn seat(&mut self, seat: Seat, words: &dyn Vocabulary, entries: &mut Vec<Entry>) {
+    /// Whether a seat is of an earlier join of somebody of this node than the one that it wants.
+    fn is_outdated(&self, seat: &Seat) -> bool {
+        let want = self.wanted.get(&seat.peer);
+        seat.lease.node == self.node && want.is_some_and(|want| want.card != seat.card)
+    }
+
+    fn seat(&mut self, seat: &Seat, words: &dyn Vocabulary, entries: &mut Vec<Entry>) {
+        if self.is_outdated(seat) {
+            self.outdated.insert(seat.peer);
+            return;
+        }
         match self.seats.get_mut(&seat.peer) {
             Some(held) if held.since == seat.since => {
                 held.lease = seat.lease;
                 return;
             }
-            Some(_) => self.unseat(seat.peer, Departure::Asked(Farewell::Aloud), entries),
+            Some(held) => {
+                let departure = match held.lease.node == self.node {
+                    true => Departure::Lost,
+                    false => Departure::Asked(Farewell::Aloud),
+                };
+                self.unseat(seat.peer, departure, entries);
+            }
             None => {}
+        }
+        if self.doubt.is_some() {
+            // Whoever had its address in the life before is not in doubt any more.
+            let mut held = self.seats.iter();
+            let before = held.find(|(_, held)| held.member.address == seat.address);
+            if let Some((before, _)) = before {
+                let before = *before;
+                let departure = self.succession(before, Some(seat), words);
+                self.unseat(before, departure, entries);
+            }
         }
         let want = self.wanted.get_mut(&seat.peer);
         let is_own = seat.lease.node == self.node;
@@ -219,7 +267,7 @@ impl Replica {
                 want.until = None;
                 want.member.clone()
             }
-            None => Arc::new(super::mail::member(&seat, words)),
+            None => Arc::new(super::mail::member(seat, words)),
         };
         entries.push(Entry {
             position: seat.since,
@@ -274,8 +322,13 @@ impl Replica {
 
     /// Takes the log as it is, and gives what the hub is to be told: first who has left, then who
     /// has come, by their places. Seats that the store seems to have forgotten are kept while in doubt.
-    pub(super) fn adopt(&mut self, snapshot: Snapshot, words: &dyn Vocabulary) -> Vec<Entry> {
+    pub(super) fn adopt(&mut self, mut snapshot: Snapshot, words: &dyn Vocabulary) -> Vec<Entry> {
         let mut entries = Vec::new();
+        // Who has one keeps what it had until that is settled.
+        let (outdated, seats) =
+            (snapshot.seats.into_iter()).partition::<Vec<_>, _>(|seat| self.is_outdated(seat));
+        self.outdated.extend(outdated.iter().map(|seat| seat.peer));
+        snapshot.seats = seats;
         let kept: BTreeMap<_, _> = (snapshot.seats.iter())
             .map(|seat| (seat.peer, seat.since))
             .collect();
@@ -293,8 +346,9 @@ impl Replica {
             }
         }
         self.known = snapshot.known;
+        self.seen = self.known.head;
         for seat in snapshot.seats {
-            self.seat(seat, words, &mut entries);
+            self.seat(&seat, words, &mut entries);
         }
         entries
     }
@@ -312,14 +366,19 @@ impl Replica {
 
     /// How somebody has left who is not in a snapshot.
     fn departure(&self, peer: PeerId, snapshot: &Snapshot, words: &dyn Vocabulary) -> Departure {
+        let address = self.seats.get(&peer).map(|held| &held.member.address);
+        let mut heirs = snapshot.seats.iter();
+        let heir = heirs.find(|seat| Some(&seat.address) == address);
+        self.succession(peer, heir, words)
+    }
+
+    /// How somebody has left whose address is somebody else's now.
+    fn succession(&self, peer: PeerId, heir: Option<&Seat>, words: &dyn Vocabulary) -> Departure {
         let held = self.seats.get(&peer);
         let wanted = held.filter(|_| self.wanted.contains_key(&peer) && self.is_own(peer));
         let Some(held) = wanted else {
             return self.farewell(peer);
         };
-        // Somebody else has its address now.
-        let mut heirs = snapshot.seats.iter();
-        let heir = heirs.find(|seat| seat.address == held.member.address);
         let is_same = heir.is_some_and(|seat| {
             let heir = super::mail::member(seat, words);
             heir.identity.is_proven_same(&held.member.identity)
@@ -340,6 +399,7 @@ impl Replica {
         self.seats
             .iter()
             .filter(|(peer, held)| !kept.contains_key(peer) && !is_kept_in_doubt(held))
+            .filter(|(peer, _)| !self.outdated.contains(peer))
             .map(|(peer, _)| *peer)
             .collect()
     }
@@ -351,14 +411,22 @@ impl Replica {
         (taken, entries)
     }
 
-    /// Holds a letter back if it speaks of changes that are not known here yet, or gives it back.
-    pub(super) fn hold(&mut self, letter: HeldBack) -> Option<HeldBack> {
-        let is_early = letter.at > self.known.head || !self.held.is_empty();
-        if !is_early || self.held.len() >= HELD_MAX {
-            return Some(letter);
+    /// Holds a letter back if it speaks of changes that are not known here yet.
+    pub(super) fn hold(&mut self, letter: HeldBack) -> Hold {
+        if letter.at <= self.known.head && self.held.is_empty() {
+            return Hold::Now(letter);
+        }
+        if self.held.len() >= HELD_MAX {
+            return Hold::Full(letter);
         }
         self.held.push_back(letter);
-        None
+        Hold::Later
+    }
+
+    /// Who wants a seat and has none.
+    pub(super) fn unseated(&self) -> Vec<PeerId> {
+        let wanted = self.wanted.keys().copied();
+        wanted.filter(|peer| !self.is_seated(*peer)).collect()
     }
 
     /// A leave of this member is in the log, there, and perhaps still to be taken here.
@@ -377,7 +445,7 @@ impl Replica {
 
     /// Whether something has come that cannot be taken yet.
     pub(super) fn is_behind(&self) -> bool {
-        !self.held.is_empty() || !self.early.is_empty()
+        !self.held.is_empty() || !self.early.is_empty() || self.seen > self.known.head
     }
 
     /// The letters that need not wait any longer; all of them if nothing more is to come.

@@ -106,8 +106,6 @@ pub enum Request {
         proposal: Proposal,
         /// How many seats there may be; 0: any number.
         seats: usize,
-        /// Whether the answer is to hold a snapshot (taken after the change).
-        snapshot: bool,
     },
     /// Makes the node's seats in a log those that it wants, in one step:
     ///
@@ -148,6 +146,9 @@ pub enum Answer {
     Beaten {
         /// Whether the lease is (no longer, if it was buried).
         valid: bool,
+        /// Whether the store had this node on its list before this beat: not before its first one,
+        /// nor after the store has forgotten everything.
+        is_listed: bool,
         /// All nodes on the list, this one included.
         nodes: Vec<NodeStatus>,
     },
@@ -161,8 +162,6 @@ pub enum Answer {
     Changed {
         /// What became of it.
         outcome: Outcome,
-        /// If it was asked for and there is (still) such a log.
-        snapshot: Option<Snapshot>,
     },
     /// To [`Request::Sync`].
     Synced {
@@ -177,6 +176,10 @@ pub enum Answer {
     Posted(u64),
     /// It is done.
     Done,
+    /// To a request about one log: the store could not carry it out, because what it holds there is
+    /// not what nodes write. Nothing has changed, but for a [`Request::Sync`] that was carried out
+    /// and whose snapshot nobody can read. The text is for people.
+    Failed(String),
 }
 
 /// A log at one moment.

@@ -1,6 +1,6 @@
--- ARGV: …, seats, whether to answer a snapshot, then `join`, peer, address, card
---                                            or `leave`, peer, departure, whether it is an eviction
-local seats, wants_snapshot, kind, peer = tonumber(ARGV[5]), ARGV[6], ARGV[7], ARGV[8]
+-- ARGV: …, seats, then `join`, peer, address, card
+--                  or `leave`, peer, departure, whether it is an eviction
+local seats, kind, peer = tonumber(ARGV[5]), ARGV[6], ARGV[7]
 
 local function join(address, card)
   local present = seat_of(peer)
@@ -37,13 +37,13 @@ local function change()
     return {'fenced'}
   end
   if kind == 'join' then
-    return join(ARGV[9], ARGV[10])
+    return join(ARGV[8], ARGV[9])
   end
-  return leave(ARGV[9], ARGV[10] == '1')
+  return leave(ARGV[8], ARGV[9] == '1')
 end
 
 local outcome = change()
 if outcome[1] == 'at' then
   save()
 end
-return {outcome, wants_snapshot == '1' and snapshot()}
+return outcome

@@ -27,11 +27,13 @@ use crate::{
     cluster::{
         Effect, Input, Node, Settings,
         store::{Answer, Lease},
+        weight,
     },
 };
 
-/// Joins and letters that may wait for the engine's thread.
+/// Joins and letters that may wait for the engine's thread, and bytes of the letters, about.
 const INBOX_MAX: usize = 64 * 1024;
+const INBOX_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Tasks and pushes that are taken at once before what follows from them is done.
 const GULP: usize = 256;
@@ -67,6 +69,15 @@ enum Task {
     Close(oneshot::Sender<()>),
 }
 
+impl Task {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Send(_, letter) => weight(letter),
+            Self::Propose(..) | Self::Close(_) => 0,
+        }
+    }
+}
+
 /// Many nodes as one over Redis 7 or later, or Valkey; a single server or a cluster of them.
 pub struct Redis {
     settings: RedisSettings,
@@ -88,6 +99,7 @@ impl fmt::Debug for Redis {
 /// What the engine's thread and the others share.
 struct Shared {
     waiting: AtomicUsize,
+    bytes: AtomicUsize,
     unavailable: AtomicU64,
     /// Since when nothing that was asked has been answered.
     down_since: Mutex<Option<Instant>>,
@@ -136,6 +148,7 @@ impl Redis {
             tasks: Mutex::new(Some(tasks)),
             shared: Arc::new(Shared {
                 waiting: AtomicUsize::new(0),
+                bytes: AtomicUsize::new(0),
                 unavailable: AtomicU64::new(0),
                 down_since: Mutex::new(Some(Instant::now())),
                 status: Mutex::new(status),
@@ -145,12 +158,19 @@ impl Redis {
 
     fn is_full(&self) -> bool {
         self.shared.waiting.load(Ordering::Relaxed) >= INBOX_MAX
+            || self.shared.bytes.load(Ordering::Relaxed) >= INBOX_BYTES_MAX
     }
 
-    /// Hands a task to the thread. If there is none any more, the node has closed and nobody waits.
-    fn hand(&self, task: Task) {
+    /// Hands a task to the thread, or gives it back if there is none any more.
+    fn hand(&self, task: Task) -> Option<Task> {
         self.shared.waiting.fetch_add(1, Ordering::Relaxed);
-        drop(self.inbox.send(task));
+        self.shared.bytes.fetch_add(task.bytes(), Ordering::Relaxed);
+        let refused = self.inbox.send(task);
+        refused.err().map(|refused| refused.0)
+    }
+
+    fn count_unavailable(&self) {
+        self.shared.unavailable.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -172,21 +192,32 @@ impl Engine for Redis {
     }
 
     fn propose(&self, log: &LogId, _at: Position, change: &Change) -> Ordered {
-        if matches!(change, Change::Join(_)) && self.is_full() {
-            self.shared.unavailable.fetch_add(1, Ordering::Relaxed);
-            return Ordered::Never(Declined::Unavailable);
+        let is_join = matches!(change, Change::Join(_));
+        if !(is_join && self.is_full()) {
+            let task = Task::Propose(log.clone(), change.clone());
+            if self.hand(task).is_none() {
+                return Ordered::Later;
+            }
         }
-        self.hand(Task::Propose(log.clone(), change.clone()));
-        Ordered::Later
+        self.count_unavailable();
+        Ordered::Never(match is_join {
+            true => Declined::Unavailable,
+            false => Declined::Absent,
+        })
     }
 
     fn send(&self, to: NodeId, letter: Letter) -> Option<Letter> {
-        if self.is_full() {
-            self.shared.unavailable.fetch_add(1, Ordering::Relaxed);
-            return Some(letter);
+        let unsent = match self.is_full() {
+            true => Some(letter),
+            false => match self.hand(Task::Send(to, letter)) {
+                Some(Task::Send(_, letter)) => Some(letter),
+                Some(Task::Propose(..) | Task::Close(_)) | None => None,
+            },
+        };
+        if unsent.is_some() {
+            self.count_unavailable();
         }
-        self.hand(Task::Send(to, letter));
-        None
+        unsent
     }
 
     fn status(&self) -> Option<Status> {
@@ -200,7 +231,7 @@ impl Engine for Redis {
 
     fn close(&self) -> Closing<'_> {
         let (done, closed) = oneshot::channel();
-        self.hand(Task::Close(done));
+        drop(self.hand(Task::Close(done)));
         Box::pin(async move {
             // Late or gone makes no difference: the others will notice by the lease.
             drop(tokio::time::timeout(CLOSE_PATIENCE, closed).await);
@@ -231,6 +262,8 @@ struct Driver {
     attempt: u32,
     closing: Option<oneshot::Sender<()>>,
     is_over: bool,
+    /// The store knows nothing of this node any more.
+    is_forgotten: bool,
 }
 
 impl Driver {
@@ -254,10 +287,12 @@ impl Driver {
             attempt: 0,
             closing: None,
             is_over: false,
+            is_forgotten: false,
         }
     }
 
     fn run(mut self) {
+        let _last_words = LastWords(self.shared.clone());
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build();
@@ -352,6 +387,8 @@ impl Driver {
         self.shared
             .waiting
             .fetch_sub(self.gulp.len(), Ordering::Relaxed);
+        let bytes = self.gulp.iter().map(Task::bytes).sum();
+        self.shared.bytes.fetch_sub(bytes, Ordering::Relaxed);
         for task in self.gulp.drain(..) {
             match task {
                 Task::Propose(log, change) => {
@@ -381,6 +418,12 @@ impl Driver {
         self.machine.handle(Input::Connected, Instant::now());
         loop {
             self.settle();
+            if std::mem::take(&mut self.is_forgotten) {
+                match connection.secret().await {
+                    Ok(secret) => self.shared.status().secret = Some(secret),
+                    Err(error) => return error.to_string(),
+                }
+            }
             if flight.is_none() {
                 let batch = self.machine.next_batch();
                 if !batch.is_empty() {
@@ -449,6 +492,7 @@ impl Driver {
                     self.count(true);
                     self.sink.unsent(letter);
                 }
+                Effect::Forgotten => self.is_forgotten = true,
             }
         }
         if self.said.is_none_or(|at| at.elapsed() >= STATUS_INTERVAL) {
@@ -485,6 +529,16 @@ impl Driver {
                     .aged(now.saturating_duration_since(since))
             })
             .collect();
+    }
+}
+
+/// Says that the engine's thread has ended, however it has: nothing is answered any more.
+struct LastWords(Arc<Shared>);
+
+impl Drop for LastWords {
+    fn drop(&mut self) {
+        self.0.down_since().get_or_insert_with(Instant::now);
+        "the engine's thread has ended".clone_into(&mut self.0.status().why);
     }
 }
 

@@ -37,7 +37,8 @@ impl From<RedisError> for Error {
         if error.is_io_error() || error.is_connection_dropped() || error.is_connection_refusal() {
             return Self::Unreachable(format!("Redis cannot be reached: {error}"));
         }
-        Self::Refused(format!("Redis refuses: {error}"))
+        let why = error.code().and_then(locked_out).map(ToOwned::to_owned);
+        Self::Refused(why.unwrap_or_else(|| format!("Redis refuses: {error}")))
     }
 }
 
@@ -46,7 +47,19 @@ impl From<&ServerError> for Error {
         let detail = error.details().unwrap_or_default();
         match error.code() {
             "GARBAGE" | "WRONGTYPE" => Self::Garbage(format!("in Redis, {detail}")),
-            code => Self::Refused(format!("Redis refuses: {code} {detail}")),
+            code => {
+                let why = locked_out(code).map(ToOwned::to_owned);
+                Self::Refused(why.unwrap_or_else(|| format!("Redis refuses: {code} {detail}")))
+            }
         }
+    }
+}
+
+/// What these codes mean, which Redis explains at length and not to operators.
+fn locked_out(code: &str) -> Option<&'static str> {
+    match code {
+        "NOAUTH" => Some("Redis wants a password"),
+        "WRONGPASS" => Some("Redis does not accept the user or the password"),
+        _ => None,
     }
 }

@@ -1,42 +1,33 @@
--- What every script about a log begins with. The log is one hash:
+-- What every script about a log goes on with. The log is one hash:
 --   g  generation        h  head        n  how many seats
 --   s:<peer>     the seat, packed: peer, address, node, epoch, since, card
 --   a:<address>  the peer that is called so
 --   f:<node>     up to which epoch the node is fenced
 -- ARGV begins with: PUBLISH or SPUBLISH, the channel for news, the node that asks, its epoch.
---
--- Numbers are doubles, so positions (microseconds since 1970) are exact, but only `%.0f` shows
--- all their digits. A script is not undone when it fails: read everything before writing anything.
 local key = KEYS[1]
 local verb, channel, node, epoch = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
 local generation, head, count, fence, was_empty
-
-local function text(number)
-  return string.format('%.0f', number)
-end
 
 local function garbage()
   error({err = 'GARBAGE ' .. key .. ' is not as Switchboard writes it'})
 end
 
 local function number(value)
-  return value and (tonumber(value) or garbage()) or nil
-end
-
--- Each field as its length, a colon and its bytes.
-local function pack(fields)
-  local packed = {}
-  for i, field in ipairs(fields) do
-    packed[i] = #field .. ':' .. field
+  if not value then
+    return nil
   end
-  return table.concat(packed)
+  local it = tonumber(value)
+  if not it or it < 0 or it >= 2 ^ 53 or it ~= math.floor(it) then
+    garbage()
+  end
+  return it
 end
 
 local function unpack_seat(packed)
   local fields, at = {}, 1
   while at <= #packed do
     local colon = string.find(packed, ':', at, true) or garbage()
-    local last = colon + (tonumber(string.sub(packed, at, colon - 1)) or garbage())
+    local last = colon + number(string.sub(packed, at, colon - 1))
     fields[#fields + 1] = string.sub(packed, colon + 1, last)
     at = last + 1
   end

@@ -3,18 +3,6 @@
 local list, opened = KEYS[1], KEYS[2]
 local verb, node, epoch, beat, status = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5]
 
-local function text(number)
-  return string.format('%.0f', number)
-end
-
-local function pack(fields)
-  local packed = {}
-  for i, field in ipairs(fields) do
-    packed[i] = #field .. ':' .. field
-  end
-  return table.concat(packed)
-end
-
 local function line_of_node()
   local packed = redis.call('HGET', list, node)
   if not packed then
@@ -42,6 +30,7 @@ local function save(line)
 end
 
 local line = line_of_node()
+local was_listed = line and 1 or 0
 
 if verb == 'beat' then
   if not line or epoch > line.epoch then
@@ -52,7 +41,7 @@ if verb == 'beat' then
     line.beat, line.status = beat, status
     save(line)
   end
-  return {is_valid and 1 or 0, redis.call('HGETALL', list)}
+  return {is_valid and 1 or 0, was_listed, redis.call('HGETALL', list)}
 end
 
 local is_present = line and epoch == line.epoch

@@ -9,7 +9,7 @@ use super::{
     servers::{Command, Servers},
     wire,
 };
-use crate::cluster::store::{Answer, Lease, Proposal, Request, Wanted};
+use crate::cluster::store::{Answer, Known, Lease, Proposal, Request, Wanted};
 
 /// The commands of a batch.
 #[derive(Debug, Default)]
@@ -54,49 +54,41 @@ impl Planner<'_> {
     }
 
     fn add(&self, request: &Request, before: &[Request], plan: &mut Plan) {
-        match request {
+        let (stage, command) = match request {
+            Request::Open(node, log) => return self.open(*node, log, before, plan),
+            Request::Close(node, log) => return self.close(*node, log, plan),
             Request::Beat {
                 lease,
                 beat,
                 status,
-            } => {
-                plan.answer(Stage::Logs, self.of_nodes("beat", *lease, *beat, status));
-            }
+            } => (Stage::Logs, self.of_nodes("beat", *lease, *beat, status)),
             Request::Bury { lease, beat } => {
-                plan.answer(Stage::Closing, self.of_nodes("bury", *lease, *beat, ""));
+                (Stage::Closing, self.of_nodes("bury", *lease, *beat, ""))
             }
-            Request::Forget(lease) => {
-                plan.answer(Stage::Closing, self.of_nodes("forget", *lease, 0, ""));
-            }
+            Request::Forget(lease) => (Stage::Closing, self.of_nodes("forget", *lease, 0, "")),
             Request::Logs(node) => {
-                plan.answer(
-                    Stage::Closing,
-                    plain("SMEMBERS", &self.keys.opened(*node), None),
-                );
+                let members = plain("SMEMBERS", &self.keys.opened(*node), None);
+                (Stage::Closing, members)
             }
-            Request::Open(node, log) => self.open(*node, log, before, plan),
-            Request::Close(node, log) => {
-                if *node == self.node {
-                    let end = self.sharded("UNSUBSCRIBE");
-                    plan.step(Stage::Logs, plain(end, &self.keys.news(log), None));
-                }
-                plan.answer(Stage::Closing, self.of_opened("SREM", *node, log));
+            Request::Post(node, mail) => {
+                let publish = self.sharded("PUBLISH");
+                let post = plain(publish, &self.keys.mail(*node), Some(mail));
+                (Stage::Logs, post)
             }
-            Request::Read(log) => {
-                plan.answer(Stage::Logs, self.of_log(Script::Read, log, None, |_| ()));
+            Request::Read(log) => (Stage::Logs, self.of_log(Script::Read, log, None, |_| ())),
+            Request::Evict(log, lease) => {
+                let evict = self.of_log(Script::Evict, log, Some(*lease), |_| ());
+                (Stage::Logs, evict)
             }
             Request::Change {
                 log,
                 lease,
                 proposal,
                 seats,
-                snapshot,
             } => {
-                let call = |call: &mut Cmd| change(call, proposal, *seats, *snapshot);
-                plan.answer(
-                    Stage::Logs,
-                    self.of_log(Script::Change, log, Some(*lease), call),
-                );
+                let arguments = |call: &mut Cmd| change(call, proposal, *seats);
+                let change = self.of_log(Script::Change, log, Some(*lease), arguments);
+                (Stage::Logs, change)
             }
             Request::Sync {
                 log,
@@ -105,29 +97,12 @@ impl Planner<'_> {
                 wanted,
                 seats,
             } => {
-                let call = |call: &mut Cmd| {
-                    call.arg(known.generation).arg(known.head.get()).arg(*seats);
-                    wanted.iter().for_each(|wanted| add_wanted(call, wanted));
-                };
-                plan.answer(
-                    Stage::Logs,
-                    self.of_log(Script::Sync, log, Some(*lease), call),
-                );
+                let arguments = |call: &mut Cmd| sync(call, *known, wanted, *seats);
+                let sync = self.of_log(Script::Sync, log, Some(*lease), arguments);
+                (Stage::Logs, sync)
             }
-            Request::Evict(log, lease) => {
-                plan.answer(
-                    Stage::Logs,
-                    self.of_log(Script::Evict, log, Some(*lease), |_| ()),
-                );
-            }
-            Request::Post(node, mail) => {
-                let publish = self.sharded("PUBLISH");
-                plan.answer(
-                    Stage::Logs,
-                    plain(publish, &self.keys.mail(*node), Some(mail)),
-                );
-            }
-        }
+        };
+        plan.answer(stage, command);
     }
 
     fn open(&self, node: NodeId, log: &LogId, before: &[Request], plan: &mut Plan) {
@@ -141,6 +116,14 @@ impl Planner<'_> {
             plan.step(Stage::Closing, self.of_opened("SADD", node, log));
         }
         plan.answer(Stage::Opening, self.of_opened("SADD", node, log));
+    }
+
+    fn close(&self, node: NodeId, log: &LogId, plan: &mut Plan) {
+        if node == self.node {
+            let end = self.sharded("UNSUBSCRIBE");
+            plan.step(Stage::Logs, plain(end, &self.keys.news(log), None));
+        }
+        plan.answer(Stage::Closing, self.of_opened("SREM", node, log));
     }
 
     /// The command as it is called for channels that have a slot.
@@ -158,7 +141,12 @@ impl Planner<'_> {
         let mut call = self.call(Script::Nodes, &keys);
         call.arg(verb).arg(lease.node.to_string());
         call.arg(lease.epoch).arg(beat).arg(status);
-        script(call, &keys[0])
+        Command {
+            cmd: call,
+            slot: keys::slot(&keys[0]),
+            is_script: true,
+            is_of_log: false,
+        }
     }
 
     fn of_log(
@@ -175,7 +163,12 @@ impl Planner<'_> {
             call.arg(lease.node.to_string()).arg(lease.epoch);
         }
         arguments(&mut call);
-        script(call, &keys[0])
+        Command {
+            cmd: call,
+            slot: keys::slot(&keys[0]),
+            is_script: true,
+            is_of_log: true,
+        }
     }
 
     fn call(&self, which: Script, keys: &[String]) -> Cmd {
@@ -204,25 +197,41 @@ impl Plan {
         self.step(stage, command);
     }
 
-    /// What the batch is answered, if this is what its steps are answered.
+    /// What the batch is answered, if this is what its steps are answered. What is wrong about one
+    /// log is the answer to who asked about it.
     pub(super) fn answers(
         &self,
+        keys: &Keys,
         batch: &[Request],
         values: &[Value],
     ) -> Result<Vec<Answer>, Error> {
         let values = self.answered.iter().map(|step| &values[*step]);
         let answers = batch.iter().zip(values);
-        answers
-            .map(|(request, value)| answer(request, value))
-            .collect()
+        let answers = answers.map(|(request, value)| match answer(request, value) {
+            Err(Error::Garbage(why)) if let Some(log) = log_of(request) => {
+                Ok(Answer::Failed(format!("{}: {why}", keys.log(log))))
+            }
+            answered => answered,
+        });
+        answers.collect()
     }
 }
 
-fn script(cmd: Cmd, key: &str) -> Command {
-    Command {
-        cmd,
-        slot: keys::slot(key),
-        is_script: true,
+/// The log that a request is about and nothing else.
+pub(super) fn log_of(request: &Request) -> Option<&LogId> {
+    match request {
+        Request::Read(log)
+        | Request::Change { log, .. }
+        | Request::Sync { log, .. }
+        | Request::Evict(log, _) => Some(log),
+        // These are about what a node has opened, or its channels.
+        Request::Open(..)
+        | Request::Close(..)
+        | Request::Beat { .. }
+        | Request::Bury { .. }
+        | Request::Forget(_)
+        | Request::Logs(_)
+        | Request::Post(..) => None,
     }
 }
 
@@ -237,11 +246,12 @@ pub(super) fn plain(verb: &str, key: &str, argument: Option<&[u8]>) -> Command {
         cmd: command,
         slot: keys::slot(key),
         is_script: false,
+        is_of_log: false,
     }
 }
 
-fn change(call: &mut Cmd, proposal: &Proposal, seats: usize, snapshot: bool) {
-    call.arg(seats).arg(u8::from(snapshot));
+fn change(call: &mut Cmd, proposal: &Proposal, seats: usize) {
+    call.arg(seats);
     match proposal {
         Proposal::Join(wanted) => {
             call.arg("join").arg(wanted.peer.to_string());
@@ -256,32 +266,33 @@ fn change(call: &mut Cmd, proposal: &Proposal, seats: usize, snapshot: bool) {
     }
 }
 
-fn add_wanted(call: &mut Cmd, wanted: &Wanted) {
-    let since = wanted.since.map(|since| since.get().to_string());
-    call.arg(wanted.peer.to_string())
-        .arg(wanted.address.as_str());
-    call.arg(since.unwrap_or_default()).arg(&wanted.card);
+fn sync(call: &mut Cmd, known: Known, wanted: &[Wanted], seats: usize) {
+    call.arg(known.generation).arg(known.head.get()).arg(seats);
+    for wanted in wanted {
+        let since = wanted.since.map(|since| since.get().to_string());
+        call.arg(wanted.peer.to_string())
+            .arg(wanted.address.as_str());
+        call.arg(since.unwrap_or_default()).arg(&wanted.card);
+    }
 }
 
 fn answer(request: &Request, value: &Value) -> Result<Answer, Error> {
+    let value = wire::accepted(value)?;
     Ok(match request {
         Request::Beat { .. } => {
-            let [valid, nodes] = wire::array(value)?;
+            let [valid, is_listed, nodes] = wire::array(value)?;
             Answer::Beaten {
                 valid: wire::flag(valid)?,
+                is_listed: wire::flag(is_listed)?,
                 nodes: wire::nodes(nodes)?,
             }
         }
         Request::Bury { .. } => Answer::Buried(wire::flag(value)?),
         Request::Logs(_) => Answer::Logs(wire::logs(value)?),
         Request::Read(_) => Answer::Read(wire::snapshot(value)?),
-        Request::Change { .. } => {
-            let [outcome, snapshot] = wire::array(value)?;
-            Answer::Changed {
-                outcome: wire::outcome(outcome)?,
-                snapshot: wire::snapshot(snapshot)?,
-            }
-        }
+        Request::Change { .. } => Answer::Changed {
+            outcome: wire::outcome(value)?,
+        },
         Request::Sync { .. } => {
             let [fenced, declined, snapshot] = wire::array(value)?;
             Answer::Synced {

@@ -1,7 +1,7 @@
 //! What Redis says unasked.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
@@ -11,6 +11,9 @@ use tokio::sync::mpsc;
 
 use super::{Error, keys::Keys, wire};
 use crate::cluster::store::News;
+
+/// How many bytes of news and mail may wait for the node.
+const QUEUE_BYTES: usize = 64 * 1024 * 1024;
 
 /// What a node is told unasked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +39,9 @@ pub(super) struct Pushes {
 enum Gate {
     Open {
         queue: mpsc::Sender<Push>,
+        /// How many bytes each of the pushes has that waited when the last one came, and together.
+        sizes: VecDeque<usize>,
+        bytes: usize,
         /// The room for [`Push::Lost`], however full the queue is.
         last: mpsc::OwnedPermit<Push>,
         /// Per channel how often it was asked to be silent and has not confirmed yet.
@@ -45,12 +51,14 @@ enum Gate {
 }
 
 impl Pushes {
-    /// At most `queue` pushes wait.
+    /// At most `queue` pushes wait, and [`QUEUE_BYTES`].
     pub(super) fn new(keys: Keys, node: NodeId, queue: usize) -> (Self, mpsc::Receiver<Push>) {
         let (sender, receiver) = mpsc::channel(queue + 1);
         let gate = match sender.clone().try_reserve_owned() {
             Ok(last) => Gate::Open {
                 queue: sender,
+                sizes: VecDeque::new(),
+                bytes: 0,
                 last,
                 closing: BTreeMap::new(),
             },
@@ -68,7 +76,8 @@ impl Pushes {
     pub(super) fn take(&self, info: &PushInfo) {
         let is = |kinds: &[PushKind]| kinds.contains(&info.kind);
         let told = if is(&[PushKind::Message, PushKind::SMessage]) {
-            self.read(info).and_then(|push| self.tell(push))
+            self.read(info)
+                .and_then(|(push, size)| self.tell(push, size))
         } else if is(&[PushKind::Unsubscribe, PushKind::SUnsubscribe]) {
             self.confirm(info)
         } else if is(&[PushKind::Disconnection]) {
@@ -112,24 +121,38 @@ impl Pushes {
         self.gate.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn read(&self, info: &PushInfo) -> Result<Push, Error> {
+    /// A push, and how many bytes it has.
+    fn read(&self, info: &PushInfo) -> Result<(Push, usize), Error> {
         let [channel, payload] = info.data.as_slice() else {
             return Err(Error::garbage("a channel and a message"));
         };
         let (channel, payload) = (wire::text(channel)?, wire::bytes(payload)?);
         if channel == self.mail {
-            return Ok(Push::Mail(payload.to_vec()));
+            return Ok((Push::Mail(payload.to_vec()), payload.len()));
         }
         let log = self.keys.log_of_channel(channel);
         let log = log.ok_or(Error::garbage("the channel of a log"))?;
-        Ok(Push::News(log, wire::news(payload)?))
+        Ok((Push::News(log, wire::news(payload)?), payload.len()))
     }
 
-    fn tell(&self, push: Push) -> Result<(), Error> {
-        let Gate::Open { queue, .. } = &*self.gate() else {
+    fn tell(&self, push: Push, size: usize) -> Result<(), Error> {
+        let Gate::Open {
+            queue,
+            sizes,
+            bytes,
+            ..
+        } = &mut *self.gate()
+        else {
             return Ok(());
         };
-        queue.try_send(push).map_err(|_| {
+        // One place is taken by the last push.
+        let waiting = (queue.max_capacity() - queue.capacity()).saturating_sub(1);
+        let received = sizes.len().saturating_sub(waiting);
+        *bytes -= sizes.drain(..received).sum::<usize>();
+        sizes.push_back(size);
+        *bytes += size;
+        let sent = *bytes <= QUEUE_BYTES && queue.try_send(push).is_ok();
+        sent.then_some(()).ok_or_else(|| {
             Error::Unreachable("more comes from Redis than this node can take".to_owned())
         })
     }

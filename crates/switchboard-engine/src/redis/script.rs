@@ -10,9 +10,9 @@ pub(super) enum Script {
     Evict,
 }
 
-macro_rules! of_a_log {
-    ($file:literal) => {
-        concat!(include_str!("log.lua"), include_str!($file))
+macro_rules! whole {
+    ($($file:literal),+) => {
+        concat!(include_str!("prelude.lua"), $(include_str!($file)),+)
     };
 }
 
@@ -27,11 +27,11 @@ impl Script {
 
     pub(super) fn text(self) -> &'static str {
         match self {
-            Self::Nodes => include_str!("nodes.lua"),
-            Self::Read => of_a_log!("read.lua"),
-            Self::Change => of_a_log!("change.lua"),
-            Self::Sync => of_a_log!("sync.lua"),
-            Self::Evict => of_a_log!("evict.lua"),
+            Self::Nodes => whole!("nodes.lua"),
+            Self::Read => whole!("log.lua", "read.lua"),
+            Self::Change => whole!("log.lua", "change.lua"),
+            Self::Sync => whole!("log.lua", "sync.lua"),
+            Self::Evict => whole!("log.lua", "evict.lua"),
         }
     }
 }

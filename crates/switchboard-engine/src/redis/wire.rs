@@ -190,6 +190,14 @@ fn node(text: &str) -> Result<NodeId, Error> {
         .ok_or(Error::garbage("a node"))
 }
 
+/// The answer, unless it is an error.
+pub(super) fn accepted(answer: &Value) -> Result<&Value, Error> {
+    if let Value::ServerError(error) = answer {
+        return Err(Error::from(error));
+    }
+    Ok(answer)
+}
+
 /// An answer of exactly so many values.
 pub(super) fn array<const N: usize>(value: &Value) -> Result<&[Value; N], Error> {
     let values = if let Value::Array(values) = value {

@@ -47,7 +47,6 @@ fn join(of: &LogId, lease: Lease, number: u32) -> Request {
         lease,
         proposal: Proposal::Join(wanted),
         seats: 0,
-        snapshot: false,
     }
 }
 
@@ -57,7 +56,6 @@ fn leave(of: &LogId, lease: Lease, number: u32) -> Request {
         lease,
         proposal: Proposal::Leave(peer(number), Departure::Asked(Farewell::Aloud)),
         seats: 0,
-        snapshot: false,
     }
 }
 
@@ -96,7 +94,7 @@ fn who(push: Push) -> (LogId, PeerId) {
 }
 
 fn outcome(answer: &Answer) -> Outcome {
-    let Answer::Changed { outcome, .. } = answer else {
+    let Answer::Changed { outcome } = answer else {
         panic!("{answer:?}");
     };
     *outcome
@@ -246,6 +244,8 @@ async fn survives_garbage(server: &Server) {
         &["HSET", key, "n", "1"],
         &["HSET", key, "g", "5", "h", "6", "n", "1", "s:x", "9:x"],
         &["HSET", key, "g", "5", "h", "6", "n", "1", "s:x", "no"],
+        &["HSET", key, "g", "5", "h", "6", "n", "1", "s:x", "-3:"],
+        &["HSET", key, "g", "5", "h", "1e400", "n", "1"],
         &[
             "HSET",
             key,
@@ -278,9 +278,8 @@ async fn survives_garbage(server: &Server) {
             }
             let (one, mut pushes) = open(server, 31).await;
             let done = one.execute(std::slice::from_ref(&request)).await;
-            if let Err(error) = done {
-                assert!(matches!(error, Error::Garbage(_)), "{spoil:?} {error:?}");
-                until_lost(&mut pushes).await;
+            if let [Answer::Failed(why)] = done.as_ref().expect("answered").as_slice() {
+                assert!(why.contains(key), "{spoil:?} {why}");
             } else {
                 // A seat of nobody known is in no one's way, until somebody wants to read it.
                 assert!(
@@ -288,6 +287,7 @@ async fn survives_garbage(server: &Server) {
                     "{spoil:?}: {done:?}"
                 );
             }
+            silent(&mut pushes);
         }
     }
     for number in 0..server.count() {
@@ -324,6 +324,37 @@ async fn survives_garbage(server: &Server) {
     assert!(matches!(nodes, Err(Error::Garbage(_))), "{nodes:?}");
 }
 
+/// What stands at the key of one log is nobody else's matter.
+async fn fails_alone(server: &Server) {
+    let (one, mut pushes) = open(server, 51).await;
+    let (spoilt, sound) = (log(700), log(701));
+    server.cli(&["-c", "SET", "{switchboard:d:log%20700}:log", "x"]);
+    let batch = [
+        join(&sound, lease(51), 1),
+        join(&spoilt, lease(51), 1),
+        join(&sound, lease(51), 2),
+        leave(&spoilt, lease(51), 1),
+    ];
+    for _ in 0..2 {
+        let answers = one.execute(&batch).await.expect("answered");
+        for at in [1, 3] {
+            assert!(
+                matches!(&answers[at], Answer::Failed(why) if why.contains("log%20700")),
+                "{answers:?}"
+            );
+        }
+        for at in [0, 2] {
+            let outcome = outcome(&answers[at]);
+            let is_in = matches!(outcome, Outcome::At(_) | Outcome::Present(_));
+            assert!(is_in, "{outcome:?}");
+        }
+    }
+    silent(&mut pushes);
+    server.cli(&["-c", "DEL", "{switchboard:d:log%20700}:log"]);
+    let answers = one.execute(&batch).await.expect("answered");
+    assert!(matches!(outcome(&answers[1]), Outcome::At(_)));
+}
+
 /// Whoever does not read in time loses the connection, and no memory.
 async fn bounds_what_waits(server: &Server) {
     let node = NodeId::from(41);
@@ -339,6 +370,19 @@ async fn bounds_what_waits(server: &Server) {
     let why = until_lost(&mut pushes).await;
     assert!(why.contains("more comes"), "{why}");
     assert!(one.execute(&mail).await.is_err());
+
+    // In bytes too; and what was received does not wait.
+    let (one, mut pushes) = open(server, 42).await;
+    let big = [Request::Post(NodeId::from(42), vec![0; 7 << 20])];
+    for _ in 0..12 {
+        one.execute(&big).await.expect("posted");
+        assert!(matches!(next(&mut pushes).await, Push::Mail(_)));
+    }
+    for _ in 0..10 {
+        _ = one.execute(&big).await;
+    }
+    let why = until_lost(&mut pushes).await;
+    assert!(why.contains("more comes"), "{why}");
 }
 
 async fn all(server: &Server) {
@@ -346,6 +390,7 @@ async fn all(server: &Server) {
     learns_again(server).await;
     tells_of_a_killed_connection(server).await;
     bounds_what_waits(server).await;
+    fails_alone(server).await;
     survives_garbage(server).await;
 }
 
@@ -481,7 +526,11 @@ async fn a_password_is_asked_for_and_not_shown() {
             .expect("connected")
     };
     assert!(!format!("{one:?}").contains("geheim"), "{one:?}");
-    for login in ["", ":wrong"] {
+    let refusals = [
+        ("", "wants a password"),
+        (":wrong", "does not accept the user or the password"),
+    ];
+    for (login, word) in refusals {
         let address = if login.is_empty() {
             server.address()
         } else {
@@ -489,7 +538,7 @@ async fn a_password_is_asked_for_and_not_shown() {
         };
         let refused = Connection::open(&address, PREFIX, NodeId::from(1)).await;
         assert!(
-            matches!(&refused, Err(Error::Refused(why)) if !why.contains("wrong")),
+            matches!(&refused, Err(Error::Refused(why)) if why.contains(word) && !why.contains("wrong")),
             "{refused:?}"
         );
     }

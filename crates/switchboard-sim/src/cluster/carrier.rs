@@ -83,12 +83,12 @@ impl Cluster {
         self.note(|| format!("store: s{key} {request:?} -> {answer:?}"));
         for (log, news) in news {
             self.publish(&log, &news);
-            self.history.push((log, news));
+            self.history.push((self.now, log, news));
         }
-        match request {
-            Request::Post(to, bytes) => self.post(key, *to, bytes),
-            _ => answer,
+        if let Request::Post(to, bytes) = request {
+            return self.post(key, *to, bytes);
         }
+        answer
     }
 
     fn publish(&mut self, log: &LogId, news: &News) {

@@ -61,6 +61,8 @@ pub struct Sent {
     pub room: RoomId,
     /// When.
     pub at: Duration,
+    /// Whether it asks for a call, which not every tongue has words for.
+    pub is_offer: bool,
 }
 
 /// What a client asked, as its station took it.

@@ -3,7 +3,7 @@
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use rand::RngExt;
-use switchboard_core::{Ask, Command, Event, Input, LogId, Place};
+use switchboard_core::{Ask, Call, Command, Event, Input, LogId, PeerId, Place, RoomId};
 use switchboard_engine::cluster::store::{Answer, News, Request};
 
 use super::{
@@ -36,6 +36,8 @@ pub(super) enum Happening {
     Command(ClientKey, Command),
     /// A probed client answers.
     Alive(ClientKey, Place),
+    /// A client that was told to call somebody does.
+    Call(ClientKey, RoomId, PeerId),
     /// A client's connection ends.
     Hangup(ClientKey),
     /// A client does what comes to its mind.
@@ -47,16 +49,14 @@ pub(super) enum Happening {
 impl Cluster {
     /// Lets something happen, now; or, if it happens to a paused process, when that goes on.
     pub(super) fn happen(&mut self, happening: Happening) {
-        match &happening {
-            Happening::Answers(station, number, _)
-            | Happening::News(station, number, ..)
-            | Happening::Mail(station, number, _) => {
-                let link = &self.stations[*station].link;
-                if link.number != *number || link.is_severed {
-                    return;
-                }
+        if let Happening::Answers(station, number, _)
+        | Happening::News(station, number, ..)
+        | Happening::Mail(station, number, _) = &happening
+        {
+            let link = &self.stations[*station].link;
+            if link.number != *number || link.is_severed {
+                return;
             }
-            _ => {}
         }
         if let Some(station) = self.whose(&happening) {
             match self.stations[station].state {
@@ -85,6 +85,7 @@ impl Cluster {
             | Happening::StoreNotices(..)
             | Happening::Resume(_)
             | Happening::Back(_)
+            | Happening::Call(..)
             | Happening::Act(_)
             | Happening::Disturb(_) => None,
         }
@@ -107,6 +108,7 @@ impl Cluster {
             Happening::Back(back) => self.store_back(&back),
             Happening::Command(client, command) => self.ask(client, command),
             Happening::Alive(client, place) => self.show_alive(client, place),
+            Happening::Call(client, room, peer) => self.call(client, &room, peer),
             Happening::Hangup(client) => self.hang_up(client),
             Happening::Act(whim) => self.act(whim),
             Happening::Disturb(disturbance) => self.disturb(disturbance),
@@ -120,10 +122,10 @@ impl Cluster {
         if !it.can_act() {
             return;
         }
-        let sent = match &command {
-            Command::Relay { relay, .. } => relay.frame.parse().unwrap_or_default(),
-            _ => 0,
-        };
+        let mut sent = 0;
+        if let Command::Relay { relay, .. } = &command {
+            sent = relay.frame.parse().unwrap_or_default();
+        }
         let at = self.now;
         let asked = it.peer.route(command, &self.limits);
         self.note(|| format!("c{client} asks {asked:?}"));
@@ -186,11 +188,15 @@ impl Cluster {
                 let after = self.up_to(Duration::from_millis(100));
                 self.schedule(after, Happening::Hangup(client));
             }
+            Event::Joined { room, others } => {
+                for (other, call) in others {
+                    self.obey(client, room, other.peer, *call);
+                }
+            }
+            Event::Introduced { room, peer, call } => self.obey(client, room, peer.peer, *call),
             Event::Claimed(_)
-            | Event::Joined { .. }
             | Event::Rejoined { .. }
             | Event::Members { .. }
-            | Event::Introduced { .. }
             | Event::Departed { .. }
             | Event::Heard { .. }
             | Event::Refused(_) => {}
@@ -199,6 +205,22 @@ impl Cluster {
         let it = &mut self.clients[client];
         if !it.is_evicted {
             it.hear(now, event);
+        }
+    }
+
+    fn obey(&mut self, client: ClientKey, room: &RoomId, peer: PeerId, call: Call) {
+        if call == Call::You {
+            let after = self.moment();
+            self.schedule(after, Happening::Call(client, room.clone(), peer));
+        }
+    }
+
+    fn call(&mut self, client: ClientKey, room: &RoomId, peer: PeerId) {
+        let it = &self.clients[client];
+        let knows = it.knows.get(room).is_some_and(|it| it.contains_key(&peer));
+        if it.can_act() && knows {
+            let to = self.client_of(peer);
+            self.send(client, room.name.as_str(), to);
         }
     }
 

@@ -13,7 +13,7 @@ use super::{
 const PLAY: Duration = Duration::from_secs(15);
 
 /// How long it is calm then: longer than everything takes that is still to come.
-const CALM: Duration = Duration::from_secs(40);
+const CALM: Duration = Duration::from_secs(25);
 
 const ROOMS: [&str; 2] = ["red", "blue"];
 const NAMES: [&str; 4] = ["ann", "ben", "cyd", "dov"];

@@ -149,6 +149,7 @@ impl Cluster {
             cluster::Effect::Declined(log, peer, why) => vec![Input::Declined(log, peer, why)],
             cluster::Effect::Letter(from, letter) => vec![Input::Letter(from, letter)],
             cluster::Effect::Unsent(letter) => vec![Input::Unsent(letter)],
+            cluster::Effect::Forgotten => Vec::new(),
         };
         for input in inputs {
             self.stations[key].hub.handle(input, now);

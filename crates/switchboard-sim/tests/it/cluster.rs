@@ -3,7 +3,10 @@
 //! Each test plays a number of seeds in one kind of weather. A seed that fails is printed with the
 //! command that plays it again and shows what happened.
 
+#![expect(clippy::print_stdout, reason = "what failed is for people to read")]
+
 mod judge;
+mod scenes;
 mod stays;
 
 use std::time::Duration;
@@ -12,10 +15,14 @@ use switchboard_sim::cluster::{Weather, play};
 
 use self::judge::judge;
 
-/// Plays `count` seeds, or the one that `SWITCHBOARD_SEED` names.
+/// Plays `count` seeds (or `SWITCHBOARD_SEEDS`), or the one that `SWITCHBOARD_SEED` names.
 fn weather(kind: &str, count: u64, weather: &Weather) {
-    let chosen = std::env::var("SWITCHBOARD_SEED").ok();
-    let chosen: Option<u64> = chosen.map(|seed| seed.parse().expect("a number"));
+    let number = |name| {
+        let value = std::env::var(name).ok();
+        value.map(|value| value.parse::<u64>().expect("a number"))
+    };
+    let chosen = number("SWITCHBOARD_SEED");
+    let count = number("SWITCHBOARD_SEEDS").unwrap_or(count);
     let seeds = chosen.map_or(0..count, |seed| seed..seed + 1);
     let mut failed = Vec::new();
     for seed in seeds {
@@ -83,13 +90,13 @@ macro_rules! weathers {
 }
 
 weathers! {
-    calm: 100,
-    lossy_news: 100,
-    broken_connections: 100,
-    crashes: 100,
-    pauses: 100,
-    store_away: 100,
-    store_older: 100,
-    store_empty: 100,
-    everything: 100,
+    calm: 200,
+    lossy_news: 300,
+    broken_connections: 300,
+    crashes: 250,
+    pauses: 300,
+    store_away: 200,
+    store_older: 250,
+    store_empty: 250,
+    everything: 400,
 }

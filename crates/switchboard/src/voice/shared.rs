@@ -12,7 +12,10 @@
 use std::{
     fmt,
     net::IpAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -68,6 +71,17 @@ pub(crate) struct Shared {
     secret: Secret,
     away: Away,
     own: Mutex<Own>,
+    has_met_strangers: AtomicBool,
+}
+
+/// Whom a request comes from.
+#[derive(Clone, Copy)]
+enum Sender {
+    Client,
+    /// A node, and the client's address as far as that is known there.
+    Node(Option<IpAddr>),
+    /// Whoever shows a secret that is not the nodes': a node of another switchboard, or a client.
+    Stranger,
 }
 
 /// Voice as this node does it, in the term of this number or the next one.
@@ -97,6 +111,7 @@ impl Shared {
                 term: 0,
                 voice: voice.clone(),
             }),
+            has_met_strangers: AtomicBool::new(false),
         });
         let keeping = this.clone().keep_to_terms(voice.drain.clone());
         voice.tasks.spawn(keeping);
@@ -130,13 +145,13 @@ impl Shared {
             return answer;
         }
         let (mut parts, body) = request.into_parts();
-        let from_node = self.take_from_node(&mut parts);
-        let guest = match from_node {
-            Some(address) => Guest {
+        let sender = self.take_sender(&mut parts);
+        let guest = match sender {
+            Sender::Node(address) => Guest {
                 permit: server.admit_from_node(&parts).map_err(Refusal::Ready)?,
                 address,
             },
-            None => Guest::admit(server, &parts).await?,
+            Sender::Client | Sender::Stranger => Guest::admit(server, &parts).await?,
         };
         if let Endpoint::Mode = endpoint {
             return Ok(json(voice.mode.clone()));
@@ -144,8 +159,8 @@ impl Shared {
         // What another node brings is not brought on: the two would differ in who the owner is.
         let is_wanted = |leader: &Leader| match leader {
             Leader::Here => true,
-            Leader::There(_) => from_node.is_none(),
-            Leader::Nobody => false,
+            Leader::There(_) => !matches!(sender, Sender::Node(_)),
+            Leader::Namesake | Leader::Nobody => false,
         };
         let term = self.duty.wait_for(is_wanted, PATIENCE).await;
         if let Some(answer) = voice.answer_at_the_door(endpoint, &parts.method) {
@@ -156,24 +171,49 @@ impl Shared {
                 let voice = self.in_term(&term).ok_or_else(unsettled)?;
                 voice.attend(endpoint, guest, parts, body).await
             }
-            Leader::There(url) if from_node.is_none() => {
+            Leader::There(url) => {
+                match sender {
+                    Sender::Client => {}
+                    Sender::Node(_) => return Err(unsettled()),
+                    Sender::Stranger => return Err(self.turn_away()),
+                }
                 let is_source = matches!(endpoint, Endpoint::Up(_));
                 let bringing = self.away.bring(url, &term, guest, parts, body);
                 voice.unless_it_stops(is_source, bringing).await
             }
-            Leader::There(_) | Leader::Nobody => Err(unsettled()),
+            Leader::Namesake => Err(come_back(
+                "The node that does voice cannot be told from this one: both advertise the same URL.",
+            )),
+            Leader::Nobody => Err(unsettled()),
         }
     }
 
-    /// Takes what nodes say to each other out of a request. If it comes from a node: the client's
-    /// address, as far as that is known there.
-    fn take_from_node(&self, parts: &mut Parts) -> Option<Option<IpAddr>> {
+    /// Takes what nodes say to each other out of a request.
+    fn take_sender(&self, parts: &mut Parts) -> Sender {
         let shown = parts.headers.remove(NODE_SECRET);
         let client = parts.headers.remove(CLIENT);
-        let (shown, secret) = (shown?, (self.secret)()?);
-        let is_node: bool = shown.as_bytes().ct_eq(secret.as_bytes()).into();
-        let address = || client?.to_str().ok()?.parse().ok();
-        is_node.then(address)
+        let Some(shown) = shown else {
+            return Sender::Client;
+        };
+        let is_node =
+            (self.secret)().is_some_and(|secret| shown.as_bytes().ct_eq(secret.as_bytes()).into());
+        if is_node {
+            let address = || client?.to_str().ok()?.parse().ok();
+            Sender::Node(address())
+        } else {
+            Sender::Stranger
+        }
+    }
+
+    /// What a stranger brings is not brought on: it may come from a node that would be brought it
+    /// again, and so on for ever.
+    fn turn_away(&self) -> Refusal {
+        if !self.has_met_strangers.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                "a request for voice shows a secret that is not this switchboard's, as from a node with another engine; such requests get 503"
+            );
+        }
+        come_back("The node that brought this belongs to another switchboard.")
     }
 
     /// Voice as it is done here in a term of this node's, unless that is over.

@@ -2,8 +2,9 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use switchboard_core::{Call, Custom, Eviction, LogId, RoomId, Tongue};
-use switchboard_sim::cluster::{ClientKey, Cluster, LEASE, room};
+use switchboard_core::{Call, Custom, Departure, Eviction, LogId, RoomId, Tongue};
+use switchboard_engine::cluster::store::StoredChange;
+use switchboard_sim::cluster::{ClientKey, Cluster, LEASE, Sent, room};
 
 use crate::cluster::stays::{Life, Own, Sight, life};
 
@@ -108,15 +109,98 @@ impl Judge<'_> {
                 last.call, flipped.call
             ));
         }
-        // Who meets somebody anew is met anew, too; unless what one saw before was what was left of
-        // an earlier seat, which the other could not see from there.
-        if of_b.len() != of_a.len() && (is_alone(&of_b, flipped) || is_alone(&of_a, last)) {
+        // Whoever meets the other anew is met anew, too. What was seen of earlier seats does not count:
+        // some may have seen them that could not be seen from there.
+        let met = self
+            .seated(room, one, false)
+            .max(self.seated(room, other, false));
+        let found = self
+            .seated(room, one, true)
+            .max(self.seated(room, other, true));
+        let since = |sights: &[Sight], met| {
+            let late = sights.iter().filter(|sight| sight.from >= met);
+            let late: Vec<_> = late.collect();
+            // Who comes back in the same moment has a new seat, and what was seen was the old one.
+            let old = late
+                .windows(2)
+                .filter(|pair| pair[0].until == Some(pair[1].from));
+            late.len() - old.count()
+        };
+        let losses = self.losses(met);
+        let is_excused = !losses.is_empty()
+            && [one, other].iter().any(|who| {
+                self.is_contested(room, *who)
+                    || losses.len() > 1
+                    || self.is_late(*who, &losses)
+                    || self.was_lost(room, *who, met)
+            });
+        let is_mutual = |met| since(&of_b, met) == since(&of_a, met);
+        if !is_mutual(met) && !is_mutual(found) && !is_excused {
             self.complain(format!(
-                "{room:?}: c{one} met c{other} {} times, c{other} met c{one} {} times",
-                of_b.len(),
-                of_a.len()
+                "{room:?}: c{one} met c{other} {} times, c{other} met c{one} {} times since {met:?}",
+                since(&of_b, met),
+                since(&of_a, met)
             ));
         }
+    }
+
+    /// When the store lost data since a moment. After that some may take a member for gone that
+    /// never lost sight of them, and meet it anew when its node restores it at its old place. It cannot
+    /// know of that, so it is told nothing: where [its address](Self::is_contested) was another's for a
+    /// while, where its node [came back late](Self::is_late), or its [lease had lapsed](Self::was_lost)
+    /// and the store forgot that, or where data were lost once more.
+    fn losses(&self, met: Duration) -> Vec<Duration> {
+        let troubles = self.cluster.troubles().iter();
+        let losses = troubles.filter(|trouble| trouble.what == "data lost" && trouble.from >= met);
+        losses.map(|trouble| trouble.from).collect()
+    }
+
+    fn is_late(&self, who: ClientKey, losses: &[Duration]) -> bool {
+        let station = self.cluster.clients()[who].station();
+        let mut troubles = self.cluster.troubles().iter();
+        troubles.any(|trouble| {
+            let mut losses = losses.iter();
+            trouble.station == Some(station)
+                && trouble.until >= trouble.from + LEASE / 3
+                && losses.any(|at| trouble.from <= *at + LEASE && trouble.until >= *at)
+        })
+    }
+
+    fn was_lost(&self, room: &RoomId, who: ClientKey, met: Duration) -> bool {
+        let leave = StoredChange::Leave(self.cluster.clients()[who].id(), Departure::Lost);
+        let log = LogId::Room(room.clone());
+        let mut history = self.cluster.history().iter();
+        history.any(|(at, of, news)| *at >= met && *of == log && news.change == leave)
+    }
+
+    fn is_contested(&self, room: &RoomId, who: ClientKey) -> bool {
+        let peer = self.cluster.clients()[who].id();
+        let log = LogId::Room(room.clone());
+        let seats = self.cluster.history().iter();
+        let seats = seats.filter_map(|(_, of, news)| match &news.change {
+            StoredChange::Join(seat) if *of == log => Some(seat),
+            StoredChange::Join(_) | StoredChange::Leave(..) => None,
+        });
+        let seats: Vec<_> = seats.collect();
+        let own = seats.iter().rev().find(|seat| seat.peer == peer);
+        own.is_some_and(|own| {
+            let mut others = seats.iter();
+            others.any(|seat| seat.address == own.address && seat.peer != peer)
+        })
+    }
+
+    /// When somebody was given the seat that it has, or it was last restored.
+    fn seated(&self, room: &RoomId, who: ClientKey, restored: bool) -> Duration {
+        let peer = self.cluster.clients()[who].id();
+        let log = LogId::Room(room.clone());
+        let history = self.cluster.history().iter().rev();
+        let mut joins = history.filter_map(|(at, of, news)| match &news.change {
+            StoredChange::Join(seat) if *of == log => Some((*at, seat, news.at.head)),
+            StoredChange::Join(_) | StoredChange::Leave(..) => None,
+        });
+        let join =
+            joins.find(|(_, seat, head)| seat.peer == peer && (restored || seat.since == *head));
+        join.map(|(at, ..)| at).unwrap_or_default()
     }
 
     /// The hubs and the store agree with the clients.
@@ -190,13 +274,23 @@ impl Judge<'_> {
                     }
                     continue;
                 };
+                let station = self.cluster.clients()[who].station();
                 let most = Duration::from_secs(4) + LEASE * 2 + ROUND_TRIPS;
+                let most = most + self.stood_still(station, wait.asked);
                 if answered > wait.asked + most {
                     let took = answered.saturating_sub(wait.asked);
                     self.complain(format!("c{who}'s join of {:?} took {took:?}", wait.asked));
                 }
             }
         }
+    }
+
+    /// How long a process stood still since a moment.
+    fn stood_still(&self, station: usize, since: Duration) -> Duration {
+        let troubles = self.cluster.troubles().iter();
+        let pauses = troubles.filter(|it| it.what == "pause" && it.station == Some(station));
+        let pauses = pauses.filter(|it| it.until >= since);
+        pauses.map(|it| it.until - it.from.min(it.until)).sum()
     }
 
     /// Members of a dead station are gone within the lease.
@@ -243,14 +337,23 @@ impl Judge<'_> {
                 continue;
             };
             let client = &self.cluster.clients()[who];
+            // A node that missed the news can only guess why somebody else has the address now.
+            let mut history = self.cluster.history().iter();
+            let is_guessed = !history.any(|(_, _, news)| {
+                news.change == StoredChange::Leave(client.id(), Departure::Evicted(Eviction::Ghost))
+            });
             let from = at.saturating_sub(Duration::from_millis(2500));
             let is_disturbed = self.is_disturbed(Some(client.station()), from, at)
                 || self.is_disturbed(None, from.saturating_sub(LEASE), at);
             // A claimant's process that stood still until just before the end of the challenge
             // may serve its clock before what waits in its sockets.
-            let mut pauses = self.cluster.troubles().iter().filter(|it| it.what == "pause");
+            let mut pauses = self
+                .cluster
+                .troubles()
+                .iter()
+                .filter(|it| it.what == "pause");
             let is_sudden = pauses.any(|it| it.until <= at && it.until + ROUND_TRIPS >= at);
-            if client.frozen().is_none() && !is_disturbed && !is_sudden {
+            if client.frozen().is_none() && !is_disturbed && !is_sudden && !is_guessed {
                 self.complain(format!("c{who} is alive and evicted at {at:?}"));
             }
         }
@@ -258,31 +361,37 @@ impl Judge<'_> {
 
     // Without disturbances
 
-    /// What is sent arrives, or is refused.
+    /// What is sent among those who stay for a while arrives: at one member, or at all that knew the
+    /// sender.
     fn everything_arrives(&mut self) {
         for (serial, sent) in self.cluster.sent().iter().enumerate() {
-            let Some(to) = sent.to else {
+            let until = sent.at + ROUND_TRIPS;
+            let sender = &self.lives[sent.from];
+            let speaking = sender.stayed(&sent.room, sent.at, until);
+            let Some(speaking) = speaking.filter(|_| sender.asked.contains_key(&serial)) else {
                 continue;
             };
-            if !self.lives[sent.from].asked.contains_key(&serial) {
-                continue;
-            }
-            let is_heard = self.lives[to]
-                .heard
-                .iter()
-                .any(|heard| heard.serial == serial);
-            let is_gone = self.lives[to].ended.is_some() || self.lives[to].evicted.is_some();
-            // What it said before it left is not heard after that.
-            let is_gone = is_gone || self.leaves_soon(sent.from, sent.at);
-            if !is_heard && !is_gone && self.lives[sent.from].refused == 0 {
-                self.complain(format!("{serial} is lost: {sent:?}"));
+            let speaking = &speaking.clone();
+            for who in 0..self.lives.len() {
+                let own = self.lives[who].stayed(&sent.room, sent.at, until);
+                // Of two who do not know each other yet, each may be before the other's join.
+                let is_addressed = match sent.to {
+                    Some(to) => to == who,
+                    None => own.is_some_and(|own| {
+                        sees(own, sent.from, sent.at, until) && sees(speaking, who, sent.at, until)
+                    }),
+                };
+                let is_heard = self.lives[who].heard.contains(&serial);
+                if own.is_some() && is_addressed && !is_heard && self.understands(who, sent) {
+                    self.complain(format!("c{who} does not hear {serial}: {sent:?}"));
+                }
             }
         }
     }
 
-    fn leaves_soon(&self, who: ClientKey, at: Duration) -> bool {
-        let mut stays = self.lives[who].stays.iter().filter_map(|stay| stay.until);
-        stays.any(|until| until >= at && until <= at + ROUND_TRIPS)
+    fn understands(&self, who: ClientKey, sent: &Sent) -> bool {
+        let [of, to] = [sent.from, who].map(|who| self.cluster.clients()[who].tongue());
+        !sent.is_offer || to.signals || of.name == to.name
     }
 
     /// All see joins and leaves in the log's order, and exactly those.
@@ -291,8 +400,8 @@ impl Judge<'_> {
             let log = LogId::Room(room(name));
             let changes = self.cluster.history().iter();
             let changes: Vec<_> = changes
-                .filter(|(of, _)| *of == log)
-                .map(|(_, news)| news.change.clone())
+                .filter(|(_, of, _)| *of == log)
+                .map(|(_, _, news)| news.change.clone())
                 .collect();
             for who in 0..self.lives.len() {
                 for own in self.lives[who].stays.clone() {
@@ -304,13 +413,7 @@ impl Judge<'_> {
         }
     }
 
-    fn in_order(
-        &mut self,
-        who: ClientKey,
-        own: &Own,
-        changes: &[switchboard_engine::cluster::store::StoredChange],
-    ) {
-        use switchboard_engine::cluster::store::StoredChange;
+    fn in_order(&mut self, who: ClientKey, own: &Own, changes: &[StoredChange]) {
         let cluster = self.cluster;
         let mut rest = changes.iter();
         for (whose, is_join) in own.order.iter().copied() {
@@ -328,6 +431,12 @@ impl Judge<'_> {
     }
 }
 
+/// Whether somebody was seen all the time.
+fn sees(own: &Own, whose: ClientKey, from: Duration, until: Duration) -> bool {
+    let mut sights = own.sights.iter().filter(|sight| sight.whose == whose);
+    sights.any(|sight| sight.from <= from && sight.until.is_none_or(|end| end > until))
+}
+
 /// How often, and as what, one met the other's present stay.
 fn meetings(own: &Own, other: ClientKey, its: &Own) -> Vec<Sight> {
     let sights = own.sights.iter();
@@ -337,17 +446,11 @@ fn meetings(own: &Own, other: ClientKey, its: &Own) -> Vec<Sight> {
         .collect()
 }
 
-/// Whether somebody was met anew who has not met anybody since before the first meeting ended.
-fn is_alone(meetings: &[Sight], its: &Sight) -> bool {
-    let mut ended = meetings.iter().filter_map(|sight| sight.until);
-    ended.any(|until| its.from < until)
-}
-
 /// Who calls by the design: a newcomer's side of it.
 fn decide(newcomer: &Tongue, member: &Tongue) -> Call {
     let is_same = newcomer.name == member.name;
     match (newcomer.custom, member.custom) {
-        _ if !is_same && !(newcomer.signals && member.signals) => Call::Nobody,
+        _ if !(is_same || newcomer.signals && member.signals) => Call::Nobody,
         (Custom::NeverTold, Custom::NeverTold) => Call::Nobody,
         (Custom::MemberCalls, _) if is_same => Call::They,
         (Custom::NewcomerCalls | Custom::MemberCalls, _) => Call::You,

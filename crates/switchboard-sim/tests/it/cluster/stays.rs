@@ -27,6 +27,7 @@ pub(crate) struct Own {
     pub(crate) room: RoomId,
     /// What it may be called by the others: a join that is asked again may count as the first.
     pub(crate) names: BTreeSet<Stay>,
+    pub(crate) from: Duration,
     pub(crate) until: Option<Duration>,
     pub(crate) sights: Vec<Sight>,
     /// Who came (true) and left, in the order told.
@@ -40,12 +41,6 @@ impl Own {
     }
 }
 
-/// What a client hears, and when.
-#[derive(Clone, Debug)]
-pub(crate) struct Heard {
-    pub(crate) serial: usize,
-}
-
 /// A join and how long it took to be answered.
 #[derive(Clone, Debug)]
 pub(crate) struct Wait {
@@ -57,9 +52,7 @@ pub(crate) struct Wait {
 #[derive(Debug, Default)]
 pub(crate) struct Life {
     pub(crate) stays: Vec<Own>,
-    pub(crate) heard: Vec<Heard>,
-    /// The serials whose sending was refused, as far as one can tell: by receiver.
-    pub(crate) refused: usize,
+    pub(crate) heard: Vec<usize>,
     pub(crate) asked: BTreeMap<usize, Duration>,
     pub(crate) waits: Vec<Wait>,
     pub(crate) evicted: Option<(Duration, Eviction)>,
@@ -70,6 +63,14 @@ pub(crate) struct Life {
 }
 
 impl Life {
+    /// Its stay in a room that lasted from one moment to another.
+    pub(crate) fn stayed(&self, room: &RoomId, from: Duration, until: Duration) -> Option<&Own> {
+        let mut stays = self.stays.iter();
+        stays.find(|stay| {
+            stay.room == *room && stay.from <= from && stay.until.is_none_or(|end| end > until)
+        })
+    }
+
     /// Its stay in a room that goes on.
     pub(crate) fn present(&self, room: &RoomId) -> Option<&Own> {
         let mut stays = self.stays.iter();
@@ -107,8 +108,8 @@ struct Reader<'c> {
     now: Duration,
     life: Life,
     pending: BTreeMap<RoomId, Pending>,
-    /// The last serial from each sender.
-    last: BTreeMap<ClientKey, usize>,
+    /// The last serial from each sender, by room: rooms are independent of each other.
+    last: BTreeMap<(ClientKey, RoomId), usize>,
 }
 
 impl Reader<'_> {
@@ -227,9 +228,6 @@ impl Reader<'_> {
                 self.life.claimed.insert(name.clone(), self.now);
             }
             Event::Refused(refused) => {
-                if refused.target.is_some() && refused.join.is_none() {
-                    self.life.refused += 1;
-                }
                 if let (Some(room), Some(attempt)) = (&refused.room, refused.join) {
                     self.refused(
                         &switchboard_sim::cluster::room(room.as_str()),
@@ -270,6 +268,7 @@ impl Reader<'_> {
         self.life.stays.push(Own {
             room: room.clone(),
             names: pending.names.clone(),
+            from: self.now,
             until: None,
             sights: Vec::new(),
             order: Vec::new(),
@@ -370,11 +369,11 @@ impl Reader<'_> {
                 "hears {serial} from {whose:?}, whom it does not know"
             ));
         }
-        if let Some(last) = self.last.insert(sent.from, serial)
+        if let Some(last) = self.last.insert((sent.from, room.clone()), serial)
             && last >= serial
         {
             self.complain(format!("hears {serial} after {last} from {whose:?}"));
         }
-        self.life.heard.push(Heard { serial });
+        self.life.heard.push(serial);
     }
 }

@@ -378,6 +378,14 @@ async fn what_only_nodes_may_say_is_not_believed_of_clients() {
         let pass = Ask::get("/listRoom").header("pass", "");
         assert_eq!(pass.status(address).await, 200);
     }
+    // A node with another secret might be brought its request again.
+    let stranger = with("between other nodes").header("pass", "");
+    assert_eq!(stranger.clone().status(two.owner.address).await, 200);
+    let answer = stranger.send(two.other.address).await;
+    assert_eq!(
+        (answer.status, answer.header("retry-after")),
+        (503, Some("1"))
+    );
     // A node's word is believed, by the owner alone.
     assert_eq!(with(SECRET).status(two.owner.address).await, 200);
     let answer = with(SECRET).send(two.other.address).await;
@@ -449,6 +457,18 @@ async fn who_cannot_be_brought_anywhere_is_told_to_come_back() {
     );
     assert!(asked.elapsed() >= Duration::from_secs(2));
     assert_eq!(Ask::get("/voice/mode").status(waits.address).await, 200);
+    // The owner's URL leads back here.
+    let nodes = Nodes::new();
+    let (_twin, twin) = nodes.build(Server::builder(), "http://127.0.0.1:9");
+    let listener = switchboard::Listener::bind(([127, 0, 0, 1], 0).into()).expect("a free port");
+    let address = listener.address();
+    let (server, _) = nodes.build(Server::builder(), "http://127.0.0.1:9/");
+    server.serve(listener);
+    let (status, words) = Ask::get("/listRoom").text(address).await;
+    assert_eq!(status, 503);
+    assert!(words.contains("both advertise the same URL"), "{words}");
+    nodes.bury(twin);
+    assert_eq!(Ask::get("/listRoom").status(address).await, 200);
     // The owner does not answer.
     let nodes = Nodes::new();
     let (_deaf, deaf) = nodes.build(Server::builder(), "http://127.0.0.1:9");

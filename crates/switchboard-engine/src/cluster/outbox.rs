@@ -1,0 +1,218 @@
+//! Letters that wait for the store: bounded as a whole and for each sender, and brought out in
+//! portions, so that nobody's letters keep the joins and leaves of others waiting.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use switchboard_core::{Letter, Message, NodeId, PeerId, Position};
+
+use super::mail::weight;
+
+/// Letters that may wait or be under way, and their bytes, about.
+const LETTERS_MAX: usize = 16 * 1024;
+const BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Bytes that may wait of one sender: as much as for one client that does not read.
+const SENDER_BYTES_MAX: usize = 1024 * 1024;
+
+/// Bytes that one round trip takes along, about.
+const PORTION_BYTES: usize = 512 * 1024;
+
+/// A letter, and up to where its sender knew the log.
+pub(super) type Stamped = (Position, Letter);
+
+/// The letters of a node.
+#[derive(Debug, Default)]
+pub(super) struct Outbox {
+    waiting: BTreeMap<NodeId, VecDeque<Stamped>>,
+    /// Who was served last: the next one is first.
+    last: Option<NodeId>,
+    count: usize,
+    bytes: usize,
+    of_senders: BTreeMap<PeerId, usize>,
+}
+
+impl Outbox {
+    /// Letters that wait or are under way.
+    pub(super) fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Takes a letter, or gives it back if there is no room for it.
+    pub(super) fn push(&mut self, to: NodeId, at: Position, letter: Letter) -> Option<Letter> {
+        let bytes = weight(&letter);
+        let sender = sender(&letter);
+        let of_sender = sender.and_then(|peer| self.of_senders.get(&peer).copied());
+        let of_sender = of_sender.unwrap_or_default() + bytes;
+        // Of an idle sender's letters the first is taken, however large.
+        let is_too_much = of_sender > SENDER_BYTES_MAX && of_sender > bytes;
+        if self.count >= LETTERS_MAX || self.bytes + bytes > BYTES_MAX || is_too_much {
+            return Some(letter);
+        }
+        self.count += 1;
+        self.bytes += bytes;
+        if let Some(peer) = sender {
+            self.of_senders.insert(peer, of_sender);
+        }
+        self.waiting.entry(to).or_default().push_back((at, letter));
+        None
+    }
+
+    /// The next portion, by receivers, each letter in the order in which it came. They count until
+    /// they are [`done`](Self::done).
+    pub(super) fn take(&mut self) -> Vec<(NodeId, Vec<Stamped>)> {
+        let mut portion = Vec::new();
+        let mut bytes = 0;
+        while bytes < PORTION_BYTES {
+            let Some(to) = self.next() else {
+                break;
+            };
+            let Some(letters) = self.waiting.get_mut(&to) else {
+                break;
+            };
+            let mut message = Vec::new();
+            while bytes < PORTION_BYTES
+                && let Some(letter) = letters.pop_front()
+            {
+                bytes += weight(&letter.1);
+                message.push(letter);
+            }
+            if letters.is_empty() {
+                self.waiting.remove(&to);
+            }
+            self.last = Some(to);
+            portion.push((to, message));
+        }
+        portion
+    }
+
+    fn next(&self) -> Option<NodeId> {
+        let mut all = self.waiting.keys().copied();
+        let after = all.clone().find(|node| Some(*node) > self.last);
+        after.or_else(|| all.next())
+    }
+
+    /// These letters are under way no more.
+    pub(super) fn done(&mut self, letters: &[Letter]) {
+        for letter in letters {
+            let bytes = weight(letter);
+            self.count -= 1;
+            self.bytes -= bytes;
+            let Some(peer) = sender(letter) else {
+                continue;
+            };
+            if let Some(rest) = self.of_senders.get_mut(&peer) {
+                *rest -= bytes;
+                if *rest == 0 {
+                    self.of_senders.remove(&peer);
+                }
+            }
+        }
+    }
+
+    /// All that waits, for nobody any more.
+    pub(super) fn clear(&mut self) -> Vec<Letter> {
+        let waiting = std::mem::take(&mut self.waiting).into_values().flatten();
+        let letters: Vec<_> = waiting.map(|(_, letter)| letter).collect();
+        self.done(&letters);
+        letters
+    }
+}
+
+/// The member that has sent it.
+fn sender(letter: &Letter) -> Option<PeerId> {
+    match &letter.message {
+        Message::Relay { from, .. } => Some(from.peer),
+        Message::Bounce { .. }
+        | Message::Announce { .. }
+        | Message::Probe(_)
+        | Message::Alive(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use bytestring::ByteString;
+    use switchboard_core::{
+        Addressee, LogId, Relay, RelayKind, RoomId, RoomName, SeatRef, SpaceName,
+    };
+
+    use super::*;
+
+    fn letter(peer: u8, bytes: usize) -> Letter {
+        let peer = PeerId::from_random([peer; 16]);
+        let since = Position::from(1);
+        let frame = ByteString::from("x".repeat(bytes));
+        Letter {
+            log: LogId::Room(RoomId {
+                space: SpaceName::default(),
+                name: RoomName::parse("room", 0).expect("not empty"),
+            }),
+            message: Message::Relay {
+                from: SeatRef { peer, since },
+                to: Addressee::Everyone,
+                relay: Arc::new(Relay::new("any", RelayKind::Opaque, frame, |_, _| true)),
+            },
+        }
+    }
+
+    fn push(outbox: &mut Outbox, node: u64, peer: u8, bytes: usize) -> bool {
+        let at = Position::from(1);
+        let back = outbox.push(NodeId::from(node), at, letter(peer, bytes));
+        back.is_none()
+    }
+
+    #[test]
+    fn one_sender_has_its_share_and_others_have_theirs() {
+        let mut outbox = Outbox::default();
+        let taken = (0..100)
+            .filter(|_| push(&mut outbox, 1, 1, 100_000))
+            .count();
+        assert_eq!(taken, 10);
+        assert!(push(&mut outbox, 1, 2, 100_000));
+        assert!(
+            push(&mut outbox, 2, 3, 2_000_000),
+            "the first, however large"
+        );
+        assert!(!push(&mut outbox, 2, 3, 1));
+    }
+
+    #[test]
+    fn portions_are_small_and_serve_every_node() {
+        let mut outbox = Outbox::default();
+        for peer in 0..50 {
+            assert!(push(&mut outbox, 1, peer, 100_000));
+        }
+        assert!(push(&mut outbox, 2, 60, 1));
+        let first = outbox.take();
+        assert_eq!(
+            first
+                .iter()
+                .map(|(_, letters)| letters.len())
+                .sum::<usize>(),
+            6
+        );
+        let second = outbox.take();
+        assert_eq!(second[0].0, NodeId::from(2), "who was not served is next");
+    }
+
+    #[test]
+    fn what_is_done_makes_room() {
+        let mut outbox = Outbox::default();
+        while push(&mut outbox, 1, 1, 100_000) {}
+        let taken = outbox.take().remove(0).1;
+        assert!(
+            !push(&mut outbox, 1, 1, 100_000),
+            "what is under way counts"
+        );
+        let letters: Vec<_> = taken.into_iter().map(|(_, letter)| letter).collect();
+        outbox.done(&letters);
+        assert!(push(&mut outbox, 1, 1, 100_000));
+        outbox.clear();
+        assert_eq!(
+            (outbox.len(), outbox.bytes, outbox.of_senders.len()),
+            (0, 0, 0)
+        );
+    }
+}

@@ -1,0 +1,213 @@
+//! The hard cases, one by one.
+
+use std::time::Duration;
+
+use switchboard_core::{Call, Event, Eviction, Refusal};
+use switchboard_sim::cluster::{Back, ClientKey, Cluster, LEASE, Noted, StationKey, Weather, room};
+
+use crate::cluster::judge::judge;
+
+const MOMENT: Duration = Duration::from_millis(200);
+
+/// So many stations, all connected.
+fn cluster(stations: usize) -> Cluster {
+    let mut cluster = Cluster::new(1, Weather::calm());
+    for _ in 0..stations {
+        cluster.start();
+    }
+    cluster.advance(MOMENT);
+    cluster
+}
+
+/// Somebody who is in the room "red" under an address of its own.
+fn member(cluster: &mut Cluster, station: StationKey) -> ClientKey {
+    let client = cluster.connect(station, 0, None);
+    cluster.join(client, "red", &format!("own {client}"));
+    cluster.advance(MOMENT);
+    client
+}
+
+/// What somebody was told since a moment, but for what others sent it.
+fn told(cluster: &Cluster, client: ClientKey, since: Duration) -> Vec<String> {
+    let log = cluster.clients()[client].log().iter();
+    let events = log.filter_map(|(at, noted)| match noted {
+        Noted::Told(event, _) if *at >= since && !matches!(**event, Event::Heard { .. }) => {
+            Some(event)
+        }
+        Noted::Told(..) | Noted::Asked(_) | Noted::Ended => None,
+    });
+    let name = |peer| cluster.client_of(peer).map_or(usize::MAX, |key| key);
+    let events = events.map(|event| match &**event {
+        Event::Joined { others, .. } => format!("joined {}", others.len()),
+        Event::Introduced { peer, call, .. } => format!(
+            "meets {}{}",
+            name(peer.peer),
+            if *call == Call::You { " and calls" } else { "" }
+        ),
+        Event::Departed { peer, .. } => format!("loses {}", name(peer.peer)),
+        Event::Evicted(Eviction::Ghost) => "evicted as a ghost".to_owned(),
+        Event::Evicted(Eviction::Replaced) => "replaced".to_owned(),
+        Event::Refused(refused) => format!("refused: {}", refused.reason.code()),
+        other @ (Event::Claimed(_)
+        | Event::Rejoined { .. }
+        | Event::Members { .. }
+        | Event::Heard { .. }
+        | Event::Probe(_)
+        | Event::Evicted(_)) => format!("{other:?}"),
+    });
+    events.collect()
+}
+
+fn must_be_sound(cluster: &Cluster) {
+    let complaints = judge(cluster, false);
+    assert!(complaints.is_empty(), "{complaints:#?}");
+}
+
+#[test]
+fn a_fenced_node_returns_and_its_members_never_lose_each_other() {
+    let mut cluster = cluster(2);
+    let (one, two) = (member(&mut cluster, 0), member(&mut cluster, 0));
+    let far = member(&mut cluster, 1);
+    let before = cluster.now();
+    cluster.pause(0, LEASE * 2);
+    cluster.advance(LEASE * 3);
+
+    for (who, news) in [
+        (one, told(&cluster, one, before)),
+        (two, told(&cluster, two, before)),
+    ] {
+        assert_eq!(
+            news,
+            [format!("loses {far}"), format!("meets {far} and calls")],
+            "{who}"
+        );
+    }
+    let news = told(&cluster, far, before);
+    let expected = [
+        format!("loses {one}"),
+        format!("loses {two}"),
+        format!("meets {one}"),
+        format!("meets {two}"),
+    ];
+    assert_eq!(news, expected);
+    must_be_sound(&cluster);
+}
+
+#[test]
+fn nobody_is_told_anything_when_the_store_comes_back_empty() {
+    let mut cluster = cluster(3);
+    let members: Vec<_> = (0..6).map(|who| member(&mut cluster, who % 3)).collect();
+    let before = cluster.now();
+    cluster.store_away(Duration::from_secs(1), Back::Empty);
+    cluster.advance(LEASE * 4);
+    for who in members {
+        assert_eq!(told(&cluster, who, before), Vec::<String>::new());
+    }
+    must_be_sound(&cluster);
+}
+
+#[test]
+fn whoever_missed_something_gets_the_difference_once() {
+    let mut cluster = cluster(2);
+    let witness = member(&mut cluster, 0);
+    let goes = member(&mut cluster, 1);
+    let before = cluster.now();
+    cluster.cut(0, Duration::from_secs(1));
+    cluster.advance(MOMENT);
+    cluster.vanish(goes);
+    let comes = member(&mut cluster, 1);
+    assert_eq!(told(&cluster, witness, before), Vec::<String>::new());
+    cluster.advance(Duration::from_secs(2));
+    let news = told(&cluster, witness, before);
+    assert_eq!(news, [format!("loses {goes}"), format!("meets {comes}")]);
+    must_be_sound(&cluster);
+}
+
+#[test]
+fn a_ghost_on_another_node_is_evicted_and_a_living_holder_is_not() {
+    let mut cluster = cluster(2);
+    let holder = cluster.connect(0, 0, None);
+    cluster.join(holder, "red", "ann");
+    cluster.advance(MOMENT);
+    let claimant = cluster.connect(1, 0, None);
+    cluster.join(claimant, "red", "ann");
+    cluster.advance(Duration::from_secs(3));
+    assert_eq!(told(&cluster, claimant, Duration::ZERO), ["refused: taken"]);
+    let before = cluster.now();
+    cluster.freeze(holder);
+    cluster.join(claimant, "red", "ann");
+    cluster.advance(Duration::from_secs(3));
+    assert!(told(&cluster, holder, before).contains(&"evicted as a ghost".to_owned()));
+    assert_eq!(told(&cluster, claimant, before), ["joined 0"]);
+    must_be_sound(&cluster);
+}
+
+#[test]
+fn the_same_person_on_another_node_replaces_itself_at_once() {
+    let mut cluster = cluster(2);
+    let before = cluster.now();
+    let [first, second] = [0, 1].map(|station| {
+        let client = cluster.connect(station, 0, Some("one"));
+        cluster.join(client, "red", "ann");
+        cluster.claim(client, "ann");
+        cluster.advance(MOMENT);
+        client
+    });
+    assert_eq!(
+        told(&cluster, first, before).last().map(String::as_str),
+        Some("replaced")
+    );
+    assert_eq!(told(&cluster, second, before)[0], "joined 0");
+    must_be_sound(&cluster);
+}
+
+#[test]
+fn a_leave_while_the_store_is_away_is_seen_here_at_once_and_there_later() {
+    let mut cluster = cluster(2);
+    let near = member(&mut cluster, 0);
+    let far = member(&mut cluster, 1);
+    let goes = member(&mut cluster, 0);
+    cluster.store_away(Duration::from_secs(5), Back::Whole);
+    cluster.advance(Duration::from_secs(3));
+    let before = cluster.now();
+    cluster.leave(goes, "red");
+    cluster.join(goes, "blue", "somebody");
+    cluster.advance(MOMENT);
+    assert_eq!(told(&cluster, near, before), [format!("loses {goes}")]);
+    assert_eq!(told(&cluster, far, before), Vec::<String>::new());
+    let refused = format!("refused: {}", Refusal::Unavailable.code());
+    assert_eq!(told(&cluster, goes, before), [refused]);
+    cluster.advance(Duration::from_secs(4));
+    assert_eq!(told(&cluster, far, before), [format!("loses {goes}")]);
+    must_be_sound(&cluster);
+}
+
+#[test]
+fn members_of_a_crashed_node_are_gone_within_the_lease() {
+    let mut cluster = cluster(2);
+    let (goes, stays) = (member(&mut cluster, 0), member(&mut cluster, 1));
+    let before = cluster.now();
+    cluster.crash(0);
+    cluster.advance(LEASE + MOMENT);
+    assert_eq!(told(&cluster, stays, before), [format!("loses {goes}")]);
+    assert_eq!(
+        cluster.stored(&room("red")).map(|log| log.seats.len()),
+        Some(1)
+    );
+}
+
+#[test]
+fn who_leaves_and_joins_under_another_address_while_cut_off_is_met_under_that_one() {
+    let mut cluster = cluster(2);
+    let witness = member(&mut cluster, 0);
+    let moves = member(&mut cluster, 1);
+    let before = cluster.now();
+    cluster.cut(1, Duration::from_secs(1));
+    cluster.advance(MOMENT);
+    cluster.leave(moves, "red");
+    cluster.join(moves, "red", "elsewhere");
+    cluster.advance(Duration::from_secs(3));
+    let news = told(&cluster, witness, before);
+    assert_eq!(news, [format!("loses {moves}"), format!("meets {moves}")]);
+    must_be_sound(&cluster);
+}
