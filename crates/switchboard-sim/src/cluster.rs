@@ -3,12 +3,12 @@
 //!
 //! Each [station](Station) is what one process is: a hub, a [`Node`](switchboard_engine::cluster::Node)
 //! and their clients. Its carrier takes the node's requests to the store, a
-//! [`Model`](switchboard_engine::cluster::model::Model), and answers, news and mail back, as a
+//! [`Model`], and answers, news and mail back, as a
 //! connection to Redis does: requests and answers in order or not at all, news of the logs with all
 //! that may befall a publication, mail of one node to another in order. Connections break, stations
 //! stop, stop for ever and come anew, and the store goes away and comes back with less than it had.
 //!
-//! Clients are peers without a dialect: they ask what [`Command`](switchboard_core::Command)s ask,
+//! Clients are peers without a dialect: they ask what [`Command`]s ask,
 //! and everything they asked and were told stands in their [`Client::log`], for a judge to read.
 
 mod carrier;
