@@ -31,7 +31,8 @@ impl Rooms {
         Self { shards }
     }
 
-    /// All rooms of this node with the number of their members, sorted.
+    /// All rooms that this node has members in, or had a moment ago, with the number of their members
+    /// on all nodes, sorted.
     #[must_use]
     pub fn list(&self) -> Vec<(RoomId, usize)> {
         let mut rooms = self.shards.rooms();
@@ -39,7 +40,8 @@ impl Rooms {
         rooms
     }
 
-    /// The members of a room, oldest first. Empty if there is no such room.
+    /// The members of a room, oldest first, on whatever node they are. Empty if this node has nobody
+    /// in it.
     #[must_use]
     pub fn members(&self, room: &RoomId) -> Vec<Arc<Member>> {
         self.shards.members(room)
@@ -77,7 +79,8 @@ impl Rooms {
         is_there
     }
 
-    /// The joins and leaves from now on. A receiver that falls 4096 changes behind misses some and
+    /// The joins and leaves from now on, as far as this node sees them: of rooms that it has members
+    /// in. When its last one has left, the others are told to have left too. A receiver that falls 4096 changes behind misses some and
     /// is told how many.
     #[must_use]
     pub fn subscribe(&self) -> broadcast::Receiver<MembershipChange> {
