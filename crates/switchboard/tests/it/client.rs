@@ -47,6 +47,7 @@ pub(crate) fn open_second(builder: Builder) -> (Server, SocketAddr) {
 pub(crate) fn serve(server: Server) -> (Server, SocketAddr) {
     let listener = Listener::bind(([127, 0, 0, 1], 0).into()).expect("a free port");
     let address = listener.address();
+    Nodes::is_alone(address);
     server.serve(listener);
     (server, address)
 }

@@ -126,6 +126,12 @@ impl Nodes {
         together.insert(second, first);
     }
 
+    /// This one is alone. Its port may have been another's, whose test is over.
+    pub(crate) fn is_alone(address: SocketAddr) {
+        let mut together = TOGETHER.lock().unwrap_or_else(PoisonError::into_inner);
+        together.get_or_insert_default().remove(&address);
+    }
+
     /// The nodes to which this one belongs.
     pub(crate) fn of(address: SocketAddr) -> Vec<SocketAddr> {
         let together = TOGETHER.lock().unwrap_or_else(PoisonError::into_inner);
