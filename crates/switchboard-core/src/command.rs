@@ -1,11 +1,11 @@
 //! The machine's two doors: what goes in, and what comes out.
 
-use std::sync::Arc;
+use std::{num::NonZeroUsize, sync::Arc};
 
 use crate::{
     event::Event,
     id::{Address, Attempt, DisplayName, PeerId, Position, RoomId, RoomName, SpaceName},
-    introduction::{Identity, Member},
+    introduction::{Identity, Member, Token},
     log::{Declined, Departure, Entry, Letter, LogId, NodeId},
     relay::Relay,
 };
@@ -23,6 +23,8 @@ pub enum Command {
         address: Address,
         /// What people will call it.
         name: Option<DisplayName>,
+        /// What else it asks for.
+        terms: Terms,
     },
     /// Leave a room.
     Leave {
@@ -44,6 +46,15 @@ pub enum Command {
     List(RoomName),
 }
 
+/// What a client asks for besides its seat.
+#[derive(Clone, Debug, Default)]
+pub struct Terms {
+    /// By what it will show that its address is its own.
+    pub token: Option<Token>,
+    /// It wants to be alone with so many, itself included: those who ask for the same at that time.
+    pub circle: Option<NonZeroUsize>,
+}
+
 /// To whom something is sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
@@ -53,6 +64,9 @@ pub enum Target {
     Peer(PeerId),
     /// To the member with this address.
     Address(Address),
+    /// To the member with this address; if there is none, to the next one who has it, if he comes
+    /// soon.
+    Awaited(Address),
 }
 
 /// How a departure is told.
@@ -62,6 +76,9 @@ pub enum Farewell {
     Aloud,
     /// Only to members whose dialect differs: its own kind was not to be told (`mesh` has this).
     Quiet,
+    /// To everybody. It did not ask for it, but lost its connection: where it has shown a
+    /// [`Token`], its address is kept for it.
+    Dropped,
 }
 
 /// What a [`Hub`](crate::Hub) holds something about; says which hub is to be asked.

@@ -7,27 +7,30 @@ use std::{
 };
 
 use crate::{
+    absent::Absent,
     challenge::{Challenges, Due, Wait, Wish},
     command::{Ask, Change, Effect, Farewell, Input, Place, Target},
     event::{Event, Eviction},
     id::{Address, Attempt, DisplayName, PeerId, Position, RoomId, SpaceName},
-    introduction::{Custom, Identity, Member, Tongue},
+    introduction::{Identity, Member, Tongue},
     limits::{EARLY_BYTES_MAX, EARLY_MAX, Limits, exceeds},
     log::{Addressee, Departure, Letter, LogId, Message, NodeId},
     refusal::{Refusal, Refused},
     relay::Relay,
-    room::{Pending, Room},
+    reservation::Reservations,
+    room::{Pending, Room, Seat},
 };
 
+mod absent;
 mod letters;
 mod log;
 
 /// Who holds a name says nothing in it.
 static SILENT: Tongue = Tongue {
     name: "name",
-    custom: Custom::NeverTold,
     signals: false,
     messages: false,
+    ..Tongue::USUAL
 };
 
 /// Rooms and names, as a machine. See the crate's page for how to drive it.
@@ -40,6 +43,8 @@ pub struct Hub<L> {
     challenges: Challenges<L>,
     /// The nodes that want to know whether the holder of a place, a peer of this node, is alive.
     askers: BTreeMap<Place, Vec<NodeId>>,
+    reservations: Reservations,
+    absent: Absent<L>,
     effects: VecDeque<Effect<L>>,
 }
 
@@ -62,6 +67,8 @@ impl<L: Clone> Hub<L> {
             rooms: HashMap::new(),
             challenges: Challenges::default(),
             askers: BTreeMap::new(),
+            reservations: Reservations::default(),
+            absent: Absent::default(),
             effects: VecDeque::new(),
         }
     }
@@ -86,8 +93,11 @@ impl<L: Clone> Hub<L> {
         }
     }
 
-    /// Ends the challenges that are due at `now`.
+    /// Ends what is due at `now`: challenges, reservations, and the patience of those who wait for
+    /// somebody to come.
     pub fn handle_timeout(&mut self, now: Instant) {
+        self.reservations.expire(now);
+        self.give_up_absent(now);
         for Due { place, is_heard } in self.challenges.due(now) {
             match self.holder(&place) {
                 None => self.retry(&place, now),
@@ -115,7 +125,12 @@ impl<L: Clone> Hub<L> {
     /// When [`Hub::handle_timeout`] must be called at the latest, if ever.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.challenges.next_deadline()
+        let deadlines = [
+            self.challenges.next_deadline(),
+            self.reservations.next_deadline(),
+            self.absent.next_deadline(),
+        ];
+        deadlines.into_iter().flatten().min()
     }
 
     /// The rooms, in no particular order, each with the number of its members.
@@ -136,10 +151,7 @@ impl<L: Clone> Hub<L> {
     #[must_use]
     pub fn members(&self, room: &RoomId) -> Vec<Arc<Member>> {
         let room = self.rooms.get(&LogId::Room(room.clone()));
-        room.into_iter()
-            .flat_map(Room::seats)
-            .map(|seat| seat.member.clone())
-            .collect()
+        members(room.into_iter().flat_map(Room::seats))
     }
 
     fn ask(&mut self, peer: PeerId, local: L, ask: Ask, now: Instant) {
@@ -164,7 +176,7 @@ impl<L: Clone> Hub<L> {
                 self.enter(wish, now);
             }
             Ask::Leave(room, farewell) => self.leave(peer, LogId::Room(room), farewell),
-            ask @ (Ask::Relay(..) | Ask::List(_)) => self.ask_room(peer, local, ask),
+            ask @ (Ask::Relay(..) | Ask::List(_)) => self.ask_room(peer, local, ask, now),
             Ask::Alive(place) => self.alive(peer, &place),
         }
     }
@@ -207,23 +219,35 @@ impl<L: Clone> Hub<L> {
             }
             None => {}
         }
-        if room.seat(peer).is_some() {
-            let others = room.others(peer).map(|seat| seat.member.clone()).collect();
+        if let Some(seat) = room.seat(peer) {
+            let others = members(room.seen_by(&seat.member));
             self.deliver(wish.local.clone(), entered_again(wish.log, others));
-            return self.ask_early(peer, &wish.local, wish.early);
+            return self.ask_early(peer, &wish.local, wish.early, now);
         }
         let address = &wish.member.address;
-        let identity = (room.at(address).map(|seat| &seat.member))
+        let is_same = (room.at(address).map(|seat| &seat.member))
             .or_else(|| room.joining_as(address).map(|joining| &joining.member))
-            .map(|holder| holder.identity.is_proven_same(&wish.member.identity));
-        if let Some(replaces) = identity {
+            .map(|holder| holder.is_proven_same(&wish.member));
+        if let Some(replaces) = is_same {
             return self.enter_taken(wish, replaces, now);
         }
-        if exceeds(room.len() + 1, self.limits.room_members) {
+        let place = place(&wish.log, address);
+        if place.is_some_and(|place| self.reservations.is_against(&place, &wish.member, now)) {
+            return self.refuse_join(wish, Refusal::Taken);
+        }
+        self.enter_free(wish);
+    }
+
+    /// Lets a seat be ordered for somebody whose address is free.
+    fn enter_free(&mut self, mut wish: Wish<L>) {
+        let room = self.rooms.entry(wish.log.clone()).or_default();
+        let limit = room.members_max(wish.member.tongue, &self.limits);
+        if exceeds(room.len() + 1, limit) {
             return self.refuse_join(wish, Refusal::RoomFull);
         }
+        wish.member = room.encircle(wish.member);
         let (log, member) = (wish.log.clone(), wish.member.clone());
-        room.pending.insert(peer, Pending::Join(wish));
+        room.pending.insert(member.peer, Pending::Join(wish));
         self.propose(log, Change::Join(member));
     }
 
@@ -279,6 +303,9 @@ impl<L: Clone> Hub<L> {
     fn leave(&mut self, peer: PeerId, log: LogId, farewell: Farewell) {
         for wish in self.challenges.forget(peer, &log) {
             self.give_up(wish);
+        }
+        if let LogId::Room(room) = &log {
+            self.absent.forget(peer, room);
         }
         let Some(room) = self.rooms.get_mut(&log) else {
             return;
@@ -369,9 +396,9 @@ impl<L: Clone> Hub<L> {
     // Frames
 
     /// What a member asks of its room.
-    fn ask_room(&mut self, peer: PeerId, local: L, ask: Ask) {
+    fn ask_room(&mut self, peer: PeerId, local: L, ask: Ask, now: Instant) {
         match ask {
-            Ask::Relay(room, to, relay) => self.relay(peer, local, &room, to, relay),
+            Ask::Relay(room, to, relay) => self.relay(peer, local, &room, to, relay, now),
             Ask::List(room) => self.list(peer, local, room),
             Ask::Claim(..) | Ask::Release(..) | Ask::Join(..) | Ask::Leave(..) | Ask::Alive(_) => {}
         }
@@ -394,23 +421,32 @@ impl<L: Clone> Hub<L> {
         }
     }
 
-    fn ask_early(&mut self, peer: PeerId, local: &L, early: Vec<Ask>) {
+    fn ask_early(&mut self, peer: PeerId, local: &L, early: Vec<Ask>, now: Instant) {
         for ask in early {
-            self.ask_room(peer, local.clone(), ask);
+            self.ask_room(peer, local.clone(), ask, now);
         }
     }
 
     fn list(&mut self, peer: PeerId, local: L, id: RoomId) {
         let log = LogId::Room(id.clone());
-        let room = self.rooms.get(&log).filter(|room| room.is_in(peer));
-        let Some(room) = room else {
+        let room = self.rooms.get(&log);
+        let seated = room.and_then(|room| Some((room, room.seat(peer)?)));
+        let Some((room, seat)) = seated.filter(|(_, seat)| seat.local.is_some()) else {
             return self.postpone(peer, local, &id, Ask::List(id.clone()));
         };
-        let others = room.others(peer).map(|seat| seat.member.clone()).collect();
+        let others = members(room.seen_by(&seat.member));
         self.deliver(local, Event::Members { room: id, others });
     }
 
-    fn relay(&mut self, peer: PeerId, local: L, id: &RoomId, to: Target, relay: Arc<Relay>) {
+    fn relay(
+        &mut self,
+        peer: PeerId,
+        local: L,
+        id: &RoomId,
+        to: Target,
+        relay: Arc<Relay>,
+        now: Instant,
+    ) {
         let log = LogId::Room(id.clone());
         let room = self.rooms.get(&log);
         let seated = room.and_then(|room| Some((room, room.seat(peer)?)));
@@ -425,15 +461,19 @@ impl<L: Clone> Hub<L> {
             relay,
         };
         if to == Target::Everyone {
-            for node in room.nodes() {
+            for node in nodes(room.seen_by(&from)) {
                 let message = message(Addressee::Everyone, relay.clone());
                 let log = log.clone();
                 self.effects
                     .push_back(Effect::Send(node, Letter { log, message }));
             }
-            return hear_all(room, &mut self.effects, id, &from, &relay);
+            return hear_all(room.seen_by(&from), &mut self.effects, id, &from, &relay);
         }
-        match passable(room, &to, &relay) {
+        let receiver = room.find(&to).filter(|seat| from.sees(&seat.member));
+        match passable(receiver, &relay) {
+            Err(Refusal::NoSuchPeer) if let Target::Awaited(address) = to => {
+                self.wait_for(id, address, (peer, local), relay, now);
+            }
             Err(reason) => self.refuse(local, Refused::new(reason).in_room(&id.name).to(to)),
             Ok(seat) => match (seat.node, &seat.local) {
                 (Some(node), _) => {
@@ -462,13 +502,13 @@ impl<L: Clone> Hub<L> {
         };
         let letters: Vec<_> = match to {
             Target::Everyone => {
-                hear_all(room, &mut self.effects, id, from, relay);
-                let nodes = room.nodes().into_iter();
+                hear_all(room.seats(), &mut self.effects, id, from, relay);
+                let nodes = nodes(room.seats()).into_iter();
                 nodes.map(|node| (node, message(None))).collect()
             }
             // The host program has nobody to be answered through; it can list the members itself.
-            Target::Peer(_) | Target::Address(_) => {
-                let Ok(seat) = passable(room, to, relay) else {
+            Target::Peer(_) | Target::Address(_) | Target::Awaited(_) => {
+                let Ok(seat) = passable(room.find(to), relay) else {
                     return;
                 };
                 if let Some(local) = &seat.local {
@@ -503,6 +543,8 @@ fn claim<L>(
         name: None,
         tongue: &SILENT,
         identity,
+        token: None,
+        circle: None,
     };
     Wish {
         log: LogId::Name(space, name),
@@ -566,13 +608,8 @@ fn heard(room: &RoomId, from: &Arc<Member>, direct: bool, relay: Arc<Relay>) -> 
 }
 
 /// The one receiver of a relay, or why it cannot be one.
-fn passable<'a, L>(
-    room: &'a Room<L>,
-    to: &Target,
-    relay: &Relay,
-) -> Result<&'a crate::room::Seat<L>, Refusal> {
-    let seat = room
-        .find(to)
+fn passable<'a, L>(receiver: Option<&'a Seat<L>>, relay: &Relay) -> Result<&'a Seat<L>, Refusal> {
+    let seat = receiver
         .filter(|seat| seat.node.is_some() || seat.local.is_some())
         .ok_or(Refusal::NoSuchPeer)?;
     if relay.is_understood_by(seat.member.tongue) {
@@ -582,18 +619,28 @@ fn passable<'a, L>(
     }
 }
 
-/// Gives a relay to all members of this node but its sender.
-fn hear_all<L: Clone>(
-    room: &Room<L>,
+fn members<'a, L: 'a>(seats: impl Iterator<Item = &'a Seat<L>>) -> Vec<Arc<Member>> {
+    seats.map(|seat| seat.member.clone()).collect()
+}
+
+/// The nodes that members are of, but for this one; each once.
+fn nodes<'a, L: 'a>(seats: impl Iterator<Item = &'a Seat<L>>) -> Vec<NodeId> {
+    let mut nodes: Vec<_> = seats.filter_map(|seat| seat.node).collect();
+    nodes.sort_unstable();
+    nodes.dedup();
+    nodes
+}
+
+/// Gives a relay to members of this node.
+fn hear_all<'a, L: Clone + 'a>(
+    seats: impl Iterator<Item = &'a Seat<L>>,
     effects: &mut VecDeque<Effect<L>>,
     id: &RoomId,
     from: &Arc<Member>,
     relay: &Arc<Relay>,
 ) {
     let event = Arc::new(heard(id, from, false, relay.clone()));
-    let hearers = room
-        .others(from.peer)
-        .filter(|seat| relay.is_understood_by(seat.member.tongue));
+    let hearers = seats.filter(|seat| relay.is_understood_by(seat.member.tongue));
     for local in hearers.filter_map(|seat| seat.local.as_ref()) {
         effects.push_back(Effect::Deliver(local.clone(), event.clone()));
     }

@@ -4,7 +4,7 @@
 //! dialect follow that dialect's own custom. In a mixed pair the newcomer calls, if its dialect
 //! has words to be told so; else the member that was there before.
 
-use std::sync::Arc;
+use std::{fmt, num::NonZeroUsize, sync::Arc, time::Duration};
 
 use crate::id::{Address, DialectName, DisplayName, PeerId};
 
@@ -19,6 +19,23 @@ pub struct Tongue {
     pub signals: bool,
     /// Whether it carries text for people.
     pub messages: bool,
+    /// Whether its clients are told who is in a room. Where they are not, they find each other by
+    /// address alone, and `directory_members` bounds the room instead of `room_members`.
+    pub introduced: bool,
+    /// Members that a room may have while somebody who speaks it is in it; 0: any number.
+    pub room_max: usize,
+}
+
+impl Tongue {
+    /// What most dialects are; for the fields that a dialect has nothing to say of.
+    pub const USUAL: Self = Self {
+        name: "",
+        custom: Custom::NeverTold,
+        signals: true,
+        messages: true,
+        introduced: true,
+        room_max: 0,
+    };
 }
 
 /// Who calls among members of one dialect.
@@ -49,8 +66,34 @@ impl Identity {
     }
 }
 
+/// A secret by which a client that lost its connection shows that an address is still its own.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Token {
+    /// The client's own words.
+    pub secret: Arc<str>,
+    /// How long its address is kept for it after its connection was lost.
+    pub grace: Duration,
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Token")
+            .field("grace", &self.grace)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Some of a room's members, who see only each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Circle {
+    /// Who was the first in it.
+    pub first: PeerId,
+    /// When so many have come in, it is closed: nobody comes in any more, whoever leaves.
+    pub seats: NonZeroUsize,
+}
+
 /// A peer as a member of a room.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Member {
     /// Who it is.
     pub peer: PeerId,
@@ -62,6 +105,29 @@ pub struct Member {
     pub tongue: &'static Tongue,
     /// How sure we are of it.
     pub identity: Identity,
+    /// By what it shows that its address is its own, where its dialect has that.
+    pub token: Option<Token>,
+    /// With whom alone it wants to be.
+    pub circle: Option<Circle>,
+}
+
+impl Member {
+    /// Whether it is shown to be the same client as `other`.
+    #[must_use]
+    pub fn is_proven_same(&self, other: &Self) -> bool {
+        let is_same_token = match (&self.token, &other.token) {
+            (Some(a), Some(b)) => a.secret == b.secret,
+            (Some(_), None) | (None, _) => false,
+        };
+        is_same_token || self.identity.is_proven_same(&other.identity)
+    }
+
+    /// Whether the two are among each other.
+    #[must_use]
+    pub fn sees(&self, other: &Self) -> bool {
+        let first = |member: &Self| member.circle.map(|circle| circle.first);
+        first(self) == first(other)
+    }
 }
 
 /// Which of two members calls, seen from one of them.
@@ -89,7 +155,7 @@ impl Call {
 
 /// Whether `newcomer` calls `member`, seen from the newcomer.
 #[must_use]
-pub(crate) fn decide(newcomer: &Tongue, member: &Tongue) -> Call {
+pub fn decide(newcomer: &Tongue, member: &Tongue) -> Call {
     if newcomer.name != member.name && !(newcomer.signals && member.signals) {
         return Call::Nobody;
     }
@@ -109,8 +175,7 @@ mod tests {
         Tongue {
             name,
             custom,
-            signals: true,
-            messages: true,
+            ..Tongue::USUAL
         }
     }
 

@@ -19,6 +19,7 @@
 //! and `poll_ended` until both are empty, and keeps their timeouts as above.
 #![warn(missing_docs)]
 
+mod absent;
 mod call;
 mod challenge;
 mod command;
@@ -32,23 +33,24 @@ mod log;
 mod peer;
 mod refusal;
 mod relay;
+mod reservation;
 mod room;
 mod voice_end;
 mod voice_event;
 mod voice_room;
 
 pub use call::{CallLimits, CallRefusal, Calls};
-pub use command::{Ask, Change, Command, Effect, Farewell, Input, Place, Target};
+pub use command::{Ask, Change, Command, Effect, Farewell, Input, Place, Target, Terms};
 pub use event::{Event, Eviction};
 pub use hub::Hub;
 pub use id::{
     Address, Attempt, CallId, DialectName, DisplayName, Duty, NameError, PeerId, Position, RoomId,
     RoomName, SpaceName, User, VoiceRoomId,
 };
-pub use introduction::{Call, Custom, Identity, Member, Tongue};
+pub use introduction::{Call, Circle, Custom, Identity, Member, Token, Tongue, decide};
 pub use limits::Limits;
 pub use log::{Addressee, Declined, Departure, Entry, Letter, LogId, Message, NodeId, SeatRef};
-pub use peer::Peer;
+pub use peer::{Parting, Peer};
 pub use refusal::{Refusal, Refused};
 pub use relay::{Relay, RelayKind};
 pub use voice_end::Way;

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::introduction::Tongue;
+
 /// The bounds that the operator can set, as in the section `[limits]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -15,6 +17,8 @@ pub struct Limits {
     pub rooms_per_peer: usize,
     /// Members of one room. A join is told to all of them.
     pub room_members: usize,
+    /// Members of one room in the dialects whose clients are not told of each other.
+    pub directory_members: usize,
     /// Connections to this node.
     pub connections: usize,
     /// Connections from one address (IPv6: from one /64).
@@ -37,8 +41,9 @@ impl Default for Limits {
             frame_bytes: 256 * 1024,
             json_depth: 64,
             name_bytes: 128,
-            rooms_per_peer: 8,
+            rooms_per_peer: 64,
             room_members: 1000,
+            directory_members: 100_000,
             connections: 100_000,
             connections_per_address: 1000,
             frames_per_second: 100,
@@ -47,6 +52,27 @@ impl Default for Limits {
             first_frame_secs: 30,
             outbox_bytes: 1024 * 1024,
         }
+    }
+}
+
+impl Limits {
+    /// Members that a room may have when somebody joins it who speaks `tongue`.
+    #[must_use]
+    pub fn members_max(&self, tongue: &Tongue) -> usize {
+        let usual = match tongue.introduced {
+            true => self.room_members,
+            false => self.directory_members,
+        };
+        tighter(usual, tongue.room_max)
+    }
+}
+
+/// The tighter of two limits, where 0 is none.
+#[must_use]
+pub(crate) fn tighter(a: usize, b: usize) -> usize {
+    match (a, b) {
+        (0, only) | (only, 0) => only,
+        (a, b) => a.min(b),
     }
 }
 
@@ -70,3 +96,19 @@ pub(crate) const EARLY_BYTES_MAX: usize = 512 * 1024;
 
 /// Claimants that may wait for one challenge; more are refused at once.
 pub(crate) const CLAIMANTS_MAX: usize = 16;
+
+/// How long a frame waits for somebody to come whom it names.
+pub(crate) const ABSENT_PATIENCE: Duration = Duration::from_secs(5);
+
+/// What one sender may have waiting for those who are not there: a description and its candidates, a
+/// few times.
+pub(crate) const ABSENT_SHARE_FRAMES_MAX: usize = 64;
+pub(crate) const ABSENT_SHARE_BYTES_MAX: usize = 128 * 1024;
+
+/// What may wait for one who is not there. He must be able to take it all when he comes: well below
+/// `outbox_bytes`.
+pub(crate) const ABSENT_FRAMES_MAX: usize = 256;
+pub(crate) const ABSENT_BYTES_MAX: usize = 512 * 1024;
+
+/// Addresses that one hub keeps for clients that lost their connections; more are not kept.
+pub(crate) const RESERVATIONS_MAX: usize = 16 * 1024;

@@ -3,15 +3,34 @@
 use std::sync::Arc;
 
 use crate::{
-    command::{Ask, Command, Farewell},
+    command::{Ask, Command, Farewell, Terms},
     id::{Address, Attempt, DisplayName, PeerId, RoomId, RoomName, SpaceName},
-    introduction::{Identity, Member, Tongue},
+    introduction::{Circle, Identity, Member, Tongue},
     limits::{Limits, exceeds},
     refusal::{Refusal, Refused},
 };
 
 /// The name that server-made frames carry as their sender; nobody else may have it.
 const SERVER: &str = "server";
+
+/// How a connection ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Parting {
+    /// The client or its dialect said goodbye.
+    Said,
+    /// It was lost, or ended against the client's will.
+    Lost,
+}
+
+/// A room that a peer is in or has asked to enter.
+#[derive(Debug)]
+struct Joined {
+    room: RoomName,
+    /// The latest.
+    attempt: Attempt,
+    /// Its address there is kept for it.
+    has_token: bool,
+}
 
 /// The rights and holdings of one connection. Turns its session's commands into what a hub is asked.
 #[derive(Debug)]
@@ -20,8 +39,7 @@ pub struct Peer {
     tongue: &'static Tongue,
     identity: Identity,
     space: SpaceName,
-    /// The rooms it is in or has asked to enter, each with its latest attempt.
-    rooms: Vec<(RoomName, Attempt)>,
+    rooms: Vec<Joined>,
     names: Vec<DisplayName>,
     attempt: Attempt,
 }
@@ -72,10 +90,11 @@ impl Peer {
                 room,
                 address,
                 name,
-            } => self.join(room, address, name, limits),
+                terms,
+            } => self.join(room, address, name, terms, limits),
             Command::Leave { room, farewell } => {
                 self.must_be_in(&room)?;
-                self.rooms.retain(|(joined, _)| *joined != room);
+                self.rooms.retain(|joined| joined.room != room);
                 Ok(Ask::Leave(self.room(room), farewell))
             }
             Command::Relay { room, to, relay } => {
@@ -98,18 +117,22 @@ impl Peer {
         };
         let before = self.rooms.len();
         self.rooms
-            .retain(|(joined, latest)| joined != room || *latest != attempt);
+            .retain(|joined| joined.room != *room || joined.attempt != attempt);
         self.rooms.len() != before
     }
 
     /// What to ask when the connection is gone: everything is given back.
     #[must_use]
-    pub fn farewell(&mut self) -> Vec<Ask> {
+    pub fn farewell(&mut self, parting: Parting) -> Vec<Ask> {
         let rooms = std::mem::take(&mut self.rooms);
         let names = std::mem::take(&mut self.names);
-        let leave = rooms
-            .into_iter()
-            .map(|(room, _)| Ask::Leave(self.room(room), Farewell::Aloud));
+        let leave = rooms.into_iter().map(|joined| {
+            let farewell = match parting {
+                Parting::Lost if joined.has_token => Farewell::Dropped,
+                Parting::Lost | Parting::Said => Farewell::Aloud,
+            };
+            Ask::Leave(self.room(joined.room), farewell)
+        });
         let release = names
             .into_iter()
             .map(|name| Ask::Release(self.space.clone(), name));
@@ -124,7 +147,7 @@ impl Peer {
     }
 
     fn is_in(&self, room: &RoomName) -> bool {
-        self.rooms.iter().any(|(joined, _)| joined == room)
+        self.rooms.iter().any(|joined| joined.room == *room)
     }
 
     fn must_be_in(&self, room: &RoomName) -> Result<(), Refused> {
@@ -149,6 +172,7 @@ impl Peer {
         room: RoomName,
         address: Address,
         name: Option<DisplayName>,
+        terms: Terms,
         limits: &Limits,
     ) -> Result<Ask, Refused> {
         self.attempt = self.attempt.next();
@@ -158,14 +182,24 @@ impl Peer {
         if !self.is_in(&room) && exceeds(self.rooms.len() + 1, limits.rooms_per_peer) {
             return Err(Refused::join(Refusal::TooManyRooms, &room, self.attempt));
         }
-        self.rooms.retain(|(joined, _)| *joined != room);
-        self.rooms.push((room.clone(), self.attempt));
+        self.rooms.retain(|joined| joined.room != room);
+        self.rooms.push(Joined {
+            room: room.clone(),
+            attempt: self.attempt,
+            has_token: terms.token.is_some(),
+        });
         let member = Member {
             peer: self.id,
             address,
             name,
             tongue: self.tongue,
             identity: self.identity.clone(),
+            token: terms.token,
+            // The hub knows whose circle is open.
+            circle: terms.circle.map(|seats| Circle {
+                first: self.id,
+                seats,
+            }),
         };
         Ok(Ask::Join(self.room(room), Arc::new(member), self.attempt))
     }

@@ -131,7 +131,7 @@ impl Refused {
         let target = match target {
             Target::Everyone => None,
             Target::Peer(peer) => Some(peer.into()),
-            Target::Address(address) => Some(address),
+            Target::Address(address) | Target::Awaited(address) => Some(address),
         };
         Self { target, ..self }
     }

@@ -10,7 +10,8 @@ use crate::{
     challenge::Wish,
     command::Target,
     id::{Address, PeerId, Position},
-    introduction::Member,
+    introduction::{Circle, Member, Tongue},
+    limits::{Limits, exceeds, tighter},
     log::{NodeId, SeatRef},
 };
 
@@ -82,6 +83,8 @@ pub(crate) struct Room<L> {
     pub(crate) pending: BTreeMap<PeerId, Pending<L>>,
     /// Empty but within one batch of changes.
     pub(crate) withdrawn: Vec<Withdrawn<L>>,
+    /// The circle that newcomers of this node come into, by its first member.
+    open: Option<PeerId>,
 }
 
 impl<L> Default for Room<L> {
@@ -93,6 +96,7 @@ impl<L> Default for Room<L> {
             by_address: HashMap::new(),
             pending: BTreeMap::new(),
             withdrawn: Vec::new(),
+            open: None,
         }
     }
 }
@@ -117,11 +121,6 @@ impl<L> Room<L> {
             .and_then(|position| self.seats.get(position))
     }
 
-    /// Whether this is a member of this node that has not asked to leave.
-    pub(crate) fn is_in(&self, peer: PeerId) -> bool {
-        self.seat(peer).is_some_and(|seat| seat.local.is_some())
-    }
-
     pub(crate) fn seat_mut(&mut self, peer: PeerId) -> Option<&mut Seat<L>> {
         self.by_peer
             .get(&peer)
@@ -133,17 +132,62 @@ impl<L> Room<L> {
         self.seats.values()
     }
 
-    /// Everybody but `peer`, in the order of their joins.
-    pub(crate) fn others(&self, peer: PeerId) -> impl Iterator<Item = &Seat<L>> {
-        self.seats().filter(move |seat| seat.member.peer != peer)
+    /// Everybody else whom a member sees, in the order of their joins.
+    pub(crate) fn seen_by<'a>(&'a self, member: &'a Member) -> impl Iterator<Item = &'a Seat<L>> {
+        let is_other = |seat: &&Seat<L>| seat.member.peer != member.peer;
+        self.seats()
+            .filter(is_other)
+            .filter(|seat| member.sees(&seat.member))
     }
 
-    /// The nodes of the members, but for this one; each once.
-    pub(crate) fn nodes(&self) -> Vec<NodeId> {
-        let mut nodes: Vec<_> = self.seats().filter_map(|seat| seat.node).collect();
-        nodes.sort_unstable();
-        nodes.dedup();
-        nodes
+    /// Members that there may be when somebody comes who speaks `newcomer`.
+    pub(crate) fn members_max(&self, newcomer: &Tongue, limits: &Limits) -> usize {
+        let joining = self.joining().map(|wish| wish.member.tongue.room_max);
+        let joining = joining.fold(limits.members_max(newcomer), tighter);
+        tighter(joining, self.seats_max(newcomer))
+    }
+
+    /// Members that the dialects of those who are in allow, when somebody comes who speaks `newcomer`.
+    fn seats_max(&self, newcomer: &Tongue) -> usize {
+        let bounds = self.seats().map(|seat| seat.member.tongue.room_max);
+        bounds.fold(newcomer.room_max, tighter)
+    }
+
+    /// Whether there is one too many for somebody's dialect if this newcomer has been let in. Only its
+    /// own node may not have known, if others came at the same moment.
+    pub(crate) fn is_overfull_with(&self, newcomer: &Tongue) -> bool {
+        exceeds(self.seats.len() + 1, self.seats_max(newcomer))
+    }
+
+    /// Puts a newcomer that wants to be alone with others into the open circle, or lets it open one.
+    /// Circles are of members of one node: only that one knows whether they are open.
+    pub(crate) fn encircle(&mut self, newcomer: Arc<Member>) -> Arc<Member> {
+        let Some(wanted) = newcomer.circle else {
+            return newcomer;
+        };
+        let open = self.open.map(|first| (first, self.in_circle(first)));
+        let (first, count) = (open.filter(|(_, count)| *count > 0)).unwrap_or((newcomer.peer, 0));
+        self.open = (count + 1 < wanted.seats.get()).then_some(first);
+        let circle = Some(Circle { first, ..wanted });
+        Arc::new(Member {
+            circle,
+            ..(*newcomer).clone()
+        })
+    }
+
+    /// A newcomer was not let in: its circle lacks it again.
+    pub(crate) fn uncircle(&mut self, newcomer: &Member) {
+        let circle = newcomer.circle.map(|circle| circle.first);
+        self.open = self.open.or(circle);
+    }
+
+    /// How many are in a circle, or about to be.
+    fn in_circle(&self, first: PeerId) -> usize {
+        let seated = self.seats().map(|seat| &seat.member);
+        let joining = self.joining().map(|wish| &wish.member);
+        let of_it =
+            |member: &&Arc<Member>| member.circle.is_some_and(|circle| circle.first == first);
+        seated.chain(joining).filter(of_it).count()
     }
 
     /// The one member that `target` names. `Target::Everyone` names nobody in particular.
@@ -151,7 +195,7 @@ impl<L> Room<L> {
         match target {
             Target::Everyone => None,
             Target::Peer(peer) => self.seat(*peer),
-            Target::Address(address) => self.at(address),
+            Target::Address(address) | Target::Awaited(address) => self.at(address),
         }
     }
 

@@ -17,6 +17,7 @@ pub static HOST: Tongue = Tongue {
     custom: Custom::NeverTold,
     signals: false,
     messages: true,
+    ..Tongue::USUAL
 };
 
 /// What a relayed frame says to a member of another dialect.

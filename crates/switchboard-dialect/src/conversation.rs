@@ -59,6 +59,7 @@ static UNDETECTED: Tongue = Tongue {
     custom: switchboard_core::Custom::NeverTold,
     signals: false,
     messages: false,
+    ..Tongue::USUAL
 };
 
 impl Conversation {
@@ -172,7 +173,7 @@ impl Conversation {
     /// What to ask the hubs when the connection is gone.
     #[must_use]
     pub fn farewell(&mut self) -> Vec<Ask> {
-        self.peer.farewell()
+        self.peer.farewell(switchboard_core::Parting::Lost)
     }
 
     /// Finds out the dialect by the first frame and lets its session have it.

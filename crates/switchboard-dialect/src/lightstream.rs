@@ -15,7 +15,7 @@ use bytestring::ByteString;
 use serde_json::value::RawValue;
 use switchboard_core::{
     Address, Call, Command, Custom, Event, Farewell, Limits, Member, Refusal, Refused, Relay,
-    RelayKind, RoomId, RoomName, Target, Tongue,
+    RelayKind, RoomId, RoomName, Target, Terms, Tongue,
 };
 
 use crate::{
@@ -30,6 +30,7 @@ static TONGUE: Tongue = Tongue {
     custom: Custom::NewcomerCalls,
     signals: true,
     messages: true,
+    ..Tongue::USUAL
 };
 
 /// Times a frame may name its sender wrongly and still have it put right. More than one key for it
@@ -224,6 +225,7 @@ impl Lightstreamer {
             room: room.clone(),
             address: me.clone(),
             name: None,
+            terms: Terms::default(),
         });
         self.place = Some(Joined { room, me });
         Ok(())

@@ -15,7 +15,7 @@ use bytestring::ByteString;
 use serde_json::value::RawValue;
 use switchboard_core::{
     Address, Command, Custom, Event, Farewell, Limits, Member, Refusal, Refused, Relay, RelayKind,
-    RoomName, Target, Tongue,
+    RoomName, Target, Terms, Tongue,
 };
 
 use crate::{
@@ -30,6 +30,7 @@ static TONGUE: Tongue = Tongue {
     custom: Custom::NeverTold,
     signals: true,
     messages: true,
+    ..Tongue::USUAL
 };
 
 static SETTINGS: [Setting; 4] = [
@@ -176,7 +177,7 @@ impl Session for Mesher {
                 out.frames.push(self.list(others))
             }
             Event::Departed { peer, farewell, .. } => {
-                if *farewell == Farewell::Aloud || peer.tongue != &TONGUE {
+                if *farewell != Farewell::Quiet || peer.tongue != &TONGUE {
                     out.frames.push(departure(&peer.address));
                 }
             }
@@ -218,6 +219,7 @@ impl Mesher {
                     room,
                     address: self.me.clone(),
                     name: None,
+                    terms: Terms::default(),
                 });
             }
             Err(error) => {

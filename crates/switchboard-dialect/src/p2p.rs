@@ -15,7 +15,7 @@ use bytestring::ByteString;
 use serde_json::value::RawValue;
 use switchboard_core::{
     Call, Command, Custom, DisplayName, Event, Farewell, Limits, Member, PeerId, Refusal, Refused,
-    RelayKind, RoomId, RoomName, Target, Tongue,
+    RelayKind, RoomId, RoomName, Target, Terms, Tongue,
 };
 
 use crate::{
@@ -30,6 +30,7 @@ static TONGUE: Tongue = Tongue {
     custom: Custom::NewcomerCalls,
     signals: true,
     messages: true,
+    ..Tongue::USUAL
 };
 
 static IDENTIFY_SECS: Setting = Setting {
@@ -328,6 +329,7 @@ fn join(
         room: wanted,
         address: me.into(),
         name: Some(name.clone()),
+        terms: Terms::default(),
     });
 }
 

@@ -13,7 +13,7 @@ use std::{borrow::Cow, sync::Arc, time::Duration};
 use bytestring::ByteString;
 use switchboard_core::{
     Address, Call, Command, Custom, Event, Farewell, Limits, Member, Refusal, Refused, RelayKind,
-    RoomName, Target, Tongue,
+    RoomName, Target, Terms, Tongue,
 };
 
 use crate::{
@@ -28,6 +28,7 @@ static TONGUE: Tongue = Tongue {
     custom: Custom::MemberCalls,
     signals: true,
     messages: false,
+    ..Tongue::USUAL
 };
 
 /// As many characters as the original's ids (xid) have.
@@ -180,6 +181,7 @@ impl Singer {
             room: room.clone(),
             address: self.me.clone(),
             name: None,
+            terms: Terms::default(),
         });
         self.room = Some(room);
         Ok(())

@@ -20,6 +20,7 @@ static TONGUE: Tongue = Tongue {
     custom: Custom::NewcomerCalls,
     signals: true,
     messages: true,
+    ..Tongue::USUAL
 };
 
 /// How long an engine may take for what it promises to do at all.
@@ -188,6 +189,8 @@ fn join_as(peer: u8, address: &str) -> Change {
         name: None,
         tongue: &TONGUE,
         identity: Identity::Claimed,
+        token: None,
+        circle: None,
     }))
 }
 

@@ -25,7 +25,7 @@ use std::{
 };
 
 use rand::{RngExt, SeedableRng, rngs::StdRng};
-use switchboard_core::{Command, DisplayName, Input, Limits, LogId, NodeId, PeerId, RoomId};
+use switchboard_core::{Command, DisplayName, Input, Limits, LogId, NodeId, PeerId, RoomId, Terms};
 use switchboard_engine::cluster::{
     self, Settings,
     model::Model,
@@ -146,7 +146,7 @@ impl Cluster {
         let settings = Settings {
             node: NodeId::from(self.chance.random::<u64>()),
             lease: LEASE,
-            room_members: ROOM_MEMBERS,
+            limits: self.limits.clone(),
         };
         let node = cluster::Node::new(settings, Arc::new(client::Words), self.instant());
         self.stations.push(Station::new(node, &self.limits));
@@ -198,6 +198,7 @@ impl Cluster {
             room: client::room_name(room),
             address: client::address(address),
             name: Some(client::name(&format!("stay {}", self.stays))),
+            terms: Terms::default(),
         };
         self.command(client, command);
     }

@@ -29,6 +29,7 @@ pub(crate) static TONGUE: Tongue = Tongue {
     custom: Custom::NeverTold,
     signals: false,
     messages: false,
+    ..Tongue::USUAL
 };
 
 /// Ends the URL in a node's address. What follows tells a node from the one that had its URL before.
@@ -232,6 +233,8 @@ impl Duty {
             name: None,
             tongue: &TONGUE,
             identity: Identity::Claimed,
+            token: None,
+            circle: None,
         };
         self.propose(engine, log, Change::Join(Arc::new(member)));
     }
@@ -306,6 +309,8 @@ mod tests {
                 name: None,
                 tongue: &TONGUE,
                 identity: Identity::Claimed,
+                token: None,
+                circle: None,
             })),
         }
     }

@@ -113,5 +113,7 @@ fn server() -> Arc<Member> {
         name: None,
         tongue: &HOST,
         identity: Identity::Claimed,
+        token: None,
+        circle: None,
     })
 }

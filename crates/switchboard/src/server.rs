@@ -174,7 +174,7 @@ fn redis(config: &Config) -> Option<(Arc<dyn Engine>, String)> {
         address,
         prefix: config.engine.prefix.clone(),
         lease: config.engine.lease,
-        room_members: config.limits.room_members,
+        limits: Arc::new(config.limits.clone()),
         url: url.clone(),
     };
     Some((Arc::new(Redis::new(settings)), url))

@@ -380,6 +380,7 @@ static UNKNOWN: Tongue = Tongue {
     custom: Custom::NeverTold,
     signals: false,
     messages: false,
+    ..Tongue::USUAL
 };
 
 /// A panic while a shard is held is a bug of ours; the other rooms of the shard go on.

@@ -83,11 +83,12 @@ impl<L: Clone> Hub<L> {
         });
         let receiver = match (&to, sender) {
             (Addressee::Everyone, Some((room, seat))) => {
-                return hear_all(room, &mut self.effects, id, &seat.member, relay);
+                let hearers = room.seen_by(&seat.member);
+                return hear_all(hearers, &mut self.effects, id, &seat.member, relay);
             }
             (Addressee::One { seat: wanted, .. }, Some((room, sender))) => room
                 .seat(wanted.peer)
-                .filter(|seat| seat.since == wanted.since)
+                .filter(|seat| seat.since == wanted.since && sender.member.sees(&seat.member))
                 .and_then(|seat| seat.local.clone())
                 .map(|local| (local, sender.member.clone())),
             (_, None) => None,
@@ -114,7 +115,7 @@ impl<L: Clone> Hub<L> {
             return;
         };
         let Some(peer) = to else {
-            return hear_all(room, &mut self.effects, id, from, &relay);
+            return hear_all(room.seats(), &mut self.effects, id, from, &relay);
         };
         if let Some(local) = room.seat(peer).and_then(|seat| seat.local.clone()) {
             let event = heard(id, from, true, relay);

@@ -1,6 +1,6 @@
 //! The hub as a replica: what an ordered change means for the members of this node.
 
-use std::{sync::Arc, time::Instant};
+use std::{collections::VecDeque, sync::Arc, time::Instant};
 
 use super::{Hub, place};
 use crate::{
@@ -21,7 +21,7 @@ impl<L: Clone> Hub<L> {
             change,
         } = entry;
         match change {
-            Change::Join(member) => self.joined(log, position, node, member),
+            Change::Join(member) => self.joined(log, position, node, member, now),
             Change::Leave(peer, Departure::Lost) if self.is_to_return(&log, peer) => {
                 self.withdraw(&log, position, peer);
             }
@@ -34,11 +34,16 @@ impl<L: Clone> Hub<L> {
             return;
         };
         match (room.pending.remove(&peer), why) {
-            (Some(Pending::Join(wish)), Declined::Taken) => return self.enter(wish, now),
+            (Some(Pending::Join(wish)), Declined::Taken) => {
+                room.uncircle(&wish.member);
+                return self.enter(wish, now);
+            }
             (Some(Pending::Join(wish)), Declined::Full) => {
+                room.uncircle(&wish.member);
                 return self.refuse_join(wish, Refusal::RoomFull);
             }
             (Some(Pending::Join(wish)), Declined::Unavailable) => {
+                room.uncircle(&wish.member);
                 return self.refuse_join(wish, Refusal::Unavailable);
             }
             (Some(Pending::Leave(then)), Declined::Absent) => {
@@ -66,35 +71,28 @@ impl<L: Clone> Hub<L> {
 
     /// Takes a newcomer in and introduces it and the others to each other. Who has the earlier seat
     /// is the member, who has the later one the newcomer, in whatever order this node hears of them.
-    fn joined(&mut self, log: LogId, since: Position, node: Option<NodeId>, newcomer: Arc<Member>) {
+    fn joined(
+        &mut self,
+        log: LogId,
+        since: Position,
+        node: Option<NodeId>,
+        newcomer: Arc<Member>,
+        now: Instant,
+    ) {
+        self.turn_away(&log, &newcomer);
         let Self { rooms, effects, .. } = self;
         let room = rooms.entry(log.clone()).or_default();
         if room.seat(newcomer.peer).is_some() {
             return;
         }
         let arrival = Arrival::of(room, newcomer.peer, node);
-        let mut others = Vec::with_capacity(room.len());
-        for seat in room.seats() {
-            if arrival.knows.contains(&seat.member.peer) {
-                continue;
-            }
-            let call = if (since, newcomer.peer) > seat.place() {
-                decide(newcomer.tongue, seat.member.tongue)
-            } else {
-                decide(seat.member.tongue, newcomer.tongue).flipped()
-            };
-            others.push((seat.member.clone(), call));
-            if let (Some(local), LogId::Room(id)) = (&seat.local, &log) {
-                let event = introduced(id, &newcomer, call.flipped());
-                effects.push_back(Effect::Deliver(local.clone(), Arc::new(event)));
-            }
-        }
+        let others = meet(room, effects, &log, (since, &newcomer), &arrival);
         if let Some(local) = arrival.local.clone() {
             for event in arrival.events(&log, others) {
                 effects.push_back(Effect::Deliver(local.clone(), Arc::new(event)));
             }
         }
-        let peer = newcomer.peer;
+        let (peer, address) = (newcomer.peer, newcomer.address.clone());
         let is_nobodys = node.is_none() && arrival.is_nobodys;
         let (early, waiting) = (arrival.early, arrival.local.clone());
         room.join(Seat {
@@ -107,10 +105,30 @@ impl<L: Clone> Hub<L> {
             // A join of this node's that was given up before it was ordered.
             room.pending.insert(peer, Pending::Leave(None));
             let departure = Departure::Asked(Farewell::Aloud);
-            self.propose(log, Change::Leave(peer, departure));
+            self.propose(log.clone(), Change::Leave(peer, departure));
         }
         if let Some(local) = waiting {
-            self.ask_early(peer, &local, early);
+            self.ask_early(peer, &local, early, now);
+        }
+        if let Some(place) = place(&log, &address) {
+            self.reservations.lift(&place);
+        }
+        if let LogId::Room(room) = &log {
+            self.welcome(room, &address, now);
+        }
+    }
+
+    /// Refuses a newcomer of this node that is one too many: nobody knew it when it asked. Its seat is
+    /// nobody's then.
+    fn turn_away(&mut self, log: &LogId, newcomer: &Member) {
+        let room = self.rooms.get_mut(log);
+        let Some(room) = room.filter(|room| room.is_overfull_with(newcomer.tongue)) else {
+            return;
+        };
+        match room.pending.remove(&newcomer.peer) {
+            Some(Pending::Join(wish)) => self.refuse_join(wish, Refusal::RoomFull),
+            Some(leave @ Pending::Leave(_)) => drop(room.pending.insert(newcomer.peer, leave)),
+            None => {}
         }
     }
 
@@ -135,7 +153,10 @@ impl<L: Clone> Hub<L> {
         }
         if let LogId::Room(id) = log {
             let event = Arc::new(departed(id, &seat.member, departure));
-            for local in room.seats().filter_map(|seat| seat.local.as_ref()) {
+            let told = room
+                .seen_by(&seat.member)
+                .filter(|seat| is_told(&seat.member));
+            for local in told.filter_map(|seat| seat.local.as_ref()) {
                 effects.push_back(Effect::Deliver(local.clone(), event.clone()));
             }
             for lost in &mut room.withdrawn {
@@ -158,6 +179,9 @@ impl<L: Clone> Hub<L> {
             self.enter(wish, now);
         }
         if let Some(place) = place(log, &seat.member.address) {
+            if is_drop(departure) {
+                self.reservations.keep(place.clone(), &seat.member, now);
+            }
             self.askers.remove(&place);
             self.retry(&place, now);
         }
@@ -183,7 +207,8 @@ impl<L: Clone> Hub<L> {
             return;
         };
         if let LogId::Room(id) = log {
-            for other in room.seats().filter(|other| !other.is_own()) {
+            let seen = room.seen_by(&seat.member).filter(|_| is_told(&seat.member));
+            for other in seen.filter(|other| !other.is_own()) {
                 let event = departed(id, &other.member, Departure::Lost);
                 effects.push_back(Effect::Deliver(local.clone(), Arc::new(event)));
             }
@@ -198,6 +223,48 @@ impl<L: Clone> Hub<L> {
             knows,
         });
     }
+}
+
+/// Introduces the members of this node to a newcomer, and gives who they and the others are to it.
+fn meet<L: Clone>(
+    room: &Room<L>,
+    effects: &mut VecDeque<Effect<L>>,
+    log: &LogId,
+    (since, newcomer): (Position, &Arc<Member>),
+    arrival: &Arrival<L>,
+) -> Vec<(Arc<Member>, Call)> {
+    let mut others = Vec::new();
+    for seat in room.seen_by(newcomer) {
+        if arrival.knows.contains(&seat.member.peer) {
+            continue;
+        }
+        let call = if (since, newcomer.peer) > seat.place() {
+            decide(newcomer.tongue, seat.member.tongue)
+        } else {
+            decide(seat.member.tongue, newcomer.tongue).flipped()
+        };
+        if is_told(newcomer) {
+            others.push((seat.member.clone(), call));
+        }
+        if let (Some(local), LogId::Room(id), true) = (&seat.local, log, is_told(&seat.member)) {
+            let event = introduced(id, newcomer, call.flipped());
+            effects.push_back(Effect::Deliver(local.clone(), Arc::new(event)));
+        }
+    }
+    others
+}
+
+/// Whether a member is told of the others.
+fn is_told(member: &Member) -> bool {
+    member.tongue.introduced
+}
+
+/// Whether who leaves so has lost its connection.
+fn is_drop(departure: Departure) -> bool {
+    matches!(
+        departure,
+        Departure::Asked(Farewell::Dropped) | Departure::Lost
+    )
 }
 
 /// A newcomer as this node meets it.
@@ -273,8 +340,10 @@ fn introduced(room: &RoomId, peer: &Arc<Member>, call: Call) -> Event {
 
 fn departed(room: &RoomId, peer: &Arc<Member>, departure: Departure) -> Event {
     let farewell = match departure {
-        Departure::Asked(farewell) => farewell,
-        Departure::Evicted(_) | Departure::Lost => Farewell::Aloud,
+        Departure::Asked(Farewell::Quiet) => Farewell::Quiet,
+        Departure::Asked(Farewell::Aloud | Farewell::Dropped)
+        | Departure::Evicted(_)
+        | Departure::Lost => Farewell::Aloud,
     };
     Event::Departed {
         room: room.clone(),

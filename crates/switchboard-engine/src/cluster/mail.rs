@@ -3,13 +3,14 @@
 //! A member's card is JSON, for people who look into the store. Mail is postcard behind one byte
 //! that says which spelling it is; a node that does not know it takes nothing of it.
 
-use std::sync::Arc;
+use std::{num::NonZeroUsize, sync::Arc, time::Duration};
 
 use bytestring::ByteString;
 use serde::{Deserialize, Serialize};
 use switchboard_core::{
-    Address, Addressee, DisplayName, Duty, Identity, Letter, LogId, Member, Message, NodeId,
-    PeerId, Position, Relay, RelayKind, RoomId, RoomName, SeatRef, SpaceName, Target,
+    Address, Addressee, Circle, DisplayName, Duty, Identity, Letter, LogId, Member, Message,
+    NodeId, PeerId, Position, Relay, RelayKind, RoomId, RoomName, SeatRef, SpaceName, Target,
+    Token,
 };
 
 use super::store::Seat;
@@ -18,13 +19,19 @@ use crate::Vocabulary;
 /// The spelling of mail, as its first byte.
 const VERSION: u8 = 1;
 
-#[derive(Serialize, Deserialize)]
+#[derive(Default, Serialize, Deserialize)]
 struct Card {
     dialect: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     identity: Option<String>,
+    /// Its secret, and for how many milliseconds its address is kept for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    token: Option<(String, u64)>,
+    /// Who was the first in its circle, and how many seats that has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    circle: Option<(Id, NonZeroUsize)>,
     /// Which of its node's joins it is: one that was given up is not taken for the next.
     #[serde(default)]
     join: u64,
@@ -39,6 +46,11 @@ pub(super) fn card(member: &Member, join: u64) -> String {
             Identity::Claimed => None,
             Identity::Proven(name) => Some(name.to_string()),
         },
+        token: member.token.as_ref().map(|token| {
+            let grace = u64::try_from(token.grace.as_millis());
+            (token.secret.to_string(), grace.unwrap_or(u64::MAX))
+        }),
+        circle: (member.circle).map(|circle| (circle.first.bytes(), circle.seats)),
         join,
     };
     // Strings are JSON.
@@ -47,12 +59,7 @@ pub(super) fn card(member: &Member, join: u64) -> String {
 
 /// The member of a seat. A card that cannot be read is of somebody who speaks an unknown dialect.
 pub(super) fn member(seat: &Seat, words: &dyn Vocabulary) -> Member {
-    let card = serde_json::from_str(&seat.card).unwrap_or(Card {
-        dialect: String::new(),
-        name: None,
-        identity: None,
-        join: 0,
-    });
+    let card = serde_json::from_str(&seat.card).unwrap_or_default();
     of_card(seat.peer, seat.address.clone(), card, words)
 }
 
@@ -66,6 +73,14 @@ fn of_card(peer: PeerId, address: Address, card: Card, words: &dyn Vocabulary) -
             Some(name) => Identity::Proven(name.into()),
             None => Identity::Claimed,
         },
+        token: card.token.map(|(secret, grace)| Token {
+            secret: secret.into(),
+            grace: Duration::from_millis(grace),
+        }),
+        circle: card.circle.map(|(first, seats)| Circle {
+            first: first.into(),
+            seats,
+        }),
     }
 }
 
@@ -251,9 +266,7 @@ fn message_of(spelled: Spelled, words: &dyn Vocabulary) -> Option<Message> {
         } => {
             let card = Card {
                 dialect,
-                name: None,
-                identity: None,
-                join: 0,
+                ..Card::default()
             };
             let address = Address::parse(&address, 0).ok()?;
             Message::Announce {
@@ -282,7 +295,8 @@ fn to_of(target: &Target) -> To {
     match target {
         Target::Everyone => To::Everyone,
         Target::Peer(peer) => To::Peer(peer.bytes()),
-        Target::Address(address) => To::Address(address.to_string()),
+        // How its sender waits for it is no matter of the receiver's.
+        Target::Address(address) | Target::Awaited(address) => To::Address(address.to_string()),
     }
 }
 

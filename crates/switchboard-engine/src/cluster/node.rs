@@ -11,7 +11,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use switchboard_core::{Change, Declined, Departure, Entry, Letter, LogId, NodeId, PeerId};
+use switchboard_core::{
+    Change, Declined, Departure, Entry, Letter, Limits, LogId, Member, NodeId, PeerId,
+};
 
 use super::{
     mail,
@@ -59,8 +61,8 @@ pub struct Settings {
     pub node: NodeId,
     /// How long it may be silent before the others take it for dead.
     pub lease: Duration,
-    /// Members that a room may have; 0: any number.
-    pub room_members: usize,
+    /// The bounds in force.
+    pub limits: Arc<Limits>,
 }
 
 /// What happens.
@@ -336,9 +338,10 @@ impl Node {
             .push_back(Effect::Declined(log.clone(), peer, why));
     }
 
-    fn seats_max(&self, log: &LogId) -> usize {
+    /// How many seats there may be when this member is given one.
+    fn seats_max(&self, log: &LogId, newcomer: &Member) -> usize {
         match log {
-            LogId::Room(_) => self.settings.room_members,
+            LogId::Room(_) => self.settings.limits.members_max(newcomer.tongue),
             LogId::Name(..) | LogId::Duty(_) => 0,
         }
     }

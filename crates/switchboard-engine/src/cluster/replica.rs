@@ -381,7 +381,7 @@ impl Replica {
         };
         let is_same = heir.is_some_and(|seat| {
             let heir = super::mail::member(seat, words);
-            heir.identity.is_proven_same(&held.member.identity)
+            heir.is_proven_same(&held.member)
         });
         Departure::Evicted(match is_same {
             true => Eviction::Replaced,
@@ -421,6 +421,13 @@ impl Replica {
         }
         self.held.push_back(letter);
         Hold::Later
+    }
+
+    /// Those of them that have never had one.
+    pub(super) fn newcomers(&self) -> impl Iterator<Item = &Member> {
+        let wanted = self.wanted.values();
+        let new = wanted.filter(|want| want.until.is_some());
+        new.map(|want| &*want.member)
     }
 
     /// Who wants a seat and has none.

@@ -17,7 +17,7 @@ use std::{
 use bytestring::ByteString;
 use rand::RngExt as _;
 use switchboard_core::{
-    Change, Declined, Letter, LogId, NodeId, Position, Relay, RelayKind, Tongue,
+    Change, Declined, Letter, Limits, LogId, NodeId, Position, Relay, RelayKind, Tongue,
 };
 use tokio::sync::{mpsc, oneshot};
 
@@ -57,8 +57,8 @@ pub struct RedisSettings {
     pub prefix: String,
     /// How long a node may be silent before the others take it for dead.
     pub lease: Duration,
-    /// Members that a room may have; 0: any number.
-    pub room_members: usize,
+    /// The bounds in force.
+    pub limits: Arc<Limits>,
     /// Where the other nodes reach this one, as `http://HOST:PORT`.
     pub url: String,
 }
@@ -272,7 +272,7 @@ impl Driver {
         let machine = Settings {
             node: engine.node,
             lease: settings.lease,
-            room_members: settings.room_members,
+            limits: settings.limits.clone(),
         };
         let words = Words(sink.clone());
         Self {

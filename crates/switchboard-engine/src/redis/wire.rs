@@ -14,6 +14,7 @@ use crate::cluster::store::{
 const DEPARTURES: &[(&str, Departure)] = &[
     ("aloud", Departure::Asked(Farewell::Aloud)),
     ("quiet", Departure::Asked(Farewell::Quiet)),
+    ("dropped", Departure::Asked(Farewell::Dropped)),
     ("ghost", Departure::Evicted(Eviction::Ghost)),
     ("replaced", Departure::Evicted(Eviction::Replaced)),
     ("kicked", Departure::Evicted(Eviction::Kicked)),
@@ -24,6 +25,7 @@ pub(super) fn departure_text(departure: Departure) -> &'static str {
     match departure {
         Departure::Asked(Farewell::Aloud) => "aloud",
         Departure::Asked(Farewell::Quiet) => "quiet",
+        Departure::Asked(Farewell::Dropped) => "dropped",
         Departure::Evicted(Eviction::Ghost) => "ghost",
         Departure::Evicted(Eviction::Replaced) => "replaced",
         Departure::Evicted(Eviction::Kicked) => "kicked",

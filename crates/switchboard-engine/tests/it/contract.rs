@@ -1,10 +1,14 @@
 //! The contract of every engine, kept by nodes over Redis.
 
 use std::{
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
     time::Duration,
 };
 
+use switchboard_core::Limits;
 use switchboard_engine::{
     Engine, contract,
     redis::{Redis, RedisSettings},
@@ -26,7 +30,10 @@ impl Clusters<'_> {
                 address: self.server.address(),
                 prefix: format!("contract{cluster}"),
                 lease: Duration::from_secs(5),
-                room_members: 0,
+                limits: Arc::new(Limits {
+                    room_members: 0,
+                    ..Limits::default()
+                }),
                 url: "http://127.0.0.1:1".to_owned(),
             };
             Box::new(Redis::new(settings)) as Box<dyn Engine>

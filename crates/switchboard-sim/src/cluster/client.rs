@@ -31,6 +31,7 @@ const fn tongue(name: &'static str, custom: Custom, signals: bool) -> Tongue {
         custom,
         signals,
         messages: true,
+        ..Tongue::USUAL
     }
 }
 

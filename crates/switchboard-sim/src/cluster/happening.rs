@@ -3,7 +3,7 @@
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use rand::RngExt;
-use switchboard_core::{Ask, Call, Command, Event, Input, LogId, PeerId, Place, RoomId};
+use switchboard_core::{Ask, Call, Command, Event, Input, LogId, Parting, PeerId, Place, RoomId};
 use switchboard_engine::cluster::store::{Answer, News, Request};
 
 use super::{
@@ -157,7 +157,7 @@ impl Cluster {
         it.is_connected = false;
         it.log.push((self.now, Noted::Ended));
         it.knows.clear();
-        let asks = it.peer.farewell();
+        let asks = it.peer.farewell(Parting::Lost);
         self.note(|| format!("c{client} ends: {asks:?}"));
         for ask in asks {
             self.put(client, ask);

@@ -9,8 +9,8 @@ use std::{
 use bytestring::ByteString;
 use switchboard_core::{
     Address, Ask, Change, Command, Custom, Declined, DisplayName, Effect, Entry, Event, Farewell,
-    Hub, Identity, Input, Limits, LogId, Peer, PeerId, Place, Position, Relay, RelayKind, RoomId,
-    RoomName, SpaceName, Target, Tongue,
+    Hub, Identity, Input, Limits, LogId, Parting, Peer, PeerId, Place, Position, Relay, RelayKind,
+    RoomId, RoomName, SpaceName, Target, Terms, Tongue,
 };
 
 /// Clients at any time; who goes is followed by another.
@@ -29,6 +29,7 @@ const fn tongue(name: &'static str, custom: Custom) -> Tongue {
         custom,
         signals: true,
         messages: true,
+        ..Tongue::USUAL
     }
 }
 
@@ -184,7 +185,7 @@ impl Node {
 
     fn disconnect(&mut self, who: Line) {
         self.connected.remove(&who);
-        for ask in self.peers[who].farewell() {
+        for ask in self.peers[who].farewell(Parting::Lost) {
             self.ask(who, ask);
         }
     }
@@ -314,6 +315,7 @@ fn join(more: u8) -> Command {
         room: room_name(more),
         address: address(more / 4),
         name: None,
+        terms: Terms::default(),
     }
 }
 

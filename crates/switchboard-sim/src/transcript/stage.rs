@@ -142,6 +142,7 @@ impl Stage {
             "json_depth" => self.limits.json_depth = number()?,
             "name_bytes" => self.limits.name_bytes = number()?,
             "room_members" => self.limits.room_members = number()?,
+            "directory_members" => self.limits.directory_members = number()?,
             "rooms_per_peer" => self.limits.rooms_per_peer = number()?,
             _ => return self.set_of_dialect(key, value),
         }

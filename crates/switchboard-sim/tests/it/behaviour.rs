@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use switchboard_core::{
-    Address, Command, Custom, Farewell, Identity, Limits, Peer, PeerId, Refusal, RoomName,
-    SpaceName, Tongue,
+    Address, Command, Custom, Farewell, Identity, Limits, Parting, Peer, PeerId, Refusal, RoomName,
+    SpaceName, Terms, Tongue,
 };
 use switchboard_dialect::Settings;
 use switchboard_sim::{ClientId, World};
@@ -544,6 +544,7 @@ fn a_peer_is_in_so_many_rooms_and_no_more() {
         custom: Custom::NewcomerCalls,
         signals: true,
         messages: true,
+        ..Tongue::USUAL
     };
     let limits = Limits::default();
     let id = PeerId::from_random([7; 16]);
@@ -553,6 +554,7 @@ fn a_peer_is_in_so_many_rooms_and_no_more() {
         room: room(index),
         address: Address::from(id),
         name: None,
+        terms: Terms::default(),
     };
     for index in 0..limits.rooms_per_peer {
         peer.route(join(index), &limits).expect("there is room");
@@ -566,7 +568,7 @@ fn a_peer_is_in_so_many_rooms_and_no_more() {
     };
     peer.route(leave, &limits).expect("it is there");
     peer.route(join(99), &limits).expect("there is room again");
-    assert_eq!(peer.farewell().len(), limits.rooms_per_peer);
+    assert_eq!(peer.farewell(Parting::Lost).len(), limits.rooms_per_peer);
 }
 
 #[test]

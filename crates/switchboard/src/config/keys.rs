@@ -174,7 +174,7 @@ fn server() -> [Row; 5] {
     ]
 }
 
-fn limits() -> [Row; 12] {
+fn limits() -> [Row; 13] {
     [
         int!(
             "limits",
@@ -205,6 +205,12 @@ fn limits() -> [Row; 12] {
             "room_members",
             "Members of one room.",
             limits.room_members
+        ),
+        int!(
+            "limits",
+            "directory_members",
+            "Members of one room in the dialects whose clients are not told of each other.",
+            limits.directory_members
         ),
         int!(
             "limits",

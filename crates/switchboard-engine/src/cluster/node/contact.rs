@@ -132,7 +132,14 @@ impl Node {
     }
 
     pub(super) fn sync(&mut self, log: &LogId) {
-        let seats = self.seats_max(log);
+        let Some(replica) = self.replicas.get(log) else {
+            return;
+        };
+        // One number for all of them: the tightest is right for its own, and declines the others at
+        // worst once too often.
+        let newcomers = replica.newcomers();
+        let bounds = newcomers.map(|newcomer| self.seats_max(log, newcomer));
+        let seats = bounds.filter(|bound| *bound != 0).min().unwrap_or(0);
         let Some(replica) = self.replicas.get_mut(log) else {
             return;
         };

@@ -55,7 +55,7 @@ impl Node {
             card: want.card.clone(),
         };
         let request = Request::Change {
-            seats: self.seats_max(&log),
+            seats: self.seats_max(&log, &want.member),
             log: log.clone(),
             lease: self.lease,
             proposal: Proposal::Join(wanted),
