@@ -48,7 +48,7 @@ pub use id::{
 pub use introduction::{Call, Custom, Identity, Member, Tongue};
 pub use limits::Limits;
 pub use log::{Addressee, Declined, Departure, Entry, Letter, LogId, Message, NodeId, SeatRef};
-pub use peer::Peer;
+pub use peer::{Parting, Peer};
 pub use refusal::{Refusal, Refused};
 pub use relay::{Relay, RelayKind};
 pub use voice_end::Way;

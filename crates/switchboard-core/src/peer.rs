@@ -13,6 +13,15 @@ use crate::{
 /// The name that server-made frames carry as their sender; nobody else may have it.
 const SERVER: &str = "server";
 
+/// How a connection ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Parting {
+    /// The client said goodbye, or was sent away.
+    Said,
+    /// The connection was lost: the client may not know it yet, and want to come back.
+    Lost,
+}
+
 /// The rights and holdings of one connection. Turns its session's commands into what a hub is asked.
 #[derive(Debug)]
 pub struct Peer {
@@ -104,7 +113,7 @@ impl Peer {
 
     /// What to ask when the connection is gone: everything is given back.
     #[must_use]
-    pub fn farewell(&mut self) -> Vec<Ask> {
+    pub fn farewell(&mut self, _parting: Parting) -> Vec<Ask> {
         let rooms = std::mem::take(&mut self.rooms);
         let names = std::mem::take(&mut self.names);
         let leave = rooms

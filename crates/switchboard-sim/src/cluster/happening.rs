@@ -157,7 +157,7 @@ impl Cluster {
         it.is_connected = false;
         it.log.push((self.now, Noted::Ended));
         it.knows.clear();
-        let asks = it.peer.farewell();
+        let asks = it.peer.farewell(switchboard_core::Parting::Lost);
         self.note(|| format!("c{client} ends: {asks:?}"));
         for ask in asks {
             self.put(client, ask);

@@ -184,7 +184,7 @@ impl Node {
 
     fn disconnect(&mut self, who: Line) {
         self.connected.remove(&who);
-        for ask in self.peers[who].farewell() {
+        for ask in self.peers[who].farewell(switchboard_core::Parting::Lost) {
             self.ask(who, ask);
         }
     }

@@ -566,7 +566,10 @@ fn a_peer_is_in_so_many_rooms_and_no_more() {
     };
     peer.route(leave, &limits).expect("it is there");
     peer.route(join(99), &limits).expect("there is room again");
-    assert_eq!(peer.farewell().len(), limits.rooms_per_peer);
+    assert_eq!(
+        peer.farewell(switchboard_core::Parting::Said).len(),
+        limits.rooms_per_peer
+    );
 }
 
 #[test]
