@@ -4,22 +4,25 @@ use std::{fmt, sync::Arc};
 
 use bytestring::ByteString;
 use switchboard_core::{
-    Ask, Event, Eviction, Identity, Limits, Peer, Place, Refusal, Refused, SpaceName, Tongue,
+    Ask, Event, Eviction, Limits, Parting, Peer, Place, Refusal, Refused, SpaceName, Tongue,
 };
 
 use crate::{
-    ALL, Close, Dialect, FirstFrame, Frame, Handshake, Out, Session,
+    ALL, Close, Dialect, FirstFrame, Frame, Handshake, Out, Post, Session,
     json::{Object, Writer},
     words,
 };
 
-/// What the driver has to do after each call, in this order: send the frames, ask the hubs, close.
+/// What the driver has to do after each call, in this order: send the frames, ask the hubs, make
+/// the request, close.
 #[derive(Debug, Default)]
 pub struct Turn {
     /// Frames for the client.
     pub frames: Vec<ByteString>,
     /// What to ask the hubs.
     pub asks: Vec<Ask>,
+    /// A request to make; call [`Conversation::on_reply`] with its answer before anything else.
+    pub post: Option<Post>,
     /// End the connection.
     pub close: Option<Close>,
     /// Ping the client; when it shows a sign of life, ask [`Ask::Alive`] for the place.
@@ -36,6 +39,7 @@ pub struct Turn {
 enum Speech {
     Undetected(Box<Handshake>),
     In(Box<dyn Session>),
+    Over,
 }
 
 /// One client's talk, from the handshake to the farewell.
@@ -68,11 +72,10 @@ impl Conversation {
     pub fn open(
         dialect: Option<&'static dyn Dialect>,
         handshake: Handshake,
-        identity: Identity,
         space: SpaceName,
     ) -> (Self, Turn) {
         let tongue = dialect.map_or(&UNDETECTED, |dialect| dialect.tongue());
-        let peer = Peer::new(handshake.peer, tongue, identity, space);
+        let peer = Peer::new(handshake.peer, tongue, handshake.identity.clone(), space);
         let limits = handshake.limits.clone();
         let (mut out, mut turn) = (Out::default(), Turn::default());
         let speech = match dialect {
@@ -105,6 +108,7 @@ impl Conversation {
         let result = match &mut self.speech {
             Speech::In(session) => session.on_frame(frame, &mut out),
             Speech::Undetected(_) => self.detect(frame, &mut out),
+            Speech::Over => Ok(()),
         };
         if let Err(refused) = result {
             self.refuse(refused, &mut out, &mut turn);
@@ -170,10 +174,34 @@ impl Conversation {
         turn
     }
 
+    /// The request that a turn's `post` asked for is answered.
+    #[must_use]
+    pub fn on_reply(&mut self, reply: Option<&str>, unix_secs: u64) -> Turn {
+        let mut turn = Turn::default();
+        let mut out = Out {
+            unix_secs,
+            ..Out::default()
+        };
+        if let Speech::In(session) = &mut self.speech {
+            session.on_reply(reply, &mut out);
+        }
+        self.carry_out(out, &mut turn);
+        turn
+    }
+
     /// What to ask the hubs when the connection is gone.
     #[must_use]
-    pub fn farewell(&mut self) -> Vec<Ask> {
-        self.peer.farewell(switchboard_core::Parting::Lost)
+    pub fn farewell(&mut self, parting: Parting) -> Vec<Ask> {
+        self.peer.farewell(parting)
+    }
+
+    /// The last request of the session, which ends here; to be made when the connection is gone.
+    #[must_use]
+    pub fn on_end(&mut self) -> Option<Post> {
+        match std::mem::replace(&mut self.speech, Speech::Over) {
+            Speech::In(mut session) => session.on_end(),
+            Speech::Undetected(_) | Speech::Over => None,
+        }
     }
 
     /// Finds out the dialect by the first frame and lets its session have it.
@@ -206,7 +234,7 @@ impl Conversation {
             (Speech::Undetected(_), Event::Refused(refused)) => {
                 out.frames.push(bare_error(refused))
             }
-            (Speech::Undetected(_), _) => {}
+            (Speech::Undetected(_) | Speech::Over, _) => {}
         }
     }
 
@@ -218,6 +246,7 @@ impl Conversation {
                 self.refuse(refused, &mut out, turn);
             }
             turn.frames.append(&mut out.frames);
+            turn.post = out.post.take().or(turn.post.take());
             turn.close = turn.close.or(out.close);
             turn.tick = out.tick.or(turn.tick);
             let commands = std::mem::take(&mut out.commands);

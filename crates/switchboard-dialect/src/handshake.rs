@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use rand::{RngExt, SeedableRng, distr::Alphanumeric, rngs::StdRng};
-use switchboard_core::{Limits, PeerId};
+use switchboard_core::{Identity, Limits, PeerId};
 
 use crate::Settings;
 
-/// The parameters of the request's query, decoded.
+/// Parameters of a request's address, decoded.
 #[derive(Clone, Debug, Default)]
 pub struct Query(Vec<(String, String)>);
 
@@ -28,15 +28,24 @@ impl FromIterator<(String, String)> for Query {
     }
 }
 
-/// A request that begins a session.
+/// A request that begins a session, or a plain one.
 #[derive(Clone, Debug)]
 pub struct Handshake {
     /// The id made for the peer.
     pub peer: PeerId,
+    /// Who the client is, and how we know.
+    pub identity: Identity,
+    /// The name of the [`Door`](crate::Door) it came to.
+    pub door: &'static str,
+    /// The parameters in the door's path. None of them, if the dialect was asked for on a path of
+    /// another.
+    pub params: Query,
     /// The request's query.
     pub query: Query,
     /// Chance, drawn by the driver, for names that the dialect makes.
     pub random: [u8; 32],
+    /// What time it is, in milliseconds since 1970.
+    pub unix_ms: u64,
     /// The bounds in force.
     pub limits: Arc<Limits>,
     /// The dialects' own settings in force.

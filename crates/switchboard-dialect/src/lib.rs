@@ -14,6 +14,7 @@ use switchboard_core::{Event, Refused, Tongue};
 mod close;
 mod content;
 mod conversation;
+mod door;
 pub mod gostream;
 mod handshake;
 pub mod json;
@@ -30,8 +31,9 @@ mod singo;
 pub use close::Close;
 pub use content::{Candidate, Content, HOST};
 pub use conversation::{Conversation, Turn};
+pub use door::{Answer, Door, Opens, Reply};
 pub use handshake::{Handshake, Query};
-pub use out::{FirstFrame, Frame, Out};
+pub use out::{FirstFrame, Frame, Out, Post};
 pub use settings::{SECS_MAX, Setting, Settings, Value};
 pub use words::words;
 
@@ -58,8 +60,25 @@ pub trait Dialect: Sync + fmt::Debug {
     /// What the core must know of it.
     fn tongue(&self) -> &'static Tongue;
 
-    /// The paths it is served on unless the configuration says otherwise.
+    /// The base paths it is served under unless the configuration says otherwise.
     fn paths(&self) -> &'static [&'static str];
+
+    /// What is served under a base path. By default connections at the base itself.
+    fn doors(&self, base: &str) -> Vec<Door> {
+        vec![Door::new(base, "", Door::MAIN, Opens::Sockets)]
+    }
+
+    /// The base path on a listener of its own, where it answers as its original server did. By
+    /// default the first of [`Dialect::paths`].
+    fn home(&self) -> &'static str {
+        self.paths().first().copied().unwrap_or("/")
+    }
+
+    /// Answers a plain request at one of its doors. Nothing of it is kept: each has a handshake of
+    /// its own.
+    fn answer(&self, _door: &'static str, _handshake: &Handshake) -> Answer {
+        Answer::Now(Reply::not_found())
+    }
 
     /// Settings of its own, as in the configuration's section of its name.
     fn settings(&self) -> &'static [Setting] {
@@ -95,4 +114,13 @@ pub trait Session: Send {
 
     /// The time asked for with [`Out::tick`] is over, again.
     fn on_tick(&mut self, _out: &mut Out) {}
+
+    /// The request of [`Out::post`] is answered: the body, if the status was 200 and it came in time.
+    /// Nothing else of the connection happens between the request and this.
+    fn on_reply(&mut self, _reply: Option<&str>, _out: &mut Out) {}
+
+    /// The connection is gone. What this gives is sent, and nobody waits for the answer.
+    fn on_end(&mut self) -> Option<Post> {
+        None
+    }
 }

@@ -42,7 +42,19 @@ pub enum FirstFrame {
     Never,
 }
 
-/// What a session wants done. Frames are sent before commands are carried out.
+/// A request of a session's own, to an HTTP service of whoever runs the server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Post {
+    /// An `http` or `https` address. Redirections are not followed.
+    pub url: String,
+    /// JSON.
+    pub body: ByteString,
+    /// How long the answer may take.
+    pub within: Duration,
+}
+
+/// What a session wants done. Frames are sent before commands are carried out, and
+/// those before the request is made; the end comes last.
 #[derive(Default)]
 pub struct Out {
     /// Frames for the client, in order.
@@ -51,6 +63,8 @@ pub struct Out {
     pub commands: Vec<Command>,
     /// What the client asked earlier and is refused only now; told by [`crate::Session::on_event`].
     pub refused: Vec<Refused>,
+    /// A request to make now; its answer goes to [`crate::Session::on_reply`].
+    pub post: Option<Post>,
     /// End the connection, when the frames are sent.
     pub close: Option<Close>,
     /// How long to wait for the first frame.
@@ -66,6 +80,7 @@ impl fmt::Debug for Out {
         f.debug_struct("Out")
             .field("frames", &self.frames.len())
             .field("commands", &self.commands.len())
+            .field("post", &self.post)
             .field("close", &self.close)
             .finish_non_exhaustive()
     }

@@ -10,10 +10,10 @@ use bytestring::ByteString;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use serde_json::Value;
 use switchboard_core::{
-    Ask, Effect, Entry, Event, Hub, Identity, Input, Limits, LogId, Member, PeerId, Position,
-    Refusal, RoomId, SpaceName,
+    Ask, Effect, Entry, Event, Hub, Identity, Input, Limits, LogId, Member, Parting, PeerId,
+    Position, Refusal, RoomId, SpaceName,
 };
-use switchboard_dialect::{Close, Conversation, Handshake, Query, Settings, Turn, find};
+use switchboard_dialect::{Close, Conversation, Door, Handshake, Query, Settings, Turn, find};
 use switchboard_engine::{Engine, Memory, Ordered};
 
 use crate::client::{Client, ClientId, Due, Frame, patience};
@@ -89,9 +89,9 @@ impl World {
         query: &[(&str, &str)],
         identity: Identity,
     ) -> ClientId {
-        let handshake = self.handshake(query);
+        let handshake = self.handshake(query, identity);
         let (conversation, turn) =
-            Conversation::open(find(dialect), handshake, identity, SpaceName::default());
+            Conversation::open(find(dialect), handshake, SpaceName::default());
         let client = ClientId(self.clients.len());
         let wait = patience(turn.first_frame, self.limits.first_frame_secs);
         self.clients.push(Client {
@@ -275,14 +275,18 @@ impl World {
 
     // The shell
 
-    fn handshake(&mut self, query: &[(&str, &str)]) -> Handshake {
+    fn handshake(&mut self, query: &[(&str, &str)], identity: Identity) -> Handshake {
         let pairs = query.iter();
         Handshake {
             peer: PeerId::from_random(self.chance.random()),
+            identity,
+            door: Door::MAIN,
+            params: Query::default(),
             query: pairs
                 .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
                 .collect::<Query>(),
             random: self.chance.random(),
+            unix_ms: self.unix_secs() * 1000,
             limits: self.limits.clone(),
             settings: self.settings.clone(),
         }
@@ -332,7 +336,7 @@ impl World {
         let client = &mut self.clients[id.0];
         client.gone = true;
         client.outbox.clear();
-        for ask in client.conversation.farewell() {
+        for ask in client.conversation.farewell(Parting::Lost) {
             self.ask(id, ask);
         }
     }

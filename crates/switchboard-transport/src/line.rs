@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use switchboard_core::{Ask, Event, Limits, Peer, Place, Refusal};
+use switchboard_core::{Ask, Event, Limits, Parting, Peer, Place, Refusal};
 use switchboard_dialect::{Close, Conversation, FirstFrame, Frame, Turn};
 
 use crate::bucket::Bucket;
@@ -173,8 +173,8 @@ impl Line {
     }
 
     /// What to ask the hubs when the connection is gone.
-    pub(crate) fn farewell(&mut self) -> Vec<Ask> {
-        self.conversation.farewell()
+    pub(crate) fn farewell(&mut self, parting: Parting) -> Vec<Ask> {
+        self.conversation.farewell(parting)
     }
 
     fn has_token(&mut self, now: Instant) -> bool {
@@ -212,24 +212,23 @@ mod tests {
 
     use bytestring::ByteString;
     use switchboard_core::{Address, Identity, PeerId, RoomId, RoomName, SpaceName};
-    use switchboard_dialect::{Handshake, Query, find};
+    use switchboard_dialect::{Door, Handshake, Query, find};
 
     use super::*;
 
     fn line(dialect: &str, now: Instant) -> (Line, Steps) {
         let handshake = Handshake {
             peer: PeerId::from_random([1; 16]),
+            identity: Identity::Claimed,
+            door: Door::MAIN,
+            params: Query::default(),
             query: Query::default(),
             random: [2; 32],
+            unix_ms: 0,
             limits: Arc::default(),
             settings: Arc::default(),
         };
-        let opened = Conversation::open(
-            find(dialect),
-            handshake,
-            Identity::Claimed,
-            SpaceName::default(),
-        );
+        let opened = Conversation::open(find(dialect), handshake, SpaceName::default());
         Line::new(opened, &Limits::default(), Heartbeat::default(), now)
     }
 

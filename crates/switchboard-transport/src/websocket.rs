@@ -12,7 +12,7 @@ use std::{
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
 use bytestring::ByteString;
 use futures_util::{Sink, StreamExt};
-use switchboard_core::{Ask, Event, Farewell, Limits, Refusal, Refused};
+use switchboard_core::{Ask, Event, Farewell, Limits, Parting, Refusal, Refused};
 use switchboard_dialect::{Close, Conversation, Frame, Turn};
 use tokio::time::{Instant as TokioInstant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
@@ -319,7 +319,7 @@ impl Connection {
 
     /// Gives back all that the peer holds, so that the others see it leave now.
     fn leave(&mut self) {
-        for ask in self.line.farewell() {
+        for ask in self.line.farewell(Parting::Lost) {
             self.context
                 .exchange
                 .ask(self.line.peer().id(), &self.local, ask);

@@ -6,7 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use axum::{
@@ -21,7 +21,7 @@ use axum::{
 };
 use rand::RngExt;
 use switchboard_core::{Identity, PeerId};
-use switchboard_dialect::{ALL, Conversation, Dialect, Handshake, find};
+use switchboard_dialect::{ALL, Conversation, Dialect, Door, Handshake, Query, find};
 use switchboard_engine::{
     Engine, Memory,
     redis::{Redis, RedisSettings},
@@ -369,16 +369,26 @@ impl Server {
         ))
     }
 
-    fn handshake(&self, query: UrlQuery<Vec<(String, String)>>) -> Handshake {
+    fn handshake(&self, query: UrlQuery<Vec<(String, String)>>, identity: Identity) -> Handshake {
         let mut rng = rand::rng();
         Handshake {
             peer: PeerId::from_random(rng.random()),
+            identity,
+            door: Door::MAIN,
+            params: Query::default(),
             query: query.0.into_iter().collect(),
             random: rng.random(),
+            unix_ms: unix_ms(),
             limits: self.inner.context.limits.clone(),
             settings: self.inner.settings.clone(),
         }
     }
+}
+
+/// The milliseconds since 1970.
+fn unix_ms() -> u64 {
+    let since = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn refuse_full(full: Full) -> (StatusCode, &'static str) {
@@ -414,13 +424,13 @@ async fn connect(
         }
     };
     let query = UrlQuery::try_from_uri(&parts.uri).unwrap_or_default();
-    let handshake = server.handshake(query);
+    let handshake = server.handshake(query, identity);
     let (upgrade, dialect) = match choose(upgrade, &handshake, &parts.headers, dialect) {
         Ok(chosen) => chosen,
         Err(response) => return *response,
     };
     tracing::info!(peer = %handshake.peer, dialect = dialect.map_or("undetected", |d| d.tongue().name), "connected");
-    let opened = Conversation::open(dialect, handshake, identity, space);
+    let opened = Conversation::open(dialect, handshake, space);
     let context = server.inner.context.clone();
     let tasks = server.inner.tasks.clone();
     upgrade.on_upgrade(move |socket| {
