@@ -20,6 +20,7 @@ pub mod cluster;
 pub mod config;
 mod doors;
 mod duty;
+mod outbound;
 mod probes;
 mod proxy;
 mod reception;
