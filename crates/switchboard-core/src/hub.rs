@@ -77,7 +77,7 @@ impl<L: Clone> Hub<L> {
     pub fn handle(&mut self, input: Input<L>, now: Instant) {
         match input {
             Input::Ask { peer, local, ask } => self.ask(peer, local, ask, now),
-            Input::Committed(log, entry) => self.commit(log, entry, now),
+            Input::Committed(log, entry) => self.commit(&log, entry, now),
             Input::Declined(log, peer, why) => self.declined(&log, peer, why, now),
             Input::Letter(from, letter) => self.letter(from, letter),
             Input::Unsent(letter) => self.unsent(letter),

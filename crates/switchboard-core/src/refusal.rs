@@ -32,6 +32,8 @@ pub enum Refusal {
     NotInRoom,
     /// Nobody of that address is in the room.
     NoSuchPeer,
+    /// Nobody of that address has come in the time that the sender waited.
+    Expired,
     /// The receiver's dialect has no words for this.
     NotUnderstood,
     /// The room has `room_members` members.
@@ -63,6 +65,7 @@ impl Refusal {
             Self::Silent => "silent",
             Self::NotInRoom => "not-in-room",
             Self::NoSuchPeer => "no-such-peer",
+            Self::Expired => "expired",
             Self::NotUnderstood => "not-understood",
             Self::RoomFull => "room-full",
             Self::TooManyRooms => "too-many-rooms",

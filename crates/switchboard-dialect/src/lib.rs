@@ -26,6 +26,7 @@ mod words;
 mod lightstream;
 mod mesh;
 mod p2p;
+mod peerjs;
 mod singo;
 
 pub use close::Close;
@@ -45,6 +46,7 @@ pub static ALL: &[&dyn Dialect] = &[
     &lightstream::Lightstream,
     &singo::Singo,
     &mesh::Mesh,
+    &peerjs::PeerJs,
 ];
 
 /// The dialect of this name.

@@ -220,6 +220,7 @@ impl Caller {
                 | Refusal::Silent
                 | Refusal::NotInRoom
                 | Refusal::NoSuchPeer
+                | Refusal::Expired
                 | Refusal::NotUnderstood
                 | Refusal::RoomFull
                 | Refusal::TooManyRooms

@@ -31,6 +31,7 @@ pub fn words(refused: &Refused) -> String {
         Refusal::NotInRoom if room.is_empty() => "Join a room first.".into(),
         Refusal::NotInRoom => format!("You are not in the room{room}."),
         Refusal::NoSuchPeer => format!("There is no peer{target} in your room."),
+        Refusal::Expired => format!("No peer{target} has come into your room."),
         Refusal::NotUnderstood => format!("The peer{target} has no way to understand this."),
         Refusal::RoomFull => format!("The room{room} is full."),
         Refusal::TooManyRooms => format!("You are in too many rooms to join{room}."),

@@ -44,7 +44,7 @@ impl<L: Clone> Hub<L> {
     }
 
     fn refuse_absent(&mut self, local: L, room: &RoomId, address: Address) {
-        let refused = Refused::new(Refusal::NoSuchPeer).in_room(&room.name);
+        let refused = Refused::new(Refusal::Expired).in_room(&room.name);
         self.refuse(local, refused.to(Target::Awaited(address)));
     }
 }

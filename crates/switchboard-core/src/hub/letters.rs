@@ -59,6 +59,11 @@ impl<L: Clone> Hub<L> {
 
     fn undelivered(&mut self, room: RoomId, sender: PeerId, target: Target, reason: Refusal) {
         let name = room.name.clone();
+        let reason = match (&target, reason) {
+            // Its sender has stopped waiting when it came.
+            (Target::Awaited(_), Refusal::NoSuchPeer) => Refusal::Expired,
+            (_, reason) => reason,
+        };
         if let Some(local) = self.local(&LogId::Room(room), sender) {
             self.refuse(local, Refused::new(reason).in_room(&name).to(target));
         }

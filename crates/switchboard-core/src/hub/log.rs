@@ -6,7 +6,7 @@ use super::{Hub, place};
 use crate::{
     command::{Ask, Change, Effect, Farewell},
     event::Event,
-    id::{PeerId, Position, RoomId},
+    id::{Address, PeerId, Position, RoomId},
     introduction::{Call, Member, decide},
     log::{Declined, Departure, Entry, LogId, NodeId},
     refusal::Refusal,
@@ -14,7 +14,7 @@ use crate::{
 };
 
 impl<L: Clone> Hub<L> {
-    pub(super) fn commit(&mut self, log: LogId, entry: Entry, now: Instant) {
+    pub(super) fn commit(&mut self, log: &LogId, entry: Entry, now: Instant) {
         let Entry {
             position,
             node,
@@ -22,10 +22,10 @@ impl<L: Clone> Hub<L> {
         } = entry;
         match change {
             Change::Join(member) => self.joined(log, position, node, member, now),
-            Change::Leave(peer, Departure::Lost) if self.is_to_return(&log, peer) => {
-                self.withdraw(&log, position, peer);
+            Change::Leave(peer, Departure::Lost) if self.is_to_return(log, peer) => {
+                self.withdraw(log, position, peer);
             }
-            Change::Leave(peer, departure) => self.left(&log, position, peer, departure, now),
+            Change::Leave(peer, departure) => self.left(log, position, peer, departure, now),
         }
     }
 
@@ -73,22 +73,22 @@ impl<L: Clone> Hub<L> {
     /// is the member, who has the later one the newcomer, in whatever order this node hears of them.
     fn joined(
         &mut self,
-        log: LogId,
+        log: &LogId,
         since: Position,
         node: Option<NodeId>,
         newcomer: Arc<Member>,
         now: Instant,
     ) {
-        self.turn_away(&log, &newcomer);
+        self.turn_away(log, &newcomer);
         let Self { rooms, effects, .. } = self;
         let room = rooms.entry(log.clone()).or_default();
         if room.seat(newcomer.peer).is_some() {
             return;
         }
         let arrival = Arrival::of(room, newcomer.peer, node);
-        let others = meet(room, effects, &log, (since, &newcomer), &arrival);
+        let others = meet(room, effects, log, (since, &newcomer), &arrival);
         if let Some(local) = arrival.local.clone() {
-            for event in arrival.events(&log, others) {
+            for event in arrival.events(log, others) {
                 effects.push_back(Effect::Deliver(local.clone(), Arc::new(event)));
             }
         }
@@ -110,11 +110,16 @@ impl<L: Clone> Hub<L> {
         if let Some(local) = waiting {
             self.ask_early(peer, &local, early, now);
         }
-        if let Some(place) = place(&log, &address) {
+        self.arrived(log, &address, now);
+    }
+
+    /// Somebody has this address now.
+    fn arrived(&mut self, log: &LogId, address: &Address, now: Instant) {
+        if let Some(place) = place(log, address) {
             self.reservations.lift(&place);
         }
-        if let LogId::Room(room) = &log {
-            self.welcome(room, &address, now);
+        if let LogId::Room(room) = log {
+            self.welcome(room, address, now);
         }
     }
 

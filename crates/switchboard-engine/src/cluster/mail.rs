@@ -136,6 +136,7 @@ enum To {
     Everyone,
     Peer(Id),
     Address(String),
+    Awaited(String),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -295,8 +296,8 @@ fn to_of(target: &Target) -> To {
     match target {
         Target::Everyone => To::Everyone,
         Target::Peer(peer) => To::Peer(peer.bytes()),
-        // How its sender waits for it is no matter of the receiver's.
-        Target::Address(address) | Target::Awaited(address) => To::Address(address.to_string()),
+        Target::Address(address) => To::Address(address.to_string()),
+        Target::Awaited(address) => To::Awaited(address.to_string()),
     }
 }
 
@@ -305,6 +306,7 @@ fn target_of(to: To) -> Option<Target> {
         To::Everyone => Target::Everyone,
         To::Peer(peer) => Target::Peer(peer.into()),
         To::Address(address) => Target::Address(Address::parse(&address, 0).ok()?),
+        To::Awaited(address) => Target::Awaited(Address::parse(&address, 0).ok()?),
     })
 }
 

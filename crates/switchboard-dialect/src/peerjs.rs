@@ -1,0 +1,549 @@
+//! `peerjs`: PeerJS. WebSocket on `/peerjs`, and plain requests on `/{key}/id` and `/{key}/peers`.
+//!
+//! # Conversation
+//!
+//! The client says who it is in the address: `/peerjs?key=K&id=ID&token=T`. The server answers `OPEN`,
+//! or `ID-TAKEN` or `ERROR`, and closes. All clients of one key are in the room of that name, but
+//! nobody is told of the others: who wants to call knows an id.
+//!
+//! * → `{"type":"OFFER","dst":"ID","payload":{…}}`, and so `ANSWER`, `CANDIDATE`, `LEAVE`, `EXPIRE`
+//! * ← the same with `src`, the sender's id, which the server sets
+//! * → `{"type":"HEARTBEAT"}`: nothing follows
+//! * → `{"type":"LEAVE"}` without `dst`: gives the id back
+//! * ← `{"type":"EXPIRE","src":"ID"}`: for five seconds nobody of that id was there
+//!
+//! Nobody is told to call. A member of another dialect is told of each `peerjs` client in the room and
+//! calls it; a `peerjs` client can call it by its address. An offer with audio or video is a media
+//! connection, any other a data connection labelled `chat`; its id is made by the server.
+//!
+//! # Better
+//!
+//! * A reconnect with the same id and token gets `OPEN` and replaces the old socket at once.
+//! * After a drop the id is kept for its token for `grace` seconds. After a goodbye (the page was
+//!   closed or reloaded) it is free at once.
+//! * A taken id is challenged: if its holder is dead, it is yours in two seconds.
+//! * Frames for an absent peer wait five seconds; bounded for each sender and each receiver.
+//! * `src` is set by the server and ids are alone in their key: nobody leaves or expires for another.
+//! * The key is checked on every path, and who may list ids is said for each key.
+//!
+//! # Switch
+//!
+//! ```text
+//! peerjs --port 9000
+//! SWITCHBOARD_PEERJS_LISTEN=0.0.0.0:9000 switchboard
+//! ```
+//!
+//! On the main listener: `new Peer(id, {host, port: 8080, path: '/', key: 'peerjs'})`.
+
+use std::{borrow::Cow, collections::VecDeque, sync::Arc, time::Duration};
+
+use bytestring::ByteString;
+use switchboard_core::{
+    Address, Command, Custom, Event, Eviction, Farewell, Limits, Member, Refusal, Refused, Relay,
+    RelayKind, RoomName, Target, Terms, Token, Tongue,
+};
+
+use crate::{
+    Answer, Candidate, Close, Content, Dialect, Door, FirstFrame, Frame, Handshake, Opens, Out,
+    Reply, Session, Setting, Settings, Value,
+    content::{relay, sdp_of},
+    json::{Object, Writer, quote},
+    words,
+};
+
+static TONGUE: Tongue = Tongue {
+    name: "peerjs",
+    custom: Custom::NeverTold,
+    messages: false,
+    introduced: false,
+    ..Tongue::USUAL
+};
+
+static SETTINGS: [Setting; 3] = [
+    Setting {
+        key: "keys",
+        doc: "The keys that clients may come with, separated by commas. Each is a room of its own.",
+        default: || Value::Text("peerjs".into()),
+        range: 1..=4096,
+    },
+    Setting {
+        key: "allow_discovery",
+        doc: "The keys whose ids anybody may list, separated by commas.",
+        default: || Value::Text(String::new()),
+        range: 0..=4096,
+    },
+    Setting {
+        key: "grace",
+        doc: "Seconds that an id is kept for its token after its connection was lost; 0 for none.",
+        default: || Value::Int(30),
+        range: 0..=crate::SECS_MAX,
+    },
+];
+
+static KEYS: &Setting = &SETTINGS[0];
+static ALLOW_DISCOVERY: &Setting = &SETTINGS[1];
+static GRACE: &Setting = &SETTINGS[2];
+
+/// The label of data channels where clients of other dialects talk.
+const LABEL: &str = "chat";
+
+/// Connections to members of other dialects that a session knows by their ids.
+const CONNECTIONS_MAX: usize = 256;
+
+const SOCKET: &str = "socket";
+const INFO: &str = "info";
+const ID: &str = "id";
+const PEERS: &str = "peers";
+
+#[derive(Debug)]
+pub(crate) struct PeerJs;
+
+impl Dialect for PeerJs {
+    fn tongue(&self) -> &'static Tongue {
+        &TONGUE
+    }
+
+    fn paths(&self) -> &'static [&'static str] {
+        &["/"]
+    }
+
+    fn doors(&self, base: &str) -> Vec<Door> {
+        let door = |rest, name, opens| Door::new(base, rest, name, opens);
+        vec![
+            door("/peerjs", SOCKET, Opens::Sockets),
+            door("/{key}/id", ID, Opens::Requests),
+            door("/{key}/peers", PEERS, Opens::Requests),
+            door("", INFO, Opens::Requests),
+        ]
+    }
+
+    fn settings(&self) -> &'static [Setting] {
+        &SETTINGS
+    }
+
+    fn answer(&self, door: &'static str, handshake: &Handshake) -> Answer {
+        let key = handshake.params.get("key").unwrap_or_default();
+        let has = |setting| has_key(&handshake.settings, setting, key);
+        match door {
+            INFO => Answer::Now(reply(200, JSON, about())),
+            ID | PEERS if !has(KEYS) => Answer::Now(reply(401, TEXT, INVALID_KEY.into())),
+            ID => Answer::Now(reply(200, HTML, handshake.peer.to_string())),
+            PEERS if has(ALLOW_DISCOVERY) => match RoomName::parse(key, 0) {
+                Ok(room) => Answer::Members(room, ids),
+                Err(_) => Answer::Now(Reply::not_found()),
+            },
+            PEERS => Answer::Now(reply(401, TEXT, "Discovery is not allowed.".into())),
+            _ => Answer::Now(Reply::not_found()),
+        }
+    }
+
+    fn open(&self, handshake: &Handshake, out: &mut Out) -> Box<dyn Session> {
+        out.first_frame = FirstFrame::Never;
+        match Caller::arriving(handshake) {
+            Ok((caller, token)) => {
+                out.commands.push(Command::Join {
+                    room: caller.room.clone(),
+                    address: caller.me.clone(),
+                    name: None,
+                    terms: Terms {
+                        token: Some(token),
+                        circle: None,
+                    },
+                });
+                Box::new(caller)
+            }
+            Err(message) => {
+                out.frames.push(told("ERROR", &message));
+                out.close = Some(Close::POLICY);
+                Box::new(TurnedAway)
+            }
+        }
+    }
+
+    fn read<'a>(&self, frame: &'a str) -> Option<Content<'a>> {
+        let object = Object::parse(frame, 0).ok()?;
+        let payload = object.object("payload").ok()??;
+        match kind_of(&object.text("type").ok()??)? {
+            RelayKind::Candidate => {
+                Candidate::read(&payload.object("candidate").ok()??).map(Content::Candidate)
+            }
+            kind @ (RelayKind::Offer
+            | RelayKind::Answer
+            | RelayKind::Message
+            | RelayKind::Opaque) => {
+                Content::description(kind, sdp_of(&payload.object("sdp").ok()??)?)
+            }
+        }
+    }
+}
+
+const JSON: &str = "application/json; charset=utf-8";
+const HTML: &str = "text/html; charset=utf-8";
+const TEXT: &str = "text/plain; charset=utf-8";
+
+const INVALID_KEY: &str = "Invalid key provided";
+
+fn reply(status: u16, content_type: &'static str, body: String) -> Reply {
+    Reply {
+        status,
+        content_type,
+        body,
+        cors: true,
+    }
+}
+
+fn about() -> String {
+    Writer::default()
+        .text("name", "PeerJS Server")
+        .text(
+            "description",
+            "A server side element to broker connections between PeerJS clients.",
+        )
+        .text("website", "https://peerjs.com/")
+        .finish()
+        .to_string()
+}
+
+/// The ids of those of a room who speak this dialect.
+fn ids(members: &[Arc<Member>]) -> Reply {
+    let own = members.iter().filter(|member| member.tongue == &TONGUE);
+    let ids: Vec<_> = own.map(|member| quote(member.address.as_str())).collect();
+    reply(200, JSON, format!("[{}]", ids.join(",")))
+}
+
+/// Whether a setting that lists keys has this one.
+fn has_key(settings: &Settings, setting: &'static Setting, key: &str) -> bool {
+    let keys = settings.text(TONGUE.name, setting);
+    !key.is_empty() && keys.split(',').any(|listed| listed.trim() == key)
+}
+
+fn kind_of(frame_type: &str) -> Option<RelayKind> {
+    match frame_type {
+        "OFFER" => Some(RelayKind::Offer),
+        "ANSWER" => Some(RelayKind::Answer),
+        "CANDIDATE" => Some(RelayKind::Candidate),
+        "LEAVE" | "EXPIRE" => Some(RelayKind::Opaque),
+        _ => None,
+    }
+}
+
+/// What a connection between two clients carries.
+#[derive(Clone, Copy)]
+enum Carries {
+    Data,
+    Media,
+}
+
+impl Carries {
+    fn of(sdp: &str) -> Self {
+        let is_media = |line: &str| line.starts_with("m=audio") || line.starts_with("m=video");
+        match sdp.lines().any(is_media) {
+            true => Self::Media,
+            false => Self::Data,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Data => "data",
+            Self::Media => "media",
+        }
+    }
+}
+
+/// The latest connection with a member: a member of another dialect does not know its id.
+struct Connection {
+    with: Address,
+    id: String,
+    carries: Carries,
+}
+
+/// A client that has an id, or asks for one.
+struct Caller {
+    me: Address,
+    room: RoomName,
+    connections: VecDeque<Connection>,
+    /// What the ids of the connections made here begin with, and how many were made.
+    made: (String, u32),
+    limits: Arc<Limits>,
+}
+
+/// A client that may not come in. Its connection ends.
+struct TurnedAway;
+
+impl Session for TurnedAway {
+    fn on_frame(&mut self, _frame: Frame<'_>, _out: &mut Out) -> Result<(), Refused> {
+        Err(Refusal::NotInRoom.into())
+    }
+
+    fn on_event(&mut self, _event: &Event, _out: &mut Out) {}
+}
+
+impl Session for Caller {
+    fn on_frame(&mut self, frame: Frame<'_>, out: &mut Out) -> Result<(), Refused> {
+        let text = frame.text()?;
+        let object = Object::parse(&text, self.limits.json_depth)?;
+        let frame_type = object
+            .text("type")
+            .ok()
+            .flatten()
+            .ok_or(Refusal::UnknownType)?;
+        let to = object.text("dst")?.filter(|to| !to.is_empty());
+        match (&*frame_type, to) {
+            ("HEARTBEAT", _) => Ok(()),
+            ("LEAVE", None) => {
+                out.commands.push(Command::Leave {
+                    room: self.room.clone(),
+                    farewell: Farewell::Aloud,
+                });
+                Ok(())
+            }
+            (_, to) => {
+                let kind = kind_of(&frame_type).ok_or(Refusal::UnknownType)?;
+                let to = to.ok_or(Refusal::BadField("dst"))?;
+                let to = Address::parse(&to, self.limits.name_bytes)
+                    .map_err(|e| Refusal::of_name("dst", e))?;
+                self.relay(kind, &frame_type, to, &object, out)
+            }
+        }
+    }
+
+    fn on_event(&mut self, event: &Event, out: &mut Out) {
+        match event {
+            Event::Joined { .. } | Event::Rejoined { .. } => {
+                out.frames
+                    .push(Writer::default().text("type", "OPEN").finish());
+            }
+            Event::Heard { from, relay, .. } => out.frames.extend(self.heard(from, relay)),
+            Event::Refused(refused) => self.refused(refused, out),
+            Event::Evicted(Eviction::Kicked) => {
+                out.frames.push(told("ERROR", "You have been removed."));
+            }
+            Event::Evicted(Eviction::Ghost | Eviction::Replaced)
+            | Event::Claimed(_)
+            | Event::Members { .. }
+            | Event::Introduced { .. }
+            | Event::Departed { .. }
+            | Event::Probe(_) => {}
+        }
+    }
+}
+
+impl Caller {
+    /// Who comes with this request, or what it is told instead.
+    fn arriving(handshake: &Handshake) -> Result<(Self, Token), Cow<'static, str>> {
+        let parameter = |name| handshake.query.get(name).filter(|value| !value.is_empty());
+        let (Some(key), Some(id), Some(token)) =
+            (parameter("key"), parameter("id"), parameter("token"))
+        else {
+            return Err("No id, token, or key supplied to websocket server".into());
+        };
+        if !has_key(&handshake.settings, KEYS, key) {
+            return Err(INVALID_KEY.into());
+        }
+        let max = handshake.limits.name_bytes;
+        let too_long = |name| words(&Refusal::NameTooLong(name).into());
+        let me = Address::parse(id, max).map_err(|_| too_long("id"))?;
+        let room = RoomName::parse(key, max).map_err(|_| too_long("key"))?;
+        if max != 0 && token.len() > max {
+            return Err(too_long("token").into());
+        }
+        let caller = Self {
+            me,
+            room,
+            connections: VecDeque::new(),
+            made: (handshake.random_text(10), 0),
+            limits: handshake.limits.clone(),
+        };
+        let grace = Duration::from_secs(handshake.settings.int(TONGUE.name, GRACE));
+        let secret = token.into();
+        Ok((caller, Token { secret, grace }))
+    }
+
+    fn relay(
+        &mut self,
+        kind: RelayKind,
+        frame_type: &str,
+        to: Address,
+        object: &Object<'_>,
+        out: &mut Out,
+    ) -> Result<(), Refused> {
+        if kind == RelayKind::Offer
+            && let Ok(Some(payload)) = object.object("payload")
+        {
+            self.offered(&to, &payload);
+        }
+        let payload = object.all("payload").last();
+        let frame = Writer::with_capacity(payload.map_or(0, |raw| raw.get().len()) + 128)
+            .text("type", frame_type)
+            .text("src", self.me.as_str())
+            .text("dst", to.as_str())
+            .fields(payload.map(|raw| ("payload", raw)))
+            .finish();
+        let to = match kind {
+            RelayKind::Opaque => Target::Address(to),
+            RelayKind::Offer | RelayKind::Answer | RelayKind::Candidate | RelayKind::Message => {
+                Target::Awaited(to)
+            }
+        };
+        out.commands.push(Command::Relay {
+            room: self.room.clone(),
+            to,
+            relay: relay(TONGUE.name, kind, frame),
+        });
+        Ok(())
+    }
+
+    /// Remembers the connection of an offer of the client's.
+    fn offered(&mut self, to: &Address, payload: &Object<'_>) {
+        let Ok(Some(id)) = payload.text("connectionId") else {
+            return;
+        };
+        if id.len() > self.limits.name_bytes.max(64) {
+            return;
+        }
+        let carries = match payload.text("type") {
+            Ok(Some(kind)) if kind == "media" => Carries::Media,
+            _ => Carries::Data,
+        };
+        self.remember(to, id.into_owned(), carries);
+    }
+
+    fn remember(&mut self, with: &Address, id: String, carries: Carries) {
+        self.connections.retain(|known| known.with != *with);
+        if self.connections.len() >= CONNECTIONS_MAX {
+            self.connections.pop_front();
+        }
+        self.connections.push_back(Connection {
+            with: with.clone(),
+            id,
+            carries,
+        });
+    }
+
+    fn heard(&mut self, from: &Member, relay: &Relay) -> Option<ByteString> {
+        if relay.origin == TONGUE.name {
+            return Some(relay.frame.clone());
+        }
+        match Content::of(relay)? {
+            Content::Offer(sdp) => Some(self.called(from, &sdp)),
+            Content::Answer(sdp) => {
+                let connection = self.connection(from)?;
+                Some(self.signal("ANSWER", from, |payload| {
+                    connection.write(description(payload, "answer", &sdp))
+                }))
+            }
+            // The end of candidates is nothing that clients expect.
+            Content::Candidate(candidate) if candidate.candidate.is_empty() => None,
+            Content::Candidate(candidate) => {
+                let connection = self.connection(from)?;
+                Some(self.signal("CANDIDATE", from, |payload| {
+                    connection.write(payload.object("candidate", |init| candidate.write(init)))
+                }))
+            }
+            Content::Message(_) => None,
+        }
+    }
+
+    /// An offer of a member of another dialect: a connection of the kind that it asks for.
+    fn called(&mut self, from: &Member, sdp: &str) -> ByteString {
+        let carries = Carries::of(sdp);
+        let (seed, count) = &mut self.made;
+        *count += 1;
+        let id = match carries {
+            Carries::Data => format!("dc_{seed}{count}"),
+            Carries::Media => format!("mc_{seed}{count}"),
+        };
+        self.remember(&from.address, id.clone(), carries);
+        self.signal("OFFER", from, |payload| {
+            let payload = description(payload, "offer", sdp)
+                .text("type", carries.name())
+                .text("connectionId", &id);
+            match carries {
+                Carries::Media => payload,
+                Carries::Data => payload
+                    .text("label", LABEL)
+                    .raw("reliable", "true")
+                    .text("serialization", "raw"),
+            }
+        })
+    }
+
+    fn connection(&self, with: &Member) -> Option<&Connection> {
+        let mut connections = self.connections.iter();
+        connections.find(|known| known.with == with.address)
+    }
+
+    fn signal(
+        &self,
+        frame_type: &str,
+        from: &Member,
+        payload: impl FnOnce(Writer) -> Writer,
+    ) -> ByteString {
+        Writer::with_capacity(2048)
+            .text("type", frame_type)
+            .text("src", from.address.as_str())
+            .text("dst", self.me.as_str())
+            .object("payload", payload)
+            .finish()
+    }
+
+    /// Clients take an `ERROR` for the end. What is not the end they are told by `EXPIRE` or not at
+    /// all.
+    fn refused(&self, refused: &Refused, out: &mut Out) {
+        if refused.join.is_some() {
+            out.frames.push(turned_away(refused));
+            let is_to_retry = refused.reason == Refusal::Unavailable;
+            out.close = Some(match is_to_retry {
+                true => Close::RESTART,
+                false => Close::POLICY,
+            });
+            return;
+        }
+        if matches!(refused.reason, Refusal::TooManyFrames | Refusal::TooLarge) {
+            return out.frames.push(told("ERROR", &words(refused)));
+        }
+        // Nobody waits for who was told goodbye.
+        let is_missed = refused.reason != Refusal::NoSuchPeer;
+        let missed = refused.target.as_ref().filter(|_| is_missed);
+        out.frames.extend(missed.map(|target| self.expired(target)));
+    }
+
+    fn expired(&self, target: &Address) -> ByteString {
+        Writer::default()
+            .text("type", "EXPIRE")
+            .text("src", target.as_str())
+            .text("dst", self.me.as_str())
+            .finish()
+    }
+}
+
+/// What a client is told that does not get its id.
+fn turned_away(refused: &Refused) -> ByteString {
+    if refused.reason == Refusal::Taken {
+        return told("ID-TAKEN", "ID is taken");
+    }
+    if refused.reason == Refusal::RoomFull {
+        return told("ERROR", "Server has reached its concurrent user limit");
+    }
+    told("ERROR", &words(refused))
+}
+
+impl Connection {
+    fn write(&self, payload: Writer) -> Writer {
+        payload
+            .text("type", self.carries.name())
+            .text("connectionId", &self.id)
+    }
+}
+
+fn description(payload: Writer, name: &str, sdp: &str) -> Writer {
+    payload.object("sdp", |init| init.text("type", name).text("sdp", sdp))
+}
+
+fn told(frame_type: &str, message: &str) -> ByteString {
+    Writer::default()
+        .text("type", frame_type)
+        .object("payload", |payload| payload.text("msg", message))
+        .finish()
+}
