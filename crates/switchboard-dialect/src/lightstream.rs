@@ -1,13 +1,31 @@
 //! `lightstream`: go-lightstream. WebSocket, flat JSON objects, on `/ws` (shared with `p2p`).
 //!
-//! The client speaks first: `join` with a room and an id of its own choice. It is answered with
-//! `peers`, the ids that are there, and calls each of them; they are told by `user-joined`. From
-//! then on what it sends is passed on with every field, bytes unchanged as long as it names
-//! itself rightly. Departures are told by `user-left`.
+//! # Conversation
 //!
-//! Better than the original: ids are unique in a room and nobody can speak under another's;
-//! whatever cannot be delivered is answered with `error`; leaving works; moving to another room
-//! leaves the first; one member that does not read disturbs nobody.
+//! The client speaks first: `join` with a room and an id of its own choice. It is answered with `peers`,
+//! the ids that are there, and calls each of them; they are told by `user-joined`. What it sends from then
+//! on is passed on with every field, bytes unchanged as long as it names itself rightly.
+//!
+//! * → `{"type":"join","roomID":"R","senderID":"ME"}`, → `{"type":"leave"}`
+//! * ← `{"type":"peers","peers":["ID",…]}`, ← `{"type":"user-joined","senderID":"ID"}`, ← `user-left`
+//! * ↔ `offer`, `answer`, `ice-candidate`, `message`: with `targetID` for one, without for all
+//! * ← `{"type":"error","code":"…","data":"…"}`
+//!
+//! # Better
+//!
+//! * Ids are unique in a room, and nobody can speak under another's.
+//! * Whatever cannot be delivered is answered with `error`.
+//! * Leaving works, and moving to another room leaves the first.
+//! * One member that does not read disturbs nobody.
+//!
+//! # Switch
+//!
+//! ```text
+//! go run .  # your program, with go-lightstream on :8080
+//! switchboard
+//! ```
+//!
+//! On the main listener: `ws://HOST:8080/ws`.
 
 use std::sync::Arc;
 

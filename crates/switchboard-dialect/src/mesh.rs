@@ -1,13 +1,31 @@
-//! `mesh`: the "WebSocket-based Signaling Server". WebSocket, `{"kind","reach","sender","peerID",
-//! "content"}`, on `/signalingserver`.
+//! `mesh`: the "WebSocket-based Signaling Server". WebSocket on `/signalingserver`.
 //!
-//! There is no join: a connection is a member at once, of the room `?room=` or the setting
-//! `mesh.room`. It may ask for its id (`IdentifySelf`) and for the others' (`GetAllPeerIDs`), and
-//! sends to one or all by `reach`. Nobody is told to call, so in a mixed room the others call.
-//! Departures are told by `DisconnectionNotification`.
+//! # Conversation
 //!
-//! Better than the original: a peer whose socket dies is not listed for ever; replies go only to
-//! who asked; nobody can speak as the server; a plain GET harms nobody.
+//! There is no join: a connection is a member at once, of the room `?room=` or the setting `mesh.room`.
+//! Nobody is told to call, so in a mixed room the others call.
+//!
+//! * → `IdentifySelf` ← the own id; → `GetAllPeerIDs` ← the ids of the others
+//! * ↔ `{"kind":"Offer","reach":"OnePeer","peerID":"ID","content":{…}}`, and so `Answer`, `ICECandidate`; the
+//!   delivered frame has the `sender`
+//! * ↔ `TextMessage`, to one or, with `"reach":"AllPeers"`, to all; from `server` it is an error
+//! * ← `DisconnectionNotification`
+//!
+//! # Better
+//!
+//! * Rooms.
+//! * A peer whose socket dies is not listed for ever, and its departure is told.
+//! * Replies go only to who asked, and nobody can speak as the server.
+//! * A plain GET harms nobody.
+//!
+//! # Switch
+//!
+//! ```text
+//! go run main.go  # on :8080
+//! switchboard
+//! ```
+//!
+//! On the main listener: `ws://HOST:8080/signalingserver`.
 
 use std::sync::Arc;
 

@@ -1,13 +1,33 @@
 //! `p2p`: p2p-go-app. WebSocket, JSON in camel case, on `/ws` (shared with `lightstream`).
 //!
-//! The client speaks first: `IDENTIFY` with a username that nobody else in the space has, within
-//! five seconds. It is answered `AUTH_SUCCESS`, joins with `JOIN_ROOM`, gets `ROOM_MEMBERS` and
-//! calls everybody in it; they are told by `NEW_PEER_IN_ROOM`, and know the newcomer before its
-//! offer comes. Peers are named by UUIDs that the server makes.
+//! # Conversation
 //!
-//! Better than the original: moving to another room works; departures are told by
-//! `PEER_LEFT_ROOM`; nothing crosses rooms; candidates keep every field; what goes wrong is
-//! answered with `ERROR`; chat is relayed and never logged.
+//! The client speaks first: `IDENTIFY` with a username that nobody else in the space has, within five
+//! seconds. It joins a room, gets `ROOM_MEMBERS` and calls everybody in it; they are told by
+//! `NEW_PEER_IN_ROOM`, and know the newcomer before its offer comes. Peers are named by UUIDs that the
+//! server makes.
+//!
+//! * → `{"type":"IDENTIFY","username":"NAME"}` ← `AUTH_SUCCESS` with its own `peerId`, or `AUTH_ERROR`
+//! * → `{"type":"JOIN_ROOM","roomId":"R"}` ← `ROOM_MEMBERS`, ← `NEW_PEER_IN_ROOM`, ← `PEER_LEFT_ROOM`
+//! * ↔ `SDP_OFFER`, `SDP_ANSWER`, `ICE_CANDIDATE` with `toPeerId` and `fromPeerId`; ↔ `CHAT_MESSAGE`
+//! * ← `{"type":"ERROR","code":"…","message":"…"}`
+//!
+//! # Better
+//!
+//! * Moving to another room works.
+//! * Departures are told by `PEER_LEFT_ROOM`; nothing crosses rooms.
+//! * Candidates keep every field.
+//! * What goes wrong is answered with `ERROR`.
+//! * Chat is relayed, with the sender's id as `fromPeerId`, and never logged.
+//!
+//! # Switch
+//!
+//! ```text
+//! go run ./...  # on :8080
+//! switchboard
+//! ```
+//!
+//! On the main listener: `ws://HOST:8080/ws`.
 
 use std::{borrow::Cow, sync::Arc, time::Duration};
 

@@ -1,12 +1,32 @@
 //! `singo`: singo and gosignaling. WebSocket, `{"type":…,"payload":{…}}`, on `/connect`.
 //!
-//! The server speaks first: `notify-client-id`. The client joins with `join` and is answered
-//! nothing; those already there get `new-client` and call it. `new-client` *is* the order to call,
-//! so in a mixed room it goes to whoever shall call, newcomer or not. Departures are told by
-//! `leave-client`.
+//! # Conversation
 //!
-//! Better than the original: a frame for an absent peer is an error and not the end of the
-//! process; departures are told at once; one who does not read blocks nobody; candidates pass.
+//! The server speaks first: `notify-client-id`. The client joins with `join` and is answered nothing; those
+//! already there get `new-client` and call it. `new-client` *is* the order to call, so in a mixed room it
+//! goes to whoever shall call, newcomer or not.
+//!
+//! * ← `{"type":"notify-client-id","payload":{"client_id":"ME"}}`
+//! * → `{"type":"join","payload":{"room_id":"R"}}` ← `new-client`, ← `leave-client`
+//! * ↔ `offer`, `answer`, `ice-candidate`: the payload's `client_id` is the target, and the sender when it comes
+//! * ← `{"type":"ping"}` → `{"type":"pong"}`; ← `{"type":"error","payload":{"error":"…","code":"…"}}`
+//!
+//! # Better
+//!
+//! * A frame for an absent peer is an error and not the end of the process.
+//! * Departures are told at once.
+//! * One who does not read blocks nobody.
+//! * Candidates pass.
+//! * Objects where the first version sent base64 text, as its documentation says.
+//!
+//! # Switch
+//!
+//! ```text
+//! go run . -addr 0.0.0.0 -port 5000
+//! SWITCHBOARD_SINGO_LISTEN=0.0.0.0:5000 switchboard
+//! ```
+//!
+//! On the main listener: `ws://HOST:8080/connect`.
 
 use std::{borrow::Cow, sync::Arc, time::Duration};
 
