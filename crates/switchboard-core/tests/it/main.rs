@@ -1,4 +1,4 @@
-//! The voice machines: scripts that read like the conversation, and random plays against a model.
+//! The machines: what clients may ask of rooms; voice as scripts that read like the conversation, and random plays against a model.
 
 mod call_model;
 mod call_promises;
@@ -9,3 +9,4 @@ mod room_model;
 mod room_promises;
 mod room_scripts;
 mod script;
+mod terms;

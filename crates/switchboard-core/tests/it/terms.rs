@@ -1,0 +1,450 @@
+//! What a client may ask for besides its seat, and frames for who is still to come.
+
+use std::{
+    collections::BTreeMap,
+    num::NonZeroUsize,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytestring::ByteString;
+use switchboard_core::{
+    Address, Ask, Change, Command, Effect, Entry, Event, Farewell, Hub, Identity, Input, Limits,
+    LogId, Member, NodeId, Parting, Peer, PeerId, Position, Refusal, Relay, RelayKind, RoomId,
+    RoomName, SpaceName, Target, Terms, Token, Tongue,
+};
+
+use crate::script::epoch;
+
+static OPEN: Tongue = Tongue {
+    name: "open",
+    ..Tongue::USUAL
+};
+
+static DISCREET: Tongue = Tongue {
+    name: "discreet",
+    introduced: false,
+    ..Tongue::USUAL
+};
+
+static TIGHT: Tongue = Tongue {
+    name: "tight",
+    room_max: 2,
+    ..Tongue::USUAL
+};
+
+/// A hub whose engine orders at once, and its clients, by name.
+struct House {
+    hub: Hub<&'static str>,
+    peers: BTreeMap<&'static str, Peer>,
+    now: Instant,
+    position: u64,
+    told: Vec<String>,
+    limits: Limits,
+}
+
+impl House {
+    fn new() -> Self {
+        let limits = Limits::default();
+        Self {
+            hub: Hub::new(Arc::new(limits.clone())),
+            peers: BTreeMap::new(),
+            now: epoch(),
+            position: 0,
+            told: Vec::new(),
+            limits,
+        }
+    }
+
+    fn comes(&mut self, name: &'static str, tongue: &'static Tongue, terms: Terms) {
+        self.comes_as(name, name, tongue, terms);
+    }
+
+    fn comes_as(
+        &mut self,
+        name: &'static str,
+        address: &str,
+        tongue: &'static Tongue,
+        terms: Terms,
+    ) {
+        let number = u8::try_from(self.peers.len()).expect("few") + 1;
+        let id = PeerId::from_random([number; 16]);
+        let mut peer = Peer::new(id, tongue, Identity::Claimed, SpaceName::default());
+        let join = Command::Join {
+            room: RoomName::parse("room", 0).expect("a name"),
+            address: Address::parse(address, 0).expect("an address"),
+            name: None,
+            terms,
+        };
+        let ask = peer.route(join, &self.limits).expect("it may ask");
+        self.peers.insert(name, peer);
+        self.ask(name, ask);
+    }
+
+    fn says(&mut self, name: &'static str, to: Target, text: &'static str) {
+        let relay = Relay::new(
+            "open",
+            RelayKind::Offer,
+            ByteString::from_static(text),
+            |_, _| true,
+        );
+        let room = RoomName::parse("room", 0).expect("a name");
+        let peer = self.peers.get_mut(name).expect("it has come");
+        let ask = peer.route(Command::Relay { room, to, relay }, &self.limits);
+        let ask = ask.expect("it is in");
+        self.ask(name, ask);
+    }
+
+    fn goes(&mut self, name: &'static str, parting: Parting) {
+        let asks = self
+            .peers
+            .get_mut(name)
+            .expect("it has come")
+            .farewell(parting);
+        for ask in asks {
+            self.ask(name, ask);
+        }
+    }
+
+    fn ask(&mut self, name: &'static str, ask: Ask) {
+        let peer = self.peers[name].id();
+        let local = name;
+        self.input(Input::Ask { peer, local, ask });
+    }
+
+    fn input(&mut self, input: Input<&'static str>) {
+        self.hub.handle(input, self.now);
+        self.carry_out();
+    }
+
+    fn passes(&mut self, time: Duration) {
+        self.now += time;
+        self.hub.handle_timeout(self.now);
+        self.carry_out();
+    }
+
+    fn carry_out(&mut self) {
+        while let Some(effect) = self.hub.poll_effect() {
+            match effect {
+                Effect::Deliver(to, event) => self.told.push(format!("{to}: {}", words(&event))),
+                Effect::Propose { log, change, .. } => self.commit(log, change, None),
+                Effect::Send(..) => {}
+            }
+        }
+    }
+
+    fn commit(&mut self, log: LogId, change: Change, node: Option<NodeId>) {
+        self.position += 1;
+        let position = Position::from(self.position);
+        let entry = Entry {
+            position,
+            node,
+            change,
+        };
+        self.hub.handle(Input::Committed(log, entry), self.now);
+    }
+
+    /// What everybody was told since the last time.
+    fn told(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.told)
+    }
+}
+
+fn words(event: &Event) -> String {
+    match event {
+        Event::Joined { others, .. } => {
+            let others = others.iter().map(|(other, _)| other.address.as_str());
+            format!("in with {}", others.collect::<Vec<_>>().join(" "))
+                .trim_end()
+                .to_owned()
+        }
+        Event::Introduced { peer, .. } => format!("{} came", peer.address),
+        Event::Departed { peer, farewell, .. } => {
+            assert_ne!(*farewell, Farewell::Dropped, "members see no such thing");
+            format!("{} left", peer.address)
+        }
+        Event::Heard { from, relay, .. } => format!("{} says {}", from.address, relay.frame),
+        Event::Refused(refused) => {
+            let target = refused
+                .target
+                .as_ref()
+                .map(Address::as_str)
+                .unwrap_or_default();
+            format!("{} {target}", refused.reason.code())
+                .trim_end()
+                .to_owned()
+        }
+        Event::Probe(_) => "alive?".to_owned(),
+        Event::Evicted(why) => format!("{why:?}"),
+        Event::Claimed(_) | Event::Rejoined { .. } | Event::Members { .. } => format!("{event:?}"),
+    }
+}
+
+fn token(secret: &str) -> Terms {
+    Terms {
+        token: Some(Token {
+            secret: secret.into(),
+            grace: Duration::from_secs(30),
+        }),
+        circle: None,
+    }
+}
+
+fn circle(seats: usize) -> Terms {
+    Terms {
+        token: None,
+        circle: NonZeroUsize::new(seats),
+    }
+}
+
+fn awaited(address: &str) -> Target {
+    Target::Awaited(Address::parse(address, 0).expect("an address"))
+}
+
+fn room() -> LogId {
+    LogId::Room(RoomId {
+        space: SpaceName::default(),
+        name: RoomName::parse("room", 0).expect("a name"),
+    })
+}
+
+#[test]
+fn the_discreet_are_told_of_nobody_and_others_of_them() {
+    let mut house = House::new();
+    house.comes("ann", &DISCREET, Terms::default());
+    house.comes("ben", &DISCREET, Terms::default());
+    assert_eq!(house.told(), ["ann: in with", "ben: in with"]);
+    house.comes("cyd", &OPEN, Terms::default());
+    assert_eq!(house.told(), ["cyd: in with ann ben"]);
+    house.goes("ann", Parting::Said);
+    assert_eq!(house.told(), ["cyd: ann left"]);
+}
+
+#[test]
+fn circles_fill_one_after_the_other_and_see_only_themselves() {
+    let mut house = House::new();
+    house.comes("ann", &OPEN, circle(2));
+    house.comes("ben", &OPEN, circle(2));
+    house.comes("cyd", &OPEN, circle(2));
+    assert_eq!(
+        house.told(),
+        [
+            "ann: in with",
+            "ann: ben came",
+            "ben: in with ann",
+            "cyd: in with"
+        ]
+    );
+    house.says("ann", Target::Everyone, "hello");
+    assert_eq!(house.told(), ["ben: ann says hello"]);
+    let cyd = Address::parse("cyd", 0).expect("an address");
+    house.says("ann", Target::Address(cyd), "psst");
+    assert_eq!(house.told(), ["ann: no-such-peer cyd"]);
+    house.comes("dan", &OPEN, Terms::default());
+    assert_eq!(
+        house.told(),
+        ["dan: in with"],
+        "who wants no circle is in none"
+    );
+}
+
+#[test]
+fn a_closed_circle_stays_closed() {
+    let mut house = House::new();
+    house.comes("ann", &OPEN, circle(2));
+    house.comes("ben", &OPEN, circle(2));
+    house.goes("ben", Parting::Said);
+    house.told();
+    house.comes("cyd", &OPEN, circle(2));
+    assert_eq!(house.told(), ["cyd: in with"]);
+    house.comes("dan", &OPEN, circle(2));
+    assert_eq!(house.told(), ["cyd: dan came", "dan: in with cyd"]);
+}
+
+#[test]
+fn who_leaves_an_open_circle_makes_place() {
+    let mut house = House::new();
+    house.comes("ann", &OPEN, circle(3));
+    house.comes("ben", &OPEN, circle(3));
+    house.goes("ann", Parting::Lost);
+    house.told();
+    house.comes("cyd", &OPEN, circle(3));
+    house.comes("dan", &OPEN, circle(3));
+    house.comes("eve", &OPEN, circle(3));
+    assert_eq!(
+        house.told(),
+        [
+            "ben: cyd came",
+            "cyd: in with ben",
+            "ben: dan came",
+            "cyd: dan came",
+            "dan: in with ben cyd",
+            "eve: in with"
+        ]
+    );
+}
+
+#[test]
+fn a_tight_dialect_keeps_a_third_out_whoever_comes_last() {
+    for tongues in [
+        [&TIGHT, &OPEN, &OPEN],
+        [&OPEN, &TIGHT, &OPEN],
+        [&OPEN, &OPEN, &TIGHT],
+    ] {
+        let mut house = House::new();
+        for (name, tongue) in ["ann", "ben", "cyd"].into_iter().zip(tongues) {
+            house.comes(name, tongue, Terms::default());
+        }
+        assert_eq!(
+            house.told().last().map(String::as_str),
+            Some("cyd: room-full")
+        );
+    }
+}
+
+#[test]
+fn one_too_many_on_another_node_is_taken_back() {
+    let mut house = House::new();
+    house.comes("ann", &OPEN, Terms::default());
+    // Its own node could not know yet that somebody tight is on its way.
+    let tight = Member {
+        peer: PeerId::from_random([99; 16]),
+        address: Address::parse("far", 0).expect("an address"),
+        name: None,
+        tongue: &TIGHT,
+        identity: Identity::Claimed,
+        token: None,
+        circle: None,
+    };
+    house.told();
+    let id = PeerId::from_random([98; 16]);
+    let mut late = Peer::new(id, &OPEN, Identity::Claimed, SpaceName::default());
+    let join = Command::Join {
+        room: RoomName::parse("room", 0).expect("a name"),
+        address: Address::parse("late", 0).expect("an address"),
+        name: None,
+        terms: Terms::default(),
+    };
+    let ask = late.route(join, &house.limits).expect("it may ask");
+    house.peers.insert("late", late);
+    house.hub.handle(
+        Input::Ask {
+            peer: id,
+            local: "late",
+            ask,
+        },
+        house.now,
+    );
+    let Some(Effect::Propose { log, change, .. }) = house.hub.poll_effect() else {
+        panic!("its join is proposed");
+    };
+    house.commit(room(), Change::Join(Arc::new(tight)), Some(NodeId::from(7)));
+    house.commit(log, change, None);
+    house.carry_out();
+    assert_eq!(
+        house.told(),
+        [
+            "ann: far came",
+            "late: room-full",
+            "ann: late came",
+            "ann: late left"
+        ]
+    );
+}
+
+#[test]
+fn a_lost_address_is_kept_for_its_token() {
+    let mut house = House::new();
+    house.comes("ann", &OPEN, token("s"));
+    house.goes("ann", Parting::Lost);
+    house.comes_as("thief", "ann", &OPEN, token("other"));
+    house.comes_as("stranger", "ann", &OPEN, Terms::default());
+    assert_eq!(
+        house.told(),
+        ["ann: in with", "thief: taken ann", "stranger: taken ann"]
+    );
+    house.comes_as("again", "ann", &OPEN, token("s"));
+    assert_eq!(house.told(), ["again: in with"]);
+    house.goes("again", Parting::Lost);
+    house.passes(Duration::from_secs(30));
+    house.comes_as("next", "ann", &OPEN, Terms::default());
+    assert_eq!(house.told(), ["next: in with"]);
+    assert_eq!(house.hub.poll_timeout(), None, "nothing is kept");
+}
+
+#[test]
+fn a_goodbye_frees_an_address_at_once() {
+    let mut house = House::new();
+    house.comes("ann", &OPEN, token("s"));
+    house.goes("ann", Parting::Said);
+    house.comes_as("next", "ann", &OPEN, Terms::default());
+    assert_eq!(house.told(), ["ann: in with", "next: in with"]);
+}
+
+#[test]
+fn the_same_token_replaces_at_once() {
+    let mut house = House::new();
+    house.comes("ann", &OPEN, token("s"));
+    house.comes("ben", &OPEN, Terms::default());
+    house.told();
+    house.comes_as("again", "ann", &OPEN, token("s"));
+    assert_eq!(
+        house.told(),
+        [
+            "ann: Replaced",
+            "ben: ann left",
+            "ben: ann came",
+            "again: in with ben"
+        ]
+    );
+}
+
+#[test]
+fn a_frame_waits_for_who_is_to_come_and_not_for_ever() {
+    let mut house = House::new();
+    house.comes("ann", &OPEN, Terms::default());
+    house.told();
+    house.says("ann", awaited("ben"), "one");
+    house.says("ann", awaited("ben"), "two");
+    house.says("ann", awaited("cyd"), "three");
+    house.passes(Duration::from_secs(4));
+    assert_eq!(house.told(), [""; 0]);
+    house.comes("ben", &OPEN, Terms::default());
+    assert_eq!(
+        house.told(),
+        [
+            "ann: ben came",
+            "ben: in with ann",
+            "ben: ann says one",
+            "ben: ann says two"
+        ]
+    );
+    house.passes(Duration::from_secs(1));
+    assert_eq!(house.told(), ["ann: expired cyd"]);
+    assert_eq!(house.hub.poll_timeout(), None, "nothing is kept");
+}
+
+#[test]
+fn who_has_left_has_nothing_waiting() {
+    let mut house = House::new();
+    house.comes("ann", &OPEN, Terms::default());
+    house.says("ann", awaited("ben"), "one");
+    house.goes("ann", Parting::Lost);
+    assert_eq!(house.hub.poll_timeout(), None);
+    house.comes("ben", &OPEN, Terms::default());
+    assert_eq!(house.told(), ["ann: in with", "ben: in with"]);
+}
+
+#[test]
+fn what_waits_is_bounded_for_each_sender() {
+    let mut house = House::new();
+    house.comes("ann", &OPEN, Terms::default());
+    house.told();
+    for _ in 0..64 {
+        house.says("ann", awaited("ben"), "x");
+    }
+    assert_eq!(house.told(), [""; 0]);
+    house.says("ann", awaited("cyd"), "x");
+    assert_eq!(house.told(), ["ann: expired cyd"]);
+    assert_eq!(Refusal::Expired.code(), "expired");
+}
