@@ -232,6 +232,11 @@ impl<L: Clone> Hub<L> {
             return self.enter_taken(wish, replaces, now);
         }
         let place = place(&wish.log, address);
+        // It has asked before, when the address was taken: what it asks now is what counts.
+        let earlier = self.challenges.forget(peer, &wish.log);
+        let early = earlier.into_iter().flat_map(|wish| wish.early);
+        let early = early.chain(wish.early).collect();
+        let wish = Wish { early, ..wish };
         if place.is_some_and(|place| self.reservations.is_against(&place, &wish.member, now)) {
             return self.refuse_join(wish, Refusal::Taken);
         }

@@ -62,13 +62,13 @@ static TONGUE: Tongue = Tongue {
 static SETTINGS: [Setting; 3] = [
     Setting {
         key: "keys",
-        doc: "The keys that clients may come with, separated by commas. Each is a room of its own.",
+        doc: "The keys that clients may come with, separated by commas; \"*\" for any. Each is a room of its own.",
         default: || Value::Text("peerjs".into()),
         range: 1..=4096,
     },
     Setting {
         key: "allow_discovery",
-        doc: "The keys whose ids anybody may list, separated by commas.",
+        doc: "The keys whose ids anybody may list, separated by commas; \"*\" for all.",
         default: || Value::Text(String::new()),
         range: 0..=4096,
     },
@@ -214,7 +214,8 @@ fn ids(members: &[Arc<Member>]) -> Reply {
 /// Whether a setting that lists keys has this one.
 fn has_key(settings: &Settings, setting: &'static Setting, key: &str) -> bool {
     let keys = settings.text(TONGUE.name, setting);
-    !key.is_empty() && keys.split(',').any(|listed| listed.trim() == key)
+    let is_it = |listed: &str| listed.trim() == key || listed.trim() == "*";
+    !key.is_empty() && keys.split(',').any(is_it)
 }
 
 fn kind_of(frame_type: &str) -> Option<RelayKind> {

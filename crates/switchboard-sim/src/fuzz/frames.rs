@@ -1,7 +1,10 @@
 //! A client of one dialect sends anything, among members of every dialect.
 
+use std::time::Duration;
+
+use switchboard_core::Limits;
 use switchboard_dialect::{
-    ALL,
+    ALL, Settings, Value,
     json::{Object, quote},
 };
 
@@ -26,17 +29,17 @@ const REPETITIONS_MAX: usize = 8;
 /// # Panics
 /// If a promise is broken.
 pub fn frames(dialect: &str, bytes: &[u8]) {
-    let mut world = World::new(0);
+    let mut world = world();
     for (index, other) in ALL.iter().enumerate() {
         enter(&mut world, other.tongue().name, index);
     }
-    let mut sender = world.open(dialect, &[("room", "room")]);
+    let mut sender = open(&mut world, dialect, "sender");
     enter(&mut world, dialect, ALL.len() + 1);
     forget(&mut world);
     for line in bytes.split(|byte| *byte == b'\n').take(FRAMES_MAX) {
         if line == b"!" {
             world.crash(sender);
-            sender = world.open(dialect, &[("room", "room")]);
+            sender = open(&mut world, dialect, "sender");
         } else {
             send(&mut world, sender, dialect, line);
         }
@@ -45,10 +48,38 @@ pub fn frames(dialect: &str, bytes: &[u8]) {
     end(&mut world);
 }
 
+/// A world in which every room's name is a key.
+fn world() -> World {
+    let mut settings = Settings::default();
+    for (dialect, setting) in ALL.iter().flat_map(|dialect| {
+        let name = dialect.tongue().name;
+        dialect
+            .settings()
+            .iter()
+            .map(move |setting| (name, setting))
+    }) {
+        if (dialect, setting.key) == ("peerjs", "keys") {
+            settings.set(dialect, setting, Value::Text("*".into()));
+        }
+    }
+    World::with(0, Limits::default(), settings)
+}
+
+/// A connection to the room, for a dialect that says in its address where it goes and who it is.
+fn open(world: &mut World, dialect: &str, nick: &str) -> ClientId {
+    let query = [
+        ("room", "room"),
+        ("key", "room"),
+        ("id", nick),
+        ("token", nick),
+    ];
+    world.open(dialect, &query)
+}
+
 /// A member of the room, however its dialect makes it one: what is no frame of its own is
 /// answered with an error, and forgotten.
 fn enter(world: &mut World, dialect: &str, index: usize) {
-    let client = world.open(dialect, &[("room", "room")]);
+    let client = open(world, dialect, &format!("user{index}"));
     world.send(
         client,
         format!(r#"{{"type":"IDENTIFY","username":"user{index}"}}"#),
@@ -115,5 +146,7 @@ fn end(world: &mut World) {
         world.crash(client);
     }
     assert!(world.rooms().is_empty(), "rooms of nobody");
+    // Addresses are kept for a while for those who were lost.
+    world.advance(Duration::from_secs(60));
     assert!(world.hub().poll_timeout().is_none(), "challenges of nobody");
 }

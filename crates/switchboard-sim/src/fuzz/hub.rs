@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
+    num::NonZeroUsize,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -9,26 +10,32 @@ use std::{
 use bytestring::ByteString;
 use switchboard_core::{
     Address, Ask, Change, Command, Custom, Declined, DisplayName, Effect, Entry, Event, Farewell,
-    Hub, Identity, Input, Limits, LogId, Parting, Peer, PeerId, Place, Position, Relay, RelayKind,
-    RoomId, RoomName, SpaceName, Target, Terms, Tongue,
+    Hub, Identity, Input, Limits, LogId, Member, Parting, Peer, PeerId, Place, Position, Relay,
+    RelayKind, RoomId, RoomName, SpaceName, Target, Terms, Token, Tongue,
 };
 
 /// Clients at any time; who goes is followed by another.
 const CLIENTS: usize = 6;
 const ROOM_MEMBERS: usize = 4;
 
-static TONGUES: [Tongue; 3] = [
+static TONGUES: [Tongue; 5] = [
     tongue("newcomers", Custom::NewcomerCalls),
     tongue("members", Custom::MemberCalls),
     tongue("nobody", Custom::NeverTold),
+    Tongue {
+        introduced: false,
+        ..tongue("discreet", Custom::NeverTold)
+    },
+    Tongue {
+        room_max: 2,
+        ..tongue("tight", Custom::NewcomerCalls)
+    },
 ];
 
 const fn tongue(name: &'static str, custom: Custom) -> Tongue {
     Tongue {
         name,
         custom,
-        signals: true,
-        messages: true,
         ..Tongue::USUAL
     }
 }
@@ -212,7 +219,8 @@ impl Node {
                 Effect::Send(node, letter) => panic!("{letter:?} to {node} of one node"),
             }
         }
-        assert!(effects <= 64, "{effects} effects of one input");
+        // What waited for somebody comes at once.
+        assert!(effects <= 400, "{effects} effects of one input");
     }
 
     fn deliver(&mut self, who: Line, event: &Event) {
@@ -222,21 +230,38 @@ impl Node {
             }
             // The connection ends once what is said before has been carried out.
             Event::Evicted(_) => drop(self.connected.remove(&who)),
-            Event::Claimed(_)
-            | Event::Joined { .. }
-            | Event::Rejoined { .. }
-            | Event::Members { .. }
-            | Event::Introduced { .. }
-            | Event::Departed { .. }
-            | Event::Heard { .. }
-            | Event::Probe(_) => {}
+            Event::Joined { room, others } => {
+                let others = others.iter().map(|(other, _)| other);
+                others.for_each(|other| self.must_see(who, room, other));
+            }
+            Event::Rejoined { room, others } | Event::Members { room, others } => {
+                others
+                    .iter()
+                    .for_each(|other| self.must_see(who, room, other));
+            }
+            Event::Introduced { room, peer, .. } => self.must_see(who, room, peer),
+            Event::Heard { room, from, .. } => self.must_see(who, room, from),
+            Event::Claimed(_) | Event::Departed { .. } | Event::Probe(_) => {}
         }
     }
 
+    /// Who is told of another as a member is among the same.
+    fn must_see(&self, who: Line, room: &RoomId, other: &Member) {
+        let members = self.hub.members(room);
+        let me = members
+            .iter()
+            .find(|member| member.peer == self.peers[who].id());
+        assert!(
+            me.is_none_or(|me| me.sees(other)),
+            "{who} is told of {other:?} in {room:?}"
+        );
+    }
+
     fn relay(&self, more: u8) -> Command {
-        let to = match more / 4 % 3 {
+        let to = match more / 4 % 4 {
             0 => Target::Everyone,
-            1 => Target::Address(address(more / 16)),
+            1 => Target::Awaited(address(more / 16)),
+            2 => Target::Address(address(more / 16)),
             _ => Target::Peer(self.peers[self.clients[usize::from(more / 16) % CLIENTS]].id()),
         };
         Command::Relay {
@@ -258,6 +283,10 @@ impl Node {
             assert!(count <= ROOM_MEMBERS, "{room:?} is too full");
             let addresses: BTreeSet<_> = members.iter().map(|member| &member.address).collect();
             assert_eq!(addresses.len(), count, "an address twice in {room:?}");
+            // Who has given up may be seated for a moment, if its join was under way.
+            if self.proposed.is_empty() {
+                must_be_in_circles(&members);
+            }
         }
     }
 
@@ -269,7 +298,19 @@ impl Node {
             self.order(1);
         }
         assert!(self.hub.rooms().is_empty(), "rooms of nobody");
+        self.pass(GRACE);
         assert!(self.hub.poll_timeout().is_none(), "challenges of nobody");
+    }
+}
+
+/// No circle has more members than it has seats.
+fn must_be_in_circles(members: &[Arc<Member>]) {
+    for member in members {
+        let company = members.iter().filter(|other| member.sees(other)).count();
+        let seats = member
+            .circle
+            .map_or(usize::MAX, |circle| circle.seats.get());
+        assert!(company <= seats, "{member:?} among {company}");
     }
 }
 
@@ -315,9 +356,18 @@ fn join(more: u8) -> Command {
         room: room_name(more),
         address: address(more / 4),
         name: None,
-        terms: Terms::default(),
+        terms: Terms {
+            token: (more / 16 % 4 == 3).then(|| Token {
+                secret: "secret".into(),
+                grace: GRACE,
+            }),
+            circle: NonZeroUsize::new(usize::from(more / 64)).filter(|seats| seats.get() == 2),
+        },
     }
 }
+
+/// How long an address is kept.
+const GRACE: Duration = Duration::from_secs(1);
 
 fn leave(more: u8) -> Command {
     Command::Leave {
