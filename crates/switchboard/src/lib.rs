@@ -29,6 +29,7 @@ mod server;
 mod shards;
 mod voice;
 mod web;
+mod webhook;
 
 pub use access::{Admission, ConnectRequest, JoinRequest};
 pub use config::Config;

@@ -101,7 +101,8 @@ impl Builder {
             None => (Arc::new(Memory) as Arc<dyn Engine>, None),
         };
         let duty = url.as_ref().map(|url| Arc::new(Duty::at(url)));
-        let shards = Shards::new(&limits, engine.clone(), self.access, duty.clone());
+        let (drain, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let shards = Shards::new(&limits, engine.clone(), self.access, duty.clone(), &tasks);
         let proxies = config.server.trusted_proxies.clone();
         let with_plain = |limit: usize| {
             if limit == 0 {
@@ -110,7 +111,6 @@ impl Builder {
                 limit + PLAIN_CONNECTIONS
             }
         };
-        let (drain, tasks) = (CancellationToken::new(), TaskTracker::new());
         let nodes = duty.clone().map(|duty| {
             let engine = engine.clone();
             let secret = Arc::new(move || engine.status()?.secret);
