@@ -13,6 +13,8 @@ export class Guest {
     this.log = [];
     /** @type {string[]} */
     this.problems = [];
+    /** Those that the test brings about. @type {RegExp[]} */
+    this.excused = [];
     page.on('pageerror', (error) => this.#note('exception', error.message));
     page.on('console', (message) => this.#note(message.type(), message.text()));
     page.on('websocket', (socket) => {
@@ -37,6 +39,11 @@ export class Guest {
     } catch (error) {
       throw new Error(`${this.name}: not "${what}": ${error instanceof Error ? error.message : error}`, { cause: error });
     }
+  }
+
+  /** What the console showed and should not have. */
+  get complaints() {
+    return this.problems.filter((problem) => !this.excused.some((pattern) => pattern.test(problem)));
   }
 
   async report() {
