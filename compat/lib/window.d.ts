@@ -28,6 +28,7 @@ export interface Ayame {
   enter(): Promise<void>;
   leave(): Promise<void>;
   hasSocket(): boolean;
+  chatState(): RTCDataChannelState | undefined;
 }
 
 declare global {

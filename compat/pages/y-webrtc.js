@@ -22,6 +22,7 @@ showPeers(() => Object.fromEntries(connections().map(([id, { peer }]) => [id, de
 
 provider.on('synced', ({ synced }) => state.events.push(`synced ${synced}`));
 provider.awareness.setLocalState({ name: parameter('name').split('.')[0] });
+doc.on('update', () => (document.body.textContent = JSON.stringify(window.doc.read())));
 state.myId = String(doc.clientID);
 state.joined = true;
 
