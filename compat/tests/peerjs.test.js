@@ -50,15 +50,17 @@ for (const house of HOUSES) {
     });
 
     scene(`peerjs, ${house.name}: a call`, async (scene) => {
-      const [ada, grace] = [await scene.join('peerjs', { id: 'ada' }), await scene.join('peerjs', { id: 'grace' })];
-      await ada.page.evaluate(() => window.call('grace'));
+      const id = `grace-${scene.room}`;
+      const [ada, grace] = [await scene.join('peerjs'), await scene.join('peerjs', { id })];
+      await ada.page.evaluate((id) => window.call(id), id);
       await Promise.all([seesEverybody(ada, 1), seesEverybody(grace, 1)]);
       await ada.page.screenshot({ path: outputFile(`peerjs-${house.name.replace(' ', '-')}.png`) });
     });
 
     scene(`peerjs, ${house.name}: an id that is taken`, async (scene) => {
-      const ada = await scene.join('peerjs', { id: 'ada' });
-      const other = await scene.open('peerjs', { id: 'ada' });
+      const id = `ada-${scene.room}`;
+      const ada = await scene.join('peerjs', { id });
+      const other = await scene.open('peerjs', { id });
       await reports(other, 'error unavailable-id');
       await reports(other, 'close');
       const grace = await scene.join('peerjs');
