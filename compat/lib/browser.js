@@ -29,9 +29,10 @@ export async function launchBrowser(flags = []) {
   return chromium.launch({ executablePath: EXECUTABLE, headless: true, chromiumSandbox: false, args: [...FLAGS, ...flags] });
 }
 
-/** @param {import('playwright-core').Browser} browser */
-export async function newContext(browser) {
+/** @param {import('playwright-core').Browser} browser @param {() => void} [prepare] runs in every page before its own scripts */
+export async function newContext(browser, prepare) {
   const context = await browser.newContext({ viewport: VIEWPORT, permissions: ['camera', 'microphone'], acceptDownloads: true });
   await context.addInitScript(keepMediaOnLoopback);
+  if (prepare) await context.addInitScript(prepare);
   return context;
 }

@@ -6,7 +6,8 @@ import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { freePort, Server } from './server.js';
+import { freePort } from './program.js';
+import { Server } from './server.js';
 
 const LISTENS_WITHIN_MS = 10_000;
 

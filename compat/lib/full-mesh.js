@@ -9,12 +9,14 @@ import assert from 'node:assert/strict';
 const MOVING_FRAMES = 5;
 
 /**
- * Everybody is connected with everybody else, sees him move, and of each two exactly one called.
- * @param {Guest[]} guests
+ * Everybody is connected with everybody else, sees him move, if there is anything to see, and of each two exactly one
+ * called.
+ * @param {Guest[]} guests @param {{ moving?: boolean }} [options]
  * @returns {Promise<string[]>} who called whom, sorted
  */
-export async function fullMesh(guests) {
-  await Promise.all(guests.map((guest) => seesEverybody(guest, guests.length - 1)));
+export async function fullMesh(guests, { moving = true } = {}) {
+  const meets = moving ? seesEverybody : connectedWith;
+  await Promise.all(guests.map((guest) => meets(guest, guests.length - 1)));
   const ends = (await Promise.all(guests.map(endsOf))).flat();
   return ends.filter(({ peer }) => peer.offersMade > 0).map((end) => callOf(end, ends)).sort();
 }

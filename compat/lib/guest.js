@@ -1,3 +1,5 @@
+import { EventEmitter, once } from 'node:events';
+
 const WAIT_MS_MAX = 30_000;
 const POLL_MS = 100;
 const FRAME_CHARS_SHOWN = 160;
@@ -5,6 +7,8 @@ const PROBLEMS = ['error', 'exception', 'warning'];
 
 /** Somebody in a room: a name and a page. */
 export class Guest {
+  #news = new EventEmitter();
+
   /** @param {string} name @param {import('playwright-core').Page} page */
   constructor(name, page) {
     this.name = name;
@@ -13,6 +17,8 @@ export class Guest {
     this.log = [];
     /** @type {string[]} */
     this.problems = [];
+    /** Those that the test brings about. @type {RegExp[]} */
+    this.excused = [];
     page.on('pageerror', (error) => this.#note('exception', error.message));
     page.on('console', (message) => this.#note(message.type(), message.text()));
     page.on('websocket', (socket) => {
@@ -39,6 +45,17 @@ export class Guest {
     }
   }
 
+  /** Waits until a line is in the log. @param {string} line */
+  async logs(line) {
+    const signal = AbortSignal.timeout(WAIT_MS_MAX);
+    while (!this.log.includes(line)) await once(this.#news, 'line', { signal });
+  }
+
+  /** What the console showed and should not have. */
+  get complaints() {
+    return this.problems.filter((problem) => !this.excused.some((pattern) => pattern.test(problem)));
+  }
+
   async report() {
     const description = await this.describe().catch((error) => `(${error.message})`);
     return `--- ${this.name} ${this.page.url()}\n${description}\n${this.log.join('\n')}`;
@@ -50,12 +67,18 @@ export class Guest {
 
   /** @param {string} way @param {string | Buffer} payload those of bytes are audio */
   #frame(way, payload) {
-    if (typeof payload === 'string') this.log.push(`${way} ${payload.slice(0, FRAME_CHARS_SHOWN)}`);
+    if (typeof payload === 'string') this.#write(`${way} ${payload.slice(0, FRAME_CHARS_SHOWN)}`);
   }
 
   /** @param {string} type @param {string} text */
   #note(type, text) {
-    this.log.push(`${type}: ${text}`);
+    this.#write(`${type}: ${text}`);
     if (PROBLEMS.includes(type)) this.problems.push(`${type}: ${text}`);
+  }
+
+  /** @param {string} line */
+  #write(line) {
+    this.log.push(line);
+    this.#news.emit('line');
   }
 }

@@ -11,18 +11,29 @@ import { exposeTiles, Visitor } from './visitor.js';
 const OUTPUT = new URL('../output/', import.meta.url);
 const TEST_MS_MAX = 120_000;
 
-/** @typedef {{ servers: Server[], site: Site, browser: import('playwright-core').Browser }} House */
+/**
+ * @typedef {{ origin: string, socketOrigin: string, log: string }} AnyServer ours, or one that a dialect was made for
+ * @typedef {(() => Promise<unknown>)[]} Closers what is to be closed first stands in front
+ * @typedef {{ servers: AnyServer[], site: Site, browser: import('playwright-core').Browser }} House
+ */
 
 /** One test's rooms and guests. */
 export class Scene {
-  /** @param {House} house @param {import('playwright-core').BrowserContext} context @param {string} room */
-  constructor({ servers, site }, context, room) {
+  /** @type {Guest[]} */
+  guests = [];
+  /** @type {Closers} */
+  closers = [];
+
+  /**
+   * @param {House} house @param {import('playwright-core').BrowserContext} context @param {string} room
+   * @param {() => Promise<import('playwright-core').BrowserContext>} contextOfNext that of the next guest
+   */
+  constructor({ servers, site }, context, room, contextOfNext = async () => context) {
     this.servers = servers;
     this.site = site;
     this.context = context;
     this.room = room;
-    /** @type {Guest[]} */
-    this.guests = [];
+    this.contextOfNext = contextOfNext;
   }
 
   /** The node that the next guest comes to: each to the next one. */
@@ -35,13 +46,22 @@ export class Scene {
    * @param {string} dialect @param {Record<string, string>} [parameters]
    */
   async join(dialect, parameters = {}) {
-    const page = await this.context.newPage();
+    const guest = await this.open(dialect, parameters);
+    await guest.until('in the room', () => window.state?.joined);
+    return guest;
+  }
+
+  /**
+   * Opens a page of `pages/`.
+   * @param {string} dialect @param {Record<string, string>} [parameters]
+   */
+  async open(dialect, parameters = {}) {
+    const page = await (await this.contextOfNext()).newPage();
     const guest = new Guest(`${dialect}-${this.guests.length + 1}`, page);
     const { socketOrigin } = this.server;
     this.guests.push(guest);
     const query = new URLSearchParams({ server: socketOrigin, room: this.room, name: `${guest.name}.${this.room}`, ...parameters });
     await page.goto(`${this.site.origin}/${dialect}.html?${query}`);
-    await guest.until('in the room', () => window.state?.joined);
     return guest;
   }
 
@@ -50,7 +70,7 @@ export class Scene {
    * @param {string} name @param {() => void} [prepare] runs in the page before its own scripts
    */
   async visit(name, prepare) {
-    const page = await this.context.newPage();
+    const page = await (await this.contextOfNext()).newPage();
     if (prepare) await page.addInitScript(prepare);
     await page.addInitScript(exposeTiles);
     const visitor = new Visitor(name, page);
@@ -69,8 +89,8 @@ export class Scene {
   }
 }
 
-/** A server as it comes. @param {(() => Promise<unknown>)[]} closers */
-async function startOneNode(closers) {
+/** A server as it comes. @param {Closers} closers */
+export async function startOneNode(closers) {
   const server = await Server.start();
   closers.unshift(() => server.stop());
   return [server];
@@ -78,17 +98,18 @@ async function startOneNode(closers) {
 
 /**
  * The servers (one, if nothing else is said), one site and one browser for all tests of a file.
- * `absent` is why they cannot be had here, if so.
- * @param {{ open?: (closers: (() => Promise<unknown>)[]) => Promise<Server[]>, absent?: string | false }} [options]
+ * `absent` is why they cannot be had here, if so. With `apart` every guest has a browser context of his own, so that
+ * pages share nothing but the network. `prepare` runs in every page before its own scripts.
+ * @param {{ open?: (closers: Closers) => Promise<AnyServer[]>, absent?: string | false, apart?: boolean, prepare?: () => void }} [options]
  * @returns {(title: string, play: (scene: Scene) => Promise<void>) => void} declares a test with a room of its own
  */
-export function stage({ open: openServers = startOneNode, absent = false } = {}) {
+export function stage({ open: openServers = startOneNode, absent = false, apart = false, prepare } = {}) {
   const skip = browserMissing || absent;
   if (skip) return (title) => void test(title, { skip });
 
   /** @type {House} */
   let house;
-  /** @type {(() => Promise<unknown>)[]} */
+  /** @type {Closers} */
   const closers = [];
   let rooms = 0;
 
@@ -118,15 +139,18 @@ export function stage({ open: openServers = startOneNode, absent = false } = {})
 
   return (title, play) =>
     void test(title, { timeout: TEST_MS_MAX }, async () => {
-      const context = await newContext(house.browser);
-      const scene = new Scene(house, context, `room-${++rooms}`);
+      const context = await newContext(house.browser, prepare);
+      const another = apart ? () => newContext(house.browser, prepare) : undefined;
+      const scene = new Scene(house, context, `room-${++rooms}`, another);
       try {
         await play(scene);
-        for (const { name, problems } of scene.guests) assert.deepEqual(problems, [], `in the console of ${name}`);
+        for (const { name, complaints } of scene.guests) assert.deepEqual(complaints, [], `in the console of ${name}`);
       } catch (error) {
         throw new Error(`${error instanceof Error ? error.message : error}\n${await scene.report()}`, { cause: error });
       } finally {
         await context.close();
+        for (const { page } of scene.guests) await page.context().close();
+        for (const close of scene.closers) await close();
       }
     });
 }

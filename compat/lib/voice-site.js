@@ -1,7 +1,8 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
-import { freePort, Server } from './server.js';
+import { freePort } from './program.js';
+import { Server } from './server.js';
 
 const PROGRAM = fileURLToPath(new URL('../../examples/site/server.mjs', import.meta.url));
 /** @type {Record<string, string>} */

@@ -9,6 +9,28 @@ export interface Tile {
   frames: number;
 }
 
+export interface SharedDocument {
+  write(words: string): void;
+  put(key: string, value: string): void;
+  read(): { text: string; map: Record<string, string> };
+  /** Those whose presence is known, one's own included. */
+  names(): string[];
+  /** How many pages it reaches without WebRTC, through the browser that they share. */
+  neighbours(): number;
+  /** Whether it is connected with a server. */
+  isSignalling(): boolean;
+}
+
+export interface Ayame {
+  /** What the server said when it let us in. */
+  authzMetadata: unknown;
+  iceServers: RTCIceServer[];
+  enter(): Promise<void>;
+  leave(): Promise<void>;
+  hasSocket(): boolean;
+  chatState(): RTCDataChannelState | undefined;
+}
+
 declare global {
   interface Window {
     readonly state: PageState;
@@ -17,5 +39,14 @@ declare global {
     sendFile(name: string, size: number): Promise<string>;
     /** Only of the call page. */
     tiles(): Tile[];
+    /** Only of the page of PeerJS, as its own bundle leaves it there. */
+    readonly Peer: typeof import('peerjs').Peer;
+    peer: import('peerjs').Peer;
+    dial(id: string): void;
+    call(id: string): void;
+    /** Only of the page of y-webrtc. */
+    doc: SharedDocument;
+    /** Only of the page of Ayame. */
+    ayame: Ayame;
   }
 }

@@ -1,4 +1,5 @@
 /** The page's calls: a connection per peer. The dialect says whom to call and carries what is to be said. */
+import { sessionOf } from './connection.js';
 import { complain, showPeers, state } from './page.js';
 
 /**
@@ -112,9 +113,4 @@ function gatheringComplete(pc) {
     pc.addEventListener('icegatheringstatechange', check);
     check();
   });
-}
-
-/** @param {RTCSessionDescription | null} description */
-function sessionOf(description) {
-  return description?.sdp.match(/^o=\S+ (\d+)/m)?.[1] ?? '';
 }

@@ -8,7 +8,7 @@ export function parameter(name, otherwise = '') {
 }
 
 /** @type {import('./state.js').PageState} */
-const state = { myId: '', joined: false, peers: {}, left: [], errors: [], messages: [], files: [] };
+const state = { myId: '', joined: false, peers: {}, left: [], errors: [], messages: [], files: [], events: [] };
 
 /** @type {() => Record<string, import('./state.js').PeerState>} */
 let describePeers = () => ({});

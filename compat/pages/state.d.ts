@@ -21,4 +21,6 @@ export interface PageState {
   /** Only of pages with chat. */
   messages: { from: string; content: string }[];
   files: { from: string; name: string; size: number; sha256: string }[];
+  /** Only of pages whose dialect is spoken by a library: what it reported, in order. */
+  events: string[];
 }

@@ -1,9 +1,9 @@
 /** The camera goes into every call, and every peer has a picture on the page. */
 
-const camera = await navigator.mediaDevices.getUserMedia({ audio: true, video: { width: 320, height: 240, frameRate: 15 } });
+export const camera = await navigator.mediaDevices.getUserMedia({ audio: true, video: { width: 320, height: 240, frameRate: 15 } });
 
 /** @param {string} id @param {MediaStream} stream */
-function show(id, stream) {
+export function show(id, stream) {
   const video = document.createElement('video');
   Object.assign(video, { id: `peer-${id}`, srcObject: stream, autoplay: true, muted: true, playsInline: true, width: 320, height: 240 });
   pictureOf(id)?.remove();

@@ -1,0 +1,96 @@
+import { EventEmitter, once } from 'node:events';
+import { connect, createServer } from 'node:net';
+
+/** @typedef {{ near: import('node:net').Socket, far: import('node:net').Socket }} Line its page's end and its server's */
+
+/** The network between a page and a server, which can be cut. Both ends of it are on this machine. */
+export class Cable {
+  /** @type {Set<Line>} */
+  #lines = new Set();
+  #isCut = false;
+  #events = new EventEmitter();
+
+  /** @param {import('./stage.js').AnyServer} server */
+  static async to({ origin }) {
+    const cable = new Cable(Number(new URL(origin).port));
+    await once(cable.listener, 'listening');
+    return cable;
+  }
+
+  /** @param {number} port of the server */
+  constructor(port) {
+    this.port = port;
+    this.listener = createServer((near) => this.#plug(near)).listen(0, '127.0.0.1');
+  }
+
+  get socketOrigin() {
+    const { port } = /** @type {import('node:net').AddressInfo} */ (this.listener.address());
+    return `ws://127.0.0.1:${port}`;
+  }
+
+  /** Nothing gets through from now on. Both ends notice. */
+  cut() {
+    this.#isCut = true;
+    for (const { near, far } of this.#lines) {
+      near.resetAndDestroy();
+      far.resetAndDestroy();
+    }
+  }
+
+  /**
+   * What is on its way is lost, but only the page notices. It may connect anew at once.
+   * @param {number} withinMs
+   */
+  cutUnnoticed(withinMs) {
+    const signal = AbortSignal.timeout(withinMs);
+    const ends = [...this.#lines].map((line) => {
+      leaveAlone(line);
+      return once(line.far, 'close', { signal });
+    });
+    return { answeredAnew: settled(once(this.#events, 'answer', { signal })), oldEndsClosed: settled(Promise.all(ends)) };
+  }
+
+  mend() {
+    this.#isCut = false;
+  }
+
+  async stop() {
+    this.cut();
+    this.listener.close();
+    await once(this.listener, 'close');
+  }
+
+  /** @param {import('node:net').Socket} near the page's end */
+  #plug(near) {
+    near.on('error', () => {});
+    if (this.#isCut) return near.resetAndDestroy();
+    const far = connect(this.port, '127.0.0.1');
+    const line = { near, far };
+    this.#lines.add(line);
+    near.pipe(far).pipe(near);
+    near.on('close', () => far.destroy());
+    far.once('data', () => this.#events.emit('answer'));
+    far.on('error', () => near.destroy());
+    far.on('close', () => {
+      near.destroy();
+      this.#lines.delete(line);
+    });
+  }
+}
+
+/** The far end stays, and hears nothing more. @param {Line} line */
+function leaveAlone({ near, far }) {
+  near.unpipe(far);
+  far.unpipe(near);
+  far.resume();
+  near.removeAllListeners('close');
+  near.resetAndDestroy();
+}
+
+/** Whether it comes to pass. @param {Promise<unknown>} event */
+function settled(event) {
+  return event.then(
+    () => true,
+    () => false,
+  );
+}

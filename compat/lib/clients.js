@@ -1,0 +1,29 @@
+/** Clients of others, as the registry has them. Pages find them under `/clients/`. */
+import { build } from 'esbuild';
+import { readFile } from 'node:fs/promises';
+
+const PACKAGES = new URL('../node_modules/', import.meta.url);
+
+/** Those that are published for browsers, unmodified. @type {Record<string, string>} */
+const FILES = {
+  'peerjs.min.js': 'peerjs/dist/peerjs.min.js',
+  'ayame.mjs': '@open-ayame/ayame-web-sdk/dist/ayame.mjs',
+};
+
+/** Those that are published for bundlers only. What uses the same yjs must be in one bundle with it. @type {Record<string, string[]>} */
+const BUNDLES = { 'yjs.js': ['yjs', 'y-webrtc'] };
+
+/** @param {string} name */
+export async function clientFile(name) {
+  if (name in FILES) return readFile(new URL(FILES[name], PACKAGES));
+  if (name in BUNDLES) return bundle(BUNDLES[name]);
+  throw new Error(`no client ${name}`);
+}
+
+/** @param {string[]} names of packages */
+async function bundle(names) {
+  const contents = names.map((name) => `export * from '${name}';`).join('\n');
+  const stdin = { contents, resolveDir: new URL('..', PACKAGES).pathname };
+  const { outputFiles } = await build({ stdin, bundle: true, format: 'esm', write: false, logLevel: 'silent' });
+  return outputFiles[0].contents;
+}

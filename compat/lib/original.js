@@ -1,0 +1,40 @@
+/** Servers that the dialects were made for, from their registries: what they do is what their clients are used to. */
+import { fileURLToPath } from 'node:url';
+import { freePort, Program } from './program.js';
+
+/** @typedef {(() => Promise<unknown>)[]} Closers what is to be closed first stands in front */
+
+class Original extends Program {
+  /**
+   * @param {string} script of a package @param {number} port
+   * @param {{ options?: string[], env?: Record<string, string> }} how it is told the port
+   */
+  static async start(script, port, { options = [], env = {} }) {
+    const path = fileURLToPath(new URL(`../node_modules/${script}`, import.meta.url));
+    const original = new Original(port, process.execPath, [path, ...options], { ...process.env, ...env });
+    await original.ready('/');
+    return original;
+  }
+
+  /** However it has ended, or ends now. */
+  async stop() {
+    this.kill();
+    await this.ended();
+  }
+}
+
+/** npm `peer`, as its command line starts it. @param {Closers} closers */
+export async function startPeerServer(closers) {
+  const port = await freePort();
+  const server = await Original.start('peer/dist/bin/peerjs.js', port, { options: ['--host', '127.0.0.1', '--port', String(port)] });
+  closers.unshift(() => server.stop());
+  return [server];
+}
+
+/** The server that is in npm `y-webrtc`. @param {Closers} closers */
+export async function startYWebrtcServer(closers) {
+  const port = await freePort();
+  const server = await Original.start('y-webrtc/bin/server.js', port, { env: { PORT: String(port) } });
+  closers.unshift(() => server.stop());
+  return [server];
+}

@@ -1,0 +1,74 @@
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { createServer } from 'node:net';
+import { setTimeout as delay } from 'node:timers/promises';
+
+const READY_WITHIN_MS = 15_000;
+
+export async function freePort() {
+  const probe = createServer().listen(0, '127.0.0.1');
+  await once(probe, 'listening');
+  const { port } = /** @type {import('node:net').AddressInfo} */ (probe.address());
+  probe.close();
+  await once(probe, 'close');
+  return port;
+}
+
+/** @param {string} url */
+async function answersOk(url) {
+  try {
+    return (await fetch(url, { signal: AbortSignal.timeout(1_000) })).status === 200;
+  } catch {
+    return false;
+  }
+}
+
+/** A program that serves HTTP on a port of this machine. It does not outlive the tests. */
+export class Program {
+  /** @param {number} port @param {string} command @param {string[]} options @param {NodeJS.ProcessEnv} env */
+  constructor(port, command, options, env) {
+    this.log = '';
+    this.port = port;
+    this.origin = `http://127.0.0.1:${port}`;
+    this.socketOrigin = `ws://127.0.0.1:${port}`;
+    this.child = spawn(command, options, { env, stdio: ['ignore', 'pipe', 'pipe'] });
+    this.exit = once(this.child, 'exit');
+    this.killWithUs = () => this.kill();
+    process.once('exit', this.killWithUs);
+    for (const stream of [this.child.stdout, this.child.stderr]) {
+      stream.setEncoding('utf8').on('data', (text) => (this.log += text));
+    }
+  }
+
+  /** Waits until it answers there, and leaves nothing behind if it never does. @param {string} path */
+  async ready(path) {
+    try {
+      await this.#answers(this.origin + path);
+    } catch (error) {
+      this.kill();
+      throw error;
+    }
+  }
+
+  kill() {
+    this.child.kill('SIGKILL');
+  }
+
+  /** @returns {Promise<[number | null, string | null]>} how it ended */
+  async ended() {
+    const [code, signal] = await this.exit;
+    process.removeListener('exit', this.killWithUs);
+    return [code, signal];
+  }
+
+  /** @param {string} url */
+  async #answers(url) {
+    const deadline = Date.now() + READY_WITHIN_MS;
+    while (!(await answersOk(url))) {
+      assert.equal(this.child.exitCode, null, `the server ended at once. Its log:\n${this.log}`);
+      assert.ok(Date.now() < deadline, `the server is not ready after ${READY_WITHIN_MS} ms. Its log:\n${this.log}`);
+      await delay(50);
+    }
+  }
+}

@@ -1,0 +1,23 @@
+/** What a page tells the tests about a connection. */
+
+/**
+ * Of one that a library made. Offers are counted by what its two descriptions say.
+ * @param {RTCPeerConnection} pc @param {{ videoWidth: number, frames: number }} [picture]
+ * @returns {import('./state.js').PeerState}
+ */
+export function describe(pc, picture = { videoWidth: 0, frames: 0 }) {
+  const { connectionState, localDescription, remoteDescription } = pc;
+  return {
+    connectionState,
+    localSession: sessionOf(localDescription),
+    remoteSession: sessionOf(remoteDescription),
+    offersMade: localDescription?.type === 'offer' ? 1 : 0,
+    offersGot: remoteDescription?.type === 'offer' ? 1 : 0,
+    ...picture,
+  };
+}
+
+/** @param {RTCSessionDescription | null} description */
+export function sessionOf(description) {
+  return description?.sdp.match(/^o=\S+ (\d+)/m)?.[1] ?? '';
+}

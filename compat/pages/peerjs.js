@@ -1,0 +1,69 @@
+/** A page made with PeerJS. Without `?id=` the server gives it one; `?retry=` ms after it lost the server it tries again. */
+import { describe } from './connection.js';
+import { parameter, showPeers, state } from './page.js';
+import { camera, show, video } from './video.js';
+
+/** @typedef {import('peerjs').DataConnection} DataConnection */
+/** @typedef {import('peerjs').MediaConnection} MediaConnection */
+
+const { hostname, port } = new URL(parameter('server'));
+const id = parameter('id');
+const retryMs = Number(parameter('retry', '0'));
+const options = { host: hostname, port: Number(port), path: '/', key: 'peerjs', secure: false, config: { iceServers: [] } };
+
+const peer = id ? new window.Peer(id, options) : new window.Peer(options);
+
+/** @type {Set<DataConnection>} */
+const conversations = new Set();
+/** @type {Set<MediaConnection>} */
+const calls = new Set();
+
+/** @param {DataConnection} connection */
+function converse(connection) {
+  connection.on('open', () => conversations.add(connection));
+  connection.on('data', (content) => state.messages.push({ from: connection.peer, content: String(content) }));
+  connection.on('close', () => {
+    conversations.delete(connection);
+    state.left.push(connection.peer);
+  });
+}
+
+/** @param {MediaConnection} call */
+function watch(call) {
+  calls.add(call);
+  call.on('stream', (stream) => show(call.peer, stream));
+  call.on('close', () => {
+    calls.delete(call);
+    video.forget(call.peer);
+    state.left.push(call.peer);
+  });
+}
+
+showPeers(() => Object.fromEntries([
+  ...[...conversations].map(({ peer, peerConnection }) => [peer, describe(peerConnection)]),
+  ...[...calls].map((call) => [call.peer, describe(call.peerConnection, video.watch(call.peer))]),
+]));
+
+peer.on('open', (myId) => {
+  state.events.push('open');
+  state.myId = myId;
+  state.joined = true;
+});
+peer.on('connection', converse);
+peer.on('call', (call) => {
+  call.answer(camera);
+  watch(call);
+});
+peer.on('disconnected', () => {
+  state.events.push('disconnected');
+  if (retryMs > 0) setTimeout(() => peer.reconnect(), retryMs);
+});
+peer.on('close', () => state.events.push('close'));
+peer.on('error', ({ type }) => state.events.push(`error ${type}`));
+
+window.peer = peer;
+window.dial = (other) => converse(peer.connect(other, { reliable: true }));
+window.call = (other) => watch(peer.call(other, camera));
+window.say = (content) => {
+  for (const conversation of conversations) conversation.send(content);
+};
