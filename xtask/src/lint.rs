@@ -5,6 +5,7 @@ use std::process::Command;
 
 use crate::Options;
 use crate::failure::Result;
+use crate::matchbox;
 use crate::setup::find;
 use crate::stage::{Stages, Verdict};
 use crate::tidy;
@@ -37,6 +38,7 @@ pub(crate) fn run(workspace: &Workspace, options: Options) -> Result<bool> {
         ]),
         25,
     );
+    matchbox::lint(&mut stages, workspace);
     // The binary's documentation would be written over the library's: they have one name.
     let mut doc = cargo(&[
         "doc",
@@ -90,11 +92,15 @@ fn deny(stages: &mut Stages, workspace: &Workspace, options: Options) {
     };
     match program {
         Some(program) => {
-            let mut command = Command::new(program);
-            command.current_dir(&workspace.root);
-            command.args(["--workspace", "check", "--hide-inclusion-graph"]);
-            command.args(["licenses", "bans", "sources"]);
-            stages.run("deny", &mut command, 5);
+            let mut deny = |name, of: &[&str]| {
+                let mut command = Command::new(&program);
+                command.current_dir(&workspace.root).args(of);
+                command.args(["check", "--hide-inclusion-graph"]);
+                command.args(["licenses", "bans", "sources"]);
+                stages.run(name, &mut command, 5);
+            };
+            deny("deny", &["--workspace"]);
+            deny("deny (matchbox)", &["--manifest-path", matchbox::MANIFEST]);
         }
         None => stages.skip(
             "deny",

@@ -10,6 +10,7 @@
 mod arrows;
 mod failure;
 mod lint;
+mod matchbox;
 mod places;
 mod setup;
 mod stage;
@@ -30,7 +31,7 @@ Switchboard's automation.
     cargo xtask COMMAND [FLAGS]
 
 Commands
-    test     install what the tests need, run all of them, and count: Rust, web type check, browser
+    test     install what the tests need, run all of them, and count: Rust, web type check, matchbox clients, browser
     lint     rustfmt, clippy, tidy, rustdoc and cargo-deny (licences, bans, sources)
     tidy     the rules of the house that no other tool knows: which crate may use which, sizes, paths, transcripts
     setup    only install what the tests need: Node.js with npm, the packages of compat/, Chromium, and

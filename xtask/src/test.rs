@@ -1,9 +1,10 @@
-//! All tests, from a new machine: Rust, the web type check, real browsers against the release binary.
+//! All tests, from a new machine: Rust, the web type check, real clients and browsers against the release binary.
 
 use std::process::Command;
 
 use crate::Options;
 use crate::failure::Result;
+use crate::matchbox;
 use crate::setup::{self, Tools};
 use crate::stage::{self, Stages};
 use crate::workspace::{Workspace, cargo};
@@ -16,6 +17,7 @@ pub(crate) fn run(workspace: &Workspace, options: Options) -> Result<bool> {
     rust_tests(&mut stages, workspace);
     let is_built = release_build(&mut stages, workspace);
     type_check(&mut stages, workspace, &tools);
+    matchbox::run(&mut stages, workspace, options, is_built);
     browser_tests(&mut stages, workspace, &tools, options, is_built);
     stages.print_table();
     println!("{}", stages.total());
