@@ -5,6 +5,7 @@ use std::{fmt::Display, ops::RangeInclusive, str::FromStr, time::Duration};
 use switchboard_dialect::{ALL, Dialect, SECS_MAX, Setting, Value};
 
 use super::{Config, LogFormat, LogLevel, given::Given};
+use crate::doors::Entrances;
 
 /// More is as good as no limit, and the time of one frame would round to nothing.
 const FRAMES_PER_SECOND_MAX: u64 = 1_000_000;
@@ -309,13 +310,27 @@ const LEVELS: [(&str, LogLevel); 6] = [
 
 fn of_dialect(dialect: &'static dyn Dialect) -> Vec<Row> {
     let name = dialect.tongue().name;
-    let mut rows = vec![row(
-        name,
-        "paths",
-        "The paths it is served on.",
-        move |config, given| paths(given).map(|paths| drop(config.paths.insert(name, paths))),
-        move |config| list(&config.paths_of(dialect)),
-    )];
+    let mut rows = vec![
+        row(
+            name,
+            "paths",
+            "The paths it is served under.",
+            move |config, given| {
+                paths(dialect, given).map(|paths| drop(config.paths.insert(name, paths)))
+            },
+            move |config| list(&config.paths_of(dialect)),
+        ),
+        row(
+            name,
+            "listen",
+            "Addresses where it alone is served, as by its original server, as \"ADDRESS:PORT\".",
+            move |config, given| {
+                parse_all(given, "ADDRESS:PORT")
+                    .map(|listen| drop(config.listen.insert(name, listen)))
+            },
+            move |config| list(config.listen.get(name).map_or(&[], Vec::as_slice)),
+        ),
+    ];
     rows.extend(dialect.settings().iter().map(|setting| {
         row(
             name,
@@ -344,23 +359,27 @@ fn of_kind(setting: &Setting, given: &Given) -> Result<Value, String> {
     Ok(value)
 }
 
-fn paths(given: &Given) -> Result<Vec<String>, String> {
+fn paths(dialect: &'static dyn Dialect, given: &Given) -> Result<Vec<String>, String> {
     let paths = given.list()?;
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte);
     for (index, path) in paths.iter().enumerate() {
         if paths.iter().take(index).any(|earlier| earlier == path) {
             return Err(format!("{path:?} is there twice"));
         }
-        if !path.starts_with('/') || path.len() < 2 || !path.bytes().all(is_plain) {
+        if !path.starts_with('/') || !path.bytes().all(is_plain) {
             return Err(format!(
                 "{path:?} is not a path like \"/ws\", of letters, digits and - . _ ~ /"
             ));
         }
-        if crate::web::is_taken(path) {
-            return Err(format!("{path:?} is served already"));
-        }
     }
-    Ok(paths)
+    let bases = [(dialect, paths.clone())];
+    match Entrances::new(&bases, crate::web::is_taken)
+        .clashes()
+        .first()
+    {
+        Some(clash) => Err(clash.words.clone()),
+        None => Ok(paths),
+    }
 }
 
 fn within(value: u64, range: RangeInclusive<u64>) -> Result<u64, String> {
