@@ -41,7 +41,7 @@
 //! # Switch
 //!
 //! ```sh
-//! ./ayame -C config.ini
+//! ./ayame -c config.ini
 //! SWITCHBOARD_AYAME_LISTEN=0.0.0.0:3000 switchboard
 //! ```
 //!
@@ -245,7 +245,7 @@ impl Session for Client {
             Event::Departed { peer, farewell, .. } => self.departed(peer, *farewell, out),
             Event::Heard { from, relay, .. } => out.frames.extend(self.heard(from, relay)),
             Event::Refused(refused) => self.refused(refused, out),
-            Event::Evicted(_) => self.evicted(out),
+            Event::Evicted(_) => out.frames.push(reject("evicted")),
             Event::Rejoined { .. }
             | Event::Members { .. }
             | Event::Claimed(_)
@@ -291,6 +291,9 @@ impl Client {
     fn register(&mut self, object: &Object<'_>, out: &mut Out) -> Result<(), Refused> {
         let Stage::New = self.stage else {
             // Whoever registers again is not where it believes to be.
+            if self.accepted().is_some() {
+                out.frames.push(reject(reason(&Refusal::UnknownType)));
+            }
             out.close = Some(Close::DONE);
             return Err(Refusal::UnknownType.into());
         };
@@ -443,13 +446,6 @@ impl Client {
         out.frames.push(reject(reason(&refused.reason)));
         if refused.join.is_some() {
             out.close = Some(Close::DONE);
-        }
-    }
-
-    fn evicted(&mut self, out: &mut Out) {
-        match self.accepted() {
-            Some(_) => out.frames.extend(self.bye()),
-            None => out.frames.push(reject("evicted")),
         }
     }
 

@@ -27,6 +27,8 @@ pub(crate) struct Client {
     pub(crate) outbox: VecDeque<(usize, Arc<Event>)>,
     pub(crate) frames: VecDeque<Frame>,
     pub(crate) closed: Option<Close>,
+    /// The codes of what it was refused.
+    pub(crate) refused: Vec<&'static str>,
     pub(crate) gone: bool,
     pub(crate) held: bool,
     /// When the client fell silent, though its connection stands.
@@ -44,6 +46,7 @@ impl Client {
             outbox: VecDeque::new(),
             frames: VecDeque::new(),
             closed: None,
+            refused: Vec::new(),
             gone: false,
             held: false,
             frozen: None,
