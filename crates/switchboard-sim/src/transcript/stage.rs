@@ -161,6 +161,7 @@ impl Stage {
             SettingValue::Int(_) => value.parse().ok().map(SettingValue::Int),
             SettingValue::Flag(_) => value.parse().ok().map(SettingValue::Flag),
             SettingValue::Text(_) => Some(SettingValue::Text(value.to_owned())),
+            SettingValue::Url(_) => Some(SettingValue::Url(value.to_owned())),
         };
         let value = value.ok_or_else(|| format!("{key}: not of its kind"))?;
         self.settings.set(dialect.tongue().name, setting, value);

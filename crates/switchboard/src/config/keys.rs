@@ -2,6 +2,7 @@
 
 use std::{fmt::Display, ops::RangeInclusive, str::FromStr, time::Duration};
 
+use axum::http::Uri;
 use switchboard_dialect::{ALL, Dialect, SECS_MAX, Setting, Value};
 
 use super::{Config, LogFormat, LogLevel, given::Given};
@@ -342,7 +343,7 @@ fn of_dialect(dialect: &'static dyn Dialect) -> Vec<Row> {
             move |config| match config.dialects.get(name, setting) {
                 Value::Int(value) => value.to_string(),
                 Value::Flag(value) => value.to_string(),
-                Value::Text(value) => quoted(value),
+                Value::Text(value) | Value::Url(value) => quoted(value),
             },
         )
     }));
@@ -354,9 +355,23 @@ fn of_kind(setting: &Setting, given: &Given) -> Result<Value, String> {
         Value::Int(_) => Value::Int(given.int()?),
         Value::Flag(_) => Value::Flag(given.flag()?),
         Value::Text(_) => Value::Text(given.text()?.to_owned()),
+        Value::Url(_) => Value::Url(given.text()?.to_owned()),
     };
     setting.check(&value)?;
-    Ok(value)
+    match &value {
+        Value::Url(url) if !url.is_empty() => reachable(url).map(|()| value),
+        Value::Url(_) | Value::Int(_) | Value::Flag(_) | Value::Text(_) => Ok(value),
+    }
+}
+
+/// Whether requests can be sent to this address.
+fn reachable(url: &str) -> Result<(), String> {
+    let uri = parse::<Uri>(url, "an address")?;
+    let authority = uri.authority().map_or("", |authority| authority.as_str());
+    if uri.host() == Some(authority) || uri.port_u16().is_some() {
+        return Ok(());
+    }
+    Err(format!("{url:?} has no port that is a number"))
 }
 
 fn paths(dialect: &'static dyn Dialect, given: &Given) -> Result<Vec<String>, String> {
@@ -432,4 +447,26 @@ fn list<T: Display>(items: &[T]) -> String {
         "[{}]",
         items.iter().map(quoted).collect::<Vec<_>>().join(", ")
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_that_nothing_can_be_sent_to_is_a_mistake() {
+        static HOOK: Setting = Setting {
+            key: "webhook_url",
+            doc: "",
+            default: || Value::Url(String::new()),
+            range: 0..=2048,
+        };
+        let set = |url: &str| of_kind(&HOOK, &Given::Text(url.to_owned()));
+        for url in ["", "http://localhost:81/x?y", "https://[::1]/"] {
+            assert_eq!(set(url), Ok(Value::Url(url.to_owned())));
+        }
+        for url in ["http://a:b", "http://[::1", "localhost"] {
+            assert!(set(url).is_err(), "{url}");
+        }
+    }
 }
