@@ -24,9 +24,13 @@ pub(super) enum Deed<'a> {
     Sends(&'a str),
     SendsBytes(Vec<u8>),
     Gone,
+    Leaves,
     Freezes,
+    /// A web service answers the request that the server has made for it.
+    IsAnswered(Option<&'a str>),
     /// What the server does.
     Receives(&'a str),
+    Posts(&'a str),
     IsClosed(u16),
 }
 
@@ -54,7 +58,10 @@ impl<'a> Deed<'a> {
             ">x" => Ok(Self::SendsBytes(hex(rest)?)),
             "<" => Ok(Self::Receives(rest)),
             "close" => Ok(Self::IsClosed(rest.parse().map_err(|_| "a close code")?)),
+            "post" => Ok(Self::Posts(rest)),
+            "reply" => Ok(Self::IsAnswered(Some(rest).filter(|rest| *rest != "none"))),
             "gone" => Ok(Self::Gone),
+            "leaves" => Ok(Self::Leaves),
             "freeze" => Ok(Self::Freezes),
             other => Err(format!("{other:?} is nothing that a client does")),
         }
