@@ -52,6 +52,7 @@ mod tests {
         custom: Custom::NeverTold,
         signals: false,
         messages: false,
+        ..Tongue::USUAL
     };
 
     impl Dialect for Gate {

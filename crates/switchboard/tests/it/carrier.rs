@@ -29,6 +29,7 @@ static TONGUE: Tongue = Tongue {
     custom: Custom::NeverTold,
     signals: false,
     messages: false,
+    ..Tongue::USUAL
 };
 
 impl Dialect for Asker {
