@@ -23,6 +23,7 @@ mod settings;
 mod words;
 
 // A dialect's first line:
+mod ayame;
 mod lightstream;
 mod mesh;
 mod p2p;
@@ -46,6 +47,7 @@ pub static ALL: &[&dyn Dialect] = &[
     &lightstream::Lightstream,
     &singo::Singo,
     &mesh::Mesh,
+    &ayame::Ayame,
     &peerjs::PeerJs,
 ];
 

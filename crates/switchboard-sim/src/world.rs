@@ -224,6 +224,11 @@ impl World {
             .collect()
     }
 
+    /// The codes of what the client was refused since the last call, whether it was told or not.
+    pub fn take_refused(&mut self, client: ClientId) -> Vec<&'static str> {
+        std::mem::take(&mut self.clients[client.0].refused)
+    }
+
     /// How the server has ended the connection, if it has.
     #[must_use]
     pub fn closed(&self, client: ClientId) -> Option<Close> {
@@ -387,6 +392,7 @@ impl World {
         let client = &mut self.clients[id.0];
         let frames = turn.frames.into_iter().map(|text| Frame { text, at });
         client.frames.extend(frames);
+        client.refused.extend(turn.refused);
         client.tick = match turn.tick {
             Some(every) => Some((every, self.elapsed + every)),
             None => client.tick,
