@@ -26,6 +26,8 @@ pub(crate) struct Client {
     /// Events on their way, each with the length of the log when it happened.
     pub(crate) outbox: VecDeque<(usize, Arc<Event>)>,
     pub(crate) frames: VecDeque<Frame>,
+    /// The codes of what it was refused without being told anything.
+    pub(crate) unsaid: VecDeque<&'static str>,
     pub(crate) closed: Option<Close>,
     pub(crate) gone: bool,
     pub(crate) held: bool,
@@ -43,6 +45,7 @@ impl Client {
             conversation,
             outbox: VecDeque::new(),
             frames: VecDeque::new(),
+            unsaid: VecDeque::new(),
             closed: None,
             gone: false,
             held: false,

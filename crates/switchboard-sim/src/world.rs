@@ -195,6 +195,12 @@ impl World {
             .collect()
     }
 
+    /// The codes of what the client was refused without a word since the last call: some dialects
+    /// have no words for errors, and then a refusal is only counted.
+    pub fn take_unsaid(&mut self, client: ClientId) -> Vec<&'static str> {
+        self.clients[client.0].unsaid.drain(..).collect()
+    }
+
     /// How the server has ended the connection, if it has.
     #[must_use]
     pub fn closed(&self, client: ClientId) -> Option<Close> {
@@ -316,6 +322,9 @@ impl World {
     /// Does what a conversation wants done, in the order that [`Turn`] asks for.
     fn carry_out(&mut self, id: ClientId, turn: Turn, at: usize) {
         let client = &mut self.clients[id.0];
+        if turn.frames.is_empty() {
+            client.unsaid.extend(turn.refused);
+        }
         let frames = turn.frames.into_iter().map(|text| Frame { text, at });
         client.frames.extend(frames);
         client.tick = match turn.tick {

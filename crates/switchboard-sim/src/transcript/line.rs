@@ -27,6 +27,7 @@ pub(super) enum Deed<'a> {
     Freezes,
     /// What the server does.
     Receives(&'a str),
+    IsRefused(&'a str),
     IsClosed(u16),
 }
 
@@ -54,6 +55,7 @@ impl<'a> Deed<'a> {
             ">x" => Ok(Self::SendsBytes(hex(rest)?)),
             "<" => Ok(Self::Receives(rest)),
             "close" => Ok(Self::IsClosed(rest.parse().map_err(|_| "a close code")?)),
+            "refused" => Ok(Self::IsRefused(rest)),
             "gone" => Ok(Self::Gone),
             "freeze" => Ok(Self::Freezes),
             other => Err(format!("{other:?} is nothing that a client does")),

@@ -29,11 +29,12 @@ pub fn record(text: &str) -> Result<String, String> {
     Ok(recorder.named())
 }
 
-/// Who is told what, in a line about the server; a close is told as nothing.
+/// Who is told what, in a line about the server; a refusal without words and a close are told as
+/// nothing.
 fn answer(source: &str) -> Option<(&str, &str)> {
     match Line::parse(source) {
         Ok(Line::Client(name, Deed::Receives(frame))) => Some((name, frame)),
-        Ok(Line::Client(name, Deed::IsClosed(_))) => Some((name, "")),
+        Ok(Line::Client(name, Deed::IsRefused(_) | Deed::IsClosed(_))) => Some((name, "")),
         Ok(_) | Err(_) => None,
     }
 }
@@ -81,6 +82,9 @@ impl Recorder {
             let text = old.unwrap_or(&frame.text);
             self.written
                 .push((format!("{name} < {text}"), old.is_none()));
+        }
+        for code in self.stage.world().take_unsaid(id) {
+            self.written.push((format!("{name} refused {code}"), false));
         }
         let close = self.stage.world().closed(id);
         if let Some(close) = close.filter(|_| self.closed.insert(name.to_owned())) {

@@ -26,6 +26,8 @@ pub(super) struct Stage {
 struct Actor {
     id: ClientId,
     unread: VecDeque<Value>,
+    /// Refusals without words that the transcript has not told yet.
+    unsaid: VecDeque<&'static str>,
     /// A close that the transcript has not told yet.
     close: Option<u16>,
     is_over: bool,
@@ -36,6 +38,7 @@ impl Stage {
         match line {
             Line::Comment => Ok(()),
             Line::Client(name, Deed::Receives(expected)) => self.read(name, expected),
+            Line::Client(name, Deed::IsRefused(code)) => self.read_refusal(name, code),
             Line::Client(name, Deed::IsClosed(code)) => self.read_close(name, *code),
             Line::Set(_) | Line::Let(..) | Line::Wait(_) | Line::Client(..) => {
                 self.must_be_quiet()?;
@@ -51,6 +54,9 @@ impl Stage {
         for (name, actor) in &self.cast {
             if let Some(frame) = actor.unread.front() {
                 return Err(format!("{name} was also sent {frame}"));
+            }
+            if let Some(code) = actor.unsaid.front() {
+                return Err(format!("{name} was also refused: {code}"));
             }
             if let Some(code) = actor.close {
                 return Err(format!("{name} was closed with {code}"));
@@ -106,7 +112,7 @@ impl Stage {
             Deed::SendsBytes(bytes) => self.world().send_binary(id, bytes.clone()),
             Deed::Gone => self.world().crash(id),
             Deed::Freezes => self.world().freeze(id),
-            Deed::Open { .. } | Deed::Receives(_) | Deed::IsClosed(_) => {}
+            Deed::Open { .. } | Deed::Receives(_) | Deed::IsRefused(_) | Deed::IsClosed(_) => {}
         }
         Ok(())
     }
@@ -125,6 +131,7 @@ impl Stage {
         let actor = Actor {
             id: self.world().open_as(dialect, query, identity),
             unread: VecDeque::new(),
+            unsaid: VecDeque::new(),
             close: None,
             is_over: false,
         };
@@ -174,6 +181,7 @@ impl Stage {
         };
         for actor in self.cast.values_mut() {
             actor.unread.extend(world.received(actor.id));
+            actor.unsaid.extend(world.take_unsaid(actor.id));
             let closed = world.closed(actor.id).filter(|_| !actor.is_over);
             if let Some(close) = closed {
                 actor.close = Some(close.code);
@@ -190,6 +198,14 @@ impl Stage {
             return Ok(());
         }
         Err(format!("{name} was sent {actual}"))
+    }
+
+    fn read_refusal(&mut self, name: &str, code: &str) -> Result<(), String> {
+        match self.actor(name)?.unsaid.pop_front() {
+            Some(actual) if actual == code => Ok(()),
+            Some(actual) => Err(format!("{name} was refused: {actual}")),
+            None => Err(format!("{name} was refused nothing (more) without words")),
+        }
     }
 
     fn read_close(&mut self, name: &str, code: u16) -> Result<(), String> {
