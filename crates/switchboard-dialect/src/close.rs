@@ -1,5 +1,7 @@
 //! How a connection is ended: every close code we send, in one table.
 
+use switchboard_core::Refusal;
+
 /// A WebSocket close code and its reason (RFC 6455, section 7.4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Close {
@@ -60,6 +62,21 @@ impl Close {
         code: 1013,
         reason: "no sign of life",
     };
+    /// The client cannot be let in just now. Retry soon.
+    pub const UNAVAILABLE: Self = Self {
+        code: 1013,
+        reason: "unavailable, try again",
+    };
+
+    /// How a client is told that it is not let in, where its dialect has no words for it.
+    #[must_use]
+    pub(crate) fn of_join(refused: &Refusal) -> Self {
+        if *refused == Refusal::Unavailable {
+            Self::UNAVAILABLE
+        } else {
+            Self::POLICY
+        }
+    }
 }
 
 #[cfg(test)]
@@ -79,6 +96,7 @@ mod tests {
             Close::RESTART,
             Close::SLOW,
             Close::GONE,
+            Close::UNAVAILABLE,
         ] {
             assert!(close.reason.len() <= 123, "{close:?}");
         }

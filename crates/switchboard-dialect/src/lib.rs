@@ -24,9 +24,11 @@ mod words;
 
 // A dialect's first line:
 mod lightstream;
+mod matchbox;
 mod mesh;
 mod p2p;
 mod singo;
+mod y_webrtc;
 
 pub use close::Close;
 pub use content::{Candidate, Content, HOST};
@@ -45,6 +47,8 @@ pub static ALL: &[&dyn Dialect] = &[
     &lightstream::Lightstream,
     &singo::Singo,
     &mesh::Mesh,
+    &matchbox::Matchbox,
+    &y_webrtc::YWebrtc,
 ];
 
 /// The dialect of this name.

@@ -111,20 +111,9 @@ fn candidate<'a>(object: &Object<'a>) -> Option<Candidate<'a>> {
         let plain = Object::nested(raw).and_then(|init| Candidate::read(&init));
         plain.or_else(|| {
             let text = json::text(raw)?;
-            Candidate::read(&Object::parse(&text, 0).ok()?).map(owned)
+            Candidate::read(&Object::parse(&text, 0).ok()?).map(Candidate::owned)
         })
     })
-}
-
-fn owned(candidate: Candidate<'_>) -> Candidate<'static> {
-    Candidate {
-        candidate: candidate.candidate.into_owned().into(),
-        sdp_mid: candidate.sdp_mid.map(|mid| mid.into_owned().into()),
-        sdp_m_line_index: candidate.sdp_m_line_index,
-        username_fragment: candidate
-            .username_fragment
-            .map(|fragment| fragment.into_owned().into()),
-    }
 }
 
 fn kind_of(frame_type: &str) -> Option<RelayKind> {
