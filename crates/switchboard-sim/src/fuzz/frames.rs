@@ -57,6 +57,7 @@ fn enter(world: &mut World, dialect: &str, index: usize) {
         format!(r#"{{"type":"join","roomID":"room","senderID":"user{index}"}}"#),
         r#"{"type":"JOIN_ROOM","roomId":"room"}"#.to_owned(),
         r#"{"type":"join","payload":{"room_id":"room"}}"#.to_owned(),
+        r#"{"type":"subscribe","topics":["room"]}"#.to_owned(),
     ] {
         world.send(client, join);
     }
@@ -88,7 +89,7 @@ fn fill_in(world: &World, dialect: &str, text: &str) -> String {
 
 fn id_of(world: &World, client: ClientId, dialect: &str) -> String {
     match world.member(client) {
-        Some((_, member)) if dialect != "p2p" => member.address.to_string(),
+        Some((_, member)) if !matches!(dialect, "p2p" | "matchbox") => member.address.to_string(),
         _ => world.peer(client).to_string(),
     }
 }
