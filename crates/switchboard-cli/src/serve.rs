@@ -4,7 +4,7 @@ use std::{io::Write as _, net::SocketAddr};
 
 use switchboard::{
     Config, Listener, Server,
-    config::{Mistake, VoiceIdentity},
+    config::{Listening, Mistake, VoiceIdentity},
 };
 
 use crate::{args::Options, logging, stop::Stop};
@@ -80,17 +80,19 @@ pub(crate) fn settings(options: &Options) -> Result<(Config, Vec<Mistake>), Stri
 
 async fn run(config: Config) -> Result<(), String> {
     let mut stop = Stop::new()?;
-    let bound: Result<Vec<_>, _> = config.listeners().into_iter().map(Listener::bind).collect();
-    let listeners =
-        bound.map_err(|error| format!("{error}; choose another with --addr and --port"))?;
+    let bound: Result<Vec<_>, _> = config.listeners().into_iter().map(bind).collect();
+    let listeners = bound?;
     let grace = config.shutdown.grace;
     let server = Server::builder().config(config).build();
-    for listener in &listeners {
-        announce(&server, listener.address());
+    for (listener, alone) in &listeners {
+        announce(&server, listener.address(), *alone);
     }
     announce_engine(&server);
-    for listener in listeners {
-        server.serve(listener);
+    for (listener, alone) in listeners {
+        match alone {
+            Some(dialect) => drop(server.serve_dialect(listener, dialect)),
+            None => server.serve(listener),
+        }
     }
     stop.asked().await;
     tracing::info!("stopping");
@@ -100,12 +102,29 @@ async fn run(config: Config) -> Result<(), String> {
     Ok(())
 }
 
+/// A listener, and the dialect that it is for if it is not for all.
+fn bind(listening: Listening) -> Result<(Listener, Option<&'static str>), String> {
+    let another = match listening.alone {
+        Some(_) => listening.setting(),
+        None => "--addr and --port".to_owned(),
+    };
+    let listener = Listener::bind(listening.address);
+    let listener = listener.map_err(|error| format!("{error}; choose another with {another}"))?;
+    Ok((listener, listening.alone))
+}
+
 /// Prints what is served, as addresses to use.
-fn announce(server: &Server, address: SocketAddr) {
+fn announce(server: &Server, address: SocketAddr, alone: Option<&'static str>) {
     let host = match address {
         address if address.ip().is_unspecified() => format!("localhost:{}", address.port()),
         address => address.to_string(),
     };
+    if let Some(dialect) = alone {
+        let path = Config::served_alone(dialect).unwrap_or_default();
+        return say(&format!(
+            "Switchboard listens on {address} for {dialect} alone\n  {dialect:<14} ws://{host}{path}\n"
+        ));
+    }
     let mut lines = format!("Switchboard listens on {address}\n  call page      http://{host}/\n");
     if server.config().voice.gostream.identity != VoiceIdentity::Off {
         lines.push_str(&format!("  voice          http://{host}/voice\n"));

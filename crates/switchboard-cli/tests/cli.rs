@@ -272,6 +272,44 @@ fn more_listeners_serve_the_same_rooms() {
 }
 
 #[test]
+fn a_dialects_own_listener_is_said_with_where_its_clients_connect() {
+    let mut child = command(&["--addr", "127.0.0.1", "--port", "0"])
+        .env("SWITCHBOARD_SINGO_LISTEN", "127.0.0.1:0")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the binary runs");
+    let lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+    let mut said = lines
+        .map_while(Result::ok)
+        .skip_while(|line| !line.ends_with(" for singo alone"));
+    let (listens, url) = (said.next(), said.next());
+    drop(child.kill());
+    drop(child.wait());
+    let address = listens.as_deref().and_then(|line| line.split(' ').nth(3));
+    let address = address.expect("it listens");
+    assert_eq!(
+        url,
+        Some(format!("  singo          ws://{address}/connect"))
+    );
+}
+
+#[test]
+fn a_dialects_own_address_that_is_taken_is_named_by_its_setting() {
+    let running = Running::start(&[]);
+    let output = command(&["--addr", "127.0.0.1", "--port", "0"])
+        .env("SWITCHBOARD_SINGO_LISTEN", running.address.to_string())
+        .output()
+        .expect("the binary runs");
+    let words = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{words}");
+    assert!(
+        words.contains("choose another with singo.listen"),
+        "{words}"
+    );
+}
+
+#[test]
 fn who_starts_a_node_is_told_its_engine_and_where_others_reach_it() {
     // Nobody listens on port 1.
     let mut child = command(&["--addr", "127.0.0.1", "--port", "0"])

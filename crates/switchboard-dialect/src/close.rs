@@ -1,6 +1,6 @@
 //! How a connection is ended: every close code we send, in one table.
 
-use switchboard_core::Refusal;
+use switchboard_core::{Parting, Refusal};
 
 /// A WebSocket close code and its reason (RFC 6455, section 7.4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,11 +77,35 @@ impl Close {
             Self::POLICY
         }
     }
+
+    /// Whether the client knows that it is over, or has been cut off and may want to come back.
+    #[must_use]
+    pub fn parting(self) -> Parting {
+        if [Self::RESTART, Self::SLOW, Self::GONE, Self::UNAVAILABLE].contains(&self) {
+            Parting::Lost
+        } else {
+            Parting::Said
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_is_asked_to_come_back_has_not_said_goodbye() {
+        for close in [Close::RESTART, Close::SLOW, Close::GONE, Close::UNAVAILABLE] {
+            assert_eq!(close.parting(), Parting::Lost, "{close:?}");
+        }
+        let own = Close {
+            code: 1000,
+            reason: "",
+        };
+        for close in [Close::DONE, Close::KICKED, Close::REPLACED, own] {
+            assert_eq!(close.parting(), Parting::Said, "{close:?}");
+        }
+    }
 
     #[test]
     fn reasons_fit_into_a_control_frame() {

@@ -13,6 +13,8 @@ pub enum Value {
     Flag(bool),
     /// A text.
     Text(String),
+    /// The address of a web service, `http` or `https`; or empty.
+    Url(String),
 }
 
 /// One setting: its key within the dialect's section, its default, and what it does.
@@ -24,7 +26,7 @@ pub struct Setting {
     pub doc: &'static str,
     /// The value unless the configuration says otherwise.
     pub default: fn() -> Value,
-    /// What a number may be, or how many bytes a text may have. Says nothing of a flag.
+    /// What a number may be, or how many bytes a text or an address may have. Says nothing of a flag.
     pub range: RangeInclusive<u64>,
 }
 
@@ -39,12 +41,25 @@ impl Setting {
             Value::Int(number) if !self.range.contains(number) => {
                 Err(format!("{number} is not from {start} to {end}"))
             }
-            Value::Text(text) if !self.range.contains(&(text.len() as u64)) => {
+            Value::Text(text) | Value::Url(text) if !self.range.contains(&(text.len() as u64)) => {
                 Err(format!("{text:?} has not from {start} to {end} bytes"))
             }
-            Value::Int(_) | Value::Flag(_) | Value::Text(_) => Ok(()),
+            Value::Url(url) if !url.is_empty() && !is_web_address(url) => Err(format!(
+                "{url:?} is not an address like \"http://localhost:8081/path\""
+            )),
+            Value::Int(_) | Value::Flag(_) | Value::Text(_) | Value::Url(_) => Ok(()),
         }
     }
+}
+
+/// Whether this is an address with a host, of which nothing is for browsers alone.
+fn is_web_address(text: &str) -> bool {
+    let rest = ["http://", "https://"]
+        .iter()
+        .find_map(|scheme| text.strip_prefix(scheme));
+    let authority = rest.and_then(|rest| rest.split(['/', '?']).next());
+    authority.is_some_and(|authority| !authority.is_empty() && !authority.contains('@'))
+        && text.bytes().all(|b| b.is_ascii_graphic() && b != b'#')
 }
 
 /// A year, the longest time that can be set: a clock can count further ahead, but not without end.
@@ -74,7 +89,7 @@ impl Settings {
     pub fn int(&self, dialect: DialectName, setting: &Setting) -> u64 {
         match self.get(dialect, setting) {
             Value::Int(value) => value,
-            Value::Flag(_) | Value::Text(_) => 0,
+            Value::Flag(_) | Value::Text(_) | Value::Url(_) => 0,
         }
     }
 
@@ -84,12 +99,49 @@ impl Settings {
         self.get(dialect, setting) == Value::Flag(true)
     }
 
-    /// A text in force; empty if the setting is none.
+    /// A text or address in force; empty if the setting is none.
     #[must_use]
     pub fn text(&self, dialect: DialectName, setting: &Setting) -> String {
         match self.get(dialect, setting) {
-            Value::Text(value) => value,
+            Value::Text(value) | Value::Url(value) => value,
             Value::Int(_) | Value::Flag(_) => String::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_checked_when_it_is_set() {
+        let setting = Setting {
+            key: "url",
+            doc: "",
+            default: || Value::Url(String::new()),
+            range: 0..=64,
+        };
+        let check = |url: &str| setting.check(&Value::Url(url.to_owned()));
+        for fine in [
+            "",
+            "http://a",
+            "https://a.example:81/hook?key=1",
+            "http://[::1]/",
+        ] {
+            assert_eq!(check(fine), Ok(()), "{fine}");
+        }
+        let long = format!("http://{}", "a".repeat(64));
+        for bad in [
+            "a",
+            "ftp://a",
+            "http://",
+            "http:///a",
+            "http://ada:key@a/",
+            "http://a b",
+            "http://a#b",
+            &long,
+        ] {
+            assert!(check(bad).is_err(), "{bad}");
         }
     }
 }

@@ -2,9 +2,10 @@
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use bytestring::ByteString;
 use switchboard_core::Event;
-use switchboard_dialect::{Close, Conversation, FirstFrame};
+use switchboard_dialect::{Close, Conversation, FirstFrame, Post};
 
 /// A client of a [`crate::World`], by the order in which they came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -20,6 +21,21 @@ pub struct Frame {
     pub at: usize,
 }
 
+/// A frame of a client's own, on its way to its session.
+#[derive(Debug)]
+pub(crate) enum Sent {
+    Text(ByteString),
+    Binary(Bytes),
+}
+
+/// A session waits for an answer; until then its connection does nothing else.
+#[derive(Debug)]
+pub(crate) struct Asking {
+    pub(crate) until: Duration,
+    /// How the connection ends then, if it does.
+    pub(crate) close: Option<Close>,
+}
+
 #[derive(Debug)]
 pub(crate) struct Client {
     pub(crate) conversation: Conversation,
@@ -28,6 +44,11 @@ pub(crate) struct Client {
     pub(crate) frames: VecDeque<Frame>,
     /// The codes of what it was refused without being told anything.
     pub(crate) unsaid: VecDeque<&'static str>,
+    /// Requests that its session has made.
+    pub(crate) posts: VecDeque<Post>,
+    pub(crate) asking: Option<Asking>,
+    /// What it has sent meanwhile.
+    pub(crate) early: VecDeque<Sent>,
     pub(crate) closed: Option<Close>,
     pub(crate) gone: bool,
     pub(crate) held: bool,
@@ -46,6 +67,9 @@ impl Client {
             outbox: VecDeque::new(),
             frames: VecDeque::new(),
             unsaid: VecDeque::new(),
+            posts: VecDeque::new(),
+            asking: None,
+            early: VecDeque::new(),
             closed: None,
             gone: false,
             held: false,
@@ -60,8 +84,16 @@ impl Client {
         self.closed.is_none() && !self.gone
     }
 
+    /// Whether something waits that it can be told now.
+    pub(crate) fn has_news(&self) -> bool {
+        self.asking.is_none() && !self.outbox.is_empty()
+    }
+
     /// The next moment at which something is due, and what.
     pub(crate) fn next_due(&self, silence_max: Duration) -> Option<(Duration, Due)> {
+        if let Some(asking) = &self.asking {
+            return Some((asking.until, Due::Answer));
+        }
         let due = [
             self.first_frame.map(|at| (at, Due::FirstFrame)),
             self.tick.map(|(_, at)| (at, Due::Tick)),
@@ -78,6 +110,8 @@ pub(crate) enum Due {
     FirstFrame,
     Tick,
     Gone,
+    /// No answer came in time.
+    Answer,
 }
 
 /// How long a first frame may take, if there is a limit.

@@ -13,10 +13,12 @@ use switchboard_core::{
     Ask, Effect, Entry, Event, Hub, Identity, Input, Limits, LogId, Member, Parting, PeerId,
     Position, Refusal, RoomId, SpaceName,
 };
-use switchboard_dialect::{Close, Conversation, Door, Handshake, Query, Settings, Turn, find};
+use switchboard_dialect::{
+    Close, Conversation, Dialect, Door, Handshake, Post, Query, Settings, Turn, find,
+};
 use switchboard_engine::{Engine, Memory, Ordered};
 
-use crate::client::{Client, ClientId, Due, Frame, patience};
+use crate::client::{Asking, Client, ClientId, Due, Frame, Sent, patience};
 
 /// The world begins at this second since 1970.
 const BEGINNING: u64 = 1_700_000_000;
@@ -77,7 +79,8 @@ impl World {
 
     // What clients do
 
-    /// A client connects and speaks `dialect`; if there is no such dialect, its first frame tells.
+    /// A client connects and speaks `dialect`; if there is no such dialect, its first frame tells. A
+    /// pair of `query` whose key begins with a colon is a parameter of the path.
     pub fn open(&mut self, dialect: &str, query: &[(&str, &str)]) -> ClientId {
         self.open_as(dialect, query, Identity::Claimed)
     }
@@ -89,9 +92,18 @@ impl World {
         query: &[(&str, &str)],
         identity: Identity,
     ) -> ClientId {
-        let handshake = self.handshake(query, identity);
-        let (conversation, turn) =
-            Conversation::open(find(dialect), handshake, SpaceName::default());
+        self.open_in(find(dialect), query, identity)
+    }
+
+    /// The same, in a dialect that need not be one of ours.
+    pub fn open_in(
+        &mut self,
+        dialect: Option<&'static dyn Dialect>,
+        query: &[(&str, &str)],
+        identity: Identity,
+    ) -> ClientId {
+        let handshake = self.handshake(dialect, query, identity);
+        let (conversation, turn) = Conversation::open(dialect, handshake, SpaceName::default());
         let client = ClientId(self.clients.len());
         let wait = patience(turn.first_frame, self.limits.first_frame_secs);
         self.clients.push(Client {
@@ -106,22 +118,33 @@ impl World {
 
     /// The client sends a text frame.
     pub fn send(&mut self, client: ClientId, text: impl Into<ByteString>) {
-        let text = text.into();
-        self.hear(client, switchboard_dialect::Frame::Text(&text));
+        self.hear(client, Sent::Text(text.into()));
     }
 
     /// The client sends a binary frame.
     pub fn send_binary(&mut self, client: ClientId, bytes: impl Into<Bytes>) {
-        let bytes = bytes.into();
-        self.hear(client, switchboard_dialect::Frame::Binary(&bytes));
+        self.hear(client, Sent::Binary(bytes.into()));
     }
 
     /// The client's socket ends, whatever was under way.
     pub fn crash(&mut self, client: ClientId) {
-        if self.is_connected(client) {
-            self.end(client);
+        self.part(client, Parting::Lost);
+    }
+
+    /// The client says goodbye, with a close frame.
+    pub fn leave(&mut self, client: ClientId) {
+        self.part(client, Parting::Said);
+    }
+
+    /// The request that the client's session waits for is answered, with this body if with any. Says
+    /// whether it waits for one.
+    pub fn reply(&mut self, client: ClientId, reply: Option<&str>) -> bool {
+        let is_asking = self.clients[client.0].asking.is_some();
+        if is_asking {
+            self.answer(client, reply);
             self.settle();
         }
+        is_asking
     }
 
     /// The client falls silent, but its connection stands: it sends nothing and answers no probe.
@@ -152,7 +175,11 @@ impl World {
 
     /// The client is told the next thing that waits for it, if any; says whether there was one.
     pub fn deliver(&mut self, client: ClientId) -> bool {
-        let Some((at, event)) = self.clients[client.0].outbox.pop_front() else {
+        let it = &mut self.clients[client.0];
+        if !it.has_news() {
+            return false;
+        }
+        let Some((at, event)) = it.outbox.pop_front() else {
             return false;
         };
         self.tell(client, at, &event);
@@ -162,10 +189,7 @@ impl World {
 
     /// Everybody is told everything, until nothing is on its way.
     pub fn deliver_all(&mut self) {
-        while self
-            .ids()
-            .any(|client| !self.clients[client.0].outbox.is_empty())
-        {
+        while self.ids().any(|client| self.clients[client.0].has_news()) {
             for client in self.ids() {
                 while self.deliver(client) {}
             }
@@ -184,7 +208,12 @@ impl World {
         self.clients[client.0].frames.drain(..).collect()
     }
 
-    /// The same, as values.
+    /// The requests that the client's session has made since the last call.
+    pub fn take_posts(&mut self, client: ClientId) -> Vec<Post> {
+        self.clients[client.0].posts.drain(..).collect()
+    }
+
+    /// What the client was sent since the last call, as values.
     ///
     /// # Panics
     /// If a frame is not JSON.
@@ -281,33 +310,73 @@ impl World {
 
     // The shell
 
-    fn handshake(&mut self, query: &[(&str, &str)], identity: Identity) -> Handshake {
-        let pairs = query.iter();
+    fn handshake(
+        &mut self,
+        dialect: Option<&'static dyn Dialect>,
+        query: &[(&str, &str)],
+        identity: Identity,
+    ) -> Handshake {
+        let (params, query): (Vec<_>, Vec<_>) =
+            query.iter().partition(|(key, _)| key.starts_with(':'));
+        let millis = u64::try_from(self.elapsed.as_millis()).unwrap_or(u64::MAX);
         Handshake {
             peer: PeerId::from_random(self.chance.random()),
             identity,
-            door: Door::MAIN,
-            params: Query::default(),
-            query: pairs
-                .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
-                .collect::<Query>(),
+            door: dialect.map_or(Door::MAIN, entrance),
+            params: pairs(&params),
+            query: pairs(&query),
             random: self.chance.random(),
-            unix_ms: self.unix_secs() * 1000,
+            unix_ms: BEGINNING * 1000 + millis,
             limits: self.limits.clone(),
             settings: self.settings.clone(),
         }
     }
 
-    fn hear(&mut self, id: ClientId, frame: switchboard_dialect::Frame<'_>) {
-        let unix_secs = self.unix_secs();
+    fn hear(&mut self, id: ClientId, sent: Sent) {
         let client = &mut self.clients[id.0];
         if !client.is_connected() || client.frozen.is_some() {
             return;
         }
+        if client.asking.is_some() {
+            return client.early.push_back(sent);
+        }
+        self.take(id, &sent);
+        self.settle();
+    }
+
+    /// Hands a frame to the client's session.
+    fn take(&mut self, id: ClientId, sent: &Sent) {
+        let unix_secs = self.unix_secs();
+        let client = &mut self.clients[id.0];
         client.first_frame = None;
+        let frame = match sent {
+            Sent::Text(text) => switchboard_dialect::Frame::Text(text),
+            Sent::Binary(bytes) => switchboard_dialect::Frame::Binary(bytes),
+        };
         let turn = client.conversation.on_frame(frame, unix_secs);
         self.carry_out(id, turn, self.log.len());
-        self.settle();
+    }
+
+    /// Hands an answer to the client's session, and then what the client has sent meanwhile.
+    fn answer(&mut self, id: ClientId, reply: Option<&str>) {
+        let unix_secs = self.unix_secs();
+        let client = &mut self.clients[id.0];
+        let close = client.asking.take().and_then(|asking| asking.close);
+        let mut turn = client.conversation.on_reply(reply, unix_secs);
+        turn.close = close.or(turn.close);
+        self.carry_out(id, turn, self.log.len());
+        while self.clients[id.0].asking.is_none()
+            && let Some(sent) = self.clients[id.0].early.pop_front()
+        {
+            self.take(id, &sent);
+        }
+    }
+
+    fn part(&mut self, client: ClientId, parting: Parting) {
+        if self.is_connected(client) {
+            self.end(client, parting);
+            self.settle();
+        }
     }
 
     fn tell(&mut self, id: ClientId, at: usize, event: &Event) {
@@ -335,19 +404,28 @@ impl World {
         for ask in turn.asks.into_iter().chain(probed.map(Ask::Alive)) {
             self.ask(id, ask);
         }
-        if turn.close.is_some() {
-            self.clients[id.0].closed = turn.close;
-            self.end(id);
+        let client = &mut self.clients[id.0];
+        if let Some(post) = turn.post {
+            let (until, close) = (self.elapsed + post.within, turn.close);
+            client.asking = Some(Asking { until, close });
+            client.posts.push_back(post);
+        } else if let Some(close) = turn.close {
+            client.closed = turn.close;
+            self.end(id, close.parting());
         }
     }
 
-    fn end(&mut self, id: ClientId) {
+    fn end(&mut self, id: ClientId, parting: Parting) {
         let client = &mut self.clients[id.0];
         client.gone = true;
+        client.asking = None;
+        client.early.clear();
         client.outbox.clear();
-        for ask in client.conversation.farewell(Parting::Lost) {
+        for ask in client.conversation.farewell(parting) {
             self.ask(id, ask);
         }
+        let client = &mut self.clients[id.0];
+        client.posts.extend(client.conversation.on_end());
     }
 
     fn ask(&mut self, local: ClientId, ask: Ask) {
@@ -392,7 +470,7 @@ impl World {
 
     /// Tells everybody whose outbox is not held back what waits there.
     fn settle(&mut self) {
-        let waiting = |client: &Client| !client.held && !client.outbox.is_empty();
+        let waiting = |client: &Client| !client.held && client.has_news();
         while let Some(index) = self.clients.iter().position(waiting) {
             if let Some((at, event)) = self.clients[index].outbox.pop_front() {
                 self.tell(ClientId(index), at, &event);
@@ -416,6 +494,9 @@ impl World {
             self.hub.handle_timeout(self.epoch + self.elapsed);
             return self.carry_out_effects();
         };
+        if let Due::Answer = due {
+            return self.answer(id, None);
+        }
         let client = &mut self.clients[id.0];
         let turn = match due {
             Due::FirstFrame => {
@@ -428,6 +509,7 @@ impl World {
                 client.tick = client.tick.map(|(every, at)| (every, at + every));
                 client.conversation.on_tick()
             }
+            Due::Answer => Turn::default(),
             Due::Gone => Turn {
                 close: Some(Close::GONE),
                 ..Turn::default()
@@ -435,4 +517,19 @@ impl World {
         };
         self.carry_out(id, turn, self.log.len());
     }
+}
+
+/// The door at which a client of this dialect stands: the first one for connections.
+fn entrance(dialect: &dyn Dialect) -> &'static str {
+    let doors = dialect.doors(dialect.home());
+    let mut doors = doors.iter().filter(|door| door.opens.takes_sockets());
+    doors.next().map_or(Door::MAIN, |door| door.name)
+}
+
+fn pairs(pairs: &[&(&str, &str)]) -> Query {
+    let owned = |(key, value): &&(&str, &str)| {
+        let key = key.strip_prefix(':').unwrap_or(key);
+        (key.to_owned(), (*value).to_owned())
+    };
+    pairs.iter().map(owned).collect()
 }

@@ -31,6 +31,8 @@ counters! {
     slow_total: "Connections ended because the client did not read.",
     joins_total: "Joins ordered.",
     leaves_total: "Leaves ordered.",
+    webhooks_total: "Requests made to web services about clients.",
+    webhooks_failed_total: "Those of them that were not answered with 200 in time, or could not be made.",
     voice_event_streams: "Event streams of voice users open now.",
     voice_sources: "Microphones connected now.",
     voice_listeners: "Listeners connected now.",

@@ -9,6 +9,7 @@
 use std::{fmt, future::Future, pin::Pin, sync::Arc};
 
 use switchboard_core::{Ask, Peer, PeerId, RoomId};
+use switchboard_dialect::Post;
 
 mod bucket;
 mod counters;
@@ -31,6 +32,9 @@ pub type Local = Arc<Outbox>;
 /// An access check that takes time.
 pub type Check = Pin<Box<dyn Future<Output = bool> + Send>>;
 
+/// A request to a web service: the body of the answer, if its status is 200 and it comes in time.
+pub type Posted = Pin<Box<dyn Future<Output = Option<String>> + Send>>;
+
 /// The node behind the carriers.
 pub trait Exchange: Send + Sync + fmt::Debug + 'static {
     /// Asks the hub in charge. Answers and consequences come through outboxes, before this returns
@@ -39,6 +43,12 @@ pub trait Exchange: Send + Sync + fmt::Debug + 'static {
 
     /// Whether this peer may enter this room. `None`: yes, without asking.
     fn may_join(&self, peer: &Peer, room: &RoomId) -> Option<Check>;
+
+    /// Makes a session's request. Dropped, it is given up.
+    fn post(&self, post: Post) -> Posted;
+
+    /// Makes a request that nobody waits for.
+    fn post_later(&self, post: Post);
 
     /// Where to count.
     fn counters(&self) -> &Counters;

@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 use switchboard_core::{Ask, Event, Limits, Parting, Peer, Place, Refusal};
-use switchboard_dialect::{Close, Conversation, FirstFrame, Frame, Turn};
+use switchboard_dialect::{Close, Conversation, FirstFrame, Frame, Post, Turn};
 
 use crate::bucket::Bucket;
 
@@ -127,6 +127,12 @@ impl Line {
         self.steps(turn, now)
     }
 
+    /// The request of an earlier turn is answered.
+    pub(crate) fn on_reply(&mut self, reply: Option<&str>, now: Instant, unix_secs: u64) -> Steps {
+        let turn = self.conversation.on_reply(reply, unix_secs);
+        self.steps(turn, now)
+    }
+
     /// The carrier has noticed that the client breaks a rule.
     pub(crate) fn on_violation(&mut self, reason: Refusal, close: Close, now: Instant) -> Steps {
         let turn = self.conversation.on_violation(reason, close);
@@ -175,6 +181,11 @@ impl Line {
     /// What to ask the hubs when the connection is gone.
     pub(crate) fn farewell(&mut self, parting: Parting) -> Vec<Ask> {
         self.conversation.farewell(parting)
+    }
+
+    /// The last request, when the connection is gone.
+    pub(crate) fn on_end(&mut self) -> Option<Post> {
+        self.conversation.on_end()
     }
 
     fn has_token(&mut self, now: Instant) -> bool {

@@ -13,7 +13,7 @@ use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
 use bytestring::ByteString;
 use futures_util::{Sink, StreamExt};
 use switchboard_core::{Ask, Event, Farewell, Limits, Parting, Refusal, Refused};
-use switchboard_dialect::{Close, Conversation, Frame, Turn};
+use switchboard_dialect::{Close, Conversation, Frame, Post, Turn};
 use tokio::time::{Instant as TokioInstant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -36,6 +36,13 @@ const EVENTS_PER_WRITE: usize = 64;
 /// Frames that may wait for the socket. Events wait in the outbox; these are answers to a client
 /// that goes on asking and does not read.
 const PENDING_FRAMES_MAX: usize = 1024;
+
+/// Frames that are read while a session waits for the answer to its request: as many as show that
+/// the client is there, and find out if it goes. More stay in the socket.
+const EARLY_FRAMES_MAX: usize = 64;
+
+/// Bytes of them, besides the last one.
+const EARLY_BYTES_MAX: usize = 64 * 1024;
 
 /// Time for the goodbye of a connection that is ended: the close frame, and the client's answer.
 const GOODBYE: Duration = Duration::from_secs(1);
@@ -87,6 +94,7 @@ pub fn serve(
         local,
         context,
         pending: VecDeque::new(),
+        early: VecDeque::new(),
         unflushed: false,
         blocked: false,
         _permit: permit,
@@ -94,7 +102,7 @@ pub fn serve(
     let first = Box::new(first);
     Box::pin(async move {
         let end = connection.run(first).await;
-        connection.leave();
+        connection.leave(end.parting());
         connection.goodbye(end).await;
     })
 }
@@ -106,6 +114,8 @@ struct Connection {
     context: Context,
     /// Frames that the socket has not taken yet. Events wait in the outbox meanwhile.
     pending: VecDeque<Message>,
+    /// What the client has sent while its session waited for an answer.
+    early: VecDeque<Result<Message, axum::Error>>,
     /// The socket has taken frames that it has not sent yet.
     unflushed: bool,
     /// The socket takes nothing until the client takes something.
@@ -117,8 +127,20 @@ struct Connection {
 enum End {
     /// We end it, and say so.
     Close(Close),
-    /// The client has said goodbye, or is gone.
-    Gone,
+    /// The client has said goodbye.
+    Said,
+    /// The client is gone without a word.
+    Lost,
+}
+
+impl End {
+    fn parting(&self) -> Parting {
+        match self {
+            Self::Close(close) => close.parting(),
+            Self::Said => Parting::Said,
+            Self::Lost => Parting::Lost,
+        }
+    }
 }
 
 /// What a connection wakes for.
@@ -152,6 +174,10 @@ impl Connection {
             let wake = poll_fn(|context| {
                 if drained.as_mut().poll(context).is_ready() {
                     return Poll::Ready(Wake::Drain);
+                }
+                // What was sent before is a sign of life, which no timer may overlook.
+                if let Some(message) = self.early.pop_front() {
+                    return Poll::Ready(Wake::Message(Some(message)));
                 }
                 if timer.as_mut().poll(context).is_ready() {
                     return Poll::Ready(Wake::Timer);
@@ -230,7 +256,7 @@ impl Connection {
             Wake::Message(message) => self.on_message(message)?,
             Wake::Timer => self.line.handle_timeout(Instant::now()),
             Wake::Drain => return Err(End::Close(Close::RESTART)),
-            Wake::Broken => return Err(End::Gone),
+            Wake::Broken => return Err(End::Lost),
         };
         self.perform(steps).await
     }
@@ -264,7 +290,7 @@ impl Connection {
             Some(Ok(Message::Text(text))) => {
                 Counters::add(frames_in, 1);
                 let text =
-                    ByteString::try_from(axum::body::Bytes::from(text)).map_err(|_| End::Gone)?;
+                    ByteString::try_from(axum::body::Bytes::from(text)).map_err(|_| End::Lost)?;
                 Ok(self.line.on_frame(Frame::Text(&text), now, unix_secs()))
             }
             Some(Ok(Message::Binary(bytes))) => {
@@ -277,11 +303,28 @@ impl Connection {
                     .line
                     .on_violation(Refusal::TooLarge, Close::TOO_BIG, now))
             }
-            Some(Ok(Message::Close(_)) | Err(_)) | None => Err(End::Gone),
+            Some(Ok(Message::Close(_))) => Err(End::Said),
+            Some(Err(_)) | None => Err(End::Lost),
         }
     }
 
+    /// Does what is to be done, and what follows from the answers to requests.
     async fn perform(&mut self, steps: Steps) -> Result<(), End> {
+        let (mut next, mut close) = (Some(steps), None);
+        while let Some(steps) = next.take() {
+            let ends = steps.turn.close;
+            if let Some(post) = self.carry_out(steps).await? {
+                let reply = Box::pin(self.post(post)).await?;
+                let reply = reply.as_deref();
+                next = Some(self.line.on_reply(reply, Instant::now(), unix_secs()));
+            }
+            close = close.or(ends);
+        }
+        close.map_or(Ok(()), |close| Err(End::Close(close)))
+    }
+
+    /// Sends frames and asks; gives the request that is to be made then.
+    async fn carry_out(&mut self, steps: Steps) -> Result<Option<Post>, End> {
         let Steps { turn, ping } = steps;
         let counters = self.context.exchange.counters();
         Counters::add(&counters.refused_total, turn.refused.len() as u64);
@@ -300,7 +343,53 @@ impl Connection {
         if self.pending.len() > PENDING_FRAMES_MAX {
             return Err(self.too_slow());
         }
-        turn.close.map_or(Ok(()), |close| Err(End::Close(close)))
+        Ok(turn.post)
+    }
+
+    /// Makes a request and waits for the answer, or for the end of the connection. What the client
+    /// is sent goes out meanwhile; what it sends waits.
+    async fn post(&mut self, post: Post) -> Result<Option<String>, End> {
+        let mut reply = self.context.exchange.post(post);
+        let drain = self.context.drain.clone();
+        let mut drained = pin!(drain.cancelled());
+        poll_fn(|context| {
+            if drained.as_mut().poll(context).is_ready() {
+                return Poll::Ready(Err(End::Close(Close::RESTART)));
+            }
+            if let Poll::Ready(end) = self.poll_gone(context) {
+                return Poll::Ready(Err(end));
+            }
+            reply.as_mut().poll(context).map(Ok)
+        })
+        .await
+    }
+
+    /// Ready if the client goes. Keeps what it sends.
+    fn poll_gone(&mut self, context: &mut TaskContext<'_>) -> Poll<End> {
+        if let Poll::Ready(Err(_)) = self.poll_write(context) {
+            return Poll::Ready(End::Lost);
+        }
+        while self.may_read_early() {
+            match ready!(self.socket.poll_next_unpin(context)) {
+                Some(Ok(Message::Close(_))) => return Poll::Ready(End::Said),
+                Some(Err(error)) if !is_too_large(&error) => return Poll::Ready(End::Lost),
+                None => return Poll::Ready(End::Lost),
+                Some(message) => self.early.push_back(message),
+            }
+        }
+        Poll::Pending
+    }
+
+    /// Whether one more frame has room beside those that wait.
+    fn may_read_early(&self) -> bool {
+        let length = |message: &Result<Message, _>| match message {
+            Ok(Message::Text(text)) => text.len(),
+            Ok(Message::Binary(bytes) | Message::Ping(bytes) | Message::Pong(bytes)) => bytes.len(),
+            // Nothing comes after these.
+            Ok(Message::Close(_)) | Err(_) => usize::MAX,
+        };
+        let bytes = self.early.iter().map(length).fold(0, usize::saturating_add);
+        self.early.len() < EARLY_FRAMES_MAX && bytes < EARLY_BYTES_MAX
     }
 
     async fn ask(&mut self, ask: Ask) {
@@ -318,11 +407,13 @@ impl Connection {
     }
 
     /// Gives back all that the peer holds, so that the others see it leave now.
-    fn leave(&mut self) {
-        for ask in self.line.farewell(Parting::Lost) {
-            self.context
-                .exchange
-                .ask(self.line.peer().id(), &self.local, ask);
+    fn leave(&mut self, parting: Parting) {
+        let exchange = &self.context.exchange;
+        for ask in self.line.farewell(parting) {
+            exchange.ask(self.line.peer().id(), &self.local, ask);
+        }
+        if let Some(post) = self.line.on_end() {
+            exchange.post_later(post);
         }
     }
 
@@ -354,7 +445,7 @@ impl Connection {
 /// However a connection ends, in a panic or with the runtime, its peer does not stay.
 impl Drop for Connection {
     fn drop(&mut self) {
-        self.leave();
+        self.leave(Parting::Lost);
         self.context
             .exchange
             .counters()

@@ -12,8 +12,10 @@ use std::{
 
 use ipnet::IpNet;
 use switchboard_core::{DialectName, Limits};
-use switchboard_dialect::{ALL, Dialect, Settings};
+use switchboard_dialect::{ALL, Dialect, Settings, find};
 use switchboard_transport::Heartbeat;
+
+use crate::doors::Entrances;
 
 mod engine;
 mod given;
@@ -40,8 +42,10 @@ pub struct Config {
     pub log: Log,
     /// What makes several nodes one.
     pub engine: EngineConfig,
-    /// The paths of dialects that are not served on their usual ones.
+    /// The base paths of dialects that are not served under their usual ones.
     pub paths: BTreeMap<DialectName, Vec<String>>,
+    /// Addresses where a dialect alone is served.
+    pub listen: BTreeMap<DialectName, Vec<SocketAddr>>,
     /// The dialects' own settings.
     pub dialects: Settings,
     /// Voice calls and rooms.
@@ -127,25 +131,60 @@ pub enum LogLevel {
     Trace,
 }
 
-impl Config {
-    /// Every address to listen on.
+/// An address to listen on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listening {
+    /// The address.
+    pub address: SocketAddr,
+    /// The dialect that alone is served there; none for everything.
+    pub alone: Option<DialectName>,
+}
+
+impl Listening {
+    /// The setting that says so.
     #[must_use]
-    pub fn listeners(&self) -> Vec<SocketAddr> {
+    pub fn setting(&self) -> String {
+        format!("{}.listen", self.alone.unwrap_or("server"))
+    }
+}
+
+impl Config {
+    /// Every address to listen on, the main one first.
+    #[must_use]
+    pub fn listeners(&self) -> Vec<Listening> {
         let main = SocketAddr::new(self.server.addr, self.server.port);
-        std::iter::once(main)
-            .chain(self.server.listen.iter().copied())
-            .collect()
+        let all = std::iter::once(&main).chain(&self.server.listen);
+        let all = all.map(|address| (address, None));
+        let alone = self.listen.iter().flat_map(|(dialect, addresses)| {
+            let addresses = addresses.iter();
+            addresses.map(|address| (address, Some(*dialect)))
+        });
+        let listening = |(address, alone): (&SocketAddr, _)| Listening {
+            address: *address,
+            alone,
+        };
+        all.chain(alone).map(listening).collect()
     }
 
-    /// Every dialect with its paths.
+    /// Every dialect with the paths where its clients connect: for each base path the first.
     #[must_use]
     pub fn served(&self) -> Vec<(DialectName, Vec<String>)> {
-        ALL.iter()
-            .map(|dialect| (dialect.tongue().name, self.paths_of(*dialect)))
-            .collect()
+        let served = |dialect: &&dyn Dialect| {
+            let bases = self.paths_of(*dialect);
+            let paths = bases.iter().filter_map(|base| first_path(*dialect, base));
+            (dialect.tongue().name, paths.collect())
+        };
+        ALL.iter().map(served).collect()
     }
 
-    /// The paths of a dialect.
+    /// The path where the clients of a dialect connect on a listener of its own.
+    #[must_use]
+    pub fn served_alone(dialect: &str) -> Option<String> {
+        let dialect = find(dialect)?;
+        first_path(dialect, dialect.home())
+    }
+
+    /// The base paths of a dialect.
     pub(crate) fn paths_of(&self, dialect: &dyn Dialect) -> Vec<String> {
         let usual = || {
             dialect
@@ -160,17 +199,19 @@ impl Config {
             .unwrap_or_else(usual)
     }
 
-    /// Every path with the dialect it serves, or none where the first frame must tell several apart.
-    pub(crate) fn routes(&self) -> BTreeMap<String, Option<&'static dyn Dialect>> {
-        let mut routes = BTreeMap::new();
-        for dialect in ALL.iter().copied() {
-            for path in self.paths_of(dialect) {
-                routes
-                    .entry(path)
-                    .and_modify(|shared| *shared = None)
-                    .or_insert(Some(dialect));
-            }
-        }
-        routes
+    /// What is met on which path of the main listener.
+    pub(crate) fn entrances(&self) -> Entrances {
+        let bases = ALL
+            .iter()
+            .map(|dialect| (*dialect, self.paths_of(*dialect)));
+        Entrances::new(&bases.collect::<Vec<_>>(), crate::web::is_taken)
     }
+}
+
+/// The first path under a base where clients of a dialect connect.
+fn first_path(dialect: &dyn Dialect, base: &str) -> Option<String> {
+    let mut doors = dialect.doors(base).into_iter();
+    doors
+        .find(|door| door.opens.takes_sockets())
+        .map(|door| door.path)
 }

@@ -18,14 +18,18 @@ struct Readme;
 mod access;
 pub mod cluster;
 pub mod config;
+mod doors;
 mod duty;
+mod outbound;
 mod probes;
 mod proxy;
+mod reception;
 mod rooms;
 mod server;
 mod shards;
 mod voice;
 mod web;
+mod webhook;
 
 pub use access::{Admission, ConnectRequest, JoinRequest};
 pub use config::Config;

@@ -19,6 +19,11 @@ use crate::server::Server;
 /// An engine that is away for less is not worth taking a node out of service.
 const ENGINE_PATIENCE: Duration = Duration::from_secs(5);
 
+/// That the process lives.
+pub(crate) async fn live() -> &'static str {
+    "ok\n"
+}
+
 /// Whether new clients are welcome here.
 pub(crate) async fn ready(State(server): State<Server>) -> (StatusCode, String) {
     let unready = |words| (StatusCode::SERVICE_UNAVAILABLE, words);

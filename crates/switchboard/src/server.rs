@@ -11,17 +11,14 @@ use std::{
 
 use axum::{
     Router,
-    extract::{
-        ConnectInfo, FromRequestParts, OriginalUri, Query as UrlQuery, Request, State,
-        WebSocketUpgrade,
-    },
-    http::{HeaderMap, StatusCode, header, request::Parts},
+    extract::{ConnectInfo, OriginalUri},
+    http::{StatusCode, request::Parts},
     response::{IntoResponse, Response},
-    routing::{any, get},
+    routing::get,
 };
 use rand::RngExt;
-use switchboard_core::{Identity, PeerId};
-use switchboard_dialect::{ALL, Conversation, Dialect, Door, Handshake, Query, find};
+use switchboard_core::{Identity, Limits, PeerId};
+use switchboard_dialect::{Door, Handshake, Query, find};
 use switchboard_engine::{
     Engine, Memory,
     redis::{Redis, RedisSettings},
@@ -35,16 +32,14 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     access::{Access, Admission, ConnectRequest, HOOK_PATIENCE, JoinRequest},
     config::Config,
+    doors::Entrances,
     duty::Duty,
-    probes, proxy,
+    probes, proxy, reception,
     rooms::Rooms,
     shards::Shards,
     voice::{self, Front},
     web,
 };
-
-/// What a subprotocol that names a dialect begins with.
-const SUBPROTOCOL: &str = "switchboard.";
 
 /// TCP connections for pages and probes, beyond those that the limits allow for signaling.
 const PLAIN_CONNECTIONS: usize = 256;
@@ -106,7 +101,8 @@ impl Builder {
             None => (Arc::new(Memory) as Arc<dyn Engine>, None),
         };
         let duty = url.as_ref().map(|url| Arc::new(Duty::at(url)));
-        let shards = Shards::new(&limits, engine.clone(), self.access, duty.clone());
+        let (drain, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let shards = Shards::new(&limits, engine.clone(), self.access, duty.clone(), &tasks);
         let proxies = config.server.trusted_proxies.clone();
         let with_plain = |limit: usize| {
             if limit == 0 {
@@ -115,7 +111,6 @@ impl Builder {
                 limit + PLAIN_CONNECTIONS
             }
         };
-        let (drain, tasks) = (CancellationToken::new(), TaskTracker::new());
         let nodes = duty.clone().map(|duty| {
             let engine = engine.clone();
             let secret = Arc::new(move || engine.status()?.secret);
@@ -251,14 +246,10 @@ impl Server {
     /// `into_make_service_with_connect_info` gives it; without it only the total is limited.
     pub fn router(&self) -> Router {
         let mut router = Router::new()
-            .route("/healthz", get(|| async { "ok\n" }))
+            .route("/healthz", get(probes::live))
             .route("/readyz", get(probes::ready))
             .route("/metrics", get(probes::metrics));
-        for (path, dialect) in self.inner.config.routes() {
-            let handler =
-                move |server: State<Self>, request: Request| connect(server, dialect, request);
-            router = router.route(&path, any(handler));
-        }
+        router = reception::routes(router, &self.inner.config.entrances(), None);
         if let Some(voice) = &self.inner.voice {
             router = voice::routes(router, voice);
         }
@@ -267,6 +258,22 @@ impl Server {
             None => web::serve_page(router),
         };
         router.with_state(self.clone())
+    }
+
+    /// What a listener answers that is for this dialect alone: the dialect as its original server is met, and
+    /// `/healthz` and `/readyz` where these are no paths of its own. None if there is no such dialect.
+    pub fn router_of(&self, dialect: &str) -> Option<Router> {
+        let dialect = find(dialect)?;
+        let home = [(dialect, vec![dialect.home().to_owned()])];
+        let entrances = Entrances::new(&home, |_| false);
+        let mut router = reception::routes(Router::new(), &entrances, Some(dialect.tongue().name));
+        if entrances.at("/healthz").is_none() {
+            router = router.route("/healthz", get(probes::live));
+        }
+        if entrances.at("/readyz").is_none() {
+            router = router.route("/readyz", get(probes::ready));
+        }
+        Some(router.with_state(self.clone()))
     }
 
     /// The rooms, for the host program.
@@ -289,6 +296,19 @@ impl Server {
 
     /// Serves on `listener` until [`Server::shutdown`].
     pub fn serve(&self, listener: Listener) {
+        self.serve_router(listener, self.router());
+    }
+
+    /// Serves [`Server::router_of`] a dialect on `listener` until [`Server::shutdown`]. Says whether there
+    /// is such a dialect.
+    pub fn serve_dialect(&self, listener: Listener, dialect: &str) -> bool {
+        let router = self.router_of(dialect);
+        router
+            .map(|router| self.serve_router(listener, router))
+            .is_some()
+    }
+
+    fn serve_router(&self, listener: Listener, router: Router) {
         let terms = Terms {
             head_timeout: Duration::from_secs(self.inner.context.limits.handshake_secs),
             gone: self.inner.context.heartbeat.gone,
@@ -297,7 +317,7 @@ impl Server {
             drain: self.inner.context.drain.clone(),
             tasks: self.inner.tasks.clone(),
         };
-        self.inner.tasks.spawn(listener.serve(self.router(), terms));
+        self.inner.tasks.spawn(listener.serve(router, terms));
     }
 
     /// Closes every connection with 1012 and waits until all have ended, or for `grace`. Says
@@ -369,19 +389,36 @@ impl Server {
         ))
     }
 
-    fn handshake(&self, query: UrlQuery<Vec<(String, String)>>, identity: Identity) -> Handshake {
+    /// What is known of a client before its address is read.
+    pub(crate) fn handshake(&self, identity: Identity) -> Handshake {
         let mut rng = rand::rng();
         Handshake {
             peer: PeerId::from_random(rng.random()),
             identity,
             door: Door::MAIN,
             params: Query::default(),
-            query: query.0.into_iter().collect(),
+            query: Query::default(),
             random: rng.random(),
             unix_ms: unix_ms(),
             limits: self.inner.context.limits.clone(),
             settings: self.inner.settings.clone(),
         }
+    }
+
+    pub(crate) fn context(&self) -> &websocket::Context {
+        &self.inner.context
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.inner.context.limits
+    }
+
+    pub(crate) fn tasks(&self) -> &TaskTracker {
+        &self.inner.tasks
+    }
+
+    pub(crate) fn counters(&self) -> &Counters {
+        self.inner.shards.counters()
     }
 }
 
@@ -402,98 +439,6 @@ fn refuse_full(full: Full) -> (StatusCode, &'static str) {
             "Your address has as many connections as it may.\n",
         ),
     }
-}
-
-/// Begins a connection on a path that serves `dialect`, or several that the first frame tells apart.
-async fn connect(
-    State(server): State<Server>,
-    dialect: Option<&'static dyn Dialect>,
-    request: Request,
-) -> Response {
-    let (mut parts, _body) = request.into_parts();
-    let upgrade = match WebSocketUpgrade::from_request_parts(&mut parts, &server).await {
-        Ok(upgrade) => websocket::configure(upgrade, &server.inner.context.limits),
-        Err(rejection) => return rejection.into_response(),
-    };
-    let (permit, identity, space) = match server.admit(&parts).await {
-        Ok(admitted) => admitted,
-        Err(response) => {
-            Counters::add(&server.inner.shards.counters().connections_refused_total, 1);
-            tracing::info!(status = response.status().as_u16(), "connection refused");
-            return response;
-        }
-    };
-    let query = UrlQuery::try_from_uri(&parts.uri).unwrap_or_default();
-    let handshake = server.handshake(query, identity);
-    let (upgrade, dialect) = match choose(upgrade, &handshake, &parts.headers, dialect) {
-        Ok(chosen) => chosen,
-        Err(response) => return *response,
-    };
-    tracing::info!(peer = %handshake.peer, dialect = dialect.map_or("undetected", |d| d.tongue().name), "connected");
-    let opened = Conversation::open(dialect, handshake, space);
-    let context = server.inner.context.clone();
-    let tasks = server.inner.tasks.clone();
-    upgrade.on_upgrade(move |socket| {
-        tasks.track_future(websocket::serve(socket, opened, context, permit))
-    })
-}
-
-type Chosen = (WebSocketUpgrade, Option<&'static dyn Dialect>);
-
-/// The dialect that the client asks for by `?dialect=` or subprotocol, else the path's own. A
-/// browser that offers subprotocols insists that one of them is chosen.
-fn choose(
-    upgrade: WebSocketUpgrade,
-    handshake: &Handshake,
-    headers: &HeaderMap,
-    of_path: Option<&'static dyn Dialect>,
-) -> Result<Chosen, Box<Response>> {
-    let named =
-        |name: &str| find(name).ok_or_else(|| Box::new(unknown_dialect(name).into_response()));
-    let offers = headers
-        .get_all(header::SEC_WEBSOCKET_PROTOCOL)
-        .iter()
-        .filter_map(|value| value.to_str().ok());
-    let offers = offers.flat_map(|value| value.split(',')).map(str::trim);
-    let offered: Vec<_> = offers
-        .filter_map(|offer| Some((offer, offer.strip_prefix(SUBPROTOCOL)?)))
-        .collect();
-    let wanted = match handshake.query.get("dialect") {
-        Some(name) => Some(named(name)?),
-        None => offered.iter().find_map(|(_, name)| find(name)),
-    };
-    let Some(dialect) = wanted else {
-        return match offered.first() {
-            Some((_, name)) => Err(Box::new(unknown_dialect(name).into_response())),
-            None => Ok((upgrade, of_path)),
-        };
-    };
-    match offered
-        .iter()
-        .find(|(_, name)| *name == dialect.tongue().name)
-    {
-        Some((offer, _)) => Ok((upgrade.protocols([(*offer).to_owned()]), Some(dialect))),
-        None if offered.is_empty() => Ok((upgrade, Some(dialect))),
-        None => Err(Box::new(
-            (
-                StatusCode::BAD_REQUEST,
-                "?dialect= and the subprotocols offered differ.\n",
-            )
-                .into_response(),
-        )),
-    }
-}
-
-fn unknown_dialect(name: &str) -> (StatusCode, String) {
-    let names: Vec<_> = ALL.iter().map(|dialect| dialect.tongue().name).collect();
-    let name: String = name.chars().take(32).collect();
-    (
-        StatusCode::BAD_REQUEST,
-        format!(
-            "There is no dialect {name:?}. There are: {}.\n",
-            names.join(", ")
-        ),
-    )
 }
 
 #[cfg(test)]

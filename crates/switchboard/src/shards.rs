@@ -17,14 +17,16 @@ use switchboard_core::{
     Ask, Change, Custom, Declined, Effect, Entry, Hub, Input, Letter, Limits, LogId, Member,
     NodeId, Peer, PeerId, Place, Position, Relay, RelayKind, RoomId, Tongue,
 };
-use switchboard_dialect::{Content, find};
+use switchboard_dialect::{Content, Post, find};
 use switchboard_engine::{Engine, Ordered, Sink, Vocabulary};
-use switchboard_transport::{Check, Counters, Exchange, Local};
+use switchboard_transport::{Check, Counters, Exchange, Local, Posted};
 use tokio::sync::broadcast;
+use tokio_util::task::TaskTracker;
 
 use crate::{
     access::Access,
     duty::{self, Duty},
+    webhook::Webhooks,
 };
 
 /// Enough that connections on any number of cores rarely meet in one.
@@ -77,8 +79,9 @@ pub(crate) struct Shards {
     hasher: RandomState,
     engine: Arc<dyn Engine>,
     access: Access,
+    webhooks: Arc<Webhooks>,
     changes: broadcast::Sender<MembershipChange>,
-    counters: Counters,
+    counters: Arc<Counters>,
     this: OnceLock<Weak<Self>>,
 }
 
@@ -91,12 +94,13 @@ impl fmt::Debug for Shards {
 }
 
 impl Shards {
-    /// `duty` is what this node may have to do for all of them.
+    /// `duty` is what this node may have to do for all of them; what they do beside is among `tasks`.
     pub(crate) fn new(
         limits: &Arc<Limits>,
         engine: Arc<dyn Engine>,
         access: Access,
         duty: Option<Arc<Duty>>,
+        tasks: &TaskTracker,
     ) -> Arc<Self> {
         let shard = || {
             Mutex::new(Shard {
@@ -104,13 +108,15 @@ impl Shards {
                 alarmed: false,
             })
         };
+        let counters = Arc::new(Counters::default());
         let this = Arc::new(Self {
             shards: (0..SHARDS).map(|_| shard()).collect(),
             hasher: RandomState::new(),
             engine,
             access,
+            webhooks: Webhooks::new(counters.clone(), tasks.clone()),
             changes: broadcast::channel(CHANGES_BEHIND_MAX).0,
-            counters: Counters::default(),
+            counters,
             this: OnceLock::new(),
         });
         this.this.get_or_init(|| Arc::downgrade(&this));
@@ -305,6 +311,15 @@ impl Exchange for Shards {
 
     fn may_join(&self, peer: &Peer, room: &RoomId) -> Option<Check> {
         self.access.may_join(peer, room)
+    }
+
+    fn post(&self, post: Post) -> Posted {
+        let webhooks = self.webhooks.clone();
+        Box::pin(async move { webhooks.post(post).await })
+    }
+
+    fn post_later(&self, post: Post) {
+        self.webhooks.post_later(post);
     }
 
     fn counters(&self) -> &Counters {

@@ -121,7 +121,7 @@ fn base(uri: &Uri) -> Option<String> {
 
 /// Whether a path is one that the server answers itself.
 pub(crate) fn is_taken(path: &str) -> bool {
-    let own = ["/healthz", "/readyz", "/metrics"];
+    let own = ["/", "/voice", "/healthz", "/readyz", "/metrics"];
     own.contains(&path)
         || crate::voice::is_taken(path)
         || Page::get(path.trim_start_matches('/')).is_some()

@@ -24,10 +24,14 @@ pub(super) enum Deed<'a> {
     Sends(&'a str),
     SendsBytes(Vec<u8>),
     Gone,
+    Leaves,
     Freezes,
+    /// A web service answers the request that the server has made for it.
+    IsAnswered(Option<&'a str>),
     /// What the server does.
     Receives(&'a str),
     IsRefused(&'a str),
+    Posts(&'a str),
     IsClosed(u16),
 }
 
@@ -56,7 +60,10 @@ impl<'a> Deed<'a> {
             "<" => Ok(Self::Receives(rest)),
             "close" => Ok(Self::IsClosed(rest.parse().map_err(|_| "a close code")?)),
             "refused" => Ok(Self::IsRefused(rest)),
+            "post" => Ok(Self::Posts(rest)),
+            "reply" => Ok(Self::IsAnswered(Some(rest).filter(|rest| *rest != "none"))),
             "gone" => Ok(Self::Gone),
+            "leaves" => Ok(Self::Leaves),
             "freeze" => Ok(Self::Freezes),
             other => Err(format!("{other:?} is nothing that a client does")),
         }

@@ -14,12 +14,21 @@ use crate::ClientId;
 /// # Errors
 /// The first line that cannot be played, and why.
 pub fn record(text: &str) -> Result<String, String> {
-    let mut recorder = Recorder::default();
+    record_on(Stage::default(), text)
+}
+
+pub(super) fn record_on(stage: Stage, text: &str) -> Result<String, String> {
+    let mut recorder = Recorder {
+        stage,
+        ..Recorder::default()
+    };
     let mut lines = text.lines().peekable();
     while let Some(source) = lines.next() {
-        let mut old = BTreeMap::<_, VecDeque<_>>::new();
-        while let Some((name, told)) = lines.peek().and_then(|line| answer(line)) {
-            old.entry(name).or_default().push_back(told);
+        let mut old = Old::new();
+        while let Some((name, verb, told)) = lines.peek().and_then(|line| answer(line)) {
+            old.entry((name.to_owned(), verb))
+                .or_default()
+                .push_back(told);
             lines.next();
         }
         recorder
@@ -29,12 +38,21 @@ pub fn record(text: &str) -> Result<String, String> {
     Ok(recorder.named())
 }
 
-/// Who is told what, in a line about the server; a refusal without words and a close are told as
-/// nothing.
-fn answer(source: &str) -> Option<(&str, &str)> {
+/// What the server did until now after some line: for whom, and how it is written.
+type Old<'a> = BTreeMap<(String, &'static str), VecDeque<&'a str>>;
+
+const TOLD: &str = "<";
+const POSTED: &str = "post";
+const REFUSED: &str = "refused";
+const CLOSED: &str = "close";
+
+/// For whom the server does what, in a line about it.
+fn answer(source: &str) -> Option<(&str, &'static str, &str)> {
     match Line::parse(source) {
-        Ok(Line::Client(name, Deed::Receives(frame))) => Some((name, frame)),
-        Ok(Line::Client(name, Deed::IsRefused(_) | Deed::IsClosed(_))) => Some((name, "")),
+        Ok(Line::Client(name, Deed::Receives(frame))) => Some((name, TOLD, frame)),
+        Ok(Line::Client(name, Deed::Posts(body))) => Some((name, POSTED, body)),
+        Ok(Line::Client(name, Deed::IsRefused(code))) => Some((name, REFUSED, code)),
+        Ok(Line::Client(name, Deed::IsClosed(_))) => Some((name, CLOSED, "")),
         Ok(_) | Err(_) => None,
     }
 }
@@ -52,11 +70,7 @@ struct Recorder {
 }
 
 impl Recorder {
-    fn play(
-        &mut self,
-        source: &str,
-        mut old: BTreeMap<&str, VecDeque<&str>>,
-    ) -> Result<(), String> {
+    fn play(&mut self, source: &str, mut old: Old<'_>) -> Result<(), String> {
         let line = Line::parse(source)?;
         self.stage.act(&line)?;
         if let Line::Let(name, value) = &line {
@@ -65,23 +79,20 @@ impl Recorder {
         self.written.push((source.to_owned(), false));
         for (name, id) in self.stage.cast() {
             self.learn(&name, id);
-            self.write(
-                &name,
-                id,
-                &mut old.remove(name.as_str()).unwrap_or_default(),
-            );
+            self.write(&name, id, &mut old);
         }
         Ok(())
     }
 
-    fn write(&mut self, name: &str, id: ClientId, old: &mut VecDeque<&str>) {
+    fn write(&mut self, name: &str, id: ClientId, old: &mut Old<'_>) {
+        let mut old = |verb| old.remove(&(name.to_owned(), verb)).unwrap_or_default();
+        let mut posted = old(POSTED);
+        for post in self.stage.world().take_posts(id) {
+            self.write_line(name, POSTED, &post.body, &mut posted);
+        }
+        let mut told = old(TOLD);
         for frame in self.stage.world().take_frames(id) {
-            let old = old
-                .pop_front()
-                .filter(|old| self.still_holds(old, &frame.text));
-            let text = old.unwrap_or(&frame.text);
-            self.written
-                .push((format!("{name} < {text}"), old.is_none()));
+            self.write_line(name, TOLD, &frame.text, &mut told);
         }
         for code in self.stage.world().take_unsaid(id) {
             self.written.push((format!("{name} refused {code}"), false));
@@ -89,8 +100,14 @@ impl Recorder {
         let close = self.stage.world().closed(id);
         if let Some(close) = close.filter(|_| self.closed.insert(name.to_owned())) {
             self.written
-                .push((format!("{name} close {}", close.code), false));
+                .push((format!("{name} {CLOSED} {}", close.code), false));
         }
+    }
+
+    fn write_line(&mut self, name: &str, verb: &str, text: &str, old: &mut VecDeque<&str>) {
+        let old = old.pop_front().filter(|old| self.still_holds(old, text));
+        let line = format!("{name} {verb} {}", old.unwrap_or(text));
+        self.written.push((line, old.is_none()));
     }
 
     fn still_holds(&mut self, old: &str, frame: &str) -> bool {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use serde_json::Value;
 use switchboard_core::{Identity, Limits};
-use switchboard_dialect::{Settings, Value as SettingValue, find};
+use switchboard_dialect::{Dialect, Settings, Value as SettingValue, find};
 
 use super::{
     line::{Deed, Line},
@@ -12,8 +12,12 @@ use super::{
 };
 use crate::{ClientId, World};
 
-#[derive(Debug, Default)]
+/// Tells a dialect by its name.
+type Find = fn(&str) -> Option<&'static dyn Dialect>;
+
+#[derive(Debug)]
 pub(super) struct Stage {
+    find: Find,
     limits: Limits,
     settings: Settings,
     /// Built when the first client comes: limits and settings are said before.
@@ -22,23 +26,44 @@ pub(super) struct Stage {
     pub(super) names: Names,
 }
 
+impl Default for Stage {
+    fn default() -> Self {
+        Self::with(find)
+    }
+}
+
 #[derive(Debug)]
 struct Actor {
     id: ClientId,
     unread: VecDeque<Value>,
     /// Refusals without words that the transcript has not told yet.
     unsaid: VecDeque<&'static str>,
+    /// Requests made for it that the transcript has not told yet.
+    posts: VecDeque<Value>,
     /// A close that the transcript has not told yet.
     close: Option<u16>,
     is_over: bool,
 }
 
 impl Stage {
+    /// A stage for these dialects.
+    pub(super) fn with(find: Find) -> Self {
+        Self {
+            find,
+            limits: Limits::default(),
+            settings: Settings::default(),
+            world: None,
+            cast: BTreeMap::new(),
+            names: Names::default(),
+        }
+    }
+
     pub(super) fn play(&mut self, line: &Line<'_>) -> Result<(), String> {
         match line {
             Line::Comment => Ok(()),
             Line::Client(name, Deed::Receives(expected)) => self.read(name, expected),
             Line::Client(name, Deed::IsRefused(code)) => self.read_refusal(name, code),
+            Line::Client(name, Deed::Posts(expected)) => self.read_post(name, expected),
             Line::Client(name, Deed::IsClosed(code)) => self.read_close(name, *code),
             Line::Set(_) | Line::Let(..) | Line::Wait(_) | Line::Client(..) => {
                 self.must_be_quiet()?;
@@ -57,6 +82,9 @@ impl Stage {
             }
             if let Some(code) = actor.unsaid.front() {
                 return Err(format!("{name} was also refused: {code}"));
+            }
+            if let Some(post) = actor.posts.front() {
+                return Err(format!("{name} also made the server ask {post}"));
             }
             if let Some(code) = actor.close {
                 return Err(format!("{name} was closed with {code}"));
@@ -103,18 +131,35 @@ impl Stage {
         let id = self.actor(name)?.id;
         match deed {
             Deed::Sends(text) => {
-                let text = self.names.fill_in(text);
-                if text.contains('$') {
-                    return Err(format!("a name is not known yet: {text}"));
-                }
+                let text = self.filled_in(text)?;
                 self.world().send(id, text);
             }
             Deed::SendsBytes(bytes) => self.world().send_binary(id, bytes.clone()),
+            Deed::IsAnswered(reply) => {
+                let reply = reply.map(|text| self.filled_in(text)).transpose()?;
+                if !self.world().reply(id, reply.as_deref()) {
+                    return Err(format!("{name} waits for no answer"));
+                }
+            }
             Deed::Gone => self.world().crash(id),
+            Deed::Leaves => self.world().leave(id),
             Deed::Freezes => self.world().freeze(id),
-            Deed::Open { .. } | Deed::Receives(_) | Deed::IsRefused(_) | Deed::IsClosed(_) => {}
+            Deed::Open { .. }
+            | Deed::Receives(_)
+            | Deed::Posts(_)
+            | Deed::IsRefused(_)
+            | Deed::IsClosed(_) => {}
         }
         Ok(())
+    }
+
+    /// `text` with its names filled in, all of which must be known.
+    fn filled_in(&self, text: &str) -> Result<String, String> {
+        let text = self.names.fill_in(text);
+        if text.contains('$') {
+            return Err(format!("a name is not known yet: {text}"));
+        }
+        Ok(text)
     }
 
     fn open(
@@ -124,14 +169,16 @@ impl Stage {
         query: &[(&str, &str)],
         identity: Option<&str>,
     ) -> Result<(), String> {
-        if dialect != "shared" && find(dialect).is_none() {
+        let found = (self.find)(dialect);
+        if dialect != "shared" && found.is_none() {
             return Err(format!("there is no dialect {dialect:?}"));
         }
         let identity = identity.map_or(Identity::Claimed, |name| Identity::Proven(name.into()));
         let actor = Actor {
-            id: self.world().open_as(dialect, query, identity),
+            id: self.world().open_in(found, query, identity),
             unread: VecDeque::new(),
             unsaid: VecDeque::new(),
+            posts: VecDeque::new(),
             close: None,
             is_over: false,
         };
@@ -159,7 +206,7 @@ impl Stage {
     fn set_of_dialect(&mut self, key: &str, value: &str) -> Result<(), String> {
         let unknown = || format!("there is no limit or setting {key:?}");
         let (dialect, key) = key.split_once('.').ok_or_else(unknown)?;
-        let dialect = find(dialect).ok_or_else(unknown)?;
+        let dialect = (self.find)(dialect).ok_or_else(unknown)?;
         let mut settings = dialect.settings().iter();
         let setting = settings
             .find(|setting| setting.key == key)
@@ -168,6 +215,7 @@ impl Stage {
             SettingValue::Int(_) => value.parse().ok().map(SettingValue::Int),
             SettingValue::Flag(_) => value.parse().ok().map(SettingValue::Flag),
             SettingValue::Text(_) => Some(SettingValue::Text(value.to_owned())),
+            SettingValue::Url(_) => Some(SettingValue::Url(value.to_owned())),
         };
         let value = value.ok_or_else(|| format!("{key}: not of its kind"))?;
         self.settings.set(dialect.tongue().name, setting, value);
@@ -182,6 +230,8 @@ impl Stage {
         for actor in self.cast.values_mut() {
             actor.unread.extend(world.received(actor.id));
             actor.unsaid.extend(world.take_unsaid(actor.id));
+            let posts = world.take_posts(actor.id).into_iter();
+            actor.posts.extend(posts.map(|post| value_of(&post.body)));
             let closed = world.closed(actor.id).filter(|_| !actor.is_over);
             if let Some(close) = closed {
                 actor.close = Some(close.code);
@@ -191,13 +241,26 @@ impl Stage {
     }
 
     fn read(&mut self, name: &str, expected: &str) -> Result<(), String> {
-        let expected: Value = serde_json::from_str(expected).map_err(|e| e.to_string())?;
         let next = self.actor(name)?.unread.pop_front();
         let actual = next.ok_or_else(|| format!("{name} was sent nothing (more)"))?;
-        if self.names.matches(&expected, &actual) {
-            return Ok(());
+        match self.is(expected, &actual)? {
+            true => Ok(()),
+            false => Err(format!("{name} was sent {actual}")),
         }
-        Err(format!("{name} was sent {actual}"))
+    }
+
+    fn read_post(&mut self, name: &str, expected: &str) -> Result<(), String> {
+        let next = self.actor(name)?.posts.pop_front();
+        let actual = next.ok_or_else(|| format!("nothing (more) was asked for {name}"))?;
+        match self.is(expected, &actual)? {
+            true => Ok(()),
+            false => Err(format!("for {name} was asked {actual}")),
+        }
+    }
+
+    fn is(&mut self, expected: &str, actual: &Value) -> Result<bool, String> {
+        let expected: Value = serde_json::from_str(expected).map_err(|e| e.to_string())?;
+        Ok(self.names.matches(&expected, actual))
     }
 
     fn read_refusal(&mut self, name: &str, code: &str) -> Result<(), String> {
@@ -220,4 +283,9 @@ impl Stage {
         let actor = self.cast.get_mut(name);
         actor.ok_or_else(|| format!("there is no client {name}"))
     }
+}
+
+/// The body of a request: JSON, or else a text that no line can expect.
+fn value_of(body: &str) -> Value {
+    serde_json::from_str(body).unwrap_or_else(|_| format!("no JSON: {body}").into())
 }

@@ -2,9 +2,11 @@
 
 use std::{fmt::Display, ops::RangeInclusive, str::FromStr, time::Duration};
 
+use axum::http::Uri;
 use switchboard_dialect::{ALL, Dialect, SECS_MAX, Setting, Value};
 
 use super::{Config, LogFormat, LogLevel, given::Given};
+use crate::doors::Entrances;
 
 /// More is as good as no limit, and the time of one frame would round to nothing.
 const FRAMES_PER_SECOND_MAX: u64 = 1_000_000;
@@ -309,13 +311,27 @@ const LEVELS: [(&str, LogLevel); 6] = [
 
 fn of_dialect(dialect: &'static dyn Dialect) -> Vec<Row> {
     let name = dialect.tongue().name;
-    let mut rows = vec![row(
-        name,
-        "paths",
-        "The paths it is served on.",
-        move |config, given| paths(given).map(|paths| drop(config.paths.insert(name, paths))),
-        move |config| list(&config.paths_of(dialect)),
-    )];
+    let mut rows = vec![
+        row(
+            name,
+            "paths",
+            "The paths it is served under.",
+            move |config, given| {
+                paths(dialect, given).map(|paths| drop(config.paths.insert(name, paths)))
+            },
+            move |config| list(&config.paths_of(dialect)),
+        ),
+        row(
+            name,
+            "listen",
+            "Addresses where it alone is served, as by its original server, as \"ADDRESS:PORT\".",
+            move |config, given| {
+                parse_all(given, "ADDRESS:PORT")
+                    .map(|listen| drop(config.listen.insert(name, listen)))
+            },
+            move |config| list(config.listen.get(name).map_or(&[], Vec::as_slice)),
+        ),
+    ];
     rows.extend(dialect.settings().iter().map(|setting| {
         row(
             name,
@@ -327,7 +343,7 @@ fn of_dialect(dialect: &'static dyn Dialect) -> Vec<Row> {
             move |config| match config.dialects.get(name, setting) {
                 Value::Int(value) => value.to_string(),
                 Value::Flag(value) => value.to_string(),
-                Value::Text(value) => quoted(value),
+                Value::Text(value) | Value::Url(value) => quoted(value),
             },
         )
     }));
@@ -339,28 +355,46 @@ fn of_kind(setting: &Setting, given: &Given) -> Result<Value, String> {
         Value::Int(_) => Value::Int(given.int()?),
         Value::Flag(_) => Value::Flag(given.flag()?),
         Value::Text(_) => Value::Text(given.text()?.to_owned()),
+        Value::Url(_) => Value::Url(given.text()?.to_owned()),
     };
     setting.check(&value)?;
-    Ok(value)
+    match &value {
+        Value::Url(url) if !url.is_empty() => reachable(url).map(|()| value),
+        Value::Url(_) | Value::Int(_) | Value::Flag(_) | Value::Text(_) => Ok(value),
+    }
 }
 
-fn paths(given: &Given) -> Result<Vec<String>, String> {
+/// Whether requests can be sent to this address.
+fn reachable(url: &str) -> Result<(), String> {
+    let uri = parse::<Uri>(url, "an address")?;
+    let authority = uri.authority().map_or("", |authority| authority.as_str());
+    if uri.host() == Some(authority) || uri.port_u16().is_some() {
+        return Ok(());
+    }
+    Err(format!("{url:?} has no port that is a number"))
+}
+
+fn paths(dialect: &'static dyn Dialect, given: &Given) -> Result<Vec<String>, String> {
     let paths = given.list()?;
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte);
     for (index, path) in paths.iter().enumerate() {
         if paths.iter().take(index).any(|earlier| earlier == path) {
             return Err(format!("{path:?} is there twice"));
         }
-        if !path.starts_with('/') || path.len() < 2 || !path.bytes().all(is_plain) {
+        if !path.starts_with('/') || !path.bytes().all(is_plain) {
             return Err(format!(
                 "{path:?} is not a path like \"/ws\", of letters, digits and - . _ ~ /"
             ));
         }
-        if crate::web::is_taken(path) {
-            return Err(format!("{path:?} is served already"));
-        }
     }
-    Ok(paths)
+    let bases = [(dialect, paths.clone())];
+    match Entrances::new(&bases, crate::web::is_taken)
+        .clashes()
+        .first()
+    {
+        Some(clash) => Err(clash.words.clone()),
+        None => Ok(paths),
+    }
 }
 
 fn within(value: u64, range: RangeInclusive<u64>) -> Result<u64, String> {
@@ -413,4 +447,26 @@ fn list<T: Display>(items: &[T]) -> String {
         "[{}]",
         items.iter().map(quoted).collect::<Vec<_>>().join(", ")
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_that_nothing_can_be_sent_to_is_a_mistake() {
+        static HOOK: Setting = Setting {
+            key: "webhook_url",
+            doc: "",
+            default: || Value::Url(String::new()),
+            range: 0..=2048,
+        };
+        let set = |url: &str| of_kind(&HOOK, &Given::Text(url.to_owned()));
+        for url in ["", "http://localhost:81/x?y", "https://[::1]/"] {
+            assert_eq!(set(url), Ok(Value::Url(url.to_owned())));
+        }
+        for url in ["http://a:b", "http://[::1", "localhost"] {
+            assert!(set(url).is_err(), "{url}");
+        }
+    }
 }

@@ -1,18 +1,16 @@
 //! Where settings come from: file, environment, flags; later ones win.
 
 use std::{
-    collections::BTreeSet,
     ffi::{OsStr, OsString},
     fmt,
+    net::SocketAddr,
     path::Path,
 };
 
-use switchboard_core::DialectName;
-use switchboard_dialect::ALL;
 use toml::de::{DeTable, DeValue};
 
 use super::{
-    Config, VoiceIdentity,
+    Config, Listening, VoiceIdentity,
     given::Given,
     keys::{Row, rows},
 };
@@ -156,14 +154,9 @@ impl Config {
     /// What does not go together in the settings in force.
     #[must_use]
     pub fn contradictions(&self) -> Vec<Mistake> {
-        let mistake = |key: &str, words: &str| Mistake {
-            source: Source::Together,
-            key: key.to_owned(),
-            words: words.to_owned(),
-        };
         let mut mistakes = Vec::new();
         if self.heartbeat.gone <= self.heartbeat.ping {
-            mistakes.push(mistake(
+            mistakes.push(together(
                 "heartbeat.gone",
                 "must be longer than heartbeat.ping, or every quiet client is gone",
             ));
@@ -171,35 +164,48 @@ impl Config {
         if self.voice.gostream.identity == VoiceIdentity::Site
             && self.voice.gostream.site.url.is_empty()
         {
-            mistakes.push(mistake(
+            mistakes.push(together(
                 "gostream.site.url",
                 "must be set where gostream.identity is \"site\"",
             ));
         }
-        mistakes.extend(
-            self.undetectable()
-                .map(|(dialect, words)| mistake(&format!("{dialect}.paths"), &words)),
-        );
+        mistakes.extend(self.clashes());
+        mistakes.extend(self.addresses_in_use());
         mistakes
     }
 
-    /// Dialects that share a path although no first frame tells that it is theirs.
-    fn undetectable(&self) -> impl Iterator<Item = (DialectName, String)> {
-        let shared: BTreeSet<_> = self
-            .routes()
-            .into_iter()
-            .filter_map(|(path, only)| only.is_none().then_some(path))
+    /// Paths that cannot be told apart, or are not free.
+    fn clashes(&self) -> Vec<Mistake> {
+        let entrances = self.entrances();
+        let clashes = entrances.clashes().iter();
+        let mut mistakes: Vec<_> = clashes
+            .map(|clash| together(&format!("{}.paths", clash.dialect), &clash.words))
             .collect();
-        ALL.iter()
-            .filter(|dialect| !dialect.is_recognizable())
-            .filter_map(move |dialect| {
-                let mut paths = self.paths_of(*dialect).into_iter();
-                let path = paths.find(|path| shared.contains(path))?;
-                let words = format!(
-                    "{path:?} is another dialect's too, and no first frame tells that it is this one's"
-                );
-                Some((dialect.tongue().name, words))
-            })
+        let hider = self.server.web_root.as_ref();
+        let hider = hider.and_then(|_| entrances.at("/index.html"));
+        mistakes.extend(hider.map(|entrance| {
+            let words = format!(
+                "would be hidden by the path {:?} of a dialect",
+                entrance.path
+            );
+            together("server.web_root", &words)
+        }));
+        mistakes
+    }
+
+    /// Addresses that are listened on twice.
+    fn addresses_in_use(&self) -> Vec<Mistake> {
+        let listeners = self.listeners();
+        let is_twice = |(index, listening): &(usize, &Listening)| {
+            let mut earlier = listeners.iter().take(*index);
+            earlier.any(|earlier| are_one(earlier.address, listening.address))
+        };
+        let twice = listeners.iter().enumerate().filter(is_twice);
+        let mistake = |(_, listening): (usize, &Listening)| {
+            let words = format!("{:?} is listened on already", listening.address.to_string());
+            together(&listening.setting(), &words)
+        };
+        twice.map(mistake).collect()
     }
 
     /// The settings in force as TOML, each with what it does.
@@ -222,6 +228,22 @@ impl Config {
         }
         out
     }
+}
+
+fn together(key: &str, words: &str) -> Mistake {
+    Mistake {
+        source: Source::Together,
+        key: key.to_owned(),
+        words: words.to_owned(),
+    }
+}
+
+/// Whether the system gives the second of these to nobody who has the first.
+fn are_one(first: SocketAddr, second: SocketAddr) -> bool {
+    let is_all = first.ip().is_unspecified() || second.ip().is_unspecified();
+    first.port() == second.port()
+        && first.port() != 0
+        && (first.ip() == second.ip() || (is_all && first.is_ipv4() == second.is_ipv4()))
 }
 
 /// A variable that is meant for us. Names that are not UTF-8 are no settings, but may be meant so.
@@ -538,5 +560,23 @@ mod tests {
         }
         assert_eq!(contradictions("[mesh]\npaths = [\"/ws\"]"), []);
         assert_eq!(contradictions("[singo]\npaths = [\"/rtc\"]"), []);
+    }
+
+    #[test]
+    fn a_dialect_may_have_listeners_of_its_own_that_nobody_else_has() {
+        let mut config = Config::default();
+        let text = "[server]\nlisten = [\"0.0.0.0:7001\"]\n[singo]\nlisten = [\"127.0.0.1:7000\", \"[::1]:7001\"]\n";
+        assert_eq!(config.read_toml("f", text), []);
+        assert_eq!(config.contradictions(), []);
+        let alone: Vec<_> = config.listeners().iter().map(|at| at.alone).collect();
+        assert_eq!(alone, [None, None, Some("singo"), Some("singo")]);
+        for taken in ["127.0.0.1:8080", "127.0.0.1:7001", "0.0.0.0:7000"] {
+            let text = format!("[mesh]\nlisten = [\"127.0.0.1:0\", \"{taken}\"]\n");
+            assert_eq!(config.read_toml("f", &text), []);
+            let found = config.contradictions();
+            assert_eq!(found.len(), 1, "{taken}: {found:?}");
+            let mine = found[0].key == "mesh.listen" || taken.ends_with("7000");
+            assert!(mine, "{taken}: {found:?}");
+        }
     }
 }

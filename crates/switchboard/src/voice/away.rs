@@ -52,10 +52,10 @@ use super::{
     Guest, Voice,
     answer::{Answer, Refusal},
     shared::{CLIENT, NODE_SECRET, Secret, come_back},
-    site::causes,
 };
 use crate::{
     duty::{Duty, Term},
+    outbound::causes,
     shards::Shards,
 };
 

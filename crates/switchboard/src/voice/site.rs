@@ -12,18 +12,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use axum::http::{Request, StatusCode, Uri, header};
+use axum::http::{Request, StatusCode, Uri};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::{
-    client::legacy::{self, Client, ResponseFuture, connect::HttpConnector},
-    rt::{TokioExecutor, TokioTimer},
-};
+use hyper_util::client::legacy::ResponseFuture;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::{sync::Semaphore, time::timeout};
 
 use sessions::Sessions;
+
+use crate::outbound::{Transport, causes};
 
 /// Longer than any token of a sensible site.
 const TOKEN_MAX: usize = 256;
@@ -31,15 +29,8 @@ const TOKEN_MAX: usize = 256;
 /// An answer is one number.
 const ANSWER_MAX: usize = 1024;
 
-/// Head of an answer: cookies of frameworks, at most.
-const HEAD_MAX: usize = 32 * 1024;
-
 /// Questions under way. Each has a connection, and most of a small site's workers are for people.
 const QUESTIONS: usize = 64;
-
-/// Connections kept for later questions, and for how long nobody needs to use them.
-const IDLE_CONNECTIONS: usize = 32;
-const IDLE: Duration = Duration::from_secs(30);
 
 /// Everything but what RFC 3986 calls unreserved.
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
@@ -55,7 +46,7 @@ const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
 /// remembered, so no stranger can push those out.
 pub(crate) struct Site {
     base: String,
-    client: Transport,
+    client: Transport<Empty<Bytes>>,
     timeout: Duration,
     turns: Semaphore,
     sessions: Mutex<Sessions>,
@@ -210,9 +201,9 @@ impl Site {
         let uri = Uri::try_from(format!("{}{path}", self.base));
         let uri = uri.map_err(|error| error.to_string())?;
         let _turn = self.turns.acquire().await.map_err(|e| e.to_string())?;
-        let response = match self.client.get(&uri).await {
+        let response = match self.get(&uri).await {
             // A connection that was kept may end just as it is used again.
-            Err(error) if !error.is_connect() => self.client.get(&uri).await,
+            Err(error) if !error.is_connect() => self.get(&uri).await,
             answered => answered,
         };
         let response = response.map_err(|error| causes(&error))?;
@@ -234,6 +225,12 @@ impl Site {
             tracing::debug!(%status, "the site answers no number");
         }
         Ok(number)
+    }
+
+    fn get(&self, uri: &Uri) -> ResponseFuture {
+        let mut request = Request::new(Empty::new());
+        *request.uri_mut() = uri.clone();
+        self.client.send(request)
     }
 
     fn sessions(&self) -> MutexGuard<'_, Sessions> {
@@ -282,67 +279,6 @@ fn number(body: &[u8]) -> Option<u64> {
     std::str::from_utf8(body).ok()?.trim().parse().ok()
 }
 
-/// An error and what it came from.
-pub(super) fn causes(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
-}
-
-type Pool<C> = Client<C, Empty<Bytes>>;
-
-/// Connections to the site. A site without TLS needs no root certificates on this machine.
-enum Transport {
-    Plain(Pool<HttpConnector>),
-    Secure(Pool<HttpsConnector<HttpConnector>>),
-}
-
-impl Transport {
-    fn plain() -> Self {
-        let mut connector = HttpConnector::new();
-        connector.set_nodelay(true);
-        Self::Plain(Self::pool().build(connector))
-    }
-
-    fn secure() -> Result<Self, String> {
-        let mut connector = HttpConnector::new();
-        connector.set_nodelay(true);
-        connector.enforce_http(false);
-        let connector = HttpsConnectorBuilder::new()
-            .with_native_roots()
-            .map_err(|error| format!("no root certificates to know the site by: {error}"))?
-            .https_only()
-            .enable_http1()
-            .wrap_connector(connector);
-        Ok(Self::Secure(Self::pool().build(connector)))
-    }
-
-    fn pool() -> legacy::Builder {
-        let mut pool = Client::builder(TokioExecutor::new());
-        pool.pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE)
-            .pool_max_idle_per_host(IDLE_CONNECTIONS)
-            .http1_max_buf_size(HEAD_MAX);
-        pool
-    }
-
-    fn get(&self, uri: &Uri) -> ResponseFuture {
-        let mut request = Request::new(Empty::new());
-        *request.uri_mut() = uri.clone();
-        let agent = concat!("switchboard/", env!("CARGO_PKG_VERSION"));
-        let agent = header::HeaderValue::from_static(agent);
-        request.headers_mut().insert(header::USER_AGENT, agent);
-        match self {
-            Self::Plain(pool) => pool.request(request),
-            Self::Secure(pool) => pool.request(request),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::{Arc, OnceLock, atomic::AtomicUsize};
@@ -353,6 +289,7 @@ mod tests {
     };
 
     use super::*;
+    use crate::outbound::HEAD_MAX;
 
     /// What the site of a test does with a request.
     enum Reply {

@@ -2,6 +2,8 @@
 
 use serde_json::json;
 
+use switchboard::Listener;
+
 use crate::client::{Client, get, refused_status, request, start};
 
 #[tokio::test]
@@ -191,4 +193,33 @@ async fn the_page_and_the_probes_are_served() {
         metrics.contains("\nswitchboard_connections 0\n"),
         "{metrics}"
     );
+}
+
+#[tokio::test]
+async fn a_dialect_alone_on_a_listener_meets_those_of_the_others() {
+    let (server, address) = start("");
+    let listener = Listener::bind(([127, 0, 0, 1], 0).into()).expect("a free port");
+    let alone = listener.address();
+    assert!(server.serve_dialect(listener, "singo"));
+    let mut singo = Client::open(alone, "/connect?dialect=singo").await;
+    assert_eq!(singo.next().await["type"], "notify-client-id");
+    singo
+        .send(r#"{"type":"join","payload":{"room_id":"r"}}"#)
+        .await;
+    let (_light, peers) = Client::join(address, "r", "ada").await;
+    assert_eq!(peers.as_array().map(Vec::len), Some(1), "{peers}");
+    for path in ["/healthz", "/readyz"] {
+        let answer = get(alone, path).await;
+        assert!(answer.starts_with("HTTP/1.1 200"), "{path}: {answer}");
+    }
+    for path in ["/", "/metrics", "/messages"] {
+        let answer = get(alone, path).await;
+        assert!(answer.starts_with("HTTP/1.1 404"), "{path}: {answer}");
+    }
+    assert_eq!(refused_status(request(alone, "/ws")).await, 404);
+    let other = request(alone, "/connect?dialect=mesh");
+    assert_eq!(refused_status(other).await, 400);
+    assert!(server.router_of("klingon").is_none());
+    assert!(server.shutdown(crate::client::PATIENCE).await);
+    assert_eq!(singo.close_code().await, 1012);
 }

@@ -1,5 +1,6 @@
 //! The server over real sockets.
 
+mod carrier;
 mod client;
 mod dialects;
 mod host;

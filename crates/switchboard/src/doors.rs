@@ -1,0 +1,319 @@
+//! Which dialect is met on which path.
+
+use std::collections::BTreeMap;
+
+use switchboard_core::DialectName;
+use switchboard_dialect::{Dialect, Door, Opens};
+
+/// A path of one router, and what is met there.
+#[derive(Clone, Debug)]
+pub(crate) struct Entrance {
+    pub(crate) path: String,
+    pub(crate) opens: Opens,
+    /// What those who are met here call this door.
+    pub(crate) name: &'static str,
+    /// One; or several, among whom the first frame decides.
+    pub(crate) dialects: Vec<&'static dyn Dialect>,
+}
+
+impl Entrance {
+    /// The dialect, where there is no choice.
+    pub(crate) fn only(&self) -> Option<&'static dyn Dialect> {
+        match self.dialects[..] {
+            [only] => Some(only),
+            _ => None,
+        }
+    }
+
+    /// Whether this dialect is met here.
+    pub(crate) fn has(&self, dialect: DialectName) -> bool {
+        self.dialects.iter().any(|here| name(*here) == dialect)
+    }
+
+    fn is(&self, door: &Door) -> bool {
+        (self.opens, self.name) == (door.opens, door.name)
+    }
+}
+
+/// A door that cannot be where it should.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Clash {
+    /// Whose.
+    pub(crate) dialect: DialectName,
+    /// Why not.
+    pub(crate) words: String,
+}
+
+/// The paths of one router. No two of them can be taken for each other.
+#[derive(Debug, Default)]
+pub(crate) struct Entrances {
+    by_path: BTreeMap<String, Entrance>,
+    matcher: matchit::Router<String>,
+    clashes: Vec<Clash>,
+}
+
+impl Entrances {
+    /// The doors of these dialects under these base paths. A door for requests on a path that the
+    /// server answers itself is left out.
+    pub(crate) fn new(
+        bases: &[(&'static dyn Dialect, Vec<String>)],
+        is_taken: impl Fn(&str) -> bool,
+    ) -> Self {
+        let mut entrances = Self::default();
+        for (dialect, paths) in bases {
+            for door in paths.iter().flat_map(|base| dialect.doors(base)) {
+                match is_taken(&door.path) {
+                    false => entrances.open(*dialect, door),
+                    true if door.opens.takes_sockets() => {
+                        entrances.clash(*dialect, format!("{:?} is served already", door.path));
+                    }
+                    true => {}
+                }
+            }
+        }
+        entrances.must_be_recognizable();
+        entrances
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Entrance> {
+        self.by_path.values()
+    }
+
+    pub(crate) fn clashes(&self) -> &[Clash] {
+        &self.clashes
+    }
+
+    /// Where a request for this path comes to.
+    pub(crate) fn at(&self, path: &str) -> Option<&Entrance> {
+        self.by_path.get(self.matcher.at(path).ok()?.value)
+    }
+
+    fn open(&mut self, dialect: &'static dyn Dialect, door: Door) {
+        if let Some(entrance) = self.by_path.get_mut(&door.path) {
+            let is_theirs = entrance.has(name(dialect));
+            match entrance.is(&door) {
+                true if is_theirs => {}
+                true if door.opens == Opens::Sockets => entrance.dialects.push(dialect),
+                _ => self.clash(dialect, format!("{:?} is another door already", door.path)),
+            }
+            return;
+        }
+        if let Err(error) = self.matcher.insert(door.path.clone(), door.path.clone()) {
+            let words = if let matchit::InsertError::Conflict { with } = &error {
+                format!("{:?} cannot be told from {with:?}", door.path)
+            } else {
+                format!("{:?} is no path: {error}", door.path)
+            };
+            return self.clash(dialect, words);
+        }
+        let entrance = Entrance {
+            path: door.path.clone(),
+            opens: door.opens,
+            name: door.name,
+            dialects: vec![dialect],
+        };
+        self.by_path.insert(door.path, entrance);
+    }
+
+    /// Where dialects share a path, a first frame must tell of each that it is its own.
+    fn must_be_recognizable(&mut self) {
+        let shared = self.by_path.values().filter(|e| e.dialects.len() > 1);
+        let silent = shared.flat_map(|entrance| {
+            let silent = entrance.dialects.iter().filter(|d| !d.is_recognizable());
+            silent.map(|dialect| Clash {
+                dialect: name(*dialect),
+                words: format!(
+                    "{:?} is another dialect's too, and no first frame tells that it is this one's",
+                    entrance.path
+                ),
+            })
+        });
+        let silent: Vec<_> = silent.collect();
+        self.clashes.extend(silent);
+    }
+
+    fn clash(&mut self, dialect: &dyn Dialect, words: String) {
+        let dialect = name(dialect);
+        self.clashes.push(Clash { dialect, words });
+    }
+}
+
+fn name(dialect: &dyn Dialect) -> DialectName {
+    dialect.tongue().name
+}
+
+/// The name of the door where a client is taken to stand that asks for this dialect elsewhere.
+pub(crate) fn main_door(dialect: &dyn Dialect) -> &'static str {
+    let mut doors = dialect.doors(dialect.home()).into_iter();
+    let door = doors.find(|door| door.opens.takes_sockets());
+    door.map_or(Door::MAIN, |door| door.name)
+}
+
+#[cfg(test)]
+mod tests {
+    use switchboard_core::{Custom, Tongue};
+    use switchboard_dialect::{Content, Handshake, Out, Session};
+
+    use super::*;
+
+    /// A dialect that has nothing but doors.
+    #[derive(Debug)]
+    struct Rooms {
+        tongue: Tongue,
+        doors: &'static [(&'static str, &'static str, Opens)],
+        is_recognizable: bool,
+    }
+
+    impl Dialect for Rooms {
+        fn tongue(&self) -> &'static Tongue {
+            static TONGUES: [Tongue; 4] = [
+                tongue("peers"),
+                tongue("rooms"),
+                tongue("any"),
+                tongue("plain"),
+            ];
+            let mut tongues = TONGUES.iter();
+            let mine = tongues.find(|tongue| tongue.name == self.tongue.name);
+            mine.expect("one of the four")
+        }
+
+        fn paths(&self) -> &'static [&'static str] {
+            &["/"]
+        }
+
+        fn doors(&self, base: &str) -> Vec<Door> {
+            let doors = self.doors.iter();
+            doors
+                .map(|(rest, name, opens)| Door::new(base, rest, name, *opens))
+                .collect()
+        }
+
+        fn is_recognizable(&self) -> bool {
+            self.is_recognizable
+        }
+
+        fn open(&self, _handshake: &Handshake, _out: &mut Out) -> Box<dyn Session> {
+            unreachable!("nobody comes")
+        }
+
+        fn read<'a>(&self, _frame: &'a str) -> Option<Content<'a>> {
+            None
+        }
+    }
+
+    const fn tongue(name: DialectName) -> Tongue {
+        Tongue {
+            name,
+            custom: Custom::NeverTold,
+            signals: false,
+            messages: false,
+        }
+    }
+
+    const fn dialect(
+        name: DialectName,
+        doors: &'static [(&'static str, &'static str, Opens)],
+    ) -> Rooms {
+        Rooms {
+            tongue: tongue(name),
+            doors,
+            is_recognizable: false,
+        }
+    }
+
+    static PEERS: Rooms = dialect(
+        "peers",
+        &[
+            ("/peers", "socket", Opens::Sockets),
+            ("/{key}/id", "id", Opens::Requests),
+            ("", "info", Opens::Requests),
+        ],
+    );
+    static ROOMS: Rooms = dialect(
+        "rooms",
+        &[
+            ("/{room}", "room", Opens::Sockets),
+            ("/health", "health", Opens::Requests),
+        ],
+    );
+    static ANY: Rooms = dialect(
+        "any",
+        &[("", "any", Opens::Both), ("/{*path}", "any", Opens::Both)],
+    );
+    static PLAIN: Rooms = dialect("plain", &[("", Door::MAIN, Opens::Sockets)]);
+
+    fn entrances(bases: &[(&'static dyn Dialect, &[&str])]) -> Entrances {
+        let paths = |paths: &[&str]| paths.iter().map(|&path| path.to_owned()).collect();
+        let bases: Vec<_> = bases.iter().map(|(d, p)| (*d, paths(p))).collect();
+        Entrances::new(&bases, |path| ["/", "/healthz"].contains(&path))
+    }
+
+    fn clashes(bases: &[(&'static dyn Dialect, &[&str])]) -> Vec<(DialectName, String)> {
+        let found = entrances(bases);
+        let clashes = found.clashes().iter();
+        clashes.map(|c| (c.dialect, c.words.clone())).collect()
+    }
+
+    #[test]
+    fn a_door_for_requests_yields_to_the_server_and_one_for_sockets_is_a_mistake() {
+        let found = entrances(&[(&PEERS, &["/", "/x"])]);
+        let paths: Vec<_> = found.iter().map(|e| e.path.as_str()).collect();
+        let expected = ["/peers", "/x", "/x/peers", "/x/{key}/id", "/{key}/id"];
+        assert_eq!(paths, expected);
+        assert_eq!(found.clashes(), []);
+        for (dialect, path) in [(&PLAIN, "/"), (&PLAIN, "/healthz"), (&ANY, "/")] {
+            let words = format!("{path:?} is served already");
+            let name = dialect.tongue().name;
+            assert_eq!(clashes(&[(dialect, &[path])]), [(name, words)]);
+        }
+    }
+
+    #[test]
+    fn paths_that_cannot_be_told_apart_are_named() {
+        let found = clashes(&[(&ROOMS, &["/m"]), (&ANY, &["/m"])]);
+        let words = "\"/m/{*path}\" cannot be told from \"/m/{room}\"".to_owned();
+        assert_eq!(found, [("any", words)]);
+        let found = clashes(&[(&ROOMS, &["/"]), (&PLAIN, &["/health"])]);
+        let words = "\"/health\" is another door already".to_owned();
+        assert_eq!(found, [("plain", words)]);
+        assert_eq!(clashes(&[(&ROOMS, &["/"]), (&PEERS, &["/"])]), []);
+    }
+
+    #[test]
+    fn a_path_is_shared_by_those_whom_a_first_frame_tells_apart() {
+        static ONE: Rooms = Rooms {
+            is_recognizable: true,
+            ..dialect("peers", &[("", Door::MAIN, Opens::Sockets)])
+        };
+        static TWO: Rooms = Rooms {
+            is_recognizable: true,
+            ..dialect("any", &[("", Door::MAIN, Opens::Sockets)])
+        };
+        let found = entrances(&[(&ONE, &["/ws"]), (&TWO, &["/ws"])]);
+        assert_eq!(found.clashes(), []);
+        assert!(found.iter().all(|entrance| entrance.only().is_none()));
+        let found = clashes(&[(&ONE, &["/ws"]), (&PLAIN, &["/ws"])]);
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].0, "plain");
+    }
+
+    #[test]
+    fn one_door_twice_is_one() {
+        let found = entrances(&[(&ROOMS, &["/m", "/m/"])]);
+        assert_eq!(found.clashes(), []);
+        assert_eq!(found.iter().count(), 2);
+    }
+
+    #[test]
+    fn what_a_parameter_stands_for_comes_to_its_door() {
+        let found = entrances(&[(&ROOMS, &["/m"])]);
+        assert!(found.at("/m/healthz").is_some() && found.at("/m/health").is_some());
+        assert!(found.at("/m").is_none() && found.at("/healthz").is_none());
+    }
+
+    #[test]
+    fn who_asks_for_a_dialect_elsewhere_stands_at_its_first_door_for_sockets() {
+        assert_eq!(main_door(&PEERS), "socket");
+        assert_eq!(main_door(&PLAIN), Door::MAIN);
+    }
+}

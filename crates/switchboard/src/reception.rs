@@ -1,0 +1,356 @@
+//! What is done with a request at a dialect's door: a session begins, or it is answered.
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    extract::{
+        FromRequestParts, Query as UrlQuery, RawPathParams, Request, State, WebSocketUpgrade,
+    },
+    http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts},
+    response::{IntoResponse, Response},
+    routing::{any, get},
+};
+use switchboard_core::{DialectName, RoomId, SpaceName};
+use switchboard_dialect::{
+    ALL, Answer, Conversation, Dialect, Handshake, Opens, Query, Reply, find,
+};
+use switchboard_transport::{Counters, Permit, websocket};
+
+use crate::{
+    doors::{Entrance, Entrances, main_door},
+    server::Server,
+};
+
+/// What a subprotocol that names a dialect begins with.
+const SUBPROTOCOL: &str = "switchboard.";
+
+/// The doors of the dialects as routes. Where `alone` is one of them, no other can be asked for.
+pub(crate) fn routes(
+    router: Router<Server>,
+    entrances: &Entrances,
+    alone: Option<DialectName>,
+) -> Router<Server> {
+    for clash in entrances.clashes() {
+        tracing::error!(dialect = clash.dialect, "{}", clash.words);
+    }
+    entrances.iter().fold(router, |router, entrance| {
+        let door = Arc::new((entrance.clone(), alone));
+        let handler = move |State(server): State<Server>, request: Request| async move {
+            let (entrance, alone) = &*door;
+            enter(&server, entrance, *alone, request).await
+        };
+        let route = match entrance.opens {
+            Opens::Sockets => any(handler),
+            Opens::Requests | Opens::Both => get(handler),
+        };
+        router.route(&entrance.path, route)
+    })
+}
+
+async fn enter(
+    server: &Server,
+    entrance: &Entrance,
+    alone: Option<DialectName>,
+    request: Request,
+) -> Response {
+    let (mut parts, _body) = request.into_parts();
+    let wants_socket = match entrance.opens {
+        Opens::Sockets => true,
+        Opens::Requests => false,
+        Opens::Both => is_upgrade(&parts.headers),
+    };
+    let done = match (wants_socket, entrance.only()) {
+        (false, Some(dialect)) => answer(server, dialect, entrance, &mut parts).await,
+        _ => connect(server, entrance, alone, &mut parts).await,
+    };
+    done.unwrap_or_else(|refusal| *refusal)
+}
+
+fn is_upgrade(headers: &HeaderMap) -> bool {
+    let upgrade = headers.get(header::UPGRADE);
+    upgrade.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"))
+}
+
+/// Begins a connection at a door of one dialect, or of several that the first frame tells apart.
+async fn connect(
+    server: &Server,
+    entrance: &Entrance,
+    alone: Option<DialectName>,
+    parts: &mut Parts,
+) -> Result<Response, Box<Response>> {
+    let upgrade = WebSocketUpgrade::from_request_parts(parts, server).await;
+    let upgrade = upgrade.map_err(refusal)?;
+    let upgrade = websocket::configure(upgrade, server.limits());
+    let (permit, mut handshake, space) = receive(server, entrance, parts).await?;
+    let (upgrade, dialect) = choose(upgrade, &handshake, &parts.headers, (entrance, alone))?;
+    if let Some(elsewhere) = dialect.filter(|dialect| !entrance.has(dialect.tongue().name)) {
+        handshake.door = main_door(elsewhere);
+        handshake.params = Query::default();
+    }
+    tracing::info!(peer = %handshake.peer, dialect = dialect.map_or("undetected", |d| d.tongue().name), "connected");
+    let opened = Conversation::open(dialect, handshake, space);
+    let (context, tasks) = (server.context().clone(), server.tasks().clone());
+    Ok(upgrade.on_upgrade(move |socket| {
+        tasks.track_future(websocket::serve(socket, opened, context, permit))
+    }))
+}
+
+/// Answers a plain request.
+async fn answer(
+    server: &Server,
+    dialect: &'static dyn Dialect,
+    entrance: &Entrance,
+    parts: &mut Parts,
+) -> Result<Response, Box<Response>> {
+    let (_permit, handshake, space) = receive(server, entrance, parts).await?;
+    let reply = match dialect.answer(entrance.name, &handshake) {
+        Answer::Now(reply) => reply,
+        Answer::Members(name, reply) => {
+            reply(&server.inner.shards.members(&RoomId { space, name }))
+        }
+    };
+    Ok(respond(reply, parts.headers.get(header::ORIGIN)))
+}
+
+fn respond(reply: Reply, origin: Option<&HeaderValue>) -> Response {
+    let mut response = reply.body.into_response();
+    *response.status_mut() =
+        StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let headers = response.headers_mut();
+    let content_type = HeaderValue::from_static(reply.content_type);
+    headers.insert(header::CONTENT_TYPE, content_type);
+    let nosniff = HeaderValue::from_static("nosniff");
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, nosniff);
+    if reply.cors {
+        headers.insert(header::VARY, HeaderValue::from_static("Origin"));
+        if let Some(origin) = origin {
+            headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+        }
+    }
+    response
+}
+
+/// Admits whoever comes, and notes what is known of him.
+async fn receive(
+    server: &Server,
+    entrance: &Entrance,
+    parts: &mut Parts,
+) -> Result<(Permit, Handshake, SpaceName), Box<Response>> {
+    let params = RawPathParams::from_request_parts(parts, server).await;
+    let params = params.map_err(refusal)?;
+    let (permit, identity, space) = server.admit(parts).await.map_err(|response| {
+        Counters::add(&server.counters().connections_refused_total, 1);
+        tracing::info!(status = response.status().as_u16(), "connection refused");
+        Box::new(response)
+    })?;
+    let query = UrlQuery::<Vec<(String, String)>>::try_from_uri(&parts.uri).unwrap_or_default();
+    let params = params
+        .iter()
+        .map(|(key, value)| (key.to_owned(), value.to_owned()));
+    let handshake = Handshake {
+        door: entrance.name,
+        params: params.collect(),
+        query: query.0.into_iter().collect(),
+        ..server.handshake(identity)
+    };
+    Ok((permit, handshake, space))
+}
+
+fn refusal(response: impl IntoResponse) -> Box<Response> {
+    Box::new(response.into_response())
+}
+
+type Chosen = (WebSocketUpgrade, Option<&'static dyn Dialect>);
+
+/// The dialect that the client asks for by `?dialect=` or subprotocol, else the path's own. A
+/// browser that offers subprotocols insists that one of them is chosen.
+fn choose(
+    upgrade: WebSocketUpgrade,
+    handshake: &Handshake,
+    headers: &HeaderMap,
+    (entrance, alone): (&Entrance, Option<DialectName>),
+) -> Result<Chosen, Box<Response>> {
+    let find = |name: &str| find(name).filter(|_| alone.is_none_or(|alone| alone == name));
+    let named = |name: &str| find(name).ok_or_else(|| refusal(unknown_dialect(name, alone)));
+    let offers = headers
+        .get_all(header::SEC_WEBSOCKET_PROTOCOL)
+        .iter()
+        .filter_map(|value| value.to_str().ok());
+    let offers = offers.flat_map(|value| value.split(',')).map(str::trim);
+    let offered: Vec<_> = offers
+        .filter_map(|offer| Some((offer, offer.strip_prefix(SUBPROTOCOL)?)))
+        .collect();
+    let wanted = match handshake.query.get("dialect") {
+        Some(name) => Some(named(name)?),
+        None => offered.iter().find_map(|(_, name)| find(name)),
+    };
+    let Some(dialect) = wanted else {
+        return match offered.first() {
+            Some((_, name)) => Err(refusal(unknown_dialect(name, alone))),
+            None => Ok((upgrade, entrance.only())),
+        };
+    };
+    match offered
+        .iter()
+        .find(|(_, name)| *name == dialect.tongue().name)
+    {
+        Some((offer, _)) => Ok((upgrade.protocols([(*offer).to_owned()]), Some(dialect))),
+        None if offered.is_empty() => Ok((upgrade, Some(dialect))),
+        None => Err(refusal((
+            StatusCode::BAD_REQUEST,
+            "?dialect= and the subprotocols offered differ.\n",
+        ))),
+    }
+}
+
+fn unknown_dialect(name: &str, alone: Option<DialectName>) -> (StatusCode, String) {
+    let names = ALL.iter().map(|dialect| dialect.tongue().name);
+    let names: Vec<_> = names
+        .filter(|name| alone.is_none_or(|alone| alone == *name))
+        .collect();
+    let name: String = name.chars().take(32).collect();
+    (
+        StatusCode::BAD_REQUEST,
+        format!(
+            "There is no dialect {name:?} here. There are: {}.\n",
+            names.join(", ")
+        ),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::{body::Body, http::Method};
+    use http_body_util::BodyExt as _;
+    use switchboard_core::{Custom, RoomName, Tongue};
+    use switchboard_dialect::{Content, Door, Out, Session};
+    use tower::ServiceExt as _;
+
+    use super::*;
+    use crate::{Admission, Builder};
+
+    /// A dialect of plain requests.
+    #[derive(Debug)]
+    struct Lobby;
+
+    static TONGUE: Tongue = Tongue {
+        name: "lobby",
+        custom: Custom::NeverTold,
+        signals: false,
+        messages: false,
+    };
+
+    impl Dialect for Lobby {
+        fn tongue(&self) -> &'static Tongue {
+            &TONGUE
+        }
+
+        fn paths(&self) -> &'static [&'static str] {
+            &["/"]
+        }
+
+        fn doors(&self, base: &str) -> Vec<Door> {
+            vec![
+                Door::new(base, "/{key}/echo", "echo", Opens::Requests),
+                Door::new(base, "/{key}/count", "count", Opens::Requests),
+                Door::new(base, "/any/{*path}", "any", Opens::Both),
+            ]
+        }
+
+        fn answer(&self, door: &'static str, handshake: &Handshake) -> Answer {
+            let key = handshake.params.get("key").unwrap_or_default();
+            if door == "count" {
+                let room = RoomName::parse(key, 0).expect("a name");
+                return Answer::Members(room, |members| reply(members.len().to_string()));
+            }
+            let version = handshake.query.get("version").unwrap_or_default();
+            let identity = &handshake.identity;
+            Answer::Now(reply(format!("{door} {key} {version} {identity:?}")))
+        }
+
+        fn open(&self, _handshake: &Handshake, _out: &mut Out) -> Box<dyn Session> {
+            unreachable!("nobody is connected")
+        }
+
+        fn read<'a>(&self, _frame: &'a str) -> Option<Content<'a>> {
+            None
+        }
+    }
+
+    fn reply(body: String) -> Reply {
+        Reply {
+            status: 203,
+            content_type: "text/html",
+            body,
+            cors: true,
+        }
+    }
+
+    fn router(builder: Builder) -> Router {
+        let entrances = Entrances::new(&[(&Lobby, vec!["/".to_owned()])], |_| false);
+        let server = builder.build();
+        routes(Router::new(), &entrances, None).with_state(server)
+    }
+
+    async fn ask(router: &Router, method: Method, uri: &str) -> (StatusCode, HeaderMap, String) {
+        let request = Request::builder()
+            .method(method)
+            .uri(uri)
+            .header("origin", "https://a.example");
+        let request = request.body(Body::empty()).expect("a request");
+        let response = router.clone().oneshot(request).await.expect("infallible");
+        let (parts, body) = response.into_parts();
+        let body = body.collect().await.expect("a body").to_bytes();
+        let body = String::from_utf8(body.to_vec()).expect("text");
+        (parts.status, parts.headers, body)
+    }
+
+    #[tokio::test]
+    async fn a_plain_request_is_answered_at_its_door() {
+        let router = router(Builder::default());
+        let uri = "/a%20b/echo?version=1%2B";
+        let (status, headers, body) = ask(&router, Method::GET, uri).await;
+        assert_eq!((status.as_u16(), &*body), (203, "echo a b 1+ Claimed"));
+        assert_eq!(headers["content-type"], "text/html");
+        assert_eq!(headers["access-control-allow-origin"], "https://a.example");
+        assert_eq!(headers["vary"], "Origin");
+        let (_, _, count) = ask(&router, Method::GET, "/r/count").await;
+        assert_eq!(count, "0");
+        let (status, _, body) = ask(&router, Method::HEAD, uri).await;
+        assert_eq!((status.as_u16(), &*body), (203, ""));
+        let (status, ..) = ask(&router, Method::POST, uri).await;
+        assert_eq!(status, StatusCode::METHOD_NOT_ALLOWED);
+        let (status, ..) = ask(&router, Method::GET, "/%ff/echo").await;
+        assert_eq!(status, StatusCode::BAD_REQUEST);
+    }
+
+    #[tokio::test]
+    async fn who_may_not_connect_is_not_answered() {
+        let hook = |request: crate::ConnectRequest| async move {
+            match request.uri.query() {
+                Some("token=good") => Admission::as_identity("ada"),
+                Some(_) | None => Admission::Deny,
+            }
+        };
+        let router = router(Builder::default().on_connect(hook));
+        let (status, ..) = ask(&router, Method::GET, "/k/echo").await;
+        assert_eq!(status, StatusCode::FORBIDDEN);
+        let (_, _, body) = ask(&router, Method::GET, "/k/echo?token=good").await;
+        assert_eq!(body, "echo k  Proven(\"ada\")");
+    }
+
+    #[tokio::test]
+    async fn where_both_may_come_a_request_to_upgrade_is_no_plain_one() {
+        let router = router(Builder::default());
+        let (_, _, body) = ask(&router, Method::GET, "/any/x/y").await;
+        assert!(body.starts_with("any "), "{body}");
+        let request = Request::builder()
+            .uri("/any/x/y")
+            .header("connection", "upgrade")
+            .header("upgrade", "WebSocket");
+        let request = request.body(Body::empty()).expect("a request");
+        let response = router.oneshot(request).await.expect("infallible");
+        assert!(response.status().is_client_error(), "no socket to upgrade");
+    }
+}

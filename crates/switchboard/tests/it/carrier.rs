@@ -1,0 +1,295 @@
+//! A connection whose session makes requests of its own, at a node that is only pretended.
+
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use axum::{Router, extract::WebSocketUpgrade, routing::any};
+use futures_util::{SinkExt as _, StreamExt as _};
+use switchboard::{Heartbeat, Identity, Limits, PeerId, RoomId, SpaceName};
+use switchboard_core::{Ask, Custom, Event, Peer, Refused, Tongue};
+use switchboard_dialect::{
+    Close, Content, Conversation, Dialect, Door, Frame, Handshake, Out, Post, Query, Session,
+};
+use switchboard_transport::{Check, Counters, Exchange, Local, Permits, Posted, websocket};
+use tokio::sync::{mpsc, oneshot};
+use tokio_tungstenite::{connect_async, tungstenite::Message};
+use tokio_util::sync::CancellationToken;
+
+use crate::client::PATIENCE;
+
+/// Asks what it is told to ask, and tells the answer.
+#[derive(Debug)]
+struct Asker;
+
+static TONGUE: Tongue = Tongue {
+    name: "asker",
+    custom: Custom::NeverTold,
+    signals: false,
+    messages: false,
+};
+
+impl Dialect for Asker {
+    fn tongue(&self) -> &'static Tongue {
+        &TONGUE
+    }
+
+    fn paths(&self) -> &'static [&'static str] {
+        &["/"]
+    }
+
+    fn open(&self, _handshake: &Handshake, _out: &mut Out) -> Box<dyn Session> {
+        Box::new(Self)
+    }
+
+    fn read<'a>(&self, _frame: &'a str) -> Option<Content<'a>> {
+        None
+    }
+}
+
+impl Session for Asker {
+    fn on_frame(&mut self, frame: Frame<'_>, out: &mut Out) -> Result<(), Refused> {
+        let text = frame.text()?;
+        out.frames.push(format!("heard {text}").into());
+        out.post = text.starts_with("ask").then(|| request(&text));
+        out.close = text.ends_with("bye").then_some(Close::DONE);
+        Ok(())
+    }
+
+    fn on_event(&mut self, _event: &Event, _out: &mut Out) {}
+
+    fn on_reply(&mut self, reply: Option<&str>, out: &mut Out) {
+        let reply = reply.unwrap_or("nothing");
+        out.frames.push(format!("told {reply}").into());
+        // An answer may be a reason to ask again.
+        out.post = reply.starts_with("ask").then(|| request(reply));
+    }
+
+    fn on_end(&mut self) -> Option<Post> {
+        Some(request("end"))
+    }
+}
+
+fn request(body: &str) -> Post {
+    Post {
+        url: "http://nowhere".to_owned(),
+        body: body.into(),
+        within: Duration::from_secs(1),
+    }
+}
+
+/// What a session wants to know, and where to say it.
+type Question = (String, oneshot::Sender<Option<String>>);
+
+/// Lets the test answer.
+#[derive(Debug)]
+struct Node {
+    counters: Counters,
+    questions: mpsc::Sender<Question>,
+    later: mpsc::Sender<String>,
+}
+
+impl Exchange for Node {
+    fn ask(&self, _peer: PeerId, _local: &Local, _ask: Ask) {}
+
+    fn may_join(&self, _peer: &Peer, _room: &RoomId) -> Option<Check> {
+        None
+    }
+
+    fn post(&self, post: Post) -> Posted {
+        let (answer, answered) = oneshot::channel();
+        let question = (post.body.to_string(), answer);
+        self.questions.try_send(question).expect("there is room");
+        Box::pin(async move { answered.await.ok().flatten() })
+    }
+
+    fn post_later(&self, post: Post) {
+        let body = post.body.to_string();
+        self.later.try_send(body).expect("there is room");
+    }
+
+    fn counters(&self) -> &Counters {
+        &self.counters
+    }
+}
+
+/// One client at a node, which is there for it alone.
+struct Stage {
+    client: tokio_tungstenite::WebSocketStream<
+        tokio_tungstenite::MaybeTlsStream<tokio::net::TcpStream>,
+    >,
+    questions: mpsc::Receiver<Question>,
+    later: mpsc::Receiver<String>,
+    drain: CancellationToken,
+}
+
+impl Stage {
+    async fn new() -> Self {
+        let (asking, questions) = mpsc::channel(8);
+        let (sending, later) = mpsc::channel(8);
+        let drain = CancellationToken::new();
+        let context = websocket::Context {
+            exchange: Arc::new(Node {
+                counters: Counters::default(),
+                questions: asking,
+                later: sending,
+            }),
+            limits: Arc::default(),
+            heartbeat: Heartbeat::default(),
+            drain: drain.clone(),
+        };
+        let address = serve(context).await;
+        let (client, _) = connect_async(format!("ws://{address}/"))
+            .await
+            .expect("an upgrade");
+        Self {
+            client,
+            questions,
+            later,
+            drain,
+        }
+    }
+
+    async fn send(&mut self, text: &str) {
+        let sent = self.client.send(Message::text(text)).await;
+        sent.expect("the server reads");
+    }
+
+    async fn next(&mut self) -> String {
+        let next = tokio::time::timeout(PATIENCE, self.client.next()).await;
+        let next = next.expect("in time").expect("the socket is open");
+        match next.expect("a message") {
+            Message::Text(text) => text.to_string(),
+            Message::Close(Some(frame)) => u16::from(frame.code).to_string(),
+            other @ (Message::Binary(_)
+            | Message::Ping(_)
+            | Message::Pong(_)
+            | Message::Close(_)
+            | Message::Frame(_)) => panic!("text or a close was due, not {other:?}"),
+        }
+    }
+
+    async fn asked(&mut self) -> Question {
+        let asked = tokio::time::timeout(PATIENCE, self.questions.recv()).await;
+        asked.expect("in time").expect("the node is there")
+    }
+
+    async fn last_word(&mut self) -> String {
+        let last = tokio::time::timeout(PATIENCE, self.later.recv()).await;
+        last.expect("in time").expect("the node is there")
+    }
+}
+
+/// Serves the next connection.
+async fn serve(context: websocket::Context) -> SocketAddr {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+        .await
+        .expect("a free port");
+    let address = listener.local_addr().expect("bound");
+    let context = Arc::new(Mutex::new(Some(context)));
+    let enter = move |upgrade: WebSocketUpgrade| async move {
+        let context = context.lock().expect("whole").take().expect("one client");
+        let permit = Permits::new(0, 0, Vec::new())
+            .admit(None)
+            .expect("no limit");
+        let upgrade = websocket::configure(upgrade, &context.limits);
+        upgrade.on_upgrade(move |socket| {
+            let opened = Conversation::open(Some(&Asker), handshake(), SpaceName::default());
+            websocket::serve(socket, opened, context, permit)
+        })
+    };
+    let router = Router::new().route("/", any(enter));
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    address
+}
+
+fn handshake() -> Handshake {
+    Handshake {
+        peer: PeerId::from_random([1; 16]),
+        identity: Identity::Claimed,
+        door: Door::MAIN,
+        params: Query::default(),
+        query: Query::default(),
+        random: [2; 32],
+        unix_ms: 0,
+        limits: Arc::new(Limits::default()),
+        settings: Arc::default(),
+    }
+}
+
+#[tokio::test]
+async fn what_a_client_sends_while_its_session_asks_waits_for_the_answer() {
+    let mut stage = Stage::new().await;
+    stage.send("ask 1").await;
+    assert_eq!(stage.next().await, "heard ask 1");
+    let (question, answer) = stage.asked().await;
+    assert_eq!(question, "ask 1");
+    for text in ["a", "b"] {
+        stage.send(text).await;
+    }
+    answer.send(Some("ask 2".to_owned())).expect("it waits");
+    assert_eq!(stage.next().await, "told ask 2");
+    let (question, answer) = stage.asked().await;
+    assert_eq!(question, "ask 2", "one after the other");
+    answer.send(None).expect("it waits");
+    for expected in ["told nothing", "heard a", "heard b"] {
+        assert_eq!(stage.next().await, expected);
+    }
+}
+
+#[tokio::test]
+async fn an_end_that_a_session_wants_comes_after_its_request() {
+    let mut stage = Stage::new().await;
+    stage.send("ask bye").await;
+    assert_eq!(stage.next().await, "heard ask bye");
+    let (_, answer) = stage.asked().await;
+    answer.send(Some("so".to_owned())).expect("it waits");
+    assert_eq!(stage.next().await, "told so");
+    assert_eq!(stage.next().await, "1000");
+    assert_eq!(stage.last_word().await, "end");
+}
+
+#[tokio::test]
+async fn a_client_that_goes_and_a_server_that_stops_wait_for_no_answer() {
+    for says_goodbye in [true, false] {
+        let mut stage = Stage::new().await;
+        stage.send("ask").await;
+        let (_, mut answer) = stage.asked().await;
+        let mut client = stage.client;
+        if says_goodbye {
+            client.close(None).await.expect("it can be said");
+        }
+        drop(client);
+        let given_up = tokio::time::timeout(PATIENCE, answer.closed()).await;
+        given_up.expect("in time");
+    }
+    let mut stage = Stage::new().await;
+    stage.send("ask").await;
+    assert_eq!(stage.next().await, "heard ask");
+    let (_, mut answer) = stage.asked().await;
+    stage.drain.cancel();
+    assert_eq!(stage.next().await, "1012");
+    answer.closed().await;
+    assert_eq!(stage.last_word().await, "end");
+    assert!(stage.later.recv().await.is_none(), "it is said once");
+}
+
+#[tokio::test]
+async fn more_than_is_read_meanwhile_waits_in_the_socket() {
+    let mut stage = Stage::new().await;
+    stage.send("ask").await;
+    let (_, answer) = stage.asked().await;
+    let big = "x".repeat(100_000);
+    let frames: Vec<_> = (0..200).map(|n| n.to_string()).chain([big]).collect();
+    for frame in &frames {
+        stage.send(frame).await;
+    }
+    answer.send(None).expect("it waits");
+    assert_eq!(stage.next().await, "heard ask");
+    assert_eq!(stage.next().await, "told nothing");
+    for frame in &frames {
+        assert_eq!(stage.next().await, format!("heard {frame}"));
+    }
+}
