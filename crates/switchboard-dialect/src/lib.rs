@@ -23,6 +23,7 @@ mod settings;
 mod words;
 
 // A dialect's first line:
+mod ayame;
 mod lightstream;
 mod matchbox;
 mod mesh;
@@ -47,6 +48,7 @@ pub static ALL: &[&dyn Dialect] = &[
     &lightstream::Lightstream,
     &singo::Singo,
     &mesh::Mesh,
+    &ayame::Ayame,
     &matchbox::Matchbox,
     &y_webrtc::YWebrtc,
 ];

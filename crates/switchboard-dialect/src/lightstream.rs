@@ -141,7 +141,7 @@ impl Session for Lightstreamer {
     fn on_frame(&mut self, frame: Frame<'_>, out: &mut Out) -> Result<(), Refused> {
         let text = frame.text()?;
         let object = Object::parse(&text, self.limits.json_depth)?;
-        match &*only_type(&object)? {
+        match &*object.only_type()? {
             "join" => self.join(&object, out),
             "leave" => self.leave(&object, out),
             other => {
@@ -289,24 +289,6 @@ impl Lightstreamer {
         } else {
             relay.translated_once(TONGUE.name, write)
         }
-    }
-}
-
-/// The frame's type. Several keys that spell `type` must agree: a receiver may read another one
-/// of them than we do, and take the frame for one of the server's.
-fn only_type<'a>(object: &Object<'a>) -> Result<std::borrow::Cow<'a, str>, Refusal> {
-    let frame_type = object
-        .text("type")
-        .ok()
-        .flatten()
-        .ok_or(Refusal::UnknownType)?;
-    let agree = object
-        .all("type")
-        .all(|raw| json::text(raw).as_ref() == Some(&frame_type));
-    if agree {
-        Ok(frame_type)
-    } else {
-        Err(Refusal::BadField("type"))
     }
 }
 

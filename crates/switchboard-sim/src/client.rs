@@ -50,6 +50,8 @@ pub(crate) struct Client {
     /// What it has sent meanwhile.
     pub(crate) early: VecDeque<Sent>,
     pub(crate) closed: Option<Close>,
+    /// The codes of what it was refused.
+    pub(crate) refused: Vec<&'static str>,
     pub(crate) gone: bool,
     pub(crate) held: bool,
     /// When the client fell silent, though its connection stands.
@@ -71,6 +73,7 @@ impl Client {
             asking: None,
             early: VecDeque::new(),
             closed: None,
+            refused: Vec::new(),
             gone: false,
             held: false,
             frozen: None,

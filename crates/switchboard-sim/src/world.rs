@@ -224,8 +224,12 @@ impl World {
             .collect()
     }
 
-    /// The codes of what the client was refused without a word since the last call: some dialects
-    /// have no words for errors, and then a refusal is only counted.
+    /// The codes of what the client was refused since the last call, whether it was told or not.
+    pub fn take_refused(&mut self, client: ClientId) -> Vec<&'static str> {
+        std::mem::take(&mut self.clients[client.0].refused)
+    }
+
+    /// Those of them that it was refused without a word: some dialects have none for errors.
     pub fn take_unsaid(&mut self, client: ClientId) -> Vec<&'static str> {
         self.clients[client.0].unsaid.drain(..).collect()
     }
@@ -392,10 +396,11 @@ impl World {
     fn carry_out(&mut self, id: ClientId, turn: Turn, at: usize) {
         let client = &mut self.clients[id.0];
         if turn.frames.is_empty() {
-            client.unsaid.extend(turn.refused);
+            client.unsaid.extend(&turn.refused);
         }
         let frames = turn.frames.into_iter().map(|text| Frame { text, at });
         client.frames.extend(frames);
+        client.refused.extend(turn.refused);
         client.tick = match turn.tick {
             Some(every) => Some((every, self.elapsed + every)),
             None => client.tick,

@@ -1,5 +1,6 @@
 //! A client of one dialect sends anything, among members of every dialect.
 
+use switchboard_core::Tongue;
 use switchboard_dialect::{
     ALL,
     json::{Object, quote},
@@ -19,19 +20,46 @@ const REPETITIONS_MAX: usize = 8;
 /// Sends the lines of `bytes` as frames of a client that speaks `dialect`. In a line:
 ///
 /// * `$0` … `$9` stand for the id of the client that came first, second, …: one of each dialect in
-///   the order of [`ALL`], the sender, and another of the sender's dialect;
+///   the order of [`ALL`], but for those whose rooms are for a few, the sender, and another of the
+///   sender's dialect;
 /// * a line that is no UTF-8, or begins with a zero byte, is sent as a binary frame;
 /// * `!` alone ends the sender's socket; it comes back.
+///
+/// Where rooms are for a few, everything is sent again and again, each time to a member of another
+/// dialect.
 ///
 /// # Panics
 /// If a promise is broken.
 pub fn frames(dialect: &str, bytes: &[u8]) {
+    let (tight, loose): (Vec<_>, Vec<_>) = ALL.iter().map(|one| one.tongue()).partition(is_tight);
+    let names = |all: Vec<&Tongue>| all.iter().map(|one| one.name).collect::<Vec<_>>();
+    let (tight, loose) = (names(tight), names(loose));
+    for one in &tight {
+        send_among(dialect, &[one], None, bytes);
+    }
+    if !tight.contains(&dialect) {
+        return send_among(dialect, &loose, Some(dialect), bytes);
+    }
+    for one in &loose {
+        send_among(dialect, &[one], None, bytes);
+    }
+}
+
+/// Whether rooms in which it is spoken are for a few.
+fn is_tight(tongue: &&Tongue) -> bool {
+    tongue.room_max != 0
+}
+
+/// Sends the lines to those who came before the sender, and one who came after.
+fn send_among(dialect: &str, before: &[&str], after: Option<&str>, bytes: &[u8]) {
     let mut world = World::new(0);
-    for (index, other) in ALL.iter().enumerate() {
-        enter(&mut world, other.tongue().name, index);
+    for (index, other) in before.iter().enumerate() {
+        enter(&mut world, other, index);
     }
     let mut sender = world.open(dialect, &[("room", "room")]);
-    enter(&mut world, dialect, ALL.len() + 1);
+    if let Some(other) = after {
+        enter(&mut world, other, before.len() + 1);
+    }
     forget(&mut world);
     for line in bytes.split(|byte| *byte == b'\n').take(FRAMES_MAX) {
         if line == b"!" {
@@ -49,11 +77,8 @@ pub fn frames(dialect: &str, bytes: &[u8]) {
 /// answered with an error, and forgotten.
 fn enter(world: &mut World, dialect: &str, index: usize) {
     let client = world.open(dialect, &[("room", "room")]);
-    world.send(
-        client,
-        format!(r#"{{"type":"IDENTIFY","username":"user{index}"}}"#),
-    );
     for join in [
+        greeting(dialect, index),
         format!(r#"{{"type":"join","roomID":"room","senderID":"user{index}"}}"#),
         r#"{"type":"JOIN_ROOM","roomId":"room"}"#.to_owned(),
         r#"{"type":"join","payload":{"room_id":"room"}}"#.to_owned(),
@@ -62,6 +87,14 @@ fn enter(world: &mut World, dialect: &str, index: usize) {
         world.send(client, join);
     }
     debug_assert!(world.member(client).is_some(), "{dialect} is in the room");
+}
+
+/// What comes first, in the dialects where nothing else may.
+fn greeting(dialect: &str, index: usize) -> String {
+    match dialect {
+        "ayame" => r#"{"type":"register","roomId":"room"}"#.to_owned(),
+        _ => format!(r#"{{"type":"IDENTIFY","username":"user{index}"}}"#),
+    }
 }
 
 fn send(world: &mut World, sender: ClientId, dialect: &str, line: &[u8]) {

@@ -3,6 +3,10 @@
 use serde_json::{Value, json};
 use switchboard_sim::{ClientId, World};
 
+mod ayame;
+
+use ayame::AYAME;
+
 /// What a frame of the server tells, in no dialect's words.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Told {
@@ -41,10 +45,16 @@ pub(crate) struct Accent {
     pub(crate) chooses_names: bool,
     /// Whether arrivals are told.
     pub(crate) tells_arrivals: bool,
+    /// Whether the others have names. Where they have none, there is one other, whose name is empty.
+    pub(crate) names_others: bool,
+    /// Whether who is in a room may ask for one again, another or the same.
+    pub(crate) moves: bool,
+    /// Whether a member is told that its frame is refused. Where not, it is only counted.
+    pub(crate) answers_members: bool,
 }
 
 /// Every dialect. The test below sees to it that none is missing.
-pub(crate) static ACCENTS: [Accent; 4] = [LIGHTSTREAM, P2P, SINGO, MESH];
+pub(crate) static ACCENTS: [Accent; 5] = [LIGHTSTREAM, P2P, SINGO, MESH, AYAME];
 
 pub(crate) fn accent(name: &str) -> &'static Accent {
     let accent = ACCENTS.iter().find(|accent| accent.name == name);
@@ -78,6 +88,9 @@ impl Accent {
     pub(crate) fn id_of(&self, world: &World, client: ClientId) -> String {
         if self.name == "p2p" {
             return world.peer(client).to_string();
+        }
+        if !self.names_others {
+            return String::new();
         }
         let (_, member) = world.member(client).expect("a member");
         member.address.to_string()
@@ -126,6 +139,9 @@ const LIGHTSTREAM: Accent = Accent {
     sender: &["senderID"],
     chooses_names: true,
     tells_arrivals: true,
+    names_others: true,
+    moves: true,
+    answers_members: true,
 };
 
 const P2P: Accent = Accent {
@@ -159,6 +175,9 @@ const P2P: Accent = Accent {
     sender: &["fromPeerId"],
     chooses_names: true,
     tells_arrivals: true,
+    names_others: true,
+    moves: true,
+    answers_members: true,
 };
 
 const SINGO: Accent = Accent {
@@ -184,6 +203,9 @@ const SINGO: Accent = Accent {
     sender: &["payload", "client_id"],
     chooses_names: false,
     tells_arrivals: false,
+    names_others: true,
+    moves: true,
+    answers_members: true,
 };
 
 const MESH: Accent = Accent {
@@ -216,6 +238,9 @@ const MESH: Accent = Accent {
     sender: &["sender"],
     chooses_names: false,
     tells_arrivals: false,
+    names_others: true,
+    moves: true,
+    answers_members: true,
 };
 
 #[test]

@@ -6,18 +6,15 @@ use switchboard_sim::World;
 
 use crate::accent::ACCENTS;
 
-/// Sends `text` from a member that speaks `dialect` to a room in which every dialect is spoken, and
-/// gives the bytes of the longest frame that anybody is sent for it.
+/// Sends `text` from a member that speaks `dialect` to a member of each dialect, and gives the bytes
+/// of the longest frame that anybody is sent for it.
 fn longest(dialect: &str, nick: &str, text: impl Fn(&str) -> String) -> usize {
-    let mut world = World::new(1);
-    let hearers: Vec<_> = ACCENTS
-        .iter()
-        .map(|accent| accent.enter(&mut world, "room", "hearer"))
-        .collect();
     let accent = crate::accent::accent(dialect);
-    let sender = accent.enter(&mut world, "room", nick);
     let mut longest = 0;
-    for hearer in hearers {
+    for there in &ACCENTS {
+        let mut world = World::new(1);
+        let hearer = there.enter(&mut world, "room", "hearer");
+        let sender = accent.enter(&mut world, "room", nick);
         world.take_frames(hearer);
         let text = text(&accent.id_of(&world, hearer));
         assert!(

@@ -198,10 +198,12 @@ impl Play {
     }
 
     /// Whether the actor is known by its name. One that is not may ask for a place; what else it
-    /// sends waits as well, and it cannot be foreseen for how long.
+    /// sends waits as well, and it cannot be foreseen for how long. One that has no name for the
+    /// other speaks to whom it knows of.
     fn is_known(&mut self, who: usize) -> bool {
         let actor = &self.actors[who];
-        if (actor.accent.greet)("").is_some() && actor.seen.is_empty() {
+        let waits = (actor.accent.greet)("").is_some() && actor.seen.is_empty();
+        if waits || !actor.accent.names_others {
             while self.world.deliver(self.actors[who].id) {}
             self.look();
         }
@@ -225,7 +227,11 @@ impl Play {
             Some((_, member)) => name_for(accent, &member),
             None => self.world.peer(self.actors[to].id).to_string(),
         };
-        let is_named = |member: &Member| name_for(accent, member) == name;
+        let me = self.world.peer(self.actors[who].id);
+        let is_named = |member: &Member| match accent.names_others {
+            true => name_for(accent, member) == name,
+            false => member.peer != me,
+        };
         let frame = (accent.offer)(&name, &self.said.len().to_string());
         self.say(who, &frame.to_string(), is_named);
     }
@@ -328,6 +334,7 @@ impl Play {
 pub(crate) fn name_for(accent: &Accent, member: &Member) -> String {
     match accent.name {
         "p2p" => member.peer.to_string(),
+        _ if !accent.names_others => String::new(),
         _ => member.address.to_string(),
     }
 }
