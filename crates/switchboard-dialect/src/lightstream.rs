@@ -154,8 +154,11 @@ impl Session for Lightstreamer {
     fn on_event(&mut self, event: &Event, out: &mut Out) {
         match event {
             Event::Joined { room, others } => {
+                let others = || others.iter().map(|(other, _)| other);
+                out.frames.push(peers(room, others()));
+                let silent = others().filter(|other| !other.tongue.signals);
                 out.frames
-                    .push(peers(room, others.iter().map(|(other, _)| other)));
+                    .extend(silent.map(|other| news("user-joined", room, other)));
             }
             Event::Rejoined { room, others } | Event::Members { room, others } => {
                 out.frames.push(peers(room, others));
@@ -325,8 +328,10 @@ fn frame(frame_type: &str, sender: &str, room: Option<&RoomName>) -> Writer {
         .maybe_text("roomID", room.map(RoomName::as_str))
 }
 
+/// Whom the client is to call: not who cannot be called.
 fn peers<'m>(room: &RoomId, others: impl IntoIterator<Item = &'m Arc<Member>>) -> ByteString {
-    let ids = others.into_iter().map(|other| other.address.as_str());
+    let others = others.into_iter().filter(|other| other.tongue.signals);
+    let ids = others.map(|other| other.address.as_str());
     frame("peers", "server", Some(&room.name))
         .texts("peers", ids)
         .finish()
