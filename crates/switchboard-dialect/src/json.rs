@@ -76,6 +76,15 @@ impl<'a> Object<'a> {
             .transpose()
     }
 
+    /// The one field of an object that has one, its key spelled as it is.
+    #[must_use]
+    pub fn only_field(&self) -> Option<(&str, &'a RawValue)> {
+        match &self.0[..] {
+            [(name, raw)] => Some((name, raw)),
+            _ => None,
+        }
+    }
+
     /// The fields with none of these keys.
     pub fn rest<'s>(&'s self, known: &'s [&str]) -> impl Iterator<Item = (&'s str, &'a RawValue)> {
         let is_known = |name: &str| known.iter().any(|key| is_same_key(name, key));

@@ -25,10 +25,12 @@ mod words;
 // A dialect's first line:
 mod ayame;
 mod lightstream;
+mod matchbox;
 mod mesh;
 mod p2p;
 mod peerjs;
 mod singo;
+mod y_webrtc;
 
 pub use close::Close;
 pub use content::{Candidate, Content, HOST};
@@ -48,7 +50,9 @@ pub static ALL: &[&dyn Dialect] = &[
     &singo::Singo,
     &mesh::Mesh,
     &ayame::Ayame,
+    &matchbox::Matchbox,
     &peerjs::PeerJs,
+    &y_webrtc::YWebrtc,
 ];
 
 /// The dialect of this name.

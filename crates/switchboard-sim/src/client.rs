@@ -42,6 +42,8 @@ pub(crate) struct Client {
     /// Events on their way, each with the length of the log when it happened.
     pub(crate) outbox: VecDeque<(usize, Arc<Event>)>,
     pub(crate) frames: VecDeque<Frame>,
+    /// The codes of what it was refused without being told anything.
+    pub(crate) unsaid: VecDeque<&'static str>,
     /// Requests that its session has made.
     pub(crate) posts: VecDeque<Post>,
     pub(crate) asking: Option<Asking>,
@@ -66,6 +68,7 @@ impl Client {
             conversation,
             outbox: VecDeque::new(),
             frames: VecDeque::new(),
+            unsaid: VecDeque::new(),
             posts: VecDeque::new(),
             asking: None,
             early: VecDeque::new(),

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use switchboard_core::{Limits, Tongue};
+use switchboard_core::Tongue;
 use switchboard_dialect::{
-    ALL, Settings, Value,
+    ALL,
     json::{Object, quote},
 };
 
@@ -54,7 +54,7 @@ fn is_tight(tongue: &&Tongue) -> bool {
 
 /// Sends the lines to those who came before the sender, and one who came after.
 fn send_among(dialect: &str, before: &[&str], after: Option<&str>, bytes: &[u8]) {
-    let mut world = world();
+    let mut world = World::new(0);
     for (index, other) in before.iter().enumerate() {
         enter(&mut world, other, index);
     }
@@ -73,23 +73,6 @@ fn send_among(dialect: &str, before: &[&str], after: Option<&str>, bytes: &[u8])
         must_be_sound(&mut world, line.len());
     }
     end(&mut world);
-}
-
-/// A world in which every room's name is a key.
-fn world() -> World {
-    let mut settings = Settings::default();
-    for (dialect, setting) in ALL.iter().flat_map(|dialect| {
-        let name = dialect.tongue().name;
-        dialect
-            .settings()
-            .iter()
-            .map(move |setting| (name, setting))
-    }) {
-        if (dialect, setting.key) == ("peerjs", "keys") {
-            settings.set(dialect, setting, Value::Text("*".into()));
-        }
-    }
-    World::with(0, Limits::default(), settings)
 }
 
 /// A connection to the room, for a dialect that says in its address where it goes and who it is.
@@ -112,6 +95,7 @@ fn enter(world: &mut World, dialect: &str, index: usize) {
         format!(r#"{{"type":"join","roomID":"room","senderID":"user{index}"}}"#),
         r#"{"type":"JOIN_ROOM","roomId":"room"}"#.to_owned(),
         r#"{"type":"join","payload":{"room_id":"room"}}"#.to_owned(),
+        r#"{"type":"subscribe","topics":["room"]}"#.to_owned(),
     ] {
         world.send(client, join);
     }
@@ -151,7 +135,7 @@ fn fill_in(world: &World, dialect: &str, text: &str) -> String {
 
 fn id_of(world: &World, client: ClientId, dialect: &str) -> String {
     match world.member(client) {
-        Some((_, member)) if dialect != "p2p" => member.address.to_string(),
+        Some((_, member)) if !matches!(dialect, "p2p" | "matchbox") => member.address.to_string(),
         _ => world.peer(client).to_string(),
     }
 }

@@ -1,6 +1,8 @@
 //! What always holds, in random plays: every dialect, two rooms, three names, and every order in
 //! which things can happen and be delivered.
 
+use std::time::Duration;
+
 use proptest::{prelude::*, test_runner::FileFailurePersistence};
 use switchboard_sim::ClientId;
 
@@ -56,6 +58,8 @@ fn nothing_remains(play: &mut Play) {
         play.world.crash(client);
     }
     assert_eq!(play.world.rooms(), [], "rooms of nobody");
+    // Names are kept for a while for those who were lost.
+    play.world.advance(Duration::from_secs(30));
     assert_eq!(
         play.world.hub().poll_timeout(),
         None,

@@ -1,8 +1,10 @@
 //! How `ayame` says it. The other of a room has no name there.
 
+use std::time::Duration;
+
 use serde_json::json;
 
-use super::{Accent, Told, text};
+use super::{Accent, Calls, Told, text};
 
 pub(super) const AYAME: Accent = Accent {
     name: "ayame",
@@ -25,9 +27,17 @@ pub(super) const AYAME: Accent = Accent {
         }
     },
     sender: &[],
+    keeps: &[""],
+    calls: Calls::Newcomer,
     chooses_names: false,
     tells_arrivals: false,
+    tells_departures: true,
     names_others: false,
+    names_by_peer: false,
     moves: false,
+    gathers: false,
+    reads_bytes: true,
+    answers_joins: true,
     answers_members: false,
+    waits: Duration::ZERO,
 };
