@@ -78,6 +78,10 @@ impl Pair {
 fn is_answered(accent: &Accent, told: &[Told], refused: &[&str]) -> bool {
     match accent.answers_members {
         true => matches!(told, [Told::Error(_)]),
+        // Who waits for somebody may be told that it has waited in vain.
+        false if !accent.waits.is_zero() => {
+            matches!(told, [] | [Told::Error(_)]) && refused.len() == 1
+        }
         false => told.is_empty() && refused.len() == 1,
     }
 }
