@@ -42,7 +42,10 @@ pub(crate) fn check(files: &[String], text: impl Fn(&str) -> Option<String>) -> 
             "{TRANSCRIPTS}{name}/: no dialect has this name; there is no {SOURCES}{module}.rs"
         ));
     }
-    for name in needing.iter().filter(|name| !recorded.contains(name.as_str())) {
+    for name in needing
+        .iter()
+        .filter(|name| !recorded.contains(name.as_str()))
+    {
         complaints.push(format!("dialect {name}: not one transcript; record a conversation as {TRANSCRIPTS}{name}/SCENARIO.txt"));
     }
     complaints
