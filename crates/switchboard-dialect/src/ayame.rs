@@ -76,13 +76,13 @@ static SETTINGS: [Setting; 3] = [
     Setting {
         key: "auth_webhook_url",
         doc: "The web service that is asked whether a client may register; empty for none.",
-        default: || Value::Text(String::new()),
+        default: || Value::Url(String::new()),
         range: 0..=2048,
     },
     Setting {
         key: "disconnect_webhook_url",
         doc: "The web service that is told that a client has gone; empty for none.",
-        default: || Value::Text(String::new()),
+        default: || Value::Url(String::new()),
         range: 0..=2048,
     },
     Setting {
@@ -145,6 +145,8 @@ impl Dialect for Ayame {
         Box::new(Client {
             me: Address::parse(&id, 0).expect("a ULID is not empty"),
             stage: Stage::New,
+            visit: None,
+            grant: Grant::default(),
             limits: handshake.limits.clone(),
             auth_webhook: settings.text(TONGUE.name, AUTH_WEBHOOK_URL),
             disconnect_webhook: settings.text(TONGUE.name, DISCONNECT_WEBHOOK_URL),
@@ -186,12 +188,11 @@ fn ulid(unix_ms: u64, random: &[u8; 32]) -> String {
     digits.map(char::from).collect()
 }
 
-/// A client that has said `register`.
+/// What a client has said by `register`.
 struct Visit {
     room: RoomName,
     name: DisplayName,
     standalone: bool,
-    grant: Grant,
 }
 
 /// What the web service gives a client, as JSON.
@@ -209,21 +210,25 @@ enum Verdict {
 }
 
 /// How far the client has come.
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Stage {
     New,
     /// The web service is asked.
-    Asking(Visit),
-    Joining(Visit),
+    Asking,
+    Joining,
     /// Accepted, and the other of the room, if there is one.
-    Here(Visit, Option<PeerId>),
+    Here(Option<PeerId>),
     /// Accepted, and in the room no more.
-    Apart(Visit),
+    Apart,
     Rejected,
 }
 
 struct Client {
     me: Address,
     stage: Stage,
+    /// None as long as it is new.
+    visit: Option<Visit>,
+    grant: Grant,
     limits: Arc<Limits>,
     auth_webhook: String,
     disconnect_webhook: String,
@@ -260,9 +265,16 @@ impl Session for Client {
     }
 
     fn on_reply(&mut self, reply: Option<&str>, out: &mut Out) {
-        match std::mem::replace(&mut self.stage, Stage::Rejected) {
-            Stage::Asking(visit) => self.judged(visit, reply, out),
-            other => self.stage = other,
+        if self.stage != Stage::Asking {
+            return;
+        }
+        match reply.and_then(|reply| verdict(reply, self.limits.json_depth)) {
+            Some(Verdict::Allowed(grant)) => {
+                self.grant = grant;
+                self.join(out);
+            }
+            Some(Verdict::Denied(reason)) => self.turn_away(&reason, Refusal::Denied, out),
+            None => self.turn_away(WEBHOOK_FAILED, Refusal::Unavailable, out),
         }
     }
 
@@ -289,37 +301,44 @@ impl Client {
     }
 
     fn register(&mut self, object: &Object<'_>, out: &mut Out) -> Result<(), Refused> {
-        let Stage::New = self.stage else {
-            // Whoever registers again is not where it believes to be.
-            if self.accepted().is_some() {
-                out.frames.push(reject(reason(&Refusal::UnknownType)));
-            }
-            out.close = Some(Close::DONE);
-            return Err(Refusal::UnknownType.into());
-        };
-        let visit = self.visit(object)?;
+        if self.stage != Stage::New {
+            return Err(self.registered_again(out));
+        }
+        let visit = self.visit_of(object)?;
         if self.auth_webhook.is_empty() {
-            self.join(visit, out);
+            self.visit = Some(visit);
+            self.join(out);
         } else {
             let question = asked(self.about(&visit), object)?;
             out.post = Some(post(self.auth_webhook.clone(), question));
-            self.stage = Stage::Asking(visit);
+            self.visit = Some(visit);
+            self.stage = Stage::Asking;
         }
         Ok(())
     }
 
-    fn visit(&self, object: &Object<'_>) -> Result<Visit, Refusal> {
+    /// Whoever registers again is not where it believes to be.
+    fn registered_again(&self, out: &mut Out) -> Refused {
+        let refusal = Refusal::UnknownType;
+        if self.accepted().is_some() {
+            out.frames.push(reject(reason(&refusal)));
+            out.close = Some(Close::DONE);
+        }
+        refusal.into()
+    }
+
+    fn visit_of(&self, object: &Object<'_>) -> Result<Visit, Refusal> {
         let max = self.limits.name_bytes;
         let room = object.text("roomId")?.unwrap_or_default();
         let room = RoomName::parse(&room, max).map_err(|e| Refusal::of_name("roomId", e))?;
         let name = object.text("clientId")?.filter(|name| !name.is_empty());
         let name = name.as_deref().unwrap_or(self.me.as_str());
         let name = DisplayName::parse(name, max).map_err(|e| Refusal::of_name("clientId", e))?;
+        let standalone = flag(object, "standalone")?;
         Ok(Visit {
             room,
             name,
-            standalone: flag(object, "standalone")?,
-            grant: Grant::default(),
+            standalone,
         })
     }
 
@@ -331,29 +350,26 @@ impl Client {
             .text("connectionId", self.me.as_str())
     }
 
-    fn judged(&mut self, visit: Visit, reply: Option<&str>, out: &mut Out) {
-        let verdict = reply.and_then(|reply| verdict(reply, self.limits.json_depth));
-        let (reason, refusal) = match verdict {
-            Some(Verdict::Allowed(grant)) => return self.join(Visit { grant, ..visit }, out),
-            Some(Verdict::Denied(reason)) => (reason, Refusal::Denied),
-            None => (WEBHOOK_FAILED.to_owned(), Refusal::Unavailable),
-        };
-        out.frames.push(reject(&reason));
-        out.refused.push(Refused::new(refusal).in_room(&visit.room));
+    /// Rejects a client for what the web service has said, or has not.
+    fn turn_away(&mut self, reason: &str, refusal: Refusal, out: &mut Out) {
+        self.stage = Stage::Rejected;
+        out.frames.push(reject(reason));
+        out.refused.push(refusal.into());
         out.close = Some(Close::DONE);
     }
 
-    fn join(&mut self, visit: Visit, out: &mut Out) {
-        out.commands.push(Command::Join {
+    fn join(&mut self, out: &mut Out) {
+        let join = self.visit.as_ref().map(|visit| Command::Join {
             room: visit.room.clone(),
             address: self.me.clone(),
             name: Some(visit.name.clone()),
             terms: Terms::default(),
         });
-        self.stage = Stage::Joining(visit);
+        out.commands.extend(join);
+        self.stage = Stage::Joining;
     }
 
-    /// Goes where `standalone` clients go when they are connected. Others may stay.
+    /// Lets a `standalone` client go: it needs no server any more. Others may stay.
     fn connected(&mut self, out: &mut Out) -> Result<(), Refused> {
         let visit = self.accepted().ok_or(Refusal::NotInRoom)?;
         if visit.standalone {
@@ -364,7 +380,7 @@ impl Client {
     }
 
     fn relay(&self, kind: RelayKind, text: &ByteString, out: &mut Out) -> Result<(), Refused> {
-        let Stage::Here(visit, other) = &self.stage else {
+        let (Stage::Here(other), Some(visit)) = (self.stage, &self.visit) else {
             return Err(Refusal::NotInRoom.into());
         };
         let other = other.ok_or(Refusal::NoSuchPeer)?;
@@ -377,35 +393,29 @@ impl Client {
     }
 
     fn joined(&mut self, others: &[(Arc<Member>, Call)], out: &mut Out) {
-        match std::mem::replace(&mut self.stage, Stage::Rejected) {
-            Stage::Joining(visit) => {
-                let other = others.first();
-                let calls = other.is_some_and(|(_, call)| *call == Call::You);
-                out.frames.push(self.accept(&visit, calls));
-                self.stage = Stage::Here(visit, other.map(|(other, _)| other.peer));
-            }
-            other => self.stage = other,
+        if self.stage != Stage::Joining {
+            return;
         }
+        let other = others.first();
+        let calls = other.is_some_and(|(_, call)| *call == Call::You);
+        self.stage = Stage::Here(other.map(|(other, _)| other.peer));
+        out.frames.push(self.accept(calls));
     }
 
     /// The other has come. A third one may be seen for a moment, until its own node knows that it is
     /// one too many.
     fn introduced(&mut self, peer: &Member, call: Call, out: &mut Out) {
-        let Stage::Here(_, other @ None) = &mut self.stage else {
+        if self.stage != Stage::Here(None) {
             return;
-        };
-        *other = Some(peer.peer);
-        let visit = self.accepted().filter(|_| call == Call::You);
-        out.frames
-            .extend(visit.map(|visit| self.accept(visit, true)));
-    }
-
-    fn is_other(&self, peer: PeerId) -> bool {
-        matches!(&self.stage, Stage::Here(_, Some(other)) if *other == peer)
+        }
+        self.stage = Stage::Here(Some(peer.peer));
+        if call == Call::You {
+            out.frames.push(self.accept(true));
+        }
     }
 
     fn heard(&self, from: &Member, relay: &Relay) -> Option<ByteString> {
-        if !self.is_other(from.peer) {
+        if self.stage != Stage::Here(Some(from.peer)) {
             return None;
         }
         if relay.origin == TONGUE.name {
@@ -415,11 +425,12 @@ impl Client {
     }
 
     fn departed(&mut self, peer: &Member, farewell: Farewell, out: &mut Out) {
-        if !self.is_other(peer.peer) {
+        if self.stage != Stage::Here(Some(peer.peer)) {
             return;
         }
         if farewell != Farewell::Quiet || peer.tongue != &TONGUE {
-            out.frames.extend(self.bye());
+            let bye = (!self.is_standalone()).then(|| bare("bye"));
+            out.frames.extend(bye);
             out.close = Some(Close::DONE);
         }
         self.part(Farewell::Aloud, out);
@@ -427,19 +438,16 @@ impl Client {
 
     /// Leaves the room to others, and stays what it is: accepted.
     fn part(&mut self, farewell: Farewell, out: &mut Out) {
-        match std::mem::replace(&mut self.stage, Stage::Rejected) {
-            Stage::Here(visit, _) => {
-                let room = visit.room.clone();
-                out.commands.push(Command::Leave { room, farewell });
-                self.stage = Stage::Apart(visit);
-            }
-            other => self.stage = other,
+        if let (Stage::Here(_), Some(visit)) = (self.stage, &self.visit) {
+            let room = visit.room.clone();
+            out.commands.push(Command::Leave { room, farewell });
+            self.stage = Stage::Apart;
         }
     }
 
     /// In a room there are no words for what is refused; before, it is the end.
     fn refused(&mut self, refused: &Refused, out: &mut Out) {
-        if !matches!(self.stage, Stage::New | Stage::Joining(_)) {
+        if !matches!(self.stage, Stage::New | Stage::Joining) {
             return;
         }
         self.stage = Stage::Rejected;
@@ -449,40 +457,28 @@ impl Client {
         }
     }
 
-    fn accept(&self, visit: &Visit, calls: bool) -> ByteString {
-        let Grant {
-            authz_metadata,
-            ice_servers,
-        } = &visit.grant;
+    fn accept(&self, calls: bool) -> ByteString {
         let calls = if calls { "true" } else { "false" };
         let writer = Writer::default()
             .text("type", "accept")
             .text("connectionId", self.me.as_str())
             .raw("isExistClient", calls)
             .raw("isExistUser", calls);
-        let writer = maybe_raw(writer, "authzMetadata", authz_metadata.as_deref());
-        maybe_raw(writer, "iceServers", ice_servers.as_deref()).finish()
-    }
-
-    fn bye(&self) -> Option<ByteString> {
-        (!self.is_standalone()).then(|| bare("bye"))
+        let writer = maybe_raw(
+            writer,
+            "authzMetadata",
+            self.grant.authz_metadata.as_deref(),
+        );
+        maybe_raw(writer, "iceServers", self.grant.ice_servers.as_deref()).finish()
     }
 
     fn accepted(&self) -> Option<&Visit> {
-        match &self.stage {
-            Stage::Here(visit, _) | Stage::Apart(visit) => Some(visit),
-            Stage::New | Stage::Asking(_) | Stage::Joining(_) | Stage::Rejected => None,
-        }
+        let is_accepted = matches!(self.stage, Stage::Here(_) | Stage::Apart);
+        self.visit.as_ref().filter(|_| is_accepted)
     }
 
     fn is_standalone(&self) -> bool {
-        match &self.stage {
-            Stage::Asking(visit)
-            | Stage::Joining(visit)
-            | Stage::Here(visit, _)
-            | Stage::Apart(visit) => visit.standalone,
-            Stage::New | Stage::Rejected => false,
-        }
+        self.visit.as_ref().is_some_and(|visit| visit.standalone)
     }
 }
 
@@ -543,10 +539,10 @@ fn post(url: String, body: ByteString) -> Post {
 
 /// Why a client is not let in, in the original's words where it has any.
 fn reason(refusal: &Refusal) -> &'static str {
-    match refusal {
-        Refusal::RoomFull => "full",
-        other => other.code(),
+    if *refusal == Refusal::RoomFull {
+        return "full";
     }
+    refusal.code()
 }
 
 fn reject(reason: &str) -> ByteString {

@@ -367,7 +367,7 @@ impl World {
         let client = &mut self.clients[id.0];
         let close = client.asking.take().and_then(|asking| asking.close);
         let mut turn = client.conversation.on_reply(reply, unix_secs);
-        turn.close = close.or(turn.close);
+        turn.close = turn.close.or(close);
         self.carry_out(id, turn, self.log.len());
         while self.clients[id.0].asking.is_none()
             && let Some(sent) = self.clients[id.0].early.pop_front()

@@ -94,6 +94,7 @@ pub fn serve(
         local,
         context,
         pending: VecDeque::new(),
+        asking: None,
         early: VecDeque::new(),
         unflushed: false,
         blocked: false,
@@ -114,6 +115,8 @@ struct Connection {
     context: Context,
     /// Frames that the socket has not taken yet. Events wait in the outbox meanwhile.
     pending: VecDeque<Message>,
+    /// What the session asks a web service; until it is answered, nothing else is done.
+    asking: Option<Box<Asking>>,
     /// What the client has sent while its session waited for an answer.
     early: VecDeque<Result<Message, axum::Error>>,
     /// The socket has taken frames that it has not sent yet.
@@ -121,6 +124,13 @@ struct Connection {
     /// The socket takes nothing until the client takes something.
     blocked: bool,
     _permit: Permit,
+}
+
+/// A request that a session wants to be made.
+struct Asking {
+    post: Post,
+    /// How the connection ends then, if it does.
+    close: Option<Close>,
 }
 
 /// Why a connection ends.
@@ -166,7 +176,11 @@ impl Connection {
         let mut timer = pin!(sleep_until(TokioInstant::from_std(
             self.line.poll_timeout()
         )));
-        if let Err(end) = self.perform(*first).await {
+        let begun = async {
+            self.perform(*first).await?;
+            self.be_answered().await
+        };
+        if let Err(end) = begun.await {
             return end;
         }
         let mut events_first = true;
@@ -258,7 +272,8 @@ impl Connection {
             Wake::Drain => return Err(End::Close(Close::RESTART)),
             Wake::Broken => return Err(End::Lost),
         };
-        self.perform(steps).await
+        self.perform(steps).await?;
+        self.be_answered().await
     }
 
     /// Tells the client some of what waits for it: many frames are one write.
@@ -270,6 +285,7 @@ impl Connection {
             };
             let steps = self.line.on_event(&event, Instant::now(), unix_secs());
             self.perform(steps).await?;
+            self.be_answered().await?;
         }
         Ok(())
     }
@@ -308,23 +324,7 @@ impl Connection {
         }
     }
 
-    /// Does what is to be done, and what follows from the answers to requests.
     async fn perform(&mut self, steps: Steps) -> Result<(), End> {
-        let (mut next, mut close) = (Some(steps), None);
-        while let Some(steps) = next.take() {
-            let ends = steps.turn.close;
-            if let Some(post) = self.carry_out(steps).await? {
-                let reply = Box::pin(self.post(post)).await?;
-                let reply = reply.as_deref();
-                next = Some(self.line.on_reply(reply, Instant::now(), unix_secs()));
-            }
-            close = close.or(ends);
-        }
-        close.map_or(Ok(()), |close| Err(End::Close(close)))
-    }
-
-    /// Sends frames and asks; gives the request that is to be made then.
-    async fn carry_out(&mut self, steps: Steps) -> Result<Option<Post>, End> {
         let Steps { turn, ping } = steps;
         let counters = self.context.exchange.counters();
         Counters::add(&counters.refused_total, turn.refused.len() as u64);
@@ -343,7 +343,35 @@ impl Connection {
         if self.pending.len() > PENDING_FRAMES_MAX {
             return Err(self.too_slow());
         }
-        Ok(turn.post)
+        if let Some(post) = turn.post {
+            let close = turn.close;
+            self.asking = Some(Box::new(Asking { post, close }));
+            return Ok(());
+        }
+        turn.close.map_or(Ok(()), |close| Err(End::Close(close)))
+    }
+
+    /// Makes the requests that the session asks for, and does what follows from the answers.
+    async fn be_answered(&mut self) -> Result<(), End> {
+        while let Some(asking) = self.asking.take() {
+            // Boxed: few connections need it, and each would have to keep room for it.
+            Box::pin(self.answer(*asking)).await?;
+        }
+        Ok(())
+    }
+
+    async fn answer(&mut self, asking: Asking) -> Result<(), End> {
+        let reply = self.post(asking.post).await?;
+        let steps = self
+            .line
+            .on_reply(reply.as_deref(), Instant::now(), unix_secs());
+        self.perform(steps).await?;
+        match (&mut self.asking, asking.close) {
+            (Some(again), close) => again.close = again.close.or(close),
+            (None, Some(close)) => return Err(End::Close(close)),
+            (None, None) => {}
+        }
+        Ok(())
     }
 
     /// Makes a request and waits for the answer, or for the end of the connection. What the client

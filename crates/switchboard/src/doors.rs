@@ -207,6 +207,7 @@ mod tests {
             custom: Custom::NeverTold,
             signals: false,
             messages: false,
+            ..Tongue::USUAL
         }
     }
 

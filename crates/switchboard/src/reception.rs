@@ -239,6 +239,7 @@ mod tests {
         custom: Custom::NeverTold,
         signals: false,
         messages: false,
+        ..Tongue::USUAL
     };
 
     impl Dialect for Lobby {

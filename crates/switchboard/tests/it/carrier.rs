@@ -29,6 +29,7 @@ static TONGUE: Tongue = Tongue {
     custom: Custom::NeverTold,
     signals: false,
     messages: false,
+    ..Tongue::USUAL
 };
 
 impl Dialect for Asker {
@@ -106,8 +107,8 @@ impl Exchange for Node {
     }
 
     fn post_later(&self, post: Post) {
-        let body = post.body.to_string();
-        self.later.try_send(body).expect("there is room");
+        // At the end of a test nobody listens any more.
+        drop(self.later.try_send(post.body.to_string()));
     }
 
     fn counters(&self) -> &Counters {
