@@ -295,3 +295,73 @@ fn translation(from: &Member, content: &Content<'_>) -> Option<ByteString> {
         Content::Message(_) => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use switchboard_core::{Attempt, SpaceName};
+
+    use super::*;
+    use crate::{Conversation, find};
+
+    fn door_of(base: &str, path: &str) -> Option<(&'static str, Opens)> {
+        let mut doors = Matchbox.doors(base).into_iter();
+        let door = doors.find(|door| door.path == path)?;
+        Some((door.name, door.opens))
+    }
+
+    #[test]
+    fn rooms_are_below_the_base() {
+        for path in ["/matchbox", "/matchbox/", "/matchbox/{room}"] {
+            let door = door_of("/matchbox", path);
+            assert_eq!(door, Some((Door::MAIN, Opens::Sockets)), "{path}");
+        }
+        assert_eq!(door_of("/matchbox", "/matchbox/health"), None);
+        for path in ["/", "/{room}"] {
+            let door = door_of("/", path);
+            assert_eq!(door, Some((Door::MAIN, Opens::Sockets)), "{path}");
+        }
+    }
+
+    #[test]
+    fn health_is_an_answer_and_a_room() {
+        assert_eq!(door_of("/", "/health"), Some((HEALTH, Opens::Both)));
+        let handshake = Handshake::at(HEALTH, &[], &[]);
+        let Answer::Now(reply) = Matchbox.answer(HEALTH, &handshake) else {
+            panic!("it is known at once");
+        };
+        assert_eq!((reply.status, &*reply.body), (200, ""));
+        let (room, _) = wish(&handshake).expect("a room");
+        assert_eq!(room.as_str(), "health");
+    }
+
+    #[test]
+    fn the_path_says_the_room_else_the_query_else_it_is_the_world() {
+        for (params, query, expected) in [
+            (&[][..], &[][..], "world"),
+            (&[("room", "a/b?c")], &[("room", "x")], "a/b?c"),
+            (&[], &[("room", "x"), ("next", "+02")], "x?next=2"),
+        ] {
+            let handshake = Handshake::at(Door::MAIN, params, query);
+            let (room, _) = wish(&handshake).expect("a room");
+            assert_eq!(room.as_str(), expected);
+        }
+    }
+
+    #[test]
+    fn whoever_is_not_let_in_is_closed() {
+        for (reason, expected) in [
+            (Refusal::RoomFull, Close::POLICY),
+            (Refusal::Denied, Close::POLICY),
+            (Refusal::Unavailable, Close::UNAVAILABLE),
+        ] {
+            let handshake = Handshake::at(Door::MAIN, &[], &[]);
+            let (mut conversation, turn) =
+                Conversation::open(find("matchbox"), handshake, SpaceName::default());
+            assert_eq!((turn.close, turn.asks.len()), (None, 1));
+            let room = RoomName::parse(WORLD, 0).expect("a name");
+            let refused = Refused::join(reason, &room, Attempt::default().next());
+            let turn = conversation.on_event(&Event::Refused(refused), 0);
+            assert_eq!((turn.close, turn.frames.len()), (Some(expected), 0));
+        }
+    }
+}

@@ -335,3 +335,52 @@ fn published(room: &RoomName, clients: usize, object: &Object<'_>) -> ByteString
         .number("clients", clients)
         .finish()
 }
+
+#[cfg(test)]
+mod tests {
+    use switchboard_core::{Attempt, SpaceName};
+
+    use super::*;
+    use crate::{Conversation, find};
+
+    #[test]
+    fn every_path_below_the_base_is_a_door() {
+        for (base, paths) in [
+            ("/", ["/", "/{*path}"]),
+            ("/y-webrtc", ["/y-webrtc", "/y-webrtc/{*path}"]),
+        ] {
+            let doors = YWebrtc.doors(base);
+            let found: Vec<_> = doors.iter().map(|door| (&*door.path, door.opens)).collect();
+            assert_eq!(found, paths.map(|path| (path, Opens::Both)));
+        }
+    }
+
+    #[test]
+    fn a_plain_request_is_answered_okay() {
+        let handshake = Handshake::at(Door::MAIN, &[], &[]);
+        let Answer::Now(reply) = YWebrtc.answer(Door::MAIN, &handshake) else {
+            panic!("it is known at once");
+        };
+        assert_eq!((reply.status, &*reply.body), (200, "okay"));
+    }
+
+    #[test]
+    fn whoever_cannot_be_let_in_now_is_to_come_again() {
+        for (reason, expected) in [
+            (Refusal::RoomFull, None),
+            (Refusal::Unavailable, Some(Close::UNAVAILABLE)),
+        ] {
+            let handshake = Handshake::at(Door::MAIN, &[], &[]);
+            let (mut conversation, turn) =
+                Conversation::open(find("y-webrtc"), handshake, SpaceName::default());
+            assert_eq!(turn.first_frame, FirstFrame::Never);
+            let frame = ByteString::from_static(r#"{"type":"subscribe","topics":["doc"]}"#);
+            let turn = conversation.on_frame(Frame::Text(&frame), 0);
+            assert_eq!(turn.asks.len(), 1);
+            let room = RoomName::parse("doc", 0).expect("a name");
+            let refused = Refused::join(reason, &room, Attempt::default().next());
+            let turn = conversation.on_event(&Event::Refused(refused), 0);
+            assert_eq!((turn.close, turn.frames.len()), (expected, 0));
+        }
+    }
+}

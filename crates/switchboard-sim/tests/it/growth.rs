@@ -1,6 +1,7 @@
 //! A frame must not grow so much on its way that the receiver's outbox is full with it: whose outbox
 //! is full is thrown out, and that must not be in a sender's hand.
 
+use serde_json::json;
 use switchboard_core::Limits;
 use switchboard_sim::World;
 
@@ -70,4 +71,22 @@ fn the_longest_message_fits_into_every_outbox() {
         let longest = longest(accent.name, "sender", |_| shout(&words).to_string());
         assert!(longest <= most(), "from {}: {longest} bytes", accent.name);
     }
+}
+
+/// In `matchbox` a candidate is JSON in a text: it is quoted twice.
+#[test]
+fn the_longest_candidate_fits_into_every_outbox() {
+    let candidate = "\"".repeat(60_000);
+    let frame = |to: &str| {
+        let init = json!({"candidate": candidate, "sdpMid": "0"});
+        json!({"type": "ice-candidate", "targetID": to, "candidate": init}).to_string()
+    };
+    let longest = longest("lightstream", "sender", frame);
+    assert!(longest <= most(), "{longest} bytes");
+    let frame = |to: &str| {
+        let init = json!({"candidate": candidate, "sdpMid": "0"}).to_string();
+        json!({"Signal": {"receiver": to, "data": {"IceCandidate": init}}}).to_string()
+    };
+    let longest = self::longest("matchbox", "sender", frame);
+    assert!(longest <= most(), "{longest} bytes");
 }
