@@ -99,8 +99,8 @@ impl Config {
     }
 
     /// Takes settings from environment variables: `SWITCHBOARD_LIMITS_FRAME_BYTES` is
-    /// `limits.frame_bytes`, `SWITCHBOARD_PORT` is `server.port`; so is `PORT`, which hosting
-    /// platforms set. Other variables are not looked at, nor are those that Kubernetes sets for a
+    /// `limits.frame_bytes`, `SWITCHBOARD_Y_WEBRTC_PATHS` is `y-webrtc.paths`, `SWITCHBOARD_PORT` is
+    /// `server.port`; so is `PORT`, which hosting platforms set. Other variables are not looked at, nor are those that Kubernetes sets for a
     /// service named `switchboard`.
     pub fn read_environment<T: Into<OsString>>(
         &mut self,
@@ -274,7 +274,7 @@ impl Row {
             return variable.strip_prefix(ENV_PREFIX) == Some(&key)
                 || (variable == "PORT" && self.key == "port");
         }
-        let section = self.section.to_ascii_uppercase().replace('.', "_");
+        let section = self.section.to_ascii_uppercase().replace(['.', '-'], "_");
         variable.strip_prefix(ENV_PREFIX) == Some(&format!("{section}_{key}"))
     }
 }
@@ -457,6 +457,7 @@ mod tests {
             ("SWITCHBOARD_PORT", "3"),
             ("PORT", "2"),
             ("SWITCHBOARD_LIMITS_NAME_BYTES", "5"),
+            ("SWITCHBOARD_Y_WEBRTC_PATHS", "/y"),
             ("HOME", "/"),
         ];
         assert_eq!(config.read_environment(variables), []);
