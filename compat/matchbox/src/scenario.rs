@@ -1,6 +1,7 @@
 //! What a game relies on, one function each.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -62,10 +63,12 @@ pub(crate) struct Rooms {
 
 impl Rooms {
     pub(crate) fn new(base: &str) -> Self {
-        // A server at a URL may still know those of an earlier run.
-        let run = std::process::id();
+        static MADE: AtomicUsize = AtomicUsize::new(0);
+        // A server at a URL may still know those of an earlier run, and two URLs may lead to the same
+        // rooms.
+        let (run, number) = (std::process::id(), MADE.fetch_add(1, Ordering::Relaxed));
         Self {
-            base: format!("{base}/compat-{run}"),
+            base: format!("{base}/compat-{run}-{number}"),
         }
     }
 
