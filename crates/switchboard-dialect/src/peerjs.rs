@@ -21,7 +21,8 @@
 //! * A reconnect with the same id and token gets `OPEN` and replaces the old socket at once.
 //! * After a drop the id is kept for its token for `grace` seconds. After a goodbye (the page was
 //!   closed or reloaded) it is free at once.
-//! * A taken id is challenged: if its holder is dead, it is yours in two seconds.
+//! * A taken id is challenged: a holder that is dead is gone in two seconds, and its id kept as after a
+//!   drop.
 //! * Frames for an absent peer wait five seconds; bounded for each sender and each receiver.
 //! * `src` is set by the server and ids are alone in their key: nobody leaves or expires for another.
 //! * The key is checked on every path, and who may list ids is said for each key.

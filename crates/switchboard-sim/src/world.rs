@@ -14,7 +14,8 @@ use switchboard_core::{
     Position, Refusal, RoomId, SpaceName,
 };
 use switchboard_dialect::{
-    ALL, Close, Conversation, Dialect, Door, Handshake, Post, Query, Settings, Turn, find,
+    ALL, Close, Conversation, Dialect, Door, Handshake, Post, Query, Settings, Turn,
+    Value as Setting, find,
 };
 use switchboard_engine::{Engine, Memory, Ordered};
 
@@ -35,18 +36,19 @@ pub struct Change {
     pub change: switchboard_core::Change,
 }
 
-/// The dialects' settings with which a room may have any name, whatever is spoken in it.
+/// The dialects' settings with which a room may have any name, whatever is spoken in it, and
+/// no name is kept for anybody.
 #[must_use]
 pub fn hospitable() -> Settings {
     let mut settings = Settings::default();
     for dialect in ALL {
-        let keys = dialect.settings().iter();
-        for setting in keys.filter(|setting| setting.key == "keys") {
-            settings.set(
-                dialect.tongue().name,
-                setting,
-                switchboard_dialect::Value::Text("*".into()),
-            );
+        for setting in dialect.settings() {
+            let value = match setting.key {
+                "keys" => Setting::Text("*".into()),
+                "grace" => Setting::Int(0),
+                _ => continue,
+            };
+            settings.set(dialect.tongue().name, setting, value);
         }
     }
     settings

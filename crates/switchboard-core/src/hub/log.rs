@@ -5,7 +5,7 @@ use std::{collections::VecDeque, sync::Arc, time::Instant};
 use super::{Hub, place};
 use crate::{
     command::{Ask, Change, Effect, Farewell},
-    event::Event,
+    event::{Event, Eviction},
     id::{Address, PeerId, Position, RoomId},
     introduction::{Call, Member, decide},
     log::{Declined, Departure, Entry, LogId, NodeId},
@@ -268,7 +268,7 @@ fn is_told(member: &Member) -> bool {
 fn is_drop(departure: Departure) -> bool {
     matches!(
         departure,
-        Departure::Asked(Farewell::Dropped) | Departure::Lost
+        Departure::Asked(Farewell::Dropped) | Departure::Lost | Departure::Evicted(Eviction::Ghost)
     )
 }
 

@@ -448,3 +448,22 @@ fn what_waits_is_bounded_for_each_sender() {
     assert_eq!(house.told(), ["ann: expired cyd"]);
     assert_eq!(Refusal::Expired.code(), "expired");
 }
+
+#[test]
+fn a_ghosts_address_is_kept_for_its_token() {
+    let mut house = House::new();
+    house.comes("ann", &OPEN, token("s"));
+    house.comes_as("thief", "ann", &OPEN, token("other"));
+    house.passes(Duration::from_secs(2));
+    assert_eq!(
+        house.told(),
+        [
+            "ann: in with",
+            "ann: alive?",
+            "ann: Ghost",
+            "thief: taken ann"
+        ]
+    );
+    house.comes_as("again", "ann", &OPEN, token("s"));
+    assert_eq!(house.told(), ["again: in with"]);
+}

@@ -85,6 +85,12 @@ impl Client {
             .expect("the server reads");
     }
 
+    /// Says goodbye, and waits until the server has said it too.
+    pub(crate) async fn close(mut self) {
+        self.0.close(None).await.expect("the server reads");
+        while let Ok(Some(Ok(_))) = tokio::time::timeout(PATIENCE, self.0.next()).await {}
+    }
+
     /// The next JSON frame.
     pub(crate) async fn next(&mut self) -> Value {
         match self.message().await {

@@ -3,6 +3,7 @@
 mod carrier;
 mod client;
 mod dialects;
+mod doors;
 mod host;
 mod limits;
 mod nodes;

@@ -1,0 +1,133 @@
+//! The dialects that answer plain requests, or have a listener of their own.
+
+use std::net::SocketAddr;
+
+use switchboard::{Listener, Server};
+
+use crate::client::{Client, get, http, refused_status, request, start};
+
+fn body(answer: &str) -> &str {
+    answer.split_once("\r\n\r\n").expect("a head").1
+}
+
+/// A listener on which this dialect is alone.
+fn alone(server: &Server, dialect: &str) -> SocketAddr {
+    let listener = Listener::bind(([127, 0, 0, 1], 0).into()).expect("a free port");
+    let address = listener.address();
+    assert!(server.serve_dialect(listener, dialect));
+    address
+}
+
+/// A peer of this id, which the server has let in.
+async fn peer(address: SocketAddr, id: &str, token: &str) -> Client {
+    let (client, first) = knock(address, id, token).await;
+    assert_eq!(first, "OPEN");
+    client
+}
+
+/// A client that wants this id, and what it is told first.
+async fn knock(address: SocketAddr, id: &str, token: &str) -> (Client, String) {
+    let path = format!("/peerjs?key=peerjs&id={id}&token={token}");
+    let mut client = Client::open(address, &path).await;
+    let first = client.next().await["type"]
+        .as_str()
+        .expect("a type")
+        .to_owned();
+    (client, first)
+}
+
+#[tokio::test]
+async fn peerjs_gives_ids_to_pages_of_every_origin() {
+    let (_server, address) = start("");
+    let head = "GET /peerjs/id?ts=17 HTTP/1.1\r\nHost: x\r\nOrigin: http://page\r\nConnection: close\r\n\r\n";
+    let answer = http(address, head).await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    let lower = answer.to_ascii_lowercase();
+    assert!(
+        lower.contains("access-control-allow-origin: http://page"),
+        "{answer}"
+    );
+    assert!(lower.contains("content-type: text/html"), "{answer}");
+    assert_eq!(body(&answer).len(), 36, "{answer}");
+    let wrong = get(address, "/wrong/id").await;
+    assert!(wrong.starts_with("HTTP/1.1 401"), "{wrong}");
+}
+
+#[tokio::test]
+async fn peerjs_lists_ids_where_that_is_allowed() {
+    let (_server, address) =
+        start("[peerjs]\nkeys = \"peerjs,open\"\nallow_discovery = \"peerjs\"\n");
+    let _ann = peer(address, "ann", "t").await;
+    let answer = get(address, "/peerjs/peers").await;
+    assert_eq!(body(&answer), r#"["ann"]"#, "{answer}");
+    let answer = get(address, "/open/peers").await;
+    assert!(answer.starts_with("HTTP/1.1 401"), "{answer}");
+}
+
+#[tokio::test]
+async fn peerjs_alone_answers_who_it_is() {
+    let (server, _) = start("");
+    let alone = alone(&server, "peerjs");
+    let answer = get(alone, "/").await;
+    assert!(body(&answer).contains("PeerJS Server"), "{answer}");
+    assert!(get(alone, "/peerjs/id").await.starts_with("HTTP/1.1 200"));
+}
+
+#[tokio::test]
+async fn an_id_is_kept_after_a_loss_and_free_after_a_goodbye() {
+    let (_server, address) = start("");
+    let ann = peer(address, "ann", "t").await;
+    let witness = peer(address, "witness", "t").await;
+    drop(ann);
+    // Until the server has seen it, the id is taken; from then on it is kept.
+    let (_, told) = knock(address, "ann", "other").await;
+    assert_eq!(told, "ID-TAKEN");
+    let again = peer(address, "ann", "t").await;
+    again.close().await;
+    let _other = peer(address, "ann", "other").await;
+    drop(witness);
+}
+
+#[tokio::test]
+async fn y_webrtc_answers_okay_and_upgrades_on_any_path_of_its_own() {
+    let (server, address) = start("");
+    let alone = alone(&server, "y-webrtc");
+    assert_eq!(body(&get(address, "/y-webrtc").await), "okay");
+    for path in ["/", "/any/path"] {
+        assert_eq!(body(&get(alone, path).await), "okay", "{path}");
+        let mut client = Client::open(alone, path).await;
+        client.send(r#"{"type":"ping"}"#).await;
+        assert_eq!(client.next().await["type"], "pong", "{path}");
+    }
+}
+
+#[tokio::test]
+async fn matchbox_rooms_are_paths() {
+    let (server, address) = start("");
+    let alone = alone(&server, "matchbox");
+    let mut ann = Client::open(address, "/matchbox/chess").await;
+    let mut ben = Client::open(alone, "/chess").await;
+    let mut cyd = Client::open(alone, "/chess?next=2").await;
+    for client in [&mut ann, &mut ben, &mut cyd] {
+        assert!(client.next().await["IdAssigned"].is_string());
+    }
+    assert!(ann.next().await["NewPeer"].is_string());
+    assert!(get(alone, "/health").await.starts_with("HTTP/1.1 200"));
+    assert_eq!(refused_status(request(alone, "/two/levels")).await, 404);
+}
+
+#[tokio::test]
+async fn ayame_says_that_it_is_well() {
+    let (server, address) = start("");
+    let alone = alone(&server, "ayame");
+    for address in [address, alone] {
+        assert!(get(address, "/.ok").await.starts_with("HTTP/1.1 200"));
+        let mut client = Client::open(address, "/signaling").await;
+        client
+            .send(r#"{"type":"register","roomId":"r","key":"k"}"#)
+            .await;
+        let accept = client.next_of("accept").await;
+        assert_eq!(accept["isExistUser"], false, "{accept}");
+        client.close().await;
+    }
+}
