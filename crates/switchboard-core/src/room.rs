@@ -2,7 +2,7 @@
 //! is a room for one.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
 };
 
@@ -79,6 +79,10 @@ pub(crate) struct Room<L> {
     seats: BTreeMap<(Position, PeerId), Seat<L>>,
     by_peer: HashMap<PeerId, (Position, PeerId)>,
     by_address: HashMap<Address, (Position, PeerId)>,
+    /// Those whose dialect tells them of the others: in a directory of thousands there may be none.
+    audience: BTreeSet<(Position, PeerId)>,
+    /// What the dialects of members allow, where they bound the room.
+    bounds: Vec<usize>,
     /// Nearly always empty: an engine takes less than a millisecond.
     pub(crate) pending: BTreeMap<PeerId, Pending<L>>,
     /// Empty but within one batch of changes.
@@ -94,6 +98,8 @@ impl<L> Default for Room<L> {
             seats: BTreeMap::new(),
             by_peer: HashMap::new(),
             by_address: HashMap::new(),
+            audience: BTreeSet::new(),
+            bounds: Vec::new(),
             pending: BTreeMap::new(),
             withdrawn: Vec::new(),
             open: None,
@@ -140,6 +146,17 @@ impl<L> Room<L> {
             .filter(|seat| member.sees(&seat.member))
     }
 
+    /// Those who are told that `member` comes or goes, in the order of their joins.
+    pub(crate) fn told_of<'a>(&'a self, member: &'a Member) -> impl Iterator<Item = &'a Seat<L>> {
+        let seats = self
+            .audience
+            .iter()
+            .filter_map(|place| self.seats.get(place));
+        seats
+            .filter(|seat| seat.member.peer != member.peer)
+            .filter(|seat| member.sees(&seat.member))
+    }
+
     /// Members that there may be when somebody comes who speaks `newcomer`.
     pub(crate) fn members_max(&self, newcomer: &Tongue, limits: &Limits) -> usize {
         let joining = self.joining().map(|wish| wish.member.tongue.room_max);
@@ -149,7 +166,7 @@ impl<L> Room<L> {
 
     /// Members that the dialects of those who are in allow, when somebody comes who speaks `newcomer`.
     fn seats_max(&self, newcomer: &Tongue) -> usize {
-        let bounds = self.seats().map(|seat| seat.member.tongue.room_max);
+        let bounds = self.bounds.iter().copied();
         bounds.fold(newcomer.room_max, tighter)
     }
 
@@ -232,6 +249,12 @@ impl<L> Room<L> {
         let place = seat.place();
         self.by_peer.insert(seat.member.peer, place);
         self.by_address.insert(seat.member.address.clone(), place);
+        if seat.member.tongue.introduced {
+            self.audience.insert(place);
+        }
+        if seat.member.tongue.room_max != 0 {
+            self.bounds.push(seat.member.tongue.room_max);
+        }
         self.seats.insert(place, seat);
     }
 
@@ -239,6 +262,11 @@ impl<L> Room<L> {
     pub(crate) fn leave(&mut self, position: Position, peer: PeerId) -> Option<Seat<L>> {
         self.position = self.position.max(position);
         let seat = self.seats.remove(&self.by_peer.remove(&peer)?)?;
+        self.audience.remove(&seat.place());
+        let bound = |bound: &usize| *bound == seat.member.tongue.room_max;
+        if let Some(index) = self.bounds.iter().position(bound) {
+            self.bounds.swap_remove(index);
+        }
         if self.by_address.get(&seat.member.address) == Some(&seat.place()) {
             self.by_address.remove(&seat.member.address);
         }

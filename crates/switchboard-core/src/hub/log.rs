@@ -158,9 +158,7 @@ impl<L: Clone> Hub<L> {
         }
         if let LogId::Room(id) = log {
             let event = Arc::new(departed(id, &seat.member, departure));
-            let told = room
-                .seen_by(&seat.member)
-                .filter(|seat| is_told(&seat.member));
+            let told = room.told_of(&seat.member);
             for local in told.filter_map(|seat| seat.local.as_ref()) {
                 effects.push_back(Effect::Deliver(local.clone(), event.clone()));
             }
@@ -238,25 +236,29 @@ fn meet<L: Clone>(
     (since, newcomer): (Position, &Arc<Member>),
     arrival: &Arrival<L>,
 ) -> Vec<(Arc<Member>, Call)> {
-    let mut others = Vec::new();
-    for seat in room.seen_by(newcomer) {
-        if arrival.knows.contains(&seat.member.peer) {
-            continue;
-        }
-        let call = if (since, newcomer.peer) > seat.place() {
+    let is_new = |seat: &&Seat<L>| !arrival.knows.contains(&seat.member.peer);
+    let call = |seat: &Seat<L>| {
+        if (since, newcomer.peer) > seat.place() {
             decide(newcomer.tongue, seat.member.tongue)
         } else {
             decide(seat.member.tongue, newcomer.tongue).flipped()
-        };
-        if is_told(newcomer) {
-            others.push((seat.member.clone(), call));
         }
-        if let (Some(local), LogId::Room(id), true) = (&seat.local, log, is_told(&seat.member)) {
-            let event = introduced(id, newcomer, call.flipped());
-            effects.push_back(Effect::Deliver(local.clone(), Arc::new(event)));
+    };
+    if let LogId::Room(id) = log {
+        for seat in room.told_of(newcomer).filter(is_new) {
+            if let Some(local) = &seat.local {
+                let event = introduced(id, newcomer, call(seat).flipped());
+                effects.push_back(Effect::Deliver(local.clone(), Arc::new(event)));
+            }
         }
     }
+    if !is_told(newcomer) || arrival.local.is_none() {
+        return Vec::new();
+    }
+    let others = room.seen_by(newcomer).filter(is_new);
     others
+        .map(|seat| (seat.member.clone(), call(seat)))
+        .collect()
 }
 
 /// Whether a member is told of the others.
