@@ -14,15 +14,15 @@ const MIXED: &str = "mixed";
 /// The complaints, from the files of the repository; `text` reads one of them.
 pub(crate) fn check(files: &[String], text: impl Fn(&str) -> Option<String>) -> Vec<String> {
     let mut sources = BTreeSet::new();
-    let mut needing: BTreeSet<&str> = FOUNDING.iter().copied().collect();
+    let mut needing: BTreeSet<String> = FOUNDING.iter().map(|name| (*name).to_owned()).collect();
     let mut recorded = BTreeSet::new();
     let mut complaints = Vec::new();
     for file in files {
         if let Some(name) = dialect_of(file) {
-            sources.insert(name);
             if text(file).is_some_and(|text| text.contains("Dialect for ")) {
-                needing.insert(name);
+                needing.insert(name.clone());
             }
+            sources.insert(name);
         } else if let Some(rest) = file.strip_prefix(TRANSCRIPTS) {
             match rest.split_once('/') {
                 Some((name, scenario)) if scenario.ends_with(".txt") => {
@@ -36,22 +36,27 @@ pub(crate) fn check(files: &[String], text: impl Fn(&str) -> Option<String>) -> 
         }
     }
     let named = recorded.iter().filter(|name| **name != MIXED);
-    for name in named.filter(|name| !sources.contains(*name)) {
+    for name in named.filter(|name| !sources.contains(**name)) {
+        let module = name.replace('-', "_");
         complaints.push(format!(
-            "{TRANSCRIPTS}{name}/: no dialect has this name; there is no {SOURCES}{name}.rs"
+            "{TRANSCRIPTS}{name}/: no dialect has this name; there is no {SOURCES}{module}.rs"
         ));
     }
-    for name in needing.iter().filter(|name| !recorded.contains(*name)) {
+    for name in needing
+        .iter()
+        .filter(|name| !recorded.contains(name.as_str()))
+    {
         complaints.push(format!("dialect {name}: not one transcript; record a conversation as {TRANSCRIPTS}{name}/SCENARIO.txt"));
     }
     complaints
 }
 
-/// `src/NAME.rs` and `src/NAME/mod.rs` may hold a dialect called NAME.
-fn dialect_of(file: &str) -> Option<&str> {
+/// `src/NAME.rs` and `src/NAME/mod.rs` may hold a dialect called NAME. A module has no `-` in its
+/// name, and a dialect no `_`.
+fn dialect_of(file: &str) -> Option<String> {
     let name = file.strip_prefix(SOURCES)?.strip_suffix(".rs")?;
     let name = name.strip_suffix("/mod").unwrap_or(name);
-    (name != "lib" && !name.contains('/')).then_some(name)
+    (name != "lib" && !name.contains('/')).then(|| name.replace('_', "-"))
 }
 
 #[cfg(test)]
@@ -83,6 +88,17 @@ mod tests {
             format!("{TRANSCRIPTS}ayame/join.txt"),
         ];
         assert!(complaints_with(&[&ayame[0], &ayame[1]]).is_empty());
+    }
+
+    #[test]
+    fn a_module_has_no_dash_where_its_dialect_has_one() {
+        let whole = [
+            format!("{SOURCES}y_webrtc.rs"),
+            format!("{TRANSCRIPTS}y-webrtc/publish.txt"),
+        ];
+        assert!(complaints_with(&[&whole[0], &whole[1]]).is_empty());
+        let complaints = complaints_with(&[&whole[1]]);
+        assert!(complaints[0].ends_with("y_webrtc.rs"), "{complaints:?}");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! How a connection is ended: every close code we send, in one table.
 
-use switchboard_core::Parting;
+use switchboard_core::{Parting, Refusal};
 
 /// A WebSocket close code and its reason (RFC 6455, section 7.4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,11 +62,26 @@ impl Close {
         code: 1013,
         reason: "no sign of life",
     };
+    /// The client cannot be let in just now. Retry soon.
+    pub const UNAVAILABLE: Self = Self {
+        code: 1013,
+        reason: "unavailable, try again",
+    };
+
+    /// How a client is told that it is not let in, where its dialect has no words for it.
+    #[must_use]
+    pub(crate) fn of_join(refused: &Refusal) -> Self {
+        if *refused == Refusal::Unavailable {
+            Self::UNAVAILABLE
+        } else {
+            Self::POLICY
+        }
+    }
 
     /// Whether the client knows that it is over, or has been cut off and may want to come back.
     #[must_use]
     pub fn parting(self) -> Parting {
-        if [Self::RESTART, Self::SLOW, Self::GONE].contains(&self) {
+        if [Self::RESTART, Self::SLOW, Self::GONE, Self::UNAVAILABLE].contains(&self) {
             Parting::Lost
         } else {
             Parting::Said
@@ -80,7 +95,7 @@ mod tests {
 
     #[test]
     fn who_is_asked_to_come_back_has_not_said_goodbye() {
-        for close in [Close::RESTART, Close::SLOW, Close::GONE] {
+        for close in [Close::RESTART, Close::SLOW, Close::GONE, Close::UNAVAILABLE] {
             assert_eq!(close.parting(), Parting::Lost, "{close:?}");
         }
         let own = Close {
@@ -105,6 +120,7 @@ mod tests {
             Close::RESTART,
             Close::SLOW,
             Close::GONE,
+            Close::UNAVAILABLE,
         ] {
             assert!(close.reason.len() <= 123, "{close:?}");
         }

@@ -106,6 +106,18 @@ impl<'a> Candidate<'a> {
         })
     }
 
+    /// The same, no longer a part of the frame.
+    #[must_use]
+    pub fn owned(self) -> Candidate<'static> {
+        let owned = |text: Cow<'_, str>| Cow::Owned(text.into_owned());
+        Candidate {
+            candidate: owned(self.candidate),
+            sdp_mid: self.sdp_mid.map(owned),
+            sdp_m_line_index: self.sdp_m_line_index,
+            username_fragment: self.username_fragment.map(owned),
+        }
+    }
+
     /// Writes the fields of an `RTCIceCandidateInit`. One that names no media section is of the
     /// first: some clients leave that out, and others insist on it.
     #[must_use]

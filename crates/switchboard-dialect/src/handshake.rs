@@ -63,3 +63,27 @@ impl Handshake {
             .collect()
     }
 }
+
+#[cfg(test)]
+impl Handshake {
+    /// One at this door, with these parameters of the path and of the query.
+    pub(crate) fn at(door: &'static str, params: &[(&str, &str)], query: &[(&str, &str)]) -> Self {
+        let pairs = |pairs: &[(&str, &str)]| {
+            let pairs = pairs.iter();
+            pairs
+                .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+                .collect()
+        };
+        Self {
+            peer: PeerId::from_random([7; 16]),
+            identity: Identity::Claimed,
+            door,
+            params: pairs(params),
+            query: pairs(query),
+            random: [7; 32],
+            unix_ms: 0,
+            limits: Arc::default(),
+            settings: Arc::default(),
+        }
+    }
+}

@@ -56,11 +56,33 @@ impl<'a> Object<'a> {
             .transpose()
     }
 
+    /// The frame's type. Several keys that spell `type` must agree: a receiver may read another one
+    /// of them than we do, and take the frame for one of the server's.
+    pub fn only_type(&self) -> Result<Cow<'a, str>, Refusal> {
+        let frame_type = self.text("type").ok().flatten();
+        let frame_type = frame_type.ok_or(Refusal::UnknownType)?;
+        let mut spellings = self.all("type");
+        if spellings.all(|raw| text(raw).as_ref() == Some(&frame_type)) {
+            Ok(frame_type)
+        } else {
+            Err(Refusal::BadField("type"))
+        }
+    }
+
     /// The object of this key, if it is there and not `null`.
     pub fn object(&self, key: &'static str) -> Result<Option<Self>, Refusal> {
         self.get(key)
             .map(|raw| Object::nested(raw).ok_or(Refusal::BadField(key)))
             .transpose()
+    }
+
+    /// The one field of an object that has one, its key spelled as it is.
+    #[must_use]
+    pub fn only_field(&self) -> Option<(&str, &'a RawValue)> {
+        match &self.0[..] {
+            [(name, raw)] => Some((name, raw)),
+            _ => None,
+        }
     }
 
     /// The fields with none of these keys.

@@ -23,11 +23,14 @@ mod settings;
 mod words;
 
 // A dialect's first line:
+mod ayame;
 mod lightstream;
+mod matchbox;
 mod mesh;
 mod p2p;
 mod peerjs;
 mod singo;
+mod y_webrtc;
 
 pub use close::Close;
 pub use content::{Candidate, Content, HOST};
@@ -46,7 +49,10 @@ pub static ALL: &[&dyn Dialect] = &[
     &lightstream::Lightstream,
     &singo::Singo,
     &mesh::Mesh,
+    &ayame::Ayame,
+    &matchbox::Matchbox,
     &peerjs::PeerJs,
+    &y_webrtc::YWebrtc,
 ];
 
 /// The dialect of this name.

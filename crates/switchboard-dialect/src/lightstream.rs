@@ -129,20 +129,9 @@ fn candidate<'a>(object: &Object<'a>) -> Option<Candidate<'a>> {
         let plain = Object::nested(raw).and_then(|init| Candidate::read(&init));
         plain.or_else(|| {
             let text = json::text(raw)?;
-            Candidate::read(&Object::parse(&text, 0).ok()?).map(owned)
+            Candidate::read(&Object::parse(&text, 0).ok()?).map(Candidate::owned)
         })
     })
-}
-
-fn owned(candidate: Candidate<'_>) -> Candidate<'static> {
-    Candidate {
-        candidate: candidate.candidate.into_owned().into(),
-        sdp_mid: candidate.sdp_mid.map(|mid| mid.into_owned().into()),
-        sdp_m_line_index: candidate.sdp_m_line_index,
-        username_fragment: candidate
-            .username_fragment
-            .map(|fragment| fragment.into_owned().into()),
-    }
 }
 
 fn kind_of(frame_type: &str) -> Option<RelayKind> {
@@ -170,7 +159,7 @@ impl Session for Lightstreamer {
     fn on_frame(&mut self, frame: Frame<'_>, out: &mut Out) -> Result<(), Refused> {
         let text = frame.text()?;
         let object = Object::parse(&text, self.limits.json_depth)?;
-        match &*only_type(&object)? {
+        match &*object.only_type()? {
             "join" => self.join(&object, out),
             "leave" => self.leave(&object, out),
             other => {
@@ -183,8 +172,11 @@ impl Session for Lightstreamer {
     fn on_event(&mut self, event: &Event, out: &mut Out) {
         match event {
             Event::Joined { room, others } => {
+                let others = || others.iter().map(|(other, _)| other);
+                out.frames.push(peers(room, others()));
+                let silent = others().filter(|other| !other.tongue.signals);
                 out.frames
-                    .push(peers(room, others.iter().map(|(other, _)| other)));
+                    .extend(silent.map(|other| news("user-joined", room, other)));
             }
             Event::Rejoined { room, others } | Event::Members { room, others } => {
                 out.frames.push(peers(room, others));
@@ -321,24 +313,6 @@ impl Lightstreamer {
     }
 }
 
-/// The frame's type. Several keys that spell `type` must agree: a receiver may read another one
-/// of them than we do, and take the frame for one of the server's.
-fn only_type<'a>(object: &Object<'a>) -> Result<std::borrow::Cow<'a, str>, Refusal> {
-    let frame_type = object
-        .text("type")
-        .ok()
-        .flatten()
-        .ok_or(Refusal::UnknownType)?;
-    let agree = object
-        .all("type")
-        .all(|raw| json::text(raw).as_ref() == Some(&frame_type));
-    if agree {
-        Ok(frame_type)
-    } else {
-        Err(Refusal::BadField("type"))
-    }
-}
-
 /// The frame, with the sender's id put right under every spelling of its key.
 fn in_own_name(
     text: &ByteString,
@@ -372,8 +346,10 @@ fn frame(frame_type: &str, sender: &str, room: Option<&RoomName>) -> Writer {
         .maybe_text("roomID", room.map(RoomName::as_str))
 }
 
+/// Whom the client is to call: not who cannot be called.
 fn peers<'m>(room: &RoomId, others: impl IntoIterator<Item = &'m Arc<Member>>) -> ByteString {
-    let ids = others.into_iter().map(|other| other.address.as_str());
+    let others = others.into_iter().filter(|other| other.tongue.signals);
+    let ids = others.map(|other| other.address.as_str());
     frame("peers", "server", Some(&room.name))
         .texts("peers", ids)
         .finish()

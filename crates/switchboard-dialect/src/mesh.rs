@@ -21,8 +21,8 @@
 //! # Switch
 //!
 //! ```text
-//! go run main.go  # on :8080
-//! switchboard
+//! go run main.go                                      # on :8090
+//! SWITCHBOARD_MESH_LISTEN=0.0.0.0:8090 switchboard
 //! ```
 //!
 //! On the main listener: `ws://HOST:8080/signalingserver`.

@@ -158,8 +158,11 @@ impl Session for Caller {
         match event {
             Event::Claimed(name) => self.identified(name, out),
             Event::Joined { room, others } => {
+                let others = || others.iter().map(|(other, _)| other);
+                out.frames.push(members(room, others()));
+                let silent = others().filter(|other| !other.tongue.signals);
                 out.frames
-                    .push(members(room, others.iter().map(|(other, _)| other)));
+                    .extend(silent.map(|other| news("NEW_PEER_IN_ROOM", room, other)));
             }
             Event::Rejoined { room, others } | Event::Members { room, others } => {
                 out.frames.push(members(room, others));
@@ -400,7 +403,9 @@ fn person(writer: Writer, member: &Member) -> Writer {
         .text("username", shown(member))
 }
 
+/// Whom the client is to call: not who cannot be called.
 fn members<'m>(room: &RoomId, others: impl IntoIterator<Item = &'m Arc<Member>>) -> ByteString {
+    let others = others.into_iter().filter(|other| other.tongue.signals);
     Writer::default()
         .text("type", "ROOM_MEMBERS")
         .text("roomId", room.name.as_str())

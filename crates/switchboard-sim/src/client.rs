@@ -42,12 +42,16 @@ pub(crate) struct Client {
     /// Events on their way, each with the length of the log when it happened.
     pub(crate) outbox: VecDeque<(usize, Arc<Event>)>,
     pub(crate) frames: VecDeque<Frame>,
+    /// The codes of what it was refused without being told anything.
+    pub(crate) unsaid: VecDeque<&'static str>,
     /// Requests that its session has made.
     pub(crate) posts: VecDeque<Post>,
     pub(crate) asking: Option<Asking>,
     /// What it has sent meanwhile.
     pub(crate) early: VecDeque<Sent>,
     pub(crate) closed: Option<Close>,
+    /// The codes of what it was refused.
+    pub(crate) refused: Vec<&'static str>,
     pub(crate) gone: bool,
     pub(crate) held: bool,
     /// When the client fell silent, though its connection stands.
@@ -64,10 +68,12 @@ impl Client {
             conversation,
             outbox: VecDeque::new(),
             frames: VecDeque::new(),
+            unsaid: VecDeque::new(),
             posts: VecDeque::new(),
             asking: None,
             early: VecDeque::new(),
             closed: None,
+            refused: Vec::new(),
             gone: false,
             held: false,
             frozen: None,

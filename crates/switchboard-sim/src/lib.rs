@@ -15,4 +15,4 @@ pub mod transcript;
 mod world;
 
 pub use client::{ClientId, Frame};
-pub use world::{Change, World};
+pub use world::{Change, World, hospitable};

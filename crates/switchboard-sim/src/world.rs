@@ -14,7 +14,7 @@ use switchboard_core::{
     Position, Refusal, RoomId, SpaceName,
 };
 use switchboard_dialect::{
-    Close, Conversation, Dialect, Door, Handshake, Post, Query, Settings, Turn, find,
+    ALL, Close, Conversation, Dialect, Door, Handshake, Post, Query, Settings, Turn, find,
 };
 use switchboard_engine::{Engine, Memory, Ordered};
 
@@ -35,6 +35,23 @@ pub struct Change {
     pub change: switchboard_core::Change,
 }
 
+/// The dialects' settings with which a room may have any name, whatever is spoken in it.
+#[must_use]
+pub fn hospitable() -> Settings {
+    let mut settings = Settings::default();
+    for dialect in ALL {
+        let keys = dialect.settings().iter();
+        for setting in keys.filter(|setting| setting.key == "keys") {
+            settings.set(
+                dialect.tongue().name,
+                setting,
+                switchboard_dialect::Value::Text("*".into()),
+            );
+        }
+    }
+    settings
+}
+
 /// One hub, its clients, and the time.
 #[derive(Debug)]
 pub struct World {
@@ -53,7 +70,7 @@ impl World {
     /// A world with the usual limits.
     #[must_use]
     pub fn new(seed: u64) -> Self {
-        Self::with(seed, Limits::default(), Settings::default())
+        Self::with(seed, Limits::default(), hospitable())
     }
 
     /// A world with these limits and settings.
@@ -224,6 +241,16 @@ impl World {
             .collect()
     }
 
+    /// The codes of what the client was refused since the last call, whether it was told or not.
+    pub fn take_refused(&mut self, client: ClientId) -> Vec<&'static str> {
+        std::mem::take(&mut self.clients[client.0].refused)
+    }
+
+    /// Those of them that it was refused without a word: some dialects have none for errors.
+    pub fn take_unsaid(&mut self, client: ClientId) -> Vec<&'static str> {
+        self.clients[client.0].unsaid.drain(..).collect()
+    }
+
     /// How the server has ended the connection, if it has.
     #[must_use]
     pub fn closed(&self, client: ClientId) -> Option<Close> {
@@ -385,8 +412,12 @@ impl World {
     /// Does what a conversation wants done, in the order that [`Turn`] asks for.
     fn carry_out(&mut self, id: ClientId, turn: Turn, at: usize) {
         let client = &mut self.clients[id.0];
+        if turn.frames.is_empty() {
+            client.unsaid.extend(&turn.refused);
+        }
         let frames = turn.frames.into_iter().map(|text| Frame { text, at });
         client.frames.extend(frames);
+        client.refused.extend(turn.refused);
         client.tick = match turn.tick {
             Some(every) => Some((every, self.elapsed + every)),
             None => client.tick,

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use switchboard_core::Limits;
+use switchboard_core::Tongue;
 use switchboard_dialect::{
-    ALL, Settings, Value,
+    ALL,
     json::{Object, quote},
 };
 
@@ -22,19 +22,46 @@ const REPETITIONS_MAX: usize = 8;
 /// Sends the lines of `bytes` as frames of a client that speaks `dialect`. In a line:
 ///
 /// * `$0` … `$9` stand for the id of the client that came first, second, …: one of each dialect in
-///   the order of [`ALL`], the sender, and another of the sender's dialect;
+///   the order of [`ALL`], but for those whose rooms are for a few, the sender, and another of the
+///   sender's dialect;
 /// * a line that is no UTF-8, or begins with a zero byte, is sent as a binary frame;
 /// * `!` alone ends the sender's socket; it comes back.
+///
+/// Where rooms are for a few, everything is sent again and again, each time to a member of another
+/// dialect.
 ///
 /// # Panics
 /// If a promise is broken.
 pub fn frames(dialect: &str, bytes: &[u8]) {
-    let mut world = world();
-    for (index, other) in ALL.iter().enumerate() {
-        enter(&mut world, other.tongue().name, index);
+    let (tight, loose): (Vec<_>, Vec<_>) = ALL.iter().map(|one| one.tongue()).partition(is_tight);
+    let names = |all: Vec<&Tongue>| all.iter().map(|one| one.name).collect::<Vec<_>>();
+    let (tight, loose) = (names(tight), names(loose));
+    for one in &tight {
+        send_among(dialect, &[one], None, bytes);
+    }
+    if !tight.contains(&dialect) {
+        return send_among(dialect, &loose, Some(dialect), bytes);
+    }
+    for one in &loose {
+        send_among(dialect, &[one], None, bytes);
+    }
+}
+
+/// Whether rooms in which it is spoken are for a few.
+fn is_tight(tongue: &&Tongue) -> bool {
+    tongue.room_max != 0
+}
+
+/// Sends the lines to those who came before the sender, and one who came after.
+fn send_among(dialect: &str, before: &[&str], after: Option<&str>, bytes: &[u8]) {
+    let mut world = World::new(0);
+    for (index, other) in before.iter().enumerate() {
+        enter(&mut world, other, index);
     }
     let mut sender = open(&mut world, dialect, "sender");
-    enter(&mut world, dialect, ALL.len() + 1);
+    if let Some(other) = after {
+        enter(&mut world, other, before.len() + 1);
+    }
     forget(&mut world);
     for line in bytes.split(|byte| *byte == b'\n').take(FRAMES_MAX) {
         if line == b"!" {
@@ -46,23 +73,6 @@ pub fn frames(dialect: &str, bytes: &[u8]) {
         must_be_sound(&mut world, line.len());
     }
     end(&mut world);
-}
-
-/// A world in which every room's name is a key.
-fn world() -> World {
-    let mut settings = Settings::default();
-    for (dialect, setting) in ALL.iter().flat_map(|dialect| {
-        let name = dialect.tongue().name;
-        dialect
-            .settings()
-            .iter()
-            .map(move |setting| (name, setting))
-    }) {
-        if (dialect, setting.key) == ("peerjs", "keys") {
-            settings.set(dialect, setting, Value::Text("*".into()));
-        }
-    }
-    World::with(0, Limits::default(), settings)
 }
 
 /// A connection to the room, for a dialect that says in its address where it goes and who it is.
@@ -80,18 +90,24 @@ fn open(world: &mut World, dialect: &str, nick: &str) -> ClientId {
 /// answered with an error, and forgotten.
 fn enter(world: &mut World, dialect: &str, index: usize) {
     let client = open(world, dialect, &format!("user{index}"));
-    world.send(
-        client,
-        format!(r#"{{"type":"IDENTIFY","username":"user{index}"}}"#),
-    );
     for join in [
+        greeting(dialect, index),
         format!(r#"{{"type":"join","roomID":"room","senderID":"user{index}"}}"#),
         r#"{"type":"JOIN_ROOM","roomId":"room"}"#.to_owned(),
         r#"{"type":"join","payload":{"room_id":"room"}}"#.to_owned(),
+        r#"{"type":"subscribe","topics":["room"]}"#.to_owned(),
     ] {
         world.send(client, join);
     }
     debug_assert!(world.member(client).is_some(), "{dialect} is in the room");
+}
+
+/// What comes first, in the dialects where nothing else may.
+fn greeting(dialect: &str, index: usize) -> String {
+    match dialect {
+        "ayame" => r#"{"type":"register","roomId":"room"}"#.to_owned(),
+        _ => format!(r#"{{"type":"IDENTIFY","username":"user{index}"}}"#),
+    }
 }
 
 fn send(world: &mut World, sender: ClientId, dialect: &str, line: &[u8]) {
@@ -119,7 +135,7 @@ fn fill_in(world: &World, dialect: &str, text: &str) -> String {
 
 fn id_of(world: &World, client: ClientId, dialect: &str) -> String {
     match world.member(client) {
-        Some((_, member)) if dialect != "p2p" => member.address.to_string(),
+        Some((_, member)) if !matches!(dialect, "p2p" | "matchbox") => member.address.to_string(),
         _ => world.peer(client).to_string(),
     }
 }

@@ -30,6 +30,7 @@ pub(super) enum Deed<'a> {
     IsAnswered(Option<&'a str>),
     /// What the server does.
     Receives(&'a str),
+    IsRefused(&'a str),
     Posts(&'a str),
     IsClosed(u16),
 }
@@ -58,6 +59,7 @@ impl<'a> Deed<'a> {
             ">x" => Ok(Self::SendsBytes(hex(rest)?)),
             "<" => Ok(Self::Receives(rest)),
             "close" => Ok(Self::IsClosed(rest.parse().map_err(|_| "a close code")?)),
+            "refused" => Ok(Self::IsRefused(rest)),
             "post" => Ok(Self::Posts(rest)),
             "reply" => Ok(Self::IsAnswered(Some(rest).filter(|rest| *rest != "none"))),
             "gone" => Ok(Self::Gone),

@@ -43,6 +43,7 @@ type Old<'a> = BTreeMap<(String, &'static str), VecDeque<&'a str>>;
 
 const TOLD: &str = "<";
 const POSTED: &str = "post";
+const REFUSED: &str = "refused";
 const CLOSED: &str = "close";
 
 /// For whom the server does what, in a line about it.
@@ -50,6 +51,7 @@ fn answer(source: &str) -> Option<(&str, &'static str, &str)> {
     match Line::parse(source) {
         Ok(Line::Client(name, Deed::Receives(frame))) => Some((name, TOLD, frame)),
         Ok(Line::Client(name, Deed::Posts(body))) => Some((name, POSTED, body)),
+        Ok(Line::Client(name, Deed::IsRefused(code))) => Some((name, REFUSED, code)),
         Ok(Line::Client(name, Deed::IsClosed(_))) => Some((name, CLOSED, "")),
         Ok(_) | Err(_) => None,
     }
@@ -91,6 +93,9 @@ impl Recorder {
         let mut told = old(TOLD);
         for frame in self.stage.world().take_frames(id) {
             self.write_line(name, TOLD, &frame.text, &mut told);
+        }
+        for code in self.stage.world().take_unsaid(id) {
+            self.written.push((format!("{name} refused {code}"), false));
         }
         let close = self.stage.world().closed(id);
         if let Some(close) = close.filter(|_| self.closed.insert(name.to_owned())) {

@@ -36,6 +36,8 @@ impl Default for Stage {
 struct Actor {
     id: ClientId,
     unread: VecDeque<Value>,
+    /// Refusals without words that the transcript has not told yet.
+    unsaid: VecDeque<&'static str>,
     /// Requests made for it that the transcript has not told yet.
     posts: VecDeque<Value>,
     /// A close that the transcript has not told yet.
@@ -60,6 +62,7 @@ impl Stage {
         match line {
             Line::Comment => Ok(()),
             Line::Client(name, Deed::Receives(expected)) => self.read(name, expected),
+            Line::Client(name, Deed::IsRefused(code)) => self.read_refusal(name, code),
             Line::Client(name, Deed::Posts(expected)) => self.read_post(name, expected),
             Line::Client(name, Deed::IsClosed(code)) => self.read_close(name, *code),
             Line::Set(_) | Line::Let(..) | Line::Wait(_) | Line::Client(..) => {
@@ -76,6 +79,9 @@ impl Stage {
         for (name, actor) in &self.cast {
             if let Some(frame) = actor.unread.front() {
                 return Err(format!("{name} was also sent {frame}"));
+            }
+            if let Some(code) = actor.unsaid.front() {
+                return Err(format!("{name} was also refused: {code}"));
             }
             if let Some(post) = actor.posts.front() {
                 return Err(format!("{name} also made the server ask {post}"));
@@ -138,7 +144,11 @@ impl Stage {
             Deed::Gone => self.world().crash(id),
             Deed::Leaves => self.world().leave(id),
             Deed::Freezes => self.world().freeze(id),
-            Deed::Open { .. } | Deed::Receives(_) | Deed::Posts(_) | Deed::IsClosed(_) => {}
+            Deed::Open { .. }
+            | Deed::Receives(_)
+            | Deed::Posts(_)
+            | Deed::IsRefused(_)
+            | Deed::IsClosed(_) => {}
         }
         Ok(())
     }
@@ -167,6 +177,7 @@ impl Stage {
         let actor = Actor {
             id: self.world().open_in(found, query, identity),
             unread: VecDeque::new(),
+            unsaid: VecDeque::new(),
             posts: VecDeque::new(),
             close: None,
             is_over: false,
@@ -218,6 +229,7 @@ impl Stage {
         };
         for actor in self.cast.values_mut() {
             actor.unread.extend(world.received(actor.id));
+            actor.unsaid.extend(world.take_unsaid(actor.id));
             let posts = world.take_posts(actor.id).into_iter();
             actor.posts.extend(posts.map(|post| value_of(&post.body)));
             let closed = world.closed(actor.id).filter(|_| !actor.is_over);
@@ -249,6 +261,14 @@ impl Stage {
     fn is(&mut self, expected: &str, actual: &Value) -> Result<bool, String> {
         let expected: Value = serde_json::from_str(expected).map_err(|e| e.to_string())?;
         Ok(self.names.matches(&expected, actual))
+    }
+
+    fn read_refusal(&mut self, name: &str, code: &str) -> Result<(), String> {
+        match self.actor(name)?.unsaid.pop_front() {
+            Some(actual) if actual == code => Ok(()),
+            Some(actual) => Err(format!("{name} was refused: {actual}")),
+            None => Err(format!("{name} was refused nothing (more) without words")),
+        }
     }
 
     fn read_close(&mut self, name: &str, code: u16) -> Result<(), String> {

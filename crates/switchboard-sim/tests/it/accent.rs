@@ -1,7 +1,20 @@
 //! How each dialect says what all of them can say, so that one test can speak to each of them.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
+use switchboard_core::Identity;
 use switchboard_sim::{ClientId, World};
+
+mod ayame;
+mod matchbox;
+mod peerjs;
+mod y_webrtc;
+
+use ayame::AYAME;
+use matchbox::MATCHBOX;
+use peerjs::PEERJS;
+use y_webrtc::Y_WEBRTC;
 
 /// What a frame of the server tells, in no dialect's words.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +35,19 @@ pub(crate) enum Told {
     Other,
 }
 
+/// Who of two members is told to call, as far as their dialects can say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Calls {
+    /// Whoever comes.
+    Newcomer,
+    /// Whoever was there, among its own kind; else whoever comes.
+    Member,
+    /// Nobody of its own kind; others call it.
+    Never,
+    /// It calls nobody and nobody calls it.
+    Apart,
+}
+
 /// A dialect, from a client's side.
 pub(crate) struct Accent {
     pub(crate) name: &'static str,
@@ -30,21 +56,52 @@ pub(crate) struct Accent {
     /// Enters a room, if that is a frame at all: in `mesh` it is the connection.
     pub(crate) join: fn(room: &str, nick: &str) -> Option<Value>,
     /// Leaves the room and stays, if the dialect can.
-    pub(crate) leave: Option<fn() -> Value>,
+    pub(crate) leave: Option<fn(room: &str) -> Value>,
     pub(crate) offer: fn(to: &str, sdp: &str) -> Value,
     /// Says something to everybody, if the dialect can.
     pub(crate) shout: Option<fn(words: &str) -> Value>,
     pub(crate) hear: fn(frame: &Value) -> Vec<Told>,
     /// The key of the sender, where it stands in a frame that is delivered.
     pub(crate) sender: &'static [&'static str],
+    /// The objects of an offer, as JSON pointers, that keep what is unknown in them.
+    pub(crate) keeps: &'static [&'static str],
+    /// Who calls.
+    pub(crate) calls: Calls,
     /// Whether clients choose the names by which they are challenged.
     pub(crate) chooses_names: bool,
     /// Whether arrivals are told.
     pub(crate) tells_arrivals: bool,
+    /// Whether departures are told.
+    pub(crate) tells_departures: bool,
+    /// Whether the others have names. Where they have none, there is one other, whose name is empty.
+    pub(crate) names_others: bool,
+    /// Whether the others are named by the ids of their peers.
+    pub(crate) names_by_peer: bool,
+    /// Whether who is in a room may ask for one again, another or the same.
+    pub(crate) moves: bool,
+    /// Whether who asks for another room stays in the first as well.
+    pub(crate) gathers: bool,
+    /// Whether bytes are read as the text they hold.
+    pub(crate) reads_bytes: bool,
+    /// Whether a client is told that it is not let in. Where not, it is only counted.
+    pub(crate) answers_joins: bool,
+    /// Whether a member is told that its frame is refused. Where not, it is only counted.
+    pub(crate) answers_members: bool,
+    /// How long a frame waits for somebody who is not there.
+    pub(crate) waits: Duration,
 }
 
 /// Every dialect. The test below sees to it that none is missing.
-pub(crate) static ACCENTS: [Accent; 4] = [LIGHTSTREAM, P2P, SINGO, MESH];
+pub(crate) static ACCENTS: [Accent; 8] = [
+    LIGHTSTREAM,
+    P2P,
+    SINGO,
+    MESH,
+    AYAME,
+    MATCHBOX,
+    PEERJS,
+    Y_WEBRTC,
+];
 
 pub(crate) fn accent(name: &str) -> &'static Accent {
     let accent = ACCENTS.iter().find(|accent| accent.name == name);
@@ -54,7 +111,25 @@ pub(crate) fn accent(name: &str) -> &'static Accent {
 impl Accent {
     /// A client that has said who it is, and is in no room unless the dialect puts it there.
     pub(crate) fn open(&self, world: &mut World, room: &str, nick: &str) -> ClientId {
-        let client = world.open(self.name, &[("room", room)]);
+        self.open_as(world, room, nick, Identity::Claimed)
+    }
+
+    /// The same, with an identity.
+    pub(crate) fn open_as(
+        &self,
+        world: &mut World,
+        room: &str,
+        nick: &str,
+        identity: Identity,
+    ) -> ClientId {
+        let token = world.ids().count().to_string();
+        let query = [
+            ("room", room),
+            ("key", room),
+            ("id", nick),
+            ("token", &token),
+        ];
+        let client = world.open_as(self.name, &query, identity);
         if let Some(greeting) = (self.greet)(nick) {
             world.send(client, greeting.to_string());
         }
@@ -76,11 +151,25 @@ impl Accent {
 
     /// By what this dialect's clients call that client, which must be in a room.
     pub(crate) fn id_of(&self, world: &World, client: ClientId) -> String {
-        if self.name == "p2p" {
+        if self.names_by_peer {
             return world.peer(client).to_string();
+        }
+        if !self.names_others {
+            return String::new();
         }
         let (_, member) = world.member(client).expect("a member");
         member.address.to_string()
+    }
+
+    /// Whether the two are told of each other's calls: `None` if nobody is to call, else whether the
+    /// newcomer is.
+    pub(crate) fn calls_as_newcomer(&self, member: &Self) -> Option<bool> {
+        match (self.calls, member.calls) {
+            (Calls::Apart, _) | (_, Calls::Apart) | (Calls::Never, Calls::Never) => None,
+            (Calls::Never, _) => Some(false),
+            (Calls::Member, _) => Some(self.name != member.name),
+            (Calls::Newcomer, _) => Some(true),
+        }
     }
 
     /// What the client was told since the last time.
@@ -102,7 +191,7 @@ const LIGHTSTREAM: Accent = Accent {
     name: "lightstream",
     greet: |_| None,
     join: |room, nick| Some(json!({"type": "join", "roomID": room, "senderID": nick})),
-    leave: Some(|| json!({"type": "leave"})),
+    leave: Some(|_| json!({"type": "leave"})),
     offer: |to, sdp| json!({"type": "offer", "targetID": to, "data": {"type": "offer", "sdp": sdp}}),
     shout: Some(|words| json!({"type": "message", "data": words})),
     hear: |frame| {
@@ -124,8 +213,19 @@ const LIGHTSTREAM: Accent = Accent {
         }
     },
     sender: &["senderID"],
+    keeps: &["", "/data"],
+    calls: Calls::Newcomer,
     chooses_names: true,
     tells_arrivals: true,
+    tells_departures: true,
+    names_others: true,
+    names_by_peer: false,
+    moves: true,
+    gathers: false,
+    reads_bytes: true,
+    answers_joins: true,
+    answers_members: true,
+    waits: Duration::ZERO,
 };
 
 const P2P: Accent = Accent {
@@ -157,8 +257,19 @@ const P2P: Accent = Accent {
         _ => vec![Told::Other],
     },
     sender: &["fromPeerId"],
+    keeps: &["", "/sdp"],
+    calls: Calls::Newcomer,
     chooses_names: true,
     tells_arrivals: true,
+    tells_departures: true,
+    names_others: true,
+    names_by_peer: true,
+    moves: true,
+    gathers: false,
+    reads_bytes: false,
+    answers_joins: true,
+    answers_members: true,
+    waits: Duration::ZERO,
 };
 
 const SINGO: Accent = Accent {
@@ -182,8 +293,19 @@ const SINGO: Accent = Accent {
         }
     },
     sender: &["payload", "client_id"],
+    keeps: &["", "/payload"],
+    calls: Calls::Member,
     chooses_names: false,
     tells_arrivals: false,
+    tells_departures: true,
+    names_others: true,
+    names_by_peer: false,
+    moves: true,
+    gathers: false,
+    reads_bytes: true,
+    answers_joins: true,
+    answers_members: true,
+    waits: Duration::ZERO,
 };
 
 const MESH: Accent = Accent {
@@ -214,8 +336,19 @@ const MESH: Accent = Accent {
         }
     },
     sender: &["sender"],
+    keeps: &["", "/content"],
+    calls: Calls::Never,
     chooses_names: false,
     tells_arrivals: false,
+    tells_departures: true,
+    names_others: true,
+    names_by_peer: false,
+    moves: true,
+    gathers: false,
+    reads_bytes: true,
+    answers_joins: true,
+    answers_members: true,
+    waits: Duration::ZERO,
 };
 
 #[test]

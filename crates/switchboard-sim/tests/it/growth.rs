@@ -1,23 +1,21 @@
 //! A frame must not grow so much on its way that the receiver's outbox is full with it: whose outbox
 //! is full is thrown out, and that must not be in a sender's hand.
 
+use serde_json::json;
 use switchboard_core::Limits;
 use switchboard_sim::World;
 
 use crate::accent::ACCENTS;
 
-/// Sends `text` from a member that speaks `dialect` to a room in which every dialect is spoken, and
-/// gives the bytes of the longest frame that anybody is sent for it.
+/// Sends `text` from a member that speaks `dialect` to a member of each dialect, and gives the bytes
+/// of the longest frame that anybody is sent for it.
 fn longest(dialect: &str, nick: &str, text: impl Fn(&str) -> String) -> usize {
-    let mut world = World::new(1);
-    let hearers: Vec<_> = ACCENTS
-        .iter()
-        .map(|accent| accent.enter(&mut world, "room", "hearer"))
-        .collect();
     let accent = crate::accent::accent(dialect);
-    let sender = accent.enter(&mut world, "room", nick);
     let mut longest = 0;
-    for hearer in hearers {
+    for there in &ACCENTS {
+        let mut world = World::new(1);
+        let hearer = there.enter(&mut world, "room", "hearer");
+        let sender = accent.enter(&mut world, "room", nick);
         world.take_frames(hearer);
         let text = text(&accent.id_of(&world, hearer));
         assert!(
@@ -73,4 +71,22 @@ fn the_longest_message_fits_into_every_outbox() {
         let longest = longest(accent.name, "sender", |_| shout(&words).to_string());
         assert!(longest <= most(), "from {}: {longest} bytes", accent.name);
     }
+}
+
+/// In `matchbox` a candidate is JSON in a text: it is quoted twice.
+#[test]
+fn the_longest_candidate_fits_into_every_outbox() {
+    let candidate = "\"".repeat(60_000);
+    let frame = |to: &str| {
+        let init = json!({"candidate": candidate, "sdpMid": "0"});
+        json!({"type": "ice-candidate", "targetID": to, "candidate": init}).to_string()
+    };
+    let longest = longest("lightstream", "sender", frame);
+    assert!(longest <= most(), "{longest} bytes");
+    let frame = |to: &str| {
+        let init = json!({"candidate": candidate, "sdpMid": "0"}).to_string();
+        json!({"Signal": {"receiver": to, "data": {"IceCandidate": init}}}).to_string()
+    };
+    let longest = self::longest("matchbox", "sender", frame);
+    assert!(longest <= most(), "{longest} bytes");
 }

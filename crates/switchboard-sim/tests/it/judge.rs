@@ -10,7 +10,7 @@ use switchboard_core::{Change, Departure, Farewell, Member, PeerId, RoomId};
 use switchboard_dialect::Close;
 
 use crate::{
-    accent::Told,
+    accent::{Calls, Told, accent},
     play::{Actor, NICKS, Play, Seen, name_for},
 };
 
@@ -91,6 +91,8 @@ impl<'p> Judge<'p> {
         for (entry, seats) in self.play.world.log().iter().zip(&self.seats) {
             if self.is_seated(seats, &entry.room, self.peer(actor)) {
                 expected.extend(self.expected_of(&entry.change, seats, actor));
+            } else if entry.change.peer() == self.peer(actor) {
+                expected.extend(found(seats, &entry.room, actor));
             }
         }
         expected
@@ -112,8 +114,9 @@ impl<'p> Judge<'p> {
                 let (_, member) = seats.iter().find(|(_, member)| member.peer == *peer)?;
                 let is_quiet =
                     *departure == Departure::Asked(Farewell::Quiet) && member.tongue.name == "mesh";
-                let is_told =
-                    *peer != self.peer(actor) && !(is_quiet && actor.accent.name == "mesh");
+                let is_told = actor.accent.tells_departures
+                    && *peer != self.peer(actor)
+                    && !(is_quiet && actor.accent.name == "mesh");
                 is_told.then(|| Told::Left(name_for(actor.accent, member)))
             }
         }
@@ -185,11 +188,9 @@ impl<'p> Judge<'p> {
     /// The other of a meeting, and whether the actor is the one to call.
     fn side_of<'m>(&self, actor: &Actor, meeting: &'m Meeting) -> Option<(&'m Member, bool)> {
         let me = self.peer(actor);
-        let newcomer_calls = match (meeting.newcomer.tongue.name, meeting.member.tongue.name) {
-            ("mesh", "mesh") => None,
-            ("singo", "singo") | ("mesh", _) => Some(false),
-            _ => Some(true),
-        };
+        let spoken_by = |member: &Member| accent(member.tongue.name);
+        let newcomer_calls =
+            spoken_by(&meeting.newcomer).calls_as_newcomer(spoken_by(&meeting.member));
         if meeting.newcomer.peer == me {
             Some((&meeting.member, newcomer_calls == Some(true)))
         } else if meeting.member.peer == me {
@@ -286,6 +287,18 @@ impl<'p> Judge<'p> {
             }
         }
     }
+}
+
+/// Whom a newcomer finds and is told of like those who come later: who is there, and not to be called.
+fn found<'s>(
+    seats: &'s Seats,
+    room: &'s RoomId,
+    newcomer: &'s Actor,
+) -> impl Iterator<Item = Told> {
+    let there = seats.iter().filter(move |(at, _)| at == room);
+    let apart = there.filter(|(_, member)| accent(member.tongue.name).calls == Calls::Apart);
+    let came = apart.map(|(_, member)| Told::Came(name_for(newcomer.accent, member)));
+    came.filter(|_| newcomer.accent.tells_arrivals)
 }
 
 fn calls_of(actor: &Actor, name: &str, meeting: &Meeting) -> usize {

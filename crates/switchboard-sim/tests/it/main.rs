@@ -9,4 +9,5 @@ mod judge;
 mod play;
 mod promises;
 mod races;
+mod topics;
 mod transcripts;

@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use switchboard_core::{Input, Limits, Member, RoomId};
-use switchboard_dialect::Settings;
-use switchboard_sim::{ClientId, World};
+use switchboard_sim::{ClientId, World, hospitable};
 
-use crate::accent::{ACCENTS, Accent, Told};
+use crate::accent::{ACCENTS, Accent, Calls, Told};
 
 /// So few that rooms fill up.
 pub(crate) const ROOM_MEMBERS: usize = 4;
@@ -100,10 +99,11 @@ impl Play {
     pub(crate) fn run(seed: u64, steps: &[Step]) -> Self {
         let limits = Limits {
             room_members: ROOM_MEMBERS,
+            directory_members: ROOM_MEMBERS,
             ..Limits::default()
         };
         let mut play = Self {
-            world: World::with(seed, limits, Settings::default()),
+            world: World::with(seed, limits, hospitable()),
             actors: Vec::new(),
             said: Vec::new(),
         };
@@ -189,6 +189,9 @@ impl Play {
         let at = self.world.log().len();
         let actor = &mut self.actors[who];
         let is_there = |wish: &Wish| (wish.room, wish.nick) == (room, nick);
+        if actor.accent.gathers && !actor.wish.as_ref().is_none_or(is_there) {
+            return; // Whoever is in one room only can be judged by it.
+        }
         if actor.wish.as_ref().is_some_and(is_there) {
             actor.rejoins.push(at);
         }
@@ -198,10 +201,12 @@ impl Play {
     }
 
     /// Whether the actor is known by its name. One that is not may ask for a place; what else it
-    /// sends waits as well, and it cannot be foreseen for how long.
+    /// sends waits as well, and it cannot be foreseen for how long. One that has no name for the
+    /// other speaks to whom it knows of.
     fn is_known(&mut self, who: usize) -> bool {
         let actor = &self.actors[who];
-        if (actor.accent.greet)("").is_some() && actor.seen.is_empty() {
+        let waits = (actor.accent.greet)("").is_some() && actor.seen.is_empty();
+        if waits || !actor.accent.names_others {
             while self.world.deliver(self.actors[who].id) {}
             self.look();
         }
@@ -212,7 +217,8 @@ impl Play {
     fn leave(&mut self, who: usize) {
         let actor = &self.actors[who];
         if let Some(leave) = actor.accent.leave.filter(|_| self.is_live(who)) {
-            self.world.send(actor.id, leave().to_string());
+            let room = actor.wish.as_ref().map_or(ROOMS[0], |wish| wish.room);
+            self.world.send(actor.id, leave(room).to_string());
             self.actors[who].wish = None;
         }
     }
@@ -220,12 +226,24 @@ impl Play {
     fn offer(&mut self, who: usize, to: usize) {
         let to = to % self.actors.len();
         let accent = self.actors[who].accent;
+        if accent.calls == Calls::Apart {
+            return;
+        }
         let target = self.world.member(self.actors[to].id);
         let name = match target {
             Some((_, member)) => name_for(accent, &member),
             None => self.world.peer(self.actors[to].id).to_string(),
         };
-        let is_named = |member: &Member| name_for(accent, member) == name;
+        let me = self.world.peer(self.actors[who].id);
+        let is_named = |member: &Member| match accent.names_others {
+            true => member.tongue.signals && name_for(accent, member) == name,
+            false => member.tongue.signals && member.peer != me,
+        };
+        let place = self.world.member(self.actors[who].id);
+        let is_there = place.is_some_and(|(room, _)| !self.hearers(&room, is_named).is_empty());
+        if !is_there && !accent.waits.is_zero() {
+            return; // Who will have come by then cannot be foreseen.
+        }
         let frame = (accent.offer)(&name, &self.said.len().to_string());
         self.say(who, &frame.to_string(), is_named);
     }
@@ -307,6 +325,11 @@ impl Play {
                 let told = (actor.accent.hear)(&value).into_iter();
                 actor.seen.extend(told.map(|told| Seen { at, told }));
             }
+            let (at, refused) = (self.world.log().len(), self.world.take_refused(actor.id));
+            if !actor.accent.answers_joins {
+                let refused = refused.into_iter().map(|code| Told::Error(code.to_owned()));
+                actor.seen.extend(refused.map(|told| Seen { at, told }));
+            }
         }
         self.must_be_bounded();
     }
@@ -326,8 +349,11 @@ impl Play {
 
 /// What clients of this dialect call that member.
 pub(crate) fn name_for(accent: &Accent, member: &Member) -> String {
-    match accent.name {
-        "p2p" => member.peer.to_string(),
-        _ => member.address.to_string(),
+    if accent.names_by_peer {
+        member.peer.to_string()
+    } else if accent.names_others {
+        member.address.to_string()
+    } else {
+        String::new()
     }
 }

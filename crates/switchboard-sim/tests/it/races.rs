@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use switchboard_core::Limits;
-use switchboard_dialect::Settings;
-use switchboard_sim::{ClientId, World};
+use switchboard_sim::{ClientId, World, hospitable};
 
 const PATIENCE: Duration = Duration::from_secs(3);
 
@@ -30,7 +29,7 @@ fn room_of_two() -> World {
         room_members: 2,
         ..Limits::default()
     };
-    World::with(1, limits, Settings::default())
+    World::with(1, limits, hospitable())
 }
 
 #[test]
