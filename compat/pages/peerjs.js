@@ -3,7 +3,7 @@
  * `?retry=` ms after it lost the server it tries again.
  */
 import { describe } from './connection.js';
-import { parameter, showPeers, state } from './page.js';
+import { complain, parameter, showPeers, state } from './page.js';
 import { camera, show, video } from './video.js';
 
 /** @typedef {import('peerjs').DataConnection} DataConnection */
@@ -33,6 +33,7 @@ function converse(connection) {
 
 /** @param {MediaConnection} call */
 function watch(call) {
+  if ([...calls].some(({ peer }) => peer === call.peer)) complain('a second call with the same', call.peer);
   calls.add(call);
   call.on('stream', (stream) => show(call.peer, stream));
   call.on('close', () => {
