@@ -89,9 +89,9 @@ export class Scene {
   }
 }
 
-/** A server as it comes. @param {Closers} closers */
-export async function startOneNode(closers) {
-  const server = await Server.start();
+/** A server as it comes, but for these settings. @param {Closers} closers @param {Record<string, string>} [settings] */
+export async function startOneNode(closers, settings) {
+  const server = await Server.start(settings);
   closers.unshift(() => server.stop());
   return [server];
 }

@@ -42,7 +42,7 @@ declare global {
     /** Only of the page of PeerJS, as its own bundle leaves it there. */
     readonly Peer: typeof import('peerjs').Peer;
     peer: import('peerjs').Peer;
-    dial(id: string): void;
+    dial(id: string, options?: import('peerjs').PeerConnectOption): void;
     call(id: string): void;
     /** Only of the page of y-webrtc. */
     doc: SharedDocument;

@@ -26,7 +26,10 @@ async function enter() {
   connection.on('datachannel', adopt);
   connection.on('connect', () => state.events.push('connect'));
   connection.on('addstream', (/** @type {{ stream: MediaStream }} */ { stream }) => show(OTHER, stream));
-  connection.on('bye', () => state.events.push('bye'));
+  connection.on('bye', () => {
+    state.events.push('bye');
+    state.left.push(OTHER);
+  });
   connection.on('disconnect', (/** @type {{ reason: string }} */ { reason }) => {
     video.forget(OTHER);
     state.events.push(`disconnect ${reason}`);

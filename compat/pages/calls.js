@@ -7,6 +7,7 @@ import { complain, showPeers, state } from './page.js';
  * @property {(id: string, sdp: string) => void} offer
  * @property {(id: string, sdp: string) => void} answer
  * @property {((id: string, candidate: RTCIceCandidate) => void) | null} candidate null: the sdp holds them all
+ * @property {(id: string) => void} [gathered] in dialects that have a word for it
  */
 
 /**
@@ -75,8 +76,8 @@ export class Calls {
     const pc = new RTCPeerConnection();
     const peer = { pc, waiting: [], offersMade: before?.offersMade ?? 0, offersGot: before?.offersGot ?? 0 };
     this.peers.set(id, peer);
-    const { candidate: trickle } = this.wire;
-    if (trickle) pc.onicecandidate = ({ candidate }) => candidate && trickle(id, candidate);
+    const { candidate: trickle, gathered } = this.wire;
+    if (trickle) pc.onicecandidate = ({ candidate }) => (candidate ? trickle(id, candidate) : gathered?.(id));
     this.medium.equip(pc, id, calling);
     return peer;
   }

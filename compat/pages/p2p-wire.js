@@ -1,4 +1,7 @@
-/** The wire of p2p-go-app. Like that app's own page, it drops offers from peers that it has not been told of. */
+/**
+ * The wire of p2p-go-app. Like that app's own page, it drops offers from peers that it has not been told of. `?call=0`:
+ * this one waits to be called.
+ */
 import { Calls } from './calls.js';
 import { complain, openSocket, parameter, state } from './page.js';
 
@@ -34,7 +37,7 @@ export function joinWith(medium) {
       state.joined = true;
       for (const { id, username } of members) {
         usernames.set(id, username);
-        calls.call(id);
+        if (parameter('call', '1') === '1') calls.call(id);
       }
     },
     NEW_PEER_IN_ROOM: ({ peer }) => usernames.set(peer.id, peer.username),

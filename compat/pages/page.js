@@ -40,5 +40,5 @@ export function openSocket(path, on) {
   socket.onmessage = ({ data }) => on.frame(JSON.parse(data));
   socket.onclose = ({ code, reason }) => complain('the server closed', `${code} ${reason}`);
   window.addEventListener('pagehide', () => (socket.onclose = null));
-  return { send: (/** @type {object} */ frame) => socket.send(JSON.stringify(frame)) };
+  return { send: (/** @type {object | string} */ frame) => socket.send(JSON.stringify(frame)) };
 }

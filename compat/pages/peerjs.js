@@ -1,6 +1,9 @@
-/** A page made with PeerJS. Without `?id=` the server gives it one; `?retry=` ms after it lost the server it tries again. */
+/**
+ * A page made with PeerJS. Without `?id=` the server gives it one; `?key=` is which of the server's keys it comes with;
+ * `?retry=` ms after it lost the server it tries again.
+ */
 import { describe } from './connection.js';
-import { parameter, showPeers, state } from './page.js';
+import { complain, parameter, showPeers, state } from './page.js';
 import { camera, show, video } from './video.js';
 
 /** @typedef {import('peerjs').DataConnection} DataConnection */
@@ -9,7 +12,7 @@ import { camera, show, video } from './video.js';
 const { hostname, port } = new URL(parameter('server'));
 const id = parameter('id');
 const retryMs = Number(parameter('retry', '0'));
-const options = { host: hostname, port: Number(port), path: '/', key: 'peerjs', secure: false, config: { iceServers: [] } };
+const options = { host: hostname, port: Number(port), path: '/', key: parameter('key', 'peerjs'), secure: false, config: { iceServers: [] } };
 
 const peer = id ? new window.Peer(id, options) : new window.Peer(options);
 
@@ -30,6 +33,7 @@ function converse(connection) {
 
 /** @param {MediaConnection} call */
 function watch(call) {
+  if ([...calls].some(({ peer }) => peer === call.peer)) complain('a second call with the same', call.peer);
   calls.add(call);
   call.on('stream', (stream) => show(call.peer, stream));
   call.on('close', () => {
@@ -62,7 +66,7 @@ peer.on('close', () => state.events.push('close'));
 peer.on('error', ({ type }) => state.events.push(`error ${type}`));
 
 window.peer = peer;
-window.dial = (other) => converse(peer.connect(other, { reliable: true }));
+window.dial = (other, options = { reliable: true }) => converse(peer.connect(other, options));
 window.call = (other) => watch(peer.call(other, camera));
 window.say = (content) => {
   for (const conversation of conversations) conversation.send(content);
