@@ -27,7 +27,7 @@
 //! # Switch
 //!
 //! ```sh
-//! PORT=4444 npx y-webrtc-signaling
+//! PORT=4444 node node_modules/y-webrtc/bin/server.js
 //! SWITCHBOARD_Y_WEBRTC_LISTEN=0.0.0.0:4444 switchboard
 //! ```
 //!
