@@ -246,7 +246,7 @@ impl<L: Clone> Hub<L> {
     /// Lets a seat be ordered for somebody whose address is free.
     fn enter_free(&mut self, mut wish: Wish<L>) {
         let room = self.rooms.entry(wish.log.clone()).or_default();
-        let limit = room.members_max(wish.member.tongue, &self.limits);
+        let limit = room.members_max(&wish.member, &self.limits);
         if exceeds(room.len() + 1, limit) {
             return self.refuse_join(wish, Refusal::RoomFull);
         }

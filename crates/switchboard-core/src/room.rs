@@ -10,7 +10,7 @@ use crate::{
     challenge::Wish,
     command::Target,
     id::{Address, PeerId, Position},
-    introduction::{Circle, Member, Tongue},
+    introduction::{Circle, Member},
     limits::{Limits, exceeds, tighter},
     log::{NodeId, SeatRef},
 };
@@ -157,23 +157,26 @@ impl<L> Room<L> {
             .filter(|seat| member.sees(&seat.member))
     }
 
-    /// Members that there may be when somebody comes who speaks `newcomer`.
-    pub(crate) fn members_max(&self, newcomer: &Tongue, limits: &Limits) -> usize {
+    /// Members that there may be when this one comes.
+    pub(crate) fn members_max(&self, newcomer: &Member, limits: &Limits) -> usize {
+        let own = limits.members_max(newcomer.tongue);
         let joining = self.joining().map(|wish| wish.member.tongue.room_max);
-        let joining = joining.fold(limits.members_max(newcomer), tighter);
-        tighter(joining, self.seats_max(newcomer))
+        match is_one_more(newcomer) {
+            true => joining.fold(tighter(own, self.seats_max(newcomer)), tighter),
+            false => own,
+        }
     }
 
-    /// Members that the dialects of those who are in allow, when somebody comes who speaks `newcomer`.
-    fn seats_max(&self, newcomer: &Tongue) -> usize {
+    /// Members that the dialects of those who are in allow when this one comes.
+    fn seats_max(&self, newcomer: &Member) -> usize {
         let bounds = self.bounds.iter().copied();
-        bounds.fold(newcomer.room_max, tighter)
+        bounds.fold(newcomer.tongue.room_max, tighter)
     }
 
     /// Whether there is one too many for somebody's dialect if this newcomer has been let in. Only its
     /// own node may not have known, if others came at the same moment.
-    pub(crate) fn is_overfull_with(&self, newcomer: &Tongue) -> bool {
-        exceeds(self.seats.len() + 1, self.seats_max(newcomer))
+    pub(crate) fn is_overfull_with(&self, newcomer: &Member) -> bool {
+        is_one_more(newcomer) && exceeds(self.seats.len() + 1, self.seats_max(newcomer))
     }
 
     /// Puts a newcomer that wants to be alone with others into the open circle, or lets it open one.
@@ -272,4 +275,11 @@ impl<L> Room<L> {
         }
         Some(seat)
     }
+}
+
+/// Whether somebody for whom a room is tight may have one too many in it. Who is not told of others,
+/// cannot call them or keeps to a circle comes to nobody: nobody can keep such a one out by being there.
+fn is_one_more(newcomer: &Member) -> bool {
+    let tongue = newcomer.tongue;
+    tongue.introduced && tongue.signals && newcomer.circle.is_none()
 }

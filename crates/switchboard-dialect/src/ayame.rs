@@ -396,7 +396,7 @@ impl Client {
         if self.stage != Stage::Joining {
             return;
         }
-        let other = others.first();
+        let other = others.iter().find(|(other, _)| other.tongue.signals);
         let calls = other.is_some_and(|(_, call)| *call == Call::You);
         self.stage = Stage::Here(other.map(|(other, _)| other.peer));
         out.frames.push(self.accept(calls));
@@ -405,7 +405,7 @@ impl Client {
     /// The other has come. A third one may be seen for a moment, until its own node knows that it is
     /// one too many.
     fn introduced(&mut self, peer: &Member, call: Call, out: &mut Out) {
-        if self.stage != Stage::Here(None) {
+        if self.stage != Stage::Here(None) || !peer.tongue.signals {
             return;
         }
         self.stage = Stage::Here(Some(peer.peer));

@@ -127,7 +127,7 @@ impl<L: Clone> Hub<L> {
     /// nobody's then.
     fn turn_away(&mut self, log: &LogId, newcomer: &Member) {
         let room = self.rooms.get_mut(log);
-        let Some(room) = room.filter(|room| room.is_overfull_with(newcomer.tongue)) else {
+        let Some(room) = room.filter(|room| room.is_overfull_with(newcomer)) else {
             return;
         };
         match room.pending.remove(&newcomer.peer) {

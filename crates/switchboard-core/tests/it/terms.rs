@@ -467,3 +467,25 @@ fn a_ghosts_address_is_kept_for_its_token() {
     house.comes_as("again", "ann", &OPEN, token("s"));
     assert_eq!(house.told(), ["again: in with"]);
 }
+
+#[test]
+fn nobody_tight_keeps_out_who_comes_to_nobody() {
+    let mut house = House::new();
+    house.comes("ann", &TIGHT, Terms::default());
+    house.comes("ben", &DISCREET, Terms::default());
+    house.comes("cyd", &DISCREET, Terms::default());
+    house.comes("dan", &OPEN, circle(2));
+    assert_eq!(
+        house.told(),
+        [
+            "ann: in with",
+            "ann: ben came",
+            "ben: in with",
+            "ann: cyd came",
+            "cyd: in with",
+            "dan: in with"
+        ]
+    );
+    house.comes("eve", &TIGHT, Terms::default());
+    assert_eq!(house.told(), ["eve: room-full"]);
+}

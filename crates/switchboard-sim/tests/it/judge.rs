@@ -11,7 +11,7 @@ use switchboard_dialect::Close;
 
 use crate::{
     accent::{Calls, Told, accent},
-    play::{Actor, NICKS, Play, Seen, name_for},
+    play::{Actor, NICKS, Play, Seen, name_for, partner},
 };
 
 /// Who was where, oldest first.
@@ -115,6 +115,7 @@ impl<'p> Judge<'p> {
                 let is_quiet =
                     *departure == Departure::Asked(Farewell::Quiet) && member.tongue.name == "mesh";
                 let is_told = actor.accent.tells_departures
+                    && self.is_known(actor, *peer)
                     && *peer != self.peer(actor)
                     && !(is_quiet && actor.accent.name == "mesh");
                 is_told.then(|| Told::Left(name_for(actor.accent, member)))
@@ -158,6 +159,9 @@ impl<'p> Judge<'p> {
             let Some((other, calls)) = self.side_of(actor, meeting) else {
                 continue;
             };
+            if !self.is_known(actor, other.peer) {
+                continue;
+            }
             let name = name_for(actor.accent, other);
             let count = calls_of(actor, &name, meeting);
             accounted += count;
@@ -183,6 +187,11 @@ impl<'p> Judge<'p> {
             accounted,
             "{who} is told to call somebody it has not met"
         );
+    }
+
+    /// Whether an actor knows of a member that it meets: some know of one only.
+    fn is_known(&self, actor: &Actor, other: PeerId) -> bool {
+        actor.accent.names_others || partner(&self.play.world, self.peer(actor)) == Some(other)
     }
 
     /// The other of a meeting, and whether the actor is the one to call.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use switchboard_core::{Input, Limits, Member, RoomId};
+use switchboard_core::{Change, Input, Limits, Member, PeerId, RoomId};
 use switchboard_sim::{ClientId, World, hospitable};
 
 use crate::accent::{ACCENTS, Accent, Calls, Told};
@@ -235,9 +235,13 @@ impl Play {
             None => self.world.peer(self.actors[to].id).to_string(),
         };
         let me = self.world.peer(self.actors[who].id);
+        let (mine, deaf) = (partner(&self.world, me), self.deaf_to(me));
         let is_named = |member: &Member| match accent.names_others {
-            true => member.tongue.signals && name_for(accent, member) == name,
-            false => member.tongue.signals && member.peer != me,
+            true => {
+                let hears = member.tongue.signals && !deaf.contains(&member.peer);
+                hears && name_for(accent, member) == name
+            }
+            false => mine == Some(member.peer),
         };
         let place = self.world.member(self.actors[who].id);
         let is_there = place.is_some_and(|(room, _)| !self.hearers(&room, is_named).is_empty());
@@ -246,6 +250,18 @@ impl Play {
         }
         let frame = (accent.offer)(&name, &self.said.len().to_string());
         self.say(who, &frame.to_string(), is_named);
+    }
+
+    /// Who knows of one other only, and not of this one.
+    fn deaf_to(&self, peer: PeerId) -> Vec<PeerId> {
+        let narrow = self
+            .actors
+            .iter()
+            .filter(|actor| !actor.accent.names_others);
+        let narrow = narrow.map(|actor| self.world.peer(actor.id));
+        narrow
+            .filter(|narrow| partner(&self.world, *narrow) != Some(peer))
+            .collect()
     }
 
     fn shout(&mut self, who: usize) {
@@ -345,6 +361,31 @@ impl Play {
         let many = peers.windows(2).find(|two| two[0] == two[1]);
         assert_eq!(many, None, "in several rooms, though its dialect knows one");
     }
+}
+
+/// With whom a client is that knows only of one other: who was there, or came first.
+pub(crate) fn partner(world: &World, peer: PeerId) -> Option<PeerId> {
+    let mut there: Vec<(&RoomId, &Member)> = Vec::new();
+    let mut place = None;
+    for entry in world.log() {
+        match &entry.change {
+            Change::Join(member) if member.peer == peer => {
+                place = Some(&entry.room);
+                let mut others = there.iter().filter(|(room, _)| *room == &entry.room);
+                if let Some((_, other)) = others.find(|(_, other)| other.tongue.signals) {
+                    return Some(other.peer);
+                }
+            }
+            Change::Join(member) => {
+                if place == Some(&entry.room) && member.tongue.signals {
+                    return Some(member.peer);
+                }
+                there.push((&entry.room, member));
+            }
+            Change::Leave(left, _) => there.retain(|(_, member)| member.peer != *left),
+        }
+    }
+    None
 }
 
 /// What clients of this dialect call that member.
