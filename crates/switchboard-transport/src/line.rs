@@ -91,18 +91,23 @@ impl Line {
 
     /// A frame of the client's has come.
     pub(crate) fn on_frame(&mut self, frame: Frame<'_>, now: Instant, unix_secs: u64) -> Steps {
-        if !self.has_token(now) {
+        if !self.has_tokens(1, now) {
             return self.flooded(now);
         }
         self.first_frame = None;
         let mut turn = self.conversation.on_frame(frame, unix_secs);
+        // A frame that asks for much at once, like many topics, counts for as much.
+        let more = u32::try_from(turn.asks.len().saturating_sub(1)).unwrap_or(u32::MAX);
+        if !self.has_tokens(more, now) {
+            return self.flooded(now);
+        }
         turn.asks.splice(0..0, self.sign_of_life(now));
         self.steps(turn, now)
     }
 
     /// A ping or pong of the client's has come.
     pub(crate) fn on_control(&mut self, now: Instant) -> Steps {
-        if !self.has_token(now) {
+        if !self.has_tokens(1, now) {
             return self.flooded(now);
         }
         Turn {
@@ -188,10 +193,10 @@ impl Line {
         self.conversation.on_end()
     }
 
-    fn has_token(&mut self, now: Instant) -> bool {
+    fn has_tokens(&mut self, count: u32, now: Instant) -> bool {
         self.bucket
             .as_mut()
-            .is_none_or(|bucket| bucket.take(1, now))
+            .is_none_or(|bucket| bucket.take(count, now))
     }
 
     fn flooded(&mut self, now: Instant) -> Steps {
@@ -323,6 +328,25 @@ mod tests {
         let steps = frame(&mut line, "{}", start);
         assert_eq!(steps.turn.close, Some(Close::FLOOD));
         assert!(steps.turn.frames[0].contains("too-many-frames"));
+    }
+
+    #[test]
+    fn a_frame_counts_for_all_that_it_asks() {
+        let start = Instant::now();
+        let (mut line, _) = line("y-webrtc", start);
+        let topics = r#"["a","b","c","d","e","f","g","h","i","j"]"#;
+        let frames = ["subscribe", "unsubscribe"]
+            .map(|kind| ByteString::from(format!(r#"{{"type":"{kind}","topics":{topics}}}"#)));
+        let mut taken = 0;
+        while line
+            .on_frame(Frame::Text(&frames[taken % 2]), start, 0)
+            .turn
+            .close
+            .is_none()
+        {
+            taken += 1;
+        }
+        assert_eq!(taken, 40);
     }
 
     #[test]

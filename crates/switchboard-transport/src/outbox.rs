@@ -11,6 +11,9 @@ use switchboard_core::Event;
 /// What an event takes in the queue besides the frame it carries.
 const EVENT_BYTES: usize = 128;
 
+/// What a list of members takes for each; they themselves are shared.
+const OTHER_BYTES: usize = 24;
+
 /// An emptied queue that had room for more events gives its memory back.
 const EVENTS_KEPT: usize = 4;
 
@@ -124,9 +127,9 @@ impl Outbox {
 fn cost(event: &Event) -> usize {
     let carried = match event {
         Event::Heard { relay, .. } => relay.frame.len(),
-        Event::Joined { others, .. } => others.len() * EVENT_BYTES,
+        Event::Joined { others, .. } => others.len() * OTHER_BYTES,
         Event::Rejoined { others, .. } | Event::Members { others, .. } => {
-            others.len() * EVENT_BYTES
+            others.len() * OTHER_BYTES
         }
         Event::Claimed(_)
         | Event::Introduced { .. }
