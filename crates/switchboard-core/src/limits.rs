@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::introduction::Tongue;
+use crate::introduction::Member;
 
 /// The bounds that the operator can set, as in the section `[limits]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,7 +18,8 @@ pub struct Limits {
     pub rooms_per_peer: usize,
     /// Members of one room. A join is told to all of them.
     pub room_members: usize,
-    /// Members of one room in the dialects whose clients are not told of each other.
+    /// Members of one room who are not told of each other: in dialects that tell nobody, and in circles of a
+    /// few.
     pub directory_members: usize,
     /// Connections to this node.
     pub connections: usize,
@@ -57,14 +58,14 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// Members that a room may have when somebody joins it who speaks `tongue`.
+    /// Members that a room may have when this one joins it. A join that is told to few may be one of many.
     #[must_use]
-    pub fn members_max(&self, tongue: &Tongue) -> usize {
-        let usual = match tongue.introduced {
+    pub fn members_max(&self, newcomer: &Member) -> usize {
+        let usual = match newcomer.tongue.introduced && newcomer.circle.is_none() {
             true => self.room_members,
             false => self.directory_members,
         };
-        tighter(usual, tongue.room_max)
+        tighter(usual, newcomer.tongue.room_max)
     }
 }
 

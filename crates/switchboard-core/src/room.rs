@@ -81,6 +81,8 @@ pub(crate) struct Room<L> {
     by_address: HashMap<Address, (Position, PeerId)>,
     /// Those whose dialect tells them of the others: in a directory of thousands there may be none.
     audience: BTreeSet<(Position, PeerId)>,
+    /// Those who keep to a circle, by who was the first in it.
+    circled: BTreeSet<(PeerId, (Position, PeerId))>,
     /// What the dialects of members allow, where they bound the room.
     bounds: Vec<usize>,
     /// Nearly always empty: an engine takes less than a millisecond.
@@ -99,6 +101,7 @@ impl<L> Default for Room<L> {
             by_peer: HashMap::new(),
             by_address: HashMap::new(),
             audience: BTreeSet::new(),
+            circled: BTreeSet::new(),
             bounds: Vec::new(),
             pending: BTreeMap::new(),
             withdrawn: Vec::new(),
@@ -140,26 +143,36 @@ impl<L> Room<L> {
 
     /// Everybody else whom a member sees, in the order of their joins.
     pub(crate) fn seen_by<'a>(&'a self, member: &'a Member) -> impl Iterator<Item = &'a Seat<L>> {
-        let is_other = |seat: &&Seat<L>| seat.member.peer != member.peer;
-        self.seats()
-            .filter(is_other)
-            .filter(|seat| member.sees(&seat.member))
+        let everybody = member.circle.is_none().then(|| self.seats());
+        let circle = member.circle.map(|circle| self.circle(circle.first));
+        let company = everybody.into_iter().flatten();
+        let company = company.chain(circle.into_iter().flatten());
+        company.filter(|seat| seat.member.peer != member.peer && member.sees(&seat.member))
     }
 
     /// Those who are told that `member` comes or goes, in the order of their joins.
     pub(crate) fn told_of<'a>(&'a self, member: &'a Member) -> impl Iterator<Item = &'a Seat<L>> {
-        let seats = self
-            .audience
-            .iter()
-            .filter_map(|place| self.seats.get(place));
-        seats
-            .filter(|seat| seat.member.peer != member.peer)
-            .filter(|seat| member.sees(&seat.member))
+        let audience = self.audience.iter();
+        let audience = audience.filter_map(|place| self.seats.get(place));
+        let everybody = member.circle.is_none().then_some(audience);
+        let circle = member.circle.map(|circle| self.circle(circle.first));
+        let circle = circle.into_iter().flatten();
+        let circle = circle.filter(|seat| seat.member.tongue.introduced);
+        let company = everybody.into_iter().flatten().chain(circle);
+        company.filter(|seat| seat.member.peer != member.peer && member.sees(&seat.member))
+    }
+
+    /// The members of a circle, in the order of their joins.
+    fn circle(&self, first: PeerId) -> impl Iterator<Item = &Seat<L>> {
+        let begin = (Position::default(), PeerId::from([0; 16]));
+        let of_it = self.circled.range((first, begin)..);
+        let of_it = of_it.take_while(move |(of, _)| *of == first);
+        of_it.filter_map(|(_, place)| self.seats.get(place))
     }
 
     /// Members that there may be when this one comes.
     pub(crate) fn members_max(&self, newcomer: &Member, limits: &Limits) -> usize {
-        let own = limits.members_max(newcomer.tongue);
+        let own = limits.members_max(newcomer);
         let joining = self.joining().map(|wish| wish.member.tongue.room_max);
         match is_one_more(newcomer) {
             true => joining.fold(tighter(own, self.seats_max(newcomer)), tighter),
@@ -203,11 +216,9 @@ impl<L> Room<L> {
 
     /// How many are in a circle, or about to be.
     fn in_circle(&self, first: PeerId) -> usize {
-        let seated = self.seats().map(|seat| &seat.member);
-        let joining = self.joining().map(|wish| &wish.member);
-        let of_it =
-            |member: &&Arc<Member>| member.circle.is_some_and(|circle| circle.first == first);
-        seated.chain(joining).filter(of_it).count()
+        let joining = self.joining().filter_map(|wish| wish.member.circle);
+        let joining = joining.filter(|circle| circle.first == first);
+        self.circle(first).count() + joining.count()
     }
 
     /// The one member that `target` names. `Target::Everyone` names nobody in particular.
@@ -255,6 +266,9 @@ impl<L> Room<L> {
         if seat.member.tongue.introduced {
             self.audience.insert(place);
         }
+        if let Some(circle) = seat.member.circle {
+            self.circled.insert((circle.first, place));
+        }
         if seat.member.tongue.room_max != 0 {
             self.bounds.push(seat.member.tongue.room_max);
         }
@@ -266,6 +280,9 @@ impl<L> Room<L> {
         self.position = self.position.max(position);
         let seat = self.seats.remove(&self.by_peer.remove(&peer)?)?;
         self.audience.remove(&seat.place());
+        if let Some(circle) = seat.member.circle {
+            self.circled.remove(&(circle.first, seat.place()));
+        }
         let bound = |bound: &usize| *bound == seat.member.tongue.room_max;
         if let Some(index) = self.bounds.iter().position(bound) {
             self.bounds.swap_remove(index);

@@ -489,3 +489,16 @@ fn nobody_tight_keeps_out_who_comes_to_nobody() {
     house.comes("eve", &TIGHT, Terms::default());
     assert_eq!(house.told(), ["eve: room-full"]);
 }
+
+#[test]
+fn circles_do_not_fill_a_room() {
+    let mut house = House::new();
+    house.limits.room_members = 2;
+    house.hub = Hub::new(Arc::new(house.limits.clone()));
+    for name in ["ann", "ben", "cyd", "dan"] {
+        house.comes(name, &OPEN, circle(2));
+    }
+    house.told();
+    house.says("dan", Target::Everyone, "hello");
+    assert_eq!(house.told(), ["cyd: dan says hello"]);
+}

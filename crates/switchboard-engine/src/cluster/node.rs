@@ -341,7 +341,7 @@ impl Node {
     /// How many seats there may be when this member is given one.
     fn seats_max(&self, log: &LogId, newcomer: &Member) -> usize {
         match log {
-            LogId::Room(_) => self.settings.limits.members_max(newcomer.tongue),
+            LogId::Room(_) => self.settings.limits.members_max(newcomer),
             LogId::Name(..) | LogId::Duty(_) => 0,
         }
     }

@@ -110,6 +110,7 @@ impl Node {
     fn new() -> Self {
         let limits = Limits {
             room_members: ROOM_MEMBERS,
+            directory_members: ROOM_MEMBERS,
             rooms_per_peer: 2,
             ..Limits::default()
         };

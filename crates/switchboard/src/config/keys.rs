@@ -211,7 +211,7 @@ fn limits() -> [Row; 13] {
         int!(
             "limits",
             "directory_members",
-            "Members of one room in the dialects whose clients are not told of each other.",
+            "Members of one room who are not told of each other: PeerJS clients of one key, and all groups of a matchbox room with ?next=.",
             limits.directory_members
         ),
         int!(
