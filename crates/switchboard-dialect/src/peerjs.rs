@@ -39,6 +39,7 @@
 use std::{borrow::Cow, collections::VecDeque, sync::Arc, time::Duration};
 
 use bytestring::ByteString;
+use sha2::{Digest as _, Sha256};
 use switchboard_core::{
     Address, Command, Custom, Event, Eviction, Farewell, Limits, Member, Refusal, Refused, Relay,
     RelayKind, RoomName, Target, Terms, Token, Tongue,
@@ -358,7 +359,7 @@ impl Caller {
             limits: handshake.limits.clone(),
         };
         let grace = Duration::from_secs(handshake.settings.int(TONGUE.name, GRACE));
-        let secret = token.into();
+        let secret = secret_of(id, token);
         Ok((caller, Token { secret, grace }))
     }
 
@@ -518,6 +519,17 @@ impl Caller {
             .text("dst", self.me.as_str())
             .finish()
     }
+}
+
+/// What is kept of a token, here and in a store that nodes share: not the token itself.
+fn secret_of(id: &str, token: &str) -> Arc<str> {
+    let hash = Sha256::new()
+        .chain_update(id)
+        .chain_update([0])
+        .chain_update(token)
+        .finalize();
+    let digits = hash.iter().map(|byte| format!("{byte:02x}"));
+    digits.collect::<String>().into()
 }
 
 /// What a client is told that does not get its id.
