@@ -53,8 +53,8 @@ impl<L> Default for Absent<L> {
 }
 
 impl<L> Absent<L> {
-    /// Keeps a frame for `address`. Gives it up if its sender, or all senders together, have too much
-    /// waiting: then it says so.
+    /// Keeps a frame for who is wanted. Says no if its sender, or all who wait for that one, have too much
+    /// waiting.
     pub(crate) fn wait(
         &mut self,
         wanted: Wanted,

@@ -112,5 +112,5 @@ pub(crate) const ABSENT_SHARE_BYTES_MAX: usize = 128 * 1024;
 pub(crate) const ABSENT_FRAMES_MAX: usize = 256;
 pub(crate) const ABSENT_BYTES_MAX: usize = 512 * 1024;
 
-/// Addresses that one hub keeps for clients that lost their connections; more are not kept.
+/// Addresses that one hub keeps for clients that lost their connections; for more, older ones are given up.
 pub(crate) const RESERVATIONS_MAX: usize = 16 * 1024;

@@ -11,23 +11,26 @@ use crate::{command::Place, introduction::Member, limits::RESERVATIONS_MAX};
 /// The addresses that are kept, each until its time is over or its client is back.
 #[derive(Debug, Default)]
 pub(crate) struct Reservations {
-    by_place: BTreeMap<Place, (Arc<str>, Instant)>,
+    by_place: BTreeMap<Place, (Arc<Member>, Instant)>,
     by_time: BTreeSet<(Instant, Place)>,
 }
 
 impl Reservations {
-    /// Keeps the place of a member that has lost its connection, if it has shown a token.
-    pub(crate) fn keep(&mut self, place: Place, member: &Member, now: Instant) {
+    /// Keeps the place of a member that has lost its connection, if it has shown a token. If too many are
+    /// kept, the one that would be kept the shortest is not kept any more.
+    pub(crate) fn keep(&mut self, place: Place, member: &Arc<Member>, now: Instant) {
         let Some(token) = member.token.as_ref().filter(|token| !token.grace.is_zero()) else {
             return;
         };
         self.lift(&place);
-        if self.by_place.len() >= RESERVATIONS_MAX {
-            return;
+        if self.by_place.len() >= RESERVATIONS_MAX
+            && let Some((_, place)) = self.by_time.pop_first()
+        {
+            self.by_place.remove(&place);
         }
         let until = now + token.grace;
         self.by_time.insert((until, place.clone()));
-        self.by_place.insert(place, (token.secret.clone(), until));
+        self.by_place.insert(place, (member.clone(), until));
     }
 
     /// Somebody has the place again.
@@ -40,10 +43,7 @@ impl Reservations {
     /// Whether the place is kept for somebody else than `member`.
     pub(crate) fn is_against(&self, place: &Place, member: &Member, now: Instant) -> bool {
         let kept = self.by_place.get(place).filter(|(_, until)| now < *until);
-        kept.is_some_and(|(secret, _)| {
-            let own = member.token.as_ref().map(|token| &token.secret);
-            own != Some(secret)
-        })
+        kept.is_some_and(|(lost, _)| !lost.is_proven_same(member))
     }
 
     /// Forgets what is over at `now`.

@@ -496,11 +496,7 @@ impl Caller {
     fn refused(&self, refused: &Refused, out: &mut Out) {
         if refused.join.is_some() {
             out.frames.push(turned_away(refused));
-            let is_to_retry = refused.reason == Refusal::Unavailable;
-            out.close = Some(match is_to_retry {
-                true => Close::RESTART,
-                false => Close::POLICY,
-            });
+            out.close = Some(Close::of_join(&refused.reason));
             return;
         }
         if matches!(refused.reason, Refusal::TooManyFrames | Refusal::TooLarge) {

@@ -33,8 +33,8 @@ const WRITE_BUFFER_BYTES: usize = 16 * 1024;
 /// Events told before the client's own frames have their turn again.
 const EVENTS_PER_WRITE: usize = 64;
 
-/// Frames that may wait for the socket. Events wait in the outbox; these are answers to a client
-/// that goes on asking and does not read.
+/// Frames that may wait for the socket when more are to join them, `outbox_bytes` of them at most.
+/// Events wait in the outbox; these are answers to a client that goes on asking and does not read.
 const PENDING_FRAMES_MAX: usize = 1024;
 
 /// Frames that are read while a session waits for the answer to its request: as many as show that
@@ -94,6 +94,7 @@ pub fn serve(
         local,
         context,
         pending: VecDeque::new(),
+        pending_bytes: 0,
         asking: None,
         early: VecDeque::new(),
         unflushed: false,
@@ -115,6 +116,7 @@ struct Connection {
     context: Context,
     /// Frames that the socket has not taken yet. Events wait in the outbox meanwhile.
     pending: VecDeque<Message>,
+    pending_bytes: usize,
     /// What the session asks a web service; until it is answered, nothing else is done.
     asking: Option<Box<Asking>>,
     /// What the client has sent while its session waited for an answer.
@@ -253,6 +255,7 @@ impl Connection {
             let Some(message) = self.pending.pop_front() else {
                 break;
             };
+            self.pending_bytes -= weight(&message);
             socket.as_mut().start_send(message)?;
             self.unflushed = true;
         }
@@ -280,6 +283,9 @@ impl Connection {
     async fn on_events(&mut self) -> Result<(), End> {
         let appetite = self.appetite();
         for _ in 0..EVENTS_PER_WRITE {
+            if self.has_enough_pending() {
+                break;
+            }
             let Some(event) = self.next_event(appetite)? else {
                 break;
             };
@@ -288,6 +294,17 @@ impl Connection {
             self.be_answered().await?;
         }
         Ok(())
+    }
+
+    /// Whether what waits for the socket is as much as may wait.
+    fn has_enough_pending(&self) -> bool {
+        let bytes_max = self.context.limits.outbox_bytes;
+        self.pending.len() > PENDING_FRAMES_MAX || bytes_max != 0 && self.pending_bytes > bytes_max
+    }
+
+    fn push(&mut self, message: Message) {
+        self.pending_bytes += weight(&message);
+        self.pending.push_back(message);
     }
 
     fn next_event(&self, appetite: Appetite) -> Result<Option<Arc<Event>>, End> {
@@ -332,16 +349,17 @@ impl Connection {
         for code in turn.refused {
             tracing::info!(peer = %self.line.peer().id(), code, "refused");
         }
-        self.pending.extend(turn.frames.into_iter().map(text));
+        if !turn.frames.is_empty() && self.has_enough_pending() {
+            return Err(self.too_slow());
+        }
+        for frame in turn.frames {
+            self.push(text(frame));
+        }
         if ping {
-            self.pending
-                .push_back(Message::Ping(axum::body::Bytes::new()));
+            self.push(Message::Ping(axum::body::Bytes::new()));
         }
         for ask in turn.asks {
             self.ask(ask).await;
-        }
-        if self.pending.len() > PENDING_FRAMES_MAX {
-            return Err(self.too_slow());
         }
         if let Some(post) = turn.post {
             let close = turn.close;
@@ -455,10 +473,11 @@ impl Connection {
                 code: close.code,
                 reason: close.reason.into(),
             };
-            self.pending.push_back(Message::Close(Some(frame)));
+            self.push(Message::Close(Some(frame)));
         } else {
             tracing::info!(%peer, dialect, "disconnected");
             self.pending.clear();
+            self.pending_bytes = 0;
         }
         let closing = async {
             poll_fn(|context| self.poll_write(context)).await.ok()?;
@@ -479,6 +498,15 @@ impl Drop for Connection {
             .counters()
             .connections
             .fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// What a message takes while it waits.
+fn weight(message: &Message) -> usize {
+    match message {
+        Message::Text(text) => text.len(),
+        Message::Binary(bytes) | Message::Ping(bytes) | Message::Pong(bytes) => bytes.len(),
+        Message::Close(_) => 0,
     }
 }
 

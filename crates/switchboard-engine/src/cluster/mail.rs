@@ -17,7 +17,7 @@ use super::store::Seat;
 use crate::Vocabulary;
 
 /// The spelling of mail, as its first byte.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 #[derive(Default, Serialize, Deserialize)]
 struct Card {

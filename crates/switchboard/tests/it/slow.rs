@@ -9,17 +9,21 @@ use tokio_tungstenite::{
     tungstenite::{Message, protocol::CloseFrame},
 };
 
-use crate::client::{Client, PATIENCE, request, start};
+use crate::client::{Client, PATIENCE, get, request, start};
 
 const IDENTIFY: &str = r#"{"type":"IDENTIFY","username":"ada"}"#;
 const JOIN: &str = r#"{"type":"JOIN_ROOM","roomId":"r"}"#;
 
 /// A client whose kernel takes next to nothing that it does not read.
 async fn narrow(address: SocketAddr) -> WebSocketStream<TcpStream> {
+    narrow_at(address, "/ws").await
+}
+
+async fn narrow_at(address: SocketAddr, path: &str) -> WebSocketStream<TcpStream> {
     let socket = TcpSocket::new_v4().expect("a socket");
     socket.set_recv_buffer_size(4096).expect("a small buffer");
     let stream = socket.connect(address).await.expect("a connection");
-    client_async(request(address, "/ws"), stream)
+    client_async(request(address, path), stream)
         .await
         .expect("an upgrade")
         .0
@@ -95,4 +99,27 @@ async fn a_goodbye_is_answered() {
             1000
         );
     }
+}
+
+#[tokio::test]
+async fn who_speaks_to_itself_and_does_not_read_is_not_kept_in_memory() {
+    let (_server, address) = start("");
+    let mut ada = narrow_at(address, "/y-webrtc").await;
+    let subscribe = r#"{"type":"subscribe","topics":["own"]}"#;
+    ada.send(Message::text(subscribe))
+        .await
+        .expect("the server reads");
+    let data = "x".repeat(200_000);
+    let publish = format!(r#"{{"type":"publish","topic":"own","data":"{data}"}}"#);
+    // More than any kernel keeps for a connection, and within what one may send at once.
+    let mut taken = 0;
+    while taken < 300 && ada.send(Message::text(publish.clone())).await.is_ok() {
+        taken += 1;
+    }
+    assert!(taken < 300, "the server took 60 MB");
+    let metrics = get(address, "/metrics").await;
+    assert!(
+        metrics.contains("\nswitchboard_slow_total 1\n"),
+        "{metrics}"
+    );
 }
