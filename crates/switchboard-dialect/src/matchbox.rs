@@ -6,6 +6,7 @@
 //! The connection is the join; the server speaks first. The room is the last segment of the path, or
 //! `?room=` where the dialect was asked for on a path of another, or `world`. With `?next=N` those who
 //! come are put into circles of N who see only each other; one that was full once takes nobody any more.
+//! Where there are several nodes, a circle is of clients of one node.
 //!
 //! * ← `{"IdAssigned":"UUID"}`
 //! * ← `{"NewPeer":"UUID"}`: call this one
