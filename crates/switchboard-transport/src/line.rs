@@ -96,9 +96,7 @@ impl Line {
         }
         self.first_frame = None;
         let mut turn = self.conversation.on_frame(frame, unix_secs);
-        // A frame that asks for much at once, like many topics, counts for as much.
-        let more = u32::try_from(turn.asks.len().saturating_sub(1)).unwrap_or(u32::MAX);
-        if !self.has_tokens(more, now) {
+        if !self.has_tokens(further(&turn.asks), now) {
             return self.flooded(now);
         }
         turn.asks.splice(0..0, self.sign_of_life(now));
@@ -220,6 +218,13 @@ impl Line {
         self.probes.extend(probe);
         Steps { turn, ping }
     }
+}
+
+/// What a frame that asks for much at once, like many topics, counts for beyond itself. Whoever leaves
+/// has entered before, and has paid then.
+fn further(asks: &[Ask]) -> u32 {
+    let paid = asks.iter().filter(|ask| !matches!(ask, Ask::Leave(..)));
+    u32::try_from(paid.count().saturating_sub(1)).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]
@@ -346,7 +351,28 @@ mod tests {
         {
             taken += 1;
         }
-        assert_eq!(taken, 40);
+        assert_eq!(taken, 72, "10 for a subscription, 1 for its end");
+    }
+
+    #[test]
+    fn a_frame_that_moves_to_another_room_counts_once() {
+        let start = Instant::now();
+        let (mut line, _) = line("lightstream", start);
+        let join = |room| {
+            ByteString::from(format!(
+                r#"{{"type":"join","roomID":"r{room}","senderID":"a"}}"#
+            ))
+        };
+        let mut taken = 0;
+        while line
+            .on_frame(Frame::Text(&join(taken)), start, 0)
+            .turn
+            .close
+            .is_none()
+        {
+            taken += 1;
+        }
+        assert_eq!(taken, 400);
     }
 
     #[test]

@@ -229,7 +229,7 @@ fn limits() -> [Row; 13] {
         int!(
             "limits",
             "frames_per_second",
-            "Frames per second from one connection; over it and the burst it is closed (1008). A frame that enters or leaves several rooms counts for each.",
+            "Frames per second from one connection; over it and the burst it is closed (1008). A frame that enters several rooms counts for each.",
             limits.frames_per_second,
             0..=FRAMES_PER_SECOND_MAX
         ),
