@@ -38,6 +38,7 @@ mod desk;
 mod identity;
 mod keys;
 mod parameters;
+mod remainder;
 mod rooms;
 mod seat;
 mod shared;
@@ -50,6 +51,7 @@ use desk::Desk;
 use identity::{Caller, Identity};
 use keys::ServerKey;
 use parameters::Parameters;
+use remainder::Remainder;
 use seat::Goal;
 use shared::Shared;
 
@@ -283,6 +285,7 @@ pub(crate) fn routes(router: Router<Server>, front: &Front) -> Router<Server> {
         .fold(router, |router, (path, endpoint)| {
             let front = front.clone();
             let handler = move |server: axum::extract::State<Server>, request: Request| async move {
+                let request = Remainder::of(request);
                 front.serve(&server.0, endpoint, request).await
             };
             router.route(path, any(handler))

@@ -70,6 +70,7 @@ impl Nodes {
     pub(crate) fn serve(&self, builder: Builder) -> Serving {
         let listener = Listener::bind(([127, 0, 0, 1], 0).into()).expect("a free port");
         let address = listener.address();
+        Self::is_alone(address);
         let (server, id) = self.build(builder, &format!("http://{address}"));
         server.serve(listener);
         Serving {
@@ -126,7 +127,7 @@ impl Nodes {
         together.insert(second, first);
     }
 
-    /// This one is alone. Its port may have been another's, whose test is over.
+    /// This one is alone so far. Its port may have been another's, whose test is over.
     pub(crate) fn is_alone(address: SocketAddr) {
         let mut together = TOGETHER.lock().unwrap_or_else(PoisonError::into_inner);
         together.get_or_insert_default().remove(&address);

@@ -49,7 +49,8 @@ async fn stay(user: &User, room: &str) {
                 source.send_bytes(&vec![1; any(2 * FRAME)]).await;
             }
             if any(2) == 0 {
-                assert!([200, 409].contains(&source.finish().await.status));
+                let answer = source.finish().await;
+                assert!([200, 409].contains(&answer.status), "{}", answer.status);
             }
         }
         2 => {

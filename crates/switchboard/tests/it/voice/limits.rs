@@ -159,6 +159,21 @@ async fn nobody_is_in_one_place_twice() {
 }
 
 #[tokio::test]
+async fn who_is_refused_while_he_speaks_is_told_so() {
+    let (_server, address) = start("");
+    let ada = User::new(address).await;
+    let _held = ada.speak("standup").await;
+    for _ in 0..30 {
+        let mut second = Source::body(address, "PUT", &ada.up_room("standup")).await;
+        for _ in 0..20 {
+            tokio::task::yield_now().await;
+            assert!(second.send_bytes(&[1; 1000]).await, "it goes on");
+        }
+        assert_eq!(second.finish().await.status, 409);
+    }
+}
+
+#[tokio::test]
 async fn a_path_takes_its_methods_and_names_them() {
     let (_server, address) = start("");
     for (path, method, allow) in [
