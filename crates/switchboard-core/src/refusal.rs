@@ -24,7 +24,8 @@ pub enum Refusal {
     NameTooLong(&'static str),
     /// The name is kept for the server itself.
     Reserved,
-    /// More frames than `frames_per_second` and `frames_burst` allow.
+    /// More frames than `frames_per_second` and `frames_burst` allow, or more bytes than one sender's share of
+    /// `outbox_bytes`.
     TooManyFrames,
     /// No first frame in time.
     Silent,

@@ -18,6 +18,19 @@ pub enum Frame<'a> {
 }
 
 impl Frame<'_> {
+    /// Its bytes.
+    #[must_use]
+    #[expect(
+        clippy::len_without_is_empty,
+        reason = "nobody asks whether a frame is empty"
+    )]
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            Self::Binary(bytes) => bytes.len(),
+        }
+    }
+
     /// The text of the frame. Bytes count as the text they hold: the Go servers whose clients we
     /// serve never looked at the opcode.
     pub fn text(&self) -> Result<ByteString, Refusal> {

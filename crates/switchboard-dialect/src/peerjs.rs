@@ -12,8 +12,9 @@
 //! * → `{"type":"LEAVE"}` without `dst`: gives the id back
 //! * ← `{"type":"EXPIRE","src":"ID"}`: for five seconds nobody of that id was there
 //!
-//! Nobody is told to call. A member of another dialect is told of each `peerjs` client in the room, whether
-//! or not ids may be listed, and calls it (the host program's `on_join` can keep others out of the room); a `peerjs` client can call it by its address. An offer with audio or video is a media
+//! Nobody is told to call. A member of another dialect is told of each `peerjs` client in the room,
+//! whether or not ids may be listed, and calls it (the host program's `on_join` can keep others out of
+//! the room); a `peerjs` client can call it by its address. An offer with audio or video is a media
 //! connection, any other a data connection labelled `chat`; its id is made by the server.
 //!
 //! # Better

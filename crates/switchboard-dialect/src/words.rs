@@ -25,7 +25,7 @@ pub fn words(refused: &Refused) -> String {
         Refusal::NameTooLong(field) => format!("The field {field:?} is too long."),
         Refusal::Reserved => "This name is kept for the server.".into(),
         Refusal::TooManyFrames => {
-            "Too many frames in too short a time; the connection is closed.".into()
+            "Too many frames or bytes in too short a time; the connection is closed.".into()
         }
         Refusal::Silent => "No first frame came in time; the connection is closed.".into(),
         Refusal::NotInRoom if room.is_empty() => "Join a room first.".into(),

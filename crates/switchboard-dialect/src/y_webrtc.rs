@@ -21,7 +21,8 @@
 //! * A frame that cannot be read is counted; it ended the original's process.
 //! * Only who has subscribed to a topic may publish to it. The original asked for nothing; its clients
 //!   always subscribe first.
-//! * Topics of one connection, and what it publishes before it is let in, have limits.
+//! * Topics of one connection (`limits.rooms_per_peer`), and what it publishes before it is let in, have
+//!   limits; what is over them is counted.
 //! * Who cannot be let in just now is closed (1013), and subscribes anew when it reconnects.
 //!
 //! # Switch

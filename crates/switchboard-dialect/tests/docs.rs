@@ -130,10 +130,19 @@ fn translated() -> String {
             format!("`{}`", tongue.name),
             yes(tongue.signals),
             yes(tongue.messages),
-            yes(tongue.introduced),
+            of_others(tongue).to_owned(),
         ]);
     }
     text
+}
+
+/// What a client is told of the others: who has no words for one of them can only count.
+fn of_others(tongue: &Tongue) -> &'static str {
+    match (tongue.introduced, tongue.signals) {
+        (true, true) => "yes",
+        (true, false) => "how many",
+        (false, _) => "no",
+    }
 }
 
 /// What each file says of its dialect.

@@ -47,7 +47,8 @@ impl From<Turn> for Steps {
 #[derive(Debug)]
 pub(crate) struct Line {
     conversation: Conversation,
-    bucket: Option<Bucket>,
+    frames: Option<Bucket>,
+    bytes: Option<Bucket>,
     heartbeat: Heartbeat,
     last_sign: Instant,
     next_ping: Instant,
@@ -73,7 +74,8 @@ impl Line {
         };
         let mut line = Self {
             conversation,
-            bucket: Bucket::new(limits.frames_per_second, limits.frames_burst, now),
+            frames: Bucket::new(limits.frames_per_second, limits.frames_burst, now),
+            bytes: byte_bucket(limits, now),
             heartbeat,
             last_sign: now,
             next_ping: now + heartbeat.ping,
@@ -91,7 +93,7 @@ impl Line {
 
     /// A frame of the client's has come.
     pub(crate) fn on_frame(&mut self, frame: Frame<'_>, now: Instant, unix_secs: u64) -> Steps {
-        if !self.has_tokens(1, now) {
+        if !(self.has_tokens(1, now) && self.has_bytes(frame.len(), now)) {
             return self.flooded(now);
         }
         self.first_frame = None;
@@ -192,9 +194,13 @@ impl Line {
     }
 
     fn has_tokens(&mut self, count: u32, now: Instant) -> bool {
-        self.bucket
-            .as_mut()
-            .is_none_or(|bucket| bucket.take(count, now))
+        let bucket = self.frames.as_mut();
+        bucket.is_none_or(|bucket| bucket.take(count, now))
+    }
+
+    fn has_bytes(&mut self, count: usize, now: Instant) -> bool {
+        let bucket = self.bytes.as_mut();
+        bucket.is_none_or(|bucket| bucket.take(count.try_into().unwrap_or(u32::MAX), now))
     }
 
     fn flooded(&mut self, now: Instant) -> Steps {
@@ -220,6 +226,16 @@ impl Line {
     }
 }
 
+/// What one may send at once is half of what may wait for another, so that nobody alone fills the outbox
+/// of someone who reads; and no less than the largest frame. It comes back in two seconds.
+fn byte_bucket(limits: &Limits, now: Instant) -> Option<Bucket> {
+    Bucket::new(limits.frames_per_second, limits.frames_burst, now)?;
+    let [burst, rate] = [limits.outbox_bytes / 2, limits.outbox_bytes / 4]
+        .map(|bytes| u32::try_from(bytes).unwrap_or(u32::MAX));
+    let largest = u32::try_from(limits.frame_bytes).unwrap_or(u32::MAX);
+    Bucket::new(rate, burst.max(largest), now)
+}
+
 /// What a frame that asks for much at once, like many topics, counts for beyond itself. Whoever leaves
 /// has entered before, and has paid then.
 fn further(asks: &[Ask]) -> u32 {
@@ -238,6 +254,10 @@ mod tests {
     use super::*;
 
     fn line(dialect: &str, now: Instant) -> (Line, Steps) {
+        limited_line(dialect, &Limits::default(), now)
+    }
+
+    fn limited_line(dialect: &str, limits: &Limits, now: Instant) -> (Line, Steps) {
         let handshake = Handshake {
             peer: PeerId::from_random([1; 16]),
             identity: Identity::Claimed,
@@ -250,7 +270,7 @@ mod tests {
             settings: Arc::default(),
         };
         let opened = Conversation::open(find(dialect), handshake, SpaceName::default());
-        Line::new(opened, &Limits::default(), Heartbeat::default(), now)
+        Line::new(opened, limits, Heartbeat::default(), now)
     }
 
     fn frame(line: &mut Line, text: &'static str, now: Instant) -> Steps {
@@ -333,6 +353,31 @@ mod tests {
         let steps = frame(&mut line, "{}", start);
         assert_eq!(steps.turn.close, Some(Close::FLOOD));
         assert!(steps.turn.frames[0].contains("too-many-frames"));
+    }
+
+    #[test]
+    fn what_one_sends_at_once_fills_nobodys_outbox() {
+        let start = Instant::now();
+        let largest = ByteString::from("x".repeat(Limits::default().frame_bytes));
+        let frames_until_flood = |limits: &Limits| {
+            let mut line = limited_line("mesh", limits, start).0;
+            let mut taken = 0;
+            while taken < 20
+                && line.on_frame(Frame::Text(&largest), start, 0).turn.close != Some(Close::FLOOD)
+            {
+                taken += 1;
+            }
+            taken
+        };
+        let mut limits = Limits::default();
+        assert_eq!(frames_until_flood(&limits), 2);
+        limits.outbox_bytes = 1000;
+        assert_eq!(frames_until_flood(&limits), 1, "the largest may come");
+        limits.outbox_bytes = 0;
+        assert_eq!(frames_until_flood(&limits), 20, "no limit");
+        limits.outbox_bytes = 1000;
+        limits.frames_per_second = 0;
+        assert_eq!(frames_until_flood(&limits), 20, "no limit");
     }
 
     #[test]

@@ -103,7 +103,7 @@ async fn a_goodbye_is_answered() {
 
 #[tokio::test]
 async fn who_speaks_to_itself_and_does_not_read_is_not_kept_in_memory() {
-    let (_server, address) = start("");
+    let (_server, address) = start("[limits]\nframes_per_second = 0\n");
     let mut ada = narrow_at(address, "/y-webrtc").await;
     let subscribe = r#"{"type":"subscribe","topics":["own"]}"#;
     ada.send(Message::text(subscribe))
@@ -111,7 +111,7 @@ async fn who_speaks_to_itself_and_does_not_read_is_not_kept_in_memory() {
         .expect("the server reads");
     let data = "x".repeat(200_000);
     let publish = format!(r#"{{"type":"publish","topic":"own","data":"{data}"}}"#);
-    // More than any kernel keeps for a connection, and within what one may send at once.
+    // More than any kernel keeps for a connection.
     let mut taken = 0;
     while taken < 300 && ada.send(Message::text(publish.clone())).await.is_ok() {
         taken += 1;
