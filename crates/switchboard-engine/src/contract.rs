@@ -154,6 +154,32 @@ fn brings_letters_in_order(nodes: &[Node; 3]) {
     assert_eq!(serials, expected);
 }
 
+/// Runs the checks of several nodes whose store is one server, which does all in the order in which it is
+/// asked; `make` as for [`check_cluster`].
+///
+/// # Panics
+/// If the engine breaks its contract.
+pub fn check_one_server(make: impl Fn() -> [Box<dyn Engine>; 3]) {
+    brings_letters_before_their_sender_leaves(&make().map(Node::new));
+}
+
+fn brings_letters_before_their_sender_leaves(nodes: &[Node; 3]) {
+    let room = room("farewell");
+    nodes[1].propose(&room, &join(2));
+    nodes[1].wait_for(&room, 1);
+    for round in 1..=20 {
+        nodes[0].propose(&room, &join(1));
+        nodes[0].wait_for(&room, 2 * round);
+        let (to, since) = nodes[0].seat(&room, id(2));
+        for serial in 0..10 {
+            nodes[0].send(to.expect("of another node"), letter(&room, since, serial));
+        }
+        nodes[0].propose(&room, &leave(1));
+        nodes[1].wait_for(&room, 1 + 2 * round);
+        assert_eq!(nodes[1].logs.state().letters.len(), 10 * round);
+    }
+}
+
 fn frees_the_seats_of_a_node_that_closes(nodes: [Node; 3]) {
     let room = room("close");
     for (node, peer) in nodes.iter().zip(1..) {

@@ -25,6 +25,8 @@ const AWAY: Duration = Duration::from_secs(9);
 /// A join that needs Redis is refused within two seconds; the holder of a name may be asked before.
 const ANSWER_MAX: Duration = Duration::from_millis(4500);
 const CUT: Duration = Duration::from_secs(LEASE_SECS + 3);
+/// Until kernels have brought what they could not while a cable was cut: twice that, and the rest.
+const RESUME_MAX: Duration = Duration::from_secs(2 * (LEASE_SECS + 3));
 
 /// What goes wrong in a round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -200,6 +202,15 @@ impl Stage {
         let network = self.network.as_ref().ok_or("there is a namespace")?;
         cables.iter().for_each(|cable| network.cut(*cable));
         tokio::time::sleep(CUT).await;
-        cables.iter().try_for_each(|cable| network.join(*cable))
+        cables.iter().try_for_each(|cable| network.join(*cable))?;
+        // Kernels go on trying ever more rarely. What is said meanwhile waits behind what was said then.
+        let start = Instant::now();
+        while network.holds_back()? {
+            if start.elapsed() > RESUME_MAX {
+                return Err("what was sent over the cable is still not taken".to_owned());
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Ok(())
     }
 }

@@ -66,8 +66,9 @@ pub(crate) struct Liar {
     told: AtomicUsize,
 }
 
-/// One of so many chances to lie is taken.
-const RARITY: usize = 10;
+/// One of so many chances to lie is taken: often enough that some of those who are lied to stay until
+/// they are judged.
+const RARITY: usize = 3;
 
 impl Liar {
     pub(crate) fn new(lie: Lie) -> Self {

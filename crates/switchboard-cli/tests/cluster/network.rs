@@ -84,8 +84,38 @@ impl Network {
     }
 
     pub(crate) fn join(&self, cable: Cable) -> Result<(), String> {
-        ip(&format!("link set {} up", self.end(cable)))
+        ip(&format!("link set {} up", self.end(cable))).map(drop)
     }
+}
+
+impl Network {
+    /// Whether something that was sent over the clients' cable has not been taken at its other end.
+    pub(crate) fn holds_back(&self) -> Result<bool, String> {
+        let outside = std::fs::read_to_string(CONNECTIONS).map_err(|error| error.to_string())?;
+        let inside = ip(&format!("netns exec {} cat {CONNECTIONS}", self.name))?;
+        let end = Self::inside(Cable::Clients);
+        Ok(outside
+            .lines()
+            .chain(inside.lines())
+            .any(|line| waits(line, end)))
+    }
+}
+
+/// Where the kernel lists its connections.
+const CONNECTIONS: &str = "/proc/net/tcp";
+
+/// Whether this line is of an open connection from or to `end`, and with something unacknowledged.
+fn waits(line: &str, end: IpAddr) -> bool {
+    let fields: Vec<_> = line.split_whitespace().collect();
+    let [_, local, remote, "01", queues, ..] = fields[..] else {
+        return false;
+    };
+    let is_of = |address: &str| {
+        let number = address.split(':').next().unwrap_or_default();
+        let number = u32::from_str_radix(number, 16).map(u32::to_ne_bytes);
+        number.is_ok_and(|bytes| IpAddr::from(bytes) == end)
+    };
+    (is_of(local) || is_of(remote)) && !queues.starts_with("00000000:")
 }
 
 impl Drop for Network {
@@ -98,7 +128,7 @@ impl Drop for Network {
     }
 }
 
-fn ip(words: &str) -> Result<(), String> {
+fn ip(words: &str) -> Result<String, String> {
     let mut command = Command::new("ip");
     let output = command
         .args(words.split_whitespace())
@@ -106,7 +136,7 @@ fn ip(words: &str) -> Result<(), String> {
         .output();
     let output = output.map_err(|error| format!("ip cannot be run: {error}"))?;
     if output.status.success() {
-        Ok(())
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     } else {
         Err(format!(
             "ip {words}: {}",

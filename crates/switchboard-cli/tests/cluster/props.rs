@@ -149,10 +149,19 @@ async fn a_node_in_a_namespace_is_cut_off_and_joined_again() {
     must_answer(&node, true).await;
     network.cut(Cable::Redis);
     must_answer(&node, true).await;
+    assert_eq!(network.holds_back(), Ok(false));
+    let mut client = TcpStream::connect(node.address()).expect("it listens");
     network.cut(Cable::Clients);
+    client.write_all(b"GET").expect("the kernel takes it");
     must_answer(&node, false).await;
+    assert_eq!(network.holds_back(), Ok(true));
     for cable in [Cable::Clients, Cable::Redis] {
         assert_eq!(network.join(cable), Ok(()));
     }
     must_answer(&node, true).await;
+    let start = Instant::now();
+    while network.holds_back() == Ok(true) && start.elapsed() < Duration::from_secs(20) {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(network.holds_back(), Ok(false));
 }

@@ -249,15 +249,24 @@ impl Node {
             fits
         };
         let count = self.queue.iter().take(BATCH_MAX).take_while(fits).count();
-        let (mut requests, asked): (Vec<_>, Vec<_>) = self.queue.drain(..count).unzip();
+        // What somebody says before it leaves is to be heard before.
+        let mut batch = self.letters();
+        batch.extend(self.queue.drain(..count));
+        let (requests, asked) = batch.into_iter().unzip();
         self.under_way = asked;
-        for (to, letters) in self.outbox.take() {
-            let message = letters.iter().map(|(at, letter)| (*at, letter));
-            requests.push(Request::Post(to, mail::write(self.lease.node, message)));
-            let letters = letters.into_iter().map(|(_, letter)| letter);
-            self.under_way.push(Asked::Post(letters.collect()));
-        }
         requests
+    }
+
+    /// A portion of the letters.
+    fn letters(&mut self) -> Vec<(Request, Asked)> {
+        let portion = self.outbox.take().into_iter();
+        let posts = portion.map(|(to, letters)| {
+            let message = letters.iter().map(|(at, letter)| (*at, letter));
+            let request = Request::Post(to, mail::write(self.lease.node, message));
+            let letters = letters.into_iter().map(|(_, letter)| letter);
+            (request, Asked::Post(letters.collect()))
+        });
+        posts.collect()
     }
 
     /// How many seats the store goes through for a request.

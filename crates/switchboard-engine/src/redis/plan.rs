@@ -28,7 +28,8 @@ pub(super) struct Step {
 
 /// When a step is due where there are several servers: each stage begins when the one before it
 /// has ended. A node must be known to have opened a log before it has a seat there, and until it
-/// has none, or nobody would know after its crash where to look for its seats.
+/// has none, or nobody would know after its crash where to look for its seats. What somebody says goes out
+/// before it leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Stage {
     Opening,
@@ -73,7 +74,7 @@ impl Planner<'_> {
             Request::Post(node, mail) => {
                 let publish = self.sharded("PUBLISH");
                 let post = plain(publish, &self.keys.mail(*node), Some(mail));
-                (Stage::Logs, post)
+                (Stage::Opening, post)
             }
             Request::Read(log) => (Stage::Logs, self.of_log(Script::Read, log, None, |_| ())),
             Request::Evict(log, lease) => {

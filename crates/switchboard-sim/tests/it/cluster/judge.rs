@@ -431,10 +431,10 @@ impl Judge<'_> {
     }
 }
 
-/// Whether somebody was seen all the time.
+/// Whether somebody was seen all the time. Who is met at this very moment may be met after it.
 fn sees(own: &Own, whose: ClientKey, from: Duration, until: Duration) -> bool {
     let mut sights = own.sights.iter().filter(|sight| sight.whose == whose);
-    sights.any(|sight| sight.from <= from && sight.until.is_none_or(|end| end > until))
+    sights.any(|sight| sight.from < from && sight.until.is_none_or(|end| end > until))
 }
 
 /// How often, and as what, one met the other's present stay.
