@@ -77,6 +77,8 @@ for (const { name, open, path, afterNonsense } of HOUSES) {
       await Promise.all(pages.map((guest) => writes(guest)));
       await converged(pages);
       cable.mend();
+      // Who announces itself while another does may call it and be called by it, and the client then gives up.
+      await Promise.all(pages.map((guest) => guest.until('back', () => window.doc.isSignalling())));
 
       pages.push(...(await joinAll(scene, 1, { path })));
       await writes(pages[2]);
