@@ -167,16 +167,18 @@ fn brings_letters_before_their_sender_leaves(nodes: &[Node; 3]) {
     let room = room("farewell");
     nodes[1].propose(&room, &join(2));
     nodes[1].wait_for(&room, 1);
-    for round in 1..=20 {
+    for round in 1..=10 {
         nodes[0].propose(&room, &join(1));
         nodes[0].wait_for(&room, 2 * round);
         let (to, since) = nodes[0].seat(&room, id(2));
-        for serial in 0..10 {
-            nodes[0].send(to.expect("of another node"), letter(&room, since, serial));
+        // More than one round trip takes along.
+        for _ in 0..30 {
+            let letter = letter_of(&room, since, "x".repeat(30_000).into());
+            nodes[0].send(to.expect("of another node"), letter);
         }
         nodes[0].propose(&room, &leave(1));
         nodes[1].wait_for(&room, 1 + 2 * round);
-        assert_eq!(nodes[1].logs.state().letters.len(), 10 * round);
+        assert_eq!(nodes[1].logs.state().letters.len(), 30 * round);
     }
 }
 
@@ -226,7 +228,10 @@ fn leave(peer: u8) -> Change {
 
 /// A letter from the first member to the second.
 fn letter(log: &LogId, since: Position, serial: usize) -> Letter {
-    let frame = ByteString::from(serial.to_string());
+    letter_of(log, since, serial.to_string().into())
+}
+
+fn letter_of(log: &LogId, since: Position, frame: ByteString) -> Letter {
     let relay = Relay::new(TONGUE.name, RelayKind::Opaque, frame, |_, _| true);
     let seat = |peer, since| SeatRef { peer, since };
     Letter {

@@ -99,8 +99,8 @@ impl Connection {
 
     /// Carries out requests in their order and answers them in it, in one round trip. (Where the
     /// logs are spread over a Redis Cluster, the order is that of each log and of each receiver of
-    /// posts, and opening or closing takes a round trip more.) Batches follow each other in the
-    /// order of the calls.
+    /// posts, and opening, posting or closing takes a round trip more.) Batches follow each other in
+    /// the order of the calls.
     ///
     /// # Errors
     ///

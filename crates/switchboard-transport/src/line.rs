@@ -229,11 +229,14 @@ impl Line {
 /// What one may send at once is half of what may wait for another, so that nobody alone fills the outbox
 /// of someone who reads; and no less than the largest frame. It comes back in two seconds.
 fn byte_bucket(limits: &Limits, now: Instant) -> Option<Bucket> {
-    Bucket::new(limits.frames_per_second, limits.frames_burst, now)?;
-    let [burst, rate] = [limits.outbox_bytes / 2, limits.outbox_bytes / 4]
-        .map(|bytes| u32::try_from(bytes).unwrap_or(u32::MAX));
-    let largest = u32::try_from(limits.frame_bytes).unwrap_or(u32::MAX);
-    Bucket::new(rate, burst.max(largest), now)
+    let numbers = [limits.outbox_bytes, limits.frame_bytes];
+    let counts = [limits.frames_per_second, limits.frames_burst];
+    if numbers.contains(&0) || counts.contains(&0) {
+        return None;
+    }
+    let burst = limits.frame_bytes.max(limits.outbox_bytes / 2);
+    let burst = u32::try_from(burst).unwrap_or(u32::MAX);
+    Bucket::new(burst.div_ceil(2), burst, now)
 }
 
 /// What a frame that asks for much at once, like many topics, counts for beyond itself. Whoever leaves
@@ -376,8 +379,15 @@ mod tests {
         limits.outbox_bytes = 0;
         assert_eq!(frames_until_flood(&limits), 20, "no limit");
         limits.outbox_bytes = 1000;
-        limits.frames_per_second = 0;
-        assert_eq!(frames_until_flood(&limits), 20, "no limit");
+        for unlimited in [
+            |limits: &mut Limits| limits.frames_per_second = 0,
+            |limits: &mut Limits| limits.frames_burst = 0,
+            |limits: &mut Limits| limits.frame_bytes = 0,
+        ] {
+            let mut limits = limits.clone();
+            unlimited(&mut limits);
+            assert_eq!(frames_until_flood(&limits), 20, "no limit");
+        }
     }
 
     #[test]

@@ -6,13 +6,13 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use switchboard_core::Event;
+use switchboard_core::{Call, Event, Member};
 
 /// What an event takes in the queue besides the frame it carries.
 const EVENT_BYTES: usize = 128;
 
 /// What a list of members takes for each; they themselves are shared.
-const OTHER_BYTES: usize = 24;
+const OTHER_BYTES: usize = size_of::<(Arc<Member>, Call)>();
 
 /// An emptied queue that had room for more events gives its memory back.
 const EVENTS_KEPT: usize = 4;

@@ -242,19 +242,27 @@ impl Node {
         if self.connected.is_err() || !self.under_way.is_empty() {
             return Vec::new();
         }
-        let mut seats = 0;
-        let fits = |(request, asked): &&(Request, Asked)| {
-            let fits = seats < BATCH_SEATS_MAX;
-            seats += self.seats_of(request, asked);
-            fits
-        };
-        let count = self.queue.iter().take(BATCH_MAX).take_while(fits).count();
         // What somebody says before it leaves is to be heard before.
         let mut batch = self.letters();
+        let mut seats = 0;
+        let is_due = |(request, asked): &&(Request, Asked)| {
+            let is_due = seats < BATCH_SEATS_MAX && !self.has_more_to_say(asked);
+            seats += self.seats_of(request, asked);
+            is_due
+        };
+        let count = self.queue.iter().take(BATCH_MAX).take_while(is_due).count();
         batch.extend(self.queue.drain(..count));
         let (requests, asked) = batch.into_iter().unzip();
         self.under_way = asked;
         requests
+    }
+
+    /// Whether somebody is to leave whose letters still wait.
+    fn has_more_to_say(&self, asked: &Asked) -> bool {
+        let Asked::Leave(_, peer, ..) = asked else {
+            return false;
+        };
+        self.outbox.has_waiting_of(*peer)
     }
 
     /// A portion of the letters.

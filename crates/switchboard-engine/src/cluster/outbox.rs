@@ -109,6 +109,13 @@ impl Outbox {
         }
     }
 
+    /// Whether a letter of this sender waits and is not under way yet.
+    pub(super) fn has_waiting_of(&self, peer: PeerId) -> bool {
+        let mut waiting = self.waiting.values().flatten();
+        self.of_senders.contains_key(&peer)
+            && waiting.any(|(_, letter)| sender(letter) == Some(peer))
+    }
+
     /// All that waits, for nobody any more.
     pub(super) fn clear(&mut self) -> Vec<Letter> {
         let waiting = std::mem::take(&mut self.waiting).into_values().flatten();

@@ -256,7 +256,7 @@ fn limits() -> [Row; 13] {
         int!(
             "limits",
             "outbox_bytes",
-            "Bytes that may wait for a client that does not read; over it, it is closed (1013). One connection may send half as many at once and a quarter per second, else it is closed (1008); not where frames_per_second is 0.",
+            "Bytes that may wait for a client that does not read; over it, it is closed (1013). One connection may send half as many at once, or one frame of frame_bytes, and that again every two seconds; over it, it is closed (1008), unless there is no limit to its frames.",
             limits.outbox_bytes
         ),
     ]

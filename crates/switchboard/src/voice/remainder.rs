@@ -19,7 +19,7 @@ const LINGER: Duration = Duration::from_secs(1);
 /// be closed on a client that sends, and with it what it was answered would be lost.
 pub(super) struct Remainder {
     body: Body,
-    /// Not where the client waits to be told to go on.
+    /// Not where the client waits to be told to go on, nor when all has come.
     is_coming: bool,
 }
 
@@ -39,8 +39,9 @@ impl HttpBody for Remainder {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        self.is_coming = true;
-        Pin::new(&mut self.body).poll_frame(context)
+        let polled = Pin::new(&mut self.body).poll_frame(context);
+        self.is_coming = !matches!(polled, Poll::Ready(None | Some(Err(_))));
+        polled
     }
 
     fn is_end_stream(&self) -> bool {
