@@ -109,6 +109,31 @@ pub(crate) fn accent(name: &str) -> &'static Accent {
 }
 
 impl Accent {
+    /// What most have in common. A dialect says what differs; its frames and what it hears it says always.
+    const USUAL: Self = Self {
+        name: "",
+        greet: |_| None,
+        join: |_, _| None,
+        leave: None,
+        offer: |_, _| Value::Null,
+        shout: None,
+        hear: |_| Vec::new(),
+        sender: &[],
+        keeps: &[],
+        calls: Calls::Newcomer,
+        chooses_names: false,
+        tells_arrivals: false,
+        tells_departures: true,
+        names_others: true,
+        names_by_peer: false,
+        moves: true,
+        gathers: false,
+        reads_bytes: true,
+        answers_joins: true,
+        answers_members: true,
+        waits: Duration::ZERO,
+    };
+
     /// A client that has said who it is, and is in no room unless the dialect puts it there.
     pub(crate) fn open(&self, world: &mut World, room: &str, nick: &str) -> ClientId {
         self.open_as(world, room, nick, Identity::Claimed)
@@ -189,7 +214,6 @@ fn texts(value: &Value) -> Vec<String> {
 
 const LIGHTSTREAM: Accent = Accent {
     name: "lightstream",
-    greet: |_| None,
     join: |room, nick| Some(json!({"type": "join", "roomID": room, "senderID": nick})),
     leave: Some(|_| json!({"type": "leave"})),
     offer: |to, sdp| json!({"type": "offer", "targetID": to, "data": {"type": "offer", "sdp": sdp}}),
@@ -217,22 +241,13 @@ const LIGHTSTREAM: Accent = Accent {
     calls: Calls::Newcomer,
     chooses_names: true,
     tells_arrivals: true,
-    tells_departures: true,
-    names_others: true,
-    names_by_peer: false,
-    moves: true,
-    gathers: false,
-    reads_bytes: true,
-    answers_joins: true,
-    answers_members: true,
-    waits: Duration::ZERO,
+    ..Accent::USUAL
 };
 
 const P2P: Accent = Accent {
     name: "p2p",
     greet: |nick| Some(json!({"type": "IDENTIFY", "username": nick})),
     join: |room, _| Some(json!({"type": "JOIN_ROOM", "roomId": room})),
-    leave: None,
     offer: |to, sdp| json!({"type": "SDP_OFFER", "toPeerId": to, "sdp": {"type": "offer", "sdp": sdp}}),
     shout: Some(|words| json!({"type": "CHAT_MESSAGE", "content": words})),
     hear: |frame| match frame["type"].as_str() {
@@ -261,24 +276,15 @@ const P2P: Accent = Accent {
     calls: Calls::Newcomer,
     chooses_names: true,
     tells_arrivals: true,
-    tells_departures: true,
-    names_others: true,
     names_by_peer: true,
-    moves: true,
-    gathers: false,
     reads_bytes: false,
-    answers_joins: true,
-    answers_members: true,
-    waits: Duration::ZERO,
+    ..Accent::USUAL
 };
 
 const SINGO: Accent = Accent {
     name: "singo",
-    greet: |_| None,
     join: |room, _| Some(json!({"type": "join", "payload": {"room_id": room}})),
-    leave: None,
     offer: |to, sdp| json!({"type": "offer", "payload": {"client_id": to, "sdp": sdp}}),
-    shout: None,
     hear: |frame| {
         let id = text(&frame["payload"]["client_id"]);
         match frame["type"].as_str() {
@@ -295,24 +301,11 @@ const SINGO: Accent = Accent {
     sender: &["payload", "client_id"],
     keeps: &["", "/payload"],
     calls: Calls::Member,
-    chooses_names: false,
-    tells_arrivals: false,
-    tells_departures: true,
-    names_others: true,
-    names_by_peer: false,
-    moves: true,
-    gathers: false,
-    reads_bytes: true,
-    answers_joins: true,
-    answers_members: true,
-    waits: Duration::ZERO,
+    ..Accent::USUAL
 };
 
 const MESH: Accent = Accent {
     name: "mesh",
-    greet: |_| None,
-    join: |_, _| None,
-    leave: None,
     offer: |to, sdp| json!({"kind": "Offer", "reach": "OnePeer", "peerID": to, "content": {"type": 1, "sdp": sdp}}),
     shout: Some(
         |words| json!({"kind": "TextMessage", "reach": "AllPeers", "content": {"title": "", "message": words}}),
@@ -338,17 +331,7 @@ const MESH: Accent = Accent {
     sender: &["sender"],
     keeps: &["", "/content"],
     calls: Calls::Never,
-    chooses_names: false,
-    tells_arrivals: false,
-    tells_departures: true,
-    names_others: true,
-    names_by_peer: false,
-    moves: true,
-    gathers: false,
-    reads_bytes: true,
-    answers_joins: true,
-    answers_members: true,
-    waits: Duration::ZERO,
+    ..Accent::USUAL
 };
 
 #[test]

@@ -1,18 +1,12 @@
 //! How `matchbox` says it. It has no words for errors, and a connection is a member at once.
 
-use std::time::Duration;
-
 use serde_json::json;
 
 use super::{Accent, Calls, Told, text};
 
 pub(super) const MATCHBOX: Accent = Accent {
     name: "matchbox",
-    greet: |_| None,
-    join: |_, _| None,
-    leave: None,
     offer: |to, sdp| json!({"Signal": {"receiver": to, "data": {"Offer": sdp}}}),
-    shout: None,
     hear: |frame| {
         let event = frame.as_object().and_then(|frame| frame.iter().next());
         let Some((event, about)) = event else {
@@ -31,15 +25,9 @@ pub(super) const MATCHBOX: Accent = Accent {
     sender: &["Signal", "sender"],
     keeps: &["/Signal", "/Signal/data"],
     calls: Calls::Member,
-    chooses_names: false,
-    tells_arrivals: false,
-    tells_departures: true,
-    names_others: true,
     names_by_peer: true,
-    moves: true,
-    gathers: false,
     reads_bytes: false,
     answers_joins: false,
     answers_members: false,
-    waits: Duration::ZERO,
+    ..Accent::USUAL
 };

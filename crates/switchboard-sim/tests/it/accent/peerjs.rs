@@ -9,15 +9,12 @@ use super::{Accent, Calls, Told, text};
 
 pub(super) const PEERJS: Accent = Accent {
     name: "peerjs",
-    greet: |_| None,
-    join: |_, _| None,
     leave: Some(|_| json!({"type": "LEAVE"})),
     offer: |to, sdp| {
         json!({"type": "OFFER", "dst": to, "payload": {
             "sdp": {"type": "offer", "sdp": sdp}, "type": "media", "connectionId": "mc_1",
         }})
     },
-    shout: None,
     hear: |frame| match frame["type"].as_str() {
         Some("OFFER") => vec![Told::Offer {
             from: text(&frame["src"]),
@@ -30,14 +27,9 @@ pub(super) const PEERJS: Accent = Accent {
     keeps: &["/payload", "/payload/sdp"],
     calls: Calls::Never,
     chooses_names: true,
-    tells_arrivals: false,
     tells_departures: false,
-    names_others: true,
-    names_by_peer: false,
     moves: false,
-    gathers: false,
-    reads_bytes: true,
-    answers_joins: true,
     answers_members: false,
     waits: Duration::from_secs(5),
+    ..Accent::USUAL
 };
