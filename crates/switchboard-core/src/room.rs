@@ -143,22 +143,27 @@ impl<L> Room<L> {
 
     /// Everybody else whom a member sees, in the order of their joins.
     pub(crate) fn seen_by<'a>(&'a self, member: &'a Member) -> impl Iterator<Item = &'a Seat<L>> {
-        let everybody = member.circle.is_none().then(|| self.seats());
-        let circle = member.circle.map(|circle| self.circle(circle.first));
-        let company = everybody.into_iter().flatten();
-        let company = company.chain(circle.into_iter().flatten());
-        company.filter(|seat| seat.member.peer != member.peer && member.sees(&seat.member))
+        self.company_of(member, self.seats())
     }
 
     /// Those who are told that `member` comes or goes, in the order of their joins.
     pub(crate) fn told_of<'a>(&'a self, member: &'a Member) -> impl Iterator<Item = &'a Seat<L>> {
         let audience = self.audience.iter();
         let audience = audience.filter_map(|place| self.seats.get(place));
-        let everybody = member.circle.is_none().then_some(audience);
+        let company = self.company_of(member, audience);
+        company.filter(|seat| seat.member.tongue.introduced)
+    }
+
+    /// The others of `everybody` whom a member sees; of a circle, only that is looked through.
+    fn company_of<'a>(
+        &'a self,
+        member: &'a Member,
+        everybody: impl Iterator<Item = &'a Seat<L>>,
+    ) -> impl Iterator<Item = &'a Seat<L>> {
+        let everybody = member.circle.is_none().then_some(everybody);
         let circle = member.circle.map(|circle| self.circle(circle.first));
-        let circle = circle.into_iter().flatten();
-        let circle = circle.filter(|seat| seat.member.tongue.introduced);
-        let company = everybody.into_iter().flatten().chain(circle);
+        let company = everybody.into_iter().flatten();
+        let company = company.chain(circle.into_iter().flatten());
         company.filter(|seat| seat.member.peer != member.peer && member.sees(&seat.member))
     }
 

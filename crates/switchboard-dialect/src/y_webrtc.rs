@@ -260,12 +260,13 @@ impl Subscriber {
     ) -> Result<(), Refused> {
         let topic = object.get("topic").ok_or(Refusal::BadField("topic"))?;
         let room = self.room(topic, "topic")?;
-        let has_place = self.has_place_for(text);
         let not_in = || Refused::new(Refusal::NotInRoom).in_room(&room);
-        match &mut self.topic(&room).ok_or_else(not_in)?.stage {
-            Stage::In(kin) => say(&room, *kin, object, out),
-            Stage::Asked(early) if has_place => early.push(text.clone()),
-            Stage::Asked(_) => return Err(Refusal::TooManyFrames.into()),
+        if let Stage::In(kin) = self.topic(&room).ok_or_else(not_in)?.stage {
+            say(&room, kin, object, out);
+        } else if !self.has_place_for(text) {
+            return Err(Refusal::TooManyFrames.into());
+        } else if let Some(Stage::Asked(early)) = self.topic(&room).map(|topic| &mut topic.stage) {
+            early.push(text.clone());
         }
         Ok(())
     }

@@ -93,12 +93,12 @@ impl Line {
 
     /// A frame of the client's has come.
     pub(crate) fn on_frame(&mut self, frame: Frame<'_>, now: Instant, unix_secs: u64) -> Steps {
-        if !(self.has_tokens(1, now) && self.has_bytes(frame.len(), now)) {
+        if !(takes(&mut self.frames, 1, now) && takes(&mut self.bytes, frame.len(), now)) {
             return self.flooded(now);
         }
         self.first_frame = None;
         let mut turn = self.conversation.on_frame(frame, unix_secs);
-        if !self.has_tokens(further(&turn.asks), now) {
+        if !takes(&mut self.frames, further(&turn.asks), now) {
             return self.flooded(now);
         }
         turn.asks.splice(0..0, self.sign_of_life(now));
@@ -107,7 +107,7 @@ impl Line {
 
     /// A ping or pong of the client's has come.
     pub(crate) fn on_control(&mut self, now: Instant) -> Steps {
-        if !self.has_tokens(1, now) {
+        if !takes(&mut self.frames, 1, now) {
             return self.flooded(now);
         }
         Turn {
@@ -193,16 +193,6 @@ impl Line {
         self.conversation.on_end()
     }
 
-    fn has_tokens(&mut self, count: u32, now: Instant) -> bool {
-        let bucket = self.frames.as_mut();
-        bucket.is_none_or(|bucket| bucket.take(count, now))
-    }
-
-    fn has_bytes(&mut self, count: usize, now: Instant) -> bool {
-        let bucket = self.bytes.as_mut();
-        bucket.is_none_or(|bucket| bucket.take(count.try_into().unwrap_or(u32::MAX), now))
-    }
-
     fn flooded(&mut self, now: Instant) -> Steps {
         self.on_violation(Refusal::TooManyFrames, Close::FLOOD, now)
     }
@@ -241,9 +231,16 @@ fn byte_bucket(limits: &Limits, now: Instant) -> Option<Bucket> {
 
 /// What a frame that asks for much at once, like many topics, counts for beyond itself. Whoever leaves
 /// has entered before, and has paid then.
-fn further(asks: &[Ask]) -> u32 {
+fn further(asks: &[Ask]) -> usize {
     let paid = asks.iter().filter(|ask| !matches!(ask, Ask::Leave(..)));
-    u32::try_from(paid.count().saturating_sub(1)).unwrap_or(u32::MAX)
+    paid.count().saturating_sub(1)
+}
+
+/// Takes so many from a bucket, if they are there or there is no limit.
+fn takes(bucket: &mut Option<Bucket>, count: usize, now: Instant) -> bool {
+    let count = u32::try_from(count).unwrap_or(u32::MAX);
+    let bucket = bucket.as_mut();
+    bucket.is_none_or(|bucket| bucket.take(count, now))
 }
 
 #[cfg(test)]
