@@ -127,7 +127,6 @@ impl Dialect for Ayame {
             status: 200,
             content_type: "text/plain; charset=utf-8",
             body: String::new(),
-            cors: false,
         })
     }
 

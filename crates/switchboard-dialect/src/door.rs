@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use switchboard_core::{Member, RoomName};
 
+use crate::Setting;
+
 /// One path of a dialect.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Door {
     /// The path; a segment may be a parameter, `/rooms/{room}`, and the last one the rest, `/{*path}`.
     pub path: String,
@@ -13,6 +15,22 @@ pub struct Door {
     pub name: &'static str,
     /// What it is for.
     pub opens: Opens,
+    /// The pages of other origins that may read its answers.
+    pub cors: CorsPolicy,
+}
+
+/// Which pages of other origins may read the answers of a door (Fetch standard, section 3.2). The answers,
+/// refusals included, carry `Access-Control-…` headers, and `OPTIONS` is answered 204. Credentials are
+/// never allowed.
+#[derive(Clone, Copy, Debug, Default)]
+pub enum CorsPolicy {
+    /// No page: there are no such headers.
+    #[default]
+    SameOrigin,
+    /// The pages of every origin.
+    AnyOrigin,
+    /// The pages of the origins that this setting of the dialect lists, separated by commas; `*` for any.
+    Listed(&'static Setting),
 }
 
 /// What a door is for.
@@ -24,13 +42,19 @@ pub enum Opens {
     Requests,
     /// A request to upgrade begins a session, any other GET is answered.
     Both,
+    /// Nothing: every request is answered 404. Clients that try a path of an older protocol first can read
+    /// that, if [`Door::cors`] allows it.
+    Nothing,
 }
 
 impl Opens {
     /// Whether a session can begin here.
     #[must_use]
     pub fn takes_sockets(self) -> bool {
-        self != Self::Requests
+        match self {
+            Self::Sockets | Self::Both => true,
+            Self::Requests | Self::Nothing => false,
+        }
     }
 }
 
@@ -47,7 +71,30 @@ impl Door {
         } else {
             format!("{}{rest}", base.trim_end_matches('/'))
         };
-        Self { path, name, opens }
+        Self {
+            path,
+            name,
+            opens,
+            cors: CorsPolicy::SameOrigin,
+        }
+    }
+
+    /// The same door with this policy.
+    #[must_use]
+    pub fn with_cors(self, cors: CorsPolicy) -> Self {
+        Self { cors, ..self }
+    }
+
+    /// This door, and the one of the same path with a slash at its end, as routers that are not strict
+    /// have it.
+    #[must_use]
+    pub fn and_with_slash(self) -> [Self; 2] {
+        let path = format!("{}/", self.path.trim_end_matches('/'));
+        let with_slash = Self {
+            path,
+            ..self.clone()
+        };
+        [self, with_slash]
     }
 }
 
@@ -69,8 +116,6 @@ pub struct Reply {
     pub content_type: &'static str,
     /// The body.
     pub body: String,
-    /// Pages of every origin may read it.
-    pub cors: bool,
 }
 
 impl Reply {
@@ -81,7 +126,6 @@ impl Reply {
             status: 404,
             content_type: "text/plain; charset=utf-8",
             body: "There is nothing here.\n".to_owned(),
-            cors: false,
         }
     }
 }
@@ -103,6 +147,18 @@ mod tests {
         ] {
             let door = Door::new(base, rest, Door::MAIN, Opens::Sockets);
             assert_eq!(door.path, path, "{base} {rest}");
+        }
+    }
+
+    #[test]
+    fn a_path_ends_with_one_slash_or_none() {
+        for (base, rest, paths) in [
+            ("/", "", ["/", "/"]),
+            ("/x", "", ["/x", "/x/"]),
+            ("/", "/{key}/id", ["/{key}/id", "/{key}/id/"]),
+        ] {
+            let door = Door::new(base, rest, Door::MAIN, Opens::Requests);
+            assert_eq!(door.and_with_slash().map(|door| door.path), paths);
         }
     }
 }

@@ -35,7 +35,7 @@ mod y_webrtc;
 pub use close::Close;
 pub use content::{Candidate, Content, HOST};
 pub use conversation::{Conversation, Turn};
-pub use door::{Answer, Door, Opens, Reply};
+pub use door::{Answer, CorsPolicy, Door, Opens, Reply};
 pub use handshake::{Handshake, Query};
 pub use out::{FirstFrame, Frame, Out, Post};
 pub use settings::{SECS_MAX, Setting, Settings, Value};

@@ -44,8 +44,8 @@ use switchboard_core::{
 };
 
 use crate::{
-    Answer, Candidate, Close, Content, Dialect, Door, FirstFrame, Frame, Handshake, Opens, Out,
-    Reply, Session,
+    Answer, Candidate, Close, Content, CorsPolicy, Dialect, Door, FirstFrame, Frame, Handshake,
+    Opens, Out, Reply, Session,
     content::relay,
     json::{Object, Writer, text},
 };
@@ -83,7 +83,8 @@ impl Dialect for Matchbox {
         let sockets = |rest| Door::new(base, rest, Door::MAIN, Opens::Sockets);
         let mut doors = vec![sockets(""), sockets("/"), sockets("/{room}")];
         if base == self.home() {
-            doors.push(Door::new(base, "/health", HEALTH, Opens::Both));
+            let health = Door::new(base, "/health", HEALTH, Opens::Both);
+            doors.push(health.with_cors(CorsPolicy::AnyOrigin));
         }
         doors
     }
@@ -100,7 +101,6 @@ impl Dialect for Matchbox {
             status: 200,
             content_type: "text/plain; charset=utf-8",
             body: String::new(),
-            cors: true,
         })
     }
 

@@ -27,6 +27,8 @@
 //! * Frames for an absent peer wait five seconds; bounded for each sender and each receiver.
 //! * `src` is set by the server and ids are alone in their key: nobody leaves or expires for another.
 //! * The key is checked on every path, and who may list ids is said for each key.
+//! * `cors_origins` says which origins' pages may read the answers to plain requests. The paths through which
+//!   PeerJS 0.3 tries to stream before it has its WebSocket are answered 404 in a form that its page can read.
 //!
 //! # Switch
 //!
@@ -47,8 +49,8 @@ use switchboard_core::{
 };
 
 use crate::{
-    Answer, Candidate, Close, Content, Dialect, Door, FirstFrame, Frame, Handshake, Opens, Out,
-    Reply, Session, Setting, Settings, Value,
+    Answer, Candidate, Close, Content, CorsPolicy, Dialect, Door, FirstFrame, Frame, Handshake,
+    Opens, Out, Reply, Session, Setting, Settings, Value,
     content::{relay, sdp_of},
     json::{Object, Writer, quote},
     words,
@@ -62,7 +64,7 @@ static TONGUE: Tongue = Tongue {
     ..Tongue::USUAL
 };
 
-static SETTINGS: [Setting; 3] = [
+static SETTINGS: [Setting; 4] = [
     Setting {
         key: "keys",
         doc: "The keys that clients may come with, separated by commas; \"*\" for any. Each is a room of its own.",
@@ -81,11 +83,18 @@ static SETTINGS: [Setting; 3] = [
         default: || Value::Int(30),
         range: 0..=crate::SECS_MAX,
     },
+    Setting {
+        key: "cors_origins",
+        doc: "The origins whose pages may use the plain requests, separated by commas; \"*\" for any.",
+        default: || Value::Text("*".into()),
+        range: 0..=4096,
+    },
 ];
 
 static KEYS: &Setting = &SETTINGS[0];
 static ALLOW_DISCOVERY: &Setting = &SETTINGS[1];
 static GRACE: &Setting = &SETTINGS[2];
+static CORS_ORIGINS: &Setting = &SETTINGS[3];
 
 /// The label of data channels where clients of other dialects talk.
 const LABEL: &str = "chat";
@@ -97,6 +106,19 @@ const SOCKET: &str = "socket";
 const INFO: &str = "info";
 const ID: &str = "id";
 const PEERS: &str = "peers";
+const XHR: &str = "xhr";
+
+/// The plain requests. PeerJS 0.3 tries to stream through the last five before it has its WebSocket.
+const REQUESTS: [(&str, &str, Opens); 8] = [
+    ("/{key}/id", ID, Opens::Requests),
+    ("/{key}/peers", PEERS, Opens::Requests),
+    ("", INFO, Opens::Requests),
+    ("/{key}/{id}/{token}/id", XHR, Opens::Nothing),
+    ("/{key}/{id}/{token}/offer", XHR, Opens::Nothing),
+    ("/{key}/{id}/{token}/candidate", XHR, Opens::Nothing),
+    ("/{key}/{id}/{token}/answer", XHR, Opens::Nothing),
+    ("/{key}/{id}/{token}/leave", XHR, Opens::Nothing),
+];
 
 #[derive(Debug)]
 pub(crate) struct PeerJs;
@@ -111,13 +133,14 @@ impl Dialect for PeerJs {
     }
 
     fn doors(&self, base: &str) -> Vec<Door> {
-        let door = |rest, name, opens| Door::new(base, rest, name, opens);
-        vec![
-            door("/peerjs", SOCKET, Opens::Sockets),
-            door("/{key}/id", ID, Opens::Requests),
-            door("/{key}/peers", PEERS, Opens::Requests),
-            door("", INFO, Opens::Requests),
-        ]
+        let mut doors = vec![Door::new(base, "/peerjs", SOCKET, Opens::Sockets)];
+        let requests = REQUESTS.iter().flat_map(|(rest, name, opens)| {
+            let door = Door::new(base, rest, name, *opens);
+            let door = door.with_cors(CorsPolicy::Listed(CORS_ORIGINS));
+            door.and_with_slash()
+        });
+        doors.extend(requests);
+        doors
     }
 
     fn settings(&self) -> &'static [Setting] {
@@ -191,7 +214,6 @@ fn reply(status: u16, content_type: &'static str, body: String) -> Reply {
         status,
         content_type,
         body,
-        cors: true,
     }
 }
 

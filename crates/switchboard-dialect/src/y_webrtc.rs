@@ -88,7 +88,6 @@ impl Dialect for YWebrtc {
             status: 200,
             content_type: "text/plain",
             body: "okay".to_owned(),
-            cors: false,
         })
     }
 

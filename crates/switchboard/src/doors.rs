@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use switchboard_core::DialectName;
-use switchboard_dialect::{Dialect, Door, Opens};
+use switchboard_dialect::{CorsPolicy, Dialect, Door, Opens};
 
 /// A path of one router, and what is met there.
 #[derive(Clone, Debug)]
@@ -12,6 +12,8 @@ pub(crate) struct Entrance {
     pub(crate) opens: Opens,
     /// What those who are met here call this door.
     pub(crate) name: &'static str,
+    /// The pages of other origins that may read the answers.
+    pub(crate) cors: CorsPolicy,
     /// One; or several, among whom the first frame decides.
     pub(crate) dialects: Vec<&'static dyn Dialect>,
 }
@@ -110,6 +112,7 @@ impl Entrances {
             path: door.path.clone(),
             opens: door.opens,
             name: door.name,
+            cors: door.cors,
             dialects: vec![dialect],
         };
         self.by_path.insert(door.path, entrance);

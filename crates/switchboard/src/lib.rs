@@ -18,6 +18,7 @@ struct Readme;
 mod access;
 pub mod cluster;
 pub mod config;
+mod cors;
 mod doors;
 mod duty;
 mod outbound;

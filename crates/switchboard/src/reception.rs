@@ -7,17 +7,18 @@ use axum::{
     extract::{
         FromRequestParts, Query as UrlQuery, RawPathParams, Request, State, WebSocketUpgrade,
     },
-    http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts},
+    http::{HeaderMap, HeaderValue, Method, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
     routing::{any, get},
 };
 use switchboard_core::{DialectName, RoomId, SpaceName};
 use switchboard_dialect::{
-    ALL, Answer, Conversation, Dialect, Handshake, Opens, Query, Reply, find,
+    ALL, Answer, Conversation, CorsPolicy, Dialect, Handshake, Opens, Query, Reply, find,
 };
 use switchboard_transport::{Counters, Permit, websocket};
 
 use crate::{
+    cors,
     doors::{Entrance, Entrances, main_door},
     server::Server,
 };
@@ -40,9 +41,13 @@ pub(crate) fn routes(
             let (entrance, alone) = &*door;
             enter(&server, entrance, *alone, request).await
         };
-        let route = match entrance.opens {
-            Opens::Sockets => any(handler),
-            Opens::Requests | Opens::Both => get(handler),
+        let route = match (entrance.opens, entrance.cors) {
+            (Opens::Sockets | Opens::Nothing, _) => any(handler),
+            (Opens::Requests | Opens::Both, CorsPolicy::SameOrigin) => get(handler),
+            // Pages can read why the other methods are refused.
+            (Opens::Requests | Opens::Both, CorsPolicy::AnyOrigin | CorsPolicy::Listed(_)) => {
+                get(handler.clone()).fallback(handler)
+            }
         };
         router.route(&entrance.path, route)
     })
@@ -55,16 +60,42 @@ async fn enter(
     request: Request,
 ) -> Response {
     let (mut parts, _body) = request.into_parts();
+    let Some(origins) = server.cors_origins(entrance) else {
+        return serve(server, entrance, alone, &mut parts).await;
+    };
+    let mut response = match cors::preflight(&parts.method, &parts.headers) {
+        Some(response) => response,
+        None => serve(server, entrance, alone, &mut parts).await,
+    };
+    cors::allow(response.headers_mut(), &parts.headers, &origins);
+    response
+}
+
+async fn serve(
+    server: &Server,
+    entrance: &Entrance,
+    alone: Option<DialectName>,
+    parts: &mut Parts,
+) -> Response {
     let wants_socket = match entrance.opens {
         Opens::Sockets => true,
         Opens::Requests => false,
         Opens::Both => is_upgrade(&parts.headers),
+        Opens::Nothing => return respond(Reply::not_found()),
     };
     let done = match (wants_socket, entrance.only()) {
-        (false, Some(dialect)) => answer(server, dialect, entrance, &mut parts).await,
-        _ => connect(server, entrance, alone, &mut parts).await,
+        (false, Some(dialect)) => answer(server, dialect, entrance, parts).await,
+        _ => connect(server, entrance, alone, parts).await,
     };
     done.unwrap_or_else(|refusal| *refusal)
+}
+
+/// The refusal of a request that is neither GET nor HEAD (RFC 9110, section 15.5.6).
+fn other_method(method: &Method) -> Option<Box<Response>> {
+    let allowed = HeaderValue::from_static("GET,HEAD");
+    let is_allowed = [Method::GET, Method::HEAD].contains(method);
+    let refused = || refusal((StatusCode::METHOD_NOT_ALLOWED, [(header::ALLOW, allowed)]));
+    (!is_allowed).then(refused)
 }
 
 fn is_upgrade(headers: &HeaderMap) -> bool {
@@ -103,6 +134,7 @@ async fn answer(
     entrance: &Entrance,
     parts: &mut Parts,
 ) -> Result<Response, Box<Response>> {
+    other_method(&parts.method).map_or(Ok(()), Err)?;
     let (_permit, handshake, space) = receive(server, entrance, parts).await?;
     let reply = match dialect.answer(entrance.name, &handshake) {
         Answer::Now(reply) => reply,
@@ -110,10 +142,10 @@ async fn answer(
             reply(&server.inner.shards.members(&RoomId { space, name }))
         }
     };
-    Ok(respond(reply, parts.headers.get(header::ORIGIN)))
+    Ok(respond(reply))
 }
 
-fn respond(reply: Reply, origin: Option<&HeaderValue>) -> Response {
+fn respond(reply: Reply) -> Response {
     let mut response = reply.body.into_response();
     *response.status_mut() =
         StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -122,12 +154,6 @@ fn respond(reply: Reply, origin: Option<&HeaderValue>) -> Response {
     headers.insert(header::CONTENT_TYPE, content_type);
     let nosniff = HeaderValue::from_static("nosniff");
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, nosniff);
-    if reply.cors {
-        headers.insert(header::VARY, HeaderValue::from_static("Origin"));
-        if let Some(origin) = origin {
-            headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
-        }
-    }
     response
 }
 
@@ -221,7 +247,7 @@ fn unknown_dialect(name: &str, alone: Option<DialectName>) -> (StatusCode, Strin
 
 #[cfg(test)]
 mod tests {
-    use axum::{body::Body, http::Method};
+    use axum::body::Body;
     use http_body_util::BodyExt as _;
     use switchboard_core::{Custom, RoomName, Tongue};
     use switchboard_dialect::{Content, Door, Out, Session};
@@ -254,6 +280,10 @@ mod tests {
         fn doors(&self, base: &str) -> Vec<Door> {
             vec![
                 Door::new(base, "/{key}/echo", "echo", Opens::Requests),
+                Door::new(base, "/{key}/open", "open", Opens::Requests)
+                    .with_cors(CorsPolicy::AnyOrigin),
+                Door::new(base, "/{key}/old", "old", Opens::Nothing)
+                    .with_cors(CorsPolicy::AnyOrigin),
                 Door::new(base, "/{key}/count", "count", Opens::Requests),
                 Door::new(base, "/any/{*path}", "any", Opens::Both),
             ]
@@ -284,7 +314,6 @@ mod tests {
             status: 203,
             content_type: "text/html",
             body,
-            cors: true,
         }
     }
 
@@ -314,8 +343,7 @@ mod tests {
         let (status, headers, body) = ask(&router, Method::GET, uri).await;
         assert_eq!((status.as_u16(), &*body), (203, "echo a b 1+ Claimed"));
         assert_eq!(headers["content-type"], "text/html");
-        assert_eq!(headers["access-control-allow-origin"], "https://a.example");
-        assert_eq!(headers["vary"], "Origin");
+        assert!(!headers.contains_key("access-control-allow-origin"));
         let (_, _, count) = ask(&router, Method::GET, "/r/count").await;
         assert_eq!(count, "0");
         let (status, _, body) = ask(&router, Method::HEAD, uri).await;
@@ -324,6 +352,32 @@ mod tests {
         assert_eq!(status, StatusCode::METHOD_NOT_ALLOWED);
         let (status, ..) = ask(&router, Method::GET, "/%ff/echo").await;
         assert_eq!(status, StatusCode::BAD_REQUEST);
+    }
+
+    #[tokio::test]
+    async fn pages_of_other_origins_can_read_every_answer_of_a_door_that_allows_it() {
+        let deny = |_: crate::ConnectRequest| async { Admission::Deny };
+        let closed = router(Builder::default().on_connect(deny));
+        let open = router(Builder::default());
+        for (router, method, uri, expected) in [
+            (&open, Method::GET, "/k/open", 203),
+            (&open, Method::OPTIONS, "/k/open", 204),
+            (&open, Method::POST, "/k/open", 405),
+            (&open, Method::POST, "/k/old", 404),
+            (&open, Method::OPTIONS, "/k/old", 204),
+            (&closed, Method::GET, "/k/open", 403),
+        ] {
+            let (status, headers, _) = ask(router, method.clone(), uri).await;
+            assert_eq!(status, expected, "{method} {uri}");
+            let origin = &headers["access-control-allow-origin"];
+            assert_eq!(origin, "https://a.example", "{method} {uri}");
+            assert!(!headers.contains_key("access-control-allow-credentials"));
+            let mut vary = headers.get_all("vary").iter();
+            assert!(vary.any(|vary| vary == "origin"), "{method} {uri}");
+        }
+        let (status, headers, _) = ask(&open, Method::OPTIONS, "/k/echo").await;
+        assert_eq!(status, StatusCode::METHOD_NOT_ALLOWED);
+        assert!(!headers.contains_key("access-control-allow-origin"));
     }
 
     #[tokio::test]

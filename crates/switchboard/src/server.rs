@@ -18,7 +18,7 @@ use axum::{
 };
 use rand::RngExt;
 use switchboard_core::{Identity, Limits, PeerId};
-use switchboard_dialect::{Door, Handshake, Query, find};
+use switchboard_dialect::{CorsPolicy, Door, Handshake, Query, find};
 use switchboard_engine::{
     Engine, Memory,
     redis::{Redis, RedisSettings},
@@ -32,7 +32,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     access::{Access, Admission, ConnectRequest, HOOK_PATIENCE, JoinRequest},
     config::Config,
-    doors::Entrances,
+    doors::{Entrance, Entrances},
     duty::Duty,
     probes, proxy, reception,
     rooms::Rooms,
@@ -402,6 +402,19 @@ impl Server {
             unix_ms: unix_ms(),
             limits: self.inner.context.limits.clone(),
             settings: self.inner.settings.clone(),
+        }
+    }
+
+    /// The origins whose pages may read the answers at this entrance, separated by commas. `None` if its
+    /// answers are for no other origin.
+    pub(crate) fn cors_origins(&self, entrance: &Entrance) -> Option<String> {
+        match entrance.cors {
+            CorsPolicy::SameOrigin => None,
+            CorsPolicy::AnyOrigin => Some("*".to_owned()),
+            CorsPolicy::Listed(setting) => {
+                let dialect = entrance.only()?.tongue().name;
+                Some(self.inner.settings.text(dialect, setting))
+            }
         }
     }
 

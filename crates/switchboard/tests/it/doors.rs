@@ -53,6 +53,98 @@ async fn peerjs_gives_ids_to_pages_of_every_origin() {
     assert!(wrong.starts_with("HTTP/1.1 401"), "{wrong}");
 }
 
+/// The status of a request of a page of another origin, and the head of the answer in small letters.
+async fn cross_origin(address: SocketAddr, method: &str, path: &str) -> (u16, String) {
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nHost: x\r\nOrigin: https://page.example\r\n\
+         Access-Control-Request-Method: POST\r\nAccess-Control-Request-Headers: content-type\r\n\
+         Content-Length: 0\r\nConnection: close\r\n\r\n"
+    );
+    let answer = http(address, &head).await;
+    let status = answer.split(' ').nth(1).and_then(|code| code.parse().ok());
+    let (head, _) = answer.split_once("\r\n\r\n").expect("a head");
+    (status.expect("a status"), head.to_ascii_lowercase())
+}
+
+const ALLOWED: &str = "access-control-allow-origin: https://page.example";
+
+#[tokio::test]
+async fn every_plain_answer_of_peerjs_is_readable_for_other_origins() {
+    let (server, address) = start("[peerjs]\npaths = [\"/\", \"/myapp\"]\n");
+    let alone = alone(&server, "peerjs");
+    for (address, method, path, expected) in [
+        (address, "GET", "/peerjs/id", 200),
+        (address, "GET", "/peerjs/id/", 200),
+        (address, "GET", "/peerjs/peers/", 401),
+        (address, "GET", "/myapp", 200),
+        (address, "GET", "/myapp/", 200),
+        (address, "GET", "/myapp/peerjs/id/", 200),
+        (address, "POST", "/peerjs/id", 405),
+        (address, "POST", "/peerjs/ann/token/id?i=0", 404),
+        (address, "POST", "/myapp/peerjs/ann/token/offer", 404),
+        (alone, "GET", "/", 200),
+        (alone, "POST", "/peerjs/ann/token/candidate", 404),
+    ] {
+        let (status, head) = cross_origin(address, method, path).await;
+        assert_eq!(status, expected, "{method} {path}");
+        assert!(head.contains(ALLOWED), "{method} {path}: {head}");
+        assert!(!head.contains("credentials"), "{method} {path}: {head}");
+        let (status, head) = cross_origin(address, "OPTIONS", path).await;
+        assert_eq!(status, 204, "{path}");
+        for allows in [
+            ALLOWED,
+            "-methods: get, head, post",
+            "-headers: content-type",
+        ] {
+            assert!(head.contains(allows), "{path}: {head}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn no_other_signaling_path_is_readable_for_other_origins() {
+    let (_server, address) = start("");
+    for path in [
+        "/",
+        "/healthz",
+        "/readyz",
+        "/metrics",
+        "/ws",
+        "/connect",
+        "/signaling",
+        "/.ok",
+        "/y-webrtc",
+        "/matchbox/room",
+        "/peerjs",
+        "/nothing",
+        "/peerjs/ann/token/other",
+    ] {
+        for method in ["GET", "POST", "OPTIONS"] {
+            let (_, head) = cross_origin(address, method, path).await;
+            assert!(!head.contains("access-control"), "{method} {path}: {head}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn peerjs_answers_are_readable_for_the_listed_origins_only() {
+    for (origins, is_readable) in [
+        ("https://other.example", false),
+        ("https://other.example,https://page.example", true),
+    ] {
+        let (_server, address) = start(&format!("[peerjs]\ncors_origins = \"{origins}\"\n"));
+        for (method, expected) in [("GET", 200), ("OPTIONS", 204)] {
+            let (status, head) = cross_origin(address, method, "/peerjs/id").await;
+            assert_eq!(status, expected, "{origins}");
+            assert_eq!(head.contains(ALLOWED), is_readable, "{origins}: {head}");
+            assert!(
+                head.contains("vary: origin") || method == "OPTIONS",
+                "{head}"
+            );
+        }
+    }
+}
+
 #[tokio::test]
 async fn peerjs_lists_ids_where_that_is_allowed() {
     let (_server, address) =
