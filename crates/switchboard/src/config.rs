@@ -82,6 +82,8 @@ impl Default for ServerConfig {
 /// How the server stops.
 #[derive(Clone, Copy, Debug)]
 pub struct Shutdown {
+    /// Time that `/readyz` answers 503 and everything else goes on, before connections are closed.
+    pub drain: Duration,
     /// Time that connections have to end.
     pub grace: Duration,
 }
@@ -89,6 +91,7 @@ pub struct Shutdown {
 impl Default for Shutdown {
     fn default() -> Self {
         Self {
+            drain: Duration::ZERO,
             grace: Duration::from_secs(10),
         }
     }

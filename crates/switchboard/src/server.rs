@@ -320,10 +320,15 @@ impl Server {
         self.inner.tasks.spawn(listener.serve(router, terms));
     }
 
+    /// Answers `/readyz` with 503 from now on, so that load balancers send no new clients, and serves on.
+    pub fn begin_drain(&self) {
+        self.inner.ready.store(false, Ordering::Relaxed);
+    }
+
     /// Closes every connection with 1012 and waits until all have ended, or for `grace`. Says
     /// whether all did.
     pub async fn shutdown(&self, grace: Duration) -> bool {
-        self.inner.ready.store(false, Ordering::Relaxed);
+        self.begin_drain();
         self.inner.context.drain.cancel();
         if let Some(voice) = &self.inner.voice {
             voice.end();

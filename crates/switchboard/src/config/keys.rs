@@ -85,8 +85,15 @@ pub(super) fn rows() -> Vec<Row> {
         ),
         secs!(
             "shutdown",
+            "drain",
+            "Seconds between the signal to stop and the end of connections, in which the server serves on and /readyz answers 503.",
+            shutdown.drain,
+            0..=SECS_MAX
+        ),
+        secs!(
+            "shutdown",
             "grace",
-            "Seconds that connections have to end when the server stops.",
+            "Seconds that connections have to end when the server stops, after shutdown.drain.",
             shutdown.grace,
             0..=SECS_MAX
         ),
