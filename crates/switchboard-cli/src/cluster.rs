@@ -8,7 +8,7 @@ use switchboard::{
     config::EngineConfig,
 };
 
-use crate::{args::Options, serve};
+use crate::{args::Options, serve, terminal};
 
 /// The settings or the command line are wrong; the same code as for a flag that there is not.
 const USAGE: u8 = 2;
@@ -24,7 +24,7 @@ pub(crate) fn run(options: &Options, is_json: bool) -> ExitCode {
         Ok(None) => (Vec::new(), true),
         Err(words) => return fail(&words, ExitCode::FAILURE),
     };
-    serve::say(&match (is_json, alone) {
+    terminal::print(&match (is_json, alone) {
         (true, _) => json(&engine, &nodes),
         (false, true) => ALONE.to_owned(),
         (false, false) => table(&nodes),
@@ -37,7 +37,7 @@ With --engine redis://HOST, SWITCHBOARD_ENGINE_URL or url in [engine], several a
 ";
 
 fn fail(words: &str, code: ExitCode) -> ExitCode {
-    eprintln!("switchboard: {words}");
+    terminal::print_error(&format!("switchboard: {words}"));
     code
 }
 

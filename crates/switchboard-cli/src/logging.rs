@@ -1,17 +1,39 @@
 //! Log lines, on standard error.
 
-use std::io::{self, IsTerminal};
+use std::{
+    backtrace::{Backtrace, BacktraceStatus},
+    io::{self, IsTerminal},
+    panic::{self, PanicHookInfo},
+    time::Duration,
+};
 
 use switchboard::config::{Log, LogFormat, LogLevel};
 use tracing::level_filters::LevelFilter;
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 
+use crate::terminal;
+
 /// Lines that may wait for whoever reads the log. What comes on top is lost: a log that nobody
 /// reads must not stop the calls.
 const LINES_WAITING_MAX: usize = 16_384;
 
-/// Logs from now on as the settings say, until the guard is dropped, which writes what still waits.
-pub(crate) fn start(log: Log) -> WorkerGuard {
+/// How long the lines that still wait have to be written when the process ends.
+const FLUSH_TIMEOUT: Duration = Duration::from_millis(1200);
+
+/// Writes the lines that still wait when it is dropped, as far as standard error takes them in time.
+#[derive(Debug)]
+pub(crate) struct FlushOnDrop(Option<WorkerGuard>);
+
+impl Drop for FlushOnDrop {
+    fn drop(&mut self) {
+        // With a full queue the guard complains on standard output, which may be as full as standard error.
+        let guard = self.0.take();
+        terminal::within(FLUSH_TIMEOUT, move || drop(guard));
+    }
+}
+
+/// Logs from now on as the settings say, panics too.
+pub(crate) fn start(log: Log) -> FlushOnDrop {
     let level = match log.level {
         LogLevel::Off => LevelFilter::OFF,
         LogLevel::Error => LevelFilter::ERROR,
@@ -31,5 +53,16 @@ pub(crate) fn start(log: Log) -> WorkerGuard {
         LogFormat::Text => lines.with_ansi(io::stderr().is_terminal()).init(),
         LogFormat::Json => lines.json().flatten_event(true).init(),
     }
-    guard
+    panic::set_hook(Box::new(log_panic));
+    FlushOnDrop(Some(guard))
+}
+
+/// Logs a panic. The standard hook writes to standard error itself and would wait for it.
+fn log_panic(panic: &PanicHookInfo<'_>) {
+    let reason = panic.payload_as_str().unwrap_or("no text");
+    let location = panic.location().map(ToString::to_string);
+    let backtrace = Backtrace::capture();
+    let backtrace =
+        (backtrace.status() == BacktraceStatus::Captured).then(|| backtrace.to_string());
+    tracing::error!(reason, location, backtrace, "panicked");
 }

@@ -1,10 +1,4 @@
 //! The binary `switchboard`: flags, environment and file become settings; settings become a server.
-#![allow(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "a command talks to its terminal"
-)]
-
 use std::process::ExitCode;
 
 use clap::Parser as _;
@@ -15,6 +9,7 @@ mod health;
 mod logging;
 mod serve;
 mod stop;
+mod terminal;
 mod voice;
 
 use args::{Action, Args};
@@ -32,7 +27,7 @@ fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(words) => {
-            eprintln!("switchboard: {words}");
+            terminal::print_error(&format!("switchboard: {words}"));
             ExitCode::FAILURE
         }
     }

@@ -1,20 +1,23 @@
 //! `switchboard serve` and `switchboard check`.
 
-use std::{io::Write as _, net::SocketAddr};
+use std::{net::SocketAddr, time::Duration};
 
 use switchboard::{
     Config, Listener, Server,
-    config::{Listening, Mistake, VoiceIdentity},
+    config::{Listening, Mistake, Shutdown, VoiceIdentity},
 };
 
-use crate::{args::Options, logging, stop::Stop};
+use crate::{args::Options, logging, stop::Stop, terminal};
+
+/// How long the runtime is waited for when all is done: a thread that looks up a name cannot be ended.
+const RUNTIME_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Prints the settings in force. Fails if anything is wrong with them, naming all of it.
 pub(crate) fn check(options: &Options) -> Result<(), String> {
     let (config, mistakes) = settings(options)?;
-    say(&config.to_toml());
+    terminal::print(&config.to_toml());
     for mistake in &mistakes {
-        eprintln!("{mistake}");
+        terminal::print_error(&mistake.to_string());
     }
     match mistakes.len() {
         0 => Ok(()),
@@ -39,9 +42,10 @@ pub(crate) fn serve(options: &Options) -> Result<(), String> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build();
-    runtime
-        .map_err(|error| format!("cannot start: {error}"))?
-        .block_on(run(config))
+    let runtime = runtime.map_err(|error| format!("cannot start: {error}"))?;
+    let done = runtime.block_on(run(config));
+    runtime.shutdown_timeout(RUNTIME_TIMEOUT);
+    done
 }
 
 /// The settings in force, and what is wrong with them.
@@ -82,7 +86,7 @@ async fn run(config: Config) -> Result<(), String> {
     let mut stop = Stop::new()?;
     let bound: Result<Vec<_>, _> = config.listeners().into_iter().map(bind).collect();
     let listeners = bound?;
-    let grace = config.shutdown.grace;
+    let shutdown = config.shutdown;
     let server = Server::builder().config(config).build();
     for (listener, alone) in &listeners {
         announce(&server, listener.address(), *alone);
@@ -95,11 +99,20 @@ async fn run(config: Config) -> Result<(), String> {
         }
     }
     stop.asked().await;
-    tracing::info!("stopping");
-    if !server.shutdown(grace).await {
+    tokio::select! {
+        () = end(&server, shutdown) => Ok(()),
+        () = stop.asked() => Err("ended at once by a second signal".to_owned()),
+    }
+}
+
+/// Lets load balancers notice, then closes what is open.
+async fn end(server: &Server, shutdown: Shutdown) {
+    tracing::info!(drain_secs = shutdown.drain.as_secs(), "stopping");
+    server.begin_drain();
+    tokio::time::sleep(shutdown.drain).await;
+    if !server.shutdown(shutdown.grace).await {
         tracing::warn!("some connections did not end in time");
     }
-    Ok(())
 }
 
 /// A listener, and the dialect that it is for if it is not for all.
@@ -121,7 +134,7 @@ fn announce(server: &Server, address: SocketAddr, alone: Option<&'static str>) {
     };
     if let Some(dialect) = alone {
         let path = Config::served_alone(dialect).unwrap_or_default();
-        return say(&format!(
+        return terminal::print_briefly(&format!(
             "Switchboard listens on {address} for {dialect} alone\n  {dialect:<14} ws://{host}{path}\n"
         ));
     }
@@ -134,7 +147,7 @@ fn announce(server: &Server, address: SocketAddr, alone: Option<&'static str>) {
             lines.push_str(&format!("  {dialect:<14} ws://{host}{path}\n"));
         }
     }
-    say(&lines);
+    terminal::print_briefly(&lines);
 }
 
 /// Prints what makes this node one of several, if anything does.
@@ -143,13 +156,7 @@ fn announce_engine(server: &Server) {
         return;
     };
     let engine = &server.config().engine.url;
-    say(&format!(
+    terminal::print_briefly(&format!(
         "  engine         {engine} (other nodes reach this one at {url})\n"
     ));
-}
-
-/// Writes to standard output. Nobody need read it: a closed pipe is no reason to stop serving.
-pub(crate) fn say(text: &str) {
-    let mut out = std::io::stdout().lock();
-    drop(out.write_all(text.as_bytes()).and_then(|()| out.flush()));
 }

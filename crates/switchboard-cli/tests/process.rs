@@ -1,0 +1,165 @@
+//! The process among others: signals, and pipes that are closed or that no process reads.
+
+use std::{
+    io::{BufRead, BufReader, ErrorKind, Read, Write},
+    net::{SocketAddr, TcpStream},
+    os::{fd::OwnedFd, unix::net::UnixStream},
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+/// Longer than anything here takes on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// More lines than may wait for the log.
+const REQUESTS: usize = 20_000;
+
+/// A running server, killed if the test fails.
+struct Running {
+    child: Child,
+    address: SocketAddr,
+}
+
+impl Running {
+    /// Starts a server that writes banner and log to `out`, and reads the banner's first line from `banner`.
+    fn start(out: impl Into<OwnedFd>, banner: impl Read, settings: &[(&str, &str)]) -> Self {
+        let out = out.into();
+        let child = command(&["--addr", "127.0.0.1", "--port", "0"])
+            .envs(settings.iter().copied())
+            .stdout(out.try_clone().expect("a descriptor"))
+            .stderr(out)
+            .spawn()
+            .expect("the binary runs");
+        let lines = BufReader::new(banner).lines().map_while(Result::ok);
+        let address = lines
+            .filter_map(|line| Some(line.strip_prefix("Switchboard listens on ")?.to_owned()))
+            .next();
+        let address = address.expect("a banner").parse().expect("an address");
+        Self { child, address }
+    }
+
+    fn terminate(&self) {
+        let pid = self.child.id().to_string();
+        let sent = Command::new("kill").args(["-TERM", &pid]).status();
+        assert!(sent.expect("kill runs").success());
+    }
+
+    /// The exit code, if the process ends in time.
+    fn end(&mut self) -> Option<i32> {
+        let begun = Instant::now();
+        while begun.elapsed() < PATIENCE {
+            if let Some(status) = self.child.try_wait().expect("a child") {
+                return status.code();
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+        panic!("the process does not end");
+    }
+
+    /// Status line and body of the answer to a request.
+    fn get(&self, path: &str) -> String {
+        let mut stream = TcpStream::connect(self.address).expect("a connection");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).expect("sent");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("an answer");
+        answer
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+fn command(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_switchboard"));
+    command.args(args).env_remove("PORT").stdin(Stdio::null());
+    command
+}
+
+/// Writes until nothing more fits.
+fn fill(pipe: &UnixStream) {
+    pipe.set_nonblocking(true).expect("a flag");
+    for chunk in [&[b'x'; 4096][..], b"x"] {
+        let full = loop {
+            if let Err(error) = { pipe }.write(chunk) {
+                break error;
+            }
+        };
+        assert_eq!(full.kind(), ErrorKind::WouldBlock);
+    }
+    pipe.set_nonblocking(false).expect("a flag");
+}
+
+#[test]
+fn a_log_that_no_process_reads_stops_neither_the_server_nor_its_end() {
+    let (ours, theirs) = UnixStream::pair().expect("a pair");
+    let pipe = theirs.try_clone().expect("a descriptor");
+    let mut running = Running::start(theirs, &ours, &[]);
+    fill(&pipe);
+
+    // Each of these requests is refused, and logged.
+    let mut client = TcpStream::connect(running.address).expect("a connection");
+    client.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    let mut sender = client.try_clone().expect("a descriptor");
+    let request = "GET /getCallTicket HTTP/1.1\r\nHost: x\r\n\r\n";
+    let last = "GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    let sending =
+        thread::spawn(move || sender.write_all((request.repeat(REQUESTS) + last).as_bytes()));
+    let mut answers = String::new();
+    client.read_to_string(&mut answers).expect("answers");
+    sending.join().expect("no panic").expect("all sent");
+    assert_eq!(answers.matches("HTTP/1.1 403").count(), REQUESTS);
+    assert!(answers.ends_with("\r\n\r\nok\n"));
+
+    running.terminate();
+    assert_eq!(running.end(), Some(0));
+}
+
+#[test]
+fn a_draining_server_serves_on_and_a_second_signal_ends_it_at_once() {
+    let (out, pipe) = std::io::pipe().expect("a pipe");
+    let hour = [("SWITCHBOARD_SHUTDOWN_DRAIN", "3600")];
+    let mut running = Running::start(pipe, out.try_clone().expect("a descriptor"), &hour);
+    assert!(running.get("/readyz").starts_with("HTTP/1.1 200 "));
+    running.terminate();
+    let begun = Instant::now();
+    while !running.get("/readyz").ends_with("\r\n\r\nstopping\n") {
+        assert!(begun.elapsed() < PATIENCE, "it goes on being ready");
+    }
+    assert!(running.get("/healthz").starts_with("HTTP/1.1 200 "));
+    assert!(running.get("/voice/mode").starts_with("HTTP/1.1 200 "));
+    running.terminate();
+    assert_eq!(running.end(), Some(1));
+}
+
+#[test]
+fn a_command_whose_reader_has_gone_ends_without_a_panic() {
+    for (args, code) in [
+        (&["check"][..], 0),
+        (&["check", "--port", "70000"], 1),
+        (&["--port", "70000"], 1),
+        (&["cluster"], 0),
+        (&["cluster", "--engine", "http://cache"], 2),
+        (&["--help"], 0),
+        (&["--no-such-flag"], 2),
+        (&["health", "--url", "ftp://x"], 1),
+    ] {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let status = command(args)
+            .stdout(writer.try_clone().expect("a descriptor"))
+            .stderr(writer)
+            .status();
+        assert_eq!(
+            status.expect("the binary runs").code(),
+            Some(code),
+            "{args:?}"
+        );
+    }
+}
