@@ -6,7 +6,11 @@ const PACKAGES = new URL('../node_modules/', import.meta.url);
 
 /** Those that are published for browsers, unmodified. @type {Record<string, string>} */
 const FILES = {
-  'peerjs.min.js': 'peerjs/dist/peerjs.min.js',
+  'peerjs-0.3.14.js': 'peerjs-0.3.14/dist/peer.min.js',
+  'peerjs-0.3.20.js': 'peerjs-0.3.20/dist/peer.min.js',
+  'peerjs-1.0.0.js': 'peerjs-1.0.0/dist/peerjs.min.js',
+  'peerjs-1.3.2.js': 'peerjs-1.3.2/dist/peerjs.min.js',
+  'peerjs-1.5.5.js': 'peerjs/dist/peerjs.min.js',
   'ayame.mjs': '@open-ayame/ayame-web-sdk/dist/ayame.mjs',
 };
 

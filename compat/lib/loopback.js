@@ -50,15 +50,16 @@ export function keepMediaOnLoopback() {
       return onLoopback(super.currentLocalDescription);
     }
 
-    /** @param {any} candidate */
-    async addIceCandidate(candidate) {
+    /** @param {any} candidate @param {any[]} callbacks of clients that are older than promises */
+    async addIceCandidate(candidate, ...callbacks) {
       if (candidate?.candidate && !isLoopback(candidate.candidate)) return;
-      await super.addIceCandidate(candidate);
+      await /** @type {any} */ (super.addIceCandidate).call(this, candidate, ...callbacks);
     }
 
-    /** @param {any} description */
-    async setRemoteDescription(description) {
-      await super.setRemoteDescription({ type: description.type, sdp: withoutOtherCandidates(description.sdp) });
+    /** @param {any} description @param {any[]} callbacks of clients that are older than promises */
+    async setRemoteDescription(description, ...callbacks) {
+      const wanted = { type: description.type, sdp: withoutOtherCandidates(description.sdp) };
+      await /** @type {any} */ (super.setRemoteDescription).call(this, wanted, ...callbacks);
     }
   };
 }

@@ -1,6 +1,6 @@
 /**
- * A page made with PeerJS. Without `?id=` the server gives it one; `?key=` is which of the server's keys it comes with;
- * `?retry=` ms after it lost the server it tries again.
+ * A page made with PeerJS, of which `?version=` is the release. Without `?id=` the server gives it one; `?key=` is which
+ * of the server's keys it comes with; `?retry=` ms after it lost the server it tries again.
  */
 import { describe } from './connection.js';
 import { complain, parameter, showPeers, state } from './page.js';
@@ -14,12 +14,25 @@ const id = parameter('id');
 const retryMs = Number(parameter('retry', '0'));
 const options = { host: hostname, port: Number(port), path: '/', key: parameter('key', 'peerjs'), secure: false, config: { iceServers: [] } };
 
+await loadScript(`clients/peerjs-${parameter('version', '1.5.5')}.js`);
 const peer = id ? new window.Peer(id, options) : new window.Peer(options);
 
 /** @type {Set<DataConnection>} */
 const conversations = new Set();
 /** @type {Set<MediaConnection>} */
 const calls = new Set();
+
+/** @param {string} url of a classic script */
+async function loadScript(url) {
+  const script = Object.assign(document.createElement('script'), { src: url });
+  document.head.append(script);
+  await new Promise((resolve, reject) => Object.assign(script, { onload: resolve, onerror: reject }));
+}
+
+/** @param {any} connection of any version: those below 1.0 have it under another name @returns {RTCPeerConnection} */
+function peerConnectionOf({ peerConnection, pc }) {
+  return peerConnection ?? pc;
+}
 
 /** @param {DataConnection} connection */
 function converse(connection) {
@@ -44,8 +57,8 @@ function watch(call) {
 }
 
 showPeers(() => Object.fromEntries([
-  ...[...conversations].map(({ peer, peerConnection }) => [peer, describe(peerConnection)]),
-  ...[...calls].map((call) => [call.peer, describe(call.peerConnection, video.watch(call.peer))]),
+  ...[...conversations].map((connection) => [connection.peer, describe(peerConnectionOf(connection))]),
+  ...[...calls].map((call) => [call.peer, describe(peerConnectionOf(call), video.watch(call.peer))]),
 ]));
 
 peer.on('open', (myId) => {
