@@ -13,8 +13,8 @@ pub struct Limits {
     pub json_depth: usize,
     /// Bytes of a room's, a peer's or a user's name.
     pub name_bytes: usize,
-    /// Rooms one connection may be in: so many that a client which enters all of them at once, each full,
-    /// can still be told within `outbox_bytes`.
+    /// Rooms one connection may be in. Only y-webrtc enters more than one: a page with many documents
+    /// subscribes to one topic for each.
     pub rooms_per_peer: usize,
     /// Members of one room. A join is told to all of them.
     pub room_members: usize,
@@ -43,7 +43,7 @@ impl Default for Limits {
             frame_bytes: 256 * 1024,
             json_depth: 64,
             name_bytes: 128,
-            rooms_per_peer: 64,
+            rooms_per_peer: 1024,
             room_members: 1000,
             directory_members: 100_000,
             connections: 100_000,

@@ -39,6 +39,7 @@ pub struct Peer {
     tongue: &'static Tongue,
     identity: Identity,
     space: SpaceName,
+    /// Sorted by room.
     rooms: Vec<Joined>,
     names: Vec<DisplayName>,
     attempt: Attempt,
@@ -94,7 +95,9 @@ impl Peer {
             } => self.join(room, address, name, terms, limits),
             Command::Leave { room, farewell } => {
                 self.must_be_in(&room)?;
-                self.rooms.retain(|joined| joined.room != room);
+                if let Ok(index) = self.index_of(&room) {
+                    self.rooms.remove(index);
+                }
                 Ok(Ask::Leave(self.room(room), farewell))
             }
             Command::Relay { room, to, relay } => {
@@ -146,8 +149,13 @@ impl Peer {
         }
     }
 
+    /// Where the room is in `rooms`, or where it belongs.
+    fn index_of(&self, room: &RoomName) -> Result<usize, usize> {
+        self.rooms.binary_search_by(|joined| joined.room.cmp(room))
+    }
+
     fn is_in(&self, room: &RoomName) -> bool {
-        self.rooms.iter().any(|joined| joined.room == *room)
+        self.index_of(room).is_ok()
     }
 
     fn must_be_in(&self, room: &RoomName) -> Result<(), Refused> {
@@ -182,12 +190,15 @@ impl Peer {
         if !self.is_in(&room) && exceeds(self.rooms.len() + 1, limits.rooms_per_peer) {
             return Err(Refused::join(Refusal::TooManyRooms, &room, self.attempt));
         }
-        self.rooms.retain(|joined| joined.room != room);
-        self.rooms.push(Joined {
+        let joined = Joined {
             room: room.clone(),
             attempt: self.attempt,
             has_token: terms.token.is_some(),
-        });
+        };
+        match self.index_of(&room) {
+            Ok(index) => self.rooms[index] = joined,
+            Err(index) => self.rooms.insert(index, joined),
+        }
         let member = Member {
             peer: self.id,
             address,

@@ -23,6 +23,8 @@
 //!   always subscribe first.
 //! * Topics of one connection (`limits.rooms_per_peer`), and what it publishes before it is let in, have
 //!   limits; what is over them is counted.
+//! * A topic of a list that is refused (too long, empty, no text, or over the limit) does not affect the
+//!   others of the list.
 //! * Who cannot be let in just now is closed (1013), and subscribes anew when it reconnects.
 //!
 //! # Switch
@@ -62,6 +64,10 @@ static TONGUE: Tongue = Tongue {
 const EARLY_FRAMES_MAX: usize = 16;
 const EARLY_BYTES_MAX: usize = 256 * 1024;
 
+/// Joins of one connection that may be under way. Each is answered with the members of its room, so
+/// this bounds how much of the outbox a long list of topics takes.
+const JOINS_MAX: usize = 64;
+
 #[derive(Debug)]
 pub(crate) struct YWebrtc;
 
@@ -76,7 +82,7 @@ impl Dialect for YWebrtc {
 
     fn doors(&self, base: &str) -> Vec<Door> {
         let both = |rest| Door::new(base, rest, Door::MAIN, Opens::Both);
-        vec![both(""), both("/{*path}")]
+        vec![both(""), both("/"), both("/{*path}")]
     }
 
     fn home(&self) -> &'static str {
@@ -96,6 +102,8 @@ impl Dialect for YWebrtc {
         Box::new(Subscriber {
             me: handshake.peer,
             topics: Vec::new(),
+            asked: 0,
+            queued: 0,
             limits: handshake.limits.clone(),
         })
     }
@@ -113,6 +121,8 @@ struct Topic {
 
 /// How far a subscription has come.
 enum Stage {
+    /// Its join waits until fewer than [`JOINS_MAX`] are under way. What is published meanwhile waits too.
+    Queued(Vec<ByteString>),
     /// It is asked for. What is published meanwhile waits: only then it is known to how many.
     Asked(Vec<ByteString>),
     /// It is there, with so many others of its kind.
@@ -122,16 +132,28 @@ enum Stage {
 impl Stage {
     fn early(&self) -> &[ByteString] {
         match self {
-            Self::Asked(early) => early,
+            Self::Queued(early) | Self::Asked(early) => early,
             Self::In(_) => &[],
+        }
+    }
+
+    /// Where a frame can wait until the topic is entered.
+    fn early_mut(&mut self) -> Option<&mut Vec<ByteString>> {
+        match self {
+            Self::Queued(early) | Self::Asked(early) => Some(early),
+            Self::In(_) => None,
         }
     }
 }
 
 struct Subscriber {
     me: PeerId,
-    /// No more than `rooms_per_peer`.
+    /// Sorted by room; no more than `rooms_per_peer`.
     topics: Vec<Topic>,
+    /// Topics in the stage `Asked`.
+    asked: usize,
+    /// Topics in the stage `Queued`.
+    queued: usize,
     limits: Arc<Limits>,
 }
 
@@ -171,6 +193,7 @@ impl Session for Subscriber {
             Event::Refused(refused) => {
                 if let (Some(room), Some(_)) = (&refused.room, refused.join) {
                     self.forget(room, out);
+                    self.join_queued(out);
                     // The client is told nothing, so it asks again only when it reconnects.
                     let again = refused.reason == Refusal::Unavailable;
                     out.close = again.then_some(Close::UNAVAILABLE);
@@ -195,44 +218,83 @@ fn is_kin(member: &Member) -> bool {
 
 impl Subscriber {
     fn subscribe(&mut self, object: &Object<'_>, out: &mut Out) -> Result<(), Refused> {
-        for room in self.topics_of(object)? {
-            if self.topic(&room).is_some() {
-                continue;
-            }
-            if self.is_full() {
-                return Err(Refused::new(Refusal::TooManyRooms).in_room(&room));
-            }
-            out.commands.push(Command::Join {
-                room: room.clone(),
-                address: self.me.into(),
-                name: None,
-                terms: Terms::default(),
-            });
-            let stage = Stage::Asked(Vec::new());
-            self.topics.push(Topic { room, stage });
-        }
-        Ok(())
+        let result = self.for_each_topic(object, out, |session, room, _| session.want(room));
+        self.join_queued(out);
+        result
     }
 
     fn unsubscribe(&mut self, object: &Object<'_>, out: &mut Out) -> Result<(), Refused> {
-        for room in self.topics_of(object)? {
-            if self.forget(&room, out) {
+        let result = self.for_each_topic(object, out, |session, room, out| {
+            if session.forget(&room, out) {
                 let farewell = Farewell::Aloud;
                 out.commands.push(Command::Leave { room, farewell });
             }
+            Ok(())
+        });
+        self.join_queued(out);
+        result
+    }
+
+    /// Does `act` for each topic of the frame. A topic that is refused does not affect the others, and
+    /// each reason is counted once. The frame itself is refused if nothing of it could be done.
+    fn for_each_topic(
+        &mut self,
+        object: &Object<'_>,
+        out: &mut Out,
+        mut act: impl FnMut(&mut Self, RoomName, &mut Out) -> Result<(), Refused>,
+    ) -> Result<(), Refused> {
+        let topics = topics_of(object)?;
+        let (count, mut failures) = (topics.len(), 0);
+        let mut refusals: Vec<Refused> = Vec::new();
+        for topic in topics {
+            let room = self.room(topic, "topics").map_err(Refused::from);
+            let Err(refused) = room.and_then(|room| act(self, room, out)) else {
+                continue;
+            };
+            failures += 1;
+            if !refusals.iter().any(|other| other.reason == refused.reason) {
+                refusals.push(refused);
+            }
         }
+        if failures == count {
+            return refusals.into_iter().next().map_or(Ok(()), Err);
+        }
+        out.refused.append(&mut refusals);
         Ok(())
     }
 
-    /// The topics that a frame names.
-    fn topics_of(&self, object: &Object<'_>) -> Result<Vec<RoomName>, Refusal> {
-        let topics = object.get("topics").ok_or(Refusal::BadField("topics"))?;
-        let topics: Vec<&RawValue> =
-            serde_json::from_str(topics.get()).map_err(|_| Refusal::BadField("topics"))?;
-        let topics = topics.into_iter();
-        topics
-            .map(|topic| self.room(topic, "topics"))
-            .collect::<Result<_, _>>()
+    /// Queues the join of a topic, unless the client has subscribed to it already.
+    fn want(&mut self, room: RoomName) -> Result<(), Refused> {
+        let Err(index) = self.index_of(&room) else {
+            return Ok(());
+        };
+        if self.is_full() {
+            return Err(Refused::new(Refusal::TooManyRooms).in_room(&room));
+        }
+        let stage = Stage::Queued(Vec::new());
+        self.topics.insert(index, Topic { room, stage });
+        self.queued += 1;
+        Ok(())
+    }
+
+    /// Joins queued topics while fewer than [`JOINS_MAX`] joins are under way.
+    fn join_queued(&mut self, out: &mut Out) {
+        let (me, free) = (self.me, JOINS_MAX.saturating_sub(self.asked));
+        let count = free.min(self.queued);
+        let topics = self.topics.iter_mut();
+        let queued = topics.filter(|topic| matches!(topic.stage, Stage::Queued(_)));
+        for topic in queued.take(count) {
+            let early = topic.stage.early_mut().map(std::mem::take);
+            topic.stage = Stage::Asked(early.unwrap_or_default());
+            out.commands.push(Command::Join {
+                room: topic.room.clone(),
+                address: me.into(),
+                name: None,
+                terms: Terms::default(),
+            });
+        }
+        self.asked += count;
+        self.queued -= count;
     }
 
     fn room(&self, topic: &RawValue, field: &'static str) -> Result<RoomName, Refusal> {
@@ -240,8 +302,14 @@ impl Subscriber {
         RoomName::parse(&name, self.limits.name_bytes).map_err(|e| Refusal::of_name(field, e))
     }
 
+    /// Where the topic is in `topics`, or where it belongs.
+    fn index_of(&self, room: &RoomName) -> Result<usize, usize> {
+        self.topics.binary_search_by(|topic| topic.room.cmp(room))
+    }
+
     fn topic(&mut self, room: &RoomName) -> Option<&mut Topic> {
-        self.topics.iter_mut().find(|topic| topic.room == *room)
+        let index = self.index_of(room).ok()?;
+        self.topics.get_mut(index)
     }
 
     /// Whether there are as many topics as a connection may have: the rest of a long list is refused
@@ -264,7 +332,7 @@ impl Subscriber {
             say(&room, kin, object, out);
         } else if !self.has_place_for(text) {
             return Err(Refusal::TooManyFrames.into());
-        } else if let Some(Stage::Asked(early)) = self.topic(&room).map(|topic| &mut topic.stage) {
+        } else if let Some(early) = self.topic(&room).and_then(|topic| topic.stage.early_mut()) {
             early.push(text.clone());
         }
         Ok(())
@@ -283,7 +351,14 @@ impl Subscriber {
         let Some(topic) = self.topic(room) else {
             return;
         };
+        if let Stage::Queued(_) = topic.stage {
+            return; // The answer to a join that the client has taken back.
+        }
         let before = std::mem::replace(&mut topic.stage, Stage::In(kin));
+        if let Stage::Asked(_) = before {
+            self.asked -= 1;
+        }
+        self.join_queued(out);
         for text in before.early() {
             // It was read before.
             if let Ok(object) = Object::parse(text, 0) {
@@ -302,17 +377,28 @@ impl Subscriber {
         }
     }
 
-    /// Forgets a topic, and refuses what waits for it. Says whether there was one.
+    /// Forgets a topic, and refuses what waits for it. Returns whether its room was asked for.
     fn forget(&mut self, room: &RoomName, out: &mut Out) -> bool {
-        let Some(index) = self.topics.iter().position(|topic| topic.room == *room) else {
+        let Ok(index) = self.index_of(room) else {
             return false;
         };
         let topic = self.topics.remove(index);
         let refused = Refused::new(Refusal::NotInRoom).in_room(room);
         let early = topic.stage.early().iter();
         out.refused.extend(early.map(|_| refused.clone()));
-        true
+        match topic.stage {
+            Stage::Queued(_) => self.queued -= 1,
+            Stage::Asked(_) => self.asked -= 1,
+            Stage::In(_) => {}
+        }
+        !matches!(topic.stage, Stage::Queued(_))
     }
+}
+
+/// The values of the list that a frame names its topics in.
+fn topics_of<'a>(object: &Object<'a>) -> Result<Vec<&'a RawValue>, Refusal> {
+    let topics = object.get("topics").ok_or(Refusal::BadField("topics"))?;
+    serde_json::from_str(topics.get()).map_err(|_| Refusal::BadField("topics"))
 }
 
 /// Sends what is published to all subscribers; to the publisher too.
@@ -339,7 +425,9 @@ fn published(room: &RoomName, clients: usize, object: &Object<'_>) -> ByteString
 
 #[cfg(test)]
 mod tests {
-    use switchboard_core::{Attempt, SpaceName};
+    use std::collections::BTreeSet;
+
+    use switchboard_core::{Ask, Attempt, RoomId, SpaceName};
 
     use super::*;
     use crate::{Conversation, find};
@@ -347,8 +435,11 @@ mod tests {
     #[test]
     fn every_path_below_the_base_is_a_door() {
         for (base, paths) in [
-            ("/", ["/", "/{*path}"]),
-            ("/y-webrtc", ["/y-webrtc", "/y-webrtc/{*path}"]),
+            ("/", ["/", "/", "/{*path}"]),
+            (
+                "/y-webrtc",
+                ["/y-webrtc", "/y-webrtc/", "/y-webrtc/{*path}"],
+            ),
         ] {
             let doors = YWebrtc.doors(base);
             let found: Vec<_> = doors.iter().map(|door| (&*door.path, door.opens)).collect();
@@ -382,6 +473,84 @@ mod tests {
             let refused = Refused::join(reason, &room, Attempt::default().next());
             let turn = conversation.on_event(&Event::Refused(refused), 0);
             assert_eq!((turn.close, turn.frames.len()), (expected, 0));
+        }
+    }
+
+    fn subscribed(topics: &[String]) -> (Conversation, Vec<RoomName>) {
+        let handshake = Handshake::at(Door::MAIN, &[], &[]);
+        let (mut conversation, _) =
+            Conversation::open(find("y-webrtc"), handshake, SpaceName::default());
+        let topics: Vec<_> = topics
+            .iter()
+            .map(|topic| crate::json::quote(topic))
+            .collect();
+        let frame = format!(r#"{{"type":"subscribe","topics":[{}]}}"#, topics.join(","));
+        let turn = conversation.on_frame(Frame::Text(&frame.into()), 0);
+        assert_eq!(turn.refused, [""; 0]);
+        (conversation, rooms(&turn.asks))
+    }
+
+    fn rooms(asks: &[Ask]) -> Vec<RoomName> {
+        let room = |ask: &Ask| {
+            let Ask::Join(room, ..) = ask else {
+                panic!("{ask:?}");
+            };
+            room.name.clone()
+        };
+        asks.iter().map(room).collect()
+    }
+
+    fn joined(name: RoomName) -> Event {
+        let space = SpaceName::default();
+        Event::Joined {
+            room: RoomId { space, name },
+            others: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_list_of_1024_topics_is_joined_64_at_a_time() {
+        let topics: Vec<_> = (0..1024).map(|number| format!("topic {number}")).collect();
+        let (mut conversation, mut under_way) = subscribed(&topics);
+        assert_eq!(under_way.len(), JOINS_MAX);
+        let mut entered = BTreeSet::new();
+        while let Some(room) = under_way.pop() {
+            entered.insert(room.clone());
+            under_way.extend(rooms(&conversation.on_event(&joined(room), 0).asks));
+            assert!(under_way.len() <= JOINS_MAX);
+        }
+        let expected = topics
+            .iter()
+            .map(|topic| RoomName::parse(topic, 0).expect("a name"));
+        assert_eq!(entered, expected.collect());
+    }
+
+    #[test]
+    fn a_refused_join_makes_way_for_the_next() {
+        let topics: Vec<_> = (0..=JOINS_MAX)
+            .map(|number| format!("topic {number}"))
+            .collect();
+        let (mut conversation, under_way) = subscribed(&topics);
+        let refused = Refused::join(Refusal::RoomFull, &under_way[0], Attempt::default().next());
+        let turn = conversation.on_event(&Event::Refused(refused), 0);
+        assert_eq!(rooms(&turn.asks).len(), 1);
+    }
+
+    #[test]
+    fn a_topic_that_is_taken_back_before_its_join_is_never_joined() {
+        let topics: Vec<_> = (0..=JOINS_MAX)
+            .map(|number| format!("topic {number}"))
+            .collect();
+        let (mut conversation, under_way) = subscribed(&topics);
+        let queued = topics
+            .iter()
+            .find(|topic| !under_way.iter().any(|room| room.as_str() == **topic));
+        let queued = queued.expect("one of them waits");
+        let frame = format!(r#"{{"type":"unsubscribe","topics":["{queued}"]}}"#);
+        let turn = conversation.on_frame(Frame::Text(&frame.into()), 0);
+        assert_eq!((turn.asks.len(), turn.refused.len()), (0, 0));
+        for room in under_way {
+            assert_eq!(conversation.on_event(&joined(room), 0).asks.len(), 0);
         }
     }
 }

@@ -596,7 +596,7 @@ fn a_peer_is_in_so_many_rooms_and_no_more() {
     for index in 0..limits.rooms_per_peer {
         peer.route(join(index), &limits).expect("there is room");
     }
-    let one_more = peer.route(join(999), &limits);
+    let one_more = peer.route(join(limits.rooms_per_peer), &limits);
     assert_eq!(one_more.expect_err("a limit").reason, Refusal::TooManyRooms);
     peer.route(join(0), &limits).expect("it is there already");
     let leave = Command::Leave {
@@ -604,7 +604,8 @@ fn a_peer_is_in_so_many_rooms_and_no_more() {
         farewell: Farewell::Aloud,
     };
     peer.route(leave, &limits).expect("it is there");
-    peer.route(join(999), &limits).expect("there is room again");
+    peer.route(join(limits.rooms_per_peer), &limits)
+        .expect("there is room again");
     assert_eq!(peer.farewell(Parting::Lost).len(), limits.rooms_per_peer);
 }
 

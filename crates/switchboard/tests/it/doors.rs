@@ -184,7 +184,12 @@ async fn an_id_is_kept_after_a_loss_and_free_after_a_goodbye() {
 async fn y_webrtc_answers_okay_and_upgrades_on_any_path_of_its_own() {
     let (server, address) = start("");
     let alone = alone(&server, "y-webrtc");
-    assert_eq!(body(&get(address, "/y-webrtc").await), "okay");
+    for path in ["/y-webrtc", "/y-webrtc/", "/y-webrtc/a/b/"] {
+        assert_eq!(body(&get(address, path).await), "okay", "{path}");
+    }
+    let mut slashed = Client::open(address, "/y-webrtc/").await;
+    slashed.send(r#"{"type":"ping"}"#).await;
+    assert_eq!(slashed.next().await["type"], "pong");
     for path in ["/", "/any/path"] {
         assert_eq!(body(&get(alone, path).await), "okay", "{path}");
         let mut client = Client::open(alone, path).await;
