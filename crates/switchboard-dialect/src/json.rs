@@ -69,6 +69,30 @@ impl<'a> Object<'a> {
         }
     }
 
+    /// The name under this key, if it is there and neither `null` nor empty. Several keys that spell it
+    /// must agree: a receiver may read another one of them than the one that the frame was routed by.
+    pub fn only_name(&self, key: &'static str) -> Result<Option<Cow<'a, str>>, Refusal> {
+        let name = |raw: &'a RawValue| match raw.get() {
+            "null" => Ok(None),
+            _ => text(raw).map(Some).ok_or(Refusal::BadField(key)),
+        };
+        let mut spellings = self.all(key).map(name);
+        let first = spellings.next().transpose()?.flatten();
+        let first = first.filter(|name| !name.is_empty());
+        for other in spellings {
+            if other?.filter(|name| !name.is_empty()) != first {
+                return Err(Refusal::BadField(key));
+            }
+        }
+        Ok(first)
+    }
+
+    /// Whether there is a key that is spelled exactly like this.
+    #[must_use]
+    pub fn has_exactly(&self, key: &str) -> bool {
+        self.0.iter().any(|(name, _)| name == key)
+    }
+
     /// The object of this key, if it is there and not `null`.
     pub fn object(&self, key: &'static str) -> Result<Option<Self>, Refusal> {
         self.get(key)
@@ -373,6 +397,31 @@ mod tests {
                 .collect::<Vec<_>>(),
             ["other"]
         );
+    }
+
+    #[test]
+    fn spellings_of_a_name_must_agree() {
+        for (fields, expected) in [
+            (r#""other":1"#, Ok(None)),
+            (r#""id":null"#, Ok(None)),
+            (r#""id":"","ID":null"#, Ok(None)),
+            (r#""id":"x""#, Ok(Some("x"))),
+            (r#""id":"x","\u0049d":"\u0078""#, Ok(Some("x"))),
+            (r#""id":"x","id":"y""#, Err(())),
+            (r#""id":"x","Id":"y""#, Err(())),
+            (r#""id":"x","ID":"""#, Err(())),
+            (r#""id":null,"ID":"x""#, Err(())),
+            (r#""id":7"#, Err(())),
+            (r#""id":"x","ID":7"#, Err(())),
+        ] {
+            let text = format!("{{{fields}}}");
+            let object = Object::parse(&text, 8).expect("an object");
+            let name = object.only_name("id");
+            let expected = expected
+                .map(|name| name.map(Cow::Borrowed))
+                .map_err(|()| Refusal::BadField("id"));
+            assert_eq!(name, expected, "{fields}");
+        }
     }
 
     #[test]

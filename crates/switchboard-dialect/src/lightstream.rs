@@ -14,6 +14,8 @@
 //! # Better
 //!
 //! * Ids are unique in a room, and nobody can speak under another's.
+//! * Every delivered frame has `senderID`, spelled so. Keys match in any case; several that spell `roomID` or
+//!   `targetID` must agree, so no receiver reads another value than the one that the frame was routed by.
 //! * Whatever cannot be delivered is answered with `error`.
 //! * Leaving works, and moving to another room leaves the first.
 //! * One member that does not read disturbs nobody.
@@ -27,7 +29,7 @@
 //!
 //! On the main listener: `ws://HOST:8080/ws`.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use bytestring::ByteString;
 use serde_json::value::RawValue;
@@ -111,7 +113,7 @@ fn holders<'a>(object: &Object<'a>, field: &'static str) -> impl Iterator<Item =
         .filter_map(|key| object.get(key))
 }
 
-fn description<'a>(object: &Object<'a>, field: &'static str) -> Option<std::borrow::Cow<'a, str>> {
+fn description<'a>(object: &Object<'a>, field: &'static str) -> Option<Cow<'a, str>> {
     holders(object, field).find_map(|raw| {
         let plain = Object::nested(raw).and_then(|description| sdp_of(&description));
         plain.or_else(|| {
@@ -260,7 +262,7 @@ impl Lightstreamer {
         out: &mut Out,
     ) -> Result<(), Refused> {
         let Joined { room, me } = self.my_place(object)?;
-        let to = match object.text("targetID")?.filter(|target| !target.is_empty()) {
+        let to = match object.only_name("targetID")? {
             None => Target::Everyone,
             Some(target) => Target::Address(
                 Address::parse(&target, self.limits.name_bytes)
@@ -278,7 +280,7 @@ impl Lightstreamer {
 
     /// The place that a frame is about. One without a room means the sender's own.
     fn my_place(&self, object: &Object<'_>) -> Result<&Joined, Refused> {
-        let named = object.text("roomID")?.filter(|room| !room.is_empty());
+        let named = object.only_name("roomID")?;
         let place = self.place.as_ref().ok_or(Refusal::NotInRoom)?;
         if named
             .as_deref()
@@ -313,27 +315,32 @@ impl Lightstreamer {
     }
 }
 
-/// The frame, with the sender's id put right under every spelling of its key.
+/// The frame with the sender's id under `senderID`, and put right under every other spelling of that key.
 fn in_own_name(
     text: &ByteString,
     object: &Object<'_>,
     me: &Address,
 ) -> Result<ByteString, Refusal> {
     let named: Vec<_> = object.all("senderID").collect();
-    if named.is_empty() {
-        let inner = text.trim_start().trim_start_matches('{');
-        return Ok(format!("{{\"senderID\":{},{inner}", quote(me.as_str())).into());
-    }
-    if named
-        .iter()
-        .all(|raw| json::text(raw).as_deref() == Some(me.as_str()))
-    {
+    let is_me = |raw: &&RawValue| json::text(raw).as_deref() == Some(me.as_str());
+    let is_right = named.iter().all(is_me);
+    let is_documented = object.has_exactly("senderID");
+    if is_right && is_documented {
         return Ok(text.clone());
     }
-    if named.len() > SENDER_SPELLINGS_MAX {
+    if !is_right && named.len() > SENDER_SPELLINGS_MAX {
         return Err(Refusal::BadField("senderID"));
     }
-    Ok(splice(text, &named, &quote(me.as_str())).into())
+    let me = quote(me.as_str());
+    let text = match is_right {
+        true => Cow::Borrowed(&**text),
+        false => Cow::Owned(splice(text, &named, &me)),
+    };
+    if is_documented {
+        return Ok(text.into_owned().into());
+    }
+    let fields = text.trim_start().trim_start_matches('{');
+    Ok(format!("{{\"senderID\":{me},{fields}").into())
 }
 
 /// The start of a server-made frame. Clients were written against either spelling of the sender:
