@@ -18,7 +18,10 @@ const SERVER: &str = "server";
 pub enum Parting {
     /// The client or its dialect said goodbye.
     Said,
-    /// It was lost, or ended against the client's will.
+    /// The client's socket was closed or reset, without a goodbye. The connection is known to be gone, and
+    /// its addresses are free as after a goodbye.
+    Reset,
+    /// The client fell silent, or the server ended the connection against the client's will.
     Lost,
 }
 
@@ -132,7 +135,7 @@ impl Peer {
         let leave = rooms.into_iter().map(|joined| {
             let farewell = match parting {
                 Parting::Lost if joined.has_token => Farewell::Dropped,
-                Parting::Lost | Parting::Said => Farewell::Aloud,
+                Parting::Lost | Parting::Reset | Parting::Said => Farewell::Aloud,
             };
             Ask::Leave(self.room(joined.room), farewell)
         });

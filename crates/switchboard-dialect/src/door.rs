@@ -90,10 +90,7 @@ impl Door {
     #[must_use]
     pub fn and_with_slash(self) -> [Self; 2] {
         let path = format!("{}/", self.path.trim_end_matches('/'));
-        let with_slash = Self {
-            path,
-            ..self.clone()
-        };
+        let with_slash = Self { path, ..self };
         [self, with_slash]
     }
 }

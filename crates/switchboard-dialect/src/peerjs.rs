@@ -20,10 +20,10 @@
 //! # Better
 //!
 //! * A reconnect with the same id and token gets `OPEN` and replaces the old socket at once.
-//! * After a drop the id is kept for its token for `grace` seconds. After a goodbye (the page was
-//!   closed or reloaded) it is free at once.
-//! * A taken id is challenged: a holder that is dead is gone in two seconds, and its id kept as after a
-//!   drop.
+//! * If a client falls silent, or is closed by the server, its id is kept for its token for `grace` seconds.
+//!   After a goodbye, or when the socket is known to be closed or reset, the id is free at once.
+//! * A taken id is challenged: a holder that is silent is gone in two seconds, and its id is kept for its
+//!   token.
 //! * Frames for an absent peer wait five seconds; bounded for each sender and each receiver.
 //! * `src` is set by the server and ids are alone in their key: nobody leaves or expires for another.
 //! * The key is checked on every path, and who may list ids is said for each key.
@@ -79,7 +79,7 @@ static SETTINGS: [Setting; 4] = [
     },
     Setting {
         key: "grace",
-        doc: "Seconds that an id is kept for its token after its connection was lost; 0 for none.",
+        doc: "Seconds that the id of a client that fell silent is kept for its token; 0 for none.",
         default: || Value::Int(30),
         range: 0..=crate::SECS_MAX,
     },

@@ -147,7 +147,7 @@ impl World {
 
     /// The client's socket ends, whatever was under way.
     pub fn crash(&mut self, client: ClientId) {
-        self.part(client, Parting::Lost);
+        self.part(client, Parting::Reset);
     }
 
     /// The client says goodbye, with a close frame.

@@ -141,7 +141,9 @@ enum End {
     Close(Close),
     /// The client has said goodbye.
     Said,
-    /// The client is gone without a word.
+    /// The client's socket was closed or reset, without a close frame.
+    Reset,
+    /// The network has lost the client.
     Lost,
 }
 
@@ -150,6 +152,7 @@ impl End {
         match self {
             Self::Close(close) => close.parting(),
             Self::Said => Parting::Said,
+            Self::Reset => Parting::Reset,
             Self::Lost => Parting::Lost,
         }
     }
@@ -166,7 +169,7 @@ enum Wake {
     Timer,
     Drain,
     /// The socket cannot be written to any more.
-    Broken,
+    Broken(axum::Error),
 }
 
 impl Connection {
@@ -217,8 +220,8 @@ impl Connection {
         let (waited, was_blocked) = (self.pending.len(), self.blocked);
         let written = self.poll_write(context);
         self.blocked = written.is_pending();
-        if let Poll::Ready(Err(_)) = written {
-            return Poll::Ready(Wake::Broken);
+        if let Poll::Ready(Err(error)) = written {
+            return Poll::Ready(Wake::Broken(error));
         }
         if was_blocked && (written.is_ready() || self.pending.len() < waited) {
             return Poll::Ready(Wake::Taken);
@@ -273,7 +276,7 @@ impl Connection {
             Wake::Message(message) => self.on_message(message)?,
             Wake::Timer => self.line.handle_timeout(Instant::now()),
             Wake::Drain => return Err(End::Close(Close::RESTART)),
-            Wake::Broken => return Err(End::Lost),
+            Wake::Broken(error) => return Err(end_of(&error)),
         };
         self.perform(steps).await?;
         self.be_answered().await
@@ -337,7 +340,8 @@ impl Connection {
                     .on_violation(Refusal::TooLarge, Close::TOO_BIG, now))
             }
             Some(Ok(Message::Close(_))) => Err(End::Said),
-            Some(Err(_)) | None => Err(End::Lost),
+            Some(Err(error)) => Err(end_of(&error)),
+            None => Err(End::Reset),
         }
     }
 
@@ -412,14 +416,14 @@ impl Connection {
 
     /// Ready if the client goes. Keeps what it sends.
     fn poll_gone(&mut self, context: &mut TaskContext<'_>) -> Poll<End> {
-        if let Poll::Ready(Err(_)) = self.poll_write(context) {
-            return Poll::Ready(End::Lost);
+        if let Poll::Ready(Err(error)) = self.poll_write(context) {
+            return Poll::Ready(end_of(&error));
         }
         while self.may_read_early() {
             match ready!(self.socket.poll_next_unpin(context)) {
                 Some(Ok(Message::Close(_))) => return Poll::Ready(End::Said),
-                Some(Err(error)) if !is_too_large(&error) => return Poll::Ready(End::Lost),
-                None => return Poll::Ready(End::Lost),
+                Some(Err(error)) if !is_too_large(&error) => return Poll::Ready(end_of(&error)),
+                None => return Poll::Ready(End::Reset),
                 Some(message) => self.early.push_back(message),
             }
         }
@@ -521,10 +525,51 @@ fn unix_secs() -> u64 {
         .map_or(0, |since| since.as_secs())
 }
 
+/// How a connection has ended whose socket failed with this error. If the network gave up on the client,
+/// the client may be there and come back; any other error is the end of its side.
+fn end_of(error: &axum::Error) -> End {
+    use std::io::ErrorKind::{HostUnreachable, NetworkDown, NetworkUnreachable, TimedOut};
+    let source = std::error::Error::source(error);
+    match source.and_then(|source| source.downcast_ref::<tungstenite::Error>()) {
+        Some(tungstenite::Error::Io(error))
+            if [TimedOut, HostUnreachable, NetworkUnreachable, NetworkDown]
+                .contains(&error.kind()) =>
+        {
+            End::Lost
+        }
+        Some(_) | None => End::Reset,
+    }
+}
+
 /// Whether receiving ended because a message was larger than allowed (close code 1009).
 #[must_use]
 pub fn is_too_large(error: &axum::Error) -> bool {
     let source = std::error::Error::source(error);
     let source = source.and_then(|source| source.downcast_ref::<tungstenite::Error>());
     matches!(source, Some(tungstenite::Error::Capacity(_)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::ErrorKind;
+
+    use super::*;
+
+    #[test]
+    fn a_reset_frees_addresses_and_an_unreachable_client_keeps_them() {
+        for (kind, expected) in [
+            (ErrorKind::ConnectionReset, Parting::Reset),
+            (ErrorKind::BrokenPipe, Parting::Reset),
+            (ErrorKind::UnexpectedEof, Parting::Reset),
+            (ErrorKind::TimedOut, Parting::Lost),
+            (ErrorKind::HostUnreachable, Parting::Lost),
+        ] {
+            let error = tungstenite::Error::Io(kind.into());
+            assert_eq!(end_of(&axum::Error::new(error)).parting(), expected);
+        }
+        let protocol = tungstenite::error::ProtocolError::ResetWithoutClosingHandshake;
+        let error = axum::Error::new(tungstenite::Error::Protocol(protocol));
+        assert_eq!(end_of(&error).parting(), Parting::Reset);
+        assert_eq!(End::Close(Close::GONE).parting(), Parting::Lost);
+    }
 }

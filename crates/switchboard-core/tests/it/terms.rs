@@ -373,12 +373,26 @@ fn a_lost_address_is_kept_for_its_token() {
 }
 
 #[test]
-fn a_goodbye_frees_an_address_at_once() {
+fn a_goodbye_or_a_reset_frees_an_address_at_once() {
+    for parting in [Parting::Said, Parting::Reset] {
+        let mut house = House::new();
+        house.comes("ann", &OPEN, token("s"));
+        house.goes("ann", parting);
+        house.comes_as("next", "ann", &OPEN, token("other"));
+        assert_eq!(house.told(), ["ann: in with", "next: in with"]);
+    }
+}
+
+#[test]
+fn a_reset_that_is_seen_during_a_challenge_lets_the_claimant_in() {
     let mut house = House::new();
     house.comes("ann", &OPEN, token("s"));
-    house.goes("ann", Parting::Said);
-    house.comes_as("next", "ann", &OPEN, Terms::default());
-    assert_eq!(house.told(), ["ann: in with", "next: in with"]);
+    house.comes_as("next", "ann", &OPEN, token("other"));
+    house.goes("ann", Parting::Reset);
+    assert_eq!(
+        house.told(),
+        ["ann: in with", "ann: alive?", "next: in with"]
+    );
 }
 
 #[test]

@@ -91,6 +91,13 @@ impl Client {
         while let Ok(Some(Ok(_))) = tokio::time::timeout(PATIENCE, self.0.next()).await {}
     }
 
+    /// Ends the connection by a reset, as the kernel does for a process that crashed.
+    pub(crate) fn reset(self) {
+        if let MaybeTlsStream::Plain(stream) = self.0.get_ref() {
+            stream.set_zero_linger().expect("a socket");
+        }
+    }
+
     /// The next JSON frame.
     pub(crate) async fn next(&mut self) -> Value {
         match self.message().await {

@@ -166,18 +166,27 @@ async fn peerjs_alone_answers_who_it_is() {
 }
 
 #[tokio::test]
-async fn an_id_is_kept_after_a_loss_and_free_after_a_goodbye() {
+async fn an_id_is_free_when_the_kernel_reports_the_end_of_its_connection() {
     let (_server, address) = start("");
-    let ann = peer(address, "ann", "t").await;
-    let witness = peer(address, "witness", "t").await;
-    drop(ann);
-    // Until the server has seen it, the id is taken; from then on it is kept.
+    for token in ["t0", "t1", "t2", "t3"] {
+        let ann = peer(address, "ann", token).await;
+        match token {
+            "t0" => drop(ann),
+            "t1" => ann.reset(),
+            _ => ann.close().await,
+        }
+        // A challenge waits until the end is seen; the next token is another.
+    }
+}
+
+#[tokio::test]
+async fn the_id_of_a_silent_client_is_kept_for_its_token() {
+    let (_server, address) = start("");
+    let silent = peer(address, "ann", "t").await;
     let (_, told) = knock(address, "ann", "other").await;
     assert_eq!(told, "ID-TAKEN");
-    let again = peer(address, "ann", "t").await;
-    again.close().await;
-    let _other = peer(address, "ann", "other").await;
-    drop(witness);
+    let _again = peer(address, "ann", "t").await;
+    drop(silent);
 }
 
 #[tokio::test]
