@@ -9,7 +9,7 @@
 
 use std::fmt;
 
-use switchboard_core::{Event, Refused, Tongue};
+use switchboard_core::{Event, Limits, Refused, Tongue};
 
 mod close;
 mod content;
@@ -38,7 +38,7 @@ pub use conversation::{Conversation, Turn};
 pub use door::{Answer, CorsPolicy, Door, Opens, Reply};
 pub use handshake::{Handshake, Query};
 pub use out::{FirstFrame, Frame, Out, Post};
-pub use settings::{SECS_MAX, Setting, Settings, Value};
+pub use settings::{SECS_MAX, Setting, SettingConflict, Settings, Value};
 pub use words::words;
 
 /// Every dialect. Where several are on one path, they are asked in this order whether the first
@@ -91,6 +91,11 @@ pub trait Dialect: Sync + fmt::Debug {
     /// Settings of its own, as in the configuration's section of its name.
     fn settings(&self) -> &'static [Setting] {
         &[]
+    }
+
+    /// Which of its settings are of no use with each other or with the limits.
+    fn conflicts(&self, _settings: &Settings, _limits: &Limits) -> Vec<SettingConflict> {
+        Vec::new()
     }
 
     /// Whether a client that sends this first on a shared path speaks it.

@@ -37,7 +37,8 @@ use switchboard_core::{
 };
 
 use crate::{
-    Candidate, Close, Content, Dialect, FirstFrame, Frame, Handshake, Out, Session, Setting, Value,
+    Candidate, Close, Content, Dialect, FirstFrame, Frame, Handshake, Out, Session, Setting,
+    SettingConflict, Settings, Value,
     content::{readable, relay, sdp_of},
     json::{Object, Writer},
     words,
@@ -96,6 +97,28 @@ impl Dialect for Mesh {
 
     fn settings(&self) -> &'static [Setting] {
         &SETTINGS
+    }
+
+    fn conflicts(&self, settings: &Settings, limits: &Limits) -> Vec<SettingConflict> {
+        let name_max = limits.name_bytes;
+        let is_too_long = |bytes: usize| name_max != 0 && bytes > name_max;
+        let id_length = settings.int(TONGUE.name, ID_LENGTH);
+        let mut conflicts = Vec::new();
+        if is_too_long(usize::try_from(id_length).unwrap_or(usize::MAX)) {
+            conflicts.push(SettingConflict::with_name_bytes(
+                ID_LENGTH.key,
+                "must not be greater than",
+                "no client could call another by its id",
+            ));
+        }
+        if is_too_long(settings.text(TONGUE.name, ROOM).len()) {
+            conflicts.push(SettingConflict::with_name_bytes(
+                ROOM.key,
+                "must not have more bytes than",
+                "no client could enter this room",
+            ));
+        }
+        conflicts
     }
 
     fn recognizes(&self, first: &Object<'_>) -> bool {

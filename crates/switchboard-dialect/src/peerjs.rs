@@ -50,7 +50,7 @@ use switchboard_core::{
 
 use crate::{
     Answer, Candidate, Close, Content, CorsPolicy, Dialect, Door, FirstFrame, Frame, Handshake,
-    Opens, Out, Reply, Session, Setting, Settings, Value,
+    Opens, Out, Reply, Session, Setting, SettingConflict, Settings, Value,
     content::{relay, sdp_of},
     json::{Object, Writer, quote},
     words,
@@ -145,6 +145,27 @@ impl Dialect for PeerJs {
 
     fn settings(&self) -> &'static [Setting] {
         &SETTINGS
+    }
+
+    fn conflicts(&self, settings: &Settings, limits: &Limits) -> Vec<SettingConflict> {
+        let name_max = limits.name_bytes;
+        let keys = settings.text(TONGUE.name, KEYS);
+        let is_too_long = |key: &str| name_max != 0 && key.trim().len() > name_max;
+        if keys.split(',').all(|key| key.trim().is_empty()) {
+            return vec![SettingConflict {
+                key: KEYS.key,
+                with: None,
+                rule: "must name a key",
+                why: "no client could connect",
+            }];
+        }
+        let is_bad = keys.split(',').any(is_too_long);
+        let conflict = SettingConflict::with_name_bytes(
+            KEYS.key,
+            "must not have a key of more bytes than",
+            "no client could enter its room",
+        );
+        is_bad.then_some(conflict).into_iter().collect()
     }
 
     fn answer(&self, door: &'static str, handshake: &Handshake) -> Answer {

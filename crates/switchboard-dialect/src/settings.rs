@@ -52,6 +52,32 @@ impl Setting {
     }
 }
 
+/// A setting of a dialect that is of no use together with another setting, or at all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SettingConflict {
+    /// The key within the dialect's section.
+    pub key: &'static str,
+    /// The other setting, as `section.key`; none if the value alone is of no use.
+    pub with: Option<&'static str>,
+    /// What must be true of the first setting, and of the second behind it: "must not be greater than".
+    pub rule: &'static str,
+    /// What would happen otherwise.
+    pub why: &'static str,
+}
+
+impl SettingConflict {
+    /// The conflict of a setting with `limits.name_bytes`, which bounds what clients may name.
+    #[must_use]
+    pub fn with_name_bytes(key: &'static str, rule: &'static str, why: &'static str) -> Self {
+        Self {
+            key,
+            with: Some("limits.name_bytes"),
+            rule,
+            why,
+        }
+    }
+}
+
 /// Whether this is an address with a host, of which nothing is for browsers alone.
 fn is_web_address(text: &str) -> bool {
     let rest = ["http://", "https://"]

@@ -17,14 +17,20 @@ use switchboard_transport::Heartbeat;
 
 use crate::doors::Entrances;
 
+mod address;
+mod check;
 mod engine;
 mod given;
 mod keys;
 mod load;
+mod mistake;
+mod suggest;
+#[cfg(test)]
+mod tests;
 mod voice;
 
 pub use engine::{EngineConfig, EngineUrl};
-pub use load::{Mistake, Source};
+pub use mistake::{Mistake, Origins, Source};
 pub use voice::{Gostream, KeysConfig, SiteConfig, VoiceConfig, VoiceIdentity};
 
 /// Everything that can be set. The default is what runs without any configuration.
@@ -50,6 +56,8 @@ pub struct Config {
     pub dialects: Settings,
     /// Voice calls and rooms.
     pub voice: VoiceConfig,
+    /// Where each setting was given, for error messages.
+    pub origins: Origins,
 }
 
 /// Where to listen and what to serve.

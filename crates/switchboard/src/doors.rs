@@ -32,6 +32,11 @@ impl Entrance {
         self.dialects.iter().any(|here| name(*here) == dialect)
     }
 
+    /// The dialects here.
+    fn names(&self) -> Vec<DialectName> {
+        self.dialects.iter().map(|here| name(*here)).collect()
+    }
+
     fn is(&self, door: &Door) -> bool {
         (self.opens, self.name) == (door.opens, door.name)
     }
@@ -42,6 +47,8 @@ impl Entrance {
 pub(crate) struct Clash {
     /// Whose.
     pub(crate) dialect: DialectName,
+    /// The dialects whose paths are in its way; none if the server's own are.
+    pub(crate) others: Vec<DialectName>,
     /// Why not.
     pub(crate) words: String,
 }
@@ -67,7 +74,8 @@ impl Entrances {
                 match is_taken(&door.path) {
                     false => entrances.open(*dialect, door),
                     true if door.opens.takes_sockets() => {
-                        entrances.clash(*dialect, format!("{:?} is served already", door.path));
+                        let words = format!("{:?} is served already", door.path);
+                        entrances.clash(*dialect, Vec::new(), words);
                     }
                     true => {}
                 }
@@ -96,17 +104,23 @@ impl Entrances {
             match entrance.is(&door) {
                 true if is_theirs => {}
                 true if door.opens == Opens::Sockets => entrance.dialects.push(dialect),
-                _ => self.clash(dialect, format!("{:?} is another door already", door.path)),
+                _ => {
+                    let others = entrance.names();
+                    let words = format!("{:?} is another door already", door.path);
+                    self.clash(dialect, others, words);
+                }
             }
             return;
         }
         if let Err(error) = self.matcher.insert(door.path.clone(), door.path.clone()) {
-            let words = if let matchit::InsertError::Conflict { with } = &error {
-                format!("{:?} cannot be told from {with:?}", door.path)
+            let (words, other) = if let matchit::InsertError::Conflict { with } = &error {
+                let words = format!("{:?} cannot be told from {with:?}", door.path);
+                (words, self.by_path.get(with))
             } else {
-                format!("{:?} is no path: {error}", door.path)
+                (format!("{:?} is no path: {error}", door.path), None)
             };
-            return self.clash(dialect, words);
+            let others = other.map(Entrance::names).unwrap_or_default();
+            return self.clash(dialect, others, words);
         }
         let entrance = Entrance {
             path: door.path.clone(),
@@ -125,6 +139,7 @@ impl Entrances {
             let silent = entrance.dialects.iter().filter(|d| !d.is_recognizable());
             silent.map(|dialect| Clash {
                 dialect: name(*dialect),
+                others: entrance.names(),
                 words: format!(
                     "{:?} is another dialect's too, and no first frame tells that it is this one's",
                     entrance.path
@@ -135,9 +150,12 @@ impl Entrances {
         self.clashes.extend(silent);
     }
 
-    fn clash(&mut self, dialect: &dyn Dialect, words: String) {
-        let dialect = name(dialect);
-        self.clashes.push(Clash { dialect, words });
+    fn clash(&mut self, dialect: &dyn Dialect, others: Vec<DialectName>, words: String) {
+        self.clashes.push(Clash {
+            dialect: name(dialect),
+            others,
+            words,
+        });
     }
 }
 

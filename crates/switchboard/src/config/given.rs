@@ -25,9 +25,7 @@ impl Given {
                 parsed.map_or(Self::Other("a negative or very large number"), Self::Int)
             }
             DeValue::Array(items) => {
-                let texts = items
-                    .iter()
-                    .map(|item| item.get_ref().as_str().map(str::to_owned));
+                let texts = items.iter().map(|item| text_of(item.get_ref()));
                 texts
                     .collect::<Option<_>>()
                     .map_or(Self::Other("a list of other things than texts"), Self::List)
@@ -105,4 +103,14 @@ impl Given {
             Self::Other(what) => format!("{what} is not {wanted}"),
         }
     }
+}
+
+/// An item of a list as text: a number is one too, as the port in `[5000]`.
+fn text_of(item: &DeValue<'_>) -> Option<String> {
+    let number = |number: &toml::de::DeInteger<'_>| {
+        let value = u64::from_str_radix(number.as_str(), number.radix());
+        value.ok().map(|value| value.to_string())
+    };
+    let text = item.as_str().map(str::to_owned);
+    text.or_else(|| item.as_integer().and_then(number))
 }

@@ -1,11 +1,15 @@
 //! The table of settings: one row each.
 
-use std::{fmt::Display, ops::RangeInclusive, str::FromStr, time::Duration};
+use std::{fmt::Display, net::SocketAddr, ops::RangeInclusive, str::FromStr, time::Duration};
 
 use axum::http::Uri;
 use switchboard_dialect::{ALL, Dialect, SECS_MAX, Setting, Value};
 
-use super::{Config, LogFormat, LogLevel, given::Given};
+use super::{
+    Config, LogFormat, LogLevel, address,
+    given::Given,
+    suggest::{closest, did_you_mean},
+};
 use crate::doors::Entrances;
 
 /// More is as good as no limit, and the time of one frame would round to nothing.
@@ -126,10 +130,8 @@ fn server() -> [Row; 5] {
         row(
             "server",
             "addr",
-            "The address to listen on.",
-            |config, given| {
-                parse(given.text()?, "an IP address").map(|addr| config.server.addr = addr)
-            },
+            "The address to listen on, as \"0.0.0.0\" or \"localhost\"; with a port, as \":5000\", it sets server.port too.",
+            |config, given| address::host(given.text()?).map(|addr| config.server.addr = addr),
             |config| quoted(config.server.addr),
         ),
         int!(
@@ -141,10 +143,8 @@ fn server() -> [Row; 5] {
         row(
             "server",
             "listen",
-            "More addresses to listen on, as \"ADDRESS:PORT\".",
-            |config, given| {
-                parse_all(given, "ADDRESS:PORT").map(|listen| config.server.listen = listen)
-            },
+            "More addresses to listen on, as \"ADDRESS:PORT\" or \":PORT\".",
+            |config, given| addresses(given).map(|listen| config.server.listen = listen),
             |config| list(&config.server.listen),
         ),
         row(
@@ -331,10 +331,9 @@ fn of_dialect(dialect: &'static dyn Dialect) -> Vec<Row> {
         row(
             name,
             "listen",
-            "Addresses where it alone is served, as by its original server, as \"ADDRESS:PORT\".",
+            "Addresses where it alone is served, as by its original server, as \"ADDRESS:PORT\" or \":PORT\".",
             move |config, given| {
-                parse_all(given, "ADDRESS:PORT")
-                    .map(|listen| drop(config.listen.insert(name, listen)))
+                addresses(given).map(|listen| drop(config.listen.insert(name, listen)))
             },
             move |config| list(config.listen.get(name).map_or(&[], Vec::as_slice)),
         ),
@@ -429,20 +428,26 @@ fn parse_all<T: FromStr>(given: &Given, wanted: &str) -> Result<Vec<T>, String> 
         .collect()
 }
 
+/// Addresses to listen on.
+fn addresses(given: &Given) -> Result<Vec<SocketAddr>, String> {
+    given
+        .list()?
+        .iter()
+        .map(|text| address::socket(text))
+        .collect()
+}
+
 fn one_of<T: Copy>(given: &Given, choices: &[(&str, T)]) -> Result<T, String> {
     let text = given.text()?;
     let found = choices
         .iter()
         .find(|(name, _)| *name == text)
         .map(|(_, value)| *value);
-    let names = || {
-        choices
-            .iter()
-            .map(|(name, _)| *name)
-            .collect::<Vec<_>>()
-            .join(", ")
-    };
-    found.ok_or_else(|| format!("{text:?} is none of {}", names()))
+    found.ok_or_else(|| {
+        let names: Vec<_> = choices.iter().map(|(name, _)| *name).collect();
+        let meant = did_you_mean(closest(text, names.iter().copied()));
+        format!("{text:?} is none of {}{meant}", names.join(", "))
+    })
 }
 
 fn quoted(value: impl Display) -> String {

@@ -1,0 +1,87 @@
+//! Addresses to listen on, as servers of several kinds write them.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use super::ServerConfig;
+
+/// An IP address, in brackets or not, or `localhost`.
+pub(super) fn host(text: &str) -> Result<IpAddr, String> {
+    let bare = text
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'));
+    if text.eq_ignore_ascii_case("localhost") {
+        return Ok(Ipv4Addr::LOCALHOST.into());
+    }
+    bare.unwrap_or(text)
+        .parse()
+        .map_err(|_| format!("{text:?} is not an IP address or \"localhost\""))
+}
+
+/// `ADDRESS:PORT`; or `:PORT` or `PORT`, which listen on the default address.
+pub(super) fn socket(text: &str) -> Result<SocketAddr, String> {
+    let parsed = match split(text) {
+        Some((address, port)) => host(&address).ok().zip(port.parse().ok()),
+        None => text.parse().ok().map(|port| (default_host(), port)),
+    };
+    parsed.map(SocketAddr::from).ok_or_else(|| {
+        format!(
+            "{text:?} is not \"ADDRESS:PORT\", \":PORT\" or \"PORT\" with an IP address or \"localhost\""
+        )
+    })
+}
+
+/// The address and the port of `ADDRESS:PORT` or `:PORT`, neither of them checked. None if there is no port.
+pub(super) fn split(text: &str) -> Option<(String, String)> {
+    let (address, port) = text.rsplit_once(':')?;
+    if text.parse::<IpAddr>().is_ok() || port.ends_with(']') {
+        return None;
+    }
+    let address = match address {
+        "" => default_host().to_string(),
+        _ => address.to_owned(),
+    };
+    Some((address, port.to_owned()))
+}
+
+fn default_host() -> IpAddr {
+    ServerConfig::default().addr
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_to_listen_on_is_read_in_every_usual_spelling() {
+        let all = default_host();
+        for (text, expected) in [
+            ("127.0.0.1:5000", "127.0.0.1:5000"),
+            ("[::1]:5000", "[::1]:5000"),
+            ("localhost:5000", "127.0.0.1:5000"),
+            (":5000", &SocketAddr::new(all, 5000).to_string()),
+            ("5000", &SocketAddr::new(all, 5000).to_string()),
+        ] {
+            let read = socket(text).map(|address| address.to_string());
+            assert_eq!(read.as_deref(), Ok(expected), "{text}");
+        }
+        for bad in ["", ":", "::1", "1.2.3.4", "example.com:80", ":70000", "a:b"] {
+            assert!(socket(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_host_may_be_localhost_or_stand_in_brackets() {
+        for (text, expected) in [
+            ("localhost", "127.0.0.1"),
+            ("Localhost", "127.0.0.1"),
+            ("::1", "::1"),
+            ("[::1]", "::1"),
+            ("0.0.0.0", "0.0.0.0"),
+        ] {
+            let read = host(text).map(|address| address.to_string());
+            assert_eq!(read.as_deref(), Ok(expected), "{text}");
+            assert_eq!(split(text), None);
+        }
+        assert!(host("nowhere").is_err());
+    }
+}

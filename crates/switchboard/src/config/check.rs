@@ -1,0 +1,273 @@
+//! Settings that are well-formed each and of no use together, or under which no client can be served.
+
+use std::net::SocketAddr;
+
+use switchboard_dialect::ALL;
+
+use super::{
+    Config, Listening, Mistake, Source, VoiceIdentity,
+    keys::{Row, rows},
+};
+
+/// A limit below which no client can be served; 0, no limit, is always allowed.
+struct Least {
+    key: &'static str,
+    value: fn(&Config) -> usize,
+    least: usize,
+    why: &'static str,
+}
+
+const LEAST: [Least; 6] = [
+    Least {
+        key: "limits.frame_bytes",
+        value: |config| config.limits.frame_bytes,
+        least: 1024,
+        why: "no session description fits into fewer bytes",
+    },
+    Least {
+        key: "limits.json_depth",
+        value: |config| config.limits.json_depth,
+        least: 5,
+        why: "frames of clients are nested so deep",
+    },
+    Least {
+        key: "limits.name_bytes",
+        value: |config| config.limits.name_bytes,
+        least: 36,
+        why: "the ids that the server gives have as many bytes",
+    },
+    Least {
+        key: "limits.room_members",
+        value: |config| config.limits.room_members,
+        least: 2,
+        why: "a call has two members",
+    },
+    Least {
+        key: "limits.directory_members",
+        value: |config| config.limits.directory_members,
+        least: 2,
+        why: "a call has two members",
+    },
+    Least {
+        key: "limits.connections",
+        value: |config| config.limits.connections,
+        least: 2,
+        why: "a call has two connections",
+    },
+];
+
+/// Bytes a second of the samples that voice is mixed in: 48,000 of two bytes.
+const AUDIO_BYTES_PER_SECOND: u32 = 96_000;
+
+impl Config {
+    /// What does not go together in the settings in force, or leaves no client that could be served.
+    /// Settings that were given with a mistake are left out: their values in force are not the
+    /// intended ones.
+    #[must_use]
+    pub fn contradictions(&self) -> Vec<Mistake> {
+        let mut check = Check {
+            config: self,
+            rows: rows(),
+            mistakes: Vec::new(),
+        };
+        check.limits();
+        check.times();
+        check.voice();
+        check.dialects();
+        check.paths();
+        check.addresses();
+        check.mistakes.sort();
+        check.mistakes
+    }
+}
+
+struct Check<'a> {
+    config: &'a Config,
+    rows: Vec<Row>,
+    mistakes: Vec<Mistake>,
+}
+
+impl Check<'_> {
+    fn limits(&mut self) {
+        for limit in &LEAST {
+            let value = (limit.value)(self.config);
+            if value != 0 && value < limit.least {
+                let (least, why) = (limit.least, limit.why);
+                let words = format!("{value} is too small: 0 or at least {least}, for {why}");
+                self.refuse(&[limit.key], &words);
+            }
+        }
+        let limits = &self.config.limits;
+        if limits.outbox_bytes != 0 && limits.frame_bytes > limits.outbox_bytes {
+            self.refuse_pair(
+                ["limits.outbox_bytes", "limits.frame_bytes"],
+                "must not be less than",
+                "a frame of the largest kind could not be delivered",
+            );
+        }
+    }
+
+    fn times(&mut self) {
+        let heartbeat = &self.config.heartbeat;
+        if heartbeat.gone <= heartbeat.ping {
+            self.refuse_pair(
+                ["heartbeat.gone", "heartbeat.ping"],
+                "must be greater than",
+                "every quiet client would be disconnected",
+            );
+        }
+    }
+
+    fn voice(&mut self) {
+        let gostream = &self.config.voice.gostream;
+        if gostream.identity == VoiceIdentity::Site && gostream.site.url.is_empty() {
+            self.refuse_pair(
+                ["gostream.site.url", "gostream.identity"],
+                "must be set with",
+                "no website could vouch for users",
+            );
+        }
+        let bytes = gostream.audio_bytes_per_second;
+        if gostream.identity != VoiceIdentity::Off && bytes != 0 && bytes < AUDIO_BYTES_PER_SECOND {
+            let words = format!(
+                "{bytes} is too small: 0 or at least {AUDIO_BYTES_PER_SECOND}, for one channel at 48 kHz has as many"
+            );
+            self.refuse(&["gostream.audio_bytes_per_second"], &words);
+        }
+    }
+
+    /// What the dialects find in their own settings, and that there is something to connect to.
+    fn dialects(&mut self) {
+        for dialect in ALL {
+            let name = dialect.tongue().name;
+            for conflict in dialect.conflicts(&self.config.dialects, &self.config.limits) {
+                let key = format!("{name}.{}", conflict.key);
+                match conflict.with {
+                    Some(with) => self.refuse_pair([&key, with], conflict.rule, conflict.why),
+                    None => {
+                        let (side, rule, why) = (self.side(&key), conflict.rule, conflict.why);
+                        self.refuse(&[&key], &format!("{side} {rule}: {why}"));
+                    }
+                }
+            }
+        }
+        let config = self.config;
+        let has_paths = config.served().iter().any(|(_, paths)| !paths.is_empty());
+        let has_listeners = config.listen.values().any(|listen| !listen.is_empty());
+        let has_voice = config.voice.gostream.identity != VoiceIdentity::Off;
+        if !has_paths && !has_listeners && !has_voice {
+            let keys: Vec<_> = ALL
+                .iter()
+                .map(|dialect| format!("{}.paths", dialect.tongue().name))
+                .chain(["gostream.identity".to_owned()])
+                .collect();
+            let keys: Vec<_> = keys.iter().map(String::as_str).collect();
+            self.refuse(&keys, "all dialects are off: no client could connect");
+        }
+    }
+
+    /// Paths that cannot be told apart, or are not free.
+    fn paths(&mut self) {
+        let entrances = self.config.entrances();
+        for clash in entrances.clashes() {
+            let others = clash.others.iter().filter(|other| **other != clash.dialect);
+            let others = others.map(|other| format!("{other}.paths"));
+            let mut keys = vec![format!("{}.paths", clash.dialect)];
+            keys.extend(others);
+            let keys: Vec<_> = keys.iter().map(String::as_str).collect();
+            let words = format!("{}{}", clash.words, self.sides(&keys));
+            self.refuse(&keys, &words);
+        }
+        let hider = self.config.server.web_root.as_ref();
+        if let Some(entrance) = hider.and_then(|_| entrances.at("/index.html")) {
+            let dialects = entrance.dialects.iter();
+            let mut keys = vec!["server.web_root".to_owned()];
+            keys.extend(dialects.map(|dialect| format!("{}.paths", dialect.tongue().name)));
+            let keys: Vec<_> = keys.iter().map(String::as_str).collect();
+            let (path, sides) = (&entrance.path, self.sides(&keys));
+            let words =
+                format!("the folder would be hidden by the path {path:?} of a dialect{sides}");
+            self.refuse(&keys, &words);
+        }
+    }
+
+    /// Addresses that are listened on twice.
+    fn addresses(&mut self) {
+        let listeners = self.config.listeners();
+        for (index, listening) in listeners.iter().enumerate() {
+            let mut earlier = listeners.iter().take(index);
+            let same = earlier.find(|earlier| are_one(earlier.address, listening.address));
+            if let Some(same) = same {
+                let main = index_of(&listeners, same) == 0;
+                let other = if main {
+                    PORT.to_owned()
+                } else {
+                    same.setting()
+                };
+                let keys = [&*listening.setting(), &*other];
+                let sides = self.sides(&keys);
+                let address = listening.address.to_string();
+                self.refuse(&keys, &format!("{address:?} is listened on already{sides}"));
+            }
+        }
+    }
+
+    /// A mistake that two settings make together: the first `rule` the second, or else `why` happens.
+    fn refuse_pair(&mut self, keys: [&str; 2], rule: &str, why: &str) {
+        let [this, other] = keys.map(|key| self.side(key));
+        self.refuse(&keys, &format!("{this} {rule} {other}: {why}"));
+    }
+
+    /// A mistake that these settings make together, at the one that was given last. Nothing is said if
+    /// one of them has a mistake of its own.
+    fn refuse(&mut self, keys: &[&str], words: &str) {
+        let origins = &self.config.origins;
+        if !keys.iter().all(|key| origins.is_certain(key)) {
+            return;
+        }
+        let given = keys.iter().filter(|key| origins.of(key).is_some());
+        // Of several at one place the first: `max_by_key` gives the last.
+        let last = given.rev().max_by_key(|key| origins.of(key));
+        let key = last.or(keys.first()).copied().unwrap_or_default();
+        self.mistakes.push(Mistake {
+            source: origins.of(key).cloned().unwrap_or(Source::Together),
+            key: key.to_owned(),
+            words: words.to_owned(),
+        });
+    }
+
+    /// A setting with its value and where it was given.
+    fn side(&self, key: &str) -> String {
+        let row = self.rows.iter().find(|row| row.path() == key);
+        let value = row.map(|row| (row.show)(self.config)).unwrap_or_default();
+        match self.config.origins.of(key) {
+            Some(source) => format!("{key} = {value} ({source})"),
+            None => format!("{key} = {value} (the default)"),
+        }
+    }
+
+    /// All of these settings, in parentheses behind a sentence.
+    fn sides(&self, keys: &[&str]) -> String {
+        let mut named: Vec<_> = keys.iter().map(|key| self.side(key)).collect();
+        named.dedup();
+        format!(": {}", named.join(", "))
+    }
+}
+
+/// The setting that names the main listener.
+const PORT: &str = "server.port";
+
+fn index_of(listeners: &[Listening], wanted: &Listening) -> usize {
+    listeners
+        .iter()
+        .position(|listening| std::ptr::eq(listening, wanted))
+        .unwrap_or(usize::MAX)
+}
+
+/// Whether the system gives the second of these to nobody who has the first.
+fn are_one(first: SocketAddr, second: SocketAddr) -> bool {
+    let is_all = first.ip().is_unspecified() || second.ip().is_unspecified();
+    first.port() == second.port()
+        && first.port() != 0
+        && (first.ip() == second.ip() || (is_all && first.is_ipv4() == second.is_ipv4()))
+}

@@ -1,0 +1,52 @@
+//! Finds the name that was probably meant.
+
+/// The known name that differs least from the given one, if it differs little.
+pub(super) fn closest<'a>(
+    given: &str,
+    known: impl IntoIterator<Item = &'a str>,
+) -> Option<&'a str> {
+    let given = comparable(given);
+    let distance_max = (given.chars().count() / 3).max(1);
+    let distances = known
+        .into_iter()
+        .map(|name| (strsim::osa_distance(&given, &comparable(name)), name));
+    let near = distances.filter(|(distance, _)| *distance <= distance_max);
+    near.min_by_key(|(distance, _)| *distance)
+        .map(|(_, name)| name)
+}
+
+/// The question that ends an error message; empty without a suggestion.
+pub(super) fn did_you_mean(name: Option<&str>) -> String {
+    name.map(|name| format!("; did you mean {name:?}?"))
+        .unwrap_or_default()
+}
+
+/// Case and separators are not what a typing mistake is about.
+fn comparable(name: &str) -> String {
+    name.chars()
+        .filter(|letter| !['_', '-'].contains(letter))
+        .flat_map(char::to_lowercase)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_with_a_typing_mistake_is_found_and_another_word_is_not() {
+        let known = ["connections", "frame_bytes", "port", "addr"];
+        for (given, meant) in [
+            ("conections", Some("connections")),
+            ("max_connections", Some("connections")),
+            ("frame-bytes", Some("frame_bytes")),
+            ("FrameBytes", Some("frame_bytes")),
+            ("prot", Some("port")),
+            ("adress", None),
+            ("timeout", None),
+            ("", None),
+        ] {
+            assert_eq!(closest(given, known), meant, "{given}");
+        }
+    }
+}

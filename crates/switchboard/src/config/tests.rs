@@ -1,0 +1,407 @@
+//! Reading and checking settings.
+
+use std::ffi::OsString;
+
+use super::*;
+
+fn mistakes(text: &str) -> Vec<String> {
+    Config::default()
+        .read_toml("f.toml", text)
+        .iter()
+        .map(ToString::to_string)
+        .collect()
+}
+
+#[test]
+fn the_defaults_read_back_as_themselves() {
+    let text = Config::default().to_toml();
+    let mut config = Config::default();
+    config.limits.frame_bytes = 1;
+    assert_eq!(config.read_toml("f", &text), []);
+    assert_eq!(config.to_toml(), text);
+}
+
+/// What is wrong with this file alone, its settings together included.
+fn all_mistakes(text: &str) -> Vec<String> {
+    let mut config = Config::default();
+    let mut found = config.read_toml("f.toml", text);
+    found.extend(config.contradictions());
+    found.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn every_mistake_is_named_with_its_line_and_key_in_the_order_of_lines() {
+    let text = "[server]\nport = 70000\nport2 = 1\ncolour = 1\n[limits]\nframe_bytes = \"many\"\nframe_byte = 7\nport = 3\n\n[nowhere]\nx = 1\n[limit]\n";
+    let expected = [
+        "f.toml:2: server.port: 70000 is too large",
+        "f.toml:3: server.port2: unknown key; did you mean \"port\"?",
+        "f.toml:4: server.colour: unknown key; [server] has addr, port, listen, web_root, trusted_proxies",
+        "f.toml:6: limits.frame_bytes: \"many\" is not a whole number, 0 or more",
+        "f.toml:7: limits.frame_byte: unknown key; did you mean \"frame_bytes\"?",
+        "f.toml:8: limits.port: unknown key; did you mean port in [server]?",
+        "f.toml:10: nowhere: there is no such section",
+        "f.toml:12: limit: there is no such section; did you mean \"limits\"?",
+    ];
+    assert_eq!(mistakes(text), expected);
+    assert_eq!(
+        mistakes("port = 3\n"),
+        [
+            "f.toml:1: port: settings stand in sections, like [limits]; did you mean port in [server]?"
+        ]
+    );
+}
+
+#[test]
+fn after_a_syntax_error_nothing_else_is_reported_but_what_stands_before_it() {
+    for (text, line, before) in [
+        ("[limits]\nframe_bytes = = 7\n[server]\nprot = 3\n", 2, 0),
+        ("[limits\nframe_bytes = 5\n", 1, 0),
+        ("[limits]\nname_bytes = \"abc\nping = 4\n[x]\n", 2, 0),
+        (
+            "[server]\nprot = 3\nlisten = [\"a\"\nport = 3\n[log]\nlevel = info\n",
+            4,
+            1,
+        ),
+        ("[heartbeat]\nping = 90\ngone 100\n", 3, 0),
+    ] {
+        let found = all_mistakes(text);
+        assert_eq!(found.len(), before + 1, "{text}: {found:#?}");
+        let last = &found[before];
+        assert!(last.starts_with(&format!("f.toml:{line}: ")), "{last}");
+        assert!(
+            last.ends_with("(the file is not read beyond this)"),
+            "{last}"
+        );
+    }
+}
+
+#[test]
+fn a_value_that_is_close_to_a_known_one_is_suggested() {
+    assert_eq!(
+        mistakes("[log]\nlevel = \"inof\"\n"),
+        [
+            "f.toml:2: log.level: \"inof\" is none of off, error, warn, info, debug, trace; did you mean \"info\"?"
+        ]
+    );
+}
+
+#[test]
+fn paths_that_are_taken_or_no_paths_are_mistakes() {
+    for bad in ["ws", "/", "/healthz", "/a b", "/{x}", "/index.html"] {
+        assert_eq!(
+            mistakes(&format!("[singo]\npaths = [\"{bad}\"]\n")).len(),
+            1,
+            "{bad}"
+        );
+    }
+    assert_eq!(
+        mistakes("[singo]\npaths = [\"/connect\", \"/ws2\"]\n"),
+        Vec::<String>::new()
+    );
+}
+
+#[test]
+fn settings_that_do_not_go_together_are_named_both_with_the_line_of_the_later_one() {
+    assert_eq!(Config::default().contradictions(), []);
+    assert_eq!(
+        all_mistakes("[heartbeat]\n\nping = 60\n"),
+        [
+            "f.toml:3: heartbeat.ping: heartbeat.gone = 60 (the default) must be greater than heartbeat.ping = 60 (f.toml:3): every quiet client would be disconnected"
+        ]
+    );
+    let mut config = Config::default();
+    assert_eq!(config.read_toml("f.toml", "[heartbeat]\nping = 20\n"), []);
+    let variables = [("SWITCHBOARD_HEARTBEAT_GONE", "15")];
+    assert_eq!(config.read_environment(variables), []);
+    let found = config.contradictions();
+    assert_eq!(found.len(), 1);
+    assert_eq!(
+        found[0].to_string(),
+        "environment variable SWITCHBOARD_HEARTBEAT_GONE: heartbeat.gone: heartbeat.gone = 15 (environment variable SWITCHBOARD_HEARTBEAT_GONE) must be greater than heartbeat.ping = 20 (f.toml:2): every quiet client would be disconnected"
+    );
+}
+
+#[test]
+fn a_setting_with_a_mistake_of_its_own_has_no_second_one() {
+    for text in [
+        "[heartbeat]\nping = 90\ngone = \"2 minutes\"\n",
+        "[heartbeat]\nping = 90\ngon = 120\n",
+        "[heartbeats]\ngone = 120\n[heartbeat]\nping = 90\n",
+    ] {
+        let found = all_mistakes(text);
+        assert_eq!(found.len(), 1, "{text}: {found:#?}");
+    }
+}
+
+#[test]
+fn settings_under_which_no_client_can_be_served_are_mistakes() {
+    for (bad, key) in [
+        ("[limits]\nframe_bytes = 1", "limits.frame_bytes"),
+        ("[limits]\njson_depth = 1", "limits.json_depth"),
+        ("[limits]\nname_bytes = 35", "limits.name_bytes"),
+        ("[limits]\nroom_members = 1", "limits.room_members"),
+        (
+            "[limits]\ndirectory_members = 1",
+            "limits.directory_members",
+        ),
+        ("[limits]\nconnections = 1", "limits.connections"),
+        ("[limits]\noutbox_bytes = 2000", "limits.outbox_bytes"),
+        (
+            "[limits]\nname_bytes = 36\n[mesh]\nid_length = 37",
+            "mesh.id_length",
+        ),
+        (
+            "[limits]\nname_bytes = 36\n[mesh]\nroom = \"an office for everybody who has come here\"",
+            "mesh.room",
+        ),
+        ("[peerjs]\nkeys = \" ,\"", "peerjs.keys"),
+        (
+            "[limits]\nname_bytes = 36\n[peerjs]\nkeys = \"peerjs,a-key-of-more-than-six-and-thirty-bytes\"",
+            "peerjs.keys",
+        ),
+        (
+            "[gostream]\naudio_bytes_per_second = 9600",
+            "gostream.audio_bytes_per_second",
+        ),
+        ("[gostream]\nidentity = \"site\"", "gostream.identity"),
+        ("[heartbeat]\nping = 20\ngone = 20", "heartbeat.gone"),
+    ] {
+        let mut config = Config::default();
+        assert_eq!(config.read_toml("f.toml", bad), [], "{bad}");
+        let found = config.contradictions();
+        assert_eq!(found.len(), 1, "{bad}: {found:#?}");
+        assert_eq!(found[0].key, key, "{bad}");
+        assert!(matches!(found[0].source, Source::File { .. }), "{bad}");
+    }
+    let none = "[limits]\nframe_bytes = 0\njson_depth = 0\nname_bytes = 0\nrooms_per_peer = 0\nroom_members = 0\ndirectory_members = 0\nconnections = 0\nconnections_per_address = 0\noutbox_bytes = 0\n";
+    assert_eq!(all_mistakes(none), Vec::<String>::new());
+}
+
+#[test]
+fn a_server_without_any_dialect_is_a_mistake() {
+    let paths = |name: &&str| format!("[{name}]\npaths = []\n");
+    let names = ALL.iter().map(|dialect| dialect.tongue().name);
+    let all: String = names.map(|name| paths(&name)).collect();
+    assert_eq!(all_mistakes(&all), Vec::<String>::new(), "voice is served");
+    let found = all_mistakes(&format!("{all}[gostream]\nidentity = \"off\"\n"));
+    assert_eq!(found.len(), 1, "{found:#?}");
+    assert!(found[0].ends_with("all dialects are off: no client could connect"));
+}
+
+#[test]
+fn the_environment_wins_over_the_file_and_ours_over_port() {
+    let mut config = Config::default();
+    assert_eq!(
+        config.read_toml("f", "[server]\nport = 1\n[singo]\nping_secs = 9\n"),
+        []
+    );
+    let variables = [
+        ("SWITCHBOARD_PORT", "3"),
+        ("PORT", "2"),
+        ("SWITCHBOARD_LIMITS_NAME_BYTES", "5"),
+        ("SWITCHBOARD_Y_WEBRTC_PATHS", "/y"),
+        ("HOME", "/"),
+    ];
+    assert_eq!(config.read_environment(variables), []);
+    assert_eq!((config.server.port, config.limits.name_bytes), (3, 5));
+    let unknown = config.read_environment([("SWITCHBOARD_PROT", "3")]);
+    assert_eq!(
+        unknown[0].to_string(),
+        "environment variable SWITCHBOARD_PROT: there is no such setting; did you mean \"SWITCHBOARD_PORT\"?"
+    );
+    let unknown = config.read_environment([("SWITCHBOARD_FRUIT", "3")]);
+    assert_eq!(
+        unknown[0].to_string(),
+        "environment variable SWITCHBOARD_FRUIT: there is no such setting"
+    );
+}
+
+#[test]
+fn the_sections_name_may_stand_in_variables_of_the_server_or_not() {
+    let mut config = Config::default();
+    let variables = [
+        ("SWITCHBOARD_SERVER_PORT", "4"),
+        ("SWITCHBOARD_SERVER_ADDR", "localhost"),
+        ("SWITCHBOARD_SERVER_LISTEN", ":5,6"),
+        ("SWITCHBOARD_SERVER_TRUSTED_PROXIES", "10.0.0.0/8"),
+        ("SWITCHBOARD_SERVER_WEB_ROOT", ""),
+        ("SWITCHBOARD_URL", "http://localhost:8080"),
+        ("PORT", "2"),
+    ];
+    assert_eq!(config.read_environment(variables), []);
+    assert_eq!(config.server.port, 4);
+    assert_eq!(config.server.addr.to_string(), "127.0.0.1");
+    let ports: Vec<_> = config.server.listen.iter().map(SocketAddr::port).collect();
+    assert_eq!(ports, [5, 6]);
+    assert_eq!(config.server.trusted_proxies.len(), 1);
+    let same = [("SWITCHBOARD_PORT", "3"), ("SWITCHBOARD_SERVER_PORT", "3")];
+    assert_eq!(config.read_environment(same), []);
+    let differs = [("SWITCHBOARD_SERVER_PORT", "4"), ("SWITCHBOARD_PORT", "3")];
+    let found = config.read_environment(differs);
+    assert_eq!(found.len(), 1);
+    assert_eq!(
+        found[0].to_string(),
+        "environment variable SWITCHBOARD_SERVER_PORT: server.port: is 4 here and 3 by environment variable SWITCHBOARD_PORT; give it once"
+    );
+}
+
+#[test]
+fn an_address_with_a_port_sets_both_and_must_agree_with_the_port() {
+    for text in [
+        "addr = \"localhost:5000\"",
+        "addr = \"localhost:5000\"\nport = 5000",
+    ] {
+        let mut config = Config::default();
+        assert_eq!(config.read_toml("f", &format!("[server]\n{text}\n")), []);
+        let listening = config.listeners()[0].address.to_string();
+        assert_eq!(listening, "127.0.0.1:5000");
+    }
+    assert_eq!(
+        mistakes("[server]\naddr = \":5000\"\nport = 6000\n"),
+        ["f.toml:3: server.port: is 6000 here and 5000 by f.toml:2; give it once"]
+    );
+    let mut config = Config::default();
+    assert_eq!(
+        config.read_toml("f", "[server]\naddr = \"127.0.0.1\"\nport = 1\n"),
+        []
+    );
+    assert_eq!(config.read_flags([("--addr", "server.addr", ":5000")]), []);
+    assert_eq!(config.server.port, 5000);
+    assert_eq!(config.server.addr, ServerConfig::default().addr);
+    let found = config.read_flags([("--addr", "server.addr", "nowhere:5000")]);
+    assert_eq!(found.len(), 1);
+}
+
+#[test]
+fn what_kubernetes_sets_for_a_service_of_our_name_is_ignored() {
+    let mut config = Config::default();
+    let variables = [
+        ("SWITCHBOARD_SERVICE_HOST", "10.0.0.7"),
+        ("SWITCHBOARD_SERVICE_PORT", "8080"),
+        ("SWITCHBOARD_SERVICE_PORT_HTTP", "8080"),
+        ("SWITCHBOARD_PORT", "tcp://10.0.0.7:8080"),
+        ("SWITCHBOARD_PORT_8080_TCP", "tcp://10.0.0.7:8080"),
+        ("SWITCHBOARD_PORT_8080_TCP_ADDR", "10.0.0.7"),
+        ("SWITCHBOARD_PORT_8080_TCP_PORT", "8080"),
+        ("SWITCHBOARD_PORT_8080_TCP_PROTO", "tcp"),
+        ("SWITCHBOARD_WEB_PORT_8080_TCP_ADDR", "10.0.0.8"),
+        ("PORT", "9000"),
+    ];
+    assert_eq!(config.read_environment(variables), []);
+    assert_eq!(config.server.port, 9000);
+    assert_eq!(config.read_environment([("SWITCHBOARD_PORT", "9001")]), []);
+    assert_eq!(config.server.port, 9001);
+    let unknown = [("SWITCHBOARD_SERVICES", "1"), ("SWITCHBOARD_PORTS", "1")];
+    assert_eq!(config.read_environment(unknown).len(), 2);
+}
+
+#[cfg(unix)]
+#[test]
+fn only_variables_of_ours_must_be_utf_8() {
+    use std::os::unix::ffi::OsStringExt as _;
+    let broken = || OsString::from_vec(vec![b'9', 0xff]);
+    let found = Config::default().read_environment([
+        ("LESS_TERMCAP".into(), broken()),
+        (broken(), broken()),
+        (OsString::from("SWITCHBOARD_PORT"), broken()),
+    ]);
+    assert_eq!(found.len(), 1);
+    assert_eq!(
+        found[0].to_string(),
+        "environment variable SWITCHBOARD_PORT: server.port: \"9\\xFF\" is not UTF-8"
+    );
+}
+
+#[test]
+fn what_is_out_of_range_is_a_mistake() {
+    for (section, bad) in [
+        ("limits", "first_frame_secs = 31536001"),
+        ("limits", "handshake_secs = 9223372036854775807"),
+        ("limits", "frames_per_second = 1000001"),
+        ("heartbeat", "ping = 0"),
+        ("heartbeat", "gone = 31536001"),
+        ("shutdown", "grace = 31536001"),
+        ("p2p", "identify_secs = 0"),
+        ("p2p", "identify_secs = 31536001"),
+        ("singo", "ping_secs = 31536001"),
+        ("mesh", "id_length = 7"),
+        ("mesh", "id_length = 65"),
+        ("mesh", "room = \"\""),
+    ] {
+        let found = mistakes(&format!("[{section}]\n{bad}\n"));
+        assert_eq!(found.len(), 1, "{bad}: {found:?}");
+    }
+    let huge = [(
+        "SWITCHBOARD_LIMITS_FIRST_FRAME_SECS",
+        "18446744073709551615",
+    )];
+    assert_eq!(
+        Config::default().read_environment(huge)[0].words,
+        "18446744073709551615 is not from 0 to 31536000"
+    );
+    let most = "[limits]\nfirst_frame_secs = 31536000\nhandshake_secs = 0\nframes_per_second = 1000000\n[singo]\nping_secs = 0\n[mesh]\nid_length = 64\n";
+    assert_eq!(mistakes(most), Vec::<String>::new());
+}
+
+#[test]
+fn a_path_serves_several_dialects_only_if_a_first_frame_tells_them_apart() {
+    assert_eq!(
+        mistakes("[singo]\npaths = [\"/connect\", \"/connect\"]\n"),
+        ["f.toml:2: singo.paths: \"/connect\" is there twice"]
+    );
+    let contradictions = |text| {
+        let mut config = Config::default();
+        assert_eq!(config.read_toml("f", text), []);
+        config.contradictions()
+    };
+    for bad in [
+        "[singo]\npaths = [\"/ws\"]",
+        "[mesh]\npaths = [\"/connect\"]",
+    ] {
+        let found = contradictions(bad);
+        assert_eq!(found.len(), 1, "{bad}");
+        let key = bad.split(['[', ']']).nth(1).unwrap_or_default();
+        assert_eq!(found[0].key, format!("{key}.paths"), "{bad}");
+        let words = &found[0].words;
+        assert!(
+            words.contains("singo.paths = ") && words.contains(" (f:2)"),
+            "{words}"
+        );
+        let other = if key == "mesh" {
+            "mesh.paths = "
+        } else {
+            "p2p.paths = "
+        };
+        assert!(words.contains(other), "{words}");
+    }
+    assert_eq!(contradictions("[mesh]\npaths = [\"/ws\"]"), []);
+    assert_eq!(contradictions("[singo]\npaths = [\"/rtc\"]"), []);
+}
+
+#[test]
+fn a_dialect_may_have_listeners_of_its_own_that_nobody_else_has() {
+    let mut config = Config::default();
+    let text = "[server]\nlisten = [\"0.0.0.0:7001\"]\n[singo]\nlisten = [\"127.0.0.1:7000\", \"[::1]:7001\"]\n";
+    assert_eq!(config.read_toml("f", text), []);
+    assert_eq!(config.contradictions(), []);
+    let alone: Vec<_> = config.listeners().iter().map(|at| at.alone).collect();
+    assert_eq!(alone, [None, None, Some("singo"), Some("singo")]);
+    for taken in ["127.0.0.1:8080", "127.0.0.1:7001", "0.0.0.0:7000"] {
+        let text = format!("[mesh]\nlisten = [\"127.0.0.1:0\", \"{taken}\"]\n");
+        assert_eq!(config.read_toml("f", &text), []);
+        let found = config.contradictions();
+        assert_eq!(found.len(), 1, "{taken}: {found:?}");
+        let words = &found[0].words;
+        assert!(
+            found[0].key == "mesh.listen" || taken.ends_with("7000"),
+            "{found:?}"
+        );
+        assert!(words.contains("mesh.listen = "), "{words}");
+        let other = match taken {
+            "127.0.0.1:8080" => "server.port = 8080 (the default)",
+            "127.0.0.1:7001" => "server.listen = [\"0.0.0.0:7001\"] (f:2)",
+            _ => "singo.listen = ",
+        };
+        assert!(words.contains(other), "{words}");
+    }
+}
