@@ -216,4 +216,22 @@ pub enum Effect<L> {
     },
     /// Let the engine bring this to another node.
     Send(NodeId, Letter),
+    /// A request of this connection has caused this. The driver charges it to the connection's budgets.
+    Charge(L, Charge),
+}
+
+/// The work that a client's request has caused beyond one delivery to one receiver, which its driver
+/// counts itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Charge {
+    /// The server sends so many frames, on all nodes.
+    Deliveries {
+        /// Frames; of a list, its entries.
+        count: usize,
+        /// Bytes of all of them.
+        bytes: usize,
+    },
+    /// A frame was passed to this peer, which the client had not been told of. Only for dialects without
+    /// presence.
+    Reached(PeerId),
 }

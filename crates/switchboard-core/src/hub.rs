@@ -9,11 +9,11 @@ use std::{
 use crate::{
     absent::Absent,
     challenge::{Challenges, Due, Wait, Wish},
-    command::{Ask, Change, Effect, Farewell, Input, Place, Target},
+    command::{Ask, Change, Charge, Effect, Farewell, Input, Place, Target},
     event::{Event, Eviction},
     id::{Address, Attempt, DisplayName, PeerId, Position, RoomId, SpaceName},
     introduction::{Identity, Member, Tongue},
-    limits::{EARLY_BYTES_MAX, EARLY_MAX, Limits, exceeds},
+    limits::{EARLY_BYTES_MAX, EARLY_MAX, Limits, NOTICE_BYTES, exceeds},
     log::{Addressee, Departure, Letter, LogId, Message, NodeId},
     refusal::{Refusal, Refused},
     relay::Relay,
@@ -175,7 +175,11 @@ impl<L: Clone> Hub<L> {
                 };
                 self.enter(wish, now);
             }
-            Ask::Leave(room, farewell) => self.leave(peer, LogId::Room(room), farewell),
+            Ask::Leave(room, farewell) => {
+                let log = LogId::Room(room);
+                self.charge_leave(peer, local, &log);
+                self.leave(peer, log, farewell);
+            }
             ask @ (Ask::Relay(..) | Ask::List(_)) => self.ask_room(peer, local, ask, now),
             Ask::Alive(place) => self.alive(peer, &place),
         }
@@ -187,6 +191,23 @@ impl<L: Clone> Hub<L> {
 
     fn refuse(&mut self, to: L, refused: Refused) {
         self.deliver(to, Event::Refused(refused));
+    }
+
+    /// Charges `count` frames of `bytes` bytes each to a connection.
+    fn charge(&mut self, to: L, count: usize, bytes: usize) {
+        if count > 0 {
+            let bytes = count.saturating_mul(bytes);
+            let charge = Charge::Deliveries { count, bytes };
+            self.effects.push_back(Effect::Charge(to, charge));
+        }
+    }
+
+    /// Charges a leave to the connection that asks for it: all who are told of it.
+    fn charge_leave(&mut self, peer: PeerId, local: L, log: &LogId) {
+        let room = self.rooms.get(log);
+        let seated = room.and_then(|room| Some((room, room.seat(peer)?)));
+        let told = seated.map_or(0, |(room, seat)| room.told_of(&seat.member).count());
+        self.charge(local, told, NOTICE_BYTES);
     }
 
     fn propose(&mut self, log: LogId, change: Change) {
@@ -221,6 +242,7 @@ impl<L: Clone> Hub<L> {
         }
         if let Some(seat) = room.seat(peer) {
             let others = members(room.seen_by(&seat.member));
+            self.charge(wish.local.clone(), others.len(), NOTICE_BYTES);
             self.deliver(wish.local.clone(), entered_again(wish.log, others));
             return self.ask_early(peer, &wish.local, wish.early, now);
         }
@@ -440,6 +462,7 @@ impl<L: Clone> Hub<L> {
             return self.postpone(peer, local, &id, Ask::List(id.clone()));
         };
         let others = members(room.seen_by(&seat.member));
+        self.charge(local.clone(), others.len(), NOTICE_BYTES);
         self.deliver(local, Event::Members { room: id, others });
     }
 
@@ -472,7 +495,8 @@ impl<L: Clone> Hub<L> {
                 self.effects
                     .push_back(Effect::Send(node, Letter { log, message }));
             }
-            return hear_all(room.seen_by(&from), &mut self.effects, id, &from, &relay);
+            let count = hear_all(room.seen_by(&from), &mut self.effects, id, &from, &relay);
+            return self.charge(local, count, relay.frame.len());
         }
         let receiver = room.find(&to).filter(|seat| from.sees(&seat.member));
         match passable(receiver, &relay) {
@@ -480,18 +504,24 @@ impl<L: Clone> Hub<L> {
                 self.wait_for(id, address, (peer, local), relay, now);
             }
             Err(reason) => self.refuse(local, Refused::new(reason).in_room(&id.name).to(to)),
-            Ok(seat) => match (seat.node, &seat.local) {
-                (Some(node), _) => {
-                    let (seat, target) = (seat.reference(), to);
-                    let message = message(Addressee::One { seat, target }, relay);
-                    self.send(node, log, message);
+            Ok(seat) => {
+                if !from.tongue.introduced {
+                    let reached = Charge::Reached(seat.member.peer);
+                    self.effects.push_back(Effect::Charge(local, reached));
                 }
-                (None, Some(receiver)) => {
-                    let receiver = receiver.clone();
-                    self.deliver(receiver, heard(id, &from, true, relay));
+                match (seat.node, &seat.local) {
+                    (Some(node), _) => {
+                        let (seat, target) = (seat.reference(), to);
+                        let message = message(Addressee::One { seat, target }, relay);
+                        self.send(node, log, message);
+                    }
+                    (None, Some(receiver)) => {
+                        let receiver = receiver.clone();
+                        self.deliver(receiver, heard(id, &from, true, relay));
+                    }
+                    (None, None) => {}
                 }
-                (None, None) => {}
-            },
+            }
         }
     }
 
@@ -507,7 +537,8 @@ impl<L: Clone> Hub<L> {
         };
         let letters: Vec<_> = match to {
             Target::Everyone => {
-                hear_all(room.seats(), &mut self.effects, id, from, relay);
+                // The host program has no budget.
+                let _ = hear_all(room.seats(), &mut self.effects, id, from, relay);
                 let nodes = nodes(room.seats()).into_iter();
                 nodes.map(|node| (node, message(None))).collect()
             }
@@ -636,17 +667,21 @@ fn nodes<'a, L: 'a>(seats: impl Iterator<Item = &'a Seat<L>>) -> Vec<NodeId> {
     nodes
 }
 
-/// Gives a relay to members of this node.
+/// Gives a relay to members of this node. Returns how many members of all nodes it is for.
 fn hear_all<'a, L: Clone + 'a>(
     seats: impl Iterator<Item = &'a Seat<L>>,
     effects: &mut VecDeque<Effect<L>>,
     id: &RoomId,
     from: &Arc<Member>,
     relay: &Arc<Relay>,
-) {
+) -> usize {
     let event = Arc::new(heard(id, from, false, relay.clone()));
-    let hearers = seats.filter(|seat| relay.is_understood_by(seat.member.tongue));
-    for local in hearers.filter_map(|seat| seat.local.as_ref()) {
-        effects.push_back(Effect::Deliver(local.clone(), event.clone()));
+    let mut count = 0;
+    for seat in seats.filter(|seat| relay.is_understood_by(seat.member.tongue)) {
+        count += 1;
+        if let Some(local) = &seat.local {
+            effects.push_back(Effect::Deliver(local.clone(), event.clone()));
+        }
     }
+    count
 }

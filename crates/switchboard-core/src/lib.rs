@@ -40,7 +40,7 @@ mod voice_event;
 mod voice_room;
 
 pub use call::{CallLimits, CallRefusal, Calls};
-pub use command::{Ask, Change, Command, Effect, Farewell, Input, Place, Target, Terms};
+pub use command::{Ask, Change, Charge, Command, Effect, Farewell, Input, Place, Target, Terms};
 pub use event::{Event, Eviction};
 pub use hub::Hub;
 pub use id::{

@@ -29,6 +29,26 @@ pub struct Limits {
     pub frames_per_second: u32,
     /// Frames one connection may send at once before the average counts.
     pub frames_burst: u32,
+    /// Frames of burst for each distinct peer that a connection was told of or has reached, where that is
+    /// more than `frames_burst`: a call takes an offer or an answer and a few candidates.
+    pub frames_per_peer: u32,
+    /// Frames per second that the server sends because of one connection's frames: joins, leaves and
+    /// broadcasts count once for each receiver, lists once for each entry.
+    pub deliveries_per_second: u32,
+    /// Deliveries that one connection may cause at once: several joins into a room of `room_members`.
+    pub deliveries_burst: u32,
+    /// Bytes per second that the server sends because of one connection's frames.
+    pub delivered_bytes_per_second: u32,
+    /// Delivered bytes that one connection may cause at once.
+    pub delivered_bytes_burst: u32,
+    /// Bytes per second that one connection may send to receivers of whose outbox more than half is
+    /// waiting.
+    pub slow_receiver_bytes_per_second: u32,
+    /// Bytes that one connection may send at once to such receivers. With one frame of `frame_bytes` it
+    /// must be less than half of `outbox_bytes`, so that no sender alone can fill an outbox.
+    pub slow_receiver_bytes_burst: u32,
+    /// Seconds that a connection may be in debt without a break until it is closed.
+    pub flood_secs: u64,
     /// Time for an HTTP request head to arrive, in seconds.
     pub handshake_secs: u64,
     /// Time for the first frame, where the dialect waits for one and says nothing else, in seconds.
@@ -50,9 +70,17 @@ impl Default for Limits {
             connections_per_address: 1000,
             frames_per_second: 100,
             frames_burst: 400,
+            frames_per_peer: 32,
+            deliveries_per_second: 4000,
+            deliveries_burst: 20_000,
+            delivered_bytes_per_second: 8 * 1024 * 1024,
+            delivered_bytes_burst: 64 * 1024 * 1024,
+            slow_receiver_bytes_per_second: 128 * 1024,
+            slow_receiver_bytes_burst: 512 * 1024,
+            flood_secs: 60,
             handshake_secs: 10,
             first_frame_secs: 30,
-            outbox_bytes: 1024 * 1024,
+            outbox_bytes: 2 * 1024 * 1024,
         }
     }
 }
@@ -95,6 +123,10 @@ pub(crate) const STANDSTILL: Duration = Duration::from_millis(50);
 /// largest kind.
 pub(crate) const EARLY_MAX: usize = 32;
 pub(crate) const EARLY_BYTES_MAX: usize = 512 * 1024;
+
+/// Bytes that a notice of a join or leave, or one entry of a list, is charged for. Most dialects write
+/// about so many.
+pub(crate) const NOTICE_BYTES: usize = 128;
 
 /// Claimants that may wait for one challenge; more are refused at once.
 pub(crate) const CLAIMANTS_MAX: usize = 16;

@@ -22,7 +22,7 @@ impl Close {
         code: 1008,
         reason: "policy violation",
     };
-    /// The client sent more frames than it may. Retry slowly.
+    /// The client stayed over a rate for `flood_secs`. Retry slowly.
     pub const FLOOD: Self = Self {
         code: 1008,
         reason: "too many frames",

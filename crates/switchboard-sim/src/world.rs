@@ -469,6 +469,8 @@ impl World {
                     }
                 }
                 Effect::Propose { log, at, change } => self.propose(log, at, change),
+                // Budgets belong to the connections, which are not simulated here.
+                Effect::Charge(..) => {}
                 Effect::Send(node, letter) => unreachable!("{letter:?} to {node} of one node"),
             }
         }

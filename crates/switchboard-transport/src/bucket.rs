@@ -1,13 +1,18 @@
-//! How much a client may send: a token bucket.
+//! A token bucket: how much a client may send, at a steady rate and at once.
 
 use std::time::{Duration, Instant};
 
-/// Fills at a steady rate up to its burst; each frame takes one, each byte of audio too.
+const NANOS_PER_SEC: u64 = 1_000_000_000;
+
+/// A token bucket that refills at a steady rate up to its burst. It may be overdrawn: the debt is the
+/// time until the balance is zero again.
 #[derive(Debug)]
 pub struct Bucket {
-    /// The time at which the bucket is full again, if nothing is taken. GCRA: one number is all its state.
+    /// The time at which the bucket is full if nothing more is taken. The generic cell rate algorithm
+    /// needs no other state.
     full_at: Instant,
-    per_one: Duration,
+    per_second: u32,
+    /// The time that an empty bucket takes to fill.
     burst: Duration,
 }
 
@@ -18,22 +23,45 @@ impl Bucket {
         if per_second == 0 || burst == 0 {
             return None;
         }
-        let per_one = Duration::from_secs(1) / per_second;
-        Some(Self {
+        let mut bucket = Self {
             full_at: now,
-            per_one,
-            burst: per_one * burst,
-        })
+            per_second,
+            burst: Duration::ZERO,
+        };
+        bucket.burst = bucket.time_of(u64::from(burst));
+        Some(bucket)
     }
 
-    /// Takes so many, if they are there.
+    /// Takes `count` tokens, unless there are fewer.
     pub fn take(&mut self, count: u32, now: Instant) -> bool {
-        let full_at = self.full_at.max(now) + self.per_one.saturating_mul(count);
+        let full_at = self.full_at.max(now) + self.time_of(u64::from(count));
         if full_at.duration_since(now) > self.burst {
             return false;
         }
         self.full_at = full_at;
         true
+    }
+
+    /// Takes `count` tokens even where there are fewer. Returns the time at which the debt is paid; none
+    /// if there is no debt.
+    pub(crate) fn charge(&mut self, count: u64, now: Instant) -> Option<Instant> {
+        self.full_at = self.full_at.max(now) + self.time_of(count);
+        let in_debt = self.full_at.duration_since(now) > self.burst;
+        in_debt.then(|| self.full_at - self.burst)
+    }
+
+    /// Raises the burst by `count` tokens, which are there at once.
+    pub(crate) fn grow(&mut self, count: u32) {
+        self.burst += self.time_of(u64::from(count));
+    }
+
+    /// The time in which `count` tokens are refilled.
+    fn time_of(&self, count: u64) -> Duration {
+        let rate = u64::from(self.per_second);
+        match count.checked_mul(NANOS_PER_SEC) {
+            Some(nanos) => Duration::from_nanos(nanos / rate),
+            None => Duration::from_secs(count / rate),
+        }
     }
 }
 
@@ -59,5 +87,34 @@ mod tests {
     fn zero_is_no_limit() {
         assert!(Bucket::new(0, 400, Instant::now()).is_none());
         assert!(Bucket::new(100, 0, Instant::now()).is_none());
+    }
+
+    #[test]
+    fn a_debt_is_paid_at_the_rate() {
+        let start = Instant::now();
+        let mut bucket = Bucket::new(100, 400, start).expect("limited");
+        assert_eq!(bucket.charge(400, start), None, "the burst is no debt");
+        let paid = bucket.charge(150, start).expect("a debt");
+        assert_eq!(paid - start, Duration::from_millis(1500));
+        assert_eq!(bucket.charge(0, paid), None);
+        assert!(bucket.charge(1, paid).is_some());
+    }
+
+    #[test]
+    fn a_larger_burst_can_be_used_at_once() {
+        let start = Instant::now();
+        let mut bucket = Bucket::new(100, 400, start).expect("limited");
+        assert_eq!(bucket.charge(400, start), None);
+        bucket.grow(32);
+        assert_eq!(bucket.charge(32, start), None);
+        assert!(bucket.charge(1, start).is_some());
+    }
+
+    #[test]
+    fn the_largest_numbers_do_not_overflow() {
+        let start = Instant::now();
+        let mut bucket = Bucket::new(1, u32::MAX, start).expect("limited");
+        assert!(bucket.charge(u64::from(u32::MAX) * 2, start).is_some());
+        bucket.grow(u32::MAX);
     }
 }

@@ -28,6 +28,7 @@ counters! {
     frames_in_total: "Frames taken from clients.",
     frames_out_total: "Frames sent to clients.",
     refused_total: "Frames and requests answered with an error.",
+    paused_total: "Times that reading from a client was paused because it was over its rate.",
     slow_total: "Connections ended because the client did not read.",
     joins_total: "Joins ordered.",
     leaves_total: "Leaves ordered.",

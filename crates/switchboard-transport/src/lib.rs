@@ -12,6 +12,7 @@ use switchboard_core::{Ask, Peer, PeerId, RoomId};
 use switchboard_dialect::Post;
 
 mod bucket;
+mod budget;
 mod counters;
 mod line;
 mod listen;
@@ -23,7 +24,7 @@ pub use bucket::Bucket;
 pub use counters::Counters;
 pub use line::Heartbeat;
 pub use listen::{Arrival, Hangup, ListenError, Listener, Terms};
-pub use outbox::Outbox;
+pub use outbox::{Backlog, Outbox};
 pub use permits::{Full, Permit, Permits};
 
 /// A local connection, as the hubs know it.

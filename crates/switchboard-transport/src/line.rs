@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use switchboard_core::{Ask, Event, Limits, Parting, Peer, Place, Refusal};
 use switchboard_dialect::{Close, Conversation, FirstFrame, Frame, Post, Turn};
 
-use crate::bucket::Bucket;
+use crate::{budget::Budgets, outbox::Charges};
 
 /// How a dead client is noticed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,8 +47,9 @@ impl From<Turn> for Steps {
 #[derive(Debug)]
 pub(crate) struct Line {
     conversation: Conversation,
-    frames: Option<Bucket>,
-    bytes: Option<Bucket>,
+    budgets: Budgets,
+    /// Until when nothing is read from the client: until its debt is paid.
+    paused_until: Option<Instant>,
     heartbeat: Heartbeat,
     last_sign: Instant,
     next_ping: Instant,
@@ -74,8 +75,8 @@ impl Line {
         };
         let mut line = Self {
             conversation,
-            frames: Bucket::new(limits.frames_per_second, limits.frames_burst, now),
-            bytes: byte_bucket(limits, now),
+            budgets: Budgets::new(limits, now),
+            paused_until: None,
             heartbeat,
             last_sign: now,
             next_ping: now + heartbeat.ping,
@@ -93,23 +94,30 @@ impl Line {
 
     /// A frame of the client's has come.
     pub(crate) fn on_frame(&mut self, frame: Frame<'_>, now: Instant, unix_secs: u64) -> Steps {
-        if !(takes(&mut self.frames, 1, now) && takes(&mut self.bytes, frame.len(), now)) {
-            return self.flooded(now);
-        }
+        self.budgets.charge_frame(now);
         self.first_frame = None;
         let mut turn = self.conversation.on_frame(frame, unix_secs);
-        if !takes(&mut self.frames, further(&turn.asks), now) {
-            return self.flooded(now);
-        }
+        self.budgets.charge_requests(&turn.asks, now);
         turn.asks.splice(0..0, self.sign_of_life(now));
+        self.pause(now);
         self.steps(turn, now)
+    }
+
+    /// The hub has charged this for the client's frames.
+    pub(crate) fn on_charges(&mut self, charges: &Charges, now: Instant) {
+        self.budgets.charge(charges, now);
+        self.pause(now);
+    }
+
+    /// Whether a budget is in debt, so that nothing is to be read from the client.
+    pub(crate) fn is_paused(&self) -> bool {
+        self.paused_until.is_some()
     }
 
     /// A ping or pong of the client's has come.
     pub(crate) fn on_control(&mut self, now: Instant) -> Steps {
-        if !takes(&mut self.frames, 1, now) {
-            return self.flooded(now);
-        }
+        self.budgets.charge_frame(now);
+        self.pause(now);
         Turn {
             asks: self.sign_of_life(now),
             ..Turn::default()
@@ -128,6 +136,7 @@ impl Line {
 
     /// The hub tells something.
     pub(crate) fn on_event(&mut self, event: &Event, now: Instant, unix_secs: u64) -> Steps {
+        self.budgets.observe(event);
         let turn = self.conversation.on_event(event, unix_secs);
         self.steps(turn, now)
     }
@@ -146,18 +155,38 @@ impl Line {
 
     /// When [`Line::handle_timeout`] is to be called.
     pub(crate) fn poll_timeout(&self) -> Instant {
-        let gone = self.last_sign + self.heartbeat.gone;
         let others = [
+            Some(self.silence_deadline()),
+            self.paused_until,
             self.first_frame,
             self.tick.map(|(_, at)| at),
-            Some(self.next_ping),
         ];
-        others.into_iter().flatten().fold(gone, Instant::min)
+        others
+            .into_iter()
+            .flatten()
+            .fold(self.next_ping, Instant::min)
+    }
+
+    /// When the client counts as gone, or, while nothing is read from it, as flooding the server.
+    fn silence_deadline(&self) -> Instant {
+        let gone = self.last_sign + self.heartbeat.gone;
+        match self.paused_until {
+            None => gone,
+            Some(until) => self.budgets.flood_deadline().unwrap_or(until),
+        }
     }
 
     /// Does what is due at `now`.
     pub(crate) fn handle_timeout(&mut self, now: Instant) -> Steps {
-        if now >= self.last_sign + self.heartbeat.gone {
+        if self.is_paused() && self.budgets.flood_deadline().is_some_and(|at| now >= at) {
+            return self.flooded(now);
+        }
+        if self.paused_until.is_some_and(|until| now >= until) {
+            self.paused_until = None;
+            // A client that nothing was read from could not show that it lives.
+            self.last_sign = now;
+        }
+        if !self.is_paused() && now >= self.last_sign + self.heartbeat.gone {
             return Turn {
                 close: Some(Close::GONE),
                 ..Turn::default()
@@ -197,6 +226,12 @@ impl Line {
         self.on_violation(Refusal::TooManyFrames, Close::FLOOD, now)
     }
 
+    /// Stops reading while a budget is in debt.
+    fn pause(&mut self, now: Instant) {
+        let until = self.budgets.in_debt_until();
+        self.paused_until = until.filter(|until| *until > now).or(self.paused_until);
+    }
+
     fn sign_of_life(&mut self, now: Instant) -> Vec<Ask> {
         self.last_sign = now;
         std::mem::take(&mut self.probes)
@@ -211,36 +246,13 @@ impl Line {
         }
         let probe = turn.probe.take();
         let ping = probe.is_some();
-        self.probes.extend(probe);
+        match probe {
+            // Its answer would not be read. It has sent more than it may a moment ago.
+            Some(place) if self.is_paused() => turn.asks.push(Ask::Alive(place)),
+            probe => self.probes.extend(probe),
+        }
         Steps { turn, ping }
     }
-}
-
-/// What one may send at once is half of what may wait for another, so that nobody alone fills the outbox
-/// of someone who reads; and no less than the largest frame. It comes back in two seconds.
-fn byte_bucket(limits: &Limits, now: Instant) -> Option<Bucket> {
-    let numbers = [limits.outbox_bytes, limits.frame_bytes];
-    let counts = [limits.frames_per_second, limits.frames_burst];
-    if numbers.contains(&0) || counts.contains(&0) {
-        return None;
-    }
-    let burst = limits.frame_bytes.max(limits.outbox_bytes / 2);
-    let burst = u32::try_from(burst).unwrap_or(u32::MAX);
-    Bucket::new(burst.div_ceil(2), burst, now)
-}
-
-/// What a frame that asks for much at once, like many topics, counts for beyond itself. Whoever leaves
-/// has entered before, and has paid then.
-fn further(asks: &[Ask]) -> usize {
-    let paid = asks.iter().filter(|ask| !matches!(ask, Ask::Leave(..)));
-    paid.count().saturating_sub(1)
-}
-
-/// Takes so many from a bucket, if they are there or there is no limit.
-fn takes(bucket: &mut Option<Bucket>, count: usize, now: Instant) -> bool {
-    let count = u32::try_from(count).unwrap_or(u32::MAX);
-    let bucket = bucket.as_mut();
-    bucket.is_none_or(|bucket| bucket.take(count, now))
 }
 
 #[cfg(test)]
@@ -343,88 +355,106 @@ mod tests {
         );
     }
 
+    /// Sends frames until the line is paused, and gives how many that took.
+    fn frames_until_pause(line: &mut Line, text: &'static str, now: Instant) -> usize {
+        let mut count = 0;
+        while !line.is_paused() {
+            assert!(frame(line, text, now).turn.close.is_none());
+            count += 1;
+        }
+        count
+    }
+
     #[test]
-    fn a_flood_is_answered_and_ends() {
+    fn a_client_over_its_rate_is_read_at_its_rate() {
         let start = Instant::now();
         let (mut line, _) = line("singo", start);
-        for _ in 0..400 {
-            assert!(frame(&mut line, "{}", start).turn.close.is_none());
+        assert_eq!(frames_until_pause(&mut line, "{}", start), 401);
+        for count in 1..100 {
+            let paid = line.poll_timeout();
+            assert_eq!(paid - start, Duration::from_millis(10) * count);
+            assert!(line.handle_timeout(paid).turn.close.is_none());
+            assert_eq!(frames_until_pause(&mut line, "{}", paid), 1);
         }
-        let steps = frame(&mut line, "{}", start);
+    }
+
+    #[test]
+    fn a_client_that_stays_over_its_rate_is_closed_after_60_seconds() {
+        let start = Instant::now();
+        let (mut line, _) = line("singo", start);
+        let mut now = start;
+        let steps = loop {
+            frames_until_pause(&mut line, "{}", now);
+            now = line.poll_timeout();
+            let steps = line.handle_timeout(now);
+            if steps.turn.close.is_some() {
+                break steps;
+            }
+        };
         assert_eq!(steps.turn.close, Some(Close::FLOOD));
         assert!(steps.turn.frames[0].contains("too-many-frames"));
+        assert_eq!((now - start).as_secs(), 60);
     }
 
     #[test]
-    fn what_one_sends_at_once_fills_nobodys_outbox() {
+    fn a_paused_client_counts_as_alive_and_is_pinged() {
         let start = Instant::now();
-        let largest = ByteString::from("x".repeat(Limits::default().frame_bytes));
-        let frames_until_flood = |limits: &Limits| {
-            let mut line = limited_line("mesh", limits, start).0;
-            let mut taken = 0;
-            while taken < 20
-                && line.on_frame(Frame::Text(&largest), start, 0).turn.close != Some(Close::FLOOD)
-            {
-                taken += 1;
-            }
-            taken
-        };
         let mut limits = Limits::default();
-        assert_eq!(frames_until_flood(&limits), 2);
-        limits.outbox_bytes = 1000;
-        assert_eq!(frames_until_flood(&limits), 1, "the largest may come");
-        limits.outbox_bytes = 0;
-        assert_eq!(frames_until_flood(&limits), 20, "no limit");
-        limits.outbox_bytes = 1000;
-        for unlimited in [
-            |limits: &mut Limits| limits.frames_per_second = 0,
-            |limits: &mut Limits| limits.frames_burst = 0,
-            |limits: &mut Limits| limits.frame_bytes = 0,
-        ] {
-            let mut limits = limits.clone();
-            unlimited(&mut limits);
-            assert_eq!(frames_until_flood(&limits), 20, "no limit");
+        limits.flood_secs = 0;
+        let (mut line, _) = limited_line("singo", &limits, start);
+        frames_until_pause(&mut line, "{}", start);
+        let charges = Charges {
+            deliveries: 20_000 + 4000 * 100,
+            ..Charges::default()
+        };
+        line.on_charges(&charges, start);
+        let probe = Event::Probe(Place::Name(
+            SpaceName::default(),
+            switchboard_core::DisplayName::parse("ada", 0).expect("a name"),
+        ));
+        let steps = line.on_event(&probe, start, 0);
+        assert!(matches!(steps.turn.asks[..], [Ask::Alive(_)]));
+        let mut pings = 0;
+        while line.is_paused() {
+            let now = line.poll_timeout();
+            let steps = line.handle_timeout(now);
+            assert!(steps.turn.close.is_none(), "after {:?}", now - start);
+            pings += usize::from(steps.ping);
         }
+        assert!(pings >= 3, "{pings} pings in 100 seconds");
+        let gone = loop {
+            let now = line.poll_timeout();
+            if line.handle_timeout(now).turn.close == Some(Close::GONE) {
+                break now - start;
+            }
+        };
+        assert_eq!(gone.as_secs(), 160, "60 seconds after the pause");
     }
 
     #[test]
-    fn a_frame_counts_for_all_that_it_asks() {
+    fn a_frame_with_many_topics_is_one_frame() {
         let start = Instant::now();
         let (mut line, _) = line("y-webrtc", start);
         let topics = r#"["a","b","c","d","e","f","g","h","i","j"]"#;
         let frames = ["subscribe", "unsubscribe"]
             .map(|kind| ByteString::from(format!(r#"{{"type":"{kind}","topics":{topics}}}"#)));
         let mut taken = 0;
-        while line
-            .on_frame(Frame::Text(&frames[taken % 2]), start, 0)
-            .turn
-            .close
-            .is_none()
-        {
+        while !line.is_paused() {
+            drop(line.on_frame(Frame::Text(&frames[taken % 2]), start, 0));
             taken += 1;
         }
-        assert_eq!(taken, 72, "10 for a subscription, 1 for its end");
+        assert_eq!(taken, 401);
     }
 
     #[test]
-    fn a_frame_that_moves_to_another_room_counts_once() {
+    fn bytes_are_charged_where_they_are_delivered() {
         let start = Instant::now();
-        let (mut line, _) = line("lightstream", start);
-        let join = |room| {
-            ByteString::from(format!(
-                r#"{{"type":"join","roomID":"r{room}","senderID":"a"}}"#
-            ))
-        };
-        let mut taken = 0;
-        while line
-            .on_frame(Frame::Text(&join(taken)), start, 0)
-            .turn
-            .close
-            .is_none()
-        {
-            taken += 1;
+        let largest = ByteString::from("x".repeat(Limits::default().frame_bytes));
+        let (mut line, _) = line("mesh", start);
+        for _ in 0..400 {
+            drop(line.on_frame(Frame::Text(&largest), start, 0));
         }
-        assert_eq!(taken, 400);
+        assert!(!line.is_paused(), "these reach no peer");
     }
 
     #[test]

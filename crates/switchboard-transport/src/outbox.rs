@@ -6,7 +6,7 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use switchboard_core::{Call, Event, Member};
+use switchboard_core::{Call, Charge, Event, Member, PeerId};
 
 /// What an event takes in the queue besides the frame it carries.
 const EVENT_BYTES: usize = 128;
@@ -17,8 +17,9 @@ const OTHER_BYTES: usize = size_of::<(Arc<Member>, Call)>();
 /// An emptied queue that had room for more events gives its memory back.
 const EVENTS_KEPT: usize = 4;
 
-/// A queue of events for one connection, bounded in bytes. Pushing never waits: an event that
-/// does not fit ends the connection, because one who misses an event can no longer be told the truth.
+/// A queue of events for one connection, bounded in bytes, and the charges against the connection's
+/// budgets. Pushing never waits: an event that does not fit ends the connection, because a client that
+/// misses an event can no longer be told the truth.
 #[derive(Debug)]
 pub struct Outbox {
     state: Mutex<State>,
@@ -32,8 +33,35 @@ struct State {
     urgent: VecDeque<Arc<Event>>,
     bytes: usize,
     overflowed: bool,
+    charges: Charges,
     /// The connection's task, if it waits.
     waiting: Option<Waker>,
+}
+
+/// The peers without presence that a connection may have reached between two readings of its charges;
+/// more raise its burst later.
+const REACHED_MAX: usize = 64;
+
+/// The work that a connection's frames have caused since its charges were last taken.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Charges {
+    /// Frames that the server sends.
+    pub(crate) deliveries: u64,
+    /// Bytes of them.
+    pub(crate) bytes: u64,
+    /// Bytes of frames for receivers of whose outbox more than half is waiting.
+    pub(crate) slow_receiver_bytes: u64,
+    /// Peers that the connection has reached without being told of them.
+    pub(crate) reached: Vec<PeerId>,
+}
+
+/// How much waits in an outbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Backlog {
+    /// At most half of what may wait.
+    Low,
+    /// More than half of it, or more than fits.
+    High,
 }
 
 /// An event did not fit.
@@ -59,12 +87,12 @@ impl Outbox {
         }
     }
 
-    /// Puts an event in, or marks the outbox as overflowed for good.
-    pub fn push(&self, event: Arc<Event>) {
+    /// Puts an event in, or marks the outbox as overflowed for good. Returns how much waits then.
+    pub fn push(&self, event: Arc<Event>) -> Backlog {
         let bytes = cost(&event);
         let mut state = self.lock();
         if state.overflowed {
-            return;
+            return Backlog::High;
         }
         if matches!(*event, Event::Probe(_) | Event::Evicted(_)) {
             state.urgent.push_back(event);
@@ -75,11 +103,42 @@ impl Outbox {
             state.bytes += bytes;
             state.events.push_back(event);
         }
+        let is_high = state.overflowed || self.bytes_max != 0 && state.bytes > self.bytes_max / 2;
         let waiting = state.waiting.take();
         drop(state);
         if let Some(waker) = waiting {
             waker.wake();
         }
+        match is_high {
+            true => Backlog::High,
+            false => Backlog::Low,
+        }
+    }
+
+    /// Notes what a frame of this connection has caused.
+    pub fn charge(&self, charge: Charge) {
+        let charges = &mut self.lock().charges;
+        match charge {
+            Charge::Deliveries { count, bytes } => {
+                charges.deliveries = charges.deliveries.saturating_add(count as u64);
+                charges.bytes = charges.bytes.saturating_add(bytes as u64);
+            }
+            Charge::Reached(peer) if charges.reached.len() < REACHED_MAX => {
+                charges.reached.push(peer);
+            }
+            Charge::Reached(_) => {}
+        }
+    }
+
+    /// Notes that a frame of this connection, of `bytes` bytes, was for a receiver with a high backlog.
+    pub fn charge_slow_receiver(&self, bytes: usize) {
+        let charges = &mut self.lock().charges;
+        charges.slow_receiver_bytes = charges.slow_receiver_bytes.saturating_add(bytes as u64);
+    }
+
+    /// The charges since the last call.
+    pub(crate) fn take_charges(&self) -> Charges {
+        std::mem::take(&mut self.lock().charges)
     }
 
     /// The next event, if there is one that can be taken.
@@ -157,7 +216,9 @@ mod tests {
     fn gives_out_in_order_what_was_put_in() {
         let outbox = Outbox::new(0);
         let events = [event(), event(), event()];
-        events.iter().for_each(|event| outbox.push(event.clone()));
+        for event in &events {
+            outbox.push(event.clone());
+        }
         for event in &events {
             let popped = outbox
                 .pop(Appetite::All)
@@ -171,7 +232,8 @@ mod tests {
     #[test]
     fn what_does_not_fit_ends_it() {
         let outbox = Outbox::new(3 * EVENT_BYTES);
-        (0..3).for_each(|_| outbox.push(event()));
+        let backlogs = [(); 3].map(|()| outbox.push(event()));
+        assert_eq!(backlogs, [Backlog::Low, Backlog::High, Backlog::High]);
         assert!(outbox.pop(Appetite::Urgent).is_ok());
         outbox.push(event());
         assert_eq!(

@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     Counters, Exchange, Heartbeat, Local, Outbox, Permit,
     line::{Line, Steps},
-    outbox::{Appetite, Overflow},
+    outbox::{Appetite, Charges, Overflow},
 };
 
 /// Bytes read from the socket at a time. The library's own choice of 128 KiB is what an idle
@@ -195,7 +195,8 @@ impl Connection {
                     return Poll::Ready(Wake::Drain);
                 }
                 // What was sent before is a sign of life, which no timer may overlook.
-                if let Some(message) = self.early.pop_front() {
+                let may_read = !self.line.is_paused();
+                if may_read && let Some(message) = self.early.pop_front() {
                     return Poll::Ready(Wake::Message(Some(message)));
                 }
                 if timer.as_mut().poll(context).is_ready() {
@@ -206,8 +207,12 @@ impl Connection {
             let wake = wake.await;
             // Neither the room nor the client can keep the other from being heard.
             events_first = !matches!(wake, Wake::Event);
+            let was_paused = self.line.is_paused();
             if let Err(end) = self.on_wake(wake).await {
                 return end;
+            }
+            if !was_paused && self.line.is_paused() {
+                Counters::add(&self.context.exchange.counters().paused_total, 1);
             }
             let next = TokioInstant::from_std(self.line.poll_timeout());
             if timer.is_elapsed() || next < timer.deadline() {
@@ -229,7 +234,9 @@ impl Connection {
         if events_first && self.poll_event(context).is_ready() {
             return Poll::Ready(Wake::Event);
         }
-        if let Poll::Ready(message) = self.socket.poll_next_unpin(context) {
+        if !self.line.is_paused()
+            && let Poll::Ready(message) = self.socket.poll_next_unpin(context)
+        {
             return Poll::Ready(Wake::Message(message));
         }
         if !events_first && self.poll_event(context).is_ready() {
@@ -362,8 +369,11 @@ impl Connection {
         if ping {
             self.push(Message::Ping(axum::body::Bytes::new()));
         }
-        for ask in turn.asks {
-            self.ask(ask).await;
+        if !turn.asks.is_empty() {
+            for ask in turn.asks {
+                self.ask(ask).await;
+            }
+            self.pay();
         }
         if let Some(post) = turn.post {
             let close = turn.close;
@@ -371,6 +381,14 @@ impl Connection {
             return Ok(());
         }
         turn.close.map_or(Ok(()), |close| Err(End::Close(close)))
+    }
+
+    /// Charges the connection's budgets with what its requests have caused.
+    fn pay(&mut self) {
+        let charges = self.local.take_charges();
+        if charges != Charges::default() {
+            self.line.on_charges(&charges, Instant::now());
+        }
     }
 
     /// Makes the requests that the session asks for, and does what follows from the answers.
@@ -451,7 +469,8 @@ impl Connection {
             let refused = Refused::join(Refusal::Denied, &room.name, *attempt);
             // It may be in already, let in by an earlier answer.
             exchange.ask(peer, &self.local, Ask::Leave(room.clone(), Farewell::Aloud));
-            return self.local.push(Arc::new(Event::Refused(refused)));
+            let _ = self.local.push(Arc::new(Event::Refused(refused)));
+            return;
         }
         exchange.ask(peer, &self.local, ask);
     }

@@ -14,12 +14,12 @@ use std::{
 
 use bytestring::ByteString;
 use switchboard_core::{
-    Ask, Change, Custom, Declined, Effect, Entry, Hub, Input, Letter, Limits, LogId, Member,
+    Ask, Change, Custom, Declined, Effect, Entry, Event, Hub, Input, Letter, Limits, LogId, Member,
     NodeId, Peer, PeerId, Place, Position, Relay, RelayKind, RoomId, Tongue,
 };
 use switchboard_dialect::{Content, Post, find};
 use switchboard_engine::{Engine, Ordered, Sink, Vocabulary};
-use switchboard_transport::{Check, Counters, Exchange, Local, Posted};
+use switchboard_transport::{Backlog, Check, Counters, Exchange, Local, Posted};
 use tokio::sync::broadcast;
 use tokio_util::task::TaskTracker;
 
@@ -158,7 +158,7 @@ impl Shards {
 
     /// Hands an input about `room` to its hub.
     pub(crate) fn handle(&self, room: &RoomId, input: Input<Local>) {
-        self.drive(self.index_of_room(room), input);
+        self.drive(self.index_of_room(room), None, input);
     }
 
     fn index_of_room(&self, room: &RoomId) -> usize {
@@ -185,27 +185,42 @@ impl Shards {
         }
     }
 
-    fn drive(&self, index: usize, input: Input<Local>) {
-        self.with_shard(index, |shard| shard.hub.handle(input, Instant::now()));
+    fn drive(&self, index: usize, sender: Option<&Local>, input: Input<Local>) {
+        self.with_shard(index, sender, |shard| {
+            shard.hub.handle(input, Instant::now());
+        });
     }
 
     /// Lets `act` have a shard, carries out what follows, and logs it when the shard is free again:
     /// who reads the log may be slow.
-    fn with_shard(&self, index: usize, act: impl FnOnce(&mut Shard)) {
+    fn with_shard(&self, index: usize, sender: Option<&Local>, act: impl FnOnce(&mut Shard)) {
         let mut changes = Vec::new();
         let mut shard = lock(&self.shards[index]);
         act(&mut shard);
-        self.settle(&mut shard, &mut changes);
+        self.settle(&mut shard, sender, &mut changes);
         self.alarm(index, &mut shard);
         drop(shard);
         changes.iter().for_each(log_change);
     }
 
-    /// Carries out what the hub wants until it wants nothing more.
-    fn settle(&self, shard: &mut Shard, changes: &mut Vec<MembershipChange>) {
+    /// Carries out what the hub wants until it wants nothing more. `sender` is the connection that has
+    /// asked for it.
+    fn settle(
+        &self,
+        shard: &mut Shard,
+        sender: Option<&Local>,
+        changes: &mut Vec<MembershipChange>,
+    ) {
+        let mut slow_receiver_bytes = 0;
         while let Some(effect) = shard.hub.poll_effect() {
             match effect {
-                Effect::Deliver(local, event) => local.push(event),
+                Effect::Deliver(local, event) => {
+                    let bytes = relayed_bytes(&event);
+                    if local.push(event) == Backlog::High {
+                        slow_receiver_bytes = bytes.max(slow_receiver_bytes);
+                    }
+                }
+                Effect::Charge(local, charge) => local.charge(charge),
                 Effect::Propose { log, at, change } => {
                     self.propose(shard, log, at, change, changes);
                 }
@@ -215,6 +230,9 @@ impl Shards {
                     }
                 }
             }
+        }
+        if let Some(sender) = sender.filter(|_| slow_receiver_bytes > 0) {
+            sender.charge_slow_receiver(slow_receiver_bytes);
         }
     }
 
@@ -279,11 +297,27 @@ impl Shards {
         shard.alarmed = true;
         tokio::spawn(async move {
             tokio::time::sleep_until(at.into()).await;
-            this.with_shard(index, |shard| {
+            this.with_shard(index, None, |shard| {
                 shard.alarmed = false;
                 shard.hub.handle_timeout(Instant::now());
             });
         });
+    }
+}
+
+/// The bytes of the frame that an event brings from another member.
+fn relayed_bytes(event: &Event) -> usize {
+    match event {
+        Event::Heard { relay, .. } => relay.frame.len(),
+        Event::Claimed(_)
+        | Event::Joined { .. }
+        | Event::Rejoined { .. }
+        | Event::Members { .. }
+        | Event::Introduced { .. }
+        | Event::Departed { .. }
+        | Event::Probe(_)
+        | Event::Evicted(_)
+        | Event::Refused(_) => 0,
     }
 }
 
@@ -301,6 +335,7 @@ impl Exchange for Shards {
         let index = self.index_of_place(&ask.place());
         self.drive(
             index,
+            Some(local),
             Input::Ask {
                 peer,
                 local: local.clone(),
@@ -336,7 +371,7 @@ struct Remote {
 impl Remote {
     fn with_shard(&self, log: &LogId, act: impl FnOnce(&Shards, &mut Shard)) {
         if let Some(shards) = self.shards.upgrade() {
-            shards.with_shard(shards.index_of(log), |shard| act(&shards, shard));
+            shards.with_shard(shards.index_of(log), None, |shard| act(&shards, shard));
         }
     }
 
@@ -354,7 +389,7 @@ impl Sink for Remote {
         self.with_shard(log, |shards, shard| {
             for entry in entries {
                 told.extend(shards.commit(shard, log.clone(), entry));
-                shards.settle(shard, &mut told);
+                shards.settle(shard, None, &mut told);
             }
         });
         told.iter().for_each(log_change);

@@ -89,7 +89,9 @@ impl<L: Clone> Hub<L> {
         let receiver = match (&to, sender) {
             (Addressee::Everyone, Some((room, seat))) => {
                 let hearers = room.seen_by(&seat.member);
-                return hear_all(hearers, &mut self.effects, id, &seat.member, relay);
+                // The sender's own node has charged it.
+                let _ = hear_all(hearers, &mut self.effects, id, &seat.member, relay);
+                return;
             }
             (Addressee::One { seat: wanted, .. }, Some((room, sender))) => room
                 .seat(wanted.peer)
@@ -120,7 +122,8 @@ impl<L: Clone> Hub<L> {
             return;
         };
         let Some(peer) = to else {
-            return hear_all(room.seats(), &mut self.effects, id, from, &relay);
+            let _ = hear_all(room.seats(), &mut self.effects, id, from, &relay);
+            return;
         };
         if let Some(local) = room.seat(peer).and_then(|seat| seat.local.clone()) {
             let event = heard(id, from, true, relay);

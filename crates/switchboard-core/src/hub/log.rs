@@ -4,10 +4,11 @@ use std::{collections::VecDeque, sync::Arc, time::Instant};
 
 use super::{Hub, place};
 use crate::{
-    command::{Ask, Change, Effect, Farewell},
+    command::{Ask, Change, Charge, Effect, Farewell},
     event::{Event, Eviction},
     id::{Address, PeerId, Position, RoomId},
     introduction::{Call, Member, decide},
+    limits::NOTICE_BYTES,
     log::{Declined, Departure, Entry, LogId, NodeId},
     refusal::Refusal,
     room::{Pending, Room, Seat, Withdrawn},
@@ -86,8 +87,14 @@ impl<L: Clone> Hub<L> {
             return;
         }
         let arrival = Arrival::of(room, newcomer.peer, node);
-        let others = meet(room, effects, log, (since, &newcomer), &arrival);
+        let Met { told, others } = meet(room, effects, log, (since, &newcomer), &arrival);
         if let Some(local) = arrival.local.clone() {
+            let count = told + others.len();
+            if count > 0 && !arrival.returns {
+                let bytes = count * NOTICE_BYTES;
+                let charge = Charge::Deliveries { count, bytes };
+                effects.push_back(Effect::Charge(local.clone(), charge));
+            }
             for event in arrival.events(log, others) {
                 effects.push_back(Effect::Deliver(local.clone(), Arc::new(event)));
             }
@@ -228,6 +235,14 @@ impl<L: Clone> Hub<L> {
     }
 }
 
+/// The members that a newcomer met.
+struct Met {
+    /// How many were told of it, on all nodes.
+    told: usize,
+    /// The members that it is told of.
+    others: Vec<(Arc<Member>, Call)>,
+}
+
 /// Introduces the members of this node to a newcomer, and gives who they and the others are to it.
 fn meet<L: Clone>(
     room: &Room<L>,
@@ -235,7 +250,8 @@ fn meet<L: Clone>(
     log: &LogId,
     (since, newcomer): (Position, &Arc<Member>),
     arrival: &Arrival<L>,
-) -> Vec<(Arc<Member>, Call)> {
+) -> Met {
+    let mut told = 0;
     let is_new = |seat: &&Seat<L>| !arrival.knows.contains(&seat.member.peer);
     let call = |seat: &Seat<L>| {
         if (since, newcomer.peer) > seat.place() {
@@ -246,6 +262,7 @@ fn meet<L: Clone>(
     };
     if let LogId::Room(id) = log {
         for seat in room.told_of(newcomer).filter(is_new) {
+            told += 1;
             if let Some(local) = &seat.local {
                 let event = introduced(id, newcomer, call(seat).flipped());
                 effects.push_back(Effect::Deliver(local.clone(), Arc::new(event)));
@@ -253,12 +270,13 @@ fn meet<L: Clone>(
         }
     }
     if !is_told(newcomer) || arrival.local.is_none() {
-        return Vec::new();
+        let others = Vec::new();
+        return Met { told, others };
     }
     let others = room.seen_by(newcomer).filter(is_new);
-    others
-        .map(|seat| (seat.member.clone(), call(seat)))
-        .collect()
+    let others = others.map(|seat| (seat.member.clone(), call(seat)));
+    let others = others.collect();
+    Met { told, others }
 }
 
 /// Whether a member is told of the others.

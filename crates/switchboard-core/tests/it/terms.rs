@@ -128,7 +128,7 @@ impl House {
             match effect {
                 Effect::Deliver(to, event) => self.told.push(format!("{to}: {}", words(&event))),
                 Effect::Propose { log, change, .. } => self.commit(log, change, None),
-                Effect::Send(..) => {}
+                Effect::Send(..) | Effect::Charge(..) => {}
             }
         }
     }

@@ -163,6 +163,7 @@ impl Cluster {
         while let Some(effect) = self.stations[key].hub.poll_effect() {
             match effect {
                 Effect::Deliver(client, event) => self.deliver(client, event),
+                Effect::Charge(..) => {}
                 Effect::Propose { log, change, .. } => {
                     self.note(|| format!("s{key} proposes {log:?} {change:?}"));
                     let input = cluster::Input::Propose(log, change);

@@ -217,6 +217,7 @@ impl Node {
             match effect {
                 Effect::Deliver(who, event) => self.deliver(who, &event),
                 Effect::Propose { log, change, .. } => self.proposed.push_back((log, change)),
+                Effect::Charge(..) => {}
                 Effect::Send(node, letter) => panic!("{letter:?} to {node} of one node"),
             }
         }

@@ -12,8 +12,8 @@ use super::{
 };
 use crate::doors::Entrances;
 
-/// More is as good as no limit, and the time of one frame would round to nothing.
-const FRAMES_PER_SECOND_MAX: u64 = 1_000_000;
+/// The highest rate of a budget: at more, the time of one token would round to zero.
+const TOKENS_PER_SECOND_MAX: u64 = 1_000_000_000;
 
 type Set = Box<dyn Fn(&mut Config, &Given) -> Result<(), String>>;
 type Show = Box<dyn Fn(&Config) -> String>;
@@ -183,7 +183,7 @@ fn server() -> [Row; 5] {
     ]
 }
 
-fn limits() -> [Row; 13] {
+fn limits() -> [Row; 21] {
     [
         int!(
             "limits",
@@ -236,15 +236,67 @@ fn limits() -> [Row; 13] {
         int!(
             "limits",
             "frames_per_second",
-            "Frames per second from one connection; over it and the burst it is closed (1008). A frame that enters several rooms counts for each.",
+            "Frames per second that are read from one connection. Over this limit or one of the next seven, the connection is read more slowly.",
             limits.frames_per_second,
-            0..=FRAMES_PER_SECOND_MAX
+            0..=TOKENS_PER_SECOND_MAX
         ),
         int!(
             "limits",
             "frames_burst",
-            "Frames one connection may send at once.",
+            "Frames that one connection may send at once.",
             limits.frames_burst
+        ),
+        int!(
+            "limits",
+            "frames_per_peer",
+            "Frames that one connection may send at once for each distinct peer that it was told of or has reached, if that is more than frames_burst.",
+            limits.frames_per_peer
+        ),
+        int!(
+            "limits",
+            "deliveries_per_second",
+            "Frames per second that the server sends because of one connection's joins, leaves, broadcasts and lists; each receiver and each entry of a list counts.",
+            limits.deliveries_per_second,
+            0..=TOKENS_PER_SECOND_MAX
+        ),
+        int!(
+            "limits",
+            "deliveries_burst",
+            "Deliveries that one connection may cause at once.",
+            limits.deliveries_burst
+        ),
+        int!(
+            "limits",
+            "delivered_bytes_per_second",
+            "Bytes per second that the server sends because of one connection's frames: the bytes of a frame times its receivers.",
+            limits.delivered_bytes_per_second,
+            0..=TOKENS_PER_SECOND_MAX
+        ),
+        int!(
+            "limits",
+            "delivered_bytes_burst",
+            "Delivered bytes that one connection may cause at once.",
+            limits.delivered_bytes_burst
+        ),
+        int!(
+            "limits",
+            "slow_receiver_bytes_per_second",
+            "Bytes per second that one connection may send to clients for which more than half of outbox_bytes is waiting.",
+            limits.slow_receiver_bytes_per_second,
+            0..=TOKENS_PER_SECOND_MAX
+        ),
+        int!(
+            "limits",
+            "slow_receiver_bytes_burst",
+            "Bytes that one connection may send at once to such clients.",
+            limits.slow_receiver_bytes_burst
+        ),
+        int!(
+            "limits",
+            "flood_secs",
+            "Seconds that a connection may be over these limits without a break; after them it is closed (1008).",
+            limits.flood_secs,
+            0..=SECS_MAX
         ),
         int!(
             "limits",
@@ -263,7 +315,7 @@ fn limits() -> [Row; 13] {
         int!(
             "limits",
             "outbox_bytes",
-            "Bytes that may wait for a client that does not read; over it, it is closed (1013). One connection may send half as many at once, or one frame of frame_bytes, and that again every two seconds; over it, it is closed (1008), unless there is no limit to its frames.",
+            "Bytes that may wait for one client; over this limit, the client is closed (1013).",
             limits.outbox_bytes
         ),
     ]

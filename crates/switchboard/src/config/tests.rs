@@ -317,7 +317,7 @@ fn what_is_out_of_range_is_a_mistake() {
     for (section, bad) in [
         ("limits", "first_frame_secs = 31536001"),
         ("limits", "handshake_secs = 9223372036854775807"),
-        ("limits", "frames_per_second = 1000001"),
+        ("limits", "frames_per_second = 1000000001"),
         ("heartbeat", "ping = 0"),
         ("heartbeat", "gone = 31536001"),
         ("shutdown", "grace = 31536001"),
@@ -339,7 +339,7 @@ fn what_is_out_of_range_is_a_mistake() {
         Config::default().read_environment(huge)[0].words,
         "18446744073709551615 is not from 0 to 31536000"
     );
-    let most = "[limits]\nfirst_frame_secs = 31536000\nhandshake_secs = 0\nframes_per_second = 1000000\n[singo]\nping_secs = 0\n[mesh]\nid_length = 64\n";
+    let most = "[limits]\nfirst_frame_secs = 31536000\nhandshake_secs = 0\nframes_per_second = 1000000000\n[singo]\nping_secs = 0\n[mesh]\nid_length = 64\n";
     assert_eq!(mistakes(most), Vec::<String>::new());
 }
 

@@ -22,17 +22,6 @@ async fn a_frame_too_large_ends_the_connection_with_1009() {
 }
 
 #[tokio::test]
-async fn a_flood_is_answered_and_closed_with_1008() {
-    let (_server, address) = start("[limits]\nframes_per_second = 1\nframes_burst = 5\n");
-    let (mut ada, _) = Client::join(address, "r", "ada").await;
-    for _ in 0..5 {
-        ada.send(r#"{"type":"message","data":"hi"}"#).await;
-    }
-    assert_eq!(ada.next().await["code"], "too-many-frames");
-    assert_eq!(ada.close_code().await, 1008);
-}
-
-#[tokio::test]
 async fn a_member_that_does_not_read_is_cut_off_and_disturbs_nobody() {
     let (_server, address) =
         start("[limits]\noutbox_bytes = 100000\nframes_per_second = 0\nframes_burst = 0\n");

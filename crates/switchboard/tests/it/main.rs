@@ -7,5 +7,6 @@ mod doors;
 mod host;
 mod limits;
 mod nodes;
+mod rates;
 mod slow;
 mod voice;

@@ -1,0 +1,162 @@
+//! What a request is charged for, beyond one delivery to one receiver.
+
+use std::{sync::Arc, time::Instant};
+
+use bytestring::ByteString;
+use switchboard_core::{
+    Address, Charge, Command, Effect, Entry, Farewell, Hub, Identity, Input, Limits, Peer, PeerId,
+    Position, Relay, RelayKind, RoomName, SpaceName, Target, Terms, Tongue,
+};
+
+use crate::script::epoch;
+
+static WITH_PRESENCE: Tongue = Tongue {
+    name: "with-presence",
+    ..Tongue::USUAL
+};
+
+static WITHOUT_PRESENCE: Tongue = Tongue {
+    name: "without-presence",
+    introduced: false,
+    ..Tongue::USUAL
+};
+
+/// A hub with one room, whose engine orders at once. Its connections are numbers.
+struct Driver {
+    hub: Hub<usize>,
+    peers: Vec<Peer>,
+    position: u64,
+    now: Instant,
+}
+
+impl Driver {
+    fn new() -> Self {
+        Self {
+            hub: Hub::new(Arc::new(Limits::default())),
+            peers: Vec::new(),
+            position: 0,
+            now: epoch(),
+        }
+    }
+
+    /// Joins a member, and gives what it is charged for.
+    fn join(&mut self, tongue: &'static Tongue) -> Vec<Charge> {
+        let connection = self.peers.len();
+        let id = PeerId::from_random([u8::try_from(connection).expect("few members"); 16]);
+        let peer = Peer::new(id, tongue, Identity::Claimed, SpaceName::default());
+        self.peers.push(peer);
+        let join = Command::Join {
+            room: room(),
+            address: address(connection),
+            name: None,
+            terms: Terms::default(),
+        };
+        self.request(connection, join)
+    }
+
+    /// Makes a request, and gives what its connection is charged for.
+    fn request(&mut self, connection: usize, command: Command) -> Vec<Charge> {
+        let peer = &mut self.peers[connection];
+        let ask = peer.route(command, &Limits::default()).expect("allowed");
+        let (peer, local) = (peer.id(), connection);
+        self.hub.handle(Input::Ask { peer, local, ask }, self.now);
+        let mut charges = Vec::new();
+        while let Some(effect) = self.hub.poll_effect() {
+            match effect {
+                Effect::Charge(to, charge) => {
+                    assert_eq!(to, connection, "the connection that asks is charged");
+                    charges.push(charge);
+                }
+                Effect::Propose { log, change, .. } => {
+                    self.position += 1;
+                    let entry = Entry {
+                        position: Position::from(self.position),
+                        node: None,
+                        change,
+                    };
+                    self.hub.handle(Input::Committed(log, entry), self.now);
+                }
+                Effect::Deliver(..) | Effect::Send(..) => {}
+            }
+        }
+        charges
+    }
+}
+
+fn room() -> RoomName {
+    RoomName::parse("room", 0).expect("a name")
+}
+
+fn address(connection: usize) -> Address {
+    Address::parse(&format!("member{connection}"), 0).expect("an address")
+}
+
+fn relay(to: Target) -> Command {
+    let frame = ByteString::from_static("0123456789");
+    Command::Relay {
+        room: room(),
+        to,
+        relay: Relay::new("with-presence", RelayKind::Message, frame, |_, _| true),
+    }
+}
+
+fn deliveries(count: usize, bytes: usize) -> Charge {
+    Charge::Deliveries { count, bytes }
+}
+
+#[test]
+fn a_join_is_charged_for_the_members_that_are_told_and_for_its_list() {
+    let mut driver = Driver::new();
+    for others in 0..5 {
+        let charges = driver.join(&WITH_PRESENCE);
+        let expected = (others > 0).then(|| deliveries(2 * others, 2 * others * 128));
+        assert_eq!(charges, Vec::from_iter(expected), "{others} others");
+    }
+}
+
+#[test]
+fn a_broadcast_is_charged_for_each_receiver_and_a_direct_frame_is_not() {
+    let mut driver = Driver::new();
+    for _ in 0..5 {
+        driver.join(&WITH_PRESENCE);
+    }
+    let broadcast = driver.request(0, relay(Target::Everyone));
+    assert_eq!(broadcast, [deliveries(4, 40)]);
+    assert_eq!(driver.request(0, relay(Target::Address(address(3)))), []);
+}
+
+#[test]
+fn a_list_a_join_again_and_a_leave_are_charged_for_the_other_members() {
+    let mut driver = Driver::new();
+    for _ in 0..5 {
+        driver.join(&WITH_PRESENCE);
+    }
+    let again = Command::Join {
+        room: room(),
+        address: address(2),
+        name: None,
+        terms: Terms::default(),
+    };
+    let leave = Command::Leave {
+        room: room(),
+        farewell: Farewell::Aloud,
+    };
+    for command in [Command::List(room()), again, leave] {
+        assert_eq!(driver.request(2, command), [deliveries(4, 4 * 128)]);
+    }
+}
+
+#[test]
+fn a_member_without_presence_reaches_the_peers_that_its_frames_are_passed_to() {
+    let mut driver = Driver::new();
+    driver.join(&WITH_PRESENCE);
+    assert_eq!(
+        driver.join(&WITHOUT_PRESENCE),
+        [deliveries(1, 128)],
+        "it is told of none"
+    );
+    let charges = driver.request(1, relay(Target::Address(address(0))));
+    assert_eq!(charges, [Charge::Reached(PeerId::from_random([0; 16]))]);
+    let absent = Target::Address(address(9));
+    assert_eq!(driver.request(1, relay(absent)), []);
+}

@@ -1,0 +1,329 @@
+//! A connection's budgets: the frames it sends, and the work that they cause.
+//!
+//! A budget may be overdrawn by one frame. While it is in debt, the carrier reads no more from the
+//! connection, so that a client over its rate is slowed down and not disconnected.
+
+use std::{
+    collections::HashSet,
+    time::{Duration, Instant},
+};
+
+use switchboard_core::{Ask, Event, Limits, PeerId, Target};
+
+use crate::{bucket::Bucket, outbox::Charges};
+
+/// Distinct peers that raise the burst of frames. More do not raise it further.
+const PEERS_MAX: usize = 4096;
+
+/// A connection that has been out of debt for so long has made a break.
+const BREAK: Duration = Duration::from_secs(1);
+
+/// A time without a break in which the connection was in debt.
+#[derive(Clone, Copy, Debug)]
+struct Debt {
+    since: Instant,
+    /// When the last debt is or was paid.
+    until: Instant,
+}
+
+/// The budgets of one connection. A budget whose limit is 0 is none.
+#[derive(Debug)]
+pub(crate) struct Budgets {
+    frames: Option<Bucket>,
+    deliveries: Option<Bucket>,
+    bytes: Option<Bucket>,
+    slow_receivers: Option<Bucket>,
+    frames_per_peer: u32,
+    /// Frames of burst that new peers must bring before the burst grows.
+    unused_burst: u32,
+    /// The distinct peers that the connection was told of or has reached.
+    peers: HashSet<PeerId>,
+    flood: Option<Duration>,
+    debt: Option<Debt>,
+}
+
+impl Budgets {
+    pub(crate) fn new(limits: &Limits, now: Instant) -> Self {
+        let bucket = |per_second, burst| Bucket::new(per_second, burst, now);
+        let flood = (limits.flood_secs != 0).then(|| Duration::from_secs(limits.flood_secs));
+        Self {
+            frames: bucket(limits.frames_per_second, limits.frames_burst),
+            deliveries: bucket(limits.deliveries_per_second, limits.deliveries_burst),
+            bytes: bucket(
+                limits.delivered_bytes_per_second,
+                limits.delivered_bytes_burst,
+            ),
+            slow_receivers: bucket(
+                limits.slow_receiver_bytes_per_second,
+                limits.slow_receiver_bytes_burst,
+            ),
+            frames_per_peer: limits.frames_per_peer,
+            unused_burst: limits.frames_burst,
+            peers: HashSet::new(),
+            flood,
+            debt: None,
+        }
+    }
+
+    /// Charges one frame.
+    pub(crate) fn charge_frame(&mut self, now: Instant) {
+        let paid = charge(&mut self.frames, 1, now);
+        self.enter_debt(paid, now);
+    }
+
+    /// Charges requests for what they cause in any case: one delivery each, and the bytes of a frame that
+    /// one receiver is sent. The hub adds what goes beyond.
+    pub(crate) fn charge_requests(&mut self, asks: &[Ask], now: Instant) {
+        if asks.is_empty() {
+            return;
+        }
+        let deliveries = charge(&mut self.deliveries, asks.len() as u64, now);
+        let bytes = charge(&mut self.bytes, asks.iter().map(direct_bytes).sum(), now);
+        self.enter_debt(deliveries.max(bytes), now);
+    }
+
+    /// Charges what the hub has found out.
+    pub(crate) fn charge(&mut self, charges: &Charges, now: Instant) {
+        for peer in &charges.reached {
+            self.meet(*peer);
+        }
+        let paid = [
+            charge(&mut self.deliveries, charges.deliveries, now),
+            charge(&mut self.bytes, charges.bytes, now),
+            charge(&mut self.slow_receivers, charges.slow_receiver_bytes, now),
+        ];
+        self.enter_debt(paid.into_iter().flatten().max(), now);
+    }
+
+    /// Counts the peers that an event tells of.
+    pub(crate) fn observe(&mut self, event: &Event) {
+        match event {
+            Event::Joined { others, .. } => {
+                others.iter().for_each(|(other, _)| self.meet(other.peer));
+            }
+            Event::Rejoined { others, .. } | Event::Members { others, .. } => {
+                others.iter().for_each(|other| self.meet(other.peer));
+            }
+            Event::Introduced { peer, .. } => self.meet(peer.peer),
+            Event::Heard { from, direct, .. } if *direct && !from.tongue.introduced => {
+                self.meet(from.peer);
+            }
+            Event::Heard { .. }
+            | Event::Claimed(_)
+            | Event::Departed { .. }
+            | Event::Probe(_)
+            | Event::Evicted(_)
+            | Event::Refused(_) => {}
+        }
+    }
+
+    /// Until when the connection is in debt, as of the last charge.
+    pub(crate) fn in_debt_until(&self) -> Option<Instant> {
+        self.debt.map(|debt| debt.until)
+    }
+
+    /// When the connection, if its debt lasts until then, has been in debt for too long.
+    pub(crate) fn flood_deadline(&self) -> Option<Instant> {
+        Some(self.debt?.since + self.flood?)
+    }
+
+    fn meet(&mut self, peer: PeerId) {
+        let Some(frames) = &mut self.frames else {
+            return;
+        };
+        if self.peers.len() == PEERS_MAX || !self.peers.insert(peer) {
+            return;
+        }
+        let unused = self.unused_burst.min(self.frames_per_peer);
+        self.unused_burst -= unused;
+        frames.grow(self.frames_per_peer - unused);
+    }
+
+    fn enter_debt(&mut self, until: Option<Instant>, now: Instant) {
+        let Some(until) = until else {
+            return;
+        };
+        match &mut self.debt {
+            Some(debt) if now <= debt.until + BREAK => debt.until = debt.until.max(until),
+            debt => *debt = Some(Debt { since: now, until }),
+        }
+    }
+}
+
+fn charge(bucket: &mut Option<Bucket>, count: u64, now: Instant) -> Option<Instant> {
+    bucket.as_mut().filter(|_| count > 0)?.charge(count, now)
+}
+
+/// The bytes of a frame that goes to one receiver. Those of a broadcast are charged by the hub.
+fn direct_bytes(ask: &Ask) -> u64 {
+    match ask {
+        Ask::Relay(_, Target::Everyone, _)
+        | Ask::Claim(..)
+        | Ask::Release(..)
+        | Ask::Join(..)
+        | Ask::Leave(..)
+        | Ask::List(_)
+        | Ask::Alive(_) => 0,
+        Ask::Relay(_, Target::Peer(_) | Target::Address(_) | Target::Awaited(_), relay) => {
+            relay.frame.len() as u64
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn peer(number: u16) -> PeerId {
+        let [high, low] = number.to_be_bytes();
+        let mut bytes = [0; 16];
+        (bytes[0], bytes[1]) = (high, low);
+        PeerId::from_random(bytes)
+    }
+
+    /// Frames until the budgets are in debt.
+    fn burst(budgets: &mut Budgets, now: Instant) -> usize {
+        (0..)
+            .take_while(|_| {
+                budgets.charge_frame(now);
+                budgets.in_debt_until().is_none_or(|until| until <= now)
+            })
+            .count()
+    }
+
+    #[test]
+    fn the_burst_is_32_frames_for_each_distinct_peer_and_400_at_least() {
+        let now = Instant::now();
+        for (peers, expected) in [(0, 400), (12, 400), (13, 416), (45, 1440), (1000, 32_000)] {
+            let mut budgets = Budgets::new(&Limits::default(), now);
+            for _ in 0..2 {
+                (0..peers).for_each(|number| budgets.meet(peer(number)));
+            }
+            assert_eq!(burst(&mut budgets, now), expected, "{peers} peers");
+        }
+    }
+
+    #[test]
+    fn a_break_of_a_second_ends_a_flood() {
+        let start = Instant::now();
+        let at = |secs| start + Duration::from_secs(secs);
+        let mut budgets = Budgets::new(&Limits::default(), start);
+        assert_eq!(budgets.flood_deadline(), None);
+        (0..500).for_each(|_| budgets.charge_frame(start));
+        assert_eq!(budgets.in_debt_until(), Some(at(1)));
+        assert_eq!(budgets.flood_deadline(), Some(at(60)));
+        (0..100).for_each(|_| budgets.charge_frame(at(2)));
+        assert_eq!(budgets.flood_deadline(), Some(at(60)), "no break yet");
+        let later = at(5);
+        (0..500).for_each(|_| budgets.charge_frame(later));
+        assert_eq!(
+            budgets.flood_deadline(),
+            Some(later + Duration::from_secs(60))
+        );
+    }
+
+    #[test]
+    fn each_budget_is_paid_off_at_its_own_rate() {
+        let now = Instant::now();
+        let limits = Limits::default();
+        let debt_of = |charges: Charges| {
+            let mut budgets = Budgets::new(&limits, now);
+            budgets.charge(&charges, now);
+            budgets.in_debt_until().map(|until| until - now)
+        };
+        let seconds = |secs| Some(Duration::from_secs(secs));
+        let deliveries = |deliveries| Charges {
+            deliveries,
+            ..Charges::default()
+        };
+        assert_eq!(debt_of(deliveries(20_000)), None);
+        assert_eq!(debt_of(deliveries(24_000)), seconds(1));
+        let bytes = |mib: u64| Charges {
+            bytes: mib << 20,
+            ..Charges::default()
+        };
+        assert_eq!(debt_of(bytes(64)), None);
+        assert_eq!(debt_of(bytes(80)), seconds(2));
+        let slow = |kib: u64| Charges {
+            slow_receiver_bytes: kib << 10,
+            ..Charges::default()
+        };
+        assert_eq!(debt_of(slow(512)), None);
+        assert_eq!(debt_of(slow(1024)), seconds(4));
+    }
+
+    #[test]
+    fn a_limit_of_0_is_none() {
+        let now = Instant::now();
+        let limits = Limits {
+            frames_per_second: 0,
+            deliveries_burst: 0,
+            delivered_bytes_per_second: 0,
+            slow_receiver_bytes_burst: 0,
+            flood_secs: 0,
+            ..Limits::default()
+        };
+        let mut budgets = Budgets::new(&limits, now);
+        (0..100_000).for_each(|_| budgets.charge_frame(now));
+        budgets.charge(
+            &Charges {
+                deliveries: 1 << 40,
+                bytes: 1 << 40,
+                slow_receiver_bytes: 1 << 40,
+                reached: vec![peer(1)],
+            },
+            now,
+        );
+        assert_eq!(budgets.in_debt_until(), None);
+        assert_eq!(budgets.flood_deadline(), None);
+    }
+
+    /// One sender with frames of `frame_bytes` that never pauses by itself, one receiver that takes
+    /// `read_bytes` a second. Gives the seconds until the receiver's outbox has overflowed, 600 at most.
+    fn seconds_until_overflow(frame_bytes: usize, read_bytes: usize) -> u64 {
+        let limits = Limits::default();
+        let start = Instant::now();
+        let mut budgets = Budgets::new(&limits, start);
+        // As the outbox does, which counts events.
+        let (mut waiting, mut read) = (0, 0);
+        for tenth in 0..6000 {
+            let now = start + Duration::from_millis(tenth * 100);
+            let can_read = read_bytes / 10;
+            read = (read + can_read).min(waiting.max(can_read));
+            while read >= frame_bytes && waiting >= frame_bytes {
+                read -= frame_bytes;
+                waiting -= frame_bytes;
+            }
+            while budgets.in_debt_until().is_none_or(|until| until <= now) {
+                budgets.charge_frame(now);
+                waiting += frame_bytes;
+                if waiting > limits.outbox_bytes {
+                    return tenth / 10;
+                }
+                let is_slow = waiting > limits.outbox_bytes / 2;
+                let charges = Charges {
+                    bytes: frame_bytes as u64,
+                    slow_receiver_bytes: if is_slow { frame_bytes as u64 } else { 0 },
+                    ..Charges::default()
+                };
+                budgets.charge(&charges, now);
+            }
+        }
+        600
+    }
+
+    #[test]
+    fn one_sender_cannot_overflow_a_receiver_that_reads_a_mebibit_per_second() {
+        for frame_bytes in [512, 6 * 1024, 64 * 1024, 256 * 1024] {
+            assert_eq!(seconds_until_overflow(frame_bytes, 128 * 1024), 600);
+        }
+    }
+
+    #[test]
+    fn a_receiver_that_has_stopped_reading_overflows() {
+        for frame_bytes in [6 * 1024, 64 * 1024, 256 * 1024] {
+            let seconds = seconds_until_overflow(frame_bytes, 0);
+            assert!(seconds < 60, "{frame_bytes}: {seconds} s");
+        }
+    }
+}

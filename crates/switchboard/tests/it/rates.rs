@@ -1,0 +1,165 @@
+//! Budgets at the socket: a client over its rate is read more slowly, and is a member like any other
+//! meanwhile.
+
+use std::time::{Duration, Instant};
+
+use futures_util::{SinkExt, StreamExt};
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+use tokio_tungstenite::{WebSocketStream, client_async, tungstenite::Message};
+
+use crate::client::{Client, PATIENCE, get, request, start};
+
+/// Joins a `p2p` room under a username that is unique in the server.
+const P2P: [&str; 2] = [
+    r#"{"type":"IDENTIFY","username":"ada"}"#,
+    r#"{"type":"JOIN_ROOM","roomId":"r"}"#,
+];
+
+type Socket = WebSocketStream<TcpStream>;
+
+/// What a test waits for at a socket.
+async fn next(socket: &mut Socket) -> Message {
+    let message = tokio::time::timeout(PATIENCE, socket.next()).await;
+    let message = message.expect("a message in time");
+    message.expect("an open socket").expect("a message")
+}
+
+/// A `p2p` member that has sent more than it may for a long time.
+async fn paused(address: std::net::SocketAddr) -> Socket {
+    let stream = TcpStream::connect(address).await.expect("a connection");
+    let upgraded = client_async(request(address, "/ws"), stream).await;
+    let mut socket = upgraded.expect("an upgrade").0;
+    for frame in P2P {
+        socket.send(Message::text(frame)).await.expect("sent");
+        next(&mut socket).await;
+    }
+    for _ in 0..200 {
+        let frame = Message::text(r#"{"type":"CHAT"}"#);
+        socket.send(frame).await.expect("sent");
+    }
+    socket
+}
+
+/// Until the server has paused as many connections.
+async fn until_paused(address: std::net::SocketAddr, count: usize) {
+    let wanted = format!("\nswitchboard_paused_total {count}\n");
+    let start = Instant::now();
+    while !get(address, "/metrics").await.contains(&wanted) {
+        assert!(start.elapsed() < PATIENCE, "the connection is not paused");
+    }
+}
+
+const SLOW: &str = "[limits]\nframes_per_second = 1\nframes_burst = 8\nframes_per_peer = 8\n[heartbeat]\nping = 1\ngone = 2\n";
+
+#[tokio::test]
+async fn a_burst_beyond_the_budget_arrives_later_and_whole() {
+    let (_server, address) = start("[limits]\nframes_per_second = 100\nframes_burst = 5\n");
+    let (mut bob, _) = Client::join(address, "r", "bob").await;
+    let (mut ada, _) = Client::join(address, "r", "ada").await;
+    for number in 0..150 {
+        ada.send(&json!({"type": "message", "data": number}).to_string())
+            .await;
+    }
+    for number in 0..150 {
+        assert_eq!(bob.next_of("message").await["data"], number);
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_stays_over_its_rate_is_told_and_closed_with_1008() {
+    let limits = "frames_per_second = 20\nframes_burst = 5\nframes_per_peer = 1\nflood_secs = 1";
+    let (_server, address) = start(&format!("[limits]\n{limits}\n"));
+    let (mut ada, _) = Client::join(address, "r", "ada").await;
+    for _ in 0..60 {
+        ada.send(r#"{"type":"message","data":"hi"}"#).await;
+    }
+    assert_eq!(ada.next_of("error").await["code"], "too-many-frames");
+    assert_eq!(ada.close_code().await, 1008);
+}
+
+#[tokio::test]
+async fn a_paused_client_is_a_member_like_any_other() {
+    let (server, address) = start(SLOW);
+    let mut ada = paused(address).await;
+    until_paused(address, 1).await;
+
+    let mut claimant = Client::open(address, "/ws").await;
+    claimant.send(P2P[0]).await;
+    let refused = claimant.next().await;
+    assert_eq!(refused["message"], "Username already taken.", "challenged");
+    claimant.close().await;
+
+    let (_bob, _) = Client::join(address, "r", "bob").await;
+    let (mut pings, mut joined) = (0, 0);
+    // Longer than a client may be silent that is not paused.
+    while pings < 4 || joined < 1 {
+        match next(&mut ada).await {
+            Message::Ping(_) => pings += 1,
+            Message::Text(text) => {
+                let frame: Value = serde_json::from_str(&text).expect("JSON");
+                joined += usize::from(frame["type"] == "NEW_PEER_IN_ROOM");
+            }
+            other @ (Message::Binary(_)
+            | Message::Pong(_)
+            | Message::Close(_)
+            | Message::Frame(_)) => panic!("{other:?} while paused"),
+        }
+    }
+
+    let stopped = tokio::spawn(async move { server.shutdown(Duration::from_secs(10)).await });
+    loop {
+        if let Message::Close(frame) = next(&mut ada).await {
+            assert_eq!(frame.map(|frame| u16::from(frame.code)), Some(1012));
+            break;
+        }
+    }
+    drop(ada);
+    assert!(stopped.await.expect("no panic"), "everything has ended");
+}
+
+#[tokio::test]
+async fn a_paused_client_that_resets_its_connection_leaves() {
+    let (_server, address) = start(SLOW);
+    let (mut bob, _) = Client::join(address, "r", "bob").await;
+    let ada = paused(address).await;
+    until_paused(address, 1).await;
+    bob.next_of("user-joined").await;
+    ada.get_ref().set_zero_linger().expect("a socket");
+    drop(ada);
+    bob.next_of("user-left").await;
+}
+
+#[tokio::test]
+async fn a_client_that_renames_itself_is_slowed_to_the_deliveries_that_it_may_cause() {
+    let (_server, address) =
+        start("[limits]\ndeliveries_per_second = 500\ndeliveries_burst = 200\n");
+    let mut others = Vec::new();
+    for number in 0..10 {
+        others.push(
+            Client::join(address, "r", &format!("other{number}"))
+                .await
+                .0,
+        );
+    }
+    let (mut ada, _) = Client::join(address, "r", "ada0").await;
+    let begin = Instant::now();
+    for number in 1..40 {
+        ada.send(
+            &json!({"type": "join", "roomID": "r", "senderID": format!("ada{number}")}).to_string(),
+        )
+        .await;
+    }
+    let watcher = &mut others[9];
+    for _ in 0..40 {
+        watcher.next_of("user-joined").await;
+    }
+    // Each rename is told to ten members as a leave and as a join, and lists ten.
+    let deliveries = 39 * 30 - 200;
+    let least = Duration::from_millis(deliveries * 1000 / 500);
+    assert!(
+        begin.elapsed() >= least,
+        "{:?} < {least:?}",
+        begin.elapsed()
+    );
+}
