@@ -8,8 +8,9 @@ import { whoCalls } from '../lib/who-calls.js';
 /** @typedef {import('../lib/stage.js').Scene} Scene */
 /** @typedef {{ title: string, dialect: string, parameters: Record<string, string> }} Kind */
 
-// A room of others is to PeerJS a key.
-const scene = stage({ open: (closers) => startOneNode(closers, { SWITCHBOARD_PEERJS_KEYS: '*' }) });
+// A room of others is to PeerJS a key, which is open to others only with `mixed`.
+const PEERJS = { SWITCHBOARD_PEERJS_KEYS: '*', SWITCHBOARD_PEERJS_MIXED: 'true' };
+const scene = stage({ open: (closers) => startOneNode(closers, PEERJS) });
 
 /** @type {Record<string, Kind>} */
 const KIND = {

@@ -53,6 +53,8 @@ pub struct Terms {
     pub token: Option<Token>,
     /// It wants to be alone with so many, itself included: those who ask for the same at that time.
     pub circle: Option<NonZeroUsize>,
+    /// The room is closed to other dialects: in these, the same name is another room.
+    pub closed_to_other_dialects: bool,
 }
 
 /// To whom something is sent.

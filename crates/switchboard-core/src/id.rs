@@ -140,13 +140,55 @@ impl From<PeerId> for Address {
     }
 }
 
-/// A room: its space and its name.
+/// Which dialects can enter a room. Rooms of one name with different scopes are different rooms, so no
+/// member of a closed room can be met, listed or counted from outside its scope.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum RoomScope {
+    /// Every dialect.
+    #[default]
+    Shared,
+    /// The dialect of this name only. Owned, because another node may know more dialects than this one.
+    Dialect(Arc<str>),
+}
+
+impl RoomScope {
+    /// The scope of a room that is closed to every dialect but this one.
+    #[must_use]
+    pub fn only(dialect: &str) -> Self {
+        Self::Dialect(dialect.into())
+    }
+
+    /// The only dialect that can enter, if the room is closed to others.
+    #[must_use]
+    pub fn dialect(&self) -> Option<&str> {
+        match self {
+            Self::Shared => None,
+            Self::Dialect(name) => Some(name),
+        }
+    }
+}
+
+/// A room: its space, its name and its scope.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RoomId {
     /// The namespace.
     pub space: SpaceName,
     /// The name within it.
     pub name: RoomName,
+    /// Which dialects can enter.
+    pub scope: RoomScope,
+}
+
+impl RoomId {
+    /// The room of this name that every dialect can enter.
+    #[must_use]
+    pub fn shared(space: SpaceName, name: RoomName) -> Self {
+        Self {
+            space,
+            name,
+            scope: RoomScope::Shared,
+        }
+    }
 }
 
 /// The name of a dialect, as in `?dialect=`.

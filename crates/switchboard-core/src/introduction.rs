@@ -38,6 +38,14 @@ impl Tongue {
     };
 }
 
+impl Tongue {
+    /// Whether members of other dialects can be sent anything that this one carries.
+    #[must_use]
+    pub fn reaches_other_dialects(&self) -> bool {
+        self.signals || self.messages
+    }
+}
+
 /// Who calls among members of one dialect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Custom {

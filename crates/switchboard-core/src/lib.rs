@@ -45,7 +45,7 @@ pub use event::{Event, Eviction};
 pub use hub::Hub;
 pub use id::{
     Address, Attempt, CallId, DialectName, DisplayName, Duty, NameError, PeerId, Position, RoomId,
-    RoomName, SpaceName, User, VoiceRoomId,
+    RoomName, RoomScope, SpaceName, User, VoiceRoomId,
 };
 pub use introduction::{Call, Circle, Custom, Identity, Member, Token, Tongue, decide};
 pub use limits::Limits;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     command::{Ask, Command, Farewell, Terms},
-    id::{Address, Attempt, DisplayName, PeerId, RoomId, RoomName, SpaceName},
+    id::{Address, Attempt, DisplayName, PeerId, RoomId, RoomName, RoomScope, SpaceName},
     introduction::{Circle, Identity, Member, Tongue},
     limits::{Limits, exceeds},
     refusal::{Refusal, Refused},
@@ -29,6 +29,7 @@ pub enum Parting {
 #[derive(Debug)]
 struct Joined {
     room: RoomName,
+    scope: RoomScope,
     /// The latest.
     attempt: Attempt,
     /// Its address there is kept for it.
@@ -97,21 +98,18 @@ impl Peer {
                 terms,
             } => self.join(room, address, name, terms, limits),
             Command::Leave { room, farewell } => {
-                self.must_be_in(&room)?;
+                let id = self.joined_room(&room)?;
                 if let Ok(index) = self.index_of(&room) {
                     self.rooms.remove(index);
                 }
-                Ok(Ask::Leave(self.room(room), farewell))
+                Ok(Ask::Leave(id, farewell))
             }
             Command::Relay { room, to, relay } => {
-                self.must_be_in(&room)
-                    .map_err(|refused| refused.to(to.clone()))?;
-                Ok(Ask::Relay(self.room(room), to, Arc::new(relay)))
+                let id = self.joined_room(&room);
+                let id = id.map_err(|refused| refused.to(to.clone()))?;
+                Ok(Ask::Relay(id, to, Arc::new(relay)))
             }
-            Command::List(room) => {
-                self.must_be_in(&room)?;
-                Ok(Ask::List(self.room(room)))
-            }
+            Command::List(room) => Ok(Ask::List(self.joined_room(&room)?)),
         }
     }
 
@@ -137,7 +135,7 @@ impl Peer {
                 Parting::Lost if joined.has_token => Farewell::Dropped,
                 Parting::Lost | Parting::Reset | Parting::Said => Farewell::Aloud,
             };
-            Ask::Leave(self.room(joined.room), farewell)
+            Ask::Leave(self.room(joined.room, joined.scope), farewell)
         });
         let release = names
             .into_iter()
@@ -145,10 +143,11 @@ impl Peer {
         leave.chain(release).collect()
     }
 
-    fn room(&self, name: RoomName) -> RoomId {
+    fn room(&self, name: RoomName, scope: RoomScope) -> RoomId {
         RoomId {
             space: self.space.clone(),
             name,
+            scope,
         }
     }
 
@@ -157,15 +156,29 @@ impl Peer {
         self.rooms.binary_search_by(|joined| joined.room.cmp(room))
     }
 
-    fn is_in(&self, room: &RoomName) -> bool {
-        self.index_of(room).is_ok()
+    fn joined(&self, room: &RoomName) -> Option<&Joined> {
+        self.index_of(room).ok().map(|index| &self.rooms[index])
     }
 
-    fn must_be_in(&self, room: &RoomName) -> Result<(), Refused> {
-        if self.is_in(room) {
-            return Ok(());
+    /// The room of this name that the peer is in.
+    fn joined_room(&self, room: &RoomName) -> Result<RoomId, Refused> {
+        let not_in_room = || Refused::new(Refusal::NotInRoom).in_room(room);
+        let joined = self.joined(room).ok_or_else(not_in_room)?;
+        Ok(self.room(room.clone(), joined.scope.clone()))
+    }
+
+    /// The scope of the room that these terms ask for. A room that the peer is in keeps its scope.
+    fn scope_of(&self, room: &RoomName, terms: &Terms) -> RoomScope {
+        if let Some(joined) = self.joined(room) {
+            return joined.scope.clone();
         }
-        Err(Refused::new(Refusal::NotInRoom).in_room(room))
+        // Neither a group nor a dialect without words for others has any company in other dialects, so
+        // its members must not use up the places of these.
+        let is_apart = terms.circle.is_some() || !self.tongue.reaches_other_dialects();
+        match terms.closed_to_other_dialects || is_apart {
+            true => RoomScope::only(self.tongue.name),
+            false => RoomScope::Shared,
+        }
     }
 
     fn claim(&mut self, name: DisplayName) -> Result<Ask, Refused> {
@@ -190,11 +203,13 @@ impl Peer {
         if address.as_str().eq_ignore_ascii_case(SERVER) {
             return Err(Refused::join(Refusal::Reserved, &room, self.attempt));
         }
-        if !self.is_in(&room) && exceeds(self.rooms.len() + 1, limits.rooms_per_peer) {
+        if self.joined(&room).is_none() && exceeds(self.rooms.len() + 1, limits.rooms_per_peer) {
             return Err(Refused::join(Refusal::TooManyRooms, &room, self.attempt));
         }
+        let scope = self.scope_of(&room, &terms);
         let joined = Joined {
             room: room.clone(),
+            scope: scope.clone(),
             attempt: self.attempt,
             has_token: terms.token.is_some(),
         };
@@ -215,6 +230,7 @@ impl Peer {
                 seats,
             }),
         };
-        Ok(Ask::Join(self.room(room), Arc::new(member), self.attempt))
+        let room = self.room(room, scope);
+        Ok(Ask::Join(room, Arc::new(member), self.attempt))
     }
 }

@@ -23,7 +23,8 @@
 //! * ← `{"type":"ping"}`, from the beginning, but not with `standalone`
 //! * ← `{"type":"bye"}` when the other has left, but not with `standalone`; then the connection ends
 //!
-//! With `auth_webhook_url` a web service says who may register, and with which ICE servers. With
+//! With `auth_webhook_url` a web service says who may register, and with which ICE servers. Rooms are
+//! closed to other dialects then: in these, a room of the same name is another room. With
 //! `disconnect_webhook_url` another one learns that a client it had let in has gone. Both get what
 //! Ayame sends them.
 //!
@@ -362,7 +363,11 @@ impl Client {
             room: visit.room.clone(),
             address: self.me.clone(),
             name: Some(visit.name.clone()),
-            terms: Terms::default(),
+            terms: Terms {
+                // The web service guards the room only if there is no other way into it.
+                closed_to_other_dialects: !self.auth_webhook.is_empty(),
+                ..Terms::default()
+            },
         });
         out.commands.extend(join);
         self.stage = Stage::Joining;

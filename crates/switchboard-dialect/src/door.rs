@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use switchboard_core::{Member, RoomName};
+use switchboard_core::{Member, RoomName, RoomScope};
 
 use crate::Setting;
 
@@ -100,8 +100,15 @@ impl Door {
 pub enum Answer {
     /// It is known at once.
     Now(Reply),
-    /// It depends on who is in this room of the asker's space.
-    Members(RoomName, fn(&[Arc<Member>]) -> Reply),
+    /// It depends on the members of a room of the client's space.
+    Members {
+        /// The room.
+        room: RoomName,
+        /// Which dialects can enter it.
+        scope: RoomScope,
+        /// The answer, made of its members.
+        reply: fn(&[Arc<Member>]) -> Reply,
+    },
 }
 
 /// An answer to a plain request, as it is sent.

@@ -12,10 +12,11 @@
 //! * → `{"type":"LEAVE"}` without `dst`: gives the id back
 //! * ← `{"type":"EXPIRE","src":"ID"}`: for five seconds nobody of that id was there
 //!
-//! Nobody is told to call. A member of another dialect is told of each `peerjs` client in the room,
-//! whether or not ids may be listed, and calls it (the host program's `on_join` can keep others out of
-//! the room); a `peerjs` client can call it by its address. An offer with audio or video is a media
-//! connection, any other a data connection labelled `chat`; its id is made by the server.
+//! A key is closed to other dialects: in these, a room of the same name is another room.
+//! `mixed = true` opens it. Then a member of another dialect is told the id of each `peerjs` client of
+//! the key, even where `allow_discovery` forbids lists, and calls it; a `peerjs` client can call it by
+//! its address. An offer with audio or video is a media connection, any other a data connection labelled
+//! `chat`; its id is made by the server. Nobody is told to call. All nodes need the same setting.
 //!
 //! # Better
 //!
@@ -45,7 +46,7 @@ use bytestring::ByteString;
 use sha2::{Digest as _, Sha256};
 use switchboard_core::{
     Address, Command, Custom, Event, Eviction, Farewell, Limits, Member, Refusal, Refused, Relay,
-    RelayKind, RoomName, Target, Terms, Token, Tongue,
+    RelayKind, RoomName, RoomScope, Target, Terms, Token, Tongue,
 };
 
 use crate::{
@@ -64,7 +65,7 @@ static TONGUE: Tongue = Tongue {
     ..Tongue::USUAL
 };
 
-static SETTINGS: [Setting; 4] = [
+static SETTINGS: [Setting; 5] = [
     Setting {
         key: "keys",
         doc: "The keys that clients may come with, separated by commas; \"*\" for any. Each is a room of its own.",
@@ -89,12 +90,19 @@ static SETTINGS: [Setting; 4] = [
         default: || Value::Text("*".into()),
         range: 0..=4096,
     },
+    Setting {
+        key: "mixed",
+        doc: "Whether clients of other dialects meet the clients of a key, in the room of its name. They are told all ids then, whatever allow_discovery says.",
+        default: || Value::Flag(false),
+        range: 0..=1,
+    },
 ];
 
 static KEYS: &Setting = &SETTINGS[0];
 static ALLOW_DISCOVERY: &Setting = &SETTINGS[1];
 static GRACE: &Setting = &SETTINGS[2];
 static CORS_ORIGINS: &Setting = &SETTINGS[3];
+static MIXED: &Setting = &SETTINGS[4];
 
 /// The label of data channels where clients of other dialects talk.
 const LABEL: &str = "chat";
@@ -176,7 +184,14 @@ impl Dialect for PeerJs {
             ID | PEERS if !has(KEYS) => Answer::Now(reply(401, TEXT, INVALID_KEY.into())),
             ID => Answer::Now(reply(200, HTML, handshake.peer.to_string())),
             PEERS if has(ALLOW_DISCOVERY) => match RoomName::parse(key, 0) {
-                Ok(room) => Answer::Members(room, ids),
+                Ok(room) => Answer::Members {
+                    room,
+                    scope: match is_mixed(&handshake.settings) {
+                        true => RoomScope::Shared,
+                        false => RoomScope::only(TONGUE.name),
+                    },
+                    reply: ids,
+                },
                 Err(_) => Answer::Now(Reply::not_found()),
             },
             PEERS => Answer::Now(reply(401, TEXT, "Discovery is not allowed.".into())),
@@ -195,6 +210,7 @@ impl Dialect for PeerJs {
                     terms: Terms {
                         token: Some(token),
                         circle: None,
+                        closed_to_other_dialects: !is_mixed(&handshake.settings),
                     },
                 });
                 Box::new(caller)
@@ -255,6 +271,11 @@ fn ids(members: &[Arc<Member>]) -> Reply {
     let own = members.iter().filter(|member| member.tongue == &TONGUE);
     let ids: Vec<_> = own.map(|member| quote(member.address.as_str())).collect();
     reply(200, JSON, format!("[{}]", ids.join(",")))
+}
+
+/// Whether clients of other dialects meet the clients of a key.
+fn is_mixed(settings: &Settings) -> bool {
+    settings.flag(TONGUE.name, MIXED)
 }
 
 /// Whether a setting that lists keys has this one.

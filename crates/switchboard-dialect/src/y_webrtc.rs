@@ -13,8 +13,8 @@
 //! * a plain GET is answered `okay`
 //!
 //! Nobody is told who comes and goes, and nobody is told to call: the clients find each other by what
-//! they publish, and that is for their own kind alone. In a mixed room the others see them as members
-//! that nobody calls.
+//! they publish, and that is for their own kind alone. So a topic is a room that no other dialect can
+//! enter: its subscribers are not listed to clients that cannot call them, and use up none of their places.
 //!
 //! # Better
 //!
@@ -503,7 +503,7 @@ mod tests {
     fn joined(name: RoomName) -> Event {
         let space = SpaceName::default();
         Event::Joined {
-            room: RoomId { space, name },
+            room: RoomId::shared(space, name),
             others: Vec::new(),
         }
     }

@@ -196,10 +196,10 @@ fn frees_the_seats_of_a_node_that_closes(nodes: [Node; 3]) {
 }
 
 fn room(name: &str) -> LogId {
-    LogId::Room(RoomId {
-        space: SpaceName::default(),
-        name: RoomName::parse(name, 0).expect("not empty"),
-    })
+    LogId::Room(RoomId::shared(
+        SpaceName::default(),
+        RoomName::parse(name, 0).expect("not empty"),
+    ))
 }
 
 fn id(peer: u8) -> PeerId {

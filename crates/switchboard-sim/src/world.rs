@@ -36,8 +36,8 @@ pub struct Change {
     pub change: switchboard_core::Change,
 }
 
-/// The dialects' settings with which a room may have any name, whatever is spoken in it, and
-/// no name is kept for anybody.
+/// The dialects' settings with which a room may have any name, is shared by all dialects whose members
+/// can reach each other, and no name is kept for anybody.
 #[must_use]
 pub fn hospitable() -> Settings {
     let mut settings = Settings::default();
@@ -46,6 +46,7 @@ pub fn hospitable() -> Settings {
             let value = match setting.key {
                 "keys" => Setting::Text("*".into()),
                 "grace" => Setting::Int(0),
+                "mixed" => Setting::Flag(true),
                 _ => continue,
             };
             settings.set(dialect.tongue().name, setting, value);

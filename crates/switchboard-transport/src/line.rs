@@ -480,10 +480,7 @@ mod tests {
     fn a_probe_is_pinged_and_answered_by_the_next_sign() {
         let start = Instant::now();
         let (mut line, _) = line("mesh", start);
-        let room = RoomId {
-            space: SpaceName::default(),
-            name: RoomName::parse("r", 0).unwrap(),
-        };
+        let room = RoomId::shared(SpaceName::default(), RoomName::parse("r", 0).unwrap());
         let place = Place::Address(room, Address::parse("a", 0).unwrap());
         assert!(line.on_event(&Event::Probe(place.clone()), start, 0).ping);
         let asks = line.on_control(start).turn.asks;

@@ -34,11 +34,11 @@ mod webhook;
 
 pub use access::{Admission, ConnectRequest, JoinRequest};
 pub use config::Config;
-pub use rooms::{Rooms, room};
+pub use rooms::{Rooms, room, room_of_dialect};
 pub use server::{Builder, Server};
 pub use shards::MembershipChange;
 pub use switchboard_core::{
-    Address, DisplayName, Identity, Limits, Member, PeerId, RoomId, RoomName, SpaceName,
+    Address, DisplayName, Identity, Limits, Member, PeerId, RoomId, RoomName, RoomScope, SpaceName,
 };
 pub use switchboard_transport::{Heartbeat, ListenError, Listener};
 pub use voice::{PublicKey, SecretKey};

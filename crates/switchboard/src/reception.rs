@@ -138,8 +138,13 @@ async fn answer(
     let (_permit, handshake, space) = receive(server, entrance, parts).await?;
     let reply = match dialect.answer(entrance.name, &handshake) {
         Answer::Now(reply) => reply,
-        Answer::Members(name, reply) => {
-            reply(&server.inner.shards.members(&RoomId { space, name }))
+        Answer::Members {
+            room: name,
+            scope,
+            reply,
+        } => {
+            let room = RoomId { space, name, scope };
+            reply(&server.inner.shards.members(&room))
         }
     };
     Ok(respond(reply))
@@ -249,7 +254,7 @@ fn unknown_dialect(name: &str, alone: Option<DialectName>) -> (StatusCode, Strin
 mod tests {
     use axum::body::Body;
     use http_body_util::BodyExt as _;
-    use switchboard_core::{Custom, RoomName, Tongue};
+    use switchboard_core::{Custom, RoomName, RoomScope, Tongue};
     use switchboard_dialect::{Content, Door, Out, Session};
     use tower::ServiceExt as _;
 
@@ -293,7 +298,11 @@ mod tests {
             let key = handshake.params.get("key").unwrap_or_default();
             if door == "count" {
                 let room = RoomName::parse(key, 0).expect("a name");
-                return Answer::Members(room, |members| reply(members.len().to_string()));
+                return Answer::Members {
+                    room,
+                    scope: RoomScope::Shared,
+                    reply: |members| reply(members.len().to_string()),
+                };
             }
             let version = handshake.query.get("version").unwrap_or_default();
             let identity = &handshake.identity;

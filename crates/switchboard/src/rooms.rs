@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use bytestring::ByteString;
 use switchboard_core::{
-    Address, Identity, Input, Member, PeerId, Relay, RelayKind, RoomId, RoomName, SpaceName, Target,
+    Address, Identity, Input, Member, PeerId, Relay, RelayKind, RoomId, RoomName, RoomScope,
+    SpaceName, Target,
 };
 use switchboard_dialect::HOST;
 use tokio::sync::broadcast;
@@ -17,12 +18,23 @@ pub struct Rooms {
     shards: Arc<Shards>,
 }
 
-/// The room of this name in the default space; `None` for the empty name.
+/// The room of this name in the default space that every dialect can enter; `None` for the empty name.
+/// A dialect may close its rooms to others: see [`room_of_dialect`].
 #[must_use]
 pub fn room(name: &str) -> Option<RoomId> {
+    Some(RoomId::shared(
+        SpaceName::default(),
+        RoomName::parse(name, 0).ok()?,
+    ))
+}
+
+/// The room of this name in the default space that is closed to every dialect but this one, as all of
+/// `peerjs` are unless `peerjs.mixed` is set; `None` for the empty name.
+#[must_use]
+pub fn room_of_dialect(name: &str, dialect: &str) -> Option<RoomId> {
     Some(RoomId {
-        space: SpaceName::default(),
-        name: RoomName::parse(name, 0).ok()?,
+        scope: RoomScope::only(dialect),
+        ..room(name)?
     })
 }
 

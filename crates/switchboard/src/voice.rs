@@ -187,10 +187,7 @@ impl Voice {
             peer: PeerId::from_random(rand::rng().random()),
             identity: Some(caller.user.as_str().into()),
             dialect: "gostream",
-            room: RoomId {
-                space: SpaceName::default(),
-                name,
-            },
+            room: RoomId::shared(SpaceName::default(), name),
         };
         let may = match self.shards.access().may_enter(request) {
             Some(check) => check.await,

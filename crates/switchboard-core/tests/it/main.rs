@@ -9,5 +9,6 @@ mod ring_scripts;
 mod room_model;
 mod room_promises;
 mod room_scripts;
+mod scopes;
 mod script;
 mod terms;

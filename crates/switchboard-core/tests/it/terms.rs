@@ -187,6 +187,7 @@ fn token(secret: &str) -> Terms {
             grace: Duration::from_secs(30),
         }),
         circle: None,
+        closed_to_other_dialects: false,
     }
 }
 
@@ -194,6 +195,7 @@ fn circle(seats: usize) -> Terms {
     Terms {
         token: None,
         circle: NonZeroUsize::new(seats),
+        closed_to_other_dialects: false,
     }
 }
 
@@ -202,10 +204,10 @@ fn awaited(address: &str) -> Target {
 }
 
 fn room() -> LogId {
-    LogId::Room(RoomId {
-        space: SpaceName::default(),
-        name: RoomName::parse("room", 0).expect("a name"),
-    })
+    LogId::Room(RoomId::shared(
+        SpaceName::default(),
+        RoomName::parse("room", 0).expect("a name"),
+    ))
 }
 
 #[test]

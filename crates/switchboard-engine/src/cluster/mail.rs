@@ -9,15 +9,15 @@ use bytestring::ByteString;
 use serde::{Deserialize, Serialize};
 use switchboard_core::{
     Address, Addressee, Circle, DisplayName, Duty, Identity, Letter, LogId, Member, Message,
-    NodeId, PeerId, Position, Relay, RelayKind, RoomId, RoomName, SeatRef, SpaceName, Target,
-    Token,
+    NodeId, PeerId, Position, Relay, RelayKind, RoomId, RoomName, RoomScope, SeatRef, SpaceName,
+    Target, Token,
 };
 
 use super::store::Seat;
 use crate::Vocabulary;
 
 /// The spelling of mail, as its first byte.
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 
 #[derive(Default, Serialize, Deserialize)]
 struct Card {
@@ -101,7 +101,8 @@ struct Sheet {
 
 #[derive(Serialize, Deserialize)]
 enum Log {
-    Room(String, String),
+    /// Its space, its name, and the only dialect that can enter, if it is closed to others.
+    Room(String, String, Option<String>),
     Name(String, String),
     Duty(String),
 }
@@ -194,7 +195,11 @@ pub(crate) fn weight(letter: &Letter) -> usize {
 fn sheet(at: Position, letter: &Letter) -> Sheet {
     Sheet {
         log: match &letter.log {
-            LogId::Room(room) => Log::Room(room.space.to_string(), room.name.to_string()),
+            LogId::Room(room) => Log::Room(
+                room.space.to_string(),
+                room.name.to_string(),
+                room.scope.dialect().map(str::to_owned),
+            ),
             LogId::Name(space, name) => Log::Name(space.to_string(), name.to_string()),
             LogId::Duty(duty) => Log::Duty(duty.to_string()),
         },
@@ -206,9 +211,10 @@ fn sheet(at: Position, letter: &Letter) -> Sheet {
 fn log_of(log: Log) -> Option<LogId> {
     let space = |space: String| SpaceName::parse(&space, 0).ok();
     Some(match log {
-        Log::Room(of, name) => LogId::Room(RoomId {
+        Log::Room(of, name, dialect) => LogId::Room(RoomId {
             space: space(of)?,
             name: RoomName::parse(&name, 0).ok()?,
+            scope: dialect.map_or(RoomScope::Shared, |dialect| RoomScope::only(&dialect)),
         }),
         Log::Name(of, name) => LogId::Name(space(of)?, DisplayName::parse(&name, 0).ok()?),
         Log::Duty(name) => LogId::Duty(Duty::parse(&name, 0).ok()?),
@@ -334,4 +340,50 @@ fn relay_of(frame: Frame, words: &dyn Vocabulary) -> Option<Arc<Relay>> {
     };
     let text = ByteString::from(frame.text);
     words.relay(&frame.origin, kind, text).map(Arc::new)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use switchboard_core::Tongue;
+
+    struct NoWords;
+
+    impl Vocabulary for NoWords {
+        fn tongue(&self, _name: &str) -> &'static Tongue {
+            unreachable!("no member is read")
+        }
+
+        fn relay(&self, _origin: &str, _kind: RelayKind, _frame: ByteString) -> Option<Relay> {
+            None
+        }
+    }
+
+    #[test]
+    fn mail_about_a_closed_room_is_about_no_other() {
+        let shared = RoomId::shared(
+            SpaceName::default(),
+            RoomName::parse("peerjs", 0).expect("a name"),
+        );
+        let closed = |dialect| RoomId {
+            scope: RoomScope::only(dialect),
+            ..shared.clone()
+        };
+        // A node also passes on what is about dialects that it does not know.
+        let rooms = [
+            shared.clone(),
+            closed("peerjs"),
+            closed("of a later release"),
+        ];
+        let letters = rooms.clone().map(|room| Letter {
+            log: LogId::Room(room),
+            message: Message::Probe(PeerId::from([7; 16])),
+        });
+        let node = NodeId::from(1);
+        let bytes = write(node, letters.iter().map(|letter| (9.into(), letter)));
+        let (from, read) = read(&bytes, &NoWords).expect("mail");
+        assert_eq!(from, node);
+        let read: Vec<_> = read.into_iter().map(|(_, letter)| letter.log).collect();
+        assert_eq!(read, rooms.map(LogId::Room));
+    }
 }

@@ -152,10 +152,10 @@ mod tests {
         let since = Position::from(1);
         let frame = ByteString::from("x".repeat(bytes));
         Letter {
-            log: LogId::Room(RoomId {
-                space: SpaceName::default(),
-                name: RoomName::parse("room", 0).expect("not empty"),
-            }),
+            log: LogId::Room(RoomId::shared(
+                SpaceName::default(),
+                RoomName::parse("room", 0).expect("not empty"),
+            )),
             message: Message::Relay {
                 from: SeatRef { peer, since },
                 to: Addressee::Everyone,

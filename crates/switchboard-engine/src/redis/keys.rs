@@ -5,11 +5,11 @@
 //! * `{PREFIX:LOG}:log`, and the channel `{PREFIX:LOG}:news`
 //! * the channel `{PREFIX:node:NODE}:mail`
 //!
-//! `LOG` is `r:SPACE:NAME` (a room), `n:SPACE:NAME` (a name) or `d:NAME` (a duty); names are
-//! percent-encoded except for `A-Z a-z 0-9 _ . -`, so that every text is a name and no name is a brace.
+//! `LOG` is `r:SPACE:NAME` (a room), `c:DIALECT:SPACE:NAME` (a room that is closed to other dialects),
+//! `n:SPACE:NAME` (a name) or `d:NAME` (a duty); names are percent-encoded except for `A-Z a-z 0-9 _ . -`, so that every text is a name and no name is a brace.
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
-use switchboard_core::{DisplayName, Duty, LogId, NodeId, RoomId, RoomName, SpaceName};
+use switchboard_core::{DisplayName, Duty, LogId, NodeId, RoomId, RoomName, RoomScope, SpaceName};
 
 const SET: &AsciiSet = &NON_ALPHANUMERIC.remove(b'_').remove(b'.').remove(b'-');
 
@@ -60,8 +60,12 @@ impl Keys {
 /// A log as it is called in the sets of opened logs.
 pub(super) fn log_text(log: &LogId) -> String {
     match log {
-        LogId::Room(RoomId { space, name }) => {
-            format!("r:{}:{}", encode(space.as_str()), encode(name.as_str()))
+        LogId::Room(RoomId { space, name, scope }) => {
+            let room = format!("{}:{}", encode(space.as_str()), encode(name.as_str()));
+            match scope.dialect() {
+                None => format!("r:{room}"),
+                Some(dialect) => format!("c:{}:{room}", encode(dialect)),
+            }
         }
         LogId::Name(space, name) => {
             format!("n:{}:{}", encode(space.as_str()), encode(name.as_str()))
@@ -77,6 +81,12 @@ pub(super) fn parse_log(text: &str) -> Option<LogId> {
     let mut name = || percent_decode_str(parts.next()?).decode_utf8().ok();
     let log = match kind {
         "r" => LogId::Room(RoomId {
+            scope: RoomScope::Shared,
+            space: SpaceName::parse(&name()?, 0).ok()?,
+            name: RoomName::parse(&name()?, 0).ok()?,
+        }),
+        "c" => LogId::Room(RoomId {
+            scope: RoomScope::only(&name()?),
             space: SpaceName::parse(&name()?, 0).ok()?,
             name: RoomName::parse(&name()?, 0).ok()?,
         }),
@@ -122,13 +132,19 @@ fn encode(name: &str) -> String {
 mod tests {
     use super::*;
 
-    fn logs(a: &str, b: &str) -> [LogId; 3] {
+    fn logs(a: &str, b: &str) -> [LogId; 5] {
         let space = SpaceName::parse(a, 0).expect("a name");
-        [
+        let room = |scope| {
             LogId::Room(RoomId {
                 space: space.clone(),
                 name: RoomName::parse(b, 0).expect("a name"),
-            }),
+                scope,
+            })
+        };
+        [
+            room(RoomScope::Shared),
+            room(RoomScope::only("mesh")),
+            room(RoomScope::only(a)),
             LogId::Name(space, DisplayName::parse(b, 0).expect("a name")),
             LogId::Duty(Duty::parse(b, 0).expect("a name")),
         ]
@@ -157,7 +173,19 @@ mod tests {
     #[test]
     fn what_nobody_writes_is_no_log() {
         for text in [
-            "", "r", "r:a", "r:a:b:c", "r::b", "x:a:b", "d:a:b", "d:%41", "d:%2f", "d:%FF",
+            "",
+            "r",
+            "r:a",
+            "r:a:b:c",
+            "r::b",
+            "c:a:b",
+            "c:a:b:c:d",
+            "c:a::b",
+            "x:a:b",
+            "d:a:b",
+            "d:%41",
+            "d:%2f",
+            "d:%FF",
         ] {
             assert_eq!(parse_log(text), None, "{text}");
         }

@@ -8,7 +8,7 @@ use std::{
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng, seq::IndexedRandom as _};
 use switchboard_core::{
     Address, Departure, Duty, Eviction, Farewell, LogId, NodeId, PeerId, Position, RoomId,
-    RoomName, SpaceName,
+    RoomName, RoomScope, SpaceName,
 };
 use switchboard_engine::{
     cluster::{
@@ -325,13 +325,11 @@ fn logs() -> Vec<LogId> {
     let space = SpaceName::default();
     let name = |name: &str| RoomName::parse(name, 0).expect("a name");
     vec![
+        LogId::Room(RoomId::shared(space.clone(), name("lobby"))),
+        LogId::Room(RoomId::shared(space.clone(), name("}:{\0\n%é"))),
         LogId::Room(RoomId {
-            space: space.clone(),
-            name: name("lobby"),
-        }),
-        LogId::Room(RoomId {
-            space,
-            name: name("}:{\0\n%é"),
+            scope: RoomScope::only("mesh"),
+            ..RoomId::shared(space, name("lobby"))
         }),
         LogId::Duty(Duty::parse("voice", 0).expect("a name")),
     ]
@@ -481,10 +479,11 @@ fn keys() -> Vec<String> {
 }
 
 /// Those of [`logs`].
-fn log_keys() -> [String; 3] {
+fn log_keys() -> [String; 4] {
     let logs = [
         "r:default:lobby",
         "r:default:%7D%3A%7B%00%0A%25%C3%A9",
+        "c:mesh:default:lobby",
         "d:voice",
     ];
     logs.map(|log| format!("{{p%7Bq%7D%3A:{log}}}:log"))

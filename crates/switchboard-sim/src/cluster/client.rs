@@ -221,10 +221,7 @@ pub(super) fn room_name(name: &str) -> RoomName {
 /// If the name is empty.
 #[must_use]
 pub fn room(name: &str) -> RoomId {
-    RoomId {
-        space: space(),
-        name: room_name(name),
-    }
+    RoomId::shared(space(), room_name(name))
 }
 
 pub(super) fn address(text: &str) -> Address {

@@ -332,10 +332,7 @@ fn room_name(more: u8) -> RoomName {
 }
 
 fn room(more: u8) -> RoomId {
-    RoomId {
-        space: SpaceName::default(),
-        name: room_name(more),
-    }
+    RoomId::shared(SpaceName::default(), room_name(more))
 }
 
 fn address(more: u8) -> Address {
@@ -364,6 +361,7 @@ fn join(more: u8) -> Command {
                 grace: GRACE,
             }),
             circle: NonZeroUsize::new(usize::from(more / 64)).filter(|seats| seats.get() == 2),
+            closed_to_other_dialects: more / 32 % 2 == 1,
         },
     }
 }

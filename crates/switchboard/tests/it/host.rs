@@ -137,10 +137,10 @@ async fn spaces_keep_rooms_of_one_name_apart() {
         );
         clients.push(client);
     }
-    let red = RoomId {
-        space: SpaceName::parse("red", 0).expect("a name"),
-        name: room("r").expect("a name").name,
-    };
+    let red = RoomId::shared(
+        SpaceName::parse("red", 0).expect("a name"),
+        room("r").expect("a name").name,
+    );
     assert_eq!(server.rooms().broadcast(&red, "hello"), 1);
     assert_eq!(clients[0].next().await["data"], "hello");
 }

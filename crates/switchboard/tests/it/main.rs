@@ -2,6 +2,7 @@
 
 mod carrier;
 mod client;
+mod closed;
 mod dialects;
 mod doors;
 mod host;

@@ -1,0 +1,111 @@
+//! Rooms that are closed to other dialects, as what a peer asks of a hub.
+
+use bytestring::ByteString;
+use std::num::NonZeroUsize;
+use switchboard_core::{
+    Address, Ask, Command, Farewell, Identity, Limits, Parting, Peer, PeerId, Relay, RelayKind,
+    RoomId, RoomName, RoomScope, SpaceName, Target, Terms, Tongue,
+};
+
+static SPEAKING: Tongue = Tongue {
+    name: "speaking",
+    ..Tongue::USUAL
+};
+
+static MUTE: Tongue = Tongue {
+    name: "mute",
+    signals: false,
+    messages: false,
+    ..Tongue::USUAL
+};
+
+fn peer(tongue: &'static Tongue) -> Peer {
+    let id = PeerId::from_random([7; 16]);
+    Peer::new(id, tongue, Identity::Claimed, SpaceName::default())
+}
+
+fn name() -> RoomName {
+    RoomName::parse("room", 0).expect("a name")
+}
+
+fn shared() -> RoomId {
+    RoomId::shared(SpaceName::default(), name())
+}
+
+fn closed(dialect: &str) -> RoomId {
+    RoomId {
+        scope: RoomScope::only(dialect),
+        ..shared()
+    }
+}
+
+fn route(peer: &mut Peer, command: Command) -> Ask {
+    let ask = peer.route(command, &Limits::default());
+    ask.expect("a right that it has")
+}
+
+/// The room that the peer enters on these terms.
+fn entered(peer: &mut Peer, terms: Terms) -> RoomId {
+    let join = Command::Join {
+        room: name(),
+        address: Address::parse("ann", 0).expect("an address"),
+        name: None,
+        terms,
+    };
+    match route(peer, join) {
+        Ask::Join(room, ..) => room,
+        other => panic!("a join was due, not {other:?}"),
+    }
+}
+
+fn closing() -> Terms {
+    Terms {
+        closed_to_other_dialects: true,
+        ..Terms::default()
+    }
+}
+
+#[test]
+fn a_closed_room_is_another_room_than_the_shared_one_of_its_name() {
+    let entered = |tongue, terms| entered(&mut peer(tongue), terms);
+    assert_eq!(entered(&SPEAKING, Terms::default()), shared());
+    assert_eq!(entered(&SPEAKING, closing()), closed("speaking"));
+    assert_eq!(entered(&MUTE, closing()), closed("mute"));
+}
+
+#[test]
+fn members_without_company_in_other_dialects_use_up_no_place_of_these() {
+    let group = Terms {
+        circle: NonZeroUsize::new(2),
+        ..Terms::default()
+    };
+    assert_eq!(entered(&mut peer(&SPEAKING), group), closed("speaking"));
+    assert_eq!(entered(&mut peer(&MUTE), Terms::default()), closed("mute"));
+}
+
+#[test]
+fn whatever_a_member_asks_is_about_the_room_that_it_has_entered() {
+    let mut peer = peer(&SPEAKING);
+    let room = entered(&mut peer, closing());
+    let frame = ByteString::from_static("{}");
+    let relay = Command::Relay {
+        room: name(),
+        to: Target::Everyone,
+        relay: Relay::new("speaking", RelayKind::Offer, frame, |_, _| true),
+    };
+    let asked = |peer: &mut Peer, command| route(peer, command).place();
+    let place = switchboard_core::Place::Room(room.clone());
+    assert_eq!(asked(&mut peer, relay), place);
+    assert_eq!(asked(&mut peer, Command::List(name())), place);
+    // It cannot be in two rooms of one name.
+    assert_eq!(entered(&mut peer, Terms::default()), room);
+    let leave = Command::Leave {
+        room: name(),
+        farewell: Farewell::Aloud,
+    };
+    assert_eq!(asked(&mut peer, leave), place);
+    assert_eq!(entered(&mut peer, closing()), room);
+    let asks = peer.farewell(Parting::Said);
+    assert_eq!(asks.len(), 1);
+    assert_eq!(asks[0].place(), place);
+}
