@@ -48,7 +48,7 @@ pub(crate) enum Action {
 /// and those over the file.
 #[derive(Debug, Group)]
 pub(crate) struct Options {
-    /// Address to listen on [default: 0.0.0.0]
+    /// Address to listen on; 0.0.0.0 for IPv4 alone [default: ::, which is IPv6 and IPv4]
     #[arg(long, value_name = "ADDR")]
     pub(crate) addr: Option<String>,
     /// Port to listen on; 0 lets the system choose [default: 8080]

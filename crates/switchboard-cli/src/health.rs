@@ -1,8 +1,8 @@
 //! `switchboard health`: asks a server whether it is well.
 
 use std::{
-    io::{Read, Write},
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpStream, ToSocketAddrs},
+    io::{self, Read, Write},
+    net::{Ipv4Addr, SocketAddr, TcpStream, ToSocketAddrs},
     time::Duration,
 };
 
@@ -16,13 +16,13 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub(crate) fn own_url() -> String {
     let mut config = Config::default();
     config.read_environment(std::env::vars_os());
-    let host = match config.server.addr {
-        IpAddr::V4(addr) if addr.is_unspecified() => Ipv4Addr::LOCALHOST.to_string(),
-        IpAddr::V6(addr) if addr.is_unspecified() => format!("[{}]", Ipv6Addr::LOCALHOST),
-        IpAddr::V4(addr) => addr.to_string(),
-        IpAddr::V6(addr) => format!("[{addr}]"),
+    let address = match config.server.addr.to_canonical() {
+        // What listens on all addresses listens on this one, with or without IPv6.
+        all if all.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        one => one,
     };
-    format!("http://{host}:{}/healthz", config.server.port)
+    let address = SocketAddr::new(address, config.server.port);
+    format!("http://{address}/healthz")
 }
 
 /// Succeeds if the server at `url` answers 200.
@@ -40,12 +40,21 @@ pub(crate) fn ask(url: &str) -> Result<(), String> {
     }
 }
 
-fn request(host: &str, path: &str) -> std::io::Result<String> {
-    let address = host
-        .to_socket_addrs()?
-        .next()
-        .ok_or(std::io::ErrorKind::NotFound)?;
-    let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
+/// Connects to the first address of a host that takes the connection: a name may have one of IPv6 and one of
+/// IPv4.
+fn connect(host: &str) -> io::Result<TcpStream> {
+    let mut result = Err(io::ErrorKind::NotFound.into());
+    for address in host.to_socket_addrs()? {
+        result = TcpStream::connect_timeout(&address, PATIENCE);
+        if result.is_ok() {
+            break;
+        }
+    }
+    result
+}
+
+fn request(host: &str, path: &str) -> io::Result<String> {
+    let mut stream = connect(host)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     write!(
         stream,

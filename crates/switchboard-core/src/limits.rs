@@ -51,6 +51,9 @@ pub struct Limits {
     pub flood_secs: u64,
     /// Time for an HTTP request head to arrive, in seconds.
     pub handshake_secs: u64,
+    /// Time without a request until an HTTP connection is closed, in seconds. Longer than the 60 s for which nginx,
+    /// HAProxy and the load balancers of clouds keep one, so that none sends a request into a closed connection.
+    pub keep_alive_secs: u64,
     /// Time for the first frame, where the dialect waits for one and says nothing else, in seconds.
     pub first_frame_secs: u64,
     /// Bytes that wait for one connection that does not read.
@@ -79,6 +82,7 @@ impl Default for Limits {
             slow_receiver_bytes_burst: 512 * 1024,
             flood_secs: 60,
             handshake_secs: 10,
+            keep_alive_secs: 75,
             first_frame_secs: 30,
             outbox_bytes: 2 * 1024 * 1024,
         }

@@ -18,14 +18,16 @@ mod line;
 mod listen;
 mod outbox;
 mod permits;
+mod timed_stream;
 pub mod websocket;
 
 pub use bucket::Bucket;
 pub use counters::Counters;
 pub use line::Heartbeat;
-pub use listen::{Arrival, Hangup, ListenError, Listener, Terms};
+pub use listen::{Arrival, Hangup, ListenError, Listener, Reserve, Terms};
 pub use outbox::{Backlog, Outbox};
-pub use permits::{Full, Permit, Permits};
+pub use permits::{Full, Permit, Permits, canonical_net};
+pub use timed_stream::RequestTimeouts;
 
 /// A local connection, as the hubs know it.
 pub type Local = Arc<Outbox>;

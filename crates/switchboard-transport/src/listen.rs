@@ -2,22 +2,25 @@
 
 use std::{
     fmt, io,
-    net::SocketAddr,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::{Arc, Weak},
     time::Duration,
 };
 
 use axum::{Router, extract::ConnectInfo};
 use hyper::server::conn::http1;
-use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    service::TowerToHyperService,
+use hyper_util::{rt::TokioIo, service::TowerToHyperService};
+use tokio::{
+    net::{TcpListener, TcpSocket, TcpStream},
+    time::timeout,
 };
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt as _;
 
-use crate::{Counters, Exchange, Permit, Permits};
+use crate::{
+    Counters, Exchange, Full, Permit, Permits,
+    timed_stream::{Busy, RequestTimeouts, TimedStream},
+};
 
 /// Bytes that the kernel may hold for a client that does not read, before its outbox fills.
 const SEND_BUFFER_BYTES: u32 = 256 * 1024;
@@ -31,7 +34,10 @@ const BACKLOG: u32 = 1024;
 /// Pause after an accept that failed for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// The answer to a connection over the limits.
+/// How long a connection of the reserve lasts.
+const RESERVE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The answer to a connection over the limits and the reserve.
 const FULL: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
 
@@ -65,23 +71,32 @@ pub struct Listener {
 
 impl Listener {
     /// Binds an address. Port 0 lets the system choose.
+    ///
+    /// `[::]` listens on IPv6 and IPv4, and on IPv4 alone where the system has no IPv6.
     pub fn bind(address: SocketAddr) -> Result<Self, ListenError> {
-        let bind = || {
-            let socket = if address.is_ipv4() {
-                TcpSocket::new_v4()
-            } else {
-                TcpSocket::new_v6()
-            }?;
-            socket.set_reuseaddr(true)?;
-            socket.set_send_buffer_size(SEND_BUFFER_BYTES)?;
-            socket.bind(address)?;
-            let socket = socket.listen(BACKLOG)?;
-            Ok(Self {
-                address: socket.local_addr()?,
-                socket,
-            })
+        let bound = Self::try_bind(address).or_else(|error| {
+            let ipv4 = ipv4_fallback(address, &error).map(Self::try_bind);
+            ipv4.and_then(Result::ok).ok_or(error)
+        });
+        bound.map_err(|source| ListenError { address, source })
+    }
+
+    fn try_bind(address: SocketAddr) -> io::Result<Self> {
+        let socket = if address.is_ipv4() {
+            TcpSocket::new_v4()?
+        } else {
+            let socket = TcpSocket::new_v6()?;
+            socket2::SockRef::from(&socket).set_only_v6(false)?;
+            socket
         };
-        bind().map_err(|source| ListenError { address, source })
+        socket.set_reuseaddr(true)?;
+        socket.set_send_buffer_size(SEND_BUFFER_BYTES)?;
+        socket.bind(address)?;
+        let socket = socket.listen(BACKLOG)?;
+        Ok(Self {
+            address: canonical(socket.local_addr()?),
+            socket,
+        })
     }
 
     /// The address it is bound to.
@@ -98,13 +113,33 @@ impl Listener {
                 accepted = self.socket.accept() => accepted,
             };
             match accepted {
-                Ok((stream, client)) => welcome(stream, client, &router, &terms),
+                Ok((stream, client)) => welcome(stream, canonical(client), &router, &terms),
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }
         }
+    }
+}
+
+/// Where to listen instead of on an address that cannot be listened on: without IPv6, all addresses are
+/// those of IPv4. A port that is taken or not allowed stays an error.
+fn ipv4_fallback(address: SocketAddr, error: &io::Error) -> Option<SocketAddr> {
+    let is_of_port = matches!(
+        error.kind(),
+        io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied
+    );
+    let is_any = address.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+    (is_any && !is_of_port).then(|| (Ipv4Addr::UNSPECIFIED, address.port()).into())
+}
+
+/// An IPv4 client of an IPv6 socket as the IPv4 address that it has.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    match address.ip().to_canonical() {
+        IpAddr::V4(ip) => (ip, address.port()).into(),
+        // With its scope.
+        IpAddr::V6(_) => address,
     }
 }
 
@@ -137,8 +172,8 @@ impl Arrival {
 /// Under which connections are served.
 #[derive(Clone, Debug)]
 pub struct Terms {
-    /// Time for a request's head to arrive (zero: no limit).
-    pub head_timeout: Duration,
+    /// How long requests are waited for.
+    pub timeouts: RequestTimeouts,
     /// Time that what was sent may stay unacknowledged: then the client is gone.
     pub gone: Duration,
     /// How many connections there may be, WebSocket or not.
@@ -149,23 +184,67 @@ pub struct Terms {
     pub drain: CancellationToken,
     /// Where requests under way are tracked.
     pub tasks: TaskTracker,
+    /// For health probes when there may be no more connections.
+    pub reserve: Reserve,
+}
+
+/// Connections beyond the limits, for health probes: a load balancer must not take a server out of service
+/// because it is full. Each is closed after one request.
+#[derive(Clone, Debug)]
+pub struct Reserve {
+    /// How many there may be.
+    pub permits: Arc<Permits>,
+    /// What is answered there. Every request carries the limit that is reached, a [`Full`], as an extension.
+    pub router: Router,
+}
+
+/// An accepted connection that is served.
+struct Accepted {
+    client: SocketAddr,
+    permit: Arc<Permit>,
+    router: Router,
+    /// The limit that is reached, on a connection of the reserve.
+    full: Option<Full>,
+}
+
+impl Accepted {
+    /// Admits a connection, or one of the reserve.
+    fn admit(client: SocketAddr, router: &Router, terms: &Terms) -> Result<Self, Full> {
+        let address = Some(client.ip());
+        let (permit, router, full) = match terms.permits.admit(address) {
+            Ok(permit) => (permit, router, None),
+            Err(full) => {
+                let permit = terms.reserve.permits.admit(address)?;
+                (permit, &terms.reserve.router, Some(full))
+            }
+        };
+        Ok(Self {
+            client,
+            permit: Arc::new(permit),
+            router: router.clone(),
+            full,
+        })
+    }
 }
 
 /// Begins to serve a connection, if there may be one more.
 fn welcome(stream: TcpStream, client: SocketAddr, router: &Router, terms: &Terms) {
-    let Ok(permit) = terms.permits.admit(Some(client.ip())) else {
+    let Ok(accepted) = Accepted::admit(client, router, terms) else {
         // Counted, and not logged: they come by the thousand. The answer is worth one try.
         Counters::add(&terms.refused.counters().connections_refused_total, 1);
         drop(stream.try_write(FULL));
         return;
     };
     drop(give_up_after(&stream, terms.gone));
-    let (router, drain, head_timeout) = (router.clone(), terms.drain.clone(), terms.head_timeout);
-    let permit = Arc::new(permit);
-    let arrival = Arrival(Arc::downgrade(&permit));
+    let (drain, timeouts) = (terms.drain.clone(), terms.timeouts);
     terms.tasks.spawn(async move {
-        converse(stream, (client, arrival), router, head_timeout, drain).await;
-        drop(permit);
+        if accepted.full.is_none() {
+            return converse(stream, accepted, timeouts, drain).await;
+        }
+        let served = converse(stream, accepted, timeouts, drain);
+        if timeout(RESERVE_TIMEOUT, served).await.is_err() {
+            tracing::debug!(%client, "a connection of the reserve has ended early");
+        }
     });
 }
 
@@ -191,26 +270,35 @@ fn give_up_after(_stream: &TcpStream, _gone: Duration) -> io::Result<()> {
 /// Serves the requests of one TCP connection.
 async fn converse(
     stream: TcpStream,
-    (client, arrival): (SocketAddr, Arrival),
-    router: Router,
-    head_timeout: Duration,
+    accepted: Accepted,
+    timeouts: RequestTimeouts,
     drain: CancellationToken,
 ) {
     // Frames are whole messages; waiting to fill a packet only delays them.
     drop(stream.set_nodelay(true));
-    let hangup = Hangup::default();
-    let ended = hangup.0.clone();
+    let Accepted {
+        client,
+        permit,
+        router,
+        full,
+    } = accepted;
+    let (hangup, busy) = (Hangup::default(), Busy::default());
+    let (ended, answering) = (hangup.0.clone(), busy.clone());
+    let stream = TimedStream::new(stream, timeouts, busy.clone());
+    let arrival = Arrival(Arc::downgrade(&permit));
     let service = router.map_request(move |mut request: hyper::Request<hyper::body::Incoming>| {
+        busy.begin();
         request.extensions_mut().insert(ConnectInfo(client));
         request.extensions_mut().insert(hangup.clone());
         request.extensions_mut().insert(arrival.clone());
+        full.map(|full| request.extensions_mut().insert(full));
         request.map(axum::body::Body::new)
     });
+    let service = service.map_response(move |response| answering.until_end_of(response));
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).max_buf_size(HEAD_BYTES);
-    if !head_timeout.is_zero() {
-        http.header_read_timeout(head_timeout);
-    }
+    http.max_buf_size(HEAD_BYTES)
+        .header_read_timeout(None)
+        .keep_alive(full.is_none());
     let connection = http
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service))
         .with_upgrades();
@@ -228,5 +316,42 @@ async fn converse(
     };
     if let Err(error) = served {
         tracing::debug!(%client, %error, "request ended early");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_system_without_ipv6_makes_all_addresses_those_of_ipv4() {
+        let error = |kind: io::ErrorKind| io::Error::from(kind);
+        let any: SocketAddr = "[::]:80".parse().expect("an address");
+        for kind in [io::ErrorKind::Unsupported, io::ErrorKind::AddrNotAvailable] {
+            let fallback = ipv4_fallback(any, &error(kind));
+            assert_eq!(fallback, Some("0.0.0.0:80".parse().expect("an address")));
+        }
+        for kind in [io::ErrorKind::AddrInUse, io::ErrorKind::PermissionDenied] {
+            assert_eq!(ipv4_fallback(any, &error(kind)), None);
+        }
+        for other in ["[::1]:80", "127.0.0.1:80", "0.0.0.0:80"] {
+            let other = other.parse().expect("an address");
+            assert_eq!(
+                ipv4_fallback(other, &error(io::ErrorKind::Unsupported)),
+                None
+            );
+        }
+    }
+
+    #[test]
+    fn an_ipv4_client_of_an_ipv6_socket_has_its_ipv4_address() {
+        for (accepted, known) in [
+            ("[::ffff:192.0.2.1]:5", "192.0.2.1:5"),
+            ("[2001:db8::1]:5", "[2001:db8::1]:5"),
+            ("192.0.2.1:5", "192.0.2.1:5"),
+        ] {
+            let address = canonical(accepted.parse().expect("an address"));
+            assert_eq!(address.to_string(), known);
+        }
     }
 }

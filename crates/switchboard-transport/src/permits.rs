@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 
 /// Counts connections. Loopback addresses are not counted by address, because a reverse proxy on
 /// the same machine looks like one, nor are other proxies that are trusted.
@@ -119,6 +119,20 @@ impl Drop for Permit {
     }
 }
 
+/// A network of IPv4-mapped IPv6 addresses as the IPv4 network that it is; any other as it is.
+#[must_use]
+pub fn canonical_net(net: IpNet) -> IpNet {
+    /// Bits before the IPv4 address in an IPv4-mapped one.
+    const MAPPED_BITS: u8 = 96;
+    let bits = net.prefix_len().checked_sub(MAPPED_BITS);
+    match (net.addr().to_canonical(), bits) {
+        (IpAddr::V4(v4), Some(bits)) if matches!(net, IpNet::V6(_)) => {
+            Ipv4Net::new(v4, bits).map_or(net, IpNet::V4)
+        }
+        _ => net,
+    }
+}
+
 /// What counts as one address: one IPv4 address, or one IPv6 /64, which is what one customer gets.
 fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
@@ -185,9 +199,27 @@ mod tests {
     }
 
     #[test]
+    fn a_network_of_mapped_addresses_is_one_of_ipv4() {
+        for (written, read) in [
+            ("::ffff:10.0.0.0/104", "10.0.0.0/8"),
+            ("::ffff:10.1.2.3/128", "10.1.2.3/32"),
+            ("10.0.0.0/8", "10.0.0.0/8"),
+            ("::/0", "::/0"),
+            ("2001:db8::/96", "2001:db8::/96"),
+        ] {
+            let net = canonical_net(written.parse().expect("a network"));
+            assert_eq!(net.to_string(), read);
+        }
+    }
+
+    #[test]
     fn loopback_is_exempt_by_address_but_counts_in_all() {
         let permits = Permits::new(2, 1, Vec::new());
-        let _two = [permits.admit(ip("127.0.0.1")), permits.admit(ip("::1"))].map(Result::unwrap);
+        let _two = [
+            permits.admit(ip("::ffff:127.0.0.1")),
+            permits.admit(ip("::1")),
+        ]
+        .map(Result::unwrap);
         assert_eq!(permits.admit(ip("127.0.0.1")).err(), Some(Full::All));
     }
 }

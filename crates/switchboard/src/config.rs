@@ -5,7 +5,7 @@
 
 use std::{
     collections::BTreeMap,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv6Addr, SocketAddr},
     path::PathBuf,
     time::Duration,
 };
@@ -63,7 +63,7 @@ pub struct Config {
 /// Where to listen and what to serve.
 #[derive(Clone, Debug)]
 pub struct ServerConfig {
-    /// The address of the main listener.
+    /// The address of the main listener. `::` is all addresses of IPv6 and IPv4, `0.0.0.0` those of IPv4.
     pub addr: IpAddr,
     /// The port of the main listener.
     pub port: u16,
@@ -78,7 +78,7 @@ pub struct ServerConfig {
 impl Default for ServerConfig {
     fn default() -> Self {
         Self {
-            addr: Ipv4Addr::UNSPECIFIED.into(),
+            addr: Ipv6Addr::UNSPECIFIED.into(),
             port: 8080,
             listen: Vec::new(),
             web_root: None,

@@ -7,9 +7,11 @@ use std::{
 };
 
 use axum::{
+    Router,
     extract::State,
     http::{StatusCode, header},
     response::IntoResponse,
+    routing::get,
 };
 use switchboard_engine::Status;
 use switchboard_transport::Exchange as _;
@@ -18,6 +20,17 @@ use crate::server::Server;
 
 /// An engine that is away for less is not worth taking a node out of service.
 const ENGINE_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Adds `/healthz` and `/readyz`, as far as they are free.
+pub(crate) fn routes(mut router: Router<Server>, is_free: impl Fn(&str) -> bool) -> Router<Server> {
+    if is_free("/healthz") {
+        router = router.route("/healthz", get(live));
+    }
+    if is_free("/readyz") {
+        router = router.route("/readyz", get(ready));
+    }
+    router
+}
 
 /// That the process lives.
 pub(crate) async fn live() -> &'static str {

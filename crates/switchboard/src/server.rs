@@ -10,21 +10,22 @@ use std::{
 };
 
 use axum::{
-    Router,
-    extract::{ConnectInfo, OriginalUri},
+    Extension, Router,
+    extract::{ConnectInfo, OriginalUri, State},
     http::{StatusCode, request::Parts},
     response::{IntoResponse, Response},
     routing::get,
 };
 use rand::RngExt;
 use switchboard_core::{Identity, Limits, PeerId};
-use switchboard_dialect::{CorsPolicy, Door, Handshake, Query, find};
+use switchboard_dialect::{CorsPolicy, Dialect, Door, Handshake, Query, find};
 use switchboard_engine::{
     Engine, Memory,
     redis::{Redis, RedisSettings},
 };
 use switchboard_transport::{
-    Arrival, Counters, Exchange, Full, Listener, Permit, Permits, Terms, websocket,
+    Arrival, Counters, Exchange, Full, Listener, Permit, Permits, RequestTimeouts, Reserve, Terms,
+    canonical_net, websocket,
 };
 use tokio::time::timeout;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -43,6 +44,10 @@ use crate::{
 
 /// TCP connections for pages and probes, beyond those that the limits allow for signaling.
 const PLAIN_CONNECTIONS: usize = 256;
+
+/// TCP connections beyond those, for health probes alone: in all, and from one address.
+const RESERVE_CONNECTIONS: usize = 64;
+const RESERVE_CONNECTIONS_PER_ADDRESS: usize = 8;
 
 /// A server being put together.
 #[derive(Clone, Debug, Default)]
@@ -93,7 +98,11 @@ impl Builder {
     /// The server. If it is to be one of several nodes, this must happen in a Tokio runtime.
     #[must_use]
     pub fn build(self) -> Server {
-        let config = Arc::new(self.config);
+        let mut config = self.config;
+        for net in &mut config.server.trusted_proxies {
+            *net = canonical_net(*net);
+        }
+        let config = Arc::new(config);
         let limits = Arc::new(config.limits.clone());
         let nodes = self.engine.or_else(|| redis(&config));
         let (engine, url) = match nodes {
@@ -130,6 +139,11 @@ impl Builder {
             plain_permits: Permits::new(
                 with_plain(limits.connections),
                 with_plain(limits.connections_per_address),
+                proxies.clone(),
+            ),
+            reserve_permits: Permits::new(
+                RESERVE_CONNECTIONS,
+                RESERVE_CONNECTIONS_PER_ADDRESS,
                 proxies,
             ),
             context: websocket::Context {
@@ -178,8 +192,9 @@ fn redis(config: &Config) -> Option<(Arc<dyn Engine>, String)> {
 /// Where the other nodes reach a node that listens on `bound` and has the address `local` towards
 /// the engine, and why they do not if that is seen.
 fn find_out(bound: SocketAddr, local: Option<IpAddr>) -> (String, Option<&'static str>) {
+    let canonical = |ip: IpAddr| ip.to_canonical();
     let named = Some(bound.ip()).filter(|ip| !ip.is_unspecified());
-    let found = named.or(local);
+    let found = named.or(local).map(canonical);
     let ip = found.unwrap_or(Ipv4Addr::LOCALHOST.into());
     let url = format!("http://{}", SocketAddr::new(ip, bound.port()));
     let is_away = local.is_some_and(|local| !local.is_loopback());
@@ -190,6 +205,9 @@ fn find_out(bound: SocketAddr, local: Option<IpAddr>) -> (String, Option<&'stati
         ),
         (_, Some(ip)) if ip.is_loopback() && is_away => {
             Some("server.addr is a loopback address, and the engine is on another machine")
+        }
+        (_, Some(ip)) if ip.is_ipv6() && bound.is_ipv4() => {
+            Some("server.addr is an IPv4 address, and the engine is reached over IPv6")
         }
         (_, Some(_)) => None,
     };
@@ -223,6 +241,8 @@ pub(crate) struct Inner {
     permits: Arc<Permits>,
     /// For TCP connections that are not, or not yet, signaling.
     plain_permits: Arc<Permits>,
+    /// For TCP connections of health probes when there are as many others as there may be.
+    reserve_permits: Arc<Permits>,
     tasks: TaskTracker,
     pub(crate) ready: AtomicBool,
     /// Where other nodes reach this one.
@@ -245,10 +265,8 @@ impl Server {
     /// Per-address limits need [`ConnectInfo<SocketAddr>`], as
     /// `into_make_service_with_connect_info` gives it; without it only the total is limited.
     pub fn router(&self) -> Router {
-        let mut router = Router::new()
-            .route("/healthz", get(probes::live))
-            .route("/readyz", get(probes::ready))
-            .route("/metrics", get(probes::metrics));
+        let mut router = probes::routes(Router::new(), |_| true);
+        router = router.route("/metrics", get(probes::metrics));
         router = reception::routes(router, &self.inner.config.entrances(), None);
         if let Some(voice) = &self.inner.voice {
             router = voice::routes(router, voice);
@@ -264,15 +282,9 @@ impl Server {
     /// `/healthz` and `/readyz` where these are no paths of its own. None if there is no such dialect.
     pub fn router_of(&self, dialect: &str) -> Option<Router> {
         let dialect = find(dialect)?;
-        let home = [(dialect, vec![dialect.home().to_owned()])];
-        let entrances = Entrances::new(&home, |_| false);
-        let mut router = reception::routes(Router::new(), &entrances, Some(dialect.tongue().name));
-        if entrances.at("/healthz").is_none() {
-            router = router.route("/healthz", get(probes::live));
-        }
-        if entrances.at("/readyz").is_none() {
-            router = router.route("/readyz", get(probes::ready));
-        }
+        let entrances = home_entrances(dialect);
+        let router = reception::routes(Router::new(), &entrances, Some(dialect.tongue().name));
+        let router = probes::routes(router, |path| entrances.at(path).is_none());
         Some(router.with_state(self.clone()))
     }
 
@@ -296,26 +308,41 @@ impl Server {
 
     /// Serves on `listener` until [`Server::shutdown`].
     pub fn serve(&self, listener: Listener) {
-        self.serve_router(listener, self.router());
+        let probes = probes::routes(Router::new(), |_| true);
+        self.serve_router(listener, self.router(), probes);
     }
 
     /// Serves [`Server::router_of`] a dialect on `listener` until [`Server::shutdown`]. Says whether there
     /// is such a dialect.
     pub fn serve_dialect(&self, listener: Listener, dialect: &str) -> bool {
+        let Some(entrances) = find(dialect).map(home_entrances) else {
+            return false;
+        };
+        let probes = probes::routes(Router::new(), |path| entrances.at(path).is_none());
         let router = self.router_of(dialect);
         router
-            .map(|router| self.serve_router(listener, router))
+            .map(|router| self.serve_router(listener, router, probes))
             .is_some()
     }
 
-    fn serve_router(&self, listener: Listener, router: Router) {
+    /// Serves `router`, and `probes` alone on a few connections more than the limits allow.
+    fn serve_router(&self, listener: Listener, router: Router, probes: Router<Self>) {
+        let limits = &self.inner.context.limits;
+        let reserve = Reserve {
+            permits: self.inner.reserve_permits.clone(),
+            router: probes.fallback(over_limit).with_state(self.clone()),
+        };
         let terms = Terms {
-            head_timeout: Duration::from_secs(self.inner.context.limits.handshake_secs),
+            timeouts: RequestTimeouts {
+                head: Duration::from_secs(limits.handshake_secs),
+                idle: Duration::from_secs(limits.keep_alive_secs),
+            },
             gone: self.inner.context.heartbeat.gone,
             permits: self.inner.plain_permits.clone(),
             refused: self.inner.context.exchange.clone(),
             drain: self.inner.context.drain.clone(),
             tasks: self.inner.tasks.clone(),
+            reserve,
         };
         self.inner.tasks.spawn(listener.serve(router, terms));
     }
@@ -440,6 +467,18 @@ impl Server {
     }
 }
 
+/// What is met on a listener that is for this dialect alone.
+fn home_entrances(dialect: &'static dyn Dialect) -> Entrances {
+    let home = [(dialect, vec![dialect.home().to_owned()])];
+    Entrances::new(&home, |_| false)
+}
+
+/// Answers a request on a connection beyond the limits that is no health probe.
+async fn over_limit(State(server): State<Server>, Extension(full): Extension<Full>) -> Response {
+    Counters::add(&server.counters().connections_refused_total, 1);
+    refuse_full(full).into_response()
+}
+
 /// The milliseconds since 1970.
 fn unix_ms() -> u64 {
     let since = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
@@ -468,6 +507,10 @@ mod tests {
         for (bound, local, url, doubt) in [
             ("0.0.0.0:80", "10.0.0.1", "http://10.0.0.1:80", ""),
             ("[::]:80", "fd00::1", "http://[fd00::1]:80", ""),
+            ("[::]:80", "10.0.0.1", "http://10.0.0.1:80", ""),
+            ("[::]:80", "::ffff:10.0.0.1", "http://10.0.0.1:80", ""),
+            ("[::ffff:10.0.0.9]:80", "10.0.0.1", "http://10.0.0.9:80", ""),
+            ("0.0.0.0:80", "fd00::1", "http://[fd00::1]:80", "over IPv6"),
             ("0.0.0.0:80", "127.0.0.1", "http://127.0.0.1:80", ""),
             ("127.0.0.1:80", "127.0.0.1", "http://127.0.0.1:80", ""),
             ("10.0.0.9:80", "127.0.0.1", "http://10.0.0.9:80", ""),

@@ -1,6 +1,6 @@
 //! Settings that are well-formed each and of no use together, or under which no client can be served.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use switchboard_dialect::ALL;
 
@@ -266,8 +266,11 @@ fn index_of(listeners: &[Listening], wanted: &Listening) -> usize {
 
 /// Whether the system gives the second of these to nobody who has the first.
 fn are_one(first: SocketAddr, second: SocketAddr) -> bool {
-    let is_all = first.ip().is_unspecified() || second.ip().is_unspecified();
-    first.port() == second.port()
-        && first.port() != 0
-        && (first.ip() == second.ip() || (is_all && first.is_ipv4() == second.is_ipv4()))
+    let covers = |all: IpAddr, one: IpAddr| match all {
+        IpAddr::V6(_) => all.is_unspecified(),
+        IpAddr::V4(_) => all.is_unspecified() && one.is_ipv4(),
+    };
+    let [a, b] = [first, second].map(|address| address.ip().to_canonical());
+    let is_shared = a == b || covers(a, b) || covers(b, a);
+    first.port() == second.port() && first.port() != 0 && is_shared
 }

@@ -130,7 +130,7 @@ fn server() -> [Row; 5] {
         row(
             "server",
             "addr",
-            "The address to listen on, as \"0.0.0.0\" or \"localhost\"; with a port, as \":5000\", it sets server.port too.",
+            "The address to listen on: \"::\" for IPv6 and IPv4 (IPv4 alone where the system has no IPv6), \"0.0.0.0\" for IPv4 alone, or \"localhost\"; with a port, as \":5000\", it sets server.port too.",
             |config, given| address::host(given.text()?).map(|addr| config.server.addr = addr),
             |config| quoted(config.server.addr),
         ),
@@ -183,7 +183,7 @@ fn server() -> [Row; 5] {
     ]
 }
 
-fn limits() -> [Row; 21] {
+fn limits() -> [Row; 22] {
     [
         int!(
             "limits",
@@ -303,6 +303,13 @@ fn limits() -> [Row; 21] {
             "handshake_secs",
             "Seconds for a request's head to arrive.",
             limits.handshake_secs,
+            0..=SECS_MAX
+        ),
+        int!(
+            "limits",
+            "keep_alive_secs",
+            "Seconds without a request until an HTTP connection is closed; longer than a reverse proxy keeps it.",
+            limits.keep_alive_secs,
             0..=SECS_MAX
         ),
         int!(

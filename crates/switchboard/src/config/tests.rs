@@ -386,7 +386,14 @@ fn a_dialect_may_have_listeners_of_its_own_that_nobody_else_has() {
     assert_eq!(config.contradictions(), []);
     let alone: Vec<_> = config.listeners().iter().map(|at| at.alone).collect();
     assert_eq!(alone, [None, None, Some("singo"), Some("singo")]);
-    for taken in ["127.0.0.1:8080", "127.0.0.1:7001", "0.0.0.0:7000"] {
+    for taken in [
+        "127.0.0.1:8080",
+        "[::1]:8080",
+        "127.0.0.1:7001",
+        "[::ffff:127.0.0.1]:7001",
+        "0.0.0.0:7000",
+        "[::]:7000",
+    ] {
         let text = format!("[mesh]\nlisten = [\"127.0.0.1:0\", \"{taken}\"]\n");
         assert_eq!(config.read_toml("f", &text), []);
         let found = config.contradictions();
@@ -398,8 +405,10 @@ fn a_dialect_may_have_listeners_of_its_own_that_nobody_else_has() {
         );
         assert!(words.contains("mesh.listen = "), "{words}");
         let other = match taken {
-            "127.0.0.1:8080" => "server.port = 8080 (the default)",
-            "127.0.0.1:7001" => "server.listen = [\"0.0.0.0:7001\"] (f:2)",
+            "127.0.0.1:8080" | "[::1]:8080" => "server.port = 8080 (the default)",
+            "127.0.0.1:7001" | "[::ffff:127.0.0.1]:7001" => {
+                "server.listen = [\"0.0.0.0:7001\"] (f:2)"
+            }
             _ => "singo.listen = ",
         };
         assert!(words.contains(other), "{words}");

@@ -96,7 +96,7 @@ async fn tcp_connections_are_limited_over_all_listeners_and_counted() {
     }
     // Each listener accepts in order, so all the others are in by the time that this one is out.
     for address in [one, two] {
-        let answer = http(address, "").await;
+        let answer = get(address, "/metrics").await;
         assert!(answer.starts_with("HTTP/1.1 503"), "{answer:?}");
     }
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");

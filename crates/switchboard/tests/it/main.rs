@@ -6,6 +6,7 @@ mod closed;
 mod dialects;
 mod doors;
 mod host;
+mod http;
 mod limits;
 mod nodes;
 mod rates;

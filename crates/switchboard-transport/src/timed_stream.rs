@@ -1,0 +1,347 @@
+//! A connection of HTTP/1.1 that ends when a request's head does not come in time.
+//!
+//! hyper has one timeout for both waits, for the head of a request that has begun and for the next request
+//! on a connection that is kept alive. Reverse proxies keep connections for a minute, and a head may not
+//! take so long.
+
+use std::{
+    io,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use axum::body::Body;
+use futures_util::task::AtomicWaker;
+use hyper::{
+    Response, StatusCode,
+    body::{Body as HttpBody, Bytes, Frame, SizeHint},
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    time::{Sleep, sleep},
+};
+
+/// How long a connection waits for requests. Zero is no limit.
+#[derive(Clone, Copy, Debug)]
+pub struct RequestTimeouts {
+    /// Time for the head of a request, from its first byte; of a connection's first request, from the
+    /// beginning.
+    pub head: Duration,
+    /// Time without a request on a connection that has had one.
+    pub idle: Duration,
+}
+
+/// Whether a connection's request is being answered, as far as the service knows. An upgraded connection
+/// stays busy.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Busy(Arc<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    /// How many requests have begun and ended: odd while one is being answered.
+    changes: AtomicU64,
+    /// The task that reads. hyper does not read again by itself when a response has ended.
+    reader: AtomicWaker,
+}
+
+impl Busy {
+    pub(crate) fn begin(&self) {
+        self.0.changes.fetch_add(1, Ordering::AcqRel);
+    }
+
+    fn end(&self) {
+        self.0.changes.fetch_add(1, Ordering::AcqRel);
+        self.0.reader.wake();
+    }
+
+    /// The response, whose end is the end of the request.
+    pub(crate) fn until_end_of(&self, response: Response<Body>) -> Response<Body> {
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            return response;
+        }
+        let busy = self.clone();
+        response.map(|body| Body::new(Answering { body, busy }))
+    }
+}
+
+/// A response's body. The request is over when it is dropped.
+struct Answering {
+    body: Body,
+    busy: Busy,
+}
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        self.busy.end();
+    }
+}
+
+impl HttpBody for Answering {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// A stream of which reading ends when a timeout is over.
+#[derive(Debug)]
+pub(crate) struct TimedStream<S> {
+    stream: S,
+    busy: Busy,
+    /// The changes that are known.
+    changes: u64,
+    timeouts: RequestTimeouts,
+    wait: Wait,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+/// What is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wait {
+    /// Nothing, or the end of a response.
+    Response,
+    /// The first byte of a request.
+    Request,
+    /// The end of a request's head.
+    Head,
+}
+
+impl<S> TimedStream<S> {
+    pub(crate) fn new(stream: S, timeouts: RequestTimeouts, busy: Busy) -> Self {
+        let mut this = Self {
+            stream,
+            busy,
+            changes: 0,
+            timeouts,
+            wait: Wait::Response,
+            timer: None,
+        };
+        this.wait_for(Wait::Head);
+        this
+    }
+
+    fn wait_for(&mut self, wait: Wait) {
+        let timeout = match wait {
+            Wait::Response => Duration::ZERO,
+            Wait::Request => self.timeouts.idle,
+            Wait::Head => self.timeouts.head,
+        };
+        self.wait = wait;
+        self.timer = (!timeout.is_zero()).then(|| Box::pin(sleep(timeout)));
+    }
+
+    /// Notes whether a request has begun or ended since the last time.
+    fn follow(&mut self, context: &Context<'_>) {
+        let state = &self.busy.0;
+        let is_upgraded_or_busy = self.wait == Wait::Response && self.changes % 2 == 1;
+        if !is_upgraded_or_busy {
+            state.reader.register(context.waker());
+        }
+        let changes = state.changes.load(Ordering::Acquire);
+        if changes != self.changes {
+            self.changes = changes;
+            let is_busy = changes % 2 == 1;
+            self.wait_for(if is_busy {
+                Wait::Response
+            } else {
+                Wait::Request
+            });
+        }
+    }
+
+    /// Ready when the client has not sent in time what is waited for.
+    fn poll_timeout(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.timer {
+            Some(timer) => ready!(timer.as_mut().poll(context)),
+            None => return Poll::Pending,
+        }
+        Poll::Ready(match self.wait {
+            Wait::Head => Err(io::ErrorKind::TimedOut.into()),
+            // As if the client had closed the connection.
+            Wait::Request | Wait::Response => Ok(()),
+        })
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for TimedStream<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.follow(context);
+        if let Poll::Ready(ended) = self.poll_timeout(context) {
+            return Poll::Ready(ended);
+        }
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
+        if self.wait == Wait::Request && buffer.filled().len() > before {
+            self.wait_for(Wait::Head);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for TimedStream<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, bytes)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt, DuplexStream},
+        time::Instant,
+    };
+
+    use super::*;
+
+    const TIMEOUTS: RequestTimeouts = RequestTimeouts {
+        head: Duration::from_secs(10),
+        idle: Duration::from_secs(75),
+    };
+
+    fn connection(timeouts: RequestTimeouts) -> (DuplexStream, TimedStream<DuplexStream>, Busy) {
+        let (client, server) = tokio::io::duplex(64);
+        let busy = Busy::default();
+        (
+            client,
+            TimedStream::new(server, timeouts, busy.clone()),
+            busy,
+        )
+    }
+
+    /// Reads until nothing comes any more: how, and after how many seconds.
+    async fn end(stream: &mut TimedStream<DuplexStream>) -> (Result<usize, io::ErrorKind>, u64) {
+        let begun = Instant::now();
+        let mut buffer = [0; 16];
+        loop {
+            let read = stream.read(&mut buffer).await;
+            if read.as_ref().is_ok_and(|count| *count > 0) {
+                continue;
+            }
+            return (
+                read.map_err(|error| error.kind()),
+                begun.elapsed().as_secs(),
+            );
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_without_a_request_ends_after_the_timeout_of_a_head() {
+        let (_client, mut stream, _) = connection(TIMEOUTS);
+        assert_eq!(end(&mut stream).await, (Err(io::ErrorKind::TimedOut), 10));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_head_that_comes_byte_by_byte_ends_in_time() {
+        let (mut client, mut stream, _) = connection(TIMEOUTS);
+        tokio::spawn(async move {
+            while client.write_all(b"x").await.is_ok() {
+                sleep(Duration::from_secs(3)).await;
+            }
+        });
+        assert_eq!(end(&mut stream).await, (Err(io::ErrorKind::TimedOut), 10));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_is_kept_alive_waits_longer_for_a_request_and_not_for_its_head() {
+        let (mut client, mut stream, busy) = connection(TIMEOUTS);
+        client.write_all(b"head").await.expect("it is open");
+        busy.begin();
+        stream.read_u32().await.expect("four bytes");
+        // A response may take as long as it takes.
+        let answering = tokio::time::timeout(Duration::from_secs(1000), stream.read_u8());
+        assert!(answering.await.is_err());
+        drop(busy.until_end_of(Response::default()));
+        let client = tokio::spawn(async move {
+            sleep(Duration::from_secs(70)).await;
+            client.write_all(b"head").await.expect("it is open");
+            client
+        });
+        assert_eq!(end(&mut stream).await, (Err(io::ErrorKind::TimedOut), 80));
+        drop(client);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_idle_connection_ends_without_an_error() {
+        let (_client, mut stream, busy) = connection(TIMEOUTS);
+        busy.begin();
+        assert!(
+            tokio::time::timeout(Duration::from_secs(1), stream.read_u8())
+                .await
+                .is_err()
+        );
+        drop(busy.until_end_of(Response::default()));
+        assert_eq!(end(&mut stream).await, (Ok(0), 75));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_upgraded_connection_has_no_timeout() {
+        let (_client, mut stream, busy) = connection(TIMEOUTS);
+        busy.begin();
+        let mut upgrade = Response::default();
+        *upgrade.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+        drop(busy.until_end_of(upgrade));
+        let day = Duration::from_hours(24);
+        assert!(tokio::time::timeout(day, stream.read_u8()).await.is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn zero_is_no_limit() {
+        let unlimited = RequestTimeouts {
+            head: Duration::ZERO,
+            idle: Duration::ZERO,
+        };
+        let (_client, mut stream, busy) = connection(unlimited);
+        let day = Duration::from_hours(24);
+        assert!(tokio::time::timeout(day, stream.read_u8()).await.is_err());
+        busy.begin();
+        assert!(tokio::time::timeout(day, stream.read_u8()).await.is_err());
+        drop(busy.until_end_of(Response::default()));
+        assert!(tokio::time::timeout(day, stream.read_u8()).await.is_err());
+    }
+}
