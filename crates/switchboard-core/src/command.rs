@@ -233,6 +233,12 @@ pub enum Charge {
         /// Bytes of all of them.
         bytes: usize,
     },
+    /// A frame was passed to a receiver of whose outbox more than half is waiting. The driver, which
+    /// knows the outboxes, finds this out.
+    SlowReceiver {
+        /// Bytes of the frame.
+        bytes: usize,
+    },
     /// A frame was passed to this peer, which the client had not been told of. Only for dialects without
     /// presence.
     Reached(PeerId),

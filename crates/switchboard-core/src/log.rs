@@ -134,6 +134,15 @@ pub enum Message {
     Probe(PeerId),
     /// This member is.
     Alive(PeerId),
+    /// A relay has reached a member that has much waiting (see [`Charge::SlowReceiver`]).
+    ///
+    /// [`Charge::SlowReceiver`]: crate::Charge::SlowReceiver
+    SlowReceiver {
+        /// The sender of the relay, a member of the receiving node.
+        sender: PeerId,
+        /// Bytes of its frame.
+        bytes: usize,
+    },
 }
 
 /// For whom a relay is.

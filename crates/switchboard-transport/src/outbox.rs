@@ -123,17 +123,15 @@ impl Outbox {
                 charges.deliveries = charges.deliveries.saturating_add(count as u64);
                 charges.bytes = charges.bytes.saturating_add(bytes as u64);
             }
+            Charge::SlowReceiver { bytes } => {
+                let total = &mut charges.slow_receiver_bytes;
+                *total = total.saturating_add(bytes as u64);
+            }
             Charge::Reached(peer) if charges.reached.len() < REACHED_MAX => {
                 charges.reached.push(peer);
             }
             Charge::Reached(_) => {}
         }
-    }
-
-    /// Notes that a frame of this connection, of `bytes` bytes, was for a receiver with a high backlog.
-    pub fn charge_slow_receiver(&self, bytes: usize) {
-        let charges = &mut self.lock().charges;
-        charges.slow_receiver_bytes = charges.slow_receiver_bytes.saturating_add(bytes as u64);
     }
 
     /// The charges since the last call.

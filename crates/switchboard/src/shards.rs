@@ -14,8 +14,8 @@ use std::{
 
 use bytestring::ByteString;
 use switchboard_core::{
-    Ask, Change, Custom, Declined, Effect, Entry, Event, Hub, Input, Letter, Limits, LogId, Member,
-    NodeId, Peer, PeerId, Place, Position, Relay, RelayKind, RoomId, Tongue,
+    Ask, Change, Charge, Custom, Declined, Effect, Entry, Event, Hub, Input, Letter, Limits, LogId,
+    Member, Message, NodeId, Peer, PeerId, Place, Position, Relay, RelayKind, RoomId, Tongue,
 };
 use switchboard_dialect::{Content, Post, find};
 use switchboard_engine::{Engine, Ordered, Sink, Vocabulary};
@@ -158,7 +158,7 @@ impl Shards {
 
     /// Hands an input about `room` to its hub.
     pub(crate) fn handle(&self, room: &RoomId, input: Input<Local>) {
-        self.drive(self.index_of_room(room), None, input);
+        self.drive(self.index_of_room(room), input);
     }
 
     fn index_of_room(&self, room: &RoomId) -> usize {
@@ -185,32 +185,29 @@ impl Shards {
         }
     }
 
-    fn drive(&self, index: usize, sender: Option<&Local>, input: Input<Local>) {
-        self.with_shard(index, sender, |shard| {
+    fn drive(&self, index: usize, input: Input<Local>) -> usize {
+        self.with_shard(index, |shard| {
             shard.hub.handle(input, Instant::now());
-        });
+        })
     }
 
     /// Lets `act` have a shard, carries out what follows, and logs it when the shard is free again:
-    /// who reads the log may be slow.
-    fn with_shard(&self, index: usize, sender: Option<&Local>, act: impl FnOnce(&mut Shard)) {
+    /// who reads the log may be slow. Returns the bytes of the largest frame that was passed to a receiver
+    /// with a high backlog.
+    fn with_shard(&self, index: usize, act: impl FnOnce(&mut Shard)) -> usize {
         let mut changes = Vec::new();
         let mut shard = lock(&self.shards[index]);
         act(&mut shard);
-        self.settle(&mut shard, sender, &mut changes);
+        let slow_receiver_bytes = self.settle(&mut shard, &mut changes);
         self.alarm(index, &mut shard);
         drop(shard);
         changes.iter().for_each(log_change);
+        slow_receiver_bytes
     }
 
-    /// Carries out what the hub wants until it wants nothing more. `sender` is the connection that has
-    /// asked for it.
-    fn settle(
-        &self,
-        shard: &mut Shard,
-        sender: Option<&Local>,
-        changes: &mut Vec<MembershipChange>,
-    ) {
+    /// Carries out what the hub wants until it wants nothing more. Returns the bytes of the largest frame
+    /// that was passed to a receiver with a high backlog.
+    fn settle(&self, shard: &mut Shard, changes: &mut Vec<MembershipChange>) -> usize {
         let mut slow_receiver_bytes = 0;
         while let Some(effect) = shard.hub.poll_effect() {
             match effect {
@@ -231,9 +228,7 @@ impl Shards {
                 }
             }
         }
-        if let Some(sender) = sender.filter(|_| slow_receiver_bytes > 0) {
-            sender.charge_slow_receiver(slow_receiver_bytes);
-        }
+        slow_receiver_bytes
     }
 
     fn propose(
@@ -297,11 +292,23 @@ impl Shards {
         shard.alarmed = true;
         tokio::spawn(async move {
             tokio::time::sleep_until(at.into()).await;
-            this.with_shard(index, None, |shard| {
+            this.with_shard(index, |shard| {
                 shard.alarmed = false;
                 shard.hub.handle_timeout(Instant::now());
             });
         });
+    }
+}
+
+/// The member of another node that has sent a relay.
+fn sender_of(message: &Message) -> Option<PeerId> {
+    match message {
+        Message::Relay { from, .. } => Some(from.peer),
+        Message::Bounce { .. }
+        | Message::Announce { .. }
+        | Message::Probe(_)
+        | Message::Alive(_)
+        | Message::SlowReceiver { .. } => None,
     }
 }
 
@@ -333,15 +340,15 @@ fn log_change(change: &MembershipChange) {
 impl Exchange for Shards {
     fn ask(&self, peer: PeerId, local: &Local, ask: Ask) {
         let index = self.index_of_place(&ask.place());
-        self.drive(
-            index,
-            Some(local),
-            Input::Ask {
-                peer,
-                local: local.clone(),
-                ask,
-            },
-        );
+        let input = Input::Ask {
+            peer,
+            local: local.clone(),
+            ask,
+        };
+        let bytes = self.drive(index, input);
+        if bytes > 0 {
+            local.charge(Charge::SlowReceiver { bytes });
+        }
     }
 
     fn may_join(&self, peer: &Peer, room: &RoomId) -> Option<Check> {
@@ -369,14 +376,24 @@ struct Remote {
 }
 
 impl Remote {
-    fn with_shard(&self, log: &LogId, act: impl FnOnce(&Shards, &mut Shard)) {
-        if let Some(shards) = self.shards.upgrade() {
-            shards.with_shard(shards.index_of(log), None, |shard| act(&shards, shard));
-        }
+    fn with_shard(&self, log: &LogId, act: impl FnOnce(&Shards, &mut Shard)) -> usize {
+        let Some(shards) = self.shards.upgrade() else {
+            return 0;
+        };
+        shards.with_shard(shards.index_of(log), |shard| act(&shards, shard))
     }
 
-    fn input(&self, log: &LogId, input: Input<Local>) {
-        self.with_shard(log, |_, shard| shard.hub.handle(input, Instant::now()));
+    fn input(&self, log: &LogId, input: Input<Local>) -> usize {
+        self.with_shard(log, |_, shard| shard.hub.handle(input, Instant::now()))
+    }
+
+    /// Tells the node of a sender that one of its frames has reached a slow receiver here.
+    fn report_slow_receiver(&self, node: NodeId, log: LogId, sender: PeerId, bytes: usize) {
+        let message = Message::SlowReceiver { sender, bytes };
+        if let Some(shards) = self.shards.upgrade() {
+            // A node that cannot be reached sends nothing either.
+            drop(shards.engine.send(node, Letter { log, message }));
+        }
     }
 }
 
@@ -389,7 +406,7 @@ impl Sink for Remote {
         self.with_shard(log, |shards, shard| {
             for entry in entries {
                 told.extend(shards.commit(shard, log.clone(), entry));
-                shards.settle(shard, None, &mut told);
+                shards.settle(shard, &mut told);
             }
         });
         told.iter().for_each(log_change);
@@ -403,7 +420,12 @@ impl Sink for Remote {
     }
 
     fn letter(&self, from: NodeId, letter: Letter) {
-        self.input(&letter.log.clone(), Input::Letter(from, letter));
+        let log = letter.log.clone();
+        let sender = sender_of(&letter.message);
+        let bytes = self.input(&log, Input::Letter(from, letter));
+        if let Some(sender) = sender.filter(|_| bytes > 0) {
+            self.report_slow_receiver(from, log, sender, bytes);
+        }
     }
 
     fn unsent(&self, letter: Letter) {

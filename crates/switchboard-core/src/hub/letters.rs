@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Hub, hear_all, heard, place};
 use crate::{
-    command::{Effect, Target},
+    command::{Charge, Effect, Target},
     event::Event,
     id::{PeerId, RoomId},
     introduction::Member,
@@ -22,6 +22,9 @@ impl<L: Clone> Hub<L> {
         match (message, log) {
             (Message::Probe(holder), log) => self.probed(from, &log, holder),
             (Message::Alive(holder), log) => self.found_alive(&log, holder),
+            (Message::SlowReceiver { sender, bytes }, log) => {
+                self.charge_slow_receiver(&log, sender, bytes);
+            }
             (
                 Message::Relay {
                     from: sender,
@@ -55,6 +58,14 @@ impl<L: Clone> Hub<L> {
             Addressee::One { target, .. } => target,
         };
         self.undelivered(room, from.peer, target, Refusal::Unavailable);
+    }
+
+    /// A member of this node has sent to a slow receiver on another one.
+    fn charge_slow_receiver(&mut self, log: &LogId, sender: PeerId, bytes: usize) {
+        if let Some(local) = self.local(log, sender) {
+            let charge = Charge::SlowReceiver { bytes };
+            self.effects.push_back(Effect::Charge(local, charge));
+        }
     }
 
     fn undelivered(&mut self, room: RoomId, sender: PeerId, target: Target, reason: Refusal) {

@@ -4,8 +4,9 @@ use std::{sync::Arc, time::Instant};
 
 use bytestring::ByteString;
 use switchboard_core::{
-    Address, Charge, Command, Effect, Entry, Farewell, Hub, Identity, Input, Limits, Peer, PeerId,
-    Position, Relay, RelayKind, RoomName, SpaceName, Target, Terms, Tongue,
+    Address, Charge, Command, Effect, Entry, Farewell, Hub, Identity, Input, Letter, Limits, LogId,
+    Message, NodeId, Peer, PeerId, Position, Relay, RelayKind, RoomId, RoomName, SpaceName, Target,
+    Terms, Tongue,
 };
 
 use crate::script::epoch;
@@ -159,4 +160,32 @@ fn a_member_without_presence_reaches_the_peers_that_its_frames_are_passed_to() {
     assert_eq!(charges, [Charge::Reached(PeerId::from_random([0; 16]))]);
     let absent = Target::Address(address(9));
     assert_eq!(driver.request(1, relay(absent)), []);
+}
+
+#[test]
+fn a_sender_to_a_slow_receiver_of_another_node_is_charged() {
+    let mut driver = Driver::new();
+    driver.join(&WITH_PRESENCE);
+    let log = LogId::Room(RoomId {
+        space: SpaceName::default(),
+        name: room(),
+    });
+    for (sender, expected) in [(0, vec![Charge::SlowReceiver { bytes: 9 }]), (5, vec![])] {
+        let message = Message::SlowReceiver {
+            sender: PeerId::from_random([sender; 16]),
+            bytes: 9,
+        };
+        let log = log.clone();
+        let letter = Input::Letter(NodeId::from(2), Letter { log, message });
+        driver.hub.handle(letter, driver.now);
+        let effects = std::iter::from_fn(|| driver.hub.poll_effect());
+        let charges = effects.filter_map(|effect| match effect {
+            Effect::Charge(0, charge) => Some(charge),
+            Effect::Charge(..)
+            | Effect::Deliver(..)
+            | Effect::Propose { .. }
+            | Effect::Send(..) => None,
+        });
+        assert_eq!(charges.collect::<Vec<_>>(), expected, "sender {sender}");
+    }
 }

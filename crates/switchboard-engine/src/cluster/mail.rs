@@ -127,6 +127,10 @@ enum Spelled {
     },
     Probe(Id),
     Alive(Id),
+    SlowReceiver {
+        sender: Id,
+        bytes: u64,
+    },
 }
 
 type Id = [u8; 16];
@@ -188,7 +192,10 @@ pub(crate) fn weight(letter: &Letter) -> usize {
     const REST: usize = 256;
     match &letter.message {
         Message::Relay { relay, .. } | Message::Announce { relay, .. } => REST + relay.frame.len(),
-        Message::Bounce { .. } | Message::Probe(_) | Message::Alive(_) => REST,
+        Message::Bounce { .. }
+        | Message::Probe(_)
+        | Message::Alive(_)
+        | Message::SlowReceiver { .. } => REST,
     }
 }
 
@@ -244,6 +251,10 @@ fn spelled(message: &Message) -> Spelled {
         },
         Message::Probe(peer) => Spelled::Probe(peer.bytes()),
         Message::Alive(peer) => Spelled::Alive(peer.bytes()),
+        Message::SlowReceiver { sender, bytes } => Spelled::SlowReceiver {
+            sender: sender.bytes(),
+            bytes: *bytes as u64,
+        },
     }
 }
 
@@ -284,6 +295,10 @@ fn message_of(spelled: Spelled, words: &dyn Vocabulary) -> Option<Message> {
         }
         Spelled::Probe(peer) => Message::Probe(peer.into()),
         Spelled::Alive(peer) => Message::Alive(peer.into()),
+        Spelled::SlowReceiver { sender, bytes } => Message::SlowReceiver {
+            sender: sender.into(),
+            bytes: usize::try_from(bytes).ok()?,
+        },
     })
 }
 

@@ -132,7 +132,8 @@ fn sender(letter: &Letter) -> Option<PeerId> {
         Message::Bounce { .. }
         | Message::Announce { .. }
         | Message::Probe(_)
-        | Message::Alive(_) => None,
+        | Message::Alive(_)
+        | Message::SlowReceiver { .. } => None,
     }
 }
 

@@ -11,4 +11,5 @@ mod limits;
 mod nodes;
 mod rates;
 mod slow;
+mod slow_receiver;
 mod voice;
