@@ -399,8 +399,10 @@ mod tests {
     #[test]
     fn a_paused_client_counts_as_alive_and_is_pinged() {
         let start = Instant::now();
-        let mut limits = Limits::default();
-        limits.flood_secs = 0;
+        let limits = Limits {
+            flood_secs: 0,
+            ..Limits::default()
+        };
         let (mut line, _) = limited_line("singo", &limits, start);
         frames_until_pause(&mut line, "{}", start);
         let charges = Charges {

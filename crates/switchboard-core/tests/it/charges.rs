@@ -166,10 +166,7 @@ fn a_member_without_presence_reaches_the_peers_that_its_frames_are_passed_to() {
 fn a_sender_to_a_slow_receiver_of_another_node_is_charged() {
     let mut driver = Driver::new();
     driver.join(&WITH_PRESENCE);
-    let log = LogId::Room(RoomId {
-        space: SpaceName::default(),
-        name: room(),
-    });
+    let log = LogId::Room(RoomId::shared(SpaceName::default(), room()));
     for (sender, expected) in [(0, vec![Charge::SlowReceiver { bytes: 9 }]), (5, vec![])] {
         let message = Message::SlowReceiver {
             sender: PeerId::from_random([sender; 16]),

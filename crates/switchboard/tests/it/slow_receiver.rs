@@ -84,10 +84,10 @@ async fn the_node_of_a_sender_is_told_of_a_slow_receiver() {
 
     let sink = engine.sink.lock().expect("no panic").clone();
     let sink = sink.expect("attached");
-    let log = LogId::Room(RoomId {
-        space: SpaceName::default(),
-        name: RoomName::parse("r", 0).expect("a name"),
-    });
+    let log = LogId::Room(RoomId::shared(
+        SpaceName::default(),
+        RoomName::parse("r", 0).expect("a name"),
+    ));
     let sender = PeerId::from_random([9; 16]);
     let since = Position::from(1000);
     let member = Member {
