@@ -9,7 +9,8 @@ use crate::introduction::Member;
 pub struct Limits {
     /// Bytes of one frame. A session description with many candidates has 20 KiB; ten times that is room enough.
     pub frame_bytes: usize,
-    /// Depth of nesting in a JSON frame. Signaling needs five; more is an attack on parsers behind us.
+    /// Levels of nesting that are interpreted in a JSON frame, and that a web service is sent. Signaling needs
+    /// five. What is only passed on may be nested deeper: the server does not read it.
     pub json_depth: usize,
     /// Bytes of a room's, a peer's or a user's name.
     pub name_bytes: usize,

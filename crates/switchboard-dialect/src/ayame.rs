@@ -61,7 +61,7 @@ use crate::{
     Answer, Candidate, Close, Content, Dialect, Door, Frame, Handshake, Opens, Out, Post, Reply,
     Session, Setting, Value,
     content::{relay, sdp_of},
-    json::{Object, Writer},
+    json::{Object, Writer, is_deeper},
 };
 
 static TONGUE: Tongue = Tongue {
@@ -309,7 +309,7 @@ impl Client {
             self.visit = Some(visit);
             self.join(out);
         } else {
-            let question = asked(self.about(&visit), object)?;
+            let question = asked(self.about(&visit), object, self.limits.json_depth)?;
             out.post = Some(post(self.auth_webhook.clone(), question));
             self.visit = Some(visit);
             self.stage = Stage::Asking;
@@ -495,11 +495,15 @@ fn flag(object: &Object<'_>, key: &'static str) -> Result<bool, Refusal> {
     }
 }
 
-/// What the web service is asked, of a client that has said `register`.
-fn asked(about: Writer, register: &Object<'_>) -> Result<ByteString, Refusal> {
+/// What the web service is asked, of a client that has said `register`. The parser of the web service may
+/// recurse: the metadata is nested at most `depth` levels deep (0: no limit).
+fn asked(about: Writer, register: &Object<'_>, depth: usize) -> Result<ByteString, Refusal> {
     let key = register.text("key")?;
     let key = register.text("signalingKey")?.or(key);
     let metadata = register.get("authnMetadata").map(RawValue::get);
+    if metadata.is_some_and(|metadata| is_deeper(metadata, depth)) {
+        return Err(Refusal::TooDeep);
+    }
     let writer = about.maybe_text("signalingKey", key.as_deref());
     let writer = maybe_raw(writer, "authnMetadata", metadata);
     let texts = ["ayameClient", "libwebrtc", "environment"];
@@ -613,7 +617,7 @@ mod tests {
             ("{}", None),
             ("true", None),
             ("", None),
-            (r#"{"allowed":true,"x":[[[[1]]]]}"#, None),
+            (r#"{"allowed":true,"x":[[[[1]]]]}"#, allowed(None, None)),
         ] {
             assert_eq!(verdict(reply, 4), expected, "{reply}");
         }

@@ -17,27 +17,37 @@ use switchboard_core::Refusal;
 ///
 /// Keys match without regard to case, and the last of several wins: so did the servers whose
 /// clients we serve (Go's `encoding/json`).
+///
+/// A value is checked without recursion when its object is read, however deeply it is nested, and is
+/// interpreted only where a dialect asks for it.
 #[derive(Debug)]
-pub struct Object<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+pub struct Object<'a> {
+    fields: Vec<(Cow<'a, str>, &'a RawValue)>,
+    /// Levels of objects below this one that may be interpreted; `None`: any number.
+    levels: Option<usize>,
+}
 
 impl<'a> Object<'a> {
-    /// Reads an object nested at most `depth` levels deep (0: no limit).
+    /// Reads an object, of which at most `depth` levels are interpreted (0: no limit).
     pub fn parse(text: &'a str, depth: usize) -> Result<Self, Refusal> {
-        if is_deeper(text, depth) {
-            return Err(Refusal::TooDeep);
-        }
-        serde_json::from_str(text).map_err(|_| Refusal::Unreadable)
+        let object: Self = serde_json::from_str(text).map_err(|_| Refusal::Unreadable)?;
+        let levels = depth.checked_sub(1);
+        Ok(Self { levels, ..object })
     }
 
-    /// Reads the object that is a value of another.
-    #[must_use]
-    pub fn nested(raw: &'a RawValue) -> Option<Self> {
-        serde_json::from_str(raw.get()).ok()
+    /// Reads the object that is a value of this one.
+    pub fn nested(&self, raw: &'a RawValue) -> Result<Self, Refusal> {
+        let object: Self = serde_json::from_str(raw.get()).map_err(|_| Refusal::Unreadable)?;
+        let levels = match self.levels {
+            Some(levels) => Some(levels.checked_sub(1).ok_or(Refusal::TooDeep)?),
+            None => None,
+        };
+        Ok(Self { levels, ..object })
     }
 
     /// The values of this key, in order.
     pub fn all<'s>(&'s self, key: &'s str) -> impl Iterator<Item = &'a RawValue> + 's {
-        self.0
+        self.fields
             .iter()
             .filter(move |(name, _)| is_same_key(name, key))
             .map(|(_, raw)| *raw)
@@ -90,20 +100,24 @@ impl<'a> Object<'a> {
     /// Whether there is a key that is spelled exactly like this.
     #[must_use]
     pub fn has_exactly(&self, key: &str) -> bool {
-        self.0.iter().any(|(name, _)| name == key)
+        self.fields.iter().any(|(name, _)| name == key)
     }
 
     /// The object of this key, if it is there and not `null`.
     pub fn object(&self, key: &'static str) -> Result<Option<Self>, Refusal> {
         self.get(key)
-            .map(|raw| Object::nested(raw).ok_or(Refusal::BadField(key)))
+            .map(|raw| self.nested(raw))
             .transpose()
+            .map_err(|refusal| match refusal {
+                Refusal::Unreadable => Refusal::BadField(key),
+                other => other,
+            })
     }
 
     /// The one field of an object that has one, its key spelled as it is.
     #[must_use]
     pub fn only_field(&self) -> Option<(&str, &'a RawValue)> {
-        match &self.0[..] {
+        match &self.fields[..] {
             [(name, raw)] => Some((name, raw)),
             _ => None,
         }
@@ -112,7 +126,7 @@ impl<'a> Object<'a> {
     /// The fields with none of these keys.
     pub fn rest<'s>(&'s self, known: &'s [&str]) -> impl Iterator<Item = (&'s str, &'a RawValue)> {
         let is_known = |name: &str| known.iter().any(|key| is_same_key(name, key));
-        self.0
+        self.fields
             .iter()
             .filter(move |(name, _)| !is_known(name))
             .map(|(name, raw)| (&**name, *raw))
@@ -134,7 +148,8 @@ impl<'de: 'a, 'a> Deserialize<'de> for Object<'a> {
                 while let Some((Key(name), raw)) = map.next_entry::<Key<'de>, &RawValue>()? {
                     fields.push((name, raw));
                 }
-                Ok(Object(fields))
+                let levels = None;
+                Ok(Object { fields, levels })
             }
         }
         deserializer.deserialize_map(Fields)
@@ -169,24 +184,10 @@ pub fn text(raw: &RawValue) -> Option<Cow<'_, str>> {
     Some(Cow::Borrowed(inner))
 }
 
-/// How many brackets open, those in strings included. Counted in bytes, so that it compiles to
-/// vector instructions: this looks at every frame.
-fn openings(text: &str) -> usize {
-    let in_chunk = |chunk: &[u8]| {
-        chunk
-            .iter()
-            .map(|byte| u8::from(matches!(byte, b'{' | b'[')))
-            .sum::<u8>()
-    };
-    text.as_bytes()
-        .chunks(128)
-        .map(|chunk| usize::from(in_chunk(chunk)))
-        .sum()
-}
-
-/// Whether brackets are nested deeper than `depth` (0: no limit). Strings do not count.
-fn is_deeper(text: &str, depth: usize) -> bool {
-    if depth == 0 || openings(text) <= depth {
+/// Whether brackets of this JSON are nested deeper than `depth` (0: no limit). Strings do not count.
+#[must_use]
+pub fn is_deeper(text: &str, depth: usize) -> bool {
+    if depth == 0 {
         return false;
     }
     let (mut level, mut in_string, mut escaped) = (0, false, false);
@@ -440,13 +441,35 @@ mod tests {
     }
 
     #[test]
-    fn depth_is_bounded_and_strings_do_not_count() {
-        assert!(Object::parse(r#"{"a":[[1]]}"#, 3).is_ok());
+    fn the_depth_of_what_is_interpreted_is_bounded() {
+        let object = Object::parse(r#"{"a":{"b":{"c":1}}}"#, 2).expect("an object");
+        let inner = object.object("a").expect("two levels").expect("a field");
+        assert_eq!(inner.object("b").err(), Some(Refusal::TooDeep));
+        assert_eq!(object.object("b").map(|b| b.is_none()), Ok(true));
+        let object = Object::parse(r#"{"a":[{}]}"#, 1).expect("an object");
+        assert_eq!(object.object("a").err(), Some(Refusal::BadField("a")));
+    }
+
+    #[test]
+    fn opaque_values_may_be_nested_to_any_depth() {
+        let deep = format!("{}{}", "[".repeat(1_000_000), "]".repeat(1_000_000));
+        let text = format!(r#"{{"a":{deep},"b":{{"c":{deep}}}}}"#);
+        let object = Object::parse(&text, 2).expect("an object");
+        assert_eq!(object.get("a").map(RawValue::get), Some(&*deep));
+        let inner = object.object("b").expect("an object").expect("a field");
+        assert_eq!(inner.get("c").map(RawValue::get), Some(&*deep));
         assert_eq!(
-            Object::parse(r#"{"a":[[[1]]]}"#, 3).err(),
-            Some(Refusal::TooDeep)
+            Object::parse(&text[..text.len() - 9], 2).err(),
+            Some(Refusal::Unreadable)
         );
-        assert!(Object::parse(r#"{"a":"[[[[\"[[[["}"#, 3).is_ok());
+    }
+
+    #[test]
+    fn strings_do_not_count_as_depth() {
+        assert!(!is_deeper(r#"{"a":[[1]]}"#, 3));
+        assert!(is_deeper(r#"{"a":[[[1]]]}"#, 3));
+        assert!(!is_deeper(r#"{"a":"[[[[\"[[[["}"#, 3));
+        assert!(!is_deeper("[[[[", 0));
     }
 
     #[test]

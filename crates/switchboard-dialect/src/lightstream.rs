@@ -115,7 +115,8 @@ fn holders<'a>(object: &Object<'a>, field: &'static str) -> impl Iterator<Item =
 
 fn description<'a>(object: &Object<'a>, field: &'static str) -> Option<Cow<'a, str>> {
     holders(object, field).find_map(|raw| {
-        let plain = Object::nested(raw).and_then(|description| sdp_of(&description));
+        let plain = object.nested(raw).ok();
+        let plain = plain.and_then(|description| sdp_of(&description));
         plain.or_else(|| {
             Some(
                 sdp_of(&Object::parse(&json::text(raw)?, 0).ok()?)?
@@ -128,7 +129,8 @@ fn description<'a>(object: &Object<'a>, field: &'static str) -> Option<Cow<'a, s
 
 fn candidate<'a>(object: &Object<'a>) -> Option<Candidate<'a>> {
     holders(object, "candidate").find_map(|raw| {
-        let plain = Object::nested(raw).and_then(|init| Candidate::read(&init));
+        let plain = object.nested(raw).ok();
+        let plain = plain.and_then(|init| Candidate::read(&init));
         plain.or_else(|| {
             let text = json::text(raw)?;
             Candidate::read(&Object::parse(&text, 0).ok()?).map(Candidate::owned)

@@ -123,7 +123,7 @@ impl Dialect for Matchbox {
 
     fn read<'a>(&self, frame: &'a str) -> Option<Content<'a>> {
         let signal = Object::parse(frame, 0).ok()?.object("Signal").ok()??;
-        let (kind, said) = said(signal.get("data")?)?;
+        let (kind, said) = said(&signal, signal.get("data")?)?;
         let said = text(said)?;
         if kind == RelayKind::Candidate {
             let init = Object::parse(&said, 0).ok()?;
@@ -156,8 +156,8 @@ fn wish(handshake: &Handshake) -> Result<(RoomName, Option<NonZeroUsize>), Refus
 
 /// What the `data` of a signal is about, and the value that says it. `None` if it is something of the
 /// clients' own.
-fn said(data: &RawValue) -> Option<(RelayKind, &RawValue)> {
-    let object = Object::nested(data)?;
+fn said<'a>(signal: &Object<'a>, data: &'a RawValue) -> Option<(RelayKind, &'a RawValue)> {
+    let object = signal.nested(data).ok()?;
     let (name, said) = object.only_field()?;
     match name {
         "Offer" => Some((RelayKind::Offer, said)),
@@ -185,7 +185,7 @@ impl Session for Matcher {
         let object = Object::parse(text, self.limits.json_depth)?;
         match object.only_field() {
             Some(("KeepAlive", _)) => Ok(()),
-            Some(("Signal", signal)) => self.relay(signal, out),
+            Some(("Signal", _)) => self.relay(&object, out),
             Some(_) | None => Err(Refusal::UnknownType.into()),
         }
     }
@@ -241,14 +241,14 @@ impl Matcher {
         self.room = Some(room);
     }
 
-    fn relay(&self, signal: &RawValue, out: &mut Out) -> Result<(), Refused> {
-        let signal = Object::nested(signal).ok_or(Refusal::BadField("Signal"))?;
+    fn relay(&self, frame: &Object<'_>, out: &mut Out) -> Result<(), Refused> {
+        let signal = frame.object("Signal")?.ok_or(Refusal::BadField("Signal"))?;
         let receiver = signal.text("receiver")?;
         let receiver = receiver.and_then(|receiver| PeerId::parse(&receiver));
         let receiver = receiver.ok_or(Refusal::BadField("receiver"))?;
         let data = signal.all("data").last();
         let data = data.ok_or(Refusal::BadField("data"))?;
-        let kind = said(data).map_or(RelayKind::Opaque, |(kind, _)| kind);
+        let kind = said(&signal, data).map_or(RelayKind::Opaque, |(kind, _)| kind);
         out.commands.push(Command::Relay {
             room: self.room.clone().ok_or(Refusal::NotInRoom)?,
             to: Target::Peer(receiver),

@@ -302,7 +302,7 @@ impl Mesher {
     ) -> Result<(), Refused> {
         let peer = object.text("peerID")?.unwrap_or_default();
         let content = object.get("content");
-        let fields = content.and_then(Object::nested);
+        let fields = content.and_then(|content| object.nested(content).ok());
         let about = kind_of(kind, fields.as_ref()).ok_or(Refusal::UnknownType)?;
         let me = if self.identify_sender {
             self.me.as_str()

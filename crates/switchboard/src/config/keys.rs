@@ -194,7 +194,7 @@ fn limits() -> [Row; 22] {
         int!(
             "limits",
             "json_depth",
-            "Levels of nesting in a JSON frame.",
+            "Levels of nesting that are interpreted in a JSON frame; what is passed on may be nested deeper.",
             limits.json_depth
         ),
         int!(
