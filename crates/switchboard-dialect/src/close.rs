@@ -17,6 +17,16 @@ impl Close {
         code: 1000,
         reason: "goodbye",
     };
+    /// The client broke the WebSocket protocol (RFC 6455). The reason may say how.
+    pub const PROTOCOL_ERROR: Self = Self {
+        code: 1002,
+        reason: "protocol error",
+    };
+    /// A text frame of the client's was not UTF-8.
+    pub const INVALID_TEXT: Self = Self {
+        code: 1007,
+        reason: "text is not UTF-8",
+    };
     /// The client broke a rule or a limit. Retry slowly.
     pub const POLICY: Self = Self {
         code: 1008,
@@ -31,6 +41,11 @@ impl Close {
     pub const SILENT: Self = Self {
         code: 1008,
         reason: "no first frame",
+    };
+    /// The client began a message and did not go on with it.
+    pub const NOT_COMPLETED: Self = Self {
+        code: 1008,
+        reason: "message not completed",
     };
     /// The host program has ended the connection.
     pub const KICKED: Self = Self {
@@ -111,9 +126,12 @@ mod tests {
     fn reasons_fit_into_a_control_frame() {
         for close in [
             Close::DONE,
+            Close::PROTOCOL_ERROR,
+            Close::INVALID_TEXT,
             Close::POLICY,
             Close::FLOOD,
             Close::SILENT,
+            Close::NOT_COMPLETED,
             Close::KICKED,
             Close::REPLACED,
             Close::TOO_BIG,

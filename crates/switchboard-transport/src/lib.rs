@@ -14,20 +14,28 @@ use switchboard_dialect::Post;
 mod bucket;
 mod budget;
 mod counters;
+pub mod frame;
 mod line;
 mod listen;
 mod outbox;
 mod permits;
+mod socket;
+mod stream;
 mod timed_stream;
+pub mod upgrade;
 pub mod websocket;
 
 pub use bucket::Bucket;
 pub use counters::Counters;
+pub use frame::Violation;
 pub use line::Heartbeat;
 pub use listen::{Arrival, Hangup, ListenError, Listener, Reserve, Terms};
 pub use outbox::{Backlog, Outbox};
 pub use permits::{Full, Permit, Permits, canonical_net};
+pub use socket::{Fault, Socket};
+pub use stream::Stream;
 pub use timed_stream::RequestTimeouts;
+pub use upgrade::Upgrade;
 
 /// A local connection, as the hubs know it.
 pub type Local = Arc<Outbox>;

@@ -1,0 +1,408 @@
+//! WebSocket frames (RFC 6455, section 5), as a server reads and writes them. No socket, no clock.
+
+use bytes::Bytes;
+use bytestring::ByteString;
+
+mod violation;
+
+pub use violation::Violation;
+
+/// Bytes of the largest frame head: two, an extended length of eight, a mask of four.
+const HEAD_BYTES_MAX: usize = 14;
+
+/// Bytes of payload that a control frame may have.
+const CONTROL_BYTES_MAX: u64 = 125;
+
+/// The first bit of a frame: it is the last one of its message.
+const FIN: u8 = 0x80;
+
+/// Bits that belong to extensions; the server negotiates none.
+const RESERVED: u8 = 0x70;
+
+/// The first bit of the second byte: the payload is masked.
+const MASKED: u8 = 0x80;
+
+/// The frame types (section 5.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Opcode {
+    Continuation,
+    Text,
+    Binary,
+    Close,
+    Ping,
+    Pong,
+}
+
+impl Opcode {
+    fn parse(bits: u8) -> Option<Self> {
+        Some(match bits {
+            0x0 => Self::Continuation,
+            0x1 => Self::Text,
+            0x2 => Self::Binary,
+            0x8 => Self::Close,
+            0x9 => Self::Ping,
+            0xA => Self::Pong,
+            _ => return None,
+        })
+    }
+
+    fn bits(self) -> u8 {
+        match self {
+            Self::Continuation => 0x0,
+            Self::Text => 0x1,
+            Self::Binary => 0x2,
+            Self::Close => 0x8,
+            Self::Ping => 0x9,
+            Self::Pong => 0xA,
+        }
+    }
+
+    fn is_control(self) -> bool {
+        matches!(self, Self::Close | Self::Ping | Self::Pong)
+    }
+}
+
+/// A message or control frame.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Message {
+    /// Text.
+    Text(ByteString),
+    /// Bytes.
+    Binary(Bytes),
+    /// Asks for a pong with the same payload, at most 125 bytes.
+    Ping(Bytes),
+    /// The answer to a ping, or an unasked sign of life; at most 125 bytes.
+    Pong(Bytes),
+    /// The end of the connection, with its code and reason.
+    Close(Option<CloseFrame>),
+}
+
+impl Message {
+    /// Bytes of payload, without those of a close frame.
+    #[must_use]
+    pub fn payload_len(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            Self::Binary(bytes) | Self::Ping(bytes) | Self::Pong(bytes) => bytes.len(),
+            Self::Close(_) => 0,
+        }
+    }
+}
+
+/// The payload of a close frame (section 5.5.1).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CloseFrame {
+    /// The status code.
+    pub code: u16,
+    /// The reason, at most 123 bytes.
+    pub reason: ByteString,
+}
+
+/// A frame of the client's that is complete.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Received {
+    /// A whole message, by its last frame, or a control frame.
+    Message(Message),
+    /// A data frame that is not the last one of its message. It may be empty.
+    Fragment,
+}
+
+/// The head of a frame that is being read.
+#[derive(Clone, Copy, Debug)]
+struct Head {
+    is_last: bool,
+    opcode: Opcode,
+    mask: [u8; 4],
+    payload_len: u64,
+}
+
+/// Reads the frames of one client from bytes, in pieces of any length.
+#[derive(Debug)]
+pub struct Decoder {
+    message_bytes_max: usize,
+    /// The bytes of a head that is not complete yet.
+    head_bytes: [u8; HEAD_BYTES_MAX],
+    head_len: u8,
+    /// The frame whose payload is not complete yet, and how many bytes of it have come.
+    frame: Option<(Head, u64)>,
+    /// The type of the message that is not complete yet: text or binary.
+    message_type: Option<Opcode>,
+    message: Vec<u8>,
+    control: Vec<u8>,
+    /// Bytes of data payload read so far.
+    data_bytes_total: u64,
+}
+
+impl Decoder {
+    /// A decoder for messages of at most so many bytes. Announced bytes are not reserved.
+    #[must_use]
+    pub fn new(message_bytes_max: usize) -> Self {
+        Self {
+            message_bytes_max,
+            head_bytes: [0; HEAD_BYTES_MAX],
+            head_len: 0,
+            frame: None,
+            message_type: None,
+            message: Vec::new(),
+            control: Vec::new(),
+            data_bytes_total: 0,
+        }
+    }
+
+    /// Reads up to the end of one frame and removes what was read from `input`. `None` if all of it
+    /// was read and the frame is not complete. After an error nothing more can be read.
+    ///
+    /// # Errors
+    /// If the client breaks a rule of the protocol or sends a message that is too large.
+    pub fn decode(&mut self, input: &mut &[u8]) -> Result<Option<Received>, Violation> {
+        let (head, read) = match self.frame.take() {
+            Some(frame) => frame,
+            None => match self.decode_head(input)? {
+                Some(head) => (head, 0),
+                None => return Ok(None),
+            },
+        };
+        let piece = split_payload(input, head.payload_len - read);
+        self.push_payload(head, read, piece);
+        let read = read + piece.len() as u64;
+        if read < head.payload_len {
+            self.frame = Some((head, read));
+            return Ok(None);
+        }
+        self.finish_frame(head).map(Some)
+    }
+
+    /// Bytes of payload that are kept for a frame or message that is not complete.
+    #[must_use]
+    pub fn buffered(&self) -> usize {
+        self.message.len() + self.control.len()
+    }
+
+    /// While a frame or message is not complete: a number that grows with the data payload that has
+    /// come. Control frames and empty fragments do not change it.
+    #[must_use]
+    pub fn unfinished(&self) -> Option<u64> {
+        let is_between = self.head_len == 0 && self.frame.is_none() && self.message_type.is_none();
+        (!is_between).then_some(self.data_bytes_total)
+    }
+
+    /// Reads a head as far as it has come.
+    fn decode_head(&mut self, input: &mut &[u8]) -> Result<Option<Head>, Violation> {
+        let mut wanted = 2;
+        loop {
+            let have = usize::from(self.head_len);
+            let missing = wanted - have.min(wanted);
+            let piece = split_payload(input, missing as u64);
+            self.head_bytes[have..have + piece.len()].copy_from_slice(piece);
+            self.head_len += u8::try_from(piece.len()).unwrap_or(u8::MAX);
+            if piece.len() < missing {
+                return Ok(None);
+            }
+            if wanted > 2 {
+                break;
+            }
+            wanted = self.check_start()?;
+        }
+        self.head_len = 0;
+        self.finish_head(wanted).map(Some)
+    }
+
+    /// Checks the first two bytes of a head. Returns the length of the whole head.
+    fn check_start(&self) -> Result<usize, Violation> {
+        let [first, second, ..] = self.head_bytes;
+        if first & RESERVED != 0 {
+            return Err(Violation::ReservedBits);
+        }
+        let opcode = Opcode::parse(first & 0x0F).ok_or(Violation::UnknownOpcode)?;
+        if second & MASKED == 0 {
+            return Err(Violation::Unmasked);
+        }
+        let length = u64::from(second & !MASKED);
+        if opcode.is_control() {
+            if first & FIN == 0 {
+                return Err(Violation::FragmentedControl);
+            }
+            if length > CONTROL_BYTES_MAX {
+                return Err(Violation::LongControl);
+            }
+        } else {
+            let is_first = opcode != Opcode::Continuation;
+            match (is_first, self.message_type.is_some()) {
+                (true, true) => return Err(Violation::Interleaved),
+                (false, false) => return Err(Violation::NoMessageToContinue),
+                (true, false) | (false, true) => {}
+            }
+        }
+        Ok(match length {
+            126 => 8,
+            127 => HEAD_BYTES_MAX,
+            _ => 6,
+        })
+    }
+
+    /// The head, whose `length` bytes are all there.
+    fn finish_head(&mut self, length: usize) -> Result<Head, Violation> {
+        let bytes = &self.head_bytes;
+        let payload_len = match length {
+            8 => u64::from(u16::from_be_bytes([bytes[2], bytes[3]])),
+            HEAD_BYTES_MAX => bytes[2..10]
+                .iter()
+                .fold(0, |sum, byte| sum << 8 | u64::from(*byte)),
+            _ => u64::from(bytes[1] & !MASKED),
+        };
+        let mut mask = [0; 4];
+        mask.copy_from_slice(&bytes[length - 4..length]);
+        let opcode = Opcode::parse(bytes[0] & 0x0F).ok_or(Violation::UnknownOpcode)?;
+        if !opcode.is_control() {
+            let left = self.message_bytes_max - self.message.len().min(self.message_bytes_max);
+            if payload_len > left as u64 {
+                return Err(Violation::TooLarge);
+            }
+            if opcode != Opcode::Continuation {
+                self.message_type = Some(opcode);
+            }
+        }
+        Ok(Head {
+            is_last: bytes[0] & FIN != 0,
+            opcode,
+            mask,
+            payload_len,
+        })
+    }
+
+    /// Keeps a piece of payload, unmasked. `read` bytes of the frame have come before.
+    fn push_payload(&mut self, head: Head, read: u64, piece: &[u8]) {
+        if piece.is_empty() {
+            return;
+        }
+        let buffer = if head.opcode.is_control() {
+            &mut self.control
+        } else {
+            self.data_bytes_total += piece.len() as u64;
+            &mut self.message
+        };
+        let missing = usize::try_from(head.payload_len - read).unwrap_or(usize::MAX);
+        reserve(buffer, piece.len(), missing, head.is_last);
+        let start = buffer.len();
+        buffer.extend_from_slice(piece);
+        unmask(&mut buffer[start..], head.mask, read);
+    }
+
+    fn finish_frame(&mut self, head: Head) -> Result<Received, Violation> {
+        let message = match head.opcode {
+            Opcode::Ping => Message::Ping(std::mem::take(&mut self.control).into()),
+            Opcode::Pong => Message::Pong(std::mem::take(&mut self.control).into()),
+            Opcode::Close => Message::Close(close_frame(&std::mem::take(&mut self.control))?),
+            Opcode::Continuation | Opcode::Text | Opcode::Binary if !head.is_last => {
+                return Ok(Received::Fragment);
+            }
+            Opcode::Continuation | Opcode::Text | Opcode::Binary => {
+                let bytes = std::mem::take(&mut self.message);
+                if self.message_type.take() == Some(Opcode::Text) {
+                    let text = String::from_utf8(bytes).map_err(|_| Violation::NotUtf8)?;
+                    Message::Text(text.into())
+                } else {
+                    Message::Binary(bytes.into())
+                }
+            }
+        };
+        Ok(Received::Message(message))
+    }
+}
+
+/// Removes at most `length` bytes from the front of `input`.
+fn split_payload<'a>(input: &mut &'a [u8], length: u64) -> &'a [u8] {
+    let length = usize::try_from(length).map_or(input.len(), |length| length.min(input.len()));
+    let (piece, rest) = input.split_at(length);
+    *input = rest;
+    piece
+}
+
+/// Makes room for a piece: no more than twice of what has come, and where the end of the message is
+/// known, no more than all of it.
+fn reserve(buffer: &mut Vec<u8>, piece: usize, missing: usize, is_last: bool) {
+    if buffer.capacity() - buffer.len() >= piece {
+        return;
+    }
+    let most = if is_last { missing } else { usize::MAX };
+    buffer.reserve_exact(piece.max(buffer.len().min(most)));
+}
+
+/// Removes the mask from a piece of payload that `offset` bytes of the frame precede.
+fn unmask(piece: &mut [u8], mask: [u8; 4], offset: u64) {
+    let mut mask = mask;
+    mask.rotate_left((offset % 4) as usize);
+    let mask_twice = u64::from_ne_bytes([
+        mask[0], mask[1], mask[2], mask[3], mask[0], mask[1], mask[2], mask[3],
+    ]);
+    let mut words = piece.chunks_exact_mut(8);
+    for word in &mut words {
+        let mut bytes = [0; 8];
+        bytes.copy_from_slice(word);
+        word.copy_from_slice(&(u64::from_ne_bytes(bytes) ^ mask_twice).to_ne_bytes());
+    }
+    for (byte, mask) in words.into_remainder().iter_mut().zip(mask.iter().cycle()) {
+        *byte ^= mask;
+    }
+}
+
+/// The payload of a close frame (sections 5.5.1 and 7.4).
+fn close_frame(payload: &[u8]) -> Result<Option<CloseFrame>, Violation> {
+    let [high, low, reason @ ..] = payload else {
+        return if payload.is_empty() {
+            Ok(None)
+        } else {
+            Err(Violation::CloseCode)
+        };
+    };
+    let code = u16::from_be_bytes([*high, *low]);
+    if !matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999) {
+        return Err(Violation::CloseCode);
+    }
+    let reason = std::str::from_utf8(reason).map_err(|_| Violation::NotUtf8)?;
+    let reason = reason.into();
+    Ok(Some(CloseFrame { code, reason }))
+}
+
+/// Appends the head of a server's frame.
+fn encode_head(opcode: Opcode, payload_len: usize, output: &mut Vec<u8>) {
+    output.push(FIN | opcode.bits());
+    match (u8::try_from(payload_len), u16::try_from(payload_len)) {
+        (Ok(short @ 0..=125), _) => output.push(short),
+        (_, Ok(length)) => {
+            output.push(126);
+            output.extend_from_slice(&length.to_be_bytes());
+        }
+        (_, Err(_)) => {
+            output.push(127);
+            output.extend_from_slice(&(payload_len as u64).to_be_bytes());
+        }
+    }
+}
+
+/// Appends a frame to `output`, as a server sends it. A payload of `copied_max` bytes or more is
+/// returned instead of copied: it follows what `output` has then.
+pub(crate) fn encode(message: Message, copied_max: usize, output: &mut Vec<u8>) -> Bytes {
+    let (opcode, payload) = match message {
+        Message::Text(text) => (Opcode::Text, text.into_bytes()),
+        Message::Binary(bytes) => (Opcode::Binary, bytes),
+        Message::Ping(bytes) => (Opcode::Ping, bytes),
+        Message::Pong(bytes) => (Opcode::Pong, bytes),
+        Message::Close(None) => (Opcode::Close, Bytes::new()),
+        Message::Close(Some(CloseFrame { code, reason })) => {
+            encode_head(Opcode::Close, 2 + reason.len(), output);
+            output.extend_from_slice(&code.to_be_bytes());
+            output.extend_from_slice(reason.as_bytes());
+            return Bytes::new();
+        }
+    };
+    encode_head(opcode, payload.len(), output);
+    if payload.len() >= copied_max {
+        return payload;
+    }
+    output.extend_from_slice(&payload);
+    Bytes::new()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,284 @@
+use super::*;
+
+const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
+
+/// A client's frame with the first byte `first`.
+fn client_frame(first: u8, payload: &[u8]) -> Vec<u8> {
+    let mut frame = Vec::new();
+    encode_head(Opcode::Binary, payload.len(), &mut frame);
+    frame[0] = first;
+    frame[1] |= MASKED;
+    frame.extend_from_slice(&MASK);
+    let start = frame.len();
+    frame.extend_from_slice(payload);
+    unmask(&mut frame[start..], MASK, 0);
+    frame
+}
+
+fn text(text: &str) -> Received {
+    Received::Message(Message::Text(text.into()))
+}
+
+fn binary(bytes: &[u8]) -> Received {
+    Received::Message(Message::Binary(Bytes::copy_from_slice(bytes)))
+}
+
+/// Everything that is received when `bytes` come in pieces of at most `piece` bytes.
+fn decode_pieces(bytes: &[u8], piece: usize, max: usize) -> Result<Vec<Received>, Violation> {
+    let mut decoder = Decoder::new(max);
+    let mut received = Vec::new();
+    for mut piece in bytes.chunks(piece) {
+        while let Some(one) = decoder.decode(&mut piece)? {
+            received.push(one);
+        }
+        assert!(piece.is_empty(), "all of it is read");
+    }
+    Ok(received)
+}
+
+fn decode(bytes: &[u8]) -> Result<Vec<Received>, Violation> {
+    let whole = decode_pieces(bytes, usize::MAX, 1 << 20);
+    for piece in 1..bytes.len().min(20) {
+        assert_eq!(decode_pieces(bytes, piece, 1 << 20), whole, "by {piece}");
+    }
+    whole
+}
+
+/// RFC 6455, section 5.7.
+#[test]
+fn the_examples_of_the_rfc_are_read_and_written() {
+    let masked_hello = b"\x81\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58";
+    assert_eq!(decode(masked_hello), Ok(vec![text("Hello")]));
+    let pong = b"\x8a\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58";
+    let payload = Bytes::from_static(b"Hello");
+    let received = Received::Message(Message::Pong(payload.clone()));
+    assert_eq!(decode(pong), Ok(vec![received]));
+
+    let kilobytes = Bytes::from(vec![0; 65536]);
+    for (message, copied, head) in [
+        (Message::Text("Hello".into()), 5, &b"\x81\x05"[..]),
+        (Message::Ping(payload), 5, b"\x89\x05"),
+        (
+            Message::Binary(kilobytes.slice(..256)),
+            256,
+            b"\x82\x7e\x01\x00",
+        ),
+        (
+            Message::Binary(kilobytes),
+            65536,
+            b"\x82\x7f\0\0\0\0\0\x01\0\0",
+        ),
+    ] {
+        let mut output = Vec::new();
+        assert!(encode(message.clone(), usize::MAX, &mut output).is_empty());
+        assert_eq!(output.len(), head.len() + copied);
+        assert!(output.starts_with(head));
+        let mut output = Vec::new();
+        let rest = encode(message, 1, &mut output);
+        assert_eq!((&*output, rest.len()), (head, copied), "not copied");
+    }
+}
+
+#[test]
+fn close_frames_are_written_with_their_code_and_reason() {
+    let mut output = Vec::new();
+    let frame = CloseFrame {
+        code: 1008,
+        reason: "no".into(),
+    };
+    encode(Message::Close(Some(frame)), 1, &mut output);
+    encode(Message::Close(None), 1, &mut output);
+    assert_eq!(output, b"\x88\x04\x03\xf0no\x88\x00");
+}
+
+#[test]
+fn lengths_of_all_three_kinds_are_read() {
+    for length in [0, 1, 125, 126, 127, 65535, 65536, 100_000] {
+        let payload: Vec<u8> = (0..length).map(|at: u32| at.to_le_bytes()[0]).collect();
+        assert_eq!(
+            decode(&client_frame(0x82, &payload)),
+            Ok(vec![binary(&payload)]),
+            "{length}"
+        );
+    }
+}
+
+#[test]
+fn fragments_are_joined_and_control_frames_come_between_them() {
+    let bytes = [
+        client_frame(0x01, "Gr\u{fc}".as_bytes().split_at(3).0),
+        client_frame(0x89, b"?"),
+        client_frame(0x00, b""),
+        client_frame(0x00, "\u{fc}".as_bytes().split_at(1).1),
+        client_frame(0x8A, b""),
+        client_frame(0x80, b"\xc3\x9fe"),
+        client_frame(0x02, b""),
+        client_frame(0x80, b""),
+    ]
+    .concat();
+    let expected = vec![
+        Received::Fragment,
+        Received::Message(Message::Ping(Bytes::from_static(b"?"))),
+        Received::Fragment,
+        Received::Fragment,
+        Received::Message(Message::Pong(Bytes::new())),
+        text("Gr\u{fc}\u{df}e"),
+        Received::Fragment,
+        binary(b""),
+    ];
+    assert_eq!(decode(&bytes), Ok(expected));
+}
+
+#[test]
+fn every_breach_of_the_protocol_is_found_at_its_frame() {
+    let long_control = [&b"\x89\xfe\x00\x7e"[..], &MASK].concat();
+    let inside = |second: Vec<u8>| [client_frame(0x01, b"a"), second].concat();
+    let cases = [
+        (b"\x81\x05Hello".to_vec(), Violation::Unmasked),
+        (client_frame(0xC1, b"a"), Violation::ReservedBits),
+        (client_frame(0xA1, b"a"), Violation::ReservedBits),
+        (client_frame(0x91, b"a"), Violation::ReservedBits),
+        (client_frame(0x83, b"a"), Violation::UnknownOpcode),
+        (client_frame(0x8F, b"a"), Violation::UnknownOpcode),
+        (client_frame(0x09, b""), Violation::FragmentedControl),
+        (client_frame(0x08, b""), Violation::FragmentedControl),
+        (long_control, Violation::LongControl),
+        (client_frame(0x80, b"a"), Violation::NoMessageToContinue),
+        (client_frame(0x00, b"a"), Violation::NoMessageToContinue),
+        (inside(client_frame(0x81, b"b")), Violation::Interleaved),
+        (inside(client_frame(0x02, b"b")), Violation::Interleaved),
+        (client_frame(0x88, b"\x03"), Violation::CloseCode),
+        (client_frame(0x88, b"\x03\xe8\xff"), Violation::NotUtf8),
+        (client_frame(0x81, b"\xff"), Violation::NotUtf8),
+        (client_frame(0x81, b"\xc3"), Violation::NotUtf8),
+        (
+            inside(client_frame(0x80, b"\xed\xa0\x80")),
+            Violation::NotUtf8,
+        ),
+    ];
+    for (bytes, violation) in cases {
+        assert_eq!(decode(&bytes), Err(violation), "{bytes:x?}");
+        let close = violation.close();
+        let code = if violation == Violation::NotUtf8 {
+            1007
+        } else {
+            1002
+        };
+        assert_eq!(close.code, code, "{violation:?}");
+        assert!(close.reason.len() <= 123, "{violation:?}");
+    }
+}
+
+#[test]
+fn close_codes_are_those_that_may_be_sent() {
+    let is_read = |code: u16| decode(&client_frame(0x88, &code.to_be_bytes())).is_ok();
+    for code in [1000, 1003, 1007, 1011, 1014, 3000, 3999, 4000, 4999] {
+        assert!(is_read(code), "{code}");
+    }
+    for code in [
+        0, 999, 1004, 1005, 1006, 1015, 1016, 2000, 2999, 5000, 65535,
+    ] {
+        assert!(!is_read(code), "{code}");
+    }
+    let frame = CloseFrame {
+        code: 1000,
+        reason: "bye".into(),
+    };
+    let received = Received::Message(Message::Close(Some(frame)));
+    assert_eq!(
+        decode(&client_frame(0x88, b"\x03\xe8bye")),
+        Ok(vec![received])
+    );
+    let empty = Received::Message(Message::Close(None));
+    assert_eq!(decode(&client_frame(0x88, b"")), Ok(vec![empty]));
+}
+
+#[test]
+fn a_message_too_large_is_refused_before_its_bytes_come() {
+    let fragments = [client_frame(0x02, &[0; 6]), client_frame(0x80, &[0; 5])].concat();
+    let announced = client_frame(0x82, &[0; 11]);
+    let huge = [&b"\x82\xff\xff\xff\xff\xff\xff\xff\xff\xff"[..], &MASK].concat();
+    for bytes in [&fragments[..fragments.len() - 5], &announced[..6], &huge] {
+        let decoded = decode_pieces(bytes, usize::MAX, 10);
+        assert_eq!(decoded, Err(Violation::TooLarge), "{bytes:x?}");
+    }
+    assert!(decode_pieces(&client_frame(0x82, &[0; 10]), 1, 10).is_ok());
+    assert_eq!(Violation::TooLarge.close().code, 1009);
+}
+
+#[test]
+fn announced_bytes_take_no_memory_until_they_come() {
+    let mut decoder = Decoder::new(usize::MAX);
+    let frame = client_frame(0x82, &[7; 1 << 20]);
+    let mut received = 0;
+    for mut piece in frame.chunks(10_000).take(50) {
+        received += piece.len();
+        assert_eq!(decoder.decode(&mut piece), Ok(None));
+        assert!(decoder.message.capacity() <= 2 * received);
+        assert_eq!(decoder.buffered(), received - 14);
+    }
+}
+
+#[test]
+fn progress_is_payload_of_the_unfinished_message() {
+    let mut decoder = Decoder::new(100);
+    let mut feed = |bytes: &[u8]| {
+        let mut bytes = bytes;
+        while let Ok(Some(_)) = decoder.decode(&mut bytes) {}
+        decoder.unfinished()
+    };
+    assert_eq!(feed(b""), None);
+    assert_eq!(feed(b"\x89"), Some(0), "half a head");
+    assert_eq!(feed(b"\x80\0\0\0\0"), None);
+    let begun = feed(&client_frame(0x01, b"ab"));
+    assert_eq!(begun, Some(2));
+    assert_eq!(feed(&client_frame(0x8A, b"alive")), begun);
+    assert_eq!(feed(&client_frame(0x00, b"")), begun, "an empty fragment");
+    assert_eq!(feed(&client_frame(0x00, b"c")), Some(3));
+    assert_eq!(feed(&client_frame(0x80, b"")), None);
+}
+
+/// Numbers that depend on the seed alone.
+fn random(seed: u64) -> impl FnMut(usize) -> usize {
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    move |below| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        usize::try_from(state % below as u64).unwrap()
+    }
+}
+
+#[test]
+fn flipped_bits_never_panic_and_never_keep_more_than_allowed() {
+    let good = [
+        client_frame(0x01, b"some text"),
+        client_frame(0x89, b"ping"),
+        client_frame(0x80, &[b'x'; 200]),
+        client_frame(0x82, &[0; 70_000]),
+        client_frame(0x88, b"\x03\xe8bye"),
+    ]
+    .concat();
+    for seed in 1..2000 {
+        let mut random = random(seed);
+        let mut bytes = good.clone();
+        for _ in 0..=random(4) {
+            // Mostly in the heads at the front.
+            let within = [12, 40, 300, bytes.len()][random(4)];
+            let at = random(within);
+            bytes[at] ^= 1 << random(8);
+        }
+        let mut decoder = Decoder::new(100_000);
+        let mut rest = &bytes[..];
+        while !rest.is_empty() {
+            let length = (1 + random(30_000)).min(rest.len());
+            let (mut piece, after) = rest.split_at(length);
+            rest = after;
+            while let Ok(Some(_)) = decoder.decode(&mut piece) {}
+            assert!(decoder.buffered() <= 100_000 + 125);
+            if !piece.is_empty() {
+                break;
+            }
+        }
+    }
+}

@@ -1,0 +1,443 @@
+//! A WebSocket connection on a byte stream. What is idle keeps no buffers.
+
+use std::{
+    cell::Cell,
+    fmt,
+    future::poll_fn,
+    io::{self, IoSlice},
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::{Buf as _, Bytes};
+use switchboard_dialect::Close;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    time::{Instant, Sleep, sleep_until},
+};
+
+use crate::{
+    frame::{self, Decoder, Message, Received, Violation},
+    stream::Stream,
+};
+
+/// Bytes that are read from a stream at a time, into a buffer that all connections of a thread share.
+const READ_BYTES: usize = 16 * 1024;
+
+/// Messages are gathered into one write up to so many bytes.
+const WRITE_BYTES: usize = 16 * 1024;
+
+/// Payloads from this size on are not copied into the write buffer.
+const COPIED_BYTES_MAX: usize = 4 * 1024;
+
+/// A write buffer that has grown beyond this is not kept for the next connection.
+const SPARE_BYTES_MAX: usize = 2 * WRITE_BYTES;
+
+/// Time that an unfinished message may stay without any more of its data.
+const PROGRESS: Duration = Duration::from_secs(10);
+
+thread_local! {
+    static READ_BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+    static WRITE_BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// Why nothing more can be received.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The client broke the protocol, or sent too large a message.
+    Violation(Violation),
+    /// A message was begun, and for ten seconds none of its data came.
+    NotCompleted,
+    /// The stream has ended without a close frame.
+    Ended,
+    /// The stream failed, as by a reset.
+    Failed(io::ErrorKind),
+}
+
+impl Fault {
+    /// How the connection is closed. `None`: the client is gone.
+    #[must_use]
+    pub fn close(self) -> Option<Close> {
+        match self {
+            Self::Violation(violation) => Some(violation.close()),
+            Self::NotCompleted => Some(Close::NOT_COMPLETED),
+            Self::Ended | Self::Failed(_) => None,
+        }
+    }
+
+    /// Whether the client has broken the WebSocket protocol. A message that is too large breaks only a
+    /// limit.
+    #[must_use]
+    pub fn is_protocol_error(&self) -> bool {
+        match self {
+            Self::Violation(violation) => *violation != Violation::TooLarge,
+            Self::NotCompleted => true,
+            Self::Ended | Self::Failed(_) => false,
+        }
+    }
+}
+
+/// The server's side of a WebSocket connection.
+pub struct Socket<S = Stream> {
+    stream: S,
+    decoder: Decoder,
+    /// Bytes that were read and not decoded yet.
+    unread: Bytes,
+    output: Output,
+    /// The answer to the client's last ping, or to its close frame.
+    answer: Option<Message>,
+    /// The server's close frame was taken: nothing is sent after it.
+    is_closing: bool,
+    /// Nothing more is received after this: a fault, or the client's close frame.
+    end: Option<Fault>,
+    stall: Option<Stall>,
+}
+
+impl<S> fmt::Debug for Socket<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Socket")
+            .field("decoder", &self.decoder)
+            .field("end", &self.end)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
+    /// A connection that begins on `stream`, of which `unread` was read before. No more than
+    /// `message_bytes_max` is gathered for one message (0: no limit).
+    pub fn new(stream: S, unread: Bytes, message_bytes_max: usize) -> Self {
+        let message_bytes_max = match message_bytes_max {
+            0 => usize::MAX,
+            limit => limit,
+        };
+        Self {
+            stream,
+            decoder: Decoder::new(message_bytes_max),
+            unread,
+            output: Output::default(),
+            answer: None,
+            is_closing: false,
+            end: None,
+            stall: None,
+        }
+    }
+
+    /// Bytes that are kept for an unfinished message.
+    pub fn buffered(&self) -> usize {
+        self.decoder.buffered()
+    }
+
+    /// The next message, fragment or control frame. Pings and the close frame are answered by the
+    /// next flush.
+    ///
+    /// # Errors
+    /// When nothing more can be received. The same fault is returned from then on; after a close
+    /// frame it is [`Fault::Ended`].
+    pub fn poll_receive(&mut self, context: &mut Context<'_>) -> Poll<Result<Received, Fault>> {
+        if let Some(end) = self.end {
+            return Poll::Ready(Err(end));
+        }
+        let received = ready!(self.poll_decode(context));
+        match &received {
+            Ok(Received::Message(Message::Ping(payload))) => {
+                self.answer(Message::Pong(payload.clone()));
+            }
+            Ok(Received::Message(close @ Message::Close(_))) => {
+                self.end = Some(Fault::Ended);
+                self.answer(close.clone());
+            }
+            Ok(Received::Message(_) | Received::Fragment) => {}
+            Err(fault) => self.end = Some(*fault),
+        }
+        Poll::Ready(received)
+    }
+
+    /// Has `message` sent by the next flush, unless the connection is being closed.
+    fn answer(&mut self, message: Message) {
+        self.answer = (!self.is_closing).then_some(message);
+    }
+
+    fn poll_decode(&mut self, context: &mut Context<'_>) -> Poll<Result<Received, Fault>> {
+        loop {
+            if !self.unread.is_empty() {
+                let mut input = &*self.unread;
+                let decoded = self.decoder.decode(&mut input);
+                let read = self.unread.len() - input.len();
+                self.unread.advance(read);
+                if self.unread.is_empty() {
+                    self.unread = Bytes::new();
+                }
+                if let Some(received) = decoded.map_err(Fault::Violation)? {
+                    return Poll::Ready(Ok(received));
+                }
+            }
+            match self.poll_read(context) {
+                Poll::Ready(Ok(None)) => {}
+                Poll::Ready(Ok(Some(received))) => return Poll::Ready(Ok(received)),
+                Poll::Ready(Err(fault)) => return Poll::Ready(Err(fault)),
+                Poll::Pending => {
+                    ready!(self.poll_stall(context));
+                    return Poll::Ready(Err(Fault::NotCompleted));
+                }
+            }
+        }
+    }
+
+    /// Reads once, and decodes the first frame of it.
+    fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<Received>, Fault>> {
+        let mut buffer = READ_BUFFER.take();
+        buffer.resize(READ_BYTES, 0);
+        let mut bytes = ReadBuf::new(&mut buffer);
+        let polled = Pin::new(&mut self.stream).poll_read(context, &mut bytes);
+        let read = match polled {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Err(error)) => Poll::Ready(Err(Fault::Failed(error.kind()))),
+            Poll::Ready(Ok(())) if bytes.filled().is_empty() => Poll::Ready(Err(Fault::Ended)),
+            Poll::Ready(Ok(())) => {
+                let mut input = bytes.filled();
+                let decoded = self.decoder.decode(&mut input);
+                self.unread = Bytes::copy_from_slice(input);
+                Poll::Ready(decoded.map_err(Fault::Violation))
+            }
+        };
+        READ_BUFFER.set(buffer);
+        read
+    }
+
+    /// Ready if a message is unfinished and nothing of it has come for too long. Called when there is
+    /// nothing to read, so time in which the caller does not want to read does not count.
+    fn poll_stall(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let Some(progress) = self.decoder.unfinished() else {
+            self.stall = None;
+            return Poll::Pending;
+        };
+        let new = || Stall::new(progress);
+        self.stall.get_or_insert_with(new).poll(progress, context)
+    }
+
+    /// Whether everything was handed to the stream.
+    pub fn is_flushed(&self) -> bool {
+        self.output.is_flushed && self.answer.is_none()
+    }
+
+    /// Ready when one more message can be sent.
+    ///
+    /// # Errors
+    /// If the stream fails.
+    pub fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.output.has_room() {
+            return Poll::Ready(Ok(()));
+        }
+        self.output.poll_write(&mut self.stream, context)
+    }
+
+    /// Takes a message, which [`Socket::poll_flush`] sends; nothing after a close frame. Call
+    /// [`Socket::poll_ready`] before.
+    pub fn start_send(&mut self, message: Message) {
+        if self.is_closing {
+            return;
+        }
+        if matches!(message, Message::Close(_)) {
+            self.is_closing = true;
+            self.answer = None;
+        }
+        self.output.push(message);
+    }
+
+    /// Sends what was taken, and the answers to control frames.
+    ///
+    /// # Errors
+    /// If the stream fails.
+    pub fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.answer.is_some() {
+            ready!(self.poll_ready(context))?;
+            if let Some(answer) = self.answer.take() {
+                self.start_send(answer);
+            }
+        }
+        self.output.poll_write(&mut self.stream, context)
+    }
+
+    /// Receives as [`Socket::poll_receive`] does, and answers pings. Nothing is lost if it is dropped.
+    ///
+    /// # Errors
+    /// When nothing more can be received.
+    pub async fn receive(&mut self) -> Result<Received, Fault> {
+        poll_fn(|context| {
+            if let Poll::Ready(Err(error)) = self.poll_flush(context) {
+                return Poll::Ready(Err(Fault::Failed(error.kind())));
+            }
+            self.poll_receive(context)
+        })
+        .await
+    }
+
+    /// Sends a message.
+    ///
+    /// # Errors
+    /// If the stream fails.
+    pub async fn send(&mut self, message: Message) -> io::Result<()> {
+        poll_fn(|context| self.poll_ready(context)).await?;
+        self.start_send(message);
+        poll_fn(|context| self.poll_flush(context)).await
+    }
+
+    /// Ends the connection after a close frame was sent (sections 7.1.1 and 7.1.7): waits for that of
+    /// the client; after a fault, reads what still comes until the client has closed, because closing
+    /// on unread data would reset the connection and the close frame could be lost.
+    pub async fn finish(&mut self) {
+        while self.receive().await.is_ok() {}
+        if let Some(Fault::Violation(_) | Fault::NotCompleted) = self.end {
+            self.discard().await;
+        }
+    }
+
+    async fn discard(&mut self) {
+        let shut_down = poll_fn(|context| Pin::new(&mut self.stream).poll_shutdown(context));
+        if shut_down.await.is_err() {
+            return;
+        }
+        poll_fn(|context| {
+            loop {
+                match ready!(self.poll_skip(context)) {
+                    Ok(1..) => {}
+                    Ok(0) | Err(_) => return Poll::Ready(()),
+                }
+            }
+        })
+        .await;
+    }
+
+    fn poll_skip(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let mut buffer = READ_BUFFER.take();
+        buffer.resize(READ_BYTES, 0);
+        let mut bytes = ReadBuf::new(&mut buffer);
+        let polled = Pin::new(&mut self.stream).poll_read(context, &mut bytes);
+        let count = bytes.filled().len();
+        READ_BUFFER.set(buffer);
+        polled.map_ok(|()| count)
+    }
+}
+
+/// Bytes on their way to a stream.
+struct Output {
+    /// Frames, of which the first bytes were written already.
+    frames: Vec<u8>,
+    written: usize,
+    /// The rest of the last frame, if it is large.
+    payload: Bytes,
+    /// The stream has taken everything and has sent it off.
+    is_flushed: bool,
+}
+
+impl Default for Output {
+    fn default() -> Self {
+        Self {
+            frames: Vec::new(),
+            written: 0,
+            payload: Bytes::new(),
+            is_flushed: true,
+        }
+    }
+}
+
+impl Output {
+    fn has_room(&self) -> bool {
+        self.payload.is_empty() && self.frames.len() < WRITE_BYTES
+    }
+
+    fn push(&mut self, message: Message) {
+        if self.frames.capacity() == 0 {
+            self.frames = WRITE_BUFFER.take();
+        }
+        self.payload = frame::encode(message, COPIED_BYTES_MAX, &mut self.frames);
+        self.is_flushed = false;
+    }
+
+    fn poll_write<S: AsyncWrite + Unpin>(
+        &mut self,
+        stream: &mut S,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.is_flushed {
+            return Poll::Ready(Ok(()));
+        }
+        let mut stream = Pin::new(stream);
+        loop {
+            let frames = &self.frames[self.written..];
+            let written = match (frames.is_empty(), self.payload.is_empty()) {
+                (true, true) => break,
+                (false, true) => stream.as_mut().poll_write(context, frames),
+                (true, false) => stream.as_mut().poll_write(context, &self.payload),
+                (false, false) => {
+                    let both = [IoSlice::new(frames), IoSlice::new(&self.payload)];
+                    stream.as_mut().poll_write_vectored(context, &both)
+                }
+            };
+            match ready!(written)? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                count => self.advance(count),
+            }
+        }
+        self.free();
+        ready!(stream.poll_flush(context))?;
+        self.is_flushed = true;
+        Poll::Ready(Ok(()))
+    }
+
+    fn advance(&mut self, count: usize) {
+        let of_frames = count.min(self.frames.len() - self.written);
+        self.written += of_frames;
+        self.payload.advance(count - of_frames);
+    }
+
+    /// Gives the buffers back, when all of them is written.
+    fn free(&mut self) {
+        self.payload = Bytes::new();
+        self.written = 0;
+        let mut buffer = std::mem::take(&mut self.frames);
+        if (1..=SPARE_BYTES_MAX).contains(&buffer.capacity()) {
+            buffer.clear();
+            WRITE_BUFFER.set(buffer);
+        }
+    }
+}
+
+/// The time since an unfinished message has made progress.
+struct Stall {
+    /// [`Decoder::unfinished`] at that time.
+    progress: u64,
+    since: Instant,
+    sleep: Pin<Box<Sleep>>,
+}
+
+impl Stall {
+    fn new(progress: u64) -> Self {
+        let since = Instant::now();
+        Self {
+            progress,
+            since,
+            sleep: Box::pin(sleep_until(since + PROGRESS)),
+        }
+    }
+
+    /// Ready if there was no progress for too long. The timer is set anew only when it has fired.
+    fn poll(&mut self, progress: u64, context: &mut Context<'_>) -> Poll<()> {
+        if self.progress != progress {
+            self.progress = progress;
+            self.since = Instant::now();
+        }
+        loop {
+            ready!(self.sleep.as_mut().poll(context));
+            let deadline = self.since + PROGRESS;
+            if self.sleep.deadline() >= deadline {
+                return Poll::Ready(());
+            }
+            self.sleep.as_mut().reset(deadline);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

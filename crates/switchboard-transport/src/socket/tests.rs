@@ -1,0 +1,209 @@
+use std::{pin::pin, task::Waker};
+
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex},
+    time::{advance, timeout},
+};
+
+use super::*;
+use crate::frame::CloseFrame;
+
+/// A masked frame of a client; the mask is zero.
+fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(payload.len()).expect("a short payload");
+    let length = match length {
+        0..=125 => vec![0x80 | length.to_be_bytes()[1]],
+        _ => [vec![0x80 | 126], length.to_be_bytes().to_vec()].concat(),
+    };
+    [&[first][..], &length, &[0; 4], payload].concat()
+}
+
+fn connect(kernel_bytes: usize) -> (DuplexStream, Socket<DuplexStream>) {
+    let (client, server) = duplex(kernel_bytes);
+    (client, Socket::new(server, Bytes::new(), 100_000))
+}
+
+fn text(text: &str) -> Received {
+    Received::Message(Message::Text(text.into()))
+}
+
+fn poll_receive(socket: &mut Socket<DuplexStream>) -> Poll<Result<Received, Fault>> {
+    let received = pin!(socket.receive());
+    received.poll(&mut Context::from_waker(Waker::noop()))
+}
+
+#[tokio::test]
+async fn messages_that_come_together_are_received_one_by_one() {
+    let (mut client, mut socket) = connect(64 * 1024);
+    let large = "x".repeat(40_000);
+    let frames = [
+        frame(0x81, b"one"),
+        frame(0x81, large.as_bytes()),
+        frame(0x01, b"t"),
+        frame(0x80, b"wo"),
+    ];
+    client.write_all(&frames.concat()).await.expect("room");
+    for expected in [text("one"), text(&large), Received::Fragment, text("two")] {
+        assert_eq!(socket.receive().await, Ok(expected));
+    }
+    assert!(poll_receive(&mut socket).is_pending());
+    assert_eq!(socket.buffered(), 0);
+    drop(client);
+    assert_eq!(socket.receive().await, Err(Fault::Ended));
+}
+
+#[tokio::test]
+async fn bytes_read_during_the_handshake_come_first() {
+    let (mut client, server) = duplex(100);
+    let begun = Bytes::from(frame(0x81, b"early")[..4].to_vec());
+    let mut socket = Socket::new(server, begun, 0);
+    let rest = &frame(0x81, b"early")[4..];
+    client.write_all(rest).await.expect("room");
+    assert_eq!(socket.receive().await, Ok(text("early")));
+}
+
+#[tokio::test]
+async fn what_is_sent_arrives_in_order_however_little_the_stream_takes() {
+    let (mut client, mut socket) = connect(7);
+    let large = "y".repeat(COPIED_BYTES_MAX);
+    let sending = async {
+        for message in ["one", "two", &large, "three"] {
+            poll_fn(|context| socket.poll_ready(context))
+                .await
+                .expect("open");
+            socket.start_send(Message::Text(message.into()));
+        }
+        assert!(!socket.is_flushed());
+        poll_fn(|context| socket.poll_flush(context))
+            .await
+            .expect("open");
+        assert!(socket.is_flushed());
+        drop(socket);
+    };
+    let mut sent = Vec::new();
+    let reading = client.read_to_end(&mut sent);
+    let ((), read) = tokio::join!(sending, reading);
+    read.expect("an end");
+    let head = b"\x81\x7e\x10\x00";
+    let expected = [b"\x81\x03one\x81\x03two", &head[..], large.as_bytes()].concat();
+    assert_eq!(sent, [&expected[..], b"\x81\x05three"].concat());
+}
+
+#[tokio::test]
+async fn a_ping_is_answered_and_a_close_frame_ends_both_ways() {
+    let (mut client, mut socket) = connect(1000);
+    let frames = [frame(0x89, b"there?"), frame(0x88, b"\x03\xe8bye")].concat();
+    client.write_all(&frames).await.expect("room");
+    let ping = Message::Ping(Bytes::from_static(b"there?"));
+    assert_eq!(socket.receive().await, Ok(Received::Message(ping)));
+    let close = Message::Close(Some(CloseFrame {
+        code: 1000,
+        reason: "bye".into(),
+    }));
+    assert_eq!(socket.receive().await, Ok(Received::Message(close)));
+    poll_fn(|context| socket.poll_flush(context))
+        .await
+        .expect("open");
+    assert_eq!(socket.receive().await, Err(Fault::Ended));
+    drop(socket);
+    let mut answers = Vec::new();
+    client.read_to_end(&mut answers).await.expect("an end");
+    assert_eq!(answers, b"\x8a\x06there?\x88\x05\x03\xe8bye");
+}
+
+#[tokio::test]
+async fn nothing_is_sent_after_a_close_frame() {
+    let (mut client, mut socket) = connect(1000);
+    socket.send(Message::Close(None)).await.expect("open");
+    let frames = [frame(0x89, b""), frame(0x88, b"")].concat();
+    client.write_all(&frames).await.expect("room");
+    socket
+        .send(Message::Text("late".into()))
+        .await
+        .expect("open");
+    socket.finish().await;
+    drop(socket);
+    let mut sent = Vec::new();
+    client.read_to_end(&mut sent).await.expect("an end");
+    assert_eq!(sent, b"\x88\x00");
+}
+
+#[tokio::test]
+async fn after_a_violation_the_rest_is_read_until_the_client_closes() {
+    let (mut client, mut socket) = connect(100);
+    client.write_all(&frame(0x83, b"")).await.expect("room");
+    let fault = Fault::Violation(Violation::UnknownOpcode);
+    assert_eq!(socket.receive().await, Err(fault));
+    assert_eq!(socket.receive().await, Err(fault), "for good");
+    let finishing = tokio::spawn(async move { socket.finish().await });
+    client.write_all(&[0; 10_000]).await.expect("it is read");
+    let mut end = Vec::new();
+    client.read_to_end(&mut end).await.expect("an end");
+    assert!(!finishing.is_finished());
+    drop(client);
+    finishing.await.expect("no panic");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unfinished_message_ends_ten_seconds_after_its_last_data() {
+    let alive = frame(0x8A, b"");
+    let empty = frame(0x00, b"");
+    for begin in [
+        frame(0x01, b"abc"),
+        frame(0x81, b"abcdef")[..8].to_vec(),
+        frame(0x81, b"abc")[..1].to_vec(),
+    ] {
+        let (mut client, mut socket) = connect(1000);
+        client.write_all(&begin).await.expect("room");
+        while poll_receive(&mut socket).is_ready() {}
+        advance(PROGRESS - Duration::from_secs(1)).await;
+        assert!(poll_receive(&mut socket).is_pending(), "{begin:?}");
+        advance(Duration::from_secs(1)).await;
+        let ended = poll_receive(&mut socket);
+        assert_eq!(ended, Poll::Ready(Err(Fault::NotCompleted)), "{begin:?}");
+    }
+    let (mut client, mut socket) = connect(1000);
+    client.write_all(&frame(0x01, b"a")).await.expect("room");
+    let started = Instant::now();
+    // Neither control frames nor empty fragments are progress; payload is.
+    let client = async move {
+        for second in 0.. {
+            let more = if second == 5 {
+                frame(0x00, b"b")
+            } else {
+                [&alive[..], &empty].concat()
+            };
+            if client.write_all(&more).await.is_err() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    };
+    let server = async move {
+        loop {
+            if let Err(fault) = socket.receive().await {
+                return fault;
+            }
+        }
+    };
+    tokio::spawn(client);
+    assert_eq!(server.await, Fault::NotCompleted);
+    assert_eq!(started.elapsed().as_secs(), 15);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_finished_message_and_time_without_reading_end_nothing() {
+    let (mut client, mut socket) = connect(1000);
+    client.write_all(&frame(0x01, b"a")).await.expect("room");
+    assert_eq!(socket.receive().await, Ok(Received::Fragment));
+    assert!(poll_receive(&mut socket).is_pending());
+    // The server does not read for a while, and the client goes on meanwhile.
+    client.write_all(&frame(0x00, b"b")).await.expect("room");
+    advance(3 * PROGRESS).await;
+    assert_eq!(socket.receive().await, Ok(Received::Fragment));
+    assert!(poll_receive(&mut socket).is_pending());
+    client.write_all(&frame(0x80, b"c")).await.expect("room");
+    assert_eq!(socket.receive().await, Ok(text("abc")));
+    let idle = timeout(10 * PROGRESS, socket.receive()).await;
+    assert!(idle.is_err(), "an idle connection stays");
+}
