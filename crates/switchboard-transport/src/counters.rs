@@ -30,6 +30,8 @@ counters! {
     refused_total: "Frames and requests answered with an error.",
     paused_total: "Times that reading from a client was paused because it was over its rate.",
     slow_total: "Connections ended because the client did not read.",
+    protocol_errors_total: "Connections ended because the client broke the WebSocket protocol or did not complete a message.",
+    unfinished_bytes: "Bytes kept for messages that clients have not completed.",
     joins_total: "Joins ordered.",
     leaves_total: "Leaves ordered.",
     webhooks_total: "Requests made to web services about clients.",

@@ -354,4 +354,49 @@ mod tests {
             assert_eq!(address.to_string(), known);
         }
     }
+
+    /// A WebSocket connection that did not would pay for hyper's layers, and keep their memory.
+    #[tokio::test]
+    async fn a_websocket_gets_its_tcp_connection_back() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("bound");
+        let (sender, mut streams) = tokio::sync::mpsc::channel(1);
+        let handler = move |upgrade: crate::Upgrade| async move {
+            let (response, connecting) = upgrade.accept(0);
+            tokio::spawn(async move { sender.send(connecting.socket().await).await });
+            response
+        };
+        let accepted = Accepted {
+            client: address,
+            permit: Arc::new(
+                Permits::new(0, 0, Vec::new())
+                    .admit(None)
+                    .expect("no limit"),
+            ),
+            router: Router::new().route("/", axum::routing::get(handler)),
+            full: None,
+        };
+        let mut client = TcpStream::connect(address).await.expect("a connection");
+        let (stream, _) = listener.accept().await.expect("a connection");
+        let timeouts = RequestTimeouts {
+            head: Duration::ZERO,
+            idle: Duration::ZERO,
+        };
+        tokio::spawn(converse(
+            stream,
+            accepted,
+            timeouts,
+            CancellationToken::new(),
+        ));
+        let request = b"GET / HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+            Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+        let sent = tokio::io::AsyncWriteExt::write_all(&mut client, request).await;
+        sent.expect("the server reads");
+        let socket = streams
+            .recv()
+            .await
+            .expect("an answer")
+            .expect("an upgrade");
+        assert!(socket.is_plain_tcp());
+    }
 }

@@ -320,6 +320,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
     }
 }
 
+#[cfg(test)]
+impl Socket {
+    /// Whether the connection has no layer between itself and the kernel.
+    pub(crate) fn is_plain_tcp(&self) -> bool {
+        matches!(self.stream, Stream::Tcp(_))
+    }
+}
+
 /// Bytes on their way to a stream.
 struct Output {
     /// Frames, of which the first bytes were written already.

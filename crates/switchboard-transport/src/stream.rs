@@ -14,6 +14,8 @@ use tokio::{
     net::TcpStream,
 };
 
+use crate::timed_stream::TimedStream;
+
 /// The stream of a connection after its upgrade.
 #[derive(Debug)]
 pub enum Stream {
@@ -26,6 +28,12 @@ pub enum Stream {
 impl Stream {
     /// The stream of an upgraded connection, and what was read of it already.
     pub(crate) fn of(upgraded: Upgraded) -> (Self, Bytes) {
+        let upgraded = match upgraded.downcast::<TokioIo<TimedStream<TcpStream>>>() {
+            Ok(Parts { io, read_buf, .. }) => {
+                return (Self::Tcp(io.into_inner().into_inner()), read_buf);
+            }
+            Err(upgraded) => upgraded,
+        };
         match upgraded.downcast::<TokioIo<TcpStream>>() {
             Ok(Parts { io, read_buf, .. }) => (Self::Tcp(io.into_inner()), read_buf),
             Err(upgraded) => (Self::Foreign(TokioIo::new(upgraded)), Bytes::new()),

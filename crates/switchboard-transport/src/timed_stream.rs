@@ -138,6 +138,11 @@ impl<S> TimedStream<S> {
         this
     }
 
+    /// The stream alone.
+    pub(crate) fn into_inner(self) -> S {
+        self.stream
+    }
+
     fn wait_for(&mut self, wait: Wait) {
         let timeout = match wait {
             Wait::Response => Duration::ZERO,

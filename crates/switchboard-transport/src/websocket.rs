@@ -3,32 +3,25 @@
 use std::{
     collections::VecDeque,
     future::poll_fn,
+    io::{self, ErrorKind},
     pin::{Pin, pin},
     sync::{Arc, atomic::Ordering},
     task::{Context as TaskContext, Poll, ready},
     time::{Duration, Instant, SystemTime},
 };
 
-use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
-use bytestring::ByteString;
-use futures_util::{Sink, StreamExt};
+use bytes::Bytes;
 use switchboard_core::{Ask, Event, Farewell, Limits, Parting, Refusal, Refused};
 use switchboard_dialect::{Close, Conversation, Frame, Post, Turn};
 use tokio::time::{Instant as TokioInstant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Counters, Exchange, Heartbeat, Local, Outbox, Permit,
+    Counters, Exchange, Fault, Heartbeat, Local, Outbox, Permit, Socket, Violation,
+    frame::{CloseFrame, Message, Received},
     line::{Line, Steps},
     outbox::{Appetite, Charges, Overflow},
 };
-
-/// Bytes read from the socket at a time. The library's own choice of 128 KiB is what an idle
-/// connection would cost. Most frames of signaling fit into this; larger ones take a few reads more.
-const READ_BUFFER_BYTES: usize = 2048;
-
-/// Frames that wait for one another are written together up to so many bytes.
-const WRITE_BUFFER_BYTES: usize = 16 * 1024;
 
 /// Events told before the client's own frames have their turn again.
 const EVENTS_PER_WRITE: usize = 64;
@@ -47,20 +40,6 @@ const EARLY_BYTES_MAX: usize = 64 * 1024;
 /// Time for the goodbye of a connection that is ended: the close frame, and the client's answer.
 const GOODBYE: Duration = Duration::from_secs(1);
 
-/// Sets an upgrade's buffers and bounds: nothing larger than `frame_bytes` is ever gathered.
-pub fn configure(upgrade: WebSocketUpgrade, limits: &Limits) -> WebSocketUpgrade {
-    let frame_bytes = if limits.frame_bytes == 0 {
-        usize::MAX
-    } else {
-        limits.frame_bytes
-    };
-    upgrade
-        .read_buffer_size(READ_BUFFER_BYTES)
-        .write_buffer_size(WRITE_BUFFER_BYTES)
-        .max_message_size(frame_bytes)
-        .max_frame_size(frame_bytes)
-}
-
 /// What a connection needs of its node.
 #[derive(Clone, Debug)]
 pub struct Context {
@@ -78,7 +57,7 @@ pub struct Context {
 ///
 /// Boxed, and not an async function: what a connection needs only at its beginning is not kept.
 pub fn serve(
-    socket: WebSocket,
+    socket: Socket,
     opened: (Conversation, Turn),
     context: Context,
     permit: Permit,
@@ -97,7 +76,7 @@ pub fn serve(
         pending_bytes: 0,
         asking: None,
         early: VecDeque::new(),
-        unflushed: false,
+        unfinished_bytes: 0,
         blocked: false,
         _permit: permit,
     });
@@ -110,7 +89,7 @@ pub fn serve(
 }
 
 struct Connection {
-    socket: WebSocket,
+    socket: Socket,
     line: Line,
     local: Local,
     context: Context,
@@ -120,9 +99,9 @@ struct Connection {
     /// What the session asks a web service; until it is answered, nothing else is done.
     asking: Option<Box<Asking>>,
     /// What the client has sent while its session waited for an answer.
-    early: VecDeque<Result<Message, axum::Error>>,
-    /// The socket has taken frames that it has not sent yet.
-    unflushed: bool,
+    early: VecDeque<Result<Received, Fault>>,
+    /// Bytes of an unfinished message, as they are counted in the gauge.
+    unfinished_bytes: usize,
     /// The socket takes nothing until the client takes something.
     blocked: bool,
     _permit: Permit,
@@ -165,11 +144,11 @@ enum Wake {
     /// The outbox has something to say.
     Event,
     /// The client has sent something, or has gone.
-    Message(Option<Result<Message, axum::Error>>),
+    Message(Result<Received, Fault>),
     Timer,
     Drain,
     /// The socket cannot be written to any more.
-    Broken(axum::Error),
+    Broken(ErrorKind),
 }
 
 impl Connection {
@@ -197,7 +176,7 @@ impl Connection {
                 // What was sent before is a sign of life, which no timer may overlook.
                 let may_read = !self.line.is_paused();
                 if may_read && let Some(message) = self.early.pop_front() {
-                    return Poll::Ready(Wake::Message(Some(message)));
+                    return Poll::Ready(Wake::Message(message));
                 }
                 if timer.as_mut().poll(context).is_ready() {
                     return Poll::Ready(Wake::Timer);
@@ -226,7 +205,7 @@ impl Connection {
         let written = self.poll_write(context);
         self.blocked = written.is_pending();
         if let Poll::Ready(Err(error)) = written {
-            return Poll::Ready(Wake::Broken(error));
+            return Poll::Ready(Wake::Broken(error.kind()));
         }
         if was_blocked && (written.is_ready() || self.pending.len() < waited) {
             return Poll::Ready(Wake::Taken);
@@ -235,7 +214,7 @@ impl Connection {
             return Poll::Ready(Wake::Event);
         }
         if !self.line.is_paused()
-            && let Poll::Ready(message) = self.socket.poll_next_unpin(context)
+            && let Poll::Ready(message) = self.poll_receive(context)
         {
             return Poll::Ready(Wake::Message(message));
         }
@@ -250,7 +229,7 @@ impl Connection {
     }
 
     fn appetite(&self) -> Appetite {
-        if self.pending.is_empty() && !self.unflushed {
+        if self.pending.is_empty() && self.socket.is_flushed() {
             Appetite::All
         } else {
             Appetite::Urgent
@@ -258,22 +237,33 @@ impl Connection {
     }
 
     /// Gives the socket what waits for it, as far as it takes it, and sends it off.
-    fn poll_write(&mut self, context: &mut TaskContext<'_>) -> Poll<Result<(), axum::Error>> {
-        let mut socket = Pin::new(&mut self.socket);
+    fn poll_write(&mut self, context: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
         while !self.pending.is_empty() {
-            ready!(socket.as_mut().poll_ready(context))?;
+            ready!(self.socket.poll_ready(context))?;
             let Some(message) = self.pending.pop_front() else {
                 break;
             };
-            self.pending_bytes -= weight(&message);
-            socket.as_mut().start_send(message)?;
-            self.unflushed = true;
+            self.pending_bytes -= message.payload_len();
+            self.socket.start_send(message);
         }
-        if self.unflushed {
-            ready!(socket.as_mut().poll_flush(context))?;
-            self.unflushed = false;
+        self.socket.poll_flush(context)
+    }
+
+    /// Reads from the socket, and keeps the gauge of what is kept for unfinished messages.
+    fn poll_receive(&mut self, context: &mut TaskContext<'_>) -> Poll<Result<Received, Fault>> {
+        let received = self.socket.poll_receive(context);
+        let buffered = self.socket.buffered();
+        if buffered != self.unfinished_bytes {
+            self.gauge_unfinished(buffered);
         }
-        Poll::Ready(Ok(()))
+        received
+    }
+
+    fn gauge_unfinished(&mut self, bytes: usize) {
+        let gauge = &self.context.exchange.counters().unfinished_bytes;
+        gauge.fetch_add(bytes as u64, Ordering::Relaxed);
+        gauge.fetch_sub(self.unfinished_bytes as u64, Ordering::Relaxed);
+        self.unfinished_bytes = bytes;
     }
 
     async fn on_wake(&mut self, wake: Wake) -> Result<(), End> {
@@ -283,7 +273,7 @@ impl Connection {
             Wake::Message(message) => self.on_message(message)?,
             Wake::Timer => self.line.handle_timeout(Instant::now()),
             Wake::Drain => return Err(End::Close(Close::RESTART)),
-            Wake::Broken(error) => return Err(end_of(&error)),
+            Wake::Broken(error) => return Err(end_of(error)),
         };
         self.perform(steps).await?;
         self.be_answered().await
@@ -306,14 +296,17 @@ impl Connection {
         Ok(())
     }
 
-    /// Whether what waits for the socket is as much as may wait.
+    /// Whether what waits for the socket is as much as may wait, together with what is kept for an
+    /// unfinished message.
     fn has_enough_pending(&self) -> bool {
         let bytes_max = self.context.limits.outbox_bytes;
-        self.pending.len() > PENDING_FRAMES_MAX || bytes_max != 0 && self.pending_bytes > bytes_max
+        let bytes = self.pending_bytes + self.unfinished_bytes;
+        self.pending.len() > PENDING_FRAMES_MAX
+            || bytes_max != 0 && self.pending_bytes != 0 && bytes > bytes_max
     }
 
     fn push(&mut self, message: Message) {
-        self.pending_bytes += weight(&message);
+        self.pending_bytes += message.payload_len();
         self.pending.push_back(message);
     }
 
@@ -326,29 +319,41 @@ impl Connection {
         End::Close(Close::SLOW)
     }
 
-    fn on_message(&mut self, message: Option<Result<Message, axum::Error>>) -> Result<Steps, End> {
+    fn on_message(&mut self, message: Result<Received, Fault>) -> Result<Steps, End> {
         let now = Instant::now();
         let frames_in = &self.context.exchange.counters().frames_in_total;
         match message {
-            Some(Ok(Message::Text(text))) => {
+            Ok(Received::Message(Message::Text(text))) => {
                 Counters::add(frames_in, 1);
-                let text =
-                    ByteString::try_from(axum::body::Bytes::from(text)).map_err(|_| End::Lost)?;
                 Ok(self.line.on_frame(Frame::Text(&text), now, unix_secs()))
             }
-            Some(Ok(Message::Binary(bytes))) => {
+            Ok(Received::Message(Message::Binary(bytes))) => {
                 Counters::add(frames_in, 1);
                 Ok(self.line.on_frame(Frame::Binary(&bytes), now, unix_secs()))
             }
-            Some(Ok(Message::Ping(_) | Message::Pong(_))) => Ok(self.line.on_control(now)),
-            Some(Err(error)) if is_too_large(&error) => {
+            Ok(Received::Message(Message::Ping(_) | Message::Pong(_)) | Received::Fragment) => {
+                Ok(self.line.on_control(now))
+            }
+            Ok(Received::Message(Message::Close(_))) => Err(End::Said),
+            Err(Fault::Violation(Violation::TooLarge)) => {
                 Ok(self
                     .line
                     .on_violation(Refusal::TooLarge, Close::TOO_BIG, now))
             }
-            Some(Ok(Message::Close(_))) => Err(End::Said),
-            Some(Err(error)) => Err(end_of(&error)),
-            None => Err(End::Reset),
+            Err(fault) => Err(self.on_fault(fault)),
+        }
+    }
+
+    fn on_fault(&self, fault: Fault) -> End {
+        if fault.is_protocol_error() {
+            let counters = self.context.exchange.counters();
+            Counters::add(&counters.protocol_errors_total, 1);
+        }
+        match fault {
+            Fault::Violation(violation) => End::Close(violation.close()),
+            Fault::NotCompleted => End::Close(Close::NOT_COMPLETED),
+            Fault::Ended => End::Reset,
+            Fault::Failed(error) => end_of(error),
         }
     }
 
@@ -364,10 +369,10 @@ impl Connection {
             return Err(self.too_slow());
         }
         for frame in turn.frames {
-            self.push(text(frame));
+            self.push(Message::Text(frame));
         }
         if ping {
-            self.push(Message::Ping(axum::body::Bytes::new()));
+            self.push(Message::Ping(Bytes::new()));
         }
         if !turn.asks.is_empty() {
             for ask in turn.asks {
@@ -435,14 +440,14 @@ impl Connection {
     /// Ready if the client goes. Keeps what it sends.
     fn poll_gone(&mut self, context: &mut TaskContext<'_>) -> Poll<End> {
         if let Poll::Ready(Err(error)) = self.poll_write(context) {
-            return Poll::Ready(end_of(&error));
+            return Poll::Ready(end_of(error.kind()));
         }
         while self.may_read_early() {
-            match ready!(self.socket.poll_next_unpin(context)) {
-                Some(Ok(Message::Close(_))) => return Poll::Ready(End::Said),
-                Some(Err(error)) if !is_too_large(&error) => return Poll::Ready(end_of(&error)),
-                None => return Poll::Ready(End::Reset),
-                Some(message) => self.early.push_back(message),
+            match ready!(self.poll_receive(context)) {
+                Ok(Received::Message(Message::Close(_))) => return Poll::Ready(End::Said),
+                Err(Fault::Ended) => return Poll::Ready(End::Reset),
+                Err(Fault::Failed(error)) => return Poll::Ready(end_of(error)),
+                message => self.early.push_back(message),
             }
         }
         Poll::Pending
@@ -450,11 +455,11 @@ impl Connection {
 
     /// Whether one more frame has room beside those that wait.
     fn may_read_early(&self) -> bool {
-        let length = |message: &Result<Message, _>| match message {
-            Ok(Message::Text(text)) => text.len(),
-            Ok(Message::Binary(bytes) | Message::Ping(bytes) | Message::Pong(bytes)) => bytes.len(),
+        let length = |message: &Result<Received, _>| match message {
             // Nothing comes after these.
-            Ok(Message::Close(_)) | Err(_) => usize::MAX,
+            Ok(Received::Message(Message::Close(_))) | Err(_) => usize::MAX,
+            Ok(Received::Message(message)) => message.payload_len(),
+            Ok(Received::Fragment) => 0,
         };
         let bytes = self.early.iter().map(length).fold(0, usize::saturating_add);
         self.early.len() < EARLY_FRAMES_MAX && bytes < EARLY_BYTES_MAX
@@ -504,8 +509,7 @@ impl Connection {
         }
         let closing = async {
             poll_fn(|context| self.poll_write(context)).await.ok()?;
-            // Reading also sends the answer to a close frame that was read before.
-            while let Some(Ok(_)) = self.socket.next().await {}
+            self.socket.finish().await;
             Some(())
         };
         drop(timeout(GOODBYE, closing).await);
@@ -516,6 +520,7 @@ impl Connection {
 impl Drop for Connection {
     fn drop(&mut self) {
         self.leave(Parting::Lost);
+        self.gauge_unfinished(0);
         self.context
             .exchange
             .counters()
@@ -524,54 +529,27 @@ impl Drop for Connection {
     }
 }
 
-/// What a message takes while it waits.
-fn weight(message: &Message) -> usize {
-    match message {
-        Message::Text(text) => text.len(),
-        Message::Binary(bytes) | Message::Ping(bytes) | Message::Pong(bytes) => bytes.len(),
-        Message::Close(_) => 0,
-    }
-}
-
-fn text(frame: ByteString) -> Message {
-    // A `ByteString` is UTF-8, so this is never the empty text.
-    Message::Text(frame.into_bytes().try_into().unwrap_or_default())
-}
-
 fn unix_secs() -> u64 {
     SystemTime::UNIX_EPOCH
         .elapsed()
         .map_or(0, |since| since.as_secs())
 }
 
-/// How a connection has ended whose socket failed with this error. If the network gave up on the client,
+/// How a connection has ended whose stream failed with this error. If the network gave up on the client,
 /// the client may be there and come back; any other error is the end of its side.
-fn end_of(error: &axum::Error) -> End {
-    use std::io::ErrorKind::{HostUnreachable, NetworkDown, NetworkUnreachable, TimedOut};
-    let source = std::error::Error::source(error);
-    match source.and_then(|source| source.downcast_ref::<tungstenite::Error>()) {
-        Some(tungstenite::Error::Io(error))
-            if [TimedOut, HostUnreachable, NetworkUnreachable, NetworkDown]
-                .contains(&error.kind()) =>
-        {
-            End::Lost
-        }
-        Some(_) | None => End::Reset,
-    }
-}
-
-/// Whether receiving ended because a message was larger than allowed (close code 1009).
-#[must_use]
-pub fn is_too_large(error: &axum::Error) -> bool {
-    let source = std::error::Error::source(error);
-    let source = source.and_then(|source| source.downcast_ref::<tungstenite::Error>());
-    matches!(source, Some(tungstenite::Error::Capacity(_)))
+fn end_of(error: ErrorKind) -> End {
+    let is_network = matches!(
+        error,
+        ErrorKind::TimedOut
+            | ErrorKind::HostUnreachable
+            | ErrorKind::NetworkUnreachable
+            | ErrorKind::NetworkDown
+    );
+    if is_network { End::Lost } else { End::Reset }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::io::ErrorKind;
-
     use super::*;
 
     #[test]
@@ -583,12 +561,8 @@ mod tests {
             (ErrorKind::TimedOut, Parting::Lost),
             (ErrorKind::HostUnreachable, Parting::Lost),
         ] {
-            let error = tungstenite::Error::Io(kind.into());
-            assert_eq!(end_of(&axum::Error::new(error)).parting(), expected);
+            assert_eq!(end_of(kind).parting(), expected);
         }
-        let protocol = tungstenite::error::ProtocolError::ResetWithoutClosingHandshake;
-        let error = axum::Error::new(tungstenite::Error::Protocol(protocol));
-        assert_eq!(end_of(&error).parting(), Parting::Reset);
         assert_eq!(End::Close(Close::GONE).parting(), Parting::Lost);
     }
 }

@@ -4,10 +4,8 @@ use std::sync::Arc;
 
 use axum::{
     Router,
-    extract::{
-        FromRequestParts, Query as UrlQuery, RawPathParams, Request, State, WebSocketUpgrade,
-    },
-    http::{HeaderMap, HeaderValue, Method, StatusCode, header, request::Parts},
+    extract::{FromRequestParts, Query as UrlQuery, RawPathParams, Request, State},
+    http::{HeaderValue, Method, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
     routing::{any, get},
 };
@@ -15,7 +13,7 @@ use switchboard_core::{DialectName, RoomId, SpaceName};
 use switchboard_dialect::{
     ALL, Answer, Conversation, CorsPolicy, Dialect, Handshake, Opens, Query, Reply, find,
 };
-use switchboard_transport::{Counters, Permit, websocket};
+use switchboard_transport::{Counters, Permit, Upgrade, upgrade, websocket};
 
 use crate::{
     cors,
@@ -80,7 +78,7 @@ async fn serve(
     let wants_socket = match entrance.opens {
         Opens::Sockets => true,
         Opens::Requests => false,
-        Opens::Both => is_upgrade(&parts.headers),
+        Opens::Both => upgrade::is_requested(&parts.headers),
         Opens::Nothing => return respond(Reply::not_found()),
     };
     let done = match (wants_socket, entrance.only()) {
@@ -98,11 +96,6 @@ fn other_method(method: &Method) -> Option<Box<Response>> {
     (!is_allowed).then(refused)
 }
 
-fn is_upgrade(headers: &HeaderMap) -> bool {
-    let upgrade = headers.get(header::UPGRADE);
-    upgrade.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"))
-}
-
 /// Begins a connection at a door of one dialect, or of several that the first frame tells apart.
 async fn connect(
     server: &Server,
@@ -110,21 +103,25 @@ async fn connect(
     alone: Option<DialectName>,
     parts: &mut Parts,
 ) -> Result<Response, Box<Response>> {
-    let upgrade = WebSocketUpgrade::from_request_parts(parts, server).await;
-    let upgrade = upgrade.map_err(refusal)?;
-    let upgrade = websocket::configure(upgrade, server.limits());
+    let upgrade = Upgrade::of(parts).map_err(refusal)?;
     let (permit, mut handshake, space) = receive(server, entrance, parts).await?;
-    let (upgrade, dialect) = choose(upgrade, &handshake, &parts.headers, (entrance, alone))?;
+    let (upgrade, dialect) = choose(upgrade, &handshake, (entrance, alone))?;
     if let Some(elsewhere) = dialect.filter(|dialect| !entrance.has(dialect.tongue().name)) {
         handshake.door = main_door(elsewhere);
         handshake.params = Query::default();
     }
     tracing::info!(peer = %handshake.peer, dialect = dialect.map_or("undetected", |d| d.tongue().name), "connected");
     let opened = Conversation::open(dialect, handshake, space);
-    let (context, tasks) = (server.context().clone(), server.tasks().clone());
-    Ok(upgrade.on_upgrade(move |socket| {
-        tasks.track_future(websocket::serve(socket, opened, context, permit))
-    }))
+    let (response, connecting) = upgrade.accept(server.limits().frame_bytes);
+    let context = server.context().clone();
+    // Boxed: the task does not keep room for it.
+    let begin = Box::new(move |socket| websocket::serve(socket, opened, context, permit));
+    server.tasks().spawn(async move {
+        if let Some(socket) = connecting.socket().await {
+            (*begin)(socket).await;
+        }
+    });
+    Ok(response)
 }
 
 /// Answers a plain request.
@@ -192,47 +189,44 @@ fn refusal(response: impl IntoResponse) -> Box<Response> {
     Box::new(response.into_response())
 }
 
-type Chosen = (WebSocketUpgrade, Option<&'static dyn Dialect>);
+type Chosen = (Upgrade, Option<&'static dyn Dialect>);
 
-/// The dialect that the client asks for by `?dialect=` or subprotocol, else the path's own. A
-/// browser that offers subprotocols insists that one of them is chosen.
+/// The dialect that the client asks for by `?dialect=` or subprotocol, else the path's own. One of the
+/// subprotocols that the client offers is chosen: the one that names the dialect, else the first one,
+/// as the library `ws` does. A browser fails the connection if none is.
 fn choose(
-    upgrade: WebSocketUpgrade,
+    upgrade: Upgrade,
     handshake: &Handshake,
-    headers: &HeaderMap,
     (entrance, alone): (&Entrance, Option<DialectName>),
 ) -> Result<Chosen, Box<Response>> {
     let find = |name: &str| find(name).filter(|_| alone.is_none_or(|alone| alone == name));
     let named = |name: &str| find(name).ok_or_else(|| refusal(unknown_dialect(name, alone)));
-    let offers = headers
-        .get_all(header::SEC_WEBSOCKET_PROTOCOL)
-        .iter()
-        .filter_map(|value| value.to_str().ok());
-    let offers = offers.flat_map(|value| value.split(',')).map(str::trim);
+    let offers = upgrade.offers().iter();
     let offered: Vec<_> = offers
-        .filter_map(|offer| Some((offer, offer.strip_prefix(SUBPROTOCOL)?)))
+        .filter_map(|offer| offer.strip_prefix(SUBPROTOCOL))
         .collect();
     let wanted = match handshake.query.get("dialect") {
         Some(name) => Some(named(name)?),
-        None => offered.iter().find_map(|(_, name)| find(name)),
+        None => offered.iter().find_map(|name| find(name)),
     };
     let Some(dialect) = wanted else {
         return match offered.first() {
-            Some((_, name)) => Err(refusal(unknown_dialect(name, alone))),
-            None => Ok((upgrade, entrance.only())),
+            Some(name) => Err(refusal(unknown_dialect(name, alone))),
+            None => Ok((upgrade.choose_first(), entrance.only())),
         };
     };
-    match offered
-        .iter()
-        .find(|(_, name)| *name == dialect.tongue().name)
-    {
-        Some((offer, _)) => Ok((upgrade.protocols([(*offer).to_owned()]), Some(dialect))),
-        None if offered.is_empty() => Ok((upgrade, Some(dialect))),
-        None => Err(refusal((
-            StatusCode::BAD_REQUEST,
-            "?dialect= and the subprotocols offered differ.\n",
-        ))),
+    let name = dialect.tongue().name;
+    if offered.contains(&name) {
+        let upgrade = upgrade.choose(&format!("{SUBPROTOCOL}{name}"));
+        return Ok((upgrade, Some(dialect)));
     }
+    if offered.is_empty() {
+        return Ok((upgrade.choose_first(), Some(dialect)));
+    }
+    Err(refusal((
+        StatusCode::BAD_REQUEST,
+        "?dialect= and the subprotocols offered differ.\n",
+    )))
 }
 
 fn unknown_dialect(name: &str, alone: Option<DialectName>) -> (StatusCode, String) {
@@ -252,7 +246,7 @@ fn unknown_dialect(name: &str, alone: Option<DialectName>) -> (StatusCode, Strin
 
 #[cfg(test)]
 mod tests {
-    use axum::body::Body;
+    use axum::{body::Body, http::HeaderMap};
     use http_body_util::BodyExt as _;
     use switchboard_core::{Custom, RoomName, RoomScope, Tongue};
     use switchboard_dialect::{Content, Door, Out, Session};

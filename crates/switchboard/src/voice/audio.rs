@@ -1,6 +1,7 @@
 //! Audio in and out: microphones as WebSocket messages or request bodies, listeners as responses.
 
 use std::{
+    ops::ControlFlow,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -9,10 +10,6 @@ use std::{
 
 use axum::{
     body::{Body, BodyDataStream},
-    extract::{
-        FromRequestParts, WebSocketUpgrade,
-        ws::{CloseFrame, Message, WebSocket},
-    },
     http::{HeaderValue, Method, StatusCode, header, request::Parts},
     response::IntoResponse,
 };
@@ -20,7 +17,12 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 use switchboard_audio::{Format, Input, Intake, SAMPLE_RATE};
 use switchboard_core::Way;
-use switchboard_transport::{Bucket, Counters, Exchange, Hangup, Permit, websocket};
+use switchboard_dialect::Close;
+use switchboard_transport::{
+    Bucket, Counters, Exchange, Fault, Hangup, Permit, Socket, Upgrade, Violation,
+    frame::{CloseFrame, Message, Received},
+    upgrade,
+};
 use tokio::{
     sync::mpsc,
     time::{MissedTickBehavior, interval, timeout},
@@ -37,6 +39,10 @@ use super::{
 /// Seconds of audio that a source may send at once.
 const BURST_SECS: u32 = 8;
 
+/// WebSocket messages, fragments and control frames of a source that are read each second: five times as
+/// many as an audio worklet sends that sends each of its blocks of 128 samples alone.
+const FRAMES_PER_SECOND: u32 = 2000;
+
 /// Time for the goodbye of a source that is ended.
 const GOODBYE: Duration = Duration::from_secs(1);
 
@@ -51,7 +57,7 @@ impl Voice {
         permit: Permit,
     ) -> Answer {
         let sound = self.sound(asked)?;
-        let is_upgrade = parts.headers.contains_key(header::UPGRADE);
+        let is_upgrade = upgrade::is_requested(&parts.headers);
         if parts.method == Method::GET && !is_upgrade {
             return Err(Refusal::bad(
                 "Audio comes by WebSocket, or as the body of a POST or PUT.",
@@ -61,16 +67,18 @@ impl Voice {
             let seat = self.seat(goal, Way::In, asked, permit).await?;
             return self.up_by_body(seat, sound, body).await;
         }
-        let upgrade = WebSocketUpgrade::from_request_parts(&mut parts, &())
-            .await
-            .map_err(|rejection| Refusal::from(rejection.into_response()))?;
+        let upgrade = Upgrade::of(&mut parts)
+            .map_err(|error| Refusal::from(error.into_response()))?
+            .choose_first();
         let seat = self.seat(goal, Way::In, asked, permit).await?;
-        let upgrade = websocket::configure(upgrade, &self.limits);
+        let (response, connecting) = upgrade.accept(self.limits.frame_bytes);
         let voice = self.clone();
-        let tasks = self.tasks.clone();
-        Ok(upgrade.on_upgrade(move |socket| {
-            tasks.track_future(async move { voice.up_by_websocket(socket, seat, sound).await })
-        }))
+        self.tasks.spawn(async move {
+            if let Some(socket) = connecting.socket().await {
+                voice.up_by_websocket(socket, seat, sound).await;
+            }
+        });
+        Ok(response)
     }
 
     async fn up_by_body(self: &Arc<Self>, seat: Seat, sound: Sound, body: Body) -> Answer {
@@ -91,7 +99,7 @@ impl Voice {
         ended.map(IntoResponse::into_response)
     }
 
-    async fn up_by_websocket(self: Arc<Self>, mut socket: WebSocket, seat: Seat, sound: Sound) {
+    async fn up_by_websocket(self: Arc<Self>, mut socket: Socket, seat: Seat, sound: Sound) {
         let mut source = Source::new(&self, &seat, sound);
         let mut pings = interval(self.heartbeat.ping);
         pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -114,20 +122,15 @@ impl Voice {
                         return;
                     }
                 }
-                message = socket.recv() => {
+                received = socket.receive() => {
                     heard = Instant::now();
-                    match message {
-                        Some(Ok(Message::Binary(bytes))) => if !source.take(&bytes) {
-                            break (1008, "You send more audio than allowed.");
-                        },
-                        Some(Ok(Message::Text(_))) => {
-                            break (1003, "Audio comes in binary messages.");
-                        }
-                        Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
-                        Some(Err(error)) if websocket::is_too_large(&error) => {
-                            break (1009, "The message is larger than allowed.");
-                        }
-                        Some(Ok(Message::Close(_)) | Err(_)) | None => return,
+                    if received.as_ref().is_err_and(Fault::is_protocol_error) {
+                        Counters::add(&self.shards.counters().protocol_errors_total, 1);
+                    }
+                    match source.on_received(received) {
+                        ControlFlow::Continue(()) => {}
+                        ControlFlow::Break(Some(Close { code, reason })) => break (code, reason),
+                        ControlFlow::Break(None) => return,
                     }
                 }
             }
@@ -135,7 +138,7 @@ impl Voice {
         drop(seat);
         Counters::add(
             &self.shards.counters().refused_total,
-            u64::from(matches!(code, 1003 | 1008 | 1009)),
+            u64::from(matches!(code, 1002 | 1003 | 1007..=1009)),
         );
         let close = CloseFrame {
             code,
@@ -143,13 +146,7 @@ impl Voice {
         };
         let closing = async {
             socket.send(Message::Close(Some(close))).await.ok()?;
-            while let Some(received) = socket.recv().await {
-                if received.is_err() {
-                    // What is left of a message too large is never read. To hang up on it resets
-                    // the connection, and the client may not have seen the close frame yet.
-                    std::future::pending::<()>().await;
-                }
-            }
+            socket.finish().await;
             Some(())
         };
         drop(timeout(GOODBYE, closing).await);
@@ -233,6 +230,7 @@ struct Source {
     input: Input,
     intake: Intake,
     bucket: Option<Bucket>,
+    frames: Option<Bucket>,
 }
 
 impl Source {
@@ -244,6 +242,41 @@ impl Source {
                 .add_source(&seat.user, voice.desk.owner(&seat.user)),
             intake: sound.intake,
             bucket: Bucket::new(rate, rate.saturating_mul(BURST_SECS), Instant::now()),
+            frames: Bucket::new(
+                FRAMES_PER_SECOND,
+                FRAMES_PER_SECOND * BURST_SECS,
+                Instant::now(),
+            ),
+        }
+    }
+
+    /// Takes what a WebSocket has received. Breaks with the close frame to send, or without one if the
+    /// client has ended the connection.
+    fn on_received(&mut self, received: Result<Received, Fault>) -> ControlFlow<Option<Close>> {
+        let close = |code, reason| ControlFlow::Break(Some(Close { code, reason }));
+        let now = Instant::now();
+        let has_room = |frames: &mut Bucket| frames.take(1, now);
+        if !self.frames.as_mut().is_none_or(has_room) {
+            return close(1008, "You send more messages than allowed.");
+        }
+        match received {
+            Ok(Received::Message(Message::Binary(bytes))) => {
+                if !self.take(&bytes) {
+                    return close(1008, "You send more audio than allowed.");
+                }
+                ControlFlow::Continue(())
+            }
+            Ok(Received::Message(Message::Text(_))) => {
+                close(1003, "Audio comes in binary messages.")
+            }
+            Ok(Received::Message(Message::Ping(_) | Message::Pong(_)) | Received::Fragment) => {
+                ControlFlow::Continue(())
+            }
+            Ok(Received::Message(Message::Close(_))) => ControlFlow::Break(None),
+            Err(Fault::Violation(Violation::TooLarge)) => {
+                close(1009, "The message is larger than allowed.")
+            }
+            Err(fault) => ControlFlow::Break(fault.close()),
         }
     }
 

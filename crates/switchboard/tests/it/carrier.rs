@@ -6,14 +6,16 @@ use std::{
     time::Duration,
 };
 
-use axum::{Router, extract::WebSocketUpgrade, routing::any};
+use axum::{Router, routing::any};
 use futures_util::{SinkExt as _, StreamExt as _};
 use switchboard::{Heartbeat, Identity, Limits, PeerId, RoomId, SpaceName};
 use switchboard_core::{Ask, Custom, Event, Peer, Refused, Tongue};
 use switchboard_dialect::{
     Close, Content, Conversation, Dialect, Door, Frame, Handshake, Out, Post, Query, Session,
 };
-use switchboard_transport::{Check, Counters, Exchange, Local, Permits, Posted, websocket};
+use switchboard_transport::{
+    Check, Counters, Exchange, Local, Permits, Posted, Upgrade, websocket,
+};
 use tokio::sync::{mpsc, oneshot};
 use tokio_tungstenite::{connect_async, tungstenite::Message};
 use tokio_util::sync::CancellationToken;
@@ -190,16 +192,18 @@ async fn serve(context: websocket::Context) -> SocketAddr {
         .expect("a free port");
     let address = listener.local_addr().expect("bound");
     let context = Arc::new(Mutex::new(Some(context)));
-    let enter = move |upgrade: WebSocketUpgrade| async move {
+    let enter = move |upgrade: Upgrade| async move {
         let context = context.lock().expect("whole").take().expect("one client");
         let permit = Permits::new(0, 0, Vec::new())
             .admit(None)
             .expect("no limit");
-        let upgrade = websocket::configure(upgrade, &context.limits);
-        upgrade.on_upgrade(move |socket| {
+        let (response, connecting) = upgrade.accept(context.limits.frame_bytes);
+        tokio::spawn(async move {
+            let socket = connecting.socket().await.expect("an upgrade");
             let opened = Conversation::open(Some(&Asker), handshake(), SpaceName::default());
-            websocket::serve(socket, opened, context, permit)
-        })
+            websocket::serve(socket, opened, context, permit).await;
+        });
+        response
     };
     let router = Router::new().route("/", any(enter));
     tokio::spawn(async move { axum::serve(listener, router).await });

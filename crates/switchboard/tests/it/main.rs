@@ -13,3 +13,4 @@ mod rates;
 mod slow;
 mod slow_receiver;
 mod voice;
+mod websocket;

@@ -10,7 +10,10 @@ use super::{
     source::Source,
     user::{Events, User, in_call},
 };
-use crate::client::{open, start};
+use crate::{
+    client::{open, start},
+    websocket::{RawClient, frame},
+};
 
 fn with(change: impl FnOnce(&mut Config)) -> (Server, SocketAddr) {
     let mut config = Config::default();
@@ -462,4 +465,30 @@ async fn hooks_keep_people_out_of_voice() {
     );
     assert_eq!(Ask::get("/listRoom").text(address).await.1, "[]");
     let _listener = Listener::of(ada.join_room("standup", "wav").send(address).await);
+}
+
+#[tokio::test]
+async fn messages_of_a_microphone_are_limited_even_if_they_are_empty() {
+    let (_server, address) = with(|_| {});
+    let ada = User::new(address).await;
+    for first in [0x82, 0x8A] {
+        let mut source = RawClient::open(address, &ada.up_room("standup")).await;
+        // Ten seconds of all that may come at once; the server may close before all of it is sent.
+        source.send(&frame(first, b"").repeat(160_000)).await;
+        let (code, words) = source.closed().await;
+        assert_eq!(code, 1008);
+        assert_eq!(words, "You send more messages than allowed.");
+        drop(source);
+        metric_is(address, "voice_sources", 0).await;
+    }
+}
+
+#[tokio::test]
+async fn a_microphone_that_breaks_the_protocol_is_told_so() {
+    let (_server, address) = with(|_| {});
+    let ada = User::new(address).await;
+    let mut source = RawClient::open(address, &ada.up_room("standup")).await;
+    source.send(b"\x82\x02ab").await;
+    assert_eq!(source.closed().await.0, 1002);
+    metric_is(address, "protocol_errors_total", 1).await;
 }
