@@ -1,20 +1,54 @@
 //! The command line.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{collections::BTreeSet, ffi::OsString, path::PathBuf};
 
-use clap::{Args as Group, Parser, Subcommand};
+use clap::{Args as Group, Command, Parser, Subcommand};
 
 use crate::voice::Voice;
 
 /// One self-hosted server through which people's calls find each other: WebRTC signaling in every
 /// dialect that clients already speak.
 #[derive(Debug, Parser)]
-#[command(name = "switchboard", version, args_conflicts_with_subcommands = true)]
+#[command(name = "switchboard", version, args_conflicts_with_subcommands = true, after_help = EXIT_CODES)]
 pub(crate) struct Args {
     #[command(subcommand)]
     pub(crate) action: Option<Action>,
     #[command(flatten)]
     pub(crate) options: Options,
+}
+
+const EXIT_CODES: &str = "Exit codes:
+  0  The server was stopped by a signal; the command did what it says.
+  1  The command failed: an address cannot be listened on, the server does not answer, a node is gone,
+     a second signal ended the server at once.
+  2  The command line or a setting is wrong; standard error names each mistake.";
+
+impl Args {
+    /// The arguments of this process. With wrong ones the process ends.
+    pub(crate) fn from_command_line() -> Self {
+        Self::parse_from(with_two_dashes(std::env::args_os()))
+    }
+}
+
+/// Flags of a server with two dashes, which may have been given with one, as `-addr` and `-port` of
+/// servers in Go.
+fn with_two_dashes(args: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let known = Options::augment_args(Command::new("serve"));
+    let known: BTreeSet<_> = known
+        .get_arguments()
+        .filter_map(|arg| arg.get_long())
+        .collect();
+    let mut is_of_server = true;
+    let add_dash = |arg: OsString| {
+        let text = arg.to_str().unwrap_or_default();
+        is_of_server &= !["voice", "health", "--"].contains(&text);
+        let flag = text.strip_prefix('-').map(|flag| flag.split('=').next());
+        match flag {
+            Some(Some(name)) if is_of_server && known.contains(name) => format!("-{text}").into(),
+            _ => arg,
+        }
+    };
+    args.map(add_dash).collect()
 }
 
 #[derive(Debug, Subcommand)]
@@ -48,15 +82,16 @@ pub(crate) enum Action {
 /// and those over the file.
 #[derive(Debug, Group)]
 pub(crate) struct Options {
-    /// Address to listen on; 0.0.0.0 for IPv4 alone [default: ::, which is IPv6 and IPv4]
+    /// Address to listen on, with a port or without, or localhost; 0.0.0.0 for IPv4 alone [default: ::,
+    /// which is IPv6 and IPv4]
     #[arg(long, value_name = "ADDR")]
     pub(crate) addr: Option<String>,
     /// Port to listen on; 0 lets the system choose [default: 8080]
     #[arg(long)]
     pub(crate) port: Option<String>,
-    /// Listen here as well; may be repeated
+    /// Listen here as well; may be repeated, and :PORT or PORT will do
     #[arg(long, value_name = "ADDR:PORT")]
-    pub(crate) listen: Vec<SocketAddr>,
+    pub(crate) listen: Vec<String>,
     /// Read settings from this TOML file
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
@@ -73,4 +108,44 @@ pub(crate) struct Options {
     /// What is logged: off, error, warn, info, debug or trace [default: info]
     #[arg(long, value_name = "LEVEL")]
     pub(crate) log_level: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(line: &str) -> Result<Args, clap::Error> {
+        let args = line.split(' ').map(OsString::from);
+        Args::try_parse_from(with_two_dashes(args))
+    }
+
+    #[test]
+    fn flags_of_a_server_may_have_one_dash() {
+        for line in [
+            "switchboard -addr :5000 -port 5000",
+            "switchboard -addr=:5000 -port=5000",
+            "switchboard --addr :5000 --port=5000",
+        ] {
+            let options = parsed(line).expect(line).options;
+            assert_eq!(options.addr.as_deref(), Some(":5000"), "{line}");
+            assert_eq!(options.port.as_deref(), Some("5000"), "{line}");
+        }
+        let action = parsed("switchboard check -log-format json")
+            .expect("flags")
+            .action;
+        let Some(Action::Check(options)) = action else {
+            panic!("{action:?}");
+        };
+        assert_eq!(options.log_format.as_deref(), Some("json"));
+        assert!(parsed("switchboard -addrs :5000").is_err());
+    }
+
+    #[test]
+    fn flags_of_other_commands_stay_as_they_are() {
+        let args = "switchboard voice talk room -port 1"
+            .split(' ')
+            .map(OsString::from);
+        let args: Vec<_> = args.collect();
+        assert_eq!(with_two_dashes(args.clone().into_iter()), args);
+    }
 }

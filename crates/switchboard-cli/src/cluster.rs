@@ -8,16 +8,13 @@ use switchboard::{
     config::EngineConfig,
 };
 
-use crate::{args::Options, serve, terminal};
-
-/// The settings or the command line are wrong; the same code as for a flag that there is not.
-const USAGE: u8 = 2;
+use crate::{args::Options, report, settings, terminal};
 
 /// Prints the nodes, for people or as JSON. Succeeds if all of them live.
 pub(crate) fn run(options: &Options, is_json: bool) -> ExitCode {
     let engine = match settings(options) {
         Ok(engine) => engine,
-        Err(words) => return fail(&words, ExitCode::from(USAGE)),
+        Err(words) => return fail(&words, ExitCode::from(report::USAGE)),
     };
     let (nodes, alone) = match ask(&engine) {
         Ok(Some(nodes)) => (nodes, false),
@@ -43,7 +40,7 @@ fn fail(words: &str, code: ExitCode) -> ExitCode {
 
 /// What is set about the engine; the other settings may be wrong and do no harm here.
 fn settings(options: &Options) -> Result<EngineConfig, String> {
-    let (config, mistakes) = serve::settings(options)?;
+    let (config, mistakes) = settings::read(options);
     let first = mistakes
         .iter()
         .find(|mistake| mistake.key.is_empty() || mistake.key.starts_with("engine"));

@@ -1,13 +1,17 @@
 //! The binary `switchboard`: flags, environment and file become settings; settings become a server.
 use std::process::ExitCode;
 
-use clap::Parser as _;
+use switchboard::config::LogFormat;
 
 mod args;
+mod banner;
 mod cluster;
+mod files;
 mod health;
 mod logging;
+mod report;
 mod serve;
+mod settings;
 mod stop;
 mod terminal;
 mod voice;
@@ -15,20 +19,20 @@ mod voice;
 use args::{Action, Args};
 
 fn main() -> ExitCode {
-    let args = Args::parse();
+    let args = Args::from_command_line();
     let done = match args.action {
         Some(Action::Health { url }) => health::ask(&url.unwrap_or_else(health::own_url)),
         Some(Action::Cluster { options, json }) => return cluster::run(&options, json),
         Some(Action::Voice(args)) => voice::run(args),
-        Some(Action::Check(options)) => serve::check(&options),
-        Some(Action::Serve(options)) => serve::serve(&options),
-        None => serve::serve(&args.options),
+        Some(Action::Check(options)) => return serve::check(&options),
+        Some(Action::Serve(options)) => return serve::serve(&options),
+        None => return serve::serve(&args.options),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(words) => {
-            terminal::print_error(&format!("switchboard: {words}"));
-            ExitCode::FAILURE
+            report::failure(LogFormat::Text, &words);
+            report::FAILED.into()
         }
     }
 }

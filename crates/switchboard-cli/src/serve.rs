@@ -1,43 +1,56 @@
 //! `switchboard serve` and `switchboard check`.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{process::ExitCode, time::Duration};
 
 use switchboard::{
     Config, Listener, Server,
-    config::{Listening, Mistake, Shutdown, VoiceIdentity},
+    config::{Listening, Shutdown},
 };
 
-use crate::{args::Options, logging, stop::Stop, terminal};
+use crate::{args::Options, banner, files, logging, report, settings, stop::Stop, terminal};
 
 /// How long the runtime is waited for when all is done: a thread that looks up a name cannot be ended.
 const RUNTIME_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Prints the settings in force. Fails if anything is wrong with them, naming all of it.
-pub(crate) fn check(options: &Options) -> Result<(), String> {
-    let (config, mistakes) = settings(options)?;
+/// Prints the settings in force, everything that is wrong with them, and what may become a problem.
+pub(crate) fn check(options: &Options) -> ExitCode {
+    let (config, mistakes) = settings::read(options);
     terminal::print(&config.to_toml());
     for mistake in &mistakes {
         terminal::print_error(&mistake.to_string());
     }
-    match mistakes.len() {
-        0 => Ok(()),
-        1 => Err("1 mistake".to_owned()),
-        count => Err(format!("{count} mistakes")),
+    if let Some(shortage) = files::shortage(&config, files::raise_limit()) {
+        terminal::print_error(&format!("warning: {shortage}"));
     }
+    let count = match mistakes.len() {
+        0 => return ExitCode::SUCCESS,
+        1 => "1 mistake".to_owned(),
+        count => format!("{count} mistakes"),
+    };
+    terminal::print_error(&format!("switchboard: {count}"));
+    report::USAGE.into()
 }
 
 /// Serves until a signal says to stop.
-pub(crate) fn serve(options: &Options) -> Result<(), String> {
-    let (config, mistakes) = settings(options)?;
-    if let Some(first) = mistakes.first() {
-        let more = mistakes.len() - 1;
-        let more = if more == 0 {
-            String::new()
-        } else {
-            format!(" (and {more} more: see `switchboard check`)")
-        };
-        return Err(format!("{first}{more}"));
+pub(crate) fn serve(options: &Options) -> ExitCode {
+    let (config, mistakes) = settings::read(options);
+    let format = config.log.format;
+    for mistake in &mistakes {
+        report::mistake(format, mistake);
     }
+    if !mistakes.is_empty() {
+        return report::USAGE.into();
+    }
+    match start(config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(words) => {
+            report::failure(format, &words);
+            report::FAILED.into()
+        }
+    }
+}
+
+fn start(config: Config) -> Result<(), String> {
     let _logging = logging::start(config.log);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -48,50 +61,20 @@ pub(crate) fn serve(options: &Options) -> Result<(), String> {
     done
 }
 
-/// The settings in force, and what is wrong with them.
-pub(crate) fn settings(options: &Options) -> Result<(Config, Vec<Mistake>), String> {
-    let mut config = Config::default();
-    let mut mistakes = match &options.config {
-        Some(path) => config.read_file(path)?,
-        None => Vec::new(),
-    };
-    mistakes.extend(config.read_environment(std::env::vars_os()));
-    let listen = options
-        .listen
-        .iter()
-        .map(SocketAddr::to_string)
-        .collect::<Vec<_>>()
-        .join(",");
-    let flags = [
-        ("--addr", "server.addr", options.addr.as_deref()),
-        ("--port", "server.port", options.port.as_deref()),
-        (
-            "--listen",
-            "server.listen",
-            Some(&*listen).filter(|listen| !listen.is_empty()),
-        ),
-        ("--web-root", "server.web_root", options.web_root.as_deref()),
-        ("--engine", "engine.url", options.engine.as_deref()),
-        ("--log-format", "log.format", options.log_format.as_deref()),
-        ("--log-level", "log.level", options.log_level.as_deref()),
-    ];
-    for (flag, key, value) in flags {
-        mistakes.extend(value.and_then(|value| config.set(flag, key, value).err()));
-    }
-    mistakes.extend(config.contradictions());
-    Ok((config, mistakes))
-}
-
 async fn run(config: Config) -> Result<(), String> {
     let mut stop = Stop::new()?;
     let bound: Result<Vec<_>, _> = config.listeners().into_iter().map(bind).collect();
     let listeners = bound?;
     let shutdown = config.shutdown;
+    let shortage = files::shortage(&config, files::raise_limit());
     let server = Server::builder().config(config).build();
     for (listener, alone) in &listeners {
-        announce(&server, listener.address(), *alone);
+        banner::announce(&server, listener.address(), *alone);
     }
-    announce_engine(&server);
+    banner::announce_engine(&server);
+    if let Some(shortage) = shortage {
+        tracing::warn!("{shortage}");
+    }
     for (listener, alone) in listeners {
         match alone {
             Some(dialect) => drop(server.serve_dialect(listener, dialect)),
@@ -124,39 +107,4 @@ fn bind(listening: Listening) -> Result<(Listener, Option<&'static str>), String
     let listener = Listener::bind(listening.address);
     let listener = listener.map_err(|error| format!("{error}; choose another with {another}"))?;
     Ok((listener, listening.alone))
-}
-
-/// Prints what is served, as addresses to use.
-fn announce(server: &Server, address: SocketAddr, alone: Option<&'static str>) {
-    let host = match address {
-        address if address.ip().is_unspecified() => format!("localhost:{}", address.port()),
-        address => address.to_string(),
-    };
-    if let Some(dialect) = alone {
-        let path = Config::served_alone(dialect).unwrap_or_default();
-        return terminal::print_briefly(&format!(
-            "Switchboard listens on {address} for {dialect} alone\n  {dialect:<14} ws://{host}{path}\n"
-        ));
-    }
-    let mut lines = format!("Switchboard listens on {address}\n  call page      http://{host}/\n");
-    if server.config().voice.gostream.identity != VoiceIdentity::Off {
-        lines.push_str(&format!("  voice          http://{host}/voice\n"));
-    }
-    for (dialect, paths) in server.config().served() {
-        for path in paths {
-            lines.push_str(&format!("  {dialect:<14} ws://{host}{path}\n"));
-        }
-    }
-    terminal::print_briefly(&lines);
-}
-
-/// Prints what makes this node one of several, if anything does.
-fn announce_engine(server: &Server) {
-    let Some(url) = server.advertised_url() else {
-        return;
-    };
-    let engine = &server.config().engine.url;
-    terminal::print_briefly(&format!(
-        "  engine         {engine} (other nodes reach this one at {url})\n"
-    ));
 }

@@ -21,6 +21,26 @@ fn run(args: &[&str]) -> Output {
     command(args).output().expect("the binary runs")
 }
 
+/// The first lines that start with the banner's first word, of a server that is then killed; and the limits
+/// that the system sets it.
+fn first_lines(command: &mut Command, count: usize) -> (Vec<String>, String) {
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the binary runs");
+    let lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+    let lines = lines.map_while(Result::ok);
+    let lines = lines.filter(|line| line.starts_with("Switchboard "));
+    let lines: Vec<_> = lines.take(count).collect();
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", child.id()));
+    drop(child.kill());
+    drop(child.wait());
+    assert_eq!(lines.len(), count, "{lines:?}");
+    (lines, limits.expect("it runs"))
+}
+
 /// A running server, killed if the test fails.
 struct Running {
     child: Child,
@@ -37,11 +57,13 @@ impl Running {
             .expect("the binary runs");
         let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
         let first = lines.next().expect("a line").expect("text");
-        let address = first
-            .strip_prefix("Switchboard listens on ")
-            .expect("the address")
-            .parse()
-            .expect("an address");
+        let address = match serde_json::from_str::<serde_json::Value>(&first) {
+            Ok(banner) => banner["address"].as_str().map(str::to_owned),
+            Err(_) => first
+                .strip_prefix("Switchboard listens on ")
+                .map(str::to_owned),
+        };
+        let address = address.expect("the address").parse().expect("an address");
         Self { child, address }
     }
 
@@ -112,11 +134,11 @@ fn a_port_in_use_is_one_line_and_exit_code_1() {
 }
 
 #[test]
-fn mistakes_are_named_and_exit_with_1() {
+fn mistakes_are_named_and_exit_with_2() {
     for (args, words) in [
         (
             &["--addr", "nowhere"][..],
-            "flag --addr: server.addr: \"nowhere\" is not an IP address",
+            "flag --addr: server.addr: \"nowhere\" is not an IP address or \"localhost\"",
         ),
         (
             &["--port", "70000"],
@@ -134,8 +156,175 @@ fn mistakes_are_named_and_exit_with_1() {
     ] {
         let output = run(args);
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert_eq!(output.status.code(), Some(2), "{said}");
         assert!(said.lines().count() == 1 && said.contains(words), "{said}");
+    }
+}
+
+#[test]
+fn every_mistake_is_printed_when_the_server_does_not_start() {
+    let output = command(&["--port", "70000", "--log-level", "inof"])
+        .env("SWITCHBOARD_LIMITS_FRAME_BYTES", "many")
+        .output()
+        .expect("the binary runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    let expected = [
+        "environment variable SWITCHBOARD_LIMITS_FRAME_BYTES: limits.frame_bytes: \"many\" is not a whole number, 0 or more",
+        "flag --log-level: log.level: \"inof\" is none of off, error, warn, info, debug, trace; did you mean \"info\"?",
+        "flag --port: server.port: 70000 is too large",
+    ];
+    let expected = expected.map(|line| format!("switchboard: {line}"));
+    assert_eq!(said.lines().collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn help_says_what_the_exit_codes_mean() {
+    for args in [&["--help"][..], &["-h"]] {
+        let help = String::from_utf8(run(args).stdout).expect("text");
+        assert!(help.contains("\nExit codes:\n  0  "), "{help}");
+        assert!(
+            help.contains("\n  1  ") && help.contains("\n  2  "),
+            "{help}"
+        );
+    }
+    let unknown = run(&["--prot", "1"]);
+    let said = String::from_utf8_lossy(&unknown.stderr);
+    assert_eq!(unknown.status.code(), Some(2));
+    assert!(
+        said.contains("a similar argument exists: '--port'"),
+        "{said}"
+    );
+}
+
+#[test]
+fn addresses_are_read_as_servers_in_go_read_them() {
+    for args in [
+        &[
+            "-addr",
+            "localhost",
+            "-port",
+            "0",
+            "--listen",
+            "localhost:0",
+        ][..],
+        &["-addr=127.0.0.1:0", "-listen=127.0.0.1:0"],
+        &["--addr", "localhost:0", "--listen", "127.0.0.1:0"],
+    ] {
+        let (listening, _) = first_lines(&mut command(args), 2);
+        for line in &listening {
+            assert!(
+                line.starts_with("Switchboard listens on 127.0.0.1:"),
+                "{line}"
+            );
+        }
+    }
+    let settings = run(&[
+        "check", "-addr", ":5001", "--listen", "5002", "--listen", ":5003",
+    ]);
+    let settings = String::from_utf8_lossy(&settings.stdout);
+    assert!(settings.contains("port = 5001\n"), "{settings}");
+    assert!(settings.contains(":5002\", \""), "{settings}");
+    assert!(settings.contains(":5003\"]"), "{settings}");
+}
+
+#[test]
+fn check_warns_if_the_system_allows_fewer_open_files_than_connections() {
+    let check = |connections: &str| {
+        let script = format!(
+            "ulimit -n 300; exec {} check",
+            env!("CARGO_BIN_EXE_switchboard")
+        );
+        let output = Command::new("sh")
+            .args(["-c", &script])
+            .env("SWITCHBOARD_LIMITS_CONNECTIONS", connections)
+            .env_remove("PORT")
+            .output();
+        let output = output.expect("a shell");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(0), "{said}");
+        said
+    };
+    let warning = "warning: limits.connections = 300 (environment variable SWITCHBOARD_LIMITS_CONNECTIONS) needs more open files than the 300 that the system allows; ";
+    assert!(check("300").starts_with(warning));
+    assert_eq!(check("200"), "");
+}
+
+#[test]
+fn a_server_may_open_as_many_files_as_the_system_allows() {
+    let script = format!(
+        "ulimit -S -n 100; exec {} --addr 127.0.0.1 --port 0",
+        env!("CARGO_BIN_EXE_switchboard")
+    );
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &script]).env_remove("PORT");
+    let (_, limits) = first_lines(&mut shell, 1);
+    let files = limits
+        .lines()
+        .find(|line| line.starts_with("Max open files"));
+    let mut limits = files.expect("a limit").split_whitespace().skip(3);
+    assert_eq!(
+        limits.next(),
+        limits.next(),
+        "the soft limit is the hard one"
+    );
+}
+
+#[test]
+fn with_json_every_line_of_a_server_is_json() {
+    let is_json = |text: &str| {
+        let mut lines = text.lines();
+        lines.all(|line| {
+            serde_json::from_str::<serde_json::Value>(line).is_ok_and(|v| v.is_object())
+        })
+    };
+    let json = ["--addr", "127.0.0.1", "--port", "0", "--log-format", "json"];
+    let mut child = command(&json)
+        .env("SWITCHBOARD_SINGO_LISTEN", "127.0.0.1:0")
+        .env("SWITCHBOARD_ENGINE_URL", "redis://ada:GEHEIM@127.0.0.1:1")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary runs");
+    let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+    let mut next = || -> serde_json::Value {
+        let line = lines.next().expect("a line").expect("text");
+        serde_json::from_str(&line).expect("JSON")
+    };
+    let (all, singo, engine) = (next(), next(), next());
+    let stop = Command::new("kill")
+        .args(["-TERM", &child.id().to_string()])
+        .status();
+    assert!(stop.expect("kill runs").success());
+    let rest: Vec<_> = lines.map_while(Result::ok).collect();
+    let log = child.wait_with_output().expect("it ends").stderr;
+    let log = String::from_utf8_lossy(&log);
+    assert_eq!(rest, Vec::<String>::new());
+    assert!(!log.is_empty() && is_json(&log), "{log}");
+
+    let address = all["address"].as_str().expect("an address");
+    assert_eq!(all["message"], "listening");
+    assert_eq!(all["level"], "INFO");
+    assert!(
+        all["timestamp"]
+            .as_str()
+            .is_some_and(|time| time.ends_with('Z'))
+    );
+    assert_eq!(
+        all["dialects"]["singo"][0],
+        format!("ws://{address}/connect")
+    );
+    assert_eq!(all["pages"]["call page"][0], format!("http://{address}/"));
+    assert_eq!(singo["alone"], "singo");
+    assert_eq!(engine["engine"], "redis://ada:***@127.0.0.1:1");
+
+    let running = Running::start(&[]);
+    let taken = running.address.port().to_string();
+    for (args, code) in [(["--port", &*taken], 1), (["--port", "70000"], 2)] {
+        let output = run(&[&["--addr", "127.0.0.1", "--log-format", "json"], &args[..]].concat());
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{said}");
+        assert!(said.lines().count() == 1 && is_json(&said), "{said}");
     }
 }
 
@@ -156,7 +345,7 @@ fn check_prints_the_settings_in_force_and_every_mistake() {
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr),
     );
-    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.status.code(), Some(2));
     assert!(
         settings.contains("frame_bytes = 5\n") && settings.contains("port = 99\n"),
         "{settings}"
@@ -227,7 +416,7 @@ fn a_variable_that_is_not_utf_8_is_a_mistake_only_if_it_is_ours() {
     assert_eq!(check("SOMETHING_ELSE").status.code(), Some(0));
     let ours = check("SWITCHBOARD_LOG_LEVEL");
     let said = String::from_utf8_lossy(&ours.stderr);
-    assert_eq!(ours.status.code(), Some(1), "{said}");
+    assert_eq!(ours.status.code(), Some(2), "{said}");
     assert!(
         said.contains("variable SWITCHBOARD_LOG_LEVEL: log.level: ") && said.contains("not UTF-8"),
         "{said}"
@@ -246,29 +435,20 @@ fn the_example_file_is_the_defaults() {
 
 #[test]
 fn more_listeners_serve_the_same_rooms() {
-    let mut child = command(&[
+    let args = [
         "--addr",
         "127.0.0.1",
         "--port",
         "0",
         "--listen",
         "127.0.0.1:0",
-    ]);
-    let mut child = child
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("the binary runs");
-    let lines = BufReader::new(child.stdout.take().expect("piped"))
-        .lines()
-        .map_while(Result::ok);
-    let listening = lines
-        .filter(|line| line.starts_with("Switchboard listens on "))
-        .take(2)
-        .count();
-    drop(child.kill());
-    drop(child.wait());
-    assert_eq!(listening, 2);
+    ];
+    let (listening, _) = first_lines(&mut command(&args), 2);
+    assert!(
+        listening
+            .iter()
+            .all(|line| line.starts_with("Switchboard listens on 127.0.0.1:"))
+    );
 }
 
 #[test]

@@ -142,8 +142,8 @@ fn a_draining_server_serves_on_and_a_second_signal_ends_it_at_once() {
 fn a_command_whose_reader_has_gone_ends_without_a_panic() {
     for (args, code) in [
         (&["check"][..], 0),
-        (&["check", "--port", "70000"], 1),
-        (&["--port", "70000"], 1),
+        (&["check", "--port", "70000"], 2),
+        (&["--port", "70000"], 2),
         (&["cluster"], 0),
         (&["cluster", "--engine", "http://cache"], 2),
         (&["--help"], 0),

@@ -1,0 +1,47 @@
+//! How many files the process may have open: each connection is one.
+
+use rlimit::Resource;
+use switchboard::Config;
+
+/// Files besides connections: standard streams, listeners, the engine's sockets, pages that are served.
+const OTHER_FILES: u64 = 64;
+
+/// Raises the number of files that the process may have open as far as the system allows it. Gives that
+/// number, if it is known.
+pub(crate) fn raise_limit() -> Option<u64> {
+    let raised = rlimit::increase_nofile_limit(u64::MAX).ok();
+    raised.or_else(|| Resource::NOFILE.get_soft().ok())
+}
+
+/// What is wrong if the process may have so many files open; `None` if it can have all connections that the
+/// settings allow.
+pub(crate) fn shortage(config: &Config, files_max: Option<u64>) -> Option<String> {
+    let connections = u64::try_from(config.limits.connections).unwrap_or(u64::MAX);
+    let files_max = files_max?;
+    if connections == 0 || connections.saturating_add(OTHER_FILES) <= files_max {
+        return None;
+    }
+    let origin = config.origins.of("limits.connections");
+    let origin = origin.map_or("the default".to_owned(), ToString::to_string);
+    Some(format!(
+        "limits.connections = {connections} ({origin}) needs more open files than the {files_max} that the system allows; \
+         raise that (`ulimit -n`, LimitNOFILE= of systemd, --ulimit nofile= of Docker) or lower the setting"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_must_fit_into_the_files_that_may_be_open() {
+        let mut config = Config::default();
+        config.limits.connections = 1000;
+        assert_eq!(shortage(&config, Some(1000 + OTHER_FILES)), None);
+        assert_eq!(shortage(&config, None), None);
+        let words = shortage(&config, Some(1000)).expect("too few");
+        assert!(words.contains("= 1000 (the default)"), "{words}");
+        config.limits.connections = 0;
+        assert_eq!(shortage(&config, Some(1)), None);
+    }
+}

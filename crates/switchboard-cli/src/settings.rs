@@ -1,0 +1,48 @@
+//! The settings in force: file, environment and flags.
+
+use switchboard::{
+    Config,
+    config::{Mistake, Source},
+};
+
+use crate::args::Options;
+
+/// The settings in force, and what is wrong with them.
+pub(crate) fn read(options: &Options) -> (Config, Vec<Mistake>) {
+    let mut config = Config::default();
+    let mut mistakes = read_file(&mut config, options);
+    mistakes.extend(config.read_environment(std::env::vars_os()));
+    let listen = options.listen.join(",");
+    let flags = [
+        ("--addr", "server.addr", options.addr.as_deref()),
+        ("--port", "server.port", options.port.as_deref()),
+        (
+            "--listen",
+            "server.listen",
+            Some(&*listen).filter(|listen| !listen.is_empty()),
+        ),
+        ("--web-root", "server.web_root", options.web_root.as_deref()),
+        ("--engine", "engine.url", options.engine.as_deref()),
+        ("--log-format", "log.format", options.log_format.as_deref()),
+        ("--log-level", "log.level", options.log_level.as_deref()),
+    ];
+    let given = flags.into_iter();
+    let given = given.filter_map(|(flag, key, value)| Some((flag, key, value?)));
+    mistakes.extend(config.read_flags(given));
+    mistakes.extend(config.contradictions());
+    mistakes.sort();
+    (config, mistakes)
+}
+
+fn read_file(config: &mut Config, options: &Options) -> Vec<Mistake> {
+    let Some(path) = &options.config else {
+        return Vec::new();
+    };
+    config.read_file(path).unwrap_or_else(|words| {
+        vec![Mistake {
+            source: Source::Flag("--config".to_owned()),
+            key: String::new(),
+            words,
+        }]
+    })
+}
