@@ -4,6 +4,8 @@ use std::{fmt, sync::Arc};
 
 use uuid::Uuid;
 
+use crate::visible::is_visible;
+
 /// One connected session of a client, on whatever node. Made by the server at random.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PeerId(Uuid);
@@ -54,6 +56,8 @@ pub enum NameError {
     Empty,
     /// It has more bytes than `Limits::name_bytes`.
     TooLong,
+    /// It has no character that people can see.
+    Invisible,
 }
 
 macro_rules! name {
@@ -63,12 +67,14 @@ macro_rules! name {
         pub struct $type(Arc<str>);
 
         impl $type {
-            /// Takes `text` if it is not empty and has at most `max` bytes (0: no limit).
+            /// Takes `text` if it has at most `max` bytes (0: no limit) and a character that people can see.
             pub fn parse(text: &str, max: usize) -> Result<Self, NameError> {
                 if text.is_empty() {
                     Err(NameError::Empty)
                 } else if max != 0 && text.len() > max {
                     Err(NameError::TooLong)
+                } else if !is_visible(text) {
+                    Err(NameError::Invisible)
                 } else {
                     Ok(Self(text.into()))
                 }
@@ -283,6 +289,7 @@ mod tests {
     fn names_are_bounded() {
         assert_eq!(RoomName::parse("", 8), Err(NameError::Empty));
         assert_eq!(RoomName::parse("123456789", 8), Err(NameError::TooLong));
+        assert_eq!(RoomName::parse("\u{200b} ", 8), Err(NameError::Invisible));
         assert_eq!(
             RoomName::parse("123456789", 0)
                 .expect("0 is no limit")

@@ -24,6 +24,8 @@ pub struct Tongue {
     pub introduced: bool,
     /// Members that a room may have while somebody who speaks it is in it; 0: any number.
     pub room_max: usize,
+    /// Whether its members can be called `server`: the server itself never speaks under that name in it.
+    pub allows_server_address: bool,
 }
 
 impl Tongue {
@@ -35,6 +37,7 @@ impl Tongue {
         messages: true,
         introduced: true,
         room_max: 0,
+        allows_server_address: false,
     };
 }
 

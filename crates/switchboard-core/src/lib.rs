@@ -34,7 +34,9 @@ mod peer;
 mod refusal;
 mod relay;
 mod reservation;
+mod reserved;
 mod room;
+mod visible;
 mod voice_end;
 mod voice_event;
 mod voice_room;
@@ -53,6 +55,7 @@ pub use log::{Addressee, Declined, Departure, Entry, Letter, LogId, Message, Nod
 pub use peer::{Parting, Peer};
 pub use refusal::{Refusal, Refused};
 pub use relay::{Relay, RelayKind};
+pub use reserved::{behind_server, beside_server, is_server_name};
 pub use voice_end::Way;
 pub use voice_event::{Audience, VoiceEvent};
 pub use voice_room::{RoomKey, RoomListing, VoiceRoomLimits, VoiceRoomRefusal, VoiceRooms};

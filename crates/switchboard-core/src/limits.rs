@@ -66,7 +66,7 @@ impl Default for Limits {
         Self {
             frame_bytes: 256 * 1024,
             json_depth: 64,
-            name_bytes: 128,
+            name_bytes: 512,
             rooms_per_peer: 1024,
             room_members: 1000,
             directory_members: 100_000,

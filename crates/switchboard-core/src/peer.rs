@@ -8,10 +8,8 @@ use crate::{
     introduction::{Circle, Identity, Member, Tongue},
     limits::{Limits, exceeds},
     refusal::{Refusal, Refused},
+    reserved::is_server_name,
 };
-
-/// The name that server-made frames carry as their sender; nobody else may have it.
-const SERVER: &str = "server";
 
 /// How a connection ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -182,7 +180,7 @@ impl Peer {
     }
 
     fn claim(&mut self, name: DisplayName) -> Result<Ask, Refused> {
-        if name.as_str().eq_ignore_ascii_case(SERVER) {
+        if is_server_name(name.as_str()) {
             return Err(Refusal::Reserved.into());
         }
         if !self.names.contains(&name) {
@@ -200,7 +198,7 @@ impl Peer {
         limits: &Limits,
     ) -> Result<Ask, Refused> {
         self.attempt = self.attempt.next();
-        if address.as_str().eq_ignore_ascii_case(SERVER) {
+        if !self.tongue.allows_server_address && is_server_name(address.as_str()) {
             return Err(Refused::join(Refusal::Reserved, &room, self.attempt));
         }
         if self.joined(&room).is_none() && exceeds(self.rooms.len() + 1, limits.rooms_per_peer) {

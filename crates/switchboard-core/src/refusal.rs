@@ -22,6 +22,8 @@ pub enum Refusal {
     EmptyName(&'static str),
     /// A name has more bytes than `name_bytes`.
     NameTooLong(&'static str),
+    /// A name has no character that people can see.
+    InvisibleName(&'static str),
     /// The name is kept for the server itself.
     Reserved,
     /// More frames than `frames_per_second` and `frames_burst` allow, or more bytes than one sender's share of
@@ -61,6 +63,7 @@ impl Refusal {
             Self::BadField(_) => "bad-field",
             Self::EmptyName(_) => "empty-name",
             Self::NameTooLong(_) => "name-too-long",
+            Self::InvisibleName(_) => "invisible-name",
             Self::Reserved => "reserved",
             Self::TooManyFrames => "too-many-frames",
             Self::Silent => "silent",
@@ -82,6 +85,7 @@ impl Refusal {
         match error {
             NameError::Empty => Self::EmptyName(field),
             NameError::TooLong => Self::NameTooLong(field),
+            NameError::Invisible => Self::InvisibleName(field),
         }
     }
 }

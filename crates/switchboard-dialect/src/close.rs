@@ -83,14 +83,32 @@ impl Close {
         reason: "unavailable, try again",
     };
 
-    /// How a client is told that it is not let in, where its dialect has no words for it.
+    /// How a client is told that it is not let in: the reason has the words that its dialect may lack.
     #[must_use]
     pub(crate) fn of_join(refused: &Refusal) -> Self {
-        if *refused == Refusal::Unavailable {
-            Self::UNAVAILABLE
-        } else {
-            Self::POLICY
-        }
+        let reason = match refused {
+            Refusal::Unavailable => return Self::UNAVAILABLE,
+            Refusal::EmptyName(_) => "the name is missing or empty",
+            Refusal::NameTooLong(_) => "the name is longer than limits.name_bytes",
+            Refusal::InvisibleName(_) => "the name has no visible character",
+            Refusal::Reserved => "the name is kept for the server",
+            Refusal::Taken => "the name is taken",
+            Refusal::RoomFull => "the room is full",
+            Refusal::TooManyRooms => "too many rooms: limits.rooms_per_peer",
+            Refusal::Denied => "not allowed to enter the room",
+            Refusal::BadField(_) => "a parameter is missing or wrong",
+            Refusal::Unreadable
+            | Refusal::TooDeep
+            | Refusal::TooLarge
+            | Refusal::UnknownType
+            | Refusal::TooManyFrames
+            | Refusal::Silent
+            | Refusal::NotInRoom
+            | Refusal::NoSuchPeer
+            | Refusal::Expired
+            | Refusal::NotUnderstood => return Self::POLICY,
+        };
+        Self { code: 1008, reason }
     }
 
     /// Whether the client knows that it is over, or has been cut off and may want to come back.
@@ -140,6 +158,21 @@ mod tests {
             Close::GONE,
             Close::UNAVAILABLE,
         ] {
+            assert!(close.reason.len() <= 123, "{close:?}");
+        }
+        for refusal in [
+            Refusal::EmptyName("room"),
+            Refusal::NameTooLong("room"),
+            Refusal::InvisibleName("room"),
+            Refusal::Reserved,
+            Refusal::Taken,
+            Refusal::RoomFull,
+            Refusal::TooManyRooms,
+            Refusal::Denied,
+            Refusal::BadField("room"),
+        ] {
+            let close = Close::of_join(&refusal);
+            assert!(close.code == 1008 && close != Close::POLICY, "{refusal:?}");
             assert!(close.reason.len() <= 123, "{close:?}");
         }
     }

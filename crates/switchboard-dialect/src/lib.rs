@@ -11,6 +11,7 @@ use std::fmt;
 
 use switchboard_core::{Event, Limits, Refused, Tongue};
 
+mod alias;
 mod close;
 mod content;
 mod conversation;

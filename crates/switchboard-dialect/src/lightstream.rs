@@ -35,14 +35,14 @@ use bytestring::ByteString;
 use serde_json::value::RawValue;
 use switchboard_core::{
     Address, Call, Command, Custom, Event, Farewell, Limits, Member, Refusal, Refused, Relay,
-    RelayKind, RoomId, RoomName, Target, Terms, Tongue,
+    RelayKind, RoomId, RoomName, Target, Terms, Tongue, behind_server,
 };
 
 use crate::{
     Candidate, Content, Dialect, Frame, Handshake, Out, Session,
+    alias::{address_of, words_of},
     content::{readable, relay, sdp_of},
     json::{self, Object, Writer, quote, splice},
-    words,
 };
 
 static TONGUE: Tongue = Tongue {
@@ -207,7 +207,7 @@ impl Session for Lightstreamer {
                 out.frames.push(error(
                     refused.room.as_ref(),
                     refused.reason.code(),
-                    &words(refused),
+                    &words_of(refused),
                 ));
             }
             Event::Evicted(_) => {
@@ -266,10 +266,7 @@ impl Lightstreamer {
         let Joined { room, me } = self.my_place(object)?;
         let to = match object.only_name("targetID")? {
             None => Target::Everyone,
-            Some(target) => Target::Address(
-                Address::parse(&target, self.limits.name_bytes)
-                    .map_err(|e| Refusal::of_name("targetID", e))?,
-            ),
+            Some(target) => Target::Address(self.member(&target)?),
         };
         let relay = relay(TONGUE.name, kind, in_own_name(text, object, me)?);
         out.commands.push(Command::Relay {
@@ -278,6 +275,13 @@ impl Lightstreamer {
             relay,
         });
         Ok(())
+    }
+
+    /// The address of the member that the client calls so. The server itself is no member.
+    fn member(&self, id: &str) -> Result<Address, Refused> {
+        let address = behind_server(id).ok_or(Refusal::NoSuchPeer)?;
+        let address = Address::parse(address, self.limits.name_bytes);
+        Ok(address.map_err(|error| Refusal::of_name("targetID", error))?)
     }
 
     /// The place that a frame is about. One without a room means the sender's own.
@@ -358,14 +362,14 @@ fn frame(frame_type: &str, sender: &str, room: Option<&RoomName>) -> Writer {
 /// Whom the client is to call: not who cannot be called.
 fn peers<'m>(room: &RoomId, others: impl IntoIterator<Item = &'m Arc<Member>>) -> ByteString {
     let others = others.into_iter().filter(|other| other.tongue.signals);
-    let ids = others.map(|other| other.address.as_str());
+    let ids: Vec<_> = others.map(|other| address_of(other)).collect();
     frame("peers", "server", Some(&room.name))
-        .texts("peers", ids)
+        .texts("peers", ids.iter().map(|id| &**id))
         .finish()
 }
 
 fn news(frame_type: &str, room: &RoomId, peer: &Member) -> ByteString {
-    frame(frame_type, peer.address.as_str(), Some(&room.name)).finish()
+    frame(frame_type, &address_of(peer), Some(&room.name)).finish()
 }
 
 fn error(room: Option<&RoomName>, code: &str, words: &str) -> ByteString {
@@ -384,7 +388,7 @@ fn translation(
     content: &Content<'_>,
 ) -> ByteString {
     let begin = |frame_type: &str| {
-        frame(frame_type, from.address.as_str(), Some(&room.name))
+        frame(frame_type, &address_of(from), Some(&room.name))
             .maybe_text("targetID", me.map(Address::as_str))
     };
     let described = |name: &str, sdp: &str| {

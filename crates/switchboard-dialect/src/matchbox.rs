@@ -114,8 +114,8 @@ impl Dialect for Matchbox {
         match wish(handshake) {
             Ok((room, circle)) => session.enter(room, circle, out),
             Err(reason) => {
+                out.close = Some(Close::of_join(&reason));
                 out.refused.push(reason.into());
-                out.close = Some(Close::POLICY);
             }
         }
         Box::new(session)
@@ -351,8 +351,8 @@ mod tests {
     #[test]
     fn whoever_is_not_let_in_is_closed() {
         for (reason, expected) in [
-            (Refusal::RoomFull, Close::POLICY),
-            (Refusal::Denied, Close::POLICY),
+            (Refusal::RoomFull, Close::of_join(&Refusal::RoomFull)),
+            (Refusal::Denied, Close::of_join(&Refusal::Denied)),
             (Refusal::Unavailable, Close::UNAVAILABLE),
         ] {
             let handshake = Handshake::at(Door::MAIN, &[], &[]);

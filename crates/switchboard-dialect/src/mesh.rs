@@ -33,15 +33,15 @@ use bytestring::ByteString;
 use serde_json::value::RawValue;
 use switchboard_core::{
     Address, Command, Custom, Event, Farewell, Limits, Member, Refusal, Refused, Relay, RelayKind,
-    RoomName, Target, Terms, Tongue,
+    RoomName, Target, Terms, Tongue, behind_server,
 };
 
 use crate::{
     Candidate, Close, Content, Dialect, FirstFrame, Frame, Handshake, Out, Session, Setting,
     SettingConflict, Settings, Value,
+    alias::{address_of, as_shown, words_of},
     content::{readable, relay, sdp_of},
     json::{Object, Writer},
-    words,
 };
 
 static TONGUE: Tongue = Tongue {
@@ -219,7 +219,7 @@ impl Session for Mesher {
             }
             Event::Departed { peer, farewell, .. } => {
                 if *farewell != Farewell::Quiet || peer.tongue != &TONGUE {
-                    out.frames.push(departure(&peer.address));
+                    out.frames.push(departure(&address_of(peer)));
                 }
             }
             Event::Heard { from, relay, .. } => out.frames.extend(self.heard(from, relay)),
@@ -315,9 +315,9 @@ impl Mesher {
                 out.frames.push(delivered("server"));
                 return Ok(());
             }
-            "OnePeer" => match Address::parse(&peer, self.limits.name_bytes) {
-                Ok(address) => Target::Address(address),
-                Err(_) => {
+            "OnePeer" => match self.member(&peer) {
+                Some(address) => Target::Address(address),
+                None => {
                     out.frames
                         .push(nobody(&peer.chars().take(64).collect::<String>()));
                     return Ok(());
@@ -334,6 +334,11 @@ impl Mesher {
         Ok(())
     }
 
+    /// The address of the member that the client calls so. The server itself is no member.
+    fn member(&self, id: &str) -> Option<Address> {
+        Address::parse(behind_server(id)?, self.limits.name_bytes).ok()
+    }
+
     fn heard(&self, from: &Member, relay: &Relay) -> Option<ByteString> {
         if relay.origin == TONGUE.name {
             return Some(relay.frame.clone());
@@ -343,7 +348,7 @@ impl Mesher {
 
     fn translation(&self, from: &Member, content: &Content<'_>) -> ByteString {
         let frame = |kind, write: &dyn Fn(Writer) -> Writer| {
-            let start = header(kind, from.address.as_str(), self.me.as_str());
+            let start = header(kind, &address_of(from), self.me.as_str());
             start.object("content", write).finish()
         };
         match content {
@@ -371,9 +376,8 @@ impl Mesher {
 
     fn list(&self, others: &[Arc<Member>]) -> ByteString {
         let own = self.list_includes_self.then_some(self.me.as_str());
-        let ids = own
-            .into_iter()
-            .chain(others.iter().map(|other| other.address.as_str()));
+        let others: Vec<_> = others.iter().map(|other| address_of(other)).collect();
+        let ids = own.into_iter().chain(others.iter().map(|id| &**id));
         header("GetAllPeerIDs", "server", self.me.as_str())
             .object("content", |content| content.texts("peersIDs", ids))
             .finish()
@@ -381,8 +385,8 @@ impl Mesher {
 
     fn refusal(&self, refused: &Refused) -> ByteString {
         match (&refused.reason, &refused.target) {
-            (Refusal::NoSuchPeer, Some(target)) => nobody(target.as_str()),
-            _ => self.error(&words(refused)),
+            (Refusal::NoSuchPeer, Some(target)) => nobody(&as_shown(target)),
+            _ => self.error(&words_of(refused)),
         }
     }
 
@@ -425,8 +429,7 @@ fn nobody(peer: &str) -> ByteString {
     complaint(peer, &format!("Peer ID {peer} does not exist"))
 }
 
-fn departure(gone: &Address) -> ByteString {
-    let gone = gone.as_str();
+fn departure(gone: &str) -> ByteString {
     header("DisconnectionNotification", gone, gone)
         .object("content", |content| {
             content.text("disconnectedPeerID", gone)

@@ -40,6 +40,7 @@ use switchboard_core::{
 
 use crate::{
     Candidate, Close, Content, Dialect, FirstFrame, Frame, Handshake, Out, Session, Setting, Value,
+    alias::name_of,
     content::{relay, sdp_of},
     json::{Object, Writer},
     words,
@@ -232,6 +233,7 @@ impl Caller {
                 Refusal::EmptyName(_) => "Username cannot be empty.".into(),
                 Refusal::Taken => "Username already taken.".into(),
                 Refusal::NameTooLong(_)
+                | Refusal::InvisibleName(_)
                 | Refusal::Reserved
                 | Refusal::TooManyFrames
                 | Refusal::TooLarge
@@ -327,7 +329,7 @@ impl Caller {
                 .finish(),
             Content::Message(words) => chat(
                 from.peer,
-                shown(from),
+                &name_of(from),
                 &crate::json::quote(words),
                 unix_secs,
             ),
@@ -389,18 +391,10 @@ fn in_own_name(me: PeerId, frame_type: &str, object: &Object<'_>) -> Result<Byte
         .finish())
 }
 
-/// What people call a member.
-fn shown(member: &Member) -> &str {
-    member
-        .name
-        .as_ref()
-        .map_or(member.address.as_str(), DisplayName::as_str)
-}
-
 fn person(writer: Writer, member: &Member) -> Writer {
     writer
         .text("id", &member.peer.to_string())
-        .text("username", shown(member))
+        .text("username", &name_of(member))
 }
 
 /// Whom the client is to call: not who cannot be called.

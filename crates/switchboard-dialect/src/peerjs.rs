@@ -62,6 +62,7 @@ static TONGUE: Tongue = Tongue {
     custom: Custom::NeverTold,
     messages: false,
     introduced: false,
+    allows_server_address: true,
     ..Tongue::USUAL
 };
 
@@ -410,12 +411,9 @@ impl Caller {
             return Err(INVALID_KEY.into());
         }
         let max = handshake.limits.name_bytes;
-        let too_long = |name| words(&Refusal::NameTooLong(name).into());
-        let me = Address::parse(id, max).map_err(|_| too_long("id"))?;
-        let room = RoomName::parse(key, max).map_err(|_| too_long("key"))?;
-        if max != 0 && token.len() > max {
-            return Err(too_long("token").into());
-        }
+        let wrong = |name, error| words(&Refusal::of_name(name, error).into());
+        let me = Address::parse(id, max).map_err(|error| wrong("id", error))?;
+        let room = RoomName::parse(key, max).map_err(|error| wrong("key", error))?;
         let caller = Self {
             me,
             room,

@@ -23,6 +23,9 @@ pub fn words(refused: &Refused) -> String {
         Refusal::BadField(field) => format!("The field {field:?} is missing or of the wrong type."),
         Refusal::EmptyName(field) => format!("The field {field:?} must not be empty."),
         Refusal::NameTooLong(field) => format!("The field {field:?} is too long."),
+        Refusal::InvisibleName(field) => {
+            format!("The field {field:?} must have a visible character.")
+        }
         Refusal::Reserved => "This name is kept for the server.".into(),
         Refusal::TooManyFrames => {
             "Too many frames or bytes in too short a time; the connection is closed.".into()

@@ -24,7 +24,8 @@
 //! * Topics of one connection (`limits.rooms_per_peer`), and what it publishes before it is let in, have
 //!   limits; what is over them is counted.
 //! * A topic of a list that is refused (too long, empty, no text, or over the limit) does not affect the
-//!   others of the list.
+//!   others of the list. A client that is left without any topic is closed (1008, with the reason), as there
+//!   are no words for errors.
 //! * Who cannot be let in just now is closed (1013), and subscribes anew when it reconnects.
 //!
 //! # Switch
@@ -198,6 +199,9 @@ impl Session for Subscriber {
                     let again = refused.reason == Refusal::Unavailable;
                     out.close = again.then_some(Close::UNAVAILABLE);
                 }
+                if self.topics.is_empty() && is_of_topic(refused) {
+                    out.close = Some(Close::of_join(&refused.reason));
+                }
             }
             Event::Introduced { .. }
             | Event::Departed { .. }
@@ -209,6 +213,19 @@ impl Session for Subscriber {
             | Event::Probe(_) => {}
         }
     }
+}
+
+/// Whether a client is refused a topic, for whatever reason.
+fn is_of_topic(refused: &Refused) -> bool {
+    let is_of_name = matches!(
+        refused.reason,
+        Refusal::BadField(_)
+            | Refusal::EmptyName(_)
+            | Refusal::NameTooLong(_)
+            | Refusal::InvisibleName(_)
+            | Refusal::TooManyRooms
+    );
+    is_of_name || refused.join.is_some()
 }
 
 /// Whether a member is a subscriber too.
@@ -459,7 +476,7 @@ mod tests {
     #[test]
     fn whoever_cannot_be_let_in_now_is_to_come_again() {
         for (reason, expected) in [
-            (Refusal::RoomFull, None),
+            (Refusal::RoomFull, Some(Close::of_join(&Refusal::RoomFull))),
             (Refusal::Unavailable, Some(Close::UNAVAILABLE)),
         ] {
             let handshake = Handshake::at(Door::MAIN, &[], &[]);

@@ -17,7 +17,7 @@ use switchboard_core::{
     Ask, Change, Charge, Custom, Declined, Effect, Entry, Event, Hub, Input, Letter, Limits, LogId,
     Member, Message, NodeId, Peer, PeerId, Place, Position, Relay, RelayKind, RoomId, Tongue,
 };
-use switchboard_dialect::{Content, Post, find};
+use switchboard_dialect::{Content, HOST, Post, find};
 use switchboard_engine::{Engine, Ordered, Sink, Vocabulary};
 use switchboard_transport::{Backlog, Check, Counters, Exchange, Local, Posted};
 use tokio::sync::broadcast;
@@ -437,6 +437,9 @@ impl Vocabulary for Remote {
     fn tongue(&self, name: &str) -> &'static Tongue {
         if name == duty::TONGUE.name {
             return &duty::TONGUE;
+        }
+        if name == HOST.name {
+            return &HOST;
         }
         find(name).map_or(&UNKNOWN, |dialect| dialect.tongue())
     }

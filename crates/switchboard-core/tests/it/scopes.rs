@@ -52,10 +52,11 @@ fn entered(peer: &mut Peer, terms: Terms) -> RoomId {
         name: None,
         terms,
     };
-    match route(peer, join) {
-        Ask::Join(room, ..) => room,
-        other => panic!("a join was due, not {other:?}"),
-    }
+    let ask = route(peer, join);
+    let Ask::Join(room, ..) = ask else {
+        panic!("a join was due, not {ask:?}");
+    };
+    room
 }
 
 fn closing() -> Terms {

@@ -200,7 +200,7 @@ fn limits() -> [Row; 22] {
         int!(
             "limits",
             "name_bytes",
-            "Bytes of a room's, a peer's or a user's name.",
+            "Bytes of a room's, a peer's or a user's name; longer ones are refused. Tokens are bounded by the request's head only.",
             limits.name_bytes
         ),
         int!(

@@ -58,7 +58,7 @@ impl Voice {
                     Refusal::new(
                         axum::http::StatusCode::BAD_REQUEST,
                         &format!(
-                            "roomID is no name of {ROOM_NAME_BYTES_MIN} to {} bytes.",
+                            "roomID is no name of {ROOM_NAME_BYTES_MIN} to {} bytes with a visible character.",
                             self.limits.name_bytes
                         ),
                     )

@@ -1,0 +1,78 @@
+//! Which characters people can see.
+
+/// Whether a name has a character that people can see. A name of white space (Unicode `White_Space`),
+/// control characters (`Cc`) and characters that are not displayed (`Default_Ignorable_Code_Point`, which
+/// has the invisible ones of `Cf`) has none: it cannot be told from an empty one, or from another such.
+pub(crate) fn is_visible(name: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_graphic();
+    name.bytes().any(plain) || name.chars().any(|c| !is_invisible(c))
+}
+
+fn is_invisible(c: char) -> bool {
+    c.is_whitespace() || c.is_control() || is_ignorable(c)
+}
+
+/// `Default_Ignorable_Code_Point` of Unicode 17 (DerivedCoreProperties.txt), and three more that show
+/// nothing: the annotation characters (`Cf`) and the braille pattern without dots. The property covers
+/// unassigned characters of these blocks too, so new releases of Unicode hardly change it.
+fn is_ignorable(c: char) -> bool {
+    matches!(
+        c,
+        '\u{ad}'
+            | '\u{34f}'
+            | '\u{61c}'
+            | '\u{115f}'..='\u{1160}'
+            | '\u{17b4}'..='\u{17b5}'
+            | '\u{180b}'..='\u{180f}'
+            | '\u{200b}'..='\u{200f}'
+            | '\u{202a}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}'
+            | '\u{2800}'
+            | '\u{3164}'
+            | '\u{fe00}'..='\u{fe0f}'
+            | '\u{feff}'
+            | '\u{ffa0}'
+            | '\u{fff0}'..='\u{fffb}'
+            | '\u{1bca0}'..='\u{1bca3}'
+            | '\u{1d173}'..='\u{1d17a}'
+            | '\u{e0000}'..='\u{e0fff}'
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_invisible_characters_only_are_not_visible() {
+        for name in [
+            " ",
+            "\t\r\n",
+            "\u{a0}\u{3000}",
+            "\u{200b}",
+            "\u{feff}",
+            "\u{202e}\u{2066}",
+            "\u{ad}",
+            "\u{3164}",
+            "\u{2800}",
+            "\0\u{7f}\u{85}",
+            "\u{e0041}\u{fe0f}",
+            "\u{2028} \u{200d}",
+        ] {
+            assert!(!is_visible(name), "{name:?}");
+        }
+        for name in [
+            "a",
+            " a ",
+            "\u{200d}é",
+            "日",
+            "👩\u{200d}🚀",
+            "_",
+            "\u{301}",
+            "\u{600}",
+            "\u{e000}",
+        ] {
+            assert!(is_visible(name), "{name:?}");
+        }
+    }
+}
