@@ -1,0 +1,169 @@
+//! Clients that try to make the server work for them: what it costs the server is bounded.
+
+use std::{
+    io::{BufRead, BufReader},
+    net::SocketAddr,
+    process::{Child, Command, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use futures_util::{SinkExt, StreamExt, stream::SplitSink};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async, tungstenite::Message};
+
+const MEMBERS: u32 = 400;
+const RENAMERS: u64 = 3;
+
+/// As in `[limits]`, which the test leaves at their defaults.
+const DELIVERIES_PER_SECOND: u64 = 4000;
+const DELIVERIES_BURST: u64 = 20_000;
+
+type Sender = SplitSink<WebSocketStream<MaybeTlsStream<TcpStream>>, Message>;
+
+struct Running {
+    child: Child,
+    address: SocketAddr,
+}
+
+impl Running {
+    fn start() -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_switchboard"))
+            .args(["--addr", "127.0.0.1", "--port", "0"])
+            .env_remove("PORT")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the binary runs");
+        let mut line = String::new();
+        let stdout = child.stdout.as_mut().expect("piped");
+        BufReader::new(stdout).read_line(&mut line).expect("a line");
+        let address = line.trim().strip_prefix("Switchboard listens on ");
+        let address = address.expect("the address").parse().expect("an address");
+        Self { child, address }
+    }
+
+    async fn metric(&self, name: &str) -> u64 {
+        let mut stream = TcpStream::connect(self.address).await.expect("connected");
+        let request = "GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+        stream.write_all(request.as_bytes()).await.expect("sent");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.expect("an answer");
+        let name = format!("switchboard_{name} ");
+        let value = answer.lines().find_map(|line| line.strip_prefix(&name));
+        value.expect("a metric").parse().expect("a number")
+    }
+
+    /// Clock ticks of processor time used so far; there are 100 in a second.
+    fn ticks(&self) -> u64 {
+        let path = format!("/proc/{}/stat", self.child.id());
+        let stat = std::fs::read_to_string(path).expect("it runs");
+        let fields = stat.rsplit(')').next().expect("fields");
+        let fields: Vec<_> = fields.split_whitespace().collect();
+        let ticks = [fields[11], fields[12]].map(|ticks| ticks.parse::<u64>().expect("a number"));
+        ticks.iter().sum()
+    }
+
+    fn memory_kib(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.child.id());
+        let status = std::fs::read_to_string(path).expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let value = line
+            .expect("resident memory")
+            .trim()
+            .trim_end_matches(" kB");
+        value.parse().expect("a number")
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// Joins the room of the test as a `lightstream` client. Adds the bytes of all that it is sent.
+async fn join(address: SocketAddr, id: String, bytes: Arc<AtomicU64>) -> Sender {
+    let connected = connect_async(format!("ws://{address}/ws")).await;
+    let (mut sender, mut receiver) = connected.expect("an upgrade").0.split();
+    sender.send(rename(&id)).await.expect("the server reads");
+    receiver.next().await.expect("open").expect("a list");
+    tokio::spawn(async move {
+        while let Some(Ok(message)) = receiver.next().await {
+            bytes.fetch_add(message.len() as u64, Ordering::Relaxed);
+        }
+    });
+    sender
+}
+
+fn rename(id: &str) -> Message {
+    Message::text(format!(
+        r#"{{"type":"join","roomID":"r","senderID":"{id}"}}"#
+    ))
+}
+
+#[tokio::test]
+async fn clients_that_rename_themselves_in_a_large_room_cost_what_the_budgets_allow() {
+    let server = Running::start();
+    let bytes = Arc::new(AtomicU64::new(0));
+    let mut members = Vec::new();
+    for number in 0..MEMBERS {
+        members.push(join(server.address, format!("member{number}"), bytes.clone()).await);
+    }
+    let before = server.metric("frames_out_total").await;
+    bytes.store(0, Ordering::Relaxed);
+    let start = Instant::now();
+    for renamer in 0..RENAMERS {
+        let mut sender = join(server.address, format!("r{renamer}"), bytes.clone()).await;
+        tokio::spawn(async move {
+            for number in 0_u64.. {
+                let name = rename(&format!("r{renamer}-{number}"));
+                if sender.send(name).await.is_err() {
+                    break;
+                }
+            }
+        });
+    }
+    while server.metric("paused_total").await < RENAMERS {
+        assert!(start.elapsed() < Duration::from_secs(60), "none is paused");
+    }
+
+    let (begin, ticks) = (Instant::now(), server.ticks());
+    // The window of the measurement.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let share = (server.ticks() - ticks) as f64 / 100.0 / begin.elapsed().as_secs_f64();
+    let deliveries = server.metric("frames_out_total").await - before;
+    let bytes = bytes.load(Ordering::Relaxed);
+    // One request may overdraw the budget: a rename is told twice to each member, and lists all.
+    let once = 3 * u64::from(MEMBERS);
+    let allowed = DELIVERIES_BURST + DELIVERIES_PER_SECOND * start.elapsed().as_secs() + once;
+    let allowed = RENAMERS * (allowed + DELIVERIES_PER_SECOND);
+    assert!(
+        deliveries <= allowed,
+        "{deliveries} deliveries of {allowed}"
+    );
+    assert!(
+        bytes <= allowed * 128,
+        "{bytes} bytes for {allowed} deliveries"
+    );
+    assert!(
+        server.memory_kib() < 200 * 1024,
+        "{} KiB",
+        server.memory_kib()
+    );
+    // A build without optimisation takes a fifth of a core for these deliveries.
+    assert!(share < 0.6, "{share:.2} of a core");
+    assert_eq!(server.metric("slow_total").await, 0);
+    assert_eq!(
+        server.metric("connections").await,
+        u64::from(MEMBERS) + RENAMERS
+    );
+}
