@@ -496,6 +496,10 @@ impl<L: Clone> Hub<L> {
                     .push_back(Effect::Send(node, Letter { log, message }));
             }
             let count = hear_all(room.seen_by(&from), &mut self.effects, id, &from, &relay);
+            if relay.is_found_unreadable() {
+                let refused = Refused::new(Refusal::NotUnderstood).in_room(&id.name);
+                self.refuse(local.clone(), refused);
+            }
             return self.charge(local, count, relay.frame.len());
         }
         let receiver = room.find(&to).filter(|seat| from.sees(&seat.member));

@@ -70,12 +70,18 @@ impl Relay {
                 .get_or_init(|| (self.reads)(self.origin, &self.frame))
         };
         match self.kind {
-            RelayKind::Offer | RelayKind::Answer => tongue.signals && readable(),
-            // The end of candidates has no counterpart everywhere; it is dropped, and no error.
-            RelayKind::Candidate => tongue.signals,
+            RelayKind::Offer | RelayKind::Answer | RelayKind::Candidate => {
+                tongue.signals && readable()
+            }
             RelayKind::Message => tongue.messages && readable(),
             RelayKind::Opaque => false,
         }
+    }
+
+    /// Whether a member of another dialect was not sent this frame because it cannot be translated.
+    #[must_use]
+    pub fn is_found_unreadable(&self) -> bool {
+        self.readable.get() == Some(&false)
     }
 
     /// This frame in the dialect `name`, made once by `translate` however many receive it.

@@ -157,7 +157,7 @@ impl Dialect for Ayame {
         let object = Object::parse(frame, 0).ok()?;
         match kind_of(&object.text("type").ok()??)? {
             RelayKind::Candidate => {
-                Candidate::read(&object.object("ice").ok()??).map(Content::Candidate)
+                Candidate::of_value(object.all("ice").last()?).map(Content::Candidate)
             }
             kind @ (RelayKind::Offer
             | RelayKind::Answer

@@ -9,6 +9,7 @@ use switchboard_core::{Custom, DialectName, Relay, RelayKind, Tongue};
 use crate::{
     find,
     json::{Object, Writer, text},
+    webidl::{dom_string, unsigned_short},
 };
 
 /// The tongue of the host program: its frames are plain text.
@@ -47,13 +48,15 @@ pub struct Candidate<'a> {
 }
 
 impl<'a> Content<'a> {
-    /// What `relay` says, read with its own dialect.
+    /// What `relay` says, read with its own dialect. `None` if that has no counterpart in other dialects.
     #[must_use]
     pub fn of(relay: &'a Relay) -> Option<Self> {
         if relay.origin == HOST.name {
             return Some(Self::Message(Cow::Borrowed(&relay.frame)));
         }
-        find(relay.origin)?.read(&relay.frame)
+        let content = find(relay.origin)?.read(&relay.frame)?;
+        let is_end = matches!(&content, Self::Candidate(candidate) if candidate.ends_all());
+        (!is_end).then_some(content)
     }
 
     /// A frame of this dialect under way to others. None if there is no such dialect.
@@ -87,23 +90,63 @@ pub(crate) fn relay(origin: DialectName, kind: RelayKind, frame: ByteString) -> 
 }
 
 impl<'a> Candidate<'a> {
-    /// Reads the fields of an `RTCIceCandidateInit`. One without a candidate is `None`, and so is an
-    /// empty one (the end of candidates) that does not say of which media section.
+    /// The end of the candidates of all media sections.
+    pub(crate) const END: Self = Self {
+        candidate: Cow::Borrowed(""),
+        sdp_mid: None,
+        sdp_m_line_index: None,
+        username_fragment: None,
+    };
+
+    /// Whether this is the end of candidates, and does not say of which media section.
+    #[must_use]
+    pub fn ends_all(&self) -> bool {
+        self.candidate.is_empty() && self.sdp_mid.is_none() && self.sdp_m_line_index.is_none()
+    }
+
+    /// Reads the fields of an `RTCIceCandidateInit`, with values of other types converted as in a
+    /// browser. Other names of the fields are understood, too: `sdp` (Android, iOS), `mid`
+    /// (libdatachannel), `label` and `id` (AppRTC). `None` without a candidate; one that is `null` is
+    /// the end of candidates.
     #[must_use]
     pub fn read(object: &Object<'a>) -> Option<Self> {
-        let candidate = object.text("candidate").ok()??;
-        let sdp_mid = object.text("sdpMid").ok()?;
-        let sdp_m_line_index = object.get("sdpMLineIndex").map(index).transpose().ok()?;
-        let username_fragment = object.text("usernameFragment").ok()?;
-        if candidate.is_empty() && sdp_mid.is_none() && sdp_m_line_index.is_none() {
-            return None;
-        }
+        let candidate = match object.get("candidate").or_else(|| object.get("sdp")) {
+            Some(raw) => text(raw)?,
+            None => object.all("candidate").next().map(|_| Cow::Borrowed(""))?,
+        };
+        let label = object.get("label");
+        let index = object.get("sdpMLineIndex").or(label);
+        // Beside an index of the usual name, an `id` without a `label` is something else's.
+        let is_mid = label.is_some() || index.is_none();
+        let id = || object.get("id").filter(|_| is_mid);
+        let mid = object
+            .get("sdpMid")
+            .or_else(|| object.get("mid"))
+            .or_else(id);
+        let fragment = object.get("usernameFragment");
         Some(Self {
             candidate,
-            sdp_mid,
-            sdp_m_line_index,
-            username_fragment,
+            sdp_mid: convert(mid, dom_string)?,
+            sdp_m_line_index: convert(index, unsigned_short)?,
+            username_fragment: convert(fragment, dom_string)?,
         })
+    }
+
+    /// Reads the value in which a dialect has a candidate: an object, or `null` for the end of
+    /// candidates.
+    #[must_use]
+    pub(crate) fn of_value(raw: &'a RawValue) -> Option<Self> {
+        match raw.get() {
+            "null" => Some(Self::END),
+            _ => Self::read(&Object::parse(raw.get(), 0).ok()?),
+        }
+    }
+
+    /// Reads the text in which a dialect has a candidate, as JSON.
+    #[must_use]
+    pub(crate) fn of_json(json: &str) -> Option<Candidate<'static>> {
+        let raw: &RawValue = serde_json::from_str(json).ok()?;
+        Candidate::of_value(raw).map(Candidate::owned)
     }
 
     /// The same, no longer a part of the frame.
@@ -136,8 +179,15 @@ impl<'a> Candidate<'a> {
     }
 }
 
-fn index(raw: &RawValue) -> Result<u16, serde_json::Error> {
-    serde_json::from_str(raw.get())
+/// Converts the value of a field, if it is there. `None` if it cannot be converted.
+fn convert<'a, T>(
+    field: Option<&'a RawValue>,
+    conversion: impl FnOnce(&'a RawValue) -> Option<T>,
+) -> Option<Option<T>> {
+    match field {
+        Some(raw) => conversion(raw).map(Some),
+        None => Some(None),
+    }
 }
 
 /// The `sdp` of an `RTCSessionDescriptionInit`.

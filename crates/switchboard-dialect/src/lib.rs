@@ -21,6 +21,7 @@ mod handshake;
 pub mod json;
 mod out;
 mod settings;
+mod webidl;
 mod words;
 
 // A dialect's first line:

@@ -113,29 +113,39 @@ fn holders<'a>(object: &Object<'a>, field: &'static str) -> impl Iterator<Item =
         .filter_map(|key| object.get(key))
 }
 
+/// The SDP of a description: in one of the holders, as an object, its JSON or the SDP itself, or spread
+/// into the frame.
 fn description<'a>(object: &Object<'a>, field: &'static str) -> Option<Cow<'a, str>> {
-    holders(object, field).find_map(|raw| {
-        let plain = object.nested(raw).ok();
-        let plain = plain.and_then(|description| sdp_of(&description));
-        plain.or_else(|| {
-            Some(
-                sdp_of(&Object::parse(&json::text(raw)?, 0).ok()?)?
-                    .into_owned()
-                    .into(),
-            )
-        })
-    })
+    let of_text = |raw: &'a RawValue| {
+        let text = json::text(raw)?;
+        if text.starts_with("v=") {
+            return Some(text);
+        }
+        let description = Object::parse(&text, 0).ok()?;
+        sdp_of(&description).map(|sdp| Cow::Owned(sdp.into_owned()))
+    };
+    let of_object = |raw| sdp_of(&object.nested(raw).ok()?);
+    let mut holders = holders(object, field).chain(object.get("sdp"));
+    let held = holders.find_map(|raw| of_object(raw).or_else(|| of_text(raw)));
+    held.or_else(|| sdp_of(object))
 }
 
+/// A candidate: in one of the holders, as an object or its JSON, or spread into the frame. A holder
+/// that has nothing in it is the end of candidates.
 fn candidate<'a>(object: &Object<'a>) -> Option<Candidate<'a>> {
-    holders(object, "candidate").find_map(|raw| {
-        let plain = object.nested(raw).ok();
-        let plain = plain.and_then(|init| Candidate::read(&init));
-        plain.or_else(|| {
-            let text = json::text(raw)?;
-            Candidate::read(&Object::parse(&text, 0).ok()?).map(Candidate::owned)
-        })
-    })
+    let of_text = |raw| Candidate::of_json(&json::text(raw)?);
+    let of_object = |raw| Candidate::read(&object.nested(raw).ok()?);
+    let mut held = holders(object, "candidate");
+    let held = held.find_map(|raw| of_object(raw).or_else(|| of_text(raw)));
+    let end = || {
+        let mut values = ["data", "candidate", "payload"]
+            .into_iter()
+            .flat_map(|key| object.all(key));
+        values
+            .any(|raw| matches!(raw.get(), "null" | "\"\""))
+            .then_some(Candidate::END)
+    };
+    held.or_else(|| Candidate::read(object)).or_else(end)
 }
 
 fn kind_of(frame_type: &str) -> Option<RelayKind> {

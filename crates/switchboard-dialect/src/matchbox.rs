@@ -124,12 +124,14 @@ impl Dialect for Matchbox {
     fn read<'a>(&self, frame: &'a str) -> Option<Content<'a>> {
         let signal = Object::parse(frame, 0).ok()?.object("Signal").ok()??;
         let (kind, said) = said(&signal, signal.get("data")?)?;
-        let said = text(said)?;
         if kind == RelayKind::Candidate {
-            let init = Object::parse(&said, 0).ok()?;
-            return Candidate::read(&init).map(|candidate| Content::Candidate(candidate.owned()));
+            let candidate = match text(said) {
+                Some(json) => Candidate::of_json(&json),
+                None => Candidate::of_value(said),
+            };
+            return candidate.map(Content::Candidate);
         }
-        Content::description(kind, said)
+        Content::description(kind, text(said)?)
     }
 }
 

@@ -151,15 +151,20 @@ impl Dialect for Mesh {
 
     fn read<'a>(&self, frame: &'a str) -> Option<Content<'a>> {
         let object = Object::parse(frame, 0).ok()?;
+        let kind = object.text("kind").ok()??;
+        if kind == "ICECandidate" {
+            let content = object.all("content").last()?;
+            return Candidate::of_value(content).map(Content::Candidate);
+        }
         let content = object.object("content").ok()??;
-        match kind_of(&object.text("kind").ok()??, Some(&content))? {
-            RelayKind::Candidate => Candidate::read(&content).map(Content::Candidate),
+        match kind_of(&kind, Some(&content))? {
             RelayKind::Message => content
                 .get("message")
                 .map(|words| Content::Message(readable(words))),
-            kind @ (RelayKind::Offer | RelayKind::Answer | RelayKind::Opaque) => {
-                Content::description(kind, sdp_of(&content)?)
-            }
+            kind @ (RelayKind::Offer
+            | RelayKind::Answer
+            | RelayKind::Candidate
+            | RelayKind::Opaque) => Content::description(kind, sdp_of(&content)?),
         }
     }
 }

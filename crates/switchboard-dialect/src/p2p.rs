@@ -102,7 +102,8 @@ impl Dialect for P2p {
         let object = Object::parse(frame, 0).ok()?;
         match kind_of(&object.text("type").ok()??)? {
             RelayKind::Candidate => {
-                Candidate::read(&object.object("iceCandidate").ok()??).map(Content::Candidate)
+                let candidate = object.all("iceCandidate").last()?;
+                Candidate::of_value(candidate).map(Content::Candidate)
             }
             RelayKind::Message => object.text("content").ok()?.map(Content::Message),
             kind @ (RelayKind::Offer | RelayKind::Answer | RelayKind::Opaque) => {
@@ -385,7 +386,7 @@ fn in_own_name(me: PeerId, frame_type: &str, object: &Object<'_>) -> Result<Byte
         .fields(
             ["sdp", "iceCandidate"]
                 .into_iter()
-                .filter_map(|key| Some((key, object.get(key)?))),
+                .filter_map(|key| Some((key, object.all(key).last()?))),
         )
         .fields(object.rest(&["type", "fromPeerId", "toPeerId", "sdp", "iceCandidate"]))
         .finish())

@@ -229,7 +229,8 @@ impl Dialect for PeerJs {
         let payload = object.object("payload").ok()??;
         match kind_of(&object.text("type").ok()??)? {
             RelayKind::Candidate => {
-                Candidate::read(&payload.object("candidate").ok()??).map(Content::Candidate)
+                let candidate = payload.all("candidate").last()?;
+                Candidate::of_value(candidate).map(Content::Candidate)
             }
             kind @ (RelayKind::Offer
             | RelayKind::Answer

@@ -249,13 +249,13 @@ impl Singer {
         object: &Object<'_>,
         payload: &Object<'_>,
     ) -> ByteString {
-        let value = payload.get(field).map_or("null", |raw| raw.get());
-        Writer::with_capacity(value.len() + 128)
+        let value = payload.all(field).last();
+        Writer::with_capacity(value.map_or(0, |raw| raw.get().len()) + 128)
             .text("type", frame_type)
             .object("payload", |writer| {
                 writer
                     .text("client_id", self.me.as_str())
-                    .raw(field, value)
+                    .fields(value.map(|raw| (field, raw)))
                     .fields(payload.rest(&["client_id", field]))
             })
             .fields(object.rest(&["type", "payload"]))

@@ -2,6 +2,7 @@
 
 mod accent;
 mod behaviour;
+mod candidates;
 mod cluster;
 mod corpora;
 mod growth;
