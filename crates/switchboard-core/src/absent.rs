@@ -9,10 +9,11 @@ use std::{
 use crate::{
     id::{Address, PeerId, RoomId},
     limits::{
-        ABSENT_BYTES_MAX, ABSENT_FRAMES_MAX, ABSENT_PATIENCE, ABSENT_SHARE_BYTES_MAX,
-        ABSENT_SHARE_FRAMES_MAX,
+        ABSENT_ADDRESSES_MAX, ABSENT_BYTES_MAX, ABSENT_CANDIDATES_MAX, ABSENT_DESCRIPTIONS_MAX,
+        ABSENT_FRAME_BYTES, ABSENT_PAIR_BYTES_MAX, ABSENT_PATIENCE, ABSENT_SHARE_BYTES_MAX, Limits,
+        tighter,
     },
-    relay::Relay,
+    relay::{Relay, RelayKind},
 };
 
 type Wanted = (RoomId, Address);
@@ -23,13 +24,48 @@ pub(crate) struct Waiting<L> {
     pub(crate) sender: PeerId,
     pub(crate) local: L,
     pub(crate) relays: Vec<Arc<Relay>>,
+    /// A frame had no place: its sender is told so, even if the others are delivered.
+    pub(crate) is_incomplete: bool,
+    load: Load,
     until: Instant,
+}
+
+/// What the frames of one sender for one address amount to.
+#[derive(Clone, Copy, Debug, Default)]
+struct Load {
+    descriptions: usize,
+    candidates: usize,
+    bytes: usize,
+}
+
+impl Load {
+    fn plus(self, relay: &Relay) -> Self {
+        let (descriptions, candidates) = match relay.kind {
+            RelayKind::Offer | RelayKind::Answer => (1, 0),
+            RelayKind::Candidate | RelayKind::Message | RelayKind::Opaque => (0, 1),
+        };
+        Self {
+            descriptions: self.descriptions + descriptions,
+            candidates: self.candidates + candidates,
+            bytes: self.bytes + weight(relay),
+        }
+    }
+
+    fn is_allowed(self) -> bool {
+        self.descriptions <= ABSENT_DESCRIPTIONS_MAX
+            && self.candidates <= ABSENT_CANDIDATES_MAX
+            && self.bytes <= ABSENT_PAIR_BYTES_MAX
+    }
+}
+
+/// The bytes that a frame is counted for.
+fn weight(relay: &Relay) -> usize {
+    relay.frame.len() + ABSENT_FRAME_BYTES
 }
 
 /// What one sender has waiting in all.
 #[derive(Debug, Default)]
 struct Share {
-    frames: usize,
     bytes: usize,
     wanted: BTreeSet<Wanted>,
 }
@@ -53,53 +89,72 @@ impl<L> Default for Absent<L> {
 }
 
 impl<L> Absent<L> {
-    /// Keeps a frame for who is wanted. Says no if its sender, or all who wait for that one, have too much
-    /// waiting.
+    /// Keeps a frame for an absent address, or notes that it has no place: either way the sender is told
+    /// once if the address stays absent. Returns false if the sender waits for too many addresses.
     pub(crate) fn wait(
         &mut self,
         wanted: Wanted,
-        sender: PeerId,
-        local: L,
+        (sender, local): (PeerId, L),
         relay: Arc<Relay>,
+        limits: &Limits,
         now: Instant,
     ) -> bool {
-        let weight = relay.frame.len();
-        if !self.has_place(&wanted, sender, weight) {
+        let has_place = self.has_place(&wanted, sender, &relay, limits);
+        if !self.expect(&wanted, sender, local, now) {
             return false;
         }
+        let queue = self.queues.get_mut(&wanted).into_iter().flatten();
+        for waiting in queue.filter(|waiting| waiting.sender == sender) {
+            if !has_place {
+                waiting.is_incomplete = true;
+                continue;
+            }
+            waiting.load = waiting.load.plus(&relay);
+            waiting.relays.push(relay.clone());
+            self.shares.entry(sender).or_default().bytes += weight(&relay);
+        }
+        true
+    }
+
+    /// Lets a sender wait for an address, if it does not do so already. Returns false if it waits for too
+    /// many.
+    fn expect(&mut self, wanted: &Wanted, sender: PeerId, local: L, now: Instant) -> bool {
         let share = self.shares.entry(sender).or_default();
-        share.frames += 1;
-        share.bytes += weight;
-        share.wanted.insert(wanted.clone());
-        let (room, address) = wanted.clone();
-        let queue = self.queues.entry(wanted).or_default();
-        if let Some(waiting) = queue.iter_mut().find(|waiting| waiting.sender == sender) {
-            waiting.relays.push(relay);
+        if share.wanted.contains(wanted) {
             return true;
         }
+        if share.wanted.len() >= ABSENT_ADDRESSES_MAX {
+            return false;
+        }
+        share.wanted.insert(wanted.clone());
         let until = now + ABSENT_PATIENCE;
+        let (room, address) = wanted.clone();
         self.by_time.insert((until, sender, room, address));
+        let queue = self.queues.entry(wanted.clone()).or_default();
         queue.push(Waiting {
             sender,
             local,
-            relays: vec![relay],
+            relays: Vec::new(),
+            is_incomplete: false,
+            load: Load::default(),
             until,
         });
         true
     }
 
-    fn has_place(&self, wanted: &Wanted, sender: PeerId, weight: usize) -> bool {
-        let queue = self.queues.get(wanted).into_iter().flatten();
-        let relays = queue.flat_map(|waiting| &waiting.relays);
-        let (frames, bytes) = relays.fold((0, 0), |(frames, bytes), relay| {
-            (frames + 1, bytes + relay.frame.len())
-        });
-        let share = self.shares.get(&sender);
-        let (own_frames, own_bytes) = share.map_or((0, 0), |share| (share.frames, share.bytes));
-        frames < ABSENT_FRAMES_MAX
-            && bytes + weight <= ABSENT_BYTES_MAX
-            && own_frames < ABSENT_SHARE_FRAMES_MAX
-            && own_bytes + weight <= ABSENT_SHARE_BYTES_MAX
+    fn has_place(&self, wanted: &Wanted, sender: PeerId, relay: &Relay, limits: &Limits) -> bool {
+        let queue = self.queues.get(wanted).map_or(&[][..], Vec::as_slice);
+        let bytes = queue
+            .iter()
+            .map(|waiting| waiting.load.bytes)
+            .sum::<usize>();
+        let bytes_max = tighter(ABSENT_BYTES_MAX, limits.outbox_bytes / 2);
+        let own = queue.iter().find(|waiting| waiting.sender == sender);
+        let own = own.map_or(Load::default(), |waiting| waiting.load);
+        let share = self.shares.get(&sender).map_or(0, |share| share.bytes);
+        own.plus(relay).is_allowed()
+            && bytes + weight(relay) <= bytes_max
+            && share + weight(relay) <= ABSENT_SHARE_BYTES_MAX
     }
 
     /// What waits for this address, by sender.
@@ -123,12 +178,7 @@ impl<L> Absent<L> {
         let Some(share) = self.shares.get_mut(&sender) else {
             return;
         };
-        share.frames -= waiting.relays.len();
-        share.bytes -= waiting
-            .relays
-            .iter()
-            .map(|relay| relay.frame.len())
-            .sum::<usize>();
+        share.bytes -= waiting.load.bytes;
         share.wanted.remove(&(room.clone(), address.clone()));
         if share.wanted.is_empty() {
             self.shares.remove(&sender);

@@ -139,15 +139,28 @@ pub(crate) const CLAIMANTS_MAX: usize = 16;
 /// How long a frame waits for somebody to come whom it names.
 pub(crate) const ABSENT_PATIENCE: Duration = Duration::from_secs(5);
 
-/// What one sender may have waiting for those who are not there: a description and its candidates, a
-/// few times.
-pub(crate) const ABSENT_SHARE_FRAMES_MAX: usize = 64;
-pub(crate) const ABSENT_SHARE_BYTES_MAX: usize = 128 * 1024;
+/// Frames of one sender that wait for one absent address: a page opens up to eight connections to a peer
+/// at once, each with its description and up to 64 candidates.
+pub(crate) const ABSENT_DESCRIPTIONS_MAX: usize = 8;
+pub(crate) const ABSENT_CANDIDATES_MAX: usize = 8 * 64;
 
-/// What may wait for one who is not there. He must be able to take it all when he comes: well below
-/// `outbox_bytes`.
-pub(crate) const ABSENT_FRAMES_MAX: usize = 256;
+/// Bytes of them: eight descriptions of 8 KiB with 64 candidates of 350 bytes each, or one frame of the
+/// default `frame_bytes`.
+pub(crate) const ABSENT_PAIR_BYTES_MAX: usize = 320 * 1024;
+
+/// Bytes that one sender has waiting for all absent addresses: an offer of 6 KiB and nine candidates for 50
+/// players that are about to reconnect. It is no more than an outbox of this connection may hold.
+pub(crate) const ABSENT_SHARE_BYTES_MAX: usize = 512 * 1024;
+
+/// Absent addresses that one sender waits for. The frames for more are refused at once.
+pub(crate) const ABSENT_ADDRESSES_MAX: usize = 1024;
+
+/// Bytes that wait for one absent address, of all senders, and at most half of `outbox_bytes`: the client
+/// that takes the address is sent all of them at once.
 pub(crate) const ABSENT_BYTES_MAX: usize = 512 * 1024;
+
+/// Bytes that a waiting frame is counted for besides its text. An outbox counts as many.
+pub(crate) const ABSENT_FRAME_BYTES: usize = 128;
 
 /// Addresses that one hub keeps for clients that lost their connections; for more, older ones are given up.
 pub(crate) const RESERVATIONS_MAX: usize = 16 * 1024;

@@ -108,9 +108,13 @@ impl<'a> Object<'a> {
         self.get(key)
             .map(|raw| self.nested(raw))
             .transpose()
-            .map_err(|refusal| match refusal {
-                Refusal::Unreadable => Refusal::BadField(key),
-                other => other,
+            .map_err(|refusal| {
+                let is_other = refusal == Refusal::Unreadable;
+                if is_other {
+                    Refusal::BadField(key)
+                } else {
+                    refusal
+                }
             })
     }
 

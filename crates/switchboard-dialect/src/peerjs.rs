@@ -25,7 +25,8 @@
 //!   After a goodbye, or when the socket is known to be closed or reset, the id is free at once.
 //! * A taken id is challenged: a holder that is silent is gone in two seconds, and its id is kept for its
 //!   token.
-//! * Frames for an absent peer wait five seconds; bounded for each sender and each receiver.
+//! * Frames for an absent peer wait five seconds: of each sender eight descriptions and 512 candidates, and
+//!   320 KiB. If the peer does not come, the sender gets one `EXPIRE`, also when frames had no place.
 //! * `src` is set by the server and ids are alone in their key: nobody leaves or expires for another.
 //! * The key is checked on every path, and who may list ids is said for each key.
 //! * `cors_origins` says which origins' pages may read the answers to plain requests. The paths through which
@@ -52,7 +53,7 @@ use switchboard_core::{
 use crate::{
     Answer, Candidate, Close, Content, CorsPolicy, Dialect, Door, FirstFrame, Frame, Handshake,
     Opens, Out, Reply, Session, Setting, SettingConflict, Settings, Value,
-    content::{relay, sdp_of},
+    content::{readable, relay, sdp_of},
     json::{Object, Writer, quote},
     words,
 };
@@ -358,8 +359,7 @@ impl Session for Caller {
             .ok()
             .flatten()
             .ok_or(Refusal::UnknownType)?;
-        let to = object.text("dst")?.filter(|to| !to.is_empty());
-        match (&*frame_type, to) {
+        match (&*frame_type, self.receiver(&object)) {
             ("HEARTBEAT", _) => Ok(()),
             ("LEAVE", None) => {
                 out.commands.push(Command::Leave {
@@ -370,10 +370,10 @@ impl Session for Caller {
             }
             (_, to) => {
                 let kind = kind_of(&frame_type).ok_or(Refusal::UnknownType)?;
-                let to = to.ok_or(Refusal::BadField("dst"))?;
-                let to = Address::parse(&to, self.limits.name_bytes)
-                    .map_err(|e| Refusal::of_name("dst", e))?;
-                self.relay(kind, &frame_type, to, &object, out)
+                match to.and_then(|to| Address::parse(&to, 0).ok()) {
+                    Some(to) => self.relay(kind, &frame_type, to, &object, out),
+                    None => Err(self.no_receiver(kind, out)),
+                }
             }
         }
     }
@@ -425,6 +425,25 @@ impl Caller {
         let grace = Duration::from_secs(handshake.settings.int(TONGUE.name, GRACE));
         let secret = secret_of(id, token);
         Ok((caller, Token { secret, grace }))
+    }
+
+    /// The id that a frame is for. A number or another value is read as its text. An id over `name_bytes` is
+    /// cut to one byte more than that: no peer can have it.
+    fn receiver(&self, object: &Object<'_>) -> Option<String> {
+        let mut id = readable(object.get("dst")?).into_owned();
+        let max = self.limits.name_bytes;
+        if max != 0 && id.len() > max {
+            id.truncate(id.ceil_char_boundary(max + 1));
+        }
+        Some(id).filter(|id| !id.is_empty())
+    }
+
+    /// The refusal of a frame that no peer can be sent. One `EXPIRE` for each connection is enough.
+    fn no_receiver(&self, kind: RelayKind, out: &mut Out) -> Refused {
+        if kind == RelayKind::Offer {
+            out.frames.push(self.expired(""));
+        }
+        Refusal::BadField("dst").into()
     }
 
     fn relay(
@@ -569,13 +588,14 @@ impl Caller {
         // Nobody waits for who was told goodbye.
         let is_missed = refused.reason != Refusal::NoSuchPeer;
         let missed = refused.target.as_ref().filter(|_| is_missed);
-        out.frames.extend(missed.map(|target| self.expired(target)));
+        out.frames
+            .extend(missed.map(|target| self.expired(target.as_str())));
     }
 
-    fn expired(&self, target: &Address) -> ByteString {
+    fn expired(&self, target: &str) -> ByteString {
         Writer::default()
             .text("type", "EXPIRE")
-            .text("src", target.as_str())
+            .text("src", target)
             .text("dst", self.me.as_str())
             .finish()
     }

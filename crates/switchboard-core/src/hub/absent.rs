@@ -21,7 +21,8 @@ impl<L: Clone> Hub<L> {
         now: Instant,
     ) {
         let wanted = (room.clone(), address.clone());
-        if !self.absent.wait(wanted, sender, local.clone(), relay, now) {
+        let sender = (sender, local.clone());
+        if !(self.absent).wait(wanted, sender, relay, &self.limits, now) {
             self.refuse_absent(local, room, address);
         }
     }
@@ -32,6 +33,9 @@ impl<L: Clone> Hub<L> {
             for relay in waiting.relays {
                 let to = Target::Awaited(address.clone());
                 self.relay(waiting.sender, waiting.local.clone(), room, to, relay, now);
+            }
+            if waiting.is_incomplete {
+                self.refuse_absent(waiting.local, room, address.clone());
             }
         }
     }

@@ -82,12 +82,11 @@ impl House {
     }
 
     fn says(&mut self, name: &'static str, to: Target, text: &'static str) {
-        let relay = Relay::new(
-            "open",
-            RelayKind::Offer,
-            ByteString::from_static(text),
-            |_, _| true,
-        );
+        self.sends(name, to, RelayKind::Offer, text);
+    }
+
+    fn sends(&mut self, name: &'static str, to: Target, kind: RelayKind, text: &'static str) {
+        let relay = Relay::new("open", kind, ByteString::from_static(text), |_, _| true);
         let room = RoomName::parse("room", 0).expect("a name");
         let peer = self.peers.get_mut(name).expect("it has come");
         let ask = peer.route(Command::Relay { room, to, relay }, &self.limits);
@@ -451,18 +450,116 @@ fn who_has_left_has_nothing_waiting() {
     assert_eq!(house.told(), ["ann: in with", "ben: in with"]);
 }
 
+/// A frame of so many bytes.
+fn text(bytes: usize) -> &'static str {
+    Box::leak("x".repeat(bytes).into_boxed_str())
+}
+
 #[test]
-fn what_waits_is_bounded_for_each_sender() {
+fn a_host_that_calls_players_before_they_reconnect_loses_nothing() {
     let mut house = House::new();
-    house.comes("ann", &OPEN, Terms::default());
+    house.comes("host", &DISCREET, Terms::default());
     house.told();
-    for _ in 0..64 {
-        house.says("ann", awaited("ben"), "x");
+    let players: Vec<&'static str> = (0..30)
+        .map(|number| &*Box::leak(format!("player{number}").into_boxed_str()))
+        .collect();
+    let (offer, candidate) = (text(6 * 1024), text(350));
+    for player in &players {
+        house.says("host", awaited(player), offer);
+        for _ in 0..9 {
+            house.sends("host", awaited(player), RelayKind::Candidate, candidate);
+        }
+    }
+    house.passes(Duration::from_secs(2));
+    for player in &players {
+        house.comes(player, &DISCREET, Terms::default());
+        let heard = |line: &String| line.starts_with(&format!("{player}: host says"));
+        assert_eq!(house.told().iter().filter(|line| heard(line)).count(), 10);
+    }
+    house.passes(Duration::from_secs(5));
+    assert_eq!(house.told(), [""; 0]);
+}
+
+#[test]
+fn eight_connections_of_a_pair_wait_and_a_ninth_expires() {
+    let mut house = House::new();
+    house.comes("ann", &DISCREET, Terms::default());
+    house.told();
+    for _ in 0..9 {
+        house.says("ann", awaited("ben"), "offer");
+        for _ in 0..64 {
+            house.sends("ann", awaited("ben"), RelayKind::Candidate, "candidate");
+        }
+    }
+    assert_eq!(house.told(), [""; 0], "nothing is refused before its time");
+    house.comes("ben", &DISCREET, Terms::default());
+    let told = house.told();
+    let heard = |what: &str| told.iter().filter(|line| line.ends_with(what)).count();
+    assert_eq!((heard("says offer"), heard("says candidate")), (8, 8 * 64));
+    assert_eq!(
+        heard("ann: expired ben"),
+        1,
+        "the ninth is not lost silently"
+    );
+    house.passes(Duration::from_secs(5));
+    assert_eq!(house.told(), [""; 0]);
+}
+
+#[test]
+fn an_absent_address_expires_once_even_if_its_frames_had_no_place() {
+    let mut house = House::new();
+    house.comes("ann", &DISCREET, Terms::default());
+    house.told();
+    let big = text(200 * 1024);
+    for name in ["ben", "cyd", "dan", "eve"] {
+        for _ in 0..3 {
+            house.says("ann", awaited(name), big);
+        }
+    }
+    house.passes(Duration::from_millis(4999));
+    assert_eq!(house.told(), [""; 0]);
+    house.passes(Duration::from_millis(1));
+    let expired = ["ben", "cyd", "dan", "eve"].map(|name| format!("ann: expired {name}"));
+    assert_eq!(house.told(), expired);
+    assert_eq!(house.hub.poll_timeout(), None, "nothing is kept");
+    assert_eq!(Refusal::Expired.code(), "expired");
+}
+
+#[test]
+fn a_client_can_take_all_that_waits_for_it() {
+    let mut house = House::new();
+    let senders: Vec<&'static str> = (0..8)
+        .map(|number| &*Box::leak(format!("sender{number}").into_boxed_str()))
+        .collect();
+    for sender in &senders {
+        house.comes(sender, &DISCREET, Terms::default());
+        house.says(sender, awaited("ben"), text(200 * 1024));
+    }
+    house.told();
+    house.comes("ben", &DISCREET, Terms::default());
+    let told = house.told();
+    let of_ben = told.iter().filter(|line| line.starts_with("ben:"));
+    let bytes = of_ben.map(|line| line.len() + 128).sum::<usize>();
+    assert!(bytes <= house.limits.outbox_bytes / 2 + 1024, "{bytes}");
+    let expired = told.iter().filter(|line| line.ends_with("expired ben"));
+    assert_eq!(expired.count(), 6, "each whose frame had no place is told");
+}
+
+#[test]
+fn a_sender_waits_for_a_bounded_number_of_addresses() {
+    let mut house = House::new();
+    house.comes("ann", &DISCREET, Terms::default());
+    house.told();
+    for number in 0..1024 {
+        house.says("ann", awaited(&format!("b{number}")), "x");
     }
     assert_eq!(house.told(), [""; 0]);
-    house.says("ann", awaited("cyd"), "x");
-    assert_eq!(house.told(), ["ann: expired cyd"]);
-    assert_eq!(Refusal::Expired.code(), "expired");
+    house.says("ann", awaited("one more"), "x");
+    assert_eq!(house.told(), ["ann: expired one more"]);
+    house.passes(Duration::from_secs(5));
+    assert_eq!(house.told().len(), 1024);
+    house.says("ann", awaited("one more"), "x");
+    assert_eq!(house.told(), [""; 0]);
 }
 
 #[test]
