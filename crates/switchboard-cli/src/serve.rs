@@ -19,8 +19,8 @@ pub(crate) fn check(options: &Options) -> ExitCode {
     for mistake in &mistakes {
         terminal::print_error(&mistake.to_string());
     }
-    if let Some(shortage) = files::shortage(&config, files::raise_limit()) {
-        terminal::print_error(&format!("warning: {shortage}"));
+    for warning in warnings(&config) {
+        terminal::print_error(&format!("warning: {warning}"));
     }
     let count = match mistakes.len() {
         0 => return ExitCode::SUCCESS,
@@ -50,6 +50,14 @@ pub(crate) fn serve(options: &Options) -> ExitCode {
     }
 }
 
+/// What may become a problem with these settings. Raises the number of files that may be open.
+fn warnings(config: &Config) -> Vec<String> {
+    let warnings = config.warnings();
+    let mut warnings: Vec<_> = warnings.iter().map(ToString::to_string).collect();
+    warnings.extend(files::shortage(config, files::raise_limit()));
+    warnings
+}
+
 fn start(config: Config) -> Result<(), String> {
     let _logging = logging::start(config.log);
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -66,14 +74,14 @@ async fn run(config: Config) -> Result<(), String> {
     let bound: Result<Vec<_>, _> = config.listeners().into_iter().map(bind).collect();
     let listeners = bound?;
     let shutdown = config.shutdown;
-    let shortage = files::shortage(&config, files::raise_limit());
+    let warnings = warnings(&config);
     let server = Server::builder().config(config).build();
     for (listener, alone) in &listeners {
         banner::announce(&server, listener.address(), *alone);
     }
     banner::announce_engine(&server);
-    if let Some(shortage) = shortage {
-        tracing::warn!("{shortage}");
+    for warning in warnings {
+        tracing::warn!("{warning}");
     }
     for (listener, alone) in listeners {
         match alone {

@@ -251,6 +251,18 @@ fn check_warns_if_the_system_allows_fewer_open_files_than_connections() {
 }
 
 #[test]
+fn check_warns_of_limits_that_are_too_tight_and_succeeds() {
+    let output = command(&["check"])
+        .env("SWITCHBOARD_LIMITS_FRAME_BYTES", "4194304")
+        .output()
+        .expect("the binary runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    let warning = "warning: environment variable SWITCHBOARD_LIMITS_FRAME_BYTES: limits.frame_bytes: limits.outbox_bytes = ";
+    assert!(said.contains(warning), "{said}");
+}
+
+#[test]
 fn a_server_may_open_as_many_files_as_the_system_allows() {
     let script = format!(
         "ulimit -S -n 100; exec {} --addr 127.0.0.1 --port 0",

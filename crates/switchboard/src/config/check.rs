@@ -17,7 +17,7 @@ struct Least {
     why: &'static str,
 }
 
-const LEAST: [Least; 6] = [
+const LEAST: [Least; 7] = [
     Least {
         key: "limits.frame_bytes",
         value: |config| config.limits.frame_bytes,
@@ -49,6 +49,12 @@ const LEAST: [Least; 6] = [
         why: "a call has two members",
     },
     Least {
+        key: "limits.outbox_bytes",
+        value: |config| config.limits.outbox_bytes,
+        least: 16 * 1024,
+        why: "session descriptions of calls have as many bytes",
+    },
+    Least {
         key: "limits.connections",
         value: |config| config.limits.connections,
         least: 2,
@@ -59,25 +65,61 @@ const LEAST: [Least; 6] = [
 /// Bytes a second of the samples that voice is mixed in: 48,000 of two bytes.
 const AUDIO_BYTES_PER_SECOND: u32 = 96_000;
 
+/// Bytes of a small session description.
+const DESCRIPTION_BYTES: u64 = 1024;
+
+/// A budget of a connection, and what it must pay for within `limits.flood_secs`.
+struct Budget {
+    /// The settings of its rate and its burst.
+    keys: [&'static str; 2],
+    /// Their values. A budget of which one is 0 is none.
+    rate: [u32; 2],
+    flood_secs: u64,
+    /// What every client causes at once.
+    least: u64,
+    /// What a client may cause at once by the limit `bound`.
+    most: u64,
+    bound: &'static str,
+    why: &'static str,
+}
+
+impl Budget {
+    /// Whether a client that causes so much at once stays in debt for too long.
+    fn is_below(&self, need: u64) -> bool {
+        let [per_second, burst] = self.rate.map(u64::from);
+        let paid = per_second.saturating_mul(self.flood_secs);
+        let is_none = per_second == 0 || burst == 0 || self.flood_secs == 0;
+        !is_none && burst.saturating_add(paid) < need
+    }
+
+    fn keys(&self) -> [&'static str; 3] {
+        let [rate, burst] = self.keys;
+        [rate, burst, "limits.flood_secs"]
+    }
+}
+
 impl Config {
     /// What does not go together in the settings in force, or leaves no client that could be served.
     /// Settings that were given with a mistake are left out: their values in force are not the
     /// intended ones.
     #[must_use]
     pub fn contradictions(&self) -> Vec<Mistake> {
-        let mut check = Check {
-            config: self,
-            rows: rows(),
-            mistakes: Vec::new(),
-        };
+        let mut check = Check::new(self);
         check.limits();
         check.times();
         check.voice();
         check.dialects();
         check.paths();
         check.addresses();
-        check.mistakes.sort();
-        check.mistakes
+        check.found()
+    }
+
+    /// Settings in force that serve clients, but not to every limit that is set.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<Mistake> {
+        let mut check = Check::new(self);
+        check.tight_limits();
+        check.found()
     }
 }
 
@@ -87,7 +129,20 @@ struct Check<'a> {
     mistakes: Vec<Mistake>,
 }
 
-impl Check<'_> {
+impl<'a> Check<'a> {
+    fn new(config: &'a Config) -> Self {
+        Self {
+            config,
+            rows: rows(),
+            mistakes: Vec::new(),
+        }
+    }
+
+    fn found(mut self) -> Vec<Mistake> {
+        self.mistakes.sort();
+        self.mistakes
+    }
+
     fn limits(&mut self) {
         for limit in &LEAST {
             let value = (limit.value)(self.config);
@@ -97,14 +152,97 @@ impl Check<'_> {
                 self.refuse(&[limit.key], &words);
             }
         }
+        for budget in &self.budgets() {
+            if budget.is_below(budget.least) {
+                let sides = self.sides(&budget.keys());
+                let words = format!(
+                    "every client would stay in debt for flood_secs and be disconnected{sides}"
+                );
+                self.refuse(&budget.keys(), &words);
+            }
+        }
+    }
+
+    /// Limits that serve some clients and are of no use for the largest room or frame that is allowed.
+    fn tight_limits(&mut self) {
+        for budget in &self.budgets() {
+            if budget.is_below(budget.most) && !budget.is_below(budget.least) {
+                let keys = [&budget.keys()[..], &[budget.bound]].concat();
+                let words = format!("{}{}", budget.why, self.sides(&keys));
+                self.refuse(&keys, &words);
+            }
+        }
         let limits = &self.config.limits;
-        if limits.outbox_bytes != 0 && limits.frame_bytes > limits.outbox_bytes {
+        let (outbox, frame) = (limits.outbox_bytes, limits.frame_bytes);
+        let slow = usize::try_from(limits.slow_receiver_bytes_burst).unwrap_or(usize::MAX);
+        if outbox != 0 && frame > outbox {
             self.refuse_pair(
                 ["limits.outbox_bytes", "limits.frame_bytes"],
-                "must not be less than",
-                "a frame of the largest kind could not be delivered",
+                "should not be less than",
+                "a receiver of a frame that is larger is disconnected",
             );
+        } else if outbox != 0 && slow != 0 && slow.saturating_add(frame) > outbox / 2 {
+            let keys = [
+                "limits.outbox_bytes",
+                "limits.slow_receiver_bytes_burst",
+                "limits.frame_bytes",
+            ];
+            let sides = self.sides(&keys);
+            let words = format!(
+                "half of the first should hold the second and a frame, or one sender can have a slow receiver disconnected{sides}"
+            );
+            self.refuse(&keys, &words);
         }
+    }
+
+    /// The budgets of a connection, with what they must pay for.
+    fn budgets(&self) -> [Budget; 3] {
+        let limits = &self.config.limits;
+        let flood_secs = limits.flood_secs;
+        let members = u64::try_from(limits.room_members).unwrap_or(u64::MAX);
+        let frame = u64::try_from(limits.frame_bytes).unwrap_or(u64::MAX);
+        [
+            Budget {
+                keys: ["limits.deliveries_per_second", "limits.deliveries_burst"],
+                rate: [limits.deliveries_per_second, limits.deliveries_burst],
+                flood_secs,
+                // A join is told to the others, and they to the newcomer.
+                least: 4,
+                most: members.saturating_mul(2),
+                bound: "limits.room_members",
+                why: "a client that joins a full room would stay in debt for flood_secs and be disconnected",
+            },
+            Budget {
+                keys: [
+                    "limits.delivered_bytes_per_second",
+                    "limits.delivered_bytes_burst",
+                ],
+                rate: [
+                    limits.delivered_bytes_per_second,
+                    limits.delivered_bytes_burst,
+                ],
+                flood_secs,
+                least: DESCRIPTION_BYTES,
+                most: frame,
+                bound: "limits.frame_bytes",
+                why: "a client that sends the largest frame would stay in debt for flood_secs and be disconnected",
+            },
+            Budget {
+                keys: [
+                    "limits.slow_receiver_bytes_per_second",
+                    "limits.slow_receiver_bytes_burst",
+                ],
+                rate: [
+                    limits.slow_receiver_bytes_per_second,
+                    limits.slow_receiver_bytes_burst,
+                ],
+                flood_secs,
+                least: DESCRIPTION_BYTES,
+                most: frame,
+                bound: "limits.frame_bytes",
+                why: "a client that sends the largest frame to a slow receiver would stay in debt for flood_secs and be disconnected",
+            },
+        ]
     }
 
     fn times(&mut self) {

@@ -145,7 +145,19 @@ fn settings_under_which_no_client_can_be_served_are_mistakes() {
             "limits.directory_members",
         ),
         ("[limits]\nconnections = 1", "limits.connections"),
-        ("[limits]\noutbox_bytes = 2000", "limits.outbox_bytes"),
+        ("[limits]\noutbox_bytes = 16383", "limits.outbox_bytes"),
+        (
+            "[limits]\ndeliveries_per_second = 1\ndeliveries_burst = 1\nflood_secs = 2",
+            "limits.flood_secs",
+        ),
+        (
+            "[limits]\ndelivered_bytes_per_second = 5\ndelivered_bytes_burst = 500",
+            "limits.delivered_bytes_burst",
+        ),
+        (
+            "[limits]\nslow_receiver_bytes_per_second = 5\nslow_receiver_bytes_burst = 500",
+            "limits.slow_receiver_bytes_burst",
+        ),
         (
             "[limits]\nname_bytes = 36\n[mesh]\nid_length = 37",
             "mesh.id_length",
@@ -175,6 +187,61 @@ fn settings_under_which_no_client_can_be_served_are_mistakes() {
     }
     let none = "[limits]\nframe_bytes = 0\njson_depth = 0\nname_bytes = 0\nrooms_per_peer = 0\nroom_members = 0\ndirectory_members = 0\nconnections = 0\nconnections_per_address = 0\noutbox_bytes = 0\n";
     assert_eq!(all_mistakes(none), Vec::<String>::new());
+}
+
+#[test]
+fn limits_that_are_too_tight_for_other_limits_are_warnings_with_all_sides() {
+    assert_eq!(Config::default().warnings(), []);
+    for (tight, sides) in [
+        (
+            "frame_bytes = 4194304",
+            &[
+                "outbox_bytes = 2097152 (the default)",
+                "frame_bytes = 4194304 (f.toml:2)",
+            ][..],
+        ),
+        (
+            "outbox_bytes = 1048576",
+            &[
+                "outbox_bytes = 1048576 (f.toml:2)",
+                "slow_receiver_bytes_burst = 524288 (the default)",
+            ],
+        ),
+        (
+            "room_members = 200000",
+            &[
+                "deliveries_burst = 20000 (the default)",
+                "room_members = 200000 (f.toml:2)",
+            ],
+        ),
+        (
+            "delivered_bytes_per_second = 100\ndelivered_bytes_burst = 2000",
+            &[
+                "delivered_bytes_burst = 2000 (f.toml:3)",
+                "frame_bytes = 262144 (the default)",
+            ],
+        ),
+        (
+            "slow_receiver_bytes_per_second = 100\nslow_receiver_bytes_burst = 2000",
+            &[
+                "flood_secs = 60 (the default)",
+                "frame_bytes = 262144 (the default)",
+            ],
+        ),
+    ] {
+        let mut config = Config::default();
+        assert_eq!(
+            config.read_toml("f.toml", &format!("[limits]\n{tight}\n")),
+            []
+        );
+        assert_eq!(config.contradictions(), [], "{tight}");
+        let found = config.warnings();
+        assert_eq!(found.len(), 1, "{tight}: {found:#?}");
+        for side in sides {
+            assert!(found[0].words.contains(side), "{}", found[0]);
+        }
+        assert!(matches!(found[0].source, Source::File { .. }), "{tight}");
+    }
 }
 
 #[test]
