@@ -76,6 +76,14 @@ impl Intake {
         self.pass_on(to);
     }
 
+    /// Passes on what waits to be resampled: there will be nothing more. An incomplete group of channels
+    /// is dropped.
+    pub fn finish(&mut self, to: &Input) {
+        if let Some(resampler) = &mut self.resampler {
+            resampler.finish(to);
+        }
+    }
+
     fn pass_on(&mut self, to: &Input) {
         match &mut self.resampler {
             Some(resampler) => resampler.take(&self.piece, to),

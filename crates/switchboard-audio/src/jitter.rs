@@ -56,6 +56,18 @@ impl Input {
         jitter.samples.extend(newest);
     }
 
+    /// Whether the mixer has taken everything that was pushed.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.lock().samples.is_empty()
+    }
+
+    /// Whether both are ends of the same source.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.buffer, &other.buffer)
+    }
+
     /// How loud the last 100 ms pushed were, in dB below full scale, -96 (silence) to 0. Falls
     /// when nothing is pushed; needs nobody who listens.
     #[must_use]

@@ -59,6 +59,12 @@ impl Resampler {
         }
     }
 
+    /// Passes on the last samples, which wait for a whole chunk and for the length of the filter.
+    pub(crate) fn finish(&mut self, to: &Input) {
+        let silence = vec![0; 2 * self.chunk - self.gathered.len()];
+        self.take(&silence, to);
+    }
+
     fn pass_on(&mut self, to: &Input) {
         // The buffers have the sizes it asked for; were it to refuse them, the chunk would be lost.
         let count = self.resample().unwrap_or_default();

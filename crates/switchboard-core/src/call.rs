@@ -18,15 +18,21 @@
 //! [`Calls::to_accept`] say over what they must be.
 
 mod line;
+mod ring_rate;
 
 use std::{
     collections::{HashMap, VecDeque},
+    fmt,
+    net::IpAddr,
     time::{Duration, Instant},
 };
 
 use bytestring::ByteString;
 
-use self::line::{Call, Line, Load, Pair, Ring, Share, Side};
+use self::{
+    line::{Call, Line, Load, Pair, Ring, Share, Side},
+    ring_rate::RingRates,
+};
 use crate::{
     deadline::Deadlines,
     id::{CallId, User},
@@ -43,6 +49,8 @@ pub struct CallLimits {
     /// do alone, ring him, or accept in his name what they have rung, is not counted as his: it
     /// shall not keep him from calling. Of those who ring him there may be four times as many.
     pub calls_per_user: usize,
+    /// How many callers at one address may ring one user at the same time (0: no limit).
+    pub rings_per_address: usize,
     /// How long it rings.
     pub ring: Duration,
     /// How long a call waits for either of the two to connect: from the accept, and from when
@@ -54,6 +62,7 @@ impl Default for CallLimits {
     fn default() -> Self {
         Self {
             calls_per_user: 8,
+            rings_per_address: 8,
             ring: Duration::from_secs(60),
             linger: Duration::from_secs(30),
         }
@@ -69,8 +78,6 @@ pub enum CallRefusal {
     Busy,
     /// The one who asks is in `calls_per_user` calls.
     TooMany,
-    /// The user has a microphone, or headphones, in this call already.
-    AlreadyConnected,
     /// The callee has answered, and the caller has not confirmed: what the callee signed last, the
     /// caller has in hand, and it shows nothing new.
     NotConfirmed,
@@ -78,18 +85,41 @@ pub enum CallRefusal {
     WithOneself,
     /// The one who is to sign this challenge has it from another already.
     ChallengeInUse,
-    /// The caller has rung this callee ten times at once, and goes on more than once a second.
+    /// The caller has rung this callee ten times at once, and goes on more than once a second; or
+    /// all callers at its address together forty times, and more than four times a second.
     TooOften,
+    /// Callers at this address ring the callee `rings_per_address` times.
+    TooManyFromAddress,
+}
+
+/// Where a ring comes from, and how the machine learns which callers can be answered.
+#[derive(Clone, Copy)]
+pub struct RingOrigin<'a> {
+    /// The caller's address, or its network where one customer has many addresses. `None`: not
+    /// known, and not bounded by address.
+    pub address: Option<IpAddr>,
+    /// Whether a user has an event stream open. A caller without one never learns of an answer.
+    pub listens: &'a dyn Fn(&User) -> bool,
+}
+
+impl RingOrigin<'static> {
+    /// An unknown address, and callers that all have event streams open.
+    pub const UNKNOWN: Self = Self {
+        address: None,
+        listens: &|_| true,
+    };
+}
+
+impl fmt::Debug for RingOrigin<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RingOrigin")
+            .field("address", &self.address)
+            .finish_non_exhaustive()
+    }
 }
 
 /// So many may ring a user for each call he may be in.
 const RINGS_PER_CALL: usize = 4;
-
-/// A caller pays each ring with this much time, so that he rings no oftener on average.
-const RING_PRICE: Duration = Duration::from_secs(1);
-
-/// So many he may ring before he has paid. A client that finds nobody there tries again.
-const RINGS_AT_ONCE: u32 = 10;
 
 /// All calls, as a machine. See the crate's page for how to drive it.
 ///
@@ -102,6 +132,9 @@ pub struct Calls {
     pairs: HashMap<CallId, Pair>,
     /// Of each user who has any lines.
     loads: HashMap<User, Load>,
+    /// The callers that ring each user, in the order in which they began.
+    callers: HashMap<User, Vec<User>>,
+    ring_rates: RingRates,
     /// Who has been asked to sign what, and by whom: of each line what [`Line::share`] says.
     asked: HashMap<(User, ByteString), User>,
     deadlines: Deadlines<Due>,
@@ -123,14 +156,18 @@ impl Calls {
     /// `from` calls `to`, which is told ([`VoiceEvent::Ringing`]). Ringing again starts over, with
     /// this challenge. In a call one may ring too; the call goes on meanwhile.
     ///
+    /// When as many ring the callee as may, in all or from this address, a caller with an event
+    /// stream takes the place of the first one without, whose ring ends as if its time were over.
+    ///
     /// # Errors
-    /// `WithOneself`, `TooMany`, `Busy`, `ChallengeInUse`, `TooOften`: nothing has changed and nobody
-    /// is told.
+    /// `WithOneself`, `TooMany`, `Busy`, `TooManyFromAddress`, `ChallengeInUse`, `TooOften`: nothing has
+    /// changed and nobody is told.
     pub fn ring(
         &mut self,
         from: &User,
         to: &User,
         challenge: ByteString,
+        origin: RingOrigin<'_>,
         now: Instant,
     ) -> Result<(), CallRefusal> {
         self.handle_timeout(now);
@@ -138,20 +175,26 @@ impl Calls {
             return Err(CallRefusal::WithOneself);
         }
         let (pair, caller) = Pair::of(from, to);
-        self.may_ring(&pair, caller)?;
+        let displaced = self.may_ring(&pair, caller, origin)?;
         self.may_ask(from, to, &challenge)?;
-        let paid_until = self.pay(&pair, caller, now)?;
+        if !self.ring_rates.try_ring(from, to, origin.address, now) {
+            return Err(CallRefusal::TooOften);
+        }
+        if let Some(displaced) = displaced {
+            let (pair, side) = Pair::of(&displaced, to);
+            self.ring_unanswered(&pair, side);
+        }
         let ring = Ring {
             rung: challenge.clone(),
             answers: Vec::new(),
             confirmations: Vec::new(),
+            address: origin.address,
         };
         let due = Due::Ring(pair.clone(), caller);
         self.deadlines.set(due, now, self.limits.ring);
         self.change(&pair, |line| {
             line.rings[caller as usize] = Some(ring);
             line.is_own[caller as usize] = true;
-            line.paid_until[caller as usize] = Some(paid_until);
         });
         let from = from.clone();
         self.tell(to, VoiceEvent::Ringing { from, challenge });
@@ -323,11 +366,22 @@ impl Calls {
         Ok(())
     }
 
-    /// Connects a microphone or headphones of `by` to the call with `other`, which is told
-    /// ([`VoiceEvent::AudioConf`]).
+    /// The call of these two.
     ///
     /// # Errors
-    /// `NoSuchCall`; `AlreadyConnected`: by another connection of the same user; `TooMany`.
+    /// `NoSuchCall`.
+    pub fn find(&self, by: &User, other: &User) -> Result<CallId, CallRefusal> {
+        let line = self.line(by, other);
+        let call = line.and_then(|(line, _)| line.call.as_ref());
+        call.map(|call| call.id).ok_or(CallRefusal::NoSuchCall)
+    }
+
+    /// Connects a microphone or headphones of `by` to the call with `other`, which is told
+    /// ([`VoiceEvent::AudioConf`]). A connection that replaces one of the same user changes nothing
+    /// and is told to nobody; the driver ends the other one, and disconnects once.
+    ///
+    /// # Errors
+    /// `NoSuchCall`; `TooMany`.
     pub fn connect(
         &mut self,
         by: &User,
@@ -347,13 +401,15 @@ impl Calls {
             let call = line.call.as_mut()?;
             let ends = &mut call.ends[side as usize];
             let is_new = ends.set(way, true);
-            let connected = is_new.then(|| (call.id, ends.of(by.clone(), None)));
-            line.is_own[side as usize] |= is_new;
-            connected
+            let event = is_new.then(|| ends.of(by.clone(), None));
+            line.is_own[side as usize] = true;
+            Some((call.id, event))
         });
-        let (id, event) = connected.ok_or(CallRefusal::AlreadyConnected)?;
+        let (id, event) = connected.ok_or(CallRefusal::NoSuchCall)?;
         self.deadlines.clear(&Due::Call(id));
-        self.tell(other, event);
+        if let Some(event) = event {
+            self.tell(other, event);
+        }
         Ok(id)
     }
 
@@ -371,12 +427,7 @@ impl Calls {
         while let Some(due) = self.deadlines.pop_due(now) {
             match due {
                 Due::Call(id) => self.end_call(id),
-                Due::Ring(pair, caller) => {
-                    self.end_ring(&pair, caller);
-                    let (from, to) = (pair.user(caller), pair.user(caller.other()));
-                    self.decline(from, to, ByteString::new());
-                    self.decline(to, from, ByteString::new());
-                }
+                Due::Ring(pair, caller) => self.ring_unanswered(&pair, caller),
             }
         }
     }
@@ -408,7 +459,7 @@ impl Calls {
     pub fn is_empty(&self) -> bool {
         let queues = self.events.is_empty() && self.ended.is_empty();
         let lines = self.lines.is_empty() && self.pairs.is_empty();
-        let counted = self.loads.is_empty() && self.asked.is_empty();
+        let counted = self.loads.is_empty() && self.asked.is_empty() && self.callers.is_empty();
         queues && lines && counted && self.deadlines.is_empty()
     }
 
@@ -441,21 +492,60 @@ impl Calls {
         exceeds(self.load(user).own + 1, self.limits.calls_per_user)
     }
 
-    /// Whether this side may begin to ring the other, which it may always do again.
-    fn may_ring(&self, pair: &Pair, caller: Side) -> Result<(), CallRefusal> {
+    /// Whether this side may begin to ring the other, which it may always do again; and the caller
+    /// whose ring has to end for it, if any.
+    fn may_ring(
+        &self,
+        pair: &Pair,
+        caller: Side,
+        origin: RingOrigin<'_>,
+    ) -> Result<Option<User>, CallRefusal> {
         let (from, to) = (pair.user(caller), pair.user(caller.other()));
         let line = self.lines.get(pair);
         if !line.is_some_and(|line| line.is_own[caller as usize]) && self.has_enough(from) {
             return Err(CallRefusal::TooMany);
         }
         if line.is_some() {
-            return Ok(());
+            return Ok(None);
         }
-        let rings_max = self.limits.calls_per_user.saturating_mul(RINGS_PER_CALL);
-        if self.has_enough(to) || exceeds(self.load(to).rung + 1, rings_max) {
+        if self.has_enough(to) {
             return Err(CallRefusal::Busy);
         }
-        Ok(())
+        let Some((rivals, refusal)) = self.full_queue(to, origin.address) else {
+            return Ok(None);
+        };
+        if !(origin.listens)(from) {
+            return Err(refusal);
+        }
+        let displaced = rivals.into_iter().find(|rival| !(origin.listens)(rival));
+        displaced.cloned().map(Some).ok_or(refusal)
+    }
+
+    /// The callers of whom one must make room for another to ring `to`, and the refusal if none does.
+    fn full_queue(&self, to: &User, address: Option<IpAddr>) -> Option<(Vec<&User>, CallRefusal)> {
+        let rivals = self.strangers_that_ring(to);
+        if address.is_some() {
+            let here = |caller: &&&User| {
+                self.ring_of(caller, to)
+                    .is_ok_and(|ring| ring.address == address)
+            };
+            let near: Vec<&User> = rivals.iter().filter(here).copied().collect();
+            if exceeds(near.len() + 1, self.limits.rings_per_address) {
+                return Some((near, CallRefusal::TooManyFromAddress));
+            }
+        }
+        let rings_max = self.limits.calls_per_user.saturating_mul(RINGS_PER_CALL);
+        exceeds(rivals.len() + 1, rings_max).then_some((rivals, CallRefusal::Busy))
+    }
+
+    /// The callers that ring `to`, without those that it has rung or talks to.
+    fn strangers_that_ring(&self, to: &User) -> Vec<&User> {
+        let is_stranger = |caller: &&User| {
+            let line = self.line(to, caller);
+            line.is_some_and(|(line, side)| !line.is_own[side as usize])
+        };
+        let callers = self.callers.get(to).into_iter().flatten();
+        callers.filter(is_stranger).collect()
     }
 
     /// Whether `by` may have this signed: not if another has asked the same of the same signer.
@@ -467,31 +557,43 @@ impl Calls {
         Ok(())
     }
 
-    /// Until when this side has paid for its rings if it rings now.
-    fn pay(&self, pair: &Pair, caller: Side, now: Instant) -> Result<Instant, CallRefusal> {
-        let line = self.lines.get(pair);
-        let paid_until = line.and_then(|line| line.paid_until[caller as usize]);
-        let debt = paid_until.map_or(Duration::ZERO, |until| until.saturating_duration_since(now));
-        if debt + RING_PRICE > RING_PRICE * RINGS_AT_ONCE {
-            return Err(CallRefusal::TooOften);
-        }
-        Ok(now + debt + RING_PRICE)
-    }
-
     /// Changes what is between two, made if need be and forgotten if nothing is left, and counts it.
     fn change<T>(&mut self, pair: &Pair, act: impl FnOnce(&mut Line) -> T) -> T {
         let line = self.lines.entry(pair.clone()).or_default();
         let before = [Side::Low, Side::High].map(|side| line.share(side));
+        let rang = line.is_ringing();
         let done = act(line);
         let after = [Side::Low, Side::High].map(|side| line.share(side));
+        let rings = line.is_ringing();
         if line.is_idle() {
             self.lines.remove(pair);
+        }
+        for caller in [Side::Low, Side::High] {
+            match (rang[caller as usize], rings[caller as usize]) {
+                (false, true) => self.add_caller(pair.user(caller.other()), pair.user(caller)),
+                (true, false) => self.remove_caller(pair.user(caller.other()), pair.user(caller)),
+                (false, false) | (true, true) => {}
+            }
         }
         let changes = before.into_iter().zip(after);
         for (side, (before, after)) in [Side::Low, Side::High].into_iter().zip(changes) {
             self.recount(pair, side, before, after);
         }
         done
+    }
+
+    fn add_caller(&mut self, callee: &User, caller: &User) {
+        let callers = self.callers.entry(callee.clone()).or_default();
+        callers.push(caller.clone());
+    }
+
+    fn remove_caller(&mut self, callee: &User, caller: &User) {
+        if let Some(callers) = self.callers.get_mut(callee) {
+            callers.retain(|known| known != caller);
+            if callers.is_empty() {
+                self.callers.remove(callee);
+            }
+        }
     }
 
     fn change_ring(&mut self, caller: &User, callee: &User, act: impl FnOnce(&mut Ring)) {
@@ -523,6 +625,14 @@ impl Calls {
         } else if load != now {
             self.loads.insert(user.clone(), load);
         }
+    }
+
+    /// Ends a ring that is not taken, and tells both.
+    fn ring_unanswered(&mut self, pair: &Pair, caller: Side) {
+        self.end_ring(pair, caller);
+        let (from, to) = (pair.user(caller), pair.user(caller.other()));
+        self.decline(from, to, ByteString::new());
+        self.decline(to, from, ByteString::new());
     }
 
     fn end_ring(&mut self, pair: &Pair, caller: Side) {

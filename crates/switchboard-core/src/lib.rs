@@ -41,7 +41,7 @@ mod voice_end;
 mod voice_event;
 mod voice_room;
 
-pub use call::{CallLimits, CallRefusal, Calls};
+pub use call::{CallLimits, CallRefusal, Calls, RingOrigin};
 pub use command::{Ask, Change, Charge, Command, Effect, Farewell, Input, Place, Target, Terms};
 pub use event::{Event, Eviction};
 pub use hub::Hub;

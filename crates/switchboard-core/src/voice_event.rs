@@ -3,7 +3,10 @@
 
 use bytestring::ByteString;
 
-use crate::id::{RoomName, User, VoiceRoomId};
+use crate::{
+    id::{RoomName, User, VoiceRoomId},
+    voice_end::Way,
+};
 
 /// To whom an event of the voice rooms goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,6 +71,18 @@ pub enum VoiceEvent {
         mic: bool,
         /// Whether he hears. Wire: `out`.
         headphones: bool,
+    },
+    /// To the user itself: a newer connection has taken over its microphone or headphones. Wire:
+    /// `replaced`. Made by the driver, which knows the connections.
+    Replaced {
+        /// In which room; `None`: in the call with `other`.
+        room: Option<VoiceRoomId>,
+        /// The other user of the call; `None` in a room.
+        other: Option<User>,
+        /// The microphone or the headphones.
+        way: Way,
+        /// The name that the client gave the connection that has ended; empty if it gave none.
+        connection: ByteString,
     },
     /// A room was made. Wire: `newRoom`.
     NewRoom {

@@ -59,8 +59,6 @@ pub enum VoiceRoomRefusal {
     TooManySources,
     /// The room has `listeners` headphones.
     TooManyListeners,
-    /// The user has a microphone, or headphones, in this room already.
-    AlreadyConnected,
 }
 
 /// A room as it is listed.
@@ -108,6 +106,8 @@ impl VoiceRooms {
 
     /// Connects a microphone or headphones of `user` to a room, which is made if need be
     /// ([`VoiceEvent::NewRoom`] to everybody). The others in it are told ([`VoiceEvent::AudioConf`]).
+    /// A connection that replaces one of the same user changes nothing and is told to nobody; the
+    /// driver ends the other one, and leaves once.
     ///
     /// # Errors
     /// Any [`VoiceRoomRefusal`]: nothing has changed and nobody is told.
@@ -129,8 +129,9 @@ impl VoiceRooms {
             Some(id) => id,
             None => self.open(key)?,
         };
-        self.connect(user, id, way)?;
-        self.tell_others(user, id);
+        if self.connect(user, id, way)? {
+            self.tell_others(user, id);
+        }
         Ok(id)
     }
 
@@ -254,12 +255,18 @@ impl VoiceRooms {
         }
     }
 
-    fn connect(&mut self, user: &User, id: VoiceRoomId, way: Way) -> Result<(), VoiceRoomRefusal> {
+    /// Says whether it was not connected before.
+    fn connect(
+        &mut self,
+        user: &User,
+        id: VoiceRoomId,
+        way: Way,
+    ) -> Result<bool, VoiceRoomRefusal> {
         let Some(room) = self.rooms.get_mut(&id) else {
-            return Ok(());
+            return Ok(false);
         };
         if room.members.get(user).is_some_and(|ends| ends.has(way)) {
-            return Err(VoiceRoomRefusal::AlreadyConnected);
+            return Ok(false);
         }
         let connected = room.members.values().filter(|ends| ends.has(way)).count();
         let (limit, refusal) = match way {
@@ -270,7 +277,7 @@ impl VoiceRooms {
             return Err(refusal);
         }
         room.members.entry(user.clone()).or_default().set(way, true);
-        Ok(())
+        Ok(true)
     }
 
     /// Tells the others in the room what of `user` is connected now.

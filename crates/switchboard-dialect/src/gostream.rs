@@ -5,7 +5,7 @@
 //! Wire page: `gostream.md`. Events are spelled as the reference spells them, spaces included; what
 //! a user chose is quoted, which the reference forgets.
 
-use switchboard_core::{RoomListing, User, VoiceEvent};
+use switchboard_core::{RoomListing, User, VoiceEvent, VoiceRoomId, Way};
 
 /// How users are named on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,6 +86,15 @@ impl Users {
                 let text = format!("{{{step},{room}\"in\": \"{mic}\",\"out\": \"{headphones}\"}}");
                 ("setAudioConf", text)
             }
+            VoiceEvent::Replaced {
+                room,
+                other,
+                way,
+                connection,
+            } => (
+                "replaced",
+                self.replaced(*room, other.as_ref(), *way, connection),
+            ),
             VoiceEvent::NewRoom { id, name, count } => {
                 let name = quoted(name.as_str());
                 let text = format!(
@@ -94,6 +103,32 @@ impl Users {
                 ("newRoom", text)
             }
         }
+    }
+
+    /// Ours: which connection has ended because a newer one of the same user has taken over.
+    fn replaced(
+        self,
+        room: Option<VoiceRoomId>,
+        other: Option<&User>,
+        way: Way,
+        connection: &str,
+    ) -> String {
+        let way = match way {
+            Way::In => "in",
+            Way::Out => "out",
+        };
+        let mut text = format!(
+            "{{\"way\": \"{way}\",\"connection\": {}",
+            quoted(connection)
+        );
+        if let Some(room) = room {
+            text.push_str(&format!(",\"roomid\": \"{room}\""));
+        }
+        if let Some(other) = other {
+            text.push_str(&format!(",\"from\": {}", self.user(other)));
+        }
+        text.push('}');
+        text
     }
 
     fn step(self, answer: Option<&str>, challenge: Option<&str>, from: &User) -> String {
@@ -190,7 +225,7 @@ pub fn hex(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use switchboard_core::{RoomName, VoiceRoomId};
+    use switchboard_core::RoomName;
 
     use super::*;
 
@@ -206,6 +241,27 @@ mod tests {
             .collect();
         assert!(bytes.is_ascii());
         serde_json::from_slice(&bytes).unwrap()
+    }
+
+    #[test]
+    fn a_replaced_connection_is_named_as_its_client_named_it() {
+        let replaced = |room, other| VoiceEvent::Replaced {
+            room,
+            other,
+            way: Way::Out,
+            connection: "a\"1".into(),
+        };
+        let in_room = Users::Numbers.tell(&replaced(Some(7.into()), None));
+        assert_eq!(in_room.name, "replaced");
+        assert_eq!(
+            in_room.data,
+            r#"{"way": "out","connection": "a\"1","roomid": "7"}"#
+        );
+        let in_call = Users::Keys.tell(&replaced(None, Some(user("03ab"))));
+        assert_eq!(
+            decoded(&in_call),
+            serde_json::json!({ "way": "out", "connection": "a\"1", "from": "03ab" })
+        );
     }
 
     #[test]

@@ -31,7 +31,7 @@ pub use frame::Violation;
 pub use line::Heartbeat;
 pub use listen::{Arrival, Hangup, ListenError, Listener, Reserve, Terms};
 pub use outbox::{Backlog, Outbox};
-pub use permits::{Full, Permit, Permits, canonical_net};
+pub use permits::{Full, Permit, Permits, canonical_net, network};
 pub use socket::{Fault, Socket};
 pub use stream::Stream;
 pub use timed_stream::RequestTimeouts;

@@ -134,7 +134,8 @@ pub fn canonical_net(net: IpNet) -> IpNet {
 }
 
 /// What counts as one address: one IPv4 address, or one IPv6 /64, which is what one customer gets.
-fn network(address: IpAddr) -> IpAddr {
+#[must_use]
+pub fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) if !v6.is_loopback() => {
             IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX)))

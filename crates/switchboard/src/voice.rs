@@ -34,6 +34,7 @@ mod answer;
 mod audio;
 mod away;
 mod calls;
+mod connections;
 mod desk;
 mod identity;
 mod keys;
@@ -45,12 +46,13 @@ mod shared;
 mod site;
 mod streams;
 mod studio;
+mod upload;
 
 use answer::{Answer, Refusal, json};
 use desk::Desk;
 use identity::{Caller, Identity};
 use keys::ServerKey;
-use parameters::Parameters;
+use parameters::{Known, Parameters};
 use remainder::Remainder;
 use seat::Goal;
 use shared::Shared;
@@ -256,16 +258,39 @@ impl Endpoint {
             | Self::TokenCheck
             | Self::ListRooms
             | Self::ListMembers
-            | Self::Mode => &[Method::GET],
+            | Self::Mode => &[Method::GET, Method::HEAD],
             // GET too, for a player that is given an address and nothing else.
-            Self::Join(_) | Self::KeyExchange => &[Method::POST, Method::GET],
-            Self::Up(_) => &[Method::GET, Method::POST, Method::PUT],
+            Self::Join(_) | Self::KeyExchange => &[Method::POST, Method::GET, Method::HEAD],
+            Self::Up(_) => &[Method::GET, Method::HEAD, Method::POST, Method::PUT],
             Self::NewCall
             | Self::Answer
             | Self::Answer2
             | Self::Accept
             | Self::Reject
             | Self::HangUp => &[Method::POST],
+        }
+    }
+
+    /// The parameters that it reads, besides those of identity.
+    fn parameters(self) -> &'static [Known] {
+        match self {
+            Self::Messages
+            | Self::Ticket
+            | Self::TokenCheck
+            | Self::KeyExchange
+            | Self::ListRooms
+            | Self::Mode => &[],
+            Self::NewCall
+            | Self::Answer
+            | Self::Answer2
+            | Self::Accept
+            | Self::Reject
+            | Self::HangUp => &[Known::Destination],
+            Self::ListMembers => &[Known::Room],
+            Self::Up(Goal::Call) => &[Known::Destination, Known::Rate, Known::Channels],
+            Self::Up(Goal::Room) => &[Known::Room, Known::Rate, Known::Channels],
+            Self::Join(Goal::Call) => &[Known::Destination, Known::Format],
+            Self::Join(Goal::Room) => &[Known::Room, Known::Format],
         }
     }
 }
@@ -375,12 +400,16 @@ impl Voice {
         } else {
             (Parameters::read(&parts, body).await?, Body::empty())
         };
+        asked.refuse_misspelt(endpoint.parameters())?;
+        let is_head = parts.method == Method::HEAD;
         match endpoint {
+            Endpoint::Messages if is_head => self.messages_head(&asked).await,
+            Endpoint::Join(goal) if is_head => self.join_head(goal, &asked).await,
             Endpoint::Messages => self.messages(&asked, hangup, address, permit).await,
             Endpoint::Ticket => self.ticket(&asked),
             Endpoint::TokenCheck => self.token_check(&asked).await,
             Endpoint::KeyExchange => self.key_exchange(&asked),
-            Endpoint::NewCall => self.new_call(&asked).await,
+            Endpoint::NewCall => self.new_call(&asked, address).await,
             Endpoint::Answer => self.answer(&asked).await,
             Endpoint::Answer2 => self.answer2(&asked).await,
             Endpoint::Accept => self.accept(&asked).await,

@@ -1,6 +1,6 @@
 //! What there is between two users, whoever of them called.
 
-use std::time::Instant;
+use std::net::IpAddr;
 
 use bytestring::ByteString;
 
@@ -66,8 +66,6 @@ pub(crate) struct Line {
     pub(crate) call: Option<Call>,
     /// Which sides have done something for it that they had to prove: rung, or connected.
     pub(crate) is_own: [bool; 2],
-    /// Until when each side has paid for its rings.
-    pub(crate) paid_until: [Option<Instant>; 2],
 }
 
 /// What a line is to one side.
@@ -89,6 +87,11 @@ pub(crate) struct Load {
 impl Line {
     pub(crate) fn is_idle(&self) -> bool {
         self.rings.iter().all(Option::is_none) && self.call.is_none()
+    }
+
+    /// Which sides ring the other.
+    pub(crate) fn is_ringing(&self) -> [bool; 2] {
+        self.rings.each_ref().map(Option::is_some)
     }
 
     pub(crate) fn share(&self, side: Side) -> Share {
@@ -137,6 +140,8 @@ pub(crate) struct Ring {
     pub(crate) answers: Vec<ByteString>,
     /// What the callee signs to accept, once it has answered.
     pub(crate) confirmations: Vec<ByteString>,
+    /// The caller's address, if it is known.
+    pub(crate) address: Option<IpAddr>,
 }
 
 impl Ring {

@@ -291,11 +291,12 @@ impl Model {
         if has_enough {
             return Err(CallRefusal::TooMany);
         }
-        if !call.connected.insert((by.clone(), way)) {
-            return Err(CallRefusal::AlreadyConnected);
-        }
+        let is_new = call.connected.insert((by.clone(), way));
         self.own.insert(mine);
         let call = self.call_of(by, other).expect("it is there");
+        if !is_new {
+            return Ok(Some(call.id));
+        }
         call.until = None;
         let (id, event) = (call.id, call.state_of(by));
         self.tell(other, event);
@@ -389,15 +390,12 @@ impl Model {
             .find(|call| one != other && is_of(one, call) && is_of(other, call))
     }
 
-    /// Between whom there is nothing any more, nothing is counted.
+    /// Between whom there is nothing any more, no calls are counted.
     fn forget(&mut self) {
         let own = std::mem::take(&mut self.own);
-        let rung_at = std::mem::take(&mut self.rung_at);
         let lasts = |user: &User, other: &User| self.partners(user).contains(other);
         let own = own.into_iter().filter(|(by, to)| lasts(by, to)).collect();
-        let rung_at = rung_at.into_iter().filter(|(by, to, _)| lasts(by, to));
-        let rung_at = rung_at.collect();
-        (self.own, self.rung_at) = (own, rung_at);
+        self.own = own;
     }
 
     /// Whether `signer` was asked to sign this by another than `asker`, and it can still matter.
@@ -498,6 +496,7 @@ impl Call {
 pub(crate) fn limits(calls_per_user: usize) -> CallLimits {
     CallLimits {
         calls_per_user,
+        rings_per_address: 8,
         ring: Duration::from_secs(6),
         linger: Duration::from_secs(3),
     }

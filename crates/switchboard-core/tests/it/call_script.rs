@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use bytestring::ByteString;
-use switchboard_core::{CallId, CallLimits, CallRefusal, Calls, Way};
+use switchboard_core::{CallId, CallLimits, CallRefusal, Calls, RingOrigin, Way};
 
 use crate::script::{self, epoch, outcome, seconds, user, words};
 
@@ -39,7 +39,10 @@ fn perform(calls: &mut Calls, line: &[&str], now: &mut Instant) -> Option<String
     let (by, to, now) = (&user(by), &user(other), *now);
     let done = |()| None;
     match (*verb, rest) {
-        ("rings", [challenge]) => outcome(calls.ring(by, to, (*challenge).into(), now), done),
+        ("rings", [challenge]) => outcome(
+            calls.ring(by, to, (*challenge).into(), RingOrigin::UNKNOWN, now),
+            done,
+        ),
         ("answers", [signature, challenge]) => outcome(
             calls.answer(by, to, (*signature).into(), (*challenge).into(), now),
             done,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use switchboard_core::{CallLimits, Calls};
+use switchboard_core::{CallLimits, Calls, RingOrigin};
 
 use crate::{
     call_script::{check, check_with},
@@ -148,7 +148,7 @@ fn a_call_lingers_from_when_the_last_of_both_is_gone() {
 }
 
 #[test]
-fn a_user_has_one_microphone_and_one_pair_of_headphones_in_a_call() {
+fn a_second_connection_of_a_user_replaces_the_first_unnoticed_in_a_call() {
     check(
         "
         ann rings bob c1
@@ -160,12 +160,12 @@ fn a_user_has_one_microphone_and_one_pair_of_headphones_in_a_call() {
             call 1
             bob: ann has mic+ headphones-
         ann mic+ bob
-            refused: AlreadyConnected
+            call 1
         ann headphones+ bob
             call 1
             bob: ann has mic+ headphones+
         ann headphones+ bob
-            refused: AlreadyConnected
+            call 1
         ann mic- 1
             bob: ann has mic- headphones+
         ann mic- 1
@@ -293,7 +293,7 @@ fn a_new_call_of_the_same_two_has_a_new_number() {
             bob: ann has mic+ headphones-
         ann mic- 1
         ann mic+ bob
-            refused: AlreadyConnected
+            call 2
         ",
     );
 }
@@ -438,7 +438,13 @@ fn a_time_beyond_all_clocks_never_comes() {
         ..CallLimits::default()
     };
     let mut calls = Calls::new(limits);
-    let rung = calls.ring(&user("ann"), &user("bob"), "c1".into(), epoch());
+    let rung = calls.ring(
+        &user("ann"),
+        &user("bob"),
+        "c1".into(),
+        RingOrigin::UNKNOWN,
+        epoch(),
+    );
     assert_eq!(rung, Ok(()));
     assert_eq!(calls.poll_timeout(), None);
 }

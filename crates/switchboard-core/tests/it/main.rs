@@ -5,6 +5,7 @@ mod call_promises;
 mod call_script;
 mod call_scripts;
 mod charges;
+mod ring_bounds;
 mod ring_scripts;
 mod room_model;
 mod room_promises;

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use switchboard_core::{CallLimits, CallRefusal, Calls};
+use switchboard_core::{CallLimits, CallRefusal, Calls, RingOrigin};
 
 use crate::{
     call_script::check,
@@ -203,7 +203,10 @@ fn a_ring_that_nobody_takes_ends_for_both() {
 fn an_accept_after_the_time_is_late_even_if_the_timer_is_later() {
     let mut calls = Calls::new(CallLimits::default());
     let (ann, bob, now) = (user("ann"), user("bob"), epoch());
-    assert_eq!(calls.ring(&ann, &bob, "c1".into(), now), Ok(()));
+    assert_eq!(
+        calls.ring(&ann, &bob, "c1".into(), RingOrigin::UNKNOWN, now),
+        Ok(())
+    );
     let late = now + seconds("60");
     assert_eq!(calls.poll_timeout(), Some(late));
     let accepted = calls.accept(&bob, &ann, "s1".into(), late);
@@ -554,8 +557,14 @@ fn a_challenge_is_free_when_its_ring_has_started_over() {
 fn users_of_sites_sign_nothing_and_that_is_never_in_use() {
     let mut calls = Calls::new(CallLimits::default());
     let (ann, bob, cid, now) = (user("ann"), user("bob"), user("cid"), epoch());
-    assert_eq!(calls.ring(&ann, &cid, "".into(), now), Ok(()));
-    assert_eq!(calls.ring(&bob, &cid, "".into(), now), Ok(()));
+    assert_eq!(
+        calls.ring(&ann, &cid, "".into(), RingOrigin::UNKNOWN, now),
+        Ok(())
+    );
+    assert_eq!(
+        calls.ring(&bob, &cid, "".into(), RingOrigin::UNKNOWN, now),
+        Ok(())
+    );
     assert!(calls.accept(&cid, &ann, "".into(), now).is_ok());
     assert!(calls.accept(&cid, &bob, "".into(), now).is_ok());
 }
@@ -564,7 +573,7 @@ fn users_of_sites_sign_nothing_and_that_is_never_in_use() {
 fn ring_often(calls: &mut Calls, times: usize, now: Instant) -> usize {
     let (ann, bob) = (user("ann"), user("bob"));
     for rung in 0..times {
-        if let Err(refusal) = calls.ring(&ann, &bob, "c1".into(), now) {
+        if let Err(refusal) = calls.ring(&ann, &bob, "c1".into(), RingOrigin::UNKNOWN, now) {
             assert_eq!(refusal, CallRefusal::TooOften);
             return rung;
         }
@@ -589,18 +598,44 @@ fn after_ten_times_a_caller_rings_once_a_second() {
 }
 
 #[test]
-fn the_pace_of_ringing_is_of_one_caller_and_lasts_as_long_as_the_line() {
+fn the_rate_of_ringing_is_of_one_caller_and_outlives_the_ringing() {
     let mut calls = Calls::new(CallLimits::default());
     let (ann, bob, cid, now) = (user("ann"), user("bob"), user("cid"), epoch());
     assert_eq!(ring_often(&mut calls, 20, now), 10);
-    assert_eq!(calls.ring(&ann, &cid, "c1".into(), now), Ok(()));
-    assert_eq!(calls.ring(&bob, &ann, "d1".into(), now), Ok(()));
+    assert_eq!(
+        calls.ring(&ann, &cid, "c1".into(), RingOrigin::UNKNOWN, now),
+        Ok(())
+    );
+    assert_eq!(
+        calls.ring(&bob, &ann, "d1".into(), RingOrigin::UNKNOWN, now),
+        Ok(())
+    );
     let rejected = calls.reject(&bob, &ann, "s1".into(), now);
     assert_eq!(rejected, Ok(()), "and bob still rings");
     assert_eq!(ring_often(&mut calls, 20, now), 0);
     assert_eq!(calls.hang_up(&bob, &ann, now), Ok(()));
     while calls.poll_event().is_some() {}
-    assert_eq!(ring_often(&mut calls, 20, now), 10);
+    assert_eq!(ring_often(&mut calls, 20, now), 0);
+    assert_eq!(ring_often(&mut calls, 20, now + seconds("2")), 2);
+}
+
+#[test]
+fn a_caller_that_hangs_up_and_rings_again_is_limited() {
+    let mut calls = Calls::new(CallLimits::default());
+    let (ann, bob, now) = (user("ann"), user("bob"), epoch());
+    let mut rung = 0;
+    for tenth in 0..300 {
+        let now = now + seconds("0.1") * tenth;
+        if ring_often(&mut calls, 1, now) == 1 {
+            rung += 1;
+            assert_eq!(calls.hang_up(&ann, &bob, now), Ok(()));
+            calls
+                .poll_event()
+                .expect("the callee is told of the hang-up");
+        }
+    }
+    assert_eq!(rung, 10 + 29, "ten at once, then one each second");
+    assert!(calls.is_empty());
 }
 
 #[test]

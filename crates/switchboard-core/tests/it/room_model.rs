@@ -56,7 +56,7 @@ impl Model {
         };
         let room = &mut self.rooms[index];
         if room.connected.contains(&(user.clone(), way)) {
-            return Err(VoiceRoomRefusal::AlreadyConnected);
+            return Ok(room.id);
         }
         let (max, refusal) = match way {
             Way::In => (self.limits.sources, VoiceRoomRefusal::TooManySources),

@@ -162,21 +162,21 @@ fn rooms_are_listed_in_order_and_count_people() {
 }
 
 #[test]
-fn a_user_has_one_microphone_and_one_pair_of_headphones_in_a_room() {
+fn a_second_connection_of_a_user_replaces_the_first_unnoticed_in_a_room() {
     check(
         "
         ann mic+ lounge
             room 1
             all: new room 1 lounge with 1
         ann mic+ lounge
-            refused: AlreadyConnected
+            room 1
         ann mic+ kitchen
             room 2
             all: new room 2 kitchen with 1
         ann headphones+ lounge
             room 1
         ann headphones+ lounge
-            refused: AlreadyConnected
+            room 1
         ann mic- 1
         ann mic+ lounge
             room 1
@@ -320,7 +320,7 @@ fn rooms_microphones_and_headphones_are_bounded() {
         bob mic+ lounge
             refused: TooManySources
         ann mic+ lounge
-            refused: AlreadyConnected
+            room 1
         ann headphones+ lounge
             room 1
         bob headphones+ lounge

@@ -93,6 +93,7 @@ pub(crate) fn words(event: &VoiceEvent) -> String {
                 sign(headphones)
             )
         }
+        VoiceEvent::Replaced { .. } => panic!("connections are the driver's"),
         VoiceEvent::NewRoom { id, name, count } => format!("new room {id} {name} with {count}"),
     }
 }

@@ -37,7 +37,8 @@ pub struct Gostream {
     pub identity: VoiceIdentity,
     /// Event streams one user may have open.
     pub event_streams: usize,
-    /// Bytes of audio per second that one source may send at 48 kHz; fewer at lower rates.
+    /// Bytes of audio per second that one source may send at 48 kHz; fewer at lower rates, and always
+    /// enough for real time. 0: no limit.
     pub audio_bytes_per_second: u32,
     /// Where users are a website's.
     pub site: SiteConfig,

@@ -62,7 +62,10 @@ impl From<CallRefusal> for Refusal {
                 StatusCode::CONFLICT,
                 "The caller has not shown yet who it is.",
             ),
-            CallRefusal::AlreadyConnected => (StatusCode::CONFLICT, ALREADY_CONNECTED),
+            CallRefusal::TooManyFromAddress => (
+                StatusCode::TOO_MANY_REQUESTS,
+                "As many callers at your address ring this user as may at once.",
+            ),
             CallRefusal::WithOneself => (StatusCode::BAD_REQUEST, "Nobody can call himself."),
             CallRefusal::ChallengeInUse => {
                 (StatusCode::CONFLICT, "This challenge is another's already.")
@@ -88,13 +91,14 @@ impl From<VoiceRoomRefusal> for Refusal {
                 StatusCode::SERVICE_UNAVAILABLE,
                 "The room has as many listeners as it may.",
             ),
-            VoiceRoomRefusal::AlreadyConnected => (StatusCode::CONFLICT, ALREADY_CONNECTED),
         };
         Self::Words(status, Cow::Borrowed(words))
     }
 }
 
-const ALREADY_CONNECTED: &str = "You are connected here already.";
+/// What a request body is answered that a newer connection has replaced. The first word is for programs.
+pub(super) const REPLACED: &str =
+    "replaced: a newer connection of this user has its microphone now.";
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {

@@ -9,14 +9,14 @@ use std::{
 };
 
 use axum::{
-    body::{Body, BodyDataStream},
+    body::Body,
     http::{HeaderValue, Method, StatusCode, header, request::Parts},
-    response::IntoResponse,
+    response::{IntoResponse, Response},
 };
 use bytes::Bytes;
-use futures_util::{Stream, StreamExt};
+use futures_util::{Stream, stream};
 use switchboard_audio::{Format, Input, Intake, SAMPLE_RATE};
-use switchboard_core::Way;
+use switchboard_core::{User, Way};
 use switchboard_dialect::Close;
 use switchboard_transport::{
     Bucket, Counters, Exchange, Fault, Hangup, Permit, Socket, Upgrade, Violation,
@@ -27,17 +27,21 @@ use tokio::{
     sync::mpsc,
     time::{MissedTickBehavior, interval, timeout},
 };
+use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::{
-    NOT_BUFFERED, PROXY_BUFFERING, STOPS, Voice,
+    NOT_BUFFERED, PROXY_BUFFERING, Voice,
     answer::{Answer, Refusal},
     parameters::Parameters,
     seat::{Goal, Seat},
-    studio::Line,
+    studio::{Line, Studio},
 };
 
 /// Seconds of audio that a source may send at once.
-const BURST_SECS: u32 = 8;
+pub(super) const BURST_SECS: u32 = 8;
+
+/// The byte limit of a source is at least so many quarters of what it sends in real time.
+const MARGIN_QUARTERS: u64 = 5;
 
 /// WebSocket messages, fragments and control frames of a source that are read each second: five times as
 /// many as an audio worklet sends that sends each of its blocks of 128 samples alone.
@@ -58,7 +62,7 @@ impl Voice {
     ) -> Answer {
         let sound = self.sound(asked)?;
         let is_upgrade = upgrade::is_requested(&parts.headers);
-        if parts.method == Method::GET && !is_upgrade {
+        if parts.method == Method::HEAD || (parts.method == Method::GET && !is_upgrade) {
             return Err(Refusal::bad(
                 "Audio comes by WebSocket, or as the body of a POST or PUT.",
             ));
@@ -81,24 +85,6 @@ impl Voice {
         Ok(response)
     }
 
-    async fn up_by_body(self: &Arc<Self>, seat: Seat, sound: Sound, body: Body) -> Answer {
-        let mut source = Source::new(self, &seat, sound);
-        let mut body = body.into_data_stream();
-        let ended = loop {
-            tokio::select! {
-                biased;
-                () = self.drain.cancelled() => break Ok(STOPS),
-                () = seat.studio.ended() => break Ok("The call has ended.\n"),
-                bytes = next_piece(&mut body, self.heartbeat.gone) => match bytes? {
-                    None => break Ok(""),
-                    Some(bytes) if source.take(&bytes) => {}
-                    Some(_) => break Err(Refusal::too_many("You send more audio than allowed.")),
-                },
-            }
-        };
-        ended.map(IntoResponse::into_response)
-    }
-
     async fn up_by_websocket(self: Arc<Self>, mut socket: Socket, seat: Seat, sound: Sound) {
         let mut source = Source::new(&self, &seat, sound);
         let mut pings = interval(self.heartbeat.ping);
@@ -109,6 +95,7 @@ impl Voice {
                 biased;
                 () = self.drain.cancelled() => break (1012, "The server stops."),
                 () = seat.studio.ended() => break (1000, "The call has ended."),
+                () = seat.replaced() => break (Close::REPLACED.code, Close::REPLACED.reason),
                 _ = pings.tick() => {
                     if heard.elapsed() >= self.heartbeat.gone {
                         return;
@@ -135,10 +122,12 @@ impl Voice {
                 }
             }
         };
-        drop(seat);
+        drop((seat, source));
+        let is_refused = matches!(code, 1002 | 1003 | 1007..=1009);
+        let is_replaced = reason == Close::REPLACED.reason;
         Counters::add(
             &self.shards.counters().refused_total,
-            u64::from(matches!(code, 1002 | 1003 | 1007..=1009)),
+            u64::from(is_refused && !is_replaced),
         );
         let close = CloseFrame {
             code,
@@ -160,31 +149,50 @@ impl Voice {
         hangup: Hangup,
         permit: Permit,
     ) -> Answer {
-        let format = match asked.format() {
-            None => Format::Opus,
-            Some(text) => Format::parse(text).ok_or_else(|| {
-                let words = format!("There is no such format. There are: {}.", Format::NAMES);
-                Refusal::new(StatusCode::BAD_REQUEST, &words)
-            })?,
-        };
+        let format = format(asked)?;
         let seat = self.seat(goal, Way::Out, asked, permit).await?;
         let (line, pieces) = Line::new(hangup, self.shards.clone());
         let owner = self.desk.owner(&seat.user);
         seat.studio.add_listener(owner, format, line, &self.tasks);
-        let headers = [
-            (
-                header::CONTENT_TYPE,
-                HeaderValue::from_static(format.content_type()),
-            ),
-            (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
-            (PROXY_BUFFERING, NOT_BUFFERED),
-        ];
         let body = Body::from_stream(Listening {
             pieces,
+            replaced: Box::pin(seat.replaced_owned()),
             _seat: seat,
         });
-        Ok((headers, body).into_response())
+        Ok(stream_head(format, body))
     }
+
+    /// `HEAD` of `/joinCall`, `/joinRoom`: what a listener would be answered, without a seat.
+    pub(super) async fn join_head(&self, goal: Goal, asked: &Parameters) -> Answer {
+        let format = format(asked)?;
+        self.may_sit(goal, asked).await?;
+        // Of no known length, as the stream is.
+        let body = stream::empty::<Result<Bytes, std::convert::Infallible>>();
+        Ok(stream_head(format, Body::from_stream(body)))
+    }
+}
+
+fn format(asked: &Parameters) -> Result<Format, Refusal> {
+    let Some(text) = asked.format() else {
+        return Ok(Format::Opus);
+    };
+    Format::parse(text).ok_or_else(|| {
+        let words = format!("There is no such format. There are: {}.", Format::NAMES);
+        Refusal::new(StatusCode::BAD_REQUEST, &words)
+    })
+}
+
+/// The response to a listener.
+fn stream_head(format: Format, body: Body) -> Response {
+    let headers = [
+        (
+            header::CONTENT_TYPE,
+            HeaderValue::from_static(format.content_type()),
+        ),
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+        (PROXY_BUFFERING, NOT_BUFFERED),
+    ];
+    (headers, body).into_response()
 }
 
 impl Voice {
@@ -194,39 +202,48 @@ impl Voice {
         let channels: u16 = asked.number("channels")?.unwrap_or(1);
         let intake = Intake::new(rate, channels)
             .map_err(|error| Refusal::new(StatusCode::BAD_REQUEST, &error.to_string()))?;
-        let samples = u64::from(rate) * u64::from(channels);
-        let share = samples.min(u64::from(SAMPLE_RATE));
-        let bytes = u64::from(self.audio_bytes_per_second) * share / u64::from(SAMPLE_RATE);
         Ok(Sound {
             intake,
-            // Not more than the setting, which fits.
-            bytes_per_second: u32::try_from(bytes).unwrap_or(u32::MAX),
+            rate,
+            channels,
+            bytes_per_second: limit_of(self.audio_bytes_per_second, rate, channels),
         })
     }
 }
 
-/// What a source sends, and how much of it: fewer bytes where they last longer, because what costs
-/// is the time they fill.
-struct Sound {
-    intake: Intake,
-    bytes_per_second: u32,
+/// The bytes a second that a source may send: in proportion to the setting, fewer where they last
+/// longer, because the cost is the time they fill; and always enough for real time.
+fn limit_of(setting: u32, rate: u32, channels: u16) -> u32 {
+    if setting == 0 {
+        return 0;
+    }
+    let samples = u64::from(rate) * u64::from(channels);
+    let share = samples.min(u64::from(SAMPLE_RATE));
+    let bytes = u64::from(setting) * share / u64::from(SAMPLE_RATE);
+    let real_time = samples * 2 * MARGIN_QUARTERS / 4;
+    u32::try_from(bytes.max(real_time)).unwrap_or(u32::MAX)
 }
 
-/// The next piece of a body, or that it is over. A client that sends nothing for too long is gone.
-async fn next_piece(body: &mut BodyDataStream, gone: Duration) -> Result<Option<Bytes>, Refusal> {
-    match timeout(gone, body.next()).await {
-        Ok(Some(Ok(bytes))) => Ok(Some(bytes)),
-        Ok(Some(Err(_))) => Err(Refusal::bad("The audio broke off.")),
-        Ok(None) => Ok(None),
-        Err(_) => Err(Refusal::new(
-            StatusCode::REQUEST_TIMEOUT,
-            "No audio came for too long.",
-        )),
+/// What a source sends, and how much of it.
+pub(super) struct Sound {
+    intake: Intake,
+    rate: u32,
+    channels: u16,
+    /// 0: no limit.
+    pub(super) bytes_per_second: u32,
+}
+
+impl Sound {
+    /// Bytes that last a second.
+    pub(super) fn real_time(&self) -> u64 {
+        u64::from(self.rate) * u64::from(self.channels) * 2
     }
 }
 
 /// What one microphone sends, on its way to the mixer.
-struct Source {
+pub(super) struct Source {
+    user: User,
+    studio: Arc<Studio>,
     input: Input,
     intake: Intake,
     bucket: Option<Bucket>,
@@ -234,9 +251,11 @@ struct Source {
 }
 
 impl Source {
-    fn new(voice: &Voice, seat: &Seat, sound: Sound) -> Self {
+    pub(super) fn new(voice: &Voice, seat: &Seat, sound: Sound) -> Self {
         let rate = sound.bytes_per_second;
         Self {
+            user: seat.user.clone(),
+            studio: seat.studio.clone(),
             input: seat
                 .studio
                 .add_source(&seat.user, voice.desk.owner(&seat.user)),
@@ -287,14 +306,36 @@ impl Source {
         if !self.bucket.as_mut().is_none_or(has_room) {
             return false;
         }
-        self.intake.take(bytes, &self.input);
+        self.pass_on(bytes);
         true
+    }
+
+    /// Passes samples to the mixer.
+    pub(super) fn pass_on(&mut self, bytes: &[u8]) {
+        self.intake.take(bytes, &self.input);
+    }
+
+    /// Passes on what waits to be resampled.
+    pub(super) fn finish(&mut self) {
+        self.intake.finish(&self.input);
+    }
+
+    /// Whether the mixer has taken everything.
+    pub(super) fn is_empty(&self) -> bool {
+        self.input.is_empty()
+    }
+}
+
+impl Drop for Source {
+    fn drop(&mut self) {
+        self.studio.forget_source(&self.user, &self.input);
     }
 }
 
 /// A listener's response: pieces of its stream until the call ends. Its seat is given back with it.
 struct Listening {
     pieces: mpsc::Receiver<Bytes>,
+    replaced: Pin<Box<WaitForCancellationFutureOwned>>,
     _seat: Seat,
 }
 
@@ -302,6 +343,31 @@ impl Stream for Listening {
     type Item = Result<Bytes, std::convert::Infallible>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if self.replaced.as_mut().poll(context).is_ready() {
+            return Poll::Ready(None);
+        }
         self.pieces.poll_recv(context).map(|piece| piece.map(Ok))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_rate_and_count_of_channels_may_be_sent_in_real_time() {
+        for setting in [1, 400_000] {
+            for rate in [8_000, 11_025, 48_000, 192_000] {
+                for channels in 1..=8_u16 {
+                    let real_time = rate * u32::from(channels) * 2;
+                    let limit = limit_of(setting, rate, channels);
+                    assert!(limit >= real_time / 4 * 5, "{rate} Hz, {channels}: {limit}");
+                }
+            }
+        }
+        assert_eq!(limit_of(400_000, 48_000, 1), 400_000);
+        assert_eq!(limit_of(400_000, 8_000, 1), 66_666);
+        assert_eq!(limit_of(400_000, 48_000, 6), 720_000);
+        assert_eq!(limit_of(0, 48_000, 6), 0);
     }
 }

@@ -98,6 +98,14 @@ impl Voice {
         Ok((unbuffered, Sse::new(events).keep_alive(keep_alive)).into_response())
     }
 
+    /// `HEAD` of `/messages`: what the client would be answered, without a stream.
+    pub(super) async fn messages_head(&self, asked: &Parameters) -> Answer {
+        self.identity.listening(asked).await?;
+        let nothing = stream::empty::<Result<Event, std::convert::Infallible>>();
+        let unbuffered = [(PROXY_BUFFERING, NOT_BUFFERED)];
+        Ok((unbuffered, Sse::new(nothing)).into_response())
+    }
+
     /// `/getCallTicket`: a challenge for this key to sign.
     pub(super) fn ticket(&self, asked: &Parameters) -> Answer {
         let keys = self.identity.keys()?;
@@ -127,7 +135,7 @@ impl Voice {
     }
 
     /// `/newCall`: rings somebody. Answers a key with its next challenge.
-    pub(super) async fn new_call(&self, asked: &Parameters) -> Answer {
+    pub(super) async fn new_call(&self, asked: &Parameters, address: Option<IpAddr>) -> Answer {
         let caller = self.identity.proven(asked).await?;
         let other = self.identity.other(asked)?;
         let challenge = self.identity.challenge(asked)?;
@@ -136,7 +144,7 @@ impl Voice {
             return Err(Refusal::not_found("This user is not there."));
         }
         self.desk
-            .with(|state, now| state.calls.ring(&caller.user, &other, challenge, now))?;
+            .with(|state, now| state.ring((&caller.user, &other), challenge, address, now))?;
         let (Ok(keys), Credential::Key(_, Some(proof))) = (self.identity.keys(), caller.credential)
         else {
             return Ok(StatusCode::OK.into_response());

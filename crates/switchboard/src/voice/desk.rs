@@ -7,27 +7,30 @@ use std::{
     collections::{BTreeMap, hash_map::RandomState},
     fmt,
     hash::BuildHasher,
+    net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
     time::Instant,
 };
 
+use bytestring::ByteString;
 use switchboard_audio::MixSettings;
 use switchboard_core::{
-    Audience, CallId, CallRefusal, Calls, RoomKey, User, VoiceEvent, VoiceRoomId, VoiceRoomRefusal,
-    VoiceRooms, Way,
+    Audience, CallId, CallRefusal, Calls, RingOrigin, RoomKey, User, VoiceEvent, VoiceRoomId,
+    VoiceRoomRefusal, VoiceRooms, Way,
 };
 use switchboard_dialect::gostream::{Told, Users};
-use switchboard_transport::{Counters, Exchange};
+use switchboard_transport::{Counters, Exchange, network};
 use tokio::sync::mpsc;
 
 use super::{
+    connections::{Connections, Hold},
     streams::{Listener, StreamId, Streams},
     studio::Studio,
 };
 use crate::{config::VoiceConfig, shards::Shards};
 
 /// Where audio is mixed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Place {
     Call(CallId),
     Room(VoiceRoomId),
@@ -40,6 +43,13 @@ impl fmt::Display for Place {
             Self::Room(room) => write!(f, "voice room {room}"),
         }
     }
+}
+
+/// A microphone or headphones that are connected now.
+pub(super) struct Connected {
+    pub(super) place: Place,
+    pub(super) studio: Arc<Studio>,
+    pub(super) hold: Hold,
 }
 
 /// All voice calls and rooms, for as long as this node does voice.
@@ -59,6 +69,9 @@ pub(super) struct State {
     pub(super) rooms: VoiceRooms,
     streams: Streams,
     studios: BTreeMap<Place, Arc<Studio>>,
+    connections: Connections,
+    /// Users whose connections have been replaced, and what they are told.
+    replaced: Vec<(User, VoiceEvent)>,
     /// When a task will call the machines.
     alarm: Option<Instant>,
     /// How many calls have been counted.
@@ -75,6 +88,8 @@ impl Desk {
                 rooms: VoiceRooms::new(config.room.clone()),
                 streams: Streams::new(config.gostream.event_streams),
                 studios: BTreeMap::new(),
+                connections: Connections::default(),
+                replaced: Vec::new(),
                 alarm: None,
                 calls_counted: 0,
                 has_ended: false,
@@ -87,6 +102,10 @@ impl Desk {
         });
         this.this.get_or_init(|| Arc::downgrade(&this));
         this
+    }
+
+    pub(super) fn mix(&self) -> &MixSettings {
+        &self.mix
     }
 
     pub(super) fn users(&self) -> Users {
@@ -142,10 +161,17 @@ impl Desk {
         by: &User,
         other: &User,
         way: Way,
-    ) -> Result<(Place, Arc<Studio>), CallRefusal> {
+        name: ByteString,
+    ) -> Result<Connected, CallRefusal> {
         self.with(|state, now| {
             let place = Place::Call(state.calls.connect(by, other, way, now)?);
-            Ok((place, state.studio(place, &self.mix)))
+            let hold = state.take_over(by, (place, Some(other), way), name);
+            let studio = state.studio(place, &self.mix);
+            Ok(Connected {
+                place,
+                studio,
+                hold,
+            })
         })
     }
 
@@ -154,18 +180,33 @@ impl Desk {
         user: &User,
         room: &RoomKey,
         way: Way,
-    ) -> Result<(Place, Arc<Studio>), VoiceRoomRefusal> {
+        name: ByteString,
+    ) -> Result<Connected, VoiceRoomRefusal> {
         self.with(|state, now| {
             let place = Place::Room(state.rooms.enter(user, room, way, now)?);
-            Ok((place, state.studio(place, &self.mix)))
+            let hold = state.take_over(user, (place, None, way), name);
+            let studio = state.studio(place, &self.mix);
+            Ok(Connected {
+                place,
+                studio,
+                hold,
+            })
         })
     }
 
-    pub(super) fn disconnect(&self, user: &User, place: Place, way: Way) {
-        self.with(|state, now| match place {
-            Place::Call(call) => state.calls.disconnect(user, call, way, now),
-            Place::Room(room) => state.rooms.leave(user, room, way, now),
-        });
+    /// Gives back what a connection held. False if a newer one has taken over.
+    pub(super) fn disconnect(&self, user: &User, place: Place, way: Way, hold: &Hold) -> bool {
+        self.with(|state, now| {
+            let key = (place, user.clone(), way);
+            if !state.connections.release(&key, hold) {
+                return false;
+            }
+            match place {
+                Place::Call(call) => state.calls.disconnect(user, call, way, now),
+                Place::Room(room) => state.rooms.leave(user, room, way, now),
+            }
+            true
+        })
     }
 
     /// Where a room's audio is mixed, if it has had any.
@@ -186,6 +227,9 @@ impl Desk {
     /// Tells what has happened, and gives the studios whose calls or rooms have ended.
     fn settle(&self, state: &mut State, ended: &mut Vec<Arc<Studio>>) {
         let mut last = None;
+        for (user, event) in std::mem::take(&mut state.replaced) {
+            self.tell(state, &Audience::User(user), event, &mut last);
+        }
         while let Some((user, event)) = state.calls.poll_event() {
             self.tell(state, &Audience::User(user), event, &mut last);
         }
@@ -261,6 +305,47 @@ impl Desk {
 }
 
 impl State {
+    /// Gives a new connection of this user its hold, and tells the user of one that it replaces.
+    fn take_over(
+        &mut self,
+        user: &User,
+        (place, other, way): (Place, Option<&User>, Way),
+        name: ByteString,
+    ) -> Hold {
+        let key = (place, user.clone(), way);
+        let (hold, replaced) = self.connections.take_over(key, name);
+        if let Some(connection) = replaced {
+            let room = match place {
+                Place::Room(room) => Some(room),
+                Place::Call(_) => None,
+            };
+            let event = VoiceEvent::Replaced {
+                room,
+                other: other.cloned(),
+                way,
+                connection,
+            };
+            self.replaced.push((user.clone(), event));
+        }
+        hold
+    }
+
+    /// Lets `from` ring `to`, with what is known of event streams.
+    pub(super) fn ring(
+        &mut self,
+        (from, to): (&User, &User),
+        challenge: ByteString,
+        address: Option<IpAddr>,
+        now: Instant,
+    ) -> Result<(), CallRefusal> {
+        let streams = &self.streams;
+        let origin = RingOrigin {
+            address: address.map(network),
+            listens: &|user| streams.is_open(user),
+        };
+        self.calls.ring(from, to, challenge, origin, now)
+    }
+
     fn studio(&mut self, place: Place, mix: &Arc<MixSettings>) -> Arc<Studio> {
         let studio = self.studios.entry(place);
         let studio = studio.or_insert_with(|| Studio::new(mix.clone()));

@@ -37,6 +37,63 @@ const TOKEN: &[&str] = &["token", "CSRFToken"];
 const KEY: &[&str] = &["PKey"];
 const FORMAT: &[&str] = &["format"];
 
+/// A parameter that clients are known to misspell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Known {
+    Destination,
+    Room,
+    Format,
+    Rate,
+    Channels,
+}
+
+impl Known {
+    /// The names that are read, the first one for people.
+    fn names(self) -> &'static [&'static str] {
+        match self {
+            Self::Destination => DESTINATION,
+            Self::Room => &["roomID"],
+            Self::Format => FORMAT,
+            Self::Rate => &["rate"],
+            Self::Channels => &["channels"],
+        }
+    }
+
+    /// Other names for the same, as other programs have them: in lower case, without `_` and `-`.
+    fn misspellings(self) -> &'static [&'static str] {
+        match self {
+            Self::Destination => &["dest", "other", "otheruser", "callee", "userid"],
+            Self::Room => &["room", "roomname"],
+            Self::Format => &["fmt", "codec", "audioformat"],
+            Self::Rate => &[
+                "samplerate",
+                "samplingrate",
+                "samplefrequency",
+                "audiorate",
+                "frequency",
+                "hz",
+            ],
+            Self::Channels => &[
+                "channel",
+                "channelcount",
+                "numchannels",
+                "nchannels",
+                "audiochannels",
+            ],
+        }
+    }
+
+    fn is_misspelt_as(self, name: &str) -> bool {
+        let plain: String = name
+            .chars()
+            .filter(|character| !matches!(character, '_' | '-'))
+            .map(|character| character.to_ascii_lowercase())
+            .collect();
+        let is_right = |known: &&str| known.eq_ignore_ascii_case(&plain);
+        self.names().iter().any(|known| is_right(known)) || self.misspellings().contains(&&*plain)
+    }
+}
+
 /// A request's parameters: its headers `PKey` and `CSRFToken`, then what its body says, then its
 /// query.
 ///
@@ -117,6 +174,27 @@ impl Parameters {
     /// The audio format a listener wants: `format`.
     pub(crate) fn format(&self) -> Option<&str> {
         self.first(FORMAT)
+    }
+
+    /// Refuses a request that has one of these parameters under another name only: to ignore it would
+    /// be to do something else than was asked. Other unknown parameters are ignored.
+    pub(crate) fn refuse_misspelt(&self, known: &[Known]) -> Result<(), Refusal> {
+        for known in known {
+            let names = known.names();
+            if self.first(names).is_some() {
+                continue;
+            }
+            let mut all = self.pairs.iter().map(|(name, _)| name);
+            if let Some(name) = all.find(|name| known.is_misspelt_as(name)) {
+                let is_plain = |character: &char| {
+                    character.is_ascii_alphanumeric() || matches!(character, '_' | '-')
+                };
+                let name: String = name.chars().filter(is_plain).collect();
+                let words = format!("There is no parameter {name}; it is called {}.", names[0]);
+                return refuse(StatusCode::BAD_REQUEST, &words);
+            }
+        }
+        Ok(())
     }
 
     /// The parameter of this name.
@@ -340,6 +418,45 @@ mod tests {
             Parameters::of_head(&head("/newCall", &[])).signature(),
             None
         );
+    }
+
+    #[tokio::test]
+    async fn known_misspellings_are_refused_with_the_right_name() {
+        let known = [Known::Room, Known::Format, Known::Rate, Known::Channels];
+        for (misspelt, right) in [
+            ("sampleRate", "rate"),
+            ("sample_rate", "rate"),
+            ("samplerate", "rate"),
+            ("Sample-Rate", "rate"),
+            ("channel", "channels"),
+            ("numChannels", "channels"),
+            ("room", "roomID"),
+            ("room_id", "roomID"),
+            ("codec", "format"),
+        ] {
+            let query = format!("/upRoom?{misspelt}=1");
+            let asked = Parameters::of_head(&head(&query, &[]));
+            let refusal = asked.refuse_misspelt(&known).unwrap_err().into_response();
+            assert_eq!(refusal.status(), 400, "{misspelt}");
+            let words = refusal.into_body().collect().await.unwrap().to_bytes();
+            let expected = format!("There is no parameter {misspelt}; it is called {right}.\n");
+            assert_eq!(String::from_utf8_lossy(&words), expected);
+        }
+    }
+
+    #[test]
+    fn other_unknown_parameters_are_ignored() {
+        let known = [Known::Room, Known::Format, Known::Rate, Known::Channels];
+        for query in [
+            "roomId=abc&RATE=8000&channels=2&utm_source=x&id=3&connection=a",
+            "rate=8000&sampleRate=8000",
+            "",
+        ] {
+            let asked = Parameters::of_head(&head(&format!("/upRoom?{query}"), &[]));
+            assert!(asked.refuse_misspelt(&known).is_ok(), "{query}");
+        }
+        let elsewhere = Parameters::of_head(&head("/listRoom?room=abc&sampleRate=1", &[]));
+        assert!(elsewhere.refuse_misspelt(&[]).is_ok());
     }
 
     #[tokio::test]

@@ -2,13 +2,18 @@
 
 use std::sync::{Arc, atomic::AtomicU64};
 
-use switchboard_core::{RoomKey, User, VoiceRoomRefusal, Way};
+use axum::http::StatusCode;
+use bytestring::ByteString;
+
+use switchboard_core::{RoomKey, User, Way};
 use switchboard_transport::{Counters, Exchange, Permit};
+use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::{
     Voice,
     answer::Refusal,
-    desk::Place,
+    connections::Hold,
+    desk::{Connected, Place, State},
     identity::{Caller, Credential, Identity},
     parameters::Parameters,
     studio::Studio,
@@ -28,17 +33,35 @@ pub(super) struct Seat {
     voice: Arc<Voice>,
     place: Place,
     way: Way,
-    _site: Option<SiteSeat>,
+    hold: Hold,
+    site: Option<SiteSeat>,
     _permit: Permit,
+}
+
+/// Bytes of the longest name that a client may give a connection.
+const CONNECTION_NAME_MAX: usize = 64;
+
+impl Seat {
+    /// Done when a newer connection of the same user has taken over.
+    pub(super) async fn replaced(&self) {
+        self.hold.replaced.cancelled().await;
+    }
+
+    pub(super) fn replaced_owned(&self) -> WaitForCancellationFutureOwned {
+        self.hold.replaced.clone().cancelled_owned()
+    }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        if self.way == Way::In {
-            self.studio.forget_source(&self.user);
+        let desk = &self.voice.desk;
+        let is_last = desk.disconnect(&self.user, self.place, self.way, &self.hold);
+        if let Some(site) = self.site.as_mut().filter(|_| !is_last) {
+            // What it believes is true of the connection that has taken over.
+            site.is_believed = false;
         }
-        self.voice.desk.disconnect(&self.user, self.place, self.way);
-        tracing::info!(user = %self.user, place = %self.place, way = ?self.way, "left");
+        let is_replaced = !is_last;
+        tracing::info!(user = %self.user, place = %self.place, way = ?self.way, is_replaced, "left");
         Counters::less(self.voice.seats(self.way));
     }
 }
@@ -87,15 +110,22 @@ impl Voice {
         asked: &Parameters,
         permit: Permit,
     ) -> Result<Seat, Refusal> {
+        let name = connection_name(asked)?;
         let caller = self.identity.proven(asked).await?;
-        let (place, studio, site) = match goal {
+        let (connected, site) = match goal {
             Goal::Call => {
                 let other = self.identity.other(asked)?;
-                let (place, studio) = self.desk.connect_to_call(&caller.user, &other, way)?;
-                (place, studio, None)
+                let desk = &self.desk;
+                let connected = desk.connect_to_call(&caller.user, &other, way, name)?;
+                (connected, None)
             }
-            Goal::Room => self.enter_room(&caller, asked, way).await?,
+            Goal::Room => self.enter_room(&caller, asked, way, name).await?,
         };
+        let Connected {
+            place,
+            studio,
+            hold,
+        } = connected;
         Counters::add(self.seats(way), 1);
         tracing::info!(user = %caller.user, %place, ?way, "joined");
         Ok(Seat {
@@ -104,9 +134,26 @@ impl Voice {
             place,
             way,
             studio,
-            _site: site,
+            hold,
+            site,
             _permit: permit,
         })
+    }
+
+    /// Whether the request may have a seat, as far as that can be known without taking one. A site is
+    /// not asked about the room: it would believe that the user has come.
+    pub(super) async fn may_sit(&self, goal: Goal, asked: &Parameters) -> Result<(), Refusal> {
+        connection_name(asked)?;
+        let caller = self.identity.proven(asked).await?;
+        match goal {
+            Goal::Call => {
+                let other = self.identity.other(asked)?;
+                let find = |state: &mut State| state.calls.find(&caller.user, &other);
+                self.desk.with(|state, _| find(state))?;
+                Ok(())
+            }
+            Goal::Room => self.may_enter(&caller, &self.room(asked)?).await,
+        }
     }
 
     /// How many seats are taken.
@@ -123,10 +170,11 @@ impl Voice {
         caller: &Caller,
         asked: &Parameters,
         way: Way,
-    ) -> Result<(Place, Arc<Studio>, Option<SiteSeat>), Refusal> {
+        name: ByteString,
+    ) -> Result<(Connected, Option<SiteSeat>), Refusal> {
         let room = self.room(asked)?;
         self.may_enter(caller, &room).await?;
-        let mut site = match (&room, &caller.credential) {
+        let site = match (&room, &caller.credential) {
             (RoomKey::Numbered(room), Credential::Token(token)) => {
                 let seat = SiteSeat {
                     voice: self.clone(),
@@ -142,13 +190,8 @@ impl Voice {
                 Credential::Token(_) | Credential::Key(..),
             ) => None,
         };
-        let entered = self.desk.enter_room(&caller.user, &room, way);
-        if let (Err(VoiceRoomRefusal::AlreadyConnected), Some(site)) = (&entered, &mut site) {
-            // What it believes is true of the other connection.
-            site.is_believed = false;
-        }
-        let (place, studio) = entered?;
-        Ok((place, studio, site))
+        let connected = self.desk.enter_room(&caller.user, &room, way, name)?;
+        Ok((connected, site))
     }
 
     /// Asks the site whether a token's user may speak or listen, or tells it that he has stopped.
@@ -161,4 +204,15 @@ impl Voice {
             Way::Out => site.may_listen(room, token, on).await?,
         })
     }
+}
+
+/// What the client calls this connection (`connection`), by which it knows the event that it is
+/// replaced.
+fn connection_name(asked: &Parameters) -> Result<ByteString, Refusal> {
+    let name = asked.text("connection").unwrap_or_default();
+    if name.len() > CONNECTION_NAME_MAX {
+        let words = format!("connection is longer than {CONNECTION_NAME_MAX} bytes.");
+        return Err(Refusal::new(StatusCode::BAD_REQUEST, &words));
+    }
+    Ok(name.into())
 }

@@ -60,9 +60,13 @@ impl Studio {
         input
     }
 
-    /// The user's microphone is gone; the mixer notices when the last clone of its input is.
-    pub(super) fn forget_source(&self, user: &User) {
-        self.lock().inputs.remove(user);
+    /// This microphone of the user is gone; the mixer notices when the last clone of its input is.
+    pub(super) fn forget_source(&self, user: &User, input: &Input) {
+        let mut state = self.lock();
+        let current = state.inputs.get(user);
+        if current.is_some_and(|current| current.is_same(input)) {
+            state.inputs.remove(user);
+        }
     }
 
     /// A listener, which gets the stream's headers at once; nothing, if it has all ended already.

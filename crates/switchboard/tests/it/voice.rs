@@ -4,9 +4,11 @@
 mod away;
 mod churn;
 mod ending;
+mod head;
 mod http;
 mod limits;
 mod listener;
+mod posted;
 mod prompt;
 mod recorded;
 mod replay;
@@ -14,5 +16,6 @@ mod site;
 mod slow;
 mod sound;
 mod source;
+mod takeover;
 mod tones;
 mod user;

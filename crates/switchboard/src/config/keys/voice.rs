@@ -50,7 +50,7 @@ fn gostream() -> [Row; 3] {
         int!(
             "gostream",
             "audio_bytes_per_second",
-            "Bytes of audio per second from one source at 48 kHz, fewer at lower rates, after eight seconds' worth at once; over it, it is ended.",
+            "Bytes of audio per second from one source at 48 kHz, fewer at lower rates, and always enough for real time; a WebSocket over it, after eight seconds' worth at once, is closed (1008), a request body waits; 0 is no limit.",
             voice.gostream.audio_bytes_per_second
         ),
     ]
@@ -167,13 +167,19 @@ fn mix() -> [Row; 5] {
     ]
 }
 
-fn call() -> [Row; 3] {
+fn call() -> [Row; 4] {
     [
         int!(
             "call",
             "per_user",
             "Calls one user may be in, ringing ones included; 0 is no limit.",
             voice.call.calls_per_user
+        ),
+        int!(
+            "call",
+            "rings_per_address",
+            "Callers at one IPv4 address or IPv6 /64 that may ring one user at the same time; more are answered 429, or take the place of one without an event stream; 0 is no limit.",
+            voice.call.rings_per_address
         ),
         secs!(
             "call",

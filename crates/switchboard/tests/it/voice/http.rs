@@ -229,6 +229,11 @@ impl Answer {
 }
 
 impl Body {
+    /// This answer is to a HEAD.
+    pub(super) fn has_none(&mut self) {
+        self.framing = Framing::Over;
+    }
+
     /// The next piece, which must come in time.
     pub(super) async fn next(&mut self) -> Piece {
         timeout(PATIENCE, self.any_time())

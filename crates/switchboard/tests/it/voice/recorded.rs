@@ -104,7 +104,7 @@ const NO_CALL: &str = "no such call is 404";
 const NO_USER: &str = "a user who hears nothing is 404";
 const NO_ROOM: &str = "no such room is 404";
 const NO_SESSION: &str = "a token that the site does not know is 401";
-const TWICE: &str = "who is connected already is told so with 409";
+const TAKES_OVER: &str = "a newer connection of a user takes over, and the user is told";
 const LONG: &str = "what a challenge has beyond 32 bytes is bound by no signature";
 const QUOTED: &str = "JSON is ASCII and quoted, so that nothing is injected or misread";
 const FORMATS: &str = "ogg is Vorbis, and wav is WAV in any case";
@@ -176,7 +176,24 @@ pub(super) const OURS: &[Ours] = &[
         "all streams of a key are told, whoever was first",
     ),
     answer("sse_disconnect_then_send", &[12], "404", NO_USER),
-    answer("call_audio", &[29, 30], "409", TWICE),
+    lines(
+        "call_audio",
+        &[29],
+        &[
+            "A WS /upCall?otherID=$B&PKey=$A&Signature=$A(ticket) = 101",
+            r#"A < replaced {"way": "in","connection": "","from": "$B"}"#,
+        ],
+        TAKES_OVER,
+    ),
+    lines(
+        "call_audio",
+        &[30],
+        &[
+            "B FORM /joinCall otherID=$A&format=wav&Signature=$B(ticket) = 200 audio/wav wav",
+            r#"B < replaced {"way": "out","connection": "","from": "$A"}"#,
+        ],
+        TAKES_OVER,
+    ),
     answer("call_audio_vorbis", &[23], "200 audio/ogg vorbis", AT_ONCE),
     answer(
         "call_audio_unknown_format",

@@ -264,7 +264,7 @@ async fn the_site_does_not_believe_that_somebody_speaks_who_found_no_place() {
     let mut config = config(&site);
     config.voice.room.sources = 1;
     let (_server, address) = open(Server::builder().config(config));
-    let _first = Source::websocket(address, &up("tok1", "7")).await;
+    let mut first = Source::websocket(address, &up("tok1", "7")).await;
     assert_eq!(
         Source::try_websocket(address, &up("tok2", "7")).await.err(),
         Some(503)
@@ -276,17 +276,18 @@ async fn the_site_does_not_believe_that_somebody_speaks_who_found_no_place() {
     if was_told {
         site.was_asked("/Groupes/envoieAudioGroup/7/tok2/0").await;
     }
-    // Who is there already, and is refused a second place, has not left.
-    assert_eq!(
-        Source::try_websocket(address, &up("tok1", "7")).await.err(),
-        Some(409)
-    );
-    assert!(
-        !site
-            .paths()
-            .iter()
-            .any(|path| path == "/Groupes/envoieAudioGroup/7/tok1/0")
-    );
+    // The user stays in the room when a newer connection takes over.
+    let second = Source::websocket(address, &up("tok1", "7")).await;
+    assert_eq!(first.closed().await.0, 1008);
+    drop(first);
+    metric_is(address, "voice_sources", 1).await;
+    let has_left = |site: &FakeSite| {
+        let left = "/Groupes/envoieAudioGroup/7/tok1/0";
+        site.paths().iter().any(|path| path == left)
+    };
+    assert!(!has_left(&site));
+    second.close().await;
+    site.was_asked("/Groupes/envoieAudioGroup/7/tok1/0").await;
 }
 
 #[tokio::test]

@@ -180,16 +180,6 @@ impl Source {
         }
     }
 
-    /// Whether there is an answer to a body that goes on; waits a little for it.
-    pub(super) async fn is_answered(&self) -> bool {
-        let Self::Body(stream) = self else {
-            panic!("a WebSocket is closed");
-        };
-        timeout(Duration::from_millis(20), stream.readable())
-            .await
-            .is_ok()
-    }
-
     /// Ends the body, and reads what is answered.
     pub(super) async fn finish(self) -> Answer {
         let Self::Body(mut stream) = self else {

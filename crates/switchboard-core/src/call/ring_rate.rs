@@ -1,0 +1,110 @@
+//! How often a caller may ring a callee. What was rung stays counted when the ringing has ended.
+
+use std::{
+    collections::BTreeMap,
+    net::IpAddr,
+    time::{Duration, Instant},
+};
+
+use crate::id::User;
+
+/// Each ring of a caller uses up this much time, so that it rings no oftener on average.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// So many rings of a caller may come at once: a client that finds nobody there tries again.
+const BURST: u32 = 10;
+
+/// All callers at one address together ring one callee so many times as often: keys cost nothing.
+const CALLERS_PER_ADDRESS: u32 = 4;
+
+/// When this many are counted, those that are paid for are forgotten.
+const COUNTED_MIN: usize = 64;
+
+/// Until when each source of rings has used up its time with each callee.
+#[derive(Debug, Default)]
+pub(crate) struct RingRates {
+    used_until: BTreeMap<(Source, User), Instant>,
+    prune_at: usize,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Source {
+    Caller(User),
+    Address(IpAddr),
+}
+
+impl RingRates {
+    /// Counts a ring. False if it comes too early; then nothing is counted.
+    pub(crate) fn try_ring(
+        &mut self,
+        from: &User,
+        to: &User,
+        address: Option<IpAddr>,
+        now: Instant,
+    ) -> bool {
+        self.prune(now);
+        let caller = (Source::Caller(from.clone()), to.clone());
+        let address = address.map(|address| (Source::Address(address), to.clone()));
+        let Some(by_caller) = self.next(&caller, INTERVAL, BURST, now) else {
+            return false;
+        };
+        if let Some(address) = address {
+            let interval = INTERVAL / CALLERS_PER_ADDRESS;
+            let burst = BURST * CALLERS_PER_ADDRESS;
+            let Some(by_address) = self.next(&address, interval, burst, now) else {
+                return false;
+            };
+            self.used_until.insert(address, by_address);
+        }
+        self.used_until.insert(caller, by_caller);
+        true
+    }
+
+    /// Until when the time is used up with one more ring, if it may come now.
+    fn next(
+        &self,
+        key: &(Source, User),
+        interval: Duration,
+        burst: u32,
+        now: Instant,
+    ) -> Option<Instant> {
+        let until = self.used_until.get(key).copied();
+        let debt = until.map_or(Duration::ZERO, |until| until.saturating_duration_since(now));
+        (debt + interval <= interval * burst).then(|| now + debt + interval)
+    }
+
+    /// Forgets what is over, each time as much again has come.
+    fn prune(&mut self, now: Instant) {
+        if self.used_until.len() < self.prune_at.max(COUNTED_MIN) {
+            return;
+        }
+        self.used_until.retain(|_, until| *until > now);
+        self.prune_at = self.used_until.len() * 2;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "an Instant can be had in no other way; nothing depends on which it is"
+    )]
+    fn rings_that_are_over_are_forgotten() {
+        let mut rates = RingRates::default();
+        let start = Instant::now();
+        let to = User::parse("bob", 0).unwrap();
+        for second in 0..10_000 {
+            let from = User::parse(&format!("key-{second}"), 0).unwrap();
+            let now = start + Duration::from_secs(second);
+            assert!(rates.try_ring(&from, &to, Some([192, 0, 2, 1].into()), now));
+        }
+        assert!(
+            rates.used_until.len() <= COUNTED_MIN,
+            "{}",
+            rates.used_until.len()
+        );
+    }
+}

@@ -1,0 +1,99 @@
+//! Which connection holds a user's microphone or headphones in a call or room. There is one of each;
+//! a newer connection takes over from an older one.
+
+use std::collections::HashMap;
+
+use bytestring::ByteString;
+use switchboard_core::{User, Way};
+use tokio_util::sync::CancellationToken;
+
+use super::desk::Place;
+
+/// What one connection can hold: a microphone or headphones of one user in one place.
+type Key = (Place, User, Way);
+
+/// The connections that hold something.
+#[derive(Debug, Default)]
+pub(super) struct Connections {
+    held: HashMap<Key, Held>,
+    count: u64,
+}
+
+#[derive(Debug)]
+struct Held {
+    id: u64,
+    name: ByteString,
+    replaced: CancellationToken,
+}
+
+/// One connection's hold.
+#[derive(Debug)]
+pub(super) struct Hold {
+    id: u64,
+    /// Cancelled when a newer connection has taken over.
+    pub(super) replaced: CancellationToken,
+}
+
+impl Connections {
+    /// Gives a hold to a new connection, which its client calls `name`. The name of the connection
+    /// that has lost it, if one had it. A player that asks for its stream again, under the same name, is
+    /// no other client: it has lost nothing.
+    pub(super) fn take_over(&mut self, key: Key, name: ByteString) -> (Hold, Option<ByteString>) {
+        self.count += 1;
+        let replaced = CancellationToken::new();
+        let hold = Hold {
+            id: self.count,
+            replaced: replaced.clone(),
+        };
+        let is_again = |previous: &ByteString| !name.is_empty() && *previous == name;
+        let previous = self.held.get(&key).map(|previous| previous.name.clone());
+        let lost = previous.filter(|previous| !is_again(previous));
+        let held = Held {
+            id: self.count,
+            name,
+            replaced,
+        };
+        if let Some(previous) = self.held.insert(key, held) {
+            previous.replaced.cancel();
+        }
+        (hold, lost)
+    }
+
+    /// Gives a hold back. False if a newer connection has it.
+    pub(super) fn release(&mut self, key: &Key, hold: &Hold) -> bool {
+        let is_current = self.held.get(key).is_some_and(|held| held.id == hold.id);
+        if is_current {
+            self.held.remove(key);
+        }
+        is_current
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_newer_connection_takes_over_and_the_older_one_takes_nothing_with_it() {
+        let mut connections = Connections::default();
+        let user = User::parse("1", 0).unwrap();
+        let key = |way| (Place::Room(7.into()), user.clone(), way);
+        let (first, previous) = connections.take_over(key(Way::In), "a".into());
+        assert_eq!(previous, None);
+        let (other_way, previous) = connections.take_over(key(Way::Out), "b".into());
+        assert_eq!(previous, None);
+        let (again, previous) = connections.take_over(key(Way::In), "a".into());
+        assert_eq!(previous, None);
+        assert!(first.replaced.is_cancelled());
+        let (second, previous) = connections.take_over(key(Way::In), "c".into());
+        assert_eq!(previous, Some("a".into()));
+        assert!(again.replaced.is_cancelled());
+        assert!(first.replaced.is_cancelled());
+        assert!(!second.replaced.is_cancelled() && !other_way.replaced.is_cancelled());
+        assert!(!connections.release(&key(Way::In), &first));
+        assert!(connections.release(&key(Way::In), &second));
+        assert!(!connections.release(&key(Way::In), &second));
+        assert!(connections.release(&key(Way::Out), &other_way));
+        assert!(connections.held.is_empty());
+    }
+}

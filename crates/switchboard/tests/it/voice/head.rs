@@ -1,0 +1,91 @@
+//! HEAD: what GET would be answered, without taking anything.
+
+use std::net::SocketAddr;
+
+use super::{
+    http::{Ask, Piece, metric},
+    user::{User, in_call},
+};
+use crate::client::start;
+
+async fn nothing_is_taken(address: SocketAddr) {
+    for gauge in ["voice_sources", "voice_listeners", "voice_event_streams"] {
+        assert_eq!(metric(address, gauge).await, 0, "{gauge}");
+    }
+}
+
+/// Asks with GET and HEAD, which are answered the same, the latter without a body.
+async fn assert_same_head(address: SocketAddr, target: &str) {
+    let mut head = Ask::new("HEAD", target).send(address).await;
+    let get = Ask::get(target).send(address).await;
+    assert_eq!(head.status, get.status, "{target}");
+    for name in [
+        "content-type",
+        "cache-control",
+        "x-accel-buffering",
+        "content-length",
+    ] {
+        assert_eq!(head.header(name), get.header(name), "{target}: {name}");
+    }
+    // A head has no body, whatever its headers say: the next bytes are those of the next answer.
+    head.body.has_none();
+    assert_eq!(head.body.next().await, Piece::End);
+}
+
+#[tokio::test]
+async fn a_stream_s_head_takes_no_seat() {
+    let (_server, address) = start("");
+    let (ada, bob) = in_call(address).await;
+    let room = |format| ada.path("/joinRoom", &[("roomID", "standup"), ("format", format)]);
+    let targets = [
+        room("wav"),
+        room("ogg"),
+        room("opus"),
+        ada.path("/joinCall", &[("otherID", &bob.id())]),
+        format!("/messages?PKey={}", ada.id()),
+    ];
+    for target in targets {
+        let answer = Ask::new("HEAD", &target).send(address).await;
+        assert_eq!(answer.status, 200, "{target}");
+        nothing_is_taken(address).await;
+        assert_same_head(address, &target).await;
+    }
+}
+
+#[tokio::test]
+async fn a_head_is_refused_as_the_stream_would_be() {
+    let (_server, address) = start("");
+    let (ada, bob) = User::two(address).await;
+    for (target, status) in [
+        ("/joinRoom?roomID=standup".to_owned(), 403),
+        (ada.path("/joinRoom", &[("roomID", "x")]), 400),
+        (
+            ada.path("/joinRoom", &[("roomID", "standup"), ("format", "mp3")]),
+            400,
+        ),
+        (ada.path("/joinCall", &[("otherID", &bob.id())]), 404),
+        (ada.up_room("standup"), 400),
+        ("/messages".to_owned(), 403),
+    ] {
+        let answer = Ask::new("HEAD", &target).send(address).await;
+        assert_eq!(answer.status, status, "{target}");
+    }
+    nothing_is_taken(address).await;
+}
+
+#[tokio::test]
+async fn every_get_has_a_head() {
+    let (_server, address) = start("");
+    let ada = User::new(address).await;
+    let ticket = format!("/getCallTicket?PKey={}", ada.id());
+    for target in [
+        "/listRoom",
+        "/listMembers?roomID=7",
+        "/tokenCheck",
+        "/keyXCHG",
+        "/voice/mode",
+        &ticket,
+    ] {
+        assert_same_head(address, target).await;
+    }
+}

@@ -1,0 +1,88 @@
+//! Clips that are posted at once, and what is late.
+
+use std::time::{Duration, Instant};
+
+use super::{
+    http::{Ask, metric_is},
+    sound::{FRAME, RATE, Tone, bytes_of},
+    source::Source,
+    user::{User, in_call},
+};
+use crate::client::start;
+
+/// No sample of it is silence or like another of its neighbours.
+fn clip(samples: usize) -> Vec<i16> {
+    (0..samples).map(|at| (at % 30_000) as i16 + 1).collect()
+}
+
+/// What is not silence.
+fn sound(heard: Vec<f64>) -> Vec<i16> {
+    let sound = heard.into_iter().filter(|sample| *sample != 0.0);
+    sound.map(|sample| sample as i16).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_clip_that_is_posted_at_once_is_heard_whole() {
+    let (_server, address) = start("");
+    let (ada, bob) = in_call(address).await;
+    let clip = clip(2 * RATE);
+    for (method, target) in [("POST", ada.up_room("standup")), ("PUT", ada.up_call(&bob))] {
+        let hears = match method {
+            "POST" => bob.listen("standup", "wav").await,
+            _ => bob.listen_to(&ada, "wav").await,
+        };
+        hears.samples(1).await;
+        let posted = Instant::now();
+        let ask = Ask::new(method, target).body(bytes_of(&clip));
+        assert_eq!(ask.text(address).await, (200, String::new()));
+        let took = posted.elapsed();
+        assert!(took >= Duration::from_millis(1900), "{method}: {took:?}");
+        let heard = hears.samples(hears.samples_now() + 5 * FRAME).await;
+        assert_eq!(sound(heard), clip, "{method}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_clip_of_another_rate_and_many_channels_is_heard_whole() {
+    let (_server, address) = start("");
+    let (ada, bob) = User::two(address).await;
+    let hears = bob.listen("standup", "wav").await;
+    hears.samples(1).await;
+    let mut tone = Tone::new(1000, 8000.0);
+    // Six channels at 44.1 kHz: of each sample six, and every 160th left out.
+    let samples: Vec<i16> = tone.next(RATE).into_iter().collect();
+    let six: Vec<i16> = samples.iter().flat_map(|sample| [*sample; 6]).collect();
+    let parameters = [("roomID", "standup"), ("rate", "44100"), ("channels", "6")];
+    let ask = Ask::post(ada.path("/upRoom", &parameters)).body(bytes_of(&six));
+    assert_eq!(ask.status(address).await, 200);
+    let heard = hears.samples(hears.samples_now() + 5 * FRAME).await;
+    let first = heard.iter().position(|sample| sample.abs() > 100.0);
+    let last = heard.iter().rposition(|sample| sample.abs() > 100.0);
+    let lasts = last.expect("sound") - first.expect("sound");
+    let whole = RATE * 48_000 / 44_100;
+    assert!(lasts.abs_diff(whole) < RATE / 100, "{lasts} of {whole}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_body_is_read_no_faster_than_it_is_heard() {
+    let (_server, address) = start("");
+    let ada = User::new(address).await;
+    let parameters = [("roomID", "standup"), ("rate", "8000")];
+    let mut source = Source::body(address, "POST", &ada.path("/upRoom", &parameters)).await;
+    // A quarter of an hour: more than the kernel takes.
+    let mut sent = 0_usize;
+    let flood = async {
+        for _ in 0..900 {
+            assert!(source.send_bytes(&[1; 16_000]).await);
+            sent += 16_000;
+        }
+    };
+    let all = tokio::time::timeout(Duration::from_secs(2), flood).await;
+    assert!(all.is_err(), "the server waits with {sent} bytes");
+    metric_is(address, "voice_sources", 1).await;
+    // What the kernel has is still heard when the client is gone, unless a newer connection takes over.
+    drop(source);
+    let newer = Source::body(address, "POST", &ada.up_room("standup")).await;
+    assert_eq!(newer.finish().await.status, 200);
+    metric_is(address, "voice_sources", 0).await;
+}

@@ -1,0 +1,115 @@
+//! A user's newer connection takes over from an older one, which is told so.
+
+use std::time::Duration;
+
+use super::{
+    http::{Ask, Piece, metric_is},
+    listener::{Listener, all_are_gone},
+    sound::{FRAME, RATE, Tone, usual_amplitude},
+    source::Source,
+    user::{User, in_call},
+};
+use crate::client::start;
+
+const REPLACED: (u16, &str) = (1008, "replaced by a newer connection");
+
+#[tokio::test]
+async fn a_newer_microphone_takes_over_at_once() {
+    let (_server, address) = start("");
+    let (ada, bob) = in_call(address).await;
+    let mut events = bob.events().await;
+    for path in [ada.up_call(&bob), ada.up_room("standup")] {
+        let mut first = Source::websocket(address, &path).await;
+        let mut second = Source::websocket(address, &path).await;
+        let (code, reason) = first.closed().await;
+        assert_eq!((code, &*reason), REPLACED);
+        drop(first);
+        metric_is(address, "voice_sources", 1).await;
+        let body = Source::body(address, "POST", &path).await;
+        let (code, reason) = second.closed().await;
+        assert_eq!((code, &*reason), REPLACED);
+        let third = Source::body(address, "PUT", &path).await;
+        let answer = body.answer().await;
+        assert_eq!(answer.status, 409);
+        assert!(answer.text().await.starts_with("replaced: "));
+        assert_eq!(third.finish().await.status, 200);
+    }
+    // The other one heard of one microphone that came, and one that went.
+    for on in ["1", "0"] {
+        assert_eq!(events.next().await.json()["in"], on);
+    }
+    assert_eq!(events.next().await.name, "newRoom");
+    drop(events);
+    all_are_gone(address).await;
+}
+
+#[tokio::test]
+async fn newer_headphones_take_over_at_once_and_the_old_stream_ends() {
+    let (_server, address) = start("");
+    let (ada, bob) = in_call(address).await;
+    let mut events = ada.events().await;
+    let named = |path: &str, place: (&str, &str), name: &str| {
+        Ask::get(ada.path(path, &[place, ("format", "wav"), ("connection", name)]))
+    };
+    let other = bob.id();
+    let places = [
+        ("/joinCall", ("otherID", &*other)),
+        ("/joinRoom", ("roomID", "standup")),
+    ];
+    for (path, place) in places {
+        let mut first = Listener::of(named(path, place, "one").send(address).await);
+        let second = Listener::of(named(path, place, "two").send(address).await);
+        assert_eq!(first.end().await.1, Piece::End);
+        second.samples(RATE / 10).await;
+        metric_is(address, "voice_listeners", 1).await;
+        let told = events.next_of("replaced").await.json();
+        assert_eq!(
+            (&told["way"], &told["connection"]),
+            (&"out".into(), &"one".into())
+        );
+        assert_eq!(
+            told["from"].as_str(),
+            (path == "/joinCall").then_some(&*other)
+        );
+        assert_eq!(told["roomid"].is_string(), path == "/joinRoom");
+        drop(second);
+        metric_is(address, "voice_listeners", 0).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_phone_that_slept_is_heard_again_at_once() {
+    let (_server, address) = start("");
+    let (ada, bob) = User::two(address).await;
+    let hears = bob.listen("standup", "wav").await;
+    let asleep = ada.speak("standup").await;
+    metric_is(address, "voice_sources", 1).await;
+    // Its old connection says nothing, and is not closed.
+    let _playing = ada.speak("standup").await.play(Tone::new(440, 8000.0));
+    let whole =
+        async { while usual_amplitude(&hears.next_samples(RATE / 2).await, 440) < 7500.0 {} };
+    tokio::time::timeout(Duration::from_secs(10), whole)
+        .await
+        .expect("the tone is heard");
+    let (_, members) = Ask::get("/listMembers?roomID=1").text(address).await;
+    let members: serde_json::Value = serde_json::from_str(&members).expect("JSON");
+    let member = members.as_array().expect("a list").iter();
+    let mut mine = member.filter(|member| member["pubkey"] == *ada.id());
+    let level = mine.next().expect("a member")["level"].as_f64();
+    assert!(
+        level.expect("a level") > 0.5,
+        "the old connection took nothing with it"
+    );
+    drop(asleep);
+    hears.next_samples(FRAME).await;
+    metric_is(address, "voice_sources", 1).await;
+}
+
+#[tokio::test]
+async fn a_connection_has_a_short_name() {
+    let (_server, address) = start("");
+    let ada = User::new(address).await;
+    let name = "x".repeat(65);
+    let ask = Ask::get(ada.path("/joinRoom", &[("roomID", "standup"), ("connection", &name)]));
+    assert_eq!(ask.status(address).await, 400);
+}
