@@ -116,6 +116,24 @@ scene('who reloads within a call takes it up again', async (scene) => {
   await Promise.all([ada.hears([grace], [ada, grace]), grace.hears([ada], [ada, grace])]);
 });
 
+scene('a second tab takes over in a room, and the first one says so and does not come back by itself', async (scene) => {
+  const { ada, grace } = await twoPeople(scene);
+  const again = await scene.again(ada);
+  for (const person of [grace, ada, again]) {
+    await person.at('room-name').fill(scene.room);
+    await person.at('room-button').click();
+    await person.shows('talk', { kind: 'room', other: scene.room, down: 'on' });
+    if (person === grace) continue;
+    await person.at('talk-toggle').click();
+    await person.talksWith('room', scene.room);
+  }
+
+  await Promise.all([ada.shows('talk', { up: 'failed', down: 'failed' }), ada.reads('talk-problem', 'has taken over')]);
+  await grace.hears([again], [again, grace]);
+  await again.talksWith('room', scene.room);
+  await ada.shows('talk', { up: 'failed', down: 'failed' });
+});
+
 scene('three in a room: the list, who is there, who speaks, and leaving', async (scene) => {
   const { ada, grace } = await twoPeople(scene);
   const linus = await scene.comes('Linus', LINUS_HZ);

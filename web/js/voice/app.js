@@ -178,6 +178,7 @@ export class App {
   /** @param {VoiceEvent} event */
   #receive(event) {
     if (event.kind === 'newRoom') return this.rooms.news();
+    if (event.kind === 'replaced') return this.#conversation?.line.replaced(event.connection);
     if (event.kind !== 'setAudioConf') return this.phone.receive(event);
     const conversation = this.#conversation;
     if (event.room) return this.rooms.news();

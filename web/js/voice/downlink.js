@@ -4,7 +4,7 @@
 import { Player } from './audio/player.js';
 import { MediaPlayer } from './audio/media-player.js';
 import { Retry, pause } from './retry.js';
-import { Refused } from './server.js';
+import { Refused, Replaced } from './server.js';
 
 /** @typedef {import('./audio/decoders.js').Format} Format */
 /** @typedef {import('./audio/player.js').Report} Report */
@@ -19,6 +19,8 @@ import { Refused } from './server.js';
 
 export class Downlink {
   #abort = new AbortController();
+  #connection = '';
+  #isReplaced = false;
 
   /** @param {Way} way @param {Format} format @param {boolean} isDecoded  by the page itself @param {DownlinkEvents} events */
   constructor(way, format, isDecoded, events) {
@@ -33,6 +35,11 @@ export class Downlink {
     this.#abort.abort();
   }
 
+  /** The server says that it has ended this connection for a newer one of ours. @param {string} connection */
+  replaced(connection) {
+    if (connection === this.#connection) this.#isReplaced = true;
+  }
+
   async #run() {
     const retry = new Retry();
     const { signal } = this.#abort;
@@ -40,9 +47,11 @@ export class Downlink {
       this.events.onState('connecting');
       const error = await this.#attempt(retry).catch((reason) => reason);
       if (signal.aborted) return;
-      const wait = retry.next(error);
+      // The stream's end and the event that says why come by different ways, in any order.
+      const wait = this.#isReplaced ? 0 : retry.next(error);
       if (wait === null) return this.events.onEnd(error);
       await pause(wait, signal);
+      if (this.#isReplaced && !signal.aborted) return this.events.onEnd(new Replaced());
     }
   }
 
@@ -50,7 +59,8 @@ export class Downlink {
   async #attempt(retry) {
     const { server, identity, path, params } = this.way;
     const proof = await identity.proof();
-    const all = { ...params, ...proof, format: this.format };
+    this.#connection = crypto.randomUUID?.() ?? String(Math.random());
+    const all = { ...params, ...proof, format: this.format, connection: this.#connection };
     try {
       await (this.isDecoded ? this.#decode(server, path, all, retry) : this.#leaveToBrowser(server, path, all, retry));
       return null;
@@ -87,11 +97,10 @@ export class Downlink {
     }
   }
 
-  // An audio element does not tell a refusal from noise; the same request by ourselves does.
+  // An audio element does not tell a refusal from noise; the head of the same answer does.
   /** @param {import('./server.js').Server} server @param {string} path @param {Params} params */
   async #askWhy(server, path, params) {
-    const { body } = await server.stream(path, params, this.#abort.signal);
-    await body?.cancel();
+    await server.probe(path, params);
   }
 
   /** @param {Retry} retry */

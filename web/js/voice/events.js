@@ -6,8 +6,8 @@ import { fromHex } from './keys.js';
 
 /** @typedef {import('./identity.js').Identity} Identity */
 /** @typedef {import('./server.js').Server} Server */
-/** @typedef {{kind: EventKind, from: string, challenge: string, answer: string, room: string, mic: boolean, headphones: boolean}} VoiceEvent */
-/** @typedef {'newCall' | 'answer' | 'answer2' | 'declineCall' | 'acceptedCall' | 'setAudioConf' | 'newRoom'} EventKind */
+/** @typedef {{kind: EventKind, from: string, challenge: string, answer: string, room: string, connection: string, mic: boolean, headphones: boolean}} VoiceEvent */
+/** @typedef {'newCall' | 'answer' | 'answer2' | 'declineCall' | 'acceptedCall' | 'setAudioConf' | 'newRoom' | 'replaced'} EventKind */
 /** @typedef {'connecting' | 'online' | 'waiting'} StreamState */
 /**
  * @typedef {object} StreamEvents
@@ -16,7 +16,7 @@ import { fromHex } from './keys.js';
  */
 
 /** @type {EventKind[]} */
-const KINDS = ['newCall', 'answer', 'answer2', 'declineCall', 'acceptedCall', 'setAudioConf', 'newRoom'];
+const KINDS = ['newCall', 'answer', 'answer2', 'declineCall', 'acceptedCall', 'setAudioConf', 'newRoom', 'replaced'];
 const RETRY_MIN_MS = 500;
 const RETRY_MAX_MS = 15_000;
 
@@ -104,6 +104,7 @@ export function parseEvent(kind, data) {
       challenge: text(fields.challenge),
       answer: text(fields.answer),
       room: text(fields.roomid),
+      connection: text(fields.connection),
       mic: text(fields.in) === '1',
       headphones: text(fields.out) === '1',
     };

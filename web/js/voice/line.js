@@ -102,6 +102,11 @@ export class Line {
     if (isOther && this.#downlink) this.listen();
   }
 
+  /** A connection of ours that the server has ended for a newer one. @param {string} connection */
+  replaced(connection) {
+    this.#downlink?.replaced(connection);
+  }
+
   close() {
     this.#isClosed = true;
     this.#downlink?.close();

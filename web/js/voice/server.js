@@ -20,6 +20,9 @@ export class Refused extends Error {
   }
 }
 
+/** Another connection of the same user has taken over. To come back by ourselves would take it from there again. */
+export class Replaced extends Error {}
+
 export class Server {
   /** @param {URL} base */
   constructor(base) {
@@ -52,6 +55,12 @@ export class Server {
   async knock(path, params) {
     const signal = AbortSignal.timeout(TIMEOUT_MS);
     await mustBeGood(await fetch(this.url(path, params), { method: 'POST', signal, cache: 'no-store' }));
+  }
+
+  /** Whether a stream would be answered, without taking it from a connection that has it. @param {string} path @param {Params} params */
+  async probe(path, params) {
+    const signal = AbortSignal.timeout(TIMEOUT_MS);
+    await mustBeGood(await fetch(this.url(path, params), { method: 'HEAD', signal, cache: 'no-store' }));
   }
 
   /** For answers without an end. @param {string} path @param {Params} params @param {AbortSignal} signal */
@@ -120,6 +129,8 @@ export function isRefusal(error, status = 0) {
 
 const AWAY = 'The server cannot be reached. Check the connection and try again.';
 
+const TAKEN_OVER = 'Another window or device of yours has taken over. Leave and join again to take it back.';
+
 const UNSAFE = 'This server asks for signatures that a server should not ask for, so you were not signed in.';
 
 /** @type {Record<number, string>} */
@@ -136,6 +147,7 @@ const WORDS = {
 /** @param {unknown} error @param {Record<number, string>} [special]  words for statuses that mean more here */
 export function explain(error, special = {}) {
   if (error instanceof UnsafeChallenge) return UNSAFE;
+  if (error instanceof Replaced) return TAKEN_OVER;
   if (!(error instanceof Refused)) return AWAY;
   const words = special[error.status] ?? WORDS[error.status];
   if (words) return words;

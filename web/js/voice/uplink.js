@@ -2,6 +2,7 @@
 // Being heard: the microphone's frames to a call or a room, through a WebSocket that comes back when it breaks.
 
 import { Retry, pause } from './retry.js';
+import { Replaced } from './server.js';
 
 /** @typedef {import('./line.js').Way} Way */
 /**
@@ -67,14 +68,14 @@ export class Uplink {
     socket.binaryType = 'arraybuffer';
     this.#socket = socket;
     let wasOpen = false;
-    return new Promise((resolve) => {
+    return new Promise((resolve, reject) => {
       socket.onopen = () => {
         if (this.#abort.signal.aborted) return socket.close(1000);
         wasOpen = true;
         retry.succeeded();
         this.events.onState('on');
       };
-      socket.onclose = () => resolve(wasOpen);
+      socket.onclose = ({ reason }) => (reason.startsWith('replaced') ? reject(new Replaced()) : resolve(wasOpen));
     });
   }
 
