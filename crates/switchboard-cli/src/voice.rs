@@ -11,6 +11,7 @@ use clap::{Args, Subcommand};
 use switchboard::SecretKey;
 
 mod client;
+mod clip;
 mod downlink;
 mod events;
 mod handshake;
@@ -26,7 +27,7 @@ mod talk;
 mod uplink;
 mod wav;
 
-use client::Server;
+use client::{Server, Trust};
 use downlink::{Format, Hearing};
 use identity::Identity;
 use uplink::Speaking;
@@ -35,7 +36,8 @@ use uplink::Speaking;
 ///
 /// Audio goes in as raw PCM (signed 16 bits little-endian, mono, 48000 Hz) on standard input, and
 /// comes out as a stream that every player knows. You are known by a key, which is made on first
-/// use; the others call you by its public half: `switchboard voice key`.
+/// use; the others call you by its public half: `switchboard voice key`. The server is that of
+/// SWITCHBOARD_URL or --url.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Voice {
@@ -47,6 +49,7 @@ const EXAMPLES: &str = "Examples:
   switchboard voice listen standup -o meeting.opus
   switchboard voice listen standup | ffplay -nodisp -
   arecord -t raw -f S16_LE -r 48000 -c 1 | switchboard voice talk standup
+  switchboard voice talk standup talk.opus
   ffmpeg -i talk.mp3 -f s16le -ac 1 -ar 48000 - | switchboard voice talk standup --pace
   curl -N -o meeting.opus \"http://localhost:8080/joinRoom?roomID=standup&$(switchboard voice key --query)\"";
 
@@ -56,7 +59,7 @@ enum Action {
     Key(KeyArgs),
     /// Stream a room into a file or a pipe
     Listen(ListenArgs),
-    /// Send raw audio from standard input to a room
+    /// Send a file, or raw audio from standard input, to a room
     Talk(TalkArgs),
     /// Call somebody; speak from standard input, hear on standard output
     Call(CallArgs),
@@ -68,10 +71,21 @@ enum Action {
 #[derive(Debug, Args)]
 struct Door {
     /// The server's address
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "SWITCHBOARD_URL",
+        default_value = "http://127.0.0.1:8080"
+    )]
     url: String,
-    /// Your secret key's file; made on first use [default: switchboard/voice.key in
-    /// $XDG_CONFIG_HOME or ~/.config]
+    /// Trust the authorities whose certificates are in this PEM file, instead of the system's
+    #[arg(long, value_name = "FILE", conflicts_with = "insecure")]
+    ca: Option<PathBuf>,
+    /// Trust whatever server answers over https, which may be somebody else's
+    #[arg(long)]
+    insecure: bool,
+    /// Your secret key's file, which must be there [default: switchboard/voice.key in
+    /// $XDG_CONFIG_HOME or ~/.config, made on first use]
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
 }
@@ -80,6 +94,9 @@ struct Door {
 struct Who {
     #[command(flatten)]
     door: Door,
+    /// Make the file of --key if it is not there
+    #[arg(long, requires = "key")]
+    create: bool,
     /// Your session's token, on a server whose users are a website's; users are numbers there
     #[arg(long, conflicts_with = "key")]
     token: Option<String>,
@@ -140,6 +157,9 @@ struct ListenArgs {
 struct TalkArgs {
     /// The room's name, or its number where users are a website's
     room: String,
+    /// A file to send until all of it was heard: WAV, Ogg Opus, Ogg Vorbis, or raw samples (.raw,
+    /// .pcm, .s16, .s16le) of --rate and --channels [default: raw samples from standard input]
+    file: Option<PathBuf>,
     #[command(flatten)]
     who: Who,
     #[command(flatten)]
@@ -197,7 +217,11 @@ async fn act(action: Action) -> Result<(), String> {
             listen::listen(&server, &args.room, hearing?).await
         }
         Action::Talk(args) => {
-            talk::talk(&args.who.server()?, &args.room, args.speak.speaking()).await
+            let (server, speaking) = (args.who.server()?, args.speak.speaking());
+            match args.file {
+                Some(file) => talk::send(&server, &args.room, &file, speaking).await,
+                None => talk::talk(&server, &args.room, speaking).await,
+            }
         }
         Action::Call(args) => phone::call(&args.other, args.talk.open()?).await,
         Action::Answer(args) => phone::answer(&args.from, args.talk.open()?).await,
@@ -205,13 +229,14 @@ async fn act(action: Action) -> Result<(), String> {
 }
 
 async fn key(args: KeyArgs) -> Result<(), String> {
-    let secret = args.door.secret()?;
+    // To ask for a key is to want one.
+    let secret = args.door.secret(true)?;
     let words = if let Some(challenge) = args.sign {
         secret
             .sign(&challenge)
             .ok_or("only texts of 1 to 32 bytes can be signed")?
     } else if args.query {
-        Server::new(&args.door.url, Identity::Key(secret))?
+        Server::new(&args.door.url, &args.door.trust(), Identity::Key(secret))?
             .query()
             .await?
     } else {
@@ -221,10 +246,18 @@ async fn key(args: KeyArgs) -> Result<(), String> {
 }
 
 impl Door {
-    fn secret(&self) -> Result<SecretKey, String> {
+    fn secret(&self, is_made: bool) -> Result<SecretKey, String> {
         match &self.key {
-            Some(path) => keyfile::load(path),
-            None => keyfile::load(&keyfile::default_path()?),
+            Some(path) => keyfile::load(path, is_made),
+            None => keyfile::load(&keyfile::default_path()?, true),
+        }
+    }
+
+    fn trust(&self) -> Trust {
+        match &self.ca {
+            Some(path) => Trust::File(path.clone()),
+            None if self.insecure => Trust::Anyone,
+            None => Trust::System,
         }
     }
 }
@@ -233,9 +266,9 @@ impl Who {
     fn server(self) -> Result<Server, String> {
         let identity = match self.token {
             Some(token) => Identity::Token(token),
-            None => Identity::Key(self.door.secret()?),
+            None => Identity::Key(self.door.secret(self.create)?),
         };
-        Server::new(&self.door.url, identity)
+        Server::new(&self.door.url, &self.door.trust(), identity)
     }
 }
 

@@ -1,11 +1,13 @@
 //! Requests to a server, and what to say when it cannot or will not.
 
-use std::time::Duration;
+use std::{io, time::Duration};
 
-use http_body_util::{BodyExt as _, Empty, Limited};
+use bytes::Bytes;
+use futures_util::{Stream, TryStreamExt as _};
+use http_body_util::{BodyExt as _, Empty, Limited, StreamBody};
 use hyper::{
     Method, Request, Response, StatusCode, Uri,
-    body::Incoming,
+    body::{Frame, Incoming},
     header::{self, HeaderMap, HeaderValue},
 };
 use hyper_util::rt::TokioIo;
@@ -19,12 +21,14 @@ use tokio_tungstenite::{
 };
 
 mod failure;
+mod tls;
 mod transport;
 
 pub(super) use failure::{Failure, causes, printable};
+pub(super) use tls::Trust;
 
 use failure::root_cause;
-use transport::Transport;
+use transport::{Body, Transport};
 
 use super::{events::Events, identity::Identity, uplink::Socket};
 
@@ -44,14 +48,14 @@ pub(super) struct Server {
 }
 
 impl Server {
-    pub(super) fn new(url: &str, identity: Identity) -> Result<Self, String> {
+    pub(super) fn new(url: &str, trust: &Trust, identity: Identity) -> Result<Self, String> {
         let base = url.trim_end_matches('/').to_owned();
         let uri: Uri = base
             .parse()
             .map_err(|error| format!("--url {url}: {error}"))?;
         let transport = match uri.scheme_str() {
             Some("http") => Transport::plain(),
-            Some("https") => Transport::secure()?,
+            Some("https") => Transport::secure(trust)?,
             Some(_) | None => {
                 return Err(format!(
                     "--url {url} begins with neither http:// nor https://"
@@ -144,6 +148,24 @@ impl Server {
         Ok(WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Client, None).await)
     }
 
+    /// Sends audio as a body, for as long as that lasts, and gives the server's words: none when all of it
+    /// could be heard.
+    pub(super) async fn upload(
+        &self,
+        path: &'static str,
+        mut parameters: Parameters,
+        audio: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
+    ) -> Result<String, Failure> {
+        parameters.extend(self.proof().await?);
+        let body = StreamBody::new(audio.map_ok(Frame::data)).boxed_unsync();
+        let request = self.build(Method::POST, path, parameters, HeaderMap::new(), body)?;
+        let response = self.transport.request(request).await;
+        let response = response.map_err(|error| self.unanswered(&error))?;
+        let response = self.unless_refused(path, response).await?;
+        let words = text(response.into_body()).await.unwrap_or_default();
+        Ok(printable(words.lines().next().unwrap_or_default()))
+    }
+
     fn claim(&self) -> Parameters {
         match &self.identity {
             Identity::Key(key) => vec![("PKey", key.public().to_string())],
@@ -181,28 +203,54 @@ impl Server {
         parameters: Parameters,
         headers: HeaderMap,
     ) -> Result<Response<Incoming>, Failure> {
-        let unreachable = |why: String| Failure::Unreachable {
-            base: self.base.clone(),
-            why,
-        };
-        let mut request = Request::new(Empty::new());
+        let nothing = Empty::new().map_err(|never| match never {}).boxed_unsync();
+        let request = self.build(method, path, parameters, headers, nothing)?;
+        let response = timeout(PATIENCE, self.transport.request(request)).await;
+        let response = response
+            .map_err(|_| self.unreachable("no answer in time"))?
+            .map_err(|error| self.unanswered(&error))?;
+        self.unless_refused(path, response).await
+    }
+
+    fn build(
+        &self,
+        method: Method,
+        path: &str,
+        parameters: Parameters,
+        headers: HeaderMap,
+        body: Body,
+    ) -> Result<Request<Body>, Failure> {
+        let mut request = Request::new(body);
         *request.method_mut() = method;
         let uri = format!("{}{path}?{}", self.base, encoded(&parameters));
         *request.uri_mut() = uri
             .parse()
-            .map_err(|_| unreachable("this address is too long".to_owned()))?;
+            .map_err(|_| self.unreachable("this address is too long"))?;
         *request.headers_mut() = headers;
         if let Identity::Token(token) = &self.identity {
-            let token = token.parse().map_err(|_| {
-                unreachable("--token is none: it has strange characters".to_owned())
-            })?;
+            let token = token
+                .parse()
+                .map_err(|_| self.unreachable("--token is none: it has strange characters"))?;
             request.headers_mut().insert("CSRFToken", token);
         }
-        let response = timeout(PATIENCE, self.transport.request(request)).await;
-        let response = response
-            .map_err(|_| unreachable("no answer in time".to_owned()))?
-            .map_err(|error| unreachable(root_cause(&error)))?;
-        self.unless_refused(path, response).await
+        Ok(request)
+    }
+
+    fn unreachable(&self, why: &str) -> Failure {
+        Failure::Unreachable {
+            base: self.base.clone(),
+            why: why.to_owned(),
+        }
+    }
+
+    fn unanswered(&self, error: &(dyn std::error::Error + 'static)) -> Failure {
+        match tls::failure(error) {
+            Some(why) => Failure::Insecure {
+                base: self.base.clone(),
+                why,
+            },
+            None => self.unreachable(&root_cause(error)),
+        }
     }
 
     async fn unless_refused(
@@ -257,8 +305,10 @@ mod tests {
 
     #[test]
     fn an_address_must_be_one() {
-        let open =
-            |url: &str| Server::new(url, Identity::Token("t".to_owned())).map(|server| server.base);
+        let open = |url: &str| {
+            let identity = Identity::Token("t".to_owned());
+            Server::new(url, &Trust::System, identity).map(|server| server.base)
+        };
         assert_eq!(
             open("http://localhost:8080/").unwrap(),
             "http://localhost:8080"

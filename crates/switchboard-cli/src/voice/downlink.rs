@@ -39,14 +39,19 @@ impl Format {
         }
     }
 
-    /// What a file of this name holds.
-    fn of_name(path: &Path) -> Option<Self> {
-        let extension = path.extension()?.to_str()?.to_ascii_lowercase();
-        match extension.as_str() {
-            "wav" => Some(Self::Wav),
-            "ogg" | "oga" => Some(Self::Ogg),
-            "opus" => Some(Self::Opus),
-            _ => None,
+    /// What a file of this name holds; none if it has no extension.
+    fn of_name(path: &Path) -> Result<Option<Self>, String> {
+        let Some(extension) = path.extension() else {
+            return Ok(None);
+        };
+        match &*extension.to_string_lossy().to_ascii_lowercase() {
+            "wav" => Ok(Some(Self::Wav)),
+            "ogg" | "oga" => Ok(Some(Self::Ogg)),
+            "opus" => Ok(Some(Self::Opus)),
+            other => Err(format!(
+                "{}: there is no format .{other}; use .wav, .ogg, .oga or .opus, or say which with --format",
+                path.display()
+            )),
         }
     }
 }
@@ -72,15 +77,18 @@ impl Hearing {
         format: Option<Format>,
         seconds: Option<u32>,
     ) -> Result<Self, String> {
+        let format = match (format, path) {
+            (None, Some(path)) => Format::of_name(path)?,
+            (format, _) => format,
+        };
         let output = Output::open(path)?;
         let usual = match &output {
             // The meter sees samples alone: no stranger's packets are decoded for its sake.
             None => Format::Wav,
             Some(_) => Format::Opus,
         };
-        let named = || path.and_then(Format::of_name);
         Ok(Self {
-            format: format.or_else(named).unwrap_or(usual),
+            format: format.unwrap_or(usual),
             seconds,
             output,
         })
@@ -165,9 +173,13 @@ mod tests {
             ("/tmp/a.opus", Some(Format::Opus)),
             ("-", None),
             ("opus", None),
-            ("a.mp3", None),
+            ("/dev/null", None),
         ] {
-            assert_eq!(Format::of_name(Path::new(name)), format, "{name}");
+            assert_eq!(Format::of_name(Path::new(name)), Ok(format), "{name}");
+        }
+        for name in ["a.mp3", "a.wave", "meeting.2026"] {
+            let words = Format::of_name(Path::new(name)).unwrap_err();
+            assert!(words.contains(name) && words.contains(".opus"), "{words}");
         }
     }
 }

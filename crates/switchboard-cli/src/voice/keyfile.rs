@@ -30,9 +30,16 @@ pub(super) fn default_path() -> Result<PathBuf, String> {
         })
 }
 
-/// Reads the key; makes one if there is no such file.
-pub(super) fn load(path: &Path) -> Result<SecretKey, String> {
+/// Reads the key. If there is no such file, makes one, but only where that is wanted: a path that is
+/// mistyped is not to become another identity.
+pub(super) fn load(path: &Path, is_made: bool) -> Result<SecretKey, String> {
     let text = match read(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound && !is_made => {
+            let path = path.display();
+            return Err(format!(
+                "there is no key {path}; to make one: switchboard voice key --key {path}"
+            ));
+        }
         Err(error) if error.kind() == ErrorKind::NotFound => {
             create(path).map_err(|error| format!("cannot make {}: {error}", path.display()))?;
             read(path)

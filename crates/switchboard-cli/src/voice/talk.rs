@@ -1,7 +1,12 @@
-//! `switchboard voice talk`: standard input, into a room.
+//! `switchboard voice talk`: standard input or a file, into a room.
+
+use std::path::Path;
+
+use futures_util::TryStreamExt as _;
 
 use super::{
     client::Server,
+    clip::{Clip, Shape},
     meter::{Meter, size},
     output::tell,
     source,
@@ -42,4 +47,43 @@ pub(super) async fn talk(server: &Server, room: &str, speaking: Speaking) -> Res
     }
     tell(&format!("Sent {}", size(gauge.bytes())));
     ended.map(drop)
+}
+
+/// Sends a file, until all of it could be heard. The server reads it no faster than that.
+pub(super) async fn send(
+    server: &Server,
+    room: &str,
+    file: &Path,
+    speaking: Speaking,
+) -> Result<(), String> {
+    let raw = Shape {
+        rate: speaking.rate,
+        channels: speaking.channels,
+    };
+    let mut stop = Stop::new()?;
+    let clip = Clip::open(file, raw).await?;
+    let Shape { rate, channels } = clip.shape;
+    let parameters = vec![
+        ("rate", rate.to_string()),
+        ("channels", channels.to_string()),
+        ("roomID", room.to_owned()),
+    ];
+    let name = file.display();
+    tell(&format!("Sending {name} to {room} at {}", server.base()));
+    let gauge = uplink::gauge();
+    let meter = Meter::start(vec![gauge.clone()]);
+    let counter = gauge.clone();
+    let audio = clip.pieces();
+    let audio = audio.inspect_ok(move |piece| counter.count(piece.len()));
+    let ended = tokio::select! {
+        words = server.upload("/upRoom", parameters, audio) => words.map_err(String::from),
+        () = stop.asked() => Err("stopped before all was heard".to_owned()),
+    };
+    drop(meter);
+    let words = ended?;
+    if !words.is_empty() {
+        return Err(format!("the server ended it: {words}"));
+    }
+    tell(&format!("Sent {}, all of it", size(gauge.bytes())));
+    Ok(())
 }

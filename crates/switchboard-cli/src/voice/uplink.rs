@@ -22,6 +22,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// How long a goodbye may take.
 const GOODBYE: Duration = Duration::from_secs(1);
 
+const REPLACED: &str = "another program with the same key speaks there now. Use another with --key";
+
 /// A WebSocket to the server.
 pub(super) type Socket = WebSocketStream<TokioIo<Upgraded>>;
 
@@ -124,6 +126,9 @@ fn goodbye(frame: Option<CloseFrame>) -> Result<End, String> {
         CloseCode::Normal | CloseCode::Away | CloseCode::Restart
     ) {
         return Ok(End::Server(reason));
+    }
+    if reason.starts_with("replaced") {
+        return Err(REPLACED.to_owned());
     }
     Err(format!("the server ended it ({code}): {reason}"))
 }

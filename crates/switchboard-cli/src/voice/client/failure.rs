@@ -12,6 +12,8 @@ const WORDS_MAX: usize = 200;
 pub(in crate::voice) enum Failure {
     /// The server does not answer.
     Unreachable { base: String, why: String },
+    /// TLS failed: the server may be another one.
+    Insecure { base: String, why: String },
     /// It does not want to.
     Refused {
         address: String,
@@ -26,7 +28,7 @@ impl Failure {
     pub(in crate::voice) fn status(&self) -> Option<StatusCode> {
         match self {
             Self::Refused { status, .. } => Some(*status),
-            Self::Unreachable { .. } | Self::Strange { .. } => None,
+            Self::Unreachable { .. } | Self::Insecure { .. } | Self::Strange { .. } => None,
         }
     }
 }
@@ -40,6 +42,7 @@ impl fmt::Display for Failure {
                     "cannot reach {base}: {why}; is a server running there? Choose another with --url"
                 )
             }
+            Self::Insecure { base, why } => write!(f, "no secure connection to {base}: {why}"),
             Self::Strange { address, what } => {
                 write!(
                     f,
@@ -77,7 +80,7 @@ fn advice(status: StatusCode, words: &str) -> &'static str {
         404 if words.is_empty() => {
             "; is it a Switchboard that has voice on? Choose another with --url"
         }
-        409 if words.contains("connected here") => {
+        409 if words.starts_with("replaced") => {
             " Another program with the same key? Use another with --key."
         }
         _ => "",
@@ -126,8 +129,8 @@ mod tests {
             failure.to_string()
         };
         assert_eq!(
-            refused(StatusCode::CONFLICT, "You are connected here already."),
-            "http://host/joinRoom refuses (409): You are connected here already. \
+            refused(StatusCode::CONFLICT, "replaced: a newer connection."),
+            "http://host/joinRoom refuses (409): replaced: a newer connection. \
              Another program with the same key? Use another with --key."
         );
         assert!(

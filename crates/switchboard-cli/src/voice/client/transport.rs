@@ -1,9 +1,9 @@
 //! Connections to a server.
 
-use std::time::Duration;
+use std::{io, time::Duration};
 
 use bytes::Bytes;
-use http_body_util::Empty;
+use http_body_util::combinators::UnsyncBoxBody;
 use hyper::Request;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
@@ -11,10 +11,15 @@ use hyper_util::{
     rt::TokioExecutor,
 };
 
+use super::tls::Trust;
+
 /// How long a connection may take to be made.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-type Pool<C> = Client<C, Empty<Bytes>>;
+/// What is sent with a request: nothing, or audio.
+pub(super) type Body = UnsyncBoxBody<Bytes, io::Error>;
+
+type Pool<C> = Client<C, Body>;
 
 /// Connections to the server. One without TLS needs no root certificates on this machine.
 pub(super) enum Transport {
@@ -27,12 +32,19 @@ impl Transport {
         Self::Plain(Client::builder(TokioExecutor::new()).build(connector()))
     }
 
-    pub(super) fn secure() -> Result<Self, String> {
+    pub(super) fn secure(trust: &Trust) -> Result<Self, String> {
         let mut connector = connector();
         connector.enforce_http(false);
-        let connector = HttpsConnectorBuilder::new()
-            .with_native_roots()
-            .map_err(|error| format!("no root certificates to know the server by: {error}"))?
+        let builder = HttpsConnectorBuilder::new();
+        let builder = match trust.config()? {
+            Some(config) => builder.with_tls_config(config),
+            None => builder.with_native_roots().map_err(|error| {
+                format!(
+                    "no root certificates to know the server by: {error}; name one with --ca FILE"
+                )
+            })?,
+        };
+        let connector = builder
             .https_only()
             .enable_http1()
             .wrap_connector(connector);
@@ -41,7 +53,7 @@ impl Transport {
         ))
     }
 
-    pub(super) fn request(&self, request: Request<Empty<Bytes>>) -> ResponseFuture {
+    pub(super) fn request(&self, request: Request<Body>) -> ResponseFuture {
         match self {
             Self::Plain(pool) => pool.request(request),
             Self::Secure(pool) => pool.request(request),

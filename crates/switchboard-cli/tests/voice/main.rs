@@ -12,6 +12,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+mod files;
+mod tls;
+
 /// What takes longer will not happen.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -321,14 +324,19 @@ fn what_fails_is_said_with_what_may_help() {
         Stdio::null(),
     );
     listener.wait_for("Listening to standup");
-    let words = server
-        .run(&home, &["listen", "standup"], Stdio::null())
-        .refused();
+    let mut talker = server.run(&home, &["talk", "standup"], Stdio::piped());
+    talker.wait_for("Talking to standup");
+    // The same key again takes over.
+    let tone = home.tone(440.0, 100, RATE, 1);
+    server.run(&home, &["talk", "standup"], tone).succeeded();
+    let words = talker.refused();
     assert!(
-        words.contains("refuses (409): You are connected here already."),
+        words.contains("another program with the same key"),
         "{words}"
     );
-    assert!(words.contains("--key"), "{words}");
+    let args = ["listen", "standup", "--seconds", "1", "-o", "/dev/null"];
+    server.run(&home, &args, Stdio::null()).succeeded();
+    listener.succeeded();
 }
 
 #[test]
@@ -556,10 +564,21 @@ impl Home {
     }
 
     fn start(&self, args: &[&str], stdin: impl Into<Stdio>) -> Running {
+        self.start_with(&[], args, stdin)
+    }
+
+    fn start_with(
+        &self,
+        environment: &[(&str, &str)],
+        args: &[&str],
+        stdin: impl Into<Stdio>,
+    ) -> Running {
         let mut child = Command::new(env!("CARGO_BIN_EXE_switchboard"))
             .arg("voice")
             .args(args)
+            .env_remove("SWITCHBOARD_URL")
             .env("XDG_CONFIG_HOME", &self.0)
+            .envs(environment.iter().copied())
             .stdin(stdin)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

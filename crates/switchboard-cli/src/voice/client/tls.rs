@@ -1,0 +1,156 @@
+//! Which servers are trusted, and why one is not.
+
+use std::{
+    error::Error,
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature},
+    pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject},
+};
+
+/// Whose certificates are good.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::voice) enum Trust {
+    /// Those of the authorities that this machine knows.
+    System,
+    /// Those of the authorities in this PEM file.
+    File(PathBuf),
+    /// All of them.
+    Anyone,
+}
+
+impl Trust {
+    /// The settings of TLS; none where they are those of the system.
+    pub(super) fn config(&self) -> Result<Option<ClientConfig>, String> {
+        let provider = Arc::new(ring::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider.clone())
+            .with_safe_default_protocol_versions()
+            .map_err(|error| format!("no TLS: {error}"))?;
+        Ok(match self {
+            Self::System => None,
+            Self::File(path) => Some(
+                builder
+                    .with_root_certificates(roots(path)?)
+                    .with_no_client_auth(),
+            ),
+            Self::Anyone => Some(
+                builder
+                    .dangerous()
+                    .with_custom_certificate_verifier(Arc::new(TrustAnyone(provider)))
+                    .with_no_client_auth(),
+            ),
+        })
+    }
+}
+
+fn roots(path: &Path) -> Result<RootCertStore, String> {
+    let name = path.display();
+    let certificates = CertificateDer::pem_file_iter(path)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(|error| format!("--ca {name}: {error}"))?;
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates {
+        let added = roots.add(certificate);
+        added.map_err(|error| format!("--ca {name}: {error}"))?;
+    }
+    if roots.is_empty() {
+        return Err(format!(
+            "--ca {name} holds no certificate in PEM (-----BEGIN CERTIFICATE-----)"
+        ));
+    }
+    Ok(roots)
+}
+
+/// Takes every certificate. The signatures of the handshake are checked, so that the connection is with
+/// the holder of the certificate.
+#[derive(Debug)]
+struct TrustAnyone(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for TrustAnyone {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        verify_tls12_signature(message, certificate, signature, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        verify_tls13_signature(message, certificate, signature, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+/// Why TLS failed, if it did.
+pub(super) fn failure(error: &(dyn Error + 'static)) -> Option<String> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(tls) = error.downcast_ref::<rustls::Error>() {
+            return Some(words(tls));
+        }
+        // An I/O error hides the one that it holds from `source`.
+        let inner = error
+            .downcast_ref::<io::Error>()
+            .and_then(io::Error::get_ref);
+        next = match inner {
+            Some(inner) => Some(inner),
+            None => error.source(),
+        };
+    }
+    None
+}
+
+fn words(error: &rustls::Error) -> String {
+    if let rustls::Error::InvalidMessage(_) = error {
+        return "no TLS is spoken there; is its address http://…?".to_owned();
+    }
+    let rustls::Error::InvalidCertificate(wrong) = error else {
+        return format!("TLS failed: {error}");
+    };
+    match wrong {
+        CertificateError::UnknownIssuer => {
+            "its certificate is from an unknown issuer; if you know \
+            the issuer, name its certificate with --ca FILE"
+                .to_owned()
+        }
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+            "its certificate has expired".to_owned()
+        }
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            "its certificate is not valid yet; is the clock of this machine right?".to_owned()
+        }
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            "its certificate is for another host name".to_owned()
+        }
+        CertificateError::Revoked => "its certificate was revoked".to_owned(),
+        other => format!("its certificate is not good: {other}"),
+    }
+}

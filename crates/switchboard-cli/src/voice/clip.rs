@@ -1,0 +1,163 @@
+//! Audio files, as the samples that a server takes. A thread of its own reads and decodes.
+
+use std::{
+    fs::File,
+    io::{self, BufReader, Read as _, Seek as _},
+    path::{Path, PathBuf},
+    thread,
+};
+
+use bytes::Bytes;
+use futures_util::{Stream, stream};
+use tokio::sync::{mpsc, oneshot};
+
+mod ogg;
+mod riff;
+
+/// Pieces that wait to be sent.
+const PIECES_WAITING_MAX: usize = 16;
+
+/// Samples of each channel in a piece.
+const PIECE_SAMPLES: usize = 4096;
+
+/// Files without a header, by their extensions.
+const RAW: [&str; 4] = ["raw", "pcm", "s16", "s16le"];
+
+/// How samples follow each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Shape {
+    /// Samples of each channel in a second.
+    pub(super) rate: u32,
+    pub(super) channels: u16,
+}
+
+/// An audio file that is being read.
+pub(super) struct Clip {
+    pub(super) shape: Shape,
+    pieces: mpsc::Receiver<io::Result<Bytes>>,
+}
+
+/// What decodes a file, piece by piece: signed 16-bit little-endian samples.
+trait Decode {
+    fn shape(&self) -> Shape;
+    /// The next piece; none at the end.
+    fn next(&mut self) -> Result<Option<Vec<u8>>, String>;
+}
+
+impl Clip {
+    /// Opens a file. One without a header has the shape `raw`.
+    pub(super) async fn open(path: &Path, raw: Shape) -> Result<Self, String> {
+        let (opened, shape) = oneshot::channel();
+        let (sender, pieces) = mpsc::channel(PIECES_WAITING_MAX);
+        let path = path.to_owned();
+        let name = path.display().to_string();
+        thread::spawn(move || match decoder(&path, raw) {
+            Ok(decoder) => {
+                if opened.send(Ok(decoder.shape())).is_ok() {
+                    decode(decoder, &sender);
+                }
+            }
+            // Without a receiver the program is about to end.
+            Err(words) => drop(opened.send(Err(words))),
+        });
+        let shape = shape.await.map_err(|_| "its reader broke".to_owned());
+        let shape = shape.flatten().map_err(|why| format!("{name}: {why}"))?;
+        Ok(Self { shape, pieces })
+    }
+
+    /// Everything in it.
+    pub(super) fn pieces(self) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
+        stream::unfold(self.pieces, |mut pieces| async {
+            let piece = pieces.recv().await?;
+            Some((piece, pieces))
+        })
+    }
+}
+
+fn decode(mut decoder: Box<dyn Decode>, to: &mpsc::Sender<io::Result<Bytes>>) {
+    loop {
+        let piece = match decoder.next() {
+            Ok(None) => return,
+            Ok(Some(piece)) => Ok(piece.into()),
+            Err(words) => Err(io::Error::other(words)),
+        };
+        let is_over = piece.is_err();
+        if to.blocking_send(piece).is_err() || is_over {
+            return;
+        }
+    }
+}
+
+/// What decodes this file, by how it begins.
+fn decoder(path: &PathBuf, raw: Shape) -> Result<Box<dyn Decode>, String> {
+    let mut file = File::open(path).map_err(|error| format!("cannot be read: {error}"))?;
+    let mut start = [0; 36];
+    let count = read_full(&mut file, &mut start).map_err(unreadable)?;
+    file.rewind().map_err(unreadable)?;
+    let (start, input) = (&start[..count], BufReader::new(file));
+    if start.starts_with(b"RIFF") {
+        return Ok(Box::new(riff::Wav::open(input)?));
+    }
+    if start.starts_with(b"OggS") && start[28.min(count)..].starts_with(b"OpusHead") {
+        return Ok(Box::new(ogg::Opus::open(input)?));
+    }
+    if start.starts_with(b"OggS") && start[28.min(count)..].starts_with(b"\x01vorbis") {
+        return Ok(Box::new(ogg::Vorbis::open(input)?));
+    }
+    if is_raw(path) {
+        return Ok(Box::new(Raw { input, shape: raw }));
+    }
+    Err(format!(
+        "is neither WAV, Ogg Opus nor Ogg Vorbis, nor named as raw samples (.{}); try: \
+         ffmpeg -i FILE -f s16le -ac 1 -ar 48000 clip.raw",
+        RAW.join(", .")
+    ))
+}
+
+fn is_raw(path: &Path) -> bool {
+    let extension = path.extension().and_then(|extension| extension.to_str());
+    extension.is_some_and(|extension| RAW.contains(&&*extension.to_ascii_lowercase()))
+}
+
+/// Samples without a header.
+struct Raw {
+    input: BufReader<File>,
+    shape: Shape,
+}
+
+impl Decode for Raw {
+    fn shape(&self) -> Shape {
+        self.shape
+    }
+
+    fn next(&mut self) -> Result<Option<Vec<u8>>, String> {
+        let mut piece = vec![0; PIECE_SAMPLES * 2];
+        let count = read_full(&mut self.input, &mut piece).map_err(unreadable)?;
+        piece.truncate(count);
+        Ok((count > 0).then_some(piece))
+    }
+}
+
+fn read_full(input: &mut impl io::Read, to: &mut [u8]) -> io::Result<usize> {
+    let length = to.len() as u64;
+    let mut into = io::Cursor::new(to);
+    let count = io::copy(&mut input.take(length), &mut into)?;
+    Ok(usize::try_from(count).unwrap_or_default())
+}
+
+fn unreadable(error: io::Error) -> String {
+    format!("cannot be read: {error}")
+}
+
+fn bytes_of(samples: impl Iterator<Item = i16>) -> Vec<u8> {
+    samples.flat_map(i16::to_le_bytes).collect()
+}
+
+/// A sample of -1 to 1.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "a cast from a float saturates"
+)]
+fn of_float(sample: f32) -> i16 {
+    (sample * 32_768.0).round() as i16
+}

@@ -1,0 +1,227 @@
+//! WAV files: PCM of 8 to 32 bits, or floats.
+
+use std::io::{self, Read};
+
+use super::{Decode, PIECE_SAMPLES, Shape, bytes_of, of_float, read_full, unreadable};
+
+/// What stands where the length of a stream is not known.
+const ENDLESS: u32 = u32::MAX;
+
+const PCM: u16 = 1;
+const FLOAT: u16 = 3;
+const EXTENSIBLE: u16 = 0xfffe;
+
+/// How one sample is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sample {
+    Unsigned8,
+    Signed16,
+    Signed24,
+    Signed32,
+    Float32,
+}
+
+/// A WAV file that is being read.
+pub(super) struct Wav<R> {
+    input: R,
+    shape: Shape,
+    sample: Sample,
+    /// Bytes of sound that are left.
+    left: u64,
+}
+
+impl<R: Read> Wav<R> {
+    /// Reads as far as the first sample.
+    pub(super) fn open(mut input: R) -> Result<Self, String> {
+        let mut riff = [0; 12];
+        read_full(&mut input, &mut riff).map_err(unreadable)?;
+        if &riff[8..] != b"WAVE" {
+            return Err("is a RIFF file without sound".to_owned());
+        }
+        let mut format = None;
+        loop {
+            let mut head = [0; 8];
+            if read_full(&mut input, &mut head).map_err(unreadable)? < head.len() {
+                return Err("is a WAV file without samples".to_owned());
+            }
+            let length = u32::from_le_bytes([head[4], head[5], head[6], head[7]]);
+            match &head[..4] {
+                b"fmt " => format = Some(read_format(&mut input, length)?),
+                b"data" => {
+                    let (shape, sample) = format.ok_or("is a WAV file without a format")?;
+                    let left = if matches!(length, 0 | ENDLESS) {
+                        u64::MAX
+                    } else {
+                        length.into()
+                    };
+                    return Ok(Self {
+                        input,
+                        shape,
+                        sample,
+                        left,
+                    });
+                }
+                _ => skip(&mut input, length)?,
+            }
+        }
+    }
+}
+
+impl<R: Read> Decode for Wav<R> {
+    fn shape(&self) -> Shape {
+        self.shape
+    }
+
+    fn next(&mut self) -> Result<Option<Vec<u8>>, String> {
+        let width = self.sample.width();
+        let group = width * usize::from(self.shape.channels);
+        let wanted = (PIECE_SAMPLES * group) as u64;
+        let mut piece = vec![0; usize::try_from(wanted.min(self.left)).unwrap_or_default()];
+        let count = read_full(&mut self.input, &mut piece).map_err(unreadable)?;
+        self.left -= count as u64;
+        let whole = count - count % group;
+        let samples = piece[..whole].chunks_exact(width);
+        let sound = bytes_of(samples.map(|bytes| self.sample.read(bytes)));
+        Ok((!sound.is_empty()).then_some(sound))
+    }
+}
+
+impl Sample {
+    fn of(kind: u16, bits: u16) -> Option<Self> {
+        match (kind, bits) {
+            (PCM, 8) => Some(Self::Unsigned8),
+            (PCM, 16) => Some(Self::Signed16),
+            (PCM, 24) => Some(Self::Signed24),
+            (PCM, 32) => Some(Self::Signed32),
+            (FLOAT, 32) => Some(Self::Float32),
+            _ => None,
+        }
+    }
+
+    fn width(self) -> usize {
+        match self {
+            Self::Unsigned8 => 1,
+            Self::Signed16 => 2,
+            Self::Signed24 => 3,
+            Self::Signed32 | Self::Float32 => 4,
+        }
+    }
+
+    /// The upper 16 bits of a sample.
+    fn read(self, bytes: &[u8]) -> i16 {
+        match (self, bytes) {
+            (Self::Unsigned8, [byte]) => (i16::from(*byte) - 128) << 8,
+            (Self::Float32, &[a, b, c, d]) => of_float(f32::from_le_bytes([a, b, c, d])),
+            (_, [.., low, high]) => i16::from_le_bytes([*low, *high]),
+            (_, _) => 0,
+        }
+    }
+}
+
+fn read_format(input: &mut impl Read, length: u32) -> Result<(Shape, Sample), String> {
+    let mut format = [0; 40];
+    let kept = length.min(40) as usize;
+    read_full(input, &mut format[..kept]).map_err(unreadable)?;
+    skip(input, length.saturating_sub(40))?;
+    let short = |at: usize| u16::from_le_bytes([format[at], format[at + 1]]);
+    let kind = match short(0) {
+        EXTENSIBLE => short(24),
+        kind => kind,
+    };
+    let shape = Shape {
+        rate: u32::from_le_bytes([format[4], format[5], format[6], format[7]]),
+        channels: short(2),
+    };
+    let bits = short(14);
+    match Sample::of(kind, bits) {
+        Some(sample) if shape.channels > 0 => Ok((shape, sample)),
+        Some(_) | None => Err(format!(
+            "is a WAV file of kind {kind} with {bits} bits, which cannot be read; try: \
+             ffmpeg -i FILE -f s16le -ac 1 -ar 48000 clip.raw"
+        )),
+    }
+}
+
+/// Chunks have an even length.
+fn skip(input: &mut impl Read, length: u32) -> Result<(), String> {
+    let length = u64::from(length) + u64::from(length % 2);
+    let skipped = io::copy(&mut input.by_ref().take(length), &mut io::sink());
+    skipped.map(drop).map_err(unreadable)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wav(kind: u16, bits: u16, channels: u16, data: &[u8]) -> Vec<u8> {
+        let mut file = b"RIFF\0\0\0\0WAVELIST\x03\0\0\0abc\0fmt \x10\0\0\0".to_vec();
+        file.extend(kind.to_le_bytes());
+        file.extend(channels.to_le_bytes());
+        file.extend(44_100_u32.to_le_bytes());
+        file.extend([0; 6]);
+        file.extend(bits.to_le_bytes());
+        file.extend(b"data");
+        file.extend(u32::try_from(data.len()).unwrap().to_le_bytes());
+        file.extend(data);
+        file.extend(b"LIST\x02\0\0\0xy");
+        file
+    }
+
+    fn samples(file: &[u8]) -> Vec<i16> {
+        let mut wav = Wav::open(file).unwrap_or_else(|words| panic!("{words}"));
+        assert_eq!(wav.shape().rate, 44_100);
+        let mut bytes = Vec::new();
+        while let Some(piece) = wav.next().unwrap() {
+            bytes.extend(piece);
+        }
+        let pairs = bytes.chunks_exact(2);
+        pairs
+            .map(|pair| i16::from_le_bytes([pair[0], pair[1]]))
+            .collect()
+    }
+
+    #[test]
+    fn every_width_of_sample_is_read() {
+        let expected = [0, 256, -32_768];
+        assert_eq!(samples(&wav(PCM, 8, 1, &[128, 129, 0])), expected);
+        assert_eq!(samples(&wav(PCM, 16, 1, &[0, 0, 0, 1, 0, 0x80])), expected);
+        let data = [9, 0, 0, 9, 0, 1, 9, 0, 0x80];
+        assert_eq!(samples(&wav(PCM, 24, 1, &data)), expected);
+        let data = [9, 9, 0, 0, 9, 9, 0, 1, 9, 9, 0, 0x80];
+        assert_eq!(samples(&wav(PCM, 32, 1, &data)), expected);
+        let floats = [0.0_f32, 256.0 / 32_768.0, -1.0];
+        let data: Vec<u8> = floats
+            .iter()
+            .flat_map(|float| float.to_le_bytes())
+            .collect();
+        assert_eq!(samples(&wav(FLOAT, 32, 1, &data)), expected);
+    }
+
+    #[test]
+    fn an_incomplete_group_of_channels_is_left_out() {
+        assert_eq!(samples(&wav(PCM, 16, 2, &[1, 0, 2, 0, 3, 0])), [1, 2]);
+    }
+
+    #[test]
+    fn a_stream_that_was_cut_off_is_read_to_its_end() {
+        let mut file = wav(PCM, 16, 1, &[]);
+        file.truncate(file.len() - 10);
+        let length = file.len() - 4;
+        file[length..].copy_from_slice(&ENDLESS.to_le_bytes());
+        file.extend([1, 0, 2, 0]);
+        assert_eq!(samples(&file), [1, 2]);
+    }
+
+    #[test]
+    fn what_is_no_wav_is_said_so() {
+        for file in [
+            &b"RIFF\0\0\0\0AVI "[..],
+            b"RIFF\0\0\0\0WAVE",
+            b"RIFF\0\0\0\0WAVEdata\x02\0\0\0ab",
+            &wav(PCM, 12, 1, &[0, 0]),
+            &wav(PCM, 16, 0, &[0, 0]),
+        ] {
+            assert!(Wav::open(file).is_err());
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! Files that are sent, files that are recorded, and keys that are files.
+
+use std::{fs, process::Stdio};
+
+use crate::{Home, RATE, Recording, Server, text, tone};
+
+/// A WAV file of these samples.
+fn wav(samples: &[u8], rate: u32, channels: u16) -> Vec<u8> {
+    let length = u32::try_from(samples.len()).expect("a short file");
+    let mut file = b"RIFF".to_vec();
+    file.extend((length + 36).to_le_bytes());
+    file.extend(b"WAVEfmt \x10\0\0\0\x01\0");
+    file.extend(channels.to_le_bytes());
+    file.extend(rate.to_le_bytes());
+    file.extend((rate * u32::from(channels) * 2).to_le_bytes());
+    file.extend((channels * 2).to_le_bytes());
+    file.extend([16, 0]);
+    file.extend(b"data");
+    file.extend(length.to_le_bytes());
+    file.extend(samples);
+    file
+}
+
+/// Sends a file, records what is heard of it in this format, and gives the recording.
+fn heard(server: &Server, name: &str, file: &str, format: &str, raw: &[&str]) -> String {
+    let home = Home::new(&format!("file-{name}-{format}"));
+    let recording = text(&home.path(&format!("heard.{format}")));
+    let mut listener = server.run(&home, &["listen", name, "-o", &recording], Stdio::null());
+    listener.wait_for(&format!("Listening to {name}"));
+    let talker = Home::new(&format!("file-{name}-{format}-talker"));
+    let args = [&["talk", name, file], raw].concat();
+    let said = server.run(&talker, &args, Stdio::null()).succeeded();
+    assert!(said.contains("all of it"), "{said}");
+    listener.signal("-INT");
+    listener.succeeded();
+    recording
+}
+
+#[test]
+fn a_file_is_heard_whole_whatever_holds_it() {
+    const MILLIS: usize = 1500;
+    let (server, home) = (Server::start(&[]), Home::new("files"));
+    let clip = text(&home.path("clip.wav"));
+    // What an encoder still holds when the recording is stopped is silence.
+    let mut samples = tone(500.0, MILLIS, 44_100, 2);
+    samples.extend(vec![0; samples.len() / 2]);
+    fs::write(&clip, wav(&samples, 44_100, 2)).expect("it is written");
+    let raw = text(&home.path("clip.s16le"));
+    fs::write(&raw, tone(500.0, MILLIS, RATE, 1)).expect("it is written");
+
+    let again = heard(&server, "raw", &raw, "wav", &[]);
+    Recording::read(again.as_ref()).has_tone(500.0, MILLIS);
+    // What is recorded in a format is sent from it.
+    for format in ["wav", "opus", "ogg"] {
+        let recording = heard(&server, "first", &clip, format, &[]);
+        let again = heard(&server, "again", &recording, "wav", &[]);
+        Recording::read(again.as_ref()).has_tone(500.0, MILLIS);
+    }
+}
+
+#[test]
+fn a_file_that_cannot_be_sent_is_named() {
+    let (server, home) = (Server::start(&[]), Home::new("no-clip"));
+    let unknown = text(&home.path("talk.mp3"));
+    fs::write(&unknown, b"ID3\x03").expect("it is written");
+    let empty = text(&home.path("empty.wav"));
+    fs::write(&empty, b"").expect("it is written");
+    for (file, words) in [
+        (&*unknown, "neither WAV, Ogg Opus nor Ogg Vorbis"),
+        (&*empty, "neither WAV, Ogg Opus nor Ogg Vorbis"),
+        ("/nowhere/clip.wav", "cannot be read"),
+    ] {
+        let said = server
+            .run(&home, &["talk", "standup", file], Stdio::null())
+            .refused();
+        assert!(said.contains(file) && said.contains(words), "{said}");
+    }
+}
+
+#[test]
+fn a_recording_of_an_unknown_extension_is_refused_and_no_file_is_made() {
+    let (server, home) = (Server::start(&[]), Home::new("extension"));
+    let recording = home.path("meeting.mp3");
+    let args = ["listen", "standup", "-o", &text(&recording)];
+    let said = server.run(&home, &args, Stdio::null()).refused();
+    for words in ["no format .mp3", ".wav", ".ogg", ".opus", "--format"] {
+        assert!(said.contains(words), "{said}");
+    }
+    assert!(!recording.exists());
+}
+
+#[test]
+fn a_mistyped_key_is_no_new_identity() {
+    let (server, home) = (Server::start(&[]), Home::new("mistyped"));
+    let mistyped = home.path("mistyped.key");
+    let key = text(&mistyped);
+    let listen = ["listen", "standup", "--seconds", "1", "--key", &key];
+    let said = server.run(&home, &listen, Stdio::null()).refused();
+    assert!(
+        said.contains("there is no key") && said.contains("voice key --key"),
+        "{said}"
+    );
+    assert!(!mistyped.exists());
+    let made = [&listen[..], &["--create", "-o", "/dev/null"]].concat();
+    server.run(&home, &made, Stdio::null()).succeeded();
+    assert!(mistyped.exists());
+    let other = text(&home.path("other.key"));
+    home.start(&["key", "--key", &other], Stdio::null())
+        .output();
+    assert!(
+        home.path("other.key").exists(),
+        "that is what it was asked for"
+    );
+}
+
+#[test]
+fn the_server_may_stand_in_the_environment() {
+    let (server, home) = (Server::start(&[]), Home::new("environment"));
+    let url = format!("http://{}", server.address);
+    let query = home.start_with(
+        &[("SWITCHBOARD_URL", &url)],
+        &["key", "--query"],
+        Stdio::null(),
+    );
+    assert!(query.output().contains("Signature="));
+    let checked = std::process::Command::new(env!("CARGO_BIN_EXE_switchboard"))
+        .arg("check")
+        .env("SWITCHBOARD_URL", &url)
+        .output()
+        .expect("the binary runs");
+    let said = String::from_utf8_lossy(&checked.stderr).into_owned();
+    assert!(
+        checked.status.success(),
+        "it is no setting of a server: {said}"
+    );
+}

@@ -1,0 +1,119 @@
+//! Servers behind TLS, and why one is not trusted. The certificates in `tls/` are for `localhost`, from
+//! an authority that no machine knows; they have no other use.
+
+use std::{
+    io::{Read as _, Write as _},
+    net::{SocketAddr, TcpListener},
+    path::{Path, PathBuf},
+    process::Stdio,
+    sync::Arc,
+    thread,
+};
+
+use rustls::{
+    ServerConfig, ServerConnection, Stream,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
+};
+
+use crate::{Home, strange_server};
+
+fn file(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/voice/tls")
+        .join(name)
+}
+
+/// A server with this certificate, which answers every request with a ticket.
+fn secure_server(certificate: &str) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("one");
+    let chain = vec![CertificateDer::from_pem_file(file(certificate)).expect("a certificate")];
+    let key = PrivateKeyDer::from_pem_file(file("server.key")).expect("a key");
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .expect("a key that fits");
+    let config = Arc::new(config);
+    thread::spawn(move || {
+        for mut socket in listener.incoming().flatten() {
+            let mut connection = ServerConnection::new(config.clone()).expect("a session");
+            let mut stream = Stream::new(&mut connection, &mut socket);
+            let mut head = Vec::new();
+            let mut byte = [0];
+            while !head.ends_with(b"\r\n\r\n")
+                && stream.read(&mut byte).is_ok_and(|count| count > 0)
+            {
+                head.extend(byte);
+            }
+            drop(stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nabcdefgh"));
+        }
+    });
+    address
+}
+
+fn query(home: &Home, host: &str, address: SocketAddr, args: &[&str]) -> crate::Running {
+    let url = format!("https://{host}:{}", address.port());
+    home.start(
+        &[&["key", "--query", "--url", &url], args].concat(),
+        Stdio::null(),
+    )
+}
+
+#[test]
+fn a_server_is_trusted_by_its_authority_or_by_nothing() {
+    let home = Home::new("tls-trust");
+    let address = secure_server("server.pem");
+    let authority = file("ca.pem");
+    let ca = ["--ca", authority.to_str().expect("text")];
+    for args in [&ca[..], &["--insecure"]] {
+        let output = query(&home, "localhost", address, args).output();
+        assert!(output.contains("Signature="), "{output}");
+    }
+    let other = query(&home, "127.0.0.1", address, &["--insecure"]).output();
+    assert!(other.contains("Signature="), "{other}");
+}
+
+#[test]
+fn a_failure_of_tls_is_named() {
+    let home = Home::new("tls-failures");
+    let authority = file("ca.pem");
+    let ca = ["--ca", authority.to_str().expect("text")];
+    let good = secure_server("server.pem");
+    let expired = secure_server("expired.pem");
+    let plain = strange_server("HTTP/1.1 200 OK\r\n\r\n");
+    let other_authority = file("expired.pem");
+    let other_ca = ["--ca", other_authority.to_str().expect("text")];
+    for (host, address, args, words) in [
+        ("localhost", good, &other_ca, "unknown issuer"),
+        ("127.0.0.1", good, &ca, "another host name"),
+        ("localhost", expired, &ca, "has expired"),
+        ("localhost", plain, &ca, "no TLS is spoken there"),
+    ] {
+        let said = query(&home, host, address, args).refused();
+        assert!(said.contains(words), "{said}");
+        assert!(said.contains("no secure connection to https://"), "{said}");
+    }
+}
+
+#[test]
+fn a_file_that_holds_no_authority_is_named() {
+    let home = Home::new("tls-ca");
+    let address = secure_server("server.pem");
+    for (name, words) in [
+        ("server.key", "no certificate in PEM"),
+        ("nowhere.pem", "nowhere.pem"),
+    ] {
+        let path = file(name);
+        let said = query(
+            &home,
+            "localhost",
+            address,
+            &["--ca", path.to_str().expect("text")],
+        )
+        .refused();
+        assert!(said.contains(words) && said.contains("--ca"), "{said}");
+    }
+}
