@@ -622,3 +622,31 @@ async fn a_log_that_nobody_reads_stops_nobody() {
     let answer = tokio::time::timeout(Duration::from_secs(20), other.next()).await;
     assert!(answer.expect("the server goes on").is_some());
 }
+
+#[tokio::test]
+async fn refused_frames_are_logged_once_per_second_with_their_number() {
+    const FRAMES: u64 = 300;
+    let running = Running::start(&["--log-format", "json"]);
+    let url = format!("ws://{}/connect", running.address);
+    let begun = std::time::Instant::now();
+    let (mut socket, _) = connect_async(&url).await.expect("a connection");
+    for _ in 0..FRAMES {
+        socket.send(Message::text("{}")).await.expect("it reads");
+    }
+    for _ in 0..=FRAMES {
+        assert!(socket.next().await.is_some(), "its id, and errors");
+    }
+    drop(socket.close(None).await);
+    while let Some(Ok(_)) = socket.next().await {}
+    let lines_max = begun.elapsed().as_secs() + 2;
+    running.signal("-TERM");
+    let (_, log) = running.end();
+    let lines = log
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("JSON"));
+    let refused = lines.filter(|line: &serde_json::Value| line["message"] == "refused");
+    let counts: Vec<_> = refused.map(|line| line["count"].as_u64()).collect();
+    let all: Option<u64> = counts.iter().copied().sum();
+    assert_eq!(all, Some(FRAMES), "{log}");
+    assert!(counts.len() as u64 <= lines_max, "{log}");
+}

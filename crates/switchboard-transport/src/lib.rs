@@ -21,6 +21,7 @@ mod outbox;
 mod permits;
 mod socket;
 mod stream;
+mod refusal_log;
 mod timed_stream;
 pub mod upgrade;
 pub mod websocket;

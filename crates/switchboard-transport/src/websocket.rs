@@ -21,6 +21,7 @@ use crate::{
     frame::{CloseFrame, Message, Received},
     line::{Line, Steps},
     outbox::{Appetite, Charges, Overflow},
+    refusal_log::{RefusalLine, RefusalLog},
 };
 
 /// Events told before the client's own frames have their turn again.
@@ -78,6 +79,7 @@ pub fn serve(
         early: VecDeque::new(),
         unfinished_bytes: 0,
         blocked: false,
+        refusals: RefusalLog::default(),
         _permit: permit,
     });
     let first = Box::new(first);
@@ -104,6 +106,7 @@ struct Connection {
     unfinished_bytes: usize,
     /// The socket takes nothing until the client takes something.
     blocked: bool,
+    refusals: RefusalLog,
     _permit: Permit,
 }
 
@@ -271,7 +274,10 @@ impl Connection {
             Wake::Taken => self.line.on_taken(Instant::now()),
             Wake::Event => return self.on_events().await,
             Wake::Message(message) => self.on_message(message)?,
-            Wake::Timer => self.line.handle_timeout(Instant::now()),
+            Wake::Timer => {
+                self.log_refusals();
+                self.line.handle_timeout(Instant::now())
+            }
             Wake::Drain => return Err(End::Close(Close::RESTART)),
             Wake::Broken(error) => return Err(end_of(error)),
         };
@@ -357,13 +363,25 @@ impl Connection {
         }
     }
 
+    fn log_refusals(&mut self) {
+        if let Some(line) = self.refusals.poll_line(Instant::now()) {
+            self.log_refusal(line);
+        }
+    }
+
+    fn log_refusal(&self, line: RefusalLine) {
+        let RefusalLine { code, count } = line;
+        tracing::info!(peer = %self.line.peer().id(), code, count, "refused");
+    }
+
     async fn perform(&mut self, steps: Steps) -> Result<(), End> {
         let Steps { turn, ping } = steps;
         let counters = self.context.exchange.counters();
         Counters::add(&counters.refused_total, turn.refused.len() as u64);
         Counters::add(&counters.frames_out_total, turn.frames.len() as u64);
-        for code in turn.refused {
-            tracing::info!(peer = %self.line.peer().id(), code, "refused");
+        if !turn.refused.is_empty() {
+            turn.refused.iter().for_each(|code| self.refusals.add(code));
+            self.log_refusals();
         }
         if !turn.frames.is_empty() && self.has_enough_pending() {
             return Err(self.too_slow());
@@ -493,6 +511,9 @@ impl Connection {
 
     /// Says goodbye, or answers the client's, and hangs up.
     async fn goodbye(&mut self, end: End) {
+        if let Some(line) = self.refusals.last_line() {
+            self.log_refusal(line);
+        }
         let peer = self.line.peer().id();
         let dialect = self.line.peer().tongue().name;
         if let End::Close(close) = end {

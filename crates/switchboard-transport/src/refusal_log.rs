@@ -1,0 +1,101 @@
+//! Log lines about the refused frames of one connection: a client that is refused often fills no log.
+
+use std::time::{Duration, Instant};
+
+/// Time between two lines.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// Counts refused frames between log lines.
+#[derive(Debug, Default)]
+pub(crate) struct RefusalLog {
+    last_line: Option<Instant>,
+    waiting: Option<RefusalLine>,
+}
+
+/// What a log line says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RefusalLine {
+    /// The code of the last refusal.
+    pub(crate) code: &'static str,
+    /// How many refusals there were since the last line.
+    pub(crate) count: u64,
+}
+
+impl RefusalLog {
+    /// Counts a refusal.
+    pub(crate) fn add(&mut self, code: &'static str) {
+        let count = self.waiting.map_or(0, |line| line.count) + 1;
+        self.waiting = Some(RefusalLine { code, count });
+    }
+
+    /// The line that is due at `now`, if one is.
+    pub(crate) fn poll_line(&mut self, now: Instant) -> Option<RefusalLine> {
+        let is_early = |last: Instant| now.duration_since(last) < INTERVAL;
+        if self.waiting.is_none() || self.last_line.is_some_and(is_early) {
+            return None;
+        }
+        self.last_line = Some(now);
+        self.waiting.take()
+    }
+
+    /// The line that is left at the end.
+    pub(crate) fn last_line(&mut self) -> Option<RefusalLine> {
+        self.waiting.take()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refuse(log: &mut RefusalLog, code: &'static str, now: Instant) -> Option<RefusalLine> {
+        log.add(code);
+        log.poll_line(now)
+    }
+
+    #[test]
+    fn one_line_per_second_says_how_many_frames_were_refused() {
+        let start = Instant::now();
+        let after = |ms| start + Duration::from_millis(ms);
+        let mut log = RefusalLog::default();
+        let line = |code, count| Some(RefusalLine { code, count });
+        assert_eq!(log.poll_line(start), None);
+        assert_eq!(
+            refuse(&mut log, "invalid-frame", start),
+            line("invalid-frame", 1)
+        );
+        for ms in 0..999 {
+            assert_eq!(refuse(&mut log, "invalid-frame", after(ms)), None);
+        }
+        assert_eq!(
+            refuse(&mut log, "unknown-type", after(1000)),
+            line("unknown-type", 1000)
+        );
+        assert_eq!(log.poll_line(after(5000)), None, "none waits");
+    }
+
+    #[test]
+    fn a_line_that_was_early_is_due_later_or_at_the_end() {
+        let start = Instant::now();
+        let mut log = RefusalLog::default();
+        assert!(refuse(&mut log, "a", start).is_some());
+        assert_eq!(refuse(&mut log, "b", start), None);
+        let later = start + Duration::from_secs(2);
+        assert_eq!(
+            log.poll_line(later),
+            Some(RefusalLine {
+                code: "b",
+                count: 1
+            })
+        );
+        assert_eq!(refuse(&mut log, "c", later), None);
+        assert_eq!(
+            log.last_line(),
+            Some(RefusalLine {
+                code: "c",
+                count: 1
+            })
+        );
+        assert_eq!(log.last_line(), None);
+    }
+}
