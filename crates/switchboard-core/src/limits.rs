@@ -50,6 +50,10 @@ pub struct Limits {
     pub slow_receiver_bytes_burst: u32,
     /// Seconds that a connection may be in debt without a break until it is closed.
     pub flood_secs: u64,
+    /// Expensive requests per second from one address (IPv6: from one /64), on average.
+    pub expensive_requests_per_second: u32,
+    /// Expensive requests one address may make at once before the average counts.
+    pub expensive_requests_burst: u32,
     /// Time for an HTTP request head to arrive, in seconds.
     pub handshake_secs: u64,
     /// Time without a request until an HTTP connection is closed, in seconds. Longer than the 60 s for which nginx,
@@ -82,6 +86,8 @@ impl Default for Limits {
             slow_receiver_bytes_per_second: 128 * 1024,
             slow_receiver_bytes_burst: 512 * 1024,
             flood_secs: 60,
+            expensive_requests_per_second: 20,
+            expensive_requests_burst: 1000,
             handshake_secs: 10,
             keep_alive_secs: 75,
             first_frame_secs: 30,

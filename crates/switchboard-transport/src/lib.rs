@@ -11,6 +11,7 @@ use std::{fmt, future::Future, pin::Pin, sync::Arc};
 use switchboard_core::{Ask, Peer, PeerId, RoomId};
 use switchboard_dialect::Post;
 
+mod address_rates;
 mod bucket;
 mod budget;
 mod counters;
@@ -19,13 +20,14 @@ mod line;
 mod listen;
 mod outbox;
 mod permits;
+mod refusal_log;
 mod socket;
 mod stream;
-mod refusal_log;
 mod timed_stream;
 pub mod upgrade;
 pub mod websocket;
 
+pub use address_rates::AddressRates;
 pub use bucket::Bucket;
 pub use counters::Counters;
 pub use frame::Violation;

@@ -64,7 +64,7 @@ impl Permits {
     /// Admits a connection from this address, unknown where the host program did not say.
     pub fn admit(self: &Arc<Self>, address: Option<IpAddr>) -> Result<Permit, Full> {
         let counted = address
-            .filter(|address| !self.is_exempt(address))
+            .filter(|address| !is_exempt(address, &self.exempt))
             .map(network);
         let mut counts = self.lock();
         if self.all_max != 0 && counts.all >= self.all_max {
@@ -82,11 +82,6 @@ impl Permits {
             permits: self.clone(),
             counted: Mutex::new(counted),
         })
-    }
-
-    fn is_exempt(&self, address: &IpAddr) -> bool {
-        let address = address.to_canonical();
-        address.is_loopback() || self.exempt.iter().any(|net| net.contains(&address))
     }
 
     fn lock(&self) -> MutexGuard<'_, Counts> {
@@ -131,6 +126,12 @@ pub fn canonical_net(net: IpNet) -> IpNet {
         }
         _ => net,
     }
+}
+
+/// Whether there are no limits per address for this one.
+pub(crate) fn is_exempt(address: &IpAddr, exempt: &[IpNet]) -> bool {
+    let address = address.to_canonical();
+    address.is_loopback() || exempt.iter().any(|net| net.contains(&address))
 }
 
 /// What counts as one address: one IPv4 address, or one IPv6 /64, which is what one customer gets.

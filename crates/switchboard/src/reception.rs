@@ -11,7 +11,7 @@ use axum::{
 };
 use switchboard_core::{DialectName, RoomId, SpaceName};
 use switchboard_dialect::{
-    ALL, Answer, Conversation, CorsPolicy, Dialect, Handshake, Opens, Query, Reply, find,
+    ALL, Answer, Conversation, CorsPolicy, Dialect, Handshake, Opens, Query, Reply, Value, find,
 };
 use switchboard_transport::{Counters, Permit, Upgrade, upgrade, websocket};
 
@@ -20,6 +20,9 @@ use crate::{
     doors::{Entrance, Entrances, main_door},
     server::Server,
 };
+
+/// A list of members counts as one more request for so many bytes of it each.
+const LIST_BYTES_PER_REQUEST: usize = 64 * 1024;
 
 /// What a subprotocol that names a dialect begins with.
 const SUBPROTOCOL: &str = "switchboard.";
@@ -106,6 +109,9 @@ async fn connect(
     let upgrade = Upgrade::of(parts).map_err(refusal)?;
     let (permit, mut handshake, space) = receive(server, entrance, parts).await?;
     let (upgrade, dialect) = choose(upgrade, &handshake, (entrance, alone))?;
+    if server.asks_a_web_service(dialect, entrance) {
+        server.charge(parts)?;
+    }
     if let Some(elsewhere) = dialect.filter(|dialect| !entrance.has(dialect.tongue().name)) {
         handshake.door = main_door(elsewhere);
         handshake.params = Query::default();
@@ -140,8 +146,12 @@ async fn answer(
             scope,
             reply,
         } => {
+            server.charge(parts)?;
             let room = RoomId { space, name, scope };
-            reply(&server.inner.shards.members(&room))
+            let reply = reply(&server.inner.shards.members(&room));
+            let more = reply.body.len() / LIST_BYTES_PER_REQUEST;
+            server.charge_more(parts, u32::try_from(more).unwrap_or(u32::MAX));
+            reply
         }
     };
     Ok(respond(reply))
@@ -183,6 +193,28 @@ async fn receive(
         ..server.handshake(identity)
     };
     Ok((permit, handshake, space))
+}
+
+impl Server {
+    /// Whether a web service may be asked about a client of this dialect, or of one that is met here.
+    fn asks_a_web_service(
+        &self,
+        dialect: Option<&'static dyn Dialect>,
+        entrance: &Entrance,
+    ) -> bool {
+        let asks = |dialect: &&dyn Dialect| {
+            let name = dialect.tongue().name;
+            let mut values = dialect
+                .settings()
+                .iter()
+                .map(|setting| self.config().dialects.get(name, setting));
+            values.any(|value| matches!(value, Value::Url(url) if !url.is_empty()))
+        };
+        match dialect {
+            Some(dialect) => asks(&dialect),
+            None => entrance.dialects.iter().any(|dialect| asks(&&**dialect)),
+        }
+    }
 }
 
 fn refusal(response: impl IntoResponse) -> Box<Response> {

@@ -6,13 +6,13 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use axum::{
     Extension, Router,
     extract::{ConnectInfo, OriginalUri, State},
-    http::{StatusCode, request::Parts},
+    http::{StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
     routing::get,
 };
@@ -24,8 +24,8 @@ use switchboard_engine::{
     redis::{Redis, RedisSettings},
 };
 use switchboard_transport::{
-    Arrival, Counters, Exchange, Full, Listener, Permit, Permits, RequestTimeouts, Reserve, Terms,
-    canonical_net, websocket,
+    AddressRates, Arrival, Counters, Exchange, Full, Listener, Permit, Permits, RequestTimeouts,
+    Reserve, Terms, canonical_net, websocket,
 };
 use tokio::time::timeout;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -125,7 +125,12 @@ impl Builder {
             let secret = Arc::new(move || engine.status()?.secret);
             voice::Nodes { duty, secret }
         });
-        let voice = Front::new(&config, &limits, &shards, &drain, &tasks, nodes);
+        let rates = Arc::new(AddressRates::new(
+            limits.expensive_requests_per_second,
+            limits.expensive_requests_burst,
+            proxies.clone(),
+        ));
+        let voice = Front::new(&config, &limits, &shards, &rates, &drain, &tasks, nodes);
         if let (Some(duty), Some(_)) = (duty, &voice) {
             tasks.spawn(duty.keep(engine, voice::duty_log(), drain.clone()));
         }
@@ -152,6 +157,7 @@ impl Builder {
                 heartbeat: config.heartbeat,
                 drain,
             },
+            rates,
             settings: Arc::new(config.dialects.clone()),
             shards,
             config,
@@ -243,6 +249,8 @@ pub(crate) struct Inner {
     plain_permits: Arc<Permits>,
     /// For TCP connections of health probes when there are as many others as there may be.
     reserve_permits: Arc<Permits>,
+    /// Of expensive requests.
+    rates: Arc<AddressRates>,
     tasks: TaskTracker,
     pub(crate) ready: AtomicBool,
     /// Where other nodes reach this one.
@@ -412,6 +420,25 @@ impl Server {
         admitted.map_err(|full| Box::new(refuse_full(full).into_response()))
     }
 
+    /// Counts an expensive request to its address.
+    ///
+    /// # Errors
+    /// If the address has made as many as it may: the response.
+    pub(crate) fn charge(&self, request: &Parts) -> Result<(), Box<Response>> {
+        let address = self.client_address(request);
+        let charged = self.inner.rates.try_charge(address, Instant::now());
+        charged.map_err(|wait| {
+            Counters::add(&self.counters().connections_refused_total, 1);
+            Box::new(too_often(wait))
+        })
+    }
+
+    /// Counts a request to its address that has cost `count` more than one.
+    pub(crate) fn charge_more(&self, request: &Parts, count: u32) {
+        let address = self.client_address(request);
+        self.inner.rates.charge_more(address, count, Instant::now());
+    }
+
     pub(crate) fn client_address(&self, request: &Parts) -> Option<IpAddr> {
         let ConnectInfo(peer) = request.extensions.get::<ConnectInfo<SocketAddr>>()?;
         Some(proxy::client_address(
@@ -496,6 +523,16 @@ fn refuse_full(full: Full) -> (StatusCode, &'static str) {
             "Your address has as many connections as it may.\n",
         ),
     }
+}
+
+/// The response to an expensive request that may come again after `wait`.
+pub(crate) fn too_often(wait: Duration) -> Response {
+    let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+    let words = format!(
+        "Your address asks for more than limits.expensive_requests_per_second allows. Try again in {seconds} s.\n"
+    );
+    let retry_after = [(header::RETRY_AFTER, seconds.to_string())];
+    (StatusCode::TOO_MANY_REQUESTS, retry_after, words).into_response()
 }
 
 #[cfg(test)]

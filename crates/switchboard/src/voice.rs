@@ -20,7 +20,7 @@ use axum::{
 };
 use rand::RngExt;
 use switchboard_core::{Limits, PeerId, RoomId, RoomKey, SpaceName, VoiceRoomId};
-use switchboard_transport::{Counters, Exchange, Hangup, Heartbeat, Permit};
+use switchboard_transport::{AddressRates, Counters, Exchange, Hangup, Heartbeat, Permit};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -39,6 +39,7 @@ mod desk;
 mod identity;
 mod keys;
 mod parameters;
+mod price;
 mod remainder;
 mod rooms;
 mod seat;
@@ -86,11 +87,12 @@ impl Front {
         config: &Arc<Config>,
         limits: &Arc<Limits>,
         shards: &Arc<Shards>,
+        rates: &Arc<AddressRates>,
         drain: &CancellationToken,
         tasks: &TaskTracker,
         nodes: Option<Nodes>,
     ) -> Option<Self> {
-        let voice = Voice::new(config, limits, shards, drain, tasks)?;
+        let voice = Voice::new(config, limits, shards, rates, drain, tasks)?;
         Some(match nodes {
             None => Self::Alone(voice),
             Some(nodes) => Self::Shared(Shared::new(&voice, config.clone(), nodes)),
@@ -126,6 +128,8 @@ pub(crate) struct Voice {
     origin: HeaderValue,
     audio_bytes_per_second: u32,
     limits: Arc<Limits>,
+    /// Of expensive requests.
+    rates: Arc<AddressRates>,
     heartbeat: Heartbeat,
     mode: String,
     drain: CancellationToken,
@@ -138,6 +142,7 @@ impl Voice {
         config: &Config,
         limits: &Arc<Limits>,
         shards: &Arc<Shards>,
+        rates: &Arc<AddressRates>,
         drain: &CancellationToken,
         tasks: &TaskTracker,
     ) -> Option<Arc<Self>> {
@@ -154,6 +159,7 @@ impl Voice {
                 .unwrap_or(HeaderValue::from_static("null")),
             audio_bytes_per_second: gostream.audio_bytes_per_second,
             limits: limits.clone(),
+            rates: rates.clone(),
             heartbeat: config.heartbeat,
             mode: mode(config),
             drain: drain.clone(),
@@ -172,6 +178,7 @@ impl Voice {
             origin: self.origin.clone(),
             audio_bytes_per_second: self.audio_bytes_per_second,
             limits: self.limits.clone(),
+            rates: self.rates.clone(),
             heartbeat: self.heartbeat,
             mode: self.mode.clone(),
             drain: self.drain.clone(),
@@ -377,7 +384,7 @@ impl Voice {
         }
         let (parts, body) = request.into_parts();
         let guest = Guest::admit(server, &parts).await?;
-        self.attend(endpoint, guest, parts, body).await
+        self.attend_within_rate(endpoint, guest, parts, body).await
     }
 
     /// Does what an admitted request asks.

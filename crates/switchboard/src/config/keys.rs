@@ -183,7 +183,7 @@ fn server() -> [Row; 5] {
     ]
 }
 
-fn limits() -> [Row; 22] {
+fn limits() -> [Row; 24] {
     [
         int!(
             "limits",
@@ -297,6 +297,19 @@ fn limits() -> [Row; 22] {
             "Seconds that a connection may be over these limits without a break; after them it is closed (1008).",
             limits.flood_secs,
             0..=SECS_MAX
+        ),
+        int!(
+            "limits",
+            "expensive_requests_per_second",
+            "Expensive requests per second from one IPv4 address or IPv6 /64: wrong signatures, questions to a website or webhook, lists of peers, event streams. Over it and the burst they are answered 429. Loopback is exempt.",
+            limits.expensive_requests_per_second,
+            0..=TOKENS_PER_SECOND_MAX
+        ),
+        int!(
+            "limits",
+            "expensive_requests_burst",
+            "Expensive requests one address may make at once.",
+            limits.expensive_requests_burst
         ),
         int!(
             "limits",

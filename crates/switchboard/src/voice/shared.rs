@@ -169,7 +169,7 @@ impl Shared {
         match &term.leader {
             Leader::Here => {
                 let voice = self.in_term(&term).ok_or_else(unsettled)?;
-                voice.attend(endpoint, guest, parts, body).await
+                voice.attend_within_rate(endpoint, guest, parts, body).await
             }
             Leader::There(url) => {
                 match sender {

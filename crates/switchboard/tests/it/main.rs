@@ -5,6 +5,7 @@ mod client;
 mod closed;
 mod dialects;
 mod doors;
+mod expensive;
 mod host;
 mod http;
 mod limits;

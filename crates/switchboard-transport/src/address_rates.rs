@@ -1,0 +1,228 @@
+//! How many expensive requests the clients of one address may make.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    net::IpAddr,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use ipnet::IpNet;
+
+use crate::permits::{is_exempt, network};
+
+/// Addresses that are kept in mind, some 100 bytes each. When there are more, the one that owes least is
+/// forgotten.
+const ADDRESSES_MAX: usize = 65_536;
+
+/// A token bucket for every IPv4 address and IPv6 /64. Loopback addresses and trusted proxies have no
+/// limit, as with [`Permits`](crate::Permits).
+#[derive(Debug)]
+pub struct AddressRates {
+    /// The time in which one token is refilled; none: no limit.
+    per_one: Option<Duration>,
+    /// The time in which an empty bucket is refilled.
+    burst: Duration,
+    addresses_max: usize,
+    exempt: Vec<IpNet>,
+    buckets: Mutex<Buckets>,
+}
+
+/// The buckets that are not full. A bucket is the time at which it is full again, as in the generic cell
+/// rate algorithm.
+#[derive(Debug, Default)]
+struct Buckets {
+    full_at: HashMap<IpAddr, Instant>,
+    by_time: BTreeSet<(Instant, IpAddr)>,
+}
+
+impl AddressRates {
+    /// So many requests per second and at once (0: no limit), from addresses that are not of `exempt`.
+    #[must_use]
+    pub fn new(per_second: u32, burst: u32, exempt: Vec<IpNet>) -> Self {
+        let is_limited = per_second != 0 && burst != 0;
+        let per_one = is_limited.then(|| Duration::from_secs(1) / per_second);
+        Self {
+            per_one,
+            burst: per_one.unwrap_or_default() * burst,
+            addresses_max: ADDRESSES_MAX,
+            exempt,
+            buckets: Mutex::default(),
+        }
+    }
+
+    /// Takes a token for a request from this address.
+    ///
+    /// # Errors
+    /// If there is none: the time until there is one.
+    pub fn try_charge(&self, address: Option<IpAddr>, now: Instant) -> Result<(), Duration> {
+        let Some((address, per_one)) = self.limited(address) else {
+            return Ok(());
+        };
+        let mut buckets = self.lock();
+        let full_in = buckets.full_in(address, now) + per_one;
+        if full_in > self.burst {
+            return Err(full_in - self.burst);
+        }
+        buckets.set(address, now + full_in);
+        buckets.forget(now, self.addresses_max);
+        Ok(())
+    }
+
+    /// Takes more tokens for a request that turned out to cost more. The debt is at most one burst.
+    pub fn charge_more(&self, address: Option<IpAddr>, count: u32, now: Instant) {
+        let Some((address, per_one)) = self.limited(address) else {
+            return;
+        };
+        let mut buckets = self.lock();
+        let full_in = buckets.full_in(address, now) + per_one.saturating_mul(count);
+        buckets.set(address, now + full_in.min(self.burst * 2));
+        buckets.forget(now, self.addresses_max);
+    }
+
+    /// Gives back the token of a request that turned out to be cheap.
+    pub fn refund(&self, address: Option<IpAddr>, now: Instant) {
+        let Some((address, per_one)) = self.limited(address) else {
+            return;
+        };
+        let mut buckets = self.lock();
+        let full_in = buckets.full_in(address, now).saturating_sub(per_one);
+        buckets.set(address, now + full_in);
+        buckets.forget(now, self.addresses_max);
+    }
+
+    /// What counts as this address, and the price of a request; none if there is no limit.
+    fn limited(&self, address: Option<IpAddr>) -> Option<(IpAddr, Duration)> {
+        let address = address.filter(|address| !is_exempt(address, &self.exempt))?;
+        Some((network(address), self.per_one?))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Buckets> {
+        // Nothing that holds this lock panics half-way through a change.
+        self.buckets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Buckets {
+    /// The time until the bucket of this address is full.
+    fn full_in(&self, address: IpAddr, now: Instant) -> Duration {
+        let full_at = self.full_at.get(&address);
+        full_at.map_or(Duration::ZERO, |at| at.saturating_duration_since(now))
+    }
+
+    fn set(&mut self, address: IpAddr, full_at: Instant) {
+        if let Some(before) = self.full_at.insert(address, full_at) {
+            self.by_time.remove(&(before, address));
+        }
+        self.by_time.insert((full_at, address));
+    }
+
+    /// Forgets the buckets that are full, and those that are nearly full if there are too many.
+    fn forget(&mut self, now: Instant, addresses_max: usize) {
+        while let Some(&(full_at, address)) = self.by_time.first()
+            && (full_at <= now || self.full_at.len() > addresses_max)
+        {
+            self.by_time.pop_first();
+            self.full_at.remove(&address);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ip(text: &str) -> Option<IpAddr> {
+        Some(text.parse().expect("an address"))
+    }
+
+    fn charges(rates: &AddressRates, address: &str, now: Instant) -> usize {
+        let charge = |_: &i32| rates.try_charge(ip(address), now).is_ok();
+        (0..100).filter(charge).count()
+    }
+
+    #[test]
+    fn an_address_has_a_burst_and_then_a_rate() {
+        let start = Instant::now();
+        let rates = AddressRates::new(2, 10, Vec::new());
+        assert_eq!(charges(&rates, "192.0.2.1", start), 10);
+        let wait = Duration::from_millis(500);
+        assert_eq!(rates.try_charge(ip("192.0.2.1"), start), Err(wait));
+        assert_eq!(charges(&rates, "192.0.2.2", start), 10, "another address");
+        assert_eq!(charges(&rates, "192.0.2.1", start + 2 * wait), 2);
+        assert_eq!(charges(&rates, "192.0.2.1", start + 100 * wait), 10);
+    }
+
+    #[test]
+    fn an_ipv6_network_and_a_mapped_address_are_one() {
+        let start = Instant::now();
+        let rates = AddressRates::new(1, 1, Vec::new());
+        assert_eq!(charges(&rates, "2001:db8::1", start), 1);
+        assert_eq!(charges(&rates, "2001:db8::ffff:2", start), 0);
+        assert_eq!(charges(&rates, "2001:db8:0:1::1", start), 1);
+        assert_eq!(charges(&rates, "192.0.2.1", start), 1);
+        assert_eq!(charges(&rates, "::ffff:192.0.2.1", start), 0);
+    }
+
+    #[test]
+    fn loopback_proxies_and_unknown_addresses_have_no_limit() {
+        let start = Instant::now();
+        let proxies = vec!["10.0.0.0/8".parse().expect("a network")];
+        let rates = AddressRates::new(1, 1, proxies);
+        for exempt in ["127.0.0.1", "::1", "::ffff:127.0.0.1", "10.1.2.3"] {
+            assert_eq!(charges(&rates, exempt, start), 100, "{exempt}");
+        }
+        assert!((0..100).all(|_| rates.try_charge(None, start).is_ok()));
+        assert!(rates.lock().full_at.is_empty());
+    }
+
+    #[test]
+    fn zero_is_no_limit() {
+        for (per_second, burst) in [(0, 1), (1, 0)] {
+            let rates = AddressRates::new(per_second, burst, Vec::new());
+            assert_eq!(charges(&rates, "192.0.2.1", Instant::now()), 100);
+        }
+    }
+
+    #[test]
+    fn a_cheap_request_is_refunded_and_a_dear_one_makes_a_bounded_debt() {
+        let start = Instant::now();
+        let rates = AddressRates::new(1, 10, Vec::new());
+        let address = ip("192.0.2.1");
+        for _ in 0..100 {
+            assert_eq!(rates.try_charge(address, start), Ok(()));
+            rates.refund(address, start);
+        }
+        rates.refund(address, start);
+        assert_eq!(
+            charges(&rates, "192.0.2.1", start),
+            10,
+            "no more than a burst"
+        );
+        rates.charge_more(address, u32::MAX, start);
+        let wait = Duration::from_secs(11);
+        assert_eq!(rates.try_charge(address, start), Err(wait));
+        assert_eq!(rates.try_charge(address, start + wait), Ok(()));
+    }
+
+    #[test]
+    fn only_the_addresses_that_owe_most_are_kept_in_mind() {
+        let start = Instant::now();
+        let mut rates = AddressRates::new(1, 10, Vec::new());
+        rates.addresses_max = 3;
+        assert_eq!(charges(&rates, "192.0.2.1", start), 10);
+        for last in 2..200 {
+            assert_eq!(
+                rates.try_charge(ip(&format!("192.0.2.{last}")), start),
+                Ok(())
+            );
+        }
+        assert_eq!(charges(&rates, "192.0.2.1", start), 0);
+        let buckets = rates.lock();
+        assert_eq!((buckets.full_at.len(), buckets.by_time.len()), (3, 3));
+        drop(buckets);
+        let later = start + Duration::from_secs(60);
+        assert_eq!(rates.try_charge(ip("198.51.100.1"), later), Ok(()));
+        assert_eq!(rates.lock().full_at.len(), 1, "full buckets are forgotten");
+    }
+}
