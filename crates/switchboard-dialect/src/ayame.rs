@@ -43,7 +43,7 @@
 //!
 //! ```sh
 //! ./ayame -c config.ini
-//! SWITCHBOARD_AYAME_LISTEN=0.0.0.0:3000 switchboard
+//! SWITCHBOARD_AYAME_LISTEN=:3000 switchboard
 //! ```
 //!
 //! On the main listener clients use `wss://HOST/signaling`.

@@ -29,7 +29,7 @@
 //!
 //! ```sh
 //! matchbox_server 0.0.0.0:3536
-//! SWITCHBOARD_MATCHBOX_LISTEN=0.0.0.0:3536 switchboard
+//! SWITCHBOARD_MATCHBOX_LISTEN=:3536 switchboard
 //! ```
 //!
 //! On the main listener the client uses `ws://HOST:8080/matchbox/ROOM`.

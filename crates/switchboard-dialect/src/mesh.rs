@@ -22,7 +22,7 @@
 //!
 //! ```text
 //! go run main.go                                      # on :8090
-//! SWITCHBOARD_MESH_LISTEN=0.0.0.0:8090 switchboard
+//! SWITCHBOARD_MESH_LISTEN=:8090 switchboard
 //! ```
 //!
 //! On the main listener: `ws://HOST:8080/signalingserver`.

@@ -36,7 +36,7 @@
 //!
 //! ```text
 //! peerjs --port 9000
-//! SWITCHBOARD_PEERJS_LISTEN=0.0.0.0:9000 switchboard
+//! SWITCHBOARD_PEERJS_LISTEN=:9000 switchboard
 //! ```
 //!
 //! On the main listener: `new Peer(id, {host, port: 8080, path: '/', key: 'peerjs'})`.

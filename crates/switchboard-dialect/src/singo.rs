@@ -23,7 +23,7 @@
 //!
 //! ```text
 //! go run . -addr 0.0.0.0 -port 5000
-//! SWITCHBOARD_SINGO_LISTEN=0.0.0.0:5000 switchboard
+//! SWITCHBOARD_SINGO_LISTEN=:5000 switchboard
 //! ```
 //!
 //! On the main listener: `ws://HOST:8080/connect`.

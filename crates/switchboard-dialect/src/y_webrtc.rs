@@ -32,7 +32,7 @@
 //!
 //! ```sh
 //! PORT=4444 node node_modules/y-webrtc/bin/server.js
-//! SWITCHBOARD_Y_WEBRTC_LISTEN=0.0.0.0:4444 switchboard
+//! SWITCHBOARD_Y_WEBRTC_LISTEN=:4444 switchboard
 //! ```
 //!
 //! On the main listener the client uses `signaling: ['ws://HOST:8080/y-webrtc']`.
