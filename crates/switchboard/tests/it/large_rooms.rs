@@ -1,0 +1,360 @@
+//! Rooms of many members, in each dialect: a newcomer signals with every member, and many clients join at once.
+
+mod dialects;
+
+use std::{
+    collections::{HashSet, VecDeque},
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use futures_util::{
+    SinkExt, StreamExt,
+    future::{join_all, try_join, try_join_all},
+    stream::SplitStream,
+};
+use switchboard::Server;
+use tokio::{
+    net::TcpStream,
+    sync::{Semaphore, mpsc, watch},
+    task::JoinHandle,
+    time::timeout,
+};
+use tokio_tungstenite::{
+    MaybeTlsStream, WebSocketStream, connect_async_with_config, tungstenite::Message,
+};
+
+use crate::client::{request, start};
+use dialects::{
+    AYAME, DialectClient, Ends, LIGHTSTREAM, MATCHBOX, MESH, Notice, P2P, PEERJS, SINGO,
+};
+
+const CANDIDATES: usize = 9;
+/// A description and its candidates.
+const FRAMES: usize = 1 + CANDIDATES;
+/// More than one client sends in any of the tests.
+const OUTGOING_MAX: usize = 2_000 * FRAMES;
+const DESCRIPTION_BYTES: usize = 6_000;
+const COMPLETE_WITHIN: Duration = Duration::from_secs(30);
+/// When 1,000 members call a newcomer at once, more than the default of `outbox_bytes` waits for it.
+const CONFIG: &str = "[limits]\nroom_members = 2000\noutbox_bytes = 33554432\n";
+/// Long before a connection is idle, and far more often than a room changes.
+const POLL: Duration = Duration::from_millis(5);
+
+/// Tests with a thousand sockets run one after another.
+static THOUSAND_SOCKETS: Semaphore = Semaphore::const_new(1);
+
+macro_rules! newcomer_tests {
+    ($($dialect:ident: $usual:ident, $large:ident;)*) => { $(
+        #[tokio::test]
+        async fn $usual() {
+            newcomer_signals_with_every_member(&$dialect, 200).await;
+        }
+
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        #[ignore = "these take a minute together in a debug build; run them with --ignored"]
+        async fn $large() {
+            let _turn = THOUSAND_SOCKETS.acquire().await;
+            newcomer_signals_with_every_member(&$dialect, 1_000).await;
+        }
+    )* };
+}
+
+newcomer_tests! {
+    LIGHTSTREAM: lightstream_newcomer_calls_200_members, lightstream_newcomer_calls_1000_members;
+    P2P: p2p_newcomer_calls_200_members, p2p_newcomer_calls_1000_members;
+    MESH: mesh_newcomer_calls_200_members, mesh_newcomer_calls_1000_members;
+    PEERJS: peerjs_newcomer_calls_200_peers, peerjs_newcomer_calls_1000_peers;
+    SINGO: singo_newcomer_answers_200_members, singo_newcomer_answers_1000_members;
+    MATCHBOX: matchbox_newcomer_answers_200_members, matchbox_newcomer_answers_1000_members;
+}
+
+#[tokio::test]
+async fn ayame_newcomer_calls_the_other_member() {
+    newcomer_signals_with_every_member(&AYAME, 1).await;
+}
+
+macro_rules! storm_tests {
+    ($($(#[$attribute:meta])? $dialect:ident: $test:ident;)*) => { $(
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        $(#[$attribute])?
+        async fn $test() {
+            let _turn = THOUSAND_SOCKETS.acquire().await;
+            each_pair_is_introduced_once(&$dialect, 1_000).await;
+        }
+    )* };
+}
+
+storm_tests! {
+    LIGHTSTREAM: lightstream_introduces_1000_simultaneous_joiners;
+    #[ignore = "as slow as lightstream's; run with --ignored"]
+    P2P: p2p_introduces_1000_simultaneous_joiners;
+    #[ignore = "as slow as lightstream's; run with --ignored"]
+    SINGO: singo_introduces_1000_simultaneous_joiners;
+    #[ignore = "as slow as lightstream's; run with --ignored"]
+    MATCHBOX: matchbox_introduces_1000_simultaneous_joiners;
+}
+
+/// Each member gets the newcomer's ten frames, in order, and no connection is closed.
+async fn newcomer_signals_with_every_member(dialect: &'static DialectClient, members: usize) {
+    let (server, address) = start(CONFIG);
+    let (newcomer_id, known_newcomer) = watch::channel(String::new());
+    let nicks: Vec<String> = (0..members).map(|number| format!("m{number}")).collect();
+    let joined = join_all(
+        nicks
+            .iter()
+            .map(|nick| Client::open(dialect, address, nick)),
+    )
+    .await;
+    await_members(&server, members).await;
+    let members = joined
+        .into_iter()
+        .map(|member| tokio::spawn(signal_with_newcomer(member, known_newcomer.clone())));
+    let members: Vec<JoinHandle<Client>> = members.collect();
+    let newcomer = signal_with_members(dialect, address, nicks, newcomer_id);
+    let all = try_join(tokio::spawn(newcomer), try_join_all(members));
+    let (mut newcomer, mut members) = timeout(COMPLETE_WITHIN, all)
+        .await
+        .expect("all frames arrive in time")
+        .expect("no client fails");
+    await_members(&server, members.len() + 1).await;
+    newcomer.assert_alive().await;
+    for member in &mut members {
+        member.assert_alive().await;
+    }
+}
+
+/// A member: takes the newcomer's frames, after it has called the newcomer if its dialect wants that.
+async fn signal_with_newcomer(
+    mut member: Client,
+    mut newcomer_id: watch::Receiver<String>,
+) -> Client {
+    let mut frames = Vec::new();
+    while frames.len() < FRAMES {
+        match member.next().await {
+            Notice::Call(id) if member.dialect.members_call => {
+                let is_known = newcomer_id.wait_for(|id| !id.is_empty()).await;
+                if id == *is_known.expect("the newcomer has an id") {
+                    member.send_signals(&id, "offer");
+                }
+            }
+            Notice::Signal(signal) => {
+                signal.assert_receiver(&member.id);
+                frames.push(signal.label);
+            }
+            Notice::Error(error) => panic!("member {}: {error}", member.id),
+            Notice::Id(_) | Notice::Call(_) => {}
+        }
+    }
+    assert_eq!(frames, labels(member.dialect.newcomer_sends()));
+    member
+}
+
+/// The newcomer: calls every member, or answers every member's call.
+async fn signal_with_members(
+    dialect: &'static DialectClient,
+    address: SocketAddr,
+    nicks: Vec<String>,
+    newcomer_id: watch::Sender<String>,
+) -> Client {
+    let members = nicks.len();
+    let mut newcomer = Client::open(dialect, address, "newcomer").await;
+    if !dialect.assigns_ids {
+        newcomer_id.send_replace(newcomer.id.clone());
+    }
+    newcomer.learn_members(nicks);
+    let (mut called, mut received) = (HashSet::new(), 0);
+    let expected = if dialect.members_call {
+        members * FRAMES
+    } else {
+        0
+    };
+    while called.len() < members || received < expected {
+        match newcomer.next().await {
+            Notice::Id(id) => drop(newcomer_id.send_replace(id)),
+            Notice::Call(id) if !dialect.members_call && id != newcomer.id => {
+                assert!(called.insert(id.clone()), "{id} is named twice");
+                newcomer.send_signals(&id, "offer");
+            }
+            Notice::Signal(signal) => {
+                signal.assert_receiver(&newcomer.id);
+                received += 1;
+                if signal.label == "offer" && called.insert(signal.from.clone()) {
+                    newcomer.send_signals(&signal.from, "answer");
+                }
+            }
+            Notice::Error(error) => panic!("newcomer: {error}"),
+            Notice::Call(_) => {}
+        }
+    }
+    newcomer
+}
+
+/// All clients join at the same time; of each two exactly one is told to call the other.
+async fn each_pair_is_introduced_once(dialect: &'static DialectClient, clients: usize) {
+    let (_server, address) = start(CONFIG);
+    let pairs = Arc::new(Mutex::new(HashSet::new()));
+    let all = clients * (clients - 1) / 2;
+    let (count, mut introduced) = watch::channel(0);
+    let tasks: Vec<_> = (0..clients)
+        .map(|number| {
+            let (pairs, count) = (Arc::clone(&pairs), count.clone());
+            tokio::spawn(async move {
+                let mut client = Client::open(dialect, address, &format!("m{number}")).await;
+                loop {
+                    match client.next().await {
+                        Notice::Call(id) => {
+                            let pair = sorted(id, client.id.clone());
+                            let mut pairs = pairs.lock().expect("no client failed");
+                            assert!(pairs.insert(pair), "introduced twice to {}", client.id);
+                            count.send_replace(pairs.len());
+                        }
+                        Notice::Error(error) => panic!("{}: {error}", client.id),
+                        Notice::Id(_) | Notice::Signal(_) => {}
+                    }
+                }
+            })
+        })
+        .collect();
+    drop(count);
+    let done = timeout(
+        4 * COMPLETE_WITHIN,
+        introduced.wait_for(|&count| count == all),
+    )
+    .await;
+    let known = pairs.lock().map_or(0, |pairs| pairs.len());
+    assert!(
+        matches!(done, Ok(Ok(_))),
+        "{known} of {all} pairs are introduced"
+    );
+    assert!(
+        tasks.iter().all(|task| !task.is_finished()),
+        "no connection is closed"
+    );
+}
+
+fn sorted(one: String, other: String) -> (String, String) {
+    if one < other {
+        (one, other)
+    } else {
+        (other, one)
+    }
+}
+
+/// What the frames of [`Client::send_signals`] are, in order.
+fn labels(description: &str) -> Vec<String> {
+    let candidates = (0..CANDIDATES).map(|number| number.to_string());
+    std::iter::once(description.to_owned())
+        .chain(candidates)
+        .collect()
+}
+
+async fn await_members(server: &Server, wanted: usize) {
+    let count = || -> usize { server.rooms().list().iter().map(|(_, count)| count).sum() };
+    let reached = async {
+        while count() != wanted {
+            tokio::time::sleep(POLL).await;
+        }
+    };
+    let reached = timeout(2 * COMPLETE_WITHIN, reached).await;
+    assert!(reached.is_ok(), "{} members of {wanted}", count());
+}
+
+/// A client that reads and writes independently of each other, as a browser does.
+struct Client {
+    dialect: &'static DialectClient,
+    /// By which the others call it.
+    id: String,
+    frames: SplitStream<WebSocketStream<MaybeTlsStream<TcpStream>>>,
+    outgoing: mpsc::Sender<Message>,
+    /// Read from frames, and not yet taken.
+    notices: VecDeque<Notice>,
+}
+
+impl Client {
+    /// Connects and joins the room.
+    async fn open(dialect: &'static DialectClient, address: SocketAddr, nick: &str) -> Self {
+        let request = request(address, &(dialect.path)(nick));
+        let (socket, _) = connect_async_with_config(request, None, true)
+            .await
+            .expect("an upgrade");
+        let (mut sink, frames) = socket.split();
+        let (outgoing, mut queued) = mpsc::channel(OUTGOING_MAX);
+        tokio::spawn(async move {
+            while let Some(message) = queued.recv().await {
+                if sink.send(message).await.is_err() {
+                    break;
+                }
+            }
+        });
+        let client = Self {
+            dialect,
+            id: if dialect.assigns_ids { "" } else { nick }.to_owned(),
+            frames,
+            outgoing,
+            notices: VecDeque::new(),
+        };
+        for frame in (dialect.join)(nick) {
+            client.send(frame.to_string());
+        }
+        client
+    }
+
+    /// Asks who is there, or knows it from elsewhere, where the dialect does not tell newcomers.
+    fn learn_members(&mut self, nicks: Vec<String>) {
+        if let Some(question) = self.dialect.list_members {
+            self.send(question().to_string());
+        }
+        if self.dialect.knows_peers {
+            self.notices.extend(nicks.into_iter().map(Notice::Call));
+        }
+    }
+
+    /// One description and nine candidates for a member. Each names the member in its text.
+    fn send_signals(&self, to: &str, description: &str) {
+        let ends = Ends { from: &self.id, to };
+        let sdp = format!("v=0\r\nto {to}\r\n{}", "a".repeat(DESCRIPTION_BYTES));
+        self.send((self.dialect.describe)(ends, description, &sdp).to_string());
+        for number in 0..CANDIDATES {
+            let candidate = format!("candidate:{number} 1 udp 1 127.0.0.1 9 typ host to {to}");
+            self.send((self.dialect.trickle)(ends, &candidate).to_string());
+        }
+    }
+
+    fn send(&self, text: String) {
+        // When the connection is closed, reading from it says so.
+        self.outgoing.try_send(Message::text(text)).ok();
+    }
+
+    async fn next(&mut self) -> Notice {
+        loop {
+            if let Some(notice) = self.notices.pop_front() {
+                if let Notice::Id(id) = &notice {
+                    self.id.clone_from(id);
+                }
+                return notice;
+            }
+            if let Message::Text(text) = self.message().await {
+                let frame = serde_json::from_str(&text).expect("JSON");
+                self.notices.extend((self.dialect.read)(&frame, &self.id));
+            }
+        }
+    }
+
+    async fn message(&mut self) -> Message {
+        match self.frames.next().await {
+            Some(Ok(Message::Close(close))) => panic!("{} is closed: {close:?}", self.id),
+            Some(Ok(message)) => message,
+            other => panic!("{} is cut: {other:?}", self.id),
+        }
+    }
+
+    /// The server answers a ping.
+    async fn assert_alive(&mut self) {
+        self.outgoing
+            .try_send(Message::Ping("alive".into()))
+            .expect("an open connection");
+        while !matches!(self.message().await, Message::Pong(_)) {}
+    }
+}
