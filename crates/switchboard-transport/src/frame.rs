@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use bytestring::ByteString;
 
+pub mod fuzz;
 mod violation;
 
 pub use violation::Violation;

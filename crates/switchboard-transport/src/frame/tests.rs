@@ -282,3 +282,24 @@ fn flipped_bits_never_panic_and_never_keep_more_than_allowed() {
         }
     }
 }
+
+#[test]
+fn the_corpus_of_the_fuzz_target_is_survived_whole_and_damaged() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/corpus/websocket");
+    let entries = std::fs::read_dir(folder).expect("a corpus");
+    let files = entries.map(|entry| std::fs::read(entry.expect("an entry").path()));
+    let files: Vec<_> = files.map(|file| file.expect("a readable file")).collect();
+    assert!(!files.is_empty());
+    for (file, seed) in files.iter().zip(1..) {
+        fuzz::decode(file);
+        let mut random = random(seed);
+        for _ in 0..300 {
+            let mut bytes = file.clone();
+            let at = random(bytes.len());
+            bytes[at] ^= 1 << random(8);
+            // Another file behind it, for what a flipped bit does to later frames.
+            bytes.extend_from_slice(&files[random(files.len())][1..]);
+            fuzz::decode(&bytes);
+        }
+    }
+}

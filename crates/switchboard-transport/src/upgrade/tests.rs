@@ -102,3 +102,41 @@ fn offers_are_read_in_order_from_all_headers() {
     ]);
     assert_eq!(offers(&headers), ["auth", "tok", "switchboard.mesh"]);
 }
+
+/// A server that is not ours may speak TLS, for example.
+#[tokio::test]
+async fn a_connection_on_any_stream_is_upgraded_and_loses_no_frame() {
+    use crate::frame::{Message, Received};
+    use axum::{Router, routing::get};
+    use hyper_util::{rt::TokioIo, service::TowerToHyperService};
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    let handler = |upgrade: Upgrade| async {
+        let (response, connecting) = upgrade.choose_first().accept(0);
+        tokio::spawn(async {
+            let mut socket = connecting.socket().await.expect("an upgrade");
+            let received = socket.receive().await;
+            let text = Message::Text("early".into());
+            assert_eq!(received, Ok(Received::Message(text.clone())));
+            socket.send(text).await.expect("the client reads");
+        });
+        response
+    };
+    let (mut client, server) = tokio::io::duplex(1000);
+    let service = TowerToHyperService::new(Router::new().route("/", get(handler)));
+    let http = hyper::server::conn::http1::Builder::new();
+    let connection = http.serve_connection(TokioIo::new(server), service);
+    tokio::spawn(connection.with_upgrades());
+    let head = "GET / HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+        Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+        Sec-WebSocket-Protocol: a, b\r\n\r\n";
+    // The frame comes with the handshake.
+    let bytes = [head.as_bytes(), b"\x81\x85\0\0\0\0early"].concat();
+    client.write_all(&bytes).await.expect("room");
+    let mut answer = Vec::new();
+    client.read_to_end(&mut answer).await.expect("an end");
+    assert!(answer.ends_with(b"\r\n\r\n\x81\x05early"), "{answer:?}");
+    let head = String::from_utf8_lossy(&answer);
+    assert!(head.starts_with("HTTP/1.1 101"), "{head}");
+    assert!(head.contains("sec-websocket-protocol: a\r\n"), "{head}");
+}

@@ -26,11 +26,16 @@ impl RawClient {
         let sent = stream.write_all(head.as_bytes()).await;
         sent.expect("the server reads");
         let mut client = Self(stream);
-        let mut answer = String::new();
-        while !answer.ends_with("\r\n\r\n") {
-            answer.push(client.read(1).await[0].into());
-        }
+        let answer = client.head().await;
         (client, answer)
+    }
+
+    async fn head(&mut self) -> String {
+        let mut head = String::new();
+        while !head.ends_with("\r\n\r\n") {
+            head.push(self.read(1).await[0].into());
+        }
+        head
     }
 
     pub(crate) async fn open(address: SocketAddr, path: &str) -> Self {
@@ -197,6 +202,18 @@ async fn empty_fragments_count_as_frames() {
         client.send(&frame(0x00, b"")).await;
     }
     metric_becomes(address, "paused_total", 1).await;
+}
+
+#[tokio::test]
+async fn a_frame_that_comes_with_the_handshake_is_read() {
+    let (_server, address) = start("");
+    let mut client = RawClient(TcpStream::connect(address).await.expect("a connection"));
+    let head = "GET /ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+        Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    let bytes = [head.as_bytes(), &frame(0x89, b"early")].concat();
+    assert!(client.send(&bytes).await);
+    client.head().await;
+    assert_eq!(client.frame().await, (0x8A, b"early".to_vec()));
 }
 
 #[tokio::test]

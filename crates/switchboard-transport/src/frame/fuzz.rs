@@ -1,0 +1,55 @@
+//! What the fuzz target of the decoder does with its bytes, as a plain function: a test replays the corpus
+//! with it.
+
+use super::{Decoder, Message, Received, Violation};
+
+/// Bytes that a message may have.
+const MESSAGE_BYTES_MAX: usize = 1000;
+
+/// Decodes what follows the first byte, once in one piece and once in pieces of as many bytes as the first
+/// byte says.
+///
+/// # Panics
+/// If the two differ, if more is kept than allowed, or if something is received that the protocol forbids.
+#[doc(hidden)]
+pub fn decode(bytes: &[u8]) {
+    let Some((piece, bytes)) = bytes.split_first() else {
+        return;
+    };
+    let piece = usize::from(*piece).max(1);
+    let whole = decode_pieces(bytes, bytes.len().max(1));
+    assert_eq!(decode_pieces(bytes, piece), whole, "by {piece}");
+}
+
+fn decode_pieces(bytes: &[u8], piece: usize) -> (Vec<Received>, Option<Violation>) {
+    let mut decoder = Decoder::new(MESSAGE_BYTES_MAX);
+    let mut all = Vec::new();
+    for mut piece in bytes.chunks(piece) {
+        loop {
+            match decoder.decode(&mut piece) {
+                Ok(Some(received)) => {
+                    must_be_sound(&received);
+                    all.push(received);
+                }
+                Ok(None) => break,
+                Err(violation) => return (all, Some(violation)),
+            }
+            assert!(decoder.buffered() <= MESSAGE_BYTES_MAX + 125);
+        }
+        assert!(piece.is_empty(), "everything is read");
+        let is_kept = decoder.buffered() > 0;
+        assert!(!is_kept || decoder.unfinished().is_some(), "for nothing");
+    }
+    (all, None)
+}
+
+fn must_be_sound(received: &Received) {
+    let Received::Message(message) = received else {
+        return;
+    };
+    let most = match message {
+        Message::Text(_) | Message::Binary(_) => MESSAGE_BYTES_MAX,
+        Message::Ping(_) | Message::Pong(_) | Message::Close(_) => 125,
+    };
+    assert!(message.payload_len() <= most, "{message:?}");
+}
