@@ -24,8 +24,18 @@ struct Running {
 impl Running {
     /// Starts a server that writes banner and log to `out`, and reads the banner's first line from `banner`.
     fn start(out: impl Into<OwnedFd>, banner: impl Read, settings: &[(&str, &str)]) -> Self {
+        let args = &["--addr", "127.0.0.1", "--port", "0"];
+        Self::start_with(args, out, banner, settings)
+    }
+
+    fn start_with(
+        args: &[&str],
+        out: impl Into<OwnedFd>,
+        banner: impl Read,
+        settings: &[(&str, &str)],
+    ) -> Self {
         let out = out.into();
-        let child = command(&["--addr", "127.0.0.1", "--port", "0"])
+        let child = command(args)
             .envs(settings.iter().copied())
             .stdout(out.try_clone().expect("a descriptor"))
             .stderr(out)
@@ -161,5 +171,27 @@ fn a_command_whose_reader_has_gone_ends_without_a_panic() {
             Some(code),
             "{args:?}"
         );
+    }
+}
+
+#[test]
+fn without_an_address_clients_of_ipv6_and_ipv4_are_answered() {
+    let (out, pipe) = std::io::pipe().expect("a pipe");
+    let banner = out.try_clone().expect("a descriptor");
+    let mut running = Running::start_with(&["--port", "0"], pipe, banner, &[]);
+    let all = running.address;
+    assert!(all.ip().is_unspecified());
+    let mut clients = vec!["127.0.0.1"];
+    // Without IPv6, the server listens on IPv4 alone.
+    clients.extend(all.is_ipv6().then_some("::1"));
+    for ip in clients {
+        running.address = SocketAddr::new(ip.parse().expect("an IP"), all.port());
+        assert!(running.get("/healthz").starts_with("HTTP/1.1 200 "));
+    }
+    let port = all.port().to_string();
+    let url = format!("http://localhost:{port}/healthz");
+    for args in [&["health"][..], &["health", "--url", &url]] {
+        let status = command(args).env("SWITCHBOARD_PORT", &port).status();
+        assert_eq!(status.expect("the binary runs").code(), Some(0), "{args:?}");
     }
 }

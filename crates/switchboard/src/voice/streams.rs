@@ -11,7 +11,7 @@ use std::{
 
 use switchboard_core::{Audience, User};
 use switchboard_dialect::gostream::Told;
-use switchboard_transport::Hangup;
+use switchboard_transport::{Hangup, network};
 use tokio::sync::mpsc;
 
 /// Events that may wait for a client that does not read.
@@ -63,7 +63,8 @@ impl Streams {
     ) -> Option<(StreamId, mpsc::Receiver<Arc<Told>>)> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let streams = self.of.entry(user.clone()).or_default();
-        let from_there = |stream: &Stream| stream.listener.address == listener.address;
+        let there = listener.address.map(network);
+        let from_there = |stream: &Stream| stream.listener.address.map(network) == there;
         let count = streams.iter().filter(|stream| from_there(stream)).count();
         if self.per_user_max != 0 && count >= self.per_user_max {
             let replaceable = |stream: &Stream| from_there(stream) && !stream.listener.is_proven;
@@ -178,6 +179,18 @@ mod tests {
         let _stranger = streams.open(&user("1"), from([192, 0, 2, 1])).unwrap();
         assert!(streams.open(&user("1"), from([192, 0, 2, 1])).is_none());
         assert!(streams.open(&user("1"), from([192, 0, 2, 2])).is_some());
+    }
+
+    #[test]
+    fn the_clients_of_one_ipv6_network_share_their_places() {
+        let mut streams = Streams::new(1);
+        let from = |address: &str| Listener {
+            address: Some(address.parse().unwrap()),
+            ..listener(false)
+        };
+        let _first = streams.open(&user("1"), from("2001:db8::1")).unwrap();
+        assert!(streams.open(&user("1"), from("2001:db8::ffff:2")).is_none());
+        assert!(streams.open(&user("1"), from("2001:db8:0:1::1")).is_some());
     }
 
     #[test]

@@ -44,7 +44,7 @@ fn gostream() -> [Row; 3] {
         int!(
             "gostream",
             "event_streams",
-            "Event streams one user may have open from one address; more are answered 429.",
+            "Event streams one user may have open from one IPv4 address or IPv6 /64; more are answered 429.",
             voice.gostream.event_streams
         ),
         int!(
