@@ -8,7 +8,7 @@ use switchboard_core::{
 };
 
 use crate::{
-    ALL, Close, Dialect, FirstFrame, Frame, Handshake, Out, Post, Session,
+    ALL, Close, Dialect, FirstFrame, Frame, Handshake, Out, Post, Session, Settings,
     json::{Object, Writer},
     words,
 };
@@ -209,7 +209,7 @@ impl Conversation {
         let Speech::Undetected(handshake) = &self.speech else {
             return Ok(());
         };
-        let dialect = match recognized(frame, self.limits.json_depth) {
+        let dialect = match recognized(frame, self.limits.json_depth, &handshake.settings) {
             Ok(dialect) => dialect,
             Err(reason) => {
                 out.close = Some(Close::POLICY);
@@ -263,11 +263,16 @@ impl Conversation {
     }
 }
 
-/// Whose first frame this is.
-fn recognized(first: Frame<'_>, depth: usize) -> Result<&'static dyn Dialect, Refusal> {
+/// Whose first frame this is. Dialects that are switched off recognize nothing.
+fn recognized(
+    first: Frame<'_>,
+    depth: usize,
+    settings: &Settings,
+) -> Result<&'static dyn Dialect, Refusal> {
     let text = first.text()?;
     let object = Object::parse(&text, depth)?;
-    let mut dialects = ALL.iter().copied();
+    let dialects = ALL.iter().copied();
+    let mut dialects = dialects.filter(|dialect| settings.is_enabled(dialect.tongue().name));
     dialects
         .find(|dialect| dialect.recognizes(&object))
         .ok_or(Refusal::UnknownType)

@@ -95,6 +95,12 @@ pub trait Dialect: Sync + fmt::Debug {
         &[]
     }
 
+    /// Settings that do more than their names say, which the operator should know: the key of each, and
+    /// what follows from its value.
+    fn warnings(&self, _settings: &Settings) -> Vec<(&'static str, &'static str)> {
+        Vec::new()
+    }
+
     /// Which of its settings are of no use with each other or with the limits.
     fn conflicts(&self, _settings: &Settings, _limits: &Limits) -> Vec<SettingConflict> {
         Vec::new()

@@ -178,6 +178,14 @@ impl Dialect for PeerJs {
         is_bad.then_some(conflict).into_iter().collect()
     }
 
+    fn warnings(&self, settings: &Settings) -> Vec<(&'static str, &'static str)> {
+        let warning = (
+            MIXED.key,
+            "discloses the ids of all clients of a key to every client of another dialect, whatever peerjs.allow_discovery says",
+        );
+        is_mixed(settings).then_some(warning).into_iter().collect()
+    }
+
     fn answer(&self, door: &'static str, handshake: &Handshake) -> Answer {
         let key = handshake.params.get("key").unwrap_or_default();
         let has = |setting| has_key(&handshake.settings, setting, key);

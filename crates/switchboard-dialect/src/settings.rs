@@ -1,6 +1,9 @@
 //! Settings that belong to one dialect, declared in its own file.
 
-use std::{collections::BTreeMap, ops::RangeInclusive};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::RangeInclusive,
+};
 
 use switchboard_core::DialectName;
 
@@ -93,18 +96,36 @@ pub const SECS_MAX: u64 = 365 * 24 * 60 * 60;
 
 /// The settings in force. Empty means: all defaults.
 #[derive(Clone, Debug, Default)]
-pub struct Settings(BTreeMap<(DialectName, &'static str), Value>);
+pub struct Settings {
+    values: BTreeMap<(DialectName, &'static str), Value>,
+    /// The dialects that are switched off.
+    off: BTreeSet<DialectName>,
+}
 
 impl Settings {
     /// Sets one. The caller has checked that it is of the default's kind and in the range.
     pub fn set(&mut self, dialect: DialectName, setting: &'static Setting, value: Value) {
-        self.0.insert((dialect, setting.key), value);
+        self.values.insert((dialect, setting.key), value);
+    }
+
+    /// Switches a dialect on or off. A dialect that is off is not spoken to any client.
+    pub fn set_enabled(&mut self, dialect: DialectName, is_enabled: bool) {
+        match is_enabled {
+            true => self.off.remove(dialect),
+            false => self.off.insert(dialect),
+        };
+    }
+
+    /// Whether a dialect is not switched off.
+    #[must_use]
+    pub fn is_enabled(&self, dialect: &str) -> bool {
+        !self.off.contains(dialect)
     }
 
     /// What is in force.
     #[must_use]
     pub fn get(&self, dialect: DialectName, setting: &Setting) -> Value {
-        self.0
+        self.values
             .get(&(dialect, setting.key))
             .cloned()
             .unwrap_or_else(setting.default)

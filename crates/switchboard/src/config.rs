@@ -177,7 +177,7 @@ impl Config {
         all.chain(alone).map(listening).collect()
     }
 
-    /// Every dialect with the paths where its clients connect: for each base path the first.
+    /// Every dialect that is not switched off, with the paths where its clients connect: for each base path the first.
     #[must_use]
     pub fn served(&self) -> Vec<(DialectName, Vec<String>)> {
         let served = |dialect: &&dyn Dialect| {
@@ -185,7 +185,25 @@ impl Config {
             let paths = bases.iter().filter_map(|base| first_path(*dialect, base));
             (dialect.tongue().name, paths.collect())
         };
-        ALL.iter().map(served).collect()
+        let enabled = ALL.iter().filter(|dialect| self.is_enabled(**dialect));
+        enabled.map(served).collect()
+    }
+
+    /// Whether a dialect is not switched off.
+    pub(crate) fn is_enabled(&self, dialect: &dyn Dialect) -> bool {
+        self.dialects.is_enabled(dialect.tongue().name)
+    }
+
+    /// The dialects' settings for clients of the listeners that all dialects share. A dialect without a
+    /// path has switched itself off there: no other way leads to it.
+    pub(crate) fn shared_settings(&self) -> Settings {
+        let mut settings = self.dialects.clone();
+        for dialect in ALL {
+            if self.paths_of(*dialect).is_empty() {
+                settings.set_enabled(dialect.tongue().name, false);
+            }
+        }
+        settings
     }
 
     /// The path where the clients of a dialect connect on a listener of its own.
@@ -214,6 +232,7 @@ impl Config {
     pub(crate) fn entrances(&self) -> Entrances {
         let bases = ALL
             .iter()
+            .filter(|dialect| self.is_enabled(**dialect))
             .map(|dialect| (*dialect, self.paths_of(*dialect)));
         Entrances::new(&bases.collect::<Vec<_>>(), crate::web::is_taken)
     }

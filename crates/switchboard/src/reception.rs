@@ -231,8 +231,13 @@ fn choose(
     handshake: &Handshake,
     (entrance, alone): (&Entrance, Option<DialectName>),
 ) -> Result<Chosen, Box<Response>> {
-    let find = |name: &str| find(name).filter(|_| alone.is_none_or(|alone| alone == name));
-    let named = |name: &str| find(name).ok_or_else(|| refusal(unknown_dialect(name, alone)));
+    let is_served = |name: &str| match alone {
+        Some(alone) => alone == name,
+        None => handshake.settings.is_enabled(name),
+    };
+    let unknown = |name: &str| refusal(unknown_dialect(name, is_served));
+    let find = |name: &str| find(name).filter(|_| is_served(name));
+    let named = |name: &str| find(name).ok_or_else(|| unknown(name));
     let offers = upgrade.offers().iter();
     let offered: Vec<_> = offers
         .filter_map(|offer| offer.strip_prefix(SUBPROTOCOL))
@@ -243,7 +248,7 @@ fn choose(
     };
     let Some(dialect) = wanted else {
         return match offered.first() {
-            Some(name) => Err(refusal(unknown_dialect(name, alone))),
+            Some(name) => Err(unknown(name)),
             None => Ok((upgrade.choose_first(), entrance.only())),
         };
     };
@@ -261,11 +266,9 @@ fn choose(
     )))
 }
 
-fn unknown_dialect(name: &str, alone: Option<DialectName>) -> (StatusCode, String) {
+fn unknown_dialect(name: &str, is_served: impl Fn(&str) -> bool) -> (StatusCode, String) {
     let names = ALL.iter().map(|dialect| dialect.tongue().name);
-    let names: Vec<_> = names
-        .filter(|name| alone.is_none_or(|alone| alone == *name))
-        .collect();
+    let names: Vec<_> = names.filter(|name| is_served(name)).collect();
     let name: String = name.chars().take(32).collect();
     (
         StatusCode::BAD_REQUEST,

@@ -158,7 +158,7 @@ impl Builder {
                 drain,
             },
             rates,
-            settings: Arc::new(config.dialects.clone()),
+            settings: Arc::new(config.shared_settings()),
             shards,
             config,
             tasks,
@@ -289,11 +289,16 @@ impl Server {
     /// What a listener answers that is for this dialect alone: the dialect as its original server is met, and
     /// `/healthz` and `/readyz` where these are no paths of its own. None if there is no such dialect.
     pub fn router_of(&self, dialect: &str) -> Option<Router> {
-        let dialect = find(dialect)?;
+        let dialect = self.served_dialect(dialect)?;
         let entrances = home_entrances(dialect);
         let router = reception::routes(Router::new(), &entrances, Some(dialect.tongue().name));
         let router = probes::routes(router, |path| entrances.at(path).is_none());
         Some(router.with_state(self.clone()))
+    }
+
+    /// The dialect of this name, unless it is switched off.
+    fn served_dialect(&self, name: &str) -> Option<&'static dyn Dialect> {
+        find(name).filter(|dialect| self.inner.config.is_enabled(*dialect))
     }
 
     /// The rooms, for the host program.
@@ -323,7 +328,7 @@ impl Server {
     /// Serves [`Server::router_of`] a dialect on `listener` until [`Server::shutdown`]. Says whether there
     /// is such a dialect.
     pub fn serve_dialect(&self, listener: Listener, dialect: &str) -> bool {
-        let Some(entrances) = find(dialect).map(home_entrances) else {
+        let Some(entrances) = self.served_dialect(dialect).map(home_entrances) else {
             return false;
         };
         let probes = probes::routes(Router::new(), |path| entrances.at(path).is_none());

@@ -114,11 +114,13 @@ impl Config {
         check.found()
     }
 
-    /// Settings in force that serve clients, but not to every limit that is set.
+    /// Settings in force that serve clients, but not to every limit that is set, or that do more than their
+    /// names say.
     #[must_use]
     pub fn warnings(&self) -> Vec<Mistake> {
         let mut check = Check::new(self);
         check.tight_limits();
+        check.disclosures();
         check.found()
     }
 }
@@ -276,8 +278,13 @@ impl<'a> Check<'a> {
 
     /// What the dialects find in their own settings, and that there is something to connect to.
     fn dialects(&mut self) {
+        let config = self.config;
         for dialect in ALL {
             let name = dialect.tongue().name;
+            if !config.is_enabled(*dialect) {
+                self.must_not_listen(name);
+                continue;
+            }
             for conflict in dialect.conflicts(&self.config.dialects, &self.config.limits) {
                 let key = format!("{name}.{}", conflict.key);
                 match conflict.with {
@@ -289,18 +296,49 @@ impl<'a> Check<'a> {
                 }
             }
         }
-        let config = self.config;
         let has_paths = config.served().iter().any(|(_, paths)| !paths.is_empty());
-        let has_listeners = config.listen.values().any(|listen| !listen.is_empty());
+        let is_on = |name: &str| config.dialects.is_enabled(name);
+        let mut listen = config.listen.iter();
+        let has_listeners = listen.any(|(name, listen)| is_on(name) && !listen.is_empty());
         let has_voice = config.voice.gostream.identity != VoiceIdentity::Off;
         if !has_paths && !has_listeners && !has_voice {
             let keys: Vec<_> = ALL
                 .iter()
-                .map(|dialect| format!("{}.paths", dialect.tongue().name))
+                .map(
+                    |dialect| match (dialect.tongue().name, config.is_enabled(*dialect)) {
+                        (name, true) => format!("{name}.paths"),
+                        (name, false) => format!("{name}.enabled"),
+                    },
+                )
                 .chain(["gostream.identity".to_owned()])
                 .collect();
             let keys: Vec<_> = keys.iter().map(String::as_str).collect();
             self.refuse(&keys, "all dialects are off: no client could connect");
+        }
+    }
+
+    /// Settings of dialects that do more than their names say.
+    fn disclosures(&mut self) {
+        let config = self.config;
+        let enabled = ALL.iter().filter(|dialect| config.is_enabled(**dialect));
+        for dialect in enabled {
+            for (key, words) in dialect.warnings(&config.dialects) {
+                let key = format!("{}.{key}", dialect.tongue().name);
+                self.refuse(&[&key], words);
+            }
+        }
+    }
+
+    /// A dialect that is switched off has no listeners of its own.
+    fn must_not_listen(&mut self, dialect: &str) {
+        let listen = self.config.listen.get(dialect);
+        if listen.is_some_and(|listen| !listen.is_empty()) {
+            let keys = [format!("{dialect}.listen"), format!("{dialect}.enabled")];
+            self.refuse_pair(
+                [&keys[0], &keys[1]],
+                "must be empty with",
+                "no client would be served there",
+            );
         }
     }
 

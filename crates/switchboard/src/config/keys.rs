@@ -393,8 +393,19 @@ fn of_dialect(dialect: &'static dyn Dialect) -> Vec<Row> {
     let mut rows = vec![
         row(
             name,
+            "enabled",
+            "Whether it is served; if not, no path, ?dialect=, subprotocol, first frame or listener reaches it.",
+            move |config, given| {
+                given
+                    .flag()
+                    .map(|flag| config.dialects.set_enabled(name, flag))
+            },
+            move |config| config.dialects.is_enabled(name).to_string(),
+        ),
+        row(
+            name,
             "paths",
-            "The paths it is served under.",
+            "The paths it is served under; without one, it is served on its own listeners only.",
             move |config, given| {
                 paths(dialect, given).map(|paths| drop(config.paths.insert(name, paths)))
             },

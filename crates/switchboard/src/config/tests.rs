@@ -246,13 +246,47 @@ fn limits_that_are_too_tight_for_other_limits_are_warnings_with_all_sides() {
 
 #[test]
 fn a_server_without_any_dialect_is_a_mistake() {
-    let paths = |name: &&str| format!("[{name}]\npaths = []\n");
-    let names = ALL.iter().map(|dialect| dialect.tongue().name);
-    let all: String = names.map(|name| paths(&name)).collect();
-    assert_eq!(all_mistakes(&all), Vec::<String>::new(), "voice is served");
-    let found = all_mistakes(&format!("{all}[gostream]\nidentity = \"off\"\n"));
-    assert_eq!(found.len(), 1, "{found:#?}");
-    assert!(found[0].ends_with("all dialects are off: no client could connect"));
+    for way in ["paths = []", "enabled = false"] {
+        let section = |name: &str| format!("[{name}]\n{way}\n");
+        let names = ALL.iter().map(|dialect| dialect.tongue().name);
+        let all: String = names.map(section).collect();
+        assert_eq!(all_mistakes(&all), Vec::<String>::new(), "voice is served");
+        let found = all_mistakes(&format!("{all}[gostream]\nidentity = \"off\"\n"));
+        assert_eq!(found.len(), 1, "{found:#?}");
+        assert!(found[0].ends_with("all dialects are off: no client could connect"));
+    }
+}
+
+#[test]
+fn a_dialect_that_is_off_has_no_listener_of_its_own() {
+    let text = "[mesh]\nlisten = [\"127.0.0.1:7000\"]\nenabled = false\n";
+    let expected = "f.toml:3: mesh.enabled: mesh.listen = [\"127.0.0.1:7000\"] (f.toml:2) must be empty with \
+                    mesh.enabled = false (f.toml:3): no client would be served there";
+    assert_eq!(all_mistakes(text), [expected]);
+    // What is wrong with the settings of a dialect that is off harms nobody.
+    let text =
+        "[peerjs]\nkeys = \" ,\"\nenabled = false\n[singo]\npaths = [\"/ws\"]\nenabled = false\n";
+    assert_eq!(all_mistakes(text), Vec::<String>::new());
+}
+
+#[test]
+fn a_key_that_is_open_to_other_dialects_is_warned_of() {
+    let warnings = |text| {
+        let mut config = Config::default();
+        assert_eq!(config.read_toml("f.toml", text), []);
+        let warnings = config.warnings().into_iter();
+        warnings
+            .map(|warning| warning.to_string())
+            .collect::<Vec<_>>()
+    };
+    let mixed = warnings("[peerjs]\nmixed = true\n");
+    assert_eq!(mixed.len(), 1);
+    let begin = "f.toml:2: peerjs.mixed: discloses the ids of all clients of a key";
+    assert!(mixed[0].starts_with(begin), "{mixed:?}");
+    let off = "[peerjs]\nmixed = true\nenabled = false\n";
+    for silent in ["", "[peerjs]\nmixed = false\n", off] {
+        assert_eq!(warnings(silent), Vec::<String>::new(), "{silent}");
+    }
 }
 
 #[test]

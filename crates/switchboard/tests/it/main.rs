@@ -14,5 +14,6 @@ mod nodes;
 mod rates;
 mod slow;
 mod slow_receiver;
+mod switched_off;
 mod voice;
 mod websocket;
