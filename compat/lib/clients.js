@@ -17,17 +17,21 @@ const FILES = {
 /** Those that are published for bundlers only. What uses the same yjs must be in one bundle with it. @type {Record<string, string[]>} */
 const BUNDLES = { 'yjs.js': ['yjs', 'y-webrtc'] };
 
+/** Those that the tests run in Node: a script that defines `client`. @type {Record<string, string[]>} */
+const SCRIPTS = { 'y-webrtc-node.js': ['yjs', 'y-webrtc'] };
+
 /** @param {string} name */
 export async function clientFile(name) {
   if (name in FILES) return readFile(new URL(FILES[name], PACKAGES));
-  if (name in BUNDLES) return bundle(BUNDLES[name]);
+  if (name in BUNDLES) return bundle(BUNDLES[name], { format: 'esm' });
+  if (name in SCRIPTS) return bundle(SCRIPTS[name], { format: 'iife', globalName: 'client' });
   throw new Error(`no client ${name}`);
 }
 
-/** @param {string[]} names of packages */
-async function bundle(names) {
+/** @param {string[]} names of packages @param {import('esbuild').BuildOptions} options */
+async function bundle(names, options) {
   const contents = names.map((name) => `export * from '${name}';`).join('\n');
   const stdin = { contents, resolveDir: new URL('..', PACKAGES).pathname };
-  const { outputFiles } = await build({ stdin, bundle: true, format: 'esm', write: false, logLevel: 'silent' });
-  return outputFiles[0].contents;
+  const { outputFiles } = await build({ stdin, bundle: true, ...options, write: false, logLevel: 'silent' });
+  return (outputFiles ?? [])[0].contents;
 }
