@@ -13,7 +13,7 @@ use crate::{
         ABSENT_FRAME_BYTES, ABSENT_PAIR_BYTES_MAX, ABSENT_PATIENCE, ABSENT_SHARE_BYTES_MAX, Limits,
         tighter,
     },
-    relay::{Relay, RelayKind},
+    relay::Relay,
 };
 
 type Wanted = (RoomId, Address);
@@ -40,9 +40,9 @@ struct Load {
 
 impl Load {
     fn plus(self, relay: &Relay) -> Self {
-        let (descriptions, candidates) = match relay.kind {
-            RelayKind::Offer | RelayKind::Answer => (1, 0),
-            RelayKind::Candidate | RelayKind::Message | RelayKind::Opaque => (0, 1),
+        let (descriptions, candidates) = match relay.kind.is_description() {
+            true => (1, 0),
+            false => (0, 1),
         };
         Self {
             descriptions: self.descriptions + descriptions,
@@ -93,25 +93,25 @@ impl<L> Absent<L> {
     /// once if the address stays absent. Returns false if the sender waits for too many addresses.
     pub(crate) fn wait(
         &mut self,
-        wanted: Wanted,
+        wanted: &Wanted,
         (sender, local): (PeerId, L),
-        relay: Arc<Relay>,
+        relay: &Arc<Relay>,
         limits: &Limits,
         now: Instant,
     ) -> bool {
-        let has_place = self.has_place(&wanted, sender, &relay, limits);
-        if !self.expect(&wanted, sender, local, now) {
+        let has_place = self.has_place(wanted, sender, relay, limits);
+        if !self.expect(wanted, sender, local, now) {
             return false;
         }
-        let queue = self.queues.get_mut(&wanted).into_iter().flatten();
+        let queue = self.queues.get_mut(wanted).into_iter().flatten();
         for waiting in queue.filter(|waiting| waiting.sender == sender) {
             if !has_place {
                 waiting.is_incomplete = true;
                 continue;
             }
-            waiting.load = waiting.load.plus(&relay);
+            waiting.load = waiting.load.plus(relay);
             waiting.relays.push(relay.clone());
-            self.shares.entry(sender).or_default().bytes += weight(&relay);
+            self.shares.entry(sender).or_default().bytes += weight(relay);
         }
         true
     }

@@ -500,15 +500,22 @@ impl<L: Clone> Hub<L> {
                 let refused = Refused::new(Refusal::NotUnderstood).in_room(&id.name);
                 self.refuse(local.clone(), refused);
             }
-            return self.charge(local, count, relay.frame.len());
+            self.charge(local, count, relay.frame.len());
+            if relay.kind.is_description() {
+                self.note_description(&log, peer, None);
+            }
+            return;
         }
         let receiver = room.find(&to).filter(|seat| from.sees(&seat.member));
         match passable(receiver, &relay) {
             Err(Refusal::NoSuchPeer) if let Target::Awaited(address) = to => {
-                self.wait_for(id, address, (peer, local), relay, now);
+                self.wait_for(id, address, (peer, local), &relay, now);
             }
             Err(reason) => self.refuse(local, Refused::new(reason).in_room(&id.name).to(to)),
             Ok(seat) => {
+                let has_presence = from.tongue.introduced && seat.member.tongue.introduced;
+                let is_noted = !has_presence && relay.kind.is_description();
+                let noted = is_noted.then(|| (log.clone(), seat.member.peer));
                 if !from.tongue.introduced {
                     let reached = Charge::Reached(seat.member.peer);
                     self.effects.push_back(Effect::Charge(local, reached));
@@ -525,7 +532,19 @@ impl<L: Clone> Hub<L> {
                     }
                     (None, None) => {}
                 }
+                if let Some((log, receiver)) = noted {
+                    self.note_description(&log, peer, Some(receiver));
+                }
             }
+        }
+    }
+
+    /// Notes who has a call with whom, for members without presence. `to` is `None` for all others.
+    fn note_description(&mut self, log: &LogId, from: PeerId, to: Option<PeerId>) {
+        match (self.rooms.get_mut(log), to) {
+            (Some(room), Some(to)) => room.note_description(from, to),
+            (Some(room), None) => room.note_description_to_all(from),
+            (None, _) => {}
         }
     }
 

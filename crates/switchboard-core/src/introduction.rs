@@ -20,7 +20,8 @@ pub struct Tongue {
     /// Whether it carries text for people.
     pub messages: bool,
     /// Whether its clients are told who is in a room. Where they are not, they find each other by
-    /// address alone, and `directory_members` bounds the room instead of `room_members`.
+    /// address alone, and `directory_members` bounds the room instead of `room_members`. They are told when a
+    /// member of another dialect leaves that they exchanged a session description with.
     pub introduced: bool,
     /// Members that a room may have while somebody who speaks it is in it; 0: any number.
     pub room_max: usize,

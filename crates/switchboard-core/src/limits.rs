@@ -168,5 +168,8 @@ pub(crate) const ABSENT_BYTES_MAX: usize = 512 * 1024;
 /// Bytes that a waiting frame is counted for besides its text. An outbox counts as many.
 pub(crate) const ABSENT_FRAME_BYTES: usize = 128;
 
+/// Members without presence that are told when one member leaves: more than a client can have calls with.
+pub(crate) const COUNTERPARTS_MAX: usize = 1024;
+
 /// Addresses that one hub keeps for clients that lost their connections; for more, older ones are given up.
 pub(crate) const RESERVATIONS_MAX: usize = 16 * 1024;

@@ -21,6 +21,17 @@ pub enum RelayKind {
     Opaque,
 }
 
+impl RelayKind {
+    /// Whether it is a session description.
+    #[must_use]
+    pub fn is_description(self) -> bool {
+        match self {
+            Self::Offer | Self::Answer => true,
+            Self::Candidate | Self::Message | Self::Opaque => false,
+        }
+    }
+}
+
 /// A frame under way between members.
 ///
 /// `frame` is complete: the sender's session has put the real sender into it, so receivers of

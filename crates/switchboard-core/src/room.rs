@@ -11,7 +11,7 @@ use crate::{
     command::Target,
     id::{Address, PeerId, Position},
     introduction::{Circle, Member},
-    limits::{Limits, exceeds, tighter},
+    limits::{COUNTERPARTS_MAX, Limits, exceeds, tighter},
     log::{NodeId, SeatRef},
 };
 
@@ -24,6 +24,9 @@ pub(crate) struct Seat<L> {
     pub(crate) node: Option<NodeId>,
     /// Its connection. `None` if it is another node's, or has asked to leave: it is told nothing more.
     pub(crate) local: Option<L>,
+    /// Members of this node without presence, of other dialects, that exchanged a session description with
+    /// this one: they are told when it leaves. Some of them may have left.
+    pub(crate) counterparts: Vec<PeerId>,
 }
 
 impl<L> Seat<L> {
@@ -34,6 +37,12 @@ impl<L> Seat<L> {
     /// What orders the members; no two have the same.
     pub(crate) fn place(&self) -> (Position, PeerId) {
         (self.since, self.member.peer)
+    }
+
+    /// Whether this member of this node is told that `other` leaves only if it exchanged a description with it.
+    fn is_told_only_of_calls(&self, other: &Self) -> bool {
+        let (own, other) = (self.member.tongue, other.member.tongue);
+        self.local.is_some() && !own.introduced && own.name != other.name
     }
 
     pub(crate) fn reference(&self) -> SeatRef {
@@ -60,6 +69,8 @@ pub(crate) struct Withdrawn<L> {
     pub(crate) local: L,
     /// The members of this node that it was among all the time.
     pub(crate) knows: Vec<PeerId>,
+    /// As in [`Seat`].
+    pub(crate) counterparts: Vec<PeerId>,
 }
 
 impl<L> Withdrawn<L> {
@@ -224,6 +235,64 @@ impl<L> Room<L> {
         let joining = self.joining().filter_map(|wish| wish.member.circle);
         let joining = joining.filter(|circle| circle.first == first);
         self.circle(first).count() + joining.count()
+    }
+
+    /// Notes that two members have exchanged a session description.
+    pub(crate) fn note_description(&mut self, from: PeerId, to: PeerId) {
+        for (listener, other) in [(from, to), (to, from)] {
+            let seats = self.seat(listener).zip(self.seat(other));
+            if seats.is_some_and(|(listener, other)| listener.is_told_only_of_calls(other)) {
+                self.add_counterpart(other, listener);
+            }
+        }
+    }
+
+    /// Notes that a member has sent a session description to all others.
+    pub(crate) fn note_description_to_all(&mut self, from: PeerId) {
+        if self.audience.len() == self.seats.len() {
+            return;
+        }
+        let Some(sender) = self.seat(from) else {
+            return;
+        };
+        let listeners = self.seen_by(&sender.member);
+        let listeners = listeners.filter(|seat| seat.is_told_only_of_calls(sender));
+        let listeners: Vec<_> = listeners.map(|seat| seat.member.peer).collect();
+        for listener in listeners {
+            self.add_counterpart(from, listener);
+        }
+    }
+
+    fn add_counterpart(&mut self, of: PeerId, listener: PeerId) {
+        let Some(seat) = self.seat_mut(of) else {
+            return;
+        };
+        if seat.counterparts.contains(&listener) {
+            return;
+        }
+        let mut counterparts = std::mem::take(&mut seat.counterparts);
+        if counterparts.len() >= COUNTERPARTS_MAX {
+            counterparts.retain(|peer| self.by_peer.contains_key(peer));
+        }
+        if counterparts.len() >= COUNTERPARTS_MAX {
+            counterparts.remove(0);
+        }
+        counterparts.push(listener);
+        if let Some(seat) = self.seat_mut(of) {
+            seat.counterparts = counterparts;
+        }
+    }
+
+    /// The connections of the counterparts of a member that leaves.
+    pub(crate) fn counterparts_of<'a>(&'a self, left: &'a Seat<L>) -> impl Iterator<Item = &'a L> {
+        left.counterparts.iter().filter_map(|peer| {
+            let seat = self.seat(*peer);
+            let withdrawn = || self.withdrawn.iter().find(|lost| lost.member.peer == *peer);
+            match seat {
+                Some(seat) => seat.local.as_ref(),
+                None => withdrawn().map(|lost| &lost.local),
+            }
+        })
     }
 
     /// The one member that `target` names. `Target::Everyone` names nobody in particular.

@@ -15,8 +15,9 @@
 //! A key is closed to other dialects: in these, a room of the same name is another room.
 //! `mixed = true` opens it. Then a member of another dialect is told the id of each `peerjs` client of
 //! the key, even where `allow_discovery` forbids lists, and calls it; a `peerjs` client can call it by
-//! its address. An offer with audio or video is a media connection, any other a data connection labelled
-//! `chat`; its id is made by the server. Nobody is told to call. All nodes need the same setting.
+//! its address, and gets `LEAVE` when a member that it had a call with has left. An offer with audio or
+//! video is a media connection, any other a data connection labelled `chat`; its id is made by the
+//! server. Nobody is told to call. All nodes need the same setting.
 //!
 //! # Better
 //!
@@ -397,6 +398,12 @@ impl Session for Caller {
             Event::Evicted(Eviction::Kicked) => {
                 out.frames.push(told("ERROR", "You have been removed."));
             }
+            // Clients of PeerJS notice each other's departure themselves.
+            Event::Departed { peer, .. } if peer.tongue != &TONGUE => {
+                self.connections.retain(|known| known.with != peer.address);
+                let frame = self.notice("LEAVE", peer.address.as_str());
+                out.frames.push(frame);
+            }
             Event::Evicted(Eviction::Ghost | Eviction::Replaced)
             | Event::Claimed(_)
             | Event::Members { .. }
@@ -601,9 +608,14 @@ impl Caller {
     }
 
     fn expired(&self, target: &str) -> ByteString {
+        self.notice("EXPIRE", target)
+    }
+
+    /// What the server says about another peer.
+    fn notice(&self, frame_type: &str, about: &str) -> ByteString {
         Writer::default()
-            .text("type", "EXPIRE")
-            .text("src", target)
+            .text("type", frame_type)
+            .text("src", about)
             .text("dst", self.me.as_str())
             .finish()
     }

@@ -17,12 +17,12 @@ impl<L: Clone> Hub<L> {
         room: &RoomId,
         address: Address,
         (sender, local): (PeerId, L),
-        relay: Arc<Relay>,
+        relay: &Arc<Relay>,
         now: Instant,
     ) {
         let wanted = (room.clone(), address.clone());
         let sender = (sender, local.clone());
-        if !(self.absent).wait(wanted, sender, relay, &self.limits, now) {
+        if !(self.absent).wait(&wanted, sender, relay, &self.limits, now) {
             self.refuse_absent(local, room, address);
         }
     }

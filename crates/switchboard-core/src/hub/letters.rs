@@ -102,6 +102,9 @@ impl<L: Clone> Hub<L> {
                 let hearers = room.seen_by(&seat.member);
                 // The sender's own node has charged it.
                 let _ = hear_all(hearers, &mut self.effects, id, &seat.member, relay);
+                if relay.kind.is_description() {
+                    self.note_description(&log, from.peer, None);
+                }
                 return;
             }
             (Addressee::One { seat: wanted, .. }, Some((room, sender))) => room
@@ -112,7 +115,15 @@ impl<L: Clone> Hub<L> {
             (_, None) => None,
         };
         match (receiver, to) {
-            (Some((local, from)), _) => self.deliver(local, heard(id, &from, true, relay.clone())),
+            (Some((local, from)), to) => {
+                let sender = from.peer;
+                self.deliver(local, heard(id, &from, true, relay.clone()));
+                if let Addressee::One { seat, .. } = to
+                    && relay.kind.is_description()
+                {
+                    self.note_description(&log, sender, Some(seat.peer));
+                }
+            }
             (None, Addressee::One { target, .. }) => {
                 let to = from.peer;
                 self.send(node, log, Message::Bounce { to, target });

@@ -107,6 +107,7 @@ impl<L: Clone> Hub<L> {
             since,
             node,
             local: arrival.local,
+            counterparts: arrival.counterparts,
         });
         if is_nobodys {
             // A join of this node's that was given up before it was ordered.
@@ -166,11 +167,12 @@ impl<L: Clone> Hub<L> {
         if let LogId::Room(id) = log {
             let event = Arc::new(departed(id, &seat.member, departure));
             let told = room.told_of(&seat.member);
-            for local in told.filter_map(|seat| seat.local.as_ref()) {
+            let told = told.filter_map(|seat| seat.local.as_ref());
+            for local in told.chain(room.counterparts_of(&seat)) {
                 effects.push_back(Effect::Deliver(local.clone(), event.clone()));
             }
             for lost in &mut room.withdrawn {
-                if lost.forgets(peer) {
+                if lost.forgets(peer) && is_told(&lost.member) {
                     effects.push_back(Effect::Deliver(lost.local.clone(), event.clone()));
                 }
             }
@@ -217,7 +219,9 @@ impl<L: Clone> Hub<L> {
             return;
         };
         if let LogId::Room(id) = log {
-            let seen = room.seen_by(&seat.member).filter(|_| is_told(&seat.member));
+            let is_known =
+                |other: &Seat<L>| is_told(&seat.member) || other.counterparts.contains(&peer);
+            let seen = room.seen_by(&seat.member).filter(|other| is_known(other));
             for other in seen.filter(|other| !other.is_own()) {
                 let event = departed(id, &other.member, Departure::Lost);
                 effects.push_back(Effect::Deliver(local.clone(), Arc::new(event)));
@@ -231,6 +235,7 @@ impl<L: Clone> Hub<L> {
             member: seat.member,
             local,
             knows,
+            counterparts: seat.counterparts,
         });
     }
 }
@@ -297,6 +302,8 @@ struct Arrival<L> {
     local: Option<L>,
     /// Whom it has not lost sight of.
     knows: Vec<PeerId>,
+    /// Its counterparts from before.
+    counterparts: Vec<PeerId>,
     /// What it has asked already.
     early: Vec<Ask>,
     /// It was here before.
@@ -311,6 +318,7 @@ impl<L> Arrival<L> {
         let mut arrival = Self {
             local: None,
             knows: Vec::new(),
+            counterparts: Vec::new(),
             early: Vec::new(),
             returns: false,
             is_nobodys: false,
@@ -322,6 +330,7 @@ impl<L> Arrival<L> {
         if let Some(index) = withdrawn {
             let lost = room.withdrawn.remove(index);
             arrival.knows = lost.knows;
+            arrival.counterparts = lost.counterparts;
             arrival.local = Some(lost.local);
             arrival.returns = true;
             return arrival;

@@ -9,9 +9,9 @@ use std::{
 
 use bytestring::ByteString;
 use switchboard_core::{
-    Address, Ask, Change, Command, Effect, Entry, Event, Farewell, Hub, Identity, Input, Limits,
-    LogId, Member, NodeId, Parting, Peer, PeerId, Position, Refusal, Relay, RelayKind, RoomId,
-    RoomName, SpaceName, Target, Terms, Token, Tongue,
+    Address, Ask, Change, Command, Departure, Effect, Entry, Event, Farewell, Hub, Identity, Input,
+    Limits, LogId, Member, NodeId, Parting, Peer, PeerId, Position, Refusal, Relay, RelayKind,
+    RoomId, RoomName, SpaceName, Target, Terms, Token, Tongue,
 };
 
 use crate::script::epoch;
@@ -67,8 +67,8 @@ impl House {
         tongue: &'static Tongue,
         terms: Terms,
     ) {
-        let number = u8::try_from(self.peers.len()).expect("few") + 1;
-        let id = PeerId::from_random([number; 16]);
+        let number = self.peers.len() as u128 + 1;
+        let id = PeerId::from_random(number.to_be_bytes());
         let mut peer = Peer::new(id, tongue, Identity::Claimed, SpaceName::default());
         let join = Command::Join {
             room: RoomName::parse("room", 0).expect("a name"),
@@ -614,4 +614,114 @@ fn circles_do_not_fill_a_room() {
     house.told();
     house.says("dan", Target::Everyone, "hello");
     assert_eq!(house.told(), ["cyd: dan says hello"]);
+}
+
+fn at(address: &str) -> Target {
+    Target::Address(Address::parse(address, 0).expect("an address"))
+}
+
+/// A member of another node, which this one learns of.
+fn far_member(house: &mut House, address: &str) -> PeerId {
+    let peer = PeerId::from_random([99; 16]);
+    let member = Member {
+        peer,
+        address: Address::parse(address, 0).expect("an address"),
+        name: None,
+        tongue: &OPEN,
+        identity: Identity::Claimed,
+        token: None,
+        circle: None,
+    };
+    let join = Change::Join(Arc::new(member));
+    house.commit(room(), join, Some(NodeId::from(7)));
+    house.carry_out();
+    peer
+}
+
+#[test]
+fn a_member_without_presence_is_told_when_a_counterpart_leaves() {
+    for parting in [Parting::Said, Parting::Reset, Parting::Lost] {
+        let mut house = House::new();
+        for name in ["ann", "ben"] {
+            house.comes(name, &DISCREET, Terms::default());
+        }
+        for name in ["caller", "callee", "stranger"] {
+            house.comes(name, &OPEN, Terms::default());
+        }
+        house.says("caller", at("ann"), "offer");
+        house.says("caller", at("ann"), "another offer");
+        house.says("ann", at("callee"), "offer");
+        house.says("ann", at("ben"), "offer");
+        house.sends("stranger", at("ann"), RelayKind::Candidate, "candidate");
+        house.told();
+        for name in ["ben", "stranger", "callee", "caller"] {
+            house.goes(name, parting);
+        }
+        let told = house.told();
+        let of_discreet = |line: &&String| line.starts_with("ann") || line.starts_with("ben");
+        let of_discreet: Vec<_> = told.iter().filter(of_discreet).collect();
+        assert_eq!(of_discreet, ["ann: callee left", "ann: caller left"]);
+    }
+}
+
+#[test]
+fn an_offer_to_all_makes_everybody_without_presence_a_counterpart() {
+    let mut house = House::new();
+    for name in ["ann", "ben"] {
+        house.comes(name, &DISCREET, Terms::default());
+    }
+    house.comes("cyd", &OPEN, Terms::default());
+    house.says("cyd", Target::Everyone, "offer");
+    house.told();
+    house.goes("cyd", Parting::Said);
+    assert_eq!(house.told(), ["ann: cyd left", "ben: cyd left"]);
+}
+
+#[test]
+fn a_counterpart_on_another_node_is_missed_too() {
+    let mut house = House::new();
+    house.comes("ann", &DISCREET, Terms::default());
+    let far = far_member(&mut house, "far");
+    house.says("ann", at("far"), "offer");
+    house.told();
+    let leave = Change::Leave(far, Departure::Lost);
+    house.commit(room(), leave, Some(NodeId::from(7)));
+    house.carry_out();
+    assert_eq!(house.told(), ["ann: far left"]);
+}
+
+#[test]
+fn a_member_without_presence_that_the_other_nodes_lost_loses_its_counterparts_there() {
+    let mut house = House::new();
+    house.comes("ann", &DISCREET, Terms::default());
+    house.comes("near", &OPEN, Terms::default());
+    far_member(&mut house, "far");
+    house.says("ann", at("far"), "offer");
+    house.says("ann", at("near"), "offer");
+    house.told();
+    let ann = house.peers["ann"].id();
+    house.commit(room(), Change::Leave(ann, Departure::Lost), None);
+    house.carry_out();
+    assert_eq!(house.told(), ["ann: far left"]);
+    house.goes("near", Parting::Said);
+    assert_eq!(house.told(), ["ann: near left"]);
+}
+
+#[test]
+fn the_counterparts_of_a_member_are_bounded() {
+    let mut house = House::new();
+    house.comes("host", &OPEN, Terms::default());
+    let names: Vec<&'static str> = (0..1026)
+        .map(|number| &*Box::leak(format!("p{number}").into_boxed_str()))
+        .collect();
+    for name in &names {
+        house.comes(name, &DISCREET, Terms::default());
+        house.says("host", at(name), "offer");
+    }
+    house.goes("p1", Parting::Said);
+    house.told();
+    house.goes("host", Parting::Said);
+    let told = house.told();
+    assert_eq!(told.len(), 1024);
+    assert_eq!(told[0], "p2: host left", "the oldest call is forgotten");
 }
