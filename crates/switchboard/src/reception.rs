@@ -21,9 +21,6 @@ use crate::{
     server::Server,
 };
 
-/// A list of members counts as one more request for so many bytes of it each.
-const LIST_BYTES_PER_REQUEST: usize = 64 * 1024;
-
 /// What a subprotocol that names a dialect begins with.
 const SUBPROTOCOL: &str = "switchboard.";
 
@@ -149,8 +146,7 @@ async fn answer(
             server.charge(parts)?;
             let room = RoomId { space, name, scope };
             let reply = reply(&server.inner.shards.members(&room));
-            let more = reply.body.len() / LIST_BYTES_PER_REQUEST;
-            server.charge_more(parts, u32::try_from(more).unwrap_or(u32::MAX));
+            server.charge_for_length(parts, reply.body.len());
             reply
         }
     };

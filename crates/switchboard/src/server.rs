@@ -49,6 +49,9 @@ const PLAIN_CONNECTIONS: usize = 256;
 const RESERVE_CONNECTIONS: usize = 64;
 const RESERVE_CONNECTIONS_PER_ADDRESS: usize = 8;
 
+/// A list of members counts as one more expensive request for so many bytes of it each.
+pub(crate) const LIST_BYTES_PER_REQUEST: u64 = 64 * 1024;
+
 /// A server being put together.
 #[derive(Clone, Debug, Default)]
 pub struct Builder {
@@ -438,8 +441,10 @@ impl Server {
         })
     }
 
-    /// Counts a request to its address that has cost `count` more than one.
-    pub(crate) fn charge_more(&self, request: &Parts, count: u32) {
+    /// Counts the length of a list that was asked for to the address.
+    pub(crate) fn charge_for_length(&self, request: &Parts, bytes: usize) {
+        let count = bytes as u64 / LIST_BYTES_PER_REQUEST;
+        let count = u32::try_from(count).unwrap_or(u32::MAX);
         let address = self.client_address(request);
         self.inner.rates.charge_more(address, count, Instant::now());
     }

@@ -301,7 +301,7 @@ fn limits() -> [Row; 24] {
         int!(
             "limits",
             "expensive_requests_per_second",
-            "Expensive requests per second from one IPv4 address or IPv6 /64: wrong signatures, questions to a website or webhook, lists of peers, event streams. Over it and the burst they are answered 429. Loopback is exempt.",
+            "Expensive requests per second from one IPv4 address or IPv6 /64: wrong signatures, challenges, questions to a website or webhook, lists of peers, event streams. Over it and the burst they are answered 429. Loopback is exempt.",
             limits.expensive_requests_per_second,
             0..=TOKENS_PER_SECOND_MAX
         ),

@@ -1,11 +1,15 @@
 //! Requests of voice that cost the server or a website much, bounded per address.
 
-use std::{net::IpAddr, time::Instant};
+use std::{net::IpAddr, sync::Arc, time::Instant};
 
-use axum::{body::Body, http::StatusCode, http::request::Parts};
+use axum::{
+    body::Body,
+    http::{StatusCode, request::Parts},
+};
+use hyper::body::Body as _;
 
 use super::{Answer, Endpoint, Guest, Identity, Refusal, Voice};
-use crate::server::too_often;
+use crate::server::{LIST_BYTES_PER_REQUEST, too_often};
 
 /// What a request counts for in the rate of its address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,12 +18,14 @@ enum Price {
     /// One, if the answer is 403: a wrong signature costs several verifications.
     OneIfForbidden,
     One,
+    /// As much as the answer is long; a short one is free.
+    ByLength,
 }
 
 impl Voice {
     /// Does what an admitted request asks, unless its address has asked for too much.
     pub(super) async fn attend_within_rate(
-        self: &std::sync::Arc<Self>,
+        self: &Arc<Self>,
         endpoint: Endpoint,
         guest: Guest,
         parts: Parts,
@@ -30,9 +36,19 @@ impl Voice {
             self.charge(address)?;
         }
         let answer = self.attend(endpoint, guest, parts, body).await;
-        let is_forbidden = || answer.as_ref().is_err_and(is_forbidden);
-        if price == Price::OneIfForbidden && !is_forbidden() {
-            self.rates.refund(address, Instant::now());
+        let now = Instant::now();
+        match price {
+            Price::Free | Price::One => {}
+            Price::OneIfForbidden => {
+                if !answer.as_ref().is_err_and(is_forbidden) {
+                    self.rates.refund(address, now);
+                }
+            }
+            Price::ByLength => {
+                self.rates.refund(address, now);
+                self.rates
+                    .charge_more(address, price_of_length(&answer), now);
+            }
         }
         answer
     }
@@ -49,7 +65,8 @@ impl Voice {
             Identity::Site(_) => Price::One,
         };
         match endpoint {
-            Endpoint::Messages => Price::One,
+            // A ticket that is given out may push one out that was given to another key.
+            Endpoint::Messages | Endpoint::Ticket => Price::One,
             Endpoint::TokenCheck
             | Endpoint::KeyExchange
             | Endpoint::NewCall
@@ -60,16 +77,37 @@ impl Voice {
             | Endpoint::HangUp
             | Endpoint::Up(_)
             | Endpoint::Join(_) => proven,
-            Endpoint::Ticket | Endpoint::ListRooms | Endpoint::ListMembers | Endpoint::Mode => {
-                Price::Free
-            }
+            Endpoint::ListRooms | Endpoint::ListMembers => Price::ByLength,
+            Endpoint::Mode => Price::Free,
         }
     }
+}
+
+fn price_of_length(answer: &Answer) -> u32 {
+    let length = answer
+        .as_ref()
+        .ok()
+        .and_then(|response| response.body().size_hint().exact());
+    u32::try_from(length.unwrap_or_default() / LIST_BYTES_PER_REQUEST).unwrap_or(u32::MAX)
 }
 
 fn is_forbidden(refusal: &Refusal) -> bool {
     match refusal {
         Refusal::Words(status, _) => *status == StatusCode::FORBIDDEN,
         Refusal::Ready(response) => response.status() == StatusCode::FORBIDDEN,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::voice::json;
+
+    #[test]
+    fn a_list_costs_what_it_is_long_and_a_refusal_of_one_nothing() {
+        for (bytes, price) in [(0, 0), (65_535, 0), (65_536, 1), (200_000, 3)] {
+            assert_eq!(price_of_length(&Ok(json("x".repeat(bytes)))), price);
+        }
+        assert_eq!(price_of_length(&Err(Refusal::bad("no"))), 0);
     }
 }

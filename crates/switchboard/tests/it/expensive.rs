@@ -110,6 +110,15 @@ async fn wrong_signatures_are_limited_and_right_ones_are_not() {
 }
 
 #[tokio::test]
+async fn challenges_are_limited_and_short_lists_are_not() {
+    let (_server, address) = limited("");
+    let path = format!("/getCallTicket?PKey={}", SecretKey::generate().public());
+    is_limited(address, &path).await;
+    let lists = answered(address, "/listRoom", Some("192.0.2.3"), 40).await;
+    assert_eq!(lists, 40);
+}
+
+#[tokio::test]
 async fn questions_to_a_website_are_limited() {
     // No website listens on port 1.
     let site = "[gostream]\nidentity = \"site\"\n[gostream.site]\nurl = \"http://127.0.0.1:1\"\n";
