@@ -1,7 +1,7 @@
 import { EventEmitter, once } from 'node:events';
 import { connect, createServer } from 'node:net';
 
-/** @typedef {{ near: import('node:net').Socket, far: import('node:net').Socket }} Line its page's end and its server's */
+/** @typedef {{ near: import('node:net').Socket, far: import('node:net').Socket, isWebSocket: boolean }} Line its page's end and its server's */
 
 /** The network between a page and a server, which can be cut. Both ends of it are on this machine. */
 export class Cable {
@@ -43,10 +43,10 @@ export class Cable {
    */
   cutUnnoticed(withinMs) {
     const signal = AbortSignal.timeout(withinMs);
-    const ends = [...this.#lines].map((line) => {
-      leaveAlone(line);
-      return once(line.far, 'close', { signal });
-    });
+    const lines = [...this.#lines];
+    lines.forEach(leaveAlone);
+    // The server keeps idle HTTP connections for longer.
+    const ends = lines.filter(({ isWebSocket }) => isWebSocket).map(({ far }) => once(far, 'close', { signal }));
     return { answeredAnew: settled(once(this.#events, 'answer', { signal })), oldEndsClosed: settled(Promise.all(ends)) };
   }
 
@@ -65,11 +65,14 @@ export class Cable {
     near.on('error', () => {});
     if (this.#isCut) return near.resetAndDestroy();
     const far = connect(this.port, '127.0.0.1');
-    const line = { near, far };
+    const line = { near, far, isWebSocket: false };
     this.#lines.add(line);
     near.pipe(far).pipe(near);
     near.on('close', () => far.destroy());
-    far.once('data', () => this.#events.emit('answer'));
+    far.once('data', (data) => {
+      line.isWebSocket = data.subarray(9, 12).toString() === '101';
+      this.#events.emit('answer');
+    });
     far.on('error', () => near.destroy());
     far.on('close', () => {
       near.destroy();
