@@ -148,7 +148,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
                 self.answer(close.clone());
             }
             Ok(Received::Message(_) | Received::Fragment) => {}
-            Err(fault) => self.end = Some(*fault),
+            Err(fault) => {
+                self.end = Some(*fault);
+                self.decoder = Decoder::new(0);
+                self.unread = Bytes::new();
+                self.stall = None;
+            }
         }
         Poll::Ready(received)
     }
@@ -283,11 +288,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         poll_fn(|context| self.poll_flush(context)).await
     }
 
-    /// Ends the connection after a close frame was sent (sections 7.1.1 and 7.1.7): waits for that of
-    /// the client; after a fault, reads what still comes until the client has closed, because closing
-    /// on unread data would reset the connection and the close frame could be lost.
+    /// Ends the connection after a close frame was sent or received (sections 7.1.1 and 7.1.7): waits for
+    /// the client's close frame and sends what is left; after a fault, reads what still comes until the
+    /// client has closed, because closing on unread data would reset the connection and the close frame
+    /// could be lost.
     pub async fn finish(&mut self) {
         while self.receive().await.is_ok() {}
+        if poll_fn(|context| self.poll_flush(context)).await.is_err() {
+            return;
+        }
         if let Some(Fault::Violation(_) | Fault::NotCompleted) = self.end {
             self.discard().await;
         }

@@ -161,6 +161,7 @@ async fn an_unfinished_message_ends_ten_seconds_after_its_last_data() {
         advance(Duration::from_secs(1)).await;
         let ended = poll_receive(&mut socket);
         assert_eq!(ended, Poll::Ready(Err(Fault::NotCompleted)), "{begin:?}");
+        assert_eq!(socket.buffered(), 0, "nothing is kept for it any more");
     }
     let (mut client, mut socket) = connect(1000);
     client.write_all(&frame(0x01, b"a")).await.expect("room");

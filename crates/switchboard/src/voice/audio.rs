@@ -117,7 +117,11 @@ impl Voice {
                     match source.on_received(received) {
                         ControlFlow::Continue(()) => {}
                         ControlFlow::Break(Some(Close { code, reason })) => break (code, reason),
-                        ControlFlow::Break(None) => return,
+                        ControlFlow::Break(None) => {
+                            drop((seat, source));
+                            drop(timeout(GOODBYE, socket.finish()).await);
+                            return;
+                        }
                     }
                 }
             }

@@ -449,6 +449,15 @@ async fn messages_of_a_microphone_are_limited_even_if_they_are_empty() {
 }
 
 #[tokio::test]
+async fn the_goodbye_of_a_microphone_is_answered() {
+    let (_server, address) = with(|_| {});
+    let ada = User::new(address).await;
+    let mut source = RawClient::open(address, &ada.up_room("standup")).await;
+    source.send(&frame(0x88, b"\x03\xe8bye")).await;
+    assert_eq!(source.closed().await, (1000, "bye".to_owned()));
+}
+
+#[tokio::test]
 async fn a_microphone_that_breaks_the_protocol_is_told_so() {
     let (_server, address) = with(|_| {});
     let ada = User::new(address).await;
