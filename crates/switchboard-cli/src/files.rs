@@ -18,7 +18,8 @@ pub(crate) fn raise_limit() -> Option<u64> {
 pub(crate) fn shortage(config: &Config, files_max: Option<u64>) -> Option<String> {
     let connections = u64::try_from(config.limits.connections).unwrap_or(u64::MAX);
     let files_max = files_max?;
-    if connections == 0 || connections.saturating_add(OTHER_FILES) <= files_max {
+    let is_certain = config.origins.is_certain("limits.connections");
+    if !is_certain || connections == 0 || connections.saturating_add(OTHER_FILES) <= files_max {
         return None;
     }
     let origin = config.origins.of("limits.connections");

@@ -19,7 +19,7 @@ pub(crate) fn read(options: &Options) -> (Config, Vec<Mistake>) {
         (
             "--listen",
             "server.listen",
-            Some(&*listen).filter(|listen| !listen.is_empty()),
+            Some(&*listen).filter(|_| !options.listen.is_empty()),
         ),
         ("--web-root", "server.web_root", options.web_root.as_deref()),
         ("--engine", "engine.url", options.engine.as_deref()),

@@ -62,9 +62,6 @@ const LEAST: [Least; 7] = [
     },
 ];
 
-/// Bytes a second of the samples that voice is mixed in: 48,000 of two bytes.
-const AUDIO_BYTES_PER_SECOND: u32 = 96_000;
-
 /// Bytes of a small session description.
 const DESCRIPTION_BYTES: u64 = 1024;
 
@@ -266,13 +263,6 @@ impl<'a> Check<'a> {
                 "must be set with",
                 "no website could vouch for users",
             );
-        }
-        let bytes = gostream.audio_bytes_per_second;
-        if gostream.identity != VoiceIdentity::Off && bytes != 0 && bytes < AUDIO_BYTES_PER_SECOND {
-            let words = format!(
-                "{bytes} is too small: 0 or at least {AUDIO_BYTES_PER_SECOND}, for one channel at 48 kHz has as many"
-            );
-            self.refuse(&["gostream.audio_bytes_per_second"], &words);
         }
     }
 

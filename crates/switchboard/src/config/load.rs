@@ -12,7 +12,7 @@ use super::{
     Config, Mistake, Source, address,
     given::Given,
     keys::{Row, rows},
-    suggest::{closest, did_you_mean},
+    suggest::{closest, did_you_mean, is_same},
 };
 
 /// What environment variables of ours begin with.
@@ -211,19 +211,28 @@ impl<'a> Batch<'a> {
     }
 
     fn unknown_variable(&mut self, name: String) {
+        let given = name.strip_prefix(ENV_PREFIX).unwrap_or(&name);
+        let meant = self.meant_variable(given);
+        let words = format!("there is no such setting{}", did_you_mean(meant.as_deref()));
+        let is_meant = |row: &&Row| meant.as_ref().is_some_and(|meant| row.is_named_by(meant));
+        if let Some(row) = self.rows.iter().find(is_meant) {
+            self.config.origins.note_mistaken(&row.path());
+        }
+        self.mistake(Source::Environment(name), "", words);
+    }
+
+    /// The variable that was probably meant by one that has this behind the prefix.
+    fn meant_variable(&self, given: &str) -> Option<String> {
+        let mut of_key = self.rows.iter().filter(|row| is_same(row.key, given));
+        // A key that only one section has is recognized without its section.
+        if let (Some(row), None) = (of_key.next(), of_key.next()) {
+            return row.variables().into_iter().next();
+        }
         let known: Vec<_> = self.rows.iter().flat_map(Row::variables).collect();
         let known = known
             .iter()
             .filter_map(|name| name.strip_prefix(ENV_PREFIX));
-        let given = name.strip_prefix(ENV_PREFIX).unwrap_or(&name);
-        let meant = closest(given, known).map(|meant| format!("{ENV_PREFIX}{meant}"));
-        let meant = meant.as_deref();
-        let row = meant.and_then(|meant| self.rows.iter().find(|row| row.is_named_by(meant)));
-        let words = format!("there is no such setting{}", did_you_mean(meant));
-        if let Some(row) = row {
-            self.config.origins.note_mistaken(&row.path());
-        }
-        self.mistake(Source::Environment(name), "", words);
+        closest(given, known).map(|meant| format!("{ENV_PREFIX}{meant}"))
     }
 
     /// Takes the value of the setting `key`. That of `server.addr` may hold a port.
@@ -307,7 +316,7 @@ impl Reader<'_> {
                 | DeValue::Array(_) => {
                     let words = format!(
                         "settings stand in sections, like [limits]{}",
-                        self.elsewhere(name)
+                        self.elsewhere(name, name)
                     );
                     self.batch.mistake(self.source(at), name, words);
                 }
@@ -356,7 +365,7 @@ impl Reader<'_> {
             self.batch.config.origins.note_mistaken(&path);
             return format!("unknown key{}", did_you_mean(Some(meant)));
         }
-        match self.elsewhere(key) {
+        match self.elsewhere(&format!("{section}.{key}"), key) {
             there if there.is_empty() => {
                 format!("unknown key; [{section}] has {}", known.join(", "))
             }
@@ -364,14 +373,17 @@ impl Reader<'_> {
         }
     }
 
-    /// Names the section of a key that stands in the wrong place; empty if no section has it.
-    fn elsewhere(&mut self, key: &str) -> String {
-        let rows = &self.batch.rows;
-        let Some(row) = rows.iter().find(|row| row.key == key) else {
+    /// Names the section of a key that stands in the wrong place, or has the section's name in its own; empty
+    /// if no section has it.
+    fn elsewhere(&mut self, path: &str, key: &str) -> String {
+        let is_meant = |row: &&Row| {
+            row.key == key || [path, key].iter().any(|name| is_same(&row.path(), name))
+        };
+        let Some(row) = self.batch.rows.iter().find(is_meant) else {
             return String::new();
         };
         self.batch.config.origins.note_mistaken(&row.path());
-        format!("; did you mean {key} in [{}]?", row.section)
+        format!("; did you mean {} in [{}]?", row.key, row.section)
     }
 
     /// The settings of a section whose name is misspelled are not the intended ones.

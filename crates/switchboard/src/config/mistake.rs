@@ -85,8 +85,9 @@ impl Origins {
         self.is_incomplete = true;
     }
 
-    /// Whether the value in force is the intended one, as far as is known.
-    pub(super) fn is_certain(&self, key: &str) -> bool {
+    /// Whether the value in force of `section.key` is the intended one: no mistake is in the way.
+    #[must_use]
+    pub fn is_certain(&self, key: &str) -> bool {
         !self.is_incomplete && !self.mistaken.contains(key)
     }
 }

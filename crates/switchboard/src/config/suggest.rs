@@ -21,10 +21,15 @@ pub(super) fn did_you_mean(name: Option<&str>) -> String {
         .unwrap_or_default()
 }
 
+/// Whether two names differ in case and separators at most, as `site_url` and `site.url` do.
+pub(super) fn is_same(one: &str, other: &str) -> bool {
+    comparable(one) == comparable(other)
+}
+
 /// Case and separators are not what a typing mistake is about.
 fn comparable(name: &str) -> String {
     name.chars()
-        .filter(|letter| !['_', '-'].contains(letter))
+        .filter(|letter| !['_', '-', '.'].contains(letter))
         .flat_map(char::to_lowercase)
         .collect()
 }
