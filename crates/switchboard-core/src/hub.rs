@@ -476,6 +476,9 @@ impl<L: Clone> Hub<L> {
         now: Instant,
     ) {
         let log = LogId::Room(id.clone());
+        if let (Some(alias), Some(room)) = (&relay.aliases.from, self.rooms.get_mut(&log)) {
+            room.announce(peer, alias);
+        }
         let room = self.rooms.get(&log);
         let seated = room.and_then(|room| Some((room, room.seat(peer)?)));
         let Some((room, sender)) = seated.filter(|(_, seat)| seat.local.is_some()) else {
@@ -495,7 +498,11 @@ impl<L: Clone> Hub<L> {
                 self.effects
                     .push_back(Effect::Send(node, Letter { log, message }));
             }
-            let count = hear_all(room.seen_by(&from), &mut self.effects, id, &from, &relay);
+            let effects = &mut self.effects;
+            let count = match &relay.aliases.to {
+                None => hear_all(room.seen_by(&from), effects, id, &from, &relay),
+                Some(to) => hear_all(room.receivers(&from, to), effects, id, &from, &relay),
+            };
             if relay.is_found_unreadable() {
                 let refused = Refused::new(Refusal::NotUnderstood).in_room(&id.name);
                 self.refuse(local.clone(), refused);

@@ -114,6 +114,10 @@ name!(
     Address
 );
 name!(
+    /// An id by which the clients of a room name each other in their frames, made by a client.
+    Alias
+);
+name!(
     /// A name for people, shown where a dialect has a place for it. In the dialects where it is
     /// unique in a space, it is also what is claimed.
     DisplayName

@@ -20,6 +20,7 @@
 #![warn(missing_docs)]
 
 mod absent;
+mod alias;
 mod call;
 mod challenge;
 mod command;
@@ -41,13 +42,14 @@ mod voice_end;
 mod voice_event;
 mod voice_room;
 
+pub use alias::Aliases;
 pub use call::{CallLimits, CallRefusal, Calls, RingOrigin};
 pub use command::{Ask, Change, Charge, Command, Effect, Farewell, Input, Place, Target, Terms};
 pub use event::{Event, Eviction};
 pub use hub::Hub;
 pub use id::{
-    Address, Attempt, CallId, DialectName, DisplayName, Duty, NameError, PeerId, Position, RoomId,
-    RoomName, RoomScope, SpaceName, User, VoiceRoomId,
+    Address, Alias, Attempt, CallId, DialectName, DisplayName, Duty, NameError, PeerId, Position,
+    RoomId, RoomName, RoomScope, SpaceName, User, VoiceRoomId,
 };
 pub use introduction::{Call, Circle, Custom, Identity, Member, Token, Tongue, decide};
 pub use limits::Limits;

@@ -4,7 +4,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 
 use bytestring::ByteString;
 
-use crate::{id::DialectName, introduction::Tongue};
+use crate::{alias::Aliases, id::DialectName, introduction::Tongue};
 
 /// What a relayed frame is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +44,10 @@ pub struct Relay {
     pub kind: RelayKind,
     /// The text.
     pub frame: ByteString,
+    /// The ids of the clients' own that the frame names. A broadcast that names its receiver goes only to
+    /// the members that have announced this id, the sender among them if it has; to all members, the
+    /// sender included, if none has.
+    pub aliases: Aliases,
     reads: fn(DialectName, &str) -> bool,
     readable: OnceLock<bool>,
     translations: Mutex<Vec<(DialectName, Option<ByteString>)>>,
@@ -63,10 +67,17 @@ impl Relay {
             origin,
             kind,
             frame,
+            aliases: Aliases::default(),
             reads,
             readable: OnceLock::new(),
             translations: Mutex::default(),
         }
+    }
+
+    /// The same, naming these ids.
+    #[must_use]
+    pub fn with_aliases(self, aliases: Aliases) -> Self {
+        Self { aliases, ..self }
     }
 
     /// Whether a member that speaks `tongue` can be told this.

@@ -7,9 +7,10 @@ use std::{
 };
 
 use crate::{
+    alias::Announced,
     challenge::Wish,
     command::Target,
-    id::{Address, PeerId, Position},
+    id::{Address, Alias, PeerId, Position},
     introduction::{Circle, Member},
     limits::{COUNTERPARTS_MAX, Limits, exceeds, tighter},
     log::{NodeId, SeatRef},
@@ -102,6 +103,8 @@ pub(crate) struct Room<L> {
     pub(crate) withdrawn: Vec<Withdrawn<L>>,
     /// The circle that newcomers of this node come into, by its first member.
     open: Option<PeerId>,
+    /// None in most rooms: only one dialect has ids of the clients' own.
+    announced: Option<Box<Announced>>,
 }
 
 impl<L> Default for Room<L> {
@@ -117,6 +120,7 @@ impl<L> Default for Room<L> {
             pending: BTreeMap::new(),
             withdrawn: Vec::new(),
             open: None,
+            announced: None,
         }
     }
 }
@@ -139,6 +143,12 @@ impl<L> Room<L> {
         self.by_peer
             .get(&peer)
             .and_then(|position| self.seats.get(position))
+    }
+
+    /// The seat that another node means, if this one knows it.
+    pub(crate) fn seat_of_node(&self, node: NodeId, reference: SeatRef) -> Option<&Seat<L>> {
+        let seat = self.seat(reference.peer)?;
+        (seat.node == Some(node) && seat.since == reference.since).then_some(seat)
     }
 
     pub(crate) fn seat_mut(&mut self, peer: PeerId) -> Option<&mut Seat<L>> {
@@ -295,6 +305,37 @@ impl<L> Room<L> {
         })
     }
 
+    /// Notes that a member has named itself by this id.
+    pub(crate) fn announce(&mut self, peer: PeerId, alias: &Alias) {
+        if self.by_peer.contains_key(&peer) {
+            let announced = self.announced.get_or_insert_default();
+            announced.announce(peer, alias);
+        }
+    }
+
+    /// Takes a member to have every id: what it has announced was lost with its seat.
+    pub(crate) fn forget_announced(&mut self, peer: PeerId) {
+        if let Some(announced) = &mut self.announced {
+            announced.set_unlimited(peer);
+        }
+    }
+
+    /// The members that a broadcast for this id is for: those that have announced it, else all, the
+    /// sender included.
+    pub(crate) fn receivers<'a>(
+        &'a self,
+        sender: &'a Member,
+        to: &'a Alias,
+    ) -> impl Iterator<Item = &'a Seat<L>> {
+        let announced = self.announced.as_ref();
+        let known = announced.and_then(|announced| announced.receivers(to));
+        let everybody = known.is_none().then(|| self.seats());
+        let known = known.into_iter().flatten();
+        let known = known.filter_map(|peer| self.seat(peer));
+        let seats = known.chain(everybody.into_iter().flatten());
+        seats.filter(|seat| sender.sees(&seat.member))
+    }
+
     /// The one member that `target` names. `Target::Everyone` names nobody in particular.
     pub(crate) fn find(&self, target: &Target) -> Option<&Seat<L>> {
         match target {
@@ -353,6 +394,9 @@ impl<L> Room<L> {
     pub(crate) fn leave(&mut self, position: Position, peer: PeerId) -> Option<Seat<L>> {
         self.position = self.position.max(position);
         let seat = self.seats.remove(&self.by_peer.remove(&peer)?)?;
+        if let Some(announced) = &mut self.announced {
+            announced.forget(peer);
+        }
         self.audience.remove(&seat.place());
         if let Some(circle) = seat.member.circle {
             self.circled.remove(&(circle.first, seat.place()));

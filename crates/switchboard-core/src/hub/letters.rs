@@ -92,16 +92,21 @@ impl<L: Clone> Hub<L> {
         let LogId::Room(id) = &log else {
             return;
         };
+        if let (Some(alias), Some(room)) = (&relay.aliases.from, self.rooms.get_mut(&log))
+            && room.seat_of_node(node, from).is_some()
+        {
+            room.announce(from.peer, alias);
+        }
         let room = self.rooms.get(&log);
-        let sender = room.and_then(|room| {
-            let seat = room.seat(from.peer)?;
-            (seat.node == Some(node) && seat.since == from.since).then_some((room, seat))
-        });
+        let sender = room.and_then(|room| Some((room, room.seat_of_node(node, from)?)));
         let receiver = match (&to, sender) {
             (Addressee::Everyone, Some((room, seat))) => {
-                let hearers = room.seen_by(&seat.member);
+                let (sender, effects) = (&seat.member, &mut self.effects);
                 // The sender's own node has charged it.
-                let _ = hear_all(hearers, &mut self.effects, id, &seat.member, relay);
+                let _ = match &relay.aliases.to {
+                    None => hear_all(room.seen_by(sender), effects, id, sender, relay),
+                    Some(to) => hear_all(room.receivers(sender, to), effects, id, sender, relay),
+                };
                 if relay.kind.is_description() {
                     self.note_description(&log, from.peer, None);
                 }

@@ -101,7 +101,7 @@ impl<L: Clone> Hub<L> {
         }
         let (peer, address) = (newcomer.peer, newcomer.address.clone());
         let is_nobodys = node.is_none() && arrival.is_nobodys;
-        let (early, waiting) = (arrival.early, arrival.local.clone());
+        let (early, waiting, returns) = (arrival.early, arrival.local.clone(), arrival.returns);
         room.join(Seat {
             member: newcomer,
             since,
@@ -109,6 +109,9 @@ impl<L: Clone> Hub<L> {
             local: arrival.local,
             counterparts: arrival.counterparts,
         });
+        if returns {
+            room.forget_announced(peer);
+        }
         if is_nobodys {
             // A join of this node's that was given up before it was ordered.
             room.pending.insert(peer, Pending::Leave(None));

@@ -1,5 +1,6 @@
 //! The machines: what clients may ask of rooms; voice as scripts that read like the conversation, and random plays against a model.
 
+mod aliases;
 mod call_model;
 mod call_promises;
 mod call_script;
