@@ -62,12 +62,12 @@ impl<'a> Content<'a> {
     /// A frame of this dialect under way to others. None if there is no such dialect.
     #[must_use]
     pub fn relay(origin: &str, kind: RelayKind, frame: ByteString) -> Option<Relay> {
-        let origin = if origin == HOST.name {
-            HOST.name
-        } else {
-            find(origin)?.tongue().name
-        };
-        Some(relay(origin, kind, frame))
+        if origin == HOST.name {
+            return Some(relay(HOST.name, kind, frame));
+        }
+        let dialect = find(origin)?;
+        let aliases = dialect.aliases(&frame);
+        Some(relay(dialect.tongue().name, kind, frame).with_aliases(aliases))
     }
 
     /// A description of this kind.

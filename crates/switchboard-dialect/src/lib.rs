@@ -9,7 +9,7 @@
 
 use std::fmt;
 
-use switchboard_core::{Event, Limits, Refused, Tongue};
+use switchboard_core::{Aliases, Event, Limits, Refused, Tongue};
 
 mod alias;
 mod close;
@@ -118,6 +118,12 @@ pub trait Dialect: Sync + fmt::Debug {
 
     /// Begins a session. What is to be sent or asked at once goes to `out`.
     fn open(&self, handshake: &Handshake, out: &mut Out) -> Box<dyn Session>;
+
+    /// The ids of the clients' own that a frame of this dialect names. `frame` is one that a session of
+    /// this dialect has put into a [`switchboard_core::Relay`]; another node asks for it.
+    fn aliases(&self, _frame: &str) -> Aliases {
+        Aliases::default()
+    }
 
     /// What a frame of this dialect says that others can be told. `frame` is one that a session
     /// of this dialect has put into a [`switchboard_core::Relay`].

@@ -5,7 +5,7 @@
 //!
 //! The client speaks first, and may wait with it. A topic is a room; a connection may be in many of
 //! them at once. What is published goes to all subscribers of its topic, the sender among them, with
-//! their number.
+//! their number. A signal that names its receiver goes only to the connection that has announced this id.
 //!
 //! * → `{"type":"subscribe","topics":[…]}`, → `{"type":"unsubscribe","topics":[…]}`, answered nothing
 //! * → `{"type":"publish","topic":…,"data":…}`, ← the same and `"clients":N`
@@ -18,6 +18,11 @@
 //!
 //! # Better
 //!
+//! * A `signal` whose `to` is the `from` of what a connection has published in the topic goes to this
+//!   connection alone: a newcomer among n costs n deliveries, and not n². Where no connection is known by the id,
+//!   and where the data is encrypted, it goes to all. An id that several connections have announced is each one's, so
+//!   no announcement takes signals away from another connection. A connection that announces more than four ids in one
+//!   topic gets every signal.
 //! * A frame that cannot be read is counted; it ended the original's process.
 //! * Only who has subscribed to a topic may publish to it. The original asked for nothing; its clients
 //!   always subscribe first.
@@ -42,8 +47,8 @@ use std::sync::Arc;
 use bytestring::ByteString;
 use serde_json::value::RawValue;
 use switchboard_core::{
-    Command, Custom, Event, Farewell, Limits, Member, PeerId, Refusal, Refused, RelayKind,
-    RoomName, Target, Terms, Tongue,
+    Alias, Aliases, Command, Custom, Event, Farewell, Limits, Member, PeerId, Refusal, Refused,
+    RelayKind, RoomName, Target, Terms, Tongue,
 };
 
 use crate::{
@@ -64,6 +69,10 @@ static TONGUE: Tongue = Tongue {
 /// Frames that one connection may publish before it is let in, and their bytes.
 const EARLY_FRAMES_MAX: usize = 16;
 const EARLY_BYTES_MAX: usize = 256 * 1024;
+
+/// Bytes of an id by which a client names itself in what it publishes; clients make UUIDs. A longer one is
+/// not known, so what is published for it goes to all.
+const ALIAS_BYTES_MAX: usize = 64;
 
 /// Joins of one connection that may be under way. Each is answered with the members of its room, so
 /// this bounds how much of the outbox a long list of topics takes.
@@ -111,6 +120,12 @@ impl Dialect for YWebrtc {
 
     fn read<'a>(&self, _frame: &'a str) -> Option<Content<'a>> {
         None
+    }
+
+    fn aliases(&self, frame: &str) -> Aliases {
+        Object::parse(frame, 0)
+            .map(|object| aliases_of(&object))
+            .unwrap_or_default()
     }
 }
 
@@ -418,14 +433,48 @@ fn topics_of<'a>(object: &Object<'a>) -> Result<Vec<&'a RawValue>, Refusal> {
     serde_json::from_str(topics.get()).map_err(|_| Refusal::BadField("topics"))
 }
 
-/// Sends what is published to all subscribers; to the publisher too.
+/// The ids by which what is published names its sender and its receiver. Encrypted data names none.
+fn aliases_of(published: &Object<'_>) -> Aliases {
+    let data = only_value(published, "data").and_then(|data| published.nested(data).ok());
+    let Some(data) = data else {
+        return Aliases::default();
+    };
+    let alias = |key| {
+        let id = text(only_value(&data, key)?)?;
+        Alias::parse(&id, ALIAS_BYTES_MAX).ok()
+    };
+    let kind = only_value(&data, "type").map(RawValue::get);
+    let (names_sender, names_receiver) = match kind {
+        Some(r#""announce""#) => (true, false),
+        Some(r#""signal""#) => (true, true),
+        Some(_) | None => (false, false),
+    };
+    Aliases {
+        from: alias("from").filter(|_| names_sender),
+        to: alias("to").filter(|_| names_receiver),
+    }
+}
+
+/// The value of a key that stands once and is spelled so. Of several, clients may read another one.
+fn only_value<'a>(object: &Object<'a>, key: &str) -> Option<&'a RawValue> {
+    let mut values = object.all(key);
+    let value = values.next()?;
+    let is_only = values.next().is_none() && object.has_exactly(key);
+    is_only.then_some(value)
+}
+
+/// Sends what is published to all subscribers, the publisher too; a signal only to the subscriber that
+/// it names.
 fn say(room: &RoomName, kin: usize, object: &Object<'_>, out: &mut Out) {
     let frame = published(room, kin + 1, object);
-    out.frames.push(frame.clone());
+    let aliases = aliases_of(object);
+    if aliases.to.is_none() {
+        out.frames.push(frame.clone());
+    }
     out.commands.push(Command::Relay {
         room: room.clone(),
         to: Target::Everyone,
-        relay: relay(TONGUE.name, RelayKind::Opaque, frame),
+        relay: relay(TONGUE.name, RelayKind::Opaque, frame).with_aliases(aliases),
     });
 }
 
@@ -568,6 +617,35 @@ mod tests {
         assert_eq!((turn.asks.len(), turn.refused.len()), (0, 0));
         for room in under_way {
             assert_eq!(conversation.on_event(&joined(room), 0).asks.len(), 0);
+        }
+    }
+
+    #[test]
+    fn another_node_reads_the_ids_that_a_frame_names() {
+        let id = |id: &str| Alias::parse(id, 0).ok();
+        let long = "x".repeat(ALIAS_BYTES_MAX + 1);
+        for (data, from, to) in [
+            (
+                r#"{"type":"signal","from":"a","to":"b"}"#.to_owned(),
+                id("a"),
+                id("b"),
+            ),
+            (
+                r#"{"type":"announce","from":"a","to":"b"}"#.to_owned(),
+                id("a"),
+                None,
+            ),
+            (r#""encrypted""#.to_owned(), None, None),
+            (
+                format!(r#"{{"type":"signal","from":"{long}","to":"{long}"}}"#),
+                None,
+                None,
+            ),
+        ] {
+            let frame = format!(r#"{{"type":"publish","topic":"doc","data":{data},"clients":2}}"#);
+            let relay = Content::relay("y-webrtc", RelayKind::Opaque, frame.into());
+            let aliases = relay.expect("a dialect").aliases;
+            assert_eq!(aliases, Aliases { from, to }, "{data}");
         }
     }
 }

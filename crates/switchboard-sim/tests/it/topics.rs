@@ -141,6 +141,221 @@ fn a_subscription_that_is_asked_for_again_is_the_latest() {
     assert_eq!(world.received(early), expected);
 }
 
+/// A client as y-webrtc is: it announces itself, and calls every other client that does.
+struct Page {
+    client: ClientId,
+    id: String,
+    /// The other pages, and whether they have answered or were answered.
+    connections: BTreeMap<String, bool>,
+}
+
+/// ICE candidates that a page sends after each description.
+const CANDIDATES: usize = 9;
+
+impl Page {
+    fn open(world: &mut World, id: String) -> Self {
+        let client = world.open("y-webrtc", &[]);
+        subscribe(world, client, &["red"]);
+        let announce = json!({"type": "announce", "from": id});
+        publish(world, client, "red", &announce);
+        let connections = BTreeMap::new();
+        Self {
+            client,
+            id,
+            connections,
+        }
+    }
+
+    fn signal(&self, world: &mut World, to: &str, description: &str) {
+        let describe = json!({"type": description, "sdp": "v=0"});
+        let candidate = json!({"type": "candidate", "candidate": {}});
+        let signals = std::iter::once(&describe);
+        for signal in signals.chain(std::iter::repeat_n(&candidate, CANDIDATES)) {
+            let data = json!({"type": "signal", "to": to, "from": self.id, "signal": signal});
+            publish(world, self.client, "red", &data);
+        }
+    }
+
+    /// Reads what has come, and says how many frames that were.
+    fn read(&mut self, world: &mut World) -> usize {
+        let frames = world.received(self.client);
+        for frame in &frames {
+            let data = &frame["data"];
+            let from = data["from"].as_str().expect("a sender").to_owned();
+            let is_other = data["to"].as_str().is_some_and(|to| to != self.id);
+            if from == self.id || is_other {
+                continue;
+            }
+            match (data["type"].as_str(), data["signal"]["type"].as_str()) {
+                (Some("announce"), _) if !self.connections.contains_key(&from) => {
+                    self.signal(world, &from, "offer");
+                    self.connections.insert(from, false);
+                }
+                (_, Some("offer")) => {
+                    self.signal(world, &from, "answer");
+                    self.connections.insert(from, true);
+                }
+                (_, Some("answer")) => {
+                    self.connections.insert(from, true);
+                }
+                _ => {}
+            }
+        }
+        frames.len()
+    }
+}
+
+#[test]
+fn sixty_pages_in_one_topic_get_what_is_for_them_and_no_more() {
+    const PAGES: usize = 60;
+    let mut world = World::new(1);
+    let mut pages: Vec<Page> = Vec::new();
+    let mut deliveries = 0;
+    for number in 0..PAGES {
+        pages.push(Page::open(&mut world, format!("page {number}")));
+        loop {
+            let reads = pages.iter_mut().map(|page| page.read(&mut world));
+            let frames: usize = reads.sum();
+            if frames == 0 {
+                break;
+            }
+            deliveries += frames;
+        }
+    }
+    for page in &pages {
+        let connected = page.connections.values().filter(|is_up| **is_up);
+        assert_eq!(connected.count(), PAGES - 1, "{}", page.id);
+    }
+    let pairs = PAGES * (PAGES - 1) / 2;
+    // Each page gets its own announcement; each pair one announcement, an offer and an answer.
+    assert_eq!(deliveries, PAGES + pairs * (1 + 2 * (1 + CANDIDATES)));
+}
+
+/// Three pages that have announced themselves as "a", "b" and "c", and what they get for this data.
+fn delivered(data: &Value) -> [usize; 3] {
+    let mut world = World::new(1);
+    let clients = ["a", "b", "c"].map(|id| {
+        let client = world.open("y-webrtc", &[]);
+        subscribe(&mut world, client, &["red"]);
+        publish(
+            &mut world,
+            client,
+            "red",
+            &json!({"type": "announce", "from": id}),
+        );
+        client
+    });
+    for client in clients {
+        world.take_frames(client);
+    }
+    world.send(
+        clients[0],
+        format!(
+            r#"{{"type":"publish","topic":"red",{data}}}"#,
+            data = text_of(data)
+        ),
+    );
+    clients.map(|client| world.received(client).len())
+}
+
+/// The fields of an object, or the text itself.
+fn text_of(data: &Value) -> String {
+    data.as_str()
+        .map_or_else(|| format!(r#""data":{data}"#), str::to_owned)
+}
+
+#[test]
+fn only_a_signal_that_names_one_receiver_is_for_it_alone() {
+    for (data, expected) in [
+        (json!({"type": "signal", "from": "a", "to": "b"}), [0, 1, 0]),
+        (json!({"type": "signal", "to": "c"}), [0, 0, 1]),
+        (json!({"type": "signal", "from": "a", "to": "a"}), [1, 0, 0]),
+        (
+            json!({"type": "signal", "from": "a", "to": "unknown"}),
+            [1, 1, 1],
+        ),
+        (json!({"type": "signal", "from": "a", "to": 7}), [1, 1, 1]),
+        (json!({"type": "signal", "from": "a", "to": ""}), [1, 1, 1]),
+        (json!({"type": "signal", "from": "a"}), [1, 1, 1]),
+        (
+            json!({"type": "announce", "from": "a", "to": "b"}),
+            [1, 1, 1],
+        ),
+        (json!({"from": "a", "to": "b"}), [1, 1, 1]),
+        (json!(r#""data":"encrypted""#), [1, 1, 1]),
+        (
+            json!(r#""data":{"type":"signal","to":"b","to":"c"}"#),
+            [1, 1, 1],
+        ),
+        (
+            json!(r#""data":{"type":"signal","to":"b","To":"c"}"#),
+            [1, 1, 1],
+        ),
+        (json!(r#""data":{"type":"signal","To":"b"}"#), [1, 1, 1]),
+        (
+            json!(r#""data":{"type":"signal","Type":"x","to":"b"}"#),
+            [1, 1, 1],
+        ),
+        (
+            json!(r#""data":{"type":"signal","to":"b"},"Data":1"#),
+            [1, 1, 1],
+        ),
+        (
+            json!(r#""data":{"type":"signal","to":"\u0062"}"#),
+            [0, 1, 0],
+        ),
+    ] {
+        assert_eq!(delivered(&data), expected, "{data}");
+    }
+}
+
+#[test]
+fn the_sender_of_a_signal_is_known_without_an_announcement() {
+    let mut world = World::new(1);
+    let [ada, ben, cyd] = [0; 3].map(|_| {
+        let client = world.open("y-webrtc", &[]);
+        subscribe(&mut world, client, &["red"]);
+        client
+    });
+    let signal = |from: &str, to: &str| json!({"type": "signal", "from": from, "to": to});
+    publish(&mut world, ada, "red", &signal("ada", "ben"));
+    publish(&mut world, ben, "red", &signal("ben", "ada"));
+    let counts = [ada, ben, cyd].map(|client| world.received(client).len());
+    assert_eq!(
+        counts,
+        [2, 1, 1],
+        "the first is for an unknown id, the second is not"
+    );
+}
+
+#[test]
+fn an_id_is_forgotten_with_its_subscription() {
+    let mut world = World::new(1);
+    let [ada, ben] = [0; 2].map(|_| world.open("y-webrtc", &[]));
+    for client in [ada, ben] {
+        subscribe(&mut world, client, &["red"]);
+    }
+    publish(
+        &mut world,
+        ben,
+        "red",
+        &json!({"type": "announce", "from": "ben"}),
+    );
+    unsubscribe(&mut world, ben, &["red"]);
+    subscribe(&mut world, ben, &["red"]);
+    for client in [ada, ben] {
+        world.take_frames(client);
+    }
+    publish(
+        &mut world,
+        ada,
+        "red",
+        &json!({"type": "signal", "from": "ada", "to": "ben"}),
+    );
+    let counts = [ada, ben].map(|client| world.received(client).len());
+    assert_eq!(counts, [1, 1], "it is for all again");
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Subscribe(usize, Vec<usize>),
