@@ -90,7 +90,7 @@ impl Known {
             .map(|character| character.to_ascii_lowercase())
             .collect();
         let is_right = |known: &&str| known.eq_ignore_ascii_case(&plain);
-        self.names().iter().any(|known| is_right(known)) || self.misspellings().contains(&&*plain)
+        self.names().iter().any(is_right) || self.misspellings().contains(&&*plain)
     }
 }
 

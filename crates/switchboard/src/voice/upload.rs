@@ -26,6 +26,10 @@ const LEAD_MAX: Duration = Duration::from_millis(80);
 /// A wait that lasts so much too long is a pause of this process: the audio it delayed is not late.
 const PAUSE_MIN: Duration = Duration::from_millis(60);
 
+/// Pauses of the process delay one body by so much at most, lest a live microphone fall ever further
+/// behind.
+const PAUSES_MAX: Duration = Duration::from_secs(2);
+
 /// Pieces in a second.
 const PIECES_PER_SECOND: u64 = 50;
 
@@ -69,9 +73,12 @@ impl Upload {
     async fn run(&mut self) -> Result<(), Refusal> {
         while let Some(bytes) = self.next().await? {
             for piece in bytes.chunks(self.piece.max(1)) {
-                let due = self.pace.due(Instant::now());
-                sleep_until(due.into()).await;
-                self.pace.waited(due, Instant::now());
+                let now = Instant::now();
+                let due = self.pace.due(now);
+                if due > now {
+                    sleep_until(due.into()).await;
+                    self.pace.waited(due, Instant::now());
+                }
                 self.source.pass_on(piece);
                 self.pace.passed(piece.len(), Instant::now());
             }
@@ -116,6 +123,8 @@ struct Pace {
     began: Option<Instant>,
     /// Bytes since then.
     passed: u64,
+    /// How much of the pauses of this process may still be made up for.
+    pauses_left: Duration,
     /// When the burst of the limit is whole again.
     paid_until: Option<Instant>,
 }
@@ -128,6 +137,7 @@ impl Pace {
             lead: LEAD_MAX.min(latency_max / 2),
             began: None,
             passed: 0,
+            pauses_left: PAUSES_MAX,
             paid_until: None,
         }
     }
@@ -147,7 +157,9 @@ impl Pace {
     fn waited(&mut self, due: Instant, now: Instant) {
         let pause = now.saturating_duration_since(due);
         if pause >= PAUSE_MIN {
-            self.began = self.began.map(|began| began + pause);
+            let delay = pause.min(self.pauses_left);
+            self.pauses_left -= delay;
+            self.began = self.began.map(|began| began + delay);
         }
     }
 
@@ -192,6 +204,7 @@ mod tests {
             lead: LEAD_MAX.min(LATENCY_MAX / 2),
             began: None,
             passed: 0,
+            pauses_left: PAUSES_MAX,
             paid_until: None,
         }
     }
@@ -258,9 +271,16 @@ mod tests {
         let mut pace = pace(0);
         let now = pass(&mut pace, 50, start);
         let due = pace.due(now);
-        let woken = due + Duration::from_secs(2);
+        let woken = due + Duration::from_secs(1);
         pace.waited(due, woken);
         pace.passed(PIECE, woken);
-        assert_eq!(pace.due(woken), woken + PIECE_LASTS);
+        let due = pace.due(woken);
+        assert_eq!(due, woken + PIECE_LASTS);
+        pace.waited(due, due + Duration::from_secs(60));
+        assert_eq!(
+            pace.pauses_left,
+            Duration::ZERO,
+            "it does not fall ever further behind"
+        );
     }
 }

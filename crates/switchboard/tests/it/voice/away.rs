@@ -11,7 +11,7 @@ use tokio::{runtime::Runtime, time::timeout};
 use super::{
     http::{Ask, Piece, encoded, metric_is, metric_of},
     listener::Listener,
-    sound::{FRAME, RATE, Tone, decibels, pcm, steady_amplitude, usual_amplitude},
+    sound::{FRAME, RATE, Tone, bytes_of, decibels, pcm, steady_amplitude, usual_amplitude},
     source::Source,
     user::{Events, User},
 };
@@ -137,6 +137,20 @@ async fn a_room_is_one_room_on_all_nodes() {
             }
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_clip_that_is_posted_to_another_node_is_heard_whole() {
+    let two = Two::new();
+    let (ada, bob) = User::two(two.other.address).await;
+    let hears = bob.listen("standup", "wav").await;
+    hears.samples(1).await;
+    let clip: Vec<i16> = (1..=30_000).cycle().take(RATE + RATE / 2).collect();
+    let ask = Ask::post(ada.up_room("standup")).body(bytes_of(&clip));
+    assert_eq!(ask.text(two.other.address).await, (200, String::new()));
+    let heard = hears.samples(hears.samples_now() + 5 * FRAME).await;
+    let sound = heard.into_iter().filter(|sample| *sample != 0.0);
+    assert_eq!(sound.map(|sample| sample as i16).collect::<Vec<_>>(), clip);
 }
 
 #[tokio::test]

@@ -99,6 +99,28 @@ async fn a_user_is_in_so_many_calls() {
 }
 
 #[tokio::test]
+async fn made_up_keys_do_not_make_a_user_unreachable() {
+    let (_server, address) = start("");
+    let (bob, mut carol) = User::two(address).await;
+    let _bob = bob.events().await;
+    let mut rung = 0;
+    for _ in 0..12 {
+        let mut key = User::new(address).await;
+        match key.ring(&bob).await {
+            (200, _) => rung += 1,
+            (status, words) => {
+                let expected = "As many callers at your address ring this user as may at once.\n";
+                assert_eq!((status, &*words), (429, expected));
+            }
+        }
+    }
+    assert_eq!(rung, 8);
+    assert_eq!(carol.ring(&bob).await.0, 429);
+    let _carol = carol.events().await;
+    assert_eq!(carol.ring(&bob).await.0, 200);
+}
+
+#[tokio::test]
 async fn a_user_has_so_many_event_streams() {
     let (_server, address) = with(|config| config.voice.gostream.event_streams = 1);
     let (ada, bob) = User::two(address).await;
