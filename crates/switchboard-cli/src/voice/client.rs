@@ -158,7 +158,7 @@ impl Server {
     ) -> Result<String, Failure> {
         parameters.extend(self.proof().await?);
         let body = StreamBody::new(audio.map_ok(Frame::data)).boxed_unsync();
-        let request = self.build(Method::POST, path, parameters, HeaderMap::new(), body)?;
+        let request = self.build(Method::POST, path, &parameters, HeaderMap::new(), body)?;
         let response = self.transport.request(request).await;
         let response = response.map_err(|error| self.unanswered(&error))?;
         let response = self.unless_refused(path, response).await?;
@@ -204,7 +204,7 @@ impl Server {
         headers: HeaderMap,
     ) -> Result<Response<Incoming>, Failure> {
         let nothing = Empty::new().map_err(|never| match never {}).boxed_unsync();
-        let request = self.build(method, path, parameters, headers, nothing)?;
+        let request = self.build(method, path, &parameters, headers, nothing)?;
         let response = timeout(PATIENCE, self.transport.request(request)).await;
         let response = response
             .map_err(|_| self.unreachable("no answer in time"))?
@@ -216,13 +216,13 @@ impl Server {
         &self,
         method: Method,
         path: &str,
-        parameters: Parameters,
+        parameters: &Parameters,
         headers: HeaderMap,
         body: Body,
     ) -> Result<Request<Body>, Failure> {
         let mut request = Request::new(body);
         *request.method_mut() = method;
-        let uri = format!("{}{path}?{}", self.base, encoded(&parameters));
+        let uri = format!("{}{path}?{}", self.base, encoded(parameters));
         *request.uri_mut() = uri
             .parse()
             .map_err(|_| self.unreachable("this address is too long"))?;

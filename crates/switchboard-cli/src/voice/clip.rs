@@ -145,6 +145,7 @@ fn read_full(input: &mut impl io::Read, to: &mut [u8]) -> io::Result<usize> {
     Ok(usize::try_from(count).unwrap_or_default())
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "it is given to map_err")]
 fn unreadable(error: io::Error) -> String {
     format!("cannot be read: {error}")
 }

@@ -2,11 +2,14 @@
 
 use super::{
     client::Server,
-    downlink::{self, Hearing},
+    downlink::{self, By, Hearing},
     meter::{Meter, size},
     output::tell,
 };
 use crate::stop::Stop;
+
+const ENDED: &str =
+    "The server ended the stream: it stops, or another program with the same key listens there now";
 
 /// Listens until the server ends it, somebody says stop, or it was long enough.
 pub(super) async fn listen(
@@ -36,6 +39,9 @@ pub(super) async fn listen(
     };
     let heard = hearing.hear(stream, &gauge, enough).await;
     drop(meter);
+    if heard == Ok(By::Them) {
+        tell(ENDED);
+    }
     tell(&format!("Heard {}", size(gauge.bytes())));
     heard.map(drop)
 }

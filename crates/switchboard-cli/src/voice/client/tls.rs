@@ -135,22 +135,29 @@ fn words(error: &rustls::Error) -> String {
     let rustls::Error::InvalidCertificate(wrong) = error else {
         return format!("TLS failed: {error}");
     };
-    match wrong {
-        CertificateError::UnknownIssuer => {
-            "its certificate is from an unknown issuer; if you know \
-            the issuer, name its certificate with --ca FILE"
-                .to_owned()
-        }
-        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
-            "its certificate has expired".to_owned()
-        }
-        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-            "its certificate is not valid yet; is the clock of this machine right?".to_owned()
-        }
-        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-            "its certificate is for another host name".to_owned()
-        }
-        CertificateError::Revoked => "its certificate was revoked".to_owned(),
-        other => format!("its certificate is not good: {other}"),
+    match certificate_words(wrong) {
+        Some(words) => words.to_owned(),
+        None => format!("its certificate is not good: {wrong}"),
     }
+}
+
+/// The words for what is wrong with a certificate, where it can be helped.
+fn certificate_words(wrong: &CertificateError) -> Option<&'static str> {
+    use CertificateError as Wrong;
+    if matches!(wrong, Wrong::UnknownIssuer) {
+        return Some(
+            "its certificate is from an unknown issuer; if you know the issuer, name its certificate with --ca FILE",
+        );
+    }
+    if matches!(wrong, Wrong::Expired | Wrong::ExpiredContext { .. }) {
+        return Some("its certificate has expired");
+    }
+    if matches!(wrong, Wrong::NotValidYet | Wrong::NotValidYetContext { .. }) {
+        return Some("its certificate is not valid yet; is the clock of this machine right?");
+    }
+    let is_of_other = matches!(
+        wrong,
+        Wrong::NotValidForName | Wrong::NotValidForNameContext { .. }
+    );
+    is_of_other.then_some("its certificate is for another host name")
 }
