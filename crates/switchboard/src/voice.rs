@@ -53,7 +53,7 @@ use answer::{Answer, Refusal, json};
 use desk::Desk;
 use identity::{Caller, Identity};
 use keys::ServerKey;
-use parameters::{Known, Parameters};
+use parameters::{ParameterName, Parameters};
 use remainder::Remainder;
 use seat::Goal;
 use shared::Shared;
@@ -279,7 +279,7 @@ impl Endpoint {
     }
 
     /// The parameters that it reads, besides those of identity.
-    fn parameters(self) -> &'static [Known] {
+    fn parameters(self) -> &'static [ParameterName] {
         match self {
             Self::Messages
             | Self::Ticket
@@ -292,12 +292,20 @@ impl Endpoint {
             | Self::Answer2
             | Self::Accept
             | Self::Reject
-            | Self::HangUp => &[Known::Destination],
-            Self::ListMembers => &[Known::Room],
-            Self::Up(Goal::Call) => &[Known::Destination, Known::Rate, Known::Channels],
-            Self::Up(Goal::Room) => &[Known::Room, Known::Rate, Known::Channels],
-            Self::Join(Goal::Call) => &[Known::Destination, Known::Format],
-            Self::Join(Goal::Room) => &[Known::Room, Known::Format],
+            | Self::HangUp => &[ParameterName::Destination],
+            Self::ListMembers => &[ParameterName::Room],
+            Self::Up(Goal::Call) => &[
+                ParameterName::Destination,
+                ParameterName::Rate,
+                ParameterName::Channels,
+            ],
+            Self::Up(Goal::Room) => &[
+                ParameterName::Room,
+                ParameterName::Rate,
+                ParameterName::Channels,
+            ],
+            Self::Join(Goal::Call) => &[ParameterName::Destination, ParameterName::Format],
+            Self::Join(Goal::Room) => &[ParameterName::Room, ParameterName::Format],
         }
     }
 }

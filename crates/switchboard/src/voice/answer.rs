@@ -64,7 +64,7 @@ impl From<CallRefusal> for Refusal {
             ),
             CallRefusal::TooManyFromAddress => (
                 StatusCode::TOO_MANY_REQUESTS,
-                "As many callers at your address ring this user as may at once.",
+                "Too many callers at your address ring this user now. Try again later.",
             ),
             CallRefusal::WithOneself => (StatusCode::BAD_REQUEST, "Nobody can call himself."),
             CallRefusal::ChallengeInUse => {

@@ -169,7 +169,7 @@ impl Voice {
     /// `HEAD` of `/joinCall`, `/joinRoom`: what a listener would be answered, without a seat.
     pub(super) async fn join_head(&self, goal: Goal, asked: &Parameters) -> Answer {
         let format = format(asked)?;
-        self.may_sit(goal, asked).await?;
+        self.check_access(goal, asked).await?;
         // Of no known length, as the stream is.
         let body = stream::empty::<Result<Bytes, std::convert::Infallible>>();
         Ok(stream_head(format, Body::from_stream(body)))

@@ -39,7 +39,7 @@ const FORMAT: &[&str] = &["format"];
 
 /// A parameter that clients are known to misspell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Known {
+pub(crate) enum ParameterName {
     Destination,
     Room,
     Format,
@@ -47,7 +47,7 @@ pub(crate) enum Known {
     Channels,
 }
 
-impl Known {
+impl ParameterName {
     /// The names that are read, the first one for people.
     fn names(self) -> &'static [&'static str] {
         match self {
@@ -178,7 +178,7 @@ impl Parameters {
 
     /// Refuses a request that has one of these parameters under another name only: to ignore it would
     /// be to do something else than was asked. Other unknown parameters are ignored.
-    pub(crate) fn refuse_misspelt(&self, known: &[Known]) -> Result<(), Refusal> {
+    pub(crate) fn refuse_misspelt(&self, known: &[ParameterName]) -> Result<(), Refusal> {
         for known in known {
             let names = known.names();
             if self.first(names).is_some() {
@@ -422,7 +422,12 @@ mod tests {
 
     #[tokio::test]
     async fn known_misspellings_are_refused_with_the_right_name() {
-        let known = [Known::Room, Known::Format, Known::Rate, Known::Channels];
+        let known = [
+            ParameterName::Room,
+            ParameterName::Format,
+            ParameterName::Rate,
+            ParameterName::Channels,
+        ];
         for (misspelt, right) in [
             ("sampleRate", "rate"),
             ("sample_rate", "rate"),
@@ -446,7 +451,12 @@ mod tests {
 
     #[test]
     fn other_unknown_parameters_are_ignored() {
-        let known = [Known::Room, Known::Format, Known::Rate, Known::Channels];
+        let known = [
+            ParameterName::Room,
+            ParameterName::Format,
+            ParameterName::Rate,
+            ParameterName::Channels,
+        ];
         for query in [
             "roomId=abc&RATE=8000&channels=2&utm_source=x&id=3&connection=a",
             "rate=8000&sampleRate=8000",

@@ -142,7 +142,7 @@ impl Voice {
 
     /// Whether the request may have a seat, as far as that can be known without taking one. A site is
     /// not asked about the room: it would believe that the user has come.
-    pub(super) async fn may_sit(&self, goal: Goal, asked: &Parameters) -> Result<(), Refusal> {
+    pub(super) async fn check_access(&self, goal: Goal, asked: &Parameters) -> Result<(), Refusal> {
         connection_name(asked)?;
         let caller = self.identity.proven(asked).await?;
         match goal {

@@ -109,7 +109,8 @@ async fn made_up_keys_do_not_make_a_user_unreachable() {
         match key.ring(&bob).await {
             (200, _) => rung += 1,
             (status, words) => {
-                let expected = "As many callers at your address ring this user as may at once.\n";
+                let expected =
+                    "Too many callers at your address ring this user now. Try again later.\n";
                 assert_eq!((status, &*words), (429, expected));
             }
         }
