@@ -28,6 +28,7 @@ mod uplink;
 mod wav;
 
 use client::{Server, Trust};
+use clip::Origin;
 use downlink::{Format, Hearing};
 use identity::Identity;
 use uplink::Speaking;
@@ -81,7 +82,7 @@ struct Door {
     /// Trust the authorities whose certificates are in this PEM file, instead of the system's
     #[arg(long, value_name = "FILE", conflicts_with = "insecure")]
     ca: Option<PathBuf>,
-    /// Trust whatever server answers over https, which may be somebody else's
+    /// Accept every certificate over https: the server may be an impostor
     #[arg(long)]
     insecure: bool,
     /// Your secret key's file, which must be there [default: switchboard/voice.key in
@@ -158,7 +159,8 @@ struct TalkArgs {
     /// The room's name, or its number where users are a website's
     room: String,
     /// A file to send until all of it was heard: WAV, Ogg Opus, Ogg Vorbis, or raw samples (.raw,
-    /// .pcm, .s16, .s16le) of --rate and --channels [default: raw samples from standard input]
+    /// .pcm, .s16, .s16le) of --rate and --channels [default: standard input, which may be such a
+    /// file, or raw samples as they come]
     file: Option<PathBuf>,
     #[command(flatten)]
     who: Who,
@@ -219,7 +221,7 @@ async fn act(action: Action) -> Result<(), String> {
         Action::Talk(args) => {
             let (server, speaking) = (args.who.server()?, args.speak.speaking());
             match args.file {
-                Some(file) => talk::send(&server, &args.room, &file, speaking).await,
+                Some(file) => talk::send(&server, &args.room, Origin::Path(file), speaking).await,
                 None => talk::talk(&server, &args.room, speaking).await,
             }
         }

@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::{self, BufReader, Read as _, Seek as _},
+    io::{self, BufReader, Read as _, Seek as _, SeekFrom},
     path::{Path, PathBuf},
     thread,
 };
@@ -13,6 +13,8 @@ use tokio::sync::{mpsc, oneshot};
 
 mod ogg;
 mod riff;
+
+use super::source;
 
 /// Pieces that wait to be sent.
 const PIECES_WAITING_MAX: usize = 16;
@@ -25,44 +27,51 @@ const RAW: [&str; 4] = ["raw", "pcm", "s16", "s16le"];
 
 /// How samples follow each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Shape {
+pub(super) struct PcmFormat {
     /// Samples of each channel in a second.
     pub(super) rate: u32,
     pub(super) channels: u16,
 }
 
+/// Which file is read.
+#[derive(Clone, Debug)]
+pub(super) enum Origin {
+    Path(PathBuf),
+    /// Standard input, where that is a file, from where it is now.
+    Stdin,
+}
+
 /// An audio file that is being read.
 pub(super) struct Clip {
-    pub(super) shape: Shape,
+    pub(super) format: PcmFormat,
     pieces: mpsc::Receiver<io::Result<Bytes>>,
 }
 
 /// What decodes a file, piece by piece: signed 16-bit little-endian samples.
 trait Decode {
-    fn shape(&self) -> Shape;
+    fn format(&self) -> PcmFormat;
     /// The next piece; none at the end.
     fn next(&mut self) -> Result<Option<Vec<u8>>, String>;
 }
 
 impl Clip {
-    /// Opens a file. One without a header has the shape `raw`.
-    pub(super) async fn open(path: &Path, raw: Shape) -> Result<Self, String> {
-        let (opened, shape) = oneshot::channel();
+    /// Opens a file. One without a header has the format `raw`.
+    pub(super) async fn open(origin: Origin, raw: PcmFormat) -> Result<Self, String> {
+        let (opened, format) = oneshot::channel();
         let (sender, pieces) = mpsc::channel(PIECES_WAITING_MAX);
-        let path = path.to_owned();
-        let name = path.display().to_string();
-        thread::spawn(move || match decoder(&path, raw) {
+        let name = origin.to_string();
+        thread::spawn(move || match decoder(&origin, raw) {
             Ok(decoder) => {
-                if opened.send(Ok(decoder.shape())).is_ok() {
+                if opened.send(Ok(decoder.format())).is_ok() {
                     decode(decoder, &sender);
                 }
             }
             // Without a receiver the program is about to end.
             Err(words) => drop(opened.send(Err(words))),
         });
-        let shape = shape.await.map_err(|_| "its reader broke".to_owned());
-        let shape = shape.flatten().map_err(|why| format!("{name}: {why}"))?;
-        Ok(Self { shape, pieces })
+        let format = format.await.map_err(|_| "its reader broke".to_owned());
+        let format = format.flatten().map_err(|why| format!("{name}: {why}"))?;
+        Ok(Self { format, pieces })
     }
 
     /// Everything in it.
@@ -88,12 +97,39 @@ fn decode(mut decoder: Box<dyn Decode>, to: &mpsc::Sender<io::Result<Bytes>>) {
     }
 }
 
+impl Origin {
+    fn file(&self) -> io::Result<File> {
+        match self {
+            Self::Path(path) => File::open(path),
+            Self::Stdin => source::file(),
+        }
+    }
+
+    /// Whether a file that begins like none that is known may hold bare samples.
+    fn may_be_raw(&self) -> bool {
+        match self {
+            Self::Path(path) => is_raw(path),
+            Self::Stdin => true,
+        }
+    }
+}
+
+impl std::fmt::Display for Origin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Path(path) => path.display().fmt(f),
+            Self::Stdin => f.write_str("standard input"),
+        }
+    }
+}
+
 /// What decodes this file, by how it begins.
-fn decoder(path: &PathBuf, raw: Shape) -> Result<Box<dyn Decode>, String> {
-    let mut file = File::open(path).map_err(|error| format!("cannot be read: {error}"))?;
+fn decoder(origin: &Origin, raw: PcmFormat) -> Result<Box<dyn Decode>, String> {
+    let mut file = origin.file().map_err(unreadable)?;
+    let begin = file.stream_position().map_err(unreadable)?;
     let mut start = [0; 36];
     let count = read_full(&mut file, &mut start).map_err(unreadable)?;
-    file.rewind().map_err(unreadable)?;
+    file.seek(SeekFrom::Start(begin)).map_err(unreadable)?;
     let (start, input) = (&start[..count], BufReader::new(file));
     if start.starts_with(b"RIFF") {
         return Ok(Box::new(riff::Wav::open(input)?));
@@ -104,8 +140,8 @@ fn decoder(path: &PathBuf, raw: Shape) -> Result<Box<dyn Decode>, String> {
     if start.starts_with(b"OggS") && start[28.min(count)..].starts_with(b"\x01vorbis") {
         return Ok(Box::new(ogg::Vorbis::open(input)?));
     }
-    if is_raw(path) {
-        return Ok(Box::new(Raw { input, shape: raw }));
+    if origin.may_be_raw() {
+        return Ok(Box::new(Raw { input, format: raw }));
     }
     Err(format!(
         "is neither WAV, Ogg Opus nor Ogg Vorbis, nor named as raw samples (.{}); try: \
@@ -122,12 +158,12 @@ fn is_raw(path: &Path) -> bool {
 /// Samples without a header.
 struct Raw {
     input: BufReader<File>,
-    shape: Shape,
+    format: PcmFormat,
 }
 
 impl Decode for Raw {
-    fn shape(&self) -> Shape {
-        self.shape
+    fn format(&self) -> PcmFormat {
+        self.format
     }
 
     fn next(&mut self) -> Result<Option<Vec<u8>>, String> {

@@ -36,7 +36,8 @@ pub(super) fn is_file() -> bool {
         .is_ok_and(|metadata| metadata.is_file())
 }
 
-fn file() -> io::Result<File> {
+/// Standard input, without a buffer.
+pub(super) fn file() -> io::Result<File> {
     io::stdin().as_fd().try_clone_to_owned().map(File::from)
 }
 

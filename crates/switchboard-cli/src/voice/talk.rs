@@ -1,16 +1,15 @@
 //! `switchboard voice talk`: standard input or a file, into a room.
 
-use std::path::Path;
-
 use futures_util::TryStreamExt as _;
 
 use super::{
     client::Server,
-    clip::{Clip, Shape},
+    clip::{Clip, Origin, PcmFormat},
     meter::{Meter, size},
     output::tell,
     source,
     uplink::{self, End, Speaking},
+    wav::Samples,
 };
 use crate::stop::Stop;
 
@@ -21,6 +20,9 @@ const NO_INPUT: &str = "there is nothing to send: standard input is this termina
 pub(super) async fn talk(server: &Server, room: &str, speaking: Speaking) -> Result<(), String> {
     if !source::is_piped() {
         return Err(NO_INPUT.to_owned());
+    }
+    if source::is_file() {
+        return send(server, room, Origin::Stdin, speaking).await;
     }
     let mut stop = Stop::new()?;
     let mut parameters = speaking.parameters();
@@ -53,28 +55,33 @@ pub(super) async fn talk(server: &Server, room: &str, speaking: Speaking) -> Res
 pub(super) async fn send(
     server: &Server,
     room: &str,
-    file: &Path,
+    file: Origin,
     speaking: Speaking,
 ) -> Result<(), String> {
-    let raw = Shape {
+    let raw = PcmFormat {
         rate: speaking.rate,
         channels: speaking.channels,
     };
     let mut stop = Stop::new()?;
+    let name = file.to_string();
     let clip = Clip::open(file, raw).await?;
-    let Shape { rate, channels } = clip.shape;
+    let PcmFormat { rate, channels } = clip.format;
     let parameters = vec![
         ("rate", rate.to_string()),
         ("channels", channels.to_string()),
         ("roomID", room.to_owned()),
     ];
-    let name = file.display();
-    tell(&format!("Sending {name} to {room} at {}", server.base()));
+    tell(&format!(
+        "Talking to {room} at {}, from {name}, at real time",
+        server.base()
+    ));
     let gauge = uplink::gauge();
     let meter = Meter::start(vec![gauge.clone()]);
-    let counter = gauge.clone();
-    let audio = clip.pieces();
-    let audio = audio.inspect_ok(move |piece| counter.count(piece.len()));
+    let (counter, mut samples) = (gauge.clone(), Samples::default());
+    let audio = clip.pieces().inspect_ok(move |piece| {
+        counter.count(piece.len());
+        counter.hear(samples.take(piece));
+    });
     let ended = tokio::select! {
         words = server.upload("/upRoom", parameters, audio) => words.map_err(String::from),
         () = stop.asked() => Err("stopped before all was heard".to_owned()),

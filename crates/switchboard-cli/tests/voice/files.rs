@@ -21,15 +21,27 @@ fn wav(samples: &[u8], rate: u32, channels: u16) -> Vec<u8> {
     file
 }
 
+/// How a file is given to `voice talk`.
+enum Given<'a> {
+    Name(&'a str),
+    Stdin(&'a str),
+}
+
 /// Sends a file, records what is heard of it in this format, and gives the recording.
-fn heard(server: &Server, name: &str, file: &str, format: &str, raw: &[&str]) -> String {
+fn heard(server: &Server, name: &str, file: &Given<'_>, format: &str) -> String {
     let home = Home::new(&format!("file-{name}-{format}"));
     let recording = text(&home.path(&format!("heard.{format}")));
     let mut listener = server.run(&home, &["listen", name, "-o", &recording], Stdio::null());
     listener.wait_for(&format!("Listening to {name}"));
     let talker = Home::new(&format!("file-{name}-{format}-talker"));
-    let args = [&["talk", name, file], raw].concat();
-    let said = server.run(&talker, &args, Stdio::null()).succeeded();
+    let talking = match file {
+        Given::Name(file) => server.run(&talker, &["talk", name, file], Stdio::null()),
+        Given::Stdin(file) => {
+            let file = fs::File::open(file).expect("it is there");
+            server.run(&talker, &["talk", name], file)
+        }
+    };
+    let said = talking.succeeded();
     assert!(said.contains("all of it"), "{said}");
     listener.signal("-INT");
     listener.succeeded();
@@ -48,12 +60,14 @@ fn a_file_is_heard_whole_whatever_holds_it() {
     let raw = text(&home.path("clip.s16le"));
     fs::write(&raw, tone(500.0, MILLIS, RATE, 1)).expect("it is written");
 
-    let again = heard(&server, "raw", &raw, "wav", &[]);
+    let again = heard(&server, "raw", &Given::Name(&raw), "wav");
+    Recording::read(again.as_ref()).has_tone(500.0, MILLIS);
+    let again = heard(&server, "stdin", &Given::Stdin(&clip), "wav");
     Recording::read(again.as_ref()).has_tone(500.0, MILLIS);
     // What is recorded in a format is sent from it.
     for format in ["wav", "opus", "ogg"] {
-        let recording = heard(&server, "first", &clip, format, &[]);
-        let again = heard(&server, "again", &recording, "wav", &[]);
+        let recording = heard(&server, "first", &Given::Name(&clip), format);
+        let again = heard(&server, "again", &Given::Name(&recording), "wav");
         Recording::read(again.as_ref()).has_tone(500.0, MILLIS);
     }
 }

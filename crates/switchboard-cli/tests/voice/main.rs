@@ -312,10 +312,9 @@ fn what_fails_is_said_with_what_may_help() {
         .refused();
     assert!(words.contains("cannot write /does/not/exist: "), "{words}");
 
-    let wav = home.path("a.wav");
-    fs::write(&wav, b"RIFF").expect("it is written");
-    let wav = File::open(wav).expect("it is there");
-    let words = server.run(&home, &["talk", "standup"], wav).refused();
+    let mut talker = server.run(&home, &["talk", "standup"], Stdio::piped());
+    talker.stdin().write_all(b"RIFF").expect("it is read");
+    let words = talker.refused();
     assert!(words.contains("standard input is a WAV file"), "{words}");
 
     let mut listener = server.run(

@@ -6,7 +6,7 @@ use ogg::{Packet, PacketReader};
 use ropus::{Channels, DecodeMode, Decoder};
 use vorbis_rs::VorbisDecoder;
 
-use super::{Decode, Shape, bytes_of, of_float};
+use super::{Decode, PcmFormat, bytes_of, of_float};
 
 /// Opus decodes to 48 kHz, whatever was encoded.
 const RATE: u32 = 48_000;
@@ -46,8 +46,8 @@ impl<R: Read + Seek> Opus<R> {
 }
 
 impl<R: Read + Seek> Decode for Opus<R> {
-    fn shape(&self) -> Shape {
-        Shape {
+    fn format(&self) -> PcmFormat {
+        PcmFormat {
             rate: RATE,
             channels: self.channels,
         }
@@ -129,8 +129,8 @@ impl<R: Read> Vorbis<R> {
 }
 
 impl<R: Read> Decode for Vorbis<R> {
-    fn shape(&self) -> Shape {
-        Shape {
+    fn format(&self) -> PcmFormat {
+        PcmFormat {
             rate: self.0.sampling_frequency().get(),
             channels: self.0.channels().get().into(),
         }

@@ -2,7 +2,7 @@
 
 use std::io::{self, Read};
 
-use super::{Decode, PIECE_SAMPLES, Shape, bytes_of, of_float, read_full, unreadable};
+use super::{Decode, PIECE_SAMPLES, PcmFormat, bytes_of, of_float, read_full, unreadable};
 
 /// What stands where the length of a stream is not known.
 const ENDLESS: u32 = u32::MAX;
@@ -24,7 +24,7 @@ enum Sample {
 /// A WAV file that is being read.
 pub(super) struct Wav<R> {
     input: R,
-    shape: Shape,
+    format: PcmFormat,
     sample: Sample,
     /// Bytes of sound that are left.
     left: u64,
@@ -48,7 +48,7 @@ impl<R: Read> Wav<R> {
             match &head[..4] {
                 b"fmt " => format = Some(read_format(&mut input, length)?),
                 b"data" => {
-                    let (shape, sample) = format.ok_or("is a WAV file without a format")?;
+                    let (format, sample) = format.ok_or("is a WAV file without a format")?;
                     let left = if matches!(length, 0 | ENDLESS) {
                         u64::MAX
                     } else {
@@ -56,7 +56,7 @@ impl<R: Read> Wav<R> {
                     };
                     return Ok(Self {
                         input,
-                        shape,
+                        format,
                         sample,
                         left,
                     });
@@ -68,13 +68,13 @@ impl<R: Read> Wav<R> {
 }
 
 impl<R: Read> Decode for Wav<R> {
-    fn shape(&self) -> Shape {
-        self.shape
+    fn format(&self) -> PcmFormat {
+        self.format
     }
 
     fn next(&mut self) -> Result<Option<Vec<u8>>, String> {
         let width = self.sample.width();
-        let group = width * usize::from(self.shape.channels);
+        let group = width * usize::from(self.format.channels);
         let wanted = (PIECE_SAMPLES * group) as u64;
         let mut piece = vec![0; usize::try_from(wanted.min(self.left)).unwrap_or_default()];
         let count = read_full(&mut self.input, &mut piece).map_err(unreadable)?;
@@ -118,23 +118,23 @@ impl Sample {
     }
 }
 
-fn read_format(input: &mut impl Read, length: u32) -> Result<(Shape, Sample), String> {
-    let mut format = [0; 40];
+fn read_format(input: &mut impl Read, length: u32) -> Result<(PcmFormat, Sample), String> {
+    let mut bytes = [0; 40];
     let kept = length.min(40) as usize;
-    read_full(input, &mut format[..kept]).map_err(unreadable)?;
+    read_full(input, &mut bytes[..kept]).map_err(unreadable)?;
     skip(input, length.saturating_sub(40))?;
-    let short = |at: usize| u16::from_le_bytes([format[at], format[at + 1]]);
+    let short = |at: usize| u16::from_le_bytes([bytes[at], bytes[at + 1]]);
     let kind = match short(0) {
         EXTENSIBLE => short(24),
         kind => kind,
     };
-    let shape = Shape {
-        rate: u32::from_le_bytes([format[4], format[5], format[6], format[7]]),
+    let format = PcmFormat {
+        rate: u32::from_le_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]),
         channels: short(2),
     };
     let bits = short(14);
     match Sample::of(kind, bits) {
-        Some(sample) if shape.channels > 0 => Ok((shape, sample)),
+        Some(sample) if format.channels > 0 => Ok((format, sample)),
         Some(_) | None => Err(format!(
             "is a WAV file of kind {kind} with {bits} bits, which cannot be read; try: \
              ffmpeg -i FILE -f s16le -ac 1 -ar 48000 clip.raw"
@@ -169,7 +169,7 @@ mod tests {
 
     fn samples(file: &[u8]) -> Vec<i16> {
         let mut wav = Wav::open(file).unwrap_or_else(|words| panic!("{words}"));
-        assert_eq!(wav.shape().rate, 44_100);
+        assert_eq!(wav.format().rate, 44_100);
         let mut bytes = Vec::new();
         while let Some(piece) = wav.next().unwrap() {
             bytes.extend(piece);
