@@ -1,6 +1,10 @@
 //! Every id is a type of its own, parsed and bounded where it enters.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    hash::{Hash, Hasher},
+    sync::Arc,
+};
 
 use uuid::Uuid;
 
@@ -152,13 +156,22 @@ impl From<PeerId> for Address {
 
 /// Which dialects can enter a room. Rooms of one name with different scopes are different rooms, so no
 /// member of a closed room can be met, listed or counted from outside its scope.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum RoomScope {
     /// Every dialect.
     #[default]
     Shared,
     /// The dialect of this name only. Owned, because another node may know more dialects than this one.
     Dialect(Arc<str>),
+}
+
+impl Hash for RoomScope {
+    /// Adds nothing for a shared room: every relayed frame looks one up.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        if let Self::Dialect(name) = self {
+            name.hash(state);
+        }
+    }
 }
 
 impl RoomScope {

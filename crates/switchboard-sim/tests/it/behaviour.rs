@@ -151,11 +151,40 @@ fn a_name_that_is_too_long_is_refused() {
 }
 
 #[test]
-fn the_servers_name_is_nobodys() {
+fn a_name_without_a_visible_character_is_refused() {
+    for accent in &ACCENTS {
+        for hidden in [" ", "\u{200b}\u{2060}", "\u{3164}\t", "\u{202e}"] {
+            for (room, nick) in [(hidden, "bob"), ("room", hidden)] {
+                if nick == hidden && !accent.chooses_names {
+                    continue;
+                }
+                let mut world = World::new(1);
+                let client = accent.enter(&mut world, room, nick);
+                let is_told = is_turned_away(accent, &mut world, client);
+                let close = world.closed(client).map(|close| close.code);
+                let is_closed = accent.answers_joins || close == Some(1008);
+                assert!(is_told && is_closed, "{} {hidden:?}", accent.name);
+                assert!(world.member(client).is_none(), "{}", accent.name);
+            }
+        }
+    }
+}
+
+#[test]
+fn the_servers_name_is_no_clients_where_the_server_speaks_under_it() {
     for accent in ACCENTS.iter().filter(|accent| accent.chooses_names) {
-        for nick in ["server", "Server", "SERVER", "sErVeR"] {
+        for nick in ["server", "Server", "SERVER", "sErVeR", "~server"] {
             let mut world = World::new(1);
             let client = accent.enter(&mut world, "room", nick);
+            let dialect = switchboard_dialect::find(accent.name).expect("a dialect");
+            if dialect.tongue().allows_server_address {
+                let address = world
+                    .member(client)
+                    .map(|(_, member)| member.address.clone());
+                let address = address.map(|address| address.to_string());
+                assert_eq!(address.as_deref(), Some(nick), "{}", accent.name);
+                continue;
+            }
             assert!(world.member(client).is_none(), "{} as {nick}", accent.name);
             assert!(
                 is_turned_away(accent, &mut world, client),
