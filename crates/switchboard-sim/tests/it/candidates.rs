@@ -49,9 +49,10 @@ fn candidate_in(accent: &Accent, frame: &Value) -> Option<Value> {
         "peerjs" => "/payload/candidate",
         other => panic!("{other} carries no candidates"),
     };
-    match frame.pointer(path)? {
-        Value::String(text) => serde_json::from_str(text).ok(),
-        value => Some(value.clone()),
+    let value = frame.pointer(path)?;
+    match value.as_str() {
+        Some(json) => serde_json::from_str(json).ok(),
+        None => Some(value.clone()),
     }
 }
 
