@@ -30,6 +30,19 @@ pub(crate) struct Waiting<L> {
     until: Instant,
 }
 
+impl<L> Waiting<L> {
+    fn new(sender: PeerId, local: L, until: Instant) -> Self {
+        Self {
+            sender,
+            local,
+            relays: Vec::new(),
+            is_incomplete: false,
+            load: Load::default(),
+            until,
+        }
+    }
+}
+
 /// What the frames of one sender for one address amount to.
 #[derive(Clone, Copy, Debug, Default)]
 struct Load {
@@ -99,47 +112,53 @@ impl<L> Absent<L> {
         limits: &Limits,
         now: Instant,
     ) -> bool {
-        let has_place = self.has_place(wanted, sender, relay, limits);
-        if !self.expect(wanted, sender, local, now) {
+        if !self.has_place(wanted, sender, relay, limits) {
+            return self.miss(wanted, (sender, local), now);
+        }
+        let Some(waiting) = self.expect(wanted, sender, local, now) else {
             return false;
-        }
-        let queue = self.queues.get_mut(wanted).into_iter().flatten();
-        for waiting in queue.filter(|waiting| waiting.sender == sender) {
-            if !has_place {
-                waiting.is_incomplete = true;
-                continue;
-            }
-            waiting.load = waiting.load.plus(relay);
-            waiting.relays.push(relay.clone());
-            self.shares.entry(sender).or_default().bytes += weight(relay);
-        }
+        };
+        waiting.load = waiting.load.plus(relay);
+        waiting.relays.push(relay.clone());
+        self.shares.entry(sender).or_default().bytes += weight(relay);
         true
     }
 
-    /// Lets a sender wait for an address, if it does not do so already. Returns false if it waits for too
-    /// many.
-    fn expect(&mut self, wanted: &Wanted, sender: PeerId, local: L, now: Instant) -> bool {
+    /// Notes that a frame for an address is lost. Returns false if its sender waits for too many addresses.
+    pub(crate) fn miss(
+        &mut self,
+        wanted: &Wanted,
+        (sender, local): (PeerId, L),
+        now: Instant,
+    ) -> bool {
+        let waiting = self.expect(wanted, sender, local, now);
+        waiting
+            .map(|waiting| waiting.is_incomplete = true)
+            .is_some()
+    }
+
+    /// What a sender has for an address, if only from now on. `None` if it waits for too many addresses.
+    fn expect(
+        &mut self,
+        wanted: &Wanted,
+        sender: PeerId,
+        local: L,
+        now: Instant,
+    ) -> Option<&mut Waiting<L>> {
         let share = self.shares.entry(sender).or_default();
-        if share.wanted.contains(wanted) {
-            return true;
+        let is_new = !share.wanted.contains(wanted);
+        if is_new && share.wanted.len() >= ABSENT_ADDRESSES_MAX {
+            return None;
         }
-        if share.wanted.len() >= ABSENT_ADDRESSES_MAX {
-            return false;
-        }
-        share.wanted.insert(wanted.clone());
-        let until = now + ABSENT_PATIENCE;
-        let (room, address) = wanted.clone();
-        self.by_time.insert((until, sender, room, address));
         let queue = self.queues.entry(wanted.clone()).or_default();
-        queue.push(Waiting {
-            sender,
-            local,
-            relays: Vec::new(),
-            is_incomplete: false,
-            load: Load::default(),
-            until,
-        });
-        true
+        if is_new {
+            share.wanted.insert(wanted.clone());
+            let waiting = Waiting::new(sender, local, now + ABSENT_PATIENCE);
+            let (room, address) = wanted.clone();
+            self.by_time.insert((waiting.until, sender, room, address));
+            queue.push(waiting);
+        }
+        queue.iter_mut().find(|waiting| waiting.sender == sender)
     }
 
     fn has_place(&self, wanted: &Wanted, sender: PeerId, relay: &Relay, limits: &Limits) -> bool {

@@ -79,8 +79,8 @@ impl<L: Clone> Hub<L> {
             Input::Ask { peer, local, ask } => self.ask(peer, local, ask, now),
             Input::Committed(log, entry) => self.commit(&log, entry, now),
             Input::Declined(log, peer, why) => self.declined(&log, peer, why, now),
-            Input::Letter(from, letter) => self.letter(from, letter),
-            Input::Unsent(letter) => self.unsent(letter),
+            Input::Letter(from, letter) => self.letter(from, letter, now),
+            Input::Unsent(letter) => self.unsent(letter, now),
             Input::Announce {
                 room,
                 to,

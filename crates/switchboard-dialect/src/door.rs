@@ -33,6 +33,22 @@ pub enum CorsPolicy {
     Listed(&'static Setting),
 }
 
+impl CorsPolicy {
+    /// Whether this is a list of origins, each a scheme, a host and perhaps a port; `null`; or `*`.
+    #[must_use]
+    pub fn is_list(origins: &str) -> bool {
+        let is_origin = |origin: &str| {
+            let origin = origin.trim().trim_end_matches('/');
+            let host = origin.split_once("://").map(|(_, host)| host);
+            let is_host = |host: &str| {
+                !host.is_empty() && !host.contains(|c: char| c == '/' || c.is_whitespace())
+            };
+            matches!(origin, "*" | "null") || host.is_some_and(is_host)
+        };
+        origins.trim().is_empty() || origins.split(',').all(is_origin)
+    }
+}
+
 /// What a door is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Opens {
@@ -151,6 +167,28 @@ mod tests {
         ] {
             let door = Door::new(base, rest, Door::MAIN, Opens::Sockets);
             assert_eq!(door.path, path, "{base} {rest}");
+        }
+    }
+
+    #[test]
+    fn a_list_of_origins_names_schemes_and_hosts() {
+        for origins in [
+            "",
+            "*",
+            "null",
+            "https://a.example",
+            "https://a.example:8443/, capacitor://localhost",
+        ] {
+            assert!(CorsPolicy::is_list(origins), "{origins}");
+        }
+        for origins in [
+            "a.example",
+            "https://",
+            "https://a.example/path",
+            "*,",
+            "https://a b",
+        ] {
+            assert!(!CorsPolicy::is_list(origins), "{origins}");
         }
     }
 

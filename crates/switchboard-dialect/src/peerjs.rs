@@ -170,13 +170,24 @@ impl Dialect for PeerJs {
                 why: "no client could connect",
             }];
         }
-        let is_bad = keys.split(',').any(is_too_long);
-        let conflict = SettingConflict::with_name_bytes(
+        let too_long = SettingConflict::with_name_bytes(
             KEYS.key,
             "must not have a key of more bytes than",
             "no client could enter its room",
         );
-        is_bad.then_some(conflict).into_iter().collect()
+        let bad_origin = SettingConflict {
+            key: CORS_ORIGINS.key,
+            with: None,
+            rule: "must list origins like \"https://app.example\", \"null\" or \"*\"",
+            why: "no page would have such an origin",
+        };
+        let origins = settings.text(TONGUE.name, CORS_ORIGINS);
+        let is_bad_origin = !CorsPolicy::is_list(&origins);
+        let too_long = keys.split(',').any(is_too_long).then_some(too_long);
+        too_long
+            .into_iter()
+            .chain(is_bad_origin.then_some(bad_origin))
+            .collect()
     }
 
     fn warnings(&self, settings: &Settings) -> Vec<(&'static str, &'static str)> {

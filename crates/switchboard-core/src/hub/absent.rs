@@ -27,6 +27,21 @@ impl<L: Clone> Hub<L> {
         }
     }
 
+    /// Notes that a frame for an address got lost between nodes: the sender is told as if the frame had no
+    /// place.
+    pub(super) fn miss(
+        &mut self,
+        room: &RoomId,
+        address: Address,
+        (sender, local): (PeerId, L),
+        now: Instant,
+    ) {
+        let wanted = (room.clone(), address.clone());
+        if !self.absent.miss(&wanted, (sender, local.clone()), now) {
+            self.refuse_absent(local, room, address);
+        }
+    }
+
     /// Gives who has come what has waited for it.
     pub(super) fn welcome(&mut self, room: &RoomId, address: &Address, now: Instant) {
         for waiting in self.absent.take(room, address) {

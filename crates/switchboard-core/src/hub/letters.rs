@@ -1,6 +1,6 @@
 //! What other nodes say to this one.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use super::{Hub, hear_all, heard, place};
 use crate::{
@@ -17,7 +17,7 @@ use crate::{
 const ASKERS_MAX: usize = 256;
 
 impl<L: Clone> Hub<L> {
-    pub(super) fn letter(&mut self, from: NodeId, letter: Letter) {
+    pub(super) fn letter(&mut self, from: NodeId, letter: Letter, now: Instant) {
         let Letter { log, message } = letter;
         match (message, log) {
             (Message::Probe(holder), log) => self.probed(from, &log, holder),
@@ -34,7 +34,7 @@ impl<L: Clone> Hub<L> {
                 LogId::Room(room),
             ) => self.relayed(from, room, sender, to, &relay),
             (Message::Bounce { to, target }, LogId::Room(room)) => {
-                self.undelivered(room, to, target, Refusal::NoSuchPeer);
+                self.undelivered(&room, to, target, Refusal::NoSuchPeer, now);
             }
             (Message::Announce { to, from, relay }, LogId::Room(room)) => {
                 self.announced(&room, to, &from, relay);
@@ -48,7 +48,7 @@ impl<L: Clone> Hub<L> {
 
     /// Something could not be sent to another node. A probe that is not sent is as one that is not
     /// answered.
-    pub(super) fn unsent(&mut self, letter: Letter) {
+    pub(super) fn unsent(&mut self, letter: Letter, now: Instant) {
         let (Message::Relay { from, to, .. }, LogId::Room(room)) = (letter.message, letter.log)
         else {
             return;
@@ -57,7 +57,7 @@ impl<L: Clone> Hub<L> {
             Addressee::Everyone => Target::Everyone,
             Addressee::One { target, .. } => target,
         };
-        self.undelivered(room, from.peer, target, Refusal::Unavailable);
+        self.undelivered(&room, from.peer, target, Refusal::Unavailable, now);
     }
 
     /// A member of this node has sent to a slow receiver on another one.
@@ -68,16 +68,23 @@ impl<L: Clone> Hub<L> {
         }
     }
 
-    fn undelivered(&mut self, room: RoomId, sender: PeerId, target: Target, reason: Refusal) {
-        let name = room.name.clone();
-        let reason = match (&target, reason) {
-            // Its sender has stopped waiting when it came.
-            (Target::Awaited(_), Refusal::NoSuchPeer) => Refusal::Expired,
-            (_, reason) => reason,
+    fn undelivered(
+        &mut self,
+        room: &RoomId,
+        sender: PeerId,
+        target: Target,
+        reason: Refusal,
+        now: Instant,
+    ) {
+        let log = LogId::Room(room.clone());
+        let Some(local) = self.local(&log, sender) else {
+            return;
         };
-        if let Some(local) = self.local(&LogId::Room(room), sender) {
-            self.refuse(local, Refused::new(reason).in_room(&name).to(target));
+        if let Target::Awaited(address) = target {
+            return self.miss(room, address, (sender, local), now);
         }
+        let refused = Refused::new(reason).in_room(&room.name);
+        self.refuse(local, refused.to(target));
     }
 
     fn relayed(

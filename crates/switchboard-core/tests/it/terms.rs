@@ -10,8 +10,8 @@ use std::{
 use bytestring::ByteString;
 use switchboard_core::{
     Address, Ask, Change, Command, Departure, Effect, Entry, Event, Farewell, Hub, Identity, Input,
-    Limits, LogId, Member, NodeId, Parting, Peer, PeerId, Position, Refusal, Relay, RelayKind,
-    RoomId, RoomName, SpaceName, Target, Terms, Token, Tongue,
+    Letter, Limits, LogId, Member, Message, NodeId, Parting, Peer, PeerId, Position, Refusal,
+    Relay, RelayKind, RoomId, RoomName, SpaceName, Target, Terms, Token, Tongue,
 };
 
 use crate::script::epoch;
@@ -705,6 +705,31 @@ fn a_member_without_presence_that_the_other_nodes_lost_loses_its_counterparts_th
     assert_eq!(house.told(), ["ann: far left"]);
     house.goes("near", Parting::Said);
     assert_eq!(house.told(), ["ann: near left"]);
+}
+
+#[test]
+fn an_address_that_has_left_another_node_expires_once_and_in_time() {
+    let mut house = House::new();
+    house.comes("ann", &DISCREET, Terms::default());
+    far_member(&mut house, "far");
+    for text in ["offer", "candidate", "candidate"] {
+        house.says("ann", awaited("far"), text);
+    }
+    house.told();
+    let to = house.peers["ann"].id();
+    for _ in 0..3 {
+        let target = awaited("far");
+        let message = Message::Bounce { to, target };
+        let letter = Letter {
+            log: room(),
+            message,
+        };
+        house.input(Input::Letter(NodeId::from(7), letter));
+    }
+    house.passes(Duration::from_millis(4999));
+    assert_eq!(house.told(), [""; 0]);
+    house.passes(Duration::from_millis(1));
+    assert_eq!(house.told(), ["ann: expired far"]);
 }
 
 #[test]
