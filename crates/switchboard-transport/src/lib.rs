@@ -22,9 +22,9 @@ mod outbox;
 mod permits;
 mod refusal_log;
 mod socket;
-mod stream;
 mod timed_stream;
 pub mod upgrade;
+mod upgraded_stream;
 pub mod websocket;
 
 pub use address_rates::AddressRates;
@@ -36,9 +36,9 @@ pub use listen::{Arrival, Hangup, ListenError, Listener, Reserve, Terms};
 pub use outbox::{Backlog, Outbox};
 pub use permits::{Full, Permit, Permits, canonical_net, network};
 pub use socket::{Fault, Socket};
-pub use stream::Stream;
 pub use timed_stream::RequestTimeouts;
 pub use upgrade::Upgrade;
+pub use upgraded_stream::UpgradedStream;
 
 /// A local connection, as the hubs know it.
 pub type Local = Arc<Outbox>;

@@ -19,7 +19,7 @@ use tokio::{
 
 use crate::{
     frame::{self, Decoder, Message, Received, Violation},
-    stream::Stream,
+    upgraded_stream::UpgradedStream,
 };
 
 /// Bytes that are read from a stream at a time, into a buffer that all connections of a thread share.
@@ -79,7 +79,7 @@ impl Fault {
 }
 
 /// The server's side of a WebSocket connection.
-pub struct Socket<S = Stream> {
+pub struct Socket<S = UpgradedStream> {
     stream: S,
     decoder: Decoder,
     /// Bytes that were read and not decoded yet.
@@ -333,7 +333,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
 impl Socket {
     /// Whether the connection has no layer between itself and the kernel.
     pub(crate) fn is_plain_tcp(&self) -> bool {
-        matches!(self.stream, Stream::Tcp(_))
+        matches!(self.stream, UpgradedStream::Tcp(_))
     }
 }
 

@@ -13,7 +13,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use hyper::upgrade::OnUpgrade;
 use sha1::{Digest as _, Sha1};
 
-use crate::{Socket, stream::Stream};
+use crate::{Socket, upgraded_stream::UpgradedStream};
 
 /// What is hashed behind the client's key (section 1.3).
 const ACCEPT_SUFFIX: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
@@ -127,7 +127,7 @@ impl Connecting {
     pub async fn socket(self) -> Option<Socket> {
         match self.upgrading.await {
             Ok(upgraded) => {
-                let (stream, unread) = Stream::of(upgraded);
+                let (stream, unread) = UpgradedStream::of(upgraded);
                 Some(Socket::new(stream, unread, self.message_bytes_max))
             }
             Err(error) => {

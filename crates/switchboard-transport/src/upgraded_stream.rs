@@ -18,14 +18,14 @@ use crate::timed_stream::TimedStream;
 
 /// The stream of a connection after its upgrade.
 #[derive(Debug)]
-pub enum Stream {
+pub enum UpgradedStream {
     /// A TCP connection, as [`Listener`](crate::Listener) and `axum::serve` have it.
     Tcp(TcpStream),
     /// Any other, such as TLS in a foreign server.
     Foreign(TokioIo<Upgraded>),
 }
 
-impl Stream {
+impl UpgradedStream {
     /// The stream of an upgraded connection, and what was read of it already.
     pub(crate) fn of(upgraded: Upgraded) -> (Self, Bytes) {
         let upgraded = match upgraded.downcast::<TokioIo<TimedStream<TcpStream>>>() {
@@ -41,7 +41,7 @@ impl Stream {
     }
 }
 
-impl AsyncRead for Stream {
+impl AsyncRead for UpgradedStream {
     fn poll_read(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -54,7 +54,7 @@ impl AsyncRead for Stream {
     }
 }
 
-impl AsyncWrite for Stream {
+impl AsyncWrite for UpgradedStream {
     fn poll_write(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
