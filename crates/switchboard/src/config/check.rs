@@ -65,6 +65,9 @@ const LEAST: [Least; 7] = [
 /// Bytes of a small session description.
 const DESCRIPTION_BYTES: u64 = 1024;
 
+/// Frames that a client sends for a call: a description and some candidates.
+const CALL_FRAMES: u64 = 16;
+
 /// A budget of a connection, and what it must pay for within `limits.flood_secs`.
 struct Budget {
     /// The settings of its rate and its burst.
@@ -195,12 +198,21 @@ impl<'a> Check<'a> {
     }
 
     /// The budgets of a connection, with what they must pay for.
-    fn budgets(&self) -> [Budget; 3] {
+    fn budgets(&self) -> [Budget; 4] {
         let limits = &self.config.limits;
         let flood_secs = limits.flood_secs;
         let members = u64::try_from(limits.room_members).unwrap_or(u64::MAX);
         let frame = u64::try_from(limits.frame_bytes).unwrap_or(u64::MAX);
         [
+            Budget {
+                keys: ["limits.frames_per_second", "limits.frames_burst"],
+                rate: [limits.frames_per_second, limits.frames_burst],
+                flood_secs,
+                least: CALL_FRAMES,
+                most: CALL_FRAMES,
+                bound: "limits.flood_secs",
+                why: "a client that calls another would stay in debt for flood_secs and be disconnected",
+            },
             Budget {
                 keys: ["limits.deliveries_per_second", "limits.deliveries_burst"],
                 rate: [limits.deliveries_per_second, limits.deliveries_burst],

@@ -183,6 +183,10 @@ fn settings_under_which_no_client_can_be_served_are_mistakes() {
             "limits.flood_secs",
         ),
         (
+            "[limits]\nframes_per_second = 1\nframes_burst = 1\nflood_secs = 10",
+            "limits.flood_secs",
+        ),
+        (
             "[limits]\ndelivered_bytes_per_second = 5\ndelivered_bytes_burst = 500",
             "limits.delivered_bytes_burst",
         ),
