@@ -291,6 +291,19 @@ async fn the_site_does_not_believe_that_somebody_speaks_who_found_no_place() {
 }
 
 #[tokio::test]
+async fn the_site_is_not_told_of_a_head() {
+    let (_server, address, site) = start().await;
+    let answer = Ask::new("HEAD", "/joinRoom?token=tok1&roomID=7")
+        .send(address)
+        .await;
+    assert_eq!(answer.status, 200);
+    assert_eq!(answer.header("content-type"), Some("audio/ogg"));
+    site.was_asked("/Membres/crossLogin/tok1").await;
+    let rooms = site.paths().iter().any(|path| path.contains("/Groupes/"));
+    assert!(!rooms, "it would believe that the user listens");
+}
+
+#[tokio::test]
 async fn the_site_is_told_of_one_who_goes_while_it_thinks() {
     let (_server, address, site) = start().await;
     // Known already, so that it is the room that the site thinks about.
