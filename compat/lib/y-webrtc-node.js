@@ -69,6 +69,8 @@ function candidateOf(number) {
 /** A client of a topic. Its code is its own, because y-webrtc has one client for each topic in a process. */
 export class YWebrtcClient {
   frames = 0;
+  /** Frames that name another client as their receiver. */
+  framesForOthers = 0;
   closes = 0;
 
   /** @param {string} url @param {string} topic @param {number} candidates that each connection trickles */
@@ -127,9 +129,10 @@ export class YWebrtcClient {
   }
 
   /** @param {any} frame */
-  #count({ type }) {
+  #count({ type, data }) {
     if (type !== 'publish') return;
     this.frames++;
+    if (data.to !== undefined && data.to !== this.id) this.framesForOthers++;
   }
 }
 

@@ -15,12 +15,13 @@ const CANDIDATES = 7;
 const COMPLETE_WITHIN_MS = 30_000;
 const POLL_MS = 50;
 
+/** `narrows`: a signal goes to the one client that it names, and not to the whole topic. */
 const Y_SERVERS = [
-  { name: 'ours', open: startOneNode, path: '/y-webrtc' },
-  { name: 'the original', open: startYWebrtcServer, path: '/' },
+  { name: 'ours', open: startOneNode, path: '/y-webrtc', narrows: true },
+  { name: 'the original', open: startYWebrtcServer, path: '/', narrows: false },
 ];
 
-for (const { name, open, path } of Y_SERVERS) {
+for (const { name, open, path, narrows } of Y_SERVERS) {
   test(`y-webrtc, ${name}: ${CLIENTS} clients of one topic signal with each other`, async () => {
     /** @type {import('../lib/stage.js').Closers} */
     const closers = [];
@@ -31,6 +32,8 @@ for (const { name, open, path } of Y_SERVERS) {
       while (clients.length < CLIENTS) clients.push(await YWebrtcClient.join(socketOrigin + path, 'lecture', CANDIDATES));
       await allSignalled(clients);
       assert.deepEqual(clients.map(({ closes }) => closes), clients.map(() => 0), 'closed connections');
+      const strays = clients.reduce((sum, { framesForOthers }) => sum + framesForOthers, 0);
+      assert.equal(strays === 0, narrows, `${strays} frames name another client than the one that got them`);
     } finally {
       for (const client of clients) client.stop();
       for (const close of closers) await close();
