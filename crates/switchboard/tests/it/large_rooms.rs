@@ -27,7 +27,7 @@ use tokio_tungstenite::{
 
 use crate::client::{request, start};
 use dialects::{
-    AYAME, DialectClient, Ends, LIGHTSTREAM, MATCHBOX, MESH, Notice, P2P, PEERJS, SINGO,
+    AYAME, DialectClient, Ends, LIGHTSTREAM, MATCHBOX, MESH, Notice, P2P, PEERJS, SINGO, Y_WEBRTC,
 };
 
 const CANDIDATES: usize = 9;
@@ -68,6 +68,7 @@ newcomer_tests! {
     PEERJS: peerjs_newcomer_calls_200_peers, peerjs_newcomer_calls_1000_peers;
     SINGO: singo_newcomer_answers_200_members, singo_newcomer_answers_1000_members;
     MATCHBOX: matchbox_newcomer_answers_200_members, matchbox_newcomer_answers_1000_members;
+    Y_WEBRTC: y_webrtc_newcomer_answers_200_members, y_webrtc_newcomer_answers_1000_members;
 }
 
 #[tokio::test]

@@ -27,7 +27,6 @@ impl Signal {
 /// The sender and the receiver of a signal.
 #[derive(Clone, Copy)]
 pub(super) struct Ends<'a> {
-    #[expect(dead_code, reason = "until y-webrtc")]
     pub(super) from: &'a str,
     pub(super) to: &'a str,
 }
@@ -250,6 +249,45 @@ pub(super) static PEERJS: DialectClient = DialectClient {
     knows_peers: true,
     ..USUAL
 };
+
+pub(super) static Y_WEBRTC: DialectClient = DialectClient {
+    path: |_| "/y-webrtc".to_owned(),
+    join: |nick| {
+        vec![
+            json!({"type": "subscribe", "topics": ["r"]}),
+            publish(&json!({"type": "announce", "from": nick})),
+        ]
+    },
+    describe: |Ends { from, to }, kind, sdp| {
+        publish(
+            &json!({"type": "signal", "from": from, "to": to, "signal": {"type": kind, "sdp": sdp}}),
+        )
+    },
+    trickle: |Ends { from, to }, candidate| {
+        publish(
+            &json!({"type": "signal", "from": from, "to": to, "signal": {"type": "candidate", "candidate": init(candidate)}}),
+        )
+    },
+    read: |frame, id| {
+        let data = &frame["data"];
+        let (from, signal) = (&data["from"], &data["signal"]);
+        match text(&data["type"]) {
+            "announce" if from != id => vec![Notice::Call(text(from).to_owned())],
+            "signal" if data["to"] != id => error(frame),
+            "signal" => match text(&signal["type"]) {
+                "candidate" => candidate(from, &signal["candidate"]["candidate"]),
+                kind => description(from, kind, &signal["sdp"]),
+            },
+            _ => Vec::new(),
+        }
+    },
+    members_call: true,
+    ..USUAL
+};
+
+fn publish(data: &Value) -> Value {
+    json!({"type": "publish", "topic": "r", "data": data})
+}
 
 /// An `RTCIceCandidateInit`.
 fn init(candidate: &str) -> Value {
