@@ -392,9 +392,9 @@ fn a_silent_client_is_gone_within_a_minute() {
     }
 }
 
-/// Every way to write the sender's key, with every way to say it several times.
-fn forged(accent: &Accent, offer: &Value, victim: &str) -> Vec<String> {
-    let key = accent.sender.last().expect("a key");
+/// Every way to write the key at the end of `path`, with every way to say it several times.
+fn forged(path: &[&str], offer: &Value, victim: &str) -> Vec<String> {
+    let key = path.last().expect("a key");
     let escaped = format!(
         "{}\\u{:04x}",
         &key[..key.len() - 1],
@@ -415,11 +415,12 @@ fn forged(accent: &Accent, offer: &Value, victim: &str) -> Vec<String> {
         "{\"id\":1}".into(),
         "\"\\u0073erver\"".into(),
     ];
-    // Where the sender stands in an inner object, it is that one which is forged.
-    let (before, offer, after) = match accent.sender {
+    // Where the key stands in an inner object, it is that one which is forged.
+    let (before, offer, after) = match path {
         [outer, _] => {
-            let (kind, inner) = (&offer["type"], offer[outer].to_string());
-            (format!("{{\"type\":{kind},\"{outer}\":"), inner, "}")
+            let kind = offer.get("type").map(|kind| format!("\"type\":{kind},"));
+            let before = format!("{{{}\"{outer}\":", kind.unwrap_or_default());
+            (before, offer[outer].to_string(), "}")
         }
         _ => (String::new(), offer.to_string(), ""),
     };
@@ -462,7 +463,7 @@ fn nobody_speaks_in_another_name() {
         pair.forget();
         let (alice, carol) = (pair.id(pair.alice), pair.id(carol));
         let offer = (accent.offer)(&pair.id(pair.bob), "v=0");
-        for frame in forged(accent, &offer, &carol) {
+        for frame in forged(accent.sender, &offer, &carol) {
             pair.world.send(pair.alice, frame.clone());
             for delivered in pair.world.received(pair.bob) {
                 let senders = values_of(&delivered, accent.sender);
@@ -473,6 +474,45 @@ fn nobody_speaks_in_another_name() {
             }
             pair.world.take_frames(pair.alice);
         }
+    }
+}
+
+/// The key of the target, where delivered frames have one.
+fn target_of(accent: &Accent) -> Option<&'static [&'static str]> {
+    match accent.name {
+        "lightstream" => Some(&["targetID"]),
+        "p2p" => Some(&["toPeerId"]),
+        "mesh" => Some(&["peerID"]),
+        "matchbox" => Some(&["Signal", "receiver"]),
+        "peerjs" => Some(&["dst"]),
+        // In singo the sender takes its place; ayame and y-webrtc have none.
+        _ => None,
+    }
+}
+
+#[test]
+fn no_receiver_reads_another_target_than_the_frame_was_routed_by() {
+    for accent in &ACCENTS {
+        let Some(path) = target_of(accent) else {
+            continue;
+        };
+        let mut pair = Pair::new(accent);
+        let carol = accent.enter(&mut pair.world, "room", "carol");
+        pair.forget();
+        let offer = (accent.offer)(&pair.id(pair.bob), "v=0");
+        for frame in forged(path, &offer, &pair.id(carol)) {
+            pair.world.send(pair.alice, frame.clone());
+            for client in [pair.bob, carol] {
+                let id = pair.id(client);
+                for delivered in pair.world.received(client) {
+                    for target in values_of(&delivered, path) {
+                        assert_eq!(*target, *id, "{}: {frame}\n{delivered}", accent.name);
+                    }
+                }
+            }
+            pair.world.take_frames(pair.alice);
+        }
+        pair.must_work();
     }
 }
 
