@@ -113,7 +113,6 @@ impl Dialect for YWebrtc {
             me: handshake.peer,
             topics: Vec::new(),
             asked: 0,
-            queued: 0,
             limits: handshake.limits.clone(),
         })
     }
@@ -168,8 +167,6 @@ struct Subscriber {
     topics: Vec<Topic>,
     /// Topics in the stage `Asked`.
     asked: usize,
-    /// Topics in the stage `Queued`.
-    queued: usize,
     limits: Arc<Limits>,
 }
 
@@ -305,17 +302,16 @@ impl Subscriber {
         }
         let stage = Stage::Queued(Vec::new());
         self.topics.insert(index, Topic { room, stage });
-        self.queued += 1;
         Ok(())
     }
 
     /// Joins queued topics while fewer than [`JOINS_MAX`] joins are under way.
     fn join_queued(&mut self, out: &mut Out) {
         let (me, free) = (self.me, JOINS_MAX.saturating_sub(self.asked));
-        let count = free.min(self.queued);
         let topics = self.topics.iter_mut();
         let queued = topics.filter(|topic| matches!(topic.stage, Stage::Queued(_)));
-        for topic in queued.take(count) {
+        for topic in queued.take(free) {
+            self.asked += 1;
             let early = topic.stage.early_mut().map(std::mem::take);
             topic.stage = Stage::Asked(early.unwrap_or_default());
             out.commands.push(Command::Join {
@@ -325,8 +321,6 @@ impl Subscriber {
                 terms: Terms::default(),
             });
         }
-        self.asked += count;
-        self.queued -= count;
     }
 
     fn room(&self, topic: &RawValue, field: &'static str) -> Result<RoomName, Refusal> {
@@ -419,9 +413,8 @@ impl Subscriber {
         let early = topic.stage.early().iter();
         out.refused.extend(early.map(|_| refused.clone()));
         match topic.stage {
-            Stage::Queued(_) => self.queued -= 1,
             Stage::Asked(_) => self.asked -= 1,
-            Stage::In(_) => {}
+            Stage::Queued(_) | Stage::In(_) => {}
         }
         !matches!(topic.stage, Stage::Queued(_))
     }

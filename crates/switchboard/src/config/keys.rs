@@ -206,7 +206,7 @@ fn limits() -> [Row; 24] {
         int!(
             "limits",
             "rooms_per_peer",
-            "Rooms one connection may be in.",
+            "Rooms that one connection may be in, as the topics of a y-webrtc page; more are refused.",
             limits.rooms_per_peer
         ),
         int!(
