@@ -121,7 +121,12 @@ async fn connect(
     let begin = Box::new(move |socket| websocket::serve(socket, opened, context, permit));
     server.tasks().spawn(async move {
         if let Some(socket) = connecting.socket().await {
-            (*begin)(socket).await;
+            // A block of its own, whose end frees the box before the connection is served.
+            let serving = {
+                let begin = begin;
+                (*begin)(socket)
+            };
+            serving.await;
         }
     });
     Ok(response)
