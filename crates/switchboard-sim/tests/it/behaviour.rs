@@ -176,7 +176,7 @@ fn the_servers_name_is_no_clients_where_the_server_speaks_under_it() {
         for nick in ["server", "Server", "SERVER", "sErVeR", "~server"] {
             let mut world = World::new(1);
             let client = accent.enter(&mut world, "room", nick);
-            let dialect = switchboard_dialect::find(accent.name).expect("a dialect");
+            let dialect = find(accent.name).expect("a dialect");
             if dialect.tongue().allows_server_address {
                 let address = world
                     .member(client)
