@@ -63,25 +63,8 @@ pub fn serve(
     context: Context,
     permit: Permit,
 ) -> Pin<Box<dyn Future<Output = ()> + Send>> {
-    let local = Arc::new(Outbox::new(context.limits.outbox_bytes));
-    let (line, first) = Line::new(opened, &context.limits, context.heartbeat, Instant::now());
-    let counters = context.exchange.counters();
-    Counters::add(&counters.connections, 1);
-    Counters::add(&counters.connections_total, 1);
-    let mut connection = Box::new(Connection {
-        socket,
-        line,
-        local,
-        context,
-        pending: VecDeque::new(),
-        pending_bytes: 0,
-        asking: None,
-        early: VecDeque::new(),
-        unfinished_bytes: 0,
-        blocked: false,
-        refusals: RefusalLog::default(),
-        _permit: permit,
-    });
+    let (connection, first) = Connection::new(socket, opened, context, permit);
+    let mut connection = Box::new(connection);
     let first = Box::new(first);
     Box::pin(async move {
         let end = connection.run(first).await;
@@ -155,6 +138,35 @@ enum Wake {
 }
 
 impl Connection {
+    /// A connection, and the first output of its session.
+    fn new(
+        socket: Socket,
+        opened: (Conversation, Turn),
+        context: Context,
+        permit: Permit,
+    ) -> (Self, Steps) {
+        let local = Arc::new(Outbox::new(context.limits.outbox_bytes));
+        let (line, first) = Line::new(opened, &context.limits, context.heartbeat, Instant::now());
+        let counters = context.exchange.counters();
+        Counters::add(&counters.connections, 1);
+        Counters::add(&counters.connections_total, 1);
+        let connection = Self {
+            socket,
+            line,
+            local,
+            context,
+            pending: VecDeque::new(),
+            pending_bytes: 0,
+            asking: None,
+            early: VecDeque::new(),
+            unfinished_bytes: 0,
+            blocked: false,
+            refusals: RefusalLog::default(),
+            _permit: permit,
+        };
+        (connection, first)
+    }
+
     /// Serves until something ends it. A client that does not take what it is sent is read from
     /// all the same, so that it can show that it lives; only events wait for it.
     async fn run(&mut self, first: Box<Steps>) -> End {
@@ -289,7 +301,9 @@ impl Connection {
     async fn on_events(&mut self) -> Result<(), End> {
         let appetite = self.appetite();
         for _ in 0..EVENTS_PER_WRITE {
-            if self.has_enough_pending() {
+            // Urgent events do not wait for the socket: left in the outbox, they would wake this task
+            // again at once.
+            if appetite == Appetite::All && self.has_enough_pending() {
                 break;
             }
             let Some(event) = self.next_event(appetite)? else {
@@ -389,7 +403,8 @@ impl Connection {
         for frame in turn.frames {
             self.push(Message::Text(frame));
         }
-        if ping {
+        // A client that takes what waits for it shows that it lives; it needs no ping beside that.
+        if ping && !self.has_enough_pending() {
             self.push(Message::Ping(Bytes::new()));
         }
         if !turn.asks.is_empty() {
@@ -571,7 +586,95 @@ fn end_of(error: ErrorKind) -> End {
 
 #[cfg(test)]
 mod tests {
+    use std::task::Waker;
+
+    use switchboard_core::{DisplayName, Identity, Peer, PeerId, Place, RoomId, SpaceName};
+    use switchboard_dialect::{Door, Handshake, Query, find};
+    use tokio::net::{TcpListener, TcpStream};
+
     use super::*;
+    use crate::{Check, Permits, Posted, UpgradedStream};
+
+    /// A node that does nothing.
+    #[derive(Debug, Default)]
+    struct IdleNode(Counters);
+
+    impl Exchange for IdleNode {
+        fn ask(&self, _peer: PeerId, _local: &Local, _ask: Ask) {}
+
+        fn may_join(&self, _peer: &Peer, _room: &RoomId) -> Option<Check> {
+            None
+        }
+
+        fn post(&self, _post: Post) -> Posted {
+            Box::pin(std::future::pending())
+        }
+
+        fn post_later(&self, _post: Post) {}
+
+        fn counters(&self) -> &Counters {
+            &self.0
+        }
+    }
+
+    /// A `mesh` connection, and its client.
+    async fn connect() -> (TcpStream, Connection) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("bound");
+        let client = TcpStream::connect(address).await.expect("a connection");
+        let (stream, _) = listener.accept().await.expect("a connection");
+        let handshake = Handshake {
+            peer: PeerId::from_random([1; 16]),
+            identity: Identity::Claimed,
+            door: Door::MAIN,
+            params: Query::default(),
+            query: Query::default(),
+            random: [2; 32],
+            unix_ms: 0,
+            limits: Arc::default(),
+            settings: Arc::default(),
+        };
+        let opened = Conversation::open(find("mesh"), handshake, SpaceName::default());
+        let context = Context {
+            exchange: Arc::new(IdleNode::default()),
+            limits: Arc::default(),
+            heartbeat: Heartbeat::default(),
+            drain: CancellationToken::new(),
+        };
+        let socket = Socket::new(UpgradedStream::Tcp(stream), Bytes::new(), 0);
+        let permit = Permits::new(0, 0, Vec::new()).admit(None);
+        let permit = permit.expect("no limit");
+        (client, Connection::new(socket, opened, context, permit).0)
+    }
+
+    #[tokio::test]
+    async fn urgent_events_are_handled_while_the_most_frames_wait_for_the_socket() {
+        let (_client, mut connection) = connect().await;
+        let frame = "x".repeat(64 * 1024);
+        let poll = |connection: &mut Connection| {
+            connection.poll_wake(&mut TaskContext::from_waker(Waker::noop()), true)
+        };
+        while !connection.blocked {
+            for _ in connection.pending.len()..=PENDING_FRAMES_MAX {
+                connection.push(Message::Text(frame.as_str().into()));
+            }
+            assert!(poll(&mut connection).is_pending());
+        }
+        for _ in connection.pending.len()..=PENDING_FRAMES_MAX {
+            connection.push(Message::Text(frame.as_str().into()));
+        }
+        assert!(connection.has_enough_pending());
+        let waiting = connection.pending.len();
+        let name = DisplayName::parse("ada", 0).expect("a name");
+        let probe = Arc::new(Event::Probe(Place::Name(SpaceName::default(), name)));
+        for _ in 0..3 {
+            connection.local.push(probe.clone());
+        }
+        assert!(matches!(poll(&mut connection), Poll::Ready(Wake::Event)));
+        assert!(connection.on_wake(Wake::Event).await.is_ok());
+        assert!(poll(&mut connection).is_pending(), "nothing is left to do");
+        assert_eq!(connection.pending.len(), waiting, "no pings are added");
+    }
 
     #[test]
     fn a_reset_frees_addresses_and_an_unreachable_client_keeps_them() {
