@@ -39,6 +39,11 @@ fn rust_tests(stages: &mut Stages, workspace: &Workspace) {
         &mut command,
         10,
     );
+    let mut command = cargo(&workspace.root);
+    command
+        .args(["test", "--package", "switchboard", "--test", "it"])
+        .args(["large_rooms", "--", "--ignored"]);
+    stages.run_tests("rooms of 1,000 members", &mut command, 10);
 }
 
 fn release_build(stages: &mut Stages, workspace: &Workspace) -> bool {

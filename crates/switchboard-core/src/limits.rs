@@ -63,6 +63,11 @@ pub struct Limits {
     pub first_frame_secs: u64,
     /// Bytes that wait for one connection that does not read.
     pub outbox_bytes: usize,
+    /// Bytes beyond `outbox_bytes` that may wait for one connection for each peer that it was told of or has
+    /// reached: an offer or answer and its candidates, which all may send at once.
+    pub outbox_bytes_per_peer: usize,
+    /// Bytes that may wait for all connections of this node together, without the first 64 KiB of each.
+    pub queued_bytes: usize,
 }
 
 impl Default for Limits {
@@ -92,6 +97,8 @@ impl Default for Limits {
             keep_alive_secs: 75,
             first_frame_secs: 30,
             outbox_bytes: 2 * 1024 * 1024,
+            outbox_bytes_per_peer: 16 * 1024,
+            queued_bytes: 1024 * 1024 * 1024,
         }
     }
 }

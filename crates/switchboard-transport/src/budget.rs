@@ -82,17 +82,19 @@ impl Budgets {
         self.enter_debt(deliveries.max(bytes), now);
     }
 
-    /// Charges what the hub has found out.
-    pub(crate) fn charge(&mut self, charges: &Charges, now: Instant) {
-        for peer in &charges.reached {
-            self.meet(*peer);
-        }
+    /// Charges what the hub has found out. Returns how many peers the connection has reached for the first
+    /// time.
+    pub(crate) fn charge(&mut self, charges: &Charges, now: Instant) -> usize {
+        let before = self.peers.len();
+        charges.reached.iter().for_each(|peer| self.meet(*peer));
+        let reached = self.peers.len() - before;
         let paid = [
             charge(&mut self.deliveries, charges.deliveries, now),
             charge(&mut self.bytes, charges.bytes, now),
             charge(&mut self.slow_receivers, charges.slow_receiver_bytes, now),
         ];
         self.enter_debt(paid.into_iter().flatten().max(), now);
+        reached
     }
 
     /// Counts the peers that an event tells of.

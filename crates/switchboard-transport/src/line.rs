@@ -103,10 +103,12 @@ impl Line {
         self.steps(turn, now)
     }
 
-    /// The hub has charged this for the client's frames.
-    pub(crate) fn on_charges(&mut self, charges: &Charges, now: Instant) {
-        self.budgets.charge(charges, now);
+    /// The hub has charged this for the client's frames. Returns how many peers it has reached for the first
+    /// time.
+    pub(crate) fn on_charges(&mut self, charges: &Charges, now: Instant) -> usize {
+        let peers = self.budgets.charge(charges, now);
         self.pause(now);
+        peers
     }
 
     /// Whether a budget is in debt, so that nothing is to be read from the client.

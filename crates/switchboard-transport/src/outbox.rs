@@ -6,7 +6,9 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use switchboard_core::{Call, Charge, Event, Member, PeerId};
+use switchboard_core::{Call, Charge, Event, Limits, Member, PeerId};
+
+use crate::queue_memory::QueueMemory;
 
 /// What an event takes in the queue besides the frame it carries.
 const EVENT_BYTES: usize = 128;
@@ -23,8 +25,20 @@ const EVENTS_KEPT: usize = 4;
 #[derive(Debug)]
 pub struct Outbox {
     state: Mutex<State>,
-    bytes_max: usize,
+    bounds: Bounds,
+    memory: Arc<QueueMemory>,
 }
+
+/// How many bytes may wait in an outbox; 0 bytes: no limit.
+#[derive(Clone, Copy, Debug)]
+struct Bounds {
+    bytes: usize,
+    /// More of them for each peer that may send at once, up to [`PEERS_MAX`].
+    bytes_per_peer: usize,
+}
+
+/// Peers for which an outbox has room beside its usual bound.
+const PEERS_MAX: usize = 1024;
 
 #[derive(Debug, Default)]
 struct State {
@@ -32,6 +46,8 @@ struct State {
     /// What must not wait behind the others: probes, and the end.
     urgent: VecDeque<Arc<Event>>,
     bytes: usize,
+    /// The peers that the client was told of and that have not left, or that it has reached.
+    peers: usize,
     overflowed: bool,
     charges: Charges,
     /// The connection's task, if it waits.
@@ -78,12 +94,17 @@ pub(crate) enum Appetite {
 }
 
 impl Outbox {
-    /// An empty outbox for so many bytes (0: no limit).
+    /// An empty outbox with the bounds of `limits`, whose bytes are part of `memory`.
     #[must_use]
-    pub fn new(bytes_max: usize) -> Self {
+    pub fn new(limits: &Limits, memory: Arc<QueueMemory>) -> Self {
+        let bounds = Bounds {
+            bytes: limits.outbox_bytes,
+            bytes_per_peer: limits.outbox_bytes_per_peer,
+        };
         Self {
             state: Mutex::default(),
-            bytes_max,
+            bounds,
+            memory,
         }
     }
 
@@ -96,14 +117,17 @@ impl Outbox {
         }
         if matches!(*event, Event::Probe(_) | Event::Evicted(_)) {
             state.urgent.push_back(event);
-        } else if self.bytes_max != 0 && state.bytes + bytes > self.bytes_max {
-            state.overflowed = true;
-            state.events = VecDeque::new();
         } else {
-            state.bytes += bytes;
-            state.events.push_back(event);
+            state.count_peers(&event);
+            if self.has_room(&state, bytes) {
+                state.bytes += bytes;
+                state.events.push_back(event);
+            } else {
+                self.overflow(&mut state);
+            }
         }
-        let is_high = state.overflowed || self.bytes_max != 0 && state.bytes > self.bytes_max / 2;
+        let half = self.bounds.of(&state) / 2;
+        let is_high = state.overflowed || half != 0 && state.bytes > half;
         let waiting = state.waiting.take();
         drop(state);
         if let Some(waker) = waiting {
@@ -113,6 +137,26 @@ impl Outbox {
             true => Backlog::High,
             false => Backlog::Low,
         }
+    }
+
+    /// Whether `bytes` more may wait. If so, the memory for them is taken.
+    fn has_room(&self, state: &State, bytes: usize) -> bool {
+        let (bound, after) = (self.bounds.of(state), state.bytes + bytes);
+        (bound == 0 || after <= bound) && self.memory.resize(state.bytes, after)
+    }
+
+    fn overflow(&self, state: &mut State) {
+        state.overflowed = true;
+        state.events = VecDeque::new();
+        self.memory.resize(state.bytes, 0);
+        state.bytes = 0;
+    }
+
+    /// Makes room for what `count` more peers may send, which the client has reached without being told
+    /// of them.
+    pub(crate) fn expect_peers(&self, count: usize) {
+        let mut state = self.lock();
+        state.peers = state.peers.saturating_add(count);
     }
 
     /// Notes what a frame of this connection has caused.
@@ -154,7 +198,9 @@ impl Outbox {
         let Some(event) = state.events.pop_front() else {
             return Ok(None);
         };
-        state.bytes -= cost(&event);
+        let bytes = state.bytes - cost(&event);
+        self.memory.resize(state.bytes, bytes);
+        state.bytes = bytes;
         if state.events.is_empty() && state.events.capacity() > EVENTS_KEPT {
             state.events = VecDeque::new();
         }
@@ -181,6 +227,42 @@ impl Outbox {
     }
 }
 
+/// The memory of an outbox is given back with it.
+impl Drop for Outbox {
+    fn drop(&mut self) {
+        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        self.memory.resize(state.bytes, 0);
+    }
+}
+
+impl Bounds {
+    /// The bytes that may wait in an outbox; 0: no limit.
+    fn of(self, state: &State) -> usize {
+        match self.bytes {
+            0 => 0,
+            bytes => bytes.saturating_add(self.bytes_per_peer * state.peers.min(PEERS_MAX)),
+        }
+    }
+}
+
+impl State {
+    /// Counts the peers that an event tells of.
+    fn count_peers(&mut self, event: &Event) {
+        match event {
+            Event::Joined { others, .. } => self.peers = self.peers.saturating_add(others.len()),
+            Event::Introduced { .. } => self.peers = self.peers.saturating_add(1),
+            Event::Departed { .. } => self.peers = self.peers.saturating_sub(1),
+            Event::Rejoined { .. }
+            | Event::Members { .. }
+            | Event::Heard { .. }
+            | Event::Claimed(_)
+            | Event::Probe(_)
+            | Event::Evicted(_)
+            | Event::Refused(_) => {}
+        }
+    }
+}
+
 fn cost(event: &Event) -> usize {
     let carried = match event {
         Event::Heard { relay, .. } => relay.frame.len(),
@@ -202,9 +284,19 @@ fn cost(event: &Event) -> usize {
 mod tests {
     use std::future::poll_fn;
 
-    use switchboard_core::{Eviction, Refusal};
+    use switchboard_core::{Eviction, Identity, Refusal, RoomId, RoomName, SpaceName, Tongue};
+
+    use crate::queue_memory::UNCOUNTED_BYTES;
 
     use super::*;
+
+    fn bounded(bytes_max: usize) -> Outbox {
+        let limits = Limits {
+            outbox_bytes: bytes_max,
+            ..Limits::default()
+        };
+        Outbox::new(&limits, Arc::default())
+    }
 
     fn event() -> Arc<Event> {
         Arc::new(Event::Refused(Refusal::Taken.into()))
@@ -212,7 +304,7 @@ mod tests {
 
     #[test]
     fn gives_out_in_order_what_was_put_in() {
-        let outbox = Outbox::new(0);
+        let outbox = bounded(0);
         let events = [event(), event(), event()];
         for event in &events {
             outbox.push(event.clone());
@@ -229,7 +321,7 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_ends_it() {
-        let outbox = Outbox::new(3 * EVENT_BYTES);
+        let outbox = bounded(3 * EVENT_BYTES);
         let backlogs = [(); 3].map(|()| outbox.push(event()));
         assert_eq!(backlogs, [Backlog::Low, Backlog::High, Backlog::High]);
         assert!(outbox.pop(Appetite::Urgent).is_ok());
@@ -243,7 +335,7 @@ mod tests {
 
     #[test]
     fn room_comes_back_when_events_are_taken() {
-        let outbox = Outbox::new(2 * EVENT_BYTES);
+        let outbox = bounded(2 * EVENT_BYTES);
         for _ in 0..100 {
             outbox.push(event());
             outbox.push(event());
@@ -254,7 +346,7 @@ mod tests {
 
     #[test]
     fn the_end_does_not_wait_behind_a_full_queue() {
-        let outbox = Outbox::new(EVENT_BYTES);
+        let outbox = bounded(EVENT_BYTES);
         outbox.push(event());
         outbox.push(Arc::new(Event::Evicted(Eviction::Ghost)));
         let first = outbox
@@ -267,7 +359,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_push_wakes_who_waits() {
-        let outbox = Arc::new(Outbox::new(0));
+        let outbox = Arc::new(bounded(0));
         let waiting = tokio::spawn({
             let outbox = outbox.clone();
             async move { poll_fn(|context| outbox.poll_filled(context, Appetite::All)).await }
@@ -275,5 +367,65 @@ mod tests {
         tokio::task::yield_now().await;
         outbox.push(event());
         waiting.await.expect("woken");
+    }
+
+    fn joined(others: usize) -> Arc<Event> {
+        let member = Arc::new(Member {
+            peer: PeerId::from_random([1; 16]),
+            address: PeerId::from_random([1; 16]).into(),
+            name: None,
+            tongue: &Tongue::USUAL,
+            identity: Identity::Claimed,
+            token: None,
+            circle: None,
+        });
+        let room = RoomName::parse("r", 0).expect("a name");
+        Arc::new(Event::Joined {
+            room: RoomId::shared(SpaceName::default(), room),
+            others: vec![(member, Call::You); others],
+        })
+    }
+
+    #[test]
+    fn a_newcomer_has_room_for_what_every_member_may_send() {
+        let mut limits = Limits::default();
+        let limit = limits.outbox_bytes;
+        limits.outbox_bytes_per_peer = 10_000;
+        let events_until_full = |others| {
+            let outbox = Outbox::new(&limits, Arc::default());
+            outbox.push(joined(others));
+            assert!(outbox.pop(Appetite::All).is_ok_and(|event| event.is_some()));
+            let is_full = |outbox: &Outbox| outbox.pop(Appetite::Urgent).is_err();
+            let mut count = 0;
+            while !is_full(&outbox) {
+                outbox.push(event());
+                count += 1;
+            }
+            count - 1
+        };
+        assert_eq!(events_until_full(0), limit / EVENT_BYTES);
+        assert_eq!(events_until_full(100), (limit + 1_000_000) / EVENT_BYTES);
+    }
+
+    #[test]
+    fn all_outboxes_together_are_bounded() {
+        let memory = Arc::new(QueueMemory::new(100 * EVENT_BYTES));
+        let limits = Limits::default();
+        let fill = |count| {
+            let outbox = Outbox::new(&limits, memory.clone());
+            (0..UNCOUNTED_BYTES / EVENT_BYTES + count).for_each(|_| {
+                outbox.push(event());
+            });
+            outbox
+        };
+        let first = fill(60);
+        assert!(first.pop(Appetite::Urgent).is_ok());
+        assert!(fill(41).pop(Appetite::Urgent).is_err());
+        let second = fill(40);
+        assert!(second.pop(Appetite::Urgent).is_ok());
+        drop(first);
+        assert!(fill(60).pop(Appetite::Urgent).is_ok(), "memory comes back");
+        drop(second);
+        assert!(fill(100).pop(Appetite::Urgent).is_ok());
     }
 }

@@ -17,7 +17,7 @@ use tokio::time::{Instant as TokioInstant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Counters, Exchange, Fault, Heartbeat, Local, Outbox, Permit, Socket, Violation,
+    Counters, Exchange, Fault, Heartbeat, Local, Outbox, Permit, QueueMemory, Socket, Violation,
     frame::{CloseFrame, Message, Received},
     line::{Line, Steps},
     outbox::{Appetite, Charges, Overflow},
@@ -50,6 +50,8 @@ pub struct Context {
     pub limits: Arc<Limits>,
     /// How a dead client is noticed.
     pub heartbeat: Heartbeat,
+    /// The memory for what waits for the clients of the server.
+    pub queue_memory: Arc<QueueMemory>,
     /// When this is cancelled, connections are closed with 1012.
     pub drain: CancellationToken,
 }
@@ -145,7 +147,7 @@ impl Connection {
         context: Context,
         permit: Permit,
     ) -> (Self, Steps) {
-        let local = Arc::new(Outbox::new(context.limits.outbox_bytes));
+        let local = Arc::new(Outbox::new(&context.limits, context.queue_memory.clone()));
         let (line, first) = Line::new(opened, &context.limits, context.heartbeat, Instant::now());
         let counters = context.exchange.counters();
         Counters::add(&counters.connections, 1);
@@ -425,7 +427,8 @@ impl Connection {
     fn pay(&mut self) {
         let charges = self.local.take_charges();
         if charges != Charges::default() {
-            self.line.on_charges(&charges, Instant::now());
+            let peers = self.line.on_charges(&charges, Instant::now());
+            self.local.expect_peers(peers);
         }
     }
 
@@ -639,6 +642,7 @@ mod tests {
             exchange: Arc::new(IdleNode::default()),
             limits: Arc::default(),
             heartbeat: Heartbeat::default(),
+            queue_memory: Arc::default(),
             drain: CancellationToken::new(),
         };
         let socket = Socket::new(UpgradedStream::Tcp(stream), Bytes::new(), 0);

@@ -24,8 +24,8 @@ use switchboard_engine::{
     redis::{Redis, RedisSettings},
 };
 use switchboard_transport::{
-    AddressRates, Arrival, Counters, Exchange, Full, Listener, Permit, Permits, RequestTimeouts,
-    Reserve, Terms, canonical_net, websocket,
+    AddressRates, Arrival, Counters, Exchange, Full, Listener, Permit, Permits, QueueMemory,
+    RequestTimeouts, Reserve, Terms, canonical_net, websocket,
 };
 use tokio::time::timeout;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -156,6 +156,7 @@ impl Builder {
             ),
             context: websocket::Context {
                 exchange: shards.clone(),
+                queue_memory: Arc::new(QueueMemory::new(limits.queued_bytes)),
                 limits,
                 heartbeat: config.heartbeat,
                 drain,

@@ -183,7 +183,7 @@ fn server() -> [Row; 5] {
     ]
 }
 
-fn limits() -> [Row; 24] {
+fn limits() -> [Row; 26] {
     [
         int!(
             "limits",
@@ -337,6 +337,18 @@ fn limits() -> [Row; 24] {
             "outbox_bytes",
             "Bytes that may wait for one client; over this limit, the client is closed (1013).",
             limits.outbox_bytes
+        ),
+        int!(
+            "limits",
+            "outbox_bytes_per_peer",
+            "Bytes that may wait for one client beyond outbox_bytes, for each peer that it was told of or has reached.",
+            limits.outbox_bytes_per_peer
+        ),
+        int!(
+            "limits",
+            "queued_bytes",
+            "Bytes that may wait for all clients together, without the first 65536 of each; over this limit, a client for which more has to wait is closed (1013).",
+            limits.queued_bytes
         ),
     ]
 }

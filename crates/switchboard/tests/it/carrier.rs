@@ -141,6 +141,7 @@ impl Stage {
             }),
             limits: Arc::default(),
             heartbeat: Heartbeat::default(),
+            queue_memory: Arc::default(),
             drain: drain.clone(),
         };
         let address = serve(context).await;

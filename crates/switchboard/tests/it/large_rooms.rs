@@ -37,8 +37,7 @@ const FRAMES: usize = 1 + CANDIDATES;
 const OUTGOING_MAX: usize = 2_000 * FRAMES;
 const DESCRIPTION_BYTES: usize = 6_000;
 const COMPLETE_WITHIN: Duration = Duration::from_secs(30);
-/// When 1,000 members call a newcomer at once, more than the default of `outbox_bytes` waits for it.
-const CONFIG: &str = "[limits]\nroom_members = 2000\noutbox_bytes = 33554432\n";
+const CONFIG: &str = "[limits]\nroom_members = 2000\n";
 /// Long before a connection is idle, and far more often than a room changes.
 const POLL: Duration = Duration::from_millis(5);
 
@@ -53,7 +52,7 @@ macro_rules! newcomer_tests {
         }
 
         #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-        #[ignore = "these take a minute together in a debug build; run them with --ignored"]
+        #[ignore = "`cargo xtask test` runs them as a stage of their own, which takes a minute"]
         async fn $large() {
             let _turn = THOUSAND_SOCKETS.acquire().await;
             newcomer_signals_with_every_member(&$dialect, 1_000).await;
@@ -89,11 +88,11 @@ macro_rules! storm_tests {
 
 storm_tests! {
     LIGHTSTREAM: lightstream_introduces_1000_simultaneous_joiners;
-    #[ignore = "as slow as lightstream's; run with --ignored"]
+    #[ignore = "`cargo xtask test` runs them as a stage of their own"]
     P2P: p2p_introduces_1000_simultaneous_joiners;
-    #[ignore = "as slow as lightstream's; run with --ignored"]
+    #[ignore = "`cargo xtask test` runs them as a stage of their own"]
     SINGO: singo_introduces_1000_simultaneous_joiners;
-    #[ignore = "as slow as lightstream's; run with --ignored"]
+    #[ignore = "`cargo xtask test` runs them as a stage of their own"]
     MATCHBOX: matchbox_introduces_1000_simultaneous_joiners;
 }
 
