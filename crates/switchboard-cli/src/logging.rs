@@ -13,8 +13,7 @@ use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 
 use crate::terminal;
 
-/// Lines that may wait for whoever reads the log. What comes on top is lost: a log that nobody
-/// reads must not stop the calls.
+/// Lines that may wait to be written. More are lost: a log that is not read must not stop the calls.
 const LINES_WAITING_MAX: usize = 16_384;
 
 /// How long the lines that still wait have to be written when the process ends.

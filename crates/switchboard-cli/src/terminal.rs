@@ -1,6 +1,6 @@
 //! Writing to standard output and standard error, which may be pipes that are closed or full.
 //!
-//! `println!` panics on a closed pipe and waits for ever on a full one; nothing here does either.
+//! `println!` panics on a closed pipe; nothing here does. Only [`print`] waits for a full one without a timeout.
 
 use std::{
     io::{self, Write},

@@ -118,7 +118,7 @@ impl fmt::Debug for RingOrigin<'_> {
     }
 }
 
-/// So many may ring a user for each call he may be in.
+/// Callers that may ring a user at the same time, for each call of `calls_per_user`.
 const RINGS_PER_CALL: usize = 4;
 
 /// All calls, as a machine. See the crate's page for how to drive it.
@@ -161,7 +161,7 @@ impl Calls {
     ///
     /// # Errors
     /// `WithOneself`, `TooMany`, `Busy`, `TooManyFromAddress`, `ChallengeInUse`, `TooOften`: nothing has
-    /// changed and nobody is told.
+    /// changed, and no event is sent.
     pub fn ring(
         &mut self,
         from: &User,
@@ -378,7 +378,7 @@ impl Calls {
 
     /// Connects a microphone or headphones of `by` to the call with `other`, which is told
     /// ([`VoiceEvent::AudioConf`]). A connection that replaces one of the same user changes nothing
-    /// and is told to nobody; the driver ends the other one, and disconnects once.
+    /// and causes no event; the driver ends the other one, and disconnects once.
     ///
     /// # Errors
     /// `NoSuchCall`; `TooMany`.
@@ -521,7 +521,8 @@ impl Calls {
         displaced.cloned().map(Some).ok_or(refusal)
     }
 
-    /// The callers of whom one must make room for another to ring `to`, and the refusal if none does.
+    /// The callers whose rings leave no place for one more to `to`: one of them must be displaced, or the new
+    /// ring is refused with this reason. `None` if there is a place.
     fn full_queue(&self, to: &User, address: Option<IpAddr>) -> Option<(Vec<&User>, CallRefusal)> {
         let rivals = self.strangers_that_ring(to);
         if address.is_some() {

@@ -202,7 +202,7 @@ impl<L: Clone> Hub<L> {
         }
     }
 
-    /// Charges a leave to the connection that asks for it: all who are told of it.
+    /// Charges a leave to the connection that asks for it, for every member that is told of it.
     fn charge_leave(&mut self, peer: PeerId, local: L, log: &LogId) {
         let room = self.rooms.get(log);
         let seated = room.and_then(|room| Some((room, room.seat(peer)?)));
@@ -520,8 +520,9 @@ impl<L: Clone> Hub<L> {
             }
             Err(reason) => self.refuse(local, Refused::new(reason).in_room(&id.name).to(to)),
             Ok(seat) => {
-                let has_presence = from.tongue.introduced && seat.member.tongue.introduced;
-                let is_noted = !has_presence && relay.kind.is_description();
+                let (own, other) = (from.tongue, seat.member.tongue);
+                let is_told_anyway = own.introduced && other.introduced || own.name == other.name;
+                let is_noted = !is_told_anyway && relay.kind.is_description();
                 let noted = is_noted.then(|| (log.clone(), seat.member.peer));
                 if !from.tongue.introduced {
                     let reached = Charge::Reached(seat.member.peer);
@@ -546,7 +547,8 @@ impl<L: Clone> Hub<L> {
         }
     }
 
-    /// Notes who has a call with whom, for members without presence. `to` is `None` for all others.
+    /// Notes that a member has sent a session description to another, or with `None` to all others, so that
+    /// members without presence are told when it leaves.
     fn note_description(&mut self, log: &LogId, from: PeerId, to: Option<PeerId>) {
         match (self.rooms.get_mut(log), to) {
             (Some(room), Some(to)) => room.note_description(from, to),

@@ -26,8 +26,7 @@ pub enum Refusal {
     InvisibleName(&'static str),
     /// The name is kept for the server itself.
     Reserved,
-    /// More frames than `frames_per_second` and `frames_burst` allow, or more bytes than one sender's share of
-    /// `outbox_bytes`.
+    /// The connection was over one of its rates for `flood_secs`, or sent too much before it was let in.
     TooManyFrames,
     /// No first frame in time.
     Silent,

@@ -106,7 +106,7 @@ impl VoiceRooms {
 
     /// Connects a microphone or headphones of `user` to a room, which is made if need be
     /// ([`VoiceEvent::NewRoom`] to everybody). The others in it are told ([`VoiceEvent::AudioConf`]).
-    /// A connection that replaces one of the same user changes nothing and is told to nobody; the
+    /// A connection that replaces one of the same user changes nothing and causes no event; the
     /// driver ends the other one, and leaves once.
     ///
     /// # Errors

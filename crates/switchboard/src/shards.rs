@@ -191,8 +191,8 @@ impl Shards {
         })
     }
 
-    /// Lets `act` have a shard, carries out what follows, and logs it when the shard is free again:
-    /// who reads the log may be slow. Returns the bytes of the largest frame that was passed to a receiver
+    /// Lets `act` have a shard, carries out what follows, and logs it when the shard is free again,
+    /// because writing the log may be slow. Returns the bytes of the largest frame that was passed to a receiver
     /// with a high backlog.
     fn with_shard(&self, index: usize, act: impl FnOnce(&mut Shard)) -> usize {
         let mut changes = Vec::new();

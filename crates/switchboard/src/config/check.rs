@@ -442,7 +442,7 @@ fn index_of(listeners: &[Listening], wanted: &Listening) -> usize {
         .unwrap_or(usize::MAX)
 }
 
-/// Whether the system gives the second of these to nobody who has the first.
+/// Whether the system refuses to bind one of these addresses while the other one is bound.
 fn are_one(first: SocketAddr, second: SocketAddr) -> bool {
     let covers = |all: IpAddr, one: IpAddr| match all {
         IpAddr::V6(_) => all.is_unspecified(),

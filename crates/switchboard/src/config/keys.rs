@@ -236,7 +236,7 @@ fn limits() -> [Row; 26] {
         int!(
             "limits",
             "frames_per_second",
-            "Frames per second that are read from one connection. Over this limit or one of the next seven, the connection is read more slowly.",
+            "Frames per second that are read from one connection. A connection that is over this limit, or over one of the limits up to flood_secs, is read more slowly.",
             limits.frames_per_second,
             0..=TOKENS_PER_SECOND_MAX
         ),

@@ -61,7 +61,7 @@ impl Voice {
     fn price(&self, endpoint: Endpoint) -> Price {
         let proven = match &self.identity {
             Identity::Keys(_) => Price::OneIfForbidden,
-            // The website is asked who it is, and whether it may.
+            // The website is asked about the user and its access.
             Identity::Site(_) => Price::One,
         };
         match endpoint {
