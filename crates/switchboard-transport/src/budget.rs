@@ -130,12 +130,12 @@ impl Budgets {
     }
 
     fn meet(&mut self, peer: PeerId) {
-        let Some(frames) = &mut self.frames else {
-            return;
-        };
         if self.peers.len() == PEERS_MAX || !self.peers.insert(peer) {
             return;
         }
+        let Some(frames) = &mut self.frames else {
+            return;
+        };
         let unused = self.unused_burst.min(self.frames_per_peer);
         self.unused_burst -= unused;
         frames.grow(self.frames_per_peer - unused);
@@ -267,7 +267,7 @@ mod tests {
         };
         let mut budgets = Budgets::new(&limits, now);
         (0..100_000).for_each(|_| budgets.charge_frame(now));
-        budgets.charge(
+        let reached = budgets.charge(
             &Charges {
                 deliveries: 1 << 40,
                 bytes: 1 << 40,
@@ -276,6 +276,7 @@ mod tests {
             },
             now,
         );
+        assert_eq!(reached, 1, "the outbox has room for what this peer sends");
         assert_eq!(budgets.in_debt_until(), None);
         assert_eq!(budgets.flood_deadline(), None);
     }

@@ -155,6 +155,9 @@ impl Outbox {
     /// Makes room for what `count` more peers may send, which the client has reached without being told
     /// of them.
     pub(crate) fn expect_peers(&self, count: usize) {
+        if count == 0 {
+            return;
+        }
         let mut state = self.lock();
         state.peers = state.peers.saturating_add(count);
     }
@@ -240,7 +243,10 @@ impl Bounds {
     fn of(self, state: &State) -> usize {
         match self.bytes {
             0 => 0,
-            bytes => bytes.saturating_add(self.bytes_per_peer * state.peers.min(PEERS_MAX)),
+            bytes => {
+                let peers = state.peers.min(PEERS_MAX);
+                bytes.saturating_add(self.bytes_per_peer.saturating_mul(peers))
+            }
         }
     }
 }
@@ -405,6 +411,17 @@ mod tests {
         };
         assert_eq!(events_until_full(0), limit / EVENT_BYTES);
         assert_eq!(events_until_full(100), (limit + 1_000_000) / EVENT_BYTES);
+    }
+
+    #[test]
+    fn the_largest_bound_for_each_peer_does_not_overflow() {
+        let limits = Limits {
+            outbox_bytes_per_peer: usize::MAX,
+            ..Limits::default()
+        };
+        let outbox = Outbox::new(&limits, Arc::default());
+        assert_eq!(outbox.push(joined(3)), Backlog::Low);
+        assert_eq!(outbox.push(event()), Backlog::Low);
     }
 
     #[test]
