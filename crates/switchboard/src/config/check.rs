@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use switchboard_dialect::ALL;
 
 use super::{
-    Config, Listening, Mistake, Source, VoiceIdentity,
+    Config, Mistake, Source, VoiceIdentity,
     keys::{Row, rows},
 };
 
@@ -374,13 +374,11 @@ impl<'a> Check<'a> {
         let listeners = self.config.listeners();
         for (index, listening) in listeners.iter().enumerate() {
             let mut earlier = listeners.iter().take(index);
-            let same = earlier.find(|earlier| are_one(earlier.address, listening.address));
+            let same = earlier.position(|earlier| are_one(earlier.address, listening.address));
             if let Some(same) = same {
-                let main = index_of(&listeners, same) == 0;
-                let other = if main {
-                    PORT.to_owned()
-                } else {
-                    same.setting()
+                let other = match same {
+                    0 => PORT.to_owned(),
+                    _ => listeners[same].setting(),
                 };
                 let keys = [&*listening.setting(), &*other];
                 let sides = self.sides(&keys);
@@ -432,15 +430,8 @@ impl<'a> Check<'a> {
     }
 }
 
-/// The setting that names the main listener.
+/// The setting that names the main listener, which is the first one.
 const PORT: &str = "server.port";
-
-fn index_of(listeners: &[Listening], wanted: &Listening) -> usize {
-    listeners
-        .iter()
-        .position(|listening| std::ptr::eq(listening, wanted))
-        .unwrap_or(usize::MAX)
-}
 
 /// Whether the system refuses to bind one of these addresses while the other one is bound.
 fn are_one(first: SocketAddr, second: SocketAddr) -> bool {
