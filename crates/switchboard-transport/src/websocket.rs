@@ -184,8 +184,17 @@ impl Connection {
         if let Err(end) = begun.await {
             return end;
         }
-        let mut events_first = true;
+        let (mut events_first, mut was_paused) = (true, false);
         loop {
+            let is_paused = self.line.is_paused();
+            if is_paused && !was_paused {
+                Counters::add(&self.context.exchange.counters().paused_total, 1);
+            }
+            was_paused = is_paused;
+            let next = TokioInstant::from_std(self.line.poll_timeout());
+            if timer.is_elapsed() || next < timer.deadline() {
+                timer.as_mut().reset(next);
+            }
             let wake = poll_fn(|context| {
                 if drained.as_mut().poll(context).is_ready() {
                     return Poll::Ready(Wake::Drain);
@@ -203,16 +212,8 @@ impl Connection {
             let wake = wake.await;
             // Neither the room nor the client can keep the other from being heard.
             events_first = !matches!(wake, Wake::Event);
-            let was_paused = self.line.is_paused();
             if let Err(end) = self.on_wake(wake).await {
                 return end;
-            }
-            if !was_paused && self.line.is_paused() {
-                Counters::add(&self.context.exchange.counters().paused_total, 1);
-            }
-            let next = TokioInstant::from_std(self.line.poll_timeout());
-            if timer.is_elapsed() || next < timer.deadline() {
-                timer.as_mut().reset(next);
             }
         }
     }

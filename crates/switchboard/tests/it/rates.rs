@@ -78,6 +78,22 @@ async fn a_client_that_stays_over_its_rate_is_told_and_closed_with_1008() {
     assert_eq!(ada.close_code().await, 1008);
 }
 
+/// A `mesh` client joins as it connects. Its join is told to five members and lists five.
+#[tokio::test]
+async fn a_client_that_is_paused_by_its_first_join_is_read_when_the_debt_is_paid() {
+    let (_server, address) = start("[limits]\ndeliveries_per_second = 100\ndeliveries_burst = 1\n");
+    let mut others = Vec::new();
+    for number in 0..5 {
+        let (other, _) = Client::join(address, "r", &format!("other{number}")).await;
+        others.push(other);
+    }
+    let mut ada = Client::open(address, "/signalingserver?room=r").await;
+    until_paused(address, 5).await;
+    let chat = json!({"kind": "TextMessage", "reach": "AllPeers", "content": {"message": "hi"}});
+    ada.send(&chat.to_string()).await;
+    assert_eq!(others[0].next_of("message").await["data"], "hi");
+}
+
 #[tokio::test]
 async fn a_paused_client_is_a_member_like_any_other() {
     let (server, address) = start(SLOW);
