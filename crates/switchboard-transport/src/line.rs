@@ -53,6 +53,8 @@ pub(crate) struct Line {
     heartbeat: Heartbeat,
     last_sign: Instant,
     next_ping: Instant,
+    /// Pings whose pongs have not come. These pongs are not charged: the server has asked for them.
+    pings_unanswered: u32,
     first_frame: Option<Instant>,
     tick: Option<(Duration, Instant)>,
     /// Names of ours that somebody claims; the next sign of life answers for them.
@@ -80,6 +82,7 @@ impl Line {
             heartbeat,
             last_sign: now,
             next_ping: now + heartbeat.ping,
+            pings_unanswered: 0,
             first_frame: wait.filter(|wait| !wait.is_zero()).map(|wait| now + wait),
             tick: None,
             probes: Vec::new(),
@@ -116,19 +119,31 @@ impl Line {
         self.paused_until.is_some()
     }
 
-    /// A ping or pong of the client's has come.
+    /// A ping or a fragment of the client's has come.
     pub(crate) fn on_control(&mut self, now: Instant) -> Steps {
         self.budgets.charge_frame(now);
         self.pause(now);
-        Turn {
-            asks: self.sign_of_life(now),
-            ..Turn::default()
+        self.on_sign(now)
+    }
+
+    /// A pong of the client's has come. The claims of other clients to its name cause pings, so a pong is
+    /// charged only if it answers none.
+    pub(crate) fn on_pong(&mut self, now: Instant) -> Steps {
+        match self.pings_unanswered.checked_sub(1) {
+            Some(left) => {
+                self.pings_unanswered = left;
+                self.on_sign(now)
+            }
+            None => self.on_control(now),
         }
-        .into()
     }
 
     /// The client, which was slow, has taken some of what was sent.
     pub(crate) fn on_taken(&mut self, now: Instant) -> Steps {
+        self.on_sign(now)
+    }
+
+    fn on_sign(&mut self, now: Instant) -> Steps {
         Turn {
             asks: self.sign_of_life(now),
             ..Turn::default()
@@ -209,7 +224,10 @@ impl Line {
         let mut steps = self.steps(turn, now);
         if now >= self.next_ping {
             self.next_ping = now + self.heartbeat.ping;
-            steps.ping = true;
+            if !steps.ping {
+                steps.ping = true;
+                self.pings_unanswered = self.pings_unanswered.saturating_add(1);
+            }
         }
         steps
     }
@@ -253,6 +271,7 @@ impl Line {
             Some(place) if self.is_paused() => turn.asks.push(Ask::Alive(place)),
             probe => self.probes.extend(probe),
         }
+        self.pings_unanswered = self.pings_unanswered.saturating_add(ping.into());
         Steps { turn, ping }
     }
 }
@@ -433,6 +452,25 @@ mod tests {
             }
         };
         assert_eq!(gone.as_secs(), 160, "60 seconds after the pause");
+    }
+
+    #[test]
+    fn claims_of_others_to_a_name_do_not_put_its_holder_in_debt() {
+        let start = Instant::now();
+        let (mut line, _) = line("mesh", start);
+        let probe = Event::Probe(Place::Name(
+            SpaceName::default(),
+            switchboard_core::DisplayName::parse("ada", 0).expect("a name"),
+        ));
+        for _ in 0..1000 {
+            assert!(line.on_event(&probe, start, 0).ping);
+            drop(line.on_pong(start));
+        }
+        assert!(!line.is_paused(), "the server has asked for these pongs");
+        for _ in 0..401 {
+            drop(line.on_pong(start));
+        }
+        assert!(line.is_paused(), "nothing has asked for these");
     }
 
     #[test]

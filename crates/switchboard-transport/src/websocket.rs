@@ -354,7 +354,8 @@ impl Connection {
                 Counters::add(frames_in, 1);
                 Ok(self.line.on_frame(Frame::Binary(&bytes), now, unix_secs()))
             }
-            Ok(Received::Message(Message::Ping(_) | Message::Pong(_)) | Received::Fragment) => {
+            Ok(Received::Message(Message::Pong(_))) => Ok(self.line.on_pong(now)),
+            Ok(Received::Message(Message::Ping(_)) | Received::Fragment) => {
                 Ok(self.line.on_control(now))
             }
             Ok(Received::Message(Message::Close(_))) => Err(End::Said),
