@@ -10,8 +10,8 @@ use crate::{
     id::{Address, PeerId, RoomId},
     limits::{
         ABSENT_ADDRESSES_MAX, ABSENT_BYTES_MAX, ABSENT_CANDIDATES_MAX, ABSENT_DESCRIPTIONS_MAX,
-        ABSENT_FRAME_BYTES, ABSENT_PAIR_BYTES_MAX, ABSENT_PATIENCE, ABSENT_SHARE_BYTES_MAX, Limits,
-        tighter,
+        ABSENT_FRAME_BYTES, ABSENT_HUB_BYTES_MAX, ABSENT_PAIR_BYTES_MAX, ABSENT_PAIRS_MAX,
+        ABSENT_PATIENCE, ABSENT_SHARE_BYTES_MAX, Limits, tighter,
     },
     relay::Relay,
 };
@@ -89,6 +89,8 @@ pub(crate) struct Absent<L> {
     queues: BTreeMap<Wanted, Vec<Waiting<L>>>,
     by_time: BTreeSet<(Instant, PeerId, RoomId, Address)>,
     shares: HashMap<PeerId, Share>,
+    /// Bytes of all frames.
+    bytes: usize,
 }
 
 impl<L> Default for Absent<L> {
@@ -97,6 +99,7 @@ impl<L> Default for Absent<L> {
             queues: BTreeMap::new(),
             by_time: BTreeSet::new(),
             shares: HashMap::new(),
+            bytes: 0,
         }
     }
 }
@@ -121,6 +124,7 @@ impl<L> Absent<L> {
         waiting.load = waiting.load.plus(relay);
         waiting.relays.push(relay.clone());
         self.shares.entry(sender).or_default().bytes += weight(relay);
+        self.bytes += weight(relay);
         true
     }
 
@@ -145,11 +149,14 @@ impl<L> Absent<L> {
         local: L,
         now: Instant,
     ) -> Option<&mut Waiting<L>> {
-        let share = self.shares.entry(sender).or_default();
-        let is_new = !share.wanted.contains(wanted);
-        if is_new && share.wanted.len() >= ABSENT_ADDRESSES_MAX {
+        let share = self.shares.get(&sender);
+        let is_new = share.is_none_or(|share| !share.wanted.contains(wanted));
+        let addresses = share.map_or(0, |share| share.wanted.len());
+        let is_full = addresses >= ABSENT_ADDRESSES_MAX || self.by_time.len() >= ABSENT_PAIRS_MAX;
+        if is_new && is_full {
             return None;
         }
+        let share = self.shares.entry(sender).or_default();
         let queue = self.queues.entry(wanted.clone()).or_default();
         if is_new {
             share.wanted.insert(wanted.clone());
@@ -174,6 +181,7 @@ impl<L> Absent<L> {
         own.plus(relay).is_allowed()
             && bytes + weight(relay) <= bytes_max
             && share + weight(relay) <= ABSENT_SHARE_BYTES_MAX
+            && self.bytes + weight(relay) <= ABSENT_HUB_BYTES_MAX
     }
 
     /// What waits for this address, by sender.
@@ -194,6 +202,7 @@ impl<L> Absent<L> {
         let sender = waiting.sender;
         self.by_time
             .remove(&(waiting.until, sender, room.clone(), address.clone()));
+        self.bytes -= waiting.load.bytes;
         let Some(share) = self.shares.get_mut(&sender) else {
             return;
         };
@@ -245,5 +254,52 @@ impl<L> Absent<L> {
 
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         self.by_time.first().map(|(until, ..)| *until)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytestring::ByteString;
+
+    use super::*;
+    use crate::{
+        id::{RoomName, SpaceName},
+        relay::RelayKind,
+    };
+
+    fn wanted(number: usize) -> Wanted {
+        let room = RoomName::parse("key", 0).expect("a name");
+        let address = Address::parse(&format!("absent{number}"), 0).expect("an address");
+        (RoomId::shared(SpaceName::default(), room), address)
+    }
+
+    fn sender(number: usize) -> (PeerId, usize) {
+        let mut bytes = [0; 16];
+        bytes[..8].copy_from_slice(&(number as u64).to_be_bytes());
+        (bytes.into(), number)
+    }
+
+    #[test]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "an Instant can be had in no other way; what happens does not depend on which it is"
+    )]
+    fn the_frames_of_all_senders_together_are_bounded() {
+        let (limits, now) = (Limits::default(), Instant::now());
+        let frame = ByteString::from("x".repeat(300 * 1024));
+        let relay = Relay::new("d", RelayKind::Offer, frame, |_, _| true);
+        let relay = Arc::new(relay);
+        let mut absent = Absent::default();
+        let senders = ABSENT_HUB_BYTES_MAX / relay.frame.len() + 10;
+        for number in 0..senders {
+            let wanted = wanted(number);
+            assert!(absent.wait(&wanted, sender(number), &relay, &limits, now));
+        }
+        assert!(absent.bytes <= ABSENT_HUB_BYTES_MAX);
+        let given_up = absent.due(now + ABSENT_PATIENCE);
+        assert_eq!(given_up.len(), senders, "each sender is told");
+        let lost = given_up.iter().filter(|(_, waiting)| waiting.is_incomplete);
+        assert!(lost.count() >= 10);
+        assert_eq!(absent.bytes, 0);
     }
 }

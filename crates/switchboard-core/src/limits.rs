@@ -168,6 +168,13 @@ pub(crate) const ABSENT_SHARE_BYTES_MAX: usize = 512 * 1024;
 /// Absent addresses that one sender waits for. The frames for more are refused at once.
 pub(crate) const ABSENT_ADDRESSES_MAX: usize = 1024;
 
+/// Bytes that wait for absent addresses in one hub, of all senders: what 100 hosts may send that call 30
+/// players each before these are there.
+pub(crate) const ABSENT_HUB_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// Pairs of a sender and an absent address in one hub. For more, the sender is told at once.
+pub(crate) const ABSENT_PAIRS_MAX: usize = 64 * 1024;
+
 /// Bytes that wait for one absent address, of all senders, and at most half of `outbox_bytes`: the client
 /// that takes the address is sent all of them at once.
 pub(crate) const ABSENT_BYTES_MAX: usize = 512 * 1024;

@@ -40,6 +40,8 @@ pub(crate) struct Budgets {
     peers: HashSet<PeerId>,
     flood: Option<Duration>,
     debt: Option<Debt>,
+    /// Until when the connection is held back for slow receivers. It is no flood: the receivers are slow.
+    slowed_until: Option<Instant>,
 }
 
 impl Budgets {
@@ -62,6 +64,7 @@ impl Budgets {
             peers: HashSet::new(),
             flood,
             debt: None,
+            slowed_until: None,
         }
     }
 
@@ -91,8 +94,9 @@ impl Budgets {
         let paid = [
             charge(&mut self.deliveries, charges.deliveries, now),
             charge(&mut self.bytes, charges.bytes, now),
-            charge(&mut self.slow_receivers, charges.slow_receiver_bytes, now),
         ];
+        let slowed = charge(&mut self.slow_receivers, charges.slow_receiver_bytes, now);
+        self.slowed_until = slowed.or(self.slowed_until);
         self.enter_debt(paid.into_iter().flatten().max(), now);
         reached
     }
@@ -121,12 +125,14 @@ impl Budgets {
 
     /// Until when the connection is in debt, as of the last charge.
     pub(crate) fn in_debt_until(&self) -> Option<Instant> {
-        self.debt.map(|debt| debt.until)
+        self.debt.map(|debt| debt.until).max(self.slowed_until)
     }
 
-    /// When the connection, if its debt lasts until then, has been in debt for too long.
+    /// When the connection has been in debt for too long; none if its debt is paid before.
     pub(crate) fn flood_deadline(&self) -> Option<Instant> {
-        Some(self.debt?.since + self.flood?)
+        let debt = self.debt?;
+        let deadline = debt.since + self.flood?;
+        (deadline <= debt.until).then_some(deadline)
     }
 
     fn meet(&mut self, peer: PeerId) {
@@ -213,15 +219,30 @@ mod tests {
         assert_eq!(budgets.flood_deadline(), None);
         (0..500).for_each(|_| budgets.charge_frame(start));
         assert_eq!(budgets.in_debt_until(), Some(at(1)));
-        assert_eq!(budgets.flood_deadline(), Some(at(60)));
-        (0..100).for_each(|_| budgets.charge_frame(at(2)));
-        assert_eq!(budgets.flood_deadline(), Some(at(60)), "no break yet");
-        let later = at(5);
-        (0..500).for_each(|_| budgets.charge_frame(later));
+        assert_eq!(budgets.flood_deadline(), None, "paid before");
+        (0..6000).for_each(|_| budgets.charge_frame(at(2)));
+        assert_eq!(budgets.in_debt_until(), Some(at(61)));
+        assert_eq!(budgets.flood_deadline(), Some(at(60)), "no break since");
+        let later = at(63);
+        (0..6600).for_each(|_| budgets.charge_frame(later));
         assert_eq!(
             budgets.flood_deadline(),
             Some(later + Duration::from_secs(60))
         );
+    }
+
+    #[test]
+    fn a_sender_that_waits_for_slow_receivers_is_no_flood() {
+        let start = Instant::now();
+        let mut budgets = Budgets::new(&Limits::default(), start);
+        let charges = Charges {
+            slow_receiver_bytes: 64 << 20,
+            ..Charges::default()
+        };
+        budgets.charge(&charges, start);
+        let until = budgets.in_debt_until().expect("a debt");
+        assert!(until > start + Duration::from_secs(120));
+        assert_eq!(budgets.flood_deadline(), None);
     }
 
     #[test]

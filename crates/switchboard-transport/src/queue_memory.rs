@@ -6,6 +6,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// here, and all of them together are bounded by the number of connections.
 pub(crate) const UNCOUNTED_BYTES: usize = 64 * 1024;
 
+/// The part of the free memory that one queue may have. The fuller the memory, the less a long queue can
+/// grow, so that many clients that do not read leave room for one that reads slowly.
+const SHARE_OF_FREE: usize = 8;
+
 /// The bytes that wait in all outboxes beyond [`UNCOUNTED_BYTES`] each, and their bound.
 #[derive(Debug, Default)]
 pub struct QueueMemory {
@@ -24,8 +28,8 @@ impl QueueMemory {
         }
     }
 
-    /// Changes a queue from `before` to `after` bytes. Returns false, and changes nothing, if there is not
-    /// so much memory.
+    /// Changes a queue from `before` to `after` bytes. Returns false, and changes nothing, if the queue would
+    /// have more than its share of the free memory.
     pub(crate) fn resize(&self, before: usize, after: usize) -> bool {
         let counted = |bytes: usize| bytes.saturating_sub(UNCOUNTED_BYTES);
         let (before, after) = (counted(before), counted(after));
@@ -37,7 +41,9 @@ impl QueueMemory {
         }
         let more = after - before;
         let used = self.used.fetch_add(more, Ordering::Relaxed);
-        let fits = self.bytes_max == 0 || used.saturating_add(more) <= self.bytes_max;
+        let used_by_others = used.saturating_sub(before);
+        let free = self.bytes_max.saturating_sub(used_by_others);
+        let fits = self.bytes_max == 0 || after <= free / SHARE_OF_FREE;
         if !fits {
             self.used.fetch_sub(more, Ordering::Relaxed);
         }
@@ -52,16 +58,29 @@ mod tests {
     const SHARE: usize = UNCOUNTED_BYTES;
 
     #[test]
-    fn bytes_beyond_the_uncounted_ones_are_bounded_together() {
-        let memory = QueueMemory::new(1000);
-        assert!(memory.resize(0, SHARE), "one queue");
-        assert!(memory.resize(0, SHARE + 600), "another queue");
-        assert!(!memory.resize(SHARE, SHARE + 401));
-        assert!(memory.resize(SHARE, SHARE + 400));
-        assert!(memory.resize(SHARE + 600, 0));
-        assert!(memory.resize(SHARE + 400, SHARE + 1000));
+    fn a_queue_has_an_eighth_of_the_free_memory_beside_its_uncounted_bytes() {
+        let memory = QueueMemory::new(8000);
+        assert!(memory.resize(0, SHARE), "uncounted");
+        assert!(!memory.resize(SHARE, SHARE + 1001));
+        assert!(memory.resize(SHARE, SHARE + 1000));
+        assert!(!memory.resize(0, SHARE + 876), "7,000 are free");
+        assert!(memory.resize(0, SHARE + 875));
         assert!(memory.resize(SHARE + 1000, 0));
+        assert!(memory.resize(SHARE + 875, 0));
         assert_eq!(memory.used.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn many_long_queues_leave_room_for_a_short_one() {
+        let memory = QueueMemory::new(1 << 30);
+        for _ in 0..10_000 {
+            let mut bytes = 0;
+            while bytes < 20 << 20 && memory.resize(bytes, bytes + 16_384) {
+                bytes += 16_384;
+            }
+        }
+        assert!(memory.resize(0, SHARE + 8192));
+        assert!(memory.used.load(Ordering::Relaxed) < 1 << 30);
     }
 
     #[test]

@@ -251,7 +251,7 @@ impl<'a> Check<'a> {
                 least: DESCRIPTION_BYTES,
                 most: frame,
                 bound: "limits.frame_bytes",
-                why: "a client that sends the largest frame to a slow receiver would stay in debt for flood_secs and be disconnected",
+                why: "a client that sends the largest frame to a slow receiver would not be read for longer than flood_secs",
             },
         ]
     }

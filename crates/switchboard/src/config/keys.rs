@@ -294,7 +294,7 @@ fn limits() -> [Row; 26] {
         int!(
             "limits",
             "flood_secs",
-            "Seconds that a connection may be over these limits without a break; after them it is closed (1008).",
+            "Seconds that a connection may be over these limits without a break; after them it is closed (1008). A connection that is read more slowly for the sake of slow clients is not closed.",
             limits.flood_secs,
             0..=SECS_MAX
         ),
@@ -347,7 +347,7 @@ fn limits() -> [Row; 26] {
         int!(
             "limits",
             "queued_bytes",
-            "Bytes that may wait for all clients together, without the first 65536 of each; over this limit, a client for which more has to wait is closed (1013).",
+            "Bytes that may wait for all clients together, without the first 65536 of each. A client for which more than an eighth of the free rest has to wait is closed (1013).",
             limits.queued_bytes
         ),
     ]
