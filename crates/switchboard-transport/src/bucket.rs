@@ -46,7 +46,22 @@ impl Bucket {
     /// if there is no debt.
     pub(crate) fn charge(&mut self, count: u64, now: Instant) -> Option<Instant> {
         self.full_at = self.full_at.max(now) + self.time_of(count);
-        let in_debt = self.full_at.duration_since(now) > self.burst;
+        self.debt(now)
+    }
+
+    /// The time at which the bucket is full again.
+    pub(crate) fn full_at(&self) -> Instant {
+        self.full_at
+    }
+
+    /// Continues a bucket that is full again at that time.
+    pub(crate) fn continue_from(&mut self, full_at: Instant) {
+        self.full_at = full_at;
+    }
+
+    /// When a debt is paid; none if there is none.
+    pub(crate) fn debt(&self, now: Instant) -> Option<Instant> {
+        let in_debt = self.full_at.saturating_duration_since(now) > self.burst;
         in_debt.then(|| self.full_at - self.burst)
     }
 

@@ -18,6 +18,35 @@ const PEERS_MAX: usize = 4096;
 /// A connection that has been out of debt for so long has made a break.
 const BREAK: Duration = Duration::from_secs(1);
 
+/// A connection whose budgets are full again so soon leaves nothing behind when it ends.
+const FORGOTTEN: Duration = Duration::from_millis(100);
+
+/// What a connection has spent of its budgets when it ends: when each is full again. The next connection
+/// of the same address continues from there, so that a client gains nothing by connecting again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Spent {
+    frames: Option<Instant>,
+    deliveries: Option<Instant>,
+    bytes: Option<Instant>,
+}
+
+impl Spent {
+    /// A connection that has spent frames alone.
+    #[cfg(test)]
+    pub(crate) fn of_frames(full_at: Instant) -> Self {
+        Self {
+            frames: Some(full_at),
+            deliveries: None,
+            bytes: None,
+        }
+    }
+
+    /// When all budgets are full again.
+    pub(crate) fn until(&self) -> Option<Instant> {
+        self.frames.max(self.deliveries).max(self.bytes)
+    }
+}
+
 /// A time without a break in which the connection was in debt.
 #[derive(Clone, Copy, Debug)]
 struct Debt {
@@ -68,6 +97,37 @@ impl Budgets {
         }
     }
 
+    /// Continues the budgets of an ended connection.
+    pub(crate) fn continue_from(&mut self, spent: &Spent, now: Instant) {
+        let buckets = [
+            (&mut self.frames, spent.frames),
+            (&mut self.deliveries, spent.deliveries),
+            (&mut self.bytes, spent.bytes),
+        ];
+        let mut debt = None;
+        for (bucket, full_at) in buckets {
+            if let (Some(bucket), Some(full_at)) = (bucket, full_at) {
+                bucket.continue_from(full_at);
+                debt = debt.max(bucket.debt(now));
+            }
+        }
+        self.enter_debt(debt, now);
+    }
+
+    /// What the connection has spent. None if that is nearly nothing.
+    pub(crate) fn spent(&self, now: Instant) -> Option<Spent> {
+        let full_at = |bucket: &Option<Bucket>| bucket.as_ref().map(Bucket::full_at);
+        let spent = Spent {
+            frames: full_at(&self.frames),
+            deliveries: full_at(&self.deliveries),
+            bytes: full_at(&self.bytes),
+        };
+        let until = spent.until();
+        until
+            .is_some_and(|until| until > now + FORGOTTEN)
+            .then_some(spent)
+    }
+
     /// Charges one frame.
     pub(crate) fn charge_frame(&mut self, now: Instant) {
         let paid = charge(&mut self.frames, 1, now);
@@ -75,12 +135,14 @@ impl Budgets {
     }
 
     /// Charges requests for what they cause in any case: one delivery each, and the bytes of a frame that
-    /// one receiver is sent. The hub adds what goes beyond.
+    /// one receiver is sent. The hub adds what goes beyond. A sign of life costs nothing.
     pub(crate) fn charge_requests(&mut self, asks: &[Ask], now: Instant) {
-        if asks.is_empty() {
+        let requests = asks.iter().filter(|ask| !matches!(ask, Ask::Alive(_)));
+        let requests = requests.count() as u64;
+        if requests == 0 {
             return;
         }
-        let deliveries = charge(&mut self.deliveries, asks.len() as u64, now);
+        let deliveries = charge(&mut self.deliveries, requests, now);
         let bytes = charge(&mut self.bytes, asks.iter().map(direct_bytes).sum(), now);
         self.enter_debt(deliveries.max(bytes), now);
     }
@@ -349,5 +411,26 @@ mod tests {
             let seconds = seconds_until_overflow(frame_bytes, 0);
             assert!(seconds < 60, "{frame_bytes}: {seconds} s");
         }
+    }
+
+    #[test]
+    fn a_new_connection_continues_the_budgets_of_an_ended_one() {
+        let now = Instant::now();
+        let limits = Limits::default();
+        let mut ended = Budgets::new(&limits, now);
+        assert_eq!(ended.spent(now), None, "nothing is spent");
+        (0..300).for_each(|_| ended.charge_frame(now));
+        let spent = ended.spent(now).expect("300 frames");
+        let mut next = Budgets::new(&limits, now);
+        next.continue_from(&spent, now);
+        assert_eq!(next.in_debt_until(), None);
+        assert_eq!(burst(&mut next, now), 100);
+        let spent = next.spent(now).expect("401 frames");
+        let mut last = Budgets::new(&limits, now);
+        last.continue_from(&spent, now);
+        let debt = last.in_debt_until().expect("a debt");
+        assert_eq!(debt - now, Duration::from_millis(10));
+        let later = now + Duration::from_secs(5);
+        assert_eq!(last.spent(later), None, "paid off");
     }
 }

@@ -8,7 +8,13 @@ use std::time::{Duration, Instant};
 use switchboard_core::{Ask, Event, Limits, Parting, Peer, Place, Refusal};
 use switchboard_dialect::{Close, Conversation, FirstFrame, Frame, Post, Turn};
 
-use crate::{budget::Budgets, outbox::Charges};
+use crate::{
+    budget::{Budgets, Spent},
+    outbox::Charges,
+};
+
+/// The least time for the first frame of a client after nothing was read from it.
+const AFTER_PAUSE: Duration = Duration::from_secs(5);
 
 /// How a dead client is noticed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,6 +97,17 @@ impl Line {
         (line, steps)
     }
 
+    /// Continues the budgets of a connection that has ended.
+    pub(crate) fn continue_from(&mut self, spent: &Spent, now: Instant) {
+        self.budgets.continue_from(spent, now);
+        self.pause(now);
+    }
+
+    /// What the client has spent of its budgets.
+    pub(crate) fn spent(&self, now: Instant) -> Option<Spent> {
+        self.budgets.spent(now)
+    }
+
     pub(crate) fn peer(&self) -> &Peer {
         self.conversation.peer()
     }
@@ -100,9 +117,7 @@ impl Line {
         self.budgets.charge_frame(now);
         self.first_frame = None;
         let mut turn = self.conversation.on_frame(frame, unix_secs);
-        self.budgets.charge_requests(&turn.asks, now);
         turn.asks.splice(0..0, self.sign_of_life(now));
-        self.pause(now);
         self.steps(turn, now)
     }
 
@@ -175,7 +190,7 @@ impl Line {
         let others = [
             Some(self.silence_deadline()),
             self.paused_until,
-            self.first_frame,
+            self.first_frame.filter(|_| !self.is_paused()),
             self.tick.map(|(_, at)| at),
         ];
         others
@@ -202,6 +217,9 @@ impl Line {
             self.paused_until = None;
             // A client that nothing was read from could not show that it lives.
             self.last_sign = now;
+            if let Some(deadline) = &mut self.first_frame {
+                *deadline = (*deadline).max(now + AFTER_PAUSE);
+            }
         }
         if !self.is_paused() && now >= self.last_sign + self.heartbeat.gone {
             return Turn {
@@ -210,7 +228,7 @@ impl Line {
             }
             .into();
         }
-        if self.first_frame.is_some_and(|deadline| now >= deadline) {
+        if !self.is_paused() && self.first_frame.is_some_and(|deadline| now >= deadline) {
             return self.on_violation(Refusal::Silent, Close::SILENT, now);
         }
         let ticked = self.tick.filter(|(_, at)| now >= *at);
@@ -261,6 +279,8 @@ impl Line {
     }
 
     fn steps(&mut self, mut turn: Turn, now: Instant) -> Steps {
+        self.budgets.charge_requests(&turn.asks, now);
+        self.pause(now);
         if let Some(every) = turn.tick.take() {
             self.tick = Some((every, now + every));
         }
@@ -471,6 +491,31 @@ mod tests {
             drop(line.on_pong(start));
         }
         assert!(line.is_paused(), "nothing has asked for these");
+    }
+
+    #[test]
+    fn joins_that_a_session_asks_for_later_are_charged() {
+        let start = Instant::now();
+        let limits = Limits {
+            deliveries_burst: 100,
+            ..Limits::default()
+        };
+        let (mut line, _) = limited_line("y-webrtc", &limits, start);
+        let topics: Vec<_> = (0..200).map(|topic| format!("\"t{topic}\"")).collect();
+        let topics = topics.join(",");
+        let subscribe = ByteString::from(format!(r#"{{"type":"subscribe","topics":[{topics}]}}"#));
+        let mut asks = line.on_frame(Frame::Text(&subscribe), start, 0).turn.asks;
+        assert!(!line.is_paused(), "the first {} are allowed", asks.len());
+        let mut joins = 0;
+        while let Some(ask) = asks.pop() {
+            let Ask::Join(room, ..) = ask else { continue };
+            joins += 1;
+            let others = Vec::new();
+            let joined = Event::Joined { room, others };
+            asks.extend(line.on_event(&joined, start, 0).turn.asks);
+        }
+        assert_eq!(joins, 200);
+        assert!(line.is_paused());
     }
 
     #[test]

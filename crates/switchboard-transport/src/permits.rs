@@ -4,9 +4,12 @@ use std::{
     collections::HashMap,
     net::{IpAddr, Ipv6Addr},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
 };
 
 use ipnet::{IpNet, Ipv4Net};
+
+use crate::budget::Spent;
 
 /// Counts connections. Loopback addresses are not counted by address, because a reverse proxy on
 /// the same machine looks like one, nor are other proxies that are trusted.
@@ -22,6 +25,53 @@ pub struct Permits {
 struct Counts {
     all: usize,
     per_address: HashMap<IpAddr, usize>,
+    ended: Ended,
+}
+
+/// Ended connections that may be remembered, of all addresses.
+const ENDED_MAX: usize = 64 * 1024;
+
+/// What ended connections have spent of their budgets, by address.
+#[derive(Debug, Default)]
+struct Ended {
+    spent: HashMap<IpAddr, Vec<Spent>>,
+    count: usize,
+}
+
+impl Ended {
+    /// Remembers an ended connection. Where too many are remembered already, it is not.
+    fn keep(&mut self, address: IpAddr, spent: Spent, now: Instant) {
+        if self.count >= ENDED_MAX {
+            self.forget_paid(now);
+        }
+        if self.count < ENDED_MAX {
+            self.spent.entry(address).or_default().push(spent);
+            self.count += 1;
+        }
+    }
+
+    /// Forgets the connections whose budgets are full again.
+    fn forget_paid(&mut self, now: Instant) {
+        for spent in self.spent.values_mut() {
+            spent.retain(|spent| spent.until() > Some(now));
+        }
+        self.spent.retain(|_, spent| !spent.is_empty());
+        self.count = self.spent.values().map(Vec::len).sum();
+    }
+
+    /// The ended connection of this address that has spent most. It is not remembered any more.
+    fn take(&mut self, address: IpAddr, now: Instant) -> Option<Spent> {
+        let of_address = self.spent.get_mut(&address)?;
+        let before = of_address.len();
+        of_address.retain(|spent| spent.until() > Some(now));
+        let most = (0..of_address.len()).max_by_key(|index| of_address[*index].until());
+        let most = most.map(|index| of_address.swap_remove(index));
+        self.count -= before - of_address.len();
+        if of_address.is_empty() {
+            self.spent.remove(&address);
+        }
+        most
+    }
 }
 
 /// Which limit is reached.
@@ -44,8 +94,27 @@ impl Permit {
     /// Counts the connection to its address no longer, only to all: what comes over it is not from
     /// whoever is there.
     pub fn uncount_address(&self) {
-        let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
-        self.permits.lock().forget(counted.take());
+        let counted = self.address().take();
+        self.permits.lock().forget(counted);
+    }
+}
+
+impl Permit {
+    /// What an ended connection of the same address has spent of its budgets, for this one to continue.
+    pub(crate) fn take_spent(&self, now: Instant) -> Option<Spent> {
+        let address = (*self.address())?;
+        self.permits.lock().ended.take(address, now)
+    }
+
+    /// Remembers what this connection, which ends, has spent.
+    pub(crate) fn keep_spent(&self, spent: Spent, now: Instant) {
+        if let Some(address) = *self.address() {
+            self.permits.lock().ended.keep(address, spent, now);
+        }
+    }
+
+    fn address(&self) -> MutexGuard<'_, Option<IpAddr>> {
+        self.counted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -147,6 +216,8 @@ pub fn network(address: IpAddr) -> IpAddr {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn ip(text: &str) -> Option<IpAddr> {
@@ -223,5 +294,44 @@ mod tests {
         ]
         .map(Result::unwrap);
         assert_eq!(permits.admit(ip("127.0.0.1")).err(), Some(Full::All));
+    }
+
+    fn spent(secs: u64, now: Instant) -> Spent {
+        Spent::of_frames(now + Duration::from_secs(secs))
+    }
+
+    #[test]
+    fn a_connection_takes_what_the_one_of_its_address_that_spent_most_has_left() {
+        let now = Instant::now();
+        let permits = Permits::new(0, 0, Vec::new());
+        let admit = |address: &str| permits.admit(Some(address.parse().expect("an address")));
+        let [ada, bob, local] = ["203.0.113.7", "203.0.113.8", "127.0.0.1"].map(admit);
+        let [ada, bob, local] = [ada, bob, local].map(|permit| permit.expect("no limit"));
+        for secs in [3, 9, 5] {
+            ada.keep_spent(spent(secs, now), now);
+            local.keep_spent(spent(secs, now), now);
+        }
+        assert_eq!(bob.take_spent(now), None);
+        assert_eq!(local.take_spent(now), None, "it is exempt");
+        assert_eq!(ada.take_spent(now), Some(spent(9, now)));
+        let later = now + Duration::from_secs(4);
+        assert_eq!(ada.take_spent(later), Some(spent(5, now)));
+        assert_eq!(ada.take_spent(later), None, "the other one is paid off");
+        assert_eq!(permits.lock().ended.count, 0);
+    }
+
+    #[test]
+    fn ended_connections_are_remembered_up_to_a_bound() {
+        let now = Instant::now();
+        let address = IpAddr::from([203, 0, 113, 7]);
+        let mut ended = Ended::default();
+        for _ in 0..ENDED_MAX {
+            ended.keep(address, spent(1, now), now);
+        }
+        ended.keep(address, spent(2, now), now);
+        assert_eq!(ended.count, ENDED_MAX);
+        let later = now + Duration::from_secs(1);
+        ended.keep(address, spent(2, now), later);
+        assert_eq!(ended.count, 1, "the others are paid off");
     }
 }

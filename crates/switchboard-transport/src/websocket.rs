@@ -92,7 +92,8 @@ struct Connection {
     /// The socket takes nothing until the client takes something.
     blocked: bool,
     refusals: RefusalLog,
-    _permit: Permit,
+    permit: Permit,
+    has_left: bool,
 }
 
 /// A request that a session wants to be made.
@@ -148,7 +149,11 @@ impl Connection {
         permit: Permit,
     ) -> (Self, Steps) {
         let local = Arc::new(Outbox::new(&context.limits, context.queue_memory.clone()));
-        let (line, first) = Line::new(opened, &context.limits, context.heartbeat, Instant::now());
+        let now = Instant::now();
+        let (mut line, first) = Line::new(opened, &context.limits, context.heartbeat, now);
+        if let Some(spent) = permit.take_spent(now) {
+            line.continue_from(&spent, now);
+        }
         let counters = context.exchange.counters();
         Counters::add(&counters.connections, 1);
         Counters::add(&counters.connections_total, 1);
@@ -164,7 +169,8 @@ impl Connection {
             unfinished_bytes: 0,
             blocked: false,
             refusals: RefusalLog::default(),
-            _permit: permit,
+            permit,
+            has_left: false,
         };
         (connection, first)
     }
@@ -520,10 +526,19 @@ impl Connection {
 
     /// Gives back all that the peer holds, so that the others see it leave now.
     fn leave(&mut self, parting: Parting) {
-        let exchange = &self.context.exchange;
+        if std::mem::replace(&mut self.has_left, true) {
+            return;
+        }
         for ask in self.line.farewell(parting) {
+            let exchange = &self.context.exchange;
             exchange.ask(self.line.peer().id(), &self.local, ask);
         }
+        self.pay();
+        let now = Instant::now();
+        if let Some(spent) = self.line.spent(now) {
+            self.permit.keep_spent(spent, now);
+        }
+        let exchange = &self.context.exchange;
         if let Some(post) = self.line.on_end() {
             exchange.post_later(post);
         }

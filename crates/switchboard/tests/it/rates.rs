@@ -179,3 +179,45 @@ async fn a_client_that_renames_itself_is_slowed_to_the_deliveries_that_it_may_ca
         begin.elapsed()
     );
 }
+
+/// A `lightstream` client behind a proxy.
+async fn behind_a_proxy(address: std::net::SocketAddr) -> Client {
+    let mut request = request(address, "/ws");
+    let client = "203.0.113.7".parse().expect("a header");
+    request.headers_mut().insert("x-forwarded-for", client);
+    Client::try_open(request).await.expect("an upgrade")
+}
+
+#[tokio::test]
+async fn a_client_that_connects_again_continues_its_budgets() {
+    const CYCLES: u32 = 10;
+    const MESSAGES: u32 = 10;
+    let proxies = "[server]\ntrusted_proxies = [\"127.0.0.1/32\"]\n";
+    let limits = "[limits]\ndeliveries_per_second = 500\ndeliveries_burst = 200\n";
+    let (_server, address) = start(&format!("{proxies}{limits}"));
+    let mut others = Vec::new();
+    for number in 0..10 {
+        others.push(
+            Client::join(address, "r", &format!("other{number}"))
+                .await
+                .0,
+        );
+    }
+    let begin = Instant::now();
+    for _ in 0..CYCLES {
+        let mut ada = behind_a_proxy(address).await;
+        let join = json!({"type": "join", "roomID": "r", "senderID": "ada"});
+        ada.send(&join.to_string()).await;
+        for number in 0..MESSAGES {
+            let message = json!({"type": "message", "data": number});
+            ada.send(&message.to_string()).await;
+        }
+        ada.close().await;
+        others[9].next_of("user-left").await;
+    }
+    // Ten members are told of each join, leave and message, and each join lists them.
+    let deliveries = u64::from(CYCLES * (MESSAGES + 3) * 10 - 200);
+    let least = Duration::from_millis(deliveries * 1000 / 500);
+    let elapsed = begin.elapsed() + Duration::from_millis(500);
+    assert!(elapsed >= least, "{elapsed:?} < {least:?}");
+}
