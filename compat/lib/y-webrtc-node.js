@@ -2,11 +2,11 @@
 import { WebSocket } from 'ws';
 import { clientFile } from './clients.js';
 
-/** Of 200 to 300 bytes, as a data channel's. */
+/** A candidate of 200 to 300 bytes, as in a data channel's negotiation. */
 const SDP = `v=0\r\no=- 0 2 IN IP4 127.0.0.1\r\n${'a=fingerprint:sha-256 00:11:22:33\r\n'.repeat(6)}`;
 
 /**
- * What simple-peer needs of WebRTC: descriptions and candidates to signal. It never connects.
+ * The part of WebRTC that simple-peer needs: descriptions and candidates to signal. It never connects.
  * @param {number} candidates that each connection trickles
  */
 function stubWebRtc(candidates) {

@@ -8,7 +8,7 @@ import { whoCalls } from '../lib/who-calls.js';
 /** @typedef {import('../lib/stage.js').Scene} Scene */
 /** @typedef {{ title: string, dialect: string, parameters: Record<string, string> }} Kind */
 
-// A room of others is to PeerJS a key, which is open to others only with `mixed`.
+// The room is a key of PeerJS, which other dialects can enter only with `mixed`.
 const PEERJS = { SWITCHBOARD_PEERJS_KEYS: '*', SWITCHBOARD_PEERJS_MIXED: 'true' };
 const scene = stage({ open: (closers) => startOneNode(closers, PEERJS) });
 

@@ -11,7 +11,7 @@ import { stage, startOneNode } from '../lib/stage.js';
 /**
  * @typedef {object} Release
  * @property {string} version
- * @property {RegExp[]} excused what its console shows with either server
+ * @property {RegExp[]} excused console messages that appear with either server
  */
 
 /** The releases below 1.0 also POST to `/{key}/{id}/{token}/id`, which both servers answer with 404. */

@@ -186,7 +186,7 @@ async function heard(guest, speaker, words) {
 }
 
 /**
- * A stranger gets the id of a client whose connection was reset, and goes again.
+ * Another client gets the id of a client whose connection was reset, and leaves.
  * @param {Scene} scene @param {string} id
  */
 async function strangerGets(scene, id) {

@@ -1,4 +1,4 @@
-//! What a member is called in dialects in which the server itself speaks as `server`.
+//! Names of members in dialects in which the server itself speaks as `server`.
 
 use std::borrow::Cow;
 
@@ -7,12 +7,12 @@ use switchboard_core::{Address, DisplayName, Member, Refused, beside_server};
 use crate::{HOST, words};
 
 /// The address of a member, or of the server, where the server speaks as `server`. A client that sends
-/// something to this address means the one that [`switchboard_core::behind_server`] finds.
+/// a frame to this address means the member that [`switchboard_core::behind_server`] finds.
 pub(crate) fn address_of(member: &Member) -> Cow<'_, str> {
     beside(member, member.address.as_str())
 }
 
-/// What people call a member, or the server, where the server speaks as `server`.
+/// The display name of a member, or of the server, where the server speaks as `server`.
 pub(crate) fn name_of(member: &Member) -> Cow<'_, str> {
     let name = member.name.as_ref().map(DisplayName::as_str);
     beside(member, name.unwrap_or(member.address.as_str()))
@@ -23,7 +23,7 @@ pub(crate) fn as_shown(address: &Address) -> Cow<'_, str> {
     shown(address.as_str())
 }
 
-/// What is wrong, in one sentence, with members called as the client knows them.
+/// The error text of a refusal, in one sentence, with members named as the client knows them.
 pub(crate) fn words_of(refused: &Refused) -> String {
     let target = refused.target.as_ref();
     let target = target.and_then(|target| Address::parse(&as_shown(target), 0).ok());

@@ -23,7 +23,7 @@
 //! * ← `{"type":"ping"}`, from the beginning, but not with `standalone`
 //! * ← `{"type":"bye"}` when the other has left, but not with `standalone`; then the connection ends
 //!
-//! With `auth_webhook_url` a web service says who may register, and with which ICE servers. Rooms are
+//! With `auth_webhook_url` a web service admits clients, and gives them ICE servers. Rooms are
 //! closed to other dialects then: in these, a room of the same name is another room. With
 //! `disconnect_webhook_url` another one learns that a client it had let in has gone. Both get what
 //! Ayame sends them.
@@ -495,7 +495,7 @@ fn flag(object: &Object<'_>, key: &'static str) -> Result<bool, Refusal> {
     }
 }
 
-/// What the web service is asked, of a client that has said `register`. The parser of the web service may
+/// The request to the web service for a client that has sent `register`. The parser of the web service may
 /// recurse: the metadata is nested at most `depth` levels deep (0: no limit).
 fn asked(about: Writer, register: &Object<'_>, depth: usize) -> Result<ByteString, Refusal> {
     let key = register.text("key")?;

@@ -83,7 +83,7 @@ impl Close {
         reason: "unavailable, try again",
     };
 
-    /// How a client is told that it is not let in: the reason has the words that its dialect may lack.
+    /// The close frame of a client that is not let in. The reason is for dialects without error messages.
     #[must_use]
     pub(crate) fn of_join(refused: &Refusal) -> Self {
         let reason = match refused {

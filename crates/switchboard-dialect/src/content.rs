@@ -48,7 +48,7 @@ pub struct Candidate<'a> {
 }
 
 impl<'a> Content<'a> {
-    /// What `relay` says, read with its own dialect. `None` if that has no counterpart in other dialects.
+    /// The content of `relay`, read with its own dialect. `None` if it has no counterpart in other dialects.
     #[must_use]
     pub fn of(relay: &'a Relay) -> Option<Self> {
         if relay.origin == HOST.name {
@@ -116,7 +116,7 @@ impl<'a> Candidate<'a> {
         };
         let label = object.get("label");
         let index = object.get("sdpMLineIndex").or(label);
-        // Beside an index of the usual name, an `id` without a `label` is something else's.
+        // `id` is the `sdpMid` only beside a `label`, or without any index.
         let is_mid = label.is_some() || index.is_none();
         let id = || object.get("id").filter(|_| is_mid);
         let mid = object

@@ -263,7 +263,7 @@ impl Conversation {
     }
 }
 
-/// Whose first frame this is. Dialects that are switched off recognize nothing.
+/// The dialect of a first frame. A dialect that is switched off recognizes no frame.
 fn recognized(
     first: Frame<'_>,
     depth: usize,

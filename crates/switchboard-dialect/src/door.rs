@@ -19,7 +19,7 @@ pub struct Door {
     pub cors: CorsPolicy,
 }
 
-/// Which pages of other origins may read the answers of a door (Fetch standard, section 3.2). The answers,
+/// The pages of other origins that may read the answers of a door (Fetch standard, section 3.2). The answers,
 /// refusals included, carry `Access-Control-…` headers, and `OPTIONS` is answered 204. Credentials are
 /// never allowed.
 #[derive(Clone, Copy, Debug, Default)]
@@ -120,7 +120,7 @@ pub enum Answer {
     Members {
         /// The room.
         room: RoomName,
-        /// Which dialects can enter it.
+        /// The dialects that can enter it.
         scope: RoomScope,
         /// The answer, made of its members.
         reply: fn(&[Arc<Member>]) -> Reply,

@@ -105,7 +105,7 @@ impl Users {
         }
     }
 
-    /// Ours: which connection has ended because a newer one of the same user has taken over.
+    /// Ours: the connection that has ended because a newer one of the same user has taken over.
     fn replaced(
         self,
         room: Option<VoiceRoomId>,

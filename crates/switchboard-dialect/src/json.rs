@@ -445,7 +445,7 @@ mod tests {
     }
 
     #[test]
-    fn the_depth_of_what_is_interpreted_is_bounded() {
+    fn the_interpreted_depth_is_bounded() {
         let object = Object::parse(r#"{"a":{"b":{"c":1}}}"#, 2).expect("an object");
         let inner = object.object("a").expect("two levels").expect("a field");
         assert_eq!(inner.object("b").err(), Some(Refusal::TooDeep));

@@ -101,7 +101,7 @@ pub trait Dialect: Sync + fmt::Debug {
         Vec::new()
     }
 
-    /// Which of its settings are of no use with each other or with the limits.
+    /// The settings of the dialect that are of no use with each other or with the limits.
     fn conflicts(&self, _settings: &Settings, _limits: &Limits) -> Vec<SettingConflict> {
         Vec::new()
     }

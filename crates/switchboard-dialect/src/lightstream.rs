@@ -131,7 +131,7 @@ fn description<'a>(object: &Object<'a>, field: &'static str) -> Option<Cow<'a, s
 }
 
 /// A candidate: in one of the holders, as an object or its JSON, or spread into the frame. A holder
-/// that has nothing in it is the end of candidates.
+/// that is empty is the end of candidates.
 fn candidate<'a>(object: &Object<'a>) -> Option<Candidate<'a>> {
     let of_text = |raw| Candidate::of_json(&json::text(raw)?);
     let of_object = |raw| Candidate::read(&object.nested(raw).ok()?);

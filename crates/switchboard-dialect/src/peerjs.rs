@@ -17,7 +17,7 @@
 //! the key, even where `allow_discovery` forbids lists, and calls it; a `peerjs` client can call it by
 //! its address, and gets `LEAVE` when a member that it had a call with has left. An offer with audio or
 //! video is a media connection, any other a data connection labelled `chat`; its id is made by the
-//! server. Nobody is told to call. All nodes need the same setting.
+//! server. No client is told to call. All nodes need the same setting.
 //!
 //! # Better
 //!
@@ -30,7 +30,7 @@
 //!   320 KiB. If the peer does not come, the sender gets one `EXPIRE`, also when frames had no place.
 //! * `src` is set by the server and ids are alone in their key: nobody leaves or expires for another.
 //! * The key is checked on every path, and who may list ids is said for each key.
-//! * `cors_origins` says which origins' pages may read the answers to plain requests. The paths through which
+//! * `cors_origins` lists the origins whose pages may read the answers to plain requests. The paths through which
 //!   PeerJS 0.3 tries to stream before it has its WebSocket are answered 404 in a form that its page can read.
 //!
 //! # Switch
@@ -95,7 +95,7 @@ static SETTINGS: [Setting; 5] = [
     },
     Setting {
         key: "mixed",
-        doc: "Whether clients of other dialects meet the clients of a key, in the room of its name. They are told all ids then, whatever allow_discovery says.",
+        doc: "Whether clients of other dialects meet the clients of a key, in the room of its name. They are told all ids then, even if allow_discovery is false.",
         default: || Value::Flag(false),
         range: 0..=1,
     },
@@ -193,7 +193,7 @@ impl Dialect for PeerJs {
     fn warnings(&self, settings: &Settings) -> Vec<(&'static str, &'static str)> {
         let warning = (
             MIXED.key,
-            "discloses the ids of all clients of a key to every client of another dialect, whatever peerjs.allow_discovery says",
+            "discloses the ids of all clients of a key to every client of another dialect, even if peerjs.allow_discovery is false",
         );
         is_mixed(settings).then_some(warning).into_iter().collect()
     }
@@ -464,7 +464,7 @@ impl Caller {
         Some(id).filter(|id| !id.is_empty())
     }
 
-    /// The refusal of a frame that no peer can be sent. One `EXPIRE` for each connection is enough.
+    /// The refusal of a frame that no peer can receive: one `EXPIRE` for each connection.
     fn no_receiver(&self, kind: RelayKind, out: &mut Out) -> Refused {
         if kind == RelayKind::Offer {
             out.frames.push(self.expired(""));
@@ -622,7 +622,7 @@ impl Caller {
         self.notice("EXPIRE", target)
     }
 
-    /// What the server says about another peer.
+    /// A message of the server about another peer.
     fn notice(&self, frame_type: &str, about: &str) -> ByteString {
         Writer::default()
             .text("type", frame_type)

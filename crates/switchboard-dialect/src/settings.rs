@@ -62,9 +62,9 @@ pub struct SettingConflict {
     pub key: &'static str,
     /// The other setting, as `section.key`; none if the value alone is of no use.
     pub with: Option<&'static str>,
-    /// What must be true of the first setting, and of the second behind it: "must not be greater than".
+    /// The rule between the first setting and the second: "must not be greater than".
     pub rule: &'static str,
-    /// What would happen otherwise.
+    /// The consequence of a breach of the rule.
     pub why: &'static str,
 }
 

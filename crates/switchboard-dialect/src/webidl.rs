@@ -1,4 +1,4 @@
-//! What a browser makes of a JSON value where a dictionary member has another type (Web IDL, sections
+//! Conversion of a JSON value to the type of a dictionary member, as in a browser (Web IDL, sections
 //! 3.2.4.4 `unsigned short` and 3.2.10 `DOMString`; ECMAScript, section 7.1). Arrays and objects are not
 //! converted: no client means them.
 
@@ -62,7 +62,7 @@ fn to_uint16(number: f64) -> u16 {
     }
 }
 
-/// `StringToNumber`; what is no number is NaN.
+/// `StringToNumber`; text that is no number is NaN.
 fn string_to_number(text: &str) -> f64 {
     let is_space = |letter: char| letter.is_whitespace() || letter == '\u{feff}';
     let text = text.trim_matches(is_space);
@@ -113,7 +113,7 @@ mod tests {
         RawValue::from_string(json.to_owned()).expect("JSON")
     }
 
-    /// What `new RTCIceCandidate({candidate, sdpMLineIndex: VALUE}).sdpMLineIndex` gives in a browser.
+    /// Values of `new RTCIceCandidate({candidate, sdpMLineIndex: VALUE}).sdpMLineIndex` in a browser.
     #[test]
     fn values_become_an_unsigned_short() {
         for (json, expected) in [
@@ -158,7 +158,7 @@ mod tests {
         }
     }
 
-    /// What `new RTCIceCandidate({candidate, sdpMid: VALUE}).sdpMid` gives in a browser.
+    /// Values of `new RTCIceCandidate({candidate, sdpMid: VALUE}).sdpMid` in a browser.
     #[test]
     fn values_become_a_dom_string() {
         for (json, expected) in [

@@ -13,16 +13,16 @@
 //! * a plain GET is answered `okay`
 //!
 //! Nobody is told who comes and goes, and nobody is told to call: the clients find each other by what
-//! they publish, and that is for their own kind alone. So a topic is a room that no other dialect can
+//! they publish, which only clients of `y-webrtc` understand. So a topic is a room that no other dialect can
 //! enter: its subscribers are not listed to clients that cannot call them, and use up none of their places.
 //!
 //! # Better
 //!
-//! * A `signal` whose `to` is the `from` of what a connection has published in the topic goes to this
+//! * A `signal` whose `to` is the `from` of a message that a connection has published in the topic goes to this
 //!   connection alone: a newcomer among n costs n deliveries, and not n². Where no connection is known by the id,
-//!   and where the data is encrypted, it goes to all. An id that several connections have announced is each one's, so
-//!   no announcement takes signals away from another connection. A connection that announces more than four ids in one
-//!   topic gets every signal.
+//!   and where the data is encrypted, it goes to all. A signal for an id that several connections have
+//!   announced goes to each of them, so no announcement takes signals away from another connection. A connection that
+//!   announces more than four ids in one topic gets every signal.
 //! * A frame that cannot be read is counted; it ended the original's process.
 //! * Only who has subscribed to a topic may publish to it. The original asked for nothing; its clients
 //!   always subscribe first.
@@ -70,8 +70,8 @@ static TONGUE: Tongue = Tongue {
 const EARLY_FRAMES_MAX: usize = 16;
 const EARLY_BYTES_MAX: usize = 256 * 1024;
 
-/// Bytes of an id by which a client names itself in what it publishes; clients make UUIDs. A longer one is
-/// not known, so what is published for it goes to all.
+/// Bytes of an id by which a client names itself in its messages; clients make UUIDs. A longer one is
+/// not known, so messages for it go to all.
 const ALIAS_BYTES_MAX: usize = 64;
 
 /// Joins of one connection that may be under way. Each is answered with the members of its room, so
@@ -136,7 +136,7 @@ struct Topic {
 
 /// How far a subscription has come.
 enum Stage {
-    /// Its join waits until fewer than [`JOINS_MAX`] are under way. What is published meanwhile waits too.
+    /// Its join waits until fewer than [`JOINS_MAX`] are under way. Messages published meanwhile wait too.
     Queued(Vec<ByteString>),
     /// It is asked for. What is published meanwhile waits: only then it is known to how many.
     Asked(Vec<ByteString>),
@@ -227,7 +227,7 @@ impl Session for Subscriber {
     }
 }
 
-/// Whether a client is refused a topic, for whatever reason.
+/// Whether a client is refused a topic, for any reason.
 fn is_of_topic(refused: &Refused) -> bool {
     let is_of_name = matches!(
         refused.reason,
@@ -403,7 +403,7 @@ impl Subscriber {
         }
     }
 
-    /// Forgets a topic, and refuses what waits for it. Returns whether its room was asked for.
+    /// Forgets a topic, and refuses the messages that wait for it. Returns whether its room was asked for.
     fn forget(&mut self, room: &RoomName, out: &mut Out) -> bool {
         let Ok(index) = self.index_of(room) else {
             return false;
@@ -426,7 +426,7 @@ fn topics_of<'a>(object: &Object<'a>) -> Result<Vec<&'a RawValue>, Refusal> {
     serde_json::from_str(topics.get()).map_err(|_| Refusal::BadField("topics"))
 }
 
-/// The ids by which what is published names its sender and its receiver. Encrypted data names none.
+/// The ids by which a published message names its sender and its receiver. Encrypted data names none.
 fn aliases_of(published: &Object<'_>) -> Aliases {
     let data = only_value(published, "data").and_then(|data| published.nested(data).ok());
     let Some(data) = data else {
@@ -456,7 +456,7 @@ fn only_value<'a>(object: &Object<'a>, key: &str) -> Option<&'a RawValue> {
     is_only.then_some(value)
 }
 
-/// Sends what is published to all subscribers, the publisher too; a signal only to the subscriber that
+/// Sends a published message to all subscribers, the publisher too; a signal only to the subscriber that
 /// it names.
 fn say(room: &RoomName, kin: usize, object: &Object<'_>, out: &mut Out) {
     let frame = published(room, kin + 1, object);

@@ -47,7 +47,7 @@ export class Downlink {
       this.events.onState('connecting');
       const error = await this.#attempt(retry).catch((reason) => reason);
       if (signal.aborted) return;
-      // The stream's end and the event that says why come by different ways, in any order.
+      // The end of the stream and the event `replaced` come on different connections, in any order.
       const wait = this.#isReplaced ? 0 : retry.next(error);
       if (wait === null) return this.events.onEnd(error);
       await pause(wait, signal);
@@ -97,7 +97,7 @@ export class Downlink {
     }
   }
 
-  // An audio element does not tell a refusal from noise; the head of the same answer does.
+  // An audio element does not report the status of a refusal, so the page requests the head of the same answer.
   /** @param {import('./server.js').Server} server @param {string} path @param {Params} params */
   async #askWhy(server, path, params) {
     await server.probe(path, params);

@@ -20,7 +20,7 @@ export class Refused extends Error {
   }
 }
 
-/** Another connection of the same user has taken over. To come back by ourselves would take it from there again. */
+/** Another connection of the same user has taken over. An automatic reconnect would take over from it again. */
 export class Replaced extends Error {}
 
 export class Server {

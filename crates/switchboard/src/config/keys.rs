@@ -194,7 +194,7 @@ fn limits() -> [Row; 26] {
         int!(
             "limits",
             "json_depth",
-            "Levels of nesting that are interpreted in a JSON frame; what is passed on may be nested deeper.",
+            "Levels of nesting that are interpreted in a JSON frame; a payload that is only passed on may be nested deeper.",
             limits.json_depth
         ),
         int!(
