@@ -76,7 +76,7 @@ impl Intake {
         self.pass_on(to);
     }
 
-    /// Passes on what waits to be resampled: there will be nothing more. An incomplete group of channels
+    /// Passes on the samples that wait to be resampled, at the end of the source. An incomplete group of channels
     /// is dropped.
     pub fn finish(&mut self, to: &Input) {
         if let Some(resampler) = &mut self.resampler {

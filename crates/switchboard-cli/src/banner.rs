@@ -1,4 +1,4 @@
-//! What is printed when a server starts: where it listens, and the addresses to use.
+//! The banner of a server that starts: where it listens, and the addresses to use.
 
 use std::net::SocketAddr;
 
@@ -10,7 +10,7 @@ use switchboard::{
 
 use crate::{report, terminal};
 
-/// Prints the address of a listener and what is served there: everything, or the dialect `alone`.
+/// Prints the address of a listener and the pages and dialects served there: all, or the dialect `alone`.
 pub(crate) fn announce(server: &Server, address: SocketAddr, alone: Option<&'static str>) {
     let served = Served::new(server.config(), address, alone);
     terminal::print_briefly(&match server.config().log.format {
@@ -19,7 +19,7 @@ pub(crate) fn announce(server: &Server, address: SocketAddr, alone: Option<&'sta
     });
 }
 
-/// Prints what makes this node one of several, if anything does.
+/// Prints the engine and the address of a node of a cluster.
 pub(crate) fn announce_engine(server: &Server) {
     let Some(url) = server.advertised_url() else {
         return;
@@ -36,7 +36,7 @@ pub(crate) fn announce_engine(server: &Server) {
     });
 }
 
-/// What is served at one address.
+/// The pages and dialects that are served at one address.
 struct Served {
     address: SocketAddr,
     alone: Option<&'static str>,

@@ -13,7 +13,7 @@ pub(crate) fn raise_limit() -> Option<u64> {
     raised.or_else(|| Resource::NOFILE.get_soft().ok())
 }
 
-/// What is wrong if the process may have so many files open; `None` if it can have all connections that the
+/// A warning if the process may have only so many files open; `None` if it can have all connections that the
 /// settings allow.
 pub(crate) fn shortage(config: &Config, files_max: Option<u64>) -> Option<String> {
     let connections = u64::try_from(config.limits.connections).unwrap_or(u64::MAX);

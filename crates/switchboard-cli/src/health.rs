@@ -17,7 +17,7 @@ pub(crate) fn own_url() -> String {
     let mut config = Config::default();
     config.read_environment(std::env::vars_os());
     let address = match config.server.addr.to_canonical() {
-        // What listens on all addresses listens on this one, with or without IPv6.
+        // A server on all addresses also listens on this one, with or without IPv6.
         all if all.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         one => one,
     };

@@ -40,7 +40,7 @@ pub(crate) fn mistake(format: LogFormat, mistake: &Mistake) {
 /// A line that looks like one of the log: the time, the level, the message, and the fields of an object.
 pub(crate) fn json_line(level: &str, message: &str, fields: Value) -> String {
     let mut timestamp = String::new();
-    // Without a clock there is no timestamp, and the rest is still worth a line.
+    // The line is written without a timestamp if the clock cannot be formatted.
     let _: fmt::Result = SystemTime.format_time(&mut Writer::new(&mut timestamp));
     let mut line = json!({ "timestamp": timestamp, "level": level, "message": message });
     if let (Value::Object(line), Value::Object(fields)) = (&mut line, fields) {

@@ -9,10 +9,10 @@ use switchboard::{
 
 use crate::{args::Options, banner, files, logging, report, settings, stop::Stop, terminal};
 
-/// How long the runtime is waited for when all is done: a thread that looks up a name cannot be ended.
+/// How long the runtime is waited for at the end: a thread that resolves a host name cannot be cancelled.
 const RUNTIME_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Prints the settings in force, everything that is wrong with them, and what may become a problem.
+/// Prints the settings in force, their mistakes and their warnings.
 pub(crate) fn check(options: &Options) -> ExitCode {
     let (config, mistakes) = settings::read(options);
     terminal::print(&config.to_toml());
@@ -50,7 +50,7 @@ pub(crate) fn serve(options: &Options) -> ExitCode {
     }
 }
 
-/// What may become a problem with these settings. Raises the number of files that may be open.
+/// The warnings about these settings. Raises the number of files that may be open.
 fn warnings(config: &Config) -> Vec<String> {
     let warnings = config.warnings();
     let mut warnings: Vec<_> = warnings.iter().map(ToString::to_string).collect();
@@ -96,7 +96,7 @@ async fn run(config: Config) -> Result<(), String> {
     }
 }
 
-/// Lets load balancers notice, then closes what is open.
+/// Answers readiness probes with 503 for `shutdown.drain`, then closes all connections.
 async fn end(server: &Server, shutdown: Shutdown) {
     tracing::info!(drain_secs = shutdown.drain.as_secs(), "stopping");
     server.begin_drain();

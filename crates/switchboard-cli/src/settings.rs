@@ -7,7 +7,7 @@ use switchboard::{
 
 use crate::args::Options;
 
-/// The settings in force, and what is wrong with them.
+/// The settings in force, and their mistakes.
 pub(crate) fn read(options: &Options) -> (Config, Vec<Mistake>) {
     let mut config = Config::default();
     let mut mistakes = read_file(&mut config, options);

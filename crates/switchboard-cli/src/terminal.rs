@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-/// How long a full pipe is waited for before what should go into it is lost.
+/// How long a full pipe is waited for; text that does not fit until then is lost.
 const PIPE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Prints a command's result. A full pipe is waited for; on a closed one the rest is lost.

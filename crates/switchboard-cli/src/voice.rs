@@ -231,7 +231,7 @@ async fn act(action: Action) -> Result<(), String> {
 }
 
 async fn key(args: KeyArgs) -> Result<(), String> {
-    // To ask for a key is to want one.
+    // `voice key` makes the key file if there is none.
     let secret = args.door.secret(true)?;
     let words = if let Some(challenge) = args.sign {
         secret

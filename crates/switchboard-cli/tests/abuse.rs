@@ -1,4 +1,4 @@
-//! Clients that try to make the server work for them: what it costs the server is bounded.
+//! Clients that cause as much work as they can: the cost to the server is bounded.
 
 use std::{
     io::{BufRead, BufReader},
@@ -111,7 +111,7 @@ fn rename(id: &str) -> Message {
 }
 
 #[tokio::test]
-async fn clients_that_rename_themselves_in_a_large_room_cost_what_the_budgets_allow() {
+async fn clients_that_rename_themselves_in_a_large_room_stay_within_the_budgets() {
     let server = Running::start();
     let bytes = Arc::new(AtomicU64::new(0));
     let mut members = Vec::new();

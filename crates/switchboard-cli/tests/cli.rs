@@ -179,7 +179,7 @@ fn every_mistake_is_printed_when_the_server_does_not_start() {
 }
 
 #[test]
-fn help_says_what_the_exit_codes_mean() {
+fn help_lists_the_exit_codes() {
     for args in [&["--help"][..], &["-h"]] {
         let help = String::from_utf8(run(args).stdout).expect("text");
         assert!(help.contains("\nExit codes:\n  0  "), "{help}");

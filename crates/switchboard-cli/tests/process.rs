@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Longer than anything here takes on a busy machine.
+/// A timeout that no step of these tests reaches on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// More lines than may wait for the log.

@@ -43,7 +43,7 @@ impl<L> Waiting<L> {
     }
 }
 
-/// What the frames of one sender for one address amount to.
+/// Count and bytes of the frames of one sender for one address.
 #[derive(Clone, Copy, Debug, Default)]
 struct Load {
     descriptions: usize,
@@ -141,7 +141,7 @@ impl<L> Absent<L> {
             .is_some()
     }
 
-    /// What a sender has for an address, if only from now on. `None` if it waits for too many addresses.
+    /// The frames of a sender for an address, new if there are none. `None` if it waits for too many addresses.
     fn expect(
         &mut self,
         wanted: &Wanted,

@@ -1,9 +1,9 @@
-//! The ids of the clients' own by which frames name their sender and receiver, where the dialect leaves
-//! that to the clients.
+//! Ids that clients make for themselves, by which the frames of some dialects name their sender and
+//! receiver.
 //!
-//! A frame for one id goes only to the members that have announced it. No member can keep a frame from
-//! another one: an id that several members have announced is each one's, so a later announcement takes
-//! nothing over, and a client that has reconnected hears beside its old connection. Every node resolves the
+//! A frame for one id goes only to the members that have announced it. If several members have announced
+//! it, all of them get the frame: a later announcement takes no frames away from another member, and a
+//! client that has reconnected gets them even while its old connection lasts. Every node resolves the
 //! id for its own members, of which it has seen every announcement; where no member is known by the id,
 //! the frame goes to all, as without ids.
 

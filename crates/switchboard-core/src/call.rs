@@ -92,7 +92,7 @@ pub enum CallRefusal {
     TooManyFromAddress,
 }
 
-/// Where a ring comes from, and how the machine learns which callers can be answered.
+/// The address of a caller, and a test for callers that can be answered.
 #[derive(Clone, Copy)]
 pub struct RingOrigin<'a> {
     /// The caller's address, or its network where one customer has many addresses. `None`: not

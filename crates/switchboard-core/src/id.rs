@@ -154,7 +154,7 @@ impl From<PeerId> for Address {
     }
 }
 
-/// Which dialects can enter a room. Rooms of one name with different scopes are different rooms, so no
+/// The dialects that can enter a room. Rooms of one name with different scopes are different rooms, so no
 /// member of a closed room can be met, listed or counted from outside its scope.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum RoomScope {
@@ -198,7 +198,7 @@ pub struct RoomId {
     pub space: SpaceName,
     /// The name within it.
     pub name: RoomName,
-    /// Which dialects can enter.
+    /// The dialects that can enter.
     pub scope: RoomScope,
 }
 

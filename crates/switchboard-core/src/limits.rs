@@ -10,7 +10,7 @@ pub struct Limits {
     /// Bytes of one frame. A session description with many candidates has 20 KiB; ten times that is room enough.
     pub frame_bytes: usize,
     /// Levels of nesting that are interpreted in a JSON frame, and that a web service is sent. Signaling needs
-    /// five. What is only passed on may be nested deeper: the server does not read it.
+    /// five. A payload that is only passed on may be nested deeper: the server does not read it.
     pub json_depth: usize,
     /// Bytes of a room's, a peer's or a user's name.
     pub name_bytes: usize,
@@ -168,7 +168,7 @@ pub(crate) const ABSENT_SHARE_BYTES_MAX: usize = 512 * 1024;
 /// Absent addresses that one sender waits for. The frames for more are refused at once.
 pub(crate) const ABSENT_ADDRESSES_MAX: usize = 1024;
 
-/// Bytes that wait for absent addresses in one hub, of all senders: what 100 hosts may send that call 30
+/// Bytes that wait for absent addresses in one hub, of all senders: the frames of 100 hosts that call 30
 /// players each before these are there.
 pub(crate) const ABSENT_HUB_BYTES_MAX: usize = 32 * 1024 * 1024;
 

@@ -16,7 +16,7 @@ use crate::{
 pub enum Parting {
     /// The client or its dialect said goodbye.
     Said,
-    /// The client's socket was closed or reset, without a goodbye. The connection is known to be gone, and
+    /// The client's socket was closed or reset, without a goodbye. The connection has certainly ended, and
     /// its addresses are free as after a goodbye.
     Reset,
     /// The client fell silent, or the server ended the connection against the client's will.
@@ -170,8 +170,8 @@ impl Peer {
         if let Some(joined) = self.joined(room) {
             return joined.scope.clone();
         }
-        // Neither a group nor a dialect without words for others has any company in other dialects, so
-        // its members must not use up the places of these.
+        // Members of a group, or of a dialect without signals, are invisible to other dialects, so
+        // they must not use up places of the shared room.
         let is_apart = terms.circle.is_some() || !self.tongue.reaches_other_dialects();
         match terms.closed_to_other_dialects || is_apart {
             true => RoomScope::only(self.tongue.name),

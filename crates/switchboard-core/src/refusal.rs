@@ -10,7 +10,7 @@ use crate::{
 pub enum Refusal {
     /// The frame is not what the dialect's frames are made of (bad JSON, not an object, not UTF-8).
     Unreadable,
-    /// What is interpreted of the frame is nested deeper than `json_depth`.
+    /// The interpreted part of the frame is nested deeper than `json_depth`.
     TooDeep,
     /// The frame has more bytes than `frame_bytes`.
     TooLarge,

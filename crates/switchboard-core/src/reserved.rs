@@ -3,10 +3,10 @@
 /// The name that server-made frames carry as their sender.
 const SERVER: &str = "server";
 
-/// What stands before the name of a member that is called like the server.
+/// The prefix of the name of a member that is called like the server.
 const MARK: char = '~';
 
-/// Whether a dialect in which the server itself speaks keeps this name: `server` in any case, and what
+/// Whether a dialect in which the server itself speaks keeps this name: `server` in any case, and the names that
 /// [`beside_server`] makes of it.
 #[must_use]
 pub fn is_server_name(name: &str) -> bool {
@@ -15,8 +15,8 @@ pub fn is_server_name(name: &str) -> bool {
 }
 
 /// The address of a member where the server itself speaks as `server`: `~server` for `server`, `~~server`
-/// for `~server`, and any other as it is. So no member has the server's address, and no two have one.
-/// Returns `None` where it is the address as it is.
+/// for `~server`, and any other unchanged. So no member has the server's address, and no two members
+/// share an address. Returns `None` if the address is unchanged.
 #[must_use]
 pub fn beside_server(address: &str) -> Option<String> {
     is_server_name(address).then(|| format!("{MARK}{address}"))

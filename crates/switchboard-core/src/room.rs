@@ -313,7 +313,7 @@ impl<L> Room<L> {
         }
     }
 
-    /// Takes a member to have every id: what it has announced was lost with its seat.
+    /// Takes a member to have every id: its announcements were lost with its seat.
     pub(crate) fn forget_announced(&mut self, peer: PeerId) {
         if let Some(announced) = &mut self.announced {
             announced.set_unlimited(peer);

@@ -1,4 +1,4 @@
-//! Which characters people can see.
+//! Detection of visible characters in names.
 
 /// Whether a name has a character that people can see. A name of white space (Unicode `White_Space`),
 /// control characters (`Cc`) and characters that are not displayed (`Default_Ignorable_Code_Point`, which

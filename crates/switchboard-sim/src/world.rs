@@ -37,7 +37,7 @@ pub struct Change {
 }
 
 /// The dialects' settings with which a room may have any name, is shared by all dialects whose members
-/// can reach each other, and no name is kept for anybody.
+/// can reach each other, and no id is kept for a silent client.
 #[must_use]
 pub fn hospitable() -> Settings {
     let mut settings = Settings::default();

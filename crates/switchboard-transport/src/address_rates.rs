@@ -11,7 +11,7 @@ use ipnet::IpNet;
 
 use crate::permits::{is_exempt, network};
 
-/// Addresses that are kept in mind, some 100 bytes each. When there are more, the one that owes least is
+/// Addresses that are remembered, some 100 bytes each. When there are more, the address with the least debt is
 /// forgotten.
 const ADDRESSES_MAX: usize = 65_536;
 
@@ -91,14 +91,14 @@ impl AddressRates {
         buckets.forget(now, self.addresses_max);
     }
 
-    /// What counts as this address, and the price of a request; none if there is no limit.
+    /// The network of this address, and the price of a request; none if there is no limit.
     fn limited(&self, address: Option<IpAddr>) -> Option<(IpAddr, Duration)> {
         let address = address.filter(|address| !is_exempt(address, &self.exempt))?;
         Some((network(address), self.per_one?))
     }
 
     fn lock(&self) -> MutexGuard<'_, Buckets> {
-        // Nothing that holds this lock panics half-way through a change.
+        // No change under this lock can panic half-way.
         self.buckets.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -15,13 +15,13 @@ use crate::{bucket::Bucket, outbox::Charges};
 /// Distinct peers that raise the burst of frames. More do not raise it further.
 const PEERS_MAX: usize = 4096;
 
-/// A connection that has been out of debt for so long has made a break.
+/// After this time without debt, the time in debt is counted from zero.
 const BREAK: Duration = Duration::from_secs(1);
 
-/// A connection whose budgets are full again so soon leaves nothing behind when it ends.
+/// A connection whose budgets are full again within this time is not remembered when it ends.
 const FORGOTTEN: Duration = Duration::from_millis(100);
 
-/// What a connection has spent of its budgets when it ends: when each is full again. The next connection
+/// The times at which the budgets of an ended connection are full again. The next connection
 /// of the same address continues from there, so that a client gains nothing by connecting again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Spent {
@@ -69,7 +69,7 @@ pub(crate) struct Budgets {
     peers: HashSet<PeerId>,
     flood: Option<Duration>,
     debt: Option<Debt>,
-    /// Until when the connection is held back for slow receivers. It is no flood: the receivers are slow.
+    /// Until when the connection is held back for slow receivers. This time does not count towards `flood_secs`.
     slowed_until: Option<Instant>,
 }
 
@@ -114,7 +114,7 @@ impl Budgets {
         self.enter_debt(debt, now);
     }
 
-    /// What the connection has spent. None if that is nearly nothing.
+    /// The spent budgets of the connection. None if they are full again within [`FORGOTTEN`].
     pub(crate) fn spent(&self, now: Instant) -> Option<Spent> {
         let full_at = |bucket: &Option<Bucket>| bucket.as_ref().map(Bucket::full_at);
         let spent = Spent {
@@ -134,8 +134,8 @@ impl Budgets {
         self.enter_debt(paid, now);
     }
 
-    /// Charges requests for what they cause in any case: one delivery each, and the bytes of a frame that
-    /// one receiver is sent. The hub adds what goes beyond. A sign of life costs nothing.
+    /// Charges requests for their least cost: one delivery each, and the bytes of a frame that
+    /// one receiver is sent. The hub adds further charges. A sign of life costs nothing.
     pub(crate) fn charge_requests(&mut self, asks: &[Ask], now: Instant) {
         let requests = asks.iter().filter(|ask| !matches!(ask, Ask::Alive(_)));
         let requests = requests.count() as u64;
@@ -147,7 +147,7 @@ impl Budgets {
         self.enter_debt(deliveries.max(bytes), now);
     }
 
-    /// Charges what the hub has found out. Returns how many peers the connection has reached for the first
+    /// Adds the charges of the hub. Returns how many peers the connection has reached for the first
     /// time.
     pub(crate) fn charge(&mut self, charges: &Charges, now: Instant) -> usize {
         let before = self.peers.len();

@@ -150,7 +150,7 @@ impl Decoder {
         }
     }
 
-    /// Reads up to the end of one frame and removes what was read from `input`. `None` if all of it
+    /// Reads up to the end of one frame and removes the bytes it read from `input`. `None` if all of it
     /// was read and the frame is not complete. After an error nothing more can be read.
     ///
     /// # Errors
@@ -319,7 +319,7 @@ fn split_payload<'a>(input: &mut &'a [u8], length: u64) -> &'a [u8] {
     piece
 }
 
-/// Makes room for a piece: no more than twice of what has come, and where the end of the message is
+/// Makes room for a piece: no more than twice the bytes that have come, and where the end of the message is
 /// known, no more than all of it.
 fn reserve(buffer: &mut Vec<u8>, piece: usize, missing: usize, is_last: bool) {
     if buffer.capacity() - buffer.len() >= piece {
@@ -382,7 +382,7 @@ fn encode_head(opcode: Opcode, payload_len: usize, output: &mut Vec<u8>) {
 }
 
 /// Appends a frame to `output`, as a server sends it. A payload of `copied_max` bytes or more is
-/// returned instead of copied: it follows what `output` has then.
+/// returned instead of copied: it follows the content of `output`.
 pub(crate) fn encode(message: Message, copied_max: usize, output: &mut Vec<u8>) -> Bytes {
     let (opcode, payload) = match message {
         Message::Text(text) => (Opcode::Text, text.into_bytes()),

@@ -103,7 +103,7 @@ impl Line {
         self.pause(now);
     }
 
-    /// What the client has spent of its budgets.
+    /// The spent budgets of the client.
     pub(crate) fn spent(&self, now: Instant) -> Option<Spent> {
         self.budgets.spent(now)
     }
@@ -199,7 +199,7 @@ impl Line {
             .fold(self.next_ping, Instant::min)
     }
 
-    /// When the client counts as gone, or, while nothing is read from it, as flooding the server.
+    /// When the client counts as gone, or, while it is not read from, as flooding the server.
     fn silence_deadline(&self) -> Instant {
         let gone = self.last_sign + self.heartbeat.gone;
         match self.paused_until {
@@ -215,7 +215,7 @@ impl Line {
         }
         if self.paused_until.is_some_and(|until| now >= until) {
             self.paused_until = None;
-            // A client that nothing was read from could not show that it lives.
+            // The client could not show that it lives while it was not read from.
             self.last_sign = now;
             if let Some(deadline) = &mut self.first_frame {
                 *deadline = (*deadline).max(now + AFTER_PAUSE);
@@ -287,7 +287,7 @@ impl Line {
         let probe = turn.probe.take();
         let ping = probe.is_some();
         match probe {
-            // Its answer would not be read. It has sent more than it may a moment ago.
+            // The answer would not be read while the client is in debt; its recent frames show that it lives.
             Some(place) if self.is_paused() => turn.asks.push(Ask::Alive(place)),
             probe => self.probes.extend(probe),
         }

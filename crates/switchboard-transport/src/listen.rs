@@ -123,7 +123,7 @@ impl Listener {
     }
 }
 
-/// Where to listen instead of on an address that cannot be listened on: without IPv6, all addresses are
+/// The replacement of an address that cannot be listened on: without IPv6, all addresses are
 /// those of IPv4. A port that is taken or not allowed stays an error.
 fn ipv4_fallback(address: SocketAddr, error: &io::Error) -> Option<SocketAddr> {
     let is_of_port = matches!(
@@ -194,7 +194,7 @@ pub struct Terms {
 pub struct Reserve {
     /// How many there may be.
     pub permits: Arc<Permits>,
-    /// What is answered there. Every request carries the limit that is reached, a [`Full`], as an extension.
+    /// The service for these connections. Every request carries the limit that is reached, a [`Full`], as an extension.
     pub router: Router,
 }
 
@@ -355,7 +355,7 @@ mod tests {
         }
     }
 
-    /// A WebSocket connection that did not would pay for hyper's layers, and keep their memory.
+    /// Otherwise a WebSocket connection would keep the buffers of hyper and pass through its layers.
     #[tokio::test]
     async fn a_websocket_gets_its_tcp_connection_back() {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");

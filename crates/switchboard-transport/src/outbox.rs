@@ -21,7 +21,7 @@ const EVENTS_KEPT: usize = 4;
 
 /// A queue of events for one connection, bounded in bytes, and the charges against the connection's
 /// budgets. Pushing never waits: an event that does not fit ends the connection, because a client that
-/// misses an event can no longer be told the truth.
+/// has missed an event has a wrong view of its room.
 #[derive(Debug)]
 pub struct Outbox {
     state: Mutex<State>,
@@ -72,10 +72,10 @@ pub(crate) struct Charges {
     pub(crate) reached: Vec<PeerId>,
 }
 
-/// How much waits in an outbox.
+/// How full an outbox is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Backlog {
-    /// At most half of what may wait.
+    /// At most half of its bound.
     Low,
     /// More than half of it, or more than fits.
     High,
@@ -153,7 +153,7 @@ impl Outbox {
         state.bytes = 0;
     }
 
-    /// Makes room for what `count` more peers may send, which the client has reached without being told
+    /// Makes room for the frames of `count` more peers, which the client has reached without being told
     /// of them.
     pub(crate) fn expect_peers(&self, count: usize) {
         if count == 0 {
@@ -163,7 +163,7 @@ impl Outbox {
         state.peers = state.peers.saturating_add(count);
     }
 
-    /// Notes what a frame of this connection has caused.
+    /// Adds the charge for a frame of this connection.
     pub fn charge(&self, charge: Charge) {
         let charges = &mut self.lock().charges;
         match charge {
@@ -394,7 +394,7 @@ mod tests {
     }
 
     #[test]
-    fn a_newcomer_has_room_for_what_every_member_may_send() {
+    fn a_newcomer_has_room_for_the_frames_of_every_member() {
         let mut limits = Limits::default();
         let limit = limits.outbox_bytes;
         limits.outbox_bytes_per_peer = 10_000;

@@ -31,7 +31,7 @@ struct Counts {
 /// Ended connections that may be remembered, of all addresses.
 const ENDED_MAX: usize = 64 * 1024;
 
-/// What ended connections have spent of their budgets, by address.
+/// The spent budgets of ended connections, by address.
 #[derive(Debug, Default)]
 struct Ended {
     spent: HashMap<IpAddr, Vec<Spent>>,
@@ -100,13 +100,13 @@ impl Permit {
 }
 
 impl Permit {
-    /// What an ended connection of the same address has spent of its budgets, for this one to continue.
+    /// The spent budgets of an ended connection of the same address, for this one to continue.
     pub(crate) fn take_spent(&self, now: Instant) -> Option<Spent> {
         let address = (*self.address())?;
         self.permits.lock().ended.take(address, now)
     }
 
-    /// Remembers what this connection, which ends, has spent.
+    /// Remembers the spent budgets of this connection, which ends.
     pub(crate) fn keep_spent(&self, spent: Spent, now: Instant) {
         if let Some(address) = *self.address() {
             self.permits.lock().ended.keep(address, spent, now);
@@ -301,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_takes_what_the_one_of_its_address_that_spent_most_has_left() {
+    fn a_connection_continues_the_most_spent_budgets_of_its_address() {
         let now = Instant::now();
         let permits = Permits::new(0, 0, Vec::new());
         let admit = |address: &str| permits.admit(Some(address.parse().expect("an address")));

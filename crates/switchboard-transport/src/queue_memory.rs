@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// here, and all of them together are bounded by the number of connections.
 pub(crate) const UNCOUNTED_BYTES: usize = 64 * 1024;
 
-/// The part of the free memory that one queue may have. The fuller the memory, the less a long queue can
-/// grow, so that many clients that do not read leave room for one that reads slowly.
+/// The part of the free memory that one queue may have. A long queue can grow less when less memory
+/// is free, so that many clients that do not read leave room for one that reads slowly.
 const SHARE_OF_FREE: usize = 8;
 
 /// The bytes that wait in all outboxes beyond [`UNCOUNTED_BYTES`] each, and their bound.

@@ -1,4 +1,4 @@
-//! Log lines about the refused frames of one connection: a client that is refused often fills no log.
+//! Log lines about the refused frames of one connection, at most one in each interval.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ pub(crate) struct RefusalLog {
     waiting: Option<RefusalLine>,
 }
 
-/// What a log line says.
+/// The content of a log line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RefusalLine {
     /// The code of the last refusal.

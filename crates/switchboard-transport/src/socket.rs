@@ -1,4 +1,4 @@
-//! A WebSocket connection on a byte stream. What is idle keeps no buffers.
+//! A WebSocket connection on a byte stream. An idle connection keeps no buffers.
 
 use std::{
     cell::Cell,
@@ -42,7 +42,7 @@ thread_local! {
     static WRITE_BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
-/// Why nothing more can be received.
+/// The reason why no more messages can be received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// The client broke the protocol, or sent too large a message.
@@ -250,7 +250,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         self.output.push(message);
     }
 
-    /// Sends what was taken, and the answers to control frames.
+    /// Sends the messages that were taken, and the answers to control frames.
     ///
     /// # Errors
     /// If the stream fails.
@@ -289,7 +289,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
     }
 
     /// Ends the connection after a close frame was sent or received (sections 7.1.1 and 7.1.7): waits for
-    /// the client's close frame and sends what is left; after a fault, reads what still comes until the
+    /// the client's close frame and sends the rest; after a fault, reads further bytes until the
     /// client has closed, because closing on unread data would reset the connection and the close frame
     /// could be lost.
     pub async fn finish(&mut self) {

@@ -106,14 +106,14 @@ impl HttpBody for Answering {
 pub(crate) struct TimedStream<S> {
     stream: S,
     busy: Busy,
-    /// The changes that are known.
+    /// The last number of changes that was read.
     changes: u64,
     timeouts: RequestTimeouts,
     wait: Wait,
     timer: Option<Pin<Box<Sleep>>>,
 }
 
-/// What is waited for.
+/// The event that is waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Wait {
     /// Nothing, or the end of a response.
@@ -172,7 +172,7 @@ impl<S> TimedStream<S> {
         }
     }
 
-    /// Ready when the client has not sent in time what is waited for.
+    /// Ready when the event that is waited for has not come in time.
     fn poll_timeout(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.timer {
             Some(timer) => ready!(timer.as_mut().poll(context)),
@@ -298,7 +298,7 @@ mod tests {
         client.write_all(b"head").await.expect("it is open");
         busy.begin();
         stream.read_u32().await.expect("four bytes");
-        // A response may take as long as it takes.
+        // A response has no timeout.
         let answering = tokio::time::timeout(Duration::from_secs(1000), stream.read_u8());
         assert!(answering.await.is_err());
         drop(busy.until_end_of(Response::default()));

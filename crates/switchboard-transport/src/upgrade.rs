@@ -15,7 +15,7 @@ use sha1::{Digest as _, Sha1};
 
 use crate::{Socket, upgraded_stream::UpgradedStream};
 
-/// What is hashed behind the client's key (section 1.3).
+/// The text that is hashed after the client's key (section 1.3).
 const ACCEPT_SUFFIX: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
 /// The only version that there is (section 4.1).
@@ -23,7 +23,7 @@ const VERSION: HeaderValue = HeaderValue::from_static("13");
 
 const WEBSOCKET: &str = "websocket";
 
-/// Whether a request asks for a WebSocket connection, rightly or not.
+/// Whether a request asks for a WebSocket connection. The handshake may still be invalid.
 #[must_use]
 pub fn is_requested(headers: &HeaderMap) -> bool {
     has_element(headers, &header::UPGRADE, WEBSOCKET)
@@ -243,7 +243,7 @@ fn accept_of(headers: &HeaderMap) -> Result<HeaderValue, HandshakeError> {
     HeaderValue::from_str(&accept).map_err(|_| HandshakeError::Key)
 }
 
-/// Whether these are 16 bytes in base64, whatever the bits are that stand for none of them.
+/// Whether these are 16 bytes in base64. The unused bits of the last character may have any value.
 fn is_key(key: &[u8]) -> bool {
     let is_digit = |byte: &u8| byte.is_ascii_alphanumeric() || b"+/".contains(byte);
     let digits = key.strip_suffix(b"==");

@@ -1,4 +1,4 @@
-//! What carries a WebSocket connection after the handshake.
+//! The byte stream of a WebSocket connection after the handshake.
 
 use std::{
     io::{self, IoSlice},
@@ -26,7 +26,7 @@ pub enum UpgradedStream {
 }
 
 impl UpgradedStream {
-    /// The stream of an upgraded connection, and what was read of it already.
+    /// The stream of an upgraded connection, and the bytes that were read from it already.
     pub(crate) fn of(upgraded: Upgraded) -> (Self, Bytes) {
         let upgraded = match upgraded.downcast::<TokioIo<TimedStream<TcpStream>>>() {
             Ok(Parts { io, read_buf, .. }) => {

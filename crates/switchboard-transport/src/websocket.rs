@@ -50,7 +50,7 @@ pub struct Context {
     pub limits: Arc<Limits>,
     /// How a dead client is noticed.
     pub heartbeat: Heartbeat,
-    /// The memory for what waits for the clients of the server.
+    /// The memory for the queues of all clients of the server.
     pub queue_memory: Arc<QueueMemory>,
     /// When this is cancelled, connections are closed with 1012.
     pub drain: CancellationToken,
@@ -273,7 +273,7 @@ impl Connection {
         self.socket.poll_flush(context)
     }
 
-    /// Reads from the socket, and keeps the gauge of what is kept for unfinished messages.
+    /// Reads from the socket, and updates the gauge of bytes kept for unfinished messages.
     fn poll_receive(&mut self, context: &mut TaskContext<'_>) -> Poll<Result<Received, Fault>> {
         let received = self.socket.poll_receive(context);
         let buffered = self.socket.buffered();
@@ -325,7 +325,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Whether what waits for the socket is as much as may wait, together with what is kept for an
+    /// Whether the queue for the socket has reached its bound, together with the bytes kept for an
     /// unfinished message.
     fn has_enough_pending(&self) -> bool {
         let bytes_max = self.context.limits.outbox_bytes;
@@ -413,7 +413,7 @@ impl Connection {
         for frame in turn.frames {
             self.push(Message::Text(frame));
         }
-        // A client that takes what waits for it shows that it lives; it needs no ping beside that.
+        // A client that reads its queue shows that it lives, so it is sent no ping.
         if ping && !self.has_enough_pending() {
             self.push(Message::Ping(Bytes::new()));
         }
@@ -431,7 +431,7 @@ impl Connection {
         turn.close.map_or(Ok(()), |close| Err(End::Close(close)))
     }
 
-    /// Charges the connection's budgets with what its requests have caused.
+    /// Charges the connection's budgets with the work that its requests have caused.
     fn pay(&mut self) {
         let charges = self.local.take_charges();
         if charges != Charges::default() {
@@ -591,7 +591,7 @@ fn unix_secs() -> u64 {
         .map_or(0, |since| since.as_secs())
 }
 
-/// How a connection has ended whose stream failed with this error. If the network gave up on the client,
+/// The end of a connection whose stream failed with this error. If the network gave up on the client,
 /// the client may be there and come back; any other error is the end of its side.
 fn end_of(error: ErrorKind) -> End {
     let is_network = matches!(

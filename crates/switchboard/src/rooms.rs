@@ -117,7 +117,7 @@ impl Rooms {
     }
 }
 
-/// In whose name the host program speaks. Where its clients see this address, no member is shown with it.
+/// The address of the host program as a sender. Where its clients see this address, no member is shown with it.
 fn server() -> Arc<Member> {
     Arc::new(Member {
         peer: PeerId::from_random([0; 16]),

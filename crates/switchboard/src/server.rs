@@ -505,7 +505,7 @@ impl Server {
     }
 }
 
-/// What is met on a listener that is for this dialect alone.
+/// The endpoints of a listener that is for this dialect alone.
 fn home_entrances(dialect: &'static dyn Dialect) -> Entrances {
     let home = [(dialect, vec![dialect.home().to_owned()])];
     Entrances::new(&home, |_| false)

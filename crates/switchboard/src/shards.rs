@@ -205,7 +205,7 @@ impl Shards {
         slow_receiver_bytes
     }
 
-    /// Carries out what the hub wants until it wants nothing more. Returns the bytes of the largest frame
+    /// Carries out the effects of the hub until there are none. Returns the bytes of the largest frame
     /// that was passed to a receiver with a high backlog.
     fn settle(&self, shard: &mut Shard, changes: &mut Vec<MembershipChange>) -> usize {
         let mut slow_receiver_bytes = 0;
@@ -391,7 +391,7 @@ impl Remote {
     fn report_slow_receiver(&self, node: NodeId, log: LogId, sender: PeerId, bytes: usize) {
         let message = Message::SlowReceiver { sender, bytes };
         if let Some(shards) = self.shards.upgrade() {
-            // A node that cannot be reached sends nothing either.
+            // The notice is dropped if the node cannot be reached: it sends no frames then.
             drop(shards.engine.send(node, Letter { log, message }));
         }
     }

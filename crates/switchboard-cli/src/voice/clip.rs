@@ -33,7 +33,7 @@ pub(super) struct PcmFormat {
     pub(super) channels: u16,
 }
 
-/// Which file is read.
+/// The source of a clip.
 #[derive(Clone, Debug)]
 pub(super) enum Origin {
     Path(PathBuf),
@@ -47,7 +47,7 @@ pub(super) struct Clip {
     pieces: mpsc::Receiver<io::Result<Bytes>>,
 }
 
-/// What decodes a file, piece by piece: signed 16-bit little-endian samples.
+/// A decoder that reads a file piece by piece: signed 16-bit little-endian samples.
 trait Decode {
     fn format(&self) -> PcmFormat;
     /// The next piece; none at the end.
@@ -74,7 +74,7 @@ impl Clip {
         Ok(Self { format, pieces })
     }
 
-    /// Everything in it.
+    /// All samples of the clip.
     pub(super) fn pieces(self) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
         stream::unfold(self.pieces, |mut pieces| async {
             let piece = pieces.recv().await?;
@@ -105,7 +105,7 @@ impl Origin {
         }
     }
 
-    /// Whether a file that begins like none that is known may hold bare samples.
+    /// Whether a file with an unknown beginning may hold raw samples.
     fn may_be_raw(&self) -> bool {
         match self {
             Self::Path(path) => is_raw(path),
@@ -123,7 +123,7 @@ impl std::fmt::Display for Origin {
     }
 }
 
-/// What decodes this file, by how it begins.
+/// The decoder for this file, chosen by its first bytes.
 fn decoder(origin: &Origin, raw: PcmFormat) -> Result<Box<dyn Decode>, String> {
     let mut file = origin.file().map_err(unreadable)?;
     let begin = file.stream_position().map_err(unreadable)?;

@@ -39,7 +39,7 @@ impl Format {
         }
     }
 
-    /// What a file of this name holds; none if it has no extension.
+    /// The format of a file of this name; none if it has no extension.
     fn of_name(path: &Path) -> Result<Option<Self>, String> {
         let Some(extension) = path.extension() else {
             return Ok(None);

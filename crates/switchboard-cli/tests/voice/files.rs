@@ -27,7 +27,7 @@ enum Given<'a> {
     Stdin(&'a str),
 }
 
-/// Sends a file, records what is heard of it in this format, and gives the recording.
+/// Sends a file, records the room in this format, and gives the recording.
 fn heard(server: &Server, name: &str, file: &Given<'_>, format: &str) -> String {
     let home = Home::new(&format!("file-{name}-{format}"));
     let recording = text(&home.path(&format!("heard.{format}")));
@@ -49,11 +49,11 @@ fn heard(server: &Server, name: &str, file: &Given<'_>, format: &str) -> String 
 }
 
 #[test]
-fn a_file_is_heard_whole_whatever_holds_it() {
+fn a_file_of_every_format_is_heard_whole() {
     const MILLIS: usize = 1500;
     let (server, home) = (Server::start(&[]), Home::new("files"));
     let clip = text(&home.path("clip.wav"));
-    // What an encoder still holds when the recording is stopped is silence.
+    // The encoder holds only silence when the recording is stopped.
     let mut samples = tone(500.0, MILLIS, 44_100, 2);
     samples.extend(vec![0; samples.len() / 2]);
     fs::write(&clip, wav(&samples, 44_100, 2)).expect("it is written");
@@ -64,7 +64,7 @@ fn a_file_is_heard_whole_whatever_holds_it() {
     Recording::read(again.as_ref()).has_tone(500.0, MILLIS);
     let again = heard(&server, "stdin", &Given::Stdin(&clip), "wav");
     Recording::read(again.as_ref()).has_tone(500.0, MILLIS);
-    // What is recorded in a format is sent from it.
+    // The recording is sent in the format that it has.
     for format in ["wav", "opus", "ogg"] {
         let recording = heard(&server, "first", &Given::Name(&clip), format);
         let again = heard(&server, "again", &Given::Name(&recording), "wav");

@@ -1,4 +1,4 @@
-//! Servers behind TLS, and why one is not trusted. The certificates in `tls/` are for `localhost`, from
+//! Servers behind TLS, trusted or not. The certificates in `tls/` are for `localhost`, from
 //! an authority that no machine knows; they have no other use.
 
 use std::{
@@ -63,7 +63,7 @@ fn query(home: &Home, host: &str, address: SocketAddr, args: &[&str]) -> crate::
 }
 
 #[test]
-fn a_server_is_trusted_by_its_authority_or_by_nothing() {
+fn a_server_is_trusted_with_its_authority_or_with_insecure() {
     let home = Home::new("tls-trust");
     let address = secure_server("server.pem");
     let authority = file("ca.pem");

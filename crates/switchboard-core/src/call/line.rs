@@ -89,7 +89,7 @@ impl Line {
         self.rings.iter().all(Option::is_none) && self.call.is_none()
     }
 
-    /// Which sides ring the other.
+    /// The sides that ring the other side.
     pub(crate) fn is_ringing(&self) -> [bool; 2] {
         self.rings.each_ref().map(Option::is_some)
     }

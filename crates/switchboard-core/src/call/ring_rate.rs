@@ -1,4 +1,4 @@
-//! How often a caller may ring a callee. What was rung stays counted when the ringing has ended.
+//! How often a caller may ring a callee. A ring stays counted when it has ended.
 
 use std::{
     collections::BTreeMap,
@@ -11,13 +11,13 @@ use crate::id::User;
 /// Each ring of a caller uses up this much time, so that it rings no oftener on average.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// So many rings of a caller may come at once: a client that finds nobody there tries again.
+/// Rings of a caller that may come at once: a client rings again if the callee is away.
 const BURST: u32 = 10;
 
-/// All callers at one address together ring one callee so many times as often: keys cost nothing.
+/// All callers at one address together ring one callee so many times as often: a client can make any number of keys.
 const CALLERS_PER_ADDRESS: u32 = 4;
 
-/// When this many are counted, those that are paid for are forgotten.
+/// At this many entries, those whose time is over are forgotten.
 const COUNTED_MIN: usize = 64;
 
 /// Until when each source of rings has used up its time with each callee.
@@ -73,7 +73,7 @@ impl RingRates {
         (debt + interval <= interval * burst).then(|| now + debt + interval)
     }
 
-    /// Forgets what is over, each time as much again has come.
+    /// Forgets entries whose time is over, each time the number of entries has doubled.
     fn prune(&mut self, now: Instant) {
         if self.used_until.len() < self.prune_at.max(COUNTED_MIN) {
             return;

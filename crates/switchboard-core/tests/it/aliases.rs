@@ -87,7 +87,7 @@ impl Cluster {
         self.clients.remove(name);
     }
 
-    /// The clients that hear this broadcast, and what its sender is charged for it.
+    /// The clients that hear this broadcast, and the charges to its sender.
     fn send(&mut self, name: Name, from: &str, to: &str) -> (Vec<Name>, usize) {
         let aliases = Aliases {
             from: alias(from),

@@ -390,7 +390,7 @@ impl Model {
             .find(|call| one != other && is_of(one, call) && is_of(other, call))
     }
 
-    /// Between whom there is nothing any more, no calls are counted.
+    /// A pair without calls and rings is not counted.
     fn forget(&mut self) {
         let own = std::mem::take(&mut self.own);
         let lasts = |user: &User, other: &User| self.partners(user).contains(other);

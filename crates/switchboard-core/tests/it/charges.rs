@@ -1,4 +1,4 @@
-//! What a request is charged for, beyond one delivery to one receiver.
+//! Charges for a request beyond one delivery to one receiver.
 
 use std::{sync::Arc, time::Instant};
 
@@ -40,7 +40,7 @@ impl Driver {
         }
     }
 
-    /// Joins a member, and gives what it is charged for.
+    /// Joins a member, and gives its charges.
     fn join(&mut self, tongue: &'static Tongue) -> Vec<Charge> {
         let connection = self.peers.len();
         let id = PeerId::from_random([u8::try_from(connection).expect("few members"); 16]);
@@ -55,7 +55,7 @@ impl Driver {
         self.request(connection, join)
     }
 
-    /// Makes a request, and gives what its connection is charged for.
+    /// Makes a request, and gives the charges to its connection.
     fn request(&mut self, connection: usize, command: Command) -> Vec<Charge> {
         let peer = &mut self.peers[connection];
         let ask = peer.route(command, &Limits::default()).expect("allowed");

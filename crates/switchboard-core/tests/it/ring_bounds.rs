@@ -1,4 +1,4 @@
-//! How many may ring one user, from one address and in all, and which callers come first.
+//! Bounds on the callers that ring one user, from one address and in all, and their order of precedence.
 
 use std::{collections::BTreeSet, net::IpAddr, time::Instant};
 
@@ -46,7 +46,7 @@ impl Ringing {
         rung.count()
     }
 
-    /// Those whose rings have ended, as the callee is told.
+    /// The callers whose rings have ended, as the callee is told.
     fn declined(&mut self) -> Vec<String> {
         let mut declined = Vec::new();
         while let Some((to, event)) = self.calls.poll_event() {

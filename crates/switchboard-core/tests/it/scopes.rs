@@ -1,4 +1,4 @@
-//! Rooms that are closed to other dialects, as what a peer asks of a hub.
+//! Rooms that are closed to other dialects, at the requests of peers to a hub.
 
 use bytestring::ByteString;
 use std::num::NonZeroUsize;
@@ -85,7 +85,7 @@ fn members_without_company_in_other_dialects_use_up_no_place_of_these() {
 }
 
 #[test]
-fn whatever_a_member_asks_is_about_the_room_that_it_has_entered() {
+fn every_request_of_a_member_is_for_the_room_that_it_has_entered() {
     let mut peer = peer(&SPEAKING);
     let room = entered(&mut peer, closing());
     let frame = ByteString::from_static("{}");

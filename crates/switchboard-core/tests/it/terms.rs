@@ -665,7 +665,7 @@ fn a_member_without_presence_is_told_when_a_counterpart_leaves() {
 }
 
 #[test]
-fn an_offer_to_all_makes_everybody_without_presence_a_counterpart() {
+fn an_offer_to_all_makes_every_member_without_presence_a_counterpart() {
     let mut house = House::new();
     for name in ["ann", "ben"] {
         house.comes(name, &DISCREET, Terms::default());

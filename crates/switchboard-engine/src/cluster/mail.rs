@@ -384,7 +384,7 @@ mod tests {
             scope: RoomScope::only(dialect),
             ..shared.clone()
         };
-        // A node also passes on what is about dialects that it does not know.
+        // A node also passes on messages about dialects that it does not know.
         let rooms = [
             shared.clone(),
             closed("peerjs"),

@@ -264,7 +264,7 @@ fn nonsense_is_answered_and_survived() {
 }
 
 #[test]
-fn what_is_passed_on_may_be_nested_to_any_depth() {
+fn a_payload_that_is_passed_on_may_be_nested_to_any_depth() {
     for accent in &ACCENTS {
         let mut pair = Pair::new(accent);
         for depth in [50, 64, 200, 50_000] {

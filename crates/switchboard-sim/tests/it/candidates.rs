@@ -217,7 +217,7 @@ fn a_candidate_that_cannot_be_translated_is_answered() {
         ] {
             let (candidates, refused) = pair.send(&init);
             assert_eq!(candidates, [Value::Null; 0], "{}, {init}", pair.names());
-            // singo looks at the candidate itself before it asks for whom it is.
+            // singo checks the candidate before its target.
             let is_own = pair.from.name == "singo" && refused == ["bad-field"];
             assert!(
                 is_own || refused == ["not-understood"],

@@ -176,7 +176,7 @@ impl Page {
         }
     }
 
-    /// Reads what has come, and says how many frames that were.
+    /// Reads the frames that have come, and returns their number.
     fn read(&mut self, world: &mut World) -> usize {
         let frames = world.received(self.client);
         for frame in &frames {
@@ -206,7 +206,7 @@ impl Page {
 }
 
 #[test]
-fn sixty_pages_in_one_topic_get_what_is_for_them_and_no_more() {
+fn sixty_pages_in_one_topic_get_only_the_signals_that_name_them() {
     const PAGES: usize = 60;
     let mut world = World::new(1);
     let mut pages: Vec<Page> = Vec::new();
@@ -231,7 +231,7 @@ fn sixty_pages_in_one_topic_get_what_is_for_them_and_no_more() {
     assert_eq!(deliveries, PAGES + pairs * (1 + 2 * (1 + CANDIDATES)));
 }
 
-/// Three pages that have announced themselves as "a", "b" and "c", and what they get for this data.
+/// The frames that three pages announced as "a", "b" and "c" get for this data.
 fn delivered(data: &Value) -> [usize; 3] {
     let mut world = World::new(1);
     let clients = ["a", "b", "c"].map(|id| {

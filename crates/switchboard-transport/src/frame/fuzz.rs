@@ -1,4 +1,4 @@
-//! What the fuzz target of the decoder does with its bytes, as a plain function: a test replays the corpus
+//! The body of the decoder's fuzz target, as a plain function: a test replays the corpus
 //! with it.
 
 use super::{Decoder, Message, Received, Violation};
@@ -6,11 +6,11 @@ use super::{Decoder, Message, Received, Violation};
 /// Bytes that a message may have.
 const MESSAGE_BYTES_MAX: usize = 1000;
 
-/// Decodes what follows the first byte, once in one piece and once in pieces of as many bytes as the first
+/// Decodes the bytes after the first, once in one piece and once in pieces of as many bytes as the first
 /// byte says.
 ///
 /// # Panics
-/// If the two differ, if more is kept than allowed, or if something is received that the protocol forbids.
+/// If the two differ, if more is kept than allowed, or if a frame is received that the protocol forbids.
 #[doc(hidden)]
 pub fn decode(bytes: &[u8]) {
     let Some((piece, bytes)) = bytes.split_first() else {

@@ -297,7 +297,7 @@ fn the_corpus_of_the_fuzz_target_is_survived_whole_and_damaged() {
             let mut bytes = file.clone();
             let at = random(bytes.len());
             bytes[at] ^= 1 << random(8);
-            // Another file behind it, for what a flipped bit does to later frames.
+            // Another file behind it, for the effects of a flipped bit on later frames.
             bytes.extend_from_slice(&files[random(files.len())][1..]);
             fuzz::decode(&bytes);
         }

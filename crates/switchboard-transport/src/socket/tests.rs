@@ -63,7 +63,7 @@ async fn bytes_read_during_the_handshake_come_first() {
 }
 
 #[tokio::test]
-async fn what_is_sent_arrives_in_order_however_little_the_stream_takes() {
+async fn messages_arrive_in_order_through_a_stream_that_takes_little() {
     let (mut client, mut socket) = connect(7);
     let large = "y".repeat(COPIED_BYTES_MAX);
     let sending = async {

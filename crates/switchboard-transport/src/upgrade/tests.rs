@@ -49,7 +49,7 @@ fn lists_may_be_split_over_several_headers() {
 }
 
 #[test]
-fn what_is_wrong_with_a_handshake_is_said() {
+fn an_invalid_handshake_is_refused_with_its_fault() {
     use HandshakeError as Error;
     for (name, value, error, status) in [
         ("connection", "-", Error::Connection, 400),

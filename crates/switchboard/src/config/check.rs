@@ -1,4 +1,4 @@
-//! Settings that are well-formed each and of no use together, or under which no client can be served.
+//! Settings that are valid each and conflict with each other, or under which no client can be served.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -68,16 +68,16 @@ const DESCRIPTION_BYTES: u64 = 1024;
 /// Frames that a client sends for a call: a description and some candidates.
 const CALL_FRAMES: u64 = 16;
 
-/// A budget of a connection, and what it must pay for within `limits.flood_secs`.
+/// A budget of a connection, and the charges that it must cover within `limits.flood_secs`.
 struct Budget {
     /// The settings of its rate and its burst.
     keys: [&'static str; 2],
     /// Their values. A budget of which one is 0 is none.
     rate: [u32; 2],
     flood_secs: u64,
-    /// What every client causes at once.
+    /// The charges of every client at once.
     least: u64,
-    /// What a client may cause at once by the limit `bound`.
+    /// The charges that a client may cause at once by the limit `bound`.
     most: u64,
     bound: &'static str,
     why: &'static str,
@@ -99,7 +99,7 @@ impl Budget {
 }
 
 impl Config {
-    /// What does not go together in the settings in force, or leaves no client that could be served.
+    /// The conflicts in the settings in force, and the limits under which no client can be served.
     /// Settings that were given with a mistake are left out: their values in force are not the
     /// intended ones.
     #[must_use]
@@ -165,7 +165,7 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// Limits that serve some clients and are of no use for the largest room or frame that is allowed.
+    /// Limits that serve some clients, but not those in the largest room or with the largest frame allowed.
     fn tight_limits(&mut self) {
         for budget in &self.budgets() {
             if budget.is_below(budget.most) && !budget.is_below(budget.least) {
@@ -197,7 +197,7 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// The budgets of a connection, with what they must pay for.
+    /// The budgets of a connection, with the charges that they must cover.
     fn budgets(&self) -> [Budget; 4] {
         let limits = &self.config.limits;
         let flood_secs = limits.flood_secs;
@@ -278,7 +278,7 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// What the dialects find in their own settings, and that there is something to connect to.
+    /// The conflicts that the dialects report, and a mistake if no dialect can be connected to.
     fn dialects(&mut self) {
         let config = self.config;
         for dialect in ALL {

@@ -178,7 +178,7 @@ impl Row {
 struct Batch<'a> {
     config: &'a mut Config,
     rows: Vec<Row>,
-    /// What was set so far: where, and the value as it is shown.
+    /// The source of each setting so far, and its value as it is shown.
     taken: BTreeMap<String, (Source, String)>,
     mistakes: Vec<Mistake>,
 }
@@ -353,7 +353,7 @@ impl Reader<'_> {
         }
     }
 
-    /// What is said of a key that the section does not have.
+    /// The error text for a key that the section does not have.
     fn unknown(&mut self, section: &str, key: &str) -> String {
         let rows = self.batch.rows.iter();
         let known: Vec<_> = rows

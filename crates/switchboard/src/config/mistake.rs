@@ -1,4 +1,4 @@
-//! What is wrong with settings, and where each setting was given.
+//! Mistakes in settings, and where each setting was given.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -34,15 +34,15 @@ impl fmt::Display for Source {
     }
 }
 
-/// Something wrong with a setting. Mistakes are ordered by their source: files by line, then
+/// A mistake in a setting. Mistakes are ordered by their source: files by line, then
 /// environment variables, then flags.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Mistake {
-    /// Where.
+    /// The source of the setting.
     pub source: Source,
     /// The key, as `section.key`; empty if the mistake is in no setting, as in a file that is no TOML.
     pub key: String,
-    /// What is wrong.
+    /// The error text.
     pub words: String,
 }
 

@@ -26,7 +26,7 @@ pub(super) fn is_same(one: &str, other: &str) -> bool {
     comparable(one) == comparable(other)
 }
 
-/// Case and separators are not what a typing mistake is about.
+/// The name without separators and in lower case, for comparisons.
 fn comparable(name: &str) -> String {
     name.chars()
         .filter(|letter| !['_', '-', '.'].contains(letter))

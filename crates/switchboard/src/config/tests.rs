@@ -21,7 +21,7 @@ fn the_defaults_read_back_as_themselves() {
     assert_eq!(config.to_toml(), text);
 }
 
-/// What is wrong with this file alone, its settings together included.
+/// The mistakes of this file alone, conflicts between its settings included.
 fn all_mistakes(text: &str) -> Vec<String> {
     let mut config = Config::default();
     let mut found = config.read_toml("f.toml", text);
@@ -84,7 +84,7 @@ fn a_key_in_another_section_is_suggested_with_it() {
 }
 
 #[test]
-fn after_a_syntax_error_nothing_else_is_reported_but_what_stands_before_it() {
+fn after_a_syntax_error_only_mistakes_before_it_are_reported() {
     for (text, line, before) in [
         ("[limits]\nframe_bytes = = 7\n[server]\nprot = 3\n", 2, 0),
         ("[limits\nframe_bytes = 5\n", 1, 0),
@@ -295,7 +295,7 @@ fn a_dialect_that_is_off_has_no_listener_of_its_own() {
     let expected = "f.toml:3: mesh.enabled: mesh.listen = [\"127.0.0.1:7000\"] (f.toml:2) must be empty with \
                     mesh.enabled = false (f.toml:3): no client would be served there";
     assert_eq!(all_mistakes(text), [expected]);
-    // What is wrong with the settings of a dialect that is off harms nobody.
+    // Conflicts in the settings of a dialect that is off are not reported.
     let text =
         "[peerjs]\nkeys = \" ,\"\nenabled = false\n[singo]\npaths = [\"/ws\"]\nenabled = false\n";
     assert_eq!(all_mistakes(text), Vec::<String>::new());
@@ -406,7 +406,7 @@ fn an_address_with_a_port_sets_both_and_must_agree_with_the_port() {
 }
 
 #[test]
-fn what_kubernetes_sets_for_a_service_of_our_name_is_ignored() {
+fn variables_of_kubernetes_for_a_service_of_our_name_are_ignored() {
     let mut config = Config::default();
     let variables = [
         ("SWITCHBOARD_SERVICE_HOST", "10.0.0.7"),
@@ -446,7 +446,7 @@ fn only_variables_of_ours_must_be_utf_8() {
 }
 
 #[test]
-fn what_is_out_of_range_is_a_mistake() {
+fn a_value_out_of_range_is_a_mistake() {
     for (section, bad) in [
         ("limits", "first_frame_secs = 31536001"),
         ("limits", "handshake_secs = 9223372036854775807"),
@@ -512,7 +512,7 @@ fn a_path_serves_several_dialects_only_if_a_first_frame_tells_them_apart() {
 }
 
 #[test]
-fn a_dialect_may_have_listeners_of_its_own_that_nobody_else_has() {
+fn a_dialect_may_have_listeners_that_no_other_dialect_has() {
     let mut config = Config::default();
     let text = "[server]\nlisten = [\"0.0.0.0:7001\"]\n[singo]\nlisten = [\"127.0.0.1:7000\", \"[::1]:7001\"]\n";
     assert_eq!(config.read_toml("f", text), []);

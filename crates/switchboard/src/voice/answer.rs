@@ -96,7 +96,7 @@ impl From<VoiceRoomRefusal> for Refusal {
     }
 }
 
-/// What a request body is answered that a newer connection has replaced. The first word is for programs.
+/// The answer to a request body that a newer connection has replaced. The first word is for programs.
 pub(super) const REPLACED: &str =
     "replaced: a newer connection of this user has its microphone now.";
 

@@ -40,7 +40,7 @@ use super::{
 /// Seconds of audio that a source may send at once.
 pub(super) const BURST_SECS: u32 = 8;
 
-/// The byte limit of a source is at least so many quarters of what it sends in real time.
+/// The byte limit of a source is at least so many quarters of its bytes in real time.
 const MARGIN_QUARTERS: u64 = 5;
 
 /// WebSocket messages, fragments and control frames of a source that are read each second: five times as
@@ -166,7 +166,7 @@ impl Voice {
         Ok(stream_head(format, body))
     }
 
-    /// `HEAD` of `/joinCall`, `/joinRoom`: what a listener would be answered, without a seat.
+    /// `HEAD` of `/joinCall`, `/joinRoom`: the head of the answer to `GET`, without a seat.
     pub(super) async fn join_head(&self, goal: Goal, asked: &Parameters) -> Answer {
         let format = format(asked)?;
         self.check_access(goal, asked).await?;
@@ -228,7 +228,7 @@ fn limit_of(setting: u32, rate: u32, channels: u16) -> u32 {
     u32::try_from(bytes.max(real_time)).unwrap_or(u32::MAX)
 }
 
-/// What a source sends, and how much of it.
+/// The format of a source, and its limits.
 pub(super) struct Sound {
     intake: Intake,
     rate: u32,
@@ -273,7 +273,7 @@ impl Source {
         }
     }
 
-    /// Takes what a WebSocket has received. Breaks with the close frame to send, or without one if the
+    /// Handles a received message. Breaks with the close frame to send, or without one if the
     /// client has ended the connection.
     fn on_received(&mut self, received: Result<Received, Fault>) -> ControlFlow<Option<Close>> {
         let close = |code, reason| ControlFlow::Break(Some(Close { code, reason }));
@@ -319,7 +319,7 @@ impl Source {
         self.intake.take(bytes, &self.input);
     }
 
-    /// Passes on what waits to be resampled.
+    /// Passes on the samples that wait to be resampled.
     pub(super) fn finish(&mut self) {
         self.intake.finish(&self.input);
     }

@@ -98,7 +98,7 @@ impl Voice {
         Ok((unbuffered, Sse::new(events).keep_alive(keep_alive)).into_response())
     }
 
-    /// `HEAD` of `/messages`: what the client would be answered, without a stream.
+    /// `HEAD` of `/messages`: the head of the answer to `GET`, without a stream.
     pub(super) async fn messages_head(&self, asked: &Parameters) -> Answer {
         self.identity.listening(asked).await?;
         let nothing = stream::empty::<Result<Event, std::convert::Infallible>>();

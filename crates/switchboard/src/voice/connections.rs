@@ -1,4 +1,4 @@
-//! Which connection holds a user's microphone or headphones in a call or room. There is one of each;
+//! The connections that hold the users' microphones and headphones. A user has one of each in a call or room;
 //! a newer connection takes over from an older one.
 
 use std::collections::HashMap;
@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::desk::Place;
 
-/// What one connection can hold: a microphone or headphones of one user in one place.
+/// The key of a hold: a microphone or headphones of one user in one call or room.
 type Key = (Place, User, Way);
 
 /// The connections that hold something.
@@ -36,8 +36,8 @@ pub(super) struct Hold {
 
 impl Connections {
     /// Gives a hold to a new connection, which its client calls `name`. The name of the connection
-    /// that has lost it, if one had it. A player that asks for its stream again, under the same name, is
-    /// no other client: it has lost nothing.
+    /// that has lost it, if one had it; none for a connection of the same name, because a player may request
+    /// its stream again.
     pub(super) fn take_over(&mut self, key: Key, name: ByteString) -> (Hold, Option<ByteString>) {
         self.count += 1;
         let replaced = CancellationToken::new();

@@ -70,7 +70,7 @@ pub(super) struct State {
     streams: Streams,
     studios: BTreeMap<Place, Arc<Studio>>,
     connections: Connections,
-    /// Users whose connections have been replaced, and what they are told.
+    /// Users whose connections have been replaced, and their events.
     replaced: Vec<(User, VoiceEvent)>,
     /// When a task will call the machines.
     alarm: Option<Instant>,
@@ -330,7 +330,7 @@ impl State {
         hold
     }
 
-    /// Lets `from` ring `to`, with what is known of event streams.
+    /// Lets `from` ring `to`; callers with event streams come first.
     pub(super) fn ring(
         &mut self,
         (from, to): (&User, &User),

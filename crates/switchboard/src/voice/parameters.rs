@@ -176,8 +176,8 @@ impl Parameters {
         self.first(FORMAT)
     }
 
-    /// Refuses a request that has one of these parameters under another name only: to ignore it would
-    /// be to do something else than was asked. Other unknown parameters are ignored.
+    /// Refuses a request that has one of these parameters under another name only: without it, the request would
+    /// have another meaning. Other unknown parameters are ignored.
     pub(crate) fn refuse_misspelt(&self, known: &[ParameterName]) -> Result<(), Refusal> {
         for known in known {
             let names = known.names();

@@ -11,7 +11,7 @@ use hyper::body::Body as _;
 use super::{Answer, Endpoint, Guest, Identity, Refusal, Voice};
 use crate::server::{LIST_BYTES_PER_REQUEST, too_often};
 
-/// What a request counts for in the rate of its address.
+/// The price of a request in the rate of its address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Price {
     Free,
@@ -23,7 +23,7 @@ enum Price {
 }
 
 impl Voice {
-    /// Does what an admitted request asks, unless its address has asked for too much.
+    /// Serves an admitted request, or answers 429 if its address is over its rate.
     pub(super) async fn attend_within_rate(
         self: &Arc<Self>,
         endpoint: Endpoint,
@@ -104,7 +104,7 @@ mod tests {
     use crate::voice::json;
 
     #[test]
-    fn a_list_costs_what_it_is_long_and_a_refusal_of_one_nothing() {
+    fn a_list_is_priced_by_its_length_and_a_refusal_is_free() {
         for (bytes, price) in [(0, 0), (65_535, 0), (65_536, 1), (200_000, 3)] {
             assert_eq!(price_of_length(&Ok(json("x".repeat(bytes)))), price);
         }

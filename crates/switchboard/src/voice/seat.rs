@@ -57,7 +57,7 @@ impl Drop for Seat {
         let desk = &self.voice.desk;
         let is_last = desk.disconnect(&self.user, self.place, self.way, &self.hold);
         if let Some(site) = self.site.as_mut().filter(|_| !is_last) {
-            // What it believes is true of the connection that has taken over.
+            // The site is not told: the connection that has taken over has the same state.
             site.is_believed = false;
         }
         let is_replaced = !is_last;
@@ -141,7 +141,7 @@ impl Voice {
     }
 
     /// Whether the request may have a seat, as far as that can be known without taking one. A site is
-    /// not asked about the room: it would believe that the user has come.
+    /// not asked about the room, because it would take the question for a join of the user.
     pub(super) async fn check_access(&self, goal: Goal, asked: &Parameters) -> Result<(), Refusal> {
         connection_name(asked)?;
         let caller = self.identity.proven(asked).await?;
@@ -206,7 +206,7 @@ impl Voice {
     }
 }
 
-/// What the client calls this connection (`connection`), by which it knows the event that it is
+/// The client's name for this connection (`connection`), by which it recognizes the event that it is
 /// replaced.
 fn connection_name(asked: &Parameters) -> Result<ByteString, Refusal> {
     let name = asked.text("connection").unwrap_or_default();

@@ -33,7 +33,7 @@ const PAUSES_MAX: Duration = Duration::from_secs(2);
 /// Pieces in a second.
 const PIECES_PER_SECOND: u64 = 50;
 
-/// After the last piece is due, what waits has so much longer to be heard.
+/// After the last piece is due, the remaining audio has so much longer to be heard.
 const TAIL: Duration = Duration::from_millis(100);
 
 impl Voice {
@@ -153,7 +153,7 @@ impl Pace {
         by_clock.max(by_limit.unwrap_or(now)).max(now)
     }
 
-    /// The wait until `due` is over. What this process slept too long does not make the audio late.
+    /// The wait until `due` is over. A pause of this process does not make the audio late.
     fn waited(&mut self, due: Instant, now: Instant) {
         let pause = now.saturating_duration_since(due);
         if pause >= PAUSE_MIN {

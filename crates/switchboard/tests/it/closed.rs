@@ -1,4 +1,4 @@
-//! Rooms that are closed to other dialects: no way into the server leads past that.
+//! Rooms that are closed to other dialects, on every way into the server.
 
 use std::net::SocketAddr;
 
@@ -69,7 +69,7 @@ async fn a_peerjs_key_cannot_be_entered_in_another_dialect() {
     .await;
     let refused = mesh.next_of("TextMessage").await.to_string();
     assert!(refused.contains("bob does not exist"), "{refused}");
-    // The first thing that reaches its client is what its own kind sends.
+    // The first frame that reaches its client is from a client of the same dialect.
     let mut carol = Client::open(address, "/peerjs?key=peerjs&id=carol&token=t").await;
     assert_eq!(carol.next().await["type"], "OPEN");
     carol

@@ -156,7 +156,7 @@ async fn the_reserve_for_health_probes_is_bounded() {
     }
     let refused = http(address, "").await;
     assert!(refused.starts_with("HTTP/1.1 503 "), "{refused}");
-    // What is in the reserve and asks nothing leaves it before the time for a head is over.
+    // An idle connection leaves the reserve before the time for a head is over.
     let begun = tokio::time::Instant::now();
     let last = held.last_mut().expect("many");
     let ended = timeout(PATIENCE, last.read_u8()).await;

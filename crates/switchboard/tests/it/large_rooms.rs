@@ -242,7 +242,7 @@ fn sorted(one: String, other: String) -> (String, String) {
     }
 }
 
-/// What the frames of [`Client::send_signals`] are, in order.
+/// The kinds of the frames of [`Client::send_signals`], in order.
 fn labels(description: &str) -> Vec<String> {
     let candidates = (0..CANDIDATES).map(|number| number.to_string());
     std::iter::once(description.to_owned())
@@ -264,11 +264,11 @@ async fn await_members(server: &Server, wanted: usize) {
 /// A client that reads and writes independently of each other, as a browser does.
 struct Client {
     dialect: &'static DialectClient,
-    /// By which the others call it.
+    /// The id by which other members address the client.
     id: String,
     frames: SplitStream<WebSocketStream<MaybeTlsStream<TcpStream>>>,
     outgoing: mpsc::Sender<Message>,
-    /// Read from frames, and not yet taken.
+    /// Signals that were read from frames and not yet taken.
     notices: VecDeque<Notice>,
 }
 
@@ -301,7 +301,7 @@ impl Client {
         client
     }
 
-    /// Asks who is there, or knows it from elsewhere, where the dialect does not tell newcomers.
+    /// Requests the list of members, or takes it from the test, where the dialect does not tell newcomers.
     fn learn_members(&mut self, nicks: Vec<String>) {
         if let Some(question) = self.dialect.list_members {
             self.send(question().to_string());

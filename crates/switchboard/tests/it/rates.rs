@@ -18,7 +18,7 @@ const P2P: [&str; 2] = [
 
 type Socket = WebSocketStream<TcpStream>;
 
-/// What a test waits for at a socket.
+/// The longest wait of a test at a socket.
 async fn next(socket: &mut Socket) -> Message {
     let message = tokio::time::timeout(PATIENCE, socket.next()).await;
     let message = message.expect("a message in time");

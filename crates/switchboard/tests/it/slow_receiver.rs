@@ -58,7 +58,7 @@ impl Engine for TwoNodes {
     }
 }
 
-/// Joins a `lightstream` room with a client whose kernel takes next to nothing that it does not read.
+/// Joins a `lightstream` room with a client whose receive buffer is small.
 async fn join_without_reading(address: SocketAddr) -> impl Sized {
     let socket = TcpSocket::new_v4().expect("a socket");
     socket.set_recv_buffer_size(4096).expect("a small buffer");

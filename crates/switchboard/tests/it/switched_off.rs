@@ -22,7 +22,7 @@ fn path_beside(dialect: &dyn Dialect) -> &'static str {
     }
 }
 
-/// What a client of a dialect that is recognized by its first frame sends first.
+/// The first frame of a client of a dialect that is recognized by it.
 fn first_frame(dialect: &dyn Dialect) -> Option<&'static str> {
     let frame = match name(dialect) {
         "p2p" => r#"{"type":"IDENTIFY","username":"ada"}"#,
@@ -74,7 +74,7 @@ async fn no_path_parameter_or_subprotocol_leads_to_a_dialect_that_is_off() {
 }
 
 #[tokio::test]
-async fn the_paths_of_a_dialect_that_is_off_are_nobodys_or_anothers() {
+async fn the_paths_of_a_dialect_that_is_off_are_free_or_of_another_dialect() {
     for dialect in ALL {
         let with_it = start("").0;
         let mut served = with_it.config().served().into_iter();

@@ -1,4 +1,4 @@
-//! Which servers are trusted, and why one is not.
+//! Verification of server certificates, and the reasons of its failures.
 
 use std::{
     error::Error,
@@ -14,14 +14,14 @@ use rustls::{
     pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject},
 };
 
-/// Whose certificates are good.
+/// The certificates that are accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::voice) enum Trust {
     /// Those of the authorities that this machine knows.
     System,
     /// Those of the authorities in this PEM file.
     File(PathBuf),
-    /// All of them.
+    /// Every certificate.
     Anyone,
 }
 
@@ -141,7 +141,7 @@ fn words(error: &rustls::Error) -> String {
     }
 }
 
-/// The words for what is wrong with a certificate, where it can be helped.
+/// The error text for a certificate that is not accepted, where the user can change that.
 fn certificate_words(wrong: &CertificateError) -> Option<&'static str> {
     use CertificateError as Wrong;
     if matches!(wrong, Wrong::UnknownIssuer) {

@@ -16,7 +16,7 @@ use super::tls::Trust;
 /// How long a connection may take to be made.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// What is sent with a request: nothing, or audio.
+/// The body of a request: empty, or audio.
 pub(super) type Body = UnsyncBoxBody<Bytes, io::Error>;
 
 type Pool<C> = Client<C, Body>;

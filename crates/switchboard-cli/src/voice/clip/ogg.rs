@@ -8,7 +8,7 @@ use vorbis_rs::VorbisDecoder;
 
 use super::{Decode, PcmFormat, bytes_of, of_float};
 
-/// Opus decodes to 48 kHz, whatever was encoded.
+/// Opus decodes to 48 kHz at every rate of the encoder's input.
 const RATE: u32 = 48_000;
 
 /// The longest packet: 120 ms.
@@ -102,7 +102,7 @@ impl OpusStream {
         let before = self.decoded;
         self.decoded += count as u64;
         if packet.last_in_stream() {
-            // The end of the last page says how much of its last packet is sound.
+            // The granule position of the last page ends its last packet: later samples are padding.
             let end = packet.absgp_page().max(self.pre_skip);
             let heard = usize::try_from(end.saturating_sub(before)).unwrap_or(usize::MAX);
             sound.truncate(heard.saturating_mul(channels));

@@ -4,7 +4,7 @@ use std::io::{self, Read};
 
 use super::{Decode, PIECE_SAMPLES, PcmFormat, bytes_of, of_float, read_full, unreadable};
 
-/// What stands where the length of a stream is not known.
+/// The length field of a stream whose length is not known.
 const ENDLESS: u32 = u32::MAX;
 
 const PCM: u16 = 1;
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_wav_is_said_so() {
+    fn a_file_that_is_no_wav_is_refused() {
         for file in [
             &b"RIFF\0\0\0\0AVI "[..],
             b"RIFF\0\0\0\0WAVE",

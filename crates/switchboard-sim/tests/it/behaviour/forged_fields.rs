@@ -1,4 +1,4 @@
-//! Frames that name another sender or target than the one they are delivered by.
+//! Frames that name a forged sender or target.
 
 use serde_json::{Value, json};
 
@@ -28,7 +28,7 @@ fn forged(path: &[&str], offer: &Value, victim: &str) -> Vec<String> {
         "{\"id\":1}".into(),
         "\"\\u0073erver\"".into(),
     ];
-    // Where the key stands in an inner object, it is that one which is forged.
+    // Where the path names an inner object, the key in that object is forged.
     let (before, offer, after) = match path {
         [outer, _] => {
             let kind = offer.get("type").map(|kind| format!("\"type\":{kind},"));
@@ -69,7 +69,7 @@ fn values_of<'v>(frame: &'v Value, path: &[&str]) -> Vec<&'v Value> {
 }
 
 #[test]
-fn nobody_speaks_in_another_name() {
+fn no_delivered_frame_names_a_forged_sender() {
     for accent in ACCENTS.iter().filter(|accent| accent.names_others) {
         let mut pair = Pair::new(accent);
         let carol = accent.enter(&mut pair.world, "room", "carol");

@@ -22,8 +22,8 @@ const SWEEP: usize = 4;
 
 /// The tickets that are valid, and whose they are.
 ///
-/// To ask for a ticket needs no proof, so strangers may ask in anybody's name, as often as the rate of
-/// their addresses allows. What that does:
+/// A ticket is requested without proof, so any client may request one for any key, as often as the rate of
+/// its address allows. The consequences:
 ///
 /// * *Many for one key:* from the ninth on nobody gets a new ticket; the one of the key's own that
 ///   was not touched for longest is handed out again. A ticket is no secret, and only the key's

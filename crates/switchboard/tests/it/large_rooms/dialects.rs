@@ -31,11 +31,11 @@ pub(super) struct Ends<'a> {
     pub(super) to: &'a str,
 }
 
-/// What a frame from the server tells its client.
+/// The meaning of a frame from the server for its client.
 pub(super) enum Notice {
-    /// Its own id.
+    /// The client's own id.
     Id(String),
-    /// To call that member.
+    /// The client must call that member.
     Call(String),
     Signal(Signal),
     Error(String),
@@ -50,7 +50,7 @@ pub(super) struct DialectClient {
     pub(super) list_members: Option<fn() -> Value>,
     pub(super) describe: fn(ends: Ends, kind: &str, sdp: &str) -> Value,
     pub(super) trickle: fn(ends: Ends, candidate: &str) -> Value,
-    /// What a frame says to the client of that id.
+    /// The meaning of a frame for the client of that id.
     pub(super) read: fn(frame: &Value, id: &str) -> Vec<Notice>,
     /// The server assigns the ids.
     pub(super) assigns_ids: bool,

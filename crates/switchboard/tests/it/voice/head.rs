@@ -1,4 +1,4 @@
-//! HEAD: what GET would be answered, without taking anything.
+//! HEAD: the head of the answer to GET, without a seat or a stream.
 
 use std::net::SocketAddr;
 
@@ -27,7 +27,7 @@ async fn assert_same_head(address: SocketAddr, target: &str) {
     ] {
         assert_eq!(head.header(name), get.header(name), "{target}: {name}");
     }
-    // A head has no body, whatever its headers say: the next bytes are those of the next answer.
+    // The answer to HEAD has no body, even with a `content-length`: the next bytes are the next answer.
     head.body.has_none();
     assert_eq!(head.body.next().await, Piece::End);
 }

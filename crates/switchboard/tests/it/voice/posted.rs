@@ -1,4 +1,4 @@
-//! Clips that are posted at once, and what is late.
+//! Clips that are posted at once, and late audio.
 
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ fn clip(samples: usize) -> Vec<i16> {
     (0..samples).map(|at| (at % 30_000) as i16 + 1).collect()
 }
 
-/// What is not silence.
+/// The samples that are not silence.
 fn sound(heard: Vec<f64>) -> Vec<i16> {
     let sound = heard.into_iter().filter(|sample| *sample != 0.0);
     sound.map(|sample| sample as i16).collect()
@@ -80,7 +80,7 @@ async fn a_body_is_read_no_faster_than_it_is_heard() {
     let all = tokio::time::timeout(Duration::from_secs(2), flood).await;
     assert!(all.is_err(), "the server waits with {sent} bytes");
     metric_is(address, "voice_sources", 1).await;
-    // What the kernel has is still heard when the client is gone, unless a newer connection takes over.
+    // The server still reads bytes in the kernel when the client is gone, unless a newer connection takes over.
     drop(source);
     let newer = Source::body(address, "POST", &ada.up_room("standup")).await;
     assert_eq!(newer.finish().await.status, 200);

@@ -84,7 +84,7 @@ async fn a_phone_that_slept_is_heard_again_at_once() {
     let hears = bob.listen("standup", "wav").await;
     let asleep = ada.speak("standup").await;
     metric_is(address, "voice_sources", 1).await;
-    // Its old connection says nothing, and is not closed.
+    // The old connection sends nothing, and is not closed.
     let _playing = ada.speak("standup").await.play(Tone::new(440, 8000.0));
     let whole =
         async { while usual_amplitude(&hears.next_samples(RATE / 2).await, 440) < 7500.0 {} };

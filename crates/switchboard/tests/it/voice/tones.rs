@@ -230,8 +230,8 @@ async fn more_bytes_than_allowed_end_a_websocket_and_say_so() {
     let ada = User::new(address).await;
     let path = ada.path("/upRoom", &[("roomID", "standup"), ("rate", "8000")]);
     let mut source = Source::websocket(address, &path).await;
-    // 20 kB a second are always allowed, and eight seconds' worth at once. Not much more is sent: what
-    // is sent after the end may take the answer with it.
+    // 20 kB a second are always allowed, and eight seconds' worth at once. Not much more is sent: bytes
+    // after the end may reset the connection before the answer is read.
     let mut ended = None;
     for _ in 0..80 {
         assert!(source.send_bytes(&[0; 4096]).await);
