@@ -17,7 +17,7 @@ const FILES = {
 /** Those that are published for bundlers only. What uses the same yjs must be in one bundle with it. @type {Record<string, string[]>} */
 const BUNDLES = { 'yjs.js': ['yjs', 'y-webrtc'] };
 
-/** Those that the tests run in Node: a script that defines `client`. @type {Record<string, string[]>} */
+/** Clients that the tests run in Node: a script that defines `client`. @type {Record<string, string[]>} */
 const SCRIPTS = { 'y-webrtc-node.js': ['yjs', 'y-webrtc'] };
 
 /** @param {string} name */

@@ -1,4 +1,4 @@
-//! How many files the process may have open: each connection is one.
+//! The limit of open files: each connection is one.
 
 use rlimit::Resource;
 use switchboard::Config;

@@ -49,7 +49,7 @@ pub struct CallLimits {
     /// do alone, ring him, or accept in his name what they have rung, is not counted as his: it
     /// shall not keep him from calling. Of those who ring him there may be four times as many.
     pub calls_per_user: usize,
-    /// How many callers at one address may ring one user at the same time (0: no limit).
+    /// Callers at one address that may ring one user at the same time (0: no limit).
     pub rings_per_address: usize,
     /// How long it rings.
     pub ring: Duration,

@@ -149,7 +149,7 @@ impl Peer {
         }
     }
 
-    /// Where the room is in `rooms`, or where it belongs.
+    /// The index of the room in `rooms`, or the index at which to insert it.
     fn index_of(&self, room: &RoomName) -> Result<usize, usize> {
         self.rooms.binary_search_by(|joined| joined.room.cmp(room))
     }

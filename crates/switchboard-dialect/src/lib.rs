@@ -96,7 +96,7 @@ pub trait Dialect: Sync + fmt::Debug {
     }
 
     /// Settings that do more than their names say, which the operator should know: the key of each, and
-    /// what follows from its value.
+    /// the effect of its value.
     fn warnings(&self, _settings: &Settings) -> Vec<(&'static str, &'static str)> {
         Vec::new()
     }

@@ -69,7 +69,7 @@ pub struct SettingConflict {
 }
 
 impl SettingConflict {
-    /// The conflict of a setting with `limits.name_bytes`, which bounds what clients may name.
+    /// The conflict of a setting with `limits.name_bytes`, which bounds the names of clients and rooms.
     #[must_use]
     pub fn with_name_bytes(key: &'static str, rule: &'static str, why: &'static str) -> Self {
         Self {

@@ -152,7 +152,7 @@ impl Stage {
         }
     }
 
-    /// Where a frame can wait until the topic is entered.
+    /// The queue of frames that wait until the topic is entered.
     fn early_mut(&mut self) -> Option<&mut Vec<ByteString>> {
         match self {
             Self::Queued(early) | Self::Asked(early) => Some(early),
@@ -328,7 +328,7 @@ impl Subscriber {
         RoomName::parse(&name, self.limits.name_bytes).map_err(|e| Refusal::of_name(field, e))
     }
 
-    /// Where the topic is in `topics`, or where it belongs.
+    /// The index of the topic in `topics`, or the index at which to insert it.
     fn index_of(&self, room: &RoomName) -> Result<usize, usize> {
         self.topics.binary_search_by(|topic| topic.room.cmp(room))
     }

@@ -1,4 +1,4 @@
-//! How many expensive requests the clients of one address may make.
+//! Rate limits of expensive requests, per address.
 
 use std::{
     collections::{BTreeSet, HashMap},

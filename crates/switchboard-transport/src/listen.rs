@@ -192,7 +192,7 @@ pub struct Terms {
 /// because it is full. Each is closed after one request.
 #[derive(Clone, Debug)]
 pub struct Reserve {
-    /// How many there may be.
+    /// The bounds on their number.
     pub permits: Arc<Permits>,
     /// The service for these connections. Every request carries the limit that is reached, a [`Full`], as an extension.
     pub router: Router,

@@ -29,7 +29,7 @@ pub struct Outbox {
     memory: Arc<QueueMemory>,
 }
 
-/// How many bytes may wait in an outbox; 0 bytes: no limit.
+/// The bound on the bytes that wait in an outbox; 0 bytes: no limit.
 #[derive(Clone, Copy, Debug)]
 struct Bounds {
     bytes: usize,

@@ -17,7 +17,7 @@ pub(crate) struct RefusalLog {
 pub(crate) struct RefusalLine {
     /// The code of the last refusal.
     pub(crate) code: &'static str,
-    /// How many refusals there were since the last line.
+    /// The number of refusals since the last line.
     pub(crate) count: u64,
 }
 

@@ -43,7 +43,7 @@ pub(crate) struct Busy(Arc<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    /// How many requests have begun and ended: odd while one is being answered.
+    /// The number of begins and ends of requests: odd while a request is being answered.
     changes: AtomicU64,
     /// The task that reads. hyper does not read again by itself when a response has ended.
     reader: AtomicWaker,

@@ -56,7 +56,7 @@ pub struct Config {
     pub dialects: Settings,
     /// Voice calls and rooms.
     pub voice: VoiceConfig,
-    /// Where each setting was given, for error messages.
+    /// The source of each setting, for error messages.
     pub origins: Origins,
 }
 

@@ -245,7 +245,7 @@ impl<L: Clone> Hub<L> {
 
 /// The members that a newcomer met.
 struct Met {
-    /// How many were told of it, on all nodes.
+    /// The number of members that were told of it, on all nodes.
     told: usize,
     /// The members that it is told of.
     others: Vec<(Arc<Member>, Call)>,

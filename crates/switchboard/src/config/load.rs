@@ -275,7 +275,7 @@ impl<'a> Batch<'a> {
 struct Reader<'a> {
     file: &'a str,
     text: &'a str,
-    /// Where the first syntax error is, if there is one.
+    /// The position of the first syntax error, if there is one.
     end: usize,
     batch: Batch<'a>,
 }

@@ -5,7 +5,7 @@ use std::{
     fmt,
 };
 
-/// Where a setting was given. A source that is read later, and a later line, is greater.
+/// The source of a setting. A source that is read later, and a later line, is greater.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Source {
     /// In a file, at a line that counts from 1.
@@ -56,7 +56,7 @@ impl fmt::Display for Mistake {
     }
 }
 
-/// Where each setting in force was given. A setting without an origin has its default.
+/// The source of each setting in force. A setting without an origin has its default.
 #[derive(Clone, Debug, Default)]
 pub struct Origins {
     by_key: BTreeMap<String, Source>,
@@ -67,7 +67,7 @@ pub struct Origins {
 }
 
 impl Origins {
-    /// Where the setting `section.key` was given, unless it has its default.
+    /// The source of the setting `section.key`, unless it has its default.
     #[must_use]
     pub fn of(&self, key: &str) -> Option<&Source> {
         self.by_key.get(key)

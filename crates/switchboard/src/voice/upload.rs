@@ -20,7 +20,7 @@ use super::{
     seat::Seat,
 };
 
-/// Audio is passed on so much earlier than it is heard, or half of what may wait if that is less.
+/// Audio is passed on so much earlier than it is heard, or half of the mixer's queue if that is less.
 const LEAD_MAX: Duration = Duration::from_millis(80);
 
 /// A wait that lasts so much too long is a pause of this process: the audio it delayed is not late.

@@ -21,7 +21,7 @@ async fn get(address: SocketAddr, path: &str, client: Option<&str>) -> String {
     http(address, &head).await
 }
 
-/// How many of so many requests from an address are answered otherwise than 429.
+/// The number of requests, of so many from an address, that are not answered 429.
 async fn answered(address: SocketAddr, path: &str, client: Option<&str>, count: usize) -> usize {
     let mut answered = 0;
     for _ in 0..count {

@@ -17,9 +17,9 @@ use rustls::{
 /// The certificates that are accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::voice) enum Trust {
-    /// Those of the authorities that this machine knows.
+    /// Certificates of the authorities that this machine knows.
     System,
-    /// Those of the authorities in this PEM file.
+    /// Certificates of the authorities in this PEM file.
     File(PathBuf),
     /// Every certificate.
     Anyone,
