@@ -10,7 +10,7 @@ pub(crate) const UNCOUNTED_BYTES: usize = 64 * 1024;
 /// is free, so that many clients that do not read leave room for one that reads slowly.
 const SHARE_OF_FREE: usize = 8;
 
-/// The bytes that wait in all outboxes beyond [`UNCOUNTED_BYTES`] each, and their bound.
+/// The bytes that wait in all outboxes beyond the first 64 KiB of each, and their bound.
 #[derive(Debug, Default)]
 pub struct QueueMemory {
     used: AtomicUsize,
