@@ -6,7 +6,7 @@ import { browserMissing, launchBrowser, newContext } from './browser.js';
 import { Guest } from './guest.js';
 import { Server } from './server.js';
 import { Site } from './site.js';
-import { exposeTiles, Visitor } from './visitor.js';
+import { exposeSound, exposeTiles, Visitor } from './visitor.js';
 
 const OUTPUT = new URL('../output/', import.meta.url);
 const TEST_MS_MAX = 120_000;
@@ -68,16 +68,19 @@ export class Scene {
   /**
    * Opens the page at `/`, as somebody who follows a link to the room.
    * @param {string} name @param {() => void} [prepare] runs in the page before its own scripts
+   * @param {(page: import('playwright-core').Page) => Promise<unknown>} [enter] joins by hand, in place of the link
    */
-  async visit(name, prepare) {
+  async visit(name, prepare, enter) {
     const page = await (await this.contextOfNext()).newPage();
     if (prepare) await page.addInitScript(prepare);
     await page.addInitScript(exposeTiles);
+    await page.addInitScript(exposeSound);
     const visitor = new Visitor(name, page);
     const { origin } = this.server;
     this.guests.push(visitor);
-    const query = new URLSearchParams({ room: this.room, name, autojoin: '1' });
+    const query = new URLSearchParams({ room: this.room, name, autojoin: enter ? '0' : '1' });
     await page.goto(`${origin}/?${query}`);
+    await enter?.(page);
     await visitor.until('in the call', () => document.querySelector('[data-testid="connection"]')?.getAttribute('data-state') === 'joined');
     return visitor;
   }

@@ -1,10 +1,13 @@
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
+import { setTimeout as delay } from 'node:timers/promises';
 import { Guest } from './guest.js';
 
 const MOVING_FRAMES = 10;
 const READINGS_IN_A_ROW = 4;
 const READINGS_WITHIN_MS = 60_000;
+const HEARD_WITHIN_MS = 20_000;
+const READ_EVERY_MS = 100;
 
 /** Somebody on the call page that the server itself has at `/`. */
 export class Visitor extends Guest {
@@ -44,6 +47,40 @@ export class Visitor extends Guest {
     await this.until('every picture moving', (wanted) => {
       return window.tiles().every(({ username, width, frames }) => width > 0 && frames >= wanted[username]);
     }, goals);
+  }
+
+  /**
+   * Waits until the sound of each of these others is played, and its energy grows.
+   * @param {string[]} names
+   */
+  async hears(...names) {
+    for (const name of names) await this.#hearsOne(name);
+  }
+
+  /** @param {string} name */
+  async #hearsOne(name) {
+    const read = () => this.page.evaluate((name) => window.heard(name), name);
+    const before = await read();
+    const end = Date.now() + HEARD_WITHIN_MS;
+    for (let now = before; Date.now() < end; now = await read()) {
+      if (now.energy > before.energy && now.played > 0 && now.played > before.played) return;
+      await delay(READ_EVERY_MS);
+    }
+    throw new Error(`${this.name} does not hear ${name}: ${JSON.stringify(await read())}, before ${JSON.stringify(before)}`);
+  }
+
+  /** Waits until the rates of another have been shown so many times. @param {string} name @param {number} times */
+  async measures(name, times) {
+    const tile = this.page.locator(`[data-testid="tile"][data-username="${name}"]`);
+    await tile.evaluate((tile, times) => new Promise((resolve) => {
+      let seen = 0;
+      new MutationObserver(() => (seen += 1) >= times && resolve(null)).observe(tile, { attributeFilter: ['data-up'] });
+    }), times);
+  }
+
+  /** Waits until an attribute of another's tile is so. @param {string} name @param {string} attribute @param {string} value */
+  async shows(name, attribute, value) {
+    await this.page.locator(`[data-testid="tile"][data-username="${name}"][data-${attribute}="${value}"]`).waitFor({ timeout: 30_000 });
   }
 
   /** @param {string} text */
@@ -109,6 +146,36 @@ export function exposeTiles() {
       const frames = video?.getVideoPlaybackQuality().totalVideoFrames ?? 0;
       return { username, state, chat, width: video?.videoWidth ?? 0, frames };
     });
+  };
+}
+
+/** Runs in the page before its own scripts: `window.heard(username)` says what is played of one of the others. */
+export function exposeSound() {
+  /** @type {RTCPeerConnection[]} */
+  const connections = [];
+  const Native = window.RTCPeerConnection;
+  window.RTCPeerConnection = class extends Native {
+    /** @param {RTCConfiguration} [configuration] */
+    constructor(configuration) {
+      super(configuration);
+      connections.push(this);
+    }
+  };
+
+  /** @param {MediaStreamTrack} track */
+  async function energyOf(track) {
+    const reports = await Promise.all(connections.map((connection) => connection.getStats()));
+    const stats = reports.flatMap((report) => [...report.values()]);
+    return stats.find(({ type, trackIdentifier }) => type === 'inbound-rtp' && trackIdentifier === track.id)?.totalAudioEnergy ?? 0;
+  }
+
+  window.heard = async (username) => {
+    const tile = [...document.querySelectorAll('[data-testid="tile"]')].find((tile) => tile.getAttribute('data-username') === username);
+    const element = tile?.querySelector('audio') ?? tile?.querySelector('video');
+    const [track] = /** @type {MediaStream | undefined} */ (element?.srcObject)?.getAudioTracks() ?? [];
+    if (!element || !track) return { energy: 0, played: -1 };
+    const isAudible = !element.muted && element.volume > 0 && !element.paused && track.enabled;
+    return { energy: await energyOf(track), played: isAudible ? element.currentTime : -1 };
   };
 }
 

@@ -9,6 +9,14 @@ export interface Tile {
   frames: number;
 }
 
+/** What the call page plays of one of the others. */
+export interface Heard {
+  /** Of everything received since the connection began. */
+  energy: number;
+  /** Seconds that the element has played, or -1 while it plays nothing. */
+  played: number;
+}
+
 export interface SharedDocument {
   write(words: string): void;
   put(key: string, value: string): void;
@@ -39,6 +47,7 @@ declare global {
     sendFile(name: string, size: number): Promise<string>;
     /** Only of the call page. */
     tiles(): Tile[];
+    heard(username: string): Promise<Heard>;
     /** Only of the page of PeerJS, as its own bundle leaves it there. */
     readonly Peer: typeof import('peerjs').Peer;
     peer: import('peerjs').Peer;

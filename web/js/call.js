@@ -46,7 +46,7 @@ export class Call {
       onProblem: (words) => this.#status.problem(words),
     });
     media.setQuality(this.controls.quality);
-    this.people = new People(name, (isBlocked) => this.#soundBlocked(isBlocked));
+    this.people = new People(name, media.speakerId, (isBlocked) => this.#soundBlocked(isBlocked));
     this.conversation = new Conversation({
       peers: () => [...this.mesh.peers.values()],
       sendThroughServer: (content) => this.signaling.send({ type: 'CHAT_MESSAGE', content }),
@@ -64,9 +64,14 @@ export class Call {
 
   /** Something about camera, microphone or screen changed. */
   mediaChanged() {
-    this.mesh?.setTracks(this.options.media.tracks);
+    this.mesh?.setMedia(this.options.media.tracks, this.options.media.state);
     this.people?.showSelf(this.options.media);
     this.controls?.refresh();
+  }
+
+  /** Plays the others on another device. @param {string} speakerId */
+  setSpeaker(speakerId) {
+    this.people.setSpeaker(speakerId);
   }
 
   leave() {
@@ -79,6 +84,7 @@ export class Call {
     return new Mesh({
       iceServers: iceServers(this.options.ice),
       tracks: this.options.media.tracks,
+      mediaState: this.options.media.state,
       quality: this.controls.quality,
       send: (frame) => this.signaling.isJoined && this.signaling.send(frame),
       events: {
@@ -86,6 +92,7 @@ export class Call {
         onRemoved: (peer, why) => this.#removed(peer, why),
         onState: (peer) => people.showState(peer),
         onTrack: (peer) => people.showStream(peer),
+        onMediaState: (peer) => people.showMediaState(peer),
         onChannel: (peer) => people.showChannel(peer),
         onText: (peer, content, timestamp) => conversation.receive(peer.username, content, timestamp),
         onFile: (peer, name, size) => conversation.receiveFile(peer, name, size),

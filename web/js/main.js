@@ -17,7 +17,10 @@ const media = new Media(() => {
   call?.mediaChanged();
 });
 
-const devices = new Devices(media, (problem) => new Status().problem(problem));
+const devices = new Devices(media, {
+  onProblem: (problem) => new Status().problem(problem),
+  onSpeaker: (speakerId) => call?.setSpeaker(speakerId),
+});
 
 const lobby = new Lobby(media, {
   onJoin: (name, room, ice) => join(name, room, ice),

@@ -15,6 +15,7 @@ export class Media {
   isMuted = false;
   micId = '';
   cameraId = '';
+  speakerId = '';
 
   /** @param {() => void} onChange  something captured began, ended or was switched */
   constructor(onChange) {
@@ -29,6 +30,13 @@ export class Media {
   get tracks() {
     const video = PROFILES[this.quality].video ? (this.screen ?? this.camera) : null;
     return { audio: this.mic, video };
+  }
+
+  /** What the others are told of it. @returns {import('./peer.js').MediaState} */
+  get state() {
+    const { audio, video } = this.tracks;
+    const shown = video === null ? 'off' : video === this.screen ? 'screen' : 'camera';
+    return { isMuted: this.isMuted || audio === null, video: shown };
   }
 
   /** @returns {Promise<string>} what went wrong, in words, or nothing */

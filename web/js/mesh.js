@@ -8,6 +8,7 @@ import { Peer } from './peer.js';
 /** @typedef {import('./signaling.js').Frame} Frame */
 /** @typedef {import('./peer.js').PeerEvents} PeerEvents */
 /** @typedef {import('./peer.js').Tracks} Tracks */
+/** @typedef {import('./peer.js').MediaState} MediaState */
 /** @typedef {import('./quality.js').Quality} Quality */
 /** @typedef {{id: string, username: string}} Member */
 /**
@@ -25,6 +26,7 @@ export class Mesh {
    * @param {object} options
    * @param {RTCIceServer[]} options.iceServers
    * @param {Tracks} options.tracks
+   * @param {MediaState} options.mediaState
    * @param {Quality} options.quality
    * @param {(frame: Frame) => boolean} options.send
    * @param {MeshEvents & PeerEvents} options.events
@@ -56,10 +58,13 @@ export class Mesh {
     if (from && !from.isDeparted) from.receive(frame);
   }
 
-  /** @param {Tracks} tracks */
-  setTracks(tracks) {
-    this.options.tracks = tracks;
-    for (const peer of this.peers.values()) peer.setTracks(tracks);
+  /** @param {Tracks} tracks @param {MediaState} mediaState */
+  setMedia(tracks, mediaState) {
+    Object.assign(this.options, { tracks, mediaState });
+    for (const peer of this.peers.values()) {
+      peer.setTracks(tracks);
+      peer.setMediaState(mediaState);
+    }
   }
 
   /** @param {Quality} quality */
@@ -80,8 +85,8 @@ export class Mesh {
     const former = known ?? this.#departed(member.username);
     if (former) this.#remove(former, 'replaced');
     const why = former ? 'back' : calling ? 'present' : 'joined';
-    const { iceServers, tracks, quality, send } = this.options;
-    const options = { ...member, calling, iceServers, tracks, quality, send, events: this.peerEvents };
+    const { iceServers, tracks, mediaState, quality, send } = this.options;
+    const options = { ...member, calling, iceServers, tracks, mediaState, quality, send, events: this.peerEvents };
     const peer = new Peer(options);
     this.peers.set(member.id, peer);
     this.options.events.onAdded(peer, why);

@@ -9,7 +9,8 @@
  * @property {boolean} polite
  * @property {(frame: Frame) => void} send
  * @property {() => Promise<void>} beforeAnswer  called between the offer received and the answer made
- * @property {(sdp: string) => string} describe  what to tell the peer of our description
+ * @property {(sdp: string) => string} describe  the session description as it is sent to the peer
+ * @property {(sdp: string) => void} onDescription  the peer's session description was applied
  */
 
 const UNANSWERED_MS = 8_000;
@@ -98,6 +99,7 @@ export class Negotiation {
     this.#ignoring = !this.#options.polite && collides;
     if (this.#ignoring) return;
     await this.#pc.setRemoteDescription(offer);
+    this.#options.onDescription(offer.sdp ?? '');
     await this.#options.beforeAnswer();
     await this.#pc.setLocalDescription();
     this.#sendDescription();
@@ -108,6 +110,7 @@ export class Negotiation {
   async #takeAnswer(answer) {
     if (this.#pc.signalingState !== 'have-local-offer') return;
     await this.#pc.setRemoteDescription(answer);
+    this.#options.onDescription(answer.sdp ?? '');
     await this.#addEarly();
   }
 

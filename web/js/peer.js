@@ -4,6 +4,7 @@
 
 import { Channel } from './channel.js';
 import { Negotiation } from './negotiation.js';
+import { PageChannel, marked, markOf, newConnectionId } from './page-channel.js';
 import { PROFILES, askForLess, limitSender } from './quality.js';
 
 /** @typedef {import('./signaling.js').Frame} Frame */
@@ -11,9 +12,15 @@ import { PROFILES, askForLess, limitSender } from './quality.js';
 /** @typedef {'connecting' | 'connected' | 'reconnecting' | 'failed'} PeerState */
 /** @typedef {{audio: MediaStreamTrack | null, video: MediaStreamTrack | null}} Tracks */
 /**
+ * @typedef {object} MediaState  what a member says of its own media
+ * @property {boolean} isMuted
+ * @property {'off' | 'camera' | 'screen'} video
+ */
+/**
  * @typedef {object} PeerEvents
  * @property {(peer: Peer) => void} onState
  * @property {(peer: Peer) => void} onTrack
+ * @property {(peer: Peer) => void} onMediaState
  * @property {(peer: Peer) => void} onChannel
  * @property {(peer: Peer, content: string, timestamp: number) => void} onText
  * @property {(peer: Peer, name: string, size: number) => import('./files.js').Receipt} onFile
@@ -25,6 +32,7 @@ import { PROFILES, askForLess, limitSender } from './quality.js';
  * @property {boolean} calling  whether it is for us to make the offer
  * @property {RTCIceServer[]} iceServers
  * @property {Tracks} tracks
+ * @property {MediaState} mediaState
  * @property {Quality} quality
  * @property {(frame: Frame) => boolean} send
  * @property {PeerEvents} events
@@ -37,7 +45,12 @@ const KINDS = /** @type {const} */ (['audio', 'video']);
 export class Peer {
   /** @type {PeerState} */ state = 'connecting';
   /** @type {Channel | null} */ channel = null;
-  stream = new MediaStream();
+  /** The peer's sound and pictures, each for an element of its own: an element with both waits for the first picture. */
+  audio = new MediaStream();
+  video = new MediaStream();
+  /** What the peer says of its media; null as long as it says nothing. @type {MediaState | null} */ mediaState = null;
+  #connectionId = newConnectionId();
+  /** @type {PageChannel | null} */ #pageChannel = null;
   /** Set when the server no longer knows this peer under its id; the call itself may go on. */
   isDeparted = false;
   #restarts = 0;
@@ -54,7 +67,8 @@ export class Peer {
       polite: !options.calling,
       send: (frame) => this.#send(frame),
       beforeAnswer: () => this.#fillTransceivers(),
-      describe: (sdp) => askForLess(sdp, this.options.quality),
+      describe: (sdp) => marked(askForLess(sdp, this.options.quality), { connection: this.#connectionId, offer: 0 }),
+      onDescription: (sdp) => this.#described(sdp),
     });
     this.#listen();
     if (options.calling) this.#call();
@@ -77,6 +91,12 @@ export class Peer {
     await this.#fillTransceivers();
   }
 
+  /** @param {MediaState} state */
+  setMediaState(state) {
+    this.options.mediaState = state;
+    this.#pageChannel?.send({ type: 'MEDIA', ...state });
+  }
+
   /** @param {Quality} quality */
   async setQuality(quality) {
     this.options.quality = quality;
@@ -91,7 +111,7 @@ export class Peer {
 
   #listen() {
     this.pc.ontrack = ({ track }) => {
-      this.stream.addTrack(track);
+      (track.kind === 'audio' ? this.audio : this.video).addTrack(track);
       this.options.events.onTrack(this);
     };
     this.pc.ondatachannel = ({ channel }) => {
@@ -117,6 +137,25 @@ export class Peer {
       onFile: (name, size) => events.onFile(this, name, size),
       onChange: () => events.onChannel(this),
     });
+  }
+
+  // The channel needs a section of data in the description, or the browser would ask for a new offer.
+  /** @param {string} sdp */
+  #described(sdp) {
+    if (this.#pageChannel || !markOf(sdp) || !/^m=application [1-9]/m.test(sdp)) return;
+    this.#pageChannel = new PageChannel(this.pc, {
+      onOpen: () => this.setMediaState(this.options.mediaState),
+      onMessage: (message) => this.#receiveFromPage(message),
+      onClose: () => {},
+    });
+  }
+
+  /** @param {import('./page-channel.js').Message} message */
+  #receiveFromPage(message) {
+    if (message.type !== 'MEDIA') return;
+    const video = message['video'] === 'camera' || message['video'] === 'screen' ? message['video'] : 'off';
+    this.mediaState = { isMuted: message['isMuted'] === true, video };
+    this.options.events.onMediaState(this);
   }
 
   // One at a time, because a sender's parameters can only be set by whoever read them last; and limits wait for the

@@ -1,7 +1,7 @@
 // @ts-check
 // What the link asks for and what this browser remembers: name, room, devices, quality, STUN and TURN servers.
 
-/** @typedef {'name' | 'camera' | 'mic' | 'ice'} Remembered */
+/** @typedef {'name' | 'camera' | 'mic' | 'speaker' | 'ice'} Remembered */
 
 const PREFIX = 'switchboard.';
 const query = new URLSearchParams(location.search);

@@ -1,7 +1,7 @@
 // @ts-check
 // What really goes over the wire, once a second, from getStats. Transport counters hold everything a connection
-// carries; the RTP counters beside them say how much of it is picture and sound. The format has no word for
-// "I am muted" or "my camera is off", so both are read from the counters: no energy, no frames.
+// carries; the RTP counters beside them say how much of it is picture and sound. Clients of other dialects have
+// no frame for "camera off", so that is read from the counters: no frames.
 
 /** @typedef {import('./peer.js').Peer} Peer */
 /**
@@ -12,7 +12,6 @@
  * @property {number} videoSent
  * @property {number} audioSent
  * @property {number} frames
- * @property {number} energy
  * @property {string} picture
  */
 /**
@@ -23,7 +22,6 @@
  * @property {number} audioUp  kbit/s
  * @property {string} picture  what is sent, as "320×240 12 fps"
  * @property {boolean} hasVideo  frames arrive
- * @property {boolean} hasSound  anything but digital silence arrives
  */
 
 const PERIOD_MS = 1_000;
@@ -31,7 +29,7 @@ const QUIET_TICKS = 2;
 
 export class StatsMeter {
   /** @type {WeakMap<Peer, Counters>} */ #last = new WeakMap();
-  /** @type {WeakMap<Peer, {frames: number, energy: number}>} */ #quiet = new WeakMap();
+  /** @type {WeakMap<Peer, {frames: number}>} */ #quiet = new WeakMap();
 
   #isCounting = false;
 
@@ -66,9 +64,8 @@ export class StatsMeter {
 
   /** @param {Peer} peer @param {Counters} last @param {Counters} now @returns {Rates} */
   #compare(peer, last, now) {
-    const quiet = this.#quiet.get(peer) ?? { frames: QUIET_TICKS, energy: 0 };
+    const quiet = this.#quiet.get(peer) ?? { frames: QUIET_TICKS };
     quiet.frames = now.frames > last.frames ? 0 : quiet.frames + 1;
-    quiet.energy = now.energy > last.energy ? 0 : quiet.energy + 1;
     this.#quiet.set(peer, quiet);
     const seconds = Math.max(0.001, (now.at - last.at) / 1000);
     /** @param {number} bytes */
@@ -80,14 +77,13 @@ export class StatsMeter {
       audioUp: kbits(now.audioSent - last.audioSent),
       picture: now.picture,
       hasVideo: quiet.frames < QUIET_TICKS,
-      hasSound: quiet.energy < QUIET_TICKS,
     };
   }
 }
 
 /** @param {RTCStatsReport} report @returns {Counters} */
 function count(report) {
-  const counters = { at: 0, sent: 0, received: 0, videoSent: 0, audioSent: 0, frames: 0, energy: 0, picture: '' };
+  const counters = { at: 0, sent: 0, received: 0, videoSent: 0, audioSent: 0, frames: 0, picture: '' };
   for (const stat of report.values()) {
     counters.at = Math.max(counters.at, stat.timestamp);
     if (stat.type === 'transport') addTransport(counters, stat);
@@ -116,5 +112,4 @@ function addOutbound(counters, stat) {
 /** @param {Counters} counters @param {RTCInboundRtpStreamStats} stat */
 function addInbound(counters, stat) {
   counters.frames += stat.framesReceived ?? 0;
-  counters.energy += stat.totalAudioEnergy ?? 0;
 }

@@ -1,5 +1,5 @@
 // @ts-check
-// The choice of camera and microphone, before and during the call. Browsers name devices only once one of them
+// The choice of camera, microphone and speaker, before and during the call. Browsers name devices only once one of them
 // was allowed, so the lists are filled anew whenever something changed.
 
 import { listDevices } from '../media.js';
@@ -11,11 +11,15 @@ import { byId, make } from './dom.js';
 export class Devices {
   #camera = byId('camera-select', HTMLSelectElement);
   #mic = byId('mic-select', HTMLSelectElement);
+  #speaker = byId('speaker-select', HTMLSelectElement);
 
-  /** @param {Media} media @param {(problem: string) => void} onProblem */
-  constructor(media, onProblem) {
+  /** @param {Media} media @param {{onProblem: (problem: string) => void, onSpeaker: (speakerId: string) => void}} events */
+  constructor(media, events) {
     this.media = media;
-    this.onProblem = onProblem;
+    this.events = events;
+    media.speakerId = recall('speaker');
+    this.#speaker.addEventListener('change', () => this.#chooseSpeaker());
+    byId('speaker-label', HTMLLabelElement).hidden = !('setSinkId' in HTMLMediaElement.prototype);
     media.cameraId = recall('camera');
     media.micId = recall('mic');
     this.#camera.addEventListener('change', () => this.#chooseCamera());
@@ -25,21 +29,28 @@ export class Devices {
 
   async refresh() {
     const devices = await listDevices();
-    const { camera, mic, cameraId, micId } = this.media;
+    const { camera, mic, cameraId, micId, speakerId } = this.media;
     fill(this.#camera, devices, 'videoinput', camera?.getSettings().deviceId ?? cameraId);
     fill(this.#mic, devices, 'audioinput', mic?.getSettings().deviceId ?? micId);
+    fill(this.#speaker, devices, 'audiooutput', speakerId);
   }
 
   async #chooseCamera() {
     this.media.cameraId = this.#camera.value;
     remember('camera', this.#camera.value);
-    if (this.media.camera) this.onProblem(await this.media.openCamera());
+    if (this.media.camera) this.events.onProblem(await this.media.openCamera());
   }
 
   async #chooseMic() {
     this.media.micId = this.#mic.value;
     remember('mic', this.#mic.value);
-    if (this.media.mic) this.onProblem(await this.media.openMic());
+    if (this.media.mic) this.events.onProblem(await this.media.openMic());
+  }
+
+  #chooseSpeaker() {
+    this.media.speakerId = this.#speaker.value;
+    remember('speaker', this.#speaker.value);
+    this.events.onSpeaker(this.#speaker.value);
   }
 }
 

@@ -16,14 +16,17 @@ export class People {
   #self;
   #speaking;
   /** @type {MediaStreamTrack | null} */ #heardMic = null;
-  #playAll = () => this.#play();
+  /** Peers whose sound the browser holds back. @type {Set<string>} */ #blocked = new Set();
+  #playAll = () => {
+    for (const id of this.#blocked) this.#play(id);
+  };
 
-  /** @param {string} name @param {(isBlocked: boolean) => void} onSoundBlocked */
-  constructor(name, onSoundBlocked) {
+  /** @param {string} name @param {string} speakerId @param {(isBlocked: boolean) => void} onSoundBlocked */
+  constructor(name, speakerId, onSoundBlocked) {
+    this.speakerId = speakerId;
     this.onSoundBlocked = onSoundBlocked;
     this.#speaking = new SpeakingDetector((id, speaks) => this.#grid.tiles.get(id)?.setSpeaking(speaks));
     this.#self = new Tile(SELF, name, `${name} (you)`);
-    this.#self.video.muted = true;
     this.#self.setState(SELF);
     this.#grid.add(SELF, this.#self);
     addEventListener('pointerdown', this.#playAll);
@@ -33,10 +36,10 @@ export class People {
   /** @param {Media} media */
   showSelf(media) {
     const { video } = media.tracks;
-    this.#self.setStream(video ? new MediaStream([video]) : null);
+    this.#self.setVideoStream(video ? new MediaStream([video]) : null);
     this.#self.setVideo(video !== null);
     this.#self.element.classList.toggle('is-mirrored', video !== null && video === media.camera);
-    this.#self.setMuted(media.isMuted || media.mic === null);
+    this.#self.setMuted(media.state.isMuted);
     if (media.mic !== this.#heardMic) this.#speaking.watch(SELF, media.mic);
     this.#heardMic = media.mic;
   }
@@ -45,12 +48,14 @@ export class People {
   add(peer) {
     const tile = new Tile(peer.id, peer.username);
     tile.setState(peer.state);
+    tile.setSpeaker(this.speakerId);
     this.#grid.add(peer.id, tile);
   }
 
   /** @param {Peer} peer */
   remove(peer) {
     this.#speaking.unwatch(peer.id);
+    this.#setBlocked(peer.id, false);
     this.#grid.remove(peer.id);
   }
 
@@ -66,9 +71,27 @@ export class People {
 
   /** @param {Peer} peer */
   showStream(peer) {
-    this.#grid.tiles.get(peer.id)?.setStream(peer.stream);
-    this.#speaking.watch(peer.id, peer.stream.getAudioTracks()[0]);
-    this.#play();
+    const tile = this.#grid.tiles.get(peer.id);
+    if (peer.video.getTracks().length > 0) tile?.setVideoStream(peer.video);
+    const [sound] = peer.audio.getAudioTracks();
+    if (!tile || !sound || tile.audio.srcObject === peer.audio) return;
+    tile.audio.srcObject = peer.audio;
+    this.#speaking.watch(peer.id, sound);
+    this.#play(peer.id);
+  }
+
+  /** @param {Peer} peer */
+  showMediaState(peer) {
+    const tile = this.#grid.tiles.get(peer.id);
+    if (!peer.mediaState || !tile) return;
+    tile.setMuted(peer.mediaState.isMuted);
+    if (peer.mediaState.video === 'off') tile.setVideo(false);
+  }
+
+  /** @param {string} speakerId */
+  setSpeaker(speakerId) {
+    this.speakerId = speakerId;
+    for (const tile of this.#grid.tiles.values()) tile.setSpeaker(speakerId);
   }
 
   /** @param {Map<Peer, Rates>} rates */
@@ -76,8 +99,7 @@ export class People {
     for (const [peer, rate] of rates) {
       const tile = this.#grid.tiles.get(peer.id);
       tile?.setRates(rate);
-      tile?.setVideo(rate.hasVideo);
-      tile?.setMuted(peer.state === 'connected' && !rate.hasSound);
+      tile?.setVideo(rate.hasVideo && peer.mediaState?.video !== 'off');
     }
   }
 
@@ -88,11 +110,17 @@ export class People {
     this.#grid.clear();
   }
 
-  // A browser may refuse sound on a page that nobody has touched yet.
-  async #play() {
-    const videos = [...this.#grid.tiles.values()].map(({ video }) => video).filter((video) => video.srcObject);
-    const results = await Promise.allSettled(videos.map((video) => video.play()));
-    const isBlocked = results.some((result) => result.status === 'rejected' && result.reason?.name === 'NotAllowedError');
-    this.onSoundBlocked(isBlocked);
+  // A browser refuses to play sound before the first touch or key on the page.
+  /** @param {string} id */
+  async #play(id) {
+    const error = await this.#grid.tiles.get(id)?.audio.play().then(() => null, (reason) => reason);
+    this.#setBlocked(id, error?.name === 'NotAllowedError');
+  }
+
+  /** @param {string} id @param {boolean} isBlocked */
+  #setBlocked(id, isBlocked) {
+    if (isBlocked) this.#blocked.add(id);
+    else this.#blocked.delete(id);
+    this.onSoundBlocked(this.#blocked.size > 0);
   }
 }

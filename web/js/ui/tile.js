@@ -1,5 +1,6 @@
 // @ts-check
-// One person in the grid, ourselves included: picture or initials, name, speaking and muted marks, state, traffic.
+// One member in the grid, this one included: picture or initials, sound and its volume, name, speaking and muted marks,
+// state, traffic. Sound has an element of its own, because a video element plays none before its first picture.
 
 import { icon, make } from './dom.js';
 
@@ -16,6 +17,8 @@ const STATE_WORDS = {
 
 export class Tile {
   video = make('video', { testid: 'tile-video' });
+  audio = make('audio', { testid: 'tile-audio' });
+  #volume = make('input', { className: 'tile-volume', testid: 'tile-volume' });
   #state = make('span', { className: 'pill tile-state', testid: 'tile-state' });
   #muted = make('span', { className: 'pill tile-muted', testid: 'tile-muted' }, [
     icon('i-muted'),
@@ -30,7 +33,13 @@ export class Tile {
     avatar.setAttribute('aria-hidden', 'true');
     const head = make('div', { className: 'tile-head' }, [this.#state, this.#stats]);
     const foot = make('div', { className: 'tile-foot' }, [name, this.#muted]);
-    this.element = make('li', { className: 'tile', testid: 'tile' }, [this.video, avatar, head, foot]);
+    const parts = id === 'self' ? [] : [this.audio, this.#volume];
+    this.element = make('li', { className: 'tile', testid: 'tile' }, [this.video, avatar, head, ...parts, foot]);
+    Object.assign(this.#volume, { type: 'range', min: '0', max: '1', step: '0.05', value: '1' });
+    this.#volume.setAttribute('aria-label', `Volume of ${username}`);
+    this.#volume.addEventListener('input', () => (this.audio.volume = Number(this.#volume.value)));
+    this.audio.autoplay = true;
+    this.video.muted = true;
     this.element.style.setProperty('--hue', String(hue(username)));
     Object.assign(this.element.dataset, { peer: id, username, speaking: 'false', video: 'off', chat: 'closed' });
     this.video.autoplay = true;
@@ -38,8 +47,14 @@ export class Tile {
     this.setMuted(false);
   }
 
+  /** @param {string} deviceId  empty for the default one */
+  setSpeaker(deviceId) {
+    if (!('setSinkId' in this.audio)) return;
+    this.audio.setSinkId(deviceId).catch((error) => console.info('speaker', error));
+  }
+
   /** @param {MediaStream | null} stream */
-  setStream(stream) {
+  setVideoStream(stream) {
     if (this.video.srcObject !== stream) this.video.srcObject = stream;
   }
 
