@@ -32,10 +32,25 @@ export class Program {
     this.port = port;
     this.origin = `http://127.0.0.1:${port}`;
     this.socketOrigin = `ws://127.0.0.1:${port}`;
-    this.child = spawn(command, options, { env, stdio: ['ignore', 'pipe', 'pipe'] });
+    this.launch = () => spawn(command, options, { env, stdio: ['ignore', 'pipe', 'pipe'] });
+    this.child = this.launch();
     this.exit = once(this.child, 'exit');
     this.killWithUs = () => this.kill();
     process.once('exit', this.killWithUs);
+    this.#keepLog();
+  }
+
+  /** Ends at once, as by a crash, and starts anew on the same port. @param {string} path */
+  async crash(path) {
+    this.kill();
+    await this.exit;
+    this.child = this.launch();
+    this.exit = once(this.child, 'exit');
+    this.#keepLog();
+    await this.ready(path);
+  }
+
+  #keepLog() {
     for (const stream of [this.child.stdout, this.child.stderr]) {
       stream.setEncoding('utf8').on('data', (text) => (this.log += text));
     }

@@ -153,6 +153,7 @@ export function exposeTiles() {
 export function exposeSound() {
   /** @type {RTCPeerConnection[]} */
   const connections = [];
+  window.connections = connections;
   const Native = window.RTCPeerConnection;
   window.RTCPeerConnection = class extends Native {
     /** @param {RTCConfiguration} [configuration] */

@@ -47,6 +47,7 @@ declare global {
     sendFile(name: string, size: number): Promise<string>;
     /** Only of the call page. */
     tiles(): Tile[];
+    connections: RTCPeerConnection[];
     heard(username: string): Promise<Heard>;
     /** Only of the page of PeerJS, as its own bundle leaves it there. */
     readonly Peer: typeof import('peerjs').Peer;

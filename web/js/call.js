@@ -56,7 +56,7 @@ export class Call {
     this.meter = new StatsMeter(() => this.mesh.peers.values(), (rates) => this.#showRates(rates));
     this.signaling = new Signaling({ url: signalingUrl(), name, room }, {
       onState: (state, retryInMs) => this.#signalingState(state, retryInMs),
-      onSession: () => this.mesh.startSession(),
+      onSession: (peerId) => this.mesh.startSession(peerId),
       onFrame: (frame) => this.#receive(frame),
       onRefused: (message, isName) => this.#refused(message, isName),
     });

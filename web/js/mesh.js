@@ -1,8 +1,10 @@
 // @ts-check
 // Everyone in the room: turns the server's news into calls, and keeps calls alive across a lost server connection.
-// After a new session the server has new ids for everyone who reconnected; a call of the old session goes on
-// until its owner comes back under a new id, or until it ends by itself.
+// After a new session the server has new ids for every client that reconnected. A call between two pages goes on: each
+// tells the other its new id over the call itself. A call with another client goes on until its owner comes back
+// under a new id, or until it ends by itself.
 
+import { markOf } from './page-channel.js';
 import { Peer } from './peer.js';
 
 /** @typedef {import('./signaling.js').Frame} Frame */
@@ -18,9 +20,14 @@ import { Peer } from './peer.js';
  */
 
 const LINGER_MS = 6_000;
+const SESSION_WAIT_MS = 5_000;
+const CALL_AGAIN_MS = 1_500;
 
 export class Mesh {
-  /** @type {Map<string, Peer>} */ peers = new Map();
+  /** By the id under which the server knows each of them. @type {Map<string, Peer>} */ peers = new Map();
+  /** Members that may belong to a living call, until the call tells. @type {Map<string, {member: Member, calling: boolean}>} */
+  #undecided = new Map();
+  #ownId = '';
 
   /**
    * @param {object} options
@@ -29,7 +36,7 @@ export class Mesh {
    * @param {MediaState} options.mediaState
    * @param {Quality} options.quality
    * @param {(frame: Frame) => boolean} options.send
-   * @param {MeshEvents & PeerEvents} options.events
+   * @param {MeshEvents & Omit<PeerEvents, 'onSession'>} options.events
    */
   constructor(options) {
     this.options = options;
@@ -38,13 +45,17 @@ export class Mesh {
       ...options.events,
       onState: (peer) => this.#stateChanged(peer),
       onChannel: (peer) => this.#channelChanged(peer),
+      onSession: (peer) => this.#sessionTold(peer),
     };
   }
 
-  /** The server has a new session for us: it knows nobody by the ids that we hold. */
-  startSession() {
-    for (const peer of this.peers.values()) {
+  /** The server has a new session for this page: it knows no peer of the former one. @param {string} ownId */
+  startSession(ownId) {
+    this.#ownId = ownId;
+    this.#undecided.clear();
+    for (const peer of [...this.peers.values()]) {
       peer.isDeparted = true;
+      peer.tellSession(ownId);
       this.#dropIfDead(peer);
     }
   }
@@ -54,8 +65,10 @@ export class Mesh {
     if (frame.type === 'ROOM_MEMBERS') membersOf(frame['members']).forEach((member) => this.#meet(member, true));
     if (frame.type === 'NEW_PEER_IN_ROOM') membersOf([frame['peer']]).forEach((member) => this.#meet(member, false));
     if (frame.type === 'PEER_LEFT_ROOM') membersOf([frame['peer']]).forEach(({ id }) => this.#left(id));
-    const from = this.peers.get(String(frame['fromPeerId'] ?? ''));
-    if (from && !from.isDeparted) from.receive(frame);
+    const from = String(frame['fromPeerId'] ?? '');
+    if (frame.type === 'SDP_OFFER') this.#prepareFor(from, frame);
+    const peer = this.peers.get(from);
+    if (peer && !peer.isDeparted) peer.receive(frame);
   }
 
   /** @param {Tracks} tracks @param {MediaState} mediaState */
@@ -74,6 +87,7 @@ export class Mesh {
   }
 
   close() {
+    this.#undecided.clear();
     for (const peer of [...this.peers.values()]) this.#remove(peer, 'closed');
   }
 
@@ -82,14 +96,52 @@ export class Mesh {
     const known = this.peers.get(member.id);
     const isPending = known && !known.options.calling && !known.isAnswered;
     if (known && !known.isDeparted && !(calling && isPending)) return;
-    const former = known ?? this.#departed(member.username);
+    const own = this.#living(member).find((peer) => peer.toldId === member.id);
+    if (own) return this.#bind(own, member.id);
+    if (this.#living(member).length === 0) return this.#connect(member, calling);
+    const entry = { member, calling };
+    this.#undecided.set(member.id, entry);
+    // The other side, if it is to call, decides by its offer.
+    if (calling) setTimeout(() => this.#decide(entry), SESSION_WAIT_MS);
+  }
+
+  /** The call has not told its id in time, or has ended. @param {{member: Member, calling: boolean}} entry */
+  #decide({ member, calling }) {
+    if (this.#undecided.get(member.id)?.member !== member) return;
+    this.#undecided.delete(member.id);
+    this.#connect(member, calling);
+  }
+
+  /** @param {Member} member @param {boolean} calling */
+  #connect(member, calling) {
+    const former = this.peers.get(member.id) ?? this.#departed(member.username);
     if (former) this.#remove(former, 'replaced');
     const why = former ? 'back' : calling ? 'present' : 'joined';
     const { iceServers, tracks, mediaState, quality, send } = this.options;
     const options = { ...member, calling, iceServers, tracks, mediaState, quality, send, events: this.peerEvents };
     const peer = new Peer(options);
+    peer.tellSession(this.#ownId);
     this.peers.set(member.id, peer);
     this.options.events.onAdded(peer, why);
+  }
+
+  /** An offer names its connection: it belongs to a living call, or the peer has begun anew. @param {string} id @param {Frame} frame */
+  #prepareFor(id, frame) {
+    const sdp = /** @type {{sdp?: unknown} | undefined} */ (frame['sdp']);
+    const connection = markOf(String(sdp?.sdp ?? ''))?.connection;
+    const undecided = this.#undecided.get(id);
+    this.#undecided.delete(id);
+    if (undecided) return this.#connectOrBind(undecided.member, connection);
+    const peer = this.peers.get(id);
+    const isOther = peer?.remoteConnection && connection && connection !== peer.remoteConnection;
+    if (isOther && !peer.isDeparted) this.#connect({ id, username: peer.username }, false);
+  }
+
+  /** @param {Member} member @param {string | undefined} connection */
+  #connectOrBind(member, connection) {
+    const own = this.#living(member).find((peer) => peer.remoteConnection === connection);
+    if (own) this.#bind(own, member.id);
+    else this.#connect(member, false);
   }
 
   /** @param {string} username */
@@ -97,20 +149,47 @@ export class Mesh {
     return [...this.peers.values()].find((peer) => peer.isDeparted && peer.username === username);
   }
 
+  /** Calls with a page of this name that go on without the server. @param {Member} member */
+  #living({ username }) {
+    return [...this.peers.values()].filter((peer) => peer.isDeparted && peer.username === username && peer.isPage && isAlive(peer));
+  }
+
+  /** The peer's page has told the id of its session. The server alone tells the name that belongs to an id. @param {Peer} peer */
+  #sessionTold(peer) {
+    const undecided = this.#undecided.get(peer.toldId);
+    if (undecided?.member.username !== peer.username || !peer.isDeparted) return;
+    this.#undecided.delete(peer.toldId);
+    this.#bind(peer, peer.toldId);
+  }
+
+  /** The call goes on under a new id. @param {Peer} peer @param {string} id */
+  #bind(peer, id) {
+    this.peers.delete(peer.address);
+    this.peers.set(id, peer);
+    peer.rebind(id);
+  }
+
   // A peer whose server connection broke is reported as gone while its call still runs, and mostly comes back.
   /** @param {string} id */
   #left(id) {
+    this.#undecided.delete(id);
     const peer = this.peers.get(id);
     if (!peer) return;
     peer.isDeparted = true;
     this.#dropIfDead(peer);
-    setTimeout(() => this.#remove(peer, 'left'), LINGER_MS);
+    if (peer.isPage) return;
+    setTimeout(() => {
+      if (peer.isDeparted) this.#remove(peer, 'left');
+    }, LINGER_MS);
   }
 
   /** @param {Peer} peer */
   #dropIfDead(peer) {
-    const lives = peer.state === 'connected' && peer.channel?.isOpen;
-    if (peer.isDeparted && !lives) this.#remove(peer, 'left');
+    if (!peer.isDeparted || isAlive(peer)) return;
+    this.#remove(peer, 'left');
+    for (const entry of [...this.#undecided.values()]) {
+      if (entry.member.username === peer.username) this.#decide(entry);
+    }
   }
 
   /** @param {Peer} peer */
@@ -123,15 +202,29 @@ export class Mesh {
   #channelChanged(peer) {
     this.options.events.onChannel(peer);
     this.#dropIfDead(peer);
+    const wasClosed = peer.channel?.isOpen === false && peer.remoteConnection !== '';
+    if (wasClosed && peer.pc.connectionState !== 'closed') setTimeout(() => this.#callAgain(peer), CALL_AGAIN_MS);
+  }
+
+  /** The peer's page has closed the call, but is still in the room: it waits for a new one. @param {Peer} peer */
+  #callAgain(peer) {
+    const isPresent = !peer.isDeparted && this.peers.get(peer.address) === peer;
+    if (isPresent && !peer.channel?.isOpen) this.#connect({ id: peer.address, username: peer.username }, true);
   }
 
   /** @param {Peer} peer @param {'left' | 'replaced' | 'closed'} why */
   #remove(peer, why) {
-    if (this.peers.get(peer.id) !== peer) return;
-    this.peers.delete(peer.id);
+    if (this.peers.get(peer.address) !== peer) return;
+    this.peers.delete(peer.address);
     peer.close();
     this.options.events.onRemoved(peer, why);
   }
+}
+
+/** @param {Peer} peer */
+function isAlive(peer) {
+  const isConnected = peer.state === 'connected' || (peer.isPage && peer.state === 'reconnecting');
+  return isConnected && peer.channel?.isOpen === true;
 }
 
 /** @param {unknown} members @returns {Member[]} */

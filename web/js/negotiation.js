@@ -1,27 +1,46 @@
 // @ts-check
 // Offers and answers with one peer, by the "perfect negotiation" pattern: both sides may offer at any time, and
-// when two offers cross, the polite side drops its own. Some clients answer only once in their life; a later
-// offer that stays unanswered is taken back, and no more are made to that peer.
+// when two offers cross, the polite side drops its own. Frames of the peer and own offers are handled in one queue, one
+// after another. A later offer that stays unanswered was delayed or lost by the server. A page gets it once more, and
+// answers it however often it comes. Other clients may have ignored it, so it is taken back: their own offers must not be
+// blocked. They get a few more, and no others, because some answer only one offer in their life.
+// Chromium shows no picture any more after an offer was taken back (its receiver loses its sink). So of two pages only
+// the impolite one makes offers while they can reach each other directly; the polite one asks for them.
+
+import { markOf } from './page-channel.js';
 
 /** @typedef {import('./signaling.js').Frame} Frame */
 /**
  * @typedef {object} NegotiationOptions
  * @property {boolean} polite
  * @property {(frame: Frame) => void} send
+ * @property {() => boolean} isPage  whether the peer is a page of Switchboard
+ * @property {() => boolean} delegate  asks the peer's page to make the offer; false if it cannot be asked
  * @property {() => Promise<void>} beforeAnswer  called between the offer received and the answer made
- * @property {(sdp: string) => string} describe  the session description as it is sent to the peer
+ * @property {(sdp: string, offer: number) => string} describe  the session description as it is sent to the peer, with the
+ *   number of the offer that it is or answers
  * @property {(sdp: string) => void} onDescription  the peer's session description was applied
  */
 
 const UNANSWERED_MS = 8_000;
+const RETRY_MAX_MS = 30_000;
+const OFFERS_TO_CLIENT_THAT_ANSWERS_ONCE = 3;
 
 export class Negotiation {
   #pc;
   #options;
-  #makingOffer = false;
-  #ignoring = false;
-  #answersOnce = false;
-  #again = false;
+  /** An offer is to be made as soon as the state allows it. */
+  #isWanted = false;
+  /** No offer is made before the retry, or before the peer gives a sign of life. */
+  #isHeldBack = false;
+  #isIgnoring = false;
+  /** Number of the latest own offer. */
+  #offer = 0;
+  /** Offers taken back since the latest sign of life. */
+  #unanswered = 0;
+  #answers = 0;
+  /** @type {number | undefined} */ #offerTimer;
+  /** @type {number | undefined} */ #retryTimer;
   /** @type {RTCIceCandidateInit[]} */ #early = [];
   /** @type {Promise<unknown>} */ #inbox = Promise.resolve();
 
@@ -29,54 +48,111 @@ export class Negotiation {
   constructor(pc, options) {
     this.#pc = pc;
     this.#options = options;
-    pc.addEventListener('negotiationneeded', () => this.#offer());
+    pc.addEventListener('negotiationneeded', () => this.#want());
     pc.addEventListener('icecandidate', ({ candidate }) => this.#sendCandidate(candidate));
-    pc.addEventListener('signalingstatechange', () => this.#settle());
+    pc.addEventListener('signalingstatechange', () => this.#enqueue(() => this.#makeOffer()));
   }
 
-  /** Frames of one peer are taken strictly one after another. @param {Frame} frame */
+  /** @param {Frame} frame */
   receive(frame) {
-    this.#inbox = this.#inbox.then(() => this.#handle(frame)).catch((error) => console.warn('negotiation', error));
+    this.#enqueue(() => this.#handle(frame));
   }
 
   /** Makes a fresh offer, for what the browser does not see as a change. Does nothing before the first exchange. */
   renegotiate() {
-    if (!this.#pc.remoteDescription) return;
-    this.#again = true;
-    this.#settle();
+    if (this.#pc.remoteDescription) this.#want();
   }
 
-  #settle() {
-    if (!this.#again || this.#pc.signalingState !== 'stable') return;
-    this.#again = false;
-    this.#offer();
+  /** The server has a new session for one of the two: frames on their way are lost, so a pending offer is sent again. */
+  resume() {
+    this.#enqueue(async () => {
+      this.#alive();
+      if (this.#pc.signalingState === 'have-local-offer') this.#sendAgain();
+      await this.#makeOffer();
+    });
   }
 
-  async #offer() {
+  close() {
+    clearTimeout(this.#offerTimer);
+    clearTimeout(this.#retryTimer);
+  }
+
+  /** @param {() => Promise<void>} task */
+  #enqueue(task) {
+    this.#inbox = this.#inbox.then(task).catch((error) => {
+      if (this.#pc.signalingState !== 'closed') console.warn('negotiation', error);
+    });
+  }
+
+  #want() {
+    this.#isWanted = true;
+    this.#enqueue(() => this.#makeOffer());
+  }
+
+  async #makeOffer() {
+    if (!this.#isWanted || this.#isHeldBack || this.#pc.signalingState !== 'stable') return;
     const isFirst = !this.#pc.remoteDescription;
-    if (this.#answersOnce) return;
-    try {
-      this.#makingOffer = true;
-      await this.#pc.setLocalDescription();
-      this.#sendDescription();
-    } catch (error) {
-      console.warn('offer', error);
-    } finally {
-      this.#makingOffer = false;
-    }
-    if (!isFirst) setTimeout(() => this.#takeBack(), UNANSWERED_MS);
+    this.#isWanted = false;
+    if (!isFirst && this.#options.polite && this.#options.delegate()) return;
+    this.#offer += 1;
+    const offer = this.#offer;
+    await this.#pc.setLocalDescription();
+    this.#sendDescription(offer);
+    if (!isFirst) this.#await(offer);
+  }
+
+  /** @param {number} offer */
+  #await(offer) {
+    clearTimeout(this.#offerTimer);
+    const ms = Math.min(RETRY_MAX_MS, UNANSWERED_MS * 2 ** this.#unanswered);
+    this.#offerTimer = setTimeout(() => this.#enqueue(() => this.#isUnanswered(offer)), ms);
+  }
+
+  /** @param {number} offer */
+  async #isUnanswered(offer) {
+    if (offer !== this.#offer || this.#pc.signalingState !== 'have-local-offer') return;
+    if (this.#options.isPage()) this.#sendAgain();
+    else await this.#takeBack();
+  }
+
+  #sendAgain() {
+    this.#unanswered += 1;
+    this.#sendDescription(this.#offer);
+    this.#await(this.#offer);
   }
 
   async #takeBack() {
-    if (this.#pc.signalingState !== 'have-local-offer') return;
-    this.#answersOnce = true;
-    await this.#pc.setLocalDescription({ type: 'rollback' }).catch(() => {});
+    this.#isHeldBack = true;
+    await this.#rollBack();
+    this.#unanswered += 1;
+    const answersOnce = this.#answers < 2;
+    if (answersOnce && this.#unanswered >= OFFERS_TO_CLIENT_THAT_ANSWERS_ONCE) return;
+    this.#retryTimer = setTimeout(() => this.#retry(), retryDelay(this.#unanswered));
   }
 
-  #sendDescription() {
+  #retry() {
+    this.#isHeldBack = false;
+    this.#enqueue(() => this.#makeOffer());
+  }
+
+  async #rollBack() {
+    clearTimeout(this.#offerTimer);
+    this.#isWanted = true;
+    await this.#pc.setLocalDescription({ type: 'rollback' });
+  }
+
+  #alive() {
+    clearTimeout(this.#offerTimer);
+    clearTimeout(this.#retryTimer);
+    this.#unanswered = 0;
+    this.#isHeldBack = false;
+  }
+
+  /** @param {number} offer */
+  #sendDescription(offer) {
     const description = this.#pc.localDescription;
     if (!description) return;
-    const sdp = { type: description.type, sdp: this.#options.describe(description.sdp) };
+    const sdp = { type: description.type, sdp: this.#options.describe(description.sdp, offer) };
     this.#options.send({ type: description.type === 'offer' ? 'SDP_OFFER' : 'SDP_ANSWER', sdp });
   }
 
@@ -93,24 +169,31 @@ export class Negotiation {
     if (frame.type === 'ICE_CANDIDATE') await this.#takeCandidate(candidate(frame));
   }
 
-  /** @param {RTCSessionDescriptionInit} offer */
+  /** @param {{type: 'offer', sdp: string}} offer */
   async #takeOffer(offer) {
-    const collides = this.#makingOffer || this.#pc.signalingState !== 'stable';
-    this.#ignoring = !this.#options.polite && collides;
-    if (this.#ignoring) return;
+    const collides = this.#pc.signalingState !== 'stable';
+    this.#isIgnoring = !this.#options.polite && collides;
+    if (this.#isIgnoring) return;
+    if (collides) await this.#rollBack();
     await this.#pc.setRemoteDescription(offer);
-    this.#options.onDescription(offer.sdp ?? '');
+    this.#alive();
+    this.#options.onDescription(offer.sdp);
     await this.#options.beforeAnswer();
     await this.#pc.setLocalDescription();
-    this.#sendDescription();
+    this.#sendDescription(markOf(offer.sdp)?.offer ?? 0);
     await this.#addEarly();
   }
 
-  /** @param {RTCSessionDescriptionInit} answer */
+  // The answer to an offer that was taken back comes late; the peer answers the present one, too.
+  /** @param {{type: 'answer', sdp: string}} answer */
   async #takeAnswer(answer) {
     if (this.#pc.signalingState !== 'have-local-offer') return;
+    const answered = markOf(answer.sdp)?.offer;
+    if (answered && answered !== this.#offer) return;
     await this.#pc.setRemoteDescription(answer);
-    this.#options.onDescription(answer.sdp ?? '');
+    this.#answers += 1;
+    this.#alive();
+    this.#options.onDescription(answer.sdp);
     await this.#addEarly();
   }
 
@@ -121,7 +204,7 @@ export class Negotiation {
       return;
     }
     await this.#pc.addIceCandidate(candidate).catch((error) => {
-      if (!this.#ignoring) console.warn('candidate', error);
+      if (!this.#isIgnoring) console.info('candidate', error);
     });
   }
 
@@ -130,7 +213,16 @@ export class Negotiation {
   }
 }
 
-/** @param {Frame} frame @param {'offer' | 'answer'} type @returns {RTCSessionDescriptionInit} */
+// The first retry comes at once: the offer has waited long enough.
+/** @param {number} unanswered */
+function retryDelay(unanswered) {
+  return unanswered < 2 ? 0 : Math.min(RETRY_MAX_MS, UNANSWERED_MS * 2 ** (unanswered - 2));
+}
+
+/**
+ * @template {'offer' | 'answer'} T
+ * @param {Frame} frame @param {T} type @returns {{type: T, sdp: string}}
+ */
 function description(frame, type) {
   const sdp = /** @type {{sdp?: unknown} | undefined} */ (frame['sdp']);
   return { type, sdp: String(sdp?.sdp ?? '') };

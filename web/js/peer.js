@@ -5,7 +5,7 @@
 import { Channel } from './channel.js';
 import { Negotiation } from './negotiation.js';
 import { PageChannel, marked, markOf, newConnectionId } from './page-channel.js';
-import { PROFILES, askForLess, limitSender } from './quality.js';
+import { PROFILES, askForLess, limitSender, lower, qualityOf } from './quality.js';
 
 /** @typedef {import('./signaling.js').Frame} Frame */
 /** @typedef {import('./quality.js').Quality} Quality */
@@ -21,6 +21,7 @@ import { PROFILES, askForLess, limitSender } from './quality.js';
  * @property {(peer: Peer) => void} onState
  * @property {(peer: Peer) => void} onTrack
  * @property {(peer: Peer) => void} onMediaState
+ * @property {(peer: Peer) => void} onSession  the peer's page has told the id of its session with the server
  * @property {(peer: Peer) => void} onChannel
  * @property {(peer: Peer, content: string, timestamp: number) => void} onText
  * @property {(peer: Peer, name: string, size: number) => import('./files.js').Receipt} onFile
@@ -49,6 +50,12 @@ export class Peer {
   audio = new MediaStream();
   video = new MediaStream();
   /** What the peer says of its media; null as long as it says nothing. @type {MediaState | null} */ mediaState = null;
+  /** The id that the peer's page has told. */
+  toldId = '';
+  /** The connection of the peer's page, if it is one. */
+  remoteConnection = '';
+  /** The quality that the peer's page wants to receive. @type {Quality} */ #wantedQuality = 'normal';
+  #ownId = '';
   #connectionId = newConnectionId();
   /** @type {PageChannel | null} */ #pageChannel = null;
   /** Set when the server no longer knows this peer under its id; the call itself may go on. */
@@ -61,13 +68,18 @@ export class Peer {
   constructor(options) {
     this.options = options;
     this.id = options.id;
+    /** The id under which the server knows the peer now; `id` is the first one. */
+    this.address = options.id;
+    this.toldId = options.id;
     this.username = options.username;
     this.pc = new RTCPeerConnection({ iceServers: options.iceServers });
     this.negotiation = new Negotiation(this.pc, {
       polite: !options.calling,
       send: (frame) => this.#send(frame),
+      isPage: () => this.remoteConnection !== '',
+      delegate: () => this.#pageChannel?.send({ type: 'OFFER' }) ?? false,
       beforeAnswer: () => this.#fillTransceivers(),
-      describe: (sdp) => marked(askForLess(sdp, this.options.quality), { connection: this.#connectionId, offer: 0 }),
+      describe: (sdp, offer) => marked(askForLess(sdp, this.options.quality), { connection: this.#connectionId, offer }),
       onDescription: (sdp) => this.#described(sdp),
     });
     this.#listen();
@@ -78,6 +90,25 @@ export class Peer {
   /** Whether anything has been heard from the peer in this connection. */
   get isAnswered() {
     return this.pc.remoteDescription !== null;
+  }
+
+  /** Whether the peer is a page of Switchboard that listens for its messages. */
+  get isPage() {
+    return this.#pageChannel?.isOpen === true;
+  }
+
+  /** The server knows the peer under another id from now on. @param {string} id */
+  rebind(id) {
+    this.address = id;
+    this.isDeparted = false;
+    this.negotiation.resume();
+    if (this.pc.connectionState === 'failed') this.#lost();
+  }
+
+  /** @param {string} ownId  the id under which the server knows this page */
+  tellSession(ownId) {
+    this.#ownId = ownId;
+    this.#pageChannel?.send({ type: 'SESSION', peerId: ownId });
   }
 
   /** @param {Frame} frame */
@@ -101,11 +132,12 @@ export class Peer {
   async setQuality(quality) {
     this.options.quality = quality;
     await this.#fillTransceivers();
-    this.negotiation.renegotiate();
+    if (!this.#tellQuality()) this.negotiation.renegotiate();
   }
 
   close() {
     clearTimeout(this.#giveUp);
+    this.negotiation.close();
     this.pc.close();
   }
 
@@ -142,9 +174,16 @@ export class Peer {
   // The channel needs a section of data in the description, or the browser would ask for a new offer.
   /** @param {string} sdp */
   #described(sdp) {
-    if (this.#pageChannel || !markOf(sdp) || !/^m=application [1-9]/m.test(sdp)) return;
+    const mark = markOf(sdp);
+    this.remoteConnection = mark?.connection ?? '';
+    if (this.#pageChannel || !mark || !/^m=application [1-9]/m.test(sdp)) return;
     this.#pageChannel = new PageChannel(this.pc, {
-      onOpen: () => this.setMediaState(this.options.mediaState),
+      onOpen: () => {
+        this.setMediaState(this.options.mediaState);
+        this.tellSession(this.#ownId);
+        this.#tellQuality();
+        this.#fillTransceivers();
+      },
       onMessage: (message) => this.#receiveFromPage(message),
       onClose: () => {},
     });
@@ -152,7 +191,31 @@ export class Peer {
 
   /** @param {import('./page-channel.js').Message} message */
   #receiveFromPage(message) {
-    if (message.type !== 'MEDIA') return;
+    if (message.type === 'MEDIA') this.#receiveMediaState(message);
+    if (message.type === 'SESSION') this.#receiveSession(message);
+    if (message.type === 'OFFER') this.pc.restartIce();
+    if (message.type === 'RECEIVE') this.#receiveQuality(message);
+  }
+
+  /** A page limits what it sends when it is told to: that needs no offer, and so no server. */
+  #tellQuality() {
+    return this.#pageChannel?.send({ type: 'RECEIVE', quality: this.options.quality }) ?? false;
+  }
+
+  /** @param {import('./page-channel.js').Message} message */
+  #receiveQuality({ quality }) {
+    this.#wantedQuality = qualityOf(quality);
+    this.#fillTransceivers();
+  }
+
+  /** @param {import('./page-channel.js').Message} message */
+  #receiveSession({ peerId }) {
+    this.toldId = String(peerId ?? '');
+    this.options.events.onSession(this);
+  }
+
+  /** @param {import('./page-channel.js').Message} message */
+  #receiveMediaState(message) {
     const video = message['video'] === 'camera' || message['video'] === 'screen' ? message['video'] : 'off';
     this.mediaState = { isMuted: message['isMuted'] === true, video };
     this.options.events.onMediaState(this);
@@ -177,19 +240,22 @@ export class Peer {
     if (transceiver.currentDirection === 'stopped' || this.pc.signalingState === 'closed') return;
     const kind = /** @type {'audio' | 'video'} */ (transceiver.receiver.track.kind);
     transceiver.direction = this.#direction(kind);
-    await transceiver.sender.replaceTrack(this.options.tracks[kind]);
+    const quality = lower(this.options.quality, this.#wantedQuality);
+    const isWanted = kind === 'audio' || PROFILES[quality].video;
+    await transceiver.sender.replaceTrack(isWanted ? this.options.tracks[kind] : null);
     const isSettled = this.pc.signalingState === 'stable' && this.isAnswered;
-    if (isSettled) await limitSender(transceiver.sender, kind, this.options.quality);
+    if (isSettled) await limitSender(transceiver.sender, kind, quality);
   }
 
   /** @param {'audio' | 'video'} kind @returns {RTCRtpTransceiverDirection} */
   #direction(kind) {
-    return kind === 'video' && !PROFILES[this.options.quality].video ? 'inactive' : 'sendrecv';
+    const isOff = kind === 'video' && !PROFILES[this.options.quality].video && !this.isPage;
+    return isOff ? 'inactive' : 'sendrecv';
   }
 
   /** @param {Frame} frame */
   #send(frame) {
-    if (!this.isDeparted) this.options.send({ ...frame, toPeerId: this.id });
+    if (!this.isDeparted) this.options.send({ ...frame, toPeerId: this.address });
   }
 
   #connectionChanged() {

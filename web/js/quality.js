@@ -42,6 +42,17 @@ export const PROFILES = {
 };
 
 const SET_ATTEMPTS = 5;
+const DESCENDING = /** @type {const} */ (['normal', 'low', 'audio']);
+
+/** @param {unknown} value @returns {Quality} */
+export function qualityOf(value) {
+  return DESCENDING.find((quality) => quality === value) ?? 'normal';
+}
+
+/** @param {Quality} one @param {Quality} other */
+export function lower(one, other) {
+  return DESCENDING.indexOf(one) > DESCENDING.indexOf(other) ? one : other;
+}
 
 /** @param {Quality} quality @returns {MediaTrackConstraints} */
 export function cameraConstraints(quality) {

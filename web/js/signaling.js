@@ -7,7 +7,8 @@
 /**
  * @typedef {object} SignalingEvents
  * @property {(state: SignalingState, retryInMs: number) => void} onState
- * @property {() => void} onSession  a new session has entered the room; peers known so far are of an older one
+ * @property {(peerId: string) => void} onSession  a new session has entered the room, under this id; peers known so far
+ *   are of an older one
  * @property {(frame: Frame) => void} onFrame
  * @property {(message: string, isName: boolean) => void} onRefused  the server will not have us; no retry follows
  */
@@ -29,6 +30,7 @@ export class Signaling {
   #wanted = true;
   #joined = false;
   #everJoined = false;
+  #peerId = '';
 
   /**
    * @param {{url: string, name: string, room: string}} session
@@ -76,7 +78,7 @@ export class Signaling {
     const frame = parseFrame(data);
     if (!frame) return;
     if (frame.type === 'AUTH_ERROR') this.#refused(frame);
-    else if (frame.type === 'AUTH_SUCCESS') this.send({ type: 'JOIN_ROOM', roomId: this.session.room });
+    else if (frame.type === 'AUTH_SUCCESS') this.#accepted(frame);
     else if (frame.type === 'ERROR' && !this.#joined) this.#joinFailed(frame);
     else this.#deliver(frame);
   }
@@ -87,12 +89,18 @@ export class Signaling {
     this.events.onFrame(frame);
   }
 
+  /** @param {Frame} frame */
+  #accepted(frame) {
+    this.#peerId = String(frame['peerId'] ?? '');
+    this.send({ type: 'JOIN_ROOM', roomId: this.session.room });
+  }
+
   #enter() {
     this.#joined = true;
     this.#everJoined = true;
     this.#attempts = 0;
     this.#nameRefusals = 0;
-    this.events.onSession();
+    this.events.onSession(this.#peerId);
     this.events.onState('joined', 0);
   }
 
