@@ -20,7 +20,7 @@ export class Guest {
     /** Those that the test brings about. @type {RegExp[]} */
     this.excused = [];
     page.on('pageerror', (error) => this.#note('exception', error.message));
-    page.on('console', (message) => this.#note(message.type(), message.text()));
+    page.on('console', (message) => this.#note(message.type(), `${message.text()} ${message.location().url}`.trim()));
     page.on('websocket', (socket) => {
       socket.on('framesent', ({ payload }) => this.#frame('->', payload));
       socket.on('framereceived', ({ payload }) => this.#frame('<-', payload));

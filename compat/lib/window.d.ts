@@ -48,6 +48,9 @@ declare global {
     /** Only of the call page. */
     tiles(): Tile[];
     connections: RTCPeerConnection[];
+    /** The servers that connections were configured with, only in tests of them. */
+    configured: RTCIceServer[][];
+    isBlocked: boolean;
     heard(username: string): Promise<Heard>;
     /** Only of the page of PeerJS, as its own bundle leaves it there. */
     readonly Peer: typeof import('peerjs').Peer;

@@ -1,8 +1,9 @@
 // @ts-check
 // One call from joining to leaving: joins signaling, mesh, media and the screen, and holds none of their logic.
 
+import { hasTurn, offeredServers, typedServers } from './ice.js';
 import { Mesh } from './mesh.js';
-import { iceServers, roomLink, showRoomInAddress, signalingUrl } from './settings.js';
+import { roomLink, showRoomInAddress, signalingUrl } from './settings.js';
 import { Signaling } from './signaling.js';
 import { StatsMeter } from './stats.js';
 import { Controls } from './ui/controls.js';
@@ -26,6 +27,11 @@ import { Status } from './ui/status.js';
 
 const SOUND_BLOCKED = 'The browser holds the sound back until you touch the page or press a key.';
 
+const NO_ROUTE = 'No route between the two networks; this server offers no TURN.';
+const NO_ROUTE_WITH_TURN = 'No route between the two networks, not even through the TURN server.';
+/** Well within the life of credentials. */
+const RENEWAL_MS = 5 * 60_000;
+
 const NO_DEVICES = 'You are here without microphone and camera. You see and hear the others; chat and files work.';
 
 export class Call {
@@ -34,9 +40,21 @@ export class Call {
   #isShown = false;
   #isSoundBlocked = false;
 
-  /** @param {{name: string, room: string, ice: string, media: Media}} options @param {CallEvents} events */
+  /** @type {RTCIceServer[]} */ #offered;
+  #renewal = setInterval(() => this.refreshServers(), RENEWAL_MS);
+
+  /**
+   * @param {object} options
+   * @param {string} options.name
+   * @param {string} options.room
+   * @param {Media} options.media
+   * @param {() => import('./ice.js').Typed} options.typedServers
+   * @param {RTCIceServer[]} options.offered
+   * @param {CallEvents} events
+   */
   constructor(options, events) {
     this.options = options;
+    this.#offered = options.offered;
     this.events = events;
     const { media, name, room } = options;
     this.controls = new Controls(media, {
@@ -46,7 +64,10 @@ export class Call {
       onProblem: (words) => this.#status.problem(words),
     });
     media.setQuality(this.controls.quality);
-    this.people = new People(name, media.speakerId, (isBlocked) => this.#soundBlocked(isBlocked));
+    this.people = new People(name, media.speakerId, {
+      onSoundBlocked: (isBlocked) => this.#soundBlocked(isBlocked),
+      onTryAgain: (peer) => this.#tryAgain(peer),
+    });
     this.conversation = new Conversation({
       peers: () => [...this.mesh.peers.values()],
       sendThroughServer: (content) => this.signaling.send({ type: 'CHAT_MESSAGE', content }),
@@ -59,6 +80,7 @@ export class Call {
       onSession: (peerId) => this.mesh.startSession(peerId),
       onFrame: (frame) => this.#receive(frame),
       onRefused: (message, isName) => this.#refused(message, isName),
+      onName: (name) => this.#renamed(name),
     });
   }
 
@@ -74,6 +96,31 @@ export class Call {
     this.people.setSpeaker(speakerId);
   }
 
+  /** Takes new servers, and new credentials of the old ones, for the connections to come and for their repairs. */
+  async refreshServers() {
+    this.#offered = await offeredServers();
+    this.mesh.setIceServers(this.#iceServers());
+  }
+
+  #iceServers() {
+    return [...this.#offered, ...typedServers(this.options.typedServers())];
+  }
+
+  /** @param {Peer} peer */
+  async #tryAgain(peer) {
+    await this.refreshServers();
+    this.mesh.callAnew(peer);
+  }
+
+  /** The server accepted another name than the one that was asked for. @param {string} name */
+  #renamed(name) {
+    const words = `The name “${this.options.name}” is taken: you are “${name}” in this call.`;
+    this.options.name = name;
+    this.people.renameSelf(name);
+    this.conversation.log.addEvent(words);
+    this.#status.notice(words);
+  }
+
   leave() {
     this.#end();
     this.events.onLeft();
@@ -82,7 +129,7 @@ export class Call {
   #newMesh() {
     const { people, conversation } = this;
     return new Mesh({
-      iceServers: iceServers(this.options.ice),
+      iceServers: this.#iceServers(),
       tracks: this.options.media.tracks,
       mediaState: this.options.media.state,
       quality: this.controls.quality,
@@ -90,7 +137,7 @@ export class Call {
       events: {
         onAdded: (peer, why) => this.#added(peer, why),
         onRemoved: (peer, why) => this.#removed(peer, why),
-        onState: (peer) => people.showState(peer),
+        onState: (peer) => people.showState(peer, hasTurn(this.#iceServers()) ? NO_ROUTE_WITH_TURN : NO_ROUTE),
         onTrack: (peer) => people.showStream(peer),
         onMediaState: (peer) => people.showMediaState(peer),
         onChannel: (peer) => people.showChannel(peer),
@@ -159,6 +206,7 @@ export class Call {
   }
 
   #end() {
+    clearInterval(this.#renewal);
     this.mesh.close();
     this.signaling?.close();
     this.meter.stop();
@@ -177,7 +225,7 @@ export class Call {
   }
 
   async #copyLink() {
-    const link = roomLink(this.options.room);
+    const link = roomLink(this.options.room, this.options.typedServers());
     try {
       await navigator.clipboard.writeText(link);
       this.#status.notice('Link copied');

@@ -2,9 +2,11 @@
 // Where the page begins: the lobby, then calls, one after another.
 
 import { Call } from './call.js';
+import { offeredServers } from './ice.js';
 import { Media } from './media.js';
 import { asked } from './settings.js';
 import { Devices } from './ui/devices.js';
+import { IceFields } from './ui/ice-fields.js';
 import { Lobby } from './ui/lobby.js';
 import { Status } from './ui/status.js';
 
@@ -22,14 +24,20 @@ const devices = new Devices(media, {
   onSpeaker: (speakerId) => call?.setSpeaker(speakerId),
 });
 
+const iceFields = new IceFields(() => call?.refreshServers());
+
+/** Asked for before the call, so that the first connection has them. @type {RTCIceServer[]} */
+let offered = [];
+const offering = offeredServers().then((servers) => (offered = servers));
+
 const lobby = new Lobby(media, {
-  onJoin: (name, room, ice) => join(name, room, ice),
+  onJoin: (name, room) => join(name, room),
   onCancel: () => call?.leave(),
 });
 
-/** @param {string} name @param {string} room @param {string} ice */
-function join(name, room, ice) {
-  call = new Call({ name, room, ice, media }, {
+/** @param {string} name @param {string} room */
+function join(name, room) {
+  call = new Call({ name, room, media, typedServers: () => iceFields.typed, offered }, {
     onJoined: () => lobby.hide(),
     onDelay: (words) => lobby.explainDelay(words),
     onRefused: (message, isName) => {
@@ -46,5 +54,5 @@ function join(name, room, ice) {
 addEventListener('pagehide', () => call?.leave());
 
 lobby.show();
-await lobby.openMedia();
+await Promise.all([lobby.openMedia(), offering]);
 if (asked.autojoin && asked.name && asked.room) lobby.submit();

@@ -71,6 +71,17 @@ export class Mesh {
     if (peer && !peer.isDeparted) peer.receive(frame);
   }
 
+  /** @param {RTCIceServer[]} iceServers */
+  setIceServers(iceServers) {
+    this.options.iceServers = iceServers;
+    for (const peer of this.peers.values()) peer.setIceServers(iceServers);
+  }
+
+  /** Gives up a connection that failed, and makes another one. @param {Peer} peer */
+  callAnew(peer) {
+    if (!peer.isDeparted) this.#connect({ id: peer.address, username: peer.username }, true);
+  }
+
   /** @param {Tracks} tracks @param {MediaState} mediaState */
   setMedia(tracks, mediaState) {
     Object.assign(this.options, { tracks, mediaState });
@@ -134,7 +145,8 @@ export class Mesh {
     if (undecided) return this.#connectOrBind(undecided.member, connection);
     const peer = this.peers.get(id);
     const isOther = peer?.remoteConnection && connection && connection !== peer.remoteConnection;
-    if (isOther && !peer.isDeparted) this.#connect({ id, username: peer.username }, false);
+    const isCrossed = peer?.options.calling && !peer.isAnswered && this.#ownId < id;
+    if (peer && (isOther || isCrossed) && !peer.isDeparted) this.#connect({ id, username: peer.username }, false);
   }
 
   /** @param {Member} member @param {string | undefined} connection */

@@ -3,6 +3,7 @@
 // the connection from the start, so that turning a camera on later needs no new offer.
 
 import { Channel } from './channel.js';
+import { newConnection } from './ice.js';
 import { Negotiation } from './negotiation.js';
 import { PageChannel, marked, markOf, newConnectionId } from './page-channel.js';
 import { PROFILES, askForLess, limitSender, lower, qualityOf } from './quality.js';
@@ -72,7 +73,7 @@ export class Peer {
     this.address = options.id;
     this.toldId = options.id;
     this.username = options.username;
-    this.pc = new RTCPeerConnection({ iceServers: options.iceServers });
+    this.pc = newConnection(options.iceServers);
     this.negotiation = new Negotiation(this.pc, {
       polite: !options.calling,
       send: (frame) => this.#send(frame),
@@ -120,6 +121,16 @@ export class Peer {
   async setTracks(tracks) {
     this.options.tracks = tracks;
     await this.#fillTransceivers();
+  }
+
+  /** For the next gathering of candidates. @param {RTCIceServer[]} iceServers */
+  setIceServers(iceServers) {
+    this.options.iceServers = iceServers;
+    try {
+      this.pc.setConfiguration({ ...this.pc.getConfiguration(), iceServers });
+    } catch (error) {
+      console.info('ICE servers refused', error);
+    }
   }
 
   /** @param {MediaState} state */

@@ -1,7 +1,9 @@
 // @ts-check
 // What the link asks for and what this browser remembers: name, room, devices, quality, STUN and TURN servers.
 
-/** @typedef {'name' | 'camera' | 'mic' | 'speaker' | 'ice'} Remembered */
+import { typedServers } from './ice.js';
+
+/** @typedef {'name' | 'camera' | 'mic' | 'speaker' | 'ice' | 'ice-user' | 'ice-credential'} Remembered */
 
 const PREFIX = 'switchboard.';
 const query = new URLSearchParams(location.search);
@@ -30,26 +32,22 @@ export function remember(key, value) {
   }
 }
 
-/** @returns {string} the servers of the link, else the remembered ones */
-export function iceText() {
-  return query.getAll('ice').join(' ') || recall('ice');
+/** The STUN and TURN servers of the link, else the remembered ones. @returns {import('./ice.js').Typed} */
+export function askedServers() {
+  const urls = query.getAll('ice').join(' ');
+  if (urls) return { urls, username: query.get('ice-user') ?? '', credential: query.get('ice-credential') ?? '' };
+  return { urls: recall('ice'), username: recall('ice-user'), credential: recall('ice-credential') };
 }
 
-/** @param {string} text @returns {RTCIceServer[]} */
-export function iceServers(text) {
-  const urls = text.split(/[\s,]+/).filter((url) => /^(stun|turn)s?:/.test(url));
-  return urls.map((url) => (url.startsWith('turn') ? { urls: url, ...turnCredentials() } : { urls: url }));
-}
-
-function turnCredentials() {
-  return { username: query.get('ice-user') ?? '', credential: query.get('ice-credential') ?? '' };
-}
-
-/** The link to hand on: this page and the room, nothing personal. @param {string} room */
-export function roomLink(room) {
+/** The link to hand on: this page, the room, and the servers that were typed. @param {string} room @param {import('./ice.js').Typed} typed */
+export function roomLink(room, typed) {
   const link = new URL(location.pathname, location.href);
   link.searchParams.set('room', room);
-  for (const url of query.getAll('ice')) if (url.startsWith('stun')) link.searchParams.append('ice', url);
+  const urls = typedServers(typed).map((server) => String(server.urls));
+  for (const url of urls) link.searchParams.append('ice', url);
+  if (!urls.some((url) => url.startsWith('turn'))) return link.href;
+  link.searchParams.set('ice-user', typed.username);
+  link.searchParams.set('ice-credential', typed.credential);
   return link.href;
 }
 

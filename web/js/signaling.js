@@ -10,6 +10,7 @@
  * @property {(peerId: string) => void} onSession  a new session has entered the room, under this id; peers known so far
  *   are of an older one
  * @property {(frame: Frame) => void} onFrame
+ * @property {(name: string) => void} onName  the wanted name is taken, and this one was claimed instead
  * @property {(message: string, isName: boolean) => void} onRefused  the server will not have us; no retry follows
  */
 
@@ -18,6 +19,7 @@ const RETRY_MAX_MS = 15_000;
 const RESTART_MS = 300;
 const SLOW_MS = 10_000;
 const NAME_RETRIES = 5;
+const SUFFIX_MAX = 20;
 const NAME_RETRY_MS = 700;
 const CLOSE_POLICY = 1008;
 const CLOSE_RESTART = 1012;
@@ -27,6 +29,8 @@ export class Signaling {
   /** @type {number | undefined} */ #timer;
   #attempts = 0;
   #nameRefusals = 0;
+  /** The number behind the name, from 2 on, if the name alone is taken. */
+  #suffix = 1;
   #wanted = true;
   #joined = false;
   #everJoined = false;
@@ -67,7 +71,7 @@ export class Signaling {
     this.events.onState('connecting', 0);
     const socket = new WebSocket(this.session.url);
     this.#socket = socket;
-    socket.onopen = () => this.send({ type: 'IDENTIFY', username: this.session.name });
+    socket.onopen = () => this.send({ type: 'IDENTIFY', username: this.#name });
     socket.onmessage = ({ data }) => this.#receive(socket, data);
     socket.onclose = ({ code }) => this.#closed(socket, code);
   }
@@ -92,6 +96,7 @@ export class Signaling {
   /** @param {Frame} frame */
   #accepted(frame) {
     this.#peerId = String(frame['peerId'] ?? '');
+    if (this.#suffix > 1 && !this.#everJoined) this.events.onName(this.#name);
     this.send({ type: 'JOIN_ROOM', roomId: this.session.room });
   }
 
@@ -110,8 +115,21 @@ export class Signaling {
     const message = String(frame['message'] ?? 'The server refused the name.');
     this.#nameRefusals += 1;
     if (this.#everJoined && this.#nameRefusals <= NAME_RETRIES) return this.#socket?.close();
+    if (!this.#everJoined && message.includes('taken') && this.#suffix < SUFFIX_MAX) return this.#claimNext();
     this.close();
     this.events.onRefused(message, true);
+  }
+
+  #claimNext() {
+    this.#suffix += 1;
+    const refused = this.#socket;
+    this.#socket = null;
+    refused?.close();
+    this.#connect();
+  }
+
+  get #name() {
+    return this.#suffix > 1 ? `${this.session.name} (${this.#suffix})` : this.session.name;
   }
 
   /** @param {Frame} frame */

@@ -1,13 +1,13 @@
 // @ts-check
 // The screen before the call: who one is, which room, how one looks, and why something does not work.
 
-import { asked, iceText, newRoomName, recall, remember } from '../settings.js';
+import { asked, newRoomName, recall, remember } from '../settings.js';
 import { byId, press, say } from './dom.js';
 
 /** @typedef {import('../media.js').Media} Media */
 /**
  * @typedef {object} LobbyEvents
- * @property {(name: string, room: string, ice: string) => void} onJoin
+ * @property {(name: string, room: string) => void} onJoin
  * @property {() => void} onCancel
  */
 
@@ -15,7 +15,6 @@ export class Lobby {
   #screen = byId('prejoin', HTMLElement);
   #name = byId('name', HTMLInputElement);
   #room = byId('room', HTMLInputElement);
-  #ice = byId('ice', HTMLInputElement);
   #join = byId('join', HTMLButtonElement);
   #error = byId('join-error', HTMLElement);
   #problem = byId('media-problem', HTMLElement);
@@ -31,7 +30,6 @@ export class Lobby {
     this.events = events;
     this.#name.value = asked.name || recall('name');
     this.#room.value = asked.room || newRoomName();
-    this.#ice.value = iceText();
     byId('join-form', HTMLFormElement).addEventListener('submit', (event) => this.#submit(event));
     this.#mic.addEventListener('click', () => this.#toggleMic());
     this.#camera.addEventListener('click', () => this.#toggleCamera());
@@ -88,10 +86,9 @@ export class Lobby {
       return;
     }
     this.#setBusy(true);
-    const [name, room, ice] = [this.#name, this.#room, this.#ice].map(({ value }) => value.trim());
+    const [name, room] = [this.#name, this.#room].map(({ value }) => value.trim());
     remember('name', name ?? '');
-    remember('ice', ice ?? '');
-    this.events.onJoin(name ?? '', room ?? '', ice ?? '');
+    this.events.onJoin(name ?? '', room ?? '');
   }
 
   /** @param {boolean} isBusy */

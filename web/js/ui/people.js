@@ -21,16 +21,21 @@ export class People {
     for (const id of this.#blocked) this.#play(id);
   };
 
-  /** @param {string} name @param {string} speakerId @param {(isBlocked: boolean) => void} onSoundBlocked */
-  constructor(name, speakerId, onSoundBlocked) {
+  /** @param {string} name @param {string} speakerId @param {{onSoundBlocked: (isBlocked: boolean) => void, onTryAgain: (peer: Peer) => void}} events */
+  constructor(name, speakerId, events) {
     this.speakerId = speakerId;
-    this.onSoundBlocked = onSoundBlocked;
+    this.events = events;
     this.#speaking = new SpeakingDetector((id, speaks) => this.#grid.tiles.get(id)?.setSpeaking(speaks));
     this.#self = new Tile(SELF, name, `${name} (you)`);
     this.#self.setState(SELF);
     this.#grid.add(SELF, this.#self);
     addEventListener('pointerdown', this.#playAll);
     addEventListener('keydown', this.#playAll);
+  }
+
+  /** @param {string} name */
+  renameSelf(name) {
+    this.#self.rename(name, `${name} (you)`);
   }
 
   /** @param {Media} media */
@@ -47,6 +52,7 @@ export class People {
   /** @param {Peer} peer */
   add(peer) {
     const tile = new Tile(peer.id, peer.username);
+    tile.onTryAgain = () => this.events.onTryAgain(peer);
     tile.setState(peer.state);
     tile.setSpeaker(this.speakerId);
     this.#grid.add(peer.id, tile);
@@ -59,9 +65,9 @@ export class People {
     this.#grid.remove(peer.id);
   }
 
-  /** @param {Peer} peer */
-  showState(peer) {
-    this.#grid.tiles.get(peer.id)?.setState(peer.state);
+  /** @param {Peer} peer @param {string} reason  why it has failed, if it has */
+  showState(peer, reason) {
+    this.#grid.tiles.get(peer.id)?.setState(peer.state, reason);
   }
 
   /** @param {Peer} peer */
@@ -121,6 +127,6 @@ export class People {
   #setBlocked(id, isBlocked) {
     if (isBlocked) this.#blocked.add(id);
     else this.#blocked.delete(id);
-    this.onSoundBlocked(this.#blocked.size > 0);
+    this.events.onSoundBlocked(this.#blocked.size > 0);
   }
 }

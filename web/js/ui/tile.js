@@ -18,6 +18,11 @@ const STATE_WORDS = {
 export class Tile {
   video = make('video', { testid: 'tile-video' });
   audio = make('audio', { testid: 'tile-audio' });
+  #name = make('span', { className: 'pill tile-name', testid: 'tile-name' });
+  #reason = make('p', { testid: 'tile-reason' });
+  #tryAgain = make('button', { className: 'small', testid: 'try-again', text: 'Try again' });
+  #failure = make('div', { className: 'tile-failure' }, [this.#reason, this.#tryAgain]);
+  onTryAgain = () => {};
   #volume = make('input', { className: 'tile-volume', testid: 'tile-volume' });
   #state = make('span', { className: 'pill tile-state', testid: 'tile-state' });
   #muted = make('span', { className: 'pill tile-muted', testid: 'tile-muted' }, [
@@ -28,12 +33,15 @@ export class Tile {
 
   /** @param {string} id @param {string} username @param {string} shownName */
   constructor(id, username, shownName = username) {
-    const name = make('span', { className: 'pill tile-name', testid: 'tile-name', text: shownName });
+    this.#name.textContent = shownName;
+    this.#tryAgain.type = 'button';
+    this.#tryAgain.addEventListener('click', () => this.onTryAgain());
+    this.#failure.hidden = true;
     const avatar = make('span', { className: 'avatar', text: initials(username) });
     avatar.setAttribute('aria-hidden', 'true');
     const head = make('div', { className: 'tile-head' }, [this.#state, this.#stats]);
-    const foot = make('div', { className: 'tile-foot' }, [name, this.#muted]);
-    const parts = id === 'self' ? [] : [this.audio, this.#volume];
+    const foot = make('div', { className: 'tile-foot' }, [this.#name, this.#muted]);
+    const parts = id === 'self' ? [] : [this.audio, this.#volume, this.#failure];
     this.element = make('li', { className: 'tile', testid: 'tile' }, [this.video, avatar, head, ...parts, foot]);
     Object.assign(this.#volume, { type: 'range', min: '0', max: '1', step: '0.05', value: '1' });
     this.#volume.setAttribute('aria-label', `Volume of ${username}`);
@@ -58,8 +66,16 @@ export class Tile {
     if (this.video.srcObject !== stream) this.video.srcObject = stream;
   }
 
-  /** @param {PeerState | 'self'} state */
-  setState(state) {
+  /** @param {string} username @param {string} shownName */
+  rename(username, shownName) {
+    this.element.dataset['username'] = username;
+    this.#name.textContent = shownName;
+  }
+
+  /** @param {PeerState | 'self'} state @param {string} [reason]  why it has failed, if it has */
+  setState(state, reason = '') {
+    this.#failure.hidden = state !== 'failed';
+    this.#reason.textContent = reason;
     this.element.dataset['state'] = state;
     this.#state.textContent = STATE_WORDS[state];
   }

@@ -1,0 +1,72 @@
+// @ts-check
+// STUN and TURN servers: those that the server offers, those of the link, and those that were typed. Nothing that is
+// typed or sent reaches a connection unchecked, because a browser refuses a connection with one bad server.
+
+/** @typedef {{urls: string, username: string, credential: string}} Typed  addresses separated by spaces, and for TURN a user */
+
+const URL_PATTERN = /^(?:stuns?:(?:\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::\d{1,5})?|turns?:(?:\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::\d{1,5})?(?:\?transport=(?:udp|tcp))?)$/i;
+const SERVERS_MAX = 16;
+const FETCH_MS = 3_000;
+
+/** What is wrong with each field, or nothing. @param {Typed} typed @returns {Typed} */
+export function mistakes({ urls, username, credential }) {
+  const wrong = addresses(urls).find((url) => !URL_PATTERN.test(url));
+  const isTurn = addresses(urls).some((url) => /^turns?:/i.test(url));
+  return {
+    urls: wrong ? `“${wrong}” is no address of a STUN or TURN server. Examples: stun:stun.example.org:3478, turn:turn.example.org` : '',
+    username: isTurn && !username ? 'A TURN server needs a user.' : '',
+    credential: isTurn && !credential ? 'A TURN server needs a password.' : '',
+  };
+}
+
+/** Those of the typed servers that have no mistake. @param {Typed} typed @returns {RTCIceServer[]} */
+export function typedServers({ urls, username, credential }) {
+  const good = addresses(urls).filter((url) => URL_PATTERN.test(url));
+  const stun = good.filter((url) => /^stun/i.test(url)).map((url) => ({ urls: url }));
+  const turn = good.filter((url) => /^turn/i.test(url)).map((url) => ({ urls: url, username, credential }));
+  return [...stun, ...(username && credential ? turn : [])];
+}
+
+/** Those that the server offers; none if it has no such list. @returns {Promise<RTCIceServer[]>} */
+export async function offeredServers() {
+  try {
+    const url = new URL('ice-servers', document.baseURI);
+    const response = await fetch(url, { signal: AbortSignal.timeout(FETCH_MS), cache: 'no-store' });
+    return response.ok ? checked(await response.json()) : [];
+  } catch {
+    return [];
+  }
+}
+
+/** @param {RTCIceServer[]} servers */
+export function hasTurn(servers) {
+  return servers.flatMap(({ urls }) => urls).some((url) => /^turns?:/i.test(url));
+}
+
+/** A connection with these servers, or without them if the browser refuses them. @param {RTCIceServer[]} iceServers */
+export function newConnection(iceServers) {
+  try {
+    return new RTCPeerConnection({ iceServers });
+  } catch (error) {
+    console.info('ICE servers refused', error);
+    return new RTCPeerConnection();
+  }
+}
+
+/** @param {unknown} json */
+function checked(json) {
+  const list = Array.isArray(json) ? json : /** @type {{iceServers?: unknown} | null} */ (json)?.iceServers;
+  if (!Array.isArray(list)) return [];
+  return list.slice(0, SERVERS_MAX).flatMap((server) => {
+    const urls = [server?.urls].flat().filter((url) => typeof url === 'string' && URL_PATTERN.test(url));
+    const { username, credential } = server ?? {};
+    const hasUser = typeof username === 'string' && typeof credential === 'string';
+    if (urls.length === 0 || (!hasUser && hasTurn([{ urls }]))) return [];
+    return [hasUser ? { urls, username, credential } : { urls }];
+  });
+}
+
+/** @param {string} text */
+function addresses(text) {
+  return text.split(/[\s,]+/).filter(Boolean);
+}
