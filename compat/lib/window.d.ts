@@ -51,6 +51,7 @@ declare global {
     /** The servers that connections were configured with, only in tests of them. */
     configured: RTCIceServer[][];
     isBlocked: boolean;
+    captured: MediaStreamTrack[];
     heard(username: string): Promise<Heard>;
     /** Only of the page of PeerJS, as its own bundle leaves it there. */
     readonly Peer: typeof import('peerjs').Peer;

@@ -71,7 +71,7 @@ export class Call {
     this.conversation = new Conversation({
       peers: () => [...this.mesh.peers.values()],
       sendThroughServer: (content) => this.signaling.send({ type: 'CHAT_MESSAGE', content }),
-      onNews: (words) => this.#news(words),
+      onNews: (words, isMessage) => this.#news(words, isMessage),
     });
     this.mesh = this.#newMesh();
     this.meter = new StatsMeter(() => this.mesh.peers.values(), (rates) => this.#showRates(rates));
@@ -220,8 +220,8 @@ export class Call {
 
   /** @param {Quality} quality */
   async #setQuality(quality) {
-    await this.options.media.setQuality(quality);
     this.mesh.setQuality(quality);
+    this.#status.problem(await this.options.media.setQuality(quality));
   }
 
   async #copyLink() {
@@ -247,10 +247,10 @@ export class Call {
     this.#isSoundBlocked = isBlocked;
   }
 
-  /** @param {string} words */
-  #news(words) {
+  /** @param {string} words @param {boolean} isMessage */
+  #news(words, isMessage) {
     if (!this.controls.isChatOpen) this.#status.notice(words);
-    this.controls.news();
+    if (isMessage) this.controls.news();
   }
 }
 

@@ -13,6 +13,8 @@ export class Media {
   /** @type {MediaStreamTrack | null} */ screen = null;
   /** @type {Quality} */ quality = 'normal';
   isMuted = false;
+  /** The camera was on when "Audio only" stopped it. */
+  #isCameraPaused = false;
   micId = '';
   cameraId = '';
   speakerId = '';
@@ -98,11 +100,26 @@ export class Media {
     this.onChange();
   }
 
-  /** @param {Quality} quality */
+  /** A quality without pictures releases the camera, light and all. @param {Quality} quality @returns {Promise<string>} what went wrong */
   async setQuality(quality) {
     this.quality = quality;
+    if (!PROFILES[quality].video) return this.#pauseCamera();
     await this.camera?.applyConstraints(cameraConstraints(quality)).catch((error) => console.warn('camera', error));
+    if (this.#isCameraPaused) return this.#resumeCamera();
     this.onChange();
+    return '';
+  }
+
+  #pauseCamera() {
+    this.#isCameraPaused ||= this.camera !== null;
+    this.closeCamera();
+    this.closeScreen();
+    return '';
+  }
+
+  #resumeCamera() {
+    this.#isCameraPaused = false;
+    return this.openCamera();
   }
 
   close() {

@@ -129,10 +129,12 @@ export class Mesh {
     if (former) this.#remove(former, 'replaced');
     const why = former ? 'back' : calling ? 'present' : 'joined';
     const { iceServers, tracks, mediaState, quality, send } = this.options;
-    const options = { ...member, calling, iceServers, tracks, mediaState, quality, send, events: this.peerEvents };
+    const others = this.peers.size + 1;
+    const options = { ...member, calling, others, iceServers, tracks, mediaState, quality, send, events: this.peerEvents };
     const peer = new Peer(options);
     peer.tellSession(this.#ownId);
     this.peers.set(member.id, peer);
+    this.#countOthers();
     this.options.events.onAdded(peer, why);
   }
 
@@ -229,7 +231,12 @@ export class Mesh {
     if (this.peers.get(peer.address) !== peer) return;
     this.peers.delete(peer.address);
     peer.close();
+    this.#countOthers();
     this.options.events.onRemoved(peer, why);
+  }
+
+  #countOthers() {
+    for (const peer of this.peers.values()) peer.setOthers(this.peers.size);
   }
 }
 

@@ -36,6 +36,7 @@ import { PROFILES, askForLess, limitSender, lower, qualityOf } from './quality.j
  * @property {Tracks} tracks
  * @property {MediaState} mediaState
  * @property {Quality} quality
+ * @property {number} others  how many members there are, this peer included
  * @property {(frame: Frame) => boolean} send
  * @property {PeerEvents} events
  */
@@ -121,6 +122,13 @@ export class Peer {
   async setTracks(tracks) {
     this.options.tracks = tracks;
     await this.#fillTransceivers();
+  }
+
+  /** The sending quality follows the number of members. @param {number} others */
+  setOthers(others) {
+    if (this.options.others === others) return;
+    this.options.others = others;
+    this.#fillTransceivers();
   }
 
   /** For the next gathering of candidates. @param {RTCIceServer[]} iceServers */
@@ -255,7 +263,7 @@ export class Peer {
     const isWanted = kind === 'audio' || PROFILES[quality].video;
     await transceiver.sender.replaceTrack(isWanted ? this.options.tracks[kind] : null);
     const isSettled = this.pc.signalingState === 'stable' && this.isAnswered;
-    if (isSettled) await limitSender(transceiver.sender, kind, quality);
+    if (isSettled) await limitSender(transceiver.sender, kind, quality, this.options.others);
   }
 
   /** @param {'audio' | 'video'} kind @returns {RTCRtpTransceiverDirection} */

@@ -44,6 +44,22 @@ export const PROFILES = {
 const SET_ATTEMPTS = 5;
 const DESCENDING = /** @type {const} */ (['normal', 'low', 'audio']);
 
+/** What all the pictures that a page sends may take together, whatever the number of members. */
+const VIDEO_BITRATE_TOTAL = 2_000_000;
+const VIDEO_BITRATE_MIN = 100_000;
+
+/** The bit rate of the picture for one of so many others. @param {Quality} quality @param {number} others */
+export function videoBitrate(quality, others) {
+  const share = Math.max(VIDEO_BITRATE_MIN, Math.floor(VIDEO_BITRATE_TOTAL / Math.max(1, others)));
+  return Math.min(PROFILES[quality].videoBitrate, share);
+}
+
+/** A small picture is worth more than a coarse one. @param {Quality} quality @param {number} others */
+function scaleDown(quality, others) {
+  const ratio = PROFILES[quality].videoBitrate / videoBitrate(quality, others);
+  return ratio < 2 ? 1 : ratio < 4 ? 1.5 : 2;
+}
+
 /** @param {unknown} value @returns {Quality} */
 export function qualityOf(value) {
   return DESCENDING.find((quality) => quality === value) ?? 'normal';
@@ -65,10 +81,11 @@ export function cameraConstraints(quality) {
  * @param {RTCRtpSender} sender
  * @param {string} kind
  * @param {Quality} quality
+ * @param {number} others  how many members get a picture of their own
  */
-export async function limitSender(sender, kind, quality) {
+export async function limitSender(sender, kind, quality, others) {
   for (let attempt = 0; attempt < SET_ATTEMPTS; attempt += 1) {
-    const parameters = limited(sender, kind, quality);
+    const parameters = limited(sender, kind, quality, others);
     if (!parameters) return;
     const error = await sender.setParameters(parameters).then(() => null, (reason) => reason);
     if (!error) return;
@@ -78,27 +95,30 @@ export async function limitSender(sender, kind, quality) {
   console.warn('setParameters: descriptions change too fast; the limit is set with the next one');
 }
 
-/** @param {RTCRtpSender} sender @param {string} kind @param {Quality} quality */
-function limited(sender, kind, quality) {
+/** @param {RTCRtpSender} sender @param {string} kind @param {Quality} quality @param {number} others */
+function limited(sender, kind, quality, others) {
   const parameters = sender.getParameters();
   const encoding = parameters.encodings?.[0];
   if (!encoding) return null;
   const profile = PROFILES[quality];
-  if (kind === 'video') limitVideo(encoding, sender.track, profile);
+  if (kind === 'video') limitVideo(encoding, sender.track, quality, others);
   else setOrDelete(encoding, 'maxBitrate', profile.audioBitrate);
   return parameters;
 }
 
-/** @param {RTCRtpEncodingParameters} encoding @param {MediaStreamTrack | null} track @param {Profile} profile */
-function limitVideo(encoding, track, profile) {
+/** @param {RTCRtpEncodingParameters} encoding @param {MediaStreamTrack | null} track @param {Quality} quality @param {number} others */
+function limitVideo(encoding, track, quality, others) {
+  const profile = PROFILES[quality];
   const isScreen = track?.contentHint === 'detail';
-  setOrDelete(encoding, 'maxBitrate', profile.videoBitrate);
+  setOrDelete(encoding, 'maxBitrate', videoBitrate(quality, others));
+  // A shared screen must stay legible.
+  setOrDelete(encoding, 'scaleResolutionDownBy', isScreen ? 1 : scaleDown(quality, others));
   setOrDelete(encoding, 'maxFramerate', isScreen ? profile.screenFrameRate : profile.camera.frameRate);
 }
 
 /**
  * @param {RTCRtpEncodingParameters} encoding
- * @param {'maxBitrate' | 'maxFramerate'} key
+ * @param {'maxBitrate' | 'maxFramerate' | 'scaleResolutionDownBy'} key
  * @param {number | null} value
  */
 function setOrDelete(encoding, key, value) {

@@ -6,6 +6,8 @@ import { formatBytes, isPicture } from '../files.js';
 import { byId, make } from './dom.js';
 
 const ENTRIES_MAX = 300;
+/** Of http and https alone, without the mark that ends a sentence. */
+const WEB_ADDRESS = /(https?:\/\/[^\s<>"]+[^\s<>"'.,;:!?)\]}])/i;
 
 export class ChatLog {
   #list = byId('chat-log', HTMLOListElement);
@@ -13,7 +15,7 @@ export class ChatLog {
   /** @param {string} author @param {string} content @param {number} timestamp */
   addMessage(author, content, timestamp) {
     const header = make('header', {}, [make('b', { text: author }), clock(timestamp)]);
-    const text = make('p', { text: content });
+    const text = make('p', {}, linked(content));
     this.#add(make('li', { className: 'message', testid: 'chat-message' }, [header, text]));
   }
 
@@ -46,7 +48,7 @@ export class ChatLog {
   /** @param {Element} entry */
   #drop(entry) {
     const url = entry.querySelector('a')?.href;
-    if (url) URL.revokeObjectURL(url);
+    if (url?.startsWith('blob:')) URL.revokeObjectURL(url);
     entry.remove();
   }
 }
@@ -100,6 +102,23 @@ export class FileEntry {
     this.#progress.hidden = state === 'failed';
     this.#status.textContent = words;
   }
+}
+
+/**
+ * The text with its web addresses as links. A link says nothing of this page to where it leads.
+ * @param {string} text @returns {Node[]}
+ */
+function linked(text) {
+  return text.split(WEB_ADDRESS).map((part, index) => (index % 2 === 1 ? link(part) : document.createTextNode(part)));
+}
+
+/** @param {string} address */
+function link(address) {
+  const anchor = make('a', { text: address, testid: 'chat-link' });
+  anchor.href = address;
+  anchor.target = '_blank';
+  anchor.rel = 'noopener noreferrer nofollow';
+  return anchor;
 }
 
 /** @param {string} url @param {string} alt */

@@ -10,7 +10,7 @@ import { ChatLog } from './chat-log.js';
  * @typedef {object} ConversationOptions
  * @property {() => Peer[]} peers
  * @property {(content: string) => boolean} sendThroughServer
- * @property {(words: string) => void} onNews  something arrived or happened
+ * @property {(words: string, isMessage: boolean) => void} onNews  something arrived or happened
  */
 
 export class Conversation {
@@ -35,13 +35,13 @@ export class Conversation {
   /** @param {string} username @param {string} content @param {number} timestamp */
   receive(username, content, timestamp) {
     this.log.addMessage(username, content, timestamp);
-    this.options.onNews(`${username}: ${content}`);
+    this.options.onNews(`${username}: ${content}`, true);
   }
 
   /** @param {Peer} peer @param {string} name @param {number} size @returns {import('../files.js').Receipt} */
   receiveFile(peer, name, size) {
     const entry = this.log.addFile('in', peer.username, name, size);
-    this.options.onNews(`${peer.username} sends ${name}`);
+    this.options.onNews(`${peer.username} sends ${name}`, true);
     return {
       name,
       size,
@@ -54,7 +54,7 @@ export class Conversation {
   /** @param {string} words */
   announce(words) {
     this.log.addEvent(words);
-    this.options.onNews(words);
+    this.options.onNews(words, false);
   }
 
   close() {

@@ -92,6 +92,7 @@ export class People {
     if (!peer.mediaState || !tile) return;
     tile.setMuted(peer.mediaState.isMuted);
     if (peer.mediaState.video === 'off') tile.setVideo(false);
+    this.#grid.setScreen(peer.id, peer.mediaState.video === 'screen');
   }
 
   /** @param {string} speakerId */

@@ -1,0 +1,113 @@
+/** The page at `/`: what it sends to how many, and what it shows large. */
+import assert from 'node:assert/strict';
+import { paintCamera } from '../lib/painted-camera.js';
+import { outputFile, stage } from '../lib/stage.js';
+
+const VIDEO_BITRATE_TOTAL = 2_000_000;
+
+const scene = stage();
+
+/** Runs in a page before its own scripts: keeps what was captured; the screen is a painted one. */
+function recordCaptures() {
+  window.captured = [];
+  const native = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+  navigator.mediaDevices.getUserMedia = async (constraints) => {
+    const stream = await native(constraints);
+    window.captured.push(...stream.getTracks());
+    return stream;
+  };
+  navigator.mediaDevices.getDisplayMedia = async () => {
+    const canvas = Object.assign(document.createElement('canvas'), { width: 1280, height: 720 });
+    const brush = /** @type {CanvasRenderingContext2D} */ (canvas.getContext('2d'));
+    let count = 0;
+    setInterval(() => {
+      brush.fillStyle = '#fff';
+      brush.fillRect(0, 0, 1280, 720);
+      brush.fillStyle = '#223';
+      brush.font = '60px sans-serif';
+      brush.fillText(`Slide ${(count += 1)}`, 100, 200);
+    }, 100);
+    return canvas.captureStream(10);
+  };
+}
+
+scene('“Audio only” stops the camera, and another quality starts it again', async (scene) => {
+  const ada = await scene.visit('Ada', recordCaptures);
+  const grace = await scene.visit('Grace');
+  await Promise.all([ada.sees('Grace'), grace.sees('Ada')]);
+
+  await ada.page.getByTestId('quality-audio').check();
+  await ada.until('the camera is released', () => window.captured.every(({ kind, readyState }) => kind === 'audio' || readyState === 'ended'));
+  await grace.shows('Ada', 'video', 'off');
+  await Promise.all([ada.hears('Grace'), grace.hears('Ada')]);
+
+  await ada.page.getByTestId('quality-normal').check();
+  await Promise.all([ada.sees('Grace'), grace.sees('Ada')]);
+});
+
+scene('a camera that was off stays off after “Audio only”', async (scene) => {
+  const ada = await scene.visit('Ada', recordCaptures);
+  await ada.page.getByTestId('camera').click();
+  await ada.page.getByTestId('quality-audio').check();
+  await ada.page.getByTestId('quality-normal').check();
+  assert.equal(await ada.page.getByTestId('camera').getAttribute('aria-pressed'), 'false');
+});
+
+scene('six members together get no more pictures than a usual uplink carries', async (scene) => {
+  const names = ['Ada', 'Grace', 'Linus', 'Barbara', 'Edsger', 'Margaret'];
+  /** @type {import('../lib/visitor.js').Visitor[]} */
+  const visitors = [];
+  for (const name of names) visitors.push(await scene.visit(name, paintCamera));
+  const [ada] = visitors;
+  assert.ok(ada);
+  await ada.meets(...names.slice(1));
+
+  await ada.until('the limits', (total) => {
+    const senders = window.connections.flatMap((connection) => connection.getSenders()).filter(({ track }) => track?.kind === 'video');
+    const rates = senders.map((sender) => sender.getParameters().encodings[0]?.maxBitrate ?? Number.MAX_VALUE);
+    return rates.length === 5 && rates.reduce((sum, rate) => sum + rate, 0) <= total;
+  }, VIDEO_BITRATE_TOTAL);
+  await ada.page.screenshot({ path: outputFile('call-page-six.png') });
+  for (const { page } of visitors.slice(2)) await page.getByTestId('leave').click();
+  await ada.sees('Grace');
+  await ada.until('the full rate for one', () => window.connections.some((connection) => connection.connectionState === 'connected'
+    && connection.getSenders().some((sender) => sender.getParameters().encodings[0]?.maxBitrate === 1_000_000)));
+});
+
+scene('a shared screen is shown large until it ends, and any member can be pinned', async (scene) => {
+  const ada = await scene.visit('Ada', recordCaptures);
+  const grace = await scene.visit('Grace', paintCamera);
+  const linus = await scene.visit('Linus', paintCamera);
+  await Promise.all([ada.sees('Grace', 'Linus'), grace.sees('Ada', 'Linus')]);
+
+  await ada.page.getByTestId('screen').click();
+  await grace.shows('Ada', 'large', 'true');
+  await grace.sees('Ada', 'Linus');
+  await grace.page.screenshot({ path: outputFile('call-page-screen.png') });
+  const pin = grace.page.locator('[data-testid="tile"][data-username="Linus"]').getByTestId('tile-pin');
+  await pin.focus();
+  await grace.page.keyboard.press('Enter');
+  await grace.shows('Linus', 'large', 'true');
+  await grace.shows('Ada', 'large', 'false');
+  await grace.page.keyboard.press('Enter');
+  await grace.shows('Ada', 'large', 'true');
+
+  await ada.page.getByTestId('screen').click();
+  await grace.shows('Ada', 'large', 'false');
+  await linus.sees('Ada', 'Grace');
+});
+
+scene('addresses in chat are links, and only messages count as unread', async (scene) => {
+  const ada = await scene.visit('Ada');
+  await ada.page.getByTestId('chat-toggle').click();
+  const grace = await scene.visit('Grace');
+  await Promise.all([ada.sees('Grace'), grace.sees('Ada')]);
+  assert.equal(await ada.page.getByTestId('unread').isVisible(), false);
+
+  await grace.writes('See https://example.org/a?b=1&c=<x>, or javascript:alert(1) (http://example.org/d).');
+  await ada.page.getByTestId('unread').filter({ hasText: /^1$/ }).waitFor();
+  const links = await grace.page.getByTestId('chat-link').evaluateAll((anchors) => anchors.map((anchor) => [anchor.getAttribute('href'), anchor.getAttribute('rel')]));
+  assert.deepEqual(links, [['https://example.org/a?b=1&c=', 'noopener noreferrer nofollow'], ['http://example.org/d', 'noopener noreferrer nofollow']]);
+  await ada.page.getByTestId('chat-toggle').click();
+  await ada.reads('Grace', 'javascript:alert(1) (http://example.org/d).');
+});
