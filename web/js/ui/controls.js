@@ -1,6 +1,7 @@
 // @ts-check
 // The buttons and keys of a call.
 
+import { recall, remember } from '../settings.js';
 import { byId, press } from './dom.js';
 
 /** @typedef {import('../media.js').Media} Media */
@@ -25,6 +26,7 @@ export class Controls {
   #unread = byId('unread', HTMLElement);
   #quality = byId('quality', HTMLFieldSetElement);
   #dialog = byId('settings-dialog', HTMLDialogElement);
+  #shortcuts = byId('shortcuts', HTMLInputElement);
   #unreadCount = 0;
   #ended = new AbortController();
 
@@ -42,6 +44,8 @@ export class Controls {
     this.#on(byId('copy-link', HTMLButtonElement), events.onCopyLink);
     const { signal } = this.#ended;
     this.#quality.addEventListener('change', () => events.onQuality(this.quality), { signal });
+    this.#shortcuts.checked = recall('shortcuts') !== 'off';
+    this.#shortcuts.addEventListener('change', () => remember('shortcuts', this.#shortcuts.checked ? 'on' : 'off'), { signal });
     addEventListener('keydown', (event) => this.#key(event), { signal });
     this.setChatOpen(WIDE.matches);
     this.refresh();
@@ -121,7 +125,7 @@ export class Controls {
   #key(event) {
     if (event.key === 'Escape' && !WIDE.matches && !this.#dialog.open) this.setChatOpen(false);
     const isTyping = event.target instanceof Element && event.target.closest(TEXT_FIELDS) !== null;
-    if (isTyping || event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
+    if (!this.#shortcuts.checked || isTyping || event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
     const buttons = { m: this.#mute, v: this.#camera, s: this.#screen, c: this.#chat };
     buttons[/** @type {keyof typeof buttons} */ (event.key.toLowerCase())]?.click();
   }

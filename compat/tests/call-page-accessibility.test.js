@@ -1,0 +1,55 @@
+/** The page at `/`: axe finds no breach of WCAG 2.2 AA, in both colour schemes, and shortcuts can be switched off. */
+import assert from 'node:assert/strict';
+import { createRequire } from 'node:module';
+import { paintCamera } from '../lib/painted-camera.js';
+import { outputFile, stage } from '../lib/stage.js';
+
+const AXE = createRequire(import.meta.url).resolve('axe-core/axe.min.js');
+const RULES = ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa'];
+
+const scene = stage();
+
+/** @param {import('playwright-core').Page} page @param {string} state */
+async function hasNoBreach(page, state) {
+  await page.addScriptTag({ path: AXE });
+  for (const colorScheme of /** @type {const} */ (['light', 'dark'])) {
+    await page.emulateMedia({ colorScheme, reducedMotion: 'reduce' });
+    const breaches = await page.evaluate(async (rules) => {
+      const { violations } = await /** @type {any} */ (window).axe.run(document, { runOnly: rules });
+      return violations.map((/** @type {any} */ { id, nodes }) => `${id}: ${nodes.map((/** @type {any} */ { target }) => target).join(' ')}`);
+    }, RULES);
+    assert.deepEqual(breaches, [], `${state}, ${colorScheme}`);
+  }
+}
+
+scene('the lobby, a call and the settings have no breach of WCAG 2.2 AA', async (scene) => {
+  const ada = await scene.visit('Ada', paintCamera, async (page) => {
+    await page.getByTestId('prejoin-devices').count();
+    await page.locator('[data-testid="prejoin-camera"][aria-pressed="true"]').waitFor();
+    await hasNoBreach(page, 'lobby');
+    await page.getByTestId('join').click();
+  });
+  await hasNoBreach(ada.page, 'alone in a call');
+  const grace = await scene.visit('Grace', paintCamera);
+  await Promise.all([ada.sees('Grace'), grace.sees('Ada')]);
+  await grace.writes('Look at https://example.org/');
+  await grace.sends('notes.bin', Buffer.from('notes'));
+  await ada.page.getByTestId('file-link').waitFor();
+  await hasNoBreach(ada.page, 'chat');
+  await ada.seesMoving(1);
+  await ada.page.screenshot({ path: outputFile('call-page-dark.png') });
+  await ada.page.getByTestId('settings').click();
+  await hasNoBreach(ada.page, 'settings');
+});
+
+scene('shortcuts work by keyboard, and can be switched off', async (scene) => {
+  const ada = await scene.visit('Ada');
+  const isMuted = () => ada.page.getByTestId('mute').getAttribute('aria-pressed');
+  await ada.page.keyboard.press('m');
+  assert.equal(await isMuted(), 'true');
+  await ada.page.getByTestId('settings').press('Enter');
+  await ada.page.getByTestId('shortcuts').press('Space');
+  await ada.page.getByTestId('settings-close').press('Enter');
+  await ada.page.keyboard.press('m');
+  assert.equal(await isMuted(), 'true');
+});
