@@ -5,7 +5,10 @@ use std::sync::Arc;
 use rand::{RngExt, SeedableRng, distr::Alphanumeric, rngs::StdRng};
 use switchboard_core::{Identity, Limits, PeerId};
 
-use crate::Settings;
+use crate::{Settings, ice::IceServer};
+
+/// Letters and digits of the user in a TURN username.
+const TURN_USER_LENGTH: usize = 16;
 
 /// Parameters of a request's address, decoded.
 #[derive(Clone, Debug, Default)]
@@ -61,6 +64,16 @@ impl Handshake {
             .take(length)
             .map(char::from)
             .collect()
+    }
+
+    /// The STUN and TURN servers for this client, with TURN credentials that are valid from now on. Their
+    /// username is random, so that a TURN server can tell clients apart and learns nothing else of them.
+    #[must_use]
+    pub fn ice_servers(&self) -> Vec<IceServer> {
+        let user = self.random_text(TURN_USER_LENGTH);
+        self.settings
+            .ice_servers()
+            .for_client(&user, self.unix_ms / 1000)
     }
 }
 

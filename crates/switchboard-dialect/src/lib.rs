@@ -18,6 +18,7 @@ mod conversation;
 mod door;
 pub mod gostream;
 mod handshake;
+pub mod ice;
 pub mod json;
 mod out;
 mod settings;

@@ -7,6 +7,8 @@ use std::{
 
 use switchboard_core::DialectName;
 
+use crate::ice::IceServers;
+
 /// The value of a dialect's setting.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Value {
@@ -100,6 +102,8 @@ pub struct Settings {
     values: BTreeMap<(DialectName, &'static str), Value>,
     /// The dialects that are switched off.
     off: BTreeSet<DialectName>,
+    /// The STUN and TURN servers that clients are told.
+    ice: IceServers,
 }
 
 impl Settings {
@@ -120,6 +124,17 @@ impl Settings {
     #[must_use]
     pub fn is_enabled(&self, dialect: &str) -> bool {
         !self.off.contains(dialect)
+    }
+
+    /// Sets the STUN and TURN servers that clients are told.
+    pub fn set_ice_servers(&mut self, ice: IceServers) {
+        self.ice = ice;
+    }
+
+    /// The STUN and TURN servers that clients are told.
+    #[must_use]
+    pub fn ice_servers(&self) -> &IceServers {
+        &self.ice
     }
 
     /// What is in force.

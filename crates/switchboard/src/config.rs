@@ -12,7 +12,7 @@ use std::{
 
 use ipnet::IpNet;
 use switchboard_core::{DialectName, Limits};
-use switchboard_dialect::{ALL, Dialect, Settings, find};
+use switchboard_dialect::{ALL, Dialect, Settings, find, ice::IceServers};
 use switchboard_transport::Heartbeat;
 
 use crate::doors::Entrances;
@@ -48,6 +48,8 @@ pub struct Config {
     pub log: Log,
     /// What makes several nodes one.
     pub engine: EngineConfig,
+    /// The STUN and TURN servers that clients are told.
+    pub ice: IceServers,
     /// The base paths of dialects that are not served under their usual ones.
     pub paths: BTreeMap<DialectName, Vec<String>>,
     /// Addresses where a dialect alone is served.
@@ -198,6 +200,7 @@ impl Config {
     /// path has switched itself off there: no other way leads to it.
     pub(crate) fn shared_settings(&self) -> Settings {
         let mut settings = self.dialects.clone();
+        settings.set_ice_servers(self.ice.clone());
         for dialect in ALL {
             if self.paths_of(*dialect).is_empty() {
                 settings.set_enabled(dialect.tongue().name, false);

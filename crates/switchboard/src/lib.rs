@@ -21,6 +21,7 @@ pub mod config;
 mod cors;
 mod doors;
 mod duty;
+mod ice;
 mod outbound;
 mod probes;
 mod proxy;

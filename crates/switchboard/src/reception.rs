@@ -89,7 +89,7 @@ async fn serve(
 }
 
 /// The refusal of a request that is neither GET nor HEAD (RFC 9110, section 15.5.6).
-fn other_method(method: &Method) -> Option<Box<Response>> {
+pub(crate) fn other_method(method: &Method) -> Option<Box<Response>> {
     let allowed = HeaderValue::from_static("GET,HEAD,OPTIONS");
     let is_allowed = [Method::GET, Method::HEAD].contains(method);
     let refused = || refusal((StatusCode::METHOD_NOT_ALLOWED, [(header::ALLOW, allowed)]));

@@ -14,7 +14,7 @@ use axum::{
     extract::{ConnectInfo, OriginalUri, State},
     http::{StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
-    routing::get,
+    routing::{any, get},
 };
 use rand::RngExt;
 use switchboard_core::{Identity, Limits, PeerId};
@@ -35,7 +35,7 @@ use crate::{
     config::Config,
     doors::{Entrance, Entrances},
     duty::Duty,
-    probes, proxy, reception,
+    ice, probes, proxy, reception,
     rooms::Rooms,
     shards::Shards,
     voice::{self, Front},
@@ -269,7 +269,7 @@ impl Server {
     }
 
     /// Everything the server answers, to be served or nested: the dialects on their paths, the
-    /// call page, `/healthz`, `/readyz` and `/metrics`.
+    /// call page, `/ice-servers`, `/healthz`, `/readyz` and `/metrics`.
     ///
     /// On [`Server::serve`]'s own listeners a voice listener or event stream that does not read is hung
     /// up on at once; elsewhere it gets nothing more, and its connection lasts until its TCP ends.
@@ -279,6 +279,7 @@ impl Server {
     pub fn router(&self) -> Router {
         let mut router = probes::routes(Router::new(), |_| true);
         router = router.route("/metrics", get(probes::metrics));
+        router = router.route("/ice-servers", any(ice::answer));
         router = reception::routes(router, &self.inner.config.entrances(), None);
         if let Some(voice) = &self.inner.voice {
             router = voice::routes(router, voice);

@@ -121,7 +121,14 @@ fn base(uri: &Uri) -> Option<String> {
 
 /// Whether a path is one that the server answers itself.
 pub(crate) fn is_taken(path: &str) -> bool {
-    let own = ["/", "/voice", "/healthz", "/readyz", "/metrics"];
+    let own = [
+        "/",
+        "/voice",
+        "/healthz",
+        "/readyz",
+        "/metrics",
+        "/ice-servers",
+    ];
     own.contains(&path)
         || crate::voice::is_taken(path)
         || Page::get(path.trim_start_matches('/')).is_some()

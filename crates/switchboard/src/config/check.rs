@@ -107,6 +107,7 @@ impl Config {
         let mut check = Check::new(self);
         check.limits();
         check.times();
+        check.turn();
         check.voice();
         check.dialects();
         check.paths();
@@ -265,6 +266,18 @@ impl<'a> Check<'a> {
                 "every quiet client would be disconnected",
             );
         }
+    }
+
+    /// Credentials for a TURN server are made from its secret.
+    fn turn(&mut self) {
+        let turn = &self.config.ice.turn;
+        let pair = match (turn.urls.is_empty(), turn.secret.is_empty()) {
+            (false, true) => ["ice.turn.urls", "ice.turn.secret"],
+            (true, false) => ["ice.turn.secret", "ice.turn.urls"],
+            (true, true) | (false, false) => return,
+        };
+        let why = "credentials are made from the secret for these addresses";
+        self.refuse_pair(pair, "must be set with", why);
     }
 
     fn voice(&mut self) {

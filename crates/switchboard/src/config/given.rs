@@ -1,6 +1,8 @@
 //! A value as it was given, not yet understood.
 
-use toml::de::DeValue;
+use std::collections::BTreeMap;
+
+use toml::de::{DeTable, DeValue};
 
 /// A value from a file or from a command line or environment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -9,6 +11,9 @@ pub(super) enum Given {
     Flag(bool),
     Text(String),
     List(Vec<String>),
+    Table(BTreeMap<String, Self>),
+    /// A list of tables.
+    Tables(Vec<BTreeMap<String, Self>>),
     /// Not typed: from the environment or a flag. Lists are separated by commas.
     Bare(String),
     /// Something no setting can be.
@@ -26,14 +31,69 @@ impl Given {
             }
             DeValue::Array(items) => {
                 let texts = items.iter().map(|item| text_of(item.get_ref()));
-                texts
-                    .collect::<Option<_>>()
-                    .map_or(Self::Other("a list of other things than texts"), Self::List)
+                let texts = texts.collect::<Option<_>>().map(Self::List);
+                let tables = items.iter().map(|item| table_of(item.get_ref()));
+                let tables = || tables.collect::<Option<_>>().map(Self::Tables);
+                texts.or_else(tables).unwrap_or(Self::Other(MIXED))
             }
             DeValue::Float(_) => Self::Other("a fraction"),
             DeValue::Datetime(_) => Self::Other("a date"),
-            DeValue::Table(_) => Self::Other("a table"),
+            DeValue::Table(table) => Self::Table(entries_of(table)),
         }
+    }
+
+    fn of_json(value: serde_json::Value) -> Self {
+        match value {
+            serde_json::Value::String(text) => Self::Text(text),
+            serde_json::Value::Bool(flag) => Self::Flag(flag),
+            serde_json::Value::Number(number) => {
+                let number = number.as_u64().map(Self::Int);
+                number.unwrap_or(Self::Other("a fraction or a negative number"))
+            }
+            serde_json::Value::Null => Self::Other("null"),
+            serde_json::Value::Array(items) => Self::of_items(items),
+            serde_json::Value::Object(entries) => {
+                let entries = entries.into_iter();
+                Self::Table(
+                    entries
+                        .map(|(key, item)| (key, Self::of_json(item)))
+                        .collect(),
+                )
+            }
+        }
+    }
+
+    /// A list from JSON.
+    fn of_items(items: Vec<serde_json::Value>) -> Self {
+        let (mut texts, mut tables) = (Vec::new(), Vec::new());
+        for item in items {
+            match Self::of_json(item) {
+                Self::Text(text) => texts.push(text),
+                Self::Table(table) => tables.push(table),
+                Self::Int(_)
+                | Self::Flag(_)
+                | Self::List(_)
+                | Self::Tables(_)
+                | Self::Bare(_)
+                | Self::Other(_) => return Self::Other(MIXED),
+            }
+        }
+        match (texts.is_empty(), tables.is_empty()) {
+            (_, true) => Self::List(texts),
+            (true, false) => Self::Tables(tables),
+            (false, false) => Self::Other(MIXED),
+        }
+    }
+
+    /// What the text of a variable means as JSON or as inline TOML.
+    fn of_inline(text: &str) -> Option<Self> {
+        if let Ok(value) = serde_json::from_str(text) {
+            return Some(Self::of_json(value));
+        }
+        let document = format!("value = {text}");
+        let table = DeTable::parse(&document).ok()?.into_inner();
+        let value = table.get("value").filter(|_| table.len() == 1)?;
+        Some(Self::of_toml(value.get_ref()))
     }
 
     pub(super) fn int(&self) -> Result<u64, String> {
@@ -86,6 +146,25 @@ impl Given {
             .ok_or_else(|| self.not("a list of texts"))
     }
 
+    /// A list of tables. Mistakes do not repeat the text, which may hold passwords.
+    pub(super) fn tables(&self) -> Result<Vec<BTreeMap<String, Self>>, String> {
+        match self {
+            Self::Tables(tables) => Ok(tables.clone()),
+            Self::List(items) if items.is_empty() => Ok(Vec::new()),
+            Self::Bare(text) if text.trim().is_empty() => Ok(Vec::new()),
+            Self::Bare(text) => match Self::of_inline(text) {
+                Some(Self::Bare(_)) | None => Err(NO_TABLES.to_owned()),
+                Some(given) => given.tables(),
+            },
+            Self::Int(_)
+            | Self::Flag(_)
+            | Self::Text(_)
+            | Self::List(_)
+            | Self::Table(_)
+            | Self::Other(_) => Err(NO_TABLES.to_owned()),
+        }
+    }
+
     fn bare(&self) -> Option<&str> {
         if let Self::Bare(text) = self {
             Some(text)
@@ -99,10 +178,31 @@ impl Given {
             Self::Int(value) => format!("{value} is not {wanted}"),
             Self::Flag(value) => format!("{value} is not {wanted}"),
             Self::Text(text) | Self::Bare(text) => format!("{text:?} is not {wanted}"),
-            Self::List(_) => format!("a list is not {wanted}"),
+            Self::List(_) | Self::Tables(_) => format!("a list is not {wanted}"),
+            Self::Table(_) => format!("a table is not {wanted}"),
             Self::Other(what) => format!("{what} is not {wanted}"),
         }
     }
+}
+
+/// What is said of a list that no setting can be.
+const MIXED: &str = "a list of neither texts nor tables";
+
+/// What is said of a value that is no list of tables.
+const NO_TABLES: &str =
+    "is not a list of tables, like [{ urls = [\"stun:HOST\"] }], in TOML or JSON";
+
+fn table_of(item: &DeValue<'_>) -> Option<BTreeMap<String, Given>> {
+    item.as_table().map(entries_of)
+}
+
+fn entries_of(table: &DeTable<'_>) -> BTreeMap<String, Given> {
+    let entries = table.iter();
+    let entries = entries.map(|(key, value)| {
+        let key = key.get_ref().to_string();
+        (key, Given::of_toml(value.get_ref()))
+    });
+    entries.collect()
 }
 
 /// An item of a list as text: a number is one too, as the port in `[5000]`.

@@ -66,6 +66,7 @@ macro_rules! flag {
 
 // After the macros, which they use.
 mod engine;
+mod ice;
 mod voice;
 
 /// Every setting, in the order of the example file.
@@ -104,6 +105,7 @@ pub(super) fn rows() -> Vec<Row> {
     ]);
     rows.extend(log());
     rows.extend(engine::rows());
+    rows.extend(ice::rows());
     rows.extend(ALL.iter().copied().flat_map(of_dialect));
     rows.extend(voice::rows());
     rows
@@ -301,7 +303,7 @@ fn limits() -> [Row; 26] {
         int!(
             "limits",
             "expensive_requests_per_second",
-            "Expensive requests per second from one IPv4 address or IPv6 /64: wrong signatures, challenges, questions to a website or webhook, lists of peers, event streams. Over it and the burst they are answered 429. Loopback is exempt.",
+            "Expensive requests per second from one IPv4 address or IPv6 /64: wrong signatures, challenges, questions to a website or webhook, lists of peers, ICE servers, event streams. Over it and the burst they are answered 429. Loopback is exempt.",
             limits.expensive_requests_per_second,
             0..=TOKENS_PER_SECOND_MAX
         ),

@@ -119,7 +119,15 @@ fn a_value_that_is_close_to_a_known_one_is_suggested() {
 
 #[test]
 fn paths_that_are_taken_or_no_paths_are_mistakes() {
-    for bad in ["ws", "/", "/healthz", "/a b", "/{x}", "/index.html"] {
+    for bad in [
+        "ws",
+        "/",
+        "/healthz",
+        "/ice-servers",
+        "/a b",
+        "/{x}",
+        "/index.html",
+    ] {
         assert_eq!(
             mistakes(&format!("[singo]\npaths = [\"{bad}\"]\n")).len(),
             1,

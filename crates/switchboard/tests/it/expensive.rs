@@ -53,6 +53,12 @@ async fn is_limited(address: SocketAddr, path: &str) {
 }
 
 #[tokio::test]
+async fn requests_for_ice_servers_are_limited() {
+    let (_server, address) = limited("");
+    is_limited(address, "/ice-servers").await;
+}
+
+#[tokio::test]
 async fn lists_of_peers_are_limited_and_pages_can_read_why() {
     let (_server, address) = limited("[peerjs]\nallow_discovery = \"*\"\n");
     is_limited(address, "/peerjs/peers").await;

@@ -8,6 +8,7 @@ mod doors;
 mod expensive;
 mod host;
 mod http;
+mod ice;
 mod large_rooms;
 mod limits;
 mod nodes;

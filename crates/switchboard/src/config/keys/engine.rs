@@ -80,9 +80,14 @@ fn is_origin(text: &str) -> bool {
     let Some(rest) = rest else {
         return false;
     };
-    let (host, port) = match rest.rsplit_once(':') {
+    is_host_with_port(rest)
+}
+
+/// Whether it is `HOST` or `HOST:PORT`.
+pub(super) fn is_host_with_port(text: &str) -> bool {
+    let (host, port) = match text.rsplit_once(':') {
         Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
-        _ => (rest, None),
+        _ => (text, None),
     };
     let is_port = |port: &str| {
         port.bytes().all(|byte| byte.is_ascii_digit())

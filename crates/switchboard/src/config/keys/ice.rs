@@ -1,0 +1,369 @@
+//! The settings of STUN and TURN servers.
+
+use std::{collections::BTreeMap, ops::RangeInclusive, time::Duration};
+
+use switchboard_dialect::ice::IceServer;
+
+use super::{Row, list, quoted, row, within};
+use crate::config::given::Given;
+
+/// Entries of `ice.servers`. Browsers slow down with more than a few.
+const SERVERS_MAX: usize = 16;
+
+/// Addresses of one server.
+const URLS_MAX: usize = 8;
+
+/// Bytes of one address, username, credential or secret. A TURN username has less than 509 bytes (RFC 8489, section 14.3).
+const TEXT_BYTES_MAX: usize = 508;
+
+/// With shorter ones a call ends before its credentials are renewed; longer ones outlast a leak for too long.
+const TTL_SECS: RangeInclusive<u64> = 60..=30 * 24 * 60 * 60;
+
+pub(super) fn rows() -> [Row; 4] {
+    [
+        row(
+            "ice",
+            "servers",
+            "STUN and TURN servers that every client is told, as { urls = [\"stun:HOST:3478\"] } or { urls = [\"turn:HOST:3478\"], username = \"USER\", credential = \"PASSWORD\" }; in the environment the list is inline TOML or JSON. Calls between networks need them. `switchboard check` shows *** for credentials.",
+            |config, given| servers(given).map(|servers| config.ice.servers = servers),
+            |config| shown(&config.ice.servers),
+        ),
+        row(
+            "ice.turn",
+            "urls",
+            "Addresses of a TURN server that shares ice.turn.secret with this server, as \"turn:HOST:3478?transport=udp\"; each client gets credentials of its own.",
+            |config, given| {
+                let urls = given.list()?;
+                check_urls(&urls, &["turn:", "turns:"])?;
+                config.ice.turn.urls = urls;
+                Ok(())
+            },
+            |config| list(&config.ice.turn.urls),
+        ),
+        row(
+            "ice.turn",
+            "secret",
+            "The secret that the TURN server shares, as static-auth-secret of coturn with use-auth-secret. `switchboard check` shows ***.",
+            |config, given| {
+                config.ice.turn.secret = secret_text(given)?;
+                Ok(())
+            },
+            |config| {
+                quoted(if config.ice.turn.secret.is_empty() {
+                    ""
+                } else {
+                    "***"
+                })
+            },
+        ),
+        secs!(
+            "ice.turn",
+            "ttl",
+            "Seconds for which the TURN credentials of one client are valid; a call that lasts longer needs new ones.",
+            ice.turn.ttl,
+            TTL_SECS
+        ),
+    ]
+}
+
+/// The text of a secret. Mistakes do not repeat it.
+fn secret_text(given: &Given) -> Result<String, String> {
+    let text = given.text().map_err(|_| "is not a text in quotes")?;
+    if text.len() > TEXT_BYTES_MAX {
+        return Err(format!(
+            "has {} bytes; {TEXT_BYTES_MAX} are allowed",
+            text.len()
+        ));
+    }
+    Ok(text.to_owned())
+}
+
+fn servers(given: &Given) -> Result<Vec<IceServer>, String> {
+    let tables = given.tables()?;
+    if tables.len() > SERVERS_MAX {
+        return Err(format!(
+            "has {} servers; {SERVERS_MAX} are allowed",
+            tables.len()
+        ));
+    }
+    let servers = tables.iter().enumerate();
+    let servers = servers.map(|(index, table)| {
+        server(table).map_err(|words| format!("server {}: {words}", index + 1))
+    });
+    servers.collect()
+}
+
+fn server(table: &BTreeMap<String, Given>) -> Result<IceServer, String> {
+    let mut server = IceServer::default();
+    for (key, given) in table {
+        let secret = || secret_text(given).map_err(|words| format!("{key} {words}"));
+        match key.as_str() {
+            "urls" => server.urls = urls(given)?,
+            "username" => server.username = Some(secret()?),
+            "credential" => server.credential = Some(secret()?),
+            other => {
+                return Err(format!(
+                    "unknown key {other:?}; a server has urls, username, credential"
+                ));
+            }
+        }
+    }
+    check_login(&server)?;
+    Ok(server)
+}
+
+/// The addresses of one server: a list, or one text as in JavaScript.
+fn urls(given: &Given) -> Result<Vec<String>, String> {
+    let urls = match given {
+        Given::Text(url) => vec![url.clone()],
+        Given::Int(_)
+        | Given::Flag(_)
+        | Given::List(_)
+        | Given::Bare(_)
+        | Given::Table(_)
+        | Given::Tables(_)
+        | Given::Other(_) => given.list()?,
+    };
+    check_urls(&urls, &["stun:", "stuns:", "turn:", "turns:"])?;
+    Ok(urls)
+}
+
+/// `new RTCPeerConnection` throws at a TURN server without a username and a credential.
+fn check_login(server: &IceServer) -> Result<(), String> {
+    if server.urls.is_empty() {
+        return Err("urls is missing or empty".to_owned());
+    }
+    let is_given = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
+    let has_login = is_given(&server.username) && is_given(&server.credential);
+    match server.urls.iter().find(|url| url.starts_with("turn")) {
+        Some(url) if !has_login => Err(format!(
+            "{url:?} needs username and credential; [ice.turn] makes them from a secret"
+        )),
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn check_urls(urls: &[String], schemes: &[&str]) -> Result<(), String> {
+    if urls.len() > URLS_MAX {
+        return Err(format!(
+            "has {} addresses; {URLS_MAX} are allowed for one server",
+            urls.len()
+        ));
+    }
+    match urls.iter().find(|url| !is_ice_url(url, schemes)) {
+        Some(url) => Err(format!(
+            "{url:?} is not an address like \"{}HOST:3478\" ({})",
+            schemes[0],
+            schemes.join(" ")
+        )),
+        None => Ok(()),
+    }
+}
+
+/// Whether it is an address of RFC 7064 or RFC 7065 with one of these schemes. Only TURN has a transport.
+fn is_ice_url(url: &str, schemes: &[&str]) -> bool {
+    let mut schemes = schemes.iter();
+    let Some(rest) = schemes.find_map(|scheme| url.strip_prefix(scheme)) else {
+        return false;
+    };
+    let (authority, query) = match rest.split_once('?') {
+        Some((authority, query)) => (authority, Some(query)),
+        None => (rest, None),
+    };
+    let is_transport =
+        |query| url.starts_with("turn") && ["transport=udp", "transport=tcp"].contains(&query);
+    url.len() <= TEXT_BYTES_MAX
+        && super::engine::is_host_with_port(authority)
+        && query.is_none_or(is_transport)
+}
+
+/// The servers as inline TOML.
+fn shown(servers: &[IceServer]) -> String {
+    let servers: Vec<_> = servers.iter().map(shown_server).collect();
+    format!("[{}]", servers.join(", "))
+}
+
+fn shown_server(server: &IceServer) -> String {
+    let mut text = format!("{{ urls = {}", list(&server.urls));
+    if let Some(username) = &server.username {
+        text.push_str(&format!(", username = {}", quoted(username)));
+    }
+    if server.credential.is_some() {
+        text.push_str(", credential = \"***\"");
+    }
+    text + " }"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Config;
+
+    fn mistakes(text: &str) -> Vec<String> {
+        let mut config = Config::default();
+        let mut mistakes = config.read_toml("f.toml", text);
+        mistakes.extend(config.contradictions());
+        mistakes.iter().map(ToString::to_string).collect()
+    }
+
+    fn of_environment(value: &str) -> Result<Vec<IceServer>, String> {
+        let mut config = Config::default();
+        match config
+            .read_environment([("SWITCHBOARD_ICE_SERVERS", value)])
+            .pop()
+        {
+            Some(mistake) => Err(mistake.to_string()),
+            None => Ok(config.ice.servers),
+        }
+    }
+
+    fn stun_and_turn() -> Vec<IceServer> {
+        vec![
+            IceServer {
+                urls: vec!["stun:a.example".to_owned(), "stun:[::1]:3478".to_owned()],
+                ..IceServer::default()
+            },
+            IceServer {
+                urls: vec!["turns:b.example:443?transport=tcp".to_owned()],
+                username: Some("ada".to_owned()),
+                credential: Some("GEHEIM".to_owned()),
+            },
+        ]
+    }
+
+    const INLINE: &str = r#"[{ urls = ["stun:a.example", "stun:[::1]:3478"] }, { urls = "turns:b.example:443?transport=tcp", username = "ada", credential = "GEHEIM" }]"#;
+    const JSON: &str = r#"[{"urls":["stun:a.example","stun:[::1]:3478"]},{"urls":"turns:b.example:443?transport=tcp","username":"ada","credential":"GEHEIM"}]"#;
+
+    #[test]
+    fn servers_are_read_from_tables_and_inline_toml_and_json() {
+        let tables = "[[ice.servers]]\nurls = [\"stun:a.example\", \"stun:[::1]:3478\"]\n[[ice.servers]]\nurls = [\"turns:b.example:443?transport=tcp\"]\nusername = \"ada\"\ncredential = \"GEHEIM\"\n";
+        for text in [tables.to_owned(), format!("[ice]\nservers = {INLINE}\n")] {
+            let mut config = Config::default();
+            assert_eq!(config.read_toml("f.toml", &text), [], "{text}");
+            assert_eq!(config.ice.servers, stun_and_turn(), "{text}");
+        }
+        assert_eq!(of_environment(INLINE), Ok(stun_and_turn()));
+        assert_eq!(of_environment(JSON), Ok(stun_and_turn()));
+        for empty in ["", " ", "[]"] {
+            assert_eq!(of_environment(empty), Ok(Vec::new()), "{empty:?}");
+        }
+    }
+
+    #[test]
+    fn turn_secret_is_read_from_file_and_environment() {
+        let mut config = Config::default();
+        let text = "[ice.turn]\nurls = [\"turn:a.example\"]\nttl = 600\n";
+        assert_eq!(config.read_toml("f.toml", text), []);
+        let secret = [("SWITCHBOARD_ICE_TURN_SECRET", "GEHEIM")];
+        assert_eq!(config.read_environment(secret), []);
+        assert_eq!(config.contradictions(), []);
+        assert_eq!(config.ice.turn.secret, "GEHEIM");
+        assert_eq!(config.ice.turn.ttl, Duration::from_secs(600));
+        let urls = [(
+            "SWITCHBOARD_ICE_TURN_URLS",
+            "turn:a.example, turns:b.example",
+        )];
+        assert_eq!(config.read_environment(urls), []);
+        assert_eq!(config.ice.turn.urls, ["turn:a.example", "turns:b.example"]);
+    }
+
+    #[test]
+    fn unsound_environment_is_refused_without_its_text() {
+        for bad in [
+            "stun:a.example",
+            "[\"stun:a.example\", \"GEHEIM\"]",
+            "{\"urls\":\"stun:a.example\",\"credential\":\"GEHEIM\"}",
+            "[{\"urls\":\"stun:a.example\",\"credential\":\"GEHEIM\"",
+            "[]\nother = \"GEHEIM\"",
+            "[{\"urls\":\"turn:a.example\",\"credential\":\"GEHEIM\"}]",
+            "[{\"urls\":\"stun:a.example\",\"credential\":7770}]",
+            "[{ urls = [\"stun:a.example\"], credential = GEHEIM }]",
+        ] {
+            let words = of_environment(bad).expect_err(bad);
+            assert!(!words.contains("GEHEIM"), "{words}");
+            assert!(!words.contains("7770"), "{words}");
+        }
+    }
+
+    #[test]
+    fn mistakes_name_the_server_and_the_reason() {
+        let urls = |urls: &str| format!("[ice]\nservers = [{{ urls = {urls} }}]\n");
+        let many = format!(
+            "[ice]\nservers = [{}]\n",
+            "{ urls = [\"stun:a\"] },".repeat(17)
+        );
+        let nine = urls(&format!("[{}]", "\"stun:a\",".repeat(9)));
+        let long = format!("[ice.turn]\nsecret = \"{}\"\n", "x".repeat(509));
+        for (bad, words) in [
+            (
+                urls("[\"http://a\"]"),
+                "server 1: \"http://a\" is not an address",
+            ),
+            (urls("[]"), "server 1: urls is missing or empty"),
+            (
+                urls("[\"turn:a\"]"),
+                "server 1: \"turn:a\" needs username and",
+            ),
+            (urls("[\"stun:\"]"), "server 1: \"stun:\" is not"),
+            (urls("[\"stun://a\"]"), "server 1: \"stun://a\" is not"),
+            (urls("[\"stun:a:0\"]"), "server 1: \"stun:a:0\" is not"),
+            (urls("[\"stun:a?transport=udp\"]"), "server 1: \"stun:a?"),
+            (urls("[\"stun:u@a\"]"), "server 1: \"stun:u@a\" is not"),
+            (nine, "server 1: has 9 addresses; 8 are allowed"),
+            (many, "has 17 servers; 16 are allowed"),
+            (
+                "[ice]\nservers = [{ url = \"stun:a\" }]\n".to_owned(),
+                "server 1: unknown key \"url\"",
+            ),
+        ] {
+            let found = mistakes(&bad);
+            assert_eq!(found.len(), 1, "{bad}: {found:?}");
+            let words = format!("f.toml:2: ice.servers: {words}");
+            assert!(found[0].starts_with(&words), "{found:?}");
+        }
+        for (bad, words) in [
+            (long, "ice.turn.secret: has 509 bytes; 508 are allowed"),
+            (
+                "[ice.turn]\nurls = [\"stun:a\"]\nsecret = \"x\"\n".to_owned(),
+                "ice.turn.urls: \"stun:a\" is not",
+            ),
+            (
+                "[ice.turn]\nurls = [\"turn:a?transport=sctp\"]\nsecret = \"x\"\n".to_owned(),
+                "ice.turn.urls: \"turn:a?",
+            ),
+            (
+                "[ice.turn]\nttl = 59\n".to_owned(),
+                "ice.turn.ttl: 59 is not from 60",
+            ),
+            (
+                "[ice.turn]\nurls = [\"turn:a\"]\n".to_owned(),
+                "ice.turn.urls: ice.turn.urls = [\"turn:a\"]",
+            ),
+            (
+                "[ice.turn]\nsecret = \"GEHEIM\"\n".to_owned(),
+                "ice.turn.secret: ice.turn.secret = \"***\"",
+            ),
+        ] {
+            let found = mistakes(&bad);
+            assert_eq!(found.len(), 1, "{bad}: {found:?}");
+            assert!(
+                found[0].starts_with(&format!("f.toml:2: {words}")),
+                "{found:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn secret_and_credential_are_shown_as_asterisks() {
+        let mut config = Config::default();
+        let text = format!(
+            "[ice]\nservers = {INLINE}\n[ice.turn]\nurls = [\"turn:c\"]\nsecret = \"GEHEIM\"\n"
+        );
+        assert_eq!(config.read_toml("f.toml", &text), []);
+        let shown = config.to_toml();
+        assert!(!format!("{shown} {config:?}").contains("GEHEIM"), "{shown}");
+        assert!(shown.contains("secret = \"***\""), "{shown}");
+        assert!(shown.contains("username = \"ada\", credential = \"***\""));
+        assert_eq!(Config::default().read_toml("shown", &shown), []);
+    }
+}

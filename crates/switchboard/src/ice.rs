@@ -1,0 +1,49 @@
+//! `GET /ice-servers`: the STUN and TURN servers for a client of any dialect, in the shape of
+//! `RTCConfiguration`.
+
+use axum::{
+    extract::{Request, State},
+    http::{HeaderValue, header, request::Parts},
+    response::{IntoResponse, Response},
+};
+use serde_json::json;
+use switchboard_dialect::ice::IceServer;
+
+use crate::{cors, reception::other_method, server::Server};
+
+/// The origins whose pages may read the response. Pages of other origins are clients as those of this one.
+const ORIGINS: &str = "*";
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
+
+/// Answers a request for the servers, with TURN credentials of its own.
+pub(crate) async fn answer(State(server): State<Server>, request: Request) -> Response {
+    let (parts, _body) = request.into_parts();
+    let mut response = match cors::preflight(&parts.method, &parts.headers) {
+        Some(response) => response,
+        None => respond(&server, &parts)
+            .await
+            .unwrap_or_else(|refusal| *refusal),
+    };
+    let headers = response.headers_mut();
+    headers.insert(header::CACHE_CONTROL, NO_STORE);
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, NOSNIFF);
+    cors::allow(headers, &parts.headers, ORIGINS);
+    response
+}
+
+/// The servers, for a client that may connect: credentials give access to a relay.
+async fn respond(server: &Server, parts: &Parts) -> Result<Response, Box<Response>> {
+    other_method(&parts.method).map_or(Ok(()), Err)?;
+    server.charge(parts)?;
+    let (_permit, identity, _space) = server.admit(parts).await.map_err(Box::new)?;
+    let document = document(&server.handshake(identity).ice_servers());
+    Ok(([(header::CONTENT_TYPE, JSON)], document).into_response())
+}
+
+/// The servers as JSON in the shape of `RTCConfiguration`.
+pub(crate) fn document(servers: &[IceServer]) -> String {
+    json!({ "iceServers": servers }).to_string()
+}
