@@ -38,6 +38,8 @@
 //!   no `bye`, and both their places in the room are free for the next two.
 //! * A frame with two types, one for the server and one for the receiver, is refused.
 //! * The other may speak another dialect.
+//! * `iceServers` are those of `[ice]`, with TURN credentials for the connection, unless the web service
+//!   gives others.
 //!
 //! # Switch
 //!
@@ -146,7 +148,10 @@ impl Dialect for Ayame {
             me: Address::parse(&id, 0).expect("a ULID is not empty"),
             stage: Stage::New,
             visit: None,
-            grant: Grant::default(),
+            grant: Grant {
+                authz_metadata: None,
+                ice_servers: ice_servers(handshake),
+            },
             limits: handshake.limits.clone(),
             auth_webhook: settings.text(TONGUE.name, AUTH_WEBHOOK_URL),
             disconnect_webhook: settings.text(TONGUE.name, DISCONNECT_WEBHOOK_URL),
@@ -195,7 +200,14 @@ struct Visit {
     standalone: bool,
 }
 
-/// What the web service gives a client, as JSON.
+/// The STUN and TURN servers of the configuration as JSON; none if there are none.
+fn ice_servers(handshake: &Handshake) -> Option<Box<str>> {
+    let servers = handshake.ice_servers();
+    let json = (!servers.is_empty()).then(|| serde_json::to_string(&servers));
+    json?.ok().map(Into::into)
+}
+
+/// What a client is given beyond the room, as JSON.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Grant {
     authz_metadata: Option<Box<str>>,
@@ -270,7 +282,11 @@ impl Session for Client {
         }
         match reply.and_then(|reply| verdict(reply, self.limits.json_depth)) {
             Some(Verdict::Allowed(grant)) => {
-                self.grant = grant;
+                let ours = self.grant.ice_servers.take();
+                self.grant = Grant {
+                    ice_servers: grant.ice_servers.or(ours),
+                    ..grant
+                };
                 self.join(out);
             }
             Some(Verdict::Denied(reason)) => self.turn_away(&reason, Refusal::Denied, out),

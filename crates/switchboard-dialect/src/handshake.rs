@@ -100,3 +100,41 @@ impl Handshake {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        Door,
+        ice::{IceServers, TurnServer},
+    };
+
+    #[test]
+    fn turn_credentials_are_valid_from_the_handshake_on_and_differ_between_clients() {
+        let mut settings = Settings::default();
+        settings.set_ice_servers(IceServers {
+            turn: TurnServer {
+                urls: vec!["turn:turn.example".to_owned()],
+                secret: "GEHEIM".to_owned(),
+                ..TurnServer::default()
+            },
+            ..IceServers::default()
+        });
+        let usernames = [7, 8].map(|byte| {
+            let handshake = Handshake {
+                random: [byte; 32],
+                unix_ms: 1_000_999,
+                settings: Arc::new(settings.clone()),
+                ..Handshake::at(Door::MAIN, &[], &[])
+            };
+            let server = handshake.ice_servers().pop().expect("a TURN server");
+            server.username.expect("a username")
+        });
+        for username in &usernames {
+            let user = username.strip_prefix("87400:").expect("the expiry");
+            assert!(user.bytes().all(|byte| byte.is_ascii_alphanumeric()));
+            assert_eq!(user.len(), TURN_USER_LENGTH);
+        }
+        assert_ne!(usernames[0], usernames[1]);
+    }
+}

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use serde_json::Value;
 use switchboard_core::{Identity, Limits};
-use switchboard_dialect::{Dialect, Settings, Value as SettingValue, find};
+use switchboard_dialect::{Dialect, Settings, Value as SettingValue, find, ice::IceServer};
 
 use super::{
     line::{Deed, Line},
@@ -198,9 +198,26 @@ impl Stage {
             "room_members" => self.limits.room_members = number()?,
             "directory_members" => self.limits.directory_members = number()?,
             "rooms_per_peer" => self.limits.rooms_per_peer = number()?,
+            "ice.servers" | "ice.turn.urls" | "ice.turn.secret" => self.set_ice(key, value),
             _ => return self.set_of_dialect(key, value),
         }
         Ok(())
+    }
+
+    /// Sets the address of one STUN server, or that or the secret of the TURN server.
+    fn set_ice(&mut self, key: &str, value: &str) {
+        let mut ice = self.settings.ice_servers().clone();
+        match key {
+            "ice.servers" => {
+                ice.servers = vec![IceServer {
+                    urls: vec![value.to_owned()],
+                    ..IceServer::default()
+                }];
+            }
+            "ice.turn.urls" => ice.turn.urls = vec![value.to_owned()],
+            _ => value.clone_into(&mut ice.turn.secret),
+        }
+        self.settings.set_ice_servers(ice);
     }
 
     fn set_of_dialect(&mut self, key: &str, value: &str) -> Result<(), String> {

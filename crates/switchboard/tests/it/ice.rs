@@ -2,10 +2,13 @@
 
 use axum::Router;
 use serde_json::{Value, json};
-use switchboard::{Admission, Server};
+use switchboard::{Admission, Listener, Server};
 use tokio::net::TcpListener;
 
-use crate::client::{config, get, http, open, start};
+use crate::{
+    client::{Client, config, get, http, open, start},
+    nodes::Nodes,
+};
 
 const ICE: &str = "[ice]\nservers = [{ urls = [\"stun:stun.example\"] }]\n[ice.turn]\nurls = [\"turn:turn.example\"]\nsecret = \"GEHEIM\"\nttl = 60\n";
 
@@ -87,4 +90,22 @@ async fn nested_router_answers() {
         document(&response)["iceServers"][0]["urls"][0],
         "stun:stun.example"
     );
+}
+
+#[tokio::test]
+async fn accept_of_ayame_carries_the_servers_on_every_listener() {
+    let (server, address) = start(ICE);
+    let listener = Listener::bind(([127, 0, 0, 1], 0).into()).expect("a free port");
+    let alone = listener.address();
+    Nodes::is_alone(alone);
+    assert!(server.serve_dialect(listener, "ayame"));
+    for (address, room) in [(address, "r1"), (alone, "r2")] {
+        let mut client = Client::open(address, "/signaling").await;
+        let register = json!({"type": "register", "roomId": room}).to_string();
+        client.send(&register).await;
+        let servers = client.next_of("accept").await["iceServers"].clone();
+        assert_eq!(servers[0], json!({"urls": ["stun:stun.example"]}));
+        let username = servers[1]["username"].as_str();
+        assert!(username.is_some_and(|name| name.contains(':')), "{servers}");
+    }
 }
