@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, ffi::OsString, path::PathBuf};
 
 use clap::{Args as Group, Command, Parser, Subcommand};
 
-use crate::voice::Voice;
+use crate::{ice::IceArgs, voice::Voice};
 
 /// One self-hosted server through which people's calls find each other: WebRTC signaling in every
 /// dialect that clients already speak.
@@ -68,6 +68,12 @@ pub(crate) enum Action {
         #[arg(long)]
         json: bool,
     },
+    /// Print the STUN and TURN servers that clients are told, with new TURN credentials, as JSON for
+    /// RTCPeerConnection
+    ///
+    /// Exits with 0; with 1 if the server of --url does not answer; with 2 if the command line or a setting
+    /// of [ice] is wrong.
+    Ice(IceArgs),
     /// Ask a running server whether it is well; for health checks of containers
     Health {
         /// The server's address [default: this machine's, with the address and port of the

@@ -36,6 +36,22 @@ pub(crate) fn announce_engine(server: &Server) {
     });
 }
 
+/// Says that calls between networks fail, if clients are told of no STUN or TURN server.
+pub(crate) fn announce_ice(server: &Server) {
+    if !server.config().ice.is_empty() {
+        return;
+    }
+    terminal::print_briefly(&match server.config().log.format {
+        LogFormat::Text => format!("  {:<14} none: {ICE_HINT}\n", "ICE servers"),
+        LogFormat::Json => {
+            let fields = json!({ "ice_servers": 0, "hint": ICE_HINT });
+            report::json_line("INFO", "no ICE servers", fields)
+        }
+    });
+}
+
+const ICE_HINT: &str = "calls between networks need STUN and TURN servers, set in [ice]";
+
 /// The pages and dialects that are served at one address.
 struct Served {
     address: SocketAddr,

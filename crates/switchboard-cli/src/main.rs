@@ -8,6 +8,7 @@ mod banner;
 mod cluster;
 mod files;
 mod health;
+mod ice;
 mod logging;
 mod report;
 mod serve;
@@ -23,6 +24,7 @@ fn main() -> ExitCode {
     let done = match args.action {
         Some(Action::Health { url }) => health::ask(&url.unwrap_or_else(health::own_url)),
         Some(Action::Cluster { options, json }) => return cluster::run(&options, json),
+        Some(Action::Ice(args)) => return ice::run(&args),
         Some(Action::Voice(args)) => voice::run(args),
         Some(Action::Check(options)) => return serve::check(&options),
         Some(Action::Serve(options)) => return serve::serve(&options),

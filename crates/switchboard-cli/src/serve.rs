@@ -80,6 +80,7 @@ async fn run(config: Config) -> Result<(), String> {
         banner::announce(&server, listener.address(), *alone);
     }
     banner::announce_engine(&server);
+    banner::announce_ice(&server);
     for warning in warnings {
         tracing::warn!("{warning}");
     }

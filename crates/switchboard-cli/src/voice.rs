@@ -201,14 +201,30 @@ struct CallOptions {
 
 /// Does what was asked, in words for people if it cannot.
 pub(crate) fn run(voice: Voice) -> Result<(), String> {
+    block_on(act(voice.action))
+}
+
+fn block_on<T>(action: impl Future<Output = Result<T, String>>) -> Result<T, String> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| format!("cannot start: {error}"))?;
-    let done = runtime.block_on(act(voice.action));
+    let done = runtime.block_on(action);
     // Threads that still wait for a pipe end with the process.
     runtime.shutdown_background();
     done
+}
+
+/// The servers for `RTCPeerConnection` that the server at `url` tells its clients, as JSON.
+pub(crate) fn ice_servers(
+    url: &str,
+    ca: Option<&PathBuf>,
+    insecure: bool,
+) -> Result<String, String> {
+    // The request proves nothing: a key that is new and used for nothing else will do.
+    let identity = Identity::Key(SecretKey::generate());
+    let server = Server::new(url, &trust(ca, insecure), identity)?;
+    block_on(async { Ok(server.ice_servers().await?) })
 }
 
 async fn act(action: Action) -> Result<(), String> {
@@ -247,6 +263,15 @@ async fn key(args: KeyArgs) -> Result<(), String> {
     output::print(&words)
 }
 
+/// The certificates that `--ca` or `--insecure` ask for.
+fn trust(ca: Option<&PathBuf>, insecure: bool) -> Trust {
+    match ca {
+        Some(path) => Trust::File(path.clone()),
+        None if insecure => Trust::Anyone,
+        None => Trust::System,
+    }
+}
+
 impl Door {
     fn secret(&self, is_made: bool) -> Result<SecretKey, String> {
         match &self.key {
@@ -256,11 +281,7 @@ impl Door {
     }
 
     fn trust(&self) -> Trust {
-        match &self.ca {
-            Some(path) => Trust::File(path.clone()),
-            None if self.insecure => Trust::Anyone,
-            None => Trust::System,
-        }
+        trust(self.ca.as_ref(), self.insecure)
     }
 }
 

@@ -303,7 +303,7 @@ fn with_json_every_line_of_a_server_is_json() {
         let line = lines.next().expect("a line").expect("text");
         serde_json::from_str(&line).expect("JSON")
     };
-    let (all, singo, engine) = (next(), next(), next());
+    let (all, singo, engine, ice) = (next(), next(), next(), next());
     let stop = Command::new("kill")
         .args(["-TERM", &child.id().to_string()])
         .status();
@@ -329,6 +329,7 @@ fn with_json_every_line_of_a_server_is_json() {
     assert_eq!(all["pages"]["call page"][0], format!("http://{address}/"));
     assert_eq!(singo["alone"], "singo");
     assert_eq!(engine["engine"], "redis://ada:***@127.0.0.1:1");
+    assert_eq!(ice["ice_servers"], 0);
 
     let running = Running::start(&[]);
     let taken = running.address.port().to_string();

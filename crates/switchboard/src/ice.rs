@@ -6,10 +6,15 @@ use axum::{
     http::{HeaderValue, header, request::Parts},
     response::{IntoResponse, Response},
 };
-use serde_json::json;
+use rand::RngExt as _;
+use serde_json::{Value, json};
 use switchboard_dialect::ice::IceServer;
 
-use crate::{cors, reception::other_method, server::Server};
+use crate::{
+    Config, cors,
+    reception::other_method,
+    server::{Server, unix_ms},
+};
 
 /// The origins whose pages may read the response. Pages of other origins are clients as those of this one.
 const ORIGINS: &str = "*";
@@ -39,11 +44,22 @@ async fn respond(server: &Server, parts: &Parts) -> Result<Response, Box<Respons
     other_method(&parts.method).map_or(Ok(()), Err)?;
     server.charge(parts)?;
     let (_permit, identity, _space) = server.admit(parts).await.map_err(Box::new)?;
-    let document = document(&server.handshake(identity).ice_servers());
+    let document = document(&server.handshake(identity).ice_servers()).to_string();
     Ok(([(header::CONTENT_TYPE, JSON)], document).into_response())
 }
 
+impl Config {
+    /// The STUN and TURN servers as indented JSON in the shape of `RTCConfiguration`, with TURN credentials
+    /// that are valid from now on.
+    #[must_use]
+    pub fn ice_document(&self) -> String {
+        let user = format!("{:016x}", rand::rng().random::<u64>());
+        let servers = self.ice.for_client(&user, unix_ms() / 1000);
+        format!("{:#}\n", document(&servers))
+    }
+}
+
 /// The servers as JSON in the shape of `RTCConfiguration`.
-pub(crate) fn document(servers: &[IceServer]) -> String {
-    json!({ "iceServers": servers }).to_string()
+fn document(servers: &[IceServer]) -> Value {
+    json!({ "iceServers": servers })
 }

@@ -519,7 +519,7 @@ async fn over_limit(State(server): State<Server>, Extension(full): Extension<Ful
 }
 
 /// The milliseconds since 1970.
-fn unix_ms() -> u64 {
+pub(crate) fn unix_ms() -> u64 {
     let since = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

@@ -84,6 +84,21 @@ impl Server {
         Ok(encoded(&proof))
     }
 
+    /// The servers for `RTCPeerConnection` that it tells its clients, as JSON.
+    pub(super) async fn ice_servers(&self) -> Result<String, Failure> {
+        const PATH: &str = "/ice-servers";
+        let response = self.request(Method::GET, PATH, Vec::new(), HeaderMap::new());
+        let text = text(response.await?.into_body()).await.unwrap_or_default();
+        let is_document = |document: &serde_json::Value| document["iceServers"].is_array();
+        let document = serde_json::from_str(&text).ok().filter(is_document);
+        document
+            .map(|document| format!("{document:#}\n"))
+            .ok_or_else(|| Failure::Strange {
+                address: format!("{}{PATH}", self.base),
+                what: "no list of ICE servers",
+            })
+    }
+
     /// Opens the stream of what concerns us.
     pub(super) async fn events(&self) -> Result<Events, Failure> {
         let response = self.request(
