@@ -33,6 +33,9 @@ const STORE: &[Program] = &[
     ("ip", "iproute2"),
 ];
 
+/// The TURN server that credentials are tried at; the test that misses it is skipped, and says so.
+const RELAY: &[Program] = &[("turnserver", "coturn")];
+
 /// What was found, or why it is not there.
 type Found<T> = Result<T, String>;
 
@@ -44,13 +47,15 @@ pub(crate) struct Tools {
     pub(crate) compat: Found<()>,
     sound: Found<()>,
     store: Found<()>,
+    relay: Found<()>,
 }
 
 impl Tools {
     /// Whether everything is there that was asked for.
     pub(crate) fn is_complete(&self, options: Options) -> bool {
         let browser = self.chromium.is_ok() && self.sound.is_ok();
-        self.compat.is_ok() && self.store.is_ok() && (browser || options.no_browser)
+        let always = [&self.compat, &self.store, &self.relay];
+        always.iter().all(|found| found.is_ok()) && (browser || options.no_browser)
     }
 }
 
@@ -61,11 +66,13 @@ pub(crate) fn run(workspace: &Workspace, options: Options) -> Tools {
         chromium: chromium_or_why(),
         sound: all_or_why(SOUND),
         store: all_or_why(STORE),
+        relay: all_or_why(RELAY),
         compat: node_or_why().and_then(|()| compat_or_why(&compat, options)),
     };
     let compat = tools.compat.as_ref();
     say("compat/", compat.map(|()| "its packages are installed"));
     say("Redis", tools.store.as_ref().map(|()| "installed"));
+    say("coturn", tools.relay.as_ref().map(|()| "installed"));
     if !options.no_browser {
         say(
             "Chromium",
@@ -85,7 +92,7 @@ fn say(what: &str, found: Result<impl Display, &String>) {
 
 /// The Debian packages of what is not here.
 fn wanted_packages(options: Options) -> Vec<&'static str> {
-    let always = missing(NODE).chain(missing(STORE));
+    let always = missing(NODE).chain(missing(STORE)).chain(missing(RELAY));
     let mut wanted: Vec<_> = always.map(|(_, package)| package).collect();
     if !options.no_browser {
         if chromium_or_why().is_err() && std::env::var_os("CHROMIUM").is_none() {
@@ -328,6 +335,7 @@ mod tests {
             compat: Ok(()),
             sound: Err("none".to_owned()),
             store: Ok(()),
+            relay: Ok(()),
         };
         let no_browser = Options {
             no_browser: true,

@@ -16,7 +16,7 @@ const URLS_MAX: usize = 8;
 /// Bytes of one address, username, credential or secret. A TURN username has less than 509 bytes (RFC 8489, section 14.3).
 const TEXT_BYTES_MAX: usize = 508;
 
-/// With shorter ones a call ends before its credentials are renewed; longer ones outlast a leak for too long.
+/// Shorter ones expire while a call is set up; longer ones are of use for too long after a leak.
 const TTL_SECS: RangeInclusive<u64> = 60..=30 * 24 * 60 * 60;
 
 pub(super) fn rows() -> [Row; 4] {
@@ -59,7 +59,7 @@ pub(super) fn rows() -> [Row; 4] {
         secs!(
             "ice.turn",
             "ttl",
-            "Seconds for which the TURN credentials of one client are valid; a call that lasts longer needs new ones.",
+            "Seconds for which the TURN credentials of one client are valid; a client with expired ones gets no new relay.",
             ice.turn.ttl,
             TTL_SECS
         ),

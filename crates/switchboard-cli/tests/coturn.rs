@@ -1,0 +1,146 @@
+//! The credentials of `switchboard ice` at a real coturn on loopback.
+
+use std::{
+    io::Write as _,
+    net::UdpSocket,
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    time::{Duration, SystemTime},
+};
+
+use serde_json::Value;
+use switchboard::Config;
+
+const SECRET: &str = "north";
+
+/// Requests to a TURN server that starts, ten per second.
+const ATTEMPTS: usize = 200;
+
+/// A TURN server that is killed when the test ends.
+struct Coturn {
+    child: Child,
+    port: u16,
+    database: PathBuf,
+}
+
+impl Coturn {
+    /// One that takes UDP on loopback and relays to loopback.
+    fn start() -> Self {
+        let socket = UdpSocket::bind(("127.0.0.1", 0)).expect("a free port");
+        let port = socket.local_addr().expect("an address").port();
+        drop(socket);
+        let name = format!("switchboard-coturn-{}", std::process::id());
+        let database = std::env::temp_dir().join(name);
+        let child = Command::new("turnserver")
+            .args(["-n", "--log-file=stdout", "--realm=example.org"])
+            .args(["--listening-ip=127.0.0.1", "--relay-ip=127.0.0.1"])
+            .args(["--allow-loopback-peers", "--no-tcp", "--no-tls"])
+            .args(["--no-dtls", "--no-cli", "--use-auth-secret"])
+            .arg(format!("--listening-port={port}"))
+            .arg(format!("--static-auth-secret={SECRET}"))
+            .arg(format!("--userdb={}", database.display()))
+            .arg(format!("--pidfile={}.pid", database.display()))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("turnserver runs");
+        let server = Self {
+            child,
+            port,
+            database,
+        };
+        assert!(server.answers(), "turnserver does not answer");
+        server
+    }
+
+    /// Whether it answers a STUN binding request (RFC 8489, section 6) before patience is at an end.
+    fn answers(&self) -> bool {
+        let request = [&b"\x00\x01\x00\x00\x21\x12\xa4\x42"[..], &[7; 12]].concat();
+        let socket = UdpSocket::bind(("127.0.0.1", 0)).expect("a free port");
+        let wait = Some(Duration::from_millis(100));
+        socket.set_read_timeout(wait).expect("not zero");
+        (0..ATTEMPTS).any(|_| {
+            _ = socket.send_to(&request, ("127.0.0.1", self.port));
+            socket.recv(&mut [0; 512]).is_ok()
+        })
+    }
+
+    /// Whether a client with this login gets a relay, and packets through it.
+    fn relays(&self, username: &str, credential: &str) -> bool {
+        let status = Command::new("turnutils_uclient")
+            .args(["-y", "-c", "-n", "1", "-m", "1"])
+            .args(["-p", &self.port.to_string()])
+            .args(["-u", username, "-w", credential, "127.0.0.1"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status();
+        status.expect("turnutils_uclient runs").success()
+    }
+}
+
+impl Drop for Coturn {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+        for end in ["", ".pid"] {
+            let file = format!("{}{end}", self.database.display());
+            drop(std::fs::remove_file(file));
+        }
+    }
+}
+
+/// Whether coturn is installed. If not, the line counts as a skipped test where lines are counted.
+fn is_installed() -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let has = |name| std::env::split_paths(&path).any(|folder| folder.join(name).is_file());
+    let is_installed = ["turnserver", "turnutils_uclient"].into_iter().all(has);
+    if !is_installed {
+        let words = "coturn: SKIPPED: turnserver is not installed (Debian: coturn)\ntest result: ok. 0 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out";
+        _ = writeln!(std::io::stdout(), "{words}");
+    }
+    is_installed
+}
+
+/// The login that `switchboard ice` prints.
+fn printed() -> [String; 2] {
+    let output = Command::new(env!("CARGO_BIN_EXE_switchboard"))
+        .arg("ice")
+        .env("SWITCHBOARD_ICE_TURN_SECRET", SECRET)
+        .env("SWITCHBOARD_ICE_TURN_URLS", "turn:127.0.0.1")
+        .output()
+        .expect("the binary runs");
+    let document: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let server = &document["iceServers"][0];
+    ["username", "credential"].map(|key| server[key].as_str().expect(key).to_owned())
+}
+
+/// A login that was made so long ago, as of the settings' code, with the shortest time to live.
+fn made_before(age: Duration) -> [String; 2] {
+    let mut ice = Config::default().ice;
+    ice.turn.urls = vec!["turn:127.0.0.1".to_owned()];
+    SECRET.clone_into(&mut ice.turn.secret);
+    ice.turn.ttl = Duration::from_secs(60);
+    let now = SystemTime::UNIX_EPOCH.elapsed().expect("after 1970");
+    let server = ice.for_client("ada", (now - age).as_secs()).pop();
+    let server = server.expect("a TURN server");
+    [server.username, server.credential].map(|text| text.expect("a login"))
+}
+
+#[test]
+fn coturn_relays_for_valid_credentials_and_for_no_others() {
+    if !is_installed() {
+        return;
+    }
+    let coturn = Coturn::start();
+    let [username, credential] = printed();
+    assert!(coturn.relays(&username, &credential), "{username}");
+    assert!(!coturn.relays(&username, "wrong"), "a wrong credential");
+    let later = username.replacen('1', "2", 1);
+    assert!(!coturn.relays(&later, &credential), "a later expiry");
+    let [username, credential] = made_before(Duration::from_secs(30));
+    assert!(coturn.relays(&username, &credential), "{username}");
+    let [username, credential] = made_before(Duration::from_secs(120));
+    assert!(!coturn.relays(&username, &credential), "an expired login");
+}
