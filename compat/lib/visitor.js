@@ -11,9 +11,6 @@ const READ_EVERY_MS = 100;
 
 /** Somebody on the call page that the server itself has at `/`. */
 export class Visitor extends Guest {
-  /** A server that offers no STUN or TURN server may answer 404. @override */
-  excused = [/404.*\/ice-servers/];
-
   /** @returns {Promise<import('./window.js').Tile[]>} */
   others() {
     return this.page.evaluate(() => window.tiles());
