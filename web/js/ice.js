@@ -8,7 +8,7 @@ const URL_PATTERN = /^(?:stuns?:(?:\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::\d{1,5})?|tu
 const SERVERS_MAX = 16;
 const FETCH_MS = 3_000;
 
-/** What is wrong with each field, or nothing. @param {Typed} typed @returns {Typed} */
+/** The mistake in each field; empty where there is none. @param {Typed} typed @returns {Typed} */
 export function mistakes({ urls, username, credential }) {
   const wrong = addresses(urls).find((url) => !URL_PATTERN.test(url));
   const isTurn = addresses(urls).some((url) => /^turns?:/i.test(url));

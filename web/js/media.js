@@ -34,7 +34,7 @@ export class Media {
     return { audio: this.mic, video };
   }
 
-  /** What the others are told of it. @returns {import('./peer.js').MediaState} */
+  /** The media state that the other members are told. @returns {import('./peer.js').MediaState} */
   get state() {
     const { audio, video } = this.tracks;
     const shown = video === null ? 'off' : video === this.screen ? 'screen' : 'camera';

@@ -51,7 +51,7 @@ export class Peer {
   /** The peer's sound and pictures, each for an element of its own: an element with both waits for the first picture. */
   audio = new MediaStream();
   video = new MediaStream();
-  /** What the peer says of its media; null as long as it says nothing. @type {MediaState | null} */ mediaState = null;
+  /** The media state that the peer has sent; null before the first. @type {MediaState | null} */ mediaState = null;
   /** The id that the peer's page has told. */
   toldId = '';
   /** The connection of the peer's page, if it is one. */

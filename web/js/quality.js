@@ -44,7 +44,7 @@ export const PROFILES = {
 const SET_ATTEMPTS = 5;
 const DESCENDING = /** @type {const} */ (['normal', 'low', 'audio']);
 
-/** What all the pictures that a page sends may take together, whatever the number of members. */
+/** Bits per second of all pictures together that a page sends, for any number of members. */
 const VIDEO_BITRATE_TOTAL = 2_000_000;
 const VIDEO_BITRATE_MIN = 100_000;
 

@@ -207,7 +207,7 @@ fn ice_servers(handshake: &Handshake) -> Option<Box<str>> {
     json?.ok().map(Into::into)
 }
 
-/// What a client is given beyond the room, as JSON.
+/// The fields of `accept` that the webhook or `[ice]` adds for a client, as JSON.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Grant {
     authz_metadata: Option<Box<str>>,

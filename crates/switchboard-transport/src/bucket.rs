@@ -59,6 +59,11 @@ impl Bucket {
         self.full_at = full_at;
     }
 
+    /// Pays off a debt: the bucket is empty then.
+    pub(crate) fn forgive_debt(&mut self, now: Instant) {
+        self.full_at = self.full_at.min(now + self.burst);
+    }
+
     /// When a debt is paid; none if there is none.
     pub(crate) fn debt(&self, now: Instant) -> Option<Instant> {
         let in_debt = self.full_at.saturating_duration_since(now) > self.burst;

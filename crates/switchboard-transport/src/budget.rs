@@ -97,21 +97,24 @@ impl Budgets {
         }
     }
 
-    /// Continues the budgets of an ended connection.
+    /// Continues the budgets of an ended connection. The new connection begins without a debt of frames: the
+    /// peers that had raised the burst of the ended one are not known to it yet.
     pub(crate) fn continue_from(&mut self, spent: &Spent, now: Instant) {
         let buckets = [
             (&mut self.frames, spent.frames),
             (&mut self.deliveries, spent.deliveries),
             (&mut self.bytes, spent.bytes),
         ];
-        let mut debt = None;
         for (bucket, full_at) in buckets {
             if let (Some(bucket), Some(full_at)) = (bucket, full_at) {
                 bucket.continue_from(full_at);
-                debt = debt.max(bucket.debt(now));
             }
         }
-        self.enter_debt(debt, now);
+        if let Some(frames) = &mut self.frames {
+            frames.forgive_debt(now);
+        }
+        let debt = |bucket: &Option<Bucket>| bucket.as_ref()?.debt(now);
+        self.enter_debt(debt(&self.deliveries).max(debt(&self.bytes)), now);
     }
 
     /// The spent budgets of the connection. None if they are full again within [`FORGOTTEN`].
@@ -425,12 +428,34 @@ mod tests {
         next.continue_from(&spent, now);
         assert_eq!(next.in_debt_until(), None);
         assert_eq!(burst(&mut next, now), 100);
-        let spent = next.spent(now).expect("401 frames");
+        let charges = Charges {
+            deliveries: 24_000,
+            ..Charges::default()
+        };
+        next.charge(&charges, now);
+        let spent = next.spent(now).expect("a debt of deliveries");
         let mut last = Budgets::new(&limits, now);
         last.continue_from(&spent, now);
-        let debt = last.in_debt_until().expect("a debt");
-        assert_eq!(debt - now, Duration::from_millis(10));
-        let later = now + Duration::from_secs(5);
+        assert_eq!(last.in_debt_until(), Some(now + Duration::from_secs(1)));
+        let later = now + Duration::from_secs(6);
         assert_eq!(last.spent(later), None, "paid off");
+    }
+
+    #[test]
+    fn a_page_that_has_called_a_large_room_can_be_loaded_again_at_once() {
+        let now = Instant::now();
+        let limits = Limits::default();
+        let mut ended = Budgets::new(&limits, now);
+        (0..1000).for_each(|number| ended.meet(peer(number)));
+        (0..10_000).for_each(|_| ended.charge_frame(now));
+        let spent = ended.spent(now).expect("10,000 frames");
+        let mut next = Budgets::new(&limits, now);
+        next.continue_from(&spent, now);
+        assert_eq!(next.in_debt_until(), None, "the join is read");
+        next.charge_frame(now);
+        let until = next.in_debt_until().expect("no frames are left over");
+        assert_eq!(until - now, Duration::from_millis(10));
+        (0..1000).for_each(|number| next.meet(peer(number)));
+        assert!(burst(&mut next, until) >= 10_000);
     }
 }

@@ -85,7 +85,7 @@ impl Given {
         }
     }
 
-    /// What the text of a variable means as JSON or as inline TOML.
+    /// The value in the text of a variable, read as JSON or as inline TOML.
     fn of_inline(text: &str) -> Option<Self> {
         if let Ok(value) = serde_json::from_str(text) {
             return Some(Self::of_json(value));
@@ -185,10 +185,10 @@ impl Given {
     }
 }
 
-/// What is said of a list that no setting can be.
+/// The mistake in a list with items of a type that no setting has.
 const MIXED: &str = "a list of neither texts nor tables";
 
-/// What is said of a value that is no list of tables.
+/// The mistake in a value that is no list of tables.
 const NO_TABLES: &str =
     "is not a list of tables, like [{ urls = [\"stun:HOST\"] }], in TOML or JSON";
 
