@@ -1,0 +1,5 @@
+// @ts-check
+// All texts of the call page, by area. A text is a string, or a function of the values in it.
+
+export const texts = {
+};
