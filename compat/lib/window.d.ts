@@ -52,6 +52,11 @@ declare global {
     configured: RTCIceServer[][];
     isBlocked: boolean;
     captured: MediaStreamTrack[];
+    /** Of pages with devices by hand. */
+    talk(isTalking: boolean): void;
+    shared: MediaStreamTrack[];
+    stopSharing(): void;
+    wakeLocks: Set<unknown>;
     heard(username: string): Promise<Heard>;
     /** Only of the page of PeerJS, as its own bundle leaves it there. */
     readonly Peer: typeof import('peerjs').Peer;

@@ -11,6 +11,8 @@ import { Conversation } from './ui/conversation.js';
 import { byId } from './ui/dom.js';
 import { People } from './ui/people.js';
 import { Status } from './ui/status.js';
+import { ViewSwitch } from './ui/view-switch.js';
+import { WakeLock } from './wake-lock.js';
 
 /** @typedef {import('./signaling.js').Frame} Frame */
 /** @typedef {import('./peer.js').Peer} Peer */
@@ -39,6 +41,7 @@ export class Call {
   #status = new Status();
   #isShown = false;
   #isSoundBlocked = false;
+  #wakeLock = new WakeLock();
 
   /** @type {RTCIceServer[]} */ #offered;
   #renewal = setInterval(() => this.refreshServers(), RENEWAL_MS);
@@ -68,6 +71,7 @@ export class Call {
       onSoundBlocked: (isBlocked) => this.#soundBlocked(isBlocked),
       onTryAgain: (peer) => this.#tryAgain(peer),
     });
+    this.viewSwitch = new ViewSwitch((view) => this.people.setView(view));
     this.conversation = new Conversation({
       peers: () => [...this.mesh.peers.values()],
       sendThroughServer: (content) => this.signaling.send({ type: 'CHAT_MESSAGE', content }),
@@ -186,6 +190,7 @@ export class Call {
   #show() {
     if (this.#isShown) return;
     this.#isShown = true;
+    this.#wakeLock.acquire();
     showRoomInAddress(this.options.room);
     document.title = `${this.options.room} – Switchboard`;
     const title = byId('room-title', HTMLElement);
@@ -207,6 +212,8 @@ export class Call {
 
   #end() {
     clearInterval(this.#renewal);
+    this.#wakeLock.release();
+    this.viewSwitch.close();
     this.mesh.close();
     this.signaling?.close();
     this.meter.stop();

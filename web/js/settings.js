@@ -3,7 +3,7 @@
 
 import { typedServers } from './ice.js';
 
-/** @typedef {'name' | 'camera' | 'mic' | 'speaker' | 'ice' | 'shortcuts' | 'ice-user' | 'ice-credential'} Remembered */
+/** @typedef {'name' | 'camera' | 'mic' | 'speaker' | 'ice' | 'shortcuts' | 'view' | 'ice-user' | 'ice-credential'} Remembered */
 
 const PREFIX = 'switchboard.';
 const query = new URLSearchParams(location.search);

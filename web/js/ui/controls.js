@@ -2,7 +2,7 @@
 // The buttons and keys of a call.
 
 import { recall, remember } from '../settings.js';
-import { byId, press } from './dom.js';
+import { byId, draw, press } from './dom.js';
 
 /** @typedef {import('../media.js').Media} Media */
 /** @typedef {import('../quality.js').Quality} Quality */
@@ -84,8 +84,12 @@ export class Controls {
 
   refresh() {
     const isAudioOnly = this.quality === 'audio';
-    press(this.#mute, this.media.isMuted || this.media.mic === null);
-    press(this.#camera, this.media.camera !== null);
+    const { camera, mic, isMuted } = this.media;
+    const isSilent = isMuted || mic === null;
+    press(this.#mute, isSilent);
+    draw(this.#mute, isSilent ? 'i-muted' : 'i-mic');
+    press(this.#camera, camera !== null);
+    draw(this.#camera, camera ? 'i-camera' : 'i-camera-off');
     press(this.#screen, this.media.screen !== null);
     this.#camera.disabled = isAudioOnly;
     this.#screen.disabled = isAudioOnly;

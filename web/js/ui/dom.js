@@ -40,6 +40,19 @@ export function icon(id) {
   return svg;
 }
 
+/** Names a button that has a drawing. @param {HTMLElement} button @param {string} text @param {string} [title] */
+export function label(button, text, title = text) {
+  const span = button.querySelector('span');
+  if (span) span.textContent = text;
+  button.title = title;
+}
+
+/** Shows another drawing on a button. @param {HTMLElement} button @param {string} id */
+export function draw(button, id) {
+  const use = button.querySelector('use');
+  if (use?.getAttribute('href') !== `#${id}`) use?.setAttribute('href', `#${id}`);
+}
+
 /** Shows a text, or hides its place when there is none. @param {HTMLElement} element @param {string} text */
 export function say(element, text) {
   element.textContent = text;

@@ -1,14 +1,19 @@
 // @ts-check
-// Lays the tiles out as large as the stage allows, whatever its shape, and says what to do when one is alone.
+// Lays the tiles out as large as the stage allows, whatever its shape; or one of them large, and the others in a strip
+// below it. Says what to do when one is alone.
 
 import { byId } from './dom.js';
 
 /** @typedef {import('./tile.js').Tile} Tile */
+/** @typedef {'grid' | 'speaker'} View */
 
 const ASPECT = 4 / 3;
 const GAP = 10;
 const WIDTH_MIN = 130;
-const STRIP_WIDTH = 160;
+const STRIP_WIDTH_MIN = 96;
+const STRIP_WIDTH_MAX = 160;
+/** Of the stage; the large tile has the rest. */
+const STRIP_HEIGHT_SHARE = 0.22;
 
 export class Grid {
   #list = byId('grid', HTMLUListElement);
@@ -16,8 +21,12 @@ export class Grid {
   /** @type {Map<string, Tile>} */ tiles = new Map();
   /** Tiles with a shared screen, the latest one last. @type {Set<string>} */ #screens = new Set();
   #pinned = '';
+  /** @type {View} */ #view = 'grid';
+  #speaker = '';
 
-  constructor() {
+  /** @param {string} self  the id of the own tile, which is large only when pinned */
+  constructor(self) {
+    this.self = self;
     new ResizeObserver(() => this.#layOut()).observe(this.#list);
   }
 
@@ -46,6 +55,18 @@ export class Grid {
     this.#changed();
   }
 
+  /** @param {View} view */
+  setView(view) {
+    this.#view = view;
+    this.#changed();
+  }
+
+  /** The tile that the speaker view shows large. @param {string} id  empty for any */
+  setSpeaker(id) {
+    this.#speaker = id;
+    this.#changed();
+  }
+
   /** @param {string} id */
   #pin(id) {
     this.#pinned = id;
@@ -62,14 +83,30 @@ export class Grid {
     this.#layOut();
   }
 
+  /** The id of the large tile; empty where all have one size. */
+  get #large() {
+    if (this.tiles.size < 2) return '';
+    const byContent = this.#pinned || [...this.#screens].at(-1);
+    if (byContent || this.#view === 'grid') return byContent ?? '';
+    if (this.tiles.has(this.#speaker)) return this.#speaker;
+    return [...this.tiles.keys()].find((id) => id !== this.self) ?? '';
+  }
+
   #layOut() {
     const { clientWidth, clientHeight } = this.#list;
-    const large = this.#pinned || ([...this.#screens].at(-1) ?? '');
+    const large = this.#large;
     for (const [id, tile] of this.tiles) tile.setLarge(id === large);
-    const strip = this.tiles.size > 1 ? STRIP_WIDTH / ASPECT + GAP : 0;
-    this.#list.style.setProperty('--large-height', `${Math.max(STRIP_WIDTH, clientHeight - strip)}px`);
-    const width = large ? STRIP_WIDTH : Math.max(WIDTH_MIN, bestWidth(this.tiles.size, clientWidth, clientHeight));
-    this.#list.style.setProperty('--tile-width', `${Math.floor(width)}px`);
+    this.#list.classList.toggle('has-large', large !== '');
+    const all = Math.max(WIDTH_MIN, bestWidth(this.tiles.size, clientWidth, clientHeight));
+    const strip = Math.min(STRIP_WIDTH_MAX, Math.max(STRIP_WIDTH_MIN, clientHeight * STRIP_HEIGHT_SHARE * ASPECT));
+    this.#set('--tile-width', `${Math.floor(large ? strip : all)}px`);
+    this.#set('--stage-width', `${clientWidth}px`);
+    this.#set('--strip-count', String(this.tiles.size - 1));
+  }
+
+  /** @param {string} property @param {string} value */
+  #set(property, value) {
+    this.#list.style.setProperty(property, value);
   }
 }
 

@@ -2,7 +2,7 @@
 // The screen before the call: who one is, which room, how one looks, and why something does not work.
 
 import { asked, newRoomName, recall, remember } from '../settings.js';
-import { byId, press, say } from './dom.js';
+import { byId, draw, press, say } from './dom.js';
 
 /** @typedef {import('../media.js').Media} Media */
 /**
@@ -72,7 +72,9 @@ export class Lobby {
   refresh() {
     const { camera, mic, isMuted } = this.media;
     press(this.#mic, mic !== null && !isMuted);
+    draw(this.#mic, mic !== null && !isMuted ? 'i-mic' : 'i-muted');
     press(this.#camera, camera !== null);
+    draw(this.#camera, camera ? 'i-camera' : 'i-camera-off');
     this.#previewBox.classList.toggle('is-live', camera !== null);
     if (!this.#screen.hidden) this.#preview.srcObject = camera ? new MediaStream([camera]) : null;
   }

@@ -1,6 +1,7 @@
 // @ts-check
 // The grid of everyone, kept true to the mesh: who is there, what they send, whether they speak.
 
+import { ActiveSpeaker } from '../active-speaker.js';
 import { SpeakingDetector } from '../speaking.js';
 import { Grid } from './grid.js';
 import { Tile } from './tile.js';
@@ -12,7 +13,8 @@ import { Tile } from './tile.js';
 const SELF = 'self';
 
 export class People {
-  #grid = new Grid();
+  #grid = new Grid(SELF);
+  #activeSpeaker = new ActiveSpeaker();
   #self;
   #speaking;
   /** @type {MediaStreamTrack | null} */ #heardMic = null;
@@ -25,7 +27,7 @@ export class People {
   constructor(name, speakerId, events) {
     this.speakerId = speakerId;
     this.events = events;
-    this.#speaking = new SpeakingDetector((id, speaks) => this.#grid.tiles.get(id)?.setSpeaking(speaks));
+    this.#speaking = new SpeakingDetector((id, speaks) => this.#hear(id, speaks));
     this.#self = new Tile(SELF, name, `${name} (you)`);
     this.#self.setState(SELF);
     this.#grid.add(SELF, this.#self);
@@ -58,8 +60,20 @@ export class People {
     this.#grid.add(peer.id, tile);
   }
 
+  /** @param {import('./grid.js').View} view */
+  setView(view) {
+    this.#grid.setView(view);
+  }
+
+  /** @param {string} id @param {boolean} isSpeaking */
+  #hear(id, isSpeaking) {
+    this.#grid.tiles.get(id)?.setSpeaking(isSpeaking);
+    if (id !== SELF && this.#activeSpeaker.hear(id, isSpeaking, performance.now())) this.#grid.setSpeaker(this.#activeSpeaker.current);
+  }
+
   /** @param {Peer} peer */
   remove(peer) {
+    if (this.#activeSpeaker.remove(peer.id)) this.#grid.setSpeaker('');
     this.#speaking.unwatch(peer.id);
     this.#setBlocked(peer.id, false);
     this.#grid.remove(peer.id);

@@ -2,7 +2,8 @@
 // One member in the grid, this one included: picture or initials, sound and its volume, name, speaking and muted marks,
 // state, traffic. Sound has an element of its own, because a video element plays none before its first picture.
 
-import { icon, make, press } from './dom.js';
+import { icon, make } from './dom.js';
+import { TileTools } from './tile-tools.js';
 
 /** @typedef {import('../peer.js').PeerState} PeerState */
 /** @typedef {import('../stats.js').Rates} Rates */
@@ -23,10 +24,8 @@ export class Tile {
   #tryAgain = make('button', { className: 'small', testid: 'try-again', text: 'Try again' });
   #failure = make('div', { className: 'tile-failure' }, [this.#reason, this.#tryAgain]);
   onTryAgain = () => {};
-  #pin = make('button', { className: 'small', testid: 'tile-pin', text: 'Pin' });
-  #fullScreen = make('button', { className: 'small', testid: 'tile-full-screen', text: 'Full screen' });
   onPin = () => {};
-  #volume = make('input', { className: 'tile-volume', testid: 'tile-volume' });
+  #tools;
   #state = make('span', { className: 'pill tile-state', testid: 'tile-state' });
   #muted = make('span', { className: 'pill tile-muted', testid: 'tile-muted' }, [
     icon('i-muted'),
@@ -44,19 +43,14 @@ export class Tile {
     avatar.setAttribute('aria-hidden', 'true');
     const head = make('div', { className: 'tile-head' }, [this.#state, this.#stats]);
     const foot = make('div', { className: 'tile-foot' }, [this.#name, this.#muted]);
-    const tools = make('div', { className: 'tile-tools' }, [...(id === 'self' ? [] : [this.#volume]), this.#pin, this.#fullScreen]);
-    const parts = id === 'self' ? [tools] : [this.audio, tools, this.#failure];
-    this.#pin.type = this.#fullScreen.type = 'button';
-    this.#pin.setAttribute('aria-label', `Pin ${username}`);
-    this.#fullScreen.setAttribute('aria-label', `Full screen of ${username}`);
-    this.setPinned(false);
-    this.#pin.addEventListener('click', () => this.onPin());
-    this.#fullScreen.hidden = !document.fullscreenEnabled;
-    this.#fullScreen.addEventListener('click', () => this.#toggleFullScreen());
+    this.#tools = new TileTools(username, id === 'self', {
+      onVolume: (volume) => (this.audio.volume = volume),
+      onPin: () => this.onPin(),
+      onFullScreen: () => this.#toggleFullScreen(),
+    });
+    const parts = id === 'self' ? [this.#tools.element] : [this.audio, this.#tools.element, this.#failure];
     this.element = make('li', { className: 'tile', testid: 'tile' }, [this.video, avatar, head, ...parts, foot]);
-    Object.assign(this.#volume, { type: 'range', min: '0', max: '1', step: '0.05', value: '1' });
-    this.#volume.setAttribute('aria-label', `Volume of ${username}`);
-    this.#volume.addEventListener('input', () => (this.audio.volume = Number(this.#volume.value)));
+    this.element.addEventListener('fullscreenchange', () => this.#tools.setFullScreen(document.fullscreenElement === this.element));
     this.audio.autoplay = true;
     this.video.muted = true;
     this.element.style.setProperty('--hue', String(hue(username)));
@@ -98,7 +92,7 @@ export class Tile {
 
   /** @param {boolean} isPinned */
   setPinned(isPinned) {
-    press(this.#pin, isPinned);
+    this.#tools.setPinned(isPinned);
   }
 
   /** Whether the tile has the stage, and the others a strip below it. @param {boolean} isLarge */

@@ -1,0 +1,38 @@
+// @ts-check
+// Keeps the screen of a phone on during a call. The browser takes the lock away when the page is hidden, so it is asked
+// for again when the page is visible. A browser without the API, or a battery that is low, only means no lock.
+
+export class WakeLock {
+  /** @type {WakeLockSentinel | null} */ #sentinel = null;
+  #isWanted = false;
+  #onVisible = () => this.#request();
+
+  acquire() {
+    if (this.#isWanted) return;
+    this.#isWanted = true;
+    document.addEventListener('visibilitychange', this.#onVisible);
+    this.#request();
+  }
+
+  release() {
+    this.#isWanted = false;
+    document.removeEventListener('visibilitychange', this.#onVisible);
+    this.#drop();
+  }
+
+  async #request() {
+    const isHeld = this.#sentinel?.released === false;
+    if (isHeld || document.visibilityState !== 'visible' || !navigator.wakeLock) return;
+    try {
+      this.#sentinel = await navigator.wakeLock.request('screen');
+    } catch (error) {
+      console.info('wake lock', error);
+    }
+    if (!this.#isWanted) this.#drop();
+  }
+
+  #drop() {
+    this.#sentinel?.release().catch(() => {});
+    this.#sentinel = null;
+  }
+}
