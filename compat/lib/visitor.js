@@ -104,9 +104,26 @@ export class Visitor extends Guest {
     await this.page.getByTestId('file-input').setInputFiles({ name, mimeType: 'application/octet-stream', buffer: bytes });
   }
 
-  /** Waits for a file and saves it. @param {string} name @returns {Promise<string>} its SHA-256 */
+  /** The latest entry of a file in the log, in this state. @param {'in' | 'out'} direction @param {string} name @param {string} [state] */
+  file(direction, name, state) {
+    const ofState = state ? `[data-state="${state}"]` : '';
+    return this.page.locator(`[data-testid="file-item"][data-direction="${direction}"][data-name="${name}"]${ofState}`).last();
+  }
+
+  /** Waits for the offer of a file and accepts it. @param {string} name */
+  async accepts(name) {
+    await this.file('in', name).getByTestId('file-accept').click({ timeout: 30_000 });
+  }
+
+  /** Accepts a file and saves it. @param {string} name @returns {Promise<string>} its SHA-256 */
   async receives(name) {
-    const link = this.page.locator(`[data-direction="in"][data-state="done"][data-name="${name}"]`).getByTestId('file-link');
+    await this.accepts(name);
+    return this.saves(name);
+  }
+
+  /** Waits until a file has arrived and saves it. @param {string} name @returns {Promise<string>} its SHA-256 */
+  async saves(name) {
+    const link = this.file('in', name, 'done').getByTestId('file-link');
     const [download] = await Promise.all([this.page.waitForEvent('download'), link.click({ timeout: 30_000 })]);
     const hash = createHash('sha256');
     for await (const chunk of createReadStream(await download.path())) hash.update(chunk);

@@ -36,6 +36,9 @@ scene('the lobby, a call and the settings have no breach of WCAG 2.2 AA', async 
   await Promise.all([ada.sees('Grace'), grace.sees('Ada')]);
   await grace.writes('Look at https://example.org/');
   await grace.sends('notes.bin', Buffer.from('notes'));
+  await ada.page.getByTestId('file-accept').waitFor();
+  await hasNoBreach(ada.page, 'a file is offered');
+  await ada.accepts('notes.bin');
   await ada.page.getByTestId('file-link').waitFor();
   await hasNoBreach(ada.page, 'chat');
   await ada.seesMoving(1);

@@ -39,6 +39,7 @@ async function beginFile(/** @type {import('../lib/visitor.js').Visitor} */ from
     input.files = transfer.files;
     input.dispatchEvent(new Event('change'));
   }, FILE_BYTES);
+  await to.accepts('large.bin');
   await to.until('a part of the file', () => Number(document.querySelector('progress')?.value) > 0);
 }
 

@@ -121,6 +121,7 @@ scene('the picture for the README', async (scene) => {
   await linus.writes('Yes. Sending my notes.');
   await linus.sends('notes.txt', Buffer.from('Draw the frame before you fill it.\n'));
   await ada.reads('Linus', 'notes');
+  await ada.accepts('notes.txt');
   await ada.page.getByTestId('file-link').waitFor();
   await ada.seesMoving(2);
 

@@ -146,7 +146,7 @@ export class Call {
         onMediaState: (peer) => people.showMediaState(peer),
         onChannel: (peer) => people.showChannel(peer),
         onText: (peer, content, timestamp) => conversation.receive(peer.username, content, timestamp),
-        onFile: (peer, name, size) => conversation.receiveFile(peer, name, size),
+        onFile: (peer, transfer) => conversation.receiveFile(peer, transfer),
       },
     });
   }

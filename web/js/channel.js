@@ -2,12 +2,12 @@
 // The `chat` data channel with one peer: text as {content, timestamp}, files beside it. Nothing else is ever
 // written to it, because the other end may be any client of the dialect.
 
-import { FileReceiver, FileSender } from './files.js';
+import { ChatFiles } from './files/chat-files.js';
 
 /**
  * @typedef {object} ChannelEvents
  * @property {(content: string, timestamp: number) => void} onText
- * @property {(name: string, size: number) => import('./files.js').Receipt} onFile
+ * @property {(transfer: import('./files/transfer.js').IncomingTransfer) => void} onFile
  * @property {() => void} onChange  the channel opened or closed
  */
 
@@ -16,15 +16,13 @@ const TEXT_MAX_CHARS = 10_000;
 export class Channel {
   #channel;
   #events;
-  #sender;
-  #receiver;
+  #files;
 
   /** @param {RTCDataChannel} channel @param {ChannelEvents} events */
   constructor(channel, events) {
     this.#channel = channel;
     this.#events = events;
-    this.#sender = new FileSender(channel);
-    this.#receiver = new FileReceiver(events.onFile);
+    this.#files = new ChatFiles(channel, events.onFile);
     channel.binaryType = 'arraybuffer';
     channel.onopen = () => events.onChange();
     channel.onmessage = ({ data }) => this.#receive(data);
@@ -42,22 +40,27 @@ export class Channel {
     return true;
   }
 
-  /** @param {File} file @param {string} fileId @param {(sent: number) => void} onProgress */
-  sendFile(file, fileId, onProgress) {
-    return this.#sender.send(file, fileId, onProgress);
+  /** @param {File} file */
+  sendFile(file) {
+    return this.#files.send(file);
+  }
+
+  /** The connection was closed by this page, of which the channel itself may not tell. */
+  close() {
+    this.#files.close();
   }
 
   /** @param {unknown} data */
   #receive(data) {
-    if (data instanceof ArrayBuffer) this.#receiver.take(data);
+    if (data instanceof ArrayBuffer) this.#files.add(data);
     else this.#receiveText(parseObject(data));
   }
 
   /** @param {Record<string, unknown> | null} message */
   #receiveText(message) {
     if (!message) return;
-    if (message['type'] === 'FILE_META') this.#receiver.begin(message);
-    else if (message['type'] === 'FILE_END') this.#receiver.end();
+    if (message['type'] === 'FILE_META') this.#files.begin(message);
+    else if (message['type'] === 'FILE_END') this.#files.end();
     else if (typeof message['content'] === 'string') this.#chat(message['content'], Number(message['timestamp']));
   }
 
@@ -68,7 +71,7 @@ export class Channel {
   }
 
   #closed() {
-    this.#receiver.abort('the connection was closed');
+    this.#files.close();
     this.#events.onChange();
   }
 }

@@ -3,6 +3,7 @@
 // the connection from the start, so that turning a camera on later needs no new offer.
 
 import { Channel } from './channel.js';
+import { FILE_LABEL, PageFiles } from './files/page-files.js';
 import { newConnection } from './ice.js';
 import { Negotiation } from './negotiation.js';
 import { PageChannel, marked, markOf, newConnectionId } from './page-channel.js';
@@ -25,7 +26,7 @@ import { PROFILES, askForLess, limitSender, lower, qualityOf } from './quality.j
  * @property {(peer: Peer) => void} onSession  the peer's page has told the id of its session with the server
  * @property {(peer: Peer) => void} onChannel
  * @property {(peer: Peer, content: string, timestamp: number) => void} onText
- * @property {(peer: Peer, name: string, size: number) => import('./files.js').Receipt} onFile
+ * @property {(peer: Peer, transfer: import('./files/transfer.js').IncomingTransfer) => void} onFile
  */
 /**
  * @typedef {object} PeerOptions
@@ -60,6 +61,11 @@ export class Peer {
   #ownId = '';
   #connectionId = newConnectionId();
   /** @type {PageChannel | null} */ #pageChannel = null;
+  #pageFiles = new PageFiles({
+    send: (message) => this.#pageChannel?.send(message) ?? false,
+    openChannel: (label, init) => this.pc.createDataChannel(label, init),
+    onFile: (transfer) => this.options.events.onFile(this, transfer),
+  });
   /** Set when the server no longer knows this peer under its id; the call itself may go on. */
   isDeparted = false;
   #restarts = 0;
@@ -154,9 +160,17 @@ export class Peer {
     if (!this.#tellQuality()) this.negotiation.renegotiate();
   }
 
+  /** Offers a file to the peer, in the way that its client knows. Null if there is none. @param {File} file */
+  sendFile(file) {
+    if (!this.channel?.isOpen) return null;
+    return this.remoteConnection === '' ? this.channel.sendFile(file) : this.#pageFiles.send(file);
+  }
+
   close() {
     clearTimeout(this.#giveUp);
     this.negotiation.close();
+    this.channel?.close();
+    this.#pageFiles.close();
     this.pc.close();
   }
 
@@ -167,6 +181,7 @@ export class Peer {
     };
     this.pc.ondatachannel = ({ channel }) => {
       if (channel.label === 'chat') this.#useChannel(channel);
+      else if (channel.label === FILE_LABEL) this.#pageFiles.adopt(channel);
     };
     this.pc.onsignalingstatechange = () => {
       if (this.pc.signalingState === 'stable') this.#fillTransceivers();
@@ -185,7 +200,7 @@ export class Peer {
     const { events } = this.options;
     this.channel = new Channel(channel, {
       onText: (content, timestamp) => events.onText(this, content, timestamp),
-      onFile: (name, size) => events.onFile(this, name, size),
+      onFile: (transfer) => events.onFile(this, transfer),
       onChange: () => events.onChannel(this),
     });
   }
@@ -202,9 +217,10 @@ export class Peer {
         this.tellSession(this.#ownId);
         this.#tellQuality();
         this.#fillTransceivers();
+        this.#pageFiles.opened();
       },
       onMessage: (message) => this.#receiveFromPage(message),
-      onClose: () => {},
+      onClose: () => this.#pageFiles.close(),
     });
   }
 
@@ -214,6 +230,7 @@ export class Peer {
     if (message.type === 'SESSION') this.#receiveSession(message);
     if (message.type === 'OFFER') this.pc.restartIce();
     if (message.type === 'RECEIVE') this.#receiveQuality(message);
+    if (message.type.startsWith('FILE_')) this.#pageFiles.receive(message);
   }
 
   /** A page limits what it sends when it is told to: that needs no offer, and so no server. */

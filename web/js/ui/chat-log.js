@@ -2,7 +2,6 @@
 // The list of what was said, sent, and who came and went. It keeps the latest few hundred entries, and lets go of
 // received files together with their entry.
 
-import { formatBytes, isPicture } from '../files.js';
 import { byId, make } from './dom.js';
 
 const ENTRIES_MAX = 300;
@@ -11,6 +10,7 @@ const WEB_ADDRESS = /(https?:\/\/[^\s<>"]+[^\s<>"'.,;:!?)\]}])/i;
 
 export class ChatLog {
   #list = byId('chat-log', HTMLOListElement);
+  /** @type {Map<Element, import('./file-entry.js').FileEntry>} */ #files = new Map();
 
   /** @param {string} author @param {string} content @param {number} timestamp */
   addMessage(author, content, timestamp) {
@@ -24,11 +24,10 @@ export class ChatLog {
     this.#add(make('li', { className: 'event', testid: 'event', text }));
   }
 
-  /** @param {'in' | 'out'} direction @param {string} who @param {string} name @param {number} size */
-  addFile(direction, who, name, size) {
-    const entry = new FileEntry(direction, who, name, size);
+  /** @param {import('./file-entry.js').FileEntry} entry */
+  addFile(entry) {
+    this.#files.set(entry.element, entry);
     this.#add(entry.element);
-    return entry;
   }
 
   clear() {
@@ -40,67 +39,24 @@ export class ChatLog {
     const { scrollTop, scrollHeight, clientHeight } = this.#list;
     const isAtEnd = scrollHeight - scrollTop - clientHeight < 40;
     this.#list.append(entry);
-    const first = this.#list.firstElementChild;
-    if (first && this.#list.childElementCount > ENTRIES_MAX) this.#drop(first);
+    const superfluous = this.#superfluous();
+    if (superfluous) this.#drop(superfluous);
     if (isAtEnd) this.#list.scrollTop = this.#list.scrollHeight;
+  }
+
+  // Files under way outlast other entries, up to a bound.
+  #superfluous() {
+    const count = this.#list.childElementCount;
+    if (count <= ENTRIES_MAX) return null;
+    const first = count > 2 * ENTRIES_MAX ? undefined : [...this.#list.children].find((entry) => this.#files.get(entry)?.isOver !== false);
+    return first ?? this.#list.firstElementChild;
   }
 
   /** @param {Element} entry */
   #drop(entry) {
-    const url = entry.querySelector('a')?.href;
-    if (url?.startsWith('blob:')) URL.revokeObjectURL(url);
+    this.#files.get(entry)?.close();
+    this.#files.delete(entry);
     entry.remove();
-  }
-}
-
-export class FileEntry {
-  #progress = make('progress', { testid: 'file-progress' });
-  #status = make('span', { className: 'hint' });
-
-  /** @param {'in' | 'out'} direction @param {string} who @param {string} name @param {number} size */
-  constructor(direction, who, name, size) {
-    const title = make('span', { text: `${who}: ${name}` });
-    this.element = make('li', { className: 'file', testid: 'file-item' }, [title, this.#progress, this.#status]);
-    Object.assign(this.element.dataset, { direction, name, size: String(size), state: 'active' });
-    this.name = name;
-    this.size = size;
-    this.#progress.max = Math.max(1, size);
-    this.#progress.setAttribute('aria-label', `${direction === 'in' ? 'Receiving' : 'Sending'} ${name}`);
-    this.progress(0);
-  }
-
-  /** @param {number} bytes */
-  progress(bytes) {
-    this.#progress.value = Math.min(bytes, this.size);
-    this.#status.textContent = `${formatBytes(bytes)} of ${formatBytes(this.size)}`;
-  }
-
-  /** @param {string} words */
-  done(words) {
-    this.#end('done', words);
-  }
-
-  /** @param {string} reason */
-  fail(reason) {
-    this.#end('failed', `Failed: ${reason}.`);
-  }
-
-  /** @param {Blob} blob */
-  offer(blob) {
-    this.done(formatBytes(blob.size));
-    const link = make('a', { text: `Save ${this.name}`, testid: 'file-link' });
-    link.href = URL.createObjectURL(blob);
-    link.download = this.name;
-    if (isPicture(blob)) this.element.append(picture(link.href, this.name));
-    this.element.append(link);
-  }
-
-  /** @param {'done' | 'failed'} state @param {string} words */
-  #end(state, words) {
-    this.element.dataset['state'] = state;
-    if (state === 'done') this.#progress.value = this.#progress.max;
-    this.#progress.hidden = state === 'failed';
-    this.#status.textContent = words;
   }
 }
 
@@ -119,14 +75,6 @@ function link(address) {
   anchor.target = '_blank';
   anchor.rel = 'noopener noreferrer nofollow';
   return anchor;
-}
-
-/** @param {string} url @param {string} alt */
-function picture(url, alt) {
-  const image = make('img', { testid: 'file-image' });
-  image.src = url;
-  image.alt = alt;
-  return image;
 }
 
 /** @param {number} timestamp */

@@ -2,8 +2,10 @@
 // Chat and files with everyone in the room, over the data channel of each. Where nobody has one, a message goes
 // through the server instead; where only some lack one, the sender is told whom it did not reach.
 
+import { texts } from '../texts.js';
 import { byId } from './dom.js';
 import { ChatLog } from './chat-log.js';
+import { FileEntry } from './file-entry.js';
 
 /** @typedef {import('../peer.js').Peer} Peer */
 /**
@@ -19,6 +21,7 @@ export class Conversation {
   #input = byId('chat-input', HTMLInputElement);
   #files = byId('file-input', HTMLInputElement);
   #panel = byId('chat', HTMLElement);
+  #call = byId('call', HTMLElement);
   #ended = new AbortController();
 
   /** @param {ConversationOptions} options */
@@ -27,9 +30,11 @@ export class Conversation {
     const { signal } = this.#ended;
     this.#form.addEventListener('submit', (event) => this.#submit(event), { signal });
     this.#files.addEventListener('change', () => this.#sendChosen(), { signal });
-    this.#panel.addEventListener('dragover', (event) => this.#dragOver(event), { signal });
-    this.#panel.addEventListener('dragleave', () => this.#panel.classList.remove('is-dropping'), { signal });
-    this.#panel.addEventListener('drop', (event) => this.#drop(event), { signal });
+    // A file that is dropped beside the panel would otherwise take the place of the page, and end the call.
+    this.#call.addEventListener('dragover', (event) => this.#dragOver(event), { signal });
+    this.#call.addEventListener('dragleave', () => this.#panel.classList.remove('is-dropping'), { signal });
+    this.#call.addEventListener('drop', (event) => this.#drop(event), { signal });
+    document.addEventListener('paste', (event) => this.#paste(event), { signal });
   }
 
   /** @param {string} username @param {string} content @param {number} timestamp */
@@ -38,17 +43,10 @@ export class Conversation {
     this.options.onNews(`${username}: ${content}`, true);
   }
 
-  /** @param {Peer} peer @param {string} name @param {number} size @returns {import('../files.js').Receipt} */
-  receiveFile(peer, name, size) {
-    const entry = this.log.addFile('in', peer.username, name, size);
-    this.options.onNews(`${peer.username} sends ${name}`, true);
-    return {
-      name,
-      size,
-      onProgress: (received) => entry.progress(received),
-      onDone: (blob) => entry.offer(blob),
-      onFail: (reason) => entry.fail(reason),
-    };
+  /** @param {Peer} peer @param {import('../files/transfer.js').IncomingTransfer} transfer */
+  receiveFile(peer, transfer) {
+    this.log.addFile(FileEntry.incoming(peer.username, transfer));
+    if (!transfer.isOver) this.options.onNews(texts.files.offeredBy(peer.username, transfer.name), true);
   }
 
   /** @param {string} words */
@@ -116,28 +114,34 @@ export class Conversation {
     this.#sendFiles([...(event.dataTransfer?.files ?? [])]);
   }
 
+  // What is copied from a document may hold both text and a picture of it: into a text field goes the text.
+  /** @param {ClipboardEvent} event */
+  #paste(event) {
+    const files = [...(event.clipboardData?.files ?? [])];
+    const isText = event.target instanceof HTMLInputElement && event.clipboardData?.types.includes('text/plain');
+    if (files.length === 0 || isText) return;
+    event.preventDefault();
+    this.#sendFiles(files);
+  }
+
   /** @param {File[]} files */
   #sendFiles(files) {
-    const peers = this.options.peers().filter((peer) => peer.channel?.isOpen);
-    if (peers.length === 0) this.log.addEvent('Nobody is here to receive files yet.');
-    else for (const file of files) this.#sendFile(file, peers);
+    const peers = this.options.peers();
+    const missed = peers.filter((peer) => !peer.channel?.isOpen);
+    if (missed.length === peers.length) return this.log.addEvent(texts.files.noReceiver);
+    if (missed.length > 0) this.log.addEvent(texts.files.notOffered(names(missed)));
+    for (const file of files) this.#sendFile(file, peers.filter((peer) => !missed.includes(peer)));
   }
 
   /** @param {File} file @param {Peer[]} peers */
-  async #sendFile(file, peers) {
-    const entry = this.log.addFile('out', `To ${names(peers)}`, file.name, file.size);
-    const fileId = crypto.randomUUID?.() ?? `${Date.now()}-${Math.random()}`;
-    const sent = peers.map(() => 0);
-    const sendings = peers.map((peer, index) =>
-      peer.channel?.sendFile(file, fileId, (bytes) => {
-        sent[index] = bytes;
-        entry.progress(sent.reduce((sum, part) => sum + part, 0) / peers.length);
-      }),
-    );
-    const results = await Promise.allSettled(sendings);
-    const missed = peers.filter((_, index) => results[index]?.status === 'rejected');
-    if (missed.length === 0) entry.done('Sent');
-    else entry.fail(`it did not reach ${names(missed)}`);
+  #sendFile(file, peers) {
+    const sendings = peers.flatMap((peer) => {
+      const transfer = peer.sendFile(file);
+      return transfer ? [{ username: peer.username, transfer }] : [];
+    });
+    if (sendings.length === 0) return;
+    this.log.addFile(FileEntry.outgoing(sendings));
+    this.options.onNews(texts.files.offering(file.name, names(peers)), false);
   }
 }
 
