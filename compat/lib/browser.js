@@ -29,9 +29,15 @@ export async function launchBrowser(flags = []) {
   return chromium.launch({ executablePath: EXECUTABLE, headless: true, chromiumSandbox: false, args: [...FLAGS, ...flags] });
 }
 
-/** @param {import('playwright-core').Browser} browser @param {() => void} [prepare] runs in every page before its own scripts */
-export async function newContext(browser, prepare) {
-  const context = await browser.newContext({ viewport: VIEWPORT, permissions: ['camera', 'microphone'], acceptDownloads: true });
+/** What a phone of today has, in points. */
+export const PHONE = { viewport: { width: 390, height: 844 }, isMobile: true, hasTouch: true, deviceScaleFactor: 2 };
+
+/**
+ * @param {import('playwright-core').Browser} browser @param {() => void} [prepare] runs in every page before its own scripts
+ * @param {import('playwright-core').BrowserContextOptions} [device]
+ */
+export async function newContext(browser, prepare, device) {
+  const context = await browser.newContext({ viewport: VIEWPORT, permissions: ['camera', 'microphone'], acceptDownloads: true, ...device });
   await context.addInitScript(keepMediaOnLoopback);
   if (prepare) await context.addInitScript(prepare);
   return context;

@@ -77,3 +77,34 @@ export function withWakeLocks() {
   };
   Object.defineProperty(navigator, 'wakeLock', { value: { request }, configurable: true });
 }
+
+/** Every track of sound that the page receives is analysed, whether it plays it or not: `window.levelsAt(hz)`, in dB. */
+export function collectSound() {
+  /** @type {AnalyserNode[]} */
+  const analysers = [];
+  window.levelsAt = (hz) => analysers.map((analyser) => {
+    const bins = new Float32Array(analyser.frequencyBinCount);
+    analyser.getFloatFrequencyData(bins);
+    return bins[Math.round((hz * analyser.fftSize) / analyser.context.sampleRate)] ?? -Infinity;
+  });
+
+  /** @param {MediaStreamTrack} track */
+  function analyse(track) {
+    const stream = new MediaStream([track]);
+    // A track that no element plays gives no samples.
+    Object.assign(new Audio(), { srcObject: stream, muted: true, autoplay: true });
+    const context = new AudioContext();
+    const analyser = Object.assign(context.createAnalyser(), { fftSize: 4096 });
+    context.createMediaStreamSource(stream).connect(analyser);
+    analysers.push(analyser);
+  }
+
+  const Native = window.RTCPeerConnection;
+  window.RTCPeerConnection = class extends Native {
+    /** @param {RTCConfiguration} [configuration] */
+    constructor(configuration) {
+      super(configuration);
+      this.addEventListener('track', ({ track }) => track.kind === 'audio' && analyse(track));
+    }
+  };
+}

@@ -102,11 +102,13 @@ export async function startOneNode(closers, settings) {
 /**
  * The servers (one, if nothing else is said), one site and one browser for all tests of a file.
  * `absent` is why they cannot be had here, if so. With `apart` every guest has a browser context of his own, so that
- * pages share nothing but the network. `prepare` runs in every page before its own scripts.
- * @param {{ open?: (closers: Closers) => Promise<AnyServer[]>, absent?: string | false, apart?: boolean, prepare?: () => void }} [options]
+ * pages share nothing but the network. `prepare` runs in every page before its own scripts. `flags` are more of the browser's.
+ * `device` is what the pages are on.
+ * @param {{ open?: (closers: Closers) => Promise<AnyServer[]>, absent?: string | false, apart?: boolean, prepare?: () => void,
+ *   flags?: string[], device?: import('playwright-core').BrowserContextOptions }} [options]
  * @returns {(title: string, play: (scene: Scene) => Promise<void>) => void} declares a test with a room of its own
  */
-export function stage({ open: openServers = startOneNode, absent = false, apart = false, prepare } = {}) {
+export function stage({ open: openServers = startOneNode, absent = false, apart = false, prepare, flags, device } = {}) {
   const skip = browserMissing || absent;
   if (skip) return (title) => void test(title, { skip });
 
@@ -121,7 +123,7 @@ export function stage({ open: openServers = startOneNode, absent = false, apart 
     const servers = await openServers(closers);
     const site = await Site.start();
     closers.unshift(() => site.stop());
-    const browser = await launchBrowser();
+    const browser = await launchBrowser(flags);
     closers.unshift(() => browser.close());
     house = { servers, site, browser };
   };
@@ -142,8 +144,8 @@ export function stage({ open: openServers = startOneNode, absent = false, apart 
 
   return (title, play) =>
     void test(title, { timeout: TEST_MS_MAX }, async () => {
-      const context = await newContext(house.browser, prepare);
-      const another = apart ? () => newContext(house.browser, prepare) : undefined;
+      const context = await newContext(house.browser, prepare, device);
+      const another = apart ? () => newContext(house.browser, prepare, device) : undefined;
       const scene = new Scene(house, context, `room-${++rooms}`, another);
       try {
         await play(scene);

@@ -56,6 +56,8 @@ declare global {
     talk(isTalking: boolean): void;
     shared: MediaStreamTrack[];
     stopSharing(): void;
+    readClipboard(): Promise<string>;
+    levelsAt(hz: number): number[];
     wakeLocks: Set<unknown>;
     heard(username: string): Promise<Heard>;
     /** Only of the page of PeerJS, as its own bundle leaves it there. */

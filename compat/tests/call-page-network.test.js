@@ -96,8 +96,9 @@ scene('a mistake in a server is told in its field, and the link hands on what is
   await field('ice-error').waitFor({ state: 'hidden' });
   await field('settings-close').click();
 
+  await field('invite').click();
   await field('copy-link').click();
-  await ada.until('told', () => document.querySelector('[data-testid="notice"]')?.textContent?.includes('copied'));
+  await ada.until('told', () => document.querySelector('[data-testid="invite-status"]')?.textContent?.includes('copied'));
   const link = new URL(await ada.page.evaluate(() => navigator.clipboard.readText()));
   assert.deepEqual(Object.fromEntries(link.searchParams), { room: scene.room, ice: 'turn:turn.example.org', 'ice-user': 'ada', 'ice-credential': 'top secret' });
 });

@@ -8,7 +8,10 @@ import { Signaling } from './signaling.js';
 import { StatsMeter } from './stats.js';
 import { Controls } from './ui/controls.js';
 import { Conversation } from './ui/conversation.js';
+import { CameraSwitch } from './ui/camera-switch.js';
+import { DetailsDialog } from './ui/details-dialog.js';
 import { byId } from './ui/dom.js';
+import { Invite } from './ui/invite.js';
 import { People } from './ui/people.js';
 import { Status } from './ui/status.js';
 import { ViewSwitch } from './ui/view-switch.js';
@@ -63,14 +66,17 @@ export class Call {
     this.controls = new Controls(media, {
       onQuality: (quality) => this.#setQuality(quality),
       onLeave: () => this.leave(),
-      onCopyLink: () => this.#copyLink(),
       onProblem: (words) => this.#status.problem(words),
     });
     media.setQuality(this.controls.quality);
     this.people = new People(name, media.speakerId, {
       onSoundBlocked: (isBlocked) => this.#soundBlocked(isBlocked),
       onTryAgain: (peer) => this.#tryAgain(peer),
+      onDetails: (peer) => this.detailsDialog.open(peer),
     });
+    this.cameraSwitch = new CameraSwitch(media, (words) => this.#status.problem(words));
+    this.detailsDialog = new DetailsDialog();
+    this.invite = new Invite(() => roomLink(this.options.room, this.options.typedServers()));
     this.viewSwitch = new ViewSwitch((view) => this.people.setView(view));
     this.conversation = new Conversation({
       peers: () => [...this.mesh.peers.values()],
@@ -93,6 +99,7 @@ export class Call {
     this.mesh?.setMedia(this.options.media.tracks, this.options.media.state);
     this.people?.showSelf(this.options.media);
     this.controls?.refresh();
+    this.cameraSwitch?.refresh();
   }
 
   /** Plays the others on another device. @param {string} speakerId */
@@ -163,6 +170,7 @@ export class Call {
   /** @param {Peer} peer @param {'left' | 'replaced' | 'closed'} why */
   #removed(peer, why) {
     this.people.remove(peer);
+    this.detailsDialog.forget(peer);
     if (why === 'left') this.conversation.announce(`${peer.username} left`);
   }
 
@@ -213,7 +221,7 @@ export class Call {
   #end() {
     clearInterval(this.#renewal);
     this.#wakeLock.release();
-    this.viewSwitch.close();
+    for (const part of [this.viewSwitch, this.cameraSwitch, this.detailsDialog, this.invite]) part.close();
     this.mesh.close();
     this.signaling?.close();
     this.meter.stop();
@@ -229,16 +237,6 @@ export class Call {
   async #setQuality(quality) {
     this.mesh.setQuality(quality);
     this.#status.problem(await this.options.media.setQuality(quality));
-  }
-
-  async #copyLink() {
-    const link = roomLink(this.options.room, this.options.typedServers());
-    try {
-      await navigator.clipboard.writeText(link);
-      this.#status.notice('Link copied');
-    } catch {
-      prompt('Copy this link:', link);
-    }
   }
 
   /** @param {Map<Peer, Rates>} rates */

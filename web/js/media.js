@@ -2,7 +2,9 @@
 // What this device captures: microphone, camera, screen. A camera that is off is released, light and all; a muted
 // microphone stays open so that unmuting is instant. Each failure becomes a sentence a person can act on.
 
+import { nextCameras } from './cameras.js';
 import { PROFILES, cameraConstraints } from './quality.js';
+import { SoundMix } from './sound-mix.js';
 
 /** @typedef {import('./quality.js').Quality} Quality */
 /** @typedef {import('./peer.js').Tracks} Tracks */
@@ -11,6 +13,8 @@ export class Media {
   /** @type {MediaStreamTrack | null} */ mic = null;
   /** @type {MediaStreamTrack | null} */ camera = null;
   /** @type {MediaStreamTrack | null} */ screen = null;
+  /** The sound of the shared tab, where the browser captures it. @type {MediaStreamTrack | null} */ #screenSound = null;
+  #mix = new SoundMix();
   /** @type {Quality} */ quality = 'normal';
   isMuted = false;
   /** The camera was on when "Audio only" stopped it. */
@@ -28,17 +32,22 @@ export class Media {
     return Boolean(navigator.mediaDevices);
   }
 
+  /** Phones cannot. */
+  get canShareScreen() {
+    return !this.isAvailable || Boolean(navigator.mediaDevices.getDisplayMedia);
+  }
+
   /** What the others should get. @returns {Tracks} */
   get tracks() {
     const video = PROFILES[this.quality].video ? (this.screen ?? this.camera) : null;
-    return { audio: this.mic, video };
+    return { audio: this.#mix.trackOf(this.mic, this.#screenSound), video };
   }
 
   /** The media state that the other members are told. @returns {import('./peer.js').MediaState} */
   get state() {
-    const { audio, video } = this.tracks;
+    const { video } = this.tracks;
     const shown = video === null ? 'off' : video === this.screen ? 'screen' : 'camera';
-    return { isMuted: this.isMuted || audio === null, video: shown };
+    return { isMuted: this.isMuted || this.mic === null, video: shown };
   }
 
   /** @returns {Promise<string>} what went wrong, in words, or nothing */
@@ -70,6 +79,27 @@ export class Media {
     }
   }
 
+  /** The next camera in place of the one that is on. @returns {Promise<string>} what went wrong */
+  async switchCamera() {
+    const former = this.camera;
+    const wishes = nextCameras(former?.getSettings() ?? {}, await listDevices());
+    // A phone opens one camera at a time.
+    former?.stop();
+    for (const wish of wishes) {
+      const camera = await captureOne({ video: { ...cameraConstraints(this.quality), ...wish } }).catch(() => null);
+      if (!camera) continue;
+      const isOff = this.camera !== former;
+      if (isOff) camera.stop();
+      if (isOff) return '';
+      this.cameraId = camera.getSettings().deviceId ?? '';
+      this.#useCamera(camera);
+      this.onChange();
+      return '';
+    }
+    this.camera = null;
+    return this.openCamera();
+  }
+
   closeCamera() {
     this.camera?.stop();
     this.camera = null;
@@ -79,17 +109,13 @@ export class Media {
   async openScreen() {
     if (!navigator.mediaDevices?.getDisplayMedia) return 'This browser cannot share its screen.';
     return this.#attempt('screen', async () => {
-      const stream = await navigator.mediaDevices.getDisplayMedia({ video: true });
-      this.screen = stream.getVideoTracks()[0] ?? null;
-      if (!this.screen) return;
-      this.screen.contentHint = 'detail';
-      this.#onEnd(this.screen, () => (this.screen = null));
+      const stream = await navigator.mediaDevices.getDisplayMedia(SCREEN_OPTIONS);
+      this.#useScreen(stream.getVideoTracks()[0] ?? null, stream.getAudioTracks()[0] ?? null);
     });
   }
 
   closeScreen() {
-    this.screen?.stop();
-    this.screen = null;
+    this.#useScreen(null, null);
     this.onChange();
   }
 
@@ -123,8 +149,8 @@ export class Media {
   }
 
   close() {
-    for (const track of [this.mic, this.camera, this.screen]) track?.stop();
-    this.mic = this.camera = this.screen = null;
+    for (const track of this.#captured) track?.stop();
+    this.mic = this.camera = this.screen = this.#screenSound = null;
   }
 
   /** @returns {MediaTrackConstraints} */
@@ -153,6 +179,20 @@ export class Media {
     if (track) this.#onEnd(track, () => (this.camera = null));
   }
 
+  /** @param {MediaStreamTrack | null} picture @param {MediaStreamTrack | null} sound */
+  #useScreen(picture, sound) {
+    for (const track of [this.screen, this.#screenSound]) track?.stop();
+    this.screen = picture;
+    this.#screenSound = sound;
+    if (picture) picture.contentHint = 'detail';
+    if (picture) this.#onEnd(picture, () => this.#useScreen(null, null));
+    if (sound) this.#onEnd(sound, () => (this.#screenSound = null));
+  }
+
+  get #captured() {
+    return [this.mic, this.camera, this.screen, this.#screenSound];
+  }
+
   /** @param {string} device @param {() => Promise<void>} open */
   async #attempt(device, open) {
     if (!this.isAvailable) return INSECURE;
@@ -169,12 +209,19 @@ export class Media {
   /** @param {MediaStreamTrack} track @param {() => void} forget */
   #onEnd(track, forget) {
     track.addEventListener('ended', () => {
-      if (track !== this.mic && track !== this.camera && track !== this.screen) return;
+      if (!this.#captured.includes(track)) return;
       forget();
       this.onChange();
     });
   }
 }
+
+// Of a tab, the sound of a film or a game, as it is. The sound of the whole system has the other members in it.
+const SCREEN_OPTIONS = /** @type {DisplayMediaStreamOptions} */ ({
+  video: true,
+  audio: { echoCancellation: false, noiseSuppression: false, autoGainControl: false },
+  systemAudio: 'exclude',
+});
 
 const INSECURE =
   'Camera and microphone need https:// or localhost; this page was opened over plain http. Chat and files still work.';

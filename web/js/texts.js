@@ -2,9 +2,49 @@
 // All texts of the call page, by area. A text is a string, or a function of the values in it.
 
 export const texts = {
+  close: 'Close',
+  details: {
+    /** @param {string} username */
+    title: (username) => `Connection with ${username}`,
+    state: 'State',
+    states: { connecting: 'Connecting', connected: 'Connected', reconnecting: 'Reconnecting', failed: 'Not connected' },
+    route: 'Route',
+    /** @param {import('./connection-details.js').Route} route */
+    routeOf: ({ isRelayed, local, remote, protocol }) =>
+      `${isRelayed ? 'Relayed by a TURN server' : 'Direct'} (${[`${local} ↔ ${remote}`, protocol.toUpperCase()].filter(Boolean).join(', ')})`,
+    roundTrip: 'Round trip',
+    lossUp: 'Loss, sending',
+    lossDown: 'Loss, receiving',
+    audioUp: 'Sound, sending',
+    audioDown: 'Sound, receiving',
+    videoUp: 'Picture, sending',
+    videoDown: 'Picture, receiving',
+    unknown: 'Not known yet',
+    /** @param {number} value */
+    ms: (value) => (value < 1 ? 'Under 1 ms' : `${Math.round(value)} ms`),
+    /** @param {number} share  0 to 1 */
+    percent: (share) => `${(share * 100).toFixed(1)} %`,
+    /** @param {number} value */
+    kbits: (value) => `${Math.round(value)} kbit/s`,
+  },
+  invite: {
+    button: 'Invite',
+    title: 'Invite others',
+    link: 'Link of this room',
+    copy: 'Copy link',
+    share: 'Share…',
+    copied: 'Link copied',
+    notCopied: 'The browser did not copy the link: it is selected, copy it by hand.',
+    code: 'QR code of the link',
+    onlyHere: 'This link works on this machine only. Open the page at the network address of the server, or at its name, to get a link for others.',
+  },
   view: {
     speaker: 'Speaker view',
     speakerTitle: 'Shows the member that speaks large',
+  },
+  camera: {
+    flip: 'Flip',
+    flipTitle: 'Switch to the other camera',
   },
   tile: {
     /** @param {string} username */
@@ -13,6 +53,8 @@ export const texts = {
     fullScreen: (username) => `Full screen of ${username}`,
     /** @param {string} username */
     volume: (username) => `Volume of ${username}`,
+    /** @param {string} username */
+    details: (username) => `Connection with ${username}`,
     /** @param {string} username */
     more: (username) => `More for ${username}`,
   },

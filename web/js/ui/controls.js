@@ -10,7 +10,6 @@ import { byId, draw, press } from './dom.js';
  * @typedef {object} ControlsEvents
  * @property {(quality: Quality) => void} onQuality
  * @property {() => void} onLeave
- * @property {() => void} onCopyLink
  * @property {(problem: string) => void} onProblem
  */
 
@@ -41,7 +40,6 @@ export class Controls {
     this.#on(byId('chat-close', HTMLButtonElement), () => this.setChatOpen(false));
     this.#on(byId('settings', HTMLButtonElement), () => this.#dialog.showModal());
     this.#on(byId('leave', HTMLButtonElement), events.onLeave);
-    this.#on(byId('copy-link', HTMLButtonElement), events.onCopyLink);
     const { signal } = this.#ended;
     this.#quality.addEventListener('change', () => events.onQuality(this.quality), { signal });
     this.#shortcuts.checked = recall('shortcuts') !== 'off';
@@ -93,6 +91,7 @@ export class Controls {
     press(this.#screen, this.media.screen !== null);
     this.#camera.disabled = isAudioOnly;
     this.#screen.disabled = isAudioOnly;
+    this.#screen.hidden = !this.media.canShareScreen;
   }
 
   close() {

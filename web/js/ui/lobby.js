@@ -1,6 +1,7 @@
 // @ts-check
 // The screen before the call: who one is, which room, how one looks, and why something does not work.
 
+import { isMirrored } from '../cameras.js';
 import { asked, newRoomName, recall, remember } from '../settings.js';
 import { byId, draw, press, say } from './dom.js';
 
@@ -76,6 +77,7 @@ export class Lobby {
     press(this.#camera, camera !== null);
     draw(this.#camera, camera ? 'i-camera' : 'i-camera-off');
     this.#previewBox.classList.toggle('is-live', camera !== null);
+    this.#previewBox.classList.toggle('is-mirrored', isMirrored(camera));
     if (!this.#screen.hidden) this.#preview.srcObject = camera ? new MediaStream([camera]) : null;
   }
 

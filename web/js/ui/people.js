@@ -2,6 +2,7 @@
 // The grid of everyone, kept true to the mesh: who is there, what they send, whether they speak.
 
 import { ActiveSpeaker } from '../active-speaker.js';
+import { isMirrored } from '../cameras.js';
 import { SpeakingDetector } from '../speaking.js';
 import { Grid } from './grid.js';
 import { Tile } from './tile.js';
@@ -23,7 +24,7 @@ export class People {
     for (const id of this.#blocked) this.#play(id);
   };
 
-  /** @param {string} name @param {string} speakerId @param {{onSoundBlocked: (isBlocked: boolean) => void, onTryAgain: (peer: Peer) => void}} events */
+  /** @param {string} name @param {string} speakerId @param {{onSoundBlocked: (isBlocked: boolean) => void, onTryAgain: (peer: Peer) => void, onDetails: (peer: Peer) => void}} events */
   constructor(name, speakerId, events) {
     this.speakerId = speakerId;
     this.events = events;
@@ -45,7 +46,7 @@ export class People {
     const { video } = media.tracks;
     this.#self.setVideoStream(video ? new MediaStream([video]) : null);
     this.#self.setVideo(video !== null);
-    this.#self.element.classList.toggle('is-mirrored', video !== null && video === media.camera);
+    this.#self.element.classList.toggle('is-mirrored', video === media.camera && isMirrored(media.camera));
     this.#self.setMuted(media.state.isMuted);
     if (media.mic !== this.#heardMic) this.#speaking.watch(SELF, media.mic);
     this.#heardMic = media.mic;
@@ -55,6 +56,7 @@ export class People {
   add(peer) {
     const tile = new Tile(peer.id, peer.username);
     tile.onTryAgain = () => this.events.onTryAgain(peer);
+    tile.onDetails = () => this.events.onDetails(peer);
     tile.setState(peer.state);
     tile.setSpeaker(this.speakerId);
     this.#grid.add(peer.id, tile);

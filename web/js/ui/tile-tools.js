@@ -10,6 +10,7 @@ import { icon, make, press } from './dom.js';
  * @property {(volume: number) => void} onVolume  0 to 1
  * @property {() => void} onPin
  * @property {() => void} onFullScreen
+ * @property {() => void} onDetails
  */
 
 export class TileTools {
@@ -23,8 +24,9 @@ export class TileTools {
     this.#pin = tool('tile-pin', 'i-pin', texts.tile.pin(username), events.onPin);
     this.#fullScreen = tool('tile-full-screen', 'i-full-screen', texts.tile.fullScreen(username), events.onFullScreen);
     this.#fullScreen.hidden = !document.fullscreenEnabled;
-    const ofOthers = isSelf ? [] : [volume(username, events.onVolume)];
-    this.#list = make('div', { className: 'tile-tool-list' }, [...ofOthers, this.#pin, this.#fullScreen]);
+    const details = tool('tile-details', 'i-details', texts.tile.details(username), events.onDetails);
+    const tools = [volume(username, events.onVolume), this.#pin, this.#fullScreen, details];
+    this.#list = make('div', { className: 'tile-tool-list' }, isSelf ? [this.#pin, this.#fullScreen] : tools);
     this.#more = tool('tile-more', 'i-more', texts.tile.more(username), () => this.#setOpen(this.#list.dataset['open'] !== 'true'));
     this.element = make('div', { className: 'tile-tools' }, [this.#list, this.#more]);
     this.#setOpen(false);

@@ -25,6 +25,7 @@ export class Tile {
   #failure = make('div', { className: 'tile-failure' }, [this.#reason, this.#tryAgain]);
   onTryAgain = () => {};
   onPin = () => {};
+  onDetails = () => {};
   #tools;
   #state = make('span', { className: 'pill tile-state', testid: 'tile-state' });
   #muted = make('span', { className: 'pill tile-muted', testid: 'tile-muted' }, [
@@ -47,6 +48,7 @@ export class Tile {
       onVolume: (volume) => (this.audio.volume = volume),
       onPin: () => this.onPin(),
       onFullScreen: () => this.#toggleFullScreen(),
+      onDetails: () => this.onDetails(),
     });
     const parts = id === 'self' ? [this.#tools.element] : [this.audio, this.#tools.element, this.#failure];
     this.element = make('li', { className: 'tile', testid: 'tile' }, [this.video, avatar, head, ...parts, foot]);

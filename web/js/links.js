@@ -1,0 +1,7 @@
+// @ts-check
+// What is to be known of a link before it is handed on.
+
+/** Whether other machines cannot open a page of this host. @param {string} hostname */
+export function isOnlyHere(hostname) {
+  return /^(?:localhost|.+\.localhost|127(?:\.\d+){3}|\[::1\]|0\.0\.0\.0)$/.test(hostname);
+}

@@ -1,0 +1,47 @@
+// @ts-check
+// One track of the microphone and of the sound of a shared screen, because a client of another dialect plays one track of
+// sound. Muting ends what the microphone track gives, and leaves the other one as it is.
+
+export class SoundMix {
+  /** @type {AudioContext | null} */ #context = null;
+  /** @type {MediaStreamAudioDestinationNode | null} */ #destination = null;
+  /** @type {Map<MediaStreamTrack, MediaStreamAudioSourceNode>} */ #sources = new Map();
+
+  /**
+   * @param {MediaStreamTrack | null} mic @param {MediaStreamTrack | null} shared
+   * @returns {MediaStreamTrack | null} the same track for the same two
+   */
+  trackOf(mic, shared) {
+    if (!mic || !shared) this.#close();
+    return mic && shared ? this.#mixed([mic, shared]) : (mic ?? shared);
+  }
+
+  /** @param {MediaStreamTrack[]} tracks */
+  #mixed(tracks) {
+    this.#context ??= new AudioContext();
+    this.#destination ??= this.#context.createMediaStreamDestination();
+    this.#context.resume().catch((error) => console.warn('shared sound', error));
+    for (const track of this.#sources.keys()) if (!tracks.includes(track)) this.#remove(track);
+    for (const track of tracks) if (!this.#sources.has(track)) this.#add(this.#context, this.#destination, track);
+    return this.#destination.stream.getAudioTracks()[0] ?? null;
+  }
+
+  /** @param {AudioContext} context @param {AudioNode} destination @param {MediaStreamTrack} track */
+  #add(context, destination, track) {
+    const source = context.createMediaStreamSource(new MediaStream([track]));
+    source.connect(destination);
+    this.#sources.set(track, source);
+  }
+
+  /** @param {MediaStreamTrack} track */
+  #remove(track) {
+    this.#sources.get(track)?.disconnect();
+    this.#sources.delete(track);
+  }
+
+  #close() {
+    this.#context?.close();
+    this.#context = this.#destination = null;
+    this.#sources.clear();
+  }
+}
