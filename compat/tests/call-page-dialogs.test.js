@@ -17,8 +17,7 @@ async function readCode(canvas) {
     brush.drawImage(code, 0, 0, size, size);
     return { data: [...brush.getImageData(0, 0, size, size).data], size };
   });
-  const decode = /** @type {typeof import('jsqr').default} */ (/** @type {unknown} */ (decodeQr));
-  return decode(Uint8ClampedArray.from(data), size, size)?.data;
+  return decodeQr(Uint8ClampedArray.from(data), size, size)?.data;
 }
 
 scene('the link of the room can be copied, scanned and shared', async (scene) => {
