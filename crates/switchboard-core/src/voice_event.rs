@@ -94,3 +94,19 @@ pub enum VoiceEvent {
         count: usize,
     },
 }
+
+impl VoiceEvent {
+    /// The user that the event is about, if it is another than its receiver.
+    #[must_use]
+    pub fn sender(&self) -> Option<&User> {
+        match self {
+            Self::Ringing { from, .. }
+            | Self::Answered { from, .. }
+            | Self::Confirmed { from, .. }
+            | Self::Accepted { from, .. }
+            | Self::Declined { from, .. }
+            | Self::AudioConf { from, .. } => Some(from),
+            Self::Replaced { .. } | Self::NewRoom { .. } => None,
+        }
+    }
+}

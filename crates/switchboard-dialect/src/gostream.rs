@@ -5,7 +5,7 @@
 //! Wire page: `gostream.md`. Events are spelled as the reference spells them, spaces included; what
 //! a user chose is quoted, which the reference forgets.
 
-use switchboard_core::{RoomListing, User, VoiceEvent, VoiceRoomId, Way};
+use switchboard_core::{DisplayName, RoomListing, User, VoiceEvent, VoiceRoomId, Way};
 
 /// How users are named on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +30,8 @@ pub struct Told {
 pub struct Present {
     /// Who.
     pub user: User,
+    /// The name that the user gave itself. Ours; absent from the list if there is none.
+    pub name: Option<DisplayName>,
     /// Whether a microphone is connected.
     pub mic: bool,
     /// Whether headphones are.
@@ -39,10 +41,15 @@ pub struct Present {
 }
 
 impl Users {
-    /// The event that tells this.
+    /// The event that tells this. `sender` is the display name of [`VoiceEvent::sender`], if there is one: ours, as
+    /// the member `name`, which the reference's clients do not look at.
     #[must_use]
-    pub fn tell(self, event: &VoiceEvent) -> Told {
-        let (name, text) = self.text(event);
+    pub fn tell(self, event: &VoiceEvent, sender: Option<&DisplayName>) -> Told {
+        let (name, mut text) = self.text(event);
+        if let Some(sender) = sender {
+            text.truncate(text.len() - 1);
+            text.push_str(&format!(",\"name\": {}}}", quoted(sender.as_str())));
+        }
         let data = match self {
             Self::Numbers => text,
             Self::Keys => format!("\"{}\"", hex(text.as_bytes())),
@@ -179,8 +186,11 @@ impl Users {
             Self::Numbers => "user",
         };
         let member = |member: Present| {
+            let name = member.name.as_ref().map_or(String::new(), |name| {
+                format!(", \"name\" : {}", quoted(name.as_str()))
+            });
             format!(
-                "{{ \"{key}\" : {}, \"mic\" : {}, \"hds\" : {}, \"level\" : {:.3}}}",
+                "{{ \"{key}\" : {}, \"mic\" : {}, \"hds\" : {}, \"level\" : {:.3}{name}}}",
                 self.user(&member.user),
                 u8::from(member.mic),
                 u8::from(member.headphones),
@@ -251,13 +261,13 @@ mod tests {
             way: Way::Out,
             connection: "a\"1".into(),
         };
-        let in_room = Users::Numbers.tell(&replaced(Some(7.into()), None));
+        let in_room = Users::Numbers.tell(&replaced(Some(7.into()), None), None);
         assert_eq!(in_room.name, "replaced");
         assert_eq!(
             in_room.data,
             r#"{"way": "out","connection": "a\"1","roomid": "7"}"#
         );
-        let in_call = Users::Keys.tell(&replaced(None, Some(user("03ab"))));
+        let in_call = Users::Keys.tell(&replaced(None, Some(user("03ab"))), None);
         assert_eq!(
             decoded(&in_call),
             serde_json::json!({ "way": "out", "connection": "a\"1", "from": "03ab" })
@@ -271,7 +281,7 @@ mod tests {
             challenge: "".into(),
         };
         assert_eq!(
-            Users::Numbers.tell(&ringing),
+            Users::Numbers.tell(&ringing, None),
             Told {
                 name: "newCall",
                 data: "{\"from\": 12}".to_owned()
@@ -284,25 +294,31 @@ mod tests {
             headphones: false,
         };
         assert_eq!(
-            Users::Numbers.tell(&conf).data,
+            Users::Numbers.tell(&conf, None).data,
             "{\"from\": 1,\"in\": \"1\",\"out\": \"0\"}"
         );
     }
 
     #[test]
     fn events_of_keys_are_hex_of_ascii_json() {
-        let told = Users::Keys.tell(&VoiceEvent::Ringing {
-            from: user("02ab"),
-            challenge: "x\",\"from\":\"FORGED é🚀\u{7f}\n".into(),
-        });
+        let told = Users::Keys.tell(
+            &VoiceEvent::Ringing {
+                from: user("02ab"),
+                challenge: "x\",\"from\":\"FORGED é🚀\u{7f}\n".into(),
+            },
+            None,
+        );
         assert_eq!(
             decoded(&told),
             serde_json::json!({"challenge": "x\",\"from\":\"FORGED é🚀\u{7f}\n", "from": "02ab"})
         );
-        let declined = Users::Keys.tell(&VoiceEvent::Declined {
-            from: user("02ab"),
-            signature: "30".into(),
-        });
+        let declined = Users::Keys.tell(
+            &VoiceEvent::Declined {
+                from: user("02ab"),
+                signature: "30".into(),
+            },
+            None,
+        );
         assert_eq!(
             decoded(&declined),
             serde_json::json!({"answer": "30", "from": "02ab"})
@@ -310,12 +326,41 @@ mod tests {
     }
 
     #[test]
+    fn a_display_name_is_one_more_member_and_injects_nothing() {
+        let name = DisplayName::parse("\",\"from\":\"é", 0).unwrap();
+        let ringing = VoiceEvent::Ringing {
+            from: user("02ab"),
+            challenge: "7".into(),
+        };
+        assert_eq!(
+            decoded(&Users::Keys.tell(&ringing, Some(&name))),
+            serde_json::json!({"challenge": "7", "from": "02ab", "name": name.as_str()})
+        );
+        let present = |name| Present {
+            user: user("02ab"),
+            name,
+            mic: true,
+            headphones: false,
+            level: 0.0,
+        };
+        let list = Users::Keys.list_members([present(None), present(Some(name))].into_iter());
+        let bare = "{ \"pubkey\" : \"02ab\", \"mic\" : 1, \"hds\" : 0, \"level\" : 0.000}";
+        assert!(list.starts_with(&format!("[{bare},")), "{list}");
+        let list: serde_json::Value = serde_json::from_str(&list).unwrap();
+        assert_eq!(list[1]["name"], "\",\"from\":\"é");
+        assert_eq!(list[1]["pubkey"], "02ab");
+    }
+
+    #[test]
     fn a_room_s_name_injects_nothing() {
-        let told = Users::Numbers.tell(&VoiceEvent::NewRoom {
-            id: VoiceRoomId::from(4),
-            name: RoomName::parse("\", \"x\":\"y", 0).unwrap(),
-            count: 1,
-        });
+        let told = Users::Numbers.tell(
+            &VoiceEvent::NewRoom {
+                id: VoiceRoomId::from(4),
+                name: RoomName::parse("\", \"x\":\"y", 0).unwrap(),
+                count: 1,
+            },
+            None,
+        );
         let room: serde_json::Value = serde_json::from_str(&told.data).unwrap();
         assert_eq!(room["name"], "\", \"x\":\"y");
         assert_eq!(room["x"], serde_json::Value::Null);

@@ -36,6 +36,7 @@ mod away;
 mod calls;
 mod connections;
 mod desk;
+mod display_names;
 mod identity;
 mod keys;
 mod parameters;
@@ -232,12 +233,13 @@ enum Endpoint {
     ListRooms,
     ListMembers,
     Mode,
+    DisplayName,
     Up(Goal),
     Join(Goal),
 }
 
 /// Every path of voice. The page is served elsewhere.
-const ENDPOINTS: [(&str, Endpoint); 17] = [
+const ENDPOINTS: [(&str, Endpoint); 18] = [
     ("/messages", Endpoint::Messages),
     ("/getCallTicket", Endpoint::Ticket),
     ("/tokenCheck", Endpoint::TokenCheck),
@@ -251,6 +253,7 @@ const ENDPOINTS: [(&str, Endpoint); 17] = [
     ("/listRoom", Endpoint::ListRooms),
     ("/listMembers", Endpoint::ListMembers),
     ("/voice/mode", Endpoint::Mode),
+    ("/voice/name", Endpoint::DisplayName),
     ("/upCall", Endpoint::Up(Goal::Call)),
     ("/upRoom", Endpoint::Up(Goal::Room)),
     ("/joinCall", Endpoint::Join(Goal::Call)),
@@ -274,7 +277,8 @@ impl Endpoint {
             | Self::Answer2
             | Self::Accept
             | Self::Reject
-            | Self::HangUp => &[Method::POST],
+            | Self::HangUp
+            | Self::DisplayName => &[Method::POST],
         }
     }
 
@@ -286,7 +290,8 @@ impl Endpoint {
             | Self::TokenCheck
             | Self::KeyExchange
             | Self::ListRooms
-            | Self::Mode => &[],
+            | Self::Mode
+            | Self::DisplayName => &[],
             Self::NewCall
             | Self::Answer
             | Self::Answer2
@@ -433,6 +438,7 @@ impl Voice {
             Endpoint::ListRooms => self.list_rooms(),
             Endpoint::ListMembers => self.list_members(&asked),
             Endpoint::Mode => Ok(json(self.mode.clone())),
+            Endpoint::DisplayName => self.set_display_name(&asked).await,
             Endpoint::Up(goal) => self.up(goal, &asked, parts, audio, permit).await,
             Endpoint::Join(goal) => self.join(goal, &asked, hangup, permit).await,
         }

@@ -15,8 +15,8 @@ use std::{
 use bytestring::ByteString;
 use switchboard_audio::MixSettings;
 use switchboard_core::{
-    Audience, CallId, CallRefusal, Calls, RingOrigin, RoomKey, User, VoiceEvent, VoiceRoomId,
-    VoiceRoomRefusal, VoiceRooms, Way,
+    Audience, CallId, CallRefusal, Calls, DisplayName, RingOrigin, RoomKey, User, VoiceEvent,
+    VoiceRoomId, VoiceRoomRefusal, VoiceRooms, Way,
 };
 use switchboard_dialect::gostream::{Told, Users};
 use switchboard_transport::{Counters, Exchange, network};
@@ -24,6 +24,7 @@ use tokio::sync::mpsc;
 
 use super::{
     connections::{Connections, Hold},
+    display_names::DisplayNames,
     streams::{Listener, StreamId, Streams},
     studio::Studio,
 };
@@ -68,6 +69,7 @@ pub(super) struct State {
     pub(super) calls: Calls,
     pub(super) rooms: VoiceRooms,
     streams: Streams,
+    pub(super) display_names: DisplayNames,
     studios: BTreeMap<Place, Arc<Studio>>,
     connections: Connections,
     /// Users whose connections have been replaced, and their events.
@@ -87,6 +89,7 @@ impl Desk {
                 calls: Calls::new(config.call.clone()),
                 rooms: VoiceRooms::new(config.room.clone()),
                 streams: Streams::new(config.gostream.event_streams),
+                display_names: DisplayNames::default(),
                 studios: BTreeMap::new(),
                 connections: Connections::default(),
                 replaced: Vec::new(),
@@ -142,13 +145,28 @@ impl Desk {
     }
 
     pub(super) fn stop_listening(&self, user: &User, id: StreamId) {
-        self.lock().streams.close(user, id);
+        let mut state = self.lock();
+        state.streams.close(user, id);
+        if !state.streams.is_open(user) {
+            state.display_names.set(user, None);
+        }
+        drop(state);
         Counters::less(&self.shards.counters().voice_event_streams);
     }
 
     /// Whether somebody hears what this user is told.
     pub(super) fn is_present(&self, user: &User) -> bool {
         self.lock().streams.is_open(user)
+    }
+
+    /// Sets the display name of a user, or removes it. False if the user has no event stream: then it has no name.
+    pub(super) fn set_display_name(&self, user: &User, name: Option<DisplayName>) -> bool {
+        let mut state = self.lock();
+        let is_open = state.streams.is_open(user);
+        if is_open {
+            state.display_names.set(user, name);
+        }
+        is_open
     }
 
     /// A number for all microphones and headphones of one user.
@@ -265,7 +283,9 @@ impl Desk {
         let told = match last {
             Some((same, told)) if *same == event => told.clone(),
             Some(_) | None => {
-                let told = Arc::new(self.users.tell(&event));
+                let sender = event.sender();
+                let name = sender.and_then(|user| state.display_names.get(user));
+                let told = Arc::new(self.users.tell(&event, name));
                 last.insert((event, told)).1.clone()
             }
         };

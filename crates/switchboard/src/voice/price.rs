@@ -75,6 +75,7 @@ impl Voice {
             | Endpoint::Accept
             | Endpoint::Reject
             | Endpoint::HangUp
+            | Endpoint::DisplayName
             | Endpoint::Up(_)
             | Endpoint::Join(_) => proven,
             Endpoint::ListRooms | Endpoint::ListMembers => Price::ByLength,

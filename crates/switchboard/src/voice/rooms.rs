@@ -29,16 +29,23 @@ impl Voice {
         let room = VoiceRoomId::from(room.ok_or(Refusal::bad("roomID is not a room's number."))?);
         let members = self.desk.with(|state, _| {
             let members = state.rooms.members(room)?;
-            Some(members.collect::<Vec<_>>())
+            let named = members.map(|(user, mic, headphones)| {
+                let name = state.display_names.get(&user).cloned();
+                (user, name, mic, headphones)
+            });
+            Some(named.collect::<Vec<_>>())
         });
         let members = members.ok_or(Refusal::not_found("There is no such room."))?;
         let studio = self.desk.studio_of(room);
-        let present = members.into_iter().map(|(user, mic, headphones)| Present {
-            level: studio.as_ref().map_or(0.0, |studio| studio.level(&user)),
-            user,
-            mic,
-            headphones,
-        });
+        let present = members
+            .into_iter()
+            .map(|(user, name, mic, headphones)| Present {
+                name,
+                level: studio.as_ref().map_or(0.0, |studio| studio.level(&user)),
+                user,
+                mic,
+                headphones,
+            });
         Ok(json(self.desk.users().list_members(present)))
     }
 

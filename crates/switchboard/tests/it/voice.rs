@@ -3,6 +3,7 @@
 
 mod away;
 mod churn;
+mod display_name;
 mod ending;
 mod head;
 mod http;

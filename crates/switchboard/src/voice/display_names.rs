@@ -1,0 +1,139 @@
+//! Display names: what users call themselves. A display name proves nothing, and several users may have the same one.
+
+use std::collections::HashMap;
+
+use axum::{http::StatusCode, response::IntoResponse};
+use switchboard_core::{DisplayName, User};
+
+use super::{
+    Voice,
+    answer::{Answer, Refusal},
+    parameters::Parameters,
+};
+
+/// Characters of the longest display name.
+const CHARACTERS_MAX: usize = 40;
+
+/// The display names of users that have an event stream open.
+#[derive(Debug, Default)]
+pub(super) struct DisplayNames {
+    of: HashMap<User, DisplayName>,
+}
+
+impl DisplayNames {
+    pub(super) fn get(&self, user: &User) -> Option<&DisplayName> {
+        self.of.get(user)
+    }
+
+    /// Sets the name of a user; `None` removes it.
+    pub(super) fn set(&mut self, user: &User, name: Option<DisplayName>) {
+        match name {
+            Some(name) => drop(self.of.insert(user.clone(), name)),
+            None => drop(self.of.remove(user)),
+        }
+    }
+}
+
+impl Voice {
+    /// `/voice/name`: sets the display name of a key, for as long as the key has an event stream open.
+    pub(super) async fn set_display_name(&self, asked: &Parameters) -> Answer {
+        self.identity.keys()?;
+        let caller = self.identity.proven(asked).await?;
+        let name = parse(asked.text("name").unwrap_or_default())?;
+        let kept = name
+            .as_ref()
+            .map_or(String::new(), |name| name.as_str().to_owned());
+        if !self.desk.set_display_name(&caller.user, name) {
+            return Err(Refusal::not_found(
+                "A display name lasts as long as an event stream: open /messages first.",
+            ));
+        }
+        Ok(kept.into_response())
+    }
+}
+
+/// Reads a display name: white space becomes single spaces, and characters that control the display of their
+/// neighbours are removed. `None` if no visible character is left.
+fn parse(text: &str) -> Result<Option<DisplayName>, Refusal> {
+    let shown: String = text.chars().filter(|c| !is_control(*c)).collect();
+    let words: Vec<_> = shown.split_whitespace().collect();
+    let name = words.join(" ");
+    if name.chars().count() > CHARACTERS_MAX {
+        return Err(Refusal::new(
+            StatusCode::BAD_REQUEST,
+            &format!("name has more than {CHARACTERS_MAX} characters."),
+        ));
+    }
+    Ok(DisplayName::parse(&name, 0).ok())
+}
+
+/// Control characters, except white space, and format characters that change the direction or the meaning of their
+/// neighbours: bidirectional controls (UAX #9), invisible operators, annotations and tags. The joiners, which
+/// scripts and emoji need, are none of them.
+fn is_control(c: char) -> bool {
+    (c.is_control() && !c.is_whitespace())
+        || matches!(
+            c,
+            '\u{ad}'
+                | '\u{61c}'
+                | '\u{180e}'
+                | '\u{200b}'
+                | '\u{200e}'..='\u{200f}'
+                | '\u{202a}'..='\u{202e}'
+                | '\u{2060}'..='\u{206f}'
+                | '\u{feff}'
+                | '\u{fff9}'..='\u{fffb}'
+                | '\u{e0000}'..='\u{e007f}'
+        )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(text: &str) -> Option<String> {
+        let name = parse(text).expect("a name that is not too long");
+        name.map(|name| name.as_str().to_owned())
+    }
+
+    #[test]
+    fn a_name_is_cleaned_of_controls_and_extra_space() {
+        for (given, kept) in [
+            ("Ada", "Ada"),
+            ("  Ada \t\r\n Lovelace\u{2028}", "Ada Lovelace"),
+            ("\u{202e}adA\u{2066}\u{200f}", "adA"),
+            ("A\0d\u{7f}a\u{9c}\u{200b}\u{e0041}", "Ada"),
+            (
+                "👩\u{200d}🚀 می\u{200c}خواهم",
+                "👩\u{200d}🚀 می\u{200c}خواهم",
+            ),
+            ("<b>\"Ada\"</b>", "<b>\"Ada\"</b>"),
+        ] {
+            assert_eq!(parsed(given).as_deref(), Some(kept), "{given:?}");
+        }
+    }
+
+    #[test]
+    fn a_name_without_a_visible_character_is_none() {
+        for given in [
+            "",
+            "   ",
+            "\u{202e}\u{2066}",
+            "\0\n",
+            "\u{200d}",
+            "\u{fe0f}",
+        ] {
+            assert_eq!(parsed(given), None, "{given:?}");
+        }
+    }
+
+    #[test]
+    fn a_name_has_at_most_forty_characters() {
+        let longest = "é".repeat(CHARACTERS_MAX);
+        assert_eq!(
+            parsed(&format!("\u{202e}  {longest}  ")),
+            Some(longest.clone())
+        );
+        assert!(parse(&format!("{longest}x")).is_err());
+    }
+}
