@@ -11,12 +11,15 @@ const INAUDIBLE = -70;
 /** @typedef {{ name: string, page: import('playwright-core').Page }} Listener */
 
 /**
- * Runs in the page before its own scripts: `window.playing()` is what it plays, whatever leads to its loudspeakers.
+ * Runs in the page before its own scripts: `window.playing()` is what it plays, whatever leads to its loudspeakers, and
+ * `window.record()` is as much of it as is said, as a file in base64.
  */
 export function exposeSound() {
   const SAMPLES = 32_768;
   /** @type {AnalyserNode[]} */
   const ears = [];
+  /** @type {MediaStream[]} */
+  const tapes = [];
   const connect = AudioNode.prototype.connect;
 
   /** @param {BaseAudioContext} context */
@@ -25,6 +28,9 @@ export function exposeSound() {
     if (known) return known;
     const ear = new AnalyserNode(context, { fftSize: SAMPLES });
     ears.push(ear);
+    const tape = new MediaStreamAudioDestinationNode(/** @type {AudioContext} */ (context));
+    connect.call(ear, /** @type {any} */ (tape));
+    tapes.push(tape.stream);
     return ear;
   };
 
@@ -36,6 +42,20 @@ export function exposeSound() {
       return connect.apply(this, to);
     }
   );
+
+  window.record = async (seconds) => {
+    const recorder = new MediaRecorder(tapes[0], { audioBitsPerSecond: 128_000 });
+    /** @type {Blob[]} */
+    const pieces = [];
+    recorder.ondataavailable = ({ data }) => pieces.push(data);
+    recorder.start();
+    await new Promise((resolve) => setTimeout(resolve, seconds * 1_000));
+    const stopped = new Promise((resolve) => (recorder.onstop = resolve));
+    recorder.stop();
+    await stopped;
+    const bytes = new Uint8Array(await new Blob(pieces).arrayBuffer());
+    return btoa(bytes.reduce((text, byte) => text + String.fromCharCode(byte), ''));
+  };
 
   window.playing = () => {
     const sum = new Float32Array(SAMPLES);

@@ -37,6 +37,28 @@ export class Person extends Guest {
     await this.at('call-button').click();
   }
 
+  /** Calls, is accepted, and talks. @param {Person} callee */
+  async connects(callee) {
+    await this.calls(callee);
+    await callee.isRungBy(this, 'verified');
+    await callee.at('accept').click();
+    await Promise.all([this.talksWith('call', callee.address), callee.talksWith('call', this.address)]);
+  }
+
+  /** Listens in a room. @param {string} room */
+  async enters(room) {
+    await this.at('room-name').fill(room);
+    await this.at('room-button').click();
+    await this.shows('talk', { kind: 'room', other: room, down: 'on' });
+  }
+
+  /** Gives itself a display name. @param {string} name */
+  async isNamed(name) {
+    await this.at('my-name').fill(name);
+    await this.at('my-name').press('Enter');
+    await this.reads('my-name-save', 'Saved');
+  }
+
   /** @param {Person} other @param {string} state how it is known who calls */
   async isRungBy(other, state) {
     await this.shows('incoming-call', { from: other.address, state });

@@ -13,11 +13,11 @@ const TEST_MS_MAX = 120_000;
 const SPEAKING_DB = -12;
 
 /** @typedef {import('playwright-core').Browser} Browser */
-/** @typedef {{ server: Server, openPage: (person: Person) => Promise<unknown> }} House */
+/** @typedef {{ server: Server, openPage: (person: Person, hash?: string) => Promise<unknown> }} House */
 
 /** Browsers, one for each microphone: what a browser hears is fixed when it starts. */
 class Browsers {
-  /** @type {Map<number, Promise<Browser>>} */
+  /** @type {Map<number | string, Promise<Browser>>} */
   #browsers = new Map();
 
   /** @param {string} folder */
@@ -25,10 +25,10 @@ class Browsers {
     this.folder = folder;
   }
 
-  /** @param {number} tone */
-  that(tone) {
-    const browser = this.#browsers.get(tone) ?? this.#launch(tone);
-    this.#browsers.set(tone, browser);
+  /** @param {number | string} sound  a tone in Hz, or a WAV file */
+  that(sound) {
+    const browser = this.#browsers.get(sound) ?? this.#launch(sound);
+    this.#browsers.set(sound, browser);
     return browser;
   }
 
@@ -36,11 +36,17 @@ class Browsers {
     for (const browser of this.#browsers.values()) await (await browser).close();
   }
 
+  /** @param {number | string} sound */
+  async #launch(sound) {
+    const file = typeof sound === 'string' ? sound : await this.#toneFile(sound);
+    return launchBrowser([`--use-file-for-fake-audio-capture=${file}`]);
+  }
+
   /** @param {number} tone */
-  async #launch(tone) {
+  async #toneFile(tone) {
     const file = join(this.folder, `${tone}.wav`);
     await writeFile(file, wavFile(sine(tone, 10, SPEAKING_DB)));
-    return launchBrowser([`--use-file-for-fake-audio-capture=${file}`]);
+    return file;
   }
 }
 
@@ -56,11 +62,16 @@ export class VoiceScene {
     this.room = room;
   }
 
-  /** Opens the page in a browser whose microphone hears this tone. @param {string} name @param {number} tone */
-  async comes(name, tone) {
-    const context = await newContext(await this.browsers.that(tone));
+  /**
+   * Opens the page in a browser whose microphone hears this.
+   * @param {string} name @param {number | string} sound  a tone in Hz, or a WAV file
+   * @param {{ prepare?: () => void, hash?: string }} [options]  `prepare` runs in the page before its own scripts
+   */
+  async comes(name, sound, { prepare, hash } = {}) {
+    const context = await newContext(await this.browsers.that(sound));
     await context.addInitScript(exposeSound);
-    return this.opens(name, tone, context);
+    if (prepare) await context.addInitScript(prepare);
+    return this.opens(name, typeof sound === 'number' ? sound : 0, context, hash);
   }
 
   /** One more tab of somebody who is here. @param {Person} person */
@@ -68,11 +79,11 @@ export class VoiceScene {
     return this.opens(`${person.name} again`, person.tone, person.page.context());
   }
 
-  /** @param {string} name @param {number} tone @param {import('playwright-core').BrowserContext} context */
-  async opens(name, tone, context) {
+  /** @param {string} name @param {number} tone @param {import('playwright-core').BrowserContext} context @param {string} [hash] */
+  async opens(name, tone, context, hash = '') {
     const person = new Person(name, tone, await context.newPage());
     this.people.push(person);
-    await this.house.openPage(person);
+    await this.house.openPage(person, hash);
     await person.arrives();
     return person;
   }
@@ -130,7 +141,7 @@ export function voiceStage({ open = openHouse, absent = false } = {}) {
       const scene = new VoiceScene(house, browsers, `room ${++rooms}`);
       try {
         await play(scene);
-        for (const { name, problems } of scene.people) assert.deepEqual(problems, [], `in the console of ${name}`);
+        for (const { name, complaints } of scene.people) assert.deepEqual(complaints, [], `in the console of ${name}`);
       } catch (error) {
         throw new Error(`${error instanceof Error ? error.message : error}\n${await scene.report()}`, { cause: error });
       } finally {
@@ -143,5 +154,5 @@ export function voiceStage({ open = openHouse, absent = false } = {}) {
 async function openHouse(closers) {
   const server = await Server.start();
   closers.unshift(() => server.stop());
-  return { server, openPage: (/** @type {Person} */ { page }) => page.goto(`${server.origin}/voice`) };
+  return { server, openPage: (/** @type {Person} */ { page }, hash = '') => page.goto(`${server.origin}/voice${hash}`) };
 }

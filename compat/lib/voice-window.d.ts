@@ -11,6 +11,8 @@ declare global {
     };
     /** What the page plays, as samples of 16 bits: the latest two thirds of a second. */
     playing(): number[];
+    /** What the page plays from now on, as a file of `MediaRecorder` in base64. */
+    record(seconds: number): Promise<string>;
   }
 }
 

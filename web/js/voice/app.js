@@ -3,15 +3,20 @@
 
 import { byId, say } from '../ui/dom.js';
 import { Conversation } from './conversation.js';
+import { DisplayName } from './display-name.js';
 import { EventStream } from './events.js';
 import { explainIdentity, NotSignedIn } from './identity.js';
 import { Names } from './names.js';
 import { Phone } from './phone.js';
+import { Revival } from './revival.js';
 import { Rooms } from './rooms.js';
-import { keepCall, keptCall } from './store.js';
+import { keepCall, keptCall, onChangedElsewhere } from './store.js';
 import { Tabs } from './tabs.js';
+import { texts } from './texts.js';
 import { Tone } from './tone.js';
+import { keepFocus } from './ui/focus.js';
 import { Incoming } from './ui/incoming.js';
+import { Invitation } from './ui/invitation.js';
 import { People } from './ui/people.js';
 import { RoomsCard } from './ui/rooms-card.js';
 import { SoundSettings } from './ui/sound-settings.js';
@@ -25,7 +30,6 @@ import { You } from './ui/you.js';
 const LINGER_MS = 30_000;
 const TICK_MS = 1_000;
 const NOTICE_MS = 6_000;
-const TITLE = 'Switchboard voice';
 
 export class App {
   /** @type {Conversation | null} */ #conversation = null;
@@ -40,7 +44,10 @@ export class App {
     this.parts = { server, identity };
     this.soundSettings = soundSettings;
     soundSettings.onChange(() => this.#conversation?.line.setSound(soundSettings.sound));
-    this.you = new You(identity);
+    this.displayName = new DisplayName(server, identity);
+    this.you = new You(identity, this.displayName, () => this.#keyReplaced());
+    this.invitation = new Invitation((address) => this.enter(address));
+    this.revival = new Revival({ onChange: () => this.#refresh(), onEnd: (lost) => this.#lost(lost.address, texts.phone.lost) });
     this.people = new People(identity, this.#names, (address) => this.call(address));
     this.roomsCard = new RoomsCard(identity, (address) => this.enter(address));
     this.talk = new Talk(this.#names, {
@@ -58,9 +65,11 @@ export class App {
     this.stream = new EventStream(server, identity, {
       onState: (state, problem) => this.#streamState(state, problem),
       onEvent: (event) => this.#receive(event),
+      onServer: () => this.#serverIsNew(),
     });
     this.#names.onChange(() => this.#refresh());
     setInterval(() => this.#tick(), TICK_MS);
+    onChangedElsewhere('key', () => say(byId('banner', HTMLElement), texts.keyFile.changedElsewhere));
     byId('voice', HTMLElement).hidden = false;
     this.#offerRejoin();
     addEventListener('hashchange', () => this.#followLink());
@@ -77,7 +86,8 @@ export class App {
   enter(address) {
     if (this.#conversation?.kind === 'room' && this.#conversation.address === address) return;
     this.phone.cancel();
-    this.#begin({ kind: 'room', address, title: this.rooms.titleOf(address), isVerified: false, since: Date.now() });
+    const title = this.rooms.titleOf(address);
+    this.#begin({ kind: 'room', address, title, isVerified: false, since: Date.now(), isCaller: false, serverKey: '' });
     this.rooms.watch(address);
   }
 
@@ -85,10 +95,10 @@ export class App {
   #newPhone(tabs) {
     return new Phone({ ...this.parts, tabs }, {
       onChange: () => this.#refresh(),
-      onTalk: (other, isVerified) => this.#talkWith(other, isVerified, Date.now()),
-      onHangUp: (other) => this.#hungUp(other),
-      onFailure: (words, other) => this.#say(`${this.#names.of(other)}: ${words}`, true),
-      onMissed: (from) => this.#say(`Missed call from ${this.#names.of(from)}`),
+      onTalk: (other, isVerified, isCaller) => this.#talks(other, isVerified, isCaller),
+      onHangUp: (other) => this.#lost(other, texts.phone.over),
+      onFailure: (words, other) => this.#failed(words, other),
+      onMissed: (from) => this.#say(texts.phone.missed(this.#names.of(from))),
     });
   }
 
@@ -99,22 +109,35 @@ export class App {
     this.phone.accept(from);
   }
 
-  /** @param {string} other @param {boolean} isVerified @param {number} since */
-  #talkWith(other, isVerified, since) {
-    this.#begin({ kind: 'call', address: other, title: '', isVerified, since });
+  // A call that has come back goes on as it was.
+  /** @param {string} other @param {boolean} isVerified @param {boolean} isCaller */
+  #talks(other, isVerified, isCaller) {
+    const isBack = this.revival.other === other;
+    const lost = isBack ? this.revival.stop() : null;
+    const isMuted = lost?.line.isMuted ?? false;
+    if (isBack) this.#forget();
+    this.#talkWith({ other, isVerified, isCaller, since: lost?.since ?? Date.now() });
+    if (isMuted) this.#conversation?.line.setMuted(true);
+  }
+
+  /** @param {{other: string, isVerified: boolean, isCaller: boolean, since: number}} call */
+  #talkWith({ other, ...rest }) {
+    this.#begin({ kind: 'call', address: other, title: '', ...rest, serverKey: this.stream.serverKey });
     this.#conversation?.line.talk();
   }
 
-  /** @param {{kind: 'call' | 'room', address: string, title: string, isVerified: boolean, since: number}} facts */
+  /** @param {import('./conversation.js').Facts} facts */
   #begin(facts) {
     this.#end();
     this.people.clear();
+    this.invitation.hide();
     byId('rejoin', HTMLElement).hidden = true;
     const conversation = new Conversation(this.parts, facts, this.soundSettings.sound, {
       onChange: () => this.#refresh(),
       onOwnLevel: (level) => this.talk.own.show(level),
       onHeardLevel: (level) => this.talk.heard.show(level),
-      onGone: () => this.#conversation === conversation && this.#hungUp(facts.address),
+      onMicrophone: () => this.soundSettings.devices.refresh(),
+      onGone: () => this.#gone(conversation),
     });
     this.#conversation = conversation;
     conversation.line.listen();
@@ -126,6 +149,7 @@ export class App {
   #end() {
     const conversation = this.#conversation;
     if (!conversation) return;
+    this.revival.stop();
     this.#forget();
     if (conversation.kind === 'call') this.phone.hangUp(conversation.address);
   }
@@ -140,16 +164,43 @@ export class App {
   }
 
   #leave() {
-    if (this.#conversation) this.#end();
-    else this.phone.cancel();
+    this.phone.cancel();
+    this.#end();
   }
 
-  /** @param {string} other */
-  #hungUp(other) {
+  /** The server knows no such call. @param {Conversation} conversation */
+  #gone(conversation) {
+    if (this.#conversation !== conversation || conversation.isReviving) return;
+    const isSame = this.#isOnline && this.stream.serverKey === conversation.serverKey;
+    const isProven = conversation.isVerified || this.parts.identity.kind === 'site';
+    if (isSame || !isProven) return this.#lost(conversation.address, texts.phone.over);
+    this.revival.begin(conversation);
+    if (this.#isOnline) this.revival.serverIsBack(this.phone);
+  }
+
+  #serverIsNew() {
+    this.revival.serverIsBack(this.phone);
+  }
+
+  /** @param {string} other @param {(name: string) => string} words */
+  #lost(other, words) {
     const conversation = this.#conversation;
     if (conversation?.kind !== 'call' || conversation.address !== other) return;
+    this.revival.stop();
+    if (this.phone.outgoing?.to === other) this.phone.cancel();
     this.#forget();
-    this.#say(`The call with ${this.#names.of(other)} is over.`);
+    this.#say(words(this.#names.of(other)));
+  }
+
+  /** @param {string} words @param {string} other */
+  #failed(words, other) {
+    if (words === texts.phone.declined && this.revival.other === other) this.revival.end();
+    else if (!this.revival.failed(this.phone, other)) this.#say(texts.phone.failed(this.#names.of(other), words), true);
+  }
+
+  #keyReplaced() {
+    this.#end();
+    location.reload();
   }
 
   #toggleTalk() {
@@ -164,12 +215,12 @@ export class App {
     this.#isOnline = state === 'online' || (state === 'connecting' && this.#isOnline);
     const connection = byId('connection', HTMLElement);
     connection.dataset['state'] = state;
-    const words = { connecting: 'Connecting…', online: 'Reachable', waiting: 'Not reachable, trying again' };
-    connection.textContent = words[state];
+    connection.textContent = texts.connection[state];
     const banner = byId('banner', HTMLElement);
     if (state === 'online') say(banner, '');
     else if (problem) say(banner, explainIdentity(problem));
     byId('sign-in', HTMLElement).hidden = !(problem instanceof NotSignedIn);
+    if (state === 'online') this.displayName.streamOpened();
     if (isBack) this.rooms.news();
     this.you.refresh();
     this.#refresh();
@@ -179,6 +230,7 @@ export class App {
   #receive(event) {
     if (event.kind === 'newRoom') return this.rooms.news();
     if (event.kind === 'replaced') return this.#conversation?.line.replaced(event.connection);
+    if (event.from) this.#names.setDisplayName(event.from, event.name);
     if (event.kind !== 'setAudioConf') return this.phone.receive(event);
     const conversation = this.#conversation;
     if (event.room) return this.rooms.news();
@@ -191,13 +243,16 @@ export class App {
     const { phone } = this;
     if (!phone) return;
     const conversation = this.#conversation;
-    this.incoming.show(phone.incoming, conversation !== null);
+    this.revival.accept(phone, (from) => phone.accept(from));
+    const incoming = new Map([...phone.incoming].filter(([from]) => from !== this.revival.other));
+    this.incoming.show(incoming, conversation !== null);
     if (conversation) this.talk.show(conversation, this.#isOnline || conversation.line.down === 'on');
     else if (phone.outgoing) this.talk.showCalling(phone.outgoing);
     else this.talk.hide();
-    const [caller] = phone.incoming.keys();
-    document.title = caller ? `${this.#names.of(caller)} is calling` : TITLE;
-    this.#tone.play(caller ? 'ring' : phone.outgoing?.isRinging ? 'ringback' : null);
+    const [caller] = incoming.keys();
+    document.title = caller ? texts.page.callingTitle(this.#names.of(caller)) : texts.page.title;
+    const isRinging = phone.outgoing?.isRinging && phone.outgoing.to !== this.revival.other;
+    this.#tone.play(caller ? 'ring' : isRinging ? 'ringback' : null);
     this.#showRooms();
   }
 
@@ -208,7 +263,9 @@ export class App {
   }
 
   #showMembers() {
-    if (this.#conversation?.kind === 'room') this.talk.showMembers(this.rooms.members, this.parts.identity.me);
+    if (this.#conversation?.kind !== 'room') return;
+    for (const { address, name } of this.rooms.members) this.#names.setDisplayName(address, name);
+    this.talk.showMembers(this.rooms.members, this.parts.identity.me);
   }
 
   #tick() {
@@ -221,19 +278,19 @@ export class App {
   #keep() {
     const conversation = this.#conversation;
     if (conversation?.kind !== 'call') return;
-    const { address, isVerified, since } = conversation;
-    keepCall({ other: address, isVerified, since, at: Date.now() });
+    const { address, isVerified, isCaller, since } = conversation;
+    keepCall({ other: address, isVerified, isCaller, since, at: Date.now() });
   }
 
   #offerRejoin() {
     const kept = keptCall();
     const place = byId('rejoin', HTMLElement);
     if (!kept || Date.now() - kept.at > LINGER_MS || !this.parts.identity.isAddress(kept.other)) return keepCall(null);
-    byId('rejoin-text', HTMLElement).textContent = `You were in a call with ${this.#names.of(kept.other)}.`;
+    byId('rejoin-text', HTMLElement).textContent = texts.rejoin.text(this.#names.of(kept.other));
     place.hidden = false;
-    byId('rejoin-yes', HTMLButtonElement).onclick = () => this.#talkWith(kept.other, kept.isVerified, kept.since);
+    byId('rejoin-yes', HTMLButtonElement).onclick = () => this.#talkWith(kept);
     byId('rejoin-no', HTMLButtonElement).onclick = () => {
-      place.hidden = true;
+      keepFocus(place, () => (place.hidden = true), () => byId('call-title', HTMLElement));
       keepCall(null);
       this.phone.hangUp(kept.other);
     };
@@ -245,7 +302,7 @@ export class App {
     const person = this.parts.identity.addressIn(asked.get('call') ?? '');
     const room = asked.get('room');
     if (person && person !== this.parts.identity.me) this.people.offer(person);
-    else if (room) this.roomsCard.offer(room);
+    else if (room && this.#conversation?.address !== room) this.invitation.offer(room, this.rooms.titleOf(room));
   }
 
   /** @param {string} words @param {boolean} [isProblem] */

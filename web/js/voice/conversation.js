@@ -6,22 +6,37 @@ import { Line } from './line.js';
 /** @typedef {import('./line.js').LineEvents} LineEvents */
 /** @typedef {import('./line.js').Sound} Sound */
 /** @typedef {{mic: boolean, headphones: boolean}} Presence */
+/**
+ * @typedef {object} Facts
+ * @property {'call' | 'room'} kind
+ * @property {string} address
+ * @property {string} title
+ * @property {boolean} isVerified
+ * @property {number} since
+ * @property {boolean} isCaller  whether we rang, in a call
+ * @property {string} serverKey  of the server where it began
+ */
 
 export class Conversation {
   /** @type {Presence | null} */ other = null;
+  /** The server that it is at has lost it, and the two ends call each other again. */
+  isReviving = false;
 
   /**
    * @param {{server: import('./server.js').Server, identity: import('./identity.js').Identity}} parts
-   * @param {{kind: 'call' | 'room', address: string, title: string, isVerified: boolean, since: number}} facts
+   * @param {Facts} facts
    * @param {Sound} sound
    * @param {LineEvents} events
    */
-  constructor(parts, { kind, address, title, isVerified, since }, sound, events) {
+  constructor(parts, facts, sound, events) {
+    const { kind, address, title, isVerified, since, isCaller, serverKey } = facts;
     this.kind = kind;
     this.address = address;
     this.title = title;
     this.isVerified = isVerified;
     this.since = since;
+    this.isCaller = isCaller;
+    this.serverKey = serverKey;
     this.line = new Line(parts, { kind, address }, sound, events);
   }
 }

@@ -6,13 +6,14 @@ import { fromHex } from './keys.js';
 
 /** @typedef {import('./identity.js').Identity} Identity */
 /** @typedef {import('./server.js').Server} Server */
-/** @typedef {{kind: EventKind, from: string, challenge: string, answer: string, room: string, connection: string, mic: boolean, headphones: boolean}} VoiceEvent */
+/** @typedef {{kind: EventKind, from: string, challenge: string, answer: string, room: string, connection: string, name: string, mic: boolean, headphones: boolean}} VoiceEvent */
 /** @typedef {'newCall' | 'answer' | 'answer2' | 'declineCall' | 'acceptedCall' | 'setAudioConf' | 'newRoom' | 'replaced'} EventKind */
 /** @typedef {'connecting' | 'online' | 'waiting'} StreamState */
 /**
  * @typedef {object} StreamEvents
  * @property {(state: StreamState, problem: unknown) => void} onState
  * @property {(event: VoiceEvent) => void} onEvent
+ * @property {() => void} onServer  the server is another than before: it was started anew
  */
 
 /** @type {EventKind[]} */
@@ -25,6 +26,8 @@ export class EventStream {
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #timer;
   #attempts = 0;
   #run = 0;
+  /** The server's own key, which is another after each start. */
+  serverKey = '';
 
   /** @param {Server} server @param {Identity} identity @param {StreamEvents} events */
   constructor(server, identity, events) {
@@ -74,6 +77,11 @@ export class EventStream {
       this.identity.renew(proof);
       this.#retry(null);
     };
+    source.addEventListener('pubkey', ({ data }) => {
+      if (source !== this.#source || this.serverKey === data) return;
+      this.serverKey = data;
+      this.events.onServer();
+    });
     for (const kind of KINDS) {
       source.addEventListener(kind, ({ data }) => {
         const event = parseEvent(kind, data);
@@ -105,6 +113,7 @@ export function parseEvent(kind, data) {
       answer: text(fields.answer),
       room: text(fields.roomid),
       connection: text(fields.connection),
+      name: text(fields.name),
       mic: text(fields.in) === '1',
       headphones: text(fields.out) === '1',
     };

@@ -4,6 +4,7 @@
 import { KeyPair, isPublicKey } from './keys.js';
 import { explain, isRefusal } from './server.js';
 import { recall, remember } from './store.js';
+import { texts } from './texts.js';
 
 /** @typedef {import('./server.js').Server} Server */
 /** @typedef {import('./server.js').Params} Params */
@@ -184,7 +185,7 @@ export async function asOurselves(identity, ask) {
 
 /** @param {unknown} error */
 export function explainIdentity(error) {
-  return error instanceof NotSignedIn ? 'You are not signed in on the site.' : explain(error);
+  return error instanceof NotSignedIn ? texts.server.notSignedIn : explain(error);
 }
 
 // A site that lets only its own pages ask is no failure of the network.

@@ -38,7 +38,7 @@ export class KeyPair {
     }
   }
 
-  /** For this browser's own storage, and for nothing else. */
+  /** For this browser's own storage and for the owner's key file, and for nothing else. */
   get secretHex() {
     return toHex(this.#secret);
   }

@@ -6,6 +6,7 @@ import { Microphone } from './audio/microphone.js';
 import { Unplayable } from './audio/player.js';
 import { Uplink } from './uplink.js';
 import { isRefusal } from './server.js';
+import { texts } from './texts.js';
 
 /** @typedef {import('./identity.js').Identity} Identity */
 /** @typedef {import('./server.js').Server} Server */
@@ -19,9 +20,10 @@ import { isRefusal } from './server.js';
  * @property {() => void} onChange
  * @property {(own: number) => void} onOwnLevel
  * @property {(heard: number) => void} onHeardLevel
+ * @property {() => void} onMicrophone  the microphone was opened
  * @property {() => void} onGone  the call or room is no more
  */
-/** @typedef {{format: Format, isDecoded: boolean, isRaw: boolean}} Sound */
+/** @typedef {{format: Format, isDecoded: boolean, isRaw: boolean, deviceId: string}} Sound  with the microphone's device */
 
 export class Line {
   /** @type {WayState} */ up = 'off';
@@ -71,9 +73,10 @@ export class Line {
 
   async talk() {
     this.#set('up', 'connecting');
-    this.micProblem = await this.microphone.open(this.sound.isRaw);
+    this.micProblem = await this.microphone.open(this.sound);
     if (this.#isClosed) return this.microphone.close();
     if (!this.microphone.isOpen) return this.#set('up', 'off');
+    this.events.onMicrophone();
     this.#uplink?.close();
     this.#uplink = new Uplink(this.#way('up'), this.microphone.rate, {
       onState: (state) => this.#set('up', state),
@@ -97,9 +100,20 @@ export class Line {
 
   /** @param {Sound} sound */
   setSound(sound) {
-    const isOther = sound.format !== this.sound.format;
+    const { format, isRaw, deviceId } = this.sound;
     this.sound = sound;
-    if (isOther && this.#downlink) this.listen();
+    if (sound.format !== format && this.#downlink) this.listen();
+    if (sound.isRaw !== isRaw || sound.deviceId !== deviceId) this.#changeMicrophone();
+  }
+
+  async #changeMicrophone() {
+    if (!this.microphone.isOpen) return;
+    const problem = await this.microphone.change(this.sound);
+    if (this.#isClosed) return;
+    this.micProblem = problem;
+    if (this.microphone.isOpen) this.events.onMicrophone();
+    else this.stopTalking();
+    this.events.onChange();
   }
 
   /** A connection of ours that the server has ended for a newer one. @param {string} connection */
@@ -145,7 +159,7 @@ export class Line {
 
   #lostMicrophone() {
     this.stopTalking();
-    this.micProblem = 'The microphone has gone. You can listen meanwhile.';
+    this.micProblem = texts.microphone.gone;
     this.events.onChange();
   }
 }

@@ -2,13 +2,16 @@
 // Where the voice page begins: which server, and how it knows people; then the page itself.
 
 import { byId, say } from '../ui/dom.js';
+import { fillTexts } from '../ui/fill-texts.js';
 import { App } from './app.js';
 import { KeyIdentity, SiteIdentity, explainIdentity, NotSignedIn } from './identity.js';
 import { Server, serverBase } from './server.js';
+import { texts } from './texts.js';
 import { SoundSettings } from './ui/sound-settings.js';
 
 const RETRY_MS = 3_000;
 
+fillTexts(document, texts);
 const server = new Server(serverBase());
 await start();
 
@@ -31,7 +34,7 @@ async function newIdentity() {
   const site = mode.site ?? location.origin;
   const signIn = byId('sign-in-link', HTMLAnchorElement);
   signIn.href = site;
-  if (new URL(site).origin !== location.origin) signIn.textContent = `Sign in on ${new URL(site).host} and open its voice page`;
+  if (new URL(site).origin !== location.origin) signIn.textContent = texts.page.signInElsewhere(new URL(site).host);
   const identity = new SiteIdentity(server, site);
   await identity.prepare();
   return identity;
@@ -44,5 +47,5 @@ function explainDelay(problem) {
   byId('sign-in', HTMLElement).hidden = !(problem instanceof NotSignedIn);
   const connection = byId('connection', HTMLElement);
   connection.dataset['state'] = 'waiting';
-  connection.textContent = 'Not reachable, trying again';
+  connection.textContent = texts.connection.waiting;
 }

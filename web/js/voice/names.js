@@ -1,14 +1,18 @@
 // @ts-check
-// What this person calls the others. Keys are long and numbers say nothing; names stay in this browser. A site may have
-// given some, which hold until this person says otherwise.
+// Names of the others. A name that this person gave a key stays in this browser and holds over all others; a site may give
+// names too. A display name that a key gave itself proves nothing, so it is shown with the key, never alone.
 
 import { givenPeople } from './directory.js';
 import { recall, remember } from './store.js';
+import { texts } from './texts.js';
 
-const NAME_MAX = 40;
+export const NAME_MAX = 40;
+const SHORT_MAX = 20;
+const DISPLAY_NAMES_MAX = 1_000;
 
 export class Names {
   /** @type {Map<string, string>} */ #names = new Map(read());
+  /** @type {Map<string, string>} */ #displayNames = new Map();
   /** @type {Set<() => void>} */ #listeners = new Set();
 
   /** @param {() => void} listener */
@@ -16,9 +20,33 @@ export class Names {
     this.#listeners.add(listener);
   }
 
-  /** @param {string} address @returns {string} the name, else the address made short */
+  /** @param {string} address @returns {string} the name, else the display name with the short address, else that alone */
   of(address) {
-    return this.#names.get(address) ?? givenPeople.get(address) ?? short(address);
+    const displayName = this.#displayNames.get(address);
+    return this.#known(address) ?? (displayName ? `${isolated(displayName)} (${short(address)})` : short(address));
+  }
+
+  /** The same in two parts, for places that show the short key apart. @param {string} address */
+  parts(address) {
+    const isKey = address.length > SHORT_MAX;
+    const name = this.#known(address) ?? this.#displayNames.get(address);
+    return { name: name ?? (isKey ? '' : short(address)), key: isKey ? short(address) : '' };
+  }
+
+  /** Keeps the display name that a key has given itself; an empty one is forgotten. @param {string} address @param {string} name */
+  setDisplayName(address, name) {
+    const shown = [...name].slice(0, NAME_MAX).join('');
+    if ((this.#displayNames.get(address) ?? '') === shown) return;
+    this.#displayNames.delete(address);
+    if (shown) this.#displayNames.set(address, shown);
+    const [oldest] = this.#displayNames.keys();
+    if (oldest !== undefined && this.#displayNames.size > DISPLAY_NAMES_MAX) this.#displayNames.delete(oldest);
+    this.#changed();
+  }
+
+  /** What this key calls itself. @param {string} address */
+  displayNameOf(address) {
+    return this.#displayNames.get(address) ?? '';
   }
 
   /** @param {string} address */
@@ -49,18 +77,32 @@ export class Names {
     if (trimmed) this.#names.set(address, trimmed);
     else this.#names.delete(address);
     remember('names', JSON.stringify([...this.#names]));
+    this.#changed();
+  }
+
+  /** @param {string} address */
+  #known(address) {
+    return this.#names.get(address) ?? givenPeople.get(address);
+  }
+
+  #changed() {
     for (const listener of this.#listeners) listener();
   }
 }
 
+/** Its direction does not reach beyond it (UAX #9: FSI and PDI). @param {string} name */
+function isolated(name) {
+  return `\u2068${name}\u2069`;
+}
+
 /** @param {string} address */
 export function short(address) {
-  return address.length > 20 ? `${address.slice(0, 8)}…${address.slice(-4)}` : `User ${address}`;
+  return address.length > SHORT_MAX ? `${address.slice(0, 8)}…${address.slice(-4)}` : texts.calling.user(address);
 }
 
 /** In full where somebody decides whom to trust: keys that look alike when short can be made. @param {string} address */
 export function fullAddress(address) {
-  return address.length > 20 ? address : '';
+  return address.length > SHORT_MAX ? address : '';
 }
 
 /** @returns {[string, string][]} */

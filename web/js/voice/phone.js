@@ -5,6 +5,7 @@ import { IncomingCall, OutgoingCall } from './handshake.js';
 import { asOurselves } from './identity.js';
 import { UnsafeChallenge } from './keys.js';
 import { explain, isRefusal } from './server.js';
+import { texts } from './texts.js';
 
 /** @typedef {import('./identity.js').Identity} Identity */
 /** @typedef {import('./server.js').Server} Server */
@@ -14,21 +15,13 @@ import { explain, isRefusal } from './server.js';
 /**
  * @typedef {object} PhoneEvents
  * @property {() => void} onChange  somebody rings, or no longer does
- * @property {(other: string, isVerified: boolean) => void} onTalk  a call exists
+ * @property {(other: string, isVerified: boolean, isCaller: boolean) => void} onTalk  a call exists; whether it is we who rang
  * @property {(other: string) => void} onHangUp  the other ended it
  * @property {(words: string, other: string) => void} onFailure  our call did not come about
  * @property {(from: string) => void} onMissed
  */
 
 const RING_MS = 60_000;
-
-/** @type {Record<number, string>} */
-const CALL_WORDS = {
-  400: 'The server could not read this call.',
-  403: 'You may not call there, or the server did not accept who you are.',
-  404: 'Nobody is listening there right now.',
-  409: 'That line is busy.',
-};
 
 export class Phone {
   /** @type {OutgoingCall | null} */ outgoing = null;
@@ -58,7 +51,7 @@ export class Phone {
       if (this.outgoing === call) this.events.onChange();
       else this.#endRinging(call);
     } catch (error) {
-      if (this.outgoing === call) this.#fail(call, explain(error, CALL_WORDS));
+      if (this.outgoing === call) this.#fail(call, explain(error, texts.server.callingStatus));
     }
   }
 
@@ -78,9 +71,9 @@ export class Phone {
     if (this.outgoing?.to === from) this.#forgetOutgoing();
     try {
       await this.#close('acceptCall', call);
-      this.events.onTalk(from, call.isVerified);
+      this.events.onTalk(from, call.isVerified, false);
     } catch (error) {
-      const words = isRefusal(error, 404) ? 'That call is over already.' : explain(error, CALL_WORDS);
+      const words = isRefusal(error, 404) ? texts.phone.isOver : explain(error, texts.server.callingStatus);
       this.events.onFailure(words, from);
     }
   }
@@ -164,19 +157,19 @@ export class Phone {
     if (call?.to !== event.from) return;
     if (!call.isFromCallee(event)) {
       this.#endRinging(call);
-      this.#fail(call, 'Somebody accepted who could not prove to hold this key. The call was ended.');
+      this.#fail(call, texts.phone.unproven);
       return;
     }
     this.#forgetOutgoing();
     this.settledElsewhere(call.to);
-    this.events.onTalk(call.to, call.isVerified);
+    this.events.onTalk(call.to, call.isVerified, true);
   }
 
   // A decline need not be signed: whoever could forge it could as well not deliver the call.
   /** @param {VoiceEvent} event */
   #declined(event) {
     const { outgoing } = this;
-    if (outgoing?.to === event.from) this.#fail(outgoing, 'The call was declined.');
+    if (outgoing?.to === event.from) this.#fail(outgoing, texts.phone.declined);
     else if (this.incoming.has(event.from)) this.#cancelled(event.from);
     else this.events.onHangUp(event.from);
   }
@@ -196,7 +189,7 @@ export class Phone {
   #noAnswer(call) {
     if (this.outgoing !== call) return;
     this.#endRinging(call);
-    this.#fail(call, 'Nobody answered.');
+    this.#fail(call, texts.phone.noAnswer);
   }
 
   /** @param {OutgoingCall} call @param {string} words */

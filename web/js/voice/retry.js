@@ -1,6 +1,7 @@
 // @ts-check
 // What to do about a connection that failed, by what the server said: come back, come back as ourselves, or give up.
 
+import { NoAudioDevice } from './audio/no-audio-device.js';
 import { Unplayable } from './audio/player.js';
 import { isRefusal, Replaced } from './server.js';
 
@@ -20,7 +21,7 @@ export class Retry {
   next(error) {
     if (isRefusal(error, 401) || isRefusal(error, 403)) return this.#doubts++ === 0 ? 0 : null;
     if (error instanceof Replaced || isRefusal(error, 409)) return null;
-    if (error instanceof Unplayable || isRefusal(error, 400) || isRefusal(error, 404)) return null;
+    if (error instanceof NoAudioDevice || error instanceof Unplayable || isRefusal(error, 400) || isRefusal(error, 404)) return null;
     const backoff = Math.min(MAX_MS, MIN_MS * 2 ** this.#failures++);
     return backoff * (0.75 + Math.random() * 0.5);
   }

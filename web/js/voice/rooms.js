@@ -2,11 +2,12 @@
 // Which rooms there are and who is in ours, asked again and again: news of both come as events too, but not all of it.
 
 import { givenRooms } from './directory.js';
+import { texts } from './texts.js';
 
 /** @typedef {import('./server.js').Server} Server */
 /** @typedef {import('./identity.js').Identity} Identity */
 /** @typedef {{id: string, name: string, about: string, count: number}} Room */
-/** @typedef {{address: string, hasMic: boolean, hasHeadphones: boolean, level: number}} Member */
+/** @typedef {{address: string, name: string, hasMic: boolean, hasHeadphones: boolean, level: number}} Member */
 
 const LIST_MS = 5_000;
 const MEMBERS_MS = 400;
@@ -52,7 +53,7 @@ export class Rooms {
 
   /** @param {string} address */
   titleOf(address) {
-    return this.identity.kind === 'keys' ? address : (givenRooms.get(address) ?? `Room ${address}`);
+    return this.identity.kind === 'keys' ? address : (givenRooms.get(address) ?? texts.rooms.number(address));
   }
 
   async #pollList() {
@@ -108,6 +109,7 @@ function memberOf(entry) {
   const level = Number(entry['level']);
   return {
     address: String(entry['pubkey'] ?? entry['user'] ?? ''),
+    name: typeof entry['name'] === 'string' ? entry['name'] : '',
     hasMic: Number(entry['mic']) === 1,
     hasHeadphones: Number(entry['hds']) === 1,
     level: Number.isFinite(level) ? Math.max(0, Math.min(1, level)) : 0,

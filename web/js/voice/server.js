@@ -3,7 +3,9 @@
 //
 // Everything goes as parameters of simple requests, so that a page of another origin needs no preflight.
 
+import { NoAudioDevice } from './audio/no-audio-device.js';
 import { UnsafeChallenge } from './keys.js';
+import { texts } from './texts.js';
 
 /** @typedef {Record<string, string>} Params */
 /** @typedef {{identity: 'keys' | 'site', site: string | null}} Mode */
@@ -127,29 +129,14 @@ export function isRefusal(error, status = 0) {
   return error instanceof Refused && (status === 0 || error.status === status);
 }
 
-const AWAY = 'The server cannot be reached. Check the connection and try again.';
-
-const TAKEN_OVER = 'Another window or device of yours has taken over. Leave and join again to take it back.';
-
-const UNSAFE = 'This server asks for signatures that a server should not ask for, so you were not signed in.';
-
-/** @type {Record<number, string>} */
-const WORDS = {
-  401: 'The server does not know who you are. Load the page again.',
-  403: 'The server does not allow this.',
-  404: 'That is not there.',
-  409: 'You are already connected in another window or on another device.',
-  413: 'That was too much for the server.',
-  429: 'Too much at once. Wait a moment and try again.',
-  503: 'The server cannot do this just now. Try again in a moment.',
-};
-
 /** @param {unknown} error @param {Record<number, string>} [special]  words for statuses that mean more here */
 export function explain(error, special = {}) {
-  if (error instanceof UnsafeChallenge) return UNSAFE;
-  if (error instanceof Replaced) return TAKEN_OVER;
-  if (!(error instanceof Refused)) return AWAY;
-  const words = special[error.status] ?? WORDS[error.status];
+  const { server, sound } = texts;
+  if (error instanceof UnsafeChallenge) return server.unsafe;
+  if (error instanceof Replaced) return server.takenOver;
+  if (error instanceof NoAudioDevice) return sound.noDevice;
+  if (!(error instanceof Refused)) return server.away;
+  const words = special[error.status] ?? server.status[error.status];
   if (words) return words;
-  return error.message ? `The server said: ${error.message}` : `The server answered with error ${error.status}.`;
+  return error.message ? server.said(error.message) : server.failed(error.status);
 }

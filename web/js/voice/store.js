@@ -3,7 +3,7 @@
 
 const PREFIX = 'switchboard.voice.';
 
-/** @typedef {'key' | 'names' | 'format' | 'raw' | 'answered'} Kept */
+/** @typedef {'key' | 'me' | 'names' | 'format' | 'raw' | 'answered' | 'microphone' | 'speaker'} Kept */
 
 /** @param {Kept} name */
 export function recall(name) {
@@ -14,16 +14,22 @@ export function recall(name) {
   }
 }
 
-/** @param {Kept} name @param {string} value */
+/** @param {Kept} name @param {string} value @returns {boolean} false: it is forgotten with this page */
 export function remember(name, value) {
   try {
     localStorage.setItem(PREFIX + name, value);
+    return true;
   } catch {
-    // Then it is forgotten with this page.
+    return false;
   }
 }
 
-/** @typedef {{other: string, isVerified: boolean, since: number, at: number}} Interrupted */
+/** Calls back when another window of this browser has changed a value. @param {Kept} name @param {() => void} listener */
+export function onChangedElsewhere(name, listener) {
+  addEventListener('storage', ({ key }) => key === PREFIX + name && listener());
+}
+
+/** @typedef {{other: string, isVerified: boolean, isCaller: boolean, since: number, at: number}} Interrupted */
 
 const CALL = `${PREFIX}call`;
 
@@ -42,7 +48,7 @@ export function keptCall() {
   try {
     const call = JSON.parse(sessionStorage.getItem(CALL) ?? 'null');
     const isWhole = typeof call?.other === 'string' && Number.isFinite(call.since) && Number.isFinite(call.at);
-    return isWhole ? { ...call, isVerified: call.isVerified === true } : null;
+    return isWhole ? { ...call, isVerified: call.isVerified === true, isCaller: call.isCaller === true } : null;
   } catch {
     return null;
   }

@@ -23,8 +23,10 @@ export class Tone {
     clearInterval(this.#timer);
     this.#output?.disconnect();
     if (!kind) return;
-    this.#output = new GainNode(audioContext());
-    this.#output.connect(audioContext().destination);
+    const context = contextOrNone();
+    if (!context) return;
+    this.#output = new GainNode(context);
+    this.#output.connect(context.destination);
     this.#once(kind);
     this.#timer = setInterval(() => this.#once(kind), TONES[kind].periodMs);
   }
@@ -46,5 +48,14 @@ export class Tone {
       tone.start(start);
       tone.stop(start + noteS);
     }
+  }
+}
+
+// Without an audio device, calls ring in silence.
+function contextOrNone() {
+  try {
+    return audioContext();
+  } catch {
+    return null;
   }
 }

@@ -1,13 +1,20 @@
 // @ts-check
 // The one audio context of the page, at the rate of the wire. Browsers keep it asleep until the page was touched.
 
+import { NoAudioDevice } from './no-audio-device.js';
 import { RATE } from './ring.js';
+
+/** A browser that may start its sound does so within this time, if it has a device. */
+const START_MS = 3_000;
 
 /** @type {AudioContext | null} */
 let context = null;
 /** @type {Map<string, Promise<void>>} */
 const modules = new Map();
+let hasNoDevice = false;
+let speaker = '';
 
+/** Throws {@link NoAudioDevice} where the browser refuses to make one. */
 export function audioContext() {
   context ??= openContext();
   return context;
@@ -26,11 +33,56 @@ export function isSoundBlocked() {
   return context?.state === 'suspended';
 }
 
+/** The context was allowed to start and did not: Firefox leaves it suspended for good where there is no audio device. */
+export function isDeviceMissing() {
+  return hasNoDevice && context?.state !== 'running';
+}
+
+export const canChooseSpeaker = typeof AudioContext === 'function' && 'setSinkId' in AudioContext.prototype;
+
+/** Sends all sound to this device; '' is the system's choice. @param {string} deviceId @returns {Promise<boolean>} whether it goes there */
+export async function chooseSpeaker(deviceId) {
+  speaker = deviceId;
+  return applySpeaker();
+}
+
+async function applySpeaker() {
+  const sound = /** @type {{setSinkId?: (id: string) => Promise<void>} | null} */ (context);
+  if (!sound?.setSinkId) return true;
+  try {
+    await sound.setSinkId(speaker);
+    return true;
+  } catch (error) {
+    console.info('speaker', error);
+    return false;
+  }
+}
+
 function openContext() {
-  const opened = new AudioContext({ sampleRate: RATE, latencyHint: 'interactive' });
-  const wake = () => opened.resume().catch(() => {});
-  addEventListener('pointerdown', wake);
-  addEventListener('keydown', wake);
-  wake();
+  const opened = newContext();
+  const wake = (isTouched = true) => {
+    opened.resume().catch(() => {});
+    if (isTouched) setTimeout(() => checkStarted(opened), START_MS);
+  };
+  for (const touch of ['pointerdown', 'keydown']) addEventListener(touch, () => wake());
+  opened.addEventListener('statechange', () => (hasNoDevice &&= opened.state !== 'running'));
+  wake(navigator.userActivation?.hasBeenActive === true);
   return opened;
+}
+
+function newContext() {
+  try {
+    const opened = new AudioContext({ sampleRate: RATE, latencyHint: 'interactive' });
+    context = opened;
+    if (speaker) applySpeaker();
+    return opened;
+  } catch (error) {
+    console.info('audio context', error);
+    throw new NoAudioDevice();
+  }
+}
+
+/** @param {AudioContext} opened */
+function checkStarted(opened) {
+  hasNoDevice = opened.state !== 'running';
 }

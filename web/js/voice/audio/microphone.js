@@ -1,15 +1,19 @@
 // @ts-check
 // The microphone, open only while somebody may hear it. Each failure becomes a sentence a person can act on.
 
+import { texts } from '../texts.js';
 import { audioContext, loadWorklet } from './context.js';
+import { NoAudioDevice } from './no-audio-device.js';
 
 /** @typedef {{pcm: ArrayBuffer, level: number}} Captured */
+/** @typedef {{isRaw: boolean, deviceId: string}} Wanted  the sound as it is, for music; the device, or '' for the system's */
 
 export class Microphone {
   isMuted = false;
   /** @type {MediaStream | null} */ #stream = null;
   /** @type {AudioContext | null} */ #ownContext = null;
   /** @type {AudioWorkletNode | null} */ #node = null;
+  /** @type {MediaStreamAudioSourceNode | null} */ #source = null;
   #opening = 0;
 
   /** @param {{onFrame: (frame: Captured) => void, onLost: () => void}} events */
@@ -26,18 +30,33 @@ export class Microphone {
     return (this.#ownContext ?? audioContext()).sampleRate;
   }
 
-  /** @param {boolean} isRaw  the sound as it is, for music @returns {Promise<string>} what went wrong, or nothing */
-  async open(isRaw) {
+  /** @param {Wanted} wanted @returns {Promise<string>} what went wrong, or nothing */
+  async open(wanted) {
     if (this.isOpen) return '';
-    if (!navigator.mediaDevices) return INSECURE;
+    if (!navigator.mediaDevices) return texts.microphone.insecure;
     const opening = (this.#opening += 1);
     const isWanted = () => opening === this.#opening;
     try {
-      const stream = await navigator.mediaDevices.getUserMedia({ audio: constraints(isRaw) });
+      const stream = await navigator.mediaDevices.getUserMedia({ audio: constraints(wanted) });
       if (!isWanted()) return stop(stream);
       await this.#listen(stream, isWanted);
       return '';
     } catch (error) {
+      return explain(error);
+    }
+  }
+
+  /** Goes on with another device, without an interruption where the browser opens two. @param {Wanted} wanted @returns {Promise<string>} as `open` */
+  async change(wanted) {
+    if (!this.#node) return '';
+    const opening = (this.#opening += 1);
+    try {
+      const stream = await this.#anotherStream(wanted);
+      if (opening !== this.#opening || !this.#node) return stop(stream);
+      this.#connect(stream, this.#node);
+      return '';
+    } catch (error) {
+      if (opening === this.#opening) this.close();
       return explain(error);
     }
   }
@@ -47,6 +66,7 @@ export class Microphone {
     this.#node?.port.postMessage(null);
     this.#node?.disconnect();
     this.#node = null;
+    this.#source = null;
     if (this.#stream) stop(this.#stream);
     this.#stream = null;
     this.#ownContext?.close();
@@ -55,26 +75,50 @@ export class Microphone {
 
   /** @param {MediaStream} stream @param {() => boolean} isWanted */
   async #listen(stream, isWanted) {
-    const source = this.#sourceOf(stream);
-    await loadWorklet(source.context, 'capture-worklet.js');
+    const context = this.#contextFor(stream);
+    await loadWorklet(context, 'capture-worklet.js');
     if (!isWanted()) return void stop(stream);
-    const node = new AudioWorkletNode(source.context, 'switchboard-capture', { numberOfOutputs: 1 });
+    const node = new AudioWorkletNode(context, 'switchboard-capture', { numberOfOutputs: 1 });
     node.port.onmessage = ({ data }) => this.#captured(data);
     // A node that leads nowhere may never be asked to work.
-    source.connect(node).connect(source.context.destination);
-    stream.getAudioTracks()[0]?.addEventListener('ended', () => this.#ended(stream));
-    this.#stream = stream;
+    node.connect(context.destination);
+    this.#connect(stream, node);
     this.#node = node;
   }
 
-  // Some browsers will not bring a microphone into a context of another rate; the server can convert.
-  /** @param {MediaStream} stream */
-  #sourceOf(stream) {
+  /** The stream becomes what the node captures. @param {MediaStream} stream @param {AudioWorkletNode} node */
+  #connect(stream, node) {
+    const source = new MediaStreamAudioSourceNode(/** @type {AudioContext} */ (node.context), { mediaStream: stream });
+    source.connect(node);
+    this.#source?.disconnect();
+    if (this.#stream) stop(this.#stream);
+    this.#source = source;
+    this.#stream = stream;
+    stream.getAudioTracks()[0]?.addEventListener('ended', () => this.#ended(stream));
+  }
+
+  // Some systems open one microphone at a time.
+  /** @param {Wanted} wanted */
+  async #anotherStream(wanted) {
+    const audio = constraints(wanted);
     try {
-      return audioContext().createMediaStreamSource(stream);
+      return await navigator.mediaDevices.getUserMedia({ audio });
     } catch {
+      if (this.#stream) stop(this.#stream);
+      return navigator.mediaDevices.getUserMedia({ audio });
+    }
+  }
+
+  // Some browsers will not bring a microphone into a context of another rate; the server can convert.
+  /** @param {MediaStream} stream @returns {AudioContext} */
+  #contextFor(stream) {
+    try {
+      audioContext().createMediaStreamSource(stream).disconnect();
+      return audioContext();
+    } catch (error) {
+      if (error instanceof NoAudioDevice) throw error;
       this.#ownContext = new AudioContext({ latencyHint: 'interactive' });
-      return this.#ownContext.createMediaStreamSource(stream);
+      return this.#ownContext;
     }
   }
 
@@ -92,9 +136,10 @@ export class Microphone {
   }
 }
 
-/** @param {boolean} isRaw @returns {MediaTrackConstraints} */
-function constraints(isRaw) {
-  return { channelCount: 1, echoCancellation: !isRaw, noiseSuppression: !isRaw, autoGainControl: !isRaw };
+/** @param {Wanted} wanted @returns {MediaTrackConstraints} */
+function constraints({ isRaw, deviceId }) {
+  const device = deviceId ? { deviceId } : {};
+  return { ...device, channelCount: 1, echoCancellation: !isRaw, noiseSuppression: !isRaw, autoGainControl: !isRaw };
 }
 
 /** @param {MediaStream} stream */
@@ -103,13 +148,12 @@ function stop(stream) {
   return '';
 }
 
-const INSECURE = 'A microphone needs https:// or localhost; this page was opened over plain http. You can listen only.';
-
 /** @param {unknown} error */
 function explain(error) {
+  const { denied, absent, busy, failed } = texts.microphone;
   const name = error instanceof DOMException ? error.name : '';
-  if (name === 'NotAllowedError') return 'The browser was not allowed to use the microphone. Allow it beside the address. You can listen meanwhile.';
-  if (name === 'NotFoundError') return 'No microphone was found. You can listen.';
-  if (name === 'NotReadableError') return 'The microphone is in use by another program. You can listen meanwhile.';
-  return 'The microphone could not be started. You can listen meanwhile.';
+  if (error instanceof NoAudioDevice) return texts.sound.noDevice;
+  if (name === 'NotAllowedError') return denied;
+  if (name === 'NotFoundError') return absent;
+  return name === 'NotReadableError' ? busy : failed;
 }

@@ -3,11 +3,13 @@
 
 import { byId, icon, make } from '../../ui/dom.js';
 import { fullAddress } from '../names.js';
+import { texts } from '../texts.js';
+import { keepFocus } from './focus.js';
 import { put } from './words.js';
 
 /** @typedef {import('../handshake.js').IncomingCall} IncomingCall */
 /** @typedef {import('../names.js').Names} Names */
-/** @typedef {{root: HTMLElement, badge: HTMLElement, accept: HTMLButtonElement}} Card */
+/** @typedef {{root: HTMLElement, title: HTMLElement, badge: HTMLElement, accept: HTMLButtonElement}} Card */
 
 export class Incoming {
   #place = byId('incoming', HTMLElement);
@@ -27,44 +29,46 @@ export class Incoming {
 
   /** @param {string} from @returns {Card} */
   #add(from) {
-    const name = this.names.of(from);
     const badge = make('span', { className: 'badge', testid: 'incoming-badge' });
-    const accept = make('button', { className: 'primary', testid: 'accept' }, [icon('i-call'), make('span', { text: 'Accept' })]);
-    const decline = make('button', { className: 'leave', testid: 'decline' }, [icon('i-hangup'), make('span', { text: 'Decline' })]);
+    const accept = make('button', { className: 'primary', testid: 'accept' }, [icon('i-call'), make('span', { text: texts.incoming.accept })]);
+    const decline = make('button', { className: 'leave', testid: 'decline' }, [icon('i-hangup'), make('span', { text: texts.incoming.decline })]);
     accept.addEventListener('click', () => this.events.onAccept(from));
     decline.addEventListener('click', () => this.events.onDecline(from));
     for (const button of [accept, decline]) button.type = 'button';
-    const title = make('h2', { text: `${name} is calling` });
+    const title = make('h2');
     const root = make('article', { className: 'card ringing', testid: 'incoming-call' }, [
       make('div', { className: 'title' }, [title, badge]),
       make('p', { className: 'full-address', text: fullAddress(from) }),
       make('div', { className: 'actions' }, [accept, decline]),
     ]);
     root.dataset['from'] = from;
-    root.setAttribute('aria-label', `${name} is calling`);
-    const card = { root, badge, accept };
+    const card = { root, title, badge, accept };
     this.#cards.set(from, card);
     this.#place.append(root);
     return card;
   }
 
   /** @param {Card} card @param {IncomingCall} call @param {boolean} isBusy */
-  #refresh({ root, badge, accept }, call, isBusy) {
+  #refresh({ root, title, badge, accept }, call, isBusy) {
+    const isCalling = texts.incoming.isCalling(this.names.of(call.from));
+    put(title, isCalling);
+    root.setAttribute('aria-label', isCalling);
     const isOpen = call.isVerified || !call.isChecked;
     const wasOpen = root.dataset['state'] === 'verified' || root.dataset['state'] === 'vouched';
     root.dataset['state'] = call.isVerified ? 'verified' : call.isChecked ? 'checking' : 'vouched';
-    const words = call.isVerified ? 'Verified' : call.isChecked ? 'Checking who it is…' : 'Signed in on the site';
+    const { verified, checking, vouched } = texts.incoming;
+    const words = call.isVerified ? verified : call.isChecked ? checking : vouched;
     put(badge, words);
     badge.dataset['state'] = isOpen ? 'good' : 'open';
     accept.disabled = !isOpen;
     const label = accept.querySelector('span');
-    if (label) put(label, isBusy ? 'Leave and accept' : 'Accept');
+    if (label) put(label, isBusy ? texts.incoming.leaveAndAccept : texts.incoming.accept);
     if (isOpen && !wasOpen && isIdle()) accept.focus();
   }
 
   /** @param {string} from @param {Card} card */
   #remove(from, card) {
-    card.root.remove();
+    keepFocus(card.root, () => card.root.remove(), () => byId('call-title', HTMLElement));
     this.#cards.delete(from);
   }
 }

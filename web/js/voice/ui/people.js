@@ -3,6 +3,7 @@
 
 import { byId, icon, make, say } from '../../ui/dom.js';
 import { short } from '../names.js';
+import { texts } from '../texts.js';
 
 /** @typedef {import('../identity.js').Identity} Identity */
 /** @typedef {import('../names.js').Names} Names */
@@ -13,6 +14,7 @@ export class People {
   #error = byId('call-error', HTMLElement);
   #list = byId('people', HTMLUListElement);
   #empty = byId('people-empty', HTMLElement);
+  #shown = '';
 
   /** @param {Identity} identity @param {Names} names @param {(address: string) => void} onCall */
   constructor(identity, names, onCall) {
@@ -22,7 +24,7 @@ export class People {
     byId('call-form', HTMLFormElement).addEventListener('submit', (event) => this.#submit(event));
     this.#input.addEventListener('input', () => say(this.#error, ''));
     const isKeys = identity.kind === 'keys';
-    byId('call-label', HTMLElement).textContent = isKeys ? 'Key, link or name' : 'Number or name';
+    byId('call-label', HTMLElement).textContent = isKeys ? texts.calling.label : texts.calling.labelNumber;
     names.onChange(() => this.#refresh());
     this.#refresh();
   }
@@ -49,16 +51,29 @@ export class People {
     event.preventDefault();
     const typed = this.#input.value;
     const address = this.identity.addressIn(typed) ?? this.names.addressOf(typed);
-    if (!address) return this.problem(this.identity.kind === 'keys' ? NO_KEY : NO_NUMBER);
-    if (address === this.identity.me) return this.problem('That is you. Send your link to somebody else.');
+    if (!address) return this.problem(this.identity.kind === 'keys' ? texts.calling.noKey : texts.calling.noNumber);
+    if (address === this.identity.me) return this.problem(texts.calling.yourself);
     this.problem('');
     this.onCall(address);
   }
 
   #refresh() {
     const all = this.names.all.filter(([address]) => address !== this.identity.me);
+    const shown = JSON.stringify(all);
+    if (shown === this.#shown) return;
+    this.#shown = shown;
     this.#empty.hidden = all.length > 0;
+    const focused = document.activeElement;
+    const row = focused?.closest('li');
     this.#list.replaceChildren(...all.map(([address, name]) => this.#row(address, name)));
+    if (row && focused instanceof HTMLElement) this.#focusAgain(row.dataset['address'] ?? '', focused.dataset['testid'] ?? '');
+  }
+
+  /** @param {string} address @param {string} testid */
+  #focusAgain(address, testid) {
+    const row = [...this.#list.children].find((one) => one instanceof HTMLElement && one.dataset['address'] === address);
+    const control = row?.querySelector(`[data-testid="${testid}"]`);
+    (control instanceof HTMLElement ? control : this.#input).focus();
   }
 
   /** @param {string} address @param {string} name */
@@ -66,15 +81,16 @@ export class People {
     const input = make('input', { testid: 'person-name' });
     input.value = name;
     input.maxLength = 40;
-    input.setAttribute('aria-label', `Name for ${short(address)}`);
-    input.addEventListener('change', () => this.names.set(address, input.value.trim() || name));
+    input.setAttribute('aria-label', texts.calling.nameFor(short(address)));
+    // After the focus has moved on, for the row is made anew.
+    input.addEventListener('change', () => setTimeout(() => this.names.set(address, input.value.trim() || name)));
     const key = make('span', { className: 'address', text: short(address) });
     key.title = address;
-    const call = make('button', { className: 'small primary', testid: 'person-call' }, [icon('i-call'), make('span', { text: 'Call' })]);
-    call.setAttribute('aria-label', `Call ${name}`);
+    const call = make('button', { className: 'small primary', testid: 'person-call' }, [icon('i-call'), make('span', { text: texts.calling.call })]);
+    call.setAttribute('aria-label', texts.calling.callName(name));
     call.addEventListener('click', () => this.onCall(address));
-    const forget = make('button', { className: 'small', testid: 'person-forget', text: 'Forget' });
-    forget.setAttribute('aria-label', `Forget ${name}`);
+    const forget = make('button', { className: 'small', testid: 'person-forget', text: texts.calling.forget });
+    forget.setAttribute('aria-label', texts.calling.forgetName(name));
     forget.addEventListener('click', () => this.names.set(address, ''));
     for (const button of [call, forget]) button.type = 'button';
     forget.hidden = this.names.isGiven(address);
@@ -83,6 +99,3 @@ export class People {
     return row;
   }
 }
-
-const NO_KEY = 'That is no key. A key has 66 characters and begins with 02 or 03; a whole link works as well.';
-const NO_NUMBER = 'That is no number of a person.';

@@ -2,6 +2,7 @@
 // The rooms there are, and the way into one that is not there yet.
 
 import { byId, make, say } from '../../ui/dom.js';
+import { texts } from '../texts.js';
 
 /** @typedef {import('../rooms.js').Rooms} Rooms */
 /** @typedef {import('../identity.js').Identity} Identity */
@@ -20,16 +21,10 @@ export class RoomsCard {
     this.identity = identity;
     this.onJoin = onJoin;
     const isKeys = identity.kind === 'keys';
-    byId('room-label', HTMLElement).textContent = isKeys ? 'A room by its name, new or not' : 'A room by its number';
+    byId('room-label', HTMLElement).textContent = isKeys ? texts.rooms.label : texts.rooms.labelNumber;
     if (!isKeys) this.#input.inputMode = 'numeric';
     byId('room-form', HTMLFormElement).addEventListener('submit', (event) => this.#submit(event));
     this.#input.addEventListener('input', () => say(this.#error, ''));
-  }
-
-  /** From a link. @param {string} address */
-  offer(address) {
-    this.#input.value = address;
-    byId('room-button', HTMLButtonElement).focus();
   }
 
   /** @param {string} words */
@@ -53,13 +48,13 @@ export class RoomsCard {
     const address = rooms.addressOf(room);
     const name = rooms.titleOf(address);
     const isHere = address === current;
-    const join = make('button', { className: 'small', testid: 'room-join', text: isHere ? 'You are here' : 'Listen' });
+    const join = make('button', { className: 'small', testid: 'room-join', text: isHere ? texts.rooms.here : texts.rooms.listen });
     join.type = 'button';
     join.disabled = isHere;
     join.dataset['room'] = address;
-    join.setAttribute('aria-label', isHere ? `You are in ${name}` : `Listen to ${name}`);
+    join.setAttribute('aria-label', isHere ? texts.rooms.hereIn(name) : texts.rooms.listenTo(name));
     join.addEventListener('click', () => this.onJoin(address));
-    const count = room.count === 0 ? 'empty' : room.count === 1 ? '1 person' : `${room.count} people`;
+    const count = countOf(room);
     const words = [make('b', { text: name }), make('span', { className: 'address', text: room.about ? `${count} · ${room.about}` : count })];
     const row = make('li', { className: 'room-row', testid: 'room' }, [make('div', { className: 'who' }, words), join]);
     Object.assign(row.dataset, { room: address, id: room.id, count: String(room.count) });
@@ -71,10 +66,16 @@ export class RoomsCard {
     event.preventDefault();
     const typed = this.#input.value.trim();
     const isNumber = /^[1-9][0-9]{0,17}$/.test(typed);
-    if (this.identity.kind === 'site' && !isNumber) return this.problem('Rooms have numbers here.');
-    if (this.identity.kind === 'keys' && [...typed].length < NAME_MIN) return this.problem('A room’s name has at least three characters.');
+    if (this.identity.kind === 'site' && !isNumber) return this.problem(texts.rooms.needsNumber);
+    if (this.identity.kind === 'keys' && [...typed].length < NAME_MIN) return this.problem(texts.rooms.tooShort);
     this.#input.value = '';
     this.problem('');
     this.onJoin(typed);
   }
+}
+
+/** @param {import('../rooms.js').Room} room */
+function countOf({ count }) {
+  if (count === 0) return texts.rooms.empty;
+  return count === 1 ? texts.rooms.onePerson : texts.rooms.people(count);
 }

@@ -1,23 +1,20 @@
 // @ts-check
-// How one listens and speaks: the format of what is heard, and whether the microphone's sound is left as it is.
+// How one listens and speaks: the devices, the format of what is heard, and whether the microphone's sound is left as it is.
 
 import { byId, make } from '../../ui/dom.js';
 import { playableFormats } from '../audio/decoders.js';
 import { recall, remember } from '../store.js';
+import { texts } from '../texts.js';
+import { DeviceSettings } from './device-settings.js';
 
 /** @typedef {import('../audio/decoders.js').Format} Format */
 /** @typedef {import('../line.js').Sound} Sound */
 
-/** @type {Record<Format, string>} */
-const WORDS = {
-  opus: 'Opus – little traffic',
-  wav: 'WAV – shortest delay, much traffic',
-  vorbis: 'Vorbis – longest delay',
-};
 /** @type {Format[]} */
 const ALL = ['opus', 'wav', 'vorbis'];
 
 export class SoundSettings {
+  devices = new DeviceSettings();
   #format = byId('format', HTMLSelectElement);
   #raw = byId('raw', HTMLInputElement);
   /** @type {Format[]} */ #decoded;
@@ -39,11 +36,12 @@ export class SoundSettings {
   /** @returns {Sound} */
   get sound() {
     const format = ALL.find((one) => one === this.#format.value) ?? 'wav';
-    return { format, isDecoded: this.#decoded.includes(format), isRaw: this.#raw.checked };
+    return { format, isDecoded: this.#decoded.includes(format), isRaw: this.#raw.checked, deviceId: this.devices.microphone };
   }
 
   /** @param {() => void} listener */
   onChange(listener) {
+    this.devices.onMicrophone(listener);
     for (const control of [this.#format, this.#raw]) {
       control.addEventListener('change', () => {
         remember('format', this.#format.value);
@@ -61,7 +59,7 @@ function canElementPlay(format) {
 
 /** @param {Format} format */
 function option(format) {
-  const element = make('option', { text: WORDS[format] });
+  const element = make('option', { text: texts.sound[format] });
   element.value = format;
   return element;
 }

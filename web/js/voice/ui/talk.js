@@ -2,9 +2,12 @@
 // The call or room that one is in: with whom, how loud, since when, and the ways out.
 
 import { byId, make, press } from '../../ui/dom.js';
-import { isSoundBlocked } from '../audio/context.js';
+import { isDeviceMissing, isSoundBlocked } from '../audio/context.js';
 import { fullAddress } from '../names.js';
 import { explain } from '../server.js';
+import { texts } from '../texts.js';
+import { copy, linkTo } from './copy.js';
+import { keepFocus } from './focus.js';
 import { Meter } from './meter.js';
 import { put, putOrHide } from './words.js';
 
@@ -21,11 +24,6 @@ import { put, putOrHide } from './words.js';
 
 const SPEAKING_LEVEL = 0.02;
 
-/** @type {Record<number, string>} */
-const CALL_WORDS = { 404: 'This call is over.', 403: 'The server did not let you into this call.' };
-/** @type {Record<number, string>} */
-const ROOM_WORDS = { 404: 'There is no such room.', 403: 'You may not do this in this room.', 400: 'The server does not take this as a room.' };
-
 export class Talk {
   #card = byId('talk', HTMLElement);
   #title = byId('talk-title', HTMLElement);
@@ -39,6 +37,7 @@ export class Talk {
   #talk = byId('talk-toggle', HTMLButtonElement);
   #mute = byId('mute', HTMLButtonElement);
   #leave = byId('hang-up', HTMLButtonElement);
+  #copyLink = byId('copy-room-link', HTMLButtonElement);
   #nameForm = byId('name-form', HTMLFormElement);
   #nameInput = byId('name-input', HTMLInputElement);
   own = new Meter(byId('own-level', HTMLCanvasElement));
@@ -51,9 +50,11 @@ export class Talk {
     this.#leave.addEventListener('click', () => events.onLeave());
     this.#talk.addEventListener('click', () => events.onTalk());
     this.#mute.addEventListener('click', () => events.onMute());
+    this.#copyLink.addEventListener('click', () => copy(this.#copyLink, linkTo('room', this.#card.dataset['other'] ?? '')));
     this.#nameForm.addEventListener('submit', (event) => {
       event.preventDefault();
-      names.set(this.#card.dataset['other'] ?? '', this.#nameInput.value);
+      const set = () => names.set(this.#card.dataset['other'] ?? '', this.#nameInput.value);
+      keepFocus(this.#nameForm, set, () => this.#leave);
     });
   }
 
@@ -61,13 +62,14 @@ export class Talk {
   showCalling(call) {
     const name = this.names.of(call.to);
     this.#begin('calling', call.to);
-    put(this.#title, `Calling ${name}`);
-    this.#showBadge(call.isVerified ? 'Verified' : '');
+    put(this.#title, texts.talk.calling(name));
+    this.#showBadge(call.isVerified);
     const doubt = call.isDoubtful && !call.isVerified;
-    put(this.#status, call.isVerified ? 'It rings there.' : call.isRinging ? 'Waiting for an answer…' : 'Asking the server…');
-    putOrHide(this.#problem, doubt ? 'Something answered that does not hold this key. Still waiting for the one that does.' : '');
+    const { rings, waiting, asking, doubtful, cancel } = texts.talk;
+    put(this.#status, call.isVerified ? rings : call.isRinging ? waiting : asking);
+    putOrHide(this.#problem, doubt ? doubtful : '');
     this.#duration.textContent = '';
-    this.#showButtons({ talk: '', mute: false, leave: 'Cancel' });
+    this.#showButtons({ talk: '', mute: false, leave: cancel, isRoom: false });
   }
 
   /** @param {Conversation} conversation @param {boolean} isOnline */
@@ -75,21 +77,19 @@ export class Talk {
     const { kind, address, line } = conversation;
     this.#begin(kind, address);
     put(this.#title, kind === 'call' ? this.names.of(address) : conversation.title);
-    this.#showBadge(conversation.isVerified ? 'Verified' : '');
-    put(this.#status, isOnline ? statusOf(conversation) : 'The server cannot be reached. Trying again…');
-    putOrHide(this.#problem, problemOf(conversation));
-    put(byId('heard-label', HTMLElement), kind === 'call' ? this.names.of(address) : 'The others');
+    this.#showBadge(conversation.isVerified);
+    put(this.#status, isOnline ? statusOf(conversation) : texts.talk.unreachable);
+    putOrHide(this.#problem, conversation.isReviving ? '' : problemOf(conversation));
+    put(byId('heard-label', HTMLElement), kind === 'call' ? this.names.of(address) : texts.talk.others);
     this.#card.dataset['up'] = line.up;
     this.#card.dataset['down'] = line.down;
     this.#card.dataset['format'] = line.sound.format;
     press(this.#mute, line.isMuted);
     press(this.#talk, line.isTalking);
-    const off = kind === 'room' ? 'Talk' : 'Microphone on';
-    this.#showButtons({
-      talk: line.isTalking ? (kind === 'room' ? 'Stop talking' : '') : off,
-      mute: line.isTalking,
-      leave: kind === 'room' ? 'Leave' : 'Hang up',
-    });
+    const { talk, stopTalking, microphoneOn, leave, hangUp } = texts.talk;
+    const isRoom = kind === 'room';
+    const on = line.isTalking ? (isRoom ? stopTalking : '') : isRoom ? talk : microphoneOn;
+    this.#showButtons({ talk: on, mute: line.isTalking, leave: isRoom ? leave : hangUp, isRoom });
     this.tick(conversation);
   }
 
@@ -104,7 +104,7 @@ export class Talk {
 
   /** @param {Member[]} members @param {string} me */
   showMembers(members, me) {
-    const rows = members.map((member) => ({ ...member, speaks: member.hasMic && member.level > SPEAKING_LEVEL }));
+    const rows = members.map((member) => ({ ...member, ...this.names.parts(member.address), speaks: member.hasMic && member.level > SPEAKING_LEVEL }));
     const shown = JSON.stringify(rows.map(({ level, ...rest }) => rest));
     if (shown === this.#shownMembers) return;
     this.#shownMembers = shown;
@@ -112,7 +112,8 @@ export class Talk {
   }
 
   hide() {
-    this.#card.hidden = true;
+    const next = this.#card.dataset['kind'] === 'room' ? 'rooms-title' : 'call-title';
+    keepFocus(this.#card, () => (this.#card.hidden = true), () => byId(next, HTMLElement));
     this.own.stop();
     this.heard.stop();
     this.showMembers([], '');
@@ -133,30 +134,31 @@ export class Talk {
     if (isTalking) for (const meter of [this.own, this.heard]) meter.start();
   }
 
-  /** @param {string} words */
-  #showBadge(words) {
-    putOrHide(this.#badge, words);
-    this.#badge.dataset['state'] = words ? 'good' : '';
-    this.#card.dataset['verified'] = String(words !== '');
+  /** @param {boolean} isVerified */
+  #showBadge(isVerified) {
+    putOrHide(this.#badge, isVerified ? texts.talk.verified : '');
+    this.#badge.dataset['state'] = isVerified ? 'good' : '';
+    this.#card.dataset['verified'] = String(isVerified);
   }
 
-  /** @param {{talk: string, mute: boolean, leave: string}} buttons */
-  #showButtons({ talk, mute, leave }) {
+  /** @param {{talk: string, mute: boolean, leave: string, isRoom: boolean}} buttons */
+  #showButtons({ talk, mute, leave, isRoom }) {
     label(this.#talk, talk);
-    this.#talk.hidden = talk === '';
     this.#mute.hidden = !mute;
+    keepFocus(this.#talk, () => (this.#talk.hidden = talk === ''), () => (mute ? this.#mute : this.#leave));
     label(this.#leave, leave);
+    this.#copyLink.hidden = !isRoom;
   }
 
-  /** @param {Member & {speaks: boolean}} member @param {boolean} isMe */
+  /** @param {Member & {speaks: boolean, key: string}} member @param {boolean} isMe */
   #member(member, isMe) {
-    const name = isMe ? 'You' : this.names.of(member.address);
-    const calm = member.hasMic ? (member.hasHeadphones ? 'microphone on' : 'microphone only') : 'listens';
-    const words = member.speaks ? 'speaks' : calm;
+    const { listens, speaks, withMicrophone, microphoneOnly } = texts.talk;
+    const calm = member.hasMic ? (member.hasHeadphones ? withMicrophone : microphoneOnly) : listens;
     const row = make('li', { className: 'member', testid: 'member' }, [
       make('span', { className: 'dot' }),
-      make('b', { text: name }),
-      make('span', { className: 'address', text: words }),
+      make('b', { testid: 'member-name', text: isMe ? texts.talk.you : member.name }),
+      make('span', { className: 'key-short', testid: 'member-key', text: member.key }),
+      make('span', { className: 'address state', text: member.speaks ? speaks : calm }),
     ]);
     row.title = member.address;
     const data = { address: member.address, mic: member.hasMic, headphones: member.hasHeadphones, speaking: member.speaks };
@@ -166,21 +168,24 @@ export class Talk {
 }
 
 /** @param {Conversation} conversation */
-function statusOf({ kind, line, other }) {
-  if (isSoundBlocked()) return 'The browser holds the sound back until you touch the page or press a key.';
-  if (line.down === 'failed') return 'You are not connected.';
-  if (line.down === 'connecting' && line.up !== 'on') return 'Connecting…';
-  if (line.down === 'connecting') return 'The sound was lost. Connecting again…';
-  if (kind === 'room') return line.isTalking ? (line.isMuted ? 'You are muted.' : 'The others hear you.') : 'You listen. Nobody hears you.';
-  if (other && !other.mic && !other.headphones) return 'The other side is not connected just now. The line stays open for a while.';
-  if (!line.isTalking) return 'You are not heard.';
-  if (line.isMuted) return 'You are muted.';
-  return other && !other.mic ? 'Connected. The other side has no microphone on.' : 'Connected.';
+function statusOf({ kind, line, other, isReviving, isCaller }) {
+  const { talk, sound } = texts;
+  if (isReviving) return isCaller ? talk.revivingCaller : talk.revivingCallee;
+  if (isDeviceMissing()) return sound.noDevice;
+  if (isSoundBlocked()) return talk.blocked;
+  if (line.down === 'failed') return talk.notConnected;
+  if (line.down === 'connecting') return line.up === 'on' ? talk.reconnecting : talk.connecting;
+  if (kind === 'room') return line.isTalking ? (line.isMuted ? talk.muted : talk.heard) : talk.listening;
+  if (other && !other.mic && !other.headphones) return talk.otherAway;
+  if (!line.isTalking) return talk.notHeard;
+  if (line.isMuted) return talk.muted;
+  return other && !other.mic ? talk.otherSilent : talk.connected;
 }
 
 /** @param {Conversation} conversation */
 function problemOf({ kind, line }) {
-  const words = line.problem === null ? '' : explain(line.problem, kind === 'call' ? CALL_WORDS : ROOM_WORDS);
+  const special = kind === 'call' ? texts.server.callStatus : texts.server.roomStatus;
+  const words = line.problem === null ? '' : explain(line.problem, special);
   return [words, line.micProblem].filter(Boolean).join(' ');
 }
 

@@ -1,29 +1,42 @@
 // @ts-check
-// Who one is here, and how to hand it on.
+// Who one is here: the key, the display name beside it, and how to hand them on.
 
-import { byId } from '../../ui/dom.js';
+import { byId, say } from '../../ui/dom.js';
 import { givenPeople } from '../directory.js';
 import { short } from '../names.js';
+import { explain } from '../server.js';
+import { texts } from '../texts.js';
+import { copy, linkTo, showForAMoment } from './copy.js';
+import { KeyDialog } from './key-dialog.js';
 
+/** @typedef {import('../display-name.js').DisplayName} DisplayName */
 /** @typedef {import('../identity.js').Identity} Identity */
-
-const COPIED_MS = 2_000;
 
 export class You {
   #card = byId('you', HTMLElement);
   #short = byId('my-address', HTMLElement);
   #copyKey = byId('copy-key', HTMLButtonElement);
   #copyLink = byId('copy-call-link', HTMLButtonElement);
+  #keyFile = byId('key-file', HTMLButtonElement);
+  #name = byId('my-name', HTMLInputElement);
+  #problem = byId('my-name-problem', HTMLElement);
 
-  /** @param {Identity} identity */
-  constructor(identity) {
+  /** @param {Identity} identity @param {DisplayName} displayName @param {() => void} onKeyReplaced */
+  constructor(identity, displayName, onKeyReplaced) {
     this.identity = identity;
+    this.displayName = displayName;
     this.#copyKey.addEventListener('click', () => copy(this.#copyKey, identity.me));
-    this.#copyLink.addEventListener('click', () => copy(this.#copyLink, callLink(identity.me)));
+    this.#copyLink.addEventListener('click', () => copy(this.#copyLink, linkTo('call', identity.me)));
+    const dialog = new KeyDialog(identity.me, onKeyReplaced);
+    this.#keyFile.addEventListener('click', () => dialog.open());
+    const nameForm = byId('my-name-form', HTMLFormElement);
+    nameForm.addEventListener('submit', (event) => this.#saveName(event));
+    this.#name.value = displayName.text;
     const isKeys = identity.kind === 'keys';
-    byId('you-keys', HTMLElement).hidden = !isKeys;
+    for (const id of ['you-keys', 'my-name-hint']) byId(id, HTMLElement).hidden = !isKeys;
     byId('you-site', HTMLElement).hidden = isKeys;
-    this.#copyKey.hidden = !isKeys;
+    for (const control of [this.#copyKey, this.#keyFile]) control.hidden = !isKeys;
+    nameForm.hidden = !displayName.isOwn;
     this.refresh();
   }
 
@@ -34,28 +47,17 @@ export class You {
     this.#short.title = me;
     this.#card.dataset['address'] = me;
   }
-}
 
-/** @param {string} address */
-function callLink(address) {
-  const link = new URL(location.href);
-  link.hash = `call=${address}`;
-  return link.href;
-}
-
-/** @param {HTMLButtonElement} button @param {string} text */
-async function copy(button, text) {
-  const label = button.querySelector('span') ?? button;
-  const words = label.textContent;
-  try {
-    await navigator.clipboard.writeText(text);
-    label.textContent = 'Copied';
-    button.disabled = true;
-    setTimeout(() => {
-      label.textContent = words;
-      button.disabled = false;
-    }, COPIED_MS);
-  } catch {
-    prompt('Copy this:', text);
+  /** @param {SubmitEvent} event */
+  async #saveName(event) {
+    event.preventDefault();
+    say(this.#problem, '');
+    try {
+      await this.displayName.set(this.#name.value);
+      this.#name.value = this.displayName.text;
+      showForAMoment(byId('my-name-save', HTMLButtonElement), texts.you.nameSaved);
+    } catch (error) {
+      say(this.#problem, explain(error));
+    }
   }
 }

@@ -1,0 +1,99 @@
+/** The page at `/voice` while its server stalls or is started anew: rooms and calls come back by themselves. */
+import assert from 'node:assert/strict';
+import { setTimeout as delay } from 'node:timers/promises';
+import { voiceStage } from '../lib/voice-stage.js';
+
+const ADA_HZ = 440;
+const GRACE_HZ = 1000;
+const STALL_MS = 10_000;
+
+const scene = voiceStage();
+
+/** @param {import('../lib/voice-stage.js').VoiceScene} scene */
+async function twoPeople(scene) {
+  const [ada, grace] = await Promise.all([scene.comes('Ada', ADA_HZ), scene.comes('Grace', GRACE_HZ)]);
+  await Promise.all([ada.prefers('wav'), grace.prefers('wav')]);
+  for (const person of [ada, grace]) person.excused.push(/ERR_|40[134]|WebSocket|event-stream|EventSource/);
+  return { ada, grace };
+}
+
+/** @param {import('../lib/voice-stage.js').VoiceScene} scene */
+function server(scene) {
+  return /** @type {import('../lib/server.js').Server} */ (scene.house.server);
+}
+
+/** @param {import('../lib/voice-person.js').Person} ada @param {import('../lib/voice-person.js').Person} grace */
+async function hearEachOther(ada, grace) {
+  await Promise.all([ada.hears([grace], [ada, grace]), grace.hears([ada], [ada, grace])]);
+}
+
+scene('a room comes back after a restart of the server', async (scene) => {
+  const { ada, grace } = await twoPeople(scene);
+  for (const person of [ada, grace]) {
+    await person.enters(scene.room);
+    await person.at('talk-toggle').click();
+    await person.talksWith('room', scene.room);
+  }
+  await ada.isNamed('Ada');
+  await hearEachOther(ada, grace);
+
+  await server(scene).crash('/healthz');
+
+  await Promise.all([ada, grace].map((person) => person.talksWith('room', scene.room)));
+  await hearEachOther(ada, grace);
+  // The display name as well.
+  await grace.page.locator(`[data-testid="member"][data-address="${ada.address}"] [data-testid="member-name"]`).filter({ hasText: 'Ada' }).waitFor();
+});
+
+scene('a call comes back after a restart of the server, muted as it was, and rings nobody', async (scene) => {
+  const { ada, grace } = await twoPeople(scene);
+  await ada.connects(grace);
+  await hearEachOther(ada, grace);
+  await ada.at('mute').click();
+  await grace.page.evaluate(() => {
+    const rung = () => document.querySelector('[data-testid="incoming-call"]') && (document.body.dataset.rung = 'true');
+    new MutationObserver(rung).observe(document.body, { childList: true, subtree: true });
+  });
+
+  await server(scene).crash('/healthz');
+
+  await Promise.all([ada.reads('talk-status', 'restarted'), grace.reads('talk-status', 'restarted')]);
+  await Promise.all([ada.talksWith('call', grace.address), grace.talksWith('call', ada.address)]);
+  await Promise.all([ada.hears([grace], [ada, grace]), grace.hears([], [ada, grace])]);
+  assert.equal(await grace.page.evaluate(() => document.body.dataset.rung), undefined);
+  await ada.at('mute').click();
+  await grace.hears([ada], [ada, grace]);
+
+  await grace.at('hang-up').click();
+  await Promise.all([ada.isAlone(), ada.reads('notice', 'is over')]);
+});
+
+scene('a call whose other end does not come back has ended, and the page says so', async (scene) => {
+  const { ada, grace } = await twoPeople(scene);
+  await ada.connects(grace);
+
+  await grace.page.close();
+  await server(scene).crash('/healthz');
+
+  await ada.reads('talk-status', 'restarted');
+  await ada.at('talk').waitFor({ state: 'hidden', timeout: 60_000 });
+  await ada.reads('notice', 'The server was restarted');
+});
+
+scene('a call and a room outlast a stall of the server', async (scene) => {
+  const { ada, grace } = await twoPeople(scene);
+  const linus = await scene.comes('Linus', 1700);
+  linus.excused.push(/ERR_|40[134]|WebSocket|event-stream|EventSource/);
+  await linus.enters(scene.room);
+  await ada.connects(grace);
+  await hearEachOther(ada, grace);
+  const { child } = server(scene);
+
+  child.kill('SIGSTOP');
+  await delay(STALL_MS);
+  child.kill('SIGCONT');
+
+  await Promise.all([ada.talksWith('call', grace.address), grace.talksWith('call', ada.address)]);
+  await hearEachOther(ada, grace);
+  await linus.shows('talk', { kind: 'room', other: scene.room, down: 'on' });
+});
