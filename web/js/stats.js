@@ -1,19 +1,11 @@
 // @ts-check
-// What really goes over the wire, once a second, from getStats. Transport counters hold everything a connection
-// carries; the RTP counters beside them say how much of it is picture and sound. Clients of other dialects have
-// no frame for "camera off", so that is read from the counters: no frames.
+// What really goes over the wire, once a second. Clients of other dialects have no frame for "camera off", so that is
+// read from the counters: no frames.
+
+import { count } from './counters.js';
 
 /** @typedef {import('./peer.js').Peer} Peer */
-/**
- * @typedef {object} Counters
- * @property {number} at
- * @property {number} sent
- * @property {number} received
- * @property {number} videoSent
- * @property {number} audioSent
- * @property {number} frames
- * @property {string} picture
- */
+/** @typedef {import('./counters.js').Counters} Counters */
 /**
  * @typedef {object} Rates
  * @property {number} up  kbit/s
@@ -79,37 +71,4 @@ export class StatsMeter {
       hasVideo: quiet.frames < QUIET_TICKS,
     };
   }
-}
-
-/** @param {RTCStatsReport} report @returns {Counters} */
-function count(report) {
-  const counters = { at: 0, sent: 0, received: 0, videoSent: 0, audioSent: 0, frames: 0, picture: '' };
-  for (const stat of report.values()) {
-    counters.at = Math.max(counters.at, stat.timestamp);
-    if (stat.type === 'transport') addTransport(counters, stat);
-    if (stat.type === 'outbound-rtp') addOutbound(counters, stat);
-    if (stat.type === 'inbound-rtp') addInbound(counters, stat);
-  }
-  return counters;
-}
-
-/** @param {Counters} counters @param {{bytesSent?: number, bytesReceived?: number}} stat */
-function addTransport(counters, stat) {
-  counters.sent += stat.bytesSent ?? 0;
-  counters.received += stat.bytesReceived ?? 0;
-}
-
-/** @param {Counters} counters @param {RTCOutboundRtpStreamStats} stat */
-function addOutbound(counters, stat) {
-  const bytes = stat.bytesSent ?? 0;
-  if (stat.kind === 'audio') counters.audioSent += bytes;
-  if (stat.kind !== 'video') return;
-  counters.videoSent += bytes;
-  const fps = Math.round(stat.framesPerSecond ?? 0);
-  if (stat.frameWidth && fps > 0) counters.picture = `${stat.frameWidth}×${stat.frameHeight} ${fps} fps`;
-}
-
-/** @param {Counters} counters @param {RTCInboundRtpStreamStats} stat */
-function addInbound(counters, stat) {
-  counters.frames += stat.framesReceived ?? 0;
 }

@@ -1,0 +1,53 @@
+// @ts-check
+// The counters of one connection, from getStats. Those of the transport, or in Firefox those of the candidate pairs, hold
+// everything a connection carries; the RTP counters beside them say how much of it is picture and sound.
+
+/**
+ * @typedef {object} Counters
+ * @property {number} at
+ * @property {number} sent
+ * @property {number} received
+ * @property {number} videoSent
+ * @property {number} audioSent
+ * @property {number} frames
+ * @property {string} picture
+ */
+
+/** @param {RTCStatsReport} report @returns {Counters} */
+export function count(report) {
+  const counters = { at: 0, sent: 0, received: 0, videoSent: 0, audioSent: 0, frames: 0, picture: '' };
+  for (const stat of trafficOf([...report.values()])) addTraffic(counters, stat);
+  for (const stat of report.values()) {
+    counters.at = Math.max(counters.at, stat.timestamp);
+    if (stat.type === 'outbound-rtp') addOutbound(counters, stat);
+    if (stat.type === 'inbound-rtp') addInbound(counters, stat);
+  }
+  return counters;
+}
+
+/** The statistics that count every byte once: those of the transport in Firefox count none. @param {any[]} stats */
+function trafficOf(stats) {
+  const transports = stats.filter(({ type, bytesSent }) => type === 'transport' && bytesSent !== undefined);
+  return transports.length > 0 ? transports : stats.filter(({ type }) => type === 'candidate-pair');
+}
+
+/** @param {Counters} counters @param {{bytesSent?: number, bytesReceived?: number}} stat */
+function addTraffic(counters, stat) {
+  counters.sent += stat.bytesSent ?? 0;
+  counters.received += stat.bytesReceived ?? 0;
+}
+
+/** @param {Counters} counters @param {RTCOutboundRtpStreamStats} stat */
+function addOutbound(counters, stat) {
+  const bytes = stat.bytesSent ?? 0;
+  if (stat.kind === 'audio') counters.audioSent += bytes;
+  if (stat.kind !== 'video') return;
+  counters.videoSent += bytes;
+  const fps = Math.round(stat.framesPerSecond ?? 0);
+  if (stat.frameWidth && fps > 0) counters.picture = `${stat.frameWidth}×${stat.frameHeight} ${fps} fps`;
+}
+
+/** @param {Counters} counters @param {RTCInboundRtpStreamStats} stat */
+function addInbound(counters, stat) {
+  counters.frames += stat.framesReceived ?? 0;
+}
