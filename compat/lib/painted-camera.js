@@ -60,7 +60,9 @@ export function paintCamera() {
       paintRoom(brush);
       paintPerson(brush, performance.now() / 1000);
     }, 1000 / FRAMES_PER_SECOND);
-    return canvas.captureStream(FRAMES_PER_SECOND).getVideoTracks()[0];
+    const [track] = canvas.captureStream(FRAMES_PER_SECOND).getVideoTracks();
+    // Firefox refuses to apply constraints to a canvas.
+    return Object.assign(track, { applyConstraints: async () => {} });
   }
 
   const native = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);

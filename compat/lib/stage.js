@@ -14,7 +14,8 @@ const TEST_MS_MAX = 120_000;
 /**
  * @typedef {{ origin: string, socketOrigin: string, log: string }} AnyServer ours, or one that a dialect was made for
  * @typedef {(() => Promise<unknown>)[]} Closers what is to be closed first stands in front
- * @typedef {{ servers: AnyServer[], site: Site, browser: import('playwright-core').Browser }} House
+ * @typedef {import('playwright-core').Browser} Browser
+ * @typedef {{ servers: AnyServer[], site: Site, browsers: Record<string, Browser> }} House
  */
 
 /** One test's rooms and guests. */
@@ -23,17 +24,27 @@ export class Scene {
   guests = [];
   /** @type {Closers} */
   closers = [];
+  /** Names of the browsers of the guests: each guest has the next one. Empty for the first browser of the stage. @type {string[]} */
+  browserNames = [];
 
   /**
    * @param {House} house @param {import('playwright-core').BrowserContext} context @param {string} room
-   * @param {() => Promise<import('playwright-core').BrowserContext>} contextOfNext that of the next guest
+   * @param {(browser: Browser) => Promise<import('playwright-core').BrowserContext>} contextOfNext that of the next guest
    */
-  constructor({ servers, site }, context, room, contextOfNext = async () => context) {
+  constructor({ servers, site, browsers }, context, room, contextOfNext = async () => context) {
     this.servers = servers;
     this.site = site;
+    this.browsers = browsers;
     this.context = context;
     this.room = room;
-    this.contextOfNext = contextOfNext;
+    this.contextOfNext = () => contextOfNext(this.#browserOfNext);
+  }
+
+  get #browserOfNext() {
+    const name = this.browserNames[this.guests.length % this.browserNames.length] ?? Object.keys(this.browsers)[0] ?? '';
+    const browser = this.browsers[name];
+    assert.ok(browser, `no browser is named "${name}"`);
+    return browser;
   }
 
   /** The node that the next guest comes to: each to the next one. */
@@ -103,12 +114,13 @@ export async function startOneNode(closers, settings) {
  * The servers (one, if nothing else is said), one site and one browser for all tests of a file.
  * `absent` is why they cannot be had here, if so. With `apart` every guest has a browser context of his own, so that
  * pages share nothing but the network. `prepare` runs in every page before its own scripts. `flags` are more of the browser's.
- * `device` is what the pages are on.
+ * `device` is what the pages are on. `launchers` start the browsers, by the name that a scene gives them; with more than one
+ * the guests must be apart.
  * @param {{ open?: (closers: Closers) => Promise<AnyServer[]>, absent?: string | false, apart?: boolean, prepare?: () => void,
- *   flags?: string[], device?: import('playwright-core').BrowserContextOptions }} [options]
+ *   flags?: string[], device?: import('playwright-core').BrowserContextOptions, launchers?: Record<string, () => Promise<Browser>> }} [options]
  * @returns {(title: string, play: (scene: Scene) => Promise<void>) => void} declares a test with a room of its own
  */
-export function stage({ open: openServers = startOneNode, absent = false, apart = false, prepare, flags, device } = {}) {
+export function stage({ open: openServers = startOneNode, absent = false, apart = false, prepare, flags, device, launchers = { chromium: () => launchBrowser(flags) } } = {}) {
   const skip = browserMissing || absent;
   if (skip) return (title) => void test(title, { skip });
 
@@ -123,9 +135,14 @@ export function stage({ open: openServers = startOneNode, absent = false, apart 
     const servers = await openServers(closers);
     const site = await Site.start();
     closers.unshift(() => site.stop());
-    const browser = await launchBrowser(flags);
-    closers.unshift(() => browser.close());
-    house = { servers, site, browser };
+    /** @type {Record<string, Browser>} */
+    const browsers = {};
+    for (const [name, launch] of Object.entries(launchers)) {
+      const browser = await launch();
+      closers.unshift(() => browser.close());
+      browsers[name] = browser;
+    }
+    house = { servers, site, browsers };
   };
 
   before(async () => {
@@ -144,8 +161,10 @@ export function stage({ open: openServers = startOneNode, absent = false, apart 
 
   return (title, play) =>
     void test(title, { timeout: TEST_MS_MAX }, async () => {
-      const context = await newContext(house.browser, prepare, device);
-      const another = apart ? () => newContext(house.browser, prepare, device) : undefined;
+      const [browser] = Object.values(house.browsers);
+      assert.ok(browser);
+      const context = await newContext(browser, prepare, device);
+      const another = apart ? (/** @type {Browser} */ browser) => newContext(browser, prepare, device) : undefined;
       const scene = new Scene(house, context, `room-${++rooms}`, another);
       try {
         await play(scene);

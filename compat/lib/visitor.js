@@ -153,15 +153,42 @@ export class Visitor extends Guest {
   }
 }
 
+/** In the lobby. @param {import('playwright-core').Page} page */
+export async function joinWithCameraOff(page) {
+  const camera = page.getByTestId('prejoin-camera');
+  await page.locator('[data-testid="prejoin-camera"][aria-pressed="true"]').waitFor();
+  await camera.click();
+  await page.locator('[data-testid="prejoin-camera"][aria-pressed="false"]').waitFor();
+  await page.getByTestId('join').click();
+}
+
 /** Runs in the page before its own scripts: `window.tiles()` reads the tiles of the others. */
 export function exposeTiles() {
+  /** Firefox does not count the frames of a stream in the playback quality. @type {WeakMap<HTMLVideoElement, number>} */
+  const presented = new WeakMap();
+
+  /** @param {HTMLVideoElement} video */
+  function countPresented(video) {
+    video.requestVideoFrameCallback(() => {
+      presented.set(video, (presented.get(video) ?? 0) + 1);
+      countPresented(video);
+    });
+  }
+
+  /** @param {HTMLVideoElement | null | undefined} video */
+  function framesOf(video) {
+    if (!video) return 0;
+    if (!presented.has(video)) countPresented(video);
+    presented.set(video, presented.get(video) ?? 0);
+    return video.getVideoPlaybackQuality().totalVideoFrames || (presented.get(video) ?? 0);
+  }
+
   window.tiles = () => {
     const tiles = [...document.querySelectorAll('[data-testid="tile"]:not([data-peer="self"])')];
     return tiles.map((tile) => {
       const { username = '', state = '', chat = '' } = /** @type {HTMLElement} */ (tile).dataset;
       const video = tile.querySelector('video');
-      const frames = video?.getVideoPlaybackQuality().totalVideoFrames ?? 0;
-      return { username, state, chat, width: video?.videoWidth ?? 0, frames };
+      return { username, state, chat, width: video?.videoWidth ?? 0, frames: framesOf(video) };
     });
   };
 }

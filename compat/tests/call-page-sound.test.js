@@ -2,17 +2,9 @@
 import assert from 'node:assert/strict';
 import { withSilentMicrophone, withoutCamera, withoutDevices, withoutMicrophone } from '../lib/absent-devices.js';
 import { stage } from '../lib/stage.js';
+import { joinWithCameraOff } from '../lib/visitor.js';
 
 const scene = stage();
-
-/** @param {import('playwright-core').Page} page */
-async function joinWithCameraOff(page) {
-  const camera = page.getByTestId('prejoin-camera');
-  await page.locator('[data-testid="prejoin-camera"][aria-pressed="true"]').waitFor();
-  await camera.click();
-  await page.locator('[data-testid="prejoin-camera"][aria-pressed="false"]').waitFor();
-  await page.getByTestId('join').click();
-}
 
 scene('a member that joins with the camera off is heard', async (scene) => {
   const ada = await scene.visit('Ada');

@@ -36,6 +36,9 @@ const STORE: &[Program] = &[
 /// The TURN server that credentials are tried at; the test that misses it is skipped, and says so.
 const RELAY: &[Program] = &[("turnserver", "coturn")];
 
+/// The sound device of Firefox in the tests of voice: a daemon of their own, without hardware.
+const SOUND_DEVICE: &[Program] = &[("pulseaudio", "pulseaudio")];
+
 /// What was found, or why it is not there.
 type Found<T> = Result<T, String>;
 
@@ -43,9 +46,11 @@ type Found<T> = Result<T, String>;
 #[derive(Debug)]
 pub(crate) struct Tools {
     pub(crate) chromium: Found<PathBuf>,
+    pub(crate) firefox: Found<PathBuf>,
     /// Whether compat/ can run its scripts.
     pub(crate) compat: Found<()>,
     sound: Found<()>,
+    sound_device: Found<()>,
     store: Found<()>,
     relay: Found<()>,
 }
@@ -53,7 +58,10 @@ pub(crate) struct Tools {
 impl Tools {
     /// Whether everything is there that was asked for.
     pub(crate) fn is_complete(&self, options: Options) -> bool {
-        let browser = self.chromium.is_ok() && self.sound.is_ok();
+        let programs = [&self.chromium, &self.firefox]
+            .iter()
+            .all(|found| found.is_ok());
+        let browser = programs && self.sound.is_ok() && self.sound_device.is_ok();
         let always = [&self.compat, &self.store, &self.relay];
         always.iter().all(|found| found.is_ok()) && (browser || options.no_browser)
     }
@@ -64,7 +72,9 @@ pub(crate) fn run(workspace: &Workspace, options: Options) -> Tools {
     let compat = workspace.root.join("compat");
     let tools = Tools {
         chromium: chromium_or_why(),
+        firefox: firefox_or_why(),
         sound: all_or_why(SOUND),
+        sound_device: all_or_why(SOUND_DEVICE),
         store: all_or_why(STORE),
         relay: all_or_why(RELAY),
         compat: node_or_why().and_then(|()| compat_or_why(&compat, options)),
@@ -78,7 +88,10 @@ pub(crate) fn run(workspace: &Workspace, options: Options) -> Tools {
             "Chromium",
             tools.chromium.as_ref().map(|path| path.display()),
         );
+        say("Firefox", tools.firefox.as_ref().map(|path| path.display()));
         say("sound tools", tools.sound.as_ref().map(|()| "installed"));
+        let device = tools.sound_device.as_ref();
+        say("PulseAudio", device.map(|()| "installed"));
     }
     tools
 }
@@ -98,11 +111,18 @@ fn wanted_packages(options: Options) -> Vec<&'static str> {
         if chromium_or_why().is_err() && std::env::var_os("CHROMIUM").is_none() {
             wanted.push("chromium");
         }
+        if firefox_or_why().is_err() && std::env::var_os("FIREFOX").is_none() {
+            wanted.push("firefox-esr");
+        }
         // Without any font a page renders as boxes, and its screenshots are worth nothing.
         if !Path::new("/usr/share/fonts/truetype").exists() {
             wanted.push("fonts-dejavu-core");
         }
-        wanted.extend(missing(SOUND).map(|(_, package)| package));
+        wanted.extend(
+            missing(SOUND)
+                .chain(missing(SOUND_DEVICE))
+                .map(|(_, package)| package),
+        );
         wanted.dedup();
     }
     wanted
@@ -185,7 +205,31 @@ fn apt(privilege: &[&str], arguments: &[&str]) -> Command {
 }
 
 fn chromium_or_why() -> Found<PathBuf> {
-    if let Some(path) = std::env::var_os("CHROMIUM")
+    const NAMES: &[&str] = &[
+        "chromium",
+        "chromium-browser",
+        "google-chrome",
+        "google-chrome-stable",
+    ];
+    browser_or_why(
+        "CHROMIUM",
+        NAMES,
+        "there is no Chromium on PATH (Debian: chromium)",
+    )
+}
+
+fn firefox_or_why() -> Found<PathBuf> {
+    const NAMES: &[&str] = &["firefox-esr", "firefox"];
+    browser_or_why(
+        "FIREFOX",
+        NAMES,
+        "there is no Firefox on PATH (Debian: firefox-esr)",
+    )
+}
+
+/// The program that an environment variable names, or the first of these names on PATH.
+fn browser_or_why(variable: &str, names: &[&str], missing: &str) -> Found<PathBuf> {
+    if let Some(path) = std::env::var_os(variable)
         .filter(|path| !path.is_empty())
         .map(PathBuf::from)
     {
@@ -193,22 +237,15 @@ fn chromium_or_why() -> Found<PathBuf> {
             Ok(path)
         } else {
             Err(format!(
-                "CHROMIUM names {}, which is no file",
+                "{variable} names {}, which is no file",
                 path.display()
             ))
         };
     }
-    [
-        "chromium",
-        "chromium-browser",
-        "google-chrome",
-        "google-chrome-stable",
-    ]
-    .iter()
-    .find_map(|name| find(name))
-    .ok_or_else(|| {
-        "there is no Chromium on PATH (Debian: chromium), and CHROMIUM does not name one".to_owned()
-    })
+    names
+        .iter()
+        .find_map(|name| find(name))
+        .ok_or_else(|| format!("{missing}, and {variable} does not name one"))
 }
 
 fn node_or_why() -> Found<()> {
@@ -332,8 +369,10 @@ mod tests {
     fn what_was_not_asked_for_is_not_missed() {
         let tools = Tools {
             chromium: Err("none".to_owned()),
+            firefox: Err("none".to_owned()),
             compat: Ok(()),
             sound: Err("none".to_owned()),
+            sound_device: Err("none".to_owned()),
             store: Ok(()),
             relay: Ok(()),
         };

@@ -1,5 +1,6 @@
 //! All tests, from a new machine: Rust, the web type check, real clients and browsers against the release binary.
 
+use std::path::PathBuf;
 use std::process::Command;
 
 use crate::Options;
@@ -90,15 +91,24 @@ fn browser_tests(
             workspace.target.join("release/switchboard"),
         );
     }
-    match &tools.chromium {
-        Ok(path) => command.env("CHROMIUM", path),
-        // Its tests then count themselves as skipped, each by name.
+    set_browser(&mut command, "CHROMIUM", &tools.chromium);
+    set_browser(&mut command, "FIREFOX", &tools.firefox);
+    stages.run_tests(NAME, &mut command, 20);
+}
+
+/// Names the browser to the tests. Those of a missing one count themselves as skipped, each by name.
+fn set_browser(
+    command: &mut Command,
+    variable: &str,
+    browser: &std::result::Result<PathBuf, String>,
+) {
+    match browser {
+        Ok(path) => command.env(variable, path),
         Err(why) => {
-            println!("\n!!! {why}: the browser tests are skipped");
-            command.env("CHROMIUM", "")
+            println!("\n!!! {why}: its tests are skipped");
+            command.env(variable, "")
         }
     };
-    stages.run_tests(NAME, &mut command, 15);
 }
 
 fn npm(workspace: &Workspace, arguments: &[&str]) -> Command {
