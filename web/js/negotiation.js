@@ -53,6 +53,11 @@ export class Negotiation {
     pc.addEventListener('signalingstatechange', () => this.#enqueue(() => this.#makeOffer()));
   }
 
+  /** Whether a description of the peer was applied; false for a closed connection, of which Firefox tells nothing but an error. */
+  get hasRemoteDescription() {
+    return this.#pc.signalingState !== 'closed' && this.#pc.remoteDescription !== null;
+  }
+
   /** @param {Frame} frame */
   receive(frame) {
     this.#enqueue(() => this.#handle(frame));
@@ -60,7 +65,7 @@ export class Negotiation {
 
   /** Makes a fresh offer, for what the browser does not see as a change. Does nothing before the first exchange. */
   renegotiate() {
-    if (this.#pc.remoteDescription) this.#want();
+    if (this.hasRemoteDescription) this.#want();
   }
 
   /** The server has a new session for one of the two: frames on their way are lost, so a pending offer is sent again. */

@@ -97,7 +97,7 @@ export class Peer {
 
   /** Whether anything has been heard from the peer in this connection. */
   get isAnswered() {
-    return this.pc.remoteDescription !== null;
+    return this.negotiation.hasRemoteDescription;
   }
 
   /** Whether the peer is a page of Switchboard that listens for its messages. */
@@ -266,6 +266,7 @@ export class Peer {
 
   // The first section of each kind is ours to fill; a peer with more keeps them to itself.
   async #fillAll() {
+    if (this.pc.signalingState === 'closed') return;
     const transceivers = this.pc.getTransceivers();
     const firsts = KINDS.map((kind) => transceivers.find(({ receiver }) => receiver.track.kind === kind));
     await Promise.all(firsts.map((transceiver) => transceiver && this.#fill(transceiver)));

@@ -46,7 +46,10 @@ export class StatsMeter {
     /** @type {Map<Peer, Rates>} */
     const rates = new Map();
     for (const peer of this.peers()) {
-      const now = count(await peer.pc.getStats());
+      // Firefox refuses it for a connection that was closed meanwhile.
+      const report = await peer.pc.getStats().catch(() => null);
+      if (!report) continue;
+      const now = count(report);
       const last = this.#last.get(peer);
       this.#last.set(peer, now);
       if (last) rates.set(peer, this.#compare(peer, last, now));
