@@ -25,6 +25,7 @@ counters! {
     connections: "WebSocket connections open now.",
     connections_total: "WebSocket connections accepted.",
     connections_refused_total: "Connections refused for a limit or by the access check.",
+    tls_handshakes_failed_total: "TLS handshakes that failed or were not complete in time.",
     frames_in_total: "Frames taken from clients.",
     frames_out_total: "Frames sent to clients.",
     refused_total: "Frames and requests answered with an error.",

@@ -24,6 +24,7 @@ mod queue_memory;
 mod refusal_log;
 mod socket;
 mod timed_stream;
+mod tls;
 pub mod upgrade;
 mod upgraded_stream;
 pub mod websocket;
@@ -39,6 +40,7 @@ pub use permits::{Full, Permit, Permits, canonical_net, network};
 pub use queue_memory::QueueMemory;
 pub use socket::{Fault, Socket};
 pub use timed_stream::RequestTimeouts;
+pub use tls::Tls;
 pub use upgrade::Upgrade;
 pub use upgraded_stream::UpgradedStream;
 

@@ -11,6 +11,7 @@ use axum::{Router, extract::ConnectInfo};
 use hyper::server::conn::http1;
 use hyper_util::{rt::TokioIo, service::TowerToHyperService};
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpSocket, TcpStream},
     time::timeout,
 };
@@ -18,8 +19,9 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt as _;
 
 use crate::{
-    Counters, Exchange, Full, Permit, Permits,
+    Counters, Exchange, Full, Permit, Permits, Tls,
     timed_stream::{Busy, RequestTimeouts, TimedStream},
+    tls::{self, Opening},
 };
 
 /// Bytes that the kernel may hold for a client that does not read, before its outbox fills.
@@ -67,6 +69,7 @@ impl std::error::Error for ListenError {
 pub struct Listener {
     socket: TcpListener,
     address: SocketAddr,
+    tls: Option<Tls>,
 }
 
 impl Listener {
@@ -96,7 +99,15 @@ impl Listener {
         Ok(Self {
             address: canonical(socket.local_addr()?),
             socket,
+            tls: None,
         })
+    }
+
+    /// Serves with TLS. A request without TLS is redirected to HTTPS, or gets 400.
+    #[must_use]
+    pub fn with_tls(mut self, tls: Tls) -> Self {
+        self.tls = Some(tls);
+        self
     }
 
     /// The address it is bound to.
@@ -107,13 +118,17 @@ impl Listener {
 
     /// Serves until `terms.drain` is cancelled; then accepts no more and lets requests end.
     pub async fn serve(self, router: Router, terms: Terms) {
+        let tls = self.tls.map(|tls| (tls, tls::plain_http_router()));
         loop {
             let accepted = tokio::select! {
                 () = terms.drain.cancelled() => return,
                 accepted = self.socket.accept() => accepted,
             };
             match accepted {
-                Ok((stream, client)) => welcome(stream, canonical(client), &router, &terms),
+                Ok((stream, client)) => {
+                    let tls = tls.as_ref();
+                    welcome(stream, canonical(client), &router, tls, &terms);
+                }
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -227,25 +242,91 @@ impl Accepted {
     }
 }
 
-/// Begins to serve a connection, if there may be one more.
-fn welcome(stream: TcpStream, client: SocketAddr, router: &Router, terms: &Terms) {
+/// Begins to serve a connection, if there may be one more. A listener with TLS has the service for
+/// requests without TLS beside it.
+fn welcome(
+    stream: TcpStream,
+    client: SocketAddr,
+    router: &Router,
+    tls: Option<&(Tls, Router)>,
+    terms: &Terms,
+) {
     let Ok(accepted) = Accepted::admit(client, router, terms) else {
-        // Counted, and not logged: they come by the thousand. The answer is worth one try.
+        // Counted, and not logged: they come by the thousand. The answer is worth one try, without TLS.
         Counters::add(&terms.refused.counters().connections_refused_total, 1);
-        drop(stream.try_write(FULL));
+        if tls.is_none() {
+            drop(stream.try_write(FULL));
+        }
         return;
     };
     drop(give_up_after(&stream, terms.gone));
+    // Frames are whole messages; waiting to fill a packet only delays them.
+    drop(stream.set_nodelay(true));
     let (drain, timeouts) = (terms.drain.clone(), terms.timeouts);
-    terms.tasks.spawn(async move {
-        if accepted.full.is_none() {
-            return converse(stream, accepted, timeouts, drain).await;
+    match tls.cloned() {
+        // A task of its own, so that one without TLS has no place for its state.
+        Some(tls) => {
+            let secure = Secure {
+                tls,
+                exchange: terms.refused.clone(),
+            };
+            let is_reserve = accepted.full.is_some();
+            let served = secure.converse(stream, accepted, timeouts, drain);
+            terms.tasks.spawn(bounded(is_reserve, client, served));
         }
-        let served = converse(stream, accepted, timeouts, drain);
-        if timeout(RESERVE_TIMEOUT, served).await.is_err() {
-            tracing::debug!(%client, "a connection of the reserve has ended early");
+        None => {
+            let is_reserve = accepted.full.is_some();
+            let served = converse(stream, accepted, timeouts, drain);
+            terms.tasks.spawn(bounded(is_reserve, client, served));
         }
-    });
+    }
+}
+
+/// A connection of the reserve ends after [`RESERVE_TIMEOUT`].
+async fn bounded(is_reserve: bool, client: SocketAddr, served: impl Future<Output = ()>) {
+    if !is_reserve {
+        return served.await;
+    }
+    if timeout(RESERVE_TIMEOUT, served).await.is_err() {
+        tracing::debug!(%client, "a connection of the reserve has ended early");
+    }
+}
+
+/// The TLS of an accepted connection.
+struct Secure {
+    /// With the service for requests without TLS.
+    tls: (Tls, Router),
+    exchange: Arc<dyn Exchange>,
+}
+
+impl Secure {
+    /// Makes the handshake, and serves the requests of the connection.
+    async fn converse(
+        self,
+        stream: TcpStream,
+        mut accepted: Accepted,
+        timeouts: RequestTimeouts,
+        drain: CancellationToken,
+    ) {
+        let (tls, plain_http) = self.tls;
+        let opened = tokio::select! {
+            opened = tls.accept(stream, timeouts.head) => opened,
+            () = drain.cancelled() => return,
+        };
+        match opened {
+            Ok(Opening::Tls(stream)) => converse(*stream, accepted, timeouts, drain).await,
+            Ok(Opening::PlainHttp(stream)) => {
+                tracing::debug!(client = %accepted.client, "request without TLS");
+                accepted.router = plain_http;
+                converse(stream, accepted, timeouts, drain).await;
+            }
+            Ok(Opening::Ended) => {}
+            Err(error) => {
+                Counters::add(&self.exchange.counters().tls_handshakes_failed_total, 1);
+                tracing::debug!(client = %accepted.client, %error, "TLS handshake failed");
+            }
+        }
+    }
 }
 
 /// A client that is gone without a word acknowledges nothing, however long a response to it is.
@@ -267,15 +348,15 @@ fn give_up_after(_stream: &TcpStream, _gone: Duration) -> io::Result<()> {
     Ok(())
 }
 
-/// Serves the requests of one TCP connection.
-async fn converse(
-    stream: TcpStream,
+/// Serves the requests of one connection.
+async fn converse<S>(
+    stream: S,
     accepted: Accepted,
     timeouts: RequestTimeouts,
     drain: CancellationToken,
-) {
-    // Frames are whole messages; waiting to fill a packet only delays them.
-    drop(stream.set_nodelay(true));
+) where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
     let Accepted {
         client,
         permit,
@@ -321,6 +402,12 @@ async fn converse(
 
 #[cfg(test)]
 mod tests {
+    use tokio::{io::AsyncWriteExt as _, sync::mpsc};
+    use tokio_rustls::{
+        TlsConnector,
+        rustls::{ClientConfig, RootCertStore, ServerConfig, crypto::ring},
+    };
+
     use super::*;
 
     #[test]
@@ -355,48 +442,105 @@ mod tests {
         }
     }
 
-    /// Otherwise a WebSocket connection would keep the buffers of hyper and pass through its layers.
-    #[tokio::test]
-    async fn a_websocket_gets_its_tcp_connection_back() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let address = listener.local_addr().expect("bound");
-        let (sender, mut streams) = tokio::sync::mpsc::channel(1);
+    const HANDSHAKE: &[u8] = b"GET / HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+        Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+
+    const NO_TIMEOUTS: RequestTimeouts = RequestTimeouts {
+        head: Duration::ZERO,
+        idle: Duration::ZERO,
+    };
+
+    /// A connection whose WebSocket comes out of the channel.
+    fn upgrading(address: SocketAddr) -> (Accepted, mpsc::Receiver<Option<crate::Socket>>) {
+        let (sender, streams) = mpsc::channel(1);
         let handler = move |upgrade: crate::Upgrade| async move {
             let (response, connecting) = upgrade.accept(0);
             tokio::spawn(async move { sender.send(connecting.socket().await).await });
             response
         };
+        let permits = Permits::new(0, 0, Vec::new());
         let accepted = Accepted {
             client: address,
-            permit: Arc::new(
-                Permits::new(0, 0, Vec::new())
-                    .admit(None)
-                    .expect("no limit"),
-            ),
+            permit: Arc::new(permits.admit(None).expect("no limit")),
             router: Router::new().route("/", axum::routing::get(handler)),
             full: None,
         };
-        let mut client = TcpStream::connect(address).await.expect("a connection");
-        let (stream, _) = listener.accept().await.expect("a connection");
-        let timeouts = RequestTimeouts {
-            head: Duration::ZERO,
-            idle: Duration::ZERO,
-        };
-        tokio::spawn(converse(
-            stream,
-            accepted,
-            timeouts,
-            CancellationToken::new(),
-        ));
-        let request = b"GET / HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-            Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
-        let sent = tokio::io::AsyncWriteExt::write_all(&mut client, request).await;
-        sent.expect("the server reads");
-        let socket = streams
-            .recv()
-            .await
-            .expect("an answer")
-            .expect("an upgrade");
-        assert!(socket.is_plain_tcp());
+        (accepted, streams)
+    }
+
+    async fn pair() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("bound");
+        let client = TcpStream::connect(address).await.expect("a connection");
+        (client, listener.accept().await.expect("a connection").0)
+    }
+
+    fn tls() -> (Tls, TlsConnector) {
+        let provider = Arc::new(ring::default_provider());
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]);
+        let certificate = params.expect("a name").self_signed(&key).expect("it signs");
+        let certificate = certificate.der().clone();
+        let key = key.serialize_der().try_into().expect("a key");
+        let server = ServerConfig::builder_with_provider(provider.clone())
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate.clone()], key);
+        let mut roots = RootCertStore::empty();
+        roots.add(certificate).expect("a root");
+        let client = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let server = Tls::new(server.expect("a certificate"));
+        (server, TlsConnector::from(Arc::new(client)))
+    }
+
+    /// Otherwise a WebSocket connection would keep the buffers of hyper and pass through its layers.
+    #[tokio::test]
+    async fn a_websocket_gets_its_tcp_connection_back() {
+        let (mut client, stream) = pair().await;
+        let (accepted, mut streams) = upgrading(stream.local_addr().expect("bound"));
+        let drain = CancellationToken::new();
+        tokio::spawn(converse(stream, accepted, NO_TIMEOUTS, drain));
+        client.write_all(HANDSHAKE).await.expect("the server reads");
+        let socket = streams.recv().await.expect("an answer");
+        assert!(socket.expect("an upgrade").is_plain_tcp());
+    }
+
+    #[tokio::test]
+    async fn a_websocket_gets_its_tls_connection_back() {
+        let (client, stream) = pair().await;
+        let (tls, connector) = tls();
+        let (accepted, mut streams) = upgrading(stream.local_addr().expect("bound"));
+        tokio::spawn(async move {
+            let opened = tls.accept(stream, Duration::ZERO).await;
+            let Ok(Opening::Tls(stream)) = opened else {
+                panic!("a handshake was due, not {opened:?}");
+            };
+            converse(*stream, accepted, NO_TIMEOUTS, CancellationToken::new()).await;
+        });
+        let name = "localhost".try_into().expect("a name");
+        let client = connector.connect(name, client).await;
+        let mut client = client.expect("a handshake");
+        client.write_all(HANDSHAKE).await.expect("the server reads");
+        let socket = streams.recv().await.expect("an answer");
+        assert!(socket.expect("an upgrade").is_tls());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_handshake_has_as_much_time_as_a_head() {
+        let (tls, _) = tls();
+        for first in [&b""[..], &[22, 3, 1]] {
+            let (mut client, stream) = pair().await;
+            client.write_all(first).await.expect("the server reads");
+            let begun = tokio::time::Instant::now();
+            let opened = tls.accept(stream, Duration::from_secs(10)).await;
+            let error = opened.expect_err("no handshake");
+            assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+            assert_eq!(begun.elapsed().as_secs(), 10);
+        }
     }
 }

@@ -297,16 +297,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         if poll_fn(|context| self.poll_flush(context)).await.is_err() {
             return;
         }
-        if let Some(Fault::Violation(_) | Fault::NotCompleted) = self.end {
+        // TLS tells the client so that nothing was cut off (RFC 8446, section 6.1).
+        let shut_down = poll_fn(|context| Pin::new(&mut self.stream).poll_shutdown(context));
+        let is_open = shut_down.await.is_ok();
+        if let (true, Some(Fault::Violation(_) | Fault::NotCompleted)) = (is_open, self.end) {
             self.discard().await;
         }
     }
 
+    /// Reads until the client has closed.
     async fn discard(&mut self) {
-        let shut_down = poll_fn(|context| Pin::new(&mut self.stream).poll_shutdown(context));
-        if shut_down.await.is_err() {
-            return;
-        }
         poll_fn(|context| {
             loop {
                 match ready!(self.poll_skip(context)) {
@@ -334,6 +334,11 @@ impl Socket {
     /// Whether the connection has no layer between itself and the kernel.
     pub(crate) fn is_plain_tcp(&self) -> bool {
         matches!(self.stream, UpgradedStream::Tcp(_))
+    }
+
+    /// Whether the connection has TLS between itself and the kernel, and nothing else.
+    pub(crate) fn is_tls(&self) -> bool {
+        matches!(self.stream, UpgradedStream::Tls(_))
     }
 }
 

@@ -14,13 +14,15 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::timed_stream::TimedStream;
+use crate::{timed_stream::TimedStream, tls::TlsStream};
 
 /// The stream of a connection after its upgrade.
 #[derive(Debug)]
 pub enum UpgradedStream {
     /// A TCP connection, as [`Listener`](crate::Listener) and `axum::serve` have it.
     Tcp(TcpStream),
+    /// A connection of a [`Listener`](crate::Listener) with TLS. Boxed, as its state is many times larger.
+    Tls(Box<tokio_rustls::server::TlsStream<TcpStream>>),
     /// Any other, such as TLS in a foreign server.
     Foreign(TokioIo<Upgraded>),
 }
@@ -31,6 +33,13 @@ impl UpgradedStream {
         let upgraded = match upgraded.downcast::<TokioIo<TimedStream<TcpStream>>>() {
             Ok(Parts { io, read_buf, .. }) => {
                 return (Self::Tcp(io.into_inner().into_inner()), read_buf);
+            }
+            Err(upgraded) => upgraded,
+        };
+        let upgraded = match upgraded.downcast::<TokioIo<TimedStream<TlsStream>>>() {
+            Ok(Parts { io, read_buf, .. }) => {
+                let stream = Box::new(io.into_inner().into_inner());
+                return (Self::Tls(stream), read_buf);
             }
             Err(upgraded) => upgraded,
         };
@@ -49,6 +58,7 @@ impl AsyncRead for UpgradedStream {
     ) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_read(context, buffer),
+            Self::Tls(stream) => Pin::new(stream).poll_read(context, buffer),
             Self::Foreign(stream) => Pin::new(stream).poll_read(context, buffer),
         }
     }
@@ -62,6 +72,7 @@ impl AsyncWrite for UpgradedStream {
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_write(context, bytes),
+            Self::Tls(stream) => Pin::new(stream).poll_write(context, bytes),
             Self::Foreign(stream) => Pin::new(stream).poll_write(context, bytes),
         }
     }
@@ -73,6 +84,7 @@ impl AsyncWrite for UpgradedStream {
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(context, slices),
+            Self::Tls(stream) => Pin::new(stream).poll_write_vectored(context, slices),
             Self::Foreign(stream) => Pin::new(stream).poll_write_vectored(context, slices),
         }
     }
@@ -80,6 +92,7 @@ impl AsyncWrite for UpgradedStream {
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_flush(context),
+            Self::Tls(stream) => Pin::new(stream).poll_flush(context),
             Self::Foreign(stream) => Pin::new(stream).poll_flush(context),
         }
     }
@@ -87,6 +100,7 @@ impl AsyncWrite for UpgradedStream {
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_shutdown(context),
+            Self::Tls(stream) => Pin::new(stream).poll_shutdown(context),
             Self::Foreign(stream) => Pin::new(stream).poll_shutdown(context),
         }
     }

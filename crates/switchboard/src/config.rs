@@ -27,10 +27,12 @@ mod mistake;
 mod suggest;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod voice;
 
 pub use engine::{EngineConfig, EngineUrl};
 pub use mistake::{Mistake, Origins, Source};
+pub use tls::TlsConfig;
 pub use voice::{Gostream, KeysConfig, SiteConfig, VoiceConfig, VoiceIdentity};
 
 /// Everything that can be set. The default is what runs without any configuration.
@@ -38,6 +40,8 @@ pub use voice::{Gostream, KeysConfig, SiteConfig, VoiceConfig, VoiceIdentity};
 pub struct Config {
     /// Where to listen and what to serve.
     pub server: ServerConfig,
+    /// The certificate of all listeners.
+    pub tls: TlsConfig,
     /// The bounds.
     pub limits: Limits,
     /// How dead clients are noticed.

@@ -22,6 +22,7 @@ mod cors;
 mod doors;
 mod duty;
 mod ice;
+pub mod network;
 mod outbound;
 mod probes;
 mod proxy;
@@ -29,6 +30,7 @@ mod reception;
 mod rooms;
 mod server;
 mod shards;
+pub mod tls;
 mod voice;
 mod web;
 mod webhook;
@@ -41,5 +43,5 @@ pub use shards::MembershipChange;
 pub use switchboard_core::{
     Address, DisplayName, Identity, Limits, Member, PeerId, RoomId, RoomName, RoomScope, SpaceName,
 };
-pub use switchboard_transport::{Heartbeat, ListenError, Listener};
+pub use switchboard_transport::{Heartbeat, ListenError, Listener, Tls};
 pub use voice::{PublicKey, SecretKey};

@@ -181,7 +181,8 @@ fn redis(config: &Config) -> Option<(Arc<dyn Engine>, String)> {
     let mut url = config.engine.advertise_url.clone();
     if url.is_empty() {
         let bound = SocketAddr::new(config.server.addr, config.server.port);
-        let (found, doubt) = find_out(bound, address.local_ip());
+        let scheme = config.tls.scheme();
+        let (found, doubt) = find_out(scheme, bound, address.local_ip());
         if let Some(doubt) = doubt {
             tracing::warn!(
                 "{doubt}: voice on other nodes cannot reach this one; set engine.advertise_url"
@@ -201,12 +202,16 @@ fn redis(config: &Config) -> Option<(Arc<dyn Engine>, String)> {
 
 /// Where the other nodes reach a node that listens on `bound` and has the address `local` towards
 /// the engine, and why they do not if that is seen.
-fn find_out(bound: SocketAddr, local: Option<IpAddr>) -> (String, Option<&'static str>) {
+fn find_out(
+    scheme: &str,
+    bound: SocketAddr,
+    local: Option<IpAddr>,
+) -> (String, Option<&'static str>) {
     let canonical = |ip: IpAddr| ip.to_canonical();
     let named = Some(bound.ip()).filter(|ip| !ip.is_unspecified());
     let found = named.or(local).map(canonical);
     let ip = found.unwrap_or(Ipv4Addr::LOCALHOST.into());
-    let url = format!("http://{}", SocketAddr::new(ip, bound.port()));
+    let url = format!("{scheme}://{}", SocketAddr::new(ip, bound.port()));
     let is_away = local.is_some_and(|local| !local.is_loopback());
     let doubt = match (bound.port(), found) {
         (0, _) => Some("engine.advertise_url cannot be found out with port 0"),
@@ -569,7 +574,7 @@ mod tests {
             ("0.0.0.0:0", "10.0.0.1", "http://10.0.0.1:0", "port 0"),
         ] {
             let local = local.parse().ok();
-            let (found, why) = find_out(bound.parse().expect("an address"), local);
+            let (found, why) = find_out("http", bound.parse().expect("an address"), local);
             assert_eq!(found, url, "{bound} {local:?}");
             let why = why.unwrap_or_default();
             assert_eq!(why.is_empty(), doubt.is_empty(), "{bound}: {why}");

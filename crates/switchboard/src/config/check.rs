@@ -108,6 +108,7 @@ impl Config {
         check.limits();
         check.times();
         check.turn();
+        check.tls();
         check.voice();
         check.dialects();
         check.paths();
@@ -122,9 +123,12 @@ impl Config {
         let mut check = Check::new(self);
         check.tight_limits();
         check.disclosures();
+        check.certificate_dates();
         check.found()
     }
 }
+
+mod tls;
 
 struct Check<'a> {
     config: &'a Config,

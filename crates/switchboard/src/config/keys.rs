@@ -67,11 +67,13 @@ macro_rules! flag {
 // After the macros, which they use.
 mod engine;
 mod ice;
+mod tls;
 mod voice;
 
 /// Every setting, in the order of the example file.
 pub(super) fn rows() -> Vec<Row> {
     let mut rows = Vec::from(server());
+    rows.extend(tls::rows());
     rows.extend(limits());
     rows.extend([
         secs!(

@@ -16,5 +16,6 @@ mod rates;
 mod slow;
 mod slow_receiver;
 mod switched_off;
+mod tls;
 mod voice;
 mod websocket;

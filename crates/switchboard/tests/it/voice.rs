@@ -13,6 +13,7 @@ mod posted;
 mod prompt;
 mod recorded;
 mod replay;
+mod secure;
 mod site;
 mod slow;
 mod sound;

@@ -1,0 +1,155 @@
+//! TLS of a listener: the handshake, and the answer to a client that speaks plain HTTP there.
+
+use std::{
+    fmt, io,
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
+
+use axum::{
+    Router,
+    extract::Request,
+    http::{HeaderValue, Method, StatusCode, header, uri::Authority},
+    response::{IntoResponse, Response},
+};
+use tokio::{net::TcpStream, time::timeout};
+use tokio_rustls::{TlsAcceptor, rustls::ServerConfig};
+
+use crate::upgrade;
+
+/// The stream of a connection after its handshake.
+pub(crate) type TlsStream = tokio_rustls::server::TlsStream<TcpStream>;
+
+/// The only protocol that is served over TLS (RFC 7301, section 6).
+const HTTP1: &[u8] = b"http/1.1";
+
+/// The TLS of a listener. Clones share their certificate.
+#[derive(Clone)]
+pub struct Tls(Arc<RwLock<TlsAcceptor>>);
+
+impl fmt::Debug for Tls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Tls")
+    }
+}
+
+impl Tls {
+    /// TLS with these settings. The protocol after it is HTTP/1.1, whatever they say.
+    #[must_use]
+    pub fn new(config: ServerConfig) -> Self {
+        Self(Arc::new(RwLock::new(acceptor(config))))
+    }
+
+    /// Uses these settings for new connections.
+    pub fn replace(&self, config: ServerConfig) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = acceptor(config);
+    }
+
+    fn acceptor(&self) -> TlsAcceptor {
+        let acceptor = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        acceptor.clone()
+    }
+
+    /// Waits for the client's first byte and makes the handshake, both within `time` (zero: no limit).
+    ///
+    /// # Errors
+    /// If the handshake fails or takes longer.
+    pub(crate) async fn accept(&self, stream: TcpStream, time: Duration) -> io::Result<Opening> {
+        let opening = self.open(stream);
+        if time.is_zero() {
+            return opening.await;
+        }
+        let opened = timeout(time, opening).await;
+        opened.unwrap_or_else(|_late| Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    async fn open(&self, stream: TcpStream) -> io::Result<Opening> {
+        let mut first = [0];
+        if stream.peek(&mut first).await? == 0 {
+            return Ok(Opening::Ended);
+        }
+        // A TLS record begins with its type, which is 22 for a handshake; an HTTP request with a letter.
+        if first[0].is_ascii_alphabetic() {
+            return Ok(Opening::PlainHttp(stream));
+        }
+        let stream = self.acceptor().accept(stream).await?;
+        Ok(Opening::Tls(Box::new(stream)))
+    }
+}
+
+fn acceptor(mut config: ServerConfig) -> TlsAcceptor {
+    config.alpn_protocols = vec![HTTP1.to_vec()];
+    TlsAcceptor::from(Arc::new(config))
+}
+
+/// The first bytes of a connection to a listener with TLS.
+#[derive(Debug)]
+pub(crate) enum Opening {
+    /// The handshake is complete.
+    Tls(Box<TlsStream>),
+    /// The client sends a request without TLS.
+    PlainHttp(TcpStream),
+    /// The client closed the connection without a byte, as a probe of the port does.
+    Ended,
+}
+
+/// The service for requests without TLS at a listener with TLS. Each connection ends after one request.
+pub(crate) fn plain_http_router() -> Router {
+    Router::new().fallback(answer_plain_http)
+}
+
+/// Redirects a page to HTTPS; other requests are not repeated by a client, and get 400.
+async fn answer_plain_http(request: Request) -> Response {
+    let is_page = matches!(*request.method(), Method::GET | Method::HEAD)
+        && !upgrade::is_requested(request.headers());
+    let url = https_url(&request);
+    let shown = url.as_deref().unwrap_or("https://…");
+    let words = format!("This port speaks HTTPS: use {shown} (and wss:// for WebSocket).\n");
+    let location = url.as_deref().map(HeaderValue::from_str);
+    let mut response = match location {
+        Some(Ok(location)) if is_page => {
+            let location = [(header::LOCATION, location)];
+            (StatusCode::TEMPORARY_REDIRECT, location, words).into_response()
+        }
+        Some(_) | None => (StatusCode::BAD_REQUEST, words).into_response(),
+    };
+    let close = HeaderValue::from_static("close");
+    response.headers_mut().insert(header::CONNECTION, close);
+    response
+}
+
+/// The address of a request with `https`, if its `Host` is a host.
+fn https_url(request: &Request) -> Option<String> {
+    let host = request.headers().get(header::HOST)?.to_str().ok()?;
+    let host: Authority = host.parse().ok()?;
+    let is_host = !host.host().is_empty() && !host.as_str().contains('@');
+    let path = request.uri().path_and_query();
+    let path = path.map_or("/", |path| path.as_str());
+    is_host.then(|| format!("https://{host}{path}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+
+    use super::*;
+
+    fn url(host: &str, target: &str) -> Option<String> {
+        let request = Request::builder().uri(target).header(header::HOST, host);
+        https_url(&request.body(Body::empty()).expect("a request"))
+    }
+
+    #[test]
+    fn a_plain_request_has_an_address_with_https() {
+        for (host, target, expected) in [
+            ("a.example:8080", "/", "https://a.example:8080/"),
+            ("[::1]:80", "/voice?x=1#y", "https://[::1]:80/voice?x=1"),
+            ("192.0.2.1", "http://other/p", "https://192.0.2.1/p"),
+        ] {
+            assert_eq!(url(host, target).as_deref(), Some(expected));
+        }
+        for host in ["", "a b", "user@host", "host/path"] {
+            assert_eq!(url(host, "/"), None, "{host}");
+        }
+    }
+}

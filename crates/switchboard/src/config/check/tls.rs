@@ -1,0 +1,95 @@
+//! The files of TLS, and TLS between the nodes of a cluster.
+
+use super::{Check, VoiceIdentity};
+use crate::tls::{CertificateError, ServerCertificate};
+
+/// Days before its end that a certificate is warned of.
+const DAYS_BEFORE_END: i64 = 14;
+
+impl Check<'_> {
+    pub(super) fn tls(&mut self) {
+        let tls = &self.config.tls;
+        let missing = match (&tls.cert, &tls.key) {
+            (Some(_), None) => Some(["tls.cert", "tls.key"]),
+            (None, Some(_)) => Some(["tls.key", "tls.cert"]),
+            (Some(_), Some(_)) | (None, None) => None,
+        };
+        let has_files = tls.cert.is_some() || tls.key.is_some();
+        if let Some(pair) = missing {
+            self.refuse_pair(
+                pair,
+                "must be set with",
+                "a certificate and its key belong together",
+            );
+        } else if tls.self_signed && has_files {
+            let why = "the listeners have one certificate";
+            self.refuse_pair(["tls.self_signed", "tls.cert"], "must be false with", why);
+        } else if tls.self_signed_file.is_some() && !tls.self_signed {
+            let why = "the file would not be used";
+            self.refuse_pair(
+                ["tls.self_signed_file", "tls.self_signed"],
+                "must be empty with",
+                why,
+            );
+        } else {
+            match ServerCertificate::check(tls) {
+                Ok(certificate) => self.nodes_with_tls(certificate.as_ref()),
+                Err(error) => self.refuse_certificate(&error),
+            }
+        }
+    }
+
+    fn refuse_certificate(&mut self, error: &CertificateError) {
+        self.refuse(&[error.setting()], &error.to_string());
+    }
+
+    /// Nodes bring voice to each other by HTTPS, and know each other by their certificates.
+    fn nodes_with_tls(&mut self, certificate: Option<&ServerCertificate>) {
+        let config = self.config;
+        let has_voice = config.voice.gostream.identity != VoiceIdentity::Off;
+        if config.engine.url.is_empty() || !config.tls.is_on() || !has_voice {
+            return;
+        }
+        if config.tls.self_signed {
+            let why = "nodes bring voice to each other over HTTPS and do not trust self-signed certificates; set tls.cert and tls.key, or gostream.identity = \"off\"";
+            return self.refuse_pair(["tls.self_signed", "engine.url"], "must be false with", why);
+        }
+        let url = &config.engine.advertise_url;
+        let is_named = url.strip_prefix("https://").is_some_and(|host| {
+            certificate.is_none_or(|certificate| certificate.is_for(host_of(host)))
+        });
+        if !is_named {
+            let rule = "must be \"https://NAME:PORT\" with a name of the certificate in";
+            let why = "the other nodes bring voice there and check the name";
+            self.refuse_pair(["engine.advertise_url", "tls.cert"], rule, why);
+        }
+    }
+
+    /// Certificates that are not valid yet, or not for long.
+    pub(super) fn certificate_dates(&mut self) {
+        let Ok(Some(certificate)) = ServerCertificate::check(&self.config.tls) else {
+            return;
+        };
+        // A self-signed one is replaced in time.
+        if self.config.tls.self_signed {
+            return;
+        }
+        let (start, end) = (certificate.valid_from(), certificate.valid_until());
+        if !certificate.is_valid_yet() {
+            let words = format!("is valid from {start} on; is the clock of this machine right?");
+            self.refuse(&["tls.cert"], &words);
+        } else if certificate.days_left() < DAYS_BEFORE_END {
+            let words = format!("ends on {end}; renew it, and send SIGHUP to the server");
+            self.refuse(&["tls.cert"], &words);
+        }
+    }
+}
+
+/// The host of `HOST` or `HOST:PORT`, without brackets.
+fn host_of(authority: &str) -> &str {
+    let host = match authority.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => host,
+        Some(_) | None => authority,
+    };
+    host.trim_start_matches('[').trim_end_matches(']')
+}

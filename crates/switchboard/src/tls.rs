@@ -1,0 +1,245 @@
+//! The certificate of the listeners: from files, or self-signed.
+
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::SystemTime,
+};
+
+use rustls::{
+    ServerConfig,
+    client::verify_server_name,
+    crypto::ring,
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName},
+    server::ParsedCertificate,
+};
+use sha2::{Digest as _, Sha256};
+use switchboard_transport::Tls;
+use x509_parser::{
+    extensions::GeneralName,
+    prelude::{FromDer as _, X509Certificate},
+    time::ASN1Time,
+};
+
+use crate::config::TlsConfig;
+
+mod files;
+mod self_signed;
+#[cfg(test)]
+mod tests;
+
+use self_signed::SelfSigned;
+
+/// A certificate with those that certify it, and its key. The key is never shown.
+#[derive(Clone)]
+pub struct ServerCertificate {
+    /// The certificate of the server itself.
+    first: CertificateDer<'static>,
+    /// The settings of TLS with it and its key.
+    config: ServerConfig,
+    valid_from: ASN1Time,
+    valid_until: ASN1Time,
+    storage: Storage,
+}
+
+/// Where a certificate is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Storage {
+    /// In the files of `tls.cert` and `tls.key`.
+    Given,
+    /// Self-signed, in this file.
+    SelfSigned(PathBuf),
+    /// Self-signed and lost when the server ends, for this reason.
+    Memory(String),
+}
+
+impl fmt::Debug for ServerCertificate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerCertificate")
+            .field("fingerprint", &self.fingerprint())
+            .field("storage", &self.storage)
+            .finish_non_exhaustive()
+    }
+}
+
+impl ServerCertificate {
+    /// The certificate of these settings; none without TLS. A self-signed one is made, and kept in its file, unless
+    /// there is one already.
+    ///
+    /// # Errors
+    /// If a file cannot be used.
+    pub fn load(tls: &TlsConfig) -> Result<Option<Self>, CertificateError> {
+        if tls.self_signed {
+            return SelfSigned::of(tls).load_or_make().map(Some);
+        }
+        Self::check(tls)
+    }
+
+    /// The certificate of these settings, if there is one already. Nothing is written.
+    ///
+    /// # Errors
+    /// If a file cannot be used.
+    pub fn check(tls: &TlsConfig) -> Result<Option<Self>, CertificateError> {
+        if tls.self_signed {
+            return SelfSigned::of(tls).load();
+        }
+        match (&tls.cert, &tls.key) {
+            (Some(cert), Some(key)) => files::load(cert, key).map(Some),
+            (Some(_) | None, None) | (None, Some(_)) => Ok(None),
+        }
+    }
+
+    /// A certificate and its key, if they belong together.
+    fn new(
+        chain: Vec<CertificateDer<'static>>,
+        key: PrivateKeyDer<'static>,
+        storage: Storage,
+    ) -> Result<Self, Unusable> {
+        let first = chain.first().cloned().ok_or(Unusable::NotRead)?;
+        let (_, parsed) = X509Certificate::from_der(&first).map_err(|_| Unusable::NotRead)?;
+        let validity = parsed.validity();
+        let (valid_from, valid_until) = (validity.not_before, validity.not_after);
+        let config = config_of(chain, key).map_err(Unusable::Refused)?;
+        Ok(Self {
+            first,
+            config,
+            valid_from,
+            valid_until,
+            storage,
+        })
+    }
+
+    /// TLS with this certificate, for [`Listener::with_tls`](crate::Listener::with_tls).
+    #[must_use]
+    pub fn tls(&self) -> Tls {
+        Tls::new(self.config.clone())
+    }
+
+    /// The settings of TLS with this certificate, for [`Tls::replace`].
+    #[must_use]
+    pub fn server_config(&self) -> ServerConfig {
+        self.config.clone()
+    }
+
+    /// The SHA-256 of the certificate as browsers and `openssl x509 -fingerprint -sha256` show it.
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        let hash = Sha256::digest(&self.first);
+        let bytes = hash.iter().map(|byte| format!("{byte:02X}"));
+        bytes.collect::<Vec<_>>().join(":")
+    }
+
+    /// Where it is kept.
+    #[must_use]
+    pub fn storage(&self) -> &Storage {
+        &self.storage
+    }
+
+    /// The day from which it is valid, as `2026-01-31`.
+    #[must_use]
+    pub fn valid_from(&self) -> String {
+        date(self.valid_from)
+    }
+
+    /// The last day on which it is valid.
+    #[must_use]
+    pub fn valid_until(&self) -> String {
+        date(self.valid_until)
+    }
+
+    /// Whether its time has begun.
+    #[must_use]
+    pub fn is_valid_yet(&self) -> bool {
+        self.valid_from.timestamp() <= unix_secs()
+    }
+
+    /// Full days until it ends; negative after that.
+    #[must_use]
+    pub fn days_left(&self) -> i64 {
+        (self.valid_until.timestamp() - unix_secs()).div_euclid(24 * 60 * 60)
+    }
+
+    /// Whether it is valid for this host name or address.
+    #[must_use]
+    pub fn is_for(&self, host: &str) -> bool {
+        match (
+            ParsedCertificate::try_from(&self.first),
+            ServerName::try_from(host),
+        ) {
+            (Ok(parsed), Ok(name)) => verify_server_name(&parsed, &name).is_ok(),
+            (Ok(_) | Err(_), _) => false,
+        }
+    }
+
+    /// The first host name that it is for; none if it is for addresses or patterns alone.
+    #[must_use]
+    pub fn first_name(&self) -> Option<String> {
+        let (_, parsed) = X509Certificate::from_der(&self.first).ok()?;
+        let names = parsed.subject_alternative_name().ok()??;
+        let mut names = names.value.general_names.iter();
+        names.find_map(|name| {
+            let GeneralName::DNSName(name) = name else {
+                return None;
+            };
+            (!name.starts_with('*')).then(|| (*name).to_owned())
+        })
+    }
+}
+
+fn config_of(
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+) -> Result<ServerConfig, rustls::Error> {
+    let builder = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()));
+    let builder = builder.with_safe_default_protocol_versions()?;
+    let mut config = builder.with_no_client_auth().with_single_cert(chain, key)?;
+    // A client that connects again needs no signature, and nothing is kept for it here.
+    config.ticketer = ring::Ticketer::new()?;
+    Ok(config)
+}
+
+fn date(time: ASN1Time) -> String {
+    time.to_datetime().date().to_string()
+}
+
+fn unix_secs() -> i64 {
+    let since = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}
+
+/// Why a certificate and a key cannot be used.
+#[derive(Debug)]
+enum Unusable {
+    /// The certificate cannot be read.
+    NotRead,
+    Refused(rustls::Error),
+}
+
+/// A file of TLS that cannot be used. The text begins with the file, and ends with the next step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateError {
+    setting: &'static str,
+    words: String,
+}
+
+impl CertificateError {
+    fn new(setting: &'static str, file: &Path, words: impl fmt::Display) -> Self {
+        let words = format!("{:?} {words}", file.display().to_string());
+        Self { setting, words }
+    }
+
+    /// The setting that names the file.
+    #[must_use]
+    pub fn setting(&self) -> &'static str {
+        self.setting
+    }
+}
+
+impl fmt::Display for CertificateError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.words)
+    }
+}
+
+impl std::error::Error for CertificateError {}

@@ -1,0 +1,144 @@
+//! A certificate and its key from PEM files.
+
+use std::{fs, io, path::Path};
+
+use rustls::{
+    Error, InconsistentKeys,
+    crypto::ring,
+    pki_types::{CertificateDer, PrivateKeyDer, pem, pem::PemObject as _},
+    sign::CertifiedKey,
+};
+
+use super::{CertificateError, ServerCertificate, Storage, Unusable};
+
+const CERT: &str = "tls.cert";
+const KEY: &str = "tls.key";
+
+/// Bytes of a file; a certificate chain has some thousand.
+const FILE_BYTES_MAX: u64 = 1024 * 1024;
+
+/// The certificate of these files.
+pub(super) fn load(cert: &Path, key: &Path) -> Result<ServerCertificate, CertificateError> {
+    let chain = certificates(CERT, cert, &read(CERT, cert)?)?;
+    let private = private_key(KEY, key, &read(KEY, key)?)?;
+    let loaded = ServerCertificate::new(chain.clone(), private.clone_key(), Storage::Given);
+    let certificate = loaded.map_err(|unusable| match unusable {
+        Unusable::NotRead => CertificateError::new(
+            CERT,
+            cert,
+            "holds a certificate that cannot be read; get it from its issuer again",
+        ),
+        Unusable::Refused(error) => refusal(&error, cert, &chain, key, &private),
+    })?;
+    if certificate.days_left() < 0 {
+        let words = format!(
+            "ended on {}; renew the certificate",
+            certificate.valid_until()
+        );
+        return Err(CertificateError::new(CERT, cert, words));
+    }
+    Ok(certificate)
+}
+
+pub(super) fn read(setting: &'static str, file: &Path) -> Result<Vec<u8>, CertificateError> {
+    let error = |words: String| CertificateError::new(setting, file, words);
+    let length = fs::metadata(file).map(|file| file.len());
+    if length.is_ok_and(|length| length > FILE_BYTES_MAX) {
+        return Err(error(format!(
+            "has more than {FILE_BYTES_MAX} bytes; it must be a PEM file"
+        )));
+    }
+    fs::read(file).map_err(|failed| {
+        error(if failed.kind() == io::ErrorKind::NotFound {
+            "is missing; name a PEM file that is there".to_owned()
+        } else if failed.kind() == io::ErrorKind::PermissionDenied {
+            "cannot be read by the user of this server; change its owner or its mode".to_owned()
+        } else {
+            format!("cannot be read: {failed}")
+        })
+    })
+}
+
+/// The certificates of a file, at least one.
+pub(super) fn certificates(
+    setting: &'static str,
+    file: &Path,
+    text: &[u8],
+) -> Result<Vec<CertificateDer<'static>>, CertificateError> {
+    let error = |words: String| CertificateError::new(setting, file, words);
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text).collect();
+    let chain = chain.map_err(|wrong| error(format!("is not sound PEM: {wrong}")))?;
+    if chain.is_empty() {
+        let shown = file.display();
+        return Err(error(match text.first() {
+            Some(0x30) => format!(
+                "is DER; make PEM of it with `openssl x509 -inform der -in {shown} -out cert.pem`"
+            ),
+            Some(_) | None => {
+                "holds no certificate (-----BEGIN CERTIFICATE-----); name the file of the certificate chain in PEM".to_owned()
+            }
+        }));
+    }
+    Ok(chain)
+}
+
+/// The first key of a file.
+pub(super) fn private_key(
+    setting: &'static str,
+    file: &Path,
+    text: &[u8],
+) -> Result<PrivateKeyDer<'static>, CertificateError> {
+    let error = |words: String| CertificateError::new(setting, file, words);
+    let has = |words: &[u8]| text.windows(words.len()).any(|window| window == words);
+    let shown = file.display();
+    // `Proc-Type: 4,ENCRYPTED` in older files.
+    if has(b"BEGIN ENCRYPTED PRIVATE KEY") || has(b",ENCRYPTED") {
+        return Err(error(format!(
+            "is encrypted, and the server cannot ask for its password; decrypt it with `openssl pkey -in {shown} -out key.pem`"
+        )));
+    }
+    PrivateKeyDer::from_pem_slice(text).map_err(|wrong| match (wrong, text.first()) {
+        (pem::Error::NoItemsFound, Some(0x30)) => error(format!(
+            "is DER; make PEM of it with `openssl pkey -inform der -in {shown} -out key.pem`"
+        )),
+        (pem::Error::NoItemsFound, _) => error(
+            "holds no private key (-----BEGIN PRIVATE KEY-----); name the file of the key in PEM"
+                .to_owned(),
+        ),
+        (wrong, _) => error(format!("is not sound PEM: {wrong}")),
+    })
+}
+
+/// Why TLS refuses a certificate and a key, and of which file.
+fn refusal(
+    error: &Error,
+    cert: &Path,
+    chain: &[CertificateDer<'static>],
+    key: &Path,
+    private: &PrivateKeyDer<'static>,
+) -> CertificateError {
+    let of_key = |words: String| CertificateError::new(KEY, key, words);
+    if ring::sign::any_supported_type(private).is_err() {
+        return of_key(
+            "is a key that TLS cannot use; make one of P-256, P-384, Ed25519, or RSA with 2048 bits or more"
+                .to_owned(),
+        );
+    }
+    if *error != Error::InconsistentKeys(InconsistentKeys::KeyMismatch) {
+        return CertificateError::new(CERT, cert, format!("cannot be used: {error}"));
+    }
+    let provider = ring::default_provider();
+    let fits = |certificate: &CertificateDer<'static>| {
+        let one = vec![certificate.clone()];
+        CertifiedKey::from_der(one, private.clone_key(), &provider).is_ok()
+    };
+    if chain.iter().any(fits) {
+        let words =
+            "has the certificate of the key behind another one; put the server's certificate first";
+        return CertificateError::new(CERT, cert, words);
+    }
+    of_key(format!(
+        "is not the key of the certificate in {:?}; name the key that the certificate was made with",
+        cert.display().to_string()
+    ))
+}

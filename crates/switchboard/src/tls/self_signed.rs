@@ -1,0 +1,189 @@
+//! A self-signed certificate, kept in a file so that browsers warn of it once.
+
+use std::{
+    env, fs,
+    io::{self, Write as _},
+    net::{Ipv4Addr, Ipv6Addr},
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime},
+};
+
+use rcgen::{
+    CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, KeyPair, SanType,
+};
+use rustls::pki_types::PrivateKeyDer;
+
+use super::{CertificateError, ServerCertificate, Storage, files};
+use crate::{config::TlsConfig, network};
+
+const FILE: &str = "tls.self_signed_file";
+
+/// Apple's systems accept no longer validity (825 days), not even of a certificate that the user trusts.
+const VALID: Duration = Duration::from_hours(24 * 820);
+
+/// A clock of another machine may be behind.
+const BEFORE: Duration = Duration::from_hours(24);
+
+/// A certificate with fewer days is replaced at the start of the server.
+const DAYS_LEFT_MIN: i64 = 30;
+
+/// The file of a self-signed certificate.
+pub(super) struct SelfSigned {
+    /// None if no folder is known.
+    file: Option<PathBuf>,
+    is_given: bool,
+}
+
+impl SelfSigned {
+    pub(super) fn of(tls: &TlsConfig) -> Self {
+        let given = tls.self_signed_file.clone();
+        Self {
+            is_given: given.is_some(),
+            file: given.or_else(|| file_in(|name| env::var_os(name).map(PathBuf::from))),
+        }
+    }
+
+    /// The certificate of the file, unless there is none, or it ends soon.
+    pub(super) fn load(&self) -> Result<Option<ServerCertificate>, CertificateError> {
+        let Some(file) = self.file.as_deref().filter(|file| file.exists()) else {
+            return Ok(None);
+        };
+        let text = files::read(FILE, file)?;
+        let chain = files::certificates(FILE, file, &text)?;
+        let key = files::private_key(FILE, file, &text)?;
+        let storage = Storage::SelfSigned(file.to_owned());
+        let loaded = ServerCertificate::new(chain, key, storage).map_err(|_| {
+            let words = "does not hold a certificate and its key; remove it for a new one";
+            CertificateError::new(FILE, file, words)
+        });
+        loaded.map(|loaded| Some(loaded).filter(|loaded| loaded.days_left() >= DAYS_LEFT_MIN))
+    }
+
+    /// The certificate of the file, or a new one, which is put into the file. If the file in the state folder cannot
+    /// be written, the new one is used all the same.
+    pub(super) fn load_or_make(&self) -> Result<ServerCertificate, CertificateError> {
+        if let Some(loaded) = self.load()? {
+            return Ok(loaded);
+        }
+        let (mut made, text) = make().map_err(|error| {
+            let file = self.file.as_deref().unwrap_or("".as_ref());
+            CertificateError::new(FILE, file, format!("cannot be made: {error}"))
+        })?;
+        made.storage = match &self.file {
+            None => Storage::Memory("HOME is not set".to_owned()),
+            Some(file) => match write(file, &text) {
+                Ok(()) => Storage::SelfSigned(file.clone()),
+                Err(error) if self.is_given => {
+                    let words = format!("cannot be written: {error}; name another file");
+                    return Err(CertificateError::new(FILE, file, words));
+                }
+                Err(error) => Storage::Memory(format!("{}: {error}", file.display())),
+            },
+        };
+        Ok(made)
+    }
+}
+
+/// The file in the state folder of a service of systemd, or of the user.
+fn file_in(variable: impl Fn(&str) -> Option<PathBuf>) -> Option<PathBuf> {
+    let folder = |name| variable(name).filter(|folder: &PathBuf| folder.is_absolute());
+    // systemd makes this folder for the service alone.
+    let of_service = folder("STATE_DIRECTORY");
+    let of_user = || {
+        let state = folder("XDG_STATE_HOME");
+        let state = state.or_else(|| Some(folder("HOME")?.join(".local/state")));
+        state.map(|state| state.join("switchboard"))
+    };
+    let folder = of_service.or_else(of_user)?;
+    Some(folder.join("self-signed.pem"))
+}
+
+/// A new certificate for the names and addresses of this machine, and the text of its file.
+fn make() -> Result<(ServerCertificate, String), rcgen::Error> {
+    let key = KeyPair::generate()?;
+    let certificate = params()?.self_signed(&key)?;
+    let private = PrivateKeyDer::try_from(key.serialize_der());
+    let private = private.map_err(|_| rcgen::Error::CouldNotParseKeyPair)?;
+    let chain = vec![certificate.der().clone()];
+    let text = certificate.pem() + &key.serialize_pem();
+    let storage = Storage::Memory(String::new());
+    let made = ServerCertificate::new(chain, private, storage);
+    let made = made.map_err(|_| rcgen::Error::CouldNotParseCertificate)?;
+    Ok((made, text))
+}
+
+fn params() -> Result<CertificateParams, rcgen::Error> {
+    let mut names = vec!["localhost".to_owned()];
+    names.extend(network::host_names());
+    let mut params = CertificateParams::new(names)?;
+    let loopback = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
+    let addresses = loopback.into_iter().chain(network::addresses());
+    params
+        .subject_alt_names
+        .extend(addresses.map(SanType::IpAddress));
+    params.distinguished_name = DistinguishedName::new();
+    params
+        .distinguished_name
+        .push(DnType::CommonName, "Switchboard (self-signed)");
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    let now = SystemTime::now();
+    params.not_before = (now - BEFORE).into();
+    params.not_after = (now + VALID).into();
+    Ok(params)
+}
+
+/// Writes a file that only its owner may read. A reader sees the old file or the whole new one.
+fn write(file: &Path, text: &str) -> io::Result<()> {
+    if let Some(folder) = file.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    let mut name = file.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}.new", std::process::id()));
+    let new = file.with_file_name(name);
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let written = options
+        .open(&new)
+        .and_then(|mut out| out.write_all(text.as_bytes()))
+        .and_then(|()| fs::rename(&new, file));
+    if written.is_err() {
+        drop(fs::remove_file(&new));
+    }
+    written
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_file_is_in_the_state_folder() {
+        let file = |set: &[(&str, &str)]| {
+            let found = file_in(|name| {
+                let of_name = set.iter().find(|(key, _)| *key == name);
+                of_name.map(|(_, value)| value.into())
+            });
+            found.map(|file| file.display().to_string())
+        };
+        let home = ("HOME", "/u/ada");
+        for (set, expected) in [
+            (
+                &[home][..],
+                "/u/ada/.local/state/switchboard/self-signed.pem",
+            ),
+            (
+                &[home, ("XDG_STATE_HOME", "/s")],
+                "/s/switchboard/self-signed.pem",
+            ),
+            (
+                &[home, ("STATE_DIRECTORY", "/var/lib/sb")],
+                "/var/lib/sb/self-signed.pem",
+            ),
+        ] {
+            assert_eq!(file(set).as_deref(), Some(expected));
+        }
+        assert_eq!(file(&[("HOME", ""), ("XDG_STATE_HOME", "relative")]), None);
+    }
+}

@@ -1,0 +1,321 @@
+//! Certificates and keys as people have them, and what is said of those that cannot be used.
+
+use std::{fs, time::Duration};
+
+use rcgen::{CertificateParams, KeyPair};
+
+use super::*;
+use crate::Config;
+
+/// Files made with `openssl`, whose keys have no other use.
+fn fixture(name: &str) -> String {
+    format!("{}/tests/tls/{name}", env!("CARGO_MANIFEST_DIR"))
+}
+
+/// A folder that is removed when the test ends.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let folder =
+            std::env::temp_dir().join(format!("switchboard-{}-{name}", std::process::id()));
+        drop(fs::remove_dir_all(&folder));
+        fs::create_dir_all(&folder).expect("a folder");
+        Self(folder)
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.0.join(name).display().to_string()
+    }
+
+    fn write(&self, name: &str, text: impl AsRef<[u8]>) -> String {
+        fs::write(self.0.join(name), text).expect("written");
+        self.path(name)
+    }
+
+    /// A certificate for `name` and its key, valid for so many days from now on.
+    fn certificate(&self, name: &str, from: i64, until: i64) -> [String; 2] {
+        let key = KeyPair::generate().expect("a key");
+        let mut params = CertificateParams::new(vec![name.to_owned()]).expect("a name");
+        params.not_before = in_days(from).into();
+        params.not_after = in_days(until).into();
+        let certificate = params.self_signed(&key).expect("a certificate");
+        let pem = self.write(&format!("{name}{from}.pem"), certificate.pem());
+        [
+            pem,
+            self.write(&format!("{name}{from}.key"), key.serialize_pem()),
+        ]
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        drop(fs::remove_dir_all(&self.0));
+    }
+}
+
+fn in_days(days: i64) -> SystemTime {
+    let distance = Duration::from_hours(24) * u32::try_from(days.abs()).expect("few");
+    let now = SystemTime::now() + Duration::from_mins(1);
+    if days < 0 {
+        now - distance
+    } else {
+        now + distance
+    }
+}
+
+fn config(toml: &str) -> Config {
+    let mut config = Config::default();
+    let mistakes = config.read_toml("f.toml", toml);
+    assert_eq!(mistakes, []);
+    config
+}
+
+/// The mistakes, or else the warnings, of a file with this section and these lines.
+fn found(toml: &str) -> Vec<String> {
+    let config = config(toml);
+    let mut found = config.contradictions();
+    if found.is_empty() {
+        found = config.warnings();
+    }
+    found.iter().map(ToString::to_string).collect()
+}
+
+fn of_files(cert: &str, key: &str) -> Vec<String> {
+    found(&format!("[tls]\ncert = {cert:?}\nkey = {key:?}\n"))
+}
+
+#[test]
+fn keys_of_every_usual_form_are_read() {
+    for (cert, key) in [
+        ("rsa.pem", "rsa-pkcs1.key"),
+        ("rsa.pem", "rsa-pkcs8.key"),
+        ("ec.pem", "ec-sec1.key"),
+    ] {
+        assert_eq!(of_files(&fixture(cert), &fixture(key)), [""; 0], "{key}");
+    }
+}
+
+#[test]
+fn what_is_wrong_with_a_file_is_said_with_the_next_step() {
+    let folder = Folder::new("tls-files");
+    let (ec, ec_key) = (fixture("ec.pem"), fixture("ec-sec1.key"));
+    let missing = folder.path("missing.pem");
+    let empty = folder.write("empty.pem", "");
+    let der = folder.write("der.pem", [0x30, 0x82, 1, 0]);
+    let broken = folder.write(
+        "broken.pem",
+        "-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n",
+    );
+    let rsa = fs::read_to_string(fixture("rsa.pem")).expect("a file");
+    let reversed = folder.write(
+        "reversed.pem",
+        rsa + &fs::read_to_string(&ec).expect("a file"),
+    );
+    let [old, old_key] = folder.certificate("old", -20, -10);
+    for (cert, key, line, words) in [
+        (&*missing, &*ec_key, 2, "is missing; name a PEM file"),
+        (&ec, &missing, 3, "is missing; name a PEM file"),
+        (&empty, &ec_key, 2, "holds no certificate (-----BEGIN"),
+        (&ec_key, &ec_key, 2, "holds no certificate (-----BEGIN"),
+        (
+            &der,
+            &ec_key,
+            2,
+            "is DER; make PEM of it with `openssl x509",
+        ),
+        (
+            &broken,
+            &ec_key,
+            2,
+            "cannot be read; get it from its issuer",
+        ),
+        (&ec, &empty, 3, "holds no private key (-----BEGIN PRIVATE"),
+        (&ec, &der, 3, "is DER; make PEM of it with `openssl pkey"),
+        (
+            &ec,
+            &fixture("ec-encrypted.key"),
+            3,
+            "is encrypted, and the server",
+        ),
+        (
+            &ec,
+            &fixture("rsa-encrypted.key"),
+            3,
+            "is encrypted, and the server",
+        ),
+        (
+            &ec,
+            &fixture("rsa-pkcs1.key"),
+            3,
+            "is not the key of the certificate in",
+        ),
+        (
+            &fixture("rsa-1024.pem"),
+            &fixture("rsa-1024.key"),
+            3,
+            "is a key that TLS cannot use",
+        ),
+        (&reversed, &ec_key, 2, "put the server's certificate first"),
+        (&old, &old_key, 2, "; renew the certificate"),
+    ] {
+        let found = of_files(cert, key);
+        let (setting, file) = if line == 2 {
+            ("cert", cert)
+        } else {
+            ("key", key)
+        };
+        let start = format!("f.toml:{line}: tls.{setting}: {file:?} ");
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].starts_with(&start), "{found:?}");
+        assert!(found[0].contains(words), "{words}: {found:?}");
+    }
+}
+
+#[test]
+fn settings_of_tls_that_do_not_go_together_are_refused() {
+    for (lines, words) in [
+        (
+            "cert = \"c\"",
+            "2: tls.cert: tls.cert = \"c\" (f.toml:2) must be set with tls.key = \"\"",
+        ),
+        (
+            "key = \"k\"",
+            "2: tls.key: tls.key = \"k\" (f.toml:2) must be set with tls.cert = \"\"",
+        ),
+        (
+            "self_signed = true\ncert = \"c\"\nkey = \"k\"",
+            "3: tls.cert: tls.self_signed = true (f.toml:2) must be false with tls.cert",
+        ),
+        (
+            "self_signed_file = \"f\"",
+            "2: tls.self_signed_file: tls.self_signed_file = \"f\" (f.toml:2) must be empty with tls.self_signed = false",
+        ),
+    ] {
+        let found = found(&format!("[tls]\n{lines}\n"));
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(
+            found[0].starts_with(&format!("f.toml:{words}")),
+            "{found:?}"
+        );
+    }
+}
+
+#[test]
+fn a_certificate_that_is_not_valid_for_long_or_yet_is_warned_of() {
+    let folder = Folder::new("tls-dates");
+    for (from, until, words) in [
+        (-1, 13, Some("; renew it, and send SIGHUP")),
+        (-1, 14, None),
+        (2, 90, Some("is the clock of this machine right?")),
+    ] {
+        let [cert, key] = folder.certificate("dated", from, until);
+        let found = of_files(&cert, &key);
+        assert_eq!(found.len(), usize::from(words.is_some()), "{found:?}");
+        for (found, words) in found.iter().zip(words) {
+            assert!(found.contains(words), "{found}");
+        }
+    }
+}
+
+#[test]
+fn nodes_with_tls_are_named_by_their_certificates() {
+    let folder = Folder::new("tls-nodes");
+    let [cert, key] = folder.certificate("node-1.example", -1, 90);
+    let files = format!("cert = {cert:?}\nkey = {key:?}");
+    let check = |tls: &str, url: &str, rest: &str| {
+        let engine = format!("[engine]\nurl = \"redis://cache\"\nadvertise_url = {url:?}");
+        found(&format!("[tls]\n{tls}\n{engine}\n{rest}\n"))
+    };
+    let off = "[gostream]\nidentity = \"off\"";
+    for (tls, url, rest) in [
+        (&*files, "https://node-1.example:8443", ""),
+        (&files, "https://node-1.example", ""),
+        (&files, "", off),
+        ("self_signed = true", "", off),
+        ("", "https://behind-a-proxy.example", ""),
+    ] {
+        assert_eq!(check(tls, url, rest), [""; 0], "{tls} {url}");
+    }
+    for (tls, url, words) in [
+        (
+            &*files,
+            "",
+            "must be \"https://NAME:PORT\" with a name of the certificate in",
+        ),
+        (
+            &files,
+            "http://node-1.example:8443",
+            "must be \"https://NAME:PORT\"",
+        ),
+        (
+            &files,
+            "https://10.0.0.1:8443",
+            "must be \"https://NAME:PORT\"",
+        ),
+        (
+            "self_signed = true",
+            "https://node-1.example",
+            "must be false with engine.url",
+        ),
+    ] {
+        let found = check(tls, url, "");
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].contains(words), "{found:?}");
+    }
+}
+
+#[test]
+fn a_self_signed_certificate_is_made_once_and_kept() {
+    let folder = Folder::new("tls-self-signed");
+    let file = folder.path("state/own.pem");
+    let settings = config(&format!(
+        "[tls]\nself_signed = true\nself_signed_file = {file:?}"
+    ))
+    .tls;
+    assert!(
+        ServerCertificate::check(&settings)
+            .expect("no file")
+            .is_none()
+    );
+    let load = || ServerCertificate::load(&settings).map(|loaded| loaded.expect("one"));
+    let made = load().expect("a certificate");
+    for name in ["localhost", "127.0.0.1", "::1"] {
+        assert!(made.is_for(name), "{name}");
+    }
+    assert!(!made.is_for("example.org") && made.is_valid_yet());
+    assert_eq!(made.storage(), &Storage::SelfSigned(file.clone().into()));
+    assert_eq!(load().expect("the same").fingerprint(), made.fingerprint());
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        let mode = fs::metadata(&file).expect("a file").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "others could read the key");
+    }
+    // One that ends soon is replaced; a file of something else is not.
+    let [pem, key] = folder.certificate("localhost", -1, 20);
+    let both = [pem, key].map(|file| fs::read_to_string(file).expect("a file"));
+    fs::write(&file, both.concat()).expect("written");
+    assert!(load().expect("a new one").days_left() > 800);
+    fs::write(&file, "my notes").expect("written");
+    let error = load().expect_err("no certificate");
+    assert_eq!(error.setting(), "tls.self_signed_file");
+    assert_eq!(fs::read_to_string(&file).expect("a file"), "my notes");
+}
+
+#[test]
+fn a_fingerprint_looks_as_in_browsers() {
+    let (cert, key) = (fixture("ec.pem"), fixture("ec-sec1.key"));
+    let settings = config(&format!("[tls]\ncert = {cert:?}\nkey = {key:?}")).tls;
+    let loaded = ServerCertificate::load(&settings)
+        .expect("files")
+        .expect("TLS");
+    assert_eq!(
+        loaded.fingerprint(),
+        "45:65:CB:0F:C1:1F:1F:67:6C:57:0B:B4:4E:0B:9D:95:2B:CB:A4:14:DD:61:3F:D1:BB:2C:2C:C4:64:87:2B:AF"
+    );
+    assert_eq!(loaded.first_name().as_deref(), Some("localhost"));
+    let key = fs::read_to_string(fixture("ec-sec1.key")).expect("a file");
+    let secret = key.lines().nth(1).expect("a line");
+    assert!(!format!("{loaded:?}").contains(secret));
+}

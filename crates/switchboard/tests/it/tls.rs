@@ -1,0 +1,305 @@
+//! Listeners with TLS: the same service, and clients whose handshake does not come, fails, or is none.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use futures_util::{SinkExt as _, StreamExt as _};
+use serde_json::json;
+use switchboard::{Listener, Server, tls::ServerCertificate};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional},
+    net::{TcpListener, TcpStream},
+    time::timeout,
+};
+use tokio_rustls::{
+    TlsConnector,
+    client::TlsStream,
+    rustls::{
+        ClientConfig, RootCertStore,
+        crypto::ring,
+        pki_types::{CertificateDer, ServerName, pem::PemObject as _},
+    },
+};
+use tokio_tungstenite::{client_async, tungstenite::Message};
+
+use crate::client::{Client, PATIENCE, config, get, http};
+
+const FILES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/tls");
+
+/// The first bytes of a handshake.
+const HALF_A_HANDSHAKE: &[u8] = &[22, 3, 1, 2, 0, 1];
+
+fn certificate() -> ServerCertificate {
+    let files = format!("[tls]\ncert = \"{FILES}/ec.pem\"\nkey = \"{FILES}/ec-sec1.key\"\n");
+    let loaded = ServerCertificate::load(&config(&files).tls);
+    loaded.expect("files").expect("TLS")
+}
+
+fn listener() -> (Listener, SocketAddr) {
+    let listener = Listener::bind(([127, 0, 0, 1], 0).into()).expect("a free port");
+    let address = listener.address();
+    (listener.with_tls(certificate().tls()), address)
+}
+
+/// Serves with TLS on a free loopback port.
+pub(crate) fn start_secure(toml: &str) -> (Server, SocketAddr) {
+    let server = Server::builder().config(config(toml)).build();
+    let (listener, address) = listener();
+    server.serve(listener);
+    (server, address)
+}
+
+fn connector(protocols: &[&str]) -> TlsConnector {
+    let mut roots = RootCertStore::empty();
+    let root = CertificateDer::from_pem_file(format!("{FILES}/ec.pem")).expect("a certificate");
+    roots.add(root).expect("a root");
+    let provider = Arc::new(ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider);
+    let builder = builder.with_safe_default_protocol_versions();
+    let builder = builder.expect("versions").with_root_certificates(roots);
+    let mut config = builder.with_no_client_auth();
+    let protocols = protocols.iter();
+    config.alpn_protocols = protocols.map(|name| name.as_bytes().to_vec()).collect();
+    TlsConnector::from(Arc::new(config))
+}
+
+async fn connect_with(
+    address: SocketAddr,
+    protocols: &[&str],
+) -> std::io::Result<TlsStream<TcpStream>> {
+    let stream = TcpStream::connect(address).await?;
+    let name = ServerName::try_from("localhost").expect("a name");
+    connector(protocols).connect(name, stream).await
+}
+
+async fn connect(address: SocketAddr) -> TlsStream<TcpStream> {
+    connect_with(address, &[]).await.expect("a handshake")
+}
+
+/// The answer to a request over TLS. It ends with `close_notify`: a truncated one is an error of the client.
+async fn secure_get(address: SocketAddr, path: &str) -> String {
+    let mut stream = connect(address).await;
+    let head = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    stream.write_all(head.as_bytes()).await.expect("sent");
+    let mut answer = String::new();
+    let read = timeout(PATIENCE, stream.read_to_string(&mut answer)).await;
+    read.expect("an end in time").expect("a whole answer");
+    answer
+}
+
+/// A local address where clients without TLS reach the server at `address`.
+pub(crate) async fn tunnel(address: SocketAddr) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let local = listener.local_addr().expect("bound");
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut server = connect(address).await;
+                drop(copy_bidirectional(&mut client, &mut server).await);
+            });
+        }
+    });
+    local
+}
+
+#[tokio::test]
+async fn pages_and_dialects_are_served_over_tls() {
+    let (server, address) = start_secure("");
+    let page = secure_get(address, "/").await;
+    assert!(page.starts_with("HTTP/1.1 200 "), "{page}");
+    let local = tunnel(address).await;
+    let (mut ada, _) = Client::join(local, "r", "ada").await;
+    let (mut bob, others) = Client::join(local, "r", "bob").await;
+    assert_eq!(others, json!(["ada"]));
+    assert_eq!(ada.next_of("user-joined").await["senderID"], "bob");
+    // More than fits into one record, and into the buffers of the session.
+    let data = "x".repeat(200_000);
+    let sent = format!(r#"{{"type":"message","data":"{data}"}}"#);
+    ada.send(&sent).await;
+    assert_eq!(bob.next_of("message").await["data"], data);
+    let probe = get(local, "/readyz").await;
+    assert!(probe.starts_with("HTTP/1.1 200 "), "{probe}");
+    let ended = tokio::spawn(async move { server.shutdown(PATIENCE).await });
+    assert_eq!(bob.close_code().await, 1012);
+    drop((ada, bob));
+    assert!(ended.await.expect("no panic"));
+}
+
+#[tokio::test]
+async fn a_listener_of_one_dialect_speaks_tls_too() {
+    let server = Server::builder().build();
+    let (listener, address) = listener();
+    assert!(server.serve_dialect(listener, "singo"));
+    let stream = connect(address).await;
+    let upgraded = client_async("wss://localhost/connect", stream).await;
+    upgraded.expect("an upgrade");
+}
+
+#[tokio::test]
+async fn only_http_1_1_is_negotiated() {
+    let (_server, address) = start_secure("");
+    for (offers, chosen) in [
+        (&["h2", "http/1.1"][..], Some(&b"http/1.1"[..])),
+        (&[], None),
+    ] {
+        let stream = connect_with(address, offers).await.expect("a handshake");
+        assert_eq!(stream.get_ref().1.alpn_protocol(), chosen);
+    }
+    assert!(connect_with(address, &["h2"]).await.is_err());
+}
+
+#[tokio::test]
+async fn a_websocket_that_is_closed_ends_with_close_notify() {
+    let (_server, address) = start_secure("");
+    for breaks_protocol in [false, true] {
+        let stream = connect(address).await;
+        let upgraded = client_async("wss://localhost/ws", stream).await;
+        let (mut socket, _) = upgraded.expect("an upgrade");
+        if breaks_protocol {
+            // A frame that is not masked.
+            let stream = socket.get_mut();
+            stream.write_all(&[0x81, 1, b'x']).await.expect("sent");
+            stream.flush().await.expect("sent");
+        } else {
+            socket.send(Message::Close(None)).await.expect("sent");
+        }
+        let answer = timeout(PATIENCE, socket.next()).await.expect("in time");
+        assert!(matches!(answer, Some(Ok(Message::Close(_)))), "{answer:?}");
+        let mut rest = Vec::new();
+        let read = timeout(PATIENCE, socket.get_mut().read_to_end(&mut rest)).await;
+        read.expect("an end in time").expect("close_notify");
+    }
+}
+
+#[tokio::test]
+async fn a_request_without_tls_is_told_where_https_is() {
+    let (server, address) = start_secure("");
+    let page = get(address, "/voice?room=a").await;
+    assert!(page.starts_with("HTTP/1.1 307 "), "{page}");
+    assert!(
+        page.contains("\r\nlocation: https://x/voice?room=a\r\n"),
+        "{page}"
+    );
+    let upgrade =
+        "GET /ws HTTP/1.1\r\nHost: h:1\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
+    for head in [upgrade, "POST /ws HTTP/1.1\r\nHost: h:1\r\n\r\n"] {
+        let answer = http(address, head).await;
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+        assert!(
+            answer.contains("use https://h:1/ws (and wss://"),
+            "{answer}"
+        );
+    }
+    // The connection ends after one answer, and no room is reached by it.
+    let twice = "GET / HTTP/1.1\r\nHost: a b\r\n\r\n".repeat(2);
+    assert_eq!(http(address, &twice).await.matches("HTTP/1.1 ").count(), 1);
+    assert_eq!(handshakes_failed(address).await, 0);
+    assert!(server.shutdown(PATIENCE).await);
+}
+
+#[tokio::test]
+async fn a_handshake_that_does_not_come_or_fails_ends_and_is_counted() {
+    let (_server, address) = start_secure("[limits]\nhandshake_secs = 1\n");
+    let mut open = Vec::new();
+    for begin in [HALF_A_HANDSHAKE, &[]] {
+        let mut stream = TcpStream::connect(address).await.expect("a connection");
+        stream.write_all(begin).await.expect("sent");
+        open.push(stream);
+    }
+    // Others are served meanwhile.
+    let page = secure_get(address, "/healthz").await;
+    assert!(page.ends_with("\r\n\r\nok\n"), "{page}");
+    for mut stream in open {
+        let mut rest = Vec::new();
+        let read = timeout(PATIENCE, stream.read_to_end(&mut rest)).await;
+        drop(read.expect("an end in time"));
+        assert!(rest.is_empty(), "{rest:?}");
+    }
+    assert_eq!(handshakes_failed(address).await, 2);
+    // No TLS and no HTTP; the answer is an alert.
+    let mut nonsense = TcpStream::connect(address).await.expect("a connection");
+    nonsense.write_all(&[0; 64]).await.expect("sent");
+    let mut alert = Vec::new();
+    drop(
+        timeout(PATIENCE, nonsense.read_to_end(&mut alert))
+            .await
+            .expect("in time"),
+    );
+    assert_eq!(alert.first(), Some(&21), "{alert:?}");
+    assert_eq!(handshakes_failed(address).await, 3);
+    // A probe of the port is no failure.
+    let mut probe = TcpStream::connect(address).await.expect("a connection");
+    probe.shutdown().await.expect("closed");
+    drop(
+        timeout(PATIENCE, probe.read_to_end(&mut alert))
+            .await
+            .expect("in time"),
+    );
+    assert_eq!(handshakes_failed(address).await, 3);
+}
+
+#[tokio::test]
+async fn handshakes_count_as_connections() {
+    let (_server, address) = start_secure("[limits]\nconnections = 1\nhandshake_secs = 0\n");
+    let mut held = Vec::new();
+    // One for signaling, and those for plain requests.
+    for _ in 0..=256 {
+        held.push(TcpStream::connect(address).await.expect("a connection"));
+    }
+    let page = secure_get(address, "/").await;
+    assert!(page.starts_with("HTTP/1.1 503 "), "{page}");
+    let probe = secure_get(address, "/healthz").await;
+    assert!(probe.ends_with("\r\n\r\nok\n"), "{probe}");
+    held.clear();
+    let again = async {
+        while !secure_get(address, "/").await.starts_with("HTTP/1.1 200 ") {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(PATIENCE, again)
+        .await
+        .expect("places are given back");
+}
+
+#[tokio::test]
+async fn a_server_that_stops_waits_for_no_handshake() {
+    let (server, address) = start_secure("[limits]\nhandshake_secs = 0\n");
+    let mut open = TcpStream::connect(address).await.expect("a connection");
+    open.write_all(HALF_A_HANDSHAKE).await.expect("sent");
+    drop(secure_get(address, "/healthz").await);
+    assert!(server.shutdown(PATIENCE).await);
+    let mut rest = Vec::new();
+    drop(
+        timeout(PATIENCE, open.read_to_end(&mut rest))
+            .await
+            .expect("an end"),
+    );
+}
+
+#[tokio::test]
+async fn a_certificate_is_replaced_for_new_connections() {
+    let server = Server::builder().build();
+    let tls = certificate().tls();
+    let bound = Listener::bind(([127, 0, 0, 1], 0).into()).expect("a free port");
+    let address = bound.address();
+    server.serve(bound.with_tls(tls.clone()));
+    let local = tunnel(address).await;
+    let (mut ada, _) = Client::join(local, "r", "ada").await;
+    let toml = format!("[tls]\ncert = \"{FILES}/rsa.pem\"\nkey = \"{FILES}/rsa-pkcs8.key\"\n");
+    let other = ServerCertificate::load(&config(&toml).tls);
+    tls.replace(other.expect("files").expect("TLS").server_config());
+    assert!(
+        connect_with(address, &[]).await.is_err(),
+        "it is another one"
+    );
+    ada.send(r#"{"type":"message","data":"still here","targetID":"ada"}"#)
+        .await;
+    ada.next().await;
+}
+
+async fn handshakes_failed(address: SocketAddr) -> u64 {
+    let metrics = secure_get(address, "/metrics").await;
+    let line = metrics
+        .lines()
+        .find_map(|line| line.strip_prefix("switchboard_tls_handshakes_failed_total "));
+    line.expect("a metric").parse().expect("a number")
+}

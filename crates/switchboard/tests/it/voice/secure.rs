@@ -1,0 +1,19 @@
+//! Voice over TLS.
+
+use super::{
+    listener::formats,
+    sound::{RATE, Tone, usual_amplitude},
+    user::User,
+};
+use crate::tls::{start_secure, tunnel};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_room_is_heard_over_tls() {
+    let (_server, address) = start_secure("");
+    let (ada, bob) = User::two(tunnel(address).await).await;
+    let _playing = ada.speak("standup").await.play(Tone::new(440, 8000.0));
+    for format in formats() {
+        let hears = bob.listen("standup", format).await.in_format(format);
+        while usual_amplitude(&hears.next_samples(RATE / 2).await, 440) < 7000.0 {}
+    }
+}
