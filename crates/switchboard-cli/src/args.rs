@@ -80,6 +80,17 @@ pub(crate) enum Action {
         /// environment variables, or http://127.0.0.1:8080/healthz]
         #[arg(long, value_name = "URL")]
         url: Option<String>,
+        /// Trust the authorities whose certificates are in this PEM file, instead of the system's
+        #[arg(
+            long,
+            value_name = "FILE",
+            requires = "url",
+            conflicts_with = "insecure"
+        )]
+        ca: Option<PathBuf>,
+        /// Accept every certificate over https: the server may be an impostor
+        #[arg(long, requires = "url")]
+        insecure: bool,
     },
     Voice(Voice),
 }
@@ -104,6 +115,10 @@ pub(crate) struct Options {
     /// Serve this folder at / instead of the call page
     #[arg(long, value_name = "DIR")]
     pub(crate) web_root: Option<String>,
+    /// Speak HTTPS with a self-signed certificate, so that cameras and microphones of other devices work;
+    /// browsers warn of it once, and its fingerprint is printed
+    #[arg(long)]
+    pub(crate) tls_self_signed: bool,
     /// Be one switchboard with all that use this Redis, like redis://HOST:6379; a password is safer in
     /// SWITCHBOARD_ENGINE_URL, which no list of processes shows
     #[arg(long, value_name = "URL")]

@@ -1,18 +1,25 @@
 //! The banner of a server that starts: where it listens, and the addresses to use.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use serde_json::{Map, Value, json};
 use switchboard::{
     Config, Server,
     config::{LogFormat, VoiceIdentity},
+    network,
+    tls::{ServerCertificate, Storage},
 };
 
 use crate::{report, terminal};
 
 /// Prints the address of a listener and the pages and dialects served there: all, or the dialect `alone`.
-pub(crate) fn announce(server: &Server, address: SocketAddr, alone: Option<&'static str>) {
-    let served = Served::new(server.config(), address, alone);
+pub(crate) fn announce(
+    server: &Server,
+    address: SocketAddr,
+    alone: Option<&'static str>,
+    certificate: Option<&ServerCertificate>,
+) {
+    let served = Served::new(server.config(), address, alone, certificate);
     terminal::print_briefly(&match server.config().log.format {
         LogFormat::Text => served.text(),
         LogFormat::Json => served.json(),
@@ -50,6 +57,50 @@ pub(crate) fn announce_ice(server: &Server) {
     });
 }
 
+/// Prints a self-signed certificate: where it is kept, and its fingerprint, which browsers show.
+pub(crate) fn announce_certificate(server: &Server, certificate: &ServerCertificate) {
+    let kept = match certificate.storage() {
+        Storage::Given => return,
+        Storage::SelfSigned(file) => format!("kept in {}", file.display()),
+        Storage::Memory(why) => format!("until the server stops ({why})"),
+    };
+    let (fingerprint, valid_until) = (certificate.fingerprint(), certificate.valid_until());
+    terminal::print_briefly(&match server.config().log.format {
+        LogFormat::Text => format!(
+            "  {:<14} self-signed, valid until {valid_until}, {kept}\n  {:<14} {fingerprint}\n",
+            "certificate", "SHA-256"
+        ),
+        LogFormat::Json => {
+            let fields = json!({
+                "storage": kept,
+                "valid_until": valid_until,
+                "sha256": fingerprint,
+            });
+            report::json_line("INFO", "self-signed certificate", fields)
+        }
+    });
+}
+
+/// Says what other devices cannot do without HTTPS, if they reach the main listener, and no proxy in front of it
+/// is known.
+pub(crate) fn announce_no_tls(server: &Server, main: Option<SocketAddr>) {
+    let config = server.config();
+    let is_reached = main.is_some_and(|main| network::reachable_address(main.ip()).is_some());
+    if !is_reached || !config.server.trusted_proxies.is_empty() {
+        return;
+    }
+    terminal::print_briefly(&match config.log.format {
+        LogFormat::Text => format!("  {:<14} off: {HTTPS_HINT}\n", "HTTPS"),
+        LogFormat::Json => {
+            let fields = json!({ "https": false, "hint": HTTPS_HINT });
+            report::json_line("INFO", "no HTTPS", fields)
+        }
+    });
+}
+
+const HTTPS_HINT: &str =
+    "cameras and microphones of other devices need it (--tls-self-signed, or [tls])";
+
 const ICE_HINT: &str = "calls between networks need STUN and TURN servers, set in [ice]";
 
 /// The pages and dialects that are served at one address.
@@ -62,23 +113,32 @@ struct Served {
 }
 
 impl Served {
-    fn new(config: &Config, address: SocketAddr, alone: Option<&'static str>) -> Self {
-        let host = match address {
-            address if address.ip().is_unspecified() => format!("localhost:{}", address.port()),
-            address => address.to_string(),
+    fn new(
+        config: &Config,
+        address: SocketAddr,
+        alone: Option<&'static str>,
+        certificate: Option<&ServerCertificate>,
+    ) -> Self {
+        let (http, ws) = match certificate {
+            Some(_) => ("https", "wss"),
+            None => ("http", "ws"),
         };
+        let host = host(address, certificate);
         let mut pages = Vec::new();
         let mut dialects = Vec::new();
         if let Some(dialect) = alone {
             let path = Config::served_alone(dialect).unwrap_or_default();
-            dialects.push((dialect, format!("ws://{host}{path}")));
+            dialects.push((dialect, format!("{ws}://{host}{path}")));
         } else {
-            pages.push(("call page", format!("http://{host}/")));
+            pages.push(("call page", format!("{http}://{host}/")));
             if config.voice.gostream.identity != VoiceIdentity::Off {
-                pages.push(("voice", format!("http://{host}/voice")));
+                pages.push(("voice", format!("{http}://{host}/voice")));
+            }
+            if let Some(host) = host_for_others(address, certificate) {
+                pages.push(("other devices", format!("{http}://{host}/")));
             }
             for (dialect, paths) in config.served() {
-                let url = |path| (dialect, format!("ws://{host}{path}"));
+                let url = |path| (dialect, format!("{ws}://{host}{path}"));
                 dialects.extend(paths.into_iter().map(url));
             }
         }
@@ -113,6 +173,37 @@ impl Served {
         }
         report::json_line("INFO", "listening", fields)
     }
+}
+
+/// The host and port by which a browser of this machine reaches an address.
+fn host(address: SocketAddr, certificate: Option<&ServerCertificate>) -> String {
+    if !address.ip().is_unspecified() {
+        return address.to_string();
+    }
+    let named = certificate.filter(|certificate| !certificate.is_for("localhost"));
+    let name = named.and_then(ServerCertificate::first_name);
+    let name = name.as_deref().unwrap_or("localhost");
+    format!("{name}:{}", address.port())
+}
+
+/// The host and port by which other machines reach a listener on all addresses. `None` if the certificate is for
+/// names alone, which stand in the other URLs.
+fn host_for_others(
+    address: SocketAddr,
+    certificate: Option<&ServerCertificate>,
+) -> Option<SocketAddr> {
+    if !address.ip().is_unspecified() {
+        return None;
+    }
+    let ip = network::reachable_address(address.ip())?;
+    certificate
+        .is_none_or(|certificate| is_usable(certificate, ip))
+        .then(|| SocketAddr::new(ip, address.port()))
+}
+
+/// A browser that is told to accept a self-signed certificate accepts it for every address.
+fn is_usable(certificate: &ServerCertificate, ip: IpAddr) -> bool {
+    *certificate.storage() != Storage::Given || certificate.is_for(&ip.to_string())
 }
 
 /// All URLs of each name.

@@ -3,17 +3,23 @@
 use std::{
     io::{self, Read, Write},
     net::{Ipv4Addr, SocketAddr, TcpStream, ToSocketAddrs},
+    sync::Arc,
     time::Duration,
 };
 
+use hyper::http::uri::Authority;
+use rustls::{ClientConfig, ClientConnection, StreamOwned, pki_types::ServerName};
 use switchboard::Config;
+
+use crate::voice::{Trust, tls_failure};
 
 /// A server that takes longer is not well.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Where a server listens that has the same environment and neither flags nor a file: in a
-/// container, the server itself. It does not start with a mistake, so none is told here.
-pub(crate) fn own_url() -> String {
+/// Succeeds if the server answers 200 that has the same environment as this process and neither flags nor a file:
+/// in a container, the server itself. It does not start with a mistake, so none is told here. Its certificate is
+/// for another name than this machine's own address, so it is not verified.
+pub(crate) fn ask_own() -> Result<(), String> {
     let mut config = Config::default();
     config.read_environment(std::env::vars_os());
     let address = match config.server.addr.to_canonical() {
@@ -22,16 +28,23 @@ pub(crate) fn own_url() -> String {
         one => one,
     };
     let address = SocketAddr::new(address, config.server.port);
-    format!("http://{address}/healthz")
+    let scheme = config.tls.scheme();
+    ask(&format!("{scheme}://{address}/healthz"), &Trust::Anyone)
 }
 
 /// Succeeds if the server at `url` answers 200.
-pub(crate) fn ask(url: &str) -> Result<(), String> {
-    let rest = url
-        .strip_prefix("http://")
-        .ok_or_else(|| format!("{url} does not begin with http://"))?;
+pub(crate) fn ask(url: &str, trust: &Trust) -> Result<(), String> {
+    let (rest, tls) = match (url.strip_prefix("http://"), url.strip_prefix("https://")) {
+        (Some(rest), _) => (rest, None),
+        (None, Some(rest)) => (rest, Some(trust.config_or_system()?)),
+        (None, None) => return Err(format!("{url} begins with neither http:// nor https://")),
+    };
     let (host, path) = rest.split_once('/').unwrap_or((rest, "healthz"));
-    let answer = request(host, path).map_err(|error| format!("{url} does not answer: {error}"))?;
+    let answer = request(host, path, tls);
+    let answer = answer.map_err(|error| {
+        let why = tls_failure(&error).unwrap_or_else(|| error.to_string());
+        format!("{url} does not answer: {why}")
+    })?;
     let status = answer.lines().next().unwrap_or_default();
     if status.split(' ').nth(1) == Some("200") {
         Ok(())
@@ -53,13 +66,33 @@ fn connect(host: &str) -> io::Result<TcpStream> {
     result
 }
 
-fn request(host: &str, path: &str) -> io::Result<String> {
-    let mut stream = connect(host)?;
+fn request(host: &str, path: &str, tls: Option<ClientConfig>) -> io::Result<String> {
+    let authority = Authority::try_from(host);
+    let authority = authority.map_err(|_| io::ErrorKind::InvalidInput)?;
+    let port = if tls.is_some() { 443 } else { 80 };
+    let port = authority.port_u16().unwrap_or(port);
+    let name = authority.host();
+    let stream = connect(&format!("{name}:{port}"))?;
     stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    let Some(tls) = tls else {
+        return exchange(stream, host, path);
+    };
+    let name = name
+        .trim_start_matches('[')
+        .trim_end_matches(']')
+        .to_owned();
+    let name = ServerName::try_from(name).map_err(|_| io::ErrorKind::InvalidInput)?;
+    let connection = ClientConnection::new(Arc::new(tls), name).map_err(io::Error::other)?;
+    exchange(StreamOwned::new(connection, stream), host, path)
+}
+
+fn exchange(mut stream: impl Read + Write, host: &str, path: &str) -> io::Result<String> {
     write!(
         stream,
         "GET /{path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
     )?;
+    stream.flush()?;
     let mut answer = String::new();
     stream.take(4096).read_to_string(&mut answer)?;
     Ok(answer)

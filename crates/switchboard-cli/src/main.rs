@@ -5,6 +5,7 @@ use switchboard::config::LogFormat;
 
 mod args;
 mod banner;
+mod certificate;
 mod cluster;
 mod files;
 mod health;
@@ -22,7 +23,10 @@ use args::{Action, Args};
 fn main() -> ExitCode {
     let args = Args::from_command_line();
     let done = match args.action {
-        Some(Action::Health { url }) => health::ask(&url.unwrap_or_else(health::own_url)),
+        Some(Action::Health { url, ca, insecure }) => match url {
+            Some(url) => health::ask(&url, &voice::trust(ca.as_ref(), insecure)),
+            None => health::ask_own(),
+        },
         Some(Action::Cluster { options, json }) => return cluster::run(&options, json),
         Some(Action::Ice(args)) => return ice::run(&args),
         Some(Action::Voice(args)) => voice::run(args),

@@ -7,7 +7,10 @@ use switchboard::{
     config::{Listening, Shutdown},
 };
 
-use crate::{args::Options, banner, files, logging, report, settings, stop::Stop, terminal};
+use crate::{
+    args::Options, banner, certificate::Certificate, files, logging, report, settings, stop::Stop,
+    terminal,
+};
 
 /// How long the runtime is waited for at the end: a thread that resolves a host name cannot be cancelled.
 const RUNTIME_TIMEOUT: Duration = Duration::from_secs(1);
@@ -72,23 +75,36 @@ fn start(config: Config) -> Result<(), String> {
 async fn run(config: Config) -> Result<(), String> {
     let mut stop = Stop::new()?;
     let bound: Result<Vec<_>, _> = config.listeners().into_iter().map(bind).collect();
+    let certificate = Certificate::load(&config.tls)?;
     let listeners = bound?;
     let shutdown = config.shutdown;
     let warnings = warnings(&config);
     let server = Server::builder().config(config).build();
     for (listener, alone) in &listeners {
-        banner::announce(&server, listener.address(), *alone);
+        let certificate = certificate.as_ref().map(Certificate::shown);
+        banner::announce(&server, listener.address(), *alone, certificate);
     }
     banner::announce_engine(&server);
+    let main = listeners.first().map(|(listener, _)| listener.address());
+    match &certificate {
+        Some(certificate) => banner::announce_certificate(&server, certificate.shown()),
+        None => banner::announce_no_tls(&server, main),
+    }
     banner::announce_ice(&server);
     for warning in warnings {
         tracing::warn!("{warning}");
     }
-    for (listener, alone) in listeners {
+    for (mut listener, alone) in listeners {
+        if let Some(certificate) = &certificate {
+            listener = listener.with_tls(certificate.tls());
+        }
         match alone {
             Some(dialect) => drop(server.serve_dialect(listener, dialect)),
             None => server.serve(listener),
         }
+    }
+    if let Some(certificate) = certificate {
+        certificate.reload_on_signal()?;
     }
     stop.asked().await;
     tokio::select! {

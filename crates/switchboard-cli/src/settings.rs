@@ -22,6 +22,11 @@ pub(crate) fn read(options: &Options) -> (Config, Vec<Mistake>) {
             Some(&*listen).filter(|_| !options.listen.is_empty()),
         ),
         ("--web-root", "server.web_root", options.web_root.as_deref()),
+        (
+            "--tls-self-signed",
+            "tls.self_signed",
+            options.tls_self_signed.then_some("true"),
+        ),
         ("--engine", "engine.url", options.engine.as_deref()),
         ("--log-format", "log.format", options.log_format.as_deref()),
         ("--log-level", "log.level", options.log_level.as_deref()),

@@ -26,3 +26,20 @@ impl Stop {
         }
     }
 }
+
+/// A request to read files again.
+pub(crate) struct Reload(Signal);
+
+impl Reload {
+    pub(crate) fn new() -> Result<Self, String> {
+        let caught = signal(SignalKind::hangup());
+        caught
+            .map(Self)
+            .map_err(|error| format!("cannot listen for signals: {error}"))
+    }
+
+    /// Done at the next signal.
+    pub(crate) async fn asked(&mut self) {
+        self.0.recv().await;
+    }
+}

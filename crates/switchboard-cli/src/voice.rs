@@ -27,7 +27,8 @@ mod talk;
 mod uplink;
 mod wav;
 
-use client::{Server, Trust};
+use client::Server;
+pub(crate) use client::{Trust, tls_failure};
 use clip::Origin;
 use downlink::{Format, Hearing};
 use identity::Identity;
@@ -264,7 +265,7 @@ async fn key(args: KeyArgs) -> Result<(), String> {
 }
 
 /// The certificates that `--ca` or `--insecure` ask for.
-fn trust(ca: Option<&PathBuf>, insecure: bool) -> Trust {
+pub(crate) fn trust(ca: Option<&PathBuf>, insecure: bool) -> Trust {
     match ca {
         Some(path) => Trust::File(path.clone()),
         None if insecure => Trust::Anyone,

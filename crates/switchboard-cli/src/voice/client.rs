@@ -25,7 +25,7 @@ mod tls;
 mod transport;
 
 pub(super) use failure::{Failure, causes, printable};
-pub(super) use tls::Trust;
+pub(crate) use tls::{Trust, failure as tls_failure};
 
 use failure::root_cause;
 use transport::{Body, Transport};

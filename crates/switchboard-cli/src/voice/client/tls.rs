@@ -7,6 +7,7 @@ use std::{
     sync::Arc,
 };
 
+use hyper_rustls::ConfigBuilderExt as _;
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
@@ -16,7 +17,7 @@ use rustls::{
 
 /// The certificates that are accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::voice) enum Trust {
+pub(crate) enum Trust {
     /// Certificates of the authorities that this machine knows.
     System,
     /// Certificates of the authorities in this PEM file.
@@ -46,6 +47,21 @@ impl Trust {
                     .with_no_client_auth(),
             ),
         })
+    }
+
+    /// The settings of TLS, those of the system included.
+    pub(crate) fn config_or_system(&self) -> Result<ClientConfig, String> {
+        if let Some(config) = self.config()? {
+            return Ok(config);
+        }
+        let provider = Arc::new(ring::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(|error| format!("no TLS: {error}"))?;
+        let builder = builder.with_native_roots().map_err(|error| {
+            format!("no root certificates to know the server by: {error}; name one with --ca FILE")
+        })?;
+        Ok(builder.with_no_client_auth())
     }
 }
 
@@ -110,7 +126,7 @@ impl ServerCertVerifier for TrustAnyone {
 }
 
 /// Why TLS failed, if it did.
-pub(super) fn failure(error: &(dyn Error + 'static)) -> Option<String> {
+pub(crate) fn failure(error: &(dyn Error + 'static)) -> Option<String> {
     let mut next = Some(error);
     while let Some(error) = next {
         if let Some(tls) = error.downcast_ref::<rustls::Error>() {
