@@ -54,9 +54,10 @@ scene('the speaker view shows the member that speaks large, and is remembered', 
 });
 
 scene('a tile has the whole screen, and gives it back', async (scene) => {
-  const ada = await scene.visit('Ada');
+  const ada = await scene.visit('Ada', paintCamera);
   const grace = await scene.visit('Grace', paintCamera);
   await Promise.all([ada.sees('Grace'), grace.sees('Ada')]);
+  await ada.page.screenshot({ path: outputFile('call-page-two.png') });
   const tile = tileOf(ada, 'Grace');
   const button = tile.getByTestId('tile-full-screen');
 

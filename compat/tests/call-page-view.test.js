@@ -68,6 +68,9 @@ scene('six members together get no more pictures than a usual uplink carries', a
     return rates.length === 5 && rates.reduce((sum, rate) => sum + rate, 0) <= total;
   }, VIDEO_BITRATE_TOTAL);
   await ada.page.screenshot({ path: outputFile('call-page-six.png') });
+  await ada.page.getByTestId('view').click();
+  await ada.page.emulateMedia({ colorScheme: 'dark' });
+  await ada.page.screenshot({ path: outputFile('call-page-six-speaker-view-dark.png') });
   for (const { page } of visitors.slice(2)) await page.getByTestId('leave').click();
   await ada.sees('Grace');
   await ada.until('the full rate for one', () => window.connections.some((connection) => connection.connectionState === 'connected'

@@ -2,7 +2,9 @@
 // All texts of the call page, by area. A text is a string, or a function of the values in it.
 
 export const texts = {
-  close: 'Close',
+  dialog: {
+    close: 'Close',
+  },
   details: {
     /** @param {string} username */
     title: (username) => `Connection with ${username}`,

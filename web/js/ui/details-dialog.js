@@ -22,7 +22,7 @@ export class DetailsDialog {
 
   constructor() {
     const { signal } = this.#ended;
-    byId('details-close', HTMLElement).textContent = texts.close;
+    byId('details-close', HTMLElement).textContent = texts.dialog.close;
     this.#dialog.addEventListener('close', () => this.#stop(), { signal });
   }
 

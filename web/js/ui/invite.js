@@ -39,7 +39,7 @@ export class Invite {
     label(byId('invite', HTMLButtonElement), words.button, words.title);
     byId('invite-first', HTMLElement).textContent = words.title;
     byId('invite-title', HTMLElement).textContent = words.title;
-    byId('invite-close', HTMLElement).textContent = texts.close;
+    byId('invite-close', HTMLElement).textContent = texts.dialog.close;
     label(this.#copy, words.copy);
     label(this.#share, words.share);
     this.#link.setAttribute('aria-label', words.link);
