@@ -23,6 +23,7 @@ const SOUND: &[Program] = &[
     ("oggdec", "vorbis-tools"),
     ("ffprobe", "ffmpeg"),
     ("ffmpeg", "ffmpeg"),
+    ("espeak-ng", "espeak-ng"),
 ];
 
 /// The store of a cluster, and what cuts a node off from it; a test that misses one is skipped, and
