@@ -48,6 +48,10 @@ declare global {
     /** Only of the call page. */
     tiles(): Tile[];
     connections: RTCPeerConnection[];
+    /** Of the data channels that peers have opened, only in tests of them. */
+    channelLabels: string[];
+    /** Tracks without a stream, only in tests of them. */
+    strayTracks: number;
     /** The servers that connections were configured with, only in tests of them. */
     configured: RTCIceServer[][];
     isBlocked: boolean;

@@ -58,6 +58,9 @@ export class Peer {
   /** The connection of the peer's page, if it is one. */
   remoteConnection = '';
   /** The quality that the peer's page wants to receive. @type {Quality} */ #wantedQuality = 'normal';
+  /** Many clients play only a track that belongs to a stream; sound and picture are one stream for them. */
+  #sentStream = new MediaStream();
+  /** @type {WeakSet<RTCRtpSender>} */ #inStream = new WeakSet();
   #ownId = '';
   #connectionId = newConnectionId();
   /** @type {PageChannel | null} */ #pageChannel = null;
@@ -191,7 +194,10 @@ export class Peer {
 
   #call() {
     this.#useChannel(this.pc.createDataChannel('chat'));
-    for (const kind of KINDS) this.pc.addTransceiver(kind, { direction: this.#direction(kind) });
+    for (const kind of KINDS) {
+      const { sender } = this.pc.addTransceiver(kind, { direction: this.#direction(kind), streams: [this.#sentStream] });
+      this.#inStream.add(sender);
+    }
     this.#fillTransceivers();
   }
 
@@ -279,9 +285,18 @@ export class Peer {
     transceiver.direction = this.#direction(kind);
     const quality = lower(this.options.quality, this.#wantedQuality);
     const isWanted = kind === 'audio' || PROFILES[quality].video;
+    this.#putInStream(transceiver.sender);
     await transceiver.sender.replaceTrack(isWanted ? this.options.tracks[kind] : null);
     const isSettled = this.pc.signalingState === 'stable' && this.isAnswered;
     if (isSettled) await limitSender(transceiver.sender, kind, quality, this.options.others);
+  }
+
+  // Once, because each time may ask for an offer.
+  /** @param {RTCRtpSender} sender */
+  #putInStream(sender) {
+    if (this.#inStream.has(sender)) return;
+    this.#inStream.add(sender);
+    sender.setStreams(this.#sentStream);
   }
 
   /** @param {'audio' | 'video'} kind @returns {RTCRtpTransceiverDirection} */
