@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { get } from 'node:https';
 import { createServer } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 
@@ -17,8 +18,12 @@ export async function freePort() {
 
 /** @param {string} url */
 async function answersOk(url) {
+  const signal = AbortSignal.timeout(1_000);
   try {
-    return (await fetch(url, { signal: AbortSignal.timeout(1_000) })).status === 200;
+    if (!url.startsWith('https:')) return (await fetch(url, { signal })).status === 200;
+    const [response] = await once(get(url, { signal, agent: false, rejectUnauthorized: false }), 'response');
+    response.resume();
+    return response.statusCode === 200;
   } catch {
     return false;
   }
