@@ -3,11 +3,11 @@
 use std::{
     fs,
     io::{self, BufRead, BufReader, Lines, Read as _, Write as _},
-    net::{IpAddr, SocketAddr, TcpStream},
+    net::{IpAddr, SocketAddr, TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::{Child, ChildStderr, Command, Output, Stdio},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use rustls::{
@@ -58,25 +58,29 @@ impl Folder {
     }
 
     fn start(&self, args: &[&str]) -> Running {
-        let mut child = self
-            .command(args)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the binary runs");
-        let lines = BufReader::new(child.stdout.take().expect("piped")).lines();
-        let mut banner = Vec::new();
-        // The last line of a server without ICE servers.
-        for line in lines.map_while(Result::ok) {
-            let is_last = line.contains("STUN and TURN");
-            banner.push(line);
-            if is_last {
-                break;
-            }
-        }
-        let log = BufReader::new(child.stderr.take().expect("piped")).lines();
-        Running { child, banner, log }
+        start(self.command(args))
     }
+}
+
+/// Starts a server and reads its banner.
+fn start(mut command: Command) -> Running {
+    let mut child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary runs");
+    let lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+    let mut banner = Vec::new();
+    // The last line of a server without ICE servers.
+    for line in lines.map_while(Result::ok) {
+        let is_last = line.contains("STUN and TURN");
+        banner.push(line);
+        if is_last {
+            break;
+        }
+    }
+    let log = BufReader::new(child.stderr.take().expect("piped")).lines();
+    Running { child, banner, log }
 }
 
 impl Drop for Folder {
@@ -242,6 +246,78 @@ fn a_hangup_signal_makes_the_server_read_its_certificate_again() {
     let second = running.fingerprint(&cert).expect("a trusted server");
     assert!(line.contains(&second), "{line}");
     assert!(running.fingerprint(&old).is_err());
+}
+
+/// A Redis without a disk, killed when the test ends.
+struct Redis {
+    child: Child,
+    port: u16,
+}
+
+impl Redis {
+    /// None if it is not installed.
+    fn start(folder: &Folder) -> Option<Self> {
+        let port = free_port();
+        let mut command = Command::new("redis-server");
+        command.args(["--port", &port.to_string(), "--bind", "127.0.0.1"]);
+        command.args(["--save", "", "--appendonly", "no", "--dir"]);
+        let child = command.arg(&folder.0).stdout(Stdio::null()).spawn();
+        Some(Self {
+            child: child.ok()?,
+            port,
+        })
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("bound").port()
+}
+
+#[test]
+fn nodes_bring_voice_to_each_other_over_https() {
+    let folder = Folder::new("nodes");
+    let Some(redis) = Redis::start(&folder) else {
+        eprintln!("SKIPPED: redis-server is not installed");
+        return;
+    };
+    let [cert, key] = [("ec.pem", "cert.pem"), ("ec-sec1.key", "key.pem")]
+        .map(|(of, name)| folder.copy(of, name));
+    let start = |port: u16| {
+        let mut command = folder.command(&["--addr", "127.0.0.1"]);
+        command
+            .env("SWITCHBOARD_PORT", port.to_string())
+            .env("SWITCHBOARD_TLS_CERT", &cert)
+            .env("SWITCHBOARD_TLS_KEY", &key)
+            // The authority of the nodes, which no machine knows.
+            .env("SSL_CERT_FILE", &cert)
+            .env("SWITCHBOARD_ENGINE_URL", format!("redis://127.0.0.1:{}", redis.port))
+            .env("SWITCHBOARD_ENGINE_ADVERTISE_URL", format!("https://localhost:{port}"));
+        start(command)
+    };
+    let ports = [free_port(), free_port()];
+    let _nodes = ports.map(start);
+    // One of them does voice; the other one answers 503 until it has brought the request there.
+    let (file, key) = (cert.to_str().expect("text"), folder.path("voice.key"));
+    let key = key.to_str().expect("text");
+    for port in ports {
+        let url = format!("https://localhost:{port}");
+        let query = [
+            "voice", "key", "--query", "--key", key, "--ca", file, "--url", &url,
+        ];
+        let begun = Instant::now();
+        while !folder.run(&query).status.success() {
+            assert!(begun.elapsed() < PATIENCE, "node {url} does not do voice");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
 }
 
 #[test]

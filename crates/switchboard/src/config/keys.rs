@@ -318,7 +318,7 @@ fn limits() -> [Row; 26] {
         int!(
             "limits",
             "handshake_secs",
-            "Seconds for a request's head to arrive.",
+            "Seconds for a request's head to arrive, and for a TLS handshake.",
             limits.handshake_secs,
             0..=SECS_MAX
         ),
