@@ -173,7 +173,7 @@ impl<L> Challenges<L> {
     pub(crate) fn forget(&mut self, peer: PeerId, log: &LogId) -> Vec<Wish<L>> {
         self.forget_where(peer, |claimed| match (claimed, log) {
             (Place::Room(room) | Place::Address(room, _), LogId::Room(left)) => room == left,
-            (Place::Name(space, name), LogId::Name(of, left)) => space == of && name == left,
+            (Place::Name(name), LogId::Name(left)) => name == left,
             _ => false,
         })
     }

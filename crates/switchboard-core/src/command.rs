@@ -4,7 +4,7 @@ use std::{num::NonZeroUsize, sync::Arc};
 
 use crate::{
     event::Event,
-    id::{Address, Attempt, DisplayName, PeerId, Position, RoomId, RoomName, SpaceName},
+    id::{Address, Attempt, DisplayName, NameId, PeerId, Position, RoomId, RoomName},
     introduction::{Identity, Member, Token},
     log::{Declined, Departure, Entry, Letter, LogId, NodeId},
     relay::Relay,
@@ -13,8 +13,10 @@ use crate::{
 /// What a client asks, in the words of its session.
 #[derive(Debug)]
 pub enum Command {
-    /// Have this name alone in the space.
-    Claim(DisplayName),
+    /// Have this name alone in the room, or with `None` in the space.
+    Claim(Option<RoomName>, DisplayName),
+    /// Give back a claimed name, or withdraw a claim that is not answered yet.
+    Release(Option<RoomName>, DisplayName),
     /// Enter a room under this address.
     Join {
         /// The room.
@@ -90,8 +92,8 @@ pub enum Place {
     Room(RoomId),
     /// An address within a room.
     Address(RoomId, Address),
-    /// A name that is unique in its space.
-    Name(SpaceName, DisplayName),
+    /// A name that is unique in a space or a room.
+    Name(NameId),
 }
 
 impl Place {
@@ -100,7 +102,7 @@ impl Place {
     pub fn log(&self) -> LogId {
         match self {
             Self::Room(room) | Self::Address(room, _) => LogId::Room(room.clone()),
-            Self::Name(space, name) => LogId::Name(space.clone(), name.clone()),
+            Self::Name(name) => LogId::Name(name.clone()),
         }
     }
 }
@@ -108,10 +110,10 @@ impl Place {
 /// What a peer asks of a hub, with its rights already settled by [`Peer`](crate::Peer).
 #[derive(Clone, Debug)]
 pub enum Ask {
-    /// Have this name alone in the space.
-    Claim(SpaceName, DisplayName, Identity),
+    /// Have this name alone.
+    Claim(NameId, Identity),
     /// Give it back.
-    Release(SpaceName, DisplayName),
+    Release(NameId),
     /// Enter a room.
     Join(RoomId, Arc<Member>, Attempt),
     /// Leave a room.
@@ -129,9 +131,7 @@ impl Ask {
     #[must_use]
     pub fn place(&self) -> Place {
         match self {
-            Self::Claim(space, name, _) | Self::Release(space, name) => {
-                Place::Name(space.clone(), name.clone())
-            }
+            Self::Claim(name, _) | Self::Release(name) => Place::Name(name.clone()),
             Self::Join(room, ..)
             | Self::Leave(room, _)
             | Self::Relay(room, _, _)

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     command::{Farewell, Place},
-    id::{DisplayName, RoomId},
+    id::{NameId, RoomId},
     introduction::{Call, Member},
     refusal::Refused,
     relay::Relay,
@@ -14,7 +14,7 @@ use crate::{
 #[derive(Debug)]
 pub enum Event {
     /// The name you claimed is yours.
-    Claimed(DisplayName),
+    Claimed(NameId),
     /// You are in the room, and who was there before you, oldest first, each with who calls.
     Joined {
         /// The room.

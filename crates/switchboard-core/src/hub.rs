@@ -11,7 +11,7 @@ use crate::{
     challenge::{Challenges, Due, Wait, Wish},
     command::{Ask, Change, Charge, Effect, Farewell, Input, Place, Target},
     event::{Event, Eviction},
-    id::{Address, Attempt, DisplayName, PeerId, Position, RoomId, SpaceName},
+    id::{Address, Attempt, NameId, PeerId, Position, RoomId},
     introduction::{Identity, Member, Tongue},
     limits::{EARLY_BYTES_MAX, EARLY_MAX, Limits, NOTICE_BYTES, exceeds},
     log::{Addressee, Departure, Letter, LogId, Message, NodeId},
@@ -156,12 +156,8 @@ impl<L: Clone> Hub<L> {
 
     fn ask(&mut self, peer: PeerId, local: L, ask: Ask, now: Instant) {
         match ask {
-            Ask::Claim(space, name, identity) => {
-                self.enter(claim(peer, space, name, identity, local), now);
-            }
-            Ask::Release(space, name) => {
-                self.leave(peer, LogId::Name(space, name), Farewell::Aloud);
-            }
+            Ask::Claim(name, identity) => self.enter(claim(peer, name, identity, local), now),
+            Ask::Release(name) => self.leave(peer, LogId::Name(name), Farewell::Aloud),
             Ask::Join(room, member, attempt) => {
                 let others = (self.challenges).forget_others(member.peer, &room, &member.address);
                 // Who asks for another address has not given up what it has to say.
@@ -287,10 +283,14 @@ impl<L: Clone> Hub<L> {
         let Some((holder, _)) = self.holder(&place) else {
             return;
         };
+        let local = wish.local.clone();
         match self.challenges.wait(place.clone(), holder, wish, now) {
             Wait::Full(wish) => self.refuse_join(wish, Refusal::Taken),
             Wait::Probe | Wait::Queued if replaces => {}
-            Wait::Probe => self.probe(&place),
+            Wait::Probe => {
+                self.charge(local, 1, NOTICE_BYTES);
+                self.probe(&place);
+            }
             Wait::Queued => {}
         }
         if replaces {
@@ -313,7 +313,8 @@ impl<L: Clone> Hub<L> {
                 target: (reason == Refusal::Taken).then(|| wish.member.address.clone()),
                 ..Refused::join(reason, &room.name, wish.attempt)
             },
-            LogId::Name(..) | LogId::Duty(_) => Refused::new(reason),
+            LogId::Name(name) => Refused::claim(reason, name.clone()),
+            LogId::Duty(_) => Refused::new(reason),
         };
         self.refuse(wish.local.clone(), refused);
         self.tidy(&wish.log);
@@ -370,7 +371,7 @@ impl<L: Clone> Hub<L> {
         let address = match place {
             Place::Room(_) => return None,
             Place::Address(_, address) => address.clone(),
-            Place::Name(_, name) => name.clone().into(),
+            Place::Name(id) => id.name.clone().into(),
         };
         if let Some(seat) = room.at(&address) {
             let holder = match (seat.node, &seat.local) {
@@ -598,16 +599,10 @@ impl<L: Clone> Hub<L> {
 }
 
 /// A claim to a name as a wish for the one seat of its log.
-fn claim<L>(
-    peer: PeerId,
-    space: SpaceName,
-    name: DisplayName,
-    identity: Identity,
-    local: L,
-) -> Wish<L> {
+fn claim<L>(peer: PeerId, id: NameId, identity: Identity, local: L) -> Wish<L> {
     let member = Member {
         peer,
-        address: name.clone().into(),
+        address: id.name.clone().into(),
         name: None,
         tongue: &SILENT,
         identity,
@@ -615,7 +610,7 @@ fn claim<L>(
         circle: None,
     };
     Wish {
-        log: LogId::Name(space, name),
+        log: LogId::Name(id),
         member: Arc::new(member),
         attempt: Attempt::default(),
         local,
@@ -652,7 +647,7 @@ fn not_in_room(ask: Ask) -> Refused {
 fn place(log: &LogId, address: &Address) -> Option<Place> {
     match log {
         LogId::Room(room) => Some(Place::Address(room.clone(), address.clone())),
-        LogId::Name(space, name) => Some(Place::Name(space.clone(), name.clone())),
+        LogId::Name(name) => Some(Place::Name(name.clone())),
         LogId::Duty(_) => None,
     }
 }
@@ -660,7 +655,7 @@ fn place(log: &LogId, address: &Address) -> Option<Place> {
 fn entered_again(log: LogId, others: Vec<Arc<Member>>) -> Event {
     match log {
         LogId::Room(room) => Event::Rejoined { room, others },
-        LogId::Name(_, name) => Event::Claimed(name),
+        LogId::Name(name) => Event::Claimed(name),
         // No peer joins one.
         LogId::Duty(_) => Event::Refused(Refused::new(Refusal::NotInRoom)),
     }

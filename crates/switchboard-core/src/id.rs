@@ -123,7 +123,7 @@ name!(
 );
 name!(
     /// A name for people, shown where a dialect has a place for it. In the dialects where it is
-    /// unique in a space, it is also what is claimed.
+    /// unique in a space or a room, it is also what is claimed.
     DisplayName
 );
 name!(
@@ -210,6 +210,30 @@ impl RoomId {
             space,
             name,
             scope: RoomScope::Shared,
+        }
+    }
+}
+
+/// A name that is claimed, and where it is unique.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NameId {
+    /// The namespace.
+    pub space: SpaceName,
+    /// The room of the namespace in which the name is unique; `None`: the name is unique in the namespace.
+    /// These are different names: a claim in a room does not conflict with a claim in the whole namespace.
+    pub room: Option<RoomName>,
+    /// The name.
+    pub name: DisplayName,
+}
+
+impl NameId {
+    /// The name that is unique in the whole namespace.
+    #[must_use]
+    pub fn in_space(space: SpaceName, name: DisplayName) -> Self {
+        Self {
+            space,
+            room: None,
+            name,
         }
     }
 }

@@ -48,8 +48,8 @@ pub use command::{Ask, Change, Charge, Command, Effect, Farewell, Input, Place, 
 pub use event::{Event, Eviction};
 pub use hub::Hub;
 pub use id::{
-    Address, Alias, Attempt, CallId, DialectName, DisplayName, Duty, NameError, PeerId, Position,
-    RoomId, RoomName, RoomScope, SpaceName, User, VoiceRoomId,
+    Address, Alias, Attempt, CallId, DialectName, DisplayName, Duty, NameError, NameId, PeerId,
+    Position, RoomId, RoomName, RoomScope, SpaceName, User, VoiceRoomId,
 };
 pub use introduction::{Call, Circle, Custom, Identity, Member, Token, Tongue, decide};
 pub use limits::Limits;

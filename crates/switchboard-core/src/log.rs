@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr, sync::Arc};
 use crate::{
     command::{Change, Target},
     event::Eviction,
-    id::{DisplayName, Duty, PeerId, Position, RoomId, SpaceName},
+    id::{Duty, NameId, PeerId, Position, RoomId},
     introduction::Member,
     relay::Relay,
 };
@@ -15,8 +15,8 @@ use crate::{
 pub enum LogId {
     /// A room.
     Room(RoomId),
-    /// A name that is unique in its space: a room for one.
-    Name(SpaceName, DisplayName),
+    /// A name that is unique in a space or a room: a log with at most one member.
+    Name(NameId),
     /// Something that one node does for all: its members are nodes, and the oldest does it.
     Duty(Duty),
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     command::{Ask, Command, Farewell, Terms},
-    id::{Address, Attempt, DisplayName, PeerId, RoomId, RoomName, RoomScope, SpaceName},
+    id::{Address, Attempt, DisplayName, NameId, PeerId, RoomId, RoomName, RoomScope, SpaceName},
     introduction::{Circle, Identity, Member, Tongue},
     limits::{Limits, exceeds},
     refusal::{Refusal, Refused},
@@ -43,7 +43,8 @@ pub struct Peer {
     space: SpaceName,
     /// Sorted by room.
     rooms: Vec<Joined>,
-    names: Vec<DisplayName>,
+    /// The names that it has or has asked for.
+    names: Vec<NameId>,
     attempt: Attempt,
 }
 
@@ -88,7 +89,8 @@ impl Peer {
     /// What to ask a hub for this command, or why it is not asked.
     pub fn route(&mut self, command: Command, limits: &Limits) -> Result<Ask, Refused> {
         match command {
-            Command::Claim(name) => self.claim(name),
+            Command::Claim(room, name) => self.claim(room, name),
+            Command::Release(room, name) => Ok(self.release(room, name)),
             Command::Join {
                 room,
                 address,
@@ -135,10 +137,7 @@ impl Peer {
             };
             Ask::Leave(self.room(joined.room, joined.scope), farewell)
         });
-        let release = names
-            .into_iter()
-            .map(|name| Ask::Release(self.space.clone(), name));
-        leave.chain(release).collect()
+        leave.chain(names.into_iter().map(Ask::Release)).collect()
     }
 
     fn room(&self, name: RoomName, scope: RoomScope) -> RoomId {
@@ -179,14 +178,26 @@ impl Peer {
         }
     }
 
-    fn claim(&mut self, name: DisplayName) -> Result<Ask, Refused> {
-        if is_server_name(name.as_str()) {
-            return Err(Refusal::Reserved.into());
+    fn name_id(&self, room: Option<RoomName>, name: DisplayName) -> NameId {
+        let space = self.space.clone();
+        NameId { space, room, name }
+    }
+
+    fn claim(&mut self, room: Option<RoomName>, name: DisplayName) -> Result<Ask, Refused> {
+        let id = self.name_id(room, name);
+        if is_server_name(id.name.as_str()) {
+            return Err(Refused::claim(Refusal::Reserved, id));
         }
-        if !self.names.contains(&name) {
-            self.names.push(name.clone());
+        if !self.names.contains(&id) {
+            self.names.push(id.clone());
         }
-        Ok(Ask::Claim(self.space.clone(), name, self.identity.clone()))
+        Ok(Ask::Claim(id, self.identity.clone()))
+    }
+
+    fn release(&mut self, room: Option<RoomName>, name: DisplayName) -> Ask {
+        let id = self.name_id(room, name);
+        self.names.retain(|held| *held != id);
+        Ask::Release(id)
     }
 
     fn join(

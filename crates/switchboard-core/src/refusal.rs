@@ -2,7 +2,7 @@
 
 use crate::{
     command::Target,
-    id::{Address, Attempt, NameError, RoomName},
+    id::{Address, Attempt, NameError, NameId, RoomName},
 };
 
 /// The reason, typed. [`Refusal::code`] is what programs read.
@@ -100,6 +100,8 @@ pub struct Refused {
     pub target: Option<Address>,
     /// Which attempt to enter `room` it answers, if it was one: the peer is not in it then.
     pub join: Option<Attempt>,
+    /// The name that was claimed, if it answers a claim: the peer does not have it.
+    pub claim: Option<NameId>,
 }
 
 impl Refused {
@@ -111,6 +113,7 @@ impl Refused {
             room: None,
             target: None,
             join: None,
+            claim: None,
         }
     }
 
@@ -129,6 +132,15 @@ impl Refused {
         Self {
             join: Some(attempt),
             ..Self::new(reason).in_room(room)
+        }
+    }
+
+    /// The refusal to give a peer this name.
+    #[must_use]
+    pub fn claim(reason: Refusal, name: NameId) -> Self {
+        Self {
+            claim: Some(name),
+            ..Self::new(reason)
         }
     }
 

@@ -25,7 +25,7 @@ use std::{
 };
 
 use rand::{RngExt, SeedableRng, rngs::StdRng};
-use switchboard_core::{Command, DisplayName, Input, Limits, LogId, NodeId, PeerId, RoomId, Terms};
+use switchboard_core::{Command, Input, Limits, LogId, NameId, NodeId, PeerId, RoomId, Terms};
 use switchboard_engine::cluster::{
     self, Settings,
     model::Model,
@@ -241,9 +241,16 @@ impl Cluster {
         &self.sent
     }
 
-    /// Claims a name.
-    pub fn claim(&mut self, client: ClientKey, name: &str) {
-        self.command(client, Command::Claim(client::name(name)));
+    /// Claims a name in a room, or with `None` in the space.
+    pub fn claim(&mut self, client: ClientKey, room: Option<&str>, name: &str) {
+        let room = room.map(client::room_name);
+        self.command(client, Command::Claim(room, client::name(name)));
+    }
+
+    /// Gives back a name that it has claimed in a room, or with `None` in the space.
+    pub fn release(&mut self, client: ClientKey, room: Option<&str>, name: &str) {
+        let room = room.map(client::room_name);
+        self.command(client, Command::Release(room, client::name(name)));
     }
 
     /// Asks who is in a room.
@@ -276,8 +283,8 @@ impl Cluster {
 
     /// The log of a name as the store has it.
     #[must_use]
-    pub fn stored_name(&self, name: &DisplayName) -> Option<Snapshot> {
-        self.stored_log(LogId::Name(client::space(), name.clone()))
+    pub fn stored_name(&self, name: &NameId) -> Option<Snapshot> {
+        self.stored_log(LogId::Name(name.clone()))
     }
 
     fn stored_log(&self, log: LogId) -> Option<Snapshot> {

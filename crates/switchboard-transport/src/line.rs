@@ -451,10 +451,10 @@ mod tests {
             ..Charges::default()
         };
         line.on_charges(&charges, start);
-        let probe = Event::Probe(Place::Name(
+        let probe = Event::Probe(Place::Name(switchboard_core::NameId::in_space(
             SpaceName::default(),
             switchboard_core::DisplayName::parse("ada", 0).expect("a name"),
-        ));
+        )));
         let steps = line.on_event(&probe, start, 0);
         assert!(matches!(steps.turn.asks[..], [Ask::Alive(_)]));
         let mut pings = 0;
@@ -478,10 +478,10 @@ mod tests {
     fn claims_of_others_to_a_name_do_not_put_its_holder_in_debt() {
         let start = Instant::now();
         let (mut line, _) = line("mesh", start);
-        let probe = Event::Probe(Place::Name(
+        let probe = Event::Probe(Place::Name(switchboard_core::NameId::in_space(
             SpaceName::default(),
             switchboard_core::DisplayName::parse("ada", 0).expect("a name"),
-        ));
+        )));
         for _ in 0..1000 {
             assert!(line.on_event(&probe, start, 0).ping);
             drop(line.on_pong(start));

@@ -11,7 +11,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use switchboard_core::{Ask, Event, Farewell, Limits, Parting, Refusal, Refused};
+use switchboard_core::{Ask, Event, Farewell, Limits, Parting, Refusal, Refused, RoomId};
 use switchboard_dialect::{Close, Conversation, Frame, Post, Turn};
 use tokio::time::{Instant as TokioInstant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
@@ -511,13 +511,14 @@ impl Connection {
 
     async fn ask(&mut self, ask: Ask) {
         let (exchange, peer) = (&self.context.exchange, self.line.peer().id());
-        if let Ask::Join(room, _, attempt) = &ask
-            && let Some(check) = exchange.may_join(self.line.peer(), room)
+        if let Some((room, refused)) = checked_room(&ask)
+            && let Some(check) = exchange.may_join(self.line.peer(), &room)
             && !check.await
         {
-            let refused = Refused::join(Refusal::Denied, &room.name, *attempt);
             // It may be in already, let in by an earlier answer.
-            exchange.ask(peer, &self.local, Ask::Leave(room.clone(), Farewell::Aloud));
+            if refused.join.is_some() {
+                exchange.ask(peer, &self.local, Ask::Leave(room, Farewell::Aloud));
+            }
             let _ = self.local.push(Arc::new(Event::Refused(refused)));
             return;
         }
@@ -582,6 +583,24 @@ impl Drop for Connection {
             .counters()
             .connections
             .fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The room of which the host program must allow the request, and the refusal if it does not. A claim of a
+/// name in a room tells whether a member has the name, so it is checked as a join is.
+fn checked_room(ask: &Ask) -> Option<(RoomId, Refused)> {
+    match ask {
+        Ask::Join(room, _, attempt) => {
+            let refused = Refused::join(Refusal::Denied, &room.name, *attempt);
+            Some((room.clone(), refused))
+        }
+        Ask::Claim(name, _) => {
+            let room = RoomId::shared(name.space.clone(), name.room.clone()?);
+            let refused = Refused::claim(Refusal::Denied, name.clone());
+            let refused = refused.in_room(&room.name);
+            Some((room, refused))
+        }
+        Ask::Release(_) | Ask::Leave(..) | Ask::Relay(..) | Ask::List(_) | Ask::Alive(_) => None,
     }
 }
 
@@ -687,7 +706,9 @@ mod tests {
         assert!(connection.has_enough_pending());
         let waiting = connection.pending.len();
         let name = DisplayName::parse("ada", 0).expect("a name");
-        let probe = Arc::new(Event::Probe(Place::Name(SpaceName::default(), name)));
+        let probe = Arc::new(Event::Probe(Place::Name(
+            switchboard_core::NameId::in_space(SpaceName::default(), name),
+        )));
         for _ in 0..3 {
             connection.local.push(probe.clone());
         }

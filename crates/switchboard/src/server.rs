@@ -79,7 +79,8 @@ impl Builder {
         self
     }
 
-    /// Asks `hook` before a client may enter a room. Without it everybody may.
+    /// Asks `hook` before a client may enter a room. Without it everybody may. A client that claims a name in a room
+    /// needs the same permission, so one join may ask the hook more than once.
     #[must_use]
     pub fn on_join<F, A>(mut self, hook: F) -> Self
     where

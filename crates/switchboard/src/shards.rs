@@ -173,7 +173,7 @@ impl Shards {
     fn index_of(&self, log: &LogId) -> usize {
         match log {
             LogId::Room(room) => self.index_of_room(room),
-            LogId::Name(space, name) => self.index(self.hasher.hash_one((space, name))),
+            LogId::Name(name) => self.index(self.hasher.hash_one(name)),
             LogId::Duty(duty) => self.index(self.hasher.hash_one(duty)),
         }
     }
@@ -181,7 +181,7 @@ impl Shards {
     fn index_of_place(&self, place: &Place) -> usize {
         match place {
             Place::Room(room) | Place::Address(room, _) => self.index_of_room(room),
-            Place::Name(space, name) => self.index(self.hasher.hash_one((space, name))),
+            Place::Name(name) => self.index(self.hasher.hash_one(name)),
         }
     }
 

@@ -361,7 +361,7 @@ impl<L> Arrival<L> {
                 others,
             }],
             LogId::Name(..) if self.returns => Vec::new(),
-            LogId::Name(_, name) => vec![Event::Claimed(name.clone())],
+            LogId::Name(name) => vec![Event::Claimed(name.clone())],
             LogId::Duty(_) => Vec::new(),
         }
     }

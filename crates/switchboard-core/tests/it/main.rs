@@ -6,6 +6,7 @@ mod call_promises;
 mod call_script;
 mod call_scripts;
 mod charges;
+mod names;
 mod ring_bounds;
 mod ring_scripts;
 mod room_model;

@@ -9,15 +9,15 @@ use bytestring::ByteString;
 use serde::{Deserialize, Serialize};
 use switchboard_core::{
     Address, Addressee, Circle, DisplayName, Duty, Identity, Letter, LogId, Member, Message,
-    NodeId, PeerId, Position, Relay, RelayKind, RoomId, RoomName, RoomScope, SeatRef, SpaceName,
-    Target, Token,
+    NameId, NodeId, PeerId, Position, Relay, RelayKind, RoomId, RoomName, RoomScope, SeatRef,
+    SpaceName, Target, Token,
 };
 
 use super::store::Seat;
 use crate::Vocabulary;
 
 /// The spelling of mail, as its first byte.
-const VERSION: u8 = 3;
+const VERSION: u8 = 4;
 
 #[derive(Default, Serialize, Deserialize)]
 struct Card {
@@ -103,7 +103,8 @@ struct Sheet {
 enum Log {
     /// Its space, its name, and the only dialect that can enter, if it is closed to others.
     Room(String, String, Option<String>),
-    Name(String, String),
+    /// Its space, the room in which it is unique, if it is not unique in the space, and the name.
+    Name(String, Option<String>, String),
     Duty(String),
 }
 
@@ -207,7 +208,11 @@ fn sheet(at: Position, letter: &Letter) -> Sheet {
                 room.name.to_string(),
                 room.scope.dialect().map(str::to_owned),
             ),
-            LogId::Name(space, name) => Log::Name(space.to_string(), name.to_string()),
+            LogId::Name(NameId { space, room, name }) => Log::Name(
+                space.to_string(),
+                room.as_ref().map(RoomName::to_string),
+                name.to_string(),
+            ),
             LogId::Duty(duty) => Log::Duty(duty.to_string()),
         },
         at: at.get(),
@@ -217,13 +222,21 @@ fn sheet(at: Position, letter: &Letter) -> Sheet {
 
 fn log_of(log: Log) -> Option<LogId> {
     let space = |space: String| SpaceName::parse(&space, 0).ok();
+    let room_name = |room: Option<String>| match room {
+        Some(room) => RoomName::parse(&room, 0).ok().map(Some),
+        None => Some(None),
+    };
     Some(match log {
         Log::Room(of, name, dialect) => LogId::Room(RoomId {
             space: space(of)?,
             name: RoomName::parse(&name, 0).ok()?,
             scope: dialect.map_or(RoomScope::Shared, |dialect| RoomScope::only(&dialect)),
         }),
-        Log::Name(of, name) => LogId::Name(space(of)?, DisplayName::parse(&name, 0).ok()?),
+        Log::Name(of, room, name) => LogId::Name(NameId {
+            space: space(of)?,
+            room: room_name(room)?,
+            name: DisplayName::parse(&name, 0).ok()?,
+        }),
         Log::Duty(name) => LogId::Duty(Duty::parse(&name, 0).ok()?),
     })
 }
@@ -400,5 +413,29 @@ mod tests {
         assert_eq!(from, node);
         let read: Vec<_> = read.into_iter().map(|(_, letter)| letter.log).collect();
         assert_eq!(read, rooms.map(LogId::Room));
+    }
+
+    #[test]
+    fn mail_about_a_name_in_a_room_is_about_no_other_name() {
+        let in_space = NameId::in_space(
+            SpaceName::default(),
+            DisplayName::parse("ada", 0).expect("a name"),
+        );
+        let in_room = |room| NameId {
+            room: Some(RoomName::parse(room, 0).expect("a name")),
+            ..in_space.clone()
+        };
+        let names = [in_space.clone(), in_room("red"), in_room("ada")];
+        let letters = names.clone().map(|name| Letter {
+            log: LogId::Name(name),
+            message: Message::Alive(PeerId::from([7; 16])),
+        });
+        let bytes = write(
+            NodeId::from(1),
+            letters.iter().map(|letter| (9.into(), letter)),
+        );
+        let (_, read) = read(&bytes, &NoWords).expect("mail");
+        let read: Vec<_> = read.into_iter().map(|(_, letter)| letter.log).collect();
+        assert_eq!(read, names.map(LogId::Name));
     }
 }

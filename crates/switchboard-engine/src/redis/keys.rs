@@ -6,10 +6,12 @@
 //! * the channel `{PREFIX:node:NODE}:mail`
 //!
 //! `LOG` is `r:SPACE:NAME` (a room), `c:DIALECT:SPACE:NAME` (a room that is closed to other dialects),
-//! `n:SPACE:NAME` (a name) or `d:NAME` (a duty); names are percent-encoded except for `A-Z a-z 0-9 _ . -`, so that every text is a name and no name is a brace.
+//! `n:SPACE:NAME` (a name), `m:SPACE:ROOM:NAME` (a name that is unique in a room) or `d:NAME` (a duty); names are percent-encoded except for `A-Z a-z 0-9 _ . -`, so that every text is a name and no name is a brace.
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
-use switchboard_core::{DisplayName, Duty, LogId, NodeId, RoomId, RoomName, RoomScope, SpaceName};
+use switchboard_core::{
+    DisplayName, Duty, LogId, NameId, NodeId, RoomId, RoomName, RoomScope, SpaceName,
+};
 
 const SET: &AsciiSet = &NON_ALPHANUMERIC.remove(b'_').remove(b'.').remove(b'-');
 
@@ -67,8 +69,12 @@ pub(super) fn log_text(log: &LogId) -> String {
                 Some(dialect) => format!("c:{}:{room}", encode(dialect)),
             }
         }
-        LogId::Name(space, name) => {
-            format!("n:{}:{}", encode(space.as_str()), encode(name.as_str()))
+        LogId::Name(NameId { space, room, name }) => {
+            let (space, name) = (encode(space.as_str()), encode(name.as_str()));
+            match room {
+                None => format!("n:{space}:{name}"),
+                Some(room) => format!("m:{space}:{}:{name}", encode(room.as_str())),
+            }
         }
         LogId::Duty(duty) => format!("d:{}", encode(duty.as_str())),
     }
@@ -90,10 +96,16 @@ pub(super) fn parse_log(text: &str) -> Option<LogId> {
             space: SpaceName::parse(&name()?, 0).ok()?,
             name: RoomName::parse(&name()?, 0).ok()?,
         }),
-        "n" => LogId::Name(
-            SpaceName::parse(&name()?, 0).ok()?,
-            DisplayName::parse(&name()?, 0).ok()?,
-        ),
+        "n" => LogId::Name(NameId {
+            space: SpaceName::parse(&name()?, 0).ok()?,
+            room: None,
+            name: DisplayName::parse(&name()?, 0).ok()?,
+        }),
+        "m" => LogId::Name(NameId {
+            space: SpaceName::parse(&name()?, 0).ok()?,
+            room: Some(RoomName::parse(&name()?, 0).ok()?),
+            name: DisplayName::parse(&name()?, 0).ok()?,
+        }),
         "d" => LogId::Duty(Duty::parse(&name()?, 0).ok()?),
         _ => return None,
     };
@@ -132,7 +144,7 @@ fn encode(name: &str) -> String {
 mod tests {
     use super::*;
 
-    fn logs(a: &str, b: &str) -> [LogId; 5] {
+    fn logs(a: &str, b: &str) -> [LogId; 6] {
         let space = SpaceName::parse(a, 0).expect("a name");
         let room = |scope| {
             LogId::Room(RoomId {
@@ -141,11 +153,19 @@ mod tests {
                 scope,
             })
         };
+        let name = |room| {
+            LogId::Name(NameId {
+                space: space.clone(),
+                room,
+                name: DisplayName::parse(b, 0).expect("a name"),
+            })
+        };
         [
             room(RoomScope::Shared),
             room(RoomScope::only("mesh")),
             room(RoomScope::only(a)),
-            LogId::Name(space, DisplayName::parse(b, 0).expect("a name")),
+            name(None),
+            name(Some(RoomName::parse(a, 0).expect("a name"))),
             LogId::Duty(Duty::parse(b, 0).expect("a name")),
         ]
     }

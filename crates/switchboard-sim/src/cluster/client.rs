@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bytestring::ByteString;
 use switchboard_core::{
-    Address, Attempt, Command, Custom, DisplayName, Event, Identity, Member, Peer, PeerId, Relay,
-    RelayKind, RoomId, RoomName, SpaceName, Target, Tongue,
+    Address, Attempt, Command, Custom, DisplayName, Event, Identity, Member, NameId, Peer, PeerId,
+    Relay, RelayKind, RoomId, RoomName, SpaceName, Target, Tongue,
 };
 use switchboard_engine::Vocabulary;
 
@@ -83,7 +83,7 @@ pub enum Asked {
     /// To leave a room.
     Leave(RoomId),
     /// To have a name.
-    Claim(DisplayName),
+    Claim(NameId),
     /// To bring something to others.
     Send(usize),
     /// Who is in a room.

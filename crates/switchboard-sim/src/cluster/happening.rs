@@ -314,7 +314,7 @@ impl Cluster {
 
 fn asked_of(ask: &Ask, sent: usize) -> Asked {
     match ask {
-        Ask::Claim(_, name, _) => Asked::Claim(name.clone()),
+        Ask::Claim(name, _) => Asked::Claim(name.clone()),
         Ask::Join(room, member, attempt) => Asked::Join {
             room: room.clone(),
             address: member.address.clone(),

@@ -202,7 +202,7 @@ impl Cluster {
             }
             80..89 => {
                 let name = self.word(&NAMES);
-                self.claim(client, name);
+                self.claim(client, (drawn >= 85).then_some(room), name);
             }
             89..92 => self.freeze(client),
             92..97 => self.vanish(client),

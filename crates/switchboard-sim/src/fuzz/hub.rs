@@ -10,8 +10,8 @@ use std::{
 use bytestring::ByteString;
 use switchboard_core::{
     Address, Ask, Change, Command, Custom, Declined, DisplayName, Effect, Entry, Event, Farewell,
-    Hub, Identity, Input, Limits, LogId, Member, Parting, Peer, PeerId, Place, Position, Relay,
-    RelayKind, RoomId, RoomName, SpaceName, Target, Terms, Token, Tongue,
+    Hub, Identity, Input, Limits, LogId, Member, NameId, Parting, Peer, PeerId, Place, Position,
+    Relay, RelayKind, RoomId, RoomName, SpaceName, Target, Terms, Token, Tongue,
 };
 
 /// Clients at any time; who goes is followed by another.
@@ -133,7 +133,8 @@ impl Node {
             4 => self.command(who, leave(more)),
             5..=7 => self.command(who, self.relay(more)),
             8 => self.command(who, Command::List(room_name(more))),
-            9 => self.command(who, Command::Claim(name(more))),
+            9 if more < 192 => self.command(who, Command::Claim(claim_scope(more / 4), name(more))),
+            9 => self.command(who, Command::Release(claim_scope(more / 4), name(more))),
             10 => self.ask(who, Ask::Alive(place(more))),
             11 => self.pass(Duration::from_millis(u64::from(more) * 16)),
             12 => self.kick(more),
@@ -343,10 +344,19 @@ fn name(more: u8) -> DisplayName {
     DisplayName::parse(["ann", "ben", "cyd"][usize::from(more % 3)], 0).expect("not empty")
 }
 
+/// Where a name is claimed: in a room, or in the space.
+fn claim_scope(more: u8) -> Option<RoomName> {
+    (more % 2 == 1).then(|| room_name(more / 2))
+}
+
 fn place(more: u8) -> Place {
     match more % 2 {
         0 => Place::Address(room(more / 2), address(more / 8)),
-        _ => Place::Name(SpaceName::default(), name(more / 2)),
+        _ => Place::Name(NameId {
+            space: SpaceName::default(),
+            room: claim_scope(more / 8),
+            name: name(more / 2),
+        }),
     }
 }
 

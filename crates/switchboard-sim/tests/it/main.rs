@@ -7,6 +7,7 @@ mod cluster;
 mod corpora;
 mod growth;
 mod judge;
+mod names;
 mod play;
 mod promises;
 mod races;

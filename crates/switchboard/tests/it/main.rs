@@ -11,6 +11,7 @@ mod http;
 mod ice;
 mod large_rooms;
 mod limits;
+mod names;
 mod nodes;
 mod rates;
 mod slow;

@@ -258,7 +258,7 @@ impl Judge<'_> {
             let seats = self.cluster.stored_name(&name).map(|it| it.seats);
             let holder = seats.and_then(|seats| self.cluster.client_of(seats.first()?.peer));
             if holder != Some(who) {
-                self.complain(format!("c{who} has {name}, stored is {holder:?}"));
+                self.complain(format!("c{who} has {name:?}, stored is {holder:?}"));
             }
         }
     }

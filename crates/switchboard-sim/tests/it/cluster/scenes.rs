@@ -149,7 +149,7 @@ fn the_same_person_on_another_node_replaces_itself_at_once() {
     let [first, second] = [0, 1].map(|station| {
         let client = cluster.connect(station, 0, Some("one"));
         cluster.join(client, "red", "ann");
-        cluster.claim(client, "ann");
+        cluster.claim(client, None, "ann");
         cluster.advance(MOMENT);
         client
     });
@@ -210,4 +210,44 @@ fn who_leaves_and_joins_under_another_address_while_cut_off_is_met_under_that_on
     let news = told(&cluster, witness, before);
     assert_eq!(news, [format!("loses {moves}"), format!("meets {moves}")]);
     must_be_sound(&cluster);
+}
+
+#[test]
+fn a_name_in_a_room_is_one_clients_on_all_nodes_and_another_rooms_is_another() {
+    let mut cluster = cluster(2);
+    let holder = cluster.connect(0, 0, None);
+    cluster.claim(holder, Some("red"), "ann");
+    cluster.advance(MOMENT);
+    let claimant = cluster.connect(1, 0, None);
+    let before = cluster.now();
+    cluster.claim(claimant, Some("blue"), "ann");
+    cluster.claim(claimant, Some("red"), "ann");
+    cluster.advance(Duration::from_secs(3));
+    let news = told(&cluster, claimant, before);
+    assert!(news[0].starts_with("Claimed"), "{news:?}");
+    assert_eq!(news[1..], ["refused: taken"]);
+
+    let before = cluster.now();
+    cluster.freeze(holder);
+    cluster.claim(claimant, Some("red"), "ann");
+    cluster.advance(Duration::from_secs(3));
+    assert!(told(&cluster, holder, before).contains(&"evicted as a ghost".to_owned()));
+    let news = told(&cluster, claimant, before);
+    assert!(news[0].starts_with("Claimed"), "{news:?}");
+    must_be_sound(&cluster);
+}
+
+#[test]
+fn a_name_that_a_client_gives_back_is_free_on_another_node() {
+    let mut cluster = cluster(2);
+    let holder = cluster.connect(0, 0, None);
+    cluster.claim(holder, Some("red"), "ann");
+    cluster.advance(MOMENT);
+    cluster.release(holder, Some("red"), "ann");
+    cluster.advance(MOMENT);
+    let claimant = cluster.connect(1, 0, None);
+    cluster.claim(claimant, Some("red"), "ann");
+    cluster.advance(MOMENT);
+    let news = told(&cluster, claimant, Duration::ZERO);
+    assert!(news[0].starts_with("Claimed"), "{news:?}");
 }

@@ -5,7 +5,9 @@ use std::{
     time::Duration,
 };
 
-use switchboard_core::{Attempt, Call, DisplayName, Event, Eviction, Member, Place, RoomId};
+use switchboard_core::{
+    Attempt, Call, DisplayName, Event, Eviction, Member, NameId, Place, RoomId,
+};
 use switchboard_sim::cluster::{Asked, ClientKey, Cluster, Noted};
 
 /// A stay of somebody in a room: each has a name of its own.
@@ -57,7 +59,7 @@ pub(crate) struct Life {
     pub(crate) waits: Vec<Wait>,
     pub(crate) evicted: Option<(Duration, Eviction)>,
     pub(crate) probes: Vec<(Duration, Place)>,
-    pub(crate) claimed: BTreeMap<DisplayName, Duration>,
+    pub(crate) claimed: BTreeMap<NameId, Duration>,
     pub(crate) ended: Option<Duration>,
     pub(crate) complaints: Vec<String>,
 }
