@@ -54,6 +54,33 @@ scene('a member whose name is taken gets the next one, and everybody sees it', a
   await second.page.screenshot({ path: outputFile('call-page-name-taken.png') });
 });
 
+scene('members of two rooms can have the same name, and members of one room cannot', async (scene) => {
+  const { room } = scene;
+  const ada = await scene.visit('Ada');
+  scene.room = `${room}-other`;
+  const elsewhere = await scene.visit('Ada');
+  scene.room = room;
+  const grace = await scene.join('p2p-chat', { name: 'Grace' });
+  const second = await scene.visit('Ada');
+  await second.isToldOf('you are “Ada (2)” in this call');
+  const unmodified = await scene.join('p2p-chat', { name: 'Ada' });
+
+  await ada.meets('Grace', 'Ada (2)', 'Ada (3)');
+  await second.meets('Grace', 'Ada', 'Ada (3)');
+  await second.writes('Hello');
+  const hello = () => window.state.messages.some(({ from, content }) => from === 'Ada (2)' && content === 'Hello');
+  await Promise.all([ada.reads('Ada (2)', 'Hello'), grace.until('the same name', hello), unmodified.until('the same name', hello)]);
+
+  for (const { page } of [second, ada]) {
+    await page.reload();
+    await page.locator('[data-testid="connection"][data-state="joined"]').waitFor();
+  }
+  await second.meets('Grace', 'Ada', 'Ada (3)');
+  await ada.meets('Grace', 'Ada (2)', 'Ada (3)');
+  await elsewhere.meets();
+  assert.equal(await elsewhere.page.getByText('is taken').count(), 0);
+});
+
 scene('connections use the servers that the server offers and those that are typed', async (scene) => {
   await scene.context.route('**/ice-servers', (route) => route.fulfill({ json: { iceServers: [OFFERED, { urls: 'nonsense:' }, { urls: 'turn:no.user.example' }] } }));
   const ada = await scene.visit('Ada', recordServers);

@@ -1,6 +1,7 @@
 // @ts-check
-// The one connection to the server. It says who we are and which room we want, hands every other frame on,
-// and comes back by itself: calls run between peers, so a lost connection costs only news until it is back.
+// The one connection to the server. It says who we are and which room we want, so that the name need be unique only
+// there, hands every other frame on, and comes back by itself: calls run between peers, so a lost connection costs only
+// news until it is back.
 
 /** @typedef {{type: string, [key: string]: unknown}} Frame */
 /** @typedef {'connecting' | 'joined' | 'waiting' | 'closed'} SignalingState */
@@ -29,7 +30,7 @@ export class Signaling {
   /** @type {number | undefined} */ #timer;
   #attempts = 0;
   #nameRefusals = 0;
-  /** The number behind the name, from 2 on, if the name alone is taken. */
+  /** The number behind the name, from 2 on, if another member of the room has the name alone. */
   #suffix = 1;
   #wanted = true;
   #joined = false;
@@ -71,7 +72,7 @@ export class Signaling {
     this.events.onState('connecting', 0);
     const socket = new WebSocket(this.session.url);
     this.#socket = socket;
-    socket.onopen = () => this.send({ type: 'IDENTIFY', username: this.#name });
+    socket.onopen = () => this.send({ type: 'IDENTIFY', username: this.#name, roomId: this.session.room });
     socket.onmessage = ({ data }) => this.#receive(socket, data);
     socket.onclose = ({ code }) => this.#closed(socket, code);
   }
@@ -117,7 +118,7 @@ export class Signaling {
     if (this.#everJoined && this.#nameRefusals <= NAME_RETRIES) return this.#socket?.close();
     if (!this.#everJoined && message.includes('taken') && this.#suffix < SUFFIX_MAX) return this.#claimNext();
     this.close();
-    this.events.onRefused(message, true);
+    this.events.onRefused(message, !/\broom(Id)?\b/.test(message));
   }
 
   #claimNext() {
