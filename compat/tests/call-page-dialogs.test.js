@@ -1,6 +1,7 @@
 /** The page at `/`: the link to hand on, and the details of a connection. */
 import assert from 'node:assert/strict';
 import decodeQr from 'jsqr';
+import { hasNoBreach } from '../lib/axe.js';
 import { outputFile, stage } from '../lib/stage.js';
 
 const scene = stage();
@@ -33,6 +34,7 @@ scene('the link of the room can be copied, scanned and shared', async (scene) =>
   assert.equal(await readCode(field('invite-qr')), link);
   assert.match(await field('invite-warning').innerText(), /works on this machine only/);
   await ada.page.screenshot({ path: outputFile('call-page-invite.png') });
+  await hasNoBreach(ada.page, 'invitation');
   await field('copy-link').press('Enter');
   await field('invite-status').filter({ hasText: 'Link copied' }).waitFor();
   assert.equal(await ada.page.evaluate(() => navigator.clipboard.readText()), link);
@@ -83,6 +85,7 @@ scene('the details of a connection are shown, and follow it while they are open'
   await row('audio-down', /^[1-9]\d* kbit\/s, opus$/);
   await ada.page.screenshot({ path: outputFile('call-page-details.png') });
 
+  await hasNoBreach(ada.page, 'details of a connection');
   await grace.page.getByTestId('camera').click();
   await row('video-down', /^0 kbit\/s/);
   await grace.page.getByTestId('leave').click();

@@ -79,6 +79,7 @@ test('the details of a connection are read from what Firefox tells, over the lat
 
 test('a connection without a route has no details yet', () => {
   const read = new ConnectionDetails().read([]);
+  assert.deepEqual(read.up.video, { kbits: null, codec: '', picture: '' });
   assert.deepEqual([read.route, read.roundTripMs, read.lossUp, read.lossDown], [null, null, null, null]);
 });
 

@@ -4,7 +4,7 @@
 
 /**
  * @typedef {object} Flow  one kind of media in one direction
- * @property {number} kbits  per second
+ * @property {number | null} kbits  per second; null before the second sample
  * @property {string} codec  as "VP8"; empty if unknown
  * @property {string} picture  as "640×480, 30 fps"; empty for sound and while there is none
  */
@@ -65,7 +65,7 @@ function flowOf(first, now, type, counter) {
   const kbits = (Math.max(0, sum(now, type, counter) - sum(first, type, counter)) * 8) / 1000 / seconds;
   const stream = now.stats.find((stat) => stat.type === type && stat.codecId);
   const mime = String(byId(now.stats, stream?.codecId)?.mimeType ?? '');
-  return { kbits, codec: mime.split('/')[1] ?? '', picture: pictureOf(now.stats.find((stat) => stat.type === type)) };
+  return { kbits: first.at === now.at ? null : kbits, codec: mime.split('/')[1] ?? '', picture: pictureOf(now.stats.find((stat) => stat.type === type)) };
 }
 
 /** @param {Stat} stream */

@@ -81,5 +81,5 @@ function rows(peer, { route, roundTripMs, lossUp, lossDown, up, down }) {
 
 /** @param {Flow} flow */
 function flowText({ kbits, codec, picture }) {
-  return [texts.details.kbits(kbits), picture, codec].filter(Boolean).join(', ');
+  return [kbits === null ? texts.details.unknown : texts.details.kbits(kbits), picture, codec].filter(Boolean).join(', ');
 }

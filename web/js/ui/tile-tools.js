@@ -21,10 +21,10 @@ export class TileTools {
 
   /** @param {string} username @param {boolean} isSelf @param {ToolEvents} events */
   constructor(username, isSelf, events) {
-    this.#pin = tool('tile-pin', 'i-pin', texts.tile.pin(username), events.onPin);
-    this.#fullScreen = tool('tile-full-screen', 'i-full-screen', texts.tile.fullScreen(username), events.onFullScreen);
+    this.#pin = tool('tile-pin', 'i-pin', texts.tile.pin(username), () => this.#use(events.onPin));
+    this.#fullScreen = tool('tile-full-screen', 'i-full-screen', texts.tile.fullScreen(username), () => this.#use(events.onFullScreen));
     this.#fullScreen.hidden = !document.fullscreenEnabled;
-    const details = tool('tile-details', 'i-details', texts.tile.details(username), events.onDetails);
+    const details = tool('tile-details', 'i-details', texts.tile.details(username), () => this.#use(events.onDetails));
     const tools = [volume(username, events.onVolume), this.#pin, this.#fullScreen, details];
     this.#list = make('div', { className: 'tile-tool-list' }, isSelf ? [this.#pin, this.#fullScreen] : tools);
     this.#more = tool('tile-more', 'i-more', texts.tile.more(username), () => this.#setOpen(this.#list.dataset['open'] !== 'true'));
@@ -42,6 +42,13 @@ export class TileTools {
   /** @param {boolean} isFullScreen */
   setFullScreen(isFullScreen) {
     press(this.#fullScreen, isFullScreen);
+  }
+
+  /** A list that was opened by its button closes, and the focus stays on something that is shown. @param {() => void} action */
+  #use(action) {
+    if (this.#list.dataset['open'] === 'true' && this.#more.checkVisibility()) this.#more.focus();
+    this.#setOpen(false);
+    action();
   }
 
   /** @param {boolean} isOpen */
