@@ -263,31 +263,32 @@ fn welcome(
     // Frames are whole messages; waiting to fill a packet only delays them.
     drop(stream.set_nodelay(true));
     let (drain, timeouts) = (terms.drain.clone(), terms.timeouts);
+    let is_reserve = accepted.full.is_some();
     match tls.cloned() {
         // A task of its own, so that one without TLS has no place for its state.
         Some(tls) => {
-            let secure = Secure {
-                tls,
-                exchange: terms.refused.clone(),
-            };
-            let is_reserve = accepted.full.is_some();
-            let served = secure.converse(stream, accepted, timeouts, drain);
-            terms.tasks.spawn(bounded(is_reserve, client, served));
+            let exchange = terms.refused.clone();
+            let secure = Secure { tls, exchange };
+            let serve = move || secure.converse(stream, accepted, timeouts, drain);
+            terms.tasks.spawn(bounded(is_reserve, client, serve));
         }
         None => {
-            let is_reserve = accepted.full.is_some();
-            let served = converse(stream, accepted, timeouts, drain);
-            terms.tasks.spawn(bounded(is_reserve, client, served));
+            let serve = move || converse(stream, accepted, timeouts, drain);
+            terms.tasks.spawn(bounded(is_reserve, client, serve));
         }
     }
 }
 
 /// A connection of the reserve ends after [`RESERVE_TIMEOUT`].
-async fn bounded(is_reserve: bool, client: SocketAddr, served: impl Future<Output = ()>) {
+async fn bounded<F: Future<Output = ()>>(
+    is_reserve: bool,
+    client: SocketAddr,
+    serve: impl FnOnce() -> F,
+) {
     if !is_reserve {
-        return served.await;
+        return serve().await;
     }
-    if timeout(RESERVE_TIMEOUT, served).await.is_err() {
+    if timeout(RESERVE_TIMEOUT, serve()).await.is_err() {
         tracing::debug!(%client, "a connection of the reserve has ended early");
     }
 }
@@ -314,7 +315,7 @@ impl Secure {
             () = drain.cancelled() => return,
         };
         match opened {
-            Ok(Opening::Tls(stream)) => converse(*stream, accepted, timeouts, drain).await,
+            Ok(Opening::Tls(stream)) => converse(stream, accepted, timeouts, drain).await,
             Ok(Opening::PlainHttp(stream)) => {
                 tracing::debug!(client = %accepted.client, "request without TLS");
                 accepted.router = plain_http;
@@ -520,7 +521,7 @@ mod tests {
             let Ok(Opening::Tls(stream)) = opened else {
                 panic!("a handshake was due, not {opened:?}");
             };
-            converse(*stream, accepted, NO_TIMEOUTS, CancellationToken::new()).await;
+            converse(stream, accepted, NO_TIMEOUTS, CancellationToken::new()).await;
         });
         let name = "localhost".try_into().expect("a name");
         let client = connector.connect(name, client).await;

@@ -36,10 +36,9 @@ impl UpgradedStream {
             }
             Err(upgraded) => upgraded,
         };
-        let upgraded = match upgraded.downcast::<TokioIo<TimedStream<TlsStream>>>() {
+        let upgraded = match upgraded.downcast::<TokioIo<TimedStream<Box<TlsStream>>>>() {
             Ok(Parts { io, read_buf, .. }) => {
-                let stream = Box::new(io.into_inner().into_inner());
-                return (Self::Tls(stream), read_buf);
+                return (Self::Tls(io.into_inner().into_inner()), read_buf);
             }
             Err(upgraded) => upgraded,
         };

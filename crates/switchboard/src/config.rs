@@ -40,7 +40,8 @@ pub use voice::{Gostream, KeysConfig, SiteConfig, VoiceConfig, VoiceIdentity};
 pub struct Config {
     /// Where to listen and what to serve.
     pub server: ServerConfig,
-    /// The certificate of all listeners.
+    /// The certificate of all listeners. A host program gives it to each with
+    /// [`Listener::with_tls`](crate::Listener::with_tls).
     pub tls: TlsConfig,
     /// The bounds.
     pub limits: Limits,

@@ -32,6 +32,22 @@ mod tests;
 use self_signed::SelfSigned;
 
 /// A certificate with those that certify it, and its key. The key is never shown.
+///
+/// ```no_run
+/// use switchboard::{Config, Listener, Server, tls::ServerCertificate};
+///
+/// # fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let mut config = Config::default();
+/// config.tls.self_signed = true;
+/// let mut listener = Listener::bind(([0, 0, 0, 0], 8443).into())?;
+/// if let Some(certificate) = ServerCertificate::load(&config.tls)? {
+///     println!("SHA-256: {}", certificate.fingerprint());
+///     listener = listener.with_tls(certificate.tls());
+/// }
+/// Server::builder().config(config).build().serve(listener);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct ServerCertificate {
     /// The certificate of the server itself.
