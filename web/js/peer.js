@@ -7,7 +7,7 @@ import { FILE_LABEL, PageFiles } from './files/page-files.js';
 import { newConnection } from './ice.js';
 import { Negotiation } from './negotiation.js';
 import { PageChannel, marked, markOf, newConnectionId } from './page-channel.js';
-import { PROFILES, askForLess, limitSender, lower, qualityOf } from './quality.js';
+import { PROFILES, askForLess, isPaused, limitSender, lower, qualityOf } from './quality.js';
 
 /** @typedef {import('./signaling.js').Frame} Frame */
 /** @typedef {import('./quality.js').Quality} Quality */
@@ -288,7 +288,9 @@ export class Peer {
     this.#putInStream(transceiver.sender);
     await transceiver.sender.replaceTrack(isWanted ? this.options.tracks[kind] : null);
     const isSettled = this.pc.signalingState === 'stable' && this.isAnswered;
-    if (isSettled) await limitSender(transceiver.sender, kind, quality, this.options.others);
+    // A picture that comes back does not wait for an answer, which a server that stalls holds back.
+    const isBack = transceiver.sender.track !== null && isPaused(transceiver.sender);
+    if (isSettled || isBack) await limitSender(transceiver.sender, kind, quality, this.options.others);
   }
 
   // Once, because each time may ask for an offer.

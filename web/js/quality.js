@@ -95,6 +95,11 @@ export async function limitSender(sender, kind, quality, others) {
   console.warn('setParameters: descriptions change too fast; the limit is set with the next one');
 }
 
+/** Whether the sender was told to send nothing. @param {RTCRtpSender} sender */
+export function isPaused(sender) {
+  return sender.getParameters().encodings?.[0]?.active === false;
+}
+
 /** @param {RTCRtpSender} sender @param {string} kind @param {Quality} quality @param {number} others */
 function limited(sender, kind, quality, others) {
   const parameters = sender.getParameters();
@@ -110,6 +115,8 @@ function limited(sender, kind, quality, others) {
 function limitVideo(encoding, track, quality, others) {
   const profile = PROFILES[quality];
   const isScreen = track?.contentHint === 'detail';
+  // Without a track Firefox sends the last picture again every second.
+  encoding.active = track !== null;
   setOrDelete(encoding, 'maxBitrate', videoBitrate(quality, others));
   // A shared screen must stay legible.
   setOrDelete(encoding, 'scaleResolutionDownBy', isScreen ? 1 : scaleDown(quality, others));
