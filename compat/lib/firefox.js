@@ -10,6 +10,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { launch } from 'puppeteer-core';
 
 const EXECUTABLE = process.env.FIREFOX ?? '/usr/bin/firefox-esr';
+const LAUNCH_MS_MAX = 60_000;
 const WAIT_MS_MAX = 30_000;
 const POLL_MS = 50;
 
@@ -54,6 +55,7 @@ export async function launchFirefox({ preferences = {}, env = {} } = {}) {
     browser: 'firefox',
     executablePath: EXECUTABLE,
     headless: true,
+    timeout: LAUNCH_MS_MAX,
     env: { ...process.env, HOME: home, XDG_CONFIG_HOME: home, XDG_CACHE_HOME: home, ...env },
     extraPrefsFirefox: { ...PREFERENCES, ...preferences },
   });
@@ -209,12 +211,19 @@ class FirefoxLocator {
   #page;
   #folder;
   #selector;
+  #text;
 
-  /** @param {import('puppeteer-core').Page} page @param {string} folder  for files that are sent @param {string} selector */
-  constructor(page, folder, selector) {
+  /** @param {import('puppeteer-core').Page} page @param {string} folder  for files that are sent @param {string} selector @param {string} text  in it */
+  constructor(page, folder, selector, text = '') {
     this.#page = page;
     this.#folder = folder;
     this.#selector = selector;
+    this.#text = text;
+  }
+
+  /** Respected by `waitFor` only. @param {{ hasText: string }} options */
+  filter({ hasText }) {
+    return new FirefoxLocator(this.#page, this.#folder, this.#selector, hasText);
   }
 
   /** @param {string} selector  within this one */
@@ -227,7 +236,11 @@ class FirefoxLocator {
     return this.locator(ofTestId(testid));
   }
 
-  /** Only one element may match: the page acts on the first. */
+  first() {
+    return this;
+  }
+
+  /** Only one element may match: every method acts on the first. */
   last() {
     return this;
   }
@@ -246,6 +259,16 @@ class FirefoxLocator {
     if (!(await this.evaluate((/** @type {HTMLInputElement} */ input) => input.checked))) await this.click();
   }
 
+  /** @param {string} value */
+  async selectOption(value) {
+    await this.#page.select(this.#selector, value);
+  }
+
+  /** @returns {Promise<string>} */
+  innerText() {
+    return this.evaluate((element) => element.innerText);
+  }
+
   async count() {
     return (await this.#page.$$(this.#selector)).length;
   }
@@ -259,9 +282,13 @@ class FirefoxLocator {
     return this.evaluate((element, name) => element.getAttribute(name), name);
   }
 
-  /** @param {{ timeout?: number, state?: 'visible' | 'attached' }} [options] */
+  /** @param {{ timeout?: number, state?: 'visible' | 'attached' | 'hidden' }} [options] */
   async waitFor({ timeout = WAIT_MS_MAX, state = 'visible' } = {}) {
-    await this.#page.waitForSelector(this.#selector, { timeout, visible: state === 'visible' });
+    if (state !== 'visible') return void (await this.#page.waitForSelector(this.#selector, { timeout, hidden: state === 'hidden' }));
+    await this.#page.waitForFunction((selector, text) => {
+      const elements = [...document.querySelectorAll(selector)];
+      return elements.some((element) => element.checkVisibility() && element.textContent?.includes(text));
+    }, { timeout, polling: POLL_MS }, this.#selector, this.#text);
   }
 
   /** @param {(element: any, argument: any) => any} script @param {unknown} [argument] */
