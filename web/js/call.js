@@ -1,11 +1,12 @@
 // @ts-check
 // One call from joining to leaving: joins signaling, mesh, media and the screen, and holds none of their logic.
 
-import { hasTurn, offeredServers, typedServers } from './ice.js';
+import { hasTurn, typedServers } from './ice.js';
 import { Mesh } from './mesh.js';
 import { roomLink, showRoomInAddress, signalingUrl } from './settings.js';
 import { Signaling } from './signaling.js';
 import { StatsMeter } from './stats.js';
+import { texts } from './texts.js';
 import { Controls } from './ui/controls.js';
 import { Conversation } from './ui/conversation.js';
 import { CameraSwitch } from './ui/camera-switch.js';
@@ -32,11 +33,6 @@ import { WakeLock } from './wake-lock.js';
 
 const SOUND_BLOCKED = 'The browser holds the sound back until you touch the page or press a key.';
 
-const NO_ROUTE = 'No route between the two networks; this server offers no TURN.';
-const NO_ROUTE_WITH_TURN = 'No route between the two networks, not even through the TURN server.';
-/** Well within the life of credentials. */
-const RENEWAL_MS = 5 * 60_000;
-
 const NO_DEVICES = 'You are here without microphone and camera. You see and hear the others; chat and files work.';
 
 export class Call {
@@ -46,21 +42,17 @@ export class Call {
   #isSoundBlocked = false;
   #wakeLock = new WakeLock();
 
-  /** @type {RTCIceServer[]} */ #offered;
-  #renewal = setInterval(() => this.refreshServers(), RENEWAL_MS);
-
   /**
    * @param {object} options
    * @param {string} options.name
    * @param {string} options.room
    * @param {Media} options.media
    * @param {() => import('./ice.js').Typed} options.typedServers
-   * @param {RTCIceServer[]} options.offered
+   * @param {import('./offered-servers.js').OfferedServers} options.offered
    * @param {CallEvents} events
    */
   constructor(options, events) {
     this.options = options;
-    this.#offered = options.offered;
     this.events = events;
     const { media, name, room } = options;
     this.controls = new Controls(media, {
@@ -107,19 +99,23 @@ export class Call {
     this.people.setSpeaker(speakerId);
   }
 
-  /** Takes new servers, and new credentials of the old ones, for the connections to come and for their repairs. */
-  async refreshServers() {
-    this.#offered = await offeredServers();
+  /** Hands the present servers to the connections that exist and to those to come. */
+  updateServers() {
     this.mesh.setIceServers(this.#iceServers());
   }
 
+  async #refreshServers() {
+    await this.options.offered.refresh();
+    this.updateServers();
+  }
+
   #iceServers() {
-    return [...this.#offered, ...typedServers(this.options.typedServers())];
+    return [...this.options.offered.servers, ...typedServers(this.options.typedServers())];
   }
 
   /** @param {Peer} peer */
   async #tryAgain(peer) {
-    await this.refreshServers();
+    await this.#refreshServers();
     this.mesh.callAnew(peer);
   }
 
@@ -148,14 +144,21 @@ export class Call {
       events: {
         onAdded: (peer, why) => this.#added(peer, why),
         onRemoved: (peer, why) => this.#removed(peer, why),
-        onState: (peer) => people.showState(peer, hasTurn(this.#iceServers()) ? NO_ROUTE_WITH_TURN : NO_ROUTE),
+        onState: (peer) => this.#peerChanged(peer),
         onTrack: (peer) => people.showStream(peer),
         onMediaState: (peer) => people.showMediaState(peer),
         onChannel: (peer) => people.showChannel(peer),
+        onRelayRefused: () => this.options.offered.replace(),
         onText: (peer, content, timestamp) => conversation.receive(peer.username, content, timestamp),
         onFile: (peer, transfer) => conversation.receiveFile(peer, transfer),
       },
     });
+  }
+
+  /** @param {Peer} peer */
+  #peerChanged(peer) {
+    this.people.showState(peer, noRoute(hasTurn(this.#iceServers()), peer.relay.state));
+    if (peer.state === 'reconnecting') this.options.offered.renewIfDue();
   }
 
   /** @param {Peer} peer @param {'joined' | 'present' | 'back'} why */
@@ -191,6 +194,7 @@ export class Call {
   /** @param {import('./signaling.js').SignalingState} state @param {number} retryInMs */
   #signalingState(state, retryInMs) {
     this.#status.showConnection(state, retryInMs);
+    if (state === 'joined' && this.#isShown) this.#refreshServers();
     if (state === 'joined') this.#show();
     if (state === 'waiting') this.events.onDelay('The server cannot be reached. Trying again…');
   }
@@ -219,7 +223,6 @@ export class Call {
   }
 
   #end() {
-    clearInterval(this.#renewal);
     this.#wakeLock.release();
     for (const part of [this.viewSwitch, this.cameraSwitch, this.detailsDialog, this.invite]) part.close();
     this.mesh.close();
@@ -257,6 +260,11 @@ export class Call {
     if (!this.controls.isChatOpen) this.#status.notice(words);
     if (isMessage) this.controls.news();
   }
+}
+
+/** @param {boolean} hasTurn @param {import('./relay.js').RelayState} relay */
+function noRoute(hasTurn, relay) {
+  return hasTurn ? texts.noRoute[relay] : texts.noRoute.withoutTurn;
 }
 
 /** @param {number[]} numbers */

@@ -3,6 +3,7 @@
 // typed or sent reaches a connection unchecked, because a browser refuses a connection with one bad server.
 
 /** @typedef {{urls: string, username: string, credential: string}} Typed  addresses separated by spaces, and for TURN a user */
+/** @typedef {{servers: RTCIceServer[], serverTime: number}} Offer  what the server offers, and its clock in ms since 1970 */
 
 const URL_PATTERN = /^(?:stuns?:(?:\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::\d{1,5})?|turns?:(?:\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::\d{1,5})?(?:\?transport=(?:udp|tcp))?)$/i;
 const SERVERS_MAX = 16;
@@ -27,15 +28,22 @@ export function typedServers({ urls, username, credential }) {
   return [...stun, ...(username && credential ? turn : [])];
 }
 
-/** Those that the server offers; none if it has no such list. @returns {Promise<RTCIceServer[]>} */
+/** Those that the server offers; null if it does not answer now. @returns {Promise<Offer | null>} */
 export async function offeredServers() {
   try {
     const url = new URL('ice-servers', document.baseURI);
     const response = await fetch(url, { signal: AbortSignal.timeout(FETCH_MS), cache: 'no-store' });
-    return response.ok ? checked(await response.json()) : [];
+    const isBusy = response.status >= 500 || response.status === 429;
+    if (isBusy) return null;
+    return { servers: response.ok ? checked(await response.json()) : [], serverTime: timeOf(response) };
   } catch {
-    return [];
+    return null;
   }
+}
+
+/** @param {Response} response */
+function timeOf(response) {
+  return Date.parse(response.headers.get('date') ?? '') || Date.now();
 }
 
 /** @param {RTCIceServer[]} servers */

@@ -2,8 +2,8 @@
 // Where the page begins: the lobby, then calls, one after another.
 
 import { Call } from './call.js';
-import { offeredServers } from './ice.js';
 import { Media } from './media.js';
+import { OfferedServers } from './offered-servers.js';
 import { asked } from './settings.js';
 import { Devices } from './ui/devices.js';
 import { IceFields } from './ui/ice-fields.js';
@@ -24,11 +24,11 @@ const devices = new Devices(media, {
   onSpeaker: (speakerId) => call?.setSpeaker(speakerId),
 });
 
-const iceFields = new IceFields(() => call?.refreshServers());
+const iceFields = new IceFields(() => call?.updateServers());
 
-/** Asked for before the call, so that the first connection has them. @type {RTCIceServer[]} */
-let offered = [];
-const offering = offeredServers().then((servers) => (offered = servers));
+/** Fetched before the call, so that the first connection has them. */
+const offered = new OfferedServers(() => call?.updateServers());
+const offering = offered.refresh();
 
 const lobby = new Lobby(media, {
   onJoin: (name, room) => join(name, room),

@@ -8,6 +8,7 @@ import { newConnection } from './ice.js';
 import { Negotiation } from './negotiation.js';
 import { PageChannel, marked, markOf, newConnectionId } from './page-channel.js';
 import { PROFILES, askForLess, isPaused, limitSender, lower, qualityOf } from './quality.js';
+import { Relay } from './relay.js';
 
 /** @typedef {import('./signaling.js').Frame} Frame */
 /** @typedef {import('./quality.js').Quality} Quality */
@@ -25,6 +26,7 @@ import { PROFILES, askForLess, isPaused, limitSender, lower, qualityOf } from '.
  * @property {(peer: Peer) => void} onMediaState
  * @property {(peer: Peer) => void} onSession  the peer's page has told the id of its session with the server
  * @property {(peer: Peer) => void} onChannel
+ * @property {() => void} onRelayRefused  the TURN server does not accept the credentials
  * @property {(peer: Peer, content: string, timestamp: number) => void} onText
  * @property {(peer: Peer, transfer: import('./files/transfer.js').IncomingTransfer) => void} onFile
  */
@@ -72,6 +74,8 @@ export class Peer {
   /** Set when the server no longer knows this peer under its id; the call itself may go on. */
   isDeparted = false;
   #restarts = 0;
+  /** The TURN server has refused the credentials, and there are others since. */
+  #hasOtherCredentials = false;
   /** @type {Promise<unknown>} */ #filling = Promise.resolve();
   /** @type {number | undefined} */ #giveUp;
 
@@ -84,6 +88,7 @@ export class Peer {
     this.toldId = options.id;
     this.username = options.username;
     this.pc = newConnection(options.iceServers);
+    this.relay = new Relay(this.pc, () => options.events.onRelayRefused());
     this.negotiation = new Negotiation(this.pc, {
       polite: !options.calling,
       send: (frame) => this.#send(frame),
@@ -140,11 +145,15 @@ export class Peer {
     this.#fillTransceivers();
   }
 
-  /** For the next gathering of candidates. @param {RTCIceServer[]} iceServers */
-  setIceServers(iceServers) {
+  /** @param {RTCIceServer[]} iceServers */
+  async setIceServers(iceServers) {
+    const areOther = JSON.stringify(iceServers) !== JSON.stringify(this.options.iceServers);
     this.options.iceServers = iceServers;
     try {
       this.pc.setConfiguration({ ...this.pc.getConfiguration(), iceServers });
+      this.#hasOtherCredentials ||= areOther && this.relay.state === 'refused';
+      this.#askAgainForRelay();
+      if (areOther) await this.#replaceRelay();
     } catch (error) {
       console.info('ICE servers refused', error);
     }
@@ -216,6 +225,7 @@ export class Peer {
   #described(sdp) {
     const mark = markOf(sdp);
     this.remoteConnection = mark?.connection ?? '';
+    this.#askAgainForRelay();
     if (this.#pageChannel || !mark || !/^m=application [1-9]/m.test(sdp)) return;
     this.#pageChannel = new PageChannel(this.pc, {
       onOpen: () => {
@@ -305,6 +315,19 @@ export class Peer {
   #direction(kind) {
     const isOff = kind === 'video' && !PROFILES[this.options.quality].video && !this.isPage;
     return isOff ? 'inactive' : 'sendrecv';
+  }
+
+  // A TURN server may end a relay whose credentials have expired. The old relay carries the media until the new one is
+  // ready. A client that is no page may ignore the offer that this takes, and keeps the old relay.
+  async #replaceRelay() {
+    if (this.isPage && (await this.relay.isUsed()) && this.pc.signalingState !== 'closed') this.pc.restartIce();
+  }
+
+  #askAgainForRelay() {
+    const isWanted = this.state === 'connecting' || this.state === 'reconnecting';
+    if (!this.#hasOtherCredentials || !isWanted || !this.remoteConnection) return;
+    this.#hasOtherCredentials = false;
+    this.pc.restartIce();
   }
 
   /** @param {Frame} frame */

@@ -1,6 +1,8 @@
 // @ts-check
 // All texts of the call page, by area. A text is a string, or a function of the values in it.
 
+const NO_ROUTE = 'No route between the two networks';
+
 export const texts = {
   dialog: {
     close: 'Close',
@@ -97,5 +99,14 @@ export const texts = {
     tooMany: 'too many files wait for an answer',
     tooMuchArrived: 'more arrived than was announced',
     notAcceptedInTime: (/** @type {string} */ limit) => `more than ${limit} arrived before it was accepted`,
+  },
+  /** Why a connection failed: without a TURN server, or by the state of the relay of this side. */
+  noRoute: {
+    withoutTurn: `${NO_ROUTE}; this server offers no TURN.`,
+    none: `${NO_ROUTE}, not even through the TURN server.`,
+    found: `${NO_ROUTE}, not even through the TURN server.`,
+    refused: `${NO_ROUTE}: the TURN server refuses the credentials.`,
+    full: `${NO_ROUTE}: the TURN server has no room for another relay.`,
+    silent: `${NO_ROUTE}: the TURN server does not answer.`,
   },
 };
