@@ -1,6 +1,6 @@
 /**
  * Runs in every page before its own scripts: no media leaves the machine. Candidates of any address but loopback are
- * neither signalled nor used, and no STUN or TURN server is asked.
+ * neither signalled nor used, and no STUN or TURN server but one on loopback is asked.
  */
 export function keepMediaOnLoopback() {
   const LOOPBACK = ['127.0.0.1', '::1'];
@@ -31,11 +31,22 @@ export function keepMediaOnLoopback() {
     if (candidate && !isLoopback(candidate.candidate)) event.stopImmediatePropagation();
   }
 
+  /** @param {RTCConfiguration} [configuration] */
+  function withoutOtherServers({ iceServers = [], ...others } = {}) {
+    const isNear = (/** @type {string} */ url) => /^(?:stun|turn)s?:(?:127\.0\.0\.1|\[::1\])(?::|\?|$)/.test(url);
+    return { ...others, iceServers: iceServers.filter(({ urls }) => [urls].flat().every(isNear)) };
+  }
+
   window.RTCPeerConnection = class LoopbackPeerConnection extends Native {
     /** @param {RTCConfiguration} [configuration] */
-    constructor(configuration = {}) {
-      super({ ...configuration, iceServers: [] });
+    constructor(configuration) {
+      super(withoutOtherServers(configuration));
       this.addEventListener('icecandidate', hideOtherCandidates);
+    }
+
+    /** @param {RTCConfiguration} configuration */
+    setConfiguration(configuration) {
+      super.setConfiguration(withoutOtherServers(configuration));
     }
 
     get localDescription() {

@@ -55,6 +55,11 @@ declare global {
     /** The servers that connections were configured with, only in tests of them. */
     configured: RTCIceServer[][];
     isBlocked: boolean;
+    /** Those that may use nothing but relays, and what their TURN servers refused. */
+    relayed: RTCPeerConnection[];
+    refusals: number[];
+    /** The states that tiles took since the test has listened. */
+    states: string[];
     captured: MediaStreamTrack[];
     /** Of pages with devices by hand. */
     talk(isTalking: boolean): void;
@@ -69,6 +74,8 @@ declare global {
     peer: import('peerjs').Peer;
     dial(id: string, options?: import('peerjs').PeerConnectOption): void;
     call(id: string): void;
+    /** Fetches new credentials for the connections to come. */
+    renew(): Promise<void>;
     /** Only of the page of y-webrtc. */
     doc: SharedDocument;
     /** Only of the page of Ayame. */

@@ -1,6 +1,7 @@
 /**
  * A page made with PeerJS, of which `?version=` is the release. Without `?id=` the server gives it one; `?key=` is which
- * of the server's keys it comes with; `?retry=` ms after it lost the server it tries again.
+ * of the server's keys it comes with; `?retry=` ms after it lost the server it tries again. With `?ice=1` it uses the STUN
+ * and TURN servers that the server offers.
  */
 import { describe } from './connection.js';
 import { complain, parameter, showPeers, state } from './page.js';
@@ -12,7 +13,8 @@ import { camera, show, video } from './video.js';
 const { hostname, port } = new URL(parameter('server'));
 const id = parameter('id');
 const retryMs = Number(parameter('retry', '0'));
-const options = { host: hostname, port: Number(port), path: '/', key: parameter('key', 'peerjs'), secure: false, config: { iceServers: [] } };
+const iceServers = parameter('ice', '') ? await offeredServers() : [];
+const options = { host: hostname, port: Number(port), path: '/', key: parameter('key', 'peerjs'), secure: false, config: { iceServers } };
 
 await loadScript(`clients/peerjs-${parameter('version', '1.5.5')}.js`);
 const peer = id ? new window.Peer(id, options) : new window.Peer(options);
@@ -21,6 +23,11 @@ const peer = id ? new window.Peer(id, options) : new window.Peer(options);
 const conversations = new Set();
 /** @type {Set<MediaConnection>} */
 const calls = new Set();
+
+async function offeredServers() {
+  const { iceServers } = await (await fetch(`http://${hostname}:${port}/ice-servers`)).json();
+  return iceServers;
+}
 
 /** @param {string} url of a classic script */
 async function loadScript(url) {
@@ -79,6 +86,7 @@ peer.on('close', () => state.events.push('close'));
 peer.on('error', ({ type }) => state.events.push(`error ${type}`));
 
 window.peer = peer;
+window.renew = async () => (peer.options.config.iceServers = await offeredServers());
 window.dial = (other, options = { reliable: true }) => converse(peer.connect(other, options));
 window.call = (other) => watch(peer.call(other, camera));
 window.say = (content) => {
