@@ -1,9 +1,12 @@
 //! The certificate of a running server, read again when a signal says so.
 
+use std::net::SocketAddr;
+
 use switchboard::{
     Tls,
     config::TlsConfig,
-    tls::{CertificateError, ServerCertificate},
+    network,
+    tls::{CertificateError, ServerCertificate, Storage},
 };
 
 use crate::stop::Reload;
@@ -28,6 +31,18 @@ impl Certificate {
 
     pub(crate) fn shown(&self) -> &ServerCertificate {
         &self.loaded
+    }
+
+    /// What a self-signed certificate that was made in another network is not for.
+    pub(crate) fn warning(&self, main: SocketAddr) -> Option<String> {
+        let Storage::SelfSigned(file) = self.loaded.storage() else {
+            return None;
+        };
+        let address = network::reachable_address(main.ip())?;
+        let file = file.display();
+        (!self.loaded.is_for(&address.to_string())).then(|| {
+            format!("the self-signed certificate is not for {address}: clients that check names refuse it there; remove {file} and start again for a new one")
+        })
     }
 
     pub(crate) fn tls(&self) -> Tls {

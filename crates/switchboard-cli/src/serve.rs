@@ -78,14 +78,16 @@ async fn run(config: Config) -> Result<(), String> {
     let certificate = Certificate::load(&config.tls)?;
     let listeners = bound?;
     let shutdown = config.shutdown;
-    let warnings = warnings(&config);
+    let mut warnings = warnings(&config);
+    let main = listeners.first().map(|(listener, _)| listener.address());
+    let certified = certificate.as_ref().zip(main);
+    warnings.extend(certified.and_then(|(certificate, main)| certificate.warning(main)));
     let server = Server::builder().config(config).build();
     for (listener, alone) in &listeners {
         let certificate = certificate.as_ref().map(Certificate::shown);
         banner::announce(&server, listener.address(), *alone, certificate);
     }
     banner::announce_engine(&server);
-    let main = listeners.first().map(|(listener, _)| listener.address());
     match &certificate {
         Some(certificate) => banner::announce_certificate(&server, certificate.shown()),
         None => banner::announce_no_tls(&server, main),

@@ -87,8 +87,9 @@ impl SelfSigned {
 /// The file in the state folder of a service of systemd, or of the user.
 fn file_in(variable: impl Fn(&str) -> Option<PathBuf>) -> Option<PathBuf> {
     let folder = |name| variable(name).filter(|folder: &PathBuf| folder.is_absolute());
-    // systemd makes this folder for the service alone.
-    let of_service = folder("STATE_DIRECTORY");
+    // systemd makes this folder for the service alone; several have colons between them.
+    let first = |folders: PathBuf| folders.to_str()?.split(':').next().map(PathBuf::from);
+    let of_service = folder("STATE_DIRECTORY").and_then(first);
     let of_user = || {
         let state = folder("XDG_STATE_HOME");
         let state = state.or_else(|| Some(folder("HOME")?.join(".local/state")));
@@ -178,7 +179,7 @@ mod tests {
                 "/s/switchboard/self-signed.pem",
             ),
             (
-                &[home, ("STATE_DIRECTORY", "/var/lib/sb")],
+                &[home, ("STATE_DIRECTORY", "/var/lib/sb:/var/lib/other")],
                 "/var/lib/sb/self-signed.pem",
             ),
         ] {
