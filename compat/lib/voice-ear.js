@@ -3,9 +3,9 @@ import { toneLevel } from './voice-sine.js';
 
 const WITHIN_MS = 30_000;
 const POLL_MS = 150;
-/** So much louder than any other tone must one's own be, and so loud at least, in dB. */
+/** So much louder than any other tone must one's own be, and so loud at least, in dB: the fake microphone of Firefox has -21. */
 const CLEARLY = 40;
-const AUDIBLE = -15;
+const AUDIBLE = -25;
 const INAUDIBLE = -70;
 
 /** @typedef {{ name: string, page: import('playwright-core').Page }} Listener */
