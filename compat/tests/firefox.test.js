@@ -4,6 +4,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import { launchBrowser } from '../lib/browser.js';
 import { firefoxMissing, launchFirefox } from '../lib/firefox.js';
+import { seesEverybody } from '../lib/full-mesh.js';
 import { paintCamera } from '../lib/painted-camera.js';
 import { Server } from '../lib/server.js';
 import { outputFile, stage } from '../lib/stage.js';
@@ -122,4 +123,23 @@ declare('a peer whose connection was closed bears a change of quality and of med
     return peer.isAnswered;
   });
   assert.equal(isAnswered, false);
+});
+
+declare('Firefox with clients of other dialects: pictures, a lower quality, sound alone, and back', async (scene) => {
+  scene.browserNames = ['firefox', 'chromium', 'chromium'];
+  const ada = await scene.visit('Ada', paintCamera);
+  const guests = [await scene.join('lightstream'), await scene.join('mesh', { call: '0' })];
+  const allSee = () => Promise.all([ada.seesMoving(2), ...guests.map((guest) => seesEverybody(guest, 2))]);
+  const offersGot = () => Promise.all(guests.map(({ page }) => page.evaluate(() => Math.max(...Object.values(window.state.peers).map(({ offersGot }) => offersGot)))));
+  await allSee();
+
+  for (const quality of ['low', 'audio', 'normal']) {
+    const before = await offersGot();
+    await ada.page.getByTestId(`quality-${quality}`).check();
+    await Promise.all(guests.map((guest, index) => guest.until(`a new offer for ${quality}`, (before) => {
+      return Object.values(window.state.peers).some(({ offersGot }) => offersGot > before);
+    }, before[index])));
+  }
+  await allSee();
+  for (const guest of guests) assert.deepEqual((await guest.state()).errors, []);
 });
