@@ -68,6 +68,8 @@ declare global {
     readClipboard(): Promise<string>;
     levelsAt(hz: number): number[];
     wakeLocks: Set<unknown>;
+    /** What a screen reader would say by itself, only in tests of that. */
+    announced: string[];
     heard(username: string): Promise<Heard>;
     /** Only of the page of PeerJS, as its own bundle leaves it there. */
     readonly Peer: typeof import('peerjs').Peer;

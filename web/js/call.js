@@ -157,7 +157,9 @@ export class Call {
 
   /** @param {Peer} peer */
   #peerChanged(peer) {
-    this.people.showState(peer, noRoute(hasTurn(this.#iceServers()), peer.relay.state));
+    const reason = noRoute(hasTurn(this.#iceServers()), peer.relay.state);
+    this.people.showState(peer, reason);
+    if (peer.state === 'failed') this.#status.speak(texts.status.notConnected(peer.username, reason));
     if (peer.state === 'reconnecting') this.options.offered.renewIfDue();
   }
 

@@ -61,6 +61,9 @@ export const texts = {
     details: (username) => `Connection with ${username}`,
     /** @param {string} username */
     more: (username) => `More for ${username}`,
+    muted: 'Muted',
+    /** @param {number} up @param {number} down */
+    rates: (up, down) => `sending ${up}, receiving ${down} kbit/s`,
   },
   files: {
     unnamed: 'file',
@@ -108,5 +111,15 @@ export const texts = {
     refused: `${NO_ROUTE}: the TURN server refuses the credentials.`,
     full: `${NO_ROUTE}: the TURN server has no room for another relay.`,
     silent: `${NO_ROUTE}: the TURN server does not answer.`,
+  },
+  status: {
+    serverLost: 'The connection to the server is lost. Trying again.',
+    serverBack: 'The connection to the server is back.',
+    /** @param {string} name @param {string} reason */
+    notConnected: (name, reason) => `Not connected with ${name}. ${reason}`,
+  },
+  controls: {
+    /** @param {number} count */
+    chatWithUnread: (count) => `Chat, ${count} unread ${count === 1 ? 'message' : 'messages'}`,
   },
 };

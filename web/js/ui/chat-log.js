@@ -16,6 +16,7 @@ export class ChatLog {
   addMessage(author, content, timestamp) {
     const header = make('header', {}, [make('b', { text: author }), clock(timestamp)]);
     const text = make('p', {}, linked(content));
+    text.dir = 'auto';
     this.#add(make('li', { className: 'message', testid: 'chat-message' }, [header, text]));
   }
 

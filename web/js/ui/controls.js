@@ -2,6 +2,7 @@
 // The buttons and keys of a call.
 
 import { recall, remember } from '../settings.js';
+import { texts } from '../texts.js';
 import { byId, draw, press } from './dom.js';
 
 /** @typedef {import('../media.js').Media} Media */
@@ -27,6 +28,8 @@ export class Controls {
   #dialog = byId('settings-dialog', HTMLDialogElement);
   #shortcuts = byId('shortcuts', HTMLInputElement);
   #unreadCount = 0;
+  /** @type {Record<string, HTMLButtonElement>} */
+  #keys = { m: this.#mute, v: this.#camera, s: this.#screen, c: this.#chat };
   #ended = new AbortController();
 
   /** @param {Media} media @param {ControlsEvents} events */
@@ -36,15 +39,17 @@ export class Controls {
     this.#on(this.#mute, () => this.#toggleMute());
     this.#on(this.#camera, () => this.#toggleCamera());
     this.#on(this.#screen, () => this.#toggleScreen());
-    this.#on(this.#chat, () => this.setChatOpen(!this.isChatOpen));
+    this.#on(this.#chat, () => this.#toggleChat());
     this.#on(byId('chat-close', HTMLButtonElement), () => this.setChatOpen(false));
     this.#on(byId('settings', HTMLButtonElement), () => this.#dialog.showModal());
     this.#on(byId('leave', HTMLButtonElement), events.onLeave);
     const { signal } = this.#ended;
     this.#quality.addEventListener('change', () => events.onQuality(this.quality), { signal });
     this.#shortcuts.checked = recall('shortcuts') !== 'off';
-    this.#shortcuts.addEventListener('change', () => remember('shortcuts', this.#shortcuts.checked ? 'on' : 'off'), { signal });
+    this.#shortcuts.addEventListener('change', () => this.#switchKeys(), { signal });
     addEventListener('keydown', (event) => this.#key(event), { signal });
+    WIDE.addEventListener('change', () => this.#coverStage(), { signal });
+    this.#showKeys();
     this.setChatOpen(WIDE.matches);
     this.refresh();
   }
@@ -65,8 +70,31 @@ export class Controls {
     this.#call.classList.toggle('is-chat-closed', !isOpen);
     press(this.#chat, isOpen);
     if (isOpen) this.countUnread(0);
-    if (isOpen && !WIDE.matches) byId('chat-input', HTMLInputElement).focus();
+    this.#coverStage();
     if (!isOpen && hadFocus) this.#chat.focus();
+  }
+
+  #toggleChat() {
+    this.setChatOpen(!this.isChatOpen);
+    if (this.isChatOpen) byId('chat-input', HTMLInputElement).focus();
+  }
+
+  // On a narrow page the chat covers the tiles and the controls: focus must not go behind it.
+  #coverStage() {
+    const isCovered = this.isChatOpen && !WIDE.matches;
+    for (const id of ['grid', 'controls']) byId(id, HTMLElement).inert = isCovered;
+  }
+
+  #switchKeys() {
+    remember('shortcuts', this.#shortcuts.checked ? 'on' : 'off');
+    this.#showKeys();
+  }
+
+  #showKeys() {
+    for (const [key, button] of Object.entries(this.#keys)) {
+      if (this.#shortcuts.checked) button.setAttribute('aria-keyshortcuts', key.toUpperCase());
+      else button.removeAttribute('aria-keyshortcuts');
+    }
   }
 
   news() {
@@ -78,6 +106,8 @@ export class Controls {
     this.#unreadCount = count;
     this.#unread.textContent = String(count);
     this.#unread.hidden = count === 0;
+    if (count > 0) this.#chat.setAttribute('aria-label', texts.controls.chatWithUnread(count));
+    else this.#chat.removeAttribute('aria-label');
   }
 
   refresh() {
@@ -126,10 +156,19 @@ export class Controls {
 
   /** @param {KeyboardEvent} event */
   #key(event) {
-    if (event.key === 'Escape' && !WIDE.matches && !this.#dialog.open) this.setChatOpen(false);
+    if (event.key === 'Escape' && this.#isChatLeft(event.target)) this.setChatOpen(false);
     const isTyping = event.target instanceof Element && event.target.closest(TEXT_FIELDS) !== null;
     if (!this.#shortcuts.checked || isTyping || event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
-    const buttons = { m: this.#mute, v: this.#camera, s: this.#screen, c: this.#chat };
-    buttons[/** @type {keyof typeof buttons} */ (event.key.toLowerCase())]?.click();
+    const key = event.key.toLowerCase();
+    if (!event.defaultPrevented && Object.hasOwn(this.#keys, key)) {
+      event.preventDefault();
+      this.#keys[key]?.click();
+    }
+  }
+
+  /** @param {EventTarget | null} target  where Escape was pressed */
+  #isChatLeft(target) {
+    const isInChat = target instanceof Node && byId('chat', HTMLElement).contains(target);
+    return !document.querySelector('dialog[open]') && (isInChat || !WIDE.matches);
   }
 }

@@ -53,9 +53,9 @@ export function draw(button, id) {
   if (use?.getAttribute('href') !== `#${id}`) use?.setAttribute('href', `#${id}`);
 }
 
-/** Shows a text, or hides its place when there is none. @param {HTMLElement} element @param {string} text */
+/** Shows a text, or hides its place when there is none. The same text again is no news for screen readers. @param {HTMLElement} element @param {string} text */
 export function say(element, text) {
-  element.textContent = text;
+  if (element.textContent !== text) element.textContent = text;
   element.hidden = text === '';
 }
 

@@ -40,11 +40,20 @@ export class Grid {
 
   /** @param {string} id */
   remove(id) {
-    this.tiles.get(id)?.element.remove();
+    this.#removeElement(id);
     this.tiles.delete(id);
     this.#screens.delete(id);
     if (this.#pinned === id) this.#pinned = '';
     this.#changed();
+  }
+
+  // Focus on a button of the tile would fall to the top of the page.
+  /** @param {string} id */
+  #removeElement(id) {
+    const element = this.tiles.get(id)?.element;
+    const hadFocus = element?.contains(document.activeElement);
+    element?.remove();
+    if (hadFocus) this.#list.focus();
   }
 
   /** A shared screen is shown large, unless another tile is pinned. @param {string} id @param {boolean} isScreen */

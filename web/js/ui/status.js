@@ -1,6 +1,7 @@
 // @ts-check
 // The words around a call: the state of the server connection, traffic, passing notices and lasting problems.
 
+import { texts } from '../texts.js';
 import { byId, say } from './dom.js';
 
 /** @typedef {import('../signaling.js').SignalingState} SignalingState */
@@ -12,6 +13,8 @@ export class Status {
   #connection = byId('connection', HTMLElement);
   #banner = byId('banner', HTMLElement);
   #notice = byId('notice', HTMLElement);
+  #spoken = byId('spoken', HTMLElement);
+  #isServerLost = false;
   #up = byId('stats-up', HTMLElement);
   #down = byId('stats-down', HTMLElement);
   /** @type {number | undefined} */ #noticeTimer;
@@ -27,6 +30,21 @@ export class Status {
     };
     this.#connection.dataset['state'] = state;
     this.#connection.textContent = words[state];
+    this.#speakOfServer(state);
+  }
+
+  /** Says to screen readers what the eye sees at another place. @param {string} words */
+  speak(words) {
+    this.#spoken.textContent = words;
+  }
+
+  // Each further attempt changes the text that is seen, but is no news.
+  /** @param {SignalingState} state */
+  #speakOfServer(state) {
+    if (state === 'waiting' && !this.#isServerLost) this.speak(texts.status.serverLost);
+    if (state === 'joined' && this.#isServerLost) this.speak(texts.status.serverBack);
+    if (state === 'closed') this.speak('');
+    if (state !== 'connecting') this.#isServerLost = state === 'waiting';
   }
 
   /** @param {string} words */

@@ -14,24 +14,37 @@ import { icon, make, press } from './dom.js';
  */
 
 export class TileTools {
+  #volume;
   #pin;
   #fullScreen;
+  #details;
   #more;
   #list;
 
   /** @param {string} username @param {boolean} isSelf @param {ToolEvents} events */
   constructor(username, isSelf, events) {
-    this.#pin = tool('tile-pin', 'i-pin', texts.tile.pin(username), () => this.#use(events.onPin));
-    this.#fullScreen = tool('tile-full-screen', 'i-full-screen', texts.tile.fullScreen(username), () => this.#use(events.onFullScreen));
+    this.#volume = volume(events.onVolume);
+    this.#pin = tool('tile-pin', 'i-pin', () => this.#use(events.onPin));
+    this.#fullScreen = tool('tile-full-screen', 'i-full-screen', () => this.#use(events.onFullScreen));
     this.#fullScreen.hidden = !document.fullscreenEnabled;
-    const details = tool('tile-details', 'i-details', texts.tile.details(username), () => this.#use(events.onDetails));
-    const tools = [volume(username, events.onVolume), this.#pin, this.#fullScreen, details];
+    this.#details = tool('tile-details', 'i-details', () => this.#use(events.onDetails));
+    const tools = [this.#volume, this.#pin, this.#fullScreen, this.#details];
     this.#list = make('div', { className: 'tile-tool-list' }, isSelf ? [this.#pin, this.#fullScreen] : tools);
-    this.#more = tool('tile-more', 'i-more', texts.tile.more(username), () => this.#setOpen(this.#list.dataset['open'] !== 'true'));
+    this.#more = tool('tile-more', 'i-more', () => this.#setOpen(this.#list.dataset['open'] !== 'true'));
     this.element = make('div', { className: 'tile-tools' }, [this.#list, this.#more]);
     this.#setOpen(false);
     this.setPinned(false);
     this.setFullScreen(false);
+    this.rename(username);
+  }
+
+  /** @param {string} username */
+  rename(username) {
+    name(this.#volume, texts.tile.volume(username));
+    name(this.#pin, texts.tile.pin(username));
+    name(this.#fullScreen, texts.tile.fullScreen(username));
+    name(this.#details, texts.tile.details(username));
+    name(this.#more, texts.tile.more(username));
   }
 
   /** @param {boolean} isPinned */
@@ -58,21 +71,24 @@ export class TileTools {
   }
 }
 
-/** @param {string} testid @param {string} drawing @param {string} name @param {() => void} action */
-function tool(testid, drawing, name, action) {
+/** @param {HTMLElement} element @param {string} text */
+function name(element, text) {
+  element.title = text;
+  element.setAttribute('aria-label', text);
+}
+
+/** @param {string} testid @param {string} drawing @param {() => void} action */
+function tool(testid, drawing, action) {
   const button = make('button', { testid, className: testid }, [icon(drawing)]);
   button.type = 'button';
-  button.title = name;
-  button.setAttribute('aria-label', name);
   button.addEventListener('click', action);
   return button;
 }
 
-/** @param {string} username @param {(volume: number) => void} onVolume */
-function volume(username, onVolume) {
+/** @param {(volume: number) => void} onVolume */
+function volume(onVolume) {
   const input = make('input', { className: 'tile-volume', testid: 'tile-volume' });
-  Object.assign(input, { type: 'range', min: '0', max: '1', step: '0.05', value: '1', title: texts.tile.volume(username) });
-  input.setAttribute('aria-label', texts.tile.volume(username));
+  Object.assign(input, { type: 'range', min: '0', max: '1', step: '0.05', value: '1' });
   input.addEventListener('input', () => onVolume(Number(input.value)));
   return input;
 }

@@ -2,6 +2,7 @@
 // One member in the grid, this one included: picture or initials, sound and its volume, name, speaking and muted marks,
 // state, traffic. Sound has an element of its own, because a video element plays none before its first picture.
 
+import { texts } from '../texts.js';
 import { icon, make } from './dom.js';
 import { TileTools } from './tile-tools.js';
 
@@ -20,6 +21,7 @@ export class Tile {
   video = make('video', { testid: 'tile-video' });
   audio = make('audio', { testid: 'tile-audio' });
   #name = make('span', { className: 'pill tile-name', testid: 'tile-name' });
+  #shownName = '';
   #reason = make('p', { testid: 'tile-reason' });
   #tryAgain = make('button', { className: 'small', testid: 'try-again', text: 'Try again' });
   #failure = make('div', { className: 'tile-failure' }, [this.#reason, this.#tryAgain]);
@@ -30,13 +32,14 @@ export class Tile {
   #state = make('span', { className: 'pill tile-state', testid: 'tile-state' });
   #muted = make('span', { className: 'pill tile-muted', testid: 'tile-muted' }, [
     icon('i-muted'),
-    make('span', { text: 'Muted' }),
+    make('span', { text: texts.tile.muted }),
   ]);
   #stats = make('span', { className: 'pill tile-stats', testid: 'tile-stats' });
 
   /** @param {string} id @param {string} username @param {string} shownName */
   constructor(id, username, shownName = username) {
-    this.#name.textContent = shownName;
+    this.#shownName = shownName;
+    this.#name.dir = 'auto';
     this.#tryAgain.type = 'button';
     this.#tryAgain.addEventListener('click', () => this.onTryAgain());
     this.#failure.hidden = true;
@@ -51,7 +54,7 @@ export class Tile {
       onDetails: () => this.onDetails(),
     });
     const parts = id === 'self' ? [this.#tools.element] : [this.audio, this.#tools.element, this.#failure];
-    this.element = make('li', { className: 'tile', testid: 'tile' }, [this.video, avatar, head, ...parts, foot]);
+    this.element = make('li', { className: 'tile', testid: 'tile' }, [this.video, avatar, foot, head, ...parts]);
     this.element.addEventListener('fullscreenchange', () => this.#tools.setFullScreen(document.fullscreenElement === this.element));
     this.audio.autoplay = true;
     this.video.muted = true;
@@ -60,6 +63,8 @@ export class Tile {
     this.video.autoplay = true;
     this.video.playsInline = true;
     this.setMuted(false);
+    this.#stats.setAttribute('role', 'img');
+    this.rename(username, shownName);
   }
 
   /** @param {string} deviceId  empty for the default one */
@@ -76,7 +81,18 @@ export class Tile {
   /** @param {string} username @param {string} shownName */
   rename(username, shownName) {
     this.element.dataset['username'] = username;
+    this.#shownName = shownName;
     this.#name.textContent = shownName;
+    this.#tools.rename(username);
+    this.#describe();
+  }
+
+  /** The name of the tile for screen readers: the member, and the state where there is something to say. */
+  #describe() {
+    const { state, muted } = this.element.dataset;
+    const words = state === 'connected' ? '' : (this.#state.textContent ?? '');
+    const parts = [this.#shownName, words, muted === 'true' ? texts.tile.muted : ''];
+    this.element.setAttribute('aria-label', parts.filter(Boolean).join(', '));
   }
 
   /** @param {PeerState | 'self'} state @param {string} [reason]  why it has failed, if it has */
@@ -85,6 +101,7 @@ export class Tile {
     this.#reason.textContent = reason;
     this.element.dataset['state'] = state;
     this.#state.textContent = STATE_WORDS[state];
+    this.#describe();
   }
 
   /** @param {boolean} isOn */
@@ -116,6 +133,7 @@ export class Tile {
   setMuted(isMuted) {
     this.element.dataset['muted'] = String(isMuted);
     this.#muted.hidden = !isMuted;
+    this.#describe();
   }
 
   /** @param {boolean} isOpen */
@@ -128,6 +146,7 @@ export class Tile {
     const up = Math.round(rates.up);
     const down = Math.round(rates.down);
     this.#stats.textContent = `↑ ${up} ↓ ${down} kbit/s`;
+    this.#stats.setAttribute('aria-label', texts.tile.rates(up, down));
     this.#stats.title = rates.picture ? `sending ${rates.picture}` : '';
     const { picture, videoUp, audioUp } = rates;
     const numbers = { up, down, picture, videoUp: Math.round(videoUp), audioUp: Math.round(audioUp) };
