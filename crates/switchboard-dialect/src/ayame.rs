@@ -38,7 +38,7 @@
 //!   no `bye`, and both their places in the room are free for the next two.
 //! * A frame with two types, one for the server and one for the receiver, is refused.
 //! * The other may speak another dialect.
-//! * `iceServers` are those of `[ice]`, with TURN credentials for the connection, unless the web service
+//! * `iceServers` are those of `[ice]`, with TURN credentials that are valid from then on, unless the web service
 //!   gives others.
 //!
 //! # Switch
@@ -60,8 +60,8 @@ use switchboard_core::{
 };
 
 use crate::{
-    Answer, Candidate, Close, Content, Dialect, Door, Frame, Handshake, Opens, Out, Post, Reply,
-    Session, Setting, Value,
+    Answer, Candidate, ClientIce, Close, Content, Dialect, Door, Frame, Handshake, Opens, Out,
+    Post, Reply, Session, Setting, Value,
     content::{relay, sdp_of},
     json::{Object, Writer, is_deeper},
 };
@@ -148,10 +148,8 @@ impl Dialect for Ayame {
             me: Address::parse(&id, 0).expect("a ULID is not empty"),
             stage: Stage::New,
             visit: None,
-            grant: Grant {
-                authz_metadata: None,
-                ice_servers: ice_servers(handshake),
-            },
+            grant: Grant::default(),
+            ice: handshake.client_ice(),
             limits: handshake.limits.clone(),
             auth_webhook: settings.text(TONGUE.name, AUTH_WEBHOOK_URL),
             disconnect_webhook: settings.text(TONGUE.name, DISCONNECT_WEBHOOK_URL),
@@ -200,14 +198,15 @@ struct Visit {
     standalone: bool,
 }
 
-/// The STUN and TURN servers of the configuration as JSON; none if there are none.
-fn ice_servers(handshake: &Handshake) -> Option<Box<str>> {
-    let servers = handshake.ice_servers();
+/// The STUN and TURN servers of the configuration as JSON, with TURN credentials that are valid from now on; none
+/// if there are none.
+fn ice_servers_of(ice: &ClientIce, unix_secs: u64) -> Option<Box<str>> {
+    let servers = ice.servers(unix_secs);
     let json = (!servers.is_empty()).then(|| serde_json::to_string(&servers));
     json?.ok().map(Into::into)
 }
 
-/// The fields of `accept` that the webhook or `[ice]` adds for a client, as JSON.
+/// The fields of `accept` that the web service adds for a client, as JSON.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Grant {
     authz_metadata: Option<Box<str>>,
@@ -241,6 +240,7 @@ struct Client {
     /// None as long as it is new.
     visit: Option<Visit>,
     grant: Grant,
+    ice: ClientIce,
     limits: Arc<Limits>,
     auth_webhook: String,
     disconnect_webhook: String,
@@ -282,11 +282,7 @@ impl Session for Client {
         }
         match reply.and_then(|reply| verdict(reply, self.limits.json_depth)) {
             Some(Verdict::Allowed(grant)) => {
-                let ours = self.grant.ice_servers.take();
-                self.grant = Grant {
-                    ice_servers: grant.ice_servers.or(ours),
-                    ..grant
-                };
+                self.grant = grant;
                 self.join(out);
             }
             Some(Verdict::Denied(reason)) => self.turn_away(&reason, Refusal::Denied, out),
@@ -419,7 +415,7 @@ impl Client {
         let other = others.iter().find(|(other, _)| other.tongue.signals);
         let calls = other.is_some_and(|(_, call)| *call == Call::You);
         self.stage = Stage::Here(other.map(|(other, _)| other.peer));
-        out.frames.push(self.accept(calls));
+        out.frames.push(self.accept(calls, out.unix_secs));
     }
 
     /// The other has come. A third one may be seen for a moment, until its own node knows that it is
@@ -430,7 +426,7 @@ impl Client {
         }
         self.stage = Stage::Here(Some(peer.peer));
         if call == Call::You {
-            out.frames.push(self.accept(true));
+            out.frames.push(self.accept(true, out.unix_secs));
         }
     }
 
@@ -477,7 +473,8 @@ impl Client {
         }
     }
 
-    fn accept(&self, calls: bool) -> ByteString {
+    /// The frame `accept`. A member that has waited for the other gets it again, with new TURN credentials.
+    fn accept(&self, calls: bool, unix_secs: u64) -> ByteString {
         let calls = if calls { "true" } else { "false" };
         let writer = Writer::default()
             .text("type", "accept")
@@ -489,7 +486,9 @@ impl Client {
             "authzMetadata",
             self.grant.authz_metadata.as_deref(),
         );
-        maybe_raw(writer, "iceServers", self.grant.ice_servers.as_deref()).finish()
+        let ice_servers = self.grant.ice_servers.clone();
+        let ice_servers = ice_servers.or_else(|| ice_servers_of(&self.ice, unix_secs));
+        maybe_raw(writer, "iceServers", ice_servers.as_deref()).finish()
     }
 
     fn accepted(&self) -> Option<&Visit> {
@@ -596,7 +595,13 @@ fn translation(content: &Content<'_>) -> Option<ByteString> {
 
 #[cfg(test)]
 mod tests {
+    use switchboard_core::{RoomId, SpaceName};
+
     use super::*;
+    use crate::{
+        Settings,
+        ice::{IceServers, TurnServer},
+    };
 
     #[test]
     fn connection_ids_are_ulids() {
@@ -607,6 +612,40 @@ mod tests {
             "01ARZ3NDEKTSV4RRFFQ69G5FAV"
         );
         assert_eq!(ulid(u64::MAX, &[0xff; 32]), "7ZZZZZZZZZZZZZZZZZZZZZZZZZ");
+    }
+
+    #[test]
+    fn turn_credentials_are_valid_from_the_accept_on() {
+        let mut settings = Settings::default();
+        settings.set_ice_servers(IceServers {
+            turn: TurnServer {
+                urls: vec!["turn:turn.example".to_owned()],
+                secret: "GEHEIM".to_owned(),
+                ttl: Duration::from_secs(60),
+            },
+            ..IceServers::default()
+        });
+        let handshake = Handshake {
+            settings: Arc::new(settings),
+            unix_ms: 1_000_000,
+            ..Handshake::at(Door::MAIN, &[], &[])
+        };
+        let mut session = Ayame.open(&handshake, &mut Out::default());
+        let register = ByteString::from_static(r#"{"type":"register","roomId":"room"}"#);
+        let registered = session.on_frame(Frame::Text(&register), &mut Out::default());
+        registered.expect("a frame of a new client");
+        let room = RoomName::parse("room", 0).expect("a name");
+        let joined = Event::Joined {
+            room: RoomId::shared(SpaceName::default(), room),
+            others: Vec::new(),
+        };
+        let mut out = Out {
+            unix_secs: 5_000,
+            ..Out::default()
+        };
+        session.on_event(&joined, &mut out);
+        let accept = &out.frames[0];
+        assert!(accept.contains(r#""username":"5060:"#), "{accept}");
     }
 
     #[test]

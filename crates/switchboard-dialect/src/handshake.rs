@@ -55,6 +55,23 @@ pub struct Handshake {
     pub settings: Arc<Settings>,
 }
 
+/// The STUN and TURN servers for one client. TURN credentials are made when they are asked for.
+#[derive(Clone, Debug)]
+pub struct ClientIce {
+    settings: Arc<Settings>,
+    /// The user in the TURN username.
+    user: String,
+}
+
+impl ClientIce {
+    /// The servers, with TURN credentials that are valid from `unix_secs` on.
+    #[must_use]
+    pub fn servers(&self, unix_secs: u64) -> Vec<IceServer> {
+        let servers = self.settings.ice_servers();
+        servers.for_client(&self.user, unix_secs)
+    }
+}
+
 impl Handshake {
     /// A random text of letters and digits. The same each time for one handshake.
     #[must_use]
@@ -66,14 +83,20 @@ impl Handshake {
             .collect()
     }
 
-    /// The STUN and TURN servers for this client, with TURN credentials that are valid from now on. Their
-    /// username is random, so that a TURN server can tell clients apart and learns nothing else of them.
+    /// The STUN and TURN servers for this client, for as long as it is connected. The TURN username is random, so
+    /// that a TURN server can tell clients apart and learns nothing else of them.
+    #[must_use]
+    pub fn client_ice(&self) -> ClientIce {
+        ClientIce {
+            settings: self.settings.clone(),
+            user: self.random_text(TURN_USER_LENGTH),
+        }
+    }
+
+    /// The STUN and TURN servers for this client, with TURN credentials that are valid from now on.
     #[must_use]
     pub fn ice_servers(&self) -> Vec<IceServer> {
-        let user = self.random_text(TURN_USER_LENGTH);
-        self.settings
-            .ice_servers()
-            .for_client(&user, self.unix_ms / 1000)
+        self.client_ice().servers(self.unix_ms / 1000)
     }
 }
 

@@ -39,7 +39,7 @@ pub use close::Close;
 pub use content::{Candidate, Content, HOST};
 pub use conversation::{Conversation, Turn};
 pub use door::{Answer, CorsPolicy, Door, Opens, Reply};
-pub use handshake::{Handshake, Query};
+pub use handshake::{ClientIce, Handshake, Query};
 pub use out::{FirstFrame, Frame, Out, Post};
 pub use settings::{SECS_MAX, Setting, SettingConflict, Settings, Value};
 pub use words::words;
