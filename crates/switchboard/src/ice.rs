@@ -16,6 +16,9 @@ use crate::{
     server::{Server, unix_ms},
 };
 
+/// The path of the document.
+pub(crate) const PATH: &str = "/ice-servers";
+
 /// The origins whose pages may read the response. Pages of other origins are clients as those of this one.
 const ORIGINS: &str = "*";
 

@@ -285,7 +285,7 @@ impl Server {
     pub fn router(&self) -> Router {
         let mut router = probes::routes(Router::new(), |_| true);
         router = router.route("/metrics", get(probes::metrics));
-        router = router.route("/ice-servers", any(ice::answer));
+        router = router.route(ice::PATH, any(ice::answer));
         router = reception::routes(router, &self.inner.config.entrances(), None);
         if let Some(voice) = &self.inner.voice {
             router = voice::routes(router, voice);
@@ -298,12 +298,16 @@ impl Server {
     }
 
     /// What a listener answers that is for this dialect alone: the dialect as its original server is met, and
-    /// `/healthz` and `/readyz` where these are no paths of its own. None if there is no such dialect.
+    /// `/ice-servers`, `/healthz` and `/readyz` where these are no paths of its own. None if there is no such dialect.
     pub fn router_of(&self, dialect: &str) -> Option<Router> {
         let dialect = self.served_dialect(dialect)?;
         let entrances = home_entrances(dialect);
         let router = reception::routes(Router::new(), &entrances, Some(dialect.tongue().name));
-        let router = probes::routes(router, |path| entrances.at(path).is_none());
+        let is_free = |path: &str| entrances.at(path).is_none();
+        let mut router = probes::routes(router, is_free);
+        if is_free(ice::PATH) {
+            router = router.route(ice::PATH, any(ice::answer));
+        }
         Some(router.with_state(self.clone()))
     }
 

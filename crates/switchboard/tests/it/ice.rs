@@ -1,5 +1,7 @@
 //! `GET /ice-servers` at the socket.
 
+use std::net::SocketAddr;
+
 use axum::Router;
 use serde_json::{Value, json};
 use switchboard::{Admission, Listener, Server};
@@ -92,13 +94,46 @@ async fn nested_router_answers() {
     );
 }
 
+/// A listener of its own for a dialect.
+fn listener_of(server: &Server, dialect: &str) -> SocketAddr {
+    let listener = Listener::bind(([127, 0, 0, 1], 0).into()).expect("a free port");
+    let address = listener.address();
+    Nodes::is_alone(address);
+    assert!(server.serve_dialect(listener, dialect), "{dialect}");
+    address
+}
+
+#[tokio::test]
+async fn listener_of_one_dialect_answers_where_the_path_is_free() {
+    let (server, _) = start(ICE);
+    for dialect in ["lightstream", "p2p", "singo", "mesh", "ayame", "peerjs"] {
+        let response = get(listener_of(&server, dialect), "/ice-servers").await;
+        assert!(
+            response.starts_with("HTTP/1.1 200 "),
+            "{dialect}: {response}"
+        );
+        let servers = document(&response)["iceServers"].clone();
+        assert_eq!(servers[0]["urls"][0], "stun:stun.example", "{dialect}");
+    }
+}
+
+#[tokio::test]
+async fn dialects_keep_the_path_where_it_is_their_own() {
+    let (server, _) = start(ICE);
+    let response = get(listener_of(&server, "y-webrtc"), "/ice-servers").await;
+    assert!(response.ends_with("okay"), "{response}");
+    // In matchbox a room can be called so.
+    let address = listener_of(&server, "matchbox");
+    let mut player = Client::open(address, "/ice-servers").await;
+    assert!(player.next().await["IdAssigned"].is_string());
+    let response = get(address, "/ice-servers").await;
+    assert!(!response.contains("iceServers"), "{response}");
+}
+
 #[tokio::test]
 async fn accept_of_ayame_carries_the_servers_on_every_listener() {
     let (server, address) = start(ICE);
-    let listener = Listener::bind(([127, 0, 0, 1], 0).into()).expect("a free port");
-    let alone = listener.address();
-    Nodes::is_alone(alone);
-    assert!(server.serve_dialect(listener, "ayame"));
+    let alone = listener_of(&server, "ayame");
     for (address, room) in [(address, "r1"), (alone, "r2")] {
         let mut client = Client::open(address, "/signaling").await;
         let register = json!({"type": "register", "roomId": room}).to_string();
