@@ -59,7 +59,7 @@ export class TileTools {
 
   /** A list that was opened by its button closes, and the focus stays on something that is shown. @param {() => void} action */
   #use(action) {
-    if (this.#list.dataset['open'] === 'true' && this.#more.checkVisibility()) this.#more.focus();
+    if (this.#list.dataset['open'] === 'true' && this.#more.offsetParent !== null) this.#more.focus();
     this.#setOpen(false);
     action();
   }
