@@ -68,18 +68,17 @@ scene('turn: a call of the page goes on after a restart of the TURN server', asy
 
 scene('turn: expired and forged credentials connect no call of the page, and it can be tried again with others', async (scene) => {
   let areValid = false;
-  await issuing(scene, (name) => (areValid ? coturn.credentials(LONG_LIFE) : invalid(name === 'Ada')));
-  const [ada, grace] = [await scene.visit('Ada'), await scene.visit('Grace')];
-  const tiles = [ada.page.locator('[data-username="Grace"][data-state="failed"]'), grace.page.locator('[data-username="Ada"][data-state="failed"]')];
-  for (const tile of tiles) {
-    await tile.waitFor({ timeout: 60_000 });
-    assert.equal(await tile.getByTestId('tile-reason').innerText(), 'No route between the two networks: the TURN server refuses the credentials.');
-  }
+  await issuing(scene, (name) => (areValid ? coturn.credentials(LONG_LIFE) : name === 'Hedy' ? silent() : invalid(name === 'Ada')));
+  const [ada, grace, hedy] = [await scene.visit('Ada'), await scene.visit('Grace'), await scene.visit('Hedy')];
+  const reason = 'No route between the two networks: the TURN server refuses the credentials.';
+  for (const [guest, other] of /** @type {const} */ ([[ada, 'Grace'], [grace, 'Ada']])) assert.equal(await reasonOf(guest, other), reason);
+  assert.equal(await reasonOf(hedy, 'Ada'), 'No route between the two networks: the TURN server does not answer.');
+  await hedy.page.close();
   for (const { page } of [ada, grace]) assert.deepEqual(await page.evaluate(candidatesAndRefusal), [[], UNAUTHORIZED]);
   await ada.page.screenshot({ path: outputFile('turn-refused.png') });
 
   areValid = true;
-  await tiles[0].getByTestId('try-again').click();
+  await failedTile(ada, 'Grace').getByTestId('try-again').click();
   await Promise.all([ada.sees('Grace'), grace.sees('Ada')]);
   await Promise.all([ada, grace].map(usesRelays));
 });
@@ -116,6 +115,23 @@ scene('turn: expired and forged credentials connect no call of PeerJS', async (s
     assert.deepEqual(await guest.page.evaluate(selectedCandidates), []);
   }
 });
+
+/** The tile of a member that is not connected. @param {Guest} guest @param {string} other */
+function failedTile({ page }, other) {
+  return page.locator(`[data-username="${other}"][data-state="failed"]`);
+}
+
+/** Waits until a connection has failed. @param {Guest} guest @param {string} other */
+async function reasonOf(guest, other) {
+  const tile = failedTile(guest, other);
+  await tile.waitFor({ timeout: 60_000 });
+  return tile.getByTestId('tile-reason').innerText();
+}
+
+/** Credentials for a TURN server that does not run. */
+function silent() {
+  return { ...coturn.credentials(LONG_LIFE), urls: ['turn:127.0.0.1:3477?transport=udp'] };
+}
 
 /** Expired credentials, or forged ones. @param {boolean} isExpired */
 function invalid(isExpired) {

@@ -1,8 +1,9 @@
 // @ts-check
 // The relay of a TURN server in one connection: whether there is one, why not, and whether media go through it.
 
-/** @typedef {'none' | 'found' | 'refused' | 'full' | 'silent'} RelayState  the error codes are those of RFC 8656, section 18 */
+/** @typedef {'none' | 'found' | 'refused' | 'full' | 'silent'} RelayState  none: the TURN server has not answered yet */
 
+/** Error codes of RFC 8656, section 18. */
 const UNAUTHORIZED = [401, 403];
 const FULL = [486, 508];
 

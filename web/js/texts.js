@@ -106,7 +106,7 @@ export const texts = {
   /** Why a connection failed: without a TURN server, or by the state of the relay of this side. */
   noRoute: {
     withoutTurn: `${NO_ROUTE}; this server offers no TURN.`,
-    none: `${NO_ROUTE}, not even through the TURN server.`,
+    none: `${NO_ROUTE}: the TURN server does not answer.`,
     found: `${NO_ROUTE}, not even through the TURN server.`,
     refused: `${NO_ROUTE}: the TURN server refuses the credentials.`,
     full: `${NO_ROUTE}: the TURN server has no room for another relay.`,
