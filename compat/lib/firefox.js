@@ -20,6 +20,9 @@ const NO_PROXY_THERE = Object.fromEntries(['http', 'ssl'].flatMap((kind) => [[`n
 const PREFERENCES = {
   ...NO_PROXY_THERE,
   'network.proxy.type': 1,
+  'network.proxy.failover_direct': false,
+  // No name is asked of a DNS server.
+  'network.dns.forceResolve': '127.0.0.1',
   'network.trr.mode': 5,
   'network.captive-portal-service.enabled': false,
   'network.connectivity-service.enabled': false,
