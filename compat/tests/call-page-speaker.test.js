@@ -57,11 +57,13 @@ scene('a tile has the whole screen, and gives it back', async (scene) => {
   const ada = await scene.visit('Ada', paintCamera);
   const grace = await scene.visit('Grace', paintCamera);
   await Promise.all([ada.sees('Grace'), grace.sees('Ada')]);
+  // A page in the background is not painted.
+  await ada.page.bringToFront();
+  await ada.seesMoving(1);
   await ada.page.screenshot({ path: outputFile('call-page-two.png') });
   const tile = tileOf(ada, 'Grace');
   const button = tile.getByTestId('tile-full-screen');
 
-  await ada.page.bringToFront();
   await button.click();
   await ada.until('the tile has the screen', () => document.fullscreenElement?.getAttribute('data-username') === 'Grace');
   await tile.locator('[data-testid="tile-full-screen"][aria-pressed="true"]').waitFor();
