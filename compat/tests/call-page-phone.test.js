@@ -104,6 +104,7 @@ scene('on a phone every control can be reached, with one, two and six members', 
   await ada.page.screenshot({ path: outputFile('call-page-phone-speaker-view.png') });
   await ada.page.setViewportSize({ width: 844, height: 390 });
   faults.push(...(await unreachable(ada.page, 'six, on its side')));
+  await ada.seesMoving(5);
   await ada.page.screenshot({ path: outputFile('call-page-phone-sideways.png') });
   assert.deepEqual(faults, []);
 });

@@ -56,19 +56,6 @@ scene('a camera that was off stays off after “Audio only”', async (scene) =>
   assert.equal(await ada.page.getByTestId('camera').getAttribute('aria-pressed'), 'false');
 });
 
-/** Whether the large tile has a large picture, which is not of one colour. @param {import('playwright-core').Page} page */
-function largePicture(page) {
-  return page.locator('[data-testid="tile"][data-large="true"] video').evaluate((element) => {
-    const video = /** @type {HTMLVideoElement} */ (element);
-    const { width, height } = video.getBoundingClientRect();
-    const canvas = Object.assign(document.createElement('canvas'), { width: 8, height: 8 });
-    const brush = /** @type {CanvasRenderingContext2D} */ (canvas.getContext('2d'));
-    brush.drawImage(video, 0, 0, 8, 8);
-    const bytes = [...brush.getImageData(0, 0, 8, 8).data];
-    return { isLarge: width > innerWidth / 2 && height > innerHeight / 2, isPainted: new Set(bytes).size > 8 };
-  });
-}
-
 scene('six members together get no more pictures than a usual uplink carries', async (scene) => {
   // The camera of the browser itself needs all that it is given.
   const ada = await scene.visit('Ada');
@@ -84,15 +71,6 @@ scene('six members together get no more pictures than a usual uplink carries', a
     return rates.length === 5 && rates.reduce((sum, rate) => sum + rate, 0) <= total;
   }, VIDEO_BITRATE_TOTAL);
   await ada.keeps('stats-up', 'data-kbits', SIX_KBITS);
-  // A page in the background is not painted.
-  await ada.page.bringToFront();
-  await ada.seesMoving(5);
-  await ada.page.screenshot({ path: outputFile('call-page-six.png') });
-  await ada.page.getByTestId('view').click();
-  await ada.page.emulateMedia({ colorScheme: 'dark' });
-  await ada.seesMoving(5);
-  assert.deepEqual(await largePicture(ada.page), { isLarge: true, isPainted: true });
-  await ada.page.screenshot({ path: outputFile('call-page-six-speaker-view-dark.png') });
   for (const { page } of visitors.slice(1)) await page.getByTestId('leave').click();
   await ada.sees('Grace');
   await ada.until('the full rate for one', () => window.connections.some((connection) => connection.connectionState === 'connected'
