@@ -31,9 +31,6 @@ import { WakeLock } from './wake-lock.js';
  * @property {() => void} onLeft
  */
 
-const SOUND_BLOCKED = 'The browser holds the sound back until you touch the page or press a key.';
-
-const NO_DEVICES = 'You are here without microphone and camera. You see and hear the others; chat and files work.';
 
 export class Call {
   #screen = byId('call', HTMLElement);
@@ -121,7 +118,7 @@ export class Call {
 
   /** The server accepted another name than the one that was asked for. @param {string} name */
   #renamed(name) {
-    const words = `The name “${this.options.name}” is taken: you are “${name}” in this call.`;
+    const words = texts.call.nameTaken(this.options.name, name);
     this.options.name = name;
     this.people.renameSelf(name);
     this.conversation.log.addEvent(words);
@@ -168,21 +165,20 @@ export class Call {
     this.people.add(peer);
     const isOwnReturn = why === 'back' && peer.options.calling;
     if (isOwnReturn) return;
-    const words = { joined: 'joined', present: 'is here', back: 'is back' };
-    this.conversation.announce(`${peer.username} ${words[why]}`);
+    this.conversation.announce(texts.call[why](peer.username));
   }
 
   /** @param {Peer} peer @param {'left' | 'replaced' | 'closed'} why */
   #removed(peer, why) {
     this.people.remove(peer);
     this.detailsDialog.forget(peer);
-    if (why === 'left') this.conversation.announce(`${peer.username} left`);
+    if (why === 'left') this.conversation.announce(texts.call.left(peer.username));
   }
 
   /** @param {Frame} frame */
   #receive(frame) {
     if (frame.type === 'CHAT_MESSAGE') this.#receiveChat(frame);
-    else if (frame.type === 'ERROR') this.conversation.log.addEvent(`Server: ${frame['message'] ?? frame['code']}`);
+    else if (frame.type === 'ERROR') this.conversation.log.addEvent(texts.call.serverSays(String(frame['message'] ?? frame['code'])));
     else this.mesh.receive(frame);
   }
 
@@ -198,7 +194,7 @@ export class Call {
     this.#status.showConnection(state, retryInMs);
     if (state === 'joined' && this.#isShown) this.#refreshServers();
     if (state === 'joined') this.#show();
-    if (state === 'waiting') this.events.onDelay('The server cannot be reached. Trying again…');
+    if (state === 'waiting') this.events.onDelay(texts.lobby.unreachable);
   }
 
   #show() {
@@ -206,7 +202,7 @@ export class Call {
     this.#isShown = true;
     this.#wakeLock.acquire();
     showRoomInAddress(this.options.room);
-    document.title = `${this.options.room} – Switchboard`;
+    document.title = texts.page.titleInCall(this.options.room);
     const title = byId('room-title', HTMLElement);
     title.textContent = this.options.room;
     this.#status.problem('');
@@ -215,7 +211,7 @@ export class Call {
     title.focus();
     this.mediaChanged();
     const { mic, camera } = this.options.media;
-    if (!mic && !camera) this.conversation.log.addEvent(NO_DEVICES);
+    if (!mic && !camera) this.conversation.log.addEvent(texts.call.noDevices);
   }
 
   /** @param {string} message @param {boolean} isName */
@@ -235,7 +231,7 @@ export class Call {
     this.controls.close();
     this.options.media.closeScreen();
     this.#screen.hidden = true;
-    document.title = 'Switchboard';
+    document.title = texts.page.title;
   }
 
   /** @param {Quality} quality */
@@ -253,7 +249,7 @@ export class Call {
 
   /** @param {boolean} isBlocked */
   #soundBlocked(isBlocked) {
-    if (isBlocked !== this.#isSoundBlocked) this.#status.problem(isBlocked ? SOUND_BLOCKED : '');
+    if (isBlocked !== this.#isSoundBlocked) this.#status.problem(isBlocked ? texts.call.soundBlocked : '');
     this.#isSoundBlocked = isBlocked;
   }
 

@@ -2,6 +2,8 @@
 // What there is to know about one connection, from getStats: the route, the round trip, losses, bit rates, pictures,
 // codecs. Firefox has no statistics of the transport, so rates are those of the media.
 
+import { texts } from './texts.js';
+
 /**
  * @typedef {object} Flow  one kind of media in one direction
  * @property {number | null} kbits  per second; null before the second sample
@@ -71,7 +73,7 @@ function flowOf(first, now, type, counter) {
 /** @param {Stat} stream */
 function pictureOf(stream) {
   if (!stream?.frameWidth || !stream.framesPerSecond) return '';
-  return `${stream.frameWidth}×${stream.frameHeight}, ${Math.round(stream.framesPerSecond)} fps`;
+  return texts.details.picture(stream.frameWidth, stream.frameHeight ?? 0, stream.framesPerSecond);
 }
 
 /** Chromium names it in the transport, Firefox marks the pair. @param {Stat[]} stats @returns {Stat} */

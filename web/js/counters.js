@@ -2,6 +2,8 @@
 // The counters of one connection, from getStats. Those of the transport, or in Firefox those of the candidate pairs, hold
 // everything a connection carries; the RTP counters beside them say how much of it is picture and sound.
 
+import { texts } from './texts.js';
+
 /**
  * @typedef {object} Counters
  * @property {number} at
@@ -44,7 +46,7 @@ function addOutbound(counters, stat) {
   if (stat.kind !== 'video') return;
   counters.videoSent += bytes;
   const fps = Math.round(stat.framesPerSecond ?? 0);
-  if (stat.frameWidth && fps > 0) counters.picture = `${stat.frameWidth}×${stat.frameHeight} ${fps} fps`;
+  if (stat.frameWidth && fps > 0) counters.picture = texts.units.picture(stat.frameWidth, stat.frameHeight ?? 0, fps);
 }
 
 /** @param {Counters} counters @param {RTCInboundRtpStreamStats} stat */

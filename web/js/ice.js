@@ -2,6 +2,8 @@
 // STUN and TURN servers: those that the server offers, those of the link, and those that were typed. Nothing that is
 // typed or sent reaches a connection unchecked, because a browser refuses a connection with one bad server.
 
+import { texts } from './texts.js';
+
 /** @typedef {{urls: string, username: string, credential: string}} Typed  addresses separated by spaces, and for TURN a user */
 /** @typedef {{servers: RTCIceServer[], serverTime: number}} Offer  what the server offers, and its clock in ms since 1970 */
 
@@ -14,9 +16,9 @@ export function mistakes({ urls, username, credential }) {
   const wrong = addresses(urls).find((url) => !URL_PATTERN.test(url));
   const isTurn = addresses(urls).some((url) => /^turns?:/i.test(url));
   return {
-    urls: wrong ? `“${wrong}” is no address of a STUN or TURN server. Examples: stun:stun.example.org:3478, turn:turn.example.org` : '',
-    username: isTurn && !username ? 'A TURN server needs a user.' : '',
-    credential: isTurn && !credential ? 'A TURN server needs a password.' : '',
+    urls: wrong ? texts.ice.notAnAddress(wrong) : '',
+    username: isTurn && !username ? texts.ice.needsUser : '',
+    credential: isTurn && !credential ? texts.ice.needsPassword : '',
   };
 }
 

@@ -5,10 +5,16 @@ import { Call } from './call.js';
 import { Media } from './media.js';
 import { OfferedServers } from './offered-servers.js';
 import { asked } from './settings.js';
+import { language, texts } from './texts.js';
 import { Devices } from './ui/devices.js';
+import { fillTexts } from './ui/fill-texts.js';
 import { IceFields } from './ui/ice-fields.js';
 import { Lobby } from './ui/lobby.js';
 import { Status } from './ui/status.js';
+
+document.documentElement.lang = language;
+document.title = texts.page.title;
+fillTexts(document, texts);
 
 /** @type {Call | null} */
 let call = null;

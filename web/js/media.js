@@ -5,7 +5,9 @@
 import { nextCameras } from './cameras.js';
 import { PROFILES, cameraConstraints } from './quality.js';
 import { SoundMix } from './sound-mix.js';
+import { texts } from './texts.js';
 
+/** @typedef {'microphone' | 'camera' | 'screen'} Device */
 /** @typedef {import('./quality.js').Quality} Quality */
 /** @typedef {import('./peer.js').Tracks} Tracks */
 
@@ -65,7 +67,7 @@ export class Media {
 
   /** One question to the person for both, and whichever of them there is. @returns {Promise<string>} */
   async openBoth() {
-    if (!this.isAvailable) return INSECURE;
+    if (!this.isAvailable) return texts.media.insecure;
     try {
       const constraints = { audio: this.#micConstraints, video: this.#cameraConstraints };
       const stream = await navigator.mediaDevices.getUserMedia(constraints);
@@ -107,7 +109,7 @@ export class Media {
   }
 
   async openScreen() {
-    if (!navigator.mediaDevices?.getDisplayMedia) return 'This browser cannot share its screen.';
+    if (!navigator.mediaDevices?.getDisplayMedia) return texts.media.noScreenSharing;
     return this.#attempt('screen', async () => {
       const stream = await navigator.mediaDevices.getDisplayMedia(SCREEN_OPTIONS);
       this.#useScreen(stream.getVideoTracks()[0] ?? null, stream.getAudioTracks()[0] ?? null);
@@ -193,9 +195,9 @@ export class Media {
     return [this.mic, this.camera, this.screen, this.#screenSound];
   }
 
-  /** @param {string} device @param {() => Promise<void>} open */
+  /** @param {Device} device @param {() => Promise<void>} open */
   async #attempt(device, open) {
-    if (!this.isAvailable) return INSECURE;
+    if (!this.isAvailable) return texts.media.insecure;
     try {
       await open();
       return '';
@@ -223,9 +225,6 @@ const SCREEN_OPTIONS = /** @type {DisplayMediaStreamOptions} */ ({
   systemAudio: 'exclude',
 });
 
-const INSECURE =
-  'Camera and microphone need https:// or localhost; this page was opened over plain http. Chat and files still work.';
-
 /** @returns {Promise<MediaDeviceInfo[]>} */
 export async function listDevices() {
   return (await navigator.mediaDevices?.enumerateDevices().catch(() => [])) ?? [];
@@ -245,12 +244,11 @@ function exactly(id) {
   return id ? { deviceId: { ideal: id } } : {};
 }
 
-/** @param {string} device @param {unknown} error */
+/** @param {Device} device @param {unknown} error */
 function explain(device, error) {
   const name = error instanceof DOMException ? error.name : '';
-  if (name === 'NotAllowedError' && device === 'screen') return 'Screen sharing was not allowed.';
-  if (name === 'NotAllowedError') return `The browser was not allowed to use the ${device}. Allow it beside the address.`;
-  if (name === 'NotFoundError') return `No ${device} was found.`;
-  if (name === 'NotReadableError') return `The ${device} is in use by another program.`;
-  return `The ${device} could not be started.`;
+  const words = texts.media[device];
+  if (name === 'NotAllowedError') return words.notAllowed;
+  if (name === 'NotFoundError') return words.notFound;
+  return name === 'NotReadableError' ? words.inUse : words.failed;
 }

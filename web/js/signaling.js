@@ -3,6 +3,8 @@
 // there, hands every other frame on, and comes back by itself: calls run between peers, so a lost connection costs only
 // news until it is back.
 
+import { texts } from './texts.js';
+
 /** @typedef {{type: string, [key: string]: unknown}} Frame */
 /** @typedef {'connecting' | 'joined' | 'waiting' | 'closed'} SignalingState */
 /**
@@ -113,7 +115,7 @@ export class Signaling {
   // After a cut the server may still hold our own old session under this name until it has challenged it.
   /** @param {Frame} frame */
   #refused(frame) {
-    const message = String(frame['message'] ?? 'The server refused the name.');
+    const message = String(frame['message'] ?? texts.lobby.nameRefused);
     this.#nameRefusals += 1;
     if (this.#everJoined && this.#nameRefusals <= NAME_RETRIES) return this.#socket?.close();
     if (!this.#everJoined && message.includes('taken') && this.#suffix < SUFFIX_MAX) return this.#claimNext();
@@ -140,7 +142,7 @@ export class Signaling {
       return;
     }
     this.close();
-    this.events.onRefused(String(frame['message'] ?? 'The server refused the room.'), false);
+    this.events.onRefused(String(frame['message'] ?? texts.lobby.roomRefused), false);
   }
 
   /** @param {WebSocket} socket @param {number} code */

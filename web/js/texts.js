@@ -1,9 +1,173 @@
 // @ts-check
-// All texts of the call page, by area. A text is a string, or a function of the values in it.
+// All texts of the call page, by area. A text is a string, or a function of the values in it. In index.html,
+// `data-text="area.name"` names the text of an element (see ui/fill-texts.js). A translation replaces this file alone.
+
+/** The language of these texts. */
+export const language = 'en';
+
+/** The reader's own variety of the language, as en-GB of en, for clocks and numbers. */
+const locale = globalThis.navigator?.languages?.find((one) => one.split('-')[0] === language) ?? language;
+const plurals = new Intl.PluralRules(language);
+const whole = new Intl.NumberFormat(locale, { maximumFractionDigits: 0 });
+const tenths = new Intl.NumberFormat(locale, { minimumFractionDigits: 1, maximumFractionDigits: 1 });
+const clock = new Intl.DateTimeFormat(locale, { hour: '2-digit', minute: '2-digit' });
+const BYTE_UNITS = /** @type {const} */ (['B', 'KiB', 'MiB', 'GiB']);
+
+/** The form that the language has for so many. @param {number} count @param {Partial<Record<Intl.LDMLPluralRule, string>> & {other: string}} forms */
+function plural(count, forms) {
+  return `${whole.format(count)} ${forms[plurals.select(count)] ?? forms.other}`;
+}
+
+/** @param {number} bytes */
+function bytesText(bytes) {
+  const power = Math.min(BYTE_UNITS.length - 1, Math.floor(Math.log2(Math.max(1, bytes)) / 10));
+  return `${(power === 0 ? whole : tenths).format(bytes / 1024 ** power)} ${BYTE_UNITS[power]}`;
+}
+
+/** @param {number} kbits */
+function rateText(kbits) {
+  return kbits < 1000 ? `${whole.format(kbits)} kbit/s` : `${tenths.format(kbits / 1000)} Mbit/s`;
+}
 
 const NO_ROUTE = 'No route between the two networks';
 
 export const texts = {
+  page: {
+    title: 'Switchboard',
+    /** @param {string} room */
+    titleInCall: (room) => `${room} – Switchboard`,
+  },
+  units: {
+    bytes: bytesText,
+    rate: rateText,
+    /** @param {number} width @param {number} height @param {number} perSecond */
+    picture: (width, height, perSecond) => `${width}×${height} ${whole.format(perSecond)} fps`,
+    /** @param {Date} date */
+    clock: (date) => clock.format(date),
+    /** @param {string} text */
+    shortened: (text) => `${text}…`,
+  },
+  lobby: {
+    purpose: 'A call in the browser: picture, sound, chat and files go straight from person to person.',
+    voicePage: 'Voice calls and rooms without WebRTC',
+    cameraOff: 'Camera off',
+    microphone: 'Microphone',
+    camera: 'Camera',
+    name: 'Your name',
+    room: 'Room',
+    join: 'Join the call',
+    joining: 'Joining… Press to cancel',
+    unreachable: 'The server cannot be reached. Trying again…',
+    nameRefused: 'The server refused the name.',
+    roomRefused: 'The server refused the room.',
+    /** @param {string} problem  a sentence */
+    chooseAnotherName: (problem) => `${problem} Please choose another name.`,
+  },
+  devices: {
+    title: 'Devices and connection',
+    camera: 'Camera',
+    microphone: 'Microphone',
+    speaker: 'Speaker',
+    /** @param {number} number */
+    unnamed: (number) => `Device ${whole.format(number)}`,
+    none: 'None found',
+  },
+  ice: {
+    servers: 'STUN or TURN servers',
+    placeholder: 'none besides those of this server',
+    user: 'User (TURN only)',
+    password: 'Password (TURN only)',
+    hint: 'For calls between two networks, for example stun:stun.example.org:3478. “Invite” hands them on with the link, password included.',
+    /** @param {string} address */
+    notAnAddress: (address) => `“${address}” is no address of a STUN or TURN server. Examples: stun:stun.example.org:3478, turn:turn.example.org`,
+    needsUser: 'A TURN server needs a user.',
+    needsPassword: 'A TURN server needs a password.',
+  },
+  media: {
+    insecure: 'Camera and microphone need https:// or localhost; this page was opened over plain http. Chat and files still work.',
+    noScreenSharing: 'This browser cannot share its screen.',
+    microphone: {
+      notAllowed: 'The browser was not allowed to use the microphone. Allow it beside the address.',
+      notFound: 'No microphone was found.',
+      inUse: 'The microphone is in use by another program.',
+      failed: 'The microphone could not be started.',
+    },
+    camera: {
+      notAllowed: 'The browser was not allowed to use the camera. Allow it beside the address.',
+      notFound: 'No camera was found.',
+      inUse: 'The camera is in use by another program.',
+      failed: 'The camera could not be started.',
+    },
+    screen: {
+      notAllowed: 'Screen sharing was not allowed.',
+      notFound: 'No screen was found.',
+      inUse: 'The screen is in use by another program.',
+      failed: 'The screen could not be shared.',
+    },
+  },
+  connection: {
+    connecting: 'Connecting to the server…',
+    joined: 'In the room',
+    /** @param {number} seconds */
+    waiting: (seconds) => `Server lost, trying again in ${whole.format(seconds)} s`,
+  },
+  call: {
+    people: 'People',
+    peopleInCall: 'People in the call',
+    alone: 'Nobody else is here yet.',
+    sending: 'Sending ',
+    receiving: ', receiving ',
+    soundBlocked: 'The browser holds the sound back until you touch the page or press a key.',
+    noDevices: 'You are here without microphone and camera. You see and hear the others; chat and files work.',
+    /** @param {string} wanted @param {string} claimed */
+    nameTaken: (wanted, claimed) => `The name “${wanted}” is taken: you are “${claimed}” in this call.`,
+    /** @param {string} username */
+    joined: (username) => `${username} joined`,
+    /** @param {string} username */
+    present: (username) => `${username} is here`,
+    /** @param {string} username */
+    back: (username) => `${username} is back`,
+    /** @param {string} username */
+    left: (username) => `${username} left`,
+    /** @param {string} problem  in the server's own words */
+    serverSays: (problem) => `Server: ${problem}`,
+  },
+  quality: {
+    title: 'Quality',
+    normal: 'Normal',
+    low: 'Low bandwidth',
+    lowTitle: 'For slow networks: pictures of 320×240 at 12 fps, video 150 kbit/s, sound 24 kbit/s',
+    audio: 'Audio only',
+    audioTitle: 'No pictures, sound 24 kbit/s',
+  },
+  chat: {
+    title: 'Chat and files',
+    close: 'Close',
+    messages: 'Messages',
+    empty: 'Messages go straight to everybody here. Files may be dropped into this space.',
+    message: 'Message',
+    placeholder: 'Write to everyone',
+    send: 'Send',
+    sendFiles: 'Send files…',
+    you: 'You',
+    /** @param {string} username @param {string} content */
+    news: (username, content) => `${username}: ${content}`,
+    /** @param {string} names */
+    notDelivered: (names) => `Not delivered to ${names}: no chat with them.`,
+    throughServer: 'Sent through the server, because there is no direct chat yet:',
+    nobodyHere: 'Not sent: nobody is here to read it yet.',
+    nobodyReached: 'Not sent: nobody can be reached at the moment.',
+  },
+  settings: {
+    title: 'Settings',
+    keys: 'Keys',
+    useKeys: 'Use these keys outside text fields',
+    keyMute: 'mute',
+    keyCamera: 'camera',
+    keyScreen: 'screen',
+    keyChat: 'chat',
+    done: 'Done',
+  },
   dialog: {
     close: 'Close',
   },
@@ -24,12 +188,14 @@ export const texts = {
     videoUp: 'Picture, sending',
     videoDown: 'Picture, receiving',
     unknown: 'Not known yet',
+    /** @param {number} width @param {number} height @param {number} perSecond */
+    picture: (width, height, perSecond) => `${width}×${height}, ${whole.format(perSecond)} fps`,
     /** @param {number} value */
-    ms: (value) => (value < 1 ? 'Under 1 ms' : `${Math.round(value)} ms`),
+    ms: (value) => (value < 1 ? 'Under 1 ms' : `${whole.format(value)} ms`),
     /** @param {number} share  0 to 1 */
-    percent: (share) => `${(share * 100).toFixed(1)} %`,
+    percent: (share) => `${tenths.format(share * 100)} %`,
     /** @param {number} value */
-    kbits: (value) => `${Math.round(value)} kbit/s`,
+    kbits: (value) => `${whole.format(value)} kbit/s`,
   },
   invite: {
     button: 'Invite',
@@ -63,7 +229,15 @@ export const texts = {
     more: (username) => `More for ${username}`,
     muted: 'Muted',
     /** @param {number} up @param {number} down */
-    rates: (up, down) => `sending ${up}, receiving ${down} kbit/s`,
+    rates: (up, down) => `Sending ${whole.format(up)}, receiving ${whole.format(down)} kbit/s`,
+    /** @param {number} up @param {number} down */
+    shortRates: (up, down) => `↑ ${whole.format(up)} ↓ ${whole.format(down)} kbit/s`,
+    /** @param {string} picture  as "320×240 12 fps" */
+    picture: (picture) => `Sending ${picture}`,
+    /** @param {string} username */
+    you: (username) => `${username} (you)`,
+    states: { self: '', connecting: 'Connecting…', connected: 'Connected', reconnecting: 'Reconnecting…', failed: 'Not connected' },
+    tryAgain: 'Try again',
   },
   files: {
     unnamed: 'file',
@@ -120,6 +294,16 @@ export const texts = {
   },
   controls: {
     /** @param {number} count */
-    chatWithUnread: (count) => `Chat, ${count} unread ${count === 1 ? 'message' : 'messages'}`,
+    chatWithUnread: (count) => `Chat, ${plural(count, { one: 'unread message', other: 'unread messages' })}`,
+    title: 'Call controls',
+    mute: 'Mute',
+    camera: 'Camera',
+    screen: 'Screen',
+    shareScreen: 'Share screen',
+    chat: 'Chat',
+    settings: 'Settings',
+    leave: 'Leave',
+    /** @param {string} name @param {string} key */
+    withKey: (name, key) => `${name} (${key})`,
   },
 };

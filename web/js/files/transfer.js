@@ -215,7 +215,5 @@ function cleanName(raw) {
 
 /** @param {number} bytes */
 export function formatBytes(bytes) {
-  const units = ['B', 'KiB', 'MiB', 'GiB'];
-  const power = Math.min(units.length - 1, Math.floor(Math.log2(Math.max(1, bytes)) / 10));
-  return `${(bytes / 1024 ** power).toFixed(power === 0 ? 0 : 1)} ${units[power]}`;
+  return texts.units.bytes(bytes);
 }

@@ -2,6 +2,7 @@
 // The list of what was said, sent, and who came and went. It keeps the latest few hundred entries, and lets go of
 // received files together with their entry.
 
+import { texts } from '../texts.js';
 import { byId, make } from './dom.js';
 
 const ENTRIES_MAX = 300;
@@ -81,7 +82,7 @@ function link(address) {
 /** @param {number} timestamp */
 function clock(timestamp) {
   const date = new Date(timestamp);
-  const time = make('time', { text: date.toLocaleTimeString([], { hour: '2-digit', minute: '2-digit' }) });
+  const time = make('time', { text: texts.units.clock(date) });
   time.dateTime = date.toISOString();
   return time;
 }

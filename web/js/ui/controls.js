@@ -30,6 +30,8 @@ export class Controls {
   #unreadCount = 0;
   /** @type {Record<string, HTMLButtonElement>} */
   #keys = { m: this.#mute, v: this.#camera, s: this.#screen, c: this.#chat };
+  /** @type {Record<string, string>} */
+  #names = { m: texts.controls.mute, v: texts.controls.camera, s: texts.controls.shareScreen, c: texts.controls.chat };
   #ended = new AbortController();
 
   /** @param {Media} media @param {ControlsEvents} events */
@@ -92,6 +94,8 @@ export class Controls {
 
   #showKeys() {
     for (const [key, button] of Object.entries(this.#keys)) {
+      const name = this.#names[key] ?? '';
+      button.title = this.#shortcuts.checked ? texts.controls.withKey(name, key.toUpperCase()) : name;
       if (this.#shortcuts.checked) button.setAttribute('aria-keyshortcuts', key.toUpperCase());
       else button.removeAttribute('aria-keyshortcuts');
     }

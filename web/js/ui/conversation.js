@@ -40,7 +40,7 @@ export class Conversation {
   /** @param {string} username @param {string} content @param {number} timestamp */
   receive(username, content, timestamp) {
     this.log.addMessage(username, content, timestamp);
-    this.options.onNews(`${username}: ${content}`, true);
+    this.options.onNews(texts.chat.news(username, content), true);
   }
 
   /** @param {Peer} peer @param {import('../files/transfer.js').IncomingTransfer} transfer */
@@ -76,22 +76,22 @@ export class Conversation {
     const missed = peers.filter((peer) => !peer.channel?.sendText(content, timestamp));
     const reached = peers.length - missed.length;
     if (reached === 0 && !this.#sendThroughServer(peers, content)) return false;
-    this.log.addMessage('You', content, timestamp);
-    if (reached > 0 && missed.length > 0) this.log.addEvent(`Not delivered to ${names(missed)}: no chat with them.`);
+    this.log.addMessage(texts.chat.you, content, timestamp);
+    if (reached > 0 && missed.length > 0) this.log.addEvent(texts.chat.notDelivered(names(missed)));
     return true;
   }
 
   /** @param {Peer[]} peers @param {string} content */
   #sendThroughServer(peers, content) {
-    if (peers.length === 0) return this.#notSent('nobody is here to read it yet');
-    if (!this.options.sendThroughServer(content)) return this.#notSent('nobody can be reached at the moment');
-    this.log.addEvent('Sent through the server, because there is no direct chat yet:');
+    if (peers.length === 0) return this.#notSent(texts.chat.nobodyHere);
+    if (!this.options.sendThroughServer(content)) return this.#notSent(texts.chat.nobodyReached);
+    this.log.addEvent(texts.chat.throughServer);
     return true;
   }
 
   /** @param {string} why */
   #notSent(why) {
-    this.log.addEvent(`Not sent: ${why}.`);
+    this.log.addEvent(why);
     return false;
   }
 

@@ -4,6 +4,7 @@
 
 import { listDevices } from '../media.js';
 import { recall, remember } from '../settings.js';
+import { texts } from '../texts.js';
 import { byId, make } from './dom.js';
 
 /** @typedef {import('../media.js').Media} Media */
@@ -57,11 +58,11 @@ export class Devices {
 /** @param {HTMLSelectElement} select @param {MediaDeviceInfo[]} devices @param {string} kind @param {string} chosen */
 function fill(select, devices, kind, chosen) {
   const options = devices.filter((device) => device.kind === kind).map((device, index) => {
-    const option = make('option', { text: device.label || `Device ${index + 1}` });
+    const option = make('option', { text: device.label || texts.devices.unnamed(index + 1) });
     option.value = device.deviceId;
     return option;
   });
-  if (options.length === 0) options.push(make('option', { text: 'None found' }));
+  if (options.length === 0) options.push(make('option', { text: texts.devices.none }));
   select.replaceChildren(...options);
   select.value = options.some(({ value }) => value === chosen) ? chosen : (options[0]?.value ?? '');
 }

@@ -3,6 +3,7 @@
 
 import { isMirrored } from '../cameras.js';
 import { asked, newRoomName, recall, remember } from '../settings.js';
+import { texts } from '../texts.js';
 import { byId, draw, press, say } from './dom.js';
 
 /** @typedef {import('../media.js').Media} Media */
@@ -61,7 +62,7 @@ export class Lobby {
   /** @param {string} message @param {boolean} isName */
   refuse(message, isName) {
     this.show();
-    say(this.#error, isName ? `${message} Please choose another name.` : message);
+    say(this.#error, isName ? texts.lobby.chooseAnotherName(message) : message);
     if (isName) this.#name.select();
   }
 
@@ -99,7 +100,7 @@ export class Lobby {
   #setBusy(isBusy) {
     this.#isBusy = isBusy;
     say(this.#error, '');
-    this.#join.textContent = isBusy ? 'Joining… press to cancel' : 'Join the call';
+    this.#join.textContent = isBusy ? texts.lobby.joining : texts.lobby.join;
   }
 
   async #toggleMic() {

@@ -4,6 +4,7 @@
 import { ActiveSpeaker } from '../active-speaker.js';
 import { isMirrored } from '../cameras.js';
 import { SpeakingDetector } from '../speaking.js';
+import { texts } from '../texts.js';
 import { Grid } from './grid.js';
 import { Tile } from './tile.js';
 
@@ -29,7 +30,7 @@ export class People {
     this.speakerId = speakerId;
     this.events = events;
     this.#speaking = new SpeakingDetector((id, speaks) => this.#hear(id, speaks));
-    this.#self = new Tile(SELF, name, `${name} (you)`);
+    this.#self = new Tile(SELF, name, texts.tile.you(name));
     this.#self.setState(SELF);
     this.#grid.add(SELF, this.#self);
     addEventListener('pointerdown', this.#playAll);
@@ -38,7 +39,7 @@ export class People {
 
   /** @param {string} name */
   renameSelf(name) {
-    this.#self.rename(name, `${name} (you)`);
+    this.#self.rename(name, texts.tile.you(name));
   }
 
   /** @param {Media} media */

@@ -22,12 +22,8 @@ export class Status {
   /** @param {SignalingState} state @param {number} retryInMs */
   showConnection(state, retryInMs) {
     const seconds = Math.max(1, Math.round(retryInMs / 1000));
-    const words = {
-      connecting: 'Connecting to the server…',
-      joined: 'In the room',
-      waiting: `Server lost, trying again in ${seconds} s`,
-      closed: '',
-    };
+    const { connecting, joined, waiting } = texts.connection;
+    const words = { connecting, joined, waiting: waiting(seconds), closed: '' };
     this.#connection.dataset['state'] = state;
     this.#connection.textContent = words[state];
     this.#speakOfServer(state);
@@ -50,7 +46,7 @@ export class Status {
   /** @param {string} words */
   notice(words) {
     clearTimeout(this.#noticeTimer);
-    this.#notice.textContent = words.length > NOTICE_CHARS ? `${words.slice(0, NOTICE_CHARS)}…` : words;
+    this.#notice.textContent = words.length > NOTICE_CHARS ? texts.units.shortened(words.slice(0, NOTICE_CHARS)) : words;
     this.#noticeTimer = setTimeout(() => (this.#notice.textContent = ''), NOTICE_MS);
   }
 
@@ -69,5 +65,5 @@ export class Status {
 /** @param {HTMLElement} element @param {number} kbits */
 function showRate(element, kbits) {
   element.dataset['kbits'] = String(Math.round(kbits));
-  element.textContent = kbits < 1000 ? `${Math.round(kbits)} kbit/s` : `${(kbits / 1000).toFixed(1)} Mbit/s`;
+  element.textContent = texts.units.rate(kbits);
 }

@@ -9,21 +9,13 @@ import { TileTools } from './tile-tools.js';
 /** @typedef {import('../peer.js').PeerState} PeerState */
 /** @typedef {import('../stats.js').Rates} Rates */
 
-const STATE_WORDS = {
-  self: '',
-  connecting: 'Connecting…',
-  connected: 'Connected',
-  reconnecting: 'Reconnecting…',
-  failed: 'Not connected',
-};
-
 export class Tile {
   video = make('video', { testid: 'tile-video' });
   audio = make('audio', { testid: 'tile-audio' });
   #name = make('span', { className: 'pill tile-name', testid: 'tile-name' });
   #shownName = '';
   #reason = make('p', { testid: 'tile-reason' });
-  #tryAgain = make('button', { className: 'small', testid: 'try-again', text: 'Try again' });
+  #tryAgain = make('button', { className: 'small', testid: 'try-again', text: texts.tile.tryAgain });
   #failure = make('div', { className: 'tile-failure' }, [this.#reason, this.#tryAgain]);
   onTryAgain = () => {};
   onPin = () => {};
@@ -100,7 +92,7 @@ export class Tile {
     this.#failure.hidden = state !== 'failed';
     this.#reason.textContent = reason;
     this.element.dataset['state'] = state;
-    this.#state.textContent = STATE_WORDS[state];
+    this.#state.textContent = texts.tile.states[state];
     this.#describe();
   }
 
@@ -145,9 +137,9 @@ export class Tile {
   setRates(rates) {
     const up = Math.round(rates.up);
     const down = Math.round(rates.down);
-    this.#stats.textContent = `↑ ${up} ↓ ${down} kbit/s`;
+    this.#stats.textContent = texts.tile.shortRates(up, down);
     this.#stats.setAttribute('aria-label', texts.tile.rates(up, down));
-    this.#stats.title = rates.picture ? `sending ${rates.picture}` : '';
+    this.#stats.title = rates.picture ? texts.tile.picture(rates.picture) : '';
     const { picture, videoUp, audioUp } = rates;
     const numbers = { up, down, picture, videoUp: Math.round(videoUp), audioUp: Math.round(audioUp) };
     for (const [key, value] of Object.entries(numbers)) this.element.dataset[key] = String(value);
