@@ -206,6 +206,7 @@ export class Call {
     const title = byId('room-title', HTMLElement);
     title.textContent = this.options.room;
     this.#status.problem('');
+    this.#status.showTraffic(0, 0);
     this.#screen.hidden = false;
     this.events.onJoined();
     title.focus();

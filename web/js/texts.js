@@ -10,7 +10,7 @@ const locale = globalThis.navigator?.languages?.find((one) => one.split('-')[0] 
 const plurals = new Intl.PluralRules(language);
 const whole = new Intl.NumberFormat(locale, { maximumFractionDigits: 0 });
 const tenths = new Intl.NumberFormat(locale, { minimumFractionDigits: 1, maximumFractionDigits: 1 });
-const clock = new Intl.DateTimeFormat(locale, { hour: '2-digit', minute: '2-digit' });
+const clock = new Intl.DateTimeFormat(locale, { timeStyle: 'short' });
 const BYTE_UNITS = /** @type {const} */ (['B', 'KiB', 'MiB', 'GiB']);
 
 /** The form that the language has for so many. @param {number} count @param {Partial<Record<Intl.LDMLPluralRule, string>> & {other: string}} forms */
@@ -87,13 +87,13 @@ export const texts = {
     insecure: 'Camera and microphone need https:// or localhost; this page was opened over plain http. Chat and files still work.',
     noScreenSharing: 'This browser cannot share its screen.',
     microphone: {
-      notAllowed: 'The browser was not allowed to use the microphone. Allow it beside the address.',
+      notAllowed: 'The browser was not allowed to use the microphone. Allow it in the address bar, then try again.',
       notFound: 'No microphone was found.',
       inUse: 'The microphone is in use by another program.',
       failed: 'The microphone could not be started.',
     },
     camera: {
-      notAllowed: 'The browser was not allowed to use the camera. Allow it beside the address.',
+      notAllowed: 'The browser was not allowed to use the camera. Allow it in the address bar, then try again.',
       notFound: 'No camera was found.',
       inUse: 'The camera is in use by another program.',
       failed: 'The camera could not be started.',
@@ -144,7 +144,7 @@ export const texts = {
     title: 'Chat and files',
     close: 'Close',
     messages: 'Messages',
-    empty: 'Messages go straight to everybody here. Files may be dropped into this space.',
+    empty: 'Messages go straight to everybody here. Drop files here to send them.',
     message: 'Message',
     placeholder: 'Write to everyone',
     send: 'Send',
