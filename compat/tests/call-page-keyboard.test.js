@@ -221,7 +221,7 @@ async function isRound(page) {
 
 scene('a screen reader is told once of joins, messages, files, problems and the server', async (scene) => {
   const ada = await scene.visit('Ada', recordAnnouncements);
-  const grace = await scene.visit('Grace');
+  const grace = await scene.visit('Grace', withScreenThatSounds);
   await Promise.all([ada.meets('Grace'), grace.meets('Ada')]);
   await grace.writes('Good morning');
   await ada.reads('Grace', 'Good morning');
@@ -229,7 +229,8 @@ scene('a screen reader is told once of joins, messages, files, problems and the 
   await ada.accepts('plan.bin');
   await ada.page.locator('[data-direction="in"][data-state="done"]').waitFor({ timeout: 30_000 });
   await ada.measures('Grace', 3);
-  await isToldOnce(ada, 'Grace joined', 'Good morning', 'Save plan.bin');
+  await grace.page.getByTestId('screen').click();
+  await isToldOnce(ada, 'Grace joined', 'Good morning', 'Save plan.bin', 'Grace shares a screen');
   const ofFile = (await ada.page.evaluate(() => window.announced)).filter((text) => /plan\.bin|MiB|KiB/.test(text));
   assert.ok(ofFile.length <= 6, `a flood: ${ofFile.join(' | ')}`);
 

@@ -143,7 +143,7 @@ export class Call {
         onRemoved: (peer, why) => this.#removed(peer, why),
         onState: (peer) => this.#peerChanged(peer),
         onTrack: (peer) => people.showStream(peer),
-        onMediaState: (peer) => people.showMediaState(peer),
+        onMediaState: (peer) => people.showMediaState(peer) && conversation.announce(texts.call.sharesScreen(peer.username)),
         onChannel: (peer) => people.showChannel(peer),
         onRelayRefused: () => this.options.offered.replace(),
         onText: (peer, content, timestamp) => conversation.receive(peer.username, content, timestamp),

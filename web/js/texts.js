@@ -129,6 +129,8 @@ export const texts = {
     back: (username) => `${username} is back`,
     /** @param {string} username */
     left: (username) => `${username} left`,
+    /** @param {string} username */
+    sharesScreen: (username) => `${username} shares a screen`,
     /** @param {string} problem  in the server's own words */
     serverSays: (problem) => `Server: ${problem}`,
   },

@@ -56,12 +56,13 @@ export class Grid {
     if (hadFocus) this.#list.focus();
   }
 
-  /** A shared screen is shown large, unless another tile is pinned. @param {string} id @param {boolean} isScreen */
+  /** A shared screen is shown large, unless another tile is pinned. @param {string} id @param {boolean} isScreen @returns {boolean} whether it is new */
   setScreen(id, isScreen) {
-    if (isScreen === this.#screens.has(id)) return;
+    if (isScreen === this.#screens.has(id)) return false;
     if (isScreen) this.#screens.add(id);
     else this.#screens.delete(id);
     this.#changed();
+    return isScreen;
   }
 
   /** @param {View} view */

@@ -103,13 +103,13 @@ export class People {
     this.#play(peer.id);
   }
 
-  /** @param {Peer} peer */
+  /** @param {Peer} peer @returns {boolean} whether it has begun to share a screen */
   showMediaState(peer) {
     const tile = this.#grid.tiles.get(peer.id);
-    if (!peer.mediaState || !tile) return;
+    if (!peer.mediaState || !tile) return false;
     tile.setMuted(peer.mediaState.isMuted);
     if (peer.mediaState.video === 'off') tile.setVideo(false);
-    this.#grid.setScreen(peer.id, peer.mediaState.video === 'screen');
+    return this.#grid.setScreen(peer.id, peer.mediaState.video === 'screen');
   }
 
   /** @param {string} speakerId */
