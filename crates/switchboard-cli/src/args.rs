@@ -4,7 +4,10 @@ use std::{collections::BTreeSet, ffi::OsString, path::PathBuf};
 
 use clap::{Args as Group, Command, Parser, Subcommand};
 
-use crate::{ice::IceArgs, voice::Voice};
+use crate::{
+    ice::IceArgs,
+    voice::{Trust, Voice},
+};
 
 /// One self-hosted server through which people's calls find each other: WebRTC signaling in every
 /// dialect that clients already speak.
@@ -72,7 +75,7 @@ pub(crate) enum Action {
     /// RTCPeerConnection
     ///
     /// Exits with 0; with 1 if the server of --url does not answer; with 2 if the command line or a setting
-    /// of [ice] is wrong.
+    /// in the section ice is wrong.
     Ice(IceArgs),
     /// Ask a running server whether it is well; for health checks of containers
     Health {
@@ -80,19 +83,32 @@ pub(crate) enum Action {
         /// environment variables, or http://127.0.0.1:8080/healthz]
         #[arg(long, value_name = "URL")]
         url: Option<String>,
-        /// Trust the authorities whose certificates are in this PEM file, instead of the system's
-        #[arg(
-            long,
-            value_name = "FILE",
-            requires = "url",
-            conflicts_with = "insecure"
-        )]
-        ca: Option<PathBuf>,
-        /// Accept every certificate over https: the server may be an impostor
-        #[arg(long, requires = "url")]
-        insecure: bool,
+        #[command(flatten)]
+        trust: TrustArgs,
     },
     Voice(Voice),
+}
+
+/// The certificates that are accepted of the server at `--url`.
+#[derive(Debug, Group)]
+pub(crate) struct TrustArgs {
+    /// Trust the authorities whose certificates are in this PEM file, instead of the system's
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "url",
+        conflicts_with = "insecure"
+    )]
+    ca: Option<PathBuf>,
+    /// Accept every certificate over https: the server may be an impostor
+    #[arg(long, requires = "url")]
+    insecure: bool,
+}
+
+impl TrustArgs {
+    pub(crate) fn trust(&self) -> Trust {
+        Trust::of_flags(self.ca.as_deref(), self.insecure)
+    }
 }
 
 /// Flags win over environment variables (SWITCHBOARD_PORT, PORT, SWITCHBOARD_LIMITS_FRAME_BYTES, …),

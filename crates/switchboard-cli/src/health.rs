@@ -16,9 +16,9 @@ use crate::voice::{Trust, tls_failure};
 /// A server that takes longer is not well.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Succeeds if the server answers 200 that has the same environment as this process and neither flags nor a file:
-/// in a container, the server itself. It does not start with a mistake, so none is told here. Its certificate is
-/// for another name than this machine's own address, so it is not verified.
+/// Succeeds if a server with the environment of this process, without flags and a settings file, answers 200: in a
+/// container, the server itself. Mistakes in the environment are not reported here, because the server does not start
+/// with them. The certificate is not verified, because it does not name the address that is asked.
 pub(crate) fn ask_own() -> Result<(), String> {
     let mut config = Config::default();
     config.read_environment(std::env::vars_os());
@@ -40,7 +40,11 @@ pub(crate) fn ask(url: &str, trust: &Trust) -> Result<(), String> {
         (None, None) => return Err(format!("{url} begins with neither http:// nor https://")),
     };
     let (host, path) = rest.split_once('/').unwrap_or((rest, "healthz"));
-    let answer = request(host, path, tls);
+    let authority = Authority::try_from(host).ok();
+    let authority = authority
+        .filter(|authority| !authority.host().is_empty())
+        .ok_or_else(|| format!("{url} has no valid HOST or HOST:PORT"))?;
+    let answer = request(&authority, path, tls);
     let answer = answer.map_err(|error| {
         let why = tls_failure(&error).unwrap_or_else(|| error.to_string());
         format!("{url} does not answer: {why}")
@@ -66,9 +70,7 @@ fn connect(host: &str) -> io::Result<TcpStream> {
     result
 }
 
-fn request(host: &str, path: &str, tls: Option<ClientConfig>) -> io::Result<String> {
-    let authority = Authority::try_from(host);
-    let authority = authority.map_err(|_| io::ErrorKind::InvalidInput)?;
+fn request(authority: &Authority, path: &str, tls: Option<ClientConfig>) -> io::Result<String> {
     let port = if tls.is_some() { 443 } else { 80 };
     let port = authority.port_u16().unwrap_or(port);
     let name = authority.host();
@@ -76,7 +78,7 @@ fn request(host: &str, path: &str, tls: Option<ClientConfig>) -> io::Result<Stri
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     let Some(tls) = tls else {
-        return exchange(stream, host, path);
+        return exchange(stream, authority, path);
     };
     let name = name
         .trim_start_matches('[')
@@ -84,13 +86,17 @@ fn request(host: &str, path: &str, tls: Option<ClientConfig>) -> io::Result<Stri
         .to_owned();
     let name = ServerName::try_from(name).map_err(|_| io::ErrorKind::InvalidInput)?;
     let connection = ClientConnection::new(Arc::new(tls), name).map_err(io::Error::other)?;
-    exchange(StreamOwned::new(connection, stream), host, path)
+    exchange(StreamOwned::new(connection, stream), authority, path)
 }
 
-fn exchange(mut stream: impl Read + Write, host: &str, path: &str) -> io::Result<String> {
+fn exchange(
+    mut stream: impl Read + Write,
+    authority: &Authority,
+    path: &str,
+) -> io::Result<String> {
     write!(
         stream,
-        "GET /{path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
+        "GET /{path} HTTP/1.1\r\nHost: {authority}\r\nConnection: close\r\n\r\n"
     )?;
     stream.flush()?;
     let mut answer = String::new();

@@ -1,10 +1,13 @@
 //! `switchboard ice`: the STUN and TURN servers that clients are told.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::process::ExitCode;
 
 use clap::Args;
 
-use crate::{args::Options, report, settings, terminal, voice};
+use crate::{
+    args::{Options, TrustArgs},
+    report, settings, terminal, voice,
+};
 
 /// The flags of `switchboard ice`.
 #[derive(Debug, Args)]
@@ -14,24 +17,16 @@ pub(crate) struct IceArgs {
     /// Ask the server at this address, instead of reading the settings
     #[arg(long, value_name = "URL")]
     url: Option<String>,
-    /// Trust the authorities whose certificates are in this PEM file, instead of the system's
-    #[arg(
-        long,
-        value_name = "FILE",
-        requires = "url",
-        conflicts_with = "insecure"
-    )]
-    ca: Option<PathBuf>,
-    /// Accept every certificate over https: the server may be an impostor
-    #[arg(long, requires = "url")]
-    insecure: bool,
+    #[command(flatten)]
+    trust: TrustArgs,
 }
 
 /// Prints the servers as JSON in the shape of `RTCConfiguration`.
 pub(crate) fn run(args: &IceArgs) -> ExitCode {
     let printed = match &args.url {
-        Some(url) => voice::ice_servers(url, args.ca.as_ref(), args.insecure)
-            .map_err(|words| (words, ExitCode::FAILURE)),
+        Some(url) => {
+            voice::ice_servers(url, &args.trust.trust()).map_err(|words| (words, ExitCode::FAILURE))
+        }
         None => of_settings(&args.options).map_err(|words| (words, report::USAGE.into())),
     };
     match printed {

@@ -23,8 +23,8 @@ use args::{Action, Args};
 fn main() -> ExitCode {
     let args = Args::from_command_line();
     let done = match args.action {
-        Some(Action::Health { url, ca, insecure }) => match url {
-            Some(url) => health::ask(&url, &voice::trust(ca.as_ref(), insecure)),
+        Some(Action::Health { url, trust }) => match url {
+            Some(url) => health::ask(&url, &trust.trust()),
             None => health::ask_own(),
         },
         Some(Action::Cluster { options, json }) => return cluster::run(&options, json),

@@ -1,6 +1,6 @@
 //! Writing to standard output and standard error, which may be pipes that are closed or full.
 //!
-//! `println!` panics on a closed pipe; nothing here does. Only [`print`] waits for a full one without a timeout.
+//! `println!` panics on a closed pipe; nothing here does. Only [`print()`] waits for a full one without a timeout.
 
 use std::{
     io::{self, Write},

@@ -217,14 +217,10 @@ fn block_on<T>(action: impl Future<Output = Result<T, String>>) -> Result<T, Str
 }
 
 /// The servers for `RTCPeerConnection` that the server at `url` tells its clients, as JSON.
-pub(crate) fn ice_servers(
-    url: &str,
-    ca: Option<&PathBuf>,
-    insecure: bool,
-) -> Result<String, String> {
+pub(crate) fn ice_servers(url: &str, trust: &Trust) -> Result<String, String> {
     // The request proves nothing: a key that is new and used for nothing else will do.
     let identity = Identity::Key(SecretKey::generate());
-    let server = Server::new(url, &trust(ca, insecure), identity)?;
+    let server = Server::new(url, trust, identity)?;
     block_on(async { Ok(server.ice_servers().await?) })
 }
 
@@ -264,15 +260,6 @@ async fn key(args: KeyArgs) -> Result<(), String> {
     output::print(&words)
 }
 
-/// The certificates that `--ca` or `--insecure` ask for.
-pub(crate) fn trust(ca: Option<&PathBuf>, insecure: bool) -> Trust {
-    match ca {
-        Some(path) => Trust::File(path.clone()),
-        None if insecure => Trust::Anyone,
-        None => Trust::System,
-    }
-}
-
 impl Door {
     fn secret(&self, is_made: bool) -> Result<SecretKey, String> {
         match &self.key {
@@ -282,7 +269,7 @@ impl Door {
     }
 
     fn trust(&self) -> Trust {
-        trust(self.ca.as_ref(), self.insecure)
+        Trust::of_flags(self.ca.as_deref(), self.insecure)
     }
 }
 

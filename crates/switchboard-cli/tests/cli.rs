@@ -544,6 +544,11 @@ fn health_asks_a_server() {
     running.signal("-TERM");
     running.end();
     assert_eq!(run(&["health", "--url", &url]).status.code(), Some(1));
+    for url in ["https://", "http://a b:1/healthz", "https://:8080"] {
+        let output = run(&["health", "--url", url]);
+        let words = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(words.contains("has no valid HOST or HOST:PORT"), "{words}");
+    }
 }
 
 #[tokio::test]

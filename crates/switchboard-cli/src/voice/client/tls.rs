@@ -27,6 +27,15 @@ pub(crate) enum Trust {
 }
 
 impl Trust {
+    /// The certificates that `--ca` or `--insecure` ask for.
+    pub(crate) fn of_flags(ca: Option<&Path>, insecure: bool) -> Self {
+        match ca {
+            Some(path) => Self::File(path.to_owned()),
+            None if insecure => Self::Anyone,
+            None => Self::System,
+        }
+    }
+
     /// The settings of TLS; none where they are those of the system.
     pub(super) fn config(&self) -> Result<Option<ClientConfig>, String> {
         let provider = Arc::new(ring::default_provider());
