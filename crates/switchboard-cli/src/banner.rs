@@ -59,10 +59,10 @@ pub(crate) fn announce_ice(server: &Server) {
 
 /// Prints a self-signed certificate: where it is kept, and its fingerprint, which browsers show.
 pub(crate) fn announce_certificate(server: &Server, certificate: &ServerCertificate) {
-    let kept = match certificate.storage() {
+    let (kept, file) = match certificate.storage() {
         Storage::Given => return,
-        Storage::SelfSigned(file) => format!("kept in {}", file.display()),
-        Storage::Memory(why) => format!("until the server stops ({why})"),
+        Storage::SelfSigned(file) => (format!("kept in {}", file.display()), Some(file)),
+        Storage::Memory(why) => (format!("until the server stops ({why})"), None),
     };
     let (fingerprint, valid_until) = (certificate.fingerprint(), certificate.valid_until());
     terminal::print_briefly(&match server.config().log.format {
@@ -72,7 +72,7 @@ pub(crate) fn announce_certificate(server: &Server, certificate: &ServerCertific
         ),
         LogFormat::Json => {
             let fields = json!({
-                "storage": kept,
+                "file": file.map(|file| file.display().to_string()),
                 "valid_until": valid_until,
                 "sha256": fingerprint,
             });
@@ -81,8 +81,8 @@ pub(crate) fn announce_certificate(server: &Server, certificate: &ServerCertific
     });
 }
 
-/// Says what other devices cannot do without HTTPS, if they reach the main listener, and no proxy in front of it
-/// is known.
+/// Says that cameras of other devices need HTTPS, if other devices reach the main listener and no reverse proxy is
+/// configured.
 pub(crate) fn announce_no_tls(server: &Server, main: Option<SocketAddr>) {
     let config = server.config();
     let is_reached = main.is_some_and(|main| network::reachable_address(main.ip()).is_some());

@@ -282,7 +282,7 @@ fn free_port() -> u16 {
 }
 
 #[test]
-fn nodes_bring_voice_to_each_other_over_https() {
+fn nodes_forward_voice_requests_over_https() {
     let folder = Folder::new("nodes");
     let Some(redis) = Redis::start(&folder) else {
         eprintln!("SKIPPED: redis-server is not installed");
@@ -304,7 +304,7 @@ fn nodes_bring_voice_to_each_other_over_https() {
     };
     let ports = [free_port(), free_port()];
     let _nodes = ports.map(start);
-    // One of them does voice; the other one answers 503 until it has brought the request there.
+    // One of them does voice; the other one answers 503 until it can forward the request to that node.
     let (file, key) = (cert.to_str().expect("text"), folder.path("voice.key"));
     let key = key.to_str().expect("text");
     for port in ports {
@@ -392,4 +392,6 @@ fn the_banner_has_the_url_for_other_devices_and_what_they_miss_without_https() {
         "{lines:?}"
     );
     assert!(lines[1]["sha256"].is_string(), "{lines:?}");
+    let file = folder.path("switchboard/self-signed.pem");
+    assert_eq!(lines[1]["file"].as_str(), file.to_str());
 }
