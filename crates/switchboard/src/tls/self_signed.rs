@@ -18,10 +18,10 @@ use crate::{config::TlsConfig, network};
 
 const FILE: &str = "tls.self_signed_file";
 
-/// Apple's systems accept no longer validity (825 days), not even of a certificate that the user trusts.
+/// Apple's systems accept a validity of at most 825 days, even of a certificate that the user trusts.
 const VALID: Duration = Duration::from_hours(24 * 820);
 
-/// A clock of another machine may be behind.
+/// Time before now from which the certificate is valid, because the clock of a client may be behind.
 const BEFORE: Duration = Duration::from_hours(24);
 
 /// A certificate with fewer days is replaced at the start of the server.
@@ -49,14 +49,11 @@ impl SelfSigned {
             return Ok(None);
         };
         let text = files::read(FILE, file)?;
-        let chain = files::certificates(FILE, file, &text)?;
-        let key = files::private_key(FILE, file, &text)?;
-        let storage = Storage::SelfSigned(file.to_owned());
-        let loaded = ServerCertificate::new(chain, key, storage).map_err(|_| {
+        let loaded = parse(file, &text).ok_or_else(|| {
             let words = "does not hold a certificate and its key; remove it for a new one";
             CertificateError::new(FILE, file, words)
-        });
-        loaded.map(|loaded| Some(loaded).filter(|loaded| loaded.days_left() >= DAYS_LEFT_MIN))
+        })?;
+        Ok(Some(loaded).filter(|loaded| loaded.days_left() >= DAYS_LEFT_MIN))
     }
 
     /// The certificate of the file, or a new one, which is put into the file. If the file in the state folder cannot
@@ -99,6 +96,13 @@ fn file_in(variable: impl Fn(&str) -> Option<PathBuf>) -> Option<PathBuf> {
     Some(folder.join("self-signed.pem"))
 }
 
+/// The certificate and the key in the text of a file; `None` if they are not both there.
+fn parse(file: &Path, text: &[u8]) -> Option<ServerCertificate> {
+    let chain = files::certificates(FILE, file, text).ok()?;
+    let key = files::private_key(FILE, file, text).ok()?;
+    ServerCertificate::new(chain, key, Storage::SelfSigned(file.to_owned())).ok()
+}
+
 /// A new certificate for the names and addresses of this machine, and the text of its file.
 fn make() -> Result<(ServerCertificate, String), rcgen::Error> {
     let key = KeyPair::generate()?;
@@ -133,7 +137,8 @@ fn params() -> Result<CertificateParams, rcgen::Error> {
     Ok(params)
 }
 
-/// Writes a file that only its owner may read. A reader sees the old file or the whole new one.
+/// Writes a file that only its owner may read. A reader sees the old file or the whole new one, after a crash of the
+/// machine too.
 fn write(file: &Path, text: &str) -> io::Result<()> {
     if let Some(folder) = file.parent() {
         fs::create_dir_all(folder)?;
@@ -147,7 +152,10 @@ fn write(file: &Path, text: &str) -> io::Result<()> {
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let written = options
         .open(&new)
-        .and_then(|mut out| out.write_all(text.as_bytes()))
+        .and_then(|mut out| {
+            out.write_all(text.as_bytes())?;
+            out.sync_all()
+        })
         .and_then(|()| fs::rename(&new, file));
     if written.is_err() {
         drop(fs::remove_file(&new));

@@ -300,6 +300,10 @@ fn a_self_signed_certificate_is_made_once_and_kept() {
     fs::write(&file, "my notes").expect("written");
     let error = load().expect_err("no certificate");
     assert_eq!(error.setting(), "tls.self_signed_file");
+    assert!(
+        error.to_string().ends_with("; remove it for a new one"),
+        "{error}"
+    );
     assert_eq!(fs::read_to_string(&file).expect("a file"), "my notes");
 }
 

@@ -43,7 +43,7 @@ impl Check<'_> {
         self.refuse(&[error.setting()], &error.to_string());
     }
 
-    /// Nodes bring voice to each other by HTTPS, and know each other by their certificates.
+    /// Nodes forward voice requests to each other over HTTPS, and verify the certificate of the node that they ask.
     fn nodes_with_tls(&mut self, certificate: Option<&ServerCertificate>) {
         let config = self.config;
         let has_voice = config.voice.gostream.identity != VoiceIdentity::Off;
@@ -51,7 +51,7 @@ impl Check<'_> {
             return;
         }
         if config.tls.self_signed {
-            let why = "nodes bring voice to each other over HTTPS and do not trust self-signed certificates; set tls.cert and tls.key, or gostream.identity = \"off\"";
+            let why = "nodes forward voice requests to each other over HTTPS and do not trust self-signed certificates; set tls.cert and tls.key, or gostream.identity = \"off\"";
             return self.refuse_pair(["tls.self_signed", "engine.url"], "must be false with", why);
         }
         let url = &config.engine.advertise_url;
@@ -60,7 +60,7 @@ impl Check<'_> {
         });
         if !is_named {
             let rule = "must be \"https://NAME:PORT\" with a name of the certificate in";
-            let why = "the other nodes bring voice there and check the name";
+            let why = "the other nodes forward voice requests there and verify the name";
             self.refuse_pair(["engine.advertise_url", "tls.cert"], rule, why);
         }
     }

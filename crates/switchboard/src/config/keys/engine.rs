@@ -41,7 +41,7 @@ pub(super) fn rows() -> [Row; 4] {
         row(
             "engine",
             "advertise_url",
-            "Where the other nodes reach this one, as \"http://HOST:PORT\"; empty for the address it has towards Redis and server.port.",
+            "Where the other nodes reach this one, as \"http://HOST:PORT\", or with tls.cert as \"https://NAME:PORT\"; empty for the address it has towards Redis and server.port.",
             |config, given| {
                 let text = given.text()?;
                 advertise_url(text)?;

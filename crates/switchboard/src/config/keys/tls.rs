@@ -35,7 +35,7 @@ pub(super) fn rows() -> [Row; 4] {
         row(
             "tls",
             "self_signed_file",
-            "The file that keeps the self-signed certificate and its key, made when it is missing; empty for switchboard/self-signed.pem in $STATE_DIRECTORY, $XDG_STATE_HOME or ~/.local/state.",
+            "The file that keeps the self-signed certificate and its key, made when it is missing; empty for self-signed.pem in $STATE_DIRECTORY, or switchboard/self-signed.pem in $XDG_STATE_HOME or ~/.local/state.",
             |config, given| {
                 config.tls.self_signed_file = file(given.text()?);
                 Ok(())
