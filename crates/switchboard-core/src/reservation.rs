@@ -1,4 +1,4 @@
-//! Addresses that are kept for a client that lost its connection (see [`Token`]).
+//! Addresses that are kept for a client that lost its connection (see [`Token`](crate::Token)).
 
 use std::{
     collections::{BTreeMap, BTreeSet},
