@@ -33,7 +33,8 @@ impl Certificate {
         &self.loaded
     }
 
-    /// What a self-signed certificate that was made in another network is not for.
+    /// A warning if the self-signed certificate does not name the address of this machine: it was made in another
+    /// network.
     pub(crate) fn warning(&self, main: SocketAddr) -> Option<String> {
         let Storage::SelfSigned(file) = self.loaded.storage() else {
             return None;

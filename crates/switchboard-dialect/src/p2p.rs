@@ -26,7 +26,7 @@
 //!   username, the server takes `NAME (2)`, `NAME (3)` and so on: the others see that name, and the client finds it
 //!   as `username` in `ROOM_MEMBERS`. It is let in, because the original's clients do not expect a refusal. After
 //!   `NAME (20)` the join is refused with `ERROR` (`taken`).
-//! * A name in a room is given back when the client joins another room, is not let in, or goes. A holder that is
+//! * A name in a room is given back when the client joins another room, is not let in, or disconnects. A holder that is
 //!   pinged and gives no sign of life for two seconds loses its name, as with every name.
 //!
 //! # Better
@@ -470,7 +470,7 @@ impl Known {
         out.commands
             .push(Command::Release(Some(room.clone()), name.clone()));
         let is_taken = refused.reason == Refusal::Taken;
-        if is_taken && entering.number_on(&self.username, limits) {
+        if is_taken && entering.increment_number(&self.username, limits) {
             return self.claim(entering, out);
         }
         let refused = Refused {
@@ -512,7 +512,7 @@ impl Entering {
     }
 
     /// Gives the name the next number. Returns false if there is none.
-    fn number_on(&mut self, username: &DisplayName, limits: &Limits) -> bool {
+    fn increment_number(&mut self, username: &DisplayName, limits: &Limits) -> bool {
         self.number += 1;
         let name = numbered(username, self.number, limits.name_bytes);
         match name.filter(|_| self.number <= NAME_NUMBER_MAX) {

@@ -2,7 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
-/// Addresses that are never assigned to a machine (RFC 5737, RFC 3849): the way to them is the way to other networks.
+/// Addresses for documentation, never assigned to a machine (RFC 5737, RFC 3849): the route to them is the route to
+/// other networks.
 const ELSEWHERE: [(IpAddr, IpAddr); 2] = [
     (
         IpAddr::V4(Ipv4Addr::UNSPECIFIED),
@@ -14,10 +15,10 @@ const ELSEWHERE: [(IpAddr, IpAddr); 2] = [
     ),
 ];
 
-/// What the names of interfaces begin with that lead to containers and virtual machines of this machine alone.
+/// Prefixes of the names of interfaces that lead to containers and virtual machines of this machine alone.
 const VIRTUAL: [&str; 6] = ["docker", "br-", "veth", "virbr", "cni", "podman"];
 
-/// Addresses of one machine that are looked at.
+/// The most addresses that are reported.
 const ADDRESSES_MAX: usize = 32;
 
 /// The address by which other machines of the network reach a server that listens on `bound`: IPv4 where there is

@@ -210,7 +210,7 @@ fn config_of(
     let builder = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()));
     let builder = builder.with_safe_default_protocol_versions()?;
     let mut config = builder.with_no_client_auth().with_single_cert(chain, key)?;
-    // A client that connects again needs no signature, and nothing is kept for it here.
+    // Session tickets: a client resumes its session without a new signature, and the server keeps no state for it.
     config.ticketer = ring::Ticketer::new()?;
     Ok(config)
 }

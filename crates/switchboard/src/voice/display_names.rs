@@ -1,4 +1,4 @@
-//! Display names: what users call themselves. A display name proves nothing, and several users may have the same one.
+//! Display names that users give themselves. A display name proves nothing, and several users may have the same one.
 
 use std::collections::HashMap;
 

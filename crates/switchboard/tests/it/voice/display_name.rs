@@ -1,4 +1,4 @@
-//! A user's display name: who may set it, who is told, and for how long.
+//! A user's display name: the proof that it needs, the events and lists that carry it, and its lifetime.
 
 use super::{
     http::{Ask, metric_is},
