@@ -1,6 +1,10 @@
 //! A certificate and its key from PEM files.
 
-use std::{fs, io, path::Path};
+use std::{
+    fs::{self, File},
+    io::{self, Read as _},
+    path::Path,
+};
 
 use rustls::{
     Error, InconsistentKeys,
@@ -40,15 +44,10 @@ pub(super) fn load(cert: &Path, key: &Path) -> Result<ServerCertificate, Certifi
     Ok(certificate)
 }
 
+/// The bytes of a file. Other things than files are refused: a pipe may never end, and cannot be read again.
 pub(super) fn read(setting: &'static str, file: &Path) -> Result<Vec<u8>, CertificateError> {
     let error = |words: String| CertificateError::new(setting, file, words);
-    let length = fs::metadata(file).map(|file| file.len());
-    if length.is_ok_and(|length| length > FILE_BYTES_MAX) {
-        return Err(error(format!(
-            "has more than {FILE_BYTES_MAX} bytes; it must be a PEM file"
-        )));
-    }
-    fs::read(file).map_err(|failed| {
+    let failure = |failed: io::Error| {
         error(if failed.kind() == io::ErrorKind::NotFound {
             "is missing; name a PEM file that is there".to_owned()
         } else if failed.kind() == io::ErrorKind::PermissionDenied {
@@ -56,7 +55,21 @@ pub(super) fn read(setting: &'static str, file: &Path) -> Result<Vec<u8>, Certif
         } else {
             format!("cannot be read: {failed}")
         })
-    })
+    };
+    if !fs::metadata(file).map_err(failure)?.is_file() {
+        return Err(error("is not a file; name a PEM file".to_owned()));
+    }
+    let opened = File::open(file).map_err(failure)?;
+    let mut bytes = Vec::new();
+    // The length may have changed since, and some systems give none.
+    let mut bounded = opened.take(FILE_BYTES_MAX + 1);
+    bounded.read_to_end(&mut bytes).map_err(failure)?;
+    if bytes.len() as u64 > FILE_BYTES_MAX {
+        return Err(error(format!(
+            "has more than {FILE_BYTES_MAX} bytes; it must be a PEM file"
+        )));
+    }
+    Ok(bytes)
 }
 
 /// The certificates of a file, at least one.

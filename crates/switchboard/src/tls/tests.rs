@@ -307,6 +307,46 @@ fn a_self_signed_certificate_is_made_once_and_kept() {
     assert_eq!(fs::read_to_string(&file).expect("a file"), "my notes");
 }
 
+/// A power failure may leave an empty file, and a restored backup half of one.
+#[test]
+fn a_self_signed_file_without_a_certificate_and_its_key_is_said_to_be_in_the_way() {
+    let folder = Folder::new("tls-self-signed-broken");
+    let [pem, _] = folder.certificate("localhost", -1, 200);
+    let [_, key] = folder.certificate("other", -1, 200);
+    let [pem, key] = [pem, key].map(|file| fs::read_to_string(file).expect("a file"));
+    let cut = pem[..pem.len() / 2].to_owned();
+    for text in [String::new(), pem.clone(), key.clone(), pem + &key, cut] {
+        let file = folder.write("own.pem", &text);
+        let settings = config(&format!(
+            "[tls]\nself_signed = true\nself_signed_file = {file:?}"
+        ));
+        let error = ServerCertificate::load(&settings.tls).expect_err("no certificate");
+        let error = error.to_string();
+        assert!(error.ends_with("; remove it for a new one"), "{error}");
+        assert_eq!(fs::read_to_string(&file).expect("a file"), text);
+    }
+}
+
+/// The length of a device is 0, and a pipe is not read to its end before it is closed.
+#[test]
+#[cfg(unix)]
+fn only_a_file_is_read_for_a_certificate() {
+    let folder = Folder::new("tls-no-file");
+    let of_folder = folder.path("");
+    let (cert, key) = (fixture("ec.pem"), fixture("ec-sec1.key"));
+    for (cert, key) in [
+        ("/dev/zero", &*key),
+        (&of_folder, &*key),
+        (&cert, "/dev/zero"),
+    ] {
+        let found = of_files(cert, key);
+        assert!(
+            found[0].ends_with("is not a file; name a PEM file"),
+            "{found:?}"
+        );
+    }
+}
+
 #[test]
 fn a_fingerprint_looks_as_in_browsers() {
     let (cert, key) = (fixture("ec.pem"), fixture("ec-sec1.key"));
