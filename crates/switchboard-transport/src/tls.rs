@@ -9,7 +9,7 @@ use std::{
 use axum::{
     Router,
     extract::Request,
-    http::{HeaderValue, Method, StatusCode, header, uri::Authority},
+    http::{HeaderValue, Method, StatusCode, Uri, header, uri::Authority},
     response::{IntoResponse, Response},
 };
 use tokio::{net::TcpStream, time::timeout};
@@ -118,14 +118,28 @@ async fn answer_plain_http(request: Request) -> Response {
     response
 }
 
-/// The address of a request with `https`, if its `Host` is a host.
+/// The address of a request with `https`, if its one `Host` is a host with or without a port, and its target has a
+/// path. The client of a redirect goes nowhere else than to the host that it has asked.
 fn https_url(request: &Request) -> Option<String> {
-    let host = request.headers().get(header::HOST)?.to_str().ok()?;
-    let host: Authority = host.parse().ok()?;
-    let is_host = !host.host().is_empty() && !host.as_str().contains('@');
-    let path = request.uri().path_and_query();
-    let path = path.map_or("/", |path| path.as_str());
-    is_host.then(|| format!("https://{host}{path}"))
+    let mut hosts = request.headers().get_all(header::HOST).iter();
+    let host = hosts.next().filter(|_| hosts.next().is_none())?;
+    let host: Authority = host.to_str().ok()?.parse().ok()?;
+    let path = path_of(request.uri())?;
+    is_host(&host).then(|| format!("https://{host}{path}"))
+}
+
+/// The path and query; none for the targets `*` and `HOST:PORT`, which stand for no document.
+fn path_of(target: &Uri) -> Option<&str> {
+    let path = target.path_and_query()?.as_str();
+    path.starts_with('/').then_some(path)
+}
+
+/// Whether an authority is a host alone, or with a port behind it.
+fn is_host(authority: &Authority) -> bool {
+    let host = authority.host();
+    let rest = authority.as_str().strip_prefix(host);
+    let has_port = authority.port_u16().is_some();
+    !host.is_empty() && rest.is_some_and(|rest| rest.is_empty() || has_port)
 }
 
 #[cfg(test)]
@@ -148,8 +162,30 @@ mod tests {
         ] {
             assert_eq!(url(host, target).as_deref(), Some(expected));
         }
-        for host in ["", "a b", "user@host", "host/path"] {
+        for host in [
+            "",
+            "a b",
+            "user@host",
+            "host/path",
+            "host:",
+            "host:x",
+            "host:99999",
+            ":80",
+            "[::1]a",
+        ] {
             assert_eq!(url(host, "/"), None, "{host}");
         }
+        // Of `*` there is no path, and behind a host it would be a part of it.
+        for target in ["*", "other:443"] {
+            assert_eq!(url("a.example", target), None, "{target}");
+        }
+    }
+
+    #[test]
+    fn a_plain_request_of_two_hosts_has_no_address() {
+        let request = Request::builder().header(header::HOST, "a.example");
+        let request = request.header(header::HOST, "b.example");
+        let request = request.body(Body::empty()).expect("a request");
+        assert_eq!(https_url(&request), None);
     }
 }
