@@ -251,3 +251,24 @@ fn a_name_that_a_client_gives_back_is_free_on_another_node() {
     let news = told(&cluster, claimant, Duration::ZERO);
     assert!(news[0].starts_with("Claimed"), "{news:?}");
 }
+
+#[test]
+fn a_name_that_is_claimed_while_its_holder_is_cut_off_evicts_the_holder() {
+    let mut cluster = cluster(2);
+    let holder = cluster.connect(0, 0, None);
+    cluster.claim(holder, Some("red"), "ann");
+    cluster.join(holder, "red", "own of the holder");
+    cluster.advance(MOMENT);
+    let before = cluster.now();
+    cluster.cut(0, LEASE * 3);
+    cluster.advance(LEASE * 2);
+    let claimant = cluster.connect(1, 0, None);
+    cluster.claim(claimant, Some("red"), "ann");
+    cluster.join(claimant, "red", "own of the claimant");
+    cluster.advance(LEASE * 3);
+    let news = told(&cluster, claimant, before);
+    eprintln!("{news:?} {:?}", told(&cluster, holder, before));
+    assert!(news[0].starts_with("Claimed"), "{news:?}");
+    assert!(told(&cluster, holder, before).contains(&"evicted as a ghost".to_owned()));
+    must_be_sound(&cluster);
+}
