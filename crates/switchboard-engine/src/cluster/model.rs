@@ -170,8 +170,9 @@ impl Model {
         self.logs.get(log).map(Log::snapshot)
     }
 
-    /// Lets `change` work on a log, which is kept if it has seats afterwards, and hands its result
-    /// and the log after it to who makes the answer.
+    /// Applies `change` to a log. The log is kept if it has seats afterwards, and for a while if it existed
+    /// before and is empty now. The returned function makes the answer of the result and the log after
+    /// the change.
     fn edit<R, A>(
         &mut self,
         id: &LogId,

@@ -111,9 +111,9 @@ impl Planner<'_> {
             let begin = self.sharded("SUBSCRIBE");
             plan.step(Stage::Logs, plain(begin, &self.keys.news(log), None));
         }
-        let is_opener =
+        let is_closing =
             |other: &Request| matches!(other, Request::Close(n, l) if *n == node && l == log);
-        if self.servers.is_cluster() && before.iter().any(is_opener) {
+        if self.servers.is_cluster() && before.iter().any(is_closing) {
             plan.step(Stage::Closing, self.of_opened("SADD", node, log));
         }
         plan.answer(Stage::Opening, self.of_opened("SADD", node, log));

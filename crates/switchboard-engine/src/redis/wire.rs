@@ -35,8 +35,8 @@ pub(super) fn departure_text(departure: Departure) -> &'static str {
 
 /// News as they come by a log's channel.
 pub(super) fn news(packed: &[u8]) -> Result<News, Error> {
-    let mut fields = Fields(packed);
-    let version = fields.text()?;
+    let mut fields = Fields::new("news", packed);
+    let version = fields.text("version")?;
     if version != "1" {
         return Err(Error::Garbage(format!(
             "news of version `{}`: the nodes of this prefix run different releases",
@@ -44,29 +44,32 @@ pub(super) fn news(packed: &[u8]) -> Result<News, Error> {
         )));
     }
     let at = Known {
-        generation: fields.parse()?,
-        head: Position::from(fields.parse::<u64>()?),
+        generation: fields.parse("generation")?,
+        head: Position::from(fields.parse::<u64>("head")?),
     };
-    let change = match fields.text()? {
-        "join" => StoredChange::Join(seat(fields.bytes()?)?),
+    let change = match fields.text("change")? {
+        "join" => StoredChange::Join(seat(fields.bytes("member")?)?),
         "leave" => StoredChange::Leave(fields.peer()?, fields.departure()?),
-        _ => return Err(Fields::error()),
+        _ => return Err(fields.error("change")),
     };
     fields.end()?;
     Ok(News { at, change })
 }
 
 fn seat(packed: &[u8]) -> Result<Seat, Error> {
-    let mut fields = Fields(packed);
+    let mut fields = Fields::new("member", packed);
     let seat = Seat {
         peer: fields.peer()?,
-        address: Address::parse(fields.text()?, 0).map_err(|_| Fields::error())?,
-        lease: Lease {
-            node: node(fields.text()?)?,
-            epoch: fields.parse()?,
+        address: {
+            let address = fields.text("address")?;
+            Address::parse(address, 0).map_err(|_| fields.error("address"))?
         },
-        since: Position::from(fields.parse::<u64>()?),
-        card: fields.text()?.to_owned(),
+        lease: Lease {
+            node: node(fields.text("node")?)?,
+            epoch: fields.parse("epoch")?,
+        },
+        since: Position::from(fields.parse::<u64>("since")?),
+        card: fields.text("card")?.to_owned(),
     };
     fields.end()?;
     Ok(seat)
@@ -94,19 +97,19 @@ pub(super) fn nodes(value: &Value) -> Result<Vec<NodeStatus>, Error> {
 }
 
 fn node_status(name: &str, packed: &[u8]) -> Result<NodeStatus, Error> {
-    let mut fields = Fields(packed);
+    let mut fields = Fields::new("node", packed);
     let status = NodeStatus {
         lease: Lease {
             node: node(name)?,
-            epoch: fields.parse()?,
+            epoch: fields.parse("epoch")?,
         },
-        beat: fields.parse()?,
-        buried: match fields.text()? {
+        beat: fields.parse("beat")?,
+        buried: match fields.text("buried")? {
             "0" => false,
             "1" => true,
-            _ => return Err(Fields::error()),
+            _ => return Err(fields.error("buried")),
         },
-        status: fields.text()?.to_owned(),
+        status: fields.text("status")?.to_owned(),
     };
     fields.end()?;
     Ok(status)
@@ -245,46 +248,66 @@ pub(super) fn flag(value: &Value) -> Result<bool, Error> {
     }
 }
 
-/// What is left of packed fields.
-struct Fields<'a>(&'a [u8]);
+/// The packed fields of a record that have not been read yet.
+struct Fields<'a> {
+    /// The name of the record in errors.
+    record: &'static str,
+    rest: &'a [u8],
+}
 
 impl<'a> Fields<'a> {
-    fn error() -> Error {
-        Error::Garbage("what stands in Redis is not as Switchboard writes it".to_owned())
+    fn new(record: &'static str, packed: &'a [u8]) -> Self {
+        Self {
+            record,
+            rest: packed,
+        }
     }
 
-    fn bytes(&mut self) -> Result<&'a [u8], Error> {
-        let colon = self.0.iter().position(|byte| *byte == b':');
-        let (length, rest) = colon
-            .and_then(|colon| Some((str::from_utf8(&self.0[..colon]).ok()?, &self.0[colon + 1..])))
-            .ok_or_else(Self::error)?;
-        let length = length.parse().map_err(|_| Self::error())?;
-        let (field, rest) = rest.split_at_checked(length).ok_or_else(Self::error)?;
-        self.0 = rest;
-        Ok(field)
+    fn error(&self, field: &str) -> Error {
+        Error::Garbage(format!(
+            "the field `{field}` of a stored `{}` is malformed",
+            self.record
+        ))
     }
 
-    fn text(&mut self) -> Result<&'a str, Error> {
-        str::from_utf8(self.bytes()?).map_err(|_| Self::error())
+    fn bytes(&mut self, field: &str) -> Result<&'a [u8], Error> {
+        let (value, rest) = split_field(self.rest).ok_or_else(|| self.error(field))?;
+        self.rest = rest;
+        Ok(value)
     }
 
-    fn parse<N: FromStr>(&mut self) -> Result<N, Error> {
-        self.text()?.parse().map_err(|_| Self::error())
+    fn text(&mut self, field: &str) -> Result<&'a str, Error> {
+        str::from_utf8(self.bytes(field)?).map_err(|_| self.error(field))
+    }
+
+    fn parse<N: FromStr>(&mut self, field: &str) -> Result<N, Error> {
+        self.text(field)?.parse().map_err(|_| self.error(field))
     }
 
     fn peer(&mut self) -> Result<PeerId, Error> {
-        PeerId::parse(self.text()?).ok_or_else(Self::error)
+        PeerId::parse(self.text("peer")?).ok_or_else(|| self.error("peer"))
     }
 
     fn departure(&mut self) -> Result<Departure, Error> {
-        let text = self.text()?;
+        let text = self.text("departure")?;
         let row = DEPARTURES.iter().find(|(name, _)| *name == text);
-        row.map(|(_, departure)| *departure).ok_or_else(Self::error)
+        row.map(|(_, departure)| *departure)
+            .ok_or_else(|| self.error("departure"))
     }
 
     fn end(&self) -> Result<(), Error> {
-        self.0.is_empty().then_some(()).ok_or_else(Self::error)
+        self.rest
+            .is_empty()
+            .then_some(())
+            .ok_or_else(|| self.error("end"))
     }
+}
+
+/// The first packed field, and the bytes after it.
+fn split_field(packed: &[u8]) -> Option<(&[u8], &[u8])> {
+    let colon = packed.iter().position(|byte| *byte == b':')?;
+    let length = str::from_utf8(&packed[..colon]).ok()?.parse().ok()?;
+    packed[colon + 1..].split_at_checked(length)
 }
 
 #[cfg(test)]
@@ -298,11 +321,36 @@ mod tests {
         fields.collect::<String>().into_bytes()
     }
 
+    /// The departure after this one. The match has no wildcard, so that a new variant must be added to it.
+    fn next(departure: Departure) -> Option<Departure> {
+        Some(match departure {
+            Departure::Asked(Farewell::Aloud) => Departure::Asked(Farewell::Quiet),
+            Departure::Asked(Farewell::Quiet) => Departure::Asked(Farewell::Dropped),
+            Departure::Asked(Farewell::Dropped) => Departure::Evicted(Eviction::Ghost),
+            Departure::Evicted(Eviction::Ghost) => Departure::Evicted(Eviction::Replaced),
+            Departure::Evicted(Eviction::Replaced) => Departure::Evicted(Eviction::Kicked),
+            Departure::Evicted(Eviction::Kicked) => Departure::Lost,
+            Departure::Lost => return None,
+        })
+    }
+
     #[test]
-    fn every_departure_has_a_word_that_leads_back() {
-        for (text, departure) in DEPARTURES {
-            assert_eq!(departure_text(*departure), *text);
+    fn every_departure_is_read_back_from_its_text() {
+        let first = Departure::Asked(Farewell::Aloud);
+        let all: Vec<_> =
+            std::iter::successors(Some(first), |departure| next(*departure)).collect();
+        for departure in &all {
+            let packed = packed(&[departure_text(*departure)]);
+            assert_eq!(Fields::new("news", &packed).departure(), Ok(*departure));
         }
+        assert_eq!(all.len(), DEPARTURES.len());
+    }
+
+    #[test]
+    fn an_error_names_the_record_and_the_field() {
+        let bad = packed(&["1", "3", "head"]);
+        let error = news(&bad).unwrap_err().to_string();
+        assert_eq!(error, "the field `head` of a stored `news` is malformed");
     }
 
     #[test]

@@ -162,7 +162,7 @@ impl Cluster {
             (None, _) if !is_full => self.act_connect(),
             _ if whim == Whim::Connect => self.act_connect(),
             (None, _) => {}
-            (Some(client), _) => self.act_as(client, drawn),
+            (Some(client), _) => self.act_as(client),
         }
     }
 
@@ -186,8 +186,9 @@ impl Cluster {
         }
     }
 
-    fn act_as(&mut self, client: ClientKey, drawn: u32) {
+    fn act_as(&mut self, client: ClientKey) {
         let room = self.word(&ROOMS);
+        let drawn = self.chance.random_range(0..100);
         match drawn {
             0..25 => self.act_join(client),
             25..32 => self.leave(client, room),
