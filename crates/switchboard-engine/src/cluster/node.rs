@@ -390,6 +390,7 @@ impl Node {
                     && replica.doubt == Some(at)
                 {
                     replica.doubt = None;
+                    replica.must_free_missing = true;
                     if self.connected.is_ok() {
                         self.read(&log, Vec::new());
                     }

@@ -98,6 +98,9 @@ pub(super) struct Replica {
     pub(super) is_looking: bool,
     /// Until when seats that the store has forgotten may be restored by their nodes.
     pub(super) doubt: Option<Instant>,
+    /// The time to restore seats is over: seats that the next snapshot lacks are freed. A snapshot that news
+    /// have overtaken does not count as the next one.
+    pub(super) must_free_missing: bool,
     /// Until when it is kept though nobody here wants it.
     pub(super) linger: Option<Instant>,
 }
@@ -118,6 +121,7 @@ impl Replica {
             farewells: BTreeMap::new(),
             is_looking: false,
             doubt: None,
+            must_free_missing: false,
             linger: None,
         }
     }

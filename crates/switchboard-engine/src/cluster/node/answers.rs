@@ -341,10 +341,15 @@ impl Node {
         let is_old = snapshot.known.head < replica.known.head
             && snapshot.known.generation <= replica.known.generation;
         if is_old {
+            let must_read_again = replica.must_free_missing;
             let (taken, entries) = replica.resume(&*self.words);
             self.tell(log, entries);
+            if must_read_again {
+                self.read(log, Vec::new());
+            }
             return self.follow(log, taken, now);
         }
+        replica.must_free_missing = false;
         let was = replica.known.generation;
         if was != 0 && was != snapshot.known.generation {
             let until = now + self.settings.lease;
