@@ -75,8 +75,8 @@ fn start(config: Config) -> Result<(), String> {
 async fn run(config: Config) -> Result<(), String> {
     let mut stop = Stop::new()?;
     let bound: Result<Vec<_>, _> = config.listeners().into_iter().map(bind).collect();
-    let certificate = Certificate::load(&config.tls)?;
     let listeners = bound?;
+    let certificate = Certificate::load(&config.tls)?;
     let shutdown = config.shutdown;
     let mut warnings = warnings(&config);
     let main = listeners.first().map(|(listener, _)| listener.address());
