@@ -1,4 +1,4 @@
-//! The binary with HTTPS: the self-signed certificate, the files of a certificate, and what the banner says.
+//! The binary with HTTPS: the self-signed certificate, the files of a certificate, and the banner.
 
 use std::{
     fs,
@@ -103,7 +103,7 @@ impl Running {
         port.parse().expect("a number")
     }
 
-    /// What the banner says behind this name.
+    /// The text of the banner's line with this name.
     fn said(&self, name: &str) -> Option<&str> {
         let name = format!("  {name:<14} ");
         let mut lines = self.banner.iter();
@@ -347,7 +347,7 @@ fn a_certificate_that_cannot_be_used_is_named_by_check_and_ends_the_start() {
 }
 
 #[test]
-fn the_banner_has_the_url_for_other_devices_and_what_they_miss_without_https() {
+fn the_banner_has_the_url_for_other_devices_and_says_that_cameras_need_https() {
     let folder = Folder::new("banner");
     let all: IpAddr = [0, 0, 0, 0].into();
     let Some(ip) = network::reachable_address(all) else {

@@ -297,7 +297,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         if poll_fn(|context| self.poll_flush(context)).await.is_err() {
             return;
         }
-        // TLS tells the client so that nothing was cut off (RFC 8446, section 6.1).
+        // With TLS this sends `close_notify`, by which the client knows that nothing was cut off (RFC 8446, section 6.1).
         let shut_down = poll_fn(|context| Pin::new(&mut self.stream).poll_shutdown(context));
         let is_open = shut_down.await.is_ok();
         if let (true, Some(Fault::Violation(_) | Fault::NotCompleted)) = (is_open, self.end) {

@@ -1,4 +1,4 @@
-//! Certificates and keys as people have them, and what is said of those that cannot be used.
+//! Certificates and keys in the forms of common tools, and the errors for those that cannot be used.
 
 use std::{fs, time::Duration};
 
@@ -97,7 +97,7 @@ fn keys_of_every_usual_form_are_read() {
 }
 
 #[test]
-fn what_is_wrong_with_a_file_is_said_with_the_next_step() {
+fn the_error_for_a_file_names_the_fault_and_the_next_step() {
     let folder = Folder::new("tls-files");
     let (ec, ec_key) = (fixture("ec.pem"), fixture("ec-sec1.key"));
     let missing = folder.path("missing.pem");

@@ -25,7 +25,7 @@ async fn join(client: &mut Client, room: &str) -> Value {
     client.next().await
 }
 
-/// What a client is answered while another one reads and so answers pings.
+/// The answer to a join, while the other client reads and so answers pings.
 async fn answered_beside(client: &mut Client, room: &str, other: &mut Client) -> (Value, Value) {
     tokio::join!(join(client, room), other.next())
 }

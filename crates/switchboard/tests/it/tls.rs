@@ -171,7 +171,7 @@ async fn a_websocket_that_is_closed_ends_with_close_notify() {
 }
 
 #[tokio::test]
-async fn a_request_without_tls_is_told_where_https_is() {
+async fn a_request_without_tls_is_redirected_or_refused_with_the_https_url() {
     let (server, address) = start_secure("");
     let page = get(address, "/voice?room=a").await;
     assert!(page.starts_with("HTTP/1.1 307 "), "{page}");
@@ -197,7 +197,7 @@ async fn a_request_without_tls_is_told_where_https_is() {
 }
 
 #[tokio::test]
-async fn a_handshake_that_does_not_come_or_fails_ends_and_is_counted() {
+async fn a_late_or_failed_handshake_ends_the_connection_and_is_counted() {
     let (_server, address) = start_secure("[limits]\nhandshake_secs = 1\n");
     let mut open = Vec::new();
     for begin in [HALF_A_HANDSHAKE, &[]] {

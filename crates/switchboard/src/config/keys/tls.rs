@@ -29,7 +29,7 @@ pub(super) fn rows() -> [Row; 4] {
         flag!(
             "tls",
             "self_signed",
-            "Whether all listeners speak HTTPS and WSS with a self-signed certificate, of which browsers warn once: camera and microphone work, also of other machines. --tls-self-signed sets it.",
+            "Whether all listeners speak HTTPS and WSS with a self-signed certificate. Browsers warn of it once; after that, cameras and microphones of other machines work. --tls-self-signed sets it.",
             tls.self_signed
         ),
         row(
