@@ -267,7 +267,6 @@ fn a_name_that_is_claimed_while_its_holder_is_cut_off_evicts_the_holder() {
     cluster.join(claimant, "red", "own of the claimant");
     cluster.advance(LEASE * 3);
     let news = told(&cluster, claimant, before);
-    eprintln!("{news:?} {:?}", told(&cluster, holder, before));
     assert!(news[0].starts_with("Claimed"), "{news:?}");
     assert!(told(&cluster, holder, before).contains(&"evicted as a ghost".to_owned()));
     must_be_sound(&cluster);
