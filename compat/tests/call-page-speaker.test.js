@@ -97,7 +97,8 @@ scene('a tile has the whole screen, and gives it back', async (scene) => {
 
   await button.press('Enter');
   await ada.until('the page is back', () => document.fullscreenElement === null);
-  assert.equal(await button.getAttribute('aria-pressed'), 'false');
+  // The browser tells of it with its next picture.
+  await tile.locator('[data-testid="tile-full-screen"][aria-pressed="false"]').waitFor();
 });
 
 scene('the icons of a microphone and a camera that are off are struck through', async (scene) => {
