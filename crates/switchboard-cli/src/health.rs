@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, Read, Write},
-    net::{Ipv4Addr, SocketAddr, TcpStream, ToSocketAddrs},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs},
     sync::Arc,
     time::Duration,
 };
@@ -22,14 +22,26 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub(crate) fn ask_own() -> Result<(), String> {
     let mut config = Config::default();
     config.read_environment(std::env::vars_os());
-    let address = match config.server.addr.to_canonical() {
-        // A server on all addresses also listens on this one, with or without IPv6.
-        all if all.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        one => one,
-    };
-    let address = SocketAddr::new(address, config.server.port);
     let scheme = config.tls.scheme();
-    ask(&format!("{scheme}://{address}/healthz"), &Trust::Anyone)
+    let ask = |ip| {
+        let address = SocketAddr::new(ip, config.server.port);
+        ask(&format!("{scheme}://{address}/healthz"), &Trust::Anyone)
+    };
+    let (first, others) = own_addresses(config.server.addr);
+    others.iter().fold(ask(first), |asked, other| {
+        asked.or_else(|error| ask(*other).map_err(|_| error))
+    })
+}
+
+/// The address by which this machine reaches a server that listens on `bound`, and those to try if it does not answer:
+/// a server on all addresses may have those of IPv4, of IPv6, or both.
+fn own_addresses(bound: IpAddr) -> (IpAddr, &'static [IpAddr]) {
+    const IPV6: [IpAddr; 1] = [IpAddr::V6(Ipv6Addr::LOCALHOST)];
+    match bound.to_canonical() {
+        bound if !bound.is_unspecified() => (bound, &[]),
+        IpAddr::V4(_) => (Ipv4Addr::LOCALHOST.into(), &[]),
+        IpAddr::V6(_) => (Ipv4Addr::LOCALHOST.into(), &IPV6),
+    }
 }
 
 /// Succeeds if the server at `url` answers 200.

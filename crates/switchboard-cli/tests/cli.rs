@@ -49,7 +49,11 @@ struct Running {
 
 impl Running {
     fn start(args: &[&str]) -> Self {
-        let mut command = command(&[&["--addr", "127.0.0.1", "--port", "0"], args].concat());
+        Self::start_on("127.0.0.1", args)
+    }
+
+    fn start_on(addr: &str, args: &[&str]) -> Self {
+        let mut command = command(&[&["--addr", addr, "--port", "0"], args].concat());
         let mut child = command
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -549,6 +553,24 @@ fn health_asks_a_server() {
         let words = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(words.contains("has no valid HOST or HOST:PORT"), "{words}");
     }
+}
+
+/// As in a network without IPv4, where a server on all addresses has those of IPv6 alone.
+#[test]
+fn health_finds_a_server_of_ipv6_alone() {
+    if std::net::TcpListener::bind("[::1]:0").is_err() {
+        eprintln!("skipped: this machine has no IPv6");
+        return;
+    }
+    let running = Running::start_on("::1", &[]);
+    let port = running.address.port().to_string();
+    let health = |addr: &str| {
+        let mut command = command(&["health"]);
+        command.envs([("SWITCHBOARD_ADDR", addr), ("SWITCHBOARD_PORT", &port)]);
+        command.output().expect("the binary runs").status.code()
+    };
+    assert_eq!(health("::"), Some(0));
+    assert_eq!(health("0.0.0.0"), Some(1));
 }
 
 #[tokio::test]
