@@ -147,9 +147,11 @@ fn write(file: &Path, text: &str) -> io::Result<()> {
     name.push(format!(".{}.new", std::process::id()));
     let new = file.with_file_name(name);
     let mut options = fs::OpenOptions::new();
-    options.write(true).create(true).truncate(true);
+    options.write(true).create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    // One that is left of a crash. A link of another user is not followed, as the file must be new.
+    drop(fs::remove_file(&new));
     let written = options
         .open(&new)
         .and_then(|mut out| {

@@ -327,6 +327,24 @@ fn a_self_signed_file_without_a_certificate_and_its_key_is_said_to_be_in_the_way
     }
 }
 
+/// In a folder that others may write to, the key goes into no file of theirs.
+#[test]
+#[cfg(unix)]
+fn a_self_signed_key_is_written_through_no_link() {
+    let folder = Folder::new("tls-self-signed-link");
+    let (file, theirs) = (folder.path("own.pem"), folder.write("theirs", "theirs"));
+    let new = format!("{file}.{}.new", std::process::id());
+    std::os::unix::fs::symlink(&theirs, &new).expect("a link");
+    let settings = config(&format!(
+        "[tls]\nself_signed = true\nself_signed_file = {file:?}"
+    ));
+    let made = ServerCertificate::load(&settings.tls).expect("a certificate");
+    assert!(made.is_some());
+    assert_eq!(fs::read_to_string(&theirs).expect("a file"), "theirs");
+    let kind = fs::symlink_metadata(&file).expect("a file").file_type();
+    assert!(kind.is_file());
+}
+
 /// The length of a device is 0, and a pipe is not read to its end before it is closed.
 #[test]
 #[cfg(unix)]
