@@ -78,6 +78,8 @@ fn create(path: &Path) -> io::Result<()> {
     let mut draft = path.as_os_str().to_owned();
     draft.push(format!(".{}", std::process::id()));
     let draft = PathBuf::from(draft);
+    // One that is left of a crash. A link of another user is not followed, as the file must be new.
+    drop(fs::remove_file(&draft));
     let made = write(&draft).and_then(|()| match fs::hard_link(&draft, path) {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
         linked => linked,
@@ -88,10 +90,31 @@ fn create(path: &Path) -> io::Result<()> {
 fn write(path: &Path) -> io::Result<()> {
     let mut file = OpenOptions::new()
         .write(true)
-        .create(true)
-        .truncate(true)
+        .create_new(true)
         .mode(0o600)
         .open(path)?;
     writeln!(file, "{}", SecretKey::generate().to_hex())?;
     file.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// In a folder that others may write to, the key goes into no file of theirs.
+    #[test]
+    fn a_key_is_written_through_no_link() {
+        let process = std::process::id();
+        let folder = env::temp_dir().join(format!("switchboard-key-{process}"));
+        fs::create_dir_all(&folder).expect("a folder");
+        let (path, theirs) = (folder.join("voice.key"), folder.join("theirs"));
+        fs::write(&theirs, "theirs").expect("written");
+        let draft = folder.join(format!("voice.key.{process}"));
+        std::os::unix::fs::symlink(&theirs, draft).expect("a link");
+        let made = load(&path, true).map(|key| key.to_hex().len());
+        let kept = fs::read_to_string(&theirs);
+        fs::remove_dir_all(&folder).expect("removed");
+        assert_eq!(kept.expect("a file"), "theirs");
+        assert_eq!(made, Ok(64));
+    }
 }
