@@ -184,9 +184,7 @@ export class Call {
 
   /** @param {Frame} frame */
   #receiveChat(frame) {
-    const username = String(frame['username'] ?? '');
-    if (username === this.options.name) return;
-    this.conversation.receive(username, String(frame['content'] ?? ''), Date.now());
+    this.conversation.receive(String(frame['username'] ?? ''), String(frame['content'] ?? ''), Date.now());
   }
 
   /** @param {import('./signaling.js').SignalingState} state @param {number} retryInMs */
