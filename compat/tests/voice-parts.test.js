@@ -6,6 +6,7 @@ import { OggReader } from '../../web/js/voice/audio/ogg.js';
 import { RATE, Ring } from '../../web/js/voice/audio/ring.js';
 import { WavReader } from '../../web/js/voice/audio/wav.js';
 import { parseEvent } from '../../web/js/voice/events.js';
+import { readKeyFile } from '../../web/js/voice/key-file.js';
 import { KeyPair, UnsafeChallenge, isPublicKey, newChallenge, verify } from '../../web/js/voice/keys.js';
 
 const BLOCK = 128;
@@ -49,6 +50,28 @@ test('a key survives storage, and nonsense is no key', () => {
     assert.ok(!isPublicKey(nonsense), nonsense);
   }
   for (const signature of ['', '30', 'zz', '00'.repeat(70)]) assert.equal(verify(signature, '1', keys.publicKey), false);
+});
+
+test('a file that cannot be read holds no key', async () => {
+  const unreadable = /** @type {any} */ ({ size: 64, text: () => Promise.reject(new DOMException('gone', 'NotReadableError')) });
+  assert.equal(await readKeyFile(unreadable), null);
+});
+
+// ---- the microphone
+
+test('a microphone whose sound the page cannot use is released', async (t) => {
+  const track = { isStopped: false, stop: () => (track.isStopped = true) };
+  const mediaDevices = { getUserMedia: async () => ({ getTracks: () => [track] }) };
+  const former = Object.getOwnPropertyDescriptor(globalThis, 'navigator') ?? { value: undefined, configurable: true };
+  Object.defineProperty(globalThis, 'navigator', { value: { mediaDevices }, configurable: true });
+  t.after(() => Object.defineProperty(globalThis, 'navigator', former));
+
+  // Node has no AudioContext: the page finds no audio device.
+  const { Microphone } = await import(new URL('../../web/js/voice/audio/microphone.js', import.meta.url).href);
+  const microphone = new Microphone({ onFrame: () => {}, onLost: () => {} });
+  assert.notEqual(await microphone.open({ isRaw: false, deviceId: '' }), '');
+  assert.equal(track.isStopped, true);
+  assert.equal(microphone.isOpen, false);
 });
 
 // ---- events

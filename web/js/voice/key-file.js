@@ -16,10 +16,11 @@ export function saveKeyFile() {
   setTimeout(() => URL.revokeObjectURL(link.href), 0);
 }
 
-/** @param {Blob} file @returns {Promise<KeyPair | null>} nothing if it holds no key */
+/** @param {Blob} file @returns {Promise<KeyPair | null>} null if it holds no key or cannot be read */
 export async function readKeyFile(file) {
   if (file.size > BYTES_MAX) return null;
-  return KeyPair.restore((await file.text()).trim().toLowerCase());
+  const text = await file.text().catch(() => '');
+  return KeyPair.restore(text.trim().toLowerCase());
 }
 
 /** @param {KeyPair} keys @returns {boolean} whether the browser keeps it */

@@ -39,9 +39,10 @@ export class Microphone {
     try {
       const stream = await navigator.mediaDevices.getUserMedia({ audio: constraints(wanted) });
       if (!isWanted()) return stop(stream);
-      await this.#listen(stream, isWanted);
+      await orStop(stream, () => this.#listen(stream, isWanted));
       return '';
     } catch (error) {
+      if (isWanted()) this.close();
       return explain(error);
     }
   }
@@ -53,7 +54,8 @@ export class Microphone {
     try {
       const stream = await this.#anotherStream(wanted);
       if (opening !== this.#opening || !this.#node) return stop(stream);
-      this.#connect(stream, this.#node);
+      const node = this.#node;
+      await orStop(stream, () => this.#connect(stream, node));
       return '';
     } catch (error) {
       if (opening === this.#opening) this.close();
@@ -146,6 +148,16 @@ function constraints({ isRaw, deviceId }) {
 function stop(stream) {
   for (const track of stream.getTracks()) track.stop();
   return '';
+}
+
+/** A stream that the page cannot use would keep the microphone open. @param {MediaStream} stream @param {() => void | Promise<void>} use */
+async function orStop(stream, use) {
+  try {
+    await use();
+  } catch (error) {
+    stop(stream);
+    throw error;
+  }
 }
 
 /** @param {unknown} error */
