@@ -53,9 +53,14 @@ export function draw(button, id) {
   if (use?.getAttribute('href') !== `#${id}`) use?.setAttribute('href', `#${id}`);
 }
 
-/** Shows a text, or hides its place when there is none. The same text again is no news for screen readers. @param {HTMLElement} element @param {string} text */
-export function say(element, text) {
+/** Shows a text. The same text again is left alone: a screen reader would read it again. @param {HTMLElement} element @param {string} text */
+export function put(element, text) {
   if (element.textContent !== text) element.textContent = text;
+}
+
+/** Shows a text, or hides its place when there is none. @param {HTMLElement} element @param {string} text */
+export function say(element, text) {
+  put(element, text);
   element.hidden = text === '';
 }
 

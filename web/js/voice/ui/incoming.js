@@ -1,11 +1,10 @@
 // @ts-check
 // Everybody who rings, each with a card of his own. In keys mode nobody can be accepted before he has shown who he is.
 
-import { byId, icon, make } from '../../ui/dom.js';
+import { byId, icon, make, put } from '../../ui/dom.js';
 import { fullAddress } from '../names.js';
 import { texts } from '../texts.js';
 import { keepFocus } from './focus.js';
-import { put } from './words.js';
 
 /** @typedef {import('../handshake.js').IncomingCall} IncomingCall */
 /** @typedef {import('../names.js').Names} Names */

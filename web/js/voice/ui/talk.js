@@ -1,7 +1,7 @@
 // @ts-check
 // The call or room that one is in: with whom, how loud, since when, and the ways out.
 
-import { byId, make, press } from '../../ui/dom.js';
+import { byId, make, press, put, say } from '../../ui/dom.js';
 import { isDeviceMissing, isSoundBlocked } from '../audio/context.js';
 import { fullAddress } from '../names.js';
 import { explain } from '../server.js';
@@ -9,7 +9,6 @@ import { texts } from '../texts.js';
 import { copy, linkTo } from './copy.js';
 import { keepFocus } from './focus.js';
 import { Meter } from './meter.js';
-import { put, putOrHide } from './words.js';
 
 /** @typedef {import('../conversation.js').Conversation} Conversation */
 /** @typedef {import('../handshake.js').OutgoingCall} OutgoingCall */
@@ -67,7 +66,7 @@ export class Talk {
     const doubt = call.isDoubtful && !call.isVerified;
     const { rings, waiting, asking, doubtful, cancel } = texts.talk;
     put(this.#status, call.isVerified ? rings : call.isRinging ? waiting : asking);
-    putOrHide(this.#problem, doubt ? doubtful : '');
+    say(this.#problem, doubt ? doubtful : '');
     this.#duration.textContent = '';
     this.#showButtons({ talk: '', mute: false, leave: cancel, isRoom: false });
   }
@@ -79,7 +78,7 @@ export class Talk {
     put(this.#title, kind === 'call' ? this.names.of(address) : conversation.title);
     this.#showBadge(conversation.isVerified);
     put(this.#status, isOnline ? statusOf(conversation) : texts.talk.unreachable);
-    putOrHide(this.#problem, conversation.isReviving ? '' : problemOf(conversation));
+    say(this.#problem, conversation.isReviving ? '' : problemOf(conversation));
     put(byId('heard-label', HTMLElement), kind === 'call' ? this.names.of(address) : texts.talk.others);
     this.#card.dataset['up'] = line.up;
     this.#card.dataset['down'] = line.down;
@@ -124,7 +123,7 @@ export class Talk {
     const isNew = this.#card.hidden || this.#card.dataset['other'] !== other;
     const isTalking = kind !== 'calling';
     Object.assign(this.#card.dataset, { kind, other });
-    putOrHide(this.#address, kind === 'room' ? '' : fullAddress(other));
+    say(this.#address, kind === 'room' ? '' : fullAddress(other));
     this.#card.hidden = false;
     this.#meters.hidden = !isTalking;
     this.#members.hidden = kind !== 'room';
@@ -136,7 +135,7 @@ export class Talk {
 
   /** @param {boolean} isVerified */
   #showBadge(isVerified) {
-    putOrHide(this.#badge, isVerified ? texts.talk.verified : '');
+    say(this.#badge, isVerified ? texts.talk.verified : '');
     this.#badge.dataset['state'] = isVerified ? 'good' : '';
     this.#card.dataset['verified'] = String(isVerified);
   }
