@@ -2,6 +2,9 @@
 import assert from 'node:assert/strict';
 import { outputFile, stage } from '../lib/stage.js';
 
+/** The time after which the page gives up a connection that does not come about. */
+const GIVE_UP_MS = 30_000;
+
 const OFFERED = { urls: ['turn:127.0.0.1:3478'], username: '1700000000:ada', credential: 'c2VjcmV0' };
 
 const scene = stage();
@@ -131,10 +134,13 @@ scene('a mistake in a server is told in its field, and the link hands on what is
 });
 
 scene('a connection that fails shows its reason, and can be tried again', async (scene) => {
+  await scene.context.clock.install();
   const ada = await scene.visit('Ada', blockRoutes);
   const grace = await scene.visit('Grace', blockRoutes);
+  await ada.shows('Grace', 'state', 'connecting');
+  await ada.page.clock.fastForward(GIVE_UP_MS);
   const tile = ada.page.locator('[data-testid="tile"][data-username="Grace"][data-state="failed"]');
-  await tile.waitFor({ timeout: 60_000 });
+  await tile.waitFor();
   assert.match(await tile.getByTestId('tile-reason').innerText(), /No route between the two networks; this server offers no TURN/);
   await ada.page.screenshot({ path: outputFile('call-page-failed.png') });
 
