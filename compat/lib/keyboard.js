@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 
 const STOPS_MAX = 80;
-/** WCAG 2.2, 1.4.11: of an indicator against what is beside it. */
+/** The contrast of an indicator with its surroundings (WCAG 2.2, 1.4.11). */
 const CONTRAST_MIN = 3;
 
 /**
@@ -14,7 +14,7 @@ const CONTRAST_MIN = 3;
  * @property {string} label  its accessible name, as far as attributes and text tell
  */
 
-/** Somebody who uses a page by its keyboard alone. */
+/** A person that uses a page by its keyboard alone. */
 export class Keyboard {
   /** @param {import('playwright-core').Page} page */
   constructor(page) {

@@ -1,4 +1,4 @@
-/** Speech: spoken by `espeak-ng`, and found again in what somebody hears, by the envelopes of four bands of its spectrum. */
+/** Speech: spoken by `espeak-ng`, and found again in a recording, by the envelopes of four bands of its spectrum. */
 import { execFile } from 'node:child_process';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -15,7 +15,7 @@ const BANDS = [
   [2_400, 4_800],
 ];
 const FRAME = RATE / 50;
-/** What is quieter than the loudest by so much is silence. */
+/** A sound that is quieter than the loudest one by so much is silence. */
 const RANGE_DB = 45;
 
 /** Why there is no speech here, or false. */

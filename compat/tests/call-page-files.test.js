@@ -49,7 +49,7 @@ async function hasPart(visitor, name) {
   }, name);
 }
 
-scene('a file is sent only to those who accept it', async (scene) => {
+scene('a file is sent only to the members that accept it', async (scene) => {
   const [ada, grace, linus] = await people(scene, 'Ada', 'Grace', 'Linus');
   const bytes = randomBytes(100_000);
   await ada.sends('plan.bin', bytes);
@@ -103,7 +103,7 @@ scene('both sides cancel a file that is under way, by keyboard', async (scene) =
   assert.equal(await grace.receives('next.bin'), sha256(bytes));
 });
 
-scene('a member who leaves ends its files, and both sides say so', async (scene) => {
+scene('a member that leaves ends its files, and both sides say so', async (scene) => {
   const [ada, grace] = await people(scene, 'Ada', 'Grace');
   await sendsZeros(ada, 'zeros.bin', MANY_BYTES);
   await ada.sends('unanswered.bin', Buffer.from('x'));

@@ -75,7 +75,7 @@ scene('a call by keyboard alone, and the focus is never lost', async (scene) => 
   await ada.page.keyboard.press('Enter');
   await hasFocusOn(ada, 'talk-title');
 
-  // It is announced, and has the focus of a page that nobody uses.
+  // It is announced, and has the focus of an idle page.
   await grace.isRungBy(ada, 'verified');
   const region = grace.page.getByRole('log', { name: 'Incoming calls' });
   assert.equal(await region.getAttribute('aria-live'), 'assertive');

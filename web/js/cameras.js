@@ -17,7 +17,7 @@ export function nextCameras({ facingMode, deviceId }, devices) {
   return [...bySide, ...(next ? [{ deviceId: { exact: next.deviceId } }] : [])];
 }
 
-/** People know themselves from a mirror; what is behind the phone is shown as it is. @param {MediaStreamTrack | null} camera */
+/** People know themselves from a mirror; the picture of a rear camera is shown as it is. @param {MediaStreamTrack | null} camera */
 export function isMirrored(camera) {
   return camera !== null && camera.getSettings().facingMode !== 'environment';
 }

@@ -1,5 +1,5 @@
 // @ts-check
-// What is to be known of a link before it is handed on.
+// Links that other machines cannot open.
 
 /** Whether other machines cannot open a page of this host. @param {string} hostname */
 export function isOnlyHere(hostname) {

@@ -114,7 +114,7 @@ export class Conversation {
     this.#sendFiles([...(event.dataTransfer?.files ?? [])]);
   }
 
-  // What is copied from a document may hold both text and a picture of it: into a text field goes the text.
+  // A copied part of a document may hold both text and a picture of it: a text field takes the text.
   /** @param {ClipboardEvent} event */
   #paste(event) {
     const files = [...(event.clipboardData?.files ?? [])];

@@ -24,7 +24,7 @@ export class Revival {
     this.events = events;
   }
 
-  /** Whom we expect to call, or call, again. */
+  /** The address of the other end of the lost call; empty without one. */
   get other() {
     return this.#lost?.address ?? '';
   }

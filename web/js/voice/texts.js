@@ -62,13 +62,13 @@ export const texts = {
     copyLink: 'Copy my link',
     copyKey: 'Copy my key',
     keyFile: 'Key file…',
-    keysHint: 'Whoever has your link can call you while this page is open. The key was made in this browser and its secret half stays here.',
+    keysHint: 'A person with your link can call you while this page is open. The key was made in this browser and its secret half stays here.',
     siteHint: 'The site tells this server who you are, and who may call you.',
   },
 
   keyFile: {
     title: 'Your key as a file',
-    warning: 'Whoever has this file is you: they can call and answer in your name, and nobody can take that back. Keep it as you keep a password.',
+    warning: 'A person with this file can call and answer in your name, and you cannot take that back. Keep it as you keep a password.',
     exportHint: 'Save the key to have a copy, or to be the same person in another browser. The command line takes the file too (--key FILE).',
     export: 'Save my key',
     importHint: 'Open a saved key to be that person here. It replaces the key of this browser, which is lost unless you have saved it.',
@@ -108,7 +108,7 @@ export const texts = {
     isOver: 'That call is over already.',
     declined: 'The call was declined.',
     noAnswer: 'Nobody answered.',
-    unproven: 'Somebody accepted who could not prove to hold this key. The call was ended.',
+    unproven: 'The call was accepted without proof of this key, and was ended.',
   },
 
   incoming: {

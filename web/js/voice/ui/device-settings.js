@@ -1,5 +1,5 @@
 // @ts-check
-// The microphone and the speaker that one chooses. Browsers name them once the page may use the microphone.
+// The choice of microphone and speaker. Browsers name them once the page may use the microphone.
 
 import { byId, make, say } from '../../ui/dom.js';
 import { canChooseSpeaker, chooseSpeaker } from '../audio/context.js';

@@ -1,5 +1,5 @@
 // @ts-check
-// What a link asks for: a room to join. Nobody is heard by merely opening a link.
+// The card that a link to a room shows. The link alone does not join the room.
 
 import { byId } from '../../ui/dom.js';
 import { texts } from '../texts.js';

@@ -1,5 +1,5 @@
 // @ts-check
-// The dialog in which one saves the key to a file, or replaces it with one from a file.
+// The dialog that saves the key to a file, or replaces it with one from a file.
 
 import { byId, say } from '../../ui/dom.js';
 import { readKeyFile, replaceKey, saveKeyFile } from '../key-file.js';

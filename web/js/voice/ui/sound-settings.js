@@ -1,5 +1,5 @@
 // @ts-check
-// How one listens and speaks: the devices, the format of what is heard, and whether the microphone's sound is left as it is.
+// The settings of the sound: the devices, the format of the stream, and whether the microphone's sound is left as it is.
 
 import { byId, make } from '../../ui/dom.js';
 import { playableFormats } from '../audio/decoders.js';

@@ -1,5 +1,5 @@
 // @ts-check
-// Who one is here: the key, the display name beside it, and how to hand them on.
+// The card of this person: the key, the display name beside it, and the buttons that hand them on.
 
 import { byId, say } from '../../ui/dom.js';
 import { givenPeople } from '../directory.js';
