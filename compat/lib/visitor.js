@@ -83,6 +83,16 @@ export class Visitor extends Guest {
     await this.page.locator(`[data-testid="tile"][data-username="${name}"][data-${attribute}="${value}"]`).waitFor({ timeout: 30_000 });
   }
 
+  /**
+   * Keeps a screenshot, once the pictures of so many others move. Chromium paints no page in the background.
+   * @param {string} file @param {number} moving
+   */
+  async photographs(file, moving = 0) {
+    await this.page.bringToFront();
+    if (moving > 0) await this.seesMoving(moving);
+    await this.page.screenshot({ path: file });
+  }
+
   /** @param {string} text */
   async writes(text) {
     await this.page.getByTestId('chat-input').fill(text);

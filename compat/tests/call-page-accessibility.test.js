@@ -43,8 +43,7 @@ scene('the lobby, a call and the settings have no breach of WCAG 2.2 AA', async 
   await ada.accepts('notes.bin');
   await ada.page.getByTestId('file-link').waitFor();
   await hasNoBreach(ada.page, 'chat');
-  await ada.seesMoving(1);
-  await ada.page.screenshot({ path: outputFile('call-page-dark.png') });
+  await ada.photographs(outputFile('call-page-dark.png'), 1);
   await ada.page.getByTestId('settings').click();
   await hasNoBreach(ada.page, 'settings');
 });
@@ -85,12 +84,12 @@ scene('a connection that failed, and a phone, have no breach', async (scene) => 
   const grace = await scene.visit('Grace', withoutRoutes);
   await ada.page.locator('[data-testid="tile"][data-username="Grace"][data-state="failed"]').waitFor({ timeout: 60_000 });
   await hasNoBreach(ada.page, 'a failed connection on a phone');
-  await ada.page.screenshot({ path: outputFile('call-page-failed-phone-dark.png') });
+  await ada.photographs(outputFile('call-page-failed-phone-dark.png'));
   await hasNoBreach(grace.page, 'a failed connection');
-  await grace.page.screenshot({ path: outputFile('call-page-failed-dark.png') });
+  await grace.photographs(outputFile('call-page-failed-dark.png'));
   await ada.page.getByTestId('chat-toggle').click();
   await hasNoBreach(ada.page, 'chat on a phone');
-  await ada.page.screenshot({ path: outputFile('call-page-chat-phone-dark.png') });
+  await ada.photographs(outputFile('call-page-chat-phone-dark.png'));
 });
 
 /** Runs in a page before its own scripts: no candidate of the other is used. */

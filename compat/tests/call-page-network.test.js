@@ -1,5 +1,6 @@
 /** The page at `/`: names that are taken, STUN and TURN servers, and connections that fail. */
 import assert from 'node:assert/strict';
+import { paintCamera } from '../lib/painted-camera.js';
 import { outputFile, stage } from '../lib/stage.js';
 
 /** The time after which the page gives up a connection that does not come about. */
@@ -135,6 +136,7 @@ scene('a mistake in a server is told in its field, and the link hands on what is
 
 scene('a connection that fails shows its reason, and can be tried again', async (scene) => {
   await scene.context.clock.install();
+  await scene.context.addInitScript(paintCamera);
   const ada = await scene.visit('Ada', blockRoutes);
   const grace = await scene.visit('Grace', blockRoutes);
   await ada.shows('Grace', 'state', 'connecting');
@@ -142,7 +144,7 @@ scene('a connection that fails shows its reason, and can be tried again', async 
   const tile = ada.page.locator('[data-testid="tile"][data-username="Grace"][data-state="failed"]');
   await tile.waitFor();
   assert.match(await tile.getByTestId('tile-reason').innerText(), /No route between the two networks; this server offers no TURN/);
-  await ada.page.screenshot({ path: outputFile('call-page-failed.png') });
+  await ada.photographs(outputFile('call-page-failed.png'));
 
   for (const { page } of [ada, grace]) await page.evaluate(() => (window.isBlocked = false));
   await tile.getByTestId('try-again').click();

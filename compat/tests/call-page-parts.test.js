@@ -5,6 +5,8 @@ import { ActiveSpeaker } from '../../web/js/active-speaker.js';
 import { nextCameras } from '../../web/js/cameras.js';
 import { ConnectionDetails } from '../../web/js/connection-details.js';
 import { isOnlyHere } from '../../web/js/links.js';
+import { explainBoth } from '../../web/js/media-problems.js';
+import { texts } from '../../web/js/texts.js';
 
 /** Every 100 ms, as the page's detector tells it. @param {ActiveSpeaker} speaker @param {number} from @param {number} until @param {string[]} talking */
 function conversation(speaker, from, until, talking) {
@@ -94,4 +96,12 @@ test('the other side of a phone is asked for first, and the next camera where si
   assert.deepEqual(nextCameras({ facingMode: 'environment', deviceId: 'c' }, devices)[0], { facingMode: { exact: 'user' } });
   assert.deepEqual(nextCameras({ deviceId: 'c' }, devices), [{ deviceId: { exact: 'a' } }]);
   assert.deepEqual(nextCameras({}, []), []);
+});
+
+test('a microphone and a camera that fail for the same reason are told in one sentence', () => {
+  const { microphone, camera, both } = texts.media;
+  assert.equal(explainBoth(microphone.notAllowed, camera.notAllowed), both.notAllowed);
+  assert.equal(explainBoth(microphone.notFound, camera.notFound), both.notFound);
+  assert.equal(explainBoth(microphone.notFound, camera.inUse), `${microphone.notFound} ${camera.inUse}`);
+  assert.equal(explainBoth('', camera.notFound), camera.notFound);
 });

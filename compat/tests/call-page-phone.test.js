@@ -72,7 +72,7 @@ scene('on a phone every control can be reached, with one, two and six members', 
   await Promise.all([ada.sees('Grace'), grace.sees('Ada')]);
   await ada.page.bringToFront();
   faults.push(...(await unreachable(ada.page, 'two')));
-  await ada.page.screenshot({ path: outputFile('call-page-phone-two.png') });
+  await ada.photographs(outputFile('call-page-phone-two.png'), 1);
   await ada.page.locator('[data-testid="tile"][data-username="Grace"]').getByTestId('tile-more').tap();
   faults.push(...(await unreachable(ada.page, 'tools of a tile')));
   await ada.page.screenshot({ path: outputFile('call-page-phone-tools.png') });

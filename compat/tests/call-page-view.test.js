@@ -89,8 +89,7 @@ scene('a shared screen is shown large until it ends, and any member can be pinne
 
   await ada.page.getByTestId('screen').click();
   await grace.shows('Ada', 'large', 'true');
-  await grace.sees('Ada', 'Linus');
-  await grace.page.screenshot({ path: outputFile('call-page-screen.png') });
+  await grace.photographs(outputFile('call-page-screen.png'), 2);
   const pin = grace.page.locator('[data-testid="tile"][data-username="Linus"]').getByTestId('tile-pin');
   await pin.focus();
   await grace.page.keyboard.press('Enter');

@@ -3,11 +3,12 @@
 // microphone stays open so that unmuting is instant. Each failure becomes a sentence a person can act on.
 
 import { nextCameras } from './cameras.js';
+import { explain, explainBoth } from './media-problems.js';
 import { PROFILES, cameraConstraints } from './quality.js';
 import { SoundMix } from './sound-mix.js';
 import { texts } from './texts.js';
 
-/** @typedef {'microphone' | 'camera' | 'screen'} Device */
+/** @typedef {import('./media-problems.js').Device} Device */
 /** @typedef {import('./quality.js').Quality} Quality */
 /** @typedef {import('./peer.js').Tracks} Tracks */
 
@@ -76,8 +77,7 @@ export class Media {
       this.onChange();
       return '';
     } catch {
-      const problems = [await this.openMic(), await this.openCamera()];
-      return problems.filter(Boolean).join(' ');
+      return explainBoth(await this.openMic(), await this.openCamera());
     }
   }
 
@@ -242,13 +242,4 @@ async function captureOne(constraints) {
 /** @param {string} id @returns {MediaTrackConstraints} */
 function exactly(id) {
   return id ? { deviceId: { ideal: id } } : {};
-}
-
-/** @param {Device} device @param {unknown} error */
-function explain(device, error) {
-  const name = error instanceof DOMException ? error.name : '';
-  const words = texts.media[device];
-  if (name === 'NotAllowedError') return words.notAllowed;
-  if (name === 'NotFoundError') return words.notFound;
-  return name === 'NotReadableError' ? words.inUse : words.failed;
 }

@@ -49,7 +49,7 @@ export const texts = {
   },
   lobby: {
     purpose: 'A call in the browser: picture, sound, chat and files go straight from person to person.',
-    voicePage: 'Voice calls and rooms without WebRTC',
+    voicePage: 'Only sound? Use the voice page',
     cameraOff: 'Camera off',
     microphone: 'Microphone',
     camera: 'Camera',
@@ -97,6 +97,13 @@ export const texts = {
       notFound: 'No camera was found.',
       inUse: 'The camera is in use by another program.',
       failed: 'The camera could not be started.',
+    },
+    /** Both fail for the same reason. */
+    both: {
+      notAllowed: 'The browser was not allowed to use the microphone and the camera. Allow them in the address bar, then try again.',
+      notFound: 'No microphone and no camera were found.',
+      inUse: 'The microphone and the camera are in use by another program.',
+      failed: 'The microphone and the camera could not be started.',
     },
     screen: {
       notAllowed: 'Screen sharing was not allowed.',

@@ -183,8 +183,8 @@ export const texts = {
   rooms: {
     title: 'Rooms',
     none: 'Nobody is in a room just now.',
-    label: 'A room by its name, new or not',
-    labelNumber: 'A room by its number',
+    label: 'Name of a room, existing or new',
+    labelNumber: 'Number of a room',
     enter: 'Enter',
     listen: 'Listen',
     listenTo: (/** @type {string} */ name) => `Listen to ${name}`,
