@@ -4,6 +4,9 @@ import decodeQr from 'jsqr';
 import { hasNoBreach } from '../lib/axe.js';
 import { outputFile, stage } from '../lib/stage.js';
 
+/** In points, without the browser's own bars. */
+const SMALL_LAPTOP = { width: 1024, height: 640 };
+
 const scene = stage();
 
 /** What a QR code on a canvas says. @param {import('playwright-core').Locator} canvas */
@@ -91,3 +94,25 @@ scene('the details of a connection are shown, and follow it while they are open'
   await grace.page.getByTestId('leave').click();
   await ada.page.getByTestId('details-dialog').waitFor({ state: 'hidden' });
 });
+
+scene('on a small laptop the way into the call and the way out of the settings are in sight', async (scene) => {
+  const ada = await scene.visit('Ada', undefined, async (page) => {
+    await page.setViewportSize(SMALL_LAPTOP);
+    assert.ok(await isInSight(page, 'join'), 'the lobby');
+    await page.getByTestId('join').click();
+  });
+  await ada.page.getByTestId('settings').click();
+  await ada.page.getByTestId('ice').fill('nonsense');
+  await ada.page.getByTestId('ice').blur();
+  await ada.page.getByTestId('ice-error').waitFor();
+  assert.ok(await isInSight(ada.page, 'settings-close'), 'the settings');
+});
+
+/** Without scrolling, and below nothing. @param {import('playwright-core').Page} page @param {string} testid */
+async function isInSight(page, testid) {
+  return page.getByTestId(testid).evaluate((element) => {
+    const { left, top, bottom, width, height } = element.getBoundingClientRect();
+    const isInside = top >= 0 && bottom <= innerHeight;
+    return isInside && element.contains(document.elementFromPoint(left + width / 2, top + height / 2));
+  });
+}

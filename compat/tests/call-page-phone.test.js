@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { PHONE } from '../lib/browser.js';
 import { paintCamera } from '../lib/painted-camera.js';
 import { outputFile, stage } from '../lib/stage.js';
+import { texts } from '../../web/js/texts.js';
 
 /** By WCAG 2.2, 2.5.8. */
 const TARGET_MIN = 24;
@@ -107,6 +108,27 @@ scene('on a phone every control can be reached, with one, two and six members', 
   await ada.seesMoving(5);
   await ada.page.screenshot({ path: outputFile('call-page-phone-sideways.png') });
   assert.deepEqual(faults, []);
+});
+
+scene('the bar of a phone keeps its height and its buttons while the server is away, and cuts no notice', async (scene) => {
+  const ada = await scene.visit('Ada');
+  /** @param {string} state @param {string} text */
+  const places = (state, text) => ada.page.evaluate(([state, text]) => {
+    const connection = /** @type {HTMLElement} */ (document.getElementById('connection'));
+    Object.assign(connection.dataset, { state });
+    connection.textContent = text ?? '';
+    const boxes = ['.bar', '#view', '#invite'].map((selector) => document.querySelector(selector)?.getBoundingClientRect());
+    return [boxes[0]?.height, boxes[1]?.x, boxes[1]?.y, boxes[2]?.x, boxes[2]?.y];
+  }, [state, text]);
+  const joined = await places('joined', texts.connection.joined);
+  assert.deepEqual(await places('waiting', texts.connection.waiting(30)), joined);
+  assert.deepEqual(await places('connecting', texts.connection.connecting), joined);
+
+  const notice = ada.page.getByTestId('notice');
+  await notice.evaluate((element, words) => (element.textContent = words), texts.call.nameTaken('Augusta Ada King', 'Augusta Ada King (2)'));
+  const isWhole = await notice.evaluate(({ scrollWidth, clientWidth, scrollHeight, clientHeight }) => scrollWidth <= clientWidth && scrollHeight <= clientHeight);
+  assert.ok(isWhole, 'the notice is cut');
+  assert.deepEqual(await places('joined', texts.connection.joined), joined);
 });
 
 scene('the camera of a phone is switched without a new offer', async (scene) => {

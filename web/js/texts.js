@@ -74,7 +74,7 @@ export const texts = {
   },
   ice: {
     servers: 'STUN or TURN servers',
-    placeholder: 'none besides those of this server',
+    placeholder: 'only those of this server',
     user: 'User (TURN only)',
     password: 'Password (TURN only)',
     hint: 'For calls between two networks, for example stun:stun.example.org:3478. “Invite” hands them on with the link, password included.',
