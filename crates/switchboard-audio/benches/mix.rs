@@ -5,7 +5,9 @@
 use std::{fmt, sync::Arc};
 
 use divan::{Bencher, black_box};
-use switchboard_audio::{Bytes, FRAME_SAMPLES, Format, Frame, Input, MixSettings, Mixer, Outlet};
+use switchboard_audio::{
+    AudioSink, Bytes, FRAME_SAMPLES, Format, Frame, MixSettings, Mixer, SourceHandle,
+};
 
 const FRAMES_PER_SECOND: usize = 50;
 
@@ -46,7 +48,7 @@ fn rooms(sizes: &[(usize, usize)]) -> Vec<Room> {
 /// Somebody far away.
 struct Away;
 
-impl Outlet for Away {
+impl AudioSink for Away {
     fn send(&mut self, bytes: Bytes) -> bool {
         black_box(bytes);
         true
@@ -81,7 +83,7 @@ fn speech(source: usize) -> Vec<Frame> {
 
 struct Ours {
     mixer: Mixer<Away>,
-    inputs: Vec<(Input, Vec<Frame>)>,
+    inputs: Vec<(SourceHandle, Vec<Frame>)>,
 }
 
 impl Ours {

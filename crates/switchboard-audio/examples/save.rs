@@ -4,12 +4,12 @@
 
 use std::{env, fs::File, io, io::Write, path::PathBuf, sync::Arc};
 
-use switchboard_audio::{Bytes, FRAME_SAMPLES, Format, Frame, MixSettings, Mixer, Outlet};
+use switchboard_audio::{AudioSink, Bytes, FRAME_SAMPLES, Format, Frame, MixSettings, Mixer};
 
 /// A file that takes whatever comes.
 struct Saved(File);
 
-impl Outlet for Saved {
+impl AudioSink for Saved {
     fn send(&mut self, bytes: Bytes) -> bool {
         self.0.write_all(&bytes).is_ok()
     }

@@ -7,7 +7,7 @@ use std::{
     time::Instant,
 };
 
-use crate::{FRAME_SAMPLES, Frame, level::Meter};
+use crate::{FRAME_SAMPLES, Frame, level::LevelMeter};
 
 /// So much is gathered before a source is heard (again): 40 ms, because browsers send 1024 samples
 /// every 21 ms, and a buffer that runs empty at every second frame crackles.
@@ -18,30 +18,30 @@ const PREFILL_FRAMES: u8 = 2;
 
 /// One source's end of the mixer. Clones share the source, which is gone once all are dropped.
 #[derive(Clone, Debug)]
-pub struct Input {
-    buffer: Arc<Mutex<Jitter>>,
+pub struct SourceHandle {
+    buffer: Arc<Mutex<JitterBuffer>>,
 }
 
 #[derive(Debug)]
-struct Jitter {
+struct JitterBuffer {
     samples: VecDeque<i16>,
     samples_max: usize,
     /// Between running empty and being filled again a source is not heard.
     is_playing: bool,
     /// How many frames samples have been waiting for the buffer to fill.
     waited_frames: u8,
-    meter: Meter,
+    meter: LevelMeter,
 }
 
-impl Input {
+impl SourceHandle {
     pub(crate) fn new(samples_max: usize) -> Self {
         Self {
-            buffer: Arc::new(Mutex::new(Jitter {
+            buffer: Arc::new(Mutex::new(JitterBuffer {
                 samples: VecDeque::new(),
                 samples_max,
                 is_playing: false,
                 waited_frames: 0,
-                meter: Meter::default(),
+                meter: LevelMeter::default(),
             })),
         }
     }
@@ -49,7 +49,7 @@ impl Input {
     /// Adds samples at 48 kHz, any number of them. Beyond `latency_max` the oldest go.
     pub fn push(&self, samples: &[i16]) {
         let mut jitter = self.lock();
-        jitter.meter.take(samples);
+        jitter.meter.push_samples(samples);
         let newest = &samples[samples.len().saturating_sub(jitter.samples_max)..];
         let surplus = (jitter.samples.len() + newest.len()).saturating_sub(jitter.samples_max);
         jitter.samples.drain(..surplus);
@@ -80,7 +80,7 @@ impl Input {
         let mut jitter = self.lock();
         let count = jitter.ready();
         let (played, missing) = frame.split_at_mut(count);
-        jitter.take(played);
+        jitter.pop_samples(played);
         missing.fill(0);
         jitter.is_playing = missing.is_empty();
         drop(jitter);
@@ -99,13 +99,13 @@ impl Input {
         Arc::strong_count(&self.buffer) > 1
     }
 
-    fn lock(&self) -> MutexGuard<'_, Jitter> {
+    fn lock(&self) -> MutexGuard<'_, JitterBuffer> {
         // Nothing that holds this lock panics half-way through a change.
         self.buffer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Jitter {
+impl JitterBuffer {
     /// How many samples are to be played in this frame.
     fn ready(&mut self) -> usize {
         let count = self.samples.len();
@@ -121,7 +121,7 @@ impl Jitter {
     }
 
     /// Moves as many as there is room for, of those that are ready.
-    fn take(&mut self, to: &mut [i16]) {
+    fn pop_samples(&mut self, to: &mut [i16]) {
         // In two pieces, because that is how a ring lies in memory.
         let (front, back) = self.samples.as_slices();
         let (to_front, to_back) = to.split_at_mut(front.len().min(to.len()));

@@ -16,7 +16,7 @@ const FALL_DB_PER_SECOND: f32 = 60.0;
 
 /// A meter that needs no clock where samples come in, only where it is read.
 #[derive(Debug, Default)]
-pub(crate) struct Meter {
+pub(crate) struct LevelMeter {
     /// The mean of the squares of late, 1.0 at full scale.
     mean_square: f32,
     /// Whether something came in since the last reading.
@@ -24,9 +24,9 @@ pub(crate) struct Meter {
     heard_at: Option<Instant>,
 }
 
-impl Meter {
+impl LevelMeter {
     /// Takes in what was pushed.
-    pub(crate) fn take(&mut self, samples: &[i16]) {
+    pub(crate) fn push_samples(&mut self, samples: &[i16]) {
         if samples.is_empty() {
             return;
         }
@@ -76,24 +76,24 @@ mod tests {
     #[test]
     fn follows_what_comes_and_falls_when_nothing_does() {
         let start = Instant::now();
-        let mut meter = Meter::default();
+        let mut meter = LevelMeter::default();
         assert_eq!(meter.read(start), FLOOR_DBFS);
         for _ in 0..50 {
-            meter.take(&[16_384; 960]);
+            meter.push_samples(&[16_384; 960]);
         }
         let level = meter.read(start);
         assert!((level + 6.02).abs() < 0.1, "half of full scale: {level}");
         let later = meter.read(start + Duration::from_secs(1));
         assert!(later < level - 40.0, "a second without news: {later}");
         assert_eq!(meter.read(start + Duration::from_secs(60)), FLOOR_DBFS);
-        meter.take(&[0; 96_000]);
+        meter.push_samples(&[0; 96_000]);
         assert_eq!(meter.read(start + Duration::from_secs(61)), FLOOR_DBFS);
     }
 
     #[test]
     fn the_extremes_are_full_scale() {
-        let mut meter = Meter::default();
-        meter.take(&[i16::MIN; 48_000]);
+        let mut meter = LevelMeter::default();
+        meter.push_samples(&[i16::MIN; 48_000]);
         assert!(meter.read(Instant::now()) > -0.1);
     }
 }

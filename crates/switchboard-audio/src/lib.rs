@@ -1,16 +1,16 @@
 //! The mixer: pure samples in, encoded streams out. No socket, no clock, no runtime: time is an
-//! argument, bytes leave by an [`Outlet`].
+//! argument, bytes leave by an [`AudioSink`].
 //!
 //! Everything inside is one channel of signed 16-bit samples at 48 kHz, in frames of 20 ms. The
 //! way of a sample:
 //!
-//! 1. [`Intake`] turns the bytes of a client into samples, resampled and mixed down where needed.
-//! 2. [`Input`], the client's end of its jitter buffer, holds no more than `latency_max` of them.
-//! 3. [`Mixer`] takes a frame of each source every 20 ms, when [`Cadence`] says so, and sums.
+//! 1. [`PcmDecoder`] turns the bytes of a client into samples, resampled and mixed down where needed.
+//! 2. [`SourceHandle`], the client's end of its jitter buffer, holds no more than `latency_max` of them.
+//! 3. [`Mixer`] takes a frame of each source every 20 ms, when [`Ticker`] says so, and sums.
 //! 4. Each distinct (mix, format) is encoded once; each listener gets it in a stream of its own.
 //!
-//! The run loop, which is the caller's: wait for [`Cadence::next`], then [`Mixer::begin_frame`],
-//! then [`Mixer::render_next`] until it is false, yielding in between, then [`Cadence::advance`].
+//! The run loop, which is the caller's: wait for [`Ticker::next`], then [`Mixer::begin_frame`],
+//! then [`Mixer::render_next`] until it is false, yielding in between, then [`Ticker::advance`].
 //! While [`Mixer::is_idle`] nobody need tick.
 //!
 //! ```
@@ -41,20 +41,20 @@
 //! ```
 #![warn(missing_docs)]
 
-mod cadence;
-mod coder;
+mod encoder;
 mod format;
-mod intake;
 mod jitter;
 mod level;
 mod listener;
 mod mixer;
 mod ogg;
 mod opus;
+mod pcm_decoder;
 mod resample;
 mod settings;
 mod stream;
 mod sum;
+mod ticker;
 mod vorbis;
 mod vorbis_encoder;
 mod vorbis_workers;
@@ -65,13 +65,13 @@ use std::time::Duration;
 pub use bytes::Bytes;
 
 pub use crate::{
-    cadence::Cadence,
     format::Format,
-    intake::{Intake, UnsupportedPcm},
-    jitter::Input,
-    listener::Outlet,
+    jitter::SourceHandle,
+    listener::AudioSink,
     mixer::Mixer,
+    pcm_decoder::{PcmDecoder, UnsupportedPcm},
     settings::MixSettings,
+    ticker::Ticker,
 };
 
 /// Samples a second, of everything inside.

@@ -2,10 +2,10 @@
 
 use bytes::Bytes;
 
-use crate::{coder::Packet, ogg::Pager};
+use crate::{encoder::Packet, ogg::OggMuxer};
 
 /// What a listener's bytes go to: a bounded queue in front of a socket, say.
-pub trait Outlet: Send {
+pub trait AudioSink: Send {
     /// Takes some more of the stream, without waiting. False: the listener is gone, or too slow,
     /// and is to be forgotten.
     fn send(&mut self, bytes: Bytes) -> bool;
@@ -16,27 +16,33 @@ pub trait Outlet: Send {
 
 /// One listener of a stream.
 #[derive(Debug)]
-pub(crate) struct Listener<O> {
+pub(crate) struct MixListener<O> {
     pub(crate) owner: u64,
-    outlet: O,
+    sink: O,
     /// His logical stream. None: packets go as they are.
-    pager: Option<Pager>,
+    muxer: Option<OggMuxer>,
 }
 
-impl<O: Outlet> Listener<O> {
-    pub(crate) fn new(owner: u64, outlet: O, pager: Option<Pager>) -> Self {
+impl<O: AudioSink> MixListener<O> {
+    pub(crate) fn new(owner: u64, outlet: O, pager: Option<OggMuxer>) -> Self {
         Self {
             owner,
-            outlet,
-            pager,
+            sink: outlet,
+            muxer: pager,
         }
     }
 
     /// Sends what came out in one frame. False: forget him.
-    pub(crate) fn take(&mut self, packets: &[Packet]) -> bool {
-        let Self { outlet, pager, .. } = self;
+    pub(crate) fn push_packets(&mut self, packets: &[Packet]) -> bool {
+        let Self {
+            sink: outlet,
+            muxer: pager,
+            ..
+        } = self;
         match pager {
-            Some(pager) => pager.take(packets).is_none_or(|page| outlet.send(page)),
+            Some(pager) => pager
+                .push_packets(packets)
+                .is_none_or(|page| outlet.send(page)),
             None => packets
                 .iter()
                 .all(|packet| outlet.send(packet.bytes.clone())),
@@ -45,12 +51,12 @@ impl<O: Outlet> Listener<O> {
 
     /// Sends the end of the stream.
     pub(crate) fn end(&mut self, packets: &[Packet]) {
-        if let Some(pager) = &mut self.pager {
-            self.outlet.send(pager.end(packets));
+        if let Some(pager) = &mut self.muxer {
+            self.sink.send(pager.end(packets));
         }
     }
 
     pub(crate) fn is_open(&self) -> bool {
-        self.outlet.is_open()
+        self.sink.is_open()
     }
 }

@@ -3,10 +3,10 @@
 use std::{collections::BTreeSet, fmt, ops::Range, sync::Arc};
 
 use crate::{
-    FRAME_SAMPLES, Format, Frame, Input, MixSettings, Outlet,
-    listener::Listener,
-    stream::{Mix, Stream},
-    sum::{self, Sum},
+    AudioSink, FRAME_SAMPLES, Format, Frame, MixSettings, SourceHandle,
+    listener::MixListener,
+    stream::{MixKind, MixStream},
+    sum::{self, SampleSums},
 };
 
 /// Whoever has been silent for so long hears what everybody hears, from the encoder that everybody
@@ -16,14 +16,14 @@ const MUTED_AFTER_FRAMES: u32 = 250;
 /// The mixer of one call or room.
 ///
 /// Each 20 ms: [`Mixer::begin_frame`], then [`Mixer::render_next`] until it is false. In between,
-/// sources and listeners may come; they go by themselves, once their [`Input`]s are dropped or
-/// their [`Outlet`]s closed. Whatever an owner does, nobody else loses a frame.
-pub struct Mixer<O: Outlet> {
+/// sources and listeners may come; they go by themselves, once their [`SourceHandle`]s are dropped or
+/// their [`AudioSink`]s closed. Whatever an owner does, nobody else loses a frame.
+pub struct Mixer<O: AudioSink> {
     settings: Arc<MixSettings>,
-    sources: Vec<Source>,
-    streams: Vec<Stream<O>>,
+    sources: Vec<MixerSource>,
+    streams: Vec<MixStream<O>>,
     /// Everybody, in this frame.
-    full: Box<Sum>,
+    full: Box<SampleSums>,
     /// The streams that [`Mixer::render_next`] has yet to render. Those made since the frame began
     /// are not among them.
     unrendered: Range<usize>,
@@ -31,17 +31,17 @@ pub struct Mixer<O: Outlet> {
     serials: u64,
 }
 
-struct Source {
+struct MixerSource {
     owner: u64,
-    input: Input,
+    handle: SourceHandle,
     frame: Box<Frame>,
     /// For how many frames it has given nothing but digital silence. 0: it is heard in this one.
     silent_frames: u32,
 }
 
-impl Source {
+impl MixerSource {
     fn pull(&mut self) {
-        self.silent_frames = match self.input.pull(&mut self.frame) {
+        self.silent_frames = match self.handle.pull(&mut self.frame) {
             true => 0,
             false => self.silent_frames.saturating_add(1),
         };
@@ -52,7 +52,7 @@ impl Source {
     }
 }
 
-impl<O: Outlet> Mixer<O> {
+impl<O: AudioSink> Mixer<O> {
     /// A mixer with nobody in it.
     #[must_use]
     pub fn new(settings: Arc<MixSettings>) -> Self {
@@ -66,13 +66,13 @@ impl<O: Outlet> Mixer<O> {
         }
     }
 
-    /// A new source of this owner, which lasts until the [`Input`] and its clones are dropped.
-    pub fn add_source(&mut self, owner: u64) -> Input {
+    /// A new source of this owner, which lasts until the [`SourceHandle`] and its clones are dropped.
+    pub fn add_source(&mut self, owner: u64) -> SourceHandle {
         self.forget_sources();
-        let input = Input::new(self.settings.latency_samples_max());
-        self.sources.push(Source {
+        let input = SourceHandle::new(self.settings.latency_samples_max());
+        self.sources.push(MixerSource {
             owner,
-            input: input.clone(),
+            handle: input.clone(),
             frame: Box::new([0; FRAME_SAMPLES]),
             silent_frames: MUTED_AFTER_FRAMES,
         });
@@ -88,13 +88,13 @@ impl<O: Outlet> Mixer<O> {
             // What gathered while nobody listened would be heard late for ever.
             self.sources
                 .iter()
-                .for_each(|source| source.input.skip_to_now());
+                .for_each(|source| source.handle.skip_to_now());
         }
         let mix = self.mix_for(owner, &self.talkers());
         self.serials += 1;
         let serial = scatter(self.serials);
         if let Some(stream) = self.stream(mix, format) {
-            stream.welcome(owner, serial, outlet);
+            stream.add_listener(owner, serial, outlet);
         }
     }
 
@@ -123,8 +123,8 @@ impl<O: Outlet> Mixer<O> {
         };
         let mut frame = [0; FRAME_SAMPLES];
         match stream.mix {
-            Mix::Full => sum::saturate(&mut frame, &self.full),
-            Mix::Without(owner) => {
+            MixKind::Full => sum::saturate(&mut frame, &self.full),
+            MixKind::Without(owner) => {
                 let mut others = *self.full;
                 for source in &self.sources {
                     if source.is_heard() && source.owner == owner {
@@ -150,7 +150,7 @@ impl<O: Outlet> Mixer<O> {
     pub fn end(&mut self) {
         self.forget_listeners();
         self.unrendered = 0..0;
-        self.streams.drain(..).for_each(Stream::end);
+        self.streams.drain(..).for_each(MixStream::end);
     }
 
     /// How many sources there are. Those that have gone count until the next frame.
@@ -169,7 +169,7 @@ impl<O: Outlet> Mixer<O> {
     }
 
     fn forget_sources(&mut self) {
-        self.sources.retain(|source| source.input.is_held());
+        self.sources.retain(|source| source.handle.is_held());
     }
 
     /// Drops listeners who have gone and streams without any, and moves those whose mix is another
@@ -178,17 +178,17 @@ impl<O: Outlet> Mixer<O> {
         let talkers = self.talkers();
         let mut moved = Vec::new();
         for stream in &mut self.streams {
-            stream.listeners.retain(Listener::is_open);
+            stream.listeners.retain(MixListener::is_open);
             let (mix, settings) = (stream.mix, &self.settings);
             let leaves =
-                |listener: &mut Listener<O>| mix_for(listener.owner, &talkers, settings) != mix;
+                |listener: &mut MixListener<O>| mix_for(listener.owner, &talkers, settings) != mix;
             let leavers = stream.listeners.extract_if(.., leaves);
             moved.extend(leavers.map(|listener| (stream.format, listener)));
         }
         for (format, listener) in moved {
             let mix = self.mix_for(listener.owner, &talkers);
             if let Some(stream) = self.stream(mix, format) {
-                stream.take_over(listener);
+                stream.adopt_listener(listener);
             }
         }
         self.streams.retain(|stream| !stream.listeners.is_empty());
@@ -196,7 +196,7 @@ impl<O: Outlet> Mixer<O> {
 
     /// Those whose mix is not everybody's.
     fn talkers(&self) -> BTreeSet<u64> {
-        let talks = |source: &&Source| source.silent_frames < MUTED_AFTER_FRAMES;
+        let talks = |source: &&MixerSource| source.silent_frames < MUTED_AFTER_FRAMES;
         self.sources
             .iter()
             .filter(talks)
@@ -204,18 +204,18 @@ impl<O: Outlet> Mixer<O> {
             .collect()
     }
 
-    fn mix_for(&self, owner: u64, talkers: &BTreeSet<u64>) -> Mix {
+    fn mix_for(&self, owner: u64, talkers: &BTreeSet<u64>) -> MixKind {
         mix_for(owner, talkers, &self.settings)
     }
 
     /// The stream of this mix in this format, made if need be.
-    fn stream(&mut self, mix: Mix, format: Format) -> Option<&mut Stream<O>> {
-        let is_it = |stream: &Stream<O>| stream.mix == mix && stream.format == format;
+    fn stream(&mut self, mix: MixKind, format: Format) -> Option<&mut MixStream<O>> {
+        let is_it = |stream: &MixStream<O>| stream.mix == mix && stream.format == format;
         let at = match self.streams.iter().position(is_it) {
             Some(at) => at,
             None => {
                 self.streams
-                    .push(Stream::new(mix, format, &self.settings).ok()?);
+                    .push(MixStream::new(mix, format, &self.settings).ok()?);
                 self.streams.len() - 1
             }
         };
@@ -223,10 +223,10 @@ impl<O: Outlet> Mixer<O> {
     }
 }
 
-fn mix_for(owner: u64, talkers: &BTreeSet<u64>, settings: &MixSettings) -> Mix {
+fn mix_for(owner: u64, talkers: &BTreeSet<u64>, settings: &MixSettings) -> MixKind {
     match talkers.contains(&owner) && !settings.echo_self {
-        true => Mix::Without(owner),
-        false => Mix::Full,
+        true => MixKind::Without(owner),
+        false => MixKind::Full,
     }
 }
 
@@ -239,7 +239,7 @@ fn scatter(count: u64) -> u32 {
     (bits >> 32) as u32
 }
 
-impl<O: Outlet> fmt::Debug for Mixer<O> {
+impl<O: AudioSink> fmt::Debug for Mixer<O> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
             .debug_struct("Mixer")

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use crate::{
     FRAME_SAMPLES,
-    coder::{Packet, Span},
+    encoder::{Packet, PacketDuration},
 };
 
 /// How many frames share a page: 60 ms, at 30 bytes a page.
@@ -27,7 +27,7 @@ const ENDS: u8 = 4;
 
 /// One listener's logical stream.
 #[derive(Debug)]
-pub(crate) struct Pager {
+pub(crate) struct OggMuxer {
     serial: u32,
     sequence: u32,
     /// Samples of the packets so far, as their decoder counts them.
@@ -36,7 +36,7 @@ pub(crate) struct Pager {
     due: u64,
     /// Samples at the beginning that are not to be heard.
     lead: u64,
-    previous: Option<Span>,
+    previous: Option<PacketDuration>,
     pending: Vec<Packet>,
     pending_frames: u8,
     has_begun: bool,
@@ -44,7 +44,7 @@ pub(crate) struct Pager {
     silence: Packet,
 }
 
-impl Pager {
+impl OggMuxer {
     /// `lead` is how far the encoder's packets are behind what it was given, in samples.
     pub(crate) fn new(serial: u32, lead: u64, silence: Packet) -> Self {
         Self {
@@ -72,7 +72,7 @@ impl Pager {
 
     /// Takes what came out in one frame. Gives a page when it is time for one: at once for the
     /// first that can be heard, then every 60 ms.
-    pub(crate) fn take(&mut self, packets: &[Packet]) -> Option<Bytes> {
+    pub(crate) fn push_packets(&mut self, packets: &[Packet]) -> Option<Bytes> {
         let mut pages = Vec::new();
         self.due += FRAME_SAMPLES as u64;
         for packet in packets {
@@ -127,8 +127,8 @@ impl Pager {
         if pending + segments(&packet.bytes) > SEGMENTS_MAX {
             self.flush(pages);
         }
-        self.granule += packet.span.after(self.previous);
-        self.previous = Some(packet.span);
+        self.granule += packet.duration.after(self.previous);
+        self.previous = Some(packet.duration);
         self.pending.push(packet);
     }
 
@@ -228,7 +228,7 @@ const fn crc_tables() -> [[u32; 256]; 8] {
 mod tests {
     use super::*;
 
-    fn packet(length: usize, span: Span) -> Packet {
+    fn packet(length: usize, span: PacketDuration) -> Packet {
         Packet::new(vec![7; length].into(), span)
     }
 
@@ -264,9 +264,9 @@ mod tests {
 
     #[test]
     fn the_first_page_at_once_and_then_every_60_ms() {
-        let mut pager = Pager::new(1, 312, packet(3, Span::FRAME));
+        let mut pager = OggMuxer::new(1, 312, packet(3, PacketDuration::FRAME));
         let pages: Vec<_> = (0..7)
-            .map(|_| pager.take(&[packet(60, Span::FRAME)]))
+            .map(|_| pager.push_packets(&[packet(60, PacketDuration::FRAME)]))
             .collect();
         let granules: Vec<_> = pages
             .iter()
@@ -281,23 +281,23 @@ mod tests {
 
     #[test]
     fn windows_overlap() {
-        let long = packet(3, Span::Overlapping(512));
-        let mut pager = Pager::new(1, 0, long.clone());
+        let long = packet(3, PacketDuration::Overlapping(512));
+        let mut pager = OggMuxer::new(1, 0, long.clone());
         assert_eq!(
-            pager.take(&[packet(3, Span::Overlapping(64))]),
+            pager.push_packets(&[packet(3, PacketDuration::Overlapping(64))]),
             None,
             "nothing to hear yet"
         );
-        let page = pager.take(&[long.clone(), long]).expect("a page");
+        let page = pager.push_packets(&[long.clone(), long]).expect("a page");
         assert_eq!(granules(&page), [64 + 512 + 1_024]);
     }
 
     #[test]
     fn no_page_of_sound_ends_before_there_is_any() {
-        let mut pager = Pager::new(1, 0, packet(1, Span::Overlapping(512)));
-        let first = packet(1, Span::Overlapping(64));
-        let pages: Vec<_> = std::iter::once(pager.take(&[first]))
-            .chain((0..12).map(|_| pager.take(&[])))
+        let mut pager = OggMuxer::new(1, 0, packet(1, PacketDuration::Overlapping(512)));
+        let first = packet(1, PacketDuration::Overlapping(64));
+        let pages: Vec<_> = std::iter::once(pager.push_packets(&[first]))
+            .chain((0..12).map(|_| pager.push_packets(&[])))
             .flatten()
             .flat_map(|page| granules(&page))
             .collect();
@@ -309,19 +309,22 @@ mod tests {
 
     #[test]
     fn a_gap_is_filled_with_silence() {
-        let mut pager = Pager::new(1, 0, packet(1, Span::Overlapping(512)));
+        let mut pager = OggMuxer::new(1, 0, packet(1, PacketDuration::Overlapping(512)));
         for _ in 0..1_000 {
-            pager.take(&[]);
+            pager.push_packets(&[]);
             assert!(pager.due - pager.granule <= LAG_MAX + 2 * 1_024);
         }
     }
 
     #[test]
     fn packets_too_large_for_a_page_or_for_any() {
-        let mut pager = Pager::new(1, 0, packet(3, Span::FRAME));
-        let pages = pager.take(&[packet(60_000, Span::FRAME), packet(60_000, Span::FRAME)]);
+        let mut pager = OggMuxer::new(1, 0, packet(3, PacketDuration::FRAME));
+        let pages = pager.push_packets(&[
+            packet(60_000, PacketDuration::FRAME),
+            packet(60_000, PacketDuration::FRAME),
+        ]);
         assert_eq!(granules(&pages.expect("pages")), [960, 1_920]);
-        let page = pager.end(&[packet(70_000, Span::FRAME)]);
+        let page = pager.end(&[packet(70_000, PacketDuration::FRAME)]);
         assert!(page.len() < 200, "silence instead");
     }
 }

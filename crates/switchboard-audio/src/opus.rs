@@ -11,7 +11,7 @@ use ropus::{Application, Bitrate, Channels};
 
 use crate::{
     FRAME_SAMPLES, Frame, MixSettings, SAMPLE_RATE,
-    coder::{Codec, EncodeError, Encoder, Packet, Span},
+    encoder::{Codec, EncodeError, FrameEncoder, Packet, PacketDuration},
 };
 
 /// How far the encoder is behind its input, in samples: 2.5 ms of overlap and 4 ms of delay
@@ -53,31 +53,31 @@ pub(crate) fn tags() -> Vec<u8> {
 
 /// Opus as the settings want it.
 #[derive(Debug)]
-pub(crate) struct Opus {
+pub(crate) struct OpusCodec {
     bitrate: u32,
     complexity: u8,
     silence: Packet,
 }
 
-impl Opus {
+impl OpusCodec {
     pub(crate) fn new(settings: &MixSettings) -> Self {
         Self {
             bitrate: settings.opus_bitrate.clamp(6_000, 256_000),
             complexity: settings.opus_complexity.min(10),
-            silence: Packet::new(Bytes::from_static(SILENCE), Span::FRAME),
+            silence: Packet::new(Bytes::from_static(SILENCE), PacketDuration::FRAME),
         }
     }
 }
 
-impl Codec for Opus {
-    fn encoder(&self) -> Result<Box<dyn Encoder>, EncodeError> {
+impl Codec for OpusCodec {
+    fn encoder(&self) -> Result<Box<dyn FrameEncoder>, EncodeError> {
         // `Audio` chooses CELT, which is true to whatever is mixed, and takes a fifth of the time
         // that coding for voice would.
         let encoder = ropus::Encoder::builder(SAMPLE_RATE, Channels::Mono, Application::Audio)
             .bitrate(Bitrate::Bits(self.bitrate))
             .complexity(self.complexity)
             .build();
-        let mut encoder = ByRopus(encoder.map_err(|_| EncodeError)?);
+        let mut encoder = RopusEncoder(encoder.map_err(|_| EncodeError)?);
         // The energies of a frame are coded as what they differ from the frame before (RFC 6716,
         // 4.3.2.1). After silence both sides know those, whatever was before the silence.
         encoder.encode(&[0; FRAME_SAMPLES], &mut Vec::new())?;
@@ -93,14 +93,14 @@ impl Codec for Opus {
     }
 }
 
-struct ByRopus(ropus::Encoder);
+struct RopusEncoder(ropus::Encoder);
 
-impl Encoder for ByRopus {
+impl FrameEncoder for RopusEncoder {
     fn encode(&mut self, frame: &Frame, packets: &mut Vec<Packet>) -> Result<(), EncodeError> {
         let mut packet = [0; PACKET_MAX];
         let length = self.0.encode(frame, &mut packet).map_err(|_| EncodeError)?;
         let bytes = Bytes::copy_from_slice(&packet[..length.min(PACKET_MAX)]);
-        packets.push(Packet::new(bytes, Span::FRAME));
+        packets.push(Packet::new(bytes, PacketDuration::FRAME));
         Ok(())
     }
 
@@ -109,7 +109,7 @@ impl Encoder for ByRopus {
     }
 }
 
-impl fmt::Debug for ByRopus {
+impl fmt::Debug for RopusEncoder {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("ByRopus").finish_non_exhaustive()
     }

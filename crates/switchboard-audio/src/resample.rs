@@ -8,7 +8,7 @@ use rubato::{
     audioadapter_buffers::direct::SequentialSlice,
 };
 
-use crate::{Input, SAMPLE_RATE};
+use crate::{SAMPLE_RATE, SourceHandle};
 
 /// A windowed sinc of this length: flat to about 0.9 of the band, 1.3 ms long at 48 kHz.
 const SINC_SAMPLES: usize = 128;
@@ -46,7 +46,7 @@ impl Resampler {
     }
 
     /// Takes any number of samples; what does not fill a chunk waits for the next ones.
-    pub(crate) fn take(&mut self, mut samples: &[i16], to: &Input) {
+    pub(crate) fn push_samples(&mut self, mut samples: &[i16], to: &SourceHandle) {
         while !samples.is_empty() {
             let wanted = (self.chunk - self.gathered.len()).min(samples.len());
             let (now, later) = samples.split_at(wanted);
@@ -54,18 +54,18 @@ impl Resampler {
                 .extend(now.iter().map(|&sample| f32::from(sample)));
             samples = later;
             if self.gathered.len() == self.chunk {
-                self.pass_on(to);
+                self.flush_chunk(to);
             }
         }
     }
 
     /// Passes on the last samples, which wait for a whole chunk and for the length of the filter.
-    pub(crate) fn finish(&mut self, to: &Input) {
+    pub(crate) fn finish(&mut self, to: &SourceHandle) {
         let silence = vec![0; 2 * self.chunk - self.gathered.len()];
-        self.take(&silence, to);
+        self.push_samples(&silence, to);
     }
 
-    fn pass_on(&mut self, to: &Input) {
+    fn flush_chunk(&mut self, to: &SourceHandle) {
         // The buffers have the sizes it asked for; were it to refuse them, the chunk would be lost.
         let count = self.resample().unwrap_or_default();
         self.gathered.clear();

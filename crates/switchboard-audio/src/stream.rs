@@ -5,19 +5,19 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::{
-    Format, Frame, MixSettings, Outlet,
-    coder::{Codec, Coder, EncodeError, Packet},
-    listener::Listener,
-    ogg::Pager,
-    opus::{self, Opus},
+    AudioSink, Format, Frame, MixSettings,
+    encoder::{Codec, DtxEncoder, EncodeError, Packet},
+    listener::MixListener,
+    ogg::OggMuxer,
+    opus::{self, OpusCodec},
     sum,
-    vorbis::Vorbis,
-    wav::{self, Wav},
+    vorbis::VorbisCodec,
+    wav::{self, WavCodec},
 };
 
 /// What is heard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Mix {
+pub(crate) enum MixKind {
     /// Everybody.
     Full,
     /// Everybody but this owner.
@@ -26,35 +26,35 @@ pub(crate) enum Mix {
 
 /// One mix in one format.
 #[derive(Debug)]
-pub(crate) struct Stream<O> {
-    pub(crate) mix: Mix,
+pub(crate) struct MixStream<O> {
+    pub(crate) mix: MixKind,
     pub(crate) format: Format,
-    pub(crate) listeners: Vec<Listener<O>>,
-    headers: Headers,
-    coder: Coder,
+    pub(crate) listeners: Vec<MixListener<O>>,
+    headers: StreamHeaders,
+    coder: DtxEncoder,
     packets: Vec<Packet>,
 }
 
 /// How a listener of this format begins.
 #[derive(Debug)]
-enum Headers {
+enum StreamHeaders {
     Wav(Bytes),
     Opus,
-    Vorbis(Arc<Vorbis>),
+    Vorbis(Arc<VorbisCodec>),
 }
 
-impl<O: Outlet> Stream<O> {
+impl<O: AudioSink> MixStream<O> {
     pub(crate) fn new(
-        mix: Mix,
+        mix: MixKind,
         format: Format,
         settings: &MixSettings,
     ) -> Result<Self, EncodeError> {
         let (headers, codec): (_, Arc<dyn Codec>) = match format {
-            Format::Wav => (Headers::Wav(wav::header()), Arc::new(Wav::new())),
-            Format::Opus => (Headers::Opus, Arc::new(Opus::new(settings))),
+            Format::Wav => (StreamHeaders::Wav(wav::header()), Arc::new(WavCodec::new())),
+            Format::Opus => (StreamHeaders::Opus, Arc::new(OpusCodec::new(settings))),
             Format::Vorbis => {
-                let vorbis = Vorbis::new(settings)?;
-                (Headers::Vorbis(vorbis.clone()), vorbis)
+                let vorbis = VorbisCodec::new(settings)?;
+                (StreamHeaders::Vorbis(vorbis.clone()), vorbis)
             }
         };
         Ok(Self {
@@ -62,39 +62,39 @@ impl<O: Outlet> Stream<O> {
             format,
             listeners: Vec::new(),
             headers,
-            coder: Coder::new(codec),
+            coder: DtxEncoder::new(codec),
             packets: Vec::new(),
         })
     }
 
     /// Begins a stream of his own for this listener. A listener who takes no headers is dropped.
-    pub(crate) fn welcome(&mut self, owner: u64, serial: u32, mut outlet: O) {
+    pub(crate) fn add_listener(&mut self, owner: u64, serial: u32, mut outlet: O) {
         let silence = self.coder.silence().clone();
         let (pager, headers) = match &self.headers {
-            Headers::Wav(header) => (None, header.clone()),
-            Headers::Opus => {
+            StreamHeaders::Wav(header) => (None, header.clone()),
+            StreamHeaders::Opus => {
                 let pre_skip = match self.coder.is_joined() {
                     true => opus::CONVERGENCE,
                     false => opus::LOOKAHEAD,
                 };
-                let mut pager = Pager::new(serial, opus::LOOKAHEAD.into(), silence);
+                let mut pager = OggMuxer::new(serial, opus::LOOKAHEAD.into(), silence);
                 let pages = pager.headers(&opus::head(pre_skip), &[opus::tags().into()]);
                 (Some(pager), pages)
             }
-            Headers::Vorbis(vorbis) => {
-                let mut pager = Pager::new(serial, 0, silence);
+            StreamHeaders::Vorbis(vorbis) => {
+                let mut pager = OggMuxer::new(serial, 0, silence);
                 let (first, others) = vorbis.headers();
                 let pages = pager.headers(first, others);
                 (Some(pager), pages)
             }
         };
         if outlet.send(headers) {
-            self.listeners.push(Listener::new(owner, outlet, pager));
+            self.listeners.push(MixListener::new(owner, outlet, pager));
         }
     }
 
     /// Takes over a listener of another mix, whose stream goes on.
-    pub(crate) fn take_over(&mut self, listener: Listener<O>) {
+    pub(crate) fn adopt_listener(&mut self, listener: MixListener<O>) {
         self.coder.is_joined();
         self.listeners.push(listener);
     }
@@ -108,7 +108,7 @@ impl<O: Outlet> Stream<O> {
         let is_silent = sum::is_silent(frame);
         self.coder.encode(frame, is_silent, &mut self.packets);
         self.listeners
-            .retain_mut(|listener| listener.take(&self.packets));
+            .retain_mut(|listener| listener.push_packets(&self.packets));
     }
 
     /// Sends everybody the end.

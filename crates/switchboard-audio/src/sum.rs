@@ -5,22 +5,22 @@
 use crate::{FRAME_SAMPLES, Frame};
 
 /// A frame before it is brought into 16 bits.
-pub(crate) type Sum = [i32; FRAME_SAMPLES];
+pub(crate) type SampleSums = [i32; FRAME_SAMPLES];
 
-pub(crate) fn add(sum: &mut Sum, frame: &Frame) {
+pub(crate) fn add(sum: &mut SampleSums, frame: &Frame) {
     for (sum, &sample) in sum.iter_mut().zip(frame) {
         *sum += i32::from(sample);
     }
 }
 
-pub(crate) fn subtract(sum: &mut Sum, frame: &Frame) {
+pub(crate) fn subtract(sum: &mut SampleSums, frame: &Frame) {
     for (sum, &sample) in sum.iter_mut().zip(frame) {
         *sum -= i32::from(sample);
     }
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "clamped just before")]
-pub(crate) fn saturate(frame: &mut Frame, sum: &Sum) {
+pub(crate) fn saturate(frame: &mut Frame, sum: &SampleSums) {
     for (sample, &sum) in frame.iter_mut().zip(sum) {
         *sample = sum.clamp(i32::from(i16::MIN), i32::from(i16::MAX)) as i16;
     }

@@ -6,25 +6,25 @@ use bytes::Bytes;
 
 use crate::{
     FRAME_SAMPLES, Frame, MixSettings,
-    coder::{Codec, EncodeError, Encoder, Packet},
+    encoder::{Codec, EncodeError, FrameEncoder, Packet},
     ogg,
     vorbis_encoder::VorbisStream,
-    vorbis_workers::Remote,
+    vorbis_workers::RemoteEncoder,
 };
 
 /// Vorbis of one quality. All its streams have the same headers, which is why listeners can go
 /// from one to another.
 #[derive(Debug)]
-pub(crate) struct Vorbis {
+pub(crate) struct VorbisCodec {
     quality: f32,
     headers: Vec<Bytes>,
     silence: Packet,
 }
 
 /// Headers and silence take some 10 ms to make, and nearly always it is the same quality.
-static LAST_USED: Mutex<Option<Arc<Vorbis>>> = Mutex::new(None);
+static LAST_USED: Mutex<Option<Arc<VorbisCodec>>> = Mutex::new(None);
 
-impl Vorbis {
+impl VorbisCodec {
     /// Vorbis as the settings want it.
     pub(crate) fn new(settings: &MixSettings) -> Result<Arc<Self>, EncodeError> {
         let quality = match settings.vorbis_quality.is_nan() {
@@ -73,9 +73,9 @@ impl Vorbis {
     }
 }
 
-impl Codec for Vorbis {
-    fn encoder(&self) -> Result<Box<dyn Encoder>, EncodeError> {
-        let encoder = ByVorbisRs::new(self.quality)?;
+impl Codec for VorbisCodec {
+    fn encoder(&self) -> Result<Box<dyn FrameEncoder>, EncodeError> {
+        let encoder = VorbisRsEncoder::new(self.quality)?;
         Ok(Box::new(encoder))
     }
 
@@ -85,20 +85,20 @@ impl Codec for Vorbis {
 }
 
 #[derive(Debug)]
-struct ByVorbisRs {
-    remote: Remote,
+struct VorbisRsEncoder {
+    remote: RemoteEncoder,
     /// Samples of silence that go before the next frame.
     owed: usize,
 }
 
-impl ByVorbisRs {
+impl VorbisRsEncoder {
     fn new(quality: f32) -> Result<Self, EncodeError> {
-        let remote = Remote::new(quality)?;
+        let remote = RemoteEncoder::new(quality)?;
         Ok(Self { remote, owed: 0 })
     }
 }
 
-impl Encoder for ByVorbisRs {
+impl FrameEncoder for VorbisRsEncoder {
     fn encode(&mut self, frame: &Frame, packets: &mut Vec<Packet>) -> Result<(), EncodeError> {
         let silence = std::iter::repeat_n(0.0, std::mem::take(&mut self.owed));
         let samples = frame.iter().map(|&sample| f32::from(sample) / 32_768.0);
@@ -125,18 +125,18 @@ mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
 
     use super::*;
-    use crate::coder::Coder;
+    use crate::encoder::DtxEncoder;
 
     /// Its first encoder ends in a panic.
     #[derive(Debug)]
     struct Fragile {
-        vorbis: Arc<Vorbis>,
+        vorbis: Arc<VorbisCodec>,
         made: AtomicU32,
     }
 
     impl Codec for Fragile {
-        fn encoder(&self) -> Result<Box<dyn Encoder>, EncodeError> {
-            let mut encoder = ByVorbisRs::new(self.vorbis.quality)?;
+        fn encoder(&self) -> Result<Box<dyn FrameEncoder>, EncodeError> {
+            let mut encoder = VorbisRsEncoder::new(self.vorbis.quality)?;
             if self.made.fetch_add(1, Ordering::Relaxed) == 0 {
                 encoder.remote.panic();
             }
@@ -150,12 +150,12 @@ mod tests {
 
     #[test]
     fn after_a_panic_a_stream_goes_on_with_a_new_encoder() {
-        let vorbis = Vorbis::new(&MixSettings::default()).expect("Vorbis");
+        let vorbis = VorbisCodec::new(&MixSettings::default()).expect("Vorbis");
         let fragile = Arc::new(Fragile {
             vorbis,
             made: AtomicU32::new(0),
         });
-        let mut coder = Coder::new(fragile.clone());
+        let mut coder = DtxEncoder::new(fragile.clone());
         let mut packets = Vec::new();
         let wave: Frame = std::array::from_fn(|at| (at / 48 % 2) as i16 * 10_000);
         (0..50).for_each(|_| coder.encode(&wave, false, &mut packets));

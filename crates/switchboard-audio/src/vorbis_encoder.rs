@@ -10,7 +10,7 @@ use vorbis_rs::{VorbisBitrateManagementStrategy, VorbisEncoder, VorbisEncoderBui
 
 use crate::{
     SAMPLE_RATE,
-    coder::{EncodeError, Packet, Span},
+    encoder::{EncodeError, Packet, PacketDuration},
 };
 
 const RATE: NonZero<u32> = match NonZero::new(SAMPLE_RATE) {
@@ -23,8 +23,8 @@ const PAGE_HEADER: usize = 27;
 
 /// An encoder, and what takes its pages apart. It cannot leave its thread.
 pub(crate) struct VorbisStream {
-    encoder: VorbisEncoder<Pages>,
-    pages: Pages,
+    encoder: VorbisEncoder<PageBuffer>,
+    pages: PageBuffer,
     reader: BasePacketReader,
     /// A quarter of the short and of the long window, in samples.
     quarters: [u32; 2],
@@ -32,12 +32,12 @@ pub(crate) struct VorbisStream {
 
 /// What the encoder writes to.
 #[derive(Clone, Default)]
-struct Pages(Rc<RefCell<Vec<u8>>>);
+struct PageBuffer(Rc<RefCell<Vec<u8>>>);
 
 impl VorbisStream {
     /// A new encoder and its header packets.
     pub(crate) fn new(quality: f32) -> Result<(Self, Vec<Bytes>), EncodeError> {
-        let pages = Pages::default();
+        let pages = PageBuffer::default();
         let strategy = VorbisBitrateManagementStrategy::QualityVbr {
             target_quality: quality,
         };
@@ -48,7 +48,7 @@ impl VorbisStream {
             .build()
             .map_err(|_| EncodeError)?;
         let mut reader = BasePacketReader::new();
-        let headers = take_apart(&mut reader, &pages.0.take())?;
+        let headers = split_pages(&mut reader, &pages.0.take())?;
         let quarters = quarters(headers.first().ok_or(EncodeError)?)?;
         let stream = Self {
             encoder,
@@ -79,14 +79,14 @@ impl VorbisStream {
             quarters,
         } = self;
         encoder.finish().map_err(|_| EncodeError)?;
-        let bodies = take_apart(&mut reader, &pages.0.take())?;
+        let bodies = split_pages(&mut reader, &pages.0.take())?;
         packets.extend(bodies.into_iter().map(|bytes| packet(bytes, quarters)));
         Ok(())
     }
 
     fn collect(&mut self, packets: &mut Vec<Packet>) -> Result<(), EncodeError> {
         let pages = self.pages.0.take();
-        let bodies = take_apart(&mut self.reader, &pages)?;
+        let bodies = split_pages(&mut self.reader, &pages)?;
         packets.extend(bodies.into_iter().map(|bytes| packet(bytes, self.quarters)));
         Ok(())
     }
@@ -97,7 +97,7 @@ impl VorbisStream {
 fn packet(bytes: Bytes, [short, long]: [u32; 2]) -> Packet {
     let is_long = bytes.first().is_some_and(|first| first & 2 != 0);
     let quarter = if is_long { long } else { short };
-    Packet::new(bytes, Span::Overlapping(quarter))
+    Packet::new(bytes, PacketDuration::Overlapping(quarter))
 }
 
 /// The window sizes are powers of two, in two halves of a byte (Vorbis I, 4.2.2).
@@ -111,7 +111,7 @@ fn quarters(identification: &[u8]) -> Result<[u32; 2], EncodeError> {
 }
 
 /// The packets of whole pages.
-fn take_apart(reader: &mut BasePacketReader, pages: &[u8]) -> Result<Vec<Bytes>, EncodeError> {
+fn split_pages(reader: &mut BasePacketReader, pages: &[u8]) -> Result<Vec<Bytes>, EncodeError> {
     let mut packets = Vec::new();
     let mut rest = pages;
     while let Some((header, after)) = rest.split_first_chunk::<PAGE_HEADER>() {
@@ -129,7 +129,7 @@ fn take_apart(reader: &mut BasePacketReader, pages: &[u8]) -> Result<Vec<Bytes>,
     Ok(packets)
 }
 
-impl io::Write for Pages {
+impl io::Write for PageBuffer {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0.borrow_mut().extend(bytes);
         Ok(bytes.len())

@@ -19,25 +19,25 @@ use std::{
 };
 
 use crate::{
-    coder::{EncodeError, Packet},
+    encoder::{EncodeError, Packet},
     vorbis_encoder::VorbisStream,
 };
 
 /// More threads than this would only be in each other's way, and in that of the signalling.
 const THREADS_MAX: usize = 8;
 
-static WORKERS: [Worker; THREADS_MAX] = [const { Worker::none_yet() }; THREADS_MAX];
+static WORKERS: [VorbisWorker; THREADS_MAX] = [const { VorbisWorker::none_yet() }; THREADS_MAX];
 
-type Answer = Result<Vec<Packet>, EncodeError>;
+type EncodeResult = Result<Vec<Packet>, EncodeError>;
 
 /// The way to a thread: work for the encoder of this number.
-type Queue = Sender<(u64, Work)>;
+type WorkQueue = Sender<(u64, WorkItem)>;
 
 #[derive(Debug)]
-enum Work {
+enum WorkItem {
     Open {
         quality: f32,
-        answers: SyncSender<Answer>,
+        answers: SyncSender<EncodeResult>,
     },
     Encode(Vec<f32>),
     Finish,
@@ -48,15 +48,15 @@ enum Work {
 
 /// An encoder that lives on one of the threads.
 #[derive(Debug)]
-pub(crate) struct Remote {
+pub(crate) struct RemoteEncoder {
     id: u64,
-    queue: Queue,
-    answers: Receiver<Answer>,
+    queue: WorkQueue,
+    answers: Receiver<EncodeResult>,
     /// Whether there is an answer that has not been taken.
     is_asked: bool,
 }
 
-impl Remote {
+impl RemoteEncoder {
     pub(crate) fn new(quality: f32) -> Result<Self, EncodeError> {
         static LAST_ID: AtomicU64 = AtomicU64::new(0);
         let id = LAST_ID.fetch_add(1, Ordering::Relaxed);
@@ -69,9 +69,9 @@ impl Remote {
         Self::on(worker.ok_or(EncodeError)?, id, quality)
     }
 
-    fn on(worker: &Worker, id: u64, quality: f32) -> Result<Self, EncodeError> {
+    fn on(worker: &VorbisWorker, id: u64, quality: f32) -> Result<Self, EncodeError> {
         let (sender, answers) = sync_channel(1);
-        let work = Work::Open {
+        let work = WorkItem::Open {
             quality,
             answers: sender,
         };
@@ -90,23 +90,25 @@ impl Remote {
         packets: &mut Vec<Packet>,
     ) -> Result<(), EncodeError> {
         self.collect(packets)?;
-        self.ask(Work::Encode(samples))
+        self.ask(WorkItem::Encode(samples))
     }
 
     /// Gives what is left. Nothing can be encoded after that.
     pub(crate) fn finish(&mut self, packets: &mut Vec<Packet>) -> Result<(), EncodeError> {
         self.collect(packets)?;
-        self.ask(Work::Finish)?;
+        self.ask(WorkItem::Finish)?;
         self.collect(packets)
     }
 
     /// Has the thread panic over this encoder.
     #[cfg(test)]
     pub(crate) fn panic(&mut self) {
-        self.queue.send((self.id, Work::Panic)).expect("a thread");
+        self.queue
+            .send((self.id, WorkItem::Panic))
+            .expect("a thread");
     }
 
-    fn ask(&mut self, work: Work) -> Result<(), EncodeError> {
+    fn ask(&mut self, work: WorkItem) -> Result<(), EncodeError> {
         self.is_asked = true;
         self.queue.send((self.id, work)).map_err(|_| EncodeError)
     }
@@ -120,24 +122,24 @@ impl Remote {
     }
 }
 
-impl Drop for Remote {
+impl Drop for RemoteEncoder {
     fn drop(&mut self) {
         // Nobody there: then nothing has to be closed.
-        let _ = self.queue.send((self.id, Work::Close));
+        let _ = self.queue.send((self.id, WorkItem::Close));
     }
 }
 
 /// The way to one thread, which is started when there is work for it, and again should it ever end.
 #[derive(Debug)]
-struct Worker(Mutex<Option<Queue>>);
+struct VorbisWorker(Mutex<Option<WorkQueue>>);
 
-impl Worker {
+impl VorbisWorker {
     const fn none_yet() -> Self {
         Self(Mutex::new(None))
     }
 
     /// Sends work, and gives the way for more of it.
-    fn send(&self, work: (u64, Work)) -> Result<Queue, EncodeError> {
+    fn send(&self, work: (u64, WorkItem)) -> Result<WorkQueue, EncodeError> {
         // Nothing that holds this lock panics half-way through a change.
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let work = match &*last {
@@ -153,14 +155,14 @@ impl Worker {
     }
 }
 
-fn start() -> Option<Queue> {
+fn start() -> Option<WorkQueue> {
     let (sender, receiver) = channel();
     let thread = thread::Builder::new().name("vorbis".into());
     thread.spawn(move || run(&receiver)).ok()?;
     Some(sender)
 }
 
-fn run(queue: &Receiver<(u64, Work)>) {
+fn run(queue: &Receiver<(u64, WorkItem)>) {
     let mut streams = HashMap::new();
     for (id, work) in queue {
         let handled = catch_unwind(AssertUnwindSafe(|| handle(&mut streams, id, work)));
@@ -171,31 +173,35 @@ fn run(queue: &Receiver<(u64, Work)>) {
     }
 }
 
-fn handle(streams: &mut HashMap<u64, (VorbisStream, SyncSender<Answer>)>, id: u64, work: Work) {
+fn handle(
+    streams: &mut HashMap<u64, (VorbisStream, SyncSender<EncodeResult>)>,
+    id: u64,
+    work: WorkItem,
+) {
     let mut packets = Vec::new();
     match work {
-        Work::Open { quality, answers } => {
+        WorkItem::Open { quality, answers } => {
             if let Ok((stream, _)) = VorbisStream::new(quality) {
                 streams.insert(id, (stream, answers));
             }
         }
-        Work::Encode(samples) => {
+        WorkItem::Encode(samples) => {
             if let Some((stream, answers)) = streams.get_mut(&id) {
                 let encoded = stream.encode(&samples, &mut packets);
                 let _ = answers.try_send(encoded.map(|()| packets));
             }
         }
-        Work::Finish => {
+        WorkItem::Finish => {
             if let Some((stream, answers)) = streams.remove(&id) {
                 let finished = stream.finish(&mut packets);
                 let _ = answers.try_send(finished.map(|()| packets));
             }
         }
-        Work::Close => {
+        WorkItem::Close => {
             streams.remove(&id);
         }
         #[cfg(test)]
-        Work::Panic => panic!("as the test wants it"),
+        WorkItem::Panic => panic!("as the test wants it"),
     }
 }
 
@@ -204,7 +210,7 @@ mod tests {
     use super::*;
 
     /// Whether a second can be encoded, which is 47 long windows.
-    fn works(remote: &mut Remote) -> bool {
+    fn works(remote: &mut RemoteEncoder) -> bool {
         let mut packets = Vec::new();
         let are_taken = (0..50).all(|_| remote.encode(vec![0.0; 960], &mut packets).is_ok());
         are_taken && packets.len() > 35
@@ -212,30 +218,31 @@ mod tests {
 
     #[test]
     fn a_panic_costs_one_encoder_and_not_its_neighbours() {
-        let worker = Worker::none_yet();
-        let [mut bad, mut good] = [0, 1].map(|id| Remote::on(&worker, id, 0.4).expect("a thread"));
+        let worker = VorbisWorker::none_yet();
+        let [mut bad, mut good] =
+            [0, 1].map(|id| RemoteEncoder::on(&worker, id, 0.4).expect("a thread"));
         assert!(works(&mut bad) && works(&mut good));
         bad.panic();
         assert!(!works(&mut bad));
         assert!(works(&mut good));
-        let mut another = Remote::on(&worker, 2, 0.4).expect("a thread");
+        let mut another = RemoteEncoder::on(&worker, 2, 0.4).expect("a thread");
         assert!(works(&mut another));
     }
 
     #[test]
     fn a_thread_that_has_ended_is_started_again() {
         let (ended, _) = channel();
-        let worker = Worker(Mutex::new(Some(ended)));
-        let mut remote = Remote::on(&worker, 0, 0.4).expect("another thread");
+        let worker = VorbisWorker(Mutex::new(Some(ended)));
+        let mut remote = RemoteEncoder::on(&worker, 0, 0.4).expect("another thread");
         assert!(works(&mut remote));
-        assert!(worker.send((0, Work::Close)).is_ok());
+        assert!(worker.send((0, WorkItem::Close)).is_ok());
     }
 
     #[test]
     fn nobody_waits_for_a_frame_that_was_just_given() {
         let (queue, _work_that_nobody_does) = channel();
-        let worker = Worker(Mutex::new(Some(queue)));
-        let mut remote = Remote::on(&worker, 0, 0.4).expect("a queue");
+        let worker = VorbisWorker(Mutex::new(Some(queue)));
+        let mut remote = RemoteEncoder::on(&worker, 0, 0.4).expect("a queue");
         assert!(remote.encode(vec![0.0; 960], &mut Vec::new()).is_ok());
     }
 }

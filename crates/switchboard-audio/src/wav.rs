@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use crate::{
     FRAME_SAMPLES, Frame, SAMPLE_RATE,
-    coder::{Codec, EncodeError, Encoder, Packet, Span},
+    encoder::{Codec, EncodeError, FrameEncoder, Packet, PacketDuration},
 };
 
 const BYTES_PER_SAMPLE: u16 = 2;
@@ -32,22 +32,22 @@ pub(crate) fn header() -> Bytes {
 
 /// Samples as they are.
 #[derive(Debug)]
-pub(crate) struct Wav {
+pub(crate) struct WavCodec {
     silence: Packet,
 }
 
-impl Wav {
+impl WavCodec {
     pub(crate) fn new() -> Self {
         static SILENCE: [u8; FRAME_SAMPLES * 2] = [0; FRAME_SAMPLES * 2];
         Self {
-            silence: Packet::new(Bytes::from_static(&SILENCE), Span::FRAME),
+            silence: Packet::new(Bytes::from_static(&SILENCE), PacketDuration::FRAME),
         }
     }
 }
 
-impl Codec for Wav {
-    fn encoder(&self) -> Result<Box<dyn Encoder>, EncodeError> {
-        Ok(Box::new(Plain))
+impl Codec for WavCodec {
+    fn encoder(&self) -> Result<Box<dyn FrameEncoder>, EncodeError> {
+        Ok(Box::new(PcmEncoder))
     }
 
     fn silence(&self) -> &Packet {
@@ -56,12 +56,12 @@ impl Codec for Wav {
 }
 
 #[derive(Debug)]
-struct Plain;
+struct PcmEncoder;
 
-impl Encoder for Plain {
+impl FrameEncoder for PcmEncoder {
     fn encode(&mut self, frame: &Frame, packets: &mut Vec<Packet>) -> Result<(), EncodeError> {
         let bytes: Vec<u8> = frame.iter().flat_map(|s| s.to_le_bytes()).collect();
-        packets.push(Packet::new(bytes.into(), Span::FRAME));
+        packets.push(Packet::new(bytes.into(), PacketDuration::FRAME));
         Ok(())
     }
 

@@ -6,7 +6,7 @@ use clap::{Args as Group, Command, Parser, Subcommand};
 
 use crate::{
     ice::IceArgs,
-    voice::{Trust, Voice},
+    voice::{Trust, VoiceCommand},
 };
 
 /// One self-hosted server through which people's calls find each other: WebRTC signaling in every
@@ -86,7 +86,7 @@ pub(crate) enum Action {
         #[command(flatten)]
         trust: TrustArgs,
     },
-    Voice(Voice),
+    Voice(VoiceCommand),
 }
 
 /// The certificates that are accepted of the server at `--url`.

@@ -19,7 +19,7 @@ pub(crate) fn announce(
     alone: Option<&'static str>,
     certificate: Option<&ServerCertificate>,
 ) {
-    let served = Served::new(server.config(), address, alone, certificate);
+    let served = ServedUrls::new(server.config(), address, alone, certificate);
     terminal::print_briefly(&match server.config().log.format {
         LogFormat::Text => served.text(),
         LogFormat::Json => served.json(),
@@ -104,7 +104,7 @@ const HTTPS_HINT: &str =
 const ICE_HINT: &str = "calls between networks need STUN and TURN servers, set in [ice]";
 
 /// The pages and dialects that are served at one address.
-struct Served {
+struct ServedUrls {
     address: SocketAddr,
     alone: Option<&'static str>,
     /// Names of pages and dialects, each with a URL. A name may be there twice.
@@ -112,7 +112,7 @@ struct Served {
     dialects: Vec<(&'static str, String)>,
 }
 
-impl Served {
+impl ServedUrls {
     fn new(
         config: &Config,
         address: SocketAddr,

@@ -173,7 +173,7 @@ mod tests {
     /// Lines as they come from the engine, read from what the nodes say.
     fn lines() -> Vec<NodeLine> {
         let line = |node: &str, is_alive, said: &str| {
-            NodeLine::heard(node.parse().expect("an id"), 1, is_alive, said)
+            NodeLine::from_report(node.parse().expect("an id"), 1, is_alive, said)
         };
         vec![
             NodeLine {

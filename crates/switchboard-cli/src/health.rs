@@ -14,7 +14,7 @@ use switchboard::Config;
 use crate::voice::{Trust, tls_failure};
 
 /// A server that takes longer is not well.
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Succeeds if a server with the environment of this process, without flags and a settings file, answers 200: in a
 /// container, the server itself. Mistakes in the environment are not reported here, because the server does not start
@@ -25,7 +25,7 @@ pub(crate) fn ask_own() -> Result<(), String> {
     let scheme = config.tls.scheme();
     let ask = |ip| {
         let address = SocketAddr::new(ip, config.server.port);
-        ask(&format!("{scheme}://{address}/healthz"), &Trust::Anyone)
+        check_health(&format!("{scheme}://{address}/healthz"), &Trust::Anyone)
     };
     let (first, others) = own_addresses(config.server.addr);
     others.iter().fold(ask(first), |asked, other| {
@@ -45,7 +45,7 @@ fn own_addresses(bound: IpAddr) -> (IpAddr, &'static [IpAddr]) {
 }
 
 /// Succeeds if the server at `url` answers 200.
-pub(crate) fn ask(url: &str, trust: &Trust) -> Result<(), String> {
+pub(crate) fn check_health(url: &str, trust: &Trust) -> Result<(), String> {
     let (rest, tls) = match (url.strip_prefix("http://"), url.strip_prefix("https://")) {
         (Some(rest), _) => (rest, None),
         (None, Some(rest)) => (rest, Some(trust.config_or_system()?)),
@@ -74,7 +74,7 @@ pub(crate) fn ask(url: &str, trust: &Trust) -> Result<(), String> {
 fn connect(host: &str) -> io::Result<TcpStream> {
     let mut result = Err(io::ErrorKind::NotFound.into());
     for address in host.to_socket_addrs()? {
-        result = TcpStream::connect_timeout(&address, PATIENCE);
+        result = TcpStream::connect_timeout(&address, TIMEOUT);
         if result.is_ok() {
             break;
         }
@@ -87,8 +87,8 @@ fn request(authority: &Authority, path: &str, tls: Option<ClientConfig>) -> io::
     let port = authority.port_u16().unwrap_or(port);
     let name = authority.host();
     let stream = connect(&format!("{name}:{port}"))?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
+    stream.set_write_timeout(Some(TIMEOUT))?;
     let Some(tls) = tls else {
         return exchange(stream, authority, path);
     };

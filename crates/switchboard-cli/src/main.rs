@@ -24,7 +24,7 @@ fn main() -> ExitCode {
     let args = Args::from_command_line();
     let done = match args.action {
         Some(Action::Health { url, trust }) => match url {
-            Some(url) => health::ask(&url, &trust.trust()),
+            Some(url) => health::check_health(&url, &trust.trust()),
             None => health::ask_own(),
         },
         Some(Action::Cluster { options, json }) => return cluster::run(&options, json),
@@ -37,7 +37,7 @@ fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(words) => {
-            report::failure(LogFormat::Text, &words);
+            report::report_failure(LogFormat::Text, &words);
             report::FAILED.into()
         }
     }

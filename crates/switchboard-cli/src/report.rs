@@ -3,7 +3,7 @@
 use std::fmt;
 
 use serde_json::{Value, json};
-use switchboard::config::{LogFormat, Mistake};
+use switchboard::config::{ConfigError, LogFormat};
 use tracing_subscriber::fmt::{
     format::Writer,
     time::{FormatTime as _, SystemTime},
@@ -18,7 +18,7 @@ pub(crate) const FAILED: u8 = 1;
 pub(crate) const USAGE: u8 = 2;
 
 /// Prints why a command failed.
-pub(crate) fn failure(format: LogFormat, words: &str) {
+pub(crate) fn report_failure(format: LogFormat, words: &str) {
     match format {
         LogFormat::Text => terminal::print_error(&format!("switchboard: {words}")),
         LogFormat::Json => print_json_error("failed", json!({ "error": words })),
@@ -26,12 +26,12 @@ pub(crate) fn failure(format: LogFormat, words: &str) {
 }
 
 /// Prints a mistake in the settings.
-pub(crate) fn mistake(format: LogFormat, mistake: &Mistake) {
+pub(crate) fn config_error(format: LogFormat, mistake: &ConfigError) {
     match format {
         LogFormat::Text => terminal::print_error(&format!("switchboard: {mistake}")),
         LogFormat::Json => {
             let source = mistake.source.to_string();
-            let fields = json!({ "source": source, "key": mistake.key, "error": mistake.words });
+            let fields = json!({ "source": source, "key": mistake.key, "error": mistake.message });
             print_json_error("mistake in the settings", fields);
         }
     }

@@ -8,8 +8,8 @@ use switchboard::{
 };
 
 use crate::{
-    args::Options, banner, certificate::Certificate, files, logging, report, settings, stop::Stop,
-    terminal,
+    args::Options, banner, certificate::Certificate, files, logging, report, settings,
+    stop::StopSignals, terminal,
 };
 
 /// How long the runtime is waited for at the end: a thread that resolves a host name cannot be cancelled.
@@ -39,7 +39,7 @@ pub(crate) fn serve(options: &Options) -> ExitCode {
     let (config, mistakes) = settings::read(options);
     let format = config.log.format;
     for mistake in &mistakes {
-        report::mistake(format, mistake);
+        report::config_error(format, mistake);
     }
     if !mistakes.is_empty() {
         return report::USAGE.into();
@@ -47,7 +47,7 @@ pub(crate) fn serve(options: &Options) -> ExitCode {
     match start(config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(words) => {
-            report::failure(format, &words);
+            report::report_failure(format, &words);
             report::FAILED.into()
         }
     }
@@ -73,7 +73,7 @@ fn start(config: Config) -> Result<(), String> {
 }
 
 async fn run(config: Config) -> Result<(), String> {
-    let mut stop = Stop::new()?;
+    let mut stop = StopSignals::new()?;
     let bound: Result<Vec<_>, _> = config.listeners().into_iter().map(bind).collect();
     let listeners = bound?;
     let certificate = Certificate::load(&config.tls)?;

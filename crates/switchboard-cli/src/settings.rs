@@ -2,13 +2,13 @@
 
 use switchboard::{
     Config,
-    config::{Mistake, Source},
+    config::{ConfigError, SettingSource},
 };
 
 use crate::args::Options;
 
 /// The settings in force, and their mistakes.
-pub(crate) fn read(options: &Options) -> (Config, Vec<Mistake>) {
+pub(crate) fn read(options: &Options) -> (Config, Vec<ConfigError>) {
     let mut config = Config::default();
     let mut mistakes = read_file(&mut config, options);
     mistakes.extend(config.read_environment(std::env::vars_os()));
@@ -34,20 +34,20 @@ pub(crate) fn read(options: &Options) -> (Config, Vec<Mistake>) {
     let given = flags.into_iter();
     let given = given.filter_map(|(flag, key, value)| Some((flag, key, value?)));
     mistakes.extend(config.read_flags(given));
-    mistakes.extend(config.contradictions());
+    mistakes.extend(config.validate());
     mistakes.sort();
     (config, mistakes)
 }
 
-fn read_file(config: &mut Config, options: &Options) -> Vec<Mistake> {
+fn read_file(config: &mut Config, options: &Options) -> Vec<ConfigError> {
     let Some(path) = &options.config else {
         return Vec::new();
     };
     config.read_file(path).unwrap_or_else(|words| {
-        vec![Mistake {
-            source: Source::Flag("--config".to_owned()),
+        vec![ConfigError {
+            source: SettingSource::Flag("--config".to_owned()),
             key: String::new(),
-            words,
+            message: words,
         }]
     })
 }

@@ -3,12 +3,12 @@
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Ctrl-C, or a request to terminate.
-pub(crate) struct Stop {
+pub(crate) struct StopSignals {
     terminate: Signal,
     interrupt: Signal,
 }
 
-impl Stop {
+impl StopSignals {
     pub(crate) fn new() -> Result<Self, String> {
         let catch =
             |kind| signal(kind).map_err(|error| format!("cannot listen for signals: {error}"));

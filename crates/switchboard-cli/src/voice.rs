@@ -27,12 +27,12 @@ mod talk;
 mod uplink;
 mod wav;
 
-use client::Server;
+use client::VoiceClient;
 pub(crate) use client::{Trust, tls_failure};
-use clip::Origin;
-use downlink::{Format, Hearing};
-use identity::Identity;
-use uplink::Speaking;
+use clip::ClipOrigin;
+use downlink::{Downlink, DownlinkFormat};
+use identity::CliIdentity;
+use uplink::UplinkConfig;
 
 /// Speak and listen from a terminal or a script: voice rooms, and calls of two
 ///
@@ -42,9 +42,9 @@ use uplink::Speaking;
 /// SWITCHBOARD_URL or --url.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
-pub(crate) struct Voice {
+pub(crate) struct VoiceCommand {
     #[command(subcommand)]
-    action: Action,
+    action: VoiceAction,
 }
 
 const EXAMPLES: &str = "Examples:
@@ -56,7 +56,7 @@ const EXAMPLES: &str = "Examples:
   curl -N -o meeting.opus \"http://localhost:8080/joinRoom?roomID=standup&$(switchboard voice key --query)\"";
 
 #[derive(Debug, Subcommand)]
-enum Action {
+enum VoiceAction {
     /// Print your public key, by which others call you
     Key(KeyArgs),
     /// Stream a room into a file or a pipe
@@ -71,7 +71,7 @@ enum Action {
 
 /// Where the server is, and with which key one comes.
 #[derive(Debug, Args)]
-struct Door {
+struct ServerArgs {
     /// The server's address
     #[arg(
         long,
@@ -93,9 +93,9 @@ struct Door {
 }
 
 #[derive(Debug, Args)]
-struct Who {
+struct IdentityArgs {
     #[command(flatten)]
-    door: Door,
+    door: ServerArgs,
     /// Make the file of --key if it is not there
     #[arg(long, requires = "key")]
     create: bool,
@@ -107,7 +107,7 @@ struct Who {
 #[derive(Debug, Args)]
 struct KeyArgs {
     #[command(flatten)]
-    door: Door,
+    door: ServerArgs,
     /// Get a ticket from the server and print PKey=…&Signature=…, ready for an address
     #[arg(long, conflicts_with = "sign")]
     query: bool,
@@ -118,10 +118,10 @@ struct KeyArgs {
 
 /// What to do with what is heard.
 #[derive(Debug, Args)]
-struct HearArgs {
+struct ReceiveArgs {
     /// What the stream is [default: as the file is named, else opus; wav if there is only the meter]
     #[arg(long)]
-    format: Option<Format>,
+    format: Option<DownlinkFormat>,
     /// Where the stream goes; - is standard output [default: -, or on a terminal only a meter]
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -132,7 +132,7 @@ struct HearArgs {
 
 /// What comes on standard input.
 #[derive(Debug, Args)]
-struct SpeakArgs {
+struct SendArgs {
     /// Samples per second
     #[arg(long, value_name = "HZ", default_value_t = 48_000, value_parser = clap::value_parser!(u32).range(8_000..=192_000))]
     rate: u32,
@@ -150,9 +150,9 @@ struct ListenArgs {
     /// The room's name, or its number where users are a website's
     room: String,
     #[command(flatten)]
-    who: Who,
+    who: IdentityArgs,
     #[command(flatten)]
-    hear: HearArgs,
+    hear: ReceiveArgs,
 }
 
 #[derive(Debug, Args)]
@@ -164,9 +164,9 @@ struct TalkArgs {
     /// file, or raw samples as they come]
     file: Option<PathBuf>,
     #[command(flatten)]
-    who: Who,
+    who: IdentityArgs,
     #[command(flatten)]
-    speak: SpeakArgs,
+    speak: SendArgs,
 }
 
 #[derive(Debug, Args)]
@@ -190,19 +190,19 @@ struct AnswerArgs {
 #[derive(Debug, Args)]
 struct CallOptions {
     #[command(flatten)]
-    who: Who,
+    who: IdentityArgs,
     #[command(flatten)]
-    hear: HearArgs,
+    hear: ReceiveArgs,
     #[command(flatten)]
-    speak: SpeakArgs,
+    speak: SendArgs,
     /// Hang up when standard input ends, not only when you or the other one do
     #[arg(long)]
     until_eof: bool,
 }
 
 /// Does what was asked, in words for people if it cannot.
-pub(crate) fn run(voice: Voice) -> Result<(), String> {
-    block_on(act(voice.action))
+pub(crate) fn run(voice: VoiceCommand) -> Result<(), String> {
+    block_on(run_action(voice.action))
 }
 
 fn block_on<T>(action: impl Future<Output = Result<T, String>>) -> Result<T, String> {
@@ -219,27 +219,29 @@ fn block_on<T>(action: impl Future<Output = Result<T, String>>) -> Result<T, Str
 /// The servers for `RTCPeerConnection` that the server at `url` tells its clients, as JSON.
 pub(crate) fn ice_servers(url: &str, trust: &Trust) -> Result<String, String> {
     // The request proves nothing: a key that is new and used for nothing else will do.
-    let identity = Identity::Key(SecretKey::generate());
-    let server = Server::new(url, trust, identity)?;
+    let identity = CliIdentity::Key(SecretKey::generate());
+    let server = VoiceClient::new(url, trust, identity)?;
     block_on(async { Ok(server.ice_servers().await?) })
 }
 
-async fn act(action: Action) -> Result<(), String> {
+async fn run_action(action: VoiceAction) -> Result<(), String> {
     match action {
-        Action::Key(args) => key(args).await,
-        Action::Listen(args) => {
-            let (server, hearing) = (args.who.server()?, args.hear.hearing());
+        VoiceAction::Key(args) => key(args).await,
+        VoiceAction::Listen(args) => {
+            let (server, hearing) = (args.who.server()?, args.hear.receiving());
             listen::listen(&server, &args.room, hearing?).await
         }
-        Action::Talk(args) => {
-            let (server, speaking) = (args.who.server()?, args.speak.speaking());
+        VoiceAction::Talk(args) => {
+            let (server, speaking) = (args.who.server()?, args.speak.sending());
             match args.file {
-                Some(file) => talk::send(&server, &args.room, Origin::Path(file), speaking).await,
+                Some(file) => {
+                    talk::send(&server, &args.room, ClipOrigin::Path(file), speaking).await
+                }
                 None => talk::talk(&server, &args.room, speaking).await,
             }
         }
-        Action::Call(args) => phone::call(&args.other, args.talk.open()?).await,
-        Action::Answer(args) => phone::answer(&args.from, args.talk.open()?).await,
+        VoiceAction::Call(args) => phone::call(&args.other, args.talk.open()?).await,
+        VoiceAction::Answer(args) => phone::answer(&args.from, args.talk.open()?).await,
     }
 }
 
@@ -251,7 +253,7 @@ async fn key(args: KeyArgs) -> Result<(), String> {
             .sign(&challenge)
             .ok_or("only texts of 1 to 32 bytes can be signed")?
     } else if args.query {
-        Server::new(&args.door.url, &args.door.trust(), Identity::Key(secret))?
+        VoiceClient::new(&args.door.url, &args.door.trust(), CliIdentity::Key(secret))?
             .query()
             .await?
     } else {
@@ -260,7 +262,7 @@ async fn key(args: KeyArgs) -> Result<(), String> {
     output::print(&words)
 }
 
-impl Door {
+impl ServerArgs {
     fn secret(&self, is_made: bool) -> Result<SecretKey, String> {
         match &self.key {
             Some(path) => keyfile::load(path, is_made),
@@ -273,25 +275,25 @@ impl Door {
     }
 }
 
-impl Who {
-    fn server(self) -> Result<Server, String> {
+impl IdentityArgs {
+    fn server(self) -> Result<VoiceClient, String> {
         let identity = match self.token {
-            Some(token) => Identity::Token(token),
-            None => Identity::Key(self.door.secret(self.create)?),
+            Some(token) => CliIdentity::Token(token),
+            None => CliIdentity::Key(self.door.secret(self.create)?),
         };
-        Server::new(&self.door.url, &self.door.trust(), identity)
+        VoiceClient::new(&self.door.url, &self.door.trust(), identity)
     }
 }
 
-impl HearArgs {
-    fn hearing(&self) -> Result<Hearing, String> {
-        Hearing::open(self.output.as_deref(), self.format, self.seconds)
+impl ReceiveArgs {
+    fn receiving(&self) -> Result<Downlink, String> {
+        Downlink::open(self.output.as_deref(), self.format, self.seconds)
     }
 }
 
-impl SpeakArgs {
-    fn speaking(&self) -> Speaking {
-        Speaking {
+impl SendArgs {
+    fn sending(&self) -> UplinkConfig {
+        UplinkConfig {
             rate: self.rate,
             channels: self.channels,
             is_paced: self.pace || source::is_file(),
@@ -303,8 +305,8 @@ impl CallOptions {
     fn open(self) -> Result<phone::Phone, String> {
         Ok(phone::Phone {
             server: self.who.server()?,
-            speaking: source::is_piped().then(|| self.speak.speaking()),
-            hearing: self.hear.hearing()?,
+            speaking: source::is_piped().then(|| self.speak.sending()),
+            hearing: self.hear.receiving()?,
             until_eof: self.until_eof,
         })
     }

@@ -17,7 +17,7 @@
 //! Checking signatures is the driver's: [`Calls::to_answer`], [`Calls::to_confirm`] and
 //! [`Calls::to_accept`] say over what they must be.
 
-mod line;
+mod pair;
 mod ring_rate;
 
 use std::{
@@ -30,14 +30,14 @@ use std::{
 use bytestring::ByteString;
 
 use self::{
-    line::{Call, Line, Load, Pair, Ring, Share, Side},
+    pair::{ActiveCall, CallLoad, PairSide, PairState, RingState, UserPair, UserShare},
     ring_rate::RingRates,
 };
 use crate::{
     deadline::Deadlines,
+    direction::Direction,
     id::{CallId, User},
     limits::exceeds,
-    voice_end::Way,
     voice_event::VoiceEvent,
 };
 
@@ -71,7 +71,7 @@ impl Default for CallLimits {
 
 /// Why something about a call was not done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CallRefusal {
+pub enum CallError {
     /// Nothing of that kind is between the two: no ring to answer, no call to speak in.
     NoSuchCall,
     /// The other one is in `calls_per_user` calls, or rung by four times as many.
@@ -128,16 +128,16 @@ const RINGS_PER_CALL: usize = 4;
 #[derive(Debug, Default)]
 pub struct Calls {
     limits: CallLimits,
-    lines: HashMap<Pair, Line>,
-    pairs: HashMap<CallId, Pair>,
+    pair_states: HashMap<UserPair, PairState>,
+    pairs: HashMap<CallId, UserPair>,
     /// Of each user who has any lines.
-    loads: HashMap<User, Load>,
+    loads: HashMap<User, CallLoad>,
     /// The callers that ring each user, in the order in which they began.
     callers: HashMap<User, Vec<User>>,
     ring_rates: RingRates,
-    /// Who has been asked to sign what, and by whom: of each line what [`Line::share`] says.
-    asked: HashMap<(User, ByteString), User>,
-    deadlines: Deadlines<Due>,
+    /// Who has been asked to sign what, and by whom: of each line what [`PairState::share`] says.
+    pending_challenges: HashMap<(User, ByteString), User>,
+    deadlines: Deadlines<CallTimer>,
     calls_made: u64,
     events: VecDeque<(User, VoiceEvent)>,
     ended: VecDeque<CallId>,
@@ -160,7 +160,7 @@ impl Calls {
     /// stream takes the place of the first one without, whose ring ends as if its time were over.
     ///
     /// # Errors
-    /// `WithOneself`, `TooMany`, `Busy`, `TooManyFromAddress`, `ChallengeInUse`, `TooOften`: nothing has
+    /// `WithOneself`, `TooMany`, `RequestActivity`, `TooManyFromAddress`, `ChallengeInUse`, `TooOften`: nothing has
     /// changed, and no event is sent.
     pub fn ring(
         &mut self,
@@ -169,35 +169,35 @@ impl Calls {
         challenge: ByteString,
         origin: RingOrigin<'_>,
         now: Instant,
-    ) -> Result<(), CallRefusal> {
+    ) -> Result<(), CallError> {
         self.handle_timeout(now);
         if from == to {
-            return Err(CallRefusal::WithOneself);
+            return Err(CallError::WithOneself);
         }
-        let (pair, caller) = Pair::of(from, to);
+        let (pair, caller) = UserPair::of(from, to);
         let displaced = self.may_ring(&pair, caller, origin)?;
-        self.may_ask(from, to, &challenge)?;
+        self.check_challenge(from, to, &challenge)?;
         if !self.ring_rates.try_ring(from, to, origin.address, now) {
-            return Err(CallRefusal::TooOften);
+            return Err(CallError::TooOften);
         }
         if let Some(displaced) = displaced {
-            let (pair, side) = Pair::of(&displaced, to);
+            let (pair, side) = UserPair::of(&displaced, to);
             self.ring_unanswered(&pair, side);
         }
-        let ring = Ring {
-            rung: challenge.clone(),
+        let ring = RingState {
+            first_challenge: challenge.clone(),
             answers: Vec::new(),
             confirmations: Vec::new(),
             address: origin.address,
         };
-        let due = Due::Ring(pair.clone(), caller);
+        let due = CallTimer::Ring(pair.clone(), caller);
         self.deadlines.set(due, now, self.limits.ring);
-        self.change(&pair, |line| {
+        self.change_pair(&pair, |line| {
             line.rings[caller as usize] = Some(ring);
             line.is_own[caller as usize] = true;
         });
         let from = from.clone();
-        self.tell(to, VoiceEvent::Ringing { from, challenge });
+        self.push_event(to, VoiceEvent::Ringing { from, challenge });
         Ok(())
     }
 
@@ -205,8 +205,8 @@ impl Calls {
     ///
     /// # Errors
     /// `NoSuchCall`: `caller` does not ring `by`.
-    pub fn to_answer(&self, by: &User, caller: &User) -> Result<Vec<ByteString>, CallRefusal> {
-        Ok(vec![self.ring_of(caller, by)?.rung.clone()])
+    pub fn to_answer(&self, by: &User, caller: &User) -> Result<Vec<ByteString>, CallError> {
+        Ok(vec![self.ring_of(caller, by)?.first_challenge.clone()])
     }
 
     /// What `by` must sign to confirm its ring of `callee`: one of these, as many as clients of the
@@ -214,11 +214,11 @@ impl Calls {
     ///
     /// # Errors
     /// `NoSuchCall`: `by` does not ring `callee`, or that has not answered.
-    pub fn to_confirm(&self, by: &User, callee: &User) -> Result<Vec<ByteString>, CallRefusal> {
+    pub fn to_confirm(&self, by: &User, callee: &User) -> Result<Vec<ByteString>, CallError> {
         let answers = &self.ring_of(by, callee)?.answers;
         (!answers.is_empty())
             .then(|| answers.clone())
-            .ok_or(CallRefusal::NoSuchCall)
+            .ok_or(CallError::NoSuchCall)
     }
 
     /// What `by` must sign to accept or reject the ring of `caller`: one of these. While there is a
@@ -227,14 +227,14 @@ impl Calls {
     /// # Errors
     /// `NoSuchCall`: `caller` does not ring `by`, nor did it before the call they are in.
     /// `NotConfirmed`: whatever `by` could sign, `caller` has signed already.
-    pub fn to_accept(&self, by: &User, caller: &User) -> Result<Vec<ByteString>, CallRefusal> {
-        let (line, side) = self.line(by, caller).ok_or(CallRefusal::NoSuchCall)?;
+    pub fn to_accept(&self, by: &User, caller: &User) -> Result<Vec<ByteString>, CallError> {
+        let (line, side) = self.pair_state(by, caller).ok_or(CallError::NoSuchCall)?;
         match (&line.rings[side.other() as usize], &line.call) {
             (Some(ring), _) => ring.to_accept(),
             (None, Some(call)) if !call.accepted[side as usize].is_empty() => {
                 Ok(call.accepted[side as usize].clone())
             }
-            (None, Some(_) | None) => Err(CallRefusal::NoSuchCall),
+            (None, Some(_) | None) => Err(CallError::NoSuchCall),
         }
     }
 
@@ -251,10 +251,10 @@ impl Calls {
         signature: ByteString,
         challenge: ByteString,
         now: Instant,
-    ) -> Result<(), CallRefusal> {
+    ) -> Result<(), CallError> {
         self.handle_timeout(now);
         self.ring_of(to, by)?;
-        self.may_ask(by, to, &challenge)?;
+        self.check_challenge(by, to, &challenge)?;
         self.change_ring(to, by, |ring| ring.answered(challenge.clone()));
         let from = by.clone();
         let event = VoiceEvent::Answered {
@@ -262,7 +262,7 @@ impl Calls {
             signature,
             challenge,
         };
-        self.tell(to, event);
+        self.push_event(to, event);
         Ok(())
     }
 
@@ -279,12 +279,12 @@ impl Calls {
         signature: ByteString,
         challenge: ByteString,
         now: Instant,
-    ) -> Result<(), CallRefusal> {
+    ) -> Result<(), CallError> {
         self.handle_timeout(now);
         self.to_confirm(by, to)?;
-        self.may_ask(by, to, &challenge)?;
+        self.check_challenge(by, to, &challenge)?;
         if self.ring_of(by, to)?.has_signed(&challenge) {
-            return Err(CallRefusal::ChallengeInUse);
+            return Err(CallError::ChallengeInUse);
         }
         self.change_ring(by, to, |ring| ring.confirmed(challenge.clone()));
         let from = by.clone();
@@ -293,7 +293,7 @@ impl Calls {
             signature,
             challenge,
         };
-        self.tell(to, event);
+        self.push_event(to, event);
         Ok(())
     }
 
@@ -310,21 +310,21 @@ impl Calls {
         from: &User,
         signature: ByteString,
         now: Instant,
-    ) -> Result<CallId, CallRefusal> {
+    ) -> Result<CallId, CallError> {
         self.handle_timeout(now);
         self.to_accept(by, from)?;
-        let (pair, callee) = Pair::of(by, from);
-        let line = self.lines.get(&pair);
+        let (pair, callee) = UserPair::of(by, from);
+        let line = self.pair_states.get(&pair);
         let call = line.filter(|line| line.rings[callee.other() as usize].is_none());
         let id = match call.and_then(|line| line.call.as_ref()) {
             Some(call) => call.id,
-            None => self.settle(pair, now),
+            None => self.apply_pair_change(pair, now),
         };
         let event = VoiceEvent::Accepted {
             from: by.clone(),
             signature,
         };
-        self.tell(from, event);
+        self.push_event(from, event);
         Ok(id)
     }
 
@@ -339,10 +339,10 @@ impl Calls {
         from: &User,
         signature: ByteString,
         now: Instant,
-    ) -> Result<(), CallRefusal> {
+    ) -> Result<(), CallError> {
         self.handle_timeout(now);
         self.ring_of(from, by)?.to_accept()?;
-        let (pair, caller) = Pair::of(from, by);
+        let (pair, caller) = UserPair::of(from, by);
         self.end_ring(&pair, caller);
         self.decline(from, by, signature);
         Ok(())
@@ -353,10 +353,10 @@ impl Calls {
     ///
     /// # Errors
     /// `NoSuchCall`: there is nothing.
-    pub fn hang_up(&mut self, by: &User, other: &User, now: Instant) -> Result<(), CallRefusal> {
+    pub fn hang_up(&mut self, by: &User, other: &User, now: Instant) -> Result<(), CallError> {
         self.handle_timeout(now);
-        let (pair, side) = Pair::of(by, other);
-        let line = self.lines.get(&pair).ok_or(CallRefusal::NoSuchCall)?;
+        let (pair, side) = UserPair::of(by, other);
+        let line = self.pair_states.get(&pair).ok_or(CallError::NoSuchCall)?;
         if let Some(call) = &line.call {
             self.end_call(call.id);
         }
@@ -370,10 +370,10 @@ impl Calls {
     ///
     /// # Errors
     /// `NoSuchCall`.
-    pub fn find(&self, by: &User, other: &User) -> Result<CallId, CallRefusal> {
-        let line = self.line(by, other);
+    pub fn find(&self, by: &User, other: &User) -> Result<CallId, CallError> {
+        let line = self.pair_state(by, other);
         let call = line.and_then(|(line, _)| line.call.as_ref());
-        call.map(|call| call.id).ok_or(CallRefusal::NoSuchCall)
+        call.map(|call| call.id).ok_or(CallError::NoSuchCall)
     }
 
     /// Connects a microphone or headphones of `by` to the call with `other`, which is told
@@ -386,18 +386,18 @@ impl Calls {
         &mut self,
         by: &User,
         other: &User,
-        way: Way,
+        way: Direction,
         now: Instant,
-    ) -> Result<CallId, CallRefusal> {
+    ) -> Result<CallId, CallError> {
         self.handle_timeout(now);
-        let (pair, side) = Pair::of(by, other);
-        let line = self.lines.get(&pair);
+        let (pair, side) = UserPair::of(by, other);
+        let line = self.pair_states.get(&pair);
         let line = line.filter(|line| line.call.is_some());
-        let line = line.ok_or(CallRefusal::NoSuchCall)?;
-        if !line.is_own[side as usize] && self.has_enough(by) {
-            return Err(CallRefusal::TooMany);
+        let line = line.ok_or(CallError::NoSuchCall)?;
+        if !line.is_own[side as usize] && self.is_at_call_limit(by) {
+            return Err(CallError::TooMany);
         }
-        let connected = self.change(&pair, |line| {
+        let connected = self.change_pair(&pair, |line| {
             let call = line.call.as_mut()?;
             let ends = &mut call.ends[side as usize];
             let is_new = ends.set(way, true);
@@ -405,20 +405,20 @@ impl Calls {
             line.is_own[side as usize] = true;
             Some((call.id, event))
         });
-        let (id, event) = connected.ok_or(CallRefusal::NoSuchCall)?;
-        self.deadlines.clear(&Due::Call(id));
+        let (id, event) = connected.ok_or(CallError::NoSuchCall)?;
+        self.deadlines.clear(&CallTimer::Call(id));
         if let Some(event) = event {
-            self.tell(other, event);
+            self.push_event(other, event);
         }
         Ok(id)
     }
 
     /// Takes back what [`Calls::connect`] connected; the other one is told. When it was the last of
     /// both, the call begins to linger. Of a call that has ended this is no news.
-    pub fn disconnect(&mut self, by: &User, call: CallId, way: Way, now: Instant) {
+    pub fn disconnect(&mut self, by: &User, call: CallId, way: Direction, now: Instant) {
         self.handle_timeout(now);
         if let Some((other, event)) = self.disconnected(by, call, way, now) {
-            self.tell(&other, event);
+            self.push_event(&other, event);
         }
     }
 
@@ -426,8 +426,8 @@ impl Calls {
     pub fn handle_timeout(&mut self, now: Instant) {
         while let Some(due) = self.deadlines.pop_due(now) {
             match due {
-                Due::Call(id) => self.end_call(id),
-                Due::Ring(pair, caller) => self.ring_unanswered(&pair, caller),
+                CallTimer::Call(id) => self.end_call(id),
+                CallTimer::Ring(pair, caller) => self.ring_unanswered(&pair, caller),
             }
         }
     }
@@ -450,7 +450,7 @@ impl Calls {
 
     /// How many calls there have been.
     #[must_use]
-    pub fn made(&self) -> u64 {
+    pub fn calls_made(&self) -> u64 {
         self.calls_made
     }
 
@@ -458,37 +458,38 @@ impl Calls {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         let queues = self.events.is_empty() && self.ended.is_empty();
-        let lines = self.lines.is_empty() && self.pairs.is_empty();
-        let counted = self.loads.is_empty() && self.asked.is_empty() && self.callers.is_empty();
+        let lines = self.pair_states.is_empty() && self.pairs.is_empty();
+        let counted =
+            self.loads.is_empty() && self.pending_challenges.is_empty() && self.callers.is_empty();
         queues && lines && counted && self.deadlines.is_empty()
     }
 
-    fn tell(&mut self, to: &User, event: VoiceEvent) {
+    fn push_event(&mut self, to: &User, event: VoiceEvent) {
         self.events.push_back((to.clone(), event));
     }
 
     fn decline(&mut self, to: &User, from: &User, signature: ByteString) {
         let from = from.clone();
-        self.tell(to, VoiceEvent::Declined { from, signature });
+        self.push_event(to, VoiceEvent::Declined { from, signature });
     }
 
     /// What is between the two, and which side of it `by` is.
-    fn line(&self, by: &User, other: &User) -> Option<(&Line, Side)> {
-        let (pair, side) = Pair::of(by, other);
-        Some((self.lines.get(&pair)?, side))
+    fn pair_state(&self, by: &User, other: &User) -> Option<(&PairState, PairSide)> {
+        let (pair, side) = UserPair::of(by, other);
+        Some((self.pair_states.get(&pair)?, side))
     }
 
-    fn ring_of(&self, caller: &User, callee: &User) -> Result<&Ring, CallRefusal> {
-        let line = self.line(caller, callee);
+    fn ring_of(&self, caller: &User, callee: &User) -> Result<&RingState, CallError> {
+        let line = self.pair_state(caller, callee);
         let ring = line.and_then(|(line, side)| line.rings[side as usize].as_ref());
-        ring.ok_or(CallRefusal::NoSuchCall)
+        ring.ok_or(CallError::NoSuchCall)
     }
 
-    fn load(&self, user: &User) -> Load {
+    fn load(&self, user: &User) -> CallLoad {
         self.loads.get(user).copied().unwrap_or_default()
     }
 
-    fn has_enough(&self, user: &User) -> bool {
+    fn is_at_call_limit(&self, user: &User) -> bool {
         exceeds(self.load(user).own + 1, self.limits.calls_per_user)
     }
 
@@ -496,22 +497,22 @@ impl Calls {
     /// whose ring has to end for it, if any.
     fn may_ring(
         &self,
-        pair: &Pair,
-        caller: Side,
+        pair: &UserPair,
+        caller: PairSide,
         origin: RingOrigin<'_>,
-    ) -> Result<Option<User>, CallRefusal> {
+    ) -> Result<Option<User>, CallError> {
         let (from, to) = (pair.user(caller), pair.user(caller.other()));
-        let line = self.lines.get(pair);
-        if !line.is_some_and(|line| line.is_own[caller as usize]) && self.has_enough(from) {
-            return Err(CallRefusal::TooMany);
+        let line = self.pair_states.get(pair);
+        if !line.is_some_and(|line| line.is_own[caller as usize]) && self.is_at_call_limit(from) {
+            return Err(CallError::TooMany);
         }
         if line.is_some() {
             return Ok(None);
         }
-        if self.has_enough(to) {
-            return Err(CallRefusal::Busy);
+        if self.is_at_call_limit(to) {
+            return Err(CallError::Busy);
         }
-        let Some((rivals, refusal)) = self.full_queue(to, origin.address) else {
+        let Some((rivals, refusal)) = self.queue_is_full(to, origin.address) else {
             return Ok(None);
         };
         if !(origin.listens)(from) {
@@ -523,7 +524,7 @@ impl Calls {
 
     /// The callers whose rings leave no place for one more to `to`: one of them must be displaced, or the new
     /// ring is refused with this reason. `None` if there is a place.
-    fn full_queue(&self, to: &User, address: Option<IpAddr>) -> Option<(Vec<&User>, CallRefusal)> {
+    fn queue_is_full(&self, to: &User, address: Option<IpAddr>) -> Option<(Vec<&User>, CallError)> {
         let rivals = self.strangers_that_ring(to);
         if address.is_some() {
             let here = |caller: &&&User| {
@@ -532,17 +533,17 @@ impl Calls {
             };
             let near: Vec<&User> = rivals.iter().filter(here).copied().collect();
             if exceeds(near.len() + 1, self.limits.rings_per_address) {
-                return Some((near, CallRefusal::TooManyFromAddress));
+                return Some((near, CallError::TooManyFromAddress));
             }
         }
         let rings_max = self.limits.calls_per_user.saturating_mul(RINGS_PER_CALL);
-        exceeds(rivals.len() + 1, rings_max).then_some((rivals, CallRefusal::Busy))
+        exceeds(rivals.len() + 1, rings_max).then_some((rivals, CallError::Busy))
     }
 
     /// The callers that ring `to`, without those that it has rung or talks to.
     fn strangers_that_ring(&self, to: &User) -> Vec<&User> {
         let is_stranger = |caller: &&User| {
-            let line = self.line(to, caller);
+            let line = self.pair_state(to, caller);
             line.is_some_and(|(line, side)| !line.is_own[side as usize])
         };
         let callers = self.callers.get(to).into_iter().flatten();
@@ -550,26 +551,33 @@ impl Calls {
     }
 
     /// Whether `by` may have this signed: not if another has asked the same of the same signer.
-    fn may_ask(&self, by: &User, signer: &User, challenge: &ByteString) -> Result<(), CallRefusal> {
-        let asked = self.asked.get(&(signer.clone(), challenge.clone()));
+    fn check_challenge(
+        &self,
+        by: &User,
+        signer: &User,
+        challenge: &ByteString,
+    ) -> Result<(), CallError> {
+        let asked = self
+            .pending_challenges
+            .get(&(signer.clone(), challenge.clone()));
         if asked.is_some_and(|asker| asker != by) {
-            return Err(CallRefusal::ChallengeInUse);
+            return Err(CallError::ChallengeInUse);
         }
         Ok(())
     }
 
     /// Changes what is between two, made if need be and forgotten if nothing is left, and counts it.
-    fn change<T>(&mut self, pair: &Pair, act: impl FnOnce(&mut Line) -> T) -> T {
-        let line = self.lines.entry(pair.clone()).or_default();
-        let before = [Side::Low, Side::High].map(|side| line.share(side));
+    fn change_pair<T>(&mut self, pair: &UserPair, act: impl FnOnce(&mut PairState) -> T) -> T {
+        let line = self.pair_states.entry(pair.clone()).or_default();
+        let before = [PairSide::Low, PairSide::High].map(|side| line.share(side));
         let rang = line.is_ringing();
         let done = act(line);
-        let after = [Side::Low, Side::High].map(|side| line.share(side));
+        let after = [PairSide::Low, PairSide::High].map(|side| line.share(side));
         let rings = line.is_ringing();
         if line.is_idle() {
-            self.lines.remove(pair);
+            self.pair_states.remove(pair);
         }
-        for caller in [Side::Low, Side::High] {
+        for caller in [PairSide::Low, PairSide::High] {
             match (rang[caller as usize], rings[caller as usize]) {
                 (false, true) => self.add_caller(pair.user(caller.other()), pair.user(caller)),
                 (true, false) => self.remove_caller(pair.user(caller.other()), pair.user(caller)),
@@ -577,8 +585,8 @@ impl Calls {
             }
         }
         let changes = before.into_iter().zip(after);
-        for (side, (before, after)) in [Side::Low, Side::High].into_iter().zip(changes) {
-            self.recount(pair, side, before, after);
+        for (side, (before, after)) in [PairSide::Low, PairSide::High].into_iter().zip(changes) {
+            self.update_usage(pair, side, before, after);
         }
         done
     }
@@ -597,31 +605,37 @@ impl Calls {
         }
     }
 
-    fn change_ring(&mut self, caller: &User, callee: &User, act: impl FnOnce(&mut Ring)) {
-        let (pair, side) = Pair::of(caller, callee);
-        self.change(&pair, |line| line.rings[side as usize].as_mut().map(act));
+    fn change_ring(&mut self, caller: &User, callee: &User, act: impl FnOnce(&mut RingState)) {
+        let (pair, side) = UserPair::of(caller, callee);
+        self.change_pair(&pair, |line| line.rings[side as usize].as_mut().map(act));
     }
 
-    /// No two lines ask the same of one user ([`Calls::may_ask`]), so that each keeps its own here.
-    fn recount(&mut self, pair: &Pair, side: Side, before: Share, after: Share) {
+    /// No two lines ask the same of one user ([`Calls::check_challenge`]), so that each keeps its own here.
+    fn update_usage(
+        &mut self,
+        pair: &UserPair,
+        side: PairSide,
+        before: UserShare,
+        after: UserShare,
+    ) {
         let (signer, asker) = (pair.user(side), pair.user(side.other()));
-        self.reload(signer, before.load, after.load);
+        self.set_load(signer, before.load, after.load);
         for challenge in before.asked {
-            self.asked.remove(&(signer.clone(), challenge));
+            self.pending_challenges.remove(&(signer.clone(), challenge));
         }
         for challenge in after.asked {
             let asked = (signer.clone(), challenge);
-            self.asked.insert(asked, asker.clone());
+            self.pending_challenges.insert(asked, asker.clone());
         }
     }
 
-    fn reload(&mut self, user: &User, before: Load, after: Load) {
+    fn set_load(&mut self, user: &User, before: CallLoad, after: CallLoad) {
         let now = self.load(user);
-        let load = Load {
+        let load = CallLoad {
             own: now.own + after.own - before.own,
             rung: now.rung + after.rung - before.rung,
         };
-        if load == Load::default() {
+        if load == CallLoad::default() {
             self.loads.remove(user);
         } else if load != now {
             self.loads.insert(user.clone(), load);
@@ -629,46 +643,47 @@ impl Calls {
     }
 
     /// Ends a ring that is not taken, and tells both.
-    fn ring_unanswered(&mut self, pair: &Pair, caller: Side) {
+    fn ring_unanswered(&mut self, pair: &UserPair, caller: PairSide) {
         self.end_ring(pair, caller);
         let (from, to) = (pair.user(caller), pair.user(caller.other()));
         self.decline(from, to, ByteString::new());
         self.decline(to, from, ByteString::new());
     }
 
-    fn end_ring(&mut self, pair: &Pair, caller: Side) {
-        self.deadlines.clear(&Due::Ring(pair.clone(), caller));
-        self.change(pair, |line| line.rings[caller as usize] = None);
+    fn end_ring(&mut self, pair: &UserPair, caller: PairSide) {
+        self.deadlines.clear(&CallTimer::Ring(pair.clone(), caller));
+        self.change_pair(pair, |line| line.rings[caller as usize] = None);
     }
 
     fn end_call(&mut self, id: CallId) {
         let Some(pair) = self.pairs.remove(&id) else {
             return;
         };
-        self.deadlines.clear(&Due::Call(id));
-        self.change(&pair, |line| line.call = None);
+        self.deadlines.clear(&CallTimer::Call(id));
+        self.change_pair(&pair, |line| line.call = None);
         self.ended.push_back(id);
     }
 
     /// Makes the rings of a pair its call. If nobody is connected, they have `linger` from now on.
-    fn settle(&mut self, pair: Pair, now: Instant) -> CallId {
+    fn apply_pair_change(&mut self, pair: UserPair, now: Instant) -> CallId {
         let next = CallId::from(self.calls_made + 1);
-        let (id, is_deserted) = self.change(&pair, |line| {
-            let call = line.call.get_or_insert_with(|| Call::new(next));
-            for caller in [Side::Low, Side::High] {
+        let (id, is_deserted) = self.change_pair(&pair, |line| {
+            let call = line.call.get_or_insert_with(|| ActiveCall::new(next));
+            for caller in [PairSide::Low, PairSide::High] {
                 if let Some(ring) = line.rings[caller as usize].take() {
                     // The other side's ring ends with it, whatever became of that.
                     call.accepted[caller.other() as usize] = ring.to_accept().unwrap_or_default();
                 }
             }
-            (call.id, call.is_deserted())
+            (call.id, call.has_no_audio())
         });
         self.calls_made = self.calls_made.max(id.get());
-        for caller in [Side::Low, Side::High] {
-            self.deadlines.clear(&Due::Ring(pair.clone(), caller));
+        for caller in [PairSide::Low, PairSide::High] {
+            self.deadlines.clear(&CallTimer::Ring(pair.clone(), caller));
         }
         if is_deserted {
-            self.deadlines.set(Due::Call(id), now, self.limits.linger);
+            self.deadlines
+                .set(CallTimer::Call(id), now, self.limits.linger);
         }
         self.pairs.insert(id, pair);
         id
@@ -679,19 +694,20 @@ impl Calls {
         &mut self,
         by: &User,
         id: CallId,
-        way: Way,
+        way: Direction,
         now: Instant,
     ) -> Option<(User, VoiceEvent)> {
         let pair = self.pairs.get(&id)?;
         let side = pair.side(by)?;
-        let call = self.lines.get_mut(pair)?.call.as_mut()?;
+        let call = self.pair_states.get_mut(pair)?.call.as_mut()?;
         let ends = &mut call.ends[side as usize];
         if !ends.set(way, false) {
             return None;
         }
         let event = ends.of(by.clone(), None);
-        if call.is_deserted() {
-            self.deadlines.set(Due::Call(id), now, self.limits.linger);
+        if call.has_no_audio() {
+            self.deadlines
+                .set(CallTimer::Call(id), now, self.limits.linger);
         }
         Some((pair.user(side.other()).clone(), event))
     }
@@ -699,9 +715,9 @@ impl Calls {
 
 /// What happens in time.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Due {
+enum CallTimer {
     /// Nobody has taken the ring of this side.
-    Ring(Pair, Side),
+    Ring(UserPair, PairSide),
     /// Nobody has been in the call for `linger`.
     Call(CallId),
 }

@@ -4,10 +4,10 @@ use std::{num::NonZeroUsize, sync::Arc};
 
 use crate::{
     event::Event,
-    id::{Address, Attempt, DisplayName, NameId, PeerId, Position, RoomId, RoomName},
+    id::{Address, DisplayName, JoinId, NameId, PeerId, Position, RoomId, RoomName},
     introduction::{Identity, Member, Token},
-    log::{Declined, Departure, Entry, Letter, LogId, NodeId},
-    relay::Relay,
+    log::{Entry, LeaveCause, LogId, NodeId, NodeMessage, RejectReason},
+    message::RelayedMessage,
 };
 
 /// What a client asks, in the words of its session.
@@ -26,23 +26,23 @@ pub enum Command {
         /// What people will call it.
         name: Option<DisplayName>,
         /// What else it asks for.
-        terms: Terms,
+        options: JoinOptions,
     },
     /// Leave a room.
     Leave {
         /// The room.
         room: RoomName,
         /// Whether members of the same dialect are told.
-        farewell: Farewell,
+        kind: LeaveKind,
     },
     /// Send something to members of a room.
-    Relay {
+    Send {
         /// The room.
         room: RoomName,
         /// To whom.
         to: Target,
         /// What.
-        relay: Relay,
+        message: RelayedMessage,
     },
     /// Say who else is in a room.
     List(RoomName),
@@ -50,11 +50,11 @@ pub enum Command {
 
 /// What a client asks for besides its seat.
 #[derive(Clone, Debug, Default)]
-pub struct Terms {
+pub struct JoinOptions {
     /// By what it will show that its address is its own.
     pub token: Option<Token>,
     /// It wants to be alone with so many, itself included: those who ask for the same at that time.
-    pub circle: Option<NonZeroUsize>,
+    pub group_size: Option<NonZeroUsize>,
     /// The room is closed to other dialects: in these, the same name is another room.
     pub closed_to_other_dialects: bool,
 }
@@ -70,24 +70,24 @@ pub enum Target {
     Address(Address),
     /// To the member with this address; if there is none, to the next one who has it, if he comes
     /// soon.
-    Awaited(Address),
+    AddressOrWait(Address),
 }
 
 /// How a departure is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Farewell {
+pub enum LeaveKind {
     /// To everybody.
-    Aloud,
+    Announced,
     /// Only to members whose dialect differs: its own kind was not to be told (`mesh` has this).
-    Quiet,
+    Silent,
     /// To everybody. It did not ask for it, but lost its connection: where it has shown a
     /// [`Token`], its address is kept for it.
-    Dropped,
+    ConnectionLost,
 }
 
 /// What a [`Hub`](crate::Hub) holds something about; says which hub is to be asked.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Place {
+pub enum ResourceKey {
     /// A room.
     Room(RoomId),
     /// An address within a room.
@@ -96,7 +96,7 @@ pub enum Place {
     Name(NameId),
 }
 
-impl Place {
+impl ResourceKey {
     /// The log that says who holds it.
     #[must_use]
     pub fn log(&self) -> LogId {
@@ -109,33 +109,33 @@ impl Place {
 
 /// What a peer asks of a hub, with its rights already settled by [`Peer`](crate::Peer).
 #[derive(Clone, Debug)]
-pub enum Ask {
+pub enum HubRequest {
     /// Have this name alone.
     Claim(NameId, Identity),
     /// Give it back.
     Release(NameId),
     /// Enter a room.
-    Join(RoomId, Arc<Member>, Attempt),
+    Join(RoomId, Arc<Member>, JoinId),
     /// Leave a room.
-    Leave(RoomId, Farewell),
+    Leave(RoomId, LeaveKind),
     /// Send something to members of a room.
-    Relay(RoomId, Target, Arc<Relay>),
+    Send(RoomId, Target, Arc<RelayedMessage>),
     /// Say who else is in a room.
     List(RoomId),
     /// The holder of a probed place is alive.
-    Alive(Place),
+    Alive(ResourceKey),
 }
 
-impl Ask {
+impl HubRequest {
     /// What is asked about.
     #[must_use]
-    pub fn place(&self) -> Place {
+    pub fn resource(&self) -> ResourceKey {
         match self {
-            Self::Claim(name, _) | Self::Release(name) => Place::Name(name.clone()),
+            Self::Claim(name, _) | Self::Release(name) => ResourceKey::Name(name.clone()),
             Self::Join(room, ..)
             | Self::Leave(room, _)
-            | Self::Relay(room, _, _)
-            | Self::List(room) => Place::Room(room.clone()),
+            | Self::Send(room, _, _)
+            | Self::List(room) => ResourceKey::Room(room.clone()),
             Self::Alive(place) => place.clone(),
         }
     }
@@ -147,7 +147,7 @@ pub enum Change {
     /// Somebody enters.
     Join(Arc<Member>),
     /// Somebody leaves.
-    Leave(PeerId, Departure),
+    Leave(PeerId, LeaveCause),
 }
 
 impl Change {
@@ -165,22 +165,22 @@ impl Change {
 #[derive(Debug)]
 pub enum Input<L> {
     /// A peer of this node asks something.
-    Ask {
+    Request {
         /// Who.
         peer: PeerId,
         /// Where answers go.
         local: L,
         /// What.
-        ask: Ask,
+        request: HubRequest,
     },
     /// The engine has ordered a change.
     Committed(LogId, Entry),
     /// The engine has not ordered a change that was proposed here.
-    Declined(LogId, PeerId, Declined),
+    Rejected(LogId, PeerId, RejectReason),
     /// Another node says something.
-    Letter(NodeId, Letter),
+    NodeMessage(NodeId, NodeMessage),
     /// What this node had to say to another cannot be brought there.
-    Unsent(Letter),
+    Undeliverable(NodeMessage),
     /// The host program speaks to members of a room as the server.
     Announce {
         /// The room.
@@ -190,7 +190,7 @@ pub enum Input<L> {
         /// In whose name.
         from: Arc<Member>,
         /// What.
-        relay: Arc<Relay>,
+        message: Arc<RelayedMessage>,
     },
     /// The host program ends a member's connection.
     Kick {
@@ -207,17 +207,17 @@ pub enum Effect<L> {
     /// Put the event into this connection's outbox.
     Deliver(L, Arc<Event>),
     /// Let the engine order a change. It is answered by one [`Input::Committed`] or
-    /// [`Input::Declined`].
+    /// [`Input::Rejected`].
     Propose {
         /// Whose log.
         log: LogId,
         /// The last position of the log known here, at the moment when the effect is fetched.
-        at: Position,
+        known_position: Position,
         /// The change.
         change: Change,
     },
     /// Let the engine bring this to another node.
-    Send(NodeId, Letter),
+    Send(NodeId, NodeMessage),
     /// A request of this connection has caused this. The driver charges it to the connection's budgets.
     Charge(L, Charge),
 }

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use crate::{
-    command::{Farewell, Place},
+    command::{LeaveKind, ResourceKey},
+    error::RequestError,
     id::{NameId, RoomId},
-    introduction::{Call, Member},
-    refusal::Refused,
-    relay::Relay,
+    introduction::{Member, OfferRole},
+    message::RelayedMessage,
 };
 
 /// What a peer is told, in the order in which it happened.
@@ -20,7 +20,7 @@ pub enum Event {
         /// The room.
         room: RoomId,
         /// The others.
-        others: Vec<(Arc<Member>, Call)>,
+        others: Vec<(Arc<Member>, OfferRole)>,
     },
     /// You asked to join a room that you are in: who else is there now.
     Rejoined {
@@ -43,7 +43,7 @@ pub enum Event {
         /// Who.
         peer: Arc<Member>,
         /// Who calls.
-        call: Call,
+        role: OfferRole,
     },
     /// Somebody has left your room.
     Departed {
@@ -52,10 +52,10 @@ pub enum Event {
         /// Who.
         peer: Arc<Member>,
         /// Whether it asked to go quietly.
-        farewell: Farewell,
+        kind: LeaveKind,
     },
     /// Somebody has sent you something.
-    Heard {
+    Received {
         /// The room that you share.
         room: RoomId,
         /// Who.
@@ -63,21 +63,21 @@ pub enum Event {
         /// Whether it was for you alone.
         direct: bool,
         /// What.
-        relay: Arc<Relay>,
+        message: Arc<RelayedMessage>,
     },
-    /// Somebody claims a name that you hold: show that you are alive, by [`crate::Ask::Alive`] for it.
-    Probe(Place),
+    /// Somebody claims a name that you hold: show that you are alive, by [`crate::HubRequest::Alive`] for it.
+    Probe(ResourceKey),
     /// You are thrown out; your connection ends.
-    Evicted(Eviction),
+    Evicted(EvictionReason),
     /// What you asked is not done.
-    Refused(Refused),
+    RequestFailed(RequestError),
 }
 
 /// Why a connection is ended from inside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Eviction {
+pub enum EvictionReason {
     /// It did not answer when its name was claimed.
-    Ghost,
+    Unresponsive,
     /// The same proven identity has come again.
     Replaced,
     /// The host program said so.

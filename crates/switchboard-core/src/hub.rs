@@ -7,30 +7,30 @@ use std::{
 };
 
 use crate::{
-    absent::Absent,
-    challenge::{Challenges, Due, Wait, Wish},
-    command::{Ask, Change, Charge, Effect, Farewell, Input, Place, Target},
-    event::{Event, Eviction},
-    id::{Address, Attempt, NameId, PeerId, Position, RoomId},
-    introduction::{Identity, Member, Tongue},
+    challenge::{Challenges, ExpiredChallenge, PendingJoin, QueueOutcome},
+    command::{Change, Charge, Effect, HubRequest, Input, LeaveKind, ResourceKey, Target},
+    deferred::DeferredDelivery,
+    error::{ErrorCode, RequestError},
+    event::{Event, EvictionReason},
+    id::{Address, JoinId, NameId, PeerId, Position, RoomId},
+    introduction::{DialectTraits, Identity, Member},
     limits::{EARLY_BYTES_MAX, EARLY_MAX, Limits, NOTICE_BYTES, exceeds},
-    log::{Addressee, Departure, Letter, LogId, Message, NodeId},
-    refusal::{Refusal, Refused},
-    relay::Relay,
+    log::{LeaveCause, LogId, NodeId, NodeMessage, NodeMessageBody, Recipient},
+    message::RelayedMessage,
     reservation::Reservations,
-    room::{Pending, Room, Seat},
+    room::{Membership, Pending, Room},
 };
 
-mod absent;
-mod letters;
+mod deferred;
 mod log;
+mod node_messages;
 
 /// Who holds a name says nothing in it.
-static SILENT: Tongue = Tongue {
+static NAME_HOLDER: DialectTraits = DialectTraits {
     name: "name",
     signals: false,
     messages: false,
-    ..Tongue::USUAL
+    ..DialectTraits::DEFAULT
 };
 
 /// Rooms and names, as a machine. See the crate's page for how to drive it.
@@ -42,20 +42,20 @@ pub struct Hub<L> {
     rooms: HashMap<LogId, Room<L>>,
     challenges: Challenges<L>,
     /// The nodes that want to know whether the holder of a place, a peer of this node, is alive.
-    askers: BTreeMap<Place, Vec<NodeId>>,
+    waiting_nodes: BTreeMap<ResourceKey, Vec<NodeId>>,
     reservations: Reservations,
-    absent: Absent<L>,
+    deferred: DeferredDelivery<L>,
     effects: VecDeque<Effect<L>>,
 }
 
 /// Who has what somebody else wants.
 enum Holder<L> {
     /// A peer of this node.
-    Own(L),
+    Local(L),
     /// A peer of this node that is already leaving.
     Leaving,
     /// A peer of another node.
-    Of(NodeId),
+    Remote(NodeId),
 }
 
 impl<L: Clone> Hub<L> {
@@ -66,9 +66,9 @@ impl<L: Clone> Hub<L> {
             limits,
             rooms: HashMap::new(),
             challenges: Challenges::default(),
-            askers: BTreeMap::new(),
+            waiting_nodes: BTreeMap::new(),
             reservations: Reservations::default(),
-            absent: Absent::default(),
+            deferred: DeferredDelivery::default(),
             effects: VecDeque::new(),
         }
     }
@@ -76,19 +76,23 @@ impl<L: Clone> Hub<L> {
     /// Takes an input. What follows is to be fetched with [`Hub::poll_effect`].
     pub fn handle(&mut self, input: Input<L>, now: Instant) {
         match input {
-            Input::Ask { peer, local, ask } => self.ask(peer, local, ask, now),
-            Input::Committed(log, entry) => self.commit(&log, entry, now),
-            Input::Declined(log, peer, why) => self.declined(&log, peer, why, now),
-            Input::Letter(from, letter) => self.letter(from, letter, now),
-            Input::Unsent(letter) => self.unsent(letter, now),
+            Input::Request {
+                peer,
+                local,
+                request: ask,
+            } => self.handle_request(peer, local, ask, now),
+            Input::Committed(log, entry) => self.apply_entry(&log, entry, now),
+            Input::Rejected(log, peer, why) => self.handle_rejection(&log, peer, why, now),
+            Input::NodeMessage(from, letter) => self.handle_node_message(from, letter, now),
+            Input::Undeliverable(letter) => self.handle_undeliverable(letter, now),
             Input::Announce {
                 room,
                 to,
                 from,
-                relay,
+                message: relay,
             } => self.announce(&room, &to, &from, &relay),
             Input::Kick { room, address } => {
-                self.evict(&Place::Address(room, address), Eviction::Kicked);
+                self.evict(&ResourceKey::Address(room, address), EvictionReason::Kicked);
             }
         }
     }
@@ -97,16 +101,22 @@ impl<L: Clone> Hub<L> {
     /// somebody to come.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.reservations.expire(now);
-        self.give_up_absent(now);
-        for Due { place, is_heard } in self.challenges.due(now) {
+        self.expire_deferred(now);
+        for ExpiredChallenge {
+            resource: place,
+            is_heard,
+        } in self.challenges.take_expired(now)
+        {
             match self.holder(&place) {
-                None => self.retry(&place, now),
-                Some((holder, _)) if self.challenges.renew(&place, holder, now) => {
+                None => self.retry_pending_joins(&place, now),
+                Some((holder, _))
+                    if self.challenges.restart_for_new_holder(&place, holder, now) =>
+                {
                     self.probe(&place);
                 }
-                Some(_) if is_heard => self.evict(&place, Eviction::Ghost),
+                Some(_) if is_heard => self.evict(&place, EvictionReason::Unresponsive),
                 Some(_) => {
-                    self.challenges.extend(&place, now);
+                    self.challenges.restart(&place, now);
                     self.probe(&place);
                 }
             }
@@ -116,7 +126,12 @@ impl<L: Clone> Hub<L> {
     /// The next thing to do, if any.
     pub fn poll_effect(&mut self) -> Option<Effect<L>> {
         let mut effect = self.effects.pop_front();
-        if let Some(Effect::Propose { log, at, .. }) = &mut effect {
+        if let Some(Effect::Propose {
+            log,
+            known_position: at,
+            ..
+        }) = &mut effect
+        {
             *at = self.rooms.get(log).map(Room::position).unwrap_or_default();
         }
         effect
@@ -128,7 +143,7 @@ impl<L: Clone> Hub<L> {
         let deadlines = [
             self.challenges.next_deadline(),
             self.reservations.next_deadline(),
-            self.absent.next_deadline(),
+            self.deferred.next_deadline(),
         ];
         deadlines.into_iter().flatten().min()
     }
@@ -141,8 +156,8 @@ impl<L: Clone> Hub<L> {
     )]
     pub fn rooms(&self) -> Vec<(RoomId, usize)> {
         let count = |(log, room): (&LogId, &Room<L>)| match log {
-            LogId::Room(id) => Some((id.clone(), room.seats().count())),
-            LogId::Name(..) | LogId::Duty(_) => None,
+            LogId::Room(id) => Some((id.clone(), room.memberships().count())),
+            LogId::Name(..) | LogId::Election(_) => None,
         };
         self.rooms.iter().filter_map(count).collect()
     }
@@ -151,33 +166,41 @@ impl<L: Clone> Hub<L> {
     #[must_use]
     pub fn members(&self, room: &RoomId) -> Vec<Arc<Member>> {
         let room = self.rooms.get(&LogId::Room(room.clone()));
-        members(room.into_iter().flat_map(Room::seats))
+        members(room.into_iter().flat_map(Room::memberships))
     }
 
-    fn ask(&mut self, peer: PeerId, local: L, ask: Ask, now: Instant) {
+    fn handle_request(&mut self, peer: PeerId, local: L, ask: HubRequest, now: Instant) {
         match ask {
-            Ask::Claim(name, identity) => self.enter(claim(peer, name, identity, local), now),
-            Ask::Release(name) => self.leave(peer, LogId::Name(name), Farewell::Aloud),
-            Ask::Join(room, member, attempt) => {
-                let others = (self.challenges).forget_others(member.peer, &room, &member.address);
+            HubRequest::Claim(name, identity) => {
+                self.request_join(claim(peer, name, identity, local), now)
+            }
+            HubRequest::Release(name) => self.leave(peer, LogId::Name(name), LeaveKind::Announced),
+            HubRequest::Join(room, member, attempt) => {
+                let others =
+                    (self.challenges).remove_other_claims(member.peer, &room, &member.address);
                 // Who asks for another address has not given up what it has to say.
-                let early = others.into_iter().flat_map(|wish| wish.early).collect();
-                let wish = Wish {
+                let early = others
+                    .into_iter()
+                    .flat_map(|wish| wish.queued_requests)
+                    .collect();
+                let wish = PendingJoin {
                     log: LogId::Room(room),
                     member,
-                    attempt,
+                    join_id: attempt,
                     local,
-                    early,
+                    queued_requests: early,
                 };
-                self.enter(wish, now);
+                self.request_join(wish, now);
             }
-            Ask::Leave(room, farewell) => {
+            HubRequest::Leave(room, farewell) => {
                 let log = LogId::Room(room);
                 self.charge_leave(peer, local, &log);
                 self.leave(peer, log, farewell);
             }
-            ask @ (Ask::Relay(..) | Ask::List(_)) => self.ask_room(peer, local, ask, now),
-            Ask::Alive(place) => self.alive(peer, &place),
+            ask @ (HubRequest::Send(..) | HubRequest::List(_)) => {
+                self.handle_room_request(peer, local, ask, now)
+            }
+            HubRequest::Alive(place) => self.handle_alive(peer, &place),
         }
     }
 
@@ -185,8 +208,8 @@ impl<L: Clone> Hub<L> {
         self.effects.push_back(Effect::Deliver(to, Arc::new(event)));
     }
 
-    fn refuse(&mut self, to: L, refused: Refused) {
-        self.deliver(to, Event::Refused(refused));
+    fn refuse(&mut self, to: L, refused: RequestError) {
+        self.deliver(to, Event::RequestFailed(refused));
     }
 
     /// Charges `count` frames of `bytes` bytes each to a connection.
@@ -201,74 +224,90 @@ impl<L: Clone> Hub<L> {
     /// Charges a leave to the connection that asks for it, for every member that is told of it.
     fn charge_leave(&mut self, peer: PeerId, local: L, log: &LogId) {
         let room = self.rooms.get(log);
-        let seated = room.and_then(|room| Some((room, room.seat(peer)?)));
-        let told = seated.map_or(0, |(room, seat)| room.told_of(&seat.member).count());
+        let seated = room.and_then(|room| Some((room, room.membership(peer)?)));
+        let told = seated.map_or(0, |(room, seat)| room.observers_of(&seat.member).count());
         self.charge(local, told, NOTICE_BYTES);
     }
 
     fn propose(&mut self, log: LogId, change: Change) {
         let at = Position::default();
-        self.effects.push_back(Effect::Propose { log, at, change });
+        self.effects.push_back(Effect::Propose {
+            log,
+            known_position: at,
+            change,
+        });
     }
 
-    fn send(&mut self, to: NodeId, log: LogId, message: Message) {
-        let letter = Letter { log, message };
+    fn send(&mut self, to: NodeId, log: LogId, message: NodeMessageBody) {
+        let letter = NodeMessage { log, body: message };
         self.effects.push_back(Effect::Send(to, letter));
     }
 
     /// The local connection of a member of this node.
     fn local(&self, log: &LogId, peer: PeerId) -> Option<L> {
-        self.rooms.get(log)?.seat(peer)?.local.clone()
+        self.rooms.get(log)?.membership(peer)?.local.clone()
     }
 
     // Coming and going
 
-    fn enter(&mut self, wish: Wish<L>, now: Instant) {
+    fn request_join(&mut self, wish: PendingJoin<L>, now: Instant) {
         let peer = wish.member.peer;
         let room = self.rooms.entry(wish.log.clone()).or_default();
         match room.pending.get_mut(&peer) {
-            Some(Pending::Join(earlier)) => return earlier.attempt = wish.attempt,
+            Some(Pending::Join(earlier)) => return earlier.join_id = wish.join_id,
             Some(Pending::Leave(then)) => {
-                let early = then.take().map(|earlier| earlier.early);
-                let early = early.unwrap_or_default().into_iter().chain(wish.early);
+                let early = then.take().map(|earlier| earlier.queued_requests);
+                let early = early
+                    .unwrap_or_default()
+                    .into_iter()
+                    .chain(wish.queued_requests);
                 let early = early.collect();
-                return *then = Some(Wish { early, ..wish });
+                return *then = Some(PendingJoin {
+                    queued_requests: early,
+                    ..wish
+                });
             }
             None => {}
         }
-        if let Some(seat) = room.seat(peer) {
-            let others = members(room.seen_by(&seat.member));
+        if let Some(seat) = room.membership(peer) {
+            let others = members(room.visible_to(&seat.member));
             self.charge(wish.local.clone(), others.len(), NOTICE_BYTES);
             self.deliver(wish.local.clone(), entered_again(wish.log, others));
-            return self.ask_early(peer, &wish.local, wish.early, now);
+            return self.replay_queued_requests(peer, &wish.local, wish.queued_requests, now);
         }
         let address = &wish.member.address;
-        let is_same = (room.at(address).map(|seat| &seat.member))
-            .or_else(|| room.joining_as(address).map(|joining| &joining.member))
+        let is_same = (room.by_address(address).map(|seat| &seat.member))
+            .or_else(|| {
+                room.pending_join_for(address)
+                    .map(|joining| &joining.member)
+            })
             .map(|holder| holder.is_proven_same(&wish.member));
         if let Some(replaces) = is_same {
-            return self.enter_taken(wish, replaces, now);
+            return self.challenge_holder(wish, replaces, now);
         }
         let place = place(&wish.log, address);
         // It has asked before, when the address was taken: what it asks now is what counts.
-        let earlier = self.challenges.forget(peer, &wish.log);
-        let early = earlier.into_iter().flat_map(|wish| wish.early);
-        let early = early.chain(wish.early).collect();
-        let wish = Wish { early, ..wish };
+        let earlier = self.challenges.remove_claims(peer, &wish.log);
+        let early = earlier.into_iter().flat_map(|wish| wish.queued_requests);
+        let early = early.chain(wish.queued_requests).collect();
+        let wish = PendingJoin {
+            queued_requests: early,
+            ..wish
+        };
         if place.is_some_and(|place| self.reservations.is_against(&place, &wish.member, now)) {
-            return self.refuse_join(wish, Refusal::Taken);
+            return self.refuse_join(wish, ErrorCode::Taken);
         }
-        self.enter_free(wish);
+        self.propose_join(wish);
     }
 
     /// Lets a seat be ordered for somebody whose address is free.
-    fn enter_free(&mut self, mut wish: Wish<L>) {
+    fn propose_join(&mut self, mut wish: PendingJoin<L>) {
         let room = self.rooms.entry(wish.log.clone()).or_default();
         let limit = room.members_max(&wish.member, &self.limits);
         if exceeds(room.len() + 1, limit) {
-            return self.refuse_join(wish, Refusal::RoomFull);
+            return self.refuse_join(wish, ErrorCode::RoomFull);
         }
-        wish.member = room.encircle(wish.member);
+        wish.member = room.assign_group(wish.member);
         let (log, member) = (wish.log.clone(), wish.member.clone());
         room.pending.insert(member.peer, Pending::Join(wish));
         self.propose(log, Change::Join(member));
@@ -276,7 +315,7 @@ impl<L: Clone> Hub<L> {
 
     /// Lets a claimant wait for a taken address: for what the holder answers, or, where nobody
     /// needs to be asked, for the holder's departure.
-    fn enter_taken(&mut self, wish: Wish<L>, replaces: bool, now: Instant) {
+    fn challenge_holder(&mut self, wish: PendingJoin<L>, replaces: bool, now: Instant) {
         let Some(place) = place(&wish.log, &wish.member.address) else {
             return;
         };
@@ -284,80 +323,82 @@ impl<L: Clone> Hub<L> {
             return;
         };
         let local = wish.local.clone();
-        match self.challenges.wait(place.clone(), holder, wish, now) {
-            Wait::Full(wish) => self.refuse_join(wish, Refusal::Taken),
-            Wait::Probe | Wait::Queued if replaces => {}
-            Wait::Probe => {
+        match self.challenges.enqueue(place.clone(), holder, wish, now) {
+            QueueOutcome::Full(wish) => self.refuse_join(wish, ErrorCode::Taken),
+            QueueOutcome::Probe | QueueOutcome::Queued if replaces => {}
+            QueueOutcome::Probe => {
                 self.charge(local, 1, NOTICE_BYTES);
                 self.probe(&place);
             }
-            Wait::Queued => {}
+            QueueOutcome::Queued => {}
         }
         if replaces {
-            self.evict(&place, Eviction::Replaced);
+            self.evict(&place, EvictionReason::Replaced);
         }
     }
 
     /// Asks the holder of a place whether it is alive.
-    fn probe(&mut self, place: &Place) {
+    fn probe(&mut self, place: &ResourceKey) {
         match self.holder(place) {
-            Some((_, Holder::Own(local))) => self.deliver(local, Event::Probe(place.clone())),
-            Some((peer, Holder::Of(node))) => self.send(node, place.log(), Message::Probe(peer)),
+            Some((_, Holder::Local(local))) => self.deliver(local, Event::Probe(place.clone())),
+            Some((peer, Holder::Remote(node))) => {
+                self.send(node, place.log(), NodeMessageBody::Probe(peer))
+            }
             Some((_, Holder::Leaving)) | None => {}
         }
     }
 
-    fn refuse_join(&mut self, wish: Wish<L>, reason: Refusal) {
+    fn refuse_join(&mut self, wish: PendingJoin<L>, reason: ErrorCode) {
         let refused = match &wish.log {
-            LogId::Room(room) => Refused {
-                target: (reason == Refusal::Taken).then(|| wish.member.address.clone()),
-                ..Refused::join(reason, &room.name, wish.attempt)
+            LogId::Room(room) => RequestError {
+                target: (reason == ErrorCode::Taken).then(|| wish.member.address.clone()),
+                ..RequestError::join(reason, &room.name, wish.join_id)
             },
-            LogId::Name(name) => Refused::claim(reason, name.clone()),
-            LogId::Duty(_) => Refused::new(reason),
+            LogId::Name(name) => RequestError::claim(reason, name.clone()),
+            LogId::Election(_) => RequestError::new(reason),
         };
         self.refuse(wish.local.clone(), refused);
-        self.tidy(&wish.log);
-        self.give_up(wish);
+        self.remove_room_if_empty(&wish.log);
+        self.reject_queued_requests(wish);
     }
 
     /// Answers what somebody has asked early who will not be in.
-    fn give_up(&mut self, wish: Wish<L>) {
-        for ask in wish.early {
+    fn reject_queued_requests(&mut self, wish: PendingJoin<L>) {
+        for ask in wish.queued_requests {
             self.refuse(wish.local.clone(), not_in_room(ask));
         }
     }
 
-    fn leave(&mut self, peer: PeerId, log: LogId, farewell: Farewell) {
-        for wish in self.challenges.forget(peer, &log) {
-            self.give_up(wish);
+    fn leave(&mut self, peer: PeerId, log: LogId, farewell: LeaveKind) {
+        for wish in self.challenges.remove_claims(peer, &log) {
+            self.reject_queued_requests(wish);
         }
         if let LogId::Room(room) = &log {
-            self.absent.forget(peer, room);
+            self.deferred.remove_sender(peer, room);
         }
         let Some(room) = self.rooms.get_mut(&log) else {
             return;
         };
         if let Some(Pending::Leave(then)) = room.pending.get_mut(&peer) {
             if let Some(wish) = then.take() {
-                self.give_up(wish);
+                self.reject_queued_requests(wish);
             }
             return;
         }
-        if let Some(seat) = room.seat_mut(peer) {
+        if let Some(seat) = room.membership_mut(peer) {
             seat.local = None;
         } else if !room.pending.contains_key(&peer) {
             return;
         }
         let before = room.pending.insert(peer, Pending::Leave(None));
         if let Some(Pending::Join(wish)) = before {
-            self.give_up(wish);
+            self.reject_queued_requests(wish);
         }
-        self.propose(log, Change::Leave(peer, Departure::Asked(farewell)));
+        self.propose(log, Change::Leave(peer, LeaveCause::Requested(farewell)));
     }
 
     /// Forgets a room that nobody is in or wants to be in.
-    fn tidy(&mut self, log: &LogId) {
+    fn remove_room_if_empty(&mut self, log: &LogId) {
         if self.rooms.get(log).is_some_and(Room::is_empty) {
             self.rooms.remove(log);
         }
@@ -366,103 +407,122 @@ impl<L: Clone> Hub<L> {
     // Holders and challenges
 
     /// Who has this place, or will have it when its join is ordered.
-    fn holder(&self, place: &Place) -> Option<(PeerId, Holder<L>)> {
+    fn holder(&self, place: &ResourceKey) -> Option<(PeerId, Holder<L>)> {
         let room = self.rooms.get(&place.log())?;
         let address = match place {
-            Place::Room(_) => return None,
-            Place::Address(_, address) => address.clone(),
-            Place::Name(id) => id.name.clone().into(),
+            ResourceKey::Room(_) => return None,
+            ResourceKey::Address(_, address) => address.clone(),
+            ResourceKey::Name(id) => id.name.clone().into(),
         };
-        if let Some(seat) = room.at(&address) {
+        if let Some(seat) = room.by_address(&address) {
             let holder = match (seat.node, &seat.local) {
-                (Some(node), _) => Holder::Of(node),
-                (None, Some(local)) => Holder::Own(local.clone()),
+                (Some(node), _) => Holder::Remote(node),
+                (None, Some(local)) => Holder::Local(local.clone()),
                 (None, None) => Holder::Leaving,
             };
             return Some((seat.member.peer, holder));
         }
-        let wish = room.joining_as(&address)?;
-        Some((wish.member.peer, Holder::Own(wish.local.clone())))
+        let wish = room.pending_join_for(&address)?;
+        Some((wish.member.peer, Holder::Local(wish.local.clone())))
     }
 
-    fn alive(&mut self, peer: PeerId, place: &Place) {
+    fn handle_alive(&mut self, peer: PeerId, place: &ResourceKey) {
         if self.holder(place).is_none_or(|(holder, _)| holder != peer) {
             return;
         }
-        for node in self.askers.remove(place).unwrap_or_default() {
-            self.send(node, place.log(), Message::Alive(peer));
+        for node in self.waiting_nodes.remove(place).unwrap_or_default() {
+            self.send(node, place.log(), NodeMessageBody::Alive(peer));
         }
-        for wish in self.challenges.take(place) {
-            self.refuse_join(wish, Refusal::Taken);
+        for wish in self.challenges.end(place) {
+            self.refuse_join(wish, ErrorCode::Taken);
         }
     }
 
     /// Lets a holder's leave be ordered. Its connection ends when it is; at once, if it has no seat
     /// yet.
-    fn evict(&mut self, place: &Place, why: Eviction) {
+    fn evict(&mut self, place: &ResourceKey, why: EvictionReason) {
         let log = place.log();
-        let Some((peer, Holder::Own(_) | Holder::Of(_))) = self.holder(place) else {
+        let Some((peer, Holder::Local(_) | Holder::Remote(_))) = self.holder(place) else {
             return;
         };
         let room = self.rooms.get_mut(&log);
-        if let Some(room) = room.filter(|room| room.seat(peer).is_none())
+        if let Some(room) = room.filter(|room| room.membership(peer).is_none())
             && let Some(Pending::Join(wish)) = room.pending.insert(peer, Pending::Leave(None))
         {
             self.deliver(wish.local, Event::Evicted(why));
-            return self.propose(log, Change::Leave(peer, Departure::Asked(Farewell::Aloud)));
+            return self.propose(
+                log,
+                Change::Leave(peer, LeaveCause::Requested(LeaveKind::Announced)),
+            );
         }
-        self.propose(log, Change::Leave(peer, Departure::Evicted(why)));
+        self.propose(log, Change::Leave(peer, LeaveCause::Evicted(why)));
     }
 
     /// Lets those who waited for a place ask again, now that it is free.
-    fn retry(&mut self, place: &Place, now: Instant) {
-        for wish in self.challenges.take(place) {
-            self.enter(wish, now);
+    fn retry_pending_joins(&mut self, place: &ResourceKey, now: Instant) {
+        for wish in self.challenges.end(place) {
+            self.request_join(wish, now);
         }
     }
 
     // Frames
 
     /// What a member asks of its room.
-    fn ask_room(&mut self, peer: PeerId, local: L, ask: Ask, now: Instant) {
+    fn handle_room_request(&mut self, peer: PeerId, local: L, ask: HubRequest, now: Instant) {
         match ask {
-            Ask::Relay(room, to, relay) => self.relay(peer, local, &room, to, relay, now),
-            Ask::List(room) => self.list(peer, local, room),
-            Ask::Claim(..) | Ask::Release(..) | Ask::Join(..) | Ask::Leave(..) | Ask::Alive(_) => {}
+            HubRequest::Send(room, to, relay) => self.relay(peer, local, &room, to, relay, now),
+            HubRequest::List(room) => self.list(peer, local, room),
+            HubRequest::Claim(..)
+            | HubRequest::Release(..)
+            | HubRequest::Join(..)
+            | HubRequest::Leave(..)
+            | HubRequest::Alive(_) => {}
         }
     }
 
     /// Who asks as a member and is about to be one is answered when it is: its join may take a
     /// moment, and clients do not wait for it. Anybody else is refused.
-    fn postpone(&mut self, peer: PeerId, local: L, room: &RoomId, ask: Ask) {
+    fn queue_request(&mut self, peer: PeerId, local: L, room: &RoomId, ask: HubRequest) {
         let log = LogId::Room(room.clone());
         let pending = self.rooms.get_mut(&log);
-        let wish = pending.and_then(|pending| pending.wish_mut(peer));
-        let wish = wish.or_else(|| self.challenges.wish_mut(peer, room));
-        let bytes = |wish: &Wish<L>| wish.early.iter().map(weight).sum::<usize>();
-        let has_place = |wish: &&mut Wish<L>| {
-            wish.early.len() < EARLY_MAX && bytes(wish) + weight(&ask) <= EARLY_BYTES_MAX
+        let wish = pending.and_then(|pending| pending.pending_join_mut(peer));
+        let wish = wish.or_else(|| self.challenges.pending_join_mut(peer, room));
+        let bytes = |wish: &PendingJoin<L>| {
+            wish.queued_requests
+                .iter()
+                .map(request_bytes)
+                .sum::<usize>()
+        };
+        let has_place = |wish: &&mut PendingJoin<L>| {
+            wish.queued_requests.len() < EARLY_MAX
+                && bytes(wish) + request_bytes(&ask) <= EARLY_BYTES_MAX
         };
         match wish.filter(has_place) {
-            Some(wish) => wish.early.push(ask),
+            Some(wish) => wish.queued_requests.push(ask),
             None => self.refuse(local, not_in_room(ask)),
         }
     }
 
-    fn ask_early(&mut self, peer: PeerId, local: &L, early: Vec<Ask>, now: Instant) {
+    fn replay_queued_requests(
+        &mut self,
+        peer: PeerId,
+        local: &L,
+        early: Vec<HubRequest>,
+        now: Instant,
+    ) {
         for ask in early {
-            self.ask_room(peer, local.clone(), ask, now);
+            self.handle_room_request(peer, local.clone(), ask, now);
         }
     }
 
     fn list(&mut self, peer: PeerId, local: L, id: RoomId) {
         let log = LogId::Room(id.clone());
         let room = self.rooms.get(&log);
-        let seated = room.and_then(|room| Some((room, room.seat(peer)?)));
+        let seated = room.and_then(|room| Some((room, room.membership(peer)?)));
         let Some((room, seat)) = seated.filter(|(_, seat)| seat.local.is_some()) else {
-            return self.postpone(peer, local, &id, Ask::List(id.clone()));
+            return self.queue_request(peer, local, &id, HubRequest::List(id.clone()));
         };
-        let others = members(room.seen_by(&seat.member));
+        let others = members(room.visible_to(&seat.member));
         self.charge(local.clone(), others.len(), NOTICE_BYTES);
         self.deliver(local, Event::Members { room: id, others });
     }
@@ -473,7 +533,7 @@ impl<L: Clone> Hub<L> {
         local: L,
         id: &RoomId,
         to: Target,
-        relay: Arc<Relay>,
+        relay: Arc<RelayedMessage>,
         now: Instant,
     ) {
         let log = LogId::Room(id.clone());
@@ -481,31 +541,31 @@ impl<L: Clone> Hub<L> {
             room.announce(peer, alias);
         }
         let room = self.rooms.get(&log);
-        let seated = room.and_then(|room| Some((room, room.seat(peer)?)));
+        let seated = room.and_then(|room| Some((room, room.membership(peer)?)));
         let Some((room, sender)) = seated.filter(|(_, seat)| seat.local.is_some()) else {
-            let ask = Ask::Relay(id.clone(), to, relay);
-            return self.postpone(peer, local, id, ask);
+            let ask = HubRequest::Send(id.clone(), to, relay);
+            return self.queue_request(peer, local, id, ask);
         };
         let from = sender.member.clone();
-        let message = |to, relay| Message::Relay {
+        let message = |to, relay| NodeMessageBody::Relay {
             from: sender.reference(),
             to,
-            relay,
+            message: relay,
         };
         if to == Target::Everyone {
-            for node in nodes(room.seen_by(&from)) {
-                let message = message(Addressee::Everyone, relay.clone());
+            for node in nodes(room.visible_to(&from)) {
+                let message = message(Recipient::Everyone, relay.clone());
                 let log = log.clone();
                 self.effects
-                    .push_back(Effect::Send(node, Letter { log, message }));
+                    .push_back(Effect::Send(node, NodeMessage { log, body: message }));
             }
             let effects = &mut self.effects;
             let count = match &relay.aliases.to {
-                None => hear_all(room.seen_by(&from), effects, id, &from, &relay),
-                Some(to) => hear_all(room.receivers(&from, to), effects, id, &from, &relay),
+                None => deliver_to_all(room.visible_to(&from), effects, id, &from, &relay),
+                Some(to) => deliver_to_all(room.receivers(&from, to), effects, id, &from, &relay),
             };
-            if relay.is_found_unreadable() {
-                let refused = Refused::new(Refusal::NotUnderstood).in_room(&id.name);
+            if relay.is_untranslatable() {
+                let refused = RequestError::new(ErrorCode::Untranslatable).in_room(&id.name);
                 self.refuse(local.clone(), refused);
             }
             self.charge(local, count, relay.frame.len());
@@ -515,29 +575,36 @@ impl<L: Clone> Hub<L> {
             return;
         }
         let receiver = room.find(&to).filter(|seat| from.sees(&seat.member));
-        match passable(receiver, &relay) {
-            Err(Refusal::NoSuchPeer) if let Target::Awaited(address) = to => {
-                self.wait_for(id, address, (peer, local), &relay, now);
+        match check_receiver(receiver, &relay) {
+            Err(ErrorCode::NoSuchPeer) if let Target::AddressOrWait(address) = to => {
+                self.defer(id, address, (peer, local), &relay, now);
             }
-            Err(reason) => self.refuse(local, Refused::new(reason).in_room(&id.name).to(to)),
+            Err(reason) => self.refuse(local, RequestError::new(reason).in_room(&id.name).to(to)),
             Ok(seat) => {
-                let (own, other) = (from.tongue, seat.member.tongue);
-                let is_told_anyway = own.introduced && other.introduced || own.name == other.name;
+                let (own, other) = (from.dialect, seat.member.dialect);
+                let is_told_anyway =
+                    own.announces_presence && other.announces_presence || own.name == other.name;
                 let is_noted = !is_told_anyway && relay.kind.is_description();
                 let noted = is_noted.then(|| (log.clone(), seat.member.peer));
-                if !from.tongue.introduced {
+                if !from.dialect.announces_presence {
                     let reached = Charge::Reached(seat.member.peer);
                     self.effects.push_back(Effect::Charge(local, reached));
                 }
                 match (seat.node, &seat.local) {
                     (Some(node), _) => {
                         let (seat, target) = (seat.reference(), to);
-                        let message = message(Addressee::One { seat, target }, relay);
+                        let message = message(
+                            Recipient::One {
+                                member: seat,
+                                target,
+                            },
+                            relay,
+                        );
                         self.send(node, log, message);
                     }
                     (None, Some(receiver)) => {
                         let receiver = receiver.clone();
-                        self.deliver(receiver, heard(id, &from, true, relay));
+                        self.deliver(receiver, received(id, &from, true, relay));
                     }
                     (None, None) => {}
                 }
@@ -558,30 +625,36 @@ impl<L: Clone> Hub<L> {
         }
     }
 
-    fn announce(&mut self, id: &RoomId, to: &Target, from: &Arc<Member>, relay: &Arc<Relay>) {
+    fn announce(
+        &mut self,
+        id: &RoomId,
+        to: &Target,
+        from: &Arc<Member>,
+        relay: &Arc<RelayedMessage>,
+    ) {
         let log = LogId::Room(id.clone());
         let Some(room) = self.rooms.get(&log) else {
             return;
         };
-        let message = |to| Message::Announce {
+        let message = |to| NodeMessageBody::Announce {
             to,
             from: from.clone(),
-            relay: relay.clone(),
+            message: relay.clone(),
         };
         let letters: Vec<_> = match to {
             Target::Everyone => {
                 // The host program has no budget.
-                let _ = hear_all(room.seats(), &mut self.effects, id, from, relay);
-                let nodes = nodes(room.seats()).into_iter();
+                let _ = deliver_to_all(room.memberships(), &mut self.effects, id, from, relay);
+                let nodes = nodes(room.memberships()).into_iter();
                 nodes.map(|node| (node, message(None))).collect()
             }
             // The host program has nobody to be answered through; it can list the members itself.
-            Target::Peer(_) | Target::Address(_) | Target::Awaited(_) => {
-                let Ok(seat) = passable(room.find(to), relay) else {
+            Target::Peer(_) | Target::Address(_) | Target::AddressOrWait(_) => {
+                let Ok(seat) = check_receiver(room.find(to), relay) else {
                     return;
                 };
                 if let Some(local) = &seat.local {
-                    let event = heard(id, from, true, relay.clone());
+                    let event = received(id, from, true, relay.clone());
                     self.effects
                         .push_back(Effect::Deliver(local.clone(), Arc::new(event)));
                 }
@@ -599,56 +672,58 @@ impl<L: Clone> Hub<L> {
 }
 
 /// A claim to a name as a wish for the one seat of its log.
-fn claim<L>(peer: PeerId, id: NameId, identity: Identity, local: L) -> Wish<L> {
+fn claim<L>(peer: PeerId, id: NameId, identity: Identity, local: L) -> PendingJoin<L> {
     let member = Member {
         peer,
         address: id.name.clone().into(),
         name: None,
-        tongue: &SILENT,
+        dialect: &NAME_HOLDER,
         identity,
         token: None,
-        circle: None,
+        group: None,
     };
-    Wish {
+    PendingJoin {
         log: LogId::Name(id),
         member: Arc::new(member),
-        attempt: Attempt::default(),
+        join_id: JoinId::default(),
         local,
-        early: Vec::new(),
+        queued_requests: Vec::new(),
     }
 }
 
 /// The bytes of a frame that waits to be asked about.
-fn weight(ask: &Ask) -> usize {
+fn request_bytes(ask: &HubRequest) -> usize {
     match ask {
-        Ask::Relay(_, _, relay) => relay.frame.len(),
-        Ask::Claim(..)
-        | Ask::Release(..)
-        | Ask::Join(..)
-        | Ask::Leave(..)
-        | Ask::List(_)
-        | Ask::Alive(_) => 0,
+        HubRequest::Send(_, _, relay) => relay.frame.len(),
+        HubRequest::Claim(..)
+        | HubRequest::Release(..)
+        | HubRequest::Join(..)
+        | HubRequest::Leave(..)
+        | HubRequest::List(_)
+        | HubRequest::Alive(_) => 0,
     }
 }
 
 /// The refusal of what only a member may ask.
-fn not_in_room(ask: Ask) -> Refused {
-    let refused = |room: &RoomId| Refused::new(Refusal::NotInRoom).in_room(&room.name);
+fn not_in_room(ask: HubRequest) -> RequestError {
+    let refused = |room: &RoomId| RequestError::new(ErrorCode::NotInRoom).in_room(&room.name);
     match ask {
-        Ask::Relay(room, to, _) => refused(&room).to(to),
-        Ask::List(room) => refused(&room),
-        Ask::Claim(..) | Ask::Release(..) | Ask::Join(..) | Ask::Leave(..) | Ask::Alive(_) => {
-            Refused::new(Refusal::NotInRoom)
-        }
+        HubRequest::Send(room, to, _) => refused(&room).to(to),
+        HubRequest::List(room) => refused(&room),
+        HubRequest::Claim(..)
+        | HubRequest::Release(..)
+        | HubRequest::Join(..)
+        | HubRequest::Leave(..)
+        | HubRequest::Alive(_) => RequestError::new(ErrorCode::NotInRoom),
     }
 }
 
 /// What of a log can be held: an address, or the one name.
-fn place(log: &LogId, address: &Address) -> Option<Place> {
+fn place(log: &LogId, address: &Address) -> Option<ResourceKey> {
     match log {
-        LogId::Room(room) => Some(Place::Address(room.clone(), address.clone())),
-        LogId::Name(name) => Some(Place::Name(name.clone())),
-        LogId::Duty(_) => None,
+        LogId::Room(room) => Some(ResourceKey::Address(room.clone(), address.clone())),
+        LogId::Name(name) => Some(ResourceKey::Name(name.clone())),
+        LogId::Election(_) => None,
     }
 }
 
@@ -657,37 +732,40 @@ fn entered_again(log: LogId, others: Vec<Arc<Member>>) -> Event {
         LogId::Room(room) => Event::Rejoined { room, others },
         LogId::Name(name) => Event::Claimed(name),
         // No peer joins one.
-        LogId::Duty(_) => Event::Refused(Refused::new(Refusal::NotInRoom)),
+        LogId::Election(_) => Event::RequestFailed(RequestError::new(ErrorCode::NotInRoom)),
     }
 }
 
-fn heard(room: &RoomId, from: &Arc<Member>, direct: bool, relay: Arc<Relay>) -> Event {
-    Event::Heard {
+fn received(room: &RoomId, from: &Arc<Member>, direct: bool, relay: Arc<RelayedMessage>) -> Event {
+    Event::Received {
         room: room.clone(),
         from: from.clone(),
         direct,
-        relay,
+        message: relay,
     }
 }
 
 /// The one receiver of a relay, or why it cannot be one.
-fn passable<'a, L>(receiver: Option<&'a Seat<L>>, relay: &Relay) -> Result<&'a Seat<L>, Refusal> {
+fn check_receiver<'a, L>(
+    receiver: Option<&'a Membership<L>>,
+    relay: &RelayedMessage,
+) -> Result<&'a Membership<L>, ErrorCode> {
     let seat = receiver
         .filter(|seat| seat.node.is_some() || seat.local.is_some())
-        .ok_or(Refusal::NoSuchPeer)?;
-    if relay.is_understood_by(seat.member.tongue) {
+        .ok_or(ErrorCode::NoSuchPeer)?;
+    if relay.is_understood_by(seat.member.dialect) {
         Ok(seat)
     } else {
-        Err(Refusal::NotUnderstood)
+        Err(ErrorCode::Untranslatable)
     }
 }
 
-fn members<'a, L: 'a>(seats: impl Iterator<Item = &'a Seat<L>>) -> Vec<Arc<Member>> {
+fn members<'a, L: 'a>(seats: impl Iterator<Item = &'a Membership<L>>) -> Vec<Arc<Member>> {
     seats.map(|seat| seat.member.clone()).collect()
 }
 
 /// The nodes that members are of, but for this one; each once.
-fn nodes<'a, L: 'a>(seats: impl Iterator<Item = &'a Seat<L>>) -> Vec<NodeId> {
+fn nodes<'a, L: 'a>(seats: impl Iterator<Item = &'a Membership<L>>) -> Vec<NodeId> {
     let mut nodes: Vec<_> = seats.filter_map(|seat| seat.node).collect();
     nodes.sort_unstable();
     nodes.dedup();
@@ -695,16 +773,16 @@ fn nodes<'a, L: 'a>(seats: impl Iterator<Item = &'a Seat<L>>) -> Vec<NodeId> {
 }
 
 /// Gives a relay to members of this node. Returns how many members of all nodes it is for.
-fn hear_all<'a, L: Clone + 'a>(
-    seats: impl Iterator<Item = &'a Seat<L>>,
+fn deliver_to_all<'a, L: Clone + 'a>(
+    seats: impl Iterator<Item = &'a Membership<L>>,
     effects: &mut VecDeque<Effect<L>>,
     id: &RoomId,
     from: &Arc<Member>,
-    relay: &Arc<Relay>,
+    relay: &Arc<RelayedMessage>,
 ) -> usize {
-    let event = Arc::new(heard(id, from, false, relay.clone()));
+    let event = Arc::new(received(id, from, false, relay.clone()));
     let mut count = 0;
-    for seat in seats.filter(|seat| relay.is_understood_by(seat.member.tongue)) {
+    for seat in seats.filter(|seat| relay.is_understood_by(seat.member.dialect)) {
         count += 1;
         if let Some(local) = &seat.local {
             effects.push_back(Effect::Deliver(local.clone(), event.clone()));

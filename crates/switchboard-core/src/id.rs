@@ -128,7 +128,7 @@ name!(
 );
 name!(
     /// What one node does for all of them.
-    Duty
+    ElectionId
 );
 name!(
     /// Somebody who calls and is called, on however many connections: a public key in hexadecimal
@@ -268,9 +268,9 @@ impl From<u64> for Position {
 /// Tells one peer's attempts to join apart, so that the answer to an old one is not taken for
 /// the answer to a new one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Attempt(u32);
+pub struct JoinId(u32);
 
-impl Attempt {
+impl JoinId {
     /// The attempt after this one.
     #[must_use]
     pub fn next(self) -> Self {

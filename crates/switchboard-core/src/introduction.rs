@@ -10,11 +10,11 @@ use crate::id::{Address, DialectName, DisplayName, PeerId};
 
 /// What the core must know of a dialect.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Tongue {
+pub struct DialectTraits {
     /// Its name.
     pub name: DialectName,
     /// Who calls among its own.
-    pub custom: Custom,
+    pub offer_policy: OfferPolicy,
     /// Whether it carries offers, answers and candidates that can be translated.
     pub signals: bool,
     /// Whether it carries text for people.
@@ -22,27 +22,27 @@ pub struct Tongue {
     /// Whether its clients are told who is in a room. Where they are not, they find each other by
     /// address alone, and `directory_members` bounds the room instead of `room_members`. They are told when a
     /// member of another dialect leaves that they exchanged a session description with.
-    pub introduced: bool,
+    pub announces_presence: bool,
     /// Members that a room may have while somebody who speaks it is in it; 0: any number.
-    pub room_max: usize,
+    pub members_max: usize,
     /// Whether its members can be called `server`: the server itself never speaks under that name in it.
     pub allows_server_address: bool,
 }
 
-impl Tongue {
+impl DialectTraits {
     /// What most dialects are; for the fields that a dialect has nothing to say of.
-    pub const USUAL: Self = Self {
+    pub const DEFAULT: Self = Self {
         name: "",
-        custom: Custom::NeverTold,
+        offer_policy: OfferPolicy::Unspecified,
         signals: true,
         messages: true,
-        introduced: true,
-        room_max: 0,
+        announces_presence: true,
+        members_max: 0,
         allows_server_address: false,
     };
 }
 
-impl Tongue {
+impl DialectTraits {
     /// Whether members of other dialects can be sent anything that this one carries.
     #[must_use]
     pub fn reaches_other_dialects(&self) -> bool {
@@ -52,13 +52,13 @@ impl Tongue {
 
 /// Who calls among members of one dialect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Custom {
+pub enum OfferPolicy {
     /// The newcomer calls everybody who is there.
-    NewcomerCalls,
+    NewcomerOffers,
     /// Those who are there call the newcomer.
-    MemberCalls,
+    MemberOffers,
     /// Nobody is told to call, and the dialect has no words for it; clients decide by themselves.
-    NeverTold,
+    Unspecified,
 }
 
 /// How sure we are who a peer is.
@@ -97,11 +97,11 @@ impl fmt::Debug for Token {
 
 /// Some of a room's members, who see only each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Circle {
+pub struct Group {
     /// Who was the first in it.
     pub first: PeerId,
     /// When so many have come in, it is closed: nobody comes in any more, whoever leaves.
-    pub seats: NonZeroUsize,
+    pub capacity: NonZeroUsize,
 }
 
 /// A peer as a member of a room.
@@ -114,13 +114,13 @@ pub struct Member {
     /// What people call it, if it said so.
     pub name: Option<DisplayName>,
     /// How it speaks.
-    pub tongue: &'static Tongue,
+    pub dialect: &'static DialectTraits,
     /// How sure we are of it.
     pub identity: Identity,
     /// By what it shows that its address is its own, where its dialect has that.
     pub token: Option<Token>,
     /// With whom alone it wants to be.
-    pub circle: Option<Circle>,
+    pub group: Option<Group>,
 }
 
 impl Member {
@@ -137,45 +137,47 @@ impl Member {
     /// Whether the two are among each other.
     #[must_use]
     pub fn sees(&self, other: &Self) -> bool {
-        let first = |member: &Self| member.circle.map(|circle| circle.first);
+        let first = |member: &Self| member.group.map(|circle| circle.first);
         first(self) == first(other)
     }
 }
 
 /// Which of two members calls, seen from one of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Call {
+pub enum OfferRole {
     /// You call.
-    You,
+    Offerer,
     /// The other one calls.
-    They,
+    Answerer,
     /// Neither is told to (both dialects leave it to the clients).
-    Nobody,
+    None,
 }
 
-impl Call {
+impl OfferRole {
     /// The same decision seen from the other one.
     #[must_use]
     pub fn flipped(self) -> Self {
         match self {
-            Self::You => Self::They,
-            Self::They => Self::You,
-            Self::Nobody => Self::Nobody,
+            Self::Offerer => Self::Answerer,
+            Self::Answerer => Self::Offerer,
+            Self::None => Self::None,
         }
     }
 }
 
 /// Whether `newcomer` calls `member`, seen from the newcomer.
 #[must_use]
-pub fn decide(newcomer: &Tongue, member: &Tongue) -> Call {
+pub fn offer_role(newcomer: &DialectTraits, member: &DialectTraits) -> OfferRole {
     if newcomer.name != member.name && !(newcomer.signals && member.signals) {
-        return Call::Nobody;
+        return OfferRole::None;
     }
-    match (newcomer.custom, member.custom) {
-        (Custom::MemberCalls, _) if newcomer.name == member.name => Call::They,
-        (Custom::NewcomerCalls | Custom::MemberCalls, _) => Call::You,
-        (Custom::NeverTold, Custom::NewcomerCalls | Custom::MemberCalls) => Call::They,
-        (Custom::NeverTold, Custom::NeverTold) => Call::Nobody,
+    match (newcomer.offer_policy, member.offer_policy) {
+        (OfferPolicy::MemberOffers, _) if newcomer.name == member.name => OfferRole::Answerer,
+        (OfferPolicy::NewcomerOffers | OfferPolicy::MemberOffers, _) => OfferRole::Offerer,
+        (OfferPolicy::Unspecified, OfferPolicy::NewcomerOffers | OfferPolicy::MemberOffers) => {
+            OfferRole::Answerer
+        }
+        (OfferPolicy::Unspecified, OfferPolicy::Unspecified) => OfferRole::None,
     }
 }
 
@@ -183,36 +185,36 @@ pub fn decide(newcomer: &Tongue, member: &Tongue) -> Call {
 mod tests {
     use super::*;
 
-    const fn tongue(name: DialectName, custom: Custom) -> Tongue {
-        Tongue {
+    const fn tongue(name: DialectName, custom: OfferPolicy) -> DialectTraits {
+        DialectTraits {
             name,
-            custom,
-            ..Tongue::USUAL
+            offer_policy: custom,
+            ..DialectTraits::DEFAULT
         }
     }
 
     #[test]
     fn own_custom_among_equals_newcomer_among_strangers() {
-        let newcomer_calls = tongue("a", Custom::NewcomerCalls);
-        let member_calls = tongue("b", Custom::MemberCalls);
-        let never = tongue("c", Custom::NeverTold);
-        let data_only = Tongue {
+        let newcomer_calls = tongue("a", OfferPolicy::NewcomerOffers);
+        let member_calls = tongue("b", OfferPolicy::MemberOffers);
+        let never = tongue("c", OfferPolicy::Unspecified);
+        let data_only = DialectTraits {
             signals: false,
-            ..tongue("d", Custom::NeverTold)
+            ..tongue("d", OfferPolicy::Unspecified)
         };
         for (newcomer, member, expected) in [
-            (&newcomer_calls, &newcomer_calls, Call::You),
-            (&member_calls, &member_calls, Call::They),
-            (&never, &never, Call::Nobody),
-            (&member_calls, &newcomer_calls, Call::You),
-            (&newcomer_calls, &member_calls, Call::You),
-            (&newcomer_calls, &never, Call::You),
-            (&never, &newcomer_calls, Call::They),
-            (&never, &member_calls, Call::They),
-            (&newcomer_calls, &data_only, Call::Nobody),
+            (&newcomer_calls, &newcomer_calls, OfferRole::Offerer),
+            (&member_calls, &member_calls, OfferRole::Answerer),
+            (&never, &never, OfferRole::None),
+            (&member_calls, &newcomer_calls, OfferRole::Offerer),
+            (&newcomer_calls, &member_calls, OfferRole::Offerer),
+            (&newcomer_calls, &never, OfferRole::Offerer),
+            (&never, &newcomer_calls, OfferRole::Answerer),
+            (&never, &member_calls, OfferRole::Answerer),
+            (&newcomer_calls, &data_only, OfferRole::None),
         ] {
             assert_eq!(
-                decide(newcomer, member),
+                offer_role(newcomer, member),
                 expected,
                 "{} joins {}",
                 newcomer.name,

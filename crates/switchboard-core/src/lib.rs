@@ -7,7 +7,7 @@
 //! 1. call `handle` (or `handle_timeout`), then `poll_effect` until it is empty, before anything else;
 //! 2. perform the effects in the order given. Promises 2 and 3 (introduced before heard, one
 //!    order) hold only if each receiver's queue gets its events in that order;
-//! 3. answer each [`Effect::Propose`] by one [`Input::Committed`] or [`Input::Declined`], in the
+//! 3. answer each [`Effect::Propose`] by one [`Input::Committed`] or [`Input::Rejected`], in the
 //!    order the engine gave;
 //! 4. when `poll_timeout` gives a time, call `handle_timeout` at or after it.
 //!
@@ -19,45 +19,52 @@
 //! and `poll_ended` until both are empty, and keeps their timeouts as above.
 #![warn(missing_docs)]
 
-mod absent;
 mod alias;
 mod call;
 mod challenge;
 mod command;
 mod deadline;
+mod deferred;
+mod direction;
+mod error;
 mod event;
 mod hub;
 mod id;
 mod introduction;
 mod limits;
 mod log;
+mod message;
 mod peer;
-mod refusal;
-mod relay;
 mod reservation;
 mod reserved;
 mod room;
 mod visible;
-mod voice_end;
 mod voice_event;
 mod voice_room;
 
 pub use alias::Aliases;
-pub use call::{CallLimits, CallRefusal, Calls, RingOrigin};
-pub use command::{Ask, Change, Charge, Command, Effect, Farewell, Input, Place, Target, Terms};
-pub use event::{Event, Eviction};
+pub use call::{CallError, CallLimits, Calls, RingOrigin};
+pub use command::{
+    Change, Charge, Command, Effect, HubRequest, Input, JoinOptions, LeaveKind, ResourceKey, Target,
+};
+pub use direction::Direction;
+pub use error::{ErrorCode, RequestError};
+pub use event::{Event, EvictionReason};
 pub use hub::Hub;
 pub use id::{
-    Address, Alias, Attempt, CallId, DialectName, DisplayName, Duty, NameError, NameId, PeerId,
-    Position, RoomId, RoomName, RoomScope, SpaceName, User, VoiceRoomId,
+    Address, Alias, CallId, DialectName, DisplayName, ElectionId, JoinId, NameError, NameId,
+    PeerId, Position, RoomId, RoomName, RoomScope, SpaceName, User, VoiceRoomId,
 };
-pub use introduction::{Call, Circle, Custom, Identity, Member, Token, Tongue, decide};
+pub use introduction::{
+    DialectTraits, Group, Identity, Member, OfferPolicy, OfferRole, Token, offer_role,
+};
 pub use limits::Limits;
-pub use log::{Addressee, Declined, Departure, Entry, Letter, LogId, Message, NodeId, SeatRef};
-pub use peer::{Parting, Peer};
-pub use refusal::{Refusal, Refused};
-pub use relay::{Relay, RelayKind};
+pub use log::{
+    Entry, LeaveCause, LogId, MembershipRef, NodeId, NodeMessage, NodeMessageBody, Recipient,
+    RejectReason,
+};
+pub use message::{MessageKind, RelayedMessage};
+pub use peer::{DisconnectReason, Peer};
 pub use reserved::{behind_server, beside_server, is_server_name};
-pub use voice_end::Way;
 pub use voice_event::{Audience, VoiceEvent};
-pub use voice_room::{RoomKey, RoomListing, VoiceRoomLimits, VoiceRoomRefusal, VoiceRooms};
+pub use voice_room::{RoomKey, RoomListing, VoiceRoomError, VoiceRoomLimits, VoiceRooms};

@@ -107,17 +107,17 @@ impl Limits {
     /// Members that a room may have when this one joins it. A join that is told to few may be one of many.
     #[must_use]
     pub fn members_max(&self, newcomer: &Member) -> usize {
-        let usual = match newcomer.tongue.introduced && newcomer.circle.is_none() {
+        let usual = match newcomer.dialect.announces_presence && newcomer.group.is_none() {
             true => self.room_members,
             false => self.directory_members,
         };
-        tighter(usual, newcomer.tongue.room_max)
+        lower_limit(usual, newcomer.dialect.members_max)
     }
 }
 
 /// The tighter of two limits, where 0 is none.
 #[must_use]
-pub(crate) fn tighter(a: usize, b: usize) -> usize {
+pub(crate) fn lower_limit(a: usize, b: usize) -> usize {
     match (a, b) {
         (0, only) | (only, 0) => only,
         (a, b) => a.min(b),

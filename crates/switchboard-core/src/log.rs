@@ -4,10 +4,10 @@ use std::{fmt, str::FromStr, sync::Arc};
 
 use crate::{
     command::{Change, Target},
-    event::Eviction,
-    id::{Duty, NameId, PeerId, Position, RoomId},
+    event::EvictionReason,
+    id::{ElectionId, NameId, PeerId, Position, RoomId},
     introduction::Member,
-    relay::Relay,
+    message::RelayedMessage,
 };
 
 /// What has a log of changes of its own.
@@ -18,7 +18,7 @@ pub enum LogId {
     /// A name that is unique in a space or a room: a log with at most one member.
     Name(NameId),
     /// Something that one node does for all: its members are nodes, and the oldest does it.
-    Duty(Duty),
+    Election(ElectionId),
 }
 
 /// A node, as long as its process lives. Drawn at random.
@@ -73,7 +73,7 @@ pub struct Entry {
 
 /// Why a proposed change is not ordered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Declined {
+pub enum RejectReason {
     /// The join: somebody has the address. The log is known here up to that somebody's join.
     Taken,
     /// The join: there are as many members as may be.
@@ -81,12 +81,12 @@ pub enum Declined {
     /// The join: the engine cannot be reached, or has too much to do.
     Unavailable,
     /// The leave: there is no such member.
-    Absent,
+    NotAMember,
 }
 
 /// A member where it sits: one that left and came back sits elsewhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SeatRef {
+pub struct MembershipRef {
     /// Who.
     pub peer: PeerId,
     /// Where, as in [`Entry::position`].
@@ -95,24 +95,24 @@ pub struct SeatRef {
 
 /// What one node says to another about a log.
 #[derive(Clone, Debug)]
-pub struct Letter {
+pub struct NodeMessage {
     /// Which.
     pub log: LogId,
     /// What.
-    pub message: Message,
+    pub body: NodeMessageBody,
 }
 
-/// What stands in a [`Letter`].
+/// What stands in a [`NodeMessage`].
 #[derive(Clone, Debug)]
-pub enum Message {
+pub enum NodeMessageBody {
     /// A member of the sending node's sends something to members of the receiving node's.
     Relay {
         /// Who.
-        from: SeatRef,
+        from: MembershipRef,
         /// To whom.
-        to: Addressee,
+        to: Recipient,
         /// What.
-        relay: Arc<Relay>,
+        message: Arc<RelayedMessage>,
     },
     /// A relay could not be given to whom it was for, who has left.
     Bounce {
@@ -128,7 +128,7 @@ pub enum Message {
         /// In whose name.
         from: Arc<Member>,
         /// What.
-        relay: Arc<Relay>,
+        message: Arc<RelayedMessage>,
     },
     /// Somebody claims what this member holds: find out whether it is alive.
     Probe(PeerId),
@@ -147,13 +147,13 @@ pub enum Message {
 
 /// For whom a relay is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Addressee {
+pub enum Recipient {
     /// All others of the room.
     Everyone,
     /// One of them.
     One {
         /// Who.
-        seat: SeatRef,
+        member: MembershipRef,
         /// The same, in the sender's words.
         target: Target,
     },
@@ -161,11 +161,11 @@ pub enum Addressee {
 
 /// How a seat becomes free.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Departure {
+pub enum LeaveCause {
     /// The member asked for it.
-    Asked(crate::Farewell),
+    Requested(crate::LeaveKind),
     /// It was thrown out.
-    Evicted(Eviction),
+    Evicted(EvictionReason),
     /// Its node was not heard of for too long.
-    Lost,
+    NodeLost,
 }

@@ -3,19 +3,19 @@
 use std::sync::Arc;
 
 use crate::{
-    command::{Ask, Command, Farewell, Terms},
-    id::{Address, Attempt, DisplayName, NameId, PeerId, RoomId, RoomName, RoomScope, SpaceName},
-    introduction::{Circle, Identity, Member, Tongue},
+    command::{Command, HubRequest, JoinOptions, LeaveKind},
+    error::{ErrorCode, RequestError},
+    id::{Address, DisplayName, JoinId, NameId, PeerId, RoomId, RoomName, RoomScope, SpaceName},
+    introduction::{DialectTraits, Group, Identity, Member},
     limits::{Limits, exceeds},
-    refusal::{Refusal, Refused},
     reserved::is_server_name,
 };
 
 /// How a connection ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Parting {
+pub enum DisconnectReason {
     /// The client or its dialect said goodbye.
-    Said,
+    Graceful,
     /// The client's socket was closed or reset, without a goodbye. The connection has certainly ended, and
     /// its addresses are free as after a goodbye.
     Reset,
@@ -25,11 +25,11 @@ pub enum Parting {
 
 /// A room that a peer is in or has asked to enter.
 #[derive(Debug)]
-struct Joined {
+struct JoinedRoom {
     room: RoomName,
     scope: RoomScope,
     /// The latest.
-    attempt: Attempt,
+    join_id: JoinId,
     /// Its address there is kept for it.
     has_token: bool,
 }
@@ -38,28 +38,33 @@ struct Joined {
 #[derive(Debug)]
 pub struct Peer {
     id: PeerId,
-    tongue: &'static Tongue,
+    dialect: &'static DialectTraits,
     identity: Identity,
     space: SpaceName,
     /// Sorted by room.
-    rooms: Vec<Joined>,
+    rooms: Vec<JoinedRoom>,
     /// The names that it has or has asked for.
     names: Vec<NameId>,
-    attempt: Attempt,
+    last_join_id: JoinId,
 }
 
 impl Peer {
     /// A peer that holds nothing yet.
     #[must_use]
-    pub fn new(id: PeerId, tongue: &'static Tongue, identity: Identity, space: SpaceName) -> Self {
+    pub fn new(
+        id: PeerId,
+        tongue: &'static DialectTraits,
+        identity: Identity,
+        space: SpaceName,
+    ) -> Self {
         Self {
             id,
-            tongue,
+            dialect: tongue,
             identity,
             space,
             rooms: Vec::new(),
             names: Vec::new(),
-            attempt: Attempt::default(),
+            last_join_id: JoinId::default(),
         }
     }
 
@@ -77,17 +82,21 @@ impl Peer {
 
     /// The dialect it speaks.
     #[must_use]
-    pub fn tongue(&self) -> &'static Tongue {
-        self.tongue
+    pub fn dialect(&self) -> &'static DialectTraits {
+        self.dialect
     }
 
     /// Says that the dialect was found out only now. Holdings stay.
-    pub fn speaks(&mut self, tongue: &'static Tongue) {
-        self.tongue = tongue;
+    pub fn set_dialect(&mut self, tongue: &'static DialectTraits) {
+        self.dialect = tongue;
     }
 
     /// What to ask a hub for this command, or why it is not asked.
-    pub fn route(&mut self, command: Command, limits: &Limits) -> Result<Ask, Refused> {
+    pub fn authorize(
+        &mut self,
+        command: Command,
+        limits: &Limits,
+    ) -> Result<HubRequest, RequestError> {
         match command {
             Command::Claim(room, name) => self.claim(room, name),
             Command::Release(room, name) => Ok(self.release(room, name)),
@@ -95,49 +104,60 @@ impl Peer {
                 room,
                 address,
                 name,
-                terms,
+                options: terms,
             } => self.join(room, address, name, terms, limits),
-            Command::Leave { room, farewell } => {
+            Command::Leave {
+                room,
+                kind: farewell,
+            } => {
                 let id = self.joined_room(&room)?;
                 if let Ok(index) = self.index_of(&room) {
                     self.rooms.remove(index);
                 }
-                Ok(Ask::Leave(id, farewell))
+                Ok(HubRequest::Leave(id, farewell))
             }
-            Command::Relay { room, to, relay } => {
+            Command::Send {
+                room,
+                to,
+                message: relay,
+            } => {
                 let id = self.joined_room(&room);
                 let id = id.map_err(|refused| refused.to(to.clone()))?;
-                Ok(Ask::Relay(id, to, Arc::new(relay)))
+                Ok(HubRequest::Send(id, to, Arc::new(relay)))
             }
-            Command::List(room) => Ok(Ask::List(self.joined_room(&room)?)),
+            Command::List(room) => Ok(HubRequest::List(self.joined_room(&room)?)),
         }
     }
 
     /// Learns that it is not let into a room. Says whether that is still so: the answer may come
     /// after the client has asked anew or for something else.
-    pub fn observe(&mut self, refused: &Refused) -> bool {
+    pub fn note_rejected_join(&mut self, refused: &RequestError) -> bool {
         let (Some(room), Some(attempt)) = (&refused.room, refused.join) else {
             return true;
         };
         let before = self.rooms.len();
         self.rooms
-            .retain(|joined| joined.room != *room || joined.attempt != attempt);
+            .retain(|joined| joined.room != *room || joined.join_id != attempt);
         self.rooms.len() != before
     }
 
     /// What to ask when the connection is gone: everything is given back.
     #[must_use]
-    pub fn farewell(&mut self, parting: Parting) -> Vec<Ask> {
+    pub fn disconnect(&mut self, parting: DisconnectReason) -> Vec<HubRequest> {
         let rooms = std::mem::take(&mut self.rooms);
         let names = std::mem::take(&mut self.names);
         let leave = rooms.into_iter().map(|joined| {
             let farewell = match parting {
-                Parting::Lost if joined.has_token => Farewell::Dropped,
-                Parting::Lost | Parting::Reset | Parting::Said => Farewell::Aloud,
+                DisconnectReason::Lost if joined.has_token => LeaveKind::ConnectionLost,
+                DisconnectReason::Lost | DisconnectReason::Reset | DisconnectReason::Graceful => {
+                    LeaveKind::Announced
+                }
             };
-            Ask::Leave(self.room(joined.room, joined.scope), farewell)
+            HubRequest::Leave(self.room(joined.room, joined.scope), farewell)
         });
-        leave.chain(names.into_iter().map(Ask::Release)).collect()
+        leave
+            .chain(names.into_iter().map(HubRequest::Release))
+            .collect()
     }
 
     fn room(&self, name: RoomName, scope: RoomScope) -> RoomId {
@@ -153,27 +173,27 @@ impl Peer {
         self.rooms.binary_search_by(|joined| joined.room.cmp(room))
     }
 
-    fn joined(&self, room: &RoomName) -> Option<&Joined> {
+    fn joined(&self, room: &RoomName) -> Option<&JoinedRoom> {
         self.index_of(room).ok().map(|index| &self.rooms[index])
     }
 
     /// The room of this name that the peer is in.
-    fn joined_room(&self, room: &RoomName) -> Result<RoomId, Refused> {
-        let not_in_room = || Refused::new(Refusal::NotInRoom).in_room(room);
+    fn joined_room(&self, room: &RoomName) -> Result<RoomId, RequestError> {
+        let not_in_room = || RequestError::new(ErrorCode::NotInRoom).in_room(room);
         let joined = self.joined(room).ok_or_else(not_in_room)?;
         Ok(self.room(room.clone(), joined.scope.clone()))
     }
 
     /// The scope of the room that these terms ask for. A room that the peer is in keeps its scope.
-    fn scope_of(&self, room: &RoomName, terms: &Terms) -> RoomScope {
+    fn scope_of(&self, room: &RoomName, terms: &JoinOptions) -> RoomScope {
         if let Some(joined) = self.joined(room) {
             return joined.scope.clone();
         }
         // Members of a group, or of a dialect without signals, are invisible to other dialects, so
         // they must not use up places of the shared room.
-        let is_apart = terms.circle.is_some() || !self.tongue.reaches_other_dialects();
+        let is_apart = terms.group_size.is_some() || !self.dialect.reaches_other_dialects();
         match terms.closed_to_other_dialects || is_apart {
-            true => RoomScope::only(self.tongue.name),
+            true => RoomScope::only(self.dialect.name),
             false => RoomScope::Shared,
         }
     }
@@ -183,21 +203,25 @@ impl Peer {
         NameId { space, room, name }
     }
 
-    fn claim(&mut self, room: Option<RoomName>, name: DisplayName) -> Result<Ask, Refused> {
+    fn claim(
+        &mut self,
+        room: Option<RoomName>,
+        name: DisplayName,
+    ) -> Result<HubRequest, RequestError> {
         let id = self.name_id(room, name);
         if is_server_name(id.name.as_str()) {
-            return Err(Refused::claim(Refusal::Reserved, id));
+            return Err(RequestError::claim(ErrorCode::Reserved, id));
         }
         if !self.names.contains(&id) {
             self.names.push(id.clone());
         }
-        Ok(Ask::Claim(id, self.identity.clone()))
+        Ok(HubRequest::Claim(id, self.identity.clone()))
     }
 
-    fn release(&mut self, room: Option<RoomName>, name: DisplayName) -> Ask {
+    fn release(&mut self, room: Option<RoomName>, name: DisplayName) -> HubRequest {
         let id = self.name_id(room, name);
         self.names.retain(|held| *held != id);
-        Ask::Release(id)
+        HubRequest::Release(id)
     }
 
     fn join(
@@ -205,21 +229,29 @@ impl Peer {
         room: RoomName,
         address: Address,
         name: Option<DisplayName>,
-        terms: Terms,
+        terms: JoinOptions,
         limits: &Limits,
-    ) -> Result<Ask, Refused> {
-        self.attempt = self.attempt.next();
-        if !self.tongue.allows_server_address && is_server_name(address.as_str()) {
-            return Err(Refused::join(Refusal::Reserved, &room, self.attempt));
+    ) -> Result<HubRequest, RequestError> {
+        self.last_join_id = self.last_join_id.next();
+        if !self.dialect.allows_server_address && is_server_name(address.as_str()) {
+            return Err(RequestError::join(
+                ErrorCode::Reserved,
+                &room,
+                self.last_join_id,
+            ));
         }
         if self.joined(&room).is_none() && exceeds(self.rooms.len() + 1, limits.rooms_per_peer) {
-            return Err(Refused::join(Refusal::TooManyRooms, &room, self.attempt));
+            return Err(RequestError::join(
+                ErrorCode::TooManyRooms,
+                &room,
+                self.last_join_id,
+            ));
         }
         let scope = self.scope_of(&room, &terms);
-        let joined = Joined {
+        let joined = JoinedRoom {
             room: room.clone(),
             scope: scope.clone(),
-            attempt: self.attempt,
+            join_id: self.last_join_id,
             has_token: terms.token.is_some(),
         };
         match self.index_of(&room) {
@@ -230,16 +262,16 @@ impl Peer {
             peer: self.id,
             address,
             name,
-            tongue: self.tongue,
+            dialect: self.dialect,
             identity: self.identity.clone(),
             token: terms.token,
             // The hub knows whose circle is open.
-            circle: terms.circle.map(|seats| Circle {
+            group: terms.group_size.map(|seats| Group {
                 first: self.id,
-                seats,
+                capacity: seats,
             }),
         };
         let room = self.room(room, scope);
-        Ok(Ask::Join(room, Arc::new(member), self.attempt))
+        Ok(HubRequest::Join(room, Arc::new(member), self.last_join_id))
     }
 }

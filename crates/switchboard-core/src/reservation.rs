@@ -6,19 +6,19 @@ use std::{
     time::Instant,
 };
 
-use crate::{command::Place, introduction::Member, limits::RESERVATIONS_MAX};
+use crate::{command::ResourceKey, introduction::Member, limits::RESERVATIONS_MAX};
 
 /// The addresses that are kept, each until its time is over or its client is back.
 #[derive(Debug, Default)]
 pub(crate) struct Reservations {
-    by_place: BTreeMap<Place, (Arc<Member>, Instant)>,
-    by_time: BTreeSet<(Instant, Place)>,
+    by_place: BTreeMap<ResourceKey, (Arc<Member>, Instant)>,
+    by_time: BTreeSet<(Instant, ResourceKey)>,
 }
 
 impl Reservations {
     /// Keeps the place of a member that has lost its connection, if it has shown a token. If too many are
     /// kept, the one that would be kept the shortest is not kept any more.
-    pub(crate) fn keep(&mut self, place: Place, member: &Arc<Member>, now: Instant) {
+    pub(crate) fn keep(&mut self, place: ResourceKey, member: &Arc<Member>, now: Instant) {
         let Some(token) = member.token.as_ref().filter(|token| !token.grace.is_zero()) else {
             return;
         };
@@ -34,14 +34,14 @@ impl Reservations {
     }
 
     /// Somebody has the place again.
-    pub(crate) fn lift(&mut self, place: &Place) {
+    pub(crate) fn lift(&mut self, place: &ResourceKey) {
         if let Some((_, until)) = self.by_place.remove(place) {
             self.by_time.remove(&(until, place.clone()));
         }
     }
 
     /// Whether the place is kept for somebody else than `member`.
-    pub(crate) fn is_against(&self, place: &Place, member: &Member, now: Instant) -> bool {
+    pub(crate) fn is_against(&self, place: &ResourceKey, member: &Member, now: Instant) -> bool {
         let kept = self.by_place.get(place).filter(|(_, until)| now < *until);
         kept.is_some_and(|(lost, _)| !lost.is_proven_same(member))
     }

@@ -4,8 +4,8 @@
 use bytestring::ByteString;
 
 use crate::{
+    direction::Direction,
     id::{RoomName, User, VoiceRoomId},
-    voice_end::Way,
 };
 
 /// To whom an event of the voice rooms goes.
@@ -80,7 +80,7 @@ pub enum VoiceEvent {
         /// The other user of the call; `None` in a room.
         other: Option<User>,
         /// The microphone or the headphones.
-        way: Way,
+        direction: Direction,
         /// The name that the client gave the connection that has ended; empty if it gave none.
         connection: ByteString,
     },

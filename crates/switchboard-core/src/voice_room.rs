@@ -11,9 +11,9 @@ use std::{
 
 use crate::{
     deadline::Deadlines,
+    direction::{ConnectedAudio, Direction},
     id::{RoomName, User, VoiceRoomId},
     limits::exceeds,
-    voice_end::{Ends, Way},
     voice_event::{Audience, VoiceEvent},
 };
 
@@ -52,7 +52,7 @@ impl Default for VoiceRoomLimits {
 
 /// Why somebody was not let into a voice room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum VoiceRoomRefusal {
+pub enum VoiceRoomError {
     /// There are `rooms` rooms, somebody is in each, and this would be another.
     TooManyRooms,
     /// The room has `sources` microphones.
@@ -79,7 +79,7 @@ pub struct RoomListing {
 #[derive(Debug, Default)]
 pub struct VoiceRooms {
     limits: VoiceRoomLimits,
-    rooms: BTreeMap<VoiceRoomId, Room>,
+    rooms: BTreeMap<VoiceRoomId, VoiceRoom>,
     by_name: HashMap<RoomName, VoiceRoomId>,
     deadlines: Deadlines<VoiceRoomId>,
     names_given: u64,
@@ -88,10 +88,10 @@ pub struct VoiceRooms {
 }
 
 #[derive(Debug)]
-struct Room {
+struct VoiceRoom {
     name: RoomName,
     /// Whoever has something connected.
-    members: BTreeMap<User, Ends>,
+    members: BTreeMap<User, ConnectedAudio>,
 }
 
 impl VoiceRooms {
@@ -110,14 +110,14 @@ impl VoiceRooms {
     /// driver ends the other one, and leaves once.
     ///
     /// # Errors
-    /// Any [`VoiceRoomRefusal`]: nothing has changed and nobody is told.
+    /// Any [`VoiceRoomError`]: nothing has changed and nobody is told.
     pub fn enter(
         &mut self,
         user: &User,
         key: &RoomKey,
-        way: Way,
+        way: Direction,
         now: Instant,
-    ) -> Result<VoiceRoomId, VoiceRoomRefusal> {
+    ) -> Result<VoiceRoomId, VoiceRoomError> {
         let found = self.find(key);
         // First of all, lest a numbered room end and begin in one input: its audio would end with it.
         // Nobody is refused in an empty room, so whoever finds it keeps it.
@@ -137,7 +137,7 @@ impl VoiceRooms {
 
     /// Takes back what [`VoiceRooms::enter`] connected; the others in the room are told. When it
     /// was the last, the room begins to linger. Of a room that is gone this is no news.
-    pub fn leave(&mut self, user: &User, id: VoiceRoomId, way: Way, now: Instant) {
+    pub fn leave(&mut self, user: &User, id: VoiceRoomId, way: Direction, now: Instant) {
         self.handle_timeout(now);
         let Some(room) = self.rooms.get_mut(&id) else {
             return;
@@ -211,10 +211,10 @@ impl VoiceRooms {
     }
 
     /// Makes the room of a key that has none.
-    fn open(&mut self, key: &RoomKey) -> Result<VoiceRoomId, VoiceRoomRefusal> {
+    fn open(&mut self, key: &RoomKey) -> Result<VoiceRoomId, VoiceRoomError> {
         if exceeds(self.rooms.len() + 1, self.limits.rooms) {
             let longest_empty = self.deadlines.pop();
-            self.end(longest_empty.ok_or(VoiceRoomRefusal::TooManyRooms)?);
+            self.end(longest_empty.ok_or(VoiceRoomError::TooManyRooms)?);
         }
         let (id, name) = match key {
             RoomKey::Named(name) => (self.name(name), name.clone()),
@@ -223,7 +223,7 @@ impl VoiceRooms {
                 (id, id.into())
             }
         };
-        let room = Room {
+        let room = VoiceRoom {
             name: name.clone(),
             members: BTreeMap::new(),
         };
@@ -260,8 +260,8 @@ impl VoiceRooms {
         &mut self,
         user: &User,
         id: VoiceRoomId,
-        way: Way,
-    ) -> Result<bool, VoiceRoomRefusal> {
+        way: Direction,
+    ) -> Result<bool, VoiceRoomError> {
         let Some(room) = self.rooms.get_mut(&id) else {
             return Ok(false);
         };
@@ -270,8 +270,8 @@ impl VoiceRooms {
         }
         let connected = room.members.values().filter(|ends| ends.has(way)).count();
         let (limit, refusal) = match way {
-            Way::In => (self.limits.sources, VoiceRoomRefusal::TooManySources),
-            Way::Out => (self.limits.listeners, VoiceRoomRefusal::TooManyListeners),
+            Direction::Publish => (self.limits.sources, VoiceRoomError::TooManySources),
+            Direction::Subscribe => (self.limits.listeners, VoiceRoomError::TooManyListeners),
         };
         if exceeds(connected + 1, limit) {
             return Err(refusal);

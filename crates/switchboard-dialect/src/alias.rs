@@ -2,9 +2,9 @@
 
 use std::borrow::Cow;
 
-use switchboard_core::{Address, DisplayName, Member, Refused, beside_server};
+use switchboard_core::{Address, DisplayName, Member, RequestError, beside_server};
 
-use crate::{HOST, words};
+use crate::{HOST, error_message};
 
 /// The address of a member, or of the server, where the server speaks as `server`. A client that sends
 /// a frame to this address means the member that [`switchboard_core::behind_server`] finds.
@@ -24,17 +24,17 @@ pub(crate) fn as_shown(address: &Address) -> Cow<'_, str> {
 }
 
 /// The error text of a refusal, in one sentence, with members named as the client knows them.
-pub(crate) fn words_of(refused: &Refused) -> String {
+pub(crate) fn words_of(refused: &RequestError) -> String {
     let target = refused.target.as_ref();
     let target = target.and_then(|target| Address::parse(&as_shown(target), 0).ok());
-    words(&Refused {
+    error_message(&RequestError {
         target,
         ..refused.clone()
     })
 }
 
 fn beside<'m>(member: &Member, name: &'m str) -> Cow<'m, str> {
-    match member.tongue.name == HOST.name {
+    match member.dialect.name == HOST.name {
         true => name.into(),
         false => shown(name),
     }

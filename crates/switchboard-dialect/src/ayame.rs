@@ -55,49 +55,51 @@ use std::{sync::Arc, time::Duration};
 use bytestring::ByteString;
 use serde_json::value::RawValue;
 use switchboard_core::{
-    Address, Call, Command, Custom, DisplayName, Event, Farewell, Limits, Member, PeerId, Refusal,
-    Refused, Relay, RelayKind, RoomName, Target, Terms, Tongue,
+    Address, Command, DialectTraits, DisplayName, ErrorCode, Event, JoinOptions, LeaveKind, Limits,
+    Member, MessageKind, OfferPolicy, OfferRole, PeerId, RelayedMessage, RequestError, RoomName,
+    Target,
 };
 
 use crate::{
-    Answer, Candidate, ClientIce, Close, Content, Dialect, Door, Frame, Handshake, Opens, Out,
-    Post, Reply, Session, Setting, Value,
+    Accepts, Candidate, ClientFrame, ClientIce, CloseReason, Content, Dialect, DialectSetting,
+    Endpoint, Handshake, HttpAnswer, HttpReply, Session, SessionOutput, SettingValue,
+    WebhookRequest,
     content::{relay, sdp_of},
-    json::{Object, Writer, is_deeper},
+    json::{JsonObject, JsonWriter, is_deeper},
 };
 
-static TONGUE: Tongue = Tongue {
+static TONGUE: DialectTraits = DialectTraits {
     name: "ayame",
-    custom: Custom::NewcomerCalls,
+    offer_policy: OfferPolicy::NewcomerOffers,
     signals: true,
     messages: false,
-    room_max: 2,
-    ..Tongue::USUAL
+    members_max: 2,
+    ..DialectTraits::DEFAULT
 };
 
-static SETTINGS: [Setting; 3] = [
-    Setting {
+static SETTINGS: [DialectSetting; 3] = [
+    DialectSetting {
         key: "auth_webhook_url",
         doc: "The web service that is asked whether a client may register; empty for none.",
-        default: || Value::Url(String::new()),
+        default: || SettingValue::Url(String::new()),
         range: 0..=2048,
     },
-    Setting {
+    DialectSetting {
         key: "disconnect_webhook_url",
         doc: "The web service that is told that a client has gone; empty for none.",
-        default: || Value::Url(String::new()),
+        default: || SettingValue::Url(String::new()),
         range: 0..=2048,
     },
-    Setting {
+    DialectSetting {
         key: "ping_secs",
         doc: "Seconds between the dialect's own ping frames; 0 for none.",
-        default: || Value::Int(5),
+        default: || SettingValue::Int(5),
         range: 0..=crate::SECS_MAX,
     },
 ];
-static AUTH_WEBHOOK_URL: &Setting = &SETTINGS[0];
-static DISCONNECT_WEBHOOK_URL: &Setting = &SETTINGS[1];
-static PING_SECS: &Setting = &SETTINGS[2];
+static AUTH_WEBHOOK_URL: &DialectSetting = &SETTINGS[0];
+static DISCONNECT_WEBHOOK_URL: &DialectSetting = &SETTINGS[1];
+static PING_SECS: &DialectSetting = &SETTINGS[2];
 
 /// How long a web service may take, as with the original.
 const WEBHOOK_TIME: Duration = Duration::from_secs(5);
@@ -109,7 +111,7 @@ const WEBHOOK_FAILED: &str = "InternalServerError";
 pub(crate) struct Ayame;
 
 impl Dialect for Ayame {
-    fn tongue(&self) -> &'static Tongue {
+    fn traits(&self) -> &'static DialectTraits {
         &TONGUE
     }
 
@@ -118,36 +120,36 @@ impl Dialect for Ayame {
     }
 
     /// The base, and at the root, wherever that is, the sign that the server is there.
-    fn doors(&self, base: &str) -> Vec<Door> {
+    fn endpoints(&self, base: &str) -> Vec<Endpoint> {
         vec![
-            Door::new(base, "", Door::MAIN, Opens::Sockets),
-            Door::new("/", "/.ok", "ok", Opens::Requests),
+            Endpoint::new(base, "", Endpoint::MAIN, Accepts::Sockets),
+            Endpoint::new("/", "/.ok", "ok", Accepts::Requests),
         ]
     }
 
-    fn answer(&self, _door: &'static str, _handshake: &Handshake) -> Answer {
-        Answer::Now(Reply {
+    fn respond(&self, _door: &'static str, _handshake: &Handshake) -> HttpAnswer {
+        HttpAnswer::Ready(HttpReply {
             status: 200,
             content_type: "text/plain; charset=utf-8",
             body: String::new(),
         })
     }
 
-    fn settings(&self) -> &'static [Setting] {
+    fn settings(&self) -> &'static [DialectSetting] {
         &SETTINGS
     }
 
-    fn open(&self, handshake: &Handshake, out: &mut Out) -> Box<dyn Session> {
+    fn open(&self, handshake: &Handshake, out: &mut SessionOutput) -> Box<dyn Session> {
         let settings = &handshake.settings;
         out.tick = match settings.int(TONGUE.name, PING_SECS) {
             0 => None,
             secs => Some(Duration::from_secs(secs)),
         };
         let id = ulid(handshake.unix_ms, &handshake.random);
-        Box::new(Client {
-            me: Address::parse(&id, 0).expect("a ULID is not empty"),
-            stage: Stage::New,
-            visit: None,
+        Box::new(AyameSession {
+            own_address: Address::parse(&id, 0).expect("a ULID is not empty"),
+            state: AyameState::New,
+            registration: None,
             grant: Grant::default(),
             ice: handshake.client_ice(),
             limits: handshake.limits.clone(),
@@ -157,24 +159,24 @@ impl Dialect for Ayame {
     }
 
     fn read<'a>(&self, frame: &'a str) -> Option<Content<'a>> {
-        let object = Object::parse(frame, 0).ok()?;
+        let object = JsonObject::parse(frame, 0).ok()?;
         match kind_of(&object.text("type").ok()??)? {
-            RelayKind::Candidate => {
+            MessageKind::Candidate => {
                 Candidate::of_value(object.all("ice").last()?).map(Content::Candidate)
             }
-            kind @ (RelayKind::Offer
-            | RelayKind::Answer
-            | RelayKind::Message
-            | RelayKind::Opaque) => Content::description(kind, sdp_of(&object)?),
+            kind @ (MessageKind::Offer
+            | MessageKind::Answer
+            | MessageKind::Message
+            | MessageKind::Opaque) => Content::description(kind, sdp_of(&object)?),
         }
     }
 }
 
-fn kind_of(frame_type: &str) -> Option<RelayKind> {
+fn kind_of(frame_type: &str) -> Option<MessageKind> {
     match frame_type {
-        "offer" => Some(RelayKind::Offer),
-        "answer" => Some(RelayKind::Answer),
-        "candidate" => Some(RelayKind::Candidate),
+        "offer" => Some(MessageKind::Offer),
+        "answer" => Some(MessageKind::Answer),
+        "candidate" => Some(MessageKind::Candidate),
         _ => None,
     }
 }
@@ -192,7 +194,7 @@ fn ulid(unix_ms: u64, random: &[u8; 32]) -> String {
 }
 
 /// What a client has said by `register`.
-struct Visit {
+struct Registration {
     room: RoomName,
     name: DisplayName,
     standalone: bool,
@@ -215,30 +217,30 @@ struct Grant {
 
 /// What the web service says of a client.
 #[derive(Debug, PartialEq, Eq)]
-enum Verdict {
+enum WebhookVerdict {
     Allowed(Grant),
     Denied(String),
 }
 
 /// How far the client has come.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Stage {
+enum AyameState {
     New,
     /// The web service is asked.
-    Asking,
+    Authorizing,
     Joining,
     /// Accepted, and the other of the room, if there is one.
-    Here(Option<PeerId>),
+    InRoom(Option<PeerId>),
     /// Accepted, and in the room no more.
-    Apart,
+    Standalone,
     Rejected,
 }
 
-struct Client {
-    me: Address,
-    stage: Stage,
+struct AyameSession {
+    own_address: Address,
+    state: AyameState,
     /// None as long as it is new.
-    visit: Option<Visit>,
+    registration: Option<Registration>,
     grant: Grant,
     ice: ClientIce,
     limits: Arc<Limits>,
@@ -246,22 +248,36 @@ struct Client {
     disconnect_webhook: String,
 }
 
-impl Session for Client {
-    fn on_frame(&mut self, frame: Frame<'_>, out: &mut Out) -> Result<(), Refused> {
-        let result = self.take(frame, out);
+impl Session for AyameSession {
+    fn on_frame(
+        &mut self,
+        frame: ClientFrame<'_>,
+        out: &mut SessionOutput,
+    ) -> Result<(), RequestError> {
+        let result = self.handle_frame(frame, out);
         if result.is_err() && self.accepted().is_none() {
-            out.close = Some(Close::DONE);
+            out.close = Some(CloseReason::DONE);
         }
         result
     }
 
-    fn on_event(&mut self, event: &Event, out: &mut Out) {
+    fn on_event(&mut self, event: &Event, out: &mut SessionOutput) {
         match event {
-            Event::Joined { others, .. } => self.joined(others, out),
-            Event::Introduced { peer, call, .. } => self.introduced(peer, *call, out),
-            Event::Departed { peer, farewell, .. } => self.departed(peer, *farewell, out),
-            Event::Heard { from, relay, .. } => out.frames.extend(self.heard(from, relay)),
-            Event::Refused(refused) => self.refused(refused, out),
+            Event::Joined { others, .. } => self.on_joined(others, out),
+            Event::Introduced {
+                peer, role: call, ..
+            } => self.on_introduced(peer, *call, out),
+            Event::Departed {
+                peer,
+                kind: farewell,
+                ..
+            } => self.on_departed(peer, *farewell, out),
+            Event::Received {
+                from,
+                message: relay,
+                ..
+            } => out.frames.extend(self.on_received(from, relay)),
+            Event::RequestFailed(refused) => self.on_error(refused, out),
             Event::Evicted(_) => out.frames.push(reject("evicted")),
             Event::Rejoined { .. }
             | Event::Members { .. }
@@ -270,84 +286,95 @@ impl Session for Client {
         }
     }
 
-    fn on_tick(&mut self, out: &mut Out) {
+    fn on_tick(&mut self, out: &mut SessionOutput) {
         if !self.is_standalone() {
-            out.frames.push(bare("ping"));
+            out.frames.push(frame_of_type("ping"));
         }
     }
 
-    fn on_reply(&mut self, reply: Option<&str>, out: &mut Out) {
-        if self.stage != Stage::Asking {
+    fn on_webhook_response(&mut self, reply: Option<&str>, out: &mut SessionOutput) {
+        if self.state != AyameState::Authorizing {
             return;
         }
-        match reply.and_then(|reply| verdict(reply, self.limits.json_depth)) {
-            Some(Verdict::Allowed(grant)) => {
+        match reply.and_then(|reply| parse_verdict(reply, self.limits.json_depth)) {
+            Some(WebhookVerdict::Allowed(grant)) => {
                 self.grant = grant;
                 self.join(out);
             }
-            Some(Verdict::Denied(reason)) => self.turn_away(&reason, Refusal::Denied, out),
-            None => self.turn_away(WEBHOOK_FAILED, Refusal::Unavailable, out),
+            Some(WebhookVerdict::Denied(reason)) => {
+                self.reject_client(&reason, ErrorCode::Denied, out)
+            }
+            None => self.reject_client(WEBHOOK_FAILED, ErrorCode::Unavailable, out),
         }
     }
 
-    fn on_end(&mut self) -> Option<Post> {
+    fn on_end(&mut self) -> Option<WebhookRequest> {
         let visit = self.accepted()?;
         let url = self.disconnect_webhook.clone();
-        (!url.is_empty()).then(|| post(url, self.about(visit).finish()))
+        (!url.is_empty()).then(|| webhook_request(url, self.webhook_fields(visit).finish()))
     }
 }
 
-impl Client {
-    fn take(&mut self, frame: Frame<'_>, out: &mut Out) -> Result<(), Refused> {
+impl AyameSession {
+    fn handle_frame(
+        &mut self,
+        frame: ClientFrame<'_>,
+        out: &mut SessionOutput,
+    ) -> Result<(), RequestError> {
         let text = frame.text()?;
-        let object = Object::parse(&text, self.limits.json_depth)?;
+        let object = JsonObject::parse(&text, self.limits.json_depth)?;
         match &*object.only_type()? {
             "pong" => Ok(()),
             "register" => self.register(&object, out),
-            "connected" => self.connected(out),
+            "connected" => self.handle_connected(out),
             other => {
-                let kind = kind_of(other).ok_or(Refusal::UnknownType)?;
+                let kind = kind_of(other).ok_or(ErrorCode::UnknownType)?;
                 self.relay(kind, &text, out)
             }
         }
     }
 
-    fn register(&mut self, object: &Object<'_>, out: &mut Out) -> Result<(), Refused> {
-        if self.stage != Stage::New {
-            return Err(self.registered_again(out));
+    fn register(
+        &mut self,
+        object: &JsonObject<'_>,
+        out: &mut SessionOutput,
+    ) -> Result<(), RequestError> {
+        if self.state != AyameState::New {
+            return Err(self.reject_second_register(out));
         }
-        let visit = self.visit_of(object)?;
+        let visit = self.registration_of(object)?;
         if self.auth_webhook.is_empty() {
-            self.visit = Some(visit);
+            self.registration = Some(visit);
             self.join(out);
         } else {
-            let question = asked(self.about(&visit), object, self.limits.json_depth)?;
-            out.post = Some(post(self.auth_webhook.clone(), question));
-            self.visit = Some(visit);
-            self.stage = Stage::Asking;
+            let question =
+                auth_webhook_body(self.webhook_fields(&visit), object, self.limits.json_depth)?;
+            out.webhook = Some(webhook_request(self.auth_webhook.clone(), question));
+            self.registration = Some(visit);
+            self.state = AyameState::Authorizing;
         }
         Ok(())
     }
 
     /// Whoever registers again is not where it believes to be.
-    fn registered_again(&self, out: &mut Out) -> Refused {
-        let refusal = Refusal::UnknownType;
+    fn reject_second_register(&self, out: &mut SessionOutput) -> RequestError {
+        let refusal = ErrorCode::UnknownType;
         if self.accepted().is_some() {
-            out.frames.push(reject(reason(&refusal)));
-            out.close = Some(Close::DONE);
+            out.frames.push(reject(rejection_reason(&refusal)));
+            out.close = Some(CloseReason::DONE);
         }
         refusal.into()
     }
 
-    fn visit_of(&self, object: &Object<'_>) -> Result<Visit, Refusal> {
+    fn registration_of(&self, object: &JsonObject<'_>) -> Result<Registration, ErrorCode> {
         let max = self.limits.name_bytes;
         let room = object.text("roomId")?.unwrap_or_default();
-        let room = RoomName::parse(&room, max).map_err(|e| Refusal::of_name("roomId", e))?;
+        let room = RoomName::parse(&room, max).map_err(|e| ErrorCode::of_name("roomId", e))?;
         let name = object.text("clientId")?.filter(|name| !name.is_empty());
-        let name = name.as_deref().unwrap_or(self.me.as_str());
-        let name = DisplayName::parse(name, max).map_err(|e| Refusal::of_name("clientId", e))?;
+        let name = name.as_deref().unwrap_or(self.own_address.as_str());
+        let name = DisplayName::parse(name, max).map_err(|e| ErrorCode::of_name("clientId", e))?;
         let standalone = flag(object, "standalone")?;
-        Ok(Visit {
+        Ok(Registration {
             room,
             name,
             standalone,
@@ -355,83 +382,88 @@ impl Client {
     }
 
     /// How the web services are told of a client.
-    fn about(&self, visit: &Visit) -> Writer {
-        Writer::default()
+    fn webhook_fields(&self, visit: &Registration) -> JsonWriter {
+        JsonWriter::default()
             .text("roomId", visit.room.as_str())
             .text("clientId", visit.name.as_str())
-            .text("connectionId", self.me.as_str())
+            .text("connectionId", self.own_address.as_str())
     }
 
     /// Rejects a client for what the web service has said, or has not.
-    fn turn_away(&mut self, reason: &str, refusal: Refusal, out: &mut Out) {
-        self.stage = Stage::Rejected;
+    fn reject_client(&mut self, reason: &str, refusal: ErrorCode, out: &mut SessionOutput) {
+        self.state = AyameState::Rejected;
         out.frames.push(reject(reason));
-        out.refused.push(refusal.into());
-        out.close = Some(Close::DONE);
+        out.errors.push(refusal.into());
+        out.close = Some(CloseReason::DONE);
     }
 
-    fn join(&mut self, out: &mut Out) {
-        let join = self.visit.as_ref().map(|visit| Command::Join {
+    fn join(&mut self, out: &mut SessionOutput) {
+        let join = self.registration.as_ref().map(|visit| Command::Join {
             room: visit.room.clone(),
-            address: self.me.clone(),
+            address: self.own_address.clone(),
             name: Some(visit.name.clone()),
-            terms: Terms {
+            options: JoinOptions {
                 // The web service guards the room only if there is no other way into it.
                 closed_to_other_dialects: !self.auth_webhook.is_empty(),
-                ..Terms::default()
+                ..JoinOptions::default()
             },
         });
         out.commands.extend(join);
-        self.stage = Stage::Joining;
+        self.state = AyameState::Joining;
     }
 
     /// Lets a `standalone` client go: it needs no server any more. Others may stay.
-    fn connected(&mut self, out: &mut Out) -> Result<(), Refused> {
-        let visit = self.accepted().ok_or(Refusal::NotInRoom)?;
+    fn handle_connected(&mut self, out: &mut SessionOutput) -> Result<(), RequestError> {
+        let visit = self.accepted().ok_or(ErrorCode::NotInRoom)?;
         if visit.standalone {
-            self.part(Farewell::Quiet, out);
-            out.close = Some(Close::DONE);
+            self.leave(LeaveKind::Silent, out);
+            out.close = Some(CloseReason::DONE);
         }
         Ok(())
     }
 
-    fn relay(&self, kind: RelayKind, text: &ByteString, out: &mut Out) -> Result<(), Refused> {
-        let (Stage::Here(other), Some(visit)) = (self.stage, &self.visit) else {
-            return Err(Refusal::NotInRoom.into());
+    fn relay(
+        &self,
+        kind: MessageKind,
+        text: &ByteString,
+        out: &mut SessionOutput,
+    ) -> Result<(), RequestError> {
+        let (AyameState::InRoom(other), Some(visit)) = (self.state, &self.registration) else {
+            return Err(ErrorCode::NotInRoom.into());
         };
-        let other = other.ok_or(Refusal::NoSuchPeer)?;
-        out.commands.push(Command::Relay {
+        let other = other.ok_or(ErrorCode::NoSuchPeer)?;
+        out.commands.push(Command::Send {
             room: visit.room.clone(),
             to: Target::Peer(other),
-            relay: relay(TONGUE.name, kind, text.clone()),
+            message: relay(TONGUE.name, kind, text.clone()),
         });
         Ok(())
     }
 
-    fn joined(&mut self, others: &[(Arc<Member>, Call)], out: &mut Out) {
-        if self.stage != Stage::Joining {
+    fn on_joined(&mut self, others: &[(Arc<Member>, OfferRole)], out: &mut SessionOutput) {
+        if self.state != AyameState::Joining {
             return;
         }
-        let other = others.iter().find(|(other, _)| other.tongue.signals);
-        let calls = other.is_some_and(|(_, call)| *call == Call::You);
-        self.stage = Stage::Here(other.map(|(other, _)| other.peer));
+        let other = others.iter().find(|(other, _)| other.dialect.signals);
+        let calls = other.is_some_and(|(_, call)| *call == OfferRole::Offerer);
+        self.state = AyameState::InRoom(other.map(|(other, _)| other.peer));
         out.frames.push(self.accept(calls, out.unix_secs));
     }
 
     /// The other has come. A third one may be seen for a moment, until its own node knows that it is
     /// one too many.
-    fn introduced(&mut self, peer: &Member, call: Call, out: &mut Out) {
-        if self.stage != Stage::Here(None) || !peer.tongue.signals {
+    fn on_introduced(&mut self, peer: &Member, call: OfferRole, out: &mut SessionOutput) {
+        if self.state != AyameState::InRoom(None) || !peer.dialect.signals {
             return;
         }
-        self.stage = Stage::Here(Some(peer.peer));
-        if call == Call::You {
+        self.state = AyameState::InRoom(Some(peer.peer));
+        if call == OfferRole::Offerer {
             out.frames.push(self.accept(true, out.unix_secs));
         }
     }
 
-    fn heard(&self, from: &Member, relay: &Relay) -> Option<ByteString> {
-        if self.stage != Stage::Here(Some(from.peer)) {
+    fn on_received(&self, from: &Member, relay: &RelayedMessage) -> Option<ByteString> {
+        if self.state != AyameState::InRoom(Some(from.peer)) {
             return None;
         }
         if relay.origin == TONGUE.name {
@@ -440,45 +472,48 @@ impl Client {
         translation(&Content::of(relay)?)
     }
 
-    fn departed(&mut self, peer: &Member, farewell: Farewell, out: &mut Out) {
-        if self.stage != Stage::Here(Some(peer.peer)) {
+    fn on_departed(&mut self, peer: &Member, farewell: LeaveKind, out: &mut SessionOutput) {
+        if self.state != AyameState::InRoom(Some(peer.peer)) {
             return;
         }
-        if farewell != Farewell::Quiet || peer.tongue != &TONGUE {
-            let bye = (!self.is_standalone()).then(|| bare("bye"));
+        if farewell != LeaveKind::Silent || peer.dialect != &TONGUE {
+            let bye = (!self.is_standalone()).then(|| frame_of_type("bye"));
             out.frames.extend(bye);
-            out.close = Some(Close::DONE);
+            out.close = Some(CloseReason::DONE);
         }
-        self.part(Farewell::Aloud, out);
+        self.leave(LeaveKind::Announced, out);
     }
 
     /// Leaves the room to others, and stays what it is: accepted.
-    fn part(&mut self, farewell: Farewell, out: &mut Out) {
-        if let (Stage::Here(_), Some(visit)) = (self.stage, &self.visit) {
+    fn leave(&mut self, farewell: LeaveKind, out: &mut SessionOutput) {
+        if let (AyameState::InRoom(_), Some(visit)) = (self.state, &self.registration) {
             let room = visit.room.clone();
-            out.commands.push(Command::Leave { room, farewell });
-            self.stage = Stage::Apart;
+            out.commands.push(Command::Leave {
+                room,
+                kind: farewell,
+            });
+            self.state = AyameState::Standalone;
         }
     }
 
     /// In a room there are no words for what is refused; before, it is the end.
-    fn refused(&mut self, refused: &Refused, out: &mut Out) {
-        if !matches!(self.stage, Stage::New | Stage::Joining) {
+    fn on_error(&mut self, refused: &RequestError, out: &mut SessionOutput) {
+        if !matches!(self.state, AyameState::New | AyameState::Joining) {
             return;
         }
-        self.stage = Stage::Rejected;
-        out.frames.push(reject(reason(&refused.reason)));
+        self.state = AyameState::Rejected;
+        out.frames.push(reject(rejection_reason(&refused.code)));
         if refused.join.is_some() {
-            out.close = Some(Close::DONE);
+            out.close = Some(CloseReason::DONE);
         }
     }
 
     /// The frame `accept`. A member that has waited for the other gets it again, with new TURN credentials.
     fn accept(&self, calls: bool, unix_secs: u64) -> ByteString {
         let calls = if calls { "true" } else { "false" };
-        let writer = Writer::default()
+        let writer = JsonWriter::default()
             .text("type", "accept")
-            .text("connectionId", self.me.as_str())
+            .text("connectionId", self.own_address.as_str())
             .raw("isExistClient", calls)
             .raw("isExistUser", calls);
         let writer = maybe_raw(
@@ -491,33 +526,39 @@ impl Client {
         maybe_raw(writer, "iceServers", ice_servers.as_deref()).finish()
     }
 
-    fn accepted(&self) -> Option<&Visit> {
-        let is_accepted = matches!(self.stage, Stage::Here(_) | Stage::Apart);
-        self.visit.as_ref().filter(|_| is_accepted)
+    fn accepted(&self) -> Option<&Registration> {
+        let is_accepted = matches!(self.state, AyameState::InRoom(_) | AyameState::Standalone);
+        self.registration.as_ref().filter(|_| is_accepted)
     }
 
     fn is_standalone(&self) -> bool {
-        self.visit.as_ref().is_some_and(|visit| visit.standalone)
+        self.registration
+            .as_ref()
+            .is_some_and(|visit| visit.standalone)
     }
 }
 
 /// A yes or no, absent for no.
-fn flag(object: &Object<'_>, key: &'static str) -> Result<bool, Refusal> {
+fn flag(object: &JsonObject<'_>, key: &'static str) -> Result<bool, ErrorCode> {
     match object.get(key).map(RawValue::get) {
         None | Some("false") => Ok(false),
         Some("true") => Ok(true),
-        Some(_) => Err(Refusal::BadField(key)),
+        Some(_) => Err(ErrorCode::BadField(key)),
     }
 }
 
 /// The request to the web service for a client that has sent `register`. The parser of the web service may
 /// recurse: the metadata is nested at most `depth` levels deep (0: no limit).
-fn asked(about: Writer, register: &Object<'_>, depth: usize) -> Result<ByteString, Refusal> {
+fn auth_webhook_body(
+    about: JsonWriter,
+    register: &JsonObject<'_>,
+    depth: usize,
+) -> Result<ByteString, ErrorCode> {
     let key = register.text("key")?;
     let key = register.text("signalingKey")?.or(key);
     let metadata = register.get("authnMetadata").map(RawValue::get);
     if metadata.is_some_and(|metadata| is_deeper(metadata, depth)) {
-        return Err(Refusal::TooDeep);
+        return Err(ErrorCode::TooDeep);
     }
     let writer = about.maybe_text("signalingKey", key.as_deref());
     let writer = maybe_raw(writer, "authnMetadata", metadata);
@@ -528,7 +569,7 @@ fn asked(about: Writer, register: &Object<'_>, depth: usize) -> Result<ByteStrin
     Ok(writer.finish())
 }
 
-fn maybe_raw(writer: Writer, key: &str, json: Option<&str>) -> Writer {
+fn maybe_raw(writer: JsonWriter, key: &str, json: Option<&str>) -> JsonWriter {
     match json {
         Some(json) => writer.raw(key, json),
         None => writer,
@@ -536,52 +577,52 @@ fn maybe_raw(writer: Writer, key: &str, json: Option<&str>) -> Writer {
 }
 
 /// What the web service says. None, if it does not say it as it should.
-fn verdict(reply: &str, depth: usize) -> Option<Verdict> {
-    let object = Object::parse(reply, depth).ok()?;
+fn parse_verdict(reply: &str, depth: usize) -> Option<WebhookVerdict> {
+    let object = JsonObject::parse(reply, depth).ok()?;
     if object.get("allowed")?.get() == "false" {
         let reason = object.text("reason").ok()??;
-        return Some(Verdict::Denied(reason.into_owned()));
+        return Some(WebhookVerdict::Denied(reason.into_owned()));
     }
     let ice_servers = object.get("iceServers").map(RawValue::get);
     let is_list = ice_servers.is_none_or(|servers| servers.starts_with('['));
     (flag(&object, "allowed").ok()? && is_list).then(|| {
-        Verdict::Allowed(Grant {
+        WebhookVerdict::Allowed(Grant {
             authz_metadata: object.get("authzMetadata").map(|raw| raw.get().into()),
             ice_servers: ice_servers.map(Into::into),
         })
     })
 }
 
-fn post(url: String, body: ByteString) -> Post {
-    Post {
+fn webhook_request(url: String, body: ByteString) -> WebhookRequest {
+    WebhookRequest {
         url,
         body,
-        within: WEBHOOK_TIME,
+        timeout: WEBHOOK_TIME,
     }
 }
 
 /// Why a client is not let in, in the original's words where it has any.
-fn reason(refusal: &Refusal) -> &'static str {
-    if *refusal == Refusal::RoomFull {
+fn rejection_reason(refusal: &ErrorCode) -> &'static str {
+    if *refusal == ErrorCode::RoomFull {
         return "full";
     }
-    refusal.code()
+    refusal.as_str()
 }
 
 fn reject(reason: &str) -> ByteString {
-    Writer::default()
+    JsonWriter::default()
         .text("type", "reject")
         .text("reason", reason)
         .finish()
 }
 
 /// A frame that says only what it is.
-fn bare(frame_type: &str) -> ByteString {
-    Writer::default().text("type", frame_type).finish()
+fn frame_of_type(frame_type: &str) -> ByteString {
+    JsonWriter::default().text("type", frame_type).finish()
 }
 
 fn translation(content: &Content<'_>) -> Option<ByteString> {
-    let begin = |frame_type| Writer::default().text("type", frame_type);
+    let begin = |frame_type| JsonWriter::default().text("type", frame_type);
     match content {
         Content::Offer(sdp) => Some(begin("offer").text("sdp", sdp).finish()),
         Content::Answer(sdp) => Some(begin("answer").text("sdp", sdp).finish()),
@@ -599,7 +640,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        Settings,
+        DialectSettings,
         ice::{IceServers, TurnServer},
     };
 
@@ -616,7 +657,7 @@ mod tests {
 
     #[test]
     fn turn_credentials_are_valid_from_the_accept_on() {
-        let mut settings = Settings::default();
+        let mut settings = DialectSettings::default();
         settings.set_ice_servers(IceServers {
             turn: TurnServer {
                 urls: vec!["turn:turn.example".to_owned()],
@@ -628,20 +669,21 @@ mod tests {
         let handshake = Handshake {
             settings: Arc::new(settings),
             unix_ms: 1_000_000,
-            ..Handshake::at(Door::MAIN, &[], &[])
+            ..Handshake::at(Endpoint::MAIN, &[], &[])
         };
-        let mut session = Ayame.open(&handshake, &mut Out::default());
+        let mut session = Ayame.open(&handshake, &mut SessionOutput::default());
         let register = ByteString::from_static(r#"{"type":"register","roomId":"room"}"#);
-        let registered = session.on_frame(Frame::Text(&register), &mut Out::default());
+        let registered =
+            session.on_frame(ClientFrame::Text(&register), &mut SessionOutput::default());
         registered.expect("a frame of a new client");
         let room = RoomName::parse("room", 0).expect("a name");
         let joined = Event::Joined {
             room: RoomId::shared(SpaceName::default(), room),
             others: Vec::new(),
         };
-        let mut out = Out {
+        let mut out = SessionOutput {
             unix_secs: 5_000,
-            ..Out::default()
+            ..SessionOutput::default()
         };
         session.on_event(&joined, &mut out);
         let accept = &out.frames[0];
@@ -650,9 +692,9 @@ mod tests {
 
     #[test]
     fn what_the_web_service_says_is_whole_or_nothing() {
-        let denied = |reason: &str| Some(Verdict::Denied(reason.to_owned()));
+        let denied = |reason: &str| Some(WebhookVerdict::Denied(reason.to_owned()));
         let allowed = |authz: Option<&str>, ice: Option<&str>| {
-            Some(Verdict::Allowed(Grant {
+            Some(WebhookVerdict::Allowed(Grant {
                 authz_metadata: authz.map(Into::into),
                 ice_servers: ice.map(Into::into),
             }))
@@ -674,7 +716,7 @@ mod tests {
             ("", None),
             (r#"{"allowed":true,"x":[[[[1]]]]}"#, allowed(None, None)),
         ] {
-            assert_eq!(verdict(reply, 4), expected, "{reply}");
+            assert_eq!(parse_verdict(reply, 4), expected, "{reply}");
         }
     }
 }

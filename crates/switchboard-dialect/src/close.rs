@@ -1,17 +1,17 @@
 //! How a connection is ended: every close code we send, in one table.
 
-use switchboard_core::{Parting, Refusal};
+use switchboard_core::{DisconnectReason, ErrorCode};
 
 /// A WebSocket close code and its reason (RFC 6455, section 7.4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Close {
+pub struct CloseReason {
     /// The code.
     pub code: u16,
     /// The reason, at most 123 bytes.
     pub reason: &'static str,
 }
 
-impl Close {
+impl CloseReason {
     /// The client said goodbye in its dialect. Do not retry.
     pub const DONE: Self = Self {
         code: 1000,
@@ -85,39 +85,39 @@ impl Close {
 
     /// The close frame of a client that is not let in. The reason is for dialects without error messages.
     #[must_use]
-    pub(crate) fn of_join(refused: &Refusal) -> Self {
+    pub(crate) fn for_rejected_join(refused: &ErrorCode) -> Self {
         let reason = match refused {
-            Refusal::Unavailable => return Self::UNAVAILABLE,
-            Refusal::EmptyName(_) => "the name is missing or empty",
-            Refusal::NameTooLong(_) => "the name is longer than limits.name_bytes",
-            Refusal::InvisibleName(_) => "the name has no visible character",
-            Refusal::Reserved => "the name is kept for the server",
-            Refusal::Taken => "the name is taken",
-            Refusal::RoomFull => "the room is full",
-            Refusal::TooManyRooms => "too many rooms: limits.rooms_per_peer",
-            Refusal::Denied => "not allowed to enter the room",
-            Refusal::BadField(_) => "a parameter is missing or wrong",
-            Refusal::Unreadable
-            | Refusal::TooDeep
-            | Refusal::TooLarge
-            | Refusal::UnknownType
-            | Refusal::TooManyFrames
-            | Refusal::Silent
-            | Refusal::NotInRoom
-            | Refusal::NoSuchPeer
-            | Refusal::Expired
-            | Refusal::NotUnderstood => return Self::POLICY,
+            ErrorCode::Unavailable => return Self::UNAVAILABLE,
+            ErrorCode::EmptyName(_) => "the name is missing or empty",
+            ErrorCode::NameTooLong(_) => "the name is longer than limits.name_bytes",
+            ErrorCode::InvisibleName(_) => "the name has no visible character",
+            ErrorCode::Reserved => "the name is kept for the server",
+            ErrorCode::Taken => "the name is taken",
+            ErrorCode::RoomFull => "the room is full",
+            ErrorCode::TooManyRooms => "too many rooms: limits.rooms_per_peer",
+            ErrorCode::Denied => "not allowed to enter the room",
+            ErrorCode::BadField(_) => "a parameter is missing or wrong",
+            ErrorCode::Malformed
+            | ErrorCode::TooDeep
+            | ErrorCode::TooLarge
+            | ErrorCode::UnknownType
+            | ErrorCode::TooManyFrames
+            | ErrorCode::FirstFrameTimeout
+            | ErrorCode::NotInRoom
+            | ErrorCode::NoSuchPeer
+            | ErrorCode::Expired
+            | ErrorCode::Untranslatable => return Self::POLICY,
         };
         Self { code: 1008, reason }
     }
 
     /// Whether the client knows that it is over, or has been cut off and may want to come back.
     #[must_use]
-    pub fn parting(self) -> Parting {
+    pub fn disconnect_reason(self) -> DisconnectReason {
         if [Self::RESTART, Self::SLOW, Self::GONE, Self::UNAVAILABLE].contains(&self) {
-            Parting::Lost
+            DisconnectReason::Lost
         } else {
-            Parting::Said
+            DisconnectReason::Graceful
         }
     }
 }
@@ -128,51 +128,72 @@ mod tests {
 
     #[test]
     fn who_is_asked_to_come_back_has_not_said_goodbye() {
-        for close in [Close::RESTART, Close::SLOW, Close::GONE, Close::UNAVAILABLE] {
-            assert_eq!(close.parting(), Parting::Lost, "{close:?}");
+        for close in [
+            CloseReason::RESTART,
+            CloseReason::SLOW,
+            CloseReason::GONE,
+            CloseReason::UNAVAILABLE,
+        ] {
+            assert_eq!(
+                close.disconnect_reason(),
+                DisconnectReason::Lost,
+                "{close:?}"
+            );
         }
-        let own = Close {
+        let own = CloseReason {
             code: 1000,
             reason: "",
         };
-        for close in [Close::DONE, Close::KICKED, Close::REPLACED, own] {
-            assert_eq!(close.parting(), Parting::Said, "{close:?}");
+        for close in [
+            CloseReason::DONE,
+            CloseReason::KICKED,
+            CloseReason::REPLACED,
+            own,
+        ] {
+            assert_eq!(
+                close.disconnect_reason(),
+                DisconnectReason::Graceful,
+                "{close:?}"
+            );
         }
     }
 
     #[test]
     fn reasons_fit_into_a_control_frame() {
         for close in [
-            Close::DONE,
-            Close::PROTOCOL_ERROR,
-            Close::INVALID_TEXT,
-            Close::POLICY,
-            Close::FLOOD,
-            Close::SILENT,
-            Close::NOT_COMPLETED,
-            Close::KICKED,
-            Close::REPLACED,
-            Close::TOO_BIG,
-            Close::RESTART,
-            Close::SLOW,
-            Close::GONE,
-            Close::UNAVAILABLE,
+            CloseReason::DONE,
+            CloseReason::PROTOCOL_ERROR,
+            CloseReason::INVALID_TEXT,
+            CloseReason::POLICY,
+            CloseReason::FLOOD,
+            CloseReason::SILENT,
+            CloseReason::NOT_COMPLETED,
+            CloseReason::KICKED,
+            CloseReason::REPLACED,
+            CloseReason::TOO_BIG,
+            CloseReason::RESTART,
+            CloseReason::SLOW,
+            CloseReason::GONE,
+            CloseReason::UNAVAILABLE,
         ] {
             assert!(close.reason.len() <= 123, "{close:?}");
         }
         for refusal in [
-            Refusal::EmptyName("room"),
-            Refusal::NameTooLong("room"),
-            Refusal::InvisibleName("room"),
-            Refusal::Reserved,
-            Refusal::Taken,
-            Refusal::RoomFull,
-            Refusal::TooManyRooms,
-            Refusal::Denied,
-            Refusal::BadField("room"),
+            ErrorCode::EmptyName("room"),
+            ErrorCode::NameTooLong("room"),
+            ErrorCode::InvisibleName("room"),
+            ErrorCode::Reserved,
+            ErrorCode::Taken,
+            ErrorCode::RoomFull,
+            ErrorCode::TooManyRooms,
+            ErrorCode::Denied,
+            ErrorCode::BadField("room"),
         ] {
-            let close = Close::of_join(&refusal);
-            assert!(close.code == 1008 && close != Close::POLICY, "{refusal:?}");
+            let close = CloseReason::for_rejected_join(&refusal);
+            assert!(
+                close.code == 1008 && close != CloseReason::POLICY,
+                "{refusal:?}"
+            );
             assert!(close.reason.len() <= 123, "{close:?}");
         }
     }

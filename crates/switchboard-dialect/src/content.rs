@@ -4,21 +4,21 @@ use std::borrow::Cow;
 
 use bytestring::ByteString;
 use serde_json::value::RawValue;
-use switchboard_core::{Custom, DialectName, Relay, RelayKind, Tongue};
+use switchboard_core::{DialectName, DialectTraits, MessageKind, OfferPolicy, RelayedMessage};
 
 use crate::{
     find,
-    json::{Object, Writer, text},
+    json::{JsonObject, JsonWriter, text},
     webidl::{dom_string, unsigned_short},
 };
 
 /// The tongue of the host program: its frames are plain text.
-pub static HOST: Tongue = Tongue {
+pub static HOST: DialectTraits = DialectTraits {
     name: "host",
-    custom: Custom::NeverTold,
+    offer_policy: OfferPolicy::Unspecified,
     signals: false,
     messages: true,
-    ..Tongue::USUAL
+    ..DialectTraits::DEFAULT
 };
 
 /// What a relayed frame says to a member of another dialect.
@@ -50,7 +50,7 @@ pub struct Candidate<'a> {
 impl<'a> Content<'a> {
     /// The content of `relay`, read with its own dialect. `None` if it has no counterpart in other dialects.
     #[must_use]
-    pub fn of(relay: &'a Relay) -> Option<Self> {
+    pub fn of(relay: &'a RelayedMessage) -> Option<Self> {
         if relay.origin == HOST.name {
             return Some(Self::Message(Cow::Borrowed(&relay.frame)));
         }
@@ -61,30 +61,30 @@ impl<'a> Content<'a> {
 
     /// A frame of this dialect under way to others. None if there is no such dialect.
     #[must_use]
-    pub fn relay(origin: &str, kind: RelayKind, frame: ByteString) -> Option<Relay> {
+    pub fn relay(origin: &str, kind: MessageKind, frame: ByteString) -> Option<RelayedMessage> {
         if origin == HOST.name {
             return Some(relay(HOST.name, kind, frame));
         }
         let dialect = find(origin)?;
         let aliases = dialect.aliases(&frame);
-        Some(relay(dialect.tongue().name, kind, frame).with_aliases(aliases))
+        Some(relay(dialect.traits().name, kind, frame).with_aliases(aliases))
     }
 
     /// A description of this kind.
     #[must_use]
-    pub fn description(kind: RelayKind, sdp: Cow<'a, str>) -> Option<Self> {
+    pub fn description(kind: MessageKind, sdp: Cow<'a, str>) -> Option<Self> {
         match kind {
-            RelayKind::Offer => Some(Self::Offer(sdp)),
-            RelayKind::Answer => Some(Self::Answer(sdp)),
-            RelayKind::Candidate | RelayKind::Message | RelayKind::Opaque => None,
+            MessageKind::Offer => Some(Self::Offer(sdp)),
+            MessageKind::Answer => Some(Self::Answer(sdp)),
+            MessageKind::Candidate | MessageKind::Message | MessageKind::Opaque => None,
         }
     }
 }
 
 /// A frame of the dialect `origin` under way to others.
 #[must_use]
-pub(crate) fn relay(origin: DialectName, kind: RelayKind, frame: ByteString) -> Relay {
-    Relay::new(origin, kind, frame, |origin, frame| {
+pub(crate) fn relay(origin: DialectName, kind: MessageKind, frame: ByteString) -> RelayedMessage {
+    RelayedMessage::new(origin, kind, frame, |origin, frame| {
         origin == HOST.name || find(origin).is_some_and(|dialect| dialect.read(frame).is_some())
     })
 }
@@ -109,7 +109,7 @@ impl<'a> Candidate<'a> {
     /// (libdatachannel), `label` and `id` (AppRTC). `None` without a candidate; one that is `null` is
     /// the end of candidates.
     #[must_use]
-    pub fn read(object: &Object<'a>) -> Option<Self> {
+    pub fn read(object: &JsonObject<'a>) -> Option<Self> {
         let candidate = match object.get("candidate").or_else(|| object.get("sdp")) {
             Some(raw) => text(raw)?,
             None => object.all("candidate").next().map(|_| Cow::Borrowed(""))?,
@@ -138,7 +138,7 @@ impl<'a> Candidate<'a> {
     pub(crate) fn of_value(raw: &'a RawValue) -> Option<Self> {
         match raw.get() {
             "null" => Some(Self::END),
-            _ => Self::read(&Object::parse(raw.get(), 0).ok()?),
+            _ => Self::read(&JsonObject::parse(raw.get(), 0).ok()?),
         }
     }
 
@@ -164,7 +164,7 @@ impl<'a> Candidate<'a> {
     /// Writes the fields of an `RTCIceCandidateInit`. One that names no media section is of the
     /// first: some clients leave that out, and others insist on it.
     #[must_use]
-    pub fn write(&self, writer: Writer) -> Writer {
+    pub fn write(&self, writer: JsonWriter) -> JsonWriter {
         let first = self.sdp_mid.is_none().then_some(0);
         let writer = writer.text("candidate", &self.candidate);
         let writer = match &self.sdp_mid {
@@ -192,7 +192,7 @@ fn convert<'a, T>(
 
 /// The `sdp` of an `RTCSessionDescriptionInit`.
 #[must_use]
-pub(crate) fn sdp_of<'a>(description: &Object<'a>) -> Option<Cow<'a, str>> {
+pub(crate) fn sdp_of<'a>(description: &JsonObject<'a>) -> Option<Cow<'a, str>> {
     description.text("sdp").ok()?
 }
 

@@ -5,11 +5,11 @@
 //! Wire page: `gostream.md`. Events are spelled as the reference spells them, spaces included; what
 //! a user chose is quoted, which the reference forgets.
 
-use switchboard_core::{DisplayName, RoomListing, User, VoiceEvent, VoiceRoomId, Way};
+use switchboard_core::{Direction, DisplayName, RoomListing, User, VoiceEvent, VoiceRoomId};
 
 /// How users are named on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Users {
+pub enum UserEncoding {
     /// By public keys. Events are a JSON string that holds the JSON text in hex.
     Keys,
     /// By a website's numbers. Events are JSON.
@@ -18,7 +18,7 @@ pub enum Users {
 
 /// One Server-Sent Event.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Told {
+pub struct SseEvent {
     /// The event's name.
     pub name: &'static str,
     /// Its data, one line.
@@ -27,7 +27,7 @@ pub struct Told {
 
 /// One member of a voice room, as `/listMembers` shows it.
 #[derive(Clone, Debug)]
-pub struct Present {
+pub struct RoomMember {
     /// Who.
     pub user: User,
     /// The name that the user gave itself. Ours; absent from the list if there is none.
@@ -40,11 +40,11 @@ pub struct Present {
     pub level: f32,
 }
 
-impl Users {
+impl UserEncoding {
     /// The event that tells this. `sender` is the display name of [`VoiceEvent::sender`], if there is one: ours, as
     /// the member `name`, which the reference's clients do not look at.
     #[must_use]
-    pub fn tell(self, event: &VoiceEvent, sender: Option<&DisplayName>) -> Told {
+    pub fn event(self, event: &VoiceEvent, sender: Option<&DisplayName>) -> SseEvent {
         let (name, mut text) = self.text(event);
         if let Some(sender) = sender {
             text.truncate(text.len() - 1);
@@ -54,30 +54,38 @@ impl Users {
             Self::Numbers => text,
             Self::Keys => format!("\"{}\"", hex(text.as_bytes())),
         };
-        Told { name, data }
+        SseEvent { name, data }
     }
 
     fn text(self, event: &VoiceEvent) -> (&'static str, String) {
         match event {
             VoiceEvent::Ringing { from, challenge } => {
-                ("newCall", self.step(None, Some(challenge), from))
+                ("newCall", self.challenge_event(None, Some(challenge), from))
             }
             VoiceEvent::Answered {
                 from,
                 signature,
                 challenge,
-            } => ("answer", self.step(Some(signature), Some(challenge), from)),
+            } => (
+                "answer",
+                self.challenge_event(Some(signature), Some(challenge), from),
+            ),
             VoiceEvent::Confirmed {
                 from,
                 signature,
                 challenge,
-            } => ("answer2", self.step(Some(signature), Some(challenge), from)),
-            VoiceEvent::Accepted { from, signature } => {
-                ("acceptedCall", self.step(Some(signature), Some(""), from))
-            }
-            VoiceEvent::Declined { from, signature } => {
-                ("declineCall", self.step(Some(signature), None, from))
-            }
+            } => (
+                "answer2",
+                self.challenge_event(Some(signature), Some(challenge), from),
+            ),
+            VoiceEvent::Accepted { from, signature } => (
+                "acceptedCall",
+                self.challenge_event(Some(signature), Some(""), from),
+            ),
+            VoiceEvent::Declined { from, signature } => (
+                "declineCall",
+                self.challenge_event(Some(signature), None, from),
+            ),
             VoiceEvent::AudioConf {
                 from,
                 room,
@@ -96,7 +104,7 @@ impl Users {
             VoiceEvent::Replaced {
                 room,
                 other,
-                way,
+                direction: way,
                 connection,
             } => (
                 "replaced",
@@ -117,12 +125,12 @@ impl Users {
         self,
         room: Option<VoiceRoomId>,
         other: Option<&User>,
-        way: Way,
+        way: Direction,
         connection: &str,
     ) -> String {
         let way = match way {
-            Way::In => "in",
-            Way::Out => "out",
+            Direction::Publish => "in",
+            Direction::Subscribe => "out",
         };
         let mut text = format!(
             "{{\"way\": \"{way}\",\"connection\": {}",
@@ -138,7 +146,7 @@ impl Users {
         text
     }
 
-    fn step(self, answer: Option<&str>, challenge: Option<&str>, from: &User) -> String {
+    fn challenge_event(self, answer: Option<&str>, challenge: Option<&str>, from: &User) -> String {
         let members = match self {
             Self::Keys => self.members(answer, challenge, from),
             Self::Numbers => self.members(None, None, from),
@@ -180,12 +188,12 @@ impl Users {
 
     /// The answer to `/listMembers`, JSON.
     #[must_use]
-    pub fn list_members(self, members: impl Iterator<Item = Present>) -> String {
+    pub fn list_members(self, members: impl Iterator<Item = RoomMember>) -> String {
         let key = match self {
             Self::Keys => "pubkey",
             Self::Numbers => "user",
         };
-        let member = |member: Present| {
+        let member = |member: RoomMember| {
             let name = member.name.as_ref().map_or(String::new(), |name| {
                 format!(", \"name\" : {}", quoted(name.as_str()))
             });
@@ -243,7 +251,7 @@ mod tests {
         User::parse(name, 0).unwrap()
     }
 
-    fn decoded(told: &Told) -> serde_json::Value {
+    fn decoded(told: &SseEvent) -> serde_json::Value {
         let hex: String = serde_json::from_str(&told.data).unwrap();
         let bytes: Vec<u8> = (0..hex.len())
             .step_by(2)
@@ -258,16 +266,16 @@ mod tests {
         let replaced = |room, other| VoiceEvent::Replaced {
             room,
             other,
-            way: Way::Out,
+            direction: Direction::Subscribe,
             connection: "a\"1".into(),
         };
-        let in_room = Users::Numbers.tell(&replaced(Some(7.into()), None), None);
+        let in_room = UserEncoding::Numbers.event(&replaced(Some(7.into()), None), None);
         assert_eq!(in_room.name, "replaced");
         assert_eq!(
             in_room.data,
             r#"{"way": "out","connection": "a\"1","roomid": "7"}"#
         );
-        let in_call = Users::Keys.tell(&replaced(None, Some(user("03ab"))), None);
+        let in_call = UserEncoding::Keys.event(&replaced(None, Some(user("03ab"))), None);
         assert_eq!(
             decoded(&in_call),
             serde_json::json!({ "way": "out", "connection": "a\"1", "from": "03ab" })
@@ -281,8 +289,8 @@ mod tests {
             challenge: "".into(),
         };
         assert_eq!(
-            Users::Numbers.tell(&ringing, None),
-            Told {
+            UserEncoding::Numbers.event(&ringing, None),
+            SseEvent {
                 name: "newCall",
                 data: "{\"from\": 12}".to_owned()
             }
@@ -294,14 +302,14 @@ mod tests {
             headphones: false,
         };
         assert_eq!(
-            Users::Numbers.tell(&conf, None).data,
+            UserEncoding::Numbers.event(&conf, None).data,
             "{\"from\": 1,\"in\": \"1\",\"out\": \"0\"}"
         );
     }
 
     #[test]
     fn events_of_keys_are_hex_of_ascii_json() {
-        let told = Users::Keys.tell(
+        let told = UserEncoding::Keys.event(
             &VoiceEvent::Ringing {
                 from: user("02ab"),
                 challenge: "x\",\"from\":\"FORGED é🚀\u{7f}\n".into(),
@@ -312,7 +320,7 @@ mod tests {
             decoded(&told),
             serde_json::json!({"challenge": "x\",\"from\":\"FORGED é🚀\u{7f}\n", "from": "02ab"})
         );
-        let declined = Users::Keys.tell(
+        let declined = UserEncoding::Keys.event(
             &VoiceEvent::Declined {
                 from: user("02ab"),
                 signature: "30".into(),
@@ -333,17 +341,18 @@ mod tests {
             challenge: "7".into(),
         };
         assert_eq!(
-            decoded(&Users::Keys.tell(&ringing, Some(&name))),
+            decoded(&UserEncoding::Keys.event(&ringing, Some(&name))),
             serde_json::json!({"challenge": "7", "from": "02ab", "name": name.as_str()})
         );
-        let present = |name| Present {
+        let present = |name| RoomMember {
             user: user("02ab"),
             name,
             mic: true,
             headphones: false,
             level: 0.0,
         };
-        let list = Users::Keys.list_members([present(None), present(Some(name))].into_iter());
+        let list =
+            UserEncoding::Keys.list_members([present(None), present(Some(name))].into_iter());
         let bare = "{ \"pubkey\" : \"02ab\", \"mic\" : 1, \"hds\" : 0, \"level\" : 0.000}";
         assert!(list.starts_with(&format!("[{bare},")), "{list}");
         let list: serde_json::Value = serde_json::from_str(&list).unwrap();
@@ -353,7 +362,7 @@ mod tests {
 
     #[test]
     fn a_room_s_name_injects_nothing() {
-        let told = Users::Numbers.tell(
+        let told = UserEncoding::Numbers.event(
             &VoiceEvent::NewRoom {
                 id: VoiceRoomId::from(4),
                 name: RoomName::parse("\", \"x\":\"y", 0).unwrap(),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rand::{RngExt, SeedableRng, distr::Alphanumeric, rngs::StdRng};
 use switchboard_core::{Identity, Limits, PeerId};
 
-use crate::{Settings, ice::IceServer};
+use crate::{DialectSettings, ice::IceServer};
 
 /// Letters and digits of the user in a TURN username.
 const TURN_USER_LENGTH: usize = 16;
@@ -38,8 +38,8 @@ pub struct Handshake {
     pub peer: PeerId,
     /// Who the client is, and how we know.
     pub identity: Identity,
-    /// The name of the [`Door`](crate::Door) it came to.
-    pub door: &'static str,
+    /// The name of the [`Endpoint`](crate::Endpoint) it came to.
+    pub endpoint: &'static str,
     /// The parameters in the door's path. None of them, if the dialect was asked for on a path of
     /// another.
     pub params: Query,
@@ -52,13 +52,13 @@ pub struct Handshake {
     /// The bounds in force.
     pub limits: Arc<Limits>,
     /// The dialects' own settings in force.
-    pub settings: Arc<Settings>,
+    pub settings: Arc<DialectSettings>,
 }
 
 /// The STUN and TURN servers for one client. TURN credentials are made when they are asked for.
 #[derive(Clone, Debug)]
 pub struct ClientIce {
-    settings: Arc<Settings>,
+    settings: Arc<DialectSettings>,
     /// The user in the TURN username.
     user: String,
 }
@@ -113,7 +113,7 @@ impl Handshake {
         Self {
             peer: PeerId::from_random([7; 16]),
             identity: Identity::Claimed,
-            door,
+            endpoint: door,
             params: pairs(params),
             query: pairs(query),
             random: [7; 32],
@@ -128,13 +128,13 @@ impl Handshake {
 mod tests {
     use super::*;
     use crate::{
-        Door,
+        Endpoint,
         ice::{IceServers, TurnServer},
     };
 
     #[test]
     fn turn_credentials_are_valid_from_the_handshake_on_and_differ_between_clients() {
-        let mut settings = Settings::default();
+        let mut settings = DialectSettings::default();
         settings.set_ice_servers(IceServers {
             turn: TurnServer {
                 urls: vec!["turn:turn.example".to_owned()],
@@ -148,7 +148,7 @@ mod tests {
                 random: [byte; 32],
                 unix_ms: 1_000_999,
                 settings: Arc::new(settings.clone()),
-                ..Handshake::at(Door::MAIN, &[], &[])
+                ..Handshake::at(Endpoint::MAIN, &[], &[])
             };
             let server = handshake.ice_servers().pop().expect("a TURN server");
             server.username.expect("a username")

@@ -11,7 +11,7 @@ use serde::{
     de::{MapAccess, Visitor},
 };
 use serde_json::value::RawValue;
-use switchboard_core::Refusal;
+use switchboard_core::ErrorCode;
 
 /// A JSON object whose values are still text.
 ///
@@ -21,25 +21,25 @@ use switchboard_core::Refusal;
 /// A value is checked without recursion when its object is read, however deeply it is nested, and is
 /// interpreted only where a dialect asks for it.
 #[derive(Debug)]
-pub struct Object<'a> {
+pub struct JsonObject<'a> {
     fields: Vec<(Cow<'a, str>, &'a RawValue)>,
     /// Levels of objects below this one that may be interpreted; `None`: any number.
     levels: Option<usize>,
 }
 
-impl<'a> Object<'a> {
+impl<'a> JsonObject<'a> {
     /// Reads an object, of which at most `depth` levels are interpreted (0: no limit).
-    pub fn parse(text: &'a str, depth: usize) -> Result<Self, Refusal> {
-        let object: Self = serde_json::from_str(text).map_err(|_| Refusal::Unreadable)?;
+    pub fn parse(text: &'a str, depth: usize) -> Result<Self, ErrorCode> {
+        let object: Self = serde_json::from_str(text).map_err(|_| ErrorCode::Malformed)?;
         let levels = depth.checked_sub(1);
         Ok(Self { levels, ..object })
     }
 
     /// Reads the object that is a value of this one.
-    pub fn nested(&self, raw: &'a RawValue) -> Result<Self, Refusal> {
-        let object: Self = serde_json::from_str(raw.get()).map_err(|_| Refusal::Unreadable)?;
+    pub fn nested(&self, raw: &'a RawValue) -> Result<Self, ErrorCode> {
+        let object: Self = serde_json::from_str(raw.get()).map_err(|_| ErrorCode::Malformed)?;
         let levels = match self.levels {
-            Some(levels) => Some(levels.checked_sub(1).ok_or(Refusal::TooDeep)?),
+            Some(levels) => Some(levels.checked_sub(1).ok_or(ErrorCode::TooDeep)?),
             None => None,
         };
         Ok(Self { levels, ..object })
@@ -60,38 +60,38 @@ impl<'a> Object<'a> {
     }
 
     /// The text of this key, if it is there and not `null`.
-    pub fn text(&self, key: &'static str) -> Result<Option<Cow<'a, str>>, Refusal> {
+    pub fn text(&self, key: &'static str) -> Result<Option<Cow<'a, str>>, ErrorCode> {
         self.get(key)
-            .map(|raw| text(raw).ok_or(Refusal::BadField(key)))
+            .map(|raw| text(raw).ok_or(ErrorCode::BadField(key)))
             .transpose()
     }
 
     /// The frame's type. Several keys that spell `type` must agree: a receiver may read another one
     /// of them than we do, and take the frame for one of the server's.
-    pub fn only_type(&self) -> Result<Cow<'a, str>, Refusal> {
+    pub fn only_type(&self) -> Result<Cow<'a, str>, ErrorCode> {
         let frame_type = self.text("type").ok().flatten();
-        let frame_type = frame_type.ok_or(Refusal::UnknownType)?;
+        let frame_type = frame_type.ok_or(ErrorCode::UnknownType)?;
         let mut spellings = self.all("type");
         if spellings.all(|raw| text(raw).as_ref() == Some(&frame_type)) {
             Ok(frame_type)
         } else {
-            Err(Refusal::BadField("type"))
+            Err(ErrorCode::BadField("type"))
         }
     }
 
     /// The name under this key, if it is there and neither `null` nor empty. Several keys that spell it
     /// must agree: a receiver may read another one of them than the one that the frame was routed by.
-    pub fn only_name(&self, key: &'static str) -> Result<Option<Cow<'a, str>>, Refusal> {
+    pub fn only_name(&self, key: &'static str) -> Result<Option<Cow<'a, str>>, ErrorCode> {
         let name = |raw: &'a RawValue| match raw.get() {
             "null" => Ok(None),
-            _ => text(raw).map(Some).ok_or(Refusal::BadField(key)),
+            _ => text(raw).map(Some).ok_or(ErrorCode::BadField(key)),
         };
         let mut spellings = self.all(key).map(name);
         let first = spellings.next().transpose()?.flatten();
         let first = first.filter(|name| !name.is_empty());
         for other in spellings {
             if other?.filter(|name| !name.is_empty()) != first {
-                return Err(Refusal::BadField(key));
+                return Err(ErrorCode::BadField(key));
             }
         }
         Ok(first)
@@ -104,14 +104,14 @@ impl<'a> Object<'a> {
     }
 
     /// The object of this key, if it is there and not `null`.
-    pub fn object(&self, key: &'static str) -> Result<Option<Self>, Refusal> {
+    pub fn object(&self, key: &'static str) -> Result<Option<Self>, ErrorCode> {
         self.get(key)
             .map(|raw| self.nested(raw))
             .transpose()
             .map_err(|refusal| {
-                let is_other = refusal == Refusal::Unreadable;
+                let is_other = refusal == ErrorCode::Malformed;
                 if is_other {
-                    Refusal::BadField(key)
+                    ErrorCode::BadField(key)
                 } else {
                     refusal
                 }
@@ -137,11 +137,11 @@ impl<'a> Object<'a> {
     }
 }
 
-impl<'de: 'a, 'a> Deserialize<'de> for Object<'a> {
+impl<'de: 'a, 'a> Deserialize<'de> for JsonObject<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Fields;
         impl<'de> Visitor<'de> for Fields {
-            type Value = Object<'de>;
+            type Value = JsonObject<'de>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an object")
@@ -149,11 +149,13 @@ impl<'de: 'a, 'a> Deserialize<'de> for Object<'a> {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 let mut fields = Vec::with_capacity(8);
-                while let Some((Key(name), raw)) = map.next_entry::<Key<'de>, &RawValue>()? {
+                while let Some((JsonKey(name), raw)) =
+                    map.next_entry::<JsonKey<'de>, &RawValue>()?
+                {
                     fields.push((name, raw));
                 }
                 let levels = None;
-                Ok(Object { fields, levels })
+                Ok(JsonObject { fields, levels })
             }
         }
         deserializer.deserialize_map(Fields)
@@ -176,7 +178,7 @@ fn is_same_key(name: &str, key: &str) -> bool {
 
 /// A key that borrows from the frame unless it holds escapes.
 #[derive(Deserialize)]
-struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
+struct JsonKey<'a>(#[serde(borrow)] Cow<'a, str>);
 
 /// The text of a JSON string.
 #[must_use]
@@ -213,7 +215,7 @@ pub fn is_deeper(text: &str, depth: usize) -> bool {
 
 /// `text` with these values of it, given in order, each replaced by `replacement`.
 ///
-/// The values must be slices of `text`, as [`Object::all`] gives them.
+/// The values must be slices of `text`, as [`JsonObject::all`] gives them.
 #[must_use]
 pub fn splice(text: &str, values: &[&RawValue], replacement: &str) -> String {
     let mut out = String::with_capacity(text.len() + values.len() * replacement.len());
@@ -264,15 +266,15 @@ fn push_escape(out: &mut String, byte: u8) {
 
 /// An object being written, field by field.
 #[derive(Debug)]
-pub struct Writer(String);
+pub struct JsonWriter(String);
 
-impl Default for Writer {
+impl Default for JsonWriter {
     fn default() -> Self {
         Self::with_capacity(128)
     }
 }
 
-impl Writer {
+impl JsonWriter {
     /// An empty object, with room for so many bytes.
     #[must_use]
     pub fn with_capacity(bytes: usize) -> Self {
@@ -391,7 +393,7 @@ mod tests {
     #[test]
     fn keys_match_in_any_case_and_the_last_wins() {
         let object =
-            Object::parse(r#"{"Type":"a","tYpe":"b","other":null}"#, 8).expect("an object");
+            JsonObject::parse(r#"{"Type":"a","tYpe":"b","other":null}"#, 8).expect("an object");
         assert_eq!(object.text("type"), Ok(Some("b".into())));
         assert_eq!(object.text("other"), Ok(None));
         assert_eq!(object.text("absent"), Ok(None));
@@ -420,11 +422,11 @@ mod tests {
             (r#""id":"x","ID":7"#, Err(())),
         ] {
             let text = format!("{{{fields}}}");
-            let object = Object::parse(&text, 8).expect("an object");
+            let object = JsonObject::parse(&text, 8).expect("an object");
             let name = object.only_name("id");
             let expected = expected
                 .map(|name| name.map(Cow::Borrowed))
-                .map_err(|()| Refusal::BadField("id"));
+                .map_err(|()| ErrorCode::BadField("id"));
             assert_eq!(name, expected, "{fields}");
         }
     }
@@ -432,7 +434,7 @@ mod tests {
     #[test]
     fn letters_that_fold_into_ascii_spell_the_key() {
         let text = "{\"\u{17f}ender\":\"x\",\"\u{212a}ind\":\"y\",\"s\u{e9}nder\":1}";
-        let object = Object::parse(text, 8).expect("an object");
+        let object = JsonObject::parse(text, 8).expect("an object");
         assert_eq!(object.text("sender"), Ok(Some("x".into())));
         assert_eq!(object.text("kind"), Ok(Some("y".into())));
         assert_eq!(object.rest(&["sender", "kind"]).count(), 1);
@@ -440,31 +442,31 @@ mod tests {
 
     #[test]
     fn escaped_keys_are_the_keys_they_spell() {
-        let object = Object::parse(r#"{"sender\u0049D":"x"}"#, 8).expect("an object");
+        let object = JsonObject::parse(r#"{"sender\u0049D":"x"}"#, 8).expect("an object");
         assert_eq!(object.text("senderID"), Ok(Some("x".into())));
     }
 
     #[test]
     fn the_interpreted_depth_is_bounded() {
-        let object = Object::parse(r#"{"a":{"b":{"c":1}}}"#, 2).expect("an object");
+        let object = JsonObject::parse(r#"{"a":{"b":{"c":1}}}"#, 2).expect("an object");
         let inner = object.object("a").expect("two levels").expect("a field");
-        assert_eq!(inner.object("b").err(), Some(Refusal::TooDeep));
+        assert_eq!(inner.object("b").err(), Some(ErrorCode::TooDeep));
         assert_eq!(object.object("b").map(|b| b.is_none()), Ok(true));
-        let object = Object::parse(r#"{"a":[{}]}"#, 1).expect("an object");
-        assert_eq!(object.object("a").err(), Some(Refusal::BadField("a")));
+        let object = JsonObject::parse(r#"{"a":[{}]}"#, 1).expect("an object");
+        assert_eq!(object.object("a").err(), Some(ErrorCode::BadField("a")));
     }
 
     #[test]
     fn opaque_values_may_be_nested_to_any_depth() {
         let deep = format!("{}{}", "[".repeat(1_000_000), "]".repeat(1_000_000));
         let text = format!(r#"{{"a":{deep},"b":{{"c":{deep}}}}}"#);
-        let object = Object::parse(&text, 2).expect("an object");
+        let object = JsonObject::parse(&text, 2).expect("an object");
         assert_eq!(object.get("a").map(RawValue::get), Some(&*deep));
         let inner = object.object("b").expect("an object").expect("a field");
         assert_eq!(inner.get("c").map(RawValue::get), Some(&*deep));
         assert_eq!(
-            Object::parse(&text[..text.len() - 9], 2).err(),
-            Some(Refusal::Unreadable)
+            JsonObject::parse(&text[..text.len() - 9], 2).err(),
+            Some(ErrorCode::Malformed)
         );
     }
 
@@ -489,8 +491,8 @@ mod tests {
             "{\"a\":1",
         ] {
             assert_eq!(
-                Object::parse(text, 8).err(),
-                Some(Refusal::Unreadable),
+                JsonObject::parse(text, 8).err(),
+                Some(ErrorCode::Malformed),
                 "{text}"
             );
         }
@@ -499,7 +501,7 @@ mod tests {
     #[test]
     fn splices_keep_every_other_byte() {
         let text = r#"{ "id" : "x" , "b":[1, 2],"ID":null }"#;
-        let object = Object::parse(text, 8).expect("an object");
+        let object = JsonObject::parse(text, 8).expect("an object");
         let values: Vec<_> = object.all("id").collect();
         assert_eq!(
             splice(text, &values, "\"me\""),
@@ -510,7 +512,7 @@ mod tests {
     #[test]
     fn writers_escape() {
         let hostile = "a\"b\\c\n\r\t\u{1}é\u{2028}";
-        let frame = Writer::default()
+        let frame = JsonWriter::default()
             .text("k\"", hostile)
             .texts("list", ["x", "y"])
             .object("o", |o| o.number("n", 7))

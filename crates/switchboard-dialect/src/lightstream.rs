@@ -34,23 +34,24 @@ use std::{borrow::Cow, sync::Arc};
 use bytestring::ByteString;
 use serde_json::value::RawValue;
 use switchboard_core::{
-    Address, Call, Command, Custom, Event, Farewell, Limits, Member, Refusal, Refused, Relay,
-    RelayKind, RoomId, RoomName, Target, Terms, Tongue, behind_server,
+    Address, Command, DialectTraits, ErrorCode, Event, JoinOptions, LeaveKind, Limits, Member,
+    MessageKind, OfferPolicy, OfferRole, RelayedMessage, RequestError, RoomId, RoomName, Target,
+    behind_server,
 };
 
 use crate::{
-    Candidate, Content, Dialect, Frame, Handshake, Out, Session,
+    Candidate, ClientFrame, Content, Dialect, Handshake, Session, SessionOutput,
     alias::{address_of, words_of},
     content::{readable, relay, sdp_of},
-    json::{self, Object, Writer, quote, splice},
+    json::{self, JsonObject, JsonWriter, quote, splice},
 };
 
-static TONGUE: Tongue = Tongue {
+static TONGUE: DialectTraits = DialectTraits {
     name: "lightstream",
-    custom: Custom::NewcomerCalls,
+    offer_policy: OfferPolicy::NewcomerOffers,
     signals: true,
     messages: true,
-    ..Tongue::USUAL
+    ..DialectTraits::DEFAULT
 };
 
 /// Times a frame may name its sender wrongly and still have it put right. More than one key for it
@@ -61,7 +62,7 @@ const SENDER_SPELLINGS_MAX: usize = 4;
 pub(crate) struct Lightstream;
 
 impl Dialect for Lightstream {
-    fn tongue(&self) -> &'static Tongue {
+    fn traits(&self) -> &'static DialectTraits {
         &TONGUE
     }
 
@@ -69,7 +70,7 @@ impl Dialect for Lightstream {
         &["/ws"]
     }
 
-    fn recognizes(&self, first: &Object<'_>) -> bool {
+    fn recognizes(&self, first: &JsonObject<'_>) -> bool {
         matches!(first.text("type"), Ok(Some(_)))
     }
 
@@ -77,37 +78,40 @@ impl Dialect for Lightstream {
         true
     }
 
-    fn open(&self, handshake: &Handshake, _out: &mut Out) -> Box<dyn Session> {
-        Box::new(Lightstreamer {
-            place: None,
+    fn open(&self, handshake: &Handshake, _out: &mut SessionOutput) -> Box<dyn Session> {
+        Box::new(LightstreamSession {
+            joined: None,
             limits: handshake.limits.clone(),
         })
     }
 
     fn read<'a>(&self, frame: &'a str) -> Option<Content<'a>> {
-        let object = Object::parse(frame, 0).ok()?;
+        let object = JsonObject::parse(frame, 0).ok()?;
         let kind = kind_of(&object.text("type").ok()??)?;
         match kind {
-            RelayKind::Offer | RelayKind::Answer => {
-                let field = if kind == RelayKind::Offer {
+            MessageKind::Offer | MessageKind::Answer => {
+                let field = if kind == MessageKind::Offer {
                     "offer"
                 } else {
                     "answer"
                 };
                 Content::description(kind, description(&object, field)?)
             }
-            RelayKind::Candidate => candidate(&object).map(Content::Candidate),
-            RelayKind::Message => {
+            MessageKind::Candidate => candidate(&object).map(Content::Candidate),
+            MessageKind::Message => {
                 let value = object.get("data").or_else(|| object.get("payload"))?;
                 Some(Content::Message(readable(value)))
             }
-            RelayKind::Opaque => None,
+            MessageKind::Opaque => None,
         }
     }
 }
 
 /// The values in which clients in the wild put a description or candidate.
-fn holders<'a>(object: &Object<'a>, field: &'static str) -> impl Iterator<Item = &'a RawValue> {
+fn containers<'a>(
+    object: &JsonObject<'a>,
+    field: &'static str,
+) -> impl Iterator<Item = &'a RawValue> {
     ["data", field, "payload"]
         .into_iter()
         .filter_map(|key| object.get(key))
@@ -115,27 +119,27 @@ fn holders<'a>(object: &Object<'a>, field: &'static str) -> impl Iterator<Item =
 
 /// The SDP of a description: in one of the holders, as an object, its JSON or the SDP itself, or spread
 /// into the frame.
-fn description<'a>(object: &Object<'a>, field: &'static str) -> Option<Cow<'a, str>> {
+fn description<'a>(object: &JsonObject<'a>, field: &'static str) -> Option<Cow<'a, str>> {
     let of_text = |raw: &'a RawValue| {
         let text = json::text(raw)?;
         if text.starts_with("v=") {
             return Some(text);
         }
-        let description = Object::parse(&text, 0).ok()?;
+        let description = JsonObject::parse(&text, 0).ok()?;
         sdp_of(&description).map(|sdp| Cow::Owned(sdp.into_owned()))
     };
     let of_object = |raw| sdp_of(&object.nested(raw).ok()?);
-    let mut holders = holders(object, field).chain(object.get("sdp"));
+    let mut holders = containers(object, field).chain(object.get("sdp"));
     let held = holders.find_map(|raw| of_object(raw).or_else(|| of_text(raw)));
     held.or_else(|| sdp_of(object))
 }
 
 /// A candidate: in one of the holders, as an object or its JSON, or spread into the frame. A holder
 /// that is empty is the end of candidates.
-fn candidate<'a>(object: &Object<'a>) -> Option<Candidate<'a>> {
+fn candidate<'a>(object: &JsonObject<'a>) -> Option<Candidate<'a>> {
     let of_text = |raw| Candidate::of_json(&json::text(raw)?);
     let of_object = |raw| Candidate::read(&object.nested(raw).ok()?);
-    let mut held = holders(object, "candidate");
+    let mut held = containers(object, "candidate");
     let held = held.find_map(|raw| of_object(raw).or_else(|| of_text(raw)));
     let end = || {
         let mut values = ["data", "candidate", "payload"]
@@ -148,80 +152,91 @@ fn candidate<'a>(object: &Object<'a>) -> Option<Candidate<'a>> {
     held.or_else(|| Candidate::read(object)).or_else(end)
 }
 
-fn kind_of(frame_type: &str) -> Option<RelayKind> {
+fn kind_of(frame_type: &str) -> Option<MessageKind> {
     match frame_type {
-        "message" => Some(RelayKind::Message),
-        "offer" => Some(RelayKind::Offer),
-        "answer" => Some(RelayKind::Answer),
-        "ice-candidate" => Some(RelayKind::Candidate),
+        "message" => Some(MessageKind::Message),
+        "offer" => Some(MessageKind::Offer),
+        "answer" => Some(MessageKind::Answer),
+        "ice-candidate" => Some(MessageKind::Candidate),
         _ => None,
     }
 }
 
 /// Where the client is, or has asked to be, and its id there.
-struct Joined {
+struct JoinedRoom {
     room: RoomName,
-    me: Address,
+    own_address: Address,
 }
 
-struct Lightstreamer {
-    place: Option<Joined>,
+struct LightstreamSession {
+    joined: Option<JoinedRoom>,
     limits: Arc<Limits>,
 }
 
-impl Session for Lightstreamer {
-    fn on_frame(&mut self, frame: Frame<'_>, out: &mut Out) -> Result<(), Refused> {
+impl Session for LightstreamSession {
+    fn on_frame(
+        &mut self,
+        frame: ClientFrame<'_>,
+        out: &mut SessionOutput,
+    ) -> Result<(), RequestError> {
         let text = frame.text()?;
-        let object = Object::parse(&text, self.limits.json_depth)?;
+        let object = JsonObject::parse(&text, self.limits.json_depth)?;
         match &*object.only_type()? {
             "join" => self.join(&object, out),
             "leave" => self.leave(&object, out),
             other => {
-                let kind = kind_of(other).ok_or(Refusal::UnknownType)?;
+                let kind = kind_of(other).ok_or(ErrorCode::UnknownType)?;
                 self.relay(kind, &text, &object, out)
             }
         }
     }
 
-    fn on_event(&mut self, event: &Event, out: &mut Out) {
+    fn on_event(&mut self, event: &Event, out: &mut SessionOutput) {
         match event {
             Event::Joined { room, others } => {
                 let others = || others.iter().map(|(other, _)| other);
                 out.frames.push(peers(room, others()));
-                let silent = others().filter(|other| !other.tongue.signals);
+                let silent = others().filter(|other| !other.dialect.signals);
                 out.frames
-                    .extend(silent.map(|other| news("user-joined", room, other)));
+                    .extend(silent.map(|other| presence_frame("user-joined", room, other)));
             }
             Event::Rejoined { room, others } | Event::Members { room, others } => {
                 out.frames.push(peers(room, others));
             }
-            Event::Introduced { room, peer, call } => {
-                out.frames.push(news("user-joined", room, peer));
-                if *call == Call::You {
+            Event::Introduced {
+                room,
+                peer,
+                role: call,
+            } => {
+                out.frames.push(presence_frame("user-joined", room, peer));
+                if *call == OfferRole::Offerer {
                     out.frames.push(peers(room, [peer]));
                 }
             }
-            Event::Departed { room, peer, .. } => out.frames.push(news("user-left", room, peer)),
-            Event::Heard {
+            Event::Departed { room, peer, .. } => {
+                out.frames.push(presence_frame("user-left", room, peer))
+            }
+            Event::Received {
                 room,
                 from,
                 direct,
-                relay,
+                message: relay,
             } => {
-                out.frames.extend(self.heard(room, from, *direct, relay));
+                out.frames
+                    .extend(self.on_received(room, from, *direct, relay));
             }
-            Event::Refused(refused) => {
+            Event::RequestFailed(refused) => {
                 if refused.join.is_some() {
-                    self.place = None;
+                    self.joined = None;
                 }
                 out.frames.push(error(
                     refused.room.as_ref(),
-                    refused.reason.code(),
+                    refused.code.as_str(),
                     &words_of(refused),
                 ));
             }
             Event::Evicted(_) => {
-                let room = self.place.take().map(|place| place.room);
+                let room = self.joined.take().map(|place| place.room);
                 out.frames
                     .push(error(room.as_ref(), "evicted", "You have been removed."));
             }
@@ -230,37 +245,48 @@ impl Session for Lightstreamer {
     }
 }
 
-impl Lightstreamer {
-    fn join(&mut self, object: &Object<'_>, out: &mut Out) -> Result<(), Refused> {
+impl LightstreamSession {
+    fn join(
+        &mut self,
+        object: &JsonObject<'_>,
+        out: &mut SessionOutput,
+    ) -> Result<(), RequestError> {
         let max = self.limits.name_bytes;
         let room = object.text("roomID")?.unwrap_or_default();
-        let room = RoomName::parse(&room, max).map_err(|e| Refusal::of_name("roomID", e))?;
+        let room = RoomName::parse(&room, max).map_err(|e| ErrorCode::of_name("roomID", e))?;
         let me = object.text("senderID")?.unwrap_or_default();
         let me = Address::parse(&me, max)
-            .map_err(|e| Refused::new(Refusal::of_name("senderID", e)).in_room(&room))?;
-        let moves = |place: &Joined| place.room != room || place.me != me;
-        if let Some(Joined { room, .. }) = self.place.take_if(|place| moves(place)) {
+            .map_err(|e| RequestError::new(ErrorCode::of_name("senderID", e)).in_room(&room))?;
+        let moves = |place: &JoinedRoom| place.room != room || place.own_address != me;
+        if let Some(JoinedRoom { room, .. }) = self.joined.take_if(|place| moves(place)) {
             out.commands.push(Command::Leave {
                 room,
-                farewell: Farewell::Aloud,
+                kind: LeaveKind::Announced,
             });
         }
         out.commands.push(Command::Join {
             room: room.clone(),
             address: me.clone(),
             name: None,
-            terms: Terms::default(),
+            options: JoinOptions::default(),
         });
-        self.place = Some(Joined { room, me });
+        self.joined = Some(JoinedRoom {
+            room,
+            own_address: me,
+        });
         Ok(())
     }
 
-    fn leave(&mut self, object: &Object<'_>, out: &mut Out) -> Result<(), Refused> {
-        self.my_place(object)?;
-        if let Some(Joined { room, .. }) = self.place.take() {
+    fn leave(
+        &mut self,
+        object: &JsonObject<'_>,
+        out: &mut SessionOutput,
+    ) -> Result<(), RequestError> {
+        self.joined_room(object)?;
+        if let Some(JoinedRoom { room, .. }) = self.joined.take() {
             out.commands.push(Command::Leave {
                 room,
-                farewell: Farewell::Aloud,
+                kind: LeaveKind::Announced,
             });
         }
         Ok(())
@@ -268,60 +294,63 @@ impl Lightstreamer {
 
     fn relay(
         &self,
-        kind: RelayKind,
+        kind: MessageKind,
         text: &ByteString,
-        object: &Object<'_>,
-        out: &mut Out,
-    ) -> Result<(), Refused> {
-        let Joined { room, me } = self.my_place(object)?;
+        object: &JsonObject<'_>,
+        out: &mut SessionOutput,
+    ) -> Result<(), RequestError> {
+        let JoinedRoom {
+            room,
+            own_address: me,
+        } = self.joined_room(object)?;
         let to = match object.only_name("targetID")? {
             None => Target::Everyone,
             Some(target) => Target::Address(self.member(&target)?),
         };
-        let relay = relay(TONGUE.name, kind, in_own_name(text, object, me)?);
-        out.commands.push(Command::Relay {
+        let relay = relay(TONGUE.name, kind, with_own_sender(text, object, me)?);
+        out.commands.push(Command::Send {
             room: room.clone(),
             to,
-            relay,
+            message: relay,
         });
         Ok(())
     }
 
     /// The address of the member that the client calls so. The server itself is no member.
-    fn member(&self, id: &str) -> Result<Address, Refused> {
-        let address = behind_server(id).ok_or(Refusal::NoSuchPeer)?;
+    fn member(&self, id: &str) -> Result<Address, RequestError> {
+        let address = behind_server(id).ok_or(ErrorCode::NoSuchPeer)?;
         let address = Address::parse(address, self.limits.name_bytes);
-        Ok(address.map_err(|error| Refusal::of_name("targetID", error))?)
+        Ok(address.map_err(|error| ErrorCode::of_name("targetID", error))?)
     }
 
     /// The place that a frame is about. One without a room means the sender's own.
-    fn my_place(&self, object: &Object<'_>) -> Result<&Joined, Refused> {
+    fn joined_room(&self, object: &JsonObject<'_>) -> Result<&JoinedRoom, RequestError> {
         let named = object.only_name("roomID")?;
-        let place = self.place.as_ref().ok_or(Refusal::NotInRoom)?;
+        let place = self.joined.as_ref().ok_or(ErrorCode::NotInRoom)?;
         if named
             .as_deref()
             .is_some_and(|named| named != place.room.as_str())
         {
-            return Err(Refusal::NotInRoom.into());
+            return Err(ErrorCode::NotInRoom.into());
         }
         Ok(place)
     }
 
-    fn heard(
+    fn on_received(
         &self,
         room: &RoomId,
         from: &Member,
         direct: bool,
-        relay: &Relay,
+        relay: &RelayedMessage,
     ) -> Option<ByteString> {
         if relay.origin == TONGUE.name {
             return Some(relay.frame.clone());
         }
         let me = self
-            .place
+            .joined
             .as_ref()
             .filter(|_| direct)
-            .map(|place| &place.me);
+            .map(|place| &place.own_address);
         let write = || Some(translation(room, from, me, &Content::of(relay)?));
         if direct {
             write()
@@ -332,11 +361,11 @@ impl Lightstreamer {
 }
 
 /// The frame with the sender's id under `senderID`, and put right under every other spelling of that key.
-fn in_own_name(
+fn with_own_sender(
     text: &ByteString,
-    object: &Object<'_>,
+    object: &JsonObject<'_>,
     me: &Address,
-) -> Result<ByteString, Refusal> {
+) -> Result<ByteString, ErrorCode> {
     let named: Vec<_> = object.all("senderID").collect();
     let is_me = |raw: &&RawValue| json::text(raw).as_deref() == Some(me.as_str());
     let is_right = named.iter().all(is_me);
@@ -345,7 +374,7 @@ fn in_own_name(
         return Ok(text.clone());
     }
     if !is_right && named.len() > SENDER_SPELLINGS_MAX {
-        return Err(Refusal::BadField("senderID"));
+        return Err(ErrorCode::BadField("senderID"));
     }
     let me = quote(me.as_str());
     let text = match is_right {
@@ -361,8 +390,8 @@ fn in_own_name(
 
 /// The start of a server-made frame. Clients were written against either spelling of the sender:
 /// the documented one, and what the original server really writes.
-fn frame(frame_type: &str, sender: &str, room: Option<&RoomName>) -> Writer {
-    Writer::default()
+fn frame(frame_type: &str, sender: &str, room: Option<&RoomName>) -> JsonWriter {
+    JsonWriter::default()
         .text("type", frame_type)
         .text("senderID", sender)
         .text("SenderID", sender)
@@ -371,14 +400,14 @@ fn frame(frame_type: &str, sender: &str, room: Option<&RoomName>) -> Writer {
 
 /// Whom the client is to call: not who cannot be called.
 fn peers<'m>(room: &RoomId, others: impl IntoIterator<Item = &'m Arc<Member>>) -> ByteString {
-    let others = others.into_iter().filter(|other| other.tongue.signals);
+    let others = others.into_iter().filter(|other| other.dialect.signals);
     let ids: Vec<_> = others.map(|other| address_of(other)).collect();
     frame("peers", "server", Some(&room.name))
         .texts("peers", ids.iter().map(|id| &**id))
         .finish()
 }
 
-fn news(frame_type: &str, room: &RoomId, peer: &Member) -> ByteString {
+fn presence_frame(frame_type: &str, room: &RoomId, peer: &Member) -> ByteString {
     frame(frame_type, &address_of(peer), Some(&room.name)).finish()
 }
 
@@ -402,7 +431,7 @@ fn translation(
             .maybe_text("targetID", me.map(Address::as_str))
     };
     let described = |name: &str, sdp: &str| {
-        let init = Writer::with_capacity(sdp.len() + 64)
+        let init = JsonWriter::with_capacity(sdp.len() + 64)
             .text("type", name)
             .text("sdp", sdp)
             .finish();
@@ -416,7 +445,7 @@ fn translation(
         Content::Offer(sdp) => described("offer", sdp),
         Content::Answer(sdp) => described("answer", sdp),
         Content::Candidate(candidate) => {
-            let init = candidate.write(Writer::default()).finish();
+            let init = candidate.write(JsonWriter::default()).finish();
             begin("ice-candidate")
                 .raw("data", &init)
                 .raw("candidate", &init)

@@ -11,7 +11,7 @@
 //! * ← `{"IdAssigned":"UUID"}`
 //! * ← `{"NewPeer":"UUID"}`: call this one
 //! * → `{"Signal":{"receiver":"UUID","data":D}}`, ← `{"Signal":{"sender":"UUID","data":D}}`; `D` is `{"Offer":SDP}`,
-//!   `{"Answer":SDP}`, `{"IceCandidate":"JSON"}` or anything else
+//!   `{"HttpAnswer":SDP}`, `{"IceCandidate":"JSON"}` or anything else
 //! * ← `{"PeerLeft":"UUID"}`
 //! * → `"KeepAlive"`, absorbed
 //!
@@ -39,39 +39,39 @@ use std::{num::NonZeroUsize, sync::Arc};
 use bytestring::ByteString;
 use serde_json::value::RawValue;
 use switchboard_core::{
-    Call, Command, Custom, Event, Limits, Member, PeerId, Refusal, Refused, RelayKind, RoomName,
-    Target, Terms, Tongue,
+    Command, DialectTraits, ErrorCode, Event, JoinOptions, Limits, Member, MessageKind,
+    OfferPolicy, OfferRole, PeerId, RequestError, RoomName, Target,
 };
 
 use crate::{
-    Answer, Candidate, Close, Content, CorsPolicy, Dialect, Door, FirstFrame, Frame, Handshake,
-    Opens, Out, Reply, Session,
+    Accepts, Candidate, ClientFrame, CloseReason, Content, CorsPolicy, Dialect, Endpoint,
+    FirstFrameTimeout, Handshake, HttpAnswer, HttpReply, Session, SessionOutput,
     content::relay,
-    json::{Object, Writer, text},
+    json::{JsonObject, JsonWriter, text},
 };
 
-static TONGUE: Tongue = Tongue {
+static TONGUE: DialectTraits = DialectTraits {
     name: "matchbox",
-    custom: Custom::MemberCalls,
+    offer_policy: OfferPolicy::MemberOffers,
     signals: true,
     messages: false,
-    ..Tongue::USUAL
+    ..DialectTraits::DEFAULT
 };
 
 /// A path of the original's that is a room to sockets, and says to others that the server is well.
 const HEALTH: &str = "health";
 
 /// The room of connections that name none.
-const WORLD: &str = "world";
+const DEFAULT_ROOM: &str = "world";
 
 /// Members that a circle may be asked for; a room has about as many.
-const CIRCLE_MAX: usize = 1000;
+const GROUP_MAX: usize = 1000;
 
 #[derive(Debug)]
 pub(crate) struct Matchbox;
 
 impl Dialect for Matchbox {
-    fn tongue(&self) -> &'static Tongue {
+    fn traits(&self) -> &'static DialectTraits {
         &TONGUE
     }
 
@@ -79,52 +79,52 @@ impl Dialect for Matchbox {
         &["/matchbox"]
     }
 
-    fn doors(&self, base: &str) -> Vec<Door> {
-        let sockets = |rest| Door::new(base, rest, Door::MAIN, Opens::Sockets);
+    fn endpoints(&self, base: &str) -> Vec<Endpoint> {
+        let sockets = |rest| Endpoint::new(base, rest, Endpoint::MAIN, Accepts::Sockets);
         let mut doors = vec![sockets(""), sockets("/"), sockets("/{room}")];
-        if base == self.home() {
-            let health = Door::new(base, "/health", HEALTH, Opens::Both);
+        if base == self.standalone_path() {
+            let health = Endpoint::new(base, "/health", HEALTH, Accepts::Both);
             doors.push(health.with_cors(CorsPolicy::AnyOrigin));
         }
         doors
     }
 
-    fn home(&self) -> &'static str {
+    fn standalone_path(&self) -> &'static str {
         "/"
     }
 
-    fn answer(&self, door: &'static str, _handshake: &Handshake) -> Answer {
+    fn respond(&self, door: &'static str, _handshake: &Handshake) -> HttpAnswer {
         if door != HEALTH {
-            return Answer::Now(Reply::not_found());
+            return HttpAnswer::Ready(HttpReply::not_found());
         }
-        Answer::Now(Reply {
+        HttpAnswer::Ready(HttpReply {
             status: 200,
             content_type: "text/plain; charset=utf-8",
             body: String::new(),
         })
     }
 
-    fn open(&self, handshake: &Handshake, out: &mut Out) -> Box<dyn Session> {
-        out.first_frame = FirstFrame::Never;
-        let mut session = Matcher {
-            me: handshake.peer,
+    fn open(&self, handshake: &Handshake, out: &mut SessionOutput) -> Box<dyn Session> {
+        out.first_frame = FirstFrameTimeout::Never;
+        let mut session = MatchboxSession {
+            own_id: handshake.peer,
             room: None,
             limits: handshake.limits.clone(),
         };
-        match wish(handshake) {
+        match requested_room(handshake) {
             Ok((room, circle)) => session.enter(room, circle, out),
             Err(reason) => {
-                out.close = Some(Close::of_join(&reason));
-                out.refused.push(reason.into());
+                out.close = Some(CloseReason::for_rejected_join(&reason));
+                out.errors.push(reason.into());
             }
         }
         Box::new(session)
     }
 
     fn read<'a>(&self, frame: &'a str) -> Option<Content<'a>> {
-        let signal = Object::parse(frame, 0).ok()?.object("Signal").ok()??;
-        let (kind, said) = said(&signal, signal.get("data")?)?;
-        if kind == RelayKind::Candidate {
+        let signal = JsonObject::parse(frame, 0).ok()?.object("Signal").ok()??;
+        let (kind, said) = signal_kind(&signal, signal.get("data")?)?;
+        if kind == MessageKind::Candidate {
             let candidate = match text(said) {
                 Some(json) => Candidate::of_json(&json),
                 None => Candidate::of_value(said),
@@ -136,88 +136,101 @@ impl Dialect for Matchbox {
 }
 
 /// Where the client wants to be, and with how many it wants to be alone.
-fn wish(handshake: &Handshake) -> Result<(RoomName, Option<NonZeroUsize>), Refusal> {
-    let room = match handshake.door {
+fn requested_room(handshake: &Handshake) -> Result<(RoomName, Option<NonZeroUsize>), ErrorCode> {
+    let room = match handshake.endpoint {
         HEALTH => HEALTH,
         _ => (handshake.params.get("room"))
             .or_else(|| handshake.query.get("room"))
-            .unwrap_or(WORLD),
+            .unwrap_or(DEFAULT_ROOM),
     };
     let max = handshake.limits.name_bytes;
-    let named = |name: &str| RoomName::parse(name, max).map_err(|e| Refusal::of_name("room", e));
+    let named = |name: &str| RoomName::parse(name, max).map_err(|e| ErrorCode::of_name("room", e));
     let room = named(room)?;
     let Some(next) = handshake.query.get("next") else {
         return Ok((room, None));
     };
-    let circle: NonZeroUsize = next.parse().map_err(|_| Refusal::BadField("next"))?;
-    if circle.get() > CIRCLE_MAX {
-        return Err(Refusal::BadField("next"));
+    let circle: NonZeroUsize = next.parse().map_err(|_| ErrorCode::BadField("next"))?;
+    if circle.get() > GROUP_MAX {
+        return Err(ErrorCode::BadField("next"));
     }
     Ok((named(&format!("{room}?next={circle}"))?, Some(circle)))
 }
 
 /// What the `data` of a signal is about, and the value that says it. `None` if it is something of the
 /// clients' own.
-fn said<'a>(signal: &Object<'a>, data: &'a RawValue) -> Option<(RelayKind, &'a RawValue)> {
+fn signal_kind<'a>(
+    signal: &JsonObject<'a>,
+    data: &'a RawValue,
+) -> Option<(MessageKind, &'a RawValue)> {
     let object = signal.nested(data).ok()?;
     let (name, said) = object.only_field()?;
     match name {
-        "Offer" => Some((RelayKind::Offer, said)),
-        "Answer" => Some((RelayKind::Answer, said)),
-        "IceCandidate" => Some((RelayKind::Candidate, said)),
+        "Offer" => Some((MessageKind::Offer, said)),
+        "Answer" => Some((MessageKind::Answer, said)),
+        "IceCandidate" => Some((MessageKind::Candidate, said)),
         _ => None,
     }
 }
 
-struct Matcher {
-    me: PeerId,
+struct MatchboxSession {
+    own_id: PeerId,
     /// `None` once the client was not let in.
     room: Option<RoomName>,
     limits: Arc<Limits>,
 }
 
-impl Session for Matcher {
-    fn on_frame(&mut self, frame: Frame<'_>, out: &mut Out) -> Result<(), Refused> {
-        let Frame::Text(text) = frame else {
-            return Err(Refusal::Unreadable.into());
+impl Session for MatchboxSession {
+    fn on_frame(
+        &mut self,
+        frame: ClientFrame<'_>,
+        out: &mut SessionOutput,
+    ) -> Result<(), RequestError> {
+        let ClientFrame::Text(text) = frame else {
+            return Err(ErrorCode::Malformed.into());
         };
         if text.trim() == r#""KeepAlive""# {
             return Ok(());
         }
-        let object = Object::parse(text, self.limits.json_depth)?;
+        let object = JsonObject::parse(text, self.limits.json_depth)?;
         match object.only_field() {
             Some(("KeepAlive", _)) => Ok(()),
             Some(("Signal", _)) => self.relay(&object, out),
-            Some(_) | None => Err(Refusal::UnknownType.into()),
+            Some(_) | None => Err(ErrorCode::UnknownType.into()),
         }
     }
 
-    fn on_event(&mut self, event: &Event, out: &mut Out) {
+    fn on_event(&mut self, event: &Event, out: &mut SessionOutput) {
         match event {
             Event::Joined { others, .. } => {
-                let to_call = others.iter().filter(|(_, call)| *call == Call::You);
+                let to_call = others
+                    .iter()
+                    .filter(|(_, call)| *call == OfferRole::Offerer);
                 out.frames
-                    .extend(to_call.map(|(other, _)| about("NewPeer", other.peer)));
+                    .extend(to_call.map(|(other, _)| peer_event("NewPeer", other.peer)));
             }
             Event::Introduced {
                 peer,
-                call: Call::You,
+                role: OfferRole::Offerer,
                 ..
-            } => out.frames.push(about("NewPeer", peer.peer)),
-            Event::Departed { peer, .. } => out.frames.push(about("PeerLeft", peer.peer)),
-            Event::Heard { relay, .. } if relay.origin == TONGUE.name => {
+            } => out.frames.push(peer_event("NewPeer", peer.peer)),
+            Event::Departed { peer, .. } => out.frames.push(peer_event("PeerLeft", peer.peer)),
+            Event::Received { message: relay, .. } if relay.origin == TONGUE.name => {
                 out.frames.push(relay.frame.clone());
             }
-            Event::Heard { from, relay, .. } => {
+            Event::Received {
+                from,
+                message: relay,
+                ..
+            } => {
                 out.frames
                     .extend(Content::of(relay).and_then(|content| translation(from, &content)));
             }
-            Event::Refused(refused) if refused.join.is_some() => {
+            Event::RequestFailed(refused) if refused.join.is_some() => {
                 self.room = None;
-                out.close = Some(Close::of_join(&refused.reason));
+                out.close = Some(CloseReason::for_rejected_join(&refused.code));
             }
             // There are no words for errors.
-            Event::Refused(_)
+            Event::RequestFailed(_)
             | Event::Evicted(_)
             | Event::Introduced { .. }
             | Event::Rejoined { .. }
@@ -228,44 +241,46 @@ impl Session for Matcher {
     }
 }
 
-impl Matcher {
-    fn enter(&mut self, room: RoomName, circle: Option<NonZeroUsize>, out: &mut Out) {
-        out.frames.push(about("IdAssigned", self.me));
+impl MatchboxSession {
+    fn enter(&mut self, room: RoomName, circle: Option<NonZeroUsize>, out: &mut SessionOutput) {
+        out.frames.push(peer_event("IdAssigned", self.own_id));
         out.commands.push(Command::Join {
             room: room.clone(),
-            address: self.me.into(),
+            address: self.own_id.into(),
             name: None,
-            terms: Terms {
-                circle,
-                ..Terms::default()
+            options: JoinOptions {
+                group_size: circle,
+                ..JoinOptions::default()
             },
         });
         self.room = Some(room);
     }
 
-    fn relay(&self, frame: &Object<'_>, out: &mut Out) -> Result<(), Refused> {
-        let signal = frame.object("Signal")?.ok_or(Refusal::BadField("Signal"))?;
+    fn relay(&self, frame: &JsonObject<'_>, out: &mut SessionOutput) -> Result<(), RequestError> {
+        let signal = frame
+            .object("Signal")?
+            .ok_or(ErrorCode::BadField("Signal"))?;
         let receiver = signal.text("receiver")?;
         let receiver = receiver.and_then(|receiver| PeerId::parse(&receiver));
-        let receiver = receiver.ok_or(Refusal::BadField("receiver"))?;
+        let receiver = receiver.ok_or(ErrorCode::BadField("receiver"))?;
         let data = signal.all("data").last();
-        let data = data.ok_or(Refusal::BadField("data"))?;
-        let kind = said(&signal, data).map_or(RelayKind::Opaque, |(kind, _)| kind);
-        out.commands.push(Command::Relay {
-            room: self.room.clone().ok_or(Refusal::NotInRoom)?,
+        let data = data.ok_or(ErrorCode::BadField("data"))?;
+        let kind = signal_kind(&signal, data).map_or(MessageKind::Opaque, |(kind, _)| kind);
+        out.commands.push(Command::Send {
+            room: self.room.clone().ok_or(ErrorCode::NotInRoom)?,
             to: Target::Peer(receiver),
-            relay: relay(TONGUE.name, kind, self.in_own_name(&signal, data)),
+            message: relay(TONGUE.name, kind, self.with_own_sender(&signal, data)),
         });
         Ok(())
     }
 
     /// The signal with the sender where the receiver stood, and the rest as it was.
-    fn in_own_name(&self, signal: &Object<'_>, data: &RawValue) -> ByteString {
+    fn with_own_sender(&self, signal: &JsonObject<'_>, data: &RawValue) -> ByteString {
         let rest = signal.rest(&["receiver", "sender", "data"]);
-        Writer::with_capacity(data.get().len() + 128)
+        JsonWriter::with_capacity(data.get().len() + 128)
             .object("Signal", |writer| {
                 writer
-                    .text("sender", &self.me.to_string())
+                    .text("sender", &self.own_id.to_string())
                     .raw("data", data.get())
                     .fields(rest)
             })
@@ -273,14 +288,16 @@ impl Matcher {
     }
 }
 
-fn about(event: &str, peer: PeerId) -> ByteString {
-    Writer::default().text(event, &peer.to_string()).finish()
+fn peer_event(event: &str, peer: PeerId) -> ByteString {
+    JsonWriter::default()
+        .text(event, &peer.to_string())
+        .finish()
 }
 
 fn translation(from: &Member, content: &Content<'_>) -> Option<ByteString> {
     let signal = |kind: &str, said: &str| {
-        let data = |data: Writer| data.text(kind, said);
-        Writer::with_capacity(said.len() + 128)
+        let data = |data: JsonWriter| data.text(kind, said);
+        JsonWriter::with_capacity(said.len() + 128)
             .object("Signal", |signal| {
                 signal
                     .text("sender", &from.peer.to_string())
@@ -292,7 +309,7 @@ fn translation(from: &Member, content: &Content<'_>) -> Option<ByteString> {
         Content::Offer(sdp) => Some(signal("Offer", sdp)),
         Content::Answer(sdp) => Some(signal("Answer", sdp)),
         Content::Candidate(candidate) => {
-            let init = candidate.write(Writer::default()).finish();
+            let init = candidate.write(JsonWriter::default()).finish();
             Some(signal("IceCandidate", &init))
         }
         Content::Message(_) => None,
@@ -301,39 +318,39 @@ fn translation(from: &Member, content: &Content<'_>) -> Option<ByteString> {
 
 #[cfg(test)]
 mod tests {
-    use switchboard_core::{Attempt, SpaceName};
+    use switchboard_core::{JoinId, SpaceName};
 
     use super::*;
-    use crate::{Conversation, find};
+    use crate::{ClientSession, find};
 
-    fn door_of(base: &str, path: &str) -> Option<(&'static str, Opens)> {
-        let mut doors = Matchbox.doors(base).into_iter();
+    fn door_of(base: &str, path: &str) -> Option<(&'static str, Accepts)> {
+        let mut doors = Matchbox.endpoints(base).into_iter();
         let door = doors.find(|door| door.path == path)?;
-        Some((door.name, door.opens))
+        Some((door.name, door.accepts))
     }
 
     #[test]
     fn rooms_are_below_the_base() {
         for path in ["/matchbox", "/matchbox/", "/matchbox/{room}"] {
             let door = door_of("/matchbox", path);
-            assert_eq!(door, Some((Door::MAIN, Opens::Sockets)), "{path}");
+            assert_eq!(door, Some((Endpoint::MAIN, Accepts::Sockets)), "{path}");
         }
         assert_eq!(door_of("/matchbox", "/matchbox/health"), None);
         for path in ["/", "/{room}"] {
             let door = door_of("/", path);
-            assert_eq!(door, Some((Door::MAIN, Opens::Sockets)), "{path}");
+            assert_eq!(door, Some((Endpoint::MAIN, Accepts::Sockets)), "{path}");
         }
     }
 
     #[test]
     fn health_is_an_answer_and_a_room() {
-        assert_eq!(door_of("/", "/health"), Some((HEALTH, Opens::Both)));
+        assert_eq!(door_of("/", "/health"), Some((HEALTH, Accepts::Both)));
         let handshake = Handshake::at(HEALTH, &[], &[]);
-        let Answer::Now(reply) = Matchbox.answer(HEALTH, &handshake) else {
+        let HttpAnswer::Ready(reply) = Matchbox.respond(HEALTH, &handshake) else {
             panic!("it is known at once");
         };
         assert_eq!((reply.status, &*reply.body), (200, ""));
-        let (room, _) = wish(&handshake).expect("a room");
+        let (room, _) = requested_room(&handshake).expect("a room");
         assert_eq!(room.as_str(), "health");
     }
 
@@ -344,8 +361,8 @@ mod tests {
             (&[("room", "a/b?c")], &[("room", "x")], "a/b?c"),
             (&[], &[("room", "x"), ("next", "+02")], "x?next=2"),
         ] {
-            let handshake = Handshake::at(Door::MAIN, params, query);
-            let (room, _) = wish(&handshake).expect("a room");
+            let handshake = Handshake::at(Endpoint::MAIN, params, query);
+            let (room, _) = requested_room(&handshake).expect("a room");
             assert_eq!(room.as_str(), expected);
         }
     }
@@ -353,17 +370,23 @@ mod tests {
     #[test]
     fn whoever_is_not_let_in_is_closed() {
         for (reason, expected) in [
-            (Refusal::RoomFull, Close::of_join(&Refusal::RoomFull)),
-            (Refusal::Denied, Close::of_join(&Refusal::Denied)),
-            (Refusal::Unavailable, Close::UNAVAILABLE),
+            (
+                ErrorCode::RoomFull,
+                CloseReason::for_rejected_join(&ErrorCode::RoomFull),
+            ),
+            (
+                ErrorCode::Denied,
+                CloseReason::for_rejected_join(&ErrorCode::Denied),
+            ),
+            (ErrorCode::Unavailable, CloseReason::UNAVAILABLE),
         ] {
-            let handshake = Handshake::at(Door::MAIN, &[], &[]);
+            let handshake = Handshake::at(Endpoint::MAIN, &[], &[]);
             let (mut conversation, turn) =
-                Conversation::open(find("matchbox"), handshake, SpaceName::default());
-            assert_eq!((turn.close, turn.asks.len()), (None, 1));
-            let room = RoomName::parse(WORLD, 0).expect("a name");
-            let refused = Refused::join(reason, &room, Attempt::default().next());
-            let turn = conversation.on_event(&Event::Refused(refused), 0);
+                ClientSession::open(find("matchbox"), handshake, SpaceName::default());
+            assert_eq!((turn.close, turn.requests.len()), (None, 1));
+            let room = RoomName::parse(DEFAULT_ROOM, 0).expect("a name");
+            let refused = RequestError::join(reason, &room, JoinId::default().next());
+            let turn = conversation.on_event(&Event::RequestFailed(refused), 0);
             assert_eq!((turn.close, turn.frames.len()), (Some(expected), 0));
         }
     }

@@ -6,7 +6,7 @@
 //! Nobody is told to call, so in a mixed room the others call.
 //!
 //! * → `IdentifySelf` ← the own id; → `GetAllPeerIDs` ← the ids of the others
-//! * ↔ `{"kind":"Offer","reach":"OnePeer","peerID":"ID","content":{…}}`, and so `Answer`, `ICECandidate`; the
+//! * ↔ `{"kind":"Offer","reach":"OnePeer","peerID":"ID","content":{…}}`, and so `HttpAnswer`, `ICECandidate`; the
 //!   delivered frame has the `sender`
 //! * ↔ `TextMessage`, to one or, with `"reach":"AllPeers"`, to all; from `server` it is an error
 //! * ← `DisconnectionNotification`
@@ -32,62 +32,62 @@ use std::sync::Arc;
 use bytestring::ByteString;
 use serde_json::value::RawValue;
 use switchboard_core::{
-    Address, Command, Custom, Event, Farewell, Limits, Member, Refusal, Refused, Relay, RelayKind,
-    RoomName, Target, Terms, Tongue, behind_server,
+    Address, Command, DialectTraits, ErrorCode, Event, JoinOptions, LeaveKind, Limits, Member,
+    MessageKind, OfferPolicy, RelayedMessage, RequestError, RoomName, Target, behind_server,
 };
 
 use crate::{
-    Candidate, Close, Content, Dialect, FirstFrame, Frame, Handshake, Out, Session, Setting,
-    SettingConflict, Settings, Value,
+    Candidate, ClientFrame, CloseReason, Content, Dialect, DialectSetting, DialectSettings,
+    FirstFrameTimeout, Handshake, Session, SessionOutput, SettingConflict, SettingValue,
     alias::{address_of, as_shown, words_of},
     content::{readable, relay, sdp_of},
-    json::{Object, Writer},
+    json::{JsonObject, JsonWriter},
 };
 
-static TONGUE: Tongue = Tongue {
+static TONGUE: DialectTraits = DialectTraits {
     name: "mesh",
-    custom: Custom::NeverTold,
+    offer_policy: OfferPolicy::Unspecified,
     signals: true,
     messages: true,
-    ..Tongue::USUAL
+    ..DialectTraits::DEFAULT
 };
 
-static SETTINGS: [Setting; 4] = [
-    Setting {
+static SETTINGS: [DialectSetting; 4] = [
+    DialectSetting {
         key: "room",
         doc: "The room of connections that name none with ?room=.",
-        default: || Value::Text("mesh".into()),
+        default: || SettingValue::Text("mesh".into()),
         range: 1..=1024,
     },
-    Setting {
+    DialectSetting {
         key: "id_length",
         doc: "Characters of a peer's id, 8 to 64.",
-        default: || Value::Int(20),
+        default: || SettingValue::Int(20),
         range: 8..=64,
     },
-    Setting {
+    DialectSetting {
         key: "identify_sender",
         doc: "Whether delivered frames carry the sender's id.",
-        default: || Value::Flag(true),
+        default: || SettingValue::Flag(true),
         range: 0..=1,
     },
-    Setting {
+    DialectSetting {
         key: "list_includes_self",
         doc: "Whether GetAllPeerIDs lists the one who asks.",
-        default: || Value::Flag(false),
+        default: || SettingValue::Flag(false),
         range: 0..=1,
     },
 ];
-static ROOM: &Setting = &SETTINGS[0];
-static ID_LENGTH: &Setting = &SETTINGS[1];
-static IDENTIFY_SENDER: &Setting = &SETTINGS[2];
-static LIST_INCLUDES_SELF: &Setting = &SETTINGS[3];
+static ROOM: &DialectSetting = &SETTINGS[0];
+static ID_LENGTH: &DialectSetting = &SETTINGS[1];
+static IDENTIFY_SENDER: &DialectSetting = &SETTINGS[2];
+static LIST_INCLUDES_SELF: &DialectSetting = &SETTINGS[3];
 
 #[derive(Debug)]
 pub(crate) struct Mesh;
 
 impl Dialect for Mesh {
-    fn tongue(&self) -> &'static Tongue {
+    fn traits(&self) -> &'static DialectTraits {
         &TONGUE
     }
 
@@ -95,11 +95,11 @@ impl Dialect for Mesh {
         &["/signalingserver"]
     }
 
-    fn settings(&self) -> &'static [Setting] {
+    fn settings(&self) -> &'static [DialectSetting] {
         &SETTINGS
     }
 
-    fn conflicts(&self, settings: &Settings, limits: &Limits) -> Vec<SettingConflict> {
+    fn conflicts(&self, settings: &DialectSettings, limits: &Limits) -> Vec<SettingConflict> {
         let name_max = limits.name_bytes;
         let is_too_long = |bytes: usize| name_max != 0 && bytes > name_max;
         let id_length = settings.int(TONGUE.name, ID_LENGTH);
@@ -121,7 +121,7 @@ impl Dialect for Mesh {
         conflicts
     }
 
-    fn recognizes(&self, first: &Object<'_>) -> bool {
+    fn recognizes(&self, first: &JsonObject<'_>) -> bool {
         matches!(first.text("kind"), Ok(Some(_)))
     }
 
@@ -129,12 +129,12 @@ impl Dialect for Mesh {
         true
     }
 
-    fn open(&self, handshake: &Handshake, out: &mut Out) -> Box<dyn Session> {
+    fn open(&self, handshake: &Handshake, out: &mut SessionOutput) -> Box<dyn Session> {
         let settings = &handshake.settings;
         let length = settings.int(TONGUE.name, ID_LENGTH).clamp(8, 64);
         let id = handshake.random_text(usize::try_from(length).unwrap_or(20));
-        let mut session = Mesher {
-            me: Address::parse(&id, 0).expect("a random text is not empty"),
+        let mut session = MeshSession {
+            own_address: Address::parse(&id, 0).expect("a random text is not empty"),
             room: None,
             limits: handshake.limits.clone(),
             identify_sender: settings.flag(TONGUE.name, IDENTIFY_SENDER),
@@ -145,12 +145,12 @@ impl Dialect for Mesh {
             .get("room")
             .map_or_else(|| settings.text(TONGUE.name, ROOM), str::to_owned);
         session.enter(&room, out);
-        out.first_frame = FirstFrame::Never;
+        out.first_frame = FirstFrameTimeout::Never;
         Box::new(session)
     }
 
     fn read<'a>(&self, frame: &'a str) -> Option<Content<'a>> {
-        let object = Object::parse(frame, 0).ok()?;
+        let object = JsonObject::parse(frame, 0).ok()?;
         let kind = object.text("kind").ok()??;
         if kind == "ICECandidate" {
             let content = object.all("content").last()?;
@@ -158,36 +158,36 @@ impl Dialect for Mesh {
         }
         let content = object.object("content").ok()??;
         match kind_of(&kind, Some(&content))? {
-            RelayKind::Message => content
+            MessageKind::Message => content
                 .get("message")
                 .map(|words| Content::Message(readable(words))),
-            kind @ (RelayKind::Offer
-            | RelayKind::Answer
-            | RelayKind::Candidate
-            | RelayKind::Opaque) => Content::description(kind, sdp_of(&content)?),
+            kind @ (MessageKind::Offer
+            | MessageKind::Answer
+            | MessageKind::Candidate
+            | MessageKind::Opaque) => Content::description(kind, sdp_of(&content)?),
         }
     }
 }
 
 /// What a frame is about. The type in a description's content wins over the kind: a client is
 /// known to send its answers under the kind `Offer`.
-fn kind_of(kind: &str, content: Option<&Object<'_>>) -> Option<RelayKind> {
+fn kind_of(kind: &str, content: Option<&JsonObject<'_>>) -> Option<MessageKind> {
     let described = || content?.get("type").map(RawValue::get);
     match kind {
-        "TextMessage" => Some(RelayKind::Message),
-        "ICECandidate" => Some(RelayKind::Candidate),
+        "TextMessage" => Some(MessageKind::Message),
+        "ICECandidate" => Some(MessageKind::Candidate),
         "Offer" | "Answer" => match described() {
-            Some("1" | "\"offer\"") => Some(RelayKind::Offer),
-            Some("3" | "\"answer\"") => Some(RelayKind::Answer),
-            _ if kind == "Offer" => Some(RelayKind::Offer),
-            _ => Some(RelayKind::Answer),
+            Some("1" | "\"offer\"") => Some(MessageKind::Offer),
+            Some("3" | "\"answer\"") => Some(MessageKind::Answer),
+            _ if kind == "Offer" => Some(MessageKind::Offer),
+            _ => Some(MessageKind::Answer),
         },
         _ => None,
     }
 }
 
-struct Mesher {
-    me: Address,
+struct MeshSession {
+    own_address: Address,
     /// `None` once the client has gone.
     room: Option<RoomName>,
     limits: Arc<Limits>,
@@ -195,16 +195,20 @@ struct Mesher {
     list_includes_self: bool,
 }
 
-impl Session for Mesher {
-    fn on_frame(&mut self, frame: Frame<'_>, out: &mut Out) -> Result<(), Refused> {
+impl Session for MeshSession {
+    fn on_frame(
+        &mut self,
+        frame: ClientFrame<'_>,
+        out: &mut SessionOutput,
+    ) -> Result<(), RequestError> {
         let text = frame.text()?;
-        let object = Object::parse(&text, self.limits.json_depth)?;
-        let kind = word(&object, "kind", "GetAllPeerIDs")?;
-        let reach = word(&object, "reach", "Self")?;
+        let object = JsonObject::parse(&text, self.limits.json_depth)?;
+        let kind = field_or_default(&object, "kind", "GetAllPeerIDs")?;
+        let reach = field_or_default(&object, "reach", "Self")?;
         if !matches!(&*reach, "Self" | "OnePeer" | "AllPeers" | "None") {
-            return Err(Refusal::BadField("reach").into());
+            return Err(ErrorCode::BadField("reach").into());
         }
-        let room = self.room.clone().ok_or(Refusal::NotInRoom)?;
+        let room = self.room.clone().ok_or(ErrorCode::NotInRoom)?;
         match &*kind {
             "GetAllPeerIDs" => out.commands.push(Command::List(room)),
             "IdentifySelf" => out.frames.push(self.identity()),
@@ -212,27 +216,35 @@ impl Session for Mesher {
             "TextMessage" | "Offer" | "Answer" | "ICECandidate" => {
                 self.relay(room, &kind, &reach, &object, out)?;
             }
-            _ => return Err(Refusal::UnknownType.into()),
+            _ => return Err(ErrorCode::UnknownType.into()),
         }
         Ok(())
     }
 
-    fn on_event(&mut self, event: &Event, out: &mut Out) {
+    fn on_event(&mut self, event: &Event, out: &mut SessionOutput) {
         match event {
             Event::Members { others, .. } | Event::Rejoined { others, .. } => {
                 out.frames.push(self.list(others))
             }
-            Event::Departed { peer, farewell, .. } => {
-                if *farewell != Farewell::Quiet || peer.tongue != &TONGUE {
+            Event::Departed {
+                peer,
+                kind: farewell,
+                ..
+            } => {
+                if *farewell != LeaveKind::Silent || peer.dialect != &TONGUE {
                     out.frames.push(departure(&address_of(peer)));
                 }
             }
-            Event::Heard { from, relay, .. } => out.frames.extend(self.heard(from, relay)),
-            Event::Refused(refused) => {
+            Event::Received {
+                from,
+                message: relay,
+                ..
+            } => out.frames.extend(self.on_received(from, relay)),
+            Event::RequestFailed(refused) => {
                 out.frames.push(self.refusal(refused));
                 if refused.join.is_some() {
                     self.room = None;
-                    out.close = Some(Close::POLICY);
+                    out.close = Some(CloseReason::POLICY);
                 }
             }
             Event::Evicted(_) => out.frames.push(self.error("You have been removed.")),
@@ -245,33 +257,33 @@ impl Session for Mesher {
 }
 
 /// A word of the protocol. Absent, it has its default; `null` is no word.
-fn word<'a>(
-    object: &Object<'a>,
+fn field_or_default<'a>(
+    object: &JsonObject<'a>,
     key: &'static str,
     default: &'static str,
-) -> Result<std::borrow::Cow<'a, str>, Refusal> {
+) -> Result<std::borrow::Cow<'a, str>, ErrorCode> {
     if object.all(key).next().is_none() {
         return Ok(default.into());
     }
-    object.text(key)?.ok_or(Refusal::BadField(key))
+    object.text(key)?.ok_or(ErrorCode::BadField(key))
 }
 
-impl Mesher {
-    fn enter(&mut self, room: &str, out: &mut Out) {
+impl MeshSession {
+    fn enter(&mut self, room: &str, out: &mut SessionOutput) {
         match RoomName::parse(room, self.limits.name_bytes) {
             Ok(room) => {
                 self.room = Some(room.clone());
                 out.commands.push(Command::Join {
                     room,
-                    address: self.me.clone(),
+                    address: self.own_address.clone(),
                     name: None,
-                    terms: Terms::default(),
+                    options: JoinOptions::default(),
                 });
             }
             Err(error) => {
-                let refused = Refused::new(Refusal::of_name("room", error));
+                let refused = RequestError::new(ErrorCode::of_name("room", error));
                 out.frames.push(self.refusal(&refused));
-                out.close = Some(Close::POLICY);
+                out.close = Some(CloseReason::POLICY);
             }
         }
     }
@@ -279,20 +291,23 @@ impl Mesher {
     fn disconnect(
         &mut self,
         room: RoomName,
-        object: &Object<'_>,
-        out: &mut Out,
-    ) -> Result<(), Refused> {
+        object: &JsonObject<'_>,
+        out: &mut SessionOutput,
+    ) -> Result<(), RequestError> {
         let content = object.object("content")?;
         let notify = content
             .and_then(|content| content.get("notifyAll"))
             .is_some_and(|raw| raw.get() == "true");
         let farewell = if notify {
-            Farewell::Aloud
+            LeaveKind::Announced
         } else {
-            Farewell::Quiet
+            LeaveKind::Silent
         };
-        out.commands.push(Command::Leave { room, farewell });
-        out.close = Some(Close::DONE);
+        out.commands.push(Command::Leave {
+            room,
+            kind: farewell,
+        });
+        out.close = Some(CloseReason::DONE);
         self.room = None;
         Ok(())
     }
@@ -302,19 +317,19 @@ impl Mesher {
         room: RoomName,
         kind: &str,
         reach: &str,
-        object: &Object<'_>,
-        out: &mut Out,
-    ) -> Result<(), Refused> {
+        object: &JsonObject<'_>,
+        out: &mut SessionOutput,
+    ) -> Result<(), RequestError> {
         let peer = object.text("peerID")?.unwrap_or_default();
         let content = object.get("content");
         let fields = content.and_then(|content| object.nested(content).ok());
-        let about = kind_of(kind, fields.as_ref()).ok_or(Refusal::UnknownType)?;
+        let about = kind_of(kind, fields.as_ref()).ok_or(ErrorCode::UnknownType)?;
         let me = if self.identify_sender {
-            self.me.as_str()
+            self.own_address.as_str()
         } else {
             ""
         };
-        let delivered = |sender: &str| passed_on(kind, sender, &peer, content, object);
+        let delivered = |sender: &str| relayed_frame(kind, sender, &peer, content, object);
         let to = match reach {
             "Self" => {
                 out.frames.push(delivered("server"));
@@ -324,17 +339,17 @@ impl Mesher {
                 Some(address) => Target::Address(address),
                 None => {
                     out.frames
-                        .push(nobody(&peer.chars().take(64).collect::<String>()));
+                        .push(no_such_peer(&peer.chars().take(64).collect::<String>()));
                     return Ok(());
                 }
             },
             "AllPeers" => Target::Everyone,
             _ => return Ok(()),
         };
-        out.commands.push(Command::Relay {
+        out.commands.push(Command::Send {
             room,
             to,
-            relay: relay(TONGUE.name, about, delivered(me)),
+            message: relay(TONGUE.name, about, delivered(me)),
         });
         Ok(())
     }
@@ -344,7 +359,7 @@ impl Mesher {
         Address::parse(behind_server(id)?, self.limits.name_bytes).ok()
     }
 
-    fn heard(&self, from: &Member, relay: &Relay) -> Option<ByteString> {
+    fn on_received(&self, from: &Member, relay: &RelayedMessage) -> Option<ByteString> {
         if relay.origin == TONGUE.name {
             return Some(relay.frame.clone());
         }
@@ -352,8 +367,8 @@ impl Mesher {
     }
 
     fn translation(&self, from: &Member, content: &Content<'_>) -> ByteString {
-        let frame = |kind, write: &dyn Fn(Writer) -> Writer| {
-            let start = header(kind, &address_of(from), self.me.as_str());
+        let frame = |kind, write: &dyn Fn(JsonWriter) -> JsonWriter| {
+            let start = header(kind, &address_of(from), self.own_address.as_str());
             start.object("content", write).finish()
         };
         match content {
@@ -373,48 +388,48 @@ impl Mesher {
     }
 
     fn identity(&self) -> ByteString {
-        let me = self.me.as_str();
+        let me = self.own_address.as_str();
         header("IdentifySelf", "server", me)
             .object("content", |content| content.text("id", me))
             .finish()
     }
 
     fn list(&self, others: &[Arc<Member>]) -> ByteString {
-        let own = self.list_includes_self.then_some(self.me.as_str());
+        let own = self.list_includes_self.then_some(self.own_address.as_str());
         let others: Vec<_> = others.iter().map(|other| address_of(other)).collect();
         let ids = own.into_iter().chain(others.iter().map(|id| &**id));
-        header("GetAllPeerIDs", "server", self.me.as_str())
+        header("GetAllPeerIDs", "server", self.own_address.as_str())
             .object("content", |content| content.texts("peersIDs", ids))
             .finish()
     }
 
-    fn refusal(&self, refused: &Refused) -> ByteString {
-        match (&refused.reason, &refused.target) {
-            (Refusal::NoSuchPeer, Some(target)) => nobody(&as_shown(target)),
+    fn refusal(&self, refused: &RequestError) -> ByteString {
+        match (&refused.code, &refused.target) {
+            (ErrorCode::NoSuchPeer, Some(target)) => no_such_peer(&as_shown(target)),
             _ => self.error(&words_of(refused)),
         }
     }
 
     fn error(&self, words: &str) -> ByteString {
-        complaint(self.me.as_str(), words)
+        error_frame(self.own_address.as_str(), words)
     }
 }
 
 /// The start of a frame for a client.
-fn header(kind: &str, sender: &str, peer: &str) -> Writer {
-    Writer::default()
+fn header(kind: &str, sender: &str, peer: &str) -> JsonWriter {
+    JsonWriter::default()
         .text("kind", kind)
         .text("reach", "Self")
         .text("sender", sender)
         .text("peerID", peer)
 }
 
-fn passed_on(
+fn relayed_frame(
     kind: &str,
     sender: &str,
     peer: &str,
     content: Option<&RawValue>,
-    object: &Object<'_>,
+    object: &JsonObject<'_>,
 ) -> ByteString {
     header(kind, sender, peer)
         .raw("content", content.map_or("null", RawValue::get))
@@ -422,7 +437,7 @@ fn passed_on(
         .finish()
 }
 
-fn complaint(peer: &str, words: &str) -> ByteString {
+fn error_frame(peer: &str, words: &str) -> ByteString {
     header("TextMessage", "server", peer)
         .object("content", |content| {
             content.text("title", "error").text("message", words)
@@ -430,8 +445,8 @@ fn complaint(peer: &str, words: &str) -> ByteString {
         .finish()
 }
 
-fn nobody(peer: &str) -> ByteString {
-    complaint(peer, &format!("Peer ID {peer} does not exist"))
+fn no_such_peer(peer: &str) -> ByteString {
+    error_frame(peer, &format!("Peer ID {peer} does not exist"))
 }
 
 fn departure(gone: &str) -> ByteString {

@@ -51,30 +51,31 @@ use std::{borrow::Cow, sync::Arc, time::Duration};
 use bytestring::ByteString;
 use serde_json::value::RawValue;
 use switchboard_core::{
-    Call, Command, Custom, DisplayName, Event, Farewell, Limits, Member, NameId, PeerId, Refusal,
-    Refused, RelayKind, RoomId, RoomName, Target, Terms, Tongue,
+    Command, DialectTraits, DisplayName, ErrorCode, Event, JoinOptions, LeaveKind, Limits, Member,
+    MessageKind, NameId, OfferPolicy, OfferRole, PeerId, RequestError, RoomId, RoomName, Target,
 };
 
 use crate::{
-    Candidate, Close, Content, Dialect, FirstFrame, Frame, Handshake, Out, Session, Setting, Value,
+    Candidate, ClientFrame, CloseReason, Content, Dialect, DialectSetting, FirstFrameTimeout,
+    Handshake, Session, SessionOutput, SettingValue,
     alias::name_of,
     content::{relay, sdp_of},
-    json::{Object, Writer},
-    words,
+    error_message,
+    json::{JsonObject, JsonWriter},
 };
 
-static TONGUE: Tongue = Tongue {
+static TONGUE: DialectTraits = DialectTraits {
     name: "p2p",
-    custom: Custom::NewcomerCalls,
+    offer_policy: OfferPolicy::NewcomerOffers,
     signals: true,
     messages: true,
-    ..Tongue::USUAL
+    ..DialectTraits::DEFAULT
 };
 
-static IDENTIFY_SECS: Setting = Setting {
+static IDENTIFY_SECS: DialectSetting = DialectSetting {
     key: "identify_secs",
     doc: "Seconds a client has for IDENTIFY.",
-    default: || Value::Int(5),
+    default: || SettingValue::Int(5),
     range: 1..=crate::SECS_MAX,
 };
 
@@ -88,7 +89,7 @@ const NAME_NUMBER_MAX: u32 = 20;
 pub(crate) struct P2p;
 
 impl Dialect for P2p {
-    fn tongue(&self) -> &'static Tongue {
+    fn traits(&self) -> &'static DialectTraits {
         &TONGUE
     }
 
@@ -96,11 +97,11 @@ impl Dialect for P2p {
         &["/ws"]
     }
 
-    fn settings(&self) -> &'static [Setting] {
+    fn settings(&self) -> &'static [DialectSetting] {
         std::slice::from_ref(&IDENTIFY_SECS)
     }
 
-    fn recognizes(&self, first: &Object<'_>) -> bool {
+    fn recognizes(&self, first: &JsonObject<'_>) -> bool {
         matches!(first.text("type"), Ok(Some(frame_type)) if frame_type == "IDENTIFY")
     }
 
@@ -108,47 +109,47 @@ impl Dialect for P2p {
         true
     }
 
-    fn open(&self, handshake: &Handshake, out: &mut Out) -> Box<dyn Session> {
+    fn open(&self, handshake: &Handshake, out: &mut SessionOutput) -> Box<dyn Session> {
         let secs = handshake.settings.int(TONGUE.name, &IDENTIFY_SECS);
-        out.first_frame = FirstFrame::Within(Duration::from_secs(secs));
-        Box::new(Caller {
-            me: handshake.peer,
-            stage: Stage::Unknown,
+        out.first_frame = FirstFrameTimeout::Within(Duration::from_secs(secs));
+        Box::new(P2pSession {
+            own_id: handshake.peer,
+            state: P2pState::Unidentified,
             limits: handshake.limits.clone(),
         })
     }
 
     fn read<'a>(&self, frame: &'a str) -> Option<Content<'a>> {
-        let object = Object::parse(frame, 0).ok()?;
+        let object = JsonObject::parse(frame, 0).ok()?;
         match kind_of(&object.text("type").ok()??)? {
-            RelayKind::Candidate => {
+            MessageKind::Candidate => {
                 let candidate = object.all("iceCandidate").last()?;
                 Candidate::of_value(candidate).map(Content::Candidate)
             }
-            RelayKind::Message => object.text("content").ok()?.map(Content::Message),
-            kind @ (RelayKind::Offer | RelayKind::Answer | RelayKind::Opaque) => {
+            MessageKind::Message => object.text("content").ok()?.map(Content::Message),
+            kind @ (MessageKind::Offer | MessageKind::Answer | MessageKind::Opaque) => {
                 Content::description(kind, sdp_of(&object.object("sdp").ok()??)?)
             }
         }
     }
 }
 
-fn kind_of(frame_type: &str) -> Option<RelayKind> {
+fn kind_of(frame_type: &str) -> Option<MessageKind> {
     match frame_type {
-        "SDP_OFFER" => Some(RelayKind::Offer),
-        "SDP_ANSWER" => Some(RelayKind::Answer),
-        "ICE_CANDIDATE" => Some(RelayKind::Candidate),
-        "CHAT_MESSAGE" => Some(RelayKind::Message),
+        "SDP_OFFER" => Some(MessageKind::Offer),
+        "SDP_ANSWER" => Some(MessageKind::Answer),
+        "ICE_CANDIDATE" => Some(MessageKind::Candidate),
+        "CHAT_MESSAGE" => Some(MessageKind::Message),
         _ => None,
     }
 }
 
 /// How far the client has come.
-enum Stage {
-    Unknown,
+enum P2pState {
+    Unidentified,
     /// The username is asked for; frames that come meanwhile wait.
     Claiming(Vec<ByteString>),
-    Known(Known),
+    Identified(Known),
 }
 
 /// A client that has identified itself.
@@ -173,100 +174,114 @@ struct Entering {
     next: Option<RoomName>,
 }
 
-struct Caller {
-    me: PeerId,
-    stage: Stage,
+struct P2pSession {
+    own_id: PeerId,
+    state: P2pState,
     limits: Arc<Limits>,
 }
 
-impl Session for Caller {
-    fn on_frame(&mut self, frame: Frame<'_>, out: &mut Out) -> Result<(), Refused> {
-        let Frame::Text(text) = frame else {
-            return Err(Refusal::Unreadable.into());
+impl Session for P2pSession {
+    fn on_frame(
+        &mut self,
+        frame: ClientFrame<'_>,
+        out: &mut SessionOutput,
+    ) -> Result<(), RequestError> {
+        let ClientFrame::Text(text) = frame else {
+            return Err(ErrorCode::Malformed.into());
         };
-        match &mut self.stage {
-            Stage::Unknown => self.identify(text, out),
-            Stage::Claiming(early) if early.len() < EARLY_FRAMES_MAX => {
+        match &mut self.state {
+            P2pState::Unidentified => self.identify(text, out),
+            P2pState::Claiming(early) if early.len() < EARLY_FRAMES_MAX => {
                 early.push(text.clone());
                 Ok(())
             }
-            Stage::Claiming(_) => Err(Refusal::TooManyFrames.into()),
-            Stage::Known(known) => known.handle(self.me, &self.limits, text, out),
+            P2pState::Claiming(_) => Err(ErrorCode::TooManyFrames.into()),
+            P2pState::Identified(known) => known.handle(self.own_id, &self.limits, text, out),
         }
     }
 
-    fn on_event(&mut self, event: &Event, out: &mut Out) {
+    fn on_event(&mut self, event: &Event, out: &mut SessionOutput) {
         match event {
             Event::Claimed(id) => self.claimed(id, out),
             Event::Joined { room, others } => {
                 let others = || others.iter().map(|(other, _)| other);
                 out.frames.push(members(room, self.new_name(), others()));
-                let silent = others().filter(|other| !other.tongue.signals);
+                let silent = others().filter(|other| !other.dialect.signals);
                 out.frames
-                    .extend(silent.map(|other| news("NEW_PEER_IN_ROOM", room, other)));
+                    .extend(silent.map(|other| presence_frame("NEW_PEER_IN_ROOM", room, other)));
             }
             Event::Rejoined { room, others } | Event::Members { room, others } => {
                 out.frames.push(members(room, self.new_name(), others));
             }
-            Event::Introduced { room, peer, call } => {
-                out.frames.push(news("NEW_PEER_IN_ROOM", room, peer));
-                if *call == Call::You {
+            Event::Introduced {
+                room,
+                peer,
+                role: call,
+            } => {
+                out.frames
+                    .push(presence_frame("NEW_PEER_IN_ROOM", room, peer));
+                if *call == OfferRole::Offerer {
                     out.frames.push(members(room, None, [peer]));
                 }
             }
             Event::Departed { room, peer, .. } => {
-                out.frames.push(news("PEER_LEFT_ROOM", room, peer))
+                out.frames
+                    .push(presence_frame("PEER_LEFT_ROOM", room, peer))
             }
-            Event::Heard { relay, .. } if relay.origin == TONGUE.name => {
+            Event::Received { message: relay, .. } if relay.origin == TONGUE.name => {
                 out.frames.push(relay.frame.clone());
             }
-            Event::Heard { from, relay, .. } => {
+            Event::Received {
+                from,
+                message: relay,
+                ..
+            } => {
                 let content = Content::of(relay);
                 out.frames
                     .extend(content.map(|content| self.translation(from, &content, out.unix_secs)));
             }
-            Event::Refused(refused) => self.refused(refused, out),
+            Event::RequestFailed(refused) => self.on_error(refused, out),
             Event::Evicted(_) => out.frames.push(error("evicted", "You have been removed.")),
             Event::Probe(_) => {}
         }
     }
 }
 
-impl Caller {
-    fn identify(&mut self, text: &ByteString, out: &mut Out) -> Result<(), Refused> {
-        let object = Object::parse(text, self.limits.json_depth)?;
+impl P2pSession {
+    fn identify(&mut self, text: &ByteString, out: &mut SessionOutput) -> Result<(), RequestError> {
+        let object = JsonObject::parse(text, self.limits.json_depth)?;
         if object.text("type")?.as_deref() != Some("IDENTIFY") {
-            return Err(Refusal::UnknownType.into());
+            return Err(ErrorCode::UnknownType.into());
         }
         let name = object.text("username")?.unwrap_or_default();
         let name = DisplayName::parse(&name, self.limits.name_bytes)
-            .map_err(|e| Refusal::of_name("username", e))?;
+            .map_err(|e| ErrorCode::of_name("username", e))?;
         let room = object.text("roomId")?;
         let room = room
             .map(|room| room_name(&room, &self.limits))
             .transpose()?;
         out.commands.push(Command::Claim(room, name));
-        self.stage = Stage::Claiming(Vec::new());
+        self.state = P2pState::Claiming(Vec::new());
         Ok(())
     }
 
-    fn claimed(&mut self, id: &NameId, out: &mut Out) {
-        match &mut self.stage {
-            Stage::Unknown => {}
-            Stage::Claiming(early) => {
+    fn claimed(&mut self, id: &NameId, out: &mut SessionOutput) {
+        match &mut self.state {
+            P2pState::Unidentified => {}
+            P2pState::Claiming(early) => {
                 let early = std::mem::take(early);
                 self.identified(id, early, out);
             }
-            Stage::Known(known) => known.claimed(self.me, &self.limits, id, out),
+            P2pState::Identified(known) => known.claimed(self.own_id, &self.limits, id, out),
         }
     }
 
-    fn identified(&mut self, id: &NameId, early: Vec<ByteString>, out: &mut Out) {
-        let success = Writer::default()
+    fn identified(&mut self, id: &NameId, early: Vec<ByteString>, out: &mut SessionOutput) {
+        let success = JsonWriter::default()
             .text("type", "AUTH_SUCCESS")
             .text("status", "success")
             .text("username", id.name.as_str())
-            .text("peerId", &self.me.to_string());
+            .text("peerId", &self.own_id.to_string());
         out.frames.push(success.finish());
         let mut known = Known {
             username: id.name.clone(),
@@ -274,26 +289,26 @@ impl Caller {
             room: None,
             entering: None,
         };
-        known.handle_early(self.me, &self.limits, early, out);
-        self.stage = Stage::Known(known);
+        known.handle_early(self.own_id, &self.limits, early, out);
+        self.state = P2pState::Identified(known);
     }
 
     /// Before it is known who speaks, any refusal ends the connection.
-    fn refused(&mut self, refused: &Refused, out: &mut Out) {
-        let Stage::Known(known) = &mut self.stage else {
+    fn on_error(&mut self, refused: &RequestError, out: &mut SessionOutput) {
+        let P2pState::Identified(known) = &mut self.state else {
             out.frames.push(auth_error(&identify_error(refused)));
-            out.close = Some(Close::POLICY);
+            out.close = Some(CloseReason::POLICY);
             return;
         };
         match &refused.claim {
-            Some(id) => known.claim_refused(self.me, &self.limits, id, refused, out),
+            Some(id) => known.claim_refused(self.own_id, &self.limits, id, refused, out),
             None => known.refused(refused, out),
         }
     }
 
     /// The name by which the client is known in its room, if it is not the username that it has given.
     fn new_name(&self) -> Option<&DisplayName> {
-        let Stage::Known(known) = &self.stage else {
+        let P2pState::Identified(known) = &self.state else {
             return None;
         };
         let (_, name) = known.held.as_ref()?;
@@ -303,10 +318,10 @@ impl Caller {
     fn translation(&self, from: &Member, content: &Content<'_>, unix_secs: u64) -> ByteString {
         let begin = |frame_type| {
             let from = from.peer.to_string();
-            Writer::default()
+            JsonWriter::default()
                 .text("type", frame_type)
                 .text("fromPeerId", &from)
-                .text("toPeerId", &self.me.to_string())
+                .text("toPeerId", &self.own_id.to_string())
         };
         let description = |name: &'static str, sdp: &str| {
             begin(if name == "offer" {
@@ -339,43 +354,49 @@ impl Known {
         me: PeerId,
         limits: &Limits,
         text: &ByteString,
-        out: &mut Out,
-    ) -> Result<(), Refused> {
+        out: &mut SessionOutput,
+    ) -> Result<(), RequestError> {
         match &mut self.entering {
             Some(entering) => entering.postpone(text, limits),
-            None => self.act(me, limits, text, out),
+            None => self.handle_frame(me, limits, text, out),
         }
     }
 
-    fn handle_early(&mut self, me: PeerId, limits: &Limits, early: Vec<ByteString>, out: &mut Out) {
+    fn handle_early(
+        &mut self,
+        me: PeerId,
+        limits: &Limits,
+        early: Vec<ByteString>,
+        out: &mut SessionOutput,
+    ) {
         for text in early {
             let refused = self.handle(me, limits, &text, out).err();
-            out.refused.extend(refused);
+            out.errors.extend(refused);
         }
     }
 
-    fn act(
+    fn handle_frame(
         &mut self,
         me: PeerId,
         limits: &Limits,
         text: &ByteString,
-        out: &mut Out,
-    ) -> Result<(), Refused> {
-        let object = Object::parse(text, limits.json_depth)?;
+        out: &mut SessionOutput,
+    ) -> Result<(), RequestError> {
+        let object = JsonObject::parse(text, limits.json_depth)?;
         let frame_type = object
             .text("type")
             .ok()
             .flatten()
-            .ok_or(Refusal::UnknownType)?;
+            .ok_or(ErrorCode::UnknownType)?;
         if frame_type == "JOIN_ROOM" {
             let wanted = object.text("roomId")?.unwrap_or_default();
             self.go_to(me, room_name(&wanted, limits)?, out);
             return Ok(());
         }
-        let kind = kind_of(&frame_type).ok_or(Refusal::UnknownType)?;
-        let room = self.room.clone().ok_or(Refusal::NotInRoom)?;
+        let kind = kind_of(&frame_type).ok_or(ErrorCode::UnknownType)?;
+        let room = self.room.clone().ok_or(ErrorCode::NotInRoom)?;
         let (to, frame) = match kind {
-            RelayKind::Message => (
+            MessageKind::Message => (
                 Target::Everyone,
                 chat(
                     me,
@@ -384,14 +405,15 @@ impl Known {
                     out.unix_secs,
                 ),
             ),
-            RelayKind::Offer | RelayKind::Answer | RelayKind::Candidate | RelayKind::Opaque => {
-                (target(&object)?, in_own_name(me, &frame_type, &object)?)
-            }
+            MessageKind::Offer
+            | MessageKind::Answer
+            | MessageKind::Candidate
+            | MessageKind::Opaque => (target(&object)?, with_own_sender(me, &frame_type, &object)?),
         };
-        out.commands.push(Command::Relay {
+        out.commands.push(Command::Send {
             room,
             to,
-            relay: relay(TONGUE.name, kind, frame),
+            message: relay(TONGUE.name, kind, frame),
         });
         Ok(())
     }
@@ -402,11 +424,11 @@ impl Known {
         held.unwrap_or(&self.username)
     }
 
-    fn go_to(&mut self, me: PeerId, wanted: RoomName, out: &mut Out) {
+    fn go_to(&mut self, me: PeerId, wanted: RoomName, out: &mut SessionOutput) {
         if let Some(left) = self.room.take_if(|joined| *joined != wanted) {
             out.commands.push(Command::Leave {
                 room: left,
-                farewell: Farewell::Aloud,
+                kind: LeaveKind::Announced,
             });
         }
         if self.held.as_ref().is_some_and(|(room, _)| *room == wanted) {
@@ -423,29 +445,29 @@ impl Known {
         self.claim(entering, out);
     }
 
-    fn claim(&mut self, entering: Entering, out: &mut Out) {
+    fn claim(&mut self, entering: Entering, out: &mut SessionOutput) {
         let (room, name) = (entering.room.clone(), entering.name.clone());
         out.commands.push(Command::Claim(Some(room), name));
         self.entering = Some(entering);
     }
 
-    fn release(&mut self, out: &mut Out) {
+    fn release(&mut self, out: &mut SessionOutput) {
         if let Some((room, name)) = self.held.take() {
             out.commands.push(Command::Release(Some(room), name));
         }
     }
 
-    fn join(&mut self, me: PeerId, room: RoomName, out: &mut Out) {
+    fn join(&mut self, me: PeerId, room: RoomName, out: &mut SessionOutput) {
         self.room = Some(room.clone());
         out.commands.push(Command::Join {
             room,
             address: me.into(),
             name: Some(self.name().clone()),
-            terms: Terms::default(),
+            options: JoinOptions::default(),
         });
     }
 
-    fn claimed(&mut self, me: PeerId, limits: &Limits, id: &NameId, out: &mut Out) {
+    fn claimed(&mut self, me: PeerId, limits: &Limits, id: &NameId, out: &mut SessionOutput) {
         let Some(entering) = self.entering.take_if(|entering| entering.is_for(id)) else {
             return;
         };
@@ -460,8 +482,8 @@ impl Known {
         me: PeerId,
         limits: &Limits,
         id: &NameId,
-        refused: &Refused,
-        out: &mut Out,
+        refused: &RequestError,
+        out: &mut SessionOutput,
     ) {
         let Some(mut entering) = self.entering.take_if(|entering| entering.is_for(id)) else {
             return;
@@ -469,11 +491,11 @@ impl Known {
         let (room, name) = (entering.room.clone(), entering.name.clone());
         out.commands
             .push(Command::Release(Some(room.clone()), name.clone()));
-        let is_taken = refused.reason == Refusal::Taken;
+        let is_taken = refused.code == ErrorCode::Taken;
         if is_taken && entering.increment_number(&self.username, limits) {
             return self.claim(entering, out);
         }
-        let refused = Refused {
+        let refused = RequestError {
             target: is_taken.then(|| name.into()),
             ..refused.clone().in_room(&room)
         };
@@ -481,26 +503,26 @@ impl Known {
         self.handle_early(me, limits, entering.early, out);
     }
 
-    fn refused(&mut self, refused: &Refused, out: &mut Out) {
+    fn refused(&mut self, refused: &RequestError, out: &mut SessionOutput) {
         if refused.join.is_some() {
             self.room = None;
             self.release(out);
         }
         out.frames
-            .push(error(refused.reason.code(), &words(refused)));
+            .push(error(refused.code.as_str(), &error_message(refused)));
     }
 }
 
 impl Entering {
     /// Keeps a frame until the name is claimed. A join of the room that the client asked for last is answered
     /// together with that one.
-    fn postpone(&mut self, text: &ByteString, limits: &Limits) -> Result<(), Refused> {
+    fn postpone(&mut self, text: &ByteString, limits: &Limits) -> Result<(), RequestError> {
         let asked = wanted_room(text, limits);
         if asked.as_ref() == Some(self.asked_last()) {
             return Ok(());
         }
         if self.early.len() >= EARLY_FRAMES_MAX {
-            return Err(Refused::new(Refusal::NotInRoom).in_room(&self.room));
+            return Err(RequestError::new(ErrorCode::NotInRoom).in_room(&self.room));
         }
         self.early.push(text.clone());
         self.next = asked.or(self.next.take());
@@ -528,42 +550,42 @@ impl Entering {
 }
 
 /// The error text of a refusal of the username.
-fn identify_error(refused: &Refused) -> String {
-    match refused.reason {
-        Refusal::EmptyName("username") => "Username cannot be empty.".into(),
-        Refusal::Taken => "Username already taken.".into(),
-        Refusal::EmptyName(_)
-        | Refusal::NameTooLong(_)
-        | Refusal::InvisibleName(_)
-        | Refusal::Reserved
-        | Refusal::TooManyFrames
-        | Refusal::TooLarge
-        | Refusal::Unavailable
-        | Refusal::Denied => words(refused),
-        Refusal::Unreadable
-        | Refusal::TooDeep
-        | Refusal::UnknownType
-        | Refusal::BadField(_)
-        | Refusal::Silent
-        | Refusal::NotInRoom
-        | Refusal::NoSuchPeer
-        | Refusal::Expired
-        | Refusal::NotUnderstood
-        | Refusal::RoomFull
-        | Refusal::TooManyRooms => "Invalid initial message. Expected type 'IDENTIFY'.".into(),
+fn identify_error(refused: &RequestError) -> String {
+    match refused.code {
+        ErrorCode::EmptyName("username") => "Username cannot be empty.".into(),
+        ErrorCode::Taken => "Username already taken.".into(),
+        ErrorCode::EmptyName(_)
+        | ErrorCode::NameTooLong(_)
+        | ErrorCode::InvisibleName(_)
+        | ErrorCode::Reserved
+        | ErrorCode::TooManyFrames
+        | ErrorCode::TooLarge
+        | ErrorCode::Unavailable
+        | ErrorCode::Denied => error_message(refused),
+        ErrorCode::Malformed
+        | ErrorCode::TooDeep
+        | ErrorCode::UnknownType
+        | ErrorCode::BadField(_)
+        | ErrorCode::FirstFrameTimeout
+        | ErrorCode::NotInRoom
+        | ErrorCode::NoSuchPeer
+        | ErrorCode::Expired
+        | ErrorCode::Untranslatable
+        | ErrorCode::RoomFull
+        | ErrorCode::TooManyRooms => "Invalid initial message. Expected type 'IDENTIFY'.".into(),
     }
 }
 
 /// The room that a frame asks for.
 fn wanted_room(text: &ByteString, limits: &Limits) -> Option<RoomName> {
-    let object = Object::parse(text, limits.json_depth).ok()?;
+    let object = JsonObject::parse(text, limits.json_depth).ok()?;
     let is_join = object.text("type").ok()?.as_deref() == Some("JOIN_ROOM");
     let room = object.text("roomId").ok()?.filter(|_| is_join)?;
     room_name(&room, limits).ok()
 }
 
-fn room_name(room: &str, limits: &Limits) -> Result<RoomName, Refusal> {
-    RoomName::parse(room, limits.name_bytes).map_err(|e| Refusal::of_name("roomId", e))
+fn room_name(room: &str, limits: &Limits) -> Result<RoomName, ErrorCode> {
+    RoomName::parse(room, limits.name_bytes).map_err(|e| ErrorCode::of_name("roomId", e))
 }
 
 /// The username with a number, as `Ada (2)`, cut so that it has at most `max` bytes (0: no limit).
@@ -577,26 +599,30 @@ fn numbered(username: &DisplayName, number: u32, max: usize) -> Option<DisplayNa
     DisplayName::parse(&format!("{}{suffix}", &username[..kept]), max).ok()
 }
 
-fn chat_text<'a>(object: &Object<'a>) -> Result<&'a RawValue, Refusal> {
+fn chat_text<'a>(object: &JsonObject<'a>) -> Result<&'a RawValue, ErrorCode> {
     let content = object
         .get("content")
         .filter(|raw| raw.get().starts_with('"'));
-    content.ok_or(Refusal::BadField("content"))
+    content.ok_or(ErrorCode::BadField("content"))
 }
 
-fn target(object: &Object<'_>) -> Result<Target, Refused> {
+fn target(object: &JsonObject<'_>) -> Result<Target, RequestError> {
     let to: Cow<'_, str> = object.text("toPeerId")?.unwrap_or_default();
     PeerId::parse(&to)
         .map(Target::Peer)
-        .ok_or(Refused::new(Refusal::NoSuchPeer))
+        .ok_or(RequestError::new(ErrorCode::NoSuchPeer))
 }
 
 /// The frame with its keys as documented, the real sender in it, and the rest as it was.
-fn in_own_name(me: PeerId, frame_type: &str, object: &Object<'_>) -> Result<ByteString, Refusal> {
+fn with_own_sender(
+    me: PeerId,
+    frame_type: &str,
+    object: &JsonObject<'_>,
+) -> Result<ByteString, ErrorCode> {
     // Checked only: they are passed on as they were written.
     let _ = (object.object("sdp")?, object.object("iceCandidate")?);
     let to = object.text("toPeerId")?.unwrap_or_default();
-    Ok(Writer::with_capacity(2048)
+    Ok(JsonWriter::with_capacity(2048)
         .text("type", frame_type)
         .text("fromPeerId", &me.to_string())
         .text("toPeerId", &to)
@@ -609,7 +635,7 @@ fn in_own_name(me: PeerId, frame_type: &str, object: &Object<'_>) -> Result<Byte
         .finish())
 }
 
-fn person(writer: Writer, member: &Member) -> Writer {
+fn write_member(writer: JsonWriter, member: &Member) -> JsonWriter {
     writer
         .text("id", &member.peer.to_string())
         .text("username", &name_of(member))
@@ -622,27 +648,29 @@ fn members<'m>(
     new_name: Option<&DisplayName>,
     others: impl IntoIterator<Item = &'m Arc<Member>>,
 ) -> ByteString {
-    let others = others.into_iter().filter(|other| other.tongue.signals);
-    let frame = Writer::default()
+    let others = others.into_iter().filter(|other| other.dialect.signals);
+    let frame = JsonWriter::default()
         .text("type", "ROOM_MEMBERS")
         .text("roomId", room.name.as_str())
-        .objects("members", others, |writer, other| person(writer, other));
+        .objects("members", others, |writer, other| {
+            write_member(writer, other)
+        });
     match new_name {
         Some(name) => frame.text("username", name.as_str()).finish(),
         None => frame.finish(),
     }
 }
 
-fn news(frame_type: &str, room: &RoomId, peer: &Member) -> ByteString {
-    Writer::default()
+fn presence_frame(frame_type: &str, room: &RoomId, peer: &Member) -> ByteString {
+    JsonWriter::default()
         .text("type", frame_type)
         .text("roomId", room.name.as_str())
-        .object("peer", |writer| person(writer, peer))
+        .object("peer", |writer| write_member(writer, peer))
         .finish()
 }
 
 fn chat(from: PeerId, username: &str, content: &str, unix_secs: u64) -> ByteString {
-    Writer::default()
+    JsonWriter::default()
         .text("type", "CHAT_MESSAGE")
         .text("fromPeerId", &from.to_string())
         .text("username", username)
@@ -652,7 +680,7 @@ fn chat(from: PeerId, username: &str, content: &str, unix_secs: u64) -> ByteStri
 }
 
 fn auth_error(message: &str) -> ByteString {
-    Writer::default()
+    JsonWriter::default()
         .text("type", "AUTH_ERROR")
         .text("status", "error")
         .text("username", "")
@@ -661,7 +689,7 @@ fn auth_error(message: &str) -> ByteString {
 }
 
 fn error(code: &str, message: &str) -> ByteString {
-    Writer::default()
+    JsonWriter::default()
         .text("type", "ERROR")
         .text("code", code)
         .text("message", message)

@@ -47,65 +47,67 @@ use std::{borrow::Cow, collections::VecDeque, sync::Arc, time::Duration};
 use bytestring::ByteString;
 use sha2::{Digest as _, Sha256};
 use switchboard_core::{
-    Address, Command, Custom, Event, Eviction, Farewell, Limits, Member, Refusal, Refused, Relay,
-    RelayKind, RoomName, RoomScope, Target, Terms, Token, Tongue,
+    Address, Command, DialectTraits, ErrorCode, Event, EvictionReason, JoinOptions, LeaveKind,
+    Limits, Member, MessageKind, OfferPolicy, RelayedMessage, RequestError, RoomName, RoomScope,
+    Target, Token,
 };
 
 use crate::{
-    Answer, Candidate, Close, Content, CorsPolicy, Dialect, Door, FirstFrame, Frame, Handshake,
-    Opens, Out, Reply, Session, Setting, SettingConflict, Settings, Value,
+    Accepts, Candidate, ClientFrame, CloseReason, Content, CorsPolicy, Dialect, DialectSetting,
+    DialectSettings, Endpoint, FirstFrameTimeout, Handshake, HttpAnswer, HttpReply, Session,
+    SessionOutput, SettingConflict, SettingValue,
     content::{readable, relay, sdp_of},
-    json::{Object, Writer, quote},
-    words,
+    error_message,
+    json::{JsonObject, JsonWriter, quote},
 };
 
-static TONGUE: Tongue = Tongue {
+static TONGUE: DialectTraits = DialectTraits {
     name: "peerjs",
-    custom: Custom::NeverTold,
+    offer_policy: OfferPolicy::Unspecified,
     messages: false,
-    introduced: false,
+    announces_presence: false,
     allows_server_address: true,
-    ..Tongue::USUAL
+    ..DialectTraits::DEFAULT
 };
 
-static SETTINGS: [Setting; 5] = [
-    Setting {
+static SETTINGS: [DialectSetting; 5] = [
+    DialectSetting {
         key: "keys",
         doc: "The keys that clients may come with, separated by commas; \"*\" for any. Each is a room of its own.",
-        default: || Value::Text("peerjs".into()),
+        default: || SettingValue::Text("peerjs".into()),
         range: 1..=4096,
     },
-    Setting {
+    DialectSetting {
         key: "allow_discovery",
         doc: "The keys whose ids anybody may list, separated by commas; \"*\" for all.",
-        default: || Value::Text(String::new()),
+        default: || SettingValue::Text(String::new()),
         range: 0..=4096,
     },
-    Setting {
+    DialectSetting {
         key: "grace",
         doc: "Seconds that the id of a client that fell silent is kept for its token; 0 for none.",
-        default: || Value::Int(30),
+        default: || SettingValue::Int(30),
         range: 0..=crate::SECS_MAX,
     },
-    Setting {
+    DialectSetting {
         key: "cors_origins",
         doc: "The origins whose pages may use the plain requests, separated by commas; \"*\" for any.",
-        default: || Value::Text("*".into()),
+        default: || SettingValue::Text("*".into()),
         range: 0..=4096,
     },
-    Setting {
+    DialectSetting {
         key: "mixed",
         doc: "Whether clients of other dialects meet the clients of a key, in the room of its name. They are told all ids then, even if allow_discovery is false.",
-        default: || Value::Flag(false),
+        default: || SettingValue::Flag(false),
         range: 0..=1,
     },
 ];
 
-static KEYS: &Setting = &SETTINGS[0];
-static ALLOW_DISCOVERY: &Setting = &SETTINGS[1];
-static GRACE: &Setting = &SETTINGS[2];
-static CORS_ORIGINS: &Setting = &SETTINGS[3];
-static MIXED: &Setting = &SETTINGS[4];
+static KEYS: &DialectSetting = &SETTINGS[0];
+static ALLOW_DISCOVERY: &DialectSetting = &SETTINGS[1];
+static GRACE: &DialectSetting = &SETTINGS[2];
+static CORS_ORIGINS: &DialectSetting = &SETTINGS[3];
+static MIXED: &DialectSetting = &SETTINGS[4];
 
 /// The label of data channels where clients of other dialects talk.
 const LABEL: &str = "chat";
@@ -120,22 +122,22 @@ const PEERS: &str = "peers";
 const XHR: &str = "xhr";
 
 /// The plain requests. PeerJS 0.3 tries to stream through the last five before it has its WebSocket.
-const REQUESTS: [(&str, &str, Opens); 8] = [
-    ("/{key}/id", ID, Opens::Requests),
-    ("/{key}/peers", PEERS, Opens::Requests),
-    ("", INFO, Opens::Requests),
-    ("/{key}/{id}/{token}/id", XHR, Opens::Nothing),
-    ("/{key}/{id}/{token}/offer", XHR, Opens::Nothing),
-    ("/{key}/{id}/{token}/candidate", XHR, Opens::Nothing),
-    ("/{key}/{id}/{token}/answer", XHR, Opens::Nothing),
-    ("/{key}/{id}/{token}/leave", XHR, Opens::Nothing),
+const ENDPOINTS: [(&str, &str, Accepts); 8] = [
+    ("/{key}/id", ID, Accepts::Requests),
+    ("/{key}/peers", PEERS, Accepts::Requests),
+    ("", INFO, Accepts::Requests),
+    ("/{key}/{id}/{token}/id", XHR, Accepts::Nothing),
+    ("/{key}/{id}/{token}/offer", XHR, Accepts::Nothing),
+    ("/{key}/{id}/{token}/candidate", XHR, Accepts::Nothing),
+    ("/{key}/{id}/{token}/answer", XHR, Accepts::Nothing),
+    ("/{key}/{id}/{token}/leave", XHR, Accepts::Nothing),
 ];
 
 #[derive(Debug)]
 pub(crate) struct PeerJs;
 
 impl Dialect for PeerJs {
-    fn tongue(&self) -> &'static Tongue {
+    fn traits(&self) -> &'static DialectTraits {
         &TONGUE
     }
 
@@ -143,10 +145,10 @@ impl Dialect for PeerJs {
         &["/"]
     }
 
-    fn doors(&self, base: &str) -> Vec<Door> {
-        let mut doors = vec![Door::new(base, "/peerjs", SOCKET, Opens::Sockets)];
-        let requests = REQUESTS.iter().flat_map(|(rest, name, opens)| {
-            let door = Door::new(base, rest, name, *opens);
+    fn endpoints(&self, base: &str) -> Vec<Endpoint> {
+        let mut doors = vec![Endpoint::new(base, "/peerjs", SOCKET, Accepts::Sockets)];
+        let requests = ENDPOINTS.iter().flat_map(|(rest, name, opens)| {
+            let door = Endpoint::new(base, rest, name, *opens);
             let door = door.with_cors(CorsPolicy::Listed(CORS_ORIGINS));
             door.and_with_slash()
         });
@@ -154,11 +156,11 @@ impl Dialect for PeerJs {
         doors
     }
 
-    fn settings(&self) -> &'static [Setting] {
+    fn settings(&self) -> &'static [DialectSetting] {
         &SETTINGS
     }
 
-    fn conflicts(&self, settings: &Settings, limits: &Limits) -> Vec<SettingConflict> {
+    fn conflicts(&self, settings: &DialectSettings, limits: &Limits) -> Vec<SettingConflict> {
         let name_max = limits.name_bytes;
         let keys = settings.text(TONGUE.name, KEYS);
         let is_too_long = |key: &str| name_max != 0 && key.trim().len() > name_max;
@@ -190,7 +192,7 @@ impl Dialect for PeerJs {
             .collect()
     }
 
-    fn warnings(&self, settings: &Settings) -> Vec<(&'static str, &'static str)> {
+    fn warnings(&self, settings: &DialectSettings) -> Vec<(&'static str, &'static str)> {
         let warning = (
             MIXED.key,
             "discloses the ids of all clients of a key to every client of another dialect, even if peerjs.allow_discovery is false",
@@ -198,15 +200,15 @@ impl Dialect for PeerJs {
         is_mixed(settings).then_some(warning).into_iter().collect()
     }
 
-    fn answer(&self, door: &'static str, handshake: &Handshake) -> Answer {
+    fn respond(&self, door: &'static str, handshake: &Handshake) -> HttpAnswer {
         let key = handshake.params.get("key").unwrap_or_default();
         let has = |setting| has_key(&handshake.settings, setting, key);
         match door {
-            INFO => Answer::Now(reply(200, JSON, about())),
-            ID | PEERS if !has(KEYS) => Answer::Now(reply(401, TEXT, INVALID_KEY.into())),
-            ID => Answer::Now(reply(200, HTML, handshake.peer.to_string())),
+            INFO => HttpAnswer::Ready(reply(200, JSON, about())),
+            ID | PEERS if !has(KEYS) => HttpAnswer::Ready(reply(401, TEXT, INVALID_KEY.into())),
+            ID => HttpAnswer::Ready(reply(200, HTML, handshake.peer.to_string())),
             PEERS if has(ALLOW_DISCOVERY) => match RoomName::parse(key, 0) {
-                Ok(room) => Answer::Members {
+                Ok(room) => HttpAnswer::Members {
                     room,
                     scope: match is_mixed(&handshake.settings) {
                         true => RoomScope::Shared,
@@ -214,49 +216,49 @@ impl Dialect for PeerJs {
                     },
                     reply: ids,
                 },
-                Err(_) => Answer::Now(Reply::not_found()),
+                Err(_) => HttpAnswer::Ready(HttpReply::not_found()),
             },
-            PEERS => Answer::Now(reply(401, TEXT, "Discovery is not allowed.".into())),
-            _ => Answer::Now(Reply::not_found()),
+            PEERS => HttpAnswer::Ready(reply(401, TEXT, "Discovery is not allowed.".into())),
+            _ => HttpAnswer::Ready(HttpReply::not_found()),
         }
     }
 
-    fn open(&self, handshake: &Handshake, out: &mut Out) -> Box<dyn Session> {
-        out.first_frame = FirstFrame::Never;
-        match Caller::arriving(handshake) {
+    fn open(&self, handshake: &Handshake, out: &mut SessionOutput) -> Box<dyn Session> {
+        out.first_frame = FirstFrameTimeout::Never;
+        match PeerJsSession::begin(handshake) {
             Ok((caller, token)) => {
                 out.commands.push(Command::Join {
                     room: caller.room.clone(),
-                    address: caller.me.clone(),
+                    address: caller.own_address.clone(),
                     name: None,
-                    terms: Terms {
+                    options: JoinOptions {
                         token: Some(token),
-                        circle: None,
+                        group_size: None,
                         closed_to_other_dialects: !is_mixed(&handshake.settings),
                     },
                 });
                 Box::new(caller)
             }
             Err(message) => {
-                out.frames.push(told("ERROR", &message));
-                out.close = Some(Close::POLICY);
-                Box::new(TurnedAway)
+                out.frames.push(message_frame("ERROR", &message));
+                out.close = Some(CloseReason::POLICY);
+                Box::new(RejectedSession)
             }
         }
     }
 
     fn read<'a>(&self, frame: &'a str) -> Option<Content<'a>> {
-        let object = Object::parse(frame, 0).ok()?;
+        let object = JsonObject::parse(frame, 0).ok()?;
         let payload = object.object("payload").ok()??;
         match kind_of(&object.text("type").ok()??)? {
-            RelayKind::Candidate => {
+            MessageKind::Candidate => {
                 let candidate = payload.all("candidate").last()?;
                 Candidate::of_value(candidate).map(Content::Candidate)
             }
-            kind @ (RelayKind::Offer
-            | RelayKind::Answer
-            | RelayKind::Message
-            | RelayKind::Opaque) => {
+            kind @ (MessageKind::Offer
+            | MessageKind::Answer
+            | MessageKind::Message
+            | MessageKind::Opaque) => {
                 Content::description(kind, sdp_of(&payload.object("sdp").ok()??)?)
             }
         }
@@ -269,8 +271,8 @@ const TEXT: &str = "text/plain; charset=utf-8";
 
 const INVALID_KEY: &str = "Invalid key provided";
 
-fn reply(status: u16, content_type: &'static str, body: String) -> Reply {
-    Reply {
+fn reply(status: u16, content_type: &'static str, body: String) -> HttpReply {
+    HttpReply {
         status,
         content_type,
         body,
@@ -278,7 +280,7 @@ fn reply(status: u16, content_type: &'static str, body: String) -> Reply {
 }
 
 fn about() -> String {
-    Writer::default()
+    JsonWriter::default()
         .text("name", "PeerJS Server")
         .text(
             "description",
@@ -290,42 +292,42 @@ fn about() -> String {
 }
 
 /// The ids of those of a room who speak this dialect.
-fn ids(members: &[Arc<Member>]) -> Reply {
-    let own = members.iter().filter(|member| member.tongue == &TONGUE);
+fn ids(members: &[Arc<Member>]) -> HttpReply {
+    let own = members.iter().filter(|member| member.dialect == &TONGUE);
     let ids: Vec<_> = own.map(|member| quote(member.address.as_str())).collect();
     reply(200, JSON, format!("[{}]", ids.join(",")))
 }
 
 /// Whether clients of other dialects meet the clients of a key.
-fn is_mixed(settings: &Settings) -> bool {
+fn is_mixed(settings: &DialectSettings) -> bool {
     settings.flag(TONGUE.name, MIXED)
 }
 
 /// Whether a setting that lists keys has this one.
-fn has_key(settings: &Settings, setting: &'static Setting, key: &str) -> bool {
+fn has_key(settings: &DialectSettings, setting: &'static DialectSetting, key: &str) -> bool {
     let keys = settings.text(TONGUE.name, setting);
     let is_it = |listed: &str| listed.trim() == key || listed.trim() == "*";
     !key.is_empty() && keys.split(',').any(is_it)
 }
 
-fn kind_of(frame_type: &str) -> Option<RelayKind> {
+fn kind_of(frame_type: &str) -> Option<MessageKind> {
     match frame_type {
-        "OFFER" => Some(RelayKind::Offer),
-        "ANSWER" => Some(RelayKind::Answer),
-        "CANDIDATE" => Some(RelayKind::Candidate),
-        "LEAVE" | "EXPIRE" => Some(RelayKind::Opaque),
+        "OFFER" => Some(MessageKind::Offer),
+        "ANSWER" => Some(MessageKind::Answer),
+        "CANDIDATE" => Some(MessageKind::Candidate),
+        "LEAVE" | "EXPIRE" => Some(MessageKind::Opaque),
         _ => None,
     }
 }
 
 /// What a connection between two clients carries.
 #[derive(Clone, Copy)]
-enum Carries {
+enum ConnectionKind {
     Data,
     Media,
 }
 
-impl Carries {
+impl ConnectionKind {
     fn of(sdp: &str) -> Self {
         let is_media = |line: &str| line.starts_with("m=audio") || line.starts_with("m=video");
         match sdp.lines().any(is_media) {
@@ -343,53 +345,61 @@ impl Carries {
 }
 
 /// The latest connection with a member: a member of another dialect does not know its id.
-struct Connection {
-    with: Address,
+struct PeerConnection {
+    peer: Address,
     id: String,
-    carries: Carries,
+    kind: ConnectionKind,
 }
 
 /// A client that has an id, or asks for one.
-struct Caller {
-    me: Address,
+struct PeerJsSession {
+    own_address: Address,
     room: RoomName,
-    connections: VecDeque<Connection>,
+    connections: VecDeque<PeerConnection>,
     /// What the ids of the connections made here begin with, and how many were made.
-    made: (String, u32),
+    generated: (String, u32),
     limits: Arc<Limits>,
 }
 
 /// A client that may not come in. Its connection ends.
-struct TurnedAway;
+struct RejectedSession;
 
-impl Session for TurnedAway {
-    fn on_frame(&mut self, _frame: Frame<'_>, _out: &mut Out) -> Result<(), Refused> {
-        Err(Refusal::NotInRoom.into())
+impl Session for RejectedSession {
+    fn on_frame(
+        &mut self,
+        _frame: ClientFrame<'_>,
+        _out: &mut SessionOutput,
+    ) -> Result<(), RequestError> {
+        Err(ErrorCode::NotInRoom.into())
     }
 
-    fn on_event(&mut self, _event: &Event, _out: &mut Out) {}
+    fn on_event(&mut self, _event: &Event, _out: &mut SessionOutput) {}
 }
 
-impl Session for Caller {
-    fn on_frame(&mut self, frame: Frame<'_>, out: &mut Out) -> Result<(), Refused> {
+impl Session for PeerJsSession {
+    fn on_frame(
+        &mut self,
+        frame: ClientFrame<'_>,
+        out: &mut SessionOutput,
+    ) -> Result<(), RequestError> {
         let text = frame.text()?;
-        let object = Object::parse(&text, self.limits.json_depth)?;
+        let object = JsonObject::parse(&text, self.limits.json_depth)?;
         let frame_type = object
             .text("type")
             .ok()
             .flatten()
-            .ok_or(Refusal::UnknownType)?;
+            .ok_or(ErrorCode::UnknownType)?;
         match (&*frame_type, self.receiver(&object)) {
             ("HEARTBEAT", _) => Ok(()),
             ("LEAVE", None) => {
                 out.commands.push(Command::Leave {
                     room: self.room.clone(),
-                    farewell: Farewell::Aloud,
+                    kind: LeaveKind::Announced,
                 });
                 Ok(())
             }
             (_, to) => {
-                let kind = kind_of(&frame_type).ok_or(Refusal::UnknownType)?;
+                let kind = kind_of(&frame_type).ok_or(ErrorCode::UnknownType)?;
                 match to.and_then(|to| Address::parse(&to, 0).ok()) {
                     Some(to) => self.relay(kind, &frame_type, to, &object, out),
                     None => Err(self.no_receiver(kind, out)),
@@ -398,24 +408,29 @@ impl Session for Caller {
         }
     }
 
-    fn on_event(&mut self, event: &Event, out: &mut Out) {
+    fn on_event(&mut self, event: &Event, out: &mut SessionOutput) {
         match event {
             Event::Joined { .. } | Event::Rejoined { .. } => {
                 out.frames
-                    .push(Writer::default().text("type", "OPEN").finish());
+                    .push(JsonWriter::default().text("type", "OPEN").finish());
             }
-            Event::Heard { from, relay, .. } => out.frames.extend(self.heard(from, relay)),
-            Event::Refused(refused) => self.refused(refused, out),
-            Event::Evicted(Eviction::Kicked) => {
-                out.frames.push(told("ERROR", "You have been removed."));
+            Event::Received {
+                from,
+                message: relay,
+                ..
+            } => out.frames.extend(self.on_received(from, relay)),
+            Event::RequestFailed(refused) => self.on_error(refused, out),
+            Event::Evicted(EvictionReason::Kicked) => {
+                out.frames
+                    .push(message_frame("ERROR", "You have been removed."));
             }
             // Clients of PeerJS notice each other's departure themselves.
-            Event::Departed { peer, .. } if peer.tongue != &TONGUE => {
-                self.connections.retain(|known| known.with != peer.address);
-                let frame = self.notice("LEAVE", peer.address.as_str());
+            Event::Departed { peer, .. } if peer.dialect != &TONGUE => {
+                self.connections.retain(|known| known.peer != peer.address);
+                let frame = self.notice_frame("LEAVE", peer.address.as_str());
                 out.frames.push(frame);
             }
-            Event::Evicted(Eviction::Ghost | Eviction::Replaced)
+            Event::Evicted(EvictionReason::Unresponsive | EvictionReason::Replaced)
             | Event::Claimed(_)
             | Event::Members { .. }
             | Event::Introduced { .. }
@@ -425,9 +440,9 @@ impl Session for Caller {
     }
 }
 
-impl Caller {
+impl PeerJsSession {
     /// Who comes with this request, or what it is told instead.
-    fn arriving(handshake: &Handshake) -> Result<(Self, Token), Cow<'static, str>> {
+    fn begin(handshake: &Handshake) -> Result<(Self, Token), Cow<'static, str>> {
         let parameter = |name| handshake.query.get(name).filter(|value| !value.is_empty());
         let (Some(key), Some(id), Some(token)) =
             (parameter("key"), parameter("id"), parameter("token"))
@@ -438,14 +453,14 @@ impl Caller {
             return Err(INVALID_KEY.into());
         }
         let max = handshake.limits.name_bytes;
-        let wrong = |name, error| words(&Refusal::of_name(name, error).into());
+        let wrong = |name, error| error_message(&ErrorCode::of_name(name, error).into());
         let me = Address::parse(id, max).map_err(|error| wrong("id", error))?;
         let room = RoomName::parse(key, max).map_err(|error| wrong("key", error))?;
         let caller = Self {
-            me,
+            own_address: me,
             room,
             connections: VecDeque::new(),
-            made: (handshake.random_text(10), 0),
+            generated: (handshake.random_text(10), 0),
             limits: handshake.limits.clone(),
         };
         let grace = Duration::from_secs(handshake.settings.int(TONGUE.name, GRACE));
@@ -455,7 +470,7 @@ impl Caller {
 
     /// The id that a frame is for. A number or another value is read as its text. An id over `name_bytes` is
     /// cut to one byte more than that: no peer can have it.
-    fn receiver(&self, object: &Object<'_>) -> Option<String> {
+    fn receiver(&self, object: &JsonObject<'_>) -> Option<String> {
         let mut id = readable(object.get("dst")?).into_owned();
         let max = self.limits.name_bytes;
         if max != 0 && id.len() > max {
@@ -465,49 +480,50 @@ impl Caller {
     }
 
     /// The refusal of a frame that no peer can receive: one `EXPIRE` for each connection.
-    fn no_receiver(&self, kind: RelayKind, out: &mut Out) -> Refused {
-        if kind == RelayKind::Offer {
+    fn no_receiver(&self, kind: MessageKind, out: &mut SessionOutput) -> RequestError {
+        if kind == MessageKind::Offer {
             out.frames.push(self.expired(""));
         }
-        Refusal::BadField("dst").into()
+        ErrorCode::BadField("dst").into()
     }
 
     fn relay(
         &mut self,
-        kind: RelayKind,
+        kind: MessageKind,
         frame_type: &str,
         to: Address,
-        object: &Object<'_>,
-        out: &mut Out,
-    ) -> Result<(), Refused> {
-        if kind == RelayKind::Offer
+        object: &JsonObject<'_>,
+        out: &mut SessionOutput,
+    ) -> Result<(), RequestError> {
+        if kind == MessageKind::Offer
             && let Ok(Some(payload)) = object.object("payload")
         {
-            self.offered(&to, &payload);
+            self.note_offer(&to, &payload);
         }
         let payload = object.all("payload").last();
-        let frame = Writer::with_capacity(payload.map_or(0, |raw| raw.get().len()) + 128)
+        let frame = JsonWriter::with_capacity(payload.map_or(0, |raw| raw.get().len()) + 128)
             .text("type", frame_type)
-            .text("src", self.me.as_str())
+            .text("src", self.own_address.as_str())
             .text("dst", to.as_str())
             .fields(payload.map(|raw| ("payload", raw)))
             .finish();
         let to = match kind {
-            RelayKind::Opaque => Target::Address(to),
-            RelayKind::Offer | RelayKind::Answer | RelayKind::Candidate | RelayKind::Message => {
-                Target::Awaited(to)
-            }
+            MessageKind::Opaque => Target::Address(to),
+            MessageKind::Offer
+            | MessageKind::Answer
+            | MessageKind::Candidate
+            | MessageKind::Message => Target::AddressOrWait(to),
         };
-        out.commands.push(Command::Relay {
+        out.commands.push(Command::Send {
             room: self.room.clone(),
             to,
-            relay: relay(TONGUE.name, kind, frame),
+            message: relay(TONGUE.name, kind, frame),
         });
         Ok(())
     }
 
     /// Remembers the connection of an offer of the client's.
-    fn offered(&mut self, to: &Address, payload: &Object<'_>) {
+    fn note_offer(&mut self, to: &Address, payload: &JsonObject<'_>) {
         let Ok(Some(id)) = payload.text("connectionId") else {
             return;
         };
@@ -515,30 +531,30 @@ impl Caller {
             return;
         }
         let carries = match payload.text("type") {
-            Ok(Some(kind)) if kind == "media" => Carries::Media,
-            _ => Carries::Data,
+            Ok(Some(kind)) if kind == "media" => ConnectionKind::Media,
+            _ => ConnectionKind::Data,
         };
-        self.remember(to, id.into_owned(), carries);
+        self.add_connection(to, id.into_owned(), carries);
     }
 
-    fn remember(&mut self, with: &Address, id: String, carries: Carries) {
-        self.connections.retain(|known| known.with != *with);
+    fn add_connection(&mut self, with: &Address, id: String, carries: ConnectionKind) {
+        self.connections.retain(|known| known.peer != *with);
         if self.connections.len() >= CONNECTIONS_MAX {
             self.connections.pop_front();
         }
-        self.connections.push_back(Connection {
-            with: with.clone(),
+        self.connections.push_back(PeerConnection {
+            peer: with.clone(),
             id,
-            carries,
+            kind: carries,
         });
     }
 
-    fn heard(&mut self, from: &Member, relay: &Relay) -> Option<ByteString> {
+    fn on_received(&mut self, from: &Member, relay: &RelayedMessage) -> Option<ByteString> {
         if relay.origin == TONGUE.name {
             return Some(relay.frame.clone());
         }
         match Content::of(relay)? {
-            Content::Offer(sdp) => Some(self.called(from, &sdp)),
+            Content::Offer(sdp) => Some(self.translate_offer(from, &sdp)),
             Content::Answer(sdp) => {
                 let connection = self.connection(from)?;
                 Some(self.signal("ANSWER", from, |payload| {
@@ -558,22 +574,22 @@ impl Caller {
     }
 
     /// An offer of a member of another dialect: a connection of the kind that it asks for.
-    fn called(&mut self, from: &Member, sdp: &str) -> ByteString {
-        let carries = Carries::of(sdp);
-        let (seed, count) = &mut self.made;
+    fn translate_offer(&mut self, from: &Member, sdp: &str) -> ByteString {
+        let carries = ConnectionKind::of(sdp);
+        let (seed, count) = &mut self.generated;
         *count += 1;
         let id = match carries {
-            Carries::Data => format!("dc_{seed}{count}"),
-            Carries::Media => format!("mc_{seed}{count}"),
+            ConnectionKind::Data => format!("dc_{seed}{count}"),
+            ConnectionKind::Media => format!("mc_{seed}{count}"),
         };
-        self.remember(&from.address, id.clone(), carries);
+        self.add_connection(&from.address, id.clone(), carries);
         self.signal("OFFER", from, |payload| {
             let payload = description(payload, "offer", sdp)
                 .text("type", carries.name())
                 .text("connectionId", &id);
             match carries {
-                Carries::Media => payload,
-                Carries::Data => payload
+                ConnectionKind::Media => payload,
+                ConnectionKind::Data => payload
                     .text("label", LABEL)
                     .raw("reliable", "true")
                     .text("serialization", "raw"),
@@ -581,53 +597,55 @@ impl Caller {
         })
     }
 
-    fn connection(&self, with: &Member) -> Option<&Connection> {
+    fn connection(&self, with: &Member) -> Option<&PeerConnection> {
         let mut connections = self.connections.iter();
-        connections.find(|known| known.with == with.address)
+        connections.find(|known| known.peer == with.address)
     }
 
     fn signal(
         &self,
         frame_type: &str,
         from: &Member,
-        payload: impl FnOnce(Writer) -> Writer,
+        payload: impl FnOnce(JsonWriter) -> JsonWriter,
     ) -> ByteString {
-        Writer::with_capacity(2048)
+        JsonWriter::with_capacity(2048)
             .text("type", frame_type)
             .text("src", from.address.as_str())
-            .text("dst", self.me.as_str())
+            .text("dst", self.own_address.as_str())
             .object("payload", payload)
             .finish()
     }
 
     /// Clients take an `ERROR` for the end. What is not the end they are told by `EXPIRE` or not at
     /// all.
-    fn refused(&self, refused: &Refused, out: &mut Out) {
+    fn on_error(&self, refused: &RequestError, out: &mut SessionOutput) {
         if refused.join.is_some() {
-            out.frames.push(turned_away(refused));
-            out.close = Some(Close::of_join(&refused.reason));
+            out.frames.push(rejection_frame(refused));
+            out.close = Some(CloseReason::for_rejected_join(&refused.code));
             return;
         }
-        if matches!(refused.reason, Refusal::TooManyFrames | Refusal::TooLarge) {
-            return out.frames.push(told("ERROR", &words(refused)));
+        if matches!(refused.code, ErrorCode::TooManyFrames | ErrorCode::TooLarge) {
+            return out
+                .frames
+                .push(message_frame("ERROR", &error_message(refused)));
         }
         // Nobody waits for who was told goodbye.
-        let is_missed = refused.reason != Refusal::NoSuchPeer;
+        let is_missed = refused.code != ErrorCode::NoSuchPeer;
         let missed = refused.target.as_ref().filter(|_| is_missed);
         out.frames
             .extend(missed.map(|target| self.expired(target.as_str())));
     }
 
     fn expired(&self, target: &str) -> ByteString {
-        self.notice("EXPIRE", target)
+        self.notice_frame("EXPIRE", target)
     }
 
     /// A message of the server about another peer.
-    fn notice(&self, frame_type: &str, about: &str) -> ByteString {
-        Writer::default()
+    fn notice_frame(&self, frame_type: &str, about: &str) -> ByteString {
+        JsonWriter::default()
             .text("type", frame_type)
             .text("src", about)
-            .text("dst", self.me.as_str())
+            .text("dst", self.own_address.as_str())
             .finish()
     }
 }
@@ -644,30 +662,30 @@ fn secret_of(id: &str, token: &str) -> Arc<str> {
 }
 
 /// What a client is told that does not get its id.
-fn turned_away(refused: &Refused) -> ByteString {
-    if refused.reason == Refusal::Taken {
-        return told("ID-TAKEN", "ID is taken");
+fn rejection_frame(refused: &RequestError) -> ByteString {
+    if refused.code == ErrorCode::Taken {
+        return message_frame("ID-TAKEN", "ID is taken");
     }
-    if refused.reason == Refusal::RoomFull {
-        return told("ERROR", "Server has reached its concurrent user limit");
+    if refused.code == ErrorCode::RoomFull {
+        return message_frame("ERROR", "Server has reached its concurrent user limit");
     }
-    told("ERROR", &words(refused))
+    message_frame("ERROR", &error_message(refused))
 }
 
-impl Connection {
-    fn write(&self, payload: Writer) -> Writer {
+impl PeerConnection {
+    fn write(&self, payload: JsonWriter) -> JsonWriter {
         payload
-            .text("type", self.carries.name())
+            .text("type", self.kind.name())
             .text("connectionId", &self.id)
     }
 }
 
-fn description(payload: Writer, name: &str, sdp: &str) -> Writer {
+fn description(payload: JsonWriter, name: &str, sdp: &str) -> JsonWriter {
     payload.object("sdp", |init| init.text("type", name).text("sdp", sdp))
 }
 
-fn told(frame_type: &str, message: &str) -> ByteString {
-    Writer::default()
+fn message_frame(frame_type: &str, message: &str) -> ByteString {
+    JsonWriter::default()
         .text("type", frame_type)
         .object("payload", |payload| payload.text("msg", message))
         .finish()

@@ -11,7 +11,7 @@ use crate::ice::IceServers;
 
 /// The value of a dialect's setting.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Value {
+pub enum SettingValue {
     /// A number, not negative.
     Int(u64),
     /// Yes or no.
@@ -24,35 +24,40 @@ pub enum Value {
 
 /// One setting: its key within the dialect's section, its default, and what it does.
 #[derive(Debug)]
-pub struct Setting {
+pub struct DialectSetting {
     /// The key.
     pub key: &'static str,
     /// What it does, in one line.
     pub doc: &'static str,
     /// The value unless the configuration says otherwise.
-    pub default: fn() -> Value,
+    pub default: fn() -> SettingValue,
     /// What a number may be, or how many bytes a text or an address may have. Says nothing of a flag.
     pub range: RangeInclusive<u64>,
 }
 
-impl Setting {
+impl DialectSetting {
     /// Whether the value is in the range.
     ///
     /// # Errors
     /// What is wrong with it, in words for people.
-    pub fn check(&self, value: &Value) -> Result<(), String> {
+    pub fn check(&self, value: &SettingValue) -> Result<(), String> {
         let (start, end) = (self.range.start(), self.range.end());
         match value {
-            Value::Int(number) if !self.range.contains(number) => {
+            SettingValue::Int(number) if !self.range.contains(number) => {
                 Err(format!("{number} is not from {start} to {end}"))
             }
-            Value::Text(text) | Value::Url(text) if !self.range.contains(&(text.len() as u64)) => {
+            SettingValue::Text(text) | SettingValue::Url(text)
+                if !self.range.contains(&(text.len() as u64)) =>
+            {
                 Err(format!("{text:?} has not from {start} to {end} bytes"))
             }
-            Value::Url(url) if !url.is_empty() && !is_web_address(url) => Err(format!(
+            SettingValue::Url(url) if !url.is_empty() && !is_web_address(url) => Err(format!(
                 "{url:?} is not an address like \"http://localhost:8081/path\""
             )),
-            Value::Int(_) | Value::Flag(_) | Value::Text(_) | Value::Url(_) => Ok(()),
+            SettingValue::Int(_)
+            | SettingValue::Flag(_)
+            | SettingValue::Text(_)
+            | SettingValue::Url(_) => Ok(()),
         }
     }
 }
@@ -98,17 +103,22 @@ pub const SECS_MAX: u64 = 365 * 24 * 60 * 60;
 
 /// The settings in force. Empty means: all defaults.
 #[derive(Clone, Debug, Default)]
-pub struct Settings {
-    values: BTreeMap<(DialectName, &'static str), Value>,
+pub struct DialectSettings {
+    values: BTreeMap<(DialectName, &'static str), SettingValue>,
     /// The dialects that are switched off.
     off: BTreeSet<DialectName>,
     /// The STUN and TURN servers that clients are told.
     ice: IceServers,
 }
 
-impl Settings {
+impl DialectSettings {
     /// Sets one. The caller has checked that it is of the default's kind and in the range.
-    pub fn set(&mut self, dialect: DialectName, setting: &'static Setting, value: Value) {
+    pub fn set(
+        &mut self,
+        dialect: DialectName,
+        setting: &'static DialectSetting,
+        value: SettingValue,
+    ) {
         self.values.insert((dialect, setting.key), value);
     }
 
@@ -139,7 +149,7 @@ impl Settings {
 
     /// What is in force.
     #[must_use]
-    pub fn get(&self, dialect: DialectName, setting: &Setting) -> Value {
+    pub fn get(&self, dialect: DialectName, setting: &DialectSetting) -> SettingValue {
         self.values
             .get(&(dialect, setting.key))
             .cloned()
@@ -148,25 +158,25 @@ impl Settings {
 
     /// A number in force; 0 if the setting is no number.
     #[must_use]
-    pub fn int(&self, dialect: DialectName, setting: &Setting) -> u64 {
+    pub fn int(&self, dialect: DialectName, setting: &DialectSetting) -> u64 {
         match self.get(dialect, setting) {
-            Value::Int(value) => value,
-            Value::Flag(_) | Value::Text(_) | Value::Url(_) => 0,
+            SettingValue::Int(value) => value,
+            SettingValue::Flag(_) | SettingValue::Text(_) | SettingValue::Url(_) => 0,
         }
     }
 
     /// A yes or no in force; no if the setting is neither.
     #[must_use]
-    pub fn flag(&self, dialect: DialectName, setting: &Setting) -> bool {
-        self.get(dialect, setting) == Value::Flag(true)
+    pub fn flag(&self, dialect: DialectName, setting: &DialectSetting) -> bool {
+        self.get(dialect, setting) == SettingValue::Flag(true)
     }
 
     /// A text or address in force; empty if the setting is none.
     #[must_use]
-    pub fn text(&self, dialect: DialectName, setting: &Setting) -> String {
+    pub fn text(&self, dialect: DialectName, setting: &DialectSetting) -> String {
         match self.get(dialect, setting) {
-            Value::Text(value) | Value::Url(value) => value,
-            Value::Int(_) | Value::Flag(_) => String::new(),
+            SettingValue::Text(value) | SettingValue::Url(value) => value,
+            SettingValue::Int(_) | SettingValue::Flag(_) => String::new(),
         }
     }
 }
@@ -177,13 +187,13 @@ mod tests {
 
     #[test]
     fn an_address_is_checked_when_it_is_set() {
-        let setting = Setting {
+        let setting = DialectSetting {
             key: "url",
             doc: "",
-            default: || Value::Url(String::new()),
+            default: || SettingValue::Url(String::new()),
             range: 0..=64,
         };
-        let check = |url: &str| setting.check(&Value::Url(url.to_owned()));
+        let check = |url: &str| setting.check(&SettingValue::Url(url.to_owned()));
         for fine in [
             "",
             "http://a",

@@ -32,32 +32,33 @@ use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use bytestring::ByteString;
 use switchboard_core::{
-    Address, Call, Command, Custom, Event, Farewell, Limits, Member, Refusal, Refused, RelayKind,
-    RoomName, Target, Terms, Tongue,
+    Address, Command, DialectTraits, ErrorCode, Event, JoinOptions, LeaveKind, Limits, Member,
+    MessageKind, OfferPolicy, OfferRole, RequestError, RoomName, Target,
 };
 
 use crate::{
-    Candidate, Content, Dialect, Frame, Handshake, Out, Session, Setting, Value,
+    Candidate, ClientFrame, Content, Dialect, DialectSetting, Handshake, Session, SessionOutput,
+    SettingValue,
     content::{relay, sdp_of},
-    json::{Object, Writer},
-    words,
+    error_message,
+    json::{JsonObject, JsonWriter},
 };
 
-static TONGUE: Tongue = Tongue {
+static TONGUE: DialectTraits = DialectTraits {
     name: "singo",
-    custom: Custom::MemberCalls,
+    offer_policy: OfferPolicy::MemberOffers,
     signals: true,
     messages: false,
-    ..Tongue::USUAL
+    ..DialectTraits::DEFAULT
 };
 
 /// As many characters as the original's ids (xid) have.
 const ID_LENGTH: usize = 20;
 
-static PING_SECS: Setting = Setting {
+static PING_SECS: DialectSetting = DialectSetting {
     key: "ping_secs",
     doc: "Seconds between the dialect's own ping frames; 0 for none.",
-    default: || Value::Int(30),
+    default: || SettingValue::Int(30),
     range: 0..=crate::SECS_MAX,
 };
 
@@ -65,7 +66,7 @@ static PING_SECS: Setting = Setting {
 pub(crate) struct Singo;
 
 impl Dialect for Singo {
-    fn tongue(&self) -> &'static Tongue {
+    fn traits(&self) -> &'static DialectTraits {
         &TONGUE
     }
 
@@ -73,100 +74,112 @@ impl Dialect for Singo {
         &["/connect"]
     }
 
-    fn settings(&self) -> &'static [Setting] {
+    fn settings(&self) -> &'static [DialectSetting] {
         std::slice::from_ref(&PING_SECS)
     }
 
-    fn open(&self, handshake: &Handshake, out: &mut Out) -> Box<dyn Session> {
+    fn open(&self, handshake: &Handshake, out: &mut SessionOutput) -> Box<dyn Session> {
         let id = handshake.random_text(ID_LENGTH).to_ascii_lowercase();
         let me = Address::parse(&id, 0).expect("a random text is not empty");
-        out.frames.push(about("notify-client-id", &me));
+        out.frames.push(client_frame("notify-client-id", &me));
         out.tick = match handshake.settings.int(TONGUE.name, &PING_SECS) {
             0 => None,
             secs => Some(Duration::from_secs(secs)),
         };
-        Box::new(Singer {
-            me,
+        Box::new(SingoSession {
+            own_address: me,
             room: None,
             limits: handshake.limits.clone(),
         })
     }
 
     fn read<'a>(&self, frame: &'a str) -> Option<Content<'a>> {
-        let object = Object::parse(frame, 0).ok()?;
+        let object = JsonObject::parse(frame, 0).ok()?;
         let payload = object.object("payload").ok()??;
         match kind_of(&object.text("type").ok()??)? {
-            RelayKind::Candidate => Candidate::read(&payload).map(Content::Candidate),
-            kind @ (RelayKind::Offer
-            | RelayKind::Answer
-            | RelayKind::Message
-            | RelayKind::Opaque) => Content::description(kind, sdp_of(&payload)?),
+            MessageKind::Candidate => Candidate::read(&payload).map(Content::Candidate),
+            kind @ (MessageKind::Offer
+            | MessageKind::Answer
+            | MessageKind::Message
+            | MessageKind::Opaque) => Content::description(kind, sdp_of(&payload)?),
         }
     }
 }
 
-fn kind_of(frame_type: &str) -> Option<RelayKind> {
+fn kind_of(frame_type: &str) -> Option<MessageKind> {
     match frame_type {
-        "offer" => Some(RelayKind::Offer),
-        "answer" => Some(RelayKind::Answer),
-        "ice-candidate" => Some(RelayKind::Candidate),
+        "offer" => Some(MessageKind::Offer),
+        "answer" => Some(MessageKind::Answer),
+        "ice-candidate" => Some(MessageKind::Candidate),
         _ => None,
     }
 }
 
-struct Singer {
-    me: Address,
+struct SingoSession {
+    own_address: Address,
     room: Option<RoomName>,
     limits: Arc<Limits>,
 }
 
-impl Session for Singer {
-    fn on_frame(&mut self, frame: Frame<'_>, out: &mut Out) -> Result<(), Refused> {
+impl Session for SingoSession {
+    fn on_frame(
+        &mut self,
+        frame: ClientFrame<'_>,
+        out: &mut SessionOutput,
+    ) -> Result<(), RequestError> {
         let text = frame.text()?;
-        let object = Object::parse(&text, self.limits.json_depth)?;
+        let object = JsonObject::parse(&text, self.limits.json_depth)?;
         let frame_type = object
             .text("type")
             .ok()
             .flatten()
-            .ok_or(Refusal::UnknownType)?;
+            .ok_or(ErrorCode::UnknownType)?;
         match &*frame_type {
             "pong" => Ok(()),
             "join" => self.join(&object, out),
             other => {
-                let kind = kind_of(other).ok_or(Refusal::UnknownType)?;
+                let kind = kind_of(other).ok_or(ErrorCode::UnknownType)?;
                 self.relay(kind, &frame_type, &object, out)
             }
         }
     }
 
-    fn on_event(&mut self, event: &Event, out: &mut Out) {
+    fn on_event(&mut self, event: &Event, out: &mut SessionOutput) {
         match event {
             Event::Joined { others, .. } => {
-                let to_call = others.iter().filter(|(_, call)| *call == Call::You);
+                let to_call = others
+                    .iter()
+                    .filter(|(_, call)| *call == OfferRole::Offerer);
                 out.frames
-                    .extend(to_call.map(|(other, _)| about("new-client", &other.address)));
+                    .extend(to_call.map(|(other, _)| client_frame("new-client", &other.address)));
             }
             Event::Introduced {
                 peer,
-                call: Call::You,
+                role: OfferRole::Offerer,
                 ..
             } => {
-                out.frames.push(about("new-client", &peer.address));
+                out.frames.push(client_frame("new-client", &peer.address));
             }
-            Event::Departed { peer, .. } => out.frames.push(about("leave-client", &peer.address)),
-            Event::Heard { relay, .. } if relay.origin == TONGUE.name => {
+            Event::Departed { peer, .. } => {
+                out.frames.push(client_frame("leave-client", &peer.address))
+            }
+            Event::Received { message: relay, .. } if relay.origin == TONGUE.name => {
                 out.frames.push(relay.frame.clone());
             }
-            Event::Heard { from, relay, .. } => {
+            Event::Received {
+                from,
+                message: relay,
+                ..
+            } => {
                 out.frames
                     .extend(Content::of(relay).and_then(|content| translation(from, &content)));
             }
-            Event::Refused(refused) => {
+            Event::RequestFailed(refused) => {
                 if refused.join.is_some() {
                     self.room = None;
                 }
                 out.frames
-                    .push(error(refused.reason.code(), &words(refused)));
+                    .push(error(refused.code.as_str(), &error_message(refused)));
             }
             Event::Evicted(_) => out.frames.push(error("evicted", "You have been removed.")),
             Event::Introduced { .. }
@@ -177,31 +190,35 @@ impl Session for Singer {
         }
     }
 
-    fn on_tick(&mut self, out: &mut Out) {
+    fn on_tick(&mut self, out: &mut SessionOutput) {
         out.frames
             .push(ByteString::from_static(r#"{"type":"ping"}"#));
     }
 }
 
-impl Singer {
-    fn join(&mut self, object: &Object<'_>, out: &mut Out) -> Result<(), Refused> {
+impl SingoSession {
+    fn join(
+        &mut self,
+        object: &JsonObject<'_>,
+        out: &mut SessionOutput,
+    ) -> Result<(), RequestError> {
         let payload = object
             .object("payload")?
-            .ok_or(Refusal::BadField("payload"))?;
+            .ok_or(ErrorCode::BadField("payload"))?;
         let room = payload.text("room_id")?.unwrap_or_default();
         let room = RoomName::parse(&room, self.limits.name_bytes)
-            .map_err(|e| Refusal::of_name("room_id", e))?;
+            .map_err(|e| ErrorCode::of_name("room_id", e))?;
         if let Some(left) = self.room.take_if(|joined| *joined != room) {
             out.commands.push(Command::Leave {
                 room: left,
-                farewell: Farewell::Aloud,
+                kind: LeaveKind::Announced,
             });
         }
         out.commands.push(Command::Join {
             room: room.clone(),
-            address: self.me.clone(),
+            address: self.own_address.clone(),
             name: None,
-            terms: Terms::default(),
+            options: JoinOptions::default(),
         });
         self.room = Some(room);
         Ok(())
@@ -209,15 +226,15 @@ impl Singer {
 
     fn relay(
         &self,
-        kind: RelayKind,
+        kind: MessageKind,
         frame_type: &str,
-        object: &Object<'_>,
-        out: &mut Out,
-    ) -> Result<(), Refused> {
+        object: &JsonObject<'_>,
+        out: &mut SessionOutput,
+    ) -> Result<(), RequestError> {
         let payload = object
             .object("payload")?
-            .ok_or(Refusal::BadField("payload"))?;
-        let field = if kind == RelayKind::Candidate {
+            .ok_or(ErrorCode::BadField("payload"))?;
+        let field = if kind == MessageKind::Candidate {
             "candidate"
         } else {
             "sdp"
@@ -226,35 +243,35 @@ impl Singer {
         let _: Option<Cow<'_, str>> = payload.text(field)?;
         let target = payload.text("client_id")?.unwrap_or_default();
         let target = Address::parse(&target, self.limits.name_bytes)
-            .map_err(|e| Refusal::of_name("client_id", e))?;
-        let room = self.room.clone().ok_or(Refusal::NotInRoom)?;
+            .map_err(|e| ErrorCode::of_name("client_id", e))?;
+        let room = self.room.clone().ok_or(ErrorCode::NotInRoom)?;
         let relay = relay(
             TONGUE.name,
             kind,
-            self.in_own_name(frame_type, field, object, &payload),
+            self.with_own_sender(frame_type, field, object, &payload),
         );
-        out.commands.push(Command::Relay {
+        out.commands.push(Command::Send {
             room,
             to: Target::Address(target),
-            relay,
+            message: relay,
         });
         Ok(())
     }
 
     /// The frame with its keys as documented, the sender where the target stood, and the rest as it was.
-    fn in_own_name(
+    fn with_own_sender(
         &self,
         frame_type: &str,
         field: &str,
-        object: &Object<'_>,
-        payload: &Object<'_>,
+        object: &JsonObject<'_>,
+        payload: &JsonObject<'_>,
     ) -> ByteString {
         let value = payload.all(field).last();
-        Writer::with_capacity(value.map_or(0, |raw| raw.get().len()) + 128)
+        JsonWriter::with_capacity(value.map_or(0, |raw| raw.get().len()) + 128)
             .text("type", frame_type)
             .object("payload", |writer| {
                 writer
-                    .text("client_id", self.me.as_str())
+                    .text("client_id", self.own_address.as_str())
                     .fields(value.map(|raw| (field, raw)))
                     .fields(payload.rest(&["client_id", field]))
             })
@@ -263,8 +280,8 @@ impl Singer {
     }
 }
 
-fn about(frame_type: &str, client: &Address) -> ByteString {
-    Writer::default()
+fn client_frame(frame_type: &str, client: &Address) -> ByteString {
+    JsonWriter::default()
         .text("type", frame_type)
         .object("payload", |payload| {
             payload.text("client_id", client.as_str())
@@ -273,7 +290,7 @@ fn about(frame_type: &str, client: &Address) -> ByteString {
 }
 
 fn error(code: &str, words: &str) -> ByteString {
-    Writer::default()
+    JsonWriter::default()
         .text("type", "error")
         .object("payload", |payload| {
             payload.text("error", words).text("code", code)
@@ -282,10 +299,10 @@ fn error(code: &str, words: &str) -> ByteString {
 }
 
 fn translation(from: &Member, content: &Content<'_>) -> Option<ByteString> {
-    let frame = |frame_type, write: &dyn Fn(Writer) -> Writer| {
-        let payload = |writer: Writer| write(writer.text("client_id", from.address.as_str()));
+    let frame = |frame_type, write: &dyn Fn(JsonWriter) -> JsonWriter| {
+        let payload = |writer: JsonWriter| write(writer.text("client_id", from.address.as_str()));
         Some(
-            Writer::default()
+            JsonWriter::default()
                 .text("type", frame_type)
                 .object("payload", payload)
                 .finish(),

@@ -9,13 +9,13 @@ use serde_json::value::RawValue;
 use crate::json::text;
 
 /// A JSON scalar.
-enum Scalar<'a> {
+enum JsonScalar<'a> {
     Text(Cow<'a, str>),
     Number(f64),
     Flag(bool),
 }
 
-impl<'a> Scalar<'a> {
+impl<'a> JsonScalar<'a> {
     fn of(raw: &'a RawValue) -> Option<Self> {
         match raw.get() {
             "true" => Some(Self::Flag(true)),
@@ -32,20 +32,20 @@ impl<'a> Scalar<'a> {
 /// The value as a `DOMString`.
 #[must_use]
 pub(crate) fn dom_string(raw: &RawValue) -> Option<Cow<'_, str>> {
-    Some(match Scalar::of(raw)? {
-        Scalar::Text(text) => text,
-        Scalar::Number(number) => Cow::Owned(number_to_string(number)),
-        Scalar::Flag(_) => Cow::Borrowed(raw.get()),
+    Some(match JsonScalar::of(raw)? {
+        JsonScalar::Text(text) => text,
+        JsonScalar::Number(number) => Cow::Owned(number_to_string(number)),
+        JsonScalar::Flag(_) => Cow::Borrowed(raw.get()),
     })
 }
 
 /// The value as an `unsigned short`: modulo 65,536, and 0 if it is no number.
 #[must_use]
 pub(crate) fn unsigned_short(raw: &RawValue) -> Option<u16> {
-    Some(to_uint16(match Scalar::of(raw)? {
-        Scalar::Text(text) => string_to_number(&text),
-        Scalar::Number(number) => number,
-        Scalar::Flag(flag) => f64::from(u8::from(flag)),
+    Some(to_uint16(match JsonScalar::of(raw)? {
+        JsonScalar::Text(text) => string_to_number(&text),
+        JsonScalar::Number(number) => number,
+        JsonScalar::Flag(flag) => f64::from(u8::from(flag)),
     }))
 }
 

@@ -47,23 +47,23 @@ use std::sync::Arc;
 use bytestring::ByteString;
 use serde_json::value::RawValue;
 use switchboard_core::{
-    Alias, Aliases, Command, Custom, Event, Farewell, Limits, Member, PeerId, Refusal, Refused,
-    RelayKind, RoomName, Target, Terms, Tongue,
+    Alias, Aliases, Command, DialectTraits, ErrorCode, Event, JoinOptions, LeaveKind, Limits,
+    Member, MessageKind, OfferPolicy, PeerId, RequestError, RoomName, Target,
 };
 
 use crate::{
-    Answer, Close, Content, Dialect, Door, FirstFrame, Frame, Handshake, Opens, Out, Reply,
-    Session,
+    Accepts, ClientFrame, CloseReason, Content, Dialect, Endpoint, FirstFrameTimeout, Handshake,
+    HttpAnswer, HttpReply, Session, SessionOutput,
     content::relay,
-    json::{Object, Writer, text},
+    json::{JsonObject, JsonWriter, text},
 };
 
-static TONGUE: Tongue = Tongue {
+static TONGUE: DialectTraits = DialectTraits {
     name: "y-webrtc",
-    custom: Custom::NeverTold,
+    offer_policy: OfferPolicy::Unspecified,
     signals: false,
     messages: false,
-    ..Tongue::USUAL
+    ..DialectTraits::DEFAULT
 };
 
 /// Frames that one connection may publish before it is let in, and their bytes.
@@ -82,7 +82,7 @@ const JOINS_MAX: usize = 64;
 pub(crate) struct YWebrtc;
 
 impl Dialect for YWebrtc {
-    fn tongue(&self) -> &'static Tongue {
+    fn traits(&self) -> &'static DialectTraits {
         &TONGUE
     }
 
@@ -90,27 +90,27 @@ impl Dialect for YWebrtc {
         &["/y-webrtc"]
     }
 
-    fn doors(&self, base: &str) -> Vec<Door> {
-        let both = |rest| Door::new(base, rest, Door::MAIN, Opens::Both);
+    fn endpoints(&self, base: &str) -> Vec<Endpoint> {
+        let both = |rest| Endpoint::new(base, rest, Endpoint::MAIN, Accepts::Both);
         vec![both(""), both("/"), both("/{*path}")]
     }
 
-    fn home(&self) -> &'static str {
+    fn standalone_path(&self) -> &'static str {
         "/"
     }
 
-    fn answer(&self, _door: &'static str, _handshake: &Handshake) -> Answer {
-        Answer::Now(Reply {
+    fn respond(&self, _door: &'static str, _handshake: &Handshake) -> HttpAnswer {
+        HttpAnswer::Ready(HttpReply {
             status: 200,
             content_type: "text/plain",
             body: "okay".to_owned(),
         })
     }
 
-    fn open(&self, handshake: &Handshake, out: &mut Out) -> Box<dyn Session> {
-        out.first_frame = FirstFrame::Never;
-        Box::new(Subscriber {
-            me: handshake.peer,
+    fn open(&self, handshake: &Handshake, out: &mut SessionOutput) -> Box<dyn Session> {
+        out.first_frame = FirstFrameTimeout::Never;
+        Box::new(YWebrtcSession {
+            own_id: handshake.peer,
             topics: Vec::new(),
             asked: 0,
             limits: handshake.limits.clone(),
@@ -122,7 +122,7 @@ impl Dialect for YWebrtc {
     }
 
     fn aliases(&self, frame: &str) -> Aliases {
-        Object::parse(frame, 0)
+        JsonObject::parse(frame, 0)
             .map(|object| aliases_of(&object))
             .unwrap_or_default()
     }
@@ -131,51 +131,55 @@ impl Dialect for YWebrtc {
 /// A topic that the client has subscribed to.
 struct Topic {
     room: RoomName,
-    stage: Stage,
+    state: TopicState,
 }
 
 /// How far a subscription has come.
-enum Stage {
+enum TopicState {
     /// Its join waits until fewer than [`JOINS_MAX`] are under way. Messages published meanwhile wait too.
     Queued(Vec<ByteString>),
     /// It is asked for. What is published meanwhile waits: only then it is known to how many.
-    Asked(Vec<ByteString>),
+    Joining(Vec<ByteString>),
     /// It is there, with so many others of its kind.
-    In(usize),
+    Subscribed(usize),
 }
 
-impl Stage {
-    fn early(&self) -> &[ByteString] {
+impl TopicState {
+    fn queued_frames(&self) -> &[ByteString] {
         match self {
-            Self::Queued(early) | Self::Asked(early) => early,
-            Self::In(_) => &[],
+            Self::Queued(early) | Self::Joining(early) => early,
+            Self::Subscribed(_) => &[],
         }
     }
 
     /// The queue of frames that wait until the topic is entered.
-    fn early_mut(&mut self) -> Option<&mut Vec<ByteString>> {
+    fn queued_frames_mut(&mut self) -> Option<&mut Vec<ByteString>> {
         match self {
-            Self::Queued(early) | Self::Asked(early) => Some(early),
-            Self::In(_) => None,
+            Self::Queued(early) | Self::Joining(early) => Some(early),
+            Self::Subscribed(_) => None,
         }
     }
 }
 
-struct Subscriber {
-    me: PeerId,
+struct YWebrtcSession {
+    own_id: PeerId,
     /// Sorted by room; no more than `rooms_per_peer`.
     topics: Vec<Topic>,
-    /// Topics in the stage `Asked`.
+    /// Topics in the stage `PendingRequest`.
     asked: usize,
     limits: Arc<Limits>,
 }
 
-impl Session for Subscriber {
-    fn on_frame(&mut self, frame: Frame<'_>, out: &mut Out) -> Result<(), Refused> {
+impl Session for YWebrtcSession {
+    fn on_frame(
+        &mut self,
+        frame: ClientFrame<'_>,
+        out: &mut SessionOutput,
+    ) -> Result<(), RequestError> {
         let text = frame.text()?;
-        let object = Object::parse(&text, self.limits.json_depth)?;
+        let object = JsonObject::parse(&text, self.limits.json_depth)?;
         let frame_type = object.text("type").ok().flatten();
-        match &*frame_type.ok_or(Refusal::UnknownType)? {
+        match &*frame_type.ok_or(ErrorCode::UnknownType)? {
             "subscribe" => self.subscribe(&object, out),
             "unsubscribe" => self.unsubscribe(&object, out),
             "publish" => self.publish(&text, &object, out),
@@ -184,40 +188,43 @@ impl Session for Subscriber {
                     .push(ByteString::from_static(r#"{"type":"pong"}"#));
                 Ok(())
             }
-            _ => Err(Refusal::UnknownType.into()),
+            _ => Err(ErrorCode::UnknownType.into()),
         }
     }
 
-    fn on_event(&mut self, event: &Event, out: &mut Out) {
+    fn on_event(&mut self, event: &Event, out: &mut SessionOutput) {
         match event {
             Event::Joined { room, others } => {
-                let kin = others.iter().filter(|(other, _)| is_kin(other)).count();
-                self.let_in(&room.name, kin, out);
+                let kin = others
+                    .iter()
+                    .filter(|(other, _)| speaks_y_webrtc(other))
+                    .count();
+                self.on_joined(&room.name, kin, out);
             }
-            Event::Introduced { room, peer, .. } if is_kin(peer) => {
+            Event::Introduced { room, peer, .. } if speaks_y_webrtc(peer) => {
                 self.count(&room.name, |kin| kin + 1);
             }
-            Event::Departed { room, peer, .. } if is_kin(peer) => {
+            Event::Departed { room, peer, .. } if speaks_y_webrtc(peer) => {
                 self.count(&room.name, |kin| kin.saturating_sub(1));
             }
-            Event::Heard { relay, .. } if relay.origin == TONGUE.name => {
+            Event::Received { message: relay, .. } if relay.origin == TONGUE.name => {
                 out.frames.push(relay.frame.clone());
             }
-            Event::Refused(refused) => {
+            Event::RequestFailed(refused) => {
                 if let (Some(room), Some(_)) = (&refused.room, refused.join) {
-                    self.forget(room, out);
+                    self.remove_topic(room, out);
                     self.join_queued(out);
                     // The client is told nothing, so it asks again only when it reconnects.
-                    let again = refused.reason == Refusal::Unavailable;
-                    out.close = again.then_some(Close::UNAVAILABLE);
+                    let again = refused.code == ErrorCode::Unavailable;
+                    out.close = again.then_some(CloseReason::UNAVAILABLE);
                 }
                 if self.topics.is_empty() && is_of_topic(refused) {
-                    out.close = Some(Close::of_join(&refused.reason));
+                    out.close = Some(CloseReason::for_rejected_join(&refused.code));
                 }
             }
             Event::Introduced { .. }
             | Event::Departed { .. }
-            | Event::Heard { .. }
+            | Event::Received { .. }
             | Event::Rejoined { .. }
             | Event::Members { .. }
             | Event::Evicted(_)
@@ -228,35 +235,46 @@ impl Session for Subscriber {
 }
 
 /// Whether a client is refused a topic, for any reason.
-fn is_of_topic(refused: &Refused) -> bool {
+fn is_of_topic(refused: &RequestError) -> bool {
     let is_of_name = matches!(
-        refused.reason,
-        Refusal::BadField(_)
-            | Refusal::EmptyName(_)
-            | Refusal::NameTooLong(_)
-            | Refusal::InvisibleName(_)
-            | Refusal::TooManyRooms
+        refused.code,
+        ErrorCode::BadField(_)
+            | ErrorCode::EmptyName(_)
+            | ErrorCode::NameTooLong(_)
+            | ErrorCode::InvisibleName(_)
+            | ErrorCode::TooManyRooms
     );
     is_of_name || refused.join.is_some()
 }
 
 /// Whether a member is a subscriber too.
-fn is_kin(member: &Member) -> bool {
-    member.tongue.name == TONGUE.name
+fn speaks_y_webrtc(member: &Member) -> bool {
+    member.dialect.name == TONGUE.name
 }
 
-impl Subscriber {
-    fn subscribe(&mut self, object: &Object<'_>, out: &mut Out) -> Result<(), Refused> {
-        let result = self.for_each_topic(object, out, |session, room, _| session.want(room));
+impl YWebrtcSession {
+    fn subscribe(
+        &mut self,
+        object: &JsonObject<'_>,
+        out: &mut SessionOutput,
+    ) -> Result<(), RequestError> {
+        let result = self.for_each_topic(object, out, |session, room, _| session.queue_join(room));
         self.join_queued(out);
         result
     }
 
-    fn unsubscribe(&mut self, object: &Object<'_>, out: &mut Out) -> Result<(), Refused> {
+    fn unsubscribe(
+        &mut self,
+        object: &JsonObject<'_>,
+        out: &mut SessionOutput,
+    ) -> Result<(), RequestError> {
         let result = self.for_each_topic(object, out, |session, room, out| {
-            if session.forget(&room, out) {
-                let farewell = Farewell::Aloud;
-                out.commands.push(Command::Leave { room, farewell });
+            if session.remove_topic(&room, out) {
+                let farewell = LeaveKind::Announced;
+                out.commands.push(Command::Leave {
+                    room,
+                    kind: farewell,
+                });
             }
             Ok(())
         });
@@ -268,64 +286,64 @@ impl Subscriber {
     /// each reason is counted once. The frame itself is refused if nothing of it could be done.
     fn for_each_topic(
         &mut self,
-        object: &Object<'_>,
-        out: &mut Out,
-        mut act: impl FnMut(&mut Self, RoomName, &mut Out) -> Result<(), Refused>,
-    ) -> Result<(), Refused> {
+        object: &JsonObject<'_>,
+        out: &mut SessionOutput,
+        mut act: impl FnMut(&mut Self, RoomName, &mut SessionOutput) -> Result<(), RequestError>,
+    ) -> Result<(), RequestError> {
         let topics = topics_of(object)?;
         let (count, mut failures) = (topics.len(), 0);
-        let mut refusals: Vec<Refused> = Vec::new();
+        let mut refusals: Vec<RequestError> = Vec::new();
         for topic in topics {
-            let room = self.room(topic, "topics").map_err(Refused::from);
+            let room = self.room(topic, "topics").map_err(RequestError::from);
             let Err(refused) = room.and_then(|room| act(self, room, out)) else {
                 continue;
             };
             failures += 1;
-            if !refusals.iter().any(|other| other.reason == refused.reason) {
+            if !refusals.iter().any(|other| other.code == refused.code) {
                 refusals.push(refused);
             }
         }
         if failures == count {
             return refusals.into_iter().next().map_or(Ok(()), Err);
         }
-        out.refused.append(&mut refusals);
+        out.errors.append(&mut refusals);
         Ok(())
     }
 
     /// Queues the join of a topic, unless the client has subscribed to it already.
-    fn want(&mut self, room: RoomName) -> Result<(), Refused> {
+    fn queue_join(&mut self, room: RoomName) -> Result<(), RequestError> {
         let Err(index) = self.index_of(&room) else {
             return Ok(());
         };
         if self.is_full() {
-            return Err(Refused::new(Refusal::TooManyRooms).in_room(&room));
+            return Err(RequestError::new(ErrorCode::TooManyRooms).in_room(&room));
         }
-        let stage = Stage::Queued(Vec::new());
-        self.topics.insert(index, Topic { room, stage });
+        let stage = TopicState::Queued(Vec::new());
+        self.topics.insert(index, Topic { room, state: stage });
         Ok(())
     }
 
     /// Joins queued topics while fewer than [`JOINS_MAX`] joins are under way.
-    fn join_queued(&mut self, out: &mut Out) {
-        let (me, free) = (self.me, JOINS_MAX.saturating_sub(self.asked));
+    fn join_queued(&mut self, out: &mut SessionOutput) {
+        let (me, free) = (self.own_id, JOINS_MAX.saturating_sub(self.asked));
         let topics = self.topics.iter_mut();
-        let queued = topics.filter(|topic| matches!(topic.stage, Stage::Queued(_)));
+        let queued = topics.filter(|topic| matches!(topic.state, TopicState::Queued(_)));
         for topic in queued.take(free) {
             self.asked += 1;
-            let early = topic.stage.early_mut().map(std::mem::take);
-            topic.stage = Stage::Asked(early.unwrap_or_default());
+            let early = topic.state.queued_frames_mut().map(std::mem::take);
+            topic.state = TopicState::Joining(early.unwrap_or_default());
             out.commands.push(Command::Join {
                 room: topic.room.clone(),
                 address: me.into(),
                 name: None,
-                terms: Terms::default(),
+                options: JoinOptions::default(),
             });
         }
     }
 
-    fn room(&self, topic: &RawValue, field: &'static str) -> Result<RoomName, Refusal> {
-        let name = text(topic).ok_or(Refusal::BadField(field))?;
-        RoomName::parse(&name, self.limits.name_bytes).map_err(|e| Refusal::of_name(field, e))
+    fn room(&self, topic: &RawValue, field: &'static str) -> Result<RoomName, ErrorCode> {
+        let name = text(topic).ok_or(ErrorCode::BadField(field))?;
+        RoomName::parse(&name, self.limits.name_bytes).map_err(|e| ErrorCode::of_name(field, e))
     }
 
     /// The index of the topic in `topics`, or the index at which to insert it.
@@ -348,24 +366,30 @@ impl Subscriber {
     fn publish(
         &mut self,
         text: &ByteString,
-        object: &Object<'_>,
-        out: &mut Out,
-    ) -> Result<(), Refused> {
-        let topic = object.get("topic").ok_or(Refusal::BadField("topic"))?;
+        object: &JsonObject<'_>,
+        out: &mut SessionOutput,
+    ) -> Result<(), RequestError> {
+        let topic = object.get("topic").ok_or(ErrorCode::BadField("topic"))?;
         let room = self.room(topic, "topic")?;
-        let not_in = || Refused::new(Refusal::NotInRoom).in_room(&room);
-        if let Stage::In(kin) = self.topic(&room).ok_or_else(not_in)?.stage {
-            say(&room, kin, object, out);
+        let not_in = || RequestError::new(ErrorCode::NotInRoom).in_room(&room);
+        if let TopicState::Subscribed(kin) = self.topic(&room).ok_or_else(not_in)?.state {
+            publish_now(&room, kin, object, out);
         } else if !self.has_place_for(text) {
-            return Err(Refusal::TooManyFrames.into());
-        } else if let Some(early) = self.topic(&room).and_then(|topic| topic.stage.early_mut()) {
+            return Err(ErrorCode::TooManyFrames.into());
+        } else if let Some(early) = self
+            .topic(&room)
+            .and_then(|topic| topic.state.queued_frames_mut())
+        {
             early.push(text.clone());
         }
         Ok(())
     }
 
     fn has_place_for(&self, text: &ByteString) -> bool {
-        let early = self.topics.iter().flat_map(|topic| topic.stage.early());
+        let early = self
+            .topics
+            .iter()
+            .flat_map(|topic| topic.state.queued_frames());
         let (frames, bytes) = early.fold((0, 0), |(frames, bytes), frame| {
             (frames + 1, bytes + frame.len())
         });
@@ -373,29 +397,29 @@ impl Subscriber {
     }
 
     /// The client is in: says what it has published until now.
-    fn let_in(&mut self, room: &RoomName, kin: usize, out: &mut Out) {
+    fn on_joined(&mut self, room: &RoomName, kin: usize, out: &mut SessionOutput) {
         let Some(topic) = self.topic(room) else {
             return;
         };
-        if let Stage::Queued(_) = topic.stage {
+        if let TopicState::Queued(_) = topic.state {
             return; // The answer to a join that the client has taken back.
         }
-        let before = std::mem::replace(&mut topic.stage, Stage::In(kin));
-        if let Stage::Asked(_) = before {
+        let before = std::mem::replace(&mut topic.state, TopicState::Subscribed(kin));
+        if let TopicState::Joining(_) = before {
             self.asked -= 1;
         }
         self.join_queued(out);
-        for text in before.early() {
+        for text in before.queued_frames() {
             // It was read before.
-            if let Ok(object) = Object::parse(text, 0) {
-                say(room, kin, &object, out);
+            if let Ok(object) = JsonObject::parse(text, 0) {
+                publish_now(room, kin, &object, out);
             }
         }
     }
 
     fn count(&mut self, room: &RoomName, counted: impl FnOnce(usize) -> usize) {
         if let Some(Topic {
-            stage: Stage::In(kin),
+            state: TopicState::Subscribed(kin),
             ..
         }) = self.topic(room)
         {
@@ -404,30 +428,30 @@ impl Subscriber {
     }
 
     /// Forgets a topic, and refuses the messages that wait for it. Returns whether its room was asked for.
-    fn forget(&mut self, room: &RoomName, out: &mut Out) -> bool {
+    fn remove_topic(&mut self, room: &RoomName, out: &mut SessionOutput) -> bool {
         let Ok(index) = self.index_of(room) else {
             return false;
         };
         let topic = self.topics.remove(index);
-        let refused = Refused::new(Refusal::NotInRoom).in_room(room);
-        let early = topic.stage.early().iter();
-        out.refused.extend(early.map(|_| refused.clone()));
-        match topic.stage {
-            Stage::Asked(_) => self.asked -= 1,
-            Stage::Queued(_) | Stage::In(_) => {}
+        let refused = RequestError::new(ErrorCode::NotInRoom).in_room(room);
+        let early = topic.state.queued_frames().iter();
+        out.errors.extend(early.map(|_| refused.clone()));
+        match topic.state {
+            TopicState::Joining(_) => self.asked -= 1,
+            TopicState::Queued(_) | TopicState::Subscribed(_) => {}
         }
-        !matches!(topic.stage, Stage::Queued(_))
+        !matches!(topic.state, TopicState::Queued(_))
     }
 }
 
 /// The values of the list that a frame names its topics in.
-fn topics_of<'a>(object: &Object<'a>) -> Result<Vec<&'a RawValue>, Refusal> {
-    let topics = object.get("topics").ok_or(Refusal::BadField("topics"))?;
-    serde_json::from_str(topics.get()).map_err(|_| Refusal::BadField("topics"))
+fn topics_of<'a>(object: &JsonObject<'a>) -> Result<Vec<&'a RawValue>, ErrorCode> {
+    let topics = object.get("topics").ok_or(ErrorCode::BadField("topics"))?;
+    serde_json::from_str(topics.get()).map_err(|_| ErrorCode::BadField("topics"))
 }
 
 /// The ids by which a published message names its sender and its receiver. Encrypted data names none.
-fn aliases_of(published: &Object<'_>) -> Aliases {
+fn aliases_of(published: &JsonObject<'_>) -> Aliases {
     let data = only_value(published, "data").and_then(|data| published.nested(data).ok());
     let Some(data) = data else {
         return Aliases::default();
@@ -449,7 +473,7 @@ fn aliases_of(published: &Object<'_>) -> Aliases {
 }
 
 /// The value of a key that stands once and is spelled so. Of several, clients may read another one.
-fn only_value<'a>(object: &Object<'a>, key: &str) -> Option<&'a RawValue> {
+fn only_value<'a>(object: &JsonObject<'a>, key: &str) -> Option<&'a RawValue> {
     let mut values = object.all(key);
     let value = values.next()?;
     let is_only = values.next().is_none() && object.has_exactly(key);
@@ -458,23 +482,23 @@ fn only_value<'a>(object: &Object<'a>, key: &str) -> Option<&'a RawValue> {
 
 /// Sends a published message to all subscribers, the publisher too; a signal only to the subscriber that
 /// it names.
-fn say(room: &RoomName, kin: usize, object: &Object<'_>, out: &mut Out) {
+fn publish_now(room: &RoomName, kin: usize, object: &JsonObject<'_>, out: &mut SessionOutput) {
     let frame = published(room, kin + 1, object);
     let aliases = aliases_of(object);
     if aliases.to.is_none() {
         out.frames.push(frame.clone());
     }
-    out.commands.push(Command::Relay {
+    out.commands.push(Command::Send {
         room: room.clone(),
         to: Target::Everyone,
-        relay: relay(TONGUE.name, RelayKind::Opaque, frame).with_aliases(aliases),
+        message: relay(TONGUE.name, MessageKind::Opaque, frame).with_aliases(aliases),
     });
 }
 
 /// The frame as subscribers get it: its keys as documented, the rest as it was, and how many they are.
-fn published(room: &RoomName, clients: usize, object: &Object<'_>) -> ByteString {
+fn published(room: &RoomName, clients: usize, object: &JsonObject<'_>) -> ByteString {
     let clients = u64::try_from(clients).unwrap_or(u64::MAX);
-    Writer::with_capacity(256)
+    JsonWriter::with_capacity(256)
         .text("type", "publish")
         .text("topic", room.as_str())
         .fields(object.rest(&["type", "topic", "clients"]))
@@ -486,10 +510,10 @@ fn published(room: &RoomName, clients: usize, object: &Object<'_>) -> ByteString
 mod tests {
     use std::collections::BTreeSet;
 
-    use switchboard_core::{Ask, Attempt, RoomId, SpaceName};
+    use switchboard_core::{HubRequest, JoinId, RoomId, SpaceName};
 
     use super::*;
-    use crate::{Conversation, find};
+    use crate::{ClientSession, find};
 
     #[test]
     fn every_path_below_the_base_is_a_door() {
@@ -500,16 +524,19 @@ mod tests {
                 ["/y-webrtc", "/y-webrtc/", "/y-webrtc/{*path}"],
             ),
         ] {
-            let doors = YWebrtc.doors(base);
-            let found: Vec<_> = doors.iter().map(|door| (&*door.path, door.opens)).collect();
-            assert_eq!(found, paths.map(|path| (path, Opens::Both)));
+            let doors = YWebrtc.endpoints(base);
+            let found: Vec<_> = doors
+                .iter()
+                .map(|door| (&*door.path, door.accepts))
+                .collect();
+            assert_eq!(found, paths.map(|path| (path, Accepts::Both)));
         }
     }
 
     #[test]
     fn a_plain_request_is_answered_okay() {
-        let handshake = Handshake::at(Door::MAIN, &[], &[]);
-        let Answer::Now(reply) = YWebrtc.answer(Door::MAIN, &handshake) else {
+        let handshake = Handshake::at(Endpoint::MAIN, &[], &[]);
+        let HttpAnswer::Ready(reply) = YWebrtc.respond(Endpoint::MAIN, &handshake) else {
             panic!("it is known at once");
         };
         assert_eq!((reply.status, &*reply.body), (200, "okay"));
@@ -518,40 +545,43 @@ mod tests {
     #[test]
     fn whoever_cannot_be_let_in_now_is_to_come_again() {
         for (reason, expected) in [
-            (Refusal::RoomFull, Some(Close::of_join(&Refusal::RoomFull))),
-            (Refusal::Unavailable, Some(Close::UNAVAILABLE)),
+            (
+                ErrorCode::RoomFull,
+                Some(CloseReason::for_rejected_join(&ErrorCode::RoomFull)),
+            ),
+            (ErrorCode::Unavailable, Some(CloseReason::UNAVAILABLE)),
         ] {
-            let handshake = Handshake::at(Door::MAIN, &[], &[]);
+            let handshake = Handshake::at(Endpoint::MAIN, &[], &[]);
             let (mut conversation, turn) =
-                Conversation::open(find("y-webrtc"), handshake, SpaceName::default());
-            assert_eq!(turn.first_frame, FirstFrame::Never);
+                ClientSession::open(find("y-webrtc"), handshake, SpaceName::default());
+            assert_eq!(turn.first_frame, FirstFrameTimeout::Never);
             let frame = ByteString::from_static(r#"{"type":"subscribe","topics":["doc"]}"#);
-            let turn = conversation.on_frame(Frame::Text(&frame), 0);
-            assert_eq!(turn.asks.len(), 1);
+            let turn = conversation.on_frame(ClientFrame::Text(&frame), 0);
+            assert_eq!(turn.requests.len(), 1);
             let room = RoomName::parse("doc", 0).expect("a name");
-            let refused = Refused::join(reason, &room, Attempt::default().next());
-            let turn = conversation.on_event(&Event::Refused(refused), 0);
+            let refused = RequestError::join(reason, &room, JoinId::default().next());
+            let turn = conversation.on_event(&Event::RequestFailed(refused), 0);
             assert_eq!((turn.close, turn.frames.len()), (expected, 0));
         }
     }
 
-    fn subscribed(topics: &[String]) -> (Conversation, Vec<RoomName>) {
-        let handshake = Handshake::at(Door::MAIN, &[], &[]);
+    fn subscribed(topics: &[String]) -> (ClientSession, Vec<RoomName>) {
+        let handshake = Handshake::at(Endpoint::MAIN, &[], &[]);
         let (mut conversation, _) =
-            Conversation::open(find("y-webrtc"), handshake, SpaceName::default());
+            ClientSession::open(find("y-webrtc"), handshake, SpaceName::default());
         let topics: Vec<_> = topics
             .iter()
             .map(|topic| crate::json::quote(topic))
             .collect();
         let frame = format!(r#"{{"type":"subscribe","topics":[{}]}}"#, topics.join(","));
-        let turn = conversation.on_frame(Frame::Text(&frame.into()), 0);
-        assert_eq!(turn.refused, [""; 0]);
-        (conversation, rooms(&turn.asks))
+        let turn = conversation.on_frame(ClientFrame::Text(&frame.into()), 0);
+        assert_eq!(turn.error_codes, [""; 0]);
+        (conversation, rooms(&turn.requests))
     }
 
-    fn rooms(asks: &[Ask]) -> Vec<RoomName> {
-        let room = |ask: &Ask| {
-            let Ask::Join(room, ..) = ask else {
+    fn rooms(asks: &[HubRequest]) -> Vec<RoomName> {
+        let room = |ask: &HubRequest| {
+            let HubRequest::Join(room, ..) = ask else {
                 panic!("{ask:?}");
             };
             room.name.clone()
@@ -575,7 +605,7 @@ mod tests {
         let mut entered = BTreeSet::new();
         while let Some(room) = under_way.pop() {
             entered.insert(room.clone());
-            under_way.extend(rooms(&conversation.on_event(&joined(room), 0).asks));
+            under_way.extend(rooms(&conversation.on_event(&joined(room), 0).requests));
             assert!(under_way.len() <= JOINS_MAX);
         }
         let expected = topics
@@ -590,9 +620,10 @@ mod tests {
             .map(|number| format!("topic {number}"))
             .collect();
         let (mut conversation, under_way) = subscribed(&topics);
-        let refused = Refused::join(Refusal::RoomFull, &under_way[0], Attempt::default().next());
-        let turn = conversation.on_event(&Event::Refused(refused), 0);
-        assert_eq!(rooms(&turn.asks).len(), 1);
+        let refused =
+            RequestError::join(ErrorCode::RoomFull, &under_way[0], JoinId::default().next());
+        let turn = conversation.on_event(&Event::RequestFailed(refused), 0);
+        assert_eq!(rooms(&turn.requests).len(), 1);
     }
 
     #[test]
@@ -606,10 +637,10 @@ mod tests {
             .find(|topic| !under_way.iter().any(|room| room.as_str() == **topic));
         let queued = queued.expect("one of them waits");
         let frame = format!(r#"{{"type":"unsubscribe","topics":["{queued}"]}}"#);
-        let turn = conversation.on_frame(Frame::Text(&frame.into()), 0);
-        assert_eq!((turn.asks.len(), turn.refused.len()), (0, 0));
+        let turn = conversation.on_frame(ClientFrame::Text(&frame.into()), 0);
+        assert_eq!((turn.requests.len(), turn.error_codes.len()), (0, 0));
         for room in under_way {
-            assert_eq!(conversation.on_event(&joined(room), 0).asks.len(), 0);
+            assert_eq!(conversation.on_event(&joined(room), 0).requests.len(), 0);
         }
     }
 
@@ -636,7 +667,7 @@ mod tests {
             ),
         ] {
             let frame = format!(r#"{{"type":"publish","topic":"doc","data":{data},"clients":2}}"#);
-            let relay = Content::relay("y-webrtc", RelayKind::Opaque, frame.into());
+            let relay = Content::relay("y-webrtc", MessageKind::Opaque, frame.into());
             let aliases = relay.expect("a dialect").aliases;
             assert_eq!(aliases, Aliases { from, to }, "{data}");
         }

@@ -3,7 +3,7 @@
 
 use std::{fmt::Write as _, fs, path::PathBuf};
 
-use switchboard_core::{Call, Tongue, decide};
+use switchboard_core::{DialectTraits, OfferRole, offer_role};
 use switchboard_dialect::{ALL, Dialect};
 
 #[test]
@@ -41,7 +41,7 @@ fn between_marks(page: &str, mark: &str, text: &str) -> String {
 }
 
 fn name(dialect: &dyn Dialect) -> String {
-    format!("`{}`", dialect.tongue().name)
+    format!("`{}`", dialect.traits().name)
 }
 
 fn row(cells: impl IntoIterator<Item = String>) -> String {
@@ -64,13 +64,13 @@ fn table() -> String {
     ];
     let mut text = head(&titles.map(str::to_owned));
     for dialect in ALL {
-        let tongue = dialect.tongue();
+        let tongue = dialect.traits();
         let paths: Vec<_> = dialect
             .paths()
             .iter()
             .map(|path| format!("`{path}`"))
             .collect();
-        let most = match (tongue.room_max, tongue.introduced) {
+        let most = match (tongue.members_max, tongue.announces_presence) {
             (0, true) => "`limits.room_members`".to_owned(),
             (0, false) => "`limits.directory_members`".to_owned(),
             (most, _) => most.to_string(),
@@ -78,30 +78,30 @@ fn table() -> String {
         text += &row([
             name(*dialect),
             paths.join(", "),
-            format!("`{}`", dialect.home()),
-            who(decide(tongue, tongue)).to_owned(),
+            format!("`{}`", dialect.standalone_path()),
+            who(offer_role(tongue, tongue)).to_owned(),
             most,
         ]);
     }
     text
 }
 
-fn who(call: Call) -> &'static str {
+fn who(call: OfferRole) -> &'static str {
     match call {
-        Call::You => "the newcomer",
-        Call::They => "the member",
-        Call::Nobody => "who wants to",
+        OfferRole::Offerer => "the newcomer",
+        OfferRole::Answerer => "the member",
+        OfferRole::None => "who wants to",
     }
 }
 
-fn tongues() -> impl Iterator<Item = &'static Tongue> {
-    ALL.iter().map(|dialect| dialect.tongue())
+fn tongues() -> impl Iterator<Item = &'static DialectTraits> {
+    ALL.iter().map(|dialect| dialect.traits())
 }
 
 /// Who calls whom, of those that carry descriptions.
 fn calls() -> String {
     let speaking: Vec<_> = tongues().filter(|tongue| tongue.signals).collect();
-    let quoted = |tongue: &&Tongue| format!("`{}`", tongue.name);
+    let quoted = |tongue: &&DialectTraits| format!("`{}`", tongue.name);
     let titles: Vec<_> = std::iter::once("comes".to_owned())
         .chain(speaking.iter().map(quoted))
         .collect();
@@ -109,7 +109,7 @@ fn calls() -> String {
     for newcomer in &speaking {
         let cells = speaking
             .iter()
-            .map(|member| who(decide(newcomer, member)).to_owned());
+            .map(|member| who(offer_role(newcomer, member)).to_owned());
         text += &row(std::iter::once(quoted(newcomer)).chain(cells));
     }
     text
@@ -137,8 +137,8 @@ fn translated() -> String {
 }
 
 /// What a client is told of the others: who has no words for one of them can only count.
-fn of_others(tongue: &Tongue) -> &'static str {
-    match (tongue.introduced, tongue.signals) {
+fn of_others(tongue: &DialectTraits) -> &'static str {
+    match (tongue.announces_presence, tongue.signals) {
         (true, true) => "yes",
         (true, false) => "how many",
         (false, _) => "no",
@@ -149,7 +149,7 @@ fn of_others(tongue: &Tongue) -> &'static str {
 fn pages() -> String {
     let mut text = String::new();
     for dialect in ALL {
-        let file = format!("src/{}.rs", dialect.tongue().name.replace('-', "_"));
+        let file = format!("src/{}.rs", dialect.traits().name.replace('-', "_"));
         let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(file);
         let source = fs::read_to_string(path).expect("a dialect's file bears its name");
         // Writing into a string does not fail.

@@ -1,12 +1,12 @@
 //! A cluster over a shared store: everything but the store itself.
 
-mod mail;
+mod envelope;
+mod failure_detector;
 pub mod model;
 mod node;
 mod outbox;
 mod replica;
 pub mod store;
-mod watch;
 
-pub(crate) use mail::weight;
-pub use node::{BEATS_PER_LEASE, Effect, Input, Node, Settings};
+pub(crate) use envelope::approximate_bytes;
+pub use node::{HEARTBEATS_PER_LEASE, Node, NodeEffect, NodeInput, NodeSettings};

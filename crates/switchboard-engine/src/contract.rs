@@ -8,32 +8,32 @@ use std::{
 
 use bytestring::ByteString;
 use switchboard_core::{
-    Address, Addressee, Change, Custom, Declined, Departure, Entry, Farewell, Identity, Letter,
-    LogId, Member, Message, NodeId, PeerId, Position, Relay, RelayKind, RoomId, RoomName, SeatRef,
-    SpaceName, Target, Tongue,
+    Address, Change, DialectTraits, Entry, Identity, LeaveCause, LeaveKind, LogId, Member,
+    MembershipRef, MessageKind, NodeId, NodeMessage, NodeMessageBody, OfferPolicy, PeerId,
+    Position, Recipient, RejectReason, RelayedMessage, RoomId, RoomName, SpaceName, Target,
 };
 
-use crate::{Engine, Ordered, Sink, Vocabulary};
+use crate::{DialectRegistry, Engine, EngineHandler, ProposeOutcome};
 
-static TONGUE: Tongue = Tongue {
+static DIALECT: DialectTraits = DialectTraits {
     name: "contract",
-    custom: Custom::NewcomerCalls,
+    offer_policy: OfferPolicy::NewcomerOffers,
     signals: true,
     messages: true,
-    ..Tongue::USUAL
+    ..DialectTraits::DEFAULT
 };
 
 /// How long an engine may take for what it promises to do at all.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Runs the checks of a single node over engines made by `make`.
 ///
 /// # Panics
 /// If the engine breaks its contract.
 pub fn check(make: impl Fn() -> Box<dyn Engine>) {
-    commits_each_change_once_and_in_order(&Node::new(make()));
-    keeps_rooms_apart(&Node::new(make()));
-    orders_what_comes_at_the_same_moment(&Node::new(make()));
+    commits_each_change_once_and_in_order(&ContractNode::new(make()));
+    keeps_rooms_apart(&ContractNode::new(make()));
+    orders_concurrent_proposals(&ContractNode::new(make()));
 }
 
 /// Runs the checks of several nodes over engines made by `make`: each time, three nodes of one
@@ -42,14 +42,14 @@ pub fn check(make: impl Fn() -> Box<dyn Engine>) {
 /// # Panics
 /// If the engine breaks its contract.
 pub fn check_cluster(make: impl Fn() -> [Box<dyn Engine>; 3]) {
-    let nodes = || make().map(Node::new);
+    let nodes = || make().map(ContractNode::new);
     shows_all_nodes_one_order(&nodes());
     gives_an_address_once(&nodes());
-    brings_letters_in_order(&nodes());
-    frees_the_seats_of_a_node_that_closes(nodes());
+    delivers_messages_in_order(&nodes());
+    removes_members_of_a_node_that_closes(nodes());
 }
 
-fn commits_each_change_once_and_in_order(node: &Node) {
+fn commits_each_change_once_and_in_order(node: &ContractNode) {
     let room = room("one");
     for peer in 0..100 {
         node.propose(&room, &join(peer));
@@ -62,7 +62,7 @@ fn commits_each_change_once_and_in_order(node: &Node) {
     assert_eq!(log, expected);
 }
 
-fn keeps_rooms_apart(node: &Node) {
+fn keeps_rooms_apart(node: &ContractNode) {
     let rooms = ["a", "b", "c"].map(room);
     for peer in 0..30 {
         node.propose(&rooms[usize::from(peer) % 3], &join(peer));
@@ -73,7 +73,7 @@ fn keeps_rooms_apart(node: &Node) {
     }
 }
 
-fn orders_what_comes_at_the_same_moment(node: &Node) {
+fn orders_concurrent_proposals(node: &ContractNode) {
     let room = room("rush");
     std::thread::scope(|scope| {
         for lane in 0..4 {
@@ -101,7 +101,7 @@ fn orders_what_comes_at_the_same_moment(node: &Node) {
 }
 
 /// The members of a node that joins later are told to it by their places, so all see one order.
-fn shows_all_nodes_one_order(nodes: &[Node; 3]) {
+fn shows_all_nodes_one_order(nodes: &[ContractNode; 3]) {
     let room = room("order");
     std::thread::scope(|scope| {
         for (node, first) in nodes.iter().zip([0, 40, 80]) {
@@ -116,7 +116,7 @@ fn shows_all_nodes_one_order(nodes: &[Node; 3]) {
     assert_eq!(seen[0], seen[2]);
 }
 
-fn gives_an_address_once(nodes: &[Node; 3]) {
+fn gives_an_address_once(nodes: &[ContractNode; 3]) {
     let room = room("address");
     for (node, peer) in nodes.iter().zip(1..) {
         node.propose(&room, &join_as(peer, "ann"));
@@ -129,14 +129,14 @@ fn gives_an_address_once(nodes: &[Node; 3]) {
     for node in nodes {
         let declined = node.logs.state().declined.clone();
         for (peer, why) in declined {
-            assert_eq!(why, Declined::Taken);
+            assert_eq!(why, RejectReason::Taken);
             let log = node.wait_for(&room, 1);
             assert!(log.iter().all(|(seated, _)| *seated != peer));
         }
     }
 }
 
-fn brings_letters_in_order(nodes: &[Node; 3]) {
+fn delivers_messages_in_order(nodes: &[ContractNode; 3]) {
     let room = room("letters");
     nodes[0].propose(&room, &join(1));
     let [(_, _)] = &nodes[0].wait_for(&room, 1)[..] else {
@@ -160,10 +160,10 @@ fn brings_letters_in_order(nodes: &[Node; 3]) {
 /// # Panics
 /// If the engine breaks its contract.
 pub fn check_one_server(make: impl Fn() -> [Box<dyn Engine>; 3]) {
-    brings_letters_before_their_sender_leaves(&make().map(Node::new));
+    delivers_messages_before_their_sender_leaves(&make().map(ContractNode::new));
 }
 
-fn brings_letters_before_their_sender_leaves(nodes: &[Node; 3]) {
+fn delivers_messages_before_their_sender_leaves(nodes: &[ContractNode; 3]) {
     let room = room("farewell");
     nodes[1].propose(&room, &join(2));
     nodes[1].wait_for(&room, 1);
@@ -182,7 +182,7 @@ fn brings_letters_before_their_sender_leaves(nodes: &[Node; 3]) {
     }
 }
 
-fn frees_the_seats_of_a_node_that_closes(nodes: [Node; 3]) {
+fn removes_members_of_a_node_that_closes(nodes: [ContractNode; 3]) {
     let room = room("close");
     for (node, peer) in nodes.iter().zip(1..) {
         node.propose(&room, &join(peer));
@@ -215,82 +215,82 @@ fn join_as(peer: u8, address: &str) -> Change {
         peer: id(peer),
         address: Address::parse(address, 0).expect("not empty"),
         name: None,
-        tongue: &TONGUE,
+        dialect: &DIALECT,
         identity: Identity::Claimed,
         token: None,
-        circle: None,
+        group: None,
     }))
 }
 
 fn leave(peer: u8) -> Change {
-    Change::Leave(id(peer), Departure::Asked(Farewell::Aloud))
+    Change::Leave(id(peer), LeaveCause::Requested(LeaveKind::Announced))
 }
 
 /// A letter from the first member to the second.
-fn letter(log: &LogId, since: Position, serial: usize) -> Letter {
+fn letter(log: &LogId, since: Position, serial: usize) -> NodeMessage {
     letter_of(log, since, serial.to_string().into())
 }
 
-fn letter_of(log: &LogId, since: Position, frame: ByteString) -> Letter {
-    let relay = Relay::new(TONGUE.name, RelayKind::Opaque, frame, |_, _| true);
-    let seat = |peer, since| SeatRef { peer, since };
-    Letter {
+fn letter_of(log: &LogId, since: Position, frame: ByteString) -> NodeMessage {
+    let relay = RelayedMessage::new(DIALECT.name, MessageKind::Opaque, frame, |_, _| true);
+    let seat = |peer, since| MembershipRef { peer, since };
+    NodeMessage {
         log: log.clone(),
-        message: Message::Relay {
+        body: NodeMessageBody::Relay {
             from: seat(id(1), Position::default()),
-            to: Addressee::One {
-                seat: seat(id(2), since),
+            to: Recipient::One {
+                member: seat(id(2), since),
                 target: Target::Peer(id(2)),
             },
-            relay: Arc::new(relay),
+            message: Arc::new(relay),
         },
     }
 }
 
 /// A node reduced to the logs it has seen.
-struct Node {
+struct ContractNode {
     engine: Box<dyn Engine>,
-    logs: Arc<Logs>,
+    logs: Arc<ObservedLogs>,
 }
 
 /// A room's log as a node has seen it: who, and whether it was a join.
-type Log = Vec<(PeerId, bool)>;
+type ObservedLog = Vec<(PeerId, bool)>;
 
 #[derive(Default)]
-struct Logs {
-    state: Mutex<State>,
+struct ObservedLogs {
+    state: Mutex<ObservedState>,
     grown: Condvar,
 }
 
 #[derive(Default)]
-struct State {
-    rooms: BTreeMap<LogId, Room>,
-    declined: Vec<(PeerId, Declined)>,
+struct ObservedState {
+    rooms: BTreeMap<LogId, ObservedRoom>,
+    declined: Vec<(PeerId, RejectReason)>,
     letters: Vec<String>,
 }
 
 #[derive(Default)]
-struct Room {
+struct ObservedRoom {
     head: Position,
-    log: Log,
+    log: ObservedLog,
     seats: BTreeMap<PeerId, (Option<NodeId>, Position)>,
 }
 
-impl Logs {
-    fn state(&self) -> MutexGuard<'_, State> {
+impl ObservedLogs {
+    fn state(&self) -> MutexGuard<'_, ObservedState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn change(&self, act: impl FnOnce(&mut State)) {
+    fn change(&self, act: impl FnOnce(&mut ObservedState)) {
         act(&mut self.state());
         self.grown.notify_all();
     }
 
     /// Waits until `is_so`.
-    fn wait(&self, is_so: impl Fn(&State) -> bool) {
+    fn wait(&self, is_so: impl Fn(&ObservedState) -> bool) {
         let (state, waited) = self
             .grown
-            .wait_timeout_while(self.state(), PATIENCE, |state| !is_so(state))
+            .wait_timeout_while(self.state(), TIMEOUT, |state| !is_so(state))
             .unwrap_or_else(PoisonError::into_inner);
         drop(state);
         assert!(
@@ -310,15 +310,15 @@ fn eventually(is_so: impl Fn() -> bool) {
     const STEP: Duration = Duration::from_millis(5);
     let mut waited = Duration::ZERO;
     while !is_so() {
-        assert!(waited < PATIENCE, "it does not come about in time");
+        assert!(waited < TIMEOUT, "it does not come about in time");
         std::thread::sleep(STEP);
         waited += STEP;
     }
 }
 
-impl Node {
+impl ContractNode {
     fn new(engine: Box<dyn Engine>) -> Self {
-        let logs = Arc::<Logs>::default();
+        let logs = Arc::<ObservedLogs>::default();
         engine.attach(Arc::new(Arc::clone(&logs)));
         eventually(|| engine.status().is_none_or(|status| status.is_connected()));
         Self { engine, logs }
@@ -329,7 +329,7 @@ impl Node {
         let mut state = self.logs.state();
         let at = state.rooms.entry(room.clone()).or_default().head;
         match self.engine.propose(room, at, change) {
-            Ordered::Now(position) => {
+            ProposeOutcome::Committed(position) => {
                 let (node, change) = (None, change.clone());
                 let entry = Entry {
                     position,
@@ -338,20 +338,20 @@ impl Node {
                 };
                 note(&mut state, room, &entry);
             }
-            Ordered::Later => {}
-            Ordered::Never(why) => panic!("{change:?} is declined: {why:?}"),
+            ProposeOutcome::Pending => {}
+            ProposeOutcome::Rejected(why) => panic!("{change:?} is declined: {why:?}"),
         }
     }
 
-    fn send(&self, to: NodeId, letter: Letter) {
+    fn send(&self, to: NodeId, letter: NodeMessage) {
         assert!(
             self.engine.send(to, letter).is_none(),
             "it has little to do"
         );
     }
 
-    fn wait_for(&self, room: &LogId, changes: usize) -> Log {
-        let log = |state: &State| state.rooms.get(room).map(|room| room.log.clone());
+    fn wait_for(&self, room: &LogId, changes: usize) -> ObservedLog {
+        let log = |state: &ObservedState| state.rooms.get(room).map(|room| room.log.clone());
         self.logs
             .wait(|state| log(state).is_some_and(|log| log.len() >= changes));
         log(&self.logs.state()).unwrap_or_default()
@@ -363,7 +363,7 @@ impl Node {
     }
 }
 
-fn note(state: &mut State, room: &LogId, entry: &Entry) {
+fn note(state: &mut ObservedState, room: &LogId, entry: &Entry) {
     let room = state.rooms.entry(room.clone()).or_default();
     match &entry.change {
         Change::Join(member) => {
@@ -380,34 +380,39 @@ fn note(state: &mut State, room: &LogId, entry: &Entry) {
     }
 }
 
-impl Sink for Arc<Logs> {
-    fn committed(&self, log: &LogId, entries: Vec<Entry>) {
+impl EngineHandler for Arc<ObservedLogs> {
+    fn on_committed(&self, log: &LogId, entries: Vec<Entry>) {
         self.change(|state| entries.iter().for_each(|entry| note(state, log, entry)));
     }
 
-    fn declined(&self, _log: &LogId, peer: PeerId, why: Declined) {
+    fn on_rejected(&self, _log: &LogId, peer: PeerId, why: RejectReason) {
         self.change(|state| state.declined.push((peer, why)));
     }
 
-    fn letter(&self, _from: NodeId, letter: Letter) {
-        let Message::Relay { relay, .. } = &letter.message else {
+    fn on_node_message(&self, _from: NodeId, letter: NodeMessage) {
+        let NodeMessageBody::Relay { message: relay, .. } = &letter.body else {
             panic!("{letter:?} was not sent by anybody");
         };
         let serial = relay.frame.to_string();
         self.change(|state| state.letters.push(serial));
     }
 
-    fn unsent(&self, letter: Letter) {
+    fn on_undeliverable(&self, letter: NodeMessage) {
         panic!("{letter:?} could be sent");
     }
 }
 
-impl Vocabulary for Arc<Logs> {
-    fn tongue(&self, _name: &str) -> &'static Tongue {
-        &TONGUE
+impl DialectRegistry for Arc<ObservedLogs> {
+    fn dialect(&self, _name: &str) -> &'static DialectTraits {
+        &DIALECT
     }
 
-    fn relay(&self, _origin: &str, kind: RelayKind, frame: ByteString) -> Option<Relay> {
-        Some(Relay::new(TONGUE.name, kind, frame, |_, _| true))
+    fn message(
+        &self,
+        _origin: &str,
+        kind: MessageKind,
+        frame: ByteString,
+    ) -> Option<RelayedMessage> {
+        Some(RelayedMessage::new(DIALECT.name, kind, frame, |_, _| true))
     }
 }

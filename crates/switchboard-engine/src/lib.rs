@@ -8,7 +8,8 @@ use std::{fmt, future::Future, pin::Pin, sync::Arc};
 
 use bytestring::ByteString;
 use switchboard_core::{
-    Change, Declined, Entry, Letter, LogId, NodeId, PeerId, Position, Relay, RelayKind, Tongue,
+    Change, DialectTraits, Entry, LogId, MessageKind, NodeId, NodeMessage, PeerId, Position,
+    RejectReason, RelayedMessage,
 };
 
 pub mod cluster;
@@ -22,17 +23,17 @@ pub use status::{NodeLine, Status};
 
 /// When a proposed change has its place in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ordered {
+pub enum ProposeOutcome {
     /// At once, at this position.
-    Now(Position),
-    /// Later: what becomes of it comes to the [`Sink`], as every other node's changes do.
-    Later,
+    Committed(Position),
+    /// Later: what becomes of it comes to the [`EngineHandler`], as every other node's changes do.
+    Pending,
     /// Not at all.
-    Never(Declined),
+    Rejected(RejectReason),
 }
 
 /// Something that takes a while.
-pub type Closing<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
+pub type CloseFuture<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
 
 /// Orders the changes of logs. It guarantees:
 ///
@@ -47,43 +48,44 @@ pub type Closing<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
 /// Logs are independent of each other.
 pub trait Engine: Send + Sync + fmt::Debug {
     /// Where everything goes that comes later. Called once, before anything is proposed.
-    fn attach(&self, sink: Arc<dyn Sink>);
+    fn attach(&self, sink: Arc<dyn EngineHandler>);
 
     /// Orders `change`, where the last position of the log known to the caller is `at`. The caller
     /// may hold the log's shard locked, and does not wait.
-    fn propose(&self, log: &LogId, at: Position, change: &Change) -> Ordered;
+    fn propose(&self, log: &LogId, at: Position, change: &Change) -> ProposeOutcome;
 
     /// Brings a letter to another node. Does not wait; gives it back if too much waits already.
-    fn send(&self, to: NodeId, letter: Letter) -> Option<Letter>;
+    fn send(&self, to: NodeId, letter: NodeMessage) -> Option<NodeMessage>;
 
     /// How this node stands among the others; none if there cannot be others.
     fn status(&self) -> Option<Status>;
 
     /// Brings out what is under way and says good-bye to the other nodes; within a few seconds.
-    fn close(&self) -> Closing<'_>;
+    fn close(&self) -> CloseFuture<'_>;
 }
 
 /// What a node knows of dialects.
-pub trait Vocabulary: Send + Sync {
+pub trait DialectRegistry: Send + Sync {
     /// The dialect of this name; of an unknown name, one that has no words for anything.
-    fn tongue(&self, name: &str) -> &'static Tongue;
+    fn dialect(&self, name: &str) -> &'static DialectTraits;
 
     /// A frame that another node's member has sent. None if its dialect is not known here.
-    fn relay(&self, origin: &str, kind: RelayKind, frame: ByteString) -> Option<Relay>;
+    fn message(&self, origin: &str, kind: MessageKind, frame: ByteString)
+    -> Option<RelayedMessage>;
 }
 
 /// A node that is told of ordered changes.
-pub trait Sink: Vocabulary {
-    /// These changes are next, in this order and in one step. After a `Departure::Lost` of a member
+pub trait EngineHandler: DialectRegistry {
+    /// These changes are next, in this order and in one step. After a `LeaveCause::NodeLost` of a member
     /// of this node there is its new join among them.
-    fn committed(&self, log: &LogId, entries: Vec<Entry>);
+    fn on_committed(&self, log: &LogId, entries: Vec<Entry>);
 
     /// A change about this member that was proposed here is not ordered.
-    fn declined(&self, log: &LogId, peer: PeerId, why: Declined);
+    fn on_rejected(&self, log: &LogId, peer: PeerId, why: RejectReason);
 
     /// Another node says something.
-    fn letter(&self, from: NodeId, letter: Letter);
+    fn on_node_message(&self, from: NodeId, letter: NodeMessage);
 
     /// A letter could not be sent.
-    fn unsent(&self, letter: Letter);
+    fn on_undeliverable(&self, letter: NodeMessage);
 }

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use switchboard_core::{Change, Letter, LogId, NodeId, Position};
+use switchboard_core::{Change, LogId, NodeId, NodeMessage, Position};
 
-use crate::{Closing, Engine, Ordered, Sink, Status};
+use crate::{CloseFuture, Engine, EngineHandler, ProposeOutcome, Status};
 
 /// The default engine. It keeps nothing and costs nothing: the shard that proposes is the only
 /// replica of the log and holds it locked, so its order is the order.
@@ -12,13 +12,13 @@ use crate::{Closing, Engine, Ordered, Sink, Status};
 pub struct Memory;
 
 impl Engine for Memory {
-    fn attach(&self, _sink: Arc<dyn Sink>) {}
+    fn attach(&self, _sink: Arc<dyn EngineHandler>) {}
 
-    fn propose(&self, _log: &LogId, at: Position, _change: &Change) -> Ordered {
-        Ordered::Now(at.next())
+    fn propose(&self, _log: &LogId, at: Position, _change: &Change) -> ProposeOutcome {
+        ProposeOutcome::Committed(at.next())
     }
 
-    fn send(&self, _to: NodeId, letter: Letter) -> Option<Letter> {
+    fn send(&self, _to: NodeId, letter: NodeMessage) -> Option<NodeMessage> {
         Some(letter)
     }
 
@@ -26,7 +26,7 @@ impl Engine for Memory {
         None
     }
 
-    fn close(&self) -> Closing<'_> {
+    fn close(&self) -> CloseFuture<'_> {
         Box::pin(std::future::ready(()))
     }
 }

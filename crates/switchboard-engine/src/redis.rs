@@ -22,17 +22,17 @@ mod script;
 mod servers;
 mod wire;
 
-pub use address::{Address, AddressError};
+pub use address::{RedisAddress, RedisAddressError};
 pub use engine::{Redis, RedisSettings};
-pub use error::Error;
-pub use pushes::Push;
+pub use error::StoreError;
+pub use pushes::StorePush;
 
-use crate::cluster::store::{Answer, NodeStatus, Request};
-use keys::Keys;
-use plan::{Planner, Stage, log_of, plain};
-use pushes::Pushes;
+use crate::cluster::store::{NodeStatus, StoreRequest, StoreResponse};
+use keys::KeyNames;
+use plan::{CommandStage, Planner, log_of, single_key_command};
+use pushes::PushQueue;
 use script::Script;
-use servers::{Command, Servers};
+use servers::{RedisCommand, RedisServers};
 
 /// How many pushes may wait for the node.
 const QUEUE: usize = 16 * 1024;
@@ -40,28 +40,28 @@ const QUEUE: usize = 16 * 1024;
 const SECRET_BYTES: usize = 32;
 
 /// A node's connection to its store. It lasts until the first error: after one, or after
-/// [`Push::Lost`], the node drops it and opens another.
+/// [`StorePush::Lost`], the node drops it and opens another.
 #[derive(Debug)]
-pub struct Connection {
+pub struct StoreConnection {
     node: NodeId,
-    keys: Keys,
-    servers: Servers,
-    pushes: Arc<Pushes>,
+    keys: KeyNames,
+    servers: RedisServers,
+    pushes: Arc<PushQueue>,
     /// Whose batch is under way; and the logs of which it was said that they are spoilt.
-    turn: Mutex<BTreeSet<LogId>>,
+    batch_lock: Mutex<BTreeSet<LogId>>,
 }
 
-impl Connection {
+impl StoreConnection {
     /// Connects a node, which gets its mail from now on.
     ///
     /// # Errors
     ///
     /// If Redis cannot be reached within a few seconds, or is too old, or does not let us in.
     pub async fn open(
-        address: &Address,
+        address: &RedisAddress,
         prefix: &str,
         node: NodeId,
-    ) -> Result<(Self, mpsc::Receiver<Push>), Error> {
+    ) -> Result<(Self, mpsc::Receiver<StorePush>), StoreError> {
         Self::open_with_queue(address, prefix, node, QUEUE).await
     }
 
@@ -69,30 +69,30 @@ impl Connection {
     ///
     /// # Errors
     ///
-    /// As [`Connection::open`].
+    /// As [`StoreConnection::open`].
     pub async fn open_with_queue(
-        address: &Address,
+        address: &RedisAddress,
         prefix: &str,
         node: NodeId,
         queue: usize,
-    ) -> Result<(Self, mpsc::Receiver<Push>), Error> {
-        let keys = Keys::new(prefix);
-        let (pushes, receiver) = Pushes::new(keys.clone(), node, queue);
+    ) -> Result<(Self, mpsc::Receiver<StorePush>), StoreError> {
+        let keys = KeyNames::new(prefix);
+        let (pushes, receiver) = PushQueue::new(keys.clone(), node, queue);
         let pushes = Arc::new(pushes);
         let on_push = {
             let pushes = Arc::clone(&pushes);
-            Arc::new(move |push| pushes.take(&push))
+            Arc::new(move |push| pushes.handle_push(&push))
         };
-        let servers = Servers::connect(address, on_push).await?;
+        let servers = RedisServers::connect(address, on_push).await?;
         let connection = Self {
             node,
             keys,
             servers,
             pushes,
-            turn: Mutex::default(),
+            batch_lock: Mutex::default(),
         };
         let subscribe = connection.planner().sharded("SUBSCRIBE");
-        let mail = plain(subscribe, &connection.keys.mail(node), None);
+        let mail = single_key_command(subscribe, &connection.keys.node_channel(node), None);
         connection.servers.run(&[&mail]).await?;
         Ok((connection, receiver))
     }
@@ -105,15 +105,15 @@ impl Connection {
     /// # Errors
     ///
     /// Then some of the requests may have been carried out and some not, and the connection is over.
-    pub async fn execute(&self, batch: &[Request]) -> Result<Vec<Answer>, Error> {
-        let mut spoilt = self.turn.lock().await;
-        if let Some(why) = self.pushes.lost() {
-            return Err(Error::Unreachable(why));
+    pub async fn execute(&self, batch: &[StoreRequest]) -> Result<Vec<StoreResponse>, StoreError> {
+        let mut spoilt = self.batch_lock.lock().await;
+        if let Some(why) = self.pushes.close_reason() {
+            return Err(StoreError::Unreachable(why));
         }
         let done = self.carry_out(batch).await;
         match &done {
             Ok(answers) => warn_of_spoilt(&mut spoilt, batch, answers),
-            Err(why) => self.pushes.lose(&why.to_string()),
+            Err(why) => self.pushes.close(&why.to_string()),
         }
         done
     }
@@ -123,23 +123,26 @@ impl Connection {
     /// # Errors
     ///
     /// If Redis does not answer, or answers nonsense.
-    pub async fn secret(&self) -> Result<String, Error> {
+    pub async fn secret(&self) -> Result<String, StoreError> {
         let bytes: [u8; SECRET_BYTES] = rand::rng().random();
         let fresh: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
         let key = self.keys.secret();
-        let set = Command {
+        let set = RedisCommand {
             cmd: cmd("SET").arg(&key).arg(fresh).arg("NX").take(),
             slot: keys::slot(&key),
             is_script: false,
             is_of_log: false,
         };
-        let answers = self.servers.run(&[&set, &plain("GET", &key, None)]).await?;
+        let answers = self
+            .servers
+            .run(&[&set, &single_key_command("GET", &key, None)])
+            .await?;
         let secret = wire::text(answers.last().unwrap_or(&Value::Nil))?;
         let is_secret =
             secret.len() == 2 * SECRET_BYTES && secret.bytes().all(|byte| byte.is_ascii_hexdigit());
         is_secret
             .then(|| secret.to_owned())
-            .ok_or(Error::garbage("a secret"))
+            .ok_or(StoreError::malformed("a secret"))
     }
 
     fn planner(&self) -> Planner<'_> {
@@ -150,20 +153,28 @@ impl Connection {
         }
     }
 
-    async fn carry_out(&self, batch: &[Request]) -> Result<Vec<Answer>, Error> {
+    async fn carry_out(&self, batch: &[StoreRequest]) -> Result<Vec<StoreResponse>, StoreError> {
         let plan = self.planner().plan(batch);
         for request in batch {
-            if let Request::Close(node, log) = request
+            if let StoreRequest::Unsubscribe(node, log) = request
                 && *node == self.node
             {
-                self.pushes.expect_silence(self.keys.news(log));
+                self.pushes.expect_unsubscribe(self.keys.log_channel(log));
             }
         }
         let mut values = vec![Value::Nil; plan.steps.len()];
-        let stages: &[&[Stage]] = if self.servers.is_cluster() {
-            &[&[Stage::Opening], &[Stage::Logs], &[Stage::Closing]]
+        let stages: &[&[CommandStage]] = if self.servers.is_cluster() {
+            &[
+                &[CommandStage::Subscribe],
+                &[CommandStage::Change],
+                &[CommandStage::Unsubscribe],
+            ]
         } else {
-            &[&[Stage::Opening, Stage::Logs, Stage::Closing]]
+            &[&[
+                CommandStage::Subscribe,
+                CommandStage::Change,
+                CommandStage::Unsubscribe,
+            ]]
         };
         for stages in stages {
             let due = |at: &usize| stages.contains(&plan.steps[*at].stage);
@@ -179,9 +190,9 @@ impl Connection {
 }
 
 /// Once per log.
-fn warn_of_spoilt(spoilt: &mut BTreeSet<LogId>, batch: &[Request], answers: &[Answer]) {
+fn warn_of_spoilt(spoilt: &mut BTreeSet<LogId>, batch: &[StoreRequest], answers: &[StoreResponse]) {
     for (request, answer) in batch.iter().zip(answers) {
-        if let Answer::Failed(why) = answer
+        if let StoreResponse::Failed(why) = answer
             && let Some(log) = log_of(request)
             && spoilt.insert(log.clone())
         {
@@ -194,10 +205,13 @@ fn warn_of_spoilt(spoilt: &mut BTreeSet<LogId>, batch: &[Request], answers: &[An
 ///
 /// # Errors
 ///
-/// As [`Connection::open`].
-pub async fn list_nodes(address: &Address, prefix: &str) -> Result<Vec<NodeStatus>, Error> {
-    let servers = Servers::connect(address, Arc::new(|_| ())).await?;
-    let list = plain("HGETALL", &Keys::new(prefix).nodes(), None);
+/// As [`StoreConnection::open`].
+pub async fn list_nodes(
+    address: &RedisAddress,
+    prefix: &str,
+) -> Result<Vec<NodeStatus>, StoreError> {
+    let servers = RedisServers::connect(address, Arc::new(|_| ())).await?;
+    let list = single_key_command("HGETALL", &KeyNames::new(prefix).nodes(), None);
     let answers = servers.run(&[&list]).await?;
     wire::nodes(answers.first().unwrap_or(&Value::Nil))
 }

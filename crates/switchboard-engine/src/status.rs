@@ -21,7 +21,7 @@ pub struct Status {
     /// For how long the engine has not answered; none while it does.
     pub down_for: Option<Duration>,
     /// Why it did not the last time; empty if it always has.
-    pub why: String,
+    pub last_error: String,
     /// All nodes as they were when the engine last answered, this one included.
     pub nodes: Vec<NodeLine>,
     /// What waits to be sent to the engine.
@@ -46,7 +46,7 @@ impl Status {
 
     /// What this node says of itself.
     #[must_use]
-    pub fn this(&self) -> Option<&NodeLine> {
+    pub fn own_line(&self) -> Option<&NodeLine> {
         self.nodes.iter().find(|line| line.node == self.node)
     }
 }
@@ -58,7 +58,7 @@ impl fmt::Debug for Status {
             .field("epoch", &self.epoch)
             .field("url", &self.url)
             .field("down_for", &self.down_for)
-            .field("why", &self.why)
+            .field("why", &self.last_error)
             .field("nodes", &self.nodes)
             .field("queue", &self.queue)
             .field("lag", &self.lag)
@@ -69,7 +69,7 @@ impl fmt::Debug for Status {
 /// One node: who it is as the engine knows it, and how it is in its own words.
 ///
 /// Serialised, it is a line for programs (`switchboard cluster --json`). What a node sends with its
-/// beat is [`NodeLine::said`], and [`NodeLine::heard`] reads it.
+/// beat is [`NodeLine::to_report`], and [`NodeLine::from_report`] reads it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct NodeLine {
     /// Which.
@@ -99,7 +99,7 @@ pub struct NodeLine {
 /// nothing, what another does not know is skipped.
 #[derive(Default, Serialize, Deserialize)]
 #[serde(default)]
-struct Said {
+struct StatusReport {
     url: String,
     rooms: usize,
     members: usize,
@@ -112,10 +112,10 @@ impl NodeLine {
     /// The line of a node that runs this version, is alive and has nobody yet.
     #[must_use]
     pub fn new(node: NodeId, epoch: u32, url: &str) -> Self {
-        let said = Said {
+        let said = StatusReport {
             url: url.to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            ..Said::default()
+            ..StatusReport::default()
         };
         Self::of(node, epoch, true, said)
     }
@@ -123,8 +123,8 @@ impl NodeLine {
     /// What the node says of itself with its beat, as JSON. Who it is and whether it lives is not
     /// for it to say.
     #[must_use]
-    pub fn said(&self) -> String {
-        let said = Said {
+    pub fn to_report(&self) -> String {
+        let said = StatusReport {
             url: self.url.clone(),
             rooms: self.rooms,
             members: self.members,
@@ -136,11 +136,11 @@ impl NodeLine {
         serde_json::to_string(&said).unwrap_or_default()
     }
 
-    /// Reads what a node has [`said`](Self::said). Of what nobody can read, nothing is believed:
+    /// Reads what a node has reported with [`to_report`](Self::to_report). Of what nobody can read, nothing is believed:
     /// the node is there all the same.
     #[must_use]
-    pub fn heard(node: NodeId, epoch: u32, is_alive: bool, said: &str) -> Self {
-        let mut said: Said = serde_json::from_str(said).unwrap_or_default();
+    pub fn from_report(node: NodeId, epoch: u32, is_alive: bool, said: &str) -> Self {
+        let mut said: StatusReport = serde_json::from_str(said).unwrap_or_default();
         for text in [&mut said.url, &mut said.version] {
             if text.len() > TEXT_BYTES_MAX || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
                 text.clear();
@@ -151,14 +151,14 @@ impl NodeLine {
 
     /// The same, last heard of so long ago.
     #[must_use]
-    pub fn aged(self, age: Duration) -> Self {
+    pub fn with_age(self, age: Duration) -> Self {
         Self {
             beat_age_ms: Some(u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
             ..self
         }
     }
 
-    fn of(node: NodeId, epoch: u32, is_alive: bool, said: Said) -> Self {
+    fn of(node: NodeId, epoch: u32, is_alive: bool, said: StatusReport) -> Self {
         Self {
             node,
             epoch,
@@ -194,14 +194,17 @@ mod tests {
 
     #[test]
     fn what_a_node_says_is_heard() {
-        let said = line().said();
-        assert_eq!(NodeLine::heard(NodeId::from(0xab), 2, true, &said), line());
+        let said = line().to_report();
+        assert_eq!(
+            NodeLine::from_report(NodeId::from(0xab), 2, true, &said),
+            line()
+        );
         assert!(!said.contains("node") && !said.contains("alive"), "{said}");
     }
 
     #[test]
     fn nodes_of_other_versions_and_garbage_are_heard_too() {
-        let heard = |said: &str| NodeLine::heard(NodeId::from(1), 1, false, said);
+        let heard = |said: &str| NodeLine::from_report(NodeId::from(1), 1, false, said);
         let newer = heard(r#"{"url":"http://h:1","rooms":2,"mood":"good","is_alive":true}"#);
         assert_eq!((newer.url.as_str(), newer.rooms), ("http://h:1", 2));
         assert!(!newer.is_alive, "the engine knows, not the node");
@@ -215,7 +218,7 @@ mod tests {
         let long = "u".repeat(TEXT_BYTES_MAX + 1);
         for bad in ["\\u001b[2J", "a b", "\\n", "\u{202e}x", &long] {
             let said = format!(r#"{{"url":"{bad}","version":"{bad}","rooms":1}}"#);
-            let line = NodeLine::heard(NodeId::from(1), 1, true, &said);
+            let line = NodeLine::from_report(NodeId::from(1), 1, true, &said);
             assert_eq!((line.url.as_str(), line.version.as_str()), ("", ""));
             assert_eq!(line.rooms, 1);
         }
@@ -223,7 +226,7 @@ mod tests {
 
     #[test]
     fn a_line_for_programs_has_every_field() {
-        let json = serde_json::to_value(line().aged(Duration::from_millis(1500)));
+        let json = serde_json::to_value(line().with_age(Duration::from_millis(1500)));
         let expected = serde_json::json!({
             "node": "00000000000000ab", "epoch": 2, "is_alive": true, "beat_age_ms": 1500,
             "url": "http://10.0.0.1:8080", "rooms": 3, "members": 7, "queue": 1, "lag_ms": 2,
@@ -239,7 +242,7 @@ mod tests {
             epoch: 2,
             url: String::new(),
             down_for: None,
-            why: String::new(),
+            last_error: String::new(),
             nodes: vec![line()],
             queue: 0,
             lag: Duration::ZERO,
@@ -248,6 +251,6 @@ mod tests {
             secret: Some("WHISPERED".to_owned()),
         };
         assert!(!format!("{status:?}").contains("WHISPERED"));
-        assert_eq!(status.this(), Some(&line()));
+        assert_eq!(status.own_line(), Some(&line()));
     }
 }

@@ -5,51 +5,51 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 use bytes::Bytes;
 use bytestring::ByteString;
 use switchboard_core::Event;
-use switchboard_dialect::{Close, Conversation, FirstFrame, Post};
+use switchboard_dialect::{ClientSession, CloseReason, FirstFrameTimeout, WebhookRequest};
 
-/// A client of a [`crate::World`], by the order in which they came.
+/// A client of a [`crate::Simulation`], by the order in which they came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClientId(pub(crate) usize);
 
 /// A frame that a client was sent.
 #[derive(Clone, Debug)]
-pub struct Frame {
+pub struct SentFrame {
     /// The text.
     pub text: ByteString,
-    /// How many changes of membership the world had seen when this was said: [`crate::World::log`]
+    /// How many changes of membership the world had seen when this was said: [`crate::Simulation::log`]
     /// up to here is what the frame can speak of, however late it is delivered.
     pub at: usize,
 }
 
 /// A frame of a client's own, on its way to its session.
 #[derive(Debug)]
-pub(crate) enum Sent {
+pub(crate) enum InboundFrame {
     Text(ByteString),
     Binary(Bytes),
 }
 
 /// A session waits for an answer; until then its connection does nothing else.
 #[derive(Debug)]
-pub(crate) struct Asking {
+pub(crate) struct PendingWebhook {
     pub(crate) until: Duration,
     /// How the connection ends then, if it does.
-    pub(crate) close: Option<Close>,
+    pub(crate) close: Option<CloseReason>,
 }
 
 #[derive(Debug)]
-pub(crate) struct Client {
-    pub(crate) conversation: Conversation,
+pub(crate) struct SimClient {
+    pub(crate) conversation: ClientSession,
     /// Events on their way, each with the length of the log when it happened.
     pub(crate) outbox: VecDeque<(usize, Arc<Event>)>,
-    pub(crate) frames: VecDeque<Frame>,
+    pub(crate) frames: VecDeque<SentFrame>,
     /// The codes of what it was refused without being told anything.
     pub(crate) unsaid: VecDeque<&'static str>,
     /// Requests that its session has made.
-    pub(crate) posts: VecDeque<Post>,
-    pub(crate) asking: Option<Asking>,
+    pub(crate) posts: VecDeque<WebhookRequest>,
+    pub(crate) pending_webhook: Option<PendingWebhook>,
     /// What it has sent meanwhile.
-    pub(crate) early: VecDeque<Sent>,
-    pub(crate) closed: Option<Close>,
+    pub(crate) queued_frames: VecDeque<InboundFrame>,
+    pub(crate) closed: Option<CloseReason>,
     /// The codes of what it was refused.
     pub(crate) refused: Vec<&'static str>,
     pub(crate) gone: bool,
@@ -62,16 +62,16 @@ pub(crate) struct Client {
     pub(crate) tick: Option<(Duration, Duration)>,
 }
 
-impl Client {
-    pub(crate) fn new(conversation: Conversation) -> Self {
+impl SimClient {
+    pub(crate) fn new(conversation: ClientSession) -> Self {
         Self {
             conversation,
             outbox: VecDeque::new(),
             frames: VecDeque::new(),
             unsaid: VecDeque::new(),
             posts: VecDeque::new(),
-            asking: None,
-            early: VecDeque::new(),
+            pending_webhook: None,
+            queued_frames: VecDeque::new(),
             closed: None,
             refused: Vec::new(),
             gone: false,
@@ -89,18 +89,19 @@ impl Client {
 
     /// Whether something waits that it can be told now.
     pub(crate) fn has_news(&self) -> bool {
-        self.asking.is_none() && !self.outbox.is_empty()
+        self.pending_webhook.is_none() && !self.outbox.is_empty()
     }
 
     /// The next moment at which something is due, and what.
-    pub(crate) fn next_due(&self, silence_max: Duration) -> Option<(Duration, Due)> {
-        if let Some(asking) = &self.asking {
-            return Some((asking.until, Due::Answer));
+    pub(crate) fn next_due(&self, silence_max: Duration) -> Option<(Duration, ClientTimer)> {
+        if let Some(asking) = &self.pending_webhook {
+            return Some((asking.until, ClientTimer::Answer));
         }
         let due = [
-            self.first_frame.map(|at| (at, Due::FirstFrame)),
-            self.tick.map(|(_, at)| (at, Due::Tick)),
-            self.frozen.map(|since| (since + silence_max, Due::Gone)),
+            self.first_frame.map(|at| (at, ClientTimer::FirstFrame)),
+            self.tick.map(|(_, at)| (at, ClientTimer::Tick)),
+            self.frozen
+                .map(|since| (since + silence_max, ClientTimer::Gone)),
         ];
         let due = due.into_iter().flatten().min_by_key(|(at, _)| *at);
         due.filter(|_| self.is_connected())
@@ -109,7 +110,7 @@ impl Client {
 
 /// What the server does with a connection when its time has come.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Due {
+pub(crate) enum ClientTimer {
     FirstFrame,
     Tick,
     Gone,
@@ -118,11 +119,14 @@ pub(crate) enum Due {
 }
 
 /// How long a first frame may take, if there is a limit.
-pub(crate) fn patience(first_frame: FirstFrame, usual_secs: u64) -> Option<Duration> {
+pub(crate) fn first_frame_timeout(
+    first_frame: FirstFrameTimeout,
+    usual_secs: u64,
+) -> Option<Duration> {
     let patience = match first_frame {
-        FirstFrame::Usual => Duration::from_secs(usual_secs),
-        FirstFrame::Within(patience) => patience,
-        FirstFrame::Never => return None,
+        FirstFrameTimeout::Default => Duration::from_secs(usual_secs),
+        FirstFrameTimeout::Within(patience) => patience,
+        FirstFrameTimeout::Never => return None,
     };
     Some(patience).filter(|patience| !patience.is_zero())
 }

@@ -1,22 +1,22 @@
 //! A simulated cluster: several hubs with their machines over one store, in virtual time and in bad
 //! weather, all of it by seed.
 //!
-//! Each [station](Station) is what one process is: a hub, a [`Node`](switchboard_engine::cluster::Node)
+//! Each [station](SimNode) is what one process is: a hub, a [`Node`](switchboard_engine::cluster::Node)
 //! and their clients. Its carrier takes the node's requests to the store, a
-//! [`Model`], and answers, news and mail back, as a
+//! [`InMemoryStore`], and answers, news and mail back, as a
 //! connection to Redis does: requests and answers in order or not at all, news of the logs with all
 //! that may befall a publication, mail of one node to another in order. Connections break, stations
 //! stop, stop for ever and come anew, and the store goes away and comes back with less than it had.
 //!
 //! Clients are peers without a dialect: they ask what [`Command`]s ask,
-//! and everything they asked and were told stands in their [`Client::log`], for a judge to read.
+//! and everything they asked and were told stands in their [`ClusterClient::log`], for a judge to read.
 
 mod carrier;
 mod client;
-mod happening;
+mod events;
+mod faults;
+mod node;
 mod schedule;
-mod station;
-mod weather;
 
 use std::{
     collections::BTreeMap,
@@ -25,19 +25,21 @@ use std::{
 };
 
 use rand::{RngExt, SeedableRng, rngs::StdRng};
-use switchboard_core::{Command, Input, Limits, LogId, NameId, NodeId, PeerId, RoomId, Terms};
+use switchboard_core::{
+    Command, Input, JoinOptions, Limits, LogId, NameId, NodeId, PeerId, RoomId,
+};
 use switchboard_engine::cluster::{
-    self, Settings,
-    model::Model,
-    store::{News, Request, Snapshot},
+    self, NodeSettings,
+    model::InMemoryStore,
+    store::{LogEvent, Snapshot, StoreRequest},
 };
 
-use self::{client::peer, happening::Happening};
+use self::{client::peer, events::ScheduledEvent};
 pub use self::{
-    client::{Asked, Client, ClientKey, Noted, Sent, TONGUES, room},
+    client::{ClientKey, ClientLogEntry, ClientRequest, ClusterClient, SentMessage, TONGUES, room},
+    faults::{Fault, FaultPlan, Outage, RandomAction, StoreRecovery},
+    node::{NodeKey, SimNode},
     schedule::play,
-    station::{Station, StationKey},
-    weather::{Back, Disturbance, Trouble, Weather, Whim},
 };
 
 /// How long a node may be silent in a simulation.
@@ -48,35 +50,35 @@ pub const ROOM_MEMBERS: usize = 6;
 
 /// Stations, their clients and the store between them.
 #[derive(Debug)]
-pub struct Cluster {
+pub struct ClusterSimulation {
     epoch: Instant,
     now: Duration,
-    chance: StdRng,
-    weather: Weather,
+    rng: StdRng,
+    faults: FaultPlan,
     limits: Arc<Limits>,
-    model: Model,
+    model: InMemoryStore,
     is_away: bool,
-    backups: Vec<Model>,
-    stations: Vec<Station>,
-    clients: Vec<Client>,
+    backups: Vec<InMemoryStore>,
+    nodes: Vec<SimNode>,
+    clients: Vec<ClusterClient>,
     by_peer: BTreeMap<PeerId, ClientKey>,
-    sent: Vec<Sent>,
+    sent: Vec<SentMessage>,
     stays: u32,
-    queue: BTreeMap<(Duration, u64), Happening>,
+    queue: BTreeMap<(Duration, u64), ScheduledEvent>,
     count: u64,
-    history: Vec<(Duration, LogId, News)>,
-    troubles: Vec<Trouble>,
+    history: Vec<(Duration, LogId, LogEvent)>,
+    outages: Vec<Outage>,
     trace: Option<Vec<String>>,
 }
 
-impl Cluster {
+impl ClusterSimulation {
     /// A store, and nobody yet.
     #[must_use]
     #[expect(
         clippy::disallowed_methods,
         reason = "an Instant can be had in no other way; only differences to it count"
     )]
-    pub fn new(seed: u64, weather: Weather) -> Self {
+    pub fn new(seed: u64, weather: FaultPlan) -> Self {
         let limits = Limits {
             room_members: ROOM_MEMBERS,
             ..Limits::default()
@@ -85,13 +87,13 @@ impl Cluster {
             epoch: Instant::now(),
             // Later than nothing, so that a moment before the beginning can be named.
             now: Duration::from_secs(100),
-            chance: StdRng::seed_from_u64(seed),
-            weather,
+            rng: StdRng::seed_from_u64(seed),
+            faults: weather,
             limits: Arc::new(limits),
-            model: Model::default(),
+            model: InMemoryStore::default(),
             is_away: false,
-            backups: vec![Model::default()],
-            stations: Vec::new(),
+            backups: vec![InMemoryStore::default()],
+            nodes: Vec::new(),
             clients: Vec::new(),
             by_peer: BTreeMap::new(),
             sent: Vec::new(),
@@ -99,7 +101,7 @@ impl Cluster {
             queue: BTreeMap::new(),
             count: 0,
             history: Vec::new(),
-            troubles: Vec::new(),
+            outages: Vec::new(),
             trace: None,
         }
     }
@@ -124,13 +126,13 @@ impl Cluster {
     /// Lets time pass, and everything happen that is due in it.
     pub fn advance(&mut self, time: Duration) {
         let until = self.now + time;
-        while let Some(at) = self.next_moment().filter(|at| *at <= until) {
+        while let Some(at) = self.next_event_time().filter(|at| *at <= until) {
             self.now = self.now.max(at);
             let due = self.queue.first_entry().filter(|due| due.key().0 <= at);
             match due {
                 Some(due) => {
                     let happening = due.remove();
-                    self.happen(happening);
+                    self.handle_event(happening);
                 }
                 None => self.time_out(),
             }
@@ -141,47 +143,44 @@ impl Cluster {
     // Stations
 
     /// A process begins. It connects to the store within a moment.
-    pub fn start(&mut self) -> StationKey {
-        let key = self.stations.len();
-        let settings = Settings {
-            node: NodeId::from(self.chance.random::<u64>()),
+    pub fn start(&mut self) -> NodeKey {
+        let key = self.nodes.len();
+        let settings = NodeSettings {
+            node: NodeId::from(self.rng.random::<u64>()),
             lease: LEASE,
             limits: self.limits.clone(),
         };
-        let node = cluster::Node::new(settings, Arc::new(client::Words), self.instant());
-        self.stations.push(Station::new(node, &self.limits));
-        self.note(|| format!("s{key} begins"));
-        self.schedule(Duration::ZERO, Happening::Reconnect(key));
+        let node = cluster::Node::new(settings, Arc::new(client::SimDialects), self.instant());
+        self.nodes.push(SimNode::new(node, &self.limits));
+        self.trace_event(|| format!("s{key} begins"));
+        self.schedule(Duration::ZERO, ScheduledEvent::Reconnect(key));
         key
     }
 
     /// All stations there have been.
     #[must_use]
-    pub fn stations(&self) -> &[Station] {
-        &self.stations
+    pub fn nodes(&self) -> &[SimNode] {
+        &self.nodes
     }
 
     // Clients
 
     /// A client connects. `person` says who it proves to be, if it does.
-    pub fn connect(
-        &mut self,
-        station: StationKey,
-        tongue: usize,
-        person: Option<&str>,
-    ) -> ClientKey {
+    pub fn connect(&mut self, station: NodeKey, tongue: usize, person: Option<&str>) -> ClientKey {
         let key = self.clients.len();
-        let id = PeerId::from_random(self.chance.random());
+        let id = PeerId::from_random(self.rng.random());
         self.clients
-            .push(Client::new(station, peer(id, tongue, person)));
+            .push(ClusterClient::new(station, peer(id, tongue, person)));
         self.by_peer.insert(id, key);
-        self.note(|| format!("c{key} ({id}) connects to s{station}, tongue {tongue}, {person:?}"));
+        self.trace_event(|| {
+            format!("c{key} ({id}) connects to s{station}, tongue {tongue}, {person:?}")
+        });
         key
     }
 
     /// All clients there have been.
     #[must_use]
-    pub fn clients(&self) -> &[Client] {
+    pub fn clients(&self) -> &[ClusterClient] {
         &self.clients
     }
 
@@ -198,7 +197,7 @@ impl Cluster {
             room: client::room_name(room),
             address: client::address(address),
             name: Some(client::name(&format!("stay {}", self.stays))),
-            terms: Terms::default(),
+            options: JoinOptions::default(),
         };
         self.command(client, command);
     }
@@ -207,7 +206,7 @@ impl Cluster {
     pub fn leave(&mut self, client: ClientKey, room: &str) {
         let command = Command::Leave {
             room: client::room_name(room),
-            farewell: switchboard_core::Farewell::Aloud,
+            kind: switchboard_core::LeaveKind::Announced,
         };
         self.command(client, command);
     }
@@ -216,15 +215,15 @@ impl Cluster {
     pub fn send(&mut self, client: ClientKey, room: &str, to: Option<ClientKey>) -> usize {
         let serial = self.sent.len();
         let to_peer = to.map(|to| self.clients[to].id());
-        let is_offer = to.is_some() && self.chance.random_bool(0.5);
+        let is_offer = to.is_some() && self.rng.random_bool(0.5);
         let command = client::relay(
-            self.clients[client].tongue(),
+            self.clients[client].dialect(),
             room,
             to_peer,
             serial,
             is_offer,
         );
-        self.sent.push(Sent {
+        self.sent.push(SentMessage {
             from: client,
             to,
             room: client::room(room),
@@ -237,12 +236,12 @@ impl Cluster {
 
     /// Everything that was sent, by serial number.
     #[must_use]
-    pub fn sent(&self) -> &[Sent] {
+    pub fn sent(&self) -> &[SentMessage] {
         &self.sent
     }
 
     /// Claims a name in a room, or with `None` in the space.
-    pub fn claim(&mut self, client: ClientKey, room: Option<&str>, name: &str) {
+    pub fn claim_name(&mut self, client: ClientKey, room: Option<&str>, name: &str) {
         let room = room.map(client::room_name);
         self.command(client, Command::Claim(room, client::name(name)));
     }
@@ -260,17 +259,17 @@ impl Cluster {
 
     /// From now on it answers no probe, and does nothing else.
     pub fn freeze(&mut self, client: ClientKey) {
-        self.note(|| format!("c{client} freezes"));
+        self.trace_event(|| format!("c{client} freezes"));
         self.clients[client].freeze(self.now);
     }
 
     /// Its connection ends.
-    pub fn vanish(&mut self, client: ClientKey) {
-        self.happen(Happening::Hangup(client));
+    pub fn disconnect_abruptly(&mut self, client: ClientKey) {
+        self.handle_event(ScheduledEvent::Hangup(client));
     }
 
     fn command(&mut self, client: ClientKey, command: Command) {
-        self.happen(Happening::Command(client, command));
+        self.handle_event(ScheduledEvent::Command(client, command));
     }
 
     // The store
@@ -289,8 +288,8 @@ impl Cluster {
 
     fn stored_log(&self, log: LogId) -> Option<Snapshot> {
         let mut model = self.model.clone();
-        let answer = model.execute(&Request::Read(log), self.micros()).0;
-        let cluster::store::Answer::Read(snapshot) = answer else {
+        let answer = model.execute(&StoreRequest::Read(log), self.micros()).0;
+        let cluster::store::StoreResponse::Read(snapshot) = answer else {
             unreachable!("{answer:?}");
         };
         snapshot
@@ -298,20 +297,20 @@ impl Cluster {
 
     /// The store.
     #[must_use]
-    pub fn model(&self) -> &Model {
+    pub fn model(&self) -> &InMemoryStore {
         &self.model
     }
 
     /// All news there have been, and when, in their order.
     #[must_use]
-    pub fn history(&self) -> &[(Duration, LogId, News)] {
+    pub fn history(&self) -> &[(Duration, LogId, LogEvent)] {
         &self.history
     }
 
     /// What has befallen whom, and when.
     #[must_use]
-    pub fn troubles(&self) -> &[Trouble] {
-        &self.troubles
+    pub fn outages(&self) -> &[Outage] {
+        &self.outages
     }
 
     // Time and chance
@@ -324,11 +323,11 @@ impl Cluster {
         u64::try_from(self.now.as_micros()).unwrap_or(u64::MAX)
     }
 
-    fn schedule(&mut self, after: Duration, happening: Happening) {
+    fn schedule(&mut self, after: Duration, happening: ScheduledEvent) {
         self.schedule_at(self.now + after, happening);
     }
 
-    fn schedule_at(&mut self, at: Duration, happening: Happening) {
+    fn schedule_at(&mut self, at: Duration, happening: ScheduledEvent) {
         self.count += 1;
         self.queue.insert((at, self.count), happening);
     }
@@ -336,10 +335,10 @@ impl Cluster {
     /// A time of up to `max`, at random.
     fn up_to(&mut self, max: Duration) -> Duration {
         let micros = u64::try_from(max.as_micros()).unwrap_or(u64::MAX);
-        Duration::from_micros(self.chance.random_range(0..=micros))
+        Duration::from_micros(self.rng.random_range(0..=micros))
     }
 
-    fn note(&mut self, what: impl FnOnce() -> String) {
+    fn trace_event(&mut self, what: impl FnOnce() -> String) {
         if let Some(trace) = &mut self.trace {
             let at = self.now.as_micros();
             let line = format!("{:>4}.{:06} {}", at / 1_000_000, at % 1_000_000, what());
@@ -347,9 +346,9 @@ impl Cluster {
         }
     }
 
-    fn next_moment(&self) -> Option<Duration> {
+    fn next_event_time(&self) -> Option<Duration> {
         let queued = self.queue.first_key_value().map(|((at, _), _)| *at);
-        let timeouts = self.stations.iter().filter_map(Station::timeout);
+        let timeouts = self.nodes.iter().filter_map(SimNode::timeout);
         let timeouts = timeouts.map(|at| at.saturating_duration_since(self.epoch));
         queued.into_iter().chain(timeouts).min()
     }
@@ -357,24 +356,24 @@ impl Cluster {
     /// The stations do what is due.
     fn time_out(&mut self) {
         let now = self.instant();
-        for key in 0..self.stations.len() {
-            if self.stations[key].timeout().is_some_and(|at| at <= now) {
-                self.stations[key].node.handle_timeout(now);
-                self.stations[key].hub.handle_timeout(now);
+        for key in 0..self.nodes.len() {
+            if self.nodes[key].timeout().is_some_and(|at| at <= now) {
+                self.nodes[key].node.handle_timeout(now);
+                self.nodes[key].hub.handle_timeout(now);
                 self.pump(key);
             }
         }
     }
 
-    fn hub(&mut self, station: StationKey, input: Input<ClientKey>) {
+    fn hub(&mut self, station: NodeKey, input: Input<ClientKey>) {
         let now = self.instant();
-        self.stations[station].hub.handle(input, now);
+        self.nodes[station].hub.handle(input, now);
         self.pump(station);
     }
 
-    fn node(&mut self, station: StationKey, input: cluster::Input) {
+    fn node(&mut self, station: NodeKey, input: cluster::NodeInput) {
         let now = self.instant();
-        self.stations[station].node.handle(input, now);
+        self.nodes[station].node.handle(input, now);
         self.pump(station);
     }
 }

@@ -1,6 +1,6 @@
 //! Switchboard without sockets: one hub, any number of clients, and a clock that only the test moves.
 //!
-//! A [`World`] does what the server's shell does (it hands frames to conversations, asks to the hub
+//! A [`Simulation`] does what the server's shell does (it hands frames to conversations, asks to the hub
 //! and events to outboxes), but nothing in it waits, and chance comes from a seed: the same calls
 //! give the same conversation, byte for byte. An outbox can be held back, so that a test decides
 //! who hears of what when; what one client is told keeps its order, as on a socket.
@@ -11,8 +11,8 @@
 mod client;
 pub mod cluster;
 pub mod fuzz;
+mod simulation;
 pub mod transcript;
-mod world;
 
-pub use client::{ClientId, Frame};
-pub use world::{Change, World, hospitable};
+pub use client::{ClientId, SentFrame};
+pub use simulation::{RecordedChange, Simulation, permissive_settings};

@@ -7,24 +7,24 @@
 mod line;
 mod names;
 mod recorder;
-mod stage;
+mod runner;
 
 pub use recorder::record;
 
-use line::Line;
-use stage::Stage;
+use line::TranscriptLine;
+use runner::TranscriptRunner;
 
 /// Plays a transcript and compares every frame.
 ///
 /// # Errors
 /// The first line that does not hold, and why.
 pub fn replay(text: &str) -> Result<(), String> {
-    play(text, Stage::default())
+    play(text, TranscriptRunner::default())
 }
 
-fn play(text: &str, mut stage: Stage) -> Result<(), String> {
+fn play(text: &str, mut stage: TranscriptRunner) -> Result<(), String> {
     for (index, source) in text.lines().enumerate() {
-        let played = Line::parse(source).and_then(|line| stage.play(&line));
+        let played = TranscriptLine::parse(source).and_then(|line| stage.play(&line));
         played.map_err(|why| format!("line {}: {source}\n  {why}", index + 1))?;
     }
     stage
@@ -36,9 +36,10 @@ fn play(text: &str, mut stage: Stage) -> Result<(), String> {
 mod tests {
     use std::{sync::Arc, time::Duration};
 
-    use switchboard_core::{Custom, Event, Identity, Refused, Tongue};
+    use switchboard_core::{DialectTraits, Event, Identity, OfferPolicy, RequestError};
     use switchboard_dialect::{
-        Close, Content, Dialect, Door, Frame, Handshake, Opens, Out, Post, Session,
+        Accepts, ClientFrame, CloseReason, Content, Dialect, Endpoint, Handshake, Session,
+        SessionOutput, WebhookRequest,
     };
 
     use super::*;
@@ -47,16 +48,16 @@ mod tests {
     #[derive(Debug)]
     struct Gate;
 
-    static TONGUE: Tongue = Tongue {
+    static TONGUE: DialectTraits = DialectTraits {
         name: "gate",
-        custom: Custom::NeverTold,
+        offer_policy: OfferPolicy::Unspecified,
         signals: false,
         messages: false,
-        ..Tongue::USUAL
+        ..DialectTraits::DEFAULT
     };
 
     impl Dialect for Gate {
-        fn tongue(&self) -> &'static Tongue {
+        fn traits(&self) -> &'static DialectTraits {
             &TONGUE
         }
 
@@ -64,18 +65,18 @@ mod tests {
             &["/gate"]
         }
 
-        fn doors(&self, base: &str) -> Vec<Door> {
+        fn endpoints(&self, base: &str) -> Vec<Endpoint> {
             vec![
-                Door::new(base, "/health", "health", Opens::Requests),
-                Door::new(base, "/{room}", "room", Opens::Both),
+                Endpoint::new(base, "/health", "health", Accepts::Requests),
+                Endpoint::new(base, "/{room}", "room", Accepts::Both),
             ]
         }
 
-        fn open(&self, handshake: &Handshake, out: &mut Out) -> Box<dyn Session> {
+        fn open(&self, handshake: &Handshake, out: &mut SessionOutput) -> Box<dyn Session> {
             let get = |key| handshake.params.get(key).unwrap_or("no room");
             let of = |key| handshake.query.get(key).unwrap_or("no key");
             let greeting = serde_json::json!({
-                "door": handshake.door, "room": get("room"), "key": of("key"),
+                "door": handshake.endpoint, "room": get("room"), "key": of("key"),
                 "ms": handshake.unix_ms, "proven": handshake.identity != Identity::Claimed,
             });
             out.frames.push(greeting.to_string().into());
@@ -94,36 +95,40 @@ mod tests {
     }
 
     impl Visitor {
-        fn request(&self, what: &str) -> Post {
+        fn request(&self, what: &str) -> WebhookRequest {
             let body = serde_json::json!({ "asks": what, "id": &*self.id });
-            Post {
+            WebhookRequest {
                 url: "http://gate".to_owned(),
                 body: body.to_string().into(),
-                within: Duration::from_secs(5),
+                timeout: Duration::from_secs(5),
             }
         }
     }
 
     impl Session for Visitor {
-        fn on_frame(&mut self, frame: Frame<'_>, out: &mut Out) -> Result<(), Refused> {
+        fn on_frame(
+            &mut self,
+            frame: ClientFrame<'_>,
+            out: &mut SessionOutput,
+        ) -> Result<(), RequestError> {
             let text = frame.text()?;
             out.frames
                 .push(serde_json::json!({ "heard": &*text }).to_string().into());
-            out.post = text.starts_with("ask").then(|| self.request(&text));
-            out.close = text.ends_with("bye").then_some(Close::DONE);
+            out.webhook = text.starts_with("ask").then(|| self.request(&text));
+            out.close = text.ends_with("bye").then_some(CloseReason::DONE);
             Ok(())
         }
 
-        fn on_event(&mut self, _event: &Event, _out: &mut Out) {}
+        fn on_event(&mut self, _event: &Event, _out: &mut SessionOutput) {}
 
-        fn on_reply(&mut self, reply: Option<&str>, out: &mut Out) {
+        fn on_webhook_response(&mut self, reply: Option<&str>, out: &mut SessionOutput) {
             let told =
                 reply.map(|text| serde_json::from_str::<serde_json::Value>(text).expect("JSON"));
             out.frames
                 .push(serde_json::json!({ "told": told }).to_string().into());
         }
 
-        fn on_end(&mut self) -> Option<Post> {
+        fn on_end(&mut self) -> Option<WebhookRequest> {
             Some(self.request("the end"))
         }
     }
@@ -151,8 +156,8 @@ A leaves
 A post {"asks":"the end","id":"$A"}
 "#;
 
-    fn stage() -> Stage {
-        Stage::with(|name| (name == "gate").then_some(&Gate as &dyn Dialect))
+    fn stage() -> TranscriptRunner {
+        TranscriptRunner::with(|name| (name == "gate").then_some(&Gate as &dyn Dialect))
     }
 
     #[test]

@@ -16,7 +16,7 @@ use crate::permits::{is_exempt, network};
 const ADDRESSES_MAX: usize = 65_536;
 
 /// A token bucket for every IPv4 address and IPv6 /64. Loopback addresses and trusted proxies have no
-/// limit, as with [`Permits`](crate::Permits).
+/// limit, as with [`PermitPool`](crate::PermitPool).
 #[derive(Debug)]
 pub struct AddressRates {
     /// The time in which one token is refilled; none: no limit.
@@ -25,13 +25,13 @@ pub struct AddressRates {
     burst: Duration,
     addresses_max: usize,
     exempt: Vec<IpNet>,
-    buckets: Mutex<Buckets>,
+    buckets: Mutex<AddressBuckets>,
 }
 
 /// The buckets that are not full. A bucket is the time at which it is full again, as in the generic cell
 /// rate algorithm.
 #[derive(Debug, Default)]
-struct Buckets {
+struct AddressBuckets {
     full_at: HashMap<IpAddr, Instant>,
     by_time: BTreeSet<(Instant, IpAddr)>,
 }
@@ -97,13 +97,13 @@ impl AddressRates {
         Some((network(address), self.per_one?))
     }
 
-    fn lock(&self) -> MutexGuard<'_, Buckets> {
+    fn lock(&self) -> MutexGuard<'_, AddressBuckets> {
         // No change under this lock can panic half-way.
         self.buckets.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Buckets {
+impl AddressBuckets {
     /// The time until the bucket of this address is full.
     fn full_in(&self, address: IpAddr, now: Instant) -> Duration {
         let full_at = self.full_at.get(&address);

@@ -7,7 +7,7 @@ const NANOS_PER_SEC: u64 = 1_000_000_000;
 /// A token bucket that refills at a steady rate up to its burst. It may be overdrawn: the debt is the
 /// time until the balance is zero again.
 #[derive(Debug)]
-pub struct Bucket {
+pub struct TokenBucket {
     /// The time at which the bucket is full if nothing more is taken. The generic cell rate algorithm
     /// needs no other state.
     full_at: Instant,
@@ -16,7 +16,7 @@ pub struct Bucket {
     burst: Duration,
 }
 
-impl Bucket {
+impl TokenBucket {
     /// A full bucket, or none where either number is 0.
     #[must_use]
     pub fn new(per_second: u32, burst: u32, now: Instant) -> Option<Self> {
@@ -33,7 +33,7 @@ impl Bucket {
     }
 
     /// Takes `count` tokens, unless there are fewer.
-    pub fn take(&mut self, count: u32, now: Instant) -> bool {
+    pub fn try_take(&mut self, count: u32, now: Instant) -> bool {
         let full_at = self.full_at.max(now) + self.time_of(u64::from(count));
         if full_at.duration_since(now) > self.burst {
             return false;
@@ -92,27 +92,27 @@ mod tests {
     #[test]
     fn lets_a_burst_through_and_then_the_rate() {
         let start = Instant::now();
-        let mut bucket = Bucket::new(100, 400, start).expect("limited");
-        assert_eq!((0..1000).filter(|_| bucket.take(1, start)).count(), 400);
+        let mut bucket = TokenBucket::new(100, 400, start).expect("limited");
+        assert_eq!((0..1000).filter(|_| bucket.try_take(1, start)).count(), 400);
         let later = start + Duration::from_secs(1);
-        assert_eq!((0..1000).filter(|_| bucket.take(1, later)).count(), 100);
+        assert_eq!((0..1000).filter(|_| bucket.try_take(1, later)).count(), 100);
         let much_later = start + Duration::from_secs(60);
         assert_eq!(
-            (0..1000).filter(|_| bucket.take(1, much_later)).count(),
+            (0..1000).filter(|_| bucket.try_take(1, much_later)).count(),
             400
         );
     }
 
     #[test]
     fn zero_is_no_limit() {
-        assert!(Bucket::new(0, 400, Instant::now()).is_none());
-        assert!(Bucket::new(100, 0, Instant::now()).is_none());
+        assert!(TokenBucket::new(0, 400, Instant::now()).is_none());
+        assert!(TokenBucket::new(100, 0, Instant::now()).is_none());
     }
 
     #[test]
     fn a_debt_is_paid_at_the_rate() {
         let start = Instant::now();
-        let mut bucket = Bucket::new(100, 400, start).expect("limited");
+        let mut bucket = TokenBucket::new(100, 400, start).expect("limited");
         assert_eq!(bucket.charge(400, start), None, "the burst is no debt");
         let paid = bucket.charge(150, start).expect("a debt");
         assert_eq!(paid - start, Duration::from_millis(1500));
@@ -123,7 +123,7 @@ mod tests {
     #[test]
     fn a_larger_burst_can_be_used_at_once() {
         let start = Instant::now();
-        let mut bucket = Bucket::new(100, 400, start).expect("limited");
+        let mut bucket = TokenBucket::new(100, 400, start).expect("limited");
         assert_eq!(bucket.charge(400, start), None);
         bucket.grow(32);
         assert_eq!(bucket.charge(32, start), None);
@@ -133,7 +133,7 @@ mod tests {
     #[test]
     fn the_largest_numbers_do_not_overflow() {
         let start = Instant::now();
-        let mut bucket = Bucket::new(1, u32::MAX, start).expect("limited");
+        let mut bucket = TokenBucket::new(1, u32::MAX, start).expect("limited");
         assert!(bucket.charge(u64::from(u32::MAX) * 2, start).is_some());
         bucket.grow(u32::MAX);
     }

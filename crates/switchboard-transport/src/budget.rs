@@ -8,9 +8,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use switchboard_core::{Ask, Event, Limits, PeerId, Target};
+use switchboard_core::{Event, HubRequest, Limits, PeerId, Target};
 
-use crate::{bucket::Bucket, outbox::Charges};
+use crate::{bucket::TokenBucket, outbox::PendingCharges};
 
 /// Distinct peers that raise the burst of frames. More do not raise it further.
 const PEERS_MAX: usize = 4096;
@@ -24,13 +24,13 @@ const FORGOTTEN: Duration = Duration::from_millis(100);
 /// The times at which the budgets of an ended connection are full again. The next connection
 /// of the same address continues from there, so that a client gains nothing by connecting again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Spent {
+pub(crate) struct SpentBudgets {
     frames: Option<Instant>,
     deliveries: Option<Instant>,
     bytes: Option<Instant>,
 }
 
-impl Spent {
+impl SpentBudgets {
     /// A connection that has spent frames alone.
     #[cfg(test)]
     pub(crate) fn of_frames(full_at: Instant) -> Self {
@@ -58,10 +58,10 @@ struct Debt {
 /// The budgets of one connection. A budget whose limit is 0 is none.
 #[derive(Debug)]
 pub(crate) struct Budgets {
-    frames: Option<Bucket>,
-    deliveries: Option<Bucket>,
-    bytes: Option<Bucket>,
-    slow_receivers: Option<Bucket>,
+    frames: Option<TokenBucket>,
+    deliveries: Option<TokenBucket>,
+    bytes: Option<TokenBucket>,
+    slow_receivers: Option<TokenBucket>,
     frames_per_peer: u32,
     /// Frames of burst that new peers must bring before the burst grows.
     unused_burst: u32,
@@ -75,7 +75,7 @@ pub(crate) struct Budgets {
 
 impl Budgets {
     pub(crate) fn new(limits: &Limits, now: Instant) -> Self {
-        let bucket = |per_second, burst| Bucket::new(per_second, burst, now);
+        let bucket = |per_second, burst| TokenBucket::new(per_second, burst, now);
         let flood = (limits.flood_secs != 0).then(|| Duration::from_secs(limits.flood_secs));
         Self {
             frames: bucket(limits.frames_per_second, limits.frames_burst),
@@ -99,7 +99,7 @@ impl Budgets {
 
     /// Continues the budgets of an ended connection. The new connection begins without a debt of frames: the
     /// peers that had raised the burst of the ended one are not known to it yet.
-    pub(crate) fn continue_from(&mut self, spent: &Spent, now: Instant) {
+    pub(crate) fn continue_from(&mut self, spent: &SpentBudgets, now: Instant) {
         let buckets = [
             (&mut self.frames, spent.frames),
             (&mut self.deliveries, spent.deliveries),
@@ -113,14 +113,14 @@ impl Budgets {
         if let Some(frames) = &mut self.frames {
             frames.forgive_debt(now);
         }
-        let debt = |bucket: &Option<Bucket>| bucket.as_ref()?.debt(now);
+        let debt = |bucket: &Option<TokenBucket>| bucket.as_ref()?.debt(now);
         self.enter_debt(debt(&self.deliveries).max(debt(&self.bytes)), now);
     }
 
     /// The spent budgets of the connection. None if they are full again within [`FORGOTTEN`].
-    pub(crate) fn spent(&self, now: Instant) -> Option<Spent> {
-        let full_at = |bucket: &Option<Bucket>| bucket.as_ref().map(Bucket::full_at);
-        let spent = Spent {
+    pub(crate) fn spent(&self, now: Instant) -> Option<SpentBudgets> {
+        let full_at = |bucket: &Option<TokenBucket>| bucket.as_ref().map(TokenBucket::full_at);
+        let spent = SpentBudgets {
             frames: full_at(&self.frames),
             deliveries: full_at(&self.deliveries),
             bytes: full_at(&self.bytes),
@@ -139,8 +139,10 @@ impl Budgets {
 
     /// Charges requests for their least cost: one delivery each, and the bytes of a frame that
     /// one receiver is sent. The hub adds further charges. A sign of life costs nothing.
-    pub(crate) fn charge_requests(&mut self, asks: &[Ask], now: Instant) {
-        let requests = asks.iter().filter(|ask| !matches!(ask, Ask::Alive(_)));
+    pub(crate) fn charge_requests(&mut self, asks: &[HubRequest], now: Instant) {
+        let requests = asks
+            .iter()
+            .filter(|ask| !matches!(ask, HubRequest::Alive(_)));
         let requests = requests.count() as u64;
         if requests == 0 {
             return;
@@ -152,7 +154,7 @@ impl Budgets {
 
     /// Adds the charges of the hub. Returns how many peers the connection has reached for the first
     /// time.
-    pub(crate) fn charge(&mut self, charges: &Charges, now: Instant) -> usize {
+    pub(crate) fn charge(&mut self, charges: &PendingCharges, now: Instant) -> usize {
         let before = self.peers.len();
         charges.reached.iter().for_each(|peer| self.meet(*peer));
         let reached = self.peers.len() - before;
@@ -176,15 +178,15 @@ impl Budgets {
                 others.iter().for_each(|other| self.meet(other.peer));
             }
             Event::Introduced { peer, .. } => self.meet(peer.peer),
-            Event::Heard { from, direct, .. } if *direct && !from.tongue.introduced => {
+            Event::Received { from, direct, .. } if *direct && !from.dialect.announces_presence => {
                 self.meet(from.peer);
             }
-            Event::Heard { .. }
+            Event::Received { .. }
             | Event::Claimed(_)
             | Event::Departed { .. }
             | Event::Probe(_)
             | Event::Evicted(_)
-            | Event::Refused(_) => {}
+            | Event::RequestFailed(_) => {}
         }
     }
 
@@ -223,23 +225,25 @@ impl Budgets {
     }
 }
 
-fn charge(bucket: &mut Option<Bucket>, count: u64, now: Instant) -> Option<Instant> {
+fn charge(bucket: &mut Option<TokenBucket>, count: u64, now: Instant) -> Option<Instant> {
     bucket.as_mut().filter(|_| count > 0)?.charge(count, now)
 }
 
 /// The bytes of a frame that goes to one receiver. Those of a broadcast are charged by the hub.
-fn direct_bytes(ask: &Ask) -> u64 {
+fn direct_bytes(ask: &HubRequest) -> u64 {
     match ask {
-        Ask::Relay(_, Target::Everyone, _)
-        | Ask::Claim(..)
-        | Ask::Release(..)
-        | Ask::Join(..)
-        | Ask::Leave(..)
-        | Ask::List(_)
-        | Ask::Alive(_) => 0,
-        Ask::Relay(_, Target::Peer(_) | Target::Address(_) | Target::Awaited(_), relay) => {
-            relay.frame.len() as u64
-        }
+        HubRequest::Send(_, Target::Everyone, _)
+        | HubRequest::Claim(..)
+        | HubRequest::Release(..)
+        | HubRequest::Join(..)
+        | HubRequest::Leave(..)
+        | HubRequest::List(_)
+        | HubRequest::Alive(_) => 0,
+        HubRequest::Send(
+            _,
+            Target::Peer(_) | Target::Address(_) | Target::AddressOrWait(_),
+            relay,
+        ) => relay.frame.len() as u64,
     }
 }
 
@@ -300,9 +304,9 @@ mod tests {
     fn a_sender_that_waits_for_slow_receivers_is_no_flood() {
         let start = Instant::now();
         let mut budgets = Budgets::new(&Limits::default(), start);
-        let charges = Charges {
+        let charges = PendingCharges {
             slow_receiver_bytes: 64 << 20,
-            ..Charges::default()
+            ..PendingCharges::default()
         };
         budgets.charge(&charges, start);
         let until = budgets.in_debt_until().expect("a debt");
@@ -314,27 +318,27 @@ mod tests {
     fn each_budget_is_paid_off_at_its_own_rate() {
         let now = Instant::now();
         let limits = Limits::default();
-        let debt_of = |charges: Charges| {
+        let debt_of = |charges: PendingCharges| {
             let mut budgets = Budgets::new(&limits, now);
             budgets.charge(&charges, now);
             budgets.in_debt_until().map(|until| until - now)
         };
         let seconds = |secs| Some(Duration::from_secs(secs));
-        let deliveries = |deliveries| Charges {
+        let deliveries = |deliveries| PendingCharges {
             deliveries,
-            ..Charges::default()
+            ..PendingCharges::default()
         };
         assert_eq!(debt_of(deliveries(20_000)), None);
         assert_eq!(debt_of(deliveries(24_000)), seconds(1));
-        let bytes = |mib: u64| Charges {
+        let bytes = |mib: u64| PendingCharges {
             bytes: mib << 20,
-            ..Charges::default()
+            ..PendingCharges::default()
         };
         assert_eq!(debt_of(bytes(64)), None);
         assert_eq!(debt_of(bytes(80)), seconds(2));
-        let slow = |kib: u64| Charges {
+        let slow = |kib: u64| PendingCharges {
             slow_receiver_bytes: kib << 10,
-            ..Charges::default()
+            ..PendingCharges::default()
         };
         assert_eq!(debt_of(slow(512)), None);
         assert_eq!(debt_of(slow(1024)), seconds(4));
@@ -354,7 +358,7 @@ mod tests {
         let mut budgets = Budgets::new(&limits, now);
         (0..100_000).for_each(|_| budgets.charge_frame(now));
         let reached = budgets.charge(
-            &Charges {
+            &PendingCharges {
                 deliveries: 1 << 40,
                 bytes: 1 << 40,
                 slow_receiver_bytes: 1 << 40,
@@ -390,10 +394,10 @@ mod tests {
                     return tenth / 10;
                 }
                 let is_slow = waiting > limits.outbox_bytes / 2;
-                let charges = Charges {
+                let charges = PendingCharges {
                     bytes: frame_bytes as u64,
                     slow_receiver_bytes: if is_slow { frame_bytes as u64 } else { 0 },
-                    ..Charges::default()
+                    ..PendingCharges::default()
                 };
                 budgets.charge(&charges, now);
             }
@@ -428,9 +432,9 @@ mod tests {
         next.continue_from(&spent, now);
         assert_eq!(next.in_debt_until(), None);
         assert_eq!(burst(&mut next, now), 100);
-        let charges = Charges {
+        let charges = PendingCharges {
             deliveries: 24_000,
-            ..Charges::default()
+            ..PendingCharges::default()
         };
         next.charge(&charges, now);
         let spent = next.spent(now).expect("a debt of deliveries");

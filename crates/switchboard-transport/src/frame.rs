@@ -65,7 +65,7 @@ impl Opcode {
 
 /// A message or control frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Message {
+pub enum WebSocketMessage {
     /// Text.
     Text(ByteString),
     /// Bytes.
@@ -78,7 +78,7 @@ pub enum Message {
     Close(Option<CloseFrame>),
 }
 
-impl Message {
+impl WebSocketMessage {
     /// Bytes of payload, without those of a close frame.
     #[must_use]
     pub fn payload_len(&self) -> usize {
@@ -101,16 +101,16 @@ pub struct CloseFrame {
 
 /// A frame of the client's that is complete.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Received {
+pub enum Decoded {
     /// A whole message, by its last frame, or a control frame.
-    Message(Message),
+    Message(WebSocketMessage),
     /// A data frame that is not the last one of its message. It may be empty.
     Fragment,
 }
 
 /// The head of a frame that is being read.
 #[derive(Clone, Copy, Debug)]
-struct Head {
+struct FrameHead {
     is_last: bool,
     opcode: Opcode,
     mask: [u8; 4],
@@ -119,13 +119,13 @@ struct Head {
 
 /// Reads the frames of one client from bytes, in pieces of any length.
 #[derive(Debug)]
-pub struct Decoder {
+pub struct FrameDecoder {
     message_bytes_max: usize,
     /// The bytes of a head that is not complete yet.
     head_bytes: [u8; HEAD_BYTES_MAX],
     head_len: u8,
     /// The frame whose payload is not complete yet, and how many bytes of it have come.
-    frame: Option<(Head, u64)>,
+    frame: Option<(FrameHead, u64)>,
     /// The type of the message that is not complete yet: text or binary.
     message_type: Option<Opcode>,
     message: Vec<u8>,
@@ -134,7 +134,7 @@ pub struct Decoder {
     data_bytes_total: u64,
 }
 
-impl Decoder {
+impl FrameDecoder {
     /// A decoder for messages of at most so many bytes. Announced bytes are not reserved.
     #[must_use]
     pub fn new(message_bytes_max: usize) -> Self {
@@ -155,7 +155,7 @@ impl Decoder {
     ///
     /// # Errors
     /// If the client breaks a rule of the protocol or sends a message that is too large.
-    pub fn decode(&mut self, input: &mut &[u8]) -> Result<Option<Received>, Violation> {
+    pub fn decode(&mut self, input: &mut &[u8]) -> Result<Option<Decoded>, Violation> {
         let (head, read) = match self.frame.take() {
             Some(frame) => frame,
             None => match self.decode_head(input)? {
@@ -188,7 +188,7 @@ impl Decoder {
     }
 
     /// Reads a head as far as it has come.
-    fn decode_head(&mut self, input: &mut &[u8]) -> Result<Option<Head>, Violation> {
+    fn decode_head(&mut self, input: &mut &[u8]) -> Result<Option<FrameHead>, Violation> {
         let mut wanted = 2;
         loop {
             let have = usize::from(self.head_len);
@@ -242,7 +242,7 @@ impl Decoder {
     }
 
     /// The head, whose `length` bytes are all there.
-    fn finish_head(&mut self, length: usize) -> Result<Head, Violation> {
+    fn finish_head(&mut self, length: usize) -> Result<FrameHead, Violation> {
         let bytes = &self.head_bytes;
         let payload_len = match length {
             8 => u64::from(u16::from_be_bytes([bytes[2], bytes[3]])),
@@ -263,7 +263,7 @@ impl Decoder {
                 self.message_type = Some(opcode);
             }
         }
-        Ok(Head {
+        Ok(FrameHead {
             is_last: bytes[0] & FIN != 0,
             opcode,
             mask,
@@ -272,7 +272,7 @@ impl Decoder {
     }
 
     /// Keeps a piece of payload, unmasked. `read` bytes of the frame have come before.
-    fn push_payload(&mut self, head: Head, read: u64, piece: &[u8]) {
+    fn push_payload(&mut self, head: FrameHead, read: u64, piece: &[u8]) {
         if piece.is_empty() {
             return;
         }
@@ -289,25 +289,27 @@ impl Decoder {
         unmask(&mut buffer[start..], head.mask, read);
     }
 
-    fn finish_frame(&mut self, head: Head) -> Result<Received, Violation> {
+    fn finish_frame(&mut self, head: FrameHead) -> Result<Decoded, Violation> {
         let message = match head.opcode {
-            Opcode::Ping => Message::Ping(std::mem::take(&mut self.control).into()),
-            Opcode::Pong => Message::Pong(std::mem::take(&mut self.control).into()),
-            Opcode::Close => Message::Close(close_frame(&std::mem::take(&mut self.control))?),
+            Opcode::Ping => WebSocketMessage::Ping(std::mem::take(&mut self.control).into()),
+            Opcode::Pong => WebSocketMessage::Pong(std::mem::take(&mut self.control).into()),
+            Opcode::Close => {
+                WebSocketMessage::Close(close_frame(&std::mem::take(&mut self.control))?)
+            }
             Opcode::Continuation | Opcode::Text | Opcode::Binary if !head.is_last => {
-                return Ok(Received::Fragment);
+                return Ok(Decoded::Fragment);
             }
             Opcode::Continuation | Opcode::Text | Opcode::Binary => {
                 let bytes = std::mem::take(&mut self.message);
                 if self.message_type.take() == Some(Opcode::Text) {
                     let text = String::from_utf8(bytes).map_err(|_| Violation::NotUtf8)?;
-                    Message::Text(text.into())
+                    WebSocketMessage::Text(text.into())
                 } else {
-                    Message::Binary(bytes.into())
+                    WebSocketMessage::Binary(bytes.into())
                 }
             }
         };
-        Ok(Received::Message(message))
+        Ok(Decoded::Message(message))
     }
 }
 
@@ -383,14 +385,14 @@ fn encode_head(opcode: Opcode, payload_len: usize, output: &mut Vec<u8>) {
 
 /// Appends a frame to `output`, as a server sends it. A payload of `copied_max` bytes or more is
 /// returned instead of copied: it follows the content of `output`.
-pub(crate) fn encode(message: Message, copied_max: usize, output: &mut Vec<u8>) -> Bytes {
+pub(crate) fn encode(message: WebSocketMessage, copied_max: usize, output: &mut Vec<u8>) -> Bytes {
     let (opcode, payload) = match message {
-        Message::Text(text) => (Opcode::Text, text.into_bytes()),
-        Message::Binary(bytes) => (Opcode::Binary, bytes),
-        Message::Ping(bytes) => (Opcode::Ping, bytes),
-        Message::Pong(bytes) => (Opcode::Pong, bytes),
-        Message::Close(None) => (Opcode::Close, Bytes::new()),
-        Message::Close(Some(CloseFrame { code, reason })) => {
+        WebSocketMessage::Text(text) => (Opcode::Text, text.into_bytes()),
+        WebSocketMessage::Binary(bytes) => (Opcode::Binary, bytes),
+        WebSocketMessage::Ping(bytes) => (Opcode::Ping, bytes),
+        WebSocketMessage::Pong(bytes) => (Opcode::Pong, bytes),
+        WebSocketMessage::Close(None) => (Opcode::Close, Bytes::new()),
+        WebSocketMessage::Close(Some(CloseFrame { code, reason })) => {
             encode_head(Opcode::Close, 2 + reason.len(), output);
             output.extend_from_slice(&code.to_be_bytes());
             output.extend_from_slice(reason.as_bytes());

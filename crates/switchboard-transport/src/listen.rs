@@ -19,8 +19,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt as _;
 
 use crate::{
-    Counters, Exchange, Full, Permit, Permits, Tls,
-    timed_stream::{Busy, RequestTimeouts, TimedStream},
+    ConnectionLimit, Counters, NodeHandle, Permit, PermitPool, Tls,
+    timed_stream::{RequestActivity, RequestTimeouts, TimedStream},
     tls::{self, Opening},
 };
 
@@ -117,7 +117,7 @@ impl Listener {
     }
 
     /// Serves until `terms.drain` is cancelled; then accepts no more and lets requests end.
-    pub async fn serve(self, router: Router, terms: Terms) {
+    pub async fn serve(self, router: Router, terms: ServeConfig) {
         let tls = self.tls.map(|tls| (tls, tls::plain_http_router()));
         loop {
             let accepted = tokio::select! {
@@ -127,7 +127,7 @@ impl Listener {
             match accepted {
                 Ok((stream, client)) => {
                     let tls = tls.as_ref();
-                    welcome(stream, canonical(client), &router, tls, &terms);
+                    spawn_connection(stream, canonical(client), &router, tls, &terms);
                 }
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept");
@@ -161,11 +161,11 @@ fn canonical(address: SocketAddr) -> SocketAddr {
 /// Ends the TCP connection that a request came on, whatever waits in it: a response's body cannot,
 /// while its client takes nothing. Every request carries one as an extension.
 #[derive(Clone, Debug, Default)]
-pub struct Hangup(CancellationToken);
+pub struct ConnectionAbort(CancellationToken);
 
-impl Hangup {
+impl ConnectionAbort {
     /// Ends the connection.
-    pub fn hang_up(&self) {
+    pub fn abort(&self) {
         self.0.cancel();
     }
 }
@@ -173,9 +173,9 @@ impl Hangup {
 /// The TCP connection that a request came on, as it is counted. Every request carries one as an
 /// extension.
 #[derive(Clone, Debug)]
-pub struct Arrival(Weak<Permit>);
+pub struct ConnectionPermit(Weak<Permit>);
 
-impl Arrival {
+impl ConnectionPermit {
     /// Counts the connection to its address no longer, as [`Permit::uncount_address`] does.
     pub fn uncount_address(&self) {
         if let Some(permit) = self.0.upgrade() {
@@ -186,50 +186,54 @@ impl Arrival {
 
 /// Under which connections are served.
 #[derive(Clone, Debug)]
-pub struct Terms {
+pub struct ServeConfig {
     /// How long requests are waited for.
     pub timeouts: RequestTimeouts,
     /// Time that what was sent may stay unacknowledged: then the client is gone.
-    pub gone: Duration,
+    pub dead_after: Duration,
     /// How many connections there may be, WebSocket or not.
-    pub permits: Arc<Permits>,
+    pub permits: Arc<PermitPool>,
     /// Where refused connections are counted.
-    pub refused: Arc<dyn Exchange>,
+    pub node: Arc<dyn NodeHandle>,
     /// Cancelled when the server stops.
     pub drain: CancellationToken,
     /// Where requests under way are tracked.
     pub tasks: TaskTracker,
     /// For health probes when there may be no more connections.
-    pub reserve: Reserve,
+    pub reserve: ProbeReserve,
 }
 
 /// Connections beyond the limits, for health probes: a load balancer must not take a server out of service
 /// because it is full. Each is closed after one request.
 #[derive(Clone, Debug)]
-pub struct Reserve {
+pub struct ProbeReserve {
     /// The bounds on their number.
-    pub permits: Arc<Permits>,
-    /// The service for these connections. Every request carries the limit that is reached, a [`Full`], as an extension.
+    pub permits: Arc<PermitPool>,
+    /// The service for these connections. Every request carries the limit that is reached, a [`ConnectionLimit`], as an extension.
     pub router: Router,
 }
 
 /// An accepted connection that is served.
-struct Accepted {
+struct AcceptedConnection {
     client: SocketAddr,
     permit: Arc<Permit>,
     router: Router,
     /// The limit that is reached, on a connection of the reserve.
-    full: Option<Full>,
+    limit_reached: Option<ConnectionLimit>,
 }
 
-impl Accepted {
+impl AcceptedConnection {
     /// Admits a connection, or one of the reserve.
-    fn admit(client: SocketAddr, router: &Router, terms: &Terms) -> Result<Self, Full> {
+    fn admit(
+        client: SocketAddr,
+        router: &Router,
+        terms: &ServeConfig,
+    ) -> Result<Self, ConnectionLimit> {
         let address = Some(client.ip());
-        let (permit, router, full) = match terms.permits.admit(address) {
+        let (permit, router, full) = match terms.permits.try_acquire(address) {
             Ok(permit) => (permit, router, None),
             Err(full) => {
-                let permit = terms.reserve.permits.admit(address)?;
+                let permit = terms.reserve.permits.try_acquire(address)?;
                 (permit, &terms.reserve.router, Some(full))
             }
         };
@@ -237,39 +241,39 @@ impl Accepted {
             client,
             permit: Arc::new(permit),
             router: router.clone(),
-            full,
+            limit_reached: full,
         })
     }
 }
 
 /// Begins to serve a connection, if there may be one more. A listener with TLS has the service for
 /// requests without TLS beside it.
-fn welcome(
+fn spawn_connection(
     stream: TcpStream,
     client: SocketAddr,
     router: &Router,
     tls: Option<&(Tls, Router)>,
-    terms: &Terms,
+    terms: &ServeConfig,
 ) {
-    let Ok(accepted) = Accepted::admit(client, router, terms) else {
+    let Ok(accepted) = AcceptedConnection::admit(client, router, terms) else {
         // Counted, and not logged: they come by the thousand. The answer is worth one try, without TLS.
-        Counters::add(&terms.refused.counters().connections_refused_total, 1);
+        Counters::add(&terms.node.counters().connections_refused_total, 1);
         if tls.is_none() {
             drop(stream.try_write(FULL));
         }
         return;
     };
-    drop(give_up_after(&stream, terms.gone));
+    drop(set_user_timeout(&stream, terms.dead_after));
     // Frames are whole messages; waiting to fill a packet only delays them.
     drop(stream.set_nodelay(true));
     let (drain, timeouts) = (terms.drain.clone(), terms.timeouts);
-    let is_reserve = accepted.full.is_some();
+    let is_reserve = accepted.limit_reached.is_some();
     match tls.cloned() {
         // A task of its own, so that one without TLS has no place for its state.
         Some(tls) => {
-            let exchange = terms.refused.clone();
+            let exchange = terms.node.clone();
             let secure = Secure { tls, exchange };
-            let serve = move || secure.converse(stream, accepted, timeouts, drain);
+            let serve = move || secure.serve_connection(stream, accepted, timeouts, drain);
             terms.tasks.spawn(bounded(is_reserve, client, serve));
         }
         None => {
@@ -297,15 +301,15 @@ async fn bounded<F: Future<Output = ()>>(
 struct Secure {
     /// With the service for requests without TLS.
     tls: (Tls, Router),
-    exchange: Arc<dyn Exchange>,
+    exchange: Arc<dyn NodeHandle>,
 }
 
 impl Secure {
     /// Makes the handshake, and serves the requests of the connection.
-    async fn converse(
+    async fn serve_connection(
         self,
         stream: TcpStream,
-        mut accepted: Accepted,
+        mut accepted: AcceptedConnection,
         timeouts: RequestTimeouts,
         drain: CancellationToken,
     ) {
@@ -332,7 +336,7 @@ impl Secure {
 
 /// A client that is gone without a word acknowledges nothing, however long a response to it is.
 #[cfg(target_os = "linux")]
-fn give_up_after(stream: &TcpStream, gone: Duration) -> io::Result<()> {
+fn set_user_timeout(stream: &TcpStream, gone: Duration) -> io::Result<()> {
     let socket = socket2::SockRef::from(stream);
     socket.set_tcp_user_timeout(Some(gone))?;
     // An event stream that tells nothing is asked for a sign of life.
@@ -352,22 +356,22 @@ fn give_up_after(_stream: &TcpStream, _gone: Duration) -> io::Result<()> {
 /// Serves the requests of one connection.
 async fn converse<S>(
     stream: S,
-    accepted: Accepted,
+    accepted: AcceptedConnection,
     timeouts: RequestTimeouts,
     drain: CancellationToken,
 ) where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let Accepted {
+    let AcceptedConnection {
         client,
         permit,
         router,
-        full,
+        limit_reached: full,
     } = accepted;
-    let (hangup, busy) = (Hangup::default(), Busy::default());
+    let (hangup, busy) = (ConnectionAbort::default(), RequestActivity::default());
     let (ended, answering) = (hangup.0.clone(), busy.clone());
     let stream = TimedStream::new(stream, timeouts, busy.clone());
-    let arrival = Arrival(Arc::downgrade(&permit));
+    let arrival = ConnectionPermit(Arc::downgrade(&permit));
     let service = router.map_request(move |mut request: hyper::Request<hyper::body::Incoming>| {
         busy.begin();
         request.extensions_mut().insert(ConnectInfo(client));
@@ -452,19 +456,21 @@ mod tests {
     };
 
     /// A connection whose WebSocket comes out of the channel.
-    fn upgrading(address: SocketAddr) -> (Accepted, mpsc::Receiver<Option<crate::Socket>>) {
+    fn upgrading(
+        address: SocketAddr,
+    ) -> (AcceptedConnection, mpsc::Receiver<Option<crate::Socket>>) {
         let (sender, streams) = mpsc::channel(1);
         let handler = move |upgrade: crate::Upgrade| async move {
             let (response, connecting) = upgrade.accept(0);
             tokio::spawn(async move { sender.send(connecting.socket().await).await });
             response
         };
-        let permits = Permits::new(0, 0, Vec::new());
-        let accepted = Accepted {
+        let permits = PermitPool::new(0, 0, Vec::new());
+        let accepted = AcceptedConnection {
             client: address,
-            permit: Arc::new(permits.admit(None).expect("no limit")),
+            permit: Arc::new(permits.try_acquire(None).expect("no limit")),
             router: Router::new().route("/", axum::routing::get(handler)),
-            full: None,
+            limit_reached: None,
         };
         (accepted, streams)
     }

@@ -6,7 +6,7 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use switchboard_core::{Call, Charge, Event, Limits, Member, PeerId};
+use switchboard_core::{Charge, Event, Limits, Member, OfferRole, PeerId};
 
 use crate::queue_memory::QueueMemory;
 
@@ -14,7 +14,7 @@ use crate::queue_memory::QueueMemory;
 const EVENT_BYTES: usize = 128;
 
 /// What a list of members takes for each; they themselves are shared.
-const OTHER_BYTES: usize = size_of::<(Arc<Member>, Call)>();
+const OTHER_BYTES: usize = size_of::<(Arc<Member>, OfferRole)>();
 
 /// An emptied queue that had room for more events gives its memory back.
 const EVENTS_KEPT: usize = 4;
@@ -24,14 +24,14 @@ const EVENTS_KEPT: usize = 4;
 /// has missed an event has a wrong view of its room.
 #[derive(Debug)]
 pub struct Outbox {
-    state: Mutex<State>,
-    bounds: Bounds,
+    state: Mutex<OutboxState>,
+    bounds: OutboxLimits,
     memory: Arc<QueueMemory>,
 }
 
 /// The bound on the bytes that wait in an outbox; 0 bytes: no limit.
 #[derive(Clone, Copy, Debug)]
-struct Bounds {
+struct OutboxLimits {
     bytes: usize,
     /// More of them for each peer that may send at once, up to [`PEERS_MAX`].
     bytes_per_peer: usize,
@@ -41,7 +41,7 @@ struct Bounds {
 const PEERS_MAX: usize = 1024;
 
 #[derive(Debug, Default)]
-struct State {
+struct OutboxState {
     events: VecDeque<Arc<Event>>,
     /// What must not wait behind the others: probes, and the end.
     urgent: VecDeque<Arc<Event>>,
@@ -50,7 +50,7 @@ struct State {
     /// the client itself leaves a room.
     peers: usize,
     overflowed: bool,
-    charges: Charges,
+    charges: PendingCharges,
     /// The connection's task, if it waits.
     waiting: Option<Waker>,
 }
@@ -61,7 +61,7 @@ const REACHED_MAX: usize = 64;
 
 /// The work that a connection's frames have caused since its charges were last taken.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Charges {
+pub(crate) struct PendingCharges {
     /// Frames that the server sends.
     pub(crate) deliveries: u64,
     /// Bytes of them.
@@ -74,7 +74,7 @@ pub(crate) struct Charges {
 
 /// How full an outbox is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Backlog {
+pub enum FillLevel {
     /// At most half of its bound.
     Low,
     /// More than half of it, or more than fits.
@@ -87,7 +87,7 @@ pub(crate) struct Overflow;
 
 /// What a connection can take now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Appetite {
+pub(crate) enum PopMode {
     /// Every event.
     All,
     /// Only urgent ones: the client has not taken yet what was sent before.
@@ -98,7 +98,7 @@ impl Outbox {
     /// An empty outbox with the bounds of `limits`, whose bytes are part of `memory`.
     #[must_use]
     pub fn new(limits: &Limits, memory: Arc<QueueMemory>) -> Self {
-        let bounds = Bounds {
+        let bounds = OutboxLimits {
             bytes: limits.outbox_bytes,
             bytes_per_peer: limits.outbox_bytes_per_peer,
         };
@@ -110,11 +110,11 @@ impl Outbox {
     }
 
     /// Puts an event in, or marks the outbox as overflowed for good. Returns how much waits then.
-    pub fn push(&self, event: Arc<Event>) -> Backlog {
-        let bytes = cost(&event);
+    pub fn push(&self, event: Arc<Event>) -> FillLevel {
+        let bytes = event_bytes(&event);
         let mut state = self.lock();
         if state.overflowed {
-            return Backlog::High;
+            return FillLevel::High;
         }
         if matches!(*event, Event::Probe(_) | Event::Evicted(_)) {
             state.urgent.push_back(event);
@@ -135,18 +135,18 @@ impl Outbox {
             waker.wake();
         }
         match is_high {
-            true => Backlog::High,
-            false => Backlog::Low,
+            true => FillLevel::High,
+            false => FillLevel::Low,
         }
     }
 
     /// Whether `bytes` more may wait. If so, the memory for them is taken.
-    fn has_room(&self, state: &State, bytes: usize) -> bool {
+    fn has_room(&self, state: &OutboxState, bytes: usize) -> bool {
         let (bound, after) = (self.bounds.of(state), state.bytes + bytes);
         (bound == 0 || after <= bound) && self.memory.resize(state.bytes, after)
     }
 
-    fn overflow(&self, state: &mut State) {
+    fn overflow(&self, state: &mut OutboxState) {
         state.overflowed = true;
         state.events = VecDeque::new();
         self.memory.resize(state.bytes, 0);
@@ -183,12 +183,12 @@ impl Outbox {
     }
 
     /// The charges since the last call.
-    pub(crate) fn take_charges(&self) -> Charges {
+    pub(crate) fn take_charges(&self) -> PendingCharges {
         std::mem::take(&mut self.lock().charges)
     }
 
     /// The next event, if there is one that can be taken.
-    pub(crate) fn pop(&self, appetite: Appetite) -> Result<Option<Arc<Event>>, Overflow> {
+    pub(crate) fn pop(&self, appetite: PopMode) -> Result<Option<Arc<Event>>, Overflow> {
         let mut state = self.lock();
         if state.overflowed {
             return Err(Overflow);
@@ -196,13 +196,13 @@ impl Outbox {
         if let Some(event) = state.urgent.pop_front() {
             return Ok(Some(event));
         }
-        if appetite == Appetite::Urgent {
+        if appetite == PopMode::Urgent {
             return Ok(None);
         }
         let Some(event) = state.events.pop_front() else {
             return Ok(None);
         };
-        let bytes = state.bytes - cost(&event);
+        let bytes = state.bytes - event_bytes(&event);
         self.memory.resize(state.bytes, bytes);
         state.bytes = bytes;
         if state.events.is_empty() && state.events.capacity() > EVENTS_KEPT {
@@ -212,9 +212,9 @@ impl Outbox {
     }
 
     /// Ready when [`Outbox::pop`] has something to say.
-    pub(crate) fn poll_filled(&self, context: &Context<'_>, appetite: Appetite) -> Poll<()> {
+    pub(crate) fn poll_filled(&self, context: &Context<'_>, appetite: PopMode) -> Poll<()> {
         let mut state = self.lock();
-        let filled = appetite == Appetite::All && !state.events.is_empty();
+        let filled = appetite == PopMode::All && !state.events.is_empty();
         if state.overflowed || filled || !state.urgent.is_empty() {
             return Poll::Ready(());
         }
@@ -225,7 +225,7 @@ impl Outbox {
         Poll::Pending
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, OutboxState> {
         // Nothing that holds this lock panics half-way through a change.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -239,9 +239,9 @@ impl Drop for Outbox {
     }
 }
 
-impl Bounds {
+impl OutboxLimits {
     /// The bytes that may wait in an outbox; 0: no limit.
-    fn of(self, state: &State) -> usize {
+    fn of(self, state: &OutboxState) -> usize {
         match self.bytes {
             0 => 0,
             bytes => {
@@ -252,7 +252,7 @@ impl Bounds {
     }
 }
 
-impl State {
+impl OutboxState {
     /// Counts the peers that an event tells of.
     fn count_peers(&mut self, event: &Event) {
         match event {
@@ -261,18 +261,18 @@ impl State {
             Event::Departed { .. } => self.peers = self.peers.saturating_sub(1),
             Event::Rejoined { .. }
             | Event::Members { .. }
-            | Event::Heard { .. }
+            | Event::Received { .. }
             | Event::Claimed(_)
             | Event::Probe(_)
             | Event::Evicted(_)
-            | Event::Refused(_) => {}
+            | Event::RequestFailed(_) => {}
         }
     }
 }
 
-fn cost(event: &Event) -> usize {
+fn event_bytes(event: &Event) -> usize {
     let carried = match event {
-        Event::Heard { relay, .. } => relay.frame.len(),
+        Event::Received { message: relay, .. } => relay.frame.len(),
         Event::Joined { others, .. } => others.len() * OTHER_BYTES,
         Event::Rejoined { others, .. } | Event::Members { others, .. } => {
             others.len() * OTHER_BYTES
@@ -282,7 +282,7 @@ fn cost(event: &Event) -> usize {
         | Event::Departed { .. }
         | Event::Probe(_)
         | Event::Evicted(_)
-        | Event::Refused(_) => 0,
+        | Event::RequestFailed(_) => 0,
     };
     EVENT_BYTES + carried
 }
@@ -291,7 +291,9 @@ fn cost(event: &Event) -> usize {
 mod tests {
     use std::future::poll_fn;
 
-    use switchboard_core::{Eviction, Identity, Refusal, RoomId, RoomName, SpaceName, Tongue};
+    use switchboard_core::{
+        DialectTraits, ErrorCode, EvictionReason, Identity, RoomId, RoomName, SpaceName,
+    };
 
     use crate::queue_memory::UNCOUNTED_BYTES;
 
@@ -306,7 +308,7 @@ mod tests {
     }
 
     fn event() -> Arc<Event> {
-        Arc::new(Event::Refused(Refusal::Taken.into()))
+        Arc::new(Event::RequestFailed(ErrorCode::Taken.into()))
     }
 
     #[test]
@@ -318,23 +320,23 @@ mod tests {
         }
         for event in &events {
             let popped = outbox
-                .pop(Appetite::All)
+                .pop(PopMode::All)
                 .expect("no overflow")
                 .expect("an event");
             assert!(Arc::ptr_eq(event, &popped));
         }
-        assert!(outbox.pop(Appetite::All).expect("no overflow").is_none());
+        assert!(outbox.pop(PopMode::All).expect("no overflow").is_none());
     }
 
     #[test]
     fn what_does_not_fit_ends_it() {
         let outbox = bounded(3 * EVENT_BYTES);
         let backlogs = [(); 3].map(|()| outbox.push(event()));
-        assert_eq!(backlogs, [Backlog::Low, Backlog::High, Backlog::High]);
-        assert!(outbox.pop(Appetite::Urgent).is_ok());
+        assert_eq!(backlogs, [FillLevel::Low, FillLevel::High, FillLevel::High]);
+        assert!(outbox.pop(PopMode::Urgent).is_ok());
         outbox.push(event());
         assert_eq!(
-            outbox.pop(Appetite::All).err(),
+            outbox.pop(PopMode::All).err(),
             Some(Overflow),
             "nothing is told after a gap"
         );
@@ -346,8 +348,8 @@ mod tests {
         for _ in 0..100 {
             outbox.push(event());
             outbox.push(event());
-            assert!(outbox.pop(Appetite::All).is_ok_and(|event| event.is_some()));
-            assert!(outbox.pop(Appetite::All).is_ok_and(|event| event.is_some()));
+            assert!(outbox.pop(PopMode::All).is_ok_and(|event| event.is_some()));
+            assert!(outbox.pop(PopMode::All).is_ok_and(|event| event.is_some()));
         }
     }
 
@@ -355,13 +357,16 @@ mod tests {
     fn the_end_does_not_wait_behind_a_full_queue() {
         let outbox = bounded(EVENT_BYTES);
         outbox.push(event());
-        outbox.push(Arc::new(Event::Evicted(Eviction::Ghost)));
+        outbox.push(Arc::new(Event::Evicted(EvictionReason::Unresponsive)));
         let first = outbox
-            .pop(Appetite::Urgent)
+            .pop(PopMode::Urgent)
             .expect("no overflow")
             .expect("an event");
-        assert!(matches!(*first, Event::Evicted(Eviction::Ghost)));
-        assert!(outbox.pop(Appetite::Urgent).expect("no overflow").is_none());
+        assert!(matches!(
+            *first,
+            Event::Evicted(EvictionReason::Unresponsive)
+        ));
+        assert!(outbox.pop(PopMode::Urgent).expect("no overflow").is_none());
     }
 
     #[tokio::test]
@@ -369,7 +374,7 @@ mod tests {
         let outbox = Arc::new(bounded(0));
         let waiting = tokio::spawn({
             let outbox = outbox.clone();
-            async move { poll_fn(|context| outbox.poll_filled(context, Appetite::All)).await }
+            async move { poll_fn(|context| outbox.poll_filled(context, PopMode::All)).await }
         });
         tokio::task::yield_now().await;
         outbox.push(event());
@@ -381,15 +386,15 @@ mod tests {
             peer: PeerId::from_random([1; 16]),
             address: PeerId::from_random([1; 16]).into(),
             name: None,
-            tongue: &Tongue::USUAL,
+            dialect: &DialectTraits::DEFAULT,
             identity: Identity::Claimed,
             token: None,
-            circle: None,
+            group: None,
         });
         let room = RoomName::parse("r", 0).expect("a name");
         Arc::new(Event::Joined {
             room: RoomId::shared(SpaceName::default(), room),
-            others: vec![(member, Call::You); others],
+            others: vec![(member, OfferRole::Offerer); others],
         })
     }
 
@@ -401,8 +406,8 @@ mod tests {
         let events_until_full = |others| {
             let outbox = Outbox::new(&limits, Arc::default());
             outbox.push(joined(others));
-            assert!(outbox.pop(Appetite::All).is_ok_and(|event| event.is_some()));
-            let is_full = |outbox: &Outbox| outbox.pop(Appetite::Urgent).is_err();
+            assert!(outbox.pop(PopMode::All).is_ok_and(|event| event.is_some()));
+            let is_full = |outbox: &Outbox| outbox.pop(PopMode::Urgent).is_err();
             let mut count = 0;
             while !is_full(&outbox) {
                 outbox.push(event());
@@ -421,8 +426,8 @@ mod tests {
             ..Limits::default()
         };
         let outbox = Outbox::new(&limits, Arc::default());
-        assert_eq!(outbox.push(joined(3)), Backlog::Low);
-        assert_eq!(outbox.push(event()), Backlog::Low);
+        assert_eq!(outbox.push(joined(3)), FillLevel::Low);
+        assert_eq!(outbox.push(event()), FillLevel::Low);
     }
 
     #[test]
@@ -436,7 +441,7 @@ mod tests {
             });
             outbox
         };
-        let is_full = |outbox: &Outbox| outbox.pop(Appetite::Urgent).is_err();
+        let is_full = |outbox: &Outbox| outbox.pop(PopMode::Urgent).is_err();
         assert!(is_full(&fill(101)));
         let first = fill(80);
         assert!(!is_full(&first));

@@ -9,23 +9,23 @@ use std::{
 
 use ipnet::{IpNet, Ipv4Net};
 
-use crate::budget::Spent;
+use crate::budget::SpentBudgets;
 
 /// Counts connections. Loopback addresses are not counted by address, because a reverse proxy on
 /// the same machine looks like one, nor are other proxies that are trusted.
 #[derive(Debug)]
-pub struct Permits {
-    counts: Mutex<Counts>,
+pub struct PermitPool {
+    counts: Mutex<PermitCounts>,
     all_max: usize,
     per_address_max: usize,
     exempt: Vec<IpNet>,
 }
 
 #[derive(Debug, Default)]
-struct Counts {
+struct PermitCounts {
     all: usize,
     per_address: HashMap<IpAddr, usize>,
-    ended: Ended,
+    ended: EndedConnections,
 }
 
 /// Ended connections that may be remembered, of all addresses.
@@ -33,14 +33,14 @@ const ENDED_MAX: usize = 64 * 1024;
 
 /// The spent budgets of ended connections, by address.
 #[derive(Debug, Default)]
-struct Ended {
-    spent: HashMap<IpAddr, Vec<Spent>>,
+struct EndedConnections {
+    spent: HashMap<IpAddr, Vec<SpentBudgets>>,
     count: usize,
 }
 
-impl Ended {
+impl EndedConnections {
     /// Remembers an ended connection. Where too many are remembered already, it is not.
-    fn keep(&mut self, address: IpAddr, spent: Spent, now: Instant) {
+    fn keep(&mut self, address: IpAddr, spent: SpentBudgets, now: Instant) {
         if self.count >= ENDED_MAX {
             self.forget_paid(now);
         }
@@ -60,7 +60,7 @@ impl Ended {
     }
 
     /// The ended connection of this address that has spent most. It is not remembered any more.
-    fn take(&mut self, address: IpAddr, now: Instant) -> Option<Spent> {
+    fn take(&mut self, address: IpAddr, now: Instant) -> Option<SpentBudgets> {
         let of_address = self.spent.get_mut(&address)?;
         let before = of_address.len();
         of_address.retain(|spent| spent.until() > Some(now));
@@ -76,17 +76,17 @@ impl Ended {
 
 /// Which limit is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Full {
+pub enum ConnectionLimit {
     /// `connections`.
-    All,
+    Total,
     /// `connections_per_address`.
-    Address,
+    PerAddress,
 }
 
 /// The right to one connection, given back when dropped.
 #[derive(Debug)]
 pub struct Permit {
-    permits: Arc<Permits>,
+    permits: Arc<PermitPool>,
     counted: Mutex<Option<IpAddr>>,
 }
 
@@ -101,13 +101,13 @@ impl Permit {
 
 impl Permit {
     /// The spent budgets of an ended connection of the same address, for this one to continue.
-    pub(crate) fn take_spent(&self, now: Instant) -> Option<Spent> {
+    pub(crate) fn take_spent(&self, now: Instant) -> Option<SpentBudgets> {
         let address = (*self.address())?;
         self.permits.lock().ended.take(address, now)
     }
 
     /// Remembers the spent budgets of this connection, which ends.
-    pub(crate) fn keep_spent(&self, spent: Spent, now: Instant) {
+    pub(crate) fn keep_spent(&self, spent: SpentBudgets, now: Instant) {
         if let Some(address) = *self.address() {
             self.permits.lock().ended.keep(address, spent, now);
         }
@@ -118,7 +118,7 @@ impl Permit {
     }
 }
 
-impl Permits {
+impl PermitPool {
     /// So many in all and from one address (0: no limit), addresses of `exempt` not counted.
     #[must_use]
     pub fn new(all_max: usize, per_address_max: usize, exempt: Vec<IpNet>) -> Arc<Self> {
@@ -131,18 +131,21 @@ impl Permits {
     }
 
     /// Admits a connection from this address, unknown where the host program did not say.
-    pub fn admit(self: &Arc<Self>, address: Option<IpAddr>) -> Result<Permit, Full> {
+    pub fn try_acquire(
+        self: &Arc<Self>,
+        address: Option<IpAddr>,
+    ) -> Result<Permit, ConnectionLimit> {
         let counted = address
             .filter(|address| !is_exempt(address, &self.exempt))
             .map(network);
         let mut counts = self.lock();
         if self.all_max != 0 && counts.all >= self.all_max {
-            return Err(Full::All);
+            return Err(ConnectionLimit::Total);
         }
         if let Some(address) = counted {
             let count = counts.per_address.entry(address).or_default();
             if self.per_address_max != 0 && *count >= self.per_address_max {
-                return Err(Full::Address);
+                return Err(ConnectionLimit::PerAddress);
             }
             *count += 1;
         }
@@ -153,13 +156,13 @@ impl Permits {
         })
     }
 
-    fn lock(&self) -> MutexGuard<'_, Counts> {
+    fn lock(&self) -> MutexGuard<'_, PermitCounts> {
         // Nothing that holds this lock panics half-way through a change.
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Counts {
+impl PermitCounts {
     /// One connection less from this address.
     fn forget(&mut self, counted: Option<IpAddr>) {
         let Some(address) = counted else { return };
@@ -226,12 +229,15 @@ mod tests {
 
     #[test]
     fn counts_by_address_and_gives_back() {
-        let permits = Permits::new(0, 1, Vec::new());
-        let first = permits.admit(ip("192.0.2.1")).expect("the first");
-        assert_eq!(permits.admit(ip("192.0.2.1")).err(), Some(Full::Address));
-        assert!(permits.admit(ip("192.0.2.2")).is_ok());
+        let permits = PermitPool::new(0, 1, Vec::new());
+        let first = permits.try_acquire(ip("192.0.2.1")).expect("the first");
+        assert_eq!(
+            permits.try_acquire(ip("192.0.2.1")).err(),
+            Some(ConnectionLimit::PerAddress)
+        );
+        assert!(permits.try_acquire(ip("192.0.2.2")).is_ok());
         drop(first);
-        assert!(permits.admit(ip("192.0.2.1")).is_ok());
+        assert!(permits.try_acquire(ip("192.0.2.1")).is_ok());
         assert!(
             permits.lock().per_address.is_empty(),
             "nothing is kept of who has gone"
@@ -240,12 +246,17 @@ mod tests {
 
     #[test]
     fn what_is_not_of_its_address_is_counted_in_all_alone() {
-        let permits = Permits::new(2, 1, Vec::new());
-        let first = permits.admit(ip("192.0.2.1")).expect("the first");
+        let permits = PermitPool::new(2, 1, Vec::new());
+        let first = permits.try_acquire(ip("192.0.2.1")).expect("the first");
         first.uncount_address();
         first.uncount_address();
-        let second = permits.admit(ip("192.0.2.1")).expect("the address is free");
-        assert_eq!(permits.admit(ip("192.0.2.2")).err(), Some(Full::All));
+        let second = permits
+            .try_acquire(ip("192.0.2.1"))
+            .expect("the address is free");
+        assert_eq!(
+            permits.try_acquire(ip("192.0.2.2")).err(),
+            Some(ConnectionLimit::Total)
+        );
         drop((first, second));
         let counts = permits.lock();
         assert!(counts.all == 0 && counts.per_address.is_empty());
@@ -253,22 +264,30 @@ mod tests {
 
     #[test]
     fn one_ipv6_network_is_one_address() {
-        let permits = Permits::new(0, 1, Vec::new());
-        let _first = permits.admit(ip("2001:db8::1")).expect("the first");
+        let permits = PermitPool::new(0, 1, Vec::new());
+        let _first = permits.try_acquire(ip("2001:db8::1")).expect("the first");
         assert_eq!(
-            permits.admit(ip("2001:db8::ffff:2")).err(),
-            Some(Full::Address)
+            permits.try_acquire(ip("2001:db8::ffff:2")).err(),
+            Some(ConnectionLimit::PerAddress)
         );
-        assert!(permits.admit(ip("2001:db8:0:1::1")).is_ok());
-        let _mapped = permits.admit(ip("::ffff:192.0.2.1")).expect("IPv4 in IPv6");
-        assert_eq!(permits.admit(ip("192.0.2.1")).err(), Some(Full::Address));
+        assert!(permits.try_acquire(ip("2001:db8:0:1::1")).is_ok());
+        let _mapped = permits
+            .try_acquire(ip("::ffff:192.0.2.1"))
+            .expect("IPv4 in IPv6");
+        assert_eq!(
+            permits.try_acquire(ip("192.0.2.1")).err(),
+            Some(ConnectionLimit::PerAddress)
+        );
     }
 
     #[test]
     fn trusted_proxies_are_exempt_by_address() {
-        let permits = Permits::new(0, 1, vec!["10.0.0.0/8".parse().unwrap()]);
-        let _two =
-            [permits.admit(ip("10.0.0.1")), permits.admit(ip("10.0.0.1"))].map(Result::unwrap);
+        let permits = PermitPool::new(0, 1, vec!["10.0.0.0/8".parse().unwrap()]);
+        let _two = [
+            permits.try_acquire(ip("10.0.0.1")),
+            permits.try_acquire(ip("10.0.0.1")),
+        ]
+        .map(Result::unwrap);
     }
 
     #[test]
@@ -287,24 +306,27 @@ mod tests {
 
     #[test]
     fn loopback_is_exempt_by_address_but_counts_in_all() {
-        let permits = Permits::new(2, 1, Vec::new());
+        let permits = PermitPool::new(2, 1, Vec::new());
         let _two = [
-            permits.admit(ip("::ffff:127.0.0.1")),
-            permits.admit(ip("::1")),
+            permits.try_acquire(ip("::ffff:127.0.0.1")),
+            permits.try_acquire(ip("::1")),
         ]
         .map(Result::unwrap);
-        assert_eq!(permits.admit(ip("127.0.0.1")).err(), Some(Full::All));
+        assert_eq!(
+            permits.try_acquire(ip("127.0.0.1")).err(),
+            Some(ConnectionLimit::Total)
+        );
     }
 
-    fn spent(secs: u64, now: Instant) -> Spent {
-        Spent::of_frames(now + Duration::from_secs(secs))
+    fn spent(secs: u64, now: Instant) -> SpentBudgets {
+        SpentBudgets::of_frames(now + Duration::from_secs(secs))
     }
 
     #[test]
     fn a_connection_continues_the_most_spent_budgets_of_its_address() {
         let now = Instant::now();
-        let permits = Permits::new(0, 0, Vec::new());
-        let admit = |address: &str| permits.admit(Some(address.parse().expect("an address")));
+        let permits = PermitPool::new(0, 0, Vec::new());
+        let admit = |address: &str| permits.try_acquire(Some(address.parse().expect("an address")));
         let [ada, bob, local] = ["203.0.113.7", "203.0.113.8", "127.0.0.1"].map(admit);
         let [ada, bob, local] = [ada, bob, local].map(|permit| permit.expect("no limit"));
         for secs in [3, 9, 5] {
@@ -324,7 +346,7 @@ mod tests {
     fn ended_connections_are_remembered_up_to_a_bound() {
         let now = Instant::now();
         let address = IpAddr::from([203, 0, 113, 7]);
-        let mut ended = Ended::default();
+        let mut ended = EndedConnections::default();
         for _ in 0..ENDED_MAX {
             ended.keep(address, spent(1, now), now);
         }

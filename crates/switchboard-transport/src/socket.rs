@@ -11,14 +11,14 @@ use std::{
 };
 
 use bytes::{Buf as _, Bytes};
-use switchboard_dialect::Close;
+use switchboard_dialect::CloseReason;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     time::{Instant, Sleep, sleep_until},
 };
 
 use crate::{
-    frame::{self, Decoder, Message, Received, Violation},
+    frame::{self, Decoded, FrameDecoder, Violation, WebSocketMessage},
     upgraded_stream::UpgradedStream,
 };
 
@@ -44,25 +44,25 @@ thread_local! {
 
 /// The reason why no more messages can be received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
+pub enum SocketError {
     /// The client broke the protocol, or sent too large a message.
     Violation(Violation),
     /// A message was begun, and for ten seconds none of its data came.
     NotCompleted,
     /// The stream has ended without a close frame.
-    Ended,
+    Closed,
     /// The stream failed, as by a reset.
     Failed(io::ErrorKind),
 }
 
-impl Fault {
+impl SocketError {
     /// How the connection is closed. `None`: the client is gone.
     #[must_use]
-    pub fn close(self) -> Option<Close> {
+    pub fn close(self) -> Option<CloseReason> {
         match self {
             Self::Violation(violation) => Some(violation.close()),
-            Self::NotCompleted => Some(Close::NOT_COMPLETED),
-            Self::Ended | Self::Failed(_) => None,
+            Self::NotCompleted => Some(CloseReason::NOT_COMPLETED),
+            Self::Closed | Self::Failed(_) => None,
         }
     }
 
@@ -73,7 +73,7 @@ impl Fault {
         match self {
             Self::Violation(violation) => *violation != Violation::TooLarge,
             Self::NotCompleted => true,
-            Self::Ended | Self::Failed(_) => false,
+            Self::Closed | Self::Failed(_) => false,
         }
     }
 }
@@ -81,16 +81,16 @@ impl Fault {
 /// The server's side of a WebSocket connection.
 pub struct Socket<S = UpgradedStream> {
     stream: S,
-    decoder: Decoder,
+    decoder: FrameDecoder,
     /// Bytes that were read and not decoded yet.
     unread: Bytes,
     output: Output,
     /// The answer to the client's last ping, or to its close frame.
-    answer: Option<Message>,
+    pending_control: Option<WebSocketMessage>,
     /// The server's close frame was taken: nothing is sent after it.
     is_closing: bool,
     /// Nothing more is received after this: a fault, or the client's close frame.
-    end: Option<Fault>,
+    ended: Option<SocketError>,
     stall: Option<Stall>,
 }
 
@@ -98,7 +98,7 @@ impl<S> fmt::Debug for Socket<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Socket")
             .field("decoder", &self.decoder)
-            .field("end", &self.end)
+            .field("end", &self.ended)
             .finish_non_exhaustive()
     }
 }
@@ -113,12 +113,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         };
         Self {
             stream,
-            decoder: Decoder::new(message_bytes_max),
+            decoder: FrameDecoder::new(message_bytes_max),
             unread,
             output: Output::default(),
-            answer: None,
+            pending_control: None,
             is_closing: false,
-            end: None,
+            ended: None,
             stall: None,
         }
     }
@@ -133,24 +133,27 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
     ///
     /// # Errors
     /// When nothing more can be received. The same fault is returned from then on; after a close
-    /// frame it is [`Fault::Ended`].
-    pub fn poll_receive(&mut self, context: &mut Context<'_>) -> Poll<Result<Received, Fault>> {
-        if let Some(end) = self.end {
+    /// frame it is [`SocketError::Closed`].
+    pub fn poll_receive(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<Decoded, SocketError>> {
+        if let Some(end) = self.ended {
             return Poll::Ready(Err(end));
         }
         let received = ready!(self.poll_decode(context));
         match &received {
-            Ok(Received::Message(Message::Ping(payload))) => {
-                self.answer(Message::Pong(payload.clone()));
+            Ok(Decoded::Message(WebSocketMessage::Ping(payload))) => {
+                self.queue_control(WebSocketMessage::Pong(payload.clone()));
             }
-            Ok(Received::Message(close @ Message::Close(_))) => {
-                self.end = Some(Fault::Ended);
-                self.answer(close.clone());
+            Ok(Decoded::Message(close @ WebSocketMessage::Close(_))) => {
+                self.ended = Some(SocketError::Closed);
+                self.queue_control(close.clone());
             }
-            Ok(Received::Message(_) | Received::Fragment) => {}
+            Ok(Decoded::Message(_) | Decoded::Fragment) => {}
             Err(fault) => {
-                self.end = Some(*fault);
-                self.decoder = Decoder::new(0);
+                self.ended = Some(*fault);
+                self.decoder = FrameDecoder::new(0);
                 self.unread = Bytes::new();
                 self.stall = None;
             }
@@ -159,11 +162,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
     }
 
     /// Has `message` sent by the next flush, unless the connection is being closed.
-    fn answer(&mut self, message: Message) {
-        self.answer = (!self.is_closing).then_some(message);
+    fn queue_control(&mut self, message: WebSocketMessage) {
+        self.pending_control = (!self.is_closing).then_some(message);
     }
 
-    fn poll_decode(&mut self, context: &mut Context<'_>) -> Poll<Result<Received, Fault>> {
+    fn poll_decode(&mut self, context: &mut Context<'_>) -> Poll<Result<Decoded, SocketError>> {
         loop {
             if !self.unread.is_empty() {
                 let mut input = &*self.unread;
@@ -173,7 +176,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
                 if self.unread.is_empty() {
                     self.unread = Bytes::new();
                 }
-                if let Some(received) = decoded.map_err(Fault::Violation)? {
+                if let Some(received) = decoded.map_err(SocketError::Violation)? {
                     return Poll::Ready(Ok(received));
                 }
             }
@@ -183,27 +186,32 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
                 Poll::Ready(Err(fault)) => return Poll::Ready(Err(fault)),
                 Poll::Pending => {
                     ready!(self.poll_stall(context));
-                    return Poll::Ready(Err(Fault::NotCompleted));
+                    return Poll::Ready(Err(SocketError::NotCompleted));
                 }
             }
         }
     }
 
     /// Reads once, and decodes the first frame of it.
-    fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<Received>, Fault>> {
+    fn poll_read(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<Option<Decoded>, SocketError>> {
         let mut buffer = READ_BUFFER.take();
         buffer.resize(READ_BYTES, 0);
         let mut bytes = ReadBuf::new(&mut buffer);
         let polled = Pin::new(&mut self.stream).poll_read(context, &mut bytes);
         let read = match polled {
             Poll::Pending => Poll::Pending,
-            Poll::Ready(Err(error)) => Poll::Ready(Err(Fault::Failed(error.kind()))),
-            Poll::Ready(Ok(())) if bytes.filled().is_empty() => Poll::Ready(Err(Fault::Ended)),
+            Poll::Ready(Err(error)) => Poll::Ready(Err(SocketError::Failed(error.kind()))),
+            Poll::Ready(Ok(())) if bytes.filled().is_empty() => {
+                Poll::Ready(Err(SocketError::Closed))
+            }
             Poll::Ready(Ok(())) => {
                 let mut input = bytes.filled();
                 let decoded = self.decoder.decode(&mut input);
                 self.unread = Bytes::copy_from_slice(input);
-                Poll::Ready(decoded.map_err(Fault::Violation))
+                Poll::Ready(decoded.map_err(SocketError::Violation))
             }
         };
         READ_BUFFER.set(buffer);
@@ -223,7 +231,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
 
     /// Whether everything was handed to the stream.
     pub fn is_flushed(&self) -> bool {
-        self.output.is_flushed && self.answer.is_none()
+        self.output.is_flushed && self.pending_control.is_none()
     }
 
     /// Ready when one more message can be sent.
@@ -239,13 +247,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
 
     /// Takes a message, which [`Socket::poll_flush`] sends; nothing after a close frame. Call
     /// [`Socket::poll_ready`] before.
-    pub fn start_send(&mut self, message: Message) {
+    pub fn start_send(&mut self, message: WebSocketMessage) {
         if self.is_closing {
             return;
         }
-        if matches!(message, Message::Close(_)) {
+        if matches!(message, WebSocketMessage::Close(_)) {
             self.is_closing = true;
-            self.answer = None;
+            self.pending_control = None;
         }
         self.output.push(message);
     }
@@ -255,9 +263,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
     /// # Errors
     /// If the stream fails.
     pub fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.answer.is_some() {
+        if self.pending_control.is_some() {
             ready!(self.poll_ready(context))?;
-            if let Some(answer) = self.answer.take() {
+            if let Some(answer) = self.pending_control.take() {
                 self.start_send(answer);
             }
         }
@@ -268,10 +276,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
     ///
     /// # Errors
     /// When nothing more can be received.
-    pub async fn receive(&mut self) -> Result<Received, Fault> {
+    pub async fn receive(&mut self) -> Result<Decoded, SocketError> {
         poll_fn(|context| {
             if let Poll::Ready(Err(error)) = self.poll_flush(context) {
-                return Poll::Ready(Err(Fault::Failed(error.kind())));
+                return Poll::Ready(Err(SocketError::Failed(error.kind())));
             }
             self.poll_receive(context)
         })
@@ -282,7 +290,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
     ///
     /// # Errors
     /// If the stream fails.
-    pub async fn send(&mut self, message: Message) -> io::Result<()> {
+    pub async fn send(&mut self, message: WebSocketMessage) -> io::Result<()> {
         poll_fn(|context| self.poll_ready(context)).await?;
         self.start_send(message);
         poll_fn(|context| self.poll_flush(context)).await
@@ -300,7 +308,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         // With TLS this sends `close_notify`, by which the client knows that nothing was cut off (RFC 8446, section 6.1).
         let shut_down = poll_fn(|context| Pin::new(&mut self.stream).poll_shutdown(context));
         let is_open = shut_down.await.is_ok();
-        if let (true, Some(Fault::Violation(_) | Fault::NotCompleted)) = (is_open, self.end) {
+        if let (true, Some(SocketError::Violation(_) | SocketError::NotCompleted)) =
+            (is_open, self.ended)
+        {
             self.discard().await;
         }
     }
@@ -369,7 +379,7 @@ impl Output {
         self.payload.is_empty() && self.frames.len() < WRITE_BYTES
     }
 
-    fn push(&mut self, message: Message) {
+    fn push(&mut self, message: WebSocketMessage) {
         if self.frames.capacity() == 0 {
             self.frames = WRITE_BUFFER.take();
         }
@@ -428,7 +438,7 @@ impl Output {
 
 /// The time since an unfinished message has made progress.
 struct Stall {
-    /// [`Decoder::unfinished`] at that time.
+    /// [`FrameDecoder::unfinished`] at that time.
     progress: u64,
     since: Instant,
     sleep: Pin<Box<Sleep>>,

@@ -39,17 +39,17 @@ pub struct RequestTimeouts {
 /// Whether a connection's request is being answered, as far as the service knows. An upgraded connection
 /// stays busy.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Busy(Arc<State>);
+pub(crate) struct RequestActivity(Arc<ActivityState>);
 
 #[derive(Debug, Default)]
-struct State {
+struct ActivityState {
     /// The number of begins and ends of requests: odd while a request is being answered.
     changes: AtomicU64,
     /// The task that reads. hyper does not read again by itself when a response has ended.
     reader: AtomicWaker,
 }
 
-impl Busy {
+impl RequestActivity {
     pub(crate) fn begin(&self) {
         self.0.changes.fetch_add(1, Ordering::AcqRel);
     }
@@ -65,23 +65,23 @@ impl Busy {
             return response;
         }
         let busy = self.clone();
-        response.map(|body| Body::new(Answering { body, busy }))
+        response.map(|body| Body::new(TrackedBody { body, busy }))
     }
 }
 
 /// A response's body. The request is over when it is dropped.
-struct Answering {
+struct TrackedBody {
     body: Body,
-    busy: Busy,
+    busy: RequestActivity,
 }
 
-impl Drop for Answering {
+impl Drop for TrackedBody {
     fn drop(&mut self) {
         self.busy.end();
     }
 }
 
-impl HttpBody for Answering {
+impl HttpBody for TrackedBody {
     type Data = Bytes;
     type Error = axum::Error;
 
@@ -105,17 +105,17 @@ impl HttpBody for Answering {
 #[derive(Debug)]
 pub(crate) struct TimedStream<S> {
     stream: S,
-    busy: Busy,
+    busy: RequestActivity,
     /// The last number of changes that was read.
     changes: u64,
     timeouts: RequestTimeouts,
-    wait: Wait,
+    wait: WaitPhase,
     timer: Option<Pin<Box<Sleep>>>,
 }
 
 /// The event that is waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Wait {
+enum WaitPhase {
     /// Nothing, or the end of a response.
     Response,
     /// The first byte of a request.
@@ -125,16 +125,16 @@ enum Wait {
 }
 
 impl<S> TimedStream<S> {
-    pub(crate) fn new(stream: S, timeouts: RequestTimeouts, busy: Busy) -> Self {
+    pub(crate) fn new(stream: S, timeouts: RequestTimeouts, busy: RequestActivity) -> Self {
         let mut this = Self {
             stream,
             busy,
             changes: 0,
             timeouts,
-            wait: Wait::Response,
+            wait: WaitPhase::Response,
             timer: None,
         };
-        this.wait_for(Wait::Head);
+        this.wait_for(WaitPhase::Head);
         this
     }
 
@@ -143,20 +143,20 @@ impl<S> TimedStream<S> {
         self.stream
     }
 
-    fn wait_for(&mut self, wait: Wait) {
+    fn wait_for(&mut self, wait: WaitPhase) {
         let timeout = match wait {
-            Wait::Response => Duration::ZERO,
-            Wait::Request => self.timeouts.idle,
-            Wait::Head => self.timeouts.head,
+            WaitPhase::Response => Duration::ZERO,
+            WaitPhase::Request => self.timeouts.idle,
+            WaitPhase::Head => self.timeouts.head,
         };
         self.wait = wait;
         self.timer = (!timeout.is_zero()).then(|| Box::pin(sleep(timeout)));
     }
 
     /// Notes whether a request has begun or ended since the last time.
-    fn follow(&mut self, context: &Context<'_>) {
+    fn update_phase(&mut self, context: &Context<'_>) {
         let state = &self.busy.0;
-        let is_upgraded_or_busy = self.wait == Wait::Response && self.changes % 2 == 1;
+        let is_upgraded_or_busy = self.wait == WaitPhase::Response && self.changes % 2 == 1;
         if !is_upgraded_or_busy {
             state.reader.register(context.waker());
         }
@@ -165,9 +165,9 @@ impl<S> TimedStream<S> {
             self.changes = changes;
             let is_busy = changes % 2 == 1;
             self.wait_for(if is_busy {
-                Wait::Response
+                WaitPhase::Response
             } else {
-                Wait::Request
+                WaitPhase::Request
             });
         }
     }
@@ -179,9 +179,9 @@ impl<S> TimedStream<S> {
             None => return Poll::Pending,
         }
         Poll::Ready(match self.wait {
-            Wait::Head => Err(io::ErrorKind::TimedOut.into()),
+            WaitPhase::Head => Err(io::ErrorKind::TimedOut.into()),
             // As if the client had closed the connection.
-            Wait::Request | Wait::Response => Ok(()),
+            WaitPhase::Request | WaitPhase::Response => Ok(()),
         })
     }
 }
@@ -192,14 +192,14 @@ impl<S: AsyncRead + Unpin> AsyncRead for TimedStream<S> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        self.follow(context);
+        self.update_phase(context);
         if let Poll::Ready(ended) = self.poll_timeout(context) {
             return Poll::Ready(ended);
         }
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
-        if self.wait == Wait::Request && buffer.filled().len() > before {
-            self.wait_for(Wait::Head);
+        if self.wait == WaitPhase::Request && buffer.filled().len() > before {
+            self.wait_for(WaitPhase::Head);
         }
         Poll::Ready(Ok(()))
     }
@@ -249,9 +249,11 @@ mod tests {
         idle: Duration::from_secs(75),
     };
 
-    fn connection(timeouts: RequestTimeouts) -> (DuplexStream, TimedStream<DuplexStream>, Busy) {
+    fn connection(
+        timeouts: RequestTimeouts,
+    ) -> (DuplexStream, TimedStream<DuplexStream>, RequestActivity) {
         let (client, server) = tokio::io::duplex(64);
-        let busy = Busy::default();
+        let busy = RequestActivity::default();
         (
             client,
             TimedStream::new(server, timeouts, busy.clone()),

@@ -118,7 +118,7 @@ async fn answer_plain_http(request: Request) -> Response {
     response
 }
 
-/// The address of a request with `https`, if its one `Host` is a host with or without a port, and its target has a
+/// The address of a request with `https`, if its one `RedisHost` is a host with or without a port, and its target has a
 /// path. The client of a redirect goes nowhere else than to the host that it has asked.
 fn https_url(request: &Request) -> Option<String> {
     let mut hosts = request.headers().get_all(header::HOST).iter();

@@ -51,7 +51,7 @@ impl Upgrade {
     ///
     /// # Errors
     /// If it is not a valid handshake, or the connection cannot be upgraded.
-    pub fn of(parts: &mut Parts) -> Result<Self, HandshakeError> {
+    pub fn from_parts(parts: &mut Parts) -> Result<Self, HandshakeError> {
         check_request(&parts.method, parts.version)?;
         let accept = accept_of(&parts.headers)?;
         let upgrading = parts.extensions.remove::<OnUpgrade>();
@@ -111,7 +111,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Upgrade {
     type Rejection = HandshakeError;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, HandshakeError> {
-        Self::of(parts)
+        Self::from_parts(parts)
     }
 }
 
@@ -145,7 +145,7 @@ pub enum HandshakeError {
     Method,
     /// The HTTP version is too old.
     HttpVersion,
-    /// `Connection` has no element `upgrade`.
+    /// `WebSocketConnection` has no element `upgrade`.
     Connection,
     /// `Upgrade` has no element `websocket`.
     Upgrade,

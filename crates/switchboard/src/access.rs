@@ -4,10 +4,10 @@ use std::{fmt, future::Future, net::IpAddr, pin::Pin, sync::Arc, time::Duration}
 
 use axum::http::{HeaderMap, Uri};
 use switchboard_core::{Identity, Peer, PeerId, RoomId, SpaceName};
-use switchboard_transport::Check;
+use switchboard_transport::JoinCheck;
 
 /// How long the host program may think. A connection that waits for a hook is not served.
-pub(crate) const HOOK_PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const HOOK_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A request to connect, for the host program to judge.
 #[derive(Clone, Debug)]
@@ -70,18 +70,18 @@ pub struct JoinRequest {
     pub room: RoomId,
 }
 
-type Answer<T> = Pin<Box<dyn Future<Output = T> + Send>>;
-type ConnectHook = dyn Fn(ConnectRequest) -> Answer<Admission> + Send + Sync;
-type JoinHook = dyn Fn(JoinRequest) -> Answer<bool> + Send + Sync;
+type HookFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+type ConnectHook = dyn Fn(ConnectRequest) -> HookFuture<Admission> + Send + Sync;
+type JoinHook = dyn Fn(JoinRequest) -> HookFuture<bool> + Send + Sync;
 
 /// The hooks in force.
 #[derive(Clone, Default)]
-pub(crate) struct Access {
+pub(crate) struct AccessHooks {
     connect: Option<Arc<ConnectHook>>,
     join: Option<Arc<JoinHook>>,
 }
 
-impl fmt::Debug for Access {
+impl fmt::Debug for AccessHooks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Access")
             .field("connect", &self.connect.is_some())
@@ -90,7 +90,7 @@ impl fmt::Debug for Access {
     }
 }
 
-impl Access {
+impl AccessHooks {
     pub(crate) fn set_connect<F, A>(&mut self, hook: F)
     where
         F: Fn(ConnectRequest) -> A + Send + Sync + 'static,
@@ -114,23 +114,23 @@ impl Access {
         }
     }
 
-    pub(crate) fn may_join(&self, peer: &Peer, room: &RoomId) -> Option<Check> {
+    pub(crate) fn may_join(&self, peer: &Peer, room: &RoomId) -> Option<JoinCheck> {
         self.may_enter(|| JoinRequest {
             peer: peer.id(),
             identity: match peer.identity() {
                 Identity::Claimed => None,
                 Identity::Proven(name) => Some(name.clone()),
             },
-            dialect: peer.tongue().name,
+            dialect: peer.dialect().name,
             room: room.clone(),
         })
     }
 
     /// Whether somebody may enter a room. `None`: yes, without asking.
-    pub(crate) fn may_enter(&self, request: impl FnOnce() -> JoinRequest) -> Option<Check> {
+    pub(crate) fn may_enter(&self, request: impl FnOnce() -> JoinRequest) -> Option<JoinCheck> {
         let answer = self.join.as_ref()?(request());
         Some(Box::pin(async move {
-            tokio::time::timeout(HOOK_PATIENCE, answer)
+            tokio::time::timeout(HOOK_TIMEOUT, answer)
                 .await
                 .unwrap_or(false)
         }))

@@ -7,8 +7,8 @@ use std::{
 
 use switchboard_core::NodeId;
 use switchboard_engine::{
-    cluster::{BEATS_PER_LEASE, store::NodeStatus},
-    redis::{Address, list_nodes},
+    cluster::{HEARTBEATS_PER_LEASE, store::NodeStatus},
+    redis::{RedisAddress, list_nodes},
 };
 use tokio::time::{sleep, timeout};
 
@@ -17,10 +17,10 @@ pub use switchboard_engine::NodeLine;
 use crate::config::EngineConfig;
 
 /// A store that takes longer is as good as away.
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How often the list is read within a beat.
-const LOOKS_PER_BEAT: u32 = 8;
+const POLLS_PER_HEARTBEAT: u32 = 8;
 
 /// All nodes on the list, by their ids: those that live, and those whose lease has lapsed and whose
 /// members are not all gone yet. None if no engine is configured. No server need run for it.
@@ -36,21 +36,21 @@ pub async fn nodes(config: &EngineConfig) -> Result<Option<Vec<NodeLine>>, Strin
         return Ok(None);
     };
     let read = async || {
-        let answer = timeout(PATIENCE, fetch(address, &config.prefix)).await;
+        let answer = timeout(TIMEOUT, fetch(address, &config.prefix)).await;
         let answer =
-            answer.unwrap_or_else(|_| Err(format!("no answer in {} s", PATIENCE.as_secs())));
+            answer.unwrap_or_else(|_| Err(format!("no answer in {} s", TIMEOUT.as_secs())));
         answer.map_err(|why| format!("the engine at {address} cannot be reached: {why}"))
     };
     watch(read, config.lease).await.map(Some)
 }
 
-async fn fetch(address: &Address, prefix: &str) -> Result<Vec<NodeStatus>, String> {
+async fn fetch(address: &RedisAddress, prefix: &str) -> Result<Vec<NodeStatus>, String> {
     let nodes = list_nodes(address, prefix).await;
     nodes.map_err(|error| error.to_string())
 }
 
 /// A node on the list, and since when its beat is this one if it has been seen to change.
-struct Seen {
+struct ObservedNode {
     status: NodeStatus,
     changed: Option<Instant>,
 }
@@ -62,22 +62,22 @@ async fn watch(
     lease: Duration,
 ) -> Result<Vec<NodeLine>, String> {
     // Who is silent is taken for dead a beat before its lease ends.
-    let beat = lease / BEATS_PER_LEASE;
+    let beat = lease / HEARTBEATS_PER_LEASE;
     let begin = Instant::now();
-    let mut seen = BTreeMap::<NodeId, Seen>::new();
+    let mut seen = BTreeMap::<NodeId, ObservedNode>::new();
     loop {
-        look(&mut seen, read().await?);
+        update_observed(&mut seen, read().await?);
         let is_decided = seen
             .values()
-            .all(|seen| seen.changed.is_some() || seen.status.buried);
+            .all(|seen| seen.changed.is_some() || seen.status.is_fenced);
         if is_decided || begin.elapsed() >= lease - beat {
-            return Ok(seen.values().map(line).collect());
+            return Ok(seen.values().map(node_line).collect());
         }
-        sleep(beat / LOOKS_PER_BEAT).await;
+        sleep(beat / POLLS_PER_HEARTBEAT).await;
     }
 }
 
-fn look(seen: &mut BTreeMap<NodeId, Seen>, list: Vec<NodeStatus>) {
+fn update_observed(seen: &mut BTreeMap<NodeId, ObservedNode>, list: Vec<NodeStatus>) {
     let is_first = seen.is_empty();
     let mut before = std::mem::take(seen);
     for status in list {
@@ -85,7 +85,7 @@ fn look(seen: &mut BTreeMap<NodeId, Seen>, list: Vec<NodeStatus>) {
         let earlier = before.remove(&node);
         let is_same = match &earlier {
             Some(earlier) => {
-                (earlier.status.lease, earlier.status.beat) == (status.lease, status.beat)
+                (earlier.status.lease, earlier.status.heartbeat) == (status.lease, status.heartbeat)
             }
             // Who is new on the list has just put itself there.
             None => is_first,
@@ -95,21 +95,21 @@ fn look(seen: &mut BTreeMap<NodeId, Seen>, list: Vec<NodeStatus>) {
         } else {
             Some(Instant::now())
         };
-        seen.insert(node, Seen { status, changed });
+        seen.insert(node, ObservedNode { status, changed });
     }
 }
 
-fn line(seen: &Seen) -> NodeLine {
+fn node_line(seen: &ObservedNode) -> NodeLine {
     let NodeStatus {
         lease,
-        buried,
+        is_fenced: buried,
         status,
         ..
     } = &seen.status;
     let is_alive = seen.changed.is_some() && !buried;
-    let line = NodeLine::heard(lease.node, lease.epoch, is_alive, status);
+    let line = NodeLine::from_report(lease.node, lease.epoch, is_alive, status);
     match seen.changed {
-        Some(changed) => line.aged(changed.elapsed()),
+        Some(changed) => line.with_age(changed.elapsed()),
         None => line,
     }
 }
@@ -130,8 +130,8 @@ mod tests {
                 node: NodeId::from(node),
                 epoch: 1,
             },
-            beat,
-            buried,
+            heartbeat: beat,
+            is_fenced: buried,
             status: r#"{"members":7}"#.to_owned(),
         }
     }

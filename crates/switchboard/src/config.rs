@@ -12,18 +12,18 @@ use std::{
 
 use ipnet::IpNet;
 use switchboard_core::{DialectName, Limits};
-use switchboard_dialect::{ALL, Dialect, Settings, find, ice::IceServers};
+use switchboard_dialect::{ALL, Dialect, DialectSettings, find, ice::IceServers};
 use switchboard_transport::Heartbeat;
 
-use crate::doors::Entrances;
+use crate::route_table::RouteTable;
 
 mod address;
 mod check;
 mod engine;
-mod given;
+mod error;
 mod keys;
 mod load;
-mod mistake;
+mod raw_value;
 mod suggest;
 #[cfg(test)]
 mod tests;
@@ -31,7 +31,7 @@ mod tls;
 mod voice;
 
 pub use engine::{EngineConfig, EngineUrl};
-pub use mistake::{Mistake, Origins, Source};
+pub use error::{ConfigError, SettingSource, SettingSources};
 pub use tls::TlsConfig;
 pub use voice::{Gostream, KeysConfig, SiteConfig, VoiceConfig, VoiceIdentity};
 
@@ -60,11 +60,11 @@ pub struct Config {
     /// Addresses where a dialect alone is served.
     pub listen: BTreeMap<DialectName, Vec<SocketAddr>>,
     /// The dialects' own settings.
-    pub dialects: Settings,
+    pub dialects: DialectSettings,
     /// Voice calls and rooms.
     pub voice: VoiceConfig,
     /// The source of each setting, for error messages.
-    pub origins: Origins,
+    pub origins: SettingSources,
 }
 
 /// Where to listen and what to serve.
@@ -190,7 +190,7 @@ impl Config {
         let served = |dialect: &&dyn Dialect| {
             let bases = self.paths_of(*dialect);
             let paths = bases.iter().filter_map(|base| first_path(*dialect, base));
-            (dialect.tongue().name, paths.collect())
+            (dialect.traits().name, paths.collect())
         };
         let enabled = ALL.iter().filter(|dialect| self.is_enabled(**dialect));
         enabled.map(served).collect()
@@ -198,17 +198,17 @@ impl Config {
 
     /// Whether a dialect is not switched off.
     pub(crate) fn is_enabled(&self, dialect: &dyn Dialect) -> bool {
-        self.dialects.is_enabled(dialect.tongue().name)
+        self.dialects.is_enabled(dialect.traits().name)
     }
 
     /// The dialects' settings for clients of the listeners that all dialects share. A dialect without a
     /// path has switched itself off there: no other way leads to it.
-    pub(crate) fn shared_settings(&self) -> Settings {
+    pub(crate) fn shared_settings(&self) -> DialectSettings {
         let mut settings = self.dialects.clone();
         settings.set_ice_servers(self.ice.clone());
         for dialect in ALL {
             if self.paths_of(*dialect).is_empty() {
-                settings.set_enabled(dialect.tongue().name, false);
+                settings.set_enabled(dialect.traits().name, false);
             }
         }
         settings
@@ -218,7 +218,7 @@ impl Config {
     #[must_use]
     pub fn served_alone(dialect: &str) -> Option<String> {
         let dialect = find(dialect)?;
-        first_path(dialect, dialect.home())
+        first_path(dialect, dialect.standalone_path())
     }
 
     /// The base paths of a dialect.
@@ -231,25 +231,25 @@ impl Config {
                 .collect()
         };
         self.paths
-            .get(dialect.tongue().name)
+            .get(dialect.traits().name)
             .cloned()
             .unwrap_or_else(usual)
     }
 
     /// What is met on which path of the main listener.
-    pub(crate) fn entrances(&self) -> Entrances {
+    pub(crate) fn entrances(&self) -> RouteTable {
         let bases = ALL
             .iter()
             .filter(|dialect| self.is_enabled(**dialect))
             .map(|dialect| (*dialect, self.paths_of(*dialect)));
-        Entrances::new(&bases.collect::<Vec<_>>(), crate::web::is_taken)
+        RouteTable::new(&bases.collect::<Vec<_>>(), crate::web::is_reserved_path)
     }
 }
 
 /// The first path under a base where clients of a dialect connect.
 fn first_path(dialect: &dyn Dialect, base: &str) -> Option<String> {
-    let mut doors = dialect.doors(base).into_iter();
+    let mut doors = dialect.endpoints(base).into_iter();
     doors
-        .find(|door| door.opens.takes_sockets())
+        .find(|door| door.accepts.accepts_sockets())
         .map(|door| door.path)
 }

@@ -12,7 +12,7 @@ use switchboard_dialect::ice::IceServer;
 
 use crate::{
     Config, cors,
-    reception::other_method,
+    handlers::reject_method,
     server::{Server, unix_ms},
 };
 
@@ -44,7 +44,7 @@ pub(crate) async fn answer(State(server): State<Server>, request: Request) -> Re
 
 /// The servers, for a client that may connect: credentials give access to a relay.
 async fn respond(server: &Server, parts: &Parts) -> Result<Response, Box<Response>> {
-    other_method(&parts.method).map_or(Ok(()), Err)?;
+    reject_method(&parts.method).map_or(Ok(()), Err)?;
     server.charge(parts)?;
     let (_permit, identity, _space) = server.admit(parts).await.map_err(Box::new)?;
     let document = document(&server.handshake(identity).ice_servers()).to_string();

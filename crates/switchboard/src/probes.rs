@@ -14,12 +14,12 @@ use axum::{
     routing::get,
 };
 use switchboard_engine::Status;
-use switchboard_transport::Exchange as _;
+use switchboard_transport::NodeHandle as _;
 
 use crate::server::Server;
 
 /// An engine that is away for less is not worth taking a node out of service.
-const ENGINE_PATIENCE: Duration = Duration::from_secs(5);
+const ENGINE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Adds `/healthz` and `/readyz`, as far as they are free.
 pub(crate) fn routes(mut router: Router<Server>, is_free: impl Fn(&str) -> bool) -> Router<Server> {
@@ -45,17 +45,17 @@ pub(crate) async fn ready(State(server): State<Server>) -> (StatusCode, String) 
     }
     let away = server.inner.shards.status().and_then(|status| {
         let address = server.inner.config.engine.url.address();
-        away(&status, address.map(ToString::to_string))
+        unready_reason(&status, address.map(ToString::to_string))
     });
     away.map_or_else(|| (StatusCode::OK, "ready\n".to_owned()), unready)
 }
 
 /// Why the engine keeps this node from doing its work, in a line; nothing while it does not.
-fn away(status: &Status, address: Option<String>) -> Option<String> {
+fn unready_reason(status: &Status, address: Option<String>) -> Option<String> {
     let what = match status.down_for {
         // A node that has never been one of several cannot do its work at all.
         _ if status.secret.is_none() => "has not been reached yet".to_owned(),
-        Some(down_for) if down_for >= ENGINE_PATIENCE => {
+        Some(down_for) if down_for >= ENGINE_TIMEOUT => {
             format!("has not answered for {} s", down_for.as_secs())
         }
         Some(_) | None => return None,
@@ -64,7 +64,7 @@ fn away(status: &Status, address: Option<String>) -> Option<String> {
         .map(|address| format!(" at {address}"))
         .unwrap_or_default();
     // A reason of several lines would look like several reasons.
-    let why: Vec<_> = status.why.split_whitespace().collect();
+    let why: Vec<_> = status.last_error.split_whitespace().collect();
     let why = if why.is_empty() {
         String::new()
     } else {
@@ -80,7 +80,7 @@ pub(crate) async fn metrics(State(server): State<Server>) -> impl IntoResponse {
         metric(&mut text, name, help, value);
     }
     if let Some(status) = server.inner.shards.status() {
-        of_engine(&mut text, &status);
+        write_engine_metrics(&mut text, &status);
     }
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text)
 }
@@ -99,10 +99,10 @@ fn metric(text: &mut String, name: &str, help: &str, value: impl Display) {
 }
 
 /// How this node stands among the others.
-fn of_engine(text: &mut String, status: &Status) {
+fn write_engine_metrics(text: &mut String, status: &Status) {
     let alive = status.nodes.iter().filter(|line| line.is_alive).count();
     let lapsed = status.nodes.len() - alive;
-    let this = status.this();
+    let this = status.own_line();
     let down_for = status.down_for.unwrap_or_default();
     let gauges: [(&str, &str, f64); 3] = [
         (
@@ -176,8 +176,8 @@ fn of_engine(text: &mut String, status: &Status) {
 mod tests {
     use std::sync::{Arc, Mutex};
 
-    use switchboard_core::{Change, Letter, LogId, NodeId, Position};
-    use switchboard_engine::{Closing, Engine, NodeLine, Ordered, Sink};
+    use switchboard_core::{Change, LogId, NodeId, NodeMessage, Position};
+    use switchboard_engine::{CloseFuture, Engine, EngineHandler, NodeLine, ProposeOutcome};
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     use super::*;
@@ -188,13 +188,13 @@ mod tests {
     struct Told(Mutex<Option<Status>>);
 
     impl Engine for Told {
-        fn attach(&self, _sink: Arc<dyn Sink>) {}
+        fn attach(&self, _sink: Arc<dyn EngineHandler>) {}
 
-        fn propose(&self, _log: &LogId, at: Position, _change: &Change) -> Ordered {
-            Ordered::Now(at.next())
+        fn propose(&self, _log: &LogId, at: Position, _change: &Change) -> ProposeOutcome {
+            ProposeOutcome::Committed(at.next())
         }
 
-        fn send(&self, _to: NodeId, letter: Letter) -> Option<Letter> {
+        fn send(&self, _to: NodeId, letter: NodeMessage) -> Option<NodeMessage> {
             Some(letter)
         }
 
@@ -202,7 +202,7 @@ mod tests {
             self.0.lock().expect("not poisoned").clone()
         }
 
-        fn close(&self) -> Closing<'_> {
+        fn close(&self) -> CloseFuture<'_> {
             Box::pin(std::future::ready(()))
         }
     }
@@ -223,7 +223,7 @@ mod tests {
             epoch: this.epoch,
             url: this.url.clone(),
             down_for: None,
-            why: String::new(),
+            last_error: String::new(),
             nodes: vec![this, other, lapsed],
             queue: 5,
             lag: Duration::from_micros(1500),
@@ -236,7 +236,7 @@ mod tests {
     fn down_for(secs: u64, why: &str) -> Status {
         Status {
             down_for: Some(Duration::from_secs(secs)),
-            why: why.to_owned(),
+            last_error: why.to_owned(),
             ..status()
         }
     }
@@ -298,7 +298,7 @@ mod tests {
             let status = Status {
                 secret: None,
                 down_for: down,
-                why: words.to_owned(),
+                last_error: words.to_owned(),
                 ..status()
             };
             let answer = get("/readyz", Some(status)).await;

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use bytestring::ByteString;
 use switchboard_core::{
-    Address, Identity, Input, Member, PeerId, Relay, RelayKind, RoomId, RoomName, RoomScope,
-    SpaceName, Target,
+    Address, Identity, Input, Member, MessageKind, PeerId, RelayedMessage, RoomId, RoomName,
+    RoomScope, SpaceName, Target,
 };
 use switchboard_dialect::HOST;
 use tokio::sync::broadcast;
@@ -62,7 +62,7 @@ impl Rooms {
     /// Sends text to one member, as the server, in its own dialect. Says whether it is there and
     /// its dialect has words for text.
     pub fn send(&self, room: &RoomId, address: &Address, text: &str) -> bool {
-        let hears = |member: &Arc<Member>| member.address == *address && member.tongue.messages;
+        let hears = |member: &Arc<Member>| member.address == *address && member.dialect.messages;
         let is_there = self.members(room).iter().any(hears);
         self.announce(room, Target::Address(address.clone()), text);
         is_there
@@ -73,7 +73,7 @@ impl Rooms {
         let hearers = self
             .members(room)
             .iter()
-            .filter(|member| member.tongue.messages)
+            .filter(|member| member.dialect.messages)
             .count();
         self.announce(room, Target::Everyone, text);
         hearers
@@ -101,9 +101,12 @@ impl Rooms {
 
     fn announce(&self, room: &RoomId, to: Target, text: &str) {
         let frame = ByteString::from(text);
-        let relay = Arc::new(Relay::new(HOST.name, RelayKind::Message, frame, |_, _| {
-            true
-        }));
+        let relay = Arc::new(RelayedMessage::new(
+            HOST.name,
+            MessageKind::Message,
+            frame,
+            |_, _| true,
+        ));
         let room = room.clone();
         self.shards.handle(
             &room.clone(),
@@ -111,7 +114,7 @@ impl Rooms {
                 room,
                 to,
                 from: server(),
-                relay,
+                message: relay,
             },
         );
     }
@@ -123,9 +126,9 @@ fn server() -> Arc<Member> {
         peer: PeerId::from_random([0; 16]),
         address: Address::parse("server", 0).expect("not empty"),
         name: None,
-        tongue: &HOST,
+        dialect: &HOST,
         identity: Identity::Claimed,
         token: None,
-        circle: None,
+        group: None,
     })
 }

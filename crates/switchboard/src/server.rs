@@ -18,27 +18,27 @@ use axum::{
 };
 use rand::RngExt;
 use switchboard_core::{Identity, Limits, PeerId};
-use switchboard_dialect::{CorsPolicy, Dialect, Door, Handshake, Query, find};
+use switchboard_dialect::{CorsPolicy, Dialect, Endpoint, Handshake, Query, find};
 use switchboard_engine::{
     Engine, Memory,
     redis::{Redis, RedisSettings},
 };
 use switchboard_transport::{
-    AddressRates, Arrival, Counters, Exchange, Full, Listener, Permit, Permits, QueueMemory,
-    RequestTimeouts, Reserve, Terms, canonical_net, websocket,
+    AddressRates, ConnectionLimit, ConnectionPermit, Counters, Listener, NodeHandle, Permit,
+    PermitPool, ProbeReserve, QueueMemory, RequestTimeouts, ServeConfig, canonical_net, websocket,
 };
 use tokio::time::timeout;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    access::{Access, Admission, ConnectRequest, HOOK_PATIENCE, JoinRequest},
+    access::{AccessHooks, Admission, ConnectRequest, HOOK_TIMEOUT, JoinRequest},
     config::Config,
-    doors::{Entrance, Entrances},
-    duty::Duty,
-    ice, probes, proxy, reception,
+    election::Election,
+    handlers, ice, probes, proxy,
     rooms::Rooms,
+    route_table::{Route, RouteTable},
     shards::Shards,
-    voice::{self, Front},
+    voice::{self, VoiceBackend},
     web,
 };
 
@@ -56,7 +56,7 @@ pub(crate) const LIST_BYTES_PER_REQUEST: u64 = 64 * 1024;
 #[derive(Clone, Debug, Default)]
 pub struct Builder {
     config: Config,
-    access: Access,
+    access: AccessHooks,
     engine: Option<(Arc<dyn Engine>, String)>,
 }
 
@@ -113,7 +113,7 @@ impl Builder {
             Some((engine, url)) => (engine, Some(url)),
             None => (Arc::new(Memory) as Arc<dyn Engine>, None),
         };
-        let duty = url.as_ref().map(|url| Arc::new(Duty::at(url)));
+        let duty = url.as_ref().map(|url| Arc::new(Election::at(url)));
         let (drain, tasks) = (CancellationToken::new(), TaskTracker::new());
         let shards = Shards::new(&limits, engine.clone(), self.access, duty.clone(), &tasks);
         let proxies = config.server.trusted_proxies.clone();
@@ -127,36 +127,39 @@ impl Builder {
         let nodes = duty.clone().map(|duty| {
             let engine = engine.clone();
             let secret = Arc::new(move || engine.status()?.secret);
-            voice::Nodes { duty, secret }
+            voice::ClusterContext {
+                election: duty,
+                secret,
+            }
         });
         let rates = Arc::new(AddressRates::new(
             limits.expensive_requests_per_second,
             limits.expensive_requests_burst,
             proxies.clone(),
         ));
-        let voice = Front::new(&config, &limits, &shards, &rates, &drain, &tasks, nodes);
+        let voice = VoiceBackend::new(&config, &limits, &shards, &rates, &drain, &tasks, nodes);
         if let (Some(duty), Some(_)) = (duty, &voice) {
-            tasks.spawn(duty.keep(engine, voice::duty_log(), drain.clone()));
+            tasks.spawn(duty.keep(engine, voice::election_log(), drain.clone()));
         }
-        let inner = Inner {
+        let inner = ServerInner {
             voice,
-            permits: Permits::new(
+            permits: PermitPool::new(
                 limits.connections,
                 limits.connections_per_address,
                 proxies.clone(),
             ),
-            plain_permits: Permits::new(
+            plain_permits: PermitPool::new(
                 with_plain(limits.connections),
                 with_plain(limits.connections_per_address),
                 proxies.clone(),
             ),
-            reserve_permits: Permits::new(
+            reserve_permits: PermitPool::new(
                 RESERVE_CONNECTIONS,
                 RESERVE_CONNECTIONS_PER_ADDRESS,
                 proxies,
             ),
-            context: websocket::Context {
-                exchange: shards.clone(),
+            context: websocket::ConnectionContext {
+                node: shards.clone(),
                 queue_memory: Arc::new(QueueMemory::new(limits.queued_bytes)),
                 limits,
                 heartbeat: config.heartbeat,
@@ -183,7 +186,7 @@ fn redis(config: &Config) -> Option<(Arc<dyn Engine>, String)> {
     if url.is_empty() {
         let bound = SocketAddr::new(config.server.addr, config.server.port);
         let scheme = config.tls.scheme();
-        let (found, doubt) = find_out(scheme, bound, address.local_ip());
+        let (found, doubt) = advertised_url_of(scheme, bound, address.local_ip());
         if let Some(doubt) = doubt {
             tracing::warn!(
                 "{doubt}: voice on other nodes cannot reach this one; set engine.advertise_url"
@@ -203,7 +206,7 @@ fn redis(config: &Config) -> Option<(Arc<dyn Engine>, String)> {
 
 /// Where the other nodes reach a node that listens on `bound` and has the address `local` towards
 /// the engine, and why they do not if that is seen.
-fn find_out(
+fn advertised_url_of(
     scheme: &str,
     bound: SocketAddr,
     local: Option<IpAddr>,
@@ -243,22 +246,22 @@ fn find_out(
 /// ```
 #[derive(Clone, Debug)]
 pub struct Server {
-    pub(crate) inner: Arc<Inner>,
+    pub(crate) inner: Arc<ServerInner>,
 }
 
 #[derive(Debug)]
-pub(crate) struct Inner {
+pub(crate) struct ServerInner {
     pub(crate) config: Arc<Config>,
-    context: websocket::Context,
-    settings: Arc<switchboard_dialect::Settings>,
+    context: websocket::ConnectionContext,
+    settings: Arc<switchboard_dialect::DialectSettings>,
     pub(crate) shards: Arc<Shards>,
-    voice: Option<Front>,
+    voice: Option<VoiceBackend>,
     /// For signaling.
-    permits: Arc<Permits>,
+    permits: Arc<PermitPool>,
     /// For TCP connections that are not, or not yet, signaling.
-    plain_permits: Arc<Permits>,
+    plain_permits: Arc<PermitPool>,
     /// For TCP connections of health probes when there are as many others as there may be.
-    reserve_permits: Arc<Permits>,
+    reserve_permits: Arc<PermitPool>,
     /// Of expensive requests.
     rates: Arc<AddressRates>,
     tasks: TaskTracker,
@@ -286,7 +289,7 @@ impl Server {
         let mut router = probes::routes(Router::new(), |_| true);
         router = router.route("/metrics", get(probes::metrics));
         router = router.route(ice::PATH, any(ice::answer));
-        router = reception::routes(router, &self.inner.config.entrances(), None);
+        router = handlers::routes(router, &self.inner.config.entrances(), None);
         if let Some(voice) = &self.inner.voice {
             router = voice::routes(router, voice);
         }
@@ -301,8 +304,8 @@ impl Server {
     /// `/ice-servers`, `/healthz` and `/readyz` where these are no paths of its own. None if there is no such dialect.
     pub fn router_of(&self, dialect: &str) -> Option<Router> {
         let dialect = self.served_dialect(dialect)?;
-        let entrances = home_entrances(dialect);
-        let router = reception::routes(Router::new(), &entrances, Some(dialect.tongue().name));
+        let entrances = standalone_routes(dialect);
+        let router = handlers::routes(Router::new(), &entrances, Some(dialect.traits().name));
         let is_free = |path: &str| entrances.at(path).is_none();
         let mut router = probes::routes(router, is_free);
         if is_free(ice::PATH) {
@@ -343,7 +346,7 @@ impl Server {
     /// Serves [`Server::router_of`] a dialect on `listener` until [`Server::shutdown`]. Says whether there
     /// is such a dialect.
     pub fn serve_dialect(&self, listener: Listener, dialect: &str) -> bool {
-        let Some(entrances) = self.served_dialect(dialect).map(home_entrances) else {
+        let Some(entrances) = self.served_dialect(dialect).map(standalone_routes) else {
             return false;
         };
         let probes = probes::routes(Router::new(), |path| entrances.at(path).is_none());
@@ -356,18 +359,18 @@ impl Server {
     /// Serves `router`, and `probes` alone on a few connections more than the limits allow.
     fn serve_router(&self, listener: Listener, router: Router, probes: Router<Self>) {
         let limits = &self.inner.context.limits;
-        let reserve = Reserve {
+        let reserve = ProbeReserve {
             permits: self.inner.reserve_permits.clone(),
             router: probes.fallback(over_limit).with_state(self.clone()),
         };
-        let terms = Terms {
+        let terms = ServeConfig {
             timeouts: RequestTimeouts {
                 head: Duration::from_secs(limits.handshake_secs),
                 idle: Duration::from_secs(limits.keep_alive_secs),
             },
-            gone: self.inner.context.heartbeat.gone,
+            dead_after: self.inner.context.heartbeat.gone,
             permits: self.inner.plain_permits.clone(),
-            refused: self.inner.context.exchange.clone(),
+            node: self.inner.context.node.clone(),
             drain: self.inner.context.drain.clone(),
             tasks: self.inner.tasks.clone(),
             reserve,
@@ -403,8 +406,8 @@ impl Server {
         let permit = self
             .inner
             .permits
-            .admit(address)
-            .map_err(|full| refuse_full(full).into_response())?;
+            .try_acquire(address)
+            .map_err(|full| connection_limit_response(full).into_response())?;
         let asked = || ConnectRequest {
             uri: request
                 .extensions
@@ -413,7 +416,7 @@ impl Server {
             headers: request.headers.clone(),
             address,
         };
-        let Ok(admission) = timeout(HOOK_PATIENCE, self.inner.shards.access().admit(asked)).await
+        let Ok(admission) = timeout(HOOK_TIMEOUT, self.inner.shards.access().admit(asked)).await
         else {
             tracing::warn!("the access check did not answer in time");
             let words = "The access check did not answer.\n";
@@ -433,11 +436,11 @@ impl Server {
 
     /// Admits what another node has admitted: it counts in all, and to no address.
     pub(crate) fn admit_from_node(&self, request: &Parts) -> Result<Permit, Box<Response>> {
-        if let Some(arrival) = request.extensions.get::<Arrival>() {
+        if let Some(arrival) = request.extensions.get::<ConnectionPermit>() {
             arrival.uncount_address();
         }
-        let admitted = self.inner.permits.admit(None);
-        admitted.map_err(|full| Box::new(refuse_full(full).into_response()))
+        let admitted = self.inner.permits.try_acquire(None);
+        admitted.map_err(|full| Box::new(connection_limit_response(full).into_response()))
     }
 
     /// Counts an expensive request to its address.
@@ -449,7 +452,7 @@ impl Server {
         let charged = self.inner.rates.try_charge(address, Instant::now());
         charged.map_err(|wait| {
             Counters::add(&self.counters().connections_refused_total, 1);
-            Box::new(too_often(wait))
+            Box::new(rate_limit_response(wait))
         })
     }
 
@@ -476,7 +479,7 @@ impl Server {
         Handshake {
             peer: PeerId::from_random(rng.random()),
             identity,
-            door: Door::MAIN,
+            endpoint: Endpoint::MAIN,
             params: Query::default(),
             query: Query::default(),
             random: rng.random(),
@@ -488,18 +491,18 @@ impl Server {
 
     /// The origins whose pages may read the answers at this entrance, separated by commas. `None` if its
     /// answers are for no other origin.
-    pub(crate) fn cors_origins(&self, entrance: &Entrance) -> Option<String> {
+    pub(crate) fn cors_origins(&self, entrance: &Route) -> Option<String> {
         match entrance.cors {
             CorsPolicy::SameOrigin => None,
             CorsPolicy::AnyOrigin => Some("*".to_owned()),
             CorsPolicy::Listed(setting) => {
-                let dialect = entrance.only()?.tongue().name;
+                let dialect = entrance.only()?.traits().name;
                 Some(self.inner.settings.text(dialect, setting))
             }
         }
     }
 
-    pub(crate) fn context(&self) -> &websocket::Context {
+    pub(crate) fn context(&self) -> &websocket::ConnectionContext {
         &self.inner.context
     }
 
@@ -517,15 +520,18 @@ impl Server {
 }
 
 /// The endpoints of a listener that is for this dialect alone.
-fn home_entrances(dialect: &'static dyn Dialect) -> Entrances {
-    let home = [(dialect, vec![dialect.home().to_owned()])];
-    Entrances::new(&home, |_| false)
+fn standalone_routes(dialect: &'static dyn Dialect) -> RouteTable {
+    let home = [(dialect, vec![dialect.standalone_path().to_owned()])];
+    RouteTable::new(&home, |_| false)
 }
 
 /// Answers a request on a connection beyond the limits that is no health probe.
-async fn over_limit(State(server): State<Server>, Extension(full): Extension<Full>) -> Response {
+async fn over_limit(
+    State(server): State<Server>,
+    Extension(full): Extension<ConnectionLimit>,
+) -> Response {
     Counters::add(&server.counters().connections_refused_total, 1);
-    refuse_full(full).into_response()
+    connection_limit_response(full).into_response()
 }
 
 /// The milliseconds since 1970.
@@ -534,13 +540,13 @@ pub(crate) fn unix_ms() -> u64 {
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn refuse_full(full: Full) -> (StatusCode, &'static str) {
+fn connection_limit_response(full: ConnectionLimit) -> (StatusCode, &'static str) {
     match full {
-        Full::All => (
+        ConnectionLimit::Total => (
             StatusCode::SERVICE_UNAVAILABLE,
             "The server has as many connections as it may.\n",
         ),
-        Full::Address => (
+        ConnectionLimit::PerAddress => (
             StatusCode::TOO_MANY_REQUESTS,
             "Your address has as many connections as it may.\n",
         ),
@@ -548,7 +554,7 @@ fn refuse_full(full: Full) -> (StatusCode, &'static str) {
 }
 
 /// The response to an expensive request that may come again after `wait`.
-pub(crate) fn too_often(wait: Duration) -> Response {
+pub(crate) fn rate_limit_response(wait: Duration) -> Response {
     let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
     let words = format!(
         "Your address asks for more than limits.expensive_requests_per_second allows. Try again in {seconds} s.\n"
@@ -579,7 +585,7 @@ mod tests {
             ("0.0.0.0:0", "10.0.0.1", "http://10.0.0.1:0", "port 0"),
         ] {
             let local = local.parse().ok();
-            let (found, why) = find_out("http", bound.parse().expect("an address"), local);
+            let (found, why) = advertised_url_of("http", bound.parse().expect("an address"), local);
             assert_eq!(found, url, "{bound} {local:?}");
             let why = why.unwrap_or_default();
             assert_eq!(why.is_empty(), doubt.is_empty(), "{bound}: {why}");

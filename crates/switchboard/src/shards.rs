@@ -14,18 +14,21 @@ use std::{
 
 use bytestring::ByteString;
 use switchboard_core::{
-    Ask, Change, Charge, Custom, Declined, Effect, Entry, Event, Hub, Input, Letter, Limits, LogId,
-    Member, Message, NodeId, Peer, PeerId, Place, Position, Relay, RelayKind, RoomId, Tongue,
+    Change, Charge, DialectTraits, Effect, Entry, Event, Hub, HubRequest, Input, Limits, LogId,
+    Member, MessageKind, NodeId, NodeMessage, NodeMessageBody, OfferPolicy, Peer, PeerId, Position,
+    RejectReason, RelayedMessage, ResourceKey, RoomId,
 };
-use switchboard_dialect::{Content, HOST, Post, find};
-use switchboard_engine::{Engine, Ordered, Sink, Vocabulary};
-use switchboard_transport::{Backlog, Check, Counters, Exchange, Local, Posted};
+use switchboard_dialect::{Content, HOST, WebhookRequest, find};
+use switchboard_engine::{DialectRegistry, Engine, EngineHandler, ProposeOutcome};
+use switchboard_transport::{
+    Counters, FillLevel, JoinCheck, NodeHandle, OutboxHandle, WebhookResponse,
+};
 use tokio::sync::broadcast;
 use tokio_util::task::TaskTracker;
 
 use crate::{
-    access::Access,
-    duty::{self, Duty},
+    access::AccessHooks,
+    election::{self, Election},
     webhook::Webhooks,
 };
 
@@ -68,7 +71,7 @@ impl MembershipChange {
 }
 
 struct Shard {
-    hub: Hub<Local>,
+    hub: Hub<OutboxHandle>,
     /// A task sleeps until this shard's next timeout.
     alarmed: bool,
 }
@@ -78,7 +81,7 @@ pub(crate) struct Shards {
     shards: Box<[Mutex<Shard>]>,
     hasher: RandomState,
     engine: Arc<dyn Engine>,
-    access: Access,
+    access: AccessHooks,
     webhooks: Arc<Webhooks>,
     changes: broadcast::Sender<MembershipChange>,
     counters: Arc<Counters>,
@@ -98,8 +101,8 @@ impl Shards {
     pub(crate) fn new(
         limits: &Arc<Limits>,
         engine: Arc<dyn Engine>,
-        access: Access,
-        duty: Option<Arc<Duty>>,
+        access: AccessHooks,
+        duty: Option<Arc<Election>>,
         tasks: &TaskTracker,
     ) -> Arc<Self> {
         let shard = || {
@@ -121,11 +124,14 @@ impl Shards {
         });
         this.this.get_or_init(|| Arc::downgrade(&this));
         let shards = Arc::downgrade(&this);
-        this.engine.attach(Arc::new(Remote { shards, duty }));
+        this.engine.attach(Arc::new(EngineSink {
+            shards,
+            election: duty,
+        }));
         this
     }
 
-    pub(crate) fn access(&self) -> &Access {
+    pub(crate) fn access(&self) -> &AccessHooks {
         &self.access
     }
 
@@ -157,7 +163,7 @@ impl Shards {
     }
 
     /// Hands an input about `room` to its hub.
-    pub(crate) fn handle(&self, room: &RoomId, input: Input<Local>) {
+    pub(crate) fn handle(&self, room: &RoomId, input: Input<OutboxHandle>) {
         self.drive(self.index_of_room(room), input);
     }
 
@@ -174,18 +180,18 @@ impl Shards {
         match log {
             LogId::Room(room) => self.index_of_room(room),
             LogId::Name(name) => self.index(self.hasher.hash_one(name)),
-            LogId::Duty(duty) => self.index(self.hasher.hash_one(duty)),
+            LogId::Election(duty) => self.index(self.hasher.hash_one(duty)),
         }
     }
 
-    fn index_of_place(&self, place: &Place) -> usize {
+    fn index_of_resource(&self, place: &ResourceKey) -> usize {
         match place {
-            Place::Room(room) | Place::Address(room, _) => self.index_of_room(room),
-            Place::Name(name) => self.index(self.hasher.hash_one(name)),
+            ResourceKey::Room(room) | ResourceKey::Address(room, _) => self.index_of_room(room),
+            ResourceKey::Name(name) => self.index(self.hasher.hash_one(name)),
         }
     }
 
-    fn drive(&self, index: usize, input: Input<Local>) -> usize {
+    fn drive(&self, index: usize, input: Input<OutboxHandle>) -> usize {
         self.with_shard(index, |shard| {
             shard.hub.handle(input, Instant::now());
         })
@@ -198,8 +204,8 @@ impl Shards {
         let mut changes = Vec::new();
         let mut shard = lock(&self.shards[index]);
         act(&mut shard);
-        let slow_receiver_bytes = self.settle(&mut shard, &mut changes);
-        self.alarm(index, &mut shard);
+        let slow_receiver_bytes = self.drain_effects(&mut shard, &mut changes);
+        self.arm_timer(index, &mut shard);
         drop(shard);
         changes.iter().for_each(log_change);
         slow_receiver_bytes
@@ -207,23 +213,29 @@ impl Shards {
 
     /// Carries out the effects of the hub until there are none. Returns the bytes of the largest frame
     /// that was passed to a receiver with a high backlog.
-    fn settle(&self, shard: &mut Shard, changes: &mut Vec<MembershipChange>) -> usize {
+    fn drain_effects(&self, shard: &mut Shard, changes: &mut Vec<MembershipChange>) -> usize {
         let mut slow_receiver_bytes = 0;
         while let Some(effect) = shard.hub.poll_effect() {
             match effect {
                 Effect::Deliver(local, event) => {
                     let bytes = relayed_bytes(&event);
-                    if local.push(event) == Backlog::High {
+                    if local.push(event) == FillLevel::High {
                         slow_receiver_bytes = bytes.max(slow_receiver_bytes);
                     }
                 }
                 Effect::Charge(local, charge) => local.charge(charge),
-                Effect::Propose { log, at, change } => {
+                Effect::Propose {
+                    log,
+                    known_position: at,
+                    change,
+                } => {
                     self.propose(shard, log, at, change, changes);
                 }
                 Effect::Send(node, letter) => {
                     if let Some(unsent) = self.engine.send(node, letter) {
-                        shard.hub.handle(Input::Unsent(unsent), Instant::now());
+                        shard
+                            .hub
+                            .handle(Input::Undeliverable(unsent), Instant::now());
                     }
                 }
             }
@@ -240,7 +252,7 @@ impl Shards {
         changes: &mut Vec<MembershipChange>,
     ) {
         match self.engine.propose(&log, at, &change) {
-            Ordered::Now(position) => {
+            ProposeOutcome::Committed(position) => {
                 let node = None;
                 let entry = Entry {
                     position,
@@ -249,9 +261,9 @@ impl Shards {
                 };
                 changes.extend(self.commit(shard, log, entry));
             }
-            Ordered::Later => {}
-            Ordered::Never(why) => {
-                let input = Input::Declined(log, change.peer(), why);
+            ProposeOutcome::Pending => {}
+            ProposeOutcome::Rejected(why) => {
+                let input = Input::Rejected(log, change.peer(), why);
                 shard.hub.handle(input, Instant::now());
             }
         }
@@ -261,7 +273,7 @@ impl Shards {
     fn commit(&self, shard: &mut Shard, log: LogId, entry: Entry) -> Option<MembershipChange> {
         let told = match &log {
             LogId::Room(room) => Some(MembershipChange::of(room, &entry.change)),
-            LogId::Name(..) | LogId::Duty(_) => None,
+            LogId::Name(..) | LogId::Election(_) => None,
         };
         shard
             .hub
@@ -279,7 +291,7 @@ impl Shards {
     }
 
     /// Sees to it that the hub is called when its next timeout is due.
-    fn alarm(&self, index: usize, shard: &mut Shard) {
+    fn arm_timer(&self, index: usize, shard: &mut Shard) {
         if shard.alarmed {
             return;
         }
@@ -301,21 +313,21 @@ impl Shards {
 }
 
 /// The member of another node that has sent a relay.
-fn sender_of(message: &Message) -> Option<PeerId> {
+fn sender_of(message: &NodeMessageBody) -> Option<PeerId> {
     match message {
-        Message::Relay { from, .. } => Some(from.peer),
-        Message::Bounce { .. }
-        | Message::Announce { .. }
-        | Message::Probe(_)
-        | Message::Alive(_)
-        | Message::SlowReceiver { .. } => None,
+        NodeMessageBody::Relay { from, .. } => Some(from.peer),
+        NodeMessageBody::Bounce { .. }
+        | NodeMessageBody::Announce { .. }
+        | NodeMessageBody::Probe(_)
+        | NodeMessageBody::Alive(_)
+        | NodeMessageBody::SlowReceiver { .. } => None,
     }
 }
 
 /// The bytes of the frame that an event brings from another member.
 fn relayed_bytes(event: &Event) -> usize {
     match event {
-        Event::Heard { relay, .. } => relay.frame.len(),
+        Event::Received { message: relay, .. } => relay.frame.len(),
         Event::Claimed(_)
         | Event::Joined { .. }
         | Event::Rejoined { .. }
@@ -324,26 +336,26 @@ fn relayed_bytes(event: &Event) -> usize {
         | Event::Departed { .. }
         | Event::Probe(_)
         | Event::Evicted(_)
-        | Event::Refused(_) => 0,
+        | Event::RequestFailed(_) => 0,
     }
 }
 
 fn log_change(change: &MembershipChange) {
     match change {
         MembershipChange::Joined { room, member } => {
-            tracing::info!(room = ?room.name, peer = %member.peer, dialect = member.tongue.name, "joined");
+            tracing::info!(room = ?room.name, peer = %member.peer, dialect = member.dialect.name, "joined");
         }
         MembershipChange::Left { room, peer } => tracing::info!(room = ?room.name, %peer, "left"),
     }
 }
 
-impl Exchange for Shards {
-    fn ask(&self, peer: PeerId, local: &Local, ask: Ask) {
-        let index = self.index_of_place(&ask.place());
-        let input = Input::Ask {
+impl NodeHandle for Shards {
+    fn request(&self, peer: PeerId, local: &OutboxHandle, ask: HubRequest) {
+        let index = self.index_of_resource(&ask.resource());
+        let input = Input::Request {
             peer,
             local: local.clone(),
-            ask,
+            request: ask,
         };
         let bytes = self.drive(index, input);
         if bytes > 0 {
@@ -351,16 +363,16 @@ impl Exchange for Shards {
         }
     }
 
-    fn may_join(&self, peer: &Peer, room: &RoomId) -> Option<Check> {
+    fn check_join(&self, peer: &Peer, room: &RoomId) -> Option<JoinCheck> {
         self.access.may_join(peer, room)
     }
 
-    fn post(&self, post: Post) -> Posted {
+    fn send_webhook(&self, post: WebhookRequest) -> WebhookResponse {
         let webhooks = self.webhooks.clone();
         Box::pin(async move { webhooks.post(post).await })
     }
 
-    fn post_later(&self, post: Post) {
+    fn send_webhook_detached(&self, post: WebhookRequest) {
         self.webhooks.post_later(post);
     }
 
@@ -370,12 +382,12 @@ impl Exchange for Shards {
 }
 
 /// The node, for an engine that orders later.
-struct Remote {
+struct EngineSink {
     shards: Weak<Shards>,
-    duty: Option<Arc<Duty>>,
+    election: Option<Arc<Election>>,
 }
 
-impl Remote {
+impl EngineSink {
     fn with_shard(&self, log: &LogId, act: impl FnOnce(&Shards, &mut Shard)) -> usize {
         let Some(shards) = self.shards.upgrade() else {
             return 0;
@@ -383,79 +395,84 @@ impl Remote {
         shards.with_shard(shards.index_of(log), |shard| act(&shards, shard))
     }
 
-    fn input(&self, log: &LogId, input: Input<Local>) -> usize {
+    fn input(&self, log: &LogId, input: Input<OutboxHandle>) -> usize {
         self.with_shard(log, |_, shard| shard.hub.handle(input, Instant::now()))
     }
 
     /// Tells the node of a sender that one of its frames has reached a slow receiver here.
     fn report_slow_receiver(&self, node: NodeId, log: LogId, sender: PeerId, bytes: usize) {
-        let message = Message::SlowReceiver { sender, bytes };
+        let message = NodeMessageBody::SlowReceiver { sender, bytes };
         if let Some(shards) = self.shards.upgrade() {
             // The notice is dropped if the node cannot be reached: it sends no frames then.
-            drop(shards.engine.send(node, Letter { log, message }));
+            drop(shards.engine.send(node, NodeMessage { log, body: message }));
         }
     }
 }
 
-impl Sink for Remote {
-    fn committed(&self, log: &LogId, entries: Vec<Entry>) {
-        if let (LogId::Duty(_), Some(duty)) = (log, &self.duty) {
+impl EngineHandler for EngineSink {
+    fn on_committed(&self, log: &LogId, entries: Vec<Entry>) {
+        if let (LogId::Election(_), Some(duty)) = (log, &self.election) {
             return duty.committed(&entries);
         }
         let mut told = Vec::new();
         self.with_shard(log, |shards, shard| {
             for entry in entries {
                 told.extend(shards.commit(shard, log.clone(), entry));
-                shards.settle(shard, &mut told);
+                shards.drain_effects(shard, &mut told);
             }
         });
         told.iter().for_each(log_change);
     }
 
-    fn declined(&self, log: &LogId, peer: PeerId, why: Declined) {
-        if let (LogId::Duty(_), Some(duty)) = (log, &self.duty) {
+    fn on_rejected(&self, log: &LogId, peer: PeerId, why: RejectReason) {
+        if let (LogId::Election(_), Some(duty)) = (log, &self.election) {
             return duty.declined(why);
         }
-        self.input(log, Input::Declined(log.clone(), peer, why));
+        self.input(log, Input::Rejected(log.clone(), peer, why));
     }
 
-    fn letter(&self, from: NodeId, letter: Letter) {
+    fn on_node_message(&self, from: NodeId, letter: NodeMessage) {
         let log = letter.log.clone();
-        let sender = sender_of(&letter.message);
-        let bytes = self.input(&log, Input::Letter(from, letter));
+        let sender = sender_of(&letter.body);
+        let bytes = self.input(&log, Input::NodeMessage(from, letter));
         if let Some(sender) = sender.filter(|_| bytes > 0) {
             self.report_slow_receiver(from, log, sender, bytes);
         }
     }
 
-    fn unsent(&self, letter: Letter) {
-        self.input(&letter.log.clone(), Input::Unsent(letter));
+    fn on_undeliverable(&self, letter: NodeMessage) {
+        self.input(&letter.log.clone(), Input::Undeliverable(letter));
     }
 }
 
-impl Vocabulary for Remote {
-    fn tongue(&self, name: &str) -> &'static Tongue {
-        if name == duty::TONGUE.name {
-            return &duty::TONGUE;
+impl DialectRegistry for EngineSink {
+    fn dialect(&self, name: &str) -> &'static DialectTraits {
+        if name == election::TONGUE.name {
+            return &election::TONGUE;
         }
         if name == HOST.name {
             return &HOST;
         }
-        find(name).map_or(&UNKNOWN, |dialect| dialect.tongue())
+        find(name).map_or(&UNKNOWN, |dialect| dialect.traits())
     }
 
-    fn relay(&self, origin: &str, kind: RelayKind, frame: ByteString) -> Option<Relay> {
+    fn message(
+        &self,
+        origin: &str,
+        kind: MessageKind,
+        frame: ByteString,
+    ) -> Option<RelayedMessage> {
         Content::relay(origin, kind, frame)
     }
 }
 
 /// What a member speaks whose node knows more dialects than this one.
-static UNKNOWN: Tongue = Tongue {
+static UNKNOWN: DialectTraits = DialectTraits {
     name: "unknown",
-    custom: Custom::NeverTold,
+    offer_policy: OfferPolicy::Unspecified,
     signals: false,
     messages: false,
-    ..Tongue::USUAL
+    ..DialectTraits::DEFAULT
 };
 
 /// A panic while a shard is held is a bug of ours; the other rooms of the shard go on.

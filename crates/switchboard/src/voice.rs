@@ -20,7 +20,9 @@ use axum::{
 };
 use rand::RngExt;
 use switchboard_core::{Limits, PeerId, RoomId, RoomKey, SpaceName, VoiceRoomId};
-use switchboard_transport::{AddressRates, Counters, Exchange, Hangup, Heartbeat, Permit};
+use switchboard_transport::{
+    AddressRates, ConnectionAbort, Counters, Heartbeat, NodeHandle, Permit,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -31,35 +33,35 @@ use crate::{
 };
 
 mod answer;
+mod attachment;
 mod audio;
-mod away;
 mod calls;
+mod clustered;
 mod connections;
-mod desk;
+mod cost;
 mod display_names;
+mod drain_on_drop;
+mod forwarder;
 mod identity;
 mod keys;
 mod parameters;
-mod price;
-mod remainder;
+mod room_mixer;
 mod rooms;
-mod seat;
-mod shared;
 mod site;
+mod state;
 mod streams;
-mod studio;
 mod upload;
 
-use answer::{Answer, Refusal, json};
-use desk::Desk;
-use identity::{Caller, Identity};
+use answer::{VoiceError, VoiceResult, json};
+use attachment::AudioTarget;
+use clustered::ClusteredVoice;
+use drain_on_drop::DrainOnDrop;
+use identity::{Caller, IdentityProvider};
 use keys::ServerKey;
-use parameters::{ParameterName, Parameters};
-use remainder::Remainder;
-use seat::Goal;
-use shared::Shared;
+use parameters::{ParameterName, RequestParameters};
+use state::VoiceState;
 
-pub(crate) use shared::{Nodes, duty_log};
+pub(crate) use clustered::{ClusterContext, election_log};
 
 pub use keys::{PublicKey, SecretKey};
 
@@ -75,14 +77,14 @@ const NOT_BUFFERED: HeaderValue = HeaderValue::from_static("no");
 
 /// Voice as requests meet it.
 #[derive(Clone, Debug)]
-pub(crate) enum Front {
+pub(crate) enum VoiceBackend {
     /// This node is the only one.
-    Alone(Arc<Voice>),
+    Local(Arc<VoiceService>),
     /// One of several does it.
-    Shared(Arc<Shared>),
+    Clustered(Arc<ClusteredVoice>),
 }
 
-impl Front {
+impl VoiceBackend {
     /// None where it is off. Without other `nodes`, all is done here.
     pub(crate) fn new(
         config: &Arc<Config>,
@@ -91,40 +93,40 @@ impl Front {
         rates: &Arc<AddressRates>,
         drain: &CancellationToken,
         tasks: &TaskTracker,
-        nodes: Option<Nodes>,
+        nodes: Option<ClusterContext>,
     ) -> Option<Self> {
-        let voice = Voice::new(config, limits, shards, rates, drain, tasks)?;
+        let voice = VoiceService::new(config, limits, shards, rates, drain, tasks)?;
         Some(match nodes {
-            None => Self::Alone(voice),
-            Some(nodes) => Self::Shared(Shared::new(&voice, config.clone(), nodes)),
+            None => Self::Local(voice),
+            Some(nodes) => Self::Clustered(ClusteredVoice::new(&voice, config.clone(), nodes)),
         })
     }
 
     /// Ends all streams and calls: the server stops.
     pub(crate) fn end(&self) {
         match self {
-            Self::Alone(voice) => voice.desk.end(),
-            Self::Shared(shared) => shared.end(),
+            Self::Local(voice) => voice.state.end(),
+            Self::Clustered(shared) => shared.end(),
         }
     }
 
-    async fn serve(self, server: &Server, endpoint: Endpoint, request: Request) -> Response {
+    async fn serve(self, server: &Server, endpoint: VoiceEndpoint, request: Request) -> Response {
         match self {
-            Self::Alone(voice) => voice.serve(server, endpoint, request).await,
-            Self::Shared(shared) => shared.serve(server, endpoint, request).await,
+            Self::Local(voice) => voice.serve(server, endpoint, request).await,
+            Self::Clustered(shared) => shared.serve(server, endpoint, request).await,
         }
     }
 }
 
 /// What a source is told whose server stops.
-const STOPS: &str = "The server stops.\n";
+const SERVER_STOPS: &str = "The server stops.\n";
 
 /// Everything of voice that requests share.
 #[derive(Debug)]
-pub(crate) struct Voice {
-    identity: Identity,
+pub(crate) struct VoiceService {
+    identity: IdentityProvider,
     server_key: ServerKey,
-    desk: Arc<Desk>,
+    state: Arc<VoiceState>,
     shards: Arc<Shards>,
     origin: HeaderValue,
     audio_bytes_per_second: u32,
@@ -137,7 +139,7 @@ pub(crate) struct Voice {
     tasks: TaskTracker,
 }
 
-impl Voice {
+impl VoiceService {
     /// None where it is off.
     fn new(
         config: &Config,
@@ -148,11 +150,11 @@ impl Voice {
         tasks: &TaskTracker,
     ) -> Option<Arc<Self>> {
         let gostream = &config.voice.gostream;
-        let identity = Identity::new(gostream)
+        let identity = IdentityProvider::new(gostream)
             .inspect_err(|error| tracing::error!(%error, "voice is off"))
             .ok()??;
         Some(Arc::new(Self {
-            desk: Desk::new(&config.voice, identity.users(), shards.clone()),
+            state: VoiceState::new(&config.voice, identity.users(), shards.clone()),
             identity,
             server_key: ServerKey::generate(),
             shards: shards.clone(),
@@ -172,7 +174,7 @@ impl Voice {
     fn anew(&self, config: &Config) -> Arc<Self> {
         let identity = self.identity.anew(&config.voice.gostream);
         Arc::new(Self {
-            desk: Desk::new(&config.voice, identity.users(), self.shards.clone()),
+            state: VoiceState::new(&config.voice, identity.users(), self.shards.clone()),
             identity,
             server_key: ServerKey::generate(),
             shards: self.shards.clone(),
@@ -188,7 +190,7 @@ impl Voice {
     }
 
     /// Whether the host program lets the caller into a room.
-    async fn may_enter(&self, caller: &Caller, room: &RoomKey) -> Result<(), Refusal> {
+    async fn may_enter(&self, caller: &Caller, room: &RoomKey) -> Result<(), VoiceError> {
         let name = match room {
             RoomKey::Named(name) => name.clone(),
             RoomKey::Numbered(number) => VoiceRoomId::from(*number).into(),
@@ -204,7 +206,7 @@ impl Voice {
             None => true,
         };
         may.then_some(())
-            .ok_or(Refusal::forbidden("You may not enter this room."))
+            .ok_or(VoiceError::forbidden("You may not enter this room."))
     }
 }
 
@@ -219,7 +221,7 @@ fn mode(config: &Config) -> String {
 
 /// One path.
 #[derive(Clone, Copy, Debug)]
-enum Endpoint {
+enum VoiceEndpoint {
     Messages,
     Ticket,
     TokenCheck,
@@ -234,33 +236,33 @@ enum Endpoint {
     ListMembers,
     Mode,
     DisplayName,
-    Up(Goal),
-    Join(Goal),
+    Up(AudioTarget),
+    Join(AudioTarget),
 }
 
 /// Every path of voice. The page is served elsewhere.
-const ENDPOINTS: [(&str, Endpoint); 18] = [
-    ("/messages", Endpoint::Messages),
-    ("/getCallTicket", Endpoint::Ticket),
-    ("/tokenCheck", Endpoint::TokenCheck),
-    ("/keyXCHG", Endpoint::KeyExchange),
-    ("/newCall", Endpoint::NewCall),
-    ("/answer", Endpoint::Answer),
-    ("/answer2", Endpoint::Answer2),
-    ("/acceptCall", Endpoint::Accept),
-    ("/rejectCall", Endpoint::Reject),
-    ("/hangupCall", Endpoint::HangUp),
-    ("/listRoom", Endpoint::ListRooms),
-    ("/listMembers", Endpoint::ListMembers),
-    ("/voice/mode", Endpoint::Mode),
-    ("/voice/name", Endpoint::DisplayName),
-    ("/upCall", Endpoint::Up(Goal::Call)),
-    ("/upRoom", Endpoint::Up(Goal::Room)),
-    ("/joinCall", Endpoint::Join(Goal::Call)),
-    ("/joinRoom", Endpoint::Join(Goal::Room)),
+const ENDPOINTS: [(&str, VoiceEndpoint); 18] = [
+    ("/messages", VoiceEndpoint::Messages),
+    ("/getCallTicket", VoiceEndpoint::Ticket),
+    ("/tokenCheck", VoiceEndpoint::TokenCheck),
+    ("/keyXCHG", VoiceEndpoint::KeyExchange),
+    ("/newCall", VoiceEndpoint::NewCall),
+    ("/answer", VoiceEndpoint::Answer),
+    ("/answer2", VoiceEndpoint::Answer2),
+    ("/acceptCall", VoiceEndpoint::Accept),
+    ("/rejectCall", VoiceEndpoint::Reject),
+    ("/hangupCall", VoiceEndpoint::HangUp),
+    ("/listRoom", VoiceEndpoint::ListRooms),
+    ("/listMembers", VoiceEndpoint::ListMembers),
+    ("/voice/mode", VoiceEndpoint::Mode),
+    ("/voice/name", VoiceEndpoint::DisplayName),
+    ("/upCall", VoiceEndpoint::Up(AudioTarget::Call)),
+    ("/upRoom", VoiceEndpoint::Up(AudioTarget::Room)),
+    ("/joinCall", VoiceEndpoint::Join(AudioTarget::Call)),
+    ("/joinRoom", VoiceEndpoint::Join(AudioTarget::Room)),
 ];
 
-impl Endpoint {
+impl VoiceEndpoint {
     fn methods(self) -> &'static [Method] {
         match self {
             Self::Messages
@@ -299,54 +301,54 @@ impl Endpoint {
             | Self::Reject
             | Self::HangUp => &[ParameterName::Destination],
             Self::ListMembers => &[ParameterName::Room],
-            Self::Up(Goal::Call) => &[
+            Self::Up(AudioTarget::Call) => &[
                 ParameterName::Destination,
                 ParameterName::Rate,
                 ParameterName::Channels,
             ],
-            Self::Up(Goal::Room) => &[
+            Self::Up(AudioTarget::Room) => &[
                 ParameterName::Room,
                 ParameterName::Rate,
                 ParameterName::Channels,
             ],
-            Self::Join(Goal::Call) => &[ParameterName::Destination, ParameterName::Format],
-            Self::Join(Goal::Room) => &[ParameterName::Room, ParameterName::Format],
+            Self::Join(AudioTarget::Call) => &[ParameterName::Destination, ParameterName::Format],
+            Self::Join(AudioTarget::Room) => &[ParameterName::Room, ParameterName::Format],
         }
     }
 }
 
 /// Whether a path is one of voice's.
-pub(crate) fn is_taken(path: &str) -> bool {
+pub(crate) fn is_reserved_path(path: &str) -> bool {
     ENDPOINTS.iter().any(|(taken, _)| *taken == path)
 }
 
 /// The paths of voice.
-pub(crate) fn routes(router: Router<Server>, front: &Front) -> Router<Server> {
+pub(crate) fn routes(router: Router<Server>, front: &VoiceBackend) -> Router<Server> {
     ENDPOINTS
         .into_iter()
         .fold(router, |router, (path, endpoint)| {
             let front = front.clone();
             let handler = move |server: axum::extract::State<Server>, request: Request| async move {
-                let request = Remainder::of(request);
+                let request = DrainOnDrop::of(request);
                 front.serve(&server.0, endpoint, request).await
             };
             router.route(path, any(handler))
         })
 }
 
-impl Voice {
+impl VoiceService {
     async fn serve(
         self: Arc<Self>,
         server: &Server,
-        endpoint: Endpoint,
+        endpoint: VoiceEndpoint,
         request: Request,
     ) -> Response {
         let answer = self.respond(server, endpoint, request).await;
-        self.dress(endpoint, answer)
+        self.add_headers(endpoint, answer)
     }
 
     /// The response, with what every one of voice's has.
-    fn dress(&self, endpoint: Endpoint, answer: Answer) -> Response {
+    fn add_headers(&self, endpoint: VoiceEndpoint, answer: VoiceResult) -> Response {
         let mut response = answer.unwrap_or_else(|refusal| {
             Counters::add(&self.shards.counters().refused_total, 1);
             let response = refusal.into_response();
@@ -368,7 +370,7 @@ impl Voice {
     }
 
     /// What is answered to a request that goes no further.
-    fn answer_at_the_door(&self, endpoint: Endpoint, method: &Method) -> Option<Answer> {
+    fn answer_without_body(&self, endpoint: VoiceEndpoint, method: &Method) -> Option<VoiceResult> {
         let methods = endpoint.methods();
         if method == Method::OPTIONS {
             let allowed = [(header::ACCESS_CONTROL_ALLOW_METHODS, join(methods))];
@@ -378,86 +380,87 @@ impl Voice {
             let allow = [(header::ALLOW, join(methods))];
             let words = format!("This path takes {}.\n", join(methods));
             let refusal = (StatusCode::METHOD_NOT_ALLOWED, allow, words);
-            return Some(Err(Refusal::from(refusal.into_response())));
+            return Some(Err(VoiceError::from(refusal.into_response())));
         }
         self.drain.is_cancelled().then(|| {
             let status = StatusCode::SERVICE_UNAVAILABLE;
-            Err(Refusal::new(status, "The server stops. Come back soon."))
+            Err(VoiceError::new(status, "The server stops. Come back soon."))
         })
     }
 
     async fn respond(
         self: &Arc<Self>,
         server: &Server,
-        endpoint: Endpoint,
+        endpoint: VoiceEndpoint,
         request: Request,
-    ) -> Answer {
-        if let Some(answer) = self.answer_at_the_door(endpoint, request.method()) {
+    ) -> VoiceResult {
+        if let Some(answer) = self.answer_without_body(endpoint, request.method()) {
             return answer;
         }
         let (parts, body) = request.into_parts();
-        let guest = Guest::admit(server, &parts).await?;
-        self.attend_within_rate(endpoint, guest, parts, body).await
+        let guest = AdmittedRequest::admit(server, &parts).await?;
+        self.dispatch_within_rate(endpoint, guest, parts, body)
+            .await
     }
 
     /// Does what an admitted request asks.
-    async fn attend(
+    async fn dispatch(
         self: &Arc<Self>,
-        endpoint: Endpoint,
-        guest: Guest,
+        endpoint: VoiceEndpoint,
+        guest: AdmittedRequest,
         parts: Parts,
         body: Body,
-    ) -> Answer {
-        let Guest { permit, address } = guest;
+    ) -> VoiceResult {
+        let AdmittedRequest { permit, address } = guest;
         let hangup = parts
             .extensions
-            .get::<Hangup>()
+            .get::<ConnectionAbort>()
             .cloned()
             .unwrap_or_default();
         // A microphone's body is audio, and its parameters stand before it.
-        let (asked, audio) = if let Endpoint::Up(_) = endpoint {
-            (Parameters::of_head(&parts), body)
+        let (asked, audio) = if let VoiceEndpoint::Up(_) = endpoint {
+            (RequestParameters::of_head(&parts), body)
         } else {
-            (Parameters::read(&parts, body).await?, Body::empty())
+            (RequestParameters::read(&parts, body).await?, Body::empty())
         };
         asked.refuse_misspelt(endpoint.parameters())?;
         let is_head = parts.method == Method::HEAD;
         match endpoint {
-            Endpoint::Messages if is_head => self.messages_head(&asked).await,
-            Endpoint::Join(goal) if is_head => self.join_head(goal, &asked).await,
-            Endpoint::Messages => self.messages(&asked, hangup, address, permit).await,
-            Endpoint::Ticket => self.ticket(&asked),
-            Endpoint::TokenCheck => self.token_check(&asked).await,
-            Endpoint::KeyExchange => self.key_exchange(&asked),
-            Endpoint::NewCall => self.new_call(&asked, address).await,
-            Endpoint::Answer => self.answer(&asked).await,
-            Endpoint::Answer2 => self.answer2(&asked).await,
-            Endpoint::Accept => self.accept(&asked).await,
-            Endpoint::Reject => self.reject(&asked).await,
-            Endpoint::HangUp => self.hang_up(&asked).await,
-            Endpoint::ListRooms => self.list_rooms(),
-            Endpoint::ListMembers => self.list_members(&asked),
-            Endpoint::Mode => Ok(json(self.mode.clone())),
-            Endpoint::DisplayName => self.set_display_name(&asked).await,
-            Endpoint::Up(goal) => self.up(goal, &asked, parts, audio, permit).await,
-            Endpoint::Join(goal) => self.join(goal, &asked, hangup, permit).await,
+            VoiceEndpoint::Messages if is_head => self.messages_head(&asked).await,
+            VoiceEndpoint::Join(goal) if is_head => self.join_head(goal, &asked).await,
+            VoiceEndpoint::Messages => self.messages(&asked, hangup, address, permit).await,
+            VoiceEndpoint::Ticket => self.ticket(&asked),
+            VoiceEndpoint::TokenCheck => self.token_check(&asked).await,
+            VoiceEndpoint::KeyExchange => self.key_exchange(&asked),
+            VoiceEndpoint::NewCall => self.new_call(&asked, address).await,
+            VoiceEndpoint::Answer => self.answer(&asked).await,
+            VoiceEndpoint::Answer2 => self.answer2(&asked).await,
+            VoiceEndpoint::Accept => self.accept(&asked).await,
+            VoiceEndpoint::Reject => self.reject(&asked).await,
+            VoiceEndpoint::HangUp => self.hang_up(&asked).await,
+            VoiceEndpoint::ListRooms => self.list_rooms(),
+            VoiceEndpoint::ListMembers => self.list_members(&asked),
+            VoiceEndpoint::Mode => Ok(json(self.mode.clone())),
+            VoiceEndpoint::DisplayName => self.set_display_name(&asked).await,
+            VoiceEndpoint::Up(goal) => self.up(goal, &asked, parts, audio, permit).await,
+            VoiceEndpoint::Join(goal) => self.join(goal, &asked, hangup, permit).await,
         }
     }
 }
 
 /// A request that is admitted.
-struct Guest {
+struct AdmittedRequest {
     permit: Permit,
     /// The client's, if it is known.
     address: Option<IpAddr>,
 }
 
-impl Guest {
+impl AdmittedRequest {
     /// Admits a request as a connection is admitted. Voice knows one space, the default one.
-    async fn admit(server: &Server, parts: &Parts) -> Result<Self, Refusal> {
-        let (permit, _, space) = server.admit(parts).await.map_err(Refusal::from)?;
+    async fn admit(server: &Server, parts: &Parts) -> Result<Self, VoiceError> {
+        let (permit, _, space) = server.admit(parts).await.map_err(VoiceError::from)?;
         if space != SpaceName::default() {
-            return Err(Refusal::forbidden("Your space has no voice."));
+            return Err(VoiceError::forbidden("Your space has no voice."));
         }
         let address = server.client_address(parts);
         Ok(Self { permit, address })

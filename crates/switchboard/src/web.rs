@@ -120,7 +120,7 @@ fn base(uri: &Uri) -> Option<String> {
 }
 
 /// Whether a path is one that the server answers itself.
-pub(crate) fn is_taken(path: &str) -> bool {
+pub(crate) fn is_reserved_path(path: &str) -> bool {
     let own = [
         "/",
         "/voice",
@@ -130,6 +130,6 @@ pub(crate) fn is_taken(path: &str) -> bool {
         "/ice-servers",
     ];
     own.contains(&path)
-        || crate::voice::is_taken(path)
+        || crate::voice::is_reserved_path(path)
         || Page::get(path.trim_start_matches('/')).is_some()
 }

@@ -12,29 +12,29 @@ use axum::http::{Method, Request, Response, StatusCode, Uri, header};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
-use switchboard_dialect::Post;
+use switchboard_dialect::WebhookRequest;
 use switchboard_transport::Counters;
 use tokio::{runtime::Handle, sync::Semaphore, time::timeout};
 use tokio_util::task::TaskTracker;
 
-use crate::outbound::{Transport, causes};
+use crate::http_client::{HttpClient, error_chain};
 
 /// Longer than any list of ICE servers.
 const ANSWER_MAX: usize = 64 * 1024;
 
 /// Requests under way for which a client waits. Each has a connection.
-const TURNS: usize = 64;
+const CONCURRENT_REQUESTS: usize = 64;
 
 /// Requests under way for which nobody waits, and how many more may wait for their turn: that
 /// many clients at least can go at once.
-const LATER_TURNS: usize = 16;
-const LATER_MAX: usize = 4096;
+const CONCURRENT_DETACHED: usize = 16;
+const QUEUED_DETACHED_MAX: usize = 4096;
 
 /// Makes requests, a bounded number at a time.
 #[derive(Debug)]
 pub(crate) struct Webhooks {
-    plain: OnceLock<Pool>,
-    secure: OnceLock<Result<Pool, String>>,
+    plain: OnceLock<WebhookClient>,
+    secure: OnceLock<Result<WebhookClient, String>>,
     turns: Semaphore,
     later: Semaphore,
     /// Requests that nobody waits for and that are not over.
@@ -45,9 +45,9 @@ pub(crate) struct Webhooks {
 }
 
 /// Connections for bodies that are known whole.
-struct Pool(Transport<Full<Bytes>>);
+struct WebhookClient(HttpClient<Full<Bytes>>);
 
-impl std::fmt::Debug for Pool {
+impl std::fmt::Debug for WebhookClient {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Pool")
     }
@@ -59,8 +59,8 @@ impl Webhooks {
         Arc::new(Self {
             plain: OnceLock::new(),
             secure: OnceLock::new(),
-            turns: Semaphore::new(TURNS),
-            later: Semaphore::new(LATER_TURNS),
+            turns: Semaphore::new(CONCURRENT_REQUESTS),
+            later: Semaphore::new(CONCURRENT_DETACHED),
             later_count: AtomicUsize::new(0),
             is_silent: AtomicBool::new(false),
             counters,
@@ -69,21 +69,21 @@ impl Webhooks {
     }
 
     /// The body of the answer, if its status is 200 and it comes in time.
-    pub(crate) async fn post(&self, post: Post) -> Option<String> {
+    pub(crate) async fn post(&self, post: WebhookRequest) -> Option<String> {
         let asked = async {
             let _turn = self.turns.acquire().await.map_err(|e| e.to_string())?;
             self.deliver(&post).await
         };
-        self.within(post.within, &post.url, asked).await
+        self.within(post.timeout, &post.url, asked).await
     }
 
     /// Makes a request that nobody waits for. False if there are too many.
-    pub(crate) fn post_later(self: &Arc<Self>, post: Post) -> bool {
+    pub(crate) fn post_later(self: &Arc<Self>, post: WebhookRequest) -> bool {
         // Where there is no runtime any more, nothing is sent any more.
         let Ok(runtime) = Handle::try_current() else {
             return true;
         };
-        if self.later_count.fetch_add(1, Ordering::Relaxed) >= LATER_MAX {
+        if self.later_count.fetch_add(1, Ordering::Relaxed) >= QUEUED_DETACHED_MAX {
             self.later_count.fetch_sub(1, Ordering::Relaxed);
             Counters::add(&self.counters.webhooks_failed_total, 1);
             tracing::debug!(
@@ -95,7 +95,7 @@ impl Webhooks {
         let this = self.clone();
         let sending = async move {
             if let Ok(_turn) = this.later.acquire().await {
-                this.within(post.within, &post.url, this.deliver(&post))
+                this.within(post.timeout, &post.url, this.deliver(&post))
                     .await;
             }
             this.later_count.fetch_sub(1, Ordering::Relaxed);
@@ -128,7 +128,7 @@ impl Webhooks {
         answer.ok()
     }
 
-    async fn deliver(&self, post: &Post) -> Result<String, String> {
+    async fn deliver(&self, post: &WebhookRequest) -> Result<String, String> {
         let uri = Uri::try_from(post.url.as_str()).map_err(|error| error.to_string())?;
         let pool = self.pool(&uri)?;
         let body = Full::new(post.body.as_bytes().clone());
@@ -138,15 +138,21 @@ impl Webhooks {
             .header(header::CONTENT_TYPE, "application/json")
             .body(body);
         let request = request.map_err(|error| error.to_string())?;
-        let response = pool.0.send(request).await.map_err(|error| causes(&error))?;
+        let response = pool
+            .0
+            .send(request)
+            .await
+            .map_err(|error| error_chain(&error))?;
         read(response).await
     }
 
-    fn pool(&self, uri: &Uri) -> Result<&Pool, String> {
+    fn pool(&self, uri: &Uri) -> Result<&WebhookClient, String> {
         match uri.scheme_str() {
-            Some("http") => Ok(self.plain.get_or_init(|| Pool(Transport::plain()))),
+            Some("http") => Ok(self
+                .plain
+                .get_or_init(|| WebhookClient(HttpClient::plain()))),
             Some("https") => {
-                let secure = || Transport::secure().map(Pool);
+                let secure = || HttpClient::secure().map(WebhookClient);
                 self.secure
                     .get_or_init(secure)
                     .as_ref()
@@ -163,7 +169,7 @@ async fn read(response: Response<Incoming>) -> Result<String, String> {
         return Err(format!("status {status}"));
     }
     let body = Limited::new(response.into_body(), ANSWER_MAX);
-    let body = body.collect().await.map_err(|error| causes(&*error))?;
+    let body = body.collect().await.map_err(|error| error_chain(&*error))?;
     let text = String::from_utf8(body.to_bytes().into());
     text.map_err(|_| "the answer is not UTF-8".to_owned())
 }
@@ -202,11 +208,11 @@ mod tests {
             .route("/elsewhere", elsewhere)
     }
 
-    fn letter(url: &str) -> Post {
-        Post {
+    fn letter(url: &str) -> WebhookRequest {
+        WebhookRequest {
             url: url.to_owned(),
             body: "{\"a\":1}".into(),
-            within: Duration::from_secs(20),
+            timeout: Duration::from_secs(20),
         }
     }
 
@@ -249,8 +255,8 @@ mod tests {
             assert_eq!(webhooks.post(letter(url)).await, None, "{url}");
         }
         let silent = Router::new().route("/", post(std::future::pending::<()>));
-        let post = Post {
-            within: Duration::from_millis(20),
+        let post = WebhookRequest {
+            timeout: Duration::from_millis(20),
             ..letter(&service(silent).await)
         };
         assert_eq!(webhooks.post(post).await, None);
@@ -272,12 +278,12 @@ mod tests {
             Router::new().route("/", post(take))
         };
         let url = service(router).await;
-        let taken = (0..=LATER_MAX).filter(|_| webhooks.post_later(letter(&url)));
-        assert_eq!(taken.count(), LATER_MAX);
+        let taken = (0..=QUEUED_DETACHED_MAX).filter(|_| webhooks.post_later(letter(&url)));
+        assert_eq!(taken.count(), QUEUED_DETACHED_MAX);
         tasks.close();
         open.notify_one();
         tasks.wait().await;
-        assert_eq!(bodies.lock().expect("whole").len(), LATER_MAX);
+        assert_eq!(bodies.lock().expect("whole").len(), QUEUED_DETACHED_MAX);
         assert_eq!(webhooks.later_count.load(Ordering::Relaxed), 0);
         let failed = &webhooks.counters.webhooks_failed_total;
         assert_eq!(failed.load(Ordering::Relaxed), 1, "the one too many");

@@ -3,8 +3,8 @@
 use switchboard_audio::{FRAME_SAMPLES, Format};
 
 use crate::{
-    ear::{Ear, Tone, mixer, seconds, tick},
     saved,
+    spectrum::{SpectrumAnalyzer, Tone, mixer, seconds, tick},
 };
 
 pub(crate) const FORMATS: [Format; 3] = [Format::Wav, Format::Opus, Format::Vorbis];
@@ -12,7 +12,7 @@ pub(crate) const FORMATS: [Format; 3] = [Format::Wav, Format::Opus, Format::Vorb
 #[test]
 fn headers_come_at_once() {
     for format in FORMATS {
-        let (mut mixer, ear) = (mixer(), Ear::new());
+        let (mut mixer, ear) = (mixer(), SpectrumAnalyzer::new());
         mixer.add_listener(1, format, ear.clone());
         let headers = ear.heard();
         match format {
@@ -25,7 +25,7 @@ fn headers_come_at_once() {
 #[test]
 fn an_ended_stream_is_as_long_as_it_lasted() {
     for format in FORMATS {
-        let (mut mixer, ear) = (mixer(), Ear::new());
+        let (mut mixer, ear) = (mixer(), SpectrumAnalyzer::new());
         let microphone = mixer.add_source(1);
         mixer.add_listener(2, format, ear.clone());
         let mut tone = Tone::new(440.0, 0.25);
@@ -45,7 +45,8 @@ fn an_ended_stream_is_as_long_as_it_lasted() {
 fn decodable_sound_within_300_ms() {
     for format in FORMATS {
         for frames_before in [0, 1, 7, 50, 51, 52, 53, 54] {
-            let (mut mixer, first, late) = (mixer(), Ear::new(), Ear::new());
+            let (mut mixer, first, late) =
+                (mixer(), SpectrumAnalyzer::new(), SpectrumAnalyzer::new());
             let microphone = mixer.add_source(1);
             mixer.add_listener(2, format, first);
             let mut tone = Tone::new(440.0, 0.25);
@@ -69,7 +70,7 @@ fn decodable_sound_within_300_ms() {
 #[test]
 fn a_late_listener_has_a_stream_of_his_own() {
     for format in [Format::Opus, Format::Vorbis] {
-        let (mut mixer, first, late) = (mixer(), Ear::new(), Ear::new());
+        let (mut mixer, first, late) = (mixer(), SpectrumAnalyzer::new(), SpectrumAnalyzer::new());
         let microphone = mixer.add_source(1);
         mixer.add_listener(2, format, first.clone());
         let mut tone = Tone::new(440.0, 0.25);
@@ -97,7 +98,7 @@ fn a_late_listener_has_a_stream_of_his_own() {
 #[test]
 fn silence_keeps_time_and_costs_no_encoder() {
     for format in FORMATS {
-        let (mut mixer, ear) = (mixer(), Ear::new());
+        let (mut mixer, ear) = (mixer(), SpectrumAnalyzer::new());
         mixer.add_listener(2, format, ear.clone());
         for _ in 0..seconds(10) {
             tick(&mut mixer);
@@ -120,7 +121,7 @@ fn silence_keeps_time_and_costs_no_encoder() {
 fn sound_after_silence_keeps_time() {
     for format in FORMATS {
         for pause in [1, 3, 40] {
-            let (mut mixer, ear) = (mixer(), Ear::new());
+            let (mut mixer, ear) = (mixer(), SpectrumAnalyzer::new());
             let microphone = mixer.add_source(1);
             mixer.add_listener(2, format, ear.clone());
             let mut tone = Tone::new(440.0, 0.25);
@@ -148,8 +149,8 @@ fn sound_after_silence_keeps_time() {
 #[test]
 fn who_takes_nothing_is_forgotten_and_nobody_else_notices() {
     for format in FORMATS {
-        let (mut mixer, good) = (mixer(), Ear::new());
-        let bad: Vec<Ear> = (0..20).map(Ear::with_patience).collect();
+        let (mut mixer, good) = (mixer(), SpectrumAnalyzer::new());
+        let bad: Vec<SpectrumAnalyzer> = (0..20).map(SpectrumAnalyzer::with_patience).collect();
         let microphone = mixer.add_source(1);
         for (owner, ear) in (10..).zip(&bad) {
             mixer.add_listener(owner, format, ear.clone());
@@ -160,7 +161,7 @@ fn who_takes_nothing_is_forgotten_and_nobody_else_notices() {
         for frame in 0..seconds(4) {
             microphone.push(&tone.frame());
             if frame == 30 {
-                bad.iter().for_each(Ear::close);
+                bad.iter().for_each(SpectrumAnalyzer::close);
             }
             tick(&mut mixer);
         }
@@ -198,7 +199,7 @@ fn a_frame_is_960_samples() {
 #[test]
 fn to_talk_or_not_changes_no_header_and_no_time() {
     for format in FORMATS {
-        let (mut mixer, ear) = (mixer(), Ear::new());
+        let (mut mixer, ear) = (mixer(), SpectrumAnalyzer::new());
         let other = mixer.add_source(1);
         mixer.add_listener(2, format, ear.clone());
         let mut mine = None;

@@ -1,21 +1,21 @@
 //! Bytes in: any bytes, in pieces of any size.
 
 use proptest::prelude::*;
-use switchboard_audio::{Format, Intake};
+use switchboard_audio::{Format, PcmDecoder};
 
 use crate::{
-    ear::{Ear, Tone, decibels, mixer, seconds, strength, tick},
     saved,
+    spectrum::{SpectrumAnalyzer, Tone, decibels, mixer, seconds, strength, tick},
 };
 
 /// What one who listens hears of these pieces, one every 20 ms, and of half a second more.
 fn hear(rate: u32, channels: u16, pieces: &[&[u8]]) -> Vec<f32> {
-    let (mut mixer, ear) = (mixer(), Ear::new());
+    let (mut mixer, ear) = (mixer(), SpectrumAnalyzer::new());
     let input = mixer.add_source(1);
     mixer.add_listener(2, Format::Wav, ear.clone());
-    let mut intake = Intake::new(rate, channels).expect("supported");
+    let mut intake = PcmDecoder::new(rate, channels).expect("supported");
     for piece in pieces {
-        intake.take(piece, &input);
+        intake.decode(piece, &input);
         tick(&mut mixer);
     }
     (0..25).for_each(|_| tick(&mut mixer));
@@ -71,7 +71,7 @@ fn channels_are_mixed_down_to_their_mean() {
 #[test]
 fn what_is_not_taken_is_said() {
     for (rate, channels) in [(7_999, 1), (192_001, 1), (48_000, 0), (48_000, 9), (0, 0)] {
-        let refusal = Intake::new(rate, channels).expect_err("unsupported");
+        let refusal = PcmDecoder::new(rate, channels).expect_err("unsupported");
         assert_eq!((refusal.rate, refusal.channels), (rate, channels));
         assert!(refusal.to_string().contains("8000 to 192000 Hz"));
     }

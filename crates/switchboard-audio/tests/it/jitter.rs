@@ -3,27 +3,27 @@
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
-use switchboard_audio::{Cadence, FRAME_SAMPLES, Format, Input, Mixer};
+use switchboard_audio::{FRAME_SAMPLES, Format, Mixer, SourceHandle, Ticker};
 
 use crate::{
-    ear::{Ear, mixer, seconds, tick},
     saved,
+    spectrum::{SpectrumAnalyzer, mixer, seconds, tick},
 };
 
 const LATENCY_MAX: usize = 9_600;
 
 /// One source and somebody who hears exactly what of it is mixed.
-struct Line {
-    mixer: Mixer<Ear>,
-    input: Input,
-    ear: Ear,
+struct JitterLine {
+    mixer: Mixer<SpectrumAnalyzer>,
+    input: SourceHandle,
+    ear: SpectrumAnalyzer,
     /// Counts what was pushed, so that each sample is told from its neighbours, and none is 0.
     count: usize,
 }
 
-impl Line {
+impl JitterLine {
     fn new() -> Self {
-        let (mut mixer, ear) = (mixer(), Ear::new());
+        let (mut mixer, ear) = (mixer(), SpectrumAnalyzer::new());
         let input = mixer.add_source(1);
         mixer.add_listener(2, Format::Wav, ear.clone());
         Self {
@@ -67,7 +67,7 @@ fn number(at: usize) -> i16 {
 
 #[test]
 fn a_flood_adds_no_more_than_latency_max() {
-    let mut line = Line::new();
+    let mut line = JitterLine::new();
     line.push(20 * 48_000);
     for _ in 0..seconds(1) {
         line.tick();
@@ -82,7 +82,7 @@ fn a_flood_adds_no_more_than_latency_max() {
 fn a_steady_browser_does_not_crackle() {
     // A thousand and twenty-four samples every 21.3 ms, up to 15 ms late, from any phase.
     for phase in [0, 100, 512, 959] {
-        let mut line = Line::new();
+        let mut line = JitterLine::new();
         let (mut sent, mut random) = (0, 1_u64);
         for frame in 0..seconds(60) {
             random = random
@@ -110,7 +110,7 @@ fn whoever_listens_first_hears_what_is_said_now() {
     let input = mixer.add_source(1);
     let samples: Vec<i16> = (0..48_000).map(number).collect();
     input.push(&samples);
-    let ear = Ear::new();
+    let ear = SpectrumAnalyzer::new();
     mixer.add_listener(2, Format::Wav, ear.clone());
     for _ in 0..10 {
         tick(&mut mixer);
@@ -125,8 +125,8 @@ fn whoever_listens_first_hears_what_is_said_now() {
 #[test]
 fn a_late_mixer_chops_nothing() {
     for stall in (0..400).step_by(7).chain([1_000, 5_000]) {
-        let (mut line, start) = (Line::new(), Instant::now());
-        let mut cadence = Cadence::new(start);
+        let (mut line, start) = (JitterLine::new(), Instant::now());
+        let mut cadence = Ticker::new(start);
         let mut sent = 0;
         for frame in 0..seconds(3) {
             let late = if frame == 50 { stall } else { 0 };
@@ -156,7 +156,7 @@ proptest! {
         // Never more in the buffer than fits: gaps of any length, sounds of any length.
         steps in prop::collection::vec((0_usize..1_500, 2_usize..8), 1..60),
     ) {
-        let mut line = Line::new();
+        let mut line = JitterLine::new();
         for (samples, ticks) in steps {
             line.push(samples);
             (0..ticks).for_each(|_| line.tick());
@@ -170,7 +170,7 @@ proptest! {
     fn however_much_comes_the_delay_is_bounded(
         steps in prop::collection::vec((0_usize..20_000, 0_usize..4), 1..60),
     ) {
-        let mut line = Line::new();
+        let mut line = JitterLine::new();
         for (samples, ticks) in steps {
             line.push(samples);
             (0..ticks).for_each(|_| line.tick());

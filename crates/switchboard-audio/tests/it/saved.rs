@@ -7,7 +7,7 @@ const BEGINS: u8 = 2;
 const ENDS: u8 = 4;
 
 /// What a stream is made of, all checks passed.
-pub(crate) struct Saved {
+pub(crate) struct SavedStream {
     /// What a player would play, 1.0 at full scale.
     pub(crate) samples: Vec<f32>,
     /// How many samples were not played at the beginning.
@@ -17,7 +17,7 @@ pub(crate) struct Saved {
     pub(crate) has_ended: bool,
 }
 
-pub(crate) struct Page {
+pub(crate) struct SavedPage {
     pub(crate) flags: u8,
     pub(crate) granule: u64,
     pub(crate) serial: u32,
@@ -25,7 +25,7 @@ pub(crate) struct Page {
 }
 
 /// Panics at the first thing that is wrong.
-pub(crate) fn read(format: Format, bytes: &[u8]) -> Saved {
+pub(crate) fn read(format: Format, bytes: &[u8]) -> SavedStream {
     match format {
         Format::Wav => wav(bytes),
         Format::Opus => opus(bytes),
@@ -33,13 +33,13 @@ pub(crate) fn read(format: Format, bytes: &[u8]) -> Saved {
     }
 }
 
-fn wav(bytes: &[u8]) -> Saved {
+fn wav(bytes: &[u8]) -> SavedStream {
     let (header, samples) = bytes.split_at(44);
     assert_eq!(&header[..4], b"RIFF");
     assert_eq!(&header[8..16], b"WAVEfmt ");
     assert_eq!(samples.len() % 1_920, 0, "whole frames");
     let samples = samples.as_chunks().0.iter();
-    Saved {
+    SavedStream {
         samples: samples
             .map(|&s| f32::from(i16::from_le_bytes(s)) / 32_768.0)
             .collect(),
@@ -50,8 +50,8 @@ fn wav(bytes: &[u8]) -> Saved {
 }
 
 /// The pages of one logical stream, checksums and numbers checked.
-pub(crate) fn pages(bytes: &[u8]) -> Vec<Page> {
-    let mut pages: Vec<Page> = Vec::new();
+pub(crate) fn pages(bytes: &[u8]) -> Vec<SavedPage> {
+    let mut pages: Vec<SavedPage> = Vec::new();
     let mut rest = bytes;
     while let Some((header, after)) = rest.split_first_chunk::<27>() {
         let (mut parser, count) = PageParser::new(*header).expect("a page header");
@@ -64,7 +64,7 @@ pub(crate) fn pages(bytes: &[u8]) -> Vec<Page> {
         rest = after;
         let word = |at: usize| u32::from_le_bytes(*header[at..].first_chunk().expect("a word"));
         assert_eq!(word(18) as usize, pages.len(), "page sequence");
-        pages.push(Page {
+        pages.push(SavedPage {
             flags: header[5],
             granule: u64::from(word(6)) | u64::from(word(10)) << 32,
             serial: word(14),
@@ -90,7 +90,7 @@ fn packets(segments: &[u8], mut body: &[u8]) -> Vec<Vec<u8>> {
     packets
 }
 
-fn check(pages: &[Page]) {
+fn check(pages: &[SavedPage]) {
     for (at, page) in pages.iter().enumerate() {
         assert_eq!(page.serial, pages[0].serial, "one logical stream");
         assert_eq!(page.flags & BEGINS != 0, at == 0, "begins once");
@@ -107,7 +107,7 @@ fn check(pages: &[Page]) {
     assert_eq!(pages[0].packets.len(), 1, "the first header is alone");
 }
 
-fn opus(bytes: &[u8]) -> Saved {
+fn opus(bytes: &[u8]) -> SavedStream {
     let pages = pages(bytes);
     let head = &pages[0].packets[0];
     assert_eq!(&head[..8], b"OpusHead");
@@ -131,7 +131,7 @@ fn opus(bytes: &[u8]) -> Saved {
     }
     let last = pages.last().expect("pages");
     samples.truncate(usize::try_from(last.granule).expect("short"));
-    Saved {
+    SavedStream {
         samples: samples.split_off(skipped.min(samples.len())),
         skipped,
         serial: last.serial,
@@ -139,7 +139,7 @@ fn opus(bytes: &[u8]) -> Saved {
     }
 }
 
-fn vorbis(bytes: &[u8]) -> Saved {
+fn vorbis(bytes: &[u8]) -> SavedStream {
     let pages = pages(bytes);
     assert_eq!(&pages[0].packets[0][..7], b"\x01vorbis");
     let kinds: Vec<u8> = pages[1].packets.iter().map(|packet| packet[0]).collect();
@@ -158,7 +158,7 @@ fn vorbis(bytes: &[u8]) -> Saved {
             "what the granule position says"
         );
     }
-    Saved {
+    SavedStream {
         samples,
         skipped: 0,
         serial: last.serial,

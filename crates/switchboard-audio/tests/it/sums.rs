@@ -4,8 +4,8 @@ use proptest::prelude::*;
 use switchboard_audio::{FRAME_SAMPLES, Format};
 
 use crate::{
-    ear::{Ear, mixer, tick},
     saved,
+    spectrum::{SpectrumAnalyzer, mixer, tick},
 };
 
 /// So many frames are pushed before the first is taken, so that nobody starves.
@@ -35,7 +35,7 @@ proptest! {
     ) {
         let mut mixer = mixer();
         let inputs: Vec<_> = sources.iter().map(|(owner, _)| mixer.add_source(*owner)).collect();
-        let ears: Vec<_> = (0..12).map(|_| Ear::new()).collect();
+        let ears: Vec<_> = (0..12).map(|_| SpectrumAnalyzer::new()).collect();
         for (owner, ear) in (0..).zip(&ears) {
             mixer.add_listener(owner, Format::Wav, ear.clone());
         }

@@ -3,9 +3,9 @@
 use switchboard_audio::{Format, MixSettings, Mixer};
 
 use crate::{
-    ear::{Ear, Tone, decibels, mixer, seconds, strength, tick},
     formats::FORMATS,
     saved,
+    spectrum::{SpectrumAnalyzer, Tone, decibels, mixer, seconds, strength, tick},
 };
 
 /// A tone for each of three people; all three listen, and so does somebody who is silent.
@@ -13,9 +13,9 @@ const HERTZ: [f64; 3] = [400.0, 1_000.0, 2_600.0];
 const AMPLITUDE: f64 = 0.2;
 
 /// What is heard after two seconds of three people and a fourth, in dB relative to what was said.
-fn hear(mixer: &mut Mixer<Ear>, format: Format) -> Vec<[f64; 3]> {
+fn hear(mixer: &mut Mixer<SpectrumAnalyzer>, format: Format) -> Vec<[f64; 3]> {
     let microphones: Vec<_> = (0..3).map(|owner| mixer.add_source(owner)).collect();
-    let ears: Vec<Ear> = (0..4).map(|_| Ear::new()).collect();
+    let ears: Vec<SpectrumAnalyzer> = (0..4).map(|_| SpectrumAnalyzer::new()).collect();
     for (owner, ear) in (0..).zip(&ears) {
         mixer.add_listener(owner, format, ear.clone());
     }
@@ -72,7 +72,7 @@ fn a_voice_band_comes_out_as_loud_as_it_went_in() {
     for format in FORMATS {
         for hertz in [120.0, 250.0, 440.0, 1_000.0, 2_000.0, 3_400.0, 6_000.0] {
             for amplitude in [0.02, 0.25, 0.9] {
-                let (mut mixer, ear) = (mixer(), Ear::new());
+                let (mut mixer, ear) = (mixer(), SpectrumAnalyzer::new());
                 let microphone = mixer.add_source(1);
                 mixer.add_listener(2, format, ear.clone());
                 let mut tone = Tone::new(hertz, amplitude);
@@ -99,7 +99,7 @@ fn a_voice_band_comes_out_as_loud_as_it_went_in() {
 #[test]
 fn sound_is_where_the_stream_says() {
     for format in FORMATS {
-        let (mut mixer, ear) = (mixer(), Ear::new());
+        let (mut mixer, ear) = (mixer(), SpectrumAnalyzer::new());
         let microphone = mixer.add_source(1);
         mixer.add_listener(2, format, ear.clone());
         let (mut random, mut low) = (1_u64, 0.0);

@@ -28,34 +28,34 @@ pub(super) use failure::{Failure, causes, printable};
 pub(crate) use tls::{Trust, failure as tls_failure};
 
 use failure::root_cause;
-use transport::{Body, Transport};
+use transport::{HttpClient, RequestBody};
 
-use super::{events::Events, identity::Identity, uplink::Socket};
+use super::{events::CallEvents, identity::CliIdentity, uplink::UplinkSocket};
 
 /// How long a server may take to answer.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// No ticket and no refusal is longer.
 const ANSWER_MAX: usize = 64 * 1024;
 
-pub(super) type Parameters = Vec<(&'static str, String)>;
+pub(super) type FormParameters = Vec<(&'static str, String)>;
 
 /// A server, and who we are to it.
-pub(super) struct Server {
+pub(super) struct VoiceClient {
     base: String,
-    transport: Transport,
-    pub(super) identity: Identity,
+    transport: HttpClient,
+    pub(super) identity: CliIdentity,
 }
 
-impl Server {
-    pub(super) fn new(url: &str, trust: &Trust, identity: Identity) -> Result<Self, String> {
+impl VoiceClient {
+    pub(super) fn new(url: &str, trust: &Trust, identity: CliIdentity) -> Result<Self, String> {
         let base = url.trim_end_matches('/').to_owned();
         let uri: Uri = base
             .parse()
             .map_err(|error| format!("--url {url}: {error}"))?;
         let transport = match uri.scheme_str() {
-            Some("http") => Transport::plain(),
-            Some("https") => Transport::secure(trust)?,
+            Some("http") => HttpClient::plain(),
+            Some("https") => HttpClient::secure(trust)?,
             Some(_) | None => {
                 return Err(format!(
                     "--url {url} begins with neither http:// nor https://"
@@ -100,14 +100,14 @@ impl Server {
     }
 
     /// Opens the stream of what concerns us.
-    pub(super) async fn events(&self) -> Result<Events, Failure> {
+    pub(super) async fn events(&self) -> Result<CallEvents, Failure> {
         let response = self.request(
             Method::GET,
             "/messages",
             self.proof().await?,
             HeaderMap::new(),
         );
-        Ok(Events::new(
+        Ok(CallEvents::new(
             response.await?.into_body(),
             self.identity.clone(),
         ))
@@ -117,7 +117,7 @@ impl Server {
     pub(super) async fn step(
         &self,
         path: &'static str,
-        mut parameters: Parameters,
+        mut parameters: FormParameters,
     ) -> Result<(), Failure> {
         parameters.extend(self.claim());
         self.request(Method::POST, path, parameters, HeaderMap::new())
@@ -129,7 +129,7 @@ impl Server {
     pub(super) async fn post(
         &self,
         path: &'static str,
-        mut parameters: Parameters,
+        mut parameters: FormParameters,
     ) -> Result<Incoming, Failure> {
         parameters.extend(self.proof().await?);
         let response = self.request(Method::POST, path, parameters, HeaderMap::new());
@@ -140,8 +140,8 @@ impl Server {
     pub(super) async fn upgrade(
         &self,
         path: &'static str,
-        mut parameters: Parameters,
-    ) -> Result<Socket, Failure> {
+        mut parameters: FormParameters,
+    ) -> Result<UplinkSocket, Failure> {
         parameters.extend(self.proof().await?);
         let strange = |what| Failure::Strange {
             address: format!("{}{path}", self.base),
@@ -168,7 +168,7 @@ impl Server {
     pub(super) async fn upload(
         &self,
         path: &'static str,
-        mut parameters: Parameters,
+        mut parameters: FormParameters,
         audio: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
     ) -> Result<String, Failure> {
         parameters.extend(self.proof().await?);
@@ -181,15 +181,15 @@ impl Server {
         Ok(printable(words.lines().next().unwrap_or_default()))
     }
 
-    fn claim(&self) -> Parameters {
+    fn claim(&self) -> FormParameters {
         match &self.identity {
-            Identity::Key(key) => vec![("PKey", key.public().to_string())],
-            Identity::Token(_) => Vec::new(),
+            CliIdentity::Key(key) => vec![("PKey", key.public().to_string())],
+            CliIdentity::Token(_) => Vec::new(),
         }
     }
 
     /// Our key and a signature that only it can make. A token is a header of every request.
-    async fn proof(&self) -> Result<Parameters, Failure> {
+    async fn proof(&self) -> Result<FormParameters, Failure> {
         let mut proof = self.claim();
         if self.identity.has_key() {
             let ticket = self.ticket(proof.clone()).await?;
@@ -205,7 +205,7 @@ impl Server {
         Ok(proof)
     }
 
-    async fn ticket(&self, claim: Parameters) -> Result<String, Failure> {
+    async fn ticket(&self, claim: FormParameters) -> Result<String, Failure> {
         let response = self.request(Method::GET, "/getCallTicket", claim, HeaderMap::new());
         let text = text(response.await?.into_body()).await;
         Ok(text.unwrap_or_default().trim().to_owned())
@@ -215,12 +215,12 @@ impl Server {
         &self,
         method: Method,
         path: &str,
-        parameters: Parameters,
+        parameters: FormParameters,
         headers: HeaderMap,
     ) -> Result<Response<Incoming>, Failure> {
         let nothing = Empty::new().map_err(|never| match never {}).boxed_unsync();
         let request = self.build(method, path, &parameters, headers, nothing)?;
-        let response = timeout(PATIENCE, self.transport.request(request)).await;
+        let response = timeout(TIMEOUT, self.transport.request(request)).await;
         let response = response
             .map_err(|_| self.unreachable("no answer in time"))?
             .map_err(|error| self.unanswered(&error))?;
@@ -231,10 +231,10 @@ impl Server {
         &self,
         method: Method,
         path: &str,
-        parameters: &Parameters,
+        parameters: &FormParameters,
         headers: HeaderMap,
-        body: Body,
-    ) -> Result<Request<Body>, Failure> {
+        body: RequestBody,
+    ) -> Result<Request<RequestBody>, Failure> {
         let mut request = Request::new(body);
         *request.method_mut() = method;
         let uri = format!("{}{path}?{}", self.base, encoded(parameters));
@@ -242,7 +242,7 @@ impl Server {
             .parse()
             .map_err(|_| self.unreachable("this address is too long"))?;
         *request.headers_mut() = headers;
-        if let Identity::Token(token) = &self.identity {
+        if let CliIdentity::Token(token) = &self.identity {
             let token = token
                 .parse()
                 .map_err(|_| self.unreachable("--token is none: it has strange characters"))?;
@@ -287,14 +287,14 @@ impl Server {
 }
 
 async fn text(body: Incoming) -> Option<String> {
-    let body = timeout(PATIENCE, Limited::new(body, ANSWER_MAX).collect())
+    let body = timeout(TIMEOUT, Limited::new(body, ANSWER_MAX).collect())
         .await
         .ok()?
         .ok()?;
     Some(String::from_utf8_lossy(&body.to_bytes()).into_owned())
 }
 
-fn encoded(parameters: &Parameters) -> String {
+fn encoded(parameters: &FormParameters) -> String {
     form_urlencoded::Serializer::new(String::new())
         .extend_pairs(parameters)
         .finish()
@@ -321,8 +321,8 @@ mod tests {
     #[test]
     fn an_address_must_be_one() {
         let open = |url: &str| {
-            let identity = Identity::Token("t".to_owned());
-            Server::new(url, &Trust::System, identity).map(|server| server.base)
+            let identity = CliIdentity::Token("t".to_owned());
+            VoiceClient::new(url, &Trust::System, identity).map(|server| server.base)
         };
         assert_eq!(
             open("http://localhost:8080/").unwrap(),

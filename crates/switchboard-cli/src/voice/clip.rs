@@ -17,10 +17,10 @@ mod riff;
 use super::source;
 
 /// Pieces that wait to be sent.
-const PIECES_WAITING_MAX: usize = 16;
+const QUEUED_CHUNKS_MAX: usize = 16;
 
 /// Samples of each channel in a piece.
-const PIECE_SAMPLES: usize = 4096;
+const CHUNK_SAMPLES: usize = 4096;
 
 /// Files without a header, by their extensions.
 const RAW: [&str; 4] = ["raw", "pcm", "s16", "s16le"];
@@ -35,7 +35,7 @@ pub(super) struct PcmFormat {
 
 /// The source of a clip.
 #[derive(Clone, Debug)]
-pub(super) enum Origin {
+pub(super) enum ClipOrigin {
     Path(PathBuf),
     /// Standard input, where that is a file, from where it is now.
     Stdin,
@@ -56,9 +56,9 @@ trait Decode {
 
 impl Clip {
     /// Opens a file. One without a header has the format `raw`.
-    pub(super) async fn open(origin: Origin, raw: PcmFormat) -> Result<Self, String> {
+    pub(super) async fn open(origin: ClipOrigin, raw: PcmFormat) -> Result<Self, String> {
         let (opened, format) = oneshot::channel();
-        let (sender, pieces) = mpsc::channel(PIECES_WAITING_MAX);
+        let (sender, pieces) = mpsc::channel(QUEUED_CHUNKS_MAX);
         let name = origin.to_string();
         thread::spawn(move || match decoder(&origin, raw) {
             Ok(decoder) => {
@@ -97,7 +97,7 @@ fn decode(mut decoder: Box<dyn Decode>, to: &mpsc::Sender<io::Result<Bytes>>) {
     }
 }
 
-impl Origin {
+impl ClipOrigin {
     fn file(&self) -> io::Result<File> {
         match self {
             Self::Path(path) => File::open(path),
@@ -114,7 +114,7 @@ impl Origin {
     }
 }
 
-impl std::fmt::Display for Origin {
+impl std::fmt::Display for ClipOrigin {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Path(path) => path.display().fmt(f),
@@ -124,7 +124,7 @@ impl std::fmt::Display for Origin {
 }
 
 /// The decoder for this file, chosen by its first bytes.
-fn decoder(origin: &Origin, raw: PcmFormat) -> Result<Box<dyn Decode>, String> {
+fn decoder(origin: &ClipOrigin, raw: PcmFormat) -> Result<Box<dyn Decode>, String> {
     let mut file = origin.file().map_err(unreadable)?;
     let begin = file.stream_position().map_err(unreadable)?;
     let mut start = [0; 36];
@@ -132,16 +132,16 @@ fn decoder(origin: &Origin, raw: PcmFormat) -> Result<Box<dyn Decode>, String> {
     file.seek(SeekFrom::Start(begin)).map_err(unreadable)?;
     let (start, input) = (&start[..count], BufReader::new(file));
     if start.starts_with(b"RIFF") {
-        return Ok(Box::new(riff::Wav::open(input)?));
+        return Ok(Box::new(riff::WavReader::open(input)?));
     }
     if start.starts_with(b"OggS") && start[28.min(count)..].starts_with(b"OpusHead") {
-        return Ok(Box::new(ogg::Opus::open(input)?));
+        return Ok(Box::new(ogg::OggOpusReader::open(input)?));
     }
     if start.starts_with(b"OggS") && start[28.min(count)..].starts_with(b"\x01vorbis") {
-        return Ok(Box::new(ogg::Vorbis::open(input)?));
+        return Ok(Box::new(ogg::OggVorbisReader::open(input)?));
     }
     if origin.may_be_raw() {
-        return Ok(Box::new(Raw { input, format: raw }));
+        return Ok(Box::new(RawPcm { input, format: raw }));
     }
     Err(format!(
         "is neither WAV, Ogg Opus nor Ogg Vorbis, nor named as raw samples (.{}); try: \
@@ -156,18 +156,18 @@ fn is_raw(path: &Path) -> bool {
 }
 
 /// Samples without a header.
-struct Raw {
+struct RawPcm {
     input: BufReader<File>,
     format: PcmFormat,
 }
 
-impl Decode for Raw {
+impl Decode for RawPcm {
     fn format(&self) -> PcmFormat {
         self.format
     }
 
     fn next(&mut self) -> Result<Option<Vec<u8>>, String> {
-        let mut piece = vec![0; PIECE_SAMPLES * 2];
+        let mut piece = vec![0; CHUNK_SAMPLES * 2];
         let count = read_full(&mut self.input, &mut piece).map_err(unreadable)?;
         piece.truncate(count);
         Ok((count > 0).then_some(piece))

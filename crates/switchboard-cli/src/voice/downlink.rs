@@ -10,9 +10,9 @@ use tokio::time::{sleep, timeout};
 
 use super::{
     client::causes,
-    meter::Gauge,
-    output::Output,
-    wav::{self, Samples},
+    meter::LevelGauge,
+    output::AudioOutput,
+    wav::{self, SampleReader},
 };
 
 /// A server sends silence too; one that sends nothing for so long is gone.
@@ -20,7 +20,7 @@ const SILENCE_MAX: Duration = Duration::from_secs(20);
 
 /// What a stream is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(super) enum Format {
+pub(super) enum DownlinkFormat {
     /// Samples as they are: 96 kB a second
     Wav,
     /// Ogg Vorbis
@@ -30,7 +30,7 @@ pub(super) enum Format {
     Opus,
 }
 
-impl Format {
+impl DownlinkFormat {
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Wav => "wav",
@@ -58,34 +58,34 @@ impl Format {
 
 /// By whom something was ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum By {
+pub(super) enum EndedBy {
     Us,
     Them,
 }
 
 /// What to do with what is heard.
-pub(super) struct Hearing {
-    pub(super) format: Format,
+pub(super) struct Downlink {
+    pub(super) format: DownlinkFormat,
     pub(super) seconds: Option<u32>,
-    output: Option<Output>,
+    output: Option<AudioOutput>,
 }
 
-impl Hearing {
+impl Downlink {
     /// Opens the file, so that nobody is called for nothing.
     pub(super) fn open(
         path: Option<&Path>,
-        format: Option<Format>,
+        format: Option<DownlinkFormat>,
         seconds: Option<u32>,
     ) -> Result<Self, String> {
         let format = match (format, path) {
-            (None, Some(path)) => Format::of_name(path)?,
+            (None, Some(path)) => DownlinkFormat::of_name(path)?,
             (format, _) => format,
         };
-        let output = Output::open(path)?;
+        let output = AudioOutput::open(path)?;
         let usual = match &output {
             // The meter sees samples alone: no stranger's packets are decoded for its sake.
-            None => Format::Wav,
-            Some(_) => Format::Opus,
+            None => DownlinkFormat::Wav,
+            Some(_) => DownlinkFormat::Opus,
         };
         Ok(Self {
             format: format.unwrap_or(usual),
@@ -110,12 +110,12 @@ impl Hearing {
     pub(super) async fn hear(
         &mut self,
         stream: Incoming,
-        gauge: &Gauge,
+        gauge: &LevelGauge,
         enough: impl Future<Output = ()>,
-    ) -> Result<By, String> {
+    ) -> Result<EndedBy, String> {
         let heard = tokio::select! {
             heard = self.take(stream, gauge) => heard,
-            () = enough => Ok(By::Us),
+            () = enough => Ok(EndedBy::Us),
         };
         let written = match self.output.take() {
             Some(output) => output.finish().await,
@@ -124,8 +124,9 @@ impl Hearing {
         heard.and_then(|by| written.map(|()| by))
     }
 
-    async fn take(&self, mut stream: Incoming, gauge: &Gauge) -> Result<By, String> {
-        let mut samples = (self.format == Format::Wav).then(|| Samples::after(wav::HEADER_LENGTH));
+    async fn take(&self, mut stream: Incoming, gauge: &LevelGauge) -> Result<EndedBy, String> {
+        let mut samples =
+            (self.format == DownlinkFormat::Wav).then(|| SampleReader::after(wav::HEADER_LENGTH));
         while let Some(piece) = next_piece(&mut stream).await? {
             gauge.count(piece.len());
             if let Some(samples) = &mut samples {
@@ -134,10 +135,10 @@ impl Hearing {
             if let Some(output) = &self.output
                 && !output.write(piece).await
             {
-                return Ok(By::Us);
+                return Ok(EndedBy::Us);
             }
         }
-        Ok(By::Them)
+        Ok(EndedBy::Them)
     }
 }
 
@@ -157,8 +158,8 @@ async fn next_piece(stream: &mut Incoming) -> Result<Option<Bytes>, String> {
 }
 
 /// A gauge for what is heard.
-pub(super) fn gauge() -> Arc<Gauge> {
-    Gauge::new("heard")
+pub(super) fn gauge() -> Arc<LevelGauge> {
+    LevelGauge::new("heard")
 }
 
 #[cfg(test)]
@@ -168,17 +169,21 @@ mod tests {
     #[test]
     fn a_file_s_name_says_what_it_holds() {
         for (name, format) in [
-            ("a.wav", Some(Format::Wav)),
-            ("a.b.OGG", Some(Format::Ogg)),
-            ("/tmp/a.opus", Some(Format::Opus)),
+            ("a.wav", Some(DownlinkFormat::Wav)),
+            ("a.b.OGG", Some(DownlinkFormat::Ogg)),
+            ("/tmp/a.opus", Some(DownlinkFormat::Opus)),
             ("-", None),
             ("opus", None),
             ("/dev/null", None),
         ] {
-            assert_eq!(Format::of_name(Path::new(name)), Ok(format), "{name}");
+            assert_eq!(
+                DownlinkFormat::of_name(Path::new(name)),
+                Ok(format),
+                "{name}"
+            );
         }
         for name in ["a.mp3", "a.wave", "meeting.2026"] {
-            let words = Format::of_name(Path::new(name)).unwrap_err();
+            let words = DownlinkFormat::of_name(Path::new(name)).unwrap_err();
             assert!(words.contains(name) && words.contains(".opus"), "{words}");
         }
     }

@@ -9,11 +9,11 @@ use tokio::time::timeout;
 
 mod sse;
 
-use sse::{Parser, Told};
+use sse::{ParsedEvent, SseParser};
 
 use super::{
     client::causes,
-    identity::{Identity, User},
+    identity::{CallUser, CliIdentity},
 };
 
 /// A server shows every 15 seconds that it lives.
@@ -21,13 +21,13 @@ const SILENCE_MAX: Duration = Duration::from_secs(60);
 
 /// What concerns us.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct VoiceEvent {
-    pub(super) from: User,
-    pub(super) what: What,
+pub(super) struct CallEvent {
+    pub(super) from: CallUser,
+    pub(super) kind: CallEventKind,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum What {
+pub(super) enum CallEventKind {
     /// Calls us.
     Ringing {
         challenge: String,
@@ -56,23 +56,23 @@ pub(super) enum What {
 }
 
 /// An open event stream.
-pub(super) struct Events {
+pub(super) struct CallEvents {
     body: Incoming,
-    identity: Identity,
-    parser: Parser,
+    identity: CliIdentity,
+    parser: SseParser,
 }
 
-impl Events {
-    pub(super) fn new(body: Incoming, identity: Identity) -> Self {
+impl CallEvents {
+    pub(super) fn new(body: Incoming, identity: CliIdentity) -> Self {
         Self {
             body,
             identity,
-            parser: Parser::default(),
+            parser: SseParser::default(),
         }
     }
 
     /// The next event that concerns calls. Can be cancelled without losing any.
-    pub(super) async fn next(&mut self) -> Result<VoiceEvent, String> {
+    pub(super) async fn next(&mut self) -> Result<CallEvent, String> {
         loop {
             while let Some(told) = self.parser.next() {
                 if let Some(event) = read(&self.identity, &told) {
@@ -95,7 +95,7 @@ impl Events {
 }
 
 /// What an event means; none if it is about something else, or from nobody.
-fn read(identity: &Identity, told: &Told) -> Option<VoiceEvent> {
+fn read(identity: &CliIdentity, told: &ParsedEvent) -> Option<CallEvent> {
     let value: Value = serde_json::from_str(&told.data).ok()?;
     let value = match value.as_str() {
         Some(hex) => serde_json::from_slice(&unhex(hex)?).ok()?,
@@ -103,30 +103,30 @@ fn read(identity: &Identity, told: &Told) -> Option<VoiceEvent> {
     };
     let field = |name: &str| text(&value[name]);
     let what = match told.name.as_str() {
-        "newCall" => What::Ringing {
+        "newCall" => CallEventKind::Ringing {
             challenge: field("challenge"),
         },
-        "answer" => What::Answered {
-            signature: field("answer"),
-            challenge: field("challenge"),
-        },
-        "answer2" => What::Confirmed {
+        "answer" => CallEventKind::Answered {
             signature: field("answer"),
             challenge: field("challenge"),
         },
-        "acceptedCall" => What::Accepted {
+        "answer2" => CallEventKind::Confirmed {
+            signature: field("answer"),
+            challenge: field("challenge"),
+        },
+        "acceptedCall" => CallEventKind::Accepted {
             signature: field("answer"),
         },
-        "declineCall" => What::Declined {
+        "declineCall" => CallEventKind::Declined {
             signature: field("answer"),
         },
-        "setAudioConf" if field("roomid").is_empty() => What::Connected {
+        "setAudioConf" if field("roomid").is_empty() => CallEventKind::Connected {
             is_there: field("in") == "1" || field("out") == "1",
         },
         _ => return None,
     };
     let from = identity.user(&field("from"))?;
-    Some(VoiceEvent { from, what })
+    Some(CallEvent { from, kind: what })
 }
 
 /// A text or a number.
@@ -155,8 +155,8 @@ mod tests {
 
     #[test]
     fn a_site_s_events_have_numbers() {
-        let identity = Identity::Token("t".to_owned());
-        let told = |name: &str, data: &str| Told {
+        let identity = CliIdentity::Token("t".to_owned());
+        let told = |name: &str, data: &str| ParsedEvent {
             name: name.to_owned(),
             data: data.to_owned(),
         };
@@ -167,7 +167,7 @@ mod tests {
             &told("setAudioConf", "{\"from\": 1,\"in\": \"0\",\"out\": \"1\"}"),
         )
         .unwrap();
-        assert_eq!(there.what, What::Connected { is_there: true });
+        assert_eq!(there.kind, CallEventKind::Connected { is_there: true });
         let in_room = told(
             "setAudioConf",
             "{\"from\": 1,\"roomid\": \"7\",\"in\": \"0\",\"out\": \"1\"}",
@@ -180,16 +180,16 @@ mod tests {
         let key = SecretKey::generate().public();
         let json = format!("{{\"answer\": \"30\",\"challenge\": \"12\",\"from\": \"{key}\"}}");
         let hex: String = json.bytes().map(|byte| format!("{byte:02x}")).collect();
-        let told = Told {
+        let told = ParsedEvent {
             name: "answer".to_owned(),
             data: format!("\"{hex}\""),
         };
-        let event = read(&Identity::Key(SecretKey::generate()), &told).unwrap();
+        let event = read(&CliIdentity::Key(SecretKey::generate()), &told).unwrap();
         assert_eq!(event.from.name(), key.to_string());
         let (signature, challenge) = ("30".to_owned(), "12".to_owned());
         assert_eq!(
-            event.what,
-            What::Answered {
+            event.kind,
+            CallEventKind::Answered {
                 signature,
                 challenge
             }
@@ -198,7 +198,7 @@ mod tests {
 
     #[test]
     fn garbage_is_no_event() {
-        let identity = Identity::Token("t".to_owned());
+        let identity = CliIdentity::Token("t".to_owned());
         for data in [
             "",
             "{",
@@ -212,7 +212,7 @@ mod tests {
             "{\"from\": -1}",
             "{\"from\": {}}",
         ] {
-            let told = Told {
+            let told = ParsedEvent {
                 name: "newCall".to_owned(),
                 data: data.to_owned(),
             };

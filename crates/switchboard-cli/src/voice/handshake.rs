@@ -10,9 +10,9 @@
 //! On a site none of this happens: there the site vouches for everybody.
 
 use super::{
-    client::Parameters,
-    events::What,
-    identity::{Identity, User, challenge},
+    client::FormParameters,
+    events::CallEventKind,
+    identity::{CallUser, CliIdentity, challenge},
 };
 
 /// Devices of one callee that may answer; and how often a caller is asked who he is.
@@ -20,33 +20,33 @@ const ANSWERS_MAX: usize = 4;
 
 /// A request of the handshake.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Step {
+pub(super) struct HandshakeRequest {
     pub(super) path: &'static str,
-    pub(super) parameters: Parameters,
+    pub(super) parameters: FormParameters,
 }
 
 /// What follows from an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Next {
+pub(super) enum HandshakeAction {
     Nothing,
-    Ask(Step),
+    Request(HandshakeRequest),
     /// From here there is a call: after this step, if there is one.
-    Talk(Option<Step>),
+    Connected(Option<HandshakeRequest>),
     /// There is none, and why.
-    Over(String),
+    Terminated(String),
 }
 
 /// A call of ours.
-pub(super) struct Outgoing {
-    identity: Identity,
-    to: User,
+pub(super) struct OutgoingCall {
+    identity: CliIdentity,
+    to: CallUser,
     first: String,
     /// One for each device that answered.
     thirds: Vec<String>,
 }
 
-impl Outgoing {
-    pub(super) fn new(identity: &Identity, to: User) -> Self {
+impl OutgoingCall {
+    pub(super) fn new(identity: &CliIdentity, to: CallUser) -> Self {
         Self {
             identity: identity.clone(),
             to,
@@ -56,52 +56,54 @@ impl Outgoing {
     }
 
     /// What rings. It is sent with a proof for the server.
-    pub(super) fn opening(&self) -> Step {
+    pub(super) fn opening(&self) -> HandshakeRequest {
         let mut parameters = vec![("Destination", self.to.name().to_owned())];
         if self.identity.has_key() {
             parameters.push(("challenge", self.first.clone()));
         }
-        Step {
+        HandshakeRequest {
             path: "/newCall",
             parameters,
         }
     }
 
     /// Takes what the callee says.
-    pub(super) fn handle(&mut self, what: &What) -> Next {
+    pub(super) fn handle(&mut self, what: &CallEventKind) -> HandshakeAction {
         match what {
-            What::Answered {
+            CallEventKind::Answered {
                 signature,
                 challenge,
             } if self.identity.has_key() => self.answered(signature, challenge),
-            What::Accepted { signature } => self.accepted(signature),
-            What::Declined { signature } => Next::Over(self.declined(signature)),
-            What::Answered { .. }
-            | What::Ringing { .. }
-            | What::Confirmed { .. }
-            | What::Connected { .. } => Next::Nothing,
+            CallEventKind::Accepted { signature } => self.accepted(signature),
+            CallEventKind::Declined { signature } => {
+                HandshakeAction::Terminated(self.declined(signature))
+            }
+            CallEventKind::Answered { .. }
+            | CallEventKind::Ringing { .. }
+            | CallEventKind::Confirmed { .. }
+            | CallEventKind::Connected { .. } => HandshakeAction::Nothing,
         }
     }
 
-    fn answered(&mut self, signature: &str, second: &str) -> Next {
+    fn answered(&mut self, signature: &str, second: &str) -> HandshakeAction {
         if !self.to.has_signed(&self.first, signature) {
-            return Next::Over(format!(
+            return HandshakeAction::Terminated(format!(
                 "somebody who does not hold the key {} answers in its name: do not trust this server",
                 self.to
             ));
         }
         if self.thirds.len() == ANSWERS_MAX {
-            return Next::Nothing;
+            return HandshakeAction::Nothing;
         }
         let Some(signature) = self.identity.sign_for_person(second) else {
-            return Next::Over(format!(
+            return HandshakeAction::Terminated(format!(
                 "{} asks for a signature that is not for callers",
                 self.to
             ));
         };
         let third = challenge();
         self.thirds.push(third.clone());
-        Next::Ask(Step {
+        HandshakeAction::Request(HandshakeRequest {
             path: "/answer2",
             parameters: vec![
                 ("Destination", self.to.name().to_owned()),
@@ -111,11 +113,11 @@ impl Outgoing {
         })
     }
 
-    fn accepted(&self, signature: &str) -> Next {
+    fn accepted(&self, signature: &str) -> HandshakeAction {
         if self.is_the_callee_s(signature) {
-            return Next::Talk(None);
+            return HandshakeAction::Connected(None);
         }
-        Next::Over(format!(
+        HandshakeAction::Terminated(format!(
             "somebody who does not hold the key {} accepts in its name: do not trust this server",
             self.to
         ))
@@ -144,17 +146,17 @@ impl Outgoing {
 }
 
 /// A call from somebody.
-pub(super) struct Incoming {
-    identity: Identity,
-    pub(super) from: User,
+pub(super) struct IncomingCall {
+    identity: CliIdentity,
+    pub(super) from: CallUser,
     second: String,
     /// The caller's latest challenge: what accepts or rejects is signed over it.
     latest: String,
     answers: usize,
 }
 
-impl Incoming {
-    pub(super) fn new(identity: &Identity, from: User, challenge_of_caller: &str) -> Self {
+impl IncomingCall {
+    pub(super) fn new(identity: &CliIdentity, from: CallUser, challenge_of_caller: &str) -> Self {
         Self {
             identity: identity.clone(),
             from,
@@ -165,15 +167,17 @@ impl Incoming {
     }
 
     /// Asks the caller who he is; takes the call at once where a site has vouched.
-    pub(super) fn answer(&mut self) -> Next {
+    pub(super) fn answer(&mut self) -> HandshakeAction {
         if !self.identity.has_key() {
             return self
                 .close("/acceptCall")
-                .map_or(Next::Nothing, |step| Next::Talk(Some(step)));
+                .map_or(HandshakeAction::Nothing, |step| {
+                    HandshakeAction::Connected(Some(step))
+                });
         }
         self.answers += 1;
         match self.identity.sign_for_person(&self.latest) {
-            Some(signature) => Next::Ask(Step {
+            Some(signature) => HandshakeAction::Request(HandshakeRequest {
                 path: "/answer",
                 parameters: vec![
                     ("Destination", self.from.name().to_owned()),
@@ -181,7 +185,7 @@ impl Incoming {
                     ("Signature", signature),
                 ],
             }),
-            None => Next::Over(format!(
+            None => HandshakeAction::Terminated(format!(
                 "{} asks for a signature that is not for callers",
                 self.from
             )),
@@ -189,27 +193,29 @@ impl Incoming {
     }
 
     /// Takes what the caller says.
-    pub(super) fn handle(&mut self, what: &What) -> Next {
+    pub(super) fn handle(&mut self, what: &CallEventKind) -> HandshakeAction {
         match what {
-            What::Confirmed {
+            CallEventKind::Confirmed {
                 signature,
                 challenge,
             } if self.identity.has_key() => self.confirmed(signature, challenge),
-            What::Declined { .. } => Next::Over(format!("{} no longer calls", self.from)),
-            What::Confirmed { .. }
-            | What::Ringing { .. }
-            | What::Answered { .. }
-            | What::Accepted { .. }
-            | What::Connected { .. } => Next::Nothing,
+            CallEventKind::Declined { .. } => {
+                HandshakeAction::Terminated(format!("{} no longer calls", self.from))
+            }
+            CallEventKind::Confirmed { .. }
+            | CallEventKind::Ringing { .. }
+            | CallEventKind::Answered { .. }
+            | CallEventKind::Accepted { .. }
+            | CallEventKind::Connected { .. } => HandshakeAction::Nothing,
         }
     }
 
-    fn confirmed(&mut self, signature: &str, third: &str) -> Next {
+    fn confirmed(&mut self, signature: &str, third: &str) -> HandshakeAction {
         third.clone_into(&mut self.latest);
         if self.from.has_signed(&self.second, signature) {
             return match self.close("/acceptCall") {
-                Some(step) => Next::Talk(Some(step)),
-                None => Next::Over(format!(
+                Some(step) => HandshakeAction::Connected(Some(step)),
+                None => HandshakeAction::Terminated(format!(
                     "{} asks for a signature that is not for callers",
                     self.from
                 )),
@@ -219,23 +225,23 @@ impl Incoming {
         if self.answers < ANSWERS_MAX {
             return self.answer();
         }
-        Next::Over(format!(
+        HandshakeAction::Terminated(format!(
             "somebody who does not hold the key {} calls in its name: not taken",
             self.from
         ))
     }
 
     /// Does not take the call. None if the caller asks for a signature that he must not have.
-    pub(super) fn reject(&self) -> Option<Step> {
+    pub(super) fn reject(&self) -> Option<HandshakeRequest> {
         self.close("/rejectCall")
     }
 
-    fn close(&self, path: &'static str) -> Option<Step> {
+    fn close(&self, path: &'static str) -> Option<HandshakeRequest> {
         let mut parameters = vec![("From", self.from.name().to_owned())];
         if self.identity.has_key() {
             parameters.push(("Signature", self.identity.sign_for_person(&self.latest)?));
         }
-        Some(Step { path, parameters })
+        Some(HandshakeRequest { path, parameters })
     }
 }
 

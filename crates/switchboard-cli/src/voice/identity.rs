@@ -15,7 +15,7 @@ const CHALLENGE_MAX: usize = 32;
 
 /// How one proves who one is.
 #[derive(Clone)]
-pub(super) enum Identity {
+pub(super) enum CliIdentity {
     Key(SecretKey),
     /// A website vouches for whoever has this.
     Token(String),
@@ -23,12 +23,12 @@ pub(super) enum Identity {
 
 /// Somebody, by the name that the server has for him.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct User {
+pub(super) struct CallUser {
     name: String,
     key: Option<PublicKey>,
 }
 
-impl Identity {
+impl CliIdentity {
     /// Our signature over a ticket of the server's; empty where a website vouches.
     pub(super) fn sign_for_server(&self, ticket: &str) -> Option<String> {
         self.sign(ticket, |byte| byte.is_ascii_alphabetic())
@@ -50,9 +50,9 @@ impl Identity {
     }
 
     /// Reads somebody's name: a public key, or a number where a website vouches.
-    pub(super) fn user(&self, text: &str) -> Option<User> {
+    pub(super) fn user(&self, text: &str) -> Option<CallUser> {
         match self {
-            Self::Key(_) => PublicKey::parse(text).map(|key| User {
+            Self::Key(_) => PublicKey::parse(text).map(|key| CallUser {
                 name: key.to_string(),
                 key: Some(key),
             }),
@@ -60,15 +60,15 @@ impl Identity {
                 .parse::<u64>()
                 .ok()
                 .filter(|number| *number > 0)
-                .map(|number| User {
+                .map(|number| CallUser {
                     name: number.to_string(),
                     key: None,
                 }),
         }
     }
 
-    /// As [`Identity::user`], in words if it is nobody's name.
-    pub(super) fn user_or_words(&self, text: &str) -> Result<User, String> {
+    /// As [`CliIdentity::user`], in words if it is nobody's name.
+    pub(super) fn user_or_words(&self, text: &str) -> Result<CallUser, String> {
         let what = match self {
             Self::Key(_) => "a public key (66 hex digits, as `switchboard voice key` prints them)",
             Self::Token(_) => "a user's number",
@@ -91,7 +91,7 @@ impl Identity {
     }
 }
 
-impl User {
+impl CallUser {
     pub(super) fn name(&self) -> &str {
         &self.name
     }
@@ -104,7 +104,7 @@ impl User {
     }
 }
 
-impl std::fmt::Display for User {
+impl std::fmt::Display for CallUser {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.name)
     }
@@ -132,7 +132,7 @@ mod tests {
 
     #[test]
     fn nobody_gets_a_signature_through_the_wrong_door() {
-        let key = Identity::Key(SecretKey::generate());
+        let key = CliIdentity::Key(SecretKey::generate());
         assert!(key.sign_for_person("12345678").is_some());
         assert!(key.sign_for_server("abcdefgh").is_some());
         for challenge in ["abcdefgh", "", "12 34", "1234a", &"1".repeat(33)] {
@@ -147,10 +147,10 @@ mod tests {
     fn people_are_keys_or_numbers() {
         let secret = SecretKey::generate();
         let name = secret.public().to_string();
-        let key = Identity::Key(secret);
+        let key = CliIdentity::Key(secret);
         assert_eq!(key.user(&name.to_uppercase()).unwrap().name(), name);
         assert!(key.user("12").is_none());
-        let token = Identity::Token("t".to_owned());
+        let token = CliIdentity::Token("t".to_owned());
         assert_eq!(token.user("12").unwrap().name(), "12");
         for text in ["0", "-1", "", &name] {
             assert!(token.user(text).is_none(), "{text}");

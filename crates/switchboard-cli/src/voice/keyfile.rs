@@ -58,7 +58,7 @@ fn read(path: &Path) -> io::Result<String> {
     let metadata = file.metadata()?;
     if metadata.is_file() && metadata.permissions().mode() & 0o077 != 0 {
         let path = path.display();
-        output::tell(&format!(
+        output::print_status(&format!(
             "warning: others can read your secret key; better: chmod 600 {path}"
         ));
     }

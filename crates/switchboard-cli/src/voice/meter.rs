@@ -21,26 +21,26 @@ const BAR_WIDTH: usize = 20;
 
 /// How loud one way of the audio is, and how much came.
 #[derive(Debug)]
-pub(super) struct Gauge {
+pub(super) struct LevelGauge {
     label: &'static str,
-    state: Mutex<State>,
+    state: Mutex<GaugeState>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct GaugeState {
     /// Of the samples since the line was last drawn; none where samples are not seen.
-    level: Option<Level>,
+    level: Option<PeakLevel>,
     bytes: u64,
 }
 
 /// The loudness of some samples.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-struct Level {
+struct PeakLevel {
     squares: f64,
     count: u32,
 }
 
-impl Gauge {
+impl LevelGauge {
     pub(super) fn new(label: &'static str) -> Arc<Self> {
         Arc::new(Self {
             label,
@@ -64,18 +64,18 @@ impl Gauge {
     fn show(&self) -> String {
         let (level, bytes) = self.with(|state| {
             let level = state.level;
-            state.level = level.map(|_| Level::default());
+            state.level = level.map(|_| PeakLevel::default());
             (level, state.bytes)
         });
         show(self.label, level, bytes)
     }
 
-    fn with<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
+    fn with<T>(&self, act: impl FnOnce(&mut GaugeState) -> T) -> T {
         act(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-impl Level {
+impl PeakLevel {
     fn take(&mut self, samples: impl Iterator<Item = i16>) {
         for sample in samples {
             self.squares += (f64::from(sample) / 32_768.0).powi(2);
@@ -90,9 +90,9 @@ impl Level {
     }
 }
 
-fn show(label: &str, level: Option<Level>, bytes: u64) -> String {
+fn show(label: &str, level: Option<PeakLevel>, bytes: u64) -> String {
     let mut text = label.to_owned();
-    if let Some(decibels) = level.map(Level::decibels) {
+    if let Some(decibels) = level.map(PeakLevel::decibels) {
         // Writing to a string does not fail.
         let _ = write!(text, " [{}] {decibels:>3.0} dB", bar(decibels));
     }
@@ -122,14 +122,14 @@ pub(super) fn clock(elapsed: Duration) -> String {
 }
 
 /// Draws until dropped, then wipes the line. A terminal that is stopped stops nothing but this.
-pub(super) struct Meter {
+pub(super) struct MeterThread {
     end: Option<mpsc::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Meter {
+impl MeterThread {
     /// Nothing is drawn where standard error is no terminal.
-    pub(super) fn start(gauges: Vec<Arc<Gauge>>) -> Self {
+    pub(super) fn start(gauges: Vec<Arc<LevelGauge>>) -> Self {
         let (end, ended) = mpsc::channel();
         let thread = io::stderr()
             .is_terminal()
@@ -141,7 +141,7 @@ impl Meter {
     }
 }
 
-impl Drop for Meter {
+impl Drop for MeterThread {
     fn drop(&mut self) {
         drop(self.end.take());
         // It draws and does not panic.
@@ -149,7 +149,7 @@ impl Drop for Meter {
     }
 }
 
-fn draw(gauges: &[Arc<Gauge>], ended: &mpsc::Receiver<()>) {
+fn draw(gauges: &[Arc<LevelGauge>], ended: &mpsc::Receiver<()>) {
     let began = Instant::now();
     while ended.recv_timeout(REDRAW) == Err(RecvTimeoutError::Timeout) {
         let mut line = format!("\r{}", clock(began.elapsed()));
@@ -170,8 +170,8 @@ pub(super) const WIPE_REST: &str = "\x1b[K";
 mod tests {
     use super::*;
 
-    fn level(samples: &[i16]) -> Level {
-        let mut level = Level::default();
+    fn level(samples: &[i16]) -> PeakLevel {
+        let mut level = PeakLevel::default();
         level.take(samples.iter().copied());
         level
     }
@@ -200,7 +200,7 @@ mod tests {
 
     #[test]
     fn a_gauge_shows_what_came_since_it_was_last_looked_at() {
-        let gauge = Gauge::new("heard");
+        let gauge = LevelGauge::new("heard");
         gauge.count(12_345);
         assert_eq!(gauge.show(), "heard 12 kB");
         gauge.hear([-32_768; 9].into_iter());

@@ -17,13 +17,13 @@ use tokio::{
 use super::{meter::WIPE_REST, wav};
 
 /// Pieces that wait for a slow disk or pipe. When there are more, the server waits, and in the end cuts us off.
-const PIECES_WAITING_MAX: usize = 64;
+const QUEUED_CHUNKS_MAX: usize = 64;
 
 /// How long the last pieces may take.
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Says something to the person at the terminal. Nobody need read it.
-pub(super) fn tell(words: &str) {
+pub(super) fn print_status(words: &str) {
     let wipe = if io::stderr().is_terminal() {
         format!("\r{WIPE_REST}")
     } else {
@@ -44,18 +44,18 @@ pub(super) fn print(line: &str) -> Result<(), String> {
 }
 
 /// What is written to.
-enum Target {
+enum OutputTarget {
     File(File, PathBuf),
     Stdout,
 }
 
 /// A stream's way out.
-pub(super) struct Output {
+pub(super) struct AudioOutput {
     pieces: mpsc::Sender<Bytes>,
     done: oneshot::Receiver<Result<(), String>>,
 }
 
-impl Output {
+impl AudioOutput {
     /// `None` where nothing is to be written: on a terminal, unless it is said otherwise.
     pub(super) fn open(path: Option<&Path>) -> Result<Option<Self>, String> {
         let target = match path {
@@ -67,12 +67,12 @@ impl Output {
                     .open(path);
                 let file =
                     file.map_err(|error| format!("cannot write {}: {error}", path.display()))?;
-                Target::File(file, path.to_owned())
+                OutputTarget::File(file, path.to_owned())
             }
             None if io::stdout().is_terminal() => return Ok(None),
-            Some(_) | None => Target::Stdout,
+            Some(_) | None => OutputTarget::Stdout,
         };
-        let (pieces, receiver) = mpsc::channel(PIECES_WAITING_MAX);
+        let (pieces, receiver) = mpsc::channel(QUEUED_CHUNKS_MAX);
         let (finished, done) = oneshot::channel();
         // Nobody waits for it any more when the sending fails.
         thread::spawn(move || finished.send(target.write(receiver)));
@@ -87,7 +87,7 @@ impl Output {
     /// Waits until everything is written.
     pub(super) async fn finish(self) -> Result<(), String> {
         drop(self.pieces);
-        match timeout(PATIENCE, self.done).await {
+        match timeout(TIMEOUT, self.done).await {
             Ok(Ok(written)) => written,
             Ok(Err(_)) | Err(_) => {
                 Err("the last of the audio could not be written: nobody takes it".to_owned())
@@ -96,7 +96,7 @@ impl Output {
     }
 }
 
-impl Target {
+impl OutputTarget {
     fn write(self, pieces: mpsc::Receiver<Bytes>) -> Result<(), String> {
         let (written, name) = match self {
             Self::File(file, path) => (record(file, pieces), path.display().to_string()),

@@ -13,16 +13,16 @@ const TRIAL: Duration = Duration::from_millis(1500);
 
 /// The schedule of one source. Time is an argument.
 #[derive(Debug)]
-pub(super) struct Pace {
+pub(super) struct SendPace {
     bytes_per_second: u32,
-    of: Of,
+    of: PaceSource,
     /// When everything that was sent will have been heard.
     heard: Option<Instant>,
 }
 
 /// Who sets the pace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Of {
+enum PaceSource {
     Clock,
     Input,
     /// The clock, until it is known whether the input has a pace.
@@ -31,13 +31,13 @@ enum Of {
     },
 }
 
-impl Pace {
+impl SendPace {
     /// `is_kept`: by the clock from the start; otherwise the input shows whether it has a pace.
     pub(super) fn new(bytes_per_second: u32, is_kept: bool) -> Self {
         let of = if is_kept {
-            Of::Clock
+            PaceSource::Clock
         } else {
-            Of::Trial { since: None }
+            PaceSource::Trial { since: None }
         };
         Self {
             bytes_per_second,
@@ -49,8 +49,8 @@ impl Pace {
     /// When the next piece may be sent.
     pub(super) fn due(&self, now: Instant) -> Instant {
         match (self.heard, self.of) {
-            (None, _) | (_, Of::Input) => now,
-            (Some(heard), Of::Clock | Of::Trial { .. }) => {
+            (None, _) | (_, PaceSource::Input) => now,
+            (Some(heard), PaceSource::Clock | PaceSource::Trial { .. }) => {
                 heard.checked_sub(LEAD).unwrap_or(heard).max(now)
             }
         }
@@ -62,19 +62,23 @@ impl Pace {
         let heard = self.heard(now) + self.duration(bytes);
         self.heard = Some(heard);
         let (of, heard) = match self.of {
-            Of::Trial { .. } if self.duration(ready) >= READY_MAX => (Of::Clock, heard),
-            Of::Trial { since: Some(since) } if now - since >= TRIAL => (Of::Input, heard),
-            Of::Trial { since } => (
-                Of::Trial {
+            PaceSource::Trial { .. } if self.duration(ready) >= READY_MAX => {
+                (PaceSource::Clock, heard)
+            }
+            PaceSource::Trial { since: Some(since) } if now - since >= TRIAL => {
+                (PaceSource::Input, heard)
+            }
+            PaceSource::Trial { since } => (
+                PaceSource::Trial {
                     since: since.or(Some(now)),
                 },
                 heard,
             ),
             // The server has dropped most of it.
-            Of::Input if heard - now > READY_MAX => (Of::Clock, now + LEAD),
-            of @ (Of::Input | Of::Clock) => (of, heard),
+            PaceSource::Input if heard - now > READY_MAX => (PaceSource::Clock, now + LEAD),
+            of @ (PaceSource::Input | PaceSource::Clock) => (of, heard),
         };
-        let is_news = of == Of::Clock && self.of != Of::Clock;
+        let is_news = of == PaceSource::Clock && self.of != PaceSource::Clock;
         (self.of, self.heard) = (of, Some(heard));
         is_news
     }
@@ -98,7 +102,7 @@ mod tests {
     const PIECE_LASTS: Duration = Duration::from_millis(20);
 
     /// Sends as soon as may be, with so much ready all the time.
-    fn send(pace: &mut Pace, count: u32, ready: usize, mut now: Instant) -> Instant {
+    fn send(pace: &mut SendPace, count: u32, ready: usize, mut now: Instant) -> Instant {
         for _ in 0..count {
             now = pace.due(now);
             pace.sent(PIECE, ready, now);
@@ -109,7 +113,7 @@ mod tests {
     #[test]
     fn a_file_takes_as_long_as_it_lasts() {
         let start = Instant::now();
-        let mut pace = Pace::new(96_000, true);
+        let mut pace = SendPace::new(96_000, true);
         let now = send(&mut pace, 500, 0, start);
         assert_eq!(pace.heard(now) - start, PIECE_LASTS * 500);
         assert_eq!(now - start, PIECE_LASTS * 499 - LEAD);
@@ -118,7 +122,7 @@ mod tests {
     #[test]
     fn what_was_late_is_not_made_up_for() {
         let start = Instant::now();
-        let mut pace = Pace::new(96_000, true);
+        let mut pace = SendPace::new(96_000, true);
         pace.sent(PIECE, 0, start);
         let late = start + Duration::from_secs(5);
         assert_eq!(pace.due(late), late);
@@ -128,7 +132,7 @@ mod tests {
 
     #[test]
     fn a_microphone_sets_the_pace_once_it_is_known_to_be_one() {
-        let mut pace = Pace::new(96_000, false);
+        let mut pace = SendPace::new(96_000, false);
         // A pipe was filled while the way to the server was made.
         let mut now = send(&mut pace, 80, 65_536, Instant::now());
         assert_eq!(pace.due(now), now);
@@ -146,7 +150,7 @@ mod tests {
     #[test]
     fn an_input_without_a_pace_gets_one_and_nothing_is_lost() {
         let start = Instant::now();
-        let mut pace = Pace::new(96_000, false);
+        let mut pace = SendPace::new(96_000, false);
         assert!(!pace.sent(PIECE, PIECE, start));
         assert!(pace.sent(PIECE, 96_000, start));
         let now = send(&mut pace, 498, 0, start);
@@ -155,7 +159,7 @@ mod tests {
 
     #[test]
     fn an_input_that_loses_its_pace_later_gets_one_too() {
-        let mut pace = Pace::new(96_000, false);
+        let mut pace = SendPace::new(96_000, false);
         let now = send(&mut pace, 80, 0, Instant::now());
         let first = (0..200).filter(|_| pace.sent(PIECE, 0, now)).count();
         assert_eq!(first, 1, "it is seen once");

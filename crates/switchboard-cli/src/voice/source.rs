@@ -18,13 +18,13 @@ use tokio::{
     time::{sleep, sleep_until},
 };
 
-use super::{output, pace::Pace, uplink::Speaking, wav};
+use super::{output, pace::SendPace, uplink::UplinkConfig, wav};
 
 /// Pieces that wait to be sent: more than a second, so that it is seen when an input has that much.
-const PIECES_WAITING_MAX: usize = 256;
+const QUEUED_CHUNKS_MAX: usize = 256;
 
 /// Pieces in a second, if the input has that much at once.
-const PIECES_PER_SECOND: u32 = 50;
+const CHUNKS_PER_SECOND: u32 = 50;
 
 /// What was sent is heard by now, even if it waited as long as a server lets it.
 const TAIL: std::time::Duration = std::time::Duration::from_millis(400);
@@ -47,23 +47,23 @@ pub(super) fn is_piped() -> bool {
 }
 
 /// Audio to send.
-pub(super) struct Source {
+pub(super) struct StdinSource {
     pieces: mpsc::Receiver<io::Result<Bytes>>,
     next: Option<Bytes>,
     /// Bytes that were read and not sent yet.
     ready: Arc<AtomicUsize>,
-    pace: Pace,
+    pace: SendPace,
     has_begun: bool,
 }
 
-impl Source {
+impl StdinSource {
     /// Begins to read standard input.
-    pub(super) fn start(speaking: Speaking) -> Self {
+    pub(super) fn start(speaking: UplinkConfig) -> Self {
         let bytes_per_second = speaking.rate * u32::from(speaking.channels) * 2;
-        let (sender, pieces) = mpsc::channel(PIECES_WAITING_MAX);
+        let (sender, pieces) = mpsc::channel(QUEUED_CHUNKS_MAX);
         let ready = Arc::new(AtomicUsize::new(0));
         let (length, counter) = (
-            (bytes_per_second / PIECES_PER_SECOND) as usize,
+            (bytes_per_second / CHUNKS_PER_SECOND) as usize,
             ready.clone(),
         );
         thread::spawn(move || read(&sender, length, &counter));
@@ -71,7 +71,7 @@ impl Source {
             pieces,
             next: None,
             ready,
-            pace: Pace::new(bytes_per_second, speaking.is_paced),
+            pace: SendPace::new(bytes_per_second, speaking.is_paced),
             has_begun: false,
         }
     }
@@ -89,7 +89,7 @@ impl Source {
         let piece = self.next.take()?;
         let ready = self.ready.fetch_sub(piece.len(), Ordering::Relaxed) - piece.len();
         if self.pace.sent(piece.len(), ready, Instant::now()) {
-            output::tell(RUNAWAY);
+            output::print_status(INPUT_TOO_FAST);
         }
         Some(Ok(piece))
     }
@@ -105,7 +105,7 @@ impl Source {
     }
 }
 
-const RUNAWAY: &str =
+const INPUT_TOO_FAST: &str =
     "The input comes faster than it can be heard: it is sent at real time, as with --pace";
 
 const NOT_WAV: &str = "standard input is a WAV file, and should be bare samples; \

@@ -3,28 +3,32 @@
 use futures_util::TryStreamExt as _;
 
 use super::{
-    client::Server,
-    clip::{Clip, Origin, PcmFormat},
-    meter::{Meter, size},
-    output::tell,
+    client::VoiceClient,
+    clip::{Clip, ClipOrigin, PcmFormat},
+    meter::{MeterThread, size},
+    output::print_status,
     source,
-    uplink::{self, End, Speaking},
-    wav::Samples,
+    uplink::{self, UplinkConfig, UplinkEnd},
+    wav::SampleReader,
 };
-use crate::stop::Stop;
+use crate::stop::StopSignals;
 
 const NO_INPUT: &str = "there is nothing to send: standard input is this terminal. Give it audio, for example\n  \
     arecord -t raw -f S16_LE -r 48000 -c 1 | switchboard voice talk ROOM";
 
 /// Talks until standard input ends, the server ends it, or somebody says stop.
-pub(super) async fn talk(server: &Server, room: &str, speaking: Speaking) -> Result<(), String> {
+pub(super) async fn talk(
+    server: &VoiceClient,
+    room: &str,
+    speaking: UplinkConfig,
+) -> Result<(), String> {
     if !source::is_piped() {
         return Err(NO_INPUT.to_owned());
     }
     if source::is_file() {
-        return send(server, room, Origin::Stdin, speaking).await;
+        return send(server, room, ClipOrigin::Stdin, speaking).await;
     }
-    let mut stop = Stop::new()?;
+    let mut stop = StopSignals::new()?;
     let mut parameters = speaking.parameters();
     parameters.push(("roomID", room.to_owned()));
     let socket = tokio::select! {
@@ -36,33 +40,33 @@ pub(super) async fn talk(server: &Server, room: &str, speaking: Speaking) -> Res
     } else {
         ""
     };
-    tell(&format!("Talking to {room} at {}{pace}", server.base()));
+    print_status(&format!("Talking to {room} at {}{pace}", server.base()));
     let gauge = uplink::gauge();
-    let meter = Meter::start(vec![gauge.clone()]);
+    let meter = MeterThread::start(vec![gauge.clone()]);
     let ended = tokio::select! {
         ended = uplink::speak(socket, speaking, &gauge) => ended,
-        () = stop.asked() => Ok(End::Input),
+        () = stop.asked() => Ok(UplinkEnd::Input),
     };
     drop(meter);
-    if let Ok(End::Server(words)) = &ended {
-        tell(&format!("The server ended it: {words}"));
+    if let Ok(UplinkEnd::Server(words)) = &ended {
+        print_status(&format!("The server ended it: {words}"));
     }
-    tell(&format!("Sent {}", size(gauge.bytes())));
+    print_status(&format!("Sent {}", size(gauge.bytes())));
     ended.map(drop)
 }
 
 /// Sends a file, until all of it could be heard. The server reads it no faster than that.
 pub(super) async fn send(
-    server: &Server,
+    server: &VoiceClient,
     room: &str,
-    file: Origin,
-    speaking: Speaking,
+    file: ClipOrigin,
+    speaking: UplinkConfig,
 ) -> Result<(), String> {
     let raw = PcmFormat {
         rate: speaking.rate,
         channels: speaking.channels,
     };
-    let mut stop = Stop::new()?;
+    let mut stop = StopSignals::new()?;
     let name = file.to_string();
     let clip = Clip::open(file, raw).await?;
     let PcmFormat { rate, channels } = clip.format;
@@ -71,13 +75,13 @@ pub(super) async fn send(
         ("channels", channels.to_string()),
         ("roomID", room.to_owned()),
     ];
-    tell(&format!(
+    print_status(&format!(
         "Talking to {room} at {}, from {name}, at real time",
         server.base()
     ));
     let gauge = uplink::gauge();
-    let meter = Meter::start(vec![gauge.clone()]);
-    let (counter, mut samples) = (gauge.clone(), Samples::default());
+    let meter = MeterThread::start(vec![gauge.clone()]);
+    let (counter, mut samples) = (gauge.clone(), SampleReader::default());
     let audio = clip.pieces().inspect_ok(move |piece| {
         counter.count(piece.len());
         counter.hear(samples.take(piece));
@@ -91,6 +95,6 @@ pub(super) async fn send(
     if !words.is_empty() {
         return Err(format!("the server ended it: {words}"));
     }
-    tell(&format!("Sent {}, all of it", size(gauge.bytes())));
+    print_status(&format!("Sent {}, all of it", size(gauge.bytes())));
     Ok(())
 }

@@ -14,22 +14,25 @@ use tokio_tungstenite::{
     },
 };
 
-use super::{client::Parameters, client::printable, meter::Gauge, source::Source, wav::Samples};
+use super::{
+    client::FormParameters, client::printable, meter::LevelGauge, source::StdinSource,
+    wav::SampleReader,
+};
 
 /// How long a server may take none of our audio.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// How long a goodbye may take.
-const GOODBYE: Duration = Duration::from_secs(1);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 const REPLACED: &str = "another program with the same key speaks there now. Use another with --key";
 
 /// A WebSocket to the server.
-pub(super) type Socket = WebSocketStream<TokioIo<Upgraded>>;
+pub(super) type UplinkSocket = WebSocketStream<TokioIo<Upgraded>>;
 
 /// What comes on standard input.
 #[derive(Clone, Copy)]
-pub(super) struct Speaking {
+pub(super) struct UplinkConfig {
     pub(super) rate: u32,
     pub(super) channels: u16,
     pub(super) is_paced: bool,
@@ -37,15 +40,15 @@ pub(super) struct Speaking {
 
 /// Why the sending is over.
 #[derive(Debug)]
-pub(super) enum End {
+pub(super) enum UplinkEnd {
     /// Standard input has ended, and what it said could be heard.
     Input,
     /// The server has ended it, for what it has to do.
     Server(String),
 }
 
-impl Speaking {
-    pub(super) fn parameters(self) -> Parameters {
+impl UplinkConfig {
+    pub(super) fn parameters(self) -> FormParameters {
         vec![
             ("rate", self.rate.to_string()),
             ("channels", self.channels.to_string()),
@@ -55,12 +58,12 @@ impl Speaking {
 
 /// Sends standard input until it ends or the server wants no more.
 pub(super) async fn speak(
-    mut socket: Socket,
-    speaking: Speaking,
-    gauge: &Gauge,
-) -> Result<End, String> {
-    let mut source = Source::start(speaking);
-    let mut samples = Samples::default();
+    mut socket: UplinkSocket,
+    speaking: UplinkConfig,
+    gauge: &LevelGauge,
+) -> Result<UplinkEnd, String> {
+    let mut source = StdinSource::start(speaking);
+    let mut samples = SampleReader::default();
     loop {
         tokio::select! {
             biased;
@@ -73,10 +76,10 @@ pub(super) async fn speak(
                 };
                 gauge.count(piece.len());
                 gauge.hear(samples.take(&piece));
-                let sent = timeout(PATIENCE, socket.send(Message::Binary(piece))).await;
+                let sent = timeout(TIMEOUT, socket.send(Message::Binary(piece))).await;
                 if let Err(error) = sent.map_err(|_| "the server takes no more audio".to_owned())? {
                     // Why it has closed is what it said last.
-                    let end = timeout(GOODBYE, closing(&mut socket)).await;
+                    let end = timeout(CLOSE_TIMEOUT, closing(&mut socket)).await;
                     return end.unwrap_or_else(|_late| Err(broken(&error)));
                 }
             }
@@ -85,14 +88,14 @@ pub(super) async fn speak(
     tokio::select! {
         end = closing(&mut socket) => end,
         () = source.heard() => {
-            drop(timeout(GOODBYE, socket.close(None)).await);
-            Ok(End::Input)
+            drop(timeout(CLOSE_TIMEOUT, socket.close(None)).await);
+            Ok(UplinkEnd::Input)
         }
     }
 }
 
 /// Waits until the server ends it.
-async fn closing(socket: &mut Socket) -> Result<End, String> {
+async fn closing(socket: &mut UplinkSocket) -> Result<UplinkEnd, String> {
     loop {
         if let Some(end) = ended(socket.next().await) {
             return end;
@@ -101,7 +104,7 @@ async fn closing(socket: &mut Socket) -> Result<End, String> {
 }
 
 /// Whether this message is the last one, and what it means.
-fn ended(message: Option<Result<Message, Error>>) -> Option<Result<End, String>> {
+fn ended(message: Option<Result<Message, Error>>) -> Option<Result<UplinkEnd, String>> {
     match message {
         Some(Ok(Message::Close(frame))) => Some(goodbye(frame)),
         Some(Ok(
@@ -117,7 +120,7 @@ fn ended(message: Option<Result<Message, Error>>) -> Option<Result<End, String>>
 }
 
 /// What a server means that closes with this.
-fn goodbye(frame: Option<CloseFrame>) -> Result<End, String> {
+fn goodbye(frame: Option<CloseFrame>) -> Result<UplinkEnd, String> {
     let (code, reason) = frame.map_or((CloseCode::Normal, String::new()), |frame| {
         (frame.code, printable(&frame.reason))
     });
@@ -125,7 +128,7 @@ fn goodbye(frame: Option<CloseFrame>) -> Result<End, String> {
         code,
         CloseCode::Normal | CloseCode::Away | CloseCode::Restart
     ) {
-        return Ok(End::Server(reason));
+        return Ok(UplinkEnd::Server(reason));
     }
     if reason.starts_with("replaced") {
         return Err(REPLACED.to_owned());
@@ -138,6 +141,6 @@ fn broken(error: &Error) -> String {
 }
 
 /// A gauge for what is sent.
-pub(super) fn gauge() -> Arc<Gauge> {
-    Gauge::new("sent")
+pub(super) fn gauge() -> Arc<LevelGauge> {
+    LevelGauge::new("sent")
 }

@@ -26,12 +26,12 @@ pub(super) fn write_lengths(file: &mut (impl Write + Seek), bytes: u64) -> io::R
 
 /// Samples out of pieces of any length.
 #[derive(Debug, Default)]
-pub(super) struct Samples {
+pub(super) struct SampleReader {
     skip: usize,
     odd: Option<u8>,
 }
 
-impl Samples {
+impl SampleReader {
     /// The samples that come after so many other bytes.
     pub(super) fn after(skip: usize) -> Self {
         Self { skip, odd: None }
@@ -63,7 +63,7 @@ mod tests {
     fn samples_survive_any_cutting() {
         let bytes: Vec<u8> = (0..44).chain([1, 0, 0xff, 0xff, 0, 0x80]).collect();
         for size in 1..=bytes.len() {
-            let mut samples = Samples::after(HEADER_LENGTH);
+            let mut samples = SampleReader::after(HEADER_LENGTH);
             let heard: Vec<i16> = bytes
                 .chunks(size)
                 .flat_map(|piece| samples.take(piece).collect::<Vec<_>>())

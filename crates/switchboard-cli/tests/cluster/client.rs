@@ -14,10 +14,10 @@ use tokio_tungstenite::{
 };
 
 use crate::{
+    dialects::{ClientDialect, ClientEvent, LIGHTSTREAM_NICK, P2P_NICK},
     end::End,
-    house::{House, Mode, Socket},
-    record::{Name, Noted, Signal, Stay, What},
-    tongue::{LIGHTSTREAM_NICK, P2P_NICK, Told, Tongue},
+    record::{LogEntry, Name, ObservedEvent, RoomStay, Signal},
+    test_cluster::{Mode, Socket, TestCluster},
 };
 
 pub(crate) const ROOMS: usize = 8;
@@ -32,8 +32,8 @@ const LOST: &str = "lost its place";
 
 pub(crate) struct Player {
     client: usize,
-    tongue: Tongue,
-    house: Arc<House>,
+    tongue: ClientDialect,
+    house: Arc<TestCluster>,
     rng: StdRng,
     mode: watch::Receiver<Mode>,
     nick: String,
@@ -56,9 +56,9 @@ pub(crate) struct Player {
 }
 
 impl Player {
-    pub(crate) fn new(client: usize, seed: u64, house: &Arc<House>) -> Self {
-        let tongue = Tongue::ALL[client % Tongue::ALL.len()];
-        let prefix = if tongue == Tongue::P2p {
+    pub(crate) fn new(client: usize, seed: u64, house: &Arc<TestCluster>) -> Self {
+        let tongue = ClientDialect::ALL[client % ClientDialect::ALL.len()];
+        let prefix = if tongue == ClientDialect::P2p {
             P2P_NICK
         } else {
             LIGHTSTREAM_NICK
@@ -118,7 +118,7 @@ impl Player {
         self.next_act = Instant::now();
         self.wants_in = !self.tongue.is_named_by_server();
         self.out.extend(self.tongue.greeting(&self.nick));
-        if self.tongue == Tongue::Mesh {
+        if self.tongue == ClientDialect::Mesh {
             self.begin();
         }
         let end = loop {
@@ -166,7 +166,7 @@ impl Player {
         let now = std::time::Instant::now();
         let mut record = self.house.record();
         self.stay = Some(record.stays.len());
-        record.stays.push(Stay {
+        record.stays.push(RoomStay {
             client: self.client,
             tongue: self.tongue,
             room: self.room,
@@ -200,7 +200,7 @@ impl Player {
         self.next_act = Instant::now() + RETRY;
     }
 
-    fn edit(&self, edit: impl FnOnce(&mut Stay)) {
+    fn edit(&self, edit: impl FnOnce(&mut RoomStay)) {
         if let Some(stay) = self.stay {
             edit(&mut self.house.record().stays[stay]);
         }
@@ -212,14 +212,14 @@ impl Player {
             return;
         }
         match self.tongue.hear(&frame, &mut self.ids) {
-            Some(Told::Me(name)) => self.is_named(name),
-            Some(Told::Members(names)) => {
+            Some(ClientEvent::Me(name)) => self.is_named(name),
+            Some(ClientEvent::Members(names)) => {
                 self.enter();
                 for name in names {
-                    self.note(What::Call(name));
+                    self.note(ObservedEvent::Call(name));
                 }
             }
-            Some(Told::Plain(what)) => self.note(what),
+            Some(ClientEvent::Plain(what)) => self.note(what),
             None => {}
         }
     }
@@ -232,7 +232,7 @@ impl Player {
 
     fn is_named(&mut self, name: Name) {
         self.me = Some(name.clone());
-        if self.tongue == Tongue::Mesh {
+        if self.tongue == ClientDialect::Mesh {
             self.edit(|stay| stay.me = Some(name));
             self.out.push(self.tongue.join("", ""));
         } else {
@@ -249,14 +249,16 @@ impl Player {
         }
     }
 
-    fn note(&mut self, what: What) {
+    fn note(&mut self, what: ObservedEvent) {
         // What a mesh client is told before it knows itself counts as well.
-        let counts = self.is_in || self.tongue == Tongue::Mesh || matches!(what, What::Error(_));
+        let counts = self.is_in
+            || self.tongue == ClientDialect::Mesh
+            || matches!(what, ObservedEvent::Error(_));
         if !counts {
             return;
         }
         for what in self.house.liar.tell(what) {
-            let noted = Noted {
+            let noted = LogEntry {
                 at: std::time::Instant::now(),
                 what: what.clone(),
             };
@@ -265,12 +267,12 @@ impl Player {
         }
     }
 
-    fn learn(&mut self, what: What) {
+    fn learn(&mut self, what: ObservedEvent) {
         match what {
-            What::Call(name) | What::Came(name) => self.meet(name),
-            What::Heard { from, .. } => self.meet(from),
-            What::Left(name) => self.known.retain(|(other, _)| *other != name),
-            What::List(names) => {
+            ObservedEvent::Call(name) | ObservedEvent::Came(name) => self.meet(name),
+            ObservedEvent::Heard { from, .. } => self.meet(from),
+            ObservedEvent::Left(name) => self.known.retain(|(other, _)| *other != name),
+            ObservedEvent::List(names) => {
                 self.known.clear();
                 for name in names {
                     self.meet(name);
@@ -279,7 +281,7 @@ impl Player {
                     self.enter();
                 }
             }
-            What::Error(code) => self.refused(&code),
+            ObservedEvent::Error(code) => self.refused(&code),
         }
     }
 
@@ -293,7 +295,7 @@ impl Player {
     fn refused(&mut self, code: &str) {
         match (self.tongue, code) {
             // The server closes the connection, if it is serious.
-            (Tongue::Mesh, _) => {}
+            (ClientDialect::Mesh, _) => {}
             (_, "evicted" | "not-in-room") if self.is_in => self.ask_again(LOST),
             // Either a signal is refused or, where a join is not answered, the place.
             (_, "unavailable") if self.is_in => self.wants_to_know = true,
@@ -316,20 +318,20 @@ impl Player {
             return Err(End::NoAnswer);
         } else if self.is_in {
             return self.live();
-        } else if self.tongue == Tongue::Mesh {
+        } else if self.tongue == ClientDialect::Mesh {
             self.out.push(self.tongue.join("", ""));
         }
         Ok(())
     }
 
     fn ask(&mut self) {
-        if self.tongue == Tongue::Lightstream {
+        if self.tongue == ClientDialect::Lightstream {
             self.me = Some(self.nick.as_str().into());
         }
         self.begin();
         self.out
             .push(self.tongue.join(&room_name(self.room), &self.nick));
-        if self.tongue == Tongue::Singo {
+        if self.tongue == ClientDialect::Singo {
             self.enter();
         }
     }
@@ -340,7 +342,7 @@ impl Player {
         if std::mem::take(&mut self.wants_to_know) {
             self.out.push(self.tongue.signal(NOBODY, 0));
         }
-        if self.tongue == Tongue::Mesh {
+        if self.tongue == ClientDialect::Mesh {
             self.out.push(self.tongue.join("", ""));
         }
         match self.rng.random_range(0..100) {

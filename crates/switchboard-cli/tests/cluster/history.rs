@@ -3,15 +3,15 @@
 use std::collections::{BTreeSet, HashMap};
 
 use crate::{
+    dialects::{ClientDialect, LIGHTSTREAM_NICK},
     end::NO_ANSWER,
-    judge::Fault,
-    record::{Calm, Noted, Record, Stay, What},
-    tongue::{LIGHTSTREAM_NICK, Tongue},
+    oracle::Violation,
+    record::{LogEntry, ObservedEvent, QuiescentPeriod, Record, RoomStay},
     view::walk,
 };
 
 /// What was wrong in what anybody was told.
-pub(crate) fn wrongs(record: &Record, calm: &[Calm]) -> Vec<Fault> {
+pub(crate) fn wrongs(record: &Record, calm: &[QuiescentPeriod]) -> Vec<Violation> {
     let tongues = record.tongues();
     let mut faults = Vec::new();
     for (index, stay) in record.stays.iter().enumerate() {
@@ -31,16 +31,16 @@ pub(crate) fn wrongs(record: &Record, calm: &[Calm]) -> Vec<Fault> {
 /// to. A member that the others had lost is the newcomer, and is told both: that is no calm time.
 fn late_orders(
     index: usize,
-    stay: &Stay,
-    tongues: &HashMap<&str, Tongue>,
-    calm: &[Calm],
-) -> Option<Fault> {
+    stay: &RoomStay,
+    tongues: &HashMap<&str, ClientDialect>,
+    calm: &[QuiescentPeriod],
+) -> Option<Violation> {
     let mut announced = BTreeSet::new();
-    for Noted { at, what } in &stay.noted {
+    for LogEntry { at, what } in &stay.noted {
         match what {
-            What::Came(name) => drop(announced.insert(name)),
-            What::Left(name) => drop(announced.remove(name)),
-            What::Call(name) if announced.contains(name) => {
+            ObservedEvent::Came(name) => drop(announced.insert(name)),
+            ObservedEvent::Left(name) => drop(announced.remove(name)),
+            ObservedEvent::Call(name) if announced.contains(name) => {
                 let is_calm = calm.iter().any(|calm| calm.covers(*at, *at));
                 let can_call = tongues
                     .get(&**name)
@@ -50,10 +50,13 @@ fn late_orders(
                         "client {} is told to call {name}, who came later and can be told to",
                         stay.client
                     );
-                    return Some(Fault::new([index], words));
+                    return Some(Violation::new([index], words));
                 }
             }
-            What::Call(_) | What::List(_) | What::Heard { .. } | What::Error(_) => {}
+            ObservedEvent::Call(_)
+            | ObservedEvent::List(_)
+            | ObservedEvent::Heard { .. }
+            | ObservedEvent::Error(_) => {}
         }
     }
     None
@@ -61,13 +64,18 @@ fn late_orders(
 
 /// Promise 2, for clients that are not told of arrivals either: who has ended and was seen to leave is
 /// not heard. In times that are not calm it may have been back, for a connection may end late.
-fn after_departure(record: &Record, index: usize, stay: &Stay, calm: &[Calm]) -> Option<Fault> {
+fn after_departure(
+    record: &Record,
+    index: usize,
+    stay: &RoomStay,
+    calm: &[QuiescentPeriod],
+) -> Option<Violation> {
     let mut departed = HashMap::new();
-    for Noted { at, what } in &stay.noted {
+    for LogEntry { at, what } in &stay.noted {
         match what {
-            What::Left(name) => drop(departed.insert(name, *at)),
-            What::Call(name) | What::Came(name) => drop(departed.remove(name)),
-            What::Heard { from, serial } => {
+            ObservedEvent::Left(name) => drop(departed.insert(name, *at)),
+            ObservedEvent::Call(name) | ObservedEvent::Came(name) => drop(departed.remove(name)),
+            ObservedEvent::Heard { from, serial } => {
                 let Some(left) = departed.get(from) else {
                     continue;
                 };
@@ -83,20 +91,20 @@ fn after_departure(record: &Record, index: usize, stay: &Stay, calm: &[Calm]) ->
                         "client {} hears {from} in signal {serial}, after it has left",
                         stay.client
                     );
-                    return Some(Fault::new([index], words));
+                    return Some(Violation::new([index], words));
                 }
             }
-            What::List(_) | What::Error(_) => {}
+            ObservedEvent::List(_) | ObservedEvent::Error(_) => {}
         }
     }
     None
 }
 
 /// Promise 3: what one says to another comes in the order said, once.
-fn order(record: &Record, index: usize, stay: &Stay) -> Option<Fault> {
+fn order(record: &Record, index: usize, stay: &RoomStay) -> Option<Violation> {
     let mut last = HashMap::new();
-    for Noted { what, .. } in &stay.noted {
-        let What::Heard { serial, .. } = what else {
+    for LogEntry { what, .. } in &stay.noted {
+        let ObservedEvent::Heard { serial, .. } = what else {
             continue;
         };
         let Some(signal) = record.signals.get(*serial) else {
@@ -110,32 +118,32 @@ fn order(record: &Record, index: usize, stay: &Stay) -> Option<Fault> {
                 "client {} hears signal {serial} after {before} of the same sender",
                 stay.client
             );
-            return Some(Fault::new([index, signal.from], words));
+            return Some(Violation::new([index, signal.from], words));
         }
     }
     None
 }
 
 /// Nobody who is alive loses its place while nothing is disturbed.
-fn thrown_out(index: usize, stay: &Stay, calm: &[Calm]) -> Option<Fault> {
+fn thrown_out(index: usize, stay: &RoomStay, calm: &[QuiescentPeriod]) -> Option<Violation> {
     let is_calm = |at| calm.iter().any(|calm| calm.covers(at, at));
     let entered = stay.entered?;
     let out = stay.noted.iter().find(|noted| {
-        let is_out = matches!(&noted.what, What::Error(code) if matches!(&**code, "evicted" | "not-in-room"));
+        let is_out = matches!(&noted.what, ObservedEvent::Error(code) if matches!(&**code, "evicted" | "not-in-room"));
         is_out && noted.at > entered && is_calm(noted.at)
     })?;
-    Some(Fault::new(
+    Some(Violation::new(
         [index],
         format!("client {} lost its place: {:?}", stay.client, out.what),
     ))
 }
 
 /// Who asks for a place is told yes or no.
-fn unanswered(index: usize, stay: &Stay, calm: &[Calm]) -> Option<Fault> {
+fn unanswered(index: usize, stay: &RoomStay, calm: &[QuiescentPeriod]) -> Option<Violation> {
     let ended = stay.ended.filter(|_| stay.why == NO_ANSWER)?;
     let is_calm = calm.iter().any(|calm| calm.covers(stay.asked, ended));
     is_calm.then(|| {
-        Fault::new(
+        Violation::new(
             [index],
             format!("client {} asked for a place and had no answer", stay.client),
         )
@@ -143,7 +151,7 @@ fn unanswered(index: usize, stay: &Stay, calm: &[Calm]) -> Option<Fault> {
 }
 
 /// Promise 3: those who are told of arrivals see all of them in one order.
-fn one_order(record: &Record, calm: &Calm) -> Vec<Fault> {
+fn one_order(record: &Record, calm: &QuiescentPeriod) -> Vec<Violation> {
     let mut faults = Vec::new();
     let mut last: HashMap<usize, (usize, Changes<'_>)> = HashMap::new();
     for (index, stay) in record.stays.iter().enumerate() {
@@ -165,7 +173,7 @@ fn one_order(record: &Record, calm: &Calm) -> Vec<Fault> {
                     "of room {} two see another order: {mine:?} and {yours:?}",
                     stay.room
                 );
-                faults.push(Fault::new([*other, index], words));
+                faults.push(Violation::new([*other, index], words));
             }
         }
         last.insert(stay.room, (index, changes));
@@ -177,15 +185,18 @@ fn one_order(record: &Record, calm: &Calm) -> Vec<Fault> {
 type Changes<'r> = Vec<(bool, &'r str)>;
 
 /// Who came and who left in a calm time. Names that can come again are left out.
-fn changes<'r>(stay: &'r Stay, calm: &Calm) -> Changes<'r> {
+fn changes<'r>(stay: &'r RoomStay, calm: &QuiescentPeriod) -> Changes<'r> {
     let noted = stay
         .noted
         .iter()
         .filter(|noted| calm.covers(noted.at, noted.at));
     let changes = noted.filter_map(|noted| match &noted.what {
-        What::Came(name) => Some((true, &**name)),
-        What::Left(name) => Some((false, &**name)),
-        What::Call(_) | What::List(_) | What::Heard { .. } | What::Error(_) => None,
+        ObservedEvent::Came(name) => Some((true, &**name)),
+        ObservedEvent::Left(name) => Some((false, &**name)),
+        ObservedEvent::Call(_)
+        | ObservedEvent::List(_)
+        | ObservedEvent::Heard { .. }
+        | ObservedEvent::Error(_) => None,
     });
     changes
         .filter(|(_, name)| !name.starts_with(LIGHTSTREAM_NICK))

@@ -5,23 +5,23 @@
 //! plays by that seed, `SWITCHBOARD_BIN=FILE` tries another build of the server.
 
 mod client;
-mod disturbance;
+mod corruption;
+mod dialects;
 mod end;
+mod faults;
 mod folder;
 mod history;
-mod house;
-mod judge;
-mod liar;
 mod network;
 #[expect(dead_code, reason = "the benchmark uses the rest")]
 mod node;
+mod oracle;
 mod props;
 mod record;
 #[expect(dead_code, reason = "the benchmark uses the rest")]
 mod redis;
 mod report;
 mod rounds;
-mod tongue;
+mod test_cluster;
 mod verdicts;
 mod view;
 
@@ -30,12 +30,12 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 
 use crate::{
-    disturbance::Disturbance,
-    liar::{Liar, Lie},
+    corruption::{CorruptedRecorder, Corruption},
+    faults::ProcessFault,
     network::Network,
     redis::Redis,
     report::{say, skip},
-    rounds::{Plan, Stage},
+    rounds::{Plan, RoundStage},
 };
 
 /// They share two cores with servers that have deadlines: one at a time.
@@ -67,7 +67,7 @@ fn alone(seed: u64) -> Plan {
         clients: CLIENTS,
         has_redis: false,
         network: None,
-        liar: Liar::default(),
+        liar: CorruptedRecorder::default(),
         settle_max: SETTLE_MAX,
         settings: "[heartbeat]\nping = 1\ngone = 3\n",
     }
@@ -76,8 +76,12 @@ fn alone(seed: u64) -> Plan {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_node_keeps_its_promises_while_clients_die_and_fall_silent() {
     let _turn = TURN.lock().await;
-    let mut stage = Stage::set(alone(seed()));
-    let rounds = [Disturbance::Silence, Disturbance::Kill, Disturbance::Quit];
+    let mut stage = RoundStage::set(alone(seed()));
+    let rounds = [
+        ProcessFault::Silence,
+        ProcessFault::Kill,
+        ProcessFault::Quit,
+    ];
     if let Err(fault) = stage.play(&rounds).await {
         panic!("{fault}\n{}", stage.keep_logs());
     }
@@ -87,10 +91,10 @@ async fn one_node_keeps_its_promises_while_clients_die_and_fall_silent() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ears_that_hear_wrong_are_found_out() {
     let _turn = TURN.lock().await;
-    let tries = Lie::ALL.map(|lie| async move {
-        let mut stage = Stage::set(Plan {
+    let tries = Corruption::ALL.map(|lie| async move {
+        let mut stage = RoundStage::set(Plan {
             clients: 24,
-            liar: Liar::new(lie),
+            liar: CorruptedRecorder::new(lie),
             settle_max: Duration::from_secs(2),
             ..alone(1)
         });
@@ -108,7 +112,7 @@ async fn ears_that_hear_wrong_are_found_out() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nodes_that_know_nothing_of_each_other_are_found_out() {
     let _turn = TURN.lock().await;
-    let mut stage = Stage::set(Plan {
+    let mut stage = RoundStage::set(Plan {
         nodes: 3,
         settle_max: Duration::from_secs(2),
         ..alone(1)
@@ -130,15 +134,15 @@ async fn a_cluster_keeps_its_promises_whatever_breaks() {
         .inspect_err(|why| skip("cutting a node off", why))
         .ok();
     let has_network = network.is_some();
-    let kinds: Vec<_> = Disturbance::OF_CLUSTER
+    let kinds: Vec<_> = ProcessFault::OF_CLUSTER
         .into_iter()
         .filter(|kind| has_network || !kind.needs_namespace())
         .collect();
     let count = setting("SWITCHBOARD_CHAOS_ROUNDS")
         .map_or(kinds.len(), |count| usize::try_from(count).expect("few"));
     let seed = seed();
-    let rounds = Disturbance::draw(&kinds, count, seed);
-    let mut stage = Stage::set(Plan {
+    let rounds = ProcessFault::draw(&kinds, count, seed);
+    let mut stage = RoundStage::set(Plan {
         nodes: 3,
         has_redis: true,
         network,

@@ -13,12 +13,12 @@ pub(crate) struct Network {
 
 /// One of the two cables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Cable {
+pub(crate) enum Link {
     Clients,
     Redis,
 }
 
-impl Cable {
+impl Link {
     const ALL: [Self; 2] = [Self::Clients, Self::Redis];
 
     fn number(self) -> u8 {
@@ -37,7 +37,7 @@ impl Network {
         };
         ip(&format!("netns add {}", network.name))?;
         ip(&format!("-n {} link set lo up", network.name))?;
-        for cable in Cable::ALL {
+        for cable in Link::ALL {
             network.lay(cable)?;
         }
         Ok(network)
@@ -48,22 +48,22 @@ impl Network {
     }
 
     /// The address of a cable's end outside.
-    pub(crate) fn outside(cable: Cable) -> IpAddr {
+    pub(crate) fn outside(cable: Link) -> IpAddr {
         Self::address(cable, 1)
     }
 
     /// The address of a cable's end inside.
-    pub(crate) fn inside(cable: Cable) -> IpAddr {
+    pub(crate) fn inside(cable: Link) -> IpAddr {
         Self::address(cable, 2)
     }
 
     /// Of the networks that are kept for measurements, one by the number of this process.
-    fn address(cable: Cable, end: u8) -> IpAddr {
+    fn address(cable: Link, end: u8) -> IpAddr {
         let pid = std::process::id().to_le_bytes();
         Ipv4Addr::new(198, 18 + (pid[1] & 1), pid[0], 4 * cable.number() + end).into()
     }
 
-    fn lay(&self, cable: Cable) -> Result<(), String> {
+    fn lay(&self, cable: Link) -> Result<(), String> {
         let (name, outer, inner) = (&self.name, self.end(cable), format!("{}i", self.end(cable)));
         let (outside, inside) = (Self::outside(cable), Self::inside(cable));
         ip(&format!(
@@ -75,15 +75,15 @@ impl Network {
         self.join(cable)
     }
 
-    fn end(&self, cable: Cable) -> String {
+    fn end(&self, cable: Link) -> String {
         format!("{}c{}", self.name, cable.number())
     }
 
-    pub(crate) fn cut(&self, cable: Cable) {
+    pub(crate) fn cut(&self, cable: Link) {
         ip(&format!("link set {} down", self.end(cable))).expect("the cable is there");
     }
 
-    pub(crate) fn join(&self, cable: Cable) -> Result<(), String> {
+    pub(crate) fn join(&self, cable: Link) -> Result<(), String> {
         ip(&format!("link set {} up", self.end(cable))).map(drop)
     }
 }
@@ -93,7 +93,7 @@ impl Network {
     pub(crate) fn holds_back(&self) -> Result<bool, String> {
         let outside = std::fs::read_to_string(CONNECTIONS).map_err(|error| error.to_string())?;
         let inside = ip(&format!("netns exec {} cat {CONNECTIONS}", self.name))?;
-        let end = Self::inside(Cable::Clients);
+        let end = Self::inside(Link::Clients);
         Ok(outside
             .lines()
             .chain(inside.lines())
@@ -121,7 +121,7 @@ fn waits(line: &str, end: IpAddr) -> bool {
 impl Drop for Network {
     fn drop(&mut self) {
         // A cable goes with its end inside, but for one that was being laid.
-        for cable in Cable::ALL {
+        for cable in Link::ALL {
             drop(ip(&format!("link delete {}", self.end(cable))));
         }
         drop(ip(&format!("netns delete {}", self.name)));

@@ -12,7 +12,7 @@ use tokio_tungstenite::{connect_async, tungstenite::Message};
 use crate::{
     TURN,
     folder::Folder,
-    network::{Cable, Network},
+    network::{Link, Network},
     node::{Launch, Node},
     redis::Redis,
     report::skip,
@@ -49,7 +49,7 @@ async fn redis_comes_back_with_its_data_or_without() {
 
 fn launch(folder: &Folder, network: Option<&Network>) -> Launch {
     let host = network.map_or(Ipv4Addr::LOCALHOST.into(), |_| {
-        Network::inside(Cable::Clients)
+        Network::inside(Link::Clients)
     });
     Launch {
         name: "node".to_owned(),
@@ -147,15 +147,15 @@ async fn a_node_in_a_namespace_is_cut_off_and_joined_again() {
     let folder = Folder::make();
     let node = Node::start(launch(&folder, Some(&network)));
     must_answer(&node, true).await;
-    network.cut(Cable::Redis);
+    network.cut(Link::Redis);
     must_answer(&node, true).await;
     assert_eq!(network.holds_back(), Ok(false));
     let mut client = TcpStream::connect(node.address()).expect("it listens");
-    network.cut(Cable::Clients);
+    network.cut(Link::Clients);
     client.write_all(b"GET").expect("the kernel takes it");
     must_answer(&node, false).await;
     assert_eq!(network.holds_back(), Ok(true));
-    for cable in [Cable::Clients, Cable::Redis] {
+    for cable in [Link::Clients, Link::Redis] {
         assert_eq!(network.join(cable), Ok(()));
     }
     must_answer(&node, true).await;

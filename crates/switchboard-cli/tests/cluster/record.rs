@@ -2,14 +2,14 @@
 
 use std::{collections::HashMap, sync::Arc, time::Instant};
 
-use crate::tongue::Tongue;
+use crate::dialects::ClientDialect;
 
 /// By what a client knows another: its address, whatever the dialect calls it.
 pub(crate) type Name = Arc<str>;
 
 /// Something that a client was told.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum What {
+pub(crate) enum ObservedEvent {
     /// Call this one, who may be new.
     Call(Name),
     /// This one has come.
@@ -25,16 +25,16 @@ pub(crate) enum What {
 }
 
 #[derive(Clone, Debug)]
-pub(crate) struct Noted {
+pub(crate) struct LogEntry {
     pub(crate) at: Instant,
-    pub(crate) what: What,
+    pub(crate) what: ObservedEvent,
 }
 
 /// A client in a room, from its asking to come in until it left or was cut off.
 #[derive(Clone, Debug)]
-pub(crate) struct Stay {
+pub(crate) struct RoomStay {
     pub(crate) client: usize,
-    pub(crate) tongue: Tongue,
+    pub(crate) tongue: ClientDialect,
     pub(crate) room: usize,
     /// The address of the server.
     pub(crate) node: String,
@@ -46,10 +46,10 @@ pub(crate) struct Stay {
     pub(crate) ended: Option<Instant>,
     /// Why it ended.
     pub(crate) why: &'static str,
-    pub(crate) noted: Vec<Noted>,
+    pub(crate) noted: Vec<LogEntry>,
 }
 
-impl Stay {
+impl RoomStay {
     pub(crate) fn is_in(&self) -> bool {
         self.entered.is_some() && self.ended.is_none() && self.me.is_some()
     }
@@ -77,7 +77,7 @@ pub(crate) struct Signal {
 /// Everything, of all clients.
 #[derive(Debug, Default)]
 pub(crate) struct Record {
-    pub(crate) stays: Vec<Stay>,
+    pub(crate) stays: Vec<RoomStay>,
     pub(crate) signals: Vec<Signal>,
     /// How many clients play: all of them are in a room when it is calm.
     pub(crate) players: usize,
@@ -85,7 +85,7 @@ pub(crate) struct Record {
 
 impl Record {
     /// Who is in this room, by their own belief.
-    pub(crate) fn members(&self, room: usize) -> impl Iterator<Item = (usize, &Stay)> {
+    pub(crate) fn members(&self, room: usize) -> impl Iterator<Item = (usize, &RoomStay)> {
         let stays = self.stays.iter().enumerate();
         stays.filter(move |(_, stay)| stay.room == room && stay.is_in())
     }
@@ -96,7 +96,7 @@ impl Record {
             if stay.ended.is_some() {
                 stay.noted.clear();
             }
-            let is_list = |noted: &Noted| matches!(noted.what, What::List(_));
+            let is_list = |noted: &LogEntry| matches!(noted.what, ObservedEvent::List(_));
             let last = stay.noted.iter().rposition(is_list);
             let mut index = 0;
             stay.noted.retain(|noted| {
@@ -107,7 +107,7 @@ impl Record {
     }
 
     /// How those speak who have said their names.
-    pub(crate) fn tongues(&self) -> HashMap<&str, Tongue> {
+    pub(crate) fn tongues(&self) -> HashMap<&str, ClientDialect> {
         let named = self.stays.iter();
         named
             .filter_map(|stay| Some((stay.me.as_deref()?, stay.tongue)))
@@ -117,13 +117,13 @@ impl Record {
 
 /// A time in which nothing was disturbed.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Calm {
+pub(crate) struct QuiescentPeriod {
     pub(crate) from: Instant,
     /// None while it lasts.
     pub(crate) until: Option<Instant>,
 }
 
-impl Calm {
+impl QuiescentPeriod {
     pub(crate) fn covers(&self, from: Instant, until: Instant) -> bool {
         self.from <= from && self.until.is_none_or(|end| until <= end)
     }

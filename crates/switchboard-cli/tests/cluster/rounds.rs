@@ -13,17 +13,17 @@ use tokio::task::JoinSet;
 
 use crate::{
     client::Player,
-    disturbance::{Disturbance, LEASE_SECS},
+    corruption::CorruptedRecorder,
+    faults::{LEASE_SECS, ProcessFault},
     folder::Folder,
     history::wrongs,
-    house::{House, Mode},
-    judge::{Fault, undelivered, unsettled},
-    liar::Liar,
-    network::{Cable, Network},
+    network::{Link, Network},
     node::{Launch, Node},
-    record::{Calm, Record},
+    oracle::{Violation, undelivered, unsettled},
+    record::{QuiescentPeriod, Record},
     redis::Redis,
     report::{log_of, say},
+    test_cluster::{Mode, TestCluster},
 };
 
 /// What must be right is right for so long.
@@ -43,7 +43,7 @@ pub(crate) struct Plan {
     pub(crate) clients: usize,
     pub(crate) has_redis: bool,
     pub(crate) network: Option<Network>,
-    pub(crate) liar: Liar,
+    pub(crate) liar: CorruptedRecorder,
     /// How long the views may take to be right.
     pub(crate) settle_max: Duration,
     /// Settings of the nodes besides, as TOML.
@@ -51,15 +51,15 @@ pub(crate) struct Plan {
 }
 
 /// The fields go in this order when it is dropped.
-pub(crate) struct Stage {
+pub(crate) struct RoundStage {
     seed: u64,
     pub(crate) rng: StdRng,
     round: String,
     start: Instant,
     settle_max: Duration,
-    pub(crate) house: Arc<House>,
+    pub(crate) house: Arc<TestCluster>,
     _players: JoinSet<()>,
-    calm: Vec<Calm>,
+    calm: Vec<QuiescentPeriod>,
     /// How long after a node was killed each of those who knew its members saw each of them leave.
     pub(crate) departures: Vec<Duration>,
     pub(crate) nodes: Vec<Node>,
@@ -68,15 +68,15 @@ pub(crate) struct Stage {
     folder: Folder,
 }
 
-impl Stage {
+impl RoundStage {
     pub(crate) fn set(plan: Plan) -> Self {
         let folder = Folder::make();
         let network = plan.network;
-        let apart = network.as_ref().map(|_| Network::outside(Cable::Redis));
+        let apart = network.as_ref().map(|_| Network::outside(Link::Redis));
         let redis = plan
             .has_redis
             .then(|| Redis::start(folder.path().join("redis"), apart));
-        let house = House::new(plan.liar);
+        let house = TestCluster::new(plan.liar);
         let launches = (0..plan.nodes).map(|number| {
             let inside = network.as_ref().filter(|_| number + 1 == plan.nodes);
             launch(
@@ -113,7 +113,7 @@ impl Stage {
     }
 
     /// Plays all rounds. What does not hold is the error, with everything that is known of it.
-    pub(crate) async fn play(&mut self, rounds: &[Disturbance]) -> Result<(), String> {
+    pub(crate) async fn play(&mut self, rounds: &[ProcessFault]) -> Result<(), String> {
         self.must_settle().await?;
         for (number, disturbance) in rounds.iter().enumerate() {
             self.round = format!("round {}, {disturbance:?}", number + 1);
@@ -156,7 +156,7 @@ impl Stage {
     /// Nothing is disturbed: the clients talk, come and go, and everything must hold at the end.
     async fn calm_play(&mut self) -> Result<(), String> {
         // The calm times before have been judged.
-        self.calm = vec![Calm {
+        self.calm = vec![QuiescentPeriod {
             from: Instant::now(),
             until: None,
         }];
@@ -200,7 +200,7 @@ impl Stage {
         &self,
         max: Duration,
         steady: Duration,
-        look: impl Fn(&Self) -> Vec<Fault>,
+        look: impl Fn(&Self) -> Vec<Violation>,
     ) -> Result<(), String> {
         let start = Instant::now();
         let mut right_since = None;
@@ -222,7 +222,7 @@ impl Stage {
         }
     }
 
-    pub(crate) fn must_be_none(&self, faults: &[Fault], record: &Record) -> Result<(), String> {
+    pub(crate) fn must_be_none(&self, faults: &[Violation], record: &Record) -> Result<(), String> {
         if faults.is_empty() {
             return Ok(());
         }
@@ -286,8 +286,8 @@ fn launch(
     settings: &str,
 ) -> Launch {
     let localhost = std::net::Ipv4Addr::LOCALHOST.into();
-    let host = network.map_or(localhost, |_| Network::inside(Cable::Clients));
-    let redis_host = network.map_or(localhost, |_| Network::outside(Cable::Redis));
+    let host = network.map_or(localhost, |_| Network::inside(Link::Clients));
+    let redis_host = network.map_or(localhost, |_| Network::outside(Link::Redis));
     let lease = redis.map(|_| format!("[engine]\nlease = {LEASE_SECS}\n"));
     Launch {
         name: format!("node-{}", number + 1),

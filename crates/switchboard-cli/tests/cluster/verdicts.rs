@@ -3,15 +3,15 @@
 use std::time::{Duration, Instant};
 
 use crate::{
+    dialects::ClientDialect::{self, Lightstream, Mesh, P2p, Singo},
     end::NO_ANSWER,
     history::wrongs,
-    judge::{undelivered, unsettled},
-    record::{Calm, Noted, Record, Signal, Stay, What},
-    tongue::Tongue::{self, Lightstream, Mesh, P2p, Singo},
+    oracle::{undelivered, unsettled},
+    record::{LogEntry, ObservedEvent, QuiescentPeriod, Record, RoomStay, Signal},
 };
 
 /// A record that is written second by second.
-struct Scribe {
+struct RecordBuilder {
     record: Record,
     start: Instant,
 }
@@ -19,10 +19,10 @@ struct Scribe {
 /// A moment of these tests.
 type Second = u32;
 
-impl Scribe {
+impl RecordBuilder {
     /// Members of one room in the order of their joins, a second apart, by their dialects. Nobody has been
     /// told anything yet.
-    fn with(tongues: &[(&str, Tongue)]) -> Self {
+    fn with(tongues: &[(&str, ClientDialect)]) -> Self {
         let mut scribe = Self {
             record: Record::default(),
             start: Instant::now(),
@@ -33,9 +33,9 @@ impl Scribe {
         scribe
     }
 
-    fn come(&mut self, second: Second, name: &str, tongue: Tongue) {
+    fn come(&mut self, second: Second, name: &str, tongue: ClientDialect) {
         let at = self.at(second);
-        self.record.stays.push(Stay {
+        self.record.stays.push(RoomStay {
             client: self.record.players,
             tongue,
             room: 0,
@@ -54,32 +54,32 @@ impl Scribe {
         self.start + Duration::from_secs(second.into())
     }
 
-    fn told(&mut self, who: usize, second: Second, what: What) -> &mut Self {
+    fn told(&mut self, who: usize, second: Second, what: ObservedEvent) -> &mut Self {
         let at = self.at(second);
-        self.record.stays[who].noted.push(Noted { at, what });
+        self.record.stays[who].noted.push(LogEntry { at, what });
         self
     }
 
     fn call(&mut self, who: usize, second: Second, name: &str) -> &mut Self {
-        self.told(who, second, What::Call(name.into()))
+        self.told(who, second, ObservedEvent::Call(name.into()))
     }
 
     fn came(&mut self, who: usize, second: Second, name: &str) -> &mut Self {
-        self.told(who, second, What::Came(name.into()))
+        self.told(who, second, ObservedEvent::Came(name.into()))
     }
 
     fn left(&mut self, who: usize, second: Second, name: &str) -> &mut Self {
-        self.told(who, second, What::Left(name.into()))
+        self.told(who, second, ObservedEvent::Left(name.into()))
     }
 
     fn heard(&mut self, who: usize, second: Second, from: &str, serial: usize) -> &mut Self {
         let from = from.into();
-        self.told(who, second, What::Heard { from, serial })
+        self.told(who, second, ObservedEvent::Heard { from, serial })
     }
 
     fn list(&mut self, who: usize, second: Second, names: &[&str]) -> &mut Self {
         let names = names.iter().map(|name| (*name).into());
-        self.told(who, second, What::List(names.collect()))
+        self.told(who, second, ObservedEvent::List(names.collect()))
     }
 
     fn sent(&mut self, from: usize, second: Second, to: &str) -> &mut Self {
@@ -97,8 +97,8 @@ impl Scribe {
     }
 
     /// All of it was calm.
-    fn calm(&self) -> [Calm; 1] {
-        [Calm {
+    fn calm(&self) -> [QuiescentPeriod; 1] {
+        [QuiescentPeriod {
             from: self.start,
             until: None,
         }]
@@ -126,8 +126,8 @@ impl Scribe {
 }
 
 /// Two who were introduced as they should be, and one who knows both by asking.
-fn three() -> Scribe {
-    let mut scribe = Scribe::with(&[("light-0", Lightstream), ("p", P2p), ("m", Mesh)]);
+fn three() -> RecordBuilder {
+    let mut scribe = RecordBuilder::with(&[("light-0", Lightstream), ("p", P2p), ("m", Mesh)]);
     scribe.call(1, 1, "light-0").came(0, 1, "p");
     scribe.came(0, 2, "m").call(0, 2, "m").came(1, 2, "m");
     scribe.call(1, 2, "m").list(2, 3, &["light-0", "p"]);
@@ -167,7 +167,7 @@ fn a_view_must_be_the_truth() {
     let mut outside = three();
     outside.record.players += 1;
     outside.must_give("client 3 is in no room");
-    let mut heard = Scribe::with(&[("s", Singo), ("light-1", Lightstream)]);
+    let mut heard = RecordBuilder::with(&[("s", Singo), ("light-1", Lightstream)]);
     heard
         .call(1, 1, "s")
         .sent(1, 2, "s")
@@ -179,24 +179,24 @@ fn a_view_must_be_the_truth() {
 
 #[test]
 fn of_two_one_is_told_to_call_by_the_custom() {
-    let mut both = Scribe::with(&[("light-0", Lightstream), ("light-1", Lightstream)]);
+    let mut both = RecordBuilder::with(&[("light-0", Lightstream), ("light-1", Lightstream)]);
     both.call(1, 1, "light-0").call(0, 1, "light-1");
     both.must_give("are both told to call");
-    let mut neither = Scribe::with(&[("light-0", Lightstream), ("light-1", Lightstream)]);
+    let mut neither = RecordBuilder::with(&[("light-0", Lightstream), ("light-1", Lightstream)]);
     neither.came(1, 1, "light-0").came(0, 1, "light-1");
     neither.must_give("neither 0 nor 1 is told to call");
-    let mut singo = Scribe::with(&[("s", Singo), ("t", Singo), ("u", Singo)]);
+    let mut singo = RecordBuilder::with(&[("s", Singo), ("t", Singo), ("u", Singo)]);
     singo.call(0, 1, "t").call(0, 2, "u").call(1, 2, "u");
     singo.must_be_fine();
-    let mut newcomer = Scribe::with(&[("s", Singo), ("t", Singo), ("u", Singo)]);
+    let mut newcomer = RecordBuilder::with(&[("s", Singo), ("t", Singo), ("u", Singo)]);
     newcomer.call(0, 1, "t").call(0, 2, "u").call(2, 2, "t");
     newcomer.must_give("it is not the custom");
-    let mut never = Scribe::with(&[("m", Mesh), ("n", Mesh)]);
+    let mut never = RecordBuilder::with(&[("m", Mesh), ("n", Mesh)]);
     never.list(0, 2, &["n"]).list(1, 2, &["m"]);
     never.must_be_fine();
     never.call(0, 2, "n");
     never.must_give("who are never told");
-    let mut mesh = Scribe::with(&[("m", Mesh), ("s", Singo)]);
+    let mut mesh = RecordBuilder::with(&[("m", Mesh), ("s", Singo)]);
     mesh.list(0, 2, &["s"]).call(0, 1, "s");
     mesh.must_give("should be the other way");
 }
@@ -255,9 +255,9 @@ fn signals_come_once_in_order_or_are_refused() {
     let mut lost = three();
     lost.sent(0, 4, "p").sent(0, 4, "p");
     lost.must_give("signal 0 of client 0 to client 1 neither arrived nor was refused");
-    lost.told(0, 5, What::Error("no-such-peer".to_owned()));
+    lost.told(0, 5, ObservedEvent::Error("no-such-peer".to_owned()));
     lost.must_give("signal 1 of client 0");
-    lost.told(0, 5, What::Error("no-such-peer".to_owned()));
+    lost.told(0, 5, ObservedEvent::Error("no-such-peer".to_owned()));
     lost.must_be_fine();
     let mut parting = three();
     parting
@@ -273,7 +273,7 @@ fn what_is_sent_while_something_is_disturbed_may_be_lost() {
     let mut scribe = three();
     scribe.sent(0, 6, "p");
     let calm = |until| {
-        [Calm {
+        [QuiescentPeriod {
             from: scribe.start,
             until: Some(scribe.at(until)),
         }]
@@ -284,7 +284,7 @@ fn what_is_sent_while_something_is_disturbed_may_be_lost() {
 
 #[test]
 fn all_see_one_order() {
-    let mut scribe = Scribe::with(&[("light-0", Lightstream), ("light-1", Lightstream)]);
+    let mut scribe = RecordBuilder::with(&[("light-0", Lightstream), ("light-1", Lightstream)]);
     scribe.call(1, 1, "light-0").came(0, 1, "light-1");
     for (name, tongue) in [("p", P2p), ("q", P2p)] {
         scribe.come(2, name, tongue);
@@ -299,7 +299,7 @@ fn all_see_one_order() {
         .came(2, 2, "q")
         .came(0, 2, "p")
         .came(0, 2, "q");
-    let mut turned = Scribe {
+    let mut turned = RecordBuilder {
         record: Record {
             stays: scribe.record.stays.clone(),
             ..Record::default()
@@ -320,6 +320,6 @@ fn who_asks_has_an_answer_and_who_is_in_stays_in() {
     silent.end(3, 12, NO_ANSWER);
     silent.must_give("had no answer");
     let mut out = three();
-    out.told(0, 4, What::Error("evicted".to_owned()));
+    out.told(0, 4, ObservedEvent::Error("evicted".to_owned()));
     out.must_give("lost its place");
 }

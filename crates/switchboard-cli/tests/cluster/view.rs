@@ -6,8 +6,8 @@ use std::{
 };
 
 use crate::{
-    judge::Fault,
-    record::{Name, Noted, Record, Stay, What},
+    oracle::Violation,
+    record::{LogEntry, Name, ObservedEvent, Record, RoomStay},
 };
 
 /// What a client knows of another, since it last saw it leave.
@@ -27,14 +27,18 @@ pub(crate) struct View<'r> {
     pub(crate) list: Option<&'r [Name]>,
 }
 /// Goes through what a client was told: what it knows at the end, and what was wrong.
-pub(crate) fn walk<'r>(record: &'r Record, index: usize, stay: &'r Stay) -> (View<'r>, Vec<Fault>) {
+pub(crate) fn walk<'r>(
+    record: &'r Record,
+    index: usize,
+    stay: &'r RoomStay,
+) -> (View<'r>, Vec<Violation>) {
     let (mut view, mut words) = (View::default(), Vec::new());
-    for Noted { at, what } in &stay.noted {
+    for LogEntry { at, what } in &stay.noted {
         words.extend(view.note(record, stay, *at, what));
     }
     let faults = words
         .into_iter()
-        .map(|words| Fault::new([index], format!("client {} {words}", stay.client)));
+        .map(|words| Violation::new([index], format!("client {} {words}", stay.client)));
     (view, faults.collect())
 }
 
@@ -42,12 +46,12 @@ impl<'r> View<'r> {
     fn note(
         &mut self,
         record: &'r Record,
-        stay: &Stay,
+        stay: &RoomStay,
         at: Instant,
-        what: &'r What,
+        what: &'r ObservedEvent,
     ) -> Option<String> {
         match what {
-            What::Call(name) => {
+            ObservedEvent::Call(name) => {
                 let calls = &mut self
                     .met
                     .entry(name)
@@ -59,7 +63,7 @@ impl<'r> View<'r> {
                 *calls += 1;
                 (*calls > 1).then(|| format!("is told {calls} times to call {name}"))
             }
-            What::Came(name) => {
+            ObservedEvent::Came(name) => {
                 let met = Met {
                     since: at,
                     calls: 0,
@@ -72,27 +76,27 @@ impl<'r> View<'r> {
                     )
                 })
             }
-            What::Left(name) => {
+            ObservedEvent::Left(name) => {
                 let was_met = self.met.remove(&**name).is_some();
                 self.heard.remove(&**name);
                 (!was_met && stay.tongue.tells_arrivals())
                     .then(|| format!("sees {name} leave, and did not know it"))
             }
-            What::List(names) => {
+            ObservedEvent::List(names) => {
                 self.list = Some(names);
                 let distinct: HashSet<_> = names.iter().collect();
                 (distinct.len() < names.len()).then(|| format!("sees somebody twice in {names:?}"))
             }
-            What::Heard { from, serial } => {
+            ObservedEvent::Heard { from, serial } => {
                 self.heard.insert(from);
                 self.hears(record, stay, from, *serial)
             }
-            What::Error(_) => None,
+            ObservedEvent::Error(_) => None,
         }
     }
 
     /// Promises 2 and 4.
-    fn hears(&self, record: &Record, stay: &Stay, from: &str, serial: usize) -> Option<String> {
+    fn hears(&self, record: &Record, stay: &RoomStay, from: &str, serial: usize) -> Option<String> {
         let Some(signal) = record.signals.get(serial) else {
             return Some(format!("hears signal {serial}, which nobody has sent"));
         };

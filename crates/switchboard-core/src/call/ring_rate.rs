@@ -23,12 +23,12 @@ const COUNTED_MIN: usize = 64;
 /// Until when each source of rings has used up its time with each callee.
 #[derive(Debug, Default)]
 pub(crate) struct RingRates {
-    used_until: BTreeMap<(Source, User), Instant>,
+    used_until: BTreeMap<(RateKey, User), Instant>,
     prune_at: usize,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Source {
+enum RateKey {
     Caller(User),
     Address(IpAddr),
 }
@@ -43,8 +43,8 @@ impl RingRates {
         now: Instant,
     ) -> bool {
         self.prune(now);
-        let caller = (Source::Caller(from.clone()), to.clone());
-        let address = address.map(|address| (Source::Address(address), to.clone()));
+        let caller = (RateKey::Caller(from.clone()), to.clone());
+        let address = address.map(|address| (RateKey::Address(address), to.clone()));
         let Some(by_caller) = self.next(&caller, INTERVAL, BURST, now) else {
             return false;
         };
@@ -63,7 +63,7 @@ impl RingRates {
     /// Until when the time is used up with one more ring, if it may come now.
     fn next(
         &self,
-        key: &(Source, User),
+        key: &(RateKey, User),
         interval: Duration,
         burst: u32,
         now: Instant,

@@ -4,30 +4,30 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use bytestring::ByteString;
 use switchboard_core::{
-    Alias, Aliases, Ask, Change, Charge, Command, Departure, Effect, Entry, Event, Farewell, Hub,
-    Identity, Input, Limits, LogId, NodeId, Peer, PeerId, Position, Relay, RelayKind, RoomId,
-    RoomName, SpaceName, Target, Terms, Tongue,
+    Alias, Aliases, Change, Charge, Command, DialectTraits, Effect, Entry, Event, Hub, HubRequest,
+    Identity, Input, JoinOptions, LeaveCause, LeaveKind, Limits, LogId, MessageKind, NodeId, Peer,
+    PeerId, Position, RelayedMessage, RoomId, RoomName, SpaceName, Target,
 };
 
 use crate::script::epoch;
 
-static TONGUE: Tongue = Tongue {
+static TONGUE: DialectTraits = DialectTraits {
     name: "any",
-    ..Tongue::USUAL
+    ..DialectTraits::DEFAULT
 };
 
 const NODES: usize = 2;
 
-type Name = &'static str;
+type MemberName = &'static str;
 
 /// Two hubs, an engine that orders at once, and clients by name. A node knows the room from its first
 /// member on.
-struct Cluster {
-    hubs: [Hub<Name>; NODES],
+struct AliasCluster {
+    hubs: [Hub<MemberName>; NODES],
     follows: [bool; NODES],
     entries: Vec<(usize, Change)>,
-    clients: BTreeMap<Name, (usize, Peer)>,
-    heard: Vec<Name>,
+    clients: BTreeMap<MemberName, (usize, Peer)>,
+    heard: Vec<MemberName>,
     deliveries: usize,
     limits: Limits,
 }
@@ -40,7 +40,7 @@ fn alias(id: &str) -> Option<Alias> {
     Alias::parse(id, 0).ok()
 }
 
-impl Cluster {
+impl AliasCluster {
     fn new() -> Self {
         let limits = Limits::default();
         Self {
@@ -54,7 +54,7 @@ impl Cluster {
         }
     }
 
-    fn join(&mut self, node: usize, name: Name) {
+    fn join(&mut self, node: usize, name: MemberName) {
         let number = u8::try_from(self.clients.len()).expect("few") + 1;
         let id = PeerId::from_random([number; 16]);
         let peer = Peer::new(id, &TONGUE, Identity::Claimed, SpaceName::default());
@@ -70,55 +70,62 @@ impl Cluster {
                 room: room(),
                 address: id.into(),
                 name: None,
-                terms: Terms::default(),
+                options: JoinOptions::default(),
             },
         );
     }
 
-    fn leave(&mut self, name: Name) {
-        let farewell = Farewell::Aloud;
+    fn leave(&mut self, name: MemberName) {
+        let farewell = LeaveKind::Announced;
         self.command(
             name,
             Command::Leave {
                 room: room(),
-                farewell,
+                kind: farewell,
             },
         );
         self.clients.remove(name);
     }
 
     /// The clients that hear this broadcast, and the charges to its sender.
-    fn send(&mut self, name: Name, from: &str, to: &str) -> (Vec<Name>, usize) {
+    fn send(&mut self, name: MemberName, from: &str, to: &str) -> (Vec<MemberName>, usize) {
         let aliases = Aliases {
             from: alias(from),
             to: alias(to),
         };
         let frame = ByteString::from_static("frame");
-        let relay = Relay::new("any", RelayKind::Opaque, frame, |_, _| false);
+        let relay = RelayedMessage::new("any", MessageKind::Opaque, frame, |_, _| false);
         self.heard.clear();
         self.deliveries = 0;
         self.command(
             name,
-            Command::Relay {
+            Command::Send {
                 room: room(),
                 to: Target::Everyone,
-                relay: relay.with_aliases(aliases),
+                message: relay.with_aliases(aliases),
             },
         );
         self.heard.sort_unstable();
         (self.heard.clone(), self.deliveries)
     }
 
-    fn hears(&mut self, name: Name, from: &str, to: &str) -> Vec<Name> {
+    fn hears(&mut self, name: MemberName, from: &str, to: &str) -> Vec<MemberName> {
         self.send(name, from, to).0
     }
 
-    fn command(&mut self, name: Name, command: Command) {
+    fn command(&mut self, name: MemberName, command: Command) {
         let (node, peer) = self.clients.get_mut(name).expect("it has come");
-        let ask: Ask = peer.route(command, &self.limits).expect("it may ask");
+        let ask: HubRequest = peer.authorize(command, &self.limits).expect("it may ask");
         let (node, peer) = (*node, peer.id());
         let local = name;
-        self.hubs[node].handle(Input::Ask { peer, local, ask }, epoch());
+        self.hubs[node].handle(
+            Input::Request {
+                peer,
+                local,
+                request: ask,
+            },
+            epoch(),
+        );
         self.carry_out();
     }
 
@@ -127,7 +134,7 @@ impl Cluster {
             while let Some(effect) = self.hubs[node].poll_effect() {
                 match effect {
                     Effect::Deliver(to, event) => {
-                        if matches!(*event, Event::Heard { .. }) {
+                        if matches!(*event, Event::Received { .. }) {
                             self.heard.push(to);
                         }
                     }
@@ -137,7 +144,7 @@ impl Cluster {
                     Effect::Send(to, letter) => {
                         let to = usize::try_from(to.get()).expect("small");
                         let from = NodeId::from(node as u64);
-                        self.hubs[to].handle(Input::Letter(from, letter), epoch());
+                        self.hubs[to].handle(Input::NodeMessage(from, letter), epoch());
                     }
                     Effect::Charge(_, Charge::Deliveries { count, .. }) => self.deliveries += count,
                     Effect::Charge(..) => {}
@@ -167,13 +174,13 @@ impl Cluster {
     }
 
     /// The others lose the member and are given it back.
-    fn lose(&mut self, name: Name) {
+    fn lose(&mut self, name: MemberName) {
         let (node, peer) = &self.clients[name];
         let (node, peer) = (*node, peer.id());
         let joins = self.entries.iter().rev();
         let mut joins = joins.filter(|(_, change)| change.peer() == peer);
         let (_, join) = joins.next().expect("it has joined").clone();
-        for change in [Change::Leave(peer, Departure::Lost), join] {
+        for change in [Change::Leave(peer, LeaveCause::NodeLost), join] {
             self.commit(node, change);
         }
         self.carry_out();
@@ -181,8 +188,8 @@ impl Cluster {
 }
 
 /// Three members on each node, all of which have announced themselves.
-fn announced() -> Cluster {
-    let mut cluster = Cluster::new();
+fn announced() -> AliasCluster {
+    let mut cluster = AliasCluster::new();
     for (node, name) in [(0, "a"), (1, "b"), (0, "c"), (1, "d"), (0, "e"), (1, "f")] {
         cluster.join(node, name);
         let others = cluster.clients.len() - 1;
@@ -223,7 +230,7 @@ fn a_later_announcement_takes_nothing_over() {
 /// The node of "new" knows "spoofer" by the id of "old", and has not seen how "old" announced it.
 #[test]
 fn a_node_that_came_later_keeps_no_frame_from_its_receiver() {
-    let mut cluster = Cluster::new();
+    let mut cluster = AliasCluster::new();
     for name in ["old", "other"] {
         cluster.join(0, name);
         cluster.hears(name, name, "");

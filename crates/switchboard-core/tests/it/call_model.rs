@@ -6,10 +6,10 @@ use std::{
 };
 
 use bytestring::ByteString;
-use switchboard_core::{CallId, CallLimits, CallRefusal, User, VoiceEvent, Way};
+use switchboard_core::{CallError, CallId, CallLimits, Direction, User, VoiceEvent};
 
 #[derive(Clone, Debug)]
-pub(crate) enum Step {
+pub(crate) enum CallStep {
     /// So many times, one upon the other.
     Ring {
         by: usize,
@@ -42,12 +42,12 @@ pub(crate) enum Step {
     Connect {
         by: usize,
         to: usize,
-        way: Way,
+        way: Direction,
     },
     Disconnect {
         by: usize,
         call: u64,
-        way: Way,
+        way: Direction,
     },
     Wait {
         secs: u64,
@@ -55,7 +55,7 @@ pub(crate) enum Step {
     Timer,
 }
 
-struct Ring {
+struct ModelRing {
     from: User,
     to: User,
     rung: ByteString,
@@ -65,19 +65,19 @@ struct Ring {
     until: Instant,
 }
 
-struct Call {
+struct ModelCall {
     id: CallId,
     /// Each with what it could accept with, if it was called.
     users: BTreeMap<User, Vec<ByteString>>,
-    connected: BTreeSet<(User, Way)>,
+    connected: BTreeSet<(User, Direction)>,
     /// When it ends if nobody comes.
     until: Option<Instant>,
 }
 
-pub(crate) struct Model {
+pub(crate) struct CallModel {
     limits: CallLimits,
-    rings: Vec<Ring>,
-    calls: Vec<Call>,
+    rings: Vec<ModelRing>,
+    calls: Vec<ModelCall>,
     /// Who has rung or connected, and to whom.
     own: BTreeSet<(User, User)>,
     /// Who has rung whom, and when.
@@ -87,9 +87,9 @@ pub(crate) struct Model {
     pub(crate) ended: Vec<CallId>,
 }
 
-type Outcome = Result<Option<CallId>, CallRefusal>;
+type CallOutcome = Result<Option<CallId>, CallError>;
 
-impl Model {
+impl CallModel {
     pub(crate) fn new(limits: CallLimits) -> Self {
         Self {
             limits,
@@ -109,32 +109,32 @@ impl Model {
         to: &User,
         challenge: &ByteString,
         now: Instant,
-    ) -> Outcome {
+    ) -> CallOutcome {
         self.pass(now);
         if from == to {
-            return Err(CallRefusal::WithOneself);
+            return Err(CallError::WithOneself);
         }
         self.forget();
         let max = self.limits.calls_per_user;
         let is_own = self.own.contains(&(from.clone(), to.clone()));
         if max != 0 && !is_own && self.own_of(from) >= max {
-            return Err(CallRefusal::TooMany);
+            return Err(CallError::TooMany);
         }
         let is_full = self.own_of(to) >= max || self.rung(to) >= 4 * max;
         if max != 0 && !self.partners(from).contains(to) && is_full {
-            return Err(CallRefusal::Busy);
+            return Err(CallError::Busy);
         }
         if self.has_from_another(to, from, challenge) {
-            return Err(CallRefusal::ChallengeInUse);
+            return Err(CallError::ChallengeInUse);
         }
         if self.rings_too_often(from, to, now) {
-            return Err(CallRefusal::TooOften);
+            return Err(CallError::TooOften);
         }
         self.own.insert((from.clone(), to.clone()));
         self.rung_at.push((from.clone(), to.clone(), now));
         self.rings
             .retain(|ring| (&ring.from, &ring.to) != (from, to));
-        self.rings.push(Ring {
+        self.rings.push(ModelRing {
             from: from.clone(),
             to: to.clone(),
             rung: challenge.clone(),
@@ -154,11 +154,11 @@ impl Model {
         signature: &ByteString,
         challenge: &ByteString,
         now: Instant,
-    ) -> Outcome {
+    ) -> CallOutcome {
         self.pass(now);
-        self.ring_of(to, by).ok_or(CallRefusal::NoSuchCall)?;
+        self.ring_of(to, by).ok_or(CallError::NoSuchCall)?;
         if self.has_from_another(to, by, challenge) {
-            return Err(CallRefusal::ChallengeInUse);
+            return Err(CallError::ChallengeInUse);
         }
         let ring = self.ring_of(to, by).expect("it is there");
         newest(&mut ring.answers, challenge);
@@ -178,15 +178,15 @@ impl Model {
         signature: &ByteString,
         challenge: &ByteString,
         now: Instant,
-    ) -> Outcome {
+    ) -> CallOutcome {
         self.pass(now);
-        let ring = self.ring_of(by, to).ok_or(CallRefusal::NoSuchCall)?;
+        let ring = self.ring_of(by, to).ok_or(CallError::NoSuchCall)?;
         if ring.answers.is_empty() {
-            return Err(CallRefusal::NoSuchCall);
+            return Err(CallError::NoSuchCall);
         }
         let is_signed = !challenge.is_empty() && ring.rung == *challenge;
         if is_signed || self.has_from_another(to, by, challenge) {
-            return Err(CallRefusal::ChallengeInUse);
+            return Err(CallError::ChallengeInUse);
         }
         let ring = self.ring_of(by, to).expect("it is there");
         newest(&mut ring.confirmations, challenge);
@@ -205,15 +205,15 @@ impl Model {
         from: &User,
         signature: &ByteString,
         now: Instant,
-    ) -> Outcome {
+    ) -> CallOutcome {
         self.pass(now);
         if let Some(ring) = self.ring_of(from, by) {
-            ring.to_accept().ok_or(CallRefusal::NotConfirmed)?;
+            ring.to_accept().ok_or(CallError::NotConfirmed)?;
             self.settle(by, from, now);
         }
-        let call = self.call_of(by, from).ok_or(CallRefusal::NoSuchCall)?;
+        let call = self.call_of(by, from).ok_or(CallError::NoSuchCall)?;
         if call.users[by].is_empty() {
-            return Err(CallRefusal::NoSuchCall);
+            return Err(CallError::NoSuchCall);
         }
         let id = call.id;
         let event = VoiceEvent::Accepted {
@@ -227,7 +227,7 @@ impl Model {
     fn settle(&mut self, by: &User, from: &User, now: Instant) {
         if self.call_of(by, from).is_none() {
             self.made += 1;
-            self.calls.push(Call {
+            self.calls.push(ModelCall {
                 id: self.made.into(),
                 users: [(by.clone(), Vec::new()), (from.clone(), Vec::new())].into(),
                 connected: BTreeSet::new(),
@@ -256,20 +256,20 @@ impl Model {
         from: &User,
         signature: &ByteString,
         now: Instant,
-    ) -> Outcome {
+    ) -> CallOutcome {
         self.pass(now);
-        let ring = self.ring_of(from, by).ok_or(CallRefusal::NoSuchCall)?;
-        ring.to_accept().ok_or(CallRefusal::NotConfirmed)?;
+        let ring = self.ring_of(from, by).ok_or(CallError::NoSuchCall)?;
+        ring.to_accept().ok_or(CallError::NotConfirmed)?;
         self.rings
             .retain(|ring| (&ring.from, &ring.to) != (from, by));
         self.decline(from, by, signature);
         Ok(None)
     }
 
-    pub(crate) fn hang_up(&mut self, by: &User, other: &User, now: Instant) -> Outcome {
+    pub(crate) fn hang_up(&mut self, by: &User, other: &User, now: Instant) -> CallOutcome {
         self.pass(now);
         if !self.partners(by).contains(other) {
-            return Err(CallRefusal::NoSuchCall);
+            return Err(CallError::NoSuchCall);
         }
         self.rings.retain(|ring| {
             (&ring.from, &ring.to) != (by, other) && (&ring.from, &ring.to) != (other, by)
@@ -281,15 +281,21 @@ impl Model {
         Ok(None)
     }
 
-    pub(crate) fn connect(&mut self, by: &User, other: &User, way: Way, now: Instant) -> Outcome {
+    pub(crate) fn connect(
+        &mut self,
+        by: &User,
+        other: &User,
+        way: Direction,
+        now: Instant,
+    ) -> CallOutcome {
         self.pass(now);
         self.forget();
         let max = self.limits.calls_per_user;
         let mine = (by.clone(), other.clone());
         let has_enough = max != 0 && !self.own.contains(&mine) && self.own_of(by) >= max;
-        let call = self.call_of(by, other).ok_or(CallRefusal::NoSuchCall)?;
+        let call = self.call_of(by, other).ok_or(CallError::NoSuchCall)?;
         if has_enough {
-            return Err(CallRefusal::TooMany);
+            return Err(CallError::TooMany);
         }
         let is_new = call.connected.insert((by.clone(), way));
         self.own.insert(mine);
@@ -303,7 +309,7 @@ impl Model {
         Ok(Some(id))
     }
 
-    pub(crate) fn disconnect(&mut self, by: &User, id: CallId, way: Way, now: Instant) {
+    pub(crate) fn disconnect(&mut self, by: &User, id: CallId, way: Direction, now: Instant) {
         self.pass(now);
         let until = now + self.limits.linger;
         let Some(call) = self.calls.iter_mut().find(|call| call.id == id) else {
@@ -377,14 +383,14 @@ impl Model {
         self.ended.push(id);
     }
 
-    fn ring_of(&mut self, from: &User, to: &User) -> Option<&mut Ring> {
+    fn ring_of(&mut self, from: &User, to: &User) -> Option<&mut ModelRing> {
         self.rings
             .iter_mut()
             .find(|ring| (&ring.from, &ring.to) == (from, to))
     }
 
-    fn call_of(&mut self, one: &User, other: &User) -> Option<&mut Call> {
-        let is_of = |user, call: &Call| call.users.contains_key(user);
+    fn call_of(&mut self, one: &User, other: &User) -> Option<&mut ModelCall> {
+        let is_of = |user, call: &ModelCall| call.users.contains_key(user);
         self.calls
             .iter_mut()
             .find(|call| one != other && is_of(one, call) && is_of(other, call))
@@ -435,7 +441,7 @@ impl Model {
     }
 
     fn rung(&self, user: &User) -> usize {
-        let is_only_rung = |ring: &&Ring| {
+        let is_only_rung = |ring: &&ModelRing| {
             &ring.to == user && !self.own.contains(&(user.clone(), ring.from.clone()))
         };
         self.rings.iter().filter(is_only_rung).count()
@@ -457,12 +463,12 @@ impl Model {
 
     /// Every call there is, with its two users.
     pub(crate) fn pairs(&self) -> Vec<Vec<User>> {
-        let users = |call: &Call| call.users.keys().cloned().collect();
+        let users = |call: &ModelCall| call.users.keys().cloned().collect();
         self.calls.iter().map(users).collect()
     }
 }
 
-impl Ring {
+impl ModelRing {
     fn to_accept(&self) -> Option<Vec<ByteString>> {
         match (self.answers.is_empty(), self.confirmations.is_empty()) {
             (true, _) => Some(vec![self.rung.clone()]),
@@ -480,14 +486,14 @@ fn newest(challenges: &mut Vec<ByteString>, challenge: &ByteString) {
     challenges.drain(..old);
 }
 
-impl Call {
+impl ModelCall {
     fn state_of(&self, user: &User) -> VoiceEvent {
         let has = |way| self.connected.contains(&(user.clone(), way));
         VoiceEvent::AudioConf {
             from: user.clone(),
             room: None,
-            mic: has(Way::In),
-            headphones: has(Way::Out),
+            mic: has(Direction::Publish),
+            headphones: has(Direction::Subscribe),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use bytestring::ByteString;
-use switchboard_core::{CallId, CallLimits, CallRefusal, Calls, RingOrigin, Way};
+use switchboard_core::{CallError, CallId, CallLimits, Calls, Direction, RingOrigin};
 
 use crate::script::{self, epoch, outcome, seconds, user, words};
 
@@ -56,10 +56,10 @@ fn perform(calls: &mut Calls, line: &[&str], now: &mut Instant) -> Option<String
         }
         ("rejects", [signature]) => outcome(calls.reject(by, to, (*signature).into(), now), done),
         ("hangs-up", []) => outcome(calls.hang_up(by, to, now), done),
-        ("mic+", []) => outcome(calls.connect(by, to, Way::In, now), in_call),
-        ("headphones+", []) => outcome(calls.connect(by, to, Way::Out, now), in_call),
-        ("mic-", []) => disconnect(calls, line, Way::In, now),
-        ("headphones-", []) => disconnect(calls, line, Way::Out, now),
+        ("mic+", []) => outcome(calls.connect(by, to, Direction::Publish, now), in_call),
+        ("headphones+", []) => outcome(calls.connect(by, to, Direction::Subscribe, now), in_call),
+        ("mic-", []) => disconnect(calls, line, Direction::Publish, now),
+        ("headphones-", []) => disconnect(calls, line, Direction::Subscribe, now),
         ("signs-to-answer", []) => Some(text(calls.to_answer(by, to))),
         ("signs-to-confirm", []) => Some(text(calls.to_confirm(by, to))),
         ("signs-to-accept", []) => Some(text(calls.to_accept(by, to))),
@@ -67,7 +67,7 @@ fn perform(calls: &mut Calls, line: &[&str], now: &mut Instant) -> Option<String
     }
 }
 
-fn text(challenges: Result<Vec<ByteString>, CallRefusal>) -> String {
+fn text(challenges: Result<Vec<ByteString>, CallError>) -> String {
     challenges.map_or("nothing".to_owned(), |sign| sign.join(" or "))
 }
 
@@ -75,7 +75,7 @@ fn in_call(id: CallId) -> Option<String> {
     Some(format!("call {id}"))
 }
 
-fn disconnect(calls: &mut Calls, line: &[&str], way: Way, now: Instant) -> Option<String> {
+fn disconnect(calls: &mut Calls, line: &[&str], way: Direction, now: Instant) -> Option<String> {
     let id: u64 = line[2].parse().expect("the number of a call");
     calls.disconnect(&user(line[0]), id.into(), way, now);
     None

@@ -4,33 +4,33 @@ use std::{sync::Arc, time::Instant};
 
 use bytestring::ByteString;
 use switchboard_core::{
-    Address, Charge, Command, Effect, Entry, Farewell, Hub, Identity, Input, Letter, Limits, LogId,
-    Message, NodeId, Peer, PeerId, Position, Relay, RelayKind, RoomId, RoomName, SpaceName, Target,
-    Terms, Tongue,
+    Address, Charge, Command, DialectTraits, Effect, Entry, Hub, Identity, Input, JoinOptions,
+    LeaveKind, Limits, LogId, MessageKind, NodeId, NodeMessage, NodeMessageBody, Peer, PeerId,
+    Position, RelayedMessage, RoomId, RoomName, SpaceName, Target,
 };
 
 use crate::script::epoch;
 
-static WITH_PRESENCE: Tongue = Tongue {
+static WITH_PRESENCE: DialectTraits = DialectTraits {
     name: "with-presence",
-    ..Tongue::USUAL
+    ..DialectTraits::DEFAULT
 };
 
-static WITHOUT_PRESENCE: Tongue = Tongue {
+static WITHOUT_PRESENCE: DialectTraits = DialectTraits {
     name: "without-presence",
-    introduced: false,
-    ..Tongue::USUAL
+    announces_presence: false,
+    ..DialectTraits::DEFAULT
 };
 
 /// A hub with one room, whose engine orders at once. Its connections are numbers.
-struct Driver {
+struct HubDriver {
     hub: Hub<usize>,
     peers: Vec<Peer>,
     position: u64,
     now: Instant,
 }
 
-impl Driver {
+impl HubDriver {
     fn new() -> Self {
         Self {
             hub: Hub::new(Arc::new(Limits::default())),
@@ -41,7 +41,7 @@ impl Driver {
     }
 
     /// Joins a member, and gives its charges.
-    fn join(&mut self, tongue: &'static Tongue) -> Vec<Charge> {
+    fn join(&mut self, tongue: &'static DialectTraits) -> Vec<Charge> {
         let connection = self.peers.len();
         let id = PeerId::from_random([u8::try_from(connection).expect("few members"); 16]);
         let peer = Peer::new(id, tongue, Identity::Claimed, SpaceName::default());
@@ -50,7 +50,7 @@ impl Driver {
             room: room(),
             address: address(connection),
             name: None,
-            terms: Terms::default(),
+            options: JoinOptions::default(),
         };
         self.request(connection, join)
     }
@@ -58,9 +58,18 @@ impl Driver {
     /// Makes a request, and gives the charges to its connection.
     fn request(&mut self, connection: usize, command: Command) -> Vec<Charge> {
         let peer = &mut self.peers[connection];
-        let ask = peer.route(command, &Limits::default()).expect("allowed");
+        let ask = peer
+            .authorize(command, &Limits::default())
+            .expect("allowed");
         let (peer, local) = (peer.id(), connection);
-        self.hub.handle(Input::Ask { peer, local, ask }, self.now);
+        self.hub.handle(
+            Input::Request {
+                peer,
+                local,
+                request: ask,
+            },
+            self.now,
+        );
         let mut charges = Vec::new();
         while let Some(effect) = self.hub.poll_effect() {
             match effect {
@@ -94,10 +103,10 @@ fn address(connection: usize) -> Address {
 
 fn relay(to: Target) -> Command {
     let frame = ByteString::from_static("0123456789");
-    Command::Relay {
+    Command::Send {
         room: room(),
         to,
-        relay: Relay::new("with-presence", RelayKind::Message, frame, |_, _| true),
+        message: RelayedMessage::new("with-presence", MessageKind::Message, frame, |_, _| true),
     }
 }
 
@@ -107,7 +116,7 @@ fn deliveries(count: usize, bytes: usize) -> Charge {
 
 #[test]
 fn a_join_is_charged_for_the_members_that_are_told_and_for_its_list() {
-    let mut driver = Driver::new();
+    let mut driver = HubDriver::new();
     for others in 0..5 {
         let charges = driver.join(&WITH_PRESENCE);
         let expected = (others > 0).then(|| deliveries(2 * others, 2 * others * 128));
@@ -117,7 +126,7 @@ fn a_join_is_charged_for_the_members_that_are_told_and_for_its_list() {
 
 #[test]
 fn a_broadcast_is_charged_for_each_receiver_and_a_direct_frame_is_not() {
-    let mut driver = Driver::new();
+    let mut driver = HubDriver::new();
     for _ in 0..5 {
         driver.join(&WITH_PRESENCE);
     }
@@ -128,7 +137,7 @@ fn a_broadcast_is_charged_for_each_receiver_and_a_direct_frame_is_not() {
 
 #[test]
 fn a_list_a_join_again_and_a_leave_are_charged_for_the_other_members() {
-    let mut driver = Driver::new();
+    let mut driver = HubDriver::new();
     for _ in 0..5 {
         driver.join(&WITH_PRESENCE);
     }
@@ -136,11 +145,11 @@ fn a_list_a_join_again_and_a_leave_are_charged_for_the_other_members() {
         room: room(),
         address: address(2),
         name: None,
-        terms: Terms::default(),
+        options: JoinOptions::default(),
     };
     let leave = Command::Leave {
         room: room(),
-        farewell: Farewell::Aloud,
+        kind: LeaveKind::Announced,
     };
     for command in [Command::List(room()), again, leave] {
         assert_eq!(driver.request(2, command), [deliveries(4, 4 * 128)]);
@@ -149,7 +158,7 @@ fn a_list_a_join_again_and_a_leave_are_charged_for_the_other_members() {
 
 #[test]
 fn a_member_without_presence_reaches_the_peers_that_its_frames_are_passed_to() {
-    let mut driver = Driver::new();
+    let mut driver = HubDriver::new();
     driver.join(&WITH_PRESENCE);
     assert_eq!(
         driver.join(&WITHOUT_PRESENCE),
@@ -164,16 +173,16 @@ fn a_member_without_presence_reaches_the_peers_that_its_frames_are_passed_to() {
 
 #[test]
 fn a_sender_to_a_slow_receiver_of_another_node_is_charged() {
-    let mut driver = Driver::new();
+    let mut driver = HubDriver::new();
     driver.join(&WITH_PRESENCE);
     let log = LogId::Room(RoomId::shared(SpaceName::default(), room()));
     for (sender, expected) in [(0, vec![Charge::SlowReceiver { bytes: 9 }]), (5, vec![])] {
-        let message = Message::SlowReceiver {
+        let message = NodeMessageBody::SlowReceiver {
             sender: PeerId::from_random([sender; 16]),
             bytes: 9,
         };
         let log = log.clone();
-        let letter = Input::Letter(NodeId::from(2), Letter { log, message });
+        let letter = Input::NodeMessage(NodeId::from(2), NodeMessage { log, body: message });
         driver.hub.handle(letter, driver.now);
         let effects = std::iter::from_fn(|| driver.hub.poll_effect());
         let charges = effects.filter_map(|effect| match effect {

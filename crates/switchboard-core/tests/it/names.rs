@@ -6,15 +6,15 @@ use std::{
 };
 
 use switchboard_core::{
-    Ask, Charge, Command, DisplayName, Effect, Entry, Event, Hub, Identity, Input, Limits, NameId,
-    Parting, Peer, PeerId, Position, Refusal, RoomName, SpaceName, Tongue,
+    Charge, Command, DialectTraits, DisconnectReason, DisplayName, Effect, Entry, ErrorCode, Event,
+    Hub, HubRequest, Identity, Input, Limits, NameId, Peer, PeerId, Position, RoomName, SpaceName,
 };
 
 use crate::script::epoch;
 
-static TONGUE: Tongue = Tongue {
+static TONGUE: DialectTraits = DialectTraits {
     name: "tongue",
-    ..Tongue::USUAL
+    ..DialectTraits::DEFAULT
 };
 
 const CHALLENGE: Duration = Duration::from_secs(2);
@@ -46,13 +46,20 @@ impl Claims {
     }
 
     fn command(&mut self, peer: usize, command: Command) {
-        let ask = self.peers[peer].route(command, &Limits::default());
+        let ask = self.peers[peer].authorize(command, &Limits::default());
         self.ask(peer, ask.expect("a peer may claim this name"));
     }
 
-    fn ask(&mut self, local: usize, ask: Ask) {
+    fn ask(&mut self, local: usize, ask: HubRequest) {
         let peer = self.peers[local].id();
-        self.hub.handle(Input::Ask { peer, local, ask }, self.now);
+        self.hub.handle(
+            Input::Request {
+                peer,
+                local,
+                request: ask,
+            },
+            self.now,
+        );
         self.drain_effects();
     }
 
@@ -87,9 +94,9 @@ fn text(event: &Event) -> String {
     };
     match event {
         Event::Claimed(id) => format!("has {}", name(id)),
-        Event::Refused(refused) => {
+        Event::RequestFailed(refused) => {
             let claim = refused.claim.as_ref().expect("a refused claim");
-            format!("{}: {}", refused.reason.code(), name(claim))
+            format!("{}: {}", refused.code.as_str(), name(claim))
         }
         Event::Probe(_) => "alive?".to_owned(),
         Event::Evicted(_)
@@ -98,7 +105,7 @@ fn text(event: &Event) -> String {
         | Event::Members { .. }
         | Event::Introduced { .. }
         | Event::Departed { .. }
-        | Event::Heard { .. } => format!("{event:?}"),
+        | Event::Received { .. } => format!("{event:?}"),
     }
 }
 
@@ -130,8 +137,11 @@ fn a_name_is_claimed_once_in_each_room_and_once_in_the_space() {
     );
     claims.command(3, claim(Some("red"), "ada"));
     assert_eq!(claims.told(), ["1: alive?"]);
-    let place = claims.peers[3].route(claim(Some("red"), "ada"), &Limits::default());
-    claims.ask(1, Ask::Alive(place.expect("a right that it has").place()));
+    let place = claims.peers[3].authorize(claim(Some("red"), "ada"), &Limits::default());
+    claims.ask(
+        1,
+        HubRequest::Alive(place.expect("a right that it has").resource()),
+    );
     assert_eq!(claims.told(), ["3: taken: ada in red"]);
 }
 
@@ -185,9 +195,9 @@ fn a_peer_gives_back_the_names_that_it_has_and_no_others() {
     ] {
         claims.command(0, command);
     }
-    let asks = claims.peers[0].farewell(Parting::Said);
+    let asks = claims.peers[0].disconnect(DisconnectReason::Graceful);
     let released = asks.iter().map(|ask| {
-        let Ask::Release(id) = ask else {
+        let HubRequest::Release(id) = ask else {
             panic!("{ask:?}");
         };
         id.room.as_ref().map(RoomName::to_string)
@@ -198,9 +208,9 @@ fn a_peer_gives_back_the_names_that_it_has_and_no_others() {
 #[test]
 fn the_name_of_the_server_is_refused_in_a_room_too() {
     let mut claims = Claims::new(1);
-    let refused = claims.peers[0].route(claim(Some("red"), "Server"), &Limits::default());
+    let refused = claims.peers[0].authorize(claim(Some("red"), "Server"), &Limits::default());
     let refused = refused.expect_err("a reserved name");
-    assert_eq!(refused.reason, Refusal::Reserved);
+    assert_eq!(refused.code, ErrorCode::Reserved);
     let id = refused.claim.expect("the name");
     assert_eq!(id.room, Some(room_name("red")));
 }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, net::IpAddr, time::Instant};
 
-use switchboard_core::{CallLimits, CallRefusal, Calls, RingOrigin, User, VoiceEvent};
+use switchboard_core::{CallError, CallLimits, Calls, RingOrigin, User, VoiceEvent};
 
 use crate::script::{epoch, user};
 
@@ -29,7 +29,7 @@ impl Ringing {
         self.listening.insert(user(name));
     }
 
-    fn ring(&mut self, from: &str, address: impl Into<IpAddr>) -> Result<(), CallRefusal> {
+    fn ring(&mut self, from: &str, address: impl Into<IpAddr>) -> Result<(), CallError> {
         let listening = &self.listening;
         let origin = RingOrigin {
             address: Some(address.into()),
@@ -66,7 +66,7 @@ fn made_up_keys_at_one_address_leave_room_for_callers_elsewhere() {
     assert_eq!(ringing.flood(32, HERE), 8);
     assert_eq!(
         ringing.ring("key-9", HERE),
-        Err(CallRefusal::TooManyFromAddress)
+        Err(CallError::TooManyFromAddress)
     );
     assert_eq!(ringing.ring("ann", THERE), Ok(()));
     assert_eq!(ringing.declined(), [""; 0]);
@@ -87,7 +87,7 @@ fn a_caller_that_listens_comes_before_one_of_its_address_that_does_not() {
     ringing.listen("eve");
     assert_eq!(
         ringing.ring("eve", HERE),
-        Err(CallRefusal::TooManyFromAddress)
+        Err(CallError::TooManyFromAddress)
     );
     assert_eq!(ringing.declined(), [""; 0]);
 }
@@ -99,7 +99,7 @@ fn a_caller_that_listens_comes_before_made_up_keys_at_many_addresses() {
         let address = [203, 0, 113, key];
         assert_eq!(ringing.ring(&format!("key-{key}"), address), Ok(()));
     }
-    assert_eq!(ringing.ring("ann", THERE), Err(CallRefusal::Busy));
+    assert_eq!(ringing.ring("ann", THERE), Err(CallError::Busy));
     ringing.listen("ann");
     assert_eq!(ringing.ring("ann", THERE), Ok(()));
     assert_eq!(ringing.declined(), ["key-0"]);
@@ -120,7 +120,7 @@ fn an_address_can_ring_again_when_its_rings_are_over() {
     );
     assert_eq!(
         ringing.ring("cid", HERE),
-        Err(CallRefusal::TooManyFromAddress)
+        Err(CallError::TooManyFromAddress)
     );
     ringing
         .calls
@@ -143,7 +143,7 @@ fn new_keys_that_ring_and_hang_up_in_a_loop_are_limited_by_their_address() {
         match ringing.ring(&name, HERE) {
             Ok(()) => rung += 1,
             Err(refusal) => {
-                assert_eq!(refusal, CallRefusal::TooOften);
+                assert_eq!(refusal, CallError::TooOften);
                 continue;
             }
         }

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use switchboard_core::{CallLimits, CallRefusal, Calls, RingOrigin};
+use switchboard_core::{CallError, CallLimits, Calls, RingOrigin};
 
 use crate::{
     call_script::check,
@@ -210,7 +210,7 @@ fn an_accept_after_the_time_is_late_even_if_the_timer_is_later() {
     let late = now + seconds("60");
     assert_eq!(calls.poll_timeout(), Some(late));
     let accepted = calls.accept(&bob, &ann, "s1".into(), late);
-    assert_eq!(accepted, Err(CallRefusal::NoSuchCall));
+    assert_eq!(accepted, Err(CallError::NoSuchCall));
     assert_eq!(calls.poll_timeout(), None);
 }
 
@@ -574,7 +574,7 @@ fn ring_often(calls: &mut Calls, times: usize, now: Instant) -> usize {
     let (ann, bob) = (user("ann"), user("bob"));
     for rung in 0..times {
         if let Err(refusal) = calls.ring(&ann, &bob, "c1".into(), RingOrigin::UNKNOWN, now) {
-            assert_eq!(refusal, CallRefusal::TooOften);
+            assert_eq!(refusal, CallError::TooOften);
             return rung;
         }
         let (to, _) = calls.poll_event().expect("the callee is told");

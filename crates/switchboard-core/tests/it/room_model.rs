@@ -6,28 +6,28 @@ use std::{
 };
 
 use switchboard_core::{
-    Audience, RoomKey, RoomName, User, VoiceEvent, VoiceRoomId, VoiceRoomLimits, VoiceRoomRefusal,
-    Way,
+    Audience, Direction, RoomKey, RoomName, User, VoiceEvent, VoiceRoomError, VoiceRoomId,
+    VoiceRoomLimits,
 };
 
-pub(crate) struct Room {
+pub(crate) struct ModelRoom {
     pub(crate) id: VoiceRoomId,
     pub(crate) name: RoomName,
     named: bool,
-    pub(crate) connected: BTreeSet<(User, Way)>,
+    pub(crate) connected: BTreeSet<(User, Direction)>,
     until: Option<Instant>,
 }
 
-pub(crate) struct Model {
+pub(crate) struct RoomModel {
     limits: VoiceRoomLimits,
     /// In order of id.
-    pub(crate) rooms: Vec<Room>,
+    pub(crate) rooms: Vec<ModelRoom>,
     last: u64,
     pub(crate) events: Vec<(Audience, VoiceEvent)>,
     pub(crate) ended: Vec<VoiceRoomId>,
 }
 
-impl Model {
+impl RoomModel {
     pub(crate) fn new(limits: VoiceRoomLimits) -> Self {
         Self {
             limits,
@@ -42,9 +42,9 @@ impl Model {
         &mut self,
         user: &User,
         key: &RoomKey,
-        way: Way,
+        way: Direction,
         now: Instant,
-    ) -> Result<VoiceRoomId, VoiceRoomRefusal> {
+    ) -> Result<VoiceRoomId, VoiceRoomError> {
         // Before the time passes: whoever finds a room keeps it.
         if let Some(index) = self.find(key) {
             self.rooms[index].until = None;
@@ -59,8 +59,8 @@ impl Model {
             return Ok(room.id);
         }
         let (max, refusal) = match way {
-            Way::In => (self.limits.sources, VoiceRoomRefusal::TooManySources),
-            Way::Out => (self.limits.listeners, VoiceRoomRefusal::TooManyListeners),
+            Direction::Publish => (self.limits.sources, VoiceRoomError::TooManySources),
+            Direction::Subscribe => (self.limits.listeners, VoiceRoomError::TooManyListeners),
         };
         if max != 0 && room.count(way) == max {
             return Err(refusal);
@@ -78,10 +78,10 @@ impl Model {
         })
     }
 
-    fn open(&mut self, key: &RoomKey) -> Result<usize, VoiceRoomRefusal> {
+    fn open(&mut self, key: &RoomKey) -> Result<usize, VoiceRoomError> {
         if self.limits.rooms != 0 && self.rooms.len() == self.limits.rooms {
             let empty = self.rooms.iter().filter_map(|it| Some((it.until?, it.id)));
-            let (_, longest) = empty.min().ok_or(VoiceRoomRefusal::TooManyRooms)?;
+            let (_, longest) = empty.min().ok_or(VoiceRoomError::TooManyRooms)?;
             self.rooms.retain(|room| room.id != longest);
             self.ended.push(longest);
         }
@@ -101,7 +101,7 @@ impl Model {
             }
         };
         let id = VoiceRoomId::from(id);
-        self.rooms.push(Room {
+        self.rooms.push(ModelRoom {
             id,
             name: name.clone(),
             named,
@@ -115,7 +115,7 @@ impl Model {
         Ok(index.expect("it was put there"))
     }
 
-    pub(crate) fn leave(&mut self, user: &User, id: VoiceRoomId, way: Way, now: Instant) {
+    pub(crate) fn leave(&mut self, user: &User, id: VoiceRoomId, way: Direction, now: Instant) {
         self.pass(now);
         let Some(index) = self.rooms.iter().position(|room| room.id == id) else {
             return;
@@ -148,8 +148,10 @@ impl Model {
         let event = VoiceEvent::AudioConf {
             from: user.clone(),
             room: Some(room.id),
-            mic: room.connected.contains(&(user.clone(), Way::In)),
-            headphones: room.connected.contains(&(user.clone(), Way::Out)),
+            mic: room.connected.contains(&(user.clone(), Direction::Publish)),
+            headphones: room
+                .connected
+                .contains(&(user.clone(), Direction::Subscribe)),
         };
         let others = room.users().into_iter().filter(|other| other != user);
         self.events
@@ -157,8 +159,8 @@ impl Model {
     }
 }
 
-impl Room {
-    pub(crate) fn count(&self, way: Way) -> usize {
+impl ModelRoom {
+    pub(crate) fn count(&self, way: Direction) -> usize {
         self.connected.iter().filter(|(_, it)| *it == way).count()
     }
 

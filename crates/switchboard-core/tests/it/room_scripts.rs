@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use switchboard_core::{Audience, RoomKey, RoomName, VoiceRoomLimits, VoiceRooms, Way};
+use switchboard_core::{Audience, Direction, RoomKey, RoomName, VoiceRoomLimits, VoiceRooms};
 
 use crate::script::{self, epoch, outcome, seconds, user, words};
 
@@ -53,10 +53,10 @@ fn perform(rooms: &mut VoiceRooms, line: &[&str], now: &mut Instant) -> Vec<Stri
             .map(|room| format!("{} {} {}", room.id, room.name, room.count))
             .collect(),
         ["members", id] => members(rooms, id),
-        [name, "mic+", room] => enter(rooms, name, room, Way::In, *now),
-        [name, "headphones+", room] => enter(rooms, name, room, Way::Out, *now),
-        [name, "mic-", id] => leave(rooms, name, id, Way::In, *now),
-        [name, "headphones-", id] => leave(rooms, name, id, Way::Out, *now),
+        [name, "mic+", room] => enter(rooms, name, room, Direction::Publish, *now),
+        [name, "headphones+", room] => enter(rooms, name, room, Direction::Subscribe, *now),
+        [name, "mic-", id] => leave(rooms, name, id, Direction::Publish, *now),
+        [name, "headphones-", id] => leave(rooms, name, id, Direction::Subscribe, *now),
         _ => panic!("no such line: {line:?}"),
     }
 }
@@ -71,14 +71,26 @@ fn members(rooms: &VoiceRooms, id: &str) -> Vec<String> {
         .collect()
 }
 
-fn enter(rooms: &mut VoiceRooms, name: &str, room: &str, way: Way, now: Instant) -> Vec<String> {
+fn enter(
+    rooms: &mut VoiceRooms,
+    name: &str,
+    room: &str,
+    way: Direction,
+    now: Instant,
+) -> Vec<String> {
     let entered = rooms.enter(&user(name), &key(room), way, now);
     outcome(entered, |id| Some(format!("room {id}")))
         .into_iter()
         .collect()
 }
 
-fn leave(rooms: &mut VoiceRooms, name: &str, id: &str, way: Way, now: Instant) -> Vec<String> {
+fn leave(
+    rooms: &mut VoiceRooms,
+    name: &str,
+    id: &str,
+    way: Direction,
+    now: Instant,
+) -> Vec<String> {
     let id: u64 = id.parse().expect("the number of a room");
     rooms.leave(&user(name), id.into(), way, now);
     Vec::new()

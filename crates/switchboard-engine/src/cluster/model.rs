@@ -3,86 +3,97 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use switchboard_core::{Address, Departure, Farewell, LogId, NodeId, PeerId, Position};
+use switchboard_core::{Address, LeaveCause, LeaveKind, LogId, NodeId, PeerId, Position};
 
 use super::store::{
-    Answer, Known, Lease, News, NoSeat, NodeStatus, Outcome, Proposal, Request, Seat, Snapshot,
-    StoredChange, Wanted,
+    ChangeOutcome, JoinRejection, Lease, LogEvent, LogVersion, MemberSpec, NodeStatus, Proposal,
+    Snapshot, StoreRequest, StoreResponse, StoredChange, StoredMember,
 };
 
-/// A store. A clone is what a backup is to a real one: see [`Model::restore`].
+/// A store. A clone is what a backup is to a real one: see [`InMemoryStore::restore`].
 #[derive(Clone, Debug, Default)]
-pub struct Model {
+pub struct InMemoryStore {
     nodes: BTreeMap<NodeId, NodeStatus>,
-    opened: BTreeMap<NodeId, BTreeSet<LogId>>,
-    logs: BTreeMap<LogId, Log>,
-    clock: Clock,
+    subscriptions: BTreeMap<NodeId, BTreeSet<LogId>>,
+    logs: BTreeMap<LogId, StoredLog>,
+    clock: PositionClock,
     now: u64,
 }
 
 /// How long a log is kept after its last seat became free, in microseconds: longer than a node
 /// looks at a log that it has nobody in.
-const KEPT_EMPTY: u64 = 60_000_000;
+const EMPTY_LOG_RETENTION_US: u64 = 60_000_000;
 
-impl Model {
+impl InMemoryStore {
     /// Carries out a request at `now_us` (microseconds since some moment, the same for every
-    /// request). What it changed is to be told to the [`openers`](Self::openers) of its log, in
+    /// request). What it changed is to be told to the [`subscribers`](Self::subscribers) of its log, in
     /// this order.
     ///
-    /// [`Request::Post`] changes nothing and is answered by 0: who carries the messages, counts.
-    pub fn execute(&mut self, request: &Request, now_us: u64) -> (Answer, Vec<(LogId, News)>) {
+    /// [`StoreRequest::Post`] changes nothing and is answered by 0: who carries the messages, counts.
+    pub fn execute(
+        &mut self,
+        request: &StoreRequest,
+        now_us: u64,
+    ) -> (StoreResponse, Vec<(LogId, LogEvent)>) {
         self.clock.set(now_us);
         self.now = now_us;
         self.logs.retain(|_, log| !log.is_over(now_us));
         match request {
-            Request::Beat {
+            StoreRequest::Heartbeat {
                 lease,
-                beat,
+                counter: beat,
                 status,
-            } => (self.beat(*lease, *beat, status), Vec::new()),
-            Request::Bury { lease, beat } => (Answer::Buried(self.bury(*lease, *beat)), Vec::new()),
-            Request::Forget(lease) => (self.forget(*lease), Vec::new()),
-            Request::Logs(node) => (self.logs_of(*node), Vec::new()),
-            Request::Open(node, log) => {
-                self.opened.entry(*node).or_default().insert(log.clone());
-                (Answer::Done, Vec::new())
+            } => (self.heartbeat(*lease, *beat, status), Vec::new()),
+            StoreRequest::Fence {
+                lease,
+                last_heartbeat: beat,
+            } => (StoreResponse::Fenced(self.fence(*lease, *beat)), Vec::new()),
+            StoreRequest::RemoveNode(lease) => (self.remove_node(*lease), Vec::new()),
+            StoreRequest::SubscribedLogs(node) => (self.logs_of(*node), Vec::new()),
+            StoreRequest::Subscribe(node, log) => {
+                self.subscriptions
+                    .entry(*node)
+                    .or_default()
+                    .insert(log.clone());
+                (StoreResponse::Done, Vec::new())
             }
-            Request::Close(node, log) => {
-                self.close(*node, log);
-                (Answer::Done, Vec::new())
+            StoreRequest::Unsubscribe(node, log) => {
+                self.unsubscribe(*node, log);
+                (StoreResponse::Done, Vec::new())
             }
-            Request::Read(log) => (Answer::Read(self.snapshot(log)), Vec::new()),
-            Request::Change {
+            StoreRequest::Read(log) => (StoreResponse::Read(self.snapshot(log)), Vec::new()),
+            StoreRequest::Change {
                 log,
                 lease,
                 proposal,
-                seats,
+                members_max: seats,
             } => self.edit(log, |log_now, clock| {
                 log_now.change(*lease, proposal, *seats, clock)
-            })(|outcome, _| Answer::Changed { outcome }),
-            Request::Sync {
+            })(|outcome, _| StoreResponse::Changed { outcome }),
+            StoreRequest::Sync {
                 log,
                 lease,
-                known,
+                known_version: known,
                 wanted,
-                seats,
+                members_max: seats,
             } => self.edit(log, |log_now, clock| {
                 log_now.sync(*lease, *known, wanted, *seats, clock)
-            })(|synced, after| Answer::Synced {
+            })(|synced, after| StoreResponse::Synced {
                 fenced: synced.is_none(),
-                declined: synced.unwrap_or_default(),
+                rejected: synced.unwrap_or_default(),
                 snapshot: after,
             }),
-            Request::Evict(log, lease) => {
-                self.edit(log, |log_now, clock| log_now.evict(*lease, clock))(|(), _| Answer::Done)
-            }
-            Request::Post(..) => (Answer::Posted(0), Vec::new()),
+            StoreRequest::Evict(log, lease) => self
+                .edit(log, |log_now, clock| log_now.evict(*lease, clock))(
+                |(), _| StoreResponse::Done,
+            ),
+            StoreRequest::Post(..) => (StoreResponse::Posted(0), Vec::new()),
         }
     }
 
     /// The nodes that are told the log's news.
-    pub fn openers(&self, log: &LogId) -> impl Iterator<Item = NodeId> {
-        let opened = self.opened.iter();
+    pub fn subscribers(&self, log: &LogId) -> impl Iterator<Item = NodeId> {
+        let opened = self.subscriptions.iter();
         opened.filter_map(move |(node, logs)| logs.contains(log).then_some(*node))
     }
 
@@ -105,69 +116,71 @@ impl Model {
     /// Whether it holds nothing but what goes by itself.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        let is_forgotten = |log: &Log| log.seats.is_empty();
-        self.nodes.is_empty() && self.opened.is_empty() && self.logs.values().all(is_forgotten)
+        let is_forgotten = |log: &StoredLog| log.members.is_empty();
+        self.nodes.is_empty()
+            && self.subscriptions.is_empty()
+            && self.logs.values().all(is_forgotten)
     }
 
-    fn beat(&mut self, lease: Lease, beat: u64, status: &str) -> Answer {
+    fn heartbeat(&mut self, lease: Lease, beat: u64, status: &str) -> StoreResponse {
         let is_listed = self.nodes.contains_key(&lease.node);
         let line = self.nodes.entry(lease.node).or_insert_with(|| NodeStatus {
             lease,
-            beat,
-            buried: false,
+            heartbeat: beat,
+            is_fenced: false,
             status: status.to_owned(),
         });
         if lease.epoch > line.lease.epoch {
             line.lease = lease;
-            line.buried = false;
-            line.beat = 0;
+            line.is_fenced = false;
+            line.heartbeat = 0;
         }
-        let valid = lease == line.lease && !line.buried;
-        if valid && beat >= line.beat {
-            line.beat = beat;
+        let valid = lease == line.lease && !line.is_fenced;
+        if valid && beat >= line.heartbeat {
+            line.heartbeat = beat;
             status.clone_into(&mut line.status);
         }
-        Answer::Beaten {
+        StoreResponse::Heartbeat {
             valid,
             is_listed,
             nodes: self.nodes.values().cloned().collect(),
         }
     }
 
-    fn bury(&mut self, lease: Lease, beat: u64) -> bool {
+    fn fence(&mut self, lease: Lease, beat: u64) -> bool {
         let Some(line) = self.nodes.get_mut(&lease.node) else {
             return false;
         };
-        if line.lease == lease && line.beat == beat {
-            line.buried = true;
+        if line.lease == lease && line.heartbeat == beat {
+            line.is_fenced = true;
         }
-        line.lease.epoch > lease.epoch || line.lease == lease && line.buried
+        line.lease.epoch > lease.epoch || line.lease == lease && line.is_fenced
     }
 
-    fn forget(&mut self, lease: Lease) -> Answer {
+    fn remove_node(&mut self, lease: Lease) -> StoreResponse {
         if self.nodes.get(&lease.node).map(|line| line.lease) == Some(lease) {
             self.nodes.remove(&lease.node);
-            self.opened.remove(&lease.node);
+            self.subscriptions.remove(&lease.node);
         }
-        Answer::Done
+        StoreResponse::Done
     }
 
-    fn logs_of(&self, node: NodeId) -> Answer {
-        let opened = self.opened.get(&node);
-        Answer::Logs(opened.into_iter().flatten().cloned().collect())
+    fn logs_of(&self, node: NodeId) -> StoreResponse {
+        let opened = self.subscriptions.get(&node);
+        StoreResponse::Logs(opened.into_iter().flatten().cloned().collect())
     }
 
-    fn close(&mut self, node: NodeId, log: &LogId) {
-        if let Some(opened) = self.opened.get_mut(&node) {
+    fn unsubscribe(&mut self, node: NodeId, log: &LogId) {
+        if let Some(opened) = self.subscriptions.get_mut(&node) {
             opened.remove(log);
             if opened.is_empty() {
-                self.opened.remove(&node);
+                self.subscriptions.remove(&node);
             }
         }
     }
 
     fn snapshot(&self, log: &LogId) -> Option<Snapshot> {
-        self.logs.get(log).map(Log::snapshot)
+        self.logs.get(log).map(StoredLog::snapshot)
     }
 
     /// Applies `change` to a log. The log is kept if it has seats afterwards, and for a while if it existed
@@ -176,19 +189,19 @@ impl Model {
     fn edit<R, A>(
         &mut self,
         id: &LogId,
-        change: impl FnOnce(&mut Log, &mut Clock) -> R,
-    ) -> impl FnOnce(A) -> (Answer, Vec<(LogId, News)>)
+        change: impl FnOnce(&mut StoredLog, &mut PositionClock) -> R,
+    ) -> impl FnOnce(A) -> (StoreResponse, Vec<(LogId, LogEvent)>)
     where
-        A: FnOnce(R, Option<Snapshot>) -> Answer,
+        A: FnOnce(R, Option<Snapshot>) -> StoreResponse,
     {
         let mut log = self.logs.remove(id).unwrap_or_default();
         let existed = log.exists();
         let result = change(&mut log, &mut self.clock);
-        let news = std::mem::take(&mut log.news);
+        let news = std::mem::take(&mut log.events);
         // What was empty before and got no seat has not begun.
-        if log.exists() && (existed || !log.seats.is_empty()) {
+        if log.exists() && (existed || !log.members.is_empty()) {
             log.empty_since = log
-                .seats
+                .members
                 .is_empty()
                 .then(|| log.empty_since.unwrap_or(self.now));
             self.logs.insert(id.clone(), log);
@@ -201,9 +214,9 @@ impl Model {
 
 /// Time as positions see it: it never stands still between two lives of a log.
 #[derive(Clone, Copy, Debug, Default)]
-struct Clock(u64);
+struct PositionClock(u64);
 
-impl Clock {
+impl PositionClock {
     fn set(&mut self, now_us: u64) {
         self.0 = self.0.max(now_us);
     }
@@ -221,30 +234,30 @@ impl Clock {
 
 /// A log; as long as its generation is 0, there is none.
 #[derive(Clone, Debug, Default)]
-struct Log {
-    known: Known,
-    seats: BTreeMap<PeerId, Seat>,
+struct StoredLog {
+    version: LogVersion,
+    members: BTreeMap<PeerId, StoredMember>,
     fences: BTreeMap<NodeId, u32>,
-    news: Vec<News>,
+    events: Vec<LogEvent>,
     empty_since: Option<u64>,
 }
 
-impl Log {
+impl StoredLog {
     fn exists(&self) -> bool {
-        self.known.generation != 0
+        self.version.generation != 0
     }
 
     fn is_over(&self, now_us: u64) -> bool {
         self.empty_since
-            .is_some_and(|since| now_us.saturating_sub(since) >= KEPT_EMPTY)
+            .is_some_and(|since| now_us.saturating_sub(since) >= EMPTY_LOG_RETENTION_US)
     }
 
     fn snapshot(&self) -> Snapshot {
-        let mut seats: Vec<_> = self.seats.values().cloned().collect();
+        let mut seats: Vec<_> = self.members.values().cloned().collect();
         seats.sort_by_key(|seat| (seat.since, seat.peer));
         Snapshot {
-            known: self.known,
-            seats,
+            version: self.version,
+            members: seats,
         }
     }
 
@@ -254,60 +267,66 @@ impl Log {
     }
 
     fn is_taken(&self, address: &Address) -> bool {
-        self.seats.values().any(|seat| seat.address == *address)
+        self.members.values().any(|seat| seat.address == *address)
     }
 
     fn is_full(&self, seats: usize) -> bool {
-        seats != 0 && self.seats.len() >= seats
+        seats != 0 && self.members.len() >= seats
     }
 
     /// Begins a life that is later than all that is known of this log.
-    fn begin(&mut self, known: Known, clock: &mut Clock) {
+    fn begin_generation(&mut self, known: LogVersion, clock: &mut PositionClock) {
         let seed = clock.after([
             known.generation,
             known.head.get(),
-            self.known.generation,
-            self.known.head.get(),
+            self.version.generation,
+            self.version.head.get(),
         ]);
-        self.known = Known {
+        self.version = LogVersion {
             generation: seed,
             head: seed.into(),
         };
     }
 
-    fn tell(&mut self, change: StoredChange, clock: &mut Clock) {
-        clock.pass(self.known.head.get());
-        self.news.push(News {
-            at: self.known,
+    fn append_event(&mut self, change: StoredChange, clock: &mut PositionClock) {
+        clock.pass(self.version.head.get());
+        self.events.push(LogEvent {
+            version: self.version,
             change,
         });
     }
 
     /// Gives a seat at the next position, or restores one that was at `since`.
-    fn seat(&mut self, lease: Lease, wanted: &Wanted, since: Option<Position>, clock: &mut Clock) {
+    fn add_member(
+        &mut self,
+        lease: Lease,
+        wanted: &MemberSpec,
+        since: Option<Position>,
+        clock: &mut PositionClock,
+    ) {
         // A restored seat is no younger than the change that restores it.
-        self.known.head = self.known.head.max(since.unwrap_or_default()).next();
-        let seat = Seat {
+        self.version.head = self.version.head.max(since.unwrap_or_default()).next();
+        let seat = StoredMember {
             peer: wanted.peer,
             address: wanted.address.clone(),
             lease,
-            since: since.unwrap_or(self.known.head),
-            card: wanted.card.clone(),
+            since: since.unwrap_or(self.version.head),
+            metadata: wanted.metadata.clone(),
         };
-        self.seats.insert(seat.peer, seat.clone());
-        self.tell(StoredChange::Join(seat), clock);
+        self.members.insert(seat.peer, seat.clone());
+        self.append_event(StoredChange::Join(seat), clock);
     }
 
-    fn free(&mut self, peer: PeerId, departure: Departure, clock: &mut Clock) {
-        self.seats.remove(&peer);
-        self.known.head = self.known.head.next();
-        self.tell(StoredChange::Leave(peer, departure), clock);
+    fn remove_member(&mut self, peer: PeerId, departure: LeaveCause, clock: &mut PositionClock) {
+        self.members.remove(&peer);
+        self.version.head = self.version.head.next();
+        self.append_event(StoredChange::Leave(peer, departure), clock);
     }
 
     /// The seats that a node has under this epoch or an older one, oldest first.
-    fn seats_of(&self, lease: Lease) -> Vec<PeerId> {
-        let seats = self.snapshot().seats.into_iter();
-        let its = seats.filter(|seat| is_under(seat.lease, lease));
+    fn members_of(&self, lease: Lease) -> Vec<PeerId> {
+        let seats = self.snapshot().members.into_iter();
+        let its = seats.filter(|seat| is_same_or_older_epoch(seat.lease, lease));
         its.map(|seat| seat.peer).collect()
     }
 
@@ -316,10 +335,10 @@ impl Log {
         lease: Lease,
         proposal: &Proposal,
         seats: usize,
-        clock: &mut Clock,
-    ) -> Outcome {
+        clock: &mut PositionClock,
+    ) -> ChangeOutcome {
         if self.is_fenced(lease) {
-            return Outcome::Fenced;
+            return ChangeOutcome::Fenced;
         }
         match proposal {
             Proposal::Join(wanted) => self.join(lease, wanted, seats, clock),
@@ -327,87 +346,93 @@ impl Log {
         }
     }
 
-    fn join(&mut self, lease: Lease, wanted: &Wanted, seats: usize, clock: &mut Clock) -> Outcome {
-        if let Some(seat) = self.seats.get(&wanted.peer) {
-            return Outcome::Present(seat.since);
+    fn join(
+        &mut self,
+        lease: Lease,
+        wanted: &MemberSpec,
+        seats: usize,
+        clock: &mut PositionClock,
+    ) -> ChangeOutcome {
+        if let Some(seat) = self.members.get(&wanted.peer) {
+            return ChangeOutcome::AlreadyMember(seat.since);
         }
         if self.is_taken(&wanted.address) {
-            return Outcome::NoSeat(NoSeat::Taken);
+            return ChangeOutcome::Rejected(JoinRejection::Taken);
         }
         if self.is_full(seats) {
-            return Outcome::NoSeat(NoSeat::Full);
+            return ChangeOutcome::Rejected(JoinRejection::Full);
         }
         if !self.exists() {
-            self.begin(Known::default(), clock);
+            self.begin_generation(LogVersion::default(), clock);
         }
-        self.seat(lease, wanted, None, clock);
-        Outcome::At(self.known)
+        self.add_member(lease, wanted, None, clock);
+        ChangeOutcome::Applied(self.version)
     }
 
     fn leave(
         &mut self,
         lease: Lease,
         peer: PeerId,
-        departure: Departure,
-        clock: &mut Clock,
-    ) -> Outcome {
-        let is_eviction = matches!(departure, Departure::Evicted(_));
-        let seat = self.seats.get(&peer);
-        if !seat.is_some_and(|seat| is_eviction || is_under(seat.lease, lease)) {
-            return Outcome::Absent;
+        departure: LeaveCause,
+        clock: &mut PositionClock,
+    ) -> ChangeOutcome {
+        let is_eviction = matches!(departure, LeaveCause::Evicted(_));
+        let seat = self.members.get(&peer);
+        if !seat.is_some_and(|seat| is_eviction || is_same_or_older_epoch(seat.lease, lease)) {
+            return ChangeOutcome::NotAMember;
         }
-        self.free(peer, departure, clock);
-        Outcome::At(self.known)
+        self.remove_member(peer, departure, clock);
+        ChangeOutcome::Applied(self.version)
     }
 
     /// Who was declined; none if the lease is fenced.
     fn sync(
         &mut self,
         lease: Lease,
-        known: Known,
-        wanted: &[Wanted],
+        known: LogVersion,
+        wanted: &[MemberSpec],
         seats: usize,
-        clock: &mut Clock,
-    ) -> Option<Vec<(PeerId, NoSeat)>> {
+        clock: &mut PositionClock,
+    ) -> Option<Vec<(PeerId, JoinRejection)>> {
         if self.is_fenced(lease) {
             return None;
         }
-        let forgot = self.known.generation < known.generation
-            || self.known.generation == known.generation && self.known.head < known.head;
+        let forgot = self.version.generation < known.generation
+            || self.version.generation == known.generation && self.version.head < known.head;
         if !self.exists() || forgot {
-            self.begin(known, clock);
+            self.begin_generation(known, clock);
         }
         // First, so that whom the node has let go stands in nobody's way.
-        for peer in self.seats_of(lease) {
+        for peer in self.members_of(lease) {
             if wanted.iter().all(|wanted| wanted.peer != peer) {
-                self.free(peer, Departure::Asked(Farewell::Aloud), clock);
+                self.remove_member(peer, LeaveCause::Requested(LeaveKind::Announced), clock);
             }
         }
-        let is_same_life = known.generation == self.known.generation;
+        let is_same_life = known.generation == self.version.generation;
         let mut declined = Vec::new();
         for wanted in wanted {
-            if let Some(seat) = self.seats.get_mut(&wanted.peer) {
-                if seat.lease.node != lease.node || is_under(seat.lease, lease) {
+            if let Some(seat) = self.members.get_mut(&wanted.peer) {
+                if seat.lease.node != lease.node || is_same_or_older_epoch(seat.lease, lease) {
                     seat.lease = lease;
                 }
             } else if self.is_taken(&wanted.address) {
-                declined.push((wanted.peer, NoSeat::Taken));
+                declined.push((wanted.peer, JoinRejection::Taken));
             } else if wanted.since.is_none() && self.is_full(seats) {
-                declined.push((wanted.peer, NoSeat::Full));
+                declined.push((wanted.peer, JoinRejection::Full));
             } else {
                 let since = wanted.since.filter(|_| !is_same_life);
-                self.seat(lease, wanted, since, clock);
+                self.add_member(lease, wanted, since, clock);
             }
         }
         Some(declined)
     }
 
-    fn evict(&mut self, lease: Lease, clock: &mut Clock) {
+    fn evict(&mut self, lease: Lease, clock: &mut PositionClock) {
         if !self.exists() {
             return;
         }
-        for peer in self.seats_of(lease) {
-            self.free(peer, Departure::Lost, clock);
+        for peer in self.members_of(lease) {
+            self.remove_member(peer, LeaveCause::NodeLost, clock);
         }
         let fence = self.fences.entry(lease.node).or_default();
         *fence = lease.epoch.max(*fence);
@@ -415,6 +440,6 @@ impl Log {
 }
 
 /// Whether a seat's lease is this one or an older one of the same node.
-fn is_under(seat: Lease, lease: Lease) -> bool {
+fn is_same_or_older_epoch(seat: Lease, lease: Lease) -> bool {
     seat.node == lease.node && seat.epoch <= lease.epoch
 }

@@ -3,27 +3,27 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use switchboard_core::{Letter, Message, NodeId, PeerId, Position};
+use switchboard_core::{NodeId, NodeMessage, NodeMessageBody, PeerId, Position};
 
-use super::mail::weight;
+use super::envelope::approximate_bytes;
 
 /// Letters that may wait or be under way, and their bytes, about.
-const LETTERS_MAX: usize = 16 * 1024;
+const MESSAGES_MAX: usize = 16 * 1024;
 const BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Bytes that may wait of one sender: as much as for one client that does not read.
 const SENDER_BYTES_MAX: usize = 1024 * 1024;
 
 /// Bytes that one round trip takes along, about.
-const PORTION_BYTES: usize = 512 * 1024;
+const BATCH_BYTES: usize = 512 * 1024;
 
 /// A letter, and up to where its sender knew the log.
-pub(super) type Stamped = (Position, Letter);
+pub(super) type PositionedMessage = (Position, NodeMessage);
 
 /// The letters of a node.
 #[derive(Debug, Default)]
-pub(super) struct Outbox {
-    waiting: BTreeMap<NodeId, VecDeque<Stamped>>,
+pub(super) struct NodeOutbox {
+    waiting: BTreeMap<NodeId, VecDeque<PositionedMessage>>,
     /// Who was served last: the next one is first.
     last: Option<NodeId>,
     count: usize,
@@ -31,21 +31,26 @@ pub(super) struct Outbox {
     of_senders: BTreeMap<PeerId, usize>,
 }
 
-impl Outbox {
+impl NodeOutbox {
     /// Letters that wait or are under way.
     pub(super) fn len(&self) -> usize {
         self.count
     }
 
     /// Takes a letter, or gives it back if there is no room for it.
-    pub(super) fn push(&mut self, to: NodeId, at: Position, letter: Letter) -> Option<Letter> {
-        let bytes = weight(&letter);
+    pub(super) fn push(
+        &mut self,
+        to: NodeId,
+        at: Position,
+        letter: NodeMessage,
+    ) -> Option<NodeMessage> {
+        let bytes = approximate_bytes(&letter);
         let sender = sender(&letter);
         let of_sender = sender.and_then(|peer| self.of_senders.get(&peer).copied());
         let of_sender = of_sender.unwrap_or_default() + bytes;
         // Of an idle sender's letters the first is taken, however large.
         let is_too_much = of_sender > SENDER_BYTES_MAX && of_sender > bytes;
-        if self.count >= LETTERS_MAX || self.bytes + bytes > BYTES_MAX || is_too_much {
+        if self.count >= MESSAGES_MAX || self.bytes + bytes > BYTES_MAX || is_too_much {
             return Some(letter);
         }
         self.count += 1;
@@ -58,11 +63,11 @@ impl Outbox {
     }
 
     /// The next portion, by receivers, each letter in the order in which it came. They count until
-    /// they are [`done`](Self::done).
-    pub(super) fn take(&mut self) -> Vec<(NodeId, Vec<Stamped>)> {
+    /// they are [`mark_sent`](Self::mark_sent).
+    pub(super) fn take_batch(&mut self) -> Vec<(NodeId, Vec<PositionedMessage>)> {
         let mut portion = Vec::new();
         let mut bytes = 0;
-        while bytes < PORTION_BYTES {
+        while bytes < BATCH_BYTES {
             let Some(to) = self.next() else {
                 break;
             };
@@ -70,10 +75,10 @@ impl Outbox {
                 break;
             };
             let mut message = Vec::new();
-            while bytes < PORTION_BYTES
+            while bytes < BATCH_BYTES
                 && let Some(letter) = letters.pop_front()
             {
-                bytes += weight(&letter.1);
+                bytes += approximate_bytes(&letter.1);
                 message.push(letter);
             }
             if letters.is_empty() {
@@ -92,9 +97,9 @@ impl Outbox {
     }
 
     /// These letters are under way no more.
-    pub(super) fn done(&mut self, letters: &[Letter]) {
+    pub(super) fn mark_sent(&mut self, letters: &[NodeMessage]) {
         for letter in letters {
-            let bytes = weight(letter);
+            let bytes = approximate_bytes(letter);
             self.count -= 1;
             self.bytes -= bytes;
             let Some(peer) = sender(letter) else {
@@ -117,23 +122,23 @@ impl Outbox {
     }
 
     /// All that waits, for nobody any more.
-    pub(super) fn clear(&mut self) -> Vec<Letter> {
+    pub(super) fn take_all(&mut self) -> Vec<NodeMessage> {
         let waiting = std::mem::take(&mut self.waiting).into_values().flatten();
         let letters: Vec<_> = waiting.map(|(_, letter)| letter).collect();
-        self.done(&letters);
+        self.mark_sent(&letters);
         letters
     }
 }
 
 /// The member that has sent it.
-fn sender(letter: &Letter) -> Option<PeerId> {
-    match &letter.message {
-        Message::Relay { from, .. } => Some(from.peer),
-        Message::Bounce { .. }
-        | Message::Announce { .. }
-        | Message::Probe(_)
-        | Message::Alive(_)
-        | Message::SlowReceiver { .. } => None,
+fn sender(letter: &NodeMessage) -> Option<PeerId> {
+    match &letter.body {
+        NodeMessageBody::Relay { from, .. } => Some(from.peer),
+        NodeMessageBody::Bounce { .. }
+        | NodeMessageBody::Announce { .. }
+        | NodeMessageBody::Probe(_)
+        | NodeMessageBody::Alive(_)
+        | NodeMessageBody::SlowReceiver { .. } => None,
     }
 }
 
@@ -143,29 +148,34 @@ mod tests {
 
     use bytestring::ByteString;
     use switchboard_core::{
-        Addressee, LogId, Relay, RelayKind, RoomId, RoomName, SeatRef, SpaceName,
+        LogId, MembershipRef, MessageKind, Recipient, RelayedMessage, RoomId, RoomName, SpaceName,
     };
 
     use super::*;
 
-    fn letter(peer: u8, bytes: usize) -> Letter {
+    fn letter(peer: u8, bytes: usize) -> NodeMessage {
         let peer = PeerId::from_random([peer; 16]);
         let since = Position::from(1);
         let frame = ByteString::from("x".repeat(bytes));
-        Letter {
+        NodeMessage {
             log: LogId::Room(RoomId::shared(
                 SpaceName::default(),
                 RoomName::parse("room", 0).expect("not empty"),
             )),
-            message: Message::Relay {
-                from: SeatRef { peer, since },
-                to: Addressee::Everyone,
-                relay: Arc::new(Relay::new("any", RelayKind::Opaque, frame, |_, _| true)),
+            body: NodeMessageBody::Relay {
+                from: MembershipRef { peer, since },
+                to: Recipient::Everyone,
+                message: Arc::new(RelayedMessage::new(
+                    "any",
+                    MessageKind::Opaque,
+                    frame,
+                    |_, _| true,
+                )),
             },
         }
     }
 
-    fn push(outbox: &mut Outbox, node: u64, peer: u8, bytes: usize) -> bool {
+    fn push(outbox: &mut NodeOutbox, node: u64, peer: u8, bytes: usize) -> bool {
         let at = Position::from(1);
         let back = outbox.push(NodeId::from(node), at, letter(peer, bytes));
         back.is_none()
@@ -173,7 +183,7 @@ mod tests {
 
     #[test]
     fn one_sender_has_its_share_and_others_have_theirs() {
-        let mut outbox = Outbox::default();
+        let mut outbox = NodeOutbox::default();
         let taken = (0..100)
             .filter(|_| push(&mut outbox, 1, 1, 100_000))
             .count();
@@ -188,12 +198,12 @@ mod tests {
 
     #[test]
     fn portions_are_small_and_serve_every_node() {
-        let mut outbox = Outbox::default();
+        let mut outbox = NodeOutbox::default();
         for peer in 0..50 {
             assert!(push(&mut outbox, 1, peer, 100_000));
         }
         assert!(push(&mut outbox, 2, 60, 1));
-        let first = outbox.take();
+        let first = outbox.take_batch();
         assert_eq!(
             first
                 .iter()
@@ -201,23 +211,23 @@ mod tests {
                 .sum::<usize>(),
             6
         );
-        let second = outbox.take();
+        let second = outbox.take_batch();
         assert_eq!(second[0].0, NodeId::from(2), "who was not served is next");
     }
 
     #[test]
     fn what_is_done_makes_room() {
-        let mut outbox = Outbox::default();
+        let mut outbox = NodeOutbox::default();
         while push(&mut outbox, 1, 1, 100_000) {}
-        let taken = outbox.take().remove(0).1;
+        let taken = outbox.take_batch().remove(0).1;
         assert!(
             !push(&mut outbox, 1, 1, 100_000),
             "what is under way counts"
         );
         let letters: Vec<_> = taken.into_iter().map(|(_, letter)| letter).collect();
-        outbox.done(&letters);
+        outbox.mark_sent(&letters);
         assert!(push(&mut outbox, 1, 1, 100_000));
-        outbox.clear();
+        outbox.take_all();
         assert_eq!(
             (outbox.len(), outbox.bytes, outbox.of_senders.len()),
             (0, 0, 0)

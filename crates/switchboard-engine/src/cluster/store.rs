@@ -3,11 +3,11 @@
 //! The store holds, per log: a *generation* (which of its lives this is), the *head* (the position
 //! of its last change), a seat per member, and *fences* (up to which epoch a node's changes are no
 //! longer taken). It exists while it has a seat, and for a minute after. Every request is one atomic step. Every change
-//! takes the next position and is told, as a [`News`], to the nodes that have opened the log.
+//! takes the next position and is told, as a [`LogEvent`], to the nodes that have opened the log.
 //! News may be lost, doubled, late or out of order; answers come to who asked, or are lost with the
 //! connection. Requests of one connection are carried out in their order.
 
-use switchboard_core::{Address, Departure, LogId, NodeId, PeerId, Position};
+use switchboard_core::{Address, LeaveCause, LogId, NodeId, PeerId, Position};
 
 /// A node's right to have seats. When it is buried, the node takes the next epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -20,7 +20,7 @@ pub struct Lease {
 
 /// A member as the store knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Seat {
+pub struct StoredMember {
     /// Who.
     pub peer: PeerId,
     /// What it is called in the log: nobody else of it is.
@@ -30,25 +30,25 @@ pub struct Seat {
     /// The position of its join.
     pub since: Position,
     /// Whatever else the nodes say of it; nothing to the store.
-    pub card: String,
+    pub metadata: String,
 }
 
 /// A seat that a node wants.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Wanted {
+pub struct MemberSpec {
     /// Who.
     pub peer: PeerId,
     /// What it is called.
     pub address: Address,
     /// The position of its seat, if it has been given one.
     pub since: Option<Position>,
-    /// As in [`Seat::card`].
-    pub card: String,
+    /// As in [`StoredMember::metadata`].
+    pub metadata: String,
 }
 
 /// Up to where a node knows a log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Known {
+pub struct LogVersion {
     /// Which of the log's lives; 0 if none is known. Generations of one log only grow.
     pub generation: u64,
     /// The last position.
@@ -59,44 +59,44 @@ pub struct Known {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Proposal {
     /// A seat for somebody.
-    Join(Wanted),
+    Join(MemberSpec),
     /// None any more.
-    Leave(PeerId, Departure),
+    Leave(PeerId, LeaveCause),
 }
 
 /// What a node asks.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Request {
-    /// "I live": `beat` counts up; `status` is for people and other nodes (JSON). → [`Answer::Beaten`]
-    Beat {
+pub enum StoreRequest {
+    /// "I live": `beat` counts up; `status` is for people and other nodes (JSON). → [`StoreResponse::Heartbeat`]
+    Heartbeat {
         /// Who.
         lease: Lease,
         /// How often it has said so.
-        beat: u64,
+        counter: u64,
         /// How it is.
         status: String,
     },
     /// Declares a lease dead, if the node's last beat is still this one and its epoch this one.
     /// From then on the node's beats with this epoch or an older one are answered as not valid.
-    /// → [`Answer::Buried`]
-    Bury {
+    /// → [`StoreResponse::Fenced`]
+    Fence {
         /// Whose.
         lease: Lease,
         /// The last beat seen.
-        beat: u64,
+        last_heartbeat: u64,
     },
     /// Strikes a node off the list, if its epoch is still this one. Who leaves in good order says it
-    /// of itself; of a buried node it is said when all its seats are free. → [`Answer::Done`]
-    Forget(Lease),
-    /// The logs that the node has opened and not closed. → [`Answer::Logs`]
-    Logs(NodeId),
-    /// From now on this node is told the log's news. → [`Answer::Done`]
-    Open(NodeId, LogId),
-    /// And from now on no longer. → [`Answer::Done`]
-    Close(NodeId, LogId),
-    /// → [`Answer::Read`]
+    /// of itself; of a buried node it is said when all its seats are free. → [`StoreResponse::Done`]
+    RemoveNode(Lease),
+    /// The logs that the node has opened and not closed. → [`StoreResponse::Logs`]
+    SubscribedLogs(NodeId),
+    /// From now on this node is told the log's news. → [`StoreResponse::Done`]
+    Subscribe(NodeId, LogId),
+    /// And from now on no longer. → [`StoreResponse::Done`]
+    Unsubscribe(NodeId, LogId),
+    /// → [`StoreResponse::Read`]
     Read(LogId),
-    /// A change. A join begins the log if there is none. → [`Answer::Changed`]
+    /// A change. A join begins the log if there is none. → [`StoreResponse::Changed`]
     Change {
         /// Of which log.
         log: LogId,
@@ -105,7 +105,7 @@ pub enum Request {
         /// Which.
         proposal: Proposal,
         /// How many seats there may be; 0: any number.
-        seats: usize,
+        members_max: usize,
     },
     /// Makes the node's seats in a log those that it wants, in one step:
     ///
@@ -117,33 +117,33 @@ pub enum Request {
     ///    log's present one, is restored at its old `since` (a change, with its own position);
     /// 5. any other wanted seat is given anew, at the next position, if its address is free; one that
     ///    never had a `since` only if there are fewer than `seats`;
-    /// 6. other seats of the node become free (`Departure::Asked(Farewell::Aloud)`).
+    /// 6. other seats of the node become free (`LeaveCause::Requested(LeaveKind::Announced)`).
     ///
-    /// → [`Answer::Synced`]
+    /// → [`StoreResponse::Synced`]
     Sync {
         /// Which log.
         log: LogId,
         /// Whose.
         lease: Lease,
         /// Up to where the node knew it.
-        known: Known,
+        known_version: LogVersion,
         /// The seats, oldest first.
-        wanted: Vec<Wanted>,
+        wanted: Vec<MemberSpec>,
         /// As in `Change`.
-        seats: usize,
+        members_max: usize,
     },
-    /// Frees all seats that the node has under this epoch or an older one (`Departure::Lost`), and
-    /// takes no changes from it under these any more. → [`Answer::Done`]
+    /// Frees all seats that the node has under this epoch or an older one (`LeaveCause::NodeLost`), and
+    /// takes no changes from it under these any more. → [`StoreResponse::Done`]
     Evict(LogId, Lease),
-    /// Gives a message to a node. → [`Answer::Posted`]
+    /// Gives a message to a node. → [`StoreResponse::Posted`]
     Post(NodeId, Vec<u8>),
 }
 
 /// What the store answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Answer {
-    /// To [`Request::Beat`].
-    Beaten {
+pub enum StoreResponse {
+    /// To [`StoreRequest::Heartbeat`].
+    Heartbeat {
         /// Whether the lease is (no longer, if it was buried).
         valid: bool,
         /// Whether the store had this node on its list before this beat: not before its first one,
@@ -153,22 +153,22 @@ pub enum Answer {
         nodes: Vec<NodeStatus>,
     },
     /// Whether the lease is buried now, by this request or before.
-    Buried(bool),
+    Fenced(bool),
     /// Logs.
     Logs(Vec<LogId>),
     /// The log as it is; none if there is no such log.
     Read(Option<Snapshot>),
-    /// To [`Request::Change`].
+    /// To [`StoreRequest::Change`].
     Changed {
         /// What became of it.
-        outcome: Outcome,
+        outcome: ChangeOutcome,
     },
-    /// To [`Request::Sync`].
+    /// To [`StoreRequest::Sync`].
     Synced {
         /// The lease is fenced: nothing was done.
         fenced: bool,
         /// Who was not given a seat.
-        declined: Vec<(PeerId, NoSeat)>,
+        rejected: Vec<(PeerId, JoinRejection)>,
         /// The log after it; none if nobody is left in it.
         snapshot: Option<Snapshot>,
     },
@@ -177,7 +177,7 @@ pub enum Answer {
     /// It is done.
     Done,
     /// To a request about one log: the store could not carry it out, because what it holds there is
-    /// not what nodes write. Nothing has changed, but for a [`Request::Sync`] that was carried out
+    /// not what nodes write. Nothing has changed, but for a [`StoreRequest::Sync`] that was carried out
     /// and whose snapshot nobody can read. The text is for people.
     Failed(String),
 }
@@ -186,30 +186,30 @@ pub enum Answer {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Snapshot {
     /// Generation and head.
-    pub known: Known,
+    pub version: LogVersion,
     /// The seats, by `since`.
-    pub seats: Vec<Seat>,
+    pub members: Vec<StoredMember>,
 }
 
 /// What became of a proposal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum ChangeOutcome {
     /// It is in the log, here.
-    At(Known),
+    Applied(LogVersion),
     /// The join: the peer had a seat already, here. Nothing has changed.
-    Present(Position),
+    AlreadyMember(Position),
     /// The join did not happen.
-    NoSeat(NoSeat),
+    Rejected(JoinRejection),
     /// The lease is fenced; nothing has changed.
     Fenced,
     /// The leave: there is no such seat of this node's epoch or an older one (or, for an eviction,
     /// no such seat at all). Nothing has changed.
-    Absent,
+    NotAMember,
 }
 
 /// Why a join did not happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NoSeat {
+pub enum JoinRejection {
     /// The address is another's.
     Taken,
     /// There are as many seats as may be.
@@ -218,9 +218,9 @@ pub enum NoSeat {
 
 /// What the nodes that have opened a log are told.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct News {
+pub struct LogEvent {
     /// Generation and position of the change.
-    pub at: Known,
+    pub version: LogVersion,
     /// What has changed.
     pub change: StoredChange,
 }
@@ -230,9 +230,9 @@ pub struct News {
 pub enum StoredChange {
     /// A seat is somebody's. Its `since` is the change's own position, or an older one where it was
     /// restored.
-    Join(Seat),
+    Join(StoredMember),
     /// A seat is free.
-    Leave(PeerId, Departure),
+    Leave(PeerId, LeaveCause),
 }
 
 /// A line of the list of nodes.
@@ -241,9 +241,9 @@ pub struct NodeStatus {
     /// Who, and its latest epoch.
     pub lease: Lease,
     /// Its last beat.
-    pub beat: u64,
+    pub heartbeat: u64,
     /// The lease was declared dead.
-    pub buried: bool,
+    pub is_fenced: bool,
     /// What it said of itself.
     pub status: String,
 }

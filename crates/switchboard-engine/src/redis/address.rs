@@ -14,23 +14,23 @@ const PORT: u16 = 6379;
 /// hosts, separated by commas, or `redis-cluster://` and `rediss-cluster://`, mean a Redis Cluster.
 /// Shown, it has no password.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Address {
+pub struct RedisAddress {
     pub(super) is_cluster: bool,
     pub(super) has_tls: bool,
     pub(super) user: Option<String>,
     pub(super) password: Option<String>,
-    pub(super) hosts: Vec<Host>,
+    pub(super) hosts: Vec<RedisHost>,
     pub(super) database: u32,
 }
 
-/// One server of those that an [`Address`] names.
+/// One server of those that an [`RedisAddress`] names.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Host {
+pub(super) struct RedisHost {
     pub(super) name: String,
     pub(super) port: u16,
 }
 
-impl fmt::Display for Host {
+impl fmt::Display for RedisHost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.name.contains(':') {
             write!(f, "[{}]:{}", self.name, self.port)
@@ -40,24 +40,24 @@ impl fmt::Display for Host {
     }
 }
 
-/// What is wrong with the text of an [`Address`]. It does not repeat the text, which may hold a
+/// What is wrong with the text of an [`RedisAddress`]. It does not repeat the text, which may hold a
 /// password.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AddressError(String);
+pub struct RedisAddressError(String);
 
-impl fmt::Display for AddressError {
+impl fmt::Display for RedisAddressError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
 }
 
-impl std::error::Error for AddressError {}
+impl std::error::Error for RedisAddressError {}
 
-fn wrong<T>(what: impl Into<String>) -> Result<T, AddressError> {
-    Err(AddressError(what.into()))
+fn wrong<T>(what: impl Into<String>) -> Result<T, RedisAddressError> {
+    Err(RedisAddressError(what.into()))
 }
 
-impl Address {
+impl RedisAddress {
     /// The address that this machine has towards the first of the hosts. Asks the system, and
     /// nobody else but the resolver of names.
     #[must_use]
@@ -75,10 +75,10 @@ impl Address {
     }
 }
 
-impl FromStr for Address {
-    type Err = AddressError;
+impl FromStr for RedisAddress {
+    type Err = RedisAddressError;
 
-    fn from_str(text: &str) -> Result<Self, AddressError> {
+    fn from_str(text: &str) -> Result<Self, RedisAddressError> {
         let (scheme, rest) = text.split_once("://").unwrap_or(("", text));
         let (is_cluster, has_tls) = match scheme {
             "redis" => (false, false),
@@ -127,7 +127,7 @@ impl FromStr for Address {
     }
 }
 
-fn parse_login(login: &str) -> Result<(Option<String>, Option<String>), AddressError> {
+fn parse_login(login: &str) -> Result<(Option<String>, Option<String>), RedisAddressError> {
     let decode = |text: &str| match percent_decode_str(text).decode_utf8() {
         Ok(text) if text.is_empty() => Ok(None),
         Ok(text) => Ok(Some(text.into_owned())),
@@ -141,7 +141,7 @@ fn parse_login(login: &str) -> Result<(Option<String>, Option<String>), AddressE
     Ok((user, password))
 }
 
-fn parse_host(text: &str) -> Result<Host, AddressError> {
+fn parse_host(text: &str) -> Result<RedisHost, RedisAddressError> {
     let (name, port) = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         Some((name, "")) => (name, None),
         Some((name, rest)) => (name, Some(rest.strip_prefix(':').unwrap_or(rest))),
@@ -160,13 +160,13 @@ fn parse_host(text: &str) -> Result<Host, AddressError> {
             "has a port that is not a number from 1 to 65535 (an IPv6 address stands in brackets)",
         );
     };
-    Ok(Host {
+    Ok(RedisHost {
         name: name.to_owned(),
         port,
     })
 }
 
-impl fmt::Display for Address {
+impl fmt::Display for RedisAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match (self.is_cluster, self.has_tls) {
             (false, false) => "redis://",
@@ -185,7 +185,7 @@ impl fmt::Display for Address {
     }
 }
 
-impl fmt::Debug for Address {
+impl fmt::Debug for RedisAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Address({self})")
     }
@@ -196,7 +196,7 @@ mod tests {
     use super::*;
 
     fn shown(text: &str) -> String {
-        match text.parse::<Address>() {
+        match text.parse::<RedisAddress>() {
             Ok(address) => address.to_string(),
             Err(error) => format!("! {error}"),
         }
@@ -212,9 +212,9 @@ mod tests {
             ("rediss-cluster://a/", "rediss-cluster://a:6379"),
         ] {
             assert_eq!(shown(text), expected, "{text}");
-            assert!(!format!("{:?}", text.parse::<Address>()).contains("geheim"));
+            assert!(!format!("{:?}", text.parse::<RedisAddress>()).contains("geheim"));
         }
-        let address: Address = "redis://u:p%40ss@h@cache".parse().expect("an address");
+        let address: RedisAddress = "redis://u:p%40ss@h@cache".parse().expect("an address");
         assert_eq!(address.user.as_deref(), Some("u"));
         assert_eq!(address.password.as_deref(), Some("p@ss@h"));
     }
@@ -237,7 +237,7 @@ mod tests {
             "redis://a,,b",
             "redis://%FF:x@a",
         ] {
-            let error = text.parse::<Address>().expect_err(text).to_string();
+            let error = text.parse::<RedisAddress>().expect_err(text).to_string();
             assert!(!error.is_empty() && !error.contains("geheim"), "{error}");
         }
     }

@@ -17,17 +17,17 @@ use std::{
 use bytestring::ByteString;
 use rand::RngExt as _;
 use switchboard_core::{
-    Change, Declined, Letter, Limits, LogId, NodeId, Position, Relay, RelayKind, Tongue,
+    Change, DialectTraits, Limits, LogId, MessageKind, NodeId, NodeMessage, Position, RejectReason,
+    RelayedMessage,
 };
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Address, Connection, Error, Push};
+use super::{RedisAddress, StoreConnection, StoreError, StorePush};
 use crate::{
-    Closing, Engine, NodeLine, Ordered, Sink, Status, Vocabulary,
+    CloseFuture, DialectRegistry, Engine, EngineHandler, NodeLine, ProposeOutcome, Status,
     cluster::{
-        Effect, Input, Node, Settings,
-        store::{Answer, Lease},
-        weight,
+        Node, NodeEffect, NodeInput, NodeSettings, approximate_bytes,
+        store::{Lease, StoreResponse},
     },
 };
 
@@ -36,7 +36,7 @@ const INBOX_MAX: usize = 64 * 1024;
 const INBOX_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Tasks and pushes that are taken at once before what follows from them is done.
-const GULP: usize = 256;
+const TASKS_PER_BATCH: usize = 256;
 
 /// How long to wait before the first new attempt to connect, and at most.
 const BACKOFF: Duration = Duration::from_millis(100);
@@ -46,13 +46,13 @@ const BACKOFF_MAX: Duration = Duration::from_secs(5);
 const STATUS_INTERVAL: Duration = Duration::from_millis(200);
 
 /// How long a good-bye may take.
-const CLOSE_PATIENCE: Duration = Duration::from_secs(3);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// What a node must know to join a cluster.
 #[derive(Clone, Debug)]
 pub struct RedisSettings {
     /// Where Redis is.
-    pub address: Address,
+    pub address: RedisAddress,
     /// What every key and channel begins with: nodes of one prefix are one cluster.
     pub prefix: String,
     /// How long a node may be silent before the others take it for dead.
@@ -63,16 +63,16 @@ pub struct RedisSettings {
     pub url: String,
 }
 
-enum Task {
+enum EngineTask {
     Propose(LogId, Change),
-    Send(NodeId, Letter),
+    Send(NodeId, NodeMessage),
     Close(oneshot::Sender<()>),
 }
 
-impl Task {
+impl EngineTask {
     fn bytes(&self) -> usize {
         match self {
-            Self::Send(_, letter) => weight(letter),
+            Self::Send(_, letter) => approximate_bytes(letter),
             Self::Propose(..) | Self::Close(_) => 0,
         }
     }
@@ -82,9 +82,9 @@ impl Task {
 pub struct Redis {
     settings: RedisSettings,
     node: NodeId,
-    inbox: mpsc::UnboundedSender<Task>,
-    tasks: Mutex<Option<mpsc::UnboundedReceiver<Task>>>,
-    shared: Arc<Shared>,
+    inbox: mpsc::UnboundedSender<EngineTask>,
+    tasks: Mutex<Option<mpsc::UnboundedReceiver<EngineTask>>>,
+    shared: Arc<SharedState>,
 }
 
 impl fmt::Debug for Redis {
@@ -97,7 +97,7 @@ impl fmt::Debug for Redis {
 }
 
 /// What the engine's thread and the others share.
-struct Shared {
+struct SharedState {
     waiting: AtomicUsize,
     bytes: AtomicUsize,
     unavailable: AtomicU64,
@@ -106,7 +106,7 @@ struct Shared {
     status: Mutex<Status>,
 }
 
-impl Shared {
+impl SharedState {
     fn status(&self) -> MutexGuard<'_, Status> {
         self.status.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -133,7 +133,7 @@ impl Redis {
             epoch: 1,
             url: settings.url.clone(),
             down_for: Some(Duration::ZERO),
-            why: "not connected yet".to_owned(),
+            last_error: "not connected yet".to_owned(),
             nodes: Vec::new(),
             queue: 0,
             lag: Duration::ZERO,
@@ -146,7 +146,7 @@ impl Redis {
             node,
             inbox,
             tasks: Mutex::new(Some(tasks)),
-            shared: Arc::new(Shared {
+            shared: Arc::new(SharedState {
                 waiting: AtomicUsize::new(0),
                 bytes: AtomicUsize::new(0),
                 unavailable: AtomicU64::new(0),
@@ -162,7 +162,7 @@ impl Redis {
     }
 
     /// Hands a task to the thread, or gives it back if there is none any more.
-    fn hand(&self, task: Task) -> Option<Task> {
+    fn submit(&self, task: EngineTask) -> Option<EngineTask> {
         self.shared.waiting.fetch_add(1, Ordering::Relaxed);
         self.shared.bytes.fetch_add(task.bytes(), Ordering::Relaxed);
         let refused = self.inbox.send(task);
@@ -175,7 +175,7 @@ impl Redis {
 }
 
 impl Engine for Redis {
-    fn attach(&self, sink: Arc<dyn Sink>) {
+    fn attach(&self, sink: Arc<dyn EngineHandler>) {
         let tasks = self
             .tasks
             .lock()
@@ -184,34 +184,34 @@ impl Engine for Redis {
         let Some(tasks) = tasks else {
             return;
         };
-        let driver = Driver::new(self, sink, tasks);
+        let driver = EngineThread::new(self, sink, tasks);
         let thread = std::thread::Builder::new().name("switchboard-engine".to_owned());
         if let Err(error) = thread.spawn(move || driver.run()) {
-            self.shared.status().why = format!("the engine's thread cannot start: {error}");
+            self.shared.status().last_error = format!("the engine's thread cannot start: {error}");
         }
     }
 
-    fn propose(&self, log: &LogId, _at: Position, change: &Change) -> Ordered {
+    fn propose(&self, log: &LogId, _at: Position, change: &Change) -> ProposeOutcome {
         let is_join = matches!(change, Change::Join(_));
         if !(is_join && self.is_full()) {
-            let task = Task::Propose(log.clone(), change.clone());
-            if self.hand(task).is_none() {
-                return Ordered::Later;
+            let task = EngineTask::Propose(log.clone(), change.clone());
+            if self.submit(task).is_none() {
+                return ProposeOutcome::Pending;
             }
         }
         self.count_unavailable();
-        Ordered::Never(match is_join {
-            true => Declined::Unavailable,
-            false => Declined::Absent,
+        ProposeOutcome::Rejected(match is_join {
+            true => RejectReason::Unavailable,
+            false => RejectReason::NotAMember,
         })
     }
 
-    fn send(&self, to: NodeId, letter: Letter) -> Option<Letter> {
+    fn send(&self, to: NodeId, letter: NodeMessage) -> Option<NodeMessage> {
         let unsent = match self.is_full() {
             true => Some(letter),
-            false => match self.hand(Task::Send(to, letter)) {
-                Some(Task::Send(_, letter)) => Some(letter),
-                Some(Task::Propose(..) | Task::Close(_)) | None => None,
+            false => match self.submit(EngineTask::Send(to, letter)) {
+                Some(EngineTask::Send(_, letter)) => Some(letter),
+                Some(EngineTask::Propose(..) | EngineTask::Close(_)) | None => None,
             },
         };
         if unsent.is_some() {
@@ -229,35 +229,35 @@ impl Engine for Redis {
         })
     }
 
-    fn close(&self) -> Closing<'_> {
+    fn close(&self) -> CloseFuture<'_> {
         let (done, closed) = oneshot::channel();
-        drop(self.hand(Task::Close(done)));
+        drop(self.submit(EngineTask::Close(done)));
         Box::pin(async move {
             // Late or gone makes no difference: the others will notice by the lease.
-            drop(tokio::time::timeout(CLOSE_PATIENCE, closed).await);
+            drop(tokio::time::timeout(CLOSE_TIMEOUT, closed).await);
         })
     }
 }
 
-type Flight = Pin<Box<dyn Future<Output = Result<Vec<Answer>, Error>> + Send>>;
+type InFlightBatch = Pin<Box<dyn Future<Output = Result<Vec<StoreResponse>, StoreError>> + Send>>;
 
 /// What happened while waiting.
-enum Woken<T> {
-    By(T),
+enum WakeReason<T> {
+    Completed(T),
     Task,
     Timer,
 }
 
 /// The engine's thread.
-struct Driver {
+struct EngineThread {
     settings: RedisSettings,
     node: NodeId,
     machine: Node,
-    sink: Arc<dyn Sink>,
-    tasks: mpsc::UnboundedReceiver<Task>,
-    gulp: Vec<Task>,
-    shared: Arc<Shared>,
-    said: Option<Instant>,
+    handler: Arc<dyn EngineHandler>,
+    tasks: mpsc::UnboundedReceiver<EngineTask>,
+    batch: Vec<EngineTask>,
+    shared: Arc<SharedState>,
+    last_report: Option<Instant>,
     /// Attempts to connect since something was answered.
     attempt: u32,
     closing: Option<oneshot::Sender<()>>,
@@ -266,24 +266,28 @@ struct Driver {
     is_forgotten: bool,
 }
 
-impl Driver {
-    fn new(engine: &Redis, sink: Arc<dyn Sink>, tasks: mpsc::UnboundedReceiver<Task>) -> Self {
+impl EngineThread {
+    fn new(
+        engine: &Redis,
+        sink: Arc<dyn EngineHandler>,
+        tasks: mpsc::UnboundedReceiver<EngineTask>,
+    ) -> Self {
         let settings = engine.settings.clone();
-        let machine = Settings {
+        let machine = NodeSettings {
             node: engine.node,
             lease: settings.lease,
             limits: settings.limits.clone(),
         };
-        let words = Words(sink.clone());
+        let words = HandlerDialects(sink.clone());
         Self {
             settings,
             node: engine.node,
             machine: Node::new(machine, Arc::new(words), Instant::now()),
-            sink,
+            handler: sink,
             tasks,
-            gulp: Vec::with_capacity(GULP),
+            batch: Vec::with_capacity(TASKS_PER_BATCH),
             shared: engine.shared.clone(),
-            said: None,
+            last_report: None,
             attempt: 0,
             closing: None,
             is_over: false,
@@ -292,28 +296,29 @@ impl Driver {
     }
 
     fn run(mut self) {
-        let _last_words = LastWords(self.shared.clone());
+        let _last_words = FinalStatusGuard(self.shared.clone());
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build();
         match runtime {
-            Ok(runtime) => runtime.block_on(self.live()),
+            Ok(runtime) => runtime.block_on(self.run_until_closed()),
             Err(error) => {
-                self.shared.status().why = format!("the engine's thread cannot start: {error}");
+                self.shared.status().last_error =
+                    format!("the engine's thread cannot start: {error}");
             }
         }
     }
 
-    async fn live(&mut self) {
+    async fn run_until_closed(&mut self) {
         while !self.is_over {
             let address = self.settings.address.clone();
             let (prefix, node) = (self.settings.prefix.clone(), self.node);
             let opening = async move {
-                let (connection, pushes) = Connection::open(&address, &prefix, node).await?;
+                let (connection, pushes) = StoreConnection::open(&address, &prefix, node).await?;
                 let secret = connection.secret().await?;
-                Ok::<_, Error>((connection, pushes, secret))
+                Ok::<_, StoreError>((connection, pushes, secret))
             };
-            let why = match self.meanwhile(opening).await {
+            let why = match self.handle_until(opening).await {
                 None => return,
                 Some(Ok((connection, pushes, secret))) => {
                     tracing::info!(node = %self.node, "connected to the engine");
@@ -322,36 +327,36 @@ impl Driver {
                 }
                 Some(Err(error)) => error.to_string(),
             };
-            self.lose(&why);
+            self.handle_disconnect(&why);
             let pause = backoff(self.attempt);
             self.attempt = self.attempt.saturating_add(1);
-            if self.meanwhile(tokio::time::sleep(pause)).await.is_none() {
+            if self.handle_until(tokio::time::sleep(pause)).await.is_none() {
                 return;
             }
         }
     }
 
-    fn lose(&mut self, why: &str) {
+    fn handle_disconnect(&mut self, why: &str) {
         self.shared.down_since().get_or_insert_with(Instant::now);
-        self.machine.handle(Input::Lost, Instant::now());
-        self.settle();
+        self.machine.handle(NodeInput::Disconnected, Instant::now());
+        self.dispatch_effects();
         if self.attempt == 0 && !self.is_over {
             tracing::warn!(why, "the engine cannot be reached");
         }
         let mut status = self.shared.status();
-        status.why = why.to_owned();
+        status.last_error = why.to_owned();
         status.reconnects_total += u64::from(self.attempt == 0);
         drop(status);
         self.report();
     }
 
     /// Does what comes in while it waits for `future`. None: the node has closed.
-    async fn meanwhile<F: Future>(&mut self, future: F) -> Option<F::Output> {
+    async fn handle_until<F: Future>(&mut self, future: F) -> Option<F::Output> {
         let mut future = std::pin::pin!(future);
         loop {
-            match self.wait(future.as_mut()).await {
-                Woken::By(output) => return Some(output),
-                Woken::Task | Woken::Timer => self.settle(),
+            match self.wait_for(future.as_mut()).await {
+                WakeReason::Completed(output) => return Some(output),
+                WakeReason::Task | WakeReason::Timer => self.dispatch_effects(),
             }
             if self.closing.is_some() {
                 self.finish();
@@ -361,7 +366,7 @@ impl Driver {
     }
 
     /// Waits for a task, the machine's timer, or `other`, and lets the machine have the first two.
-    async fn wait<F: Future>(&mut self, other: F) -> Woken<F::Output> {
+    async fn wait_for<F: Future>(&mut self, other: F) -> WakeReason<F::Output> {
         let timer = self
             .machine
             .poll_timeout()
@@ -369,16 +374,16 @@ impl Driver {
         let is_set = timer.is_some();
         let timer = tokio::time::sleep_until(timer.unwrap_or_else(tokio::time::Instant::now));
         tokio::select! {
-            output = other => Woken::By(output),
-            count = self.tasks.recv_many(&mut self.gulp, GULP) => {
+            output = other => WakeReason::Completed(output),
+            count = self.tasks.recv_many(&mut self.batch, TASKS_PER_BATCH) => {
                 // Without a server that could ask for anything, the node is over.
                 self.is_over |= count == 0;
                 self.take_tasks();
-                Woken::Task
+                WakeReason::Task
             }
             () = timer, if is_set => {
                 self.machine.handle_timeout(Instant::now());
-                Woken::Timer
+                WakeReason::Timer
             }
         }
     }
@@ -386,38 +391,42 @@ impl Driver {
     fn take_tasks(&mut self) {
         self.shared
             .waiting
-            .fetch_sub(self.gulp.len(), Ordering::Relaxed);
-        let bytes = self.gulp.iter().map(Task::bytes).sum();
+            .fetch_sub(self.batch.len(), Ordering::Relaxed);
+        let bytes = self.batch.iter().map(EngineTask::bytes).sum();
         self.shared.bytes.fetch_sub(bytes, Ordering::Relaxed);
-        for task in self.gulp.drain(..) {
+        for task in self.batch.drain(..) {
             match task {
-                Task::Propose(log, change) => {
+                EngineTask::Propose(log, change) => {
                     self.machine
-                        .handle(Input::Propose(log, change), Instant::now());
+                        .handle(NodeInput::Propose(log, change), Instant::now());
                 }
-                Task::Send(to, letter) => {
-                    self.machine.handle(Input::Send(to, letter), Instant::now())
-                }
-                Task::Close(done) => {
-                    self.machine.handle(Input::Close, Instant::now());
+                EngineTask::Send(to, letter) => self
+                    .machine
+                    .handle(NodeInput::Send(to, letter), Instant::now()),
+                EngineTask::Close(done) => {
+                    self.machine.handle(NodeInput::Close, Instant::now());
                     self.closing = Some(done);
                 }
             }
         }
         if self.is_over && self.closing.is_none() {
-            self.machine.handle(Input::Close, Instant::now());
+            self.machine.handle(NodeInput::Close, Instant::now());
             self.closing = Some(oneshot::channel().0);
         }
     }
 
     /// Works over a connection until it breaks; says why it did.
-    async fn serve(&mut self, connection: Connection, mut pushes: mpsc::Receiver<Push>) -> String {
+    async fn serve(
+        &mut self,
+        connection: StoreConnection,
+        mut pushes: mpsc::Receiver<StorePush>,
+    ) -> String {
         let connection = Arc::new(connection);
-        let mut flight: Option<(Instant, Flight)> = None;
-        let mut news = Vec::with_capacity(GULP);
-        self.machine.handle(Input::Connected, Instant::now());
+        let mut flight: Option<(Instant, InFlightBatch)> = None;
+        let mut news = Vec::with_capacity(TASKS_PER_BATCH);
+        self.machine.handle(NodeInput::Connected, Instant::now());
         loop {
-            self.settle();
+            self.dispatch_effects();
             if std::mem::take(&mut self.is_forgotten) {
                 match connection.secret().await {
                     Ok(secret) => self.shared.status().secret = Some(secret),
@@ -437,40 +446,42 @@ impl Driver {
             }
             let next = async {
                 tokio::select! {
-                    landed = land(&mut flight) => Ok(landed),
-                    count = pushes.recv_many(&mut news, GULP) => Err(count),
+                    landed = await_in_flight(&mut flight) => Ok(landed),
+                    count = pushes.recv_many(&mut news, TASKS_PER_BATCH) => Err(count),
                 }
             };
-            match self.wait(next).await {
-                Woken::By(Ok(Ok(answers))) => {
+            match self.wait_for(next).await {
+                WakeReason::Completed(Ok(Ok(answers))) => {
                     let began = flight.take().map_or_else(Instant::now, |(began, _)| began);
                     self.shared.status().lag = began.elapsed();
                     *self.shared.down_since() = None;
                     self.attempt = 0;
-                    self.machine.handle(Input::Answers(answers), Instant::now());
+                    self.machine
+                        .handle(NodeInput::Responses(answers), Instant::now());
                 }
-                Woken::By(Ok(Err(error))) => return error.to_string(),
-                Woken::By(Err(0)) => return "the connection has ended".to_owned(),
-                Woken::By(Err(_)) => {
+                WakeReason::Completed(Ok(Err(error))) => return error.to_string(),
+                WakeReason::Completed(Err(0)) => return "the connection has ended".to_owned(),
+                WakeReason::Completed(Err(_)) => {
                     for push in news.drain(..) {
                         match push {
-                            Push::News(log, news) => {
-                                self.machine.handle(Input::News(log, news), Instant::now());
+                            StorePush::LogEvent(log, news) => {
+                                self.machine
+                                    .handle(NodeInput::LogEvent(log, news), Instant::now());
                             }
-                            Push::Mail(mail) => {
-                                self.machine.handle(Input::Mail(mail), Instant::now())
-                            }
-                            Push::Lost(why) => return why,
+                            StorePush::Envelope(mail) => self
+                                .machine
+                                .handle(NodeInput::Envelope(mail), Instant::now()),
+                            StorePush::Lost(why) => return why,
                         }
                     }
                 }
-                Woken::Task | Woken::Timer => {}
+                WakeReason::Task | WakeReason::Timer => {}
             }
         }
     }
 
     fn finish(&mut self) {
-        self.settle();
+        self.dispatch_effects();
         self.is_over = true;
         if let Some(done) = self.closing.take() {
             // Nobody need wait for it.
@@ -479,23 +490,26 @@ impl Driver {
     }
 
     /// Does what follows from what has happened.
-    fn settle(&mut self) {
+    fn dispatch_effects(&mut self) {
         while let Some(effect) = self.machine.poll_effect() {
             match effect {
-                Effect::Committed(log, entries) => self.sink.committed(&log, entries),
-                Effect::Declined(log, peer, why) => {
-                    self.count(why == Declined::Unavailable);
-                    self.sink.declined(&log, peer, why);
+                NodeEffect::Committed(log, entries) => self.handler.on_committed(&log, entries),
+                NodeEffect::Rejected(log, peer, why) => {
+                    self.count(why == RejectReason::Unavailable);
+                    self.handler.on_rejected(&log, peer, why);
                 }
-                Effect::Letter(from, letter) => self.sink.letter(from, letter),
-                Effect::Unsent(letter) => {
+                NodeEffect::NodeMessage(from, letter) => self.handler.on_node_message(from, letter),
+                NodeEffect::Undeliverable(letter) => {
                     self.count(true);
-                    self.sink.unsent(letter);
+                    self.handler.on_undeliverable(letter);
                 }
-                Effect::Forgotten => self.is_forgotten = true,
+                NodeEffect::StoreLost => self.is_forgotten = true,
             }
         }
-        if self.said.is_none_or(|at| at.elapsed() >= STATUS_INTERVAL) {
+        if self
+            .last_report
+            .is_none_or(|at| at.elapsed() >= STATUS_INTERVAL)
+        {
             self.report();
         }
     }
@@ -508,42 +522,44 @@ impl Driver {
     /// Renews what operators and the other nodes are told.
     fn report(&mut self) {
         let now = Instant::now();
-        self.said = Some(now);
+        self.last_report = Some(now);
         let lease = self.machine.lease();
         let (rooms, members) = self.machine.rooms();
         let mut status = self.shared.status();
         let line = NodeLine {
             rooms,
             members,
-            queue: self.machine.waiting(),
+            queue: self.machine.queue_len(),
             lag_ms: u64::try_from(status.lag.as_millis()).unwrap_or(u64::MAX),
             ..NodeLine::new(lease.node, lease.epoch, &self.settings.url)
         };
-        self.machine.set_status(line.said());
+        self.machine.set_status(line.to_report());
         status.epoch = lease.epoch;
         status.queue = line.queue;
         status.nodes = (self.machine.nodes())
             .map(|(node, since)| {
                 let Lease { node: id, epoch } = node.lease;
-                NodeLine::heard(id, epoch, !node.buried, &node.status)
-                    .aged(now.saturating_duration_since(since))
+                NodeLine::from_report(id, epoch, !node.is_fenced, &node.status)
+                    .with_age(now.saturating_duration_since(since))
             })
             .collect();
     }
 }
 
 /// Says that the engine's thread has ended, however it has: nothing is answered any more.
-struct LastWords(Arc<Shared>);
+struct FinalStatusGuard(Arc<SharedState>);
 
-impl Drop for LastWords {
+impl Drop for FinalStatusGuard {
     fn drop(&mut self) {
         self.0.down_since().get_or_insert_with(Instant::now);
-        "the engine's thread has ended".clone_into(&mut self.0.status().why);
+        "the engine's thread has ended".clone_into(&mut self.0.status().last_error);
     }
 }
 
 /// The answers under way; for ever, if there are none.
-async fn land(flight: &mut Option<(Instant, Flight)>) -> Result<Vec<Answer>, Error> {
+async fn await_in_flight(
+    flight: &mut Option<(Instant, InFlightBatch)>,
+) -> Result<Vec<StoreResponse>, StoreError> {
     match flight {
         Some((_, flight)) => flight.await,
         None => std::future::pending().await,
@@ -559,14 +575,19 @@ fn backoff(attempt: u32) -> Duration {
 }
 
 /// The words of a sink, for the machine.
-struct Words(Arc<dyn Sink>);
+struct HandlerDialects(Arc<dyn EngineHandler>);
 
-impl Vocabulary for Words {
-    fn tongue(&self, name: &str) -> &'static Tongue {
-        self.0.tongue(name)
+impl DialectRegistry for HandlerDialects {
+    fn dialect(&self, name: &str) -> &'static DialectTraits {
+        self.0.dialect(name)
     }
 
-    fn relay(&self, origin: &str, kind: RelayKind, frame: ByteString) -> Option<Relay> {
-        self.0.relay(origin, kind, frame)
+    fn message(
+        &self,
+        origin: &str,
+        kind: MessageKind,
+        frame: ByteString,
+    ) -> Option<RelayedMessage> {
+        self.0.message(origin, kind, frame)
     }
 }

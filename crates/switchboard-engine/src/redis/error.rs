@@ -4,32 +4,32 @@ use redis::{RedisError, ServerError};
 
 /// Why the store did not answer. The sentences are for people; they hold no password.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Error {
+pub enum StoreError {
     /// It cannot be reached, or did not answer in time, or the connection has broken.
     Unreachable(String),
     /// It does not want what was asked of it: a wrong password, too old a version, a failed script.
     Refused(String),
     /// What it holds or says is not what Switchboard writes.
-    Garbage(String),
+    Malformed(String),
 }
 
-impl Error {
-    pub(super) fn garbage(what: impl fmt::Display) -> Self {
-        Self::Garbage(format!("Redis answers something else than {what}"))
+impl StoreError {
+    pub(super) fn malformed(what: impl fmt::Display) -> Self {
+        Self::Malformed(format!("Redis answers something else than {what}"))
     }
 }
 
-impl fmt::Display for Error {
+impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unreachable(why) | Self::Refused(why) | Self::Garbage(why) => f.write_str(why),
+            Self::Unreachable(why) | Self::Refused(why) | Self::Malformed(why) => f.write_str(why),
         }
     }
 }
 
-impl std::error::Error for Error {}
+impl std::error::Error for StoreError {}
 
-impl From<RedisError> for Error {
+impl From<RedisError> for StoreError {
     fn from(error: RedisError) -> Self {
         if error.is_timeout() {
             return Self::Unreachable("Redis does not answer in time".to_owned());
@@ -42,11 +42,11 @@ impl From<RedisError> for Error {
     }
 }
 
-impl From<&ServerError> for Error {
+impl From<&ServerError> for StoreError {
     fn from(error: &ServerError) -> Self {
         let detail = error.details().unwrap_or_default();
         match error.code() {
-            "GARBAGE" | "WRONGTYPE" => Self::Garbage(format!("in Redis, {detail}")),
+            "GARBAGE" | "WRONGTYPE" => Self::Malformed(format!("in Redis, {detail}")),
             code => {
                 let why = locked_out(code).map(ToOwned::to_owned);
                 Self::Refused(why.unwrap_or_else(|| format!("Redis refuses: {code} {detail}")))

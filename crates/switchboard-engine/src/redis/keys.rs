@@ -10,18 +10,18 @@
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use switchboard_core::{
-    DisplayName, Duty, LogId, NameId, NodeId, RoomId, RoomName, RoomScope, SpaceName,
+    DisplayName, ElectionId, LogId, NameId, NodeId, RoomId, RoomName, RoomScope, SpaceName,
 };
 
-const SET: &AsciiSet = &NON_ALPHANUMERIC.remove(b'_').remove(b'.').remove(b'-');
+const KEY_CHARACTERS: &AsciiSet = &NON_ALPHANUMERIC.remove(b'_').remove(b'.').remove(b'-');
 
 /// The names that begin with one deployment's prefix.
 #[derive(Clone, Debug)]
-pub(super) struct Keys {
+pub(super) struct KeyNames {
     prefix: String,
 }
 
-impl Keys {
+impl KeyNames {
     pub(super) fn new(prefix: &str) -> Self {
         Self {
             prefix: encode(prefix),
@@ -32,7 +32,7 @@ impl Keys {
         format!("{{{}}}:nodes", self.prefix)
     }
 
-    pub(super) fn opened(&self, node: NodeId) -> String {
+    pub(super) fn subscriptions(&self, node: NodeId) -> String {
         format!("{{{}}}:logs:{node}", self.prefix)
     }
 
@@ -44,11 +44,11 @@ impl Keys {
         format!("{{{}:{}}}:log", self.prefix, log_text(log))
     }
 
-    pub(super) fn news(&self, log: &LogId) -> String {
+    pub(super) fn log_channel(&self, log: &LogId) -> String {
         format!("{{{}:{}}}:news", self.prefix, log_text(log))
     }
 
-    pub(super) fn mail(&self, node: NodeId) -> String {
+    pub(super) fn node_channel(&self, node: NodeId) -> String {
         format!("{{{}:node:{node}}}:mail", self.prefix)
     }
 
@@ -76,7 +76,7 @@ pub(super) fn log_text(log: &LogId) -> String {
                 Some(room) => format!("m:{space}:{}:{name}", encode(room.as_str())),
             }
         }
-        LogId::Duty(duty) => format!("d:{}", encode(duty.as_str())),
+        LogId::Election(duty) => format!("d:{}", encode(duty.as_str())),
     }
 }
 
@@ -106,7 +106,7 @@ pub(super) fn parse_log(text: &str) -> Option<LogId> {
             room: Some(RoomName::parse(&name()?, 0).ok()?),
             name: DisplayName::parse(&name()?, 0).ok()?,
         }),
-        "d" => LogId::Duty(Duty::parse(&name()?, 0).ok()?),
+        "d" => LogId::Election(ElectionId::parse(&name()?, 0).ok()?),
         _ => return None,
     };
     (log_text(&log) == text).then_some(log)
@@ -137,7 +137,7 @@ fn crc16(bytes: &[u8]) -> u16 {
 }
 
 fn encode(name: &str) -> String {
-    utf8_percent_encode(name, SET).to_string()
+    utf8_percent_encode(name, KEY_CHARACTERS).to_string()
 }
 
 #[cfg(test)]
@@ -166,7 +166,7 @@ mod tests {
             room(RoomScope::only(a)),
             name(None),
             name(Some(RoomName::parse(a, 0).expect("a name"))),
-            LogId::Duty(Duty::parse(b, 0).expect("a name")),
+            LogId::Election(ElectionId::parse(b, 0).expect("a name")),
         ]
     }
 
@@ -179,9 +179,12 @@ mod tests {
                 for log in logs(a, b) {
                     let text = log_text(&log);
                     assert_eq!(parse_log(&text).as_ref(), Some(&log), "{text}");
-                    let keys = Keys::new("{my}:prefix%");
-                    assert_eq!(keys.log_of_channel(&keys.news(&log)), Some(log.clone()));
-                    assert_eq!(slot(&keys.news(&log)), slot(&keys.log(&log)));
+                    let keys = KeyNames::new("{my}:prefix%");
+                    assert_eq!(
+                        keys.log_of_channel(&keys.log_channel(&log)),
+                        Some(log.clone())
+                    );
+                    assert_eq!(slot(&keys.log_channel(&log)), slot(&keys.log(&log)));
                     if let Some(other) = seen.insert(text, log.clone()) {
                         assert_eq!(other, log);
                     }
@@ -209,7 +212,7 @@ mod tests {
         ] {
             assert_eq!(parse_log(text), None, "{text}");
         }
-        assert_eq!(Keys::new("a").log_of_channel("{ab:d:x}:news"), None);
+        assert_eq!(KeyNames::new("a").log_of_channel("{ab:d:x}:news"), None);
     }
 
     #[test]

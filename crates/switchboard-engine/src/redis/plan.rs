@@ -1,29 +1,29 @@
 //! Requests as commands, and the answers to these as answers.
 
 use redis::{Cmd, Value, cmd};
-use switchboard_core::{Departure, LogId, NodeId};
+use switchboard_core::{LeaveCause, LogId, NodeId};
 
 use super::{
-    Error, Script,
-    keys::{self, Keys},
-    servers::{Command, Servers},
+    Script, StoreError,
+    keys::{self, KeyNames},
+    servers::{RedisCommand, RedisServers},
     wire,
 };
-use crate::cluster::store::{Answer, Known, Lease, Proposal, Request, Wanted};
+use crate::cluster::store::{Lease, LogVersion, MemberSpec, Proposal, StoreRequest, StoreResponse};
 
 /// The commands of a batch.
 #[derive(Debug, Default)]
-pub(super) struct Plan {
-    pub(super) steps: Vec<Step>,
+pub(super) struct CommandPlan {
+    pub(super) steps: Vec<PlannedCommand>,
     /// Per request the step that is answered.
     answered: Vec<usize>,
 }
 
 /// One of them.
 #[derive(Debug)]
-pub(super) struct Step {
-    pub(super) command: Command,
-    pub(super) stage: Stage,
+pub(super) struct PlannedCommand {
+    pub(super) command: RedisCommand,
+    pub(super) stage: CommandStage,
 }
 
 /// When a step is due where there are several servers: each stage begins when the one before it
@@ -31,100 +31,118 @@ pub(super) struct Step {
 /// has none, or nobody would know after its crash where to look for its seats. What somebody says goes out
 /// before it leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Stage {
-    Opening,
-    Logs,
-    Closing,
+pub(super) enum CommandStage {
+    Subscribe,
+    Change,
+    Unsubscribe,
 }
 
 /// What makes plans, for one node.
 #[derive(Debug)]
 pub(super) struct Planner<'a> {
-    pub(super) keys: &'a Keys,
-    pub(super) servers: &'a Servers,
+    pub(super) keys: &'a KeyNames,
+    pub(super) servers: &'a RedisServers,
     pub(super) node: NodeId,
 }
 
 impl Planner<'_> {
-    pub(super) fn plan(&self, batch: &[Request]) -> Plan {
-        let mut plan = Plan::default();
+    pub(super) fn plan(&self, batch: &[StoreRequest]) -> CommandPlan {
+        let mut plan = CommandPlan::default();
         for (at, request) in batch.iter().enumerate() {
             self.add(request, &batch[..at], &mut plan);
         }
         plan
     }
 
-    fn add(&self, request: &Request, before: &[Request], plan: &mut Plan) {
+    fn add(&self, request: &StoreRequest, before: &[StoreRequest], plan: &mut CommandPlan) {
         let (stage, command) = match request {
-            Request::Open(node, log) => return self.open(*node, log, before, plan),
-            Request::Close(node, log) => return self.close(*node, log, plan),
-            Request::Beat {
+            StoreRequest::Subscribe(node, log) => return self.open(*node, log, before, plan),
+            StoreRequest::Unsubscribe(node, log) => return self.close(*node, log, plan),
+            StoreRequest::Heartbeat {
                 lease,
-                beat,
+                counter: beat,
                 status,
-            } => (Stage::Logs, self.of_nodes("beat", *lease, *beat, status)),
-            Request::Bury { lease, beat } => {
-                (Stage::Closing, self.of_nodes("bury", *lease, *beat, ""))
+            } => (
+                CommandStage::Change,
+                self.of_nodes("beat", *lease, *beat, status),
+            ),
+            StoreRequest::Fence {
+                lease,
+                last_heartbeat: beat,
+            } => (
+                CommandStage::Unsubscribe,
+                self.of_nodes("bury", *lease, *beat, ""),
+            ),
+            StoreRequest::RemoveNode(lease) => (
+                CommandStage::Unsubscribe,
+                self.of_nodes("forget", *lease, 0, ""),
+            ),
+            StoreRequest::SubscribedLogs(node) => {
+                let members = single_key_command("SMEMBERS", &self.keys.subscriptions(*node), None);
+                (CommandStage::Unsubscribe, members)
             }
-            Request::Forget(lease) => (Stage::Closing, self.of_nodes("forget", *lease, 0, "")),
-            Request::Logs(node) => {
-                let members = plain("SMEMBERS", &self.keys.opened(*node), None);
-                (Stage::Closing, members)
-            }
-            Request::Post(node, mail) => {
+            StoreRequest::Post(node, mail) => {
                 let publish = self.sharded("PUBLISH");
-                let post = plain(publish, &self.keys.mail(*node), Some(mail));
-                (Stage::Opening, post)
+                let post = single_key_command(publish, &self.keys.node_channel(*node), Some(mail));
+                (CommandStage::Subscribe, post)
             }
-            Request::Read(log) => (Stage::Logs, self.of_log(Script::Read, log, None, |_| ())),
-            Request::Evict(log, lease) => {
+            StoreRequest::Read(log) => (
+                CommandStage::Change,
+                self.of_log(Script::Read, log, None, |_| ()),
+            ),
+            StoreRequest::Evict(log, lease) => {
                 let evict = self.of_log(Script::Evict, log, Some(*lease), |_| ());
-                (Stage::Logs, evict)
+                (CommandStage::Change, evict)
             }
-            Request::Change {
+            StoreRequest::Change {
                 log,
                 lease,
                 proposal,
-                seats,
+                members_max: seats,
             } => {
                 let arguments = |call: &mut Cmd| change(call, proposal, *seats);
                 let change = self.of_log(Script::Change, log, Some(*lease), arguments);
-                (Stage::Logs, change)
+                (CommandStage::Change, change)
             }
-            Request::Sync {
+            StoreRequest::Sync {
                 log,
                 lease,
-                known,
+                known_version: known,
                 wanted,
-                seats,
+                members_max: seats,
             } => {
                 let arguments = |call: &mut Cmd| sync(call, *known, wanted, *seats);
                 let sync = self.of_log(Script::Sync, log, Some(*lease), arguments);
-                (Stage::Logs, sync)
+                (CommandStage::Change, sync)
             }
         };
         plan.answer(stage, command);
     }
 
-    fn open(&self, node: NodeId, log: &LogId, before: &[Request], plan: &mut Plan) {
+    fn open(&self, node: NodeId, log: &LogId, before: &[StoreRequest], plan: &mut CommandPlan) {
         if node == self.node {
             let begin = self.sharded("SUBSCRIBE");
-            plan.step(Stage::Logs, plain(begin, &self.keys.news(log), None));
+            plan.step(
+                CommandStage::Change,
+                single_key_command(begin, &self.keys.log_channel(log), None),
+            );
         }
-        let is_closing =
-            |other: &Request| matches!(other, Request::Close(n, l) if *n == node && l == log);
+        let is_closing = |other: &StoreRequest| matches!(other, StoreRequest::Unsubscribe(n, l) if *n == node && l == log);
         if self.servers.is_cluster() && before.iter().any(is_closing) {
-            plan.step(Stage::Closing, self.of_opened("SADD", node, log));
+            plan.step(CommandStage::Unsubscribe, self.of_opened("SADD", node, log));
         }
-        plan.answer(Stage::Opening, self.of_opened("SADD", node, log));
+        plan.answer(CommandStage::Subscribe, self.of_opened("SADD", node, log));
     }
 
-    fn close(&self, node: NodeId, log: &LogId, plan: &mut Plan) {
+    fn close(&self, node: NodeId, log: &LogId, plan: &mut CommandPlan) {
         if node == self.node {
             let end = self.sharded("UNSUBSCRIBE");
-            plan.step(Stage::Logs, plain(end, &self.keys.news(log), None));
+            plan.step(
+                CommandStage::Change,
+                single_key_command(end, &self.keys.log_channel(log), None),
+            );
         }
-        plan.answer(Stage::Closing, self.of_opened("SREM", node, log));
+        plan.answer(CommandStage::Unsubscribe, self.of_opened("SREM", node, log));
     }
 
     /// The command as it is called for channels that have a slot.
@@ -137,12 +155,12 @@ impl Planner<'_> {
         }
     }
 
-    fn of_nodes(&self, verb: &str, lease: Lease, beat: u64, status: &str) -> Command {
-        let keys = [self.keys.nodes(), self.keys.opened(lease.node)];
+    fn of_nodes(&self, verb: &str, lease: Lease, beat: u64, status: &str) -> RedisCommand {
+        let keys = [self.keys.nodes(), self.keys.subscriptions(lease.node)];
         let mut call = self.call(Script::Nodes, &keys);
         call.arg(verb).arg(lease.node.to_string());
         call.arg(lease.epoch).arg(beat).arg(status);
-        Command {
+        RedisCommand {
             cmd: call,
             slot: keys::slot(&keys[0]),
             is_script: true,
@@ -156,15 +174,16 @@ impl Planner<'_> {
         log: &LogId,
         lease: Option<Lease>,
         arguments: impl FnOnce(&mut Cmd),
-    ) -> Command {
+    ) -> RedisCommand {
         let keys = [self.keys.log(log)];
         let mut call = self.call(which, &keys);
         if let Some(lease) = lease {
-            call.arg(self.sharded("PUBLISH")).arg(self.keys.news(log));
+            call.arg(self.sharded("PUBLISH"))
+                .arg(self.keys.log_channel(log));
             call.arg(lease.node.to_string()).arg(lease.epoch);
         }
         arguments(&mut call);
-        Command {
+        RedisCommand {
             cmd: call,
             slot: keys::slot(&keys[0]),
             is_script: true,
@@ -182,18 +201,22 @@ impl Planner<'_> {
         call
     }
 
-    fn of_opened(&self, verb: &str, node: NodeId, log: &LogId) -> Command {
+    fn of_opened(&self, verb: &str, node: NodeId, log: &LogId) -> RedisCommand {
         let member = keys::log_text(log);
-        plain(verb, &self.keys.opened(node), Some(member.as_bytes()))
+        single_key_command(
+            verb,
+            &self.keys.subscriptions(node),
+            Some(member.as_bytes()),
+        )
     }
 }
 
-impl Plan {
-    fn step(&mut self, stage: Stage, command: Command) {
-        self.steps.push(Step { command, stage });
+impl CommandPlan {
+    fn step(&mut self, stage: CommandStage, command: RedisCommand) {
+        self.steps.push(PlannedCommand { command, stage });
     }
 
-    fn answer(&mut self, stage: Stage, command: Command) {
+    fn answer(&mut self, stage: CommandStage, command: RedisCommand) {
         self.answered.push(self.steps.len());
         self.step(stage, command);
     }
@@ -202,15 +225,15 @@ impl Plan {
     /// log is the answer to who asked about it.
     pub(super) fn answers(
         &self,
-        keys: &Keys,
-        batch: &[Request],
+        keys: &KeyNames,
+        batch: &[StoreRequest],
         values: &[Value],
-    ) -> Result<Vec<Answer>, Error> {
+    ) -> Result<Vec<StoreResponse>, StoreError> {
         let values = self.answered.iter().map(|step| &values[*step]);
         let answers = batch.iter().zip(values);
         let answers = answers.map(|(request, value)| match answer(request, value) {
-            Err(Error::Garbage(why)) if let Some(log) = log_of(request) => {
-                Ok(Answer::Failed(format!("{}: {why}", keys.log(log))))
+            Err(StoreError::Malformed(why)) if let Some(log) = log_of(request) => {
+                Ok(StoreResponse::Failed(format!("{}: {why}", keys.log(log))))
             }
             answered => answered,
         });
@@ -219,31 +242,31 @@ impl Plan {
 }
 
 /// The log that a request is about and nothing else.
-pub(super) fn log_of(request: &Request) -> Option<&LogId> {
+pub(super) fn log_of(request: &StoreRequest) -> Option<&LogId> {
     match request {
-        Request::Read(log)
-        | Request::Change { log, .. }
-        | Request::Sync { log, .. }
-        | Request::Evict(log, _) => Some(log),
+        StoreRequest::Read(log)
+        | StoreRequest::Change { log, .. }
+        | StoreRequest::Sync { log, .. }
+        | StoreRequest::Evict(log, _) => Some(log),
         // These are about what a node has opened, or its channels.
-        Request::Open(..)
-        | Request::Close(..)
-        | Request::Beat { .. }
-        | Request::Bury { .. }
-        | Request::Forget(_)
-        | Request::Logs(_)
-        | Request::Post(..) => None,
+        StoreRequest::Subscribe(..)
+        | StoreRequest::Unsubscribe(..)
+        | StoreRequest::Heartbeat { .. }
+        | StoreRequest::Fence { .. }
+        | StoreRequest::RemoveNode(_)
+        | StoreRequest::SubscribedLogs(_)
+        | StoreRequest::Post(..) => None,
     }
 }
 
 /// A command about one key or channel.
-pub(super) fn plain(verb: &str, key: &str, argument: Option<&[u8]>) -> Command {
+pub(super) fn single_key_command(verb: &str, key: &str, argument: Option<&[u8]>) -> RedisCommand {
     let mut command = cmd(verb);
     command.arg(key);
     if let Some(argument) = argument {
         command.arg(argument);
     }
-    Command {
+    RedisCommand {
         cmd: command,
         slot: keys::slot(key),
         is_script: false,
@@ -256,56 +279,59 @@ fn change(call: &mut Cmd, proposal: &Proposal, seats: usize) {
     match proposal {
         Proposal::Join(wanted) => {
             call.arg("join").arg(wanted.peer.to_string());
-            call.arg(wanted.address.as_str()).arg(&wanted.card);
+            call.arg(wanted.address.as_str()).arg(&wanted.metadata);
         }
         Proposal::Leave(peer, departure) => {
-            let is_eviction = matches!(departure, Departure::Evicted(_));
+            let is_eviction = matches!(departure, LeaveCause::Evicted(_));
             call.arg("leave").arg(peer.to_string());
-            call.arg(wire::departure_text(*departure))
+            call.arg(wire::leave_cause_text(*departure))
                 .arg(u8::from(is_eviction));
         }
     }
 }
 
-fn sync(call: &mut Cmd, known: Known, wanted: &[Wanted], seats: usize) {
+fn sync(call: &mut Cmd, known: LogVersion, wanted: &[MemberSpec], seats: usize) {
     call.arg(known.generation).arg(known.head.get()).arg(seats);
     for wanted in wanted {
         let since = wanted.since.map(|since| since.get().to_string());
         call.arg(wanted.peer.to_string())
             .arg(wanted.address.as_str());
-        call.arg(since.unwrap_or_default()).arg(&wanted.card);
+        call.arg(since.unwrap_or_default()).arg(&wanted.metadata);
     }
 }
 
-fn answer(request: &Request, value: &Value) -> Result<Answer, Error> {
+fn answer(request: &StoreRequest, value: &Value) -> Result<StoreResponse, StoreError> {
     let value = wire::accepted(value)?;
     Ok(match request {
-        Request::Beat { .. } => {
+        StoreRequest::Heartbeat { .. } => {
             let [valid, is_listed, nodes] = wire::array(value)?;
-            Answer::Beaten {
+            StoreResponse::Heartbeat {
                 valid: wire::flag(valid)?,
                 is_listed: wire::flag(is_listed)?,
                 nodes: wire::nodes(nodes)?,
             }
         }
-        Request::Bury { .. } => Answer::Buried(wire::flag(value)?),
-        Request::Logs(_) => Answer::Logs(wire::logs(value)?),
-        Request::Read(_) => Answer::Read(wire::snapshot(value)?),
-        Request::Change { .. } => Answer::Changed {
+        StoreRequest::Fence { .. } => StoreResponse::Fenced(wire::flag(value)?),
+        StoreRequest::SubscribedLogs(_) => StoreResponse::Logs(wire::logs(value)?),
+        StoreRequest::Read(_) => StoreResponse::Read(wire::snapshot(value)?),
+        StoreRequest::Change { .. } => StoreResponse::Changed {
             outcome: wire::outcome(value)?,
         },
-        Request::Sync { .. } => {
+        StoreRequest::Sync { .. } => {
             let [fenced, declined, snapshot] = wire::array(value)?;
-            Answer::Synced {
+            StoreResponse::Synced {
                 fenced: wire::flag(fenced)?,
-                declined: wire::declined(declined)?,
+                rejected: wire::rejected_joins(declined)?,
                 snapshot: wire::snapshot(snapshot)?,
             }
         }
-        Request::Post(..) => Answer::Posted(wire::count(value)?),
-        Request::Forget(_) | Request::Open(..) | Request::Close(..) | Request::Evict(..) => {
+        StoreRequest::Post(..) => StoreResponse::Posted(wire::count(value)?),
+        StoreRequest::RemoveNode(_)
+        | StoreRequest::Subscribe(..)
+        | StoreRequest::Unsubscribe(..)
+        | StoreRequest::Evict(..) => {
             wire::flag(value)?;
-            Answer::Done
+            StoreResponse::Done
         }
     })
 }

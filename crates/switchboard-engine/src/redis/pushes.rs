@@ -9,19 +9,19 @@ use redis::{PushInfo, PushKind};
 use switchboard_core::{LogId, NodeId};
 use tokio::sync::mpsc;
 
-use super::{Error, keys::Keys, wire};
-use crate::cluster::store::News;
+use super::{StoreError, keys::KeyNames, wire};
+use crate::cluster::store::LogEvent;
 
 /// How many bytes of news and mail may wait for the node.
 const QUEUE_BYTES: usize = 64 * 1024 * 1024;
 
 /// What a node is told unasked.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Push {
+pub enum StorePush {
     /// News of a log that it has opened.
-    News(LogId, News),
+    LogEvent(LogId, LogEvent),
     /// A message to it, as it was posted.
-    Mail(Vec<u8>),
+    Envelope(Vec<u8>),
     /// The last: the connection has broken, or too much has come at once, or something that
     /// nobody can read. Whatever came since is not told any more; the node is to connect anew.
     Lost(String),
@@ -29,119 +29,126 @@ pub enum Push {
 
 /// The way from the connections of a node to the node.
 #[derive(Debug)]
-pub(super) struct Pushes {
-    keys: Keys,
+pub(super) struct PushQueue {
+    keys: KeyNames,
     mail: String,
-    gate: Mutex<Gate>,
+    state: Mutex<QueueState>,
 }
 
 #[derive(Debug)]
-enum Gate {
+enum QueueState {
     Open {
-        queue: mpsc::Sender<Push>,
+        queue: mpsc::Sender<StorePush>,
         /// How many bytes each of the pushes has that waited when the last one came, and together.
         sizes: VecDeque<usize>,
         bytes: usize,
-        /// The room for [`Push::Lost`], however full the queue is.
-        last: mpsc::OwnedPermit<Push>,
+        /// The room for [`StorePush::Lost`], however full the queue is.
+        last: mpsc::OwnedPermit<StorePush>,
         /// Per channel how often it was asked to be silent and has not confirmed yet.
         closing: BTreeMap<String, u32>,
     },
     Closed(String),
 }
 
-impl Pushes {
+impl PushQueue {
     /// At most `queue` pushes wait, and [`QUEUE_BYTES`].
-    pub(super) fn new(keys: Keys, node: NodeId, queue: usize) -> (Self, mpsc::Receiver<Push>) {
+    pub(super) fn new(
+        keys: KeyNames,
+        node: NodeId,
+        queue: usize,
+    ) -> (Self, mpsc::Receiver<StorePush>) {
         let (sender, receiver) = mpsc::channel(queue + 1);
         let gate = match sender.clone().try_reserve_owned() {
-            Ok(last) => Gate::Open {
+            Ok(last) => QueueState::Open {
                 queue: sender,
                 sizes: VecDeque::new(),
                 bytes: 0,
                 last,
                 closing: BTreeMap::new(),
             },
-            Err(_) => Gate::Closed("the queue is closed".to_owned()),
+            Err(_) => QueueState::Closed("the queue is closed".to_owned()),
         };
         let pushes = Self {
-            mail: keys.mail(node),
+            mail: keys.node_channel(node),
             keys,
-            gate: Mutex::new(gate),
+            state: Mutex::new(gate),
         };
         (pushes, receiver)
     }
 
     /// Takes what a connection says.
-    pub(super) fn take(&self, info: &PushInfo) {
+    pub(super) fn handle_push(&self, info: &PushInfo) {
         let is = |kinds: &[PushKind]| kinds.contains(&info.kind);
         let told = if is(&[PushKind::Message, PushKind::SMessage]) {
             self.read(info)
-                .and_then(|(push, size)| self.tell(push, size))
+                .and_then(|(push, size)| self.push(push, size))
         } else if is(&[PushKind::Unsubscribe, PushKind::SUnsubscribe]) {
-            self.confirm(info)
+            self.handle_unsubscribed(info)
         } else if is(&[PushKind::Disconnection]) {
             let why = "the connection to Redis has broken";
-            Err(Error::Unreachable(why.to_owned()))
+            Err(StoreError::Unreachable(why.to_owned()))
         } else {
             Ok(())
         };
         if let Err(why) = told {
-            self.lose(&why.to_string());
+            self.close(&why.to_string());
         }
     }
 
     /// The next confirmation of this channel's silence was asked for.
-    pub(super) fn expect_silence(&self, channel: String) {
-        if let Gate::Open { closing, .. } = &mut *self.gate() {
+    pub(super) fn expect_unsubscribe(&self, channel: String) {
+        if let QueueState::Open { closing, .. } = &mut *self.state() {
             *closing.entry(channel).or_default() += 1;
         }
     }
 
     /// Ends it: the last push says why.
-    pub(super) fn lose(&self, why: &str) {
-        let mut gate = self.gate();
-        if matches!(*gate, Gate::Open { .. })
-            && let Gate::Open { last, .. } =
-                std::mem::replace(&mut *gate, Gate::Closed(why.to_owned()))
+    pub(super) fn close(&self, why: &str) {
+        let mut gate = self.state();
+        if matches!(*gate, QueueState::Open { .. })
+            && let QueueState::Open { last, .. } =
+                std::mem::replace(&mut *gate, QueueState::Closed(why.to_owned()))
         {
-            last.send(Push::Lost(why.to_owned()));
+            last.send(StorePush::Lost(why.to_owned()));
         }
     }
 
     /// Why it has ended, if it has.
-    pub(super) fn lost(&self) -> Option<String> {
-        match &*self.gate() {
-            Gate::Open { .. } => None,
-            Gate::Closed(why) => Some(why.clone()),
+    pub(super) fn close_reason(&self) -> Option<String> {
+        match &*self.state() {
+            QueueState::Open { .. } => None,
+            QueueState::Closed(why) => Some(why.clone()),
         }
     }
 
-    fn gate(&self) -> MutexGuard<'_, Gate> {
-        self.gate.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, QueueState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A push, and how many bytes it has.
-    fn read(&self, info: &PushInfo) -> Result<(Push, usize), Error> {
+    fn read(&self, info: &PushInfo) -> Result<(StorePush, usize), StoreError> {
         let [channel, payload] = info.data.as_slice() else {
-            return Err(Error::garbage("a channel and a message"));
+            return Err(StoreError::malformed("a channel and a message"));
         };
         let (channel, payload) = (wire::text(channel)?, wire::bytes(payload)?);
         if channel == self.mail {
-            return Ok((Push::Mail(payload.to_vec()), payload.len()));
+            return Ok((StorePush::Envelope(payload.to_vec()), payload.len()));
         }
         let log = self.keys.log_of_channel(channel);
-        let log = log.ok_or(Error::garbage("the channel of a log"))?;
-        Ok((Push::News(log, wire::news(payload)?), payload.len()))
+        let log = log.ok_or(StoreError::malformed("the channel of a log"))?;
+        Ok((
+            StorePush::LogEvent(log, wire::log_event(payload)?),
+            payload.len(),
+        ))
     }
 
-    fn tell(&self, push: Push, size: usize) -> Result<(), Error> {
-        let Gate::Open {
+    fn push(&self, push: StorePush, size: usize) -> Result<(), StoreError> {
+        let QueueState::Open {
             queue,
             sizes,
             bytes,
             ..
-        } = &mut *self.gate()
+        } = &mut *self.state()
         else {
             return Ok(());
         };
@@ -153,15 +160,15 @@ impl Pushes {
         *bytes += size;
         let sent = *bytes <= QUEUE_BYTES && queue.try_send(push).is_ok();
         sent.then_some(()).ok_or_else(|| {
-            Error::Unreachable("more comes from Redis than this node can take".to_owned())
+            StoreError::Unreachable("more comes from Redis than this node can take".to_owned())
         })
     }
 
     /// A server that gives a slot to another also ends the subscriptions to its channels.
-    fn confirm(&self, info: &PushInfo) -> Result<(), Error> {
+    fn handle_unsubscribed(&self, info: &PushInfo) -> Result<(), StoreError> {
         let channel = info.data.first().map(wire::text).transpose()?;
-        let channel = channel.ok_or(Error::garbage("a channel"))?;
-        let Gate::Open { closing, .. } = &mut *self.gate() else {
+        let channel = channel.ok_or(StoreError::malformed("a channel"))?;
+        let QueueState::Open { closing, .. } = &mut *self.state() else {
             return Ok(());
         };
         match closing.get_mut(channel) {
@@ -173,7 +180,7 @@ impl Pushes {
                 *times -= 1;
                 Ok(())
             }
-            None => Err(Error::Unreachable(
+            None => Err(StoreError::Unreachable(
                 "Redis has ended a subscription: its slots are being moved".to_owned(),
             )),
         }

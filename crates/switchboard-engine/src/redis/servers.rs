@@ -14,7 +14,7 @@ use redis::{
     cmd,
 };
 
-use super::{Address, Error, Script, address::Host, wire};
+use super::{RedisAddress, Script, StoreError, address::RedisHost, wire};
 
 /// How many slots a Redis Cluster has.
 pub(super) const SLOTS: u16 = 16384;
@@ -25,11 +25,11 @@ pub(super) const TIMEOUT: Duration = Duration::from_secs(2);
 const REDIS_MAJOR_MIN: u32 = 7;
 
 /// Who is told what the servers say unasked.
-pub(super) type OnPush = Arc<dyn Fn(PushInfo) + Send + Sync>;
+pub(super) type PushHandler = Arc<dyn Fn(PushInfo) + Send + Sync>;
 
 /// A command, and what is to be known of it.
 #[derive(Debug)]
-pub(super) struct Command {
+pub(super) struct RedisCommand {
     pub(super) cmd: Cmd,
     /// Where its keys are.
     pub(super) slot: u16,
@@ -40,8 +40,8 @@ pub(super) struct Command {
 }
 
 /// Connections to all servers.
-pub(super) struct Servers {
-    servers: Vec<Server>,
+pub(super) struct RedisServers {
+    servers: Vec<RedisServer>,
     /// First and last slot, and whose. Without a cluster: all, the first's.
     slots: Vec<(u16, u16, usize)>,
     is_cluster: bool,
@@ -49,21 +49,24 @@ pub(super) struct Servers {
     shas: Vec<String>,
 }
 
-struct Server {
-    host: Host,
+struct RedisServer {
+    host: RedisHost,
     connection: MultiplexedConnection,
 }
 
-impl fmt::Debug for Servers {
+impl fmt::Debug for RedisServers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let hosts = self.servers.iter().map(|server| server.host.to_string());
         f.debug_list().entries(hosts).finish()
     }
 }
 
-impl Servers {
-    pub(super) async fn connect(address: &Address, on_push: OnPush) -> Result<Self, Error> {
-        let (scouted, is_cluster) = scout(address).await?;
+impl RedisServers {
+    pub(super) async fn connect(
+        address: &RedisAddress,
+        on_push: PushHandler,
+    ) -> Result<Self, StoreError> {
+        let (scouted, is_cluster) = first_reachable(address).await?;
         let slots = if is_cluster {
             slots(&scouted).await?
         } else {
@@ -105,7 +108,7 @@ impl Servers {
     }
 
     /// Carries out commands in their order, those of different servers beside each other.
-    pub(super) async fn run(&self, commands: &[&Command]) -> Result<Vec<Value>, Error> {
+    pub(super) async fn run(&self, commands: &[&RedisCommand]) -> Result<Vec<Value>, StoreError> {
         let mut by_server: Vec<Vec<usize>> = vec![Vec::new(); self.servers.len()];
         for (at, command) in commands.iter().enumerate() {
             by_server[self.owner(command.slot)?].push(at);
@@ -115,7 +118,7 @@ impl Servers {
         let runs = runs.map(|(server, places)| async move {
             let commands: Vec<_> = places.iter().map(|at| commands[*at]).collect();
             let answers = self.run_on(server, &commands).await?;
-            Ok::<_, Error>(places.iter().copied().zip(answers))
+            Ok::<_, StoreError>(places.iter().copied().zip(answers))
         });
         let mut answers = vec![Value::Nil; commands.len()];
         for (at, answer) in try_join_all(runs).await?.into_iter().flatten() {
@@ -124,27 +127,31 @@ impl Servers {
         Ok(answers)
     }
 
-    fn owner(&self, slot: u16) -> Result<usize, Error> {
+    fn owner(&self, slot: u16) -> Result<usize, StoreError> {
         let range = self.slots.iter();
         let range = range.filter(|(first, last, _)| (*first..=*last).contains(&slot));
         range.map(|(_, _, server)| *server).next().ok_or_else(|| {
-            Error::Unreachable(format!(
+            StoreError::Unreachable(format!(
                 "no server of the Redis Cluster has the slot {slot}"
             ))
         })
     }
 
-    async fn run_on(&self, server: &Server, commands: &[&Command]) -> Result<Vec<Value>, Error> {
+    async fn run_on(
+        &self,
+        server: &RedisServer,
+        commands: &[&RedisCommand],
+    ) -> Result<Vec<Value>, StoreError> {
         let mut answers = server
             .send(commands.iter().map(|command| &command.cmd))
             .await?;
         self.repeat_without_script(server, commands, &mut answers)
             .await?;
         for (command, answer) in commands.iter().zip(&mut answers) {
-            if let Some(host) = asked_elsewhere(answer) {
+            if let Some(host) = redirect_of(answer) {
                 *answer = self.ask(&host, command).await?;
             }
-            if !(command.is_of_log && is_spoilt(answer)) {
+            if !(command.is_of_log && is_wrong_type(answer)) {
                 wire::accepted(answer)?;
             }
         }
@@ -155,17 +162,17 @@ impl Servers {
     /// script that it did not know must not have happened either, or the order would be broken.
     async fn repeat_without_script(
         &self,
-        server: &Server,
-        commands: &[&Command],
+        server: &RedisServer,
+        commands: &[&RedisCommand],
         answers: &mut [Value],
-    ) -> Result<(), Error> {
+    ) -> Result<(), StoreError> {
         let Some(first) = answers.iter().position(is_unknown_script) else {
             return Ok(());
         };
         let scripts = (first..commands.len()).filter(|at| commands[*at].is_script);
         let places: Vec<_> = scripts.collect();
         if !places.iter().all(|at| is_unknown_script(&answers[*at])) {
-            return Err(Error::Refused(
+            return Err(StoreError::Refused(
                 "somebody has changed the scripts in Redis meanwhile".to_owned(),
             ));
         }
@@ -180,21 +187,24 @@ impl Servers {
     }
 
     /// While a slot is on its way to another server, that one is asked for what has arrived there.
-    async fn ask(&self, host: &Host, command: &Command) -> Result<Value, Error> {
+    async fn ask(&self, host: &RedisHost, command: &RedisCommand) -> Result<Value, StoreError> {
         let server = self.servers.iter().find(|server| server.host == *host);
         let server = server.ok_or_else(|| {
-            Error::Unreachable(format!("the Redis Cluster has a new server, {host}"))
+            StoreError::Unreachable(format!("the Redis Cluster has a new server, {host}"))
         })?;
         let answers = server.send([&cmd("ASKING"), &command.cmd]).await?;
         let [_, answer] =
-            <[Value; 2]>::try_from(answers).map_err(|_| Error::garbage("2 answers"))?;
+            <[Value; 2]>::try_from(answers).map_err(|_| StoreError::malformed("2 answers"))?;
         Ok(answer)
     }
 }
 
-impl Server {
+impl RedisServer {
     /// One answer per command; a refused one is answered by its error.
-    async fn send(&self, commands: impl IntoIterator<Item = &Cmd>) -> Result<Vec<Value>, Error> {
+    async fn send(
+        &self,
+        commands: impl IntoIterator<Item = &Cmd>,
+    ) -> Result<Vec<Value>, StoreError> {
         let mut pipeline = Pipeline::new();
         for command in commands {
             pipeline.add_command(command.clone());
@@ -205,11 +215,11 @@ impl Server {
         if answers.len() == count {
             Ok(answers)
         } else {
-            Err(Error::garbage(format_args!("{count} answers")))
+            Err(StoreError::malformed(format_args!("{count} answers")))
         }
     }
 
-    async fn ask(&self, command: Cmd) -> Result<Value, Error> {
+    async fn ask(&self, command: Cmd) -> Result<Value, StoreError> {
         let answer = self.send([&command]).await?.pop().unwrap_or_default();
         wire::accepted(&answer)?;
         Ok(answer)
@@ -217,12 +227,12 @@ impl Server {
 }
 
 /// The first server that can be reached, and whether it belongs to a Redis Cluster.
-async fn scout(address: &Address) -> Result<(Server, bool), Error> {
-    let mut last = Error::Unreachable("no server is named".to_owned());
+async fn first_reachable(address: &RedisAddress) -> Result<(RedisServer, bool), StoreError> {
+    let mut last = StoreError::Unreachable("no server is named".to_owned());
     for host in &address.hosts {
         match connect(address, host, None).await {
             Ok(server) => {
-                let is_cluster = check(address, &server).await?;
+                let is_cluster = check_version(address, &server).await?;
                 return Ok((server, is_cluster));
             }
             Err(error) => last = error,
@@ -232,9 +242,9 @@ async fn scout(address: &Address) -> Result<(Server, bool), Error> {
 }
 
 /// Whether the server, if it is one that will do, belongs to a Redis Cluster.
-async fn check(address: &Address, server: &Server) -> Result<bool, Error> {
+async fn check_version(address: &RedisAddress, server: &RedisServer) -> Result<bool, StoreError> {
     let info = server.ask(cmd("INFO").arg("server").take()).await?;
-    let info = Info(wire::text(&info)?);
+    let info = ServerInfo(wire::text(&info)?);
     let version = info.get("redis_version").unwrap_or("unknown");
     let major = version
         .split('.')
@@ -242,7 +252,7 @@ async fn check(address: &Address, server: &Server) -> Result<bool, Error> {
         .and_then(|major| major.parse::<u32>().ok());
     let is_valkey = info.get("valkey_version").is_some();
     if !is_valkey && major.is_none_or(|major| major < REDIS_MAJOR_MIN) {
-        return Err(Error::Refused(format!(
+        return Err(StoreError::Refused(format!(
             "Redis at {} has version {version}; at least {REDIS_MAJOR_MIN}.0 is needed, or Valkey",
             server.host
         )));
@@ -250,7 +260,7 @@ async fn check(address: &Address, server: &Server) -> Result<bool, Error> {
     let mode = info.get("redis_mode").or_else(|| info.get("server_mode"));
     let is_cluster = mode == Some("cluster");
     if address.is_cluster && !is_cluster {
-        return Err(Error::Refused(format!(
+        return Err(StoreError::Refused(format!(
             "Redis at {} is no Redis Cluster: name one host, with redis:// or rediss://",
             server.host
         )));
@@ -259,9 +269,9 @@ async fn check(address: &Address, server: &Server) -> Result<bool, Error> {
 }
 
 /// The answer to `INFO`.
-struct Info<'a>(&'a str);
+struct ServerInfo<'a>(&'a str);
 
-impl<'a> Info<'a> {
+impl<'a> ServerInfo<'a> {
     fn get(&self, name: &str) -> Option<&'a str> {
         let mut lines = self.0.lines();
         lines.find_map(|line| line.trim_end().strip_prefix(name)?.strip_prefix(':'))
@@ -269,15 +279,15 @@ impl<'a> Info<'a> {
 }
 
 /// Which slots are where, as a server of the cluster sees it.
-async fn slots(server: &Server) -> Result<Vec<(u16, u16, Host)>, Error> {
+async fn slots(server: &RedisServer) -> Result<Vec<(u16, u16, RedisHost)>, StoreError> {
     let answer = server.ask(cmd("CLUSTER").arg("SLOTS").take()).await?;
     let Value::Array(ranges) = answer else {
-        return Err(Error::garbage("the slots of the cluster"));
+        return Err(StoreError::malformed("the slots of the cluster"));
     };
     let ranges = ranges.iter().map(|range| slot_range(range, &server.host));
     let ranges = ranges.collect::<Result<Vec<_>, _>>()?;
     if ranges.is_empty() {
-        return Err(Error::Unreachable(format!(
+        return Err(StoreError::Unreachable(format!(
             "the Redis Cluster at {} is not set up: it has no slots",
             server.host
         )));
@@ -286,8 +296,8 @@ async fn slots(server: &Server) -> Result<Vec<(u16, u16, Host)>, Error> {
 }
 
 /// `[first, last, [host, port, …], …]`: the first server of a range is its master.
-fn slot_range(range: &Value, asked: &Host) -> Result<(u16, u16, Host), Error> {
-    let wrong = || Error::garbage("the slots of the cluster");
+fn slot_range(range: &Value, asked: &RedisHost) -> Result<(u16, u16, RedisHost), StoreError> {
+    let wrong = || StoreError::malformed("the slots of the cluster");
     let Value::Array(range) = range else {
         return Err(wrong());
     };
@@ -311,14 +321,18 @@ fn slot_range(range: &Value, asked: &Host) -> Result<(u16, u16, Host), Error> {
     };
     let name = if name.is_empty() { &asked.name } else { name };
     let slot = |slot: &i64| u16::try_from(*slot).map_err(|_| wrong());
-    let host = Host {
+    let host = RedisHost {
         name: name.to_owned(),
         port: u16::try_from(*port).map_err(|_| wrong())?,
     };
     Ok((slot(first)?, slot(last)?, host))
 }
 
-async fn connect(address: &Address, host: &Host, on_push: Option<OnPush>) -> Result<Server, Error> {
+async fn connect(
+    address: &RedisAddress,
+    host: &RedisHost,
+    on_push: Option<PushHandler>,
+) -> Result<RedisServer, StoreError> {
     let client = Client::open(info(address, host)?)?;
     let mut config = AsyncConnectionConfig::new()
         .set_connection_timeout(Some(TIMEOUT))
@@ -333,23 +347,23 @@ async fn connect(address: &Address, host: &Host, on_push: Option<OnPush>) -> Res
     // The timeout of the configuration is not that of the greeting.
     let connection = tokio::time::timeout(TIMEOUT, connection).await;
     let connection = connection.map_err(|_| {
-        Error::Unreachable(format!(
+        StoreError::Unreachable(format!(
             "Redis at {host} does not answer within {TIMEOUT:?}"
         ))
     })?;
-    let connection = connection.map_err(|error| match Error::from(error) {
-        Error::Unreachable(why) => Error::Unreachable(format!("{host}: {why}")),
-        Error::Refused(why) => Error::Refused(format!("{host}: {why}")),
-        Error::Garbage(why) => Error::Garbage(format!("{host}: {why}")),
+    let connection = connection.map_err(|error| match StoreError::from(error) {
+        StoreError::Unreachable(why) => StoreError::Unreachable(format!("{host}: {why}")),
+        StoreError::Refused(why) => StoreError::Refused(format!("{host}: {why}")),
+        StoreError::Malformed(why) => StoreError::Malformed(format!("{host}: {why}")),
     })?;
-    Ok(Server {
+    Ok(RedisServer {
         host: host.clone(),
         connection,
     })
 }
 
-fn info(address: &Address, host: &Host) -> Result<redis::ConnectionInfo, Error> {
-    let Host { name, port } = host.clone();
+fn info(address: &RedisAddress, host: &RedisHost) -> Result<redis::ConnectionInfo, StoreError> {
+    let RedisHost { name, port } = host.clone();
     let to = if address.has_tls {
         // Whoever embeds this may have chosen a provider already: then that one it is.
         _ = rustls::crypto::ring::default_provider().install_default();
@@ -375,7 +389,7 @@ fn info(address: &Address, host: &Host) -> Result<redis::ConnectionInfo, Error> 
 }
 
 /// Makes the scripts known to a server, which calls them by these names.
-async fn load(server: &Server) -> Result<Vec<String>, Error> {
+async fn load(server: &RedisServer) -> Result<Vec<String>, StoreError> {
     let load = |script: Script| cmd("SCRIPT").arg("LOAD").arg(script.text()).take();
     let commands = Script::ALL.map(load);
     let answers = server.send(&commands).await?;
@@ -384,8 +398,8 @@ async fn load(server: &Server) -> Result<Vec<String>, Error> {
 }
 
 /// Whether the server says that what stands at a key is not what nodes write.
-fn is_spoilt(answer: &Value) -> bool {
-    matches!(wire::accepted(answer), Err(Error::Garbage(_)))
+fn is_wrong_type(answer: &Value) -> bool {
+    matches!(wire::accepted(answer), Err(StoreError::Malformed(_)))
 }
 
 fn is_unknown_script(answer: &Value) -> bool {
@@ -393,7 +407,7 @@ fn is_unknown_script(answer: &Value) -> bool {
 }
 
 /// Where to ask instead: `ASK 3999 127.0.0.1:6381`.
-fn asked_elsewhere(answer: &Value) -> Option<Host> {
+fn redirect_of(answer: &Value) -> Option<RedisHost> {
     let Value::ServerError(error) = answer else {
         return None;
     };
@@ -405,7 +419,7 @@ fn asked_elsewhere(answer: &Value) -> Option<Host> {
         .split_whitespace()
         .last()?
         .rsplit_once(':')?;
-    Some(Host {
+    Some(RedisHost {
         name: name.to_owned(),
         port: port.parse().ok()?,
     })

@@ -4,61 +4,67 @@
 use std::str::FromStr;
 
 use redis::Value;
-use switchboard_core::{Address, Departure, Eviction, Farewell, LogId, NodeId, PeerId, Position};
-
-use super::{Error, keys};
-use crate::cluster::store::{
-    Known, Lease, News, NoSeat, NodeStatus, Outcome, Seat, Snapshot, StoredChange,
+use switchboard_core::{
+    Address, EvictionReason, LeaveCause, LeaveKind, LogId, NodeId, PeerId, Position,
 };
 
-const DEPARTURES: &[(&str, Departure)] = &[
-    ("aloud", Departure::Asked(Farewell::Aloud)),
-    ("quiet", Departure::Asked(Farewell::Quiet)),
-    ("dropped", Departure::Asked(Farewell::Dropped)),
-    ("ghost", Departure::Evicted(Eviction::Ghost)),
-    ("replaced", Departure::Evicted(Eviction::Replaced)),
-    ("kicked", Departure::Evicted(Eviction::Kicked)),
-    ("lost", Departure::Lost),
+use super::{StoreError, keys};
+use crate::cluster::store::{
+    ChangeOutcome, JoinRejection, Lease, LogEvent, LogVersion, NodeStatus, Snapshot, StoredChange,
+    StoredMember,
+};
+
+const LEAVE_CAUSES: &[(&str, LeaveCause)] = &[
+    ("aloud", LeaveCause::Requested(LeaveKind::Announced)),
+    ("quiet", LeaveCause::Requested(LeaveKind::Silent)),
+    ("dropped", LeaveCause::Requested(LeaveKind::ConnectionLost)),
+    ("ghost", LeaveCause::Evicted(EvictionReason::Unresponsive)),
+    ("replaced", LeaveCause::Evicted(EvictionReason::Replaced)),
+    ("kicked", LeaveCause::Evicted(EvictionReason::Kicked)),
+    ("lost", LeaveCause::NodeLost),
 ];
 
-pub(super) fn departure_text(departure: Departure) -> &'static str {
+pub(super) fn leave_cause_text(departure: LeaveCause) -> &'static str {
     match departure {
-        Departure::Asked(Farewell::Aloud) => "aloud",
-        Departure::Asked(Farewell::Quiet) => "quiet",
-        Departure::Asked(Farewell::Dropped) => "dropped",
-        Departure::Evicted(Eviction::Ghost) => "ghost",
-        Departure::Evicted(Eviction::Replaced) => "replaced",
-        Departure::Evicted(Eviction::Kicked) => "kicked",
-        Departure::Lost => "lost",
+        LeaveCause::Requested(LeaveKind::Announced) => "aloud",
+        LeaveCause::Requested(LeaveKind::Silent) => "quiet",
+        LeaveCause::Requested(LeaveKind::ConnectionLost) => "dropped",
+        LeaveCause::Evicted(EvictionReason::Unresponsive) => "ghost",
+        LeaveCause::Evicted(EvictionReason::Replaced) => "replaced",
+        LeaveCause::Evicted(EvictionReason::Kicked) => "kicked",
+        LeaveCause::NodeLost => "lost",
     }
 }
 
 /// News as they come by a log's channel.
-pub(super) fn news(packed: &[u8]) -> Result<News, Error> {
-    let mut fields = Fields::new("news", packed);
+pub(super) fn log_event(packed: &[u8]) -> Result<LogEvent, StoreError> {
+    let mut fields = PackedFields::new("news", packed);
     let version = fields.text("version")?;
     if version != "1" {
-        return Err(Error::Garbage(format!(
+        return Err(StoreError::Malformed(format!(
             "news of version `{}`: the nodes of this prefix run different releases",
             version.escape_default()
         )));
     }
-    let at = Known {
+    let at = LogVersion {
         generation: fields.parse("generation")?,
         head: Position::from(fields.parse::<u64>("head")?),
     };
     let change = match fields.text("change")? {
-        "join" => StoredChange::Join(seat(fields.bytes("member")?)?),
+        "join" => StoredChange::Join(stored_member(fields.bytes("member")?)?),
         "leave" => StoredChange::Leave(fields.peer()?, fields.departure()?),
         _ => return Err(fields.error("change")),
     };
     fields.end()?;
-    Ok(News { at, change })
+    Ok(LogEvent {
+        version: at,
+        change,
+    })
 }
 
-fn seat(packed: &[u8]) -> Result<Seat, Error> {
-    let mut fields = Fields::new("member", packed);
-    let seat = Seat {
+fn stored_member(packed: &[u8]) -> Result<StoredMember, StoreError> {
+    let mut fields = PackedFields::new("member", packed);
+    let seat = StoredMember {
         peer: fields.peer()?,
         address: {
             let address = fields.text("address")?;
@@ -69,24 +75,24 @@ fn seat(packed: &[u8]) -> Result<Seat, Error> {
             epoch: fields.parse("epoch")?,
         },
         since: Position::from(fields.parse::<u64>("since")?),
-        card: fields.text("card")?.to_owned(),
+        metadata: fields.text("card")?.to_owned(),
     };
     fields.end()?;
     Ok(seat)
 }
 
 /// The answer of `HGETALL` on the list of nodes, asked plainly or handed on by a script.
-pub(super) fn nodes(value: &Value) -> Result<Vec<NodeStatus>, Error> {
+pub(super) fn nodes(value: &Value) -> Result<Vec<NodeStatus>, StoreError> {
     let fields: Vec<_> = if let Value::Map(fields) = value {
         let both = fields.iter().flat_map(|(name, value)| [name, value]);
         both.collect()
     } else if let Value::Array(fields) = value {
         fields.iter().collect()
     } else {
-        return Err(Error::garbage("the nodes"));
+        return Err(StoreError::malformed("the nodes"));
     };
     let (pairs, []) = fields.as_chunks::<2>() else {
-        return Err(Error::garbage("the nodes"));
+        return Err(StoreError::malformed("the nodes"));
     };
     let lines = pairs
         .iter()
@@ -96,15 +102,15 @@ pub(super) fn nodes(value: &Value) -> Result<Vec<NodeStatus>, Error> {
     Ok(lines)
 }
 
-fn node_status(name: &str, packed: &[u8]) -> Result<NodeStatus, Error> {
-    let mut fields = Fields::new("node", packed);
+fn node_status(name: &str, packed: &[u8]) -> Result<NodeStatus, StoreError> {
+    let mut fields = PackedFields::new("node", packed);
     let status = NodeStatus {
         lease: Lease {
             node: node(name)?,
             epoch: fields.parse("epoch")?,
         },
-        beat: fields.parse("beat")?,
-        buried: match fields.text("buried")? {
+        heartbeat: fields.parse("beat")?,
+        is_fenced: match fields.text("buried")? {
             "0" => false,
             "1" => true,
             _ => return Err(fields.error("buried")),
@@ -116,146 +122,148 @@ fn node_status(name: &str, packed: &[u8]) -> Result<NodeStatus, Error> {
 }
 
 /// The members of a set of opened logs.
-pub(super) fn logs(value: &Value) -> Result<Vec<LogId>, Error> {
+pub(super) fn logs(value: &Value) -> Result<Vec<LogId>, StoreError> {
     let (Value::Set(members) | Value::Array(members)) = value else {
-        return Err(Error::garbage("a set of logs"));
+        return Err(StoreError::malformed("a set of logs"));
     };
-    let parse = |member| keys::parse_log(text(member)?).ok_or(Error::garbage("logs"));
+    let parse = |member| keys::parse_log(text(member)?).ok_or(StoreError::malformed("logs"));
     let mut logs = members.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
     logs.sort();
     Ok(logs)
 }
 
-pub(super) fn snapshot(value: &Value) -> Result<Option<Snapshot>, Error> {
+pub(super) fn snapshot(value: &Value) -> Result<Option<Snapshot>, StoreError> {
     if *value == Value::Nil {
         return Ok(None);
     }
     let [generation, head, seats] = array(value)?;
     let Value::Array(seats) = seats else {
-        return Err(Error::garbage("seats"));
+        return Err(StoreError::malformed("seats"));
     };
-    let seats = seats.iter().map(|packed| seat(bytes(packed)?));
+    let seats = seats.iter().map(|packed| stored_member(bytes(packed)?));
     let mut seats = seats.collect::<Result<Vec<_>, _>>()?;
     seats.sort_by_key(|seat| (seat.since, seat.peer));
     Ok(Some(Snapshot {
-        known: known(generation, head)?,
-        seats,
+        version: log_version(generation, head)?,
+        members: seats,
     }))
 }
 
-pub(super) fn outcome(value: &Value) -> Result<Outcome, Error> {
+pub(super) fn outcome(value: &Value) -> Result<ChangeOutcome, StoreError> {
     let Value::Array(values) = value else {
-        return Err(Error::garbage("an outcome"));
+        return Err(StoreError::malformed("an outcome"));
     };
     let [what, values @ ..] = values.as_slice() else {
-        return Err(Error::garbage("an outcome"));
+        return Err(StoreError::malformed("an outcome"));
     };
     match (text(what)?, values) {
-        ("at", [generation, head]) => Ok(Outcome::At(known(generation, head)?)),
-        ("present", [since]) => Ok(Outcome::Present(number::<u64>(since)?.into())),
-        ("fenced", []) => Ok(Outcome::Fenced),
-        ("absent", []) => Ok(Outcome::Absent),
-        (why, []) => no_seat(why).map(Outcome::NoSeat),
-        _ => Err(Error::garbage("an outcome")),
+        ("at", [generation, head]) => Ok(ChangeOutcome::Applied(log_version(generation, head)?)),
+        ("present", [since]) => Ok(ChangeOutcome::AlreadyMember(number::<u64>(since)?.into())),
+        ("fenced", []) => Ok(ChangeOutcome::Fenced),
+        ("absent", []) => Ok(ChangeOutcome::NotAMember),
+        (why, []) => join_rejection(why).map(ChangeOutcome::Rejected),
+        _ => Err(StoreError::malformed("an outcome")),
     }
 }
 
-pub(super) fn declined(value: &Value) -> Result<Vec<(PeerId, NoSeat)>, Error> {
+pub(super) fn rejected_joins(value: &Value) -> Result<Vec<(PeerId, JoinRejection)>, StoreError> {
     let Value::Array(values) = value else {
-        return Err(Error::garbage("who is declined"));
+        return Err(StoreError::malformed("who is declined"));
     };
     let (pairs, []) = values.as_chunks::<2>() else {
-        return Err(Error::garbage("who is declined"));
+        return Err(StoreError::malformed("who is declined"));
     };
     let parse = |[peer, why]: &[Value; 2]| {
-        let peer = PeerId::parse(text(peer)?).ok_or(Error::garbage("a peer"))?;
-        Ok((peer, no_seat(text(why)?)?))
+        let peer = PeerId::parse(text(peer)?).ok_or(StoreError::malformed("a peer"))?;
+        Ok((peer, join_rejection(text(why)?)?))
     };
     pairs.iter().map(parse).collect()
 }
 
-fn no_seat(why: &str) -> Result<NoSeat, Error> {
+fn join_rejection(why: &str) -> Result<JoinRejection, StoreError> {
     match why {
-        "taken" => Ok(NoSeat::Taken),
-        "full" => Ok(NoSeat::Full),
-        _ => Err(Error::garbage("why there is no seat")),
+        "taken" => Ok(JoinRejection::Taken),
+        "full" => Ok(JoinRejection::Full),
+        _ => Err(StoreError::malformed("why there is no seat")),
     }
 }
 
-fn known(generation: &Value, head: &Value) -> Result<Known, Error> {
-    Ok(Known {
+fn log_version(generation: &Value, head: &Value) -> Result<LogVersion, StoreError> {
+    Ok(LogVersion {
         generation: number(generation)?,
         head: number::<u64>(head)?.into(),
     })
 }
 
-fn node(text: &str) -> Result<NodeId, Error> {
+fn node(text: &str) -> Result<NodeId, StoreError> {
     let node = text.parse().ok();
     node.filter(|node: &NodeId| node.to_string() == text)
-        .ok_or(Error::garbage("a node"))
+        .ok_or(StoreError::malformed("a node"))
 }
 
 /// The answer, unless it is an error.
-pub(super) fn accepted(answer: &Value) -> Result<&Value, Error> {
+pub(super) fn accepted(answer: &Value) -> Result<&Value, StoreError> {
     if let Value::ServerError(error) = answer {
-        return Err(Error::from(error));
+        return Err(StoreError::from(error));
     }
     Ok(answer)
 }
 
 /// An answer of exactly so many values.
-pub(super) fn array<const N: usize>(value: &Value) -> Result<&[Value; N], Error> {
+pub(super) fn array<const N: usize>(value: &Value) -> Result<&[Value; N], StoreError> {
     let values = if let Value::Array(values) = value {
         values.as_slice().try_into().ok()
     } else {
         None
     };
-    values.ok_or_else(|| Error::garbage(format_args!("{N} values")))
+    values.ok_or_else(|| StoreError::malformed(format_args!("{N} values")))
 }
 
-pub(super) fn bytes(value: &Value) -> Result<&[u8], Error> {
+pub(super) fn bytes(value: &Value) -> Result<&[u8], StoreError> {
     let Value::BulkString(bytes) = value else {
-        return Err(Error::garbage("bytes"));
+        return Err(StoreError::malformed("bytes"));
     };
     Ok(bytes)
 }
 
-pub(super) fn text(value: &Value) -> Result<&str, Error> {
+pub(super) fn text(value: &Value) -> Result<&str, StoreError> {
     if let Value::SimpleString(text) | Value::VerbatimString { text, .. } = value {
         return Ok(text);
     }
-    str::from_utf8(bytes(value)?).map_err(|_| Error::garbage("text"))
+    str::from_utf8(bytes(value)?).map_err(|_| StoreError::malformed("text"))
 }
 
-pub(super) fn number<N: FromStr>(value: &Value) -> Result<N, Error> {
-    text(value)?.parse().map_err(|_| Error::garbage("a number"))
+pub(super) fn number<N: FromStr>(value: &Value) -> Result<N, StoreError> {
+    text(value)?
+        .parse()
+        .map_err(|_| StoreError::malformed("a number"))
 }
 
-pub(super) fn count(value: &Value) -> Result<u64, Error> {
+pub(super) fn count(value: &Value) -> Result<u64, StoreError> {
     let count = if let Value::Int(count) = value {
         u64::try_from(*count).ok()
     } else {
         None
     };
-    count.ok_or(Error::garbage("a count"))
+    count.ok_or(StoreError::malformed("a count"))
 }
 
-pub(super) fn flag(value: &Value) -> Result<bool, Error> {
+pub(super) fn flag(value: &Value) -> Result<bool, StoreError> {
     match count(value)? {
         0 => Ok(false),
         1 => Ok(true),
-        _ => Err(Error::garbage("yes or no")),
+        _ => Err(StoreError::malformed("yes or no")),
     }
 }
 
 /// The packed fields of a record that have not been read yet.
-struct Fields<'a> {
+struct PackedFields<'a> {
     /// The name of the record in errors.
     record: &'static str,
     rest: &'a [u8],
 }
 
-impl<'a> Fields<'a> {
+impl<'a> PackedFields<'a> {
     fn new(record: &'static str, packed: &'a [u8]) -> Self {
         Self {
             record,
@@ -263,39 +271,39 @@ impl<'a> Fields<'a> {
         }
     }
 
-    fn error(&self, field: &str) -> Error {
-        Error::Garbage(format!(
+    fn error(&self, field: &str) -> StoreError {
+        StoreError::Malformed(format!(
             "the field `{field}` of a stored `{}` is malformed",
             self.record
         ))
     }
 
-    fn bytes(&mut self, field: &str) -> Result<&'a [u8], Error> {
+    fn bytes(&mut self, field: &str) -> Result<&'a [u8], StoreError> {
         let (value, rest) = split_field(self.rest).ok_or_else(|| self.error(field))?;
         self.rest = rest;
         Ok(value)
     }
 
-    fn text(&mut self, field: &str) -> Result<&'a str, Error> {
+    fn text(&mut self, field: &str) -> Result<&'a str, StoreError> {
         str::from_utf8(self.bytes(field)?).map_err(|_| self.error(field))
     }
 
-    fn parse<N: FromStr>(&mut self, field: &str) -> Result<N, Error> {
+    fn parse<N: FromStr>(&mut self, field: &str) -> Result<N, StoreError> {
         self.text(field)?.parse().map_err(|_| self.error(field))
     }
 
-    fn peer(&mut self) -> Result<PeerId, Error> {
+    fn peer(&mut self) -> Result<PeerId, StoreError> {
         PeerId::parse(self.text("peer")?).ok_or_else(|| self.error("peer"))
     }
 
-    fn departure(&mut self) -> Result<Departure, Error> {
+    fn departure(&mut self) -> Result<LeaveCause, StoreError> {
         let text = self.text("departure")?;
-        let row = DEPARTURES.iter().find(|(name, _)| *name == text);
+        let row = LEAVE_CAUSES.iter().find(|(name, _)| *name == text);
         row.map(|(_, departure)| *departure)
             .ok_or_else(|| self.error("departure"))
     }
 
-    fn end(&self) -> Result<(), Error> {
+    fn end(&self) -> Result<(), StoreError> {
         self.rest
             .is_empty()
             .then_some(())
@@ -322,34 +330,45 @@ mod tests {
     }
 
     /// The departure after this one. The match has no wildcard, so that a new variant must be added to it.
-    fn next(departure: Departure) -> Option<Departure> {
+    fn next(departure: LeaveCause) -> Option<LeaveCause> {
         Some(match departure {
-            Departure::Asked(Farewell::Aloud) => Departure::Asked(Farewell::Quiet),
-            Departure::Asked(Farewell::Quiet) => Departure::Asked(Farewell::Dropped),
-            Departure::Asked(Farewell::Dropped) => Departure::Evicted(Eviction::Ghost),
-            Departure::Evicted(Eviction::Ghost) => Departure::Evicted(Eviction::Replaced),
-            Departure::Evicted(Eviction::Replaced) => Departure::Evicted(Eviction::Kicked),
-            Departure::Evicted(Eviction::Kicked) => Departure::Lost,
-            Departure::Lost => return None,
+            LeaveCause::Requested(LeaveKind::Announced) => LeaveCause::Requested(LeaveKind::Silent),
+            LeaveCause::Requested(LeaveKind::Silent) => {
+                LeaveCause::Requested(LeaveKind::ConnectionLost)
+            }
+            LeaveCause::Requested(LeaveKind::ConnectionLost) => {
+                LeaveCause::Evicted(EvictionReason::Unresponsive)
+            }
+            LeaveCause::Evicted(EvictionReason::Unresponsive) => {
+                LeaveCause::Evicted(EvictionReason::Replaced)
+            }
+            LeaveCause::Evicted(EvictionReason::Replaced) => {
+                LeaveCause::Evicted(EvictionReason::Kicked)
+            }
+            LeaveCause::Evicted(EvictionReason::Kicked) => LeaveCause::NodeLost,
+            LeaveCause::NodeLost => return None,
         })
     }
 
     #[test]
     fn every_departure_is_read_back_from_its_text() {
-        let first = Departure::Asked(Farewell::Aloud);
+        let first = LeaveCause::Requested(LeaveKind::Announced);
         let all: Vec<_> =
             std::iter::successors(Some(first), |departure| next(*departure)).collect();
         for departure in &all {
-            let packed = packed(&[departure_text(*departure)]);
-            assert_eq!(Fields::new("news", &packed).departure(), Ok(*departure));
+            let packed = packed(&[leave_cause_text(*departure)]);
+            assert_eq!(
+                PackedFields::new("news", &packed).departure(),
+                Ok(*departure)
+            );
         }
-        assert_eq!(all.len(), DEPARTURES.len());
+        assert_eq!(all.len(), LEAVE_CAUSES.len());
     }
 
     #[test]
     fn an_error_names_the_record_and_the_field() {
         let bad = packed(&["1", "3", "head"]);
-        let error = news(&bad).unwrap_err().to_string();
+        let error = log_event(&bad).unwrap_err().to_string();
         assert_eq!(error, "the field `head` of a stored `news` is malformed");
     }
 
@@ -357,24 +376,24 @@ mod tests {
     fn news_are_read_and_nothing_that_looks_like_them() {
         let peer = PeerId::from_random([7; 16]);
         let good = packed(&["1", "3", "5", "leave", &peer.to_string(), "quiet"]);
-        let expected = News {
-            at: Known {
+        let expected = LogEvent {
+            version: LogVersion {
                 generation: 3,
                 head: 5.into(),
             },
-            change: StoredChange::Leave(peer, Departure::Asked(Farewell::Quiet)),
+            change: StoredChange::Leave(peer, LeaveCause::Requested(LeaveKind::Silent)),
         };
-        assert_eq!(news(&good), Ok(expected));
+        assert_eq!(log_event(&good), Ok(expected));
         for end in 0..good.len() {
-            assert!(news(&good[..end]).is_err(), "cut at {end}");
+            assert!(log_event(&good[..end]).is_err(), "cut at {end}");
         }
         for at in 0..good.len() {
             let mut bad = good.clone();
             bad[at] = 0xFF;
-            assert!(news(&bad).is_err(), "spoilt at {at}");
+            assert!(log_event(&bad).is_err(), "spoilt at {at}");
         }
-        assert!(news(&[good, packed(&["more"])].concat()).is_err());
-        assert!(news(b"99999999999999999999:1").is_err());
-        assert!(news(b"18446744073709551615:1").is_err());
+        assert!(log_event(&[good, packed(&["more"])].concat()).is_err());
+        assert!(log_event(b"99999999999999999999:1").is_err());
+        assert!(log_event(b"18446744073709551615:1").is_err());
     }
 }

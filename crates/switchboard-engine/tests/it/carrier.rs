@@ -2,16 +2,17 @@
 
 use std::time::{Duration, Instant};
 
-use switchboard_core::{Address, Departure, Duty, Farewell, LogId, NodeId, PeerId};
+use switchboard_core::{Address, ElectionId, LeaveCause, LeaveKind, LogId, NodeId, PeerId};
 use switchboard_engine::{
     cluster::store::{
-        Answer, Known, Lease, News, Outcome, Proposal, Request, Seat, StoredChange, Wanted,
+        ChangeOutcome, Lease, LogEvent, LogVersion, MemberSpec, Proposal, StoreRequest,
+        StoreResponse, StoredChange, StoredMember,
     },
-    redis::{self, Connection, Error, Push},
+    redis::{self, StoreConnection, StoreError, StorePush},
 };
 use tokio::sync::mpsc;
 
-use crate::server::{Server, is_installed};
+use crate::server::{RedisProcess, is_installed};
 
 const PREFIX: &str = "switchboard";
 
@@ -26,7 +27,7 @@ fn lease(number: u64) -> Lease {
 }
 
 fn log(number: usize) -> LogId {
-    LogId::Duty(Duty::parse(&format!("log {number}"), 0).expect("a name"))
+    LogId::Election(ElectionId::parse(&format!("log {number}"), 0).expect("a name"))
 }
 
 fn peer(number: u32) -> PeerId {
@@ -35,83 +36,83 @@ fn peer(number: u32) -> PeerId {
     PeerId::from_random(bytes)
 }
 
-fn join(of: &LogId, lease: Lease, number: u32) -> Request {
-    let wanted = Wanted {
+fn join(of: &LogId, lease: Lease, number: u32) -> StoreRequest {
+    let wanted = MemberSpec {
         peer: peer(number),
         address: Address::parse(&format!("a{number}"), 0).expect("an address"),
         since: None,
-        card: "card".to_owned(),
+        metadata: "card".to_owned(),
     };
-    Request::Change {
+    StoreRequest::Change {
         log: of.clone(),
         lease,
         proposal: Proposal::Join(wanted),
-        seats: 0,
+        members_max: 0,
     }
 }
 
-fn leave(of: &LogId, lease: Lease, number: u32) -> Request {
-    Request::Change {
+fn leave(of: &LogId, lease: Lease, number: u32) -> StoreRequest {
+    StoreRequest::Change {
         log: of.clone(),
         lease,
-        proposal: Proposal::Leave(peer(number), Departure::Asked(Farewell::Aloud)),
-        seats: 0,
+        proposal: Proposal::Leave(peer(number), LeaveCause::Requested(LeaveKind::Announced)),
+        members_max: 0,
     }
 }
 
-async fn open(server: &Server, number: u64) -> (Connection, mpsc::Receiver<Push>) {
+async fn open(server: &RedisProcess, number: u64) -> (StoreConnection, mpsc::Receiver<StorePush>) {
     let node = NodeId::from(number);
-    Connection::open(&server.address(), PREFIX, node)
+    StoreConnection::open(&server.address(), PREFIX, node)
         .await
         .expect("connected")
 }
 
-async fn next(pushes: &mut mpsc::Receiver<Push>) -> Push {
+async fn next(pushes: &mut mpsc::Receiver<StorePush>) -> StorePush {
     let push = tokio::time::timeout(LONG, pushes.recv()).await;
     push.expect("in time").expect("not ended")
 }
 
-async fn until_lost(pushes: &mut mpsc::Receiver<Push>) -> String {
+async fn until_lost(pushes: &mut mpsc::Receiver<StorePush>) -> String {
     loop {
-        if let Push::Lost(why) = next(pushes).await {
+        if let StorePush::Lost(why) = next(pushes).await {
             assert_eq!(pushes.recv().await, None, "it is the last");
             return why;
         }
     }
 }
 
-fn silent(pushes: &mut mpsc::Receiver<Push>) {
+fn silent(pushes: &mut mpsc::Receiver<StorePush>) {
     assert_eq!(pushes.try_recv(), Err(mpsc::error::TryRecvError::Empty));
 }
 
-fn who(push: Push) -> (LogId, PeerId) {
-    let Push::News(log, News { change, .. }) = push else {
+fn who(push: StorePush) -> (LogId, PeerId) {
+    let StorePush::LogEvent(log, LogEvent { change, .. }) = push else {
         panic!("{push:?}");
     };
     match change {
-        StoredChange::Join(Seat { peer, .. }) | StoredChange::Leave(peer, _) => (log, peer),
+        StoredChange::Join(StoredMember { peer, .. }) | StoredChange::Leave(peer, _) => (log, peer),
     }
 }
 
-fn outcome(answer: &Answer) -> Outcome {
-    let Answer::Changed { outcome } = answer else {
+fn outcome(answer: &StoreResponse) -> ChangeOutcome {
+    let StoreResponse::Changed { outcome } = answer else {
         panic!("{answer:?}");
     };
     *outcome
 }
 
 /// Batches are answered in order, news of opened logs come in order and no others, mail comes.
-async fn carries(server: &Server) {
+async fn carries(server: &RedisProcess) {
     let (one, mut to_one) = open(server, 1).await;
     let (two, mut to_two) = open(server, 2).await;
     let logs: Vec<_> = (0..20).map(log).collect();
     let opens: Vec<_> = logs
         .iter()
-        .map(|log| Request::Open(NodeId::from(2), log.clone()))
+        .map(|log| StoreRequest::Subscribe(NodeId::from(2), log.clone()))
         .collect();
     assert_eq!(
         two.execute(&opens).await.expect("opened"),
-        vec![Answer::Done; 20]
+        vec![StoreResponse::Done; 20]
     );
     assert_eq!(one.execute(&[]).await, Ok(Vec::new()));
 
@@ -124,7 +125,7 @@ async fn carries(server: &Server) {
     assert!(
         answers
             .iter()
-            .all(|answer| matches!(outcome(answer), Outcome::At(_)))
+            .all(|answer| matches!(outcome(answer), ChangeOutcome::Applied(_)))
     );
     let mut told = vec![0; logs.len()];
     for _ in 0..batch.len() {
@@ -137,8 +138,8 @@ async fn carries(server: &Server) {
 
     // A subscription stands before what is sent after it, and ends where it is closed.
     let fresh = log(99);
-    let open_fresh = Request::Open(NodeId::from(1), fresh.clone());
-    let close_fresh = Request::Close(NodeId::from(1), fresh.clone());
+    let open_fresh = StoreRequest::Subscribe(NodeId::from(1), fresh.clone());
+    let close_fresh = StoreRequest::Unsubscribe(NodeId::from(1), fresh.clone());
     let batch = [
         open_fresh.clone(),
         join(&fresh, lease(1), 1),
@@ -153,26 +154,28 @@ async fn carries(server: &Server) {
     two.execute(&[join(&fresh, lease(2), 2)])
         .await
         .expect("answered");
-    let logs_of_one = one.execute(&[Request::Logs(NodeId::from(1))]).await;
-    assert_eq!(logs_of_one, Ok(vec![Answer::Logs(Vec::new())]));
+    let logs_of_one = one
+        .execute(&[StoreRequest::SubscribedLogs(NodeId::from(1))])
+        .await;
+    assert_eq!(logs_of_one, Ok(vec![StoreResponse::Logs(Vec::new())]));
     silent(&mut to_one);
 
     let mail: Vec<_> = (0..=255)
-        .map(|byte| Request::Post(NodeId::from(1), vec![byte; 3]))
+        .map(|byte| StoreRequest::Post(NodeId::from(1), vec![byte; 3]))
         .collect();
     let answers = two.execute(&mail).await.expect("posted");
-    assert_eq!(answers, vec![Answer::Posted(1); 256]);
+    assert_eq!(answers, vec![StoreResponse::Posted(1); 256]);
     for byte in 0..=255 {
-        assert_eq!(next(&mut to_one).await, Push::Mail(vec![byte; 3]));
+        assert_eq!(next(&mut to_one).await, StorePush::Envelope(vec![byte; 3]));
     }
     let nobody = two
-        .execute(&[Request::Post(NodeId::from(3), vec![1])])
+        .execute(&[StoreRequest::Post(NodeId::from(3), vec![1])])
         .await;
-    assert_eq!(nobody, Ok(vec![Answer::Posted(0)]));
+    assert_eq!(nobody, Ok(vec![StoreResponse::Posted(0)]));
 
-    let beat = Request::Beat {
+    let beat = StoreRequest::Heartbeat {
         lease: lease(1),
-        beat: 1,
+        counter: 1,
         status: "{}".to_owned(),
     };
     one.execute(&[beat]).await.expect("answered");
@@ -188,11 +191,11 @@ async fn carries(server: &Server) {
 }
 
 /// Scripts that are forgotten are told again, and nothing is out of order.
-async fn learns_again(server: &Server) {
+async fn learns_again(server: &RedisProcess) {
     let (one, mut pushes) = open(server, 11).await;
     let fresh = log(500);
     let node = NodeId::from(11);
-    one.execute(&[Request::Open(node, fresh.clone())])
+    one.execute(&[StoreRequest::Subscribe(node, fresh.clone())])
         .await
         .expect("opened");
     for number in 0..3 {
@@ -201,25 +204,25 @@ async fn learns_again(server: &Server) {
         }
         let batch = [
             join(&fresh, lease(11), number),
-            Request::Post(node, vec![7]),
+            StoreRequest::Post(node, vec![7]),
             leave(&fresh, lease(11), number),
-            Request::Read(fresh.clone()),
+            StoreRequest::Read(fresh.clone()),
         ];
         let answers = one.execute(&batch).await.expect("answered");
-        assert!(matches!(outcome(&answers[0]), Outcome::At(_)));
-        assert!(matches!(outcome(&answers[2]), Outcome::At(_)));
-        let Answer::Read(Some(left)) = &answers[3] else {
+        assert!(matches!(outcome(&answers[0]), ChangeOutcome::Applied(_)));
+        assert!(matches!(outcome(&answers[2]), ChangeOutcome::Applied(_)));
+        let StoreResponse::Read(Some(left)) = &answers[3] else {
             panic!("{answers:?}");
         };
-        assert_eq!(left.seats, []);
+        assert_eq!(left.members, []);
         for _ in 0..3 {
-            assert!(!matches!(next(&mut pushes).await, Push::Lost(_)));
+            assert!(!matches!(next(&mut pushes).await, StorePush::Lost(_)));
         }
     }
 }
 
 /// A broken connection is told, and every later request fails at once.
-async fn tells_of_a_killed_connection(server: &Server) {
+async fn tells_of_a_killed_connection(server: &RedisProcess) {
     let (one, mut pushes) = open(server, 21).await;
     for number in 0..server.count() {
         server.cli_at(number, &["CLIENT", "KILL", "TYPE", "pubsub"]);
@@ -230,11 +233,14 @@ async fn tells_of_a_killed_connection(server: &Server) {
     }
     let why = until_lost(&mut pushes).await;
     assert!(why.contains("broken"), "{why}");
-    assert!(matches!(one.execute(&[]).await, Err(Error::Unreachable(_))));
+    assert!(matches!(
+        one.execute(&[]).await,
+        Err(StoreError::Unreachable(_))
+    ));
 }
 
 /// What nobody wrote is an error, which names the key, and no panic.
-async fn survives_garbage(server: &Server) {
+async fn survives_garbage(server: &RedisProcess) {
     let of = log(600);
     let key = "{switchboard:d:log%20600}:log";
     let spoil: &[&[&str]] = &[
@@ -259,18 +265,18 @@ async fn survives_garbage(server: &Server) {
             "1:a1:b1:c1:11:11:x",
         ],
     ];
-    let sync = Request::Sync {
+    let sync = StoreRequest::Sync {
         log: of.clone(),
         lease: lease(31),
-        known: Known::default(),
+        known_version: LogVersion::default(),
         wanted: Vec::new(),
-        seats: 0,
+        members_max: 0,
     };
     for spoil in spoil {
         for request in [
-            Request::Read(of.clone()),
+            StoreRequest::Read(of.clone()),
             sync.clone(),
-            Request::Evict(of.clone(), lease(31)),
+            StoreRequest::Evict(of.clone(), lease(31)),
         ] {
             for number in 0..server.count() {
                 server.cli_at(number, &["DEL", key]);
@@ -278,12 +284,12 @@ async fn survives_garbage(server: &Server) {
             }
             let (one, mut pushes) = open(server, 31).await;
             let done = one.execute(std::slice::from_ref(&request)).await;
-            if let [Answer::Failed(why)] = done.as_ref().expect("answered").as_slice() {
+            if let [StoreResponse::Failed(why)] = done.as_ref().expect("answered").as_slice() {
                 assert!(why.contains(key), "{spoil:?} {why}");
             } else {
                 // A seat of nobody known is in no one's way, until somebody wants to read it.
                 assert!(
-                    spoil.len() > 9 && !matches!(request, Request::Read(_)),
+                    spoil.len() > 9 && !matches!(request, StoreRequest::Read(_)),
                     "{spoil:?}: {done:?}"
                 );
             }
@@ -295,7 +301,7 @@ async fn survives_garbage(server: &Server) {
     }
 
     let (one, mut pushes) = open(server, 31).await;
-    one.execute(&[Request::Open(NodeId::from(31), of.clone())])
+    one.execute(&[StoreRequest::Subscribe(NodeId::from(31), of.clone())])
         .await
         .expect("opened");
     let publish = if server.count() > 1 {
@@ -318,14 +324,16 @@ async fn survives_garbage(server: &Server) {
         server.cli_at(number, &["HSET", "{switchboard}:nodes", "who", "what"]);
     }
     let (one, _pushes) = open(server, 31).await;
-    let logs = one.execute(&[Request::Logs(NodeId::from(31))]).await;
-    assert!(matches!(logs, Err(Error::Garbage(_))), "{logs:?}");
+    let logs = one
+        .execute(&[StoreRequest::SubscribedLogs(NodeId::from(31))])
+        .await;
+    assert!(matches!(logs, Err(StoreError::Malformed(_))), "{logs:?}");
     let nodes = redis::list_nodes(&server.address(), PREFIX).await;
-    assert!(matches!(nodes, Err(Error::Garbage(_))), "{nodes:?}");
+    assert!(matches!(nodes, Err(StoreError::Malformed(_))), "{nodes:?}");
 }
 
 /// What stands at the key of one log is nobody else's matter.
-async fn fails_alone(server: &Server) {
+async fn fails_alone(server: &RedisProcess) {
     let (one, mut pushes) = open(server, 51).await;
     let (spoilt, sound) = (log(700), log(701));
     server.cli(&["-c", "SET", "{switchboard:d:log%20700}:log", "x"]);
@@ -339,33 +347,36 @@ async fn fails_alone(server: &Server) {
         let answers = one.execute(&batch).await.expect("answered");
         for at in [1, 3] {
             assert!(
-                matches!(&answers[at], Answer::Failed(why) if why.contains("log%20700")),
+                matches!(&answers[at], StoreResponse::Failed(why) if why.contains("log%20700")),
                 "{answers:?}"
             );
         }
         for at in [0, 2] {
             let outcome = outcome(&answers[at]);
-            let is_in = matches!(outcome, Outcome::At(_) | Outcome::Present(_));
+            let is_in = matches!(
+                outcome,
+                ChangeOutcome::Applied(_) | ChangeOutcome::AlreadyMember(_)
+            );
             assert!(is_in, "{outcome:?}");
         }
     }
     silent(&mut pushes);
     server.cli(&["-c", "DEL", "{switchboard:d:log%20700}:log"]);
     let answers = one.execute(&batch).await.expect("answered");
-    assert!(matches!(outcome(&answers[1]), Outcome::At(_)));
+    assert!(matches!(outcome(&answers[1]), ChangeOutcome::Applied(_)));
 }
 
 /// Whoever does not read in time loses the connection, and no memory.
-async fn bounds_what_waits(server: &Server) {
+async fn bounds_what_waits(server: &RedisProcess) {
     let node = NodeId::from(41);
-    let opened = Connection::open_with_queue(&server.address(), PREFIX, node, 10).await;
+    let opened = StoreConnection::open_with_queue(&server.address(), PREFIX, node, 10).await;
     let (one, mut pushes) = opened.expect("connected");
     let mail: Vec<_> = (0..11)
-        .map(|byte| Request::Post(node, vec![byte]))
+        .map(|byte| StoreRequest::Post(node, vec![byte]))
         .collect();
     _ = one.execute(&mail).await;
     for byte in 0..10 {
-        assert_eq!(next(&mut pushes).await, Push::Mail(vec![byte]));
+        assert_eq!(next(&mut pushes).await, StorePush::Envelope(vec![byte]));
     }
     let why = until_lost(&mut pushes).await;
     assert!(why.contains("more comes"), "{why}");
@@ -373,10 +384,10 @@ async fn bounds_what_waits(server: &Server) {
 
     // In bytes too; and what was received does not wait.
     let (one, mut pushes) = open(server, 42).await;
-    let big = [Request::Post(NodeId::from(42), vec![0; 7 << 20])];
+    let big = [StoreRequest::Post(NodeId::from(42), vec![0; 7 << 20])];
     for _ in 0..12 {
         one.execute(&big).await.expect("posted");
-        assert!(matches!(next(&mut pushes).await, Push::Mail(_)));
+        assert!(matches!(next(&mut pushes).await, StorePush::Envelope(_)));
     }
     for _ in 0..10 {
         _ = one.execute(&big).await;
@@ -385,7 +396,7 @@ async fn bounds_what_waits(server: &Server) {
     assert!(why.contains("more comes"), "{why}");
 }
 
-async fn all(server: &Server) {
+async fn all(server: &RedisProcess) {
     carries(server).await;
     learns_again(server).await;
     tells_of_a_killed_connection(server).await;
@@ -397,14 +408,14 @@ async fn all(server: &Server) {
 #[tokio::test]
 async fn one_server_carries() {
     if is_installed() {
-        all(&Server::start()).await;
+        all(&RedisProcess::start()).await;
     }
 }
 
 #[tokio::test]
 async fn a_redis_cluster_carries() {
     if is_installed() {
-        all(&Server::start_cluster()).await;
+        all(&RedisProcess::start_cluster()).await;
     }
 }
 
@@ -413,14 +424,20 @@ async fn a_server_that_is_gone_is_told_of_in_time() {
     if !is_installed() {
         return;
     }
-    let mut server = Server::start();
+    let mut server = RedisProcess::start();
     let (one, mut pushes) = open(&server, 1).await;
     server.signal("-STOP");
     let since = Instant::now();
     let error = one.execute(&[join(&log(0), lease(1), 1)]).await;
-    assert!(matches!(error, Err(Error::Unreachable(_))), "{error:?}");
-    let again = Connection::open(&server.address(), PREFIX, NodeId::from(1)).await;
-    assert!(matches!(again, Err(Error::Unreachable(_))), "{again:?}");
+    assert!(
+        matches!(error, Err(StoreError::Unreachable(_))),
+        "{error:?}"
+    );
+    let again = StoreConnection::open(&server.address(), PREFIX, NodeId::from(1)).await;
+    assert!(
+        matches!(again, Err(StoreError::Unreachable(_))),
+        "{again:?}"
+    );
     assert!(since.elapsed() < LONG, "{:?}", since.elapsed());
     until_lost(&mut pushes).await;
     server.signal("-CONT");
@@ -430,8 +447,11 @@ async fn a_server_that_is_gone_is_told_of_in_time() {
     let why = until_lost(&mut pushes).await;
     assert!(why.contains("broken"), "{why}");
     assert!(one.execute(&[join(&log(0), lease(1), 1)]).await.is_err());
-    let again = Connection::open(&server.address(), PREFIX, NodeId::from(1)).await;
-    assert!(matches!(again, Err(Error::Unreachable(_))), "{again:?}");
+    let again = StoreConnection::open(&server.address(), PREFIX, NodeId::from(1)).await;
+    assert!(
+        matches!(again, Err(StoreError::Unreachable(_))),
+        "{again:?}"
+    );
     server.restart();
     let (one, _pushes) = open(&server, 1).await;
     one.execute(&[join(&log(0), lease(1), 1)])
@@ -444,7 +464,7 @@ async fn a_master_that_is_gone_ends_the_connection() {
     if !is_installed() {
         return;
     }
-    let mut server = Server::start_cluster();
+    let mut server = RedisProcess::start_cluster();
     let (one, mut pushes) = open(&server, 1).await;
     server.kill(2);
     until_lost(&mut pushes).await;
@@ -458,13 +478,16 @@ async fn slots_may_move() {
     if !is_installed() {
         return;
     }
-    let server = Server::start_cluster();
+    let server = RedisProcess::start_cluster();
     let (one, mut pushes) = open(&server, 1).await;
     let of = log(0);
     let node = NodeId::from(1);
-    one.execute(&[Request::Open(node, of.clone()), join(&of, lease(1), 1)])
-        .await
-        .expect("answered");
+    one.execute(&[
+        StoreRequest::Subscribe(node, of.clone()),
+        join(&of, lease(1), 1),
+    ])
+    .await
+    .expect("answered");
     let key = "{switchboard:d:log%200}:log";
     let slot = server.cli(&["CLUSTER", "KEYSLOT", key]);
     let ids: Vec<_> = (0..3)
@@ -493,13 +516,13 @@ async fn slots_may_move() {
     let batch = [
         join(&of, lease(1), 3),
         join(&of, lease(1), 4),
-        Request::Read(of.clone()),
+        StoreRequest::Read(of.clone()),
     ];
     let answers = one.execute(&batch).await.expect("it is asked elsewhere");
-    let Answer::Read(Some(snapshot)) = &answers[2] else {
+    let StoreResponse::Read(Some(snapshot)) = &answers[2] else {
         panic!("{answers:?}");
     };
-    assert_eq!(snapshot.seats.len(), 4);
+    assert_eq!(snapshot.members.len(), 4);
     for at in [other, owner, 3 - other - owner] {
         server.cli_at(at, &["CLUSTER", "SETSLOT", &slot, "NODE", &ids[other]]);
     }
@@ -509,7 +532,7 @@ async fn slots_may_move() {
         .execute(&[leave(&of, lease(1), 4)])
         .await
         .expect("answered");
-    assert!(matches!(outcome(&answers[0]), Outcome::At(_)));
+    assert!(matches!(outcome(&answers[0]), ChangeOutcome::Applied(_)));
 }
 
 #[tokio::test]
@@ -517,11 +540,11 @@ async fn a_password_is_asked_for_and_not_shown() {
     if !is_installed() {
         return;
     }
-    let server = Server::start_with(&["--requirepass", "geheim#1"]);
+    let server = RedisProcess::start_with(&["--requirepass", "geheim#1"]);
     let with = |login: &str| server.url().replace("://", &format!("://{login}@"));
     let (one, _pushes) = {
         let address = with(":geheim%231").parse().expect("an address");
-        Connection::open(&address, PREFIX, NodeId::from(1))
+        StoreConnection::open(&address, PREFIX, NodeId::from(1))
             .await
             .expect("connected")
     };
@@ -536,23 +559,23 @@ async fn a_password_is_asked_for_and_not_shown() {
         } else {
             with(login).parse().expect("an address")
         };
-        let refused = Connection::open(&address, PREFIX, NodeId::from(1)).await;
+        let refused = StoreConnection::open(&address, PREFIX, NodeId::from(1)).await;
         assert!(
-            matches!(&refused, Err(Error::Refused(why)) if why.contains(word) && !why.contains("wrong")),
+            matches!(&refused, Err(StoreError::Refused(why)) if why.contains(word) && !why.contains("wrong")),
             "{refused:?}"
         );
     }
     let cluster = server
         .url()
         .replace("redis://", "redis-cluster://:geheim%231@");
-    let refused = Connection::open(
+    let refused = StoreConnection::open(
         &cluster.parse().expect("an address"),
         PREFIX,
         NodeId::from(1),
     )
     .await;
     assert!(
-        matches!(&refused, Err(Error::Refused(why)) if why.contains("no Redis Cluster")),
+        matches!(&refused, Err(StoreError::Refused(why)) if why.contains("no Redis Cluster")),
         "{refused:?}"
     );
 }
@@ -566,14 +589,14 @@ async fn tls_is_spoken_with_who_is_vouched_for() {
     }
     if let Ok(url) = std::env::var(URL) {
         let address = url.parse().expect("an address");
-        let opened = Connection::open(&address, PREFIX, NodeId::from(1)).await;
+        let opened = StoreConnection::open(&address, PREFIX, NodeId::from(1)).await;
         let (one, _pushes) = opened.expect("connected");
         one.execute(&[join(&log(0), lease(1), 1)])
             .await
             .expect("answered");
         return;
     }
-    let (server, authority) = Server::start_tls();
+    let (server, authority) = RedisProcess::start_tls();
     for (trusted, expected) in [(true, true), (false, false)] {
         let mut again = std::process::Command::new(std::env::current_exe().expect("this test"));
         again.args(["--exact", "carrier::tls_is_spoken_with_who_is_vouched_for"]);

@@ -14,18 +14,18 @@ use switchboard_engine::{
     redis::{Redis, RedisSettings},
 };
 
-use crate::server::{Server, is_installed};
+use crate::server::{RedisProcess, is_installed};
 
 /// Makes nodes of clusters that do not know each other.
-struct Clusters<'s> {
-    server: &'s Server,
+struct TestClusters<'s> {
+    server: &'s RedisProcess,
     made: AtomicU32,
 }
 
-impl Clusters<'_> {
-    fn of(server: &Server) -> Clusters<'_> {
+impl TestClusters<'_> {
+    fn of(server: &RedisProcess) -> TestClusters<'_> {
         let made = AtomicU32::new(0);
-        Clusters { server, made }
+        TestClusters { server, made }
     }
 
     fn keep_the_contract(&self) {
@@ -57,8 +57,8 @@ impl Clusters<'_> {
 #[test]
 fn redis_keeps_the_contract() {
     if is_installed() {
-        let server = Server::start();
-        let clusters = Clusters::of(&server);
+        let server = RedisProcess::start();
+        let clusters = TestClusters::of(&server);
         clusters.keep_the_contract();
         contract::check_one_server(|| clusters.next());
     }
@@ -67,6 +67,6 @@ fn redis_keeps_the_contract() {
 #[test]
 fn redis_cluster_keeps_the_contract() {
     if is_installed() {
-        Clusters::of(&Server::start_cluster()).keep_the_contract();
+        TestClusters::of(&RedisProcess::start_cluster()).keep_the_contract();
     }
 }

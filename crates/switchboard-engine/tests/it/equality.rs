@@ -7,22 +7,22 @@ use std::{
 
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng, seq::IndexedRandom as _};
 use switchboard_core::{
-    Address, Departure, Duty, Eviction, Farewell, LogId, NodeId, PeerId, Position, RoomId,
-    RoomName, RoomScope, SpaceName,
+    Address, ElectionId, EvictionReason, LeaveCause, LeaveKind, LogId, NodeId, PeerId, Position,
+    RoomId, RoomName, RoomScope, SpaceName,
 };
 use switchboard_engine::{
     cluster::{
-        model::Model,
+        model::InMemoryStore,
         store::{
-            Answer, Known, Lease, News, Outcome, Proposal, Request, Seat, Snapshot, StoredChange,
-            Wanted,
+            ChangeOutcome, Lease, LogEvent, LogVersion, MemberSpec, Proposal, Snapshot,
+            StoreRequest, StoreResponse, StoredChange, StoredMember,
         },
     },
-    redis::{Connection, Push},
+    redis::{StoreConnection, StorePush},
 };
 use tokio::sync::mpsc;
 
-use crate::server::{Server, is_installed};
+use crate::server::{RedisProcess, is_installed};
 
 const PREFIX: &str = "p{q}:";
 const NODES: u64 = 3;
@@ -30,9 +30,9 @@ const PEERS: u8 = 9;
 
 /// Positions of the model, and those of Redis: the same order, other numbers.
 #[derive(Debug, Default)]
-struct Twins(BTreeMap<(LogId, u64), u64>);
+struct GenerationMap(BTreeMap<(LogId, u64), u64>);
 
-impl Twins {
+impl GenerationMap {
     /// Notes that these mean the same, which must not contradict what was noted.
     fn meet(&mut self, log: &LogId, model: u64, redis: u64) {
         let before = self.0.range(..=(log.clone(), model)).next_back();
@@ -63,21 +63,21 @@ impl Twins {
         }
     }
 
-    fn known(&mut self, log: &LogId, model: Known, redis: Known) {
+    fn known(&mut self, log: &LogId, model: LogVersion, redis: LogVersion) {
         self.meet(log, model.generation, redis.generation);
         self.meet(log, model.head.get(), redis.head.get());
     }
 
-    fn seats(&mut self, log: &LogId, model: &[Seat], redis: &[Seat]) {
+    fn seats(&mut self, log: &LogId, model: &[StoredMember], redis: &[StoredMember]) {
         assert_eq!(model.len(), redis.len());
         for (model, redis) in model.iter().zip(redis) {
             self.seat(log, model, redis);
         }
     }
 
-    fn seat(&mut self, log: &LogId, model: &Seat, redis: &Seat) {
+    fn seat(&mut self, log: &LogId, model: &StoredMember, redis: &StoredMember) {
         self.meet(log, model.since.get(), redis.since.get());
-        let renamed = Seat {
+        let renamed = StoredMember {
             since: model.since,
             ..redis.clone()
         };
@@ -87,48 +87,52 @@ impl Twins {
     fn snapshots(&mut self, log: &LogId, model: Option<&Snapshot>, redis: Option<&Snapshot>) {
         assert_eq!(model.is_some(), redis.is_some());
         if let (Some(model), Some(redis)) = (model, redis) {
-            self.known(log, model.known, redis.known);
-            self.seats(log, &model.seats, &redis.seats);
+            self.known(log, model.version, redis.version);
+            self.seats(log, &model.members, &redis.members);
         }
     }
 
-    fn news(&mut self, log: &LogId, model: &News, redis: &News) {
-        self.known(log, model.at, redis.at);
+    fn news(&mut self, log: &LogId, model: &LogEvent, redis: &LogEvent) {
+        self.known(log, model.version, redis.version);
         match (&model.change, &redis.change) {
             (StoredChange::Join(model), StoredChange::Join(redis)) => self.seat(log, model, redis),
             (model, redis) => assert_eq!(model, redis),
         }
     }
 
-    fn answers(&mut self, request: &Request, model: &Answer, redis: &Answer) {
-        let (Request::Read(log) | Request::Change { log, .. } | Request::Sync { log, .. }) =
-            request
+    fn answers(&mut self, request: &StoreRequest, model: &StoreResponse, redis: &StoreResponse) {
+        let (StoreRequest::Read(log)
+        | StoreRequest::Change { log, .. }
+        | StoreRequest::Sync { log, .. }) = request
         else {
             assert_eq!(model, redis);
             return;
         };
         match (model, redis) {
-            (Answer::Read(model), Answer::Read(redis)) => {
+            (StoreResponse::Read(model), StoreResponse::Read(redis)) => {
                 self.snapshots(log, model.as_ref(), redis.as_ref());
             }
-            (Answer::Changed { outcome: model }, Answer::Changed { outcome: redis }) => {
-                match (model, redis) {
-                    (Outcome::At(model), Outcome::At(redis)) => self.known(log, *model, *redis),
-                    (Outcome::Present(model), Outcome::Present(redis)) => {
-                        self.meet(log, model.get(), redis.get());
-                    }
-                    (model, redis) => assert_eq!(model, redis),
-                }
-            }
             (
-                Answer::Synced {
+                StoreResponse::Changed { outcome: model },
+                StoreResponse::Changed { outcome: redis },
+            ) => match (model, redis) {
+                (ChangeOutcome::Applied(model), ChangeOutcome::Applied(redis)) => {
+                    self.known(log, *model, *redis)
+                }
+                (ChangeOutcome::AlreadyMember(model), ChangeOutcome::AlreadyMember(redis)) => {
+                    self.meet(log, model.get(), redis.get());
+                }
+                (model, redis) => assert_eq!(model, redis),
+            },
+            (
+                StoreResponse::Synced {
                     fenced,
-                    declined,
+                    rejected: declined,
                     snapshot,
                 },
-                Answer::Synced {
+                StoreResponse::Synced {
                     fenced: f,
-                    declined: d,
+                    rejected: d,
                     snapshot: s,
                 },
             ) => {
@@ -140,10 +144,13 @@ impl Twins {
     }
 
     /// A request to the model as Redis understands it.
-    fn translate(&self, request: &Request) -> Request {
+    fn translate(&self, request: &StoreRequest) -> StoreRequest {
         let mut request = request.clone();
-        if let Request::Sync {
-            log, known, wanted, ..
+        if let StoreRequest::Sync {
+            log,
+            known_version: known,
+            wanted,
+            ..
         } = &mut request
         {
             if known.generation != 0 {
@@ -161,13 +168,13 @@ impl Twins {
 }
 
 /// Draws requests, with an eye on what the model holds.
-struct Chance {
+struct RandomRequests {
     random: StdRng,
     backups: Vec<Snapshot>,
     beats: u64,
 }
 
-impl Chance {
+impl RandomRequests {
     fn one_in(&mut self, n: u32) -> bool {
         self.random.random_range(0..n) == 0
     }
@@ -206,13 +213,13 @@ impl Chance {
             .expect("there are some")
     }
 
-    fn wanted(&mut self, positions: &[Position]) -> Wanted {
+    fn wanted(&mut self, positions: &[Position]) -> MemberSpec {
         let since = positions.choose(&mut self.random).copied();
-        Wanted {
+        MemberSpec {
             peer: self.peer(),
             address: self.address(),
             since: since.filter(|_| self.random.random_range(0..3) != 0),
-            card: "{\"é\":1}".repeat(self.random.random_range(0..3)),
+            metadata: "{\"é\":1}".repeat(self.random.random_range(0..3)),
         }
     }
 
@@ -221,30 +228,32 @@ impl Chance {
             return Proposal::Join(self.wanted(&[]));
         }
         let departures = [
-            Departure::Asked(Farewell::Aloud),
-            Departure::Asked(Farewell::Quiet),
-            Departure::Evicted(Eviction::Ghost),
-            Departure::Evicted(Eviction::Kicked),
-            Departure::Evicted(Eviction::Replaced),
-            Departure::Lost,
+            LeaveCause::Requested(LeaveKind::Announced),
+            LeaveCause::Requested(LeaveKind::Silent),
+            LeaveCause::Evicted(EvictionReason::Unresponsive),
+            LeaveCause::Evicted(EvictionReason::Kicked),
+            LeaveCause::Evicted(EvictionReason::Replaced),
+            LeaveCause::NodeLost,
         ];
         let departure = departures.choose(&mut self.random).expect("there are some");
         Proposal::Leave(self.peer(), *departure)
     }
 
-    fn sync(&mut self, log: LogId, model: &mut Model) -> Request {
-        let (now, _) = model.clone().execute(&Request::Read(log.clone()), 0);
-        if let Answer::Read(Some(now)) = now {
+    fn sync(&mut self, log: LogId, model: &mut InMemoryStore) -> StoreRequest {
+        let (now, _) = model.clone().execute(&StoreRequest::Read(log.clone()), 0);
+        if let StoreResponse::Read(Some(now)) = now {
             self.backups.push(now);
         }
         let then = self.backups.choose(&mut self.random).cloned();
-        let mut known = then.as_ref().map_or(Known::default(), |then| then.known);
+        let mut known = then
+            .as_ref()
+            .map_or(LogVersion::default(), |then| then.version);
         if self.one_in(8) {
             known.head = Position::from(known.head.get() + self.random.random_range(0..4));
         }
         let positions: Vec<_> = then
             .iter()
-            .flat_map(|then| &then.seats)
+            .flat_map(|then| &then.members)
             .map(|seat| seat.since)
             .collect();
         let count = self.random.random_range(0..5);
@@ -252,66 +261,66 @@ impl Chance {
         if self.one_in(2) {
             wanted.extend(
                 then.into_iter()
-                    .flat_map(|then| then.seats)
-                    .map(|seat| Wanted {
+                    .flat_map(|then| then.members)
+                    .map(|seat| MemberSpec {
                         peer: seat.peer,
                         address: seat.address,
                         since: Some(seat.since),
-                        card: seat.card,
+                        metadata: seat.metadata,
                     }),
             );
         }
         // Seats of a life that nobody knows any more, some of them ahead of the log.
         if self.one_in(6) {
-            known = Known::default();
+            known = LogVersion::default();
             for wanted in &mut wanted {
                 let leap = self.random.random_range(0..500);
                 wanted.since = wanted.since.map(|since| (since.get() + leap).into());
             }
         }
-        Request::Sync {
+        StoreRequest::Sync {
             log,
             lease: self.lease(),
-            known,
+            known_version: known,
             wanted,
-            seats: self.seats(),
+            members_max: self.seats(),
         }
     }
 
-    fn request(&mut self, model: &mut Model) -> Request {
+    fn request(&mut self, model: &mut InMemoryStore) -> StoreRequest {
         let log = self.log();
         match self.random.random_range(0..40) {
             0..3 => {
                 self.beats += u64::from(self.one_in(2));
-                Request::Beat {
+                StoreRequest::Heartbeat {
                     lease: self.lease(),
-                    beat: self.beats.saturating_sub(self.random.random_range(0..3)),
+                    counter: self.beats.saturating_sub(self.random.random_range(0..3)),
                     status: "{\"a\":\"ü:\"}".to_owned(),
                 }
             }
             3 => {
                 let beat = self.beats.saturating_sub(self.random.random_range(0..3));
-                Request::Bury {
+                StoreRequest::Fence {
                     lease: self.lease(),
-                    beat,
+                    last_heartbeat: beat,
                 }
             }
-            4 => Request::Forget(self.lease()),
-            5 => Request::Logs(self.node()),
-            6..9 => Request::Open(self.node(), log),
-            9 => Request::Close(self.node(), log),
-            10..12 => Request::Read(log),
+            4 => StoreRequest::RemoveNode(self.lease()),
+            5 => StoreRequest::SubscribedLogs(self.node()),
+            6..9 => StoreRequest::Subscribe(self.node(), log),
+            9 => StoreRequest::Unsubscribe(self.node(), log),
+            10..12 => StoreRequest::Read(log),
             12..15 => {
                 // Not of another log: its positions mean nothing here.
                 self.backups.retain(|_| false);
                 self.sync(log, model)
             }
-            15 => Request::Evict(log, self.lease()),
-            _ => Request::Change {
+            15 => StoreRequest::Evict(log, self.lease()),
+            _ => StoreRequest::Change {
                 log,
                 lease: self.lease(),
                 proposal: self.proposal(),
-                seats: self.seats(),
+                members_max: self.seats(),
             },
         }
     }
@@ -331,7 +340,7 @@ fn logs() -> Vec<LogId> {
             scope: RoomScope::only("mesh"),
             ..RoomId::shared(space, name("lobby"))
         }),
-        LogId::Duty(Duty::parse("voice", 0).expect("a name")),
+        LogId::Election(ElectionId::parse("voice", 0).expect("a name")),
     ]
 }
 
@@ -346,31 +355,31 @@ fn now_us() -> u64 {
 }
 
 /// The next push of an observer who has opened all logs.
-async fn next_news(pushes: &mut mpsc::Receiver<Push>) -> (LogId, News) {
+async fn next_news(pushes: &mut mpsc::Receiver<StorePush>) -> (LogId, LogEvent) {
     match pushes.recv().await {
-        Some(Push::News(log, news)) => (log, news),
+        Some(StorePush::LogEvent(log, news)) => (log, news),
         other => panic!("{other:?}"),
     }
 }
 
-async fn compare(server: &Server, seed: u64, steps: usize) {
+async fn compare(server: &RedisProcess, seed: u64, steps: usize) {
     let address = server.address();
     let observer = NodeId::from(u64::MAX);
-    let (watch, mut pushes) = Connection::open(&address, PREFIX, observer)
+    let (watch, mut pushes) = StoreConnection::open(&address, PREFIX, observer)
         .await
         .expect("connected");
     let opens: Vec<_> = logs()
         .into_iter()
-        .map(|log| Request::Open(observer, log))
+        .map(|log| StoreRequest::Subscribe(observer, log))
         .collect();
     watch.execute(&opens).await.expect("opened");
-    let (hand, _mail) = Connection::open(&address, PREFIX, NodeId::from(77))
+    let (hand, _mail) = StoreConnection::open(&address, PREFIX, NodeId::from(77))
         .await
         .expect("connected");
 
-    let mut model = Model::default();
-    let mut twins = Twins::default();
-    let mut chance = Chance {
+    let mut model = InMemoryStore::default();
+    let mut twins = GenerationMap::default();
+    let mut chance = RandomRequests {
         random: StdRng::seed_from_u64(seed),
         backups: Vec::new(),
         beats: 0,
@@ -395,12 +404,12 @@ async fn compare(server: &Server, seed: u64, steps: usize) {
             assert_eq!(told_of, log);
             twins.news(&log, &expected, &told);
         }
-        if let Answer::Synced {
+        if let StoreResponse::Synced {
             snapshot: Some(now),
             ..
         }
-        | Answer::Read(Some(now)) = expected
-            && let Request::Sync { log, .. } | Request::Read(log) = &request
+        | StoreResponse::Read(Some(now)) = expected
+            && let StoreRequest::Sync { log, .. } | StoreRequest::Read(log) = &request
             && *log == logs()[0]
         {
             older.push(now);
@@ -415,12 +424,15 @@ async fn compare(server: &Server, seed: u64, steps: usize) {
 
 /// Sometimes what a node knows is older than what was drawn: of the first log, for positions mean
 /// nothing in another.
-fn age(request: &mut Request, older: &mut Vec<Snapshot>, chance: &mut Chance) {
+fn age(request: &mut StoreRequest, older: &mut Vec<Snapshot>, chance: &mut RandomRequests) {
     if older.len() > 20 {
         older.remove(0);
     }
-    let Request::Sync {
-        log, known, wanted, ..
+    let StoreRequest::Sync {
+        log,
+        known_version: known,
+        wanted,
+        ..
     } = request
     else {
         return;
@@ -431,18 +443,23 @@ fn age(request: &mut Request, older: &mut Vec<Snapshot>, chance: &mut Chance) {
     let Some(then) = older.choose(&mut chance.random) else {
         return;
     };
-    *known = then.known;
+    *known = then.version;
     wanted.clear();
-    wanted.extend(then.seats.iter().map(|seat| Wanted {
+    wanted.extend(then.members.iter().map(|seat| MemberSpec {
         peer: seat.peer,
         address: seat.address.clone(),
         since: Some(seat.since),
-        card: seat.card.clone(),
+        metadata: seat.metadata.clone(),
     }));
 }
 
 /// The store forgets everything, or what has happened since a backup.
-fn mishap(server: &Server, model: &mut Model, backup: &mut Option<Model>, chance: &mut Chance) {
+fn mishap(
+    server: &RedisProcess,
+    model: &mut InMemoryStore,
+    backup: &mut Option<InMemoryStore>,
+    chance: &mut RandomRequests,
+) {
     if chance.one_in(300) {
         *backup = None;
         model.wipe();
@@ -462,7 +479,7 @@ fn mishap(server: &Server, model: &mut Model, backup: &mut Option<Model>, chance
     }
 }
 
-fn copy(server: &Server, from: &str, to: &str) {
+fn copy(server: &RedisProcess, from: &str, to: &str) {
     for key in keys() {
         let (from, to) = (format!("{key}{from}"), format!("{key}{to}"));
         server.cli(&["-c", "DEL", &to]);
@@ -489,35 +506,43 @@ fn log_keys() -> [String; 4] {
     logs.map(|log| format!("{{p%7Bq%7D%3A:{log}}}:log"))
 }
 
-fn kind(answer: &Answer) -> usize {
+fn kind(answer: &StoreResponse) -> usize {
     match answer {
-        Answer::Beaten {
+        StoreResponse::Heartbeat {
             is_listed: true, ..
         } => 0,
-        Answer::Beaten {
+        StoreResponse::Heartbeat {
             is_listed: false, ..
         } => 8,
-        Answer::Buried(_) => 1,
-        Answer::Logs(_) => 2,
-        Answer::Read(_) => 3,
-        Answer::Changed { .. } => 4,
-        Answer::Synced { fenced: false, .. } => 5,
-        Answer::Synced { fenced: true, .. } => 6,
-        Answer::Done | Answer::Posted(_) => 7,
-        Answer::Failed(why) => panic!("the model never fails: {why}"),
+        StoreResponse::Fenced(_) => 1,
+        StoreResponse::Logs(_) => 2,
+        StoreResponse::Read(_) => 3,
+        StoreResponse::Changed { .. } => 4,
+        StoreResponse::Synced { fenced: false, .. } => 5,
+        StoreResponse::Synced { fenced: true, .. } => 6,
+        StoreResponse::Done | StoreResponse::Posted(_) => 7,
+        StoreResponse::Failed(why) => panic!("the model never fails: {why}"),
     }
 }
 
 /// When nobody is left, nothing is left.
-async fn clear(hand: &Connection, watch: &Connection, observer: NodeId, server: &Server) {
+async fn clear(
+    hand: &StoreConnection,
+    watch: &StoreConnection,
+    observer: NodeId,
+    server: &RedisProcess,
+) {
     let secret = hand.secret().await.expect("a secret");
     assert_eq!(watch.secret().await.as_ref(), Ok(&secret));
     for (log, key) in logs().into_iter().zip(log_keys()) {
-        let read = hand.execute(&[Request::Read(log)]).await.expect("read");
-        let [Answer::Read(now)] = read.as_slice() else {
+        let read = hand
+            .execute(&[StoreRequest::Read(log)])
+            .await
+            .expect("read");
+        let [StoreResponse::Read(now)] = read.as_slice() else {
             panic!("{read:?}");
         };
-        let stays = now.as_ref().is_some_and(|now| !now.seats.is_empty());
+        let stays = now.as_ref().is_some_and(|now| !now.members.is_empty());
         let left: i64 = server.cli(&["-c", "TTL", &key]).parse().expect("seconds");
         assert_eq!(left == -1, stays, "{key}: {left}");
     }
@@ -528,19 +553,23 @@ async fn clear(hand: &Connection, watch: &Connection, observer: NodeId, server: 
                 node: node_id(node),
                 epoch,
             };
-            last.extend(logs().into_iter().map(|log| Request::Evict(log, lease)));
             last.extend(
                 logs()
                     .into_iter()
-                    .map(|log| Request::Close(lease.node, log)),
+                    .map(|log| StoreRequest::Evict(log, lease)),
             );
-            last.push(Request::Forget(lease));
+            last.extend(
+                logs()
+                    .into_iter()
+                    .map(|log| StoreRequest::Unsubscribe(lease.node, log)),
+            );
+            last.push(StoreRequest::RemoveNode(lease));
         }
     }
     hand.execute(&last).await.expect("cleared");
     let closes: Vec<_> = logs()
         .into_iter()
-        .map(|log| Request::Close(observer, log))
+        .map(|log| StoreRequest::Unsubscribe(observer, log))
         .collect();
     watch.execute(&closes).await.expect("closed");
     for key in keys() {
@@ -562,7 +591,7 @@ async fn one_server_answers_as_the_model_does() {
         return;
     }
     for seed in 0..4 {
-        compare(&Server::start(), seed, 2000).await;
+        compare(&RedisProcess::start(), seed, 2000).await;
     }
 }
 
@@ -571,6 +600,6 @@ async fn a_redis_cluster_answers_as_the_model_does() {
     if !is_installed() {
         return;
     }
-    let server = Server::start_cluster();
+    let server = RedisProcess::start_cluster();
     compare(&server, 99, 2000).await;
 }

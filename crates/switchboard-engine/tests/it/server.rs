@@ -10,18 +10,18 @@ use std::{
 };
 
 use rand::RngExt as _;
-use switchboard_engine::redis::Address;
+use switchboard_engine::redis::RedisAddress;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A Redis server, or a Redis Cluster of three masters.
-pub(crate) struct Server {
-    nodes: Vec<Node>,
+pub(crate) struct RedisProcess {
+    nodes: Vec<RedisNode>,
     url: String,
     folder: PathBuf,
 }
 
-struct Node {
+struct RedisNode {
     port: u16,
     arguments: Vec<String>,
     child: Child,
@@ -42,7 +42,7 @@ pub(crate) fn is_installed() -> bool {
     is_installed
 }
 
-impl Server {
+impl RedisProcess {
     /// One server.
     pub(crate) fn start() -> Self {
         Self::start_with(&[])
@@ -52,7 +52,7 @@ impl Server {
     pub(crate) fn start_with(more: &[&str]) -> Self {
         let folder = folder();
         let port = free_port();
-        let node = Node::start(port, arguments(port, &folder, more));
+        let node = RedisNode::start(port, arguments(port, &folder, more));
         let server = Self {
             nodes: vec![node],
             url: format!("redis://127.0.0.1:{port}"),
@@ -78,7 +78,7 @@ impl Server {
         ] {
             line.extend([name.to_owned(), value]);
         }
-        let node = Node::start(port, line);
+        let node = RedisNode::start(port, line);
         let server = Self {
             nodes: vec![node],
             url: format!("rediss://localhost:{port}"),
@@ -97,7 +97,7 @@ impl Server {
             let own = folder.join(port.to_string());
             std::fs::create_dir(&own).expect("a folder");
             let more = ["--cluster-enabled", "yes", "--cluster-node-timeout", "2000"];
-            nodes.push(Node::start(port, arguments(port, &own, &more)));
+            nodes.push(RedisNode::start(port, arguments(port, &own, &more)));
         }
         let hosts: Vec<_> = nodes
             .iter()
@@ -133,7 +133,7 @@ impl Server {
         server
     }
 
-    pub(crate) fn address(&self) -> Address {
+    pub(crate) fn address(&self) -> RedisAddress {
         self.url.parse().expect("an address")
     }
 
@@ -191,7 +191,7 @@ impl Server {
     pub(crate) fn restart(&mut self) {
         for node in &mut self.nodes {
             node.stop();
-            *node = Node::start(node.port, node.arguments.clone());
+            *node = RedisNode::start(node.port, node.arguments.clone());
         }
         self.wait_until_it_listens();
     }
@@ -207,14 +207,14 @@ impl Server {
     }
 }
 
-impl Drop for Server {
+impl Drop for RedisProcess {
     fn drop(&mut self) {
-        self.nodes.iter_mut().for_each(Node::stop);
+        self.nodes.iter_mut().for_each(RedisNode::stop);
         _ = std::fs::remove_dir_all(&self.folder);
     }
 }
 
-impl Node {
+impl RedisNode {
     fn start(port: u16, arguments: Vec<String>) -> Self {
         let child = Command::new("redis-server")
             .args(&arguments)

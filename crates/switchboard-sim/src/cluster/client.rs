@@ -4,56 +4,61 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bytestring::ByteString;
 use switchboard_core::{
-    Address, Attempt, Command, Custom, DisplayName, Event, Identity, Member, NameId, Peer, PeerId,
-    Relay, RelayKind, RoomId, RoomName, SpaceName, Target, Tongue,
+    Address, Command, DialectTraits, DisplayName, Event, Identity, JoinId, Member, MessageKind,
+    NameId, OfferPolicy, Peer, PeerId, RelayedMessage, RoomId, RoomName, SpaceName, Target,
 };
-use switchboard_engine::Vocabulary;
+use switchboard_engine::DialectRegistry;
 
-use super::StationKey;
+use super::NodeKey;
 
 /// A client, by the order in which they came.
 pub type ClientKey = usize;
 
 /// What clients speak: one tongue of each custom, and one without signals.
-pub static TONGUES: [Tongue; 4] = [
-    tongue("newcomers", Custom::NewcomerCalls, true),
-    tongue("members", Custom::MemberCalls, true),
-    tongue("never", Custom::NeverTold, true),
-    tongue("text", Custom::NeverTold, false),
+pub static TONGUES: [DialectTraits; 4] = [
+    dialect("newcomers", OfferPolicy::NewcomerOffers, true),
+    dialect("members", OfferPolicy::MemberOffers, true),
+    dialect("never", OfferPolicy::Unspecified, true),
+    dialect("text", OfferPolicy::Unspecified, false),
 ];
 
 /// What a tongue is here that nobody knows.
-static UNKNOWN: Tongue = tongue("unknown", Custom::NeverTold, false);
+static UNKNOWN: DialectTraits = dialect("unknown", OfferPolicy::Unspecified, false);
 
-const fn tongue(name: &'static str, custom: Custom, signals: bool) -> Tongue {
-    Tongue {
+const fn dialect(name: &'static str, custom: OfferPolicy, signals: bool) -> DialectTraits {
+    DialectTraits {
         name,
-        custom,
+        offer_policy: custom,
         signals,
         messages: true,
-        ..Tongue::USUAL
+        ..DialectTraits::DEFAULT
     }
 }
 
 /// What every station knows of tongues.
 #[derive(Debug)]
-pub(super) struct Words;
+pub(super) struct SimDialects;
 
-impl Vocabulary for Words {
-    fn tongue(&self, name: &str) -> &'static Tongue {
+impl DialectRegistry for SimDialects {
+    fn dialect(&self, name: &str) -> &'static DialectTraits {
         let known = TONGUES.iter().find(|tongue| tongue.name == name);
         known.unwrap_or(&UNKNOWN)
     }
 
-    fn relay(&self, origin: &str, kind: RelayKind, frame: ByteString) -> Option<Relay> {
-        let origin = self.tongue(origin).name;
-        Some(Relay::new(origin, kind, frame, |_, _| true))
+    fn message(
+        &self,
+        origin: &str,
+        kind: MessageKind,
+        frame: ByteString,
+    ) -> Option<RelayedMessage> {
+        let origin = self.dialect(origin).name;
+        Some(RelayedMessage::new(origin, kind, frame, |_, _| true))
     }
 }
 
 /// Something sent; its serial number is its place in the list.
 #[derive(Clone, Debug)]
-pub struct Sent {
+pub struct SentMessage {
     /// By whom.
     pub from: ClientKey,
     /// To whom; none for everybody in the room.
@@ -68,7 +73,7 @@ pub struct Sent {
 
 /// What a client asked, as its station took it.
 #[derive(Clone, Debug)]
-pub enum Asked {
+pub enum ClientRequest {
     /// To enter a room.
     Join {
         /// Which.
@@ -78,7 +83,7 @@ pub enum Asked {
         /// The name of the stay.
         stay: DisplayName,
         /// Which attempt it is.
-        attempt: Attempt,
+        attempt: JoinId,
     },
     /// To leave a room.
     Leave(RoomId),
@@ -92,31 +97,31 @@ pub enum Asked {
 
 /// What happened to a client.
 #[derive(Clone, Debug)]
-pub enum Noted {
+pub enum ClientLogEntry {
     /// It asked.
-    Asked(Asked),
+    Requested(ClientRequest),
     /// It was told. The refusal of a join may come when it stands no more: the client has asked
     /// something else since.
-    Told(Arc<Event>, bool),
+    Received(Arc<Event>, bool),
     /// Its connection ended.
     Ended,
 }
 
 /// A client and what it has asked and was told.
 #[derive(Debug)]
-pub struct Client {
-    pub(super) station: StationKey,
+pub struct ClusterClient {
+    pub(super) station: NodeKey,
     pub(super) peer: Peer,
     pub(super) is_connected: bool,
     pub(super) is_evicted: bool,
     pub(super) frozen: Option<Duration>,
-    pub(super) log: Vec<(Duration, Noted)>,
+    pub(super) log: Vec<(Duration, ClientLogEntry)>,
     /// Whom it knows, by room.
     pub(super) knows: BTreeMap<RoomId, BTreeMap<PeerId, Arc<Member>>>,
 }
 
-impl Client {
-    pub(super) fn new(station: StationKey, peer: Peer) -> Self {
+impl ClusterClient {
+    pub(super) fn new(station: NodeKey, peer: Peer) -> Self {
         Self {
             station,
             peer,
@@ -130,7 +135,7 @@ impl Client {
 
     /// Its station.
     #[must_use]
-    pub fn station(&self) -> StationKey {
+    pub fn station(&self) -> NodeKey {
         self.station
     }
 
@@ -142,8 +147,8 @@ impl Client {
 
     /// What it speaks.
     #[must_use]
-    pub fn tongue(&self) -> &'static Tongue {
-        self.peer.tongue()
+    pub fn dialect(&self) -> &'static DialectTraits {
+        self.peer.dialect()
     }
 
     /// Whether its connection is there.
@@ -160,7 +165,7 @@ impl Client {
 
     /// Everything it asked and was told, and when.
     #[must_use]
-    pub fn log(&self) -> &[(Duration, Noted)] {
+    pub fn log(&self) -> &[(Duration, ClientLogEntry)] {
         &self.log
     }
 
@@ -173,11 +178,11 @@ impl Client {
     }
 
     /// Is told something.
-    pub(super) fn hear(&mut self, now: Duration, event: Arc<Event>) {
+    pub(super) fn receive(&mut self, now: Duration, event: Arc<Event>) {
         let mut stands = true;
         match &*event {
-            Event::Refused(refused) => {
-                stands = self.peer.observe(refused);
+            Event::RequestFailed(refused) => {
+                stands = self.peer.note_rejected_join(refused);
                 if let (Some(name), Some(_), true) = (&refused.room, refused.join, stands) {
                     self.knows.remove(&room(name.as_str()));
                 }
@@ -200,10 +205,11 @@ impl Client {
             Event::Claimed(_)
             | Event::Rejoined { .. }
             | Event::Members { .. }
-            | Event::Heard { .. }
+            | Event::Received { .. }
             | Event::Probe(_) => {}
         }
-        self.log.push((now, Noted::Told(event, stands)));
+        self.log
+            .push((now, ClientLogEntry::Received(event, stands)));
     }
 }
 
@@ -239,20 +245,20 @@ pub(super) fn peer(id: PeerId, tongue: usize, person: Option<&str>) -> Peer {
 
 /// Something with a serial number for one member or for all.
 pub(super) fn relay(
-    tongue: &'static Tongue,
+    tongue: &'static DialectTraits,
     room: &str,
     to: Option<PeerId>,
     serial: usize,
     is_offer: bool,
 ) -> Command {
     let kind = match is_offer {
-        true => RelayKind::Offer,
-        false => RelayKind::Message,
+        true => MessageKind::Offer,
+        false => MessageKind::Message,
     };
-    Command::Relay {
+    Command::Send {
         room: room_name(room),
         to: to.map_or(Target::Everyone, Target::Peer),
-        relay: Relay::new(
+        message: RelayedMessage::new(
             tongue.name,
             kind,
             ByteString::from(serial.to_string()),

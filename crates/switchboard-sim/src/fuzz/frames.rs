@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use switchboard_core::Tongue;
+use switchboard_core::DialectTraits;
 use switchboard_dialect::{
     ALL,
-    json::{Object, quote},
+    json::{JsonObject, quote},
 };
 
-use crate::{ClientId, World};
+use crate::{ClientId, Simulation};
 
 /// Frames of one input that are sent; more are left out.
 const FRAMES_MAX: usize = 64;
@@ -33,8 +33,11 @@ const REPETITIONS_MAX: usize = 8;
 /// # Panics
 /// If a promise is broken.
 pub fn frames(dialect: &str, bytes: &[u8]) {
-    let (tight, loose): (Vec<_>, Vec<_>) = ALL.iter().map(|one| one.tongue()).partition(is_tight);
-    let names = |all: Vec<&Tongue>| all.iter().map(|one| one.name).collect::<Vec<_>>();
+    let (tight, loose): (Vec<_>, Vec<_>) = ALL
+        .iter()
+        .map(|one| one.traits())
+        .partition(has_member_limit);
+    let names = |all: Vec<&DialectTraits>| all.iter().map(|one| one.name).collect::<Vec<_>>();
     let (tight, loose) = (names(tight), names(loose));
     for one in &tight {
         send_among(dialect, &[one], None, bytes);
@@ -48,13 +51,13 @@ pub fn frames(dialect: &str, bytes: &[u8]) {
 }
 
 /// Whether rooms in which it is spoken are for a few.
-fn is_tight(tongue: &&Tongue) -> bool {
-    tongue.room_max != 0
+fn has_member_limit(tongue: &&DialectTraits) -> bool {
+    tongue.members_max != 0
 }
 
 /// Sends the lines to those who came before the sender, and one who came after.
 fn send_among(dialect: &str, before: &[&str], after: Option<&str>, bytes: &[u8]) {
-    let mut world = World::new(0);
+    let mut world = Simulation::new(0);
     for (index, other) in before.iter().enumerate() {
         enter(&mut world, other, index);
     }
@@ -70,13 +73,13 @@ fn send_among(dialect: &str, before: &[&str], after: Option<&str>, bytes: &[u8])
         } else {
             send(&mut world, sender, dialect, line);
         }
-        must_be_sound(&mut world, line.len());
+        check_invariants(&mut world, line.len());
     }
     end(&mut world);
 }
 
 /// A connection to the room, for a dialect that says in its address where it goes and who it is.
-fn open(world: &mut World, dialect: &str, nick: &str) -> ClientId {
+fn open(world: &mut Simulation, dialect: &str, nick: &str) -> ClientId {
     let query = [
         ("room", "room"),
         ("key", "room"),
@@ -88,7 +91,7 @@ fn open(world: &mut World, dialect: &str, nick: &str) -> ClientId {
 
 /// A member of the room, however its dialect makes it one: what is no frame of its own is
 /// answered with an error, and forgotten.
-fn enter(world: &mut World, dialect: &str, index: usize) {
+fn enter(world: &mut Simulation, dialect: &str, index: usize) {
     let client = open(world, dialect, &format!("user{index}"));
     for join in [
         greeting(dialect, index),
@@ -110,7 +113,7 @@ fn greeting(dialect: &str, index: usize) -> String {
     }
 }
 
-fn send(world: &mut World, sender: ClientId, dialect: &str, line: &[u8]) {
+fn send(world: &mut Simulation, sender: ClientId, dialect: &str, line: &[u8]) {
     let text = std::str::from_utf8(line).ok();
     match text.filter(|text| !text.starts_with('\0')) {
         Some(text) => world.send(sender, fill_in(world, dialect, text)),
@@ -119,7 +122,7 @@ fn send(world: &mut World, sender: ClientId, dialect: &str, line: &[u8]) {
 }
 
 /// `text` with ids in place of `$0` to `$9`.
-fn fill_in(world: &World, dialect: &str, text: &str) -> String {
+fn fill_in(world: &Simulation, dialect: &str, text: &str) -> String {
     let ids = text
         .contains('$')
         .then(|| world.ids().take(10))
@@ -133,31 +136,31 @@ fn fill_in(world: &World, dialect: &str, text: &str) -> String {
         })
 }
 
-fn id_of(world: &World, client: ClientId, dialect: &str) -> String {
+fn id_of(world: &Simulation, client: ClientId, dialect: &str) -> String {
     match world.member(client) {
         Some((_, member)) if !matches!(dialect, "p2p" | "matchbox") => member.address.to_string(),
         _ => world.peer(client).to_string(),
     }
 }
 
-fn must_be_sound(world: &mut World, cause: usize) {
+fn check_invariants(world: &mut Simulation, cause: usize) {
     for client in world.ids() {
         for frame in world.take_frames(client) {
             let text = &frame.text;
-            assert!(Object::parse(text, 0).is_ok(), "no JSON object: {text}");
+            assert!(JsonObject::parse(text, 0).is_ok(), "no JSON object: {text}");
             let most = REPETITIONS_MAX * cause + OWN_WORDS_MAX;
             assert!(text.len() <= most, "{} bytes for {cause}", text.len());
         }
     }
 }
 
-fn forget(world: &mut World) {
+fn forget(world: &mut Simulation) {
     for client in world.ids() {
         world.take_frames(client);
     }
 }
 
-fn end(world: &mut World) {
+fn end(world: &mut Simulation) {
     for client in world.ids() {
         world.crash(client);
     }

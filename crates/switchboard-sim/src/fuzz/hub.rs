@@ -9,34 +9,35 @@ use std::{
 
 use bytestring::ByteString;
 use switchboard_core::{
-    Address, Ask, Change, Command, Custom, Declined, DisplayName, Effect, Entry, Event, Farewell,
-    Hub, Identity, Input, Limits, LogId, Member, NameId, Parting, Peer, PeerId, Place, Position,
-    Relay, RelayKind, RoomId, RoomName, SpaceName, Target, Terms, Token, Tongue,
+    Address, Change, Command, DialectTraits, DisconnectReason, DisplayName, Effect, Entry, Event,
+    Hub, HubRequest, Identity, Input, JoinOptions, LeaveKind, Limits, LogId, Member, MessageKind,
+    NameId, OfferPolicy, Peer, PeerId, Position, RejectReason, RelayedMessage, ResourceKey, RoomId,
+    RoomName, SpaceName, Target, Token,
 };
 
 /// Clients at any time; who goes is followed by another.
 const CLIENTS: usize = 6;
 const ROOM_MEMBERS: usize = 4;
 
-static TONGUES: [Tongue; 5] = [
-    tongue("newcomers", Custom::NewcomerCalls),
-    tongue("members", Custom::MemberCalls),
-    tongue("nobody", Custom::NeverTold),
-    Tongue {
-        introduced: false,
-        ..tongue("discreet", Custom::NeverTold)
+static TONGUES: [DialectTraits; 5] = [
+    tongue("newcomers", OfferPolicy::NewcomerOffers),
+    tongue("members", OfferPolicy::MemberOffers),
+    tongue("nobody", OfferPolicy::Unspecified),
+    DialectTraits {
+        announces_presence: false,
+        ..tongue("discreet", OfferPolicy::Unspecified)
     },
-    Tongue {
-        room_max: 2,
-        ..tongue("tight", Custom::NewcomerCalls)
+    DialectTraits {
+        members_max: 2,
+        ..tongue("tight", OfferPolicy::NewcomerOffers)
     },
 ];
 
-const fn tongue(name: &'static str, custom: Custom) -> Tongue {
-    Tongue {
+const fn tongue(name: &'static str, custom: OfferPolicy) -> DialectTraits {
+    DialectTraits {
         name,
-        custom,
-        ..Tongue::USUAL
+        offer_policy: custom,
+        ..DialectTraits::DEFAULT
     }
 }
 
@@ -45,49 +46,51 @@ const fn tongue(name: &'static str, custom: Custom) -> Tongue {
 /// # Panics
 /// If a promise is broken.
 pub fn hub(bytes: &[u8]) {
-    let mut node = Node::new();
+    let mut node = FuzzNode::new();
     let mut bytes = bytes.iter().copied();
     while let Some(what) = bytes.next() {
         let mut next = || bytes.next().unwrap_or_default();
         let (who, more) = (usize::from(next()) % CLIENTS, next());
-        node.happen(what, who, more);
-        node.must_be_sound();
+        node.step(what, who, more);
+        node.check_invariants();
     }
     node.end();
 }
 
 /// A connection, by the order in which they came.
-type Line = usize;
+type ConnectionId = usize;
 
-struct Node {
-    hub: Hub<Line>,
+struct FuzzNode {
+    hub: Hub<ConnectionId>,
     /// The peers of all connections there have been.
     peers: Vec<Peer>,
     /// The connections of the clients that are there.
-    clients: [Line; CLIENTS],
-    connected: BTreeSet<Line>,
+    clients: [ConnectionId; CLIENTS],
+    connected: BTreeSet<ConnectionId>,
     limits: Limits,
     /// Changes that the engine has not ordered yet, and how far each log is.
     proposed: VecDeque<(LogId, Change)>,
-    logs: BTreeMap<LogId, Log>,
+    logs: BTreeMap<LogId, FuzzLog>,
     now: Instant,
 }
 
 /// A log as the engine has it.
 #[derive(Default)]
-struct Log {
+struct FuzzLog {
     head: Position,
     seated: BTreeSet<PeerId>,
 }
 
-impl Log {
-    fn order(&mut self, log: LogId, change: Change) -> Input<Line> {
+impl FuzzLog {
+    fn order(&mut self, log: LogId, change: Change) -> Input<ConnectionId> {
         let changed = match &change {
             Change::Join(member) => self.seated.insert(member.peer),
             Change::Leave(peer, _) => self.seated.remove(peer),
         };
         match change {
-            Change::Leave(peer, _) if !changed => Input::Declined(log, peer, Declined::Absent),
+            Change::Leave(peer, _) if !changed => {
+                Input::Rejected(log, peer, RejectReason::NotAMember)
+            }
             Change::Join(_) | Change::Leave(..) => {
                 self.head = self.head.next();
                 let (position, node) = (self.head, None);
@@ -102,7 +105,7 @@ impl Log {
     }
 }
 
-impl Node {
+impl FuzzNode {
     #[expect(
         clippy::disallowed_methods,
         reason = "an Instant can be had in no other way; only differences to it count"
@@ -126,7 +129,7 @@ impl Node {
         }
     }
 
-    fn happen(&mut self, what: u8, client: usize, more: u8) {
+    fn step(&mut self, what: u8, client: usize, more: u8) {
         let who = self.clients[client];
         match what % 16 {
             0..=3 => self.command(who, join(more)),
@@ -135,32 +138,32 @@ impl Node {
             8 => self.command(who, Command::List(room_name(more))),
             9 if more < 192 => self.command(who, Command::Claim(claim_scope(more / 4), name(more))),
             9 => self.command(who, Command::Release(claim_scope(more / 4), name(more))),
-            10 => self.ask(who, Ask::Alive(place(more))),
-            11 => self.pass(Duration::from_millis(u64::from(more) * 16)),
+            10 => self.request(who, HubRequest::Alive(place(more))),
+            11 => self.advance(Duration::from_millis(u64::from(more) * 16)),
             12 => self.kick(more),
             13 => self.replace(client),
             _ => self.order(usize::from(more) % 4 + 1),
         }
     }
 
-    fn command(&mut self, who: Line, command: Command) {
+    fn command(&mut self, who: ConnectionId, command: Command) {
         if !self.connected.contains(&who) {
             return;
         }
-        if let Ok(ask) = self.peers[who].route(command, &self.limits) {
-            self.ask(who, ask);
+        if let Ok(ask) = self.peers[who].authorize(command, &self.limits) {
+            self.request(who, ask);
         }
     }
 
-    fn ask(&mut self, who: Line, ask: Ask) {
+    fn request(&mut self, who: ConnectionId, ask: HubRequest) {
         let peer = self.peers[who].id();
-        let input = Input::Ask {
+        let input = Input::Request {
             peer,
             local: who,
-            ask,
+            request: ask,
         };
         self.hub.handle(input, self.now);
-        self.carry_out();
+        self.drain_effects();
     }
 
     fn kick(&mut self, more: u8) {
@@ -169,13 +172,13 @@ impl Node {
             address: address(more / 2),
         };
         self.hub.handle(input, self.now);
-        self.carry_out();
+        self.drain_effects();
     }
 
-    fn pass(&mut self, time: Duration) {
+    fn advance(&mut self, time: Duration) {
         self.now += time;
         self.hub.handle_timeout(self.now);
-        self.carry_out();
+        self.drain_effects();
         let next = self.hub.poll_timeout();
         assert!(
             next.is_none_or(|at| at > self.now),
@@ -192,10 +195,10 @@ impl Node {
         self.connected.insert(line);
     }
 
-    fn disconnect(&mut self, who: Line) {
+    fn disconnect(&mut self, who: ConnectionId) {
         self.connected.remove(&who);
-        for ask in self.peers[who].farewell(Parting::Lost) {
-            self.ask(who, ask);
+        for ask in self.peers[who].disconnect(DisconnectReason::Lost) {
+            self.request(who, ask);
         }
     }
 
@@ -207,11 +210,11 @@ impl Node {
             };
             let input = self.logs.entry(log.clone()).or_default().order(log, change);
             self.hub.handle(input, self.now);
-            self.carry_out();
+            self.drain_effects();
         }
     }
 
-    fn carry_out(&mut self) {
+    fn drain_effects(&mut self) {
         let mut effects = 0;
         while let Some(effect) = self.hub.poll_effect() {
             effects += 1;
@@ -226,30 +229,30 @@ impl Node {
         assert!(effects <= 400, "{effects} effects of one input");
     }
 
-    fn deliver(&mut self, who: Line, event: &Event) {
+    fn deliver(&mut self, who: ConnectionId, event: &Event) {
         match event {
-            Event::Refused(refused) => {
-                self.peers[who].observe(refused);
+            Event::RequestFailed(refused) => {
+                self.peers[who].note_rejected_join(refused);
             }
             // The connection ends once what is said before has been carried out.
             Event::Evicted(_) => drop(self.connected.remove(&who)),
             Event::Joined { room, others } => {
                 let others = others.iter().map(|(other, _)| other);
-                others.for_each(|other| self.must_see(who, room, other));
+                others.for_each(|other| self.check_introduced(who, room, other));
             }
             Event::Rejoined { room, others } | Event::Members { room, others } => {
                 others
                     .iter()
-                    .for_each(|other| self.must_see(who, room, other));
+                    .for_each(|other| self.check_introduced(who, room, other));
             }
-            Event::Introduced { room, peer, .. } => self.must_see(who, room, peer),
-            Event::Heard { room, from, .. } => self.must_see(who, room, from),
+            Event::Introduced { room, peer, .. } => self.check_introduced(who, room, peer),
+            Event::Received { room, from, .. } => self.check_introduced(who, room, from),
             Event::Claimed(_) | Event::Departed { .. } | Event::Probe(_) => {}
         }
     }
 
     /// Who is told of another as a member is among the same.
-    fn must_see(&self, who: Line, room: &RoomId, other: &Member) {
+    fn check_introduced(&self, who: ConnectionId, room: &RoomId, other: &Member) {
         let members = self.hub.members(room);
         let me = members
             .iter()
@@ -263,23 +266,23 @@ impl Node {
     fn relay(&self, more: u8) -> Command {
         let to = match more / 4 % 4 {
             0 => Target::Everyone,
-            1 => Target::Awaited(address(more / 16)),
+            1 => Target::AddressOrWait(address(more / 16)),
             2 => Target::Address(address(more / 16)),
             _ => Target::Peer(self.peers[self.clients[usize::from(more / 16) % CLIENTS]].id()),
         };
-        Command::Relay {
+        Command::Send {
             room: room_name(more),
             to,
-            relay: Relay::new(
+            message: RelayedMessage::new(
                 "newcomers",
-                RelayKind::Offer,
+                MessageKind::Offer,
                 ByteString::from_static("{}"),
                 |_, _| true,
             ),
         }
     }
 
-    fn must_be_sound(&self) {
+    fn check_invariants(&self) {
         for (room, count) in self.hub.rooms() {
             let members = self.hub.members(&room);
             assert_eq!(members.len(), count);
@@ -288,7 +291,7 @@ impl Node {
             assert_eq!(addresses.len(), count, "an address twice in {room:?}");
             // Who has given up may be seated for a moment, if its join was under way.
             if self.proposed.is_empty() {
-                must_be_in_circles(&members);
+                check_groups(&members);
             }
         }
     }
@@ -301,23 +304,23 @@ impl Node {
             self.order(1);
         }
         assert!(self.hub.rooms().is_empty(), "rooms of nobody");
-        self.pass(GRACE);
+        self.advance(GRACE);
         assert!(self.hub.poll_timeout().is_none(), "challenges of nobody");
     }
 }
 
 /// No circle has more members than it has seats.
-fn must_be_in_circles(members: &[Arc<Member>]) {
+fn check_groups(members: &[Arc<Member>]) {
     for member in members {
         let company = members.iter().filter(|other| member.sees(other)).count();
         let seats = member
-            .circle
-            .map_or(usize::MAX, |circle| circle.seats.get());
+            .group
+            .map_or(usize::MAX, |circle| circle.capacity.get());
         assert!(company <= seats, "{member:?} among {company}");
     }
 }
 
-fn peer(line: Line) -> Peer {
+fn peer(line: ConnectionId) -> Peer {
     let id = PeerId::from_random((line as u128).to_be_bytes());
     let tongue = &TONGUES[line % TONGUES.len()];
     // Every third of them is the same person.
@@ -349,10 +352,10 @@ fn claim_scope(more: u8) -> Option<RoomName> {
     (more % 2 == 1).then(|| room_name(more / 2))
 }
 
-fn place(more: u8) -> Place {
+fn place(more: u8) -> ResourceKey {
     match more % 2 {
-        0 => Place::Address(room(more / 2), address(more / 8)),
-        _ => Place::Name(NameId {
+        0 => ResourceKey::Address(room(more / 2), address(more / 8)),
+        _ => ResourceKey::Name(NameId {
             space: SpaceName::default(),
             room: claim_scope(more / 8),
             name: name(more / 2),
@@ -365,12 +368,12 @@ fn join(more: u8) -> Command {
         room: room_name(more),
         address: address(more / 4),
         name: None,
-        terms: Terms {
+        options: JoinOptions {
             token: (more / 16 % 4 == 3).then(|| Token {
                 secret: "secret".into(),
                 grace: GRACE,
             }),
-            circle: NonZeroUsize::new(usize::from(more / 64)).filter(|seats| seats.get() == 2),
+            group_size: NonZeroUsize::new(usize::from(more / 64)).filter(|seats| seats.get() == 2),
             closed_to_other_dialects: more / 32 % 2 == 1,
         },
     }
@@ -382,6 +385,6 @@ const GRACE: Duration = Duration::from_secs(1);
 fn leave(more: u8) -> Command {
     Command::Leave {
         room: room_name(more),
-        farewell: [Farewell::Aloud, Farewell::Quiet][usize::from(more / 8 % 2)],
+        kind: [LeaveKind::Announced, LeaveKind::Silent][usize::from(more / 8 % 2)],
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Line<'a> {
+pub(super) enum TranscriptLine<'a> {
     /// Nothing to do.
     Comment,
     /// A limit or setting, `key=value`.
@@ -11,11 +11,11 @@ pub(super) enum Line<'a> {
     /// `let NAME = TEXT * TIMES`.
     Let(&'a str, String),
     Wait(Duration),
-    Client(&'a str, Deed<'a>),
+    Client(&'a str, Action<'a>),
 }
 
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Deed<'a> {
+pub(super) enum Action<'a> {
     Open {
         dialect: &'a str,
         query: Vec<(&'a str, &'a str)>,
@@ -35,7 +35,7 @@ pub(super) enum Deed<'a> {
     IsClosed(u16),
 }
 
-impl<'a> Line<'a> {
+impl<'a> TranscriptLine<'a> {
     pub(super) fn parse(source: &'a str) -> Result<Self, String> {
         if source.trim().is_empty() || source.starts_with('#') {
             return Ok(Self::Comment);
@@ -45,12 +45,12 @@ impl<'a> Line<'a> {
             "set" => Ok(Self::Set(pairs(rest)?)),
             "let" => definition(rest).ok_or_else(|| "let NAME = TEXT * TIMES".into()),
             "wait" => Ok(Self::Wait(duration(rest)?)),
-            client => Ok(Self::Client(client, Deed::parse(rest)?)),
+            client => Ok(Self::Client(client, Action::parse(rest)?)),
         }
     }
 }
 
-impl<'a> Deed<'a> {
+impl<'a> Action<'a> {
     fn parse(source: &'a str) -> Result<Self, String> {
         let (verb, rest) = split(source);
         match verb {
@@ -97,10 +97,10 @@ fn pairs(source: &str) -> Result<Vec<(&str, &str)>, String> {
         .collect()
 }
 
-fn definition(source: &str) -> Option<Line<'_>> {
+fn definition(source: &str) -> Option<TranscriptLine<'_>> {
     let (name, value) = source.split_once(" = ")?;
     let (text, times) = value.rsplit_once(" * ")?;
-    Some(Line::Let(name, text.repeat(times.parse().ok()?)))
+    Some(TranscriptLine::Let(name, text.repeat(times.parse().ok()?)))
 }
 
 fn duration(source: &str) -> Result<Duration, String> {

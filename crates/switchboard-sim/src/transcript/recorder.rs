@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::{
-    line::{Deed, Line},
-    stage::Stage,
+    line::{Action, TranscriptLine},
+    runner::TranscriptRunner,
 };
 use crate::ClientId;
 
@@ -14,17 +14,17 @@ use crate::ClientId;
 /// # Errors
 /// The first line that cannot be played, and why.
 pub fn record(text: &str) -> Result<String, String> {
-    record_on(Stage::default(), text)
+    record_on(TranscriptRunner::default(), text)
 }
 
-pub(super) fn record_on(stage: Stage, text: &str) -> Result<String, String> {
+pub(super) fn record_on(stage: TranscriptRunner, text: &str) -> Result<String, String> {
     let mut recorder = Recorder {
         stage,
         ..Recorder::default()
     };
     let mut lines = text.lines().peekable();
     while let Some(source) = lines.next() {
-        let mut old = Old::new();
+        let mut old = RecordedOutput::new();
         while let Some((name, verb, told)) = lines.peek().and_then(|line| answer(line)) {
             old.entry((name.to_owned(), verb))
                 .or_default()
@@ -39,7 +39,7 @@ pub(super) fn record_on(stage: Stage, text: &str) -> Result<String, String> {
 }
 
 /// What the server did until now after some line: for whom, and how it is written.
-type Old<'a> = BTreeMap<(String, &'static str), VecDeque<&'a str>>;
+type RecordedOutput<'a> = BTreeMap<(String, &'static str), VecDeque<&'a str>>;
 
 const TOLD: &str = "<";
 const POSTED: &str = "post";
@@ -48,32 +48,32 @@ const CLOSED: &str = "close";
 
 /// For whom the server does what, in a line about it.
 fn answer(source: &str) -> Option<(&str, &'static str, &str)> {
-    match Line::parse(source) {
-        Ok(Line::Client(name, Deed::Receives(frame))) => Some((name, TOLD, frame)),
-        Ok(Line::Client(name, Deed::Posts(body))) => Some((name, POSTED, body)),
-        Ok(Line::Client(name, Deed::IsRefused(code))) => Some((name, REFUSED, code)),
-        Ok(Line::Client(name, Deed::IsClosed(_))) => Some((name, CLOSED, "")),
+    match TranscriptLine::parse(source) {
+        Ok(TranscriptLine::Client(name, Action::Receives(frame))) => Some((name, TOLD, frame)),
+        Ok(TranscriptLine::Client(name, Action::Posts(body))) => Some((name, POSTED, body)),
+        Ok(TranscriptLine::Client(name, Action::IsRefused(code))) => Some((name, REFUSED, code)),
+        Ok(TranscriptLine::Client(name, Action::IsClosed(_))) => Some((name, CLOSED, "")),
         Ok(_) | Err(_) => None,
     }
 }
 
 /// A line of the new transcript, and whether the server's values stand in it bare.
-type Written = (String, bool);
+type WrittenLine = (String, bool);
 
 #[derive(Default)]
 struct Recorder {
-    stage: Stage,
-    written: Vec<Written>,
+    stage: TranscriptRunner,
+    written: Vec<WrittenLine>,
     closed: BTreeSet<String>,
     /// Values that the server has made, and their names.
     values: Vec<(String, String)>,
 }
 
 impl Recorder {
-    fn play(&mut self, source: &str, mut old: Old<'_>) -> Result<(), String> {
-        let line = Line::parse(source)?;
+    fn play(&mut self, source: &str, mut old: RecordedOutput<'_>) -> Result<(), String> {
+        let line = TranscriptLine::parse(source)?;
         self.stage.act(&line)?;
-        if let Line::Let(name, value) = &line {
+        if let TranscriptLine::Let(name, value) = &line {
             self.values.push((value.clone(), format!("${name}")));
         }
         self.written.push((source.to_owned(), false));
@@ -84,7 +84,7 @@ impl Recorder {
         Ok(())
     }
 
-    fn write(&mut self, name: &str, id: ClientId, old: &mut Old<'_>) {
+    fn write(&mut self, name: &str, id: ClientId, old: &mut RecordedOutput<'_>) {
         let mut old = |verb| old.remove(&(name.to_owned(), verb)).unwrap_or_default();
         let mut posted = old(POSTED);
         for post in self.stage.world().take_posts(id) {
@@ -147,7 +147,7 @@ impl Recorder {
 
     /// The lines, with names in place of bare values.
     fn named(self) -> String {
-        let named = |(line, is_bare): Written| {
+        let named = |(line, is_bare): WrittenLine| {
             let values = self.values.iter().filter(|_| is_bare);
             values.fold(line, |line, (value, name)| line.replace(value, name)) + "\n"
         };

@@ -6,29 +6,29 @@ use std::time::Duration;
 
 use serde_json::json;
 use switchboard_core::{
-    Address, Command, Custom, Farewell, Identity, Limits, Parting, Peer, PeerId, Refusal, RoomName,
-    SpaceName, Terms, Tongue,
+    Address, Command, DialectTraits, DisconnectReason, ErrorCode, Identity, JoinOptions, LeaveKind,
+    Limits, OfferPolicy, Peer, PeerId, RoomName, SpaceName,
 };
 use switchboard_dialect::find;
-use switchboard_sim::{ClientId, World, hospitable};
+use switchboard_sim::{ClientId, Simulation, permissive_settings};
 
-use crate::accent::{ACCENTS, Accent, Calls, Told};
+use crate::drivers::{ACCENTS, ClientEvent, DialectDriver, OfferRule};
 
 /// A room with two members of one dialect.
 struct Pair {
-    world: World,
-    accent: &'static Accent,
+    world: Simulation,
+    accent: &'static DialectDriver,
     alice: ClientId,
     bob: ClientId,
 }
 
 impl Pair {
-    fn new(accent: &'static Accent) -> Self {
+    fn new(accent: &'static DialectDriver) -> Self {
         Self::with(accent, Limits::default())
     }
 
-    fn with(accent: &'static Accent, limits: Limits) -> Self {
-        let mut world = World::with(1, limits, hospitable());
+    fn with(accent: &'static DialectDriver, limits: Limits) -> Self {
+        let mut world = Simulation::with(1, limits, permissive_settings());
         let alice = accent.enter(&mut world, "room", "alice");
         let bob = accent.enter(&mut world, "room", "bob");
         let mut pair = Self {
@@ -45,7 +45,7 @@ impl Pair {
         self.accent.id_of(&self.world, client)
     }
 
-    fn told(&mut self, client: ClientId) -> Vec<Told> {
+    fn told(&mut self, client: ClientId) -> Vec<ClientEvent> {
         self.accent.told(&mut self.world, client)
     }
 
@@ -67,7 +67,7 @@ impl Pair {
     fn must_work(&mut self) {
         let offer = (self.accent.offer)(&self.id(self.bob), "alive");
         self.world.send(self.alice, offer.to_string());
-        let expected = Told::Offer {
+        let expected = ClientEvent::Offer {
             from: self.id(self.alice),
             sdp: "alive".into(),
         };
@@ -77,12 +77,12 @@ impl Pair {
 
 /// Whether somebody was told that one thing is refused. If its dialect has no words for it, it is
 /// counted all the same.
-fn is_answered(accent: &Accent, told: &[Told], refused: &[&str]) -> bool {
+fn is_answered(accent: &DialectDriver, told: &[ClientEvent], refused: &[&str]) -> bool {
     match accent.answers_members {
-        true => matches!(told, [Told::Error(_)]),
+        true => matches!(told, [ClientEvent::Error(_)]),
         // Who waits for somebody may be told that it has waited in vain.
         false if !accent.waits.is_zero() => {
-            matches!(told, [] | [Told::Error(_)]) && refused.len() == 1
+            matches!(told, [] | [ClientEvent::Error(_)]) && refused.len() == 1
         }
         false => told.is_empty() && refused.len() == 1,
     }
@@ -90,10 +90,10 @@ fn is_answered(accent: &Accent, told: &[Told], refused: &[&str]) -> bool {
 
 /// Whether a client was told that it is not let in. If its dialect has no words for that, it is
 /// counted all the same.
-fn is_turned_away(accent: &Accent, world: &mut World, client: ClientId) -> bool {
+fn is_turned_away(accent: &DialectDriver, world: &mut Simulation, client: ClientId) -> bool {
     let (told, refused) = (accent.told(world, client), world.take_refused(client));
     match accent.answers_joins {
-        true => matches!(told.last(), Some(Told::Error(_))),
+        true => matches!(told.last(), Some(ClientEvent::Error(_))),
         false => !refused.is_empty(),
     }
 }
@@ -101,7 +101,7 @@ fn is_turned_away(accent: &Accent, world: &mut World, client: ClientId) -> bool 
 #[test]
 fn a_room_without_a_name_is_refused() {
     for accent in &ACCENTS {
-        let mut world = World::new(1);
+        let mut world = Simulation::new(1);
         let client = accent.enter(&mut world, "", "alice");
         assert!(
             is_turned_away(accent, &mut world, client),
@@ -115,7 +115,7 @@ fn a_room_without_a_name_is_refused() {
 #[test]
 fn a_person_without_a_name_is_refused() {
     for accent in ACCENTS.iter().filter(|accent| accent.chooses_names) {
-        let mut world = World::new(1);
+        let mut world = Simulation::new(1);
         let client = accent.enter(&mut world, "room", "");
         assert!(
             is_turned_away(accent, &mut world, client),
@@ -134,7 +134,7 @@ fn a_name_that_is_too_long_is_refused() {
     };
     let (fits, long) = ("é".repeat(8), "é".repeat(8) + "x");
     for accent in &ACCENTS {
-        let mut world = World::with(1, limits.clone(), hospitable());
+        let mut world = Simulation::with(1, limits.clone(), permissive_settings());
         let client = accent.enter(&mut world, &fits, &fits);
         assert!(world.member(client).is_some(), "{}", accent.name);
         for (room, nick) in [(&*long, "bob"), ("room", &*long)] {
@@ -160,7 +160,7 @@ fn a_name_without_a_visible_character_is_refused() {
                 if nick == hidden && !accent.chooses_names {
                     continue;
                 }
-                let mut world = World::new(1);
+                let mut world = Simulation::new(1);
                 let client = accent.enter(&mut world, room, nick);
                 let is_told = is_turned_away(accent, &mut world, client);
                 let close = world.closed(client).map(|close| close.code);
@@ -176,10 +176,10 @@ fn a_name_without_a_visible_character_is_refused() {
 fn the_servers_name_is_no_clients_where_the_server_speaks_under_it() {
     for accent in ACCENTS.iter().filter(|accent| accent.chooses_names) {
         for nick in ["server", "Server", "SERVER", "sErVeR", "~server"] {
-            let mut world = World::new(1);
+            let mut world = Simulation::new(1);
             let client = accent.enter(&mut world, "room", nick);
             let dialect = find(accent.name).expect("a dialect");
-            if dialect.tongue().allows_server_address {
+            if dialect.traits().allows_server_address {
                 let address = world
                     .member(client)
                     .map(|(_, member)| member.address.clone());
@@ -306,8 +306,8 @@ fn bytes_are_text_or_an_error() {
 }
 
 /// Those who can ask for a room again and again.
-fn movers() -> impl Iterator<Item = &'static Accent> {
-    let asks = |accent: &&Accent| (accent.join)("", "").is_some();
+fn movers() -> impl Iterator<Item = &'static DialectDriver> {
+    let asks = |accent: &&DialectDriver| (accent.join)("", "").is_some();
     ACCENTS.iter().filter(asks).filter(|accent| accent.moves)
 }
 
@@ -321,7 +321,7 @@ fn moving_is_leaving_and_coming() {
         accent.join(&mut pair.world, pair.alice, "other", "alice");
         assert_eq!(
             pair.told(pair.bob),
-            [Told::Left(alice.clone())],
+            [ClientEvent::Left(alice.clone())],
             "{}",
             accent.name
         );
@@ -346,7 +346,7 @@ fn joining_again_is_told_to_nobody() {
 }
 
 /// Those who are told who leaves.
-fn tellers() -> impl Iterator<Item = &'static Accent> {
+fn tellers() -> impl Iterator<Item = &'static DialectDriver> {
     ACCENTS.iter().filter(|accent| accent.tells_departures)
 }
 
@@ -356,7 +356,7 @@ fn leaving_is_told_once() {
         let Some(leave) = accent.leave else { continue };
         let mut pair = Pair::new(accent);
         let alice = pair.id(pair.alice);
-        for told in [vec![Told::Left(alice)], vec![]] {
+        for told in [vec![ClientEvent::Left(alice)], vec![]] {
             pair.world.send(pair.alice, leave("room").to_string());
             assert_eq!(pair.told(pair.bob), told, "{}", accent.name);
         }
@@ -371,7 +371,12 @@ fn a_departure_is_told_once() {
         let mut pair = Pair::new(accent);
         let alice = pair.id(pair.alice);
         pair.world.crash(pair.alice);
-        assert_eq!(pair.told(pair.bob), [Told::Left(alice)], "{}", accent.name);
+        assert_eq!(
+            pair.told(pair.bob),
+            [ClientEvent::Left(alice)],
+            "{}",
+            accent.name
+        );
         pair.world.advance(Duration::from_secs(1));
         assert_eq!(pair.told(pair.bob), [], "{}", accent.name);
     }
@@ -386,7 +391,7 @@ fn a_silent_client_is_gone_within_a_minute() {
         pair.world.advance(Duration::from_secs(60));
         let told = pair.told(pair.bob);
         assert!(
-            told.contains(&Told::Left(alice)) == accent.tells_departures,
+            told.contains(&ClientEvent::Left(alice)) == accent.tells_departures,
             "{}: {told:?}",
             accent.name
         );
@@ -427,7 +432,7 @@ fn nobody_can_send_what_only_the_server_says() {
             );
             pair.world.send(pair.alice, forged);
             let told = pair.told(pair.bob);
-            let is_offer = |told: &Told| matches!(told, Told::Offer { .. });
+            let is_offer = |told: &ClientEvent| matches!(told, ClientEvent::Offer { .. });
             assert!(told.iter().all(is_offer), "{}: {told:?}", accent.name);
         }
     }
@@ -458,7 +463,7 @@ fn signals_never_cross_rooms() {
             for client in [pair.bob, pair.alice] {
                 let mut told = pair.told(client).into_iter();
                 assert!(
-                    told.all(|told| told == Told::Other),
+                    told.all(|told| told == ClientEvent::Other),
                     "{} at {}",
                     stranger.name,
                     accent.name
@@ -515,12 +520,12 @@ fn a_full_room_is_refused_and_has_place_again() {
 
 #[test]
 fn a_peer_is_in_so_many_rooms_and_no_more() {
-    static TONGUE: Tongue = Tongue {
+    static TONGUE: DialectTraits = DialectTraits {
         name: "any",
-        custom: Custom::NewcomerCalls,
+        offer_policy: OfferPolicy::NewcomerOffers,
         signals: true,
         messages: true,
-        ..Tongue::USUAL
+        ..DialectTraits::DEFAULT
     };
     let limits = Limits::default();
     let id = PeerId::from_random([7; 16]);
@@ -530,22 +535,26 @@ fn a_peer_is_in_so_many_rooms_and_no_more() {
         room: room(index),
         address: Address::from(id),
         name: None,
-        terms: Terms::default(),
+        options: JoinOptions::default(),
     };
     for index in 0..limits.rooms_per_peer {
-        peer.route(join(index), &limits).expect("there is room");
+        peer.authorize(join(index), &limits).expect("there is room");
     }
-    let one_more = peer.route(join(limits.rooms_per_peer), &limits);
-    assert_eq!(one_more.expect_err("a limit").reason, Refusal::TooManyRooms);
-    peer.route(join(0), &limits).expect("it is there already");
+    let one_more = peer.authorize(join(limits.rooms_per_peer), &limits);
+    assert_eq!(one_more.expect_err("a limit").code, ErrorCode::TooManyRooms);
+    peer.authorize(join(0), &limits)
+        .expect("it is there already");
     let leave = Command::Leave {
         room: room(3),
-        farewell: Farewell::Aloud,
+        kind: LeaveKind::Announced,
     };
-    peer.route(leave, &limits).expect("it is there");
-    peer.route(join(limits.rooms_per_peer), &limits)
+    peer.authorize(leave, &limits).expect("it is there");
+    peer.authorize(join(limits.rooms_per_peer), &limits)
         .expect("there is room again");
-    assert_eq!(peer.farewell(Parting::Lost).len(), limits.rooms_per_peer);
+    assert_eq!(
+        peer.disconnect(DisconnectReason::Lost).len(),
+        limits.rooms_per_peer
+    );
 }
 
 #[test]
@@ -578,16 +587,16 @@ fn a_ghosts_name_is_free_after_two_seconds() {
         pair.world.advance(Duration::from_millis(1));
         let heirs_id = pair.id(heir);
         let told = pair.told(pair.bob);
-        let left = accent.tells_departures.then_some(Told::Left(ghost));
-        let came = accent.tells_arrivals.then_some(Told::Came(heirs_id));
+        let left = accent.tells_departures.then_some(ClientEvent::Left(ghost));
+        let came = accent.tells_arrivals.then_some(ClientEvent::Came(heirs_id));
         let expected: Vec<_> = left.into_iter().chain(came).collect();
         assert_eq!(told, expected, "{}: once each, in order", accent.name);
         assert!(!pair.world.is_connected(pair.alice), "{}", accent.name);
         let told = pair.told(heir);
         let bob = pair.id(pair.bob);
         assert_eq!(
-            told.contains(&Told::Call(bob)),
-            accent.calls == Calls::Newcomer,
+            told.contains(&ClientEvent::Call(bob)),
+            accent.calls == OfferRule::Newcomer,
             "{}: {told:?}",
             accent.name
         );
@@ -607,7 +616,9 @@ fn of_many_heirs_one_is_lucky() {
         let mut lucky = 0;
         for heir in heirs {
             let told = pair.told(heir);
-            let refused = told.iter().any(|told| matches!(told, Told::Error(_)));
+            let refused = told
+                .iter()
+                .any(|told| matches!(told, ClientEvent::Error(_)));
             assert_ne!(
                 refused,
                 pair.world.member(heir).is_some(),
@@ -623,7 +634,7 @@ fn of_many_heirs_one_is_lucky() {
 #[test]
 fn the_same_person_replaces_its_older_self() {
     for accent in ACCENTS.iter().filter(|accent| accent.chooses_names) {
-        let mut world = World::new(1);
+        let mut world = Simulation::new(1);
         let me = || Identity::Proven("me@example.org".into());
         let selves = [0, 1].map(|_| {
             let client = accent.open_as(&mut world, "room", "me", me());
@@ -647,7 +658,7 @@ fn the_first_frame_tells_the_dialect() {
         if !find(accent.name).is_some_and(|dialect| dialect.is_recognizable()) {
             continue; // It shares no path.
         }
-        let mut world = World::new(1);
+        let mut world = Simulation::new(1);
         let client = world.open("shared", &[("room", "room")]);
         let first = (accent.greet)("me").or_else(|| (accent.join)("room", "me"));
         let first = first.unwrap_or_else(|| json!({"kind": "IdentifySelf"}));
@@ -662,7 +673,7 @@ fn the_first_frame_tells_the_dialect() {
         world.send(friend, (accent.offer)(&me, "v=0").to_string());
         let told = accent.told(&mut world, client);
         assert!(
-            matches!(&told[..], [Told::Offer { .. }]),
+            matches!(&told[..], [ClientEvent::Offer { .. }]),
             "{}: {told:?}",
             accent.name
         );
@@ -673,13 +684,13 @@ fn the_first_frame_tells_the_dialect() {
 fn every_two_dialects_call_each_other_once() {
     for here in &ACCENTS {
         for there in &ACCENTS {
-            let mut world = World::new(1);
+            let mut world = Simulation::new(1);
             let member = here.enter(&mut world, "room", "member");
             here.told(&mut world, member);
             let newcomer = there.enter(&mut world, "room", "newcomer");
-            let calls = |told: Vec<Told>| {
+            let calls = |told: Vec<ClientEvent>| {
                 told.into_iter()
-                    .filter(|told| matches!(told, Told::Call(_)))
+                    .filter(|told| matches!(told, ClientEvent::Call(_)))
                     .count()
             };
             let member_calls = calls(here.told(&mut world, member));

@@ -2,14 +2,14 @@
 //! answer to a candidate that cannot be translated.
 
 use serde_json::{Value, json};
-use switchboard_sim::{ClientId, World};
+use switchboard_sim::{ClientId, Simulation};
 
-use crate::accent::{ACCENTS, Accent, Told};
+use crate::drivers::{ACCENTS, ClientEvent, DialectDriver};
 
 const CANDIDATE: &str = "candidate:1 1 udp 2130706431 192.0.2.1 9 typ host";
 
 /// The frame in which a client sends a candidate.
-fn frame_of(accent: &Accent, to: &str, init: &Value) -> Value {
+fn frame_of(accent: &DialectDriver, to: &str, init: &Value) -> Value {
     match accent.name {
         "lightstream" => json!({"type": "ice-candidate", "targetID": to, "data": init}),
         "p2p" => json!({"type": "ICE_CANDIDATE", "toPeerId": to, "iceCandidate": init}),
@@ -38,7 +38,7 @@ fn frame_of(accent: &Accent, to: &str, init: &Value) -> Value {
 }
 
 /// The candidate in a frame that a client receives.
-fn candidate_in(accent: &Accent, frame: &Value) -> Option<Value> {
+fn candidate_in(accent: &DialectDriver, frame: &Value) -> Option<Value> {
     let path = match accent.name {
         "lightstream" => "/data",
         "p2p" => "/iceCandidate",
@@ -57,9 +57,9 @@ fn candidate_in(accent: &Accent, frame: &Value) -> Option<Value> {
 }
 
 struct Pair {
-    world: World,
-    from: &'static Accent,
-    to: &'static Accent,
+    world: Simulation,
+    from: &'static DialectDriver,
+    to: &'static DialectDriver,
     sender: ClientId,
     receiver: ClientId,
 }
@@ -67,8 +67,8 @@ struct Pair {
 impl Pair {
     /// Two members of different dialects. The sender has offered a connection: PeerJS takes candidates
     /// only for one that it knows.
-    fn new(from: &'static Accent, to: &'static Accent) -> Self {
-        let mut world = World::new(1);
+    fn new(from: &'static DialectDriver, to: &'static DialectDriver) -> Self {
+        let mut world = Simulation::new(1);
         let receiver = to.enter(&mut world, "room", "bob");
         let sender = from.enter(&mut world, "room", "alice");
         let mut pair = Self {
@@ -108,7 +108,7 @@ impl Pair {
 
 /// Every two dialects that carry candidates and differ.
 fn pairs() -> impl Iterator<Item = Pair> {
-    let carries = |accent: &&Accent| accent.name != "y-webrtc";
+    let carries = |accent: &&DialectDriver| accent.name != "y-webrtc";
     ACCENTS.iter().filter(carries).flat_map(move |from| {
         let others = ACCENTS.iter().filter(carries);
         let others = others.filter(|to| to.name != from.name);
@@ -225,7 +225,7 @@ fn a_candidate_that_cannot_be_translated_is_answered() {
                 pair.names()
             );
             let told = pair.from.told(&mut pair.world, pair.sender);
-            let is_told = matches!(&told[..], [Told::Error(_)]);
+            let is_told = matches!(&told[..], [ClientEvent::Error(_)]);
             assert!(
                 is_told || !pair.from.answers_members,
                 "{}, {init}: {told:?}",
@@ -259,7 +259,7 @@ fn flat_frames_of_lightstream_are_read() {
             let offer = json!({"type": "offer", "targetID": to, "sdp": sdp});
             pair.world.send(pair.sender, offer.to_string());
             let told = pair.to.told(&mut pair.world, pair.receiver);
-            let [Told::Offer { sdp, .. }] = &told[..] else {
+            let [ClientEvent::Offer { sdp, .. }] = &told[..] else {
                 panic!("{}: {told:?}", pair.names());
             };
             assert_eq!(sdp, "v=0\r\n", "{}", pair.names());
@@ -288,9 +288,10 @@ fn flat_frames_of_lightstream_are_read() {
 /// A frame for all is answered once if a member of another dialect cannot be sent it.
 #[test]
 fn a_broadcast_that_cannot_be_translated_is_answered_once() {
-    let mut world = World::new(1);
-    let enter =
-        |world: &mut World, name, nick| crate::accent::accent(name).enter(world, "room", nick);
+    let mut world = Simulation::new(1);
+    let enter = |world: &mut Simulation, name, nick| {
+        crate::drivers::accent(name).enter(world, "room", nick)
+    };
     let same = enter(&mut world, "lightstream", "same");
     let others = [0, 1].map(|_| enter(&mut world, "singo", ""));
     let sender = enter(&mut world, "lightstream", "sender");

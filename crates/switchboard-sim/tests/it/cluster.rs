@@ -5,18 +5,18 @@
 
 #![expect(clippy::print_stdout, reason = "what failed is for people to read")]
 
-mod judge;
+mod memberships;
+mod oracle;
 mod scenes;
-mod stays;
 
 use std::time::Duration;
 
-use switchboard_sim::cluster::{Weather, play};
+use switchboard_sim::cluster::{FaultPlan, play};
 
-use self::judge::judge;
+use self::oracle::judge;
 
 /// Plays `count` seeds (or `SWITCHBOARD_SEEDS`), or the one that `SWITCHBOARD_SEED` names.
-fn weather(kind: &str, count: u64, weather: &Weather) {
+fn weather(kind: &str, count: u64, weather: &FaultPlan) {
     let number = |name| {
         let value = std::env::var(name).ok();
         value.map(|value| value.parse::<u64>().expect("a number"))
@@ -42,17 +42,17 @@ fn weather(kind: &str, count: u64, weather: &Weather) {
     );
 }
 
-fn outcome(seed: u64, weather: &Weather, is_traced: bool) -> Vec<String> {
+fn outcome(seed: u64, weather: &FaultPlan, is_traced: bool) -> Vec<String> {
     let is_calm = weather.disturbances == 0 && weather.news_lost == 0.0;
     let mut cluster = play(seed, weather.clone(), is_traced);
     let mut complaints = judge(&cluster, is_calm);
-    cluster.everybody_goes();
+    cluster.disconnect_all();
     if is_traced {
         for line in cluster.traced() {
             println!("{line}");
         }
     }
-    for (key, station) in cluster.stations().iter().enumerate() {
+    for (key, station) in cluster.nodes().iter().enumerate() {
         if !station.is_alive() {
             continue;
         }
@@ -70,7 +70,7 @@ fn outcome(seed: u64, weather: &Weather, is_traced: bool) -> Vec<String> {
             ));
         }
     }
-    for key in 0..cluster.stations().len() {
+    for key in 0..cluster.nodes().len() {
         cluster.close(key);
     }
     cluster.advance(Duration::from_secs(5));
@@ -84,7 +84,7 @@ macro_rules! weathers {
     ($($name:ident: $count:literal,)*) => {$(
         #[test]
         fn $name() {
-            weather(stringify!($name), $count, &Weather::$name());
+            weather(stringify!($name), $count, &FaultPlan::$name());
         }
     )*};
 }

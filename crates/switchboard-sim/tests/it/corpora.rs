@@ -20,7 +20,7 @@ fn replay(target: &str, body: impl Fn(&[u8])) {
 #[test]
 fn every_corpus_is_survived() {
     for dialect in ALL {
-        let name = dialect.tongue().name;
+        let name = dialect.traits().name;
         replay(name, |bytes| fuzz::frames(name, bytes));
     }
     replay("hub", fuzz::hub);
@@ -31,8 +31,8 @@ fn every_corpus_is_survived() {
 fn other_dialects_frames_are_survived() {
     for dialect in ALL {
         for other in ALL {
-            replay(other.tongue().name, |bytes| {
-                fuzz::frames(dialect.tongue().name, bytes)
+            replay(other.traits().name, |bytes| {
+                fuzz::frames(dialect.traits().name, bytes)
             });
         }
     }

@@ -3,17 +3,17 @@
 
 use serde_json::json;
 use switchboard_core::Limits;
-use switchboard_sim::World;
+use switchboard_sim::Simulation;
 
-use crate::accent::ACCENTS;
+use crate::drivers::ACCENTS;
 
 /// Sends `text` from a member that speaks `dialect` to a member of each dialect, and gives the bytes
 /// of the longest frame that anybody is sent for it.
 fn longest(dialect: &str, nick: &str, text: impl Fn(&str) -> String) -> usize {
-    let accent = crate::accent::accent(dialect);
+    let accent = crate::drivers::accent(dialect);
     let mut longest = 0;
     for there in &ACCENTS {
-        let mut world = World::new(1);
+        let mut world = Simulation::new(1);
         let hearer = there.enter(&mut world, "room", "hearer");
         let sender = accent.enter(&mut world, "room", nick);
         world.take_frames(hearer);

@@ -1,15 +1,15 @@
 //! Everything that can be tested without a socket.
 
-mod accent;
 mod behaviour;
 mod candidates;
 mod cluster;
 mod corpora;
+mod drivers;
 mod growth;
-mod judge;
 mod names;
-mod play;
+mod oracle;
 mod promises;
 mod races;
+mod random_run;
 mod topics;
 mod transcripts;

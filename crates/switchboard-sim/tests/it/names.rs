@@ -6,7 +6,7 @@ use std::time::Duration;
 use proptest::{prelude::*, test_runner::FileFailurePersistence};
 use serde_json::json;
 use switchboard_core::{DisplayName, RoomId};
-use switchboard_sim::{ClientId, World};
+use switchboard_sim::{ClientId, Simulation};
 
 const NAMES: [&str; 3] = ["ada", "ada (2)", "bob"];
 const ROOMS: [&str; 2] = ["red", "blue"];
@@ -59,13 +59,13 @@ fn step() -> impl Strategy<Value = Step> {
 
 /// The clients of a play, each with the room that it has asked for last.
 struct Play {
-    world: World,
+    world: Simulation,
     clients: Vec<(ClientId, Option<&'static str>)>,
 }
 
 impl Play {
     fn run(seed: u64, steps: &[Step]) -> Self {
-        let mut world = World::new(seed);
+        let mut world = Simulation::new(seed);
         world.hold();
         let clients = Vec::new();
         let mut play = Self { world, clients };
@@ -112,7 +112,7 @@ impl Play {
     fn act(
         &mut self,
         who: usize,
-        act: impl FnOnce(&mut World, ClientId, &mut Option<&'static str>),
+        act: impl FnOnce(&mut Simulation, ClientId, &mut Option<&'static str>),
     ) {
         let count = self.clients.len();
         if count > 0 {
@@ -185,7 +185,7 @@ fn all_names_are_given_back(play: &mut Play) {
 }
 
 /// A client in a room, with a name for that room or for the whole space, and the frames that it was sent.
-fn member(world: &mut World, name: &str, room: &str, is_in_room: bool) -> ClientId {
+fn member(world: &mut Simulation, name: &str, room: &str, is_in_room: bool) -> ClientId {
     let client = world.open("p2p", &[]);
     let mut identify = json!({"type": "IDENTIFY", "username": name});
     if is_in_room {
@@ -199,7 +199,7 @@ fn member(world: &mut World, name: &str, room: &str, is_in_room: bool) -> Client
 
 #[test]
 fn a_join_is_refused_when_all_the_numbers_of_a_name_are_taken() {
-    let mut world = World::new(1);
+    let mut world = Simulation::new(1);
     member(&mut world, "ada", "red", true);
     for number in 2..=20 {
         member(&mut world, &format!("ada ({number})"), "red", true);
@@ -219,7 +219,7 @@ fn a_join_is_refused_when_all_the_numbers_of_a_name_are_taken() {
 
 #[test]
 fn frames_that_wait_for_a_name_are_bounded_and_the_rest_is_refused() {
-    let mut world = World::new(1);
+    let mut world = Simulation::new(1);
     let holder = member(&mut world, "ada", "red", true);
     world.freeze(holder);
     let waiting = member(&mut world, "ada", "red", false);

@@ -7,26 +7,26 @@ use proptest::{prelude::*, test_runner::FileFailurePersistence};
 use switchboard_sim::ClientId;
 
 use crate::{
-    accent::{ACCENTS, Told, accent},
-    judge::Judge,
-    play::{NICKS, Play, Step},
+    drivers::{ACCENTS, ClientEvent, accent},
+    oracle::Oracle,
+    random_run::{NICKS, RandomRun, RandomStep},
 };
 
-fn step() -> impl Strategy<Value = Step> {
+fn step() -> impl Strategy<Value = RandomStep> {
     let who = || 0..8_usize;
     let (room, nick) = (|| 0..2_usize, || 0..3_usize);
     prop_oneof![
         4 => (0..ACCENTS.len(), room(), nick())
-            .prop_map(|(dialect, room, nick)| Step::Open { dialect, room, nick }),
-        6 => (who(), room(), nick()).prop_map(|(who, room, nick)| Step::Join { who, room, nick }),
-        1 => who().prop_map(|who| Step::Leave { who }),
-        5 => (who(), who()).prop_map(|(who, to)| Step::Offer { who, to }),
-        3 => who().prop_map(|who| Step::Shout { who }),
-        1 => who().prop_map(|who| Step::Crash { who }),
-        1 => who().prop_map(|who| Step::Freeze { who }),
-        1 => who().prop_map(|who| Step::Kick { who }),
-        6 => (who(), 1..6_usize).prop_map(|(who, events)| Step::Deliver { who, events }),
-        1 => (1..2500_u64).prop_map(|millis| Step::Wait { millis }),
+            .prop_map(|(dialect, room, nick)| RandomStep::Open { dialect, room, nick }),
+        6 => (who(), room(), nick()).prop_map(|(who, room, nick)| RandomStep::Join { who, room, nick }),
+        1 => who().prop_map(|who| RandomStep::Leave { who }),
+        5 => (who(), who()).prop_map(|(who, to)| RandomStep::Offer { who, to }),
+        3 => who().prop_map(|who| RandomStep::Shout { who }),
+        1 => who().prop_map(|who| RandomStep::Crash { who }),
+        1 => who().prop_map(|who| RandomStep::Freeze { who }),
+        1 => who().prop_map(|who| RandomStep::Kick { who }),
+        6 => (who(), 1..6_usize).prop_map(|(who, events)| RandomStep::Deliver { who, events }),
+        1 => (1..2500_u64).prop_map(|millis| RandomStep::Wait { millis }),
     ]
 }
 
@@ -45,14 +45,14 @@ proptest! {
 
     #[test]
     fn promises_hold(seed: u64, steps in prop::collection::vec(step(), 1..80)) {
-        let mut play = Play::run(seed, &steps);
-        Judge::new(&play).judge();
+        let mut play = RandomRun::run(seed, &steps);
+        Oracle::new(&play).judge();
         nothing_remains(&mut play);
     }
 }
 
 /// Promise 6 and the end of all plays: when everybody is gone, so is everything about them.
-fn nothing_remains(play: &mut Play) {
+fn nothing_remains(play: &mut RandomRun) {
     let clients: Vec<ClientId> = play.world.ids().collect();
     for client in clients {
         play.world.crash(client);
@@ -71,7 +71,7 @@ fn nothing_remains(play: &mut Play) {
         play.world.deliver_all();
         assert_eq!(
             p2p.told(&mut play.world, client),
-            [Told::Other],
+            [ClientEvent::Other],
             "{nick} is not free"
         );
     }

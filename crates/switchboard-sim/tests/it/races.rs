@@ -4,16 +4,16 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use switchboard_core::Limits;
-use switchboard_sim::{ClientId, World, hospitable};
+use switchboard_sim::{ClientId, Simulation, permissive_settings};
 
 const PATIENCE: Duration = Duration::from_secs(3);
 
-fn join(world: &mut World, client: ClientId, room: &str, id: &str) {
+fn join(world: &mut Simulation, client: ClientId, room: &str, id: &str) {
     let frame = json!({"type": "join", "roomID": room, "senderID": id});
     world.send(client, frame.to_string());
 }
 
-fn lightstreamer(world: &mut World, room: &str, id: &str) -> ClientId {
+fn lightstreamer(world: &mut Simulation, room: &str, id: &str) -> ClientId {
     let client = world.open("lightstream", &[]);
     join(world, client, room, id);
     client
@@ -24,17 +24,17 @@ fn types(frames: &[Value]) -> Vec<&str> {
     types.map(|name| name.expect("a type")).collect()
 }
 
-fn room_of_two() -> World {
+fn room_of_two() -> Simulation {
     let limits = Limits {
         room_members: 2,
         ..Limits::default()
     };
-    World::with(1, limits, hospitable())
+    Simulation::with(1, limits, permissive_settings())
 }
 
 #[test]
 fn two_ghosts_of_one_room_go_at_one_moment() {
-    let mut world = World::new(1);
+    let mut world = Simulation::new(1);
     for id in ["one", "two"] {
         let ghost = lightstreamer(&mut world, "room", id);
         world.freeze(ghost);
@@ -52,7 +52,7 @@ fn two_ghosts_of_one_room_go_at_one_moment() {
 
 #[test]
 fn asking_twice_for_a_ghosts_place_is_asking_once() {
-    let mut world = World::new(1);
+    let mut world = Simulation::new(1);
     let ghost = lightstreamer(&mut world, "room", "x");
     world.freeze(ghost);
     let heir = lightstreamer(&mut world, "room", "x");
@@ -111,7 +111,7 @@ fn a_refusal_that_comes_late_does_not_undo_the_next_join() {
 
 #[test]
 fn a_refusal_that_comes_late_leaves_no_ghost() {
-    let mut world = World::new(1);
+    let mut world = Simulation::new(1);
     lightstreamer(&mut world, "room", "taken");
     world.hold();
     let client = lightstreamer(&mut world, "room", "taken");

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use switchboard_core::{Change, Limits, PeerId};
-use switchboard_dialect::Settings;
-use switchboard_sim::{ClientId, World};
+use switchboard_dialect::DialectSettings;
+use switchboard_sim::{ClientId, Simulation};
 
 const TOPICS: [&str; 3] = ["red", "green", "blue"];
 const CLIENTS: usize = 4;
@@ -16,21 +16,21 @@ const CLIENTS: usize = 4;
 const EARLY_FRAMES_MAX: usize = 16;
 const EARLY_BYTES_MAX: usize = 256 * 1024;
 
-fn subscribe(world: &mut World, client: ClientId, topics: &[&str]) {
+fn subscribe(world: &mut Simulation, client: ClientId, topics: &[&str]) {
     world.send(
         client,
         json!({"type": "subscribe", "topics": topics}).to_string(),
     );
 }
 
-fn unsubscribe(world: &mut World, client: ClientId, topics: &[&str]) {
+fn unsubscribe(world: &mut Simulation, client: ClientId, topics: &[&str]) {
     world.send(
         client,
         json!({"type": "unsubscribe", "topics": topics}).to_string(),
     );
 }
 
-fn publish(world: &mut World, client: ClientId, topic: &str, data: &Value) {
+fn publish(world: &mut Simulation, client: ClientId, topic: &str, data: &Value) {
     let frame = json!({"type": "publish", "topic": topic, "data": data});
     world.send(client, frame.to_string());
 }
@@ -40,8 +40,8 @@ fn published(topic: &str, data: usize, clients: usize) -> Value {
 }
 
 /// A subscriber that has been told, and one that has asked and was told nothing yet.
-fn told_and_untold() -> (World, ClientId, ClientId) {
-    let mut world = World::new(1);
+fn told_and_untold() -> (Simulation, ClientId, ClientId) {
+    let mut world = Simulation::new(1);
     let told = world.open("y-webrtc", &[]);
     subscribe(&mut world, told, &["red"]);
     world.hold();
@@ -98,7 +98,7 @@ fn what_waits_is_refused_when_the_subscription_comes_to_nothing() {
         room_members: 1,
         ..Limits::default()
     };
-    let mut world = World::with(1, limits, Settings::default());
+    let mut world = Simulation::with(1, limits, DialectSettings::default());
     let holder = world.open("y-webrtc", &[]);
     subscribe(&mut world, holder, &["red"]);
     world.hold();
@@ -153,7 +153,7 @@ struct Page {
 const CANDIDATES: usize = 9;
 
 impl Page {
-    fn open(world: &mut World, id: String) -> Self {
+    fn open(world: &mut Simulation, id: String) -> Self {
         let client = world.open("y-webrtc", &[]);
         subscribe(world, client, &["red"]);
         let announce = json!({"type": "announce", "from": id});
@@ -166,7 +166,7 @@ impl Page {
         }
     }
 
-    fn signal(&self, world: &mut World, to: &str, description: &str) {
+    fn signal(&self, world: &mut Simulation, to: &str, description: &str) {
         let describe = json!({"type": description, "sdp": "v=0"});
         let candidate = json!({"type": "candidate", "candidate": {}});
         let signals = std::iter::once(&describe);
@@ -177,7 +177,7 @@ impl Page {
     }
 
     /// Reads the frames that have come, and returns their number.
-    fn read(&mut self, world: &mut World) -> usize {
+    fn read(&mut self, world: &mut Simulation) -> usize {
         let frames = world.received(self.client);
         for frame in &frames {
             let data = &frame["data"];
@@ -208,7 +208,7 @@ impl Page {
 #[test]
 fn sixty_pages_in_one_topic_get_only_the_signals_that_name_them() {
     const PAGES: usize = 60;
-    let mut world = World::new(1);
+    let mut world = Simulation::new(1);
     let mut pages: Vec<Page> = Vec::new();
     let mut deliveries = 0;
     for number in 0..PAGES {
@@ -233,7 +233,7 @@ fn sixty_pages_in_one_topic_get_only_the_signals_that_name_them() {
 
 /// The frames that three pages announced as "a", "b" and "c" get for this data.
 fn delivered(data: &Value) -> [usize; 3] {
-    let mut world = World::new(1);
+    let mut world = Simulation::new(1);
     let clients = ["a", "b", "c"].map(|id| {
         let client = world.open("y-webrtc", &[]);
         subscribe(&mut world, client, &["red"]);
@@ -311,7 +311,7 @@ fn only_a_signal_that_names_one_receiver_is_for_it_alone() {
 
 #[test]
 fn the_sender_of_a_signal_is_known_without_an_announcement() {
-    let mut world = World::new(1);
+    let mut world = Simulation::new(1);
     let [ada, ben, cyd] = [0; 3].map(|_| {
         let client = world.open("y-webrtc", &[]);
         subscribe(&mut world, client, &["red"]);
@@ -330,7 +330,7 @@ fn the_sender_of_a_signal_is_known_without_an_announcement() {
 
 #[test]
 fn an_id_is_forgotten_with_its_subscription() {
-    let mut world = World::new(1);
+    let mut world = Simulation::new(1);
     let [ada, ben] = [0; 2].map(|_| world.open("y-webrtc", &[]));
     for client in [ada, ben] {
         subscribe(&mut world, client, &["red"]);
@@ -357,7 +357,7 @@ fn an_id_is_forgotten_with_its_subscription() {
 }
 
 #[derive(Clone, Debug)]
-enum Step {
+enum TopicStep {
     Subscribe(usize, Vec<usize>),
     Unsubscribe(usize, Vec<usize>),
     Publish(usize, usize),
@@ -365,29 +365,29 @@ enum Step {
     Deliver(usize, usize),
 }
 
-fn step() -> impl Strategy<Value = Step> {
+fn step() -> impl Strategy<Value = TopicStep> {
     let who = || 0..CLIENTS;
     let topics = || prop::collection::vec(0..TOPICS.len(), 1..3);
     prop_oneof![
-        3 => (who(), topics()).prop_map(|(who, topics)| Step::Subscribe(who, topics)),
-        1 => (who(), topics()).prop_map(|(who, topics)| Step::Unsubscribe(who, topics)),
-        5 => (who(), 0..TOPICS.len()).prop_map(|(who, topic)| Step::Publish(who, topic)),
-        1 => who().prop_map(Step::Return),
-        4 => (who(), 1..4_usize).prop_map(|(who, events)| Step::Deliver(who, events)),
+        3 => (who(), topics()).prop_map(|(who, topics)| TopicStep::Subscribe(who, topics)),
+        1 => (who(), topics()).prop_map(|(who, topics)| TopicStep::Unsubscribe(who, topics)),
+        5 => (who(), 0..TOPICS.len()).prop_map(|(who, topic)| TopicStep::Publish(who, topic)),
+        1 => who().prop_map(TopicStep::Return),
+        4 => (who(), 1..4_usize).prop_map(|(who, events)| TopicStep::Deliver(who, events)),
     ]
 }
 
 /// Clients that do as they like, and the connections that each of them has had.
-struct Play {
-    world: World,
+struct TopicRun {
+    world: Simulation,
     clients: Vec<ClientId>,
     /// Who has published the thing of this number, and where.
     said: Vec<(ClientId, &'static str)>,
 }
 
-impl Play {
-    fn run(steps: &[Step]) -> Self {
-        let mut world = World::new(1);
+impl TopicRun {
+    fn run(steps: &[TopicStep]) -> Self {
+        let mut world = Simulation::new(1);
         world.hold();
         let clients = (0..CLIENTS).map(|_| world.open("y-webrtc", &[])).collect();
         let mut play = Self {
@@ -400,28 +400,28 @@ impl Play {
         play
     }
 
-    fn step(&mut self, step: &Step) {
+    fn step(&mut self, step: &TopicStep) {
         let named = |topics: &[usize]| topics.iter().map(|topic| TOPICS[*topic]).collect();
         match step {
-            Step::Subscribe(who, topics) => {
+            TopicStep::Subscribe(who, topics) => {
                 let topics: Vec<_> = named(topics);
                 subscribe(&mut self.world, self.clients[*who], &topics);
             }
-            Step::Unsubscribe(who, topics) => {
+            TopicStep::Unsubscribe(who, topics) => {
                 let topics: Vec<_> = named(topics);
                 unsubscribe(&mut self.world, self.clients[*who], &topics);
             }
-            Step::Publish(who, topic) => {
+            TopicStep::Publish(who, topic) => {
                 let (client, topic) = (self.clients[*who], TOPICS[*topic]);
                 let number = json!(self.said.len());
                 self.said.push((client, topic));
                 publish(&mut self.world, client, topic, &number);
             }
-            Step::Return(who) => {
+            TopicStep::Return(who) => {
                 self.world.crash(self.clients[*who]);
                 self.clients[*who] = self.world.open("y-webrtc", &[]);
             }
-            Step::Deliver(who, events) => {
+            TopicStep::Deliver(who, events) => {
                 let client = self.clients[*who];
                 (0..*events).all(|_| self.world.deliver(client));
             }
@@ -490,7 +490,7 @@ proptest! {
 
     #[test]
     fn everybody_hears_what_is_said_in_a_topic(steps in prop::collection::vec(step(), 1..60)) {
-        let mut play = Play::run(&steps);
+        let mut play = TopicRun::run(&steps);
         play.judge();
         let ids: Vec<_> = play.world.ids().collect();
         for client in ids {
@@ -502,7 +502,7 @@ proptest! {
     /// Without delays, the number is that of the members, and every one of them hears it.
     #[test]
     fn the_number_of_clients_is_that_of_who_hears_it(steps in prop::collection::vec(step(), 1..40)) {
-        let mut play = Play::run(&[]);
+        let mut play = TopicRun::run(&[]);
         for step in &steps {
             let before = play.said.len();
             play.step(step);

@@ -51,7 +51,7 @@ fn every_transcript_holds() {
 #[test]
 fn every_dialect_has_transcripts() {
     for dialect in switchboard_dialect::ALL {
-        let name = dialect.tongue().name;
+        let name = dialect.traits().name;
         assert!(!files(name).is_empty(), "no transcript of {name}");
     }
 }

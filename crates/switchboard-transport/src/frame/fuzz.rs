@@ -1,7 +1,7 @@
 //! The body of the decoder's fuzz target, as a plain function: a test replays the corpus
 //! with it.
 
-use super::{Decoder, Message, Received, Violation};
+use super::{Decoded, FrameDecoder, Violation, WebSocketMessage};
 
 /// Bytes that a message may have.
 const MESSAGE_BYTES_MAX: usize = 1000;
@@ -21,8 +21,8 @@ pub fn decode(bytes: &[u8]) {
     assert_eq!(decode_pieces(bytes, piece), whole, "by {piece}");
 }
 
-fn decode_pieces(bytes: &[u8], piece: usize) -> (Vec<Received>, Option<Violation>) {
-    let mut decoder = Decoder::new(MESSAGE_BYTES_MAX);
+fn decode_pieces(bytes: &[u8], piece: usize) -> (Vec<Decoded>, Option<Violation>) {
+    let mut decoder = FrameDecoder::new(MESSAGE_BYTES_MAX);
     let mut all = Vec::new();
     for mut piece in bytes.chunks(piece) {
         loop {
@@ -43,13 +43,13 @@ fn decode_pieces(bytes: &[u8], piece: usize) -> (Vec<Received>, Option<Violation
     (all, None)
 }
 
-fn must_be_sound(received: &Received) {
-    let Received::Message(message) = received else {
+fn must_be_sound(received: &Decoded) {
+    let Decoded::Message(message) = received else {
         return;
     };
     let most = match message {
-        Message::Text(_) | Message::Binary(_) => MESSAGE_BYTES_MAX,
-        Message::Ping(_) | Message::Pong(_) | Message::Close(_) => 125,
+        WebSocketMessage::Text(_) | WebSocketMessage::Binary(_) => MESSAGE_BYTES_MAX,
+        WebSocketMessage::Ping(_) | WebSocketMessage::Pong(_) | WebSocketMessage::Close(_) => 125,
     };
     assert!(message.payload_len() <= most, "{message:?}");
 }

@@ -15,17 +15,17 @@ fn client_frame(first: u8, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-fn text(text: &str) -> Received {
-    Received::Message(Message::Text(text.into()))
+fn text(text: &str) -> Decoded {
+    Decoded::Message(WebSocketMessage::Text(text.into()))
 }
 
-fn binary(bytes: &[u8]) -> Received {
-    Received::Message(Message::Binary(Bytes::copy_from_slice(bytes)))
+fn binary(bytes: &[u8]) -> Decoded {
+    Decoded::Message(WebSocketMessage::Binary(Bytes::copy_from_slice(bytes)))
 }
 
 /// Everything that is received when `bytes` come in pieces of at most `piece` bytes.
-fn decode_pieces(bytes: &[u8], piece: usize, max: usize) -> Result<Vec<Received>, Violation> {
-    let mut decoder = Decoder::new(max);
+fn decode_pieces(bytes: &[u8], piece: usize, max: usize) -> Result<Vec<Decoded>, Violation> {
+    let mut decoder = FrameDecoder::new(max);
     let mut received = Vec::new();
     for mut piece in bytes.chunks(piece) {
         while let Some(one) = decoder.decode(&mut piece)? {
@@ -36,7 +36,7 @@ fn decode_pieces(bytes: &[u8], piece: usize, max: usize) -> Result<Vec<Received>
     Ok(received)
 }
 
-fn decode(bytes: &[u8]) -> Result<Vec<Received>, Violation> {
+fn decode(bytes: &[u8]) -> Result<Vec<Decoded>, Violation> {
     let whole = decode_pieces(bytes, usize::MAX, 1 << 20);
     for piece in 1..bytes.len().min(20) {
         assert_eq!(decode_pieces(bytes, piece, 1 << 20), whole, "by {piece}");
@@ -51,20 +51,20 @@ fn the_examples_of_the_rfc_are_read_and_written() {
     assert_eq!(decode(masked_hello), Ok(vec![text("Hello")]));
     let pong = b"\x8a\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58";
     let payload = Bytes::from_static(b"Hello");
-    let received = Received::Message(Message::Pong(payload.clone()));
+    let received = Decoded::Message(WebSocketMessage::Pong(payload.clone()));
     assert_eq!(decode(pong), Ok(vec![received]));
 
     let kilobytes = Bytes::from(vec![0; 65536]);
     for (message, copied, head) in [
-        (Message::Text("Hello".into()), 5, &b"\x81\x05"[..]),
-        (Message::Ping(payload), 5, b"\x89\x05"),
+        (WebSocketMessage::Text("Hello".into()), 5, &b"\x81\x05"[..]),
+        (WebSocketMessage::Ping(payload), 5, b"\x89\x05"),
         (
-            Message::Binary(kilobytes.slice(..256)),
+            WebSocketMessage::Binary(kilobytes.slice(..256)),
             256,
             b"\x82\x7e\x01\x00",
         ),
         (
-            Message::Binary(kilobytes),
+            WebSocketMessage::Binary(kilobytes),
             65536,
             b"\x82\x7f\0\0\0\0\0\x01\0\0",
         ),
@@ -86,8 +86,8 @@ fn close_frames_are_written_with_their_code_and_reason() {
         code: 1008,
         reason: "no".into(),
     };
-    encode(Message::Close(Some(frame)), 1, &mut output);
-    encode(Message::Close(None), 1, &mut output);
+    encode(WebSocketMessage::Close(Some(frame)), 1, &mut output);
+    encode(WebSocketMessage::Close(None), 1, &mut output);
     assert_eq!(output, b"\x88\x04\x03\xf0no\x88\x00");
 }
 
@@ -117,13 +117,13 @@ fn fragments_are_joined_and_control_frames_come_between_them() {
     ]
     .concat();
     let expected = vec![
-        Received::Fragment,
-        Received::Message(Message::Ping(Bytes::from_static(b"?"))),
-        Received::Fragment,
-        Received::Fragment,
-        Received::Message(Message::Pong(Bytes::new())),
+        Decoded::Fragment,
+        Decoded::Message(WebSocketMessage::Ping(Bytes::from_static(b"?"))),
+        Decoded::Fragment,
+        Decoded::Fragment,
+        Decoded::Message(WebSocketMessage::Pong(Bytes::new())),
         text("Gr\u{fc}\u{df}e"),
-        Received::Fragment,
+        Decoded::Fragment,
         binary(b""),
     ];
     assert_eq!(decode(&bytes), Ok(expected));
@@ -184,12 +184,12 @@ fn close_codes_are_those_that_may_be_sent() {
         code: 1000,
         reason: "bye".into(),
     };
-    let received = Received::Message(Message::Close(Some(frame)));
+    let received = Decoded::Message(WebSocketMessage::Close(Some(frame)));
     assert_eq!(
         decode(&client_frame(0x88, b"\x03\xe8bye")),
         Ok(vec![received])
     );
-    let empty = Received::Message(Message::Close(None));
+    let empty = Decoded::Message(WebSocketMessage::Close(None));
     assert_eq!(decode(&client_frame(0x88, b"")), Ok(vec![empty]));
 }
 
@@ -208,7 +208,7 @@ fn a_message_too_large_is_refused_before_its_bytes_come() {
 
 #[test]
 fn announced_bytes_take_no_memory_until_they_come() {
-    let mut decoder = Decoder::new(usize::MAX);
+    let mut decoder = FrameDecoder::new(usize::MAX);
     let frame = client_frame(0x82, &[7; 1 << 20]);
     let mut received = 0;
     for mut piece in frame.chunks(10_000).take(50) {
@@ -221,7 +221,7 @@ fn announced_bytes_take_no_memory_until_they_come() {
 
 #[test]
 fn progress_is_payload_of_the_unfinished_message() {
-    let mut decoder = Decoder::new(100);
+    let mut decoder = FrameDecoder::new(100);
     let mut feed = |bytes: &[u8]| {
         let mut bytes = bytes;
         while let Ok(Some(_)) = decoder.decode(&mut bytes) {}
@@ -268,7 +268,7 @@ fn flipped_bits_never_panic_and_never_keep_more_than_allowed() {
             let at = random(within);
             bytes[at] ^= 1 << random(8);
         }
-        let mut decoder = Decoder::new(100_000);
+        let mut decoder = FrameDecoder::new(100_000);
         let mut rest = &bytes[..];
         while !rest.is_empty() {
             let length = (1 + random(30_000)).min(rest.len());

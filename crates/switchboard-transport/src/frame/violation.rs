@@ -1,6 +1,6 @@
 //! How a client can break the WebSocket protocol.
 
-use switchboard_dialect::Close;
+use switchboard_dialect::CloseReason;
 
 /// A frame that the protocol or a limit forbids (RFC 6455). The connection cannot go on after it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,10 +30,10 @@ pub enum Violation {
 impl Violation {
     /// How the connection is closed.
     #[must_use]
-    pub fn close(self) -> Close {
-        let protocol_error = |reason| Close {
+    pub fn close(self) -> CloseReason {
+        let protocol_error = |reason| CloseReason {
             reason,
-            ..Close::PROTOCOL_ERROR
+            ..CloseReason::PROTOCOL_ERROR
         };
         match self {
             Self::Unmasked => protocol_error("protocol error: the frame is not masked"),
@@ -52,8 +52,8 @@ impl Violation {
                 protocol_error("protocol error: a message begins inside another one")
             }
             Self::CloseCode => protocol_error("protocol error: invalid close code"),
-            Self::NotUtf8 => Close::INVALID_TEXT,
-            Self::TooLarge => Close::TOO_BIG,
+            Self::NotUtf8 => CloseReason::INVALID_TEXT,
+            Self::TooLarge => CloseReason::TOO_BIG,
         }
     }
 }

@@ -23,11 +23,11 @@ fn connect(kernel_bytes: usize) -> (DuplexStream, Socket<DuplexStream>) {
     (client, Socket::new(server, Bytes::new(), 100_000))
 }
 
-fn text(text: &str) -> Received {
-    Received::Message(Message::Text(text.into()))
+fn text(text: &str) -> Decoded {
+    Decoded::Message(WebSocketMessage::Text(text.into()))
 }
 
-fn poll_receive(socket: &mut Socket<DuplexStream>) -> Poll<Result<Received, Fault>> {
+fn poll_receive(socket: &mut Socket<DuplexStream>) -> Poll<Result<Decoded, SocketError>> {
     let received = pin!(socket.receive());
     received.poll(&mut Context::from_waker(Waker::noop()))
 }
@@ -43,13 +43,13 @@ async fn messages_that_come_together_are_received_one_by_one() {
         frame(0x80, b"wo"),
     ];
     client.write_all(&frames.concat()).await.expect("room");
-    for expected in [text("one"), text(&large), Received::Fragment, text("two")] {
+    for expected in [text("one"), text(&large), Decoded::Fragment, text("two")] {
         assert_eq!(socket.receive().await, Ok(expected));
     }
     assert!(poll_receive(&mut socket).is_pending());
     assert_eq!(socket.buffered(), 0);
     drop(client);
-    assert_eq!(socket.receive().await, Err(Fault::Ended));
+    assert_eq!(socket.receive().await, Err(SocketError::Closed));
 }
 
 #[tokio::test]
@@ -71,7 +71,7 @@ async fn messages_arrive_in_order_through_a_stream_that_takes_little() {
             poll_fn(|context| socket.poll_ready(context))
                 .await
                 .expect("open");
-            socket.start_send(Message::Text(message.into()));
+            socket.start_send(WebSocketMessage::Text(message.into()));
         }
         assert!(!socket.is_flushed());
         poll_fn(|context| socket.poll_flush(context))
@@ -94,17 +94,17 @@ async fn a_ping_is_answered_and_a_close_frame_ends_both_ways() {
     let (mut client, mut socket) = connect(1000);
     let frames = [frame(0x89, b"there?"), frame(0x88, b"\x03\xe8bye")].concat();
     client.write_all(&frames).await.expect("room");
-    let ping = Message::Ping(Bytes::from_static(b"there?"));
-    assert_eq!(socket.receive().await, Ok(Received::Message(ping)));
-    let close = Message::Close(Some(CloseFrame {
+    let ping = WebSocketMessage::Ping(Bytes::from_static(b"there?"));
+    assert_eq!(socket.receive().await, Ok(Decoded::Message(ping)));
+    let close = WebSocketMessage::Close(Some(CloseFrame {
         code: 1000,
         reason: "bye".into(),
     }));
-    assert_eq!(socket.receive().await, Ok(Received::Message(close)));
+    assert_eq!(socket.receive().await, Ok(Decoded::Message(close)));
     poll_fn(|context| socket.poll_flush(context))
         .await
         .expect("open");
-    assert_eq!(socket.receive().await, Err(Fault::Ended));
+    assert_eq!(socket.receive().await, Err(SocketError::Closed));
     drop(socket);
     let mut answers = Vec::new();
     client.read_to_end(&mut answers).await.expect("an end");
@@ -114,11 +114,14 @@ async fn a_ping_is_answered_and_a_close_frame_ends_both_ways() {
 #[tokio::test]
 async fn nothing_is_sent_after_a_close_frame() {
     let (mut client, mut socket) = connect(1000);
-    socket.send(Message::Close(None)).await.expect("open");
+    socket
+        .send(WebSocketMessage::Close(None))
+        .await
+        .expect("open");
     let frames = [frame(0x89, b""), frame(0x88, b"")].concat();
     client.write_all(&frames).await.expect("room");
     socket
-        .send(Message::Text("late".into()))
+        .send(WebSocketMessage::Text("late".into()))
         .await
         .expect("open");
     socket.finish().await;
@@ -132,7 +135,7 @@ async fn nothing_is_sent_after_a_close_frame() {
 async fn after_a_violation_the_rest_is_read_until_the_client_closes() {
     let (mut client, mut socket) = connect(100);
     client.write_all(&frame(0x83, b"")).await.expect("room");
-    let fault = Fault::Violation(Violation::UnknownOpcode);
+    let fault = SocketError::Violation(Violation::UnknownOpcode);
     assert_eq!(socket.receive().await, Err(fault));
     assert_eq!(socket.receive().await, Err(fault), "for good");
     let finishing = tokio::spawn(async move { socket.finish().await });
@@ -160,7 +163,11 @@ async fn an_unfinished_message_ends_ten_seconds_after_its_last_data() {
         assert!(poll_receive(&mut socket).is_pending(), "{begin:?}");
         advance(Duration::from_secs(1)).await;
         let ended = poll_receive(&mut socket);
-        assert_eq!(ended, Poll::Ready(Err(Fault::NotCompleted)), "{begin:?}");
+        assert_eq!(
+            ended,
+            Poll::Ready(Err(SocketError::NotCompleted)),
+            "{begin:?}"
+        );
         assert_eq!(socket.buffered(), 0, "nothing is kept for it any more");
     }
     let (mut client, mut socket) = connect(1000);
@@ -188,7 +195,7 @@ async fn an_unfinished_message_ends_ten_seconds_after_its_last_data() {
         }
     };
     tokio::spawn(client);
-    assert_eq!(server.await, Fault::NotCompleted);
+    assert_eq!(server.await, SocketError::NotCompleted);
     assert_eq!(started.elapsed().as_secs(), 15);
 }
 
@@ -196,12 +203,12 @@ async fn an_unfinished_message_ends_ten_seconds_after_its_last_data() {
 async fn a_finished_message_and_time_without_reading_end_nothing() {
     let (mut client, mut socket) = connect(1000);
     client.write_all(&frame(0x01, b"a")).await.expect("room");
-    assert_eq!(socket.receive().await, Ok(Received::Fragment));
+    assert_eq!(socket.receive().await, Ok(Decoded::Fragment));
     assert!(poll_receive(&mut socket).is_pending());
     // The server does not read for a while, and the client goes on meanwhile.
     client.write_all(&frame(0x00, b"b")).await.expect("room");
     advance(3 * PROGRESS).await;
-    assert_eq!(socket.receive().await, Ok(Received::Fragment));
+    assert_eq!(socket.receive().await, Ok(Decoded::Fragment));
     assert!(poll_receive(&mut socket).is_pending());
     client.write_all(&frame(0x80, b"c")).await.expect("room");
     assert_eq!(socket.receive().await, Ok(text("abc")));

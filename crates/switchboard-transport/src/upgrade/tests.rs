@@ -106,7 +106,7 @@ fn offers_are_read_in_order_from_all_headers() {
 /// A server that is not ours may speak TLS, for example.
 #[tokio::test]
 async fn a_connection_on_any_stream_is_upgraded_and_loses_no_frame() {
-    use crate::frame::{Message, Received};
+    use crate::frame::{Decoded, WebSocketMessage};
     use axum::{Router, routing::get};
     use hyper_util::{rt::TokioIo, service::TowerToHyperService};
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -116,8 +116,8 @@ async fn a_connection_on_any_stream_is_upgraded_and_loses_no_frame() {
         tokio::spawn(async {
             let mut socket = connecting.socket().await.expect("an upgrade");
             let received = socket.receive().await;
-            let text = Message::Text("early".into());
-            assert_eq!(received, Ok(Received::Message(text.clone())));
+            let text = WebSocketMessage::Text("early".into());
+            assert_eq!(received, Ok(Decoded::Message(text.clone())));
             socket.send(text).await.expect("the client reads");
         });
         response

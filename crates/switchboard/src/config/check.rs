@@ -5,56 +5,56 @@ use std::net::{IpAddr, SocketAddr};
 use switchboard_dialect::ALL;
 
 use super::{
-    Config, Mistake, Source, VoiceIdentity,
-    keys::{Row, rows},
+    Config, ConfigError, SettingSource, VoiceIdentity,
+    keys::{SettingDef, rows},
 };
 
 /// A limit below which no client can be served; 0, no limit, is always allowed.
-struct Least {
+struct MinimumValue {
     key: &'static str,
     value: fn(&Config) -> usize,
     least: usize,
     why: &'static str,
 }
 
-const LEAST: [Least; 7] = [
-    Least {
+const MINIMUM_VALUES: [MinimumValue; 7] = [
+    MinimumValue {
         key: "limits.frame_bytes",
         value: |config| config.limits.frame_bytes,
         least: 1024,
         why: "no session description fits into fewer bytes",
     },
-    Least {
+    MinimumValue {
         key: "limits.json_depth",
         value: |config| config.limits.json_depth,
         least: 5,
         why: "frames of clients are nested so deep",
     },
-    Least {
+    MinimumValue {
         key: "limits.name_bytes",
         value: |config| config.limits.name_bytes,
         least: 36,
         why: "the ids that the server gives have as many bytes",
     },
-    Least {
+    MinimumValue {
         key: "limits.room_members",
         value: |config| config.limits.room_members,
         least: 2,
         why: "a call has two members",
     },
-    Least {
+    MinimumValue {
         key: "limits.directory_members",
         value: |config| config.limits.directory_members,
         least: 2,
         why: "a call has two members",
     },
-    Least {
+    MinimumValue {
         key: "limits.outbox_bytes",
         value: |config| config.limits.outbox_bytes,
         least: 16 * 1024,
         why: "session descriptions of calls have as many bytes",
     },
-    Least {
+    MinimumValue {
         key: "limits.connections",
         value: |config| config.limits.connections,
         least: 2,
@@ -69,7 +69,7 @@ const DESCRIPTION_BYTES: u64 = 1024;
 const CALL_FRAMES: u64 = 16;
 
 /// A budget of a connection, and the charges that it must cover within `limits.flood_secs`.
-struct Budget {
+struct BudgetNeed {
     /// The settings of its rate and its burst.
     keys: [&'static str; 2],
     /// Their values. A budget of which one is 0 is none.
@@ -83,7 +83,7 @@ struct Budget {
     why: &'static str,
 }
 
-impl Budget {
+impl BudgetNeed {
     /// Whether a client that causes so much at once stays in debt for too long.
     fn is_below(&self, need: u64) -> bool {
         let [per_second, burst] = self.rate.map(u64::from);
@@ -103,8 +103,8 @@ impl Config {
     /// Settings that were given with a mistake are left out: their values in force are not the
     /// intended ones.
     #[must_use]
-    pub fn contradictions(&self) -> Vec<Mistake> {
-        let mut check = Check::new(self);
+    pub fn validate(&self) -> Vec<ConfigError> {
+        let mut check = Validator::new(self);
         check.limits();
         check.times();
         check.turn();
@@ -113,30 +113,30 @@ impl Config {
         check.dialects();
         check.paths();
         check.addresses();
-        check.found()
+        check.finish()
     }
 
     /// Settings in force that serve clients, but not to every limit that is set, or that do more than their
     /// names say.
     #[must_use]
-    pub fn warnings(&self) -> Vec<Mistake> {
-        let mut check = Check::new(self);
+    pub fn warnings(&self) -> Vec<ConfigError> {
+        let mut check = Validator::new(self);
         check.tight_limits();
         check.disclosures();
         check.certificate_dates();
-        check.found()
+        check.finish()
     }
 }
 
 mod tls;
 
-struct Check<'a> {
+struct Validator<'a> {
     config: &'a Config,
-    rows: Vec<Row>,
-    mistakes: Vec<Mistake>,
+    rows: Vec<SettingDef>,
+    mistakes: Vec<ConfigError>,
 }
 
-impl<'a> Check<'a> {
+impl<'a> Validator<'a> {
     fn new(config: &'a Config) -> Self {
         Self {
             config,
@@ -145,13 +145,13 @@ impl<'a> Check<'a> {
         }
     }
 
-    fn found(mut self) -> Vec<Mistake> {
+    fn finish(mut self) -> Vec<ConfigError> {
         self.mistakes.sort();
         self.mistakes
     }
 
     fn limits(&mut self) {
-        for limit in &LEAST {
+        for limit in &MINIMUM_VALUES {
             let value = (limit.value)(self.config);
             if value != 0 && value < limit.least {
                 let (least, why) = (limit.least, limit.why);
@@ -161,7 +161,7 @@ impl<'a> Check<'a> {
         }
         for budget in &self.budgets() {
             if budget.is_below(budget.least) {
-                let sides = self.sides(&budget.keys());
+                let sides = self.settings_text(&budget.keys());
                 let words = format!(
                     "every client would stay in debt for flood_secs and be disconnected{sides}"
                 );
@@ -175,7 +175,7 @@ impl<'a> Check<'a> {
         for budget in &self.budgets() {
             if budget.is_below(budget.most) && !budget.is_below(budget.least) {
                 let keys = [&budget.keys()[..], &[budget.bound]].concat();
-                let words = format!("{}{}", budget.why, self.sides(&keys));
+                let words = format!("{}{}", budget.why, self.settings_text(&keys));
                 self.refuse(&keys, &words);
             }
         }
@@ -194,7 +194,7 @@ impl<'a> Check<'a> {
                 "limits.slow_receiver_bytes_burst",
                 "limits.frame_bytes",
             ];
-            let sides = self.sides(&keys);
+            let sides = self.settings_text(&keys);
             let words = format!(
                 "half of the first should hold the second and a frame, or one sender can have a slow receiver disconnected{sides}"
             );
@@ -203,13 +203,13 @@ impl<'a> Check<'a> {
     }
 
     /// The budgets of a connection, with the charges that they must cover.
-    fn budgets(&self) -> [Budget; 4] {
+    fn budgets(&self) -> [BudgetNeed; 4] {
         let limits = &self.config.limits;
         let flood_secs = limits.flood_secs;
         let members = u64::try_from(limits.room_members).unwrap_or(u64::MAX);
         let frame = u64::try_from(limits.frame_bytes).unwrap_or(u64::MAX);
         [
-            Budget {
+            BudgetNeed {
                 keys: ["limits.frames_per_second", "limits.frames_burst"],
                 rate: [limits.frames_per_second, limits.frames_burst],
                 flood_secs,
@@ -218,7 +218,7 @@ impl<'a> Check<'a> {
                 bound: "limits.flood_secs",
                 why: "a client that calls another would stay in debt for flood_secs and be disconnected",
             },
-            Budget {
+            BudgetNeed {
                 keys: ["limits.deliveries_per_second", "limits.deliveries_burst"],
                 rate: [limits.deliveries_per_second, limits.deliveries_burst],
                 flood_secs,
@@ -228,7 +228,7 @@ impl<'a> Check<'a> {
                 bound: "limits.room_members",
                 why: "a client that joins a full room would stay in debt for flood_secs and be disconnected",
             },
-            Budget {
+            BudgetNeed {
                 keys: [
                     "limits.delivered_bytes_per_second",
                     "limits.delivered_bytes_burst",
@@ -243,7 +243,7 @@ impl<'a> Check<'a> {
                 bound: "limits.frame_bytes",
                 why: "a client that sends the largest frame would stay in debt for flood_secs and be disconnected",
             },
-            Budget {
+            BudgetNeed {
                 keys: [
                     "limits.slow_receiver_bytes_per_second",
                     "limits.slow_receiver_bytes_burst",
@@ -299,7 +299,7 @@ impl<'a> Check<'a> {
     fn dialects(&mut self) {
         let config = self.config;
         for dialect in ALL {
-            let name = dialect.tongue().name;
+            let name = dialect.traits().name;
             if !config.is_enabled(*dialect) {
                 self.must_not_listen(name);
                 continue;
@@ -309,7 +309,8 @@ impl<'a> Check<'a> {
                 match conflict.with {
                     Some(with) => self.refuse_pair([&key, with], conflict.rule, conflict.why),
                     None => {
-                        let (side, rule, why) = (self.side(&key), conflict.rule, conflict.why);
+                        let (side, rule, why) =
+                            (self.setting_text(&key), conflict.rule, conflict.why);
                         self.refuse(&[&key], &format!("{side} {rule}: {why}"));
                     }
                 }
@@ -324,7 +325,7 @@ impl<'a> Check<'a> {
             let keys: Vec<_> = ALL
                 .iter()
                 .map(
-                    |dialect| match (dialect.tongue().name, config.is_enabled(*dialect)) {
+                    |dialect| match (dialect.traits().name, config.is_enabled(*dialect)) {
                         (name, true) => format!("{name}.paths"),
                         (name, false) => format!("{name}.enabled"),
                     },
@@ -342,7 +343,7 @@ impl<'a> Check<'a> {
         let enabled = ALL.iter().filter(|dialect| config.is_enabled(**dialect));
         for dialect in enabled {
             for (key, words) in dialect.warnings(&config.dialects) {
-                let key = format!("{}.{key}", dialect.tongue().name);
+                let key = format!("{}.{key}", dialect.traits().name);
                 self.refuse(&[&key], words);
             }
         }
@@ -364,22 +365,22 @@ impl<'a> Check<'a> {
     /// Paths that cannot be told apart, or are not free.
     fn paths(&mut self) {
         let entrances = self.config.entrances();
-        for clash in entrances.clashes() {
+        for clash in entrances.conflicts() {
             let others = clash.others.iter().filter(|other| **other != clash.dialect);
             let others = others.map(|other| format!("{other}.paths"));
             let mut keys = vec![format!("{}.paths", clash.dialect)];
             keys.extend(others);
             let keys: Vec<_> = keys.iter().map(String::as_str).collect();
-            let words = format!("{}{}", clash.words, self.sides(&keys));
+            let words = format!("{}{}", clash.message, self.settings_text(&keys));
             self.refuse(&keys, &words);
         }
         let hider = self.config.server.web_root.as_ref();
         if let Some(entrance) = hider.and_then(|_| entrances.at("/index.html")) {
             let dialects = entrance.dialects.iter();
             let mut keys = vec!["server.web_root".to_owned()];
-            keys.extend(dialects.map(|dialect| format!("{}.paths", dialect.tongue().name)));
+            keys.extend(dialects.map(|dialect| format!("{}.paths", dialect.traits().name)));
             let keys: Vec<_> = keys.iter().map(String::as_str).collect();
-            let (path, sides) = (&entrance.path, self.sides(&keys));
+            let (path, sides) = (&entrance.path, self.settings_text(&keys));
             let words =
                 format!("the folder would be hidden by the path {path:?} of a dialect{sides}");
             self.refuse(&keys, &words);
@@ -391,14 +392,15 @@ impl<'a> Check<'a> {
         let listeners = self.config.listeners();
         for (index, listening) in listeners.iter().enumerate() {
             let mut earlier = listeners.iter().take(index);
-            let same = earlier.position(|earlier| are_one(earlier.address, listening.address));
+            let same =
+                earlier.position(|earlier| is_same_socket(earlier.address, listening.address));
             if let Some(same) = same {
                 let other = match same {
                     0 => PORT.to_owned(),
                     _ => listeners[same].setting(),
                 };
                 let keys = [&*listening.setting(), &*other];
-                let sides = self.sides(&keys);
+                let sides = self.settings_text(&keys);
                 let address = listening.address.to_string();
                 self.refuse(&keys, &format!("{address:?} is listened on already{sides}"));
             }
@@ -407,7 +409,7 @@ impl<'a> Check<'a> {
 
     /// A mistake that two settings make together: the first `rule` the second, or else `why` happens.
     fn refuse_pair(&mut self, keys: [&str; 2], rule: &str, why: &str) {
-        let [this, other] = keys.map(|key| self.side(key));
+        let [this, other] = keys.map(|key| self.setting_text(key));
         self.refuse(&keys, &format!("{this} {rule} {other}: {why}"));
     }
 
@@ -422,15 +424,18 @@ impl<'a> Check<'a> {
         // Of several at one place the first: `max_by_key` gives the last.
         let last = given.rev().max_by_key(|key| origins.of(key));
         let key = last.or(keys.first()).copied().unwrap_or_default();
-        self.mistakes.push(Mistake {
-            source: origins.of(key).cloned().unwrap_or(Source::Together),
+        self.mistakes.push(ConfigError {
+            source: origins
+                .of(key)
+                .cloned()
+                .unwrap_or(SettingSource::CrossField),
             key: key.to_owned(),
-            words: words.to_owned(),
+            message: words.to_owned(),
         });
     }
 
     /// A setting with its value and where it was given.
-    fn side(&self, key: &str) -> String {
+    fn setting_text(&self, key: &str) -> String {
         let row = self.rows.iter().find(|row| row.path() == key);
         let value = row.map(|row| (row.show)(self.config)).unwrap_or_default();
         match self.config.origins.of(key) {
@@ -440,8 +445,8 @@ impl<'a> Check<'a> {
     }
 
     /// All of these settings, in parentheses behind a sentence.
-    fn sides(&self, keys: &[&str]) -> String {
-        let mut named: Vec<_> = keys.iter().map(|key| self.side(key)).collect();
+    fn settings_text(&self, keys: &[&str]) -> String {
+        let mut named: Vec<_> = keys.iter().map(|key| self.setting_text(key)).collect();
         named.dedup();
         format!(": {}", named.join(", "))
     }
@@ -451,7 +456,7 @@ impl<'a> Check<'a> {
 const PORT: &str = "server.port";
 
 /// Whether the system refuses to bind one of these addresses while the other one is bound.
-fn are_one(first: SocketAddr, second: SocketAddr) -> bool {
+fn is_same_socket(first: SocketAddr, second: SocketAddr) -> bool {
     let covers = |all: IpAddr, one: IpAddr| match all {
         IpAddr::V6(_) => all.is_unspecified(),
         IpAddr::V4(_) => all.is_unspecified() && one.is_ipv4(),

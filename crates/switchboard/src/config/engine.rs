@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr, time::Duration};
 
-use switchboard_engine::redis::Address;
+use switchboard_engine::redis::RedisAddress;
 
 /// What makes several nodes one.
 #[derive(Clone, Debug)]
@@ -37,7 +37,7 @@ impl Default for EngineConfig {
 /// ```
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct EngineUrl {
-    address: Option<Address>,
+    address: Option<RedisAddress>,
     shown: String,
 }
 
@@ -49,7 +49,7 @@ impl EngineUrl {
     }
 
     /// What it says.
-    pub(crate) fn address(&self) -> Option<&Address> {
+    pub(crate) fn address(&self) -> Option<&RedisAddress> {
         self.address.as_ref()
     }
 }

@@ -3,29 +3,29 @@
 use std::{fmt::Display, net::SocketAddr, ops::RangeInclusive, str::FromStr, time::Duration};
 
 use axum::http::Uri;
-use switchboard_dialect::{ALL, Dialect, SECS_MAX, Setting, Value};
+use switchboard_dialect::{ALL, Dialect, DialectSetting, SECS_MAX, SettingValue};
 
 use super::{
     Config, LogFormat, LogLevel, address,
-    given::Given,
+    raw_value::RawValue,
     suggest::{closest, did_you_mean},
 };
-use crate::doors::Entrances;
+use crate::route_table::RouteTable;
 
 /// The highest rate of a budget: at more, the time of one token would round to zero.
 const TOKENS_PER_SECOND_MAX: u64 = 1_000_000_000;
 
-type Set = Box<dyn Fn(&mut Config, &Given) -> Result<(), String>>;
-type Show = Box<dyn Fn(&Config) -> String>;
+type SetFn = Box<dyn Fn(&mut Config, &RawValue) -> Result<(), String>>;
+type ShowFn = Box<dyn Fn(&Config) -> String>;
 
 /// One setting: where it stands, what it does, how it is set and shown.
-pub(super) struct Row {
+pub(super) struct SettingDef {
     pub(super) section: &'static str,
     pub(super) key: &'static str,
     pub(super) doc: String,
-    pub(super) set: Set,
+    pub(super) set: SetFn,
     /// The value in force as TOML; empty where there is none.
-    pub(super) show: Show,
+    pub(super) show: ShowFn,
 }
 
 macro_rules! int {
@@ -71,7 +71,7 @@ mod tls;
 mod voice;
 
 /// Every setting, in the order of the example file.
-pub(super) fn rows() -> Vec<Row> {
+pub(super) fn rows() -> Vec<SettingDef> {
     let mut rows = Vec::from(server());
     rows.extend(tls::rows());
     rows.extend(limits());
@@ -108,7 +108,7 @@ pub(super) fn rows() -> Vec<Row> {
     rows.extend(log());
     rows.extend(engine::rows());
     rows.extend(ice::rows());
-    rows.extend(ALL.iter().copied().flat_map(of_dialect));
+    rows.extend(ALL.iter().copied().flat_map(dialect_settings));
     rows.extend(voice::rows());
     rows
 }
@@ -117,10 +117,10 @@ fn row(
     section: &'static str,
     key: &'static str,
     doc: &str,
-    set: impl Fn(&mut Config, &Given) -> Result<(), String> + 'static,
+    set: impl Fn(&mut Config, &RawValue) -> Result<(), String> + 'static,
     show: impl Fn(&Config) -> String + 'static,
-) -> Row {
-    Row {
+) -> SettingDef {
+    SettingDef {
         section,
         key,
         doc: doc.to_owned(),
@@ -129,7 +129,7 @@ fn row(
     }
 }
 
-fn server() -> [Row; 5] {
+fn server() -> [SettingDef; 5] {
     [
         row(
             "server",
@@ -187,7 +187,7 @@ fn server() -> [Row; 5] {
     ]
 }
 
-fn limits() -> [Row; 26] {
+fn limits() -> [SettingDef; 26] {
     [
         int!(
             "limits",
@@ -357,7 +357,7 @@ fn limits() -> [Row; 26] {
     ]
 }
 
-fn log() -> [Row; 2] {
+fn log() -> [SettingDef; 2] {
     [
         row(
             "log",
@@ -404,8 +404,8 @@ const LEVELS: [(&str, LogLevel); 6] = [
     ("trace", LogLevel::Trace),
 ];
 
-fn of_dialect(dialect: &'static dyn Dialect) -> Vec<Row> {
-    let name = dialect.tongue().name;
+fn dialect_settings(dialect: &'static dyn Dialect) -> Vec<SettingDef> {
+    let name = dialect.traits().name;
     let mut rows = vec![
         row(
             name,
@@ -443,29 +443,32 @@ fn of_dialect(dialect: &'static dyn Dialect) -> Vec<Row> {
             setting.key,
             setting.doc,
             move |config, given| {
-                of_kind(setting, given).map(|value| config.dialects.set(name, setting, value))
+                dialect_value(setting, given).map(|value| config.dialects.set(name, setting, value))
             },
             move |config| match config.dialects.get(name, setting) {
-                Value::Int(value) => value.to_string(),
-                Value::Flag(value) => value.to_string(),
-                Value::Text(value) | Value::Url(value) => quoted(value),
+                SettingValue::Int(value) => value.to_string(),
+                SettingValue::Flag(value) => value.to_string(),
+                SettingValue::Text(value) | SettingValue::Url(value) => quoted(value),
             },
         )
     }));
     rows
 }
 
-fn of_kind(setting: &Setting, given: &Given) -> Result<Value, String> {
+fn dialect_value(setting: &DialectSetting, given: &RawValue) -> Result<SettingValue, String> {
     let value = match (setting.default)() {
-        Value::Int(_) => Value::Int(given.int()?),
-        Value::Flag(_) => Value::Flag(given.flag()?),
-        Value::Text(_) => Value::Text(given.text()?.to_owned()),
-        Value::Url(_) => Value::Url(given.text()?.to_owned()),
+        SettingValue::Int(_) => SettingValue::Int(given.int()?),
+        SettingValue::Flag(_) => SettingValue::Flag(given.flag()?),
+        SettingValue::Text(_) => SettingValue::Text(given.text()?.to_owned()),
+        SettingValue::Url(_) => SettingValue::Url(given.text()?.to_owned()),
     };
     setting.check(&value)?;
     match &value {
-        Value::Url(url) if !url.is_empty() => reachable(url).map(|()| value),
-        Value::Url(_) | Value::Int(_) | Value::Flag(_) | Value::Text(_) => Ok(value),
+        SettingValue::Url(url) if !url.is_empty() => reachable(url).map(|()| value),
+        SettingValue::Url(_)
+        | SettingValue::Int(_)
+        | SettingValue::Flag(_)
+        | SettingValue::Text(_) => Ok(value),
     }
 }
 
@@ -479,7 +482,7 @@ fn reachable(url: &str) -> Result<(), String> {
     Err(format!("{url:?} has no port that is a number"))
 }
 
-fn paths(dialect: &'static dyn Dialect, given: &Given) -> Result<Vec<String>, String> {
+fn paths(dialect: &'static dyn Dialect, given: &RawValue) -> Result<Vec<String>, String> {
     let paths = given.list()?;
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte);
     for (index, path) in paths.iter().enumerate() {
@@ -493,11 +496,11 @@ fn paths(dialect: &'static dyn Dialect, given: &Given) -> Result<Vec<String>, St
         }
     }
     let bases = [(dialect, paths.clone())];
-    match Entrances::new(&bases, crate::web::is_taken)
-        .clashes()
+    match RouteTable::new(&bases, crate::web::is_reserved_path)
+        .conflicts()
         .first()
     {
-        Some(clash) => Err(clash.words.clone()),
+        Some(clash) => Err(clash.message.clone()),
         None => Ok(paths),
     }
 }
@@ -519,7 +522,7 @@ fn parse<T: FromStr>(text: &str, wanted: &str) -> Result<T, String> {
         .map_err(|_| format!("{text:?} is not {wanted}"))
 }
 
-fn parse_all<T: FromStr>(given: &Given, wanted: &str) -> Result<Vec<T>, String> {
+fn parse_all<T: FromStr>(given: &RawValue, wanted: &str) -> Result<Vec<T>, String> {
     given
         .list()?
         .iter()
@@ -528,7 +531,7 @@ fn parse_all<T: FromStr>(given: &Given, wanted: &str) -> Result<Vec<T>, String> 
 }
 
 /// Addresses to listen on.
-fn addresses(given: &Given) -> Result<Vec<SocketAddr>, String> {
+fn addresses(given: &RawValue) -> Result<Vec<SocketAddr>, String> {
     given
         .list()?
         .iter()
@@ -536,7 +539,7 @@ fn addresses(given: &Given) -> Result<Vec<SocketAddr>, String> {
         .collect()
 }
 
-fn one_of<T: Copy>(given: &Given, choices: &[(&str, T)]) -> Result<T, String> {
+fn one_of<T: Copy>(given: &RawValue, choices: &[(&str, T)]) -> Result<T, String> {
     let text = given.text()?;
     let found = choices
         .iter()
@@ -566,15 +569,15 @@ mod tests {
 
     #[test]
     fn an_address_that_nothing_can_be_sent_to_is_a_mistake() {
-        static HOOK: Setting = Setting {
+        static HOOK: DialectSetting = DialectSetting {
             key: "webhook_url",
             doc: "",
-            default: || Value::Url(String::new()),
+            default: || SettingValue::Url(String::new()),
             range: 0..=2048,
         };
-        let set = |url: &str| of_kind(&HOOK, &Given::Text(url.to_owned()));
+        let set = |url: &str| dialect_value(&HOOK, &RawValue::Text(url.to_owned()));
         for url in ["", "http://localhost:81/x?y", "https://[::1]/"] {
-            assert_eq!(set(url), Ok(Value::Url(url.to_owned())));
+            assert_eq!(set(url), Ok(SettingValue::Url(url.to_owned())));
         }
         for url in ["http://a:b", "http://[::1", "localhost"] {
             assert!(set(url).is_err(), "{url}");

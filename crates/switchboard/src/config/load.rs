@@ -9,9 +9,9 @@ use std::{
 use toml::de::{DeTable, DeValue};
 
 use super::{
-    Config, Mistake, Source, address,
-    given::Given,
-    keys::{Row, rows},
+    Config, ConfigError, SettingSource, address,
+    keys::{SettingDef, rows},
+    raw_value::RawValue,
     suggest::{closest, did_you_mean, is_same},
 };
 
@@ -28,17 +28,17 @@ const PORT: &str = "server.port";
 impl Config {
     /// Takes the settings of a TOML text. `file` is what mistakes call it. Good settings are taken
     /// although others are wrong. After a syntax error the rest of the text is not read.
-    pub fn read_toml(&mut self, file: &str, text: &str) -> Vec<Mistake> {
+    pub fn read_toml(&mut self, file: &str, text: &str) -> Vec<ConfigError> {
         let (table, errors) = DeTable::parse_recoverable(text);
         let first = errors
             .iter()
             .min_by_key(|error| error.span().map_or(0, |span| span.start));
         let end = first.map(|error| error.span().map_or(0, |span| span.start));
-        let mut reader = Reader {
+        let mut reader = TomlReader {
             file,
             text,
             end: end.unwrap_or(usize::MAX),
-            batch: Batch::new(self),
+            batch: SettingWriter::new(self),
         };
         reader.sections(table.get_ref());
         if let Some(error) = first {
@@ -52,7 +52,7 @@ impl Config {
     ///
     /// # Errors
     /// If the file cannot be read, in words for people.
-    pub fn read_file(&mut self, path: &Path) -> Result<Vec<Mistake>, String> {
+    pub fn read_file(&mut self, path: &Path) -> Result<Vec<ConfigError>, String> {
         let name = path.display().to_string();
         let text = std::fs::read_to_string(path).map_err(|error| {
             self.origins.note_incomplete();
@@ -69,14 +69,14 @@ impl Config {
     pub fn read_environment<T: Into<OsString>>(
         &mut self,
         variables: impl IntoIterator<Item = (T, T)>,
-    ) -> Vec<Mistake> {
+    ) -> Vec<ConfigError> {
         let variables = variables.into_iter();
-        let ours = variables.filter_map(|(name, value)| ours(&name.into(), value.into()));
+        let ours = variables.filter_map(|(name, value)| own_variable(&name.into(), value.into()));
         let (port, mut ours): (Vec<_>, Vec<_>) = ours.partition(|(name, _)| name == "PORT");
         ours.sort();
         let mut mistakes = Vec::new();
         for variables in [port, ours] {
-            let mut batch = Batch::new(self);
+            let mut batch = SettingWriter::new(self);
             for (name, value) in variables {
                 batch.take_variable(name, value);
             }
@@ -89,11 +89,11 @@ impl Config {
     pub fn read_flags<'a>(
         &mut self,
         flags: impl IntoIterator<Item = (&'a str, &'a str, &'a str)>,
-    ) -> Vec<Mistake> {
-        let mut batch = Batch::new(self);
+    ) -> Vec<ConfigError> {
+        let mut batch = SettingWriter::new(self);
         for (flag, key, value) in flags {
-            let given = Given::Bare(value.to_owned());
-            batch.take(key, &given, Source::Flag(flag.to_owned()));
+            let given = RawValue::Untyped(value.to_owned());
+            batch.take(key, &given, SettingSource::Flag(flag.to_owned()));
         }
         batch.mistakes
     }
@@ -102,7 +102,7 @@ impl Config {
     ///
     /// # Errors
     /// What is wrong with the value or the key.
-    pub fn set(&mut self, flag: &str, key: &str, value: &str) -> Result<(), Mistake> {
+    pub fn set(&mut self, flag: &str, key: &str, value: &str) -> Result<(), ConfigError> {
         match self.read_flags([(flag, key, value)]).pop() {
             Some(mistake) => Err(mistake),
             None => Ok(()),
@@ -132,7 +132,7 @@ impl Config {
 }
 
 /// A variable that is meant for us. Names that are not UTF-8 are no settings, but may be meant so.
-fn ours(name: &OsStr, value: OsString) -> Option<(String, OsString)> {
+fn own_variable(name: &OsStr, value: OsString) -> Option<(String, OsString)> {
     let name = name.to_string_lossy().into_owned();
     let is_ours = name == "PORT" || name.starts_with(ENV_PREFIX);
     let is_other =
@@ -150,7 +150,7 @@ fn is_of_kubernetes(name: &str, value: &str) -> bool {
             .any(|scheme| value.starts_with(scheme))
 }
 
-impl Row {
+impl SettingDef {
     pub(super) fn path(&self) -> String {
         format!("{}.{}", self.section, self.key)
     }
@@ -175,15 +175,15 @@ impl Row {
 }
 
 /// Settings that are given side by side: none of them wins over another.
-struct Batch<'a> {
+struct SettingWriter<'a> {
     config: &'a mut Config,
-    rows: Vec<Row>,
+    rows: Vec<SettingDef>,
     /// The source of each setting so far, and its value as it is shown.
-    taken: BTreeMap<String, (Source, String)>,
-    mistakes: Vec<Mistake>,
+    taken: BTreeMap<String, (SettingSource, String)>,
+    mistakes: Vec<ConfigError>,
 }
 
-impl<'a> Batch<'a> {
+impl<'a> SettingWriter<'a> {
     fn new(config: &'a mut Config) -> Self {
         Self {
             config,
@@ -193,42 +193,47 @@ impl<'a> Batch<'a> {
         }
     }
 
-    fn mistake(&mut self, source: Source, key: &str, words: String) {
+    fn mistake(&mut self, source: SettingSource, key: &str, words: String) {
         let key = key.to_owned();
-        self.mistakes.push(Mistake { source, key, words });
+        self.mistakes.push(ConfigError {
+            source,
+            key,
+            message: words,
+        });
     }
 
     fn take_variable(&mut self, name: String, value: OsString) {
         let row = self.rows.iter().find(|row| row.is_named_by(&name));
-        let Some(key) = row.map(Row::path) else {
+        let Some(key) = row.map(SettingDef::path) else {
             return self.unknown_variable(name);
         };
-        let source = Source::Environment(name);
+        let source = SettingSource::Environment(name);
         match value.into_string() {
-            Ok(value) => self.take(&key, &Given::Bare(value), source),
+            Ok(value) => self.take(&key, &RawValue::Untyped(value), source),
             Err(value) => self.wrong(&key, source, format!("{value:?} is not UTF-8")),
         }
     }
 
     fn unknown_variable(&mut self, name: String) {
         let given = name.strip_prefix(ENV_PREFIX).unwrap_or(&name);
-        let meant = self.meant_variable(given);
+        let meant = self.suggested_variable(given);
         let words = format!("there is no such setting{}", did_you_mean(meant.as_deref()));
-        let is_meant = |row: &&Row| meant.as_ref().is_some_and(|meant| row.is_named_by(meant));
+        let is_meant =
+            |row: &&SettingDef| meant.as_ref().is_some_and(|meant| row.is_named_by(meant));
         if let Some(row) = self.rows.iter().find(is_meant) {
             self.config.origins.note_mistaken(&row.path());
         }
-        self.mistake(Source::Environment(name), "", words);
+        self.mistake(SettingSource::Environment(name), "", words);
     }
 
     /// The variable that was probably meant by one that has this behind the prefix.
-    fn meant_variable(&self, given: &str) -> Option<String> {
+    fn suggested_variable(&self, given: &str) -> Option<String> {
         let mut of_key = self.rows.iter().filter(|row| is_same(row.key, given));
         // A key that only one section has is recognized without its section.
         if let (Some(row), None) = (of_key.next(), of_key.next()) {
             return row.variables().into_iter().next();
         }
-        let known: Vec<_> = self.rows.iter().flat_map(Row::variables).collect();
+        let known: Vec<_> = self.rows.iter().flat_map(SettingDef::variables).collect();
         let known = known
             .iter()
             .filter_map(|name| name.strip_prefix(ENV_PREFIX));
@@ -236,18 +241,18 @@ impl<'a> Batch<'a> {
     }
 
     /// Takes the value of the setting `key`. That of `server.addr` may hold a port.
-    fn take(&mut self, key: &str, given: &Given, source: Source) {
+    fn take(&mut self, key: &str, given: &RawValue, source: SettingSource) {
         let text = given.text().ok().filter(|_| key == ADDR);
         match text.and_then(address::split) {
             Some((address, port)) => {
-                self.put(ADDR, &Given::Bare(address), source.clone());
-                self.put(PORT, &Given::Bare(port), source);
+                self.put(ADDR, &RawValue::Untyped(address), source.clone());
+                self.put(PORT, &RawValue::Untyped(port), source);
             }
             None => self.put(key, given, source),
         }
     }
 
-    fn put(&mut self, key: &str, given: &Given, source: Source) {
+    fn put(&mut self, key: &str, given: &RawValue, source: SettingSource) {
         let Some(row) = self.rows.iter().find(|row| row.path() == key) else {
             return self.mistake(source, key, "there is no such setting".to_owned());
         };
@@ -265,25 +270,25 @@ impl<'a> Batch<'a> {
     }
 
     /// The value of a setting is wrong, so that the value in force is not the intended one.
-    fn wrong(&mut self, key: &str, source: Source, words: String) {
+    fn wrong(&mut self, key: &str, source: SettingSource, words: String) {
         self.config.origins.note_mistaken(key);
         self.mistake(source, key, words);
     }
 }
 
 /// Reads a file.
-struct Reader<'a> {
+struct TomlReader<'a> {
     file: &'a str,
     text: &'a str,
     /// The position of the first syntax error, if there is one.
     end: usize,
-    batch: Batch<'a>,
+    batch: SettingWriter<'a>,
 }
 
-impl Reader<'_> {
-    fn source(&self, at: usize) -> Source {
+impl TomlReader<'_> {
+    fn source(&self, at: usize) -> SettingSource {
         let before = self.text.bytes().take(at);
-        Source::File {
+        SettingSource::File {
             file: self.file.to_owned(),
             line: before.filter(|byte| *byte == b'\n').count() + 1,
         }
@@ -347,7 +352,7 @@ impl Reader<'_> {
                 let words = self.unknown(section, key.get_ref());
                 self.batch.mistake(source, &inner, words);
             } else if value.span().end < self.end {
-                let given = Given::of_toml(value.get_ref());
+                let given = RawValue::of_toml(value.get_ref());
                 self.batch.take(&inner, &given, source);
             }
         }
@@ -376,7 +381,7 @@ impl Reader<'_> {
     /// Names the section of a key that stands in the wrong place, or has the section's name in its own; empty
     /// if no section has it.
     fn elsewhere(&mut self, path: &str, key: &str) -> String {
-        let is_meant = |row: &&Row| {
+        let is_meant = |row: &&SettingDef| {
             row.key == key || [path, key].iter().any(|name| is_same(&row.path(), name))
         };
         let Some(row) = self.batch.rows.iter().find(is_meant) else {

@@ -25,7 +25,7 @@ fn the_defaults_read_back_as_themselves() {
 fn all_mistakes(text: &str) -> Vec<String> {
     let mut config = Config::default();
     let mut found = config.read_toml("f.toml", text);
-    found.extend(config.contradictions());
+    found.extend(config.validate());
     found.iter().map(ToString::to_string).collect()
 }
 
@@ -73,12 +73,12 @@ fn a_key_in_another_section_is_suggested_with_it() {
     let found = Config::default().read_environment(variables);
     assert!(
         found[0]
-            .words
+            .message
             .ends_with("did you mean \"SWITCHBOARD_LIMITS_FRAME_BYTES\"?")
     );
     assert!(
         found[1]
-            .words
+            .message
             .ends_with("did you mean \"SWITCHBOARD_Y_WEBRTC_PATHS\"?")
     );
 }
@@ -142,7 +142,7 @@ fn paths_that_are_taken_or_no_paths_are_mistakes() {
 
 #[test]
 fn settings_that_do_not_go_together_are_named_both_with_the_line_of_the_later_one() {
-    assert_eq!(Config::default().contradictions(), []);
+    assert_eq!(Config::default().validate(), []);
     assert_eq!(
         all_mistakes("[heartbeat]\n\nping = 60\n"),
         [
@@ -153,7 +153,7 @@ fn settings_that_do_not_go_together_are_named_both_with_the_line_of_the_later_on
     assert_eq!(config.read_toml("f.toml", "[heartbeat]\nping = 20\n"), []);
     let variables = [("SWITCHBOARD_HEARTBEAT_GONE", "15")];
     assert_eq!(config.read_environment(variables), []);
-    let found = config.contradictions();
+    let found = config.validate();
     assert_eq!(found.len(), 1);
     assert_eq!(
         found[0].to_string(),
@@ -220,10 +220,13 @@ fn settings_under_which_no_client_can_be_served_are_mistakes() {
     ] {
         let mut config = Config::default();
         assert_eq!(config.read_toml("f.toml", bad), [], "{bad}");
-        let found = config.contradictions();
+        let found = config.validate();
         assert_eq!(found.len(), 1, "{bad}: {found:#?}");
         assert_eq!(found[0].key, key, "{bad}");
-        assert!(matches!(found[0].source, Source::File { .. }), "{bad}");
+        assert!(
+            matches!(found[0].source, SettingSource::File { .. }),
+            "{bad}"
+        );
     }
     let none = "[limits]\nframe_bytes = 0\njson_depth = 0\nname_bytes = 0\nrooms_per_peer = 0\nroom_members = 0\ndirectory_members = 0\nconnections = 0\nconnections_per_address = 0\noutbox_bytes = 0\n";
     assert_eq!(all_mistakes(none), Vec::<String>::new());
@@ -274,13 +277,16 @@ fn limits_that_are_too_tight_for_other_limits_are_warnings_with_all_sides() {
             config.read_toml("f.toml", &format!("[limits]\n{tight}\n")),
             []
         );
-        assert_eq!(config.contradictions(), [], "{tight}");
+        assert_eq!(config.validate(), [], "{tight}");
         let found = config.warnings();
         assert_eq!(found.len(), 1, "{tight}: {found:#?}");
         for side in sides {
-            assert!(found[0].words.contains(side), "{}", found[0]);
+            assert!(found[0].message.contains(side), "{}", found[0]);
         }
-        assert!(matches!(found[0].source, Source::File { .. }), "{tight}");
+        assert!(
+            matches!(found[0].source, SettingSource::File { .. }),
+            "{tight}"
+        );
     }
 }
 
@@ -288,7 +294,7 @@ fn limits_that_are_too_tight_for_other_limits_are_warnings_with_all_sides() {
 fn a_server_without_any_dialect_is_a_mistake() {
     for way in ["paths = []", "enabled = false"] {
         let section = |name: &str| format!("[{name}]\n{way}\n");
-        let names = ALL.iter().map(|dialect| dialect.tongue().name);
+        let names = ALL.iter().map(|dialect| dialect.traits().name);
         let all: String = names.map(section).collect();
         assert_eq!(all_mistakes(&all), Vec::<String>::new(), "voice is served");
         let found = all_mistakes(&format!("{all}[gostream]\nidentity = \"off\"\n"));
@@ -477,7 +483,7 @@ fn a_value_out_of_range_is_a_mistake() {
         "18446744073709551615",
     )];
     assert_eq!(
-        Config::default().read_environment(huge)[0].words,
+        Config::default().read_environment(huge)[0].message,
         "18446744073709551615 is not from 0 to 31536000"
     );
     let most = "[limits]\nfirst_frame_secs = 31536000\nhandshake_secs = 0\nframes_per_second = 1000000000\n[singo]\nping_secs = 0\n[mesh]\nid_length = 64\n";
@@ -493,7 +499,7 @@ fn a_path_serves_several_dialects_only_if_a_first_frame_tells_them_apart() {
     let contradictions = |text| {
         let mut config = Config::default();
         assert_eq!(config.read_toml("f", text), []);
-        config.contradictions()
+        config.validate()
     };
     for bad in [
         "[singo]\npaths = [\"/ws\"]",
@@ -503,7 +509,7 @@ fn a_path_serves_several_dialects_only_if_a_first_frame_tells_them_apart() {
         assert_eq!(found.len(), 1, "{bad}");
         let key = bad.split(['[', ']']).nth(1).unwrap_or_default();
         assert_eq!(found[0].key, format!("{key}.paths"), "{bad}");
-        let words = &found[0].words;
+        let words = &found[0].message;
         assert!(
             words.contains("singo.paths = ") && words.contains(" (f:2)"),
             "{words}"
@@ -524,7 +530,7 @@ fn a_dialect_may_have_listeners_that_no_other_dialect_has() {
     let mut config = Config::default();
     let text = "[server]\nlisten = [\"0.0.0.0:7001\"]\n[singo]\nlisten = [\"127.0.0.1:7000\", \"[::1]:7001\"]\n";
     assert_eq!(config.read_toml("f", text), []);
-    assert_eq!(config.contradictions(), []);
+    assert_eq!(config.validate(), []);
     let alone: Vec<_> = config.listeners().iter().map(|at| at.alone).collect();
     assert_eq!(alone, [None, None, Some("singo"), Some("singo")]);
     for taken in [
@@ -537,9 +543,9 @@ fn a_dialect_may_have_listeners_that_no_other_dialect_has() {
     ] {
         let text = format!("[mesh]\nlisten = [\"127.0.0.1:0\", \"{taken}\"]\n");
         assert_eq!(config.read_toml("f", &text), []);
-        let found = config.contradictions();
+        let found = config.validate();
         assert_eq!(found.len(), 1, "{taken}: {found:?}");
-        let words = &found[0].words;
+        let words = &found[0].message;
         assert!(
             found[0].key == "mesh.listen" || taken.ends_with("7000"),
             "{found:?}"

@@ -74,7 +74,7 @@ fn config(toml: &str) -> Config {
 /// The mistakes, or else the warnings, of a file with this section and these lines.
 fn found(toml: &str) -> Vec<String> {
     let config = config(toml);
-    let mut found = config.contradictions();
+    let mut found = config.validate();
     if found.is_empty() {
         found = config.warnings();
     }

@@ -6,93 +6,93 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use switchboard_core::{CallRefusal, VoiceRoomRefusal};
+use switchboard_core::{CallError, VoiceRoomError};
 
 /// A refusal: a status and one line for people.
 #[derive(Debug)]
-pub(super) enum Refusal {
-    Words(StatusCode, Cow<'static, str>),
+pub(super) enum VoiceError {
+    Message(StatusCode, Cow<'static, str>),
     /// One that the server gives for all its paths.
-    Ready(Box<Response>),
+    Response(Box<Response>),
 }
 
-pub(super) type Answer = Result<Response, Refusal>;
+pub(super) type VoiceResult = Result<Response, VoiceError>;
 
-impl Refusal {
+impl VoiceError {
     pub(super) fn new(status: StatusCode, words: &str) -> Self {
-        Self::Words(status, Cow::Owned(words.to_owned()))
+        Self::Message(status, Cow::Owned(words.to_owned()))
     }
 
     pub(super) fn bad(words: &'static str) -> Self {
-        Self::Words(StatusCode::BAD_REQUEST, Cow::Borrowed(words))
+        Self::Message(StatusCode::BAD_REQUEST, Cow::Borrowed(words))
     }
 
     pub(super) fn forbidden(words: &'static str) -> Self {
-        Self::Words(StatusCode::FORBIDDEN, Cow::Borrowed(words))
+        Self::Message(StatusCode::FORBIDDEN, Cow::Borrowed(words))
     }
 
     pub(super) fn not_found(words: &'static str) -> Self {
-        Self::Words(StatusCode::NOT_FOUND, Cow::Borrowed(words))
+        Self::Message(StatusCode::NOT_FOUND, Cow::Borrowed(words))
     }
 
     pub(super) fn too_many(words: &'static str) -> Self {
-        Self::Words(StatusCode::TOO_MANY_REQUESTS, Cow::Borrowed(words))
+        Self::Message(StatusCode::TOO_MANY_REQUESTS, Cow::Borrowed(words))
     }
 }
 
-impl From<Response> for Refusal {
+impl From<Response> for VoiceError {
     fn from(response: Response) -> Self {
-        Self::Ready(Box::new(response))
+        Self::Response(Box::new(response))
     }
 }
 
-impl From<CallRefusal> for Refusal {
-    fn from(refusal: CallRefusal) -> Self {
+impl From<CallError> for VoiceError {
+    fn from(refusal: CallError) -> Self {
         let (status, words) = match refusal {
-            CallRefusal::NoSuchCall => (StatusCode::NOT_FOUND, "There is no such call."),
-            CallRefusal::Busy => (
+            CallError::NoSuchCall => (StatusCode::NOT_FOUND, "There is no such call."),
+            CallError::Busy => (
                 StatusCode::CONFLICT,
                 "This user is in as many calls as allowed.",
             ),
-            CallRefusal::TooMany => (
+            CallError::TooMany => (
                 StatusCode::TOO_MANY_REQUESTS,
                 "You are in as many calls as allowed.",
             ),
-            CallRefusal::NotConfirmed => (
+            CallError::NotConfirmed => (
                 StatusCode::CONFLICT,
                 "The caller has not shown yet who it is.",
             ),
-            CallRefusal::TooManyFromAddress => (
+            CallError::TooManyFromAddress => (
                 StatusCode::TOO_MANY_REQUESTS,
                 "Too many callers at your address ring this user now. Try again later.",
             ),
-            CallRefusal::WithOneself => (StatusCode::BAD_REQUEST, "Nobody can call himself."),
-            CallRefusal::ChallengeInUse => {
+            CallError::WithOneself => (StatusCode::BAD_REQUEST, "Nobody can call himself."),
+            CallError::ChallengeInUse => {
                 (StatusCode::CONFLICT, "This challenge is another's already.")
             }
-            CallRefusal::TooOften => (StatusCode::TOO_MANY_REQUESTS, "You ring too often."),
+            CallError::TooOften => (StatusCode::TOO_MANY_REQUESTS, "You ring too often."),
         };
-        Self::Words(status, Cow::Borrowed(words))
+        Self::Message(status, Cow::Borrowed(words))
     }
 }
 
-impl From<VoiceRoomRefusal> for Refusal {
-    fn from(refusal: VoiceRoomRefusal) -> Self {
+impl From<VoiceRoomError> for VoiceError {
+    fn from(refusal: VoiceRoomError) -> Self {
         let (status, words) = match refusal {
-            VoiceRoomRefusal::TooManyRooms => (
+            VoiceRoomError::TooManyRooms => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "The server has as many voice rooms as it may.",
             ),
-            VoiceRoomRefusal::TooManySources => (
+            VoiceRoomError::TooManySources => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "The room has as many microphones as it may.",
             ),
-            VoiceRoomRefusal::TooManyListeners => (
+            VoiceRoomError::TooManyListeners => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "The room has as many listeners as it may.",
             ),
         };
-        Self::Words(status, Cow::Borrowed(words))
+        Self::Message(status, Cow::Borrowed(words))
     }
 }
 
@@ -100,11 +100,11 @@ impl From<VoiceRoomRefusal> for Refusal {
 pub(super) const REPLACED: &str =
     "replaced: a newer connection of this user has its microphone now.";
 
-impl IntoResponse for Refusal {
+impl IntoResponse for VoiceError {
     fn into_response(self) -> Response {
         match self {
-            Self::Words(status, words) => (status, format!("{words}\n")).into_response(),
-            Self::Ready(response) => *response,
+            Self::Message(status, words) => (status, format!("{words}\n")).into_response(),
+            Self::Response(response) => *response,
         }
     }
 }

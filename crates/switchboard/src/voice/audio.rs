@@ -15,12 +15,13 @@ use axum::{
 };
 use bytes::Bytes;
 use futures_util::{Stream, stream};
-use switchboard_audio::{Format, Input, Intake, SAMPLE_RATE};
-use switchboard_core::{User, Way};
-use switchboard_dialect::Close;
+use switchboard_audio::{Format, PcmDecoder, SAMPLE_RATE, SourceHandle};
+use switchboard_core::{Direction, User};
+use switchboard_dialect::CloseReason;
 use switchboard_transport::{
-    Bucket, Counters, Exchange, Fault, Hangup, Permit, Socket, Upgrade, Violation,
-    frame::{CloseFrame, Message, Received},
+    ConnectionAbort, Counters, NodeHandle, Permit, Socket, SocketError, TokenBucket, Upgrade,
+    Violation,
+    frame::{CloseFrame, Decoded, WebSocketMessage},
     upgrade,
 };
 use tokio::{
@@ -30,11 +31,11 @@ use tokio::{
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::{
-    NOT_BUFFERED, PROXY_BUFFERING, Voice,
-    answer::{Answer, Refusal},
-    parameters::Parameters,
-    seat::{Goal, Seat},
-    studio::{Line, Studio},
+    NOT_BUFFERED, PROXY_BUFFERING, VoiceService,
+    answer::{VoiceError, VoiceResult},
+    attachment::{AudioAttachment, AudioTarget},
+    parameters::RequestParameters,
+    room_mixer::{ListenerSink, RoomMixer},
 };
 
 /// Seconds of audio that a source may send at once.
@@ -48,33 +49,33 @@ const MARGIN_QUARTERS: u64 = 5;
 const FRAMES_PER_SECOND: u32 = 2000;
 
 /// Time for the goodbye of a source that is ended.
-const GOODBYE: Duration = Duration::from_secs(1);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
-impl Voice {
+impl VoiceService {
     /// `/upCall`, `/upRoom`: a microphone.
     pub(super) async fn up(
         self: &Arc<Self>,
-        goal: Goal,
-        asked: &Parameters,
+        goal: AudioTarget,
+        asked: &RequestParameters,
         mut parts: Parts,
         body: Body,
         permit: Permit,
-    ) -> Answer {
+    ) -> VoiceResult {
         let sound = self.sound(asked)?;
         let is_upgrade = upgrade::is_requested(&parts.headers);
         if parts.method == Method::HEAD || (parts.method == Method::GET && !is_upgrade) {
-            return Err(Refusal::bad(
+            return Err(VoiceError::bad(
                 "Audio comes by WebSocket, or as the body of a POST or PUT.",
             ));
         }
         if !is_upgrade {
-            let seat = self.seat(goal, Way::In, asked, permit).await?;
+            let seat = self.attach(goal, Direction::Publish, asked, permit).await?;
             return self.up_by_body(seat, sound, body).await;
         }
-        let upgrade = Upgrade::of(&mut parts)
-            .map_err(|error| Refusal::from(error.into_response()))?
+        let upgrade = Upgrade::from_parts(&mut parts)
+            .map_err(|error| VoiceError::from(error.into_response()))?
             .choose_first();
-        let seat = self.seat(goal, Way::In, asked, permit).await?;
+        let seat = self.attach(goal, Direction::Publish, asked, permit).await?;
         let (response, connecting) = upgrade.accept(self.limits.frame_bytes);
         let voice = self.clone();
         self.tasks.spawn(async move {
@@ -85,8 +86,13 @@ impl Voice {
         Ok(response)
     }
 
-    async fn up_by_websocket(self: Arc<Self>, mut socket: Socket, seat: Seat, sound: Sound) {
-        let mut source = Source::new(&self, &seat, sound);
+    async fn up_by_websocket(
+        self: Arc<Self>,
+        mut socket: Socket,
+        seat: AudioAttachment,
+        sound: PcmParameters,
+    ) {
+        let mut source = AudioSource::new(&self, &seat, sound);
         let mut pings = interval(self.heartbeat.ping);
         pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut heard = Instant::now();
@@ -95,7 +101,7 @@ impl Voice {
                 biased;
                 () = self.drain.cancelled() => break (1012, "The server stops."),
                 () = seat.studio.ended() => break (1000, "The call has ended."),
-                () = seat.replaced() => break (Close::REPLACED.code, Close::REPLACED.reason),
+                () = seat.replaced() => break (CloseReason::REPLACED.code, CloseReason::REPLACED.reason),
                 _ = pings.tick() => {
                     if heard.elapsed() >= self.heartbeat.gone {
                         return;
@@ -104,22 +110,22 @@ impl Voice {
                     if heard.elapsed() < self.heartbeat.ping {
                         continue;
                     }
-                    let ping = timeout(GOODBYE, socket.send(Message::Ping(Bytes::new())));
+                    let ping = timeout(CLOSE_TIMEOUT, socket.send(WebSocketMessage::Ping(Bytes::new())));
                     if let Ok(Err(_)) = ping.await {
                         return;
                     }
                 }
                 received = socket.receive() => {
                     heard = Instant::now();
-                    if received.as_ref().is_err_and(Fault::is_protocol_error) {
+                    if received.as_ref().is_err_and(SocketError::is_protocol_error) {
                         Counters::add(&self.shards.counters().protocol_errors_total, 1);
                     }
                     match source.on_received(received) {
                         ControlFlow::Continue(()) => {}
-                        ControlFlow::Break(Some(Close { code, reason })) => break (code, reason),
+                        ControlFlow::Break(Some(CloseReason { code, reason })) => break (code, reason),
                         ControlFlow::Break(None) => {
                             drop((seat, source));
-                            drop(timeout(GOODBYE, socket.finish()).await);
+                            drop(timeout(CLOSE_TIMEOUT, socket.finish()).await);
                             return;
                         }
                     }
@@ -128,7 +134,7 @@ impl Voice {
         };
         drop((seat, source));
         let is_refused = matches!(code, 1002 | 1003 | 1007..=1009);
-        let is_replaced = reason == Close::REPLACED.reason;
+        let is_replaced = reason == CloseReason::REPLACED.reason;
         Counters::add(
             &self.shards.counters().refused_total,
             u64::from(is_refused && !is_replaced),
@@ -138,27 +144,32 @@ impl Voice {
             reason: reason.into(),
         };
         let closing = async {
-            socket.send(Message::Close(Some(close))).await.ok()?;
+            socket
+                .send(WebSocketMessage::Close(Some(close)))
+                .await
+                .ok()?;
             socket.finish().await;
             Some(())
         };
-        drop(timeout(GOODBYE, closing).await);
+        drop(timeout(CLOSE_TIMEOUT, closing).await);
     }
 
     /// `/joinCall`, `/joinRoom`: a listener.
     pub(super) async fn join(
         self: &Arc<Self>,
-        goal: Goal,
-        asked: &Parameters,
-        hangup: Hangup,
+        goal: AudioTarget,
+        asked: &RequestParameters,
+        hangup: ConnectionAbort,
         permit: Permit,
-    ) -> Answer {
+    ) -> VoiceResult {
         let format = format(asked)?;
-        let seat = self.seat(goal, Way::Out, asked, permit).await?;
-        let (line, pieces) = Line::new(hangup, self.shards.clone());
-        let owner = self.desk.owner(&seat.user);
+        let seat = self
+            .attach(goal, Direction::Subscribe, asked, permit)
+            .await?;
+        let (line, pieces) = ListenerSink::new(hangup, self.shards.clone());
+        let owner = self.state.owner(&seat.user);
         seat.studio.add_listener(owner, format, line, &self.tasks);
-        let body = Body::from_stream(Listening {
+        let body = Body::from_stream(AudioStream {
             pieces,
             replaced: Box::pin(seat.replaced_owned()),
             _seat: seat,
@@ -167,7 +178,11 @@ impl Voice {
     }
 
     /// `HEAD` of `/joinCall`, `/joinRoom`: the head of the answer to `GET`, without a seat.
-    pub(super) async fn join_head(&self, goal: Goal, asked: &Parameters) -> Answer {
+    pub(super) async fn join_head(
+        &self,
+        goal: AudioTarget,
+        asked: &RequestParameters,
+    ) -> VoiceResult {
         let format = format(asked)?;
         self.check_access(goal, asked).await?;
         // Of no known length, as the stream is.
@@ -176,13 +191,13 @@ impl Voice {
     }
 }
 
-fn format(asked: &Parameters) -> Result<Format, Refusal> {
+fn format(asked: &RequestParameters) -> Result<Format, VoiceError> {
     let Some(text) = asked.format() else {
         return Ok(Format::Opus);
     };
     Format::parse(text).ok_or_else(|| {
         let words = format!("There is no such format. There are: {}.", Format::NAMES);
-        Refusal::new(StatusCode::BAD_REQUEST, &words)
+        VoiceError::new(StatusCode::BAD_REQUEST, &words)
     })
 }
 
@@ -199,14 +214,14 @@ fn stream_head(format: Format, body: Body) -> Response {
     (headers, body).into_response()
 }
 
-impl Voice {
+impl VoiceService {
     /// What a source says that it will send.
-    fn sound(&self, asked: &Parameters) -> Result<Sound, Refusal> {
+    fn sound(&self, asked: &RequestParameters) -> Result<PcmParameters, VoiceError> {
         let rate = asked.number("rate")?.unwrap_or(SAMPLE_RATE);
         let channels: u16 = asked.number("channels")?.unwrap_or(1);
-        let intake = Intake::new(rate, channels)
-            .map_err(|error| Refusal::new(StatusCode::BAD_REQUEST, &error.to_string()))?;
-        Ok(Sound {
+        let intake = PcmDecoder::new(rate, channels)
+            .map_err(|error| VoiceError::new(StatusCode::BAD_REQUEST, &error.to_string()))?;
+        Ok(PcmParameters {
             intake,
             rate,
             channels,
@@ -229,15 +244,15 @@ fn limit_of(setting: u32, rate: u32, channels: u16) -> u32 {
 }
 
 /// The format of a source, and its limits.
-pub(super) struct Sound {
-    intake: Intake,
+pub(super) struct PcmParameters {
+    intake: PcmDecoder,
     rate: u32,
     channels: u16,
     /// 0: no limit.
     pub(super) bytes_per_second: u32,
 }
 
-impl Sound {
+impl PcmParameters {
     /// Bytes that last a second.
     pub(super) fn real_time(&self) -> u64 {
         u64::from(self.rate) * u64::from(self.channels) * 2
@@ -245,27 +260,27 @@ impl Sound {
 }
 
 /// What one microphone sends, on its way to the mixer.
-pub(super) struct Source {
+pub(super) struct AudioSource {
     user: User,
-    studio: Arc<Studio>,
-    input: Input,
-    intake: Intake,
-    bucket: Option<Bucket>,
-    frames: Option<Bucket>,
+    studio: Arc<RoomMixer>,
+    input: SourceHandle,
+    intake: PcmDecoder,
+    bucket: Option<TokenBucket>,
+    frames: Option<TokenBucket>,
 }
 
-impl Source {
-    pub(super) fn new(voice: &Voice, seat: &Seat, sound: Sound) -> Self {
+impl AudioSource {
+    pub(super) fn new(voice: &VoiceService, seat: &AudioAttachment, sound: PcmParameters) -> Self {
         let rate = sound.bytes_per_second;
         Self {
             user: seat.user.clone(),
             studio: seat.studio.clone(),
             input: seat
                 .studio
-                .add_source(&seat.user, voice.desk.owner(&seat.user)),
+                .add_source(&seat.user, voice.state.owner(&seat.user)),
             intake: sound.intake,
-            bucket: Bucket::new(rate, rate.saturating_mul(BURST_SECS), Instant::now()),
-            frames: Bucket::new(
+            bucket: TokenBucket::new(rate, rate.saturating_mul(BURST_SECS), Instant::now()),
+            frames: TokenBucket::new(
                 FRAMES_PER_SECOND,
                 FRAMES_PER_SECOND * BURST_SECS,
                 Instant::now(),
@@ -275,28 +290,32 @@ impl Source {
 
     /// Handles a received message. Breaks with the close frame to send, or without one if the
     /// client has ended the connection.
-    fn on_received(&mut self, received: Result<Received, Fault>) -> ControlFlow<Option<Close>> {
-        let close = |code, reason| ControlFlow::Break(Some(Close { code, reason }));
+    fn on_received(
+        &mut self,
+        received: Result<Decoded, SocketError>,
+    ) -> ControlFlow<Option<CloseReason>> {
+        let close = |code, reason| ControlFlow::Break(Some(CloseReason { code, reason }));
         let now = Instant::now();
-        let has_room = |frames: &mut Bucket| frames.take(1, now);
+        let has_room = |frames: &mut TokenBucket| frames.try_take(1, now);
         if !self.frames.as_mut().is_none_or(has_room) {
             return close(1008, "You send more messages than allowed.");
         }
         match received {
-            Ok(Received::Message(Message::Binary(bytes))) => {
-                if !self.take(&bytes) {
+            Ok(Decoded::Message(WebSocketMessage::Binary(bytes))) => {
+                if !self.try_take(&bytes) {
                     return close(1008, "You send more audio than allowed.");
                 }
                 ControlFlow::Continue(())
             }
-            Ok(Received::Message(Message::Text(_))) => {
+            Ok(Decoded::Message(WebSocketMessage::Text(_))) => {
                 close(1003, "Audio comes in binary messages.")
             }
-            Ok(Received::Message(Message::Ping(_) | Message::Pong(_)) | Received::Fragment) => {
-                ControlFlow::Continue(())
-            }
-            Ok(Received::Message(Message::Close(_))) => ControlFlow::Break(None),
-            Err(Fault::Violation(Violation::TooLarge)) => {
+            Ok(
+                Decoded::Message(WebSocketMessage::Ping(_) | WebSocketMessage::Pong(_))
+                | Decoded::Fragment,
+            ) => ControlFlow::Continue(()),
+            Ok(Decoded::Message(WebSocketMessage::Close(_))) => ControlFlow::Break(None),
+            Err(SocketError::Violation(Violation::TooLarge)) => {
                 close(1009, "The message is larger than allowed.")
             }
             Err(fault) => ControlFlow::Break(fault.close()),
@@ -304,19 +323,19 @@ impl Source {
     }
 
     /// Takes samples, unless there are more of them than allowed.
-    fn take(&mut self, bytes: &[u8]) -> bool {
+    fn try_take(&mut self, bytes: &[u8]) -> bool {
         let count = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-        let has_room = |bucket: &mut Bucket| bucket.take(count, Instant::now());
+        let has_room = |bucket: &mut TokenBucket| bucket.try_take(count, Instant::now());
         if !self.bucket.as_mut().is_none_or(has_room) {
             return false;
         }
-        self.pass_on(bytes);
+        self.push(bytes);
         true
     }
 
     /// Passes samples to the mixer.
-    pub(super) fn pass_on(&mut self, bytes: &[u8]) {
-        self.intake.take(bytes, &self.input);
+    pub(super) fn push(&mut self, bytes: &[u8]) {
+        self.intake.decode(bytes, &self.input);
     }
 
     /// Passes on the samples that wait to be resampled.
@@ -330,20 +349,20 @@ impl Source {
     }
 }
 
-impl Drop for Source {
+impl Drop for AudioSource {
     fn drop(&mut self) {
         self.studio.forget_source(&self.user, &self.input);
     }
 }
 
 /// A listener's response: pieces of its stream until the call ends. Its seat is given back with it.
-struct Listening {
+struct AudioStream {
     pieces: mpsc::Receiver<Bytes>,
     replaced: Pin<Box<WaitForCancellationFutureOwned>>,
-    _seat: Seat,
+    _seat: AudioAttachment,
 }
 
-impl Stream for Listening {
+impl Stream for AudioStream {
     type Item = Result<Bytes, std::convert::Infallible>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {

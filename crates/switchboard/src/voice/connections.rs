@@ -4,23 +4,23 @@
 use std::collections::HashMap;
 
 use bytestring::ByteString;
-use switchboard_core::{User, Way};
+use switchboard_core::{Direction, User};
 use tokio_util::sync::CancellationToken;
 
-use super::desk::Place;
+use super::state::MixId;
 
 /// The key of a hold: a microphone or headphones of one user in one call or room.
-type Key = (Place, User, Way);
+type ConnectionKey = (MixId, User, Direction);
 
 /// The connections that hold something.
 #[derive(Debug, Default)]
 pub(super) struct Connections {
-    held: HashMap<Key, Held>,
+    held: HashMap<ConnectionKey, HeldConnection>,
     count: u64,
 }
 
 #[derive(Debug)]
-struct Held {
+struct HeldConnection {
     id: u64,
     name: ByteString,
     replaced: CancellationToken,
@@ -28,7 +28,7 @@ struct Held {
 
 /// One connection's hold.
 #[derive(Debug)]
-pub(super) struct Hold {
+pub(super) struct ConnectionHold {
     id: u64,
     /// Cancelled when a newer connection has taken over.
     pub(super) replaced: CancellationToken,
@@ -38,17 +38,21 @@ impl Connections {
     /// Gives a hold to a new connection, which its client calls `name`. The name of the connection
     /// that has lost it, if one had it; none for a connection of the same name, because a player may request
     /// its stream again.
-    pub(super) fn take_over(&mut self, key: Key, name: ByteString) -> (Hold, Option<ByteString>) {
+    pub(super) fn take_over(
+        &mut self,
+        key: ConnectionKey,
+        name: ByteString,
+    ) -> (ConnectionHold, Option<ByteString>) {
         self.count += 1;
         let replaced = CancellationToken::new();
-        let hold = Hold {
+        let hold = ConnectionHold {
             id: self.count,
             replaced: replaced.clone(),
         };
         let is_again = |previous: &ByteString| !name.is_empty() && *previous == name;
         let previous = self.held.get(&key).map(|previous| previous.name.clone());
         let lost = previous.filter(|previous| !is_again(previous));
-        let held = Held {
+        let held = HeldConnection {
             id: self.count,
             name,
             replaced,
@@ -60,7 +64,7 @@ impl Connections {
     }
 
     /// Gives a hold back. False if a newer connection has it.
-    pub(super) fn release(&mut self, key: &Key, hold: &Hold) -> bool {
+    pub(super) fn release(&mut self, key: &ConnectionKey, hold: &ConnectionHold) -> bool {
         let is_current = self.held.get(key).is_some_and(|held| held.id == hold.id);
         if is_current {
             self.held.remove(key);
@@ -77,23 +81,23 @@ mod tests {
     fn a_newer_connection_takes_over_and_the_older_one_takes_nothing_with_it() {
         let mut connections = Connections::default();
         let user = User::parse("1", 0).unwrap();
-        let key = |way| (Place::Room(7.into()), user.clone(), way);
-        let (first, previous) = connections.take_over(key(Way::In), "a".into());
+        let key = |way| (MixId::Room(7.into()), user.clone(), way);
+        let (first, previous) = connections.take_over(key(Direction::Publish), "a".into());
         assert_eq!(previous, None);
-        let (other_way, previous) = connections.take_over(key(Way::Out), "b".into());
+        let (other_way, previous) = connections.take_over(key(Direction::Subscribe), "b".into());
         assert_eq!(previous, None);
-        let (again, previous) = connections.take_over(key(Way::In), "a".into());
+        let (again, previous) = connections.take_over(key(Direction::Publish), "a".into());
         assert_eq!(previous, None);
         assert!(first.replaced.is_cancelled());
-        let (second, previous) = connections.take_over(key(Way::In), "c".into());
+        let (second, previous) = connections.take_over(key(Direction::Publish), "c".into());
         assert_eq!(previous, Some("a".into()));
         assert!(again.replaced.is_cancelled());
         assert!(first.replaced.is_cancelled());
         assert!(!second.replaced.is_cancelled() && !other_way.replaced.is_cancelled());
-        assert!(!connections.release(&key(Way::In), &first));
-        assert!(connections.release(&key(Way::In), &second));
-        assert!(!connections.release(&key(Way::In), &second));
-        assert!(connections.release(&key(Way::Out), &other_way));
+        assert!(!connections.release(&key(Direction::Publish), &first));
+        assert!(connections.release(&key(Direction::Publish), &second));
+        assert!(!connections.release(&key(Direction::Publish), &second));
+        assert!(connections.release(&key(Direction::Subscribe), &other_way));
         assert!(connections.held.is_empty());
     }
 }

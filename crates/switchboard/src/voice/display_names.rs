@@ -6,9 +6,9 @@ use axum::{http::StatusCode, response::IntoResponse};
 use switchboard_core::{DisplayName, User};
 
 use super::{
-    Voice,
-    answer::{Answer, Refusal},
-    parameters::Parameters,
+    VoiceService,
+    answer::{VoiceError, VoiceResult},
+    parameters::RequestParameters,
 };
 
 /// Characters of the longest display name.
@@ -34,17 +34,17 @@ impl DisplayNames {
     }
 }
 
-impl Voice {
+impl VoiceService {
     /// `/voice/name`: sets the display name of a key, for as long as the key has an event stream open.
-    pub(super) async fn set_display_name(&self, asked: &Parameters) -> Answer {
+    pub(super) async fn set_display_name(&self, asked: &RequestParameters) -> VoiceResult {
         self.identity.keys()?;
         let caller = self.identity.proven(asked).await?;
         let name = parse(asked.text("name").unwrap_or_default())?;
         let kept = name
             .as_ref()
             .map_or(String::new(), |name| name.as_str().to_owned());
-        if !self.desk.set_display_name(&caller.user, name) {
-            return Err(Refusal::not_found(
+        if !self.state.set_display_name(&caller.user, name) {
+            return Err(VoiceError::not_found(
                 "A display name lasts as long as an event stream: open /messages first.",
             ));
         }
@@ -54,12 +54,12 @@ impl Voice {
 
 /// Reads a display name: white space becomes single spaces, and characters that control the display of their
 /// neighbours are removed. `None` if no visible character is left.
-fn parse(text: &str) -> Result<Option<DisplayName>, Refusal> {
+fn parse(text: &str) -> Result<Option<DisplayName>, VoiceError> {
     let shown: String = text.chars().filter(|c| !is_control(*c)).collect();
     let words: Vec<_> = shown.split_whitespace().collect();
     let name = words.join(" ");
     if name.chars().count() > CHARACTERS_MAX {
-        return Err(Refusal::new(
+        return Err(VoiceError::new(
             StatusCode::BAD_REQUEST,
             &format!("name has more than {CHARACTERS_MAX} characters."),
         ));

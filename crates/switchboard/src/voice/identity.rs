@@ -10,7 +10,7 @@ use std::{
 use axum::http::StatusCode;
 use bytestring::ByteString;
 use switchboard_core::User;
-use switchboard_dialect::gostream::Users;
+use switchboard_dialect::gostream::UserEncoding;
 use tokio::{
     sync::Semaphore,
     task::spawn_blocking,
@@ -18,34 +18,34 @@ use tokio::{
 };
 
 use super::{
-    answer::Refusal,
-    keys::{Proof, PublicKey, Tickets, challenge_is_sound, verify},
-    parameters::Parameters,
+    answer::VoiceError,
+    keys::{ChallengeStore, Proof, PublicKey, challenge_is_sound, verify},
+    parameters::RequestParameters,
     site::{Site, SiteError},
 };
 use crate::config::{Gostream, VoiceIdentity};
 
 /// Who vouches for users.
 #[derive(Debug)]
-pub(super) enum Identity {
-    Keys(Arc<Keys>),
+pub(super) enum IdentityProvider {
+    Keys(Arc<KeyIdentity>),
     Site(Arc<Site>),
 }
 
 /// Users that are public keys.
 #[derive(Debug)]
-pub(super) struct Keys {
-    pub(super) tickets: Tickets,
+pub(super) struct KeyIdentity {
+    pub(super) tickets: ChallengeStore,
     challenge_ttl: Duration,
     require_proof: bool,
     /// The right to check a signature.
     checks: Semaphore,
 }
 
-impl Keys {
+impl KeyIdentity {
     fn new(config: &Gostream) -> Self {
         Self {
-            tickets: Tickets::new(config.keys.challenge_ttl),
+            tickets: ChallengeStore::new(config.keys.challenge_ttl),
             challenge_ttl: config.keys.challenge_ttl,
             require_proof: config.keys.require_proof,
             checks: Semaphore::new(available_parallelism().map_or(1, NonZero::get)),
@@ -53,10 +53,10 @@ impl Keys {
     }
 
     /// Which of the key's tickets the signature is over.
-    async fn check(self: &Arc<Self>, key: &PublicKey, asked: &Parameters) -> Option<Proof> {
+    async fn check(self: &Arc<Self>, key: &PublicKey, asked: &RequestParameters) -> Option<Proof> {
         let signature = asked.signature()?.to_owned();
         let (keys, key) = (self.clone(), key.clone());
-        self.aside(move || keys.tickets.check(&key, &signature, Instant::now()))
+        self.run_blocking(move || keys.tickets.check(&key, &signature, Instant::now()))
             .await
     }
 
@@ -69,13 +69,13 @@ impl Keys {
     ) -> Option<ByteString> {
         let (key, signature) = (key.clone(), signature.to_owned());
         let is_signed = move |challenge: &ByteString| verify(&key, challenge, &signature);
-        self.aside(move || challenges.into_iter().find(is_signed))
+        self.run_blocking(move || challenges.into_iter().find(is_signed))
             .await
     }
 
     /// Checks a signature. A wrong one costs up to eight verifications, more than a millisecond: that
     /// is not done where requests and audio take turns, and only so many at once.
-    async fn aside<T: Send + 'static>(
+    async fn run_blocking<T: Send + 'static>(
         &self,
         check: impl FnOnce() -> Option<T> + Send + 'static,
     ) -> Option<T> {
@@ -110,7 +110,7 @@ impl Caller {
     }
 }
 
-impl Identity {
+impl IdentityProvider {
     /// None where voice is off.
     ///
     /// # Errors
@@ -118,7 +118,7 @@ impl Identity {
     pub(super) fn new(config: &Gostream) -> Result<Option<Self>, String> {
         match config.identity {
             VoiceIdentity::Off => Ok(None),
-            VoiceIdentity::Keys => Ok(Some(Self::Keys(Arc::new(Keys::new(config))))),
+            VoiceIdentity::Keys => Ok(Some(Self::Keys(Arc::new(KeyIdentity::new(config))))),
             VoiceIdentity::Site => {
                 let site = &config.site;
                 let site = Site::new(&site.url, site.cache_ttl, site.timeout)?;
@@ -130,38 +130,38 @@ impl Identity {
     /// One like this, which has given nobody a challenge yet. What is known of a site stays known.
     pub(super) fn anew(&self, config: &Gostream) -> Self {
         match self {
-            Self::Keys(_) => Self::Keys(Arc::new(Keys::new(config))),
+            Self::Keys(_) => Self::Keys(Arc::new(KeyIdentity::new(config))),
             Self::Site(site) => Self::Site(site.clone()),
         }
     }
 
-    pub(super) fn users(&self) -> Users {
+    pub(super) fn users(&self) -> UserEncoding {
         match self {
-            Self::Keys(_) => Users::Keys,
-            Self::Site(_) => Users::Numbers,
+            Self::Keys(_) => UserEncoding::Keys,
+            Self::Site(_) => UserEncoding::Numbers,
         }
     }
 
-    pub(super) fn keys(&self) -> Result<&Keys, Refusal> {
+    pub(super) fn keys(&self) -> Result<&KeyIdentity, VoiceError> {
         match self {
             Self::Keys(keys) => Ok(keys),
-            Self::Site(_) => Err(Refusal::not_found(
+            Self::Site(_) => Err(VoiceError::not_found(
                 "Users of this server are a website's; they have no keys.",
             )),
         }
     }
 
-    pub(super) fn site(&self) -> Result<&Site, Refusal> {
+    pub(super) fn site(&self) -> Result<&Site, VoiceError> {
         match self {
             Self::Site(site) => Ok(site),
-            Self::Keys(_) => Err(Refusal::not_found(
+            Self::Keys(_) => Err(VoiceError::not_found(
                 "Users of this server are keys; there are no tokens.",
             )),
         }
     }
 
     /// Who it is by his own word (a key) or the site's (a token).
-    pub(super) async fn claimed(&self, asked: &Parameters) -> Result<Caller, Refusal> {
+    pub(super) async fn claimed(&self, asked: &RequestParameters) -> Result<Caller, VoiceError> {
         match self {
             Self::Keys(_) => {
                 let key = key(asked)?;
@@ -182,11 +182,11 @@ impl Identity {
     }
 
     /// Who it is, proven: a key has signed a challenge of this server's, or the site knows the token.
-    pub(super) async fn proven(&self, asked: &Parameters) -> Result<Caller, Refusal> {
+    pub(super) async fn proven(&self, asked: &RequestParameters) -> Result<Caller, VoiceError> {
         let mut caller = self.claimed(asked).await?;
         if let (Self::Keys(keys), Credential::Key(key, proof)) = (self, &mut caller.credential) {
             let Some(found) = keys.check(key, asked).await else {
-                return Err(Refusal::forbidden(
+                return Err(VoiceError::forbidden(
                     "The signature is not this key's over a challenge that /getCallTicket gave it.",
                 ));
             };
@@ -196,7 +196,7 @@ impl Identity {
     }
 
     /// Who may hear what somebody is told.
-    pub(super) async fn listening(&self, asked: &Parameters) -> Result<Caller, Refusal> {
+    pub(super) async fn listening(&self, asked: &RequestParameters) -> Result<Caller, VoiceError> {
         match self {
             Self::Keys(keys) if keys.require_proof || asked.signature().is_some() => {
                 self.proven(asked).await
@@ -206,12 +206,12 @@ impl Identity {
     }
 
     /// What is to be kept while somebody listens.
-    pub(super) fn kept(&self, credential: Credential) -> Option<Kept> {
+    pub(super) fn kept(&self, credential: Credential) -> Option<TicketKeepAlive> {
         let (Self::Keys(keys), Credential::Key(key, _)) = (self, credential) else {
             return None;
         };
         let half = (keys.challenge_ttl / 2).max(Duration::from_millis(1));
-        Some(Kept {
+        Some(TicketKeepAlive {
             keys: keys.clone(),
             key,
             due: interval(half),
@@ -219,33 +219,33 @@ impl Identity {
     }
 
     /// Whom somebody wants to reach.
-    pub(super) fn other(&self, asked: &Parameters) -> Result<User, Refusal> {
+    pub(super) fn other(&self, asked: &RequestParameters) -> Result<User, VoiceError> {
         let text = asked.destination().unwrap_or_default();
         let user = match self {
             Self::Keys(_) => PublicKey::parse(text).map(|key| user_of_key(&key)),
             Self::Site(_) => number(text).map(user_of_number),
         };
         user.ok_or_else(|| match self {
-            Self::Keys(_) => Refusal::bad("Destination is not a compressed P-256 key in hex."),
-            Self::Site(_) => Refusal::bad("Destination is not a user's number."),
+            Self::Keys(_) => VoiceError::bad("Destination is not a compressed P-256 key in hex."),
+            Self::Site(_) => VoiceError::bad("Destination is not a user's number."),
         })
     }
 
     /// The challenge that the other one is to sign; where a site vouches, there is none.
-    pub(super) fn challenge(&self, asked: &Parameters) -> Result<ByteString, Refusal> {
+    pub(super) fn challenge(&self, asked: &RequestParameters) -> Result<ByteString, VoiceError> {
         let Self::Keys(_) = self else {
             return Ok(ByteString::new());
         };
         let challenge = asked.challenge().unwrap_or_default();
         if looks_like_ticket(challenge) {
-            return Err(Refusal::bad(
+            return Err(VoiceError::bad(
                 "The challenge looks like one of this server's, which nobody signs for another.",
             ));
         }
         if challenge_is_sound(challenge) {
             return Ok(challenge.into());
         }
-        Err(Refusal::bad(
+        Err(VoiceError::bad(
             "The challenge has not from 1 to 32 bytes, or begins with a zero byte: what is beyond is signed by nobody.",
         ))
     }
@@ -256,21 +256,21 @@ impl Identity {
         &self,
         caller: &Caller,
         sent: Vec<ByteString>,
-        asked: &Parameters,
-    ) -> Result<(ByteString, ByteString), Refusal> {
+        asked: &RequestParameters,
+    ) -> Result<(ByteString, ByteString), VoiceError> {
         let (Self::Keys(keys), Credential::Key(key, _)) = (self, &caller.credential) else {
             return Ok(Default::default());
         };
         let signature = asked.signature().unwrap_or_default();
         let signed = keys.find(key, signature, sent).await;
-        let signed = signed.ok_or(Refusal::forbidden(
+        let signed = signed.ok_or(VoiceError::forbidden(
             "The signature is not this key's over a challenge it was sent.",
         ))?;
         Ok((signature.into(), signed))
     }
 
     /// Whether a site lets one call the other. Between keys anybody may ring.
-    pub(super) async fn may_call(&self, caller: &Caller, other: &User) -> Result<(), Refusal> {
+    pub(super) async fn may_call(&self, caller: &Caller, other: &User) -> Result<(), VoiceError> {
         let (Self::Site(site), Credential::Token(token)) = (self, &caller.credential) else {
             return Ok(());
         };
@@ -278,20 +278,20 @@ impl Identity {
         if site.may_call(destination, token).await? {
             return Ok(());
         }
-        Err(Refusal::forbidden("You may not call this user."))
+        Err(VoiceError::forbidden("You may not call this user."))
     }
 }
 
 /// A key whose challenges do not expire, because somebody hears its events: the reference's clients
 /// ask for one when they come, and may sign it hours later, when they are called.
 #[derive(Debug)]
-pub(super) struct Kept {
-    keys: Arc<Keys>,
+pub(super) struct TicketKeepAlive {
+    keys: Arc<KeyIdentity>,
     key: PublicKey,
     due: Interval,
 }
 
-impl Kept {
+impl TicketKeepAlive {
     /// Keeps them, when it is time.
     pub(super) async fn when_due(&mut self) {
         self.due.tick().await;
@@ -300,16 +300,16 @@ impl Kept {
 }
 
 /// The site's word is no error of the client's.
-impl From<SiteError> for Refusal {
+impl From<SiteError> for VoiceError {
     fn from(error: SiteError) -> Self {
         Self::new(error.status(), &error.to_string())
     }
 }
 
-pub(super) fn key(asked: &Parameters) -> Result<PublicKey, Refusal> {
+pub(super) fn key(asked: &RequestParameters) -> Result<PublicKey, VoiceError> {
     let key = asked.key().and_then(PublicKey::parse);
     key.ok_or_else(|| {
-        Refusal::new(
+        VoiceError::new(
             StatusCode::FORBIDDEN,
             "PKey is not a compressed P-256 key in hex.",
         )
@@ -319,7 +319,8 @@ pub(super) fn key(asked: &Parameters) -> Result<PublicKey, Refusal> {
 /// A client signs what it is sent by whoever calls it. Were that a challenge of this server's, the
 /// one who called could then speak as it.
 fn looks_like_ticket(challenge: &str) -> bool {
-    challenge.len() == Tickets::LETTERS && challenge.bytes().all(|byte| byte.is_ascii_alphabetic())
+    challenge.len() == ChallengeStore::LETTERS
+        && challenge.bytes().all(|byte| byte.is_ascii_alphabetic())
 }
 
 /// A number of a site's users or rooms, above 0.

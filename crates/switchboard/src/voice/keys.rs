@@ -18,7 +18,7 @@ use p256::{
 
 use switchboard_dialect::gostream::hex;
 
-pub(crate) use tickets::{Proof, Tickets};
+pub(crate) use tickets::{ChallengeStore, Proof};
 
 /// A compressed point: whether y is odd, and x.
 const POINT_LENGTH: usize = 33;
@@ -164,16 +164,16 @@ pub(crate) fn challenge_is_sound(challenge: &str) -> bool {
 
 /// Whether this is `key`'s signature over `challenge`: ASN.1 DER in hex, with s in either half.
 pub(crate) fn verify(key: &PublicKey, challenge: impl AsRef<[u8]>, signature: &str) -> bool {
-    Signed::read(key, signature).is_some_and(|signed| signed.is_over(challenge.as_ref()))
+    ParsedSignature::read(key, signature).is_some_and(|signed| signed.is_over(challenge.as_ref()))
 }
 
 /// A signature and the key it is said to be of, read once and held against several challenges.
-struct Signed {
+struct ParsedSignature {
     key: VerifyingKey,
     signature: Signature,
 }
 
-impl Signed {
+impl ParsedSignature {
     fn read(key: &PublicKey, signature: &str) -> Option<Self> {
         if signature.len() > SIGNATURE_HEX_MAX {
             return None;

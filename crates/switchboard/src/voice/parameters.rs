@@ -12,7 +12,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use multer::Multipart;
 use tokio::time::timeout;
 
-use super::answer::Refusal;
+use super::answer::VoiceError;
 
 /// Signatures and keys are short.
 const BODY_MAX: usize = 64 * 1024;
@@ -21,7 +21,7 @@ const BODY_MAX: usize = 64 * 1024;
 const PAIRS_MAX: usize = 64;
 
 /// How long a body may take.
-const BODY_PATIENCE: Duration = Duration::from_secs(10);
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 const DESTINATION: &[&str] = &["Destination", "From", "otherID"];
 const ROOM: &[&str] = &["RoomID"];
@@ -100,26 +100,30 @@ impl ParameterName {
 /// Names are of any case, and most have synonyms. Of several values for one thing the first that
 /// is not empty is taken, in that order: a form's `token` comes after the header, and before the
 /// address.
-pub(crate) struct Parameters {
+pub(crate) struct RequestParameters {
     pairs: Vec<(String, String)>,
 }
 
 /// The bodies that hold parameters. Any other is somebody else's, or nobody's.
-enum Form {
+enum FormEncoding {
     UrlEncoded,
     Multipart { boundary: String },
 }
 
-impl Parameters {
+impl RequestParameters {
     /// Reads headers, query and body. A body that is no form counts as empty, and is not read.
-    pub(crate) async fn read(parts: &Parts, body: Body) -> Result<Self, Refusal> {
-        Self::read_within(BODY_PATIENCE, parts, body).await
+    pub(crate) async fn read(parts: &Parts, body: Body) -> Result<Self, VoiceError> {
+        Self::read_within(BODY_TIMEOUT, parts, body).await
     }
 
-    async fn read_within(patience: Duration, parts: &Parts, body: Body) -> Result<Self, Refusal> {
+    async fn read_within(
+        patience: Duration,
+        parts: &Parts,
+        body: Body,
+    ) -> Result<Self, VoiceError> {
         let mut pairs = of_headers(&parts.headers);
         let in_headers = pairs.len();
-        if let Some(form) = Form::of(&parts.headers)? {
+        if let Some(form) = FormEncoding::of(&parts.headers)? {
             let body = timeout(patience, collect(body));
             let body = body.await.unwrap_or_else(|_late| {
                 refuse(StatusCode::REQUEST_TIMEOUT, "The form took too long.")
@@ -178,7 +182,7 @@ impl Parameters {
 
     /// Refuses a request that has one of these parameters under another name only: without it, the request would
     /// have another meaning. Other unknown parameters are ignored.
-    pub(crate) fn refuse_misspelt(&self, known: &[ParameterName]) -> Result<(), Refusal> {
+    pub(crate) fn refuse_misspelt(&self, known: &[ParameterName]) -> Result<(), VoiceError> {
         for known in known {
             let names = known.names();
             if self.first(names).is_some() {
@@ -203,7 +207,7 @@ impl Parameters {
     }
 
     /// The number of this name: none if it is absent, refused if it is no such number.
-    pub(crate) fn number<T: FromStr>(&self, name: &str) -> Result<Option<T>, Refusal> {
+    pub(crate) fn number<T: FromStr>(&self, name: &str) -> Result<Option<T>, VoiceError> {
         match self.text(name).map(str::parse) {
             None => Ok(None),
             Some(Ok(number)) => Ok(Some(number)),
@@ -229,15 +233,15 @@ impl Parameters {
 }
 
 /// Names only: the values are tokens and signatures.
-impl fmt::Debug for Parameters {
+impl fmt::Debug for RequestParameters {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names = self.pairs.iter().map(|(name, _)| name);
         f.debug_list().entries(names).finish()
     }
 }
 
-impl Form {
-    fn of(headers: &HeaderMap) -> Result<Option<Self>, Refusal> {
+impl FormEncoding {
+    fn of(headers: &HeaderMap) -> Result<Option<Self>, VoiceError> {
         let kind = headers.get(header::CONTENT_TYPE);
         let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
         let essence = kind.split(';').next().unwrap_or_default().trim();
@@ -253,7 +257,7 @@ impl Form {
         }
     }
 
-    async fn read(self, body: Bytes) -> Result<Vec<(String, String)>, Refusal> {
+    async fn read(self, body: Bytes) -> Result<Vec<(String, String)>, VoiceError> {
         match self {
             Self::UrlEncoded => Ok(of_url_encoded(&body).collect()),
             Self::Multipart { boundary } => of_multipart(body, boundary).await,
@@ -261,8 +265,8 @@ impl Form {
     }
 }
 
-fn refuse<T>(status: StatusCode, why: &str) -> Result<T, Refusal> {
-    Err(Refusal::new(status, why))
+fn refuse<T>(status: StatusCode, why: &str) -> Result<T, VoiceError> {
+    Err(VoiceError::new(status, why))
 }
 
 fn of_headers(headers: &HeaderMap) -> Vec<(String, String)> {
@@ -284,8 +288,8 @@ fn of_url_encoded(text: &[u8]) -> impl Iterator<Item = (String, String)> {
         .take(PAIRS_MAX + 1)
 }
 
-async fn of_multipart(body: Bytes, boundary: String) -> Result<Vec<(String, String)>, Refusal> {
-    let broken = |_: multer::Error| Refusal::bad("The form is broken.");
+async fn of_multipart(body: Bytes, boundary: String) -> Result<Vec<(String, String)>, VoiceError> {
+    let broken = |_: multer::Error| VoiceError::bad("The form is broken.");
     let mut form = Multipart::new(stream::once(ready(Ok::<_, Infallible>(body))), boundary);
     let mut pairs = Vec::new();
     while let Some(field) = form.next_field().await.map_err(broken)? {
@@ -296,7 +300,7 @@ async fn of_multipart(body: Bytes, boundary: String) -> Result<Vec<(String, Stri
     Ok(pairs)
 }
 
-async fn collect(body: Body) -> Result<Bytes, Refusal> {
+async fn collect(body: Body) -> Result<Bytes, VoiceError> {
     match Limited::new(body, BODY_MAX).collect().await {
         Ok(body) => Ok(body.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => {
@@ -342,11 +346,11 @@ mod tests {
         uri: &str,
         headers: &[(&str, &str)],
         body: impl Into<Body>,
-    ) -> Result<Parameters, Refusal> {
-        Parameters::read(&head(uri, headers), body.into()).await
+    ) -> Result<RequestParameters, VoiceError> {
+        RequestParameters::read(&head(uri, headers), body.into()).await
     }
 
-    async fn form(kind: &str, body: impl Into<Body>) -> Result<Parameters, Refusal> {
+    async fn form(kind: &str, body: impl Into<Body>) -> Result<RequestParameters, VoiceError> {
         read("/newCall", &[("content-type", kind)], body).await
     }
 
@@ -355,7 +359,7 @@ mod tests {
     }
 
     /// The status of a refusal, which says why in one line.
-    async fn said(refusal: Refusal) -> StatusCode {
+    async fn said(refusal: VoiceError) -> StatusCode {
         let response = refusal.into_response();
         let status = response.status();
         let why = response.into_body().collect().await.unwrap().to_bytes();
@@ -396,26 +400,26 @@ mod tests {
     #[test]
     fn a_query_is_read() {
         let uri = format!("/upRoom?roomID=%22%2C%20%22x%22%3A%22y&PKey={KEY_HEX}&Signature=30");
-        let room = Parameters::of_head(&head(&uri, &[]));
+        let room = RequestParameters::of_head(&head(&uri, &[]));
         assert_eq!(room.room(), Some(r#"", "x":"y"#));
         assert_eq!((room.key(), room.signature()), (Some(KEY_HEX), Some("30")));
 
-        let messages = Parameters::of_head(&head("/messages?CSRFtoken=tok1", &[]));
+        let messages = RequestParameters::of_head(&head("/messages?CSRFtoken=tok1", &[]));
         assert_eq!(messages.token(), Some("tok1"));
-        let call = Parameters::of_head(&head("/upCall?token=tok1&otherID=2&rate=8000", &[]));
+        let call = RequestParameters::of_head(&head("/upCall?token=tok1&otherID=2&rate=8000", &[]));
         assert_eq!(
             (call.token(), call.destination()),
             (Some("tok1"), Some("2"))
         );
         assert_eq!(call.number::<u32>("rate").unwrap(), Some(8000));
         assert_eq!(call.number::<u32>("channels").unwrap(), None);
-        let handshake = Parameters::of_head(&head("/keyXCHG?pubkey=02ab&sign=30", &[]));
+        let handshake = RequestParameters::of_head(&head("/keyXCHG?pubkey=02ab&sign=30", &[]));
         assert_eq!(
             (handshake.text("pubkey"), handshake.text("sign")),
             (Some("02ab"), Some("30"))
         );
         assert_eq!(
-            Parameters::of_head(&head("/newCall", &[])).signature(),
+            RequestParameters::of_head(&head("/newCall", &[])).signature(),
             None
         );
     }
@@ -440,7 +444,7 @@ mod tests {
             ("codec", "format"),
         ] {
             let query = format!("/upRoom?{misspelt}=1");
-            let asked = Parameters::of_head(&head(&query, &[]));
+            let asked = RequestParameters::of_head(&head(&query, &[]));
             let refusal = asked.refuse_misspelt(&known).unwrap_err().into_response();
             assert_eq!(refusal.status(), 400, "{misspelt}");
             let words = refusal.into_body().collect().await.unwrap().to_bytes();
@@ -462,10 +466,10 @@ mod tests {
             "rate=8000&sampleRate=8000",
             "",
         ] {
-            let asked = Parameters::of_head(&head(&format!("/upRoom?{query}"), &[]));
+            let asked = RequestParameters::of_head(&head(&format!("/upRoom?{query}"), &[]));
             assert!(asked.refuse_misspelt(&known).is_ok(), "{query}");
         }
-        let elsewhere = Parameters::of_head(&head("/listRoom?room=abc&sampleRate=1", &[]));
+        let elsewhere = RequestParameters::of_head(&head("/listRoom?room=abc&sampleRate=1", &[]));
         assert!(elsewhere.refuse_misspelt(&[]).is_ok());
     }
 
@@ -580,7 +584,7 @@ mod tests {
         let both = read(&uri, &[kind], "a=1&".repeat(32)).await.unwrap_err();
         assert_eq!(said(both).await, 400);
         let uri = format!("/?{}&token=x", "a=1&".repeat(64));
-        let head = Parameters::of_head(&head(&uri, &[]));
+        let head = RequestParameters::of_head(&head(&uri, &[]));
         assert_eq!((head.text("a"), head.token()), (Some("1"), None));
     }
 
@@ -588,7 +592,7 @@ mod tests {
     async fn a_form_that_does_not_come_is_not_waited_for() {
         let unending = Body::from_stream(stream::pending::<Result<Bytes, Infallible>>());
         let head = head("/", &[("content-type", URL_ENCODED)]);
-        let late = Parameters::read_within(Duration::from_millis(1), &head, unending).await;
+        let late = RequestParameters::read_within(Duration::from_millis(1), &head, unending).await;
         assert_eq!(said(late.unwrap_err()).await, StatusCode::REQUEST_TIMEOUT);
         let broken = stream::once(ready(Err::<Bytes, _>(std::io::Error::other("gone"))));
         let broken = Body::from_stream(broken);
@@ -638,7 +642,7 @@ mod tests {
         let bytes = b"------WebKitFormBoundaryX\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\n\xff\r\n------WebKitFormBoundaryX--";
         let odd = form(MULTIPART, &bytes[..]).await.unwrap();
         assert_eq!(odd.text("a"), Some("\u{fffd}"));
-        let odd = Parameters::of_head(&head("/?token=%ff%", &[]));
+        let odd = RequestParameters::of_head(&head("/?token=%ff%", &[]));
         assert_eq!(odd.token(), Some("\u{fffd}%"));
     }
 

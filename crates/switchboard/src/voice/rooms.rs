@@ -1,33 +1,34 @@
 //! Requests about voice rooms.
 
 use switchboard_core::{RoomKey, RoomName, VoiceRoomId};
-use switchboard_dialect::gostream::Present;
+use switchboard_dialect::gostream::RoomMember;
 
 use super::{
-    Voice,
-    answer::{Answer, Refusal, json},
-    identity::{Identity, number},
-    parameters::Parameters,
+    VoiceService,
+    answer::{VoiceError, VoiceResult, json},
+    identity::{IdentityProvider, number},
+    parameters::RequestParameters,
 };
 
 /// Bytes of the shortest room name, as in the reference.
 const ROOM_NAME_BYTES_MIN: usize = 3;
 
-impl Voice {
+impl VoiceService {
     /// `/listRoom`: every room, for anybody.
-    pub(super) fn list_rooms(&self) -> Answer {
-        let users = self.desk.users();
+    pub(super) fn list_rooms(&self) -> VoiceResult {
+        let users = self.state.users();
         let list = self
-            .desk
+            .state
             .with(|state, _| users.list_rooms(state.rooms.list()));
         Ok(json(list))
     }
 
     /// `/listMembers`: who is in a room, by its number.
-    pub(super) fn list_members(&self, asked: &Parameters) -> Answer {
+    pub(super) fn list_members(&self, asked: &RequestParameters) -> VoiceResult {
         let room = asked.room().and_then(number);
-        let room = VoiceRoomId::from(room.ok_or(Refusal::bad("roomID is not a room's number."))?);
-        let members = self.desk.with(|state, _| {
+        let room =
+            VoiceRoomId::from(room.ok_or(VoiceError::bad("roomID is not a room's number."))?);
+        let members = self.state.with(|state, _| {
             let members = state.rooms.members(room)?;
             let named = members.map(|(user, mic, headphones)| {
                 let name = state.display_names.get(&user).cloned();
@@ -35,34 +36,34 @@ impl Voice {
             });
             Some(named.collect::<Vec<_>>())
         });
-        let members = members.ok_or(Refusal::not_found("There is no such room."))?;
-        let studio = self.desk.studio_of(room);
+        let members = members.ok_or(VoiceError::not_found("There is no such room."))?;
+        let studio = self.state.mixer_of(room);
         let present = members
             .into_iter()
-            .map(|(user, name, mic, headphones)| Present {
+            .map(|(user, name, mic, headphones)| RoomMember {
                 name,
                 level: studio.as_ref().map_or(0.0, |studio| studio.level(&user)),
                 user,
                 mic,
                 headphones,
             });
-        Ok(json(self.desk.users().list_members(present)))
+        Ok(json(self.state.users().list_members(present)))
     }
 
     /// The room that a source or listener wants to enter.
-    pub(super) fn room(&self, asked: &Parameters) -> Result<RoomKey, Refusal> {
+    pub(super) fn room(&self, asked: &RequestParameters) -> Result<RoomKey, VoiceError> {
         let text = asked.room().unwrap_or_default();
         match &self.identity {
-            Identity::Site(_) => {
-                let room = number(text).ok_or(Refusal::bad("roomID is not a room's number."))?;
+            IdentityProvider::Site(_) => {
+                let room = number(text).ok_or(VoiceError::bad("roomID is not a room's number."))?;
                 Ok(RoomKey::Numbered(room))
             }
-            Identity::Keys(_) => {
+            IdentityProvider::Keys(_) => {
                 let name = RoomName::parse(text, self.limits.name_bytes)
                     .ok()
                     .filter(|name| name.as_str().len() >= ROOM_NAME_BYTES_MIN);
                 let name = name.ok_or_else(|| {
-                    Refusal::new(
+                    VoiceError::new(
                         axum::http::StatusCode::BAD_REQUEST,
                         &format!(
                             "roomID is no name of {ROOM_NAME_BYTES_MIN} to {} bytes with a visible character.",

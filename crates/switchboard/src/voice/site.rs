@@ -19,9 +19,9 @@ use hyper_util::client::legacy::ResponseFuture;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::{sync::Semaphore, time::timeout};
 
-use sessions::Sessions;
+use sessions::SessionCache;
 
-use crate::outbound::{Transport, causes};
+use crate::http_client::{HttpClient, error_chain};
 
 /// Longer than any token of a sensible site.
 const TOKEN_MAX: usize = 256;
@@ -30,7 +30,7 @@ const TOKEN_MAX: usize = 256;
 const ANSWER_MAX: usize = 1024;
 
 /// Questions under way. Each has a connection, and most of a small site's workers are for people.
-const QUESTIONS: usize = 64;
+const CONCURRENT_REQUESTS: usize = 64;
 
 /// Everything but what RFC 3986 calls unreserved.
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
@@ -46,10 +46,10 @@ const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
 /// remembered, so no stranger can push those out.
 pub(crate) struct Site {
     base: String,
-    client: Transport<Empty<Bytes>>,
+    client: HttpClient<Empty<Bytes>>,
     timeout: Duration,
     turns: Semaphore,
-    sessions: Mutex<Sessions>,
+    sessions: Mutex<SessionCache>,
     is_silent: AtomicBool,
 }
 
@@ -101,13 +101,13 @@ impl Site {
         Ok(Self {
             base: base.to_owned(),
             client: if is_plain {
-                Transport::plain()
+                HttpClient::plain()
             } else {
-                Transport::secure()?
+                HttpClient::secure()?
             },
             timeout,
-            turns: Semaphore::new(QUESTIONS),
-            sessions: Mutex::new(Sessions::new(cache_ttl)),
+            turns: Semaphore::new(CONCURRENT_REQUESTS),
+            sessions: Mutex::new(SessionCache::new(cache_ttl)),
             is_silent: AtomicBool::new(false),
         })
     }
@@ -119,7 +119,9 @@ impl Site {
             return Ok(user);
         }
         let escaped = escape(token)?;
-        let answer = self.ask(&format!("/Membres/crossLogin/{escaped}")).await?;
+        let answer = self
+            .request(&format!("/Membres/crossLogin/{escaped}"))
+            .await?;
         let user = answer.filter(|&user| user > 0);
         let user = user.ok_or(SiteError::NoSession)?;
         self.sessions().remember(token, user, asked);
@@ -171,11 +173,11 @@ impl Site {
 
     /// Only a 1 is a yes.
     async fn may(&self, path: &str) -> Result<bool, SiteError> {
-        Ok(self.ask(path).await? == Some(1))
+        Ok(self.request(path).await? == Some(1))
     }
 
     /// The number the site answers; none if it answers anything else.
-    async fn ask(&self, path: &str) -> Result<Option<u64>, SiteError> {
+    async fn request(&self, path: &str) -> Result<Option<u64>, SiteError> {
         let answer = timeout(self.timeout, self.answer(path)).await;
         let answer = answer.unwrap_or_else(|_late| Err("no answer in time".to_owned()));
         match answer {
@@ -206,7 +208,7 @@ impl Site {
             Err(error) if !error.is_connect() => self.get(&uri).await,
             answered => answered,
         };
-        let response = response.map_err(|error| causes(&error))?;
+        let response = response.map_err(|error| error_chain(&error))?;
         let status = response.status();
         if status.is_server_error() {
             return Err(format!("status {status}"));
@@ -218,7 +220,7 @@ impl Site {
         let body = match body.collect().await {
             Ok(body) => body.to_bytes(),
             Err(error) if error.is::<LengthLimitError>() => return Ok(None),
-            Err(error) => return Err(causes(&*error)),
+            Err(error) => return Err(error_chain(&*error)),
         };
         let number = status.is_success().then(|| number(&body)).flatten();
         if number.is_none() {
@@ -233,7 +235,7 @@ impl Site {
         self.client.send(request)
     }
 
-    fn sessions(&self) -> MutexGuard<'_, Sessions> {
+    fn sessions(&self) -> MutexGuard<'_, SessionCache> {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -289,7 +291,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::outbound::HEAD_MAX;
+    use crate::http_client::HEAD_MAX;
 
     /// What the site of a test does with a request.
     enum Reply {
@@ -561,7 +563,10 @@ mod tests {
         let asked_of = site.clone();
         let fake = FakeSite::start(move |_, _| {
             let turns = &asked_of.get().unwrap().turns;
-            Reply::Answers(200, (QUESTIONS - turns.available_permits()).to_string())
+            Reply::Answers(
+                200,
+                (CONCURRENT_REQUESTS - turns.available_permits()).to_string(),
+            )
         })
         .await;
         let site = site.get_or_init(|| fake.site(Duration::ZERO));
@@ -569,10 +574,10 @@ mod tests {
         let others = site.turns.acquire_many(4).await.unwrap();
         assert_eq!(site.user("tok").await, Ok(5));
         drop(others);
-        assert_eq!(site.turns.available_permits(), QUESTIONS);
+        assert_eq!(site.turns.available_permits(), CONCURRENT_REQUESTS);
 
         let soon = Site::new(&fake.url, MINUTE, Duration::from_millis(20)).unwrap();
-        let all = soon.turns.acquire_many(QUESTIONS as u32).await;
+        let all = soon.turns.acquire_many(CONCURRENT_REQUESTS as u32).await;
         assert_eq!(soon.user("tok").await, Err(SiteError::Unreachable));
         assert_eq!(fake.asked().len(), 2);
         drop(all);

@@ -10,8 +10,8 @@ use std::{
 };
 
 use switchboard_core::{Audience, User};
-use switchboard_dialect::gostream::Told;
-use switchboard_transport::{Hangup, network};
+use switchboard_dialect::gostream::SseEvent;
+use switchboard_transport::{ConnectionAbort, network};
 use tokio::sync::mpsc;
 
 /// Events that may wait for a client that does not read.
@@ -20,22 +20,22 @@ const EVENTS_WAITING_MAX: usize = 256;
 /// The event streams that are open. Telling never waits: a client that reads slower than its
 /// events come is cut off, because one who misses an event can no longer be told the truth.
 #[derive(Debug)]
-pub(super) struct Streams {
-    of: HashMap<User, Vec<Stream>>,
+pub(super) struct EventStreams {
+    of: HashMap<User, Vec<OpenStream>>,
     per_user_max: usize,
 }
 
 #[derive(Debug)]
-struct Stream {
+struct OpenStream {
     id: StreamId,
-    events: mpsc::Sender<Arc<Told>>,
-    listener: Listener,
+    events: mpsc::Sender<Arc<SseEvent>>,
+    listener: StreamListener,
 }
 
 /// Who listens, as far as the connection tells.
 #[derive(Debug)]
-pub(super) struct Listener {
-    pub(super) hangup: Hangup,
+pub(super) struct StreamListener {
+    pub(super) abort: ConnectionAbort,
     /// Whether the client has shown that it is the user whose events it wants.
     pub(super) is_proven: bool,
     pub(super) address: Option<IpAddr>,
@@ -45,7 +45,7 @@ pub(super) struct Listener {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct StreamId(u64);
 
-impl Streams {
+impl EventStreams {
     pub(super) fn new(per_user_max: usize) -> Self {
         Self {
             of: HashMap::new(),
@@ -59,22 +59,23 @@ impl Streams {
     pub(super) fn open(
         &mut self,
         user: &User,
-        listener: Listener,
-    ) -> Option<(StreamId, mpsc::Receiver<Arc<Told>>)> {
+        listener: StreamListener,
+    ) -> Option<(StreamId, mpsc::Receiver<Arc<SseEvent>>)> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let streams = self.of.entry(user.clone()).or_default();
         let there = listener.address.map(network);
-        let from_there = |stream: &Stream| stream.listener.address.map(network) == there;
+        let from_there = |stream: &OpenStream| stream.listener.address.map(network) == there;
         let count = streams.iter().filter(|stream| from_there(stream)).count();
         if self.per_user_max != 0 && count >= self.per_user_max {
-            let replaceable = |stream: &Stream| from_there(stream) && !stream.listener.is_proven;
+            let replaceable =
+                |stream: &OpenStream| from_there(stream) && !stream.listener.is_proven;
             let unproven = streams.iter().position(replaceable);
             let replaced = streams.remove(unproven.filter(|_| listener.is_proven)?);
-            replaced.listener.hangup.hang_up();
+            replaced.listener.abort.abort();
         }
         let id = StreamId(NEXT.fetch_add(1, Ordering::Relaxed));
         let (events, receiver) = mpsc::channel(EVENTS_WAITING_MAX);
-        streams.push(Stream {
+        streams.push(OpenStream {
             id,
             events,
             listener,
@@ -99,12 +100,12 @@ impl Streams {
     }
 
     /// Tells whom it concerns. Says how many were cut off.
-    pub(super) fn tell(&mut self, audience: &Audience, told: &Arc<Told>) -> u64 {
+    pub(super) fn tell(&mut self, audience: &Audience, told: &Arc<SseEvent>) -> u64 {
         let mut cut_off = 0;
-        let mut hear = |stream: &Stream| {
+        let mut hear = |stream: &OpenStream| {
             let has_room = stream.events.try_send(told.clone()).is_ok();
             if !has_room {
-                stream.listener.hangup.hang_up();
+                stream.listener.abort.abort();
                 cut_off += 1;
             }
             has_room
@@ -124,7 +125,7 @@ impl Streams {
         self.of.clear();
     }
 
-    fn keep(&mut self, user: &User, which: impl FnMut(&Stream) -> bool) {
+    fn keep(&mut self, user: &User, which: impl FnMut(&OpenStream) -> bool) {
         let Some(streams) = self.of.get_mut(user) else {
             return;
         };
@@ -143,16 +144,16 @@ mod tests {
         User::parse(name, 0).unwrap()
     }
 
-    fn listener(is_proven: bool) -> Listener {
-        Listener {
-            hangup: Hangup::default(),
+    fn listener(is_proven: bool) -> StreamListener {
+        StreamListener {
+            abort: ConnectionAbort::default(),
             is_proven,
             address: None,
         }
     }
 
-    fn told() -> Arc<Told> {
-        Arc::new(Told {
+    fn told() -> Arc<SseEvent> {
+        Arc::new(SseEvent {
             name: "newCall",
             data: "{}".to_owned(),
         })
@@ -160,7 +161,7 @@ mod tests {
 
     #[test]
     fn several_streams_of_one_user_are_all_told_and_bounded() {
-        let mut streams = Streams::new(2);
+        let mut streams = EventStreams::new(2);
         let (_, mut first) = streams.open(&user("1"), listener(false)).unwrap();
         let (_, mut second) = streams.open(&user("1"), listener(false)).unwrap();
         assert!(streams.open(&user("1"), listener(false)).is_none());
@@ -171,8 +172,8 @@ mod tests {
 
     #[test]
     fn who_listens_elsewhere_takes_no_place() {
-        let mut streams = Streams::new(1);
-        let from = |address: [u8; 4]| Listener {
+        let mut streams = EventStreams::new(1);
+        let from = |address: [u8; 4]| StreamListener {
             address: Some(address.into()),
             ..listener(false)
         };
@@ -183,8 +184,8 @@ mod tests {
 
     #[test]
     fn the_clients_of_one_ipv6_network_share_their_places() {
-        let mut streams = Streams::new(1);
-        let from = |address: &str| Listener {
+        let mut streams = EventStreams::new(1);
+        let from = |address: &str| StreamListener {
             address: Some(address.parse().unwrap()),
             ..listener(false)
         };
@@ -195,7 +196,7 @@ mod tests {
 
     #[test]
     fn who_proves_himself_takes_the_place_of_one_who_did_not() {
-        let mut streams = Streams::new(2);
+        let mut streams = EventStreams::new(2);
         let (_, mut stranger) = streams.open(&user("1"), listener(false)).unwrap();
         let _own = streams.open(&user("1"), listener(true)).unwrap();
         assert!(streams.open(&user("1"), listener(false)).is_none());
@@ -209,7 +210,7 @@ mod tests {
 
     #[test]
     fn who_does_not_read_is_cut_off_and_nobody_else_is() {
-        let mut streams = Streams::new(0);
+        let mut streams = EventStreams::new(0);
         let (_, mut reading) = streams.open(&user("1"), listener(false)).unwrap();
         let (_, _stuck) = streams.open(&user("1"), listener(false)).unwrap();
         for _ in 0..EVENTS_WAITING_MAX {
@@ -223,7 +224,7 @@ mod tests {
 
     #[test]
     fn nothing_is_kept_of_who_has_gone() {
-        let mut streams = Streams::new(0);
+        let mut streams = EventStreams::new(0);
         let (id, _receiver) = streams.open(&user("1"), listener(false)).unwrap();
         assert!(streams.is_open(&user("1")));
         streams.close(&user("1"), id);

@@ -14,10 +14,10 @@ use switchboard_audio::FRAME;
 use tokio::time::{sleep, sleep_until, timeout};
 
 use super::{
-    STOPS, Voice,
-    answer::{Answer, REPLACED, Refusal},
-    audio::{BURST_SECS, Sound, Source},
-    seat::Seat,
+    SERVER_STOPS, VoiceService,
+    answer::{REPLACED, VoiceError, VoiceResult},
+    attachment::AudioAttachment,
+    audio::{AudioSource, BURST_SECS, PcmParameters},
 };
 
 /// Audio is passed on so much earlier than it is heard, or half of the mixer's queue if that is less.
@@ -36,22 +36,27 @@ const PIECES_PER_SECOND: u64 = 50;
 /// After the last piece is due, the remaining audio has so much longer to be heard.
 const TAIL: Duration = Duration::from_millis(100);
 
-impl Voice {
-    pub(super) async fn up_by_body(&self, seat: Seat, sound: Sound, body: Body) -> Answer {
-        let latency_max = self.desk.mix().latency_max;
+impl VoiceService {
+    pub(super) async fn up_by_body(
+        &self,
+        seat: AudioAttachment,
+        sound: PcmParameters,
+        body: Body,
+    ) -> VoiceResult {
+        let latency_max = self.state.mix().latency_max;
         let mut upload = Upload {
-            pace: Pace::new(&sound, latency_max),
+            pace: UploadPace::new(&sound, latency_max),
             piece: usize::try_from(sound.real_time() / PIECES_PER_SECOND).unwrap_or(usize::MAX),
-            source: Source::new(self, &seat, sound),
+            source: AudioSource::new(self, &seat, sound),
             body: body.into_data_stream(),
             latency_max,
             gone: self.heartbeat.gone,
         };
         tokio::select! {
             biased;
-            () = self.drain.cancelled() => Ok(STOPS.into_response()),
+            () = self.drain.cancelled() => Ok(SERVER_STOPS.into_response()),
             () = seat.studio.ended() => Ok("The call has ended.\n".into_response()),
-            () = seat.replaced() => Err(Refusal::new(StatusCode::CONFLICT, REPLACED)),
+            () = seat.replaced() => Err(VoiceError::new(StatusCode::CONFLICT, REPLACED)),
             done = upload.run() => done.map(IntoResponse::into_response),
         }
     }
@@ -59,10 +64,10 @@ impl Voice {
 
 /// A body on its way to the mixer.
 struct Upload {
-    pace: Pace,
+    pace: UploadPace,
     /// Bytes that are passed on at once.
     piece: usize,
-    source: Source,
+    source: AudioSource,
     body: BodyDataStream,
     latency_max: Duration,
     gone: Duration,
@@ -70,7 +75,7 @@ struct Upload {
 
 impl Upload {
     /// Done when the body is over and all of it could be heard.
-    async fn run(&mut self) -> Result<(), Refusal> {
+    async fn run(&mut self) -> Result<(), VoiceError> {
         while let Some(bytes) = self.next().await? {
             for piece in bytes.chunks(self.piece.max(1)) {
                 let now = Instant::now();
@@ -79,7 +84,7 @@ impl Upload {
                     sleep_until(due.into()).await;
                     self.pace.waited(due, Instant::now());
                 }
-                self.source.pass_on(piece);
+                self.source.push(piece);
                 self.pace.passed(piece.len(), Instant::now());
             }
         }
@@ -89,12 +94,12 @@ impl Upload {
     }
 
     /// The next bytes, or that it is over. A client that sends nothing for too long is gone.
-    async fn next(&mut self) -> Result<Option<Bytes>, Refusal> {
+    async fn next(&mut self) -> Result<Option<Bytes>, VoiceError> {
         match timeout(self.gone, self.body.next()).await {
             Ok(Some(Ok(bytes))) => Ok(Some(bytes)),
-            Ok(Some(Err(_))) => Err(Refusal::bad("The audio broke off.")),
+            Ok(Some(Err(_))) => Err(VoiceError::bad("The audio broke off.")),
             Ok(None) => Ok(None),
-            Err(_) => Err(Refusal::new(
+            Err(_) => Err(VoiceError::new(
                 StatusCode::REQUEST_TIMEOUT,
                 "No audio came for too long.",
             )),
@@ -114,7 +119,7 @@ impl Upload {
 /// When to pass on audio: at the pace of the clock since the first byte, and never more bytes a second
 /// than the limit of the source. Time is an argument.
 #[derive(Debug)]
-struct Pace {
+struct UploadPace {
     /// Bytes that last a second.
     real_time: u64,
     /// Bytes a second; 0 is no limit.
@@ -129,8 +134,8 @@ struct Pace {
     paid_until: Option<Instant>,
 }
 
-impl Pace {
-    fn new(sound: &Sound, latency_max: Duration) -> Self {
+impl UploadPace {
+    fn new(sound: &PcmParameters, latency_max: Duration) -> Self {
         Self {
             real_time: sound.real_time().max(1),
             limit: sound.bytes_per_second.into(),
@@ -197,8 +202,8 @@ mod tests {
     const PIECE_LASTS: Duration = Duration::from_millis(20);
     const LATENCY_MAX: Duration = Duration::from_millis(200);
 
-    fn pace(limit: u64) -> Pace {
-        Pace {
+    fn pace(limit: u64) -> UploadPace {
+        UploadPace {
             real_time: 96_000,
             limit,
             lead: LEAD_MAX.min(LATENCY_MAX / 2),
@@ -210,7 +215,7 @@ mod tests {
     }
 
     /// Passes on so many pieces, each as soon as may be; when the last one is.
-    fn pass(pace: &mut Pace, pieces: u32, mut now: Instant) -> Instant {
+    fn pass(pace: &mut UploadPace, pieces: u32, mut now: Instant) -> Instant {
         for _ in 0..pieces {
             let due = pace.due(now);
             pace.waited(due, due);

@@ -9,12 +9,13 @@ use std::{
 use axum::{Router, routing::any};
 use futures_util::{SinkExt as _, StreamExt as _};
 use switchboard::{Heartbeat, Identity, Limits, PeerId, RoomId, SpaceName};
-use switchboard_core::{Ask, Custom, Event, Peer, Refused, Tongue};
+use switchboard_core::{DialectTraits, Event, HubRequest, OfferPolicy, Peer, RequestError};
 use switchboard_dialect::{
-    Close, Content, Conversation, Dialect, Door, Frame, Handshake, Out, Post, Query, Session,
+    ClientFrame, ClientSession, CloseReason, Content, Dialect, Endpoint, Handshake, Query, Session,
+    SessionOutput, WebhookRequest,
 };
 use switchboard_transport::{
-    Check, Counters, Exchange, Local, Permits, Posted, Upgrade, websocket,
+    Counters, JoinCheck, NodeHandle, OutboxHandle, PermitPool, Upgrade, WebhookResponse, websocket,
 };
 use tokio::sync::{mpsc, oneshot};
 use tokio_tungstenite::{connect_async, tungstenite::Message};
@@ -24,18 +25,18 @@ use crate::client::PATIENCE;
 
 /// Asks what it is told to ask, and tells the answer.
 #[derive(Debug)]
-struct Asker;
+struct WebhookSession;
 
-static TONGUE: Tongue = Tongue {
+static TONGUE: DialectTraits = DialectTraits {
     name: "asker",
-    custom: Custom::NeverTold,
+    offer_policy: OfferPolicy::Unspecified,
     signals: false,
     messages: false,
-    ..Tongue::USUAL
+    ..DialectTraits::DEFAULT
 };
 
-impl Dialect for Asker {
-    fn tongue(&self) -> &'static Tongue {
+impl Dialect for WebhookSession {
+    fn traits(&self) -> &'static DialectTraits {
         &TONGUE
     }
 
@@ -43,7 +44,7 @@ impl Dialect for Asker {
         &["/"]
     }
 
-    fn open(&self, _handshake: &Handshake, _out: &mut Out) -> Box<dyn Session> {
+    fn open(&self, _handshake: &Handshake, _out: &mut SessionOutput) -> Box<dyn Session> {
         Box::new(Self)
     }
 
@@ -52,63 +53,67 @@ impl Dialect for Asker {
     }
 }
 
-impl Session for Asker {
-    fn on_frame(&mut self, frame: Frame<'_>, out: &mut Out) -> Result<(), Refused> {
+impl Session for WebhookSession {
+    fn on_frame(
+        &mut self,
+        frame: ClientFrame<'_>,
+        out: &mut SessionOutput,
+    ) -> Result<(), RequestError> {
         let text = frame.text()?;
         out.frames.push(format!("heard {text}").into());
-        out.post = text.starts_with("ask").then(|| request(&text));
-        out.close = text.ends_with("bye").then_some(Close::DONE);
+        out.webhook = text.starts_with("ask").then(|| request(&text));
+        out.close = text.ends_with("bye").then_some(CloseReason::DONE);
         Ok(())
     }
 
-    fn on_event(&mut self, _event: &Event, _out: &mut Out) {}
+    fn on_event(&mut self, _event: &Event, _out: &mut SessionOutput) {}
 
-    fn on_reply(&mut self, reply: Option<&str>, out: &mut Out) {
+    fn on_webhook_response(&mut self, reply: Option<&str>, out: &mut SessionOutput) {
         let reply = reply.unwrap_or("nothing");
         out.frames.push(format!("told {reply}").into());
         // An answer may be a reason to ask again.
-        out.post = reply.starts_with("ask").then(|| request(reply));
+        out.webhook = reply.starts_with("ask").then(|| request(reply));
     }
 
-    fn on_end(&mut self) -> Option<Post> {
+    fn on_end(&mut self) -> Option<WebhookRequest> {
         Some(request("end"))
     }
 }
 
-fn request(body: &str) -> Post {
-    Post {
+fn request(body: &str) -> WebhookRequest {
+    WebhookRequest {
         url: "http://nowhere".to_owned(),
         body: body.into(),
-        within: Duration::from_secs(1),
+        timeout: Duration::from_secs(1),
     }
 }
 
 /// What a session wants to know, and where to say it.
-type Question = (String, oneshot::Sender<Option<String>>);
+type PendingQuestion = (String, oneshot::Sender<Option<String>>);
 
 /// Lets the test answer.
 #[derive(Debug)]
-struct Node {
+struct TestNode {
     counters: Counters,
-    questions: mpsc::Sender<Question>,
+    questions: mpsc::Sender<PendingQuestion>,
     later: mpsc::Sender<String>,
 }
 
-impl Exchange for Node {
-    fn ask(&self, _peer: PeerId, _local: &Local, _ask: Ask) {}
+impl NodeHandle for TestNode {
+    fn request(&self, _peer: PeerId, _local: &OutboxHandle, _ask: HubRequest) {}
 
-    fn may_join(&self, _peer: &Peer, _room: &RoomId) -> Option<Check> {
+    fn check_join(&self, _peer: &Peer, _room: &RoomId) -> Option<JoinCheck> {
         None
     }
 
-    fn post(&self, post: Post) -> Posted {
+    fn send_webhook(&self, post: WebhookRequest) -> WebhookResponse {
         let (answer, answered) = oneshot::channel();
         let question = (post.body.to_string(), answer);
         self.questions.try_send(question).expect("there is room");
         Box::pin(async move { answered.await.ok().flatten() })
     }
 
-    fn post_later(&self, post: Post) {
+    fn send_webhook_detached(&self, post: WebhookRequest) {
         // At the end of a test nobody listens any more.
         drop(self.later.try_send(post.body.to_string()));
     }
@@ -119,22 +124,22 @@ impl Exchange for Node {
 }
 
 /// One client at a node, which is there for it alone.
-struct Stage {
+struct TestStage {
     client: tokio_tungstenite::WebSocketStream<
         tokio_tungstenite::MaybeTlsStream<tokio::net::TcpStream>,
     >,
-    questions: mpsc::Receiver<Question>,
+    questions: mpsc::Receiver<PendingQuestion>,
     later: mpsc::Receiver<String>,
     drain: CancellationToken,
 }
 
-impl Stage {
+impl TestStage {
     async fn new() -> Self {
         let (asking, questions) = mpsc::channel(8);
         let (sending, later) = mpsc::channel(8);
         let drain = CancellationToken::new();
-        let context = websocket::Context {
-            exchange: Arc::new(Node {
+        let context = websocket::ConnectionContext {
+            node: Arc::new(TestNode {
                 counters: Counters::default(),
                 questions: asking,
                 later: sending,
@@ -175,7 +180,7 @@ impl Stage {
         }
     }
 
-    async fn asked(&mut self) -> Question {
+    async fn asked(&mut self) -> PendingQuestion {
         let asked = tokio::time::timeout(PATIENCE, self.questions.recv()).await;
         asked.expect("in time").expect("the node is there")
     }
@@ -187,7 +192,7 @@ impl Stage {
 }
 
 /// Serves the next connection.
-async fn serve(context: websocket::Context) -> SocketAddr {
+async fn serve(context: websocket::ConnectionContext) -> SocketAddr {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
         .await
         .expect("a free port");
@@ -195,13 +200,14 @@ async fn serve(context: websocket::Context) -> SocketAddr {
     let context = Arc::new(Mutex::new(Some(context)));
     let enter = move |upgrade: Upgrade| async move {
         let context = context.lock().expect("whole").take().expect("one client");
-        let permit = Permits::new(0, 0, Vec::new())
-            .admit(None)
+        let permit = PermitPool::new(0, 0, Vec::new())
+            .try_acquire(None)
             .expect("no limit");
         let (response, connecting) = upgrade.accept(context.limits.frame_bytes);
         tokio::spawn(async move {
             let socket = connecting.socket().await.expect("an upgrade");
-            let opened = Conversation::open(Some(&Asker), handshake(), SpaceName::default());
+            let opened =
+                ClientSession::open(Some(&WebhookSession), handshake(), SpaceName::default());
             websocket::serve(socket, opened, context, permit).await;
         });
         response
@@ -215,7 +221,7 @@ fn handshake() -> Handshake {
     Handshake {
         peer: PeerId::from_random([1; 16]),
         identity: Identity::Claimed,
-        door: Door::MAIN,
+        endpoint: Endpoint::MAIN,
         params: Query::default(),
         query: Query::default(),
         random: [2; 32],
@@ -227,7 +233,7 @@ fn handshake() -> Handshake {
 
 #[tokio::test]
 async fn what_a_client_sends_while_its_session_asks_waits_for_the_answer() {
-    let mut stage = Stage::new().await;
+    let mut stage = TestStage::new().await;
     stage.send("ask 1").await;
     assert_eq!(stage.next().await, "heard ask 1");
     let (question, answer) = stage.asked().await;
@@ -247,7 +253,7 @@ async fn what_a_client_sends_while_its_session_asks_waits_for_the_answer() {
 
 #[tokio::test]
 async fn an_end_that_a_session_wants_comes_after_its_request() {
-    let mut stage = Stage::new().await;
+    let mut stage = TestStage::new().await;
     stage.send("ask bye").await;
     assert_eq!(stage.next().await, "heard ask bye");
     let (_, answer) = stage.asked().await;
@@ -260,7 +266,7 @@ async fn an_end_that_a_session_wants_comes_after_its_request() {
 #[tokio::test]
 async fn a_client_that_goes_and_a_server_that_stops_wait_for_no_answer() {
     for says_goodbye in [true, false] {
-        let mut stage = Stage::new().await;
+        let mut stage = TestStage::new().await;
         stage.send("ask").await;
         let (_, mut answer) = stage.asked().await;
         let mut client = stage.client;
@@ -271,7 +277,7 @@ async fn a_client_that_goes_and_a_server_that_stops_wait_for_no_answer() {
         let given_up = tokio::time::timeout(PATIENCE, answer.closed()).await;
         given_up.expect("in time");
     }
-    let mut stage = Stage::new().await;
+    let mut stage = TestStage::new().await;
     stage.send("ask").await;
     assert_eq!(stage.next().await, "heard ask");
     let (_, mut answer) = stage.asked().await;
@@ -284,7 +290,7 @@ async fn a_client_that_goes_and_a_server_that_stops_wait_for_no_answer() {
 
 #[tokio::test]
 async fn more_than_is_read_meanwhile_waits_in_the_socket() {
-    let mut stage = Stage::new().await;
+    let mut stage = TestStage::new().await;
     stage.send("ask").await;
     let (_, answer) = stage.asked().await;
     let big = "x".repeat(100_000);

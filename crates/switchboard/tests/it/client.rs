@@ -4,21 +4,21 @@ use std::{net::SocketAddr, time::Duration};
 
 use futures_util::{SinkExt, StreamExt};
 use serde_json::Value;
-use switchboard::{Builder, Config, Listener, Server, config::Mistake};
+use switchboard::{Builder, Config, Listener, Server, config::ConfigError};
 use tokio::net::TcpStream;
 use tokio_tungstenite::{
     MaybeTlsStream, WebSocketStream, connect_async,
     tungstenite::{Error, Message, client::IntoClientRequest, handshake::client::Request},
 };
 
-use crate::nodes::Nodes;
+use crate::nodes::SharedLogs;
 
 /// Long enough for any machine, short enough to fail.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 pub(crate) fn config(toml: &str) -> Config {
     let mut config = Config::default();
-    assert_eq!(config.read_toml("test", toml), Vec::<Mistake>::new());
+    assert_eq!(config.read_toml("test", toml), Vec::<ConfigError>::new());
     config
 }
 
@@ -37,17 +37,17 @@ pub(crate) fn open(builder: Builder) -> (Server, SocketAddr) {
 
 /// The second of two nodes, of which the first does for both what one does for all.
 pub(crate) fn open_second(builder: Builder) -> (Server, SocketAddr) {
-    let nodes = Nodes::new();
+    let nodes = SharedLogs::new();
     let first = nodes.serve(builder.clone());
     let second = nodes.serve(builder);
-    Nodes::belong_together(first.address, second.address);
+    SharedLogs::belong_together(first.address, second.address);
     (second.server, second.address)
 }
 
 pub(crate) fn serve(server: Server) -> (Server, SocketAddr) {
     let listener = Listener::bind(([127, 0, 0, 1], 0).into()).expect("a free port");
     let address = listener.address();
-    Nodes::is_alone(address);
+    SharedLogs::is_alone(address);
     server.serve(listener);
     (server, address)
 }

@@ -75,7 +75,7 @@ async fn the_host_program_sees_and_speaks() {
     let mut mesh = Client::open(address, "/signalingserver?room=r").await;
     for expected in ["lightstream", "mesh"] {
         match changes.recv().await.expect("a change") {
-            MembershipChange::Joined { member, .. } => assert_eq!(member.tongue.name, expected),
+            MembershipChange::Joined { member, .. } => assert_eq!(member.dialect.name, expected),
             MembershipChange::Left { .. } => panic!("nobody has left"),
         }
     }

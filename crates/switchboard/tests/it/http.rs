@@ -12,7 +12,7 @@ use tokio::{
 
 use crate::{
     client::{Client, PATIENCE, config, get, http, refused_status, request, start},
-    nodes::Nodes,
+    nodes::SharedLogs,
 };
 
 const HEALTHZ: &[u8] = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
@@ -22,7 +22,7 @@ fn serve_everywhere(server: &Server) -> (u16, bool) {
     let listener = Listener::bind("[::]:0".parse().expect("an address")).expect("a free port");
     let address = listener.address();
     for ip in ["127.0.0.1", "::1"] {
-        Nodes::is_alone(SocketAddr::new(ip.parse().expect("an IP"), address.port()));
+        SharedLogs::is_alone(SocketAddr::new(ip.parse().expect("an IP"), address.port()));
     }
     server.serve(listener);
     (address.port(), address.is_ipv6())

@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 
 use crate::{
     client::{Client, config, get, http, open, start},
-    nodes::Nodes,
+    nodes::SharedLogs,
 };
 
 const ICE: &str = "[ice]\nservers = [{ urls = [\"stun:stun.example\"] }]\n[ice.turn]\nurls = [\"turn:turn.example\"]\nsecret = \"GEHEIM\"\nttl = 60\n";
@@ -98,7 +98,7 @@ async fn nested_router_answers() {
 fn listener_of(server: &Server, dialect: &str) -> SocketAddr {
     let listener = Listener::bind(([127, 0, 0, 1], 0).into()).expect("a free port");
     let address = listener.address();
-    Nodes::is_alone(address);
+    SharedLogs::is_alone(address);
     assert!(server.serve_dialect(listener, dialect), "{dialect}");
     address
 }

@@ -27,7 +27,8 @@ use tokio_tungstenite::{
 
 use crate::client::{request, start};
 use dialects::{
-    AYAME, DialectClient, Ends, LIGHTSTREAM, MATCHBOX, MESH, Notice, P2P, PEERJS, SINGO, Y_WEBRTC,
+    AYAME, DialectClient, LIGHTSTREAM, MATCHBOX, MESH, Notice, P2P, PEERJS, SINGO, SignalEnds,
+    Y_WEBRTC,
 };
 
 const CANDIDATES: usize = 9;
@@ -313,7 +314,7 @@ impl Client {
 
     /// One description and nine candidates for a member. Each names the member in its text.
     fn send_signals(&self, to: &str, description: &str) {
-        let ends = Ends { from: &self.id, to };
+        let ends = SignalEnds { from: &self.id, to };
         let sdp = format!("v=0\r\nto {to}\r\n{}", "a".repeat(DESCRIPTION_BYTES));
         self.send((self.dialect.describe)(ends, description, &sdp).to_string());
         for number in 0..CANDIDATES {

@@ -12,8 +12,10 @@ use std::{
 };
 
 use switchboard::{Builder, Listener, Server};
-use switchboard_core::{Change, Departure, Entry, Letter, LogId, Member, NodeId, PeerId, Position};
-use switchboard_engine::{Engine, Ordered, Sink, Status};
+use switchboard_core::{
+    Change, Entry, LeaveCause, LogId, Member, NodeId, NodeMessage, PeerId, Position,
+};
+use switchboard_engine::{Engine, EngineHandler, ProposeOutcome, Status};
 
 /// What only the nodes know.
 pub(crate) const SECRET: &str = "between the nodes";
@@ -23,7 +25,7 @@ static TOGETHER: Mutex<Option<HashMap<SocketAddr, SocketAddr>>> = Mutex::new(Non
 
 /// What joins the nodes. Whoever was made first is first in every queue, as long as it is there.
 #[derive(Clone)]
-pub(crate) struct Nodes(Arc<Mutex<State>>);
+pub(crate) struct SharedLogs(Arc<Mutex<State>>);
 
 #[derive(Default)]
 struct State {
@@ -38,12 +40,12 @@ struct State {
 
 struct Joined {
     id: NodeId,
-    sink: Option<Arc<dyn Sink>>,
+    sink: Option<Arc<dyn EngineHandler>>,
 }
 
 /// One node, as it sees what joins them.
 struct Node {
-    nodes: Nodes,
+    nodes: SharedLogs,
     id: NodeId,
     url: String,
 }
@@ -61,7 +63,7 @@ pub(crate) struct Serving {
     pub(crate) id: NodeId,
 }
 
-impl Nodes {
+impl SharedLogs {
     pub(crate) fn new() -> Self {
         Self(Arc::default())
     }
@@ -106,7 +108,7 @@ impl Nodes {
             .map(|seat| seat.2.peer)
             .collect();
         for peer in peers {
-            state.order(id, &Change::Leave(peer, Departure::Lost));
+            state.order(id, &Change::Leave(peer, LeaveCause::NodeLost));
         }
     }
 
@@ -160,32 +162,32 @@ impl State {
                 node: (joined.id != node).then_some(node),
                 change: change.clone(),
             };
-            sink.committed(&voice(), vec![entry]);
+            sink.on_committed(&voice(), vec![entry]);
         }
     }
 }
 
 fn voice() -> LogId {
-    LogId::Duty(switchboard_core::Duty::parse("voice", 0).expect("not empty"))
+    LogId::Election(switchboard_core::ElectionId::parse("voice", 0).expect("not empty"))
 }
 
 impl Engine for Node {
-    fn attach(&self, sink: Arc<dyn Sink>) {
+    fn attach(&self, sink: Arc<dyn EngineHandler>) {
         let mut state = self.nodes.lock();
         let seats = state.seats.iter().map(|(position, node, member)| Entry {
             position: *position,
             node: Some(*node),
             change: Change::Join(member.clone()),
         });
-        sink.committed(&voice(), seats.collect());
+        sink.on_committed(&voice(), seats.collect());
         let mut nodes = state.nodes.iter_mut();
         let own = nodes.find(|node| node.id == self.id).expect("a node");
         own.sink = Some(sink);
     }
 
-    fn propose(&self, log: &LogId, at: Position, change: &Change) -> Ordered {
+    fn propose(&self, log: &LogId, at: Position, change: &Change) -> ProposeOutcome {
         if *log != voice() {
-            return Ordered::Now(at.next());
+            return ProposeOutcome::Committed(at.next());
         }
         let mut state = self.nodes.lock();
         state.waiting.push((self.id, change.clone()));
@@ -197,10 +199,10 @@ impl Engine for Node {
                 state.order(node, &change);
             }
         }
-        Ordered::Later
+        ProposeOutcome::Pending
     }
 
-    fn send(&self, _to: NodeId, letter: Letter) -> Option<Letter> {
+    fn send(&self, _to: NodeId, letter: NodeMessage) -> Option<NodeMessage> {
         Some(letter)
     }
 
@@ -210,7 +212,7 @@ impl Engine for Node {
             epoch: 1,
             url: self.url.clone(),
             down_for: None,
-            why: String::new(),
+            last_error: String::new(),
             nodes: Vec::new(),
             queue: 0,
             lag: Duration::ZERO,

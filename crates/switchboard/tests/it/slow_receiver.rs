@@ -11,10 +11,10 @@ use bytestring::ByteString;
 use futures_util::{SinkExt, StreamExt};
 use switchboard::Server;
 use switchboard_core::{
-    Address, Addressee, Change, Entry, Identity, Letter, LogId, Member, Message, NodeId, PeerId,
-    Position, RelayKind, RoomId, RoomName, SeatRef, SpaceName,
+    Address, Change, Entry, Identity, LogId, Member, MembershipRef, MessageKind, NodeId,
+    NodeMessage, NodeMessageBody, PeerId, Position, Recipient, RoomId, RoomName, SpaceName,
 };
-use switchboard_engine::{Engine, Ordered, Sink, Status};
+use switchboard_engine::{Engine, EngineHandler, ProposeOutcome, Status};
 use tokio::net::TcpSocket;
 use tokio_tungstenite::{client_async, tungstenite};
 
@@ -25,8 +25,8 @@ const OTHER_NODE: u64 = 7;
 /// An engine of two nodes, of which the other one is played by the test.
 #[derive(Default)]
 struct TwoNodes {
-    sink: Mutex<Option<Arc<dyn Sink>>>,
-    sent: Mutex<Vec<(NodeId, Letter)>>,
+    sink: Mutex<Option<Arc<dyn EngineHandler>>>,
+    sent: Mutex<Vec<(NodeId, NodeMessage)>>,
 }
 
 impl std::fmt::Debug for TwoNodes {
@@ -36,15 +36,15 @@ impl std::fmt::Debug for TwoNodes {
 }
 
 impl Engine for TwoNodes {
-    fn attach(&self, sink: Arc<dyn Sink>) {
+    fn attach(&self, sink: Arc<dyn EngineHandler>) {
         *self.sink.lock().expect("no panic") = Some(sink);
     }
 
-    fn propose(&self, _log: &LogId, at: Position, _change: &Change) -> Ordered {
-        Ordered::Now(at.next())
+    fn propose(&self, _log: &LogId, at: Position, _change: &Change) -> ProposeOutcome {
+        ProposeOutcome::Committed(at.next())
     }
 
-    fn send(&self, to: NodeId, letter: Letter) -> Option<Letter> {
+    fn send(&self, to: NodeId, letter: NodeMessage) -> Option<NodeMessage> {
         self.sent.lock().expect("no panic").push((to, letter));
         None
     }
@@ -94,46 +94,46 @@ async fn the_node_of_a_sender_is_told_of_a_slow_receiver() {
         peer: sender,
         address: Address::parse("far", 0).expect("an address"),
         name: None,
-        tongue: sink.tongue("lightstream"),
+        dialect: sink.dialect("lightstream"),
         identity: Identity::Claimed,
         token: None,
-        circle: None,
+        group: None,
     };
     let joined = Entry {
         position: since,
         node: Some(NodeId::from(OTHER_NODE)),
         change: Change::Join(Arc::new(member)),
     };
-    sink.committed(&log, vec![joined]);
+    sink.on_committed(&log, vec![joined]);
 
     let data = "x".repeat(50_000);
     let frame = format!(r#"{{"type":"message","roomID":"r","senderID":"far","data":"{data}"}}"#);
     let frame = ByteString::from(frame);
-    let relay = sink.relay("lightstream", RelayKind::Message, frame.clone());
+    let relay = sink.message("lightstream", MessageKind::Message, frame.clone());
     let relay = Arc::new(relay.expect("a known dialect"));
     // More than the kernels keep between the two.
     for _ in 0..200 {
-        let from = SeatRef {
+        let from = MembershipRef {
             peer: sender,
             since,
         };
-        let letter = Letter {
+        let letter = NodeMessage {
             log: log.clone(),
-            message: Message::Relay {
+            body: NodeMessageBody::Relay {
                 from,
-                to: Addressee::Everyone,
-                relay: relay.clone(),
+                to: Recipient::Everyone,
+                message: relay.clone(),
             },
         };
-        sink.letter(NodeId::from(OTHER_NODE), letter);
+        sink.on_node_message(NodeId::from(OTHER_NODE), letter);
         tokio::task::yield_now().await;
     }
     let sent = engine.sent.lock().expect("no panic");
     let (to, notice) = sent.first().expect("a notice to the sender's node");
     assert_eq!(*to, NodeId::from(OTHER_NODE));
     assert!(
-        matches!(notice.message, Message::SlowReceiver { sender: to, bytes } if to == sender && bytes == frame.len()),
+        matches!(notice.body, NodeMessageBody::SlowReceiver { sender: to, bytes } if to == sender && bytes == frame.len()),
         "{:?}",
-        notice.message
+        notice.body
     );
 }

@@ -11,7 +11,7 @@ use crate::client::{Client, refused_status, request, start};
 const WAYS_OFF: [(&str, bool); 2] = [("enabled = false", true), ("paths = []", false)];
 
 fn name(dialect: &dyn Dialect) -> &'static str {
-    dialect.tongue().name
+    dialect.traits().name
 }
 
 /// A path that another dialect is served on, if this one is off.

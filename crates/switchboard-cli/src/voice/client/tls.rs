@@ -52,7 +52,7 @@ impl Trust {
             Self::Anyone => Some(
                 builder
                     .dangerous()
-                    .with_custom_certificate_verifier(Arc::new(TrustAnyone(provider)))
+                    .with_custom_certificate_verifier(Arc::new(AcceptAnyCertificate(provider)))
                     .with_no_client_auth(),
             ),
         })
@@ -95,9 +95,9 @@ fn roots(path: &Path) -> Result<RootCertStore, String> {
 /// Takes every certificate. The signatures of the handshake are checked, so that the connection is with
 /// the holder of the certificate.
 #[derive(Debug)]
-struct TrustAnyone(Arc<CryptoProvider>);
+struct AcceptAnyCertificate(Arc<CryptoProvider>);
 
-impl ServerCertVerifier for TrustAnyone {
+impl ServerCertVerifier for AcceptAnyCertificate {
     fn verify_server_cert(
         &self,
         _end_entity: &CertificateDer<'_>,

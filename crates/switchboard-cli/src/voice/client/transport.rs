@@ -14,20 +14,20 @@ use hyper_util::{
 use super::tls::Trust;
 
 /// How long a connection may take to be made.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The body of a request: empty, or audio.
-pub(super) type Body = UnsyncBoxBody<Bytes, io::Error>;
+pub(super) type RequestBody = UnsyncBoxBody<Bytes, io::Error>;
 
-type Pool<C> = Client<C, Body>;
+type HttpPool<C> = Client<C, RequestBody>;
 
 /// Connections to the server. One without TLS needs no root certificates on this machine.
-pub(super) enum Transport {
-    Plain(Pool<HttpConnector>),
-    Secure(Pool<HttpsConnector<HttpConnector>>),
+pub(super) enum HttpClient {
+    Plain(HttpPool<HttpConnector>),
+    Secure(HttpPool<HttpsConnector<HttpConnector>>),
 }
 
-impl Transport {
+impl HttpClient {
     pub(super) fn plain() -> Self {
         Self::Plain(Client::builder(TokioExecutor::new()).build(connector()))
     }
@@ -53,7 +53,7 @@ impl Transport {
         ))
     }
 
-    pub(super) fn request(&self, request: Request<Body>) -> ResponseFuture {
+    pub(super) fn request(&self, request: Request<RequestBody>) -> ResponseFuture {
         match self {
             Self::Plain(pool) => pool.request(request),
             Self::Secure(pool) => pool.request(request),
@@ -64,6 +64,6 @@ impl Transport {
 fn connector() -> HttpConnector {
     let mut connector = HttpConnector::new();
     connector.set_nodelay(true);
-    connector.set_connect_timeout(Some(PATIENCE));
+    connector.set_connect_timeout(Some(TIMEOUT));
     connector
 }

@@ -15,14 +15,14 @@ const RATE: u32 = 48_000;
 const PACKET_SAMPLES_MAX: usize = 5_760;
 
 /// An Opus file that is being read.
-pub(super) struct Opus<R: Read + Seek> {
+pub(super) struct OggOpusReader<R: Read + Seek> {
     packets: PacketReader<R>,
-    stream: OpusStream,
+    stream: OpusDecoderState,
     channels: u16,
 }
 
 /// One of the streams that follow each other in a file.
-struct OpusStream {
+struct OpusDecoderState {
     decoder: Decoder,
     /// Samples of each channel that are yet to be dropped.
     skip: u64,
@@ -32,11 +32,11 @@ struct OpusStream {
     decoded: u64,
 }
 
-impl<R: Read + Seek> Opus<R> {
+impl<R: Read + Seek> OggOpusReader<R> {
     pub(super) fn open(input: R) -> Result<Self, String> {
         let mut packets = PacketReader::new(input);
         let head = read(&mut packets)?.ok_or("is an empty Ogg file")?;
-        let (channels, stream) = OpusStream::begin(&head.data)?;
+        let (channels, stream) = OpusDecoderState::begin(&head.data)?;
         Ok(Self {
             packets,
             stream,
@@ -45,7 +45,7 @@ impl<R: Read + Seek> Opus<R> {
     }
 }
 
-impl<R: Read + Seek> Decode for Opus<R> {
+impl<R: Read + Seek> Decode for OggOpusReader<R> {
     fn format(&self) -> PcmFormat {
         PcmFormat {
             rate: RATE,
@@ -56,7 +56,7 @@ impl<R: Read + Seek> Decode for Opus<R> {
     fn next(&mut self) -> Result<Option<Vec<u8>>, String> {
         while let Some(packet) = read(&mut self.packets)? {
             if packet.data.starts_with(b"OpusHead") {
-                let (channels, stream) = OpusStream::begin(&packet.data)?;
+                let (channels, stream) = OpusDecoderState::begin(&packet.data)?;
                 if channels != self.channels {
                     return Err("changes its number of channels".to_owned());
                 }
@@ -72,7 +72,7 @@ impl<R: Read + Seek> Decode for Opus<R> {
     }
 }
 
-impl OpusStream {
+impl OpusDecoderState {
     fn begin(head: &[u8]) -> Result<(u16, Self), String> {
         let channels = match (head.get(9), head.get(18)) {
             (Some(1), Some(0)) => Channels::Mono,
@@ -120,15 +120,15 @@ fn read<R: Read + Seek>(packets: &mut PacketReader<R>) -> Result<Option<Packet>,
 }
 
 /// A Vorbis file that is being read.
-pub(super) struct Vorbis<R: Read>(VorbisDecoder<R>);
+pub(super) struct OggVorbisReader<R: Read>(VorbisDecoder<R>);
 
-impl<R: Read> Vorbis<R> {
+impl<R: Read> OggVorbisReader<R> {
     pub(super) fn open(input: R) -> Result<Self, String> {
         VorbisDecoder::new(input).map(Self).map_err(broken)
     }
 }
 
-impl<R: Read> Decode for Vorbis<R> {
+impl<R: Read> Decode for OggVorbisReader<R> {
     fn format(&self) -> PcmFormat {
         PcmFormat {
             rate: self.0.sampling_frequency().get(),

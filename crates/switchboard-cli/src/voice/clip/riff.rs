@@ -2,7 +2,7 @@
 
 use std::io::{self, Read};
 
-use super::{Decode, PIECE_SAMPLES, PcmFormat, bytes_of, of_float, read_full, unreadable};
+use super::{CHUNK_SAMPLES, Decode, PcmFormat, bytes_of, of_float, read_full, unreadable};
 
 /// The length field of a stream whose length is not known.
 const ENDLESS: u32 = u32::MAX;
@@ -13,7 +13,7 @@ const EXTENSIBLE: u16 = 0xfffe;
 
 /// How one sample is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Sample {
+enum SampleFormat {
     Unsigned8,
     Signed16,
     Signed24,
@@ -22,15 +22,15 @@ enum Sample {
 }
 
 /// A WAV file that is being read.
-pub(super) struct Wav<R> {
+pub(super) struct WavReader<R> {
     input: R,
     format: PcmFormat,
-    sample: Sample,
+    sample: SampleFormat,
     /// Bytes of sound that are left.
     left: u64,
 }
 
-impl<R: Read> Wav<R> {
+impl<R: Read> WavReader<R> {
     /// Reads as far as the first sample.
     pub(super) fn open(mut input: R) -> Result<Self, String> {
         let mut riff = [0; 12];
@@ -67,7 +67,7 @@ impl<R: Read> Wav<R> {
     }
 }
 
-impl<R: Read> Decode for Wav<R> {
+impl<R: Read> Decode for WavReader<R> {
     fn format(&self) -> PcmFormat {
         self.format
     }
@@ -75,7 +75,7 @@ impl<R: Read> Decode for Wav<R> {
     fn next(&mut self) -> Result<Option<Vec<u8>>, String> {
         let width = self.sample.width();
         let group = width * usize::from(self.format.channels);
-        let wanted = (PIECE_SAMPLES * group) as u64;
+        let wanted = (CHUNK_SAMPLES * group) as u64;
         let mut piece = vec![0; usize::try_from(wanted.min(self.left)).unwrap_or_default()];
         let count = read_full(&mut self.input, &mut piece).map_err(unreadable)?;
         self.left -= count as u64;
@@ -86,7 +86,7 @@ impl<R: Read> Decode for Wav<R> {
     }
 }
 
-impl Sample {
+impl SampleFormat {
     fn of(kind: u16, bits: u16) -> Option<Self> {
         match (kind, bits) {
             (PCM, 8) => Some(Self::Unsigned8),
@@ -118,7 +118,7 @@ impl Sample {
     }
 }
 
-fn read_format(input: &mut impl Read, length: u32) -> Result<(PcmFormat, Sample), String> {
+fn read_format(input: &mut impl Read, length: u32) -> Result<(PcmFormat, SampleFormat), String> {
     let mut bytes = [0; 40];
     let kept = length.min(40) as usize;
     read_full(input, &mut bytes[..kept]).map_err(unreadable)?;
@@ -133,7 +133,7 @@ fn read_format(input: &mut impl Read, length: u32) -> Result<(PcmFormat, Sample)
         channels: short(2),
     };
     let bits = short(14);
-    match Sample::of(kind, bits) {
+    match SampleFormat::of(kind, bits) {
         Some(sample) if format.channels > 0 => Ok((format, sample)),
         Some(_) | None => Err(format!(
             "is a WAV file of kind {kind} with {bits} bits, which cannot be read; try: \
@@ -168,7 +168,7 @@ mod tests {
     }
 
     fn samples(file: &[u8]) -> Vec<i16> {
-        let mut wav = Wav::open(file).unwrap_or_else(|words| panic!("{words}"));
+        let mut wav = WavReader::open(file).unwrap_or_else(|words| panic!("{words}"));
         assert_eq!(wav.format().rate, 44_100);
         let mut bytes = Vec::new();
         while let Some(piece) = wav.next().unwrap() {
@@ -221,7 +221,7 @@ mod tests {
             &wav(PCM, 12, 1, &[0, 0]),
             &wav(PCM, 16, 0, &[0, 0]),
         ] {
-            assert!(Wav::open(file).is_err());
+            assert!(WavReader::open(file).is_err());
         }
     }
 }

@@ -7,21 +7,21 @@ const EVENT_BYTES_MAX: usize = 64 * 1024;
 
 /// One event as it was sent.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Told {
+pub(super) struct ParsedEvent {
     pub(super) name: String,
     pub(super) data: String,
 }
 
 /// Reads Server-Sent Events out of pieces of any length.
 #[derive(Debug, Default)]
-pub(super) struct Parser {
+pub(super) struct SseParser {
     line: Vec<u8>,
     after_return: bool,
-    event: Told,
-    told: VecDeque<Told>,
+    event: ParsedEvent,
+    told: VecDeque<ParsedEvent>,
 }
 
-impl Parser {
+impl SseParser {
     pub(super) fn take(&mut self, piece: &[u8]) -> Result<(), String> {
         for &byte in piece {
             let is_second_half = byte == b'\n' && self.after_return;
@@ -39,7 +39,7 @@ impl Parser {
     }
 
     /// The next event that is whole.
-    pub(super) fn next(&mut self) -> Option<Told> {
+    pub(super) fn next(&mut self) -> Option<ParsedEvent> {
         self.told.pop_front()
     }
 
@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     fn parsed(text: &str, size: usize) -> Vec<(String, String)> {
-        let mut parser = Parser::default();
+        let mut parser = SseParser::default();
         for piece in text.as_bytes().chunks(size) {
             parser.take(piece).unwrap();
         }
@@ -104,7 +104,7 @@ mod tests {
     #[test]
     fn an_event_without_an_end_is_not_kept() {
         for line in ["data: x", "data: x\n"] {
-            let mut parser = Parser::default();
+            let mut parser = SseParser::default();
             let ended = (0..200_000).find(|_| parser.take(line.as_bytes()).is_err());
             assert!(ended.is_some_and(|count| count < 2 * EVENT_BYTES_MAX));
         }

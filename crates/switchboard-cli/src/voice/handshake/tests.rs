@@ -4,55 +4,60 @@ use switchboard::SecretKey;
 
 use super::*;
 
-fn person() -> (Identity, User) {
+fn person() -> (CliIdentity, CallUser) {
     let secret = SecretKey::generate();
     let name = secret.public().to_string();
-    let identity = Identity::Key(secret);
+    let identity = CliIdentity::Key(secret);
     let user = identity.user(&name).unwrap();
     (identity, user)
 }
 
-fn value(step: &Step, name: &str) -> String {
+fn value(step: &HandshakeRequest, name: &str) -> String {
     let found = step.parameters.iter().find(|(known, _)| *known == name);
     found.map(|(_, value)| value.clone()).unwrap_or_default()
 }
 
 /// What an honest server tells the other of a step.
-fn relayed(step: &Step) -> What {
+fn relayed(step: &HandshakeRequest) -> CallEventKind {
     let (signature, challenge) = (value(step, "Signature"), value(step, "challenge"));
     match step.path {
-        "/newCall" => What::Ringing { challenge },
-        "/answer" => What::Answered {
+        "/newCall" => CallEventKind::Ringing { challenge },
+        "/answer" => CallEventKind::Answered {
             signature,
             challenge,
         },
-        "/answer2" => What::Confirmed {
+        "/answer2" => CallEventKind::Confirmed {
             signature,
             challenge,
         },
-        "/acceptCall" => What::Accepted { signature },
-        "/rejectCall" => What::Declined { signature },
+        "/acceptCall" => CallEventKind::Accepted { signature },
+        "/rejectCall" => CallEventKind::Declined { signature },
         path => panic!("{path} is no step"),
     }
 }
 
-fn asked(next: Next) -> Step {
+fn asked(next: HandshakeAction) -> HandshakeRequest {
     match next {
-        Next::Ask(step) | Next::Talk(Some(step)) => step,
-        Next::Nothing | Next::Talk(None) | Next::Over(_) => panic!("no step, but {next:?}"),
+        HandshakeAction::Request(step) | HandshakeAction::Connected(Some(step)) => step,
+        HandshakeAction::Nothing
+        | HandshakeAction::Connected(None)
+        | HandshakeAction::Terminated(_) => panic!("no step, but {next:?}"),
     }
 }
 
 /// A caller and a callee, each with the other's right name, before the callee answers.
-fn ringing() -> (Outgoing, Incoming) {
+fn ringing() -> (OutgoingCall, IncomingCall) {
     let ((caller, caller_name), (callee, callee_name)) = (person(), person());
-    let outgoing = Outgoing::new(&caller, callee_name);
+    let outgoing = OutgoingCall::new(&caller, callee_name);
     let challenge = value(&outgoing.opening(), "challenge");
-    (outgoing, Incoming::new(&callee, caller_name, &challenge))
+    (
+        outgoing,
+        IncomingCall::new(&callee, caller_name, &challenge),
+    )
 }
 
-fn is_over(next: &Next, words: &str) -> bool {
-    matches!(next, Next::Over(said) if said.contains(words))
+fn is_over(next: &HandshakeAction, words: &str) -> bool {
+    matches!(next, HandshakeAction::Terminated(said) if said.contains(words))
 }
 
 #[test]
@@ -61,22 +66,28 @@ fn two_who_are_who_they_say_talk() {
     let answer = asked(callee.answer());
     let confirmation = asked(caller.handle(&relayed(&answer)));
     let accept = callee.handle(&relayed(&confirmation));
-    assert!(matches!(accept, Next::Talk(Some(_))));
-    assert_eq!(caller.handle(&relayed(&asked(accept))), Next::Talk(None));
+    assert!(matches!(accept, HandshakeAction::Connected(Some(_))));
+    assert_eq!(
+        caller.handle(&relayed(&asked(accept))),
+        HandshakeAction::Connected(None)
+    );
 }
 
 #[test]
 fn one_who_accepts_without_asking_is_known_all_the_same() {
     let (mut caller, callee) = ringing();
     let accept = callee.close("/acceptCall").unwrap();
-    assert_eq!(caller.handle(&relayed(&accept)), Next::Talk(None));
+    assert_eq!(
+        caller.handle(&relayed(&accept)),
+        HandshakeAction::Connected(None)
+    );
 }
 
 #[test]
 fn whoever_answers_for_another_is_found_out() {
     let (mut caller, callee) = ringing();
     let (mallory, _) = person();
-    let mut liar = Incoming::new(&mallory, callee.from.clone(), &callee.latest);
+    let mut liar = IncomingCall::new(&mallory, callee.from.clone(), &callee.latest);
     let next = caller.handle(&relayed(&asked(liar.answer())));
     assert!(is_over(&next, "does not hold the key"), "{next:?}");
 }
@@ -86,7 +97,7 @@ fn whoever_accepts_for_another_is_found_out() {
     let (mut caller, mut callee) = ringing();
     let (mallory, _) = person();
     let confirmation = asked(caller.handle(&relayed(&asked(callee.answer()))));
-    let liar = Incoming::new(
+    let liar = IncomingCall::new(
         &mallory,
         callee.from.clone(),
         &value(&confirmation, "challenge"),
@@ -95,7 +106,7 @@ fn whoever_accepts_for_another_is_found_out() {
     let next = caller.handle(&relayed(&accept));
     assert!(is_over(&next, "does not hold the key"), "{next:?}");
     // Nor is the callee's own signature of an earlier step enough.
-    let old = What::Accepted {
+    let old = CallEventKind::Accepted {
         signature: value(&asked(callee.answer()), "Signature"),
     };
     assert!(is_over(&caller.handle(&old), "does not hold the key"));
@@ -106,7 +117,7 @@ fn whoever_calls_for_another_is_asked_again_and_then_found_out() {
     let (_, mut callee) = ringing();
     let (mallory, _) = person();
     asked(callee.answer());
-    let forged = || What::Confirmed {
+    let forged = || CallEventKind::Confirmed {
         signature: mallory.sign_for_person("1").unwrap(),
         challenge: challenge(),
     };
@@ -123,24 +134,24 @@ fn nobody_gets_a_server_s_ticket_signed() {
     let ticket = "abcdefghijklmnopqrstuvwx";
     let (mut caller, mut callee) = ringing();
     let mut signature = value(&asked(callee.answer()), "Signature");
-    let answer = What::Answered {
+    let answer = CallEventKind::Answered {
         signature: signature.clone(),
         challenge: ticket.to_owned(),
     };
     assert!(is_over(&caller.handle(&answer), "not for callers"));
 
-    let confirmation = asked(caller.handle(&What::Answered {
+    let confirmation = asked(caller.handle(&CallEventKind::Answered {
         signature,
         challenge: callee.second.clone(),
     }));
     signature = value(&confirmation, "Signature");
-    let next = callee.handle(&What::Confirmed {
+    let next = callee.handle(&CallEventKind::Confirmed {
         signature,
         challenge: ticket.to_owned(),
     });
     assert!(is_over(&next, "not for callers"));
 
-    let mut rung = Incoming::new(&person().0, person().1, ticket);
+    let mut rung = IncomingCall::new(&person().0, person().1, ticket);
     assert!(is_over(&rung.answer(), "not for callers"));
     assert_eq!(rung.reject(), None);
 }
@@ -151,7 +162,7 @@ fn a_decline_is_the_callee_s_or_just_the_end() {
     let reject = relayed(&callee.reject().unwrap());
     assert!(is_over(&caller.handle(&reject), "declined the call"));
     let (mut caller, _) = ringing();
-    let late = What::Declined {
+    let late = CallEventKind::Declined {
         signature: String::new(),
     };
     assert!(is_over(&caller.handle(&late), "did not take the call"));
@@ -163,28 +174,31 @@ fn garbage_never_makes_a_call() {
         let (mut caller, mut callee) = ringing();
         asked(callee.answer());
         let signature = || signature.to_owned();
-        let next = caller.handle(&What::Accepted {
+        let next = caller.handle(&CallEventKind::Accepted {
             signature: signature(),
         });
-        assert!(matches!(next, Next::Over(_)));
-        let next = callee.handle(&What::Confirmed {
+        assert!(matches!(next, HandshakeAction::Terminated(_)));
+        let next = callee.handle(&CallEventKind::Confirmed {
             signature: signature(),
             challenge: String::new(),
         });
-        assert!(matches!(next, Next::Over(_)), "{next:?}");
+        assert!(matches!(next, HandshakeAction::Terminated(_)), "{next:?}");
     }
 }
 
 #[test]
 fn where_a_site_vouches_nobody_signs() {
-    let site = Identity::Token("t".to_owned());
-    let mut caller = Outgoing::new(&site, site.user("2").unwrap());
+    let site = CliIdentity::Token("t".to_owned());
+    let mut caller = OutgoingCall::new(&site, site.user("2").unwrap());
     assert_eq!(
         caller.opening().parameters,
         [("Destination", "2".to_owned())]
     );
-    let mut callee = Incoming::new(&site, site.user("1").unwrap(), "");
+    let mut callee = IncomingCall::new(&site, site.user("1").unwrap(), "");
     let accept = asked(callee.answer());
     assert_eq!(accept.parameters, [("From", "1".to_owned())]);
-    assert_eq!(caller.handle(&relayed(&accept)), Next::Talk(None));
+    assert_eq!(
+        caller.handle(&relayed(&accept)),
+        HandshakeAction::Connected(None)
+    );
 }

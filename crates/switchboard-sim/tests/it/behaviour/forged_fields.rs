@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::Pair;
-use crate::accent::{ACCENTS, Accent};
+use crate::drivers::{ACCENTS, DialectDriver};
 
 /// Every way to write the key at the end of `path`, with every way to say it several times.
 fn forged(path: &[&str], offer: &Value, victim: &str) -> Vec<String> {
@@ -91,7 +91,7 @@ fn no_delivered_frame_names_a_forged_sender() {
 }
 
 /// The key of the target, where delivered frames have one.
-fn target_of(accent: &Accent) -> Option<&'static [&'static str]> {
+fn target_of(accent: &DialectDriver) -> Option<&'static [&'static str]> {
     match accent.name {
         "lightstream" => Some(&["targetID"]),
         "p2p" => Some(&["toPeerId"]),

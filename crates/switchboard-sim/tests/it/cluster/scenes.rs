@@ -2,16 +2,18 @@
 
 use std::time::Duration;
 
-use switchboard_core::{Call, Event, Eviction, Refusal};
-use switchboard_sim::cluster::{Back, ClientKey, Cluster, LEASE, Noted, StationKey, Weather, room};
+use switchboard_core::{ErrorCode, Event, EvictionReason, OfferRole};
+use switchboard_sim::cluster::{
+    ClientKey, ClientLogEntry, ClusterSimulation, FaultPlan, LEASE, NodeKey, StoreRecovery, room,
+};
 
-use crate::cluster::judge::judge;
+use crate::cluster::oracle::judge;
 
 const MOMENT: Duration = Duration::from_millis(200);
 
 /// So many stations, all connected.
-fn cluster(stations: usize) -> Cluster {
-    let mut cluster = Cluster::new(1, Weather::calm());
+fn cluster(stations: usize) -> ClusterSimulation {
+    let mut cluster = ClusterSimulation::new(1, FaultPlan::calm());
     for _ in 0..stations {
         cluster.start();
     }
@@ -20,7 +22,7 @@ fn cluster(stations: usize) -> Cluster {
 }
 
 /// Somebody who is in the room "red" under an address of its own.
-fn member(cluster: &mut Cluster, station: StationKey) -> ClientKey {
+fn member(cluster: &mut ClusterSimulation, station: NodeKey) -> ClientKey {
     let client = cluster.connect(station, 0, None);
     cluster.join(client, "red", &format!("own {client}"));
     cluster.advance(MOMENT);
@@ -28,37 +30,45 @@ fn member(cluster: &mut Cluster, station: StationKey) -> ClientKey {
 }
 
 /// What somebody was told since a moment, but for what others sent it.
-fn told(cluster: &Cluster, client: ClientKey, since: Duration) -> Vec<String> {
+fn told(cluster: &ClusterSimulation, client: ClientKey, since: Duration) -> Vec<String> {
     let log = cluster.clients()[client].log().iter();
     let events = log.filter_map(|(at, noted)| match noted {
-        Noted::Told(event, _) if *at >= since && !matches!(**event, Event::Heard { .. }) => {
+        ClientLogEntry::Received(event, _)
+            if *at >= since && !matches!(**event, Event::Received { .. }) =>
+        {
             Some(event)
         }
-        Noted::Told(..) | Noted::Asked(_) | Noted::Ended => None,
+        ClientLogEntry::Received(..) | ClientLogEntry::Requested(_) | ClientLogEntry::Ended => None,
     });
     let name = |peer| cluster.client_of(peer).map_or(usize::MAX, |key| key);
     let events = events.map(|event| match &**event {
         Event::Joined { others, .. } => format!("joined {}", others.len()),
-        Event::Introduced { peer, call, .. } => format!(
+        Event::Introduced {
+            peer, role: call, ..
+        } => format!(
             "meets {}{}",
             name(peer.peer),
-            if *call == Call::You { " and calls" } else { "" }
+            if *call == OfferRole::Offerer {
+                " and calls"
+            } else {
+                ""
+            }
         ),
         Event::Departed { peer, .. } => format!("loses {}", name(peer.peer)),
-        Event::Evicted(Eviction::Ghost) => "evicted as a ghost".to_owned(),
-        Event::Evicted(Eviction::Replaced) => "replaced".to_owned(),
-        Event::Refused(refused) => format!("refused: {}", refused.reason.code()),
+        Event::Evicted(EvictionReason::Unresponsive) => "evicted as a ghost".to_owned(),
+        Event::Evicted(EvictionReason::Replaced) => "replaced".to_owned(),
+        Event::RequestFailed(refused) => format!("refused: {}", refused.code.as_str()),
         other @ (Event::Claimed(_)
         | Event::Rejoined { .. }
         | Event::Members { .. }
-        | Event::Heard { .. }
+        | Event::Received { .. }
         | Event::Probe(_)
         | Event::Evicted(_)) => format!("{other:?}"),
     });
     events.collect()
 }
 
-fn must_be_sound(cluster: &Cluster) {
+fn must_be_sound(cluster: &ClusterSimulation) {
     let complaints = judge(cluster, false);
     assert!(complaints.is_empty(), "{complaints:#?}");
 }
@@ -98,7 +108,7 @@ fn nobody_is_told_anything_when_the_store_comes_back_empty() {
     let mut cluster = cluster(3);
     let members: Vec<_> = (0..6).map(|who| member(&mut cluster, who % 3)).collect();
     let before = cluster.now();
-    cluster.store_away(Duration::from_secs(1), Back::Empty);
+    cluster.store_away(Duration::from_secs(1), StoreRecovery::Empty);
     cluster.advance(LEASE * 4);
     for who in members {
         assert_eq!(told(&cluster, who, before), Vec::<String>::new());
@@ -114,7 +124,7 @@ fn whoever_missed_something_gets_the_difference_once() {
     let before = cluster.now();
     cluster.cut(0, Duration::from_secs(1));
     cluster.advance(MOMENT);
-    cluster.vanish(goes);
+    cluster.disconnect_abruptly(goes);
     let comes = member(&mut cluster, 1);
     assert_eq!(told(&cluster, witness, before), Vec::<String>::new());
     cluster.advance(Duration::from_secs(2));
@@ -149,7 +159,7 @@ fn the_same_person_on_another_node_replaces_itself_at_once() {
     let [first, second] = [0, 1].map(|station| {
         let client = cluster.connect(station, 0, Some("one"));
         cluster.join(client, "red", "ann");
-        cluster.claim(client, None, "ann");
+        cluster.claim_name(client, None, "ann");
         cluster.advance(MOMENT);
         client
     });
@@ -167,7 +177,7 @@ fn a_leave_while_the_store_is_away_is_seen_here_at_once_and_there_later() {
     let near = member(&mut cluster, 0);
     let far = member(&mut cluster, 1);
     let goes = member(&mut cluster, 0);
-    cluster.store_away(Duration::from_secs(5), Back::Whole);
+    cluster.store_away(Duration::from_secs(5), StoreRecovery::Complete);
     cluster.advance(Duration::from_secs(3));
     let before = cluster.now();
     cluster.leave(goes, "red");
@@ -175,7 +185,7 @@ fn a_leave_while_the_store_is_away_is_seen_here_at_once_and_there_later() {
     cluster.advance(MOMENT);
     assert_eq!(told(&cluster, near, before), [format!("loses {goes}")]);
     assert_eq!(told(&cluster, far, before), Vec::<String>::new());
-    let refused = format!("refused: {}", Refusal::Unavailable.code());
+    let refused = format!("refused: {}", ErrorCode::Unavailable.as_str());
     assert_eq!(told(&cluster, goes, before), [refused]);
     cluster.advance(Duration::from_secs(4));
     assert_eq!(told(&cluster, far, before), [format!("loses {goes}")]);
@@ -191,7 +201,7 @@ fn members_of_a_crashed_node_are_gone_within_the_lease() {
     cluster.advance(LEASE + MOMENT);
     assert_eq!(told(&cluster, stays, before), [format!("loses {goes}")]);
     assert_eq!(
-        cluster.stored(&room("red")).map(|log| log.seats.len()),
+        cluster.stored(&room("red")).map(|log| log.members.len()),
         Some(1)
     );
 }
@@ -216,12 +226,12 @@ fn who_leaves_and_joins_under_another_address_while_cut_off_is_met_under_that_on
 fn a_name_in_a_room_is_one_clients_on_all_nodes_and_another_rooms_is_another() {
     let mut cluster = cluster(2);
     let holder = cluster.connect(0, 0, None);
-    cluster.claim(holder, Some("red"), "ann");
+    cluster.claim_name(holder, Some("red"), "ann");
     cluster.advance(MOMENT);
     let claimant = cluster.connect(1, 0, None);
     let before = cluster.now();
-    cluster.claim(claimant, Some("blue"), "ann");
-    cluster.claim(claimant, Some("red"), "ann");
+    cluster.claim_name(claimant, Some("blue"), "ann");
+    cluster.claim_name(claimant, Some("red"), "ann");
     cluster.advance(Duration::from_secs(3));
     let news = told(&cluster, claimant, before);
     assert!(news[0].starts_with("Claimed"), "{news:?}");
@@ -229,7 +239,7 @@ fn a_name_in_a_room_is_one_clients_on_all_nodes_and_another_rooms_is_another() {
 
     let before = cluster.now();
     cluster.freeze(holder);
-    cluster.claim(claimant, Some("red"), "ann");
+    cluster.claim_name(claimant, Some("red"), "ann");
     cluster.advance(Duration::from_secs(3));
     assert!(told(&cluster, holder, before).contains(&"evicted as a ghost".to_owned()));
     let news = told(&cluster, claimant, before);
@@ -241,12 +251,12 @@ fn a_name_in_a_room_is_one_clients_on_all_nodes_and_another_rooms_is_another() {
 fn a_name_that_a_client_gives_back_is_free_on_another_node() {
     let mut cluster = cluster(2);
     let holder = cluster.connect(0, 0, None);
-    cluster.claim(holder, Some("red"), "ann");
+    cluster.claim_name(holder, Some("red"), "ann");
     cluster.advance(MOMENT);
     cluster.release(holder, Some("red"), "ann");
     cluster.advance(MOMENT);
     let claimant = cluster.connect(1, 0, None);
-    cluster.claim(claimant, Some("red"), "ann");
+    cluster.claim_name(claimant, Some("red"), "ann");
     cluster.advance(MOMENT);
     let news = told(&cluster, claimant, Duration::ZERO);
     assert!(news[0].starts_with("Claimed"), "{news:?}");
@@ -256,14 +266,14 @@ fn a_name_that_a_client_gives_back_is_free_on_another_node() {
 fn a_name_that_is_claimed_while_its_holder_is_cut_off_evicts_the_holder() {
     let mut cluster = cluster(2);
     let holder = cluster.connect(0, 0, None);
-    cluster.claim(holder, Some("red"), "ann");
+    cluster.claim_name(holder, Some("red"), "ann");
     cluster.join(holder, "red", "own of the holder");
     cluster.advance(MOMENT);
     let before = cluster.now();
     cluster.cut(0, LEASE * 3);
     cluster.advance(LEASE * 2);
     let claimant = cluster.connect(1, 0, None);
-    cluster.claim(claimant, Some("red"), "ann");
+    cluster.claim_name(claimant, Some("red"), "ann");
     cluster.join(claimant, "red", "own of the claimant");
     cluster.advance(LEASE * 3);
     let news = told(&cluster, claimant, before);

@@ -1,12 +1,12 @@
 //! The files of TLS, and TLS between the nodes of a cluster.
 
-use super::{Check, VoiceIdentity};
+use super::{Validator, VoiceIdentity};
 use crate::tls::{CertificateError, ServerCertificate};
 
 /// Days before its end that a certificate is warned of.
 const DAYS_BEFORE_END: i64 = 14;
 
-impl Check<'_> {
+impl Validator<'_> {
     pub(super) fn tls(&mut self) {
         let tls = &self.config.tls;
         let missing = match (&tls.cert, &tls.key) {

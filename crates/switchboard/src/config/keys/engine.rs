@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Row, quoted, row, within};
+use super::{SettingDef, quoted, row, within};
 
 /// Bytes of a prefix, which stands in every key.
 const PREFIX_BYTES_MAX: usize = 64;
@@ -10,7 +10,7 @@ const PREFIX_BYTES_MAX: usize = 64;
 /// Shorter, and a busy moment is taken for a death; longer, and ghosts stay for minutes.
 const LEASE_SECS: std::ops::RangeInclusive<u64> = 3..=300;
 
-pub(super) fn rows() -> [Row; 4] {
+pub(super) fn rows() -> [SettingDef; 4] {
     [
         row(
             "engine",

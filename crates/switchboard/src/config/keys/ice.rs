@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, ops::RangeInclusive, time::Duration};
 
 use switchboard_dialect::ice::IceServer;
 
-use super::{Row, list, quoted, row, within};
-use crate::config::given::Given;
+use super::{SettingDef, list, quoted, row, within};
+use crate::config::raw_value::RawValue;
 
 /// Entries of `ice.servers`. Browsers slow down with more than a few.
 const SERVERS_MAX: usize = 16;
@@ -19,7 +19,7 @@ const TEXT_BYTES_MAX: usize = 508;
 /// Shorter ones expire while a call is set up; longer ones are of use for too long after a leak.
 const TTL_SECS: RangeInclusive<u64> = 60..=30 * 24 * 60 * 60;
 
-pub(super) fn rows() -> [Row; 4] {
+pub(super) fn rows() -> [SettingDef; 4] {
     [
         row(
             "ice",
@@ -67,7 +67,7 @@ pub(super) fn rows() -> [Row; 4] {
 }
 
 /// The text of a secret. Mistakes do not repeat it.
-fn secret_text(given: &Given) -> Result<String, String> {
+fn secret_text(given: &RawValue) -> Result<String, String> {
     let text = given.text().map_err(|_| "is not a text in quotes")?;
     if text.len() > TEXT_BYTES_MAX {
         return Err(format!(
@@ -78,7 +78,7 @@ fn secret_text(given: &Given) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-fn servers(given: &Given) -> Result<Vec<IceServer>, String> {
+fn servers(given: &RawValue) -> Result<Vec<IceServer>, String> {
     let tables = given.tables()?;
     if tables.len() > SERVERS_MAX {
         return Err(format!(
@@ -93,7 +93,7 @@ fn servers(given: &Given) -> Result<Vec<IceServer>, String> {
     servers.collect()
 }
 
-fn server(table: &BTreeMap<String, Given>) -> Result<IceServer, String> {
+fn server(table: &BTreeMap<String, RawValue>) -> Result<IceServer, String> {
     let mut server = IceServer::default();
     for (key, given) in table {
         let secret = || secret_text(given).map_err(|words| format!("{key} {words}"));
@@ -113,16 +113,16 @@ fn server(table: &BTreeMap<String, Given>) -> Result<IceServer, String> {
 }
 
 /// The addresses of one server: a list, or one text as in JavaScript.
-fn urls(given: &Given) -> Result<Vec<String>, String> {
+fn urls(given: &RawValue) -> Result<Vec<String>, String> {
     let urls = match given {
-        Given::Text(url) => vec![url.clone()],
-        Given::Int(_)
-        | Given::Flag(_)
-        | Given::List(_)
-        | Given::Bare(_)
-        | Given::Table(_)
-        | Given::Tables(_)
-        | Given::Other(_) => given.list()?,
+        RawValue::Text(url) => vec![url.clone()],
+        RawValue::Int(_)
+        | RawValue::Flag(_)
+        | RawValue::List(_)
+        | RawValue::Untyped(_)
+        | RawValue::Table(_)
+        | RawValue::Tables(_)
+        | RawValue::Other(_) => given.list()?,
     };
     check_urls(&urls, &["stun:", "stuns:", "turn:", "turns:"])?;
     Ok(urls)
@@ -202,7 +202,7 @@ mod tests {
     fn mistakes(text: &str) -> Vec<String> {
         let mut config = Config::default();
         let mut mistakes = config.read_toml("f.toml", text);
-        mistakes.extend(config.contradictions());
+        mistakes.extend(config.validate());
         mistakes.iter().map(ToString::to_string).collect()
     }
 
@@ -256,7 +256,7 @@ mod tests {
         assert_eq!(config.read_toml("f.toml", text), []);
         let secret = [("SWITCHBOARD_ICE_TURN_SECRET", "GEHEIM")];
         assert_eq!(config.read_environment(secret), []);
-        assert_eq!(config.contradictions(), []);
+        assert_eq!(config.validate(), []);
         assert_eq!(config.ice.turn.secret, "GEHEIM");
         assert_eq!(config.ice.turn.ttl, Duration::from_secs(600));
         let urls = [(

@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use super::{Row, quoted, row};
+use super::{SettingDef, quoted, row};
 
-pub(super) fn rows() -> [Row; 4] {
+pub(super) fn rows() -> [SettingDef; 4] {
     [
         row(
             "tls",

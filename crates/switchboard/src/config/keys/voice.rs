@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use switchboard_dialect::SECS_MAX;
 
-use super::{Row, narrow, one_of, quoted, row, within};
+use super::{SettingDef, narrow, one_of, quoted, row, within};
 use crate::config::VoiceIdentity;
 
 /// Milliseconds that a jitter buffer may hold, at most.
@@ -16,7 +16,7 @@ const IDENTITIES: [(&str, VoiceIdentity); 3] = [
     ("off", VoiceIdentity::Off),
 ];
 
-pub(super) fn rows() -> Vec<Row> {
+pub(super) fn rows() -> Vec<SettingDef> {
     let mut rows = Vec::from(gostream());
     rows.extend(site());
     rows.extend(keys());
@@ -26,7 +26,7 @@ pub(super) fn rows() -> Vec<Row> {
     rows
 }
 
-fn gostream() -> [Row; 3] {
+fn gostream() -> [SettingDef; 3] {
     [
         row(
             "gostream",
@@ -69,7 +69,7 @@ macro_rules! text {
     };
 }
 
-fn site() -> [Row; 4] {
+fn site() -> [SettingDef; 4] {
     [
         text!(
             "gostream.site",
@@ -102,7 +102,7 @@ fn site() -> [Row; 4] {
     ]
 }
 
-fn keys() -> [Row; 2] {
+fn keys() -> [SettingDef; 2] {
     [
         secs!(
             "gostream.keys",
@@ -120,7 +120,7 @@ fn keys() -> [Row; 2] {
     ]
 }
 
-fn mix() -> [Row; 5] {
+fn mix() -> [SettingDef; 5] {
     [
         row(
             "mix",
@@ -167,7 +167,7 @@ fn mix() -> [Row; 5] {
     ]
 }
 
-fn call() -> [Row; 4] {
+fn call() -> [SettingDef; 4] {
     [
         int!(
             "call",
@@ -198,7 +198,7 @@ fn call() -> [Row; 4] {
     ]
 }
 
-fn room() -> [Row; 4] {
+fn room() -> [SettingDef; 4] {
     [
         int!(
             "room",

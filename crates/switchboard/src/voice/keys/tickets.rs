@@ -8,7 +8,7 @@ use std::{
 
 use rand::distr::{Alphabetic, SampleString};
 
-use super::{PublicKey, Signed};
+use super::{ParsedSignature, PublicKey};
 
 /// Tickets of one key: as many of its clients do not disturb each other. Also how many
 /// verifications (of about 0.2 ms) a signature can cost.
@@ -39,10 +39,10 @@ const SWEEP: usize = 4;
 ///
 /// Every operation takes time logarithmic in the number of tickets.
 #[derive(Debug)]
-pub(crate) struct Tickets {
+pub(crate) struct ChallengeStore {
     ttl: Duration,
     total_max: usize,
-    book: Mutex<Book>,
+    index: Mutex<ChallengeIndex>,
 }
 
 /// Which ticket somebody has signed.
@@ -53,28 +53,28 @@ pub(crate) struct Proof {
 }
 
 #[derive(Debug, Default)]
-struct Book {
+struct ChallengeIndex {
     by_key: HashMap<PublicKey, Vec<Ticket>>,
     /// Every ticket's owner, in the order in which they go.
-    order: BTreeMap<Place, PublicKey>,
+    order: BTreeMap<EvictionOrder, PublicKey>,
     last_touch: u64,
 }
 
 #[derive(Debug)]
 struct Ticket {
     text: Arc<str>,
-    place: Place,
-    used: Instant,
+    order: EvictionOrder,
+    last_used: Instant,
 }
 
 /// Those without a proof come first; among equals the one that was not touched for longest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Place {
+struct EvictionOrder {
     is_proven: bool,
     touch: u64,
 }
 
-impl Tickets {
+impl ChallengeStore {
     /// How long a ticket is: 136 bits of chance, within the 32 bytes that a signature binds.
     pub(crate) const LETTERS: usize = 24;
 
@@ -83,7 +83,7 @@ impl Tickets {
         Self {
             ttl,
             total_max: TICKETS,
-            book: Mutex::default(),
+            index: Mutex::default(),
         }
     }
 
@@ -92,14 +92,14 @@ impl Tickets {
         let mut book = self.lock(now);
         book.forget_expired_of(key, now, self.ttl);
         let own = book.of(key);
-        let ticket = match own.iter().min_by_key(|ticket| ticket.place) {
+        let ticket = match own.iter().min_by_key(|ticket| ticket.order) {
             Some(oldest) if own.len() >= TICKETS_PER_KEY => {
                 let oldest = oldest.text.clone();
-                book.touch(key, &oldest, false, now);
+                book.mark_used(key, &oldest, false, now);
                 oldest
             }
             Some(_) | None => {
-                book.make_room(self.total_max);
+                book.evict_to_fit(self.total_max);
                 book.add(key, false, now)
             }
         };
@@ -113,13 +113,13 @@ impl Tickets {
         if candidates.is_empty() {
             return None;
         }
-        let signed = Signed::read(key, signature)?;
+        let signed = ParsedSignature::read(key, signature)?;
         let is_signed = |ticket: &Arc<str>| signed.is_over(ticket.as_bytes());
         let ticket = candidates.into_iter().find(is_signed)?;
         // Meanwhile it may have been replaced.
         let key = key.clone();
         self.lock(now)
-            .touch(&key, &ticket, true, now)
+            .mark_used(&key, &ticket, true, now)
             .then_some(Proof { key, ticket })
     }
 
@@ -127,7 +127,7 @@ impl Tickets {
     /// any time what it was given when it came.
     pub(crate) fn keep(&self, key: &PublicKey, now: Instant) {
         for ticket in self.candidates(key, now).into_iter().rev() {
-            self.lock(now).touch(key, &ticket, false, now);
+            self.lock(now).mark_used(key, &ticket, false, now);
         }
     }
 
@@ -137,10 +137,10 @@ impl Tickets {
         let mut book = self.lock(now);
         book.forget(&key, |own| own.text == ticket);
         if book.of(&key).len() >= TICKETS_PER_KEY {
-            let oldest = book.of(&key).iter().map(|ticket| ticket.place).min();
-            book.forget(&key, |own| Some(own.place) == oldest);
+            let oldest = book.of(&key).iter().map(|ticket| ticket.order).min();
+            book.forget(&key, |own| Some(own.order) == oldest);
         }
-        book.make_room(self.total_max);
+        book.evict_to_fit(self.total_max);
         (*book.add(&key, true, now)).to_owned()
     }
 
@@ -151,12 +151,12 @@ impl Tickets {
         let mut valid: Vec<_> = own
             .filter(|ticket| ticket.is_valid(now, self.ttl))
             .collect();
-        valid.sort_unstable_by_key(|ticket| std::cmp::Reverse(ticket.place.touch));
+        valid.sort_unstable_by_key(|ticket| std::cmp::Reverse(ticket.order.touch));
         valid.iter().map(|ticket| ticket.text.clone()).collect()
     }
 
-    fn lock(&self, now: Instant) -> MutexGuard<'_, Book> {
-        let mut book = self.book.lock().unwrap_or_else(PoisonError::into_inner);
+    fn lock(&self, now: Instant) -> MutexGuard<'_, ChallengeIndex> {
+        let mut book = self.index.lock().unwrap_or_else(PoisonError::into_inner);
         book.sweep(now, self.ttl);
         book
     }
@@ -164,51 +164,51 @@ impl Tickets {
 
 impl Ticket {
     fn is_valid(&self, now: Instant, ttl: Duration) -> bool {
-        now.saturating_duration_since(self.used) < ttl
+        now.saturating_duration_since(self.last_used) < ttl
     }
 }
 
-impl Book {
+impl ChallengeIndex {
     fn of(&self, key: &PublicKey) -> &[Ticket] {
         self.by_key.get(key).map_or(&[], Vec::as_slice)
     }
 
     fn add(&mut self, key: &PublicKey, is_proven: bool, now: Instant) -> Arc<str> {
         let text: Arc<str> = Alphabetic
-            .sample_string(&mut rand::rng(), Tickets::LETTERS)
+            .sample_string(&mut rand::rng(), ChallengeStore::LETTERS)
             .into();
-        let place = self.next_place(is_proven);
+        let place = self.next_order(is_proven);
         self.order.insert(place, key.clone());
         self.by_key.entry(key.clone()).or_default().push(Ticket {
             text: text.clone(),
-            place,
-            used: now,
+            order: place,
+            last_used: now,
         });
         text
     }
 
     /// Notes that a ticket was used. What is proven stays so. False if there is no such ticket.
-    fn touch(&mut self, key: &PublicKey, text: &str, proves: bool, now: Instant) -> bool {
-        let next = self.next_place(proves);
+    fn mark_used(&mut self, key: &PublicKey, text: &str, proves: bool, now: Instant) -> bool {
+        let next = self.next_order(proves);
         let own = self.by_key.get_mut(key).into_iter().flatten();
         let Some(ticket) = own.into_iter().find(|ticket| &*ticket.text == text) else {
             return false;
         };
-        let before = ticket.place;
-        ticket.place = Place {
+        let before = ticket.order;
+        ticket.order = EvictionOrder {
             is_proven: before.is_proven || proves,
             touch: next.touch,
         };
-        ticket.used = now;
-        let after = ticket.place;
+        ticket.last_used = now;
+        let after = ticket.order;
         self.order.remove(&before);
         self.order.insert(after, key.clone());
         true
     }
 
-    fn next_place(&mut self, is_proven: bool) -> Place {
+    fn next_order(&mut self, is_proven: bool) -> EvictionOrder {
         self.last_touch += 1;
-        Place {
+        EvictionOrder {
             is_proven,
             touch: self.last_touch,
         }
@@ -220,7 +220,7 @@ impl Book {
             return;
         };
         for ticket in own.extract_if(.., |ticket| goes(ticket)) {
-            self.order.remove(&ticket.place);
+            self.order.remove(&ticket.order);
         }
         if own.is_empty() {
             self.by_key.remove(key);
@@ -231,14 +231,14 @@ impl Book {
         self.forget(key, |ticket| !ticket.is_valid(now, ttl));
     }
 
-    fn forget_at(&mut self, place: Place) {
+    fn forget_at(&mut self, place: EvictionOrder) {
         if let Some(key) = self.order.get(&place).cloned() {
-            self.forget(&key, |ticket| ticket.place == place);
+            self.forget(&key, |ticket| ticket.order == place);
         }
     }
 
     /// Makes room for one more.
-    fn make_room(&mut self, total_max: usize) {
+    fn evict_to_fit(&mut self, total_max: usize) {
         while self.order.len() >= total_max
             && let Some((&first, _)) = self.order.first_key_value()
         {
@@ -250,7 +250,7 @@ impl Book {
     fn sweep(&mut self, now: Instant, ttl: Duration) {
         for is_proven in [false, true] {
             for _ in 0..SWEEP / 2 {
-                let start = Place {
+                let start = EvictionOrder {
                     is_proven,
                     touch: 0,
                 };
@@ -258,7 +258,7 @@ impl Book {
                     break;
                 };
                 let mut own = self.of(key).iter();
-                if own.any(|ticket| ticket.place == place && ticket.is_valid(now, ttl)) {
+                if own.any(|ticket| ticket.order == place && ticket.is_valid(now, ttl)) {
                     break;
                 }
                 self.forget_at(place);
@@ -277,10 +277,10 @@ mod tests {
 
     const TTL: Duration = Duration::from_mins(10);
 
-    fn tickets(total_max: usize) -> Tickets {
-        Tickets {
+    fn tickets(total_max: usize) -> ChallengeStore {
+        ChallengeStore {
             total_max,
-            ..Tickets::new(TTL)
+            ..ChallengeStore::new(TTL)
         }
     }
 
@@ -293,13 +293,13 @@ mod tests {
         })
     }
 
-    fn count(tickets: &Tickets) -> usize {
-        let book = tickets.book.lock().unwrap();
+    fn count(tickets: &ChallengeStore) -> usize {
+        let book = tickets.index.lock().unwrap();
         let listed: usize = book.by_key.values().map(Vec::len).sum();
         assert_eq!(listed, book.order.len());
         for (key, own) in &book.by_key {
             assert!((1..=TICKETS_PER_KEY).contains(&own.len()));
-            assert!(own.iter().all(|t| book.order.get(&t.place) == Some(key)));
+            assert!(own.iter().all(|t| book.order.get(&t.order) == Some(key)));
         }
         listed
     }
@@ -331,11 +331,11 @@ mod tests {
     struct Client<'a> {
         secret: SecretKey,
         key: PublicKey,
-        tickets: &'a Tickets,
+        tickets: &'a ChallengeStore,
     }
 
     impl<'a> Client<'a> {
-        fn new(tickets: &'a Tickets) -> Self {
+        fn new(tickets: &'a ChallengeStore) -> Self {
             let secret = SecretKey::generate();
             let key = secret.public();
             Self {
@@ -361,7 +361,7 @@ mod tests {
         let client = Client::new(&tickets);
         let other = Client::new(&tickets);
         let ticket = tickets.issue(&client.key, now);
-        assert_eq!(ticket.len(), Tickets::LETTERS);
+        assert_eq!(ticket.len(), ChallengeStore::LETTERS);
         assert!(ticket.bytes().all(|byte| byte.is_ascii_alphabetic()));
 
         let theirs = other.secret.sign(&ticket).unwrap();

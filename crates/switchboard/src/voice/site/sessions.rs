@@ -10,19 +10,19 @@ use std::{
 const SESSIONS: usize = 10_000;
 
 /// Whose sessions the site has named lately.
-pub(super) struct Sessions {
+pub(super) struct SessionCache {
     ttl: Duration,
-    by_token: HashMap<Arc<str>, Session>,
+    by_token: HashMap<Arc<str>, CachedSession>,
     /// Every session once, in the order in which they expire.
     order: VecDeque<Arc<str>>,
 }
 
-struct Session {
+struct CachedSession {
     user: u64,
     asked: Instant,
 }
 
-impl Sessions {
+impl SessionCache {
     pub(super) fn new(ttl: Duration) -> Self {
         Self {
             ttl,
@@ -49,12 +49,13 @@ impl Sessions {
             return;
         }
         let token: Arc<str> = token.into();
-        self.by_token.insert(token.clone(), Session { user, asked });
+        self.by_token
+            .insert(token.clone(), CachedSession { user, asked });
         self.order.push_back(token);
     }
 }
 
-impl Session {
+impl CachedSession {
     fn is_fresh(&self, now: Instant, ttl: Duration) -> bool {
         now.saturating_duration_since(self.asked) < ttl
     }
@@ -67,7 +68,7 @@ mod tests {
     #[test]
     fn a_session_is_forgotten_in_time_and_so_are_too_many() {
         let ttl = Duration::from_secs(10);
-        let (mut sessions, start) = (Sessions::new(ttl), Instant::now());
+        let (mut sessions, start) = (SessionCache::new(ttl), Instant::now());
         sessions.remember("a", 1, start);
         let later = start + Duration::from_secs(5);
         sessions.remember("a", 2, later);

@@ -26,7 +26,7 @@ impl Signal {
 
 /// The sender and the receiver of a signal.
 #[derive(Clone, Copy)]
-pub(super) struct Ends<'a> {
+pub(super) struct SignalEnds<'a> {
     pub(super) from: &'a str,
     pub(super) to: &'a str,
 }
@@ -48,8 +48,8 @@ pub(super) struct DialectClient {
     pub(super) join: fn(nick: &str) -> Vec<Value>,
     /// Asks for the ids of the members.
     pub(super) list_members: Option<fn() -> Value>,
-    pub(super) describe: fn(ends: Ends, kind: &str, sdp: &str) -> Value,
-    pub(super) trickle: fn(ends: Ends, candidate: &str) -> Value,
+    pub(super) describe: fn(ends: SignalEnds, kind: &str, sdp: &str) -> Value,
+    pub(super) trickle: fn(ends: SignalEnds, candidate: &str) -> Value,
     /// The meaning of a frame for the client of that id.
     pub(super) read: fn(frame: &Value, id: &str) -> Vec<Notice>,
     /// The server assigns the ids.
@@ -81,8 +81,8 @@ const USUAL: DialectClient = DialectClient {
 
 pub(super) static LIGHTSTREAM: DialectClient = DialectClient {
     join: |nick| vec![json!({"type": "join", "roomID": "r", "senderID": nick})],
-    describe: |Ends { to, .. }, kind, sdp| json!({"type": kind, "targetID": to, "data": {"type": kind, "sdp": sdp}}),
-    trickle: |Ends { to, .. }, candidate| json!({"type": "ice-candidate", "targetID": to, "data": init(candidate)}),
+    describe: |SignalEnds { to, .. }, kind, sdp| json!({"type": kind, "targetID": to, "data": {"type": kind, "sdp": sdp}}),
+    trickle: |SignalEnds { to, .. }, candidate| json!({"type": "ice-candidate", "targetID": to, "data": init(candidate)}),
     read: |frame, _| {
         let from = &frame["senderID"];
         match text(&frame["type"]) {
@@ -103,11 +103,11 @@ pub(super) static P2P: DialectClient = DialectClient {
             json!({"type": "JOIN_ROOM", "roomId": "r"}),
         ]
     },
-    describe: |Ends { to, .. }, kind, sdp| {
+    describe: |SignalEnds { to, .. }, kind, sdp| {
         let frame = format!("SDP_{}", kind.to_uppercase());
         json!({"type": frame, "toPeerId": to, "sdp": {"type": kind, "sdp": sdp}})
     },
-    trickle: |Ends { to, .. }, candidate| json!({"type": "ICE_CANDIDATE", "toPeerId": to, "iceCandidate": init(candidate)}),
+    trickle: |SignalEnds { to, .. }, candidate| json!({"type": "ICE_CANDIDATE", "toPeerId": to, "iceCandidate": init(candidate)}),
     read: |frame, _| {
         let from = &frame["fromPeerId"];
         match text(&frame["type"]) {
@@ -127,8 +127,8 @@ pub(super) static P2P: DialectClient = DialectClient {
 pub(super) static SINGO: DialectClient = DialectClient {
     path: |_| "/connect".to_owned(),
     join: |_| vec![json!({"type": "join", "payload": {"room_id": "r"}})],
-    describe: |Ends { to, .. }, kind, sdp| json!({"type": kind, "payload": {"client_id": to, "sdp": sdp}}),
-    trickle: |Ends { to, .. }, candidate| {
+    describe: |SignalEnds { to, .. }, kind, sdp| json!({"type": kind, "payload": {"client_id": to, "sdp": sdp}}),
+    trickle: |SignalEnds { to, .. }, candidate| {
         let mut payload = init(candidate);
         payload["client_id"] = to.into();
         json!({"type": "ice-candidate", "payload": payload})
@@ -154,7 +154,7 @@ pub(super) static MESH: DialectClient = DialectClient {
     path: |_| "/signalingserver?room=r".to_owned(),
     join: |_| vec![json!({"kind": "IdentifySelf", "reach": "Self"})],
     list_members: Some(|| json!({"kind": "GetAllPeerIDs", "reach": "Self"})),
-    describe: |Ends { to, .. }, kind, sdp| {
+    describe: |SignalEnds { to, .. }, kind, sdp| {
         let (kind, number) = if kind == "offer" {
             ("Offer", 1)
         } else {
@@ -162,7 +162,7 @@ pub(super) static MESH: DialectClient = DialectClient {
         };
         json!({"kind": kind, "reach": "OnePeer", "peerID": to, "content": {"type": number, "sdp": sdp}})
     },
-    trickle: |Ends { to, .. }, candidate| json!({"kind": "ICECandidate", "reach": "OnePeer", "peerID": to, "content": init(candidate)}),
+    trickle: |SignalEnds { to, .. }, candidate| json!({"kind": "ICECandidate", "reach": "OnePeer", "peerID": to, "content": init(candidate)}),
     read: |frame, _| {
         let (from, content) = (&frame["sender"], &frame["content"]);
         match text(&frame["kind"]) {
@@ -196,11 +196,11 @@ pub(super) static AYAME: DialectClient = DialectClient {
 
 pub(super) static MATCHBOX: DialectClient = DialectClient {
     path: |_| "/matchbox/r".to_owned(),
-    describe: |Ends { to, .. }, kind, sdp| {
+    describe: |SignalEnds { to, .. }, kind, sdp| {
         let kind = if kind == "offer" { "Offer" } else { "Answer" };
         json!({"Signal": {"receiver": to, "data": {kind: sdp}}})
     },
-    trickle: |Ends { to, .. }, candidate| json!({"Signal": {"receiver": to, "data": {"IceCandidate": init(candidate).to_string()}}}),
+    trickle: |SignalEnds { to, .. }, candidate| json!({"Signal": {"receiver": to, "data": {"IceCandidate": init(candidate).to_string()}}}),
     read: |frame, _| {
         let (from, data) = (&frame["Signal"]["sender"], &frame["Signal"]["data"]);
         let event = frame.as_object().and_then(|frame| frame.keys().next());
@@ -227,12 +227,12 @@ pub(super) static MATCHBOX: DialectClient = DialectClient {
 
 pub(super) static PEERJS: DialectClient = DialectClient {
     path: |nick| format!("/peerjs?key=peerjs&id={nick}&token={nick}"),
-    describe: |Ends { to, .. }, kind, sdp| {
+    describe: |SignalEnds { to, .. }, kind, sdp| {
         let payload =
             json!({"sdp": {"type": kind, "sdp": sdp}, "type": "data", "connectionId": "dc_1"});
         json!({"type": kind.to_uppercase(), "dst": to, "payload": payload})
     },
-    trickle: |Ends { to, .. }, candidate| {
+    trickle: |SignalEnds { to, .. }, candidate| {
         let payload = json!({"candidate": init(candidate), "type": "data", "connectionId": "dc_1"});
         json!({"type": "CANDIDATE", "dst": to, "payload": payload})
     },
@@ -258,12 +258,12 @@ pub(super) static Y_WEBRTC: DialectClient = DialectClient {
             publish(&json!({"type": "announce", "from": nick})),
         ]
     },
-    describe: |Ends { from, to }, kind, sdp| {
+    describe: |SignalEnds { from, to }, kind, sdp| {
         publish(
             &json!({"type": "signal", "from": from, "to": to, "signal": {"type": kind, "sdp": sdp}}),
         )
     },
-    trickle: |Ends { from, to }, candidate| {
+    trickle: |SignalEnds { from, to }, candidate| {
         publish(
             &json!({"type": "signal", "from": from, "to": to, "signal": {"type": "candidate", "candidate": init(candidate)}}),
         )

@@ -9,7 +9,7 @@ use switchboard::{Admission, Builder, Config, Server};
 use tokio::{runtime::Runtime, time::timeout};
 
 use super::{
-    http::{Ask, Piece, encoded, metric_is, metric_of},
+    http::{BodyPart, HttpRequest, encoded, metric_is, metric_of},
     listener::Listener,
     sound::{FRAME, RATE, Tone, bytes_of, decibels, pcm, steady_amplitude, usual_amplitude},
     source::Source,
@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     client::PATIENCE,
-    nodes::{Nodes, SECRET, Serving},
+    nodes::{SECRET, Serving, SharedLogs},
 };
 
 const AMPLITUDE: f64 = 6000.0;
@@ -26,19 +26,19 @@ const AMPLITUDE: f64 = 6000.0;
 const SILENCE_DB: f64 = -40.0;
 
 /// Two nodes of which the first does voice.
-struct Two {
-    nodes: Nodes,
+struct TwoNodes {
+    nodes: SharedLogs,
     owner: Serving,
     other: Serving,
 }
 
-impl Two {
+impl TwoNodes {
     fn new() -> Self {
         Self::of(Server::builder())
     }
 
     fn of(builder: Builder) -> Self {
-        let nodes = Nodes::new();
+        let nodes = SharedLogs::new();
         let owner = nodes.serve(builder.clone());
         let other = nodes.serve(builder);
         Self {
@@ -55,7 +55,7 @@ impl Two {
 
 #[tokio::test]
 async fn who_calls_and_who_is_called_may_be_on_any_node() {
-    let two = Two::new();
+    let two = TwoNodes::new();
     for [caller, callee] in [[0, 1], [1, 0], [1, 1]] {
         let mut ada = User::new(two.addresses()[caller]).await;
         let bob = User::new(two.addresses()[callee]).await;
@@ -87,7 +87,7 @@ async fn who_calls_and_who_is_called_may_be_on_any_node() {
         assert_eq!(status, 200, "{text}");
         assert_eq!(ada_hears.next().await.name, "acceptedCall");
         // Anybody on any node is told the same of a room.
-        let (_, rooms) = Ask::get("/listRoom").text(two.other.address).await;
+        let (_, rooms) = HttpRequest::get("/listRoom").text(two.other.address).await;
         assert_eq!(rooms, "[]");
         drop((ada_hears, bob_hears));
         metric_is(two.owner.address, "voice_event_streams", 0).await;
@@ -102,7 +102,7 @@ fn challenge_of(told: &serde_json::Value) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_room_is_one_room_on_all_nodes() {
-    let two = Two::new();
+    let two = TwoNodes::new();
     let [here, there] = two.addresses();
     let talkers = [
         (here, "GET", "wav", 440),
@@ -141,12 +141,12 @@ async fn a_room_is_one_room_on_all_nodes() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_clip_that_is_posted_to_another_node_is_heard_whole() {
-    let two = Two::new();
+    let two = TwoNodes::new();
     let (ada, bob) = User::two(two.other.address).await;
     let hears = bob.listen("standup", "wav").await;
     hears.samples(1).await;
     let clip: Vec<i16> = (1..=30_000).cycle().take(RATE + RATE / 2).collect();
-    let ask = Ask::post(ada.up_room("standup")).body(bytes_of(&clip));
+    let ask = HttpRequest::post(ada.up_room("standup")).body(bytes_of(&clip));
     assert_eq!(ask.text(two.other.address).await, (200, String::new()));
     let heard = hears.samples(hears.samples_now() + 5 * FRAME).await;
     let sound = heard.into_iter().filter(|sample| *sample != 0.0);
@@ -155,7 +155,7 @@ async fn a_clip_that_is_posted_to_another_node_is_heard_whole() {
 
 #[tokio::test]
 async fn who_hangs_up_is_gone_at_the_owner_too() {
-    let two = Two::new();
+    let two = TwoNodes::new();
     let (ada, bob) = User::two(two.other.address).await;
     let events = bob.events().await;
     let listener = ada.listen("standup", "opus").await;
@@ -186,7 +186,7 @@ async fn who_hangs_up_is_gone_at_the_owner_too() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn when_the_owner_dies_the_next_node_takes_its_place() {
-    let nodes = Nodes::new();
+    let nodes = SharedLogs::new();
     let runtime = Runtime::new().expect("a runtime");
     let owner = {
         let _in_it = runtime.enter();
@@ -206,7 +206,7 @@ async fn when_the_owner_dies_the_next_node_takes_its_place() {
     assert_eq!(metric_of(owner.address, "voice_calls_total").await, 1);
     let died = Instant::now();
     runtime.shutdown_background();
-    assert_eq!(listener.end().await.1, Piece::Cut);
+    assert_eq!(listener.end().await.1, BodyPart::Cut);
     while events.next_or_end().await.is_ok() {}
     microphone.closed_or_cut().await;
     eprintln!(
@@ -214,7 +214,7 @@ async fn when_the_owner_dies_the_next_node_takes_its_place() {
         died.elapsed()
     );
     // Nobody has noticed yet.
-    let answer = Ask::get("/listRoom").send(second).await;
+    let answer = HttpRequest::get("/listRoom").send(second).await;
     assert_eq!(
         (answer.status, answer.header("retry-after")),
         (503, Some("1"))
@@ -236,7 +236,7 @@ async fn when_the_owner_dies_the_next_node_takes_its_place() {
 
 #[tokio::test]
 async fn streams_of_an_owner_that_is_no_longer_one_end_though_it_does_not_know() {
-    let two = Two::new();
+    let two = TwoNodes::new();
     let (ada, bob) = User::two(two.other.address).await;
     let mut events = ada.events().await;
     let mut listener = bob.listen("standup", "wav").await;
@@ -246,12 +246,12 @@ async fn streams_of_an_owner_that_is_no_longer_one_end_though_it_does_not_know()
     // New requests go to the new owner at once.
     let carol = User::new(two.other.address).await;
     carol.listen("standup", "wav").await.samples(1).await;
-    assert_eq!(listener.end().await.1, Piece::Cut);
+    assert_eq!(listener.end().await.1, BodyPart::Cut);
     while events.next_or_end().await.is_ok() {}
     microphone.closed_or_cut().await;
     // For whoever is connected to it, the lonely one goes on.
     metric_is(two.owner.address, "voice_sources", 0).await;
-    let (_, rooms) = Ask::get("/listRoom").text(two.owner.address).await;
+    let (_, rooms) = HttpRequest::get("/listRoom").text(two.owner.address).await;
     assert!(rooms.contains("standup"), "{rooms}");
 }
 
@@ -264,7 +264,7 @@ async fn assert_is_heard(listener: &Listener) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_loses_the_duty_ends_everything_and_begins_with_nothing_when_it_comes_back() {
-    let two = Two::new();
+    let two = TwoNodes::new();
     let [first, second] = two.addresses();
     for (owner, address) in [(&two.owner, second), (&two.other, first)] {
         let (mut ada, bob) = (User::new(first).await, User::new(second).await);
@@ -278,12 +278,17 @@ async fn who_loses_the_duty_ends_everything_and_begins_with_nothing_when_it_come
         for listener in &listeners {
             listener.begins(40).await;
         }
-        assert_eq!(Ask::get("/listMembers?roomID=1").status(address).await, 200);
+        assert_eq!(
+            HttpRequest::get("/listMembers?roomID=1")
+                .status(address)
+                .await,
+            200
+        );
         two.nodes.lose(owner.id);
         for listener in &mut listeners {
             assert_eq!(
                 listener.end().await.1,
-                Piece::End,
+                BodyPart::End,
                 "its owner ends it itself"
             );
         }
@@ -295,7 +300,7 @@ async fn who_loses_the_duty_ends_everything_and_begins_with_nothing_when_it_come
         }
         for address in [first, second] {
             assert_eq!(
-                Ask::get("/listRoom").text(address).await,
+                HttpRequest::get("/listRoom").text(address).await,
                 (200, "[]".to_owned())
             );
             let old = ada.join_room("standup", "wav");
@@ -314,14 +319,14 @@ async fn who_loses_the_duty_ends_everything_and_begins_with_nothing_when_it_come
 
 #[tokio::test]
 async fn a_node_that_stops_hands_over_and_ends_what_it_passes_on() {
-    let two = Two::new();
+    let two = TwoNodes::new();
     let [first, second] = two.addresses();
     let (ada, bob) = (User::new(first).await, User::new(second).await);
     let mut hears = bob.listen("standup", "opus").await;
     hears.begins(40).await;
     let mut microphone = bob.speak("standup").await;
     assert!(two.owner.server.shutdown(Duration::from_secs(5)).await);
-    assert_eq!(hears.end().await.1, Piece::End);
+    assert_eq!(hears.end().await.1, BodyPart::End);
     assert_eq!(
         microphone.closed().await,
         (1012, "The server stops.".to_owned())
@@ -333,7 +338,7 @@ async fn a_node_that_stops_hands_over_and_ends_what_it_passes_on() {
 
 #[tokio::test]
 async fn a_node_that_stops_ends_what_it_passes_on() {
-    let two = Two::new();
+    let two = TwoNodes::new();
     let (ada, bob) = User::two(two.other.address).await;
     let mut hears = bob.listen("standup", "opus").await;
     hears.begins(40).await;
@@ -343,7 +348,7 @@ async fn a_node_that_stops_ends_what_it_passes_on() {
     metric_is(two.owner.address, "voice_sources", 2).await;
     let server = two.other.server.clone();
     let stopped = tokio::spawn(async move { server.shutdown(Duration::from_secs(5)).await });
-    assert_eq!(hears.end().await.1, Piece::End);
+    assert_eq!(hears.end().await.1, BodyPart::End);
     assert_eq!(
         microphone.closed().await,
         (1012, "The server stops.".to_owned())
@@ -378,8 +383,9 @@ async fn what_only_nodes_may_say_is_not_believed_of_clients() {
     });
     let mut config = Config::default();
     config.voice.gostream.event_streams = 1;
-    let two = Two::of(asks_for_a_pass.config(config));
-    let with = |secret: &str| Ask::get("/listRoom").header("X-Switchboard-Node-Secret", secret);
+    let two = TwoNodes::of(asks_for_a_pass.config(config));
+    let with =
+        |secret: &str| HttpRequest::get("/listRoom").header("X-Switchboard-Node-Secret", secret);
     for address in two.addresses() {
         for secret in [
             "",
@@ -389,7 +395,7 @@ async fn what_only_nodes_may_say_is_not_believed_of_clients() {
         ] {
             assert_eq!(with(secret).status(address).await, 403, "{secret:?}");
         }
-        let pass = Ask::get("/listRoom").header("pass", "");
+        let pass = HttpRequest::get("/listRoom").header("pass", "");
         assert_eq!(pass.status(address).await, 200);
     }
     // A node with another secret might be brought its request again.
@@ -410,7 +416,7 @@ async fn what_only_nodes_may_say_is_not_believed_of_clients() {
     // All streams are of one address, whatever their clients say.
     let key = switchboard::SecretKey::generate().public().to_string();
     let events = |address: &str| {
-        let ask = Ask::get(format!("/messages?PKey={key}")).header("pass", "");
+        let ask = HttpRequest::get(format!("/messages?PKey={key}")).header("pass", "");
         ask.header("X-Switchboard-Client", address)
     };
     let _first = Events::of(events("192.0.2.1").send(two.other.address).await).await;
@@ -424,18 +430,18 @@ async fn what_only_nodes_may_say_is_not_believed_of_clients() {
 
 #[tokio::test]
 async fn an_answer_from_afar_has_every_header_once() {
-    let two = Two::new();
+    let two = TwoNodes::new();
     let ada = User::new(two.other.address).await;
     let asks = [
-        Ask::get("/listRoom"),
-        Ask::get("/tokenCheck"),
-        Ask::get("/voice/mode"),
-        Ask::new("OPTIONS", "/newCall"),
-        Ask::new("HEAD", "/listRoom"),
+        HttpRequest::get("/listRoom"),
+        HttpRequest::get("/tokenCheck"),
+        HttpRequest::get("/voice/mode"),
+        HttpRequest::new("OPTIONS", "/newCall"),
+        HttpRequest::new("HEAD", "/listRoom"),
         ada.join_room("standup", "wav"),
         ada.join_room("standup", "nonsense"),
-        Ask::new("HEAD", ada.path("/joinRoom", &[("roomID", "standup")])),
-        Ask::new("HEAD", format!("/messages?PKey={}", ada.id())),
+        HttpRequest::new("HEAD", ada.path("/joinRoom", &[("roomID", "standup")])),
+        HttpRequest::new("HEAD", format!("/messages?PKey={}", ada.id())),
     ];
     for ask in asks {
         let [here, there] = [
@@ -457,42 +463,48 @@ async fn an_answer_from_afar_has_every_header_once() {
 
 #[tokio::test]
 async fn who_cannot_be_brought_anywhere_is_told_to_come_back() {
-    let nodes = Nodes::new();
+    let nodes = SharedLogs::new();
     // The first in the queue never comes.
     let (_absent, _) = nodes.build(Server::builder().config(off()), "http://127.0.0.1:9");
     let waits = nodes.serve(Server::builder());
     let asked = Instant::now();
-    let answer = Ask::get("/listRoom").send(waits.address).await;
+    let answer = HttpRequest::get("/listRoom").send(waits.address).await;
     assert_eq!(
         (answer.status, answer.header("retry-after")),
         (503, Some("1"))
     );
     assert!(asked.elapsed() >= Duration::from_secs(2));
-    assert_eq!(Ask::get("/voice/mode").status(waits.address).await, 200);
+    assert_eq!(
+        HttpRequest::get("/voice/mode").status(waits.address).await,
+        200
+    );
     // The owner's URL leads back here.
-    let nodes = Nodes::new();
+    let nodes = SharedLogs::new();
     let (_twin, twin) = nodes.build(Server::builder(), "http://127.0.0.1:9");
     let listener = switchboard::Listener::bind(([127, 0, 0, 1], 0).into()).expect("a free port");
     let address = listener.address();
     let (server, _) = nodes.build(Server::builder(), "http://127.0.0.1:9/");
     server.serve(listener);
-    let (status, words) = Ask::get("/listRoom").text(address).await;
+    let (status, words) = HttpRequest::get("/listRoom").text(address).await;
     assert_eq!(status, 503);
     assert!(words.contains("both advertise the same URL"), "{words}");
     nodes.bury(twin);
-    assert_eq!(Ask::get("/listRoom").status(address).await, 200);
+    assert_eq!(HttpRequest::get("/listRoom").status(address).await, 200);
     // The owner does not answer.
-    let nodes = Nodes::new();
+    let nodes = SharedLogs::new();
     let (_deaf, deaf) = nodes.build(Server::builder(), "http://127.0.0.1:9");
     let other = nodes.serve(Server::builder());
-    let answer = Ask::get("/listRoom").send(other.address).await;
+    let answer = HttpRequest::get("/listRoom").send(other.address).await;
     assert_eq!(
         (answer.status, answer.header("retry-after")),
         (503, Some("1"))
     );
     assert_eq!(answer.text().await.lines().count(), 1);
     nodes.lose(deaf);
-    assert_eq!(Ask::get("/listRoom").status(other.address).await, 200);
+    assert_eq!(
+        HttpRequest::get("/listRoom").status(other.address).await,
+        200
+    );
 }
 
 fn off() -> Config {
@@ -508,7 +520,7 @@ const PERIOD: usize = 30_000;
 async fn who_does_not_read_is_cut_off_and_the_others_lose_no_frame() {
     let mut config = Config::default();
     config.voice.mix.latency_max = Duration::from_secs(5);
-    let two = Two::of(Server::builder().config(config));
+    let two = TwoNodes::of(Server::builder().config(config));
     let [owner, other] = two.addresses();
     let (ada, bob) = User::two(other).await;
     let slow = User::new(other).await;
@@ -532,7 +544,7 @@ async fn who_does_not_read_is_cut_off_and_the_others_lose_no_frame() {
     eprintln!("cut off after {:?}", began.elapsed());
     let cut_off = metric_of(owner, "slow_total").await + metric_of(other, "slow_total").await;
     assert!(cut_off >= 1);
-    let ends = async { while let Piece::Bytes(_) = stuck.body.any_time().await {} };
+    let ends = async { while let BodyPart::Bytes(_) = stuck.body.any_time().await {} };
     timeout(PATIENCE, ends).await.expect("it is hung up on");
     let samples = pcm(&reads.bytes(reads.samples_now() + RATE).await);
     let heard: Vec<i16> = samples
@@ -547,7 +559,7 @@ async fn who_does_not_read_is_cut_off_and_the_others_lose_no_frame() {
 
 #[tokio::test]
 async fn parameters_are_brought_as_they_came() {
-    let two = Two::new();
+    let two = TwoNodes::new();
     let other = two.other.address;
     let ada = User::new(other).await;
     let pairs: Vec<(String, String)> = form_urlencoded::parse(ada.proof().as_bytes())
@@ -559,14 +571,14 @@ async fn parameters_are_brought_as_they_came() {
         .collect();
     let borrowed: Vec<(&str, &str)> = pairs.iter().map(|(k, v)| (&**k, &**v)).collect();
     for ask in [
-        Ask::post("/joinRoom").multipart(&pairs),
-        Ask::post("/joinRoom").url_encoded(encoded(&borrowed)),
-        Ask::get(format!("/joinRoom?{}", encoded(&borrowed))),
+        HttpRequest::post("/joinRoom").multipart(&pairs),
+        HttpRequest::post("/joinRoom").url_encoded(encoded(&borrowed)),
+        HttpRequest::get(format!("/joinRoom?{}", encoded(&borrowed))),
     ] {
         assert_eq!(ask.status(other).await, 200);
         metric_is(two.owner.address, "voice_listeners", 0).await;
     }
     let form = "x".repeat(300_000);
-    let too_much = Ask::post("/joinRoom").url_encoded(form);
+    let too_much = HttpRequest::post("/joinRoom").url_encoded(form);
     assert_eq!(too_much.status(other).await, 413);
 }

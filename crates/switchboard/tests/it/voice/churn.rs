@@ -6,7 +6,7 @@ use rand::RngExt;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{
-    http::Ask,
+    http::HttpRequest,
     listener::{all_are_gone, formats},
     sound::{FRAME, RATE, Tone, usual_amplitude},
     source::Source,
@@ -77,13 +77,13 @@ async fn churn(user: Arc<User>, until: Instant) {
 }
 
 async fn nobody_is_in_any_room(address: SocketAddr) {
-    let (_, rooms) = Ask::get("/listRoom").text(address).await;
+    let (_, rooms) = HttpRequest::get("/listRoom").text(address).await;
     let rooms: Vec<serde_json::Value> = serde_json::from_str(&rooms).expect("JSON");
     assert_eq!(rooms.len(), ROOMS.len(), "they linger");
     for room in rooms {
         let members = format!("/listMembers?roomID={}", room["id"]);
         // The gauges may be ahead of the rooms.
-        let empty = async { while Ask::get(&members).text(address).await.1 != "[]" {} };
+        let empty = async { while HttpRequest::get(&members).text(address).await.1 != "[]" {} };
         timeout(PATIENCE, empty).await.expect("nobody is in it");
     }
 }

@@ -1,18 +1,20 @@
 //! A user's display name: the proof that it needs, the events and lists that carry it, and its lifetime.
 
 use super::{
-    http::{Ask, metric_is},
+    http::{HttpRequest, metric_is},
     user::User,
 };
 use crate::client::start;
 
 async fn set(user: &User, name: &str) -> (u16, String) {
     let path = user.path("/voice/name", &[("name", name)]);
-    Ask::post(path).text(user.address).await
+    HttpRequest::post(path).text(user.address).await
 }
 
 async fn members(user: &User) -> serde_json::Value {
-    let (_, list) = Ask::get("/listMembers?roomID=1").text(user.address).await;
+    let (_, list) = HttpRequest::get("/listMembers?roomID=1")
+        .text(user.address)
+        .await;
     serde_json::from_str(&list).expect("JSON")
 }
 
@@ -46,10 +48,10 @@ async fn a_name_needs_a_proof_an_event_stream_and_a_bound() {
     assert_eq!(set(&ada, "Ada").await.0, 404);
     let _events = ada.events().await;
     assert_eq!(set(&ada, &"x".repeat(41)).await.0, 400);
-    let unproven = Ask::post("/voice/name?name=Ada").header("PKey", &ada.id());
+    let unproven = HttpRequest::post("/voice/name?name=Ada").header("PKey", &ada.id());
     assert_eq!(unproven.status(address).await, 403);
     let forged = format!("/voice/name?name=Ada&PKey={}&Signature=30", ada.id());
-    assert_eq!(Ask::post(forged).status(address).await, 403);
+    assert_eq!(HttpRequest::post(forged).status(address).await, 403);
     let _hears = ada.listen("standup", "wav").await;
     assert!(members(&bob).await[0].get("name").is_none());
 }

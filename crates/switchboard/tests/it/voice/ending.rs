@@ -6,7 +6,7 @@ use switchboard::{Config, Server};
 use tokio::time::timeout;
 
 use super::{
-    http::{Ask, Piece, metric_is},
+    http::{BodyPart, HttpRequest, metric_is},
     listener::{Listener, all_are_gone, formats},
     sound::{RATE, pages},
     source::Source,
@@ -14,13 +14,13 @@ use super::{
 };
 use crate::{
     client::{PATIENCE, open, start},
-    nodes::Nodes,
+    nodes::SharedLogs,
 };
 
 /// The stream is whole: its last chunk, and in Ogg its last page, are there.
 async fn assert_ends(mut listener: Listener, format: &str) {
     let (bytes, end) = listener.end().await;
-    assert_eq!(end, Piece::End, "{format}");
+    assert_eq!(end, BodyPart::End, "{format}");
     if format != "wav" {
         let pages = pages(&bytes);
         let last: Vec<bool> = pages.iter().map(|page| page.is_last).collect();
@@ -144,16 +144,21 @@ async fn a_room_that_nobody_is_in_is_gone_after_a_while() {
     // Longer than it lingers.
     listener.samples(RATE / 2).await;
     assert!(
-        Ask::get("/listRoom")
+        HttpRequest::get("/listRoom")
             .text(address)
             .await
             .1
             .contains("standup")
     );
     drop(listener);
-    let gone = async { while Ask::get("/listRoom").text(address).await.1 != "[]" {} };
+    let gone = async { while HttpRequest::get("/listRoom").text(address).await.1 != "[]" {} };
     timeout(PATIENCE, gone).await.expect("the room is gone");
-    assert_eq!(Ask::get("/listMembers?roomID=1").status(address).await, 404);
+    assert_eq!(
+        HttpRequest::get("/listMembers?roomID=1")
+            .status(address)
+            .await,
+        404
+    );
     let _again = ada.listen("standup", "wav").await;
     assert_eq!(
         events.next().await.json()["roomid"],
@@ -183,7 +188,7 @@ async fn stopping_ends_streams_and_sources_properly_and_in_time() {
         listener.samples(RATE / 10).await;
     }
     let stopped = tokio::spawn(async move { server.shutdown(Duration::from_secs(10)).await });
-    let mixes_here = Nodes::of(address).len() == 1;
+    let mixes_here = SharedLogs::of(address).len() == 1;
     for (format, listener) in listeners {
         // Whoever only passes a stream on has no last page to put to it.
         assert_ends(listener, if mixes_here { format } else { "wav" }).await;
@@ -195,7 +200,7 @@ async fn stopping_ends_streams_and_sources_properly_and_in_time() {
     loop {
         match events.next_or_end().await {
             Ok(_) => {}
-            Err(end) => break assert_eq!(end, Piece::End),
+            Err(end) => break assert_eq!(end, BodyPart::End),
         }
     }
     assert!(
@@ -266,7 +271,7 @@ async fn a_body_of_audio_that_ends_is_answered() {
     source.send(&[1000; 960]).await;
     assert_eq!(source.finish().await.status, 200);
     // One that is there whole, with its length.
-    let whole = Ask::post(ada.up_room("standup")).body([0; 9600]);
+    let whole = HttpRequest::post(ada.up_room("standup")).body([0; 9600]);
     assert_eq!(whole.status(address).await, 200);
     metric_is(address, "voice_sources", 0).await;
 }

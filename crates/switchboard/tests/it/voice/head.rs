@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use super::{
-    http::{Ask, Piece, metric},
+    http::{BodyPart, HttpRequest, metric},
     user::{User, in_call},
 };
 use crate::client::start;
@@ -16,8 +16,8 @@ async fn nothing_is_taken(address: SocketAddr) {
 
 /// Asks with GET and HEAD, which are answered the same, the latter without a body.
 async fn assert_same_head(address: SocketAddr, target: &str) {
-    let mut head = Ask::new("HEAD", target).send(address).await;
-    let get = Ask::get(target).send(address).await;
+    let mut head = HttpRequest::new("HEAD", target).send(address).await;
+    let get = HttpRequest::get(target).send(address).await;
     assert_eq!(head.status, get.status, "{target}");
     for name in [
         "content-type",
@@ -29,7 +29,7 @@ async fn assert_same_head(address: SocketAddr, target: &str) {
     }
     // The answer to HEAD has no body, even with a `content-length`: the next bytes are the next answer.
     head.body.has_none();
-    assert_eq!(head.body.next().await, Piece::End);
+    assert_eq!(head.body.next().await, BodyPart::End);
 }
 
 #[tokio::test]
@@ -45,7 +45,7 @@ async fn a_stream_s_head_takes_no_seat() {
         format!("/messages?PKey={}", ada.id()),
     ];
     for target in targets {
-        let answer = Ask::new("HEAD", &target).send(address).await;
+        let answer = HttpRequest::new("HEAD", &target).send(address).await;
         assert_eq!(answer.status, 200, "{target}");
         nothing_is_taken(address).await;
         assert_same_head(address, &target).await;
@@ -67,7 +67,7 @@ async fn a_head_is_refused_as_the_stream_would_be() {
         (ada.up_room("standup"), 400),
         ("/messages".to_owned(), 403),
     ] {
-        let answer = Ask::new("HEAD", &target).send(address).await;
+        let answer = HttpRequest::new("HEAD", &target).send(address).await;
         assert_eq!(answer.status, status, "{target}");
     }
     nothing_is_taken(address).await;

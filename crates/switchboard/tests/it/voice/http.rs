@@ -9,13 +9,13 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{client::PATIENCE, nodes::Nodes};
+use crate::{client::PATIENCE, nodes::SharedLogs};
 
 const BOUNDARY: &str = "----WebKitFormBoundaryX";
 
 /// A request, each on a connection of its own.
 #[derive(Clone, Debug)]
-pub(super) struct Ask {
+pub(super) struct HttpRequest {
     method: &'static str,
     target: String,
     headers: Vec<(String, String)>,
@@ -25,7 +25,7 @@ pub(super) struct Ask {
 
 /// What is answered, its body yet to be read.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(super) struct HttpResponse {
     pub(super) status: u16,
     pub(super) headers: Vec<(String, String)>,
     pub(super) body: Body,
@@ -51,7 +51,7 @@ enum Framing {
 
 /// What comes of a body.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Piece {
+pub(super) enum BodyPart {
     Bytes(Vec<u8>),
     /// The body is whole: its last chunk is there, or all of its length.
     End,
@@ -59,7 +59,7 @@ pub(super) enum Piece {
     Cut,
 }
 
-impl Ask {
+impl HttpRequest {
     pub(super) fn new(method: &'static str, target: impl Into<String>) -> Self {
         Self {
             method,
@@ -113,7 +113,7 @@ impl Ask {
         self
     }
 
-    pub(super) async fn send(self, address: SocketAddr) -> Answer {
+    pub(super) async fn send(self, address: SocketAddr) -> HttpResponse {
         let asked = Instant::now();
         let mut stream = connect(address, self.receive_buffer).await;
         let mut head = format!(
@@ -129,7 +129,7 @@ impl Ask {
         head.push_str("\r\n");
         let request = [head.as_bytes(), &self.body].concat();
         stream.write_all(&request).await.expect("the server reads");
-        Answer::read(stream, asked).await
+        HttpResponse::read(stream, asked).await
     }
 
     /// Status and text of an answer that ends.
@@ -153,7 +153,7 @@ pub(super) async fn connect(address: SocketAddr, receive_buffer: Option<u32>) ->
     stream
 }
 
-impl Answer {
+impl HttpResponse {
     /// Reads the head of what is answered on this connection.
     pub(super) async fn read(mut stream: TcpStream, asked: Instant) -> Self {
         let mut buffer = Vec::new();
@@ -217,9 +217,9 @@ impl Answer {
         let mut text = Vec::new();
         loop {
             match self.body.next().await {
-                Piece::Bytes(bytes) => text.extend(bytes),
-                Piece::End => return String::from_utf8(text).expect("text"),
-                Piece::Cut => panic!(
+                BodyPart::Bytes(bytes) => text.extend(bytes),
+                BodyPart::End => return String::from_utf8(text).expect("text"),
+                BodyPart::Cut => panic!(
                     "the body breaks off after {:?}",
                     String::from_utf8_lossy(&text)
                 ),
@@ -235,33 +235,33 @@ impl Body {
     }
 
     /// The next piece, which must come in time.
-    pub(super) async fn next(&mut self) -> Piece {
+    pub(super) async fn next(&mut self) -> BodyPart {
         timeout(PATIENCE, self.any_time())
             .await
             .expect("a piece in time")
     }
 
     /// The next piece, whenever it comes.
-    pub(super) async fn any_time(&mut self) -> Piece {
+    pub(super) async fn any_time(&mut self) -> BodyPart {
         loop {
             if let Some(piece) = self.ready() {
                 return piece;
             }
             match self.stream.read_buf(&mut self.buffer).await {
-                Ok(0) | Err(_) => return Piece::Cut,
+                Ok(0) | Err(_) => return BodyPart::Cut,
                 Ok(_) => {}
             }
         }
     }
 
     /// A piece that is there whole.
-    fn ready(&mut self) -> Option<Piece> {
+    fn ready(&mut self) -> Option<BodyPart> {
         match self.framing {
-            Framing::Over | Framing::Length(0) => Some(Piece::End),
+            Framing::Over | Framing::Length(0) => Some(BodyPart::End),
             Framing::Length(left) => {
                 let count = left.min(self.buffer.len());
                 self.framing = Framing::Length(left - count);
-                (count > 0).then(|| Piece::Bytes(self.buffer.drain(..count).collect()))
+                (count > 0).then(|| BodyPart::Bytes(self.buffer.drain(..count).collect()))
             }
             Framing::Chunked => {
                 let line = find(&self.buffer, b"\r\n")?;
@@ -274,9 +274,9 @@ impl Body {
                 let chunk: Vec<u8> = self.buffer.drain(..end).collect();
                 if length == 0 {
                     self.framing = Framing::Over;
-                    return Some(Piece::End);
+                    return Some(BodyPart::End);
                 }
-                Some(Piece::Bytes(chunk[line + 2..end - 2].to_vec()))
+                Some(BodyPart::Bytes(chunk[line + 2..end - 2].to_vec()))
             }
         }
     }
@@ -294,7 +294,7 @@ fn find(bytes: &[u8], what: &[u8]) -> Option<usize> {
 /// The value of one metric, of all nodes that belong together.
 pub(super) async fn metric(address: SocketAddr, name: &str) -> u64 {
     let mut sum = 0;
-    for node in Nodes::of(address) {
+    for node in SharedLogs::of(address) {
         sum += metric_of(node, name).await;
     }
     sum
@@ -302,7 +302,7 @@ pub(super) async fn metric(address: SocketAddr, name: &str) -> u64 {
 
 /// The value of one metric of one node.
 pub(super) async fn metric_of(address: SocketAddr, name: &str) -> u64 {
-    let (_, text) = Ask::get("/metrics").text(address).await;
+    let (_, text) = HttpRequest::get("/metrics").text(address).await;
     let value = text
         .lines()
         .find_map(|line| line.strip_prefix(&format!("switchboard_{name} ")));

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, time::Duration};
 use switchboard::{Admission, Config, Server, SpaceName, config::VoiceIdentity};
 
 use super::{
-    http::{Ask, encoded, metric_is},
+    http::{HttpRequest, encoded, metric_is},
     listener::Listener,
     source::Source,
     user::{Events, User},
@@ -32,7 +32,9 @@ async fn a_room_takes_so_many_sources_and_gives_places_back() {
             .err(),
         Some(503)
     );
-    let (status, words) = Ask::post(bob.up_room("standup")).text(address).await;
+    let (status, words) = HttpRequest::post(bob.up_room("standup"))
+        .text(address)
+        .await;
     assert_eq!(
         (status, &*words),
         (503, "The room has as many microphones as it may.\n")
@@ -127,7 +129,7 @@ async fn a_user_has_so_many_event_streams() {
     let (ada, bob) = User::two(address).await;
     let path = format!("/messages?PKey={}", ada.id());
     let first = ada.events().await;
-    assert_eq!(Ask::get(&path).status(address).await, 429);
+    assert_eq!(HttpRequest::get(&path).status(address).await, 429);
     let _bob = bob.events().await;
     drop(first);
     metric_is(address, "voice_event_streams", 1).await;
@@ -139,14 +141,14 @@ async fn streams_count_as_connections() {
     let (_server, address) = with(|config| config.limits.connections = 1);
     let ada = User::new(address).await;
     let listener = ada.listen("standup", "wav").await;
-    let (status, words) = Ask::get("/listRoom").text(address).await;
+    let (status, words) = HttpRequest::get("/listRoom").text(address).await;
     assert_eq!(
         (status, &*words),
         (503, "The server has as many connections as it may.\n")
     );
     drop(listener);
     metric_is(address, "voice_listeners", 0).await;
-    assert_eq!(Ask::get("/listRoom").status(address).await, 200);
+    assert_eq!(HttpRequest::get("/listRoom").status(address).await, 200);
 }
 
 #[tokio::test]
@@ -177,14 +179,14 @@ async fn a_path_takes_its_methods_and_names_them() {
         ("/joinRoom", "PUT", "POST, GET, HEAD"),
         ("/upCall", "DELETE", "GET, HEAD, POST, PUT"),
     ] {
-        let answer = Ask::new(method, path).send(address).await;
+        let answer = HttpRequest::new(method, path).send(address).await;
         assert_eq!(
             (answer.status, answer.header("allow")),
             (405, Some(allow)),
             "{method} {path}"
         );
         assert_eq!(answer.text().await, format!("This path takes {allow}.\n"));
-        let answer = Ask::new("OPTIONS", path).send(address).await;
+        let answer = HttpRequest::new("OPTIONS", path).send(address).await;
         assert_eq!(answer.status, 200, "{path}");
         assert_eq!(answer.header("access-control-allow-methods"), Some(allow));
     }
@@ -194,9 +196,9 @@ async fn a_path_takes_its_methods_and_names_them() {
 async fn where_keys_prove_who_somebody_is_every_page_may_read() {
     let (_server, address) = start("");
     for ask in [
-        Ask::new("OPTIONS", "/newCall"),
-        Ask::get("/listRoom"),
-        Ask::get("/newCall"),
+        HttpRequest::new("OPTIONS", "/newCall"),
+        HttpRequest::get("/listRoom"),
+        HttpRequest::get("/newCall"),
     ] {
         let answer = ask.send(address).await;
         assert_eq!(answer.header("access-control-allow-origin"), Some("*"));
@@ -223,7 +225,10 @@ async fn who_or_what_is_not_there_is_404() {
     assert_eq!(ada.accept(&bob).await, no_call);
     assert_eq!(ada.hang_up(&bob).await, no_call);
     assert_eq!(ada.join_call(&bob, "wav").text(address).await, no_call);
-    assert_eq!(Ask::post(ada.up_call(&bob)).text(address).await, no_call);
+    assert_eq!(
+        HttpRequest::post(ada.up_call(&bob)).text(address).await,
+        no_call
+    );
     let _ringing = bob.events().await;
     assert_eq!(ada.ring(&bob).await.0, 200);
     assert_eq!(
@@ -231,9 +236,11 @@ async fn who_or_what_is_not_there_is_404() {
         no_call,
         "it only rings"
     );
-    let members = Ask::get("/listMembers?roomID=7").text(address).await;
+    let members = HttpRequest::get("/listMembers?roomID=7")
+        .text(address)
+        .await;
     assert_eq!(members, (404, "There is no such room.\n".to_owned()));
-    assert_eq!(Ask::get("/tokenCheck").status(address).await, 404);
+    assert_eq!(HttpRequest::get("/tokenCheck").status(address).await, 404);
 }
 
 #[tokio::test]
@@ -258,11 +265,16 @@ async fn what_is_wrong_with_a_request_is_400_and_says_what() {
         ("channels", "-1"),
     ] {
         let path = ada.path("/upRoom", &[("roomID", "standup"), (name, value)]);
-        let (status, words) = Ask::post(&path).text(address).await;
+        let (status, words) = HttpRequest::post(&path).text(address).await;
         assert_eq!(status, 400, "{name}={value}: {words}");
         assert_eq!(words.trim_end().lines().count(), 1, "{words}");
     }
-    assert_eq!(Ask::get(ada.up_room("standup")).status(address).await, 400);
+    assert_eq!(
+        HttpRequest::get(ada.up_room("standup"))
+            .status(address)
+            .await,
+        400
+    );
     let long = "n".repeat(1000);
     for room in ["", "ab", &*long] {
         assert_eq!(
@@ -271,7 +283,7 @@ async fn what_is_wrong_with_a_request_is_400_and_says_what() {
             "{room:?}"
         );
     }
-    assert_eq!(Ask::get("/listRoom").text(address).await.1, "[]");
+    assert_eq!(HttpRequest::get("/listRoom").text(address).await.1, "[]");
 }
 
 #[tokio::test]
@@ -283,11 +295,15 @@ async fn a_challenge_of_another_kind_is_not_relayed() {
     for challenge in ["", ticket, &*"9".repeat(33), "\0"] {
         let parameters = [("Destination", &*bob.id()), ("challenge", challenge)];
         let path = ada.path("/newCall", &parameters);
-        assert_eq!(Ask::post(path).status(address).await, 400, "{challenge:?}");
+        assert_eq!(
+            HttpRequest::post(path).status(address).await,
+            400,
+            "{challenge:?}"
+        );
     }
     let parameters = [("Destination", &*bob.id()), ("challenge", &*"9".repeat(32))];
     assert_eq!(
-        Ask::post(ada.path("/newCall", &parameters))
+        HttpRequest::post(ada.path("/newCall", &parameters))
             .status(address)
             .await,
         200
@@ -302,7 +318,7 @@ async fn a_form_is_64_kib_at_most() {
     let form = |length: usize| {
         let filler = "x".repeat(length);
         let pairs = [("roomID", "ab"), ("filler", &*filler)];
-        Ask::post(format!("/joinRoom?{}", ada.proof())).url_encoded(encoded(&pairs))
+        HttpRequest::post(format!("/joinRoom?{}", ada.proof())).url_encoded(encoded(&pairs))
     };
     assert_eq!(
         form(65_000).status(address).await,
@@ -326,9 +342,9 @@ async fn parameters_come_in_any_way() {
         .collect();
     let borrowed: Vec<(&str, &str)> = pairs.iter().map(|(k, v)| (&**k, &**v)).collect();
     for ask in [
-        Ask::post("/joinRoom").multipart(&pairs),
-        Ask::post("/joinRoom").url_encoded(encoded(&borrowed)),
-        Ask::get(format!("/joinRoom?{}", encoded(&borrowed))),
+        HttpRequest::post("/joinRoom").multipart(&pairs),
+        HttpRequest::post("/joinRoom").url_encoded(encoded(&borrowed)),
+        HttpRequest::get(format!("/joinRoom?{}", encoded(&borrowed))),
     ] {
         let answer = ask.send(address).await;
         assert_eq!(
@@ -356,7 +372,7 @@ async fn a_key_is_the_same_in_upper_case() {
     let path = ada
         .path("/newCall", &parameters)
         .replace(&ada.id(), &ada.id().to_uppercase());
-    assert_eq!(Ask::post(path).status(address).await, 200);
+    assert_eq!(HttpRequest::post(path).status(address).await, 200);
     assert_eq!(events.next().await.json()["from"], ada.id());
 }
 
@@ -365,9 +381,9 @@ async fn event_streams_can_be_made_to_want_proof() {
     let (_server, address) = with(|config| config.voice.gostream.keys.require_proof = true);
     let (ada, bob) = User::two(address).await;
     let bare = format!("/messages?PKey={}", ada.id());
-    assert_eq!(Ask::get(&bare).status(address).await, 403);
+    assert_eq!(HttpRequest::get(&bare).status(address).await, 403);
     let foreign = format!("{bare}&Signature={}", bob.sign("abc"));
-    assert_eq!(Ask::get(foreign).status(address).await, 403);
+    assert_eq!(HttpRequest::get(foreign).status(address).await, 403);
     let _events = Events::open(address, &format!("/messages?{}", ada.proof())).await;
 }
 
@@ -399,7 +415,7 @@ async fn where_voice_is_off_its_paths_are_not_there() {
     ] {
         for method in ["GET", "POST", "OPTIONS"] {
             assert_eq!(
-                Ask::new(method, path).status(address).await,
+                HttpRequest::new(method, path).status(address).await,
                 404,
                 "{method} {path}"
             );
@@ -432,7 +448,7 @@ async fn hooks_keep_people_out_of_voice() {
     ] {
         for host in ["no", "space"] {
             let path = format!("{path}&host={host}");
-            assert_eq!(Ask::get(&path).status(address).await, 403, "{path}");
+            assert_eq!(HttpRequest::get(&path).status(address).await, 403, "{path}");
         }
     }
     let denied = format!("{}&host=no", ada.up_room("standup"));
@@ -451,7 +467,7 @@ async fn hooks_keep_people_out_of_voice() {
             .err(),
         Some(403)
     );
-    assert_eq!(Ask::get("/listRoom").text(address).await.1, "[]");
+    assert_eq!(HttpRequest::get("/listRoom").text(address).await.1, "[]");
     let _listener = Listener::of(ada.join_room("standup", "wav").send(address).await);
 }
 

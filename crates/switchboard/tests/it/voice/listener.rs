@@ -9,7 +9,7 @@ use std::{
 use tokio::{sync::watch, task::JoinHandle, time::timeout};
 
 use super::{
-    http::{Answer, Piece},
+    http::{BodyPart, HttpResponse},
     sound::{self, samples_in},
 };
 use crate::client::PATIENCE;
@@ -30,12 +30,12 @@ struct Heard {
     bytes: Vec<u8>,
     /// When so many bytes were there.
     arrivals: Vec<(Instant, usize)>,
-    end: Option<Piece>,
+    end: Option<BodyPart>,
 }
 
 impl Listener {
     /// The stream that is the body of an answer.
-    pub(super) fn of(answer: Answer) -> Self {
+    pub(super) fn of(answer: HttpResponse) -> Self {
         assert_eq!(answer.status, 200);
         let heard = Arc::new(Mutex::new(Heard::default()));
         let (told, news) = watch::channel(());
@@ -128,7 +128,7 @@ impl Listener {
     }
 
     /// All that came, when the stream is over, and how it ended.
-    pub(super) async fn end(&mut self) -> (Vec<u8>, Piece) {
+    pub(super) async fn end(&mut self) -> (Vec<u8>, BodyPart) {
         let ended = timeout(PATIENCE, &mut self.reading).await;
         ended.expect("an end in time").expect("no panic");
         let mut heard = self.heard();
@@ -154,17 +154,17 @@ impl Drop for Listener {
     }
 }
 
-async fn read(mut answer: Answer, heard: Arc<Mutex<Heard>>, told: watch::Sender<()>) {
+async fn read(mut answer: HttpResponse, heard: Arc<Mutex<Heard>>, told: watch::Sender<()>) {
     loop {
         let piece = answer.body.any_time().await;
         let mut heard = heard.lock().expect("no panic");
         match piece {
-            Piece::Bytes(bytes) => {
+            BodyPart::Bytes(bytes) => {
                 heard.bytes.extend(bytes);
                 let count = heard.bytes.len();
                 heard.arrivals.push((Instant::now(), count));
             }
-            end @ (Piece::End | Piece::Cut) => {
+            end @ (BodyPart::End | BodyPart::Cut) => {
                 heard.end = Some(end);
                 return;
             }

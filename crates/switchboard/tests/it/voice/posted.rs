@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::{
-    http::{Ask, metric_is},
+    http::{HttpRequest, metric_is},
     sound::{FRAME, RATE, Tone, bytes_of},
     source::Source,
     user::{User, in_call},
@@ -33,7 +33,7 @@ async fn a_clip_that_is_posted_at_once_is_heard_whole() {
         };
         hears.samples(1).await;
         let posted = Instant::now();
-        let ask = Ask::new(method, target).body(bytes_of(&clip));
+        let ask = HttpRequest::new(method, target).body(bytes_of(&clip));
         assert_eq!(ask.text(address).await, (200, String::new()));
         let took = posted.elapsed();
         assert!(took >= Duration::from_millis(1900), "{method}: {took:?}");
@@ -53,7 +53,7 @@ async fn a_clip_of_another_rate_and_many_channels_is_heard_whole() {
     let samples: Vec<i16> = tone.next(RATE).into_iter().collect();
     let six: Vec<i16> = samples.iter().flat_map(|sample| [*sample; 6]).collect();
     let parameters = [("roomID", "standup"), ("rate", "44100"), ("channels", "6")];
-    let ask = Ask::post(ada.path("/upRoom", &parameters)).body(bytes_of(&six));
+    let ask = HttpRequest::post(ada.path("/upRoom", &parameters)).body(bytes_of(&six));
     assert_eq!(ask.status(address).await, 200);
     let heard = hears.samples(hears.samples_now() + 5 * FRAME).await;
     let first = heard.iter().position(|sample| sample.abs() > 100.0);

@@ -55,14 +55,14 @@ scenarios! {
 }
 
 /// A step that the reference answers otherwise than we do.
-pub(super) struct Ours {
+pub(super) struct OwnServer {
     pub(super) scenario: &'static str,
     pub(super) steps: &'static [u32],
-    pub(super) instead: Instead,
+    pub(super) instead: Substitution,
     pub(super) why: &'static str,
 }
 
-pub(super) enum Instead {
+pub(super) enum Substitution {
     /// Of a request: what it is answered with.
     Answer(&'static str),
     /// What happens instead, in lines of their own.
@@ -74,11 +74,11 @@ const fn answer(
     steps: &'static [u32],
     answer: &'static str,
     why: &'static str,
-) -> Ours {
-    Ours {
+) -> OwnServer {
+    OwnServer {
         scenario,
         steps,
-        instead: Instead::Answer(answer),
+        instead: Substitution::Answer(answer),
         why,
     }
 }
@@ -88,11 +88,11 @@ const fn lines(
     steps: &'static [u32],
     lines: &'static [&'static str],
     why: &'static str,
-) -> Ours {
-    Ours {
+) -> OwnServer {
+    OwnServer {
         scenario,
         steps,
-        instead: Instead::Lines(lines),
+        instead: Substitution::Lines(lines),
         why,
     }
 }
@@ -113,7 +113,7 @@ const HIMSELF: &str = "nobody hears himself";
 const TOLD: &str = "rooms of a site are told of as others are";
 const LOCKED: &str = "an occupied room locks nobody out";
 
-pub(super) const OURS: &[Ours] = &[
+pub(super) const OURS: &[OwnServer] = &[
     answer("errors", &[11, 15, 19], "405", METHODS),
     answer("errors", &[17], "403", PLAYERS),
     answer("errors", &[25], "200", "the call page is there"),

@@ -6,9 +6,9 @@ use std::{collections::BTreeMap, net::SocketAddr, time::Instant};
 use switchboard::{Builder, Config, SecretKey, Server, config::VoiceIdentity};
 
 use super::{
-    http::{Answer, Ask, metric, metric_is},
+    http::{HttpRequest, HttpResponse, metric, metric_is},
     listener::{Listener, all_are_gone},
-    recorded::{Instead, OURS, RECORDED},
+    recorded::{OURS, RECORDED, Substitution},
     site::FakeSite,
     sound::{RATE, Tone},
     source::{Playing, Source},
@@ -46,7 +46,7 @@ pub(super) async fn replay(scenario: &str, open: fn(Builder) -> (Server, SocketA
         config.voice.gostream.site.url = site.url();
     }
     let (_server, address) = open(Server::builder().config(config));
-    let mut stage = Stage {
+    let mut stage = ReplayStage {
         scenario: scenario.to_owned(),
         is_site: lines.is_site,
         address,
@@ -102,11 +102,11 @@ impl Script {
         let (step, line) = split_step(line);
         match step.and_then(|step| instead(scenario, step)) {
             None => self.lines.push(line.to_owned()),
-            Some(Instead::Answer(answer)) => {
+            Some(Substitution::Answer(answer)) => {
                 let (action, _) = line.rsplit_once(" = ").expect("a request");
                 self.lines.push(format!("{action} = {answer}"));
             }
-            Some(Instead::Lines(ours)) => {
+            Some(Substitution::Lines(ours)) => {
                 self.lines
                     .extend(ours.iter().map(|line| (*line).to_owned()));
             }
@@ -129,7 +129,7 @@ fn split_step(line: &str) -> (Option<u32>, &str) {
     }
 }
 
-fn instead(scenario: &str, step: u32) -> Option<&'static Instead> {
+fn instead(scenario: &str, step: u32) -> Option<&'static Substitution> {
     let mut ours = OURS.iter();
     let ours = ours.find(|ours| ours.scenario == scenario && ours.steps.contains(&step));
     ours.map(|ours| &ours.instead)
@@ -151,14 +151,14 @@ fn every_exception_is_of_a_step_that_was_recorded() {
     }
 }
 
-struct Stage {
+struct ReplayStage {
     scenario: String,
     is_site: bool,
     address: SocketAddr,
-    actors: BTreeMap<String, Actor>,
+    actors: BTreeMap<String, ReplayClient>,
 }
 
-struct Actor {
+struct ReplayClient {
     key: SecretKey,
     tickets: Vec<String>,
     events: Option<Events>,
@@ -171,7 +171,7 @@ enum Microphone {
     Playing(Playing),
 }
 
-impl Default for Actor {
+impl Default for ReplayClient {
     fn default() -> Self {
         Self {
             key: SecretKey::generate(),
@@ -183,8 +183,8 @@ impl Default for Actor {
     }
 }
 
-impl Stage {
-    fn actor(&mut self, name: &str) -> &mut Actor {
+impl ReplayStage {
+    fn actor(&mut self, name: &str) -> &mut ReplayClient {
         self.actors.entry(name.to_owned()).or_default()
     }
 
@@ -319,14 +319,16 @@ impl Stage {
             let is_listed = |text: &str| in_any_order(text) == in_any_order(&due);
             let asked = Instant::now();
             while request.starts_with("/list") && !is_listed(&text) && asked.elapsed() < PATIENCE {
-                let again = Ask::get(self.filled(request)).text(self.address).await;
+                let again = HttpRequest::get(self.filled(request))
+                    .text(self.address)
+                    .await;
                 text = without_levels(&again.1);
             }
             assert_eq!(in_any_order(&text), in_any_order(&due), "{what}");
         }
     }
 
-    fn request(&mut self, client: &str, verb: &str, text: &str) -> Ask {
+    fn request(&mut self, client: &str, verb: &str, text: &str) -> HttpRequest {
         let method = match verb {
             "GET" => "GET",
             "OPTIONS" => "OPTIONS",
@@ -347,7 +349,7 @@ impl Stage {
             }
             None => (usual, rest),
         };
-        let ask = Ask::new(method, self.filled(target));
+        let ask = HttpRequest::new(method, self.filled(target));
         let ask = match self.filled(&header).split_once(": ") {
             Some((name, value)) => ask.header(name, value),
             None => ask,
@@ -364,7 +366,7 @@ impl Stage {
         }
     }
 
-    async fn begins_to_hear(&mut self, client: &str, answer: Answer, due: &str) {
+    async fn begins_to_hear(&mut self, client: &str, answer: HttpResponse, due: &str) {
         let (kind, format) = due.split_once(' ').expect("a format");
         let kind = format!("audio/{kind}");
         assert_eq!(
@@ -431,7 +433,7 @@ impl Stage {
 
     /// A signature; of what cannot be signed, one that is none.
     fn signature(&mut self, name: &str, challenge: &str) -> String {
-        let ticket = |actor: &Actor, back: usize| {
+        let ticket = |actor: &ReplayClient, back: usize| {
             let ticket = actor.tickets.iter().nth_back(back);
             ticket.expect("a ticket").clone().into_bytes()
         };

@@ -14,7 +14,7 @@ use switchboard::{Config, Server, config::VoiceIdentity};
 use tokio::{net::TcpListener, sync::watch, time::timeout};
 
 use super::{
-    http::{Ask, encoded, metric_is},
+    http::{HttpRequest, encoded, metric_is},
     listener::Listener,
     sound::{RATE, Tone, usual_amplitude},
     source::Source,
@@ -26,19 +26,19 @@ use crate::client::{PATIENCE, open};
 #[derive(Clone)]
 pub(super) struct FakeSite {
     address: SocketAddr,
-    state: Arc<Asked>,
+    state: Arc<SiteRequest>,
 }
 
-struct Asked {
+struct SiteRequest {
     /// Paths as they stand in the request.
     paths: Mutex<Vec<String>>,
     news: watch::Sender<()>,
-    mood: Mutex<Mood>,
+    mood: Mutex<SiteBehaviour>,
 }
 
 /// How the site answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Mood {
+enum SiteBehaviour {
     Well,
     /// Never.
     Slow,
@@ -53,10 +53,10 @@ impl FakeSite {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let site = Self {
             address: listener.local_addr().expect("bound"),
-            state: Arc::new(Asked {
+            state: Arc::new(SiteRequest {
                 paths: Mutex::default(),
                 news: watch::channel(()).0,
-                mood: Mutex::new(Mood::Well),
+                mood: Mutex::new(SiteBehaviour::Well),
             }),
         };
         let app = Router::new()
@@ -70,7 +70,7 @@ impl FakeSite {
         format!("http://{}", self.address)
     }
 
-    fn is(&self, mood: Mood) {
+    fn is(&self, mood: SiteBehaviour) {
         *self.state.mood.lock().expect("no panic") = mood;
     }
 
@@ -96,7 +96,7 @@ impl FakeSite {
 }
 
 async fn answer(
-    State(state): State<Arc<Asked>>,
+    State(state): State<Arc<SiteRequest>>,
     request: Request,
 ) -> (axum::http::StatusCode, String) {
     let path = request
@@ -109,10 +109,10 @@ async fn answer(
     state.news.send_replace(());
     let mood = *state.mood.lock().expect("no panic");
     match mood {
-        Mood::Well => (axum::http::StatusCode::OK, answer),
-        Mood::Slow => std::future::pending().await,
-        Mood::Broken => (axum::http::StatusCode::BAD_GATEWAY, "1".to_owned()),
-        Mood::Wordy => (axum::http::StatusCode::OK, "1".repeat(10_000)),
+        SiteBehaviour::Well => (axum::http::StatusCode::OK, answer),
+        SiteBehaviour::Slow => std::future::pending().await,
+        SiteBehaviour::Broken => (axum::http::StatusCode::BAD_GATEWAY, "1".to_owned()),
+        SiteBehaviour::Wordy => (axum::http::StatusCode::OK, "1".repeat(10_000)),
     }
 }
 
@@ -157,17 +157,17 @@ async fn start() -> (Server, SocketAddr, FakeSite) {
     (server, address, site)
 }
 
-fn join(token: &str, room: &str) -> Ask {
+fn join(token: &str, room: &str) -> HttpRequest {
     let parameters = [("roomID", room), ("format", "wav"), ("token", token)];
-    Ask::post(format!("/joinRoom?{}", encoded(&parameters)))
+    HttpRequest::post(format!("/joinRoom?{}", encoded(&parameters)))
 }
 
 fn up(token: &str, room: &str) -> String {
     format!("/upRoom?{}", encoded(&[("roomID", room), ("token", token)]))
 }
 
-fn new_call(token: &str, destination: &str) -> Ask {
-    let ask = Ask::post("/newCall").header("CSRFToken", token);
+fn new_call(token: &str, destination: &str) -> HttpRequest {
+    let ask = HttpRequest::post("/newCall").header("CSRFToken", token);
     ask.url_encoded(encoded(&[("Destination", destination)]))
 }
 
@@ -179,13 +179,15 @@ async fn the_site_is_told_who_speaks_and_who_listens_and_when_they_stop() {
     let listener = Listener::of(join("tok2", "7").send(address).await);
     let heard = listener.next_samples(RATE).await;
     assert!(usual_amplitude(&heard, 440) > 7000.0);
-    let (status, rooms) = Ask::get("/listRoom").text(address).await;
+    let (status, rooms) = HttpRequest::get("/listRoom").text(address).await;
     assert_eq!(
         (status, rooms.contains("\"count\" : 2")),
         (200, true),
         "{rooms}"
     );
-    let (status, members) = Ask::get("/listMembers?roomID=7").text(address).await;
+    let (status, members) = HttpRequest::get("/listMembers?roomID=7")
+        .text(address)
+        .await;
     let members: serde_json::Value = serde_json::from_str(&members).expect("JSON");
     assert_eq!(
         (status, &members[0]["user"], &members[0]["mic"]),
@@ -229,7 +231,7 @@ async fn the_site_is_asked_once_who_a_token_is_and_at_each_call_whether_it_may()
         assert_eq!(new_call("tok1", "2").status(address).await, 200);
         assert_eq!(two.next().await.data, "{\"from\": 1}");
     }
-    let accept = Ask::post("/acceptCall")
+    let accept = HttpRequest::post("/acceptCall")
         .header("CSRFToken", "tok2")
         .url_encoded("From=1");
     assert_eq!(accept.status(address).await, 200);
@@ -251,9 +253,9 @@ async fn who_may_not_is_refused_and_nobody_is_told() {
             .err(),
         Some(403)
     );
-    let post = Ask::post(up("tok1", "66")).body("audio");
+    let post = HttpRequest::post(up("tok1", "66")).body("audio");
     assert_eq!(post.status(address).await, 403);
-    assert_eq!(Ask::get("/listRoom").text(address).await.1, "[]");
+    assert_eq!(HttpRequest::get("/listRoom").text(address).await.1, "[]");
     // Nobody was in it, so nobody has stopped.
     assert!(!site.paths().iter().any(|path| path.ends_with("/0")));
 }
@@ -293,7 +295,7 @@ async fn the_site_does_not_believe_that_somebody_speaks_who_found_no_place() {
 #[tokio::test]
 async fn the_site_is_not_told_of_a_head() {
     let (_server, address, site) = start().await;
-    let answer = Ask::new("HEAD", "/joinRoom?token=tok1&roomID=7")
+    let answer = HttpRequest::new("HEAD", "/joinRoom?token=tok1&roomID=7")
         .send(address)
         .await;
     assert_eq!(answer.status, 200);
@@ -308,7 +310,7 @@ async fn the_site_is_told_of_one_who_goes_while_it_thinks() {
     let (_server, address, site) = start().await;
     // Known already, so that it is the room that the site thinks about.
     assert_eq!(join("tok1", "66").status(address).await, 403);
-    site.is(Mood::Slow);
+    site.is(SiteBehaviour::Slow);
     let asking = tokio::spawn(join("tok1", "7").send(address));
     site.was_asked("/Groupes/ecouteAudioGroup/7/tok1/1").await;
     asking.abort();
@@ -365,7 +367,7 @@ async fn a_site_that_does_not_answer_allows_nothing() {
     config.voice.gostream.site.cache_ttl = Duration::ZERO;
     let (_server, address) = open(Server::builder().config(config.clone()));
     let listener = Listener::of(join("tok1", "7").send(address).await);
-    for mood in [Mood::Slow, Mood::Broken] {
+    for mood in [SiteBehaviour::Slow, SiteBehaviour::Broken] {
         site.is(mood);
         let refused = |status: u16, words: String| {
             assert_eq!(status, 503, "{mood:?}: {words}");
@@ -378,21 +380,23 @@ async fn a_site_that_does_not_answer_allows_nothing() {
         refused(status, words);
         let (status, words) = join("tok2", "7").text(address).await;
         refused(status, words);
-        let (status, words) = Ask::get("/messages?CSRFtoken=tok1").text(address).await;
+        let (status, words) = HttpRequest::get("/messages?CSRFtoken=tok1")
+            .text(address)
+            .await;
         refused(status, words);
         assert_eq!(
             Source::try_websocket(address, &up("tok2", "7")).await.err(),
             Some(503)
         );
     }
-    site.is(Mood::Wordy);
+    site.is(SiteBehaviour::Wordy);
     assert_eq!(join("tok2", "7").status(address).await, 401);
     // Who is in stays in, and can go, whatever the site says to it.
     listener.next_samples(RATE / 10).await;
-    site.is(Mood::Slow);
+    site.is(SiteBehaviour::Slow);
     drop(listener);
     metric_is(address, "voice_listeners", 0).await;
-    site.is(Mood::Well);
+    site.is(SiteBehaviour::Well);
     assert_eq!(join("tok2", "7").status(address).await, 200);
 
     let nobody = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
@@ -407,7 +411,7 @@ async fn a_site_that_does_not_answer_allows_nothing() {
 async fn pages_of_the_site_and_no_others_may_read() {
     let site = FakeSite::start().await;
     let (_server, address) = open(Server::builder().config(config(&site)));
-    let answer = Ask::new("OPTIONS", "/newCall").send(address).await;
+    let answer = HttpRequest::new("OPTIONS", "/newCall").send(address).await;
     assert_eq!(answer.status, 200);
     assert_eq!(
         answer.header("access-control-allow-origin"),
@@ -417,7 +421,7 @@ async fn pages_of_the_site_and_no_others_may_read() {
         answer.header("access-control-allow-headers"),
         Some("PKey,CSRFToken")
     );
-    let answer = Ask::get("/voice/mode").send(address).await;
+    let answer = HttpRequest::get("/voice/mode").send(address).await;
     assert_eq!(
         answer.header("access-control-allow-origin"),
         Some(&*site.url())

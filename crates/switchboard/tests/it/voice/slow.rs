@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use switchboard::{Config, Server};
 
 use super::{
-    http::{Ask, metric, metric_is},
+    http::{HttpRequest, metric, metric_is},
     sound::{FRAME, RATE, pcm},
     user::{Events, User},
 };
@@ -74,7 +74,7 @@ async fn an_event_stream_that_is_not_read_is_cut_off_and_blocks_nobody() {
     let (mut ada, bob) = User::two(address).await;
     let stuck_user = User::new(address).await;
     let path = format!("/messages?PKey={}", stuck_user.id());
-    let stuck = Events::of(Ask::get(&path).narrow().send(address).await).await;
+    let stuck = Events::of(HttpRequest::get(&path).narrow().send(address).await).await;
     let mut reads = bob.events().await;
     assert_eq!(metric(address, "voice_event_streams").await, 2);
     // Everybody is told of each new room, and of its name.
@@ -87,7 +87,7 @@ async fn an_event_stream_that_is_not_read_is_cut_off_and_blocks_nobody() {
             ("roomID".to_owned(), format!("{rooms} {filler}")),
             ("format".to_owned(), "wav".to_owned()),
         ];
-        let ask = Ask::post(format!("/joinRoom?{}", ada.proof())).multipart(&pairs);
+        let ask = HttpRequest::post(format!("/joinRoom?{}", ada.proof())).multipart(&pairs);
         assert_eq!(ask.status(address).await, 200);
         let told = reads.next().await;
         assert_eq!(told.json()["roomid"], rooms);

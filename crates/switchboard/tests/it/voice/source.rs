@@ -18,7 +18,7 @@ use tokio_tungstenite::{
 };
 
 use super::{
-    http::{Answer, connect},
+    http::{HttpResponse, connect},
     sound::{FRAME, Tone, bytes_of},
 };
 use crate::client::{PATIENCE, request};
@@ -181,21 +181,21 @@ impl Source {
     }
 
     /// Ends the body, and reads what is answered.
-    pub(super) async fn finish(self) -> Answer {
+    pub(super) async fn finish(self) -> HttpResponse {
         let Self::Body(mut stream) = self else {
             panic!("a WebSocket is closed");
         };
         // The server may have answered, and gone, before.
         drop(stream.write_all(b"0\r\n\r\n").await);
-        Answer::read(stream, Instant::now()).await
+        HttpResponse::read(stream, Instant::now()).await
     }
 
     /// Reads what is answered to a body that goes on.
-    pub(super) async fn answer(self) -> Answer {
+    pub(super) async fn answer(self) -> HttpResponse {
         let Self::Body(stream) = self else {
             panic!("a WebSocket is closed");
         };
-        Answer::read(stream, Instant::now()).await
+        HttpResponse::read(stream, Instant::now()).await
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    http::{Ask, Piece, metric_is},
+    http::{BodyPart, HttpRequest, metric_is},
     listener::{Listener, all_are_gone},
     sound::{FRAME, RATE, Tone, usual_amplitude},
     source::Source,
@@ -49,7 +49,7 @@ async fn newer_headphones_take_over_at_once_and_the_old_stream_ends() {
     let (ada, bob) = in_call(address).await;
     let mut events = ada.events().await;
     let named = |path: &str, place: (&str, &str), name: &str| {
-        Ask::get(ada.path(path, &[place, ("format", "wav"), ("connection", name)]))
+        HttpRequest::get(ada.path(path, &[place, ("format", "wav"), ("connection", name)]))
     };
     let other = bob.id();
     let places = [
@@ -59,7 +59,7 @@ async fn newer_headphones_take_over_at_once_and_the_old_stream_ends() {
     for (path, place) in places {
         let mut first = Listener::of(named(path, place, "one").send(address).await);
         let second = Listener::of(named(path, place, "two").send(address).await);
-        assert_eq!(first.end().await.1, Piece::End);
+        assert_eq!(first.end().await.1, BodyPart::End);
         second.samples(RATE / 10).await;
         metric_is(address, "voice_listeners", 1).await;
         let told = events.next_of("replaced").await.json();
@@ -91,7 +91,9 @@ async fn a_phone_that_slept_is_heard_again_at_once() {
     tokio::time::timeout(Duration::from_secs(10), whole)
         .await
         .expect("the tone is heard");
-    let (_, members) = Ask::get("/listMembers?roomID=1").text(address).await;
+    let (_, members) = HttpRequest::get("/listMembers?roomID=1")
+        .text(address)
+        .await;
     let members: serde_json::Value = serde_json::from_str(&members).expect("JSON");
     let member = members.as_array().expect("a list").iter();
     let mut mine = member.filter(|member| member["pubkey"] == *ada.id());
@@ -110,6 +112,7 @@ async fn a_connection_has_a_short_name() {
     let (_server, address) = start("");
     let ada = User::new(address).await;
     let name = "x".repeat(65);
-    let ask = Ask::get(ada.path("/joinRoom", &[("roomID", "standup"), ("connection", &name)]));
+    let ask =
+        HttpRequest::get(ada.path("/joinRoom", &[("roomID", "standup"), ("connection", &name)]));
     assert_eq!(ask.status(address).await, 400);
 }

@@ -6,7 +6,7 @@ use switchboard::{Config, Server};
 use tokio::time::timeout;
 
 use super::{
-    http::{Ask, metric_is},
+    http::{HttpRequest, metric_is},
     listener::Listener,
     sound::{FRAME, RATE, Tone, bytes_of, decibels, pcm, steady_amplitude, usual_amplitude},
     source::Source,
@@ -267,7 +267,9 @@ async fn who_speaks_is_seen_though_nobody_listens() {
     let _quiet = bob.speak("standup").await.play(Tone::new(440, 50.0));
     let seen = async {
         loop {
-            let (_, members) = Ask::get("/listMembers?roomID=1").text(address).await;
+            let (_, members) = HttpRequest::get("/listMembers?roomID=1")
+                .text(address)
+                .await;
             let members: Vec<serde_json::Value> = serde_json::from_str(&members).expect("JSON");
             let level = |user: &User| {
                 let own = members.iter().find(|member| member["pubkey"] == user.id());

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use switchboard::SecretKey;
 
 use super::{
-    http::{Answer, Ask, Piece, encoded},
+    http::{BodyPart, HttpRequest, HttpResponse, encoded},
     listener::Listener,
     source::Source,
 };
@@ -24,7 +24,7 @@ impl User {
             address,
             ticket: String::new(),
         };
-        let ask = Ask::get("/getCallTicket").header("PKey", &user.id());
+        let ask = HttpRequest::get("/getCallTicket").header("PKey", &user.id());
         let (status, ticket) = ask.text(address).await;
         assert_eq!(status, 200, "{ticket}");
         user.ticket = ticket;
@@ -66,12 +66,12 @@ impl User {
         self.path("/upCall", &[("otherID", &other.id())])
     }
 
-    pub(super) fn join_room(&self, room: &str, format: &str) -> Ask {
-        Ask::post(self.path("/joinRoom", &[("roomID", room), ("format", format)]))
+    pub(super) fn join_room(&self, room: &str, format: &str) -> HttpRequest {
+        HttpRequest::post(self.path("/joinRoom", &[("roomID", room), ("format", format)]))
     }
 
-    pub(super) fn join_call(&self, other: &Self, format: &str) -> Ask {
-        Ask::post(self.path("/joinCall", &[("otherID", &other.id()), ("format", format)]))
+    pub(super) fn join_call(&self, other: &Self, format: &str) -> HttpRequest {
+        HttpRequest::post(self.path("/joinCall", &[("otherID", &other.id()), ("format", format)]))
     }
 
     /// A microphone in a room.
@@ -98,7 +98,7 @@ impl User {
 
     /// A request of this user's, its parameters in a form.
     pub(super) async fn post(&self, path: &str, parameters: &[(&str, &str)]) -> (u16, String) {
-        let ask = Ask::post(path).header("PKey", &self.id());
+        let ask = HttpRequest::post(path).header("PKey", &self.id());
         ask.url_encoded(encoded(parameters))
             .text(self.address)
             .await
@@ -186,20 +186,20 @@ impl Event {
 
 /// An open event stream.
 pub(super) struct Events {
-    answer: Answer,
+    answer: HttpResponse,
     text: String,
     pub(super) server_key: String,
 }
 
 impl Events {
     pub(super) async fn open(address: SocketAddr, target: &str) -> Self {
-        let answer = Ask::get(target).send(address).await;
+        let answer = HttpRequest::get(target).send(address).await;
         assert_eq!(answer.status, 200, "{target}");
         Self::of(answer).await
     }
 
     /// The stream that is the body of an answer; its first event is the server's key.
-    pub(super) async fn of(answer: Answer) -> Self {
+    pub(super) async fn of(answer: HttpResponse) -> Self {
         assert_eq!(answer.header("content-type"), Some("text/event-stream"));
         let mut events = Self {
             answer,
@@ -229,7 +229,7 @@ impl Events {
     }
 
     /// The next event, or how the stream ended.
-    pub(super) async fn next_or_end(&mut self) -> Result<Event, Piece> {
+    pub(super) async fn next_or_end(&mut self) -> Result<Event, BodyPart> {
         loop {
             if let Some(end) = self.text.find("\n\n") {
                 let block: String = self.text.drain(..end + 2).collect();
@@ -239,8 +239,10 @@ impl Events {
                 }
             }
             match self.answer.body.next().await {
-                Piece::Bytes(bytes) => self.text.push_str(&String::from_utf8(bytes).expect("text")),
-                end @ (Piece::End | Piece::Cut) => return Err(end),
+                BodyPart::Bytes(bytes) => {
+                    self.text.push_str(&String::from_utf8(bytes).expect("text"))
+                }
+                end @ (BodyPart::End | BodyPart::Cut) => return Err(end),
             }
         }
     }

@@ -1,0 +1,193 @@
+//! A crowd that comes and goes as it likes, and sound that no encoder was made for.
+
+use proptest::prelude::*;
+use switchboard_audio::{FRAME_SAMPLES, Format, SourceHandle};
+
+use crate::{
+    formats::FORMATS,
+    saved,
+    spectrum::{SpectrumAnalyzer, mixer, seconds, tick},
+};
+
+const FRAMES: usize = seconds(60);
+const OWNERS: u64 = 200;
+
+/// How far a Vorbis stream may be behind its listener: see `LAG_MAX` in `ogg.rs`.
+const VORBIS_LAG_MAX: usize = 12_960;
+
+/// And how far ahead: whoever joins also gets what the encoder still had inside, five packets.
+const VORBIS_LEAD_MAX: usize = 5_120;
+
+/// Something happens before each of these frames.
+#[derive(Clone, Debug)]
+enum MixerAction {
+    Talk(u64),
+    Stop(u64),
+    Listen(u64, Format),
+    Leave(u64),
+}
+
+fn deeds() -> impl Strategy<Value = Vec<(usize, MixerAction)>> {
+    let format = prop::sample::select(&FORMATS[..]);
+    let deed = prop_oneof![
+        6 => (0..OWNERS).prop_map(MixerAction::Talk),
+        4 => (0..OWNERS).prop_map(MixerAction::Stop),
+        // Few owners listen, so that many of them talk too, now and then.
+        1 => (0..5_u64, format).prop_map(|(owner, format)| MixerAction::Listen(owner, format)),
+        1 => (0..5_u64).prop_map(MixerAction::Leave),
+    ];
+    prop::collection::vec((0..FRAMES, deed), 300..600)
+}
+
+/// Somebody who listens, and for how many frames.
+struct TestListener {
+    owner: u64,
+    format: Format,
+    ear: SpectrumAnalyzer,
+    frames: usize,
+    has_left: bool,
+}
+
+impl TestListener {
+    fn check(&self) {
+        let saved = saved::read(self.format, &self.ear.heard());
+        assert_eq!(
+            saved.has_ended,
+            !self.has_left || self.format == Format::Wav
+        );
+        let lasted = self.frames * FRAME_SAMPLES;
+        let played = saved.samples.len();
+        match self.format {
+            Format::Wav => assert_eq!(played, lasted),
+            // Of who left, the last page may be missing.
+            Format::Opus if self.has_left => assert!(lasted.abs_diff(played) <= 3_840 + 2_880),
+            Format::Opus => assert_eq!(played, lasted.saturating_sub(saved.skipped - 312)),
+            Format::Vorbis if self.has_left => {
+                assert!(played < lasted + VORBIS_LEAD_MAX && lasted < played + VORBIS_LAG_MAX);
+            }
+            Format::Vorbis => assert!((lasted..lasted + VORBIS_LEAD_MAX).contains(&played)),
+        }
+    }
+}
+
+fn play(mut deeds: Vec<(usize, MixerAction)>, seed: u64) {
+    deeds.sort_by_key(|(frame, _)| *frame);
+    let mut deeds = deeds.into_iter().peekable();
+    let mut mixer = mixer();
+    let mut talking: Vec<(u64, SourceHandle)> = Vec::new();
+    let mut listening: Vec<TestListener> = Vec::new();
+    let mut random = seed | 1;
+    for now in 0..FRAMES {
+        while let Some((_, deed)) = deeds.next_if(|(frame, _)| *frame <= now) {
+            match deed {
+                MixerAction::Talk(owner) => talking.push((owner, mixer.add_source(owner))),
+                MixerAction::Stop(owner) => talking.retain(|(talker, _)| *talker != owner),
+                MixerAction::Listen(owner, format) => {
+                    let ear = SpectrumAnalyzer::new();
+                    mixer.add_listener(owner, format, ear.clone());
+                    listening.push(TestListener {
+                        owner,
+                        format,
+                        ear,
+                        frames: 0,
+                        has_left: false,
+                    });
+                }
+                MixerAction::Leave(owner) => {
+                    for left in listening.iter_mut().filter(|left| left.owner == owner) {
+                        left.ear.close();
+                        left.has_left = true;
+                    }
+                }
+            }
+        }
+        for (owner, input) in &talking {
+            random = random
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(*owner);
+            // Some stutter, some are silent, some are loud; now and then all are silent.
+            let loudness = (random >> 60) as i16 * 200;
+            let silent = now / 250 % 3 == 2 || random >> 61 == 0;
+            let wave: Vec<i16> = (0..FRAME_SAMPLES)
+                .map(|at| {
+                    if silent || at / 40 % 2 == 0 {
+                        0
+                    } else {
+                        loudness
+                    }
+                })
+                .collect();
+            input.push(&wave[..(random >> 40) as usize % 1_100.min(FRAME_SAMPLES + 1)]);
+        }
+        tick(&mut mixer);
+        for present in listening.iter_mut().filter(|present| !present.has_left) {
+            present.frames += 1;
+        }
+    }
+    let present = listening.iter().filter(|present| !present.has_left).count();
+    assert_eq!(mixer.listeners(), present);
+    mixer.end();
+    listening.iter().for_each(TestListener::check);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2))]
+
+    #[test]
+    fn everybody_hears_a_whole_stream(deeds in deeds(), seed in any::<u64>()) {
+        play(deeds, seed);
+    }
+}
+
+/// One frame of something unkind.
+fn unkind(kind: u8, at: usize, random: &mut u64) -> i16 {
+    *random = random
+        .wrapping_mul(6_364_136_223_846_793_005)
+        .wrapping_add(1);
+    let noise = (*random >> 48) as i16;
+    let extreme = |is_high| if is_high { i16::MAX } else { i16::MIN };
+    match kind {
+        0 => noise,
+        1 => i16::MAX,
+        2 => i16::MIN,
+        3 => extreme(at & 1 == 0),
+        4 => extreme(noise > 0),
+        5 => noise >> 14,
+        6 if at == 0 => i16::MIN,
+        6 => 0,
+        _ => extreme(at / 480 == 0),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn no_sound_breaks_an_encoder(
+        pieces in prop::collection::vec((0_u8..10, 1_usize..30), 1..12),
+        seed in any::<u64>(),
+    ) {
+        let mut mixer = mixer();
+        let input = mixer.add_source(1);
+        let ears = FORMATS.map(|format| (format, SpectrumAnalyzer::new()));
+        for (format, ear) in &ears {
+            mixer.add_listener(2, *format, ear.clone());
+        }
+        let (mut random, mut frames) = (seed, 0);
+        for (kind, count) in pieces {
+            for _ in 0..count {
+                if kind < 8 {
+                    let frame: Vec<i16> =
+                        (0..FRAME_SAMPLES).map(|at| unkind(kind, at, &mut random)).collect();
+                    input.push(&frame);
+                }
+                tick(&mut mixer);
+                frames += 1;
+            }
+        }
+        mixer.end();
+        for (format, ear) in ears {
+            prop_assert_eq!(saved::read(format, &ear.heard()).samples.len(), frames * FRAME_SAMPLES);
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! A listener who keeps all that comes.
+
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicBool, AtomicUsize, Ordering},
+};
+
+use switchboard_audio::{
+    AudioSink, Bytes, FRAME_SAMPLES, Frame, MixSettings, Mixer, PcmDecoder, SourceHandle,
+};
+
+/// Clones share what they have heard.
+#[derive(Clone, Debug)]
+pub(crate) struct SpectrumAnalyzer {
+    heard: Arc<Mutex<Vec<u8>>>,
+    is_open: Arc<AtomicBool>,
+    /// How many sends it takes yet.
+    patience: Arc<AtomicUsize>,
+}
+
+impl SpectrumAnalyzer {
+    pub(crate) fn new() -> Self {
+        Self::with_patience(usize::MAX)
+    }
+
+    /// One that refuses after so many.
+    pub(crate) fn with_patience(sends: usize) -> Self {
+        Self {
+            heard: Arc::default(),
+            is_open: Arc::new(AtomicBool::new(true)),
+            patience: Arc::new(AtomicUsize::new(sends)),
+        }
+    }
+
+    pub(crate) fn heard(&self) -> Vec<u8> {
+        self.heard.lock().expect("no panic").clone()
+    }
+
+    pub(crate) fn close(&self) {
+        self.is_open.store(false, Ordering::Relaxed);
+    }
+}
+
+impl AudioSink for SpectrumAnalyzer {
+    fn send(&mut self, bytes: Bytes) -> bool {
+        let patience = self.patience.load(Ordering::Relaxed);
+        if patience == 0 || !self.is_open() {
+            return false;
+        }
+        self.patience.store(patience - 1, Ordering::Relaxed);
+        self.heard.lock().expect("no panic").extend(&bytes);
+        true
+    }
+
+    fn is_open(&self) -> bool {
+        self.is_open.load(Ordering::Relaxed)
+    }
+}
+
+/// A mixer goes from thread to thread with its task, and a source is pushed to from any.
+const _: () = {
+    const fn is_send<T: Send>() {}
+    const fn is_sync<T: Sync>() {}
+    is_send::<Mixer<SpectrumAnalyzer>>();
+    is_send::<PcmDecoder>();
+    is_sync::<SourceHandle>();
+};
+
+pub(crate) fn mixer() -> Mixer<SpectrumAnalyzer> {
+    Mixer::new(Arc::new(MixSettings::default()))
+}
+
+/// One frame of the caller's loop.
+pub(crate) fn tick(mixer: &mut Mixer<SpectrumAnalyzer>) {
+    mixer.begin_frame();
+    while mixer.render_next() {}
+}
+
+/// A tone, 20 ms at a time.
+pub(crate) struct Tone {
+    hertz: f64,
+    amplitude: f64,
+    at: u64,
+}
+
+impl Tone {
+    /// The amplitude is 1.0 at full scale.
+    pub(crate) fn new(hertz: f64, amplitude: f64) -> Self {
+        Self {
+            hertz,
+            amplitude,
+            at: 0,
+        }
+    }
+
+    pub(crate) fn frame(&mut self) -> Frame {
+        std::array::from_fn(|_| self.sample())
+    }
+
+    pub(crate) fn samples(&mut self, count: usize) -> Vec<i16> {
+        (0..count).map(|_| self.sample()).collect()
+    }
+
+    fn sample(&mut self) -> i16 {
+        let phase = std::f64::consts::TAU * self.hertz * self.at as f64 / 48_000.0;
+        self.at += 1;
+        (self.amplitude * 32_767.0 * phase.sin()).round() as i16
+    }
+}
+
+/// How strong a frequency is, as the amplitude of a tone, 1.0 at full scale.
+pub(crate) fn strength(samples: &[f32], hertz: f64) -> f64 {
+    let step = std::f64::consts::TAU * hertz / 48_000.0;
+    let coefficient = 2.0 * step.cos();
+    let (mut last, mut before) = (0.0, 0.0);
+    for (at, &sample) in samples.iter().enumerate() {
+        // Hann, so that a strong tone does not leak into the frequency of another.
+        let turn = std::f64::consts::TAU * at as f64 / samples.len() as f64;
+        let window = 1.0 - turn.cos();
+        let next = f64::from(sample) * window + coefficient * last - before;
+        (last, before) = (next, last);
+    }
+    let power = last * last + before * before - coefficient * last * before;
+    2.0 * power.max(0.0).sqrt() / samples.len() as f64
+}
+
+pub(crate) fn decibels(ratio: f64) -> f64 {
+    20.0 * ratio.max(1e-9).log10()
+}
+
+/// Seconds, in frames.
+pub(crate) const fn seconds(count: usize) -> usize {
+    count * 48_000 / FRAME_SAMPLES
+}

@@ -1,0 +1,381 @@
+//! What always holds of calls, in random plays of four users: the machine does what the model does,
+//! and what it tells keeps the promises by itself, whatever the model thinks.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::{Duration, Instant},
+};
+
+use bytestring::ByteString;
+use proptest::{prelude::*, test_runner::FileFailurePersistence};
+use switchboard_core::{CallError, CallId, Calls, Direction, RingOrigin, User, VoiceEvent};
+
+use crate::{
+    call_model::{CallModel, CallStep, limits},
+    script::{epoch, user},
+};
+
+const USERS: [&str; 4] = ["ann", "bob", "cid", "dan"];
+
+/// Few, so that the same comes from several; and the one of sites.
+const CHALLENGES: [&str; 7] = ["", "c1", "c2", "c3", "c4", "c5", "c6"];
+
+/// Two of them meet more often than chance would have it, so that they get far.
+fn two() -> impl Strategy<Value = (usize, usize)> {
+    prop_oneof![2 => (0..2_usize, 0..2_usize), 1 => (0..USERS.len(), 0..USERS.len())]
+}
+
+fn step() -> impl Strategy<Value = CallStep> {
+    let way = || prop_oneof![Just(Direction::Publish), Just(Direction::Subscribe)];
+    let asks = || (two(), 0..CHALLENGES.len());
+    let times = prop_oneof![5 => Just(1_usize), 1 => 2..12_usize];
+    prop_oneof![
+        6 => (asks(), times).prop_map(|(((by, to), challenge), times)| CallStep::Ring { by, to, challenge, times }),
+        3 => asks().prop_map(|((by, to), challenge)| CallStep::Answer { by, to, challenge }),
+        3 => asks().prop_map(|((by, to), challenge)| CallStep::Confirm { by, to, challenge }),
+        8 => two().prop_map(|(by, to)| CallStep::Accept { by, to }),
+        2 => two().prop_map(|(by, to)| CallStep::Reject { by, to }),
+        1 => two().prop_map(|(by, to)| CallStep::HangUp { by, to }),
+        8 => (two(), way()).prop_map(|((by, to), way)| CallStep::Connect { by, to, way }),
+        6 => (0..USERS.len(), 0..9_u64, way()).prop_map(|(by, call, way)| CallStep::Disconnect { by, call, way }),
+        4 => (0..8_u64).prop_map(|secs| CallStep::Wait { secs }),
+        2 => Just(CallStep::Timer),
+    ]
+}
+
+/// The three steps that chance seldom brings in this order.
+fn handshake() -> impl Strategy<Value = Vec<CallStep>> {
+    let steps = |((by, to), [ring, answer, confirm]): ((usize, usize), [usize; 3])| {
+        vec![
+            CallStep::Ring {
+                by,
+                to,
+                challenge: ring,
+                times: 1,
+            },
+            CallStep::Answer {
+                by: to,
+                to: by,
+                challenge: answer,
+            },
+            CallStep::Confirm {
+                by,
+                to,
+                challenge: confirm,
+            },
+        ]
+    };
+    let challenge = || 0..CHALLENGES.len();
+    (two(), [challenge(), challenge(), challenge()]).prop_map(steps)
+}
+
+fn steps() -> impl Strategy<Value = Vec<Vec<CallStep>>> {
+    let one = step().prop_map(|step| vec![step]);
+    prop::collection::vec(prop_oneof![12 => one, 1 => handshake()], 1..100)
+}
+
+fn config() -> ProptestConfig {
+    ProptestConfig {
+        failure_persistence: Some(Box::new(FileFailurePersistence::Direct(
+            "tests/proptest-regressions/calls.txt",
+        ))),
+        max_shrink_iters: 20_000,
+        ..ProptestConfig::with_cases(if cfg!(debug_assertions) { 1000 } else { 20_000 })
+    }
+}
+
+proptest! {
+    #![proptest_config(config())]
+
+    #[test]
+    fn promises_hold(calls_per_user in 0..4_usize, steps in steps()) {
+        let mut play = CallRun::new(calls_per_user);
+        for step in steps.iter().flatten() {
+            play.step(step);
+        }
+        play.end();
+    }
+}
+
+struct CallRun {
+    calls: Calls,
+    model: CallModel,
+    witness: CallObserver,
+    users: Vec<User>,
+    calls_per_user: usize,
+    now: Instant,
+    words: u64,
+}
+
+impl CallRun {
+    fn new(calls_per_user: usize) -> Self {
+        Self {
+            calls: Calls::new(limits(calls_per_user)),
+            model: CallModel::new(limits(calls_per_user)),
+            witness: CallObserver::default(),
+            users: USERS.map(user).into(),
+            calls_per_user,
+            now: epoch(),
+            words: 0,
+        }
+    }
+
+    /// A text that was not there before.
+    fn word(&mut self) -> ByteString {
+        self.words += 1;
+        self.words.to_string().into()
+    }
+
+    fn step(&mut self, step: &CallStep) {
+        self.perform(step);
+        self.compare_consequences();
+        self.compare_states();
+    }
+
+    fn perform(&mut self, step: &CallStep) {
+        let now = self.now;
+        let signature = self.word();
+        let s = signature.clone();
+        let at = |index: &usize| user(USERS[*index]);
+        let text = |index: &usize| ByteString::from_static(CHALLENGES[*index]);
+        let (calls, model) = (&mut self.calls, &mut self.model);
+        match step {
+            CallStep::Ring {
+                by,
+                to,
+                challenge,
+                times,
+            } => {
+                let (by, to, c) = (at(by), at(to), text(challenge));
+                for _ in 0..*times {
+                    let expected = model.ring(&by, &to, &c, now);
+                    same(
+                        calls.ring(&by, &to, c.clone(), RingOrigin::UNKNOWN, now),
+                        expected,
+                    );
+                }
+            }
+            CallStep::Answer { by, to, challenge } => {
+                let (by, to, c) = (at(by), at(to), text(challenge));
+                let expected = model.answer(&by, &to, &signature, &c, now);
+                same(calls.answer(&by, &to, s, c, now), expected);
+            }
+            CallStep::Confirm { by, to, challenge } => {
+                let (by, to, c) = (at(by), at(to), text(challenge));
+                let expected = model.confirm(&by, &to, &signature, &c, now);
+                same(calls.confirm(&by, &to, s, c, now), expected);
+            }
+            CallStep::Accept { by, to } => {
+                let (by, to) = (at(by), at(to));
+                let accepted = calls.accept(&by, &to, s, now);
+                assert_eq!(accepted.map(Some), model.accept(&by, &to, &signature, now));
+                self.witness.accepted(accepted, &by, &to);
+            }
+            CallStep::Reject { by, to } => {
+                let (by, to) = (at(by), at(to));
+                same(
+                    calls.reject(&by, &to, s, now),
+                    model.reject(&by, &to, &signature, now),
+                );
+            }
+            CallStep::HangUp { by, to } => {
+                let (by, to) = (at(by), at(to));
+                same(calls.hang_up(&by, &to, now), model.hang_up(&by, &to, now));
+            }
+            CallStep::Connect { by, to, way } => {
+                let (by, to) = (at(by), at(to));
+                let connected = calls.connect(&by, &to, *way, now);
+                assert_eq!(connected.map(Some), model.connect(&by, &to, *way, now));
+                self.witness.connected(connected, &by, &to, *way);
+            }
+            CallStep::Disconnect { by, call, way } => {
+                let (by, call) = (at(by), CallId::from(*call));
+                calls.disconnect(&by, call, *way, now);
+                model.disconnect(&by, call, *way, now);
+                self.witness.connected.remove(&(call, by, *way));
+            }
+            CallStep::Wait { secs } => self.now += Duration::from_secs(*secs),
+            CallStep::Timer => {
+                calls.handle_timeout(now);
+                model.pass(now);
+            }
+        }
+    }
+
+    /// What is due at one time may come in any order.
+    fn compare_consequences(&mut self) {
+        let mut events: Vec<_> = std::iter::from_fn(|| self.calls.poll_event()).collect();
+        let mut ended: Vec<_> = std::iter::from_fn(|| self.calls.poll_ended()).collect();
+        for (to, event) in &events {
+            self.witness.told(to, event);
+        }
+        for id in &ended {
+            self.witness.ended(*id);
+        }
+        let mut expected = std::mem::take(&mut self.model.events);
+        events.sort_by_key(|event| format!("{event:?}"));
+        expected.sort_by_key(|event| format!("{event:?}"));
+        assert_eq!(events, expected);
+        ended.sort();
+        self.model.ended.sort();
+        assert_eq!(ended, std::mem::take(&mut self.model.ended));
+    }
+
+    fn compare_states(&mut self) {
+        assert_eq!(self.calls.poll_timeout(), self.model.next_time());
+        for (by, other) in pairs_of(&self.users) {
+            let (calls, model) = (&self.calls, &mut self.model);
+            assert_eq!(
+                calls.to_answer(by, other).ok(),
+                model.signs_to_answer(by, other)
+            );
+            assert_eq!(
+                calls.to_confirm(by, other).ok(),
+                model.signs_to_confirm(by, other)
+            );
+            assert_eq!(
+                calls.to_accept(by, other).ok(),
+                model.signs_to_accept(by, other)
+            );
+        }
+        self.nobody_signs_the_same_for_two();
+        let pairs = self.model.pairs();
+        assert_eq!(
+            pairs.len(),
+            pairs.iter().collect::<BTreeSet<_>>().len(),
+            "one call per pair"
+        );
+        assert_eq!(pairs.len(), self.witness.alive.len());
+        for user in &self.users {
+            let own = self.model.own_of(user);
+            assert!(self.calls_per_user == 0 || own <= self.calls_per_user);
+        }
+    }
+
+    fn nobody_signs_the_same_for_two(&self) {
+        let mut asked = BTreeMap::new();
+        for (by, other) in pairs_of(&self.users) {
+            let calls = &self.calls;
+            let steps = [
+                calls.to_answer(by, other),
+                calls.to_confirm(by, other),
+                calls.to_accept(by, other),
+            ];
+            for challenge in steps.into_iter().flatten().flatten() {
+                let asker = asked.entry((by, challenge.clone())).or_insert(other);
+                assert!(challenge.is_empty() || *asker == other, "{by}: {challenge}");
+            }
+        }
+    }
+
+    /// When all have gone and time has passed, nothing is left, and every call has ended once.
+    fn end(&mut self) {
+        for (id, by, way) in self.witness.connected.clone() {
+            self.calls.disconnect(&by, id, way, self.now);
+            self.model.disconnect(&by, id, way, self.now);
+            self.witness.connected.remove(&(id, by, way));
+            self.compare_consequences();
+        }
+        while let Some(time) = self.calls.poll_timeout() {
+            self.now = self.now.max(time);
+            self.step(&CallStep::Timer);
+        }
+        assert!(self.calls.is_empty(), "{:?}", self.calls);
+        assert!(self.witness.alive.is_empty());
+    }
+}
+
+fn pairs_of(users: &[User]) -> impl Iterator<Item = (&User, &User)> {
+    users
+        .iter()
+        .flat_map(move |by| users.iter().map(move |other| (by, other)))
+}
+
+fn same(actual: Result<(), CallError>, expected: Result<Option<CallId>, CallError>) {
+    assert_eq!(actual.map(|()| None), expected);
+}
+
+/// Knows only what was answered and told, and what must be true of it.
+#[derive(Default)]
+struct CallObserver {
+    made: BTreeSet<CallId>,
+    alive: BTreeMap<CallId, [User; 2]>,
+    connected: BTreeSet<(CallId, User, Direction)>,
+    /// Who was rung by whom.
+    rung: BTreeSet<(User, User)>,
+}
+
+impl CallObserver {
+    fn accepted(&mut self, accepted: Result<CallId, CallError>, by: &User, from: &User) {
+        let Ok(id) = accepted else { return };
+        let rung = self.rung.contains(&(by.clone(), from.clone()));
+        assert!(rung, "{by} accepted without a ring");
+        match self.alive.get(&id) {
+            Some(users) => assert!(users.contains(by) && users.contains(from)),
+            None => {
+                assert!(self.made.insert(id), "call {id} again");
+                self.alive.insert(id, [by.clone(), from.clone()]);
+            }
+        }
+    }
+
+    fn connected(
+        &mut self,
+        connected: Result<CallId, CallError>,
+        by: &User,
+        to: &User,
+        way: Direction,
+    ) {
+        let Ok(id) = connected else { return };
+        let users = &self.alive[&id];
+        assert!(by != to && users.contains(by) && users.contains(to));
+        self.connected.insert((id, by.clone(), way));
+    }
+
+    fn told(&mut self, to: &User, event: &VoiceEvent) {
+        match event {
+            VoiceEvent::Ringing { from, .. } => {
+                assert_ne!(from, to);
+                self.rung.insert((to.clone(), from.clone()));
+            }
+            VoiceEvent::Answered { from, .. } => {
+                assert!(self.rung.contains(&(from.clone(), to.clone())))
+            }
+            VoiceEvent::Confirmed { from, .. } => {
+                assert!(self.rung.contains(&(to.clone(), from.clone())))
+            }
+            VoiceEvent::Accepted { from, .. } => {
+                assert!(self.call_of(from, to).is_some());
+            }
+            VoiceEvent::Declined { from, .. } => assert_ne!(from, to),
+            VoiceEvent::AudioConf {
+                from,
+                room,
+                mic,
+                headphones,
+            } => {
+                let id = self.call_of(from, to).expect("who is told is in the call");
+                let has = |way| self.connected.contains(&(id, from.clone(), way));
+                let truth = (&None, has(Direction::Publish), has(Direction::Subscribe));
+                assert_eq!((room, *mic, *headphones), truth);
+            }
+            VoiceEvent::NewRoom { .. } => panic!("calls know no rooms"),
+            VoiceEvent::Replaced { .. } => panic!("connections are the driver's"),
+        }
+    }
+
+    fn call_of(&self, one: &User, other: &User) -> Option<CallId> {
+        let mut calls = self.alive.iter();
+        let of_both =
+            |users: &[User; 2]| one != other && users.contains(one) && users.contains(other);
+        calls.find(|(_, users)| of_both(users)).map(|(id, _)| *id)
+    }
+
+    fn ended(&mut self, id: CallId) {
+        assert!(
+            self.alive.remove(&id).is_some(),
+            "call {id} ended, and had before"
+        );
+        self.connected.retain(|(call, ..)| *call != id);
+    }
+}

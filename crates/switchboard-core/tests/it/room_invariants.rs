@@ -1,0 +1,304 @@
+//! What always holds of voice rooms, in random plays of four users and three rooms: the machine does
+//! what the model does, and what it tells keeps the promises by itself.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::{Duration, Instant},
+};
+
+use proptest::{prelude::*, test_runner::FileFailurePersistence};
+use switchboard_core::{
+    Audience, Direction, RoomKey, RoomName, User, VoiceEvent, VoiceRoomError, VoiceRoomId,
+    VoiceRooms,
+};
+
+use crate::{
+    room_model::{RoomModel, limits},
+    script::{epoch, user},
+};
+
+const USERS: [&str; 4] = ["ann", "bob", "cid", "dan"];
+
+#[derive(Clone, Debug)]
+enum RoomStep {
+    Enter {
+        user: usize,
+        key: usize,
+        way: Direction,
+    },
+    Leave {
+        user: usize,
+        room: u64,
+        way: Direction,
+    },
+    Wait {
+        secs: u64,
+    },
+    Timer,
+}
+
+fn step() -> impl Strategy<Value = RoomStep> {
+    let way = || prop_oneof![Just(Direction::Publish), Just(Direction::Subscribe)];
+    let user = || 0..USERS.len();
+    prop_oneof![
+        6 => (user(), 0..3_usize, way()).prop_map(|(user, key, way)| RoomStep::Enter { user, key, way }),
+        6 => (user(), 0..8_u64, way()).prop_map(|(user, room, way)| RoomStep::Leave { user, room, way }),
+        2 => (0..7_u64).prop_map(|secs| RoomStep::Wait { secs }),
+        1 => Just(RoomStep::Timer),
+    ]
+}
+
+fn name(text: &str) -> RoomKey {
+    RoomKey::Named(RoomName::parse(text, 0).expect("a name"))
+}
+
+/// Three rooms: with names as in `keys`, with numbers as in `site`, and both, which no server does.
+fn keys() -> impl Strategy<Value = [RoomKey; 3]> {
+    let number = RoomKey::Numbered;
+    prop_oneof![
+        4 => Just([name("lounge"), name("kitchen"), name("2")]),
+        4 => Just([number(7), number(0), number(2)]),
+        1 => Just([name("lounge"), number(1), number(2)]),
+        1 => Just([name("2"), name("lounge"), number(2)]),
+    ]
+}
+
+fn config() -> ProptestConfig {
+    ProptestConfig {
+        failure_persistence: Some(Box::new(FileFailurePersistence::Direct(
+            "tests/proptest-regressions/rooms.txt",
+        ))),
+        max_shrink_iters: 20_000,
+        ..ProptestConfig::with_cases(if cfg!(debug_assertions) { 1000 } else { 20_000 })
+    }
+}
+
+proptest! {
+    #![proptest_config(config())]
+
+    #[test]
+    fn promises_hold(
+        keys in keys(),
+        maxima in [0..4_usize, 0..4_usize, 0..4_usize],
+        steps in prop::collection::vec(step(), 1..100),
+    ) {
+        let mut play = RoomRun::new(keys, maxima);
+        for step in &steps {
+            play.step(step);
+        }
+        play.end();
+    }
+}
+
+struct RoomRun {
+    rooms: VoiceRooms,
+    model: RoomModel,
+    witness: RoomObserver,
+    keys: [RoomKey; 3],
+    maxima: [usize; 3],
+    now: Instant,
+}
+
+impl RoomRun {
+    fn new(keys: [RoomKey; 3], maxima: [usize; 3]) -> Self {
+        let [rooms, sources, listeners] = maxima;
+        let witness = RoomObserver {
+            only_named: keys.iter().all(|key| matches!(key, RoomKey::Named(_))),
+            ..RoomObserver::default()
+        };
+        Self {
+            rooms: VoiceRooms::new(limits(rooms, sources, listeners)),
+            model: RoomModel::new(limits(rooms, sources, listeners)),
+            witness,
+            keys,
+            maxima,
+            now: epoch(),
+        }
+    }
+
+    fn step(&mut self, step: &RoomStep) {
+        self.perform(step);
+        self.compare_consequences();
+        self.compare_states();
+    }
+
+    fn perform(&mut self, step: &RoomStep) {
+        let now = self.now;
+        match step {
+            RoomStep::Enter {
+                user: index,
+                key,
+                way,
+            } => {
+                let (user, key) = (user(USERS[*index]), &self.keys[*key]);
+                let entered = self.rooms.enter(&user, key, *way, now);
+                assert_eq!(entered, self.model.enter(&user, key, *way, now));
+                assert_eq!(
+                    entered.is_ok().then(|| self.rooms.find(key)).flatten(),
+                    entered.ok()
+                );
+                self.witness.entered(entered, &user, *way);
+            }
+            RoomStep::Leave {
+                user: index,
+                room,
+                way,
+            } => {
+                let (user, id) = (user(USERS[*index]), VoiceRoomId::from(*room));
+                self.leave(&user, id, *way);
+            }
+            RoomStep::Wait { secs } => self.now += Duration::from_secs(*secs),
+            RoomStep::Timer => {
+                self.rooms.handle_timeout(now);
+                self.model.pass(now);
+            }
+        }
+    }
+
+    fn leave(&mut self, user: &User, id: VoiceRoomId, way: Direction) {
+        self.rooms.leave(user, id, way, self.now);
+        self.model.leave(user, id, way, self.now);
+        self.witness.connected.remove(&(id, user.clone(), way));
+    }
+
+    fn compare_consequences(&mut self) {
+        let events: Vec<_> = std::iter::from_fn(|| self.rooms.poll_event()).collect();
+        let mut ended: Vec<_> = std::iter::from_fn(|| self.rooms.poll_ended()).collect();
+        for id in &ended {
+            self.witness.ended(*id);
+        }
+        for (to, event) in &events {
+            self.witness.told(to, event);
+        }
+        assert_eq!(events, std::mem::take(&mut self.model.events));
+        // What is due at one time may come in any order.
+        ended.sort();
+        self.model.ended.sort();
+        assert_eq!(ended, std::mem::take(&mut self.model.ended));
+    }
+
+    fn compare_states(&self) {
+        assert_eq!(self.rooms.poll_timeout(), self.model.next_time());
+        let listed: Vec<_> = self
+            .rooms
+            .list()
+            .map(|it| (it.id, it.name, it.count))
+            .collect();
+        let rooms = self.model.rooms.iter();
+        let expected: Vec<_> = rooms
+            .map(|it| (it.id, it.name.clone(), it.users().len()))
+            .collect();
+        assert_eq!(listed, expected);
+        let alive: Vec<_> = self.witness.alive.keys().copied().collect();
+        assert_eq!(listed.iter().map(|it| it.0).collect::<Vec<_>>(), alive);
+        let [rooms, sources, listeners] = self.maxima;
+        assert!(rooms == 0 || listed.len() <= rooms);
+        for room in &self.model.rooms {
+            let members: BTreeSet<_> = self.rooms.members(room.id).expect("it is listed").collect();
+            assert_eq!(members, self.witness.members(room.id));
+            assert!(sources == 0 || room.count(Direction::Publish) <= sources);
+            assert!(listeners == 0 || room.count(Direction::Subscribe) <= listeners);
+        }
+        assert!(self.rooms.members(1000.into()).is_none());
+    }
+
+    /// When all have gone and time has passed, nothing is left, and every room has ended once.
+    fn end(&mut self) {
+        for (id, user, way) in self.witness.connected.clone() {
+            self.leave(&user, id, way);
+            self.compare_consequences();
+        }
+        while let Some(time) = self.rooms.poll_timeout() {
+            self.now = self.now.max(time);
+            self.step(&RoomStep::Timer);
+        }
+        assert!(self.rooms.is_empty(), "{:?}", self.rooms);
+        assert!(self.witness.alive.is_empty());
+    }
+}
+
+/// Knows only what was answered and told, and what must be true of it.
+#[derive(Default)]
+struct RoomObserver {
+    only_named: bool,
+    alive: BTreeMap<VoiceRoomId, RoomName>,
+    connected: BTreeSet<(VoiceRoomId, User, Direction)>,
+    last: Option<VoiceRoomId>,
+}
+
+impl RoomObserver {
+    fn entered(
+        &mut self,
+        entered: Result<VoiceRoomId, VoiceRoomError>,
+        user: &User,
+        way: Direction,
+    ) {
+        if let Ok(id) = entered {
+            self.connected.insert((id, user.clone(), way));
+        }
+    }
+
+    fn told(&mut self, to: &Audience, event: &VoiceEvent) {
+        match (to, event) {
+            (Audience::Everybody, VoiceEvent::NewRoom { id, name, count }) => {
+                assert_eq!(*count, 1);
+                assert_eq!(
+                    self.alive.insert(*id, name.clone()),
+                    None,
+                    "room {id} is not new"
+                );
+                let counted = self.last.replace(*id) < Some(*id);
+                assert!(counted || !self.only_named, "room {id} again");
+            }
+            (
+                Audience::User(to),
+                VoiceEvent::AudioConf {
+                    from,
+                    room: Some(id),
+                    mic,
+                    headphones,
+                },
+            ) => {
+                assert!(self.alive.contains_key(id), "room {id} was not announced");
+                let has = |user: &User, way| self.connected.contains(&(*id, user.clone(), way));
+                assert!(
+                    from != to && (has(to, Direction::Publish) || has(to, Direction::Subscribe)),
+                    "{to} is not there"
+                );
+                assert_eq!(
+                    (*mic, *headphones),
+                    (
+                        has(from, Direction::Publish),
+                        has(from, Direction::Subscribe)
+                    )
+                );
+            }
+            other => panic!("no such event: {other:?}"),
+        }
+    }
+
+    fn ended(&mut self, id: VoiceRoomId) {
+        assert!(
+            self.alive.remove(&id).is_some(),
+            "room {id} ended, and had before"
+        );
+        let is_of = |it: &(VoiceRoomId, User, Direction)| it.0 == id;
+        assert!(
+            !self.connected.iter().any(is_of),
+            "somebody is in room {id}"
+        );
+    }
+
+    fn members(&self, id: VoiceRoomId) -> BTreeSet<(User, bool, bool)> {
+        let here = self.connected.iter().filter(|it| it.0 == id);
+        let has = |user: &User, way| self.connected.contains(&(id, user.clone(), way));
+        here.map(|(_, user, _)| {
+            (
+                user.clone(),
+                has(user, Direction::Publish),
+                has(user, Direction::Subscribe),
+            )
+        })
+        .collect()
+    }
+}

@@ -1,0 +1,216 @@
+//! A value as it was given, not yet understood.
+
+use std::collections::BTreeMap;
+
+use toml::de::{DeTable, DeValue};
+
+/// A value from a file or from a command line or environment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum RawValue {
+    Int(u64),
+    Flag(bool),
+    Text(String),
+    List(Vec<String>),
+    Table(BTreeMap<String, Self>),
+    /// A list of tables.
+    Tables(Vec<BTreeMap<String, Self>>),
+    /// Not typed: from the environment or a flag. Lists are separated by commas.
+    Untyped(String),
+    /// Something no setting can be.
+    Other(&'static str),
+}
+
+impl RawValue {
+    pub(super) fn of_toml(value: &DeValue<'_>) -> Self {
+        match value {
+            DeValue::String(text) => Self::Text(text.to_string()),
+            DeValue::Boolean(flag) => Self::Flag(*flag),
+            DeValue::Integer(number) => {
+                let parsed = u64::from_str_radix(number.as_str(), number.radix());
+                parsed.map_or(Self::Other("a negative or very large number"), Self::Int)
+            }
+            DeValue::Array(items) => {
+                let texts = items.iter().map(|item| text_of(item.get_ref()));
+                let texts = texts.collect::<Option<_>>().map(Self::List);
+                let tables = items.iter().map(|item| table_of(item.get_ref()));
+                let tables = || tables.collect::<Option<_>>().map(Self::Tables);
+                texts.or_else(tables).unwrap_or(Self::Other(MIXED))
+            }
+            DeValue::Float(_) => Self::Other("a fraction"),
+            DeValue::Datetime(_) => Self::Other("a date"),
+            DeValue::Table(table) => Self::Table(entries_of(table)),
+        }
+    }
+
+    fn of_json(value: serde_json::Value) -> Self {
+        match value {
+            serde_json::Value::String(text) => Self::Text(text),
+            serde_json::Value::Bool(flag) => Self::Flag(flag),
+            serde_json::Value::Number(number) => {
+                let number = number.as_u64().map(Self::Int);
+                number.unwrap_or(Self::Other("a fraction or a negative number"))
+            }
+            serde_json::Value::Null => Self::Other("null"),
+            serde_json::Value::Array(items) => Self::of_items(items),
+            serde_json::Value::Object(entries) => {
+                let entries = entries.into_iter();
+                Self::Table(
+                    entries
+                        .map(|(key, item)| (key, Self::of_json(item)))
+                        .collect(),
+                )
+            }
+        }
+    }
+
+    /// A list from JSON.
+    fn of_items(items: Vec<serde_json::Value>) -> Self {
+        let (mut texts, mut tables) = (Vec::new(), Vec::new());
+        for item in items {
+            match Self::of_json(item) {
+                Self::Text(text) => texts.push(text),
+                Self::Table(table) => tables.push(table),
+                Self::Int(_)
+                | Self::Flag(_)
+                | Self::List(_)
+                | Self::Tables(_)
+                | Self::Untyped(_)
+                | Self::Other(_) => return Self::Other(MIXED),
+            }
+        }
+        match (texts.is_empty(), tables.is_empty()) {
+            (_, true) => Self::List(texts),
+            (true, false) => Self::Tables(tables),
+            (false, false) => Self::Other(MIXED),
+        }
+    }
+
+    /// The value in the text of a variable, read as JSON or as inline TOML.
+    fn of_inline(text: &str) -> Option<Self> {
+        if let Ok(value) = serde_json::from_str(text) {
+            return Some(Self::of_json(value));
+        }
+        let document = format!("value = {text}");
+        let table = DeTable::parse(&document).ok()?.into_inner();
+        let value = table.get("value").filter(|_| table.len() == 1)?;
+        Some(Self::of_toml(value.get_ref()))
+    }
+
+    pub(super) fn int(&self) -> Result<u64, String> {
+        let typed = if let Self::Int(value) = self {
+            Some(*value)
+        } else {
+            None
+        };
+        let bare = || self.bare()?.parse().ok();
+        typed
+            .or_else(bare)
+            .ok_or_else(|| self.not("a whole number, 0 or more"))
+    }
+
+    pub(super) fn flag(&self) -> Result<bool, String> {
+        let typed = if let Self::Flag(value) = self {
+            Some(*value)
+        } else {
+            None
+        };
+        let bare = || self.bare()?.parse().ok();
+        typed.or_else(bare).ok_or_else(|| self.not("true or false"))
+    }
+
+    pub(super) fn text(&self) -> Result<&str, String> {
+        let typed = if let Self::Text(text) = self {
+            Some(text.as_str())
+        } else {
+            None
+        };
+        typed
+            .or_else(|| self.bare())
+            .ok_or_else(|| self.not("a text in quotes"))
+    }
+
+    pub(super) fn list(&self) -> Result<Vec<String>, String> {
+        let typed = if let Self::List(items) = self {
+            Some(items.clone())
+        } else {
+            None
+        };
+        let parts = |text: &str| {
+            text.split(',')
+                .map(|item| item.trim().to_owned())
+                .filter(|item| !item.is_empty())
+                .collect()
+        };
+        typed
+            .or_else(|| self.bare().map(parts))
+            .ok_or_else(|| self.not("a list of texts"))
+    }
+
+    /// A list of tables. Mistakes do not repeat the text, which may hold passwords.
+    pub(super) fn tables(&self) -> Result<Vec<BTreeMap<String, Self>>, String> {
+        match self {
+            Self::Tables(tables) => Ok(tables.clone()),
+            Self::List(items) if items.is_empty() => Ok(Vec::new()),
+            Self::Untyped(text) if text.trim().is_empty() => Ok(Vec::new()),
+            Self::Untyped(text) => match Self::of_inline(text) {
+                Some(Self::Untyped(_)) | None => Err(NO_TABLES.to_owned()),
+                Some(given) => given.tables(),
+            },
+            Self::Int(_)
+            | Self::Flag(_)
+            | Self::Text(_)
+            | Self::List(_)
+            | Self::Table(_)
+            | Self::Other(_) => Err(NO_TABLES.to_owned()),
+        }
+    }
+
+    fn bare(&self) -> Option<&str> {
+        if let Self::Untyped(text) = self {
+            Some(text)
+        } else {
+            None
+        }
+    }
+
+    fn not(&self, wanted: &str) -> String {
+        match self {
+            Self::Int(value) => format!("{value} is not {wanted}"),
+            Self::Flag(value) => format!("{value} is not {wanted}"),
+            Self::Text(text) | Self::Untyped(text) => format!("{text:?} is not {wanted}"),
+            Self::List(_) | Self::Tables(_) => format!("a list is not {wanted}"),
+            Self::Table(_) => format!("a table is not {wanted}"),
+            Self::Other(what) => format!("{what} is not {wanted}"),
+        }
+    }
+}
+
+/// The mistake in a list with items of a type that no setting has.
+const MIXED: &str = "a list of neither texts nor tables";
+
+/// The mistake in a value that is no list of tables.
+const NO_TABLES: &str =
+    "is not a list of tables, like [{ urls = [\"stun:HOST\"] }], in TOML or JSON";
+
+fn table_of(item: &DeValue<'_>) -> Option<BTreeMap<String, RawValue>> {
+    item.as_table().map(entries_of)
+}
+
+fn entries_of(table: &DeTable<'_>) -> BTreeMap<String, RawValue> {
+    let entries = table.iter();
+    let entries = entries.map(|(key, value)| {
+        let key = key.get_ref().to_string();
+        (key, RawValue::of_toml(value.get_ref()))
+    });
+    entries.collect()
+}
+
+/// An item of a list as text: a number is one too, as the port in `[5000]`.
+fn text_of(item: &DeValue<'_>) -> Option<String> {
+    let number = |number: &toml::de::DeInteger<'_>| {
+        let value = u64::from_str_radix(number.as_str(), number.radix());
+        value.ok().map(|value| value.to_string())
+    };
+    let text = item.as_str().map(str::to_owned);
+    text.or_else(|| item.as_integer().and_then(number))
+}

@@ -1,0 +1,447 @@
+//! What is done with a request at a dialect's door: a session begins, or it is answered.
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    extract::{FromRequestParts, Query as UrlQuery, RawPathParams, Request, State},
+    http::{HeaderValue, Method, StatusCode, header, request::Parts},
+    response::{IntoResponse, Response},
+    routing::{any, get},
+};
+use switchboard_core::{DialectName, RoomId, SpaceName};
+use switchboard_dialect::{
+    ALL, Accepts, ClientSession, CorsPolicy, Dialect, Handshake, HttpAnswer, HttpReply, Query,
+    SettingValue, find,
+};
+use switchboard_transport::{Counters, Permit, Upgrade, upgrade, websocket};
+
+use crate::{
+    cors,
+    route_table::{Route, RouteTable, main_endpoint},
+    server::Server,
+};
+
+/// What a subprotocol that names a dialect begins with.
+const SUBPROTOCOL: &str = "switchboard.";
+
+/// The doors of the dialects as routes. Where `alone` is one of them, no other can be asked for.
+pub(crate) fn routes(
+    router: Router<Server>,
+    entrances: &RouteTable,
+    alone: Option<DialectName>,
+) -> Router<Server> {
+    for clash in entrances.conflicts() {
+        tracing::error!(dialect = clash.dialect, "{}", clash.message);
+    }
+    entrances.iter().fold(router, |router, entrance| {
+        let door = Arc::new((entrance.clone(), alone));
+        let handler = move |State(server): State<Server>, request: Request| async move {
+            let (entrance, alone) = &*door;
+            handle_request(&server, entrance, *alone, request).await
+        };
+        let route = match (entrance.accepts, entrance.cors) {
+            (Accepts::Sockets | Accepts::Nothing, _) => any(handler),
+            (Accepts::Requests | Accepts::Both, CorsPolicy::SameOrigin) => get(handler),
+            // Pages can read why the other methods are refused.
+            (Accepts::Requests | Accepts::Both, CorsPolicy::AnyOrigin | CorsPolicy::Listed(_)) => {
+                get(handler.clone()).fallback(handler)
+            }
+        };
+        router.route(&entrance.path, route)
+    })
+}
+
+async fn handle_request(
+    server: &Server,
+    entrance: &Route,
+    alone: Option<DialectName>,
+    request: Request,
+) -> Response {
+    let (mut parts, _body) = request.into_parts();
+    let Some(origins) = server.cors_origins(entrance) else {
+        return route_request(server, entrance, alone, &mut parts).await;
+    };
+    let mut response = match cors::preflight(&parts.method, &parts.headers) {
+        Some(response) => response,
+        None => route_request(server, entrance, alone, &mut parts).await,
+    };
+    cors::allow(response.headers_mut(), &parts.headers, &origins);
+    response
+}
+
+async fn route_request(
+    server: &Server,
+    entrance: &Route,
+    alone: Option<DialectName>,
+    parts: &mut Parts,
+) -> Response {
+    let wants_socket = match entrance.accepts {
+        Accepts::Sockets => true,
+        Accepts::Requests => false,
+        Accepts::Both => upgrade::is_requested(&parts.headers),
+        Accepts::Nothing => return respond(HttpReply::not_found()),
+    };
+    let done = match (wants_socket, entrance.only()) {
+        (false, Some(dialect)) => answer_request(server, dialect, entrance, parts).await,
+        _ => begin_session(server, entrance, alone, parts).await,
+    };
+    done.unwrap_or_else(|refusal| *refusal)
+}
+
+/// The refusal of a request that is neither GET nor HEAD (RFC 9110, section 15.5.6).
+pub(crate) fn reject_method(method: &Method) -> Option<Box<Response>> {
+    let allowed = HeaderValue::from_static("GET,HEAD,OPTIONS");
+    let is_allowed = [Method::GET, Method::HEAD].contains(method);
+    let refused = || error_response((StatusCode::METHOD_NOT_ALLOWED, [(header::ALLOW, allowed)]));
+    (!is_allowed).then(refused)
+}
+
+/// Begins a connection at a door of one dialect, or of several that the first frame tells apart.
+async fn begin_session(
+    server: &Server,
+    entrance: &Route,
+    alone: Option<DialectName>,
+    parts: &mut Parts,
+) -> Result<Response, Box<Response>> {
+    let upgrade = Upgrade::from_parts(parts).map_err(error_response)?;
+    let (permit, mut handshake, space) = admit_request(server, entrance, parts).await?;
+    let (upgrade, dialect) = choose(upgrade, &handshake, (entrance, alone))?;
+    if server.uses_webhook(dialect, entrance) {
+        server.charge(parts)?;
+    }
+    if let Some(elsewhere) = dialect.filter(|dialect| !entrance.has(dialect.traits().name)) {
+        handshake.endpoint = main_endpoint(elsewhere);
+        handshake.params = Query::default();
+    }
+    tracing::info!(peer = %handshake.peer, dialect = dialect.map_or("undetected", |d| d.traits().name), "connected");
+    let opened = ClientSession::open(dialect, handshake, space);
+    let (response, connecting) = upgrade.accept(server.limits().frame_bytes);
+    let context = server.context().clone();
+    // Boxed: the task does not keep room for it.
+    let begin = Box::new(move |socket| websocket::serve(socket, opened, context, permit));
+    server.tasks().spawn(async move {
+        if let Some(socket) = connecting.socket().await {
+            // A block of its own, whose end frees the box before the connection is served.
+            let serving = {
+                let begin = begin;
+                (*begin)(socket)
+            };
+            serving.await;
+        }
+    });
+    Ok(response)
+}
+
+/// Answers a plain request.
+async fn answer_request(
+    server: &Server,
+    dialect: &'static dyn Dialect,
+    entrance: &Route,
+    parts: &mut Parts,
+) -> Result<Response, Box<Response>> {
+    reject_method(&parts.method).map_or(Ok(()), Err)?;
+    let (_permit, handshake, space) = admit_request(server, entrance, parts).await?;
+    let reply = match dialect.respond(entrance.name, &handshake) {
+        HttpAnswer::Ready(reply) => reply,
+        HttpAnswer::Members {
+            room: name,
+            scope,
+            reply,
+        } => {
+            server.charge(parts)?;
+            let room = RoomId { space, name, scope };
+            let reply = reply(&server.inner.shards.members(&room));
+            server.charge_for_length(parts, reply.body.len());
+            reply
+        }
+    };
+    Ok(respond(reply))
+}
+
+fn respond(reply: HttpReply) -> Response {
+    let mut response = reply.body.into_response();
+    *response.status_mut() =
+        StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let headers = response.headers_mut();
+    let content_type = HeaderValue::from_static(reply.content_type);
+    headers.insert(header::CONTENT_TYPE, content_type);
+    let nosniff = HeaderValue::from_static("nosniff");
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, nosniff);
+    response
+}
+
+/// Admits whoever comes, and notes what is known of him.
+async fn admit_request(
+    server: &Server,
+    entrance: &Route,
+    parts: &mut Parts,
+) -> Result<(Permit, Handshake, SpaceName), Box<Response>> {
+    let params = RawPathParams::from_request_parts(parts, server).await;
+    let params = params.map_err(error_response)?;
+    let (permit, identity, space) = server.admit(parts).await.map_err(|response| {
+        Counters::add(&server.counters().connections_refused_total, 1);
+        tracing::info!(status = response.status().as_u16(), "connection refused");
+        Box::new(response)
+    })?;
+    let query = UrlQuery::<Vec<(String, String)>>::try_from_uri(&parts.uri).unwrap_or_default();
+    let params = params
+        .iter()
+        .map(|(key, value)| (key.to_owned(), value.to_owned()));
+    let handshake = Handshake {
+        endpoint: entrance.name,
+        params: params.collect(),
+        query: query.0.into_iter().collect(),
+        ..server.handshake(identity)
+    };
+    Ok((permit, handshake, space))
+}
+
+impl Server {
+    /// Whether a web service may be asked about a client of this dialect, or of one that is met here.
+    fn uses_webhook(&self, dialect: Option<&'static dyn Dialect>, entrance: &Route) -> bool {
+        let asks = |dialect: &&dyn Dialect| {
+            let name = dialect.traits().name;
+            let mut values = dialect
+                .settings()
+                .iter()
+                .map(|setting| self.config().dialects.get(name, setting));
+            values.any(|value| matches!(value, SettingValue::Url(url) if !url.is_empty()))
+        };
+        match dialect {
+            Some(dialect) => asks(&dialect),
+            None => entrance.dialects.iter().any(|dialect| asks(&&**dialect)),
+        }
+    }
+}
+
+fn error_response(response: impl IntoResponse) -> Box<Response> {
+    Box::new(response.into_response())
+}
+
+type ChosenDialect = (Upgrade, Option<&'static dyn Dialect>);
+
+/// The dialect that the client asks for by `?dialect=` or subprotocol, else the path's own. One of the
+/// subprotocols that the client offers is chosen: the one that names the dialect, else the first one,
+/// as the library `ws` does. A browser fails the connection if none is.
+fn choose(
+    upgrade: Upgrade,
+    handshake: &Handshake,
+    (entrance, alone): (&Route, Option<DialectName>),
+) -> Result<ChosenDialect, Box<Response>> {
+    let is_served = |name: &str| match alone {
+        Some(alone) => alone == name,
+        None => handshake.settings.is_enabled(name),
+    };
+    let unknown = |name: &str| error_response(unknown_dialect(name, is_served));
+    let find = |name: &str| find(name).filter(|_| is_served(name));
+    let named = |name: &str| find(name).ok_or_else(|| unknown(name));
+    let offers = upgrade.offers().iter();
+    let offered: Vec<_> = offers
+        .filter_map(|offer| offer.strip_prefix(SUBPROTOCOL))
+        .collect();
+    let wanted = match handshake.query.get("dialect") {
+        Some(name) => Some(named(name)?),
+        None => offered.iter().find_map(|name| find(name)),
+    };
+    let Some(dialect) = wanted else {
+        return match offered.first() {
+            Some(name) => Err(unknown(name)),
+            None => Ok((upgrade.choose_first(), entrance.only())),
+        };
+    };
+    let name = dialect.traits().name;
+    if offered.contains(&name) {
+        let upgrade = upgrade.choose(&format!("{SUBPROTOCOL}{name}"));
+        return Ok((upgrade, Some(dialect)));
+    }
+    if offered.is_empty() {
+        return Ok((upgrade.choose_first(), Some(dialect)));
+    }
+    Err(error_response((
+        StatusCode::BAD_REQUEST,
+        "?dialect= and the subprotocols offered differ.\n",
+    )))
+}
+
+fn unknown_dialect(name: &str, is_served: impl Fn(&str) -> bool) -> (StatusCode, String) {
+    let names = ALL.iter().map(|dialect| dialect.traits().name);
+    let names: Vec<_> = names.filter(|name| is_served(name)).collect();
+    let name: String = name.chars().take(32).collect();
+    (
+        StatusCode::BAD_REQUEST,
+        format!(
+            "There is no dialect {name:?} here. There are: {}.\n",
+            names.join(", ")
+        ),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::{body::Body, http::HeaderMap};
+    use http_body_util::BodyExt as _;
+    use switchboard_core::{DialectTraits, OfferPolicy, RoomName, RoomScope};
+    use switchboard_dialect::{Content, Endpoint, Session, SessionOutput};
+    use tower::ServiceExt as _;
+
+    use super::*;
+    use crate::{Admission, Builder};
+
+    /// A dialect of plain requests.
+    #[derive(Debug)]
+    struct Lobby;
+
+    static TONGUE: DialectTraits = DialectTraits {
+        name: "lobby",
+        offer_policy: OfferPolicy::Unspecified,
+        signals: false,
+        messages: false,
+        ..DialectTraits::DEFAULT
+    };
+
+    impl Dialect for Lobby {
+        fn traits(&self) -> &'static DialectTraits {
+            &TONGUE
+        }
+
+        fn paths(&self) -> &'static [&'static str] {
+            &["/"]
+        }
+
+        fn endpoints(&self, base: &str) -> Vec<Endpoint> {
+            vec![
+                Endpoint::new(base, "/{key}/echo", "echo", Accepts::Requests),
+                Endpoint::new(base, "/{key}/open", "open", Accepts::Requests)
+                    .with_cors(CorsPolicy::AnyOrigin),
+                Endpoint::new(base, "/{key}/old", "old", Accepts::Nothing)
+                    .with_cors(CorsPolicy::AnyOrigin),
+                Endpoint::new(base, "/{key}/count", "count", Accepts::Requests),
+                Endpoint::new(base, "/any/{*path}", "any", Accepts::Both),
+            ]
+        }
+
+        fn respond(&self, door: &'static str, handshake: &Handshake) -> HttpAnswer {
+            let key = handshake.params.get("key").unwrap_or_default();
+            if door == "count" {
+                let room = RoomName::parse(key, 0).expect("a name");
+                return HttpAnswer::Members {
+                    room,
+                    scope: RoomScope::Shared,
+                    reply: |members| reply(members.len().to_string()),
+                };
+            }
+            let version = handshake.query.get("version").unwrap_or_default();
+            let identity = &handshake.identity;
+            HttpAnswer::Ready(reply(format!("{door} {key} {version} {identity:?}")))
+        }
+
+        fn open(&self, _handshake: &Handshake, _out: &mut SessionOutput) -> Box<dyn Session> {
+            unreachable!("nobody is connected")
+        }
+
+        fn read<'a>(&self, _frame: &'a str) -> Option<Content<'a>> {
+            None
+        }
+    }
+
+    fn reply(body: String) -> HttpReply {
+        HttpReply {
+            status: 203,
+            content_type: "text/html",
+            body,
+        }
+    }
+
+    fn router(builder: Builder) -> Router {
+        let entrances = RouteTable::new(&[(&Lobby, vec!["/".to_owned()])], |_| false);
+        let server = builder.build();
+        routes(Router::new(), &entrances, None).with_state(server)
+    }
+
+    async fn ask(router: &Router, method: Method, uri: &str) -> (StatusCode, HeaderMap, String) {
+        let request = Request::builder()
+            .method(method)
+            .uri(uri)
+            .header("origin", "https://a.example");
+        let request = request.body(Body::empty()).expect("a request");
+        let response = router.clone().oneshot(request).await.expect("infallible");
+        let (parts, body) = response.into_parts();
+        let body = body.collect().await.expect("a body").to_bytes();
+        let body = String::from_utf8(body.to_vec()).expect("text");
+        (parts.status, parts.headers, body)
+    }
+
+    #[tokio::test]
+    async fn a_plain_request_is_answered_at_its_door() {
+        let router = router(Builder::default());
+        let uri = "/a%20b/echo?version=1%2B";
+        let (status, headers, body) = ask(&router, Method::GET, uri).await;
+        assert_eq!((status.as_u16(), &*body), (203, "echo a b 1+ Claimed"));
+        assert_eq!(headers["content-type"], "text/html");
+        assert!(!headers.contains_key("access-control-allow-origin"));
+        let (_, _, count) = ask(&router, Method::GET, "/r/count").await;
+        assert_eq!(count, "0");
+        let (status, _, body) = ask(&router, Method::HEAD, uri).await;
+        assert_eq!((status.as_u16(), &*body), (203, ""));
+        let (status, ..) = ask(&router, Method::POST, uri).await;
+        assert_eq!(status, StatusCode::METHOD_NOT_ALLOWED);
+        let (status, ..) = ask(&router, Method::GET, "/%ff/echo").await;
+        assert_eq!(status, StatusCode::BAD_REQUEST);
+    }
+
+    #[tokio::test]
+    async fn pages_of_other_origins_can_read_every_answer_of_a_door_that_allows_it() {
+        let deny = |_: crate::ConnectRequest| async { Admission::Deny };
+        let closed = router(Builder::default().on_connect(deny));
+        let open = router(Builder::default());
+        for (router, method, uri, expected) in [
+            (&open, Method::GET, "/k/open", 203),
+            (&open, Method::OPTIONS, "/k/open", 204),
+            (&open, Method::POST, "/k/open", 405),
+            (&open, Method::POST, "/k/old", 404),
+            (&open, Method::OPTIONS, "/k/old", 204),
+            (&closed, Method::GET, "/k/open", 403),
+        ] {
+            let (status, headers, _) = ask(router, method.clone(), uri).await;
+            assert_eq!(status, expected, "{method} {uri}");
+            let origin = &headers["access-control-allow-origin"];
+            assert_eq!(origin, "https://a.example", "{method} {uri}");
+            assert!(!headers.contains_key("access-control-allow-credentials"));
+            let mut vary = headers.get_all("vary").iter();
+            assert!(vary.any(|vary| vary == "origin"), "{method} {uri}");
+        }
+        let (status, headers, _) = ask(&open, Method::OPTIONS, "/k/echo").await;
+        assert_eq!(status, StatusCode::METHOD_NOT_ALLOWED);
+        assert!(!headers.contains_key("access-control-allow-origin"));
+    }
+
+    #[tokio::test]
+    async fn who_may_not_connect_is_not_answered() {
+        let hook = |request: crate::ConnectRequest| async move {
+            match request.uri.query() {
+                Some("token=good") => Admission::as_identity("ada"),
+                Some(_) | None => Admission::Deny,
+            }
+        };
+        let router = router(Builder::default().on_connect(hook));
+        let (status, ..) = ask(&router, Method::GET, "/k/echo").await;
+        assert_eq!(status, StatusCode::FORBIDDEN);
+        let (_, _, body) = ask(&router, Method::GET, "/k/echo?token=good").await;
+        assert_eq!(body, "echo k  Proven(\"ada\")");
+    }
+
+    #[tokio::test]
+    async fn where_both_may_come_a_request_to_upgrade_is_no_plain_one() {
+        let router = router(Builder::default());
+        let (_, _, body) = ask(&router, Method::GET, "/any/x/y").await;
+        assert!(body.starts_with("any "), "{body}");
+        let request = Request::builder()
+            .uri("/any/x/y")
+            .header("connection", "upgrade")
+            .header("upgrade", "WebSocket");
+        let request = request.body(Body::empty()).expect("a request");
+        let response = router.oneshot(request).await.expect("infallible");
+        assert!(response.status().is_client_error(), "no socket to upgrade");
+    }
+}

@@ -1,0 +1,116 @@
+//! Requests of voice that cost the server or a website much, bounded per address.
+
+use std::{net::IpAddr, sync::Arc, time::Instant};
+
+use axum::{
+    body::Body,
+    http::{StatusCode, request::Parts},
+};
+use hyper::body::Body as _;
+
+use super::{
+    AdmittedRequest, IdentityProvider, VoiceEndpoint, VoiceError, VoiceResult, VoiceService,
+};
+use crate::server::{LIST_BYTES_PER_REQUEST, rate_limit_response};
+
+/// The price of a request in the rate of its address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum RequestCost {
+    Free,
+    /// One, if the answer is 403: a wrong signature costs several verifications.
+    OneIfForbidden,
+    One,
+    /// As much as the answer is long; a short one is free.
+    ByLength,
+}
+
+impl VoiceService {
+    /// Serves an admitted request, or answers 429 if its address is over its rate.
+    pub(super) async fn dispatch_within_rate(
+        self: &Arc<Self>,
+        endpoint: VoiceEndpoint,
+        guest: AdmittedRequest,
+        parts: Parts,
+        body: Body,
+    ) -> VoiceResult {
+        let (address, price) = (guest.address, self.cost(endpoint));
+        if price != RequestCost::Free {
+            self.charge(address)?;
+        }
+        let answer = self.dispatch(endpoint, guest, parts, body).await;
+        let now = Instant::now();
+        match price {
+            RequestCost::Free | RequestCost::One => {}
+            RequestCost::OneIfForbidden => {
+                if !answer.as_ref().is_err_and(is_forbidden) {
+                    self.rates.refund(address, now);
+                }
+            }
+            RequestCost::ByLength => {
+                self.rates.refund(address, now);
+                self.rates
+                    .charge_more(address, cost_of_length(&answer), now);
+            }
+        }
+        answer
+    }
+
+    fn charge(&self, address: Option<IpAddr>) -> Result<(), VoiceError> {
+        let charged = self.rates.try_charge(address, Instant::now());
+        charged.map_err(|wait| VoiceError::from(rate_limit_response(wait)))
+    }
+
+    fn cost(&self, endpoint: VoiceEndpoint) -> RequestCost {
+        let proven = match &self.identity {
+            IdentityProvider::Keys(_) => RequestCost::OneIfForbidden,
+            // The website is asked about the user and its access.
+            IdentityProvider::Site(_) => RequestCost::One,
+        };
+        match endpoint {
+            // A ticket that is given out may push one out that was given to another key.
+            VoiceEndpoint::Messages | VoiceEndpoint::Ticket => RequestCost::One,
+            VoiceEndpoint::TokenCheck
+            | VoiceEndpoint::KeyExchange
+            | VoiceEndpoint::NewCall
+            | VoiceEndpoint::Answer
+            | VoiceEndpoint::Answer2
+            | VoiceEndpoint::Accept
+            | VoiceEndpoint::Reject
+            | VoiceEndpoint::HangUp
+            | VoiceEndpoint::DisplayName
+            | VoiceEndpoint::Up(_)
+            | VoiceEndpoint::Join(_) => proven,
+            VoiceEndpoint::ListRooms | VoiceEndpoint::ListMembers => RequestCost::ByLength,
+            VoiceEndpoint::Mode => RequestCost::Free,
+        }
+    }
+}
+
+fn cost_of_length(answer: &VoiceResult) -> u32 {
+    let length = answer
+        .as_ref()
+        .ok()
+        .and_then(|response| response.body().size_hint().exact());
+    u32::try_from(length.unwrap_or_default() / LIST_BYTES_PER_REQUEST).unwrap_or(u32::MAX)
+}
+
+fn is_forbidden(refusal: &VoiceError) -> bool {
+    match refusal {
+        VoiceError::Message(status, _) => *status == StatusCode::FORBIDDEN,
+        VoiceError::Response(response) => response.status() == StatusCode::FORBIDDEN,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::voice::json;
+
+    #[test]
+    fn a_list_is_priced_by_its_length_and_a_refusal_is_free() {
+        for (bytes, price) in [(0, 0), (65_535, 0), (65_536, 1), (200_000, 3)] {
+            assert_eq!(cost_of_length(&Ok(json("x".repeat(bytes)))), price);
+        }
+        assert_eq!(cost_of_length(&Err(VoiceError::bad("no"))), 0);
+    }
+}
