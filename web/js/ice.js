@@ -8,12 +8,21 @@ import { texts } from './texts.js';
 /** @typedef {{servers: RTCIceServer[], serverTime: number}} Offer  what the server offers, and its clock in ms since 1970 */
 
 const URL_PATTERN = /^(?:stuns?:(?:\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::\d{1,5})?|turns?:(?:\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::\d{1,5})?(?:\?transport=(?:udp|tcp))?)$/i;
+/** Schemes may be written in capitals, the query may not. */
+const UPPER_CASE_QUERY = /\?.*[A-Z]/;
 const SERVERS_MAX = 16;
+const PORT_MAX = 65_535;
 const FETCH_MS = 3_000;
+
+/** @param {string} url */
+function isServerUrl(url) {
+  const port = Number(/:(\d+)(?:\?|$)/.exec(url)?.[1] ?? 1);
+  return URL_PATTERN.test(url) && port >= 1 && port <= PORT_MAX && !UPPER_CASE_QUERY.test(url);
+}
 
 /** The mistake in each field; empty where there is none. @param {Typed} typed @returns {Typed} */
 export function mistakes({ urls, username, credential }) {
-  const wrong = addresses(urls).find((url) => !URL_PATTERN.test(url));
+  const wrong = addresses(urls).find((url) => !isServerUrl(url));
   const isTurn = addresses(urls).some((url) => /^turns?:/i.test(url));
   return {
     urls: wrong ? texts.ice.notAnAddress(wrong) : '',
@@ -24,7 +33,7 @@ export function mistakes({ urls, username, credential }) {
 
 /** Those of the typed servers that have no mistake. @param {Typed} typed @returns {RTCIceServer[]} */
 export function typedServers({ urls, username, credential }) {
-  const good = addresses(urls).filter((url) => URL_PATTERN.test(url));
+  const good = addresses(urls).filter(isServerUrl);
   const stun = good.filter((url) => /^stun/i.test(url)).map((url) => ({ urls: url }));
   const turn = good.filter((url) => /^turn/i.test(url)).map((url) => ({ urls: url, username, credential }));
   return [...stun, ...(username && credential ? turn : [])];
@@ -53,13 +62,34 @@ export function hasTurn(servers) {
   return servers.flatMap(({ urls }) => urls).some((url) => /^turns?:/i.test(url));
 }
 
-/** A connection with these servers, or without them if the browser refuses them. @param {RTCIceServer[]} iceServers */
+/** A connection with those of the servers that the browser accepts. @param {RTCIceServer[]} iceServers */
 export function newConnection(iceServers) {
   try {
     return new RTCPeerConnection({ iceServers });
   } catch (error) {
     console.info('ICE servers refused', error);
-    return new RTCPeerConnection();
+    return new RTCPeerConnection({ iceServers: iceServers.filter(isAccepted) });
+  }
+}
+
+/** Gives a connection those of the servers that the browser accepts. @param {RTCPeerConnection} pc @param {RTCIceServer[]} iceServers */
+export function configure(pc, iceServers) {
+  const configuration = pc.getConfiguration();
+  try {
+    pc.setConfiguration({ ...configuration, iceServers });
+  } catch (error) {
+    console.info('ICE servers refused', error);
+    pc.setConfiguration({ ...configuration, iceServers: iceServers.filter(isAccepted) });
+  }
+}
+
+/** @param {RTCIceServer} server */
+function isAccepted(server) {
+  try {
+    new RTCPeerConnection({ iceServers: [server] }).close();
+    return true;
+  } catch {
+    return false;
   }
 }
 
@@ -68,7 +98,7 @@ function checked(json) {
   const list = Array.isArray(json) ? json : /** @type {{iceServers?: unknown} | null} */ (json)?.iceServers;
   if (!Array.isArray(list)) return [];
   return list.slice(0, SERVERS_MAX).flatMap((server) => {
-    const urls = [server?.urls].flat().filter((url) => typeof url === 'string' && URL_PATTERN.test(url));
+    const urls = [server?.urls].flat().filter((url) => typeof url === 'string' && isServerUrl(url));
     const { username, credential } = server ?? {};
     const hasUser = typeof username === 'string' && typeof credential === 'string';
     if (urls.length === 0 || (!hasUser && hasTurn([{ urls }]))) return [];

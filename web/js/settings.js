@@ -45,7 +45,7 @@ export function roomLink(room, typed) {
   link.searchParams.set('room', room);
   const urls = typedServers(typed).map((server) => String(server.urls));
   for (const url of urls) link.searchParams.append('ice', url);
-  if (!urls.some((url) => url.startsWith('turn'))) return link.href;
+  if (!urls.some((url) => /^turn/i.test(url))) return link.href;
   link.searchParams.set('ice-user', typed.username);
   link.searchParams.set('ice-credential', typed.credential);
   return link.href;
