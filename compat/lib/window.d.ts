@@ -55,6 +55,17 @@ declare global {
     /** The servers that connections were configured with, only in tests of them. */
     configured: RTCIceServer[][];
     isBlocked: boolean;
+    /** The data channels that the page has opened, and its WebSocket, only in tests of hostile members. */
+    channels: RTCDataChannel[];
+    socket: WebSocket;
+    /** The browser asks the person from now on, and the person allows it; what was captured since. Only in tests of the lobby. */
+    ask(): void;
+    allow(): void;
+    captured: MediaStreamTrack[];
+    /** Observers and timers that run, and the elements that play. */
+    observers: number;
+    timers: Set<unknown>;
+    players: HTMLMediaElement[];
     /** Those that may use nothing but relays, and what their TURN servers refused. */
     relayed: RTCPeerConnection[];
     refusals: number[];

@@ -343,3 +343,31 @@ test('files of a client of p2p without an answer are bounded in number', () => {
   files.begin({ filename: 'a', size: 0 });
   assert.equal(received.at(-1)?.state, 'offered');
 });
+
+/** An object of JSON that no conversion accepts. */
+const POISON = { toString: 1, valueOf: 1 };
+
+test('values that are neither text nor number are no errors, and no file', () => {
+  const { files, received } = page();
+  for (const type of ['FILE_OFFER', 'FILE_ACCEPT', 'FILE_REFUSE', 'FILE_WITHDRAW', 'FILE_DONE']) {
+    files.receive({ type, id: POISON, name: POISON, size: POISON, mime: POISON, reason: POISON });
+    files.receive({ type, id: 'one', name: POISON, size: [1], mime: POISON, reason: POISON });
+  }
+  assert.deepEqual(received.map(({ state }) => state), ['failed', 'failed']);
+  const chat = new ChatFiles(new FakeChannel().real, (transfer) => received.push(transfer));
+  chat.begin({ filename: POISON, size: POISON, mime: POISON });
+  chat.begin({ filename: POISON, size: 1, mime: POISON });
+  assert.deepEqual(received.slice(2).map(({ state }) => state), ['failed', 'offered']);
+});
+
+test('a channel that takes no message fails the file, and the next one is tried', async () => {
+  const channel = new FakeChannel();
+  channel.send = () => {
+    throw new TypeError('larger than max-message-size');
+  };
+  const chat = new ChatFiles(channel.real, () => {});
+  const first = chat.send(file(10));
+  const second = chat.send(file(10));
+  await until(() => first.isOver && second.isOver);
+  assert.deepEqual([first.state, second.state], ['failed', 'failed']);
+});

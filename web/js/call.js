@@ -16,6 +16,7 @@ import { Invite } from './ui/invite.js';
 import { People } from './ui/people.js';
 import { Status } from './ui/status.js';
 import { ViewSwitch } from './ui/view-switch.js';
+import { textOf } from './untrusted.js';
 import { WakeLock } from './wake-lock.js';
 
 /** @typedef {import('./signaling.js').Frame} Frame */
@@ -146,6 +147,7 @@ export class Call {
         onMediaState: (peer) => people.showMediaState(peer) && conversation.announce(texts.call.sharesScreen(peer.username)),
         onChannel: (peer) => people.showChannel(peer),
         onRelayRefused: () => this.options.offered.replace(),
+        onFlood: (peer) => conversation.log.addEvent(texts.chat.tooMany(peer.username)),
         onText: (peer, content, timestamp) => conversation.receive(peer.username, content, timestamp),
         onFile: (peer, transfer) => conversation.receiveFile(peer, transfer),
       },
@@ -178,13 +180,13 @@ export class Call {
   /** @param {Frame} frame */
   #receive(frame) {
     if (frame.type === 'CHAT_MESSAGE') this.#receiveChat(frame);
-    else if (frame.type === 'ERROR') this.conversation.log.addEvent(texts.call.serverSays(String(frame['message'] ?? frame['code'])));
+    else if (frame.type === 'ERROR') this.conversation.log.addEvent(texts.call.serverSays(textOf(frame['message'] ?? frame['code'])));
     else this.mesh.receive(frame);
   }
 
   /** @param {Frame} frame */
   #receiveChat(frame) {
-    this.conversation.receive(String(frame['username'] ?? ''), String(frame['content'] ?? ''), Date.now());
+    this.conversation.receive(textOf(frame['username']), textOf(frame['content']), Date.now());
   }
 
   /** @param {import('./signaling.js').SignalingState} state @param {number} retryInMs */

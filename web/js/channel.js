@@ -3,9 +3,12 @@
 // written to it, because the other end may be any client of the dialect.
 
 import { ChatFiles } from './files/chat-files.js';
+import { sendJson } from './send-json.js';
+import { numberOf } from './untrusted.js';
 
 /**
  * @typedef {object} ChannelEvents
+ * @property {() => boolean} mayShow  whether another message or file of the peer is shown
  * @property {(content: string, timestamp: number) => void} onText
  * @property {(transfer: import('./files/transfer.js').IncomingTransfer) => void} onFile
  * @property {() => void} onChange  the channel opened or closed
@@ -35,9 +38,7 @@ export class Channel {
 
   /** @param {string} content @param {number} timestamp */
   sendText(content, timestamp) {
-    if (!this.isOpen) return false;
-    this.#channel.send(JSON.stringify({ content, timestamp }));
-    return true;
+    return sendJson(this.#channel, { content, timestamp });
   }
 
   /** @param {File} file */
@@ -59,9 +60,15 @@ export class Channel {
   /** @param {Record<string, unknown> | null} message */
   #receiveText(message) {
     if (!message) return;
-    if (message['type'] === 'FILE_META') this.#files.begin(message);
+    if (message['type'] === 'FILE_META') this.#begin(message);
     else if (message['type'] === 'FILE_END') this.#files.end();
-    else if (typeof message['content'] === 'string') this.#chat(message['content'], Number(message['timestamp']));
+    else if (typeof message['content'] === 'string' && this.#events.mayShow()) this.#chat(message['content'], numberOf(message['timestamp']));
+  }
+
+  /** @param {Record<string, unknown>} meta */
+  #begin(meta) {
+    this.#files.end();
+    if (this.#events.mayShow()) this.#files.begin(meta);
   }
 
   /** @param {string} content @param {number} timestamp */

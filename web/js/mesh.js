@@ -6,6 +6,8 @@
 
 import { markOf } from './page-channel.js';
 import { Peer } from './peer.js';
+import { RateLimit } from './throttle.js';
+import { sdpOf, textOf } from './untrusted.js';
 
 /** @typedef {import('./signaling.js').Frame} Frame */
 /** @typedef {import('./peer.js').PeerEvents} PeerEvents */
@@ -22,11 +24,15 @@ import { Peer } from './peer.js';
 const LINGER_MS = 6_000;
 const SESSION_WAIT_MS = 5_000;
 const CALL_AGAIN_MS = 1_500;
+/** New connections that one member may ask for at once, and per second afterwards. */
+const RENEWALS_BURST = 5;
+const RENEWALS_PER_SECOND = 0.2;
 
 export class Mesh {
   /** By the id under which the server knows each of them. @type {Map<string, Peer>} */ peers = new Map();
   /** Members that may belong to a living call, until the call tells. @type {Map<string, {member: Member, calling: boolean}>} */
   #undecided = new Map();
+  /** By the id of the member. @type {Map<string, RateLimit>} */ #renewals = new Map();
   #ownId = '';
 
   /**
@@ -53,6 +59,7 @@ export class Mesh {
   startSession(ownId) {
     this.#ownId = ownId;
     this.#undecided.clear();
+    this.#renewals.clear();
     for (const peer of [...this.peers.values()]) {
       peer.isDeparted = true;
       peer.tellSession(ownId);
@@ -65,8 +72,8 @@ export class Mesh {
     if (frame.type === 'ROOM_MEMBERS') membersOf(frame['members']).forEach((member) => this.#meet(member, true));
     if (frame.type === 'NEW_PEER_IN_ROOM') membersOf([frame['peer']]).forEach((member) => this.#meet(member, false));
     if (frame.type === 'PEER_LEFT_ROOM') membersOf([frame['peer']]).forEach(({ id }) => this.#left(id));
-    const from = String(frame['fromPeerId'] ?? '');
-    if (frame.type === 'SDP_OFFER') this.#prepareFor(from, frame);
+    const from = textOf(frame['fromPeerId']);
+    if (frame.type === 'SDP_OFFER' && !this.#prepareFor(from, frame)) return;
     const peer = this.peers.get(from);
     if (peer && !peer.isDeparted) peer.receive(frame);
   }
@@ -79,7 +86,7 @@ export class Mesh {
 
   /** Gives up a connection that failed, and makes another one. @param {Peer} peer */
   callAnew(peer) {
-    if (!peer.isDeparted) this.#connect({ id: peer.address, username: peer.username }, true);
+    if (this.#isPresent(peer)) this.#connect({ id: peer.address, username: peer.username }, true);
   }
 
   /** @param {Tracks} tracks @param {MediaState} mediaState */
@@ -138,17 +145,30 @@ export class Mesh {
     this.options.events.onAdded(peer, why);
   }
 
-  /** An offer names its connection: it belongs to a living call, or the peer has begun anew. @param {string} id @param {Frame} frame */
+  /**
+   * An offer names its connection: it belongs to a living call, or the peer has begun anew.
+   * @param {string} id @param {Frame} frame @returns {boolean} whether the offer is to be handled
+   */
   #prepareFor(id, frame) {
-    const sdp = /** @type {{sdp?: unknown} | undefined} */ (frame['sdp']);
-    const connection = markOf(String(sdp?.sdp ?? ''))?.connection;
+    const connection = markOf(sdpOf(frame))?.connection;
     const undecided = this.#undecided.get(id);
     this.#undecided.delete(id);
-    if (undecided) return this.#connectOrBind(undecided.member, connection);
+    if (undecided) this.#connectOrBind(undecided.member, connection);
+    if (undecided) return true;
     const peer = this.peers.get(id);
     const isOther = peer?.remoteConnection && connection && connection !== peer.remoteConnection;
     const isCrossed = peer?.options.calling && !peer.isAnswered && this.#ownId < id;
-    if (peer && (isOther || isCrossed) && !peer.isDeparted) this.#connect({ id, username: peer.username }, false);
+    if (!peer || peer.isDeparted || !(isOther || isCrossed)) return true;
+    const mayBegin = this.#mayRenew(id);
+    if (mayBegin) this.#connect({ id, username: peer.username }, false);
+    return mayBegin;
+  }
+
+  /** Each connection costs this page a lot, and its member nothing. @param {string} id */
+  #mayRenew(id) {
+    const limit = this.#renewals.get(id) ?? new RateLimit(RENEWALS_BURST, RENEWALS_PER_SECOND);
+    this.#renewals.set(id, limit);
+    return limit.tryAcquire(performance.now());
   }
 
   /** @param {Member} member @param {string | undefined} connection */
@@ -187,6 +207,7 @@ export class Mesh {
   /** @param {string} id */
   #left(id) {
     this.#undecided.delete(id);
+    this.#renewals.delete(id);
     const peer = this.peers.get(id);
     if (!peer) return;
     peer.isDeparted = true;
@@ -222,8 +243,12 @@ export class Mesh {
 
   /** The peer's page has closed the call, but is still in the room: it waits for a new one. @param {Peer} peer */
   #callAgain(peer) {
-    const isPresent = !peer.isDeparted && this.peers.get(peer.address) === peer;
-    if (isPresent && !peer.channel?.isOpen) this.#connect({ id: peer.address, username: peer.username }, true);
+    if (this.#isPresent(peer) && !peer.channel?.isOpen) this.#connect({ id: peer.address, username: peer.username }, true);
+  }
+
+  /** Whether the server knows the peer, and no other connection has taken its place. @param {Peer} peer */
+  #isPresent(peer) {
+    return !peer.isDeparted && this.peers.get(peer.address) === peer;
   }
 
   /** @param {Peer} peer @param {'left' | 'replaced' | 'closed'} why */
@@ -250,5 +275,5 @@ function isAlive(peer) {
 function membersOf(members) {
   if (!Array.isArray(members)) return [];
   const named = members.filter((member) => typeof member?.id === 'string');
-  return named.map(({ id, username }) => ({ id, username: String(username || id) }));
+  return named.map(({ id, username }) => ({ id, username: textOf(username) || id }));
 }

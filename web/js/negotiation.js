@@ -8,6 +8,7 @@
 // the impolite one makes offers while they can reach each other directly; the polite one asks for them.
 
 import { markOf } from './page-channel.js';
+import { sdpOf } from './untrusted.js';
 
 /** @typedef {import('./signaling.js').Frame} Frame */
 /**
@@ -25,6 +26,8 @@ import { markOf } from './page-channel.js';
 const UNANSWERED_MS = 8_000;
 const RETRY_MAX_MS = 30_000;
 const OFFERS_TO_CLIENT_THAT_ANSWERS_ONCE = 3;
+/** Candidates that are kept before the first session description; later ones are dropped. */
+const EARLY_MAX = 100;
 
 export class Negotiation {
   #pc;
@@ -39,8 +42,8 @@ export class Negotiation {
   /** Offers taken back since the latest sign of life. */
   #unanswered = 0;
   #answers = 0;
-  /** @type {number | undefined} */ #offerTimer;
-  /** @type {number | undefined} */ #retryTimer;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */ #offerTimer;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */ #retryTimer;
   /** @type {RTCIceCandidateInit[]} */ #early = [];
   /** @type {Promise<unknown>} */ #inbox = Promise.resolve();
 
@@ -205,7 +208,7 @@ export class Negotiation {
   /** @param {RTCIceCandidateInit} candidate */
   async #takeCandidate(candidate) {
     if (!this.#pc.remoteDescription) {
-      this.#early.push(candidate);
+      if (this.#early.length < EARLY_MAX) this.#early.push(candidate);
       return;
     }
     await this.#pc.addIceCandidate(candidate).catch((error) => {
@@ -229,8 +232,7 @@ function retryDelay(unanswered) {
  * @param {Frame} frame @param {T} type @returns {{type: T, sdp: string}}
  */
 function description(frame, type) {
-  const sdp = /** @type {{sdp?: unknown} | undefined} */ (frame['sdp']);
-  return { type, sdp: String(sdp?.sdp ?? '') };
+  return { type, sdp: sdpOf(frame) };
 }
 
 /** @param {Frame} frame @returns {RTCIceCandidateInit} */

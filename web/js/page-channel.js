@@ -3,6 +3,8 @@
 // no frame for. Both pages open it under a fixed number, without a message in the connection, and only if the session
 // descriptions of both carry the attribute below: other clients ignore the attribute and never see the channel.
 
+import { sendJson } from './send-json.js';
+
 const STREAM_ID = 100;
 const MESSAGE_MAX_CHARS = 4_000;
 const ATTRIBUTE = /^a=x-switchboard:([0-9a-f]{1,32})(?: (\d{1,9}))?\r?$/m;
@@ -30,9 +32,7 @@ export class PageChannel {
 
   /** @param {Message} message */
   send(message) {
-    if (!this.isOpen) return false;
-    this.#channel.send(JSON.stringify(message));
-    return true;
+    return sendJson(this.#channel, message);
   }
 }
 

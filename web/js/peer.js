@@ -4,11 +4,13 @@
 
 import { Channel } from './channel.js';
 import { FILE_LABEL, PageFiles } from './files/page-files.js';
-import { newConnection } from './ice.js';
+import { configure, newConnection } from './ice.js';
 import { Negotiation } from './negotiation.js';
 import { PageChannel, marked, markOf, newConnectionId } from './page-channel.js';
 import { PROFILES, askForLess, isPaused, limitSender, lower, qualityOf } from './quality.js';
 import { Relay } from './relay.js';
+import { RateLimit, Throttle } from './throttle.js';
+import { textOf } from './untrusted.js';
 
 /** @typedef {import('./signaling.js').Frame} Frame */
 /** @typedef {import('./quality.js').Quality} Quality */
@@ -27,6 +29,7 @@ import { Relay } from './relay.js';
  * @property {(peer: Peer) => void} onSession  the peer's page has told the id of its session with the server
  * @property {(peer: Peer) => void} onChannel
  * @property {() => void} onRelayRefused  the TURN server does not accept the credentials
+ * @property {(peer: Peer) => void} onFlood  the peer sends more than is shown
  * @property {(peer: Peer, content: string, timestamp: number) => void} onText
  * @property {(peer: Peer, transfer: import('./files/transfer.js').IncomingTransfer) => void} onFile
  */
@@ -46,6 +49,15 @@ import { Relay } from './relay.js';
 
 const GIVE_UP_MS = 30_000;
 const ICE_RESTARTS = 3;
+/** Chat channels that one peer may open; two when the first offers of both cross. */
+const CHAT_CHANNELS_MAX = 4;
+/** Chat messages and offers of files that one peer may have shown at once, and per second afterwards. */
+const ENTRIES_BURST = 100;
+const ENTRIES_PER_SECOND = 5;
+const FLOOD_TOLD_PER_SECOND = 1 / 60;
+/** What a peer's page tells of itself is applied at most so often; each change of media state lays the page out anew. */
+const TOLD_EVERY_MS = 100;
+const OFFER_EVERY_MS = 250;
 const KINDS = /** @type {const} */ (['audio', 'video']);
 
 export class Peer {
@@ -73,7 +85,13 @@ export class Peer {
   });
   /** Set when the server no longer knows this peer under its id; the call itself may go on. */
   isDeparted = false;
+  #entries = new RateLimit(ENTRIES_BURST, ENTRIES_PER_SECOND);
+  #floodNews = new RateLimit(1, FLOOD_TOLD_PER_SECOND);
+  #toldMedia = new Throttle(TOLD_EVERY_MS, (/** @type {import('./page-channel.js').Message} */ message) => this.#receiveMediaState(message));
+  #toldQuality = new Throttle(TOLD_EVERY_MS, (/** @type {import('./page-channel.js').Message} */ message) => this.#receiveQuality(message));
+  #askedOffer = new Throttle(OFFER_EVERY_MS, () => this.pc.restartIce());
   #restarts = 0;
+  #chatChannels = 0;
   /** The TURN server has refused the credentials, and there are others since. */
   #hasOtherCredentials = false;
   /** @type {Promise<unknown>} */ #filling = Promise.resolve();
@@ -150,7 +168,7 @@ export class Peer {
     const areOther = JSON.stringify(iceServers) !== JSON.stringify(this.options.iceServers);
     this.options.iceServers = iceServers;
     try {
-      this.pc.setConfiguration({ ...this.pc.getConfiguration(), iceServers });
+      configure(this.pc, iceServers);
       this.#hasOtherCredentials ||= areOther && this.relay.state === 'refused';
       this.#askAgainForRelay();
       if (areOther) await this.#replaceRelay();
@@ -180,6 +198,7 @@ export class Peer {
 
   close() {
     clearTimeout(this.#giveUp);
+    for (const throttle of [this.#toldMedia, this.#toldQuality, this.#askedOffer]) throttle.close();
     this.negotiation.close();
     this.channel?.close();
     this.#pageFiles.close();
@@ -192,7 +211,7 @@ export class Peer {
       this.options.events.onTrack(this);
     };
     this.pc.ondatachannel = ({ channel }) => {
-      if (channel.label === 'chat') this.#useChannel(channel);
+      if (channel.label === 'chat') this.#adoptChannel(channel);
       else if (channel.label === FILE_LABEL) this.#pageFiles.adopt(channel);
     };
     this.pc.onsignalingstatechange = () => {
@@ -211,9 +230,17 @@ export class Peer {
   }
 
   /** @param {RTCDataChannel} channel */
+  #adoptChannel(channel) {
+    this.#chatChannels += 1;
+    if (this.#chatChannels > CHAT_CHANNELS_MAX) channel.close();
+    else this.#useChannel(channel);
+  }
+
+  /** @param {RTCDataChannel} channel */
   #useChannel(channel) {
     const { events } = this.options;
     this.channel = new Channel(channel, {
+      mayShow: () => this.#mayShow(),
       onText: (content, timestamp) => events.onText(this, content, timestamp),
       onFile: (transfer) => events.onFile(this, transfer),
       onChange: () => events.onChannel(this),
@@ -242,11 +269,20 @@ export class Peer {
 
   /** @param {import('./page-channel.js').Message} message */
   #receiveFromPage(message) {
-    if (message.type === 'MEDIA') this.#receiveMediaState(message);
+    if (message.type === 'MEDIA') this.#toldMedia.push(message);
     if (message.type === 'SESSION') this.#receiveSession(message);
-    if (message.type === 'OFFER') this.pc.restartIce();
-    if (message.type === 'RECEIVE') this.#receiveQuality(message);
-    if (message.type.startsWith('FILE_')) this.#pageFiles.receive(message);
+    if (message.type === 'OFFER') this.#askedOffer.push(message);
+    if (message.type === 'RECEIVE') this.#toldQuality.push(message);
+    if (message.type === 'FILE_OFFER' && !this.#mayShow()) this.#pageFiles.refuse(message);
+    else if (message.type.startsWith('FILE_')) this.#pageFiles.receive(message);
+  }
+
+  /** Whether another message or file of the peer is shown. */
+  #mayShow() {
+    const now = performance.now();
+    if (this.#entries.tryAcquire(now)) return true;
+    if (this.#floodNews.tryAcquire(now)) this.options.events.onFlood(this);
+    return false;
   }
 
   /** A page limits what it sends when it is told to: that needs no offer, and so no server. */
@@ -262,7 +298,7 @@ export class Peer {
 
   /** @param {import('./page-channel.js').Message} message */
   #receiveSession({ peerId }) {
-    this.toldId = String(peerId ?? '');
+    this.toldId = textOf(peerId);
     this.options.events.onSession(this);
   }
 

@@ -29,7 +29,7 @@ const CLOSE_RESTART = 1012;
 
 export class Signaling {
   /** @type {WebSocket | null} */ #socket = null;
-  /** @type {number | undefined} */ #timer;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */ #timer;
   #attempts = 0;
   #nameRefusals = 0;
   /** The number behind the name, from 2 on, if another member of the room has the name alone. */

@@ -90,12 +90,14 @@ export const texts = {
       notAllowed: 'The browser was not allowed to use the microphone. Allow it in the address bar, then try again.',
       notFound: 'No microphone was found.',
       inUse: 'The microphone is in use by another program.',
+      lost: 'The microphone has stopped: it was unplugged, or it is no longer allowed.',
       failed: 'The microphone could not be started.',
     },
     camera: {
       notAllowed: 'The browser was not allowed to use the camera. Allow it in the address bar, then try again.',
       notFound: 'No camera was found.',
       inUse: 'The camera is in use by another program.',
+      lost: 'The camera has stopped: it was unplugged, or it is no longer allowed.',
       failed: 'The camera could not be started.',
     },
     /** Both fail for the same reason. */
@@ -164,6 +166,8 @@ export const texts = {
     /** @param {string} names */
     notDelivered: (names) => `Not delivered to ${names}: no chat with them.`,
     throughServer: 'Sent through the server, because there is no direct chat yet:',
+    /** @param {string} username */
+    tooMany: (username) => `${username} sends too much at once: some messages and files are not shown.`,
     nobodyHere: 'Not sent: nobody is here to read it yet.',
     nobodyReached: 'Not sent: nobody can be reached at the moment.',
   },

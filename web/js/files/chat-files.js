@@ -3,6 +3,7 @@
 // Chunks carry no id, so the channel carries one file at a time in each direction and the rest wait. There is no answer:
 // the sender starts at once. What arrives before the person accepts counts against UNACCEPTED_MAX_BYTES.
 
+import { sendJson } from '../send-json.js';
 import { texts } from '../texts.js';
 import { sendBytes } from './send-bytes.js';
 import { FILE_MAX_BYTES, IncomingTransfer, OutgoingTransfer, TRANSFERS_MAX, announcedSize, formatBytes } from './transfer.js';
@@ -91,18 +92,14 @@ export class ChatFiles {
     const { name: filename, size, id: fileId } = transfer;
     transfer.become('active');
     try {
-      this.#sendText({ type: 'FILE_META', filename, size, mime: transfer.file.type, fileId });
+      const isAnnounced = sendJson(this.#channel, { type: 'FILE_META', filename, size, mime: transfer.file.type, fileId });
+      if (!isAnnounced) throw new Error('the file cannot be announced');
       await sendBytes(this.#channel, transfer);
       transfer.become('done');
     } catch (error) {
       console.info('file', error);
       transfer.become('failed', this.#channel.readyState === 'open' ? texts.files.unreadable : texts.files.connectionEnded);
     }
-    if (this.#channel.readyState === 'open') this.#sendText({ type: 'FILE_END', filename, fileId });
-  }
-
-  /** @param {object} message */
-  #sendText(message) {
-    this.#channel.send(JSON.stringify(message));
+    sendJson(this.#channel, { type: 'FILE_END', filename, fileId });
   }
 }

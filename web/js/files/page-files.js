@@ -10,6 +10,7 @@
 //   FILE_WITHDRAW {id} at any time
 
 import { texts } from '../texts.js';
+import { textOf } from '../untrusted.js';
 import { isOpened, sendBytes } from './send-bytes.js';
 import { ACTIVE_MAX, FILE_MAX_BYTES, IncomingTransfer, OutgoingTransfer, TRANSFERS_MAX, announcedSize, formatBytes } from './transfer.js';
 
@@ -54,12 +55,17 @@ export class PageFiles {
 
   /** @param {Message} message */
   receive(message) {
-    const id = String(message['id']);
+    const id = textOf(message['id']);
     if (message.type === 'FILE_OFFER') this.#offered(id, message);
     if (message.type === 'FILE_WITHDRAW') this.#endIncoming(id, 'cancelled', texts.files.cancelledBySender);
     if (message.type === 'FILE_ACCEPT') this.#accepted(id);
-    if (message.type === 'FILE_REFUSE') this.#refused(id, String(message['reason']));
+    if (message.type === 'FILE_REFUSE') this.#refused(id, textOf(message['reason']));
     if (message.type === 'FILE_DONE') this.#endOutgoing(id, 'done');
+  }
+
+  /** Refuses an offer without a word to the person. @param {Message} offer */
+  refuse(offer) {
+    this.#link.send({ type: 'FILE_REFUSE', id: textOf(offer['id']), reason: 'count' });
   }
 
   /** The peer has opened a data channel for a file. Without a file that was accepted it is closed. @param {RTCDataChannel} channel */

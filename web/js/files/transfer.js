@@ -4,6 +4,7 @@
 // cleaned, only plain pictures keep their type, and nothing large is kept before the person has accepted it.
 
 import { texts } from '../texts.js';
+import { numberOf, textOf } from '../untrusted.js';
 
 /**
  * `queued`: not offered yet. `offered`: waits for the receiver's answer. `accepted`: waits for other files.
@@ -99,7 +100,7 @@ export class IncomingTransfer extends Transfer {
   /** @param {unknown} name @param {number} size @param {unknown} mime */
   constructor(name, size, mime) {
     super(cleanName(name), size);
-    this.#type = PICTURES.has(String(mime)) ? String(mime) : 'application/octet-stream';
+    this.#type = PICTURES.has(textOf(mime)) ? textOf(mime) : 'application/octet-stream';
   }
 
   get isWhole() {
@@ -197,8 +198,8 @@ const unaccepted = new ByteBudget(UNACCEPTED_MAX_BYTES);
 
 /** The size that was announced, or null if it is none that is received. @param {unknown} raw */
 export function announcedSize(raw) {
-  const size = Number(raw);
-  return raw !== null && Number.isSafeInteger(size) && size >= 0 ? size : null;
+  const size = numberOf(raw);
+  return Number.isSafeInteger(size) && size >= 0 ? size : null;
 }
 
 /** @param {Blob} blob */
@@ -208,7 +209,7 @@ export function isPicture(blob) {
 
 /** @param {unknown} raw */
 function cleanName(raw) {
-  const base = String(raw ?? '').split(/[\\/]/).pop() ?? '';
+  const base = textOf(raw).split(/[\\/]/).pop() ?? '';
   const visible = base.replace(/[\p{Cc}\p{Cf}<>:"|?*]/gu, '').replace(/^[.\s]+/, '').trim();
   return visible.slice(-NAME_CHARS) || texts.files.unnamed;
 }
