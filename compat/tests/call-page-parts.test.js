@@ -4,9 +4,13 @@ import { test } from 'node:test';
 import { ActiveSpeaker } from '../../web/js/active-speaker.js';
 import { nextCameras } from '../../web/js/cameras.js';
 import { ConnectionDetails } from '../../web/js/connection-details.js';
+import { mistakes, newConnection, typedServers } from '../../web/js/ice.js';
 import { isOnlyHere } from '../../web/js/links.js';
 import { explainBoth } from '../../web/js/media-problems.js';
+import { Negotiation } from '../../web/js/negotiation.js';
+import { RateLimit, Throttle } from '../../web/js/throttle.js';
 import { texts } from '../../web/js/texts.js';
+import { WakeLock } from '../../web/js/wake-lock.js';
 
 /** Every 100 ms, as the page's detector tells it. @param {ActiveSpeaker} speaker @param {number} from @param {number} until @param {string[]} talking */
 function conversation(speaker, from, until, talking) {
@@ -104,4 +108,110 @@ test('a microphone and a camera that fail for the same reason are told in one se
   assert.equal(explainBoth(microphone.notFound, camera.notFound), both.notFound);
   assert.equal(explainBoth(microphone.notFound, camera.inUse), `${microphone.notFound} ${camera.inUse}`);
   assert.equal(explainBoth('', camera.notFound), camera.notFound);
+});
+
+/** Sets a global until the test is over. @param {import('node:test').TestContext} t @param {string} name @param {unknown} value */
+function setGlobal(t, name, value) {
+  const former = Object.getOwnPropertyDescriptor(globalThis, name);
+  Object.defineProperty(globalThis, name, { value, configurable: true, writable: true });
+  t.after(() => (former ? Object.defineProperty(globalThis, name, former) : Reflect.deleteProperty(globalThis, name)));
+}
+
+test('an address with a port or a query that browsers refuse is a mistake', () => {
+  for (const urls of ['stun:example.org:0', 'stun:example.org:65536', 'turn:example.org:99999?transport=udp', 'turn:example.org?TRANSPORT=udp', 'turn:example.org?transport=UDP', 'javascript:alert(1)', 'stun:[::1]:70000']) {
+    const typed = { urls, username: 'ada', credential: 'secret' };
+    assert.notEqual(mistakes(typed).urls, '', urls);
+    assert.deepEqual(typedServers(typed), [], urls);
+  }
+  for (const urls of ['stun:example.org:65535', 'STUN:Example.org', 'turns:[::1]:5349?transport=tcp', 'turn:EXAMPLE.org?transport=udp']) {
+    assert.equal(mistakes({ urls, username: 'ada', credential: 'secret' }).urls, '', urls);
+  }
+});
+
+test('one server that the browser refuses does not keep the others away', (t) => {
+  class Connection {
+    /** @param {RTCConfiguration} configuration */
+    constructor(configuration) {
+      this.configuration = configuration;
+      if (JSON.stringify(configuration).includes('refused')) throw new SyntaxError('refused');
+    }
+    close() {}
+  }
+  setGlobal(t, 'RTCPeerConnection', Connection);
+  const good = [{ urls: 'stun:one.example' }, { urls: 'stun:two.example' }];
+  const connection = newConnection([good[0], { urls: 'stun:refused.example' }, good[1]].flatMap((server) => server ?? []));
+  assert.deepEqual(/** @type {any} */ (connection).configuration, { iceServers: good });
+});
+
+test('the link hands on user and password of a TURN server whose scheme is in capitals', async (t) => {
+  setGlobal(t, 'location', new URL('https://example.org/'));
+  const { roomLink } = await import('../../web/js/settings.js');
+  const link = new URL(roomLink('garden', { urls: 'TURN:turn.example.org', username: 'ada', credential: 'secret' }));
+  assert.equal(link.searchParams.get('ice-credential'), 'secret');
+});
+
+test('a page that is shown again while it waits for the wake lock asks for one only', async (t) => {
+  const page = Object.assign(new EventTarget(), { visibilityState: 'visible' });
+  setGlobal(t, 'document', page);
+  const held = new Set();
+  const request = async () => {
+    const sentinel = { released: false, release: async () => void held.delete(sentinel) };
+    held.add(sentinel);
+    return sentinel;
+  };
+  setGlobal(t, 'navigator', { wakeLock: { request } });
+  const lock = new WakeLock();
+  lock.acquire();
+  page.dispatchEvent(new Event('visibilitychange'));
+  page.dispatchEvent(new Event('visibilitychange'));
+  await new Promise((resolve) => setImmediate(resolve));
+  lock.release();
+  assert.equal(held.size, 0);
+});
+
+test('candidates before the first offer are kept up to a bound', async () => {
+  /** @type {unknown[]} */
+  const added = [];
+  const pc = Object.assign(new EventTarget(), {
+    signalingState: 'stable',
+    remoteDescription: /** @type {unknown} */ (null),
+    localDescription: null,
+    setRemoteDescription: async (/** @type {unknown} */ description) => void (pc.remoteDescription = description),
+    setLocalDescription: async () => {},
+    addIceCandidate: async (/** @type {unknown} */ candidate) => void added.push(candidate),
+  });
+  const negotiation = new Negotiation(/** @type {any} */ (pc), {
+    polite: true, send: () => {}, isPage: () => false, delegate: () => false, beforeAnswer: async () => {}, describe: (sdp) => sdp, onDescription: () => {},
+  });
+  for (let count = 0; count < 5_000; count += 1) negotiation.receive({ type: 'ICE_CANDIDATE', iceCandidate: { candidate: `candidate:${count}` } });
+  negotiation.receive({ type: 'SDP_OFFER', sdp: { sdp: 'v=0' } });
+  await new Promise((resolve) => setTimeout(resolve));
+  assert.ok(added.length >= 50 && added.length <= 500, String(added.length));
+  negotiation.close();
+});
+
+test('a throttle acts at once, and then on the latest value only', (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  /** @type {number[]} */
+  const acted = [];
+  const throttle = new Throttle(100, (/** @type {number} */ value) => void acted.push(value));
+  for (let value = 1; value <= 1_000; value += 1) throttle.push(value);
+  assert.deepEqual(acted, [1]);
+  t.mock.timers.tick(100);
+  assert.deepEqual(acted, [1, 1_000]);
+  t.mock.timers.tick(1_000);
+  throttle.push(7);
+  throttle.push(8);
+  throttle.close();
+  t.mock.timers.tick(1_000);
+  assert.deepEqual(acted, [1, 1_000, 7]);
+});
+
+test('a rate limit lets a burst pass, and a steady rate afterwards', () => {
+  const limit = new RateLimit(10, 2);
+  const passed = (/** @type {number} */ now) => Array.from({ length: 100 }, () => limit.tryAcquire(now)).filter(Boolean).length;
+  assert.equal(passed(5_000), 10);
+  assert.equal(passed(5_400), 0);
+  assert.equal(passed(6_000), 2);
+  assert.equal(passed(1_000_000), 10);
 });

@@ -18,12 +18,13 @@ fillTexts(document, texts);
 
 /** @type {Call | null} */
 let call = null;
+let hasJoined = false;
 
 const media = new Media(() => {
   lobby.refresh();
   devices.refresh();
   call?.mediaChanged();
-});
+}, (words) => (call ? new Status().problem(words) : lobby.explainMedia(words)));
 
 const devices = new Devices(media, {
   onProblem: (problem) => new Status().problem(problem),
@@ -43,6 +44,7 @@ const lobby = new Lobby(media, {
 
 /** @param {string} name @param {string} room */
 function join(name, room) {
+  hasJoined = true;
   call = new Call({ name, room, media, typedServers: () => iceFields.typed, offered }, {
     onJoined: () => lobby.hide(),
     onDelay: (words) => lobby.explainDelay(words),
@@ -60,5 +62,5 @@ function join(name, room) {
 addEventListener('pagehide', () => call?.leave());
 
 lobby.show();
-await Promise.all([lobby.openMedia(), offering]);
-if (asked.autojoin && asked.name && asked.room) lobby.submit();
+await Promise.all([lobby.openMedia(), offering.then(() => call?.updateServers())]);
+if (asked.autojoin && asked.name && asked.room && !hasJoined) lobby.submit();

@@ -25,10 +25,14 @@ export class Media {
   micId = '';
   cameraId = '';
   speakerId = '';
+  /** How often each device was asked for or given up: what an older request captures is not used. @type {Record<Device, number>} */
+  #requests = { microphone: 0, camera: 0, screen: 0 };
+  #isCameraOpening = false;
 
-  /** @param {() => void} onChange  something captured began, ended or was switched */
-  constructor(onChange) {
+  /** @param {() => void} onChange  something captured began, ended or was switched @param {(words: string) => void} onLost  a device has stopped by itself */
+  constructor(onChange, onLost) {
     this.onChange = onChange;
+    this.onLost = onLost;
   }
 
   get isAvailable() {
@@ -55,29 +59,29 @@ export class Media {
 
   /** @returns {Promise<string>} what went wrong, in words, or nothing */
   async openMic() {
-    return this.#attempt('microphone', async () => {
-      this.#useMic(await captureOne({ audio: this.#micConstraints }));
-    });
+    const capture = async () => [await captureOne({ audio: this.#micConstraints })];
+    return this.#attempt('microphone', capture, ([mic]) => this.#useMic(mic ?? null));
   }
 
   async openCamera() {
-    return this.#attempt('camera', async () => {
-      this.#useCamera(await captureOne({ video: this.#cameraConstraints }));
-    });
+    const capture = async () => [await this.#captureCamera(exactly(this.cameraId))];
+    return this.#attempt('camera', capture, ([camera]) => this.#useCamera(camera ?? null));
   }
 
   /** One question to the person for both, and whichever of them there is. @returns {Promise<string>} */
   async openBoth() {
     if (!this.isAvailable) return texts.media.insecure;
+    const isMicWanted = this.#request('microphone');
+    const isCameraWanted = this.#request('camera');
     try {
       const constraints = { audio: this.#micConstraints, video: this.#cameraConstraints };
       const stream = await navigator.mediaDevices.getUserMedia(constraints);
-      this.#useMic(stream.getAudioTracks()[0] ?? null);
-      this.#useCamera(stream.getVideoTracks()[0] ?? null);
+      useOrStop(isMicWanted(), stream.getAudioTracks(), ([mic]) => this.#useMic(mic ?? null));
+      useOrStop(isCameraWanted(), stream.getVideoTracks(), ([camera]) => this.#useCamera(camera ?? null));
       this.onChange();
       return '';
     } catch {
-      return explainBoth(await this.openMic(), await this.openCamera());
+      return explainBoth(isMicWanted() ? await this.openMic() : '', isCameraWanted() ? await this.openCamera() : '');
     }
   }
 
@@ -88,21 +92,24 @@ export class Media {
     // A phone opens one camera at a time.
     former?.stop();
     for (const wish of wishes) {
-      const camera = await captureOne({ video: { ...cameraConstraints(this.quality), ...wish } }).catch(() => null);
+      const camera = await this.#captureCamera(wish).catch(() => null);
       if (!camera) continue;
-      const isOff = this.camera !== former;
-      if (isOff) camera.stop();
-      if (isOff) return '';
+      if (this.camera !== former) {
+        camera.stop();
+        return '';
+      }
       this.cameraId = camera.getSettings().deviceId ?? '';
       this.#useCamera(camera);
       this.onChange();
       return '';
     }
+    if (this.camera !== former) return '';
     this.camera = null;
     return this.openCamera();
   }
 
   closeCamera() {
+    this.#giveUp('camera');
     this.camera?.stop();
     this.camera = null;
     this.onChange();
@@ -110,13 +117,13 @@ export class Media {
 
   async openScreen() {
     if (!navigator.mediaDevices?.getDisplayMedia) return texts.media.noScreenSharing;
-    return this.#attempt('screen', async () => {
-      const stream = await navigator.mediaDevices.getDisplayMedia(SCREEN_OPTIONS);
-      this.#useScreen(stream.getVideoTracks()[0] ?? null, stream.getAudioTracks()[0] ?? null);
-    });
+    const capture = async () => (await navigator.mediaDevices.getDisplayMedia(SCREEN_OPTIONS)).getTracks();
+    const ofKind = (/** @type {MediaStreamTrack[]} */ tracks, /** @type {string} */ kind) => tracks.find((track) => track.kind === kind) ?? null;
+    return this.#attempt('screen', capture, (tracks) => this.#useScreen(ofKind(tracks, 'video'), ofKind(tracks, 'audio')));
   }
 
   closeScreen() {
+    this.#giveUp('screen');
     this.#useScreen(null, null);
     this.onChange();
   }
@@ -139,7 +146,7 @@ export class Media {
   }
 
   #pauseCamera() {
-    this.#isCameraPaused ||= this.camera !== null;
+    this.#isCameraPaused ||= this.camera !== null || this.#isCameraOpening;
     this.closeCamera();
     this.closeScreen();
     return '';
@@ -165,20 +172,29 @@ export class Media {
     return { ...exactly(this.cameraId), ...cameraConstraints(this.quality) };
   }
 
+  /** A camera within the limits of the quality that holds when it has started. @param {MediaTrackConstraints} choice */
+  async #captureCamera(choice) {
+    const { quality } = this;
+    const camera = await captureOne({ video: { ...cameraConstraints(quality), ...choice } });
+    if (quality !== this.quality) await camera.applyConstraints(cameraConstraints(this.quality)).catch((error) => console.info('camera', error));
+    return camera;
+  }
+
   /** @param {MediaStreamTrack | null} track */
   #useMic(track) {
     this.mic?.stop();
     this.mic = track;
     if (!track) return;
     track.enabled = !this.isMuted;
-    this.#onEnd(track, () => (this.mic = null));
+    this.#onEnd(track, () => (this.mic = null), texts.media.microphone.lost);
   }
 
   /** @param {MediaStreamTrack | null} track */
   #useCamera(track) {
     this.camera?.stop();
     this.camera = track;
-    if (track) this.#onEnd(track, () => (this.camera = null));
+    this.#isCameraOpening = false;
+    if (track) this.#onEnd(track, () => (this.camera = null), texts.media.camera.lost);
   }
 
   /** @param {MediaStreamTrack | null} picture @param {MediaStreamTrack | null} sound */
@@ -195,27 +211,50 @@ export class Media {
     return [this.mic, this.camera, this.screen, this.#screenSound];
   }
 
-  /** @param {Device} device @param {() => Promise<void>} open */
-  async #attempt(device, open) {
+  /** @param {Device} device @param {() => Promise<MediaStreamTrack[]>} capture @param {(tracks: MediaStreamTrack[]) => void} use */
+  async #attempt(device, capture, use) {
     if (!this.isAvailable) return texts.media.insecure;
+    const isWanted = this.#request(device);
     try {
-      await open();
+      const tracks = await capture();
+      useOrStop(isWanted(), tracks, use);
       return '';
     } catch (error) {
-      return explain(device, error);
+      return isWanted() ? explain(device, error) : '';
     } finally {
+      if (device === 'camera' && isWanted()) this.#isCameraOpening = false;
       this.onChange();
     }
   }
 
-  /** @param {MediaStreamTrack} track @param {() => void} forget */
-  #onEnd(track, forget) {
+  /** @param {Device} device @returns {() => boolean}  whether the device has neither been asked for again nor been given up since */
+  #request(device) {
+    const request = (this.#requests[device] += 1);
+    if (device === 'camera') this.#isCameraOpening = true;
+    return () => this.#requests[device] === request;
+  }
+
+  /** What is being opened is not wanted any more. @param {Device} device */
+  #giveUp(device) {
+    this.#requests[device] += 1;
+    if (device === 'camera') this.#isCameraOpening = false;
+  }
+
+  /** @param {MediaStreamTrack} track @param {() => void} forget @param {string} [words]  of the loss of a device */
+  #onEnd(track, forget, words = '') {
     track.addEventListener('ended', () => {
       if (!this.#captured.includes(track)) return;
       forget();
       this.onChange();
+      if (words) this.onLost(words);
     });
   }
+}
+
+/** @param {boolean} isWanted @param {MediaStreamTrack[]} tracks @param {(tracks: MediaStreamTrack[]) => void} use */
+function useOrStop(isWanted, tracks, use) {
+  if (isWanted) use(tracks);
+  else for (const track of tracks) track.stop();
 }
 
 // Of a tab, the sound of a film or a game, as it is. The sound of the whole system has the other members in it.

@@ -5,6 +5,7 @@
 export class WakeLock {
   /** @type {WakeLockSentinel | null} */ #sentinel = null;
   #isWanted = false;
+  #isAsking = false;
   #onVisible = () => this.#request();
 
   acquire() {
@@ -22,12 +23,14 @@ export class WakeLock {
 
   async #request() {
     const isHeld = this.#sentinel?.released === false;
-    if (isHeld || document.visibilityState !== 'visible' || !navigator.wakeLock) return;
+    if (isHeld || this.#isAsking || document.visibilityState !== 'visible' || !navigator.wakeLock) return;
+    this.#isAsking = true;
     try {
       this.#sentinel = await navigator.wakeLock.request('screen');
     } catch (error) {
       console.info('wake lock', error);
     }
+    this.#isAsking = false;
     if (!this.#isWanted) this.#drop();
   }
 

@@ -23,11 +23,12 @@ export class Grid {
   #pinned = '';
   /** @type {View} */ #view = 'grid';
   #speaker = '';
+  #resizes = new ResizeObserver(() => this.#layOut());
 
   /** @param {string} self  the id of the own tile, which is large only when pinned */
   constructor(self) {
     this.self = self;
-    new ResizeObserver(() => this.#layOut()).observe(this.#list);
+    this.#resizes.observe(this.#list);
   }
 
   /** @param {string} id @param {Tile} tile */
@@ -41,6 +42,7 @@ export class Grid {
   /** @param {string} id */
   remove(id) {
     this.#removeElement(id);
+    this.tiles.get(id)?.close();
     this.tiles.delete(id);
     this.#screens.delete(id);
     if (this.#pinned === id) this.#pinned = '';
@@ -84,7 +86,8 @@ export class Grid {
     this.#changed();
   }
 
-  clear() {
+  close() {
+    this.#resizes.disconnect();
     for (const id of [...this.tiles.keys()]) this.remove(id);
   }
 

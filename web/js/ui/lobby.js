@@ -30,7 +30,7 @@ export class Lobby {
   constructor(media, events) {
     this.media = media;
     this.events = events;
-    this.#name.value = asked.name || recall('name');
+    this.#name.value = shortened(asked.name || recall('name'), this.#name.maxLength);
     this.#room.value = asked.room || newRoomName();
     byId('join-form', HTMLFormElement).addEventListener('submit', (event) => this.#submit(event));
     this.#mic.addEventListener('click', () => this.#toggleMic());
@@ -52,7 +52,12 @@ export class Lobby {
   }
 
   async openMedia() {
-    say(this.#problem, await this.media.openBoth());
+    this.explainMedia(await this.media.openBoth());
+  }
+
+  /** @param {string} problem */
+  explainMedia(problem) {
+    say(this.#problem, problem);
   }
 
   submit() {
@@ -105,11 +110,16 @@ export class Lobby {
 
   async #toggleMic() {
     if (this.media.mic) this.media.setMuted(!this.media.isMuted);
-    else say(this.#problem, await this.media.openMic());
+    else this.explainMedia(await this.media.openMic());
   }
 
   async #toggleCamera() {
     if (this.media.camera) this.media.closeCamera();
-    else say(this.#problem, await this.media.openCamera());
+    else this.explainMedia(await this.media.openCamera());
   }
+}
+
+/** The first characters, none of them cut in half. A field bounds what is typed, not what the link has. @param {string} text @param {number} length */
+function shortened(text, length) {
+  return text.slice(0, length).replace(/[\ud800-\udbff]$/, '');
 }

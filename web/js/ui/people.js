@@ -131,7 +131,7 @@ export class People {
     removeEventListener('pointerdown', this.#playAll);
     removeEventListener('keydown', this.#playAll);
     this.#speaking.close();
-    this.#grid.clear();
+    this.#grid.close();
   }
 
   // A browser refuses to play sound before the first touch or key on the page.

@@ -70,6 +70,12 @@ export class Tile {
     if (this.video.srcObject !== stream) this.video.srcObject = stream;
   }
 
+  /** An element that plays lives on without its page. */
+  close() {
+    this.video.srcObject = null;
+    this.audio.srcObject = null;
+  }
+
   /** @param {string} username @param {string} shownName */
   rename(username, shownName) {
     this.element.dataset['username'] = username;
