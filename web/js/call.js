@@ -144,7 +144,7 @@ export class Call {
         onRemoved: (peer, why) => this.#removed(peer, why),
         onState: (peer) => this.#peerChanged(peer),
         onTrack: (peer) => people.showStream(peer),
-        onMediaState: (peer) => people.showMediaState(peer) && conversation.announce(texts.call.sharesScreen(peer.username)),
+        onMediaState: (peer) => people.showMediaState(peer) && peer.mayShow() && conversation.announce(texts.call.sharesScreen(peer.username)),
         onChannel: (peer) => people.showChannel(peer),
         onRelayRefused: () => this.options.offered.replace(),
         onFlood: (peer) => conversation.log.addEvent(texts.chat.tooMany(peer.username)),

@@ -240,7 +240,7 @@ export class Peer {
   #useChannel(channel) {
     const { events } = this.options;
     this.channel = new Channel(channel, {
-      mayShow: () => this.#mayShow(),
+      mayShow: () => this.mayShow(),
       onText: (content, timestamp) => events.onText(this, content, timestamp),
       onFile: (transfer) => events.onFile(this, transfer),
       onChange: () => events.onChannel(this),
@@ -273,12 +273,12 @@ export class Peer {
     if (message.type === 'SESSION') this.#receiveSession(message);
     if (message.type === 'OFFER') this.#askedOffer.push(message);
     if (message.type === 'RECEIVE') this.#toldQuality.push(message);
-    if (message.type === 'FILE_OFFER' && !this.#mayShow()) this.#pageFiles.refuse(message);
+    if (message.type === 'FILE_OFFER' && !this.mayShow()) this.#pageFiles.refuse(message);
     else if (message.type.startsWith('FILE_')) this.#pageFiles.receive(message);
   }
 
   /** Whether another message or file of the peer is shown. */
-  #mayShow() {
+  mayShow() {
     const now = performance.now();
     if (this.#entries.tryAcquire(now)) return true;
     if (this.#floodNews.tryAcquire(now)) this.options.events.onFlood(this);
