@@ -227,10 +227,11 @@ export class Call {
     this.mesh.close();
     this.signaling?.close();
     this.meter.stop();
+    // Before the tiles end: the change of media is shown in them.
+    this.options.media.closeScreen();
     this.people.close();
     this.conversation.close();
     this.controls.close();
-    this.options.media.closeScreen();
     this.#screen.hidden = true;
     document.title = texts.page.title;
   }
