@@ -1,34 +1,24 @@
 /** The page at `/`: axe finds no breach of WCAG 2.2 AA, in both colour schemes, and shortcuts can be switched off. */
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
+import { hasNoBreach } from '../lib/axe.js';
+import { blockRoutes, GIVE_UP_MS } from '../lib/blocked-routes.js';
 import { withScreenThatSounds } from '../lib/devices-by-hand.js';
 import { paintCamera } from '../lib/painted-camera.js';
 import { outputFile, stage } from '../lib/stage.js';
 
-/** Evaluated by the debugger: the page's content security policy refuses scripts that are not its own. */
-const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
-const RULES = ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'];
 const PHONE = { width: 375, height: 667 };
 
 const scene = stage();
 
-/** @param {import('playwright-core').Page} page @param {string} state */
-async function hasNoBreach(page, state) {
-  await page.evaluate(AXE);
-  for (const colorScheme of /** @type {const} */ (['light', 'dark'])) {
-    await page.emulateMedia({ colorScheme, reducedMotion: 'reduce' });
-    const breaches = await page.evaluate(async (rules) => {
-      const { violations } = await /** @type {any} */ (window).axe.run(document, { runOnly: rules });
-      return violations.map((/** @type {any} */ { id, nodes }) => `${id}: ${nodes.map((/** @type {any} */ { target }) => target).join(' ')}`);
-    }, RULES);
-    assert.deepEqual(breaches, [], `${state}, ${colorScheme}`);
-  }
+/** @param {import('../lib/visitor.js').Visitor} visitor @param {string} name @param {number} [moving]  pictures of so many others */
+async function isPictured(visitor, name, moving) {
+  await visitor.page.emulateMedia({ colorScheme: 'dark' });
+  await visitor.photographs(outputFile(`${name}-dark.png`), moving);
 }
 
 scene('the lobby, a call and the settings have no breach of WCAG 2.2 AA', async (scene) => {
   const ada = await scene.visit('Ada', paintCamera, async (page) => {
-    await page.getByTestId('prejoin-devices').count();
+    await page.locator('#prejoin-devices summary').click();
     await page.locator('[data-testid="prejoin-camera"][aria-pressed="true"]').waitFor();
     await hasNoBreach(page, 'lobby');
     await page.getByTestId('join').click();
@@ -43,7 +33,7 @@ scene('the lobby, a call and the settings have no breach of WCAG 2.2 AA', async 
   await ada.accepts('notes.bin');
   await ada.page.getByTestId('file-link').waitFor();
   await hasNoBreach(ada.page, 'chat');
-  await ada.photographs(outputFile('call-page-dark.png'), 1);
+  await isPictured(ada, 'call-page', 1);
   await ada.page.getByTestId('settings').click();
   await hasNoBreach(ada.page, 'settings');
 });
@@ -76,31 +66,24 @@ scene('a large tile, a shared screen, the dialogs and mistakes in settings have 
 });
 
 scene('a connection that failed, and a phone, have no breach', async (scene) => {
-  const ada = await scene.visit('Ada', withoutRoutes, async (page) => {
+  await scene.context.clock.install();
+  const ada = await scene.visit('Ada', blockRoutes, async (page) => {
     await page.setViewportSize(PHONE);
     await hasNoBreach(page, 'lobby of a phone');
     await page.getByTestId('join').click();
   });
-  const grace = await scene.visit('Grace', withoutRoutes);
-  await ada.page.locator('[data-testid="tile"][data-username="Grace"][data-state="failed"]').waitFor({ timeout: 60_000 });
+  const grace = await scene.visit('Grace', blockRoutes);
+  await Promise.all([ada.shows('Grace', 'state', 'connecting'), grace.shows('Ada', 'state', 'connecting')]);
+  for (const { page } of [ada, grace]) await page.clock.fastForward(GIVE_UP_MS);
+  await Promise.all([ada.shows('Grace', 'state', 'failed'), grace.shows('Ada', 'state', 'failed')]);
   await hasNoBreach(ada.page, 'a failed connection on a phone');
-  await ada.photographs(outputFile('call-page-failed-phone-dark.png'));
+  await isPictured(ada, 'call-page-failed-phone');
   await hasNoBreach(grace.page, 'a failed connection');
-  await grace.photographs(outputFile('call-page-failed-dark.png'));
+  await isPictured(grace, 'call-page-failed');
   await ada.page.getByTestId('chat-toggle').click();
   await hasNoBreach(ada.page, 'chat on a phone');
-  await ada.photographs(outputFile('call-page-chat-phone-dark.png'));
+  await isPictured(ada, 'call-page-chat-phone');
 });
-
-/** Runs in a page before its own scripts: no candidate of the other is used. */
-function withoutRoutes() {
-  const prototype = /** @type {any} */ (RTCPeerConnection.prototype);
-  const { setRemoteDescription } = prototype;
-  prototype.addIceCandidate = async () => {};
-  prototype.setRemoteDescription = function (/** @type {any} */ { type, sdp }) {
-    return setRemoteDescription.call(this, { type, sdp: sdp.replace(/^a=candidate:.*\r\n/gm, '') });
-  };
-}
 
 scene('shortcuts work by keyboard, and can be switched off', async (scene) => {
   const ada = await scene.visit('Ada');

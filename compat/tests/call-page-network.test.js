@@ -1,10 +1,8 @@
 /** The page at `/`: names that are taken, STUN and TURN servers, and connections that fail. */
 import assert from 'node:assert/strict';
+import { blockRoutes, GIVE_UP_MS } from '../lib/blocked-routes.js';
 import { paintCamera } from '../lib/painted-camera.js';
 import { outputFile, stage } from '../lib/stage.js';
-
-/** The time after which the page gives up a connection that does not come about. */
-const GIVE_UP_MS = 30_000;
 
 const OFFERED = { urls: ['turn:127.0.0.1:3478'], username: '1700000000:ada', credential: 'c2VjcmV0' };
 
@@ -26,20 +24,6 @@ function recordServers() {
     setConfiguration(configuration) {
       window.configured.push(configuration?.iceServers ?? []);
     }
-  };
-}
-
-/** Runs in a page before its own scripts: no candidate of the other is used while `window.isBlocked`. */
-function blockRoutes() {
-  window.isBlocked = true;
-  const prototype = /** @type {any} */ (RTCPeerConnection.prototype);
-  const { addIceCandidate, setRemoteDescription } = prototype;
-  prototype.addIceCandidate = async function (/** @type {any} */ candidate) {
-    if (!window.isBlocked) await addIceCandidate.call(this, candidate);
-  };
-  prototype.setRemoteDescription = function (/** @type {any} */ { type, sdp }) {
-    const kept = window.isBlocked ? sdp.replace(/^a=candidate:.*\r\n/gm, '') : sdp;
-    return setRemoteDescription.call(this, { type, sdp: kept });
   };
 }
 
