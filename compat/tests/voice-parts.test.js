@@ -11,6 +11,18 @@ import { KeyPair, UnsafeChallenge, isPublicKey, newChallenge, verify } from '../
 
 const BLOCK = 128;
 
+/** A module that the compiler would check by the rules of this folder. @param {string} path @returns {Promise<any>} */
+function moduleOf(path) {
+  return import(new URL(`../../web/js/${path}`, import.meta.url).href);
+}
+
+/** Sets a global until the test is over. @param {import('node:test').TestContext} t @param {string} name @param {unknown} value */
+function setGlobal(t, name, value) {
+  const former = Object.getOwnPropertyDescriptor(globalThis, name);
+  Object.defineProperty(globalThis, name, { value, configurable: true, writable: true });
+  t.after(() => (former ? Object.defineProperty(globalThis, name, former) : Reflect.deleteProperty(globalThis, name)));
+}
+
 // ---- keys
 
 const VECTORS = new URL('../../crates/switchboard/src/voice/vectors.jsonl', import.meta.url);
@@ -57,17 +69,31 @@ test('a file that cannot be read holds no key', async () => {
   assert.equal(await readKeyFile(unreadable), null);
 });
 
+// ---- calls
+
+test('calls from any number of keys ring up to a bound, and the others are missed', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  setGlobal(t, 'addEventListener', () => {});
+  const { Phone } = await moduleOf('voice/phone.js');
+  const identity = { kind: 'site', me: 'me', isAddress: () => true };
+  const tabs = { challengeFor: async () => ({ second: '1', isFirst: false }) };
+  let missed = 0;
+  const events = { onChange: () => {}, onMissed: () => (missed += 1) };
+  const phone = new Phone({ server: {}, identity, tabs }, events);
+  for (let key = 0; key < 1_000; key += 1) phone.receive({ kind: 'newCall', from: `key-${key}`, challenge: '1' });
+  await new Promise((resolve) => setImmediate(resolve));
+  assert.deepEqual([phone.incoming.size, missed], [50, 950]);
+});
+
 // ---- the microphone
 
 test('a microphone whose sound the page cannot use is released', async (t) => {
   const track = { isStopped: false, stop: () => (track.isStopped = true) };
   const mediaDevices = { getUserMedia: async () => ({ getTracks: () => [track] }) };
-  const former = Object.getOwnPropertyDescriptor(globalThis, 'navigator') ?? { value: undefined, configurable: true };
-  Object.defineProperty(globalThis, 'navigator', { value: { mediaDevices }, configurable: true });
-  t.after(() => Object.defineProperty(globalThis, 'navigator', former));
+  setGlobal(t, 'navigator', { mediaDevices });
 
   // Node has no AudioContext: the page finds no audio device.
-  const { Microphone } = await import(new URL('../../web/js/voice/audio/microphone.js', import.meta.url).href);
+  const { Microphone } = await moduleOf('voice/audio/microphone.js');
   const microphone = new Microphone({ onFrame: () => {}, onLost: () => {} });
   assert.notEqual(await microphone.open({ isRaw: false, deviceId: '' }), '');
   assert.equal(track.isStopped, true);

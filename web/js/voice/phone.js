@@ -22,6 +22,8 @@ import { texts } from './texts.js';
  */
 
 const RING_MS = 60_000;
+/** Calls that ring at the same time; further ones are missed. A caller can make any number of keys. */
+const RINGING_MAX = 50;
 
 export class Phone {
   /** @type {OutgoingCall | null} */ outgoing = null;
@@ -112,6 +114,7 @@ export class Phone {
   /** @param {VoiceEvent} event */
   async #ring(event) {
     const { second, isFirst } = await this.tabs.challengeFor(event);
+    if (!this.incoming.has(event.from) && this.incoming.size >= RINGING_MAX) return this.events.onMissed(event.from);
     const call = new IncomingCall(this.identity, event, second);
     this.incoming.set(event.from, call);
     setTimeout(() => this.#missed(call), RING_MS);
