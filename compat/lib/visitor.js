@@ -114,6 +114,25 @@ export class Visitor extends Guest {
     await this.page.getByTestId('file-input').setInputFiles({ name, mimeType: 'application/octet-stream', buffer: bytes });
   }
 
+  /** Offers a file of so many zeros, which need not go through the test. @param {string} name @param {number} bytes */
+  async sendsZeros(name, bytes) {
+    await this.page.evaluate(({ name, bytes }) => {
+      const input = /** @type {HTMLInputElement} */ (document.querySelector('[data-testid="file-input"]'));
+      const transfer = new DataTransfer();
+      transfer.items.add(new File([new Uint8Array(bytes)], name));
+      input.files = transfer.files;
+      input.dispatchEvent(new Event('change'));
+    }, { name, bytes });
+  }
+
+  /** Waits until a part of a file has arrived, or was sent. @param {string} name */
+  async hasPart(name) {
+    await this.until(`a part of ${name}`, (name) => {
+      const progress = document.querySelector(`[data-testid="file-item"][data-name="${name}"] progress`);
+      return /** @type {HTMLProgressElement | null} */ (progress)?.value;
+    }, name);
+  }
+
   /** The latest entry of a file in the log, in this state. @param {'in' | 'out'} direction @param {string} name @param {string} [state] */
   file(direction, name, state) {
     const ofState = state ? `[data-state="${state}"]` : '';

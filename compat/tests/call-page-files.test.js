@@ -25,28 +25,9 @@ function sha256(bytes) {
   return createHash('sha256').update(bytes).digest('hex');
 }
 
-/** Chooses a file of so many zeros, which need not go through the test. @param {Visitor} visitor @param {string} name @param {number} bytes */
-function sendsZeros({ page }, name, bytes) {
-  return page.evaluate(({ name, bytes }) => {
-    const input = /** @type {HTMLInputElement} */ (document.querySelector('[data-testid="file-input"]'));
-    const transfer = new DataTransfer();
-    transfer.items.add(new File([new Uint8Array(bytes)], name));
-    input.files = transfer.files;
-    input.dispatchEvent(new Event('change'));
-  }, { name, bytes });
-}
-
 /** @param {Visitor} visitor @param {'in' | 'out'} direction @param {string} name @param {string} state @param {RegExp} words */
 async function says(visitor, direction, name, state, words) {
   await visitor.file(direction, name, state).getByTestId('file-status').filter({ hasText: words }).waitFor({ timeout: 30_000 });
-}
-
-/** @param {Visitor} visitor @param {string} name */
-async function hasPart(visitor, name) {
-  await visitor.until('a part of the file', (name) => {
-    const progress = document.querySelector(`[data-testid="file-item"][data-name="${name}"] progress`);
-    return /** @type {HTMLProgressElement | null} */ (progress)?.value;
-  }, name);
 }
 
 scene('a file is sent only to the members that accept it', async (scene) => {
@@ -70,10 +51,10 @@ scene('several files in both directions at once, and chat between them', async (
   const files = ['1.bin', '2.bin', '3.bin', '4.bin', '5.bin', '6.bin'].map((name) => ({ name, bytes: randomBytes(SOME_BYTES) }));
   const input = files.map(({ name, bytes }) => ({ name, mimeType: '', buffer: bytes }));
   await Promise.all([ada, grace].map(({ page }) => page.getByTestId('file-input').setInputFiles(input)));
-  await Promise.all([ada, grace].map((visitor) => sendsZeros(visitor, 'zeros.bin', MANY_BYTES)));
+  await Promise.all([ada, grace].map((visitor) => visitor.sendsZeros('zeros.bin', MANY_BYTES)));
 
   await Promise.all([ada.accepts('zeros.bin'), grace.accepts('zeros.bin')]);
-  await Promise.all([hasPart(ada, 'zeros.bin'), hasPart(grace, 'zeros.bin')]);
+  await Promise.all([ada.hasPart('zeros.bin'), grace.hasPart('zeros.bin')]);
   await ada.writes('Is it slow?');
   await grace.reads('Ada', 'Is it slow?');
   const states = await Promise.all([ada, grace].map((visitor) => visitor.file('in', 'zeros.bin').getAttribute('data-state')));
@@ -89,7 +70,7 @@ scene('several files in both directions at once, and chat between them', async (
 scene('both sides cancel a file that is under way, by keyboard', async (scene) => {
   const [ada, grace] = await people(scene, 'Ada', 'Grace');
   for (const [canceller, other, direction, words] of /** @type {const} */ ([[ada, grace, 'out', /sender/], [grace, ada, 'in', /Cancelled by Grace/]])) {
-    await sendsZeros(ada, 'zeros.bin', MANY_BYTES);
+    await ada.sendsZeros('zeros.bin', MANY_BYTES);
     await grace.accepts('zeros.bin');
     await canceller.file(direction, 'zeros.bin', 'active').waitFor();
     await canceller.file(direction, 'zeros.bin', 'active').getByTestId('file-cancel').focus();
@@ -105,11 +86,11 @@ scene('both sides cancel a file that is under way, by keyboard', async (scene) =
 
 scene('a member that leaves ends its files, and both sides say so', async (scene) => {
   const [ada, grace] = await people(scene, 'Ada', 'Grace');
-  await sendsZeros(ada, 'zeros.bin', MANY_BYTES);
+  await ada.sendsZeros('zeros.bin', MANY_BYTES);
   await ada.sends('unanswered.bin', Buffer.from('x'));
   await grace.sends('offered.bin', Buffer.from('x'));
   await grace.accepts('zeros.bin');
-  await hasPart(ada, 'zeros.bin');
+  await ada.hasPart('zeros.bin');
   await ada.file('in', 'offered.bin', 'offered').waitFor();
 
   await grace.page.getByTestId('leave').click();

@@ -32,15 +32,9 @@ function connectionsOf({ page }) {
 
 /** Offers a large file and waits until a part of it has arrived. */
 async function beginFile(/** @type {import('../lib/visitor.js').Visitor} */ from, /** @type {import('../lib/visitor.js').Visitor} */ to) {
-  await from.page.evaluate((size) => {
-    const input = /** @type {HTMLInputElement} */ (document.querySelector('[data-testid="file-input"]'));
-    const transfer = new DataTransfer();
-    transfer.items.add(new File([new Uint8Array(size)], 'large.bin'));
-    input.files = transfer.files;
-    input.dispatchEvent(new Event('change'));
-  }, FILE_BYTES);
+  await from.sendsZeros('large.bin', FILE_BYTES);
   await to.accepts('large.bin');
-  await to.until('a part of the file', () => Number(document.querySelector('progress')?.value) > 0);
+  await to.hasPart('large.bin');
 }
 
 /** @param {import('../lib/visitor.js').Visitor} visitor */
