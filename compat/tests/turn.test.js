@@ -1,6 +1,7 @@
 /** Calls whose media go through a real coturn alone: credentials that are renewed, that have expired, that are forged. */
 import assert from 'node:assert/strict';
 import { setTimeout as delay } from 'node:timers/promises';
+import { GIVE_UP_MS } from '../lib/blocked-routes.js';
 import { allowOnlyRelays, Coturn, coturnMissing, selectedCandidates } from '../lib/coturn.js';
 import { seesEverybody } from '../lib/full-mesh.js';
 import { outputFile, stage, startOneNode } from '../lib/stage.js';
@@ -69,7 +70,10 @@ scene('turn: a call of the page goes on after a restart of the TURN server', asy
 scene('turn: expired and forged credentials connect no call of the page, and it can be tried again with others', async (scene) => {
   let areValid = false;
   await issuing(scene, (name) => (areValid ? coturn.credentials(LONG_LIFE) : name === 'Hedy' ? silent() : invalid(name === 'Ada')));
+  await scene.context.clock.install();
   const [ada, grace, hedy] = [await scene.visit('Ada'), await scene.visit('Grace'), await scene.visit('Hedy')];
+  for (const guest of [ada, grace]) await guest.until('all candidates gathered', hasGathered);
+  for (const { page } of [ada, grace, hedy]) await page.clock.fastForward(GIVE_UP_MS);
   const reason = 'No route between the two networks: the TURN server refuses the credentials.';
   for (const [guest, other] of /** @type {const} */ ([[ada, 'Grace'], [grace, 'Ada']])) assert.equal(await reasonOf(guest, other), reason);
   assert.equal(await reasonOf(hedy, 'Ada'), 'No route between the two networks: the TURN server does not answer.');
@@ -108,9 +112,7 @@ scene('turn: expired and forged credentials connect no call of PeerJS', async (s
   const ada = await scene.join('peerjs', { ice: '1' });
   const grace = await callPeer(scene, ada, 'grace');
   for (const guest of [ada, grace]) {
-    await guest.until('all candidates gathered', () => {
-      return window.relayed.some(({ iceGatheringState, remoteDescription }) => iceGatheringState === 'complete' && remoteDescription);
-    });
+    await guest.until('all candidates gathered', hasGathered);
     assert.deepEqual(await guest.page.evaluate(candidatesAndRefusal), [[], UNAUTHORIZED]);
     assert.deepEqual(await guest.page.evaluate(selectedCandidates), []);
   }
@@ -191,6 +193,11 @@ async function recordStates({ page }) {
     const record = (/** @type {MutationRecord[]} */ records) => window.states.push(...records.map(({ target }) => /** @type {HTMLElement} */ (target).dataset.state ?? ''));
     new MutationObserver(record).observe(document.body, { subtree: true, attributeFilter: ['data-state'] });
   });
+}
+
+/** Runs in the page: a connection with a peer has all the candidates that it will have. */
+function hasGathered() {
+  return window.relayed.some(({ iceGatheringState, remoteDescription }) => iceGatheringState === 'complete' && remoteDescription);
 }
 
 /**
