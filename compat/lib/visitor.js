@@ -90,7 +90,8 @@ export class Visitor extends Guest {
   async photographs(file, moving = 0) {
     await this.page.bringToFront();
     if (moving > 0) await this.seesMoving(moving);
-    await this.page.screenshot({ path: file });
+    // Tiles take their new places when the page comes to the front: they are to have arrived.
+    await this.page.screenshot({ path: file, animations: 'disabled' });
   }
 
   /** @param {string} text */

@@ -67,6 +67,7 @@ scene('a large tile, a shared screen, the dialogs and mistakes in settings have 
 
 scene('a connection that failed, and a phone, have no breach', async (scene) => {
   await scene.context.clock.install();
+  await scene.context.addInitScript(paintCamera);
   const ada = await scene.visit('Ada', blockRoutes, async (page) => {
     await page.setViewportSize(PHONE);
     await hasNoBreach(page, 'lobby of a phone');

@@ -15,7 +15,7 @@ export const texts = {
   connection: {
     connecting: 'Connecting…',
     online: 'Reachable',
-    waiting: 'Not reachable, trying again',
+    waiting: 'Not reachable, retrying',
   },
 
   /** Refusals and failures of the server, by status. */
