@@ -123,7 +123,7 @@ export const texts = {
   call: {
     people: 'People',
     peopleInCall: 'People in the call',
-    alone: 'Nobody else is here yet.',
+    alone: 'Nobody else is here.',
     sending: 'Sending ',
     receiving: ', receiving ',
     soundBlocked: 'The browser holds the sound back until you touch the page or press a key.',
