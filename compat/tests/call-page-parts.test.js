@@ -11,6 +11,7 @@ import { Negotiation } from '../../web/js/negotiation.js';
 import { RateLimit, Throttle } from '../../web/js/throttle.js';
 import { texts } from '../../web/js/texts.js';
 import { WakeLock } from '../../web/js/wake-lock.js';
+import { setGlobal } from '../lib/set-global.js';
 
 /** Every 100 ms, as the page's detector tells it. @param {ActiveSpeaker} speaker @param {number} from @param {number} until @param {string[]} talking */
 function conversation(speaker, from, until, talking) {
@@ -109,13 +110,6 @@ test('a microphone and a camera that fail for the same reason are told in one se
   assert.equal(explainBoth(microphone.notFound, camera.inUse), `${microphone.notFound} ${camera.inUse}`);
   assert.equal(explainBoth('', camera.notFound), camera.notFound);
 });
-
-/** Sets a global until the test is over. @param {import('node:test').TestContext} t @param {string} name @param {unknown} value */
-function setGlobal(t, name, value) {
-  const former = Object.getOwnPropertyDescriptor(globalThis, name);
-  Object.defineProperty(globalThis, name, { value, configurable: true, writable: true });
-  t.after(() => (former ? Object.defineProperty(globalThis, name, former) : Reflect.deleteProperty(globalThis, name)));
-}
 
 test('an address with a port or a query that browsers refuse is a mistake', () => {
   for (const urls of ['stun:example.org:0', 'stun:example.org:65536', 'turn:example.org:99999?transport=udp', 'turn:example.org?TRANSPORT=udp', 'turn:example.org?transport=UDP', 'javascript:alert(1)', 'stun:[::1]:70000']) {

@@ -8,19 +8,13 @@ import { WavReader } from '../../web/js/voice/audio/wav.js';
 import { parseEvent } from '../../web/js/voice/events.js';
 import { readKeyFile } from '../../web/js/voice/key-file.js';
 import { KeyPair, UnsafeChallenge, isPublicKey, newChallenge, verify } from '../../web/js/voice/keys.js';
+import { setGlobal } from '../lib/set-global.js';
 
 const BLOCK = 128;
 
 /** A module that the compiler would check by the rules of this folder. @param {string} path @returns {Promise<any>} */
 function moduleOf(path) {
   return import(new URL(`../../web/js/${path}`, import.meta.url).href);
-}
-
-/** Sets a global until the test is over. @param {import('node:test').TestContext} t @param {string} name @param {unknown} value */
-function setGlobal(t, name, value) {
-  const former = Object.getOwnPropertyDescriptor(globalThis, name);
-  Object.defineProperty(globalThis, name, { value, configurable: true, writable: true });
-  t.after(() => (former ? Object.defineProperty(globalThis, name, former) : Reflect.deleteProperty(globalThis, name)));
 }
 
 // ---- keys
