@@ -108,6 +108,12 @@ scene('on a small laptop the way into the call and the way out of the settings a
   assert.ok(await isInSight(ada.page, 'settings-close'), 'the settings');
 });
 
+scene('a browser that names no speaker plays on that of the system, and the settings say so', async (scene) => {
+  const ada = await scene.visit('Ada', () => void (navigator.mediaDevices.enumerateDevices = async () => []));
+  const shown = (/** @type {string} */ testid) => ada.page.getByTestId(testid).innerText();
+  assert.deepEqual([await shown('speaker-select'), await shown('camera-select')], ['System default', 'None found']);
+});
+
 /** Without scrolling, and below nothing. @param {import('playwright-core').Page} page @param {string} testid */
 async function isInSight(page, testid) {
   return page.getByTestId(testid).evaluate((element) => {

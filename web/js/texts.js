@@ -71,6 +71,7 @@ export const texts = {
     /** @param {number} number */
     unnamed: (number) => `Device ${whole.format(number)}`,
     none: 'None found',
+    systemSpeaker: 'System default',
   },
   ice: {
     servers: 'STUN or TURN servers',

@@ -62,7 +62,8 @@ function fill(select, devices, kind, chosen) {
     option.value = device.deviceId;
     return option;
   });
-  if (options.length === 0) options.push(make('option', { text: texts.devices.none }));
+  // Firefox names no speaker before one is chosen, and plays all the same.
+  if (options.length === 0) options.push(make('option', { text: kind === 'audiooutput' ? texts.devices.systemSpeaker : texts.devices.none }));
   select.replaceChildren(...options);
   select.value = options.some(({ value }) => value === chosen) ? chosen : (options[0]?.value ?? '');
 }
