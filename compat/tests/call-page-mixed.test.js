@@ -153,3 +153,17 @@ for (const [name, enter] of Object.entries(CLIENTS)) {
     await areUndisturbed({ [name]: second });
   });
 }
+
+scene('a message of a member with the same name and another dialect is shown', async (scene) => {
+  const ada = await scene.visit('Ada');
+  await ada.page.evaluate((roomID) => new Promise((resolve, reject) => {
+    const socket = new WebSocket(`${location.origin.replace('http', 'ws')}/ws?dialect=lightstream`);
+    socket.onerror = reject;
+    socket.onopen = () => socket.send(JSON.stringify({ type: 'join', roomID, senderID: 'Ada' }));
+    socket.onmessage = () => resolve(socket.send(JSON.stringify({ type: 'message', roomID, senderID: 'Ada', payload: 'not yours' })));
+  }), scene.room);
+  await ada.reads('Ada', 'not yours');
+  await ada.writes('mine');
+  await ada.reads('', 'mine');
+  assert.equal(await ada.page.getByTestId('chat-message').filter({ hasText: 'mine' }).count(), 1);
+});

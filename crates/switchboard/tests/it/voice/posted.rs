@@ -56,9 +56,8 @@ async fn a_clip_of_another_rate_and_many_channels_is_heard_whole() {
     let ask = HttpRequest::post(ada.path("/upRoom", &parameters)).body(bytes_of(&six));
     assert_eq!(ask.status(address).await, 200);
     let heard = hears.samples(hears.samples_now() + 5 * FRAME).await;
-    let first = heard.iter().position(|sample| sample.abs() > 100.0);
-    let last = heard.iter().rposition(|sample| sample.abs() > 100.0);
-    let lasts = last.expect("sound") - first.expect("sound");
+    // A late scheduler may put silence between the samples, so these are counted.
+    let lasts = sound(heard).len();
     let whole = RATE * 48_000 / 44_100;
     assert!(lasts.abs_diff(whole) < RATE / 100, "{lasts} of {whole}");
 }
