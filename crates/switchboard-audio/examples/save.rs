@@ -1,15 +1,14 @@
-//! Saves ten seconds of a small room in every format, once from the beginning and once joined late,
-//! for `opusinfo`, `ogginfo`, `ffprobe` or an ear: `cargo run -p switchboard-audio --example save`
-//! with a directory as its argument.
+//! Saves 10 s of a room of two sources in every format, once from the beginning and once joined late, for inspection with
+//! `opusinfo`, `ogginfo` or `ffprobe`: `cargo run -p switchboard-audio --example save` with a directory as its argument.
 
 use std::{env, fs::File, io, io::Write, path::PathBuf, sync::Arc};
 
 use switchboard_audio::{AudioSink, Bytes, FRAME_SAMPLES, Format, Frame, MixSettings, Mixer};
 
-/// A file that takes whatever comes.
-struct Saved(File);
+/// A sink that writes the stream to a file.
+struct FileSink(File);
 
-impl AudioSink for Saved {
+impl AudioSink for FileSink {
     fn send(&mut self, bytes: Bytes) -> bool {
         self.0.write_all(&bytes).is_ok()
     }
@@ -27,7 +26,7 @@ fn main() -> io::Result<()> {
         (Format::Vorbis, "ogg"),
     ];
     let mut mixer = Mixer::new(Arc::new(MixSettings::default()));
-    let inputs = [mixer.add_source(1), mixer.add_source(2)];
+    let handles = [mixer.add_source(1), mixer.add_source(2)];
     for frame in 0..500 {
         for (format, extension) in formats {
             let name = match frame {
@@ -35,12 +34,12 @@ fn main() -> io::Result<()> {
                 250 => format!("late.{extension}"),
                 _ => continue,
             };
-            mixer.add_listener(3, format, Saved(File::create(directory.join(name))?));
+            mixer.add_listener(3, format, FileSink(File::create(directory.join(name))?));
         }
-        for (input, hertz) in inputs.iter().zip([440.0, 1_000.0]) {
+        for (handle, hertz) in handles.iter().zip([440.0, 1_000.0]) {
             // Three seconds in five are sound.
             if frame % 250 < 150 {
-                input.push(&tone(hertz, frame));
+                handle.push(&tone(hertz, frame));
             }
         }
         mixer.begin_frame();

@@ -1,4 +1,4 @@
-//! One encoder behind one mix: when it works, and when it may rest.
+//! The encoder of one mix, with discontinuous transmission (DTX) during silence.
 
 use std::{fmt, sync::Arc};
 
@@ -6,54 +6,53 @@ use bytes::Bytes;
 
 use crate::{FRAME_SAMPLES, Frame};
 
-/// After so many frames of digital silence the encoder has nothing left of the sound before, and
-/// rests: one packet of silence is repeated instead. One second.
+/// Frames of digital silence after which the encoder pauses and a packet of silence is repeated: 1 s. By then the
+/// encoder's state holds nothing of the previous audio.
 const DTX_AFTER_FRAMES: u32 = 50;
 
-/// After so many its memory is given back. Half a minute.
+/// Frames of silence after which the encoder is dropped to free its memory: 30 s.
 const DROP_AFTER_FRAMES: u32 = 1_500;
 
-/// A piece of encoded sound. Clones share the bytes.
+/// An encoded audio packet. Clones share the bytes.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Packet {
     pub(crate) bytes: Bytes,
     pub(crate) duration: PacketDuration,
 }
 
-/// How much time a packet takes.
+/// The duration of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PacketDuration {
-    /// So many samples.
+    /// A fixed number of samples.
     Samples(u32),
-    /// A window that overlaps its neighbours: a quarter of it, in samples. Together with the packet
-    /// before, this one gives as many as the two quarters (Vorbis I, 1.3.2).
+    /// A quarter of a window that overlaps its neighbours, in samples. A packet adds its quarter and that of the
+    /// previous packet (Vorbis I, section 1.3.2).
     Overlapping(u32),
 }
 
-/// Why no packet came out.
+/// The encoder failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct EncodeError;
 
-/// A way to encode: makes encoders, and knows what silence looks like when encoded.
+/// A codec: creates encoders and provides an encoded packet of silence.
 pub(crate) trait Codec: fmt::Debug + Send + Sync {
     fn encoder(&self) -> Result<Box<dyn FrameEncoder>, EncodeError>;
 
-    /// A packet of digital silence that fits anywhere in a stream.
+    /// A packet of digital silence that is valid anywhere in a stream.
     fn silence(&self) -> &Packet;
 
-    /// Whether encoders are made to follow a packet of silence, and decoders have to have had one,
-    /// so that both know the same past.
+    /// Whether encoder and decoder must both start with a packet of silence, so that their states agree.
     fn follows_silence(&self) -> bool {
         false
     }
 }
 
-/// An encoder of one stream. To change one, implement this.
+/// The encoder of one stream.
 pub(crate) trait FrameEncoder: fmt::Debug + Send {
-    /// Takes 20 ms, gives the packets that are ready.
+    /// Encodes 20 ms and appends the packets that are ready.
     fn encode(&mut self, frame: &Frame, packets: &mut Vec<Packet>) -> Result<(), EncodeError>;
 
-    /// Takes so much silence, less than a frame, after a rest. Only where packets are not frames.
+    /// Encodes less than a frame of silence after a pause. Only for codecs whose packets are not frames.
     fn encode_silence(
         &mut self,
         _samples: usize,
@@ -62,23 +61,20 @@ pub(crate) trait FrameEncoder: fmt::Debug + Send {
         Ok(())
     }
 
-    /// Nothing more comes: gives what is still inside.
+    /// Ends the stream and appends the remaining packets.
     fn finish(&mut self, packets: &mut Vec<Packet>) -> Result<(), EncodeError>;
 }
 
 impl Packet {
-    pub(crate) fn new(bytes: Bytes, span: PacketDuration) -> Self {
-        Self {
-            bytes,
-            duration: span,
-        }
+    pub(crate) fn new(bytes: Bytes, duration: PacketDuration) -> Self {
+        Self { bytes, duration }
     }
 }
 
 impl PacketDuration {
     pub(crate) const FRAME: Self = Self::Samples(960);
 
-    /// How many samples can be heard once this packet has followed that one.
+    /// Number of samples that a decoder gets from this packet after `previous`.
     pub(crate) fn after(self, previous: Option<Self>) -> u64 {
         match (self, previous) {
             (Self::Samples(samples), _) => samples.into(),
@@ -89,27 +85,27 @@ impl PacketDuration {
         }
     }
 
-    /// How many samples it is when repeated.
+    /// Number of samples of each repetition of this packet.
     fn repeated(self) -> usize {
         usize::try_from(self.after(Some(self))).unwrap_or(FRAME_SAMPLES)
     }
 }
 
-/// An encoder that is made when there is something to encode.
+/// An encoder with DTX. The inner encoder is created when there is audio to encode.
 #[derive(Debug)]
 pub(crate) struct DtxEncoder {
     codec: Arc<dyn Codec>,
     encoder: Option<Box<dyn FrameEncoder>>,
-    /// Whether the last packet was the encoder's.
+    /// Whether the last packet came from the inner encoder.
     is_running: bool,
-    /// Whether the next packet has to be silence, for the sake of a decoder that has had none.
+    /// Whether the next packet must be silence, for a new decoder that needs one to start with.
     begins_with_silence: bool,
-    /// Whether the last packet was silence for that reason alone. Not twice in a row: whoever joined
-    /// again and again would keep everybody silent.
-    was_hushed: bool,
+    /// Whether the last packet was silence for a new decoder only. Never twice in a row: otherwise repeated joins
+    /// would silence the stream for all listeners.
+    was_forced_silence: bool,
     silent_frames: u32,
-    /// Samples of silence that have passed and are in no packet yet.
-    owed: usize,
+    /// Samples of silence that are not in any packet yet.
+    pending_silence: usize,
 }
 
 impl DtxEncoder {
@@ -119,9 +115,9 @@ impl DtxEncoder {
             codec,
             encoder: None,
             is_running: false,
-            was_hushed: false,
+            was_forced_silence: false,
             silent_frames: 0,
-            owed: 0,
+            pending_silence: 0,
         }
     }
 
@@ -129,35 +125,35 @@ impl DtxEncoder {
         self.codec.silence()
     }
 
-    /// Somebody listens from the next frame on. True: he comes into the middle of something.
-    pub(crate) fn is_joined(&mut self) -> bool {
-        let is_running = self.is_running || self.was_hushed;
+    /// Prepares for a listener that starts at the next frame. Returns true if it joins a running stream.
+    pub(crate) fn prepare_listener(&mut self) -> bool {
+        let is_running = self.is_running || self.was_forced_silence;
         self.begins_with_silence |= self.codec.follows_silence() && !is_running;
         is_running
     }
 
-    /// Encodes 20 ms.
+    /// Encodes 20 ms and appends the packets that are ready.
     pub(crate) fn encode(&mut self, frame: &Frame, is_silent: bool, packets: &mut Vec<Packet>) {
         self.silent_frames = match is_silent {
             true => self.silent_frames.saturating_add(1),
             false => 0,
         };
-        let may_rest = self.encoder.is_none() || self.silent_frames > DTX_AFTER_FRAMES;
-        let is_hushed = std::mem::take(&mut self.begins_with_silence);
-        self.was_hushed = is_hushed && !is_silent;
+        let may_pause = self.encoder.is_none() || self.silent_frames > DTX_AFTER_FRAMES;
+        let is_forced_silence = std::mem::take(&mut self.begins_with_silence);
+        self.was_forced_silence = is_forced_silence && !is_silent;
         self.is_running = false;
-        if is_hushed || (is_silent && may_rest) {
+        if is_forced_silence || (is_silent && may_pause) {
             self.encode_silence(packets);
         } else if self.encode_frame(frame, packets).is_ok() {
             self.is_running = true;
         } else {
-            // The stream goes on in time, and the next frame gets a new encoder.
+            // The stream continues with silence, and the next frame creates a new encoder.
             self.encoder = None;
             self.encode_silence(packets);
         }
     }
 
-    /// Gives what is still inside, at least one packet.
+    /// Ends the stream and appends the remaining packets, at least one.
     pub(crate) fn finish(&mut self, packets: &mut Vec<Packet>) {
         if let Some(mut encoder) = self.encoder.take()
             && encoder.finish(packets).is_err()
@@ -176,11 +172,11 @@ impl DtxEncoder {
     ) -> Result<(), EncodeError> {
         let encoder = match &mut self.encoder {
             Some(encoder) => encoder,
-            none => none.insert(self.codec.encoder()?),
+            empty => empty.insert(self.codec.encoder()?),
         };
-        let owed = std::mem::take(&mut self.owed);
-        if owed > 0 {
-            encoder.encode_silence(owed, packets)?;
+        let pending_silence = std::mem::take(&mut self.pending_silence);
+        if pending_silence > 0 {
+            encoder.encode_silence(pending_silence, packets)?;
         }
         encoder.encode(frame, packets)
     }
@@ -191,9 +187,9 @@ impl DtxEncoder {
         }
         let silence = self.codec.silence();
         let step = silence.duration.repeated().max(1);
-        self.owed += FRAME_SAMPLES;
-        while self.owed >= step {
-            self.owed -= step;
+        self.pending_silence += FRAME_SAMPLES;
+        while self.pending_silence >= step {
+            self.pending_silence -= step;
             packets.push(silence.clone());
         }
     }
@@ -204,8 +200,8 @@ mod tests {
     use super::*;
     use crate::{MixSettings, opus::OpusCodec};
 
-    /// Encodes a frame of a square wave. Whether there was sound in what came out.
-    fn encode(coder: &mut DtxEncoder, amplitude: i16) -> bool {
+    /// Encodes a frame of a square wave. Returns whether the packet is not silence.
+    fn encode(dtx: &mut DtxEncoder, amplitude: i16) -> bool {
         let wave = |at| {
             if at / 48 % 2 == 0 {
                 amplitude
@@ -214,50 +210,50 @@ mod tests {
             }
         };
         let mut packets = Vec::new();
-        coder.encode(&std::array::from_fn(wave), amplitude == 0, &mut packets);
+        dtx.encode(&std::array::from_fn(wave), amplitude == 0, &mut packets);
         assert_eq!(packets.len(), 1);
-        packets != [coder.silence().clone()]
+        packets != [dtx.silence().clone()]
     }
 
-    fn encode_silence(coder: &mut DtxEncoder, frames: u32) -> Vec<bool> {
-        (0..frames).map(|_| encode(coder, 0)).collect()
+    fn encode_silence(dtx: &mut DtxEncoder, frames: u32) -> Vec<bool> {
+        (0..frames).map(|_| encode(dtx, 0)).collect()
     }
 
-    fn coder() -> DtxEncoder {
+    fn dtx() -> DtxEncoder {
         DtxEncoder::new(Arc::new(OpusCodec::new(&MixSettings::default())))
     }
 
     #[test]
-    fn rests_after_a_second_of_silence_and_forgets_after_more() {
-        let mut coder = coder();
+    fn encoder_pauses_after_a_second_of_silence_and_is_dropped_later() {
+        let mut dtx = dtx();
         assert!(
-            !encode(&mut coder, 0) && coder.encoder.is_none(),
+            !encode(&mut dtx, 0) && dtx.encoder.is_none(),
             "nothing to encode"
         );
-        encode(&mut coder, 1_000);
-        assert!(encode(&mut coder, 1_000) && coder.is_running);
-        encode_silence(&mut coder, DTX_AFTER_FRAMES);
-        assert!(coder.is_running);
-        assert!(!encode(&mut coder, 0) && !coder.is_running && coder.encoder.is_some());
-        assert!(!encode_silence(&mut coder, DROP_AFTER_FRAMES).contains(&true));
-        assert!(coder.encoder.is_none());
+        encode(&mut dtx, 1_000);
+        assert!(encode(&mut dtx, 1_000) && dtx.is_running);
+        encode_silence(&mut dtx, DTX_AFTER_FRAMES);
+        assert!(dtx.is_running);
+        assert!(!encode(&mut dtx, 0) && !dtx.is_running && dtx.encoder.is_some());
+        assert!(!encode_silence(&mut dtx, DROP_AFTER_FRAMES).contains(&true));
+        assert!(dtx.encoder.is_none());
     }
 
     #[test]
-    fn encoders_have_gone_silent_by_themselves_when_they_rest() {
-        let mut coder = coder();
-        while !encode(&mut coder, 20_000) {}
-        let sounds = encode_silence(&mut coder, DTX_AFTER_FRAMES);
-        assert_eq!(sounds.last(), Some(&false), "{sounds:?}");
+    fn encoder_output_is_silent_before_the_pause() {
+        let mut dtx = dtx();
+        while !encode(&mut dtx, 20_000) {}
+        let audible = encode_silence(&mut dtx, DTX_AFTER_FRAMES);
+        assert_eq!(audible.last(), Some(&false), "{audible:?}");
     }
 
     #[test]
-    fn nobody_can_keep_others_silent_by_joining() {
-        let mut coder = coder();
-        let sounds = (0..100).map(|_| {
-            coder.is_joined();
-            encode(&mut coder, 1_000)
+    fn repeated_joins_do_not_silence_the_stream() {
+        let mut dtx = dtx();
+        let audible = (0..100).map(|_| {
+            dtx.prepare_listener();
+            encode(&mut dtx, 1_000)
         });
-        assert_eq!(sounds.filter(|is_sound| !is_sound).count(), 1);
+        assert_eq!(audible.filter(|is_sound| !is_sound).count(), 1);
     }
 }

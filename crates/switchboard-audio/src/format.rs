@@ -1,21 +1,21 @@
-//! What a listener can ask for.
+//! The audio formats that a listener can request.
 
-/// How a listener's stream is encoded.
+/// The encoding of a listener's stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Format {
-    /// RIFF/WAVE with an endless length: 16-bit samples as they are.
+    /// RIFF/WAVE of unbounded length, with raw 16-bit samples.
     Wav,
-    /// Ogg Vorbis.
+    /// Vorbis in Ogg (Vorbis I).
     Vorbis,
-    /// Ogg Opus, RFC 7845.
+    /// Opus in Ogg (RFC 7845).
     Opus,
 }
 
 impl Format {
-    /// What [`Format::parse`] takes, for an answer that has to name it.
+    /// The names that [`Format::parse`] accepts, for error messages.
     pub const NAMES: &str = "wav, ogg (or vorbis), opus";
 
-    /// Reads the `format` of a request, in any case. `None`: it is no format of ours.
+    /// Parses a format name, case-insensitively. Returns `None` if the format is unknown.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
         match name.to_ascii_lowercase().as_str() {
@@ -26,7 +26,7 @@ impl Format {
         }
     }
 
-    /// The media type, exactly as clients compare it: as a string, without parameters.
+    /// The media type, without parameters because clients compare it as a string.
     #[must_use]
     pub fn content_type(self) -> &'static str {
         match self {
@@ -41,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_in_any_case() {
+    fn names_are_case_insensitive() {
         for (name, format) in [
             ("WAV", Format::Wav),
             ("ogg", Format::Vorbis),
@@ -56,7 +56,7 @@ mod tests {
     }
 
     #[test]
-    fn each_name_told_is_taken() {
+    fn every_advertised_name_parses() {
         for name in Format::NAMES.split([',', ' ', '(', ')']) {
             assert!(["", "or"].contains(&name) || Format::parse(name).is_some());
         }

@@ -1,5 +1,5 @@
-//! What a source has sent and nobody has heard: a bounded buffer between a network that delivers
-//! when it likes and a mixer that takes 20 ms every 20 ms.
+//! The jitter buffer of a source: a bounded buffer between a network that delivers at irregular times and a mixer
+//! that takes 20 ms every 20 ms.
 
 use std::{
     collections::VecDeque,
@@ -9,14 +9,14 @@ use std::{
 
 use crate::{FRAME_SAMPLES, Frame, level::LevelMeter};
 
-/// So much is gathered before a source is heard (again): 40 ms, because browsers send 1024 samples
-/// every 21 ms, and a buffer that runs empty at every second frame crackles.
+/// Samples buffered before a source starts or resumes playing: 40 ms, because browsers send 1024 samples every
+/// 21 ms, and a buffer that underruns at every second frame crackles.
 const PREFILL_SAMPLES: usize = 1_920;
 
-/// But nobody waits longer than so many frames: a sound shorter than the prefill is heard too.
+/// Maximum frames to wait for the prefill, so that a sound shorter than the prefill is played too.
 const PREFILL_FRAMES: u8 = 2;
 
-/// One source's end of the mixer. Clones share the source, which is gone once all are dropped.
+/// Feeds one source of the mixer. Clones share the source, which is removed once all are dropped.
 #[derive(Clone, Debug)]
 pub struct SourceHandle {
     buffer: Arc<Mutex<JitterBuffer>>,
@@ -26,9 +26,9 @@ pub struct SourceHandle {
 struct JitterBuffer {
     samples: VecDeque<i16>,
     samples_max: usize,
-    /// Between running empty and being filled again a source is not heard.
+    /// False from an underrun until the buffer is prefilled again.
     is_playing: bool,
-    /// How many frames samples have been waiting for the buffer to fill.
+    /// Number of frames that buffered samples have waited for the prefill.
     waited_frames: u8,
     meter: LevelMeter,
 }
@@ -46,7 +46,7 @@ impl SourceHandle {
         }
     }
 
-    /// Adds samples at 48 kHz, any number of them. Beyond `latency_max` the oldest go.
+    /// Adds any number of samples at 48 kHz. The oldest beyond `latency_max` are dropped.
     pub fn push(&self, samples: &[i16]) {
         let mut jitter = self.lock();
         jitter.meter.push_samples(samples);
@@ -56,26 +56,26 @@ impl SourceHandle {
         jitter.samples.extend(newest);
     }
 
-    /// Whether the mixer has taken everything that was pushed.
+    /// Whether the mixer has consumed all pushed samples.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.lock().samples.is_empty()
     }
 
-    /// Whether both are ends of the same source.
+    /// Whether both handles feed the same source.
     #[must_use]
     pub fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.buffer, &other.buffer)
     }
 
-    /// How loud the last 100 ms pushed were, in dB below full scale, -96 (silence) to 0. Falls
-    /// when nothing is pushed; needs nobody who listens.
+    /// Level of the last 100 ms pushed, in dBFS: -96 (silence) to 0. Falls when nothing is pushed. Does not depend
+    /// on listeners.
     #[must_use]
     pub fn level(&self, now: Instant) -> f32 {
         self.lock().meter.read(now)
     }
 
-    /// Takes 20 ms, and silence for what is missing. False: it is nothing but silence.
+    /// Moves 20 ms into `frame`, padded with silence. Returns false if the frame is digital silence.
     pub(crate) fn pull(&self, frame: &mut Frame) -> bool {
         let mut jitter = self.lock();
         let count = jitter.ready();
@@ -87,32 +87,32 @@ impl SourceHandle {
         played.iter().any(|&sample| sample != 0)
     }
 
-    /// Forgets all but the prefill: nobody listened while it gathered.
+    /// Drops all samples but the prefill, which accumulated without listeners.
     pub(crate) fn skip_to_now(&self) {
         let mut jitter = self.lock();
         let surplus = jitter.samples.len().saturating_sub(jitter.prefill());
         jitter.samples.drain(..surplus);
     }
 
-    /// Whether somebody besides the mixer holds this source.
+    /// Whether a handle other than the mixer's exists.
     pub(crate) fn is_held(&self) -> bool {
         Arc::strong_count(&self.buffer) > 1
     }
 
     fn lock(&self) -> MutexGuard<'_, JitterBuffer> {
-        // Nothing that holds this lock panics half-way through a change.
+        // No code panics under this lock with the state half changed, so poison is ignored.
         self.buffer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl JitterBuffer {
-    /// How many samples are to be played in this frame.
+    /// Number of samples to play in this frame; 0 while prefilling.
     fn ready(&mut self) -> usize {
         let count = self.samples.len();
         if !self.is_playing && count < self.prefill() {
-            let is_patient = self.waited_frames < PREFILL_FRAMES;
-            self.waited_frames += u8::from(count > 0 && is_patient);
-            if count == 0 || is_patient {
+            let may_wait = self.waited_frames < PREFILL_FRAMES;
+            self.waited_frames += u8::from(count > 0 && may_wait);
+            if count == 0 || may_wait {
                 return 0;
             }
         }
@@ -120,9 +120,9 @@ impl JitterBuffer {
         count.min(FRAME_SAMPLES)
     }
 
-    /// Moves as many as there is room for, of those that are ready.
+    /// Moves samples from the buffer to fill `to`. The buffer must hold that many.
     fn pop_samples(&mut self, to: &mut [i16]) {
-        // In two pieces, because that is how a ring lies in memory.
+        // A ring buffer has up to two contiguous parts.
         let (front, back) = self.samples.as_slices();
         let (to_front, to_back) = to.split_at_mut(front.len().min(to.len()));
         to_front.copy_from_slice(&front[..to_front.len()]);

@@ -1,37 +1,37 @@
-//! How loud a source is.
+//! The level meter of a source.
 
 use std::time::{Duration, Instant};
 
-/// What silence reads, in dB below full scale: one step of 16 bits is 90 below.
+/// Level of silence in dBFS. The smallest 16-bit step is -90 dBFS.
 pub(crate) const FLOOR_DBFS: f32 = -96.0;
 
-/// Over so many samples the level follows what is pushed: 100 ms.
+/// Averaging window in samples: 100 ms.
 const FOLLOW_SAMPLES: f32 = 4_800.0;
 
-/// So long what was pushed last counts as what is heard now; then the level falls.
+/// How long the level is held after the last push before it falls.
 const HOLD: Duration = Duration::from_millis(250);
 
-/// How fast it falls then.
+/// How fast the level falls after [`HOLD`].
 const FALL_DB_PER_SECOND: f32 = 60.0;
 
-/// A meter that needs no clock where samples come in, only where it is read.
+/// A level meter. Only reading needs the time; pushing samples does not.
 #[derive(Debug, Default)]
 pub(crate) struct LevelMeter {
-    /// The mean of the squares of late, 1.0 at full scale.
+    /// Moving mean of the squared samples, 1.0 at full scale.
     mean_square: f32,
-    /// Whether something came in since the last reading.
-    has_news: bool,
-    heard_at: Option<Instant>,
+    /// Whether samples were pushed since the last reading.
+    has_new_samples: bool,
+    last_push: Option<Instant>,
 }
 
 impl LevelMeter {
-    /// Takes in what was pushed.
+    /// Adds pushed samples to the mean.
     pub(crate) fn push_samples(&mut self, samples: &[i16]) {
         if samples.is_empty() {
             return;
         }
-        self.has_news = true;
-        // No more than two seconds of it: what is older has faded from the mean anyway.
+        self.has_new_samples = true;
+        // Two seconds are enough: older samples have no weight in the mean.
         let samples = &samples[samples.len().saturating_sub(96_000)..];
         for block in samples.chunks(480) {
             let count = block.len() as f32;
@@ -41,22 +41,24 @@ impl LevelMeter {
         }
     }
 
-    /// The level in dB below full scale, from -96 to 0.
+    /// The level in dBFS, from -96 to 0.
     pub(crate) fn read(&mut self, now: Instant) -> f32 {
-        if self.has_news {
-            self.has_news = false;
-            self.heard_at = Some(now);
+        if self.has_new_samples {
+            self.has_new_samples = false;
+            self.last_push = Some(now);
         }
-        let Some(heard_at) = self.heard_at else {
+        let Some(last_push) = self.last_push else {
             return FLOOR_DBFS;
         };
-        let quiet = now.saturating_duration_since(heard_at).saturating_sub(HOLD);
+        let silent_for = now
+            .saturating_duration_since(last_push)
+            .saturating_sub(HOLD);
         let level = 10.0 * self.mean_square.log10();
-        (level - FALL_DB_PER_SECOND * quiet.as_secs_f32()).clamp(FLOOR_DBFS, 0.0)
+        (level - FALL_DB_PER_SECOND * silent_for.as_secs_f32()).clamp(FLOOR_DBFS, 0.0)
     }
 }
 
-/// In eight sums, so that it can be done eight at a time.
+/// Sum of the squared samples, in eight partial sums for vectorization.
 fn sum_of_squares(samples: &[i16]) -> f32 {
     let square = |sample: i16| f32::from(sample) * f32::from(sample);
     let (eights, rest) = samples.as_chunks::<8>();
@@ -74,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn follows_what_comes_and_falls_when_nothing_does() {
+    fn level_follows_pushed_samples_and_falls_without_them() {
         let start = Instant::now();
         let mut meter = LevelMeter::default();
         assert_eq!(meter.read(start), FLOOR_DBFS);
@@ -84,14 +86,17 @@ mod tests {
         let level = meter.read(start);
         assert!((level + 6.02).abs() < 0.1, "half of full scale: {level}");
         let later = meter.read(start + Duration::from_secs(1));
-        assert!(later < level - 40.0, "a second without news: {later}");
+        assert!(
+            later < level - 40.0,
+            "after a second without samples: {later}"
+        );
         assert_eq!(meter.read(start + Duration::from_secs(60)), FLOOR_DBFS);
         meter.push_samples(&[0; 96_000]);
         assert_eq!(meter.read(start + Duration::from_secs(61)), FLOOR_DBFS);
     }
 
     #[test]
-    fn the_extremes_are_full_scale() {
+    fn extreme_samples_read_full_scale() {
         let mut meter = LevelMeter::default();
         meter.push_samples(&[i16::MIN; 48_000]);
         assert!(meter.read(Instant::now()) > -0.1);

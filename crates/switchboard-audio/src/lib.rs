@@ -1,24 +1,23 @@
-//! The mixer: pure samples in, encoded streams out. No socket, no clock, no runtime: time is an
-//! argument, bytes leave by an [`AudioSink`].
+//! The audio mixer: PCM samples in, encoded streams out. It uses no socket, no clock and no runtime: time is an
+//! argument, and encoded bytes go to an [`AudioSink`].
 //!
-//! Everything inside is one channel of signed 16-bit samples at 48 kHz, in frames of 20 ms. The
-//! way of a sample:
+//! Internally, audio is one channel of signed 16-bit samples at 48 kHz, in frames of 20 ms. The path of a sample:
 //!
-//! 1. [`PcmDecoder`] turns the bytes of a client into samples, resampled and mixed down where needed.
-//! 2. [`SourceHandle`], the client's end of its jitter buffer, holds no more than `latency_max` of them.
-//! 3. [`Mixer`] takes a frame of each source every 20 ms, when [`Ticker`] says so, and sums.
-//! 4. Each distinct (mix, format) is encoded once; each listener gets it in a stream of its own.
+//! 1. [`PcmDecoder`] decodes the bytes of a client, and resamples and downmixes them if needed.
+//! 2. [`SourceHandle`] pushes them into the source's jitter buffer, which holds at most `latency_max`.
+//! 3. [`Mixer`] takes a frame of each source every 20 ms, scheduled by [`Ticker`], and sums them.
+//! 4. Each distinct (mix, format) is encoded once. Each listener gets its own stream of the packets.
 //!
-//! The run loop, which is the caller's: wait for [`Ticker::next`], then [`Mixer::begin_frame`],
-//! then [`Mixer::render_next`] until it is false, yielding in between, then [`Ticker::advance`].
-//! While [`Mixer::is_idle`] nobody need tick.
+//! The caller runs the loop: wait until [`Ticker::next`], call [`Mixer::begin_frame`], call [`Mixer::render_next`]
+//! until it returns false, yielding in between, then call [`Ticker::advance`]. No ticks are needed while
+//! [`Mixer::is_idle`].
 //!
 //! ```
 //! use std::sync::{Arc, mpsc};
-//! use switchboard_audio::{Bytes, FRAME_SAMPLES, Format, Intake, MixSettings, Mixer, Outlet};
+//! use switchboard_audio::{AudioSink, Bytes, FRAME_SAMPLES, Format, MixSettings, Mixer, PcmDecoder};
 //!
 //! struct Pipe(mpsc::SyncSender<Bytes>);
-//! impl Outlet for Pipe {
+//! impl AudioSink for Pipe {
 //!     fn send(&mut self, bytes: Bytes) -> bool {
 //!         self.0.try_send(bytes).is_ok()
 //!     }
@@ -32,8 +31,8 @@
 //! let microphone = mixer.add_source(1);
 //! mixer.add_listener(2, Format::Wav, Pipe(sender));
 //!
-//! let mut intake = Intake::new(48_000, 1)?;
-//! intake.take(&[0; 4 * FRAME_SAMPLES], &microphone);
+//! let mut decoder = PcmDecoder::new(48_000, 1)?;
+//! decoder.decode(&[0; 4 * FRAME_SAMPLES], &microphone);
 //! mixer.begin_frame();
 //! while mixer.render_next() {}
 //! assert_eq!(receiver.try_iter().map(|bytes| bytes.len()).collect::<Vec<_>>(), [44, 1920]);
@@ -74,14 +73,14 @@ pub use crate::{
     ticker::Ticker,
 };
 
-/// Samples a second, of everything inside.
+/// Internal sample rate in Hz.
 pub const SAMPLE_RATE: u32 = 48_000;
 
-/// Samples in a frame: 20 ms.
+/// Samples per frame of 20 ms.
 pub const FRAME_SAMPLES: usize = 960;
 
-/// How long a frame lasts.
+/// Duration of a frame.
 pub const FRAME: Duration = Duration::from_millis(20);
 
-/// 20 ms of one channel.
+/// Samples of 20 ms of one channel at 48 kHz.
 pub type Frame = [i16; FRAME_SAMPLES];

@@ -1,16 +1,16 @@
-//! One listener: where the bytes go, and how they are framed.
+//! One listener of a stream: its sink and its Ogg framing.
 
 use bytes::Bytes;
 
 use crate::{encoder::Packet, ogg::OggMuxer};
 
-/// What a listener's bytes go to: a bounded queue in front of a socket, say.
+/// Receives the encoded bytes of one listener, for example a bounded queue in front of a socket.
 pub trait AudioSink: Send {
-    /// Takes some more of the stream, without waiting. False: the listener is gone, or too slow,
-    /// and is to be forgotten.
+    /// Accepts more bytes of the stream without blocking. Returns false if the listener is gone or too slow; the
+    /// mixer then removes it.
     fn send(&mut self, bytes: Bytes) -> bool;
 
-    /// Whether the listener is still there.
+    /// Whether the listener is still connected.
     fn is_open(&self) -> bool;
 }
 
@@ -19,40 +19,30 @@ pub trait AudioSink: Send {
 pub(crate) struct MixListener<O> {
     pub(crate) owner: u64,
     sink: O,
-    /// His logical stream. None: packets go as they are.
+    /// The listener's logical Ogg stream. `None`: packets are sent without a container.
     muxer: Option<OggMuxer>,
 }
 
 impl<O: AudioSink> MixListener<O> {
-    pub(crate) fn new(owner: u64, outlet: O, pager: Option<OggMuxer>) -> Self {
-        Self {
-            owner,
-            sink: outlet,
-            muxer: pager,
-        }
+    pub(crate) fn new(owner: u64, sink: O, muxer: Option<OggMuxer>) -> Self {
+        Self { owner, sink, muxer }
     }
 
-    /// Sends what came out in one frame. False: forget him.
+    /// Sends the packets of one frame. Returns false if the listener is to be removed.
     pub(crate) fn push_packets(&mut self, packets: &[Packet]) -> bool {
-        let Self {
-            sink: outlet,
-            muxer: pager,
-            ..
-        } = self;
-        match pager {
-            Some(pager) => pager
+        let Self { sink, muxer, .. } = self;
+        match muxer {
+            Some(muxer) => muxer
                 .push_packets(packets)
-                .is_none_or(|page| outlet.send(page)),
-            None => packets
-                .iter()
-                .all(|packet| outlet.send(packet.bytes.clone())),
+                .is_none_or(|page| sink.send(page)),
+            None => packets.iter().all(|packet| sink.send(packet.bytes.clone())),
         }
     }
 
     /// Sends the end of the stream.
     pub(crate) fn end(&mut self, packets: &[Packet]) {
-        if let Some(pager) = &mut self.muxer {
-            self.sink.send(pager.end(packets));
+        if let Some(muxer) = &mut self.muxer {
+            self.sink.send(muxer.end(packets));
         }
     }
 

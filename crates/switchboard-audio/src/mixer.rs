@@ -1,4 +1,4 @@
-//! Who hears whom: the sources, their sum, and a stream for each distinct (mix, format).
+//! The mixer: sources, their sum, and one encoded stream for each distinct (mix, format).
 
 use std::{collections::BTreeSet, fmt, ops::Range, sync::Arc};
 
@@ -9,25 +9,25 @@ use crate::{
     sum::{self, SampleSums},
 };
 
-/// Whoever has been silent for so long hears what everybody hears, from the encoder that everybody
-/// has: without him it is the same. 5 s of digital silence: no microphone, or a muted one.
+/// After this many frames of digital silence (5 s: a muted microphone or none), an owner gets the full mix and
+/// its shared encoder, because its own audio does not change the mix.
 const MUTED_AFTER_FRAMES: u32 = 250;
 
 /// The mixer of one call or room.
 ///
-/// Each 20 ms: [`Mixer::begin_frame`], then [`Mixer::render_next`] until it is false. In between,
-/// sources and listeners may come; they go by themselves, once their [`SourceHandle`]s are dropped or
-/// their [`AudioSink`]s closed. Whatever an owner does, nobody else loses a frame.
+/// Every 20 ms: call [`Mixer::begin_frame`], then [`Mixer::render_next`] until it returns false. Sources and
+/// listeners may be added in between. A source is removed when its [`SourceHandle`]s are dropped, a listener when
+/// its [`AudioSink`] is closed. Adding or removing them costs other owners no frame.
 pub struct Mixer<O: AudioSink> {
     settings: Arc<MixSettings>,
     sources: Vec<MixerSource>,
     streams: Vec<MixStream<O>>,
-    /// Everybody, in this frame.
+    /// Sum of all sources in the current frame.
     full: Box<SampleSums>,
-    /// The streams that [`Mixer::render_next`] has yet to render. Those made since the frame began
-    /// are not among them.
+    /// The streams that [`Mixer::render_next`] has yet to render in this frame. Excludes streams created since the
+    /// frame began.
     unrendered: Range<usize>,
-    /// How many listeners there have been.
+    /// Number of listeners added so far; seeds the Ogg serial numbers.
     serials: u64,
 }
 
@@ -35,7 +35,7 @@ struct MixerSource {
     owner: u64,
     handle: SourceHandle,
     frame: Box<Frame>,
-    /// For how many frames it has given nothing but digital silence. 0: it is heard in this one.
+    /// Number of consecutive frames of digital silence. 0: the current frame is audible.
     silent_frames: u32,
 }
 
@@ -47,13 +47,13 @@ impl MixerSource {
         };
     }
 
-    fn is_heard(&self) -> bool {
+    fn is_audible(&self) -> bool {
         self.silent_frames == 0
     }
 }
 
 impl<O: AudioSink> Mixer<O> {
-    /// A mixer with nobody in it.
+    /// Creates a mixer without sources and listeners.
     #[must_use]
     pub fn new(settings: Arc<MixSettings>) -> Self {
         Self {
@@ -66,56 +66,56 @@ impl<O: AudioSink> Mixer<O> {
         }
     }
 
-    /// A new source of this owner, which lasts until the [`SourceHandle`] and its clones are dropped.
+    /// Adds a source of this owner. It lasts until the [`SourceHandle`] and its clones are dropped.
     pub fn add_source(&mut self, owner: u64) -> SourceHandle {
-        self.forget_sources();
-        let input = SourceHandle::new(self.settings.latency_samples_max());
+        self.remove_dropped_sources();
+        let handle = SourceHandle::new(self.settings.latency_samples_max());
         self.sources.push(MixerSource {
             owner,
-            handle: input.clone(),
+            handle: handle.clone(),
             frame: Box::new([0; FRAME_SAMPLES]),
             silent_frames: MUTED_AFTER_FRAMES,
         });
-        input
+        handle
     }
 
-    /// A new listener, who gets the headers of his stream at once, and from the next frame on
-    /// everybody but himself (unless `echo_self`). An outlet that takes no headers is dropped, and
-    /// so is one whose format cannot be encoded on this machine.
-    pub fn add_listener(&mut self, owner: u64, format: Format, outlet: O) {
-        self.forget_sources();
+    /// Adds a listener. It gets the headers of its stream at once, and from the next frame on the mix without its
+    /// owner's sources (unless `echo_self`). A sink that rejects the headers is dropped, and so is one whose
+    /// format cannot be encoded on this machine.
+    pub fn add_listener(&mut self, owner: u64, format: Format, sink: O) {
+        self.remove_dropped_sources();
         if self.is_idle() {
-            // What gathered while nobody listened would be heard late for ever.
+            // Audio buffered while there was no listener would add permanent latency.
             self.sources
                 .iter()
                 .for_each(|source| source.handle.skip_to_now());
         }
         let mix = self.mix_for(owner, &self.talkers());
         self.serials += 1;
-        let serial = scatter(self.serials);
+        let serial = serial_number(self.serials);
         if let Some(stream) = self.stream(mix, format) {
-            stream.add_listener(owner, serial, outlet);
+            stream.add_listener(owner, serial, sink);
         }
     }
 
-    /// Begins a frame: takes 20 ms of each source and sums them, after whoever has gone is
-    /// forgotten. What was left to render of the frame before is rendered first.
+    /// Begins a frame: renders the rest of the previous frame, removes dropped sources and closed listeners, takes
+    /// 20 ms of each source, and sums them.
     pub fn begin_frame(&mut self) {
         while self.render_next() {}
-        self.forget_sources();
+        self.remove_dropped_sources();
         self.full.fill(0);
         for source in &mut self.sources {
             source.pull();
-            if source.is_heard() {
+            if source.is_audible() {
                 sum::add(&mut self.full, &source.frame);
             }
         }
-        // After the sources are known: who begins to talk must not hear himself in this very frame.
-        self.forget_listeners();
+        // After pulling the sources: an owner that starts talking must not hear itself in this frame.
+        self.update_listeners();
         self.unrendered = 0..self.streams.len();
     }
 
-    /// Encodes and delivers one (mix, format) of this frame. False: all are done.
+    /// Encodes and delivers one (mix, format) of the current frame. Returns false when all are done.
     pub fn render_next(&mut self) -> bool {
         let next = self.unrendered.next();
         let Some(stream) = next.and_then(|next| self.streams.get_mut(next)) else {
@@ -127,7 +127,7 @@ impl<O: AudioSink> Mixer<O> {
             MixKind::Without(owner) => {
                 let mut others = *self.full;
                 for source in &self.sources {
-                    if source.is_heard() && source.owner == owner {
+                    if source.is_audible() && source.owner == owner {
                         sum::subtract(&mut others, &source.frame);
                     }
                 }
@@ -138,7 +138,7 @@ impl<O: AudioSink> Mixer<O> {
         true
     }
 
-    /// Whether there are no listeners, so that nobody need make frames.
+    /// Whether there are no listeners, so that no frames are needed.
     #[must_use]
     pub fn is_idle(&self) -> bool {
         self.streams
@@ -146,20 +146,20 @@ impl<O: AudioSink> Mixer<O> {
             .all(|stream| stream.listeners.is_empty())
     }
 
-    /// Ends the stream of every listener, properly, and drops them.
+    /// Finishes the stream of every listener and drops the listeners.
     pub fn end(&mut self) {
-        self.forget_listeners();
+        self.update_listeners();
         self.unrendered = 0..0;
         self.streams.drain(..).for_each(MixStream::end);
     }
 
-    /// How many sources there are. Those that have gone count until the next frame.
+    /// Number of sources. Dropped sources count until the next frame.
     #[must_use]
     pub fn sources(&self) -> usize {
         self.sources.len()
     }
 
-    /// How many listeners there are. Those that have gone count until the next frame.
+    /// Number of listeners. Closed listeners count until the next frame.
     #[must_use]
     pub fn listeners(&self) -> usize {
         self.streams
@@ -168,22 +168,22 @@ impl<O: AudioSink> Mixer<O> {
             .sum()
     }
 
-    fn forget_sources(&mut self) {
+    fn remove_dropped_sources(&mut self) {
         self.sources.retain(|source| source.handle.is_held());
     }
 
-    /// Drops listeners who have gone and streams without any, and moves those whose mix is another
-    /// now, because their own source came or went.
-    fn forget_listeners(&mut self) {
+    /// Removes closed listeners and streams without listeners. Moves listeners whose mix has changed, because their
+    /// owner's sources became audible or silent.
+    fn update_listeners(&mut self) {
         let talkers = self.talkers();
         let mut moved = Vec::new();
         for stream in &mut self.streams {
             stream.listeners.retain(MixListener::is_open);
             let (mix, settings) = (stream.mix, &self.settings);
-            let leaves =
+            let has_moved =
                 |listener: &mut MixListener<O>| mix_for(listener.owner, &talkers, settings) != mix;
-            let leavers = stream.listeners.extract_if(.., leaves);
-            moved.extend(leavers.map(|listener| (stream.format, listener)));
+            let moving = stream.listeners.extract_if(.., has_moved);
+            moved.extend(moving.map(|listener| (stream.format, listener)));
         }
         for (format, listener) in moved {
             let mix = self.mix_for(listener.owner, &talkers);
@@ -194,12 +194,12 @@ impl<O: AudioSink> Mixer<O> {
         self.streams.retain(|stream| !stream.listeners.is_empty());
     }
 
-    /// Those whose mix is not everybody's.
+    /// The owners that get a mix without their own sources.
     fn talkers(&self) -> BTreeSet<u64> {
-        let talks = |source: &&MixerSource| source.silent_frames < MUTED_AFTER_FRAMES;
+        let is_talking = |source: &&MixerSource| source.silent_frames < MUTED_AFTER_FRAMES;
         self.sources
             .iter()
-            .filter(talks)
+            .filter(is_talking)
             .map(|source| source.owner)
             .collect()
     }
@@ -208,10 +208,10 @@ impl<O: AudioSink> Mixer<O> {
         mix_for(owner, talkers, &self.settings)
     }
 
-    /// The stream of this mix in this format, made if need be.
+    /// The stream of this mix in this format, created if it does not exist.
     fn stream(&mut self, mix: MixKind, format: Format) -> Option<&mut MixStream<O>> {
-        let is_it = |stream: &MixStream<O>| stream.mix == mix && stream.format == format;
-        let at = match self.streams.iter().position(is_it) {
+        let matches = |stream: &MixStream<O>| stream.mix == mix && stream.format == format;
+        let at = match self.streams.iter().position(matches) {
             Some(at) => at,
             None => {
                 self.streams
@@ -230,9 +230,9 @@ fn mix_for(owner: u64, talkers: &BTreeSet<u64>, settings: &MixSettings) -> MixKi
     }
 }
 
-/// A serial number that looks like no other: SplitMix64. Ogg wants them unlike each other, so that
-/// files can be chained; nothing depends on nobody guessing them.
-fn scatter(count: u64) -> u32 {
+/// Derives an Ogg serial number from a counter (SplitMix64). Serial numbers must differ, so that files can be
+/// chained; they need not be unpredictable.
+fn serial_number(count: u64) -> u32 {
     let mut bits = count.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

@@ -1,7 +1,7 @@
-//! Ogg, RFC 3533: each listener has a logical stream of its own, made of packets that many share.
+//! Ogg muxing (RFC 3533): each listener has its own logical stream of packets that listeners share.
 //!
-//! Written by hand, not by the crate `ogg`, whose writer keeps 8 KiB for each stream and copies
-//! each packet once more. Its reader checks these pages in the tests.
+//! The writer of the crate `ogg` is not used: it keeps 8 KiB per stream and copies each packet once more. The tests
+//! check the pages with its reader.
 
 use bytes::Bytes;
 
@@ -10,49 +10,48 @@ use crate::{
     encoder::{Packet, PacketDuration},
 };
 
-/// How many frames share a page: 60 ms, at 30 bytes a page.
+/// Frames per page: 60 ms, at an overhead of 30 bytes per page.
 const FRAMES_PER_PAGE: u8 = 3;
 
-/// A page has so many segments at most, of 255 bytes at most.
+/// Maximum number of segments of a page. A segment has at most 255 bytes.
 pub(crate) const SEGMENTS_MAX: usize = 255;
 
-/// How far a stream may be behind its listener's time before silence is put in: more than the
-/// Vorbis encoder ever holds back of speech (about 170 ms), less than what one notices as a delay
-/// that stays. 220 ms.
+/// How far a stream may lag behind the listener's time before silence is inserted, in samples: 220 ms. More than the
+/// Vorbis encoder delays speech (about 170 ms), and less than a noticeable permanent delay.
 const LAG_MAX: u64 = 10_560;
 
-/// Flags of the first page of a logical stream, and of its last.
-const BEGINS: u8 = 2;
-const ENDS: u8 = 4;
+/// Page header flags: first and last page of a logical stream (RFC 3533, section 6).
+const FIRST_PAGE: u8 = 2;
+const LAST_PAGE: u8 = 4;
 
-/// One listener's logical stream.
+/// The logical Ogg stream of one listener.
 #[derive(Debug)]
 pub(crate) struct OggMuxer {
     serial: u32,
     sequence: u32,
-    /// Samples of the packets so far, as their decoder counts them.
+    /// Samples that a decoder gets from the packets so far.
     granule: u64,
-    /// Samples that have passed since the listener came.
+    /// Samples elapsed since the listener was added.
     due: u64,
-    /// Samples at the beginning that are not to be heard.
-    lead: u64,
+    /// Samples at the beginning that the decoder drops.
+    pre_skip: u64,
     previous: Option<PacketDuration>,
     pending: Vec<Packet>,
     pending_frames: u8,
     has_begun: bool,
-    /// What fills in where the encoder gives nothing.
+    /// The packet of silence that fills gaps of the encoder.
     silence: Packet,
 }
 
 impl OggMuxer {
-    /// `lead` is how far the encoder's packets are behind what it was given, in samples.
-    pub(crate) fn new(serial: u32, lead: u64, silence: Packet) -> Self {
+    /// Creates a logical stream. `pre_skip` is the delay of the encoder in samples.
+    pub(crate) fn new(serial: u32, pre_skip: u64, silence: Packet) -> Self {
         Self {
             serial,
             sequence: 0,
             granule: 0,
             due: 0,
-            lead,
+            pre_skip,
             previous: None,
             pending: Vec::new(),
             pending_frames: 0,
@@ -61,17 +60,17 @@ impl OggMuxer {
         }
     }
 
-    /// The pages that begin the stream: the first packet alone (RFC 7845, section 3; Vorbis I,
-    /// A.2), then the others.
+    /// The header pages: the first packet alone on its page, then the others (RFC 7845, section 3; Vorbis I, section
+    /// A.2).
     pub(crate) fn headers(&mut self, first: &[u8], others: &[Bytes]) -> Bytes {
         let mut pages = Vec::new();
-        self.write(&mut pages, BEGINS, 0, [first].into_iter());
+        self.write(&mut pages, FIRST_PAGE, 0, [first].into_iter());
         self.write(&mut pages, 0, 0, others.iter().map(|packet| &packet[..]));
         pages.into()
     }
 
-    /// Takes what came out in one frame. Gives a page when it is time for one: at once for the
-    /// first that can be heard, then every 60 ms.
+    /// Adds the packets of one frame. Returns a page when one is due: at once for the first audible packet, then
+    /// every 60 ms.
     pub(crate) fn push_packets(&mut self, packets: &[Packet]) -> Option<Bytes> {
         let mut pages = Vec::new();
         self.due += FRAME_SAMPLES as u64;
@@ -79,27 +78,27 @@ impl OggMuxer {
             self.append(packet.clone(), &mut pages);
         }
         if self.due > self.granule + LAG_MAX {
-            // One a frame is more than is needed, and never too much at once.
+            // One packet per frame catches up, and bounds the insertion at once.
             self.append(self.silence.clone(), &mut pages);
         }
         self.pending_frames = self.pending_frames.saturating_add(1);
-        // A page that ends before there is anything to hear is an error to some readers.
-        let is_heard = self.granule > 0;
-        if is_heard && (!self.has_begun || self.pending_frames >= FRAMES_PER_PAGE) {
+        // Some readers reject a page of granule position 0 after the headers.
+        let is_audible = self.granule > 0;
+        if is_audible && (!self.has_begun || self.pending_frames >= FRAMES_PER_PAGE) {
             self.flush(&mut pages);
             self.has_begun = true;
         }
         (!pages.is_empty()).then(|| pages.into())
     }
 
-    /// The last page, which ends when the listener's time ends: `packets` as far as they are needed
-    /// for that, at least one, and silence if they do not reach.
+    /// The last page, which ends at the listener's time. Contains `packets` up to that time, at least one, and
+    /// silence if they are too short.
     pub(crate) fn end(&mut self, packets: &[Packet]) -> Bytes {
         let mut pages = Vec::new();
-        let end = self.due + self.lead;
+        let end = self.due + self.pre_skip;
         let mut before = self.granule;
         let silence = self.silence.clone();
-        // At most a second of silence; `take` sees to it that no more is missing.
+        // At most 1 s of silence; `push_packets` ensures that no more is missing.
         for packet in packets.iter().chain(std::iter::repeat_n(&silence, 50)) {
             before = self.granule;
             self.append(packet.clone(), &mut pages);
@@ -107,14 +106,14 @@ impl OggMuxer {
                 break;
             }
         }
-        // Decoders cut no more than the last packet.
+        // Decoders trim the last packet at most.
         let end = end.clamp(before, self.granule);
-        self.write_pending(&mut pages, ENDS, end);
+        self.write_pending(&mut pages, LAST_PAGE, end);
         pages.into()
     }
 
     fn append(&mut self, packet: Packet, pages: &mut Vec<u8>) {
-        // No encoder makes packets that long; if one did, its time would still pass.
+        // Encoders do not produce packets larger than a page. Such a packet would be replaced by silence.
         let packet = match segments(&packet.bytes) <= SEGMENTS_MAX {
             true => packet,
             false => self.silence.clone(),
@@ -147,7 +146,7 @@ impl OggMuxer {
         self.pending.clear();
     }
 
-    /// Writes one page of whole packets.
+    /// Appends one page of whole packets to `pages`.
     fn write<'a>(
         &mut self,
         pages: &mut Vec<u8>,
@@ -176,13 +175,13 @@ impl OggMuxer {
     }
 }
 
-/// How many segments a packet takes on its page.
+/// Number of segments that a packet takes on its page.
 pub(crate) fn segments(packet: &[u8]) -> usize {
     packet.len() / 255 + 1
 }
 
-/// The checksum of a page whose checksum is zero: CRC-32 of polynomial 04c11db7, nothing reflected
-/// and nothing inverted. Eight bytes at a time.
+/// The checksum of a page whose checksum field is zero: CRC-32 of polynomial 04c11db7, neither reflected nor inverted.
+/// Processes eight bytes at a time.
 fn crc(page: &[u8]) -> u32 {
     let (eights, rest) = page.as_chunks::<8>();
     let mut crc = 0_u32;
@@ -201,7 +200,7 @@ fn crc(page: &[u8]) -> u32 {
     crc
 }
 
-/// The checksum of each byte, followed by none to seven zeros.
+/// The checksum of each byte followed by 0 to 7 zero bytes.
 static CRC_TABLES: [[u32; 256]; 8] = crc_tables();
 
 const fn crc_tables() -> [[u32; 256]; 8] {
@@ -228,8 +227,8 @@ const fn crc_tables() -> [[u32; 256]; 8] {
 mod tests {
     use super::*;
 
-    fn packet(length: usize, span: PacketDuration) -> Packet {
-        Packet::new(vec![7; length].into(), span)
+    fn packet(length: usize, duration: PacketDuration) -> Packet {
+        Packet::new(vec![7; length].into(), duration)
     }
 
     fn granules(pages: &[u8]) -> Vec<u64> {
@@ -246,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn checksums_as_others_make_them() {
+    fn checksums_equal_the_bitwise_algorithm() {
         assert_eq!(crc(b"==!"), 0x9f85_8776);
         assert_eq!(crc(b""), 0);
         let naive = |bytes: &[u8]| {
@@ -263,10 +262,10 @@ mod tests {
     }
 
     #[test]
-    fn the_first_page_at_once_and_then_every_60_ms() {
-        let mut pager = OggMuxer::new(1, 312, packet(3, PacketDuration::FRAME));
+    fn first_page_is_sent_at_once_and_then_every_60_ms() {
+        let mut muxer = OggMuxer::new(1, 312, packet(3, PacketDuration::FRAME));
         let pages: Vec<_> = (0..7)
-            .map(|_| pager.push_packets(&[packet(60, PacketDuration::FRAME)]))
+            .map(|_| muxer.push_packets(&[packet(60, PacketDuration::FRAME)]))
             .collect();
         let granules: Vec<_> = pages
             .iter()
@@ -280,24 +279,24 @@ mod tests {
     }
 
     #[test]
-    fn windows_overlap() {
+    fn durations_of_overlapping_windows_add_up() {
         let long = packet(3, PacketDuration::Overlapping(512));
-        let mut pager = OggMuxer::new(1, 0, long.clone());
+        let mut muxer = OggMuxer::new(1, 0, long.clone());
         assert_eq!(
-            pager.push_packets(&[packet(3, PacketDuration::Overlapping(64))]),
+            muxer.push_packets(&[packet(3, PacketDuration::Overlapping(64))]),
             None,
-            "nothing to hear yet"
+            "nothing audible yet"
         );
-        let page = pager.push_packets(&[long.clone(), long]).expect("a page");
+        let page = muxer.push_packets(&[long.clone(), long]).expect("a page");
         assert_eq!(granules(&page), [64 + 512 + 1_024]);
     }
 
     #[test]
-    fn no_page_of_sound_ends_before_there_is_any() {
-        let mut pager = OggMuxer::new(1, 0, packet(1, PacketDuration::Overlapping(512)));
+    fn no_audio_page_has_granule_position_zero() {
+        let mut muxer = OggMuxer::new(1, 0, packet(1, PacketDuration::Overlapping(512)));
         let first = packet(1, PacketDuration::Overlapping(64));
-        let pages: Vec<_> = std::iter::once(pager.push_packets(&[first]))
-            .chain((0..12).map(|_| pager.push_packets(&[])))
+        let pages: Vec<_> = std::iter::once(muxer.push_packets(&[first]))
+            .chain((0..12).map(|_| muxer.push_packets(&[])))
             .flatten()
             .flat_map(|page| granules(&page))
             .collect();
@@ -308,23 +307,23 @@ mod tests {
     }
 
     #[test]
-    fn a_gap_is_filled_with_silence() {
-        let mut pager = OggMuxer::new(1, 0, packet(1, PacketDuration::Overlapping(512)));
+    fn gap_is_filled_with_silence() {
+        let mut muxer = OggMuxer::new(1, 0, packet(1, PacketDuration::Overlapping(512)));
         for _ in 0..1_000 {
-            pager.push_packets(&[]);
-            assert!(pager.due - pager.granule <= LAG_MAX + 2 * 1_024);
+            muxer.push_packets(&[]);
+            assert!(muxer.due - muxer.granule <= LAG_MAX + 2 * 1_024);
         }
     }
 
     #[test]
-    fn packets_too_large_for_a_page_or_for_any() {
-        let mut pager = OggMuxer::new(1, 0, packet(3, PacketDuration::FRAME));
-        let pages = pager.push_packets(&[
+    fn oversized_packets_are_split_over_pages_or_replaced_by_silence() {
+        let mut muxer = OggMuxer::new(1, 0, packet(3, PacketDuration::FRAME));
+        let pages = muxer.push_packets(&[
             packet(60_000, PacketDuration::FRAME),
             packet(60_000, PacketDuration::FRAME),
         ]);
         assert_eq!(granules(&pages.expect("pages")), [960, 1_920]);
-        let page = pager.end(&[packet(70_000, PacketDuration::FRAME)]);
+        let page = muxer.end(&[packet(70_000, PacketDuration::FRAME)]);
         assert!(page.len() < 200, "silence instead");
     }
 }

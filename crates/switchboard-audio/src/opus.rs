@@ -1,8 +1,8 @@
 //! Opus in Ogg, RFC 7845, by the crate ropus (libopus in Rust): one packet every 20 ms.
 //!
-//! The crate opus-rs (0.1.40) was tried first. At 24 kbit/s it loses whole tones: 2 kHz at 2 % of
-//! full scale comes out 25 dB too low, 10 kHz at a quarter of it 15 dB. Coding for voice it takes
-//! twice the bitrate it is given. It decodes well, and does so in the tests.
+//! The crate opus-rs (0.1.40) is not used for encoding. At 24 kbit/s it attenuates tones: 2 kHz at 2 % of full
+//! scale by 25 dB, 10 kHz at 25 % of full scale by 15 dB. In voice mode it uses twice the configured bitrate. The
+//! tests use it as a decoder.
 
 use std::fmt;
 
@@ -14,22 +14,22 @@ use crate::{
     encoder::{Codec, EncodeError, FrameEncoder, Packet, PacketDuration},
 };
 
-/// How far the encoder is behind its input, in samples: 2.5 ms of overlap and 4 ms of delay
-/// compensation, as in libopus. A test measures it.
+/// Delay of the encoder in samples: 2.5 ms of overlap and 4 ms of delay compensation, as in libopus. A test
+/// measures it.
 pub(crate) const LOOKAHEAD: u16 = 312;
 
-/// What a decoder that joins a running stream should drop until it has converged: 80 ms (RFC 7845,
-/// section 4.6).
+/// Pre-skip in samples for a decoder that joins a running stream: 80 ms until it has converged (RFC 7845, section
+/// 4.6).
 pub(crate) const CONVERGENCE: u16 = 3_840;
 
-/// The largest packet of one frame (RFC 6716, section 3.4), with its first byte.
+/// Maximum size of a packet of one frame in bytes, with its first byte (RFC 6716, section 3.4).
 const PACKET_MAX: usize = 1_276;
 
-/// Digital silence for 20 ms: CELT, full band, one channel, with its silence flag set. Unlike a
-/// packet of one byte, which asks a decoder to conceal a loss, it sounds the same after anything.
+/// A packet of 20 ms of digital silence: CELT, full band, one channel, with the silence flag set. A packet of one
+/// byte would make the decoder conceal a loss; this packet decodes to silence in any decoder state.
 const SILENCE: &[u8] = &[0xf8, 0xff, 0xfe];
 
-/// `OpusHead` (RFC 7845, section 5.1).
+/// The `OpusHead` packet (RFC 7845, section 5.1).
 pub(crate) fn head(pre_skip: u16) -> Vec<u8> {
     let mut head = Vec::with_capacity(19);
     head.extend(b"OpusHead");
@@ -40,7 +40,7 @@ pub(crate) fn head(pre_skip: u16) -> Vec<u8> {
     head
 }
 
-/// `OpusTags` (RFC 7845, section 5.2), with a vendor and no comment.
+/// The `OpusTags` packet (RFC 7845, section 5.2), with a vendor and no comments.
 pub(crate) fn tags() -> Vec<u8> {
     const VENDOR: &[u8] = b"switchboard";
     let mut tags = Vec::with_capacity(32);
@@ -51,7 +51,7 @@ pub(crate) fn tags() -> Vec<u8> {
     tags
 }
 
-/// Opus as the settings want it.
+/// Opus with the bitrate and complexity of the settings.
 #[derive(Debug)]
 pub(crate) struct OpusCodec {
     bitrate: u32,
@@ -71,15 +71,14 @@ impl OpusCodec {
 
 impl Codec for OpusCodec {
     fn encoder(&self) -> Result<Box<dyn FrameEncoder>, EncodeError> {
-        // `Audio` chooses CELT, which is true to whatever is mixed, and takes a fifth of the time
-        // that coding for voice would.
+        // `Audio` selects CELT, which reproduces any mix and takes a fifth of the CPU time of voice mode.
         let encoder = ropus::Encoder::builder(SAMPLE_RATE, Channels::Mono, Application::Audio)
             .bitrate(Bitrate::Bits(self.bitrate))
             .complexity(self.complexity)
             .build();
         let mut encoder = RopusEncoder(encoder.map_err(|_| EncodeError)?);
-        // The energies of a frame are coded as what they differ from the frame before (RFC 6716,
-        // 4.3.2.1). After silence both sides know those, whatever was before the silence.
+        // Band energies are coded relative to the previous frame (RFC 6716, section 4.3.2.1). After a silent frame,
+        // encoder and decoder agree on them, whatever came before.
         encoder.encode(&[0; FRAME_SAMPLES], &mut Vec::new())?;
         Ok(Box::new(encoder))
     }
@@ -111,6 +110,8 @@ impl FrameEncoder for RopusEncoder {
 
 impl fmt::Debug for RopusEncoder {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("ByRopus").finish_non_exhaustive()
+        formatter
+            .debug_struct("RopusEncoder")
+            .finish_non_exhaustive()
     }
 }

@@ -1,4 +1,4 @@
-//! Other sample rates to 48 kHz, by the crate rubato.
+//! Resampling to 48 kHz, by the crate rubato.
 
 use std::fmt;
 
@@ -10,15 +10,15 @@ use rubato::{
 
 use crate::{SAMPLE_RATE, SourceHandle};
 
-/// A windowed sinc of this length: flat to about 0.9 of the band, 1.3 ms long at 48 kHz.
+/// Length of the windowed sinc filter in samples: flat to about 0.9 of the band, 1.3 ms long at 48 kHz.
 const SINC_SAMPLES: usize = 128;
 
-/// One channel of another rate, in chunks of 5 ms.
+/// Resamples one channel in chunks of 5 ms.
 pub(crate) struct Resampler {
     inner: Async<f32>,
     chunk: usize,
-    /// What waits until there is enough for a chunk.
-    gathered: Vec<f32>,
+    /// Input samples of the incomplete chunk.
+    pending: Vec<f32>,
     resampled: Vec<f32>,
     samples: Vec<i16>,
 }
@@ -39,36 +39,36 @@ impl Resampler {
         Ok(Self {
             inner,
             chunk,
-            gathered: Vec::with_capacity(chunk),
+            pending: Vec::with_capacity(chunk),
             resampled: vec![0.0; resampled_max],
             samples: Vec::with_capacity(resampled_max),
         })
     }
 
-    /// Takes any number of samples; what does not fill a chunk waits for the next ones.
+    /// Resamples any number of samples. Samples that do not fill a chunk are kept for the next call.
     pub(crate) fn push_samples(&mut self, mut samples: &[i16], to: &SourceHandle) {
         while !samples.is_empty() {
-            let wanted = (self.chunk - self.gathered.len()).min(samples.len());
-            let (now, later) = samples.split_at(wanted);
-            self.gathered
-                .extend(now.iter().map(|&sample| f32::from(sample)));
-            samples = later;
-            if self.gathered.len() == self.chunk {
+            let wanted = (self.chunk - self.pending.len()).min(samples.len());
+            let (head, tail) = samples.split_at(wanted);
+            self.pending
+                .extend(head.iter().map(|&sample| f32::from(sample)));
+            samples = tail;
+            if self.pending.len() == self.chunk {
                 self.flush_chunk(to);
             }
         }
     }
 
-    /// Passes on the last samples, which wait for a whole chunk and for the length of the filter.
+    /// Flushes the incomplete chunk and the delay of the filter, padded with silence.
     pub(crate) fn finish(&mut self, to: &SourceHandle) {
-        let silence = vec![0; 2 * self.chunk - self.gathered.len()];
+        let silence = vec![0; 2 * self.chunk - self.pending.len()];
         self.push_samples(&silence, to);
     }
 
     fn flush_chunk(&mut self, to: &SourceHandle) {
-        // The buffers have the sizes it asked for; were it to refuse them, the chunk would be lost.
+        // The buffers have the required sizes; on an error the chunk would be lost.
         let count = self.resample().unwrap_or_default();
-        self.gathered.clear();
+        self.pending.clear();
         self.samples.clear();
         let resampled = self.resampled.iter().take(count);
         // From float, `as` rounds towards zero and saturates.
@@ -80,10 +80,10 @@ impl Resampler {
     fn resample(&mut self) -> Result<usize, ResampleError> {
         let wrong_size = |_| ResampleError::InsufficientInputBufferSize {
             expected: self.chunk,
-            actual: self.gathered.len(),
+            actual: self.pending.len(),
         };
         let capacity = self.resampled.len();
-        let from = SequentialSlice::new(&self.gathered, 1, self.chunk).map_err(wrong_size)?;
+        let from = SequentialSlice::new(&self.pending, 1, self.chunk).map_err(wrong_size)?;
         let mut to =
             SequentialSlice::new_mut(&mut self.resampled, 1, capacity).map_err(wrong_size)?;
         let (_, written) = self

@@ -1,22 +1,21 @@
-//! What can be set about a mixer.
+//! The settings of a mixer.
 
 use std::time::Duration;
 
 use crate::{FRAME_SAMPLES, SAMPLE_RATE};
 
-/// What can be set about a mixer. Values out of range are brought into it, never refused.
+/// The settings of a mixer. Values out of range are clamped, not rejected.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MixSettings {
-    /// How much of a source may wait to be mixed; what is older is dropped. At least one frame,
-    /// at most 10 s.
+    /// Maximum audio buffered per source; older samples are dropped. At least one frame, at most 10 s.
     pub latency_max: Duration,
-    /// Whether those who talk hear themselves too.
+    /// Whether an owner's mix includes its own sources.
     pub echo_self: bool,
-    /// Bits a second of an Opus stream, 6,000 to 256,000.
+    /// Bitrate of Opus streams in bit/s, 6,000 to 256,000.
     pub opus_bitrate: u32,
-    /// How hard the Opus encoder tries, 0 to 10.
+    /// Complexity of the Opus encoder, 0 to 10.
     pub opus_complexity: u8,
-    /// The quality of Vorbis, -0.2 to 1.0. Below 0.3 single tones come out too low.
+    /// Quality of Vorbis streams, -0.2 to 1.0. Below 0.3, single tones are attenuated.
     pub vorbis_quality: f32,
 }
 

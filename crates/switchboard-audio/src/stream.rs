@@ -1,4 +1,4 @@
-//! One (mix, format): an encoder, and all who hear the same.
+//! The stream of one (mix, format): an encoder and its listeners.
 
 use std::sync::Arc;
 
@@ -15,27 +15,27 @@ use crate::{
     wav::{self, WavCodec},
 };
 
-/// What is heard.
+/// The sources that a mix contains.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum MixKind {
-    /// Everybody.
+    /// All sources.
     Full,
-    /// Everybody but this owner.
+    /// All sources except this owner's.
     Without(u64),
 }
 
-/// One mix in one format.
+/// One mix encoded in one format, with its listeners.
 #[derive(Debug)]
 pub(crate) struct MixStream<O> {
     pub(crate) mix: MixKind,
     pub(crate) format: Format,
     pub(crate) listeners: Vec<MixListener<O>>,
     headers: StreamHeaders,
-    coder: DtxEncoder,
+    encoder: DtxEncoder,
     packets: Vec<Packet>,
 }
 
-/// How a listener of this format begins.
+/// The headers that a listener's stream of this format begins with.
 #[derive(Debug)]
 enum StreamHeaders {
     Wav(Bytes),
@@ -62,59 +62,59 @@ impl<O: AudioSink> MixStream<O> {
             format,
             listeners: Vec::new(),
             headers,
-            coder: DtxEncoder::new(codec),
+            encoder: DtxEncoder::new(codec),
             packets: Vec::new(),
         })
     }
 
-    /// Begins a stream of his own for this listener. A listener who takes no headers is dropped.
-    pub(crate) fn add_listener(&mut self, owner: u64, serial: u32, mut outlet: O) {
-        let silence = self.coder.silence().clone();
-        let (pager, headers) = match &self.headers {
+    /// Adds a listener and sends it the headers of its own stream. A sink that rejects the headers is dropped.
+    pub(crate) fn add_listener(&mut self, owner: u64, serial: u32, mut sink: O) {
+        let silence = self.encoder.silence().clone();
+        let (muxer, headers) = match &self.headers {
             StreamHeaders::Wav(header) => (None, header.clone()),
             StreamHeaders::Opus => {
-                let pre_skip = match self.coder.is_joined() {
+                let pre_skip = match self.encoder.prepare_listener() {
                     true => opus::CONVERGENCE,
                     false => opus::LOOKAHEAD,
                 };
-                let mut pager = OggMuxer::new(serial, opus::LOOKAHEAD.into(), silence);
-                let pages = pager.headers(&opus::head(pre_skip), &[opus::tags().into()]);
-                (Some(pager), pages)
+                let mut muxer = OggMuxer::new(serial, opus::LOOKAHEAD.into(), silence);
+                let pages = muxer.headers(&opus::head(pre_skip), &[opus::tags().into()]);
+                (Some(muxer), pages)
             }
             StreamHeaders::Vorbis(vorbis) => {
-                let mut pager = OggMuxer::new(serial, 0, silence);
+                let mut muxer = OggMuxer::new(serial, 0, silence);
                 let (first, others) = vorbis.headers();
-                let pages = pager.headers(first, others);
-                (Some(pager), pages)
+                let pages = muxer.headers(first, others);
+                (Some(muxer), pages)
             }
         };
-        if outlet.send(headers) {
-            self.listeners.push(MixListener::new(owner, outlet, pager));
+        if sink.send(headers) {
+            self.listeners.push(MixListener::new(owner, sink, muxer));
         }
     }
 
-    /// Takes over a listener of another mix, whose stream goes on.
+    /// Moves a listener here from another mix. Its stream continues without new headers.
     pub(crate) fn adopt_listener(&mut self, listener: MixListener<O>) {
-        self.coder.is_joined();
+        self.encoder.prepare_listener();
         self.listeners.push(listener);
     }
 
-    /// Encodes 20 ms and sends them; forgets the listeners who do not take them.
+    /// Encodes 20 ms and sends the packets. Removes listeners whose sink rejects them.
     pub(crate) fn render(&mut self, frame: &Frame) {
         if self.listeners.is_empty() {
             return;
         }
         self.packets.clear();
         let is_silent = sum::is_silent(frame);
-        self.coder.encode(frame, is_silent, &mut self.packets);
+        self.encoder.encode(frame, is_silent, &mut self.packets);
         self.listeners
             .retain_mut(|listener| listener.push_packets(&self.packets));
     }
 
-    /// Sends everybody the end.
+    /// Finishes the stream of every listener.
     pub(crate) fn end(mut self) {
         self.packets.clear();
-        self.coder.finish(&mut self.packets);
+        self.encoder.finish(&mut self.packets);
         for listener in &mut self.listeners {
             listener.end(&self.packets);
         }

@@ -1,10 +1,10 @@
-//! The arithmetic of mixing. Sums are exact in 32 bits (65,536 sources at full scale) and are
-//! brought into 16 bits once, at the end, so that the order of sources does not matter. Plain
-//! loops over arrays of one length, which the compiler turns into vector instructions.
+//! Arithmetic of mixing. Sums are exact in 32 bits (65,536 sources at full scale) and are clamped to 16 bits once,
+//! at the end, so the order of sources does not matter. The loops run over arrays of fixed length, so the compiler
+//! vectorizes them.
 
 use crate::{FRAME_SAMPLES, Frame};
 
-/// A frame before it is brought into 16 bits.
+/// The sums of one frame, before they are clamped to 16 bits.
 pub(crate) type SampleSums = [i32; FRAME_SAMPLES];
 
 pub(crate) fn add(sum: &mut SampleSums, frame: &Frame) {

@@ -12,8 +12,7 @@ use crate::{
     vorbis_workers::RemoteEncoder,
 };
 
-/// Vorbis of one quality. All its streams have the same headers, which is why listeners can go
-/// from one to another.
+/// Vorbis of one quality. All of its streams have the same headers, so listeners can move between them.
 #[derive(Debug)]
 pub(crate) struct VorbisCodec {
     quality: f32,
@@ -21,11 +20,11 @@ pub(crate) struct VorbisCodec {
     silence: Packet,
 }
 
-/// Headers and silence take some 10 ms to make, and nearly always it is the same quality.
+/// Cache of the last codec: creating headers and silence takes about 10 ms, and the quality rarely changes.
 static LAST_USED: Mutex<Option<Arc<VorbisCodec>>> = Mutex::new(None);
 
 impl VorbisCodec {
-    /// Vorbis as the settings want it.
+    /// Creates the codec for the quality of the settings, or returns the cached one.
     pub(crate) fn new(settings: &MixSettings) -> Result<Arc<Self>, EncodeError> {
         let quality = match settings.vorbis_quality.is_nan() {
             true => MixSettings::default().vorbis_quality,
@@ -42,22 +41,22 @@ impl VorbisCodec {
         }
     }
 
-    /// The three header packets (Vorbis I, 4.2).
+    /// The three header packets: the first, and the other two (Vorbis I, section 4.2).
     pub(crate) fn headers(&self) -> (&Bytes, &[Bytes]) {
         (&self.headers[0], &self.headers[1..])
     }
 
-    /// Encodes a little silence, to see what it looks like.
+    /// Encodes silence to obtain the headers and the packet of silence.
     fn probe(quality: f32) -> Result<Self, EncodeError> {
         let (mut stream, headers) = VorbisStream::new(quality)?;
-        let fit = |packets: &[Bytes]| {
+        let fits_on_a_page = |packets: &[Bytes]| {
             packets
                 .iter()
                 .map(|packet| ogg::segments(packet))
                 .sum::<usize>()
                 <= ogg::SEGMENTS_MAX
         };
-        if headers.len() != 3 || !fit(&headers) {
+        if headers.len() != 3 || !fits_on_a_page(&headers) {
             return Err(EncodeError);
         }
         let mut packets = Vec::new();
@@ -87,20 +86,23 @@ impl Codec for VorbisCodec {
 #[derive(Debug)]
 struct VorbisRsEncoder {
     remote: RemoteEncoder,
-    /// Samples of silence that go before the next frame.
-    owed: usize,
+    /// Samples of silence to encode before the next frame.
+    pending_silence: usize,
 }
 
 impl VorbisRsEncoder {
     fn new(quality: f32) -> Result<Self, EncodeError> {
         let remote = RemoteEncoder::new(quality)?;
-        Ok(Self { remote, owed: 0 })
+        Ok(Self {
+            remote,
+            pending_silence: 0,
+        })
     }
 }
 
 impl FrameEncoder for VorbisRsEncoder {
     fn encode(&mut self, frame: &Frame, packets: &mut Vec<Packet>) -> Result<(), EncodeError> {
-        let silence = std::iter::repeat_n(0.0, std::mem::take(&mut self.owed));
+        let silence = std::iter::repeat_n(0.0, std::mem::take(&mut self.pending_silence));
         let samples = frame.iter().map(|&sample| f32::from(sample) / 32_768.0);
         self.remote
             .encode(silence.chain(samples).collect(), packets)
@@ -111,7 +113,7 @@ impl FrameEncoder for VorbisRsEncoder {
         samples: usize,
         _packets: &mut Vec<Packet>,
     ) -> Result<(), EncodeError> {
-        self.owed += samples;
+        self.pending_silence += samples;
         Ok(())
     }
 
@@ -127,14 +129,14 @@ mod tests {
     use super::*;
     use crate::encoder::DtxEncoder;
 
-    /// Its first encoder ends in a panic.
+    /// A codec whose first encoder panics.
     #[derive(Debug)]
-    struct Fragile {
+    struct PanickingCodec {
         vorbis: Arc<VorbisCodec>,
         made: AtomicU32,
     }
 
-    impl Codec for Fragile {
+    impl Codec for PanickingCodec {
         fn encoder(&self) -> Result<Box<dyn FrameEncoder>, EncodeError> {
             let mut encoder = VorbisRsEncoder::new(self.vorbis.quality)?;
             if self.made.fetch_add(1, Ordering::Relaxed) == 0 {
@@ -149,18 +151,18 @@ mod tests {
     }
 
     #[test]
-    fn after_a_panic_a_stream_goes_on_with_a_new_encoder() {
+    fn stream_continues_with_a_new_encoder_after_a_panic() {
         let vorbis = VorbisCodec::new(&MixSettings::default()).expect("Vorbis");
-        let fragile = Arc::new(Fragile {
+        let codec = Arc::new(PanickingCodec {
             vorbis,
             made: AtomicU32::new(0),
         });
-        let mut coder = DtxEncoder::new(fragile.clone());
+        let mut encoder = DtxEncoder::new(codec.clone());
         let mut packets = Vec::new();
         let wave: Frame = std::array::from_fn(|at| (at / 48 % 2) as i16 * 10_000);
-        (0..50).for_each(|_| coder.encode(&wave, false, &mut packets));
-        assert_eq!(fragile.made.load(Ordering::Relaxed), 2);
-        let sounds = packets.iter().filter(|packet| *packet != coder.silence());
-        assert!(sounds.count() > 35);
+        (0..50).for_each(|_| encoder.encode(&wave, false, &mut packets));
+        assert_eq!(codec.made.load(Ordering::Relaxed), 2);
+        let audible = packets.iter().filter(|packet| *packet != encoder.silence());
+        assert!(audible.count() > 35);
     }
 }

@@ -1,6 +1,6 @@
-//! One Vorbis stream as it comes out of vorbis_rs: whole Ogg pages of four packets or more, taken
-//! apart again, because each listener gets pages of its own. What waits for its page is why this
-//! format is heard about 170 ms late, of which 20 are the frame that is left with a thread.
+//! One Vorbis stream encoded by vorbis_rs. The crate writes Ogg pages of four packets or more, which are split into
+//! packets again, because each listener gets its own pages. Packets that wait for their page add to the latency of
+//! this format: about 170 ms, of which 20 ms are the frame in flight on a worker thread.
 
 use std::{cell::RefCell, fmt, io, num::NonZero, rc::Rc};
 
@@ -18,10 +18,10 @@ const RATE: NonZero<u32> = match NonZero::new(SAMPLE_RATE) {
     None => panic!(),
 };
 
-/// The fixed part of an Ogg page's header (RFC 3533, section 6).
+/// Length of the fixed part of an Ogg page header in bytes (RFC 3533, section 6).
 const PAGE_HEADER: usize = 27;
 
-/// An encoder, and what takes its pages apart. It cannot leave its thread.
+/// An encoder, and the reader that splits its pages. Not `Send`.
 pub(crate) struct VorbisStream {
     encoder: VorbisEncoder<PageBuffer>,
     pages: PageBuffer,
@@ -30,12 +30,12 @@ pub(crate) struct VorbisStream {
     quarters: [u32; 2],
 }
 
-/// What the encoder writes to.
+/// The buffer that the encoder writes pages to.
 #[derive(Clone, Default)]
 struct PageBuffer(Rc<RefCell<Vec<u8>>>);
 
 impl VorbisStream {
-    /// A new encoder and its header packets.
+    /// Creates an encoder and returns its header packets.
     pub(crate) fn new(quality: f32) -> Result<(Self, Vec<Bytes>), EncodeError> {
         let pages = PageBuffer::default();
         let strategy = VorbisBitrateManagementStrategy::QualityVbr {
@@ -43,7 +43,7 @@ impl VorbisStream {
         };
         let encoder = VorbisEncoderBuilder::new_with_serial(RATE, NonZero::<u8>::MIN, pages.clone(), 0)
             .bitrate_management_strategy(strategy)
-            // Any page with more than this goes out, once it has four packets.
+            // A page is written once it has four packets.
             .minimum_page_data_size(Some(1))
             .build()
             .map_err(|_| EncodeError)?;
@@ -59,7 +59,7 @@ impl VorbisStream {
         Ok((stream, headers))
     }
 
-    /// Takes samples (full scale is 1.0), gives the packets that are ready.
+    /// Encodes samples (full scale is 1.0) and appends the packets that are ready.
     pub(crate) fn encode(
         &mut self,
         samples: &[f32],
@@ -70,7 +70,7 @@ impl VorbisStream {
         self.collect(packets)
     }
 
-    /// Gives what is left.
+    /// Ends the stream and appends the remaining packets.
     pub(crate) fn finish(self, packets: &mut Vec<Packet>) -> Result<(), EncodeError> {
         let Self {
             encoder,
@@ -92,15 +92,16 @@ impl VorbisStream {
     }
 }
 
-/// libvorbis has two modes, short windows and long ones, so the mode number is the bit after the
-/// one that says "audio" (Vorbis I, 4.3.1). A test compares the sums with what a decoder gives.
+/// Wraps a packet with its duration. libvorbis has two modes, short and long windows, so the mode number is the bit
+/// after the packet type bit (Vorbis I, section 4.3.1). A test compares the durations with a decoder's.
 fn packet(bytes: Bytes, [short, long]: [u32; 2]) -> Packet {
     let is_long = bytes.first().is_some_and(|first| first & 2 != 0);
     let quarter = if is_long { long } else { short };
     Packet::new(bytes, PacketDuration::Overlapping(quarter))
 }
 
-/// The window sizes are powers of two, in two halves of a byte (Vorbis I, 4.2.2).
+/// A quarter of the short and of the long window, in samples. The identification header holds the window sizes as
+/// powers of two, in two halves of a byte (Vorbis I, section 4.2.2).
 fn quarters(identification: &[u8]) -> Result<[u32; 2], EncodeError> {
     let sizes = *identification.get(28).ok_or(EncodeError)?;
     let quarter = |power: u8| 1_u32.checked_shl(power.into()).map(|size| size / 4);
@@ -110,7 +111,7 @@ fn quarters(identification: &[u8]) -> Result<[u32; 2], EncodeError> {
     }
 }
 
-/// The packets of whole pages.
+/// Splits whole pages into packets.
 fn split_pages(reader: &mut BasePacketReader, pages: &[u8]) -> Result<Vec<Bytes>, EncodeError> {
     let mut packets = Vec::new();
     let mut rest = pages;

@@ -1,10 +1,9 @@
-//! The threads on which Vorbis is encoded.
+//! Worker threads for Vorbis encoding.
 //!
-//! An encoder of vorbis_rs is full of C pointers and cannot leave the thread it was made on, while
-//! a mixer goes from thread to thread with its task. So each encoder lives on one of a few threads.
-//! A mixer leaves a frame there and takes along what has come of the frame before, 20 ms later, so
-//! that it waits only when a thread is a whole frame behind. That is also what bounds the queues:
-//! no encoder ever has more than one frame under way.
+//! An encoder of vorbis_rs contains C pointers and is not `Send`, while a mixer moves between threads with its task. So
+//! each encoder lives on one of a few worker threads. A mixer submits a frame and collects the packets of the
+//! previous frame, 20 ms later, so it waits only if a worker is a whole frame behind. This also bounds the queues: an
+//! encoder never has more than one frame in flight.
 
 use std::{
     collections::HashMap,
@@ -23,21 +22,21 @@ use crate::{
     vorbis_encoder::VorbisStream,
 };
 
-/// More threads than this would only be in each other's way, and in that of the signalling.
+/// Maximum number of threads. More would compete with each other and with signaling.
 const THREADS_MAX: usize = 8;
 
-static WORKERS: [VorbisWorker; THREADS_MAX] = [const { VorbisWorker::none_yet() }; THREADS_MAX];
+static WORKERS: [VorbisWorker; THREADS_MAX] = [const { VorbisWorker::not_started() }; THREADS_MAX];
 
 type EncodeResult = Result<Vec<Packet>, EncodeError>;
 
-/// The way to a thread: work for the encoder of this number.
+/// The queue of a worker: work items with the number of their encoder.
 type WorkQueue = Sender<(u64, WorkItem)>;
 
 #[derive(Debug)]
 enum WorkItem {
     Open {
         quality: f32,
-        answers: SyncSender<EncodeResult>,
+        results: SyncSender<EncodeResult>,
     },
     Encode(Vec<f32>),
     Finish,
@@ -46,61 +45,61 @@ enum WorkItem {
     Panic,
 }
 
-/// An encoder that lives on one of the threads.
+/// Handle of an encoder on a worker thread.
 #[derive(Debug)]
 pub(crate) struct RemoteEncoder {
     id: u64,
     queue: WorkQueue,
-    answers: Receiver<EncodeResult>,
-    /// Whether there is an answer that has not been taken.
-    is_asked: bool,
+    results: Receiver<EncodeResult>,
+    /// Whether a result has not been collected yet.
+    is_in_flight: bool,
 }
 
 impl RemoteEncoder {
     pub(crate) fn new(quality: f32) -> Result<Self, EncodeError> {
         static LAST_ID: AtomicU64 = AtomicU64::new(0);
         let id = LAST_ID.fetch_add(1, Ordering::Relaxed);
-        // In turn, so that they share the work.
+        // Round-robin distribution over the workers.
         let count = thread::available_parallelism().map_or(1, NonZero::get);
-        let turn = id % count.min(THREADS_MAX) as u64;
-        let worker = usize::try_from(turn)
+        let slot = id % count.min(THREADS_MAX) as u64;
+        let worker = usize::try_from(slot)
             .ok()
-            .and_then(|turn| WORKERS.get(turn));
-        Self::on(worker.ok_or(EncodeError)?, id, quality)
+            .and_then(|slot| WORKERS.get(slot));
+        Self::open_on(worker.ok_or(EncodeError)?, id, quality)
     }
 
-    fn on(worker: &VorbisWorker, id: u64, quality: f32) -> Result<Self, EncodeError> {
-        let (sender, answers) = sync_channel(1);
+    fn open_on(worker: &VorbisWorker, id: u64, quality: f32) -> Result<Self, EncodeError> {
+        let (sender, results) = sync_channel(1);
         let work = WorkItem::Open {
             quality,
-            answers: sender,
+            results: sender,
         };
         Ok(Self {
             id,
             queue: worker.send((id, work))?,
-            answers,
-            is_asked: false,
+            results,
+            is_in_flight: false,
         })
     }
 
-    /// Takes samples (full scale is 1.0), gives the packets that the ones before have made ready.
+    /// Submits samples (full scale is 1.0) and appends the packets of the previous submission.
     pub(crate) fn encode(
         &mut self,
         samples: Vec<f32>,
         packets: &mut Vec<Packet>,
     ) -> Result<(), EncodeError> {
         self.collect(packets)?;
-        self.ask(WorkItem::Encode(samples))
+        self.submit(WorkItem::Encode(samples))
     }
 
-    /// Gives what is left. Nothing can be encoded after that.
+    /// Ends the stream and appends the remaining packets. Later calls of `encode` fail.
     pub(crate) fn finish(&mut self, packets: &mut Vec<Packet>) -> Result<(), EncodeError> {
         self.collect(packets)?;
-        self.ask(WorkItem::Finish)?;
+        self.submit(WorkItem::Finish)?;
         self.collect(packets)
     }
 
-    /// Has the thread panic over this encoder.
+    /// Makes the worker panic while it handles this encoder.
     #[cfg(test)]
     pub(crate) fn panic(&mut self) {
         self.queue
@@ -108,15 +107,15 @@ impl RemoteEncoder {
             .expect("a thread");
     }
 
-    fn ask(&mut self, work: WorkItem) -> Result<(), EncodeError> {
-        self.is_asked = true;
+    fn submit(&mut self, work: WorkItem) -> Result<(), EncodeError> {
+        self.is_in_flight = true;
         self.queue.send((self.id, work)).map_err(|_| EncodeError)
     }
 
     fn collect(&mut self, packets: &mut Vec<Packet>) -> Result<(), EncodeError> {
-        if std::mem::take(&mut self.is_asked) {
-            // The thread drops its end when the encoder is gone, so this cannot wait for ever.
-            packets.extend(self.answers.recv().map_err(|_| EncodeError)??);
+        if std::mem::take(&mut self.is_in_flight) {
+            // The worker drops its sender when the encoder is removed, so this does not block forever.
+            packets.extend(self.results.recv().map_err(|_| EncodeError)??);
         }
         Ok(())
     }
@@ -124,23 +123,23 @@ impl RemoteEncoder {
 
 impl Drop for RemoteEncoder {
     fn drop(&mut self) {
-        // Nobody there: then nothing has to be closed.
+        // If the worker has ended, there is nothing to close.
         let _ = self.queue.send((self.id, WorkItem::Close));
     }
 }
 
-/// The way to one thread, which is started when there is work for it, and again should it ever end.
+/// A worker thread. It is started with the first work item, and restarted if it has ended.
 #[derive(Debug)]
 struct VorbisWorker(Mutex<Option<WorkQueue>>);
 
 impl VorbisWorker {
-    const fn none_yet() -> Self {
+    const fn not_started() -> Self {
         Self(Mutex::new(None))
     }
 
-    /// Sends work, and gives the way for more of it.
+    /// Sends a work item and returns the queue for further items.
     fn send(&self, work: (u64, WorkItem)) -> Result<WorkQueue, EncodeError> {
-        // Nothing that holds this lock panics half-way through a change.
+        // No code panics under this lock with the state half changed, so poison is ignored.
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let work = match &*last {
             None => work,
@@ -167,7 +166,7 @@ fn run(queue: &Receiver<(u64, WorkItem)>) {
     for (id, work) in queue {
         let handled = catch_unwind(AssertUnwindSafe(|| handle(&mut streams, id, work)));
         if handled.is_err() {
-            // Whoever has this encoder makes another; the others on this thread notice nothing.
+            // The owner of this encoder creates another one. Other encoders of this worker are unaffected.
             streams.remove(&id);
         }
     }
@@ -180,28 +179,28 @@ fn handle(
 ) {
     let mut packets = Vec::new();
     match work {
-        WorkItem::Open { quality, answers } => {
+        WorkItem::Open { quality, results } => {
             if let Ok((stream, _)) = VorbisStream::new(quality) {
-                streams.insert(id, (stream, answers));
+                streams.insert(id, (stream, results));
             }
         }
         WorkItem::Encode(samples) => {
-            if let Some((stream, answers)) = streams.get_mut(&id) {
+            if let Some((stream, results)) = streams.get_mut(&id) {
                 let encoded = stream.encode(&samples, &mut packets);
-                let _ = answers.try_send(encoded.map(|()| packets));
+                let _ = results.try_send(encoded.map(|()| packets));
             }
         }
         WorkItem::Finish => {
-            if let Some((stream, answers)) = streams.remove(&id) {
+            if let Some((stream, results)) = streams.remove(&id) {
                 let finished = stream.finish(&mut packets);
-                let _ = answers.try_send(finished.map(|()| packets));
+                let _ = results.try_send(finished.map(|()| packets));
             }
         }
         WorkItem::Close => {
             streams.remove(&id);
         }
         #[cfg(test)]
-        WorkItem::Panic => panic!("as the test wants it"),
+        WorkItem::Panic => panic!("requested by the test"),
     }
 }
 
@@ -209,40 +208,40 @@ fn handle(
 mod tests {
     use super::*;
 
-    /// Whether a second can be encoded, which is 47 long windows.
+    /// Whether 1 s can be encoded, which is 47 long windows.
     fn works(remote: &mut RemoteEncoder) -> bool {
         let mut packets = Vec::new();
-        let are_taken = (0..50).all(|_| remote.encode(vec![0.0; 960], &mut packets).is_ok());
-        are_taken && packets.len() > 35
+        let are_accepted = (0..50).all(|_| remote.encode(vec![0.0; 960], &mut packets).is_ok());
+        are_accepted && packets.len() > 35
     }
 
     #[test]
-    fn a_panic_costs_one_encoder_and_not_its_neighbours() {
-        let worker = VorbisWorker::none_yet();
+    fn panic_removes_one_encoder_and_not_the_others_of_its_worker() {
+        let worker = VorbisWorker::not_started();
         let [mut bad, mut good] =
-            [0, 1].map(|id| RemoteEncoder::on(&worker, id, 0.4).expect("a thread"));
+            [0, 1].map(|id| RemoteEncoder::open_on(&worker, id, 0.4).expect("a thread"));
         assert!(works(&mut bad) && works(&mut good));
         bad.panic();
         assert!(!works(&mut bad));
         assert!(works(&mut good));
-        let mut another = RemoteEncoder::on(&worker, 2, 0.4).expect("a thread");
+        let mut another = RemoteEncoder::open_on(&worker, 2, 0.4).expect("a thread");
         assert!(works(&mut another));
     }
 
     #[test]
-    fn a_thread_that_has_ended_is_started_again() {
+    fn ended_worker_is_restarted() {
         let (ended, _) = channel();
         let worker = VorbisWorker(Mutex::new(Some(ended)));
-        let mut remote = RemoteEncoder::on(&worker, 0, 0.4).expect("another thread");
+        let mut remote = RemoteEncoder::open_on(&worker, 0, 0.4).expect("another thread");
         assert!(works(&mut remote));
         assert!(worker.send((0, WorkItem::Close)).is_ok());
     }
 
     #[test]
-    fn nobody_waits_for_a_frame_that_was_just_given() {
-        let (queue, _work_that_nobody_does) = channel();
+    fn encode_does_not_wait_for_the_submitted_frame() {
+        let (queue, _unhandled_work) = channel();
         let worker = VorbisWorker(Mutex::new(Some(queue)));
-        let mut remote = RemoteEncoder::on(&worker, 0, 0.4).expect("a queue");
+        let mut remote = RemoteEncoder::open_on(&worker, 0, 0.4).expect("a queue");
         assert!(remote.encode(vec![0.0; 960], &mut Vec::new()).is_ok());
     }
 }

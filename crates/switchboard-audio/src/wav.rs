@@ -1,4 +1,4 @@
-//! RIFF/WAVE: a header that promises no end, then the samples as they are.
+//! RIFF/WAVE: a header of unbounded length, then raw samples.
 
 use bytes::Bytes;
 
@@ -9,10 +9,10 @@ use crate::{
 
 const BYTES_PER_SAMPLE: u16 = 2;
 
-/// The length of a stream nobody knows the end of: the most that a header can say.
+/// Length field of a stream of unknown length: the maximum value.
 const ENDLESS: u32 = u32::MAX;
 
-/// The 44 bytes that begin each stream.
+/// The 44-byte header of each stream.
 pub(crate) fn header() -> Bytes {
     let mut header = Vec::with_capacity(44);
     header.extend(b"RIFF");
@@ -30,7 +30,7 @@ pub(crate) fn header() -> Bytes {
     header.into()
 }
 
-/// Samples as they are.
+/// The WAV codec: raw 16-bit samples.
 #[derive(Debug)]
 pub(crate) struct WavCodec {
     silence: Packet,
@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_header_is_the_recorded_one_but_for_its_lengths() {
+    fn header_equals_the_recorded_one_except_its_lengths() {
         let golden = "52494646ffffffff57415645666d7420100000000100010080bb00000077010002001000\
             64617461ffffffff";
         let hex: String = header().iter().map(|byte| format!("{byte:02x}")).collect();

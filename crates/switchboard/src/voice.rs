@@ -1,12 +1,12 @@
 //! Voice calls and rooms for clients that speak only HTTP: the dialect `gostream`.
 //!
-//! A request is admitted as every connection is, then its parameters are read, then who asks is
-//! proven (`identity.rs`), then the desk (`desk.rs`) changes its machines and tells whom it concerns.
-//! Audio goes past the desk: from a source straight into its mixer (`studio.rs`), from there to
-//! bounded queues of listeners.
+//! A request is admitted like any connection, its parameters are read, its caller is authenticated
+//! (`identity.rs`), and [`VoiceState`] (`state.rs`) updates its calls and rooms and sends the resulting
+//! events. Audio bypasses [`VoiceState`]: it goes from a source to its mixer (`room_mixer.rs`) and from there
+//! to the bounded queues of the listeners.
 //!
-//! Of several nodes one does all of this (`shared.rs`), and the others bring it what they are asked
-//! (`away.rs`).
+//! In a cluster, the elected voice leader serves all voice requests (`clustered.rs`). The other nodes
+//! forward theirs to it (`forwarder.rs`).
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
@@ -65,27 +65,27 @@ pub(crate) use clustered::{ClusterContext, election_log};
 
 pub use keys::{PublicKey, SecretKey};
 
-/// How often an event stream shows that it lives.
+/// Interval of the keep-alive comments on an idle event stream.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
-/// What a page of the site may send besides the usual.
+/// Non-standard request headers that CORS allows.
 const ALLOWED_HEADERS: HeaderValue = HeaderValue::from_static("PKey,CSRFToken");
 
-/// Tells a reverse proxy to pass on what comes as it comes, as nginx has it.
+/// Response header of nginx that turns off buffering in a reverse proxy.
 const PROXY_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 const NOT_BUFFERED: HeaderValue = HeaderValue::from_static("no");
 
-/// Voice as requests meet it.
+/// Serves voice requests, locally or in a cluster.
 #[derive(Clone, Debug)]
 pub(crate) enum VoiceBackend {
     /// This node is the only one.
     Local(Arc<VoiceService>),
-    /// One of several does it.
+    /// One elected node of the cluster serves voice.
     Clustered(Arc<ClusteredVoice>),
 }
 
 impl VoiceBackend {
-    /// None where it is off. Without other `nodes`, all is done here.
+    /// Returns `None` if voice is off. Without `nodes`, this node serves all voice requests itself.
     pub(crate) fn new(
         config: &Arc<Config>,
         limits: &Arc<Limits>,
@@ -102,7 +102,7 @@ impl VoiceBackend {
         })
     }
 
-    /// Ends all streams and calls: the server stops.
+    /// Ends all streams and calls when the server shuts down.
     pub(crate) fn end(&self) {
         match self {
             Self::Local(voice) => voice.state.end(),
@@ -118,10 +118,10 @@ impl VoiceBackend {
     }
 }
 
-/// What a source is told whose server stops.
+/// Response to the body of a source when the server shuts down.
 const SERVER_STOPS: &str = "The server stops.\n";
 
-/// Everything of voice that requests share.
+/// State and services that all voice requests share.
 #[derive(Debug)]
 pub(crate) struct VoiceService {
     identity: IdentityProvider,
@@ -131,7 +131,7 @@ pub(crate) struct VoiceService {
     origin: HeaderValue,
     audio_bytes_per_second: u32,
     limits: Arc<Limits>,
-    /// Of expensive requests.
+    /// Rate limits of expensive requests, by address.
     rates: Arc<AddressRates>,
     heartbeat: Heartbeat,
     mode: String,
@@ -140,7 +140,7 @@ pub(crate) struct VoiceService {
 }
 
 impl VoiceService {
-    /// None where it is off.
+    /// Returns `None` if voice is off or its configuration is invalid.
     fn new(
         config: &Config,
         limits: &Arc<Limits>,
@@ -151,7 +151,7 @@ impl VoiceService {
     ) -> Option<Arc<Self>> {
         let gostream = &config.voice.gostream;
         let identity = IdentityProvider::new(gostream)
-            .inspect_err(|error| tracing::error!(%error, "voice is off"))
+            .inspect_err(|error| tracing::error!(%error, "voice disabled: invalid configuration"))
             .ok()??;
         Some(Arc::new(Self {
             state: VoiceState::new(&config.voice, identity.users(), shards.clone()),
@@ -170,9 +170,9 @@ impl VoiceService {
         }))
     }
 
-    /// One like this, that nobody has called or entered yet.
-    fn anew(&self, config: &Config) -> Arc<Self> {
-        let identity = self.identity.anew(&config.voice.gostream);
+    /// Creates a service with the same configuration, without calls, rooms or challenges.
+    fn with_fresh_state(&self, config: &Config) -> Arc<Self> {
+        let identity = self.identity.with_fresh_state(&config.voice.gostream);
         Arc::new(Self {
             state: VoiceState::new(&config.voice, identity.users(), self.shards.clone()),
             identity,
@@ -189,7 +189,7 @@ impl VoiceService {
         })
     }
 
-    /// Whether the host program lets the caller into a room.
+    /// Asks the host program whether the caller may enter a room.
     async fn may_enter(&self, caller: &Caller, room: &RoomKey) -> Result<(), VoiceError> {
         let name = match room {
             RoomKey::Named(name) => name.clone(),
@@ -201,16 +201,17 @@ impl VoiceService {
             dialect: "gostream",
             room: RoomId::shared(SpaceName::default(), name),
         };
-        let may = match self.shards.access().may_enter(request) {
+        let is_allowed = match self.shards.access().may_enter(request) {
             Some(check) => check.await,
             None => true,
         };
-        may.then_some(())
+        is_allowed
+            .then_some(())
             .ok_or(VoiceError::forbidden("You may not enter this room."))
     }
 }
 
-/// What the page must know: who vouches for users.
+/// Response to `/voice/mode`: tells the voice page whether users are keys or accounts of a website.
 fn mode(config: &Config) -> String {
     let gostream = &config.voice.gostream;
     let is_site = gostream.identity == VoiceIdentity::Site;
@@ -219,7 +220,7 @@ fn mode(config: &Config) -> String {
     serde_json::json!({ "identity": identity, "site": site }).to_string()
 }
 
-/// One path.
+/// An HTTP endpoint of voice.
 #[derive(Clone, Copy, Debug)]
 enum VoiceEndpoint {
     Messages,
@@ -240,7 +241,7 @@ enum VoiceEndpoint {
     Join(AudioTarget),
 }
 
-/// Every path of voice. The page is served elsewhere.
+/// The path of each endpoint. The voice page is served by another module.
 const ENDPOINTS: [(&str, VoiceEndpoint); 18] = [
     ("/messages", VoiceEndpoint::Messages),
     ("/getCallTicket", VoiceEndpoint::Ticket),
@@ -271,7 +272,7 @@ impl VoiceEndpoint {
             | Self::ListRooms
             | Self::ListMembers
             | Self::Mode => &[Method::GET, Method::HEAD],
-            // GET too, for a player that is given an address and nothing else.
+            // GET is for media players that accept a URL only.
             Self::Join(_) | Self::KeyExchange => &[Method::POST, Method::GET, Method::HEAD],
             Self::Up(_) => &[Method::GET, Method::HEAD, Method::POST, Method::PUT],
             Self::NewCall
@@ -284,7 +285,7 @@ impl VoiceEndpoint {
         }
     }
 
-    /// The parameters that it reads, besides those of identity.
+    /// The parameters that the endpoint reads, except those that identify the caller.
     fn parameters(self) -> &'static [ParameterName] {
         match self {
             Self::Messages
@@ -317,20 +318,20 @@ impl VoiceEndpoint {
     }
 }
 
-/// Whether a path is one of voice's.
+/// Whether a path belongs to a voice endpoint.
 pub(crate) fn is_reserved_path(path: &str) -> bool {
-    ENDPOINTS.iter().any(|(taken, _)| *taken == path)
+    ENDPOINTS.iter().any(|(reserved, _)| *reserved == path)
 }
 
-/// The paths of voice.
-pub(crate) fn routes(router: Router<Server>, front: &VoiceBackend) -> Router<Server> {
+/// Adds the routes of the voice endpoints to `router`.
+pub(crate) fn routes(router: Router<Server>, backend: &VoiceBackend) -> Router<Server> {
     ENDPOINTS
         .into_iter()
         .fold(router, |router, (path, endpoint)| {
-            let front = front.clone();
+            let backend = backend.clone();
             let handler = move |server: axum::extract::State<Server>, request: Request| async move {
-                let request = DrainOnDrop::of(request);
-                front.serve(&server.0, endpoint, request).await
+                let request = DrainOnDrop::wrap(request);
+                backend.serve(&server.0, endpoint, request).await
             };
             router.route(path, any(handler))
         })
@@ -347,7 +348,7 @@ impl VoiceService {
         self.add_headers(endpoint, answer)
     }
 
-    /// The response, with what every one of voice's has.
+    /// Counts and logs an error, and adds the headers that every voice response has.
     fn add_headers(&self, endpoint: VoiceEndpoint, answer: VoiceResult) -> Response {
         let mut response = answer.unwrap_or_else(|refusal| {
             Counters::add(&self.shards.counters().refused_total, 1);
@@ -355,7 +356,7 @@ impl VoiceService {
             tracing::info!(
                 ?endpoint,
                 status = response.status().as_u16(),
-                "request refused"
+                "voice request rejected"
             );
             response
         });
@@ -369,7 +370,7 @@ impl VoiceService {
         response
     }
 
-    /// What is answered to a request that goes no further.
+    /// The response to a request whose body is not read: CORS preflight, wrong method, or shutdown.
     fn answer_without_body(&self, endpoint: VoiceEndpoint, method: &Method) -> Option<VoiceResult> {
         let methods = endpoint.methods();
         if method == Method::OPTIONS {
@@ -378,13 +379,16 @@ impl VoiceService {
         }
         if !methods.contains(method) {
             let allow = [(header::ALLOW, join(methods))];
-            let words = format!("This path takes {}.\n", join(methods));
-            let refusal = (StatusCode::METHOD_NOT_ALLOWED, allow, words);
+            let message = format!("This path accepts {}.\n", join(methods));
+            let refusal = (StatusCode::METHOD_NOT_ALLOWED, allow, message);
             return Some(Err(VoiceError::from(refusal.into_response())));
         }
         self.drain.is_cancelled().then(|| {
             let status = StatusCode::SERVICE_UNAVAILABLE;
-            Err(VoiceError::new(status, "The server stops. Come back soon."))
+            Err(VoiceError::new(
+                status,
+                "The server is shutting down. Retry soon.",
+            ))
         })
     }
 
@@ -398,69 +402,71 @@ impl VoiceService {
             return answer;
         }
         let (parts, body) = request.into_parts();
-        let guest = AdmittedRequest::admit(server, &parts).await?;
-        self.dispatch_within_rate(endpoint, guest, parts, body)
+        let admitted = AdmittedRequest::admit(server, &parts).await?;
+        self.dispatch_within_rate(endpoint, admitted, parts, body)
             .await
     }
 
-    /// Does what an admitted request asks.
+    /// Reads the parameters of an admitted request and calls its handler.
     async fn dispatch(
         self: &Arc<Self>,
         endpoint: VoiceEndpoint,
-        guest: AdmittedRequest,
+        admitted: AdmittedRequest,
         parts: Parts,
         body: Body,
     ) -> VoiceResult {
-        let AdmittedRequest { permit, address } = guest;
-        let hangup = parts
+        let AdmittedRequest { permit, address } = admitted;
+        let abort_handle = parts
             .extensions
             .get::<ConnectionAbort>()
             .cloned()
             .unwrap_or_default();
-        // A microphone's body is audio, and its parameters stand before it.
-        let (asked, audio) = if let VoiceEndpoint::Up(_) = endpoint {
-            (RequestParameters::of_head(&parts), body)
+        // The body of an upload is audio, so its parameters are in the head only.
+        let (params, audio) = if let VoiceEndpoint::Up(_) = endpoint {
+            (RequestParameters::from_head(&parts), body)
         } else {
             (RequestParameters::read(&parts, body).await?, Body::empty())
         };
-        asked.refuse_misspelt(endpoint.parameters())?;
+        params.reject_misspelled(endpoint.parameters())?;
         let is_head = parts.method == Method::HEAD;
         match endpoint {
-            VoiceEndpoint::Messages if is_head => self.messages_head(&asked).await,
-            VoiceEndpoint::Join(goal) if is_head => self.join_head(goal, &asked).await,
-            VoiceEndpoint::Messages => self.messages(&asked, hangup, address, permit).await,
-            VoiceEndpoint::Ticket => self.ticket(&asked),
-            VoiceEndpoint::TokenCheck => self.token_check(&asked).await,
-            VoiceEndpoint::KeyExchange => self.key_exchange(&asked),
-            VoiceEndpoint::NewCall => self.new_call(&asked, address).await,
-            VoiceEndpoint::Answer => self.answer(&asked).await,
-            VoiceEndpoint::Answer2 => self.answer2(&asked).await,
-            VoiceEndpoint::Accept => self.accept(&asked).await,
-            VoiceEndpoint::Reject => self.reject(&asked).await,
-            VoiceEndpoint::HangUp => self.hang_up(&asked).await,
+            VoiceEndpoint::Messages if is_head => self.messages_head(&params).await,
+            VoiceEndpoint::Join(target) if is_head => self.join_head(target, &params).await,
+            VoiceEndpoint::Messages => self.messages(&params, abort_handle, address, permit).await,
+            VoiceEndpoint::Ticket => self.ticket(&params),
+            VoiceEndpoint::TokenCheck => self.token_check(&params).await,
+            VoiceEndpoint::KeyExchange => self.key_exchange(&params),
+            VoiceEndpoint::NewCall => self.new_call(&params, address).await,
+            VoiceEndpoint::Answer => self.answer(&params).await,
+            VoiceEndpoint::Answer2 => self.answer2(&params).await,
+            VoiceEndpoint::Accept => self.accept(&params).await,
+            VoiceEndpoint::Reject => self.reject(&params).await,
+            VoiceEndpoint::HangUp => self.hang_up(&params).await,
             VoiceEndpoint::ListRooms => self.list_rooms(),
-            VoiceEndpoint::ListMembers => self.list_members(&asked),
+            VoiceEndpoint::ListMembers => self.list_members(&params),
             VoiceEndpoint::Mode => Ok(json(self.mode.clone())),
-            VoiceEndpoint::DisplayName => self.set_display_name(&asked).await,
-            VoiceEndpoint::Up(goal) => self.up(goal, &asked, parts, audio, permit).await,
-            VoiceEndpoint::Join(goal) => self.join(goal, &asked, hangup, permit).await,
+            VoiceEndpoint::DisplayName => self.set_display_name(&params).await,
+            VoiceEndpoint::Up(target) => self.up(target, &params, parts, audio, permit).await,
+            VoiceEndpoint::Join(target) => self.join(target, &params, abort_handle, permit).await,
         }
     }
 }
 
-/// A request that is admitted.
+/// An admitted request: its permit and its client's address.
 struct AdmittedRequest {
     permit: Permit,
-    /// The client's, if it is known.
+    /// Address of the client, if known.
     address: Option<IpAddr>,
 }
 
 impl AdmittedRequest {
-    /// Admits a request as a connection is admitted. Voice knows one space, the default one.
+    /// Admits a request as a connection is admitted. Voice exists in the default space only.
     async fn admit(server: &Server, parts: &Parts) -> Result<Self, VoiceError> {
         let (permit, _, space) = server.admit(parts).await.map_err(VoiceError::from)?;
         if space != SpaceName::default() {
-            return Err(VoiceError::forbidden("Your space has no voice."));
+            return Err(VoiceError::forbidden(
+                "Voice is not available in your space.",
+            ));
         }
         let address = server.client_address(parts);
         Ok(Self { permit, address })

@@ -296,7 +296,7 @@ fn what_fails_is_said_with_what_may_help() {
     let words = server
         .run(&home, &["call", &home.key()], Stdio::null())
         .refused();
-    assert!(words.contains("Nobody can call himself"), "{words}");
+    assert!(words.contains("A user cannot call itself"), "{words}");
     let words = server.run(&home, &["listen", "x"], Stdio::null()).refused();
     assert!(words.contains("refuses (400): roomID"), "{words}");
     let words = server

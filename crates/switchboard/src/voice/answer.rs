@@ -1,4 +1,4 @@
-//! What a request is answered.
+//! Responses to voice requests: errors and JSON.
 
 use std::borrow::Cow;
 
@@ -8,35 +8,36 @@ use axum::{
 };
 use switchboard_core::{CallError, VoiceRoomError};
 
-/// A refusal: a status and one line for people.
+/// An error response.
 #[derive(Debug)]
 pub(super) enum VoiceError {
+    /// A status and one human-readable line.
     Message(StatusCode, Cow<'static, str>),
-    /// One that the server gives for all its paths.
+    /// A complete response that the server produces for all of its paths.
     Response(Box<Response>),
 }
 
 pub(super) type VoiceResult = Result<Response, VoiceError>;
 
 impl VoiceError {
-    pub(super) fn new(status: StatusCode, words: &str) -> Self {
-        Self::Message(status, Cow::Owned(words.to_owned()))
+    pub(super) fn new(status: StatusCode, message: &str) -> Self {
+        Self::Message(status, Cow::Owned(message.to_owned()))
     }
 
-    pub(super) fn bad(words: &'static str) -> Self {
-        Self::Message(StatusCode::BAD_REQUEST, Cow::Borrowed(words))
+    pub(super) fn bad(message: &'static str) -> Self {
+        Self::Message(StatusCode::BAD_REQUEST, Cow::Borrowed(message))
     }
 
-    pub(super) fn forbidden(words: &'static str) -> Self {
-        Self::Message(StatusCode::FORBIDDEN, Cow::Borrowed(words))
+    pub(super) fn forbidden(message: &'static str) -> Self {
+        Self::Message(StatusCode::FORBIDDEN, Cow::Borrowed(message))
     }
 
-    pub(super) fn not_found(words: &'static str) -> Self {
-        Self::Message(StatusCode::NOT_FOUND, Cow::Borrowed(words))
+    pub(super) fn not_found(message: &'static str) -> Self {
+        Self::Message(StatusCode::NOT_FOUND, Cow::Borrowed(message))
     }
 
-    pub(super) fn too_many(words: &'static str) -> Self {
-        Self::Message(StatusCode::TOO_MANY_REQUESTS, Cow::Borrowed(words))
+    pub(super) fn too_many(message: &'static str) -> Self {
+        Self::Message(StatusCode::TOO_MANY_REQUESTS, Cow::Borrowed(message))
     }
 }
 
@@ -47,70 +48,74 @@ impl From<Response> for VoiceError {
 }
 
 impl From<CallError> for VoiceError {
-    fn from(refusal: CallError) -> Self {
-        let (status, words) = match refusal {
+    fn from(error: CallError) -> Self {
+        let (status, message) = match error {
             CallError::NoSuchCall => (StatusCode::NOT_FOUND, "There is no such call."),
             CallError::Busy => (
                 StatusCode::CONFLICT,
-                "This user is in as many calls as allowed.",
+                "This user has reached the limit of calls.",
             ),
             CallError::TooMany => (
                 StatusCode::TOO_MANY_REQUESTS,
-                "You are in as many calls as allowed.",
+                "You have reached the limit of calls.",
             ),
             CallError::NotConfirmed => (
                 StatusCode::CONFLICT,
-                "The caller has not shown yet who it is.",
+                "The caller has not proven its identity yet. Wait for its /answer2.",
             ),
             CallError::TooManyFromAddress => (
                 StatusCode::TOO_MANY_REQUESTS,
-                "Too many callers at your address ring this user now. Try again later.",
+                "Too many callers from your address are ringing this user. Retry later.",
             ),
-            CallError::WithOneself => (StatusCode::BAD_REQUEST, "Nobody can call himself."),
-            CallError::ChallengeInUse => {
-                (StatusCode::CONFLICT, "This challenge is another's already.")
-            }
-            CallError::TooOften => (StatusCode::TOO_MANY_REQUESTS, "You ring too often."),
+            CallError::WithOneself => (StatusCode::BAD_REQUEST, "A user cannot call itself."),
+            CallError::ChallengeInUse => (
+                StatusCode::CONFLICT,
+                "This challenge is already in use in another call. Send a new one.",
+            ),
+            CallError::TooOften => (
+                StatusCode::TOO_MANY_REQUESTS,
+                "Too many calls in a short time. Retry later.",
+            ),
         };
-        Self::Message(status, Cow::Borrowed(words))
+        Self::Message(status, Cow::Borrowed(message))
     }
 }
 
 impl From<VoiceRoomError> for VoiceError {
-    fn from(refusal: VoiceRoomError) -> Self {
-        let (status, words) = match refusal {
+    fn from(error: VoiceRoomError) -> Self {
+        let (status, message) = match error {
             VoiceRoomError::TooManyRooms => (
                 StatusCode::SERVICE_UNAVAILABLE,
-                "The server has as many voice rooms as it may.",
+                "The server has reached its limit of voice rooms.",
             ),
             VoiceRoomError::TooManySources => (
                 StatusCode::SERVICE_UNAVAILABLE,
-                "The room has as many microphones as it may.",
+                "The room has reached its limit of microphones.",
             ),
             VoiceRoomError::TooManyListeners => (
                 StatusCode::SERVICE_UNAVAILABLE,
-                "The room has as many listeners as it may.",
+                "The room has reached its limit of listeners.",
             ),
         };
-        Self::Message(status, Cow::Borrowed(words))
+        Self::Message(status, Cow::Borrowed(message))
     }
 }
 
-/// The answer to a request body that a newer connection has replaced. The first word is for programs.
+/// Response to an upload that a newer connection has replaced. Programs compare the first word.
 pub(super) const REPLACED: &str =
-    "replaced: a newer connection of this user has its microphone now.";
+    "replaced: a newer connection of this user has taken over its microphone.";
 
 impl IntoResponse for VoiceError {
     fn into_response(self) -> Response {
         match self {
-            Self::Message(status, words) => (status, format!("{words}\n")).into_response(),
+            Self::Message(status, message) => (status, format!("{message}\n")).into_response(),
             Self::Response(response) => *response,
         }
     }
 }
 
-/// JSON, as text that is JSON already.
+/// A JSON response from already encoded text.
 pub(super) fn json(text: String) -> Response {
-    let kind = HeaderValue::from_static("application/json");
-    ([(header::CONTENT_TYPE, kind)], text).into_response()
+    let content_type = HeaderValue::from_static("application/json");
+    ([(header::CONTENT_TYPE, content_type)], text).into_response()
 }

@@ -1,4 +1,4 @@
-//! Seats: one user's microphone or headphones in a call or room, given back when dropped.
+//! Audio attachments: one user's microphone or headphones in a call or room, detached when dropped.
 
 use std::sync::{Arc, atomic::AtomicU64};
 
@@ -19,30 +19,30 @@ use super::{
     state::{AudioConnection, MixId, VoiceStateInner},
 };
 
-/// What one wants to hear or to speak to.
+/// The kind of mix that an upload or a listener attaches to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum AudioTarget {
     Call,
     Room,
 }
 
-/// One user's microphone or headphones in a call or room; given back when dropped.
+/// One user's microphone or headphones in a call or room; detached when dropped.
 pub(super) struct AudioAttachment {
     pub(super) user: User,
-    pub(super) studio: Arc<RoomMixer>,
+    pub(super) mixer: Arc<RoomMixer>,
     voice: Arc<VoiceService>,
     mix: MixId,
-    way: Direction,
+    direction: Direction,
     hold: ConnectionHold,
     site: Option<SiteNotification>,
     _permit: Permit,
 }
 
-/// Bytes of the longest name that a client may give a connection.
+/// Maximum length of a client-chosen connection name, in bytes.
 const CONNECTION_NAME_MAX: usize = 64;
 
 impl AudioAttachment {
-    /// Done when a newer connection of the same user has taken over.
+    /// Completes when a newer connection of the same user has taken over.
     pub(super) async fn replaced(&self) {
         self.hold.replaced.cancelled().await;
     }
@@ -54,118 +54,116 @@ impl AudioAttachment {
 
 impl Drop for AudioAttachment {
     fn drop(&mut self) {
-        let desk = &self.voice.state;
-        let is_last = desk.disconnect(&self.user, self.mix, self.way, &self.hold);
+        let state = &self.voice.state;
+        let is_last = state.disconnect(&self.user, self.mix, self.direction, &self.hold);
         if let Some(site) = self.site.as_mut().filter(|_| !is_last) {
-            // The site is not told: the connection that has taken over has the same state.
-            site.is_believed = false;
+            // No stop notification: the connection that has taken over keeps the user active.
+            site.sends_stop = false;
         }
         let is_replaced = !is_last;
-        tracing::info!(user = %self.user, place = %self.mix, way = ?self.way, is_replaced, "left");
-        Counters::less(self.voice.attachment_gauge(self.way));
+        tracing::info!(user = %self.user, mix = %self.mix, direction = ?self.direction, is_replaced, "audio detached");
+        Counters::less(self.voice.attachment_gauge(self.direction));
     }
 }
 
-/// What a site believes: that somebody speaks or listens. When dropped, it is told otherwise.
+/// Tells the website that a user started publishing or subscribing; sends the stop notification on drop.
 struct SiteNotification {
     voice: Arc<VoiceService>,
     room: u64,
     token: String,
-    way: Direction,
-    is_believed: bool,
+    direction: Direction,
+    sends_stop: bool,
 }
 
 impl SiteNotification {
-    /// Asks the site, which believes from then on what it allows.
-    async fn ask(mut self) -> Result<Self, VoiceError> {
-        let may = self
+    /// Asks the website for permission. A granted request counts as the start notification.
+    async fn request_permission(mut self) -> Result<Self, VoiceError> {
+        let permission = self
             .voice
-            .notify_site(self.room, &self.token, self.way, true);
-        if may.await? {
+            .notify_site(self.room, &self.token, self.direction, true);
+        if permission.await? {
             return Ok(self);
         }
-        self.is_believed = false;
+        self.sends_stop = false;
         Err(VoiceError::forbidden("You may not enter this room."))
     }
 }
 
 impl Drop for SiteNotification {
     fn drop(&mut self) {
-        if !self.is_believed {
+        if !self.sends_stop {
             return;
         }
-        let (voice, room, way) = (self.voice.clone(), self.room, self.way);
+        let (voice, room, direction) = (self.voice.clone(), self.room, self.direction);
         let token = std::mem::take(&mut self.token);
         self.voice.tasks.spawn(async move {
-            // What it says to that changes nothing.
-            drop(voice.notify_site(room, &token, way, false).await);
+            // The answer to a stop notification has no effect.
+            drop(voice.notify_site(room, &token, direction, false).await);
         });
     }
 }
 
 impl VoiceService {
-    /// Takes a seat for whom the request is from, if he may.
+    /// Attaches the caller's microphone or headphones to a call or room, if the caller has access.
     pub(super) async fn attach(
         self: &Arc<Self>,
-        goal: AudioTarget,
-        way: Direction,
-        asked: &RequestParameters,
+        target: AudioTarget,
+        direction: Direction,
+        params: &RequestParameters,
         permit: Permit,
     ) -> Result<AudioAttachment, VoiceError> {
-        let name = connection_name(asked)?;
-        let caller = self.identity.proven(asked).await?;
-        let (connected, site) = match goal {
+        let name = connection_name(params)?;
+        let caller = self.identity.authenticate(params).await?;
+        let (connected, site) = match target {
             AudioTarget::Call => {
-                let other = self.identity.other(asked)?;
-                let desk = &self.state;
-                let connected = desk.connect_to_call(&caller.user, &other, way, name)?;
+                let destination = self.identity.destination(params)?;
+                let state = &self.state;
+                let connected =
+                    state.connect_to_call(&caller.user, &destination, direction, name)?;
                 (connected, None)
             }
-            AudioTarget::Room => self.enter_room(&caller, asked, way, name).await?,
+            AudioTarget::Room => self.enter_room(&caller, params, direction, name).await?,
         };
-        let AudioConnection {
-            mix: place,
-            studio,
-            hold,
-        } = connected;
-        Counters::add(self.attachment_gauge(way), 1);
-        tracing::info!(user = %caller.user, %place, ?way, "joined");
+        let AudioConnection { mix, mixer, hold } = connected;
+        Counters::add(self.attachment_gauge(direction), 1);
+        tracing::info!(user = %caller.user, %mix, ?direction, "audio attached");
         Ok(AudioAttachment {
             voice: self.clone(),
             user: caller.user,
-            mix: place,
-            way,
-            studio,
+            mix,
+            direction,
+            mixer,
             hold,
             site,
             _permit: permit,
         })
     }
 
-    /// Whether the request may have a seat, as far as that can be known without taking one. A site is
-    /// not asked about the room, because it would take the question for a join of the user.
+    /// Checks access without attaching. The website is not asked about the room, because the request
+    /// would count as a join of the user.
     pub(super) async fn check_access(
         &self,
-        goal: AudioTarget,
-        asked: &RequestParameters,
+        target: AudioTarget,
+        params: &RequestParameters,
     ) -> Result<(), VoiceError> {
-        connection_name(asked)?;
-        let caller = self.identity.proven(asked).await?;
-        match goal {
+        connection_name(params)?;
+        let caller = self.identity.authenticate(params).await?;
+        match target {
             AudioTarget::Call => {
-                let other = self.identity.other(asked)?;
-                let find = |state: &mut VoiceStateInner| state.calls.find(&caller.user, &other);
-                self.state.with(|state, _| find(state))?;
+                let destination = self.identity.destination(params)?;
+                let find_call =
+                    |state: &mut VoiceStateInner| state.calls.find(&caller.user, &destination);
+                self.state.with(|state, _| find_call(state))?;
                 Ok(())
             }
-            AudioTarget::Room => self.may_enter(&caller, &self.room(asked)?).await,
+            AudioTarget::Room => self.may_enter(&caller, &self.room(params)?).await,
         }
     }
 
-    /// How many seats are taken.
-    fn attachment_gauge(&self, way: Direction) -> &AtomicU64 {
+    /// The gauge that counts attachments of this direction.
+    fn attachment_gauge(&self, direction: Direction) -> &AtomicU64 {
         let counters = self.shards.counters();
-        match way {
+        match direction {
             Direction::Publish => &counters.voice_sources,
             Direction::Subscribe => &counters.voice_listeners,
         }
@@ -174,44 +172,46 @@ impl VoiceService {
     async fn enter_room(
         self: &Arc<Self>,
         caller: &Caller,
-        asked: &RequestParameters,
-        way: Direction,
+        params: &RequestParameters,
+        direction: Direction,
         name: ByteString,
     ) -> Result<(AudioConnection, Option<SiteNotification>), VoiceError> {
-        let room = self.room(asked)?;
+        let room = self.room(params)?;
         self.may_enter(caller, &room).await?;
         let site = match (&room, &caller.credential) {
             (RoomKey::Numbered(room), Credential::Token(token)) => {
-                let seat = SiteNotification {
+                let attachment = SiteNotification {
                     voice: self.clone(),
                     room: *room,
                     token: token.clone(),
-                    way,
-                    is_believed: true,
+                    direction,
+                    sends_stop: true,
                 };
-                Some(seat.ask().await?)
+                Some(attachment.request_permission().await?)
             }
             (
                 RoomKey::Numbered(_) | RoomKey::Named(_),
                 Credential::Token(_) | Credential::Key(..),
             ) => None,
         };
-        let connected = self.state.enter_room(&caller.user, &room, way, name)?;
+        let connected = self
+            .state
+            .enter_room(&caller.user, &room, direction, name)?;
         Ok((connected, site))
     }
 
-    /// Asks the site whether a token's user may speak or listen, or tells it that he has stopped.
+    /// Asks the website whether a token's user may publish or subscribe (`on`), or reports the stop.
     async fn notify_site(
         &self,
         room: u64,
         token: &str,
-        way: Direction,
+        direction: Direction,
         on: bool,
     ) -> Result<bool, VoiceError> {
         let IdentityProvider::Site(site) = &self.identity else {
             return Ok(true);
         };
-        Ok(match way {
+        Ok(match direction {
             Direction::Publish => site.may_speak(room, token, on).await?,
             Direction::Subscribe => site.may_listen(room, token, on).await?,
         })
@@ -220,11 +220,11 @@ impl VoiceService {
 
 /// The client's name for this connection (`connection`), by which it recognizes the event that it is
 /// replaced.
-fn connection_name(asked: &RequestParameters) -> Result<ByteString, VoiceError> {
-    let name = asked.text("connection").unwrap_or_default();
+fn connection_name(params: &RequestParameters) -> Result<ByteString, VoiceError> {
+    let name = params.text("connection").unwrap_or_default();
     if name.len() > CONNECTION_NAME_MAX {
-        let words = format!("connection is longer than {CONNECTION_NAME_MAX} bytes.");
-        return Err(VoiceError::new(StatusCode::BAD_REQUEST, &words));
+        let message = format!("`connection` must be at most {CONNECTION_NAME_MAX} bytes long.");
+        return Err(VoiceError::new(StatusCode::BAD_REQUEST, &message));
     }
     Ok(name.into())
 }

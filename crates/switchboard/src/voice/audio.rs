@@ -38,49 +38,53 @@ use super::{
     room_mixer::{ListenerSink, RoomMixer},
 };
 
-/// Seconds of audio that a source may send at once.
+/// Burst of the byte limit of a source, in seconds of audio.
 pub(super) const BURST_SECS: u32 = 8;
 
-/// The byte limit of a source is at least so many quarters of its bytes in real time.
+/// Lower bound of a source's byte limit, in quarters of its real-time byte rate.
 const MARGIN_QUARTERS: u64 = 5;
 
-/// WebSocket messages, fragments and control frames of a source that are read each second: five times as
-/// many as an audio worklet sends that sends each of its blocks of 128 samples alone.
+/// Limit of WebSocket messages, fragments and control frames of a source per second: five times the rate
+/// of an audio worklet that sends each block of 128 samples in a message of its own.
 const FRAMES_PER_SECOND: u32 = 2000;
 
-/// Time for the goodbye of a source that is ended.
+/// Timeout for sending a ping or a close frame to a source.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 impl VoiceService {
-    /// `/upCall`, `/upRoom`: a microphone.
+    /// `/upCall`, `/upRoom`: receives the audio of a microphone.
     pub(super) async fn up(
         self: &Arc<Self>,
-        goal: AudioTarget,
-        asked: &RequestParameters,
+        target: AudioTarget,
+        params: &RequestParameters,
         mut parts: Parts,
         body: Body,
         permit: Permit,
     ) -> VoiceResult {
-        let sound = self.sound(asked)?;
+        let pcm = self.pcm(params)?;
         let is_upgrade = upgrade::is_requested(&parts.headers);
         if parts.method == Method::HEAD || (parts.method == Method::GET && !is_upgrade) {
             return Err(VoiceError::bad(
-                "Audio comes by WebSocket, or as the body of a POST or PUT.",
+                "Send audio by WebSocket, or as the body of a POST or PUT.",
             ));
         }
         if !is_upgrade {
-            let seat = self.attach(goal, Direction::Publish, asked, permit).await?;
-            return self.up_by_body(seat, sound, body).await;
+            let attachment = self
+                .attach(target, Direction::Publish, params, permit)
+                .await?;
+            return self.up_by_body(attachment, pcm, body).await;
         }
         let upgrade = Upgrade::from_parts(&mut parts)
             .map_err(|error| VoiceError::from(error.into_response()))?
             .choose_first();
-        let seat = self.attach(goal, Direction::Publish, asked, permit).await?;
+        let attachment = self
+            .attach(target, Direction::Publish, params, permit)
+            .await?;
         let (response, connecting) = upgrade.accept(self.limits.frame_bytes);
         let voice = self.clone();
         self.tasks.spawn(async move {
             if let Some(socket) = connecting.socket().await {
-                voice.up_by_websocket(socket, seat, sound).await;
+                voice.up_by_websocket(socket, attachment, pcm).await;
             }
         });
         Ok(response)
@@ -89,25 +93,25 @@ impl VoiceService {
     async fn up_by_websocket(
         self: Arc<Self>,
         mut socket: Socket,
-        seat: AudioAttachment,
-        sound: PcmParameters,
+        attachment: AudioAttachment,
+        pcm: PcmParameters,
     ) {
-        let mut source = AudioSource::new(&self, &seat, sound);
+        let mut source = AudioSource::new(&self, &attachment, pcm);
         let mut pings = interval(self.heartbeat.ping);
         pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut heard = Instant::now();
+        let mut last_received = Instant::now();
         let (code, reason) = loop {
             tokio::select! {
                 biased;
                 () = self.drain.cancelled() => break (1012, "The server stops."),
-                () = seat.studio.ended() => break (1000, "The call has ended."),
-                () = seat.replaced() => break (CloseReason::REPLACED.code, CloseReason::REPLACED.reason),
+                () = attachment.mixer.ended() => break (1000, "The call has ended."),
+                () = attachment.replaced() => break (CloseReason::REPLACED.code, CloseReason::REPLACED.reason),
                 _ = pings.tick() => {
-                    if heard.elapsed() >= self.heartbeat.gone {
+                    if last_received.elapsed() >= self.heartbeat.gone {
                         return;
                     }
-                    // Who sends audio lives, and is not made to wait for a ping that nobody takes.
-                    if heard.elapsed() < self.heartbeat.ping {
+                    // A source that sends audio is alive. A ping could block on a client that does not read.
+                    if last_received.elapsed() < self.heartbeat.ping {
                         continue;
                     }
                     let ping = timeout(CLOSE_TIMEOUT, socket.send(WebSocketMessage::Ping(Bytes::new())));
@@ -116,7 +120,7 @@ impl VoiceService {
                     }
                 }
                 received = socket.receive() => {
-                    heard = Instant::now();
+                    last_received = Instant::now();
                     if received.as_ref().is_err_and(SocketError::is_protocol_error) {
                         Counters::add(&self.shards.counters().protocol_errors_total, 1);
                     }
@@ -124,7 +128,7 @@ impl VoiceService {
                         ControlFlow::Continue(()) => {}
                         ControlFlow::Break(Some(CloseReason { code, reason })) => break (code, reason),
                         ControlFlow::Break(None) => {
-                            drop((seat, source));
+                            drop((attachment, source));
                             drop(timeout(CLOSE_TIMEOUT, socket.finish()).await);
                             return;
                         }
@@ -132,7 +136,7 @@ impl VoiceService {
                 }
             }
         };
-        drop((seat, source));
+        drop((attachment, source));
         let is_refused = matches!(code, 1002 | 1003 | 1007..=1009);
         let is_replaced = reason == CloseReason::REPLACED.reason;
         Counters::add(
@@ -154,54 +158,59 @@ impl VoiceService {
         drop(timeout(CLOSE_TIMEOUT, closing).await);
     }
 
-    /// `/joinCall`, `/joinRoom`: a listener.
+    /// `/joinCall`, `/joinRoom`: streams the mix to a listener.
     pub(super) async fn join(
         self: &Arc<Self>,
-        goal: AudioTarget,
-        asked: &RequestParameters,
-        hangup: ConnectionAbort,
+        target: AudioTarget,
+        params: &RequestParameters,
+        abort_handle: ConnectionAbort,
         permit: Permit,
     ) -> VoiceResult {
-        let format = format(asked)?;
-        let seat = self
-            .attach(goal, Direction::Subscribe, asked, permit)
+        let format = format(params)?;
+        let attachment = self
+            .attach(target, Direction::Subscribe, params, permit)
             .await?;
-        let (line, pieces) = ListenerSink::new(hangup, self.shards.clone());
-        let owner = self.state.owner(&seat.user);
-        seat.studio.add_listener(owner, format, line, &self.tasks);
+        let (sink, chunks) = ListenerSink::new(abort_handle, self.shards.clone());
+        let owner = self.state.owner(&attachment.user);
+        attachment
+            .mixer
+            .add_listener(owner, format, sink, &self.tasks);
         let body = Body::from_stream(AudioStream {
-            pieces,
-            replaced: Box::pin(seat.replaced_owned()),
-            _seat: seat,
+            chunks,
+            replaced: Box::pin(attachment.replaced_owned()),
+            _attachment: attachment,
         });
         Ok(stream_head(format, body))
     }
 
-    /// `HEAD` of `/joinCall`, `/joinRoom`: the head of the answer to `GET`, without a seat.
+    /// `HEAD` of `/joinCall`, `/joinRoom`: the head of the response to `GET`, without attaching.
     pub(super) async fn join_head(
         &self,
-        goal: AudioTarget,
-        asked: &RequestParameters,
+        target: AudioTarget,
+        params: &RequestParameters,
     ) -> VoiceResult {
-        let format = format(asked)?;
-        self.check_access(goal, asked).await?;
-        // Of no known length, as the stream is.
+        let format = format(params)?;
+        self.check_access(target, params).await?;
+        // The body has no known length, like the stream of `GET`.
         let body = stream::empty::<Result<Bytes, std::convert::Infallible>>();
         Ok(stream_head(format, Body::from_stream(body)))
     }
 }
 
-fn format(asked: &RequestParameters) -> Result<Format, VoiceError> {
-    let Some(text) = asked.format() else {
+fn format(params: &RequestParameters) -> Result<Format, VoiceError> {
+    let Some(text) = params.format() else {
         return Ok(Format::Opus);
     };
     Format::parse(text).ok_or_else(|| {
-        let words = format!("There is no such format. There are: {}.", Format::NAMES);
-        VoiceError::new(StatusCode::BAD_REQUEST, &words)
+        let message = format!(
+            "Unknown audio format. `format` must be one of: {}.",
+            Format::NAMES
+        );
+        VoiceError::new(StatusCode::BAD_REQUEST, &message)
     })
 }
 
-/// The response to a listener.
+/// The response to a listener, with `body` as its audio stream.
 fn stream_head(format: Format, body: Body) -> Response {
     let headers = [
         (
@@ -215,24 +224,25 @@ fn stream_head(format: Format, body: Body) -> Response {
 }
 
 impl VoiceService {
-    /// What a source says that it will send.
-    fn sound(&self, asked: &RequestParameters) -> Result<PcmParameters, VoiceError> {
-        let rate = asked.number("rate")?.unwrap_or(SAMPLE_RATE);
-        let channels: u16 = asked.number("channels")?.unwrap_or(1);
-        let intake = PcmDecoder::new(rate, channels)
+    /// Reads the PCM parameters that a source announces (`rate`, `channels`).
+    fn pcm(&self, params: &RequestParameters) -> Result<PcmParameters, VoiceError> {
+        let rate = params.number("rate")?.unwrap_or(SAMPLE_RATE);
+        let channels: u16 = params.number("channels")?.unwrap_or(1);
+        let decoder = PcmDecoder::new(rate, channels)
             .map_err(|error| VoiceError::new(StatusCode::BAD_REQUEST, &error.to_string()))?;
         Ok(PcmParameters {
-            intake,
+            decoder,
             rate,
             channels,
-            bytes_per_second: limit_of(self.audio_bytes_per_second, rate, channels),
+            bytes_per_second: byte_limit(self.audio_bytes_per_second, rate, channels),
         })
     }
 }
 
-/// The bytes a second that a source may send: in proportion to the setting, fewer where they last
-/// longer, because the cost is the time they fill; and always enough for real time.
-fn limit_of(setting: u32, rate: u32, channels: u16) -> u32 {
+/// The byte limit of a source per second; 0 is no limit. `setting` is the limit at 48 kHz mono. A lower
+/// sample rate has a proportionally lower limit, because the cost of audio is its duration. The limit
+/// always allows real time.
+fn byte_limit(setting: u32, rate: u32, channels: u16) -> u32 {
     if setting == 0 {
         return 0;
     }
@@ -245,40 +255,44 @@ fn limit_of(setting: u32, rate: u32, channels: u16) -> u32 {
 
 /// The format of a source, and its limits.
 pub(super) struct PcmParameters {
-    intake: PcmDecoder,
+    decoder: PcmDecoder,
     rate: u32,
     channels: u16,
-    /// 0: no limit.
+    /// Byte limit per second; 0 is no limit.
     pub(super) bytes_per_second: u32,
 }
 
 impl PcmParameters {
-    /// Bytes that last a second.
+    /// Bytes per second of audio.
     pub(super) fn real_time(&self) -> u64 {
         u64::from(self.rate) * u64::from(self.channels) * 2
     }
 }
 
-/// What one microphone sends, on its way to the mixer.
+/// One microphone: decodes and limits its audio on the way to the mixer.
 pub(super) struct AudioSource {
     user: User,
-    studio: Arc<RoomMixer>,
+    mixer: Arc<RoomMixer>,
     input: SourceHandle,
-    intake: PcmDecoder,
+    decoder: PcmDecoder,
     bucket: Option<TokenBucket>,
     frames: Option<TokenBucket>,
 }
 
 impl AudioSource {
-    pub(super) fn new(voice: &VoiceService, seat: &AudioAttachment, sound: PcmParameters) -> Self {
-        let rate = sound.bytes_per_second;
+    pub(super) fn new(
+        voice: &VoiceService,
+        attachment: &AudioAttachment,
+        pcm: PcmParameters,
+    ) -> Self {
+        let rate = pcm.bytes_per_second;
         Self {
-            user: seat.user.clone(),
-            studio: seat.studio.clone(),
-            input: seat
-                .studio
-                .add_source(&seat.user, voice.state.owner(&seat.user)),
-            intake: sound.intake,
+            user: attachment.user.clone(),
+            mixer: attachment.mixer.clone(),
+            input: attachment
+                .mixer
+                .add_source(&attachment.user, voice.state.owner(&attachment.user)),
+            decoder: pcm.decoder,
             bucket: TokenBucket::new(rate, rate.saturating_mul(BURST_SECS), Instant::now()),
             frames: TokenBucket::new(
                 FRAMES_PER_SECOND,
@@ -298,17 +312,17 @@ impl AudioSource {
         let now = Instant::now();
         let has_room = |frames: &mut TokenBucket| frames.try_take(1, now);
         if !self.frames.as_mut().is_none_or(has_room) {
-            return close(1008, "You send more messages than allowed.");
+            return close(1008, "Too many messages per second.");
         }
         match received {
             Ok(Decoded::Message(WebSocketMessage::Binary(bytes))) => {
                 if !self.try_take(&bytes) {
-                    return close(1008, "You send more audio than allowed.");
+                    return close(1008, "Too much audio: the byte limit is exceeded.");
                 }
                 ControlFlow::Continue(())
             }
             Ok(Decoded::Message(WebSocketMessage::Text(_))) => {
-                close(1003, "Audio comes in binary messages.")
+                close(1003, "Send audio in binary messages.")
             }
             Ok(
                 Decoded::Message(WebSocketMessage::Ping(_) | WebSocketMessage::Pong(_))
@@ -316,13 +330,13 @@ impl AudioSource {
             ) => ControlFlow::Continue(()),
             Ok(Decoded::Message(WebSocketMessage::Close(_))) => ControlFlow::Break(None),
             Err(SocketError::Violation(Violation::TooLarge)) => {
-                close(1009, "The message is larger than allowed.")
+                close(1009, "The message is too large.")
             }
-            Err(fault) => ControlFlow::Break(fault.close()),
+            Err(error) => ControlFlow::Break(error.close()),
         }
     }
 
-    /// Takes samples, unless there are more of them than allowed.
+    /// Passes samples to the mixer. Returns false if they exceed the byte limit.
     fn try_take(&mut self, bytes: &[u8]) -> bool {
         let count = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
         let has_room = |bucket: &mut TokenBucket| bucket.try_take(count, Instant::now());
@@ -335,15 +349,15 @@ impl AudioSource {
 
     /// Passes samples to the mixer.
     pub(super) fn push(&mut self, bytes: &[u8]) {
-        self.intake.decode(bytes, &self.input);
+        self.decoder.decode(bytes, &self.input);
     }
 
-    /// Passes on the samples that wait to be resampled.
+    /// Flushes the resampler to the mixer.
     pub(super) fn finish(&mut self) {
-        self.intake.finish(&self.input);
+        self.decoder.finish(&self.input);
     }
 
-    /// Whether the mixer has taken everything.
+    /// Whether the mixer has consumed all samples.
     pub(super) fn is_empty(&self) -> bool {
         self.input.is_empty()
     }
@@ -351,15 +365,15 @@ impl AudioSource {
 
 impl Drop for AudioSource {
     fn drop(&mut self) {
-        self.studio.forget_source(&self.user, &self.input);
+        self.mixer.remove_source(&self.user, &self.input);
     }
 }
 
-/// A listener's response: pieces of its stream until the call ends. Its seat is given back with it.
+/// The response body of a listener. It ends with the call or room; dropping it detaches the listener.
 struct AudioStream {
-    pieces: mpsc::Receiver<Bytes>,
+    chunks: mpsc::Receiver<Bytes>,
     replaced: Pin<Box<WaitForCancellationFutureOwned>>,
-    _seat: AudioAttachment,
+    _attachment: AudioAttachment,
 }
 
 impl Stream for AudioStream {
@@ -369,7 +383,7 @@ impl Stream for AudioStream {
         if self.replaced.as_mut().poll(context).is_ready() {
             return Poll::Ready(None);
         }
-        self.pieces.poll_recv(context).map(|piece| piece.map(Ok))
+        self.chunks.poll_recv(context).map(|chunk| chunk.map(Ok))
     }
 }
 
@@ -378,19 +392,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_rate_and_count_of_channels_may_be_sent_in_real_time() {
+    fn byte_limit_allows_real_time_at_every_rate_and_channel_count() {
         for setting in [1, 400_000] {
             for rate in [8_000, 11_025, 48_000, 192_000] {
                 for channels in 1..=8_u16 {
                     let real_time = rate * u32::from(channels) * 2;
-                    let limit = limit_of(setting, rate, channels);
+                    let limit = byte_limit(setting, rate, channels);
                     assert!(limit >= real_time / 4 * 5, "{rate} Hz, {channels}: {limit}");
                 }
             }
         }
-        assert_eq!(limit_of(400_000, 48_000, 1), 400_000);
-        assert_eq!(limit_of(400_000, 8_000, 1), 66_666);
-        assert_eq!(limit_of(400_000, 48_000, 6), 720_000);
-        assert_eq!(limit_of(0, 48_000, 6), 0);
+        assert_eq!(byte_limit(400_000, 48_000, 1), 400_000);
+        assert_eq!(byte_limit(400_000, 8_000, 1), 66_666);
+        assert_eq!(byte_limit(400_000, 48_000, 6), 720_000);
+        assert_eq!(byte_limit(0, 48_000, 6), 0);
     }
 }

@@ -1,4 +1,4 @@
-//! Requests that set up calls: who rings, who answers, and what each has signed.
+//! Requests that set up calls: ringing, answering, and the signatures of the handshake.
 
 use std::{net::IpAddr, sync::Arc, time::Instant};
 
@@ -26,11 +26,11 @@ use super::{
     streams::{StreamId, StreamListener},
 };
 
-/// Who, to whom, what he has signed, what the other is to sign, and when.
+/// Applies a handshake step: by user, other user, signature, challenge for the other user, time.
 type ApplyFn =
     fn(&mut Calls, &User, &User, ByteString, ByteString, Instant) -> Result<(), CallError>;
 
-/// A step that is signed: over which challenge, and how the machine takes it.
+/// A signed handshake step: the challenges that may be signed, and its transition of the call.
 struct HandshakeStep {
     challenges: fn(&Calls, &User, &User) -> Result<Vec<ByteString>, CallError>,
     apply: ApplyFn,
@@ -57,100 +57,102 @@ const REJECT: HandshakeStep = HandshakeStep {
 };
 
 impl VoiceService {
-    /// `/messages`: everything that concerns one user, as it happens.
+    /// `/messages`: the event stream of one user.
     pub(super) async fn messages(
         &self,
-        asked: &RequestParameters,
-        hangup: ConnectionAbort,
+        params: &RequestParameters,
+        abort_handle: ConnectionAbort,
         address: Option<IpAddr>,
         permit: Permit,
     ) -> VoiceResult {
-        let caller = self.identity.listening(asked).await?;
+        let caller = self.identity.identify_listener(params).await?;
         let listener = StreamListener {
-            abort: hangup,
+            abort: abort_handle,
             is_proven: caller.is_proven(),
             address,
         };
         let Some((id, events)) = self.state.listen(&caller.user, listener) else {
             return Err(VoiceError::too_many(
-                "You have as many event streams as you may.",
+                "You have reached the limit of event streams.",
             ));
         };
-        tracing::info!(user = %caller.user, "event stream open");
+        tracing::info!(user = %caller.user, "event stream opened");
         let first = Event::default()
             .event("pubkey")
             .data(self.server_key.public_hex_uncompressed());
-        let hearing = EventStream {
-            desk: self.state.clone(),
+        let event_stream = EventStream {
+            state: self.state.clone(),
             user: caller.user,
             id,
             events,
             first: Some(first),
-            kept: self.identity.kept(caller.credential),
+            ticket_keep_alive: self.identity.ticket_keep_alive(caller.credential),
             _permit: permit,
         };
-        let events = stream::unfold(hearing, |mut hearing| async move {
-            let event = hearing.next().await?;
-            Some((Ok::<_, std::convert::Infallible>(event), hearing))
+        let events = stream::unfold(event_stream, |mut event_stream| async move {
+            let event = event_stream.next().await?;
+            Some((Ok::<_, std::convert::Infallible>(event), event_stream))
         });
         let keep_alive = KeepAlive::new().interval(KEEP_ALIVE).text("keep-alive");
         let unbuffered = [(PROXY_BUFFERING, NOT_BUFFERED)];
         Ok((unbuffered, Sse::new(events).keep_alive(keep_alive)).into_response())
     }
 
-    /// `HEAD` of `/messages`: the head of the answer to `GET`, without a stream.
-    pub(super) async fn messages_head(&self, asked: &RequestParameters) -> VoiceResult {
-        self.identity.listening(asked).await?;
+    /// `HEAD` of `/messages`: the head of the response to `GET`, without a stream.
+    pub(super) async fn messages_head(&self, params: &RequestParameters) -> VoiceResult {
+        self.identity.identify_listener(params).await?;
         let nothing = stream::empty::<Result<Event, std::convert::Infallible>>();
         let unbuffered = [(PROXY_BUFFERING, NOT_BUFFERED)];
         Ok((unbuffered, Sse::new(nothing)).into_response())
     }
 
-    /// `/getCallTicket`: a challenge for this key to sign.
-    pub(super) fn ticket(&self, asked: &RequestParameters) -> VoiceResult {
+    /// `/getCallTicket`: issues a challenge for a key to sign.
+    pub(super) fn ticket(&self, params: &RequestParameters) -> VoiceResult {
         let keys = self.identity.keys()?;
-        let key = identity::key(asked)?;
+        let key = identity::key(params)?;
         Ok(keys.tickets.issue(&key, Instant::now()).into_response())
     }
 
-    /// `/tokenCheck`: the number of the user whose token it is.
-    pub(super) async fn token_check(&self, asked: &RequestParameters) -> VoiceResult {
+    /// `/tokenCheck`: returns the number of the token's user.
+    pub(super) async fn token_check(&self, params: &RequestParameters) -> VoiceResult {
         self.identity.site()?;
-        let caller = self.identity.claimed(asked).await?;
+        let caller = self.identity.identify(params).await?;
         Ok(caller.user.to_string().into_response())
     }
 
-    /// `/keyXCHG`: the server's key, for one who shows that he has his own.
-    pub(super) fn key_exchange(&self, asked: &RequestParameters) -> VoiceResult {
+    /// `/keyXCHG`: returns the server's key to a client that proves possession of its own.
+    pub(super) fn key_exchange(&self, params: &RequestParameters) -> VoiceResult {
         self.identity.keys()?;
-        let key = asked.text("pubkey").and_then(PublicKey::parse);
+        let key = params.text("pubkey").and_then(PublicKey::parse);
         let key = key.ok_or(VoiceError::bad(
-            "pubkey is not a compressed P-256 key in hex.",
+            "`pubkey` must be a compressed P-256 key in hex (66 digits).",
         ))?;
-        if !verify(&key, HANDSHAKE, asked.text("sign").unwrap_or_default()) {
+        if !verify(&key, HANDSHAKE, params.text("sign").unwrap_or_default()) {
             return Err(VoiceError::forbidden(
-                "sign is not this key's signature over the bytes 01 01 02 ... 0a.",
+                "`sign` is not a signature of `pubkey` over the bytes 01 01 02 ... 0a.",
             ));
         }
         let own = self.server_key.public_hex_uncompressed();
         Ok(json(format!("{{\"pubkey\" : \"{own}\"}}")))
     }
 
-    /// `/newCall`: rings somebody. Answers a key with its next challenge.
+    /// `/newCall`: rings a user. The response to a key is its next challenge.
     pub(super) async fn new_call(
         &self,
-        asked: &RequestParameters,
+        params: &RequestParameters,
         address: Option<IpAddr>,
     ) -> VoiceResult {
-        let caller = self.identity.proven(asked).await?;
-        let other = self.identity.other(asked)?;
-        let challenge = self.identity.challenge(asked)?;
-        self.identity.may_call(&caller, &other).await?;
-        if !self.state.is_present(&other) {
-            return Err(VoiceError::not_found("This user is not there."));
+        let caller = self.identity.authenticate(params).await?;
+        let destination = self.identity.destination(params)?;
+        let challenge = self.identity.challenge(params)?;
+        self.identity.check_may_call(&caller, &destination).await?;
+        if !self.state.is_present(&destination) {
+            return Err(VoiceError::not_found(
+                "This user is offline: it has no event stream.",
+            ));
         }
         self.state
-            .with(|state, now| state.ring((&caller.user, &other), challenge, address, now))?;
+            .with(|state, now| state.ring((&caller.user, &destination), challenge, address, now))?;
         let (Ok(keys), Credential::Key(_, Some(proof))) = (self.identity.keys(), caller.credential)
         else {
             return Ok(StatusCode::OK.into_response());
@@ -158,69 +160,70 @@ impl VoiceService {
         Ok(keys.tickets.replace(proof, Instant::now()).into_response())
     }
 
-    /// `/answer`: the callee has signed the caller's challenge, and sends one.
-    pub(super) async fn answer(&self, asked: &RequestParameters) -> VoiceResult {
-        self.handshake(asked, &ANSWER).await
+    /// `/answer`: the callee has signed the caller's challenge and sends its own.
+    pub(super) async fn answer(&self, params: &RequestParameters) -> VoiceResult {
+        self.handshake(params, &ANSWER).await
     }
 
-    /// `/answer2`: the caller has signed the callee's challenge, and sends another.
-    pub(super) async fn answer2(&self, asked: &RequestParameters) -> VoiceResult {
-        self.handshake(asked, &CONFIRM).await
+    /// `/answer2`: the caller has signed the callee's challenge and sends another one.
+    pub(super) async fn answer2(&self, params: &RequestParameters) -> VoiceResult {
+        self.handshake(params, &CONFIRM).await
     }
 
-    /// `/acceptCall`: from here there is a call.
-    pub(super) async fn accept(&self, asked: &RequestParameters) -> VoiceResult {
-        let (caller, other) = self.pair(asked).await?;
-        self.identity.may_call(&caller, &other).await?;
+    /// `/acceptCall`: the callee accepts, which establishes the call.
+    pub(super) async fn accept(&self, params: &RequestParameters) -> VoiceResult {
+        let (caller, destination) = self.pair(params).await?;
+        self.identity.check_may_call(&caller, &destination).await?;
         let done = self
-            .signed_step(asked, &caller, &other, ByteString::new(), &ACCEPT)
+            .signed_step(params, &caller, &destination, ByteString::new(), &ACCEPT)
             .await?;
-        tracing::info!(user = %caller.user, caller = %other, "call accepted");
+        tracing::info!(user = %caller.user, caller = %destination, "call accepted");
         Ok(done)
     }
 
-    /// `/rejectCall`.
-    pub(super) async fn reject(&self, asked: &RequestParameters) -> VoiceResult {
-        let (caller, other) = self.pair(asked).await?;
-        self.signed_step(asked, &caller, &other, ByteString::new(), &REJECT)
+    /// `/rejectCall`: the callee rejects the call.
+    pub(super) async fn reject(&self, params: &RequestParameters) -> VoiceResult {
+        let (caller, destination) = self.pair(params).await?;
+        self.signed_step(params, &caller, &destination, ByteString::new(), &REJECT)
             .await
     }
 
-    /// `/hangupCall`, ours: ends a call, or its ringing.
-    pub(super) async fn hang_up(&self, asked: &RequestParameters) -> VoiceResult {
-        let caller = self.identity.proven(asked).await?;
-        let other = self.identity.other(asked)?;
+    /// `/hangupCall`: ends a call, or its ringing. An extension that the reference server does not have.
+    pub(super) async fn hang_up(&self, params: &RequestParameters) -> VoiceResult {
+        let caller = self.identity.authenticate(params).await?;
+        let destination = self.identity.destination(params)?;
         self.state
-            .with(|state, now| state.calls.hang_up(&caller.user, &other, now))?;
+            .with(|state, now| state.calls.hang_up(&caller.user, &destination, now))?;
         Ok(StatusCode::OK.into_response())
     }
 
-    async fn handshake(&self, asked: &RequestParameters, step: &HandshakeStep) -> VoiceResult {
+    async fn handshake(&self, params: &RequestParameters, step: &HandshakeStep) -> VoiceResult {
         self.identity.keys()?;
-        let (caller, other) = self.pair(asked).await?;
-        let challenge = self.identity.challenge(asked)?;
-        self.signed_step(asked, &caller, &other, challenge, step)
+        let (caller, destination) = self.pair(params).await?;
+        let challenge = self.identity.challenge(params)?;
+        self.signed_step(params, &caller, &destination, challenge, step)
             .await
     }
 
-    /// Who asks and whom he means, in steps whose signature is over the other's challenge.
-    async fn pair(&self, asked: &RequestParameters) -> Result<(Caller, User), VoiceError> {
-        let caller = self.identity.claimed(asked).await?;
-        Ok((caller, self.identity.other(asked)?))
+    /// The caller of the request, not yet authenticated, and the other user. The signature of the
+    /// step, over the other user's challenge, authenticates the caller.
+    async fn pair(&self, params: &RequestParameters) -> Result<(Caller, User), VoiceError> {
+        let caller = self.identity.identify(params).await?;
+        Ok((caller, self.identity.destination(params)?))
     }
 
     async fn signed_step(
         &self,
-        asked: &RequestParameters,
+        params: &RequestParameters,
         caller: &Caller,
-        other: &User,
+        destination: &User,
         challenge: ByteString,
         step: &HandshakeStep,
     ) -> VoiceResult {
-        let sent = |calls: &Calls| (step.challenges)(calls, &caller.user, other);
+        let sent = |calls: &Calls| (step.challenges)(calls, &caller.user, destination);
         let candidates = self.state.with(|state, _| sent(&state.calls))?;
-        // Not under the desk's lock: a signature takes a fifth of a millisecond.
-        let signature = self.identity.signature(caller, candidates, asked);
+        // Outside the state lock: verifying a signature takes 0.2 ms.
+        let signature = self.identity.signature(caller, candidates, params);
         let (signature, signed) = signature.await?;
         self.state.with(|state, now| {
             if !sent(&state.calls)?.contains(&signed) {
@@ -229,7 +232,7 @@ impl VoiceService {
             (step.apply)(
                 &mut state.calls,
                 &caller.user,
-                other,
+                destination,
                 signature,
                 challenge,
                 now,
@@ -239,14 +242,14 @@ impl VoiceService {
     }
 }
 
-/// One open event stream; closed when dropped.
+/// An open event stream; closed when dropped.
 struct EventStream {
-    desk: Arc<VoiceState>,
+    state: Arc<VoiceState>,
     user: User,
     id: StreamId,
     events: mpsc::Receiver<Arc<SseEvent>>,
     first: Option<Event>,
-    kept: Option<TicketKeepAlive>,
+    ticket_keep_alive: Option<TicketKeepAlive>,
     _permit: Permit,
 }
 
@@ -255,25 +258,25 @@ impl EventStream {
         if let Some(first) = self.first.take() {
             return Some(first);
         }
-        let told = loop {
-            let keep = async {
-                match &mut self.kept {
-                    Some(kept) => kept.when_due().await,
+        let event = loop {
+            let refresh = async {
+                match &mut self.ticket_keep_alive {
+                    Some(ticket_keep_alive) => ticket_keep_alive.when_due().await,
                     None => std::future::pending().await,
                 }
             };
             tokio::select! {
-                told = self.events.recv() => break told?,
-                () = keep => {}
+                event = self.events.recv() => break event?,
+                () = refresh => {}
             }
         };
-        Some(Event::default().event(told.name).data(&told.data))
+        Some(Event::default().event(event.name).data(&event.data))
     }
 }
 
 impl Drop for EventStream {
     fn drop(&mut self) {
-        self.desk.stop_listening(&self.user, self.id);
+        self.state.stop_listening(&self.user, self.id);
         tracing::info!(user = %self.user, "event stream closed");
     }
 }

@@ -1,13 +1,12 @@
-//! Voice on several nodes: one of them, the owner, does all of it. The others admit their clients'
-//! requests and bring them to the owner (`away.rs`).
+//! Voice in a cluster. An elected node, the owner, serves all voice requests. The other nodes admit their
+//! clients' requests and forward them to the owner (`forwarder.rs`).
 //!
-//! What is known of who asks is known in two places. The node that a client is connected to asks the
-//! host program whether it may connect, and counts it. That a user is who he says is settled where
-//! voice is done: signatures are over challenges that the owner's tickets and calls hold, and the
-//! site is asked by the owner, as is the host program whether somebody may enter a voice room.
+//! Access is checked in two places. The node of the client's connection asks the host program whether the client
+//! may connect, and counts the connection. The owner authenticates the user: signatures are over challenges that
+//! the owner's tickets and calls hold. The owner also asks the website, and asks the host program whether a user
+//! may enter a voice room.
 //!
-//! Each time this node becomes the owner, it begins with nothing: a [`VoiceService`] of its own, which ends
-//! with the term.
+//! Each term of this node as the owner starts with an empty [`VoiceService`], which ends with the term.
 
 use std::{
     fmt,
@@ -39,52 +38,53 @@ use crate::{
     server::Server,
 };
 
-/// Shows that a request comes from another node. A client's own is thrown away.
+/// Header that authenticates a request as forwarded by another node. Removed from every received request.
 pub(super) const NODE_SECRET: HeaderName = HeaderName::from_static("x-switchboard-node-secret");
 
-/// The client's address, said by the node that it is connected to.
+/// Header with the client's address, set by the node that forwards the request.
 pub(super) const CLIENT: HeaderName = HeaderName::from_static("x-switchboard-client");
 
-/// How long a request waits until there is an owner.
+/// How long a request waits for an owner to be elected.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The log in which nodes queue for voice.
+/// The election log of the voice leader.
 pub(crate) fn election_log() -> LogId {
     LogId::Election(ElectionId::parse("voice", 0).expect("not empty"))
 }
 
-/// What the nodes share, if they know it yet.
+/// Returns the secret that the nodes share, or `None` if it is not known yet.
 pub(super) type NodeSecret = Arc<dyn Fn() -> Option<String> + Send + Sync>;
 
-/// What a node must know of the others.
+/// What voice needs of the cluster: the leader election and the node secret.
 pub(crate) struct ClusterContext {
-    /// Who does voice.
+    /// The election of the voice leader.
     pub(crate) election: Arc<Election>,
-    /// What only nodes know. None: not known yet.
+    /// The node secret, which authenticates forwarded requests.
     pub(crate) secret: NodeSecret,
 }
 
-/// Voice, done by whoever of the nodes does it.
+/// Serves voice requests on this node if it is the leader, and forwards them otherwise.
 pub(crate) struct ClusteredVoice {
     config: Arc<Config>,
     election: Arc<Election>,
     secret: NodeSecret,
     forwarder: Forwarder,
     local: Mutex<LocalVoice>,
-    has_met_strangers: AtomicBool,
+    has_logged_mismatch: AtomicBool,
 }
 
-/// Whom a request comes from.
+/// The origin of a request.
 #[derive(Clone, Copy)]
 enum RequestSender {
+    /// A client of this node.
     Client,
-    /// A node, and the client's address as far as that is known there.
+    /// Another node, with the client's address if that node knows it.
     Node(Option<IpAddr>),
-    /// Whoever shows a secret that is not the nodes': a node of another switchboard, or a client.
-    Stranger,
+    /// The node secret did not match: a node of another cluster, or a forged header.
+    SecretMismatch,
 }
 
-/// Voice as this node does it, in the term of this number or the next one.
+/// The voice service of this node, for the term `term` or the next one.
 struct LocalVoice {
     term: u64,
     voice: Arc<VoiceService>,
@@ -92,42 +92,39 @@ struct LocalVoice {
 
 impl fmt::Debug for ClusteredVoice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Shared")
-            .field("duty", &self.election)
+        f.debug_struct("ClusteredVoice")
+            .field("election", &self.election)
             .finish_non_exhaustive()
     }
 }
 
 impl ClusteredVoice {
-    /// Must be called within a runtime, as engines are made.
+    /// Starts following the election. Must be called within a Tokio runtime.
     pub(super) fn new(
         voice: &Arc<VoiceService>,
         config: Arc<Config>,
         nodes: ClusterContext,
     ) -> Arc<Self> {
-        let ClusterContext {
-            election: duty,
-            secret,
-        } = nodes;
+        let ClusterContext { election, secret } = nodes;
         let this = Arc::new(Self {
             config,
-            forwarder: Forwarder::new(voice, duty.clone(), secret.clone()),
-            election: duty,
+            forwarder: Forwarder::new(voice, election.clone(), secret.clone()),
+            election,
             secret,
             local: Mutex::new(LocalVoice {
                 term: 0,
                 voice: voice.clone(),
             }),
-            has_met_strangers: AtomicBool::new(false),
+            has_logged_mismatch: AtomicBool::new(false),
         });
-        let keeping = this.clone().keep_to_terms(voice.drain.clone());
-        voice.tasks.spawn(keeping);
+        let following = this.clone().follow_terms(voice.drain.clone());
+        voice.tasks.spawn(following);
         this
     }
 
-    /// Ends all streams and calls: the server stops.
+    /// Ends all streams and calls when the server shuts down.
     pub(super) fn end(&self) {
-        self.own().voice.state.end();
+        self.local().voice.state.end();
     }
 
     pub(super) async fn serve(
@@ -136,7 +133,7 @@ impl ClusteredVoice {
         endpoint: VoiceEndpoint,
         request: Request,
     ) -> Response {
-        let voice = self.own().voice.clone();
+        let voice = self.local().voice.clone();
         let answer = self.respond(&voice, server, endpoint, request).await;
         voice.add_headers(endpoint, answer)
     }
@@ -153,27 +150,27 @@ impl ClusteredVoice {
         }
         let (mut parts, body) = request.into_parts();
         let sender = self.take_sender(&mut parts);
-        let guest = match sender {
+        let admitted = match sender {
             RequestSender::Node(address) => AdmittedRequest {
                 permit: server
                     .admit_from_node(&parts)
                     .map_err(VoiceError::Response)?,
                 address,
             },
-            RequestSender::Client | RequestSender::Stranger => {
+            RequestSender::Client | RequestSender::SecretMismatch => {
                 AdmittedRequest::admit(server, &parts).await?
             }
         };
         if let VoiceEndpoint::Mode = endpoint {
             return Ok(json(voice.mode.clone()));
         }
-        // What another node brings is not brought on: the two would differ in who the owner is.
-        let is_wanted = |leader: &Leader| match leader {
+        // A forwarded request is not forwarded again: the two nodes disagree about the owner.
+        let is_decided = |leader: &Leader| match leader {
             Leader::ThisNode => true,
             Leader::OtherNode(_) => !matches!(sender, RequestSender::Node(_)),
             Leader::DuplicateAddress | Leader::None => false,
         };
-        let term = self.election.wait_for(is_wanted, TIMEOUT).await;
+        let term = self.election.wait_for(is_decided, TIMEOUT).await;
         if let Some(answer) = voice.answer_without_body(endpoint, &parts.method) {
             return answer;
         }
@@ -181,76 +178,76 @@ impl ClusteredVoice {
             Leader::ThisNode => {
                 let voice = self.local_voice_in(&term).ok_or_else(no_leader)?;
                 voice
-                    .dispatch_within_rate(endpoint, guest, parts, body)
+                    .dispatch_within_rate(endpoint, admitted, parts, body)
                     .await
             }
             Leader::OtherNode(url) => {
                 match sender {
                     RequestSender::Client => {}
                     RequestSender::Node(_) => return Err(no_leader()),
-                    RequestSender::Stranger => return Err(self.reject_stranger()),
+                    RequestSender::SecretMismatch => return Err(self.reject_secret_mismatch()),
                 }
                 let is_source = matches!(endpoint, VoiceEndpoint::Up(_));
-                let bringing = self.forwarder.forward(url, &term, guest, parts, body);
-                voice.until_term_ends(is_source, bringing).await
+                let forwarding = self.forwarder.forward(url, &term, admitted, parts, body);
+                voice.until_term_ends(is_source, forwarding).await
             }
             Leader::DuplicateAddress => Err(retry_later(
-                "The node that does voice cannot be told from this one: both advertise the same URL.",
+                "The voice leader and this node advertise the same URL. Give each node its own URL.",
             )),
             Leader::None => Err(no_leader()),
         }
     }
 
-    /// Takes what nodes say to each other out of a request.
+    /// Removes the node headers from a request and derives its origin from them.
     fn take_sender(&self, parts: &mut Parts) -> RequestSender {
-        let shown = parts.headers.remove(NODE_SECRET);
+        let presented = parts.headers.remove(NODE_SECRET);
         let client = parts.headers.remove(CLIENT);
-        let Some(shown) = shown else {
+        let Some(presented) = presented else {
             return RequestSender::Client;
         };
-        let is_node =
-            (self.secret)().is_some_and(|secret| shown.as_bytes().ct_eq(secret.as_bytes()).into());
+        let is_node = (self.secret)()
+            .is_some_and(|secret| presented.as_bytes().ct_eq(secret.as_bytes()).into());
         if is_node {
             let address = || client?.to_str().ok()?.parse().ok();
             RequestSender::Node(address())
         } else {
-            RequestSender::Stranger
+            RequestSender::SecretMismatch
         }
     }
 
-    /// What a stranger brings is not brought on: it may come from a node that would be brought it
-    /// again, and so on for ever.
-    fn reject_stranger(&self) -> VoiceError {
-        if !self.has_met_strangers.swap(true, Ordering::Relaxed) {
+    /// Rejects a request with a wrong node secret. It is not forwarded, because two nodes with different
+    /// secrets could forward it to each other forever.
+    fn reject_secret_mismatch(&self) -> VoiceError {
+        if !self.has_logged_mismatch.swap(true, Ordering::Relaxed) {
             tracing::warn!(
-                "a request for voice shows a secret that is not this switchboard's, as from a node with another engine; such requests get 503"
+                "forwarded voice request rejected: node secret mismatch (different engine.url or engine.prefix?)"
             );
         }
-        retry_later("The node that brought this belongs to another switchboard.")
+        retry_later("Request was forwarded by a node of another cluster (node secret mismatch).")
     }
 
-    /// Voice as it is done here in a term of this node's, unless that is over.
+    /// The local service for a term of this node, or `None` if that term has ended.
     fn local_voice_in(&self, term: &Term) -> Option<Arc<VoiceService>> {
         self.start_term(term);
-        let own = self.own();
-        (own.term == term.number).then(|| own.voice.clone())
+        let local = self.local();
+        (local.term == term.number).then(|| local.voice.clone())
     }
 
-    /// Ends what has been done here in terms before this one, and begins anew.
+    /// Ends the service of earlier terms and starts an empty one, unless the term has started already.
     fn start_term(&self, term: &Term) {
-        let mut own = self.own();
-        if own.term >= term.number {
+        let mut local = self.local();
+        if local.term >= term.number {
             return;
         }
-        own.term = term.number;
-        let next = own.voice.anew(&self.config);
-        let ended = std::mem::replace(&mut own.voice, next);
-        drop(own);
+        local.term = term.number;
+        let next = local.voice.with_fresh_state(&self.config);
+        let ended = std::mem::replace(&mut local.voice, next);
+        drop(local);
         ended.state.end();
     }
 
-    /// Ends what is done here as soon as another node is to do it.
-    async fn keep_to_terms(self: Arc<Self>, drain: CancellationToken) {
+    /// Follows the election: each new term ends the local service of the previous one.
+    async fn follow_terms(self: Arc<Self>, drain: CancellationToken) {
         let mut terms = self.election.terms();
         loop {
             tokio::select! {
@@ -262,35 +259,36 @@ impl ClusteredVoice {
         }
     }
 
-    fn own(&self) -> MutexGuard<'_, LocalVoice> {
+    fn local(&self) -> MutexGuard<'_, LocalVoice> {
         self.local.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl VoiceService {
-    /// A source's body goes on for as long as the server does, and is answered when it stops.
+    /// Awaits a forwarded request. The upload of a source is answered when this node shuts down, because its
+    /// body may be endless.
     async fn until_term_ends(
         &self,
         is_source: bool,
-        bringing: impl Future<Output = VoiceResult>,
+        forwarding: impl Future<Output = VoiceResult>,
     ) -> VoiceResult {
         if !is_source {
-            return bringing.await;
+            return forwarding.await;
         }
         tokio::select! {
-            answer = bringing => answer,
+            answer = forwarding => answer,
             () = self.drain.cancelled() => Ok(SERVER_STOPS.into_response()),
         }
     }
 }
 
 fn no_leader() -> VoiceError {
-    retry_later("Which node does voice is being settled. Come back soon.")
+    retry_later("No voice leader elected yet. Retry soon.")
 }
 
-/// A refusal that will soon be another answer.
-pub(super) fn retry_later(words: &'static str) -> VoiceError {
+/// A 503 with `Retry-After: 1`, for conditions that are temporary.
+pub(super) fn retry_later(message: &'static str) -> VoiceError {
     let status = StatusCode::SERVICE_UNAVAILABLE;
-    let refusal = (status, [(header::RETRY_AFTER, "1")], format!("{words}\n"));
-    VoiceError::from(refusal.into_response())
+    let response = (status, [(header::RETRY_AFTER, "1")], format!("{message}\n"));
+    VoiceError::from(response.into_response())
 }

@@ -12,7 +12,7 @@ use super::state::MixId;
 /// The key of a hold: a microphone or headphones of one user in one call or room.
 type ConnectionKey = (MixId, User, Direction);
 
-/// The connections that hold something.
+/// The connections that hold a microphone or headphones, by user, mix and direction.
 #[derive(Debug, Default)]
 pub(super) struct Connections {
     held: HashMap<ConnectionKey, HeldConnection>,
@@ -26,7 +26,7 @@ struct HeldConnection {
     replaced: CancellationToken,
 }
 
-/// One connection's hold.
+/// The hold of one connection on a microphone or headphones.
 #[derive(Debug)]
 pub(super) struct ConnectionHold {
     id: u64,
@@ -35,9 +35,9 @@ pub(super) struct ConnectionHold {
 }
 
 impl Connections {
-    /// Gives a hold to a new connection, which its client calls `name`. The name of the connection
-    /// that has lost it, if one had it; none for a connection of the same name, because a player may request
-    /// its stream again.
+    /// Gives the hold to a new connection, which its client calls `name`. Also returns the name of the
+    /// replaced connection, if any. A connection of the same name is not reported, because a player may
+    /// request its stream again.
     pub(super) fn take_over(
         &mut self,
         key: ConnectionKey,
@@ -49,9 +49,9 @@ impl Connections {
             id: self.count,
             replaced: replaced.clone(),
         };
-        let is_again = |previous: &ByteString| !name.is_empty() && *previous == name;
+        let is_same_name = |previous: &ByteString| !name.is_empty() && *previous == name;
         let previous = self.held.get(&key).map(|previous| previous.name.clone());
-        let lost = previous.filter(|previous| !is_again(previous));
+        let lost = previous.filter(|previous| !is_same_name(previous));
         let held = HeldConnection {
             id: self.count,
             name,
@@ -63,7 +63,7 @@ impl Connections {
         (hold, lost)
     }
 
-    /// Gives a hold back. False if a newer connection has it.
+    /// Releases a hold. Returns false if a newer connection has it.
     pub(super) fn release(&mut self, key: &ConnectionKey, hold: &ConnectionHold) -> bool {
         let is_current = self.held.get(key).is_some_and(|held| held.id == hold.id);
         if is_current {
@@ -78,13 +78,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_newer_connection_takes_over_and_the_older_one_takes_nothing_with_it() {
+    fn newer_connection_takes_over_and_the_older_one_releases_nothing() {
         let mut connections = Connections::default();
         let user = User::parse("1", 0).unwrap();
-        let key = |way| (MixId::Room(7.into()), user.clone(), way);
+        let key = |direction| (MixId::Room(7.into()), user.clone(), direction);
         let (first, previous) = connections.take_over(key(Direction::Publish), "a".into());
         assert_eq!(previous, None);
-        let (other_way, previous) = connections.take_over(key(Direction::Subscribe), "b".into());
+        let (other_direction, previous) =
+            connections.take_over(key(Direction::Subscribe), "b".into());
         assert_eq!(previous, None);
         let (again, previous) = connections.take_over(key(Direction::Publish), "a".into());
         assert_eq!(previous, None);
@@ -93,11 +94,11 @@ mod tests {
         assert_eq!(previous, Some("a".into()));
         assert!(again.replaced.is_cancelled());
         assert!(first.replaced.is_cancelled());
-        assert!(!second.replaced.is_cancelled() && !other_way.replaced.is_cancelled());
+        assert!(!second.replaced.is_cancelled() && !other_direction.replaced.is_cancelled());
         assert!(!connections.release(&key(Direction::Publish), &first));
         assert!(connections.release(&key(Direction::Publish), &second));
         assert!(!connections.release(&key(Direction::Publish), &second));
-        assert!(connections.release(&key(Direction::Subscribe), &other_way));
+        assert!(connections.release(&key(Direction::Subscribe), &other_direction));
         assert!(connections.held.is_empty());
     }
 }

@@ -1,4 +1,4 @@
-//! Requests of voice that cost the server or a website much, bounded per address.
+//! Per-address rate limits of voice requests that are expensive for the server or the website.
 
 use std::{net::IpAddr, sync::Arc, time::Instant};
 
@@ -13,33 +13,33 @@ use super::{
 };
 use crate::server::{LIST_BYTES_PER_REQUEST, rate_limit_response};
 
-/// The price of a request in the rate of its address.
+/// The cost of a request, charged to the rate limit of its address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum RequestCost {
     Free,
-    /// One, if the answer is 403: a wrong signature costs several verifications.
+    /// Charged only if the response is 403: a wrong signature costs several verifications.
     OneIfForbidden,
     One,
-    /// As much as the answer is long; a short one is free.
+    /// Proportional to the length of the response; a short one is free.
     ByLength,
 }
 
 impl VoiceService {
-    /// Serves an admitted request, or answers 429 if its address is over its rate.
+    /// Serves an admitted request, or responds with 429 if its address exceeds its rate.
     pub(super) async fn dispatch_within_rate(
         self: &Arc<Self>,
         endpoint: VoiceEndpoint,
-        guest: AdmittedRequest,
+        admitted: AdmittedRequest,
         parts: Parts,
         body: Body,
     ) -> VoiceResult {
-        let (address, price) = (guest.address, self.cost(endpoint));
-        if price != RequestCost::Free {
+        let (address, cost) = (admitted.address, self.cost(endpoint));
+        if cost != RequestCost::Free {
             self.charge(address)?;
         }
-        let answer = self.dispatch(endpoint, guest, parts, body).await;
+        let answer = self.dispatch(endpoint, admitted, parts, body).await;
         let now = Instant::now();
-        match price {
+        match cost {
             RequestCost::Free | RequestCost::One => {}
             RequestCost::OneIfForbidden => {
                 if !answer.as_ref().is_err_and(is_forbidden) {
@@ -61,13 +61,13 @@ impl VoiceService {
     }
 
     fn cost(&self, endpoint: VoiceEndpoint) -> RequestCost {
-        let proven = match &self.identity {
+        let authenticated = match &self.identity {
             IdentityProvider::Keys(_) => RequestCost::OneIfForbidden,
-            // The website is asked about the user and its access.
+            // Each request makes the website check the user and its access.
             IdentityProvider::Site(_) => RequestCost::One,
         };
         match endpoint {
-            // A ticket that is given out may push one out that was given to another key.
+            // Issuing a ticket may evict a ticket of another key.
             VoiceEndpoint::Messages | VoiceEndpoint::Ticket => RequestCost::One,
             VoiceEndpoint::TokenCheck
             | VoiceEndpoint::KeyExchange
@@ -79,7 +79,7 @@ impl VoiceService {
             | VoiceEndpoint::HangUp
             | VoiceEndpoint::DisplayName
             | VoiceEndpoint::Up(_)
-            | VoiceEndpoint::Join(_) => proven,
+            | VoiceEndpoint::Join(_) => authenticated,
             VoiceEndpoint::ListRooms | VoiceEndpoint::ListMembers => RequestCost::ByLength,
             VoiceEndpoint::Mode => RequestCost::Free,
         }
@@ -94,8 +94,8 @@ fn cost_of_length(answer: &VoiceResult) -> u32 {
     u32::try_from(length.unwrap_or_default() / LIST_BYTES_PER_REQUEST).unwrap_or(u32::MAX)
 }
 
-fn is_forbidden(refusal: &VoiceError) -> bool {
-    match refusal {
+fn is_forbidden(error: &VoiceError) -> bool {
+    match error {
         VoiceError::Message(status, _) => *status == StatusCode::FORBIDDEN,
         VoiceError::Response(response) => response.status() == StatusCode::FORBIDDEN,
     }
@@ -107,9 +107,9 @@ mod tests {
     use crate::voice::json;
 
     #[test]
-    fn a_list_is_priced_by_its_length_and_a_refusal_is_free() {
-        for (bytes, price) in [(0, 0), (65_535, 0), (65_536, 1), (200_000, 3)] {
-            assert_eq!(cost_of_length(&Ok(json("x".repeat(bytes)))), price);
+    fn list_is_charged_by_its_length_and_an_error_is_free() {
+        for (bytes, cost) in [(0, 0), (65_535, 0), (65_536, 1), (200_000, 3)] {
+            assert_eq!(cost_of_length(&Ok(json("x".repeat(bytes)))), cost);
         }
         assert_eq!(cost_of_length(&Err(VoiceError::bad("no"))), 0);
     }

@@ -11,41 +11,41 @@ use super::{
     parameters::RequestParameters,
 };
 
-/// Characters of the longest display name.
+/// Maximum length of a display name, in characters.
 const CHARACTERS_MAX: usize = 40;
 
 /// The display names of users that have an event stream open.
 #[derive(Debug, Default)]
 pub(super) struct DisplayNames {
-    of: HashMap<User, DisplayName>,
+    by_user: HashMap<User, DisplayName>,
 }
 
 impl DisplayNames {
     pub(super) fn get(&self, user: &User) -> Option<&DisplayName> {
-        self.of.get(user)
+        self.by_user.get(user)
     }
 
     /// Sets the name of a user; `None` removes it.
     pub(super) fn set(&mut self, user: &User, name: Option<DisplayName>) {
         match name {
-            Some(name) => drop(self.of.insert(user.clone(), name)),
-            None => drop(self.of.remove(user)),
+            Some(name) => drop(self.by_user.insert(user.clone(), name)),
+            None => drop(self.by_user.remove(user)),
         }
     }
 }
 
 impl VoiceService {
     /// `/voice/name`: sets the display name of a key, for as long as the key has an event stream open.
-    pub(super) async fn set_display_name(&self, asked: &RequestParameters) -> VoiceResult {
+    pub(super) async fn set_display_name(&self, params: &RequestParameters) -> VoiceResult {
         self.identity.keys()?;
-        let caller = self.identity.proven(asked).await?;
-        let name = parse(asked.text("name").unwrap_or_default())?;
+        let caller = self.identity.authenticate(params).await?;
+        let name = parse(params.text("name").unwrap_or_default())?;
         let kept = name
             .as_ref()
             .map_or(String::new(), |name| name.as_str().to_owned());
         if !self.state.set_display_name(&caller.user, name) {
             return Err(VoiceError::not_found(
-                "A display name lasts as long as an event stream: open /messages first.",
+                "A display name needs an open event stream: open /messages first.",
             ));
         }
         Ok(kept.into_response())
@@ -61,7 +61,7 @@ fn parse(text: &str) -> Result<Option<DisplayName>, VoiceError> {
     if name.chars().count() > CHARACTERS_MAX {
         return Err(VoiceError::new(
             StatusCode::BAD_REQUEST,
-            &format!("name has more than {CHARACTERS_MAX} characters."),
+            &format!("`name` must have at most {CHARACTERS_MAX} characters."),
         ));
     }
     Ok(DisplayName::parse(&name, 0).ok())
@@ -69,7 +69,7 @@ fn parse(text: &str) -> Result<Option<DisplayName>, VoiceError> {
 
 /// Control characters, except white space, and format characters that change the direction or the meaning of their
 /// neighbours: bidirectional controls (UAX #9), invisible operators, annotations and tags. The joiners, which
-/// scripts and emoji need, are none of them.
+/// scripts and emoji need, are kept.
 fn is_control(c: char) -> bool {
     (c.is_control() && !c.is_whitespace())
         || matches!(
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_without_a_visible_character_is_none() {
+    fn name_without_a_visible_character_is_empty() {
         for given in [
             "",
             "   ",

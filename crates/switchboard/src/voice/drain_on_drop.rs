@@ -1,4 +1,4 @@
-//! The rest of a body that nobody wants any more.
+//! Drains the rest of a request body that is no longer needed.
 
 use std::{
     pin::Pin,
@@ -12,22 +12,22 @@ use http_body_util::BodyExt;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use tokio::{runtime::Handle, time::timeout};
 
-/// Time to read the answer for a client that is still speaking.
+/// How long the rest of the body is read, so that a client that is still sending can read the response.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// A body of which the rest is read for a while, unheard, when it is dropped. Else the connection would
-/// be closed on a client that sends, and with it what it was answered would be lost.
+/// A body whose rest is read and discarded for a while when it is dropped. Otherwise the connection would be
+/// closed while the client sends, and the client would lose the response.
 pub(super) struct DrainOnDrop {
     body: Body,
-    /// Not where the client waits to be told to go on, nor when all has come.
-    is_coming: bool,
+    /// False if the client waits for `100 Continue`, and after the end of the body.
+    has_more: bool,
 }
 
 impl DrainOnDrop {
-    /// The request with its body so read.
-    pub(super) fn of(request: Request) -> Request {
-        let is_coming = !request.headers().contains_key(header::EXPECT);
-        request.map(|body| Body::new(Self { body, is_coming }))
+    /// Wraps the body of a request.
+    pub(super) fn wrap(request: Request) -> Request {
+        let has_more = !request.headers().contains_key(header::EXPECT);
+        request.map(|body| Body::new(Self { body, has_more }))
     }
 }
 
@@ -40,7 +40,7 @@ impl HttpBody for DrainOnDrop {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         let polled = Pin::new(&mut self.body).poll_frame(context);
-        self.is_coming = !matches!(polled, Poll::Ready(None | Some(Err(_))));
+        self.has_more = !matches!(polled, Poll::Ready(None | Some(Err(_))));
         polled
     }
 
@@ -55,12 +55,12 @@ impl HttpBody for DrainOnDrop {
 
 impl Drop for DrainOnDrop {
     fn drop(&mut self) {
-        if !self.is_coming || self.body.is_end_stream() {
+        if !self.has_more || self.body.is_end_stream() {
             return;
         }
         let mut body = std::mem::take(&mut self.body);
         let rest = async move { while let Some(Ok(_)) = body.frame().await {} };
-        // Where there is no runtime any more, nobody reads an answer either.
+        // Without a runtime, no response is sent either.
         if let Ok(runtime) = Handle::try_current() {
             runtime.spawn(timeout(LINGER, rest));
         }

@@ -1,9 +1,9 @@
-//! Requests brought to the node that does voice, and its answers brought back.
+//! Forwards voice requests to the voice leader, the owner, and returns its responses.
 //!
-//! Each has a connection of its own between the nodes, so that an end on one side is an end on the
-//! other: a client that goes takes the connection with it, and one that does not read is not read
-//! for. Little waits here: the owner's own bounded queues decide who is too slow. A client that takes
-//! nothing for a while is cut off here as well, because it would not notice that the owner has done so.
+//! Each request has its own connection between the nodes, so a close on one side closes the other, and
+//! backpressure of the client reaches the owner. Little is buffered here: the owner's bounded queues decide
+//! which clients are too slow. A client that reads nothing for a while is disconnected here as well, because it
+//! would not notice that the owner has closed its stream.
 
 use std::{
     error::Error,
@@ -59,29 +59,29 @@ use crate::{
     shards::Shards,
 };
 
-/// Time for a connection to the owner.
+/// Timeout for connecting to the owner.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Bytes of the owner's that the kernel may hold here, and of a client's: less than a second of WAV.
+/// Size of the kernel's send and receive buffers, in bytes: less than 1 s of WAV.
 const KERNEL_BYTES: usize = 64 * 1024;
 
-/// Bytes of a head, and of what is read at once.
+/// Maximum size of a response head and of one read, in bytes.
 const READ_BYTES: usize = 16 * 1024;
 
-/// Pieces of an answer that wait here for the client.
+/// Maximum chunks of a response queued for the client.
 const QUEUED_CHUNKS: usize = 2;
 
-/// A client that takes nothing for so long, while there is something for it, is cut off: as long as
-/// the owner's own queue for a listener lasts.
+/// A client that reads nothing for this long while a chunk is queued is disconnected. As long as the owner's
+/// queue for a listener lasts.
 const STALL_TIMEOUT: Duration = Duration::from_millis(2500);
 
-/// Time that an owner has to end its streams itself when another takes its place.
+/// Time for a former owner to end its streams itself after a leader change.
 const CLOSE_GRACE: Duration = Duration::from_secs(1);
 
-/// Time for the goodbye after one side of a WebSocket has ended.
+/// Time for the closing handshake after one side of a WebSocket has ended.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What concerns the connection alone that it came on.
+/// Headers that apply to one connection only and are not forwarded (RFC 9110, section 7.6.1).
 const HOP_BY_HOP: [HeaderName; 8] = [
     header::CONNECTION,
     HeaderName::from_static("keep-alive"),
@@ -93,104 +93,109 @@ const HOP_BY_HOP: [HeaderName; 8] = [
     header::UPGRADE,
 ];
 
-/// The way to the node that does voice.
+/// Forwards requests to the voice leader.
 pub(super) struct Forwarder {
     election: Arc<Election>,
     secret: NodeSecret,
     plain: HttpConnector,
     secure: OnceLock<Result<HttpsConnector<HttpConnector>, String>>,
-    is_cut_off: AtomicBool,
+    is_unreachable: AtomicBool,
     shards: Arc<Shards>,
     drain: CancellationToken,
     tasks: TaskTracker,
 }
 
 impl Forwarder {
-    pub(super) fn new(voice: &VoiceService, duty: Arc<Election>, secret: NodeSecret) -> Self {
+    pub(super) fn new(voice: &VoiceService, election: Arc<Election>, secret: NodeSecret) -> Self {
         let mut plain = HttpConnector::new();
         plain.set_nodelay(true);
         plain.set_connect_timeout(Some(CONNECT_TIMEOUT));
         plain.set_recv_buffer_size(Some(KERNEL_BYTES));
         plain.set_send_buffer_size(Some(KERNEL_BYTES));
-        // An owner that is gone without a word is noticed as a client is.
+        // Detects an owner that disappears without closing, within the time for clients.
         plain.set_keepalive(Some(voice.heartbeat.gone / 3));
         plain.set_keepalive_interval(Some(voice.heartbeat.gone / 3));
         #[cfg(target_os = "linux")]
         plain.set_tcp_user_timeout(Some(voice.heartbeat.gone));
         plain.enforce_http(false);
         Self {
-            election: duty,
+            election,
             secret,
             plain,
             secure: OnceLock::new(),
-            is_cut_off: AtomicBool::new(false),
+            is_unreachable: AtomicBool::new(false),
             shards: voice.shards.clone(),
             drain: voice.drain.clone(),
             tasks: voice.tasks.clone(),
         }
     }
 
-    /// Brings an admitted request to the owner at `url`, and its answer back.
+    /// Forwards an admitted request to the owner at `url` and returns its response.
     pub(super) async fn forward(
         &self,
         url: &str,
         term: &Term,
-        guest: AdmittedRequest,
+        admitted: AdmittedRequest,
         mut parts: Parts,
         body: Body,
     ) -> VoiceResult {
-        let cannot = |error: String| self.cannot_reach(&error);
-        let secret = (self.secret)().ok_or_else(|| cannot("no secret yet".to_owned()))?;
-        let hangup = parts.extensions.get::<ConnectionAbort>().cloned();
+        let unreachable = |error: String| self.unreachable(&error);
+        let secret = (self.secret)()
+            .ok_or_else(|| unreachable("the node secret is not known yet".to_owned()))?;
+        let abort_handle = parts.extensions.get::<ConnectionAbort>().cloned();
         let upgrade = parts.extensions.remove::<OnUpgrade>();
-        let request = owner_request(parts, body, url, &secret, guest.address, upgrade.is_some());
-        let request = request.map_err(cannot)?;
-        let (mut sender, line) = self.connect(request.uri()).await.map_err(cannot)?;
-        self.is_cut_off.store(false, Ordering::Relaxed);
-        let mut trip = ForwardedRequest {
+        let request = owner_request(
+            parts,
+            body,
+            url,
+            &secret,
+            admitted.address,
+            upgrade.is_some(),
+        );
+        let request = request.map_err(unreachable)?;
+        let (mut sender, connection) = self.connect(request.uri()).await.map_err(unreachable)?;
+        self.is_unreachable.store(false, Ordering::Relaxed);
+        let mut forwarded = ForwardedRequest {
             ended: Box::pin(term_ended(self.election.terms(), term.number)),
             drain: self.drain.clone(),
-            hangup: hangup.unwrap_or_default(),
+            abort_handle: abort_handle.unwrap_or_default(),
             shards: self.shards.clone(),
-            _guest: guest,
-            _line: line,
+            _admitted: admitted,
+            _connection: connection,
         };
-        let answered = tokio::select! {
-            answered = sender.send_request(strip_hop_by_hop(request)) => answered,
-            () = &mut trip.ended => {
-                return Err(retry_later("Another node does voice now. Come back soon."));
+        let response = tokio::select! {
+            response = sender.send_request(strip_hop_by_hop(request)) => response,
+            () = &mut forwarded.ended => {
+                return Err(retry_later("The voice leader has changed. Retry soon."));
             }
         };
-        let answered = answered.map_err(|error| {
+        let response = response.map_err(|error| {
             if error.is_user() {
-                return VoiceError::bad("The request broke off.");
+                return VoiceError::bad("The request body ended early.");
             }
-            tracing::warn!(error = %error_chain(&error), "the node that does voice broke off");
-            let words = "The node that does voice broke off.";
-            VoiceError::new(StatusCode::BAD_GATEWAY, words)
+            tracing::warn!(error = %error_chain(&error), "voice leader closed the connection early");
+            let message = "The voice leader closed the connection early.";
+            VoiceError::new(StatusCode::BAD_GATEWAY, message)
         })?;
         Ok(match upgrade {
-            Some(client) if answered.status() == StatusCode::SWITCHING_PROTOCOLS => {
-                self.upgrade(answered, client, trip)
+            Some(client) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+                self.upgrade(response, client, forwarded)
             }
-            Some(_) | None => self.answer(answered, trip),
+            Some(_) | None => self.answer(response, forwarded),
         })
     }
 
-    fn cannot_reach(&self, error: &str) -> VoiceError {
-        // One line for what may befall every request.
-        if self.is_cut_off.swap(true, Ordering::Relaxed) {
-            tracing::debug!(error, "cannot reach the node that does voice");
+    fn unreachable(&self, error: &str) -> VoiceError {
+        // Warns once per outage: every request would fail alike.
+        if self.is_unreachable.swap(true, Ordering::Relaxed) {
+            tracing::debug!(error, "voice leader unreachable");
         } else {
-            tracing::warn!(
-                error,
-                "cannot reach the node that does voice: clients get 503"
-            );
+            tracing::warn!(error, "voice leader unreachable: clients get 503");
         }
-        retry_later("The node that does voice cannot be reached. Come back soon.")
+        retry_later("The voice leader cannot be reached. Retry soon.")
     }
 
-    /// A connection to the owner, which lasts as long as what is given with it.
+    /// Connects to the owner. The connection closes when the returned task is dropped.
     async fn connect(
         &self,
         uri: &Uri,
@@ -205,10 +210,10 @@ impl Forwarder {
             }
         };
         let dialed = timeout(CONNECT_TIMEOUT, dialing).await;
-        dialed.unwrap_or_else(|_late| Err("no connection in time".to_owned()))
+        dialed.unwrap_or_else(|_late| Err("connection timed out".to_owned()))
     }
 
-    /// Root certificates are read when the first owner wants to be known by one.
+    /// The HTTPS connector. Root certificates are loaded at the first use.
     fn secure(&self) -> Result<HttpsConnector<HttpConnector>, String> {
         let make = || {
             let builder = HttpsConnectorBuilder::new().with_native_roots();
@@ -219,42 +224,42 @@ impl Forwarder {
         self.secure.get_or_init(make).clone()
     }
 
-    /// An answer with its body, however long that goes on.
-    fn answer(&self, answered: Response<Incoming>, trip: ForwardedRequest) -> Response<Body> {
-        let (mut head, body) = answered.into_parts();
+    /// The owner's response, with its body streamed to the client.
+    fn answer(&self, response: Response<Incoming>, forwarded: ForwardedRequest) -> Response<Body> {
+        let (mut head, body) = response.into_parts();
         strip(&mut head.headers);
-        let (pieces, receiver) = mpsc::channel(QUEUED_CHUNKS);
-        self.tasks.spawn(trip.copy_body(body, pieces));
-        let pieces = stream::unfold(receiver, |mut receiver| async {
-            let piece = receiver.recv().await?;
-            Some((piece, receiver))
+        let (chunks, receiver) = mpsc::channel(QUEUED_CHUNKS);
+        self.tasks.spawn(forwarded.copy_body(body, chunks));
+        let chunks = stream::unfold(receiver, |mut receiver| async {
+            let chunk = receiver.recv().await?;
+            Some((chunk, receiver))
         });
-        (head.status, head.headers, Body::from_stream(pieces)).into_response()
+        (head.status, head.headers, Body::from_stream(chunks)).into_response()
     }
 
-    /// A WebSocket: from here on, bytes.
+    /// Completes a WebSocket upgrade on both sides, then copies bytes.
     fn upgrade(
         &self,
-        mut answered: Response<Incoming>,
+        mut response: Response<Incoming>,
         client: OnUpgrade,
-        trip: ForwardedRequest,
+        forwarded: ForwardedRequest,
     ) -> Response<Body> {
-        let owner = hyper::upgrade::on(&mut answered);
-        let mut headers = std::mem::take(answered.headers_mut());
+        let owner = hyper::upgrade::on(&mut response);
+        let mut headers = std::mem::take(response.headers_mut());
         let protocol = headers.remove(header::UPGRADE);
         strip(&mut headers);
         upgrade_to(&mut headers, protocol);
         self.tasks.spawn(async move {
             match tokio::try_join!(client, owner) {
-                Ok((client, owner)) => trip.copy_both_ways(client, owner).await,
-                Err(error) => tracing::debug!(%error, "no WebSocket"),
+                Ok((client, owner)) => forwarded.copy_both_ways(client, owner).await,
+                Err(error) => tracing::debug!(%error, "WebSocket upgrade failed"),
             }
         });
         (StatusCode::SWITCHING_PROTOCOLS, headers).into_response()
     }
 }
 
-/// What runs a connection to the owner; ends it when dropped.
+/// The task that drives a connection to the owner; aborted when dropped.
 type ConnectionTask = AbortOnDropHandle<()>;
 
 async fn http1_handshake<I>(io: I) -> Result<(http1::SendRequest<Body>, ConnectionTask), String>
@@ -262,16 +267,16 @@ where
     I: hyper::rt::Read + hyper::rt::Write + Send + Unpin + 'static,
 {
     let mut http = http1::Builder::new();
-    let shaken = http.max_buf_size(READ_BYTES).handshake(io).await;
-    let (sender, connection) = shaken.map_err(|error| error_chain(&error))?;
-    let line = tokio::spawn(async move {
-        // What goes wrong is told to whoever waits for the answer or its body.
+    let handshaken = http.max_buf_size(READ_BYTES).handshake(io).await;
+    let (sender, connection) = handshaken.map_err(|error| error_chain(&error))?;
+    let connection = tokio::spawn(async move {
+        // Errors are also reported by the response future or the body.
         drop(connection.with_upgrades().await);
     });
-    Ok((sender, AbortOnDropHandle::new(line)))
+    Ok((sender, AbortOnDropHandle::new(connection)))
 }
 
-/// The request as the owner gets it.
+/// Builds the request to the owner: its URL, the node secret, and the client's address.
 fn owner_request(
     mut parts: Parts,
     body: Body,
@@ -289,7 +294,7 @@ fn owner_request(
     let mut secret = HeaderValue::from_str(secret).map_err(|error| error.to_string())?;
     secret.set_sensitive(true);
     let protocol = parts.headers.remove(header::UPGRADE);
-    let is_expectant = parts.headers.contains_key(header::EXPECT);
+    let expects_continue = parts.headers.contains_key(header::EXPECT);
     let headers = &mut parts.headers;
     strip(headers);
     headers.insert(header::HOST, host);
@@ -305,37 +310,37 @@ fn owner_request(
     *request.uri_mut() = parts.uri;
     *request.headers_mut() = parts.headers;
     *request.version_mut() = Version::HTTP_11;
-    Ok(if is_expectant {
+    Ok(if expects_continue {
         hold_body_until_continue(request)
     } else {
         request
     })
 }
 
-/// The request with a target as it stands on the wire: a path.
+/// Replaces the request target by its path (origin form).
 fn strip_hop_by_hop(mut request: Request<Body>) -> Request<Body> {
     let path = request.uri().path_and_query().cloned();
     *request.uri_mut() = path.map_or_else(Uri::default, Uri::from);
     request
 }
 
-/// A client that waits to be told to go on is told so by the owner, when that wants the body.
+/// Delays the body until the owner sends `100 Continue`, so that the client gets its own `100 Continue` only then.
 fn hold_body_until_continue(request: Request<Body>) -> Request<Body> {
-    let wanted = CancellationToken::new();
+    let continued = CancellationToken::new();
     let (head, body) = request.into_parts();
     let body = body.into_data_stream();
-    let held = wanted.clone().cancelled_owned().map(|()| body);
-    let body = held.flatten_stream();
+    let delayed = continued.clone().cancelled_owned().map(|()| body);
+    let body = delayed.flatten_stream();
     let mut request = Request::from_parts(head, Body::from_stream(body));
-    hyper::ext::on_informational(&mut request, move |told| {
-        if told.status() == StatusCode::CONTINUE {
-            wanted.cancel();
+    hyper::ext::on_informational(&mut request, move |response| {
+        if response.status() == StatusCode::CONTINUE {
+            continued.cancel();
         }
     });
     request
 }
 
-/// Removes what concerns the connection alone that it came on.
+/// Removes the headers that apply to one connection only.
 fn strip(headers: &mut HeaderMap) {
     let named = headers.get_all(header::CONNECTION).iter();
     let named = named.filter_map(|value| value.to_str().ok());
@@ -352,30 +357,30 @@ fn upgrade_to(headers: &mut HeaderMap, protocol: Option<HeaderValue>) {
     headers.extend(protocol.map(|protocol| (header::UPGRADE, protocol)));
 }
 
-/// Done when the term of this number has ended, and its owner has had time to end its streams.
+/// Completes [`CLOSE_GRACE`] after the term `number` has ended.
 async fn term_ended(mut terms: watch::Receiver<Term>, number: u64) {
     if terms.wait_for(|term| term.number != number).await.is_ok() {
         sleep(CLOSE_GRACE).await;
     }
 }
 
-/// One request under way. Everything it holds is given back when it is dropped.
+/// A request in flight. Dropping it releases its permit and closes its connection to the owner.
 struct ForwardedRequest {
     ended: std::pin::Pin<Box<dyn Future<Output = ()> + Send>>,
     drain: CancellationToken,
-    hangup: ConnectionAbort,
+    abort_handle: ConnectionAbort,
     shards: Arc<Shards>,
-    _guest: AdmittedRequest,
-    _line: ConnectionTask,
+    _admitted: AdmittedRequest,
+    _connection: ConnectionTask,
 }
 
-/// The owner's answer broke off, and so does this one.
+/// Body error: the owner closed its response early.
 #[derive(Debug)]
 struct UpstreamClosed;
 
 impl fmt::Display for UpstreamClosed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the node that does voice broke off")
+        f.write_str("the voice leader closed the connection early")
     }
 }
 
@@ -384,9 +389,9 @@ impl Error for UpstreamClosed {}
 type ChunkSender = mpsc::Sender<Result<Bytes, UpstreamClosed>>;
 
 impl ForwardedRequest {
-    /// Carries a body to the client, until either side ends or the term does.
+    /// Copies a response body to the client until either side or the leader's term ends.
     async fn copy_body(mut self, mut body: Incoming, client: ChunkSender) {
-        // What has an end of its own is brought to it though the server stops.
+        // A body of known length is completed even during shutdown.
         let is_endless = body.size_hint().exact().is_none();
         loop {
             let frame = tokio::select! {
@@ -398,16 +403,16 @@ impl ForwardedRequest {
             };
             let Some(frame) = frame else { return };
             let Ok(frame) = frame else { break };
-            let Ok(piece) = frame.into_data() else {
+            let Ok(chunk) = frame.into_data() else {
                 continue;
             };
             tokio::select! {
-                sent = timeout(STALL_TIMEOUT, client.send(Ok(piece))) => match sent {
+                sent = timeout(STALL_TIMEOUT, client.send(Ok(chunk))) => match sent {
                     Ok(Ok(())) => {}
                     Ok(Err(_)) => return,
                     Err(_) => {
                         Counters::add(&self.shards.counters().slow_total, 1);
-                        self.hangup.abort();
+                        self.abort_handle.abort();
                         return;
                     }
                 },
@@ -415,18 +420,18 @@ impl ForwardedRequest {
                 () = &mut self.ended => break,
             }
         }
-        let told = timeout(SHUTDOWN_TIMEOUT, client.send(Err(UpstreamClosed))).await;
-        if told.is_err() {
-            self.hangup.abort();
+        let response = timeout(SHUTDOWN_TIMEOUT, client.send(Err(UpstreamClosed))).await;
+        if response.is_err() {
+            self.abort_handle.abort();
         }
     }
 
-    /// Carries bytes both ways. When one side has ended, the other has a little time to.
+    /// Copies bytes both ways. After one side has ended, the other has [`SHUTDOWN_TIMEOUT`] to end.
     async fn copy_both_ways(mut self, client: Upgraded, owner: Upgraded) {
         let (mut from_client, mut to_client) = split(TokioIo::new(client));
         let (mut from_owner, mut to_owner) = split(TokioIo::new(owner));
         let mut up = pin!(async {
-            // Eight KiB at a time.
+            // `copy` uses a buffer of 8 KiB.
             drop(copy(&mut from_client, &mut to_owner).await);
             drop(to_owner.shutdown().await);
         });
@@ -435,7 +440,7 @@ impl ForwardedRequest {
             tokio::select! {
                 biased;
                 () = self.drain.cancelled() => {
-                    // Not amid a frame: the owner sends pings and goodbyes, each in one piece.
+                    // This is a frame boundary: the owner sends only pings and close frames, each in one write.
                     drop(timeout(SHUTDOWN_TIMEOUT, to_client.write_all(CLOSE_STOPS)).await);
                     break;
                 }
@@ -458,5 +463,5 @@ impl ForwardedRequest {
     }
 }
 
-/// A WebSocket's close frame: 1012, "The server stops."
+/// An encoded WebSocket close frame: 1012, "The server stops."
 const CLOSE_STOPS: &[u8] = b"\x88\x13\x03\xf4The server stops.";

@@ -1,4 +1,4 @@
-//! Who asks, and how that is known.
+//! Identification and authentication of the callers of voice requests.
 
 use std::{
     num::NonZero,
@@ -25,21 +25,21 @@ use super::{
 };
 use crate::config::{Gostream, VoiceIdentity};
 
-/// Who vouches for users.
+/// The source of user identities: public keys or a website.
 #[derive(Debug)]
 pub(super) enum IdentityProvider {
     Keys(Arc<KeyIdentity>),
     Site(Arc<Site>),
 }
 
-/// Users that are public keys.
+/// Identifies users by public keys, which sign challenges.
 #[derive(Debug)]
 pub(super) struct KeyIdentity {
     pub(super) tickets: ChallengeStore,
     challenge_ttl: Duration,
     require_proof: bool,
-    /// The right to check a signature.
-    checks: Semaphore,
+    /// Bounds concurrent signature checks.
+    check_permits: Semaphore,
 }
 
 impl KeyIdentity {
@@ -48,20 +48,20 @@ impl KeyIdentity {
             tickets: ChallengeStore::new(config.keys.challenge_ttl),
             challenge_ttl: config.keys.challenge_ttl,
             require_proof: config.keys.require_proof,
-            checks: Semaphore::new(available_parallelism().map_or(1, NonZero::get)),
+            check_permits: Semaphore::new(available_parallelism().map_or(1, NonZero::get)),
         }
     }
 
-    /// Which of the key's tickets the signature is over.
-    async fn check(self: &Arc<Self>, key: &PublicKey, asked: &RequestParameters) -> Option<Proof> {
-        let signature = asked.signature()?.to_owned();
+    /// Finds the ticket of the key that the request's signature is over.
+    async fn check(self: &Arc<Self>, key: &PublicKey, params: &RequestParameters) -> Option<Proof> {
+        let signature = params.signature()?.to_owned();
         let (keys, key) = (self.clone(), key.clone());
         self.run_blocking(move || keys.tickets.check(&key, &signature, Instant::now()))
             .await
     }
 
-    /// Which of these challenges the signature is over.
-    async fn find(
+    /// Finds the challenge that the signature is over.
+    async fn find_signed(
         &self,
         key: &PublicKey,
         signature: &str,
@@ -73,35 +73,35 @@ impl KeyIdentity {
             .await
     }
 
-    /// Checks a signature. A wrong one costs up to eight verifications, more than a millisecond: that
-    /// is not done where requests and audio take turns, and only so many at once.
+    /// Runs a signature check on the blocking pool, with bounded concurrency. A wrong signature costs up to
+    /// eight verifications, more than 1 ms, which would delay requests and audio on the async workers.
     async fn run_blocking<T: Send + 'static>(
         &self,
         check: impl FnOnce() -> Option<T> + Send + 'static,
     ) -> Option<T> {
-        let _turn = self.checks.acquire().await.ok()?;
+        let _permit = self.check_permits.acquire().await.ok()?;
         spawn_blocking(check).await.ok()?
     }
 }
 
-/// Somebody who asks for something.
+/// The caller of a request.
 #[derive(Debug)]
 pub(super) struct Caller {
     pub(super) user: User,
     pub(super) credential: Credential,
 }
 
-/// What was shown.
+/// The credential that the caller presented.
 #[derive(Debug)]
 pub(super) enum Credential {
-    /// A key, and which server challenge was signed with it, if one was.
+    /// A key, and the server challenge that was signed with it, if any.
     Key(PublicKey, Option<Proof>),
-    /// A token that the site knows.
+    /// A session token that the website has confirmed.
     Token(String),
 }
 
 impl Caller {
-    /// Whether there is more than his word.
+    /// Whether the caller is authenticated.
     pub(super) fn is_proven(&self) -> bool {
         match &self.credential {
             Credential::Key(_, proof) => proof.is_some(),
@@ -111,10 +111,10 @@ impl Caller {
 }
 
 impl IdentityProvider {
-    /// None where voice is off.
+    /// Returns `None` if voice is off.
     ///
     /// # Errors
-    /// If the site's address is none, in words for people.
+    /// If the website's URL is invalid: a human-readable line.
     pub(super) fn new(config: &Gostream) -> Result<Option<Self>, String> {
         match config.identity {
             VoiceIdentity::Off => Ok(None),
@@ -127,8 +127,8 @@ impl IdentityProvider {
         }
     }
 
-    /// One like this, which has given nobody a challenge yet. What is known of a site stays known.
-    pub(super) fn anew(&self, config: &Gostream) -> Self {
+    /// A provider of the same kind without issued challenges. A website and its session cache are shared.
+    pub(super) fn with_fresh_state(&self, config: &Gostream) -> Self {
         match self {
             Self::Keys(_) => Self::Keys(Arc::new(KeyIdentity::new(config))),
             Self::Site(site) => Self::Site(site.clone()),
@@ -146,7 +146,7 @@ impl IdentityProvider {
         match self {
             Self::Keys(keys) => Ok(keys),
             Self::Site(_) => Err(VoiceError::not_found(
-                "Users of this server are a website's; they have no keys.",
+                "Not available: users of this server are accounts of a website and have no keys.",
             )),
         }
     }
@@ -155,23 +155,23 @@ impl IdentityProvider {
         match self {
             Self::Site(site) => Ok(site),
             Self::Keys(_) => Err(VoiceError::not_found(
-                "Users of this server are keys; there are no tokens.",
+                "Not available: users of this server are keys and have no tokens.",
             )),
         }
     }
 
-    /// Who it is by his own word (a key) or the site's (a token).
-    pub(super) async fn claimed(&self, asked: &RequestParameters) -> Result<Caller, VoiceError> {
+    /// Identifies the caller: by a key, without proof, or by a token that the website confirms.
+    pub(super) async fn identify(&self, params: &RequestParameters) -> Result<Caller, VoiceError> {
         match self {
             Self::Keys(_) => {
-                let key = key(asked)?;
+                let key = key(params)?;
                 Ok(Caller {
                     user: user_of_key(&key),
                     credential: Credential::Key(key, None),
                 })
             }
             Self::Site(site) => {
-                let token = asked.token().ok_or(SiteError::NoSession)?;
+                let token = params.token().ok_or(SiteError::NoSession)?;
                 let number = site.user(token).await?;
                 Ok(Caller {
                     user: user_of_number(number),
@@ -181,13 +181,17 @@ impl IdentityProvider {
         }
     }
 
-    /// Who it is, proven: a key has signed a challenge of this server's, or the site knows the token.
-    pub(super) async fn proven(&self, asked: &RequestParameters) -> Result<Caller, VoiceError> {
-        let mut caller = self.claimed(asked).await?;
+    /// Identifies the caller with proof: a key's signature over a challenge of this server, or a token that the
+    /// website confirms.
+    pub(super) async fn authenticate(
+        &self,
+        params: &RequestParameters,
+    ) -> Result<Caller, VoiceError> {
+        let mut caller = self.identify(params).await?;
         if let (Self::Keys(keys), Credential::Key(key, proof)) = (self, &mut caller.credential) {
-            let Some(found) = keys.check(key, asked).await else {
+            let Some(found) = keys.check(key, params).await else {
                 return Err(VoiceError::forbidden(
-                    "The signature is not this key's over a challenge that /getCallTicket gave it.",
+                    "The signature is not valid for any current ticket of this key. Request one with /getCallTicket.",
                 ));
             };
             *proof = Some(found);
@@ -195,18 +199,22 @@ impl IdentityProvider {
         Ok(caller)
     }
 
-    /// Who may hear what somebody is told.
-    pub(super) async fn listening(&self, asked: &RequestParameters) -> Result<Caller, VoiceError> {
+    /// Identifies the caller of an event stream. A key must prove itself only if the configuration says so,
+    /// or if it sends a signature.
+    pub(super) async fn identify_listener(
+        &self,
+        params: &RequestParameters,
+    ) -> Result<Caller, VoiceError> {
         match self {
-            Self::Keys(keys) if keys.require_proof || asked.signature().is_some() => {
-                self.proven(asked).await
+            Self::Keys(keys) if keys.require_proof || params.signature().is_some() => {
+                self.authenticate(params).await
             }
-            Self::Keys(_) | Self::Site(_) => self.claimed(asked).await,
+            Self::Keys(_) | Self::Site(_) => self.identify(params).await,
         }
     }
 
-    /// What is to be kept while somebody listens.
-    pub(super) fn kept(&self, credential: Credential) -> Option<TicketKeepAlive> {
+    /// Refreshes a key's tickets while an event stream is open. `None` for users of a website.
+    pub(super) fn ticket_keep_alive(&self, credential: Credential) -> Option<TicketKeepAlive> {
         let (Self::Keys(keys), Credential::Key(key, _)) = (self, credential) else {
             return None;
         };
@@ -218,63 +226,69 @@ impl IdentityProvider {
         })
     }
 
-    /// Whom somebody wants to reach.
-    pub(super) fn other(&self, asked: &RequestParameters) -> Result<User, VoiceError> {
-        let text = asked.destination().unwrap_or_default();
+    /// The user that the request is about (parameter `Destination`).
+    pub(super) fn destination(&self, params: &RequestParameters) -> Result<User, VoiceError> {
+        let text = params.destination().unwrap_or_default();
         let user = match self {
             Self::Keys(_) => PublicKey::parse(text).map(|key| user_of_key(&key)),
             Self::Site(_) => number(text).map(user_of_number),
         };
         user.ok_or_else(|| match self {
-            Self::Keys(_) => VoiceError::bad("Destination is not a compressed P-256 key in hex."),
-            Self::Site(_) => VoiceError::bad("Destination is not a user's number."),
+            Self::Keys(_) => {
+                VoiceError::bad("`Destination` must be a compressed P-256 key in hex (66 digits).")
+            }
+            Self::Site(_) => VoiceError::bad("`Destination` must be the number of a user."),
         })
     }
 
-    /// The challenge that the other one is to sign; where a site vouches, there is none.
-    pub(super) fn challenge(&self, asked: &RequestParameters) -> Result<ByteString, VoiceError> {
+    /// The challenge for the other user to sign; empty for users of a website.
+    pub(super) fn challenge(&self, params: &RequestParameters) -> Result<ByteString, VoiceError> {
         let Self::Keys(_) = self else {
             return Ok(ByteString::new());
         };
-        let challenge = asked.challenge().unwrap_or_default();
+        let challenge = params.challenge().unwrap_or_default();
         if looks_like_ticket(challenge) {
             return Err(VoiceError::bad(
-                "The challenge looks like one of this server's, which nobody signs for another.",
+                "`challenge` must not have the form of a ticket of this server (24 letters).",
             ));
         }
         if challenge_is_sound(challenge) {
             return Ok(challenge.into());
         }
         Err(VoiceError::bad(
-            "The challenge has not from 1 to 32 bytes, or begins with a zero byte: what is beyond is signed by nobody.",
+            "`challenge` must be 1-32 bytes and must not start with a zero byte.",
         ))
     }
 
-    /// Checks that the caller has signed one of the challenges he was sent: the signature, and which.
-    /// A site's users sign nothing.
+    /// Verifies the caller's signature over one of the challenges it was sent. Returns the signature and the
+    /// challenge; both are empty for users of a website.
     pub(super) async fn signature(
         &self,
         caller: &Caller,
         sent: Vec<ByteString>,
-        asked: &RequestParameters,
+        params: &RequestParameters,
     ) -> Result<(ByteString, ByteString), VoiceError> {
         let (Self::Keys(keys), Credential::Key(key, _)) = (self, &caller.credential) else {
             return Ok(Default::default());
         };
-        let signature = asked.signature().unwrap_or_default();
-        let signed = keys.find(key, signature, sent).await;
+        let signature = params.signature().unwrap_or_default();
+        let signed = keys.find_signed(key, signature, sent).await;
         let signed = signed.ok_or(VoiceError::forbidden(
-            "The signature is not this key's over a challenge it was sent.",
+            "The signature is not valid for any challenge sent to this key.",
         ))?;
         Ok((signature.into(), signed))
     }
 
-    /// Whether a site lets one call the other. Between keys anybody may ring.
-    pub(super) async fn may_call(&self, caller: &Caller, other: &User) -> Result<(), VoiceError> {
+    /// Checks that the website allows the call. Keys may call each other without restriction.
+    pub(super) async fn check_may_call(
+        &self,
+        caller: &Caller,
+        destination: &User,
+    ) -> Result<(), VoiceError> {
         let (Self::Site(site), Credential::Token(token)) = (self, &caller.credential) else {
             return Ok(());
         };
-        let destination = number(other.as_str()).unwrap_or_default();
+        let destination = number(destination.as_str()).unwrap_or_default();
         if site.may_call(destination, token).await? {
             return Ok(());
         }
@@ -282,8 +296,8 @@ impl IdentityProvider {
     }
 }
 
-/// A key whose challenges do not expire, because somebody hears its events: the reference's clients
-/// ask for one when they come, and may sign it hours later, when they are called.
+/// Keeps a key's challenges from expiring while an event stream is open. Clients of the reference server request
+/// a challenge when they connect, and may sign it hours later, when they are called.
 #[derive(Debug)]
 pub(super) struct TicketKeepAlive {
     keys: Arc<KeyIdentity>,
@@ -292,38 +306,39 @@ pub(super) struct TicketKeepAlive {
 }
 
 impl TicketKeepAlive {
-    /// Keeps them, when it is time.
+    /// Waits until the next refresh is due, then refreshes the tickets.
     pub(super) async fn when_due(&mut self) {
         self.due.tick().await;
-        self.keys.tickets.keep(&self.key, Instant::now());
+        self.keys.tickets.refresh(&self.key, Instant::now());
     }
 }
 
-/// The site's word is no error of the client's.
+/// Responds with the status of the website error.
 impl From<SiteError> for VoiceError {
     fn from(error: SiteError) -> Self {
         Self::new(error.status(), &error.to_string())
     }
 }
 
-pub(super) fn key(asked: &RequestParameters) -> Result<PublicKey, VoiceError> {
-    let key = asked.key().and_then(PublicKey::parse);
+/// Reads the caller's key from the parameter `PKey`.
+pub(super) fn key(params: &RequestParameters) -> Result<PublicKey, VoiceError> {
+    let key = params.key().and_then(PublicKey::parse);
     key.ok_or_else(|| {
         VoiceError::new(
             StatusCode::FORBIDDEN,
-            "PKey is not a compressed P-256 key in hex.",
+            "`PKey` must be a compressed P-256 key in hex (66 digits).",
         )
     })
 }
 
-/// A client signs what it is sent by whoever calls it. Were that a challenge of this server's, the
-/// one who called could then speak as it.
+/// Whether a challenge has the form of a server ticket. A callee signs the challenge of its caller; if that were
+/// a ticket, the caller could authenticate as the callee.
 fn looks_like_ticket(challenge: &str) -> bool {
     challenge.len() == ChallengeStore::LETTERS
         && challenge.bytes().all(|byte| byte.is_ascii_alphabetic())
 }
 
-/// A number of a site's users or rooms, above 0.
+/// Reads the number of a website's user or room; it is greater than 0.
 pub(super) fn number(text: &str) -> Option<u64> {
     text.trim().parse().ok().filter(|number| *number > 0)
 }

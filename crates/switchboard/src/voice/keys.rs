@@ -1,7 +1,7 @@
-//! Users who are public keys: points of P-256, and their signatures over challenges.
+//! Users that are public keys: points of P-256, and their signatures over challenges.
 //!
-//! What is signed is the challenge itself: its bytes are the ECDSA digest, with no hash between,
-//! as a big-endian number that is padded on the left to the 32 bytes verifiers want.
+//! The challenge itself is signed, without hashing: its bytes are the ECDSA digest, as a big-endian number that
+//! is padded on the left to 32 bytes.
 
 mod tickets;
 
@@ -20,16 +20,16 @@ use switchboard_dialect::gostream::hex;
 
 pub(crate) use tickets::{ChallengeStore, Proof};
 
-/// A compressed point: whether y is odd, and x.
+/// Length of a compressed point (SEC 1) in bytes: the parity of y, and x.
 const POINT_LENGTH: usize = 33;
 
-/// As long as the digest of a signature over P-256 is.
+/// Length of a P-256 digest in bytes.
 const DIGEST_LENGTH: usize = 32;
 
-/// A DER signature is 72 bytes at most.
+/// Maximum length of a signature in hex digits: a DER signature has at most 72 bytes.
 const SIGNATURE_HEX_MAX: usize = 2 * 72;
 
-/// What a client signs for `/keyXCHG`.
+/// The message that a client signs for `/keyXCHG`.
 pub(crate) const HANDSHAKE: [u8; 11] = [1, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10];
 
 /// A user's public key: a point of P-256, written as its compressed form in lower-case hex.
@@ -37,14 +37,14 @@ pub(crate) const HANDSHAKE: [u8; 11] = [1, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10];
 pub struct PublicKey([u8; POINT_LENGTH]);
 
 impl PublicKey {
-    /// Reads 66 hex digits of any case. `None` for what is no compressed point of the curve.
+    /// Reads 66 hex digits of any case. Returns `None` if the text is not a compressed point of the curve.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         if text.len() != 2 * POINT_LENGTH {
             return None;
         }
         let point: [u8; POINT_LENGTH] = unhex(text)?.try_into().ok()?;
-        // SEC 1 has another form of this length, which leaves the sign of y out.
+        // SEC 1 has another form of this length, which omits the sign of y.
         let is_compressed = matches!(point[0], 2 | 3);
         let key = Self(point);
         (is_compressed && key.verifying().is_some()).then_some(key)
@@ -60,7 +60,7 @@ impl PublicKey {
         VerifyingKey::from_sec1_bytes(&self.0).ok()
     }
 
-    fn of(key: &VerifyingKey) -> Self {
+    fn from_verifying_key(key: &VerifyingKey) -> Self {
         let point = key.to_sec1_point(true);
         let mut bytes = [0; POINT_LENGTH];
         bytes.copy_from_slice(point.as_bytes());
@@ -80,21 +80,21 @@ impl fmt::Debug for PublicKey {
     }
 }
 
-/// A user's key pair, as his client holds it: for tests, tools, and clients in Rust.
+/// A user's key pair: for tests, tools, and clients in Rust.
 ///
-/// It is gone from memory when it is dropped, and `{:?}` shows its public half only.
+/// It is erased from memory when dropped, and `{:?}` shows its public half only.
 #[derive(Clone)]
 pub struct SecretKey(SigningKey);
 
 impl SecretKey {
-    /// A new one, from the operating system's randomness.
+    /// Generates a key pair from the operating system's random source.
     #[must_use]
     pub fn generate() -> Self {
         Self(SigningKey::generate())
     }
 
-    /// Reads the 64 hex digits of [`SecretKey::to_hex`], in any case. `None` for what is no such
-    /// number: zero is not, nor is anything from the order of the curve upwards.
+    /// Reads the 64 hex digits of [`SecretKey::to_hex`], in any case. Returns `None`
+    /// if the text is not a number between zero and the order of the curve, both excluded.
     #[must_use]
     pub fn from_hex(text: &str) -> Option<Self> {
         if text.len() != 2 * DIGEST_LENGTH {
@@ -109,14 +109,14 @@ impl SecretKey {
         hex(&self.0.to_bytes())
     }
 
-    /// The public half, by which others know the user.
+    /// The public key, which identifies the user.
     #[must_use]
     pub fn public(&self) -> PublicKey {
-        PublicKey::of(self.0.verifying_key())
+        PublicKey::from_verifying_key(self.0.verifying_key())
     }
 
-    /// Signs a challenge: ASN.1 DER in lower-case hex. `None` for a challenge that the server
-    /// refuses: an empty one, one of more than 32 bytes, one that begins with a zero byte.
+    /// Signs a challenge: ASN.1 DER in lower-case hex. Returns `None` for a challenge that the
+    /// server rejects: empty, longer than 32 bytes, starting with a zero byte, or the order of the curve.
     #[must_use]
     pub fn sign(&self, challenge: impl AsRef<[u8]>) -> Option<String> {
         let digest = digest(challenge.as_ref())?;
@@ -131,7 +131,7 @@ impl fmt::Debug for SecretKey {
     }
 }
 
-/// The server's own key pair. It is made at the start and told to every client.
+/// The public key of the server. Generated at startup and sent to every client.
 #[derive(Debug)]
 pub(crate) struct ServerKey {
     public: String,
@@ -146,18 +146,17 @@ impl ServerKey {
         }
     }
 
-    /// The public half, uncompressed: 130 hex digits that begin with 04.
+    /// The public key, uncompressed: 130 hex digits that begin with 04.
     pub(crate) fn public_hex_uncompressed(&self) -> &str {
         &self.public
     }
 }
 
-/// Whether a signature over this challenge proves that this very challenge was signed.
+/// Whether a signature over this challenge proves that exactly this challenge was signed.
 ///
-/// A signature binds a number. Everybody can make one for any key over the number zero, which an
-/// empty challenge is. Zero bytes at the beginning do not change the number: behind them a caller
-/// could have a server's ticket signed by whom he calls. And nothing binds what comes after the
-/// 32nd byte.
+/// A signature binds a number. A signature over zero, the number of an empty challenge, can be forged for any
+/// key. Leading zero bytes do not change the number, so with them a caller could make a callee sign a ticket of
+/// the server. Bytes after the 32nd are not bound.
 pub(crate) fn challenge_is_sound(challenge: &str) -> bool {
     digest(challenge.as_bytes()).is_some()
 }
@@ -167,7 +166,7 @@ pub(crate) fn verify(key: &PublicKey, challenge: impl AsRef<[u8]>, signature: &s
     ParsedSignature::read(key, signature).is_some_and(|signed| signed.is_over(challenge.as_ref()))
 }
 
-/// A signature and the key it is said to be of, read once and held against several challenges.
+/// A parsed signature and its claimed key, for verification against several challenges.
 struct ParsedSignature {
     key: VerifyingKey,
     signature: Signature,
@@ -189,7 +188,7 @@ impl ParsedSignature {
     }
 }
 
-/// The number that is signed for a challenge; none for one that is not sound.
+/// The digest that is signed for a challenge; `None` if the challenge is not sound ([`challenge_is_sound`]).
 fn digest(challenge: &[u8]) -> Option<[u8; DIGEST_LENGTH]> {
     let start = DIGEST_LENGTH.checked_sub(challenge.len())?;
     if matches!(challenge, [] | [0, ..]) {
@@ -197,12 +196,12 @@ fn digest(challenge: &[u8]) -> Option<[u8; DIGEST_LENGTH]> {
     }
     let mut digest = [0; DIGEST_LENGTH];
     digest[start..].copy_from_slice(challenge);
-    // The order of the curve is zero too.
+    // The order of the curve is also zero in the scalar field.
     let number = Scalar::reduce(&FieldBytes::from(digest));
     (number != Scalar::ZERO).then_some(digest)
 }
 
-/// Bytes from hex of any case; `None` if it is anything else.
+/// Decodes hex of any case; `None` if the text is not hex.
 fn unhex(text: &str) -> Option<Vec<u8>> {
     let digit = |&byte: &u8| char::from(byte).to_digit(16);
     let byte = |pair: &[u8]| match pair {
@@ -222,7 +221,7 @@ mod tests {
 
     use super::*;
 
-    /// Signatures by the browser's library, elliptic 6.6.1, which the reference server took.
+    /// Signatures by the browser's library, elliptic 6.6.1, which the reference server accepted.
     const VECTORS: &str = include_str!("vectors.jsonl");
 
     struct Vector {
@@ -234,13 +233,13 @@ mod tests {
 
     fn vectors() -> Vec<Vector> {
         let read = |line: &str| {
-            let facts: Value = serde_json::from_str(line).unwrap();
-            let fact = |name: &str| facts[name].as_str().unwrap().to_owned();
+            let fields: Value = serde_json::from_str(line).unwrap();
+            let field = |name: &str| fields[name].as_str().unwrap().to_owned();
             Vector {
-                name: fact("name"),
-                key: PublicKey::parse(&fact("pub")).unwrap(),
-                challenge: unhex(&fact("msg")).unwrap(),
-                signature: fact("sig"),
+                name: field("name"),
+                key: PublicKey::parse(&field("pub")).unwrap(),
+                challenge: unhex(&field("msg")).unwrap(),
+                signature: field("sig"),
             }
         };
         VECTORS.lines().map(read).collect()
@@ -251,8 +250,8 @@ mod tests {
         let mut sound = 0;
         for vector in vectors() {
             let is_sound = (1..=32).contains(&vector.challenge.len());
-            let holds = verify(&vector.key, &vector.challenge, &vector.signature);
-            assert_eq!(holds, is_sound, "{}", vector.name);
+            let is_valid = verify(&vector.key, &vector.challenge, &vector.signature);
+            assert_eq!(is_valid, is_sound, "{}", vector.name);
             if let Ok(text) = std::str::from_utf8(&vector.challenge) {
                 assert_eq!(challenge_is_sound(text), is_sound, "{}", vector.name);
             }
@@ -262,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_foreign_or_tampered_with_does_not_verify() {
+    fn signatures_of_other_keys_or_over_changed_challenges_do_not_verify() {
         let other = SecretKey::generate().public();
         let sound = vectors()
             .into_iter()
@@ -286,22 +285,22 @@ mod tests {
     }
 
     #[test]
-    fn no_byte_of_a_signature_is_free() {
+    fn changing_any_byte_of_a_signature_invalidates_it() {
         let vector = vectors().remove(0);
         let signature = unhex(&vector.signature).unwrap();
         for at in 0..signature.len() {
             let mut signature = signature.clone();
             signature[at] ^= 1 << (at % 8);
-            let holds = verify(&vector.key, &vector.challenge, &hex(&signature));
-            assert!(!holds, "byte {at}");
+            let is_valid = verify(&vector.key, &vector.challenge, &hex(&signature));
+            assert!(!is_valid, "byte {at}");
         }
     }
 
     #[test]
-    fn garbage_is_no_signature() {
+    fn malformed_signatures_are_rejected() {
         let key = SecretKey::generate();
         let good = key.sign("challenge").unwrap();
-        let garbage = [
+        let malformed = [
             "".to_owned(),
             "30".to_owned(),
             "3006020100020100".to_owned(),
@@ -316,7 +315,7 @@ mod tests {
             "é".repeat(72),
             "00".repeat(100_000),
         ];
-        for signature in garbage {
+        for signature in malformed {
             assert!(!verify(&key.public(), "challenge", &signature));
         }
         assert!(verify(&key.public(), "challenge", &good));
@@ -328,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn either_half_of_s_will_do() {
+    fn both_halves_of_s_are_accepted() {
         let key = SecretKey::generate();
         let signature = key.sign("12345678").unwrap();
         let signature = Signature::from_der(&unhex(&signature).unwrap()).unwrap();
@@ -341,7 +340,7 @@ mod tests {
         }
     }
 
-    /// A signature over the number zero that holds for a key whose secret nobody here knows:
+    /// A forged signature over the number zero, made without the key's secret:
     /// R = v·Q, r = x of R, s = r / v.
     fn forged_over_zero(key: &PublicKey) -> String {
         let point = ProjectivePoint::from(*key.verifying().unwrap().as_affine());
@@ -353,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn a_challenge_that_is_zero_proves_nothing() {
+    fn challenges_equal_to_zero_are_rejected() {
         let key = vectors().remove(0).key;
         let forged = forged_over_zero(&key);
         let verifier = key.verifying().unwrap();
@@ -376,7 +375,7 @@ mod tests {
     }
 
     #[test]
-    fn no_two_sound_challenges_are_one_number() {
+    fn challenges_with_leading_zero_bytes_are_rejected() {
         let key = SecretKey::generate();
         let ticket = "OtQhCxGzOtQhCxGzOtQhCxGz";
         let signature = key.sign(ticket).unwrap();
@@ -390,7 +389,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_a_compressed_point_in_hex_of_any_case() {
+    fn public_key_is_a_compressed_point_in_hex_of_any_case() {
         let lower = "020217e617f0b6443928278f96999e69a23a4f2c152bdf6d6cdf66e5b80282d4ed";
         let key = PublicKey::parse(&lower.to_uppercase()).unwrap();
         assert_eq!(key.to_string(), lower);
@@ -420,7 +419,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pair_survives_being_written_down_and_does_not_show_its_secret() {
+    fn secret_key_round_trips_through_hex_and_debug_hides_it() {
         let key = SecretKey::generate();
         let secret = key.to_hex();
         let again = SecretKey::from_hex(&secret.to_uppercase()).unwrap();
@@ -444,7 +443,7 @@ mod tests {
     }
 
     #[test]
-    fn the_recorded_handshake_holds() {
+    fn recorded_key_exchange_signature_verifies() {
         let key = "025b36890dacbd7c9a96bb74a1ee28b3d2d75b72e09a20ef25cf8e6fd8a9f0350d";
         let key = PublicKey::parse(key).unwrap();
         let signature = "304402202947c7ff7d90e6f8ae6c1cf2964455cbb80ccb204ebf64a9e1927ba358dd9bbe\
@@ -454,7 +453,7 @@ mod tests {
     }
 
     #[test]
-    fn the_server_has_a_key_of_its_own() {
+    fn every_server_generates_its_own_key() {
         let key = ServerKey::generate();
         let point = unhex(key.public_hex_uncompressed()).unwrap();
         assert_eq!((point.len(), point[0]), (65, 4));

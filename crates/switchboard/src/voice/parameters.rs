@@ -1,4 +1,4 @@
-//! What a request asks for, wherever browsers and scripts put it.
+//! Request parameters, from headers, form bodies and the query.
 
 use std::{convert::Infallible, fmt, future::ready, str::FromStr, time::Duration};
 
@@ -14,13 +14,13 @@ use tokio::time::timeout;
 
 use super::answer::VoiceError;
 
-/// Signatures and keys are short.
+/// Maximum length of a form body, in bytes. Signatures and keys are short.
 const BODY_MAX: usize = 64 * 1024;
 
-/// Pairs of query and body together.
+/// Maximum number of name-value pairs in query and body together.
 const PAIRS_MAX: usize = 64;
 
-/// How long a body may take.
+/// Timeout for receiving a form body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 const DESTINATION: &[&str] = &["Destination", "From", "otherID"];
@@ -48,7 +48,7 @@ pub(crate) enum ParameterName {
 }
 
 impl ParameterName {
-    /// The names that are read, the first one for people.
+    /// The accepted names. The first one is shown in error messages.
     fn names(self) -> &'static [&'static str] {
         match self {
             Self::Destination => DESTINATION,
@@ -59,7 +59,7 @@ impl ParameterName {
         }
     }
 
-    /// Other names for the same, as other programs have them: in lower case, without `_` and `-`.
+    /// Names that other programs use for the parameter: in lower case, without `_` and `-`.
     fn misspellings(self) -> &'static [&'static str] {
         match self {
             Self::Destination => &["dest", "other", "otheruser", "callee", "userid"],
@@ -83,7 +83,7 @@ impl ParameterName {
         }
     }
 
-    fn is_misspelt_as(self, name: &str) -> bool {
+    fn is_misspelled_as(self, name: &str) -> bool {
         let plain: String = name
             .chars()
             .filter(|character| !matches!(character, '_' | '-'))
@@ -94,145 +94,148 @@ impl ParameterName {
     }
 }
 
-/// A request's parameters: its headers `PKey` and `CSRFToken`, then what its body says, then its
-/// query.
+/// A request's parameters: the headers `PKey` and `CSRFToken`, then the form body, then the query.
 ///
-/// Names are of any case, and most have synonyms. Of several values for one thing the first that
-/// is not empty is taken, in that order: a form's `token` comes after the header, and before the
-/// address.
+/// Names are case-insensitive, and most have synonyms. Of several values the first non-empty one is used, in that
+/// order: a form's `token` comes after the header and before the query.
 pub(crate) struct RequestParameters {
     pairs: Vec<(String, String)>,
 }
 
-/// The bodies that hold parameters. Any other is somebody else's, or nobody's.
+/// The content types of bodies that hold parameters. Other bodies are not read.
 enum FormEncoding {
     UrlEncoded,
     Multipart { boundary: String },
 }
 
 impl RequestParameters {
-    /// Reads headers, query and body. A body that is no form counts as empty, and is not read.
+    /// Reads headers, query and body. A body that is not a form is not read.
     pub(crate) async fn read(parts: &Parts, body: Body) -> Result<Self, VoiceError> {
         Self::read_within(BODY_TIMEOUT, parts, body).await
     }
 
     async fn read_within(
-        patience: Duration,
+        body_timeout: Duration,
         parts: &Parts,
         body: Body,
     ) -> Result<Self, VoiceError> {
-        let mut pairs = of_headers(&parts.headers);
+        let mut pairs = from_headers(&parts.headers);
         let in_headers = pairs.len();
         if let Some(form) = FormEncoding::of(&parts.headers)? {
-            let body = timeout(patience, collect(body));
+            let body = timeout(body_timeout, collect(body));
             let body = body.await.unwrap_or_else(|_late| {
-                refuse(StatusCode::REQUEST_TIMEOUT, "The form took too long.")
+                reject(
+                    StatusCode::REQUEST_TIMEOUT,
+                    "Timeout: the form body was not complete after 10 s.",
+                )
             })?;
             pairs.extend(form.read(body).await?);
         }
-        pairs.extend(of_query(parts));
+        pairs.extend(from_query(parts));
         if pairs.len() - in_headers > PAIRS_MAX {
-            return refuse(StatusCode::BAD_REQUEST, "There are too many parameters.");
+            return reject(
+                StatusCode::BAD_REQUEST,
+                "Too many parameters: at most 64 are allowed.",
+            );
         }
         Ok(Self { pairs })
     }
 
-    /// Reads headers and query alone, where the body is audio. Of too many pairs the first count.
-    pub(crate) fn of_head(parts: &Parts) -> Self {
-        let mut pairs = of_headers(&parts.headers);
-        pairs.extend(of_query(parts).take(PAIRS_MAX));
+    /// Reads headers and query only, for requests whose body is audio. Pairs beyond the maximum are ignored.
+    pub(crate) fn from_head(parts: &Parts) -> Self {
+        let mut pairs = from_headers(&parts.headers);
+        pairs.extend(from_query(parts).take(PAIRS_MAX));
         Self { pairs }
     }
 
-    /// Whom the request is about: `Destination`, `From` or `otherID`.
+    /// The user that the request is about: `Destination`, `From` or `otherID`.
     pub(crate) fn destination(&self) -> Option<&str> {
         self.first(DESTINATION)
     }
 
-    /// Which room: `RoomID`.
+    /// The room that the request is about: `RoomID`.
     pub(crate) fn room(&self) -> Option<&str> {
         self.first(ROOM)
     }
 
-    /// What the other is to sign: `challenge`, or that with 1, 2 or 3.
+    /// The challenge for the other user to sign: `challenge`, `challenge1`, `challenge2` or `challenge3`.
     pub(crate) fn challenge(&self) -> Option<&str> {
         self.first(CHALLENGE)
     }
 
-    /// A signature in hex, over whatever the step asks for: `Signature`, `serverChallengeSigned`,
-    /// `challenge1signed` …
+    /// The signature of the request, in hex: `Signature`, `serverChallengeSigned`, `challenge1signed` …
     pub(crate) fn signature(&self) -> Option<&str> {
         self.first(SIGNATURE)
     }
 
-    /// The site's word for who asks: `token` or `CSRFToken`.
+    /// The caller's session token of the website: `token` or `CSRFToken`.
     pub(crate) fn token(&self) -> Option<&str> {
         self.first(TOKEN)
     }
 
-    /// Who asks, as a public key: `PKey`.
+    /// The caller's public key: `PKey`.
     pub(crate) fn key(&self) -> Option<&str> {
         self.first(KEY)
     }
 
-    /// The audio format a listener wants: `format`.
+    /// The audio format that a listener requests: `format`.
     pub(crate) fn format(&self) -> Option<&str> {
         self.first(FORMAT)
     }
 
-    /// Refuses a request that has one of these parameters under another name only: without it, the request would
-    /// have another meaning. Other unknown parameters are ignored.
-    pub(crate) fn refuse_misspelt(&self, known: &[ParameterName]) -> Result<(), VoiceError> {
+    /// Rejects a request that has one of these parameters under another name only, because the request would have
+    /// another meaning without it. Other unknown parameters are ignored.
+    pub(crate) fn reject_misspelled(&self, known: &[ParameterName]) -> Result<(), VoiceError> {
         for known in known {
             let names = known.names();
             if self.first(names).is_some() {
                 continue;
             }
             let mut all = self.pairs.iter().map(|(name, _)| name);
-            if let Some(name) = all.find(|name| known.is_misspelt_as(name)) {
+            if let Some(name) = all.find(|name| known.is_misspelled_as(name)) {
                 let is_plain = |character: &char| {
                     character.is_ascii_alphanumeric() || matches!(character, '_' | '-')
                 };
                 let name: String = name.chars().filter(is_plain).collect();
-                let words = format!("There is no parameter {name}; it is called {}.", names[0]);
-                return refuse(StatusCode::BAD_REQUEST, &words);
+                let message = format!("Unknown parameter {name}: did you mean {}?", names[0]);
+                return reject(StatusCode::BAD_REQUEST, &message);
             }
         }
         Ok(())
     }
 
-    /// The parameter of this name.
+    /// The value of the parameter `name`; `None` if it is absent or empty.
     pub(crate) fn text(&self, name: &str) -> Option<&str> {
         self.first(&[name])
     }
 
-    /// The number of this name: none if it is absent, refused if it is no such number.
+    /// The parameter `name` as a number: `None` if it is absent, an error if it is not such a number.
     pub(crate) fn number<T: FromStr>(&self, name: &str) -> Result<Option<T>, VoiceError> {
         match self.text(name).map(str::parse) {
             None => Ok(None),
             Some(Ok(number)) => Ok(Some(number)),
-            Some(Err(_)) => refuse(
+            Some(Err(_)) => reject(
                 StatusCode::BAD_REQUEST,
-                &format!("{name} is not a number that it may be."),
+                &format!("`{name}` is out of range or not a number."),
             ),
         }
     }
 
     fn first(&self, synonyms: &[&str]) -> Option<&str> {
-        let is_meant = |name: &str| {
+        let matches_name = |name: &str| {
             synonyms
                 .iter()
                 .any(|known| known.eq_ignore_ascii_case(name))
         };
-        let meant = self
+        let matching = self
             .pairs
             .iter()
-            .filter(|(name, value)| !value.is_empty() && is_meant(name));
-        meant.map(|(_, value)| value.as_str()).next()
+            .filter(|(name, value)| !value.is_empty() && matches_name(name));
+        matching.map(|(_, value)| value.as_str()).next()
     }
 }
 
-/// Names only: the values are tokens and signatures.
+/// Shows parameter names only, because values may be tokens and signatures.
 impl fmt::Debug for RequestParameters {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names = self.pairs.iter().map(|(name, _)| name);
@@ -242,54 +245,66 @@ impl fmt::Debug for RequestParameters {
 
 impl FormEncoding {
     fn of(headers: &HeaderMap) -> Result<Option<Self>, VoiceError> {
-        let kind = headers.get(header::CONTENT_TYPE);
-        let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-        let essence = kind.split(';').next().unwrap_or_default().trim();
+        let content_type = headers.get(header::CONTENT_TYPE);
+        let content_type = content_type
+            .and_then(|content_type| content_type.to_str().ok())
+            .unwrap_or_default();
+        let essence = content_type.split(';').next().unwrap_or_default().trim();
         if essence.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
             return Ok(Some(Self::UrlEncoded));
         }
         if !essence.eq_ignore_ascii_case("multipart/form-data") {
             return Ok(None);
         }
-        match multer::parse_boundary(kind) {
+        match multer::parse_boundary(content_type) {
             Ok(boundary) if !boundary.is_empty() => Ok(Some(Self::Multipart { boundary })),
-            Ok(_) | Err(_) => refuse(StatusCode::BAD_REQUEST, "The form names no boundary."),
+            Ok(_) | Err(_) => reject(
+                StatusCode::BAD_REQUEST,
+                "The form's Content-Type has no boundary.",
+            ),
         }
     }
 
     async fn read(self, body: Bytes) -> Result<Vec<(String, String)>, VoiceError> {
         match self {
-            Self::UrlEncoded => Ok(of_url_encoded(&body).collect()),
-            Self::Multipart { boundary } => of_multipart(body, boundary).await,
+            Self::UrlEncoded => Ok(from_url_encoded(&body).collect()),
+            Self::Multipart { boundary } => from_multipart(body, boundary).await,
         }
     }
 }
 
-fn refuse<T>(status: StatusCode, why: &str) -> Result<T, VoiceError> {
-    Err(VoiceError::new(status, why))
+fn reject<T>(status: StatusCode, message: &str) -> Result<T, VoiceError> {
+    Err(VoiceError::new(status, message))
 }
 
-fn of_headers(headers: &HeaderMap) -> Vec<(String, String)> {
-    let of_name = |&name: &&str| {
+fn from_headers(headers: &HeaderMap) -> Vec<(String, String)> {
+    let header_pair = |&name: &&str| {
         let value = std::str::from_utf8(headers.get(name)?.as_bytes()).ok()?;
         Some((name.to_owned(), value.to_owned()))
     };
-    ["PKey", "CSRFToken"].iter().filter_map(of_name).collect()
+    ["PKey", "CSRFToken"]
+        .iter()
+        .filter_map(header_pair)
+        .collect()
 }
 
-fn of_query(parts: &Parts) -> impl Iterator<Item = (String, String)> {
-    of_url_encoded(parts.uri.query().unwrap_or_default().as_bytes())
+fn from_query(parts: &Parts) -> impl Iterator<Item = (String, String)> {
+    from_url_encoded(parts.uri.query().unwrap_or_default().as_bytes())
 }
 
-/// What is escaped wrongly stays as it is, as in browsers. Yields one pair too many at most.
-fn of_url_encoded(text: &[u8]) -> impl Iterator<Item = (String, String)> {
+/// Decodes URL-encoded pairs. Invalid escapes are kept as they are, as in browsers. Yields at most one pair more
+/// than the maximum.
+fn from_url_encoded(text: &[u8]) -> impl Iterator<Item = (String, String)> {
     form_urlencoded::parse(text)
         .map(|(name, value)| (name.into_owned(), value.into_owned()))
         .take(PAIRS_MAX + 1)
 }
 
-async fn of_multipart(body: Bytes, boundary: String) -> Result<Vec<(String, String)>, VoiceError> {
-    let broken = |_: multer::Error| VoiceError::bad("The form is broken.");
+async fn from_multipart(
+    body: Bytes,
+    boundary: String,
+) -> Result<Vec<(String, String)>, VoiceError> {
+    let broken = |_: multer::Error| VoiceError::bad("The multipart form is malformed.");
     let mut form = Multipart::new(stream::once(ready(Ok::<_, Infallible>(body))), boundary);
     let mut pairs = Vec::new();
     while let Some(field) = form.next_field().await.map_err(broken)? {
@@ -303,10 +318,11 @@ async fn of_multipart(body: Bytes, boundary: String) -> Result<Vec<(String, Stri
 async fn collect(body: Body) -> Result<Bytes, VoiceError> {
     match Limited::new(body, BODY_MAX).collect().await {
         Ok(body) => Ok(body.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => {
-            refuse(StatusCode::PAYLOAD_TOO_LARGE, "The form is too large.")
-        }
-        Err(_) => refuse(StatusCode::BAD_REQUEST, "The form broke off."),
+        Err(error) if error.is::<LengthLimitError>() => reject(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "The form is too large: at most 64 KiB are allowed.",
+        ),
+        Err(_) => reject(StatusCode::BAD_REQUEST, "The form body ended early."),
     }
 }
 
@@ -321,14 +337,14 @@ mod tests {
     const URL_ENCODED: &str = "application/x-www-form-urlencoded";
     const MULTIPART: &str = "multipart/form-data; boundary=----WebKitFormBoundaryX";
 
-    /// As a browser sent it to the reference server.
+    /// A form that a browser sent to the reference server.
     const JOIN_CALL: &str = "------WebKitFormBoundaryX\r\nContent-Disposition: form-data; name=\"otherID\"\r\n\r\n\
         03d65a93977caa3d1b081852ff57a79e465f1660577304baead505dd3a48589cf3\r\n\
         ------WebKitFormBoundaryX\r\nContent-Disposition: form-data; name=\"format\"\r\n\r\nwav\r\n\
         ------WebKitFormBoundaryX\r\nContent-Disposition: form-data; name=\"Signature\"\r\n\r\n3044abcd\r\n\
         ------WebKitFormBoundaryX--\r\n";
 
-    /// As a browser sent it in site mode.
+    /// A form that a browser sent in site mode.
     const JOIN_ROOM: &str = "------WebKitFormBoundaryX\r\nContent-Disposition: form-data; name=\"roomID\"\r\n\r\n7\r\n\
         ------WebKitFormBoundaryX\r\nContent-Disposition: form-data; name=\"format\"\r\n\r\nwav\r\n\
         ------WebKitFormBoundaryX\r\nContent-Disposition: form-data; name=\"token\"\r\n\r\ntok1\r\n\
@@ -350,26 +366,32 @@ mod tests {
         RequestParameters::read(&head(uri, headers), body.into()).await
     }
 
-    async fn form(kind: &str, body: impl Into<Body>) -> Result<RequestParameters, VoiceError> {
-        read("/newCall", &[("content-type", kind)], body).await
+    async fn form(
+        content_type: &str,
+        body: impl Into<Body>,
+    ) -> Result<RequestParameters, VoiceError> {
+        read("/newCall", &[("content-type", content_type)], body).await
     }
 
-    async fn status(kind: &str, body: impl Into<Body>) -> StatusCode {
-        said(form(kind, body).await.unwrap_err()).await
+    async fn status(content_type: &str, body: impl Into<Body>) -> StatusCode {
+        error_status(form(content_type, body).await.unwrap_err()).await
     }
 
-    /// The status of a refusal, which says why in one line.
-    async fn said(refusal: VoiceError) -> StatusCode {
-        let response = refusal.into_response();
+    /// The status of an error response. Asserts that its body is one line.
+    async fn error_status(error: VoiceError) -> StatusCode {
+        let response = error.into_response();
         let status = response.status();
-        let why = response.into_body().collect().await.unwrap().to_bytes();
-        let why = String::from_utf8_lossy(&why);
-        assert!(why.ends_with(".\n") && why.lines().count() == 1, "{why:?}");
+        let message = response.into_body().collect().await.unwrap().to_bytes();
+        let message = String::from_utf8_lossy(&message);
+        assert!(
+            message.ends_with(".\n") && message.lines().count() == 1,
+            "{message:?}"
+        );
         status
     }
 
     #[tokio::test]
-    async fn a_browsers_multipart_form_is_read() {
+    async fn multipart_form_of_a_browser_is_read() {
         let headers = [("PKey", KEY_HEX), ("Content-Type", MULTIPART)];
         let read_call = read("/joinCall", &headers, JOIN_CALL).await.unwrap();
         assert_eq!(read_call.destination(), Some(KEY_HEX));
@@ -386,53 +408,57 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_scripts_form_is_read() {
+    async fn url_encoded_form_is_read() {
         let body =
             format!("Destination={KEY_HEX}&challenge=d%C3%A9fi-%E6%8C%91+%E6%88%98&signature=30");
         let call = form(URL_ENCODED, body).await.unwrap();
         assert_eq!(call.destination(), Some(KEY_HEX));
         assert_eq!(call.challenge(), Some("défi-挑 战"));
         assert_eq!(call.signature(), Some("30"));
-        let kind = "Application/X-WWW-Form-UrlEncoded; charset=UTF-8";
-        assert_eq!(form(kind, "From=1").await.unwrap().destination(), Some("1"));
+        let content_type = "Application/X-WWW-Form-UrlEncoded; charset=UTF-8";
+        assert_eq!(
+            form(content_type, "From=1").await.unwrap().destination(),
+            Some("1")
+        );
     }
 
     #[test]
-    fn a_query_is_read() {
+    fn query_is_read() {
         let uri = format!("/upRoom?roomID=%22%2C%20%22x%22%3A%22y&PKey={KEY_HEX}&Signature=30");
-        let room = RequestParameters::of_head(&head(&uri, &[]));
+        let room = RequestParameters::from_head(&head(&uri, &[]));
         assert_eq!(room.room(), Some(r#"", "x":"y"#));
         assert_eq!((room.key(), room.signature()), (Some(KEY_HEX), Some("30")));
 
-        let messages = RequestParameters::of_head(&head("/messages?CSRFtoken=tok1", &[]));
+        let messages = RequestParameters::from_head(&head("/messages?CSRFtoken=tok1", &[]));
         assert_eq!(messages.token(), Some("tok1"));
-        let call = RequestParameters::of_head(&head("/upCall?token=tok1&otherID=2&rate=8000", &[]));
+        let call =
+            RequestParameters::from_head(&head("/upCall?token=tok1&otherID=2&rate=8000", &[]));
         assert_eq!(
             (call.token(), call.destination()),
             (Some("tok1"), Some("2"))
         );
         assert_eq!(call.number::<u32>("rate").unwrap(), Some(8000));
         assert_eq!(call.number::<u32>("channels").unwrap(), None);
-        let handshake = RequestParameters::of_head(&head("/keyXCHG?pubkey=02ab&sign=30", &[]));
+        let handshake = RequestParameters::from_head(&head("/keyXCHG?pubkey=02ab&sign=30", &[]));
         assert_eq!(
             (handshake.text("pubkey"), handshake.text("sign")),
             (Some("02ab"), Some("30"))
         );
         assert_eq!(
-            RequestParameters::of_head(&head("/newCall", &[])).signature(),
+            RequestParameters::from_head(&head("/newCall", &[])).signature(),
             None
         );
     }
 
     #[tokio::test]
-    async fn known_misspellings_are_refused_with_the_right_name() {
+    async fn known_misspellings_are_rejected_with_the_right_name() {
         let known = [
             ParameterName::Room,
             ParameterName::Format,
             ParameterName::Rate,
             ParameterName::Channels,
         ];
-        for (misspelt, right) in [
+        for (misspelled, right) in [
             ("sampleRate", "rate"),
             ("sample_rate", "rate"),
             ("samplerate", "rate"),
@@ -443,13 +469,16 @@ mod tests {
             ("room_id", "roomID"),
             ("codec", "format"),
         ] {
-            let query = format!("/upRoom?{misspelt}=1");
-            let asked = RequestParameters::of_head(&head(&query, &[]));
-            let refusal = asked.refuse_misspelt(&known).unwrap_err().into_response();
-            assert_eq!(refusal.status(), 400, "{misspelt}");
-            let words = refusal.into_body().collect().await.unwrap().to_bytes();
-            let expected = format!("There is no parameter {misspelt}; it is called {right}.\n");
-            assert_eq!(String::from_utf8_lossy(&words), expected);
+            let query = format!("/upRoom?{misspelled}=1");
+            let params = RequestParameters::from_head(&head(&query, &[]));
+            let error = params
+                .reject_misspelled(&known)
+                .unwrap_err()
+                .into_response();
+            assert_eq!(error.status(), 400, "{misspelled}");
+            let message = error.into_body().collect().await.unwrap().to_bytes();
+            let expected = format!("Unknown parameter {misspelled}: did you mean {right}?\n");
+            assert_eq!(String::from_utf8_lossy(&message), expected);
         }
     }
 
@@ -466,15 +495,15 @@ mod tests {
             "rate=8000&sampleRate=8000",
             "",
         ] {
-            let asked = RequestParameters::of_head(&head(&format!("/upRoom?{query}"), &[]));
-            assert!(asked.refuse_misspelt(&known).is_ok(), "{query}");
+            let params = RequestParameters::from_head(&head(&format!("/upRoom?{query}"), &[]));
+            assert!(params.reject_misspelled(&known).is_ok(), "{query}");
         }
-        let elsewhere = RequestParameters::of_head(&head("/listRoom?room=abc&sampleRate=1", &[]));
-        assert!(elsewhere.refuse_misspelt(&[]).is_ok());
+        let elsewhere = RequestParameters::from_head(&head("/listRoom?room=abc&sampleRate=1", &[]));
+        assert!(elsewhere.reject_misspelled(&[]).is_ok());
     }
 
     #[tokio::test]
-    async fn every_spelling_is_understood() {
+    async fn synonyms_and_any_case_are_accepted() {
         for name in [
             "Destination",
             "destination",
@@ -528,35 +557,37 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_first_that_is_not_empty_wins_headers_then_body_then_query() {
-        let kind = ("content-type", URL_ENCODED);
+    async fn first_nonempty_value_of_headers_body_query_is_used() {
+        let content_type = ("content-type", URL_ENCODED);
         let uri = "/?token=query&format=query&roomID=query";
         let body = "token=body&format=body&roomID=&From=&otherID=1&Destination=2";
-        let all = read(uri, &[kind, ("CSRFToken", "header")], body)
+        let all = read(uri, &[content_type, ("CSRFToken", "header")], body)
             .await
             .unwrap();
         assert_eq!(all.token(), Some("header"));
         assert_eq!(all.format(), Some("body"));
         assert_eq!(all.room(), Some("query"));
         assert_eq!(all.destination(), Some("1"));
-        let all = read(uri, &[kind, ("CSRFToken", "")], body).await.unwrap();
+        let all = read(uri, &[content_type, ("CSRFToken", "")], body)
+            .await
+            .unwrap();
         assert_eq!(all.token(), Some("body"));
         assert_eq!(form(URL_ENCODED, "a=&a=").await.unwrap().text("a"), None);
     }
 
     #[tokio::test]
-    async fn what_is_no_form_is_not_read() {
+    async fn bodies_that_are_not_forms_are_not_read() {
         let unending = || Body::from_stream(stream::pending::<Result<Bytes, Infallible>>());
-        for kind in [
+        for content_type in [
             "",
             "text/plain",
             "application/json",
             "audio/wav",
             "multipart/mixed",
         ] {
-            let headers = [("content-type", kind)];
+            let headers = [("content-type", content_type)];
             let read = read("/?token=x", &headers, unending()).await.unwrap();
-            assert_eq!(read.token(), Some("x"), "{kind}");
+            assert_eq!(read.token(), Some("x"), "{content_type}");
         }
         let read = read("/?token=x", &[], unending()).await.unwrap();
         assert_eq!(read.token(), Some("x"));
@@ -567,8 +598,8 @@ mod tests {
         let largest = format!("token={}", "x".repeat(BODY_MAX - 6));
         let token = form(URL_ENCODED, largest.clone()).await.unwrap();
         assert_eq!(token.token().map(str::len), Some(BODY_MAX - 6));
-        for kind in [URL_ENCODED, MULTIPART] {
-            let too_large = status(kind, format!("{largest}x")).await;
+        for content_type in [URL_ENCODED, MULTIPART] {
+            let too_large = status(content_type, format!("{largest}x")).await;
             assert_eq!(too_large, StatusCode::PAYLOAD_TOO_LARGE);
         }
 
@@ -576,31 +607,36 @@ mod tests {
         assert_eq!(status(URL_ENCODED, "a=1&".repeat(65)).await, 400);
         let field = "--X\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\n1\r\n";
         let fields = |count| format!("{}--X--\r\n", field.repeat(count));
-        let kind = "multipart/form-data; boundary=X";
-        assert!(form(kind, fields(64)).await.is_ok());
-        assert_eq!(status(kind, fields(65)).await, 400);
+        let content_type = "multipart/form-data; boundary=X";
+        assert!(form(content_type, fields(64)).await.is_ok());
+        assert_eq!(status(content_type, fields(65)).await, 400);
         let uri = format!("/?{}", "a=1&".repeat(33));
-        let kind = ("content-type", URL_ENCODED);
-        let both = read(&uri, &[kind], "a=1&".repeat(32)).await.unwrap_err();
-        assert_eq!(said(both).await, 400);
+        let content_type = ("content-type", URL_ENCODED);
+        let both = read(&uri, &[content_type], "a=1&".repeat(32))
+            .await
+            .unwrap_err();
+        assert_eq!(error_status(both).await, 400);
         let uri = format!("/?{}&token=x", "a=1&".repeat(64));
-        let head = RequestParameters::of_head(&head(&uri, &[]));
+        let head = RequestParameters::from_head(&head(&uri, &[]));
         assert_eq!((head.text("a"), head.token()), (Some("1"), None));
     }
 
     #[tokio::test]
-    async fn a_form_that_does_not_come_is_not_waited_for() {
+    async fn incomplete_form_times_out() {
         let unending = Body::from_stream(stream::pending::<Result<Bytes, Infallible>>());
         let head = head("/", &[("content-type", URL_ENCODED)]);
         let late = RequestParameters::read_within(Duration::from_millis(1), &head, unending).await;
-        assert_eq!(said(late.unwrap_err()).await, StatusCode::REQUEST_TIMEOUT);
+        assert_eq!(
+            error_status(late.unwrap_err()).await,
+            StatusCode::REQUEST_TIMEOUT
+        );
         let broken = stream::once(ready(Err::<Bytes, _>(std::io::Error::other("gone"))));
         let broken = Body::from_stream(broken);
         assert_eq!(status(URL_ENCODED, broken).await, StatusCode::BAD_REQUEST);
     }
 
     #[tokio::test]
-    async fn a_broken_multipart_form_is_refused() {
+    async fn malformed_multipart_form_is_rejected() {
         assert_eq!(status("multipart/form-data", JOIN_CALL).await, 400);
         assert_eq!(
             status("multipart/form-data; boundary=", JOIN_CALL).await,
@@ -626,11 +662,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn wrong_escapes_and_wrong_bytes_are_survived() {
-        let odd = form(URL_ENCODED, "a=%&b=%z&c=%e&d=%ff&=e&&f&g=%00")
+    async fn invalid_escapes_and_bytes_are_decoded_leniently() {
+        let lenient = form(URL_ENCODED, "a=%&b=%z&c=%e&d=%ff&=e&&f&g=%00")
             .await
             .unwrap();
-        let of = |name| odd.text(name);
+        let of = |name| lenient.text(name);
         assert_eq!(
             (of("a"), of("b"), of("c")),
             (Some("%"), Some("%z"), Some("%e"))
@@ -640,25 +676,28 @@ mod tests {
             (Some("\u{fffd}"), None, Some("\0"))
         );
         let bytes = b"------WebKitFormBoundaryX\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\n\xff\r\n------WebKitFormBoundaryX--";
-        let odd = form(MULTIPART, &bytes[..]).await.unwrap();
-        assert_eq!(odd.text("a"), Some("\u{fffd}"));
-        let odd = RequestParameters::of_head(&head("/?token=%ff%", &[]));
-        assert_eq!(odd.token(), Some("\u{fffd}%"));
+        let lenient = form(MULTIPART, &bytes[..]).await.unwrap();
+        assert_eq!(lenient.text("a"), Some("\u{fffd}"));
+        let lenient = RequestParameters::from_head(&head("/?token=%ff%", &[]));
+        assert_eq!(lenient.token(), Some("\u{fffd}%"));
     }
 
     #[tokio::test]
-    async fn what_is_no_number_is_refused() {
+    async fn parameter_that_is_not_a_number_is_rejected() {
         let form = form(URL_ENCODED, "rate=fast&channels=-1&roomID=")
             .await
             .unwrap();
         for name in ["rate", "channels"] {
-            assert_eq!(said(form.number::<u32>(name).unwrap_err()).await, 400);
+            assert_eq!(
+                error_status(form.number::<u32>(name).unwrap_err()).await,
+                400
+            );
         }
         assert_eq!(form.number::<u64>("roomID").unwrap(), None);
     }
 
     #[tokio::test]
-    async fn values_are_not_shown() {
+    async fn debug_hides_values() {
         let form = form(URL_ENCODED, "token=secret").await.unwrap();
         assert_eq!(format!("{form:?}"), r#"["token"]"#);
     }

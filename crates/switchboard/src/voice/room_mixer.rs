@@ -1,4 +1,4 @@
-//! One call's or room's mixer, and the clock that drives it while somebody listens.
+//! The mixer of one call or room, and the task that drives it while it has listeners.
 
 use std::{
     collections::HashMap,
@@ -15,13 +15,13 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::shards::Shards;
 
-/// Pieces of a stream that may wait for a listener that does not read: two and a half seconds of WAV.
+/// Maximum chunks queued for a listener that does not read: 2.5 s of WAV.
 const QUEUED_CHUNKS_MAX: usize = 128;
 
-/// How long a mixer encodes before other tasks of its thread have their turn.
+/// How long a mixer encodes before it yields to other tasks of its thread.
 const TIME_SLICE: Duration = Duration::from_millis(1);
 
-/// A mixer with its clock. Without listeners nothing ticks.
+/// A mixer and its tick task. The task runs only while there are listeners.
 pub(super) struct RoomMixer {
     state: Mutex<MixerState>,
     ended: CancellationToken,
@@ -30,13 +30,13 @@ pub(super) struct RoomMixer {
 struct MixerState {
     mixer: Mixer<ListenerSink>,
     is_ticking: bool,
-    /// The open microphones, to see who speaks.
+    /// The open microphones, for reading their levels.
     inputs: HashMap<User, SourceHandle>,
 }
 
 impl std::fmt::Debug for RoomMixer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Studio").finish_non_exhaustive()
+        f.debug_struct("RoomMixer").finish_non_exhaustive()
     }
 }
 
@@ -52,7 +52,7 @@ impl RoomMixer {
         })
     }
 
-    /// A microphone. `owner` is the same number for everything of one user.
+    /// Adds a microphone. `owner` is the same for all microphones and headphones of one user.
     pub(super) fn add_source(&self, user: &User, owner: u64) -> SourceHandle {
         let mut state = self.lock();
         let input = state.mixer.add_source(owner);
@@ -60,8 +60,9 @@ impl RoomMixer {
         input
     }
 
-    /// This microphone of the user is gone; the mixer notices when the last clone of its input is.
-    pub(super) fn forget_source(&self, user: &User, input: &SourceHandle) {
+    /// Removes the user's microphone from the level list. The mixer removes the source when the last clone of its
+    /// handle is dropped.
+    pub(super) fn remove_source(&self, user: &User, input: &SourceHandle) {
         let mut state = self.lock();
         let current = state.inputs.get(user);
         if current.is_some_and(|current| current.is_same(input)) {
@@ -69,34 +70,34 @@ impl RoomMixer {
         }
     }
 
-    /// A listener, which gets the stream's headers at once; nothing, if it has all ended already.
+    /// Adds a listener and sends it the stream's headers. Does nothing if the mixer has ended.
     pub(super) fn add_listener(
         self: &Arc<Self>,
         owner: u64,
         format: Format,
-        line: ListenerSink,
+        sink: ListenerSink,
         tasks: &TaskTracker,
     ) {
         let mut state = self.lock();
-        // Under the lock: who ends it cancels first, and then ends whoever is in the mixer.
+        // Checked under the lock: `end` cancels the token first and then ends the mixer's listeners.
         if self.ended.is_cancelled() {
             return;
         }
-        state.mixer.add_listener(owner, format, line);
+        state.mixer.add_listener(owner, format, sink);
         if !state.is_ticking {
             state.is_ticking = true;
             tasks.spawn(self.clone().tick());
         }
     }
 
-    /// How loud a user is now: 0 is 60 dB below full scale or less, 1 is full scale.
+    /// Current level of a user, from 0 (-60 dBFS or less) to 1 (full scale).
     pub(super) fn level(&self, user: &User) -> f32 {
         let input = self.lock().inputs.get(user).cloned();
         let dbfs = input.map_or(f32::NEG_INFINITY, |input| input.level(Instant::now()));
         (dbfs / 60.0 + 1.0).clamp(0.0, 1.0)
     }
 
-    /// Ends it for everybody: listeners get the end of their streams, sources hang up.
+    /// Ends the mixer: finishes the listeners' streams and makes the sources disconnect.
     pub(super) fn end(&self) {
         self.ended.cancel();
         let mut state = self.lock();
@@ -104,17 +105,17 @@ impl RoomMixer {
         state.inputs.clear();
     }
 
-    /// Done when the call or room has ended.
+    /// Completes when the call or room has ended.
     pub(super) async fn ended(&self) {
         self.ended.cancelled().await;
     }
 
     async fn tick(self: Arc<Self>) {
-        let _ticking = TickerGuard(&self);
-        let mut cadence = Ticker::new(Instant::now());
+        let _guard = TickerGuard(&self);
+        let mut ticker = Ticker::new(Instant::now());
         loop {
-            sleep_until(cadence.next().into()).await;
-            cadence.advance(Instant::now());
+            sleep_until(ticker.next().into()).await;
+            ticker.advance(Instant::now());
             if !self.begin_frame() {
                 return;
             }
@@ -128,7 +129,7 @@ impl RoomMixer {
         }
     }
 
-    /// Takes the next 20 ms, unless nobody listens any more.
+    /// Begins the next 20 ms frame. Returns false, and stops ticking, if there is no listener left.
     fn begin_frame(&self) -> bool {
         let mut state = self.lock();
         state.mixer.begin_frame();
@@ -137,12 +138,12 @@ impl RoomMixer {
     }
 
     fn lock(&self) -> MutexGuard<'_, MixerState> {
-        // A panic while it is held is a bug of ours; the other rooms go on.
+        // A panic under the lock is a bug of this server; ignore the poison so that the room continues.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A clock that runs. If it ends in a panic of ours, the next listener starts a new one.
+/// Marks a running tick task. Resets `is_ticking` on a panic, so that the next listener starts a new task.
 struct TickerGuard<'a>(&'a RoomMixer);
 
 impl Drop for TickerGuard<'_> {
@@ -153,42 +154,42 @@ impl Drop for TickerGuard<'_> {
     }
 }
 
-/// The way to one listener: a bounded queue. Who lets it fill up is cut off, and nobody waits for him.
+/// The bounded queue of one listener. A listener whose queue is full is disconnected.
 pub(super) struct ListenerSink {
-    pieces: mpsc::Sender<Bytes>,
-    hangup: ConnectionAbort,
+    chunks: mpsc::Sender<Bytes>,
+    abort_handle: ConnectionAbort,
     shards: Arc<Shards>,
 }
 
 impl ListenerSink {
     pub(super) fn new(
-        hangup: ConnectionAbort,
+        abort_handle: ConnectionAbort,
         shards: Arc<Shards>,
     ) -> (Self, mpsc::Receiver<Bytes>) {
-        let (pieces, receiver) = mpsc::channel(QUEUED_CHUNKS_MAX);
-        let line = Self {
-            pieces,
-            hangup,
+        let (chunks, receiver) = mpsc::channel(QUEUED_CHUNKS_MAX);
+        let sink = Self {
+            chunks,
+            abort_handle,
             shards,
         };
-        (line, receiver)
+        (sink, receiver)
     }
 }
 
 impl AudioSink for ListenerSink {
     fn send(&mut self, bytes: Bytes) -> bool {
-        match self.pieces.try_send(bytes) {
+        match self.chunks.try_send(bytes) {
             Ok(()) => true,
             Err(mpsc::error::TrySendError::Closed(_)) => false,
             Err(mpsc::error::TrySendError::Full(_)) => {
                 Counters::add(&self.shards.counters().slow_total, 1);
-                self.hangup.abort();
+                self.abort_handle.abort();
                 false
             }
         }
     }
 
     fn is_open(&self) -> bool {
-        !self.pieces.is_closed()
+        !self.chunks.is_closed()
     }
 }

@@ -10,11 +10,11 @@ use super::{
     parameters::RequestParameters,
 };
 
-/// Bytes of the shortest room name, as in the reference.
+/// Minimum length of a room name in bytes, as in the reference server.
 const ROOM_NAME_BYTES_MIN: usize = 3;
 
 impl VoiceService {
-    /// `/listRoom`: every room, for anybody.
+    /// `/listRoom`: lists all rooms. Needs no authentication.
     pub(super) fn list_rooms(&self) -> VoiceResult {
         let users = self.state.users();
         let list = self
@@ -23,11 +23,12 @@ impl VoiceService {
         Ok(json(list))
     }
 
-    /// `/listMembers`: who is in a room, by its number.
-    pub(super) fn list_members(&self, asked: &RequestParameters) -> VoiceResult {
-        let room = asked.room().and_then(number);
-        let room =
-            VoiceRoomId::from(room.ok_or(VoiceError::bad("roomID is not a room's number."))?);
+    /// `/listMembers`: lists the members of a room, by the room's number.
+    pub(super) fn list_members(&self, params: &RequestParameters) -> VoiceResult {
+        let room = params.room().and_then(number);
+        let room = VoiceRoomId::from(
+            room.ok_or(VoiceError::bad("`roomID` must be the number of a room."))?,
+        );
         let members = self.state.with(|state, _| {
             let members = state.rooms.members(room)?;
             let named = members.map(|(user, mic, headphones)| {
@@ -37,12 +38,12 @@ impl VoiceService {
             Some(named.collect::<Vec<_>>())
         });
         let members = members.ok_or(VoiceError::not_found("There is no such room."))?;
-        let studio = self.state.mixer_of(room);
+        let mixer = self.state.mixer_of(room);
         let present = members
             .into_iter()
             .map(|(user, name, mic, headphones)| RoomMember {
                 name,
-                level: studio.as_ref().map_or(0.0, |studio| studio.level(&user)),
+                level: mixer.as_ref().map_or(0.0, |mixer| mixer.level(&user)),
                 user,
                 mic,
                 headphones,
@@ -51,11 +52,12 @@ impl VoiceService {
     }
 
     /// The room that a source or listener wants to enter.
-    pub(super) fn room(&self, asked: &RequestParameters) -> Result<RoomKey, VoiceError> {
-        let text = asked.room().unwrap_or_default();
+    pub(super) fn room(&self, params: &RequestParameters) -> Result<RoomKey, VoiceError> {
+        let text = params.room().unwrap_or_default();
         match &self.identity {
             IdentityProvider::Site(_) => {
-                let room = number(text).ok_or(VoiceError::bad("roomID is not a room's number."))?;
+                let room = number(text)
+                    .ok_or(VoiceError::bad("`roomID` must be the number of a room."))?;
                 Ok(RoomKey::Numbered(room))
             }
             IdentityProvider::Keys(_) => {
@@ -66,7 +68,7 @@ impl VoiceService {
                     VoiceError::new(
                         axum::http::StatusCode::BAD_REQUEST,
                         &format!(
-                            "roomID is no name of {ROOM_NAME_BYTES_MIN} to {} bytes with a visible character.",
+                            "`roomID` must be {ROOM_NAME_BYTES_MIN} to {} bytes long and have a visible character.",
                             self.limits.name_bytes
                         ),
                     )

@@ -1,4 +1,4 @@
-//! Users whom a website vouches for: what the site is asked about them, and what it answered.
+//! Client of the website that authenticates users: session and permission requests, and a session cache.
 
 mod sessions;
 
@@ -23,47 +23,46 @@ use sessions::SessionCache;
 
 use crate::http_client::{HttpClient, error_chain};
 
-/// Longer than any token of a sensible site.
+/// Maximum length of a session token, in bytes.
 const TOKEN_MAX: usize = 256;
 
-/// An answer is one number.
+/// Maximum length of a response body, in bytes. A response is one number.
 const ANSWER_MAX: usize = 1024;
 
-/// Questions under way. Each has a connection, and most of a small site's workers are for people.
+/// Maximum concurrent requests. Each uses a connection, and a small website has few workers.
 const CONCURRENT_REQUESTS: usize = 64;
 
-/// Everything but what RFC 3986 calls unreserved.
+/// All characters except the unreserved ones of RFC 3986, section 2.3.
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'.')
     .remove(b'_')
     .remove(b'~');
 
-/// The website whose users these are.
+/// The website whose accounts are the users.
 ///
-/// Strangers who send tokens that they made up cost the site one request each, 64 at a time at
-/// most; what waits for its turn waits within its timeout. Only answers that name a user are
-/// remembered, so no stranger can push those out.
+/// Each made-up token costs the website one request, at most 64 at a time; queued requests wait within their
+/// timeout. Only valid sessions are cached, so made-up tokens cannot evict them.
 pub(crate) struct Site {
     base: String,
     client: HttpClient<Empty<Bytes>>,
     timeout: Duration,
-    turns: Semaphore,
+    request_permits: Semaphore,
     sessions: Mutex<SessionCache>,
-    is_silent: AtomicBool,
+    is_failing: AtomicBool,
 }
 
-/// Why the site did not say who it is.
+/// Why the website did not identify a user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SiteError {
-    /// The site knows no such session.
+    /// The website rejects the session token.
     NoSession,
-    /// The site does not answer, or says that it cannot.
+    /// The website does not respond, or responds with a server error.
     Unreachable,
 }
 
 impl SiteError {
-    /// What the client is answered with.
+    /// The status of the response to the client.
     pub(crate) fn status(self) -> StatusCode {
         match self {
             Self::NoSession => StatusCode::UNAUTHORIZED,
@@ -75,8 +74,10 @@ impl SiteError {
 impl fmt::Display for SiteError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::NoSession => "The site does not know this session.",
-            Self::Unreachable => "The site that knows the users does not answer.",
+            Self::NoSession => "The website does not know this session. Log in again.",
+            Self::Unreachable => {
+                "The website that authenticates users does not respond. Retry later."
+            }
         })
     }
 }
@@ -93,8 +94,10 @@ impl fmt::Debug for Site {
 }
 
 impl Site {
-    /// The site at `url`: `http` or `https`, a host, and perhaps a path that all of the site's
-    /// addresses begin with. The error is a line for who runs the server.
+    /// Creates a client for the website at `url`: scheme `http` or `https`, a host, and an optional path prefix.
+    ///
+    /// # Errors
+    /// If the URL is invalid or TLS cannot be set up: a line for the operator.
     pub(crate) fn new(url: &str, cache_ttl: Duration, timeout: Duration) -> Result<Self, String> {
         let base = url.trim_end_matches('/');
         let is_plain = base_is_plain(base)?;
@@ -106,16 +109,16 @@ impl Site {
                 HttpClient::secure()?
             },
             timeout,
-            turns: Semaphore::new(CONCURRENT_REQUESTS),
+            request_permits: Semaphore::new(CONCURRENT_REQUESTS),
             sessions: Mutex::new(SessionCache::new(cache_ttl)),
-            is_silent: AtomicBool::new(false),
+            is_failing: AtomicBool::new(false),
         })
     }
 
-    /// Whose session this is. The answer is remembered for a while.
+    /// The user of a session. The answer is cached.
     pub(crate) async fn user(&self, token: &str) -> Result<u64, SiteError> {
-        let asked = Instant::now();
-        if let Some(user) = self.sessions().user(token, asked) {
+        let requested_at = Instant::now();
+        if let Some(user) = self.sessions().user(token, requested_at) {
             return Ok(user);
         }
         let escaped = escape(token)?;
@@ -124,75 +127,75 @@ impl Site {
             .await?;
         let user = answer.filter(|&user| user > 0);
         let user = user.ok_or(SiteError::NoSession)?;
-        self.sessions().remember(token, user, asked);
+        self.sessions().insert(token, user, requested_at);
         Ok(user)
     }
 
-    /// Whether this session's user may call that one, or take a call from him.
+    /// Whether the session's user may call `destination`, or accept a call from it.
     pub(crate) async fn may_call(&self, destination: u64, token: &str) -> Result<bool, SiteError> {
         let escaped = escape(token)?;
-        self.may(&format!("/Membres/peuxAppeller/{destination}/{escaped}"))
+        self.is_permitted(&format!("/Membres/peuxAppeller/{destination}/{escaped}"))
             .await
     }
 
-    /// Whether this session's user may speak in the room; tells the site that he begins (`on`) or
-    /// has ended.
+    /// Whether the session's user may publish audio in the room. Also tells the website that the user starts
+    /// (`on`) or has stopped.
     pub(crate) async fn may_speak(
         &self,
         room: u64,
         token: &str,
         on: bool,
     ) -> Result<bool, SiteError> {
-        self.may_be_in_room("envoieAudioGroup", room, token, on)
+        self.room_permission("envoieAudioGroup", room, token, on)
             .await
     }
 
-    /// Whether this session's user may listen to the room; tells the site that he begins (`on`) or
-    /// has ended.
+    /// Whether the session's user may listen to the room. Also tells the website that the user starts (`on`)
+    /// or has stopped.
     pub(crate) async fn may_listen(
         &self,
         room: u64,
         token: &str,
         on: bool,
     ) -> Result<bool, SiteError> {
-        self.may_be_in_room("ecouteAudioGroup", room, token, on)
+        self.room_permission("ecouteAudioGroup", room, token, on)
             .await
     }
 
-    async fn may_be_in_room(
+    async fn room_permission(
         &self,
-        question: &str,
+        action: &str,
         room: u64,
         token: &str,
         on: bool,
     ) -> Result<bool, SiteError> {
         let (escaped, on) = (escape(token)?, u8::from(on));
-        self.may(&format!("/Groupes/{question}/{room}/{escaped}/{on}"))
+        self.is_permitted(&format!("/Groupes/{action}/{room}/{escaped}/{on}"))
             .await
     }
 
-    /// Only a 1 is a yes.
-    async fn may(&self, path: &str) -> Result<bool, SiteError> {
+    /// Requests a permission: the answer 1 grants it, any other denies it.
+    async fn is_permitted(&self, path: &str) -> Result<bool, SiteError> {
         Ok(self.request(path).await? == Some(1))
     }
 
-    /// The number the site answers; none if it answers anything else.
+    /// Sends a request. Returns the number in the response, or `None` if the response is not a number.
     async fn request(&self, path: &str) -> Result<Option<u64>, SiteError> {
         let answer = timeout(self.timeout, self.answer(path)).await;
-        let answer = answer.unwrap_or_else(|_late| Err("no answer in time".to_owned()));
+        let answer = answer.unwrap_or_else(|_late| Err("response timed out".to_owned()));
         match answer {
             Ok(number) => {
-                if self.is_silent.swap(false, Ordering::Relaxed) {
-                    tracing::info!("the site answers again");
+                if self.is_failing.swap(false, Ordering::Relaxed) {
+                    tracing::info!("website request succeeded again");
                 }
                 Ok(number)
             }
-            Err(why) => {
-                // One line for what may befall every request.
-                if self.is_silent.swap(true, Ordering::Relaxed) {
-                    tracing::debug!(why, "the site does not answer");
+            Err(error) => {
+                // Warns once per outage: every request would fail alike.
+                if self.is_failing.swap(true, Ordering::Relaxed) {
+                    tracing::debug!(error, "website request failed");
                 } else {
-                    tracing::warn!(why, "the site does not answer: its users get 503");
+                    tracing::warn!(error, "website request failed: its users get 503");
                 }
                 Err(SiteError::Unreachable)
             }
@@ -202,9 +205,13 @@ impl Site {
     async fn answer(&self, path: &str) -> Result<Option<u64>, String> {
         let uri = Uri::try_from(format!("{}{path}", self.base));
         let uri = uri.map_err(|error| error.to_string())?;
-        let _turn = self.turns.acquire().await.map_err(|e| e.to_string())?;
+        let _permit = self
+            .request_permits
+            .acquire()
+            .await
+            .map_err(|e| e.to_string())?;
         let response = match self.get(&uri).await {
-            // A connection that was kept may end just as it is used again.
+            // A pooled connection may be closed just as it is reused: retry once.
             Err(error) if !error.is_connect() => self.get(&uri).await,
             answered => answered,
         };
@@ -214,7 +221,7 @@ impl Site {
             return Err(format!("status {status}"));
         }
         if status.is_redirection() {
-            tracing::warn!(%status, "the site redirects, which is not followed");
+            tracing::warn!(%status, "website redirected; redirects are not followed");
         }
         let body = Limited::new(response.into_body(), ANSWER_MAX);
         let body = match body.collect().await {
@@ -224,7 +231,7 @@ impl Site {
         };
         let number = status.is_success().then(|| number(&body)).flatten();
         if number.is_none() {
-            tracing::debug!(%status, "the site answers no number");
+            tracing::debug!(%status, "website response is not a number");
         }
         Ok(number)
     }
@@ -240,43 +247,43 @@ impl Site {
     }
 }
 
-/// Checks the configured address: true for http, false for https.
+/// Checks the configured URL. Returns true for http, false for https.
 fn base_is_plain(base: &str) -> Result<bool, String> {
     let uri: Uri = base
         .parse()
-        .map_err(|error| format!("the address of the site is none: {error}"))?;
+        .map_err(|error| format!("the URL of the site is invalid: {error}"))?;
     let is_plain = match uri.scheme_str() {
         Some("http") => true,
         Some("https") => false,
         Some(_) | None => {
-            return Err("the address of the site begins with neither http:// nor https://".into());
+            return Err("the URL of the site must begin with http:// or https://".into());
         }
     };
     if base.contains(['?', '#']) {
-        return Err("the address of the site ends with its path: no ? and no #".into());
+        return Err("the URL of the site must not contain ? or #".into());
     }
     let authority = uri.authority().map_or("", |authority| authority.as_str());
     if authority.contains('@') {
-        return Err("the address of the site may not hold a user's name".into());
+        return Err("the URL of the site must not contain a user name".into());
     }
     if uri.host().is_none_or(str::is_empty) {
-        return Err("the address of the site names no host".into());
+        return Err("the URL of the site has no host".into());
     }
     Ok(is_plain)
 }
 
-/// A token as a segment of a path. What cannot be one is no session: nothing, too much, and what a
-/// proxy that undoes escapes would take for the way to another folder.
+/// Escapes a token as a path segment. Rejects tokens that are empty, too long, or contain a dot segment, which a
+/// proxy that decodes the path would resolve to another path.
 fn escape(token: &str) -> Result<String, SiteError> {
-    let leads_away = |segment| matches!(segment, "." | "..");
-    let leads_away = token.split(['/', '\\']).any(leads_away);
-    if token.is_empty() || token.len() > TOKEN_MAX || leads_away {
+    let is_dot_segment = |segment| matches!(segment, "." | "..");
+    let is_dot_segment = token.split(['/', '\\']).any(is_dot_segment);
+    if token.is_empty() || token.len() > TOKEN_MAX || is_dot_segment {
         return Err(SiteError::NoSession);
     }
     Ok(utf8_percent_encode(token, RESERVED).to_string())
 }
 
-/// A number alone, with the white space that pages tend to end with.
+/// Parses a body that is one number, with optional white space around it.
 fn number(body: &[u8]) -> Option<u64> {
     std::str::from_utf8(body).ok()?.trim().parse().ok()
 }
@@ -293,15 +300,15 @@ mod tests {
     use super::*;
     use crate::http_client::HEAD_MAX;
 
-    /// What the site of a test does with a request.
+    /// How the fake website responds to a request.
     enum Reply {
         Answers(u16, String),
-        /// Says so much, and no more.
+        /// Sends this text and then nothing more.
         Stops(String),
         HangsUp,
     }
 
-    /// A site of a test, and what it was asked.
+    /// A fake website that records the requested paths.
     struct FakeSite {
         url: String,
         paths: Arc<Mutex<Vec<String>>>,
@@ -327,13 +334,13 @@ mod tests {
             site
         }
 
-        /// Answers every request with this body.
-        async fn saying(status: u16, body: &str) -> Self {
+        /// Responds to every request with this status and body.
+        async fn with_response(status: u16, body: &str) -> Self {
             let body = body.to_owned();
             Self::start(move |_, _| Reply::Answers(status, body.clone())).await
         }
 
-        fn asked(&self) -> Vec<String> {
+        fn requested_paths(&self) -> Vec<String> {
             self.paths.lock().unwrap().clone()
         }
 
@@ -391,26 +398,26 @@ mod tests {
     const MINUTE: Duration = Duration::from_mins(1);
 
     #[tokio::test]
-    async fn the_four_questions_go_to_their_addresses() {
-        let fake = FakeSite::saying(200, "1").await;
+    async fn each_request_has_its_path() {
+        let fake = FakeSite::with_response(200, "1").await;
         let site = Site::new(&format!("{}/base/", fake.url), MINUTE, MINUTE).unwrap();
         assert_eq!(site.user("tok1").await, Ok(1));
         assert_eq!(site.may_call(12, "tok1").await, Ok(true));
         assert_eq!(site.may_speak(7, "tok1", true).await, Ok(true));
         assert_eq!(site.may_listen(7, "tok1", false).await, Ok(true));
-        let asked = [
+        let paths = [
             "/base/Membres/crossLogin/tok1",
             "/base/Membres/peuxAppeller/12/tok1",
             "/base/Groupes/envoieAudioGroup/7/tok1/1",
             "/base/Groupes/ecouteAudioGroup/7/tok1/0",
         ];
-        assert_eq!(fake.asked(), asked);
+        assert_eq!(fake.requested_paths(), paths);
         assert_eq!(fake.connections.load(Ordering::Relaxed), 1);
     }
 
     #[tokio::test]
-    async fn a_token_is_one_segment_whatever_is_in_it() {
-        let fake = FakeSite::saying(200, "1").await;
+    async fn token_is_escaped_as_one_path_segment() {
+        let fake = FakeSite::with_response(200, "1").await;
         let site = fake.site(Duration::ZERO);
         for (token, segment) in [
             ("a/newCRSF?x=", "a%2FnewCRSF%3Fx%3D"),
@@ -422,14 +429,14 @@ mod tests {
             ("...", "..."),
         ] {
             assert_eq!(site.may_speak(7, token, true).await, Ok(true));
-            let asked = fake.asked().pop().unwrap();
-            assert_eq!(asked, format!("/Groupes/envoieAudioGroup/7/{segment}/1"));
+            let path = fake.requested_paths().pop().unwrap();
+            assert_eq!(path, format!("/Groupes/envoieAudioGroup/7/{segment}/1"));
         }
     }
 
     #[tokio::test]
-    async fn what_can_be_no_token_is_not_asked_about() {
-        let fake = FakeSite::saying(200, "1").await;
+    async fn invalid_tokens_are_rejected_without_a_request() {
+        let fake = FakeSite::with_response(200, "1").await;
         let site = fake.site(MINUTE);
         let long = "x".repeat(TOKEN_MAX + 1);
         let away = ["../newCRSF?x=", "../peuxAppeller/5/abc", r"a\..\b", "a/."];
@@ -441,17 +448,17 @@ mod tests {
             let listen = site.may_listen(2, token, true).await;
             assert_eq!(listen, Err(SiteError::NoSession));
         }
-        assert!(fake.asked().is_empty());
+        assert!(fake.requested_paths().is_empty());
         assert_eq!(site.user(&"x".repeat(TOKEN_MAX)).await, Ok(1));
     }
 
     #[tokio::test]
-    async fn only_a_number_names_a_user_and_only_a_one_is_a_yes() {
+    async fn only_a_number_identifies_a_user_and_only_one_grants_permission() {
         let number_max = u64::MAX.to_string();
         let long = format!("1{}", " ".repeat(ANSWER_MAX));
         let no = Err(SiteError::NoSession);
         let down = Err(SiteError::Unreachable);
-        for (status, body, user, may) in [
+        for (status, body, user, is_permitted) in [
             (200, "1", Ok(1), Ok(true)),
             (200, " 1\r\n", Ok(1), Ok(true)),
             (201, "1\n", Ok(1), Ok(true)),
@@ -473,17 +480,21 @@ mod tests {
             (500, "1", down, Err(SiteError::Unreachable)),
             (503, "1", down, Err(SiteError::Unreachable)),
         ] {
-            let fake = FakeSite::saying(status, body).await;
+            let fake = FakeSite::with_response(status, body).await;
             let site = fake.site(Duration::ZERO);
             assert_eq!(site.user("tok").await, user, "{status} {body:?}");
-            assert_eq!(site.may_call(2, "tok").await, may, "{status} {body:?}");
-            assert_eq!(site.may_listen(2, "tok", true).await, may);
-            assert_eq!(fake.asked().len(), 3);
+            assert_eq!(
+                site.may_call(2, "tok").await,
+                is_permitted,
+                "{status} {body:?}"
+            );
+            assert_eq!(site.may_listen(2, "tok", true).await, is_permitted);
+            assert_eq!(fake.requested_paths().len(), 3);
         }
     }
 
     #[tokio::test]
-    async fn a_site_that_does_not_answer_is_not_waited_for() {
+    async fn silent_site_is_unreachable_after_the_timeout() {
         for start in ["", "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n1"] {
             let fake = FakeSite::start(move |_, _| Reply::Stops(start.to_owned())).await;
             let site = Site::new(&fake.url, MINUTE, Duration::from_millis(50)).unwrap();
@@ -492,7 +503,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_site_that_is_not_there_is_unreachable_until_it_is() {
+    async fn site_is_unreachable_until_it_listens() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         drop(listener);
@@ -500,19 +511,19 @@ mod tests {
         for _ in 0..2 {
             assert_eq!(site.user("tok").await, Err(SiteError::Unreachable));
         }
-        assert!(site.is_silent.load(Ordering::Relaxed));
+        assert!(site.is_failing.load(Ordering::Relaxed));
 
-        let fake = FakeSite::saying(200, "x").await;
+        let fake = FakeSite::with_response(200, "x").await;
         let site = Site {
             base: fake.url.clone(),
             ..site
         };
         assert_eq!(site.user("tok").await, Err(SiteError::NoSession));
-        assert!(!site.is_silent.load(Ordering::Relaxed));
+        assert!(!site.is_failing.load(Ordering::Relaxed));
     }
 
     #[tokio::test]
-    async fn what_is_no_http_or_no_certificate_is_unreachable() {
+    async fn site_that_does_not_speak_http_is_unreachable() {
         let fake = FakeSite::start(|_, _| Reply::Stops("SSH-2.0-x\r\n\r\n".to_owned())).await;
         let site = fake.site(MINUTE);
         assert_eq!(site.user("tok").await, Err(SiteError::Unreachable));
@@ -525,7 +536,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_connection_that_ends_as_it_is_used_again_is_replaced() {
+    async fn request_is_retried_when_a_pooled_connection_closes() {
         let fake = FakeSite::start(|number, _| match number {
             2 => Reply::HangsUp,
             _ => Reply::Answers(200, "5".to_owned()),
@@ -534,12 +545,12 @@ mod tests {
         let site = fake.site(Duration::ZERO);
         assert_eq!(site.user("tok").await, Ok(5));
         assert_eq!(site.user("tok").await, Ok(5));
-        assert_eq!(fake.asked().len(), 3);
+        assert_eq!(fake.requested_paths().len(), 3);
         assert_eq!(fake.connections.load(Ordering::Relaxed), 2);
     }
 
     #[tokio::test]
-    async fn a_session_is_asked_for_once_and_what_is_none_each_time() {
+    async fn only_valid_sessions_are_cached() {
         let fake = FakeSite::start(|_, path| {
             let body = if path.ends_with("/good") { "5" } else { "0" };
             Reply::Answers(200, body.to_owned())
@@ -550,41 +561,47 @@ mod tests {
             assert_eq!(site.user("good").await, Ok(5));
             assert_eq!(site.user("bad").await, Err(SiteError::NoSession));
         }
-        assert_eq!(fake.asked().len(), 4);
+        assert_eq!(fake.requested_paths().len(), 4);
         for _ in 0..2 {
             assert_eq!(site.may_call(2, "good").await, Ok(false));
         }
-        assert_eq!(fake.asked().len(), 6);
+        assert_eq!(fake.requested_paths().len(), 6);
     }
 
     #[tokio::test]
-    async fn a_question_has_a_turn_and_waiting_for_one_counts() {
+    async fn concurrent_requests_are_bounded_and_queueing_counts_toward_the_timeout() {
         let site: Arc<OnceLock<Site>> = Arc::default();
-        let asked_of = site.clone();
+        let shared_site = site.clone();
         let fake = FakeSite::start(move |_, _| {
-            let turns = &asked_of.get().unwrap().turns;
+            let request_permits = &shared_site.get().unwrap().request_permits;
             Reply::Answers(
                 200,
-                (CONCURRENT_REQUESTS - turns.available_permits()).to_string(),
+                (CONCURRENT_REQUESTS - request_permits.available_permits()).to_string(),
             )
         })
         .await;
         let site = site.get_or_init(|| fake.site(Duration::ZERO));
         assert_eq!(site.user("tok").await, Ok(1));
-        let others = site.turns.acquire_many(4).await.unwrap();
+        let others = site.request_permits.acquire_many(4).await.unwrap();
         assert_eq!(site.user("tok").await, Ok(5));
         drop(others);
-        assert_eq!(site.turns.available_permits(), CONCURRENT_REQUESTS);
+        assert_eq!(
+            site.request_permits.available_permits(),
+            CONCURRENT_REQUESTS
+        );
 
         let soon = Site::new(&fake.url, MINUTE, Duration::from_millis(20)).unwrap();
-        let all = soon.turns.acquire_many(CONCURRENT_REQUESTS as u32).await;
+        let all = soon
+            .request_permits
+            .acquire_many(CONCURRENT_REQUESTS as u32)
+            .await;
         assert_eq!(soon.user("tok").await, Err(SiteError::Unreachable));
-        assert_eq!(fake.asked().len(), 2);
+        assert_eq!(fake.requested_paths().len(), 2);
         drop(all);
     }
 
     #[test]
-    fn an_address_is_http_a_host_and_a_path() {
+    fn site_url_has_http_a_host_and_a_path() {
         let site = |url| Site::new(url, MINUTE, MINUTE);
         for url in [
             "http://localhost",
@@ -610,13 +627,16 @@ mod tests {
             "http://localhost/a b",
             "file:///etc",
         ] {
-            let why = site(url).unwrap_err();
-            assert!(!why.contains('\n') && !why.contains("password"), "{why}");
+            let error = site(url).unwrap_err();
+            assert!(
+                !error.contains('\n') && !error.contains("password"),
+                "{error}"
+            );
         }
     }
 
     #[test]
-    fn what_users_are_told_names_no_address() {
+    fn error_messages_do_not_reveal_the_url() {
         for (error, status) in [(SiteError::NoSession, 401), (SiteError::Unreachable, 503)] {
             assert_eq!(error.status(), status);
             let line = error.to_string();

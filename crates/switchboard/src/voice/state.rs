@@ -1,7 +1,7 @@
-//! The desk: who calls whom, who is in which room, and who is told.
+//! Voice calls, voice rooms and the event streams of their users.
 //!
-//! Two machines of the core behind one lock, held for microseconds and never across an await. Event
-//! queues are filled while it is held: that gives everybody one order.
+//! The state machines of the core ([`Calls`], [`VoiceRooms`]) are behind one lock, which is held for
+//! microseconds and never across an await. Events are queued under the lock, so all users observe one order.
 
 use std::{
     collections::{BTreeMap, hash_map::RandomState},
@@ -30,7 +30,7 @@ use super::{
 };
 use crate::{config::VoiceConfig, shards::Shards};
 
-/// Where audio is mixed.
+/// Identifies a mixer: that of a call or of a room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum MixId {
     Call(CallId),
@@ -46,14 +46,14 @@ impl fmt::Display for MixId {
     }
 }
 
-/// A microphone or headphones that are connected now.
+/// The mixer and the hold of a newly connected microphone or headphones.
 pub(super) struct AudioConnection {
     pub(super) mix: MixId,
-    pub(super) studio: Arc<RoomMixer>,
+    pub(super) mixer: Arc<RoomMixer>,
     pub(super) hold: ConnectionHold,
 }
 
-/// All voice calls and rooms, for as long as this node does voice.
+/// All voice calls and rooms. Lives as long as this node is the voice leader.
 #[derive(Debug)]
 pub(super) struct VoiceState {
     state: Mutex<VoiceStateInner>,
@@ -72,13 +72,13 @@ pub(super) struct VoiceStateInner {
     pub(super) display_names: DisplayNames,
     mixers: BTreeMap<MixId, Arc<RoomMixer>>,
     connections: Connections,
-    /// Users whose connections have been replaced, and their events.
+    /// Users whose connections have been replaced, and the events to send to them.
     replaced: Vec<(User, VoiceEvent)>,
-    /// When a task will call the machines.
+    /// When the armed timer task will handle timeouts.
     timer: Option<Instant>,
-    /// How many calls have been counted.
+    /// Number of calls already added to the metric `voice_calls_total`.
     calls_counted: u64,
-    /// The server stops, or another node does this now: what begins here ends at once.
+    /// Set when the server shuts down or loses the leadership: new streams and mixers end at once.
     has_ended: bool,
 }
 
@@ -115,7 +115,7 @@ impl VoiceState {
         self.users
     }
 
-    /// Lets `act` have the machines and carries out what follows.
+    /// Runs `act` under the lock, then sends the resulting events and re-arms the timer.
     pub(super) fn with<T>(&self, act: impl FnOnce(&mut VoiceStateInner, Instant) -> T) -> T {
         let mut ended = Vec::new();
         let mut state = self.lock();
@@ -123,12 +123,12 @@ impl VoiceState {
         self.drain_events(&mut state, &mut ended);
         self.arm_timer(&mut state);
         drop(state);
-        // To finish a stream takes its encoder some time, and nobody else is to wait for that.
-        ended.iter().for_each(|studio| studio.end());
+        // Finishing a stream takes encoder time, so mixers end after the lock is released.
+        ended.iter().for_each(|mixer| mixer.end());
         done
     }
 
-    /// Opens an event stream, unless the user has as many as may be.
+    /// Opens an event stream. Returns `None` if the user has the maximum number of streams.
     pub(super) fn listen(
         &self,
         user: &User,
@@ -154,12 +154,13 @@ impl VoiceState {
         Counters::less(&self.shards.counters().voice_event_streams);
     }
 
-    /// Whether somebody hears what this user is told.
+    /// Whether the user has an open event stream.
     pub(super) fn is_present(&self, user: &User) -> bool {
         self.lock().streams.is_open(user)
     }
 
-    /// Sets the display name of a user, or removes it. False if the user has no event stream: then it has no name.
+    /// Sets or removes the display name of a user. Returns false if the user has no event stream; then it has
+    /// no name.
     pub(super) fn set_display_name(&self, user: &User, name: Option<DisplayName>) -> bool {
         let mut state = self.lock();
         let is_open = state.streams.is_open(user);
@@ -169,7 +170,7 @@ impl VoiceState {
         is_open
     }
 
-    /// A number for all microphones and headphones of one user.
+    /// The owner number that the mixer uses for all microphones and headphones of one user.
     pub(super) fn owner(&self, user: &User) -> u64 {
         self.hasher.hash_one(user)
     }
@@ -178,16 +179,16 @@ impl VoiceState {
         &self,
         by: &User,
         other: &User,
-        way: Direction,
+        direction: Direction,
         name: ByteString,
     ) -> Result<AudioConnection, CallError> {
         self.with(|state, now| {
-            let place = MixId::Call(state.calls.connect(by, other, way, now)?);
-            let hold = state.take_over(by, (place, Some(other), way), name);
-            let studio = state.mixer(place, &self.mix);
+            let mix_id = MixId::Call(state.calls.connect(by, other, direction, now)?);
+            let hold = state.take_over(by, (mix_id, Some(other), direction), name);
+            let mixer = state.mixer(mix_id, &self.mix);
             Ok(AudioConnection {
-                mix: place,
-                studio,
+                mix: mix_id,
+                mixer,
                 hold,
             })
         })
@@ -197,58 +198,58 @@ impl VoiceState {
         &self,
         user: &User,
         room: &RoomKey,
-        way: Direction,
+        direction: Direction,
         name: ByteString,
     ) -> Result<AudioConnection, VoiceRoomError> {
         self.with(|state, now| {
-            let place = MixId::Room(state.rooms.enter(user, room, way, now)?);
-            let hold = state.take_over(user, (place, None, way), name);
-            let studio = state.mixer(place, &self.mix);
+            let mix_id = MixId::Room(state.rooms.enter(user, room, direction, now)?);
+            let hold = state.take_over(user, (mix_id, None, direction), name);
+            let mixer = state.mixer(mix_id, &self.mix);
             Ok(AudioConnection {
-                mix: place,
-                studio,
+                mix: mix_id,
+                mixer,
                 hold,
             })
         })
     }
 
-    /// Gives back what a connection held. False if a newer one has taken over.
+    /// Releases the hold of a connection. Returns false if a newer connection has taken over.
     pub(super) fn disconnect(
         &self,
         user: &User,
-        place: MixId,
-        way: Direction,
+        mix_id: MixId,
+        direction: Direction,
         hold: &ConnectionHold,
     ) -> bool {
         self.with(|state, now| {
-            let key = (place, user.clone(), way);
+            let key = (mix_id, user.clone(), direction);
             if !state.connections.release(&key, hold) {
                 return false;
             }
-            match place {
-                MixId::Call(call) => state.calls.disconnect(user, call, way, now),
-                MixId::Room(room) => state.rooms.leave(user, room, way, now),
+            match mix_id {
+                MixId::Call(call) => state.calls.disconnect(user, call, direction, now),
+                MixId::Room(room) => state.rooms.leave(user, room, direction, now),
             }
             true
         })
     }
 
-    /// Where a room's audio is mixed, if it has had any.
+    /// The mixer of a room, if the room has had audio.
     pub(super) fn mixer_of(&self, room: VoiceRoomId) -> Option<Arc<RoomMixer>> {
         self.lock().mixers.get(&MixId::Room(room)).cloned()
     }
 
-    /// Ends everything, for good.
+    /// Ends all streams and mixers permanently.
     pub(super) fn end(&self) {
         let mut state = self.lock();
         state.has_ended = true;
         state.streams.end();
-        let studios = std::mem::take(&mut state.mixers);
+        let mixers = std::mem::take(&mut state.mixers);
         drop(state);
-        studios.values().for_each(|studio| studio.end());
+        mixers.values().for_each(|mixer| mixer.end());
     }
 
-    /// Tells what has happened, and gives the studios whose calls or rooms have ended.
+    /// Sends the pending events and adds the mixers of ended calls and rooms to `ended`.
     fn drain_events(&self, state: &mut VoiceStateInner, ended: &mut Vec<Arc<RoomMixer>>) {
         let mut last = None;
         for (user, event) in std::mem::take(&mut state.replaced) {
@@ -274,8 +275,8 @@ impl VoiceState {
         }
     }
 
-    /// Tells whom it concerns. `last` is what was told last: the members of a room are all told the
-    /// same, which is spelled once.
+    /// Sends an event to its audience. `last` caches the last encoded event, so that an event for all
+    /// members of a room is encoded once.
     fn send_event(
         &self,
         state: &mut VoiceStateInner,
@@ -283,29 +284,29 @@ impl VoiceState {
         event: VoiceEvent,
         last: &mut Option<(VoiceEvent, Arc<SseEvent>)>,
     ) {
-        if !state.streams.is_heard(audience) {
+        if !state.streams.has_listeners(audience) {
             return;
         }
-        let told = match last {
-            Some((same, told)) if *same == event => told.clone(),
+        let encoded = match last {
+            Some((same, encoded)) if *same == event => encoded.clone(),
             Some(_) | None => {
                 let sender = event.sender();
                 let name = sender.and_then(|user| state.display_names.get(user));
-                let told = Arc::new(self.users.event(&event, name));
-                last.insert((event, told)).1.clone()
+                let encoded = Arc::new(self.users.event(&event, name));
+                last.insert((event, encoded)).1.clone()
             }
         };
-        let cut_off = state.streams.tell(audience, &told);
+        let cut_off = state.streams.send(audience, &encoded);
         Counters::add(&self.shards.counters().slow_total, cut_off);
     }
 
-    /// Sees to it that the machines are called when their next timeout is due.
+    /// Spawns a task for the next timeout of the state machines, unless an earlier one is armed.
     fn arm_timer(&self, state: &mut VoiceStateInner) {
         let timeouts = [state.calls.poll_timeout(), state.rooms.poll_timeout()];
         let Some(at) = timeouts.into_iter().flatten().min() else {
             return;
         };
-        if state.timer.is_some_and(|alarm| alarm <= at) {
+        if state.timer.is_some_and(|armed| armed <= at) {
             return;
         }
         let Some(this) = self.this.get().and_then(Weak::upgrade) else {
@@ -325,30 +326,30 @@ impl VoiceState {
     }
 
     fn lock(&self) -> MutexGuard<'_, VoiceStateInner> {
-        // A panic while it is held is a bug of ours; the other calls go on.
+        // A panic under the lock is a bug of this server; ignore the poison so that other calls continue.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl VoiceStateInner {
-    /// Gives a new connection of this user its hold, and tells the user of one that it replaces.
+    /// Registers a new connection of this user and queues an event for the connection it replaces.
     fn take_over(
         &mut self,
         user: &User,
-        (place, other, way): (MixId, Option<&User>, Direction),
+        (mix_id, other, direction): (MixId, Option<&User>, Direction),
         name: ByteString,
     ) -> ConnectionHold {
-        let key = (place, user.clone(), way);
+        let key = (mix_id, user.clone(), direction);
         let (hold, replaced) = self.connections.take_over(key, name);
         if let Some(connection) = replaced {
-            let room = match place {
+            let room = match mix_id {
                 MixId::Room(room) => Some(room),
                 MixId::Call(_) => None,
             };
             let event = VoiceEvent::Replaced {
                 room,
                 other: other.cloned(),
-                direction: way,
+                direction,
                 connection,
             };
             self.replaced.push((user.clone(), event));
@@ -356,7 +357,7 @@ impl VoiceStateInner {
         hold
     }
 
-    /// Lets `from` ring `to`; callers with event streams come first.
+    /// Starts a call from `from` to `to`. Callers with event streams take precedence.
     pub(super) fn ring(
         &mut self,
         (from, to): (&User, &User),
@@ -372,12 +373,12 @@ impl VoiceStateInner {
         self.calls.ring(from, to, challenge, origin, now)
     }
 
-    fn mixer(&mut self, place: MixId, mix: &Arc<MixSettings>) -> Arc<RoomMixer> {
-        let studio = self.mixers.entry(place);
-        let studio = studio.or_insert_with(|| RoomMixer::new(mix.clone()));
+    fn mixer(&mut self, mix_id: MixId, mix: &Arc<MixSettings>) -> Arc<RoomMixer> {
+        let mixer = self.mixers.entry(mix_id);
+        let mixer = mixer.or_insert_with(|| RoomMixer::new(mix.clone()));
         if self.has_ended {
-            studio.end();
+            mixer.end();
         }
-        studio.clone()
+        mixer.clone()
     }
 }

@@ -1,4 +1,4 @@
-//! Event streams: what happens, told to everybody it concerns.
+//! Event streams (SSE) of the users.
 
 use std::{
     collections::HashMap,
@@ -14,14 +14,14 @@ use switchboard_dialect::gostream::SseEvent;
 use switchboard_transport::{ConnectionAbort, network};
 use tokio::sync::mpsc;
 
-/// Events that may wait for a client that does not read.
+/// Maximum events queued for a client that does not read.
 const EVENTS_WAITING_MAX: usize = 256;
 
-/// The event streams that are open. Telling never waits: a client that reads slower than its
-/// events come is cut off, because one who misses an event can no longer be told the truth.
+/// The open event streams. Sending never waits: a client whose queue is full is disconnected, because a
+/// client that misses an event has inconsistent state.
 #[derive(Debug)]
 pub(super) struct EventStreams {
-    of: HashMap<User, Vec<OpenStream>>,
+    by_user: HashMap<User, Vec<OpenStream>>,
     per_user_max: usize,
 }
 
@@ -32,43 +32,47 @@ struct OpenStream {
     listener: StreamListener,
 }
 
-/// Who listens, as far as the connection tells.
+/// The client of an event stream: its connection, address and whether it is authenticated.
 #[derive(Debug)]
 pub(super) struct StreamListener {
     pub(super) abort: ConnectionAbort,
-    /// Whether the client has shown that it is the user whose events it wants.
+    /// Whether the client has proven that it is the user whose events it receives.
     pub(super) is_proven: bool,
     pub(super) address: Option<IpAddr>,
 }
 
-/// Tells the streams of one user apart.
+/// Identifies a stream among those of one user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct StreamId(u64);
 
 impl EventStreams {
     pub(super) fn new(per_user_max: usize) -> Self {
         Self {
-            of: HashMap::new(),
+            by_user: HashMap::new(),
             per_user_max,
         }
     }
 
-    /// One more stream of this user, unless there are as many from that address as may be. One whose
-    /// client has proven to be this user takes the place of one whose client has not: strangers who
-    /// listen in his name, from elsewhere or from next door, do not lock him out.
+    /// Opens a stream for a user. Returns `None` if the user has the maximum number of streams from that
+    /// network. An authenticated client replaces an unauthenticated one of the same network, so
+    /// unauthenticated clients cannot lock the user out.
     pub(super) fn open(
         &mut self,
         user: &User,
         listener: StreamListener,
     ) -> Option<(StreamId, mpsc::Receiver<Arc<SseEvent>>)> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
-        let streams = self.of.entry(user.clone()).or_default();
-        let there = listener.address.map(network);
-        let from_there = |stream: &OpenStream| stream.listener.address.map(network) == there;
-        let count = streams.iter().filter(|stream| from_there(stream)).count();
+        let streams = self.by_user.entry(user.clone()).or_default();
+        let network_of_listener = listener.address.map(network);
+        let is_same_network =
+            |stream: &OpenStream| stream.listener.address.map(network) == network_of_listener;
+        let count = streams
+            .iter()
+            .filter(|stream| is_same_network(stream))
+            .count();
         if self.per_user_max != 0 && count >= self.per_user_max {
             let replaceable =
-                |stream: &OpenStream| from_there(stream) && !stream.listener.is_proven;
+                |stream: &OpenStream| is_same_network(stream) && !stream.listener.is_proven;
             let unproven = streams.iter().position(replaceable);
             let replaced = streams.remove(unproven.filter(|_| listener.is_proven)?);
             replaced.listener.abort.abort();
@@ -84,26 +88,27 @@ impl EventStreams {
     }
 
     pub(super) fn close(&mut self, user: &User, id: StreamId) {
-        self.keep(user, |stream| stream.id != id);
+        self.retain(user, |stream| stream.id != id);
     }
 
-    /// Whether there is anybody to be told.
-    pub(super) fn is_heard(&self, audience: &Audience) -> bool {
+    /// Whether any stream is open for the audience.
+    pub(super) fn has_listeners(&self, audience: &Audience) -> bool {
         match audience {
             Audience::User(user) => self.is_open(user),
-            Audience::Everybody => !self.of.is_empty(),
+            Audience::Everybody => !self.by_user.is_empty(),
         }
     }
 
     pub(super) fn is_open(&self, user: &User) -> bool {
-        self.of.contains_key(user)
+        self.by_user.contains_key(user)
     }
 
-    /// Tells whom it concerns. Says how many were cut off.
-    pub(super) fn tell(&mut self, audience: &Audience, told: &Arc<SseEvent>) -> u64 {
+    /// Queues an event for all streams of the audience. Returns the number of streams that were disconnected
+    /// because their queue was full.
+    pub(super) fn send(&mut self, audience: &Audience, event: &Arc<SseEvent>) -> u64 {
         let mut cut_off = 0;
-        let mut hear = |stream: &OpenStream| {
-            let has_room = stream.events.try_send(told.clone()).is_ok();
+        let mut try_send = |stream: &OpenStream| {
+            let has_room = stream.events.try_send(event.clone()).is_ok();
             if !has_room {
                 stream.listener.abort.abort();
                 cut_off += 1;
@@ -111,27 +116,27 @@ impl EventStreams {
             has_room
         };
         match audience {
-            Audience::User(user) => self.keep(user, hear),
-            Audience::Everybody => self.of.retain(|_, streams| {
-                streams.retain(&mut hear);
+            Audience::User(user) => self.retain(user, try_send),
+            Audience::Everybody => self.by_user.retain(|_, streams| {
+                streams.retain(&mut try_send);
                 !streams.is_empty()
             }),
         }
         cut_off
     }
 
-    /// Ends all streams.
+    /// Closes all streams.
     pub(super) fn end(&mut self) {
-        self.of.clear();
+        self.by_user.clear();
     }
 
-    fn keep(&mut self, user: &User, which: impl FnMut(&OpenStream) -> bool) {
-        let Some(streams) = self.of.get_mut(user) else {
+    fn retain(&mut self, user: &User, keep: impl FnMut(&OpenStream) -> bool) {
+        let Some(streams) = self.by_user.get_mut(user) else {
             return;
         };
-        streams.retain(which);
+        streams.retain(keep);
         if streams.is_empty() {
-            self.of.remove(user);
+            self.by_user.remove(user);
         }
     }
 }
@@ -152,7 +157,7 @@ mod tests {
         }
     }
 
-    fn told() -> Arc<SseEvent> {
+    fn event() -> Arc<SseEvent> {
         Arc::new(SseEvent {
             name: "newCall",
             data: "{}".to_owned(),
@@ -160,18 +165,18 @@ mod tests {
     }
 
     #[test]
-    fn several_streams_of_one_user_are_all_told_and_bounded() {
+    fn every_stream_of_a_user_receives_events_and_their_number_is_bounded() {
         let mut streams = EventStreams::new(2);
         let (_, mut first) = streams.open(&user("1"), listener(false)).unwrap();
         let (_, mut second) = streams.open(&user("1"), listener(false)).unwrap();
         assert!(streams.open(&user("1"), listener(false)).is_none());
         assert!(streams.open(&user("2"), listener(false)).is_some());
-        assert_eq!(streams.tell(&Audience::User(user("1")), &told()), 0);
+        assert_eq!(streams.send(&Audience::User(user("1")), &event()), 0);
         assert!(first.try_recv().is_ok() && second.try_recv().is_ok());
     }
 
     #[test]
-    fn who_listens_elsewhere_takes_no_place() {
+    fn streams_from_other_addresses_do_not_count() {
         let mut streams = EventStreams::new(1);
         let from = |address: [u8; 4]| StreamListener {
             address: Some(address.into()),
@@ -183,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn the_clients_of_one_ipv6_network_share_their_places() {
+    fn clients_of_one_ipv6_network_share_the_limit() {
         let mut streams = EventStreams::new(1);
         let from = |address: &str| StreamListener {
             address: Some(address.parse().unwrap()),
@@ -195,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn who_proves_himself_takes_the_place_of_one_who_did_not() {
+    fn authenticated_client_replaces_an_unauthenticated_one() {
         let mut streams = EventStreams::new(2);
         let (_, mut stranger) = streams.open(&user("1"), listener(false)).unwrap();
         let _own = streams.open(&user("1"), listener(true)).unwrap();
@@ -209,26 +214,26 @@ mod tests {
     }
 
     #[test]
-    fn who_does_not_read_is_cut_off_and_nobody_else_is() {
+    fn only_the_client_that_does_not_read_is_disconnected() {
         let mut streams = EventStreams::new(0);
         let (_, mut reading) = streams.open(&user("1"), listener(false)).unwrap();
         let (_, _stuck) = streams.open(&user("1"), listener(false)).unwrap();
         for _ in 0..EVENTS_WAITING_MAX {
-            assert_eq!(streams.tell(&Audience::Everybody, &told()), 0);
+            assert_eq!(streams.send(&Audience::Everybody, &event()), 0);
             reading.try_recv().unwrap();
         }
-        assert_eq!(streams.tell(&Audience::Everybody, &told()), 1);
+        assert_eq!(streams.send(&Audience::Everybody, &event()), 1);
         assert!(reading.try_recv().is_ok());
-        assert_eq!(streams.tell(&Audience::Everybody, &told()), 0);
+        assert_eq!(streams.send(&Audience::Everybody, &event()), 0);
     }
 
     #[test]
-    fn nothing_is_kept_of_who_has_gone() {
+    fn closed_stream_leaves_no_entry() {
         let mut streams = EventStreams::new(0);
         let (id, _receiver) = streams.open(&user("1"), listener(false)).unwrap();
         assert!(streams.is_open(&user("1")));
         streams.close(&user("1"), id);
         assert!(!streams.is_open(&user("1")));
-        assert!(streams.of.is_empty());
+        assert!(streams.by_user.is_empty());
     }
 }

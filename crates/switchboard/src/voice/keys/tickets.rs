@@ -1,4 +1,4 @@
-//! The server's challenges to users who are keys: who signs one of his holds his key.
+//! Tickets: challenges that the server issues to keys. A signature over a ticket authenticates the key.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -10,42 +10,42 @@ use rand::distr::{Alphabetic, SampleString};
 
 use super::{ParsedSignature, PublicKey};
 
-/// Tickets of one key: as many of its clients do not disturb each other. Also how many
-/// verifications (of about 0.2 ms) a signature can cost.
+/// Maximum tickets of one key: that many clients of a key work independently. Also the maximum number of
+/// verifications (about 0.2 ms each) that a signature can cost.
 const TICKETS_PER_KEY: usize = 8;
 
-/// Tickets of all keys.
+/// Maximum tickets of all keys.
 const TICKETS: usize = 65_536;
 
-/// How many expired tickets an operation clears away at most. None adds more than one.
+/// Maximum expired tickets that one operation removes. An operation adds at most one ticket.
 const SWEEP: usize = 4;
 
-/// The tickets that are valid, and whose they are.
+/// The valid tickets, by key.
 ///
 /// A ticket is requested without proof, so any client may request one for any key, as often as the rate of
 /// its address allows. The consequences:
 ///
-/// * *Many for one key:* from the ninth on nobody gets a new ticket; the one of the key's own that
-///   was not touched for longest is handed out again. A ticket is no secret, and only the key's
-///   owner can use it. So strangers push none of his out, proven or not. What they can do is make
-///   two of his clients share one, and the `/newCall` of one client then costs the other its ticket.
-/// * *Some for a million keys:* there are 65,536 at most, some 30 MB. Then the oldest that nobody
-///   has signed goes first, so a client that has once proven its key does not notice; one
-///   that takes longer from its first ticket to its first signature than strangers take to ask for
-///   65,536 has to ask again. Tickets with a proof only go when all have one, the least recently
-///   used first: to get there costs as many signatures, and as many verifications here.
-/// * *Wrong signatures:* one is held against the key's tickets only, 8 at most, and outside the
-///   lock. What cannot be one is told by its form.
+/// * *Many requests for one key:* from the ninth on, no new ticket is issued; the key's least recently used
+///   ticket is returned again. A ticket is not secret, and only the key's owner can use it. So other clients
+///   cannot evict the owner's tickets, proven or not. They can make two of the owner's clients share a ticket;
+///   the `/newCall` of one client then costs the other its ticket.
+/// * *Requests for a million keys:* the store holds at most 65,536 tickets, about 30 MB. Then the oldest
+///   unsigned ticket is evicted first, which does not affect clients that have proven their key. A client that
+///   takes longer from its first ticket to its first signature than others take to request 65,536 tickets
+///   has to request another one. Proven tickets are evicted only when all are proven, the least recently used
+///   first: an attacker needs as many signatures, and the server as many verifications.
+/// * *Wrong signatures:* a signature is verified against the key's tickets only, at most 8, and outside the
+///   lock. Malformed signatures are rejected without verification.
 ///
 /// Every operation takes time logarithmic in the number of tickets.
 #[derive(Debug)]
 pub(crate) struct ChallengeStore {
     ttl: Duration,
-    total_max: usize,
+    capacity: usize,
     index: Mutex<ChallengeIndex>,
 }
 
-/// Which ticket somebody has signed.
+/// Proof of a signature: the key and the ticket that it signed.
 #[derive(Debug)]
 pub(crate) struct Proof {
     key: PublicKey,
@@ -55,9 +55,9 @@ pub(crate) struct Proof {
 #[derive(Debug, Default)]
 struct ChallengeIndex {
     by_key: HashMap<PublicKey, Vec<Ticket>>,
-    /// Every ticket's owner, in the order in which they go.
+    /// The key of every ticket, in eviction order.
     order: BTreeMap<EvictionOrder, PublicKey>,
-    last_touch: u64,
+    last_sequence: u64,
 }
 
 #[derive(Debug)]
@@ -67,46 +67,46 @@ struct Ticket {
     last_used: Instant,
 }
 
-/// Those without a proof come first; among equals the one that was not touched for longest.
+/// Eviction order: unproven tickets first, then the least recently used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct EvictionOrder {
     is_proven: bool,
-    touch: u64,
+    sequence: u64,
 }
 
 impl ChallengeStore {
-    /// How long a ticket is: 136 bits of chance, within the 32 bytes that a signature binds.
+    /// Length of a ticket in letters: 136 random bits, within the 32 bytes that a signature binds.
     pub(crate) const LETTERS: usize = 24;
 
-    /// Tickets that expire when nobody has used them for `ttl`.
+    /// An empty store. Tickets expire when they are unused for `ttl`.
     pub(crate) fn new(ttl: Duration) -> Self {
         Self {
             ttl,
-            total_max: TICKETS,
+            capacity: TICKETS,
             index: Mutex::default(),
         }
     }
 
-    /// A ticket for whoever asks in the name of `key`.
+    /// Issues a ticket for `key`. The request is not authenticated.
     pub(crate) fn issue(&self, key: &PublicKey, now: Instant) -> String {
-        let mut book = self.lock(now);
-        book.forget_expired_of(key, now, self.ttl);
-        let own = book.of(key);
-        let ticket = match own.iter().min_by_key(|ticket| ticket.order) {
-            Some(oldest) if own.len() >= TICKETS_PER_KEY => {
+        let mut index = self.lock(now);
+        index.remove_expired_of(key, now, self.ttl);
+        let tickets_of_key = index.of_key(key);
+        let ticket = match tickets_of_key.iter().min_by_key(|ticket| ticket.order) {
+            Some(oldest) if tickets_of_key.len() >= TICKETS_PER_KEY => {
                 let oldest = oldest.text.clone();
-                book.mark_used(key, &oldest, false, now);
+                index.mark_used(key, &oldest, false, now);
                 oldest
             }
             Some(_) | None => {
-                book.evict_to_fit(self.total_max);
-                book.add(key, false, now)
+                index.evict_to_fit(self.capacity);
+                index.add(key, false, now)
             }
         };
         (*ticket).to_owned()
     }
 
-    /// Finds the ticket of `key` that `signature` is over. It counts as used now, and as proven.
+    /// Finds the ticket of `key` that `signature` is over, and marks it as used and proven.
     #[must_use]
     pub(crate) fn check(&self, key: &PublicKey, signature: &str, now: Instant) -> Option<Proof> {
         let candidates = self.candidates(key, now);
@@ -116,16 +116,16 @@ impl ChallengeStore {
         let signed = ParsedSignature::read(key, signature)?;
         let is_signed = |ticket: &Arc<str>| signed.is_over(ticket.as_bytes());
         let ticket = candidates.into_iter().find(is_signed)?;
-        // Meanwhile it may have been replaced.
+        // The ticket may have been replaced during verification.
         let key = key.clone();
         self.lock(now)
             .mark_used(&key, &ticket, true, now)
             .then_some(Proof { key, ticket })
     }
 
-    /// Counts the valid tickets of `key` as used now: while a client hears its events, it may sign at
-    /// any time what it was given when it came.
-    pub(crate) fn keep(&self, key: &PublicKey, now: Instant) {
+    /// Marks the valid tickets of `key` as used. While a client has an event stream open, it may sign at any
+    /// time the ticket that it got when it connected.
+    pub(crate) fn refresh(&self, key: &PublicKey, now: Instant) {
         for ticket in self.candidates(key, now).into_iter().rev() {
             self.lock(now).mark_used(key, &ticket, false, now);
         }
@@ -134,31 +134,31 @@ impl ChallengeStore {
     /// Another ticket for the one that was signed, which is no longer valid.
     pub(crate) fn replace(&self, proof: Proof, now: Instant) -> String {
         let Proof { key, ticket } = proof;
-        let mut book = self.lock(now);
-        book.forget(&key, |own| own.text == ticket);
-        if book.of(&key).len() >= TICKETS_PER_KEY {
-            let oldest = book.of(&key).iter().map(|ticket| ticket.order).min();
-            book.forget(&key, |own| Some(own.order) == oldest);
+        let mut index = self.lock(now);
+        index.remove(&key, |tickets_of_key| tickets_of_key.text == ticket);
+        if index.of_key(&key).len() >= TICKETS_PER_KEY {
+            let oldest = index.of_key(&key).iter().map(|ticket| ticket.order).min();
+            index.remove(&key, |tickets_of_key| Some(tickets_of_key.order) == oldest);
         }
-        book.evict_to_fit(self.total_max);
-        (*book.add(&key, true, now)).to_owned()
+        index.evict_to_fit(self.capacity);
+        (*index.add(&key, true, now)).to_owned()
     }
 
-    /// The valid tickets of `key`, the last used first.
+    /// The valid tickets of `key`, most recently used first.
     fn candidates(&self, key: &PublicKey, now: Instant) -> Vec<Arc<str>> {
-        let book = self.lock(now);
-        let own = book.of(key).iter();
-        let mut valid: Vec<_> = own
+        let index = self.lock(now);
+        let tickets_of_key = index.of_key(key).iter();
+        let mut valid: Vec<_> = tickets_of_key
             .filter(|ticket| ticket.is_valid(now, self.ttl))
             .collect();
-        valid.sort_unstable_by_key(|ticket| std::cmp::Reverse(ticket.order.touch));
+        valid.sort_unstable_by_key(|ticket| std::cmp::Reverse(ticket.order.sequence));
         valid.iter().map(|ticket| ticket.text.clone()).collect()
     }
 
     fn lock(&self, now: Instant) -> MutexGuard<'_, ChallengeIndex> {
-        let mut book = self.index.lock().unwrap_or_else(PoisonError::into_inner);
-        book.sweep(now, self.ttl);
-        book
+        let mut index = self.index.lock().unwrap_or_else(PoisonError::into_inner);
+        index.sweep(now, self.ttl);
+        index
     }
 }
 
@@ -169,7 +169,7 @@ impl Ticket {
 }
 
 impl ChallengeIndex {
-    fn of(&self, key: &PublicKey) -> &[Ticket] {
+    fn of_key(&self, key: &PublicKey) -> &[Ticket] {
         self.by_key.get(key).map_or(&[], Vec::as_slice)
     }
 
@@ -177,27 +177,30 @@ impl ChallengeIndex {
         let text: Arc<str> = Alphabetic
             .sample_string(&mut rand::rng(), ChallengeStore::LETTERS)
             .into();
-        let place = self.next_order(is_proven);
-        self.order.insert(place, key.clone());
+        let order = self.next_order(is_proven);
+        self.order.insert(order, key.clone());
         self.by_key.entry(key.clone()).or_default().push(Ticket {
             text: text.clone(),
-            order: place,
+            order,
             last_used: now,
         });
         text
     }
 
-    /// Notes that a ticket was used. What is proven stays so. False if there is no such ticket.
+    /// Marks a ticket as used, and as proven if `proves`. Returns false if the ticket does not exist.
     fn mark_used(&mut self, key: &PublicKey, text: &str, proves: bool, now: Instant) -> bool {
         let next = self.next_order(proves);
-        let own = self.by_key.get_mut(key).into_iter().flatten();
-        let Some(ticket) = own.into_iter().find(|ticket| &*ticket.text == text) else {
+        let tickets_of_key = self.by_key.get_mut(key).into_iter().flatten();
+        let Some(ticket) = tickets_of_key
+            .into_iter()
+            .find(|ticket| &*ticket.text == text)
+        else {
             return false;
         };
         let before = ticket.order;
         ticket.order = EvictionOrder {
             is_proven: before.is_proven || proves,
-            touch: next.touch,
+            sequence: next.sequence,
         };
         ticket.last_used = now;
         let after = ticket.order;
@@ -207,61 +210,61 @@ impl ChallengeIndex {
     }
 
     fn next_order(&mut self, is_proven: bool) -> EvictionOrder {
-        self.last_touch += 1;
+        self.last_sequence += 1;
         EvictionOrder {
             is_proven,
-            touch: self.last_touch,
+            sequence: self.last_sequence,
         }
     }
 
-    /// Forgets those of a key's tickets that `goes` names.
-    fn forget(&mut self, key: &PublicKey, goes: impl Fn(&Ticket) -> bool) {
-        let Some(own) = self.by_key.get_mut(key) else {
+    /// Removes the tickets of a key that match.
+    fn remove(&mut self, key: &PublicKey, matches: impl Fn(&Ticket) -> bool) {
+        let Some(tickets_of_key) = self.by_key.get_mut(key) else {
             return;
         };
-        for ticket in own.extract_if(.., |ticket| goes(ticket)) {
+        for ticket in tickets_of_key.extract_if(.., |ticket| matches(ticket)) {
             self.order.remove(&ticket.order);
         }
-        if own.is_empty() {
+        if tickets_of_key.is_empty() {
             self.by_key.remove(key);
         }
     }
 
-    fn forget_expired_of(&mut self, key: &PublicKey, now: Instant, ttl: Duration) {
-        self.forget(key, |ticket| !ticket.is_valid(now, ttl));
+    fn remove_expired_of(&mut self, key: &PublicKey, now: Instant, ttl: Duration) {
+        self.remove(key, |ticket| !ticket.is_valid(now, ttl));
     }
 
-    fn forget_at(&mut self, place: EvictionOrder) {
-        if let Some(key) = self.order.get(&place).cloned() {
-            self.forget(&key, |ticket| ticket.order == place);
+    fn remove_at(&mut self, order: EvictionOrder) {
+        if let Some(key) = self.order.get(&order).cloned() {
+            self.remove(&key, |ticket| ticket.order == order);
         }
     }
 
-    /// Makes room for one more.
-    fn evict_to_fit(&mut self, total_max: usize) {
-        while self.order.len() >= total_max
+    /// Evicts tickets until there is room for one more.
+    fn evict_to_fit(&mut self, capacity: usize) {
+        while self.order.len() >= capacity
             && let Some((&first, _)) = self.order.first_key_value()
         {
-            self.forget_at(first);
+            self.remove_at(first);
         }
     }
 
-    /// Clears away some of what has expired: of either kind the first is the oldest.
+    /// Removes up to [`SWEEP`] expired tickets. Of proven and of unproven tickets, the first is the oldest.
     fn sweep(&mut self, now: Instant, ttl: Duration) {
         for is_proven in [false, true] {
             for _ in 0..SWEEP / 2 {
                 let start = EvictionOrder {
                     is_proven,
-                    touch: 0,
+                    sequence: 0,
                 };
-                let Some((&place, key)) = self.order.range(start..).next() else {
+                let Some((&order, key)) = self.order.range(start..).next() else {
                     break;
                 };
-                let mut own = self.of(key).iter();
-                if own.any(|ticket| ticket.order == place && ticket.is_valid(now, ttl)) {
+                let mut tickets_of_key = self.of_key(key).iter();
+                if tickets_of_key.any(|ticket| ticket.order == order && ticket.is_valid(now, ttl)) {
                     break;
                 }
-                self.forget_at(place);
+                self.remove_at(order);
             }
         }
     }
@@ -277,14 +280,14 @@ mod tests {
 
     const TTL: Duration = Duration::from_mins(10);
 
-    fn tickets(total_max: usize) -> ChallengeStore {
+    fn tickets(capacity: usize) -> ChallengeStore {
         ChallengeStore {
-            total_max,
+            capacity,
             ..ChallengeStore::new(TTL)
         }
     }
 
-    /// As many keys as a test needs, of which none signs anything.
+    /// An endless sequence of keys that never sign.
     fn keys() -> impl Iterator<Item = PublicKey> {
         (0_u64..).map(|number| {
             let mut point = [2; 33];
@@ -294,24 +297,28 @@ mod tests {
     }
 
     fn count(tickets: &ChallengeStore) -> usize {
-        let book = tickets.index.lock().unwrap();
-        let listed: usize = book.by_key.values().map(Vec::len).sum();
-        assert_eq!(listed, book.order.len());
-        for (key, own) in &book.by_key {
-            assert!((1..=TICKETS_PER_KEY).contains(&own.len()));
-            assert!(own.iter().all(|t| book.order.get(&t.order) == Some(key)));
+        let index = tickets.index.lock().unwrap();
+        let listed: usize = index.by_key.values().map(Vec::len).sum();
+        assert_eq!(listed, index.order.len());
+        for (key, tickets_of_key) in &index.by_key {
+            assert!((1..=TICKETS_PER_KEY).contains(&tickets_of_key.len()));
+            assert!(
+                tickets_of_key
+                    .iter()
+                    .all(|t| index.order.get(&t.order) == Some(key))
+            );
         }
         listed
     }
 
     #[test]
-    fn what_is_kept_does_not_expire_and_what_has_expired_is_not_kept() {
+    fn refreshed_tickets_do_not_expire_and_expired_ones_are_not_refreshed() {
         let (tickets, start) = (tickets(100), Instant::now());
         let secret = SecretKey::generate();
         let ticket = tickets.issue(&secret.public(), start);
         let signature = secret.sign(&ticket).unwrap();
         for minutes in [9, 18, 27] {
-            tickets.keep(&secret.public(), start + Duration::from_mins(minutes));
+            tickets.refresh(&secret.public(), start + Duration::from_mins(minutes));
         }
         let at = |minutes| start + Duration::from_mins(minutes);
         assert!(
@@ -319,7 +326,7 @@ mod tests {
                 .check(&secret.public(), &signature, at(36))
                 .is_some()
         );
-        tickets.keep(&secret.public(), at(47));
+        tickets.refresh(&secret.public(), at(47));
         assert!(
             tickets
                 .check(&secret.public(), &signature, at(47))
@@ -356,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ticket_is_proven_by_its_owners_signature_until_it_is_replaced() {
+    fn ticket_is_proven_by_its_owners_signature_until_replaced() {
         let (tickets, now) = (tickets(TICKETS), Instant::now());
         let client = Client::new(&tickets);
         let other = Client::new(&tickets);
@@ -368,8 +375,8 @@ mod tests {
         assert!(tickets.check(&client.key, &theirs, now).is_none());
         assert!(tickets.check(&other.key, &theirs, now).is_none());
         assert!(!client.proves("ticket", now));
-        for garbage in ["", "zz", "3006020101020101"] {
-            assert!(tickets.check(&client.key, garbage, now).is_none());
+        for malformed in ["", "zz", "3006020101020101"] {
+            assert!(tickets.check(&client.key, malformed, now).is_none());
         }
 
         assert!(client.proves(&ticket, now));
@@ -382,7 +389,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ticket_expires_when_it_is_not_used() {
+    fn unused_ticket_expires() {
         let (tickets, start) = (tickets(TICKETS), Instant::now());
         let client = Client::new(&tickets);
         let ticket = tickets.issue(&client.key, start);
@@ -394,7 +401,7 @@ mod tests {
     }
 
     #[test]
-    fn several_clients_of_one_key_do_not_disturb_each_other() {
+    fn clients_of_one_key_work_independently() {
         let (tickets, now) = (tickets(TICKETS), Instant::now());
         let client = Client::new(&tickets);
         let theirs: Vec<_> = (0..TICKETS_PER_KEY)
@@ -402,7 +409,7 @@ mod tests {
             .collect();
         assert_eq!(theirs.iter().collect::<HashSet<_>>().len(), TICKETS_PER_KEY);
         let proof = client.proof(&theirs[3], now).unwrap();
-        // The replacement is of the ticket that was signed, whatever was signed since.
+        // The ticket of the proof is replaced, not the one signed last.
         assert!(client.proves(&theirs[4], now));
         tickets.replace(proof, now);
         for (at, ticket) in theirs.iter().enumerate() {
@@ -412,7 +419,7 @@ mod tests {
     }
 
     #[test]
-    fn who_asks_in_somebodys_name_pushes_none_of_his_tickets_out() {
+    fn requests_of_other_clients_do_not_evict_the_owners_tickets() {
         let (tickets, now) = (tickets(TICKETS), Instant::now());
         let client = Client::new(&tickets);
         let waiting = tickets.issue(&client.key, now);
@@ -429,21 +436,29 @@ mod tests {
     }
 
     #[test]
-    fn when_all_of_a_keys_tickets_are_proven_they_are_shared() {
+    fn proven_tickets_are_shared_when_the_key_has_the_maximum() {
         let (tickets, now) = (tickets(TICKETS), Instant::now());
         let client = Client::new(&tickets);
-        let own: Vec<_> = (0..TICKETS_PER_KEY)
+        let tickets_of_key: Vec<_> = (0..TICKETS_PER_KEY)
             .map(|_| tickets.issue(&client.key, now))
             .collect();
-        assert!(own.iter().all(|ticket| client.proves(ticket, now)));
-        assert_eq!(tickets.issue(&client.key, now), own[0]);
-        assert_eq!(tickets.issue(&client.key, now), own[1]);
-        assert!(own.iter().all(|ticket| client.proves(ticket, now)));
+        assert!(
+            tickets_of_key
+                .iter()
+                .all(|ticket| client.proves(ticket, now))
+        );
+        assert_eq!(tickets.issue(&client.key, now), tickets_of_key[0]);
+        assert_eq!(tickets.issue(&client.key, now), tickets_of_key[1]);
+        assert!(
+            tickets_of_key
+                .iter()
+                .all(|ticket| client.proves(ticket, now))
+        );
         assert_eq!(count(&tickets), TICKETS_PER_KEY);
     }
 
     #[test]
-    fn a_flood_of_keys_takes_what_nobody_has_signed() {
+    fn flood_of_keys_evicts_unsigned_tickets_only() {
         let (tickets, now) = (tickets(100), Instant::now());
         let client = Client::new(&tickets);
         let unsigned = tickets.issue(&client.key, now);
@@ -459,28 +474,28 @@ mod tests {
     }
 
     #[test]
-    fn when_all_have_a_proof_the_least_used_goes() {
+    fn least_recently_used_ticket_is_evicted_when_all_are_proven() {
         let (tickets, now) = (tickets(3), Instant::now());
         let clients: Vec<_> = (0..4).map(|_| Client::new(&tickets)).collect();
-        let mut own = Vec::new();
+        let mut tickets_of_key = Vec::new();
         for client in &clients[..3] {
-            own.push(tickets.issue(&client.key, now));
-            assert!(client.proves(&own[own.len() - 1], now));
+            tickets_of_key.push(tickets.issue(&client.key, now));
+            assert!(client.proves(&tickets_of_key[tickets_of_key.len() - 1], now));
         }
-        assert!(clients[0].proves(&own[0], now));
-        own.push(tickets.issue(&clients[3].key, now));
-        let proven = clients.iter().zip(&own);
+        assert!(clients[0].proves(&tickets_of_key[0], now));
+        tickets_of_key.push(tickets.issue(&clients[3].key, now));
+        let proven = clients.iter().zip(&tickets_of_key);
         let proven: Vec<_> = proven.map(|(client, t)| client.proves(t, now)).collect();
         assert_eq!(proven, [true, false, true, true]);
         assert_eq!(count(&tickets), 3);
     }
 
     #[test]
-    fn a_proof_is_good_for_one_replacement_beside_a_full_key() {
+    fn proof_allows_a_replacement_when_the_key_has_the_maximum() {
         let (tickets, now) = (tickets(TICKETS), Instant::now());
         let client = Client::new(&tickets);
         let first = tickets.issue(&client.key, now);
-        // Two requests with one signature, before the first was answered.
+        // Two requests with one signature, before the response to the first.
         let proofs = [client.proof(&first, now), client.proof(&first, now)];
         let mut replacements = Vec::new();
         for proof in proofs {
@@ -495,22 +510,22 @@ mod tests {
     }
 
     #[test]
-    fn an_expired_ticket_is_not_handed_out_again() {
+    fn expired_ticket_is_not_issued_again() {
         let (tickets, start) = (tickets(TICKETS), Instant::now());
         for key in keys().take(100) {
             tickets.issue(&key, start);
         }
         let client = Client::new(&tickets);
-        let own: Vec<_> = (0..TICKETS_PER_KEY)
+        let tickets_of_key: Vec<_> = (0..TICKETS_PER_KEY)
             .map(|_| tickets.issue(&client.key, start))
             .collect();
         let later = start + TTL;
-        assert!(!own.contains(&tickets.issue(&client.key, later)));
-        assert!(!client.proves(&own[0], later));
+        assert!(!tickets_of_key.contains(&tickets.issue(&client.key, later)));
+        assert!(!client.proves(&tickets_of_key[0], later));
     }
 
     #[test]
-    fn what_has_expired_is_cleared_away_little_by_little() {
+    fn expired_tickets_are_removed_incrementally() {
         let (tickets, start) = (tickets(TICKETS), Instant::now());
         for key in keys().take(100) {
             tickets.issue(&key, start);
@@ -523,9 +538,9 @@ mod tests {
         assert_eq!(count(&tickets), TICKETS_PER_KEY);
     }
 
-    /// Asks, signatures, replacements and time at random: nothing leaks, and no bound breaks.
+    /// Random requests, signatures, replacements and time steps: the index stays consistent and bounded.
     #[test]
-    fn the_book_stays_sound() {
+    fn index_stays_consistent_under_random_operations() {
         let (tickets, mut now) = (tickets(20), Instant::now());
         let clients: Vec<_> = (0..6).map(|_| Client::new(&tickets)).collect();
         let mut known = vec![Vec::new(); clients.len()];

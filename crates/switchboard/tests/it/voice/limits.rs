@@ -37,7 +37,7 @@ async fn a_room_takes_so_many_sources_and_gives_places_back() {
         .await;
     assert_eq!(
         (status, &*words),
-        (503, "The room has as many microphones as it may.\n")
+        (503, "The room has reached its limit of microphones.\n")
     );
     // Another room, and headphones in this one, are another matter.
     let _elsewhere = bob.speak("elsewhere").await;
@@ -55,7 +55,7 @@ async fn a_room_takes_so_many_listeners_and_gives_places_back() {
     let (status, words) = bob.join_room("standup", "wav").text(address).await;
     assert_eq!(
         (status, &*words),
-        (503, "The room has as many listeners as it may.\n")
+        (503, "The room has reached its limit of listeners.\n")
     );
     let _source = bob.speak("standup").await;
     drop(first);
@@ -74,7 +74,7 @@ async fn there_are_so_many_rooms_and_one_that_is_left_makes_place() {
     let (status, words) = bob.join_room("two", "wav").text(address).await;
     assert_eq!(
         (status, &*words),
-        (503, "The server has as many voice rooms as it may.\n")
+        (503, "The server has reached its limit of voice rooms.\n")
     );
     let _same = bob.listen("one", "opus").await;
     drop((first, _same));
@@ -112,7 +112,7 @@ async fn made_up_keys_do_not_make_a_user_unreachable() {
             (200, _) => rung += 1,
             (status, words) => {
                 let expected =
-                    "Too many callers at your address ring this user now. Try again later.\n";
+                    "Too many callers from your address are ringing this user. Retry later.\n";
                 assert_eq!((status, &*words), (429, expected));
             }
         }
@@ -185,7 +185,7 @@ async fn a_path_takes_its_methods_and_names_them() {
             (405, Some(allow)),
             "{method} {path}"
         );
-        assert_eq!(answer.text().await, format!("This path takes {allow}.\n"));
+        assert_eq!(answer.text().await, format!("This path accepts {allow}.\n"));
         let answer = HttpRequest::new("OPTIONS", path).send(address).await;
         assert_eq!(answer.status, 200, "{path}");
         assert_eq!(answer.header("access-control-allow-methods"), Some(allow));
@@ -219,7 +219,10 @@ async fn who_or_what_is_not_there_is_404() {
     let (mut ada, bob) = User::two(address).await;
     assert_eq!(
         ada.ring(&bob).await,
-        (404, "This user is not there.\n".to_owned())
+        (
+            404,
+            "This user is offline: it has no event stream.\n".to_owned()
+        )
     );
     let no_call = (404, "There is no such call.\n".to_owned());
     assert_eq!(ada.accept(&bob).await, no_call);
@@ -481,7 +484,7 @@ async fn messages_of_a_microphone_are_limited_even_if_they_are_empty() {
         source.send(&frame(first, b"").repeat(160_000)).await;
         let (code, words) = source.closed().await;
         assert_eq!(code, 1008);
-        assert_eq!(words, "You send more messages than allowed.");
+        assert_eq!(words, "Too many messages per second.");
         drop(source);
         metric_is(address, "voice_sources", 0).await;
     }

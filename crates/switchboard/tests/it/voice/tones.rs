@@ -226,7 +226,7 @@ async fn more_bytes_than_allowed_end_a_websocket_and_say_so() {
     let mut config = Config::default();
     config.voice.gostream.audio_bytes_per_second = 10_000;
     let (_server, address) = open(Server::builder().config(config));
-    let words = "You send more audio than allowed.";
+    let words = "Too much audio: the byte limit is exceeded.";
     let ada = User::new(address).await;
     let path = ada.path("/upRoom", &[("roomID", "standup"), ("rate", "8000")]);
     let mut source = Source::websocket(address, &path).await;
@@ -292,7 +292,7 @@ async fn text_is_no_audio() {
     let mut source = ada.speak("standup").await;
     source.send_text("AB").await;
     let (code, words) = source.closed().await;
-    assert_eq!((code, &*words), (1003, "Audio comes in binary messages."));
+    assert_eq!((code, &*words), (1003, "Send audio in binary messages."));
 }
 
 #[tokio::test]
