@@ -1,4 +1,4 @@
-//! A cluster over a shared store: everything but the store itself.
+//! A cluster of nodes over a shared store: everything except the store itself.
 
 mod envelope;
 mod failure_detector;

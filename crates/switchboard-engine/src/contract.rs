@@ -1,4 +1,4 @@
-//! What every engine must do, as one suite of checks that runs over each of them.
+//! The contract of all engines, as a suite of checks that runs over each of them.
 
 use std::{
     collections::BTreeMap,
@@ -23,30 +23,32 @@ static DIALECT: DialectTraits = DialectTraits {
     ..DialectTraits::DEFAULT
 };
 
-/// How long an engine may take for what it promises to do at all.
+/// Timeout for every expected result.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Runs the checks of a single node over engines made by `make`.
+/// Runs the checks of a single node over engines that `make` creates.
 ///
 /// # Panics
-/// If the engine breaks its contract.
+///
+/// If the engine violates its contract.
 pub fn check(make: impl Fn() -> Box<dyn Engine>) {
     commits_each_change_once_and_in_order(&ContractNode::new(make()));
-    keeps_rooms_apart(&ContractNode::new(make()));
+    keeps_the_logs_of_rooms_independent(&ContractNode::new(make()));
     orders_concurrent_proposals(&ContractNode::new(make()));
 }
 
-/// Runs the checks of several nodes over engines made by `make`: each time, three nodes of one
-/// cluster that has nothing yet.
+/// Runs the checks of several nodes over engines that `make` creates: at each call, three nodes of
+/// a new, empty cluster.
 ///
 /// # Panics
-/// If the engine breaks its contract.
+///
+/// If the engine violates its contract.
 pub fn check_cluster(make: impl Fn() -> [Box<dyn Engine>; 3]) {
     let nodes = || make().map(ContractNode::new);
     shows_all_nodes_one_order(&nodes());
-    gives_an_address_once(&nodes());
+    assigns_an_address_once(&nodes());
     delivers_messages_in_order(&nodes());
-    removes_members_of_a_node_that_closes(nodes());
+    removes_the_members_of_a_closed_node(nodes());
 }
 
 fn commits_each_change_once_and_in_order(node: &ContractNode) {
@@ -62,13 +64,13 @@ fn commits_each_change_once_and_in_order(node: &ContractNode) {
     assert_eq!(log, expected);
 }
 
-fn keeps_rooms_apart(node: &ContractNode) {
+fn keeps_the_logs_of_rooms_independent(node: &ContractNode) {
     let rooms = ["a", "b", "c"].map(room);
     for peer in 0..30 {
         node.propose(&rooms[usize::from(peer) % 3], &join(peer));
     }
     for (index, room) in (0..).zip(&rooms) {
-        let expected: Vec<_> = (0..10).map(|turn| (id(turn * 3 + index), true)).collect();
+        let expected: Vec<_> = (0..10).map(|round| (id(round * 3 + index), true)).collect();
         assert_eq!(node.wait_for(room, 10), expected);
     }
 }
@@ -76,31 +78,31 @@ fn keeps_rooms_apart(node: &ContractNode) {
 fn orders_concurrent_proposals(node: &ContractNode) {
     let room = room("rush");
     std::thread::scope(|scope| {
-        for lane in 0..4 {
+        for thread in 0..4 {
             let room = &room;
             scope.spawn(move || {
-                (0..25).for_each(|turn| node.propose(room, &join(lane * 25 + turn)))
+                (0..25).for_each(|round| node.propose(room, &join(thread * 25 + round)))
             });
         }
     });
     let log = node.wait_for(&room, 100);
-    for lane in 0..4 {
+    for thread in 0..4 {
         let own: Vec<_> = log
             .iter()
-            .filter(|(peer, _)| (lane * 25..lane * 25 + 25).any(|p| id(p) == *peer))
+            .filter(|(peer, _)| (thread * 25..thread * 25 + 25).any(|p| id(p) == *peer))
             .collect();
-        let expected: Vec<_> = (lane * 25..lane * 25 + 25)
+        let expected: Vec<_> = (thread * 25..thread * 25 + 25)
             .map(|peer| (id(peer), true))
             .collect();
         assert_eq!(
             own,
             expected.iter().collect::<Vec<_>>(),
-            "one node's changes keep their order"
+            "the changes of one node keep their order"
         );
     }
 }
 
-/// The members of a node that joins later are told to it by their places, so all see one order.
+/// All nodes receive joins in position order, so all see the same order.
 fn shows_all_nodes_one_order(nodes: &[ContractNode; 3]) {
     let room = room("order");
     std::thread::scope(|scope| {
@@ -116,73 +118,74 @@ fn shows_all_nodes_one_order(nodes: &[ContractNode; 3]) {
     assert_eq!(seen[0], seen[2]);
 }
 
-fn gives_an_address_once(nodes: &[ContractNode; 3]) {
+fn assigns_an_address_once(nodes: &[ContractNode; 3]) {
     let room = room("address");
     for (node, peer) in nodes.iter().zip(1..) {
         node.propose(&room, &join_as(peer, "ann"));
     }
     let total = || {
-        let declined = nodes.iter().map(|node| node.logs.state().declined.len());
-        declined.sum::<usize>()
+        let rejected = nodes.iter().map(|node| node.logs.state().rejected.len());
+        rejected.sum::<usize>()
     };
     eventually(|| total() == 2);
     for node in nodes {
-        let declined = node.logs.state().declined.clone();
-        for (peer, why) in declined {
-            assert_eq!(why, RejectReason::Taken);
+        let rejected = node.logs.state().rejected.clone();
+        for (peer, reason) in rejected {
+            assert_eq!(reason, RejectReason::Taken);
             let log = node.wait_for(&room, 1);
-            assert!(log.iter().all(|(seated, _)| *seated != peer));
+            assert!(log.iter().all(|(member_id, _)| *member_id != peer));
         }
     }
 }
 
 fn delivers_messages_in_order(nodes: &[ContractNode; 3]) {
-    let room = room("letters");
+    let room = room("messages");
     nodes[0].propose(&room, &join(1));
     let [(_, _)] = &nodes[0].wait_for(&room, 1)[..] else {
         panic!("one member");
     };
     nodes[1].propose(&room, &join(2));
     nodes[0].wait_for(&room, 2);
-    let (to, since) = nodes[0].seat(&room, id(2));
+    let (to, since) = nodes[0].membership(&room, id(2));
     for serial in 0..500 {
-        nodes[0].send(to.expect("of another node"), letter(&room, since, serial));
+        nodes[0].send(to.expect("of another node"), message(&room, since, serial));
     }
-    nodes[1].logs.wait(|state| state.letters.len() == 500);
-    let serials = nodes[1].logs.state().letters.clone();
+    nodes[1].logs.wait(|state| state.messages.len() == 500);
+    let serials = nodes[1].logs.state().messages.clone();
     let expected: Vec<_> = (0..500).map(|serial| serial.to_string()).collect();
     assert_eq!(serials, expected);
 }
 
-/// Runs the checks of several nodes whose store is one server, which does all in the order in which it is
-/// asked; `make` as for [`check_cluster`].
+/// Runs the checks of several nodes whose store is one server that executes all requests in order
+/// of arrival. `make` as for [`check_cluster`].
 ///
 /// # Panics
-/// If the engine breaks its contract.
+///
+/// If the engine violates its contract.
 pub fn check_one_server(make: impl Fn() -> [Box<dyn Engine>; 3]) {
-    delivers_messages_before_their_sender_leaves(&make().map(ContractNode::new));
+    delivers_messages_before_the_leave_of_their_sender(&make().map(ContractNode::new));
 }
 
-fn delivers_messages_before_their_sender_leaves(nodes: &[ContractNode; 3]) {
-    let room = room("farewell");
+fn delivers_messages_before_the_leave_of_their_sender(nodes: &[ContractNode; 3]) {
+    let room = room("leave");
     nodes[1].propose(&room, &join(2));
     nodes[1].wait_for(&room, 1);
     for round in 1..=10 {
         nodes[0].propose(&room, &join(1));
         nodes[0].wait_for(&room, 2 * round);
-        let (to, since) = nodes[0].seat(&room, id(2));
-        // More than one round trip takes along.
+        let (to, since) = nodes[0].membership(&room, id(2));
+        // More messages than fit in one round trip.
         for _ in 0..30 {
-            let letter = letter_of(&room, since, "x".repeat(30_000).into());
-            nodes[0].send(to.expect("of another node"), letter);
+            let message = message_with_frame(&room, since, "x".repeat(30_000).into());
+            nodes[0].send(to.expect("of another node"), message);
         }
         nodes[0].propose(&room, &leave(1));
         nodes[1].wait_for(&room, 1 + 2 * round);
-        assert_eq!(nodes[1].logs.state().letters.len(), 30 * round);
+        assert_eq!(nodes[1].logs.state().messages.len(), 30 * round);
     }
 }
 
-fn removes_members_of_a_node_that_closes(nodes: [ContractNode; 3]) {
+fn removes_the_members_of_a_closed_node(nodes: [ContractNode; 3]) {
     let room = room("close");
     for (node, peer) in nodes.iter().zip(1..) {
         node.propose(&room, &join(peer));
@@ -226,54 +229,54 @@ fn leave(peer: u8) -> Change {
     Change::Leave(id(peer), LeaveCause::Requested(LeaveKind::Announced))
 }
 
-/// A letter from the first member to the second.
-fn letter(log: &LogId, since: Position, serial: usize) -> NodeMessage {
-    letter_of(log, since, serial.to_string().into())
+/// A message from the first member to the second.
+fn message(log: &LogId, since: Position, serial: usize) -> NodeMessage {
+    message_with_frame(log, since, serial.to_string().into())
 }
 
-fn letter_of(log: &LogId, since: Position, frame: ByteString) -> NodeMessage {
-    let relay = RelayedMessage::new(DIALECT.name, MessageKind::Opaque, frame, |_, _| true);
-    let seat = |peer, since| MembershipRef { peer, since };
+fn message_with_frame(log: &LogId, since: Position, frame: ByteString) -> NodeMessage {
+    let message = RelayedMessage::new(DIALECT.name, MessageKind::Opaque, frame, |_, _| true);
+    let membership = |peer, since| MembershipRef { peer, since };
     NodeMessage {
         log: log.clone(),
         body: NodeMessageBody::Relay {
-            from: seat(id(1), Position::default()),
+            from: membership(id(1), Position::default()),
             to: Recipient::One {
-                member: seat(id(2), since),
+                member: membership(id(2), since),
                 target: Target::Peer(id(2)),
             },
-            message: Arc::new(relay),
+            message: Arc::new(message),
         },
     }
 }
 
-/// A node reduced to the logs it has seen.
+/// A node that only records the logs that it sees.
 struct ContractNode {
     engine: Box<dyn Engine>,
     logs: Arc<ObservedLogs>,
 }
 
-/// A room's log as a node has seen it: who, and whether it was a join.
+/// The log of a room as a node has seen it: for each change, the peer and whether it is a join.
 type ObservedLog = Vec<(PeerId, bool)>;
 
 #[derive(Default)]
 struct ObservedLogs {
     state: Mutex<ObservedState>,
-    grown: Condvar,
+    changed: Condvar,
 }
 
 #[derive(Default)]
 struct ObservedState {
     rooms: BTreeMap<LogId, ObservedRoom>,
-    declined: Vec<(PeerId, RejectReason)>,
-    letters: Vec<String>,
+    rejected: Vec<(PeerId, RejectReason)>,
+    messages: Vec<String>,
 }
 
 #[derive(Default)]
 struct ObservedRoom {
     head: Position,
     log: ObservedLog,
-    seats: BTreeMap<PeerId, (Option<NodeId>, Position)>,
+    memberships: BTreeMap<PeerId, (Option<NodeId>, Position)>,
 }
 
 impl ObservedLogs {
@@ -281,21 +284,21 @@ impl ObservedLogs {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn change(&self, act: impl FnOnce(&mut ObservedState)) {
-        act(&mut self.state());
-        self.grown.notify_all();
+    fn change(&self, update: impl FnOnce(&mut ObservedState)) {
+        update(&mut self.state());
+        self.changed.notify_all();
     }
 
-    /// Waits until `is_so`.
-    fn wait(&self, is_so: impl Fn(&ObservedState) -> bool) {
+    /// Waits until `condition` holds.
+    fn wait(&self, condition: impl Fn(&ObservedState) -> bool) {
         let (state, waited) = self
-            .grown
-            .wait_timeout_while(self.state(), TIMEOUT, |state| !is_so(state))
+            .changed
+            .wait_timeout_while(self.state(), TIMEOUT, |state| !condition(state))
             .unwrap_or_else(PoisonError::into_inner);
         drop(state);
         assert!(
             !waited.timed_out(),
-            "it does not come about in time: {:?}",
+            "condition not met within {TIMEOUT:?}: {:?}",
             self.state()
                 .rooms
                 .iter()
@@ -305,12 +308,12 @@ impl ObservedLogs {
     }
 }
 
-/// Waits for what no single node is told of.
-fn eventually(is_so: impl Fn() -> bool) {
+/// Polls until `condition` holds, for conditions over several nodes.
+fn eventually(condition: impl Fn() -> bool) {
     const STEP: Duration = Duration::from_millis(5);
     let mut waited = Duration::ZERO;
-    while !is_so() {
-        assert!(waited < TIMEOUT, "it does not come about in time");
+    while !condition() {
+        assert!(waited < TIMEOUT, "condition not met within {TIMEOUT:?}");
         std::thread::sleep(STEP);
         waited += STEP;
     }
@@ -324,7 +327,7 @@ impl ContractNode {
         Self { engine, logs }
     }
 
-    /// Proposes under the room's lock, as a shard does.
+    /// Proposes a change under the lock of the room, as a shard does.
     fn propose(&self, room: &LogId, change: &Change) {
         let mut state = self.logs.state();
         let at = state.rooms.entry(room.clone()).or_default().head;
@@ -336,17 +339,17 @@ impl ContractNode {
                     node,
                     change,
                 };
-                note(&mut state, room, &entry);
+                record(&mut state, room, &entry);
             }
             ProposeOutcome::Pending => {}
-            ProposeOutcome::Rejected(why) => panic!("{change:?} is declined: {why:?}"),
+            ProposeOutcome::Rejected(reason) => panic!("{change:?} is rejected: {reason:?}"),
         }
     }
 
-    fn send(&self, to: NodeId, letter: NodeMessage) {
+    fn send(&self, to: NodeId, message: NodeMessage) {
         assert!(
-            self.engine.send(to, letter).is_none(),
-            "it has little to do"
+            self.engine.send(to, message).is_none(),
+            "the queue of an idle engine has room"
         );
     }
 
@@ -357,48 +360,51 @@ impl ContractNode {
         log(&self.logs.state()).unwrap_or_default()
     }
 
-    fn seat(&self, room: &LogId, peer: PeerId) -> (Option<NodeId>, Position) {
+    fn membership(&self, room: &LogId, peer: PeerId) -> (Option<NodeId>, Position) {
         let state = self.logs.state();
-        state.rooms[room].seats[&peer]
+        state.rooms[room].memberships[&peer]
     }
 }
 
-fn note(state: &mut ObservedState, room: &LogId, entry: &Entry) {
+fn record(state: &mut ObservedState, room: &LogId, entry: &Entry) {
     let room = state.rooms.entry(room.clone()).or_default();
     match &entry.change {
         Change::Join(member) => {
-            assert!(entry.position > room.head, "who joins later sits later");
+            assert!(entry.position > room.head, "joins arrive in position order");
             room.head = entry.position;
             room.log.push((member.peer, true));
-            room.seats.insert(member.peer, (entry.node, entry.position));
+            room.memberships
+                .insert(member.peer, (entry.node, entry.position));
         }
         Change::Leave(peer, _) => {
             room.head = room.head.max(entry.position);
             room.log.push((*peer, false));
-            room.seats.remove(peer).expect("who leaves was there");
+            room.memberships
+                .remove(peer)
+                .expect("a leave follows a join");
         }
     }
 }
 
 impl EngineHandler for Arc<ObservedLogs> {
     fn on_committed(&self, log: &LogId, entries: Vec<Entry>) {
-        self.change(|state| entries.iter().for_each(|entry| note(state, log, entry)));
+        self.change(|state| entries.iter().for_each(|entry| record(state, log, entry)));
     }
 
-    fn on_rejected(&self, _log: &LogId, peer: PeerId, why: RejectReason) {
-        self.change(|state| state.declined.push((peer, why)));
+    fn on_rejected(&self, _log: &LogId, peer: PeerId, reason: RejectReason) {
+        self.change(|state| state.rejected.push((peer, reason)));
     }
 
-    fn on_node_message(&self, _from: NodeId, letter: NodeMessage) {
-        let NodeMessageBody::Relay { message: relay, .. } = &letter.body else {
-            panic!("{letter:?} was not sent by anybody");
+    fn on_node_message(&self, _from: NodeId, message: NodeMessage) {
+        let NodeMessageBody::Relay { message, .. } = &message.body else {
+            panic!("unexpected message: {message:?}");
         };
-        let serial = relay.frame.to_string();
-        self.change(|state| state.letters.push(serial));
+        let serial = message.frame.to_string();
+        self.change(|state| state.messages.push(serial));
     }
 
-    fn on_undeliverable(&self, letter: NodeMessage) {
-        panic!("{letter:?} could be sent");
+    fn on_undeliverable(&self, message: NodeMessage) {
+        panic!("message could not be sent: {message:?}");
     }
 }
 

@@ -1,7 +1,7 @@
-//! What makes several nodes act as one. What there is in common is kept in ordered logs of changes;
-//! an [`Engine`] orders them and brings letters from node to node.
+//! Keeps the state of several nodes in agreement. Shared state is held in ordered logs of
+//! membership changes. An [`Engine`] orders these changes and carries messages between nodes.
 //!
-//! To add an engine: one file, one line here, and [`contract`] run over it.
+//! To add an engine: write one file, add one line here, and run [`contract`] over it.
 #![warn(missing_docs)]
 
 use std::{fmt, future::Future, pin::Pin, sync::Arc};
@@ -21,71 +21,75 @@ mod status;
 pub use memory::Memory;
 pub use status::{NodeLine, Status};
 
-/// When a proposed change has its place in the log.
+/// The result of proposing a change to a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProposeOutcome {
-    /// At once, at this position.
+    /// The change is committed at this position.
     Committed(Position),
-    /// Later: what becomes of it comes to the [`EngineHandler`], as every other node's changes do.
+    /// The change is undecided. The [`EngineHandler`] receives the result, as it receives the
+    /// changes of other nodes.
     Pending,
-    /// Not at all.
+    /// The change is not committed.
     Rejected(RejectReason),
 }
 
-/// Something that takes a while.
+/// Future returned by [`Engine::close`].
 pub type CloseFuture<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
 
-/// Orders the changes of logs. It guarantees:
+/// Orders the changes of logs. An engine guarantees:
 ///
-/// * every proposed change is committed exactly once, on every node that has members in the log, or
-///   declined to the node that proposed it;
-/// * all nodes get a log's changes in one order. A node that has missed some gets what they came to:
-///   first who has left, then who has come, by their positions;
-/// * the changes that one node proposes to one log are committed in the order it proposed them;
-/// * what a node sends to another arrives in the order sent, once or not at all, and not before
-///   the changes that the sender had been told of. What cannot be sent comes back.
+/// * Every proposed change is either committed exactly once on every node that has members in the
+///   log, or rejected to the node that proposed it.
+/// * All nodes receive the changes of a log in one order. A node that missed changes receives the
+///   net difference: leaves first, then joins, in position order.
+/// * The changes that one node proposes to one log are committed in the order of the proposals.
+/// * Messages from one node to another arrive in the order sent, at most once, and not before the
+///   changes that the sender knew when it sent them. A message that cannot be sent is returned.
 ///
 /// Logs are independent of each other.
 pub trait Engine: Send + Sync + fmt::Debug {
-    /// Where everything goes that comes later. Called once, before anything is proposed.
-    fn attach(&self, sink: Arc<dyn EngineHandler>);
+    /// Registers the handler of all later results. Called once, before the first proposal.
+    fn attach(&self, handler: Arc<dyn EngineHandler>);
 
-    /// Orders `change`, where the last position of the log known to the caller is `at`. The caller
-    /// may hold the log's shard locked, and does not wait.
+    /// Proposes `change` to a log. `at` is the last position of the log that the caller knows. Does
+    /// not block: the caller may hold the lock of the log's shard.
     fn propose(&self, log: &LogId, at: Position, change: &Change) -> ProposeOutcome;
 
-    /// Brings a letter to another node. Does not wait; gives it back if too much waits already.
-    fn send(&self, to: NodeId, letter: NodeMessage) -> Option<NodeMessage>;
+    /// Sends a message to another node. Does not block. Returns the message if the queue is full.
+    fn send(&self, to: NodeId, message: NodeMessage) -> Option<NodeMessage>;
 
-    /// How this node stands among the others; none if there cannot be others.
+    /// The state of this node in the cluster; `None` for an engine of a single node.
     fn status(&self) -> Option<Status>;
 
-    /// Brings out what is under way and says good-bye to the other nodes; within a few seconds.
+    /// Completes the requests in progress and removes this node from the cluster, within a few
+    /// seconds.
     fn close(&self) -> CloseFuture<'_>;
 }
 
-/// What a node knows of dialects.
+/// Looks up dialects by name.
 pub trait DialectRegistry: Send + Sync {
-    /// The dialect of this name; of an unknown name, one that has no words for anything.
+    /// The traits of the dialect with this name. An unknown name gives a dialect without any
+    /// messages.
     fn dialect(&self, name: &str) -> &'static DialectTraits;
 
-    /// A frame that another node's member has sent. None if its dialect is not known here.
+    /// Decodes a frame that a member of another node sent. `None` if this node does not know the
+    /// dialect.
     fn message(&self, origin: &str, kind: MessageKind, frame: ByteString)
     -> Option<RelayedMessage>;
 }
 
-/// A node that is told of ordered changes.
+/// Receives the results of an engine.
 pub trait EngineHandler: DialectRegistry {
-    /// These changes are next, in this order and in one step. After a `LeaveCause::NodeLost` of a member
-    /// of this node there is its new join among them.
+    /// Applies the next committed changes of a log, in this order and in one step. If a member of
+    /// this node has a `LeaveCause::NodeLost` among them, its new join follows in the same call.
     fn on_committed(&self, log: &LogId, entries: Vec<Entry>);
 
-    /// A change about this member that was proposed here is not ordered.
-    fn on_rejected(&self, log: &LogId, peer: PeerId, why: RejectReason);
+    /// A change for this member that this node proposed was not committed.
+    fn on_rejected(&self, log: &LogId, peer: PeerId, reason: RejectReason);
 
-    /// Another node says something.
-    fn on_node_message(&self, from: NodeId, letter: NodeMessage);
+    /// A message from another node arrived.
+    fn on_node_message(&self, from: NodeId, message: NodeMessage);
 
-    /// A letter could not be sent.
-    fn on_undeliverable(&self, letter: NodeMessage);
+    /// A message of this node could not be sent.
+    fn on_undeliverable(&self, message: NodeMessage);
 }

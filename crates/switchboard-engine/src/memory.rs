@@ -1,4 +1,4 @@
-//! The engine of a single node: there is nobody to agree with, so the next position is the one.
+//! The engine of a single node: every proposal is committed at once at the next position.
 
 use std::sync::Arc;
 
@@ -6,20 +6,20 @@ use switchboard_core::{Change, LogId, NodeId, NodeMessage, Position};
 
 use crate::{CloseFuture, Engine, EngineHandler, ProposeOutcome, Status};
 
-/// The default engine. It keeps nothing and costs nothing: the shard that proposes is the only
-/// replica of the log and holds it locked, so its order is the order.
+/// The default engine. It has no state: the shard that proposes holds the only replica of the log
+/// under its lock and so determines the order.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Memory;
 
 impl Engine for Memory {
-    fn attach(&self, _sink: Arc<dyn EngineHandler>) {}
+    fn attach(&self, _handler: Arc<dyn EngineHandler>) {}
 
     fn propose(&self, _log: &LogId, at: Position, _change: &Change) -> ProposeOutcome {
         ProposeOutcome::Committed(at.next())
     }
 
-    fn send(&self, _to: NodeId, letter: NodeMessage) -> Option<NodeMessage> {
-        Some(letter)
+    fn send(&self, _to: NodeId, message: NodeMessage) -> Option<NodeMessage> {
+        Some(message)
     }
 
     fn status(&self) -> Option<Status> {
@@ -37,7 +37,7 @@ mod tests {
     use crate::contract;
 
     #[test]
-    fn keeps_the_contract() {
+    fn memory_engine_fulfils_the_contract() {
         contract::check(|| Box::new(Memory));
     }
 }

@@ -1,9 +1,9 @@
-//! Carries what a cluster asks of its store to Redis, or to a Redis Cluster (Redis 7.0 or newer, or
+//! Executes the store requests of a cluster on Redis, or on a Redis Cluster (Redis 7.0 or newer, or
 //! Valkey).
 //!
-//! Every request is one command: what changes something is a script, which runs in one atomic step.
-//! What is called how there stands in `keys.rs`; nothing stays there but the deployment's secret
-//! when the last node has left in good order.
+//! Every request is one command. A request that changes data is a script, which runs in one atomic
+//! step. `keys.rs` defines the keys. When the last node has closed, only the secret of the
+//! deployment stays in Redis.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -34,12 +34,12 @@ use pushes::PushQueue;
 use script::Script;
 use servers::{RedisCommand, RedisServers};
 
-/// How many pushes may wait for the node.
+/// Maximum number of pushes queued for the node.
 const QUEUE: usize = 16 * 1024;
 
 const SECRET_BYTES: usize = 32;
 
-/// A node's connection to its store. It lasts until the first error: after one, or after
+/// The connection of a node to its store. It ends at the first error: after an error or
 /// [`StorePush::Lost`], the node drops it and opens another.
 #[derive(Debug)]
 pub struct StoreConnection {
@@ -47,16 +47,16 @@ pub struct StoreConnection {
     keys: KeyNames,
     servers: RedisServers,
     pushes: Arc<PushQueue>,
-    /// Whose batch is under way; and the logs of which it was said that they are spoilt.
+    /// Held while a batch runs. Contains the logs whose corruption has been logged.
     batch_lock: Mutex<BTreeSet<LogId>>,
 }
 
 impl StoreConnection {
-    /// Connects a node, which gets its mail from now on.
+    /// Connects a node and subscribes to its channel.
     ///
     /// # Errors
     ///
-    /// If Redis cannot be reached within a few seconds, or is too old, or does not let us in.
+    /// If Redis cannot be reached within a few seconds, is too old, or rejects the login.
     pub async fn open(
         address: &RedisAddress,
         prefix: &str,
@@ -65,7 +65,7 @@ impl StoreConnection {
         Self::open_with_queue(address, prefix, node, QUEUE).await
     }
 
-    /// The same, with room for `queue` pushes.
+    /// Like [`StoreConnection::open`], with a limit of `queue` queued pushes.
     ///
     /// # Errors
     ///
@@ -92,52 +92,53 @@ impl StoreConnection {
             batch_lock: Mutex::default(),
         };
         let subscribe = connection.planner().sharded("SUBSCRIBE");
-        let mail = single_key_command(subscribe, &connection.keys.node_channel(node), None);
-        connection.servers.run(&[&mail]).await?;
+        let node_channel = single_key_command(subscribe, &connection.keys.node_channel(node), None);
+        connection.servers.run(&[&node_channel]).await?;
         Ok((connection, receiver))
     }
 
-    /// Carries out requests in their order and answers them in it, in one round trip. (Where the
-    /// logs are spread over a Redis Cluster, the order is that of each log and of each receiver of
-    /// posts, and opening, posting or closing takes a round trip more.) Batches follow each other in
-    /// the order of the calls.
+    /// Executes a batch of requests in order and returns the responses in the same order, in one
+    /// round trip. On a Redis Cluster, the order holds per log and per receiver of messages, and a
+    /// batch that subscribes, posts or unsubscribes takes additional round trips. Batches are
+    /// executed in the order of the calls.
     ///
     /// # Errors
     ///
-    /// Then some of the requests may have been carried out and some not, and the connection is over.
+    /// If the connection fails. Some of the requests may have been executed, and the connection is
+    /// closed.
     pub async fn execute(&self, batch: &[StoreRequest]) -> Result<Vec<StoreResponse>, StoreError> {
-        let mut spoilt = self.batch_lock.lock().await;
-        if let Some(why) = self.pushes.close_reason() {
-            return Err(StoreError::Unreachable(why));
+        let mut corrupt_logs = self.batch_lock.lock().await;
+        if let Some(reason) = self.pushes.close_reason() {
+            return Err(StoreError::Unreachable(reason));
         }
-        let done = self.carry_out(batch).await;
-        match &done {
-            Ok(answers) => warn_of_spoilt(&mut spoilt, batch, answers),
-            Err(why) => self.pushes.close(&why.to_string()),
+        let result = self.run_batch(batch).await;
+        match &result {
+            Ok(responses) => log_corrupt_logs(&mut corrupt_logs, batch, responses),
+            Err(reason) => self.pushes.close(&reason.to_string()),
         }
-        done
+        result
     }
 
-    /// The secret that all nodes of this prefix share; the first who asks makes it.
+    /// The secret that all nodes of this prefix share. The first call creates it.
     ///
     /// # Errors
     ///
-    /// If Redis does not answer, or answers nonsense.
+    /// If Redis does not answer, or the stored secret is malformed.
     pub async fn secret(&self) -> Result<String, StoreError> {
         let bytes: [u8; SECRET_BYTES] = rand::rng().random();
-        let fresh: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let new_secret: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
         let key = self.keys.secret();
         let set = RedisCommand {
-            cmd: cmd("SET").arg(&key).arg(fresh).arg("NX").take(),
+            cmd: cmd("SET").arg(&key).arg(new_secret).arg("NX").take(),
             slot: keys::slot(&key),
             is_script: false,
             is_of_log: false,
         };
-        let answers = self
+        let responses = self
             .servers
             .run(&[&set, &single_key_command("GET", &key, None)])
             .await?;
-        let secret = wire::text(answers.last().unwrap_or(&Value::Nil))?;
+        let secret = wire::text(responses.last().unwrap_or(&Value::Nil))?;
         let is_secret =
             secret.len() == 2 * SECRET_BYTES && secret.bytes().all(|byte| byte.is_ascii_hexdigit());
         is_secret
@@ -153,7 +154,7 @@ impl StoreConnection {
         }
     }
 
-    async fn carry_out(&self, batch: &[StoreRequest]) -> Result<Vec<StoreResponse>, StoreError> {
+    async fn run_batch(&self, batch: &[StoreRequest]) -> Result<Vec<StoreResponse>, StoreError> {
         let plan = self.planner().plan(batch);
         for request in batch {
             if let StoreRequest::Unsubscribe(node, log) = request
@@ -162,8 +163,8 @@ impl StoreConnection {
                 self.pushes.expect_unsubscribe(self.keys.log_channel(log));
             }
         }
-        let mut values = vec![Value::Nil; plan.steps.len()];
-        let stages: &[&[CommandStage]] = if self.servers.is_cluster() {
+        let mut values = vec![Value::Nil; plan.commands.len()];
+        let groups: &[&[CommandStage]] = if self.servers.is_cluster() {
             &[
                 &[CommandStage::Subscribe],
                 &[CommandStage::Change],
@@ -176,32 +177,42 @@ impl StoreConnection {
                 CommandStage::Unsubscribe,
             ]]
         };
-        for stages in stages {
-            let due = |at: &usize| stages.contains(&plan.steps[*at].stage);
-            let due: Vec<_> = (0..plan.steps.len()).filter(due).collect();
-            let commands: Vec<_> = due.iter().map(|at| &plan.steps[*at].command).collect();
-            let answers = self.servers.run(&commands).await?;
-            for (at, answer) in due.into_iter().zip(answers) {
-                values[at] = answer;
+        for group in groups {
+            let is_due = |index: &usize| group.contains(&plan.commands[*index].stage);
+            let indices: Vec<_> = (0..plan.commands.len()).filter(is_due).collect();
+            let commands: Vec<_> = indices
+                .iter()
+                .map(|index| &plan.commands[*index].command)
+                .collect();
+            let responses = self.servers.run(&commands).await?;
+            for (index, response) in indices.into_iter().zip(responses) {
+                values[index] = response;
             }
         }
-        plan.answers(&self.keys, batch, &values)
+        plan.parse_responses(&self.keys, batch, &values)
     }
 }
 
-/// Once per log.
-fn warn_of_spoilt(spoilt: &mut BTreeSet<LogId>, batch: &[StoreRequest], answers: &[StoreResponse]) {
-    for (request, answer) in batch.iter().zip(answers) {
-        if let StoreResponse::Failed(why) = answer
+/// Logs each corrupt log once.
+fn log_corrupt_logs(
+    corrupt_logs: &mut BTreeSet<LogId>,
+    batch: &[StoreRequest],
+    responses: &[StoreResponse],
+) {
+    for (request, response) in batch.iter().zip(responses) {
+        if let StoreResponse::Failed(reason) = response
             && let Some(log) = log_of(request)
-            && spoilt.insert(log.clone())
+            && corrupt_logs.insert(log.clone())
         {
-            tracing::warn!(why, "a log cannot be read or changed");
+            tracing::warn!(
+                error = reason,
+                "corrupt membership log in Redis; joins to this room fail"
+            );
         }
     }
 }
 
-/// The nodes on the list of this prefix, asked from outside the cluster.
+/// Reads the node list of this prefix without joining the cluster.
 ///
 /// # Errors
 ///
@@ -212,6 +223,6 @@ pub async fn list_nodes(
 ) -> Result<Vec<NodeStatus>, StoreError> {
     let servers = RedisServers::connect(address, Arc::new(|_| ())).await?;
     let list = single_key_command("HGETALL", &KeyNames::new(prefix).nodes(), None);
-    let answers = servers.run(&[&list]).await?;
-    wire::nodes(answers.first().unwrap_or(&Value::Nil))
+    let responses = servers.run(&[&list]).await?;
+    wire::nodes(responses.first().unwrap_or(&Value::Nil))
 }

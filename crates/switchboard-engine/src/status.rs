@@ -1,39 +1,40 @@
-//! How a node stands among the others: what it knows for its operators, and what the nodes say of
-//! themselves to each other.
+//! The state of a node in the cluster: what it shows its operators, and the status reports that
+//! nodes exchange.
 
 use std::{fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use switchboard_core::NodeId;
 
-/// Bytes of another node's address or version; longer ones are not believed.
+/// Maximum length of the URL and the version in a status report, in bytes; longer values are
+/// discarded.
 const TEXT_BYTES_MAX: usize = 256;
 
-/// How this node stands. Shown by `{:?}`, it has no secret.
+/// The state of this node in the cluster. Its `Debug` output omits the secret.
 #[derive(Clone)]
 pub struct Status {
-    /// This node.
+    /// The id of this node.
     pub node: NodeId,
-    /// Its epoch, from 1: how often it has had to begin anew because its lease had lapsed.
+    /// The epoch of this node, from 1. It grows each time the lease has lapsed.
     pub epoch: u32,
-    /// Where the other nodes reach it, as `http://HOST:PORT`.
+    /// The URL under which the other nodes reach it, as `http://HOST:PORT`.
     pub url: String,
-    /// For how long the engine has not answered; none while it does.
+    /// For how long the engine has not answered; `None` while it answers.
     pub down_for: Option<Duration>,
-    /// Why it did not the last time; empty if it always has.
+    /// The error of the last connection loss; empty if there was none.
     pub last_error: String,
-    /// All nodes as they were when the engine last answered, this one included.
+    /// All nodes, this one included, as of the last answer of the engine.
     pub nodes: Vec<NodeLine>,
-    /// What waits to be sent to the engine.
+    /// The number of requests and messages queued for the engine.
     pub queue: usize,
-    /// How long the engine took to answer the last time.
+    /// The duration of the last round trip to the engine.
     pub lag: Duration,
-    /// Joins and frames refused because the engine was away or had too much to do, since the start.
+    /// Joins and frames refused since the start because the engine was disconnected or overloaded.
     pub unavailable_total: u64,
-    /// Connections to the engine that were lost and made again, since the start.
+    /// Connections to the engine that were lost since the start.
     pub reconnects_total: u64,
-    /// What all nodes know and nobody else: the first one drew it, the engine keeps it. None until
-    /// the engine has answered.
+    /// The secret that all nodes of the cluster share. The first node generates it and the engine
+    /// stores it. `None` until the engine has answered.
     pub secret: Option<String>,
 }
 
@@ -44,7 +45,7 @@ impl Status {
         self.down_for.is_none()
     }
 
-    /// What this node says of itself.
+    /// The entry of this node in the node list.
     #[must_use]
     pub fn own_line(&self) -> Option<&NodeLine> {
         self.nodes.iter().find(|line| line.node == self.node)
@@ -58,7 +59,7 @@ impl fmt::Debug for Status {
             .field("epoch", &self.epoch)
             .field("url", &self.url)
             .field("down_for", &self.down_for)
-            .field("why", &self.last_error)
+            .field("last_error", &self.last_error)
             .field("nodes", &self.nodes)
             .field("queue", &self.queue)
             .field("lag", &self.lag)
@@ -66,37 +67,38 @@ impl fmt::Debug for Status {
     }
 }
 
-/// One node: who it is as the engine knows it, and how it is in its own words.
+/// One entry of the node list: the identity of a node as the engine knows it, and the status that
+/// the node reports.
 ///
-/// Serialised, it is a line for programs (`switchboard cluster --json`). What a node sends with its
-/// beat is [`NodeLine::to_report`], and [`NodeLine::from_report`] reads it.
+/// Serialised, it is one line of `switchboard cluster --json`. A node sends [`NodeLine::to_report`]
+/// with its heartbeat, and [`NodeLine::from_report`] reads it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct NodeLine {
-    /// Which.
+    /// The id of the node.
     #[serde(serialize_with = "as_text")]
     pub node: NodeId,
-    /// Its latest epoch.
+    /// The latest epoch of the node.
     pub epoch: u32,
-    /// Whether its lease holds.
+    /// Whether the lease of the node is valid.
     pub is_alive: bool,
-    /// Milliseconds since it last said so, where that is known.
+    /// Milliseconds since its last heartbeat, if known.
     pub beat_age_ms: Option<u64>,
-    /// Where the other nodes reach it, as `http://HOST:PORT`.
+    /// The URL under which the other nodes reach it, as `http://HOST:PORT`.
     pub url: String,
-    /// Rooms that it has members in.
+    /// The number of rooms in which it has members.
     pub rooms: usize,
-    /// Its members of all rooms; who is in two rooms counts twice.
+    /// The number of its members in all rooms; a client in two rooms counts twice.
     pub members: usize,
-    /// What waits to be sent to the engine.
+    /// The number of requests and messages queued for the engine.
     pub queue: usize,
-    /// Milliseconds that the engine took to answer it the last time.
+    /// The duration of its last round trip to the engine, in milliseconds.
     pub lag_ms: u64,
-    /// The version of Switchboard that it runs.
+    /// The version of Switchboard that the node runs.
     pub version: String,
 }
 
-/// What a node says of itself. Nodes of several versions read each other: what one does not say is
-/// nothing, what another does not know is skipped.
+/// The status report of a node. Nodes of different versions read each other: a missing field has
+/// its default, an unknown field is skipped.
 #[derive(Default, Serialize, Deserialize)]
 #[serde(default)]
 struct StatusReport {
@@ -109,22 +111,22 @@ struct StatusReport {
 }
 
 impl NodeLine {
-    /// The line of a node that runs this version, is alive and has nobody yet.
+    /// The entry of a live node of this version without members.
     #[must_use]
     pub fn new(node: NodeId, epoch: u32, url: &str) -> Self {
-        let said = StatusReport {
+        let report = StatusReport {
             url: url.to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             ..StatusReport::default()
         };
-        Self::of(node, epoch, true, said)
+        Self::of(node, epoch, true, report)
     }
 
-    /// What the node says of itself with its beat, as JSON. Who it is and whether it lives is not
-    /// for it to say.
+    /// The status report that the node sends with its heartbeat, as JSON. It does not contain the
+    /// id or the liveness of the node, which the engine knows.
     #[must_use]
     pub fn to_report(&self) -> String {
-        let said = StatusReport {
+        let report = StatusReport {
             url: self.url.clone(),
             rooms: self.rooms,
             members: self.members,
@@ -132,24 +134,24 @@ impl NodeLine {
             lag_ms: self.lag_ms,
             version: self.version.clone(),
         };
-        // Texts and numbers always have a form in JSON.
-        serde_json::to_string(&said).unwrap_or_default()
+        // The serialization of strings and numbers cannot fail.
+        serde_json::to_string(&report).unwrap_or_default()
     }
 
-    /// Reads what a node has reported with [`to_report`](Self::to_report). Of what nobody can read, nothing is believed:
-    /// the node is there all the same.
+    /// Reads a report that a node made with [`to_report`](Self::to_report). Malformed reports and
+    /// values count as empty; the node stays on the list.
     #[must_use]
-    pub fn from_report(node: NodeId, epoch: u32, is_alive: bool, said: &str) -> Self {
-        let mut said: StatusReport = serde_json::from_str(said).unwrap_or_default();
-        for text in [&mut said.url, &mut said.version] {
+    pub fn from_report(node: NodeId, epoch: u32, is_alive: bool, report: &str) -> Self {
+        let mut report: StatusReport = serde_json::from_str(report).unwrap_or_default();
+        for text in [&mut report.url, &mut report.version] {
             if text.len() > TEXT_BYTES_MAX || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
                 text.clear();
             }
         }
-        Self::of(node, epoch, is_alive, said)
+        Self::of(node, epoch, is_alive, report)
     }
 
-    /// The same, last heard of so long ago.
+    /// The same entry, with this time since the last heartbeat.
     #[must_use]
     pub fn with_age(self, age: Duration) -> Self {
         Self {
@@ -158,18 +160,18 @@ impl NodeLine {
         }
     }
 
-    fn of(node: NodeId, epoch: u32, is_alive: bool, said: StatusReport) -> Self {
+    fn of(node: NodeId, epoch: u32, is_alive: bool, report: StatusReport) -> Self {
         Self {
             node,
             epoch,
             is_alive,
             beat_age_ms: None,
-            url: said.url,
-            rooms: said.rooms,
-            members: said.members,
-            queue: said.queue,
-            lag_ms: said.lag_ms,
-            version: said.version,
+            url: report.url,
+            rooms: report.rooms,
+            members: report.members,
+            queue: report.queue,
+            lag_ms: report.lag_ms,
+            version: report.version,
         }
     }
 }
@@ -193,23 +195,29 @@ mod tests {
     }
 
     #[test]
-    fn what_a_node_says_is_heard() {
-        let said = line().to_report();
+    fn a_report_is_read_back() {
+        let report = line().to_report();
         assert_eq!(
-            NodeLine::from_report(NodeId::from(0xab), 2, true, &said),
+            NodeLine::from_report(NodeId::from(0xab), 2, true, &report),
             line()
         );
-        assert!(!said.contains("node") && !said.contains("alive"), "{said}");
+        assert!(
+            !report.contains("node") && !report.contains("alive"),
+            "{report}"
+        );
     }
 
     #[test]
-    fn nodes_of_other_versions_and_garbage_are_heard_too() {
-        let heard = |said: &str| NodeLine::from_report(NodeId::from(1), 1, false, said);
-        let newer = heard(r#"{"url":"http://h:1","rooms":2,"mood":"good","is_alive":true}"#);
+    fn reports_of_other_versions_and_malformed_reports_are_accepted() {
+        let parse = |report: &str| NodeLine::from_report(NodeId::from(1), 1, false, report);
+        let newer = parse(r#"{"url":"http://h:1","rooms":2,"mood":"good","is_alive":true}"#);
         assert_eq!((newer.url.as_str(), newer.rooms), ("http://h:1", 2));
-        assert!(!newer.is_alive, "the engine knows, not the node");
-        for garbage in ["", "[]", "7", "{", r#"{"rooms":-1}"#, r#"{"url":7}"#] {
-            assert_eq!(heard(garbage), heard("{}"), "{garbage}");
+        assert!(
+            !newer.is_alive,
+            "liveness comes from the engine, not from the report"
+        );
+        for malformed in ["", "[]", "7", "{", r#"{"rooms":-1}"#, r#"{"url":7}"#] {
+            assert_eq!(parse(malformed), parse("{}"), "{malformed}");
         }
     }
 
@@ -217,15 +225,15 @@ mod tests {
     fn a_node_writes_nothing_into_an_operators_terminal() {
         let long = "u".repeat(TEXT_BYTES_MAX + 1);
         for bad in ["\\u001b[2J", "a b", "\\n", "\u{202e}x", &long] {
-            let said = format!(r#"{{"url":"{bad}","version":"{bad}","rooms":1}}"#);
-            let line = NodeLine::from_report(NodeId::from(1), 1, true, &said);
+            let report = format!(r#"{{"url":"{bad}","version":"{bad}","rooms":1}}"#);
+            let line = NodeLine::from_report(NodeId::from(1), 1, true, &report);
             assert_eq!((line.url.as_str(), line.version.as_str()), ("", ""));
             assert_eq!(line.rooms, 1);
         }
     }
 
     #[test]
-    fn a_line_for_programs_has_every_field() {
+    fn an_entry_is_serialised_with_every_field() {
         let json = serde_json::to_value(line().with_age(Duration::from_millis(1500)));
         let expected = serde_json::json!({
             "node": "00000000000000ab", "epoch": 2, "is_alive": true, "beat_age_ms": 1500,
@@ -236,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn a_status_does_not_show_the_secret() {
+    fn debug_output_of_a_status_omits_the_secret() {
         let status = Status {
             node: NodeId::from(0xab),
             epoch: 2,

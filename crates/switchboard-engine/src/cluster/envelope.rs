@@ -1,7 +1,8 @@
-//! How members and letters are spelled between nodes.
+//! The encodings of members and messages between nodes.
 //!
-//! A member's card is JSON, for people who look into the store. Mail is postcard behind one byte
-//! that says which spelling it is; a node that does not know it takes nothing of it.
+//! Member metadata is JSON, so that operators can read it in the store. Messages are encoded with
+//! postcard in an envelope whose first byte is the format version. A node discards an envelope of
+//! an unknown version.
 
 use std::{num::NonZeroUsize, sync::Arc, time::Duration};
 
@@ -16,7 +17,7 @@ use switchboard_core::{
 use super::store::StoredMember;
 use crate::DialectRegistry;
 
-/// The spelling of mail, as its first byte.
+/// Format version of the envelope, its first byte.
 const VERSION: u8 = 4;
 
 #[derive(Default, Serialize, Deserialize)]
@@ -26,20 +27,21 @@ struct MemberMetadata {
     name: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     identity: Option<String>,
-    /// Its secret, and for how many milliseconds its address is kept for it.
+    /// The reconnect secret, and for how many milliseconds the address stays reserved for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     token: Option<(String, u64)>,
-    /// Who was the first in its circle, and how many seats that has.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    circle: Option<(PeerIdBytes, NonZeroUsize)>,
-    /// Which of its node's joins it is: one that was given up is not taken for the next.
+    /// The first member of its group, and the capacity of the group.
+    #[serde(default, skip_serializing_if = "Option::is_none", rename = "circle")]
+    group: Option<(PeerIdBytes, NonZeroUsize)>,
+    /// The serial number of the join on its node. It distinguishes an abandoned join from a later
+    /// one of the same member.
     #[serde(default)]
     join: u64,
 }
 
-/// What a seat says of a member besides its id and address.
+/// Encodes the metadata of a member: everything except its id and its address.
 pub(super) fn write_metadata(member: &Member, join: u64) -> String {
-    let card = MemberMetadata {
+    let metadata = MemberMetadata {
         dialect: member.dialect.name.to_owned(),
         name: member.name.as_ref().map(|name| name.as_str().to_owned()),
         identity: match &member.identity {
@@ -50,53 +52,55 @@ pub(super) fn write_metadata(member: &Member, join: u64) -> String {
             let grace = u64::try_from(token.grace.as_millis());
             (token.secret.to_string(), grace.unwrap_or(u64::MAX))
         }),
-        circle: (member.group).map(|circle| (circle.first.bytes(), circle.capacity)),
+        group: (member.group).map(|group| (group.first.bytes(), group.capacity)),
         join,
     };
-    // Strings are JSON.
-    serde_json::to_string(&card).unwrap_or_default()
+    // The serialization of strings and numbers cannot fail.
+    serde_json::to_string(&metadata).unwrap_or_default()
 }
 
-/// The member of a seat. A card that cannot be read is of somebody who speaks an unknown dialect.
-pub(super) fn read_member(seat: &StoredMember, words: &dyn DialectRegistry) -> Member {
-    let card = serde_json::from_str(&seat.metadata).unwrap_or_default();
-    member_of_metadata(seat.peer, seat.address.clone(), card, words)
+/// Decodes a stored member. Malformed metadata gives a member of an unknown dialect.
+pub(super) fn read_member(member: &StoredMember, dialects: &dyn DialectRegistry) -> Member {
+    let metadata = serde_json::from_str(&member.metadata).unwrap_or_default();
+    build_member(member.peer, member.address.clone(), metadata, dialects)
 }
 
-fn member_of_metadata(
+fn build_member(
     peer: PeerId,
     address: Address,
-    card: MemberMetadata,
-    words: &dyn DialectRegistry,
+    metadata: MemberMetadata,
+    dialects: &dyn DialectRegistry,
 ) -> Member {
     Member {
         peer,
         address,
-        name: card.name.and_then(|name| DisplayName::parse(&name, 0).ok()),
-        dialect: words.dialect(&card.dialect),
-        identity: match card.identity {
+        name: metadata
+            .name
+            .and_then(|name| DisplayName::parse(&name, 0).ok()),
+        dialect: dialects.dialect(&metadata.dialect),
+        identity: match metadata.identity {
             Some(name) => Identity::Proven(name.into()),
             None => Identity::Claimed,
         },
-        token: card.token.map(|(secret, grace)| Token {
+        token: metadata.token.map(|(secret, grace)| Token {
             secret: secret.into(),
             grace: Duration::from_millis(grace),
         }),
-        group: card.circle.map(|(first, seats)| Group {
+        group: metadata.group.map(|(first, capacity)| Group {
             first: first.into(),
-            capacity: seats,
+            capacity,
         }),
     }
 }
 
-/// Letters of one node to another.
+/// The messages of one node to another.
 #[derive(Serialize, Deserialize)]
 struct Envelope {
     from: u64,
-    letters: Vec<WireMessage>,
+    messages: Vec<WireMessage>,
 }
 
-/// A letter, and up to where its sender knew the log.
+/// A message, and the head of the log that its sender knew.
 #[derive(Serialize, Deserialize)]
 struct WireMessage {
     log: WireLogId,
@@ -106,11 +110,11 @@ struct WireMessage {
 
 #[derive(Serialize, Deserialize)]
 enum WireLogId {
-    /// Its space, its name, and the only dialect that can enter, if it is closed to others.
+    /// The space, the name, and the only dialect that can enter if the room is restricted to one.
     Room(String, String, Option<String>),
-    /// Its space, the room in which it is unique, if it is not unique in the space, and the name.
+    /// The space, the room if the name is unique in a room only, and the name.
     Name(String, Option<String>, String),
-    Duty(String),
+    Election(String),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -147,7 +151,7 @@ enum WireTarget {
     Everyone,
     Peer(PeerIdBytes),
     Address(String),
-    Awaited(String),
+    AddressOrWait(String),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -166,51 +170,53 @@ enum WireKind {
     Opaque,
 }
 
-/// Mail of letters, each with up to where its sender knew the log.
+/// Encodes an envelope of messages, each with the head of the log that its sender knew.
 pub(super) fn write<'a>(
     from: NodeId,
-    letters: impl Iterator<Item = (Position, &'a NodeMessage)>,
+    messages: impl Iterator<Item = (Position, &'a NodeMessage)>,
 ) -> Vec<u8> {
-    let letters = letters
-        .map(|(at, letter)| wire_message(at, letter))
+    let messages = messages
+        .map(|(at, message)| encode_message(at, message))
         .collect();
     let from = from.get();
-    // Postcard fails on types that these are not.
-    postcard::to_extend(&Envelope { from, letters }, vec![VERSION]).unwrap_or_default()
+    // Postcard cannot fail on these types.
+    postcard::to_extend(&Envelope { from, messages }, vec![VERSION]).unwrap_or_default()
 }
 
-/// Reads mail. None if it is not mail of this spelling; letters that mean nothing here are left out.
+/// Decodes an envelope. `None` if it is malformed or of another format version. Messages with
+/// unknown contents are skipped.
 pub(super) fn read(
     bytes: &[u8],
-    words: &dyn DialectRegistry,
+    dialects: &dyn DialectRegistry,
 ) -> Option<(NodeId, Vec<(Position, NodeMessage)>)> {
     let body = bytes.strip_prefix(&[VERSION])?;
-    let mail: Envelope = postcard::from_bytes(body).ok()?;
-    let letters = mail.letters.into_iter();
-    let letters = letters.filter_map(|sheet| {
-        let log = log_of(sheet.log)?;
-        let message = body_of(sheet.message, words)?;
-        Some((sheet.at.into(), NodeMessage { log, body: message }))
+    let envelope: Envelope = postcard::from_bytes(body).ok()?;
+    let messages = envelope.messages.into_iter();
+    let messages = messages.filter_map(|wire| {
+        let log = decode_log_id(wire.log)?;
+        let message = decode_body(wire.message, dialects)?;
+        Some((wire.at.into(), NodeMessage { log, body: message }))
     });
-    Some((mail.from.into(), letters.collect()))
+    Some((envelope.from.into(), messages.collect()))
 }
 
-/// How many bytes a letter takes, about.
-pub(crate) fn approximate_bytes(letter: &NodeMessage) -> usize {
-    const REST: usize = 256;
-    match &letter.body {
-        NodeMessageBody::Relay { message: relay, .. }
-        | NodeMessageBody::Announce { message: relay, .. } => REST + relay.frame.len(),
+/// The approximate size of a message in bytes.
+pub(crate) fn approximate_bytes(message: &NodeMessage) -> usize {
+    const OVERHEAD: usize = 256;
+    match &message.body {
+        NodeMessageBody::Relay { message, .. } | NodeMessageBody::Announce { message, .. } => {
+            OVERHEAD + message.frame.len()
+        }
         NodeMessageBody::Bounce { .. }
         | NodeMessageBody::Probe(_)
         | NodeMessageBody::Alive(_)
-        | NodeMessageBody::SlowReceiver { .. } => REST,
+        | NodeMessageBody::SlowReceiver { .. } => OVERHEAD,
     }
 }
 
-fn wire_message(at: Position, letter: &NodeMessage) -> WireMessage {
+fn encode_message(at: Position, message: &NodeMessage) -> WireMessage {
     WireMessage {
-        log: match &letter.log {
+        log: match &message.log {
             LogId::Room(room) => WireLogId::Room(
                 room.space.to_string(),
                 room.name.to_string(),
@@ -221,14 +227,14 @@ fn wire_message(at: Position, letter: &NodeMessage) -> WireMessage {
                 room.as_ref().map(RoomName::to_string),
                 name.to_string(),
             ),
-            LogId::Election(duty) => WireLogId::Duty(duty.to_string()),
+            LogId::Election(election) => WireLogId::Election(election.to_string()),
         },
         at: at.get(),
-        message: wire_body(&letter.body),
+        message: encode_body(&message.body),
     }
 }
 
-fn log_of(log: WireLogId) -> Option<LogId> {
+fn decode_log_id(log: WireLogId) -> Option<LogId> {
     let space = |space: String| SpaceName::parse(&space, 0).ok();
     let room_name = |room: Option<String>| match room {
         Some(room) => RoomName::parse(&room, 0).ok().map(Some),
@@ -245,41 +251,32 @@ fn log_of(log: WireLogId) -> Option<LogId> {
             room: room_name(room)?,
             name: DisplayName::parse(&name, 0).ok()?,
         }),
-        WireLogId::Duty(name) => LogId::Election(ElectionId::parse(&name, 0).ok()?),
+        WireLogId::Election(name) => LogId::Election(ElectionId::parse(&name, 0).ok()?),
     })
 }
 
-fn wire_body(message: &NodeMessageBody) -> WireBody {
+fn encode_body(message: &NodeMessageBody) -> WireBody {
     match message {
-        NodeMessageBody::Relay {
-            from,
-            to,
-            message: relay,
-        } => WireBody::Relay {
-            from: wire_membership(from),
+        NodeMessageBody::Relay { from, to, message } => WireBody::Relay {
+            from: encode_membership(from),
             to: match to {
                 Recipient::Everyone => None,
-                Recipient::One {
-                    member: seat,
-                    target,
-                } => Some((wire_membership(seat), wire_target(target))),
+                Recipient::One { member, target } => {
+                    Some((encode_membership(member), encode_target(target)))
+                }
             },
-            frame: wire_frame(relay),
+            frame: encode_frame(message),
         },
         NodeMessageBody::Bounce { to, target } => WireBody::Bounce {
             to: to.bytes(),
-            target: wire_target(target),
+            target: encode_target(target),
         },
-        NodeMessageBody::Announce {
-            to,
-            from,
-            message: relay,
-        } => WireBody::Announce {
+        NodeMessageBody::Announce { to, from, message } => WireBody::Announce {
             to: to.map(PeerId::bytes),
             from: from.peer.bytes(),
             address: from.address.to_string(),
             dialect: from.dialect.name.to_owned(),
-            frame: wire_frame(relay),
+            frame: encode_frame(message),
         },
         NodeMessageBody::Probe(peer) => WireBody::Probe(peer.bytes()),
         NodeMessageBody::Alive(peer) => WireBody::Alive(peer.bytes()),
@@ -290,22 +287,22 @@ fn wire_body(message: &NodeMessageBody) -> WireBody {
     }
 }
 
-fn body_of(spelled: WireBody, words: &dyn DialectRegistry) -> Option<NodeMessageBody> {
-    Some(match spelled {
+fn decode_body(body: WireBody, dialects: &dyn DialectRegistry) -> Option<NodeMessageBody> {
+    Some(match body {
         WireBody::Relay { from, to, frame } => NodeMessageBody::Relay {
-            from: membership_ref(from),
+            from: decode_membership(from),
             to: match to {
                 None => Recipient::Everyone,
-                Some((seat, target)) => Recipient::One {
-                    member: membership_ref(seat),
-                    target: target_of(target)?,
+                Some((member, target)) => Recipient::One {
+                    member: decode_membership(member),
+                    target: decode_target(target)?,
                 },
             },
-            message: message_of_frame(frame, words)?,
+            message: decode_message(frame, dialects)?,
         },
         WireBody::Bounce { to, target } => NodeMessageBody::Bounce {
             to: to.into(),
-            target: target_of(target)?,
+            target: decode_target(target)?,
         },
         WireBody::Announce {
             to,
@@ -314,15 +311,15 @@ fn body_of(spelled: WireBody, words: &dyn DialectRegistry) -> Option<NodeMessage
             dialect,
             frame,
         } => {
-            let card = MemberMetadata {
+            let metadata = MemberMetadata {
                 dialect,
                 ..MemberMetadata::default()
             };
             let address = Address::parse(&address, 0).ok()?;
             NodeMessageBody::Announce {
                 to: to.map(PeerId::from),
-                from: Arc::new(member_of_metadata(from.into(), address, card, words)),
-                message: message_of_frame(frame, words)?,
+                from: Arc::new(build_member(from.into(), address, metadata, dialects)),
+                message: decode_message(frame, dialects)?,
             }
         }
         WireBody::Probe(peer) => NodeMessageBody::Probe(peer.into()),
@@ -334,50 +331,52 @@ fn body_of(spelled: WireBody, words: &dyn DialectRegistry) -> Option<NodeMessage
     })
 }
 
-fn wire_membership(seat: &MembershipRef) -> WireMembership {
-    (seat.peer.bytes(), seat.since.get())
+fn encode_membership(member: &MembershipRef) -> WireMembership {
+    (member.peer.bytes(), member.since.get())
 }
 
-fn membership_ref((peer, since): WireMembership) -> MembershipRef {
+fn decode_membership((peer, since): WireMembership) -> MembershipRef {
     MembershipRef {
         peer: peer.into(),
         since: since.into(),
     }
 }
 
-fn wire_target(target: &Target) -> WireTarget {
+fn encode_target(target: &Target) -> WireTarget {
     match target {
         Target::Everyone => WireTarget::Everyone,
         Target::Peer(peer) => WireTarget::Peer(peer.bytes()),
         Target::Address(address) => WireTarget::Address(address.to_string()),
-        Target::AddressOrWait(address) => WireTarget::Awaited(address.to_string()),
+        Target::AddressOrWait(address) => WireTarget::AddressOrWait(address.to_string()),
     }
 }
 
-fn target_of(to: WireTarget) -> Option<Target> {
+fn decode_target(to: WireTarget) -> Option<Target> {
     Some(match to {
         WireTarget::Everyone => Target::Everyone,
         WireTarget::Peer(peer) => Target::Peer(peer.into()),
         WireTarget::Address(address) => Target::Address(Address::parse(&address, 0).ok()?),
-        WireTarget::Awaited(address) => Target::AddressOrWait(Address::parse(&address, 0).ok()?),
+        WireTarget::AddressOrWait(address) => {
+            Target::AddressOrWait(Address::parse(&address, 0).ok()?)
+        }
     })
 }
 
-fn wire_frame(relay: &RelayedMessage) -> WireFrame {
+fn encode_frame(message: &RelayedMessage) -> WireFrame {
     WireFrame {
-        origin: relay.origin.to_owned(),
-        kind: match relay.kind {
+        origin: message.origin.to_owned(),
+        kind: match message.kind {
             MessageKind::Offer => WireKind::Offer,
             MessageKind::Answer => WireKind::Answer,
             MessageKind::Candidate => WireKind::Candidate,
             MessageKind::Message => WireKind::Message,
             MessageKind::Opaque => WireKind::Opaque,
         },
-        text: relay.frame.to_string(),
+        text: message.frame.to_string(),
     }
 }
 
-fn message_of_frame(frame: WireFrame, words: &dyn DialectRegistry) -> Option<Arc<RelayedMessage>> {
+fn decode_message(frame: WireFrame, dialects: &dyn DialectRegistry) -> Option<Arc<RelayedMessage>> {
     let kind = match frame.kind {
         WireKind::Offer => MessageKind::Offer,
         WireKind::Answer => MessageKind::Answer,
@@ -386,7 +385,7 @@ fn message_of_frame(frame: WireFrame, words: &dyn DialectRegistry) -> Option<Arc
         WireKind::Opaque => MessageKind::Opaque,
     };
     let text = ByteString::from(frame.text);
-    words.message(&frame.origin, kind, text).map(Arc::new)
+    dialects.message(&frame.origin, kind, text).map(Arc::new)
 }
 
 #[cfg(test)]
@@ -394,9 +393,9 @@ mod tests {
     use super::*;
     use switchboard_core::DialectTraits;
 
-    struct NoWords;
+    struct EmptyRegistry;
 
-    impl DialectRegistry for NoWords {
+    impl DialectRegistry for EmptyRegistry {
         fn dialect(&self, _name: &str) -> &'static DialectTraits {
             unreachable!("no member is read")
         }
@@ -412,7 +411,7 @@ mod tests {
     }
 
     #[test]
-    fn mail_about_a_closed_room_is_about_no_other() {
+    fn envelope_preserves_the_scope_of_rooms() {
         let shared = RoomId::shared(
             SpaceName::default(),
             RoomName::parse("peerjs", 0).expect("a name"),
@@ -427,20 +426,20 @@ mod tests {
             closed("peerjs"),
             closed("of a later release"),
         ];
-        let letters = rooms.clone().map(|room| NodeMessage {
+        let messages = rooms.clone().map(|room| NodeMessage {
             log: LogId::Room(room),
             body: NodeMessageBody::Probe(PeerId::from([7; 16])),
         });
         let node = NodeId::from(1);
-        let bytes = write(node, letters.iter().map(|letter| (9.into(), letter)));
-        let (from, read) = read(&bytes, &NoWords).expect("mail");
+        let bytes = write(node, messages.iter().map(|message| (9.into(), message)));
+        let (from, read) = read(&bytes, &EmptyRegistry).expect("an envelope");
         assert_eq!(from, node);
-        let read: Vec<_> = read.into_iter().map(|(_, letter)| letter.log).collect();
+        let read: Vec<_> = read.into_iter().map(|(_, message)| message.log).collect();
         assert_eq!(read, rooms.map(LogId::Room));
     }
 
     #[test]
-    fn mail_about_a_name_in_a_room_is_about_no_other_name() {
+    fn envelope_preserves_the_room_of_names() {
         let in_space = NameId::in_space(
             SpaceName::default(),
             DisplayName::parse("ada", 0).expect("a name"),
@@ -450,16 +449,16 @@ mod tests {
             ..in_space.clone()
         };
         let names = [in_space.clone(), in_room("red"), in_room("ada")];
-        let letters = names.clone().map(|name| NodeMessage {
+        let messages = names.clone().map(|name| NodeMessage {
             log: LogId::Name(name),
             body: NodeMessageBody::Alive(PeerId::from([7; 16])),
         });
         let bytes = write(
             NodeId::from(1),
-            letters.iter().map(|letter| (9.into(), letter)),
+            messages.iter().map(|message| (9.into(), message)),
         );
-        let (_, read) = read(&bytes, &NoWords).expect("mail");
-        let read: Vec<_> = read.into_iter().map(|(_, letter)| letter.log).collect();
+        let (_, read) = read(&bytes, &EmptyRegistry).expect("an envelope");
+        let read: Vec<_> = read.into_iter().map(|(_, message)| message.log).collect();
         assert_eq!(read, names.map(LogId::Name));
     }
 }

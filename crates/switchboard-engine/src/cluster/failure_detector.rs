@@ -1,4 +1,4 @@
-//! Which of the other nodes live: whoever's beat has not changed for too long is declared dead.
+//! Detects dead nodes: a node is declared dead when its heartbeat has not changed for the timeout.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -9,50 +9,53 @@ use switchboard_core::NodeId;
 
 use super::store::{Lease, NodeStatus};
 
-/// A node as this one has seen it.
+/// A node of the node list, as this node has observed it.
 #[derive(Debug)]
 struct ObservedNode {
     status: NodeStatus,
-    /// Since when its beat is this one. Only time in which beats could have been seen counts.
+    /// When the heartbeat was last seen to change. Time without connection to the store does not
+    /// count.
     since: Instant,
 }
 
-/// The other nodes.
+/// The observed nodes of the cluster.
 #[derive(Debug)]
 pub(super) struct FailureDetector {
     own_id: NodeId,
     timeout: Duration,
     seen: BTreeMap<NodeId, ObservedNode>,
-    /// Leases that have seats though their nodes are on no list.
+    /// Leases with members whose nodes were missing from the node list at the last check.
     suspects: BTreeSet<Lease>,
 }
 
 impl FailureDetector {
-    /// A watch that takes a node for dead whose beat stands still for `patience`.
-    pub(super) fn new(me: NodeId, patience: Duration) -> Self {
+    /// Creates a detector that declares a node dead when its heartbeat has not changed for
+    /// `timeout`.
+    pub(super) fn new(own_id: NodeId, timeout: Duration) -> Self {
         Self {
-            own_id: me,
-            timeout: patience,
+            own_id,
+            timeout,
             seen: BTreeMap::new(),
             suspects: BTreeSet::new(),
         }
     }
 
-    /// The store was away: nobody could be seen, so nobody is late.
+    /// Restarts all timeouts after the store was disconnected: no heartbeat could be observed in
+    /// that time.
     pub(super) fn restart(&mut self, now: Instant) {
         for seen in self.seen.values_mut() {
             seen.since = now;
         }
     }
 
-    /// Looks at the list, and gives who is dead and to be buried (or, if it was and its seats are
-    /// still not free after as long again, buried once more).
+    /// Observes the node list. Returns the dead nodes, which the caller fences. A dead node is
+    /// returned again after each further timeout in which it stays on the list.
     pub(super) fn observe(&mut self, nodes: Vec<NodeStatus>, now: Instant) -> Vec<NodeStatus> {
         let listed: BTreeSet<_> = nodes.iter().map(|status| status.lease.node).collect();
         self.seen.retain(|node, _| listed.contains(node));
         let mut dead = Vec::new();
         for status in nodes {
-            let is_me = status.lease.node == self.own_id;
+            let is_self = status.lease.node == self.own_id;
             let seen = self
                 .seen
                 .entry(status.lease.node)
@@ -60,15 +63,15 @@ impl FailureDetector {
                     status: status.clone(),
                     since: now,
                 });
-            let stands_still = (
+            let is_unchanged = (
                 seen.status.lease,
                 seen.status.heartbeat,
                 seen.status.is_fenced,
             ) == (status.lease, status.heartbeat, status.is_fenced);
-            if !stands_still {
+            if !is_unchanged {
                 seen.since = now;
             }
-            if !is_me && now.saturating_duration_since(seen.since) >= self.timeout {
+            if !is_self && now.saturating_duration_since(seen.since) >= self.timeout {
                 seen.since = now;
                 dead.push(status.clone());
             }
@@ -77,13 +80,13 @@ impl FailureDetector {
         dead
     }
 
-    /// All nodes on the list, each with when its beat was last seen to change.
+    /// All nodes on the list, each with the time when its heartbeat was last seen to change.
     pub(super) fn nodes(&self) -> impl Iterator<Item = (&NodeStatus, Instant)> {
         self.seen.values().map(|seen| (&seen.status, seen.since))
     }
 
-    /// Of the leases that have seats, those of nodes that twice in a row were on no list, or of
-    /// epochs that their nodes have twice in a row been beyond.
+    /// Returns the leases, of those with members, that are orphaned: in two consecutive calls, the
+    /// node was not on the list or had a later epoch.
     pub(super) fn orphaned_leases(&mut self, leases: BTreeSet<Lease>) -> Vec<Lease> {
         let is_listed = |lease: &Lease| {
             self.seen
@@ -94,8 +97,8 @@ impl FailureDetector {
             .into_iter()
             .filter(|lease| !is_listed(lease))
             .collect();
-        let strays = absent.intersection(&self.suspects).copied().collect();
+        let orphans = absent.intersection(&self.suspects).copied().collect();
         self.suspects = absent;
-        strays
+        orphans
     }
 }

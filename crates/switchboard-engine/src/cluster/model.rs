@@ -1,5 +1,5 @@
-//! The store in memory: what [`store`](super::store) says, in the plainest form. Simulations run
-//! over it, and a real store is right if it answers the same.
+//! An in-memory model of the store that [`store`](super::store) specifies. Simulations run over it,
+//! and a real store is correct if it gives the same responses.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,7 +10,7 @@ use super::store::{
     Snapshot, StoreRequest, StoreResponse, StoredChange, StoredMember,
 };
 
-/// A store. A clone is what a backup is to a real one: see [`InMemoryStore::restore`].
+/// A store in memory. A clone serves as a backup: see [`InMemoryStore::restore`].
 #[derive(Clone, Debug, Default)]
 pub struct InMemoryStore {
     nodes: BTreeMap<NodeId, NodeStatus>,
@@ -20,36 +20,40 @@ pub struct InMemoryStore {
     now: u64,
 }
 
-/// How long a log is kept after its last seat became free, in microseconds: longer than a node
-/// looks at a log that it has nobody in.
+/// Retention of a log after its last member left, in microseconds. Longer than the time for which a
+/// node keeps its replica of an empty log.
 const EMPTY_LOG_RETENTION_US: u64 = 60_000_000;
 
 impl InMemoryStore {
-    /// Carries out a request at `now_us` (microseconds since some moment, the same for every
-    /// request). What it changed is to be told to the [`subscribers`](Self::subscribers) of its log, in
-    /// this order.
+    /// Executes a request at `now_us` (microseconds since an arbitrary moment, the same for all
+    /// requests). The caller delivers the returned events to the [`subscribers`](Self::subscribers)
+    /// of their log, in this order.
     ///
-    /// [`StoreRequest::Post`] changes nothing and is answered by 0: who carries the messages, counts.
+    /// [`StoreRequest::Post`] changes nothing and is answered with 0: the caller carries the
+    /// messages and counts the receivers.
     pub fn execute(
         &mut self,
         request: &StoreRequest,
         now_us: u64,
     ) -> (StoreResponse, Vec<(LogId, LogEvent)>) {
-        self.clock.set(now_us);
+        self.clock.advance_to_time(now_us);
         self.now = now_us;
-        self.logs.retain(|_, log| !log.is_over(now_us));
+        self.logs.retain(|_, log| !log.is_expired(now_us));
         match request {
             StoreRequest::Heartbeat {
                 lease,
-                counter: beat,
+                counter,
                 status,
-            } => (self.heartbeat(*lease, *beat, status), Vec::new()),
+            } => (self.heartbeat(*lease, *counter, status), Vec::new()),
             StoreRequest::Fence {
                 lease,
-                last_heartbeat: beat,
-            } => (StoreResponse::Fenced(self.fence(*lease, *beat)), Vec::new()),
+                last_heartbeat: counter,
+            } => (
+                StoreResponse::Fenced(self.fence(*lease, *counter)),
+                Vec::new(),
+            ),
             StoreRequest::RemoveNode(lease) => (self.remove_node(*lease), Vec::new()),
-            StoreRequest::SubscribedLogs(node) => (self.logs_of(*node), Vec::new()),
+            StoreRequest::SubscribedLogs(node) => (self.subscribed_logs(*node), Vec::new()),
             StoreRequest::Subscribe(node, log) => {
                 self.subscriptions
                     .entry(*node)
@@ -66,38 +70,38 @@ impl InMemoryStore {
                 log,
                 lease,
                 proposal,
-                members_max: seats,
-            } => self.edit(log, |log_now, clock| {
-                log_now.change(*lease, proposal, *seats, clock)
+                members_max,
+            } => self.update_log(log, |stored_log, clock| {
+                stored_log.change(*lease, proposal, *members_max, clock)
             })(|outcome, _| StoreResponse::Changed { outcome }),
             StoreRequest::Sync {
                 log,
                 lease,
-                known_version: known,
+                known_version,
                 wanted,
-                members_max: seats,
-            } => self.edit(log, |log_now, clock| {
-                log_now.sync(*lease, *known, wanted, *seats, clock)
-            })(|synced, after| StoreResponse::Synced {
-                fenced: synced.is_none(),
-                rejected: synced.unwrap_or_default(),
+                members_max,
+            } => self.update_log(log, |stored_log, clock| {
+                stored_log.sync(*lease, *known_version, wanted, *members_max, clock)
+            })(|rejected, after| StoreResponse::Synced {
+                fenced: rejected.is_none(),
+                rejected: rejected.unwrap_or_default(),
                 snapshot: after,
             }),
             StoreRequest::Evict(log, lease) => self
-                .edit(log, |log_now, clock| log_now.evict(*lease, clock))(
+                .update_log(log, |stored_log, clock| stored_log.evict(*lease, clock))(
                 |(), _| StoreResponse::Done,
             ),
             StoreRequest::Post(..) => (StoreResponse::Posted(0), Vec::new()),
         }
     }
 
-    /// The nodes that are told the log's news.
+    /// The nodes that receive the events of a log.
     pub fn subscribers(&self, log: &LogId) -> impl Iterator<Item = NodeId> {
-        let opened = self.subscriptions.iter();
-        opened.filter_map(move |(node, logs)| logs.contains(log).then_some(*node))
+        let subscribed = self.subscriptions.iter();
+        subscribed.filter_map(move |(node, logs)| logs.contains(log).then_some(*node))
     }
 
-    /// The store comes back empty. Its clock goes on.
+    /// Simulates a store that restarts empty. Its clock continues.
     pub fn wipe(&mut self) {
         *self = Self {
             clock: self.clock,
@@ -105,7 +109,7 @@ impl InMemoryStore {
         };
     }
 
-    /// The store comes back as it once was. Its clock goes on.
+    /// Simulates a store that restarts with the state of a backup. Its clock continues.
     pub fn restore(&mut self, backup: &Self) {
         *self = Self {
             clock: self.clock,
@@ -113,32 +117,33 @@ impl InMemoryStore {
         };
     }
 
-    /// Whether it holds nothing but what goes by itself.
+    /// Whether the store holds no nodes, subscriptions or members. Empty logs do not count, because
+    /// they expire.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        let is_forgotten = |log: &StoredLog| log.members.is_empty();
+        let is_empty_log = |log: &StoredLog| log.members.is_empty();
         self.nodes.is_empty()
             && self.subscriptions.is_empty()
-            && self.logs.values().all(is_forgotten)
+            && self.logs.values().all(is_empty_log)
     }
 
-    fn heartbeat(&mut self, lease: Lease, beat: u64, status: &str) -> StoreResponse {
+    fn heartbeat(&mut self, lease: Lease, counter: u64, status: &str) -> StoreResponse {
         let is_listed = self.nodes.contains_key(&lease.node);
-        let line = self.nodes.entry(lease.node).or_insert_with(|| NodeStatus {
+        let entry = self.nodes.entry(lease.node).or_insert_with(|| NodeStatus {
             lease,
-            heartbeat: beat,
+            heartbeat: counter,
             is_fenced: false,
             status: status.to_owned(),
         });
-        if lease.epoch > line.lease.epoch {
-            line.lease = lease;
-            line.is_fenced = false;
-            line.heartbeat = 0;
+        if lease.epoch > entry.lease.epoch {
+            entry.lease = lease;
+            entry.is_fenced = false;
+            entry.heartbeat = 0;
         }
-        let valid = lease == line.lease && !line.is_fenced;
-        if valid && beat >= line.heartbeat {
-            line.heartbeat = beat;
-            status.clone_into(&mut line.status);
+        let valid = lease == entry.lease && !entry.is_fenced;
+        if valid && counter >= entry.heartbeat {
+            entry.heartbeat = counter;
+            status.clone_into(&mut entry.status);
         }
         StoreResponse::Heartbeat {
             valid,
@@ -147,33 +152,33 @@ impl InMemoryStore {
         }
     }
 
-    fn fence(&mut self, lease: Lease, beat: u64) -> bool {
-        let Some(line) = self.nodes.get_mut(&lease.node) else {
+    fn fence(&mut self, lease: Lease, counter: u64) -> bool {
+        let Some(entry) = self.nodes.get_mut(&lease.node) else {
             return false;
         };
-        if line.lease == lease && line.heartbeat == beat {
-            line.is_fenced = true;
+        if entry.lease == lease && entry.heartbeat == counter {
+            entry.is_fenced = true;
         }
-        line.lease.epoch > lease.epoch || line.lease == lease && line.is_fenced
+        entry.lease.epoch > lease.epoch || entry.lease == lease && entry.is_fenced
     }
 
     fn remove_node(&mut self, lease: Lease) -> StoreResponse {
-        if self.nodes.get(&lease.node).map(|line| line.lease) == Some(lease) {
+        if self.nodes.get(&lease.node).map(|entry| entry.lease) == Some(lease) {
             self.nodes.remove(&lease.node);
             self.subscriptions.remove(&lease.node);
         }
         StoreResponse::Done
     }
 
-    fn logs_of(&self, node: NodeId) -> StoreResponse {
-        let opened = self.subscriptions.get(&node);
-        StoreResponse::Logs(opened.into_iter().flatten().cloned().collect())
+    fn subscribed_logs(&self, node: NodeId) -> StoreResponse {
+        let subscribed = self.subscriptions.get(&node);
+        StoreResponse::Logs(subscribed.into_iter().flatten().cloned().collect())
     }
 
     fn unsubscribe(&mut self, node: NodeId, log: &LogId) {
-        if let Some(opened) = self.subscriptions.get_mut(&node) {
-            opened.remove(log);
-            if opened.is_empty() {
+        if let Some(subscribed) = self.subscriptions.get_mut(&node) {
+            subscribed.remove(log);
+            if subscribed.is_empty() {
                 self.subscriptions.remove(&node);
             }
         }
@@ -183,10 +188,10 @@ impl InMemoryStore {
         self.logs.get(log).map(StoredLog::snapshot)
     }
 
-    /// Applies `change` to a log. The log is kept if it has seats afterwards, and for a while if it existed
-    /// before and is empty now. The returned function makes the answer of the result and the log after
-    /// the change.
-    fn edit<R, A>(
+    /// Applies `change` to a log. The log is kept if it has members afterwards, and for the
+    /// retention time if it existed before and is empty now. The returned function builds the
+    /// response from the result and the log after the change.
+    fn update_log<R, A>(
         &mut self,
         id: &LogId,
         change: impl FnOnce(&mut StoredLog, &mut PositionClock) -> R,
@@ -197,8 +202,8 @@ impl InMemoryStore {
         let mut log = self.logs.remove(id).unwrap_or_default();
         let existed = log.exists();
         let result = change(&mut log, &mut self.clock);
-        let news = std::mem::take(&mut log.events);
-        // What was empty before and got no seat has not begun.
+        let events = std::mem::take(&mut log.events);
+        // A log that did not exist and got no member is not created.
         if log.exists() && (existed || !log.members.is_empty()) {
             log.empty_since = log
                 .members
@@ -207,32 +212,35 @@ impl InMemoryStore {
             self.logs.insert(id.clone(), log);
         }
         let after = self.snapshot(id);
-        let news = news.into_iter().map(|news| (id.clone(), news)).collect();
-        move |answer| (answer(result, after), news)
+        let events = events
+            .into_iter()
+            .map(|events| (id.clone(), events))
+            .collect();
+        move |make_response| (make_response(result, after), events)
     }
 }
 
-/// Time as positions see it: it never stands still between two lives of a log.
+/// A clock for positions that advances strictly between two generations of a log.
 #[derive(Clone, Copy, Debug, Default)]
 struct PositionClock(u64);
 
 impl PositionClock {
-    fn set(&mut self, now_us: u64) {
+    fn advance_to_time(&mut self, now_us: u64) {
         self.0 = self.0.max(now_us);
     }
 
-    fn pass(&mut self, position: u64) {
+    fn advance_to_position(&mut self, position: u64) {
         self.0 = self.0.max(position);
     }
 
-    /// Later than all that has been, and than these.
-    fn after(&mut self, others: impl IntoIterator<Item = u64>) -> u64 {
+    /// A value greater than all earlier ones and than these.
+    fn next_after(&mut self, others: impl IntoIterator<Item = u64>) -> u64 {
         self.0 = others.into_iter().fold(self.0, u64::max) + 1;
         self.0
     }
 }
 
-/// A log; as long as its generation is 0, there is none.
+/// A stored log. Generation 0 means that the log does not exist.
 #[derive(Clone, Debug, Default)]
 struct StoredLog {
     version: LogVersion,
@@ -247,17 +255,17 @@ impl StoredLog {
         self.version.generation != 0
     }
 
-    fn is_over(&self, now_us: u64) -> bool {
+    fn is_expired(&self, now_us: u64) -> bool {
         self.empty_since
             .is_some_and(|since| now_us.saturating_sub(since) >= EMPTY_LOG_RETENTION_US)
     }
 
     fn snapshot(&self) -> Snapshot {
-        let mut seats: Vec<_> = self.members.values().cloned().collect();
-        seats.sort_by_key(|seat| (seat.since, seat.peer));
+        let mut members: Vec<_> = self.members.values().cloned().collect();
+        members.sort_by_key(|member| (member.since, member.peer));
         Snapshot {
             version: self.version,
-            members: seats,
+            members,
         }
     }
 
@@ -267,18 +275,20 @@ impl StoredLog {
     }
 
     fn is_taken(&self, address: &Address) -> bool {
-        self.members.values().any(|seat| seat.address == *address)
+        self.members
+            .values()
+            .any(|member| member.address == *address)
     }
 
-    fn is_full(&self, seats: usize) -> bool {
-        seats != 0 && self.members.len() >= seats
+    fn is_full(&self, members_max: usize) -> bool {
+        members_max != 0 && self.members.len() >= members_max
     }
 
-    /// Begins a life that is later than all that is known of this log.
-    fn begin_generation(&mut self, known: LogVersion, clock: &mut PositionClock) {
-        let seed = clock.after([
-            known.generation,
-            known.head.get(),
+    /// Begins a generation that is greater than every known version of this log.
+    fn begin_generation(&mut self, known_version: LogVersion, clock: &mut PositionClock) {
+        let seed = clock.next_after([
+            known_version.generation,
+            known_version.head.get(),
             self.version.generation,
             self.version.head.get(),
         ]);
@@ -289,14 +299,14 @@ impl StoredLog {
     }
 
     fn append_event(&mut self, change: StoredChange, clock: &mut PositionClock) {
-        clock.pass(self.version.head.get());
+        clock.advance_to_position(self.version.head.get());
         self.events.push(LogEvent {
             version: self.version,
             change,
         });
     }
 
-    /// Gives a seat at the next position, or restores one that was at `since`.
+    /// Adds a member at the next position, or restores a member that joined at `since`.
     fn add_member(
         &mut self,
         lease: Lease,
@@ -304,45 +314,45 @@ impl StoredLog {
         since: Option<Position>,
         clock: &mut PositionClock,
     ) {
-        // A restored seat is no younger than the change that restores it.
+        // The head must not be behind the join position of a restored member.
         self.version.head = self.version.head.max(since.unwrap_or_default()).next();
-        let seat = StoredMember {
+        let member = StoredMember {
             peer: wanted.peer,
             address: wanted.address.clone(),
             lease,
             since: since.unwrap_or(self.version.head),
             metadata: wanted.metadata.clone(),
         };
-        self.members.insert(seat.peer, seat.clone());
-        self.append_event(StoredChange::Join(seat), clock);
+        self.members.insert(member.peer, member.clone());
+        self.append_event(StoredChange::Join(member), clock);
     }
 
-    fn remove_member(&mut self, peer: PeerId, departure: LeaveCause, clock: &mut PositionClock) {
+    fn remove_member(&mut self, peer: PeerId, cause: LeaveCause, clock: &mut PositionClock) {
         self.members.remove(&peer);
         self.version.head = self.version.head.next();
-        self.append_event(StoredChange::Leave(peer, departure), clock);
+        self.append_event(StoredChange::Leave(peer, cause), clock);
     }
 
-    /// The seats that a node has under this epoch or an older one, oldest first.
+    /// The members that a node has under this epoch or an older one, oldest first.
     fn members_of(&self, lease: Lease) -> Vec<PeerId> {
-        let seats = self.snapshot().members.into_iter();
-        let its = seats.filter(|seat| is_same_or_older_epoch(seat.lease, lease));
-        its.map(|seat| seat.peer).collect()
+        let members = self.snapshot().members.into_iter();
+        let own = members.filter(|member| is_same_or_older_epoch(member.lease, lease));
+        own.map(|member| member.peer).collect()
     }
 
     fn change(
         &mut self,
         lease: Lease,
         proposal: &Proposal,
-        seats: usize,
+        members_max: usize,
         clock: &mut PositionClock,
     ) -> ChangeOutcome {
         if self.is_fenced(lease) {
             return ChangeOutcome::Fenced;
         }
         match proposal {
-            Proposal::Join(wanted) => self.join(lease, wanted, seats, clock),
-            Proposal::Leave(peer, departure) => self.leave(lease, *peer, *departure, clock),
+            Proposal::Join(wanted) => self.join(lease, wanted, members_max, clock),
+            Proposal::Leave(peer, cause) => self.leave(lease, *peer, *cause, clock),
         }
     }
 
@@ -350,16 +360,16 @@ impl StoredLog {
         &mut self,
         lease: Lease,
         wanted: &MemberSpec,
-        seats: usize,
+        members_max: usize,
         clock: &mut PositionClock,
     ) -> ChangeOutcome {
-        if let Some(seat) = self.members.get(&wanted.peer) {
-            return ChangeOutcome::AlreadyMember(seat.since);
+        if let Some(member) = self.members.get(&wanted.peer) {
+            return ChangeOutcome::AlreadyMember(member.since);
         }
         if self.is_taken(&wanted.address) {
             return ChangeOutcome::Rejected(JoinRejection::Taken);
         }
-        if self.is_full(seats) {
+        if self.is_full(members_max) {
             return ChangeOutcome::Rejected(JoinRejection::Full);
         }
         if !self.exists() {
@@ -373,58 +383,61 @@ impl StoredLog {
         &mut self,
         lease: Lease,
         peer: PeerId,
-        departure: LeaveCause,
+        cause: LeaveCause,
         clock: &mut PositionClock,
     ) -> ChangeOutcome {
-        let is_eviction = matches!(departure, LeaveCause::Evicted(_));
-        let seat = self.members.get(&peer);
-        if !seat.is_some_and(|seat| is_eviction || is_same_or_older_epoch(seat.lease, lease)) {
+        let is_eviction = matches!(cause, LeaveCause::Evicted(_));
+        let member = self.members.get(&peer);
+        if !member.is_some_and(|member| is_eviction || is_same_or_older_epoch(member.lease, lease))
+        {
             return ChangeOutcome::NotAMember;
         }
-        self.remove_member(peer, departure, clock);
+        self.remove_member(peer, cause, clock);
         ChangeOutcome::Applied(self.version)
     }
 
-    /// Who was declined; none if the lease is fenced.
+    /// Sets the members of a node, and returns the rejected joins; `None` if the lease is fenced.
     fn sync(
         &mut self,
         lease: Lease,
-        known: LogVersion,
+        known_version: LogVersion,
         wanted: &[MemberSpec],
-        seats: usize,
+        members_max: usize,
         clock: &mut PositionClock,
     ) -> Option<Vec<(PeerId, JoinRejection)>> {
         if self.is_fenced(lease) {
             return None;
         }
-        let forgot = self.version.generation < known.generation
-            || self.version.generation == known.generation && self.version.head < known.head;
-        if !self.exists() || forgot {
-            self.begin_generation(known, clock);
+        let is_rolled_back = self.version.generation < known_version.generation
+            || self.version.generation == known_version.generation
+                && self.version.head < known_version.head;
+        if !self.exists() || is_rolled_back {
+            self.begin_generation(known_version, clock);
         }
-        // First, so that whom the node has let go stands in nobody's way.
+        // Removals come first: a removed member must not block the address or the room for a new
+        // one.
         for peer in self.members_of(lease) {
             if wanted.iter().all(|wanted| wanted.peer != peer) {
                 self.remove_member(peer, LeaveCause::Requested(LeaveKind::Announced), clock);
             }
         }
-        let is_same_life = known.generation == self.version.generation;
-        let mut declined = Vec::new();
+        let is_same_generation = known_version.generation == self.version.generation;
+        let mut rejected = Vec::new();
         for wanted in wanted {
-            if let Some(seat) = self.members.get_mut(&wanted.peer) {
-                if seat.lease.node != lease.node || is_same_or_older_epoch(seat.lease, lease) {
-                    seat.lease = lease;
+            if let Some(member) = self.members.get_mut(&wanted.peer) {
+                if member.lease.node != lease.node || is_same_or_older_epoch(member.lease, lease) {
+                    member.lease = lease;
                 }
             } else if self.is_taken(&wanted.address) {
-                declined.push((wanted.peer, JoinRejection::Taken));
-            } else if wanted.since.is_none() && self.is_full(seats) {
-                declined.push((wanted.peer, JoinRejection::Full));
+                rejected.push((wanted.peer, JoinRejection::Taken));
+            } else if wanted.since.is_none() && self.is_full(members_max) {
+                rejected.push((wanted.peer, JoinRejection::Full));
             } else {
-                let since = wanted.since.filter(|_| !is_same_life);
+                let since = wanted.since.filter(|_| !is_same_generation);
                 self.add_member(lease, wanted, since, clock);
             }
         }
-        Some(declined)
+        Some(rejected)
     }
 
     fn evict(&mut self, lease: Lease, clock: &mut PositionClock) {
@@ -439,7 +452,7 @@ impl StoredLog {
     }
 }
 
-/// Whether a seat's lease is this one or an older one of the same node.
-fn is_same_or_older_epoch(seat: Lease, lease: Lease) -> bool {
-    seat.node == lease.node && seat.epoch <= lease.epoch
+/// Whether the lease of a member is this one or an older one of the same node.
+fn is_same_or_older_epoch(member: Lease, lease: Lease) -> bool {
+    member.node == lease.node && member.epoch <= lease.epoch
 }

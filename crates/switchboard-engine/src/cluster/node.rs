@@ -1,9 +1,9 @@
-//! One node of a cluster, as a machine: it knows no socket and no clock.
+//! One node of a cluster, as a state machine without sockets and clocks.
 //!
-//! Its driver hands it what happens ([`NodeInput`]) and the time, and then fetches what follows
-//! ([`Node::poll_effect`]). While the store is connected and nothing is under way, it takes the next
-//! requests ([`Node::next_batch`]), has them carried out in their order, and hands in the answers in
-//! the same order. When the connection breaks, everything under way is taken for lost.
+//! The driver passes in the inputs ([`NodeInput`]) and the time, and then fetches the effects
+//! ([`Node::poll_effect`]). While the store is connected and no batch is in flight, the driver
+//! fetches the next requests ([`Node::next_batch`]), executes them in order, and passes in the
+//! responses in the same order. When the connection breaks, all requests in flight count as lost.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -28,80 +28,82 @@ mod connection;
 mod proposals;
 mod responses;
 
-/// How long a join may wait for the store.
+/// How long a join may wait for the store before it is rejected.
 const JOIN_TIMEOUT: Duration = Duration::from_millis(1800);
 
-/// How long whoever is taken for a ghost has had to answer.
+/// Challenge timeout: how long a member that is taken for unresponsive has to answer.
 const CHALLENGE: Duration = Duration::from_secs(2);
 
-/// How long news may come out of order before the log is read anew.
+/// How long an event may be missing before the log is read again.
 const GAP_TIMEOUT: Duration = Duration::from_millis(50);
 
-/// How long a log is kept that nobody here wants any more: longer than a challenge takes.
+/// How long a replica is kept after its last local member left. Longer than a challenge takes.
 const IDLE_RETENTION: Duration = Duration::from_secs(10);
 
-/// Changes that may wait for the store; joins beyond are declined.
+/// Maximum number of requests queued for the store. Further joins are rejected.
 const QUEUE_MAX: usize = 16 * 1024;
 
-/// Requests in one round trip, and seats that the store goes through for them: it must answer in time.
+/// Maximum numbers of requests in one round trip and of members that the store visits for them.
+/// They bound the response time of the store.
 const BATCH_MAX: usize = 512;
 const BATCH_MEMBERS_MAX: usize = 2000;
 
-/// Beats in the time of a lease.
+/// Heartbeats per lease duration.
 pub const HEARTBEATS_PER_LEASE: u32 = 10;
 
-/// Logs that are read with each beat, in turn: where a log's last news are lost, nothing after them
-/// tells.
+/// Logs that are read after each heartbeat, in rotation. This finds the loss of the last event of a
+/// log, after which no event follows that would show the gap.
 const PROBES_PER_HEARTBEAT: usize = 4;
 
-/// What a node is told when it begins.
+/// The settings of a node.
 #[derive(Clone, Debug)]
 pub struct NodeSettings {
-    /// Its id, drawn at random.
+    /// The id of the node, drawn at random.
     pub node: NodeId,
-    /// How long it may be silent before the others take it for dead.
+    /// How long the node may be silent before the other nodes declare it dead.
     pub lease: Duration,
-    /// The bounds in force.
+    /// The limits in force.
     pub limits: Arc<Limits>,
 }
 
-/// What happens.
+/// An input of the state machine.
 #[derive(Debug)]
 pub enum NodeInput {
-    /// A member of this node comes or goes, or another's is to go.
+    /// A member of this node joins or leaves, or this node proposes to evict a member of another
+    /// node.
     Propose(LogId, Change),
-    /// Something for another node.
+    /// Sends a message to another node.
     Send(NodeId, NodeMessage),
-    /// The store is there. What was asked before is not answered any more.
+    /// The store is connected. Earlier requests are not answered any more.
     Connected,
-    /// The store is away.
+    /// The store is disconnected.
     Disconnected,
-    /// The answers to the last batch.
+    /// The responses to the last batch.
     Responses(Vec<StoreResponse>),
-    /// A change in a log that this node has opened.
+    /// An event of a log to which this node is subscribed.
     LogEvent(LogId, LogEvent),
-    /// A message for this node.
+    /// An encoded envelope with messages for this node.
     Envelope(Vec<u8>),
-    /// The node will stop: its seats become free, and it is struck off the list.
+    /// The node will stop: it releases its memberships and removes itself from the node list.
     Close,
 }
 
-/// What follows.
+/// An effect that the driver carries out.
 #[derive(Debug)]
 pub enum NodeEffect {
-    /// For the hub, in one step.
+    /// These changes of a log are committed; the hub applies them in one step.
     Committed(LogId, Vec<Entry>),
-    /// For the hub.
+    /// A change for this member was not committed.
     Rejected(LogId, PeerId, RejectReason),
-    /// For the hub.
+    /// A message from another node arrived.
     NodeMessage(NodeId, NodeMessage),
-    /// For the hub.
+    /// A message of this node could not be sent.
     Undeliverable(NodeMessage),
-    /// The store has forgotten this node, and perhaps all else that it was told.
+    /// The store has lost the entry of this node, and possibly all other data.
     StoreLost,
 }
 
-/// What a request was for.
+/// A request in flight: what its response is used for.
 #[derive(Debug)]
 enum PendingRequest {
     Heartbeat(u32),
@@ -118,7 +120,7 @@ enum PendingRequest {
     Nothing,
 }
 
-/// What is to be looked at again at some time.
+/// A timer of the state machine.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Timer {
     Heartbeat,
@@ -128,7 +130,7 @@ enum Timer {
     RestoreGrace(LogId),
 }
 
-/// The machine.
+/// The state machine of a node.
 pub struct Node {
     settings: NodeSettings,
     dialects: Arc<dyn DialectRegistry>,
@@ -137,17 +139,17 @@ pub struct Node {
     joins: u64,
     status: String,
     failure_detector: FailureDetector,
-    /// Since when the store has been there, or away.
+    /// `Ok`: connected since this time. `Err`: disconnected since this time.
     connected: Result<Instant, Instant>,
     is_closing: bool,
     replicas: BTreeMap<LogId, Replica>,
-    /// The last log that was read in its turn.
+    /// The log that was probed last, where the rotation continues.
     last_probed: Option<LogId>,
-    /// Requests for the next round trips, and what they are for.
+    /// Requests for the next round trips, each with the use of its response.
     queue: VecDeque<(StoreRequest, PendingRequest)>,
     in_flight: Vec<PendingRequest>,
     outbox: NodeOutbox,
-    /// Something has been answered since the store was last away.
+    /// Whether the store has answered a heartbeat since it was last disconnected.
     is_store_confirmed: bool,
     timers: BTreeSet<(Instant, Timer)>,
     effects: VecDeque<NodeEffect>,
@@ -163,19 +165,20 @@ impl std::fmt::Debug for Node {
 }
 
 impl Node {
-    /// A node that has nothing yet and no connection.
+    /// Creates a node without logs and without a connection.
     #[must_use]
-    pub fn new(settings: NodeSettings, words: Arc<dyn DialectRegistry>, now: Instant) -> Self {
+    pub fn new(settings: NodeSettings, dialects: Arc<dyn DialectRegistry>, now: Instant) -> Self {
         let node = settings.node;
-        // Others see a last beat up to one interval late, and that none follows it up to one interval
-        // after their patience is over: with what must be said then, all is over within the lease.
-        let watch = FailureDetector::new(node, settings.lease * 3 / 4);
+        // Another node sees the last heartbeat up to one interval late, and notices the timeout up
+        // to one interval late. With three quarters of the lease as the timeout, the fence and the
+        // evictions complete within the lease.
+        let failure_detector = FailureDetector::new(node, settings.lease * 3 / 4);
         Self {
             lease: Lease { node, epoch: 1 },
             heartbeat: 0,
             joins: 0,
             status: String::new(),
-            failure_detector: watch,
+            failure_detector,
             connected: Err(now),
             is_closing: false,
             replicas: BTreeMap::new(),
@@ -187,40 +190,40 @@ impl Node {
             timers: BTreeSet::new(),
             effects: VecDeque::new(),
             settings,
-            dialects: words,
+            dialects,
         }
     }
 
-    /// Takes an input.
+    /// Processes an input.
     pub fn handle(&mut self, input: NodeInput, now: Instant) {
         match input {
             NodeInput::Propose(log, Change::Join(member)) => self.propose_join(log, member, now),
-            NodeInput::Propose(log, Change::Leave(peer, departure)) => {
-                self.propose_leave(log, peer, departure, now);
+            NodeInput::Propose(log, Change::Leave(peer, cause)) => {
+                self.propose_leave(log, peer, cause, now);
             }
-            NodeInput::Send(to, letter) => self.queue_message(to, letter),
+            NodeInput::Send(to, message) => self.queue_message(to, message),
             NodeInput::Connected => self.handle_connected(now),
             NodeInput::Disconnected => self.handle_disconnected(now),
-            NodeInput::Responses(answers) => {
-                let asked = std::mem::take(&mut self.in_flight);
-                for (asked, answer) in asked.into_iter().zip(answers) {
-                    self.handle_response(asked, answer, now);
+            NodeInput::Responses(responses) => {
+                let in_flight = std::mem::take(&mut self.in_flight);
+                for (pending, response) in in_flight.into_iter().zip(responses) {
+                    self.handle_response(pending, response, now);
                 }
             }
-            NodeInput::LogEvent(log, news) => self.handle_log_event(&log, news, now),
+            NodeInput::LogEvent(log, event) => self.handle_log_event(&log, event, now),
             NodeInput::Envelope(bytes) => self.receive_envelope(&bytes, now),
             NodeInput::Close => self.close(),
         }
     }
 
-    /// Does what is due at `now`.
+    /// Fires the timers that are due at `now`.
     pub fn handle_timeout(&mut self, now: Instant) {
         while let Some((at, _)) = self.timers.first() {
             if *at > now {
                 return;
             }
-            if let Some((at, alarm)) = self.timers.pop_first() {
-                self.set_timer(alarm, at, now);
+            if let Some((at, timer)) = self.timers.pop_first() {
+                self.fire_timer(timer, at, now);
             }
         }
     }
@@ -231,109 +234,110 @@ impl Node {
         self.timers.first().map(|(at, _)| *at)
     }
 
-    /// The next thing that follows, if any.
+    /// Removes the next effect from the queue, if any.
     pub fn poll_effect(&mut self) -> Option<NodeEffect> {
         self.effects.pop_front()
     }
 
-    /// The requests of the next round trip; empty if there are none, or the last ones are not
-    /// answered yet, or the store is away.
+    /// The requests of the next round trip. Empty if there are none, if a batch is in flight, or if
+    /// the store is disconnected.
     pub fn next_batch(&mut self) -> Vec<StoreRequest> {
         if self.connected.is_err() || !self.in_flight.is_empty() {
             return Vec::new();
         }
-        // What somebody says before it leaves is to be heard before.
+        // Messages come first: they must arrive before the leave of their sender.
         let mut batch = self.next_messages();
-        let mut seats = 0;
-        let is_due = |(request, asked): &&(StoreRequest, PendingRequest)| {
-            let is_due = seats < BATCH_MEMBERS_MAX && !self.has_queued_messages(asked);
-            seats += self.members_touched(request, asked);
+        let mut members = 0;
+        let is_due = |(request, pending): &&(StoreRequest, PendingRequest)| {
+            let is_due = members < BATCH_MEMBERS_MAX && !self.has_queued_messages(pending);
+            members += self.members_touched(request, pending);
             is_due
         };
         let count = self.queue.iter().take(BATCH_MAX).take_while(is_due).count();
         batch.extend(self.queue.drain(..count));
-        let (requests, asked) = batch.into_iter().unzip();
-        self.in_flight = asked;
+        let (requests, in_flight) = batch.into_iter().unzip();
+        self.in_flight = in_flight;
         requests
     }
 
-    /// Whether somebody is to leave whose letters still wait.
-    fn has_queued_messages(&self, asked: &PendingRequest) -> bool {
-        let PendingRequest::Leave(_, peer, ..) = asked else {
+    /// Whether the request is the leave of a member that still has queued messages.
+    fn has_queued_messages(&self, pending: &PendingRequest) -> bool {
+        let PendingRequest::Leave(_, peer, ..) = pending else {
             return false;
         };
         self.outbox.has_waiting_of(*peer)
     }
 
-    /// A portion of the letters.
+    /// The next batch of messages, as requests.
     fn next_messages(&mut self) -> Vec<(StoreRequest, PendingRequest)> {
-        let portion = self.outbox.take_batch().into_iter();
-        let posts = portion.map(|(to, letters)| {
-            let message = letters.iter().map(|(at, letter)| (*at, letter));
-            let request = StoreRequest::Post(to, envelope::write(self.lease.node, message));
-            let letters = letters.into_iter().map(|(_, letter)| letter);
-            (request, PendingRequest::Post(letters.collect()))
+        let batch = self.outbox.take_batch().into_iter();
+        let posts = batch.map(|(to, messages)| {
+            let positioned = messages.iter().map(|(at, message)| (*at, message));
+            let request = StoreRequest::Post(to, envelope::write(self.lease.node, positioned));
+            let messages = messages.into_iter().map(|(_, message)| message);
+            (request, PendingRequest::Post(messages.collect()))
         });
         posts.collect()
     }
 
-    /// How many seats the store goes through for a request.
-    fn members_touched(&self, request: &StoreRequest, asked: &PendingRequest) -> usize {
-        let (PendingRequest::Sync(log, _) | PendingRequest::Read(log, _)) = asked else {
+    /// How many members the store visits for a request.
+    fn members_touched(&self, request: &StoreRequest, pending: &PendingRequest) -> usize {
+        let (PendingRequest::Sync(log, _) | PendingRequest::Read(log, _)) = pending else {
             return 1;
         };
         let mut wanted = 0;
-        if let StoreRequest::Sync { wanted: seats, .. } = request {
-            wanted = seats.len();
+        if let StoreRequest::Sync { wanted: specs, .. } = request {
+            wanted = specs.len();
         }
         1 + wanted + self.replicas.get(log).map_or(0, Replica::len)
     }
 
-    /// What the next beats say of this node.
+    /// Sets the status report that the next heartbeats carry.
     pub fn set_status(&mut self, status: String) {
         self.status = status;
     }
 
-    /// Its lease.
+    /// The current lease of this node.
     #[must_use]
     pub fn lease(&self) -> Lease {
         self.lease
     }
 
-    /// The nodes on the list, as last seen, each with when its beat was last seen to change.
+    /// The nodes on the node list as last seen, each with the time when its heartbeat was last seen
+    /// to change.
     pub fn nodes(&self) -> impl Iterator<Item = (&NodeStatus, Instant)> {
         self.failure_detector.nodes()
     }
 
-    /// For how long the store has been away.
+    /// For how long the store has been disconnected; `None` while it is connected.
     #[must_use]
     pub fn down_for(&self, now: Instant) -> Option<Duration> {
         let since = self.connected.err()?;
         Some(now.saturating_duration_since(since))
     }
 
-    /// Requests and letters that wait or are under way; beats are none.
+    /// The number of requests and messages that are queued or in flight, without heartbeats.
     #[must_use]
     pub fn queue_len(&self) -> usize {
-        let queued = self.queue.iter().map(|(_, asked)| asked);
+        let queued = self.queue.iter().map(|(_, pending)| pending);
         let requests = queued.chain(&self.in_flight);
-        let is_one = |asked: &&PendingRequest| {
+        let is_counted = |pending: &&PendingRequest| {
             !matches!(
-                asked,
+                pending,
                 PendingRequest::Heartbeat(_) | PendingRequest::Post(_)
             )
         };
-        requests.filter(is_one).count() + self.outbox.len()
+        requests.filter(is_counted).count() + self.outbox.len()
     }
 
-    /// The logs known here, and how many seats they have.
+    /// The numbers of logs that this node replicates and of members in them.
     #[must_use]
     pub fn logs(&self) -> (usize, usize) {
-        let seats = self.replicas.values().map(Replica::len).sum();
-        (self.replicas.len(), seats)
+        let members = self.replicas.values().map(Replica::len).sum();
+        (self.replicas.len(), members)
     }
 
-    /// The rooms that this node has members in, and how many.
+    /// The numbers of rooms in which this node has members and of these members.
     #[must_use]
     pub fn rooms(&self) -> (usize, usize) {
         let rooms = self.replicas.iter();
@@ -344,8 +348,8 @@ impl Node {
             .fold((0, 0), |(rooms, all), members| (rooms + 1, all + members))
     }
 
-    fn enqueue(&mut self, request: StoreRequest, asked: PendingRequest) {
-        self.queue.push_back((request, asked));
+    fn enqueue(&mut self, request: StoreRequest, pending: PendingRequest) {
+        self.queue.push_back((request, pending));
     }
 
     fn emit_committed(&mut self, log: &LogId, entries: Vec<Entry>) {
@@ -355,12 +359,12 @@ impl Node {
         }
     }
 
-    fn emit_rejected(&mut self, log: &LogId, peer: PeerId, why: RejectReason) {
+    fn emit_rejected(&mut self, log: &LogId, peer: PeerId, reason: RejectReason) {
         self.effects
-            .push_back(NodeEffect::Rejected(log.clone(), peer, why));
+            .push_back(NodeEffect::Rejected(log.clone(), peer, reason));
     }
 
-    /// How many seats there may be when this member is given one.
+    /// The maximum number of members of the log when this member joins; 0 means no limit.
     fn members_max(&self, log: &LogId, newcomer: &Member) -> usize {
         match log {
             LogId::Room(_) => self.settings.limits.members_max(newcomer),
@@ -368,18 +372,18 @@ impl Node {
         }
     }
 
-    // Time
+    // Timers
 
-    fn set_timer(&mut self, alarm: Timer, at: Instant, now: Instant) {
-        match alarm {
+    fn fire_timer(&mut self, timer: Timer, at: Instant, now: Instant) {
+        match timer {
             Timer::Heartbeat if self.connected.is_ok() => self.send_heartbeat(now),
             Timer::Heartbeat => {}
             Timer::Join(log, peer) => {
                 let replica = self.replicas.get(&log);
-                let is_late = replica
+                let has_timed_out = replica
                     .and_then(|replica| replica.desired.get(&peer))
-                    .is_some_and(|want| want.join_deadline == Some(at));
-                if is_late && self.abandon_join(&log, peer) {
+                    .is_some_and(|desired| desired.join_deadline == Some(at));
+                if has_timed_out && self.abandon_join(&log, peer) {
                     self.emit_rejected(&log, peer, RejectReason::Unavailable);
                     self.schedule_close(&log, now);
                 }
@@ -389,7 +393,7 @@ impl Node {
                     self.fill_gap(&log);
                 }
             }
-            Timer::IdleRetention(log) => self.give_up_log(&log, at),
+            Timer::IdleRetention(log) => self.drop_idle_log(&log, at),
             Timer::RestoreGrace(log) => {
                 if let Some(replica) = self.replicas.get_mut(&log)
                     && replica.restore_grace == Some(at)
@@ -415,7 +419,7 @@ impl Node {
         }
     }
 
-    fn give_up_log(&mut self, log: &LogId, at: Instant) {
+    fn drop_idle_log(&mut self, log: &LogId, at: Instant) {
         let Some(replica) = self.replicas.get(log) else {
             return;
         };

@@ -1,5 +1,5 @@
-//! Letters that wait for the store: bounded as a whole and for each sender, and brought out in
-//! portions, so that nobody's letters keep the joins and leaves of others waiting.
+//! Messages that wait for the store. The total and the share of each sender are bounded. Messages
+//! are sent in batches so that they do not delay joins and leaves.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -7,132 +7,132 @@ use switchboard_core::{NodeId, NodeMessage, NodeMessageBody, PeerId, Position};
 
 use super::envelope::approximate_bytes;
 
-/// Letters that may wait or be under way, and their bytes, about.
+/// Maximum number of messages that are queued or in flight, and of their bytes (approximate).
 const MESSAGES_MAX: usize = 16 * 1024;
 const BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// Bytes that may wait of one sender: as much as for one client that does not read.
+/// Maximum number of bytes queued for one sender: the same as for one client that does not read.
 const SENDER_BYTES_MAX: usize = 1024 * 1024;
 
-/// Bytes that one round trip takes along, about.
+/// Bytes of messages in one round trip (approximate).
 const BATCH_BYTES: usize = 512 * 1024;
 
-/// A letter, and up to where its sender knew the log.
+/// A message, and the head of the log that its sender knew.
 pub(super) type PositionedMessage = (Position, NodeMessage);
 
-/// The letters of a node.
+/// The queued messages of a node, by receiving node.
 #[derive(Debug, Default)]
 pub(super) struct NodeOutbox {
     waiting: BTreeMap<NodeId, VecDeque<PositionedMessage>>,
-    /// Who was served last: the next one is first.
-    last: Option<NodeId>,
+    /// The node that was served last. The next batch begins after it.
+    last_served: Option<NodeId>,
     count: usize,
     bytes: usize,
-    of_senders: BTreeMap<PeerId, usize>,
+    bytes_by_sender: BTreeMap<PeerId, usize>,
 }
 
 impl NodeOutbox {
-    /// Letters that wait or are under way.
+    /// The number of messages that are queued or in flight.
     pub(super) fn len(&self) -> usize {
         self.count
     }
 
-    /// Takes a letter, or gives it back if there is no room for it.
+    /// Queues a message, or returns it if a limit is reached.
     pub(super) fn push(
         &mut self,
         to: NodeId,
         at: Position,
-        letter: NodeMessage,
+        message: NodeMessage,
     ) -> Option<NodeMessage> {
-        let bytes = approximate_bytes(&letter);
-        let sender = sender(&letter);
-        let of_sender = sender.and_then(|peer| self.of_senders.get(&peer).copied());
-        let of_sender = of_sender.unwrap_or_default() + bytes;
-        // Of an idle sender's letters the first is taken, however large.
-        let is_too_much = of_sender > SENDER_BYTES_MAX && of_sender > bytes;
+        let bytes = approximate_bytes(&message);
+        let sender = sender(&message);
+        let sender_bytes = sender.and_then(|peer| self.bytes_by_sender.get(&peer).copied());
+        let sender_bytes = sender_bytes.unwrap_or_default() + bytes;
+        // The first message of an idle sender is accepted at any size.
+        let is_too_much = sender_bytes > SENDER_BYTES_MAX && sender_bytes > bytes;
         if self.count >= MESSAGES_MAX || self.bytes + bytes > BYTES_MAX || is_too_much {
-            return Some(letter);
+            return Some(message);
         }
         self.count += 1;
         self.bytes += bytes;
         if let Some(peer) = sender {
-            self.of_senders.insert(peer, of_sender);
+            self.bytes_by_sender.insert(peer, sender_bytes);
         }
-        self.waiting.entry(to).or_default().push_back((at, letter));
+        self.waiting.entry(to).or_default().push_back((at, message));
         None
     }
 
-    /// The next portion, by receivers, each letter in the order in which it came. They count until
-    /// they are [`mark_sent`](Self::mark_sent).
+    /// Removes the next batch, grouped by receiver, in the order of queueing. The messages count
+    /// against the limits until [`mark_sent`](Self::mark_sent).
     pub(super) fn take_batch(&mut self) -> Vec<(NodeId, Vec<PositionedMessage>)> {
-        let mut portion = Vec::new();
+        let mut batch = Vec::new();
         let mut bytes = 0;
         while bytes < BATCH_BYTES {
-            let Some(to) = self.next() else {
+            let Some(to) = self.next_receiver() else {
                 break;
             };
-            let Some(letters) = self.waiting.get_mut(&to) else {
+            let Some(messages) = self.waiting.get_mut(&to) else {
                 break;
             };
-            let mut message = Vec::new();
+            let mut for_node = Vec::new();
             while bytes < BATCH_BYTES
-                && let Some(letter) = letters.pop_front()
+                && let Some(message) = messages.pop_front()
             {
-                bytes += approximate_bytes(&letter.1);
-                message.push(letter);
+                bytes += approximate_bytes(&message.1);
+                for_node.push(message);
             }
-            if letters.is_empty() {
+            if messages.is_empty() {
                 self.waiting.remove(&to);
             }
-            self.last = Some(to);
-            portion.push((to, message));
+            self.last_served = Some(to);
+            batch.push((to, for_node));
         }
-        portion
+        batch
     }
 
-    fn next(&self) -> Option<NodeId> {
+    fn next_receiver(&self) -> Option<NodeId> {
         let mut all = self.waiting.keys().copied();
-        let after = all.clone().find(|node| Some(*node) > self.last);
+        let after = all.clone().find(|node| Some(*node) > self.last_served);
         after.or_else(|| all.next())
     }
 
-    /// These letters are under way no more.
-    pub(super) fn mark_sent(&mut self, letters: &[NodeMessage]) {
-        for letter in letters {
-            let bytes = approximate_bytes(letter);
+    /// Stops counting messages that are no longer in flight.
+    pub(super) fn mark_sent(&mut self, messages: &[NodeMessage]) {
+        for message in messages {
+            let bytes = approximate_bytes(message);
             self.count -= 1;
             self.bytes -= bytes;
-            let Some(peer) = sender(letter) else {
+            let Some(peer) = sender(message) else {
                 continue;
             };
-            if let Some(rest) = self.of_senders.get_mut(&peer) {
-                *rest -= bytes;
-                if *rest == 0 {
-                    self.of_senders.remove(&peer);
+            if let Some(remaining) = self.bytes_by_sender.get_mut(&peer) {
+                *remaining -= bytes;
+                if *remaining == 0 {
+                    self.bytes_by_sender.remove(&peer);
                 }
             }
         }
     }
 
-    /// Whether a letter of this sender waits and is not under way yet.
+    /// Whether a message of this sender is queued and not yet in flight.
     pub(super) fn has_waiting_of(&self, peer: PeerId) -> bool {
         let mut waiting = self.waiting.values().flatten();
-        self.of_senders.contains_key(&peer)
-            && waiting.any(|(_, letter)| sender(letter) == Some(peer))
+        self.bytes_by_sender.contains_key(&peer)
+            && waiting.any(|(_, message)| sender(message) == Some(peer))
     }
 
-    /// All that waits, for nobody any more.
+    /// Removes all queued messages; they will not be sent.
     pub(super) fn take_all(&mut self) -> Vec<NodeMessage> {
         let waiting = std::mem::take(&mut self.waiting).into_values().flatten();
-        let letters: Vec<_> = waiting.map(|(_, letter)| letter).collect();
-        self.mark_sent(&letters);
-        letters
+        let messages: Vec<_> = waiting.map(|(_, message)| message).collect();
+        self.mark_sent(&messages);
+        messages
     }
 }
 
-/// The member that has sent it.
-fn sender(letter: &NodeMessage) -> Option<PeerId> {
-    match &letter.body {
+/// The member that sent the message, if a member did.
+fn sender(message: &NodeMessage) -> Option<PeerId> {
+    match &message.body {
         NodeMessageBody::Relay { from, .. } => Some(from.peer),
         NodeMessageBody::Bounce { .. }
         | NodeMessageBody::Announce { .. }
@@ -153,7 +153,7 @@ mod tests {
 
     use super::*;
 
-    fn letter(peer: u8, bytes: usize) -> NodeMessage {
+    fn message(peer: u8, bytes: usize) -> NodeMessage {
         let peer = PeerId::from_random([peer; 16]);
         let since = Position::from(1);
         let frame = ByteString::from("x".repeat(bytes));
@@ -177,27 +177,27 @@ mod tests {
 
     fn push(outbox: &mut NodeOutbox, node: u64, peer: u8, bytes: usize) -> bool {
         let at = Position::from(1);
-        let back = outbox.push(NodeId::from(node), at, letter(peer, bytes));
-        back.is_none()
+        let refused = outbox.push(NodeId::from(node), at, message(peer, bytes));
+        refused.is_none()
     }
 
     #[test]
-    fn one_sender_has_its_share_and_others_have_theirs() {
+    fn each_sender_has_its_own_byte_limit() {
         let mut outbox = NodeOutbox::default();
-        let taken = (0..100)
+        let accepted = (0..100)
             .filter(|_| push(&mut outbox, 1, 1, 100_000))
             .count();
-        assert_eq!(taken, 10);
+        assert_eq!(accepted, 10);
         assert!(push(&mut outbox, 1, 2, 100_000));
         assert!(
             push(&mut outbox, 2, 3, 2_000_000),
-            "the first, however large"
+            "the first message of a sender is accepted at any size"
         );
         assert!(!push(&mut outbox, 2, 3, 1));
     }
 
     #[test]
-    fn portions_are_small_and_serve_every_node() {
+    fn batches_are_bounded_and_rotate_over_the_nodes() {
         let mut outbox = NodeOutbox::default();
         for peer in 0..50 {
             assert!(push(&mut outbox, 1, peer, 100_000));
@@ -207,29 +207,33 @@ mod tests {
         assert_eq!(
             first
                 .iter()
-                .map(|(_, letters)| letters.len())
+                .map(|(_, messages)| messages.len())
                 .sum::<usize>(),
             6
         );
         let second = outbox.take_batch();
-        assert_eq!(second[0].0, NodeId::from(2), "who was not served is next");
+        assert_eq!(
+            second[0].0,
+            NodeId::from(2),
+            "the node that was not served is next"
+        );
     }
 
     #[test]
-    fn what_is_done_makes_room() {
+    fn sent_messages_free_the_byte_limit() {
         let mut outbox = NodeOutbox::default();
         while push(&mut outbox, 1, 1, 100_000) {}
-        let taken = outbox.take_batch().remove(0).1;
+        let in_flight = outbox.take_batch().remove(0).1;
         assert!(
             !push(&mut outbox, 1, 1, 100_000),
-            "what is under way counts"
+            "messages in flight count"
         );
-        let letters: Vec<_> = taken.into_iter().map(|(_, letter)| letter).collect();
-        outbox.mark_sent(&letters);
+        let messages: Vec<_> = in_flight.into_iter().map(|(_, message)| message).collect();
+        outbox.mark_sent(&messages);
         assert!(push(&mut outbox, 1, 1, 100_000));
         outbox.take_all();
         assert_eq!(
-            (outbox.len(), outbox.bytes, outbox.of_senders.len()),
+            (outbox.len(), outbox.bytes, outbox.bytes_by_sender.len()),
             (0, 0, 0)
         );
     }

@@ -1,4 +1,4 @@
-//! One log as this node knows it, and what its members want of it.
+//! The replica of one log on this node, and the memberships that local members want in it.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -14,13 +14,13 @@ use switchboard_core::{
 use super::store::{Lease, LogEvent, LogVersion, MemberSpec, Snapshot, StoredChange, StoredMember};
 use crate::DialectRegistry;
 
-/// News that may wait for what comes before them; with more, the log is read anew.
+/// Maximum number of events that wait for earlier ones. Beyond it, the log is read again.
 const EARLY_EVENTS_MAX: usize = 1024;
 
-/// Letters that may wait for the changes that their senders knew of.
+/// Maximum number of messages that wait for the changes that their senders knew.
 const HELD_MESSAGES_MAX: usize = 1024;
 
-/// A seat as the hub has been told of it.
+/// A membership as the hub was notified of it.
 #[derive(Clone, Debug)]
 struct AppliedMember {
     lease: Lease,
@@ -28,12 +28,12 @@ struct AppliedMember {
     member: Arc<Member>,
 }
 
-/// What a member of this node wants.
+/// A membership that a member of this node wants.
 #[derive(Debug)]
 pub(super) struct DesiredMember {
     pub(super) member: Arc<Member>,
     pub(super) metadata: String,
-    /// Until when its first seat may take; none once it has had one.
+    /// Deadline of the first join; `None` once the member has joined.
     pub(super) join_deadline: Option<Instant>,
 }
 
@@ -47,7 +47,7 @@ impl DesiredMember {
     }
 }
 
-/// A letter that came before the changes that its sender knew of.
+/// A message that arrived before the changes that its sender knew.
 #[derive(Debug)]
 pub(super) struct HeldMessage {
     pub(super) from: NodeId,
@@ -55,54 +55,54 @@ pub(super) struct HeldMessage {
     pub(super) message: NodeMessage,
 }
 
-/// What becomes of a letter.
+/// The result of [`Replica::hold`].
 pub(super) enum HoldOutcome {
-    /// It is for the hub.
+    /// The message can be delivered to the hub.
     Deliver(HeldMessage),
-    /// It waits.
+    /// The message is held back.
     Held,
-    /// Too many wait: it cannot be taken.
+    /// Too many messages are held back: this one is returned.
     Full(HeldMessage),
 }
 
-/// What news came to.
+/// The result of applying events to a replica.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ApplyResult {
-    /// The log is known up to here.
+    /// All received events are applied.
     InOrder,
-    /// Something before it is missing.
+    /// An earlier event is missing.
     Gap,
-    /// A member of this node has lost its seat of this epoch without being asked.
+    /// A member of this node has lost its membership of this epoch to an eviction of the node.
     Fenced(u32),
 }
 
-/// One log.
+/// The replica of one log.
 #[derive(Debug)]
 pub(super) struct Replica {
     node: NodeId,
     pub(super) version: LogVersion,
     applied: BTreeMap<PeerId, AppliedMember>,
     pub(super) desired: BTreeMap<PeerId, DesiredMember>,
-    /// The log was once seen to be as long as this.
+    /// The head of the log that the last probe or snapshot has shown.
     pub(super) head_seen: Position,
     early_events: BTreeMap<Position, LogEvent>,
     held_messages: VecDeque<HeldMessage>,
-    /// Members of this node whose leave is ordered, but has not been taken here yet.
+    /// Members of this node whose leave is committed but not applied here yet.
     departing: BTreeSet<PeerId>,
-    /// Seats of earlier joins of this node's members, which those want no more.
+    /// Peers whose stored membership is from an abandoned earlier join.
     pub(super) outdated: BTreeSet<PeerId>,
-    /// Those that are being freed.
+    /// Outdated memberships whose removal is requested.
     pub(super) releasing: BTreeSet<PeerId>,
-    /// How members of this node are to leave.
+    /// Leave causes of members of this node whose leave is pending.
     leave_causes: BTreeMap<PeerId, LeaveCause>,
-    /// A look at the whole log is under way, or planned.
+    /// Whether a read of the whole log is in flight or scheduled.
     pub(super) is_read_planned: bool,
-    /// Until when seats that the store has forgotten may be restored by their nodes.
+    /// Until when the nodes may restore memberships that the store has lost.
     pub(super) restore_grace: Option<Instant>,
-    /// The time to restore seats is over: seats that the next snapshot lacks are freed. A snapshot that news
-    /// have overtaken does not count as the next one.
+    /// The restore grace is over: the next snapshot removes the memberships that it lacks. A
+    /// snapshot older than the applied events does not count.
     pub(super) must_free_missing: bool,
-    /// Until when it is kept though nobody here wants it.
+    /// Until when the replica is kept without local members.
     pub(super) retained_until: Option<Instant>,
 }
 
@@ -127,7 +127,7 @@ impl Replica {
         }
     }
 
-    /// Whether a member of this node has a seat or wants one.
+    /// Whether a member of this node is in the log or wants to join it.
     pub(super) fn is_needed(&self) -> bool {
         !self.desired.is_empty() || self.own().next().is_some()
     }
@@ -139,7 +139,7 @@ impl Replica {
     pub(super) fn is_own(&self, peer: PeerId) -> bool {
         self.applied
             .get(&peer)
-            .is_some_and(|held| held.lease.node == self.node)
+            .is_some_and(|applied| applied.lease.node == self.node)
     }
 
     pub(super) fn len(&self) -> usize {
@@ -149,10 +149,10 @@ impl Replica {
     fn own(&self) -> impl Iterator<Item = (&PeerId, &AppliedMember)> {
         self.applied
             .iter()
-            .filter(|(_, held)| held.lease.node == self.node)
+            .filter(|(_, applied)| applied.lease.node == self.node)
     }
 
-    /// The members of this node that have a seat and want none.
+    /// The members of this node that are in the log and no longer want to be.
     pub(super) fn leaving(&self) -> Vec<PeerId> {
         self.own()
             .map(|(peer, _)| *peer)
@@ -160,55 +160,55 @@ impl Replica {
             .collect()
     }
 
-    /// The leases of the other nodes' members.
+    /// The leases of the members of other nodes.
     pub(super) fn leases(&self) -> impl Iterator<Item = Lease> {
         self.applied
             .values()
-            .map(|held| held.lease)
+            .map(|applied| applied.lease)
             .filter(|lease| lease.node != self.node)
     }
 
-    /// What this node wants, oldest first.
+    /// The memberships that this node wants, oldest first.
     pub(super) fn member_specs(&self) -> Vec<MemberSpec> {
-        let mut wishes: Vec<_> = self
+        let mut specs: Vec<_> = self
             .desired
             .iter()
-            .map(|(peer, want)| MemberSpec {
+            .map(|(peer, desired)| MemberSpec {
                 peer: *peer,
-                address: want.member.address.clone(),
-                since: self.applied.get(peer).map(|held| held.since),
-                metadata: want.metadata.clone(),
+                address: desired.member.address.clone(),
+                since: self.applied.get(peer).map(|applied| applied.since),
+                metadata: desired.metadata.clone(),
             })
             .collect();
-        wishes.sort_by_key(|wish| (wish.since.is_none(), wish.since));
-        wishes
+        specs.sort_by_key(|spec| (spec.since.is_none(), spec.since));
+        specs
     }
 
-    /// Takes news in their order, and gives what the hub is to be told.
+    /// Applies an event in order. Returns the changes for the hub.
     pub(super) fn apply_event(
         &mut self,
-        news: LogEvent,
-        words: &dyn DialectRegistry,
+        event: LogEvent,
+        dialects: &dyn DialectRegistry,
     ) -> (ApplyResult, Vec<Entry>) {
         let mut entries = Vec::new();
-        let is_new = (news.version.generation, news.version.head)
+        let is_newer = (event.version.generation, event.version.head)
             > (self.version.generation, self.version.head);
-        if !is_new {
+        if !is_newer {
             return (ApplyResult::InOrder, entries);
         }
         if self.early_events.len() >= EARLY_EVENTS_MAX {
             self.early_events.clear();
             return (ApplyResult::Gap, entries);
         }
-        self.early_events.insert(news.version.head, news);
-        let taken = self.apply_early_events(words, &mut entries);
-        (taken, entries)
+        self.early_events.insert(event.version.head, event);
+        let result = self.apply_early_events(dialects, &mut entries);
+        (result, entries)
     }
 
-    /// Takes what has waited for what came before it.
+    /// Applies the waiting events whose predecessors are applied.
     fn apply_early_events(
         &mut self,
-        words: &dyn DialectRegistry,
+        dialects: &dyn DialectRegistry,
         entries: &mut Vec<Entry>,
     ) -> ApplyResult {
         while let Some(first) = self.early_events.first_entry() {
@@ -221,110 +221,115 @@ impl Replica {
                 return ApplyResult::Gap;
             }
             if let StoredChange::Leave(peer, LeaveCause::NodeLost) = first.get().change
-                && let Some(held) = self.applied.get(&peer)
-                && held.lease.node == self.node
+                && let Some(applied) = self.applied.get(&peer)
+                && applied.lease.node == self.node
             {
-                return ApplyResult::Fenced(held.lease.epoch);
+                return ApplyResult::Fenced(applied.lease.epoch);
             }
-            let news = first.remove();
-            self.version = news.version;
-            match news.change {
-                StoredChange::Join(seat) => self.apply_join(&seat, words, entries),
-                // Its outdated seat, not the one it has been told of.
+            let event = first.remove();
+            self.version = event.version;
+            match event.change {
+                StoredChange::Join(stored_member) => {
+                    self.apply_join(&stored_member, dialects, entries)
+                }
+                // This removes the outdated membership, of which the hub was not notified.
                 StoredChange::Leave(peer, _)
                     if self.releasing.contains(&peer) && self.desired.contains_key(&peer) => {}
-                StoredChange::Leave(peer, departure) => self.apply_leave(peer, departure, entries),
+                StoredChange::Leave(peer, cause) => self.apply_leave(peer, cause, entries),
             }
         }
         ApplyResult::InOrder
     }
 
-    /// Whether a seat is of an earlier join of somebody of this node than the one that it wants.
-    fn is_outdated(&self, seat: &StoredMember) -> bool {
-        let want = self.desired.get(&seat.peer);
-        seat.lease.node == self.node && want.is_some_and(|want| want.metadata != seat.metadata)
+    /// Whether a stored member of this node is from an earlier join than the desired one.
+    fn is_outdated(&self, stored_member: &StoredMember) -> bool {
+        let desired = self.desired.get(&stored_member.peer);
+        stored_member.lease.node == self.node
+            && desired.is_some_and(|desired| desired.metadata != stored_member.metadata)
     }
 
     fn apply_join(
         &mut self,
-        seat: &StoredMember,
-        words: &dyn DialectRegistry,
+        stored_member: &StoredMember,
+        dialects: &dyn DialectRegistry,
         entries: &mut Vec<Entry>,
     ) {
-        if self.is_outdated(seat) {
-            self.outdated.insert(seat.peer);
+        if self.is_outdated(stored_member) {
+            self.outdated.insert(stored_member.peer);
             return;
         }
-        match self.applied.get_mut(&seat.peer) {
-            Some(held) if held.since == seat.since => {
-                held.lease = seat.lease;
+        match self.applied.get_mut(&stored_member.peer) {
+            Some(applied) if applied.since == stored_member.since => {
+                applied.lease = stored_member.lease;
                 return;
             }
-            Some(held) => {
-                let departure = match held.lease.node == self.node {
+            Some(applied) => {
+                let cause = match applied.lease.node == self.node {
                     true => LeaveCause::NodeLost,
                     false => LeaveCause::Requested(LeaveKind::Announced),
                 };
-                self.apply_leave(seat.peer, departure, entries);
+                self.apply_leave(stored_member.peer, cause, entries);
             }
             None => {}
         }
         if self.restore_grace.is_some() {
-            // Whoever had its address in the life before is not in doubt any more.
-            let mut held = self.applied.iter();
-            let before = held.find(|(_, held)| held.member.address == seat.address);
-            if let Some((before, _)) = before {
-                let before = *before;
-                let departure = self.cause_of_replacement(before, Some(seat), words);
-                self.apply_leave(before, departure, entries);
+            // The address has been claimed again in this generation, so it is no longer reserved
+            // for its previous owner.
+            let mut applied = self.applied.iter();
+            let previous =
+                applied.find(|(_, applied)| applied.member.address == stored_member.address);
+            if let Some((previous, _)) = previous {
+                let previous = *previous;
+                let cause = self.cause_of_replacement(previous, Some(stored_member), dialects);
+                self.apply_leave(previous, cause, entries);
             }
         }
-        let want = self.desired.get_mut(&seat.peer);
-        let is_own = seat.lease.node == self.node;
-        let member = match want.filter(|_| is_own) {
-            Some(want) => {
-                want.join_deadline = None;
-                want.member.clone()
+        let desired = self.desired.get_mut(&stored_member.peer);
+        let is_own = stored_member.lease.node == self.node;
+        let member = match desired.filter(|_| is_own) {
+            Some(desired) => {
+                desired.join_deadline = None;
+                desired.member.clone()
             }
-            None => Arc::new(super::envelope::read_member(seat, words)),
+            None => Arc::new(super::envelope::read_member(stored_member, dialects)),
         };
         entries.push(Entry {
-            position: seat.since,
-            node: (!is_own).then_some(seat.lease.node),
+            position: stored_member.since,
+            node: (!is_own).then_some(stored_member.lease.node),
             change: Change::Join(member.clone()),
         });
-        let held = AppliedMember {
-            lease: seat.lease,
-            since: seat.since,
+        let applied = AppliedMember {
+            lease: stored_member.lease,
+            since: stored_member.since,
             member,
         };
-        self.applied.insert(seat.peer, held);
+        self.applied.insert(stored_member.peer, applied);
     }
 
-    /// Frees a seat, if it is taken.
+    /// Removes a member, if it is in the log.
     pub(super) fn apply_leave(
         &mut self,
         peer: PeerId,
-        departure: LeaveCause,
+        cause: LeaveCause,
         entries: &mut Vec<Entry>,
     ) {
         self.departing.remove(&peer);
         self.leave_causes.remove(&peer);
-        let Some(held) = self.applied.remove(&peer) else {
+        let Some(applied) = self.applied.remove(&peer) else {
             return;
         };
-        if departure != LeaveCause::NodeLost {
+        if cause != LeaveCause::NodeLost {
             self.desired.remove(&peer);
         }
-        let own = held.lease.node == self.node;
+        let own = applied.lease.node == self.node;
         entries.push(Entry {
             position: self.version.head,
-            node: (!own).then_some(held.lease.node),
-            change: Change::Leave(peer, departure),
+            node: (!own).then_some(applied.lease.node),
+            change: Change::Leave(peer, cause),
         });
     }
 
-    /// Frees all seats of the other nodes: nobody here looks any more.
+    /// Removes all members of other nodes, because no local member needs the log any more.
     pub(super) fn clear(&mut self) -> Vec<Entry> {
         let mut entries = Vec::new();
         for peer in self.applied.keys().copied().collect::<Vec<_>>() {
@@ -337,93 +342,100 @@ impl Replica {
         entries
     }
 
-    /// Whether a member of this node is missing in a snapshot though nobody here has said so.
+    /// Whether a member of this node is missing in a snapshot although it still wants to be in the
+    /// log.
     pub(super) fn is_own_member_missing_in(&self, snapshot: &Snapshot) -> bool {
-        self.own().any(|(peer, held)| {
+        self.own().any(|(peer, applied)| {
             self.desired.contains_key(peer)
-                && !snapshot
-                    .members
-                    .iter()
-                    .any(|seat| seat.peer == *peer && seat.since == held.since)
+                && !snapshot.members.iter().any(|stored_member| {
+                    stored_member.peer == *peer && stored_member.since == applied.since
+                })
         })
     }
 
-    /// Takes the log as it is, and gives what the hub is to be told: first who has left, then who
-    /// has come, by their places. Seats that the store seems to have forgotten are kept while in doubt.
+    /// Applies a snapshot. Returns the changes for the hub: first leaves, then joins in position
+    /// order. During the restore grace, memberships that the snapshot lacks are kept.
     pub(super) fn apply_snapshot(
         &mut self,
         mut snapshot: Snapshot,
-        words: &dyn DialectRegistry,
+        dialects: &dyn DialectRegistry,
     ) -> Vec<Entry> {
         let mut entries = Vec::new();
-        // Who has one keeps what it had until that is settled.
-        let (outdated, seats) =
-            (snapshot.members.into_iter()).partition::<Vec<_>, _>(|seat| self.is_outdated(seat));
-        self.outdated.extend(outdated.iter().map(|seat| seat.peer));
-        snapshot.members = seats;
-        let kept: BTreeMap<_, _> = (snapshot.members.iter())
-            .map(|seat| (seat.peer, seat.since))
+        // A member with an outdated membership keeps its applied state until the removal is done.
+        let (outdated, members) = (snapshot.members.into_iter())
+            .partition::<Vec<_>, _>(|stored_member| self.is_outdated(stored_member));
+        self.outdated
+            .extend(outdated.iter().map(|stored_member| stored_member.peer));
+        snapshot.members = members;
+        let stored_positions: BTreeMap<_, _> = (snapshot.members.iter())
+            .map(|stored_member| (stored_member.peer, stored_member.since))
             .collect();
-        for peer in self.departed_by(&snapshot, &kept) {
-            let departure = self.leave_cause_in(peer, &snapshot, words);
-            self.apply_leave(peer, departure, &mut entries);
+        for peer in self.departed_by(&snapshot, &stored_positions) {
+            let cause = self.leave_cause_in(peer, &snapshot, dialects);
+            self.apply_leave(peer, cause, &mut entries);
         }
-        for (peer, held) in self.applied.clone() {
-            if kept.get(&peer).is_some_and(|since| *since != held.since) {
-                let departure = match held.lease.node == self.node {
+        for (peer, applied) in self.applied.clone() {
+            if stored_positions
+                .get(&peer)
+                .is_some_and(|since| *since != applied.since)
+            {
+                let cause = match applied.lease.node == self.node {
                     true => LeaveCause::NodeLost,
                     false => LeaveCause::Requested(LeaveKind::Announced),
                 };
-                self.apply_leave(peer, departure, &mut entries);
+                self.apply_leave(peer, cause, &mut entries);
             }
         }
         self.version = snapshot.version;
         self.head_seen = self.version.head;
-        for seat in snapshot.members {
-            self.apply_join(&seat, words, &mut entries);
+        for stored_member in snapshot.members {
+            self.apply_join(&stored_member, dialects, &mut entries);
         }
         entries
     }
 
-    /// A member of this node is to leave.
-    pub(super) fn note_leave(&mut self, peer: PeerId, departure: LeaveCause) {
-        self.leave_causes.insert(peer, departure);
+    /// Records the cause of a pending leave of a member of this node.
+    pub(super) fn note_leave(&mut self, peer: PeerId, cause: LeaveCause) {
+        self.leave_causes.insert(peer, cause);
     }
 
-    /// How somebody leaves of whom it is not said.
+    /// The recorded leave cause of a member; an announced leave if none is recorded.
     pub(super) fn leave_cause(&self, peer: PeerId) -> LeaveCause {
-        let farewell = self.leave_causes.get(&peer).copied();
-        farewell.unwrap_or(LeaveCause::Requested(LeaveKind::Announced))
+        let cause = self.leave_causes.get(&peer).copied();
+        cause.unwrap_or(LeaveCause::Requested(LeaveKind::Announced))
     }
 
-    /// How somebody has left who is not in a snapshot.
+    /// The leave cause of a member that is missing in a snapshot.
     fn leave_cause_in(
         &self,
         peer: PeerId,
         snapshot: &Snapshot,
-        words: &dyn DialectRegistry,
+        dialects: &dyn DialectRegistry,
     ) -> LeaveCause {
-        let address = self.applied.get(&peer).map(|held| &held.member.address);
-        let mut heirs = snapshot.members.iter();
-        let heir = heirs.find(|seat| Some(&seat.address) == address);
-        self.cause_of_replacement(peer, heir, words)
+        let address = self
+            .applied
+            .get(&peer)
+            .map(|applied| &applied.member.address);
+        let mut candidates = snapshot.members.iter();
+        let successor = candidates.find(|stored_member| Some(&stored_member.address) == address);
+        self.cause_of_replacement(peer, successor, dialects)
     }
 
-    /// How somebody has left whose address is somebody else's now.
+    /// The leave cause of a member whose address belongs to `successor` now.
     fn cause_of_replacement(
         &self,
         peer: PeerId,
-        heir: Option<&StoredMember>,
-        words: &dyn DialectRegistry,
+        successor: Option<&StoredMember>,
+        dialects: &dyn DialectRegistry,
     ) -> LeaveCause {
-        let held = self.applied.get(&peer);
-        let wanted = held.filter(|_| self.desired.contains_key(&peer) && self.is_own(peer));
-        let Some(held) = wanted else {
+        let applied = self.applied.get(&peer);
+        let applied = applied.filter(|_| self.desired.contains_key(&peer) && self.is_own(peer));
+        let Some(applied) = applied else {
             return self.leave_cause(peer);
         };
-        let is_same = heir.is_some_and(|seat| {
-            let heir = super::envelope::read_member(seat, words);
-            heir.is_proven_same(&held.member)
+        let is_same = successor.is_some_and(|stored_member| {
+            let successor = super::envelope::read_member(stored_member, dialects);
+            successor.is_proven_same(&applied.member)
         });
         LeaveCause::Evicted(match is_same {
             true => EvictionReason::Replaced,
@@ -431,83 +443,93 @@ impl Replica {
         })
     }
 
-    /// Who has left, by a snapshot.
-    fn departed_by(&self, snapshot: &Snapshot, kept: &BTreeMap<PeerId, Position>) -> Vec<PeerId> {
-        let is_kept_in_doubt = |held: &AppliedMember| {
+    /// The members that have left according to a snapshot.
+    fn departed_by(
+        &self,
+        snapshot: &Snapshot,
+        stored_positions: &BTreeMap<PeerId, Position>,
+    ) -> Vec<PeerId> {
+        let is_kept_for_restore = |applied: &AppliedMember| {
             self.restore_grace.is_some()
-                && held.lease.node != self.node
-                && !(snapshot.members.iter()).any(|seat| seat.address == held.member.address)
+                && applied.lease.node != self.node
+                && !(snapshot.members.iter())
+                    .any(|stored_member| stored_member.address == applied.member.address)
         };
         self.applied
             .iter()
-            .filter(|(peer, held)| !kept.contains_key(peer) && !is_kept_in_doubt(held))
+            .filter(|(peer, applied)| {
+                !stored_positions.contains_key(peer) && !is_kept_for_restore(applied)
+            })
             .filter(|(peer, _)| !self.outdated.contains(peer))
             .map(|(peer, _)| *peer)
             .collect()
     }
 
-    /// After [`Replica::apply_snapshot`]: takes what came meanwhile.
+    /// Applies the events that arrived before a snapshot was applied. Call it after
+    /// [`Replica::apply_snapshot`].
     pub(super) fn apply_pending_events(
         &mut self,
-        words: &dyn DialectRegistry,
+        dialects: &dyn DialectRegistry,
     ) -> (ApplyResult, Vec<Entry>) {
         let mut entries = Vec::new();
-        let taken = self.apply_early_events(words, &mut entries);
-        (taken, entries)
+        let result = self.apply_early_events(dialects, &mut entries);
+        (result, entries)
     }
 
-    /// Holds a letter back if it speaks of changes that are not known here yet.
-    pub(super) fn hold(&mut self, letter: HeldMessage) -> HoldOutcome {
-        if letter.at <= self.version.head && self.held_messages.is_empty() {
-            return HoldOutcome::Deliver(letter);
+    /// Holds a message back if its sender knew changes that are not applied here yet.
+    pub(super) fn hold(&mut self, message: HeldMessage) -> HoldOutcome {
+        if message.at <= self.version.head && self.held_messages.is_empty() {
+            return HoldOutcome::Deliver(message);
         }
         if self.held_messages.len() >= HELD_MESSAGES_MAX {
-            return HoldOutcome::Full(letter);
+            return HoldOutcome::Full(message);
         }
-        self.held_messages.push_back(letter);
+        self.held_messages.push_back(message);
         HoldOutcome::Held
     }
 
-    /// Those of them that have never had one.
+    /// The desired members that have never joined.
     pub(super) fn newcomers(&self) -> impl Iterator<Item = &Member> {
-        let wanted = self.desired.values();
-        let new = wanted.filter(|want| want.join_deadline.is_some());
-        new.map(|want| &*want.member)
+        let desired = self.desired.values();
+        let new = desired.filter(|desired| desired.join_deadline.is_some());
+        new.map(|desired| &*desired.member)
     }
 
-    /// Who wants a seat and has none.
+    /// The desired members that are not in the log.
     pub(super) fn desired_without_membership(&self) -> Vec<PeerId> {
-        let wanted = self.desired.keys().copied();
-        wanted.filter(|peer| !self.is_member(*peer)).collect()
+        let desired = self.desired.keys().copied();
+        desired.filter(|peer| !self.is_member(*peer)).collect()
     }
 
-    /// A leave of this member is in the log, there, and perhaps still to be taken here.
+    /// Records that the leave of this member is committed at `at`, which may not be applied here
+    /// yet.
     pub(super) fn note_committed_leave(&mut self, peer: PeerId, at: LogVersion) {
         if (at.generation, at.head) > (self.version.generation, self.version.head) {
             self.departing.insert(peer);
         }
     }
 
-    /// After a look at the whole log: the members whose join and leave were both between looks.
+    /// After a snapshot: removes and returns the members whose join and leave both happened between
+    /// two snapshots.
     pub(super) fn take_departed(&mut self) -> BTreeSet<PeerId> {
         let mut departed = std::mem::take(&mut self.departing);
         departed.retain(|peer| !self.applied.contains_key(peer));
         departed
     }
 
-    /// Whether something has come that cannot be taken yet.
+    /// Whether messages or events wait, or a probe has shown a later head.
     pub(super) fn is_behind(&self) -> bool {
         !self.held_messages.is_empty()
             || !self.early_events.is_empty()
             || self.head_seen > self.version.head
     }
 
-    /// The letters that need not wait any longer; all of them if nothing more is to come.
+    /// Removes and returns the held messages that can be delivered; all of them if `all` is set.
     pub(super) fn take_releasable(&mut self, all: bool) -> Vec<HeldMessage> {
         let due = self
             .held_messages
             .iter()
-            .take_while(|letter| all || letter.at <= self.version.head)
+            .take_while(|message| all || message.at <= self.version.head)
             .count();
         self.held_messages.drain(..due).collect()
     }

@@ -1,249 +1,253 @@
-//! What a cluster asks of the store that its nodes share, and what the store answers.
+//! The requests of a cluster to the store that its nodes share, and the responses of the store.
 //!
-//! The store holds, per log: a *generation* (which of its lives this is), the *head* (the position
-//! of its last change), a seat per member, and *fences* (up to which epoch a node's changes are no
-//! longer taken). It exists while it has a seat, and for a minute after. Every request is one atomic step. Every change
-//! takes the next position and is told, as a [`LogEvent`], to the nodes that have opened the log.
-//! News may be lost, doubled, late or out of order; answers come to who asked, or are lost with the
-//! connection. Requests of one connection are carried out in their order.
+//! The store holds, per log: a *generation* (which incarnation of the log this is), the *head* (the
+//! position of its last change), one record per member, and *fences* (up to which epoch the changes
+//! of a node are rejected). A log exists while it has a member, and for a minute after.
+//!
+//! Every request is one atomic step. Every change takes the next position and is published, as a
+//! [`LogEvent`], to the nodes that are subscribed to the log. Events may be lost, duplicated,
+//! delayed or reordered. A response goes to the node that sent the request, or is lost with the
+//! connection. Requests of one connection are executed in order.
 
 use switchboard_core::{Address, LeaveCause, LogId, NodeId, PeerId, Position};
 
-/// A node's right to have seats. When it is buried, the node takes the next epoch.
+/// The right of a node to have members. When the lease is fenced, the node continues with the next
+/// epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Lease {
-    /// Whose.
+    /// The node that holds the lease.
     pub node: NodeId,
-    /// Counted from 1.
+    /// The epoch, counted from 1.
     pub epoch: u32,
 }
 
 /// A member as the store knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredMember {
-    /// Who.
+    /// The id of the member.
     pub peer: PeerId,
-    /// What it is called in the log: nobody else of it is.
+    /// The address of the member, unique in the log.
     pub address: Address,
-    /// Of which node.
+    /// The lease of its node.
     pub lease: Lease,
     /// The position of its join.
     pub since: Position,
-    /// Whatever else the nodes say of it; nothing to the store.
+    /// Further data of the nodes about the member, opaque to the store.
     pub metadata: String,
 }
 
-/// A seat that a node wants.
+/// A membership that a node wants.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MemberSpec {
-    /// Who.
+    /// The id of the member.
     pub peer: PeerId,
-    /// What it is called.
+    /// The address of the member.
     pub address: Address,
-    /// The position of its seat, if it has been given one.
+    /// The position of its join, if it has joined.
     pub since: Option<Position>,
     /// As in [`StoredMember::metadata`].
     pub metadata: String,
 }
 
-/// Up to where a node knows a log.
+/// The version up to which a node knows a log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LogVersion {
-    /// Which of the log's lives; 0 if none is known. Generations of one log only grow.
+    /// The incarnation of the log; 0 if none is known. Generations of one log only grow.
     pub generation: u64,
-    /// The last position.
+    /// The position of the last change.
     pub head: Position,
 }
 
-/// A change as a node proposes it.
+/// A change that a node proposes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Proposal {
-    /// A seat for somebody.
+    /// Adds a member.
     Join(MemberSpec),
-    /// None any more.
+    /// Removes a member.
     Leave(PeerId, LeaveCause),
 }
 
-/// What a node asks.
+/// A request of a node to the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StoreRequest {
-    /// "I live": `beat` counts up; `status` is for people and other nodes (JSON). → [`StoreResponse::Heartbeat`]
+    /// Renews the lease of a node. → [`StoreResponse::Heartbeat`]
     Heartbeat {
-        /// Who.
+        /// The lease that is renewed.
         lease: Lease,
-        /// How often it has said so.
+        /// The heartbeat counter, which only grows.
         counter: u64,
-        /// How it is.
+        /// The status report of the node for operators and other nodes, as JSON.
         status: String,
     },
-    /// Declares a lease dead, if the node's last beat is still this one and its epoch this one.
-    /// From then on the node's beats with this epoch or an older one are answered as not valid.
+    /// Fences a lease, if the last heartbeat and the epoch of the node are still these. From then on,
+    /// heartbeats of the node with this epoch or an older one are answered as not valid.
     /// → [`StoreResponse::Fenced`]
     Fence {
-        /// Whose.
+        /// The lease that is fenced.
         lease: Lease,
-        /// The last beat seen.
+        /// The last heartbeat seen.
         last_heartbeat: u64,
     },
-    /// Strikes a node off the list, if its epoch is still this one. Who leaves in good order says it
-    /// of itself; of a buried node it is said when all its seats are free. → [`StoreResponse::Done`]
+    /// Removes a node from the node list, if its epoch is still this one. A node that closes sends it for
+    /// itself; another node sends it for a fenced node after its members are evicted.
+    /// → [`StoreResponse::Done`]
     RemoveNode(Lease),
-    /// The logs that the node has opened and not closed. → [`StoreResponse::Logs`]
+    /// The logs to which the node is subscribed. → [`StoreResponse::Logs`]
     SubscribedLogs(NodeId),
-    /// From now on this node is told the log's news. → [`StoreResponse::Done`]
+    /// Subscribes this node to the events of the log. → [`StoreResponse::Done`]
     Subscribe(NodeId, LogId),
-    /// And from now on no longer. → [`StoreResponse::Done`]
+    /// Ends the subscription of this node to the log. → [`StoreResponse::Done`]
     Unsubscribe(NodeId, LogId),
-    /// → [`StoreResponse::Read`]
+    /// Reads the whole log. → [`StoreResponse::Read`]
     Read(LogId),
-    /// A change. A join begins the log if there is none. → [`StoreResponse::Changed`]
+    /// Proposes a change. A join creates the log if it does not exist. → [`StoreResponse::Changed`]
     Change {
-        /// Of which log.
+        /// The log to change.
         log: LogId,
-        /// By whom.
+        /// The lease of the proposing node.
         lease: Lease,
-        /// Which.
+        /// The proposed change.
         proposal: Proposal,
-        /// How many seats there may be; 0: any number.
+        /// The maximum number of members; 0 means no limit.
         members_max: usize,
     },
-    /// Makes the node's seats in a log those that it wants, in one step:
+    /// Makes the members of the node in a log those that it wants, in one step:
     ///
-    /// 1. where there is no log, or its head is behind `known.head` in the same generation (the
-    ///    store has forgotten something), a new generation begins;
-    /// 2. a lease that is fenced changes nothing → `fenced`;
-    /// 3. a wanted seat that exists is taken over by the lease (no news);
-    /// 4. a wanted seat that does not exist, but had a place (`since`) in another generation than the
-    ///    log's present one, is restored at its old `since` (a change, with its own position);
-    /// 5. any other wanted seat is given anew, at the next position, if its address is free; one that
-    ///    never had a `since` only if there are fewer than `seats`;
-    /// 6. other seats of the node become free (`LeaveCause::Requested(LeaveKind::Announced)`).
+    /// 1. If the log does not exist, or its head is behind `known_version.head` in the same generation (the
+    ///    store has lost data), a new generation begins.
+    /// 2. A fenced lease changes nothing → `fenced`.
+    /// 3. A wanted member that exists is taken over by the lease, without an event.
+    /// 4. A wanted member that does not exist, but had joined (`since`) in another generation than the
+    ///    current one of the log, is restored with its old `since` (a change with its own position).
+    /// 5. Any other wanted member joins at the next position, if its address is free. A member without
+    ///    `since` joins only if there are fewer than `members_max` members.
+    /// 6. Other members of the node are removed (`LeaveCause::Requested(LeaveKind::Announced)`).
     ///
     /// → [`StoreResponse::Synced`]
     Sync {
-        /// Which log.
+        /// The log to synchronise.
         log: LogId,
-        /// Whose.
+        /// The lease of the node.
         lease: Lease,
-        /// Up to where the node knew it.
+        /// The version of the log that the node knew.
         known_version: LogVersion,
-        /// The seats, oldest first.
+        /// The wanted members, oldest first.
         wanted: Vec<MemberSpec>,
-        /// As in `Change`.
+        /// The maximum number of members, as in `Change`.
         members_max: usize,
     },
-    /// Frees all seats that the node has under this epoch or an older one (`LeaveCause::NodeLost`), and
-    /// takes no changes from it under these any more. → [`StoreResponse::Done`]
+    /// Removes all members that the node has under this epoch or an older one (`LeaveCause::NodeLost`),
+    /// and rejects changes of the node under these epochs from then on. → [`StoreResponse::Done`]
     Evict(LogId, Lease),
-    /// Gives a message to a node. → [`StoreResponse::Posted`]
+    /// Sends an encoded envelope to a node. → [`StoreResponse::Posted`]
     Post(NodeId, Vec<u8>),
 }
 
-/// What the store answers.
+/// A response of the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StoreResponse {
-    /// To [`StoreRequest::Heartbeat`].
+    /// The response to [`StoreRequest::Heartbeat`].
     Heartbeat {
-        /// Whether the lease is (no longer, if it was buried).
+        /// Whether the lease is valid; it is not if it was fenced.
         valid: bool,
-        /// Whether the store had this node on its list before this beat: not before its first one,
-        /// nor after the store has forgotten everything.
+        /// Whether the node was on the node list before this heartbeat. It is not at its first heartbeat,
+        /// or after the store has lost its data.
         is_listed: bool,
         /// All nodes on the list, this one included.
         nodes: Vec<NodeStatus>,
     },
-    /// Whether the lease is buried now, by this request or before.
+    /// Whether the lease is fenced now, by this request or an earlier one.
     Fenced(bool),
-    /// Logs.
+    /// The logs to which the node is subscribed.
     Logs(Vec<LogId>),
-    /// The log as it is; none if there is no such log.
+    /// The current state of the log; `None` if it does not exist.
     Read(Option<Snapshot>),
-    /// To [`StoreRequest::Change`].
+    /// The response to [`StoreRequest::Change`].
     Changed {
-        /// What became of it.
+        /// The result of the proposal.
         outcome: ChangeOutcome,
     },
-    /// To [`StoreRequest::Sync`].
+    /// The response to [`StoreRequest::Sync`].
     Synced {
-        /// The lease is fenced: nothing was done.
+        /// Whether the lease is fenced; nothing has changed then.
         fenced: bool,
-        /// Who was not given a seat.
+        /// The members that could not join.
         rejected: Vec<(PeerId, JoinRejection)>,
-        /// The log after it; none if nobody is left in it.
+        /// The log after the request; `None` if it does not exist.
         snapshot: Option<Snapshot>,
     },
-    /// How many have received it: 0 means that the node does not listen.
+    /// The number of receivers; 0 means that the node is not connected.
     Posted(u64),
-    /// It is done.
+    /// The request is executed; there is nothing to return.
     Done,
-    /// To a request about one log: the store could not carry it out, because what it holds there is
-    /// not what nodes write. Nothing has changed, but for a [`StoreRequest::Sync`] that was carried out
-    /// and whose snapshot nobody can read. The text is for people.
+    /// A request about one log failed, because the data of the log in the store is corrupt. Nothing has
+    /// changed, except if a [`StoreRequest::Sync`] was executed and only its snapshot cannot be read. The
+    /// text is an error message.
     Failed(String),
 }
 
-/// A log at one moment.
+/// The state of a log at one version.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Snapshot {
-    /// Generation and head.
+    /// The generation and the head.
     pub version: LogVersion,
-    /// The seats, by `since`.
+    /// The members, ordered by `since`.
     pub members: Vec<StoredMember>,
 }
 
-/// What became of a proposal.
+/// The result of a proposal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChangeOutcome {
-    /// It is in the log, here.
+    /// The change is in the log, at this version.
     Applied(LogVersion),
-    /// The join: the peer had a seat already, here. Nothing has changed.
+    /// The join: the peer is a member already, since this position. Nothing has changed.
     AlreadyMember(Position),
-    /// The join did not happen.
+    /// The join was rejected.
     Rejected(JoinRejection),
     /// The lease is fenced; nothing has changed.
     Fenced,
-    /// The leave: there is no such seat of this node's epoch or an older one (or, for an eviction,
-    /// no such seat at all). Nothing has changed.
+    /// The leave: the peer is not a member under this epoch of the node or an older one (or, for an
+    /// eviction, not a member at all). Nothing has changed.
     NotAMember,
 }
 
-/// Why a join did not happen.
+/// The reason for which a join was rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum JoinRejection {
-    /// The address is another's.
+    /// The address belongs to another member.
     Taken,
-    /// There are as many seats as may be.
+    /// The log has the maximum number of members.
     Full,
 }
 
-/// What the nodes that have opened a log are told.
+/// The event that is published to the subscribers of a log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogEvent {
-    /// Generation and position of the change.
+    /// The generation and the position of the change.
     pub version: LogVersion,
-    /// What has changed.
+    /// The committed change.
     pub change: StoredChange,
 }
 
-/// A change that has happened.
+/// A committed change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StoredChange {
-    /// A seat is somebody's. Its `since` is the change's own position, or an older one where it was
-    /// restored.
+    /// A member has joined. Its `since` is the position of the change, or an older one if the membership
+    /// was restored.
     Join(StoredMember),
-    /// A seat is free.
+    /// A member has left.
     Leave(PeerId, LeaveCause),
 }
 
-/// A line of the list of nodes.
+/// An entry of the node list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeStatus {
-    /// Who, and its latest epoch.
+    /// The node and its latest epoch.
     pub lease: Lease,
-    /// Its last beat.
+    /// Its last heartbeat counter.
     pub heartbeat: u64,
-    /// The lease was declared dead.
+    /// Whether the lease is fenced.
     pub is_fenced: bool,
-    /// What it said of itself.
+    /// The status report of the node, as JSON.
     pub status: String,
 }

@@ -1,4 +1,4 @@
-//! Where Redis is, as a person writes it.
+//! The URL of the Redis server or cluster, as configured.
 
 use std::{
     fmt,
@@ -10,9 +10,9 @@ use percent_encoding::percent_decode_str;
 
 const PORT: u16 = 6379;
 
-/// Where Redis is: `redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE]`, `rediss://` for TLS. Several
-/// hosts, separated by commas, or `redis-cluster://` and `rediss-cluster://`, mean a Redis Cluster.
-/// Shown, it has no password.
+/// The URL of Redis: `redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE]`, or `rediss://` for TLS.
+/// Several hosts, separated by commas, or the schemes `redis-cluster://` and `rediss-cluster://`,
+/// mean a Redis Cluster. Its `Display` output omits the login.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RedisAddress {
     pub(super) is_cluster: bool,
@@ -23,7 +23,7 @@ pub struct RedisAddress {
     pub(super) database: u32,
 }
 
-/// One server of those that an [`RedisAddress`] names.
+/// One host of a [`RedisAddress`].
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct RedisHost {
     pub(super) name: String,
@@ -40,7 +40,7 @@ impl fmt::Display for RedisHost {
     }
 }
 
-/// What is wrong with the text of an [`RedisAddress`]. It does not repeat the text, which may hold a
+/// The error of parsing a [`RedisAddress`]. It does not repeat the text, which may contain a
 /// password.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RedisAddressError(String);
@@ -53,24 +53,24 @@ impl fmt::Display for RedisAddressError {
 
 impl std::error::Error for RedisAddressError {}
 
-fn wrong<T>(what: impl Into<String>) -> Result<T, RedisAddressError> {
-    Err(RedisAddressError(what.into()))
+fn address_error<T>(message: impl Into<String>) -> Result<T, RedisAddressError> {
+    Err(RedisAddressError(message.into()))
 }
 
 impl RedisAddress {
-    /// The address that this machine has towards the first of the hosts. Asks the system, and
-    /// nobody else but the resolver of names.
+    /// The local IP address from which this machine reaches the first host. May query DNS; sends no
+    /// other traffic.
     #[must_use]
     pub fn local_ip(&self) -> Option<IpAddr> {
         let host = self.hosts.first()?;
-        let there = (&*host.name, host.port).to_socket_addrs().ok()?.next()?;
-        let any: SocketAddr = match there {
+        let remote = (&*host.name, host.port).to_socket_addrs().ok()?.next()?;
+        let any: SocketAddr = match remote {
             SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
             SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
         };
-        // To connect a datagram socket sends nothing.
+        // Connecting a datagram socket sends nothing.
         let socket = UdpSocket::bind(any).ok()?;
-        socket.connect(there).ok()?;
+        socket.connect(remote).ok()?;
         socket.local_addr().ok().map(|address| address.ip())
     }
 }
@@ -86,15 +86,13 @@ impl FromStr for RedisAddress {
             "redis-cluster" => (true, false),
             "rediss-cluster" => (true, true),
             _ => {
-                return wrong(
-                    "begins with none of redis://, rediss://, redis-cluster://, rediss-cluster://",
+                return address_error(
+                    "must begin with redis://, rediss://, redis-cluster:// or rediss-cluster://",
                 );
             }
         };
         if rest.contains(['?', '#']) {
-            return wrong(
-                "has options after `?` or `#`, of which there are none (in a password, write %3F and %23)",
-            );
+            return address_error("must not contain `?` or `#` (in a password, write %3F and %23)");
         }
         let (login, rest) = rest.rsplit_once('@').unwrap_or(("", rest));
         let (user, password) = parse_login(login)?;
@@ -107,14 +105,14 @@ impl FromStr for RedisAddress {
             number => match number.parse() {
                 Ok(number) => number,
                 Err(_) => {
-                    return wrong(
-                        "names a database that is not a number: after the host comes /0, /1, …",
+                    return address_error(
+                        "has a database that is not a number: write /0, /1, … after the host",
                     );
                 }
             },
         };
         if is_cluster && database != 0 {
-            return wrong("names a database, but a Redis Cluster has only the database 0");
+            return address_error("has a database, but a Redis Cluster has only the database 0");
         }
         Ok(Self {
             is_cluster,
@@ -131,12 +129,12 @@ fn parse_login(login: &str) -> Result<(Option<String>, Option<String>), RedisAdd
     let decode = |text: &str| match percent_decode_str(text).decode_utf8() {
         Ok(text) if text.is_empty() => Ok(None),
         Ok(text) => Ok(Some(text.into_owned())),
-        Err(_) => wrong("has a user or a password that is not UTF-8"),
+        Err(_) => address_error("has a user or a password that is not UTF-8"),
     };
     let (user, password) = login.split_once(':').unwrap_or((login, ""));
     let (user, password) = (decode(user)?, decode(password)?);
     if user.is_some() && password.is_none() {
-        return wrong("has a user without a password: write USER:PASSWORD@, or :PASSWORD@");
+        return address_error("has a user without a password: write USER:PASSWORD@, or :PASSWORD@");
     }
     Ok((user, password))
 }
@@ -151,13 +149,13 @@ fn parse_host(text: &str) -> Result<RedisHost, RedisAddressError> {
         },
     };
     if name.is_empty() {
-        return wrong("names no host");
+        return address_error("has no host");
     }
     let Some(port) = port.map_or(Some(PORT), |port| {
         port.parse().ok().filter(|port| *port != 0)
     }) else {
-        return wrong(
-            "has a port that is not a number from 1 to 65535 (an IPv6 address stands in brackets)",
+        return address_error(
+            "has a port that is not a number from 1 to 65535 (write an IPv6 address in brackets)",
         );
     };
     Ok(RedisHost {
@@ -187,7 +185,7 @@ impl fmt::Display for RedisAddress {
 
 impl fmt::Debug for RedisAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Address({self})")
+        write!(f, "RedisAddress({self})")
     }
 }
 
@@ -195,7 +193,7 @@ impl fmt::Debug for RedisAddress {
 mod tests {
     use super::*;
 
-    fn shown(text: &str) -> String {
+    fn display(text: &str) -> String {
         match text.parse::<RedisAddress>() {
             Ok(address) => address.to_string(),
             Err(error) => format!("! {error}"),
@@ -203,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_is_read_and_shown_without_its_password() {
+    fn an_address_is_displayed_without_its_password() {
         for (text, expected) in [
             ("redis://cache", "redis://cache:6379"),
             ("rediss://u:p%40ss@cache:1/2", "rediss://cache:1/2"),
@@ -211,7 +209,7 @@ mod tests {
             ("redis://a,b:7001", "redis-cluster://a:6379,b:7001"),
             ("rediss-cluster://a/", "rediss-cluster://a:6379"),
         ] {
-            assert_eq!(shown(text), expected, "{text}");
+            assert_eq!(display(text), expected, "{text}");
             assert!(!format!("{:?}", text.parse::<RedisAddress>()).contains("geheim"));
         }
         let address: RedisAddress = "redis://u:p%40ss@h@cache".parse().expect("an address");
@@ -220,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_address_is_told_without_repeating_it() {
+    fn errors_of_malformed_addresses_do_not_repeat_the_text() {
         for text in [
             "",
             "cache:6379",

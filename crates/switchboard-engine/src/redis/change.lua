@@ -1,34 +1,34 @@
--- ARGV: …, seats, then `join`, peer, address, card
---                  or `leave`, peer, departure, whether it is an eviction
-local seats, kind, peer = tonumber(ARGV[5]), ARGV[6], ARGV[7]
+-- ARGV: ..., maximum number of members, then `join`, peer, address, metadata
+--                                    or `leave`, peer, cause, whether it is an eviction
+local members_max, kind, peer = tonumber(ARGV[5]), ARGV[6], ARGV[7]
 
-local function join(address, card)
-  local present = seat_of(peer)
+local function join(address, metadata)
+  local present = member_of(peer)
   if present then
     return {'present', text(present.since)}
   end
   if redis.call('HEXISTS', key, 'a:' .. address) == 1 then
     return {'taken'}
   end
-  if seats > 0 and count >= seats then
+  if members_max > 0 and count >= members_max then
     return {'full'}
   end
   if not generation then
-    begin(0, 0)
+    begin_generation(0, 0)
   end
-  seat(peer, address, card)
+  add_member(peer, address, metadata)
   return {'at', text(generation), text(head)}
 end
 
-local function leave(departure, is_eviction)
-  local present = seat_of(peer)
+local function leave(cause, is_eviction)
+  local present = member_of(peer)
   if not present then
     return {'absent'}
   end
   if not is_eviction and (present.node ~= node or present.epoch > epoch) then
     return {'absent'}
   end
-  free(present, departure)
+  remove_member(present, cause)
   return {'at', text(generation), text(head)}
 end
 

@@ -1,7 +1,7 @@
-//! The engine: the machine of a node, driven over a connection to Redis.
+//! The engine over Redis: runs the state machine of a node over a connection to Redis.
 //!
-//! It has a thread of its own, so that it needs no runtime of the host program's and a busy one does
-//! not make it late with its beats.
+//! It has its own thread, so that it needs no runtime of the host program, and a busy host does not
+//! delay its heartbeats.
 
 use std::{
     fmt,
@@ -31,35 +31,36 @@ use crate::{
     },
 };
 
-/// Joins and letters that may wait for the engine's thread, and bytes of the letters, about.
+/// Maximum number of joins and messages queued for the engine thread, and of the bytes of the
+/// messages (approximate).
 const INBOX_MAX: usize = 64 * 1024;
 const INBOX_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// Tasks and pushes that are taken at once before what follows from them is done.
+/// Maximum number of tasks or pushes that are processed before their effects are dispatched.
 const TASKS_PER_BATCH: usize = 256;
 
-/// How long to wait before the first new attempt to connect, and at most.
+/// The shortest and the longest wait before an attempt to reconnect.
 const BACKOFF: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
 
-/// How often the figures for operators are renewed, at most.
+/// The shortest interval between two updates of the status.
 const STATUS_INTERVAL: Duration = Duration::from_millis(200);
 
-/// How long a good-bye may take.
+/// Timeout of closing.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// What a node must know to join a cluster.
+/// The settings of a node that joins a cluster.
 #[derive(Clone, Debug)]
 pub struct RedisSettings {
-    /// Where Redis is.
+    /// The URL of Redis.
     pub address: RedisAddress,
-    /// What every key and channel begins with: nodes of one prefix are one cluster.
+    /// The prefix of all keys and channels. Nodes with the same prefix are one cluster.
     pub prefix: String,
-    /// How long a node may be silent before the others take it for dead.
+    /// How long the node may be silent before the other nodes declare it dead.
     pub lease: Duration,
-    /// The bounds in force.
+    /// The limits in force.
     pub limits: Arc<Limits>,
-    /// Where the other nodes reach this one, as `http://HOST:PORT`.
+    /// The URL under which the other nodes reach this one, as `http://HOST:PORT`.
     pub url: String,
 }
 
@@ -72,13 +73,14 @@ enum EngineTask {
 impl EngineTask {
     fn bytes(&self) -> usize {
         match self {
-            Self::Send(_, letter) => approximate_bytes(letter),
+            Self::Send(_, message) => approximate_bytes(message),
             Self::Propose(..) | Self::Close(_) => 0,
         }
     }
 }
 
-/// Many nodes as one over Redis 7 or later, or Valkey; a single server or a cluster of them.
+/// The engine of a cluster of nodes over Redis 7 or later, or Valkey; a single server or a Redis
+/// Cluster.
 pub struct Redis {
     settings: RedisSettings,
     node: NodeId,
@@ -96,12 +98,12 @@ impl fmt::Debug for Redis {
     }
 }
 
-/// What the engine's thread and the others share.
+/// State shared between the engine thread and the callers.
 struct SharedState {
     waiting: AtomicUsize,
     bytes: AtomicUsize,
     unavailable: AtomicU64,
-    /// Since when nothing that was asked has been answered.
+    /// Since when the store has not answered; `None` while it answers.
     down_since: Mutex<Option<Instant>>,
     status: Mutex<Status>,
 }
@@ -119,11 +121,11 @@ impl SharedState {
 }
 
 impl Redis {
-    /// A node that connects when it is attached, and goes on trying for as long as it lives.
+    /// Creates a node. It connects when it is attached, and reconnects until it is closed.
     #[must_use]
     #[expect(
         clippy::disallowed_methods,
-        reason = "a leave is never refused: there are as many as there are seats; all else is counted and bounded by INBOX_MAX"
+        reason = "leaves are never refused and bounded by the number of members; all other tasks are bounded by INBOX_MAX"
     )]
     pub fn new(settings: RedisSettings) -> Self {
         let node = NodeId::from(rand::rng().random::<u64>());
@@ -161,12 +163,12 @@ impl Redis {
             || self.shared.bytes.load(Ordering::Relaxed) >= INBOX_BYTES_MAX
     }
 
-    /// Hands a task to the thread, or gives it back if there is none any more.
+    /// Queues a task for the engine thread, or returns it if the thread has ended.
     fn submit(&self, task: EngineTask) -> Option<EngineTask> {
         self.shared.waiting.fetch_add(1, Ordering::Relaxed);
         self.shared.bytes.fetch_add(task.bytes(), Ordering::Relaxed);
-        let refused = self.inbox.send(task);
-        refused.err().map(|refused| refused.0)
+        let returned = self.inbox.send(task);
+        returned.err().map(|returned| returned.0)
     }
 
     fn count_unavailable(&self) {
@@ -175,7 +177,7 @@ impl Redis {
 }
 
 impl Engine for Redis {
-    fn attach(&self, sink: Arc<dyn EngineHandler>) {
+    fn attach(&self, handler: Arc<dyn EngineHandler>) {
         let tasks = self
             .tasks
             .lock()
@@ -184,10 +186,10 @@ impl Engine for Redis {
         let Some(tasks) = tasks else {
             return;
         };
-        let driver = EngineThread::new(self, sink, tasks);
+        let engine_thread = EngineThread::new(self, handler, tasks);
         let thread = std::thread::Builder::new().name("switchboard-engine".to_owned());
-        if let Err(error) = thread.spawn(move || driver.run()) {
-            self.shared.status().last_error = format!("the engine's thread cannot start: {error}");
+        if let Err(error) = thread.spawn(move || engine_thread.run()) {
+            self.shared.status().last_error = format!("cannot start the engine thread: {error}");
         }
     }
 
@@ -206,11 +208,11 @@ impl Engine for Redis {
         })
     }
 
-    fn send(&self, to: NodeId, letter: NodeMessage) -> Option<NodeMessage> {
+    fn send(&self, to: NodeId, message: NodeMessage) -> Option<NodeMessage> {
         let unsent = match self.is_full() {
-            true => Some(letter),
-            false => match self.submit(EngineTask::Send(to, letter)) {
-                Some(EngineTask::Send(_, letter)) => Some(letter),
+            true => Some(message),
+            false => match self.submit(EngineTask::Send(to, message)) {
+                Some(EngineTask::Send(_, message)) => Some(message),
                 Some(EngineTask::Propose(..) | EngineTask::Close(_)) | None => None,
             },
         };
@@ -230,10 +232,10 @@ impl Engine for Redis {
     }
 
     fn close(&self) -> CloseFuture<'_> {
-        let (done, closed) = oneshot::channel();
-        drop(self.submit(EngineTask::Close(done)));
+        let (closed_sender, closed) = oneshot::channel();
+        drop(self.submit(EngineTask::Close(closed_sender)));
         Box::pin(async move {
-            // Late or gone makes no difference: the others will notice by the lease.
+            // A timeout is harmless: the other nodes notice the closed node by its lease.
             drop(tokio::time::timeout(CLOSE_TIMEOUT, closed).await);
         })
     }
@@ -241,14 +243,14 @@ impl Engine for Redis {
 
 type InFlightBatch = Pin<Box<dyn Future<Output = Result<Vec<StoreResponse>, StoreError>> + Send>>;
 
-/// What happened while waiting.
+/// The event that ended a wait.
 enum WakeReason<T> {
     Completed(T),
     Task,
     Timer,
 }
 
-/// The engine's thread.
+/// The state of the engine thread.
 struct EngineThread {
     settings: RedisSettings,
     node: NodeId,
@@ -258,18 +260,18 @@ struct EngineThread {
     batch: Vec<EngineTask>,
     shared: Arc<SharedState>,
     last_report: Option<Instant>,
-    /// Attempts to connect since something was answered.
+    /// Attempts to connect since the last answer.
     attempt: u32,
     closing: Option<oneshot::Sender<()>>,
-    is_over: bool,
-    /// The store knows nothing of this node any more.
-    is_forgotten: bool,
+    is_finished: bool,
+    /// Whether the store has lost the entry of this node.
+    is_store_lost: bool,
 }
 
 impl EngineThread {
     fn new(
         engine: &Redis,
-        sink: Arc<dyn EngineHandler>,
+        handler: Arc<dyn EngineHandler>,
         tasks: mpsc::UnboundedReceiver<EngineTask>,
     ) -> Self {
         let settings = engine.settings.clone();
@@ -278,25 +280,25 @@ impl EngineThread {
             lease: settings.lease,
             limits: settings.limits.clone(),
         };
-        let words = HandlerDialects(sink.clone());
+        let dialects = HandlerDialects(handler.clone());
         Self {
             settings,
             node: engine.node,
-            machine: Node::new(machine, Arc::new(words), Instant::now()),
-            handler: sink,
+            machine: Node::new(machine, Arc::new(dialects), Instant::now()),
+            handler,
             tasks,
             batch: Vec::with_capacity(TASKS_PER_BATCH),
             shared: engine.shared.clone(),
             last_report: None,
             attempt: 0,
             closing: None,
-            is_over: false,
-            is_forgotten: false,
+            is_finished: false,
+            is_store_lost: false,
         }
     }
 
     fn run(mut self) {
-        let _last_words = FinalStatusGuard(self.shared.clone());
+        let _final_status = FinalStatusGuard(self.shared.clone());
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build();
@@ -304,30 +306,30 @@ impl EngineThread {
             Ok(runtime) => runtime.block_on(self.run_until_closed()),
             Err(error) => {
                 self.shared.status().last_error =
-                    format!("the engine's thread cannot start: {error}");
+                    format!("cannot start the engine thread: {error}");
             }
         }
     }
 
     async fn run_until_closed(&mut self) {
-        while !self.is_over {
+        while !self.is_finished {
             let address = self.settings.address.clone();
             let (prefix, node) = (self.settings.prefix.clone(), self.node);
-            let opening = async move {
+            let connecting = async move {
                 let (connection, pushes) = StoreConnection::open(&address, &prefix, node).await?;
                 let secret = connection.secret().await?;
                 Ok::<_, StoreError>((connection, pushes, secret))
             };
-            let why = match self.handle_until(opening).await {
+            let reason = match self.handle_until(connecting).await {
                 None => return,
                 Some(Ok((connection, pushes, secret))) => {
-                    tracing::info!(node = %self.node, "connected to the engine");
+                    tracing::info!(node = %self.node, address = %self.settings.address, "connected to the engine");
                     self.shared.status().secret = Some(secret);
                     self.serve(connection, pushes).await
                 }
                 Some(Err(error)) => error.to_string(),
             };
-            self.handle_disconnect(&why);
+            self.handle_disconnect(&reason);
             let pause = backoff(self.attempt);
             self.attempt = self.attempt.saturating_add(1);
             if self.handle_until(tokio::time::sleep(pause)).await.is_none() {
@@ -336,21 +338,21 @@ impl EngineThread {
         }
     }
 
-    fn handle_disconnect(&mut self, why: &str) {
+    fn handle_disconnect(&mut self, reason: &str) {
         self.shared.down_since().get_or_insert_with(Instant::now);
         self.machine.handle(NodeInput::Disconnected, Instant::now());
         self.dispatch_effects();
-        if self.attempt == 0 && !self.is_over {
-            tracing::warn!(why, "the engine cannot be reached");
+        if self.attempt == 0 && !self.is_finished {
+            tracing::warn!(error = reason, "engine connection lost or failed");
         }
         let mut status = self.shared.status();
-        status.last_error = why.to_owned();
+        status.last_error = reason.to_owned();
         status.reconnects_total += u64::from(self.attempt == 0);
         drop(status);
         self.report();
     }
 
-    /// Does what comes in while it waits for `future`. None: the node has closed.
+    /// Processes tasks and timers while it waits for `future`. `None` if the node has closed.
     async fn handle_until<F: Future>(&mut self, future: F) -> Option<F::Output> {
         let mut future = std::pin::pin!(future);
         loop {
@@ -365,7 +367,8 @@ impl EngineThread {
         }
     }
 
-    /// Waits for a task, the machine's timer, or `other`, and lets the machine have the first two.
+    /// Waits for a task, the timer of the state machine, or `other`. Passes tasks and timers to the
+    /// state machine.
     async fn wait_for<F: Future>(&mut self, other: F) -> WakeReason<F::Output> {
         let timer = self
             .machine
@@ -377,7 +380,7 @@ impl EngineThread {
             output = other => WakeReason::Completed(output),
             count = self.tasks.recv_many(&mut self.batch, TASKS_PER_BATCH) => {
                 // Without a server that could ask for anything, the node is over.
-                self.is_over |= count == 0;
+                self.is_finished |= count == 0;
                 self.take_tasks();
                 WakeReason::Task
             }
@@ -400,16 +403,16 @@ impl EngineThread {
                     self.machine
                         .handle(NodeInput::Propose(log, change), Instant::now());
                 }
-                EngineTask::Send(to, letter) => self
+                EngineTask::Send(to, message) => self
                     .machine
-                    .handle(NodeInput::Send(to, letter), Instant::now()),
-                EngineTask::Close(done) => {
+                    .handle(NodeInput::Send(to, message), Instant::now()),
+                EngineTask::Close(closed_sender) => {
                     self.machine.handle(NodeInput::Close, Instant::now());
-                    self.closing = Some(done);
+                    self.closing = Some(closed_sender);
                 }
             }
         }
-        if self.is_over && self.closing.is_none() {
+        if self.is_finished && self.closing.is_none() {
             self.machine.handle(NodeInput::Close, Instant::now());
             self.closing = Some(oneshot::channel().0);
         }
@@ -422,23 +425,23 @@ impl EngineThread {
         mut pushes: mpsc::Receiver<StorePush>,
     ) -> String {
         let connection = Arc::new(connection);
-        let mut flight: Option<(Instant, InFlightBatch)> = None;
-        let mut news = Vec::with_capacity(TASKS_PER_BATCH);
+        let mut in_flight: Option<(Instant, InFlightBatch)> = None;
+        let mut received = Vec::with_capacity(TASKS_PER_BATCH);
         self.machine.handle(NodeInput::Connected, Instant::now());
         loop {
             self.dispatch_effects();
-            if std::mem::take(&mut self.is_forgotten) {
+            if std::mem::take(&mut self.is_store_lost) {
                 match connection.secret().await {
                     Ok(secret) => self.shared.status().secret = Some(secret),
                     Err(error) => return error.to_string(),
                 }
             }
-            if flight.is_none() {
+            if in_flight.is_none() {
                 let batch = self.machine.next_batch();
                 if !batch.is_empty() {
                     let connection = connection.clone();
-                    let flown = async move { connection.execute(&batch).await };
-                    flight = Some((Instant::now(), Box::pin(flown)));
+                    let execution = async move { connection.execute(&batch).await };
+                    in_flight = Some((Instant::now(), Box::pin(execution)));
                 } else if self.closing.is_some() {
                     self.finish();
                     return "closed".to_owned();
@@ -446,32 +449,36 @@ impl EngineThread {
             }
             let next = async {
                 tokio::select! {
-                    landed = await_in_flight(&mut flight) => Ok(landed),
-                    count = pushes.recv_many(&mut news, TASKS_PER_BATCH) => Err(count),
+                    responses = await_in_flight(&mut in_flight) => Ok(responses),
+                    count = pushes.recv_many(&mut received, TASKS_PER_BATCH) => Err(count),
                 }
             };
             match self.wait_for(next).await {
-                WakeReason::Completed(Ok(Ok(answers))) => {
-                    let began = flight.take().map_or_else(Instant::now, |(began, _)| began);
-                    self.shared.status().lag = began.elapsed();
+                WakeReason::Completed(Ok(Ok(responses))) => {
+                    let started = in_flight
+                        .take()
+                        .map_or_else(Instant::now, |(started, _)| started);
+                    self.shared.status().lag = started.elapsed();
                     *self.shared.down_since() = None;
                     self.attempt = 0;
                     self.machine
-                        .handle(NodeInput::Responses(answers), Instant::now());
+                        .handle(NodeInput::Responses(responses), Instant::now());
                 }
                 WakeReason::Completed(Ok(Err(error))) => return error.to_string(),
-                WakeReason::Completed(Err(0)) => return "the connection has ended".to_owned(),
+                WakeReason::Completed(Err(0)) => {
+                    return "the connection to Redis was closed".to_owned();
+                }
                 WakeReason::Completed(Err(_)) => {
-                    for push in news.drain(..) {
+                    for push in received.drain(..) {
                         match push {
-                            StorePush::LogEvent(log, news) => {
+                            StorePush::LogEvent(log, event) => {
                                 self.machine
-                                    .handle(NodeInput::LogEvent(log, news), Instant::now());
+                                    .handle(NodeInput::LogEvent(log, event), Instant::now());
                             }
-                            StorePush::Envelope(mail) => self
+                            StorePush::Envelope(envelope) => self
                                 .machine
-                                .handle(NodeInput::Envelope(mail), Instant::now()),
-                            StorePush::Lost(why) => return why,
+                                .handle(NodeInput::Envelope(envelope), Instant::now()),
+                            StorePush::Lost(reason) => return reason,
                         }
                     }
                 }
@@ -482,28 +489,30 @@ impl EngineThread {
 
     fn finish(&mut self) {
         self.dispatch_effects();
-        self.is_over = true;
-        if let Some(done) = self.closing.take() {
-            // Nobody need wait for it.
-            let _ = done.send(());
+        self.is_finished = true;
+        if let Some(closed_sender) = self.closing.take() {
+            // The receiver may be gone.
+            let _ = closed_sender.send(());
         }
     }
 
-    /// Does what follows from what has happened.
+    /// Dispatches the effects of the state machine to the handler.
     fn dispatch_effects(&mut self) {
         while let Some(effect) = self.machine.poll_effect() {
             match effect {
                 NodeEffect::Committed(log, entries) => self.handler.on_committed(&log, entries),
-                NodeEffect::Rejected(log, peer, why) => {
-                    self.count(why == RejectReason::Unavailable);
-                    self.handler.on_rejected(&log, peer, why);
+                NodeEffect::Rejected(log, peer, reason) => {
+                    self.count_if_unavailable(reason == RejectReason::Unavailable);
+                    self.handler.on_rejected(&log, peer, reason);
                 }
-                NodeEffect::NodeMessage(from, letter) => self.handler.on_node_message(from, letter),
-                NodeEffect::Undeliverable(letter) => {
-                    self.count(true);
-                    self.handler.on_undeliverable(letter);
+                NodeEffect::NodeMessage(from, message) => {
+                    self.handler.on_node_message(from, message)
                 }
-                NodeEffect::StoreLost => self.is_forgotten = true,
+                NodeEffect::Undeliverable(message) => {
+                    self.count_if_unavailable(true);
+                    self.handler.on_undeliverable(message);
+                }
+                NodeEffect::StoreLost => self.is_store_lost = true,
             }
         }
         if self
@@ -514,28 +523,28 @@ impl EngineThread {
         }
     }
 
-    fn count(&self, is_unavailable: bool) {
-        let more = u64::from(is_unavailable);
-        self.shared.unavailable.fetch_add(more, Ordering::Relaxed);
+    fn count_if_unavailable(&self, is_unavailable: bool) {
+        let amount = u64::from(is_unavailable);
+        self.shared.unavailable.fetch_add(amount, Ordering::Relaxed);
     }
 
-    /// Renews what operators and the other nodes are told.
+    /// Updates the status for operators and the status report for the other nodes.
     fn report(&mut self) {
         let now = Instant::now();
         self.last_report = Some(now);
         let lease = self.machine.lease();
         let (rooms, members) = self.machine.rooms();
         let mut status = self.shared.status();
-        let line = NodeLine {
+        let own_entry = NodeLine {
             rooms,
             members,
             queue: self.machine.queue_len(),
             lag_ms: u64::try_from(status.lag.as_millis()).unwrap_or(u64::MAX),
             ..NodeLine::new(lease.node, lease.epoch, &self.settings.url)
         };
-        self.machine.set_status(line.to_report());
+        self.machine.set_status(own_entry.to_report());
         status.epoch = lease.epoch;
-        status.queue = line.queue;
+        status.queue = own_entry.queue;
         status.nodes = (self.machine.nodes())
             .map(|(node, since)| {
                 let Lease { node: id, epoch } = node.lease;
@@ -546,27 +555,27 @@ impl EngineThread {
     }
 }
 
-/// Says that the engine's thread has ended, however it has: nothing is answered any more.
+/// Sets the final status when the engine thread ends for any reason, including a panic.
 struct FinalStatusGuard(Arc<SharedState>);
 
 impl Drop for FinalStatusGuard {
     fn drop(&mut self) {
         self.0.down_since().get_or_insert_with(Instant::now);
-        "the engine's thread has ended".clone_into(&mut self.0.status().last_error);
+        "the engine thread has ended".clone_into(&mut self.0.status().last_error);
     }
 }
 
-/// The answers under way; for ever, if there are none.
+/// Awaits the responses in flight; pending forever if there are none.
 async fn await_in_flight(
-    flight: &mut Option<(Instant, InFlightBatch)>,
+    in_flight: &mut Option<(Instant, InFlightBatch)>,
 ) -> Result<Vec<StoreResponse>, StoreError> {
-    match flight {
-        Some((_, flight)) => flight.await,
+    match in_flight {
+        Some((_, in_flight)) => in_flight.await,
         None => std::future::pending().await,
     }
 }
 
-/// How long to wait before the next attempt: longer each time, and not all nodes at once.
+/// The wait before the next attempt to connect: exponential backoff with random jitter.
 fn backoff(attempt: u32) -> Duration {
     let longest = BACKOFF
         .saturating_mul(1 << attempt.min(16))
@@ -574,7 +583,7 @@ fn backoff(attempt: u32) -> Duration {
     longest.mul_f64(rand::rng().random_range(0.5..=1.0))
 }
 
-/// The words of a sink, for the machine.
+/// Adapts the dialect lookup of a handler for the state machine.
 struct HandlerDialects(Arc<dyn EngineHandler>);
 
 impl DialectRegistry for HandlerDialects {

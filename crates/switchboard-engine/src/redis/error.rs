@@ -1,28 +1,32 @@
+//! Errors of the store.
+
 use std::fmt;
 
 use redis::{RedisError, ServerError};
 
-/// Why the store did not answer. The sentences are for people; they hold no password.
+/// An error of the store. The texts are for operators and contain no password.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StoreError {
-    /// It cannot be reached, or did not answer in time, or the connection has broken.
+    /// The store cannot be reached, did not answer in time, or closed the connection.
     Unreachable(String),
-    /// It does not want what was asked of it: a wrong password, too old a version, a failed script.
+    /// The store refused a command: wrong password, unsupported version, or a failed script.
     Refused(String),
-    /// What it holds or says is not what Switchboard writes.
+    /// Stored data or a reply does not have the format that Switchboard writes.
     Malformed(String),
 }
 
 impl StoreError {
-    pub(super) fn malformed(what: impl fmt::Display) -> Self {
-        Self::Malformed(format!("Redis answers something else than {what}"))
+    pub(super) fn malformed(expected: impl fmt::Display) -> Self {
+        Self::Malformed(format!("unexpected reply from Redis: expected {expected}"))
     }
 }
 
 impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unreachable(why) | Self::Refused(why) | Self::Malformed(why) => f.write_str(why),
+            Self::Unreachable(reason) | Self::Refused(reason) | Self::Malformed(reason) => {
+                f.write_str(reason)
+            }
         }
     }
 }
@@ -32,13 +36,16 @@ impl std::error::Error for StoreError {}
 impl From<RedisError> for StoreError {
     fn from(error: RedisError) -> Self {
         if error.is_timeout() {
-            return Self::Unreachable("Redis does not answer in time".to_owned());
+            return Self::Unreachable("Redis did not answer in time".to_owned());
         }
         if error.is_io_error() || error.is_connection_dropped() || error.is_connection_refusal() {
             return Self::Unreachable(format!("Redis cannot be reached: {error}"));
         }
-        let why = error.code().and_then(locked_out).map(ToOwned::to_owned);
-        Self::Refused(why.unwrap_or_else(|| format!("Redis refuses: {error}")))
+        let reason = error
+            .code()
+            .and_then(authentication_error)
+            .map(ToOwned::to_owned);
+        Self::Refused(reason.unwrap_or_else(|| format!("Redis refused the command: {error}")))
     }
 }
 
@@ -46,20 +53,22 @@ impl From<&ServerError> for StoreError {
     fn from(error: &ServerError) -> Self {
         let detail = error.details().unwrap_or_default();
         match error.code() {
-            "GARBAGE" | "WRONGTYPE" => Self::Malformed(format!("in Redis, {detail}")),
+            "GARBAGE" | "WRONGTYPE" => Self::Malformed(format!("corrupt data in Redis: {detail}")),
             code => {
-                let why = locked_out(code).map(ToOwned::to_owned);
-                Self::Refused(why.unwrap_or_else(|| format!("Redis refuses: {code} {detail}")))
+                let reason = authentication_error(code).map(ToOwned::to_owned);
+                Self::Refused(
+                    reason.unwrap_or_else(|| format!("Redis refused the command: {code} {detail}")),
+                )
             }
         }
     }
 }
 
-/// What these codes mean, which Redis explains at length and not to operators.
-fn locked_out(code: &str) -> Option<&'static str> {
+/// A short explanation of the authentication errors of Redis.
+fn authentication_error(code: &str) -> Option<&'static str> {
     match code {
-        "NOAUTH" => Some("Redis wants a password"),
-        "WRONGPASS" => Some("Redis does not accept the user or the password"),
+        "NOAUTH" => Some("Redis requires a password"),
+        "WRONGPASS" => Some("Redis rejected the user or the password"),
         _ => None,
     }
 }

@@ -1,6 +1,6 @@
 if generation then
-  for _, its in ipairs(own_seats()) do
-    free(its, 'lost')
+  for _, member in ipairs(own_members()) do
+    remove_member(member, 'lost')
   end
   redis.call('HSET', key, 'f:' .. node, text(math.max(fence, epoch)))
   save()

@@ -1,12 +1,14 @@
-//! What things are called in Redis. Whatever belongs together has one hash tag (the part in braces),
-//! so that a Redis Cluster keeps it on one server:
+//! The names of the keys and channels in Redis. Names that belong together share a hash tag (the
+//! part in braces), so that a Redis Cluster keeps them on one server:
 //!
 //! * `{PREFIX}:nodes`, `{PREFIX}:logs:NODE`, `{PREFIX}:secret`
 //! * `{PREFIX:LOG}:log`, and the channel `{PREFIX:LOG}:news`
 //! * the channel `{PREFIX:node:NODE}:mail`
 //!
-//! `LOG` is `r:SPACE:NAME` (a room), `c:DIALECT:SPACE:NAME` (a room that is closed to other dialects),
-//! `n:SPACE:NAME` (a name), `m:SPACE:ROOM:NAME` (a name that is unique in a room) or `d:NAME` (a duty); names are percent-encoded except for `A-Z a-z 0-9 _ . -`, so that every text is a name and no name is a brace.
+//! `LOG` is `r:SPACE:NAME` (a room), `c:DIALECT:SPACE:NAME` (a room of one dialect only),
+//! `n:SPACE:NAME` (a name), `m:SPACE:ROOM:NAME` (a name that is unique in a room) or `d:NAME` (an
+//! election). Names are percent-encoded except for `A-Z a-z 0-9 _ . -`, so that every text can be a
+//! name and no name contains a brace.
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use switchboard_core::{
@@ -15,7 +17,7 @@ use switchboard_core::{
 
 const KEY_CHARACTERS: &AsciiSet = &NON_ALPHANUMERIC.remove(b'_').remove(b'.').remove(b'-');
 
-/// The names that begin with one deployment's prefix.
+/// The key and channel names of one deployment, which share its prefix.
 #[derive(Clone, Debug)]
 pub(super) struct KeyNames {
     prefix: String,
@@ -52,14 +54,14 @@ impl KeyNames {
         format!("{{{}:node:{node}}}:mail", self.prefix)
     }
 
-    /// The log whose news come by this channel.
+    /// The log whose events are published to this channel.
     pub(super) fn log_of_channel(&self, channel: &str) -> Option<LogId> {
         let rest = channel.strip_prefix('{')?.strip_prefix(&self.prefix)?;
         parse_log(rest.strip_prefix(':')?.strip_suffix("}:news")?)
     }
 }
 
-/// A log as it is called in the sets of opened logs.
+/// The text of a log id in key names and in the subscription sets.
 pub(super) fn log_text(log: &LogId) -> String {
     match log {
         LogId::Room(RoomId { space, name, scope }) => {
@@ -76,11 +78,11 @@ pub(super) fn log_text(log: &LogId) -> String {
                 Some(room) => format!("m:{space}:{}:{name}", encode(room.as_str())),
             }
         }
-        LogId::Election(duty) => format!("d:{}", encode(duty.as_str())),
+        LogId::Election(election) => format!("d:{}", encode(election.as_str())),
     }
 }
 
-/// The log of which [`log_text`] says exactly this.
+/// Parses a log id. The inverse of [`log_text`]; `None` for any text that it does not produce.
 pub(super) fn parse_log(text: &str) -> Option<LogId> {
     let mut parts = text.split(':');
     let kind = parts.next()?;
@@ -112,7 +114,7 @@ pub(super) fn parse_log(text: &str) -> Option<LogId> {
     (log_text(&log) == text).then_some(log)
 }
 
-/// The slot of a key, of the 16384 that a Redis Cluster spreads over its servers.
+/// The Redis Cluster slot of a key, one of 16384.
 pub(super) fn slot(key: &str) -> u16 {
     let tag = key
         .split_once('{')
@@ -171,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn every_log_has_a_text_of_its_own_that_leads_back() {
+    fn log_ids_round_trip_through_unique_texts() {
         let names = ["a", "a:b", ":", "}", "{x}", "%3A", "é\n\0", "r", "%", " x"];
         let mut seen = std::collections::BTreeMap::new();
         for a in names {
@@ -194,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_writes_is_no_log() {
+    fn malformed_log_texts_are_rejected() {
         for text in [
             "",
             "r",
@@ -216,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn slots_are_those_of_the_specification() {
+    fn slots_match_the_redis_cluster_specification() {
         assert_eq!(crc16(b"123456789"), 0x31C3);
         assert_eq!(slot("foo"), 12182);
         assert_eq!(slot("x{foo}y{bar}"), 12182);

@@ -1,9 +1,10 @@
--- The list of nodes is one hash: node → packed epoch, beat, whether it is buried, status.
--- KEYS: the list, the logs that the node has opened. ARGV: beat, bury or forget; node; epoch; beat; status.
-local list, opened = KEYS[1], KEYS[2]
+-- The node list is one hash: node -> packed epoch, heartbeat counter, whether it is fenced, status.
+-- KEYS: the node list, the subscriptions of the node. ARGV: beat, bury or forget; node; epoch;
+-- heartbeat counter; status.
+local list, subscriptions = KEYS[1], KEYS[2]
 local verb, node, epoch, beat, status = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5]
 
-local function line_of_node()
+local function read_entry()
   local packed = redis.call('HGET', list, node)
   if not packed then
     return nil
@@ -13,49 +14,49 @@ local function line_of_node()
     local colon = string.find(packed, ':', at, true)
     local length = colon and tonumber(string.sub(packed, at, colon - 1))
     if not length or colon + length > #packed then
-      error({err = 'GARBAGE ' .. list .. ' is not as Switchboard writes it'})
+      error({err = 'GARBAGE ' .. list .. ' is malformed'})
     end
     fields[i] = string.sub(packed, colon + 1, colon + length)
     at = colon + length + 1
   end
   return {
     epoch = tonumber(fields[1]) or 0, beat = tonumber(fields[2]) or 0,
-    buried = fields[3] == '1', status = fields[4],
+    is_fenced = fields[3] == '1', status = fields[4],
   }
 end
 
-local function save(line)
-  local buried = line.buried and '1' or '0'
-  redis.call('HSET', list, node, pack({text(line.epoch), text(line.beat), buried, line.status}))
+local function save(entry)
+  local is_fenced = entry.is_fenced and '1' or '0'
+  redis.call('HSET', list, node, pack({text(entry.epoch), text(entry.beat), is_fenced, entry.status}))
 end
 
-local line = line_of_node()
-local was_listed = line and 1 or 0
+local entry = read_entry()
+local was_listed = entry and 1 or 0
 
 if verb == 'beat' then
-  if not line or epoch > line.epoch then
-    line = {epoch = epoch, beat = 0, buried = false, status = status}
+  if not entry or epoch > entry.epoch then
+    entry = {epoch = epoch, beat = 0, is_fenced = false, status = status}
   end
-  local is_valid = epoch == line.epoch and not line.buried
-  if is_valid and beat >= line.beat then
-    line.beat, line.status = beat, status
-    save(line)
+  local is_valid = epoch == entry.epoch and not entry.is_fenced
+  if is_valid and beat >= entry.beat then
+    entry.beat, entry.status = beat, status
+    save(entry)
   end
   return {is_valid and 1 or 0, was_listed, redis.call('HGETALL', list)}
 end
 
-local is_present = line and epoch == line.epoch
+local is_present = entry and epoch == entry.epoch
 
 if verb == 'bury' then
-  if is_present and beat == line.beat then
-    line.buried = true
-    save(line)
+  if is_present and beat == entry.beat then
+    entry.is_fenced = true
+    save(entry)
   end
-  return line and (line.epoch > epoch or is_present and line.buried) and 1 or 0
+  return entry and (entry.epoch > epoch or is_present and entry.is_fenced) and 1 or 0
 end
 
 if is_present then
   redis.call('HDEL', list, node)
-  redis.call('DEL', opened)
+  redis.call('DEL', subscriptions)
 end
 return 1

@@ -1,4 +1,4 @@
-//! Requests as commands, and the answers to these as answers.
+//! Translates store requests to Redis commands, and the replies of Redis to store responses.
 
 use redis::{Cmd, Value, cmd};
 use switchboard_core::{LeaveCause, LogId, NodeId};
@@ -11,25 +11,25 @@ use super::{
 };
 use crate::cluster::store::{Lease, LogVersion, MemberSpec, Proposal, StoreRequest, StoreResponse};
 
-/// The commands of a batch.
+/// The Redis commands of a batch of requests.
 #[derive(Debug, Default)]
 pub(super) struct CommandPlan {
-    pub(super) steps: Vec<PlannedCommand>,
-    /// Per request the step that is answered.
-    answered: Vec<usize>,
+    pub(super) commands: Vec<PlannedCommand>,
+    /// For each request, the index of the command whose reply answers it.
+    reply_indices: Vec<usize>,
 }
 
-/// One of them.
+/// A command and the stage in which it runs.
 #[derive(Debug)]
 pub(super) struct PlannedCommand {
     pub(super) command: RedisCommand,
     pub(super) stage: CommandStage,
 }
 
-/// When a step is due where there are several servers: each stage begins when the one before it
-/// has ended. A node must be known to have opened a log before it has a seat there, and until it
-/// has none, or nobody would know after its crash where to look for its seats. What somebody says goes out
-/// before it leaves.
+/// When a command runs on a Redis Cluster: each stage begins when the one before it has ended. The
+/// subscription of a node to a log must be stored from before its first member joins until after
+/// its last member has left; otherwise the other nodes would not find its members after a crash.
+/// Messages of a member are sent before it leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum CommandStage {
     Subscribe,
@@ -37,7 +37,7 @@ pub(super) enum CommandStage {
     Unsubscribe,
 }
 
-/// What makes plans, for one node.
+/// Plans the commands of one node.
 #[derive(Debug)]
 pub(super) struct Planner<'a> {
     pub(super) keys: &'a KeyNames,
@@ -48,163 +48,188 @@ pub(super) struct Planner<'a> {
 impl Planner<'_> {
     pub(super) fn plan(&self, batch: &[StoreRequest]) -> CommandPlan {
         let mut plan = CommandPlan::default();
-        for (at, request) in batch.iter().enumerate() {
-            self.add(request, &batch[..at], &mut plan);
+        for (index, request) in batch.iter().enumerate() {
+            self.add(request, &batch[..index], &mut plan);
         }
         plan
     }
 
-    fn add(&self, request: &StoreRequest, before: &[StoreRequest], plan: &mut CommandPlan) {
+    fn add(&self, request: &StoreRequest, earlier: &[StoreRequest], plan: &mut CommandPlan) {
         let (stage, command) = match request {
-            StoreRequest::Subscribe(node, log) => return self.open(*node, log, before, plan),
-            StoreRequest::Unsubscribe(node, log) => return self.close(*node, log, plan),
+            StoreRequest::Subscribe(node, log) => {
+                return self.plan_subscribe(*node, log, earlier, plan);
+            }
+            StoreRequest::Unsubscribe(node, log) => return self.plan_unsubscribe(*node, log, plan),
             StoreRequest::Heartbeat {
                 lease,
-                counter: beat,
+                counter,
                 status,
             } => (
                 CommandStage::Change,
-                self.of_nodes("beat", *lease, *beat, status),
+                self.nodes_command("beat", *lease, *counter, status),
             ),
             StoreRequest::Fence {
                 lease,
-                last_heartbeat: beat,
+                last_heartbeat: counter,
             } => (
                 CommandStage::Unsubscribe,
-                self.of_nodes("bury", *lease, *beat, ""),
+                self.nodes_command("bury", *lease, *counter, ""),
             ),
             StoreRequest::RemoveNode(lease) => (
                 CommandStage::Unsubscribe,
-                self.of_nodes("forget", *lease, 0, ""),
+                self.nodes_command("forget", *lease, 0, ""),
             ),
             StoreRequest::SubscribedLogs(node) => {
                 let members = single_key_command("SMEMBERS", &self.keys.subscriptions(*node), None);
                 (CommandStage::Unsubscribe, members)
             }
-            StoreRequest::Post(node, mail) => {
+            StoreRequest::Post(node, envelope) => {
                 let publish = self.sharded("PUBLISH");
-                let post = single_key_command(publish, &self.keys.node_channel(*node), Some(mail));
+                let post =
+                    single_key_command(publish, &self.keys.node_channel(*node), Some(envelope));
                 (CommandStage::Subscribe, post)
             }
             StoreRequest::Read(log) => (
                 CommandStage::Change,
-                self.of_log(Script::Read, log, None, |_| ()),
+                self.log_command(Script::Read, log, None, |_| ()),
             ),
             StoreRequest::Evict(log, lease) => {
-                let evict = self.of_log(Script::Evict, log, Some(*lease), |_| ());
+                let evict = self.log_command(Script::Evict, log, Some(*lease), |_| ());
                 (CommandStage::Change, evict)
             }
             StoreRequest::Change {
                 log,
                 lease,
                 proposal,
-                members_max: seats,
+                members_max,
             } => {
-                let arguments = |call: &mut Cmd| change(call, proposal, *seats);
-                let change = self.of_log(Script::Change, log, Some(*lease), arguments);
+                let arguments =
+                    |command: &mut Cmd| append_change_arguments(command, proposal, *members_max);
+                let change = self.log_command(Script::Change, log, Some(*lease), arguments);
                 (CommandStage::Change, change)
             }
             StoreRequest::Sync {
                 log,
                 lease,
-                known_version: known,
+                known_version,
                 wanted,
-                members_max: seats,
+                members_max,
             } => {
-                let arguments = |call: &mut Cmd| sync(call, *known, wanted, *seats);
-                let sync = self.of_log(Script::Sync, log, Some(*lease), arguments);
+                let arguments = |command: &mut Cmd| {
+                    append_sync_arguments(command, *known_version, wanted, *members_max)
+                };
+                let sync = self.log_command(Script::Sync, log, Some(*lease), arguments);
                 (CommandStage::Change, sync)
             }
         };
-        plan.answer(stage, command);
+        plan.push_answering(stage, command);
     }
 
-    fn open(&self, node: NodeId, log: &LogId, before: &[StoreRequest], plan: &mut CommandPlan) {
+    fn plan_subscribe(
+        &self,
+        node: NodeId,
+        log: &LogId,
+        earlier: &[StoreRequest],
+        plan: &mut CommandPlan,
+    ) {
         if node == self.node {
-            let begin = self.sharded("SUBSCRIBE");
-            plan.step(
+            let subscribe = self.sharded("SUBSCRIBE");
+            plan.push(
                 CommandStage::Change,
-                single_key_command(begin, &self.keys.log_channel(log), None),
+                single_key_command(subscribe, &self.keys.log_channel(log), None),
             );
         }
-        let is_closing = |other: &StoreRequest| matches!(other, StoreRequest::Unsubscribe(n, l) if *n == node && l == log);
-        if self.servers.is_cluster() && before.iter().any(is_closing) {
-            plan.step(CommandStage::Unsubscribe, self.of_opened("SADD", node, log));
-        }
-        plan.answer(CommandStage::Subscribe, self.of_opened("SADD", node, log));
-    }
-
-    fn close(&self, node: NodeId, log: &LogId, plan: &mut CommandPlan) {
-        if node == self.node {
-            let end = self.sharded("UNSUBSCRIBE");
-            plan.step(
-                CommandStage::Change,
-                single_key_command(end, &self.keys.log_channel(log), None),
+        let is_unsubscribe = |other: &StoreRequest| matches!(other, StoreRequest::Unsubscribe(n, l) if *n == node && l == log);
+        if self.servers.is_cluster() && earlier.iter().any(is_unsubscribe) {
+            plan.push(
+                CommandStage::Unsubscribe,
+                self.subscriptions_command("SADD", node, log),
             );
         }
-        plan.answer(CommandStage::Unsubscribe, self.of_opened("SREM", node, log));
+        plan.push_answering(
+            CommandStage::Subscribe,
+            self.subscriptions_command("SADD", node, log),
+        );
     }
 
-    /// The command as it is called for channels that have a slot.
-    pub(super) fn sharded(&self, verb: &'static str) -> &'static str {
-        match (self.servers.is_cluster(), verb) {
+    fn plan_unsubscribe(&self, node: NodeId, log: &LogId, plan: &mut CommandPlan) {
+        if node == self.node {
+            let unsubscribe = self.sharded("UNSUBSCRIBE");
+            plan.push(
+                CommandStage::Change,
+                single_key_command(unsubscribe, &self.keys.log_channel(log), None),
+            );
+        }
+        plan.push_answering(
+            CommandStage::Unsubscribe,
+            self.subscriptions_command("SREM", node, log),
+        );
+    }
+
+    /// The variant of a pub/sub command for the deployment: sharded on a Redis Cluster.
+    pub(super) fn sharded(&self, name: &'static str) -> &'static str {
+        match (self.servers.is_cluster(), name) {
             (true, "SUBSCRIBE") => "SSUBSCRIBE",
             (true, "UNSUBSCRIBE") => "SUNSUBSCRIBE",
             (true, "PUBLISH") => "SPUBLISH",
-            (_, verb) => verb,
+            (_, name) => name,
         }
     }
 
-    fn of_nodes(&self, verb: &str, lease: Lease, beat: u64, status: &str) -> RedisCommand {
+    fn nodes_command(&self, name: &str, lease: Lease, counter: u64, status: &str) -> RedisCommand {
         let keys = [self.keys.nodes(), self.keys.subscriptions(lease.node)];
-        let mut call = self.call(Script::Nodes, &keys);
-        call.arg(verb).arg(lease.node.to_string());
-        call.arg(lease.epoch).arg(beat).arg(status);
+        let mut command = self.script_call(Script::Nodes, &keys);
+        command.arg(name).arg(lease.node.to_string());
+        command.arg(lease.epoch).arg(counter).arg(status);
         RedisCommand {
-            cmd: call,
+            cmd: command,
             slot: keys::slot(&keys[0]),
             is_script: true,
             is_of_log: false,
         }
     }
 
-    fn of_log(
+    fn log_command(
         &self,
-        which: Script,
+        script: Script,
         log: &LogId,
         lease: Option<Lease>,
         arguments: impl FnOnce(&mut Cmd),
     ) -> RedisCommand {
         let keys = [self.keys.log(log)];
-        let mut call = self.call(which, &keys);
+        let mut command = self.script_call(script, &keys);
         if let Some(lease) = lease {
-            call.arg(self.sharded("PUBLISH"))
+            command
+                .arg(self.sharded("PUBLISH"))
                 .arg(self.keys.log_channel(log));
-            call.arg(lease.node.to_string()).arg(lease.epoch);
+            command.arg(lease.node.to_string()).arg(lease.epoch);
         }
-        arguments(&mut call);
+        arguments(&mut command);
         RedisCommand {
-            cmd: call,
+            cmd: command,
             slot: keys::slot(&keys[0]),
             is_script: true,
             is_of_log: true,
         }
     }
 
-    fn call(&self, which: Script, keys: &[String]) -> Cmd {
-        let verb = match which {
+    fn script_call(&self, script: Script, keys: &[String]) -> Cmd {
+        let name = match script {
             Script::Read => "EVALSHA_RO",
             Script::Nodes | Script::Change | Script::Sync | Script::Evict => "EVALSHA",
         };
-        let mut call = cmd(verb);
-        call.arg(self.servers.sha(which)).arg(keys.len()).arg(keys);
-        call
+        let mut command = cmd(name);
+        command
+            .arg(self.servers.sha(script))
+            .arg(keys.len())
+            .arg(keys);
+        command
     }
 
-    fn of_opened(&self, verb: &str, node: NodeId, log: &LogId) -> RedisCommand {
+    fn subscriptions_command(&self, name: &str, node: NodeId, log: &LogId) -> RedisCommand {
         let member = keys::log_text(log);
         single_key_command(
-            verb,
+            name,
             &self.keys.subscriptions(node),
             Some(member.as_bytes()),
         )
@@ -212,43 +237,43 @@ impl Planner<'_> {
 }
 
 impl CommandPlan {
-    fn step(&mut self, stage: CommandStage, command: RedisCommand) {
-        self.steps.push(PlannedCommand { command, stage });
+    fn push(&mut self, stage: CommandStage, command: RedisCommand) {
+        self.commands.push(PlannedCommand { command, stage });
     }
 
-    fn answer(&mut self, stage: CommandStage, command: RedisCommand) {
-        self.answered.push(self.steps.len());
-        self.step(stage, command);
+    fn push_answering(&mut self, stage: CommandStage, command: RedisCommand) {
+        self.reply_indices.push(self.commands.len());
+        self.push(stage, command);
     }
 
-    /// What the batch is answered, if this is what its steps are answered. What is wrong about one
-    /// log is the answer to who asked about it.
-    pub(super) fn answers(
+    /// Translates the replies to the commands into the responses to the batch. A malformed reply
+    /// about one log becomes [`StoreResponse::Failed`] for its request only.
+    pub(super) fn parse_responses(
         &self,
         keys: &KeyNames,
         batch: &[StoreRequest],
-        values: &[Value],
+        replies: &[Value],
     ) -> Result<Vec<StoreResponse>, StoreError> {
-        let values = self.answered.iter().map(|step| &values[*step]);
-        let answers = batch.iter().zip(values);
-        let answers = answers.map(|(request, value)| match answer(request, value) {
-            Err(StoreError::Malformed(why)) if let Some(log) = log_of(request) => {
-                Ok(StoreResponse::Failed(format!("{}: {why}", keys.log(log))))
-            }
-            answered => answered,
+        let replies = self.reply_indices.iter().map(|index| &replies[*index]);
+        let pairs = batch.iter().zip(replies);
+        let responses = pairs.map(|(request, reply)| match parse_response(request, reply) {
+            Err(StoreError::Malformed(reason)) if let Some(log) = log_of(request) => Ok(
+                StoreResponse::Failed(format!("{}: {reason}", keys.log(log))),
+            ),
+            response => response,
         });
-        answers.collect()
+        responses.collect()
     }
 }
 
-/// The log that a request is about and nothing else.
+/// The log of a request that concerns exactly one log.
 pub(super) fn log_of(request: &StoreRequest) -> Option<&LogId> {
     match request {
         StoreRequest::Read(log)
         | StoreRequest::Change { log, .. }
         | StoreRequest::Sync { log, .. }
         | StoreRequest::Evict(log, _) => Some(log),
-        // These are about what a node has opened, or its channels.
+        // These concern the subscriptions of a node, or its channels.
         StoreRequest::Subscribe(..)
         | StoreRequest::Unsubscribe(..)
         | StoreRequest::Heartbeat { .. }
@@ -259,9 +284,9 @@ pub(super) fn log_of(request: &StoreRequest) -> Option<&LogId> {
     }
 }
 
-/// A command about one key or channel.
-pub(super) fn single_key_command(verb: &str, key: &str, argument: Option<&[u8]>) -> RedisCommand {
-    let mut command = cmd(verb);
+/// Builds a command with one key or channel and at most one argument.
+pub(super) fn single_key_command(name: &str, key: &str, argument: Option<&[u8]>) -> RedisCommand {
+    let mut command = cmd(name);
     command.arg(key);
     if let Some(argument) = argument {
         command.arg(argument);
@@ -274,63 +299,73 @@ pub(super) fn single_key_command(verb: &str, key: &str, argument: Option<&[u8]>)
     }
 }
 
-fn change(call: &mut Cmd, proposal: &Proposal, seats: usize) {
-    call.arg(seats);
+fn append_change_arguments(command: &mut Cmd, proposal: &Proposal, members_max: usize) {
+    command.arg(members_max);
     match proposal {
         Proposal::Join(wanted) => {
-            call.arg("join").arg(wanted.peer.to_string());
-            call.arg(wanted.address.as_str()).arg(&wanted.metadata);
+            command.arg("join").arg(wanted.peer.to_string());
+            command.arg(wanted.address.as_str()).arg(&wanted.metadata);
         }
-        Proposal::Leave(peer, departure) => {
-            let is_eviction = matches!(departure, LeaveCause::Evicted(_));
-            call.arg("leave").arg(peer.to_string());
-            call.arg(wire::leave_cause_text(*departure))
+        Proposal::Leave(peer, cause) => {
+            let is_eviction = matches!(cause, LeaveCause::Evicted(_));
+            command.arg("leave").arg(peer.to_string());
+            command
+                .arg(wire::leave_cause_text(*cause))
                 .arg(u8::from(is_eviction));
         }
     }
 }
 
-fn sync(call: &mut Cmd, known: LogVersion, wanted: &[MemberSpec], seats: usize) {
-    call.arg(known.generation).arg(known.head.get()).arg(seats);
+fn append_sync_arguments(
+    command: &mut Cmd,
+    known_version: LogVersion,
+    wanted: &[MemberSpec],
+    members_max: usize,
+) {
+    command
+        .arg(known_version.generation)
+        .arg(known_version.head.get())
+        .arg(members_max);
     for wanted in wanted {
         let since = wanted.since.map(|since| since.get().to_string());
-        call.arg(wanted.peer.to_string())
+        command
+            .arg(wanted.peer.to_string())
             .arg(wanted.address.as_str());
-        call.arg(since.unwrap_or_default()).arg(&wanted.metadata);
+        command.arg(since.unwrap_or_default()).arg(&wanted.metadata);
     }
 }
 
-fn answer(request: &StoreRequest, value: &Value) -> Result<StoreResponse, StoreError> {
-    let value = wire::accepted(value)?;
+fn parse_response(request: &StoreRequest, reply: &Value) -> Result<StoreResponse, StoreError> {
+    let reply = wire::accepted(reply)?;
     Ok(match request {
         StoreRequest::Heartbeat { .. } => {
-            let [valid, is_listed, nodes] = wire::array(value)?;
+            let [valid, is_listed, nodes] = wire::array(reply)?;
             StoreResponse::Heartbeat {
                 valid: wire::flag(valid)?,
                 is_listed: wire::flag(is_listed)?,
                 nodes: wire::nodes(nodes)?,
             }
         }
-        StoreRequest::Fence { .. } => StoreResponse::Fenced(wire::flag(value)?),
-        StoreRequest::SubscribedLogs(_) => StoreResponse::Logs(wire::logs(value)?),
-        StoreRequest::Read(_) => StoreResponse::Read(wire::snapshot(value)?),
+        StoreRequest::Fence { .. } => StoreResponse::Fenced(wire::flag(reply)?),
+        StoreRequest::SubscribedLogs(_) => StoreResponse::Logs(wire::logs(reply)?),
+        StoreRequest::Read(_) => StoreResponse::Read(wire::snapshot(reply)?),
         StoreRequest::Change { .. } => StoreResponse::Changed {
-            outcome: wire::outcome(value)?,
+            outcome: wire::outcome(reply)?,
         },
         StoreRequest::Sync { .. } => {
-            let [fenced, declined, snapshot] = wire::array(value)?;
+            let [fenced, rejected, snapshot] = wire::array(reply)?;
             StoreResponse::Synced {
                 fenced: wire::flag(fenced)?,
-                rejected: wire::rejected_joins(declined)?,
+                rejected: wire::rejected_joins(rejected)?,
                 snapshot: wire::snapshot(snapshot)?,
             }
         }
-        StoreRequest::Post(..) => StoreResponse::Posted(wire::count(value)?),
+        StoreRequest::Post(..) => StoreResponse::Posted(wire::count(reply)?),
         StoreRequest::RemoveNode(_)
         | StoreRequest::Subscribe(..)
         | StoreRequest::Unsubscribe(..)
         | StoreRequest::Evict(..) => {
-            wire::flag(value)?;
+            wire::flag(reply)?;
             StoreResponse::Done
         }
     })

@@ -1,13 +1,13 @@
--- What every script begins with. A script is not undone when it fails: read everything before
--- writing anything.
+-- The beginning of every script. Redis does not roll back a failed script: a script must read all
+-- its data before it writes.
 
--- Numbers are doubles, so positions (microseconds since 1970) are exact, but only `%.0f` shows all
--- their digits.
+-- Formats a number. Lua numbers are doubles, which hold positions (microseconds since 1970)
+-- exactly; only `%.0f` prints all their digits.
 local function text(number)
   return string.format('%.0f', number)
 end
 
--- Each field as its length, a colon and its bytes.
+-- Packs fields: each field as its length, a colon and its bytes.
 local function pack(fields)
   local packed = {}
   for i, field in ipairs(fields) do

@@ -1,4 +1,4 @@
-//! What Redis says unasked.
+//! The push messages of Redis.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -12,26 +12,26 @@ use tokio::sync::mpsc;
 use super::{StoreError, keys::KeyNames, wire};
 use crate::cluster::store::LogEvent;
 
-/// How many bytes of news and mail may wait for the node.
+/// Maximum number of bytes of events and messages queued for the node.
 const QUEUE_BYTES: usize = 64 * 1024 * 1024;
 
-/// What a node is told unasked.
+/// A push message for the node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StorePush {
-    /// News of a log that it has opened.
+    /// An event of a log to which the node is subscribed.
     LogEvent(LogId, LogEvent),
-    /// A message to it, as it was posted.
+    /// An envelope for the node, as it was posted.
     Envelope(Vec<u8>),
-    /// The last: the connection has broken, or too much has come at once, or something that
-    /// nobody can read. Whatever came since is not told any more; the node is to connect anew.
+    /// The last push: the connection has failed, a queue limit is exceeded, or a push is malformed.
+    /// Later pushes are dropped; the node must reconnect.
     Lost(String),
 }
 
-/// The way from the connections of a node to the node.
+/// The queue from the connections of a node to the node.
 #[derive(Debug)]
 pub(super) struct PushQueue {
     keys: KeyNames,
-    mail: String,
+    node_channel: String,
     state: Mutex<QueueState>,
 }
 
@@ -39,85 +39,90 @@ pub(super) struct PushQueue {
 enum QueueState {
     Open {
         queue: mpsc::Sender<StorePush>,
-        /// How many bytes each of the pushes has that waited when the last one came, and together.
+        /// The sizes in bytes of the pushes that were queued when the last one arrived.
         sizes: VecDeque<usize>,
+        /// The sum of `sizes`.
         bytes: usize,
-        /// The room for [`StorePush::Lost`], however full the queue is.
-        last: mpsc::OwnedPermit<StorePush>,
-        /// Per channel how often it was asked to be silent and has not confirmed yet.
-        closing: BTreeMap<String, u32>,
+        /// The reserved slot for [`StorePush::Lost`] in a full queue.
+        lost_permit: mpsc::OwnedPermit<StorePush>,
+        /// Per channel, the number of unsubscribe commands without confirmation.
+        pending_unsubscribes: BTreeMap<String, u32>,
     },
     Closed(String),
 }
 
 impl PushQueue {
-    /// At most `queue` pushes wait, and [`QUEUE_BYTES`].
+    /// Creates a queue for at most `queue` pushes and [`QUEUE_BYTES`].
     pub(super) fn new(
         keys: KeyNames,
         node: NodeId,
         queue: usize,
     ) -> (Self, mpsc::Receiver<StorePush>) {
         let (sender, receiver) = mpsc::channel(queue + 1);
-        let gate = match sender.clone().try_reserve_owned() {
-            Ok(last) => QueueState::Open {
+        let state = match sender.clone().try_reserve_owned() {
+            Ok(lost_permit) => QueueState::Open {
                 queue: sender,
                 sizes: VecDeque::new(),
                 bytes: 0,
-                last,
-                closing: BTreeMap::new(),
+                lost_permit,
+                pending_unsubscribes: BTreeMap::new(),
             },
             Err(_) => QueueState::Closed("the queue is closed".to_owned()),
         };
         let pushes = Self {
-            mail: keys.node_channel(node),
+            node_channel: keys.node_channel(node),
             keys,
-            state: Mutex::new(gate),
+            state: Mutex::new(state),
         };
         (pushes, receiver)
     }
 
-    /// Takes what a connection says.
+    /// Processes a push of a connection.
     pub(super) fn handle_push(&self, info: &PushInfo) {
-        let is = |kinds: &[PushKind]| kinds.contains(&info.kind);
-        let told = if is(&[PushKind::Message, PushKind::SMessage]) {
+        let is_kind = |kinds: &[PushKind]| kinds.contains(&info.kind);
+        let result = if is_kind(&[PushKind::Message, PushKind::SMessage]) {
             self.read(info)
                 .and_then(|(push, size)| self.push(push, size))
-        } else if is(&[PushKind::Unsubscribe, PushKind::SUnsubscribe]) {
+        } else if is_kind(&[PushKind::Unsubscribe, PushKind::SUnsubscribe]) {
             self.handle_unsubscribed(info)
-        } else if is(&[PushKind::Disconnection]) {
-            let why = "the connection to Redis has broken";
-            Err(StoreError::Unreachable(why.to_owned()))
+        } else if is_kind(&[PushKind::Disconnection]) {
+            let reason = "the connection to Redis was closed";
+            Err(StoreError::Unreachable(reason.to_owned()))
         } else {
             Ok(())
         };
-        if let Err(why) = told {
-            self.close(&why.to_string());
+        if let Err(reason) = result {
+            self.close(&reason.to_string());
         }
     }
 
-    /// The next confirmation of this channel's silence was asked for.
+    /// Expects one more confirmation of an unsubscribe command for this channel.
     pub(super) fn expect_unsubscribe(&self, channel: String) {
-        if let QueueState::Open { closing, .. } = &mut *self.state() {
-            *closing.entry(channel).or_default() += 1;
-        }
-    }
-
-    /// Ends it: the last push says why.
-    pub(super) fn close(&self, why: &str) {
-        let mut gate = self.state();
-        if matches!(*gate, QueueState::Open { .. })
-            && let QueueState::Open { last, .. } =
-                std::mem::replace(&mut *gate, QueueState::Closed(why.to_owned()))
+        if let QueueState::Open {
+            pending_unsubscribes,
+            ..
+        } = &mut *self.state()
         {
-            last.send(StorePush::Lost(why.to_owned()));
+            *pending_unsubscribes.entry(channel).or_default() += 1;
         }
     }
 
-    /// Why it has ended, if it has.
+    /// Closes the queue. The last push carries the reason.
+    pub(super) fn close(&self, reason: &str) {
+        let mut state = self.state();
+        if matches!(*state, QueueState::Open { .. })
+            && let QueueState::Open { lost_permit, .. } =
+                std::mem::replace(&mut *state, QueueState::Closed(reason.to_owned()))
+        {
+            lost_permit.send(StorePush::Lost(reason.to_owned()));
+        }
+    }
+
+    /// The reason for which the queue is closed, if it is.
     pub(super) fn close_reason(&self) -> Option<String> {
         match &*self.state() {
             QueueState::Open { .. } => None,
-            QueueState::Closed(why) => Some(why.clone()),
+            QueueState::Closed(reason) => Some(reason.clone()),
         }
     }
 
@@ -125,17 +130,17 @@ impl PushQueue {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A push, and how many bytes it has.
+    /// Decodes a push. Returns it with its size in bytes.
     fn read(&self, info: &PushInfo) -> Result<(StorePush, usize), StoreError> {
         let [channel, payload] = info.data.as_slice() else {
             return Err(StoreError::malformed("a channel and a message"));
         };
         let (channel, payload) = (wire::text(channel)?, wire::bytes(payload)?);
-        if channel == self.mail {
+        if channel == self.node_channel {
             return Ok((StorePush::Envelope(payload.to_vec()), payload.len()));
         }
         let log = self.keys.log_of_channel(channel);
-        let log = log.ok_or(StoreError::malformed("the channel of a log"))?;
+        let log = log.ok_or(StoreError::malformed("a channel of a log"))?;
         Ok((
             StorePush::LogEvent(log, wire::log_event(payload)?),
             payload.len(),
@@ -152,36 +157,43 @@ impl PushQueue {
         else {
             return Ok(());
         };
-        // One place is taken by the last push.
+        // One slot is reserved for the last push.
         let waiting = (queue.max_capacity() - queue.capacity()).saturating_sub(1);
-        let received = sizes.len().saturating_sub(waiting);
-        *bytes -= sizes.drain(..received).sum::<usize>();
+        let delivered = sizes.len().saturating_sub(waiting);
+        *bytes -= sizes.drain(..delivered).sum::<usize>();
         sizes.push_back(size);
         *bytes += size;
-        let sent = *bytes <= QUEUE_BYTES && queue.try_send(push).is_ok();
-        sent.then_some(()).ok_or_else(|| {
-            StoreError::Unreachable("more comes from Redis than this node can take".to_owned())
+        let is_queued = *bytes <= QUEUE_BYTES && queue.try_send(push).is_ok();
+        is_queued.then_some(()).ok_or_else(|| {
+            StoreError::Unreachable(
+                "the push queue is full: Redis sends faster than this node processes".to_owned(),
+            )
         })
     }
 
-    /// A server that gives a slot to another also ends the subscriptions to its channels.
+    /// Handles an unsubscribe confirmation. A server that moves a slot to another server also ends
+    /// the subscriptions to its channels, without a command.
     fn handle_unsubscribed(&self, info: &PushInfo) -> Result<(), StoreError> {
         let channel = info.data.first().map(wire::text).transpose()?;
         let channel = channel.ok_or(StoreError::malformed("a channel"))?;
-        let QueueState::Open { closing, .. } = &mut *self.state() else {
+        let QueueState::Open {
+            pending_unsubscribes,
+            ..
+        } = &mut *self.state()
+        else {
             return Ok(());
         };
-        match closing.get_mut(channel) {
+        match pending_unsubscribes.get_mut(channel) {
             Some(1) => {
-                closing.remove(channel);
+                pending_unsubscribes.remove(channel);
                 Ok(())
             }
-            Some(times) => {
-                *times -= 1;
+            Some(count) => {
+                *count -= 1;
                 Ok(())
             }
             None => Err(StoreError::Unreachable(
-                "Redis has ended a subscription: its slots are being moved".to_owned(),
+                "Redis ended a subscription: its slot is moving to another server".to_owned(),
             )),
         }
     }

@@ -1,6 +1,6 @@
-//! The scripts that run inside Redis, each in one atomic step.
+//! The Lua scripts that run inside Redis, each in one atomic step.
 
-/// One of them.
+/// A Lua script, by its purpose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Script {
     Nodes,

@@ -1,8 +1,8 @@
 //! The connections to a Redis server, or to all masters of a Redis Cluster.
 //!
-//! What the `redis` crate has for clusters is not used: it repeats commands, and subscribes anew,
-//! unasked, so that a change could happen twice and news be missed without a word. Here a server
-//! that is gone, or slots that have moved, end the whole, and the node connects anew.
+//! The cluster client of the `redis` crate is not used: it repeats commands and resubscribes on its
+//! own, so that a change could be executed twice and events could be missed unnoticed. Here, a lost
+//! server or a moved slot closes all connections, and the node reconnects.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -16,36 +16,38 @@ use redis::{
 
 use super::{RedisAddress, Script, StoreError, address::RedisHost, wire};
 
-/// How many slots a Redis Cluster has.
+/// The number of slots of a Redis Cluster.
 pub(super) const SLOTS: u16 = 16384;
 
-/// How long a connection, and an answer, may take.
+/// Timeout of a connection attempt and of a reply.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(2);
 
 const REDIS_MAJOR_MIN: u32 = 7;
 
-/// Who is told what the servers say unasked.
+/// Receives the push messages of all servers.
 pub(super) type PushHandler = Arc<dyn Fn(PushInfo) + Send + Sync>;
 
-/// A command, and what is to be known of it.
+/// A command with its routing data.
 #[derive(Debug)]
 pub(super) struct RedisCommand {
     pub(super) cmd: Cmd,
-    /// Where its keys are.
+    /// The slot of its keys.
     pub(super) slot: u16,
-    /// Whether it calls a script.
+    /// Whether the command calls a script.
     pub(super) is_script: bool,
-    /// Whether it is about nothing but one log, so that what is wrong there is nobody else's matter.
+    /// Whether the command concerns exactly one log, so that corrupt data there fails only this
+    /// command.
     pub(super) is_of_log: bool,
 }
 
-/// Connections to all servers.
+/// The connections to all servers.
 pub(super) struct RedisServers {
     servers: Vec<RedisServer>,
-    /// First and last slot, and whose. Without a cluster: all, the first's.
+    /// Slot ranges: first slot, last slot, and index of the server. Without a cluster, one range of
+    /// all slots.
     slots: Vec<(u16, u16, usize)>,
     is_cluster: bool,
-    /// In the order of [`Script::ALL`].
+    /// The SHA-1 digests of the scripts, in the order of [`Script::ALL`].
     shas: Vec<String>,
 }
 
@@ -66,13 +68,13 @@ impl RedisServers {
         address: &RedisAddress,
         on_push: PushHandler,
     ) -> Result<Self, StoreError> {
-        let (scouted, is_cluster) = first_reachable(address).await?;
+        let (first_server, is_cluster) = first_reachable(address).await?;
         let slots = if is_cluster {
-            slots(&scouted).await?
+            slots(&first_server).await?
         } else {
-            vec![(0, SLOTS - 1, scouted.host.clone())]
+            vec![(0, SLOTS - 1, first_server.host.clone())]
         };
-        // The scout may speak to a replica.
+        // The first reachable server may be a replica.
         let mut hosts: Vec<_> = slots.iter().map(|(_, _, host)| host.clone()).collect();
         hosts.sort();
         hosts.dedup();
@@ -92,7 +94,7 @@ impl RedisServers {
             shas: Vec::new(),
         };
         for server in &servers.servers {
-            servers.shas = load(server).await?;
+            servers.shas = load_scripts(server).await?;
         }
         Ok(servers)
     }
@@ -102,38 +104,37 @@ impl RedisServers {
     }
 
     pub(super) fn sha(&self, script: Script) -> &str {
-        let at = Script::ALL.iter().position(|other| *other == script);
-        at.and_then(|at| self.shas.get(at))
+        let index = Script::ALL.iter().position(|other| *other == script);
+        index
+            .and_then(|index| self.shas.get(index))
             .map_or("", String::as_str)
     }
 
-    /// Carries out commands in their order, those of different servers beside each other.
+    /// Runs commands in order on each server, and on different servers in parallel.
     pub(super) async fn run(&self, commands: &[&RedisCommand]) -> Result<Vec<Value>, StoreError> {
         let mut by_server: Vec<Vec<usize>> = vec![Vec::new(); self.servers.len()];
-        for (at, command) in commands.iter().enumerate() {
-            by_server[self.owner(command.slot)?].push(at);
+        for (index, command) in commands.iter().enumerate() {
+            by_server[self.server_of_slot(command.slot)?].push(index);
         }
         let runs = self.servers.iter().zip(&by_server);
-        let runs = runs.filter(|(_, places)| !places.is_empty());
-        let runs = runs.map(|(server, places)| async move {
-            let commands: Vec<_> = places.iter().map(|at| commands[*at]).collect();
-            let answers = self.run_on(server, &commands).await?;
-            Ok::<_, StoreError>(places.iter().copied().zip(answers))
+        let runs = runs.filter(|(_, indices)| !indices.is_empty());
+        let runs = runs.map(|(server, indices)| async move {
+            let commands: Vec<_> = indices.iter().map(|index| commands[*index]).collect();
+            let replies = self.run_on(server, &commands).await?;
+            Ok::<_, StoreError>(indices.iter().copied().zip(replies))
         });
-        let mut answers = vec![Value::Nil; commands.len()];
-        for (at, answer) in try_join_all(runs).await?.into_iter().flatten() {
-            answers[at] = answer;
+        let mut replies = vec![Value::Nil; commands.len()];
+        for (index, reply) in try_join_all(runs).await?.into_iter().flatten() {
+            replies[index] = reply;
         }
-        Ok(answers)
+        Ok(replies)
     }
 
-    fn owner(&self, slot: u16) -> Result<usize, StoreError> {
+    fn server_of_slot(&self, slot: u16) -> Result<usize, StoreError> {
         let range = self.slots.iter();
         let range = range.filter(|(first, last, _)| (*first..=*last).contains(&slot));
         range.map(|(_, _, server)| *server).next().ok_or_else(|| {
-            StoreError::Unreachable(format!(
-                "no server of the Redis Cluster has the slot {slot}"
-            ))
+            StoreError::Unreachable(format!("no server of the Redis Cluster owns slot {slot}"))
         })
     }
 
@@ -142,65 +143,75 @@ impl RedisServers {
         server: &RedisServer,
         commands: &[&RedisCommand],
     ) -> Result<Vec<Value>, StoreError> {
-        let mut answers = server
+        let mut replies = server
             .send(commands.iter().map(|command| &command.cmd))
             .await?;
-        self.repeat_without_script(server, commands, &mut answers)
+        self.repeat_without_script(server, commands, &mut replies)
             .await?;
-        for (command, answer) in commands.iter().zip(&mut answers) {
-            if let Some(host) = redirect_of(answer) {
-                *answer = self.ask(&host, command).await?;
+        for (command, reply) in commands.iter().zip(&mut replies) {
+            if let Some(host) = redirect_of(reply) {
+                *reply = self.send_asking(&host, command).await?;
             }
-            if !(command.is_of_log && is_wrong_type(answer)) {
-                wire::accepted(answer)?;
+            if !(command.is_of_log && is_wrong_type(reply)) {
+                wire::accepted(reply)?;
             }
         }
-        Ok(answers)
+        Ok(replies)
     }
 
-    /// A server that was restarted, or told to, knows no scripts. Whatever came after the first
-    /// script that it did not know must not have happened either, or the order would be broken.
+    /// Loads the scripts and repeats the failed calls if the server does not know the scripts, as
+    /// after a restart. This keeps the order only if no later script call has succeeded; otherwise
+    /// the batch fails.
     async fn repeat_without_script(
         &self,
         server: &RedisServer,
         commands: &[&RedisCommand],
-        answers: &mut [Value],
+        replies: &mut [Value],
     ) -> Result<(), StoreError> {
-        let Some(first) = answers.iter().position(is_unknown_script) else {
+        let Some(first) = replies.iter().position(is_unknown_script) else {
             return Ok(());
         };
-        let scripts = (first..commands.len()).filter(|at| commands[*at].is_script);
-        let places: Vec<_> = scripts.collect();
-        if !places.iter().all(|at| is_unknown_script(&answers[*at])) {
+        let scripts = (first..commands.len()).filter(|index| commands[*index].is_script);
+        let indices: Vec<_> = scripts.collect();
+        if !indices
+            .iter()
+            .all(|index| is_unknown_script(&replies[*index]))
+        {
             return Err(StoreError::Refused(
-                "somebody has changed the scripts in Redis meanwhile".to_owned(),
+                "the scripts in Redis were flushed during a batch".to_owned(),
             ));
         }
-        load(server).await?;
-        let again = server
-            .send(places.iter().map(|at| &commands[*at].cmd))
+        load_scripts(server).await?;
+        let repeated = server
+            .send(indices.iter().map(|index| &commands[*index].cmd))
             .await?;
-        for (at, answer) in places.into_iter().zip(again) {
-            answers[at] = answer;
+        for (index, reply) in indices.into_iter().zip(repeated) {
+            replies[index] = reply;
         }
         Ok(())
     }
 
-    /// While a slot is on its way to another server, that one is asked for what has arrived there.
-    async fn ask(&self, host: &RedisHost, command: &RedisCommand) -> Result<Value, StoreError> {
+    /// Sends a command to the importing server of a slot that is being moved (`ASKING`).
+    async fn send_asking(
+        &self,
+        host: &RedisHost,
+        command: &RedisCommand,
+    ) -> Result<Value, StoreError> {
         let server = self.servers.iter().find(|server| server.host == *host);
         let server = server.ok_or_else(|| {
-            StoreError::Unreachable(format!("the Redis Cluster has a new server, {host}"))
+            StoreError::Unreachable(format!(
+                "the Redis Cluster has a new server {host}: reconnecting"
+            ))
         })?;
-        let answers = server.send([&cmd("ASKING"), &command.cmd]).await?;
-        let [_, answer] =
-            <[Value; 2]>::try_from(answers).map_err(|_| StoreError::malformed("2 answers"))?;
-        Ok(answer)
+        let replies = server.send([&cmd("ASKING"), &command.cmd]).await?;
+        let [_, reply] =
+            <[Value; 2]>::try_from(replies).map_err(|_| StoreError::malformed("2 replies"))?;
+        Ok(reply)
     }
 }
 
 impl RedisServer {
-    /// One answer per command; a refused one is answered by its error.
+    /// Sends commands in one pipeline. Returns one reply per command, which may be an error reply.
     async fn send(
         &self,
         commands: impl IntoIterator<Item = &Cmd>,
@@ -211,24 +222,24 @@ impl RedisServer {
         }
         let count = pipeline.len();
         let mut connection = self.connection.clone();
-        let answers = connection.req_packed_commands(&pipeline, 0, count).await?;
-        if answers.len() == count {
-            Ok(answers)
+        let replies = connection.req_packed_commands(&pipeline, 0, count).await?;
+        if replies.len() == count {
+            Ok(replies)
         } else {
-            Err(StoreError::malformed(format_args!("{count} answers")))
+            Err(StoreError::malformed(format_args!("{count} replies")))
         }
     }
 
-    async fn ask(&self, command: Cmd) -> Result<Value, StoreError> {
-        let answer = self.send([&command]).await?.pop().unwrap_or_default();
-        wire::accepted(&answer)?;
-        Ok(answer)
+    async fn query(&self, command: Cmd) -> Result<Value, StoreError> {
+        let reply = self.send([&command]).await?.pop().unwrap_or_default();
+        wire::accepted(&reply)?;
+        Ok(reply)
     }
 }
 
-/// The first server that can be reached, and whether it belongs to a Redis Cluster.
+/// Connects to the first reachable host. Returns whether it belongs to a Redis Cluster.
 async fn first_reachable(address: &RedisAddress) -> Result<(RedisServer, bool), StoreError> {
-    let mut last = StoreError::Unreachable("no server is named".to_owned());
+    let mut last = StoreError::Unreachable("no host is configured".to_owned());
     for host in &address.hosts {
         match connect(address, host, None).await {
             Ok(server) => {
@@ -241,9 +252,9 @@ async fn first_reachable(address: &RedisAddress) -> Result<(RedisServer, bool), 
     Err(last)
 }
 
-/// Whether the server, if it is one that will do, belongs to a Redis Cluster.
+/// Checks the version of the server. Returns whether it belongs to a Redis Cluster.
 async fn check_version(address: &RedisAddress, server: &RedisServer) -> Result<bool, StoreError> {
-    let info = server.ask(cmd("INFO").arg("server").take()).await?;
+    let info = server.query(cmd("INFO").arg("server").take()).await?;
     let info = ServerInfo(wire::text(&info)?);
     let version = info.get("redis_version").unwrap_or("unknown");
     let major = version
@@ -253,7 +264,7 @@ async fn check_version(address: &RedisAddress, server: &RedisServer) -> Result<b
     let is_valkey = info.get("valkey_version").is_some();
     if !is_valkey && major.is_none_or(|major| major < REDIS_MAJOR_MIN) {
         return Err(StoreError::Refused(format!(
-            "Redis at {} has version {version}; at least {REDIS_MAJOR_MIN}.0 is needed, or Valkey",
+            "Redis at {} has version {version}; Redis {REDIS_MAJOR_MIN}.0 or newer, or Valkey, is required",
             server.host
         )));
     }
@@ -261,14 +272,14 @@ async fn check_version(address: &RedisAddress, server: &RedisServer) -> Result<b
     let is_cluster = mode == Some("cluster");
     if address.is_cluster && !is_cluster {
         return Err(StoreError::Refused(format!(
-            "Redis at {} is no Redis Cluster: name one host, with redis:// or rediss://",
+            "Redis at {} is not a Redis Cluster: use one host with redis:// or rediss://",
             server.host
         )));
     }
     Ok(is_cluster)
 }
 
-/// The answer to `INFO`.
+/// The reply to `INFO`.
 struct ServerInfo<'a>(&'a str);
 
 impl<'a> ServerInfo<'a> {
@@ -278,28 +289,31 @@ impl<'a> ServerInfo<'a> {
     }
 }
 
-/// Which slots are where, as a server of the cluster sees it.
+/// Reads the slot ranges of the cluster.
 async fn slots(server: &RedisServer) -> Result<Vec<(u16, u16, RedisHost)>, StoreError> {
-    let answer = server.ask(cmd("CLUSTER").arg("SLOTS").take()).await?;
-    let Value::Array(ranges) = answer else {
+    let reply = server.query(cmd("CLUSTER").arg("SLOTS").take()).await?;
+    let Value::Array(ranges) = reply else {
         return Err(StoreError::malformed("the slots of the cluster"));
     };
     let ranges = ranges.iter().map(|range| slot_range(range, &server.host));
     let ranges = ranges.collect::<Result<Vec<_>, _>>()?;
     if ranges.is_empty() {
         return Err(StoreError::Unreachable(format!(
-            "the Redis Cluster at {} is not set up: it has no slots",
+            "the Redis Cluster at {} has no slots assigned",
             server.host
         )));
     }
     Ok(ranges)
 }
 
-/// `[first, last, [host, port, …], …]`: the first server of a range is its master.
-fn slot_range(range: &Value, asked: &RedisHost) -> Result<(u16, u16, RedisHost), StoreError> {
-    let wrong = || StoreError::malformed("the slots of the cluster");
+/// Parses `[first, last, [host, port, …], …]`. The first server of a range is its master.
+fn slot_range(
+    range: &Value,
+    queried_host: &RedisHost,
+) -> Result<(u16, u16, RedisHost), StoreError> {
+    let malformed = || StoreError::malformed("the slots of the cluster");
     let Value::Array(range) = range else {
-        return Err(wrong());
+        return Err(malformed());
     };
     let [
         Value::Int(first),
@@ -308,22 +322,26 @@ fn slot_range(range: &Value, asked: &RedisHost) -> Result<(u16, u16, RedisHost),
         ..,
     ] = range.as_slice()
     else {
-        return Err(wrong());
+        return Err(malformed());
     };
     let [name, Value::Int(port), ..] = master.as_slice() else {
-        return Err(wrong());
+        return Err(malformed());
     };
-    // A server that does not know its own name is where it was asked.
+    // A server that does not know its own name is reachable under the name that was asked.
     let name = if *name == Value::Nil {
         ""
     } else {
         wire::text(name)?
     };
-    let name = if name.is_empty() { &asked.name } else { name };
-    let slot = |slot: &i64| u16::try_from(*slot).map_err(|_| wrong());
+    let name = if name.is_empty() {
+        &queried_host.name
+    } else {
+        name
+    };
+    let slot = |slot: &i64| u16::try_from(*slot).map_err(|_| malformed());
     let host = RedisHost {
         name: name.to_owned(),
-        port: u16::try_from(*port).map_err(|_| wrong())?,
+        port: u16::try_from(*port).map_err(|_| malformed())?,
     };
     Ok((slot(first)?, slot(last)?, host))
 }
@@ -344,17 +362,15 @@ async fn connect(
         });
     }
     let connection = client.get_multiplexed_async_connection_with_config(&config);
-    // The timeout of the configuration is not that of the greeting.
+    // The timeout of the configuration does not cover the handshake.
     let connection = tokio::time::timeout(TIMEOUT, connection).await;
     let connection = connection.map_err(|_| {
-        StoreError::Unreachable(format!(
-            "Redis at {host} does not answer within {TIMEOUT:?}"
-        ))
+        StoreError::Unreachable(format!("Redis at {host} did not answer within {TIMEOUT:?}"))
     })?;
     let connection = connection.map_err(|error| match StoreError::from(error) {
-        StoreError::Unreachable(why) => StoreError::Unreachable(format!("{host}: {why}")),
-        StoreError::Refused(why) => StoreError::Refused(format!("{host}: {why}")),
-        StoreError::Malformed(why) => StoreError::Malformed(format!("{host}: {why}")),
+        StoreError::Unreachable(reason) => StoreError::Unreachable(format!("{host}: {reason}")),
+        StoreError::Refused(reason) => StoreError::Refused(format!("{host}: {reason}")),
+        StoreError::Malformed(reason) => StoreError::Malformed(format!("{host}: {reason}")),
     })?;
     Ok(RedisServer {
         host: host.clone(),
@@ -364,8 +380,8 @@ async fn connect(
 
 fn info(address: &RedisAddress, host: &RedisHost) -> Result<redis::ConnectionInfo, StoreError> {
     let RedisHost { name, port } = host.clone();
-    let to = if address.has_tls {
-        // Whoever embeds this may have chosen a provider already: then that one it is.
+    let connection_address = if address.has_tls {
+        // The host program may have installed a provider already, which is used then.
         _ = rustls::crypto::ring::default_provider().install_default();
         ConnectionAddr::TcpTls {
             host: name,
@@ -385,30 +401,32 @@ fn info(address: &RedisAddress, host: &RedisHost) -> Result<redis::ConnectionInf
     if let Some(password) = &address.password {
         settings = settings.set_password(password);
     }
-    Ok(to.into_connection_info()?.set_redis_settings(settings))
+    Ok(connection_address
+        .into_connection_info()?
+        .set_redis_settings(settings))
 }
 
-/// Makes the scripts known to a server, which calls them by these names.
-async fn load(server: &RedisServer) -> Result<Vec<String>, StoreError> {
+/// Loads the scripts into a server. Returns their SHA-1 digests.
+async fn load_scripts(server: &RedisServer) -> Result<Vec<String>, StoreError> {
     let load = |script: Script| cmd("SCRIPT").arg("LOAD").arg(script.text()).take();
     let commands = Script::ALL.map(load);
-    let answers = server.send(&commands).await?;
-    let name = |answer| Ok(wire::text(wire::accepted(answer)?)?.to_owned());
-    answers.iter().map(name).collect()
+    let replies = server.send(&commands).await?;
+    let name = |reply| Ok(wire::text(wire::accepted(reply)?)?.to_owned());
+    replies.iter().map(name).collect()
 }
 
-/// Whether the server says that what stands at a key is not what nodes write.
-fn is_wrong_type(answer: &Value) -> bool {
-    matches!(wire::accepted(answer), Err(StoreError::Malformed(_)))
+/// Whether the reply says that the data at a key is corrupt.
+fn is_wrong_type(reply: &Value) -> bool {
+    matches!(wire::accepted(reply), Err(StoreError::Malformed(_)))
 }
 
-fn is_unknown_script(answer: &Value) -> bool {
-    matches!(answer, Value::ServerError(error) if error.code() == "NOSCRIPT")
+fn is_unknown_script(reply: &Value) -> bool {
+    matches!(reply, Value::ServerError(error) if error.code() == "NOSCRIPT")
 }
 
-/// Where to ask instead: `ASK 3999 127.0.0.1:6381`.
-fn redirect_of(answer: &Value) -> Option<RedisHost> {
-    let Value::ServerError(error) = answer else {
+/// The server to which a reply redirects: `ASK 3999 127.0.0.1:6381`.
+fn redirect_of(reply: &Value) -> Option<RedisHost> {
+    let Value::ServerError(error) = reply else {
         return None;
     };
     if error.code() != "ASK" {

@@ -1,5 +1,5 @@
-//! What stands in Redis and in its answers, as values. Packed: each field as its length, a colon
-//! and its bytes. Whatever is not exactly what the scripts write is an error.
+//! Decodes the data in Redis and the replies of Redis. A packed record holds each field as its
+//! length, a colon and its bytes. Data in any other format than that of the scripts is an error.
 
 use std::str::FromStr;
 
@@ -24,8 +24,8 @@ const LEAVE_CAUSES: &[(&str, LeaveCause)] = &[
     ("lost", LeaveCause::NodeLost),
 ];
 
-pub(super) fn leave_cause_text(departure: LeaveCause) -> &'static str {
-    match departure {
+pub(super) fn leave_cause_text(cause: LeaveCause) -> &'static str {
+    match cause {
         LeaveCause::Requested(LeaveKind::Announced) => "aloud",
         LeaveCause::Requested(LeaveKind::Silent) => "quiet",
         LeaveCause::Requested(LeaveKind::ConnectionLost) => "dropped",
@@ -36,35 +36,35 @@ pub(super) fn leave_cause_text(departure: LeaveCause) -> &'static str {
     }
 }
 
-/// News as they come by a log's channel.
+/// Decodes an event from the channel of a log.
 pub(super) fn log_event(packed: &[u8]) -> Result<LogEvent, StoreError> {
-    let mut fields = PackedFields::new("news", packed);
+    let mut fields = PackedFields::new("event", packed);
     let version = fields.text("version")?;
     if version != "1" {
         return Err(StoreError::Malformed(format!(
-            "news of version `{}`: the nodes of this prefix run different releases",
+            "event of unknown version `{}`: the nodes of this prefix run different releases",
             version.escape_default()
         )));
     }
-    let at = LogVersion {
+    let log_version = LogVersion {
         generation: fields.parse("generation")?,
         head: Position::from(fields.parse::<u64>("head")?),
     };
     let change = match fields.text("change")? {
         "join" => StoredChange::Join(stored_member(fields.bytes("member")?)?),
-        "leave" => StoredChange::Leave(fields.peer()?, fields.departure()?),
+        "leave" => StoredChange::Leave(fields.peer()?, fields.cause()?),
         _ => return Err(fields.error("change")),
     };
     fields.end()?;
     Ok(LogEvent {
-        version: at,
+        version: log_version,
         change,
     })
 }
 
 fn stored_member(packed: &[u8]) -> Result<StoredMember, StoreError> {
     let mut fields = PackedFields::new("member", packed);
-    let seat = StoredMember {
+    let member = StoredMember {
         peer: fields.peer()?,
         address: {
             let address = fields.text("address")?;
@@ -75,13 +75,14 @@ fn stored_member(packed: &[u8]) -> Result<StoredMember, StoreError> {
             epoch: fields.parse("epoch")?,
         },
         since: Position::from(fields.parse::<u64>("since")?),
-        metadata: fields.text("card")?.to_owned(),
+        metadata: fields.text("metadata")?.to_owned(),
     };
     fields.end()?;
-    Ok(seat)
+    Ok(member)
 }
 
-/// The answer of `HGETALL` on the list of nodes, asked plainly or handed on by a script.
+/// Decodes the reply of `HGETALL` on the node list, sent directly (a map) or by a script (an
+/// array).
 pub(super) fn nodes(value: &Value) -> Result<Vec<NodeStatus>, StoreError> {
     let fields: Vec<_> = if let Value::Map(fields) = value {
         let both = fields.iter().flat_map(|(name, value)| [name, value]);
@@ -89,17 +90,17 @@ pub(super) fn nodes(value: &Value) -> Result<Vec<NodeStatus>, StoreError> {
     } else if let Value::Array(fields) = value {
         fields.iter().collect()
     } else {
-        return Err(StoreError::malformed("the nodes"));
+        return Err(StoreError::malformed("the node list"));
     };
     let (pairs, []) = fields.as_chunks::<2>() else {
-        return Err(StoreError::malformed("the nodes"));
+        return Err(StoreError::malformed("the node list"));
     };
-    let lines = pairs
+    let entries = pairs
         .iter()
-        .map(|[name, line]| node_status(text(name)?, bytes(line)?));
-    let mut lines = lines.collect::<Result<Vec<_>, _>>()?;
-    lines.sort_by_key(|line| line.lease);
-    Ok(lines)
+        .map(|[name, entry]| node_status(text(name)?, bytes(entry)?));
+    let mut entries = entries.collect::<Result<Vec<_>, _>>()?;
+    entries.sort_by_key(|entry| entry.lease);
+    Ok(entries)
 }
 
 fn node_status(name: &str, packed: &[u8]) -> Result<NodeStatus, StoreError> {
@@ -109,11 +110,11 @@ fn node_status(name: &str, packed: &[u8]) -> Result<NodeStatus, StoreError> {
             node: node(name)?,
             epoch: fields.parse("epoch")?,
         },
-        heartbeat: fields.parse("beat")?,
-        is_fenced: match fields.text("buried")? {
+        heartbeat: fields.parse("heartbeat")?,
+        is_fenced: match fields.text("fenced")? {
             "0" => false,
             "1" => true,
-            _ => return Err(fields.error("buried")),
+            _ => return Err(fields.error("fenced")),
         },
         status: fields.text("status")?.to_owned(),
     };
@@ -121,12 +122,12 @@ fn node_status(name: &str, packed: &[u8]) -> Result<NodeStatus, StoreError> {
     Ok(status)
 }
 
-/// The members of a set of opened logs.
+/// Decodes a set of subscribed logs.
 pub(super) fn logs(value: &Value) -> Result<Vec<LogId>, StoreError> {
     let (Value::Set(members) | Value::Array(members)) = value else {
         return Err(StoreError::malformed("a set of logs"));
     };
-    let parse = |member| keys::parse_log(text(member)?).ok_or(StoreError::malformed("logs"));
+    let parse = |member| keys::parse_log(text(member)?).ok_or(StoreError::malformed("a log id"));
     let mut logs = members.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
     logs.sort();
     Ok(logs)
@@ -136,16 +137,16 @@ pub(super) fn snapshot(value: &Value) -> Result<Option<Snapshot>, StoreError> {
     if *value == Value::Nil {
         return Ok(None);
     }
-    let [generation, head, seats] = array(value)?;
-    let Value::Array(seats) = seats else {
-        return Err(StoreError::malformed("seats"));
+    let [generation, head, members] = array(value)?;
+    let Value::Array(members) = members else {
+        return Err(StoreError::malformed("members"));
     };
-    let seats = seats.iter().map(|packed| stored_member(bytes(packed)?));
-    let mut seats = seats.collect::<Result<Vec<_>, _>>()?;
-    seats.sort_by_key(|seat| (seat.since, seat.peer));
+    let members = members.iter().map(|packed| stored_member(bytes(packed)?));
+    let mut members = members.collect::<Result<Vec<_>, _>>()?;
+    members.sort_by_key(|member| (member.since, member.peer));
     Ok(Some(Snapshot {
         version: log_version(generation, head)?,
-        members: seats,
+        members,
     }))
 }
 
@@ -153,38 +154,38 @@ pub(super) fn outcome(value: &Value) -> Result<ChangeOutcome, StoreError> {
     let Value::Array(values) = value else {
         return Err(StoreError::malformed("an outcome"));
     };
-    let [what, values @ ..] = values.as_slice() else {
+    let [kind, values @ ..] = values.as_slice() else {
         return Err(StoreError::malformed("an outcome"));
     };
-    match (text(what)?, values) {
+    match (text(kind)?, values) {
         ("at", [generation, head]) => Ok(ChangeOutcome::Applied(log_version(generation, head)?)),
         ("present", [since]) => Ok(ChangeOutcome::AlreadyMember(number::<u64>(since)?.into())),
         ("fenced", []) => Ok(ChangeOutcome::Fenced),
         ("absent", []) => Ok(ChangeOutcome::NotAMember),
-        (why, []) => join_rejection(why).map(ChangeOutcome::Rejected),
+        (reason, []) => join_rejection(reason).map(ChangeOutcome::Rejected),
         _ => Err(StoreError::malformed("an outcome")),
     }
 }
 
 pub(super) fn rejected_joins(value: &Value) -> Result<Vec<(PeerId, JoinRejection)>, StoreError> {
     let Value::Array(values) = value else {
-        return Err(StoreError::malformed("who is declined"));
+        return Err(StoreError::malformed("rejected joins"));
     };
     let (pairs, []) = values.as_chunks::<2>() else {
-        return Err(StoreError::malformed("who is declined"));
+        return Err(StoreError::malformed("rejected joins"));
     };
-    let parse = |[peer, why]: &[Value; 2]| {
+    let parse = |[peer, reason]: &[Value; 2]| {
         let peer = PeerId::parse(text(peer)?).ok_or(StoreError::malformed("a peer"))?;
-        Ok((peer, join_rejection(text(why)?)?))
+        Ok((peer, join_rejection(text(reason)?)?))
     };
     pairs.iter().map(parse).collect()
 }
 
-fn join_rejection(why: &str) -> Result<JoinRejection, StoreError> {
-    match why {
+fn join_rejection(reason: &str) -> Result<JoinRejection, StoreError> {
+    match reason {
         "taken" => Ok(JoinRejection::Taken),
         "full" => Ok(JoinRejection::Full),
-        _ => Err(StoreError::malformed("why there is no seat")),
+        _ => Err(StoreError::malformed("a reason of a rejected join")),
     }
 }
 
@@ -201,15 +202,15 @@ fn node(text: &str) -> Result<NodeId, StoreError> {
         .ok_or(StoreError::malformed("a node"))
 }
 
-/// The answer, unless it is an error.
-pub(super) fn accepted(answer: &Value) -> Result<&Value, StoreError> {
-    if let Value::ServerError(error) = answer {
+/// Returns the reply, or an error if it is an error reply.
+pub(super) fn accepted(reply: &Value) -> Result<&Value, StoreError> {
+    if let Value::ServerError(error) = reply {
         return Err(StoreError::from(error));
     }
-    Ok(answer)
+    Ok(reply)
 }
 
-/// An answer of exactly so many values.
+/// Decodes an array of exactly `N` values.
 pub(super) fn array<const N: usize>(value: &Value) -> Result<&[Value; N], StoreError> {
     let values = if let Value::Array(values) = value {
         values.as_slice().try_into().ok()
@@ -252,13 +253,13 @@ pub(super) fn flag(value: &Value) -> Result<bool, StoreError> {
     match count(value)? {
         0 => Ok(false),
         1 => Ok(true),
-        _ => Err(StoreError::malformed("yes or no")),
+        _ => Err(StoreError::malformed("0 or 1")),
     }
 }
 
-/// The packed fields of a record that have not been read yet.
+/// The fields of a packed record that are not decoded yet.
 struct PackedFields<'a> {
-    /// The name of the record in errors.
+    /// The name of the record, for errors.
     record: &'static str,
     rest: &'a [u8],
 }
@@ -273,7 +274,7 @@ impl<'a> PackedFields<'a> {
 
     fn error(&self, field: &str) -> StoreError {
         StoreError::Malformed(format!(
-            "the field `{field}` of a stored `{}` is malformed",
+            "corrupt data in Redis: field `{field}` of `{}` is malformed",
             self.record
         ))
     }
@@ -296,11 +297,12 @@ impl<'a> PackedFields<'a> {
         PeerId::parse(self.text("peer")?).ok_or_else(|| self.error("peer"))
     }
 
-    fn departure(&mut self) -> Result<LeaveCause, StoreError> {
-        let text = self.text("departure")?;
-        let row = LEAVE_CAUSES.iter().find(|(name, _)| *name == text);
-        row.map(|(_, departure)| *departure)
-            .ok_or_else(|| self.error("departure"))
+    fn cause(&mut self) -> Result<LeaveCause, StoreError> {
+        let text = self.text("leave cause")?;
+        let entry = LEAVE_CAUSES.iter().find(|(name, _)| *name == text);
+        entry
+            .map(|(_, cause)| *cause)
+            .ok_or_else(|| self.error("leave cause"))
     }
 
     fn end(&self) -> Result<(), StoreError> {
@@ -311,7 +313,7 @@ impl<'a> PackedFields<'a> {
     }
 }
 
-/// The first packed field, and the bytes after it.
+/// Splits off the first packed field; also returns the bytes after it.
 fn split_field(packed: &[u8]) -> Option<(&[u8], &[u8])> {
     let colon = packed.iter().position(|byte| *byte == b':')?;
     let length = str::from_utf8(&packed[..colon]).ok()?.parse().ok()?;
@@ -329,9 +331,10 @@ mod tests {
         fields.collect::<String>().into_bytes()
     }
 
-    /// The departure after this one. The match has no wildcard, so that a new variant must be added to it.
-    fn next(departure: LeaveCause) -> Option<LeaveCause> {
-        Some(match departure {
+    /// The cause after this one. The match has no wildcard, so that a new variant must be added to
+    /// it.
+    fn next(cause: LeaveCause) -> Option<LeaveCause> {
+        Some(match cause {
             LeaveCause::Requested(LeaveKind::Announced) => LeaveCause::Requested(LeaveKind::Silent),
             LeaveCause::Requested(LeaveKind::Silent) => {
                 LeaveCause::Requested(LeaveKind::ConnectionLost)
@@ -351,31 +354,30 @@ mod tests {
     }
 
     #[test]
-    fn every_departure_is_read_back_from_its_text() {
+    fn every_leave_cause_is_read_back_from_its_text() {
         let first = LeaveCause::Requested(LeaveKind::Announced);
-        let all: Vec<_> =
-            std::iter::successors(Some(first), |departure| next(*departure)).collect();
-        for departure in &all {
-            let packed = packed(&[leave_cause_text(*departure)]);
-            assert_eq!(
-                PackedFields::new("news", &packed).departure(),
-                Ok(*departure)
-            );
+        let all: Vec<_> = std::iter::successors(Some(first), |cause| next(*cause)).collect();
+        for cause in &all {
+            let packed = packed(&[leave_cause_text(*cause)]);
+            assert_eq!(PackedFields::new("event", &packed).cause(), Ok(*cause));
         }
         assert_eq!(all.len(), LEAVE_CAUSES.len());
     }
 
     #[test]
-    fn an_error_names_the_record_and_the_field() {
-        let bad = packed(&["1", "3", "head"]);
-        let error = log_event(&bad).unwrap_err().to_string();
-        assert_eq!(error, "the field `head` of a stored `news` is malformed");
+    fn errors_name_the_record_and_the_field() {
+        let malformed_event = packed(&["1", "3", "head"]);
+        let error = log_event(&malformed_event).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "corrupt data in Redis: field `head` of `event` is malformed"
+        );
     }
 
     #[test]
-    fn news_are_read_and_nothing_that_looks_like_them() {
+    fn truncated_and_corrupt_events_are_rejected() {
         let peer = PeerId::from_random([7; 16]);
-        let good = packed(&["1", "3", "5", "leave", &peer.to_string(), "quiet"]);
+        let valid_event = packed(&["1", "3", "5", "leave", &peer.to_string(), "quiet"]);
         let expected = LogEvent {
             version: LogVersion {
                 generation: 3,
@@ -383,16 +385,16 @@ mod tests {
             },
             change: StoredChange::Leave(peer, LeaveCause::Requested(LeaveKind::Silent)),
         };
-        assert_eq!(log_event(&good), Ok(expected));
-        for end in 0..good.len() {
-            assert!(log_event(&good[..end]).is_err(), "cut at {end}");
+        assert_eq!(log_event(&valid_event), Ok(expected));
+        for end in 0..valid_event.len() {
+            assert!(log_event(&valid_event[..end]).is_err(), "cut at {end}");
         }
-        for at in 0..good.len() {
-            let mut bad = good.clone();
-            bad[at] = 0xFF;
-            assert!(log_event(&bad).is_err(), "spoilt at {at}");
+        for index in 0..valid_event.len() {
+            let mut malformed_event = valid_event.clone();
+            malformed_event[index] = 0xFF;
+            assert!(log_event(&malformed_event).is_err(), "corrupt at {index}");
         }
-        assert!(log_event(&[good, packed(&["more"])].concat()).is_err());
+        assert!(log_event(&[valid_event, packed(&["more"])].concat()).is_err());
         assert!(log_event(b"99999999999999999999:1").is_err());
         assert!(log_event(b"18446744073709551615:1").is_err());
     }

@@ -1,4 +1,4 @@
-//! The contract of every engine, kept by nodes over Redis.
+//! Runs the engine contract over nodes that use Redis.
 
 use std::{
     sync::{
@@ -16,19 +16,19 @@ use switchboard_engine::{
 
 use crate::server::{RedisProcess, is_installed};
 
-/// Makes nodes of clusters that do not know each other.
+/// Creates the nodes of clusters that are independent of each other.
 struct TestClusters<'s> {
     server: &'s RedisProcess,
-    made: AtomicU32,
+    created: AtomicU32,
 }
 
 impl TestClusters<'_> {
     fn of(server: &RedisProcess) -> TestClusters<'_> {
-        let made = AtomicU32::new(0);
-        TestClusters { server, made }
+        let created = AtomicU32::new(0);
+        TestClusters { server, created }
     }
 
-    fn keep_the_contract(&self) {
+    fn check_contract(&self) {
         contract::check(|| {
             let [node] = self.next();
             node
@@ -37,7 +37,7 @@ impl TestClusters<'_> {
     }
 
     fn next<const N: usize>(&self) -> [Box<dyn Engine>; N] {
-        let cluster = self.made.fetch_add(1, Ordering::Relaxed);
+        let cluster = self.created.fetch_add(1, Ordering::Relaxed);
         std::array::from_fn(|_| {
             let settings = RedisSettings {
                 address: self.server.address(),
@@ -55,18 +55,18 @@ impl TestClusters<'_> {
 }
 
 #[test]
-fn redis_keeps_the_contract() {
+fn redis_engine_fulfils_the_contract() {
     if is_installed() {
         let server = RedisProcess::start();
         let clusters = TestClusters::of(&server);
-        clusters.keep_the_contract();
+        clusters.check_contract();
         contract::check_one_server(|| clusters.next());
     }
 }
 
 #[test]
-fn redis_cluster_keeps_the_contract() {
+fn redis_cluster_engine_fulfils_the_contract() {
     if is_installed() {
-        TestClusters::of(&RedisProcess::start_cluster()).keep_the_contract();
+        TestClusters::of(&RedisProcess::start_cluster()).check_contract();
     }
 }

@@ -1,4 +1,4 @@
-//! How the store comes and goes, and who of the nodes lives.
+//! Connection and loss of the store, heartbeats, and the eviction of dead nodes.
 
 use std::{ops::Bound, time::Instant};
 
@@ -26,15 +26,15 @@ impl Node {
         self.subscribe_all();
     }
 
-    /// Writes anew what this node wants of every log.
+    /// Subscribes to every log again and synchronises the members of this node.
     pub(super) fn subscribe_all(&mut self) {
         for log in self.replicas.keys().cloned().collect::<Vec<_>>() {
             self.subscribe(&log);
         }
     }
 
-    /// The logs that the store believes to be open here. Where it has come back as it once was, there
-    /// may be seats of this node in logs that it has left since.
+    /// Releases the memberships in logs that the store lists for this node but the node has left.
+    /// They exist if the store was restored from a backup.
     pub(super) fn release_forgotten_logs(&mut self, logs: Vec<LogId>) {
         for log in logs {
             if self.replicas.contains_key(&log) {
@@ -48,12 +48,12 @@ impl Node {
         }
     }
 
-    /// Frees all seats of this node in a log, in good order.
-    pub(super) fn release_all(&mut self, log: LogId, known: LogVersion) {
+    /// Removes all members of this node from a log, as announced leaves.
+    pub(super) fn release_all(&mut self, log: LogId, known_version: LogVersion) {
         let request = StoreRequest::Sync {
             log,
             lease: self.lease,
-            known_version: known,
+            known_version,
             wanted: Vec::new(),
             members_max: 0,
         };
@@ -65,18 +65,18 @@ impl Node {
             self.connected = Err(now);
         }
         self.is_store_confirmed = false;
-        let under_way = std::mem::take(&mut self.in_flight);
+        let in_flight = std::mem::take(&mut self.in_flight);
         let queue = std::mem::take(&mut self.queue);
-        let asked = under_way
+        let lost = in_flight
             .into_iter()
-            .chain(queue.into_iter().map(|(_, asked)| asked));
-        let mut evictions = Vec::new();
-        for asked in asked.collect::<Vec<_>>() {
-            match asked {
-                PendingRequest::Post(letters) => self.return_messages(letters),
-                PendingRequest::Leave(log, peer, ..) => evictions.push((log, peer)),
-                PendingRequest::Read(log, taken) => {
-                    for peer in taken {
+            .chain(queue.into_iter().map(|(_, pending)| pending));
+        let mut leaves = Vec::new();
+        for pending in lost.collect::<Vec<_>>() {
+            match pending {
+                PendingRequest::Post(messages) => self.return_messages(messages),
+                PendingRequest::Leave(log, peer, ..) => leaves.push((log, peer)),
+                PendingRequest::Read(log, conflicting_peers) => {
+                    for peer in conflicting_peers {
                         self.emit_rejected(&log, peer, RejectReason::Unavailable);
                     }
                 }
@@ -91,10 +91,10 @@ impl Node {
                 | PendingRequest::Nothing => {}
             }
         }
-        let letters = self.outbox.take_all();
+        let messages = self.outbox.take_all();
         self.effects
-            .extend(letters.into_iter().map(NodeEffect::Undeliverable));
-        self.apply_leaves_locally(evictions);
+            .extend(messages.into_iter().map(NodeEffect::Undeliverable));
+        self.apply_leaves_locally(leaves);
         for log in self.replicas.keys().cloned().collect::<Vec<_>>() {
             if let Some(replica) = self.replicas.get_mut(&log) {
                 replica.is_read_planned = false;
@@ -104,29 +104,31 @@ impl Node {
         }
     }
 
-    pub(super) fn return_messages(&mut self, letters: Vec<NodeMessage>) {
-        self.outbox.mark_sent(&letters);
+    pub(super) fn return_messages(&mut self, messages: Vec<NodeMessage>) {
+        self.outbox.mark_sent(&messages);
         self.effects
-            .extend(letters.into_iter().map(NodeEffect::Undeliverable));
+            .extend(messages.into_iter().map(NodeEffect::Undeliverable));
     }
 
-    /// What was to be ordered by a store that is away: the leaves of this node's members are.
-    pub(super) fn apply_leaves_locally(&mut self, proposed: Vec<(LogId, PeerId)>) {
-        for (log, peer) in proposed {
+    /// Handles leaves that were queued when the store was lost: those of local members are applied
+    /// at once, evictions of members of other nodes are rejected.
+    pub(super) fn apply_leaves_locally(&mut self, leaves: Vec<(LogId, PeerId)>) {
+        for (log, peer) in leaves {
             let replica = self.replicas.get(&log);
-            let stays = replica.is_some_and(|it| it.desired.contains_key(&peer));
-            let is_others = replica.is_some_and(|it| it.is_member(peer) && !it.is_own(peer));
-            if is_others {
+            let is_desired = replica.is_some_and(|replica| replica.desired.contains_key(&peer));
+            let is_remote =
+                replica.is_some_and(|replica| replica.is_member(peer) && !replica.is_own(peer));
+            if is_remote {
                 self.emit_rejected(&log, peer, RejectReason::Unavailable);
-            } else if !stays {
+            } else if !is_desired {
                 self.leave_offline(&log, peer);
             }
         }
         for (log, replica) in &mut self.replicas {
             let mut entries = Vec::new();
             for peer in replica.leaving() {
-                let departure = replica.leave_cause(peer);
-                replica.apply_leave(peer, departure, &mut entries);
+                let cause = replica.leave_cause(peer);
+                replica.apply_leave(peer, cause, &mut entries);
             }
             if !entries.is_empty() {
                 self.effects
@@ -135,7 +137,7 @@ impl Node {
         }
     }
 
-    /// Asks for a log's news from now on, and makes the seats what they should be.
+    /// Subscribes to the events of a log and synchronises the members of this node.
     pub(super) fn subscribe(&mut self, log: &LogId) {
         let request = StoreRequest::Subscribe(self.lease.node, log.clone());
         self.enqueue(request, PendingRequest::Nothing);
@@ -146,11 +148,11 @@ impl Node {
         let Some(replica) = self.replicas.get(log) else {
             return;
         };
-        // One number for all of them: the tightest is right for its own, and declines the others at
-        // worst once too often.
+        // One request has one limit for all newcomers. The smallest limit is correct for its own
+        // member; it may reject other newcomers that their own limit would admit.
         let newcomers = replica.newcomers();
         let bounds = newcomers.map(|newcomer| self.members_max(log, newcomer));
-        let seats = bounds.filter(|bound| *bound != 0).min().unwrap_or(0);
+        let members_max = bounds.filter(|bound| *bound != 0).min().unwrap_or(0);
         let Some(replica) = self.replicas.get_mut(log) else {
             return;
         };
@@ -160,20 +162,23 @@ impl Node {
             lease: self.lease,
             known_version: replica.version,
             wanted: replica.member_specs(),
-            members_max: seats,
+            members_max,
         };
         self.enqueue(request, PendingRequest::Sync(log.clone(), self.lease.epoch));
     }
 
-    pub(super) fn read(&mut self, log: &LogId, taken: Vec<PeerId>) {
+    pub(super) fn read(&mut self, log: &LogId, conflicting_peers: Vec<PeerId>) {
         if let Some(replica) = self.replicas.get_mut(log) {
             replica.is_read_planned = true;
             let request = StoreRequest::Read(log.clone());
-            self.enqueue(request, PendingRequest::Read(log.clone(), taken));
+            self.enqueue(
+                request,
+                PendingRequest::Read(log.clone(), conflicting_peers),
+            );
         }
     }
 
-    /// Something of a log is missing: if it does not come by itself soon, the log is read anew.
+    /// Schedules a read of a log with missing events, in case they do not arrive soon.
     pub(super) fn schedule_gap_read(&mut self, log: &LogId, now: Instant) {
         let Some(replica) = self.replicas.get_mut(log) else {
             return;
@@ -194,7 +199,7 @@ impl Node {
         };
         self.queue
             .push_front((request, PendingRequest::Heartbeat(self.lease.epoch)));
-        self.timers.retain(|(_, alarm)| *alarm != Timer::Heartbeat);
+        self.timers.retain(|(_, timer)| *timer != Timer::Heartbeat);
         self.timers.insert((
             now + self.settings.lease / HEARTBEATS_PER_LEASE,
             Timer::Heartbeat,
@@ -212,28 +217,28 @@ impl Node {
             return self.handle_lost_lease(epoch, now);
         }
         for dead in self.failure_detector.observe(nodes, now) {
-            let (lease, beat) = (dead.lease, dead.heartbeat);
+            let (lease, last_heartbeat) = (dead.lease, dead.heartbeat);
             self.enqueue(
                 StoreRequest::Fence {
                     lease,
-                    last_heartbeat: beat,
+                    last_heartbeat,
                 },
                 PendingRequest::Fence(lease),
             );
         }
         self.probe_next_logs();
         let leases = self.replicas.values().flat_map(Replica::leases).collect();
-        for stray in self.failure_detector.orphaned_leases(leases) {
+        for orphan in self.failure_detector.orphaned_leases(leases) {
             let logs = self.replicas.iter();
-            let logs = logs.filter(|(_, replica)| replica.leases().any(|lease| lease == stray));
+            let logs = logs.filter(|(_, replica)| replica.leases().any(|lease| lease == orphan));
             let logs: Vec<_> = logs.map(|(log, _)| log.clone()).collect();
             for log in logs {
-                self.enqueue(StoreRequest::Evict(log, stray), PendingRequest::Nothing);
+                self.enqueue(StoreRequest::Evict(log, orphan), PendingRequest::Nothing);
             }
         }
     }
 
-    /// Reads the next few logs.
+    /// Reads the next few logs of the rotation.
     pub(super) fn probe_next_logs(&mut self) {
         let from = self
             .last_probed
@@ -252,29 +257,32 @@ impl Node {
         }
     }
 
-    /// Frees the seats of a dead node and strikes it off the list.
-    pub(super) fn evict_node(&mut self, dead: Lease, logs: Vec<LogId>) {
+    /// Evicts the members of a dead node and removes it from the node list.
+    pub(super) fn evict_node(&mut self, dead_lease: Lease, logs: Vec<LogId>) {
         for log in logs {
             self.enqueue(
-                StoreRequest::Evict(log.clone(), dead),
+                StoreRequest::Evict(log.clone(), dead_lease),
                 PendingRequest::Nothing,
             );
             self.enqueue(
-                StoreRequest::Unsubscribe(dead.node, log),
+                StoreRequest::Unsubscribe(dead_lease.node, log),
                 PendingRequest::Nothing,
             );
         }
-        self.enqueue(StoreRequest::RemoveNode(dead), PendingRequest::Nothing);
+        self.enqueue(
+            StoreRequest::RemoveNode(dead_lease),
+            PendingRequest::Nothing,
+        );
     }
 
-    /// The others have taken this node for dead under `epoch`: it comes back under another.
+    /// The other nodes have fenced this node at `epoch`: it continues with the next epoch.
     pub(super) fn handle_lost_lease(&mut self, epoch: u32, now: Instant) {
         if epoch != self.lease.epoch {
             return;
         }
         self.lease.epoch += 1;
         self.send_heartbeat(now);
-        // The list of what this node has open was torn up with the lease.
+        // The subscriptions of this node were deleted with the lease.
         self.subscribe_all();
     }
 }

@@ -1,4 +1,4 @@
-//! What members of this node want, and what they say to those of others.
+//! Joins and leaves that this node proposes, and messages between nodes.
 
 use std::{sync::Arc, time::Instant};
 
@@ -19,17 +19,17 @@ use crate::cluster::{
 impl Node {
     pub(super) fn propose_join(&mut self, log: LogId, member: Arc<Member>, now: Instant) {
         let peer = member.peer;
-        let is_long_gone = self.down_for(now) >= Some(JOIN_TIMEOUT);
-        if is_long_gone || self.is_closing || self.queue.len() >= QUEUE_MAX {
+        let is_down_too_long = self.down_for(now) >= Some(JOIN_TIMEOUT);
+        if is_down_too_long || self.is_closing || self.queue.len() >= QUEUE_MAX {
             return self.emit_rejected(&log, peer, RejectReason::Unavailable);
         }
-        let until = now + JOIN_TIMEOUT;
+        let deadline = now + JOIN_TIMEOUT;
         self.joins += 1;
-        let card = envelope::write_metadata(&member, self.joins);
-        let want = DesiredMember {
+        let metadata = envelope::write_metadata(&member, self.joins);
+        let desired = DesiredMember {
             member,
-            metadata: card,
-            join_deadline: Some(until),
+            metadata,
+            join_deadline: Some(deadline),
         };
         let node = self.lease.node;
         let is_new = !self.replicas.contains_key(&log);
@@ -38,56 +38,60 @@ impl Node {
             .entry(log.clone())
             .or_insert_with(|| Replica::new(node));
         replica.retained_until = None;
-        replica.desired.insert(peer, want.copy());
-        self.timers.insert((until, Timer::Join(log.clone(), peer)));
+        replica.desired.insert(peer, desired.copy());
+        self.timers
+            .insert((deadline, Timer::Join(log.clone(), peer)));
         if self.connected.is_err() {
             return;
         }
         if is_new {
             self.subscribe(&log);
         } else {
-            self.request_join(log, want);
+            self.request_join(log, desired);
         }
     }
 
-    pub(super) fn request_join(&mut self, log: LogId, want: DesiredMember) {
-        let wanted = MemberSpec {
-            peer: want.member.peer,
-            address: want.member.address.clone(),
+    pub(super) fn request_join(&mut self, log: LogId, desired: DesiredMember) {
+        let spec = MemberSpec {
+            peer: desired.member.peer,
+            address: desired.member.address.clone(),
             since: None,
-            metadata: want.metadata.clone(),
+            metadata: desired.metadata.clone(),
         };
         let request = StoreRequest::Change {
-            members_max: self.members_max(&log, &want.member),
+            members_max: self.members_max(&log, &desired.member),
             log: log.clone(),
             lease: self.lease,
-            proposal: Proposal::Join(wanted),
+            proposal: Proposal::Join(spec),
         };
         let epoch = self.lease.epoch;
-        self.enqueue(request, PendingRequest::Join(log, want, epoch));
+        self.enqueue(request, PendingRequest::Join(log, desired, epoch));
     }
 
     pub(super) fn propose_leave(
         &mut self,
         log: LogId,
         peer: PeerId,
-        departure: LeaveCause,
+        cause: LeaveCause,
         now: Instant,
     ) {
         let Some(replica) = self.replicas.get_mut(&log) else {
             return self.emit_rejected(&log, peer, RejectReason::NotAMember);
         };
         let is_own = replica.desired.remove(&peer).is_some() || replica.is_own(peer);
-        // It may have answered when this node could not hear it.
-        let is_heard = self.connected.is_ok_and(|since| now >= since + CHALLENGE);
-        if !is_own && !is_heard && departure == LeaveCause::Evicted(EvictionReason::Unresponsive) {
+        // The member may have answered the challenge while this node was disconnected.
+        let could_receive_answer = self.connected.is_ok_and(|since| now >= since + CHALLENGE);
+        if !is_own
+            && !could_receive_answer
+            && cause == LeaveCause::Evicted(EvictionReason::Unresponsive)
+        {
             return self.emit_rejected(&log, peer, RejectReason::Unavailable);
         }
         if is_own {
-            replica.note_leave(peer, departure);
+            replica.note_leave(peer, cause);
         }
         if self.connected.is_err() {
-            match departure {
+            match cause {
                 _ if is_own => self.leave_offline(&log, peer),
                 LeaveCause::Evicted(_) => self.emit_rejected(&log, peer, RejectReason::Unavailable),
                 LeaveCause::Requested(_) | LeaveCause::NodeLost => {
@@ -99,20 +103,20 @@ impl Node {
         let request = StoreRequest::Change {
             log: log.clone(),
             lease: self.lease,
-            proposal: Proposal::Leave(peer, departure),
+            proposal: Proposal::Leave(peer, cause),
             members_max: 0,
         };
         let epoch = self.lease.epoch;
-        self.enqueue(request, PendingRequest::Leave(log, peer, departure, epoch));
+        self.enqueue(request, PendingRequest::Leave(log, peer, cause, epoch));
     }
 
-    /// A member of this node goes while the store is away: those of this node see it at once, the
-    /// others when the store is back.
+    /// Applies the leave of a member of this node while the store is disconnected. Local members
+    /// see it at once, members of other nodes when the store is back.
     pub(super) fn leave_offline(&mut self, log: &LogId, peer: PeerId) {
         let mut entries = Vec::new();
         if let Some(replica) = self.replicas.get_mut(log) {
-            let departure = replica.leave_cause(peer);
-            replica.apply_leave(peer, departure, &mut entries);
+            let cause = replica.leave_cause(peer);
+            replica.apply_leave(peer, cause, &mut entries);
         }
         if entries.is_empty() {
             self.emit_rejected(log, peer, RejectReason::NotAMember);
@@ -120,48 +124,44 @@ impl Node {
         self.emit_committed(log, entries);
     }
 
-    /// Gives a log up some time after nobody here has wanted it.
+    /// Schedules the removal of a replica that no member of this node needs.
     pub(super) fn schedule_close(&mut self, log: &LogId, now: Instant) {
         let Some(replica) = self.replicas.get_mut(log) else {
             return;
         };
         if replica.retained_until.is_none() && !replica.is_needed() {
-            let until = now + IDLE_RETENTION;
-            replica.retained_until = Some(until);
+            let deadline = now + IDLE_RETENTION;
+            replica.retained_until = Some(deadline);
             self.timers
-                .insert((until, Timer::IdleRetention(log.clone())));
+                .insert((deadline, Timer::IdleRetention(log.clone())));
         }
     }
 
-    pub(super) fn queue_message(&mut self, to: NodeId, letter: NodeMessage) {
-        let Some(replica) = self.replicas.get(&letter.log) else {
-            return self.effects.push_back(NodeEffect::Undeliverable(letter));
+    pub(super) fn queue_message(&mut self, to: NodeId, message: NodeMessage) {
+        let Some(replica) = self.replicas.get(&message.log) else {
+            return self.effects.push_back(NodeEffect::Undeliverable(message));
         };
         let at = replica.version.head;
         let unsent = match self.connected {
-            Ok(_) => self.outbox.push(to, at, letter),
-            Err(_) => Some(letter),
+            Ok(_) => self.outbox.push(to, at, message),
+            Err(_) => Some(message),
         };
         self.effects.extend(unsent.map(NodeEffect::Undeliverable));
     }
 
     pub(super) fn receive_envelope(&mut self, bytes: &[u8], now: Instant) {
-        let Some((from, letters)) = envelope::read(bytes, &*self.dialects) else {
+        let Some((from, messages)) = envelope::read(bytes, &*self.dialects) else {
             return;
         };
-        for (at, letter) in letters {
-            let log = letter.log.clone();
-            let letter = HeldMessage {
-                from,
-                at,
-                message: letter,
-            };
+        for (at, message) in messages {
+            let log = message.log.clone();
+            let held = HeldMessage { from, at, message };
             let Some(replica) = self.replicas.get_mut(&log) else {
                 self.effects
-                    .push_back(NodeEffect::NodeMessage(from, letter.message));
+                    .push_back(NodeEffect::NodeMessage(from, held.message));
                 continue;
             };
-            match replica.hold(letter) {
+            match replica.hold(held) {
                 HoldOutcome::Deliver(held) => self
                     .effects
                     .push_back(NodeEffect::NodeMessage(from, held.message)),
@@ -171,18 +171,18 @@ impl Node {
         }
     }
 
-    /// Sends a letter back that cannot wait here.
+    /// Returns a message that cannot be held here to its sender.
     pub(super) fn return_to_sender(&mut self, held: HeldMessage) {
-        let NodeMessage { log, body: message } = held.message;
+        let NodeMessage { log, body } = held.message;
         if let NodeMessageBody::Relay {
             from,
             to: Recipient::One { target, .. },
             ..
-        } = message
+        } = body
         {
             let to = from.peer;
-            let message = NodeMessageBody::Bounce { to, target };
-            self.queue_message(held.from, NodeMessage { log, body: message });
+            let body = NodeMessageBody::Bounce { to, target };
+            self.queue_message(held.from, NodeMessage { log, body });
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What the store says: news of the logs, and answers.
+//! Events of the logs and responses of the store.
 
 use std::time::Instant;
 
@@ -14,24 +14,24 @@ use crate::cluster::{
 };
 
 impl Node {
-    pub(super) fn handle_log_event(&mut self, log: &LogId, news: LogEvent, now: Instant) {
+    pub(super) fn handle_log_event(&mut self, log: &LogId, event: LogEvent, now: Instant) {
         let Some(replica) = self.replicas.get_mut(log) else {
             return;
         };
-        let (taken, entries) = replica.apply_event(news, &*self.dialects);
+        let (result, entries) = replica.apply_event(event, &*self.dialects);
         self.emit_committed(log, entries);
-        self.handle_apply_result(log, taken, now);
+        self.handle_apply_result(log, result, now);
     }
 
-    /// After changes were taken.
-    pub(super) fn handle_apply_result(&mut self, log: &LogId, taken: ApplyResult, now: Instant) {
-        match taken {
+    /// Continues after changes were applied to a replica.
+    pub(super) fn handle_apply_result(&mut self, log: &LogId, result: ApplyResult, now: Instant) {
+        match result {
             ApplyResult::InOrder => {}
             ApplyResult::Gap => self.schedule_gap_read(log, now),
             ApplyResult::Fenced(epoch) if epoch == self.lease.epoch => {
                 self.handle_lost_lease(epoch, now)
             }
-            // The seats of an epoch that is over are being asked for anew.
+            // The members of an earlier epoch are being synchronised already.
             ApplyResult::Fenced(_) => self.schedule_gap_read(log, now),
         }
         self.release_outdated(log);
@@ -39,7 +39,7 @@ impl Node {
         self.schedule_close(log, now);
     }
 
-    /// Gives the seats of joins that were given up back, and asks anew for what is wanted now.
+    /// Removes the members of abandoned joins, and synchronises the members that are desired now.
     pub(super) fn release_outdated(&mut self, log: &LogId) {
         let Some(replica) = self.replicas.get_mut(log) else {
             return;
@@ -65,9 +65,9 @@ impl Node {
         let Some(replica) = self.replicas.get_mut(log) else {
             return;
         };
-        let letters = replica.take_releasable(false).into_iter();
+        let messages = replica.take_releasable(false).into_iter();
         self.effects
-            .extend(letters.map(|held| NodeEffect::NodeMessage(held.from, held.message)));
+            .extend(messages.map(|held| NodeEffect::NodeMessage(held.from, held.message)));
         if replica.is_behind() {
             self.schedule_gap_read(log, now);
         }
@@ -75,12 +75,12 @@ impl Node {
 
     pub(super) fn handle_response(
         &mut self,
-        asked: PendingRequest,
-        answer: StoreResponse,
+        pending: PendingRequest,
+        response: StoreResponse,
         now: Instant,
     ) {
-        match (asked, answer) {
-            (asked, StoreResponse::Failed(_)) => self.handle_failure(asked, now),
+        match (pending, response) {
+            (pending, StoreResponse::Failed(_)) => self.handle_failure(pending, now),
             (
                 PendingRequest::Heartbeat(epoch),
                 StoreResponse::Heartbeat {
@@ -111,56 +111,56 @@ impl Node {
             (PendingRequest::Probe(log), StoreResponse::Read(snapshot)) => {
                 self.handle_probe(&log, snapshot, now)
             }
-            (PendingRequest::Read(log, taken), StoreResponse::Read(snapshot)) => {
-                self.handle_read(&log, snapshot, taken, now);
+            (PendingRequest::Read(log, conflicting_peers), StoreResponse::Read(snapshot)) => {
+                self.handle_read(&log, snapshot, conflicting_peers, now);
             }
             (
                 PendingRequest::Sync(log, epoch),
                 StoreResponse::Synced {
                     fenced,
-                    rejected: declined,
+                    rejected,
                     snapshot,
                 },
             ) => match fenced {
                 true => self.handle_lost_lease(epoch, now),
-                false => self.handle_synced(&log, declined, snapshot, now),
+                false => self.handle_synced(&log, rejected, snapshot, now),
             },
-            (PendingRequest::Join(log, want, epoch), StoreResponse::Changed { outcome, .. }) => {
-                self.handle_join_outcome(&log, want, epoch, outcome, now);
+            (PendingRequest::Join(log, desired, epoch), StoreResponse::Changed { outcome, .. }) => {
+                self.handle_join_outcome(&log, desired, epoch, outcome, now);
             }
             (
-                PendingRequest::Leave(log, peer, departure, epoch),
+                PendingRequest::Leave(log, peer, cause, epoch),
                 StoreResponse::Changed { outcome, .. },
             ) => {
-                self.handle_leave_outcome(&log, peer, departure, epoch, outcome, now);
+                self.handle_leave_outcome(&log, peer, cause, epoch, outcome, now);
             }
             (PendingRequest::Release(log, peer), _) => {
                 if let Some(replica) = self.replicas.get_mut(&log) {
                     replica.releasing.remove(&peer);
                 }
             }
-            (PendingRequest::Post(letters), answer) => {
-                self.outbox.mark_sent(&letters);
-                if answer == StoreResponse::Posted(0) {
+            (PendingRequest::Post(messages), response) => {
+                self.outbox.mark_sent(&messages);
+                if response == StoreResponse::Posted(0) {
                     self.effects
-                        .extend(letters.into_iter().map(NodeEffect::Undeliverable));
+                        .extend(messages.into_iter().map(NodeEffect::Undeliverable));
                 }
             }
-            // Nothing to do, or a store that answers what was not asked.
+            // No action is needed, or the response does not match the request.
             (_, _) => {}
         }
     }
 
-    /// The store could not do one thing; all else goes on.
-    pub(super) fn handle_failure(&mut self, asked: PendingRequest, now: Instant) {
-        let log = match &asked {
+    /// The store could not execute one request. Other requests are not affected.
+    pub(super) fn handle_failure(&mut self, pending: PendingRequest, now: Instant) {
+        let log = match &pending {
             PendingRequest::Sync(log, _)
             | PendingRequest::Read(log, _)
             | PendingRequest::Probe(log)
             | PendingRequest::Join(log, ..)
             | PendingRequest::Leave(log, ..)
             | PendingRequest::Release(log, _) => log.clone(),
-            PendingRequest::Post(letters) => return self.return_messages(letters.clone()),
+            PendingRequest::Post(messages) => return self.return_messages(messages.clone()),
             PendingRequest::Heartbeat(_)
             | PendingRequest::Fence(_)
             | PendingRequest::Logs(_)
@@ -169,25 +169,27 @@ impl Node {
                 return;
             }
         };
-        let mut in_vain = Vec::new();
+        let mut unserved = Vec::new();
         if let Some(replica) = self.replicas.get_mut(&log) {
             replica.is_read_planned = false;
-            in_vain.extend(replica.desired_without_membership());
+            unserved.extend(replica.desired_without_membership());
         }
-        for peer in in_vain {
+        for peer in unserved {
             if self.abandon_join(&log, peer) {
                 self.emit_rejected(&log, peer, RejectReason::Unavailable);
             }
         }
-        match asked {
-            PendingRequest::Read(_, taken) => {
-                for peer in taken {
+        match pending {
+            PendingRequest::Read(_, conflicting_peers) => {
+                for peer in conflicting_peers {
                     self.emit_rejected(&log, peer, RejectReason::Unavailable);
                 }
             }
             PendingRequest::Leave(_, peer, ..) => {
                 let replica = self.replicas.get(&log);
-                match replica.is_some_and(|it| it.is_member(peer) && !it.is_own(peer)) {
+                match replica
+                    .is_some_and(|replica| replica.is_member(peer) && !replica.is_own(peer))
+                {
                     true => self.emit_rejected(&log, peer, RejectReason::Unavailable),
                     false => self.leave_offline(&log, peer),
                 }
@@ -209,23 +211,23 @@ impl Node {
     pub(super) fn handle_join_outcome(
         &mut self,
         log: &LogId,
-        want: DesiredMember,
+        desired: DesiredMember,
         epoch: u32,
         outcome: ChangeOutcome,
         now: Instant,
     ) {
-        let peer = want.member.peer;
+        let peer = desired.member.peer;
         match outcome {
             ChangeOutcome::Applied(at) => {
                 let seat = StoredMember {
                     peer,
-                    address: want.member.address.clone(),
+                    address: desired.member.address.clone(),
                     lease: Lease {
                         epoch,
                         ..self.lease
                     },
                     since: at.head,
-                    metadata: want.metadata,
+                    metadata: desired.metadata,
                 };
                 let change = StoredChange::Join(seat);
                 self.handle_log_event(
@@ -253,7 +255,8 @@ impl Node {
         }
     }
 
-    /// Gives up the wish of a peer that has no seat; says whether it had it still.
+    /// Abandons the pending join of a peer that is not a member. Returns whether the join was
+    /// pending.
     pub(super) fn abandon_join(&mut self, log: &LogId, peer: PeerId) -> bool {
         let replica = self.replicas.get_mut(log);
         replica.is_some_and(|replica| {
@@ -265,7 +268,7 @@ impl Node {
         &mut self,
         log: &LogId,
         peer: PeerId,
-        departure: LeaveCause,
+        cause: LeaveCause,
         epoch: u32,
         outcome: ChangeOutcome,
         now: Instant,
@@ -275,7 +278,7 @@ impl Node {
                 if let Some(replica) = self.replicas.get_mut(log) {
                     replica.note_committed_leave(peer, at);
                 }
-                let change = StoredChange::Leave(peer, departure);
+                let change = StoredChange::Leave(peer, cause);
                 self.handle_log_event(
                     log,
                     LogEvent {
@@ -297,24 +300,30 @@ impl Node {
         }
     }
 
-    /// Somebody who was to leave has left already, which this node may have missed.
+    /// Handles a leave of a peer that is not a member in the store. This node may have missed its
+    /// leave.
     pub(super) fn note_absent_member(&mut self, log: &LogId, peer: PeerId) {
-        if self.replicas.get(log).is_some_and(|it| it.is_member(peer)) {
+        if self
+            .replicas
+            .get(log)
+            .is_some_and(|replica| replica.is_member(peer))
+        {
             self.read(log, Vec::new());
         } else {
             self.emit_rejected(log, peer, RejectReason::NotAMember);
         }
     }
 
-    /// What a look in between shows may have overtaken news that are still to come, in their order.
+    /// Handles a probe. It may show changes whose events are still to arrive, so a gap is read only
+    /// after the gap timeout.
     pub(super) fn handle_probe(&mut self, log: &LogId, snapshot: Option<Snapshot>, now: Instant) {
         let Some(replica) = self.replicas.get_mut(log) else {
             return;
         };
-        let seen = snapshot.as_ref().map(|snapshot| snapshot.version);
-        match seen {
-            Some(seen) if seen.generation == replica.version.generation => {
-                replica.head_seen = seen.head;
+        let probed_version = snapshot.as_ref().map(|snapshot| snapshot.version);
+        match probed_version {
+            Some(probed_version) if probed_version.generation == replica.version.generation => {
+                replica.head_seen = probed_version.head;
                 if replica.is_behind() {
                     self.schedule_gap_read(log, now);
                 }
@@ -327,7 +336,7 @@ impl Node {
         &mut self,
         log: &LogId,
         snapshot: Option<Snapshot>,
-        taken: Vec<PeerId>,
+        conflicting_peers: Vec<PeerId>,
         now: Instant,
     ) {
         let Some(replica) = self.replicas.get_mut(log) else {
@@ -339,7 +348,7 @@ impl Node {
         } else {
             self.apply_snapshot(log, snapshot, now);
         }
-        for peer in taken {
+        for peer in conflicting_peers {
             self.emit_rejected(log, peer, RejectReason::Taken);
         }
     }
@@ -347,7 +356,7 @@ impl Node {
     pub(super) fn handle_synced(
         &mut self,
         log: &LogId,
-        declined: Vec<(PeerId, JoinRejection)>,
+        rejected: Vec<(PeerId, JoinRejection)>,
         snapshot: Option<Snapshot>,
         now: Instant,
     ) {
@@ -355,61 +364,61 @@ impl Node {
             return;
         };
         let snapshot = snapshot.unwrap_or_else(|| empty_snapshot(replica.version));
-        let (_, never): (Vec<_>, Vec<_>) = declined
+        let (_, refused): (Vec<_>, Vec<_>) = rejected
             .into_iter()
             .partition(|(peer, _)| replica.is_member(*peer));
         self.apply_snapshot(log, snapshot, now);
-        for (peer, why) in never {
+        for (peer, reason) in refused {
             if self.abandon_join(log, peer) {
-                let why = match why {
+                let reason = match reason {
                     JoinRejection::Taken => RejectReason::Taken,
                     JoinRejection::Full => RejectReason::Full,
                 };
-                self.emit_rejected(log, peer, why);
+                self.emit_rejected(log, peer, reason);
             }
         }
         self.schedule_close(log, now);
     }
 
-    /// Takes a log as it is.
+    /// Applies the state of a log.
     pub(super) fn apply_snapshot(&mut self, log: &LogId, snapshot: Snapshot, now: Instant) {
         let Some(replica) = self.replicas.get_mut(log) else {
             return;
         };
         replica.is_read_planned = false;
-        // News that came before this answer may have overtaken it.
+        // An event that arrived before this response may be newer than the snapshot.
         let is_old = snapshot.version.head < replica.version.head
             && snapshot.version.generation <= replica.version.generation;
         if is_old {
             let must_read_again = replica.must_free_missing;
-            let (taken, entries) = replica.apply_pending_events(&*self.dialects);
+            let (result, entries) = replica.apply_pending_events(&*self.dialects);
             self.emit_committed(log, entries);
             if must_read_again {
                 self.read(log, Vec::new());
             }
-            return self.handle_apply_result(log, taken, now);
+            return self.handle_apply_result(log, result, now);
         }
         replica.must_free_missing = false;
-        let was = replica.version.generation;
-        if was != 0 && was != snapshot.version.generation {
-            let until = now + self.settings.lease;
-            replica.restore_grace = Some(until);
+        let old_generation = replica.version.generation;
+        if old_generation != 0 && old_generation != snapshot.version.generation {
+            let deadline = now + self.settings.lease;
+            replica.restore_grace = Some(deadline);
             self.timers
-                .insert((until, Timer::RestoreGrace(log.clone())));
+                .insert((deadline, Timer::RestoreGrace(log.clone())));
         }
         let mut entries = replica.apply_snapshot(snapshot, &*self.dialects);
-        let (taken, more) = replica.apply_pending_events(&*self.dialects);
+        let (result, more) = replica.apply_pending_events(&*self.dialects);
         entries.extend(more);
         let departed = replica.take_departed();
         self.emit_committed(log, entries);
         for peer in departed {
             self.emit_rejected(log, peer, RejectReason::NotAMember);
         }
-        self.handle_apply_result(log, taken, now);
+        self.handle_apply_result(log, result, now);
     }
 }
 
-/// A log that nobody is in.
+/// The snapshot of a log without members.
 fn empty_snapshot(known: LogVersion) -> Snapshot {
     Snapshot {
         version: known,
