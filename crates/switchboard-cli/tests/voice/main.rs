@@ -298,7 +298,7 @@ fn what_fails_is_said_with_what_may_help() {
         .refused();
     assert!(words.contains("A user cannot call itself"), "{words}");
     let words = server.run(&home, &["listen", "x"], Stdio::null()).refused();
-    assert!(words.contains("refuses (400): roomID"), "{words}");
+    assert!(words.contains("refuses (400): `roomID`"), "{words}");
     let words = server
         .run(&home, &["listen", "standup", "--token", "t"], Stdio::null())
         .refused();
