@@ -107,7 +107,7 @@ pub(crate) struct TrustArgs {
 
 impl TrustArgs {
     pub(crate) fn trust(&self) -> Trust {
-        Trust::of_flags(self.ca.as_deref(), self.insecure)
+        Trust::from_flags(self.ca.as_deref(), self.insecure)
     }
 }
 

@@ -1,9 +1,9 @@
 //! `switchboard voice`: speaks and listens from a terminal or a script, with raw audio on standard
 //! input and streams on standard output.
 //!
-//! Everything goes over HTTP to a server that has voice on (the dialect `gostream`): `client.rs`
-//! asks, `events.rs` reads what the server tells, `handshake.rs` decides who may be talked to, and
-//! `uplink.rs` and `downlink.rs` carry the audio. Blocking files and pipes have threads of their own.
+//! All communication is HTTP with a server that has voice on (the dialect `gostream`): `client.rs` sends requests,
+//! `events.rs` reads the event stream, `handshake.rs` authenticates the other user of a call, and `uplink.rs` and
+//! `downlink.rs` transfer the audio. Blocking files and pipes are read and written by their own threads.
 
 use std::path::PathBuf;
 
@@ -37,8 +37,8 @@ use uplink::UplinkConfig;
 /// Speak and listen from a terminal or a script: voice rooms, and calls of two
 ///
 /// Audio goes in as raw PCM (signed 16 bits little-endian, mono, 48000 Hz) on standard input, and
-/// comes out as a stream that every player knows. You are known by a key, which is made on first
-/// use; the others call you by its public half: `switchboard voice key`. The server is that of
+/// comes out as a WAV, Ogg Vorbis or Ogg Opus stream. A key identifies you; it is made on first use, and
+/// others call you by its public half: `switchboard voice key`. The server is that of
 /// SWITCHBOARD_URL or --url.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -63,13 +63,13 @@ enum VoiceAction {
     Listen(ListenArgs),
     /// Send a file, or raw audio from standard input, to a room
     Talk(TalkArgs),
-    /// Call somebody; speak from standard input, hear on standard output
+    /// Call a user; send audio from standard input, write received audio to standard output
     Call(CallArgs),
-    /// Wait for a call and take it
+    /// Wait for a call and accept it
     Answer(AnswerArgs),
 }
 
-/// Where the server is, and with which key one comes.
+/// The server's address, its accepted certificates, and the key of the user.
 #[derive(Debug, Args)]
 struct ServerArgs {
     /// The server's address
@@ -80,13 +80,13 @@ struct ServerArgs {
         default_value = "http://127.0.0.1:8080"
     )]
     url: String,
-    /// Trust the authorities whose certificates are in this PEM file, instead of the system's
+    /// Trust the certificate authorities in this PEM file instead of the system's
     #[arg(long, value_name = "FILE", conflicts_with = "insecure")]
     ca: Option<PathBuf>,
-    /// Accept every certificate over https: the server may be an impostor
+    /// Accept every certificate over https, so the server is not authenticated
     #[arg(long)]
     insecure: bool,
-    /// Your secret key's file, which must be there [default: switchboard/voice.key in
+    /// File of your secret key, which must exist [default: switchboard/voice.key in
     /// $XDG_CONFIG_HOME or ~/.config, made on first use]
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
@@ -95,11 +95,11 @@ struct ServerArgs {
 #[derive(Debug, Args)]
 struct IdentityArgs {
     #[command(flatten)]
-    door: ServerArgs,
-    /// Make the file of --key if it is not there
+    server: ServerArgs,
+    /// Make the file of --key if it does not exist
     #[arg(long, requires = "key")]
     create: bool,
-    /// Your session's token, on a server whose users are a website's; users are numbers there
+    /// Your session token, on a server whose users are accounts of a website; users are numbers there
     #[arg(long, conflicts_with = "key")]
     token: Option<String>,
 }
@@ -107,8 +107,8 @@ struct IdentityArgs {
 #[derive(Debug, Args)]
 struct KeyArgs {
     #[command(flatten)]
-    door: ServerArgs,
-    /// Get a ticket from the server and print PKey=…&Signature=…, ready for an address
+    server: ServerArgs,
+    /// Get a ticket from the server and print PKey=…&Signature=…, for use in a URL
     #[arg(long, conflicts_with = "sign")]
     query: bool,
     /// Print your signature over this text
@@ -116,62 +116,62 @@ struct KeyArgs {
     sign: Option<String>,
 }
 
-/// What to do with what is heard.
+/// Options for received audio.
 #[derive(Debug, Args)]
 struct ReceiveArgs {
-    /// What the stream is [default: as the file is named, else opus; wav if there is only the meter]
+    /// Format of the stream [default: by the file's extension, else opus; wav if only the meter is shown]
     #[arg(long)]
     format: Option<DownlinkFormat>,
-    /// Where the stream goes; - is standard output [default: -, or on a terminal only a meter]
+    /// Output of the stream; - is standard output [default: -, or only a meter on a terminal]
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Stop after so many seconds
+    /// Stop after N seconds
     #[arg(long, value_name = "N")]
     seconds: Option<u32>,
 }
 
-/// What comes on standard input.
+/// Options for the audio on standard input.
 #[derive(Debug, Args)]
 struct SendArgs {
     /// Samples per second
     #[arg(long, value_name = "HZ", default_value_t = 48_000, value_parser = clap::value_parser!(u32).range(8_000..=192_000))]
     rate: u32,
-    /// Channels, which are mixed into one
+    /// Number of channels, which are mixed into one
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=8))]
     channels: u16,
-    /// Send at real time from the start, not only once it is seen that the input has no pace of its
-    /// own, as a microphone has [default: if standard input is a file]
+    /// Send at real time from the start. Otherwise input that is faster than real time is detected first [default:
+    /// if standard input is a file]
     #[arg(long)]
     pace: bool,
 }
 
 #[derive(Debug, Args)]
 struct ListenArgs {
-    /// The room's name, or its number where users are a website's
+    /// The room's name, or its number where users are accounts of a website
     room: String,
     #[command(flatten)]
-    who: IdentityArgs,
+    identity: IdentityArgs,
     #[command(flatten)]
-    hear: ReceiveArgs,
+    receive: ReceiveArgs,
 }
 
 #[derive(Debug, Args)]
 struct TalkArgs {
-    /// The room's name, or its number where users are a website's
+    /// The room's name, or its number where users are accounts of a website
     room: String,
-    /// A file to send until all of it was heard: WAV, Ogg Opus, Ogg Vorbis, or raw samples (.raw,
+    /// A file to send at real time: WAV, Ogg Opus, Ogg Vorbis, or raw samples (.raw,
     /// .pcm, .s16, .s16le) of --rate and --channels [default: standard input, which may be such a
     /// file, or raw samples as they come]
     file: Option<PathBuf>,
     #[command(flatten)]
-    who: IdentityArgs,
+    identity: IdentityArgs,
     #[command(flatten)]
-    speak: SendArgs,
+    send: SendArgs,
 }
 
 #[derive(Debug, Args)]
 struct CallArgs {
-    /// The other's public key, or number where users are a website's
+    /// The other user's public key, or number where users are accounts of a website
     #[arg(value_name = "KEY")]
     other: String,
     #[command(flatten)]
@@ -180,7 +180,7 @@ struct CallArgs {
 
 #[derive(Debug, Args)]
 struct AnswerArgs {
-    /// Take calls from this key only, and decline all others; may be repeated
+    /// Accept calls from this key only and decline all others; may be repeated
     #[arg(long, value_name = "KEY")]
     from: Vec<String>,
     #[command(flatten)]
@@ -190,17 +190,20 @@ struct AnswerArgs {
 #[derive(Debug, Args)]
 struct CallOptions {
     #[command(flatten)]
-    who: IdentityArgs,
+    identity: IdentityArgs,
     #[command(flatten)]
-    hear: ReceiveArgs,
+    receive: ReceiveArgs,
     #[command(flatten)]
-    speak: SendArgs,
-    /// Hang up when standard input ends, not only when you or the other one do
+    send: SendArgs,
+    /// Hang up when standard input ends
     #[arg(long)]
     until_eof: bool,
 }
 
-/// Does what was asked, in words for people if it cannot.
+/// Runs a `voice` command.
+///
+/// # Errors
+/// If the command fails: a human-readable line.
 pub(crate) fn run(voice: VoiceCommand) -> Result<(), String> {
     block_on(run_action(voice.action))
 }
@@ -211,14 +214,14 @@ fn block_on<T>(action: impl Future<Output = Result<T, String>>) -> Result<T, Str
         .build()
         .map_err(|error| format!("cannot start: {error}"))?;
     let done = runtime.block_on(action);
-    // Threads that still wait for a pipe end with the process.
+    // Threads that are blocked on a pipe end with the process.
     runtime.shutdown_background();
     done
 }
 
-/// The servers for `RTCPeerConnection` that the server at `url` tells its clients, as JSON.
+/// The ICE servers that the server at `url` offers to its clients, as JSON for `RTCPeerConnection`.
 pub(crate) fn ice_servers(url: &str, trust: &Trust) -> Result<String, String> {
-    // The request proves nothing: a key that is new and used for nothing else will do.
+    // The request is not authenticated, so a temporary key is sufficient.
     let identity = CliIdentity::Key(SecretKey::generate());
     let server = VoiceClient::new(url, trust, identity)?;
     block_on(async { Ok(server.ice_servers().await?) })
@@ -228,16 +231,16 @@ async fn run_action(action: VoiceAction) -> Result<(), String> {
     match action {
         VoiceAction::Key(args) => key(args).await,
         VoiceAction::Listen(args) => {
-            let (server, hearing) = (args.who.server()?, args.hear.receiving());
-            listen::listen(&server, &args.room, hearing?).await
+            let (server, downlink) = (args.identity.server()?, args.receive.downlink());
+            listen::listen(&server, &args.room, downlink?).await
         }
         VoiceAction::Talk(args) => {
-            let (server, speaking) = (args.who.server()?, args.speak.sending());
+            let (server, uplink) = (args.identity.server()?, args.send.uplink_config());
             match args.file {
                 Some(file) => {
-                    talk::send(&server, &args.room, ClipOrigin::Path(file), speaking).await
+                    talk::send_file(&server, &args.room, ClipOrigin::Path(file), uplink).await
                 }
-                None => talk::talk(&server, &args.room, speaking).await,
+                None => talk::send_stdin(&server, &args.room, uplink).await,
             }
         }
         VoiceAction::Call(args) => phone::call(&args.other, args.talk.open()?).await,
@@ -247,31 +250,35 @@ async fn run_action(action: VoiceAction) -> Result<(), String> {
 
 async fn key(args: KeyArgs) -> Result<(), String> {
     // `voice key` makes the key file if there is none.
-    let secret = args.door.secret(true)?;
-    let words = if let Some(challenge) = args.sign {
+    let secret = args.server.secret(true)?;
+    let text = if let Some(challenge) = args.sign {
         secret
             .sign(&challenge)
-            .ok_or("only texts of 1 to 32 bytes can be signed")?
+            .ok_or("--sign must be 1-32 bytes and must not start with a zero byte")?
     } else if args.query {
-        VoiceClient::new(&args.door.url, &args.door.trust(), CliIdentity::Key(secret))?
-            .query()
-            .await?
+        VoiceClient::new(
+            &args.server.url,
+            &args.server.trust(),
+            CliIdentity::Key(secret),
+        )?
+        .query()
+        .await?
     } else {
         secret.public().to_string()
     };
-    output::print(&words)
+    output::print(&text)
 }
 
 impl ServerArgs {
-    fn secret(&self, is_made: bool) -> Result<SecretKey, String> {
+    fn secret(&self, create_missing: bool) -> Result<SecretKey, String> {
         match &self.key {
-            Some(path) => keyfile::load(path, is_made),
+            Some(path) => keyfile::load(path, create_missing),
             None => keyfile::load(&keyfile::default_path()?, true),
         }
     }
 
     fn trust(&self) -> Trust {
-        Trust::of_flags(self.ca.as_deref(), self.insecure)
+        Trust::from_flags(self.ca.as_deref(), self.insecure)
     }
 }
 
@@ -279,20 +286,20 @@ impl IdentityArgs {
     fn server(self) -> Result<VoiceClient, String> {
         let identity = match self.token {
             Some(token) => CliIdentity::Token(token),
-            None => CliIdentity::Key(self.door.secret(self.create)?),
+            None => CliIdentity::Key(self.server.secret(self.create)?),
         };
-        VoiceClient::new(&self.door.url, &self.door.trust(), identity)
+        VoiceClient::new(&self.server.url, &self.server.trust(), identity)
     }
 }
 
 impl ReceiveArgs {
-    fn receiving(&self) -> Result<Downlink, String> {
+    fn downlink(&self) -> Result<Downlink, String> {
         Downlink::open(self.output.as_deref(), self.format, self.seconds)
     }
 }
 
 impl SendArgs {
-    fn sending(&self) -> UplinkConfig {
+    fn uplink_config(&self) -> UplinkConfig {
         UplinkConfig {
             rate: self.rate,
             channels: self.channels,
@@ -304,9 +311,9 @@ impl SendArgs {
 impl CallOptions {
     fn open(self) -> Result<phone::Phone, String> {
         Ok(phone::Phone {
-            server: self.who.server()?,
-            speaking: source::is_piped().then(|| self.speak.sending()),
-            hearing: self.hear.receiving()?,
+            server: self.identity.server()?,
+            uplink: source::is_piped().then(|| self.send.uplink_config()),
+            downlink: self.receive.downlink()?,
             until_eof: self.until_eof,
         })
     }

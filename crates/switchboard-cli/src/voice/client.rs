@@ -1,4 +1,4 @@
-//! Requests to a server, and what to say when it cannot or will not.
+//! HTTP requests to a voice server, and their errors.
 
 use std::{io, time::Duration};
 
@@ -32,15 +32,16 @@ use transport::{HttpClient, RequestBody};
 
 use super::{events::CallEvents, identity::CliIdentity, uplink::UplinkSocket};
 
-/// How long a server may take to answer.
+/// Timeout for a response.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// No ticket and no refusal is longer.
+/// Maximum length of a text response, in bytes.
 const ANSWER_MAX: usize = 64 * 1024;
 
+/// The parameters of a request, as names and values.
 pub(super) type FormParameters = Vec<(&'static str, String)>;
 
-/// A server, and who we are to it.
+/// A client of one server, with the identity of the local user.
 pub(super) struct VoiceClient {
     base: String,
     transport: HttpClient,
@@ -57,15 +58,11 @@ impl VoiceClient {
             Some("http") => HttpClient::plain(),
             Some("https") => HttpClient::secure(trust)?,
             Some(_) | None => {
-                return Err(format!(
-                    "--url {url} begins with neither http:// nor https://"
-                ));
+                return Err(format!("--url {url} must begin with http:// or https://"));
             }
         };
         if base.contains(['?', '#']) {
-            return Err(format!(
-                "--url {url} goes on after the path: leave out what begins with ? or #"
-            ));
+            return Err(format!("--url {url} must not contain ? or #"));
         }
         Ok(Self {
             base,
@@ -78,13 +75,13 @@ impl VoiceClient {
         &self.base
     }
 
-    /// What proves in an address who we are.
+    /// The authentication parameters, encoded for a URL's query.
     pub(super) async fn query(&self) -> Result<String, Failure> {
-        let proof = self.proof().await?;
-        Ok(encoded(&proof))
+        let authentication = self.authentication().await?;
+        Ok(encoded(&authentication))
     }
 
-    /// The servers for `RTCPeerConnection` that it tells its clients, as JSON.
+    /// The ICE servers that the server offers to its clients, as JSON for `RTCPeerConnection`.
     pub(super) async fn ice_servers(&self) -> Result<String, Failure> {
         const PATH: &str = "/ice-servers";
         let response = self.request(Method::GET, PATH, Vec::new(), HeaderMap::new());
@@ -93,18 +90,18 @@ impl VoiceClient {
         let document = serde_json::from_str(&text).ok().filter(is_document);
         document
             .map(|document| format!("{document:#}\n"))
-            .ok_or_else(|| Failure::Strange {
+            .ok_or_else(|| Failure::Unexpected {
                 address: format!("{}{PATH}", self.base),
                 what: "no list of ICE servers",
             })
     }
 
-    /// Opens the stream of what concerns us.
+    /// Opens the event stream of the local user.
     pub(super) async fn events(&self) -> Result<CallEvents, Failure> {
         let response = self.request(
             Method::GET,
             "/messages",
-            self.proof().await?,
+            self.authentication().await?,
             HeaderMap::new(),
         );
         Ok(CallEvents::new(
@@ -113,37 +110,37 @@ impl VoiceClient {
         ))
     }
 
-    /// A step in which we say who we are; that it is signed is the step's own matter.
-    pub(super) async fn step(
+    /// Sends a handshake request with the local user's key. The request's own parameters hold its signature.
+    pub(super) async fn handshake_request(
         &self,
         path: &'static str,
         mut parameters: FormParameters,
     ) -> Result<(), Failure> {
-        parameters.extend(self.claim());
+        parameters.extend(self.key_parameter());
         self.request(Method::POST, path, parameters, HeaderMap::new())
             .await
             .map(drop)
     }
 
-    /// A request that proves who we are. A stream may follow.
+    /// Sends an authenticated request. Returns the response body, which may be a stream.
     pub(super) async fn post(
         &self,
         path: &'static str,
         mut parameters: FormParameters,
     ) -> Result<Incoming, Failure> {
-        parameters.extend(self.proof().await?);
+        parameters.extend(self.authentication().await?);
         let response = self.request(Method::POST, path, parameters, HeaderMap::new());
         Ok(response.await?.into_body())
     }
 
-    /// Opens a WebSocket, proving who we are.
+    /// Opens an authenticated WebSocket.
     pub(super) async fn upgrade(
         &self,
         path: &'static str,
         mut parameters: FormParameters,
     ) -> Result<UplinkSocket, Failure> {
-        parameters.extend(self.proof().await?);
-        let strange = |what| Failure::Strange {
+        parameters.extend(self.authentication().await?);
+        let unexpected = |what| Failure::Unexpected {
             address: format!("{}{path}", self.base),
             what,
         };
@@ -155,58 +152,64 @@ impl VoiceClient {
         if response.status() != StatusCode::SWITCHING_PROTOCOLS
             || accepted.is_none_or(|accepted| accepted != &derive_accept_key(key.as_bytes()))
         {
-            return Err(strange("no WebSocket"));
+            return Err(unexpected("no WebSocket"));
         }
         let upgraded = hyper::upgrade::on(response)
             .await
-            .map_err(|_| strange("no WebSocket"))?;
+            .map_err(|_| unexpected("no WebSocket"))?;
         Ok(WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Client, None).await)
     }
 
-    /// Sends audio as a body, for as long as that lasts, and gives the server's words: none when all of it
-    /// could be heard.
+    /// Sends audio as a request body, without a timeout. Returns the first line of the response, which is empty if all
+    /// of the audio was played.
     pub(super) async fn upload(
         &self,
         path: &'static str,
         mut parameters: FormParameters,
         audio: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
     ) -> Result<String, Failure> {
-        parameters.extend(self.proof().await?);
+        parameters.extend(self.authentication().await?);
         let body = StreamBody::new(audio.map_ok(Frame::data)).boxed_unsync();
         let request = self.build(Method::POST, path, &parameters, HeaderMap::new(), body)?;
         let response = self.transport.request(request).await;
-        let response = response.map_err(|error| self.unanswered(&error))?;
-        let response = self.unless_refused(path, response).await?;
-        let words = text(response.into_body()).await.unwrap_or_default();
-        Ok(printable(words.lines().next().unwrap_or_default()))
+        let response = response.map_err(|error| self.transport_failure(&error))?;
+        let response = self.check_status(path, response).await?;
+        let message = text(response.into_body()).await.unwrap_or_default();
+        Ok(printable(message.lines().next().unwrap_or_default()))
     }
 
-    fn claim(&self) -> FormParameters {
+    fn key_parameter(&self) -> FormParameters {
         match &self.identity {
             CliIdentity::Key(key) => vec![("PKey", key.public().to_string())],
             CliIdentity::Token(_) => Vec::new(),
         }
     }
 
-    /// Our key and a signature that only it can make. A token is a header of every request.
-    async fn proof(&self) -> Result<FormParameters, Failure> {
-        let mut proof = self.claim();
+    /// The authentication parameters: the local user's key and its signature over a ticket. A session token is sent as
+    /// a header of every request instead.
+    async fn authentication(&self) -> Result<FormParameters, Failure> {
+        let mut authentication = self.key_parameter();
         if self.identity.has_key() {
-            let ticket = self.ticket(proof.clone()).await?;
+            let ticket = self.ticket(authentication.clone()).await?;
             let signature =
                 self.identity
                     .sign_for_server(&ticket)
-                    .ok_or_else(|| Failure::Strange {
+                    .ok_or_else(|| Failure::Unexpected {
                         address: format!("{}/getCallTicket", self.base),
                         what: "no ticket",
                     })?;
-            proof.push(("Signature", signature));
+            authentication.push(("Signature", signature));
         }
-        Ok(proof)
+        Ok(authentication)
     }
 
-    async fn ticket(&self, claim: FormParameters) -> Result<String, Failure> {
-        let response = self.request(Method::GET, "/getCallTicket", claim, HeaderMap::new());
+    async fn ticket(&self, key_parameter: FormParameters) -> Result<String, Failure> {
+        let response = self.request(
+            Method::GET,
+            "/getCallTicket",
+            key_parameter,
+            HeaderMap::new(),
+        );
         let text = text(response.await?.into_body()).await;
         Ok(text.unwrap_or_default().trim().to_owned())
     }
@@ -218,13 +221,13 @@ impl VoiceClient {
         parameters: FormParameters,
         headers: HeaderMap,
     ) -> Result<Response<Incoming>, Failure> {
-        let nothing = Empty::new().map_err(|never| match never {}).boxed_unsync();
-        let request = self.build(method, path, &parameters, headers, nothing)?;
+        let empty = Empty::new().map_err(|never| match never {}).boxed_unsync();
+        let request = self.build(method, path, &parameters, headers, empty)?;
         let response = timeout(TIMEOUT, self.transport.request(request)).await;
         let response = response
-            .map_err(|_| self.unreachable("no answer in time"))?
-            .map_err(|error| self.unanswered(&error))?;
-        self.unless_refused(path, response).await
+            .map_err(|_| self.unreachable("response timed out"))?
+            .map_err(|error| self.transport_failure(&error))?;
+        self.check_status(path, response).await
     }
 
     fn build(
@@ -240,35 +243,35 @@ impl VoiceClient {
         let uri = format!("{}{path}?{}", self.base, encoded(parameters));
         *request.uri_mut() = uri
             .parse()
-            .map_err(|_| self.unreachable("this address is too long"))?;
+            .map_err(|_| self.unreachable("the URL is too long"))?;
         *request.headers_mut() = headers;
         if let CliIdentity::Token(token) = &self.identity {
-            let token = token
-                .parse()
-                .map_err(|_| self.unreachable("--token is none: it has strange characters"))?;
+            let token = token.parse().map_err(|_| {
+                self.unreachable("--token has characters that are not allowed in an HTTP header")
+            })?;
             request.headers_mut().insert("CSRFToken", token);
         }
         Ok(request)
     }
 
-    fn unreachable(&self, why: &str) -> Failure {
+    fn unreachable(&self, reason: &str) -> Failure {
         Failure::Unreachable {
             base: self.base.clone(),
-            why: why.to_owned(),
+            reason: reason.to_owned(),
         }
     }
 
-    fn unanswered(&self, error: &(dyn std::error::Error + 'static)) -> Failure {
+    fn transport_failure(&self, error: &(dyn std::error::Error + 'static)) -> Failure {
         match tls::failure(error) {
-            Some(why) => Failure::Insecure {
+            Some(reason) => Failure::Insecure {
                 base: self.base.clone(),
-                why,
+                reason,
             },
             None => self.unreachable(&root_cause(error)),
         }
     }
 
-    async fn unless_refused(
+    async fn check_status(
         &self,
         path: &str,
         response: Response<Incoming>,
@@ -277,11 +280,11 @@ impl VoiceClient {
         if status.is_success() || status == StatusCode::SWITCHING_PROTOCOLS {
             return Ok(response);
         }
-        let words = text(response.into_body()).await.unwrap_or_default();
-        Err(Failure::Refused {
+        let message = text(response.into_body()).await.unwrap_or_default();
+        Err(Failure::Rejected {
             address: format!("{}{path}", self.base),
             status,
-            words: printable(words.lines().next().unwrap_or_default()),
+            message: printable(message.lines().next().unwrap_or_default()),
         })
     }
 }
@@ -319,7 +322,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_must_be_one() {
+    fn url_is_validated() {
         let open = |url: &str| {
             let identity = CliIdentity::Token("t".to_owned());
             VoiceClient::new(url, &Trust::System, identity).map(|server| server.base)

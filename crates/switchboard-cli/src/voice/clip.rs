@@ -1,4 +1,4 @@
-//! Audio files, as the samples that a server takes. A thread of its own reads and decodes.
+//! Audio files, decoded to the PCM samples that a server accepts. A separate thread reads and decodes.
 
 use std::{
     fs::File,
@@ -16,19 +16,19 @@ mod riff;
 
 use super::source;
 
-/// Pieces that wait to be sent.
+/// Maximum chunks queued for sending.
 const QUEUED_CHUNKS_MAX: usize = 16;
 
-/// Samples of each channel in a piece.
+/// Samples of each channel per chunk.
 const CHUNK_SAMPLES: usize = 4096;
 
-/// Files without a header, by their extensions.
+/// Extensions of files with raw samples.
 const RAW: [&str; 4] = ["raw", "pcm", "s16", "s16le"];
 
-/// How samples follow each other.
+/// Sample rate and number of channels of interleaved samples.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct PcmFormat {
-    /// Samples of each channel in a second.
+    /// Sample rate in Hz.
     pub(super) rate: u32,
     pub(super) channels: u16,
 }
@@ -37,28 +37,31 @@ pub(super) struct PcmFormat {
 #[derive(Clone, Debug)]
 pub(super) enum ClipOrigin {
     Path(PathBuf),
-    /// Standard input, where that is a file, from where it is now.
+    /// Standard input, if it is a regular file, from its current position.
     Stdin,
 }
 
-/// An audio file that is being read.
+/// An opened audio file.
 pub(super) struct Clip {
     pub(super) format: PcmFormat,
-    pieces: mpsc::Receiver<io::Result<Bytes>>,
+    chunks: mpsc::Receiver<io::Result<Bytes>>,
 }
 
-/// A decoder that reads a file piece by piece: signed 16-bit little-endian samples.
+/// A decoder that reads a file in chunks of signed 16-bit little-endian samples.
 trait Decode {
     fn format(&self) -> PcmFormat;
-    /// The next piece; none at the end.
+    /// The next chunk; `None` at the end.
     fn next(&mut self) -> Result<Option<Vec<u8>>, String>;
 }
 
 impl Clip {
-    /// Opens a file. One without a header has the format `raw`.
+    /// Opens a file. A file without a header has the format `raw`.
+    ///
+    /// # Errors
+    /// If the file cannot be read or decoded.
     pub(super) async fn open(origin: ClipOrigin, raw: PcmFormat) -> Result<Self, String> {
         let (opened, format) = oneshot::channel();
-        let (sender, pieces) = mpsc::channel(QUEUED_CHUNKS_MAX);
+        let (sender, chunks) = mpsc::channel(QUEUED_CHUNKS_MAX);
         let name = origin.to_string();
         thread::spawn(move || match decoder(&origin, raw) {
             Ok(decoder) => {
@@ -66,32 +69,36 @@ impl Clip {
                     decode(decoder, &sender);
                 }
             }
-            // Without a receiver the program is about to end.
-            Err(words) => drop(opened.send(Err(words))),
+            // Without a receiver, the program is about to end.
+            Err(message) => drop(opened.send(Err(message))),
         });
-        let format = format.await.map_err(|_| "its reader broke".to_owned());
-        let format = format.flatten().map_err(|why| format!("{name}: {why}"))?;
-        Ok(Self { format, pieces })
+        let format = format
+            .await
+            .map_err(|_| "the reader thread ended unexpectedly".to_owned());
+        let format = format
+            .flatten()
+            .map_err(|error| format!("{name}: {error}"))?;
+        Ok(Self { format, chunks })
     }
 
-    /// All samples of the clip.
-    pub(super) fn pieces(self) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
-        stream::unfold(self.pieces, |mut pieces| async {
-            let piece = pieces.recv().await?;
-            Some((piece, pieces))
+    /// Streams all samples of the clip.
+    pub(super) fn chunks(self) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
+        stream::unfold(self.chunks, |mut chunks| async {
+            let chunk = chunks.recv().await?;
+            Some((chunk, chunks))
         })
     }
 }
 
 fn decode(mut decoder: Box<dyn Decode>, to: &mpsc::Sender<io::Result<Bytes>>) {
     loop {
-        let piece = match decoder.next() {
+        let chunk = match decoder.next() {
             Ok(None) => return,
-            Ok(Some(piece)) => Ok(piece.into()),
-            Err(words) => Err(io::Error::other(words)),
+            Ok(Some(chunk)) => Ok(chunk.into()),
+            Err(message) => Err(io::Error::other(message)),
         };
-        let is_over = piece.is_err();
-        if to.blocking_send(piece).is_err() || is_over {
+        let has_failed = chunk.is_err();
+        if to.blocking_send(chunk).is_err() || has_failed {
             return;
         }
     }
@@ -105,7 +112,7 @@ impl ClipOrigin {
         }
     }
 
-    /// Whether a file with an unknown beginning may hold raw samples.
+    /// Whether a file of unknown type is read as raw samples.
     fn may_be_raw(&self) -> bool {
         match self {
             Self::Path(path) => is_raw(path),
@@ -123,13 +130,13 @@ impl std::fmt::Display for ClipOrigin {
     }
 }
 
-/// The decoder for this file, chosen by its first bytes.
+/// Opens the decoder for a file, chosen by its first bytes.
 fn decoder(origin: &ClipOrigin, raw: PcmFormat) -> Result<Box<dyn Decode>, String> {
     let mut file = origin.file().map_err(unreadable)?;
-    let begin = file.stream_position().map_err(unreadable)?;
+    let position = file.stream_position().map_err(unreadable)?;
     let mut start = [0; 36];
     let count = read_full(&mut file, &mut start).map_err(unreadable)?;
-    file.seek(SeekFrom::Start(begin)).map_err(unreadable)?;
+    file.seek(SeekFrom::Start(position)).map_err(unreadable)?;
     let (start, input) = (&start[..count], BufReader::new(file));
     if start.starts_with(b"RIFF") {
         return Ok(Box::new(riff::WavReader::open(input)?));
@@ -155,7 +162,7 @@ fn is_raw(path: &Path) -> bool {
     extension.is_some_and(|extension| RAW.contains(&&*extension.to_ascii_lowercase()))
 }
 
-/// Samples without a header.
+/// Reads raw samples without a header.
 struct RawPcm {
     input: BufReader<File>,
     format: PcmFormat,
@@ -167,10 +174,10 @@ impl Decode for RawPcm {
     }
 
     fn next(&mut self) -> Result<Option<Vec<u8>>, String> {
-        let mut piece = vec![0; CHUNK_SAMPLES * 2];
-        let count = read_full(&mut self.input, &mut piece).map_err(unreadable)?;
-        piece.truncate(count);
-        Ok((count > 0).then_some(piece))
+        let mut chunk = vec![0; CHUNK_SAMPLES * 2];
+        let count = read_full(&mut self.input, &mut chunk).map_err(unreadable)?;
+        chunk.truncate(count);
+        Ok((count > 0).then_some(chunk))
     }
 }
 
@@ -186,15 +193,15 @@ fn unreadable(error: io::Error) -> String {
     format!("cannot be read: {error}")
 }
 
-fn bytes_of(samples: impl Iterator<Item = i16>) -> Vec<u8> {
+fn sample_bytes(samples: impl Iterator<Item = i16>) -> Vec<u8> {
     samples.flat_map(i16::to_le_bytes).collect()
 }
 
-/// A sample of -1 to 1.
+/// Converts a float sample from -1 to 1 to 16 bits.
 #[expect(
     clippy::cast_possible_truncation,
     reason = "a cast from a float saturates"
 )]
-fn of_float(sample: f32) -> i16 {
+fn sample_from_float(sample: f32) -> i16 {
     (sample * 32_768.0).round() as i16
 }

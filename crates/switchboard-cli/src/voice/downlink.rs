@@ -1,4 +1,4 @@
-//! Audio in: a response that goes on until the room or call ends.
+//! Receives audio: a streamed response that lasts until the room or call ends.
 
 use std::{path::Path, sync::Arc, time::Duration};
 
@@ -15,18 +15,18 @@ use super::{
     wav::{self, SampleReader},
 };
 
-/// A server sends silence too; one that sends nothing for so long is gone.
+/// Timeout for the next chunk. The server sends silence too, so it is gone if nothing arrives.
 const SILENCE_MAX: Duration = Duration::from_secs(20);
 
-/// What a stream is.
+/// The format of a received stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum DownlinkFormat {
-    /// Samples as they are: 96 kB a second
+    /// Raw 16-bit samples: 96 kB per second
     Wav,
     /// Ogg Vorbis
     #[value(alias = "vorbis")]
     Ogg,
-    /// Ogg Opus: 3 kB a second
+    /// Ogg Opus: 3 kB per second
     Opus,
 }
 
@@ -39,8 +39,11 @@ impl DownlinkFormat {
         }
     }
 
-    /// The format of a file of this name; none if it has no extension.
-    fn of_name(path: &Path) -> Result<Option<Self>, String> {
+    /// The format for a file name's extension; `None` if it has no extension.
+    ///
+    /// # Errors
+    /// If the extension is unknown.
+    fn from_file_name(path: &Path) -> Result<Option<Self>, String> {
         let Some(extension) = path.extension() else {
             return Ok(None);
         };
@@ -49,21 +52,21 @@ impl DownlinkFormat {
             "ogg" | "oga" => Ok(Some(Self::Ogg)),
             "opus" => Ok(Some(Self::Opus)),
             other => Err(format!(
-                "{}: there is no format .{other}; use .wav, .ogg, .oga or .opus, or say which with --format",
+                "{}: unknown extension .{other}; use .wav, .ogg, .oga or .opus, or choose a format with --format",
                 path.display()
             )),
         }
     }
 }
 
-/// By whom something was ended.
+/// The side that ended a stream or a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum EndedBy {
     Us,
     Them,
 }
 
-/// What to do with what is heard.
+/// Format, duration and output of the received audio.
 pub(super) struct Downlink {
     pub(super) format: DownlinkFormat,
     pub(super) seconds: Option<u32>,
@@ -71,31 +74,31 @@ pub(super) struct Downlink {
 }
 
 impl Downlink {
-    /// Opens the file, so that nobody is called for nothing.
+    /// Opens the output. This happens before the request, so that a call is not started in vain.
     pub(super) fn open(
         path: Option<&Path>,
         format: Option<DownlinkFormat>,
         seconds: Option<u32>,
     ) -> Result<Self, String> {
         let format = match (format, path) {
-            (None, Some(path)) => DownlinkFormat::of_name(path)?,
+            (None, Some(path)) => DownlinkFormat::from_file_name(path)?,
             (format, _) => format,
         };
         let output = AudioOutput::open(path)?;
-        let usual = match &output {
-            // The meter sees samples alone: no stranger's packets are decoded for its sake.
+        let default = match &output {
+            // The meter needs raw samples; compressed audio of other users is not decoded for it.
             None => DownlinkFormat::Wav,
             Some(_) => DownlinkFormat::Opus,
         };
         Ok(Self {
-            format: format.unwrap_or(usual),
+            format: format.unwrap_or(default),
             seconds,
             output,
         })
     }
 
-    /// Done when it has gone on for as long as was asked.
-    pub(super) fn is_enough(&self) -> impl Future<Output = ()> + use<> {
+    /// Completes after `--seconds`; never without that option.
+    pub(super) fn time_limit(&self) -> impl Future<Output = ()> + use<> {
         let seconds = self.seconds;
         async move {
             match seconds {
@@ -105,35 +108,38 @@ impl Downlink {
         }
     }
 
-    /// Takes the stream until it ends, the output wants no more, or `enough` is done; then writes
-    /// what is left.
-    pub(super) async fn hear(
+    /// Receives the stream until it ends, the output is closed, or `enough` completes; then writes the queued chunks.
+    pub(super) async fn receive(
         &mut self,
         stream: Incoming,
         gauge: &LevelGauge,
         enough: impl Future<Output = ()>,
     ) -> Result<EndedBy, String> {
-        let heard = tokio::select! {
-            heard = self.take(stream, gauge) => heard,
+        let received = tokio::select! {
+            received = self.receive_chunks(stream, gauge) => received,
             () = enough => Ok(EndedBy::Us),
         };
         let written = match self.output.take() {
             Some(output) => output.finish().await,
             None => Ok(()),
         };
-        heard.and_then(|by| written.map(|()| by))
+        received.and_then(|by| written.map(|()| by))
     }
 
-    async fn take(&self, mut stream: Incoming, gauge: &LevelGauge) -> Result<EndedBy, String> {
+    async fn receive_chunks(
+        &self,
+        mut stream: Incoming,
+        gauge: &LevelGauge,
+    ) -> Result<EndedBy, String> {
         let mut samples =
             (self.format == DownlinkFormat::Wav).then(|| SampleReader::after(wav::HEADER_LENGTH));
-        while let Some(piece) = next_piece(&mut stream).await? {
-            gauge.count(piece.len());
+        while let Some(chunk) = next_chunk(&mut stream).await? {
+            gauge.count(chunk.len());
             if let Some(samples) = &mut samples {
-                gauge.hear(samples.take(&piece));
+                gauge.push_samples(samples.push(&chunk));
             }
             if let Some(output) = &self.output
-                && !output.write(piece).await
+                && !output.write(chunk).await
             {
                 return Ok(EndedBy::Us);
             }
@@ -142,24 +148,24 @@ impl Downlink {
     }
 }
 
-async fn next_piece(stream: &mut Incoming) -> Result<Option<Bytes>, String> {
+async fn next_chunk(stream: &mut Incoming) -> Result<Option<Bytes>, String> {
     loop {
         let frame = timeout(SILENCE_MAX, stream.frame()).await;
-        match frame.map_err(|_| "the server sends nothing any more".to_owned())? {
+        match frame.map_err(|_| "timeout: no audio from the server for 20 s".to_owned())? {
             None => return Ok(None),
-            Some(Err(error)) => return Err(format!("the stream broke off: {}", causes(&error))),
+            Some(Err(error)) => return Err(format!("audio stream failed: {}", causes(&error))),
             Some(Ok(frame)) => {
-                if let Ok(piece) = frame.into_data() {
-                    return Ok(Some(piece));
+                if let Ok(chunk) = frame.into_data() {
+                    return Ok(Some(chunk));
                 }
             }
         }
     }
 }
 
-/// A gauge for what is heard.
+/// Creates a gauge for the received audio.
 pub(super) fn gauge() -> Arc<LevelGauge> {
-    LevelGauge::new("heard")
+    LevelGauge::new("received")
 }
 
 #[cfg(test)]
@@ -167,7 +173,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_s_name_says_what_it_holds() {
+    fn format_follows_the_file_extension() {
         for (name, format) in [
             ("a.wav", Some(DownlinkFormat::Wav)),
             ("a.b.OGG", Some(DownlinkFormat::Ogg)),
@@ -177,14 +183,17 @@ mod tests {
             ("/dev/null", None),
         ] {
             assert_eq!(
-                DownlinkFormat::of_name(Path::new(name)),
+                DownlinkFormat::from_file_name(Path::new(name)),
                 Ok(format),
                 "{name}"
             );
         }
         for name in ["a.mp3", "a.wave", "meeting.2026"] {
-            let words = DownlinkFormat::of_name(Path::new(name)).unwrap_err();
-            assert!(words.contains(name) && words.contains(".opus"), "{words}");
+            let message = DownlinkFormat::from_file_name(Path::new(name)).unwrap_err();
+            assert!(
+                message.contains(name) && message.contains(".opus"),
+                "{message}"
+            );
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What the server tells: Server-Sent Events, and what they mean.
+//! The event stream of a user: parses Server-Sent Events into call events.
 
 use std::time::Duration;
 
@@ -16,10 +16,10 @@ use super::{
     identity::{CallUser, CliIdentity},
 };
 
-/// A server shows every 15 seconds that it lives.
+/// Timeout for the next bytes. The server sends a keep-alive every 15 s.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
 
-/// What concerns us.
+/// An event from another user about a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct CallEvent {
     pub(super) from: CallUser,
@@ -28,34 +28,27 @@ pub(super) struct CallEvent {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum CallEventKind {
-    /// Calls us.
-    Ringing {
-        challenge: String,
-    },
-    /// Shows that our call rings at the right one.
+    /// The other user calls.
+    Ringing { challenge: String },
+    /// The callee has answered the outgoing call and signed its challenge.
     Answered {
         signature: String,
         challenge: String,
     },
-    /// Shows who calls.
+    /// The caller has signed the callee's challenge.
     Confirmed {
         signature: String,
         challenge: String,
     },
-    Accepted {
-        signature: String,
-    },
-    /// Does not want to, or wants no more.
-    Declined {
-        signature: String,
-    },
-    /// Has a microphone or headphones in the call, or neither any more.
-    Connected {
-        is_there: bool,
-    },
+    /// The callee has accepted the call.
+    Accepted { signature: String },
+    /// The other user has declined the call or hung up.
+    Declined { signature: String },
+    /// The other user has attached audio to the call, or has detached all of it.
+    Connected { is_attached: bool },
 }
 
-/// An open event stream.
+/// An open event stream and its parser.
 pub(super) struct CallEvents {
     body: Incoming,
     identity: CliIdentity,
@@ -71,38 +64,38 @@ impl CallEvents {
         }
     }
 
-    /// The next event that concerns calls. Can be cancelled without losing any.
+    /// The next call event. Cancel safe.
     pub(super) async fn next(&mut self) -> Result<CallEvent, String> {
         loop {
-            while let Some(told) = self.parser.next() {
-                if let Some(event) = read(&self.identity, &told) {
+            while let Some(event) = self.parser.next() {
+                if let Some(event) = read(&self.identity, &event) {
                     return Ok(event);
                 }
             }
             let frame = timeout(SILENCE_MAX, self.body.frame()).await;
             let frame = frame
-                .map_err(|_| "the server is silent: it no longer tells who calls".to_owned())?;
+                .map_err(|_| "event stream timed out: no keep-alive from the server".to_owned())?;
             let frame = frame.ok_or(
-                "the server has ended the stream of events: it stops, or we were too slow",
+                "the server closed the event stream: it is shutting down, or this client was too slow",
             )?;
-            let frame = frame
-                .map_err(|error| format!("the stream of events broke off: {}", causes(&error)))?;
-            if let Some(piece) = frame.data_ref() {
-                self.parser.take(piece)?;
+            let frame =
+                frame.map_err(|error| format!("event stream failed: {}", causes(&error)))?;
+            if let Some(chunk) = frame.data_ref() {
+                self.parser.push(chunk)?;
             }
         }
     }
 }
 
-/// What an event means; none if it is about something else, or from nobody.
-fn read(identity: &CliIdentity, told: &ParsedEvent) -> Option<CallEvent> {
-    let value: Value = serde_json::from_str(&told.data).ok()?;
+/// Decodes an event; `None` if it is not about calls or has no valid sender.
+fn read(identity: &CliIdentity, event: &ParsedEvent) -> Option<CallEvent> {
+    let value: Value = serde_json::from_str(&event.data).ok()?;
     let value = match value.as_str() {
         Some(hex) => serde_json::from_slice(&unhex(hex)?).ok()?,
         None => value,
     };
     let field = |name: &str| text(&value[name]);
-    let what = match told.name.as_str() {
+    let kind = match event.name.as_str() {
         "newCall" => CallEventKind::Ringing {
             challenge: field("challenge"),
         },
@@ -121,15 +114,15 @@ fn read(identity: &CliIdentity, told: &ParsedEvent) -> Option<CallEvent> {
             signature: field("answer"),
         },
         "setAudioConf" if field("roomid").is_empty() => CallEventKind::Connected {
-            is_there: field("in") == "1" || field("out") == "1",
+            is_attached: field("in") == "1" || field("out") == "1",
         },
         _ => return None,
     };
     let from = identity.user(&field("from"))?;
-    Some(CallEvent { from, kind: what })
+    Some(CallEvent { from, kind })
 }
 
-/// A text or a number.
+/// A string or a number as text; empty for other JSON values.
 fn text(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
@@ -154,21 +147,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_site_s_events_have_numbers() {
+    fn events_of_a_website_have_numbers() {
         let identity = CliIdentity::Token("t".to_owned());
-        let told = |name: &str, data: &str| ParsedEvent {
+        let event = |name: &str, data: &str| ParsedEvent {
             name: name.to_owned(),
             data: data.to_owned(),
         };
-        let ringing = read(&identity, &told("newCall", "{\"from\": 12}")).unwrap();
+        let ringing = read(&identity, &event("newCall", "{\"from\": 12}")).unwrap();
         assert_eq!(ringing.from.name(), "12");
-        let there = read(
+        let attached = read(
             &identity,
-            &told("setAudioConf", "{\"from\": 1,\"in\": \"0\",\"out\": \"1\"}"),
+            &event("setAudioConf", "{\"from\": 1,\"in\": \"0\",\"out\": \"1\"}"),
         )
         .unwrap();
-        assert_eq!(there.kind, CallEventKind::Connected { is_there: true });
-        let in_room = told(
+        assert_eq!(
+            attached.kind,
+            CallEventKind::Connected { is_attached: true }
+        );
+        let in_room = event(
             "setAudioConf",
             "{\"from\": 1,\"roomid\": \"7\",\"in\": \"0\",\"out\": \"1\"}",
         );
@@ -180,11 +176,11 @@ mod tests {
         let key = SecretKey::generate().public();
         let json = format!("{{\"answer\": \"30\",\"challenge\": \"12\",\"from\": \"{key}\"}}");
         let hex: String = json.bytes().map(|byte| format!("{byte:02x}")).collect();
-        let told = ParsedEvent {
+        let event = ParsedEvent {
             name: "answer".to_owned(),
             data: format!("\"{hex}\""),
         };
-        let event = read(&CliIdentity::Key(SecretKey::generate()), &told).unwrap();
+        let event = read(&CliIdentity::Key(SecretKey::generate()), &event).unwrap();
         assert_eq!(event.from.name(), key.to_string());
         let (signature, challenge) = ("30".to_owned(), "12".to_owned());
         assert_eq!(
@@ -197,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn garbage_is_no_event() {
+    fn malformed_events_are_ignored() {
         let identity = CliIdentity::Token("t".to_owned());
         for data in [
             "",
@@ -212,11 +208,11 @@ mod tests {
             "{\"from\": -1}",
             "{\"from\": {}}",
         ] {
-            let told = ParsedEvent {
+            let event = ParsedEvent {
                 name: "newCall".to_owned(),
                 data: data.to_owned(),
             };
-            assert_eq!(read(&identity, &told), None, "{data}");
+            assert_eq!(read(&identity, &event), None, "{data}");
         }
     }
 }

@@ -1,13 +1,13 @@
-//! How two people find out that the other holds the key they know him by.
+//! The call handshake, in which caller and callee prove to each other that they hold their keys.
 //!
 //! ```text
 //! caller  newCall     challenge 1                          →  callee
-//! callee  answer      challenge 2, challenge 1 signed      →  caller   knows now whom it rings at
-//! caller  answer2     challenge 3, challenge 2 signed      →  callee   knows now who calls
-//! callee  acceptCall  or rejectCall, challenge 3 signed    →  caller   knows now that it was he
+//! callee  answer      challenge 2, challenge 1 signed      →  caller   has authenticated the callee
+//! caller  answer2     challenge 3, challenge 2 signed      →  callee   has authenticated the caller
+//! callee  acceptCall  or rejectCall, challenge 3 signed    →  caller   has authenticated the decision
 //! ```
 //!
-//! On a site none of this happens: there the site vouches for everybody.
+//! Users of a website do not sign: the website authenticates them.
 
 use super::{
     client::FormParameters,
@@ -15,34 +15,35 @@ use super::{
     identity::{CallUser, CliIdentity, challenge},
 };
 
-/// Devices of one callee that may answer; and how often a caller is asked who he is.
+/// Maximum number of devices of a callee that may answer, and of attempts to authenticate a caller.
 const ANSWERS_MAX: usize = 4;
 
-/// A request of the handshake.
+/// A request of the handshake: its path and parameters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct HandshakeRequest {
     pub(super) path: &'static str,
     pub(super) parameters: FormParameters,
 }
 
-/// What follows from an event.
+/// The action that follows from an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum HandshakeAction {
     Nothing,
+    /// Send this request and wait for the next event.
     Request(HandshakeRequest),
-    /// From here there is a call: after this step, if there is one.
+    /// The call is established, after this request if there is one.
     Connected(Option<HandshakeRequest>),
-    /// There is none, and why.
+    /// The call has failed, for this reason.
     Terminated(String),
 }
 
-/// A call of ours.
+/// The state of an outgoing call.
 pub(super) struct OutgoingCall {
     identity: CliIdentity,
     to: CallUser,
-    first: String,
-    /// One for each device that answered.
-    thirds: Vec<String>,
+    ring_challenge: String,
+    /// The challenges sent with `/answer2`, one for each device that answered.
+    confirm_challenges: Vec<String>,
 }
 
 impl OutgoingCall {
@@ -50,16 +51,16 @@ impl OutgoingCall {
         Self {
             identity: identity.clone(),
             to,
-            first: challenge(),
-            thirds: Vec::new(),
+            ring_challenge: challenge(),
+            confirm_challenges: Vec::new(),
         }
     }
 
-    /// What rings. It is sent with a proof for the server.
-    pub(super) fn opening(&self) -> HandshakeRequest {
+    /// The request that starts the call. It must be sent with an authentication for the server.
+    pub(super) fn ring_request(&self) -> HandshakeRequest {
         let mut parameters = vec![("Destination", self.to.name().to_owned())];
         if self.identity.has_key() {
-            parameters.push(("challenge", self.first.clone()));
+            parameters.push(("challenge", self.ring_challenge.clone()));
         }
         HandshakeRequest {
             path: "/newCall",
@@ -67,9 +68,9 @@ impl OutgoingCall {
         }
     }
 
-    /// Takes what the callee says.
-    pub(super) fn handle(&mut self, what: &CallEventKind) -> HandshakeAction {
-        match what {
+    /// Handles an event from the callee.
+    pub(super) fn handle(&mut self, event: &CallEventKind) -> HandshakeAction {
+        match event {
             CallEventKind::Answered {
                 signature,
                 challenge,
@@ -85,59 +86,61 @@ impl OutgoingCall {
         }
     }
 
-    fn answered(&mut self, signature: &str, second: &str) -> HandshakeAction {
-        if !self.to.has_signed(&self.first, signature) {
+    fn answered(&mut self, signature: &str, answer_challenge: &str) -> HandshakeAction {
+        if !self.to.has_signed(&self.ring_challenge, signature) {
             return HandshakeAction::Terminated(format!(
-                "somebody who does not hold the key {} answers in its name: do not trust this server",
+                "answered by a client that does not hold the key {}: do not trust this server",
                 self.to
             ));
         }
-        if self.thirds.len() == ANSWERS_MAX {
+        if self.confirm_challenges.len() == ANSWERS_MAX {
             return HandshakeAction::Nothing;
         }
-        let Some(signature) = self.identity.sign_for_person(second) else {
+        let Some(signature) = self.identity.sign_for_user(answer_challenge) else {
             return HandshakeAction::Terminated(format!(
-                "{} asks for a signature that is not for callers",
+                "{} sent an invalid challenge, which is not signed: it must be 1-32 digits",
                 self.to
             ));
         };
-        let third = challenge();
-        self.thirds.push(third.clone());
+        let confirm_challenge = challenge();
+        self.confirm_challenges.push(confirm_challenge.clone());
         HandshakeAction::Request(HandshakeRequest {
             path: "/answer2",
             parameters: vec![
                 ("Destination", self.to.name().to_owned()),
-                ("challenge", third),
+                ("challenge", confirm_challenge),
                 ("Signature", signature),
             ],
         })
     }
 
     fn accepted(&self, signature: &str) -> HandshakeAction {
-        if self.is_the_callee_s(signature) {
+        if self.is_signed_by_callee(signature) {
             return HandshakeAction::Connected(None);
         }
         HandshakeAction::Terminated(format!(
-            "somebody who does not hold the key {} accepts in its name: do not trust this server",
+            "accepted by a client that does not hold the key {}: do not trust this server",
             self.to
         ))
     }
 
-    /// A decline need not be signed: who could forge it could as well not deliver the call.
+    /// The message for a declined call. An unsigned decline is accepted: a server that could forge it could also drop
+    /// the call.
     fn declined(&self, signature: &str) -> String {
-        if self.is_the_callee_s(signature) {
+        if self.is_signed_by_callee(signature) {
             format!("{} declined the call", self.to)
         } else {
             format!("{} did not take the call", self.to)
         }
     }
 
-    /// Who accepts at once, without asking who calls, has only the first challenge to sign.
-    fn is_the_callee_s(&self, signature: &str) -> bool {
-        let challenges = if self.thirds.is_empty() {
-            std::slice::from_ref(&self.first)
+    /// Whether the callee signed a valid challenge. A callee that accepts without authenticating the caller has only
+    /// the first challenge to sign.
+    fn is_signed_by_callee(&self, signature: &str) -> bool {
+        let challenges = if self.confirm_challenges.is_empty() {
+            std::slice::from_ref(&self.ring_challenge)
         } else {
-            &self.thirds
+            &self.confirm_challenges
         };
         challenges
             .iter()
@@ -145,14 +148,14 @@ impl OutgoingCall {
     }
 }
 
-/// A call from somebody.
+/// The state of an incoming call.
 pub(super) struct IncomingCall {
     identity: CliIdentity,
     pub(super) from: CallUser,
-    second: String,
-    /// The caller's latest challenge: what accepts or rejects is signed over it.
+    answer_challenge: String,
+    /// The caller's latest challenge, which an accept or a reject signs.
     latest: String,
-    answers: usize,
+    attempts: usize,
 }
 
 impl IncomingCall {
@@ -160,47 +163,47 @@ impl IncomingCall {
         Self {
             identity: identity.clone(),
             from,
-            second: challenge(),
+            answer_challenge: challenge(),
             latest: challenge_of_caller.to_owned(),
-            answers: 0,
+            attempts: 0,
         }
     }
 
-    /// Asks the caller who he is; takes the call at once where a site has vouched.
+    /// Challenges the caller. Accepts the call at once if a website authenticates the users.
     pub(super) fn answer(&mut self) -> HandshakeAction {
         if !self.identity.has_key() {
             return self
-                .close("/acceptCall")
-                .map_or(HandshakeAction::Nothing, |step| {
-                    HandshakeAction::Connected(Some(step))
+                .final_request("/acceptCall")
+                .map_or(HandshakeAction::Nothing, |request| {
+                    HandshakeAction::Connected(Some(request))
                 });
         }
-        self.answers += 1;
-        match self.identity.sign_for_person(&self.latest) {
+        self.attempts += 1;
+        match self.identity.sign_for_user(&self.latest) {
             Some(signature) => HandshakeAction::Request(HandshakeRequest {
                 path: "/answer",
                 parameters: vec![
                     ("Destination", self.from.name().to_owned()),
-                    ("challenge", self.second.clone()),
+                    ("challenge", self.answer_challenge.clone()),
                     ("Signature", signature),
                 ],
             }),
             None => HandshakeAction::Terminated(format!(
-                "{} asks for a signature that is not for callers",
+                "{} sent an invalid challenge, which is not signed: it must be 1-32 digits",
                 self.from
             )),
         }
     }
 
-    /// Takes what the caller says.
-    pub(super) fn handle(&mut self, what: &CallEventKind) -> HandshakeAction {
-        match what {
+    /// Handles an event from the caller.
+    pub(super) fn handle(&mut self, event: &CallEventKind) -> HandshakeAction {
+        match event {
             CallEventKind::Confirmed {
                 signature,
                 challenge,
             } if self.identity.has_key() => self.confirmed(signature, challenge),
             CallEventKind::Declined { .. } => {
-                HandshakeAction::Terminated(format!("{} no longer calls", self.from))
+                HandshakeAction::Terminated(format!("{} cancelled the call", self.from))
             }
             CallEventKind::Confirmed { .. }
             | CallEventKind::Ringing { .. }
@@ -210,36 +213,36 @@ impl IncomingCall {
         }
     }
 
-    fn confirmed(&mut self, signature: &str, third: &str) -> HandshakeAction {
-        third.clone_into(&mut self.latest);
-        if self.from.has_signed(&self.second, signature) {
-            return match self.close("/acceptCall") {
-                Some(step) => HandshakeAction::Connected(Some(step)),
+    fn confirmed(&mut self, signature: &str, confirm_challenge: &str) -> HandshakeAction {
+        confirm_challenge.clone_into(&mut self.latest);
+        if self.from.has_signed(&self.answer_challenge, signature) {
+            return match self.final_request("/acceptCall") {
+                Some(request) => HandshakeAction::Connected(Some(request)),
                 None => HandshakeAction::Terminated(format!(
-                    "{} asks for a signature that is not for callers",
+                    "{} sent an invalid challenge, which is not signed: it must be 1-32 digits",
                     self.from
                 )),
             };
         }
-        // It may have been for another device of ours, which answered too.
-        if self.answers < ANSWERS_MAX {
+        // The confirmation may be for another device of this user that answered too.
+        if self.attempts < ANSWERS_MAX {
             return self.answer();
         }
         HandshakeAction::Terminated(format!(
-            "somebody who does not hold the key {} calls in its name: not taken",
+            "declined: the caller does not hold the key {}",
             self.from
         ))
     }
 
-    /// Does not take the call. None if the caller asks for a signature that he must not have.
+    /// The request that rejects the call. `None` if the caller's challenge must not be signed.
     pub(super) fn reject(&self) -> Option<HandshakeRequest> {
-        self.close("/rejectCall")
+        self.final_request("/rejectCall")
     }
 
-    fn close(&self, path: &'static str) -> Option<HandshakeRequest> {
+    fn final_request(&self, path: &'static str) -> Option<HandshakeRequest> {
         let mut parameters = vec![("From", self.from.name().to_owned())];
         if self.identity.has_key() {
-            parameters.push(("Signature", self.identity.sign_for_person(&self.latest)?));
+            parameters.push(("Signature", self.identity.sign_for_user(&self.latest)?));
         }
         Some(HandshakeRequest { path, parameters })
     }

@@ -1,27 +1,27 @@
-//! Who one is to a server, and who the others are.
+//! The identity of the local user, and the identities of other users.
 //!
-//! Two kinds of challenges exist and must not be taken for each other: a server's are letters,
-//! people's are digits. Who could have us sign one kind through the other's door could speak to the
-//! server, or to a friend, in our name.
+//! Two kinds of challenges exist and must not be confused: tickets of the server are letters, challenges of users are
+//! digits. Signing one kind as the other would allow an attacker to impersonate the local user to the server or to
+//! another user.
 
 use rand::RngExt as _;
 use switchboard::{PublicKey, SecretKey};
 
-/// Digits of a challenge: as many as the page in the browser signs, at most.
+/// Number of digits of a challenge: the maximum that the voice page signs.
 const CHALLENGE_DIGITS: usize = 16;
 
-/// Beyond these many bytes a signature binds nothing.
+/// Maximum length of a challenge in bytes; a signature does not bind further bytes.
 const CHALLENGE_MAX: usize = 32;
 
-/// How one proves who one is.
+/// The credential of the local user.
 #[derive(Clone)]
 pub(super) enum CliIdentity {
     Key(SecretKey),
-    /// A website vouches for whoever has this.
+    /// The session token of a website.
     Token(String),
 }
 
-/// Somebody, by the name that the server has for him.
+/// Another user, by the name that the server has for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct CallUser {
     name: String,
@@ -29,14 +29,13 @@ pub(super) struct CallUser {
 }
 
 impl CliIdentity {
-    /// Our signature over a ticket of the server's; empty where a website vouches.
+    /// Signs a ticket of the server. Empty for users of a website; `None` if the ticket is invalid.
     pub(super) fn sign_for_server(&self, ticket: &str) -> Option<String> {
         self.sign(ticket, |byte| byte.is_ascii_alphabetic())
     }
 
-    /// Our signature over the challenge of a person; empty where a website vouches. None for what
-    /// no honest program asks for.
-    pub(super) fn sign_for_person(&self, challenge: &str) -> Option<String> {
+    /// Signs the challenge of a user. Empty for users of a website; `None` if the challenge is invalid.
+    pub(super) fn sign_for_user(&self, challenge: &str) -> Option<String> {
         self.sign(challenge, |byte| byte.is_ascii_digit())
     }
 
@@ -49,7 +48,7 @@ impl CliIdentity {
         is_expected.then(|| key.sign(challenge)).flatten()
     }
 
-    /// Reads somebody's name: a public key, or a number where a website vouches.
+    /// Parses a user's name: a public key, or a number for users of a website.
     pub(super) fn user(&self, text: &str) -> Option<CallUser> {
         match self {
             Self::Key(_) => PublicKey::parse(text).map(|key| CallUser {
@@ -67,17 +66,17 @@ impl CliIdentity {
         }
     }
 
-    /// As [`CliIdentity::user`], in words if it is nobody's name.
-    pub(super) fn user_or_words(&self, text: &str) -> Result<CallUser, String> {
-        let what = match self {
+    /// Parses a user's name like [`CliIdentity::user`], with an error message if it is invalid.
+    pub(super) fn parse_user(&self, text: &str) -> Result<CallUser, String> {
+        let expected = match self {
             Self::Key(_) => "a public key (66 hex digits, as `switchboard voice key` prints them)",
             Self::Token(_) => "a user's number",
         };
         self.user(text)
-            .ok_or_else(|| format!("{text:?} is not {what}"))
+            .ok_or_else(|| format!("{text:?} is not {expected}"))
     }
 
-    /// What others call us, as far as it is known here.
+    /// The name of the local user, as far as it is known.
     pub(super) fn own_name(&self) -> String {
         match self {
             Self::Key(key) => key.public().to_string(),
@@ -85,7 +84,7 @@ impl CliIdentity {
         }
     }
 
-    /// Whether people sign for themselves.
+    /// Whether users are keys, which sign challenges.
     pub(super) fn has_key(&self) -> bool {
         matches!(self, Self::Key(_))
     }
@@ -96,7 +95,7 @@ impl CallUser {
         &self.name
     }
 
-    /// Whether he has signed this. Where a website vouches nobody signs.
+    /// Whether the user has signed the challenge. Always true for users of a website.
     pub(super) fn has_signed(&self, challenge: &str, signature: &str) -> bool {
         self.key
             .as_ref()
@@ -110,7 +109,7 @@ impl std::fmt::Display for CallUser {
     }
 }
 
-/// A challenge for somebody to sign.
+/// Creates a random challenge for another user to sign.
 pub(super) fn challenge() -> String {
     let mut random = rand::rng();
     (0..CHALLENGE_DIGITS)
@@ -123,7 +122,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_challenge_is_digits_as_the_browser_wants_them() {
+    fn challenge_is_digits_like_those_of_the_voice_page() {
         let (first, second) = (challenge(), challenge());
         assert_ne!(first, second);
         assert_eq!(first.len(), 16);
@@ -131,12 +130,12 @@ mod tests {
     }
 
     #[test]
-    fn nobody_gets_a_signature_through_the_wrong_door() {
+    fn tickets_and_challenges_are_not_confused() {
         let key = CliIdentity::Key(SecretKey::generate());
-        assert!(key.sign_for_person("12345678").is_some());
+        assert!(key.sign_for_user("12345678").is_some());
         assert!(key.sign_for_server("abcdefgh").is_some());
         for challenge in ["abcdefgh", "", "12 34", "1234a", &"1".repeat(33)] {
-            assert!(key.sign_for_person(challenge).is_none(), "{challenge}");
+            assert!(key.sign_for_user(challenge).is_none(), "{challenge}");
         }
         for ticket in ["12345678", "", "ab cd", &"a".repeat(33)] {
             assert!(key.sign_for_server(ticket).is_none(), "{ticket}");
@@ -144,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn people_are_keys_or_numbers() {
+    fn users_are_keys_or_numbers() {
         let secret = SecretKey::generate();
         let name = secret.public().to_string();
         let key = CliIdentity::Key(secret);

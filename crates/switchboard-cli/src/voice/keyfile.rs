@@ -1,4 +1,4 @@
-//! The file that holds a secret key: its number in hex, for its owner's eyes only.
+//! The file of a secret key: its number in hex, readable by its owner only.
 
 use std::{
     env,
@@ -12,10 +12,10 @@ use switchboard::SecretKey;
 
 use super::output;
 
-/// Longer than any key with the line's end.
+/// Maximum length read from a key file, in bytes.
 const LENGTH_MAX: u64 = 1024;
 
-/// Where the key is when nobody says where.
+/// The path of the key file without `--key`.
 pub(super) fn default_path() -> Result<PathBuf, String> {
     let absolute = |name| {
         env::var_os(name)
@@ -26,15 +26,15 @@ pub(super) fn default_path() -> Result<PathBuf, String> {
         .or_else(|| absolute("HOME").map(|home| home.join(".config")))
         .map(|config| config.join("switchboard/voice.key"))
         .ok_or_else(|| {
-            "you have no home directory: say where your key is with --key FILE".to_owned()
+            "no home directory: neither XDG_CONFIG_HOME nor HOME is an absolute path; use --key FILE".to_owned()
         })
 }
 
-/// Reads the key. If there is no such file, makes one, but only where that is wanted: a path that is
-/// mistyped is not to become another identity.
-pub(super) fn load(path: &Path, is_made: bool) -> Result<SecretKey, String> {
+/// Reads a key. If the file does not exist and `create_missing` is set, creates it; otherwise a mistyped path would become
+/// a new identity.
+pub(super) fn load(path: &Path, create_missing: bool) -> Result<SecretKey, String> {
     let text = match read(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound && !is_made => {
+        Err(error) if error.kind() == ErrorKind::NotFound && !create_missing => {
             let path = path.display();
             return Err(format!(
                 "there is no key {path}; to make one: switchboard voice key --key {path}"
@@ -49,7 +49,7 @@ pub(super) fn load(path: &Path, is_made: bool) -> Result<SecretKey, String> {
     let text = text.map_err(|error| format!("cannot read {}: {error}", path.display()))?;
     SecretKey::from_hex(text.trim()).ok_or_else(|| {
         let path = path.display();
-        format!("{path} holds no key: it should be 64 hex digits. Move it away to get a new one, or use another with --key FILE")
+        format!("{path} holds no key: 64 hex digits are expected. Move the file away to get a new key, or use another with --key FILE")
     })
 }
 
@@ -59,7 +59,7 @@ fn read(path: &Path) -> io::Result<String> {
     if metadata.is_file() && metadata.permissions().mode() & 0o077 != 0 {
         let path = path.display();
         output::print_status(&format!(
-            "warning: others can read your secret key; better: chmod 600 {path}"
+            "warning: other users can read your secret key; fix: chmod 600 {path}"
         ));
     }
     let mut text = String::new();
@@ -67,7 +67,7 @@ fn read(path: &Path) -> io::Result<String> {
     Ok(text)
 }
 
-/// Makes the file whole or not at all; leaves alone what another process has made meanwhile.
+/// Creates the file atomically. Keeps the file if another process has created it meanwhile.
 fn create(path: &Path) -> io::Result<()> {
     if let Some(folder) = path.parent() {
         DirBuilder::new()
@@ -78,13 +78,13 @@ fn create(path: &Path) -> io::Result<()> {
     let mut draft = path.as_os_str().to_owned();
     draft.push(format!(".{}", std::process::id()));
     let draft = PathBuf::from(draft);
-    // One that is left of a crash. A link of another user is not followed, as the file must be new.
+    // Removes a draft that a crash left behind. A link of another user is not followed, because the file must be new.
     drop(fs::remove_file(&draft));
-    let made = write(&draft).and_then(|()| match fs::hard_link(&draft, path) {
+    let created = write(&draft).and_then(|()| match fs::hard_link(&draft, path) {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
         linked => linked,
     });
-    fs::remove_file(&draft).and(made)
+    fs::remove_file(&draft).and(created)
 }
 
 fn write(path: &Path) -> io::Result<()> {
@@ -101,9 +101,9 @@ fn write(path: &Path) -> io::Result<()> {
 mod tests {
     use super::*;
 
-    /// In a folder that others may write to, the key goes into no file of theirs.
+    /// In a folder that other users can write to, the key is not written to a file of theirs.
     #[test]
-    fn a_key_is_written_through_no_link() {
+    fn key_is_not_written_through_a_link() {
         let process = std::process::id();
         let folder = env::temp_dir().join(format!("switchboard-key-{process}"));
         fs::create_dir_all(&folder).expect("a folder");
@@ -111,10 +111,10 @@ mod tests {
         fs::write(&theirs, "theirs").expect("written");
         let draft = folder.join(format!("voice.key.{process}"));
         std::os::unix::fs::symlink(&theirs, draft).expect("a link");
-        let made = load(&path, true).map(|key| key.to_hex().len());
+        let created = load(&path, true).map(|key| key.to_hex().len());
         let kept = fs::read_to_string(&theirs);
         fs::remove_dir_all(&folder).expect("removed");
         assert_eq!(kept.expect("a file"), "theirs");
-        assert_eq!(made, Ok(64));
+        assert_eq!(created, Ok(64));
     }
 }

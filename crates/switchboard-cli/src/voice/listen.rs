@@ -1,4 +1,4 @@
-//! `switchboard voice listen`: a room, into a file or a pipe.
+//! `switchboard voice listen`: streams a room into a file or a pipe.
 
 use super::{
     client::VoiceClient,
@@ -8,17 +8,16 @@ use super::{
 };
 use crate::stop::StopSignals;
 
-const ENDED: &str =
-    "The server ended the stream: it stops, or another program with the same key listens there now";
+const ENDED: &str = "The server ended the stream: it is shutting down, or another program with the same key is listening there now";
 
-/// Listens until the server ends it, somebody says stop, or it was long enough.
+/// Receives the room's stream until the server ends it, a stop signal arrives, or `--seconds` have passed.
 pub(super) async fn listen(
     server: &VoiceClient,
     room: &str,
-    mut hearing: Downlink,
+    mut downlink: Downlink,
 ) -> Result<(), String> {
     let mut stop = StopSignals::new()?;
-    let format = hearing.format.name();
+    let format = downlink.format.name();
     let parameters = vec![("roomID", room.to_owned()), ("format", format.to_owned())];
     let stream = tokio::select! {
         stream = server.post("/joinRoom", parameters) => stream?,
@@ -30,18 +29,18 @@ pub(super) async fn listen(
     ));
     let gauge = downlink::gauge();
     let meter = MeterThread::start(vec![gauge.clone()]);
-    let is_enough = hearing.is_enough();
+    let time_limit = downlink.time_limit();
     let enough = async {
         tokio::select! {
             () = stop.asked() => {}
-            () = is_enough => {}
+            () = time_limit => {}
         }
     };
-    let heard = hearing.hear(stream, &gauge, enough).await;
+    let received = downlink.receive(stream, &gauge, enough).await;
     drop(meter);
-    if heard == Ok(EndedBy::Them) {
+    if received == Ok(EndedBy::Them) {
         print_status(ENDED);
     }
-    print_status(&format!("Heard {}", size(gauge.bytes())));
-    heard.map(drop)
+    print_status(&format!("Received {}", size(gauge.bytes())));
+    received.map(drop)
 }

@@ -1,4 +1,4 @@
-//! A line that shows how loud it is, on a terminal's standard error.
+//! A level meter line on standard error, if that is a terminal.
 
 use std::{
     fmt::Write as _,
@@ -11,15 +11,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How often the line is drawn.
+/// Interval between redraws.
 const REDRAW: Duration = Duration::from_millis(100);
 
-/// The quietest that the bar shows, in decibels below full scale.
+/// Lowest level of the bar, in dBFS.
 const FLOOR_DB: f64 = -60.0;
 
 const BAR_WIDTH: usize = 20;
 
-/// How loud one way of the audio is, and how much came.
+/// Level and byte count of one direction of the audio.
 #[derive(Debug)]
 pub(super) struct LevelGauge {
     label: &'static str,
@@ -28,14 +28,14 @@ pub(super) struct LevelGauge {
 
 #[derive(Debug, Default)]
 struct GaugeState {
-    /// Of the samples since the line was last drawn; none where samples are not seen.
-    level: Option<PeakLevel>,
+    /// Level of the samples since the last redraw; `None` if the audio is compressed.
+    level: Option<RmsLevel>,
     bytes: u64,
 }
 
-/// The loudness of some samples.
+/// The RMS level of some samples.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-struct PeakLevel {
+struct RmsLevel {
     squares: f64,
     count: u32,
 }
@@ -52,19 +52,19 @@ impl LevelGauge {
         self.with(|state| state.bytes += bytes as u64);
     }
 
-    pub(super) fn hear(&self, samples: impl Iterator<Item = i16>) {
-        self.with(|state| state.level.get_or_insert_default().take(samples));
+    pub(super) fn push_samples(&self, samples: impl Iterator<Item = i16>) {
+        self.with(|state| state.level.get_or_insert_default().push(samples));
     }
 
     pub(super) fn bytes(&self) -> u64 {
         self.with(|state| state.bytes)
     }
 
-    /// What is to be shown. The next call shows what has come since this one.
+    /// The text of the gauge. Resets the level.
     fn show(&self) -> String {
         let (level, bytes) = self.with(|state| {
             let level = state.level;
-            state.level = level.map(|_| PeakLevel::default());
+            state.level = level.map(|_| RmsLevel::default());
             (level, state.bytes)
         });
         show(self.label, level, bytes)
@@ -75,24 +75,24 @@ impl LevelGauge {
     }
 }
 
-impl PeakLevel {
-    fn take(&mut self, samples: impl Iterator<Item = i16>) {
+impl RmsLevel {
+    fn push(&mut self, samples: impl Iterator<Item = i16>) {
         for sample in samples {
             self.squares += (f64::from(sample) / 32_768.0).powi(2);
             self.count = self.count.saturating_add(1);
         }
     }
 
-    /// The root of the mean square, in decibels below that of full scale.
+    /// The root mean square, in dBFS.
     fn decibels(self) -> f64 {
         let mean = self.squares / f64::from(self.count.max(1));
         (10.0 * mean.log10()).max(FLOOR_DB)
     }
 }
 
-fn show(label: &str, level: Option<PeakLevel>, bytes: u64) -> String {
+fn show(label: &str, level: Option<RmsLevel>, bytes: u64) -> String {
     let mut text = label.to_owned();
-    if let Some(decibels) = level.map(PeakLevel::decibels) {
+    if let Some(decibels) = level.map(RmsLevel::decibels) {
         // Writing to a string does not fail.
         let _ = write!(text, " [{}] {decibels:>3.0} dB", bar(decibels));
     }
@@ -106,7 +106,7 @@ fn bar(decibels: f64) -> String {
     "#".repeat(full) + &"-".repeat(BAR_WIDTH - full)
 }
 
-/// Bytes for people.
+/// Formats a number of bytes.
 pub(super) fn size(bytes: u64) -> String {
     match bytes {
         0..10_000 => format!("{bytes} B"),
@@ -115,20 +115,21 @@ pub(super) fn size(bytes: u64) -> String {
     }
 }
 
-/// Time for people.
+/// Formats a duration as minutes and seconds.
 pub(super) fn clock(elapsed: Duration) -> String {
     let seconds = elapsed.as_secs();
     format!("{}:{:02}", seconds / 60, seconds % 60)
 }
 
-/// Draws until dropped, then wipes the line. A terminal that is stopped stops nothing but this.
+/// The thread that draws the meter until dropped and then clears the line. A blocked terminal blocks only this
+/// thread.
 pub(super) struct MeterThread {
     end: Option<mpsc::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl MeterThread {
-    /// Nothing is drawn where standard error is no terminal.
+    /// Starts the thread if standard error is a terminal.
     pub(super) fn start(gauges: Vec<Arc<LevelGauge>>) -> Self {
         let (end, ended) = mpsc::channel();
         let thread = io::stderr()
@@ -144,7 +145,7 @@ impl MeterThread {
 impl Drop for MeterThread {
     fn drop(&mut self) {
         drop(self.end.take());
-        // It draws and does not panic.
+        // The thread does not panic.
         drop(self.thread.take().map(JoinHandle::join));
     }
 }
@@ -163,16 +164,16 @@ fn draw(gauges: &[Arc<LevelGauge>], ended: &mpsc::Receiver<()>) {
     drop(io::stderr().write_all(format!("\r{WIPE_REST}").as_bytes()));
 }
 
-/// Empties the rest of a terminal's line.
+/// ANSI sequence that clears the rest of the line.
 pub(super) const WIPE_REST: &str = "\x1b[K";
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn level(samples: &[i16]) -> PeakLevel {
-        let mut level = PeakLevel::default();
-        level.take(samples.iter().copied());
+    fn level(samples: &[i16]) -> RmsLevel {
+        let mut level = RmsLevel::default();
+        level.push(samples.iter().copied());
         level
     }
 
@@ -183,14 +184,14 @@ mod tests {
     }
 
     #[test]
-    fn silence_and_nothing_are_the_floor() {
+    fn silence_and_no_samples_read_the_floor() {
         for samples in [&[][..], &[0; 100], &[1]] {
             assert_eq!(level(samples).decibels(), FLOOR_DB);
         }
     }
 
     #[test]
-    fn the_bar_is_as_long_as_it_is_loud() {
+    fn bar_length_follows_the_level() {
         for (decibels, hashes) in [(0.0, 20), (-30.0, 10), (-60.0, 0), (-90.0, 0), (3.0, 20)] {
             let bar = bar(decibels);
             assert_eq!(bar.matches('#').count(), hashes, "{decibels} dB");
@@ -199,17 +200,17 @@ mod tests {
     }
 
     #[test]
-    fn a_gauge_shows_what_came_since_it_was_last_looked_at() {
-        let gauge = LevelGauge::new("heard");
+    fn gauge_shows_the_level_since_the_last_redraw() {
+        let gauge = LevelGauge::new("received");
         gauge.count(12_345);
-        assert_eq!(gauge.show(), "heard 12 kB");
-        gauge.hear([-32_768; 9].into_iter());
-        assert_eq!(gauge.show(), "heard [####################]   0 dB 12 kB");
+        assert_eq!(gauge.show(), "received 12 kB");
+        gauge.push_samples([-32_768; 9].into_iter());
+        assert_eq!(gauge.show(), "received [####################]   0 dB 12 kB");
         assert!(gauge.show().contains("-60 dB"));
     }
 
     #[test]
-    fn sizes_and_times_are_for_people() {
+    fn sizes_and_durations_are_formatted() {
         assert_eq!(size(9_999), "9999 B");
         assert_eq!(size(12_345_678), "12.3 MB");
         assert_eq!(clock(Duration::from_millis(125_900)), "2:05");

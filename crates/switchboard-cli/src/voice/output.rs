@@ -1,4 +1,4 @@
-//! Where a stream goes: a file or a pipe, written by a thread of its own.
+//! The output of a stream: a file or a pipe, written by its own thread.
 
 use std::{
     fs::File,
@@ -16,26 +16,26 @@ use tokio::{
 
 use super::{meter::WIPE_REST, wav};
 
-/// Pieces that wait for a slow disk or pipe. When there are more, the server waits, and in the end cuts us off.
+/// Maximum chunks queued for a slow disk or pipe. Beyond that, the server has to wait and finally disconnects.
 const QUEUED_CHUNKS_MAX: usize = 64;
 
-/// How long the last pieces may take.
+/// Timeout for writing the last chunks.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Says something to the person at the terminal. Nobody need read it.
-pub(super) fn print_status(words: &str) {
+/// Prints a status line to standard error. Write errors are ignored.
+pub(super) fn print_status(message: &str) {
     let wipe = if io::stderr().is_terminal() {
         format!("\r{WIPE_REST}")
     } else {
         String::new()
     };
-    drop(io::stderr().write_all(format!("{wipe}{words}\n").as_bytes()));
+    drop(io::stderr().write_all(format!("{wipe}{message}\n").as_bytes()));
 }
 
-/// Prints one line to standard output, for scripts. A closed pipe wants no more.
+/// Prints one line to standard output, for scripts. A closed pipe is not an error.
 pub(super) fn print(line: &str) -> Result<(), String> {
-    let mut out = io::stdout().lock();
-    match writeln!(out, "{line}").and_then(|()| out.flush()) {
+    let mut stdout = io::stdout().lock();
+    match writeln!(stdout, "{line}").and_then(|()| stdout.flush()) {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => {
             Err(format!("cannot write: {error}"))
         }
@@ -43,20 +43,20 @@ pub(super) fn print(line: &str) -> Result<(), String> {
     }
 }
 
-/// What is written to.
+/// The destination of a stream.
 enum OutputTarget {
     File(File, PathBuf),
     Stdout,
 }
 
-/// A stream's way out.
+/// Writes a stream to its destination, through a bounded queue.
 pub(super) struct AudioOutput {
-    pieces: mpsc::Sender<Bytes>,
+    chunks: mpsc::Sender<Bytes>,
     done: oneshot::Receiver<Result<(), String>>,
 }
 
 impl AudioOutput {
-    /// `None` where nothing is to be written: on a terminal, unless it is said otherwise.
+    /// Opens the output. Returns `None` without a path if standard output is a terminal.
     pub(super) fn open(path: Option<&Path>) -> Result<Option<Self>, String> {
         let target = match path {
             Some(path) if path.as_os_str() != "-" => {
@@ -72,36 +72,37 @@ impl AudioOutput {
             None if io::stdout().is_terminal() => return Ok(None),
             Some(_) | None => OutputTarget::Stdout,
         };
-        let (pieces, receiver) = mpsc::channel(QUEUED_CHUNKS_MAX);
+        let (chunks, receiver) = mpsc::channel(QUEUED_CHUNKS_MAX);
         let (finished, done) = oneshot::channel();
-        // Nobody waits for it any more when the sending fails.
+        // Sending fails only if the receiver has been dropped.
         thread::spawn(move || finished.send(target.write(receiver)));
-        Ok(Some(Self { pieces, done }))
+        Ok(Some(Self { chunks, done }))
     }
 
-    /// Hands over a piece. False when no more is wanted; `finish` tells why.
-    pub(super) async fn write(&self, piece: Bytes) -> bool {
-        self.pieces.send(piece).await.is_ok()
+    /// Queues a chunk. Returns false if the writer has ended; `finish` returns the reason.
+    pub(super) async fn write(&self, chunk: Bytes) -> bool {
+        self.chunks.send(chunk).await.is_ok()
     }
 
-    /// Waits until everything is written.
+    /// Waits until all queued chunks are written.
     pub(super) async fn finish(self) -> Result<(), String> {
-        drop(self.pieces);
+        drop(self.chunks);
         match timeout(TIMEOUT, self.done).await {
             Ok(Ok(written)) => written,
-            Ok(Err(_)) | Err(_) => {
-                Err("the last of the audio could not be written: nobody takes it".to_owned())
-            }
+            Ok(Err(_)) | Err(_) => Err(
+                "write failed: the output did not accept the rest of the audio within 5 s"
+                    .to_owned(),
+            ),
         }
     }
 }
 
 impl OutputTarget {
-    fn write(self, pieces: mpsc::Receiver<Bytes>) -> Result<(), String> {
+    fn write(self, chunks: mpsc::Receiver<Bytes>) -> Result<(), String> {
         let (written, name) = match self {
-            Self::File(file, path) => (record(file, pieces), path.display().to_string()),
+            Self::File(file, path) => (record(file, chunks), path.display().to_string()),
             Self::Stdout => (
-                copy(&mut io::stdout().lock(), pieces).map(drop),
+                copy(&mut io::stdout().lock(), chunks).map(drop),
                 "to standard output".to_owned(),
             ),
         };
@@ -114,9 +115,9 @@ impl OutputTarget {
     }
 }
 
-/// Writes a file, which is emptied only when there is something to write.
-fn record(mut file: File, mut pieces: mpsc::Receiver<Bytes>) -> io::Result<()> {
-    let Some(first) = pieces.blocking_recv() else {
+/// Writes a file. It is truncated only when the first chunk arrives.
+fn record(mut file: File, mut chunks: mpsc::Receiver<Bytes>) -> io::Result<()> {
+    let Some(first) = chunks.blocking_recv() else {
         return Ok(());
     };
     let is_regular = file.metadata()?.is_file();
@@ -124,19 +125,19 @@ fn record(mut file: File, mut pieces: mpsc::Receiver<Bytes>) -> io::Result<()> {
         file.set_len(0)?;
     }
     file.write_all(&first)?;
-    let bytes = first.len() as u64 + copy(&mut file, pieces)?;
+    let bytes = first.len() as u64 + copy(&mut file, chunks)?;
     if is_regular && wav::is_wav(&first) {
         wav::write_lengths(&mut file, bytes)?;
     }
     Ok(())
 }
 
-fn copy(to: &mut impl Write, mut pieces: mpsc::Receiver<Bytes>) -> io::Result<u64> {
+fn copy(to: &mut impl Write, mut chunks: mpsc::Receiver<Bytes>) -> io::Result<u64> {
     let mut bytes = 0;
-    while let Some(piece) = pieces.blocking_recv() {
-        to.write_all(&piece)?;
+    while let Some(chunk) = chunks.blocking_recv() {
+        to.write_all(&chunk)?;
         to.flush()?;
-        bytes += piece.len() as u64;
+        bytes += chunk.len() as u64;
     }
     Ok(bytes)
 }

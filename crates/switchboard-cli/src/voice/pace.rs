@@ -1,91 +1,93 @@
-//! When to send what comes faster than it can be heard.
+//! Paces audio input that is faster than real time.
 
 use std::time::{Duration, Instant};
 
-/// A server drops what is too early. So much earlier than needed, late wake-ups are not heard.
+/// How far ahead of real time audio is sent, so that late wake-ups cause no gap. A server drops audio that is further
+/// ahead.
 const LEAD: Duration = Duration::from_millis(60);
 
-/// An input that has so much ready is no microphone, however full the pipe behind one was.
+/// An input with this much audio ready is not a microphone; a full pipe holds less.
 const READY_MAX: Duration = Duration::from_secs(1);
 
-/// One that has less after so long is.
+/// An input with less than [`READY_MAX`] ready after this time counts as a live source.
 const TRIAL: Duration = Duration::from_millis(1500);
 
-/// The schedule of one source. Time is an argument.
+/// The send schedule of one source. Time is an argument.
 #[derive(Debug)]
 pub(super) struct SendPace {
     bytes_per_second: u32,
-    of: PaceSource,
-    /// When everything that was sent will have been heard.
-    heard: Option<Instant>,
+    source: PaceSource,
+    /// When all sent audio will have been played in real time.
+    played_at: Option<Instant>,
 }
 
-/// Who sets the pace.
+/// What determines the pace of sending.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum PaceSource {
+    /// Real time by the clock.
     Clock,
+    /// The input itself, which is a live source.
     Input,
-    /// The clock, until it is known whether the input has a pace.
-    Trial {
-        since: Option<Instant>,
-    },
+    /// The clock, while the pace of the input is being measured.
+    Trial { since: Option<Instant> },
 }
 
 impl SendPace {
-    /// `is_kept`: by the clock from the start; otherwise the input shows whether it has a pace.
-    pub(super) fn new(bytes_per_second: u32, is_kept: bool) -> Self {
-        let of = if is_kept {
+    /// Creates a schedule. If `is_paced`, sends at real time from the start; otherwise measures the pace of the input
+    /// first.
+    pub(super) fn new(bytes_per_second: u32, is_paced: bool) -> Self {
+        let source = if is_paced {
             PaceSource::Clock
         } else {
             PaceSource::Trial { since: None }
         };
         Self {
             bytes_per_second,
-            of,
-            heard: None,
+            source,
+            played_at: None,
         }
     }
 
-    /// When the next piece may be sent.
+    /// When the next chunk may be sent.
     pub(super) fn due(&self, now: Instant) -> Instant {
-        match (self.heard, self.of) {
+        match (self.played_at, self.source) {
             (None, _) | (_, PaceSource::Input) => now,
-            (Some(heard), PaceSource::Clock | PaceSource::Trial { .. }) => {
-                heard.checked_sub(LEAD).unwrap_or(heard).max(now)
+            (Some(played_at), PaceSource::Clock | PaceSource::Trial { .. }) => {
+                played_at.checked_sub(LEAD).unwrap_or(played_at).max(now)
             }
         }
     }
 
-    /// So much is sent now, and so much more is ready. True when this shows that the input has no
-    /// pace of its own.
-    pub(super) fn sent(&mut self, bytes: usize, ready: usize, now: Instant) -> bool {
-        let heard = self.heard(now) + self.duration(bytes);
-        self.heard = Some(heard);
-        let (of, heard) = match self.of {
+    /// Records that `bytes` are sent now while `ready` more bytes are available. Returns true when this detects that the
+    /// input is faster than real time.
+    pub(super) fn record_sent(&mut self, bytes: usize, ready: usize, now: Instant) -> bool {
+        let played_at = self.played_at(now) + self.duration(bytes);
+        self.played_at = Some(played_at);
+        let (source, played_at) = match self.source {
             PaceSource::Trial { .. } if self.duration(ready) >= READY_MAX => {
-                (PaceSource::Clock, heard)
+                (PaceSource::Clock, played_at)
             }
             PaceSource::Trial { since: Some(since) } if now - since >= TRIAL => {
-                (PaceSource::Input, heard)
+                (PaceSource::Input, played_at)
             }
             PaceSource::Trial { since } => (
                 PaceSource::Trial {
                     since: since.or(Some(now)),
                 },
-                heard,
+                played_at,
             ),
-            // The server has dropped most of it.
-            PaceSource::Input if heard - now > READY_MAX => (PaceSource::Clock, now + LEAD),
-            of @ (PaceSource::Input | PaceSource::Clock) => (of, heard),
+            // The input is too far ahead: the server has dropped most of that audio.
+            PaceSource::Input if played_at - now > READY_MAX => (PaceSource::Clock, now + LEAD),
+            source @ (PaceSource::Input | PaceSource::Clock) => (source, played_at),
         };
-        let is_news = of == PaceSource::Clock && self.of != PaceSource::Clock;
-        (self.of, self.heard) = (of, Some(heard));
-        is_news
+        let is_detected = source == PaceSource::Clock && self.source != PaceSource::Clock;
+        (self.source, self.played_at) = (source, Some(played_at));
+        is_detected
     }
 
-    /// When everything that was sent will have been heard, if somebody listens.
-    pub(super) fn heard(&self, now: Instant) -> Instant {
-        self.heard.map_or(now, |heard| heard.max(now))
+    /// When all sent audio will have been played, given a listener.
+    pub(super) fn played_at(&self, now: Instant) -> Instant {
+        self.played_at.map_or(now, |played_at| played_at.max(now))
     }
 
     fn duration(&self, bytes: usize) -> Duration {
@@ -97,76 +99,79 @@ impl SendPace {
 mod tests {
     use super::*;
 
-    /// 20 ms of mono at 48 kHz.
-    const PIECE: usize = 1920;
-    const PIECE_LASTS: Duration = Duration::from_millis(20);
+    /// Bytes of 20 ms of mono at 48 kHz.
+    const CHUNK: usize = 1920;
+    const CHUNK_DURATION: Duration = Duration::from_millis(20);
 
-    /// Sends as soon as may be, with so much ready all the time.
+    /// Sends `count` chunks as soon as they are due, with `ready` bytes available all the time.
     fn send(pace: &mut SendPace, count: u32, ready: usize, mut now: Instant) -> Instant {
         for _ in 0..count {
             now = pace.due(now);
-            pace.sent(PIECE, ready, now);
+            pace.record_sent(CHUNK, ready, now);
         }
         now
     }
 
     #[test]
-    fn a_file_takes_as_long_as_it_lasts() {
+    fn file_is_sent_in_real_time() {
         let start = Instant::now();
         let mut pace = SendPace::new(96_000, true);
         let now = send(&mut pace, 500, 0, start);
-        assert_eq!(pace.heard(now) - start, PIECE_LASTS * 500);
-        assert_eq!(now - start, PIECE_LASTS * 499 - LEAD);
+        assert_eq!(pace.played_at(now) - start, CHUNK_DURATION * 500);
+        assert_eq!(now - start, CHUNK_DURATION * 499 - LEAD);
     }
 
     #[test]
-    fn what_was_late_is_not_made_up_for() {
+    fn late_audio_shifts_the_schedule() {
         let start = Instant::now();
         let mut pace = SendPace::new(96_000, true);
-        pace.sent(PIECE, 0, start);
+        pace.record_sent(CHUNK, 0, start);
         let late = start + Duration::from_secs(5);
         assert_eq!(pace.due(late), late);
-        pace.sent(PIECE, 0, late);
-        assert_eq!(pace.heard(late), late + PIECE_LASTS);
+        pace.record_sent(CHUNK, 0, late);
+        assert_eq!(pace.played_at(late), late + CHUNK_DURATION);
     }
 
     #[test]
-    fn a_microphone_sets_the_pace_once_it_is_known_to_be_one() {
+    fn live_source_sets_the_pace_after_the_trial() {
         let mut pace = SendPace::new(96_000, false);
-        // A pipe was filled while the way to the server was made.
+        // A pipe has filled up while the connection was established.
         let mut now = send(&mut pace, 80, 65_536, Instant::now());
         assert_eq!(pace.due(now), now);
         for _ in 0..34 {
-            assert!(!pace.sent(PIECE, 0, now), "the pipe is emptied at once");
+            assert!(
+                !pace.record_sent(CHUNK, 0, now),
+                "the pipe is emptied at once"
+            );
         }
-        // A clock that is a little fast is not waited for.
+        // An input clock that is slightly fast is not delayed.
         for _ in 0..60 * 50 {
             now += Duration::from_micros(19_999);
-            assert!(!pace.sent(PIECE, 0, now));
+            assert!(!pace.record_sent(CHUNK, 0, now));
             assert_eq!(pace.due(now), now);
         }
     }
 
     #[test]
-    fn an_input_without_a_pace_gets_one_and_nothing_is_lost() {
+    fn fast_input_is_paced_without_loss() {
         let start = Instant::now();
         let mut pace = SendPace::new(96_000, false);
-        assert!(!pace.sent(PIECE, PIECE, start));
-        assert!(pace.sent(PIECE, 96_000, start));
+        assert!(!pace.record_sent(CHUNK, CHUNK, start));
+        assert!(pace.record_sent(CHUNK, 96_000, start));
         let now = send(&mut pace, 498, 0, start);
-        assert_eq!(pace.heard(now) - start, PIECE_LASTS * 500);
+        assert_eq!(pace.played_at(now) - start, CHUNK_DURATION * 500);
     }
 
     #[test]
-    fn an_input_that_loses_its_pace_later_gets_one_too() {
+    fn input_that_becomes_fast_later_is_paced_too() {
         let mut pace = SendPace::new(96_000, false);
         let now = send(&mut pace, 80, 0, Instant::now());
-        let first = (0..200).filter(|_| pace.sent(PIECE, 0, now)).count();
-        assert_eq!(first, 1, "it is seen once");
-        // From where it is seen on nothing is lost; before, about a second was.
+        let first = (0..200).filter(|_| pace.record_sent(CHUNK, 0, now)).count();
+        assert_eq!(first, 1, "it is detected once");
+        // After the detection nothing is lost; before it, about 1 s was.
         let due = pace.due(now).saturating_duration_since(now);
         assert!(
-            due > PIECE_LASTS * 145 && due < PIECE_LASTS * 155,
+            due > CHUNK_DURATION * 145 && due < CHUNK_DURATION * 155,
             "{due:?}"
         );
     }

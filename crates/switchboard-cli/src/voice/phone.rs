@@ -1,4 +1,4 @@
-//! `switchboard voice call` and `switchboard voice answer`: calls of two.
+//! `switchboard voice call` and `switchboard voice answer`: calls between two users.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -18,62 +18,60 @@ use crate::stop::StopSignals;
 
 mod conversation;
 
-/// A server lets it ring for a minute, and then says so. One that does not is not waited for.
+/// Timeout for an answer. The server ends the ringing after one minute; this bounds the wait if it does not.
 const RING_MAX: Duration = Duration::from_secs(90);
 
-/// How long a hang-up may take.
+/// Timeout of the hang-up request.
 const HANG_UP_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Callers that may be about to show who they are. The oldest is forgotten for one more.
+/// Maximum number of callers in authentication. A further caller evicts the oldest.
 const CALLERS_MAX: usize = 16;
 
-/// What one needs for a call.
+/// The server, audio and options of a call.
 pub(super) struct Phone {
     pub(super) server: VoiceClient,
-    pub(super) hearing: Downlink,
-    /// None where standard input is a terminal.
-    pub(super) speaking: Option<UplinkConfig>,
+    pub(super) downlink: Downlink,
+    /// `None` if standard input is a terminal.
+    pub(super) uplink: Option<UplinkConfig>,
     pub(super) until_eof: bool,
 }
 
-/// Calls, and talks until the end.
+/// Calls a user and transfers audio until the call ends.
 pub(super) async fn call(other: &str, phone: Phone) -> Result<(), String> {
     let mut stop = StopSignals::new()?;
-    let other = phone.server.identity.user_or_words(other)?;
-    let begun = tokio::select! {
-        begun = phone.ring(&other) => Some(begun?),
+    let other = phone.server.identity.parse_user(other)?;
+    let started = tokio::select! {
+        started = phone.ring(&other) => Some(started?),
         () = stop.asked() => None,
     };
-    let Some((mut events, mut call)) = begun else {
+    let Some((mut events, mut call)) = started else {
         phone.hang_up(&other).await;
         return Ok(());
     };
-    let taken = tokio::select! {
-        taken = phone.wait(&mut events, &other, &mut call) => taken.map(|()| true),
+    let accepted = tokio::select! {
+        accepted = phone.wait(&mut events, &other, &mut call) => accepted.map(|()| true),
         () = stop.asked() => Ok(false),
     };
-    if taken == Ok(true) {
+    if accepted == Ok(true) {
         return phone.talk(&other, events, stop).await;
     }
     phone.hang_up(&other).await;
-    taken.map(drop)
+    accepted.map(drop)
 }
 
-/// Waits for a call from one of these, or from anybody, and talks until the end.
+/// Waits for a call from one of the users `from`, or from any user if it is empty, and transfers audio until the call
+/// ends.
 pub(super) async fn answer(from: &[String], phone: Phone) -> Result<(), String> {
     let mut stop = StopSignals::new()?;
     let identity = &phone.server.identity;
-    let allowed: Result<Vec<_>, _> = from
-        .iter()
-        .map(|text| identity.user_or_words(text))
-        .collect();
-    let mut desk = IncomingCalls {
+    let allowed: Result<Vec<_>, _> = from.iter().map(|text| identity.parse_user(text)).collect();
+    let mut incoming = IncomingCalls {
         phone: &phone,
         allowed: allowed?,
         callers: VecDeque::new(),
     };
     let (other, events) = tokio::select! {
-        taken = desk.take_a_call() => taken?,
+        accepted = incoming.accept_call() => accepted?,
         () = stop.asked() => return Ok(()),
     };
     phone.talk(&other, events, stop).await
@@ -83,57 +81,61 @@ impl Phone {
     async fn ring(&self, other: &CallUser) -> Result<(CallEvents, OutgoingCall), String> {
         let events = self.server.events().await?;
         let call = OutgoingCall::new(&self.server.identity, other.clone());
-        let HandshakeRequest { path, parameters } = call.opening();
-        let rung = self.server.post(path, parameters).await;
-        drop(rung.map_err(|failure| self.not_rung(&failure, other))?);
+        let HandshakeRequest { path, parameters } = call.ring_request();
+        let handle_ring = self.server.post(path, parameters).await;
+        drop(handle_ring.map_err(|failure| self.ring_error(&failure, other))?);
         print_status(&format!("Ringing {other}"));
         Ok((events, call))
     }
 
-    /// Waits until the call is taken.
+    /// Waits until the call is accepted.
     async fn wait(
         &self,
         events: &mut CallEvents,
         other: &CallUser,
         call: &mut OutgoingCall,
     ) -> Result<(), String> {
-        let taken = timeout(RING_MAX, self.taken(events, other, call)).await;
-        taken.unwrap_or_else(|_late| Err(format!("{other} did not answer")))
+        let accepted = timeout(RING_MAX, self.accepted(events, other, call)).await;
+        accepted.unwrap_or_else(|_late| Err(format!("{other} did not answer")))
     }
 
-    async fn taken(
+    async fn accepted(
         &self,
         events: &mut CallEvents,
         other: &CallUser,
         call: &mut OutgoingCall,
     ) -> Result<(), String> {
         loop {
-            let CallEvent { from, kind: what } = events.next().await?;
+            let CallEvent { from, kind } = events.next().await?;
             if from != *other {
                 continue;
             }
-            match call.handle(&what) {
+            match call.handle(&kind) {
                 HandshakeAction::Nothing => {}
-                HandshakeAction::Request(step) => drop(self.step(step).await?),
+                HandshakeAction::Request(request) => drop(self.request(request).await?),
                 HandshakeAction::Connected(_) => return Ok(()),
-                HandshakeAction::Terminated(words) => return Err(words),
+                HandshakeAction::Terminated(message) => return Err(message),
             }
         }
     }
 
-    fn not_rung(&self, failure: &Failure, other: &CallUser) -> String {
+    fn ring_error(&self, failure: &Failure, other: &CallUser) -> String {
         match failure.status() {
             Some(StatusCode::NOT_FOUND) => format!(
-                "{other} is not there: nobody waits for its calls at {}",
+                "{other} is offline: it has no event stream at {}",
                 self.server.base()
             ),
             Some(_) | None => failure.to_string(),
         }
     }
 
-    /// Takes a step. False if the server does not want it: another device may have been faster.
-    async fn step(&self, step: HandshakeRequest) -> Result<bool, Failure> {
-        match self.server.step(step.path, step.parameters).await {
+    /// Sends a handshake request. Returns false if the server rejects it: another device may have been faster.
+    async fn request(&self, request: HandshakeRequest) -> Result<bool, Failure> {
+        match self
+            .server
+            .handshake_request(request.path, request.parameters)
+            .await
+        {
             Err(failure) if failure.status().is_some() => {
                 print_status(&failure.to_string());
                 Ok(false)
@@ -142,10 +144,15 @@ impl Phone {
         }
     }
 
-    /// Does not take a call. While the caller has yet to show who he is, only a hang-up ends it.
+    /// Rejects a call. If the server does not accept the rejection because the caller is not authenticated yet, hangs
+    /// up.
     async fn reject(&self, call: &IncomingCall) {
         let is_rejected = match call.reject() {
-            Some(step) => self.server.step(step.path, step.parameters).await.is_ok(),
+            Some(request) => self
+                .server
+                .handshake_request(request.path, request.parameters)
+                .await
+                .is_ok(),
             None => false,
         };
         if !is_rejected {
@@ -153,23 +160,23 @@ impl Phone {
         }
     }
 
-    /// Ends the call or its ringing; it may have ended already.
+    /// Ends the call or its ringing. Errors are ignored, because the call may have ended already.
     async fn hang_up(&self, other: &CallUser) {
         let parameters = vec![("otherID", other.name().to_owned())];
         drop(timeout(HANG_UP_TIMEOUT, self.server.post("/hangupCall", parameters)).await);
     }
 }
 
-/// Where calls come in. Whoever first shows who he is gets through.
+/// Handles incoming calls. The first authenticated caller is accepted.
 struct IncomingCalls<'a> {
     phone: &'a Phone,
-    /// Nobody: everybody.
+    /// The users whose calls are accepted; empty accepts all users.
     allowed: Vec<CallUser>,
     callers: VecDeque<IncomingCall>,
 }
 
 impl IncomingCalls<'_> {
-    async fn take_a_call(&mut self) -> Result<(CallUser, CallEvents), String> {
+    async fn accept_call(&mut self) -> Result<(CallUser, CallEvents), String> {
         let server = &self.phone.server;
         let mut events = server.events().await?;
         print_status(&format!(
@@ -179,34 +186,34 @@ impl IncomingCalls<'_> {
         Ok((self.wait(&mut events).await?, events))
     }
 
-    /// Waits until a call is taken.
+    /// Waits until a call is accepted.
     async fn wait(&mut self, events: &mut CallEvents) -> Result<CallUser, String> {
         loop {
-            let CallEvent { from, kind: what } = events.next().await?;
-            let next = if let CallEventKind::Ringing { challenge } = &what {
-                self.rung(&from, challenge).await
+            let CallEvent { from, kind } = events.next().await?;
+            let action = if let CallEventKind::Ringing { challenge } = &kind {
+                self.handle_ring(&from, challenge).await
             } else {
                 let caller = self.caller(&from);
-                caller.map_or(HandshakeAction::Nothing, |caller| caller.handle(&what))
+                caller.map_or(HandshakeAction::Nothing, |caller| caller.handle(&kind))
             };
-            match next {
+            match action {
                 HandshakeAction::Nothing => {}
-                HandshakeAction::Request(step) => drop(self.phone.step(step).await?),
-                HandshakeAction::Connected(step) => {
-                    if self.take(&from, step).await? {
+                HandshakeAction::Request(request) => drop(self.phone.request(request).await?),
+                HandshakeAction::Connected(request) => {
+                    if self.accept(&from, request).await? {
                         return Ok(from);
                     }
                 }
-                HandshakeAction::Terminated(words) => {
-                    print_status(&words);
-                    self.send_away(&from).await;
+                HandshakeAction::Terminated(message) => {
+                    print_status(&message);
+                    self.reject_caller(&from).await;
                 }
             }
         }
     }
 
-    /// Somebody calls, perhaps once more.
-    async fn rung(&mut self, from: &CallUser, challenge: &str) -> HandshakeAction {
+    /// Handles a new call. It replaces an earlier call of the same user.
+    async fn handle_ring(&mut self, from: &CallUser, challenge: &str) -> HandshakeAction {
         self.callers.retain(|caller| caller.from != *from);
         let mut caller = IncomingCall::new(&self.phone.server.identity, from.clone(), challenge);
         if !self.allowed.is_empty() && !self.allowed.contains(from) {
@@ -215,34 +222,34 @@ impl IncomingCalls<'_> {
             return HandshakeAction::Nothing;
         }
         print_status(&format!("{from} calls"));
-        let next = caller.answer();
+        let action = caller.answer();
         if self.callers.len() == CALLERS_MAX {
             self.callers.pop_front();
         }
         self.callers.push_back(caller);
-        next
+        action
     }
 
     fn caller(&mut self, from: &CallUser) -> Option<&mut IncomingCall> {
         self.callers.iter_mut().find(|caller| caller.from == *from)
     }
 
-    async fn send_away(&mut self, from: &CallUser) {
+    async fn reject_caller(&mut self, from: &CallUser) {
         let at = self.callers.iter().position(|caller| caller.from == *from);
         if let Some(caller) = at.and_then(|at| self.callers.remove(at)) {
             self.phone.reject(&caller).await;
         }
     }
 
-    /// Takes this call and no other. False if it is over already.
-    async fn take(
+    /// Accepts this call and rejects all others. Returns false if the call has already ended.
+    async fn accept(
         &mut self,
         from: &CallUser,
         accept: Option<HandshakeRequest>,
     ) -> Result<bool, String> {
         self.callers.retain(|caller| caller.from != *from);
-        if let Some(step) = accept
-            && !self.phone.step(step).await?
+        if let Some(request) = accept
+            && !self.phone.request(request).await?
         {
             return Ok(false);
         }

@@ -1,4 +1,4 @@
-//! `switchboard voice talk`: standard input or a file, into a room.
+//! `switchboard voice talk`: sends standard input or a file to a room.
 
 use futures_util::TryStreamExt as _;
 
@@ -13,29 +13,29 @@ use super::{
 };
 use crate::stop::StopSignals;
 
-const NO_INPUT: &str = "there is nothing to send: standard input is this terminal. Give it audio, for example\n  \
+const NO_INPUT: &str = "no audio to send: standard input is a terminal. Pipe audio into it, for example\n  \
     arecord -t raw -f S16_LE -r 48000 -c 1 | switchboard voice talk ROOM";
 
-/// Talks until standard input ends, the server ends it, or somebody says stop.
-pub(super) async fn talk(
+/// Sends standard input until it ends, the server closes the connection, or a stop signal arrives.
+pub(super) async fn send_stdin(
     server: &VoiceClient,
     room: &str,
-    speaking: UplinkConfig,
+    config: UplinkConfig,
 ) -> Result<(), String> {
     if !source::is_piped() {
         return Err(NO_INPUT.to_owned());
     }
     if source::is_file() {
-        return send(server, room, ClipOrigin::Stdin, speaking).await;
+        return send_file(server, room, ClipOrigin::Stdin, config).await;
     }
     let mut stop = StopSignals::new()?;
-    let mut parameters = speaking.parameters();
+    let mut parameters = config.parameters();
     parameters.push(("roomID", room.to_owned()));
     let socket = tokio::select! {
         socket = server.upgrade("/upRoom", parameters) => socket?,
         () = stop.asked() => return Ok(()),
     };
-    let pace = if speaking.is_paced {
+    let pace = if config.is_paced {
         ", at real time"
     } else {
         ""
@@ -44,27 +44,27 @@ pub(super) async fn talk(
     let gauge = uplink::gauge();
     let meter = MeterThread::start(vec![gauge.clone()]);
     let ended = tokio::select! {
-        ended = uplink::speak(socket, speaking, &gauge) => ended,
+        ended = uplink::send_stdin(socket, config, &gauge) => ended,
         () = stop.asked() => Ok(UplinkEnd::Input),
     };
     drop(meter);
-    if let Ok(UplinkEnd::Server(words)) = &ended {
-        print_status(&format!("The server ended it: {words}"));
+    if let Ok(UplinkEnd::Server(message)) = &ended {
+        print_status(&format!("The server closed the connection: {message}"));
     }
     print_status(&format!("Sent {}", size(gauge.bytes())));
     ended.map(drop)
 }
 
-/// Sends a file, until all of it could be heard. The server reads it no faster than that.
-pub(super) async fn send(
+/// Sends a file until all of it has been played. The server reads it at real time.
+pub(super) async fn send_file(
     server: &VoiceClient,
     room: &str,
     file: ClipOrigin,
-    speaking: UplinkConfig,
+    config: UplinkConfig,
 ) -> Result<(), String> {
     let raw = PcmFormat {
-        rate: speaking.rate,
-        channels: speaking.channels,
+        rate: config.rate,
+        channels: config.channels,
     };
     let mut stop = StopSignals::new()?;
     let name = file.to_string();
@@ -82,18 +82,18 @@ pub(super) async fn send(
     let gauge = uplink::gauge();
     let meter = MeterThread::start(vec![gauge.clone()]);
     let (counter, mut samples) = (gauge.clone(), SampleReader::default());
-    let audio = clip.pieces().inspect_ok(move |piece| {
-        counter.count(piece.len());
-        counter.hear(samples.take(piece));
+    let audio = clip.chunks().inspect_ok(move |chunk| {
+        counter.count(chunk.len());
+        counter.push_samples(samples.push(chunk));
     });
     let ended = tokio::select! {
-        words = server.upload("/upRoom", parameters, audio) => words.map_err(String::from),
-        () = stop.asked() => Err("stopped before all was heard".to_owned()),
+        message = server.upload("/upRoom", parameters, audio) => message.map_err(String::from),
+        () = stop.asked() => Err("stopped before the end of the file was played".to_owned()),
     };
     drop(meter);
-    let words = ended?;
-    if !words.is_empty() {
-        return Err(format!("the server ended it: {words}"));
+    let message = ended?;
+    if !message.is_empty() {
+        return Err(format!("the server ended the upload: {message}"));
     }
     print_status(&format!("Sent {}, all of it", size(gauge.bytes())));
     Ok(())

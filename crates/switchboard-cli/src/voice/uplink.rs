@@ -1,4 +1,4 @@
-//! Audio out: standard input, as binary messages of a WebSocket.
+//! Sends audio from standard input as binary WebSocket messages.
 
 use std::{sync::Arc, time::Duration};
 
@@ -19,18 +19,19 @@ use super::{
     wav::SampleReader,
 };
 
-/// How long a server may take none of our audio.
+/// Timeout for sending one message.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// How long a goodbye may take.
+/// Timeout of the closing handshake.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
-const REPLACED: &str = "another program with the same key speaks there now. Use another with --key";
+const REPLACED: &str =
+    "another program with the same key is sending there now. Use another key with --key";
 
-/// A WebSocket to the server.
+/// A WebSocket connection to the server.
 pub(super) type UplinkSocket = WebSocketStream<TokioIo<Upgraded>>;
 
-/// What comes on standard input.
+/// Format and pacing of the audio on standard input.
 #[derive(Clone, Copy)]
 pub(super) struct UplinkConfig {
     pub(super) rate: u32,
@@ -38,12 +39,12 @@ pub(super) struct UplinkConfig {
     pub(super) is_paced: bool,
 }
 
-/// Why the sending is over.
+/// Why sending ended.
 #[derive(Debug)]
 pub(super) enum UplinkEnd {
-    /// Standard input has ended, and what it said could be heard.
+    /// Standard input has ended, and its audio has been played.
     Input,
-    /// The server has ended it, for what it has to do.
+    /// The server has closed the connection, for this reason.
     Server(String),
 }
 
@@ -56,57 +57,57 @@ impl UplinkConfig {
     }
 }
 
-/// Sends standard input until it ends or the server wants no more.
-pub(super) async fn speak(
+/// Sends standard input until it ends or the server closes the connection.
+pub(super) async fn send_stdin(
     mut socket: UplinkSocket,
-    speaking: UplinkConfig,
+    config: UplinkConfig,
     gauge: &LevelGauge,
 ) -> Result<UplinkEnd, String> {
-    let mut source = StdinSource::start(speaking);
+    let mut source = StdinSource::start(config);
     let mut samples = SampleReader::default();
     loop {
         tokio::select! {
             biased;
-            message = socket.next() => if let Some(end) = ended(message) {
+            message = socket.next() => if let Some(end) = end_of(message) {
                 return end;
             },
-            piece = source.next() => {
-                let Some(piece) = piece.transpose()? else {
+            chunk = source.next() => {
+                let Some(chunk) = chunk.transpose()? else {
                     break;
                 };
-                gauge.count(piece.len());
-                gauge.hear(samples.take(&piece));
-                let sent = timeout(TIMEOUT, socket.send(Message::Binary(piece))).await;
-                if let Err(error) = sent.map_err(|_| "the server takes no more audio".to_owned())? {
-                    // Why it has closed is what it said last.
+                gauge.count(chunk.len());
+                gauge.push_samples(samples.push(&chunk));
+                let sent = timeout(TIMEOUT, socket.send(Message::Binary(chunk))).await;
+                if let Err(error) = sent.map_err(|_| "timeout: the server accepts no more audio".to_owned())? {
+                    // The server's close frame has the reason.
                     let end = timeout(CLOSE_TIMEOUT, closing(&mut socket)).await;
-                    return end.unwrap_or_else(|_late| Err(broken(&error)));
+                    return end.unwrap_or_else(|_late| Err(connection_error(&error)));
                 }
             }
         }
     }
     tokio::select! {
         end = closing(&mut socket) => end,
-        () = source.heard() => {
+        () = source.wait_until_played() => {
             drop(timeout(CLOSE_TIMEOUT, socket.close(None)).await);
             Ok(UplinkEnd::Input)
         }
     }
 }
 
-/// Waits until the server ends it.
+/// Waits until the server closes the connection.
 async fn closing(socket: &mut UplinkSocket) -> Result<UplinkEnd, String> {
     loop {
-        if let Some(end) = ended(socket.next().await) {
+        if let Some(end) = end_of(socket.next().await) {
             return end;
         }
     }
 }
 
-/// Whether this message is the last one, and what it means.
-fn ended(message: Option<Result<Message, Error>>) -> Option<Result<UplinkEnd, String>> {
+/// The result of sending, if this message ends the connection.
+fn end_of(message: Option<Result<Message, Error>>) -> Option<Result<UplinkEnd, String>> {
     match message {
-        Some(Ok(Message::Close(frame))) => Some(goodbye(frame)),
+        Some(Ok(Message::Close(frame))) => Some(end_of_close(frame)),
         Some(Ok(
             Message::Text(_)
             | Message::Binary(_)
@@ -114,13 +115,15 @@ fn ended(message: Option<Result<Message, Error>>) -> Option<Result<UplinkEnd, St
             | Message::Pong(_)
             | Message::Frame(_),
         )) => None,
-        Some(Err(error)) => Some(Err(broken(&error))),
-        None => Some(Err("the server has hung up".to_owned())),
+        Some(Err(error)) => Some(Err(connection_error(&error))),
+        None => Some(Err(
+            "the server closed the connection without a close frame".to_owned(),
+        )),
     }
 }
 
-/// What a server means that closes with this.
-fn goodbye(frame: Option<CloseFrame>) -> Result<UplinkEnd, String> {
+/// Interprets the close frame of the server.
+fn end_of_close(frame: Option<CloseFrame>) -> Result<UplinkEnd, String> {
     let (code, reason) = frame.map_or((CloseCode::Normal, String::new()), |frame| {
         (frame.code, printable(&frame.reason))
     });
@@ -133,14 +136,16 @@ fn goodbye(frame: Option<CloseFrame>) -> Result<UplinkEnd, String> {
     if reason.starts_with("replaced") {
         return Err(REPLACED.to_owned());
     }
-    Err(format!("the server ended it ({code}): {reason}"))
+    Err(format!(
+        "the server closed the connection ({code}): {reason}"
+    ))
 }
 
-fn broken(error: &Error) -> String {
-    format!("the way to the server broke off: {error}")
+fn connection_error(error: &Error) -> String {
+    format!("connection to the server failed: {error}")
 }
 
-/// A gauge for what is sent.
+/// Creates a gauge for the sent audio.
 pub(super) fn gauge() -> Arc<LevelGauge> {
     LevelGauge::new("sent")
 }

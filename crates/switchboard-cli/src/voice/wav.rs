@@ -1,18 +1,17 @@
-//! As much of WAV as a recorder needs: where the samples begin, and the lengths that a stream does
-//! not know before its end.
+//! WAV for recording: the header length, and the length fields, which are known only at the end of a stream.
 
 use std::io::{self, Seek, SeekFrom, Write};
 
-/// Bytes before the first sample in what a server streams.
+/// Length of the WAV header of a server's stream, in bytes.
 pub(super) const HEADER_LENGTH: usize = 44;
 
-/// Whether these bytes begin a WAV file.
+/// Whether `start` is the beginning of a WAV file.
 pub(super) fn is_wav(start: &[u8]) -> bool {
     start.starts_with(b"RIFF")
 }
 
-/// Writes into the header how long a recording of so many bytes has become. One that is longer than
-/// the header can say keeps the length that stands for an endless stream.
+/// Writes the length fields of a recording of `bytes` bytes. A recording that is too long for the fields keeps the
+/// length of an unbounded stream.
 pub(super) fn write_lengths(file: &mut (impl Write + Seek), bytes: u64) -> io::Result<()> {
     let length_after = |offset| u32::try_from(bytes.checked_sub(offset)?).ok();
     for (field, offset) in [(4, 8), (40, HEADER_LENGTH as u64)] {
@@ -24,28 +23,31 @@ pub(super) fn write_lengths(file: &mut (impl Write + Seek), bytes: u64) -> io::R
     Ok(())
 }
 
-/// Samples out of pieces of any length.
+/// Decodes 16-bit samples from chunks of any length.
 #[derive(Debug, Default)]
 pub(super) struct SampleReader {
     skip: usize,
-    odd: Option<u8>,
+    odd_byte: Option<u8>,
 }
 
 impl SampleReader {
-    /// The samples that come after so many other bytes.
+    /// Creates a reader that skips the first `skip` bytes.
     pub(super) fn after(skip: usize) -> Self {
-        Self { skip, odd: None }
+        Self {
+            skip,
+            odd_byte: None,
+        }
     }
 
-    /// The samples that are whole with this piece. Half a sample waits for the next one.
-    pub(super) fn take(&mut self, bytes: &[u8]) -> impl Iterator<Item = i16> {
+    /// The samples that are complete with this chunk. An odd byte is kept for the next call.
+    pub(super) fn push(&mut self, bytes: &[u8]) -> impl Iterator<Item = i16> {
         let skipped = self.skip.min(bytes.len());
         self.skip -= skipped;
         let mut bytes = bytes.iter().skip(skipped).copied();
         std::iter::from_fn(move || {
-            let low = self.odd.take().or_else(|| bytes.next())?;
+            let low = self.odd_byte.take().or_else(|| bytes.next())?;
             let Some(high) = bytes.next() else {
-                self.odd = Some(low);
+                self.odd_byte = Some(low);
                 return None;
             };
             Some(i16::from_le_bytes([low, high]))
@@ -60,20 +62,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn samples_survive_any_cutting() {
+    fn samples_are_decoded_from_chunks_of_any_size() {
         let bytes: Vec<u8> = (0..44).chain([1, 0, 0xff, 0xff, 0, 0x80]).collect();
         for size in 1..=bytes.len() {
             let mut samples = SampleReader::after(HEADER_LENGTH);
-            let heard: Vec<i16> = bytes
+            let samples: Vec<i16> = bytes
                 .chunks(size)
-                .flat_map(|piece| samples.take(piece).collect::<Vec<_>>())
+                .flat_map(|chunk| samples.push(chunk).collect::<Vec<_>>())
                 .collect();
-            assert_eq!(heard, [1, -1, -32768], "in pieces of {size}");
+            assert_eq!(samples, [1, -1, -32768], "in chunks of {size}");
         }
     }
 
     #[test]
-    fn the_lengths_are_those_of_the_file() {
+    fn length_fields_match_the_file() {
         let mut file = Cursor::new(vec![0xff; 144]);
         write_lengths(&mut file, 144).unwrap();
         let file = file.into_inner();
@@ -89,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_short_or_too_long_keeps_its_header() {
+    fn header_of_a_too_short_or_too_long_file_is_unchanged() {
         for bytes in [0, 1 << 40] {
             let mut file = Cursor::new(vec![0xff; 44]);
             write_lengths(&mut file, bytes).unwrap();

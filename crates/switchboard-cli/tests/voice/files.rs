@@ -97,7 +97,13 @@ fn a_recording_of_an_unknown_extension_is_refused_and_no_file_is_made() {
     let recording = home.path("meeting.mp3");
     let args = ["listen", "standup", "-o", &text(&recording)];
     let said = server.run(&home, &args, Stdio::null()).refused();
-    for words in ["no format .mp3", ".wav", ".ogg", ".opus", "--format"] {
+    for words in [
+        "unknown extension .mp3",
+        ".wav",
+        ".ogg",
+        ".opus",
+        "--format",
+    ] {
         assert!(said.contains(words), "{said}");
     }
     assert!(!recording.exists());

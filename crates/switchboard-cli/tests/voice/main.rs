@@ -145,7 +145,7 @@ fn other_rates_and_a_pipe_that_runs_ahead_are_heard_as_they_should() {
         .expect("it reads");
     drop(stdin);
     let said = one.succeeded();
-    assert!(said.contains("comes faster than it can be heard"), "{said}");
+    assert!(said.contains("input is faster than real time"), "{said}");
 
     listener.signal("-TERM");
     listener.succeeded();
@@ -287,7 +287,7 @@ fn what_fails_is_said_with_what_may_help() {
         .refused();
     assert!(
         words.contains(&format!(
-            "{nobody} is not there: nobody waits for its calls at http://"
+            "{nobody} is offline: it has no event stream at http://"
         )),
         "{words}"
     );

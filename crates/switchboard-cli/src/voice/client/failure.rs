@@ -1,34 +1,34 @@
-//! Why something was not done, in words for people.
+//! Errors of requests, with advice for the user.
 
 use std::{error::Error, fmt};
 
 use hyper::StatusCode;
 
-/// Of what a server says, so much is shown.
-const WORDS_MAX: usize = 200;
+/// Maximum characters shown of a server's message.
+const MESSAGE_MAX: usize = 200;
 
-/// Why something was not done.
+/// Why a request failed.
 #[derive(Debug)]
 pub(in crate::voice) enum Failure {
-    /// The server does not answer.
-    Unreachable { base: String, why: String },
-    /// TLS failed: the server may be another one.
-    Insecure { base: String, why: String },
-    /// It does not want to.
-    Refused {
+    /// The server could not be reached or did not respond.
+    Unreachable { base: String, reason: String },
+    /// TLS failed: the server is not authenticated.
+    Insecure { base: String, reason: String },
+    /// The server responded with an error status.
+    Rejected {
         address: String,
         status: StatusCode,
-        words: String,
+        message: String,
     },
-    /// It answers what no server of this kind does.
-    Strange { address: String, what: &'static str },
+    /// The response is not one of a Switchboard server.
+    Unexpected { address: String, what: &'static str },
 }
 
 impl Failure {
     pub(in crate::voice) fn status(&self) -> Option<StatusCode> {
         match self {
-            Self::Refused { status, .. } => Some(*status),
-            Self::Unreachable { .. } | Self::Insecure { .. } | Self::Strange { .. } => None,
+            Self::Rejected { status, .. } => Some(*status),
+            Self::Unreachable { .. } | Self::Insecure { .. } | Self::Unexpected { .. } => None,
         }
     }
 }
@@ -36,31 +36,33 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unreachable { base, why } => {
+            Self::Unreachable { base, reason } => {
                 write!(
                     f,
-                    "cannot reach {base}: {why}; is a server running there? Choose another with --url"
+                    "cannot reach {base}: {reason}; is a server running there? Choose another with --url"
                 )
             }
-            Self::Insecure { base, why } => write!(f, "no secure connection to {base}: {why}"),
-            Self::Strange { address, what } => {
+            Self::Insecure { base, reason } => {
+                write!(f, "no secure connection to {base}: {reason}")
+            }
+            Self::Unexpected { address, what } => {
                 write!(
                     f,
                     "{address} answers with {what}; is there a Switchboard? Choose another with --url"
                 )
             }
-            Self::Refused {
+            Self::Rejected {
                 address,
                 status,
-                words,
+                message,
             } => {
                 write!(f, "{address} refuses ({}): ", status.as_u16())?;
-                f.write_str(if words.is_empty() {
-                    "it says nothing more"
+                f.write_str(if message.is_empty() {
+                    "no message"
                 } else {
-                    words
+                    message
                 })?;
-                f.write_str(advice(*status, words))
+                f.write_str(advice(*status, message))
             }
         }
     }
@@ -72,30 +74,30 @@ impl From<Failure> for String {
     }
 }
 
-/// What may help.
-fn advice(status: StatusCode, words: &str) -> &'static str {
+/// Advice for the user on how to fix an error response.
+fn advice(status: StatusCode, message: &str) -> &'static str {
     match status.as_u16() {
-        401 => " Is the --token still good?",
-        404 if words.contains("website") => " Say who you are with --token.",
-        404 if words.is_empty() => {
+        401 => " Has the --token expired?",
+        404 if message.contains("website") => " Say who you are with --token.",
+        404 if message.is_empty() => {
             "; is it a Switchboard that has voice on? Choose another with --url"
         }
-        409 if words.starts_with("replaced") => {
+        409 if message.starts_with("replaced") => {
             " Another program with the same key? Use another with --key."
         }
         _ => "",
     }
 }
 
-/// What a person at a terminal may be shown of what a stranger sent.
+/// Makes text of a server safe for a terminal: removes control characters and limits the length.
 pub(in crate::voice) fn printable(text: &str) -> String {
     text.chars()
         .filter(|character| !character.is_control())
-        .take(WORDS_MAX)
+        .take(MESSAGE_MAX)
         .collect()
 }
 
-/// An error and what it came from.
+/// The error with all its sources.
 pub(in crate::voice) fn causes(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
@@ -119,28 +121,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn refusals_say_where_what_and_what_to_do() {
-        let refused = |status, words: &str| {
-            let failure = Failure::Refused {
+    fn error_responses_show_url_status_message_and_advice() {
+        let rejected = |status, message: &str| {
+            let failure = Failure::Rejected {
                 address: "http://host/joinRoom".to_owned(),
                 status,
-                words: words.to_owned(),
+                message: message.to_owned(),
             };
             failure.to_string()
         };
         assert_eq!(
-            refused(StatusCode::CONFLICT, "replaced: a newer connection."),
+            rejected(StatusCode::CONFLICT, "replaced: a newer connection."),
             "http://host/joinRoom refuses (409): replaced: a newer connection. \
              Another program with the same key? Use another with --key."
         );
         assert!(
-            refused(StatusCode::NOT_FOUND, "").ends_with("has voice on? Choose another with --url")
+            rejected(StatusCode::NOT_FOUND, "")
+                .ends_with("has voice on? Choose another with --url")
         );
     }
 
     #[test]
-    fn a_server_s_words_do_nothing_to_a_terminal() {
+    fn control_characters_of_a_server_are_removed() {
         assert_eq!(printable("a\x1b[31m\u{9b}b\r\nc"), "a[31mbc");
-        assert_eq!(printable(&"x".repeat(5000)).len(), WORDS_MAX);
+        assert_eq!(printable(&"x".repeat(5000)).len(), MESSAGE_MAX);
     }
 }

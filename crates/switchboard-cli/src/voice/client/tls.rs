@@ -27,8 +27,8 @@ pub(crate) enum Trust {
 }
 
 impl Trust {
-    /// The certificates that `--ca` or `--insecure` ask for.
-    pub(crate) fn of_flags(ca: Option<&Path>, insecure: bool) -> Self {
+    /// The accepted certificates for the flags `--ca` and `--insecure`.
+    pub(crate) fn from_flags(ca: Option<&Path>, insecure: bool) -> Self {
         match ca {
             Some(path) => Self::File(path.to_owned()),
             None if insecure => Self::Anyone,
@@ -36,7 +36,7 @@ impl Trust {
         }
     }
 
-    /// The settings of TLS; none where they are those of the system.
+    /// The TLS configuration; `None` for the system's certificate authorities.
     pub(super) fn config(&self) -> Result<Option<ClientConfig>, String> {
         let provider = Arc::new(ring::default_provider());
         let builder = ClientConfig::builder_with_provider(provider.clone())
@@ -58,7 +58,7 @@ impl Trust {
         })
     }
 
-    /// The settings of TLS, those of the system included.
+    /// The TLS configuration, including that for the system's certificate authorities.
     pub(crate) fn config_or_system(&self) -> Result<ClientConfig, String> {
         if let Some(config) = self.config()? {
             return Ok(config);
@@ -92,8 +92,8 @@ fn roots(path: &Path) -> Result<RootCertStore, String> {
     Ok(roots)
 }
 
-/// Takes every certificate. The signatures of the handshake are checked, so that the connection is with
-/// the holder of the certificate.
+/// Accepts every certificate. The signatures of the handshake are still verified, so the peer holds the certificate's
+/// key.
 #[derive(Debug)]
 struct AcceptAnyCertificate(Arc<CryptoProvider>);
 
@@ -134,14 +134,14 @@ impl ServerCertVerifier for AcceptAnyCertificate {
     }
 }
 
-/// Why TLS failed, if it did.
+/// The reason of a TLS failure; `None` if the error has another cause.
 pub(crate) fn failure(error: &(dyn Error + 'static)) -> Option<String> {
     let mut next = Some(error);
     while let Some(error) = next {
         if let Some(tls) = error.downcast_ref::<rustls::Error>() {
-            return Some(words(tls));
+            return Some(error_text(tls));
         }
-        // An I/O error hides the one that it holds from `source`.
+        // `io::Error::source` skips the error that the I/O error wraps.
         let inner = error
             .downcast_ref::<io::Error>()
             .and_then(io::Error::get_ref);
@@ -153,36 +153,36 @@ pub(crate) fn failure(error: &(dyn Error + 'static)) -> Option<String> {
     None
 }
 
-fn words(error: &rustls::Error) -> String {
+fn error_text(error: &rustls::Error) -> String {
     if let rustls::Error::InvalidMessage(_) = error {
         return "no TLS is spoken there; is its address http://…?".to_owned();
     }
-    let rustls::Error::InvalidCertificate(wrong) = error else {
+    let rustls::Error::InvalidCertificate(error) = error else {
         return format!("TLS failed: {error}");
     };
-    match certificate_words(wrong) {
-        Some(words) => words.to_owned(),
-        None => format!("its certificate is not good: {wrong}"),
+    match certificate_error_text(error) {
+        Some(error_text) => error_text.to_owned(),
+        None => format!("its certificate is not good: {error}"),
     }
 }
 
-/// The error text for a certificate that is not accepted, where the user can change that.
-fn certificate_words(wrong: &CertificateError) -> Option<&'static str> {
-    use CertificateError as Wrong;
-    if matches!(wrong, Wrong::UnknownIssuer) {
+/// The error text for a rejected certificate, for reasons that the user can fix.
+fn certificate_error_text(error: &CertificateError) -> Option<&'static str> {
+    use CertificateError as Error;
+    if matches!(error, Error::UnknownIssuer) {
         return Some(
             "its certificate is from an unknown issuer; if you know the issuer, name its certificate with --ca FILE",
         );
     }
-    if matches!(wrong, Wrong::Expired | Wrong::ExpiredContext { .. }) {
+    if matches!(error, Error::Expired | Error::ExpiredContext { .. }) {
         return Some("its certificate has expired");
     }
-    if matches!(wrong, Wrong::NotValidYet | Wrong::NotValidYetContext { .. }) {
+    if matches!(error, Error::NotValidYet | Error::NotValidYetContext { .. }) {
         return Some("its certificate is not valid yet; is the clock of this machine right?");
     }
-    let is_of_other = matches!(
-        wrong,
-        Wrong::NotValidForName | Wrong::NotValidForNameContext { .. }
+    let is_for_other_name = matches!(
+        error,
+        Error::NotValidForName | Error::NotValidForNameContext { .. }
     );
-    is_of_other.then_some("its certificate is for another host name")
+    is_for_other_name.then_some("its certificate is for another host name")
 }

@@ -1,4 +1,4 @@
-//! Connections to a server.
+//! HTTP connections to a server.
 
 use std::{io, time::Duration};
 
@@ -13,7 +13,7 @@ use hyper_util::{
 
 use super::tls::Trust;
 
-/// How long a connection may take to be made.
+/// Timeout for connecting.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The body of a request: empty, or audio.
@@ -21,7 +21,7 @@ pub(super) type RequestBody = UnsyncBoxBody<Bytes, io::Error>;
 
 type HttpPool<C> = Client<C, RequestBody>;
 
-/// Connections to the server. One without TLS needs no root certificates on this machine.
+/// A connection pool, with or without TLS. Without TLS, no root certificates are loaded.
 pub(super) enum HttpClient {
     Plain(HttpPool<HttpConnector>),
     Secure(HttpPool<HttpsConnector<HttpConnector>>),

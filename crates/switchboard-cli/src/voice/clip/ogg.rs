@@ -1,4 +1,4 @@
-//! Ogg files: Opus (RFC 7845) and Vorbis.
+//! Readers of Ogg files: Opus (RFC 7845) and Vorbis.
 
 use std::io::{Read, Seek};
 
@@ -6,29 +6,29 @@ use ogg::{Packet, PacketReader};
 use ropus::{Channels, DecodeMode, Decoder};
 use vorbis_rs::VorbisDecoder;
 
-use super::{Decode, PcmFormat, bytes_of, of_float};
+use super::{Decode, PcmFormat, sample_bytes, sample_from_float};
 
 /// Opus decodes to 48 kHz at every rate of the encoder's input.
 const RATE: u32 = 48_000;
 
-/// The longest packet: 120 ms.
+/// Maximum samples of a packet per channel: 120 ms.
 const PACKET_SAMPLES_MAX: usize = 5_760;
 
-/// An Opus file that is being read.
+/// Decodes an Ogg Opus file.
 pub(super) struct OggOpusReader<R: Read + Seek> {
     packets: PacketReader<R>,
     stream: OpusDecoderState,
     channels: u16,
 }
 
-/// One of the streams that follow each other in a file.
+/// The decoder state of one of the chained streams in a file.
 struct OpusDecoderState {
     decoder: Decoder,
-    /// Samples of each channel that are yet to be dropped.
+    /// Samples per channel that are still to be dropped.
     skip: u64,
-    /// Samples of each channel before the first one that is heard.
+    /// Samples per channel to drop at the beginning (RFC 7845, section 4.2).
     pre_skip: u64,
-    /// Samples of each channel that were decoded.
+    /// Samples per channel decoded so far.
     decoded: u64,
 }
 
@@ -62,9 +62,9 @@ impl<R: Read + Seek> Decode for OggOpusReader<R> {
                 }
                 self.stream = stream;
             } else if !packet.data.starts_with(b"OpusTags") {
-                let sound = self.stream.decode(&packet, self.channels.into())?;
-                if !sound.is_empty() {
-                    return Ok(Some(bytes_of(sound.into_iter())));
+                let samples = self.stream.decode(&packet, self.channels.into())?;
+                if !samples.is_empty() {
+                    return Ok(Some(sample_bytes(samples.into_iter())));
                 }
             }
         }
@@ -91,26 +91,26 @@ impl OpusDecoderState {
         Ok((u16::from(head[9]), stream))
     }
 
-    /// The samples of a packet that are to be heard.
+    /// Decodes a packet and removes the pre-skip and the padding at the end of the stream.
     fn decode(&mut self, packet: &Packet, channels: usize) -> Result<Vec<i16>, String> {
-        let mut sound = vec![0; PACKET_SAMPLES_MAX * channels];
+        let mut samples = vec![0; PACKET_SAMPLES_MAX * channels];
         let decoded = self
             .decoder
-            .decode(&packet.data, &mut sound, DecodeMode::Normal);
+            .decode(&packet.data, &mut samples, DecodeMode::Normal);
         let count = decoded.map_err(|error| format!("cannot be decoded: {error}"))?;
-        sound.truncate(count * channels);
+        samples.truncate(count * channels);
         let before = self.decoded;
         self.decoded += count as u64;
         if packet.last_in_stream() {
             // The granule position of the last page ends its last packet: later samples are padding.
             let end = packet.absgp_page().max(self.pre_skip);
-            let heard = usize::try_from(end.saturating_sub(before)).unwrap_or(usize::MAX);
-            sound.truncate(heard.saturating_mul(channels));
+            let remaining = usize::try_from(end.saturating_sub(before)).unwrap_or(usize::MAX);
+            samples.truncate(remaining.saturating_mul(channels));
         }
         let skipped = usize::try_from(self.skip).unwrap_or(usize::MAX).min(count);
         self.skip -= skipped as u64;
-        sound.drain(..(skipped * channels).min(sound.len()));
-        Ok(sound)
+        samples.drain(..(skipped * channels).min(samples.len()));
+        Ok(samples)
     }
 }
 
@@ -119,12 +119,12 @@ fn read<R: Read + Seek>(packets: &mut PacketReader<R>) -> Result<Option<Packet>,
     packet.map_err(|error| format!("is a broken Ogg file: {error}"))
 }
 
-/// A Vorbis file that is being read.
+/// Decodes an Ogg Vorbis file.
 pub(super) struct OggVorbisReader<R: Read>(VorbisDecoder<R>);
 
 impl<R: Read> OggVorbisReader<R> {
     pub(super) fn open(input: R) -> Result<Self, String> {
-        VorbisDecoder::new(input).map(Self).map_err(broken)
+        VorbisDecoder::new(input).map(Self).map_err(decode_error)
     }
 }
 
@@ -137,17 +137,20 @@ impl<R: Read> Decode for OggVorbisReader<R> {
     }
 
     fn next(&mut self) -> Result<Option<Vec<u8>>, String> {
-        let Some(block) = self.0.decode_audio_block().map_err(broken)? else {
+        let Some(block) = self.0.decode_audio_block().map_err(decode_error)? else {
             return Ok(None);
         };
         let channels = block.samples();
         let count = channels.first().map_or(0, |channel| channel.len());
-        let interleaved =
-            (0..count).flat_map(|at| channels.iter().map(move |channel| of_float(channel[at])));
-        Ok(Some(bytes_of(interleaved)))
+        let interleaved = (0..count).flat_map(|at| {
+            channels
+                .iter()
+                .map(move |channel| sample_from_float(channel[at]))
+        });
+        Ok(Some(sample_bytes(interleaved)))
     }
 }
 
-fn broken(error: impl std::fmt::Display) -> String {
+fn decode_error(error: impl std::fmt::Display) -> String {
     format!("is a broken Ogg file: {error}")
 }

@@ -1,17 +1,19 @@
-//! WAV files: PCM of 8 to 32 bits, or floats.
+//! Reader of WAV files: PCM of 8 to 32 bits, or 32-bit floats.
 
 use std::io::{self, Read};
 
-use super::{CHUNK_SAMPLES, Decode, PcmFormat, bytes_of, of_float, read_full, unreadable};
+use super::{
+    CHUNK_SAMPLES, Decode, PcmFormat, read_full, sample_bytes, sample_from_float, unreadable,
+};
 
-/// The length field of a stream whose length is not known.
+/// Length field of a stream of unknown length.
 const ENDLESS: u32 = u32::MAX;
 
 const PCM: u16 = 1;
 const FLOAT: u16 = 3;
 const EXTENSIBLE: u16 = 0xfffe;
 
-/// How one sample is written.
+/// The encoding of one sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum SampleFormat {
     Unsigned8,
@@ -21,22 +23,25 @@ enum SampleFormat {
     Float32,
 }
 
-/// A WAV file that is being read.
+/// Decodes a WAV file.
 pub(super) struct WavReader<R> {
     input: R,
     format: PcmFormat,
     sample: SampleFormat,
-    /// Bytes of sound that are left.
+    /// Remaining bytes of the data chunk.
     left: u64,
 }
 
 impl<R: Read> WavReader<R> {
-    /// Reads as far as the first sample.
+    /// Reads the header, up to the first sample.
+    ///
+    /// # Errors
+    /// If the file is not WAV or its sample format is not supported.
     pub(super) fn open(mut input: R) -> Result<Self, String> {
         let mut riff = [0; 12];
         read_full(&mut input, &mut riff).map_err(unreadable)?;
         if &riff[8..] != b"WAVE" {
-            return Err("is a RIFF file without sound".to_owned());
+            return Err("is a RIFF file but not a WAV file".to_owned());
         }
         let mut format = None;
         loop {
@@ -74,20 +79,20 @@ impl<R: Read> Decode for WavReader<R> {
 
     fn next(&mut self) -> Result<Option<Vec<u8>>, String> {
         let width = self.sample.width();
-        let group = width * usize::from(self.format.channels);
-        let wanted = (CHUNK_SAMPLES * group) as u64;
-        let mut piece = vec![0; usize::try_from(wanted.min(self.left)).unwrap_or_default()];
-        let count = read_full(&mut self.input, &mut piece).map_err(unreadable)?;
+        let frame = width * usize::from(self.format.channels);
+        let wanted = (CHUNK_SAMPLES * frame) as u64;
+        let mut chunk = vec![0; usize::try_from(wanted.min(self.left)).unwrap_or_default()];
+        let count = read_full(&mut self.input, &mut chunk).map_err(unreadable)?;
         self.left -= count as u64;
-        let whole = count - count % group;
-        let samples = piece[..whole].chunks_exact(width);
-        let sound = bytes_of(samples.map(|bytes| self.sample.read(bytes)));
-        Ok((!sound.is_empty()).then_some(sound))
+        let whole = count - count % frame;
+        let samples = chunk[..whole].chunks_exact(width);
+        let bytes_out = sample_bytes(samples.map(|bytes| self.sample.read(bytes)));
+        Ok((!bytes_out.is_empty()).then_some(bytes_out))
     }
 }
 
 impl SampleFormat {
-    fn of(kind: u16, bits: u16) -> Option<Self> {
+    fn from_header(kind: u16, bits: u16) -> Option<Self> {
         match (kind, bits) {
             (PCM, 8) => Some(Self::Unsigned8),
             (PCM, 16) => Some(Self::Signed16),
@@ -107,11 +112,11 @@ impl SampleFormat {
         }
     }
 
-    /// The upper 16 bits of a sample.
+    /// Converts a sample to 16 bits.
     fn read(self, bytes: &[u8]) -> i16 {
         match (self, bytes) {
             (Self::Unsigned8, [byte]) => (i16::from(*byte) - 128) << 8,
-            (Self::Float32, &[a, b, c, d]) => of_float(f32::from_le_bytes([a, b, c, d])),
+            (Self::Float32, &[a, b, c, d]) => sample_from_float(f32::from_le_bytes([a, b, c, d])),
             (_, [.., low, high]) => i16::from_le_bytes([*low, *high]),
             (_, _) => 0,
         }
@@ -133,7 +138,7 @@ fn read_format(input: &mut impl Read, length: u32) -> Result<(PcmFormat, SampleF
         channels: short(2),
     };
     let bits = short(14);
-    match SampleFormat::of(kind, bits) {
+    match SampleFormat::from_header(kind, bits) {
         Some(sample) if format.channels > 0 => Ok((format, sample)),
         Some(_) | None => Err(format!(
             "is a WAV file of kind {kind} with {bits} bits, which cannot be read; try: \
@@ -142,7 +147,7 @@ fn read_format(input: &mut impl Read, length: u32) -> Result<(PcmFormat, SampleF
     }
 }
 
-/// Chunks have an even length.
+/// Skips a RIFF chunk, which is padded to an even length.
 fn skip(input: &mut impl Read, length: u32) -> Result<(), String> {
     let length = u64::from(length) + u64::from(length % 2);
     let skipped = io::copy(&mut input.by_ref().take(length), &mut io::sink());
@@ -168,11 +173,11 @@ mod tests {
     }
 
     fn samples(file: &[u8]) -> Vec<i16> {
-        let mut wav = WavReader::open(file).unwrap_or_else(|words| panic!("{words}"));
+        let mut wav = WavReader::open(file).unwrap_or_else(|message| panic!("{message}"));
         assert_eq!(wav.format().rate, 44_100);
         let mut bytes = Vec::new();
-        while let Some(piece) = wav.next().unwrap() {
-            bytes.extend(piece);
+        while let Some(chunk) = wav.next().unwrap() {
+            bytes.extend(chunk);
         }
         let pairs = bytes.chunks_exact(2);
         pairs
@@ -198,12 +203,12 @@ mod tests {
     }
 
     #[test]
-    fn an_incomplete_group_of_channels_is_left_out() {
+    fn incomplete_group_of_channels_is_dropped() {
         assert_eq!(samples(&wav(PCM, 16, 2, &[1, 0, 2, 0, 3, 0])), [1, 2]);
     }
 
     #[test]
-    fn a_stream_that_was_cut_off_is_read_to_its_end() {
+    fn stream_of_unknown_length_is_read_to_its_end() {
         let mut file = wav(PCM, 16, 1, &[]);
         file.truncate(file.len() - 10);
         let length = file.len() - 4;
@@ -213,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_no_wav_is_refused() {
+    fn files_that_are_not_wav_are_rejected() {
         for file in [
             &b"RIFF\0\0\0\0AVI "[..],
             b"RIFF\0\0\0\0WAVE",

@@ -1,29 +1,33 @@
-//! Server-Sent Events, as far as they are used here: names and data.
+//! A parser of Server-Sent Events: event names and data only.
 
 use std::collections::VecDeque;
 
-/// No event is longer.
+/// Maximum length of an event, in bytes.
 const EVENT_BYTES_MAX: usize = 64 * 1024;
 
-/// One event as it was sent.
+/// One event: its name and its data.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct ParsedEvent {
     pub(super) name: String,
     pub(super) data: String,
 }
 
-/// Reads Server-Sent Events out of pieces of any length.
+/// Parses Server-Sent Events from chunks of any length.
 #[derive(Debug, Default)]
 pub(super) struct SseParser {
     line: Vec<u8>,
     after_return: bool,
     event: ParsedEvent,
-    told: VecDeque<ParsedEvent>,
+    parsed: VecDeque<ParsedEvent>,
 }
 
 impl SseParser {
-    pub(super) fn take(&mut self, piece: &[u8]) -> Result<(), String> {
-        for &byte in piece {
+    /// Parses a chunk.
+    ///
+    /// # Errors
+    /// If an event is longer than 64 KiB.
+    pub(super) fn push(&mut self, chunk: &[u8]) -> Result<(), String> {
+        for &byte in chunk {
             let is_second_half = byte == b'\n' && self.after_return;
             self.after_return = byte == b'\r';
             match byte {
@@ -32,15 +36,15 @@ impl SseParser {
                 byte => self.line.push(byte),
             }
             if self.line.len() + self.event.data.len() > EVENT_BYTES_MAX {
-                return Err("the server sends an event that is too long".to_owned());
+                return Err("the server sent an event of more than 64 KiB".to_owned());
             }
         }
         Ok(())
     }
 
-    /// The next event that is whole.
+    /// The next complete event.
     pub(super) fn next(&mut self) -> Option<ParsedEvent> {
-        self.told.pop_front()
+        self.parsed.pop_front()
     }
 
     fn end_line(&mut self) {
@@ -48,7 +52,7 @@ impl SseParser {
         let line = String::from_utf8_lossy(&line);
         if line.is_empty() {
             let event = std::mem::take(&mut self.event);
-            self.told
+            self.parsed
                 .extend(Some(event).filter(|event| !event.data.is_empty()));
             return;
         }
@@ -62,7 +66,7 @@ impl SseParser {
                 }
                 self.event.data.push_str(value);
             }
-            // Comments, and fields that are for browsers.
+            // Comments, and the fields `id` and `retry`.
             _ => {}
         }
     }
@@ -74,18 +78,18 @@ mod tests {
 
     fn parsed(text: &str, size: usize) -> Vec<(String, String)> {
         let mut parser = SseParser::default();
-        for piece in text.as_bytes().chunks(size) {
-            parser.take(piece).unwrap();
+        for chunk in text.as_bytes().chunks(size) {
+            parser.push(chunk).unwrap();
         }
         parser
-            .told
+            .parsed
             .into_iter()
-            .map(|told| (told.name, told.data))
+            .map(|parsed| (parsed.name, parsed.data))
             .collect()
     }
 
     #[test]
-    fn events_survive_any_cutting_and_any_line_ends() {
+    fn events_are_parsed_from_chunks_of_any_size_and_any_line_ends() {
         let text = ": keep-alive\n\nevent: pubkey\ndata: 04ab\n\nevent:x\nid: 7\ndata: one\ndata:two\n\nevent: y\n\n";
         let expected = [("pubkey", "04ab"), ("x", "one\ntwo")]
             .map(|(name, data)| (name.to_owned(), data.to_owned()));
@@ -95,17 +99,17 @@ mod tests {
                 assert_eq!(
                     parsed(&text, size),
                     expected,
-                    "{ends:?} in pieces of {size}"
+                    "{ends:?} in chunks of {size}"
                 );
             }
         }
     }
 
     #[test]
-    fn an_event_without_an_end_is_not_kept() {
+    fn length_of_an_unfinished_event_is_bounded() {
         for line in ["data: x", "data: x\n"] {
             let mut parser = SseParser::default();
-            let ended = (0..200_000).find(|_| parser.take(line.as_bytes()).is_err());
+            let ended = (0..200_000).find(|_| parser.push(line.as_bytes()).is_err());
             assert!(ended.is_some_and(|count| count < 2 * EVENT_BYTES_MAX));
         }
     }

@@ -1,10 +1,10 @@
-//! Two people and what lies between them, which may be a liar.
+//! Tests of the handshake between two users, with honest and with malicious servers and clients.
 
 use switchboard::SecretKey;
 
 use super::*;
 
-fn person() -> (CliIdentity, CallUser) {
+fn new_user() -> (CliIdentity, CallUser) {
     let secret = SecretKey::generate();
     let name = secret.public().to_string();
     let identity = CliIdentity::Key(secret);
@@ -12,15 +12,15 @@ fn person() -> (CliIdentity, CallUser) {
     (identity, user)
 }
 
-fn value(step: &HandshakeRequest, name: &str) -> String {
-    let found = step.parameters.iter().find(|(known, _)| *known == name);
+fn value(request: &HandshakeRequest, name: &str) -> String {
+    let found = request.parameters.iter().find(|(known, _)| *known == name);
     found.map(|(_, value)| value.clone()).unwrap_or_default()
 }
 
-/// What an honest server tells the other of a step.
-fn relayed(step: &HandshakeRequest) -> CallEventKind {
-    let (signature, challenge) = (value(step, "Signature"), value(step, "challenge"));
-    match step.path {
+/// The event that an honest server sends to the other user for a request.
+fn event_of(request: &HandshakeRequest) -> CallEventKind {
+    let (signature, challenge) = (value(request, "Signature"), value(request, "challenge"));
+    match request.path {
         "/newCall" => CallEventKind::Ringing { challenge },
         "/answer" => CallEventKind::Answered {
             signature,
@@ -36,143 +36,146 @@ fn relayed(step: &HandshakeRequest) -> CallEventKind {
     }
 }
 
-fn asked(next: HandshakeAction) -> HandshakeRequest {
+fn expect_request(next: HandshakeAction) -> HandshakeRequest {
     match next {
-        HandshakeAction::Request(step) | HandshakeAction::Connected(Some(step)) => step,
+        HandshakeAction::Request(request) | HandshakeAction::Connected(Some(request)) => request,
         HandshakeAction::Nothing
         | HandshakeAction::Connected(None)
         | HandshakeAction::Terminated(_) => panic!("no step, but {next:?}"),
     }
 }
 
-/// A caller and a callee, each with the other's right name, before the callee answers.
+/// A caller and a callee that know each other's keys, before the callee answers.
 fn ringing() -> (OutgoingCall, IncomingCall) {
-    let ((caller, caller_name), (callee, callee_name)) = (person(), person());
+    let ((caller, caller_name), (callee, callee_name)) = (new_user(), new_user());
     let outgoing = OutgoingCall::new(&caller, callee_name);
-    let challenge = value(&outgoing.opening(), "challenge");
+    let challenge = value(&outgoing.ring_request(), "challenge");
     (
         outgoing,
         IncomingCall::new(&callee, caller_name, &challenge),
     )
 }
 
-fn is_over(next: &HandshakeAction, words: &str) -> bool {
-    matches!(next, HandshakeAction::Terminated(said) if said.contains(words))
+fn is_terminated(next: &HandshakeAction, message: &str) -> bool {
+    matches!(next, HandshakeAction::Terminated(reason) if reason.contains(message))
 }
 
 #[test]
-fn two_who_are_who_they_say_talk() {
+fn honest_users_connect() {
     let (mut caller, mut callee) = ringing();
-    let answer = asked(callee.answer());
-    let confirmation = asked(caller.handle(&relayed(&answer)));
-    let accept = callee.handle(&relayed(&confirmation));
+    let answer = expect_request(callee.answer());
+    let confirmation = expect_request(caller.handle(&event_of(&answer)));
+    let accept = callee.handle(&event_of(&confirmation));
     assert!(matches!(accept, HandshakeAction::Connected(Some(_))));
     assert_eq!(
-        caller.handle(&relayed(&asked(accept))),
+        caller.handle(&event_of(&expect_request(accept))),
         HandshakeAction::Connected(None)
     );
 }
 
 #[test]
-fn one_who_accepts_without_asking_is_known_all_the_same() {
+fn callee_that_accepts_without_a_challenge_is_authenticated() {
     let (mut caller, callee) = ringing();
-    let accept = callee.close("/acceptCall").unwrap();
+    let accept = callee.final_request("/acceptCall").unwrap();
     assert_eq!(
-        caller.handle(&relayed(&accept)),
+        caller.handle(&event_of(&accept)),
         HandshakeAction::Connected(None)
     );
 }
 
 #[test]
-fn whoever_answers_for_another_is_found_out() {
+fn answer_with_another_key_is_rejected() {
     let (mut caller, callee) = ringing();
-    let (mallory, _) = person();
-    let mut liar = IncomingCall::new(&mallory, callee.from.clone(), &callee.latest);
-    let next = caller.handle(&relayed(&asked(liar.answer())));
-    assert!(is_over(&next, "does not hold the key"), "{next:?}");
+    let (mallory, _) = new_user();
+    let mut impostor = IncomingCall::new(&mallory, callee.from.clone(), &callee.latest);
+    let next = caller.handle(&event_of(&expect_request(impostor.answer())));
+    assert!(is_terminated(&next, "does not hold the key"), "{next:?}");
 }
 
 #[test]
-fn whoever_accepts_for_another_is_found_out() {
+fn accept_with_another_key_is_rejected() {
     let (mut caller, mut callee) = ringing();
-    let (mallory, _) = person();
-    let confirmation = asked(caller.handle(&relayed(&asked(callee.answer()))));
-    let liar = IncomingCall::new(
+    let (mallory, _) = new_user();
+    let confirmation = expect_request(caller.handle(&event_of(&expect_request(callee.answer()))));
+    let impostor = IncomingCall::new(
         &mallory,
         callee.from.clone(),
         &value(&confirmation, "challenge"),
     );
-    let accept = liar.close("/acceptCall").unwrap();
-    let next = caller.handle(&relayed(&accept));
-    assert!(is_over(&next, "does not hold the key"), "{next:?}");
-    // Nor is the callee's own signature of an earlier step enough.
+    let accept = impostor.final_request("/acceptCall").unwrap();
+    let next = caller.handle(&event_of(&accept));
+    assert!(is_terminated(&next, "does not hold the key"), "{next:?}");
+    // The callee's signature of an earlier step is rejected too.
     let old = CallEventKind::Accepted {
-        signature: value(&asked(callee.answer()), "Signature"),
+        signature: value(&expect_request(callee.answer()), "Signature"),
     };
-    assert!(is_over(&caller.handle(&old), "does not hold the key"));
+    assert!(is_terminated(&caller.handle(&old), "does not hold the key"));
 }
 
 #[test]
-fn whoever_calls_for_another_is_asked_again_and_then_found_out() {
+fn caller_with_another_key_is_challenged_again_and_then_rejected() {
     let (_, mut callee) = ringing();
-    let (mallory, _) = person();
-    asked(callee.answer());
+    let (mallory, _) = new_user();
+    expect_request(callee.answer());
     let forged = || CallEventKind::Confirmed {
-        signature: mallory.sign_for_person("1").unwrap(),
+        signature: mallory.sign_for_user("1").unwrap(),
         challenge: challenge(),
     };
     for _ in 1..ANSWERS_MAX {
-        assert_eq!(asked(callee.handle(&forged())).path, "/answer");
+        assert_eq!(expect_request(callee.handle(&forged())).path, "/answer");
     }
     let next = callee.handle(&forged());
-    assert!(is_over(&next, "does not hold the key"), "{next:?}");
+    assert!(is_terminated(&next, "does not hold the key"), "{next:?}");
     assert_eq!(callee.reject().unwrap().path, "/rejectCall");
 }
 
 #[test]
-fn nobody_gets_a_server_s_ticket_signed() {
+fn server_tickets_are_not_signed_as_challenges() {
     let ticket = "abcdefghijklmnopqrstuvwx";
     let (mut caller, mut callee) = ringing();
-    let mut signature = value(&asked(callee.answer()), "Signature");
+    let mut signature = value(&expect_request(callee.answer()), "Signature");
     let answer = CallEventKind::Answered {
         signature: signature.clone(),
         challenge: ticket.to_owned(),
     };
-    assert!(is_over(&caller.handle(&answer), "not for callers"));
+    assert!(is_terminated(&caller.handle(&answer), "invalid challenge"));
 
-    let confirmation = asked(caller.handle(&CallEventKind::Answered {
+    let confirmation = expect_request(caller.handle(&CallEventKind::Answered {
         signature,
-        challenge: callee.second.clone(),
+        challenge: callee.answer_challenge.clone(),
     }));
     signature = value(&confirmation, "Signature");
     let next = callee.handle(&CallEventKind::Confirmed {
         signature,
         challenge: ticket.to_owned(),
     });
-    assert!(is_over(&next, "not for callers"));
+    assert!(is_terminated(&next, "invalid challenge"));
 
-    let mut rung = IncomingCall::new(&person().0, person().1, ticket);
-    assert!(is_over(&rung.answer(), "not for callers"));
-    assert_eq!(rung.reject(), None);
+    let mut incoming = IncomingCall::new(&new_user().0, new_user().1, ticket);
+    assert!(is_terminated(&incoming.answer(), "invalid challenge"));
+    assert_eq!(incoming.reject(), None);
 }
 
 #[test]
-fn a_decline_is_the_callee_s_or_just_the_end() {
+fn signed_decline_is_distinguished_from_an_unsigned_one() {
     let (mut caller, callee) = ringing();
-    let reject = relayed(&callee.reject().unwrap());
-    assert!(is_over(&caller.handle(&reject), "declined the call"));
+    let reject = event_of(&callee.reject().unwrap());
+    assert!(is_terminated(&caller.handle(&reject), "declined the call"));
     let (mut caller, _) = ringing();
     let late = CallEventKind::Declined {
         signature: String::new(),
     };
-    assert!(is_over(&caller.handle(&late), "did not take the call"));
+    assert!(is_terminated(
+        &caller.handle(&late),
+        "did not take the call"
+    ));
 }
 
 #[test]
-fn garbage_never_makes_a_call() {
+fn malformed_signatures_never_connect() {
     for signature in ["", "00", "30", "zz", &"3".repeat(10_000)] {
         let (mut caller, mut callee) = ringing();
-        asked(callee.answer());
+        expect_request(callee.answer());
         let signature = || signature.to_owned();
         let next = caller.handle(&CallEventKind::Accepted {
             signature: signature(),
@@ -187,18 +190,18 @@ fn garbage_never_makes_a_call() {
 }
 
 #[test]
-fn where_a_site_vouches_nobody_signs() {
+fn users_of_a_website_do_not_sign() {
     let site = CliIdentity::Token("t".to_owned());
     let mut caller = OutgoingCall::new(&site, site.user("2").unwrap());
     assert_eq!(
-        caller.opening().parameters,
+        caller.ring_request().parameters,
         [("Destination", "2".to_owned())]
     );
     let mut callee = IncomingCall::new(&site, site.user("1").unwrap(), "");
-    let accept = asked(callee.answer());
+    let accept = expect_request(callee.answer());
     assert_eq!(accept.parameters, [("From", "1".to_owned())]);
     assert_eq!(
-        caller.handle(&relayed(&accept)),
+        caller.handle(&event_of(&accept)),
         HandshakeAction::Connected(None)
     );
 }

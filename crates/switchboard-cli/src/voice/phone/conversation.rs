@@ -1,4 +1,4 @@
-//! A call while it lasts: what is said and heard, and how it ends.
+//! An established call: its audio in both directions, and its end.
 
 use std::time::Duration;
 
@@ -23,14 +23,14 @@ use super::{
 };
 use crate::stop::StopSignals;
 
-/// One who has neither microphone nor headphones in the call for so long is not coming back.
+/// The call ends if the other user has no audio attached for this long.
 const ABSENCE_MAX: Duration = Duration::from_secs(60);
 
-/// What is still to come of the stream when the other one has hung up.
+/// How long the stream is received after the other user has hung up.
 const AFTER_HANG_UP: Duration = Duration::from_secs(1);
 
 impl Phone {
-    /// Talks until one of the two hangs up. Standard input may end before.
+    /// Transfers audio until one side hangs up. Standard input may end before that.
     pub(super) async fn talk(
         mut self,
         other: &CallUser,
@@ -40,7 +40,7 @@ impl Phone {
         let connected = self.connect(other).await;
         let ended = match connected {
             Ok((stream, socket)) => self.run_call(other, (stream, socket), events, stop).await,
-            Err(words) => Err(words),
+            Err(message) => Err(message),
         };
         if ended != Ok(EndedBy::Them) {
             self.hang_up(other).await;
@@ -56,11 +56,14 @@ impl Phone {
         stop: StopSignals,
     ) -> Result<EndedBy, String> {
         print_status(&format!("Talking with {other}"));
-        let (sent, heard) = (uplink::gauge(), downlink::gauge());
-        let gauges = socket.iter().map(|_| sent.clone()).chain([heard.clone()]);
+        let (sent_gauge, received_gauge) = (uplink::gauge(), downlink::gauge());
+        let gauges = socket
+            .iter()
+            .map(|_| sent_gauge.clone())
+            .chain([received_gauge.clone()]);
         let meter = MeterThread::start(gauges.collect());
-        let is_enough = self.hearing.is_enough();
-        let speaking = speak(socket.zip(self.speaking), &sent);
+        let time_limit = self.downlink.time_limit();
+        let sending = send_audio(socket.zip(self.uplink), &sent_gauge);
         let conversation = CallSession {
             server: &self.server,
             other,
@@ -69,30 +72,33 @@ impl Phone {
             until_eof: self.until_eof,
             ended_by: EndedBy::Us,
         };
-        let mut said = None;
-        let enough = async { said = Some(conversation.until_over(speaking, is_enough).await) };
-        let listened = self.hearing.hear(stream, &heard, enough).await;
+        let mut session_end = None;
+        let enough =
+            async { session_end = Some(conversation.until_over(sending, time_limit).await) };
+        let received = self.downlink.receive(stream, &received_gauge, enough).await;
         drop(meter);
-        let (sent, heard) = (size(sent.bytes()), size(heard.bytes()));
-        print_status(&format!("The call is over: sent {sent}, heard {heard}"));
-        match said {
-            Some(said) => listened.and(said),
-            None => listened,
+        let (sent, received_size) = (size(sent_gauge.bytes()), size(received_gauge.bytes()));
+        print_status(&format!(
+            "The call is over: sent {sent}, received {received_size}"
+        ));
+        match session_end {
+            Some(session_end) => received.and(session_end),
+            None => received,
         }
     }
 
-    /// Headphones first, so that nothing is missed.
+    /// Attaches the headphones and then the microphone, so that no received audio is missed.
     async fn connect(&self, other: &CallUser) -> Result<(Incoming, Option<UplinkSocket>), String> {
         let with = |mut parameters: FormParameters| {
             parameters.push(("otherID", other.name().to_owned()));
             parameters
         };
-        let format = vec![("format", self.hearing.format.name().to_owned())];
+        let format = vec![("format", self.downlink.format.name().to_owned())];
         let stream = self.server.post("/joinCall", with(format)).await?;
-        let socket = match self.speaking {
-            Some(speaking) => Some(
+        let socket = match self.uplink {
+            Some(sending) => Some(
                 self.server
-                    .upgrade("/upCall", with(speaking.parameters()))
+                    .upgrade("/upCall", with(sending.parameters()))
                     .await?,
             ),
             None => None,
@@ -101,77 +107,79 @@ impl Phone {
     }
 }
 
-/// Speaks, if there is anything to say.
-async fn speak(
+/// Sends audio if there is a connection for it; otherwise never completes.
+async fn send_audio(
     to: Option<(UplinkSocket, UplinkConfig)>,
     gauge: &LevelGauge,
 ) -> Result<UplinkEnd, String> {
     match to {
-        Some((socket, speaking)) => uplink::speak(socket, speaking, gauge).await,
+        Some((socket, sending)) => uplink::send_stdin(socket, sending, gauge).await,
         None => std::future::pending().await,
     }
 }
 
+/// The events and ends of an established call.
 struct CallSession<'a> {
     server: &'a VoiceClient,
     other: &'a CallUser,
-    /// None once the stream broke off: the call goes on without.
+    /// `None` after the event stream has failed; the call continues without it.
     events: Option<CallEvents>,
     stop: StopSignals,
     until_eof: bool,
-    /// Who has ended it when nothing more is waited for.
+    /// The side that has ended the call when the deadline expires.
     ended_by: EndedBy,
 }
 
 impl CallSession<'_> {
-    /// Done when we have a reason to hang up, or the other one has and the stream should end.
+    /// Completes when the call is to be ended: by a stop signal, `--seconds`, the end of the input, or the deadline after
+    /// the other user has left.
     async fn until_over(
         mut self,
-        speaking: impl Future<Output = Result<UplinkEnd, String>>,
-        is_enough: impl Future<Output = ()>,
+        sending: impl Future<Output = Result<UplinkEnd, String>>,
+        time_limit: impl Future<Output = ()>,
     ) -> Result<EndedBy, String> {
-        pin!(speaking, is_enough);
+        pin!(sending, time_limit);
         let mut is_speaking = true;
         let mut deadline = Some(Instant::now() + ABSENCE_MAX);
         loop {
             tokio::select! {
                 () = self.stop.asked() => return Ok(EndedBy::Us),
-                () = &mut is_enough => return Ok(EndedBy::Us),
-                () = at(deadline) => return Ok(self.ended_by),
-                end = &mut speaking, if is_speaking => {
+                () = &mut time_limit => return Ok(EndedBy::Us),
+                () = wait_until(deadline) => return Ok(self.ended_by),
+                end = &mut sending, if is_speaking => {
                     is_speaking = false;
                     if matches!(end?, UplinkEnd::Input) && self.until_eof {
                         return Ok(EndedBy::Us);
                     }
                 }
-                event = next(&mut self.events) => deadline = self.after(event, deadline).await,
+                event = next(&mut self.events) => deadline = self.handle_event(event, deadline).await,
             }
         }
     }
 
-    /// When the call is over if nothing else happens.
-    async fn after(
+    /// Handles an event. Returns the new deadline of the call.
+    async fn handle_event(
         &mut self,
         event: Result<CallEvent, String>,
         deadline: Option<Instant>,
     ) -> Option<Instant> {
-        let CallEvent { from, kind: what } = match event {
+        let CallEvent { from, kind } = match event {
             Ok(event) => event,
-            Err(words) => {
-                print_status(&words);
+            Err(message) => {
+                print_status(&message);
                 self.events = None;
                 return None;
             }
         };
         let is_other = from == *self.other;
-        match what {
+        match kind {
             CallEventKind::Declined { .. } if is_other => {
                 print_status(&format!("{from} hung up"));
                 self.ended_by = EndedBy::Them;
                 Some(Instant::now() + AFTER_HANG_UP)
             }
-            CallEventKind::Connected { is_there: true } if is_other => None,
-            CallEventKind::Connected { is_there: false } if is_other => {
+            CallEventKind::Connected { is_attached: true } if is_other => None,
+            CallEventKind::Connected { is_attached: false } if is_other => {
                 Some(Instant::now() + ABSENCE_MAX)
             }
             CallEventKind::Ringing { challenge } => {
@@ -186,17 +194,21 @@ impl CallSession<'_> {
         }
     }
 
-    /// One call at a time.
+    /// Declines another call while this one lasts.
     async fn decline(&self, from: CallUser, challenge: &str) {
         print_status(&format!("{from} calls meanwhile: declined"));
         let call = handshake::IncomingCall::new(&self.server.identity, from, challenge);
-        if let Some(step) = call.reject() {
-            drop(self.server.step(step.path, step.parameters).await);
+        if let Some(request) = call.reject() {
+            drop(
+                self.server
+                    .handshake_request(request.path, request.parameters)
+                    .await,
+            );
         }
     }
 }
 
-async fn at(deadline: Option<Instant>) {
+async fn wait_until(deadline: Option<Instant>) {
     match deadline {
         Some(deadline) => sleep_until(deadline).await,
         None => std::future::pending().await,

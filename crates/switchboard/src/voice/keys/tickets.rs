@@ -425,9 +425,10 @@ mod tests {
         let waiting = tickets.issue(&client.key, now);
         let in_use = tickets.issue(&client.key, now);
         assert!(client.proves(&in_use, now));
-        let asked: HashSet<_> = (0..1000).map(|_| tickets.issue(&client.key, now)).collect();
-        assert_eq!(asked.len(), TICKETS_PER_KEY - 1);
-        assert!(!asked.contains(&in_use));
+        let tickets_issued: HashSet<_> =
+            (0..1000).map(|_| tickets.issue(&client.key, now)).collect();
+        assert_eq!(tickets_issued.len(), TICKETS_PER_KEY - 1);
+        assert!(!tickets_issued.contains(&in_use));
         assert!(client.proves(&waiting, now));
         assert!(client.proves(&in_use, now));
         let late = tickets.issue(&client.key, now);
