@@ -1,40 +1,38 @@
-//! Ids that clients make for themselves, by which the frames of some dialects name their sender and
-//! receiver.
+//! Aliases: ids that clients generate. The frames of some dialects name their sender and receiver by them.
 //!
-//! A frame for one id goes only to the members that have announced it. If several members have announced
-//! it, all of them get the frame: a later announcement takes no frames away from another member, and a
-//! client that has reconnected gets them even while its old connection lasts. Every node resolves the
-//! id for its own members, of which it has seen every announcement; where no member is known by the id,
-//! the frame goes to all, as without ids.
+//! A frame for an alias goes only to the members that have announced it. If several members have announced it,
+//! all of them get the frame: a later announcement does not divert the frames of another member, and a client
+//! that has reconnected gets them while its old connection still exists. Every node resolves the alias for its
+//! own members, because it has seen all their announcements. If no member has announced the alias, the frame
+//! goes to all members.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::id::{Alias, PeerId};
 
-/// Ids of one member that are kept. A client announces one for each room; a member with more is taken to
-/// have every id.
+/// Max aliases kept per member. A client announces one per room; a member with more matches every alias.
 const ALIASES_MAX: usize = 4;
 
-/// The ids that a frame names.
+/// The aliases that a frame contains.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Aliases {
-    /// An id of the sender.
+    /// The sender's alias.
     pub from: Option<Alias>,
-    /// The id of the only receiver.
+    /// The alias of the only receiver.
     pub to: Option<Alias>,
 }
 
-/// The ids that the members of a room have announced.
+/// The aliases that the members of a room have announced.
 #[derive(Debug, Default)]
 pub(crate) struct Announced {
     holders: BTreeSet<(Alias, PeerId)>,
     of_peer: BTreeMap<PeerId, Vec<Alias>>,
-    /// Members that are taken to have every id.
+    /// Members that match every alias.
     unlimited: BTreeSet<PeerId>,
 }
 
 impl Announced {
-    /// Notes that a member has announced an id.
+    /// Records an alias that a member has announced.
     pub(crate) fn announce(&mut self, peer: PeerId, alias: &Alias) {
         if self.unlimited.contains(&peer) {
             return;
@@ -50,13 +48,13 @@ impl Announced {
         self.holders.insert((alias.clone(), peer));
     }
 
-    /// Takes a member to have every id from now on.
+    /// Makes a member match every alias from now on.
     pub(crate) fn set_unlimited(&mut self, peer: PeerId) {
         self.forget(peer);
         self.unlimited.insert(peer);
     }
 
-    /// Forgets the ids of a member that leaves.
+    /// Removes the aliases of a member that leaves.
     pub(crate) fn forget(&mut self, peer: PeerId) {
         for alias in self.of_peer.remove(&peer).unwrap_or_default() {
             self.holders.remove(&(alias, peer));
@@ -64,7 +62,7 @@ impl Announced {
         self.unlimited.remove(&peer);
     }
 
-    /// The members that a frame for this id is for. `None` if no member is known by it.
+    /// The members that match this alias. `None` if no member has announced it.
     pub(crate) fn receivers(&self, alias: &Alias) -> Option<impl Iterator<Item = PeerId>> {
         let first = (alias.clone(), PeerId::from([0; 16]));
         let holders = self.holders.range(first..);

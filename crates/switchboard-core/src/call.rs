@@ -1,7 +1,7 @@
-//! Calls of two: who rings whom, who has accepted, who speaks and hears.
+//! Calls between two users: rings, accepted calls, and their connected audio.
 //!
-//! The conversation (wire page `gostream`, "Identity: keys"), in which each step carries a
-//! signature over the challenge of the one before:
+//! The call setup (wire page `gostream`, "Identity: keys"). Each step carries a signature over the challenge of the
+//! previous step:
 //!
 //! ```text
 //! caller ── ring ────▶ Ringing    ──▶ callee
@@ -10,12 +10,11 @@
 //! caller ◀── Accepted  ◀──── accept ── callee        or Declined, by reject or by time
 //! ```
 //!
-//! The callee may accept or reject at once: clients of sites know no other steps. Once it has answered,
-//! it waits for the caller to confirm, because what it signed last is in the caller's hands. Several
-//! clients of one callee may answer, each with a challenge of its own. A ring has a direction, and
-//! both may ring at once; the call that the first accept makes has none, and ends the other ring.
-//! Checking signatures is the driver's: [`Calls::to_answer`], [`Calls::to_confirm`] and
-//! [`Calls::to_accept`] say over what they must be.
+//! The callee may accept or reject without answering: clients of sites have no other steps. After it has answered, it
+//! must wait for the caller to confirm, because the caller already has the callee's last signature. Several clients
+//! of one callee may answer, each with its own challenge. A ring has a direction, and both users may ring each other
+//! at the same time. A call has no direction; the accept that makes it ends both rings. The driver verifies the
+//! signatures: [`Calls::to_answer`], [`Calls::to_confirm`] and [`Calls::to_accept`] return the challenges.
 
 mod pair;
 mod ring_rate;
@@ -41,20 +40,20 @@ use crate::{
     voice_event::VoiceEvent,
 };
 
-/// The bounds of calls, as the operator sets them.
+/// The limits of calls, set by the operator.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CallLimits {
-    /// With how many others a user may be in calls, those he rings included (0: no limit). What is
-    /// between the same two counts once, so that a client that reloads can ring again. What others
-    /// do alone, ring him, or accept in his name what they have rung, is not counted as his: it
-    /// shall not keep him from calling. Of those who ring him there may be four times as many.
+    /// Max other users with which a user is in calls, including the users that it rings (0: no limit). A pair
+    /// of users counts once, so that a client that reloads can ring again. Actions of other users (ringing the user,
+    /// or accepting their own ring in its name) do not count, so that they cannot keep it from calling. A user
+    /// may be rung by four times as many callers.
     pub calls_per_user: usize,
-    /// Callers at one address that may ring one user at the same time (0: no limit).
+    /// Max callers at one address that ring one user at the same time (0: no limit).
     pub rings_per_address: usize,
-    /// How long it rings.
+    /// The time after which a ring that is not accepted ends.
     pub ring: Duration,
-    /// How long a call waits for either of the two to connect: from the accept, and from when
-    /// neither has anything connected any more.
+    /// The time after which a call without connected audio ends, counted from the accept or from the last
+    /// disconnect.
     pub linger: Duration,
 }
 
@@ -69,41 +68,41 @@ impl Default for CallLimits {
     }
 }
 
-/// Why something about a call was not done.
+/// The reason why a request about a call has failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CallError {
-    /// Nothing of that kind is between the two: no ring to answer, no call to speak in.
+    /// The two users have no such ring or call.
     NoSuchCall,
-    /// The other one is in `calls_per_user` calls, or rung by four times as many.
+    /// The other user is in `calls_per_user` calls, or is rung by four times as many callers.
     Busy,
-    /// The one who asks is in `calls_per_user` calls.
+    /// The requesting user is in `calls_per_user` calls.
     TooMany,
-    /// The callee has answered, and the caller has not confirmed: what the callee signed last, the
-    /// caller has in hand, and it shows nothing new.
+    /// The callee has answered and the caller has not confirmed: the caller already has the callee's last signature,
+    /// so that signature proves nothing new.
     NotConfirmed,
-    /// Nobody calls himself.
+    /// A user cannot call itself.
     WithOneself,
-    /// The one who is to sign this challenge has it from another already.
+    /// Another user has already asked the same signer to sign this challenge.
     ChallengeInUse,
-    /// The caller has rung this callee ten times at once, and goes on more than once a second; or
-    /// all callers at its address together forty times, and more than four times a second.
+    /// The caller exceeds the ring rate for this callee (burst of 10, then one a second), or all callers at its
+    /// address together do (burst of 40, then four a second).
     TooOften,
-    /// Callers at this address ring the callee `rings_per_address` times.
+    /// `rings_per_address` callers at this address ring the callee already.
     TooManyFromAddress,
 }
 
-/// The address of a caller, and a test for callers that can be answered.
+/// The address of a caller, and a test for users with an event stream.
 #[derive(Clone, Copy)]
 pub struct RingOrigin<'a> {
-    /// The caller's address, or its network where one customer has many addresses. `None`: not
-    /// known, and not bounded by address.
+    /// The caller's address, or its network where one customer has many addresses. `None`: unknown; the limits per
+    /// address do not apply.
     pub address: Option<IpAddr>,
-    /// Whether a user has an event stream open. A caller without one never learns of an answer.
+    /// Whether a user has an event stream open. A caller without one cannot receive an answer.
     pub listens: &'a dyn Fn(&User) -> bool,
 }
 
 impl RingOrigin<'static> {
-    /// An unknown address, and callers that all have event streams open.
+    /// An unknown address; all users count as having an event stream.
     pub const UNKNOWN: Self = Self {
         address: None,
         listens: &|_| true,
@@ -118,24 +117,24 @@ impl fmt::Debug for RingOrigin<'_> {
     }
 }
 
-/// Callers that may ring a user at the same time, for each call of `calls_per_user`.
+/// Max callers that ring one user at the same time, as a multiple of `calls_per_user`.
 const RINGS_PER_CALL: usize = 4;
 
-/// All calls, as a machine. See the crate's page for how to drive it.
+/// A sans-IO state machine of all calls. The crate documentation says how to drive it.
 ///
-/// Every input first lets happen what is due at its `now`, so that nothing depends on how late
-/// a timer is. The texts it is given are bounded by the driver (wire: challenges have 1 to 32 bytes).
+/// Every input first handles the timeouts up to its `now`, so that the result does not depend on a late timer. The
+/// driver bounds the size of the texts (wire: challenges have 1 to 32 bytes).
 #[derive(Debug, Default)]
 pub struct Calls {
     limits: CallLimits,
     pair_states: HashMap<UserPair, PairState>,
     pairs: HashMap<CallId, UserPair>,
-    /// Of each user who has any lines.
+    /// Calls and incoming rings per user; users without any have no entry.
     loads: HashMap<User, CallLoad>,
-    /// The callers that ring each user, in the order in which they began.
+    /// The callers that ring each user, in the order of their rings.
     callers: HashMap<User, Vec<User>>,
     ring_rates: RingRates,
-    /// Who has been asked to sign what, and by whom: of each line what [`PairState::share`] says.
+    /// The requesting user per signer and challenge, from the [`PairState::share`] of each pair.
     pending_challenges: HashMap<(User, ByteString), User>,
     deadlines: Deadlines<CallTimer>,
     calls_made: u64,
@@ -144,7 +143,7 @@ pub struct Calls {
 }
 
 impl Calls {
-    /// No calls yet.
+    /// A state machine without calls.
     #[must_use]
     pub fn new(limits: CallLimits) -> Self {
         Self {
@@ -153,15 +152,15 @@ impl Calls {
         }
     }
 
-    /// `from` calls `to`, which is told ([`VoiceEvent::Ringing`]). Ringing again starts over, with
-    /// this challenge. In a call one may ring too; the call goes on meanwhile.
+    /// Starts a ring of `from` to `to`, which gets [`VoiceEvent::Ringing`]. A repeated ring restarts with this
+    /// challenge. Users in a call may ring each other; the call continues.
     ///
-    /// When as many ring the callee as may, in all or from this address, a caller with an event
-    /// stream takes the place of the first one without, whose ring ends as if its time were over.
+    /// At the limit of callers, in total or per address, a caller with an event stream displaces the first caller
+    /// without one, whose ring expires.
     ///
     /// # Errors
-    /// `WithOneself`, `TooMany`, `RequestActivity`, `TooManyFromAddress`, `ChallengeInUse`, `TooOften`: nothing has
-    /// changed, and no event is sent.
+    /// `WithOneself`, `TooMany`, `Busy`, `TooManyFromAddress`, `ChallengeInUse`, `TooOften`: the state is unchanged
+    /// and no event is sent.
     pub fn ring(
         &mut self,
         from: &User,
@@ -175,14 +174,14 @@ impl Calls {
             return Err(CallError::WithOneself);
         }
         let (pair, caller) = UserPair::of(from, to);
-        let displaced = self.may_ring(&pair, caller, origin)?;
+        let displaced = self.check_ring_limits(&pair, caller, origin)?;
         self.check_challenge(from, to, &challenge)?;
         if !self.ring_rates.try_ring(from, to, origin.address, now) {
             return Err(CallError::TooOften);
         }
         if let Some(displaced) = displaced {
             let (pair, side) = UserPair::of(&displaced, to);
-            self.ring_unanswered(&pair, side);
+            self.expire_ring(&pair, side);
         }
         let ring = RingState {
             first_challenge: challenge.clone(),
@@ -192,16 +191,16 @@ impl Calls {
         };
         let due = CallTimer::Ring(pair.clone(), caller);
         self.deadlines.set(due, now, self.limits.ring);
-        self.change_pair(&pair, |line| {
-            line.rings[caller as usize] = Some(ring);
-            line.is_own[caller as usize] = true;
+        self.change_pair(&pair, |state| {
+            state.rings[caller as usize] = Some(ring);
+            state.is_own[caller as usize] = true;
         });
         let from = from.clone();
         self.push_event(to, VoiceEvent::Ringing { from, challenge });
         Ok(())
     }
 
-    /// What `by` must sign to answer the ring of `caller`.
+    /// The challenge that `by` must sign to answer the ring of `caller`.
     ///
     /// # Errors
     /// `NoSuchCall`: `caller` does not ring `by`.
@@ -209,11 +208,11 @@ impl Calls {
         Ok(vec![self.ring_of(caller, by)?.first_challenge.clone()])
     }
 
-    /// What `by` must sign to confirm its ring of `callee`: one of these, as many as clients of the
-    /// callee have answered.
+    /// The challenges of which `by` must sign one to confirm its ring of `callee`: one for each client of the callee
+    /// that has answered.
     ///
     /// # Errors
-    /// `NoSuchCall`: `by` does not ring `callee`, or that has not answered.
+    /// `NoSuchCall`: `by` does not ring `callee`, or `callee` has not answered.
     pub fn to_confirm(&self, by: &User, callee: &User) -> Result<Vec<ByteString>, CallError> {
         let answers = &self.ring_of(by, callee)?.answers;
         (!answers.is_empty())
@@ -221,15 +220,15 @@ impl Calls {
             .ok_or(CallError::NoSuchCall)
     }
 
-    /// What `by` must sign to accept or reject the ring of `caller`: one of these. While there is a
-    /// call it is what the accept had to sign, so that a repeated accept can be checked again.
+    /// The challenges of which `by` must sign one to accept or reject the ring of `caller`. During a call these are
+    /// the challenges of its accept, so that a repeated accept can be verified again.
     ///
     /// # Errors
-    /// `NoSuchCall`: `caller` does not ring `by`, nor did it before the call they are in.
-    /// `NotConfirmed`: whatever `by` could sign, `caller` has signed already.
+    /// `NoSuchCall`: `caller` does not ring `by`, and did not ring it before their current call.
+    /// `NotConfirmed`: `by` has answered, and `caller` has not sent a new challenge.
     pub fn to_accept(&self, by: &User, caller: &User) -> Result<Vec<ByteString>, CallError> {
-        let (line, side) = self.pair_state(by, caller).ok_or(CallError::NoSuchCall)?;
-        match (&line.rings[side.other() as usize], &line.call) {
+        let (state, side) = self.pair_state(by, caller).ok_or(CallError::NoSuchCall)?;
+        match (&state.rings[side.other() as usize], &state.call) {
             (Some(ring), _) => ring.to_accept(),
             (None, Some(call)) if !call.accepted[side as usize].is_empty() => {
                 Ok(call.accepted[side as usize].clone())
@@ -238,12 +237,11 @@ impl Calls {
         }
     }
 
-    /// The callee shows who it is, and asks the same of the caller, which is told
-    /// ([`VoiceEvent::Answered`]). Again, by another client of the same user: each has its own
-    /// challenge, up to eight.
+    /// The callee answers with its signature and a challenge; the caller gets [`VoiceEvent::Answered`]. Up to eight
+    /// clients of the callee may answer, each with its own challenge.
     ///
     /// # Errors
-    /// `NoSuchCall`: `to` does not ring `by`. `ChallengeInUse`.
+    /// `NoSuchCall`: `to` does not ring `by`. `ChallengeInUse`: another user uses this challenge.
     pub fn answer(
         &mut self,
         by: &User,
@@ -266,12 +264,12 @@ impl Calls {
         Ok(())
     }
 
-    /// The caller shows who it is; the callee is told ([`VoiceEvent::Confirmed`]). Again, to another
-    /// client of the callee: either challenge will do to accept.
+    /// The caller confirms with its signature and a challenge; the callee gets [`VoiceEvent::Confirmed`]. The caller
+    /// may confirm to several clients of the callee; a signature over any of these challenges accepts the call.
     ///
     /// # Errors
-    /// `NoSuchCall`: `by` does not ring `to`, or `to` has not answered. `ChallengeInUse`: also if it is
-    /// what `to` has signed to answer.
+    /// `NoSuchCall`: `by` does not ring `to`, or `to` has not answered. `ChallengeInUse`: another user uses this
+    /// challenge, or `to` has signed it to answer.
     pub fn confirm(
         &mut self,
         by: &User,
@@ -297,13 +295,13 @@ impl Calls {
         Ok(())
     }
 
-    /// The callee takes the call; the caller is told ([`VoiceEvent::Accepted`]). From here the call
-    /// exists. If the two had one already, it goes on. An accept that comes twice is told twice
-    /// and changes nothing else; so is one that crosses an accept of the other side.
+    /// The callee accepts the call; the caller gets [`VoiceEvent::Accepted`]. This creates the call, or continues
+    /// the call that the two users have. A repeated accept sends the event again and changes nothing else. The same
+    /// holds if both sides accept at the same time.
     ///
     /// # Errors
-    /// `NoSuchCall`: `from` does not ring `by`, nor did it before the call they are in.
-    /// `NotConfirmed`: what `by` would show is a signature that `from` already has.
+    /// `NoSuchCall`: `from` does not ring `by`, and did not ring it before their current call.
+    /// `NotConfirmed`: `from` already has the signature that `by` would send.
     pub fn accept(
         &mut self,
         by: &User,
@@ -314,11 +312,11 @@ impl Calls {
         self.handle_timeout(now);
         self.to_accept(by, from)?;
         let (pair, callee) = UserPair::of(by, from);
-        let line = self.pair_states.get(&pair);
-        let call = line.filter(|line| line.rings[callee.other() as usize].is_none());
-        let id = match call.and_then(|line| line.call.as_ref()) {
+        let state = self.pair_states.get(&pair);
+        let call = state.filter(|state| state.rings[callee.other() as usize].is_none());
+        let id = match call.and_then(|state| state.call.as_ref()) {
             Some(call) => call.id,
-            None => self.apply_pair_change(pair, now),
+            None => self.establish_call(pair, now),
         };
         let event = VoiceEvent::Accepted {
             from: by.clone(),
@@ -328,8 +326,8 @@ impl Calls {
         Ok(id)
     }
 
-    /// The callee does not take the call; the caller is told ([`VoiceEvent::Declined`]). A call
-    /// that the two are in goes on, and so does a ring in the other direction.
+    /// The callee rejects the ring; the caller gets [`VoiceEvent::Declined`]. A call of the two users and a ring in
+    /// the other direction continue.
     ///
     /// # Errors
     /// `NoSuchCall`: `from` does not ring `by`. `NotConfirmed` as for [`Calls::accept`].
@@ -344,65 +342,66 @@ impl Calls {
         self.ring_of(from, by)?.to_accept()?;
         let (pair, caller) = UserPair::of(from, by);
         self.end_ring(&pair, caller);
-        self.decline(from, by, signature);
+        self.push_declined(from, by, signature);
         Ok(())
     }
 
-    /// Ends whatever is between the two, ringing or call; the other one is told
-    /// ([`VoiceEvent::Declined`] without signature).
+    /// Ends the call and the rings of the two users; the other user gets [`VoiceEvent::Declined`] without a
+    /// signature.
     ///
     /// # Errors
-    /// `NoSuchCall`: there is nothing.
+    /// `NoSuchCall`: the two users have neither a call nor a ring.
     pub fn hang_up(&mut self, by: &User, other: &User, now: Instant) -> Result<(), CallError> {
         self.handle_timeout(now);
         let (pair, side) = UserPair::of(by, other);
-        let line = self.pair_states.get(&pair).ok_or(CallError::NoSuchCall)?;
-        if let Some(call) = &line.call {
+        let state = self.pair_states.get(&pair).ok_or(CallError::NoSuchCall)?;
+        if let Some(call) = &state.call {
             self.end_call(call.id);
         }
         self.end_ring(&pair, side);
         self.end_ring(&pair, side.other());
-        self.decline(other, by, ByteString::new());
+        self.push_declined(other, by, ByteString::new());
         Ok(())
     }
 
-    /// The call of these two.
+    /// The call of these two users.
     ///
     /// # Errors
-    /// `NoSuchCall`.
+    /// `NoSuchCall`: they have no call.
     pub fn find(&self, by: &User, other: &User) -> Result<CallId, CallError> {
-        let line = self.pair_state(by, other);
-        let call = line.and_then(|(line, _)| line.call.as_ref());
+        let state = self.pair_state(by, other);
+        let call = state.and_then(|(state, _)| state.call.as_ref());
         call.map(|call| call.id).ok_or(CallError::NoSuchCall)
     }
 
-    /// Connects a microphone or headphones of `by` to the call with `other`, which is told
-    /// ([`VoiceEvent::AudioConf`]). A connection that replaces one of the same user changes nothing
-    /// and causes no event; the driver ends the other one, and disconnects once.
+    /// Connects a microphone or headphones of `by` to the call with `other`, which gets [`VoiceEvent::AudioConf`]. A
+    /// connection that replaces one of the same user changes nothing and causes no event; the driver ends the
+    /// replaced connection and calls [`Calls::disconnect`] once for both.
     ///
     /// # Errors
-    /// `NoSuchCall`; `TooMany`.
+    /// `NoSuchCall`: the two users have no call. `TooMany`: the call does not count for `by` yet, and `by` is at its
+    /// limit.
     pub fn connect(
         &mut self,
         by: &User,
         other: &User,
-        way: Direction,
+        direction: Direction,
         now: Instant,
     ) -> Result<CallId, CallError> {
         self.handle_timeout(now);
         let (pair, side) = UserPair::of(by, other);
-        let line = self.pair_states.get(&pair);
-        let line = line.filter(|line| line.call.is_some());
-        let line = line.ok_or(CallError::NoSuchCall)?;
-        if !line.is_own[side as usize] && self.is_at_call_limit(by) {
+        let state = self.pair_states.get(&pair);
+        let state = state.filter(|state| state.call.is_some());
+        let state = state.ok_or(CallError::NoSuchCall)?;
+        if !state.is_own[side as usize] && self.is_at_call_limit(by) {
             return Err(CallError::TooMany);
         }
-        let connected = self.change_pair(&pair, |line| {
-            let call = line.call.as_mut()?;
-            let ends = &mut call.ends[side as usize];
-            let is_new = ends.set(way, true);
-            let event = is_new.then(|| ends.of(by.clone(), None));
-            line.is_own[side as usize] = true;
+        let connected = self.change_pair(&pair, |state| {
+            let call = state.call.as_mut()?;
+            let audio = &mut call.audio[side as usize];
+            let is_new = audio.set(direction, true);
+            let event = is_new.then(|| audio.to_event(by.clone(), None));
+            state.is_own[side as usize] = true;
             Some((call.id, event))
         });
         let (id, event) = connected.ok_or(CallError::NoSuchCall)?;
@@ -413,75 +412,75 @@ impl Calls {
         Ok(id)
     }
 
-    /// Takes back what [`Calls::connect`] connected; the other one is told. When it was the last of
-    /// both, the call begins to linger. Of a call that has ended this is no news.
-    pub fn disconnect(&mut self, by: &User, call: CallId, way: Direction, now: Instant) {
+    /// Undoes [`Calls::connect`]; the other user gets [`VoiceEvent::AudioConf`]. When neither user has audio connected
+    /// any more, the `linger` timer starts. Does nothing if the call has ended.
+    pub fn disconnect(&mut self, by: &User, call: CallId, direction: Direction, now: Instant) {
         self.handle_timeout(now);
-        if let Some((other, event)) = self.disconnected(by, call, way, now) {
+        if let Some((other, event)) = self.mark_disconnected(by, call, direction, now) {
             self.push_event(&other, event);
         }
     }
 
-    /// Lets happen what is due at `now`: rings that nobody took, calls in which nobody is left.
+    /// Ends the rings and the calls without audio whose time is over at `now`.
     pub fn handle_timeout(&mut self, now: Instant) {
         while let Some(due) = self.deadlines.pop_due(now) {
             match due {
                 CallTimer::Call(id) => self.end_call(id),
-                CallTimer::Ring(pair, caller) => self.ring_unanswered(&pair, caller),
+                CallTimer::Ring(pair, caller) => self.expire_ring(&pair, caller),
             }
         }
     }
 
-    /// When [`Calls::handle_timeout`] must be called at the latest, if ever.
+    /// The time of the next deadline, at or after which [`Calls::handle_timeout`] must be called.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.deadlines.next()
     }
 
-    /// The next event and the user it is for, if any.
+    /// Removes and returns the next event and its receiver.
     pub fn poll_event(&mut self) -> Option<(User, VoiceEvent)> {
         self.events.pop_front()
     }
 
-    /// The next call that has ended, if any: its audio must stop.
+    /// Removes and returns the next call that has ended. The driver must stop its audio.
     pub fn poll_ended(&mut self) -> Option<CallId> {
         self.ended.pop_front()
     }
 
-    /// How many calls there have been.
+    /// The number of calls so far, including ended ones.
     #[must_use]
     pub fn calls_made(&self) -> u64 {
         self.calls_made
     }
 
-    /// Whether nobody rings, nobody is in a call, and nothing waits to be polled.
+    /// Whether there are no rings, no calls, and no events to poll.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         let queues = self.events.is_empty() && self.ended.is_empty();
-        let lines = self.pair_states.is_empty() && self.pairs.is_empty();
-        let counted =
+        let states = self.pair_states.is_empty() && self.pairs.is_empty();
+        let counts =
             self.loads.is_empty() && self.pending_challenges.is_empty() && self.callers.is_empty();
-        queues && lines && counted && self.deadlines.is_empty()
+        queues && states && counts && self.deadlines.is_empty()
     }
 
     fn push_event(&mut self, to: &User, event: VoiceEvent) {
         self.events.push_back((to.clone(), event));
     }
 
-    fn decline(&mut self, to: &User, from: &User, signature: ByteString) {
+    fn push_declined(&mut self, to: &User, from: &User, signature: ByteString) {
         let from = from.clone();
         self.push_event(to, VoiceEvent::Declined { from, signature });
     }
 
-    /// What is between the two, and which side of it `by` is.
+    /// The state of a pair, and the side of `by` in it.
     fn pair_state(&self, by: &User, other: &User) -> Option<(&PairState, PairSide)> {
         let (pair, side) = UserPair::of(by, other);
         Some((self.pair_states.get(&pair)?, side))
     }
 
     fn ring_of(&self, caller: &User, callee: &User) -> Result<&RingState, CallError> {
-        let line = self.pair_state(caller, callee);
-        let ring = line.and_then(|(line, side)| line.rings[side as usize].as_ref());
+        let state = self.pair_state(caller, callee);
+        let ring = state.and_then(|(state, side)| state.rings[side as usize].as_ref());
         ring.ok_or(CallError::NoSuchCall)
     }
 
@@ -493,92 +492,98 @@ impl Calls {
         exceeds(self.load(user).own + 1, self.limits.calls_per_user)
     }
 
-    /// Whether this side may begin to ring the other, which it may always do again; and the caller
-    /// whose ring has to end for it, if any.
-    fn may_ring(
+    /// Checks the limits for a ring of this side. A pair that has a ring or a call already may always ring. Returns
+    /// the caller whose ring must end for it, if any.
+    fn check_ring_limits(
         &self,
         pair: &UserPair,
         caller: PairSide,
         origin: RingOrigin<'_>,
     ) -> Result<Option<User>, CallError> {
         let (from, to) = (pair.user(caller), pair.user(caller.other()));
-        let line = self.pair_states.get(pair);
-        if !line.is_some_and(|line| line.is_own[caller as usize]) && self.is_at_call_limit(from) {
+        let state = self.pair_states.get(pair);
+        if !state.is_some_and(|state| state.is_own[caller as usize]) && self.is_at_call_limit(from)
+        {
             return Err(CallError::TooMany);
         }
-        if line.is_some() {
+        if state.is_some() {
             return Ok(None);
         }
         if self.is_at_call_limit(to) {
             return Err(CallError::Busy);
         }
-        let Some((rivals, refusal)) = self.queue_is_full(to, origin.address) else {
+        let Some((rivals, error)) = self.ring_limit_conflict(to, origin.address) else {
             return Ok(None);
         };
         if !(origin.listens)(from) {
-            return Err(refusal);
+            return Err(error);
         }
         let displaced = rivals.into_iter().find(|rival| !(origin.listens)(rival));
-        displaced.cloned().map(Some).ok_or(refusal)
+        displaced.cloned().map(Some).ok_or(error)
     }
 
-    /// The callers whose rings leave no place for one more to `to`: one of them must be displaced, or the new
-    /// ring is refused with this reason. `None` if there is a place.
-    fn queue_is_full(&self, to: &User, address: Option<IpAddr>) -> Option<(Vec<&User>, CallError)> {
-        let rivals = self.strangers_that_ring(to);
+    /// The callers that exhaust a limit of rings to `to`, and the error of that limit: one of them must be displaced,
+    /// or the new ring is refused. `None` if another caller may ring.
+    fn ring_limit_conflict(
+        &self,
+        to: &User,
+        address: Option<IpAddr>,
+    ) -> Option<(Vec<&User>, CallError)> {
+        let rivals = self.unsolicited_callers(to);
         if address.is_some() {
-            let here = |caller: &&&User| {
+            let is_same_address = |caller: &&&User| {
                 self.ring_of(caller, to)
                     .is_ok_and(|ring| ring.address == address)
             };
-            let near: Vec<&User> = rivals.iter().filter(here).copied().collect();
-            if exceeds(near.len() + 1, self.limits.rings_per_address) {
-                return Some((near, CallError::TooManyFromAddress));
+            let from_address: Vec<&User> = rivals.iter().filter(is_same_address).copied().collect();
+            if exceeds(from_address.len() + 1, self.limits.rings_per_address) {
+                return Some((from_address, CallError::TooManyFromAddress));
             }
         }
         let rings_max = self.limits.calls_per_user.saturating_mul(RINGS_PER_CALL);
         exceeds(rivals.len() + 1, rings_max).then_some((rivals, CallError::Busy))
     }
 
-    /// The callers that ring `to`, without those that it has rung or talks to.
-    fn strangers_that_ring(&self, to: &User) -> Vec<&User> {
-        let is_stranger = |caller: &&User| {
-            let line = self.pair_state(to, caller);
-            line.is_some_and(|(line, side)| !line.is_own[side as usize])
+    /// The callers that ring `to`, without those that `to` has rung or is connected to.
+    fn unsolicited_callers(&self, to: &User) -> Vec<&User> {
+        let is_unsolicited = |caller: &&User| {
+            let state = self.pair_state(to, caller);
+            state.is_some_and(|(state, side)| !state.is_own[side as usize])
         };
         let callers = self.callers.get(to).into_iter().flatten();
-        callers.filter(is_stranger).collect()
+        callers.filter(is_unsolicited).collect()
     }
 
-    /// Whether `by` may have this signed: not if another has asked the same of the same signer.
+    /// Checks that no other user has asked `signer` to sign the same challenge.
     fn check_challenge(
         &self,
         by: &User,
         signer: &User,
         challenge: &ByteString,
     ) -> Result<(), CallError> {
-        let asked = self
+        let to_sign = self
             .pending_challenges
             .get(&(signer.clone(), challenge.clone()));
-        if asked.is_some_and(|asker| asker != by) {
+        if to_sign.is_some_and(|requester| requester != by) {
             return Err(CallError::ChallengeInUse);
         }
         Ok(())
     }
 
-    /// Changes what is between two, made if need be and forgotten if nothing is left, and counts it.
-    fn change_pair<T>(&mut self, pair: &UserPair, act: impl FnOnce(&mut PairState) -> T) -> T {
-        let line = self.pair_states.entry(pair.clone()).or_default();
-        let before = [PairSide::Low, PairSide::High].map(|side| line.share(side));
-        let rang = line.is_ringing();
-        let done = act(line);
-        let after = [PairSide::Low, PairSide::High].map(|side| line.share(side));
-        let rings = line.is_ringing();
-        if line.is_idle() {
+    /// Applies `change` to the state of a pair, creating the state if missing and removing it if idle, and updates the
+    /// counts of both users.
+    fn change_pair<T>(&mut self, pair: &UserPair, change: impl FnOnce(&mut PairState) -> T) -> T {
+        let state = self.pair_states.entry(pair.clone()).or_default();
+        let before = [PairSide::Low, PairSide::High].map(|side| state.share(side));
+        let rang_before = state.is_ringing();
+        let result = change(state);
+        let after = [PairSide::Low, PairSide::High].map(|side| state.share(side));
+        let rings = state.is_ringing();
+        if state.is_idle() {
             self.pair_states.remove(pair);
         }
         for caller in [PairSide::Low, PairSide::High] {
-            match (rang[caller as usize], rings[caller as usize]) {
+            match (rang_before[caller as usize], rings[caller as usize]) {
                 (false, true) => self.add_caller(pair.user(caller.other()), pair.user(caller)),
                 (true, false) => self.remove_caller(pair.user(caller.other()), pair.user(caller)),
                 (false, false) | (true, true) => {}
@@ -588,7 +593,7 @@ impl Calls {
         for (side, (before, after)) in [PairSide::Low, PairSide::High].into_iter().zip(changes) {
             self.update_usage(pair, side, before, after);
         }
-        done
+        result
     }
 
     fn add_caller(&mut self, callee: &User, caller: &User) {
@@ -605,12 +610,15 @@ impl Calls {
         }
     }
 
-    fn change_ring(&mut self, caller: &User, callee: &User, act: impl FnOnce(&mut RingState)) {
+    fn change_ring(&mut self, caller: &User, callee: &User, change: impl FnOnce(&mut RingState)) {
         let (pair, side) = UserPair::of(caller, callee);
-        self.change_pair(&pair, |line| line.rings[side as usize].as_mut().map(act));
+        self.change_pair(&pair, |state| {
+            state.rings[side as usize].as_mut().map(change)
+        });
     }
 
-    /// No two lines ask the same of one user ([`Calls::check_challenge`]), so that each keeps its own here.
+    /// Replaces the contribution of a pair to the counts and challenges of one user. No two pairs have the same
+    /// challenge for one user ([`Calls::check_challenge`]), so removing one does not affect another pair.
     fn update_usage(
         &mut self,
         pair: &UserPair,
@@ -618,14 +626,14 @@ impl Calls {
         before: UserShare,
         after: UserShare,
     ) {
-        let (signer, asker) = (pair.user(side), pair.user(side.other()));
+        let (signer, requester) = (pair.user(side), pair.user(side.other()));
         self.set_load(signer, before.load, after.load);
-        for challenge in before.asked {
+        for challenge in before.to_sign {
             self.pending_challenges.remove(&(signer.clone(), challenge));
         }
-        for challenge in after.asked {
-            let asked = (signer.clone(), challenge);
-            self.pending_challenges.insert(asked, asker.clone());
+        for challenge in after.to_sign {
+            let to_sign = (signer.clone(), challenge);
+            self.pending_challenges.insert(to_sign, requester.clone());
         }
     }
 
@@ -642,17 +650,17 @@ impl Calls {
         }
     }
 
-    /// Ends a ring that is not taken, and tells both.
-    fn ring_unanswered(&mut self, pair: &UserPair, caller: PairSide) {
+    /// Ends a ring that was not accepted, and notifies both users.
+    fn expire_ring(&mut self, pair: &UserPair, caller: PairSide) {
         self.end_ring(pair, caller);
         let (from, to) = (pair.user(caller), pair.user(caller.other()));
-        self.decline(from, to, ByteString::new());
-        self.decline(to, from, ByteString::new());
+        self.push_declined(from, to, ByteString::new());
+        self.push_declined(to, from, ByteString::new());
     }
 
     fn end_ring(&mut self, pair: &UserPair, caller: PairSide) {
         self.deadlines.clear(&CallTimer::Ring(pair.clone(), caller));
-        self.change_pair(pair, |line| line.rings[caller as usize] = None);
+        self.change_pair(pair, |state| state.rings[caller as usize] = None);
     }
 
     fn end_call(&mut self, id: CallId) {
@@ -660,18 +668,18 @@ impl Calls {
             return;
         };
         self.deadlines.clear(&CallTimer::Call(id));
-        self.change_pair(&pair, |line| line.call = None);
+        self.change_pair(&pair, |state| state.call = None);
         self.ended.push_back(id);
     }
 
-    /// Makes the rings of a pair its call. If nobody is connected, they have `linger` from now on.
-    fn apply_pair_change(&mut self, pair: UserPair, now: Instant) -> CallId {
+    /// Turns the rings of a pair into a call. Without connected audio, the `linger` timer starts.
+    fn establish_call(&mut self, pair: UserPair, now: Instant) -> CallId {
         let next = CallId::from(self.calls_made + 1);
-        let (id, is_deserted) = self.change_pair(&pair, |line| {
-            let call = line.call.get_or_insert_with(|| ActiveCall::new(next));
+        let (id, has_no_audio) = self.change_pair(&pair, |state| {
+            let call = state.call.get_or_insert_with(|| ActiveCall::new(next));
             for caller in [PairSide::Low, PairSide::High] {
-                if let Some(ring) = line.rings[caller as usize].take() {
-                    // The other side's ring ends with it, whatever became of that.
+                if let Some(ring) = state.rings[caller as usize].take() {
+                    // The ring in the other direction ends too, in whatever step it is.
                     call.accepted[caller.other() as usize] = ring.to_accept().unwrap_or_default();
                 }
             }
@@ -681,7 +689,7 @@ impl Calls {
         for caller in [PairSide::Low, PairSide::High] {
             self.deadlines.clear(&CallTimer::Ring(pair.clone(), caller));
         }
-        if is_deserted {
+        if has_no_audio {
             self.deadlines
                 .set(CallTimer::Call(id), now, self.limits.linger);
         }
@@ -689,22 +697,22 @@ impl Calls {
         id
     }
 
-    /// Does what [`Calls::disconnect`] says, and gives whom to tell what.
-    fn disconnected(
+    /// Applies [`Calls::disconnect`] and returns the event with its receiver.
+    fn mark_disconnected(
         &mut self,
         by: &User,
         id: CallId,
-        way: Direction,
+        direction: Direction,
         now: Instant,
     ) -> Option<(User, VoiceEvent)> {
         let pair = self.pairs.get(&id)?;
         let side = pair.side(by)?;
         let call = self.pair_states.get_mut(pair)?.call.as_mut()?;
-        let ends = &mut call.ends[side as usize];
-        if !ends.set(way, false) {
+        let audio = &mut call.audio[side as usize];
+        if !audio.set(direction, false) {
             return None;
         }
-        let event = ends.of(by.clone(), None);
+        let event = audio.to_event(by.clone(), None);
         if call.has_no_audio() {
             self.deadlines
                 .set(CallTimer::Call(id), now, self.limits.linger);
@@ -713,11 +721,11 @@ impl Calls {
     }
 }
 
-/// What happens in time.
+/// The key of a deadline.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum CallTimer {
-    /// Nobody has taken the ring of this side.
+    /// The ring of this side expires.
     Ring(UserPair, PairSide),
-    /// Nobody has been in the call for `linger`.
+    /// The call has had no connected audio for `linger`.
     Call(CallId),
 }

@@ -1,7 +1,7 @@
-//! A taken name is challenged, not stolen and not squatted (promise 8).
+//! Liveness checks of the holders of claimed names and addresses (invariant 8 of `ARCHITECTURE.md`).
 //!
-//! Whoever claims a name in use waits while its holder is probed. If the holder shows that it is
-//! alive, the claimants are refused; if it is silent for [`CHALLENGE`], it is a ghost and goes.
+//! A client that claims a name in use waits while the holder is probed. If the holder answers, the claims are
+//! refused. If it does not answer within [`CHALLENGE_TIMEOUT`], it is evicted and the claims are retried.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -13,48 +13,49 @@ use crate::{
     command::{HubRequest, ResourceKey},
     id::{Address, JoinId, PeerId, RoomId},
     introduction::Member,
-    limits::{CHALLENGE, CLAIMANTS_MAX, STANDSTILL},
+    limits::{CHALLENGE_TIMEOUT, CLAIMANTS_MAX, LATE_TIMEOUT},
     log::LogId,
 };
 
-/// Who wants a seat, and where.
+/// A join or a claim that is not committed yet.
 #[derive(Debug)]
 pub(crate) struct PendingJoin<L> {
     pub(crate) log: LogId,
     pub(crate) member: Arc<Member>,
     pub(crate) join_id: JoinId,
     pub(crate) local: L,
-    /// What it has asked of the room since: to be answered when it is in, or refused.
+    /// Later requests of the same peer to the room: handled after the commit, refused if the join is refused.
     pub(crate) queued_requests: Vec<HubRequest>,
 }
 
 #[derive(Debug)]
 struct Challenge<L> {
-    /// Who is asked. Another may come to hold the place before this one has answered.
+    /// The member that is probed. The resource can change its holder before this member answers.
     holder: PeerId,
-    /// `None` once the holder was found dead and only its departure must still be ordered.
+    /// `None` after it has passed: the holder's leave must still be committed.
     deadline: Option<Instant>,
     waiting: VecDeque<PendingJoin<L>>,
 }
 
-/// A challenge whose time is over.
+/// A challenge whose deadline has passed.
 pub(crate) struct ExpiredChallenge {
     pub(crate) resource: ResourceKey,
-    /// Whether an answer would have been heard: a driver that comes much too late stood still.
-    pub(crate) is_heard: bool,
+    /// Whether the timeout was handled within [`LATE_TIMEOUT`] of the deadline. If not, the process was paused
+    /// and may have missed the holder's answer.
+    pub(crate) fired_in_time: bool,
 }
 
-/// What became of a claimant.
+/// The result of [`Challenges::enqueue`].
 pub(crate) enum QueueOutcome<L> {
-    /// It is the first: the holder must be probed.
+    /// The claim is the first: the holder must be probed.
     Probe,
-    /// It waits with others.
+    /// The claim waits with earlier ones.
     Queued,
-    /// Too many wait already.
+    /// [`CLAIMANTS_MAX`] claims wait already; this one is given back.
     Full(PendingJoin<L>),
 }
 
-/// The challenges under way.
+/// The challenges in progress, by the claimed resource.
 #[derive(Debug)]
 pub(crate) struct Challenges<L>(BTreeMap<ResourceKey, Challenge<L>>);
 
@@ -65,86 +66,88 @@ impl<L> Default for Challenges<L> {
 }
 
 impl<L> Challenges<L> {
+    /// Queues a claim until the holder has answered or left. A later claim of the same peer replaces its earlier
+    /// one and keeps the queued requests.
     pub(crate) fn enqueue(
         &mut self,
-        place: ResourceKey,
+        resource: ResourceKey,
         holder: PeerId,
-        wish: PendingJoin<L>,
+        pending: PendingJoin<L>,
         now: Instant,
     ) -> QueueOutcome<L> {
-        let is_new = self.restart_for_new_holder(&place, holder, now);
-        let challenge = self.0.entry(place).or_insert_with(|| Challenge {
+        let is_new = self.restart_for_new_holder(&resource, holder, now);
+        let challenge = self.0.entry(resource).or_insert_with(|| Challenge {
             holder,
-            deadline: Some(now + CHALLENGE),
+            deadline: Some(now + CHALLENGE_TIMEOUT),
             waiting: VecDeque::new(),
         });
         let is_first = is_new || challenge.waiting.is_empty();
-        let queued = match is_first {
+        let outcome = match is_first {
             true => QueueOutcome::Probe,
             false => QueueOutcome::Queued,
         };
         let mut waiting = challenge.waiting.iter_mut();
-        if let Some(earlier) = waiting.find(|earlier| earlier.member.peer == wish.member.peer) {
-            let early = std::mem::take(&mut earlier.queued_requests);
+        if let Some(earlier) = waiting.find(|earlier| earlier.member.peer == pending.member.peer) {
+            let queued = std::mem::take(&mut earlier.queued_requests);
             *earlier = PendingJoin {
-                queued_requests: early,
-                ..wish
+                queued_requests: queued,
+                ..pending
             };
-            return queued;
+            return outcome;
         }
         if challenge.waiting.len() >= CLAIMANTS_MAX {
-            return QueueOutcome::Full(wish);
+            return QueueOutcome::Full(pending);
         }
-        challenge.waiting.push_back(wish);
-        queued
+        challenge.waiting.push_back(pending);
+        outcome
     }
 
-    /// Says who holds a place now. If a challenge of it is to another, it begins anew: the new
+    /// Restarts the challenge of a resource if its holder has changed. Returns true if it was restarted: the new
     /// holder must be probed.
     pub(crate) fn restart_for_new_holder(
         &mut self,
-        place: &ResourceKey,
+        resource: &ResourceKey,
         holder: PeerId,
         now: Instant,
     ) -> bool {
-        let challenge = self.0.get_mut(place);
+        let challenge = self.0.get_mut(resource);
         let Some(challenge) = challenge.filter(|challenge| challenge.holder != holder) else {
             return false;
         };
         challenge.holder = holder;
-        challenge.deadline = Some(now + CHALLENGE);
+        challenge.deadline = Some(now + CHALLENGE_TIMEOUT);
         true
     }
 
-    /// Ends the challenge of `place` and gives back who waited.
-    pub(crate) fn end(&mut self, place: &ResourceKey) -> VecDeque<PendingJoin<L>> {
+    /// Removes the challenge of `resource` and returns the claims that waited.
+    pub(crate) fn end(&mut self, resource: &ResourceKey) -> VecDeque<PendingJoin<L>> {
         self.0
-            .remove(place)
+            .remove(resource)
             .map(|challenge| challenge.waiting)
             .unwrap_or_default()
     }
 
-    /// The places whose holders did not answer until `now`. They stay until taken, but are not due
-    /// again.
+    /// The challenges whose deadline has passed at `now`. They stay in the table without a deadline until
+    /// [`Challenges::end`].
     pub(crate) fn take_expired(&mut self, now: Instant) -> Vec<ExpiredChallenge> {
         let mut due = Vec::new();
-        for (place, challenge) in &mut self.0 {
+        for (resource, challenge) in &mut self.0 {
             let Some(deadline) = challenge.deadline.filter(|deadline| *deadline <= now) else {
                 continue;
             };
             challenge.deadline = None;
             due.push(ExpiredChallenge {
-                resource: place.clone(),
-                is_heard: now - deadline < STANDSTILL,
+                resource: resource.clone(),
+                fired_in_time: now - deadline < LATE_TIMEOUT,
             });
         }
         due
     }
 
-    /// Begins a challenge anew.
-    pub(crate) fn restart(&mut self, place: &ResourceKey, now: Instant) {
-        if let Some(challenge) = self.0.get_mut(place) {
-            challenge.deadline = Some(now + CHALLENGE);
+    /// Sets a new deadline for the challenge of a resource.
+    pub(crate) fn restart(&mut self, resource: &ResourceKey, now: Instant) {
+        if let Some(challenge) = self.0.get_mut(resource) {
+            challenge.deadline = Some(now + CHALLENGE_TIMEOUT);
         }
     }
 
@@ -155,7 +158,7 @@ impl<L> Challenges<L> {
             .min()
     }
 
-    /// The wish of a peer for a place in `room`, if it waits for one.
+    /// The join of a peer that waits for an address in `room`.
     pub(crate) fn pending_join_mut(
         &mut self,
         peer: PeerId,
@@ -166,10 +169,10 @@ impl<L> Challenges<L> {
             .filter(|(claimed, _)| matches!(claimed, ResourceKey::Address(at, _) if at == room));
         of_room
             .flat_map(|(_, challenge)| &mut challenge.waiting)
-            .find(|wish| wish.member.peer == peer)
+            .find(|pending| pending.member.peer == peer)
     }
 
-    /// Forgets the claims of a peer to addresses in `room` other than `address`, and gives them back.
+    /// Removes and returns the claims of a peer to addresses in `room` other than `address`.
     pub(crate) fn remove_other_claims(
         &mut self,
         peer: PeerId,
@@ -181,7 +184,7 @@ impl<L> Challenges<L> {
         })
     }
 
-    /// Forgets the claims of a peer to a seat of a log, and gives them back.
+    /// Removes and returns the claims of a peer to the resources of a log.
     pub(crate) fn remove_claims(&mut self, peer: PeerId, log: &LogId) -> Vec<PendingJoin<L>> {
         self.remove_claims_where(peer, |claimed| match (claimed, log) {
             (ResourceKey::Room(room) | ResourceKey::Address(room, _), LogId::Room(left)) => {
@@ -195,16 +198,17 @@ impl<L> Challenges<L> {
     fn remove_claims_where(
         &mut self,
         peer: PeerId,
-        is_concerned: impl Fn(&ResourceKey) -> bool,
+        matches: impl Fn(&ResourceKey) -> bool,
     ) -> Vec<PendingJoin<L>> {
-        let mut forgotten = Vec::new();
+        let mut removed = Vec::new();
         self.0.retain(|claimed, challenge| {
-            let wish = (challenge.waiting.iter()).position(|wish| wish.member.peer == peer);
-            if let Some(index) = wish.filter(|_| is_concerned(claimed)) {
-                forgotten.extend(challenge.waiting.remove(index));
+            let pending =
+                (challenge.waiting.iter()).position(|pending| pending.member.peer == peer);
+            if let Some(index) = pending.filter(|_| matches(claimed)) {
+                removed.extend(challenge.waiting.remove(index));
             }
             !challenge.waiting.is_empty()
         });
-        forgotten
+        removed
     }
 }

@@ -1,4 +1,4 @@
-//! The machine's two doors: what goes in, and what comes out.
+//! The inputs and outputs of the hub, and the commands of a client session.
 
 use std::{num::NonZeroUsize, sync::Arc};
 
@@ -10,85 +10,85 @@ use crate::{
     message::RelayedMessage,
 };
 
-/// What a client asks, in the words of its session.
+/// A request of a client, as its dialect session decodes it.
 #[derive(Debug)]
 pub enum Command {
-    /// Have this name alone in the room, or with `None` in the space.
+    /// Claim a name that is unique in the room, or with `None` in the space.
     Claim(Option<RoomName>, DisplayName),
-    /// Give back a claimed name, or withdraw a claim that is not answered yet.
+    /// Release a claimed name, or withdraw a claim that is not answered yet.
     Release(Option<RoomName>, DisplayName),
-    /// Enter a room under this address.
+    /// Join a room under this address.
     Join {
-        /// The room.
+        /// The room's name.
         room: RoomName,
-        /// What the others of the room will call it.
+        /// The address by which members name the new member.
         address: Address,
-        /// What people will call it.
+        /// The display name.
         name: Option<DisplayName>,
-        /// What else it asks for.
+        /// Further options of the join.
         options: JoinOptions,
     },
     /// Leave a room.
     Leave {
-        /// The room.
+        /// The room's name.
         room: RoomName,
-        /// Whether members of the same dialect are told.
+        /// The members that are notified, and the reason.
         kind: LeaveKind,
     },
-    /// Send something to members of a room.
+    /// Send a message to members of a room.
     Send {
-        /// The room.
+        /// The room's name.
         room: RoomName,
-        /// To whom.
+        /// The receivers.
         to: Target,
-        /// What.
+        /// The message.
         message: RelayedMessage,
     },
-    /// Say who else is in a room.
+    /// List the other members of a room.
     List(RoomName),
 }
 
-/// What a client asks for besides its seat.
+/// The options of a join.
 #[derive(Clone, Debug, Default)]
 pub struct JoinOptions {
-    /// By what it will show that its address is its own.
+    /// The secret with which the client can reclaim its address after a lost connection.
     pub token: Option<Token>,
-    /// It wants to be alone with so many, itself included: those who ask for the same at that time.
+    /// Size of the group that the member joins, itself included. The group consists of the members that ask for
+    /// a group at the same time.
     pub group_size: Option<NonZeroUsize>,
-    /// The room is closed to other dialects: in these, the same name is another room.
+    /// The room is closed to other dialects: in other dialects the same name is another room.
     pub closed_to_other_dialects: bool,
 }
 
-/// To whom something is sent.
+/// The receivers of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
-    /// To all others of the room.
+    /// All other members of the room.
     Everyone,
-    /// To the member with this id.
+    /// The member with this id.
     Peer(PeerId),
-    /// To the member with this address.
+    /// The member with this address.
     Address(Address),
-    /// To the member with this address; if there is none, to the next one who has it, if he comes
-    /// soon.
+    /// The member with this address. If there is none, the message waits a few seconds for a member with it.
     AddressOrWait(Address),
 }
 
-/// How a departure is told.
+/// The members that are notified of a leave, and its reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LeaveKind {
-    /// To everybody.
+    /// The client has left; all members are notified.
     Announced,
-    /// Only to members whose dialect differs: its own kind was not to be told (`mesh` has this).
+    /// The client has left; only members of other dialects are notified (used by `mesh`).
     Silent,
-    /// To everybody. It did not ask for it, but lost its connection: where it has shown a
-    /// [`Token`], its address is kept for it.
+    /// The connection was lost; all members are notified. If the member has a [`Token`], its address stays
+    /// reserved for it.
     ConnectionLost,
 }
 
-/// What a [`Hub`](crate::Hub) holds something about; says which hub is to be asked.
+/// The key of a claimable resource. It determines the [`Hub`](crate::Hub) that is responsible.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ResourceKey {
-    /// A room.
+    /// A whole room.
     Room(RoomId),
     /// An address within a room.
     Address(RoomId, Address),
@@ -97,7 +97,7 @@ pub enum ResourceKey {
 }
 
 impl ResourceKey {
-    /// The log that says who holds it.
+    /// The log that decides the holder.
     #[must_use]
     pub fn log(&self) -> LogId {
         match self {
@@ -107,27 +107,27 @@ impl ResourceKey {
     }
 }
 
-/// What a peer asks of a hub, with its rights already settled by [`Peer`](crate::Peer).
+/// A request of a peer to a hub, already authorized by [`Peer`](crate::Peer).
 #[derive(Clone, Debug)]
 pub enum HubRequest {
-    /// Have this name alone.
+    /// Claim this name.
     Claim(NameId, Identity),
-    /// Give it back.
+    /// Release this name.
     Release(NameId),
-    /// Enter a room.
+    /// Join a room.
     Join(RoomId, Arc<Member>, JoinId),
     /// Leave a room.
     Leave(RoomId, LeaveKind),
-    /// Send something to members of a room.
+    /// Send a message to members of a room.
     Send(RoomId, Target, Arc<RelayedMessage>),
-    /// Say who else is in a room.
+    /// List the other members of a room.
     List(RoomId),
-    /// The holder of a probed place is alive.
+    /// The holder of a probed resource is alive.
     Alive(ResourceKey),
 }
 
 impl HubRequest {
-    /// What is asked about.
+    /// The resource that the request is about.
     #[must_use]
     pub fn resource(&self) -> ResourceKey {
         match self {
@@ -136,7 +136,7 @@ impl HubRequest {
             | Self::Leave(room, _)
             | Self::Send(room, _, _)
             | Self::List(room) => ResourceKey::Room(room.clone()),
-            Self::Alive(place) => place.clone(),
+            Self::Alive(resource) => resource.clone(),
         }
     }
 }
@@ -144,14 +144,14 @@ impl HubRequest {
 /// One change in a room's ordered log of membership.
 #[derive(Clone, Debug)]
 pub enum Change {
-    /// Somebody enters.
+    /// A member joins.
     Join(Arc<Member>),
-    /// Somebody leaves.
+    /// A member leaves.
     Leave(PeerId, LeaveCause),
 }
 
 impl Change {
-    /// Whom it is about.
+    /// The member that joins or leaves.
     #[must_use]
     pub fn peer(&self) -> PeerId {
         match self {
@@ -161,85 +161,83 @@ impl Change {
     }
 }
 
-/// What a hub is told. `L` is what its driver calls a local connection.
+/// An input of a hub. `L` is the driver's handle of a local connection.
 #[derive(Debug)]
 pub enum Input<L> {
-    /// A peer of this node asks something.
+    /// A request of a peer of this node.
     Request {
-        /// Who.
+        /// The peer.
         peer: PeerId,
-        /// Where answers go.
+        /// The connection that gets the answer.
         local: L,
-        /// What.
+        /// The request.
         request: HubRequest,
     },
-    /// The engine has ordered a change.
+    /// The engine has committed a change.
     Committed(LogId, Entry),
-    /// The engine has not ordered a change that was proposed here.
+    /// The engine has rejected a change that this hub proposed.
     Rejected(LogId, PeerId, RejectReason),
-    /// Another node says something.
+    /// A message of another node.
     NodeMessage(NodeId, NodeMessage),
-    /// What this node had to say to another cannot be brought there.
+    /// A message of this node that could not be delivered to another node.
     Undeliverable(NodeMessage),
-    /// The host program speaks to members of a room as the server.
+    /// The host program sends a message to members of a room as the server.
     Announce {
-        /// The room.
+        /// The room's name.
         room: RoomId,
-        /// To whom.
+        /// The receivers.
         to: Target,
-        /// In whose name.
+        /// The sender that the receivers see.
         from: Arc<Member>,
-        /// What.
+        /// The message.
         message: Arc<RelayedMessage>,
     },
     /// The host program ends a member's connection.
     Kick {
-        /// The room.
+        /// The room's name.
         room: RoomId,
-        /// The member.
+        /// The member's address.
         address: Address,
     },
 }
 
-/// What follows from an input.
+/// An output of a hub, for its driver to apply.
 #[derive(Debug)]
 pub enum Effect<L> {
     /// Put the event into this connection's outbox.
     Deliver(L, Arc<Event>),
-    /// Let the engine order a change. It is answered by one [`Input::Committed`] or
-    /// [`Input::Rejected`].
+    /// Propose a change to the engine. The answer is one [`Input::Committed`] or [`Input::Rejected`].
     Propose {
-        /// Whose log.
+        /// The log to append to.
         log: LogId,
-        /// The last position of the log known here, at the moment when the effect is fetched.
+        /// The last position of the log that this hub knows when the effect is polled.
         known_position: Position,
-        /// The change.
+        /// The proposed change.
         change: Change,
     },
-    /// Let the engine bring this to another node.
+    /// Send a message to another node through the engine.
     Send(NodeId, NodeMessage),
-    /// A request of this connection has caused this. The driver charges it to the connection's budgets.
+    /// A cost that a request of this connection has caused. The driver charges it to the connection's budgets.
     Charge(L, Charge),
 }
 
-/// The work that a client's request has caused beyond one delivery to one receiver, which its driver
-/// counts itself.
+/// The cost of a client's request beyond one delivery to one receiver. The driver counts that delivery itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Charge {
-    /// The server sends so many frames, on all nodes.
+    /// The frames that the server sends, on all nodes.
     Deliveries {
-        /// Frames; of a list, its entries.
+        /// Number of frames; for a list, its entries.
         count: usize,
-        /// Bytes of all of them.
+        /// Bytes of all frames together.
         bytes: usize,
     },
-    /// A frame was passed to a receiver of whose outbox more than half is waiting. The driver, which
-    /// knows the outboxes, finds this out.
+    /// A frame was delivered to a receiver whose outbox is more than half full. The driver creates this charge,
+    /// because it has the outboxes.
     SlowReceiver {
-        /// Bytes of the frame.
+        /// Bytes of the delivered frame.
         bytes: usize,
     },
-    /// A frame was passed to this peer, which the client had not been told of. Only for dialects without
+    /// A frame was delivered to this peer, to which the client was not introduced. Only for dialects without
     /// presence.
     Reached(PeerId),
 }

@@ -1,10 +1,11 @@
-//! What is due when: one time per key, the earliest first.
+//! A timer queue with one deadline per key, earliest first.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::{Duration, Instant},
 };
 
+/// The deadlines, indexed by time and by key.
 #[derive(Debug)]
 pub(crate) struct Deadlines<K> {
     by_time: BTreeSet<(Instant, K)>,
@@ -21,7 +22,8 @@ impl<K> Default for Deadlines<K> {
 }
 
 impl<K: Ord + Clone> Deadlines<K> {
-    /// Makes `key` due when `after` has passed, and no earlier. A time beyond all clocks is never.
+    /// Sets the deadline of `key` to `now + after`, replacing an earlier one. If the sum overflows, there is no
+    /// deadline.
     pub(crate) fn set(&mut self, key: K, now: Instant, after: Duration) {
         self.clear(&key);
         if let Some(at) = now.checked_add(after) {
@@ -40,13 +42,13 @@ impl<K: Ord + Clone> Deadlines<K> {
         self.by_time.first().map(|(at, _)| *at)
     }
 
-    /// What is due at `now`, the earliest first. It is not due again.
+    /// Removes and returns the key with the earliest deadline, if that is not after `now`.
     pub(crate) fn pop_due(&mut self, now: Instant) -> Option<K> {
         self.next().filter(|at| *at <= now)?;
         self.pop()
     }
 
-    /// What is due first, whenever that is.
+    /// Removes and returns the key with the earliest deadline.
     pub(crate) fn pop(&mut self) -> Option<K> {
         let (_, key) = self.by_time.pop_first()?;
         self.by_key.remove(&key);

@@ -1,4 +1,5 @@
-//! What waits for an address that nobody has yet (see [`Target::Awaited`](crate::Target)).
+//! Messages that wait for a member with an address that no member has yet (see
+//! [`Target::AddressOrWait`](crate::Target::AddressOrWait)).
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -11,20 +12,20 @@ use crate::{
     limits::{
         ABSENT_ADDRESSES_MAX, ABSENT_BYTES_MAX, ABSENT_CANDIDATES_MAX, ABSENT_DESCRIPTIONS_MAX,
         ABSENT_FRAME_BYTES, ABSENT_HUB_BYTES_MAX, ABSENT_PAIR_BYTES_MAX, ABSENT_PAIRS_MAX,
-        ABSENT_PATIENCE, ABSENT_SHARE_BYTES_MAX, Limits, lower_limit,
+        ABSENT_SENDER_BYTES_MAX, ABSENT_TIMEOUT, Limits, lower_limit,
     },
     message::RelayedMessage,
 };
 
 type AbsentAddress = (RoomId, Address);
 
-/// What one sender has for one address.
+/// The frames of one sender for one absent address.
 #[derive(Debug)]
 pub(crate) struct DeferredFrames<L> {
     pub(crate) sender: PeerId,
     pub(crate) local: L,
-    pub(crate) relays: Vec<Arc<RelayedMessage>>,
-    /// A frame had no place: its sender is told so, even if the others are delivered.
+    pub(crate) messages: Vec<Arc<RelayedMessage>>,
+    /// A frame was dropped: the sender gets an error, even if its other frames are delivered.
     pub(crate) is_incomplete: bool,
     load: FrameCounts,
     until: Instant,
@@ -35,7 +36,7 @@ impl<L> DeferredFrames<L> {
         Self {
             sender,
             local,
-            relays: Vec::new(),
+            messages: Vec::new(),
             is_incomplete: false,
             load: FrameCounts::default(),
             until,
@@ -52,15 +53,15 @@ struct FrameCounts {
 }
 
 impl FrameCounts {
-    fn plus(self, relay: &RelayedMessage) -> Self {
-        let (descriptions, candidates) = match relay.kind.is_description() {
+    fn plus(self, message: &RelayedMessage) -> Self {
+        let (descriptions, candidates) = match message.kind.is_description() {
             true => (1, 0),
             false => (0, 1),
         };
         Self {
             descriptions: self.descriptions + descriptions,
             candidates: self.candidates + candidates,
-            bytes: self.bytes + charged_bytes(relay),
+            bytes: self.bytes + charged_bytes(message),
         }
     }
 
@@ -71,24 +72,24 @@ impl FrameCounts {
     }
 }
 
-/// The bytes that a frame is counted for.
-fn charged_bytes(relay: &RelayedMessage) -> usize {
-    relay.frame.len() + ABSENT_FRAME_BYTES
+/// The bytes that a frame is charged for: its text and a constant overhead.
+fn charged_bytes(message: &RelayedMessage) -> usize {
+    message.frame.len() + ABSENT_FRAME_BYTES
 }
 
-/// What one sender has waiting in all.
+/// The usage of one sender over all absent addresses.
 #[derive(Debug, Default)]
 struct SenderUsage {
     bytes: usize,
     wanted: BTreeSet<AbsentAddress>,
 }
 
-/// Frames for addresses that nobody has, oldest first.
+/// Frames for absent addresses, oldest first.
 #[derive(Debug)]
 pub(crate) struct DeferredDelivery<L> {
     queues: BTreeMap<AbsentAddress, Vec<DeferredFrames<L>>>,
     by_time: BTreeSet<(Instant, PeerId, RoomId, Address)>,
-    shares: HashMap<PeerId, SenderUsage>,
+    senders: HashMap<PeerId, SenderUsage>,
     /// Bytes of all frames.
     bytes: usize,
 }
@@ -98,37 +99,37 @@ impl<L> Default for DeferredDelivery<L> {
         Self {
             queues: BTreeMap::new(),
             by_time: BTreeSet::new(),
-            shares: HashMap::new(),
+            senders: HashMap::new(),
             bytes: 0,
         }
     }
 }
 
 impl<L> DeferredDelivery<L> {
-    /// Keeps a frame for an absent address, or notes that it has no place: either way the sender is told
-    /// once if the address stays absent. Returns false if the sender waits for too many addresses.
+    /// Queues a frame for an absent address. If a limit is reached, records that the frame is lost. The sender
+    /// gets one error if the address stays absent. Returns false if the sender waits for too many addresses.
     pub(crate) fn defer(
         &mut self,
         wanted: &AbsentAddress,
         (sender, local): (PeerId, L),
-        relay: &Arc<RelayedMessage>,
+        message: &Arc<RelayedMessage>,
         limits: &Limits,
         now: Instant,
     ) -> bool {
-        if !self.has_place(wanted, sender, relay, limits) {
+        if !self.has_capacity(wanted, sender, message, limits) {
             return self.note_lost(wanted, (sender, local), now);
         }
         let Some(waiting) = self.entry(wanted, sender, local, now) else {
             return false;
         };
-        waiting.load = waiting.load.plus(relay);
-        waiting.relays.push(relay.clone());
-        self.shares.entry(sender).or_default().bytes += charged_bytes(relay);
-        self.bytes += charged_bytes(relay);
+        waiting.load = waiting.load.plus(message);
+        waiting.messages.push(message.clone());
+        self.senders.entry(sender).or_default().bytes += charged_bytes(message);
+        self.bytes += charged_bytes(message);
         true
     }
 
-    /// Notes that a frame for an address is lost. Returns false if its sender waits for too many addresses.
+    /// Records that a frame for an address is lost. Returns false if its sender waits for too many addresses.
     pub(crate) fn note_lost(
         &mut self,
         wanted: &AbsentAddress,
@@ -141,7 +142,7 @@ impl<L> DeferredDelivery<L> {
             .is_some()
     }
 
-    /// The frames of a sender for an address, new if there are none. `None` if it waits for too many addresses.
+    /// The entry of a sender for an address, created if missing. `None` if the sender waits for too many addresses.
     fn entry(
         &mut self,
         wanted: &AbsentAddress,
@@ -149,18 +150,18 @@ impl<L> DeferredDelivery<L> {
         local: L,
         now: Instant,
     ) -> Option<&mut DeferredFrames<L>> {
-        let share = self.shares.get(&sender);
-        let is_new = share.is_none_or(|share| !share.wanted.contains(wanted));
-        let addresses = share.map_or(0, |share| share.wanted.len());
+        let usage = self.senders.get(&sender);
+        let is_new = usage.is_none_or(|usage| !usage.wanted.contains(wanted));
+        let addresses = usage.map_or(0, |usage| usage.wanted.len());
         let is_full = addresses >= ABSENT_ADDRESSES_MAX || self.by_time.len() >= ABSENT_PAIRS_MAX;
         if is_new && is_full {
             return None;
         }
-        let share = self.shares.entry(sender).or_default();
+        let usage = self.senders.entry(sender).or_default();
         let queue = self.queues.entry(wanted.clone()).or_default();
         if is_new {
-            share.wanted.insert(wanted.clone());
-            let waiting = DeferredFrames::new(sender, local, now + ABSENT_PATIENCE);
+            usage.wanted.insert(wanted.clone());
+            let waiting = DeferredFrames::new(sender, local, now + ABSENT_TIMEOUT);
             let (room, address) = wanted.clone();
             self.by_time.insert((waiting.until, sender, room, address));
             queue.push(waiting);
@@ -168,11 +169,11 @@ impl<L> DeferredDelivery<L> {
         queue.iter_mut().find(|waiting| waiting.sender == sender)
     }
 
-    fn has_place(
+    fn has_capacity(
         &self,
         wanted: &AbsentAddress,
         sender: PeerId,
-        relay: &RelayedMessage,
+        message: &RelayedMessage,
         limits: &Limits,
     ) -> bool {
         let queue = self.queues.get(wanted).map_or(&[][..], Vec::as_slice);
@@ -183,14 +184,14 @@ impl<L> DeferredDelivery<L> {
         let bytes_max = lower_limit(ABSENT_BYTES_MAX, limits.outbox_bytes / 2);
         let own = queue.iter().find(|waiting| waiting.sender == sender);
         let own = own.map_or(FrameCounts::default(), |waiting| waiting.load);
-        let share = self.shares.get(&sender).map_or(0, |share| share.bytes);
-        own.plus(relay).is_allowed()
-            && bytes + charged_bytes(relay) <= bytes_max
-            && share + charged_bytes(relay) <= ABSENT_SHARE_BYTES_MAX
-            && self.bytes + charged_bytes(relay) <= ABSENT_HUB_BYTES_MAX
+        let usage = self.senders.get(&sender).map_or(0, |usage| usage.bytes);
+        own.plus(message).is_allowed()
+            && bytes + charged_bytes(message) <= bytes_max
+            && usage + charged_bytes(message) <= ABSENT_SENDER_BYTES_MAX
+            && self.bytes + charged_bytes(message) <= ABSENT_HUB_BYTES_MAX
     }
 
-    /// What waits for this address, by sender.
+    /// Removes and returns the frames for this address, by sender.
     pub(crate) fn take(&mut self, room: &RoomId, address: &Address) -> Vec<DeferredFrames<L>> {
         if self.queues.is_empty() {
             return Vec::new();
@@ -203,23 +204,23 @@ impl<L> DeferredDelivery<L> {
         queue
     }
 
-    /// Takes a sender's frames for one address out of the books.
+    /// Subtracts an entry from the usage of its sender and from the totals.
     fn unaccount(&mut self, (room, address): &AbsentAddress, waiting: &DeferredFrames<L>) {
         let sender = waiting.sender;
         self.by_time
             .remove(&(waiting.until, sender, room.clone(), address.clone()));
         self.bytes -= waiting.load.bytes;
-        let Some(share) = self.shares.get_mut(&sender) else {
+        let Some(usage) = self.senders.get_mut(&sender) else {
             return;
         };
-        share.bytes -= waiting.load.bytes;
-        share.wanted.remove(&(room.clone(), address.clone()));
-        if share.wanted.is_empty() {
-            self.shares.remove(&sender);
+        usage.bytes -= waiting.load.bytes;
+        usage.wanted.remove(&(room.clone(), address.clone()));
+        if usage.wanted.is_empty() {
+            self.senders.remove(&sender);
         }
     }
 
-    /// What one sender has for one address.
+    /// Removes and returns the entry of one sender for one address.
     fn remove(&mut self, wanted: &AbsentAddress, sender: PeerId) -> Option<DeferredFrames<L>> {
         let queue = self.queues.get_mut(wanted)?;
         let index = queue.iter().position(|waiting| waiting.sender == sender)?;
@@ -231,31 +232,31 @@ impl<L> DeferredDelivery<L> {
         Some(waiting)
     }
 
-    /// The sender leaves a room: it waits for nobody there any more.
+    /// Removes all entries of a sender that leaves a room.
     pub(crate) fn remove_sender(&mut self, sender: PeerId, room: &RoomId) {
-        let Some(share) = self.shares.get(&sender) else {
+        let Some(usage) = self.senders.get(&sender) else {
             return;
         };
-        let wanted = share.wanted.iter().filter(|(of, _)| of == room);
+        let wanted = usage.wanted.iter().filter(|(of, _)| of == room);
         for wanted in wanted.cloned().collect::<Vec<_>>() {
             self.remove(&wanted, sender);
         }
     }
 
-    /// Who has waited in vain until `now`, and for whom.
+    /// Removes and returns the entries that have expired at `now`, with their addresses.
     pub(crate) fn take_expired(&mut self, now: Instant) -> Vec<(AbsentAddress, DeferredFrames<L>)> {
-        let mut due = Vec::new();
+        let mut expired = Vec::new();
         while let Some((until, sender, room, address)) = self.by_time.first().cloned() {
             if until > now {
                 break;
             }
             let wanted = (room, address);
             match self.remove(&wanted, sender) {
-                Some(waiting) => due.push((wanted, waiting)),
+                Some(waiting) => expired.push((wanted, waiting)),
                 None => drop(self.by_time.pop_first()),
             }
         }
-        due
+        expired
     }
 
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
@@ -288,24 +289,24 @@ mod tests {
     #[test]
     #[expect(
         clippy::disallowed_methods,
-        reason = "an Instant can be had in no other way; what happens does not depend on which it is"
+        reason = "there is no other way to get an Instant; the test does not depend on its value"
     )]
     fn the_frames_of_all_senders_together_are_bounded() {
         let (limits, now) = (Limits::default(), Instant::now());
         let frame = ByteString::from("x".repeat(300 * 1024));
-        let relay = RelayedMessage::new("d", MessageKind::Offer, frame, |_, _| true);
-        let relay = Arc::new(relay);
-        let mut absent = DeferredDelivery::default();
-        let senders = ABSENT_HUB_BYTES_MAX / relay.frame.len() + 10;
+        let message = RelayedMessage::new("d", MessageKind::Offer, frame, |_, _| true);
+        let message = Arc::new(message);
+        let mut deferred = DeferredDelivery::default();
+        let senders = ABSENT_HUB_BYTES_MAX / message.frame.len() + 10;
         for number in 0..senders {
             let wanted = wanted(number);
-            assert!(absent.defer(&wanted, sender(number), &relay, &limits, now));
+            assert!(deferred.defer(&wanted, sender(number), &message, &limits, now));
         }
-        assert!(absent.bytes <= ABSENT_HUB_BYTES_MAX);
-        let given_up = absent.take_expired(now + ABSENT_PATIENCE);
-        assert_eq!(given_up.len(), senders, "each sender is told");
-        let lost = given_up.iter().filter(|(_, waiting)| waiting.is_incomplete);
+        assert!(deferred.bytes <= ABSENT_HUB_BYTES_MAX);
+        let expired = deferred.take_expired(now + ABSENT_TIMEOUT);
+        assert_eq!(expired.len(), senders, "each sender gets one error");
+        let lost = expired.iter().filter(|(_, waiting)| waiting.is_incomplete);
         assert!(lost.count() >= 10);
-        assert_eq!(absent.bytes, 0);
+        assert_eq!(deferred.bytes, 0);
     }
 }

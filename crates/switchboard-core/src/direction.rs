@@ -1,12 +1,11 @@
-//! What of a user is connected, in a call as in a room: at most one microphone, at most one pair
-//! of headphones.
+//! The connected audio of a user in a call or room: at most one microphone and one pair of headphones.
 
 use crate::{
     id::{User, VoiceRoomId},
     voice_event::VoiceEvent,
 };
 
-/// Which way the audio of a connection goes.
+/// The direction of the audio of a connection, seen from the user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Direction {
     /// From a microphone to the server. Wire: `/upCall`, `/upRoom`.
@@ -15,7 +14,7 @@ pub enum Direction {
     Subscribe,
 }
 
-/// Which of the two is connected.
+/// The audio directions that a user has connected.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ConnectedAudio {
     pub(crate) mic: bool,
@@ -23,8 +22,8 @@ pub(crate) struct ConnectedAudio {
 }
 
 impl ConnectedAudio {
-    pub(crate) fn has(self, way: Direction) -> bool {
-        match way {
+    pub(crate) fn has(self, direction: Direction) -> bool {
+        match direction {
             Direction::Publish => self.mic,
             Direction::Subscribe => self.headphones,
         }
@@ -34,17 +33,17 @@ impl ConnectedAudio {
         !self.mic && !self.headphones
     }
 
-    /// Connects or disconnects one; false if it was so before.
-    pub(crate) fn set(&mut self, way: Direction, on: bool) -> bool {
-        let end = match way {
+    /// Connects or disconnects one direction. Returns false if nothing has changed.
+    pub(crate) fn set(&mut self, direction: Direction, on: bool) -> bool {
+        let connected = match direction {
             Direction::Publish => &mut self.mic,
             Direction::Subscribe => &mut self.headphones,
         };
-        std::mem::replace(end, on) != on
+        std::mem::replace(connected, on) != on
     }
 
-    /// What the others are told of it.
-    pub(crate) fn of(self, from: User, room: Option<VoiceRoomId>) -> VoiceEvent {
+    /// The event that tells other users about this state.
+    pub(crate) fn to_event(self, from: User, room: Option<VoiceRoomId>) -> VoiceEvent {
         VoiceEvent::AudioConf {
             from,
             room,

@@ -1,14 +1,14 @@
-//! Why something was not done. The words for people are the dialects' matter.
+//! The error codes of failed requests. The messages for people are in the dialects.
 
 use crate::{
     command::Target,
     id::{Address, JoinId, NameError, NameId, RoomName},
 };
 
-/// The reason, typed. [`ErrorCode::as_str`] is what programs read.
+/// The reason of a failed request. [`ErrorCode::as_str`] is the code for programs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ErrorCode {
-    /// The frame is not what the dialect's frames are made of (bad JSON, not an object, not UTF-8).
+    /// The frame cannot be parsed as a frame of the dialect (bad JSON, not an object, not UTF-8).
     Malformed,
     /// The interpreted part of the frame is nested deeper than `json_depth`.
     TooDeep,
@@ -24,34 +24,34 @@ pub enum ErrorCode {
     NameTooLong(&'static str),
     /// A name has no character that people can see.
     InvisibleName(&'static str),
-    /// The name is kept for the server itself.
+    /// The name is reserved for the server.
     Reserved,
-    /// The connection was over one of its rates for `flood_secs`, or sent too much before it was let in.
+    /// The connection exceeded one of its rates for `flood_secs`, or sent too much before it was admitted.
     TooManyFrames,
-    /// No first frame in time.
+    /// The client did not send its first frame in time.
     FirstFrameTimeout,
     /// The sender is in no room, or not in this one.
     NotInRoom,
-    /// Nobody of that address is in the room.
+    /// The room has no member with that address.
     NoSuchPeer,
-    /// Nobody of that address has come in the time that the sender waited.
+    /// No member with that address has joined while the message waited.
     Expired,
-    /// The receiver's dialect has no words for this.
+    /// The receiver's dialect cannot express the message.
     Untranslatable,
     /// The room has `room_members` members.
     RoomFull,
     /// The peer is in `rooms_per_peer` rooms.
     TooManyRooms,
-    /// Somebody alive has this name.
+    /// A live peer has this name.
     Taken,
-    /// The access check said no.
+    /// The access check denied the request.
     Denied,
-    /// The other nodes, or what joins them, cannot be reached; later it may go.
+    /// The other nodes or the store cannot be reached. The request can be retried later.
     Unavailable,
 }
 
 impl ErrorCode {
-    /// The reason as a word for programs. Part of the wire: do not change.
+    /// The code for programs. It is part of the wire format and must not change.
     #[must_use]
     pub fn as_str(&self) -> &'static str {
         match self {
@@ -78,7 +78,7 @@ impl ErrorCode {
         }
     }
 
-    /// The refusal of `field` for this error.
+    /// The code for an invalid name in `field`.
     #[must_use]
     pub fn of_name(field: &'static str, error: NameError) -> Self {
         match error {
@@ -89,27 +89,27 @@ impl ErrorCode {
     }
 }
 
-/// What the one who asked is told.
+/// The error that answers a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RequestError {
-    /// Why.
+    /// The reason.
     pub code: ErrorCode,
-    /// The room it was about.
+    /// The room of the request.
     pub room: Option<RoomName>,
-    /// The peer it was about, as the client wrote it.
+    /// The target of the request, as the client wrote it.
     pub target: Option<Address>,
-    /// Which attempt to enter `room` it answers, if it was one: the peer is not in it then.
+    /// The join of `room` that this error answers. The peer is not in the room then.
     pub join: Option<JoinId>,
-    /// The name that was claimed, if it answers a claim: the peer does not have it.
+    /// The claim that this error answers. The peer does not hold the name then.
     pub claim: Option<NameId>,
 }
 
 impl RequestError {
-    /// A refusal with that reason alone.
+    /// An error with this code and no context.
     #[must_use]
-    pub fn new(reason: ErrorCode) -> Self {
+    pub fn new(code: ErrorCode) -> Self {
         Self {
-            code: reason,
+            code,
             room: None,
             target: None,
             join: None,
@@ -117,7 +117,7 @@ impl RequestError {
         }
     }
 
-    /// The same, about this room.
+    /// The same error, about this room.
     #[must_use]
     pub fn in_room(self, room: &RoomName) -> Self {
         Self {
@@ -126,25 +126,25 @@ impl RequestError {
         }
     }
 
-    /// The refusal to let a peer into `room`.
+    /// The error that answers a join of `room`.
     #[must_use]
-    pub fn join(reason: ErrorCode, room: &RoomName, attempt: JoinId) -> Self {
+    pub fn join(code: ErrorCode, room: &RoomName, join_id: JoinId) -> Self {
         Self {
-            join: Some(attempt),
-            ..Self::new(reason).in_room(room)
+            join: Some(join_id),
+            ..Self::new(code).in_room(room)
         }
     }
 
-    /// The refusal to give a peer this name.
+    /// The error that answers the claim of a name.
     #[must_use]
-    pub fn claim(reason: ErrorCode, name: NameId) -> Self {
+    pub fn claim(code: ErrorCode, name: NameId) -> Self {
         Self {
             claim: Some(name),
-            ..Self::new(reason)
+            ..Self::new(code)
         }
     }
 
-    /// The same, about a frame for this target.
+    /// The same error, about a frame for this target.
     #[must_use]
     pub(crate) fn to(self, target: Target) -> Self {
         let target = match target {
@@ -157,7 +157,7 @@ impl RequestError {
 }
 
 impl From<ErrorCode> for RequestError {
-    fn from(reason: ErrorCode) -> Self {
-        Self::new(reason)
+    fn from(code: ErrorCode) -> Self {
+        Self::new(code)
     }
 }

@@ -1,4 +1,4 @@
-//! What a peer may be told.
+//! The events that a hub delivers to its peers.
 
 use std::sync::Arc;
 
@@ -10,76 +10,77 @@ use crate::{
     message::RelayedMessage,
 };
 
-/// What a peer is told, in the order in which it happened.
+/// An event for one peer. A peer gets its events in the order in which they happened.
 #[derive(Debug)]
 pub enum Event {
-    /// The name you claimed is yours.
+    /// The receiver holds the name that it claimed.
     Claimed(NameId),
-    /// You are in the room, and who was there before you, oldest first, each with who calls.
+    /// The receiver has joined the room. Lists the earlier members, oldest first, each with the receiver's role.
     Joined {
-        /// The room.
+        /// The room of the members.
         room: RoomId,
-        /// The others.
+        /// The other members.
         others: Vec<(Arc<Member>, OfferRole)>,
     },
-    /// You asked to join a room that you are in: who else is there now.
+    /// Answer to a join of a room that the receiver is in: the other members.
     Rejoined {
-        /// The room.
+        /// The room of the members.
         room: RoomId,
-        /// The others.
+        /// The other members.
         others: Vec<Arc<Member>>,
     },
-    /// You asked who else is there.
+    /// Answer to a list request: the other members.
     Members {
-        /// The room.
+        /// The room of the members.
         room: RoomId,
-        /// The others.
+        /// The other members.
         others: Vec<Arc<Member>>,
     },
-    /// Somebody has come into your room.
+    /// A member has joined a room of the receiver.
     Introduced {
-        /// The room.
+        /// The room of the member.
         room: RoomId,
-        /// Who.
+        /// The member that has joined.
         peer: Arc<Member>,
-        /// Who calls.
+        /// The receiver's role.
         role: OfferRole,
     },
-    /// Somebody has left your room.
+    /// A member has left a room of the receiver.
     Departed {
-        /// The room.
+        /// The room of the member.
         room: RoomId,
-        /// Who.
+        /// The member that has left.
         peer: Arc<Member>,
-        /// Whether it asked to go quietly.
+        /// `Silent` if the member asked for that, else `Announced`.
         kind: LeaveKind,
     },
-    /// Somebody has sent you something.
+    /// A message from a member or from the server.
     Received {
-        /// The room that you share.
+        /// The room of sender and receiver.
         room: RoomId,
-        /// Who.
+        /// The sender.
         from: Arc<Member>,
-        /// Whether it was for you alone.
+        /// Whether it was sent to this receiver only.
         direct: bool,
-        /// What.
+        /// The message.
         message: Arc<RelayedMessage>,
     },
-    /// Somebody claims a name that you hold: show that you are alive, by [`crate::HubRequest::Alive`] for it.
+    /// Another client claims a resource that the receiver holds. The receiver answers with
+    /// [`crate::HubRequest::Alive`] if it is alive.
     Probe(ResourceKey),
-    /// You are thrown out; your connection ends.
+    /// The receiver is evicted; its connection ends.
     Evicted(EvictionReason),
-    /// What you asked is not done.
+    /// A request of the receiver has failed.
     RequestFailed(RequestError),
 }
 
-/// Why a connection is ended from inside.
+/// The reason of an eviction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EvictionReason {
-    /// It did not answer when its name was claimed.
+    /// The client did not answer the probe of a challenge.
     Unresponsive,
-    /// The same proven identity has come again.
+    /// A newer connection has the same proven identity or token.
     Replaced,
-    /// The host program said so.
+    /// The host program has removed the member.
     Kicked,
 }

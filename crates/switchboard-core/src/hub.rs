@@ -1,4 +1,4 @@
-//! The rooms and names of one shard of a node.
+//! The state machine of the rooms and names of one shard.
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
@@ -14,7 +14,7 @@ use crate::{
     event::{Event, EvictionReason},
     id::{Address, JoinId, NameId, PeerId, Position, RoomId},
     introduction::{DialectTraits, Identity, Member},
-    limits::{EARLY_BYTES_MAX, EARLY_MAX, Limits, NOTICE_BYTES, exceeds},
+    limits::{Limits, NOTICE_BYTES, QUEUED_REQUEST_BYTES_MAX, QUEUED_REQUESTS_MAX, exceeds},
     log::{LeaveCause, LogId, NodeId, NodeMessage, NodeMessageBody, Recipient},
     message::RelayedMessage,
     reservation::Reservations,
@@ -25,7 +25,7 @@ mod deferred;
 mod log;
 mod node_messages;
 
-/// Who holds a name says nothing in it.
+/// The traits of a name holder: it can neither send nor receive.
 static NAME_HOLDER: DialectTraits = DialectTraits {
     name: "name",
     signals: false,
@@ -33,7 +33,7 @@ static NAME_HOLDER: DialectTraits = DialectTraits {
     ..DialectTraits::DEFAULT
 };
 
-/// Rooms and names, as a machine. See the crate's page for how to drive it.
+/// A sans-IO state machine of rooms and names. The crate documentation says how to drive it.
 ///
 /// `L` is the driver's handle of a local connection; clones of one handle are equal to it.
 #[derive(Debug)]
@@ -41,14 +41,14 @@ pub struct Hub<L> {
     limits: Arc<Limits>,
     rooms: HashMap<LogId, Room<L>>,
     challenges: Challenges<L>,
-    /// The nodes that want to know whether the holder of a place, a peer of this node, is alive.
+    /// The nodes that have probed a resource held by a peer of this node.
     waiting_nodes: BTreeMap<ResourceKey, Vec<NodeId>>,
     reservations: Reservations,
     deferred: DeferredDelivery<L>,
     effects: VecDeque<Effect<L>>,
 }
 
-/// Who has what somebody else wants.
+/// The holder of a claimed resource.
 enum Holder<L> {
     /// A peer of this node.
     Local(L),
@@ -73,71 +73,72 @@ impl<L: Clone> Hub<L> {
         }
     }
 
-    /// Takes an input. What follows is to be fetched with [`Hub::poll_effect`].
+    /// Handles an input. The caller must then drain [`Hub::poll_effect`].
     pub fn handle(&mut self, input: Input<L>, now: Instant) {
         match input {
             Input::Request {
                 peer,
                 local,
-                request: ask,
-            } => self.handle_request(peer, local, ask, now),
+                request,
+            } => self.handle_request(peer, local, request, now),
             Input::Committed(log, entry) => self.apply_entry(&log, entry, now),
-            Input::Rejected(log, peer, why) => self.handle_rejection(&log, peer, why, now),
-            Input::NodeMessage(from, letter) => self.handle_node_message(from, letter, now),
-            Input::Undeliverable(letter) => self.handle_undeliverable(letter, now),
+            Input::Rejected(log, peer, reason) => self.handle_rejection(&log, peer, reason, now),
+            Input::NodeMessage(from, message) => self.handle_node_message(from, message, now),
+            Input::Undeliverable(message) => self.handle_undeliverable(message, now),
             Input::Announce {
                 room,
                 to,
                 from,
-                message: relay,
-            } => self.announce(&room, &to, &from, &relay),
+                message,
+            } => self.announce(&room, &to, &from, &message),
             Input::Kick { room, address } => {
                 self.evict(&ResourceKey::Address(room, address), EvictionReason::Kicked);
             }
         }
     }
 
-    /// Ends what is due at `now`: challenges, reservations, and the patience of those who wait for
-    /// somebody to come.
+    /// Expires challenges, reservations and deferred messages whose deadline has passed at `now`.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.reservations.expire(now);
         self.expire_deferred(now);
         for ExpiredChallenge {
-            resource: place,
-            is_heard,
+            resource,
+            fired_in_time,
         } in self.challenges.take_expired(now)
         {
-            match self.holder(&place) {
-                None => self.retry_pending_joins(&place, now),
+            match self.holder(&resource) {
+                None => self.retry_pending_joins(&resource, now),
                 Some((holder, _))
-                    if self.challenges.restart_for_new_holder(&place, holder, now) =>
+                    if self
+                        .challenges
+                        .restart_for_new_holder(&resource, holder, now) =>
                 {
-                    self.probe(&place);
+                    self.probe(&resource);
                 }
-                Some(_) if is_heard => self.evict(&place, EvictionReason::Unresponsive),
+                Some(_) if fired_in_time => self.evict(&resource, EvictionReason::Unresponsive),
                 Some(_) => {
-                    self.challenges.restart(&place, now);
-                    self.probe(&place);
+                    self.challenges.restart(&resource, now);
+                    self.probe(&resource);
                 }
             }
         }
     }
 
-    /// The next thing to do, if any.
+    /// Removes and returns the next effect.
     pub fn poll_effect(&mut self) -> Option<Effect<L>> {
         let mut effect = self.effects.pop_front();
         if let Some(Effect::Propose {
             log,
-            known_position: at,
+            known_position,
             ..
         }) = &mut effect
         {
-            *at = self.rooms.get(log).map(Room::position).unwrap_or_default();
+            *known_position = self.rooms.get(log).map(Room::position).unwrap_or_default();
         }
         effect
     }
 
-    /// When [`Hub::handle_timeout`] must be called at the latest, if ever.
+    /// The time of the next deadline, at or after which [`Hub::handle_timeout`] must be called.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         let deadlines = [
@@ -152,7 +153,7 @@ impl<L: Clone> Hub<L> {
     #[must_use]
     #[expect(
         clippy::disallowed_methods,
-        reason = "for the host program, which sorts as it likes; nothing here depends on the order"
+        reason = "the host program sorts the list; nothing in this crate depends on the order"
     )]
     pub fn rooms(&self) -> Vec<(RoomId, usize)> {
         let count = |(log, room): (&LogId, &Room<L>)| match log {
@@ -169,38 +170,38 @@ impl<L: Clone> Hub<L> {
         members(room.into_iter().flat_map(Room::memberships))
     }
 
-    fn handle_request(&mut self, peer: PeerId, local: L, ask: HubRequest, now: Instant) {
-        match ask {
+    fn handle_request(&mut self, peer: PeerId, local: L, request: HubRequest, now: Instant) {
+        match request {
             HubRequest::Claim(name, identity) => {
                 self.request_join(claim(peer, name, identity, local), now)
             }
             HubRequest::Release(name) => self.leave(peer, LogId::Name(name), LeaveKind::Announced),
-            HubRequest::Join(room, member, attempt) => {
+            HubRequest::Join(room, member, join_id) => {
                 let others =
                     (self.challenges).remove_other_claims(member.peer, &room, &member.address);
-                // Who asks for another address has not given up what it has to say.
-                let early = others
+                // A join under another address keeps the requests that the peer has queued.
+                let queued = others
                     .into_iter()
-                    .flat_map(|wish| wish.queued_requests)
+                    .flat_map(|pending| pending.queued_requests)
                     .collect();
-                let wish = PendingJoin {
+                let pending = PendingJoin {
                     log: LogId::Room(room),
                     member,
-                    join_id: attempt,
+                    join_id,
                     local,
-                    queued_requests: early,
+                    queued_requests: queued,
                 };
-                self.request_join(wish, now);
+                self.request_join(pending, now);
             }
-            HubRequest::Leave(room, farewell) => {
+            HubRequest::Leave(room, kind) => {
                 let log = LogId::Room(room);
                 self.charge_leave(peer, local, &log);
-                self.leave(peer, log, farewell);
+                self.leave(peer, log, kind);
             }
-            ask @ (HubRequest::Send(..) | HubRequest::List(_)) => {
-                self.handle_room_request(peer, local, ask, now)
+            request @ (HubRequest::Send(..) | HubRequest::List(_)) => {
+                self.handle_room_request(peer, local, request, now)
             }
-            HubRequest::Alive(place) => self.handle_alive(peer, &place),
+            HubRequest::Alive(resource) => self.handle_alive(peer, &resource),
         }
     }
 
@@ -208,8 +209,8 @@ impl<L: Clone> Hub<L> {
         self.effects.push_back(Effect::Deliver(to, Arc::new(event)));
     }
 
-    fn refuse(&mut self, to: L, refused: RequestError) {
-        self.deliver(to, Event::RequestFailed(refused));
+    fn refuse(&mut self, to: L, error: RequestError) {
+        self.deliver(to, Event::RequestFailed(error));
     }
 
     /// Charges `count` frames of `bytes` bytes each to a connection.
@@ -221,26 +222,25 @@ impl<L: Clone> Hub<L> {
         }
     }
 
-    /// Charges a leave to the connection that asks for it, for every member that is told of it.
+    /// Charges a leave to the connection that requests it, once for each notified member.
     fn charge_leave(&mut self, peer: PeerId, local: L, log: &LogId) {
         let room = self.rooms.get(log);
-        let seated = room.and_then(|room| Some((room, room.membership(peer)?)));
-        let told = seated.map_or(0, |(room, seat)| room.observers_of(&seat.member).count());
-        self.charge(local, told, NOTICE_BYTES);
+        let found = room.and_then(|room| Some((room, room.membership(peer)?)));
+        let notified = found.map_or(0, |(room, own)| room.observers_of(&own.member).count());
+        self.charge(local, notified, NOTICE_BYTES);
     }
 
     fn propose(&mut self, log: LogId, change: Change) {
-        let at = Position::default();
         self.effects.push_back(Effect::Propose {
             log,
-            known_position: at,
+            known_position: Position::default(),
             change,
         });
     }
 
-    fn send(&mut self, to: NodeId, log: LogId, message: NodeMessageBody) {
-        let letter = NodeMessage { log, body: message };
-        self.effects.push_back(Effect::Send(to, letter));
+    fn send(&mut self, to: NodeId, log: LogId, body: NodeMessageBody) {
+        let message = NodeMessage { log, body };
+        self.effects.push_back(Effect::Send(to, message));
     }
 
     /// The local connection of a member of this node.
@@ -248,130 +248,129 @@ impl<L: Clone> Hub<L> {
         self.rooms.get(log)?.membership(peer)?.local.clone()
     }
 
-    // Coming and going
+    // Joins and leaves
 
-    fn request_join(&mut self, wish: PendingJoin<L>, now: Instant) {
-        let peer = wish.member.peer;
-        let room = self.rooms.entry(wish.log.clone()).or_default();
+    fn request_join(&mut self, pending: PendingJoin<L>, now: Instant) {
+        let peer = pending.member.peer;
+        let room = self.rooms.entry(pending.log.clone()).or_default();
         match room.pending.get_mut(&peer) {
-            Some(Pending::Join(earlier)) => return earlier.join_id = wish.join_id,
+            Some(Pending::Join(earlier)) => return earlier.join_id = pending.join_id,
             Some(Pending::Leave(then)) => {
-                let early = then.take().map(|earlier| earlier.queued_requests);
-                let early = early
+                let queued = then.take().map(|earlier| earlier.queued_requests);
+                let queued = queued
                     .unwrap_or_default()
                     .into_iter()
-                    .chain(wish.queued_requests);
-                let early = early.collect();
+                    .chain(pending.queued_requests);
+                let queued = queued.collect();
                 return *then = Some(PendingJoin {
-                    queued_requests: early,
-                    ..wish
+                    queued_requests: queued,
+                    ..pending
                 });
             }
             None => {}
         }
-        if let Some(seat) = room.membership(peer) {
-            let others = members(room.visible_to(&seat.member));
-            self.charge(wish.local.clone(), others.len(), NOTICE_BYTES);
-            self.deliver(wish.local.clone(), entered_again(wish.log, others));
-            return self.replay_queued_requests(peer, &wish.local, wish.queued_requests, now);
+        if let Some(membership) = room.membership(peer) {
+            let others = members(room.visible_to(&membership.member));
+            self.charge(pending.local.clone(), others.len(), NOTICE_BYTES);
+            self.deliver(pending.local.clone(), rejoined_event(pending.log, others));
+            return self.replay_queued_requests(peer, &pending.local, pending.queued_requests, now);
         }
-        let address = &wish.member.address;
-        let is_same = (room.by_address(address).map(|seat| &seat.member))
-            .or_else(|| {
-                room.pending_join_for(address)
-                    .map(|joining| &joining.member)
-            })
-            .map(|holder| holder.is_proven_same(&wish.member));
-        if let Some(replaces) = is_same {
-            return self.challenge_holder(wish, replaces, now);
+        let address = &pending.member.address;
+        let holder = room.by_address(address).map(|holder| &holder.member);
+        let joining = || Some(&room.pending_join_for(address)?.member);
+        let is_same_client =
+            (holder.or_else(joining)).map(|holder| holder.is_proven_same(&pending.member));
+        if let Some(replaces) = is_same_client {
+            return self.challenge_holder(pending, replaces, now);
         }
-        let place = place(&wish.log, address);
-        // It has asked before, when the address was taken: what it asks now is what counts.
-        let earlier = self.challenges.remove_claims(peer, &wish.log);
-        let early = earlier.into_iter().flat_map(|wish| wish.queued_requests);
-        let early = early.chain(wish.queued_requests).collect();
-        let wish = PendingJoin {
-            queued_requests: early,
-            ..wish
+        let resource = resource_key(&pending.log, address);
+        // The peer may have claimed an address of this log before; the new claim replaces that.
+        let earlier = self.challenges.remove_claims(peer, &pending.log);
+        let queued = earlier.into_iter().flat_map(|claim| claim.queued_requests);
+        let queued = queued.chain(pending.queued_requests).collect();
+        let pending = PendingJoin {
+            queued_requests: queued,
+            ..pending
         };
-        if place.is_some_and(|place| self.reservations.is_against(&place, &wish.member, now)) {
-            return self.refuse_join(wish, ErrorCode::Taken);
+        if resource.is_some_and(|key| self.reservations.blocks(&key, &pending.member, now)) {
+            return self.refuse_join(pending, ErrorCode::Taken);
         }
-        self.propose_join(wish);
+        self.propose_join(pending);
     }
 
-    /// Lets a seat be ordered for somebody whose address is free.
-    fn propose_join(&mut self, mut wish: PendingJoin<L>) {
-        let room = self.rooms.entry(wish.log.clone()).or_default();
-        let limit = room.members_max(&wish.member, &self.limits);
+    /// Proposes a join under a free address.
+    fn propose_join(&mut self, mut pending: PendingJoin<L>) {
+        let room = self.rooms.entry(pending.log.clone()).or_default();
+        let limit = room.members_max(&pending.member, &self.limits);
         if exceeds(room.len() + 1, limit) {
-            return self.refuse_join(wish, ErrorCode::RoomFull);
+            return self.refuse_join(pending, ErrorCode::RoomFull);
         }
-        wish.member = room.assign_group(wish.member);
-        let (log, member) = (wish.log.clone(), wish.member.clone());
-        room.pending.insert(member.peer, Pending::Join(wish));
+        pending.member = room.assign_group(pending.member);
+        let (log, member) = (pending.log.clone(), pending.member.clone());
+        room.pending.insert(member.peer, Pending::Join(pending));
         self.propose(log, Change::Join(member));
     }
 
-    /// Lets a claimant wait for a taken address: for what the holder answers, or, where nobody
-    /// needs to be asked, for the holder's departure.
-    fn challenge_holder(&mut self, wish: PendingJoin<L>, replaces: bool, now: Instant) {
-        let Some(place) = place(&wish.log, &wish.member.address) else {
+    /// Queues a claim to an address in use until the holder has answered the probe. If the claimant is proven to
+    /// be the same client (`replaces`), the holder is evicted without a probe.
+    fn challenge_holder(&mut self, pending: PendingJoin<L>, replaces: bool, now: Instant) {
+        let Some(resource) = resource_key(&pending.log, &pending.member.address) else {
             return;
         };
-        let Some((holder, _)) = self.holder(&place) else {
+        let Some((holder, _)) = self.holder(&resource) else {
             return;
         };
-        let local = wish.local.clone();
-        match self.challenges.enqueue(place.clone(), holder, wish, now) {
-            QueueOutcome::Full(wish) => self.refuse_join(wish, ErrorCode::Taken),
+        let local = pending.local.clone();
+        let challenges = &mut self.challenges;
+        match challenges.enqueue(resource.clone(), holder, pending, now) {
+            QueueOutcome::Full(pending) => self.refuse_join(pending, ErrorCode::Taken),
             QueueOutcome::Probe | QueueOutcome::Queued if replaces => {}
             QueueOutcome::Probe => {
                 self.charge(local, 1, NOTICE_BYTES);
-                self.probe(&place);
+                self.probe(&resource);
             }
             QueueOutcome::Queued => {}
         }
         if replaces {
-            self.evict(&place, EvictionReason::Replaced);
+            self.evict(&resource, EvictionReason::Replaced);
         }
     }
 
-    /// Asks the holder of a place whether it is alive.
-    fn probe(&mut self, place: &ResourceKey) {
-        match self.holder(place) {
-            Some((_, Holder::Local(local))) => self.deliver(local, Event::Probe(place.clone())),
+    /// Sends a probe to the holder of a resource.
+    fn probe(&mut self, resource: &ResourceKey) {
+        match self.holder(resource) {
+            Some((_, Holder::Local(local))) => self.deliver(local, Event::Probe(resource.clone())),
             Some((peer, Holder::Remote(node))) => {
-                self.send(node, place.log(), NodeMessageBody::Probe(peer))
+                self.send(node, resource.log(), NodeMessageBody::Probe(peer))
             }
             Some((_, Holder::Leaving)) | None => {}
         }
     }
 
-    fn refuse_join(&mut self, wish: PendingJoin<L>, reason: ErrorCode) {
-        let refused = match &wish.log {
+    fn refuse_join(&mut self, pending: PendingJoin<L>, reason: ErrorCode) {
+        let error = match &pending.log {
             LogId::Room(room) => RequestError {
-                target: (reason == ErrorCode::Taken).then(|| wish.member.address.clone()),
-                ..RequestError::join(reason, &room.name, wish.join_id)
+                target: (reason == ErrorCode::Taken).then(|| pending.member.address.clone()),
+                ..RequestError::join(reason, &room.name, pending.join_id)
             },
             LogId::Name(name) => RequestError::claim(reason, name.clone()),
             LogId::Election(_) => RequestError::new(reason),
         };
-        self.refuse(wish.local.clone(), refused);
-        self.remove_room_if_empty(&wish.log);
-        self.reject_queued_requests(wish);
+        self.refuse(pending.local.clone(), error);
+        self.remove_room_if_empty(&pending.log);
+        self.reject_queued_requests(pending);
     }
 
-    /// Answers what somebody has asked early who will not be in.
-    fn reject_queued_requests(&mut self, wish: PendingJoin<L>) {
-        for ask in wish.queued_requests {
-            self.refuse(wish.local.clone(), not_in_room(ask));
+    /// Refuses the queued requests of a join that has failed.
+    fn reject_queued_requests(&mut self, pending: PendingJoin<L>) {
+        for request in pending.queued_requests {
+            self.refuse(pending.local.clone(), not_in_room(request));
         }
     }
 
-    fn leave(&mut self, peer: PeerId, log: LogId, farewell: LeaveKind) {
-        for wish in self.challenges.remove_claims(peer, &log) {
-            self.reject_queued_requests(wish);
+    fn leave(&mut self, peer: PeerId, log: LogId, kind: LeaveKind) {
+        for pending in self.challenges.remove_claims(peer, &log) {
+            self.reject_queued_requests(pending);
         }
         if let LogId::Room(room) = &log {
             self.deferred.remove_sender(peer, room);
@@ -380,24 +379,24 @@ impl<L: Clone> Hub<L> {
             return;
         };
         if let Some(Pending::Leave(then)) = room.pending.get_mut(&peer) {
-            if let Some(wish) = then.take() {
-                self.reject_queued_requests(wish);
+            if let Some(pending) = then.take() {
+                self.reject_queued_requests(pending);
             }
             return;
         }
-        if let Some(seat) = room.membership_mut(peer) {
-            seat.local = None;
+        if let Some(membership) = room.membership_mut(peer) {
+            membership.local = None;
         } else if !room.pending.contains_key(&peer) {
             return;
         }
         let before = room.pending.insert(peer, Pending::Leave(None));
-        if let Some(Pending::Join(wish)) = before {
-            self.reject_queued_requests(wish);
+        if let Some(Pending::Join(pending)) = before {
+            self.reject_queued_requests(pending);
         }
-        self.propose(log, Change::Leave(peer, LeaveCause::Requested(farewell)));
+        self.propose(log, Change::Leave(peer, LeaveCause::Requested(kind)));
     }
 
-    /// Forgets a room that nobody is in or wants to be in.
+    /// Removes a room without members and pending requests.
     fn remove_room_if_empty(&mut self, log: &LogId) {
         if self.rooms.get(log).is_some_and(Room::is_empty) {
             self.rooms.remove(log);
@@ -406,71 +405,72 @@ impl<L: Clone> Hub<L> {
 
     // Holders and challenges
 
-    /// Who has this place, or will have it when its join is ordered.
-    fn holder(&self, place: &ResourceKey) -> Option<(PeerId, Holder<L>)> {
-        let room = self.rooms.get(&place.log())?;
-        let address = match place {
+    /// The holder of a resource, or the peer that will hold it when its join is committed.
+    fn holder(&self, resource: &ResourceKey) -> Option<(PeerId, Holder<L>)> {
+        let room = self.rooms.get(&resource.log())?;
+        let address = match resource {
             ResourceKey::Room(_) => return None,
             ResourceKey::Address(_, address) => address.clone(),
             ResourceKey::Name(id) => id.name.clone().into(),
         };
-        if let Some(seat) = room.by_address(&address) {
-            let holder = match (seat.node, &seat.local) {
+        if let Some(membership) = room.by_address(&address) {
+            let holder = match (membership.node, &membership.local) {
                 (Some(node), _) => Holder::Remote(node),
                 (None, Some(local)) => Holder::Local(local.clone()),
                 (None, None) => Holder::Leaving,
             };
-            return Some((seat.member.peer, holder));
+            return Some((membership.member.peer, holder));
         }
-        let wish = room.pending_join_for(&address)?;
-        Some((wish.member.peer, Holder::Local(wish.local.clone())))
+        let pending = room.pending_join_for(&address)?;
+        Some((pending.member.peer, Holder::Local(pending.local.clone())))
     }
 
-    fn handle_alive(&mut self, peer: PeerId, place: &ResourceKey) {
-        if self.holder(place).is_none_or(|(holder, _)| holder != peer) {
+    fn handle_alive(&mut self, peer: PeerId, resource: &ResourceKey) {
+        let holder = self.holder(resource);
+        if holder.is_none_or(|(holder, _)| holder != peer) {
             return;
         }
-        for node in self.waiting_nodes.remove(place).unwrap_or_default() {
-            self.send(node, place.log(), NodeMessageBody::Alive(peer));
+        for node in self.waiting_nodes.remove(resource).unwrap_or_default() {
+            self.send(node, resource.log(), NodeMessageBody::Alive(peer));
         }
-        for wish in self.challenges.end(place) {
-            self.refuse_join(wish, ErrorCode::Taken);
+        for pending in self.challenges.end(resource) {
+            self.refuse_join(pending, ErrorCode::Taken);
         }
     }
 
-    /// Lets a holder's leave be ordered. Its connection ends when it is; at once, if it has no seat
-    /// yet.
-    fn evict(&mut self, place: &ResourceKey, why: EvictionReason) {
-        let log = place.log();
-        let Some((peer, Holder::Local(_) | Holder::Remote(_))) = self.holder(place) else {
+    /// Proposes the holder's leave. Its connection ends when the leave is committed, or at once if its join is not
+    /// committed yet.
+    fn evict(&mut self, resource: &ResourceKey, reason: EvictionReason) {
+        let log = resource.log();
+        let Some((peer, Holder::Local(_) | Holder::Remote(_))) = self.holder(resource) else {
             return;
         };
         let room = self.rooms.get_mut(&log);
         if let Some(room) = room.filter(|room| room.membership(peer).is_none())
-            && let Some(Pending::Join(wish)) = room.pending.insert(peer, Pending::Leave(None))
+            && let Some(Pending::Join(pending)) = room.pending.insert(peer, Pending::Leave(None))
         {
-            self.deliver(wish.local, Event::Evicted(why));
+            self.deliver(pending.local, Event::Evicted(reason));
             return self.propose(
                 log,
                 Change::Leave(peer, LeaveCause::Requested(LeaveKind::Announced)),
             );
         }
-        self.propose(log, Change::Leave(peer, LeaveCause::Evicted(why)));
+        self.propose(log, Change::Leave(peer, LeaveCause::Evicted(reason)));
     }
 
-    /// Lets those who waited for a place ask again, now that it is free.
-    fn retry_pending_joins(&mut self, place: &ResourceKey, now: Instant) {
-        for wish in self.challenges.end(place) {
-            self.request_join(wish, now);
+    /// Retries the claims to a resource that is free now.
+    fn retry_pending_joins(&mut self, resource: &ResourceKey, now: Instant) {
+        for pending in self.challenges.end(resource) {
+            self.request_join(pending, now);
         }
     }
 
-    // Frames
+    // Messages
 
-    /// What a member asks of its room.
-    fn handle_room_request(&mut self, peer: PeerId, local: L, ask: HubRequest, now: Instant) {
-        match ask {
-            HubRequest::Send(room, to, relay) => self.relay(peer, local, &room, to, relay, now),
+    /// Handles a request that only a member of the room may make.
+    fn handle_room_request(&mut self, peer: PeerId, local: L, request: HubRequest, now: Instant) {
+        match request {
+            HubRequest::Send(room, to, message) => self.relay(peer, local, &room, to, message, now),
             HubRequest::List(room) => self.list(peer, local, room),
             HubRequest::Claim(..)
             | HubRequest::Release(..)
@@ -480,26 +480,27 @@ impl<L: Clone> Hub<L> {
         }
     }
 
-    /// Who asks as a member and is about to be one is answered when it is: its join may take a
-    /// moment, and clients do not wait for it. Anybody else is refused.
-    fn queue_request(&mut self, peer: PeerId, local: L, room: &RoomId, ask: HubRequest) {
+    /// Queues a request of a peer whose join is pending, because clients do not wait for the join. Refuses the
+    /// request of any other peer that is not a member.
+    fn queue_request(&mut self, peer: PeerId, local: L, room: &RoomId, request: HubRequest) {
         let log = LogId::Room(room.clone());
-        let pending = self.rooms.get_mut(&log);
-        let wish = pending.and_then(|pending| pending.pending_join_mut(peer));
-        let wish = wish.or_else(|| self.challenges.pending_join_mut(peer, room));
-        let bytes = |wish: &PendingJoin<L>| {
-            wish.queued_requests
+        let room_state = self.rooms.get_mut(&log);
+        let pending = room_state.and_then(|room| room.pending_join_mut(peer));
+        let pending = pending.or_else(|| self.challenges.pending_join_mut(peer, room));
+        let bytes = |pending: &PendingJoin<L>| {
+            pending
+                .queued_requests
                 .iter()
                 .map(request_bytes)
                 .sum::<usize>()
         };
-        let has_place = |wish: &&mut PendingJoin<L>| {
-            wish.queued_requests.len() < EARLY_MAX
-                && bytes(wish) + request_bytes(&ask) <= EARLY_BYTES_MAX
+        let has_capacity = |pending: &&mut PendingJoin<L>| {
+            pending.queued_requests.len() < QUEUED_REQUESTS_MAX
+                && bytes(pending) + request_bytes(&request) <= QUEUED_REQUEST_BYTES_MAX
         };
-        match wish.filter(has_place) {
-            Some(wish) => wish.queued_requests.push(ask),
-            None => self.refuse(local, not_in_room(ask)),
+        match pending.filter(has_capacity) {
+            Some(pending) => pending.queued_requests.push(request),
+            None => self.refuse(local, not_in_room(request)),
         }
     }
 
@@ -507,22 +508,22 @@ impl<L: Clone> Hub<L> {
         &mut self,
         peer: PeerId,
         local: &L,
-        early: Vec<HubRequest>,
+        queued: Vec<HubRequest>,
         now: Instant,
     ) {
-        for ask in early {
-            self.handle_room_request(peer, local.clone(), ask, now);
+        for request in queued {
+            self.handle_room_request(peer, local.clone(), request, now);
         }
     }
 
     fn list(&mut self, peer: PeerId, local: L, id: RoomId) {
         let log = LogId::Room(id.clone());
         let room = self.rooms.get(&log);
-        let seated = room.and_then(|room| Some((room, room.membership(peer)?)));
-        let Some((room, seat)) = seated.filter(|(_, seat)| seat.local.is_some()) else {
+        let found = room.and_then(|room| Some((room, room.membership(peer)?)));
+        let Some((room, membership)) = found.filter(|(_, own)| own.local.is_some()) else {
             return self.queue_request(peer, local, &id, HubRequest::List(id.clone()));
         };
-        let others = members(room.visible_to(&seat.member));
+        let others = members(room.visible_to(&membership.member));
         self.charge(local.clone(), others.len(), NOTICE_BYTES);
         self.deliver(local, Event::Members { room: id, others });
     }
@@ -533,90 +534,84 @@ impl<L: Clone> Hub<L> {
         local: L,
         id: &RoomId,
         to: Target,
-        relay: Arc<RelayedMessage>,
+        message: Arc<RelayedMessage>,
         now: Instant,
     ) {
         let log = LogId::Room(id.clone());
-        if let (Some(alias), Some(room)) = (&relay.aliases.from, self.rooms.get_mut(&log)) {
+        if let (Some(alias), Some(room)) = (&message.aliases.from, self.rooms.get_mut(&log)) {
             room.announce(peer, alias);
         }
         let room = self.rooms.get(&log);
-        let seated = room.and_then(|room| Some((room, room.membership(peer)?)));
-        let Some((room, sender)) = seated.filter(|(_, seat)| seat.local.is_some()) else {
-            let ask = HubRequest::Send(id.clone(), to, relay);
-            return self.queue_request(peer, local, id, ask);
+        let found = room.and_then(|room| Some((room, room.membership(peer)?)));
+        let Some((room, sender)) = found.filter(|(_, own)| own.local.is_some()) else {
+            let request = HubRequest::Send(id.clone(), to, message);
+            return self.queue_request(peer, local, id, request);
         };
         let from = sender.member.clone();
-        let message = |to, relay| NodeMessageBody::Relay {
+        let body = |to, message| NodeMessageBody::Relay {
             from: sender.reference(),
             to,
-            message: relay,
+            message,
         };
         if to == Target::Everyone {
             for node in nodes(room.visible_to(&from)) {
-                let message = message(Recipient::Everyone, relay.clone());
+                let body = body(Recipient::Everyone, message.clone());
                 let log = log.clone();
                 self.effects
-                    .push_back(Effect::Send(node, NodeMessage { log, body: message }));
+                    .push_back(Effect::Send(node, NodeMessage { log, body }));
             }
             let effects = &mut self.effects;
-            let count = match &relay.aliases.to {
-                None => deliver_to_all(room.visible_to(&from), effects, id, &from, &relay),
-                Some(to) => deliver_to_all(room.receivers(&from, to), effects, id, &from, &relay),
+            let count = match &message.aliases.to {
+                None => deliver_to_all(room.visible_to(&from), effects, id, &from, &message),
+                Some(to) => deliver_to_all(room.receivers(&from, to), effects, id, &from, &message),
             };
-            if relay.is_untranslatable() {
-                let refused = RequestError::new(ErrorCode::Untranslatable).in_room(&id.name);
-                self.refuse(local.clone(), refused);
+            if message.is_untranslatable() {
+                let error = RequestError::new(ErrorCode::Untranslatable).in_room(&id.name);
+                self.refuse(local.clone(), error);
             }
-            self.charge(local, count, relay.frame.len());
-            if relay.kind.is_description() {
+            self.charge(local, count, message.frame.len());
+            if message.kind.is_description() {
                 self.note_description(&log, peer, None);
             }
             return;
         }
-        let receiver = room.find(&to).filter(|seat| from.sees(&seat.member));
-        match check_receiver(receiver, &relay) {
+        let receiver = room.find(&to).filter(|other| from.sees(&other.member));
+        match check_receiver(receiver, &message) {
             Err(ErrorCode::NoSuchPeer) if let Target::AddressOrWait(address) = to => {
-                self.defer(id, address, (peer, local), &relay, now);
+                self.defer(id, address, (peer, local), &message, now);
             }
             Err(reason) => self.refuse(local, RequestError::new(reason).in_room(&id.name).to(to)),
-            Ok(seat) => {
-                let (own, other) = (from.dialect, seat.member.dialect);
-                let is_told_anyway =
+            Ok(membership) => {
+                let (own, other) = (from.dialect, membership.member.dialect);
+                let sees_leaves =
                     own.announces_presence && other.announces_presence || own.name == other.name;
-                let is_noted = !is_told_anyway && relay.kind.is_description();
-                let noted = is_noted.then(|| (log.clone(), seat.member.peer));
+                let is_exchange = !sees_leaves && message.kind.is_description();
+                let exchanged = is_exchange.then(|| (log.clone(), membership.member.peer));
                 if !from.dialect.announces_presence {
-                    let reached = Charge::Reached(seat.member.peer);
+                    let reached = Charge::Reached(membership.member.peer);
                     self.effects.push_back(Effect::Charge(local, reached));
                 }
-                match (seat.node, &seat.local) {
+                match (membership.node, &membership.local) {
                     (Some(node), _) => {
-                        let (seat, target) = (seat.reference(), to);
-                        let message = message(
-                            Recipient::One {
-                                member: seat,
-                                target,
-                            },
-                            relay,
-                        );
-                        self.send(node, log, message);
+                        let (member, target) = (membership.reference(), to);
+                        let recipient = Recipient::One { member, target };
+                        self.send(node, log, body(recipient, message));
                     }
                     (None, Some(receiver)) => {
                         let receiver = receiver.clone();
-                        self.deliver(receiver, received(id, &from, true, relay));
+                        self.deliver(receiver, received_event(id, &from, true, message));
                     }
                     (None, None) => {}
                 }
-                if let Some((log, receiver)) = noted {
+                if let Some((log, receiver)) = exchanged {
                     self.note_description(&log, peer, Some(receiver));
                 }
             }
         }
     }
 
-    /// Notes that a member has sent a session description to another, or with `None` to all others, so that
-    /// members without presence are told when it leaves.
+    /// Records that a member has sent a session description to another, or with `None` to all others, so that
+    /// members without presence are notified when it leaves.
     fn note_description(&mut self, log: &LogId, from: PeerId, to: Option<PeerId>) {
         match (self.rooms.get_mut(log), to) {
             (Some(room), Some(to)) => room.note_description(from, to),
@@ -630,48 +625,49 @@ impl<L: Clone> Hub<L> {
         id: &RoomId,
         to: &Target,
         from: &Arc<Member>,
-        relay: &Arc<RelayedMessage>,
+        message: &Arc<RelayedMessage>,
     ) {
         let log = LogId::Room(id.clone());
         let Some(room) = self.rooms.get(&log) else {
             return;
         };
-        let message = |to| NodeMessageBody::Announce {
+        let body = |to| NodeMessageBody::Announce {
             to,
             from: from.clone(),
-            message: relay.clone(),
+            message: message.clone(),
         };
-        let letters: Vec<_> = match to {
+        let bodies: Vec<_> = match to {
             Target::Everyone => {
-                // The host program has no budget.
-                let _ = deliver_to_all(room.memberships(), &mut self.effects, id, from, relay);
+                // The host program has no budget to charge.
+                let _ = deliver_to_all(room.memberships(), &mut self.effects, id, from, message);
                 let nodes = nodes(room.memberships()).into_iter();
-                nodes.map(|node| (node, message(None))).collect()
+                nodes.map(|node| (node, body(None))).collect()
             }
-            // The host program has nobody to be answered through; it can list the members itself.
+            // The host program gets no error for a missing receiver; it can list the members itself.
             Target::Peer(_) | Target::Address(_) | Target::AddressOrWait(_) => {
-                let Ok(seat) = check_receiver(room.find(to), relay) else {
+                let Ok(membership) = check_receiver(room.find(to), message) else {
                     return;
                 };
-                if let Some(local) = &seat.local {
-                    let event = received(id, from, true, relay.clone());
+                if let Some(local) = &membership.local {
+                    let event = received_event(id, from, true, message.clone());
                     self.effects
                         .push_back(Effect::Deliver(local.clone(), Arc::new(event)));
                 }
-                let to = Some(seat.member.peer);
-                seat.node
-                    .map(|node| (node, message(to)))
+                let to = Some(membership.member.peer);
+                membership
+                    .node
+                    .map(|node| (node, body(to)))
                     .into_iter()
                     .collect()
             }
         };
-        for (node, message) in letters {
-            self.send(node, log.clone(), message);
+        for (node, body) in bodies {
+            self.send(node, log.clone(), body);
         }
     }
 }
 
-/// A claim to a name as a wish for the one seat of its log.
+/// A claim to a name, as a join of the log of that name.
 fn claim<L>(peer: PeerId, id: NameId, identity: Identity, local: L) -> PendingJoin<L> {
     let member = Member {
         peer,
@@ -691,10 +687,10 @@ fn claim<L>(peer: PeerId, id: NameId, identity: Identity, local: L) -> PendingJo
     }
 }
 
-/// The bytes of a frame that waits to be asked about.
-fn request_bytes(ask: &HubRequest) -> usize {
-    match ask {
-        HubRequest::Send(_, _, relay) => relay.frame.len(),
+/// The bytes of the frame in a queued request.
+fn request_bytes(request: &HubRequest) -> usize {
+    match request {
+        HubRequest::Send(_, _, message) => message.frame.len(),
         HubRequest::Claim(..)
         | HubRequest::Release(..)
         | HubRequest::Join(..)
@@ -704,12 +700,12 @@ fn request_bytes(ask: &HubRequest) -> usize {
     }
 }
 
-/// The refusal of what only a member may ask.
-fn not_in_room(ask: HubRequest) -> RequestError {
-    let refused = |room: &RoomId| RequestError::new(ErrorCode::NotInRoom).in_room(&room.name);
-    match ask {
-        HubRequest::Send(room, to, _) => refused(&room).to(to),
-        HubRequest::List(room) => refused(&room),
+/// The error for a request of a peer that is not a member of the room.
+fn not_in_room(request: HubRequest) -> RequestError {
+    let error = |room: &RoomId| RequestError::new(ErrorCode::NotInRoom).in_room(&room.name);
+    match request {
+        HubRequest::Send(room, to, _) => error(&room).to(to),
+        HubRequest::List(room) => error(&room),
         HubRequest::Claim(..)
         | HubRequest::Release(..)
         | HubRequest::Join(..)
@@ -718,8 +714,8 @@ fn not_in_room(ask: HubRequest) -> RequestError {
     }
 }
 
-/// What of a log can be held: an address, or the one name.
-fn place(log: &LogId, address: &Address) -> Option<ResourceKey> {
+/// The key of an address in a log: an address of a room, or the name itself.
+fn resource_key(log: &LogId, address: &Address) -> Option<ResourceKey> {
     match log {
         LogId::Room(room) => Some(ResourceKey::Address(room.clone(), address.clone())),
         LogId::Name(name) => Some(ResourceKey::Name(name.clone())),
@@ -727,64 +723,75 @@ fn place(log: &LogId, address: &Address) -> Option<ResourceKey> {
     }
 }
 
-fn entered_again(log: LogId, others: Vec<Arc<Member>>) -> Event {
+fn rejoined_event(log: LogId, others: Vec<Arc<Member>>) -> Event {
     match log {
         LogId::Room(room) => Event::Rejoined { room, others },
         LogId::Name(name) => Event::Claimed(name),
-        // No peer joins one.
+        // Peers do not join elections.
         LogId::Election(_) => Event::RequestFailed(RequestError::new(ErrorCode::NotInRoom)),
     }
 }
 
-fn received(room: &RoomId, from: &Arc<Member>, direct: bool, relay: Arc<RelayedMessage>) -> Event {
+fn received_event(
+    room: &RoomId,
+    from: &Arc<Member>,
+    direct: bool,
+    message: Arc<RelayedMessage>,
+) -> Event {
     Event::Received {
         room: room.clone(),
         from: from.clone(),
         direct,
-        message: relay,
+        message,
     }
 }
 
-/// The one receiver of a relay, or why it cannot be one.
+/// Checks that a member can receive a message.
 fn check_receiver<'a, L>(
     receiver: Option<&'a Membership<L>>,
-    relay: &RelayedMessage,
+    message: &RelayedMessage,
 ) -> Result<&'a Membership<L>, ErrorCode> {
-    let seat = receiver
-        .filter(|seat| seat.node.is_some() || seat.local.is_some())
+    let membership = receiver
+        .filter(|membership| membership.node.is_some() || membership.local.is_some())
         .ok_or(ErrorCode::NoSuchPeer)?;
-    if relay.is_understood_by(seat.member.dialect) {
-        Ok(seat)
+    if message.is_understood_by(membership.member.dialect) {
+        Ok(membership)
     } else {
         Err(ErrorCode::Untranslatable)
     }
 }
 
-fn members<'a, L: 'a>(seats: impl Iterator<Item = &'a Membership<L>>) -> Vec<Arc<Member>> {
-    seats.map(|seat| seat.member.clone()).collect()
+fn members<'a, L: 'a>(memberships: impl Iterator<Item = &'a Membership<L>>) -> Vec<Arc<Member>> {
+    memberships
+        .map(|membership| membership.member.clone())
+        .collect()
 }
 
-/// The nodes that members are of, but for this one; each once.
-fn nodes<'a, L: 'a>(seats: impl Iterator<Item = &'a Membership<L>>) -> Vec<NodeId> {
-    let mut nodes: Vec<_> = seats.filter_map(|seat| seat.node).collect();
+/// The other nodes that these members are connected to, without duplicates.
+fn nodes<'a, L: 'a>(memberships: impl Iterator<Item = &'a Membership<L>>) -> Vec<NodeId> {
+    let mut nodes: Vec<_> = memberships
+        .filter_map(|membership| membership.node)
+        .collect();
     nodes.sort_unstable();
     nodes.dedup();
     nodes
 }
 
-/// Gives a relay to members of this node. Returns how many members of all nodes it is for.
+/// Delivers a message to the members that are connected to this node. Returns the number of receivers on all nodes.
 fn deliver_to_all<'a, L: Clone + 'a>(
-    seats: impl Iterator<Item = &'a Membership<L>>,
+    memberships: impl Iterator<Item = &'a Membership<L>>,
     effects: &mut VecDeque<Effect<L>>,
     id: &RoomId,
     from: &Arc<Member>,
-    relay: &Arc<RelayedMessage>,
+    message: &Arc<RelayedMessage>,
 ) -> usize {
-    let event = Arc::new(received(id, from, false, relay.clone()));
+    let event = Arc::new(received_event(id, from, false, message.clone()));
     let mut count = 0;
-    for seat in seats.filter(|seat| relay.is_understood_by(seat.member.dialect)) {
+    for membership in
+        memberships.filter(|membership| message.is_understood_by(membership.member.dialect))
+    {
         count += 1;
-        if let Some(local) = &seat.local {
+        if let Some(local) = &membership.local {
             effects.push_back(Effect::Deliver(local.clone(), event.clone()));
         }
     }

@@ -1,4 +1,4 @@
-//! Every id is a type of its own, parsed and bounded where it enters.
+//! Identifier types. Each kind of id has its own type; names are validated and bounded when they are parsed.
 
 use std::{
     fmt,
@@ -10,24 +10,24 @@ use uuid::Uuid;
 
 use crate::visible::is_visible;
 
-/// One connected session of a client, on whatever node. Made by the server at random.
+/// The id of one client connection, unique over all nodes. The server generates it at random.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PeerId(Uuid);
 
 impl PeerId {
-    /// The id made of these 16 bytes, which the caller draws at random (RFC 9562, version 4).
+    /// Makes a version 4 UUID (RFC 9562) from 16 random bytes.
     #[must_use]
     pub fn from_random(bytes: [u8; 16]) -> Self {
         Self(uuid::Builder::from_random_bytes(bytes).into_uuid())
     }
 
-    /// Its 16 bytes.
+    /// The 16 bytes of the id.
     #[must_use]
     pub fn bytes(self) -> [u8; 16] {
         self.0.into_bytes()
     }
 
-    /// Reads any of the usual spellings: lower or upper case, with or without dashes, braced, URN.
+    /// Parses any of the usual UUID forms: lower or upper case, with or without dashes, braced, URN.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         Uuid::try_parse(text).ok().map(Self)
@@ -35,7 +35,7 @@ impl PeerId {
 }
 
 impl From<[u8; 16]> for PeerId {
-    /// The id that has these bytes already.
+    /// Makes the id with exactly these bytes.
     fn from(bytes: [u8; 16]) -> Self {
         Self(Uuid::from_bytes(bytes))
     }
@@ -53,14 +53,14 @@ impl fmt::Debug for PeerId {
     }
 }
 
-/// Why a text is no name.
+/// The reason why a text is not a valid name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NameError {
-    /// It has no characters.
+    /// The text is empty.
     Empty,
-    /// It has more bytes than `Limits::name_bytes`.
+    /// The text has more bytes than `Limits::name_bytes`.
     TooLong,
-    /// It has no character that people can see.
+    /// The text has no visible character.
     Invisible,
 }
 
@@ -71,7 +71,10 @@ macro_rules! name {
         pub struct $type(Arc<str>);
 
         impl $type {
-            /// Takes `text` if it has at most `max` bytes (0: no limit) and a character that people can see.
+            /// Parses a name of at most `max` bytes (0: no limit) with at least one visible character.
+            ///
+            /// # Errors
+            /// The [`NameError`] of the first rule that `text` breaks.
             pub fn parse(text: &str, max: usize) -> Result<Self, NameError> {
                 if text.is_empty() {
                     Err(NameError::Empty)
@@ -84,7 +87,7 @@ macro_rules! name {
                 }
             }
 
-            /// The name as it was given.
+            /// The text of the name, unchanged.
             #[must_use]
             pub fn as_str(&self) -> &str {
                 &self.0
@@ -114,25 +117,25 @@ name!(
     SpaceName
 );
 name!(
-    /// The string by which the others of a room name a peer.
+    /// The string by which the members of a room name one member.
     Address
 );
 name!(
-    /// An id by which the clients of a room name each other in their frames, made by a client.
+    /// A client-generated id by which the clients of a room name each other in their frames.
     Alias
 );
 name!(
-    /// A name for people, shown where a dialect has a place for it. In the dialects where it is
-    /// unique in a space or a room, it is also what is claimed.
+    /// A display name. In dialects where names are unique in a space or a room, it is also the name that is
+    /// claimed.
     DisplayName
 );
 name!(
-    /// What one node does for all of them.
+    /// The name of a leader election: of a task that one node does for the cluster.
     ElectionId
 );
 name!(
-    /// Somebody who calls and is called, on however many connections: a public key in hexadecimal
-    /// digits, or a site's number. The driver spells each user in one way only.
+    /// A user of voice calls and rooms, on any number of connections: a public key in hexadecimal digits, or a
+    /// site's user number. The driver normalizes it, so that each user has one spelling.
     User
 );
 
@@ -154,19 +157,19 @@ impl From<PeerId> for Address {
     }
 }
 
-/// The dialects that can enter a room. Rooms of one name with different scopes are different rooms, so no
-/// member of a closed room can be met, listed or counted from outside its scope.
+/// The dialects that can join a room. Rooms of one name with different scopes are different rooms, so the members
+/// of a closed room are invisible outside its scope.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum RoomScope {
     /// Every dialect.
     #[default]
     Shared,
-    /// The dialect of this name only. Owned, because another node may know more dialects than this one.
+    /// The dialect of this name only. The name is owned, because another node may have more dialects.
     Dialect(Arc<str>),
 }
 
 impl Hash for RoomScope {
-    /// Adds nothing for a shared room: every relayed frame looks one up.
+    /// Skips shared rooms to save time: every relayed frame looks up a room.
     fn hash<H: Hasher>(&self, state: &mut H) {
         if let Self::Dialect(name) = self {
             name.hash(state);
@@ -181,7 +184,7 @@ impl RoomScope {
         Self::Dialect(dialect.into())
     }
 
-    /// The only dialect that can enter, if the room is closed to others.
+    /// The only dialect that can join, if the room is closed to others.
     #[must_use]
     pub fn dialect(&self) -> Option<&str> {
         match self {
@@ -194,16 +197,16 @@ impl RoomScope {
 /// A room: its space, its name and its scope.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RoomId {
-    /// The namespace.
+    /// The namespace of the name.
     pub space: SpaceName,
-    /// The name within it.
+    /// The name within the namespace.
     pub name: RoomName,
-    /// The dialects that can enter.
+    /// The dialects that can join.
     pub scope: RoomScope,
 }
 
 impl RoomId {
-    /// The room of this name that every dialect can enter.
+    /// The room of this name that every dialect can join.
     #[must_use]
     pub fn shared(space: SpaceName, name: RoomName) -> Self {
         Self {
@@ -214,20 +217,20 @@ impl RoomId {
     }
 }
 
-/// A name that is claimed, and where it is unique.
+/// A claimed name and the scope in which it is unique.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NameId {
-    /// The namespace.
+    /// The namespace of the name.
     pub space: SpaceName,
     /// The room of the namespace in which the name is unique; `None`: the name is unique in the namespace.
     /// These are different names: a claim in a room does not conflict with a claim in the whole namespace.
     pub room: Option<RoomName>,
-    /// The name.
+    /// The claimed name.
     pub name: DisplayName,
 }
 
 impl NameId {
-    /// The name that is unique in the whole namespace.
+    /// A name that is unique in the whole namespace.
     #[must_use]
     pub fn in_space(space: SpaceName, name: DisplayName) -> Self {
         Self {
@@ -241,7 +244,7 @@ impl NameId {
 /// The name of a dialect, as in `?dialect=`.
 pub type DialectName = &'static str;
 
-/// A place in a room's log of changes. The first change has position 1.
+/// A position in a log of changes. The first change has position 1.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Position(u64);
 
@@ -252,7 +255,7 @@ impl Position {
         Self(self.0 + 1)
     }
 
-    /// The number alone.
+    /// The position as a number.
     #[must_use]
     pub fn get(self) -> u64 {
         self.0
@@ -265,13 +268,12 @@ impl From<u64> for Position {
     }
 }
 
-/// Tells one peer's attempts to join apart, so that the answer to an old one is not taken for
-/// the answer to a new one.
+/// Correlates a join of a peer with its refusal, so that a late refusal is not applied to a newer join.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct JoinId(u32);
 
 impl JoinId {
-    /// The attempt after this one.
+    /// The id of the next join.
     #[must_use]
     pub fn next(self) -> Self {
         Self(self.0.wrapping_add(1))
@@ -285,7 +287,7 @@ macro_rules! number {
         pub struct $type(u64);
 
         impl $type {
-            /// The number alone, as it stands on the wire.
+            /// The number, as on the wire.
             #[must_use]
             pub fn get(self) -> u64 {
                 self.0
@@ -307,12 +309,12 @@ macro_rules! number {
 }
 
 number!(
-    /// One call between two users, from its accept to its end. Counted from 1, never reused.
+    /// The id of a call between two users, from its accept to its end. Assigned from 1, never reused.
     CallId
 );
 number!(
-    /// A voice room. Named ones are counted from 1 and their numbers never reused; numbered ones
-    /// keep the number that the site gave them.
+    /// The id of a voice room. Ids of named rooms are assigned from 1 and never reused. A numbered room has the
+    /// number that the site gave it.
     VoiceRoomId
 );
 

@@ -1,36 +1,36 @@
-//! Who is introduced to whom, and which of the two calls.
+//! Members, and which of two members sends the WebRTC offer.
 //!
-//! Promise 1: for every two members of a room exactly one is told to call the other. Two of one
-//! dialect follow that dialect's own custom. In a mixed pair the newcomer calls, if its dialect
-//! has words to be told so; else the member that was there before.
+//! Invariant 1 of `ARCHITECTURE.md`: of every two members of a room exactly one is told to send the offer. Two
+//! members of one dialect follow its [`OfferPolicy`]. In a mixed pair the newcomer offers if its dialect can be
+//! told so; otherwise the earlier member offers.
 
 use std::{fmt, num::NonZeroUsize, sync::Arc, time::Duration};
 
 use crate::id::{Address, DialectName, DisplayName, PeerId};
 
-/// What the core must know of a dialect.
+/// The properties of a dialect that the core depends on.
 #[derive(Debug, PartialEq, Eq)]
 pub struct DialectTraits {
-    /// Its name.
+    /// The dialect's name.
     pub name: DialectName,
-    /// Who calls among its own.
+    /// The offerer among members of this dialect.
     pub offer_policy: OfferPolicy,
     /// Whether it carries offers, answers and candidates that can be translated.
     pub signals: bool,
     /// Whether it carries text for people.
     pub messages: bool,
-    /// Whether its clients are told who is in a room. Where they are not, they find each other by
-    /// address alone, and `directory_members` bounds the room instead of `room_members`. They are told when a
-    /// member of another dialect leaves that they exchanged a session description with.
+    /// Whether its clients are notified of the other members. If not, clients find each other by address alone,
+    /// and `directory_members` bounds the room instead of `room_members`. They are still notified when a member
+    /// of another dialect leaves with which they exchanged a session description.
     pub announces_presence: bool,
-    /// Members that a room may have while somebody who speaks it is in it; 0: any number.
+    /// Max members of a room while a member of this dialect is in it; 0: no limit.
     pub members_max: usize,
-    /// Whether its members can be called `server`: the server itself never speaks under that name in it.
+    /// Whether a member can have the address `server`: in this dialect the server sends no frames under it.
     pub allows_server_address: bool,
 }
 
 impl DialectTraits {
-    /// What most dialects are; for the fields that a dialect has nothing to say of.
+    /// The usual values, as the base of a dialect's own traits.
     pub const DEFAULT: Self = Self {
         name: "",
         offer_policy: OfferPolicy::Unspecified,
@@ -50,40 +50,40 @@ impl DialectTraits {
     }
 }
 
-/// Who calls among members of one dialect.
+/// The offerer among members of one dialect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OfferPolicy {
-    /// The newcomer calls everybody who is there.
+    /// The newcomer sends an offer to each earlier member.
     NewcomerOffers,
-    /// Those who are there call the newcomer.
+    /// Each earlier member sends an offer to the newcomer.
     MemberOffers,
-    /// Nobody is told to call, and the dialect has no words for it; clients decide by themselves.
+    /// The dialect has no frame that assigns the offer; the clients decide.
     Unspecified,
 }
 
-/// How sure we are who a peer is.
+/// The identity of a peer and whether it is authenticated.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Identity {
-    /// It says so.
+    /// Not authenticated: the client's own claim.
     Claimed,
-    /// An access check vouches for it, under this name.
+    /// Authenticated by an access check under this name.
     Proven(Arc<str>),
 }
 
 impl Identity {
-    /// Whether both are proven to be the same.
+    /// Whether both are authenticated under the same name.
     #[must_use]
     pub fn is_proven_same(&self, other: &Self) -> bool {
         matches!((self, other), (Self::Proven(a), Self::Proven(b)) if a == b)
     }
 }
 
-/// A secret by which a client that lost its connection shows that an address is still its own.
+/// A secret with which a client reclaims its address after it lost its connection.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Token {
-    /// The client's own words.
+    /// The secret, chosen by the client.
     pub secret: Arc<str>,
-    /// How long its address is kept for it after its connection was lost.
+    /// How long the address stays reserved after the connection was lost.
     pub grace: Duration,
 }
 
@@ -95,36 +95,36 @@ impl fmt::Debug for Token {
     }
 }
 
-/// Some of a room's members, who see only each other.
+/// A group within a room: its members see only each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Group {
-    /// Who was the first in it.
+    /// The first member; it identifies the group.
     pub first: PeerId,
-    /// When so many have come in, it is closed: nobody comes in any more, whoever leaves.
+    /// The group is sealed when it has had this many members; later leaves do not reopen it.
     pub capacity: NonZeroUsize,
 }
 
 /// A peer as a member of a room.
 #[derive(Clone, Debug)]
 pub struct Member {
-    /// Who it is.
+    /// The connection of the member.
     pub peer: PeerId,
-    /// What the others of the room call it.
+    /// The address by which other members name it.
     pub address: Address,
-    /// What people call it, if it said so.
+    /// The display name, if the client sent one.
     pub name: Option<DisplayName>,
-    /// How it speaks.
+    /// The traits of its dialect.
     pub dialect: &'static DialectTraits,
-    /// How sure we are of it.
+    /// Its identity and whether that is authenticated.
     pub identity: Identity,
-    /// By what it shows that its address is its own, where its dialect has that.
+    /// The secret for reclaiming its address, if its dialect has one.
     pub token: Option<Token>,
-    /// With whom alone it wants to be.
+    /// Its group within the room, if any.
     pub group: Option<Group>,
 }
 
 impl Member {
-    /// Whether it is shown to be the same client as `other`.
+    /// Whether both are proven to be the same client, by token or by authenticated identity.
     #[must_use]
     pub fn is_proven_same(&self, other: &Self) -> bool {
         let is_same_token = match (&self.token, &other.token) {
@@ -134,27 +134,27 @@ impl Member {
         is_same_token || self.identity.is_proven_same(&other.identity)
     }
 
-    /// Whether the two are among each other.
+    /// Whether the two members see each other: both are in the same group, or both in none.
     #[must_use]
     pub fn sees(&self, other: &Self) -> bool {
-        let first = |member: &Self| member.group.map(|circle| circle.first);
+        let first = |member: &Self| member.group.map(|group| group.first);
         first(self) == first(other)
     }
 }
 
-/// Which of two members calls, seen from one of them.
+/// The role of a member towards another member in the offer/answer exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OfferRole {
-    /// You call.
+    /// This member sends the offer.
     Offerer,
-    /// The other one calls.
+    /// The other member sends the offer.
     Answerer,
-    /// Neither is told to (both dialects leave it to the clients).
+    /// No role is assigned: both dialects leave it to the clients, or no signals can pass between them.
     None,
 }
 
 impl OfferRole {
-    /// The same decision seen from the other one.
+    /// The role of the other member.
     #[must_use]
     pub fn flipped(self) -> Self {
         match self {
@@ -165,7 +165,7 @@ impl OfferRole {
     }
 }
 
-/// Whether `newcomer` calls `member`, seen from the newcomer.
+/// The role of `newcomer` towards the earlier `member`.
 #[must_use]
 pub fn offer_role(newcomer: &DialectTraits, member: &DialectTraits) -> OfferRole {
     if newcomer.name != member.name && !(newcomer.signals && member.signals) {
@@ -185,33 +185,33 @@ pub fn offer_role(newcomer: &DialectTraits, member: &DialectTraits) -> OfferRole
 mod tests {
     use super::*;
 
-    const fn tongue(name: DialectName, custom: OfferPolicy) -> DialectTraits {
+    const fn traits(name: DialectName, offer_policy: OfferPolicy) -> DialectTraits {
         DialectTraits {
             name,
-            offer_policy: custom,
+            offer_policy,
             ..DialectTraits::DEFAULT
         }
     }
 
     #[test]
-    fn own_custom_among_equals_newcomer_among_strangers() {
-        let newcomer_calls = tongue("a", OfferPolicy::NewcomerOffers);
-        let member_calls = tongue("b", OfferPolicy::MemberOffers);
-        let never = tongue("c", OfferPolicy::Unspecified);
+    fn same_dialect_follows_its_policy_and_mixed_pairs_prefer_the_newcomer() {
+        let newcomer_offers = traits("a", OfferPolicy::NewcomerOffers);
+        let member_offers = traits("b", OfferPolicy::MemberOffers);
+        let unspecified = traits("c", OfferPolicy::Unspecified);
         let data_only = DialectTraits {
             signals: false,
-            ..tongue("d", OfferPolicy::Unspecified)
+            ..traits("d", OfferPolicy::Unspecified)
         };
         for (newcomer, member, expected) in [
-            (&newcomer_calls, &newcomer_calls, OfferRole::Offerer),
-            (&member_calls, &member_calls, OfferRole::Answerer),
-            (&never, &never, OfferRole::None),
-            (&member_calls, &newcomer_calls, OfferRole::Offerer),
-            (&newcomer_calls, &member_calls, OfferRole::Offerer),
-            (&newcomer_calls, &never, OfferRole::Offerer),
-            (&never, &newcomer_calls, OfferRole::Answerer),
-            (&never, &member_calls, OfferRole::Answerer),
-            (&newcomer_calls, &data_only, OfferRole::None),
+            (&newcomer_offers, &newcomer_offers, OfferRole::Offerer),
+            (&member_offers, &member_offers, OfferRole::Answerer),
+            (&unspecified, &unspecified, OfferRole::None),
+            (&member_offers, &newcomer_offers, OfferRole::Offerer),
+            (&newcomer_offers, &member_offers, OfferRole::Offerer),
+            (&newcomer_offers, &unspecified, OfferRole::Offerer),
+            (&unspecified, &newcomer_offers, OfferRole::Answerer),
+            (&unspecified, &member_offers, OfferRole::Answerer),
+            (&newcomer_offers, &data_only, OfferRole::None),
         ] {
             assert_eq!(
                 offer_role(newcomer, member),

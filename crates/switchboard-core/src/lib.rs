@@ -1,22 +1,22 @@
 //! The domain of Switchboard: rooms, members, introductions and claimed addresses.
 //!
-//! Nothing here knows a socket, a clock, a runtime or a wire format. A [`Hub`] is a machine:
-//! [`Hub::handle`] takes an [`Input`] and the current time, [`Hub::poll_effect`] gives out what
-//! follows from it. The contract of its driver:
+//! The crate has no sockets, clock, runtime or wire formats. A [`Hub`] is a sans-IO state machine:
+//! [`Hub::handle`] takes an [`Input`] and the current time, [`Hub::poll_effect`] returns the resulting
+//! [`Effect`]s. Its driver must:
 //!
 //! 1. call `handle` (or `handle_timeout`), then `poll_effect` until it is empty, before anything else;
-//! 2. perform the effects in the order given. Promises 2 and 3 (introduced before heard, one
-//!    order) hold only if each receiver's queue gets its events in that order;
-//! 3. answer each [`Effect::Propose`] by one [`Input::Committed`] or [`Input::Rejected`], in the
-//!    order the engine gave;
-//! 4. when `poll_timeout` gives a time, call `handle_timeout` at or after it.
+//! 2. apply the effects in order. Invariants 2 and 3 of `ARCHITECTURE.md` (introduced before heard, one order)
+//!    hold only if each receiver's queue gets its events in that order;
+//! 3. answer each [`Effect::Propose`] by one [`Input::Committed`] or [`Input::Rejected`], in the order of the
+//!    engine;
+//! 4. when `poll_timeout` returns a time, call `handle_timeout` at or after it.
 //!
-//! Per connection there is a [`Peer`], which knows the rooms and names it holds, so that they
-//! can be given back when the connection ends.
+//! Each connection has a [`Peer`]. It records the rooms and names that the connection holds, so that they are
+//! released when the connection ends.
 //!
-//! Voice has two machines of its own: [`Calls`] of two and [`VoiceRooms`] of many. They know who
-//! rings, who speaks and who hears, and no audio. Their driver calls an input, then `poll_event`
-//! and `poll_ended` until both are empty, and keeps their timeouts as above.
+//! Voice has two state machines of its own: [`Calls`] between two users and [`VoiceRooms`] of many. They keep the
+//! signaling state (rings, calls, connected microphones and headphones) and no audio. Their driver calls an
+//! input, then `poll_event` and `poll_ended` until both are empty, and handles their timeouts as above.
 #![warn(missing_docs)]
 
 mod alias;

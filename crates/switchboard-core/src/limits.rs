@@ -1,72 +1,72 @@
-//! Every bound, with its default and its reason. In all of them 0 means: no limit.
+//! All limits, with their defaults and reasons. In each setting 0 means: no limit.
 
 use std::time::Duration;
 
 use crate::introduction::Member;
 
-/// The bounds that the operator can set, as in the section `[limits]`.
+/// The limits that the operator sets in the section `[limits]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Bytes of one frame. A session description with many candidates has 20 KiB; ten times that is room enough.
+    /// Max bytes of one frame. A session description with many candidates has 20 KiB; the default is over ten times
+    /// that.
     pub frame_bytes: usize,
-    /// Levels of nesting that are interpreted in a JSON frame, and that a web service is sent. Signaling needs
-    /// five. A payload that is only passed on may be nested deeper: the server does not read it.
+    /// Max nesting levels of the interpreted part of a JSON frame, and of JSON sent to a web service. Signaling
+    /// needs five. A payload that is only relayed may be nested deeper: the server does not parse it.
     pub json_depth: usize,
-    /// Bytes of a room's, a peer's or a user's name.
+    /// Max bytes of a room's, a peer's or a user's name.
     pub name_bytes: usize,
-    /// Rooms one connection may be in. Only y-webrtc enters more than one: a page with many documents
-    /// subscribes to one topic for each.
+    /// Max rooms of one connection. Only y-webrtc joins more than one: a page subscribes to one topic for each
+    /// document.
     pub rooms_per_peer: usize,
-    /// Members of one room. A join is told to all of them.
+    /// Max members of one room. All of them are notified of a join.
     pub room_members: usize,
-    /// Members of one room who are not told of each other: in dialects that tell nobody, and in circles of a
-    /// few.
+    /// Max members of one room when the joining member is in a group or its dialect announces no presence: only
+    /// few members are notified of such a join.
     pub directory_members: usize,
-    /// Connections to this node.
+    /// Max connections to this node.
     pub connections: usize,
-    /// Connections from one address (IPv6: from one /64).
+    /// Max connections from one address (IPv6: from one /64).
     pub connections_per_address: usize,
     /// Frames per second from one connection, on average.
     pub frames_per_second: u32,
-    /// Frames one connection may send at once before the average counts.
+    /// Burst of `frames_per_second`, in frames.
     pub frames_burst: u32,
-    /// Frames of burst for each distinct peer that a connection was told of or has reached, where that is
-    /// more than `frames_burst`: a call takes an offer or an answer and a few candidates.
+    /// Burst frames for each distinct peer that a connection was told of or has reached, if their sum is more than
+    /// `frames_burst`: a call takes an offer or an answer and a few candidates.
     pub frames_per_peer: u32,
     /// Frames per second that the server sends because of one connection's frames: joins, leaves and
     /// broadcasts count once for each receiver, lists once for each entry.
     pub deliveries_per_second: u32,
-    /// Deliveries that one connection may cause at once: several joins into a room of `room_members`.
+    /// Burst of `deliveries_per_second`: several joins into a room of `room_members`.
     pub deliveries_burst: u32,
     /// Bytes per second that the server sends because of one connection's frames.
     pub delivered_bytes_per_second: u32,
-    /// Delivered bytes that one connection may cause at once.
+    /// Burst of `delivered_bytes_per_second`, in bytes.
     pub delivered_bytes_burst: u32,
-    /// Bytes per second that one connection may send to receivers of whose outbox more than half is
-    /// waiting.
+    /// Bytes per second that one connection may send to receivers whose outbox is more than half full.
     pub slow_receiver_bytes_per_second: u32,
-    /// Bytes that one connection may send at once to such receivers. With one frame of `frame_bytes` it
-    /// must be less than half of `outbox_bytes`, so that no sender alone can fill an outbox.
+    /// Burst of `slow_receiver_bytes_per_second`, in bytes. Together with one frame of `frame_bytes` it must be less
+    /// than half of `outbox_bytes`, so that one sender alone cannot fill an outbox.
     pub slow_receiver_bytes_burst: u32,
-    /// Seconds that a connection may be in debt without a break until it is closed.
+    /// Seconds that a connection may exceed its rates without a break before it is closed.
     pub flood_secs: u64,
     /// Expensive requests per second from one address (IPv6: from one /64), on average.
     pub expensive_requests_per_second: u32,
-    /// Expensive requests one address may make at once before the average counts.
+    /// Burst of `expensive_requests_per_second`, in requests.
     pub expensive_requests_burst: u32,
     /// Time for an HTTP request head to arrive, in seconds.
     pub handshake_secs: u64,
-    /// Time without a request until an HTTP connection is closed, in seconds. Longer than the 60 s for which nginx,
-    /// HAProxy and the load balancers of clouds keep one, so that none sends a request into a closed connection.
+    /// Idle time after which an HTTP connection is closed, in seconds. It is longer than the 60 s of nginx, HAProxy
+    /// and cloud load balancers, so that these do not send a request into a closed connection.
     pub keep_alive_secs: u64,
-    /// Time for the first frame, where the dialect waits for one and says nothing else, in seconds.
+    /// Time for the first frame, in seconds, for dialects that wait for one and have no timeout of their own.
     pub first_frame_secs: u64,
-    /// Bytes that wait for one connection that does not read.
+    /// Max bytes queued for one connection.
     pub outbox_bytes: usize,
-    /// Bytes beyond `outbox_bytes` that may wait for one connection for each peer that it was told of or has
-    /// reached: an offer or answer and its candidates, which all may send at once.
+    /// Bytes that are added to `outbox_bytes` for each peer that the connection was told of or has reached: an offer
+    /// or answer and its candidates, which all peers may send at once.
     pub outbox_bytes_per_peer: usize,
-    /// Bytes that may wait for all connections of this node together, without the first 64 KiB of each.
+    /// Max bytes queued for all connections of this node together, without the first 64 KiB of each.
     pub queued_bytes: usize,
 }
 
@@ -104,7 +104,8 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// Members that a room may have when this one joins it. A join that is told to few may be one of many.
+    /// Max members of a room when `newcomer` joins it: `directory_members` if only few members are notified of the
+    /// join, otherwise `room_members`, and at most the limit of its dialect.
     #[must_use]
     pub fn members_max(&self, newcomer: &Member) -> usize {
         let usual = match newcomer.dialect.announces_presence && newcomer.group.is_none() {
@@ -115,7 +116,7 @@ impl Limits {
     }
 }
 
-/// The tighter of two limits, where 0 is none.
+/// The lower of two limits, where 0 means no limit.
 #[must_use]
 pub(crate) fn lower_limit(a: usize, b: usize) -> usize {
     match (a, b) {
@@ -124,66 +125,67 @@ pub(crate) fn lower_limit(a: usize, b: usize) -> usize {
     }
 }
 
-/// `value` against `limit`, where a limit of 0 is none.
+/// Whether `value` exceeds `limit`, where 0 means no limit.
 #[must_use]
 pub(crate) fn exceeds(value: usize, limit: usize) -> bool {
     limit != 0 && value > limit
 }
 
-/// How long the holder of a claimed address has to show that it is alive (promise 8).
-pub(crate) const CHALLENGE: Duration = Duration::from_secs(2);
+/// Time for the holder of a claimed name or address to answer a probe.
+pub(crate) const CHALLENGE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// With a timeout that comes so much too late, the driver stood still: whoever has answered in the
-/// meantime has not been heard.
-pub(crate) const STANDSTILL: Duration = Duration::from_millis(50);
+/// If a timeout is handled this late, the process was paused and may have missed the holder's answer: the hub probes
+/// again instead of evicting.
+pub(crate) const LATE_TIMEOUT: Duration = Duration::from_millis(50);
 
-/// What a peer may ask of a room while its join is under way, and its bytes: two frames of the
-/// largest kind.
-pub(crate) const EARLY_MAX: usize = 32;
-pub(crate) const EARLY_BYTES_MAX: usize = 512 * 1024;
+/// Max requests that a peer may queue while its join is pending.
+pub(crate) const QUEUED_REQUESTS_MAX: usize = 32;
+/// Max bytes of these requests: two frames of the default `frame_bytes`.
+pub(crate) const QUEUED_REQUEST_BYTES_MAX: usize = 512 * 1024;
 
-/// Bytes that a notice of a join or leave, or one entry of a list, is charged for. Most dialects write
-/// about so many.
+/// Bytes charged for the notification of a join or leave, or for one entry of a list: about the size in most
+/// dialects.
 pub(crate) const NOTICE_BYTES: usize = 128;
 
-/// Claimants that may wait for one challenge; more are refused at once.
+/// Max claims that wait for one challenge; further claims are refused at once.
 pub(crate) const CLAIMANTS_MAX: usize = 16;
 
-/// How long a frame waits for somebody to come whom it names.
-pub(crate) const ABSENT_PATIENCE: Duration = Duration::from_secs(5);
+/// How long a frame waits for a member with its target address.
+pub(crate) const ABSENT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Frames of one sender that wait for one absent address: a page opens up to eight connections to a peer
-/// at once, each with its description and up to 64 candidates.
+/// Max session descriptions of one sender that wait for one absent address: a page opens up to eight connections to
+/// a peer at once.
 pub(crate) const ABSENT_DESCRIPTIONS_MAX: usize = 8;
+/// Max other frames of one sender that wait for one absent address: 64 candidates for each of eight connections.
 pub(crate) const ABSENT_CANDIDATES_MAX: usize = 8 * 64;
 
-/// Bytes of them: eight descriptions of 8 KiB with 64 candidates of 350 bytes each, or one frame of the
-/// default `frame_bytes`.
+/// Max bytes of one sender that wait for one absent address: eight descriptions of 8 KiB with 64 candidates of 350
+/// bytes each, or one frame of the default `frame_bytes`.
 pub(crate) const ABSENT_PAIR_BYTES_MAX: usize = 320 * 1024;
 
-/// Bytes that one sender has waiting for all absent addresses: an offer of 6 KiB and nine candidates for 50
-/// players that are about to reconnect. It is no more than an outbox of this connection may hold.
-pub(crate) const ABSENT_SHARE_BYTES_MAX: usize = 512 * 1024;
+/// Max bytes of one sender that wait for all absent addresses: an offer of 6 KiB and nine candidates for 50 players
+/// that are about to reconnect. It is no more than an outbox of this connection may hold.
+pub(crate) const ABSENT_SENDER_BYTES_MAX: usize = 512 * 1024;
 
-/// Absent addresses that one sender waits for. The frames for more are refused at once.
+/// Max absent addresses that one sender waits for. Frames for more are refused at once.
 pub(crate) const ABSENT_ADDRESSES_MAX: usize = 1024;
 
-/// Bytes that wait for absent addresses in one hub, of all senders: the frames of 100 hosts that call 30
-/// players each before these are there.
+/// Max bytes of all senders that wait for absent addresses in one hub: the frames of 100 hosts that call 30 players
+/// each before these have joined.
 pub(crate) const ABSENT_HUB_BYTES_MAX: usize = 32 * 1024 * 1024;
 
-/// Pairs of a sender and an absent address in one hub. For more, the sender is told at once.
+/// Max pairs of a sender and an absent address in one hub. Frames for more are refused at once.
 pub(crate) const ABSENT_PAIRS_MAX: usize = 64 * 1024;
 
-/// Bytes that wait for one absent address, of all senders, and at most half of `outbox_bytes`: the client
-/// that takes the address is sent all of them at once.
+/// Max bytes of all senders that wait for one absent address, and at most half of `outbox_bytes`: the client that
+/// joins with the address is sent all of them at once.
 pub(crate) const ABSENT_BYTES_MAX: usize = 512 * 1024;
 
-/// Bytes that a waiting frame is counted for besides its text. An outbox counts as many.
+/// Overhead in bytes that is charged for a waiting frame besides its text, as in an outbox.
 pub(crate) const ABSENT_FRAME_BYTES: usize = 128;
 
-/// Members without presence that are told when one member leaves: more than a client can have calls with.
+/// Max counterparts of one member: more than a client can have calls with.
 pub(crate) const COUNTERPARTS_MAX: usize = 1024;
 
-/// Addresses that one hub keeps for clients that lost their connections; for more, older ones are given up.
+/// Max reserved addresses in one hub. Above it, the reservation that expires first is dropped.
 pub(crate) const RESERVATIONS_MAX: usize = 16 * 1024;

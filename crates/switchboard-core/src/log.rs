@@ -1,4 +1,4 @@
-//! What an engine orders, and what nodes say to each other.
+//! The entries of a membership log, and the messages between nodes.
 
 use std::{fmt, str::FromStr, sync::Arc};
 
@@ -10,23 +10,23 @@ use crate::{
     message::RelayedMessage,
 };
 
-/// What has a log of changes of its own.
+/// The id of a membership log.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum LogId {
-    /// A room.
+    /// The log of a room.
     Room(RoomId),
-    /// A name that is unique in a space or a room: a log with at most one member.
+    /// The log of a name that is unique in a space or a room; it has at most one member.
     Name(NameId),
-    /// Something that one node does for all: its members are nodes, and the oldest does it.
+    /// The log of a leader election: its members are nodes, and the oldest member is the leader.
     Election(ElectionId),
 }
 
-/// A node, as long as its process lives. Drawn at random.
+/// The id of a node process, generated at random at its start.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeId(u64);
 
 impl NodeId {
-    /// The number alone.
+    /// The id as a number.
     #[must_use]
     pub fn get(self) -> u64 {
         self.0
@@ -59,113 +59,112 @@ impl FromStr for NodeId {
     }
 }
 
-/// An ordered change.
+/// A committed change.
 #[derive(Clone, Debug)]
 pub struct Entry {
-    /// Where a newcomer's seat is among the others' seats: who joins later has a greater one.
-    /// Of a departure it says nothing.
+    /// Log position. It orders members by join time. Not meaningful for a leave.
     pub position: Position,
-    /// The node of who joins; none for this one.
+    /// The node of the joining member; `None` for this node.
     pub node: Option<NodeId>,
-    /// What has changed.
+    /// The committed change.
     pub change: Change,
 }
 
-/// Why a proposed change is not ordered.
+/// The reason why a proposed change was rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RejectReason {
-    /// The join: somebody has the address. The log is known here up to that somebody's join.
+    /// A join: a member has the address. This node has applied the log up to that member's join.
     Taken,
-    /// The join: there are as many members as may be.
+    /// A join: the room has the maximum number of members.
     Full,
-    /// The join: the engine cannot be reached, or has too much to do.
+    /// The engine cannot be reached, or is overloaded.
     Unavailable,
-    /// The leave: there is no such member.
+    /// A leave: the log has no such member.
     NotAMember,
 }
 
-/// A member where it sits: one that left and came back sits elsewhere.
+/// A reference to one membership. A member that leaves and joins again gets another position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MembershipRef {
-    /// Who.
+    /// The member.
     pub peer: PeerId,
-    /// Where, as in [`Entry::position`].
+    /// The position of its join, as in [`Entry::position`].
     pub since: Position,
 }
 
-/// What one node says to another about a log.
+/// A message from one node to another about a log.
 #[derive(Clone, Debug)]
 pub struct NodeMessage {
-    /// Which.
+    /// The log that the message is about.
     pub log: LogId,
-    /// What.
+    /// The content of the message.
     pub body: NodeMessageBody,
 }
 
-/// What stands in a [`NodeMessage`].
+/// The content of a [`NodeMessage`].
 #[derive(Clone, Debug)]
 pub enum NodeMessageBody {
-    /// A member of the sending node's sends something to members of the receiving node's.
+    /// A member of the sending node sends a message to members of the receiving node.
     Relay {
-        /// Who.
+        /// The sender.
         from: MembershipRef,
-        /// To whom.
+        /// The receivers.
         to: Recipient,
-        /// What.
+        /// The message.
         message: Arc<RelayedMessage>,
     },
-    /// A relay could not be given to whom it was for, who has left.
+    /// A relayed message could not be delivered, because its receiver has left.
     Bounce {
-        /// Who had sent it.
+        /// The sender of the message.
         to: PeerId,
-        /// For whom it was, in the sender's words.
+        /// The target, as the sender wrote it.
         target: Target,
     },
-    /// The host program speaks.
+    /// The host program sends a message.
     Announce {
-        /// To whom; none for everybody.
+        /// The receiver; `None`: all members.
         to: Option<PeerId>,
-        /// In whose name.
+        /// The sender that the receivers see.
         from: Arc<Member>,
-        /// What.
+        /// The message.
         message: Arc<RelayedMessage>,
     },
-    /// Somebody claims what this member holds: find out whether it is alive.
+    /// Another client claims the address or name of this member: the receiving node probes it.
     Probe(PeerId),
-    /// This member is.
+    /// This member has answered a probe.
     Alive(PeerId),
-    /// A relay has reached a member that has much waiting (see [`Charge::SlowReceiver`]).
+    /// A relayed message has reached a member whose outbox is more than half full (see [`Charge::SlowReceiver`]).
     ///
     /// [`Charge::SlowReceiver`]: crate::Charge::SlowReceiver
     SlowReceiver {
-        /// The sender of the relay, a member of the receiving node.
+        /// The sender of the message, a member of the receiving node.
         sender: PeerId,
-        /// Bytes of its frame.
+        /// Bytes of the message's frame.
         bytes: usize,
     },
 }
 
-/// For whom a relay is.
+/// The receivers of a relayed message on another node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Recipient {
-    /// All others of the room.
+    /// All other members of the room.
     Everyone,
-    /// One of them.
+    /// One member of the room.
     One {
-        /// Who.
+        /// The member.
         member: MembershipRef,
-        /// The same, in the sender's words.
+        /// The target, as the sender wrote it.
         target: Target,
     },
 }
 
-/// How a seat becomes free.
+/// The cause of a leave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LeaveCause {
     /// The member asked for it.
     Requested(crate::LeaveKind),
-    /// It was thrown out.
+    /// The hub evicted the member.
     Evicted(EvictionReason),
-    /// Its node was not heard of for too long.
+    /// The lease of its node has expired.
     NodeLost,
 }

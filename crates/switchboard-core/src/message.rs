@@ -1,4 +1,4 @@
-//! What one member sends to others: the frame, as a receiver of the sender's own dialect gets it.
+//! A message between members: the frame, as a receiver of the sender's dialect gets it.
 
 use std::sync::{Mutex, OnceLock, PoisonError};
 
@@ -6,23 +6,23 @@ use bytestring::ByteString;
 
 use crate::{alias::Aliases, id::DialectName, introduction::DialectTraits};
 
-/// What a relayed frame is about.
+/// The kind of a relayed message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MessageKind {
-    /// A session description that asks for a call.
+    /// A session description of type `offer`.
     Offer,
-    /// A session description that answers one.
+    /// A session description of type `answer`.
     Answer,
     /// An ICE candidate.
     Candidate,
-    /// Text for people.
+    /// A text message for people.
     Message,
-    /// Something only the sender's own dialect understands.
+    /// Data that only the sender's dialect can read.
     Opaque,
 }
 
 impl MessageKind {
-    /// Whether it is a session description.
+    /// Whether the message is a session description.
     #[must_use]
     pub fn is_description(self) -> bool {
         match self {
@@ -32,21 +32,22 @@ impl MessageKind {
     }
 }
 
-/// A frame under way between members.
+/// A message that is relayed between members.
 ///
-/// `frame` is complete: the sender's session has put the real sender into it, so receivers of
-/// the same dialect get these bytes. Others read it with the sender's dialect and write their own.
+/// `frame` is complete: the sender's session has put the true sender into it, so receivers of the same dialect get
+/// these bytes. The session of a receiver of another dialect parses the frame with the sender's dialect and writes
+/// its own.
 #[derive(Debug)]
 pub struct RelayedMessage {
     /// The dialect of `frame`.
     pub origin: DialectName,
-    /// What it is about.
+    /// The kind of the message.
     pub kind: MessageKind,
-    /// The text.
+    /// The text of the frame.
     pub frame: ByteString,
-    /// The ids of the clients' own that the frame names. A broadcast that names its receiver goes only to
-    /// the members that have announced this id, the sender among them if it has; to all members, the
-    /// sender included, if none has.
+    /// The aliases that the frame contains. A broadcast with a receiver alias goes only to the members that have
+    /// announced this alias, including the sender if it has. If no member has announced it, the broadcast goes to
+    /// all members, including the sender.
     pub aliases: Aliases,
     reads: fn(DialectName, &str) -> bool,
     readable: OnceLock<bool>,
@@ -54,8 +55,8 @@ pub struct RelayedMessage {
 }
 
 impl RelayedMessage {
-    /// A frame in the dialect `origin`. `reads` says whether a frame of a dialect has what `kind` promises,
-    /// in a form that can be said in another dialect; it is asked only where somebody speaks one.
+    /// Makes a message from a frame of the dialect `origin`. `reads` tells whether a frame of a dialect can be
+    /// translated to other dialects. It is called only if a receiver has another dialect.
     #[must_use]
     pub fn new(
         origin: DialectName,
@@ -74,16 +75,16 @@ impl RelayedMessage {
         }
     }
 
-    /// The same, naming these ids.
+    /// Sets the aliases of the message.
     #[must_use]
     pub fn with_aliases(self, aliases: Aliases) -> Self {
         Self { aliases, ..self }
     }
 
-    /// Whether a member that speaks `tongue` can be told this.
+    /// Whether a member of a dialect with these traits can receive the message.
     #[must_use]
-    pub fn is_understood_by(&self, tongue: &DialectTraits) -> bool {
-        if self.origin == tongue.name {
+    pub fn is_understood_by(&self, traits: &DialectTraits) -> bool {
+        if self.origin == traits.name {
             return true;
         }
         let readable = || {
@@ -93,27 +94,27 @@ impl RelayedMessage {
         };
         match self.kind {
             MessageKind::Offer | MessageKind::Answer | MessageKind::Candidate => {
-                tongue.signals && readable()
+                traits.signals && readable()
             }
-            MessageKind::Message => tongue.messages && readable(),
+            MessageKind::Message => traits.messages && readable(),
             MessageKind::Opaque => false,
         }
     }
 
-    /// Whether a member of another dialect was not sent this frame because it cannot be translated.
+    /// Whether the frame was found untranslatable when a receiver of another dialect needed it.
     #[must_use]
     pub fn is_untranslatable(&self) -> bool {
         self.readable.get() == Some(&false)
     }
 
-    /// This frame in the dialect `name`, made once by `translate` however many receive it.
-    /// Only for translations that are the same for every receiver.
+    /// The frame in the dialect `name`. `translate` is called once per dialect, for all receivers, so its result
+    /// must not depend on the receiver.
     pub fn translated_once(
         &self,
         name: DialectName,
         translate: impl FnOnce() -> Option<ByteString>,
     ) -> Option<ByteString> {
-        // The list is only ever appended to, so a panic elsewhere leaves it whole.
+        // The list is only appended to, so it is consistent after a panic of another thread.
         let mut translations = self
             .translations
             .lock()

@@ -1,4 +1,4 @@
-//! One connection's peer: the rooms and names it holds, and what it may still ask for.
+//! The peer of one connection: its rooms and names, and the authorization of its commands.
 
 use std::sync::Arc;
 
@@ -11,30 +11,30 @@ use crate::{
     reserved::is_server_name,
 };
 
-/// How a connection ends.
+/// The reason why a connection has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DisconnectReason {
-    /// The client or its dialect said goodbye.
+    /// The client closed the connection properly, or its dialect has ended the session.
     Graceful,
-    /// The client's socket was closed or reset, without a goodbye. The connection has certainly ended, and
-    /// its addresses are free as after a goodbye.
+    /// The client's socket was closed or reset without a proper close. The connection has certainly ended, so its
+    /// addresses are released as after a graceful close.
     Reset,
-    /// The client fell silent, or the server ended the connection against the client's will.
+    /// The client stopped responding, or the server ended the connection.
     Lost,
 }
 
-/// A room that a peer is in or has asked to enter.
+/// A room that a peer has joined or is joining.
 #[derive(Debug)]
 struct JoinedRoom {
     room: RoomName,
     scope: RoomScope,
-    /// The latest.
+    /// The id of the latest join.
     join_id: JoinId,
-    /// Its address there is kept for it.
+    /// The latest join had a token: a lost connection leaves a reservation.
     has_token: bool,
 }
 
-/// The rights and holdings of one connection. Turns its session's commands into what a hub is asked.
+/// The rooms and names of one connection. Turns the commands of its session into hub requests.
 #[derive(Debug)]
 pub struct Peer {
     id: PeerId,
@@ -43,23 +43,23 @@ pub struct Peer {
     space: SpaceName,
     /// Sorted by room.
     rooms: Vec<JoinedRoom>,
-    /// The names that it has or has asked for.
+    /// The names that the peer holds or has claimed.
     names: Vec<NameId>,
     last_join_id: JoinId,
 }
 
 impl Peer {
-    /// A peer that holds nothing yet.
+    /// A peer without rooms and names.
     #[must_use]
     pub fn new(
         id: PeerId,
-        tongue: &'static DialectTraits,
+        traits: &'static DialectTraits,
         identity: Identity,
         space: SpaceName,
     ) -> Self {
         Self {
             id,
-            dialect: tongue,
+            dialect: traits,
             identity,
             space,
             rooms: Vec::new(),
@@ -68,30 +68,33 @@ impl Peer {
         }
     }
 
-    /// Its id.
+    /// The peer's id.
     #[must_use]
     pub fn id(&self) -> PeerId {
         self.id
     }
 
-    /// How sure we are of it.
+    /// The peer's identity.
     #[must_use]
     pub fn identity(&self) -> &Identity {
         &self.identity
     }
 
-    /// The dialect it speaks.
+    /// The traits of the peer's dialect.
     #[must_use]
     pub fn dialect(&self) -> &'static DialectTraits {
         self.dialect
     }
 
-    /// Says that the dialect was found out only now. Holdings stay.
-    pub fn set_dialect(&mut self, tongue: &'static DialectTraits) {
-        self.dialect = tongue;
+    /// Sets the dialect after it was detected. Rooms and names are kept.
+    pub fn set_dialect(&mut self, traits: &'static DialectTraits) {
+        self.dialect = traits;
     }
 
-    /// What to ask a hub for this command, or why it is not asked.
+    /// Checks a command and turns it into a hub request.
+    ///
+    /// # Errors
+    /// `NotInRoom`, `Reserved` or `TooManyRooms`.
     pub fn authorize(
         &mut self,
         command: Command,
@@ -104,56 +107,48 @@ impl Peer {
                 room,
                 address,
                 name,
-                options: terms,
-            } => self.join(room, address, name, terms, limits),
-            Command::Leave {
-                room,
-                kind: farewell,
-            } => {
+                options,
+            } => self.join(room, address, name, options, limits),
+            Command::Leave { room, kind } => {
                 let id = self.joined_room(&room)?;
                 if let Ok(index) = self.index_of(&room) {
                     self.rooms.remove(index);
                 }
-                Ok(HubRequest::Leave(id, farewell))
+                Ok(HubRequest::Leave(id, kind))
             }
-            Command::Send {
-                room,
-                to,
-                message: relay,
-            } => {
+            Command::Send { room, to, message } => {
                 let id = self.joined_room(&room);
-                let id = id.map_err(|refused| refused.to(to.clone()))?;
-                Ok(HubRequest::Send(id, to, Arc::new(relay)))
+                let id = id.map_err(|error| error.to(to.clone()))?;
+                Ok(HubRequest::Send(id, to, Arc::new(message)))
             }
             Command::List(room) => Ok(HubRequest::List(self.joined_room(&room)?)),
         }
     }
 
-    /// Learns that it is not let into a room. Says whether that is still so: the answer may come
-    /// after the client has asked anew or for something else.
-    pub fn note_rejected_join(&mut self, refused: &RequestError) -> bool {
-        let (Some(room), Some(attempt)) = (&refused.room, refused.join) else {
+    /// Records a rejected join. Returns false if a newer join or a leave has superseded it.
+    pub fn note_rejected_join(&mut self, error: &RequestError) -> bool {
+        let (Some(room), Some(join_id)) = (&error.room, error.join) else {
             return true;
         };
         let before = self.rooms.len();
         self.rooms
-            .retain(|joined| joined.room != *room || joined.join_id != attempt);
+            .retain(|joined| joined.room != *room || joined.join_id != join_id);
         self.rooms.len() != before
     }
 
-    /// What to ask when the connection is gone: everything is given back.
+    /// Removes all rooms and names, and returns the requests that release them.
     #[must_use]
-    pub fn disconnect(&mut self, parting: DisconnectReason) -> Vec<HubRequest> {
+    pub fn disconnect(&mut self, reason: DisconnectReason) -> Vec<HubRequest> {
         let rooms = std::mem::take(&mut self.rooms);
         let names = std::mem::take(&mut self.names);
         let leave = rooms.into_iter().map(|joined| {
-            let farewell = match parting {
+            let kind = match reason {
                 DisconnectReason::Lost if joined.has_token => LeaveKind::ConnectionLost,
                 DisconnectReason::Lost | DisconnectReason::Reset | DisconnectReason::Graceful => {
                     LeaveKind::Announced
                 }
             };
-            HubRequest::Leave(self.room(joined.room, joined.scope), farewell)
+            HubRequest::Leave(self.room(joined.room, joined.scope), kind)
         });
         leave
             .chain(names.into_iter().map(HubRequest::Release))
@@ -184,15 +179,16 @@ impl Peer {
         Ok(self.room(room.clone(), joined.scope.clone()))
     }
 
-    /// The scope of the room that these terms ask for. A room that the peer is in keeps its scope.
-    fn scope_of(&self, room: &RoomName, terms: &JoinOptions) -> RoomScope {
+    /// The scope of the room for these join options. A room that the peer is in keeps its scope.
+    fn scope_of(&self, room: &RoomName, options: &JoinOptions) -> RoomScope {
         if let Some(joined) = self.joined(room) {
             return joined.scope.clone();
         }
         // Members of a group, or of a dialect without signals, are invisible to other dialects, so
-        // they must not use up places of the shared room.
-        let is_apart = terms.group_size.is_some() || !self.dialect.reaches_other_dialects();
-        match terms.closed_to_other_dialects || is_apart {
+        // they must not count against the member limit of the shared room.
+        let is_invisible_to_others =
+            options.group_size.is_some() || !self.dialect.reaches_other_dialects();
+        match options.closed_to_other_dialects || is_invisible_to_others {
             true => RoomScope::only(self.dialect.name),
             false => RoomScope::Shared,
         }
@@ -229,7 +225,7 @@ impl Peer {
         room: RoomName,
         address: Address,
         name: Option<DisplayName>,
-        terms: JoinOptions,
+        options: JoinOptions,
         limits: &Limits,
     ) -> Result<HubRequest, RequestError> {
         self.last_join_id = self.last_join_id.next();
@@ -247,12 +243,12 @@ impl Peer {
                 self.last_join_id,
             ));
         }
-        let scope = self.scope_of(&room, &terms);
+        let scope = self.scope_of(&room, &options);
         let joined = JoinedRoom {
             room: room.clone(),
             scope: scope.clone(),
             join_id: self.last_join_id,
-            has_token: terms.token.is_some(),
+            has_token: options.token.is_some(),
         };
         match self.index_of(&room) {
             Ok(index) => self.rooms[index] = joined,
@@ -264,11 +260,11 @@ impl Peer {
             name,
             dialect: self.dialect,
             identity: self.identity.clone(),
-            token: terms.token,
-            // The hub knows whose circle is open.
-            group: terms.group_size.map(|seats| Group {
+            token: options.token,
+            // The hub replaces `first` if another group is open.
+            group: options.group_size.map(|capacity| Group {
                 first: self.id,
-                capacity: seats,
+                capacity,
             }),
         };
         let room = self.room(room, scope);

@@ -1,4 +1,4 @@
-//! Addresses that are kept for a client that lost its connection (see [`Token`](crate::Token)).
+//! Addresses that are reserved for clients that lost their connection (see [`Token`](crate::Token)).
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -8,52 +8,55 @@ use std::{
 
 use crate::{command::ResourceKey, introduction::Member, limits::RESERVATIONS_MAX};
 
-/// The addresses that are kept, each until its time is over or its client is back.
+/// The reserved addresses, each until it expires or its client has returned.
 #[derive(Debug, Default)]
 pub(crate) struct Reservations {
-    by_place: BTreeMap<ResourceKey, (Arc<Member>, Instant)>,
+    by_resource: BTreeMap<ResourceKey, (Arc<Member>, Instant)>,
     by_time: BTreeSet<(Instant, ResourceKey)>,
 }
 
 impl Reservations {
-    /// Keeps the place of a member that has lost its connection, if it has shown a token. If too many are
-    /// kept, the one that would be kept the shortest is not kept any more.
-    pub(crate) fn keep(&mut self, place: ResourceKey, member: &Arc<Member>, now: Instant) {
+    /// Reserves the address of a member that has lost its connection, if the member has a token. At the limit, the
+    /// reservation that expires first is dropped.
+    pub(crate) fn keep(&mut self, resource: ResourceKey, member: &Arc<Member>, now: Instant) {
         let Some(token) = member.token.as_ref().filter(|token| !token.grace.is_zero()) else {
             return;
         };
-        self.lift(&place);
-        if self.by_place.len() >= RESERVATIONS_MAX
-            && let Some((_, place)) = self.by_time.pop_first()
+        self.release(&resource);
+        if self.by_resource.len() >= RESERVATIONS_MAX
+            && let Some((_, resource)) = self.by_time.pop_first()
         {
-            self.by_place.remove(&place);
+            self.by_resource.remove(&resource);
         }
         let until = now + token.grace;
-        self.by_time.insert((until, place.clone()));
-        self.by_place.insert(place, (member.clone(), until));
+        self.by_time.insert((until, resource.clone()));
+        self.by_resource.insert(resource, (member.clone(), until));
     }
 
-    /// Somebody has the place again.
-    pub(crate) fn lift(&mut self, place: &ResourceKey) {
-        if let Some((_, until)) = self.by_place.remove(place) {
-            self.by_time.remove(&(until, place.clone()));
+    /// Removes the reservation of a resource that a member holds again.
+    pub(crate) fn release(&mut self, resource: &ResourceKey) {
+        if let Some((_, until)) = self.by_resource.remove(resource) {
+            self.by_time.remove(&(until, resource.clone()));
         }
     }
 
-    /// Whether the place is kept for somebody else than `member`.
-    pub(crate) fn is_against(&self, place: &ResourceKey, member: &Member, now: Instant) -> bool {
-        let kept = self.by_place.get(place).filter(|(_, until)| now < *until);
+    /// Whether the resource is reserved for a client other than `member`.
+    pub(crate) fn blocks(&self, resource: &ResourceKey, member: &Member, now: Instant) -> bool {
+        let kept = self
+            .by_resource
+            .get(resource)
+            .filter(|(_, until)| now < *until);
         kept.is_some_and(|(lost, _)| !lost.is_proven_same(member))
     }
 
-    /// Forgets what is over at `now`.
+    /// Removes the reservations that have expired at `now`.
     pub(crate) fn expire(&mut self, now: Instant) {
-        while let Some((until, place)) = self.by_time.pop_first() {
+        while let Some((until, resource)) = self.by_time.pop_first() {
             if until > now {
-                self.by_time.insert((until, place));
+                self.by_time.insert((until, resource));
                 return;
             }
-            self.by_place.remove(&place);
+            self.by_resource.remove(&resource);
         }
     }
 

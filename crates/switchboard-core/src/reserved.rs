@@ -1,28 +1,28 @@
-//! The name of the server, and the names by which a dialect tells members from it.
+//! The reserved name of the server, and the addresses that keep members distinct from it.
 
-/// The name that server-made frames carry as their sender.
+/// The sender address in frames that the server itself sends.
 const SERVER: &str = "server";
 
-/// The prefix of the name of a member that is called like the server.
+/// The prefix that is added to the address of a member with the server's name.
 const MARK: char = '~';
 
-/// Whether a dialect in which the server itself speaks keeps this name: `server` in any case, and the names that
-/// [`beside_server`] makes of it.
+/// Whether this name is reserved in dialects in which the server itself sends frames: `server` in any case, and the
+/// names that [`beside_server`] makes of it.
 #[must_use]
 pub fn is_server_name(name: &str) -> bool {
     let plain = name.trim_start_matches(MARK);
     plain.eq_ignore_ascii_case(SERVER)
 }
 
-/// The address of a member where the server itself speaks as `server`: `~server` for `server`, `~~server`
-/// for `~server`, and any other unchanged. So no member has the server's address, and no two members
-/// share an address. Returns `None` if the address is unchanged.
+/// The address of a member in dialects in which the server itself sends frames as `server`: `~server` for `server`,
+/// `~~server` for `~server`, and any other address unchanged. So no member has the server's address, and no two
+/// members share an address. Returns `None` if the address is unchanged.
 #[must_use]
 pub fn beside_server(address: &str) -> Option<String> {
     is_server_name(address).then(|| format!("{MARK}{address}"))
 }
 
-/// The address of the member that [`beside_server`] shows as this one; `None` for the server itself.
+/// The inverse of [`beside_server`]: the address of the member that is shown as `shown`. `None` for the server.
 #[must_use]
 pub fn behind_server(shown: &str) -> Option<&str> {
     match is_server_name(shown) {
@@ -38,7 +38,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_member_is_shown_as_the_server_and_no_two_are_shown_alike() {
+    fn shown_addresses_differ_from_the_server_and_from_each_other() {
         let addresses = [
             "server", "Server", "SERVER", "~server", "~Server", "~~server", "server~", "~", "~~",
             "servers", " server", "a",

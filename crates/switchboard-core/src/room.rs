@@ -1,5 +1,5 @@
-//! One room: a replica of its log of changes, and where its members of this node are reached. A name
-//! is a room for one.
+//! One room: a replica of its membership log, and the connections of its members on this node. A claimed name is a
+//! room for one member.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -16,17 +16,18 @@ use crate::{
     log::{MembershipRef, NodeId},
 };
 
-/// A member and where it is reached.
+/// A member, the position of its join, and its node or connection.
 #[derive(Debug)]
 pub(crate) struct Membership<L> {
     pub(crate) member: Arc<Member>,
     pub(crate) since: Position,
-    /// Its node; none for this one.
+    /// The member's node; `None` for this node.
     pub(crate) node: Option<NodeId>,
-    /// Its connection. `None` if it is another node's, or has asked to leave: it is told nothing more.
+    /// The member's connection. `None` for a member of another node, and for one that is leaving: it gets no more
+    /// events.
     pub(crate) local: Option<L>,
     /// Members of this node without presence, of other dialects, that exchanged a session description with
-    /// this one: they are told when it leaves. Some of them may have left.
+    /// this one: they are notified when it leaves. Some of them may have left.
     pub(crate) counterparts: Vec<PeerId>,
 }
 
@@ -35,13 +36,14 @@ impl<L> Membership<L> {
         self.node.is_none()
     }
 
-    /// What orders the members; no two have the same.
+    /// The sort key of the members; it is unique.
     pub(crate) fn order_key(&self) -> (Position, PeerId) {
         (self.since, self.member.peer)
     }
 
-    /// Whether this member of this node is told that `other` leaves only if it exchanged a description with it.
-    fn is_told_only_of_calls(&self, other: &Self) -> bool {
+    /// Whether this member can be a counterpart of `other`: it is connected to this node, and is notified of the
+    /// leave of `other` only if the two exchanged a session description.
+    fn can_be_counterpart_of(&self, other: &Self) -> bool {
         let (own, other) = (self.member.dialect, other.member.dialect);
         self.local.is_some() && !own.announces_presence && own.name != other.name
     }
@@ -54,57 +56,57 @@ impl<L> Membership<L> {
     }
 }
 
-/// What a peer of this node has asked for and the engine has not ordered yet.
+/// A change of a peer of this node that is proposed and not committed yet.
 #[derive(Debug)]
 pub(crate) enum Pending<L> {
-    /// A seat.
+    /// A pending join.
     Join(PendingJoin<L>),
-    /// None any more, and then perhaps one again.
+    /// Leaving; `Some` if a new join is queued behind the leave.
     Leave(Option<PendingJoin<L>>),
 }
 
-/// A member of this node that the others have lost and will find again.
+/// A member of this node whose lease has expired, until its new join is committed.
 #[derive(Debug)]
 pub(crate) struct SuspendedMember<L> {
     pub(crate) member: Arc<Member>,
     pub(crate) local: L,
-    /// The members of this node that it was among all the time.
-    pub(crate) knows: Vec<PeerId>,
-    /// As in [`Membership`].
+    /// The members of this node that it still sees.
+    pub(crate) known_peers: Vec<PeerId>,
+    /// The same as [`Membership::counterparts`].
     pub(crate) counterparts: Vec<PeerId>,
 }
 
 impl<L> SuspendedMember<L> {
-    /// Another has left. Says whether it knew it.
+    /// Removes a member that has left. Returns whether it was known.
     pub(crate) fn remove_known(&mut self, peer: PeerId) -> bool {
-        let before = self.knows.len();
-        self.knows.retain(|known| *known != peer);
-        self.knows.len() != before
+        let before = self.known_peers.len();
+        self.known_peers.retain(|known| *known != peer);
+        self.known_peers.len() != before
     }
 }
 
-/// The members in the order of their joins.
+/// The state of one room: its members in the order of their joins, and its pending changes.
 #[derive(Debug)]
 pub(crate) struct Room<L> {
     position: Position,
-    /// By place. Two may have one position after an engine has lost and restored its data.
+    /// Two members can have the same position after an engine has lost and restored its data.
     memberships: BTreeMap<(Position, PeerId), Membership<L>>,
     by_peer: HashMap<PeerId, (Position, PeerId)>,
     by_address: HashMap<Address, (Position, PeerId)>,
-    /// Those whose dialect tells them of the others: in a directory of thousands there may be none.
-    audience: BTreeSet<(Position, PeerId)>,
-    /// Those who keep to a circle, by who was the first in it.
+    /// Members whose dialect notifies them of others. A room with thousands of members may have none.
+    observers: BTreeSet<(Position, PeerId)>,
+    /// Members of groups, by the first member of the group.
     grouped: BTreeSet<(PeerId, (Position, PeerId))>,
-    /// What the dialects of members allow, where they bound the room.
-    bounds: Vec<usize>,
-    /// Nearly always empty: an engine takes less than a millisecond.
+    /// The member limits of the members' dialects, without those that have none.
+    dialect_limits: Vec<usize>,
+    /// Proposed changes. Nearly always empty: an engine commits within a millisecond.
     pub(crate) pending: BTreeMap<PeerId, Pending<L>>,
-    /// Empty but within one batch of changes.
+    /// Suspended members. Empty except within one batch of changes.
     pub(crate) suspended: Vec<SuspendedMember<L>>,
-    /// The circle that newcomers of this node come into, by its first member.
+    /// The group that newcomers of this node join, by its first member.
     open_group: Option<PeerId>,
-    /// None in most rooms: only one dialect has ids of the clients' own.
-    announced: Option<Box<Announced>>,
+    /// `None` in most rooms: only one dialect has aliases.
+    aliases: Option<Box<Announced>>,
 }
 
 impl<L> Default for Room<L> {
@@ -114,13 +116,13 @@ impl<L> Default for Room<L> {
             memberships: BTreeMap::new(),
             by_peer: HashMap::new(),
             by_address: HashMap::new(),
-            audience: BTreeSet::new(),
+            observers: BTreeSet::new(),
             grouped: BTreeSet::new(),
-            bounds: Vec::new(),
+            dialect_limits: Vec::new(),
             pending: BTreeMap::new(),
             suspended: Vec::new(),
             open_group: None,
-            announced: None,
+            aliases: None,
         }
     }
 }
@@ -134,7 +136,7 @@ impl<L> Room<L> {
         self.memberships.is_empty() && self.pending.is_empty() && self.suspended.is_empty()
     }
 
-    /// Members, those under way included.
+    /// Number of members, including pending joins.
     pub(crate) fn len(&self) -> usize {
         self.memberships.len() + self.pending_joins().count()
     }
@@ -145,14 +147,14 @@ impl<L> Room<L> {
             .and_then(|position| self.memberships.get(position))
     }
 
-    /// The seat that another node means, if this one knows it.
+    /// The membership that another node refers to, if this node has applied its join.
     pub(crate) fn membership_on_node(
         &self,
         node: NodeId,
         reference: MembershipRef,
     ) -> Option<&Membership<L>> {
-        let seat = self.membership(reference.peer)?;
-        (seat.node == Some(node) && seat.since == reference.since).then_some(seat)
+        let membership = self.membership(reference.peer)?;
+        (membership.node == Some(node) && membership.since == reference.since).then_some(membership)
     }
 
     pub(crate) fn membership_mut(&mut self, peer: PeerId) -> Option<&mut Membership<L>> {
@@ -161,12 +163,12 @@ impl<L> Room<L> {
             .and_then(|position| self.memberships.get_mut(position))
     }
 
-    /// Everybody, in the order of their joins.
+    /// All members, in the order of their joins.
     pub(crate) fn memberships(&self) -> impl Iterator<Item = &Membership<L>> {
         self.memberships.values()
     }
 
-    /// Everybody else whom a member sees, in the order of their joins.
+    /// The other members that are visible to a member, in the order of their joins.
     pub(crate) fn visible_to<'a>(
         &'a self,
         member: &'a Member,
@@ -174,46 +176,48 @@ impl<L> Room<L> {
         self.others_visible(member, self.memberships())
     }
 
-    /// Those who are told that `member` comes or goes, in the order of their joins.
+    /// The members that are notified when `member` joins or leaves, in the order of their joins.
     pub(crate) fn observers_of<'a>(
         &'a self,
         member: &'a Member,
     ) -> impl Iterator<Item = &'a Membership<L>> {
-        let audience = self.audience.iter();
-        let audience = audience.filter_map(|place| self.memberships.get(place));
-        let company = self.others_visible(member, audience);
-        company.filter(|seat| seat.member.dialect.announces_presence)
+        let observers = self.observers.iter();
+        let observers = observers.filter_map(|key| self.memberships.get(key));
+        let visible = self.others_visible(member, observers);
+        visible.filter(|membership| membership.member.dialect.announces_presence)
     }
 
-    /// The others of `everybody` whom a member sees; of a circle, only that is looked through.
+    /// The members of `candidates` that are visible to a member. For a member of a group, only the group is searched.
     fn others_visible<'a>(
         &'a self,
         member: &'a Member,
-        everybody: impl Iterator<Item = &'a Membership<L>>,
+        candidates: impl Iterator<Item = &'a Membership<L>>,
     ) -> impl Iterator<Item = &'a Membership<L>> {
-        let everybody = member.group.is_none().then_some(everybody);
-        let circle = member.group.map(|circle| self.group_members(circle.first));
-        let company = everybody.into_iter().flatten();
-        let company = company.chain(circle.into_iter().flatten());
-        company.filter(|seat| seat.member.peer != member.peer && member.sees(&seat.member))
+        let candidates = member.group.is_none().then_some(candidates);
+        let group = member.group.map(|group| self.group_members(group.first));
+        let visible = candidates.into_iter().flatten();
+        let visible = visible.chain(group.into_iter().flatten());
+        visible.filter(|membership| {
+            membership.member.peer != member.peer && member.sees(&membership.member)
+        })
     }
 
-    /// The members of a circle, in the order of their joins.
+    /// The members of a group, in the order of their joins.
     fn group_members(&self, first: PeerId) -> impl Iterator<Item = &Membership<L>> {
-        let begin = (Position::default(), PeerId::from([0; 16]));
-        let of_it = self.grouped.range((first, begin)..);
-        let of_it = of_it.take_while(move |(of, _)| *of == first);
-        of_it.filter_map(|(_, place)| self.memberships.get(place))
+        let first_key = (Position::default(), PeerId::from([0; 16]));
+        let group = self.grouped.range((first, first_key)..);
+        let group = group.take_while(move |(of, _)| *of == first);
+        group.filter_map(|(_, key)| self.memberships.get(key))
     }
 
-    /// Members that there may be when this one comes.
+    /// Max members of the room when `newcomer` joins.
     pub(crate) fn members_max(&self, newcomer: &Member, limits: &Limits) -> usize {
         let own = limits.members_max(newcomer);
-        let joining = self
+        let pending = self
             .pending_joins()
-            .map(|wish| wish.member.dialect.members_max);
+            .map(|pending| pending.member.dialect.members_max);
         match counts_against_member_limit(newcomer) {
-            true => joining.fold(
+            true => pending.fold(
                 lower_limit(own, self.dialect_members_max(newcomer)),
                 lower_limit,
             ),
@@ -221,14 +225,14 @@ impl<L> Room<L> {
         }
     }
 
-    /// Members that the dialects of those who are in allow when this one comes.
+    /// Max members that the dialects of the members and of `newcomer` allow.
     fn dialect_members_max(&self, newcomer: &Member) -> usize {
-        let bounds = self.bounds.iter().copied();
-        bounds.fold(newcomer.dialect.members_max, lower_limit)
+        let limits = self.dialect_limits.iter().copied();
+        limits.fold(newcomer.dialect.members_max, lower_limit)
     }
 
-    /// Whether there is one too many for somebody's dialect if this newcomer has been let in. Only its
-    /// own node may not have known, if others came at the same moment.
+    /// Whether the committed join of `newcomer` exceeds the member limit of a dialect. This happens if members join
+    /// on several nodes at the same time.
     pub(crate) fn is_overfull_with(&self, newcomer: &Member) -> bool {
         counts_against_member_limit(newcomer)
             && exceeds(
@@ -237,8 +241,8 @@ impl<L> Room<L> {
             )
     }
 
-    /// Puts a newcomer that wants to be alone with others into the open circle, or lets it open one.
-    /// Circles are of members of one node: only that one knows whether they are open.
+    /// Assigns a newcomer that asks for a group to the open group, or opens a new one. All members of a group are
+    /// on one node: only that node knows whether the group is open.
     pub(crate) fn assign_group(&mut self, newcomer: Arc<Member>) -> Arc<Member> {
         let Some(wanted) = newcomer.group else {
             return newcomer;
@@ -246,60 +250,65 @@ impl<L> Room<L> {
         let open = self.open_group.map(|first| (first, self.group_len(first)));
         let (first, count) = (open.filter(|(_, count)| *count > 0)).unwrap_or((newcomer.peer, 0));
         self.open_group = (count + 1 < wanted.capacity.get()).then_some(first);
-        let circle = Some(Group { first, ..wanted });
+        let group = Some(Group { first, ..wanted });
         Arc::new(Member {
-            group: circle,
+            group,
             ..(*newcomer).clone()
         })
     }
 
-    /// A newcomer was not let in: its circle lacks it again.
+    /// Releases the group slot of a newcomer whose join has failed.
     pub(crate) fn release_group_slot(&mut self, newcomer: &Member) {
-        let circle = newcomer.group.map(|circle| circle.first);
-        self.open_group = self.open_group.or(circle);
+        let group = newcomer.group.map(|group| group.first);
+        self.open_group = self.open_group.or(group);
     }
 
-    /// How many are in a circle, or about to be.
+    /// Number of members of a group, including pending joins.
     fn group_len(&self, first: PeerId) -> usize {
-        let joining = self.pending_joins().filter_map(|wish| wish.member.group);
-        let joining = joining.filter(|circle| circle.first == first);
-        self.group_members(first).count() + joining.count()
+        let pending = self
+            .pending_joins()
+            .filter_map(|pending| pending.member.group);
+        let pending = pending.filter(|group| group.first == first);
+        self.group_members(first).count() + pending.count()
     }
 
-    /// Notes that two members have exchanged a session description.
+    /// Records that two members have exchanged a session description.
     pub(crate) fn note_description(&mut self, from: PeerId, to: PeerId) {
         for (listener, other) in [(from, to), (to, from)] {
-            let seats = self.membership(listener).zip(self.membership(other));
-            if seats.is_some_and(|(listener, other)| listener.is_told_only_of_calls(other)) {
+            let memberships = self.membership(listener).zip(self.membership(other));
+            if memberships.is_some_and(|(listener, other)| listener.can_be_counterpart_of(other)) {
                 self.add_counterpart(other, listener);
             }
         }
     }
 
-    /// Notes that a member has sent a session description to all others.
+    /// Records that a member has sent a session description to all others.
     pub(crate) fn note_description_to_all(&mut self, from: PeerId) {
-        if self.audience.len() == self.memberships.len() {
+        if self.observers.len() == self.memberships.len() {
             return;
         }
         let Some(sender) = self.membership(from) else {
             return;
         };
-        let listeners = self.visible_to(&sender.member);
-        let listeners = listeners.filter(|seat| seat.is_told_only_of_calls(sender));
-        let listeners: Vec<_> = listeners.map(|seat| seat.member.peer).collect();
-        for listener in listeners {
+        let counterparts = self.visible_to(&sender.member);
+        let counterparts =
+            counterparts.filter(|membership| membership.can_be_counterpart_of(sender));
+        let counterparts: Vec<_> = counterparts
+            .map(|membership| membership.member.peer)
+            .collect();
+        for listener in counterparts {
             self.add_counterpart(from, listener);
         }
     }
 
     fn add_counterpart(&mut self, of: PeerId, listener: PeerId) {
-        let Some(seat) = self.membership_mut(of) else {
+        let Some(membership) = self.membership_mut(of) else {
             return;
         };
-        if seat.counterparts.contains(&listener) {
+        if membership.counterparts.contains(&listener) {
             return;
         }
-        let mut counterparts = std::mem::take(&mut seat.counterparts);
+        let mut counterparts = std::mem::take(&mut membership.counterparts);
         if counterparts.len() >= COUNTERPARTS_MAX {
             counterparts.retain(|peer| self.by_peer.contains_key(peer));
         }
@@ -307,8 +316,8 @@ impl<L> Room<L> {
             counterparts.remove(0);
         }
         counterparts.push(listener);
-        if let Some(seat) = self.membership_mut(of) {
-            seat.counterparts = counterparts;
+        if let Some(membership) = self.membership_mut(of) {
+            membership.counterparts = counterparts;
         }
     }
 
@@ -318,47 +327,51 @@ impl<L> Room<L> {
         left: &'a Membership<L>,
     ) -> impl Iterator<Item = &'a L> {
         left.counterparts.iter().filter_map(|peer| {
-            let seat = self.membership(*peer);
-            let withdrawn = || self.suspended.iter().find(|lost| lost.member.peer == *peer);
-            match seat {
-                Some(seat) => seat.local.as_ref(),
-                None => withdrawn().map(|lost| &lost.local),
+            let membership = self.membership(*peer);
+            let suspended = || {
+                self.suspended
+                    .iter()
+                    .find(|other| other.member.peer == *peer)
+            };
+            match membership {
+                Some(membership) => membership.local.as_ref(),
+                None => suspended().map(|suspended| &suspended.local),
             }
         })
     }
 
-    /// Notes that a member has named itself by this id.
+    /// Records that a member has announced this alias.
     pub(crate) fn announce(&mut self, peer: PeerId, alias: &Alias) {
         if self.by_peer.contains_key(&peer) {
-            let announced = self.announced.get_or_insert_default();
-            announced.announce(peer, alias);
+            let aliases = self.aliases.get_or_insert_default();
+            aliases.announce(peer, alias);
         }
     }
 
-    /// Takes a member to have every id: its announcements were lost with its seat.
-    pub(crate) fn forget_announced(&mut self, peer: PeerId) {
-        if let Some(announced) = &mut self.announced {
-            announced.set_unlimited(peer);
+    /// Makes a member match every alias: its announcements were lost with its previous membership.
+    pub(crate) fn reset_aliases(&mut self, peer: PeerId) {
+        if let Some(aliases) = &mut self.aliases {
+            aliases.set_unlimited(peer);
         }
     }
 
-    /// The members that a broadcast for this id is for: those that have announced it, else all, the
-    /// sender included.
+    /// The receivers of a broadcast for this alias: the members that have announced it, otherwise all members,
+    /// including the sender.
     pub(crate) fn receivers<'a>(
         &'a self,
         sender: &'a Member,
         to: &'a Alias,
     ) -> impl Iterator<Item = &'a Membership<L>> {
-        let announced = self.announced.as_ref();
-        let known = announced.and_then(|announced| announced.receivers(to));
-        let everybody = known.is_none().then(|| self.memberships());
+        let aliases = self.aliases.as_ref();
+        let known = aliases.and_then(|aliases| aliases.receivers(to));
+        let all = known.is_none().then(|| self.memberships());
         let known = known.into_iter().flatten();
         let known = known.filter_map(|peer| self.membership(peer));
-        let seats = known.chain(everybody.into_iter().flatten());
-        seats.filter(|seat| sender.sees(&seat.member))
+        let memberships = known.chain(all.into_iter().flatten());
+        memberships.filter(|membership| sender.sees(&membership.member))
     }
 
-    /// The one member that `target` names. `Target::Everyone` names nobody in particular.
+    /// The member that `target` names; `None` for `Target::Everyone`.
     pub(crate) fn find(&self, target: &Target) -> Option<&Membership<L>> {
         match target {
             Target::Everyone => None,
@@ -367,77 +380,79 @@ impl<L> Room<L> {
         }
     }
 
-    /// Who has this address.
+    /// The member with this address.
     pub(crate) fn by_address(&self, address: &Address) -> Option<&Membership<L>> {
         self.by_address
             .get(address)
             .and_then(|position| self.memberships.get(position))
     }
 
-    /// The wish whose join is under way under this address.
+    /// The pending join under this address.
     pub(crate) fn pending_join_for(&self, address: &Address) -> Option<&PendingJoin<L>> {
         self.pending_joins()
-            .find(|wish| wish.member.address == *address)
+            .find(|pending| pending.member.address == *address)
     }
 
-    /// The wish of a peer to be in, if it is under way.
+    /// The pending join of a peer.
     pub(crate) fn pending_join_mut(&mut self, peer: PeerId) -> Option<&mut PendingJoin<L>> {
         match self.pending.get_mut(&peer)? {
-            Pending::Join(wish) | Pending::Leave(Some(wish)) => Some(wish),
+            Pending::Join(pending) | Pending::Leave(Some(pending)) => Some(pending),
             Pending::Leave(None) => None,
         }
     }
 
     fn pending_joins(&self) -> impl Iterator<Item = &PendingJoin<L>> {
         self.pending.values().filter_map(|pending| match pending {
-            Pending::Join(wish) => Some(wish),
+            Pending::Join(pending) => Some(pending),
             Pending::Leave(_) => None,
         })
     }
 
-    /// Seats a member.
-    pub(crate) fn join(&mut self, seat: Membership<L>) {
-        self.position = self.position.max(seat.since);
-        let place = seat.order_key();
-        self.by_peer.insert(seat.member.peer, place);
-        self.by_address.insert(seat.member.address.clone(), place);
-        if seat.member.dialect.announces_presence {
-            self.audience.insert(place);
+    /// Adds a member.
+    pub(crate) fn join(&mut self, membership: Membership<L>) {
+        self.position = self.position.max(membership.since);
+        let key = membership.order_key();
+        self.by_peer.insert(membership.member.peer, key);
+        self.by_address
+            .insert(membership.member.address.clone(), key);
+        if membership.member.dialect.announces_presence {
+            self.observers.insert(key);
         }
-        if let Some(circle) = seat.member.group {
-            self.grouped.insert((circle.first, place));
+        if let Some(group) = membership.member.group {
+            self.grouped.insert((group.first, key));
         }
-        if seat.member.dialect.members_max != 0 {
-            self.bounds.push(seat.member.dialect.members_max);
+        if membership.member.dialect.members_max != 0 {
+            self.dialect_limits
+                .push(membership.member.dialect.members_max);
         }
-        self.memberships.insert(place, seat);
+        self.memberships.insert(key, membership);
     }
 
-    /// Frees the seat of a member that left at `position`.
+    /// Removes and returns the membership of a peer that left at `position`.
     pub(crate) fn leave(&mut self, position: Position, peer: PeerId) -> Option<Membership<L>> {
         self.position = self.position.max(position);
-        let seat = self.memberships.remove(&self.by_peer.remove(&peer)?)?;
-        if let Some(announced) = &mut self.announced {
-            announced.forget(peer);
+        let membership = self.memberships.remove(&self.by_peer.remove(&peer)?)?;
+        if let Some(aliases) = &mut self.aliases {
+            aliases.forget(peer);
         }
-        self.audience.remove(&seat.order_key());
-        if let Some(circle) = seat.member.group {
-            self.grouped.remove(&(circle.first, seat.order_key()));
+        self.observers.remove(&membership.order_key());
+        if let Some(group) = membership.member.group {
+            self.grouped.remove(&(group.first, membership.order_key()));
         }
-        let bound = |bound: &usize| *bound == seat.member.dialect.members_max;
-        if let Some(index) = self.bounds.iter().position(bound) {
-            self.bounds.swap_remove(index);
+        let is_own_limit = |limit: &usize| *limit == membership.member.dialect.members_max;
+        if let Some(index) = self.dialect_limits.iter().position(is_own_limit) {
+            self.dialect_limits.swap_remove(index);
         }
-        if self.by_address.get(&seat.member.address) == Some(&seat.order_key()) {
-            self.by_address.remove(&seat.member.address);
+        if self.by_address.get(&membership.member.address) == Some(&membership.order_key()) {
+            self.by_address.remove(&membership.member.address);
         }
-        Some(seat)
+        Some(membership)
     }
 }
 
-/// Whether somebody for whom a room is tight may have one too many in it. Who is not told of others,
-/// cannot call them or keeps to a circle comes to nobody: nobody can keep such a one out by being there.
+/// Whether this member is subject to the member limits of other members' dialects. Members that others cannot see or
+/// call (no presence, no signals, or in a group) are not.
 fn counts_against_member_limit(newcomer: &Member) -> bool {
-    let tongue = newcomer.dialect;
-    tongue.announces_presence && tongue.signals && newcomer.group.is_none()
+    let traits = newcomer.dialect;
+    traits.announces_presence && traits.signals && newcomer.group.is_none()
 }

@@ -1,8 +1,8 @@
 //! Detection of visible characters in names.
 
-/// Whether a name has a character that people can see. A name of white space (Unicode `White_Space`),
-/// control characters (`Cc`) and characters that are not displayed (`Default_Ignorable_Code_Point`, which
-/// has the invisible ones of `Cf`) has none: it cannot be told from an empty one, or from another such.
+/// Whether a name has a visible character. White space (Unicode `White_Space`), control characters (`Cc`) and
+/// characters that are not displayed (`Default_Ignorable_Code_Point`, which includes the invisible ones of `Cf`) are
+/// not visible. A name without visible characters looks like an empty name.
 pub(crate) fn is_visible(name: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_graphic();
     name.bytes().any(plain) || name.chars().any(|c| !is_invisible(c))
@@ -12,8 +12,8 @@ fn is_invisible(c: char) -> bool {
     c.is_whitespace() || c.is_control() || is_ignorable(c)
 }
 
-/// `Default_Ignorable_Code_Point` of Unicode 17 (DerivedCoreProperties.txt), and three more that show
-/// nothing: the annotation characters (`Cf`) and the braille pattern without dots. The property covers
+/// `Default_Ignorable_Code_Point` of Unicode 17 (DerivedCoreProperties.txt), and three more that are
+/// not displayed: the annotation characters (`Cf`) and the braille pattern without dots. The property covers
 /// unassigned characters of these blocks too, so new releases of Unicode hardly change it.
 fn is_ignorable(c: char) -> bool {
     matches!(

@@ -1,5 +1,5 @@
-//! What callers and the members of voice rooms are told. One event is one event of the stream
-//! `/messages` (wire page `gostream`, "Events"); its names and texts are the encoder's matter.
+//! The events of voice calls and rooms. Each is one event of the stream `/messages` (wire page `gostream`,
+//! "Events"). The encoder defines the names on the wire.
 
 use bytestring::ByteString;
 
@@ -8,95 +8,95 @@ use crate::{
     id::{RoomName, User, VoiceRoomId},
 };
 
-/// To whom an event of the voice rooms goes.
+/// The receivers of an event of the voice rooms.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Audience {
-    /// All streams of this user.
+    /// All event streams of this user.
     User(User),
-    /// All streams of everybody.
+    /// All event streams of all users.
     Everybody,
 }
 
-/// What happened. `from` is the other user, set by the machine. Signatures and challenges are
-/// handed on as they came, and are empty where there are none.
+/// An event for a user. The state machine sets `from`, the other user. Signatures and challenges are relayed
+/// unchanged, and are empty if there are none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum VoiceEvent {
-    /// To the callee: `from` calls. Wire: `newCall`.
+    /// To the callee: `from` rings. Wire: `newCall`.
     Ringing {
         /// The caller.
         from: User,
-        /// What the callee must sign next.
+        /// The challenge that the callee must sign next.
         challenge: ByteString,
     },
-    /// To the caller: the callee has shown who it is. Wire: `answer`.
+    /// To the caller: the callee has authenticated itself. Wire: `answer`.
     Answered {
         /// The callee.
         from: User,
-        /// Over the challenge of [`VoiceEvent::Ringing`].
+        /// The signature over the challenge of [`VoiceEvent::Ringing`].
         signature: ByteString,
-        /// What the caller must sign next.
+        /// The challenge that the caller must sign next.
         challenge: ByteString,
     },
-    /// To the callee: the caller has shown who it is. Wire: `answer2`.
+    /// To the callee: the caller has authenticated itself. Wire: `answer2`.
     Confirmed {
         /// The caller.
         from: User,
-        /// Over the challenge of [`VoiceEvent::Answered`].
+        /// The signature over the challenge of [`VoiceEvent::Answered`].
         signature: ByteString,
-        /// What the callee must sign to accept or reject.
+        /// The challenge that the callee must sign to accept or reject.
         challenge: ByteString,
     },
-    /// To the caller: there is a call now. Wire: `acceptedCall`.
+    /// To the caller: the callee has accepted the call. Wire: `acceptedCall`.
     Accepted {
         /// The callee.
         from: User,
-        /// Over the last challenge relayed to the callee.
+        /// The signature over the last challenge relayed to the callee.
         signature: ByteString,
     },
-    /// The ringing is over, or the call. Wire: `declineCall`.
+    /// The ring or the call has ended. Wire: `declineCall`.
     Declined {
-        /// The other one.
+        /// The other user.
         from: User,
-        /// Over the last challenge relayed to the callee, if it was the callee who rejected;
-        /// empty after a hang-up and when nobody took the call in time.
+        /// The signature over the last challenge relayed to the callee, if the callee rejected; empty after a hang-up
+        /// and after a timeout.
         signature: ByteString,
     },
-    /// What of `from` is connected now: all of it, not only what changed. Wire: `setAudioConf`.
+    /// The connected audio of `from`: the whole state, not only the change. Wire: `setAudioConf`.
     AudioConf {
-        /// Whose microphone and headphones.
+        /// The user of the microphone and headphones.
         from: User,
-        /// In which room; `None`: in the call with him.
+        /// The room; `None`: the call with `from`.
         room: Option<VoiceRoomId>,
-        /// Whether he can be heard. Wire: `in`.
+        /// Whether the microphone is connected. Wire: `in`.
         mic: bool,
-        /// Whether he hears. Wire: `out`.
+        /// Whether the headphones are connected. Wire: `out`.
         headphones: bool,
     },
-    /// To the user itself: a newer connection has taken over its microphone or headphones. Wire:
-    /// `replaced`. Made by the driver, which knows the connections.
+    /// To the user itself: a newer connection has replaced its microphone or headphones. Wire: `replaced`. The driver
+    /// makes this event, because it has the connections.
     Replaced {
-        /// In which room; `None`: in the call with `other`.
+        /// The room; `None`: the call with `other`.
         room: Option<VoiceRoomId>,
         /// The other user of the call; `None` in a room.
         other: Option<User>,
         /// The microphone or the headphones.
         direction: Direction,
-        /// The name that the client gave the connection that has ended; empty if it gave none.
+        /// The client's name of the replaced connection; empty if it has none.
         connection: ByteString,
     },
-    /// A room was made. Wire: `newRoom`.
+    /// A room was created. Wire: `newRoom`.
     NewRoom {
-        /// Its number.
+        /// The room's id.
         id: VoiceRoomId,
-        /// Its name; of a numbered room, the number.
+        /// The room's name; for a numbered room, the number.
         name: RoomName,
-        /// Users in it: the one who made it.
+        /// Number of users in it.
         count: usize,
     },
 }
 
 impl VoiceEvent {
-    /// The user that the event is about, if it is another than its receiver.
+    /// The user that the event is about, if that is not the receiver.
     #[must_use]
     pub fn sender(&self) -> Option<&User> {
         match self {

@@ -1,8 +1,8 @@
-//! Voice rooms: who speaks and hears in which (wire page `gostream`, "Calls and rooms").
+//! Voice rooms and the connected audio of their members (wire page `gostream`, "Calls and rooms").
 //!
-//! A room is made by the first who enters it, and told to everybody. When nobody has been in it
-//! for `linger` it is gone, or earlier, to make place for another when there are `rooms` of them:
-//! else who enters many and leaves them would keep everybody from opening one.
+//! The first user that enters a room creates it, and all users are notified. A room that has been empty for `linger`
+//! is removed. At the limit of `rooms`, the room that has been empty longest is removed for a new one. Otherwise a
+//! client that enters and leaves many rooms could keep all users from creating one.
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
@@ -17,25 +17,25 @@ use crate::{
     voice_event::{Audience, VoiceEvent},
 };
 
-/// How clients call a room. The keys of one [`VoiceRooms`] are all of one kind, as its users are.
+/// The key by which clients name a room. All keys of one [`VoiceRooms`] are of one kind, like its users.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RoomKey {
-    /// Identity `keys`: by a name; its id is given by us.
+    /// Identity `keys`: a name; the server assigns the id.
     Named(RoomName),
-    /// Identity `site`: by the site's number, which is its id and its name.
+    /// Identity `site`: the site's number, which is both the id and the name.
     Numbered(u64),
 }
 
-/// The bounds of voice rooms, as the operator sets them. 0: no limit.
+/// The limits of voice rooms, set by the operator. 0: no limit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VoiceRoomLimits {
-    /// Rooms in all.
+    /// Max number of rooms.
     pub rooms: usize,
-    /// Microphones in one room.
+    /// Max microphones in one room.
     pub sources: usize,
-    /// Headphones in one room.
+    /// Max headphones in one room.
     pub listeners: usize,
-    /// How long a room stays that nobody is in, if its place is not needed.
+    /// How long an empty room is kept if the limit of `rooms` is not reached.
     pub linger: Duration,
 }
 
@@ -50,39 +50,39 @@ impl Default for VoiceRoomLimits {
     }
 }
 
-/// Why somebody was not let into a voice room.
+/// The reason why a user cannot enter a voice room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum VoiceRoomError {
-    /// There are `rooms` rooms, somebody is in each, and this would be another.
+    /// There are `rooms` rooms already, and none is empty.
     TooManyRooms,
-    /// The room has `sources` microphones.
+    /// The room has `sources` microphones already.
     TooManySources,
-    /// The room has `listeners` headphones.
+    /// The room has `listeners` headphones already.
     TooManyListeners,
 }
 
-/// A room as it is listed.
+/// An entry of the list of rooms.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RoomListing {
-    /// Its number.
+    /// The room's id.
     pub id: VoiceRoomId,
-    /// Its name; of a numbered room, the number.
+    /// The room's name; for a numbered room, the number.
     pub name: RoomName,
-    /// Users in it, each counted once.
+    /// Number of users in it.
     pub count: usize,
 }
 
-/// All voice rooms, as a machine. See the crate's page for how to drive it.
+/// A sans-IO state machine of all voice rooms. The crate documentation says how to drive it.
 ///
-/// Every input first lets happen what is due at its `now`, except that whoever enters a room finds
-/// it until it has really gone.
+/// Every input first handles the timeouts up to its `now`, with one exception: a user that enters an expired room that
+/// is not removed yet keeps it.
 #[derive(Debug, Default)]
 pub struct VoiceRooms {
     limits: VoiceRoomLimits,
     rooms: BTreeMap<VoiceRoomId, VoiceRoom>,
     by_name: HashMap<RoomName, VoiceRoomId>,
     deadlines: Deadlines<VoiceRoomId>,
-    names_given: u64,
+    ids_assigned: u64,
     events: VecDeque<(Audience, VoiceEvent)>,
     ended: VecDeque<VoiceRoomId>,
 }
@@ -90,12 +90,12 @@ pub struct VoiceRooms {
 #[derive(Debug)]
 struct VoiceRoom {
     name: RoomName,
-    /// Whoever has something connected.
+    /// The users with connected audio.
     members: BTreeMap<User, ConnectedAudio>,
 }
 
 impl VoiceRooms {
-    /// No rooms yet.
+    /// A state machine without rooms.
     #[must_use]
     pub fn new(limits: VoiceRoomLimits) -> Self {
         Self {
@@ -104,23 +104,23 @@ impl VoiceRooms {
         }
     }
 
-    /// Connects a microphone or headphones of `user` to a room, which is made if need be
-    /// ([`VoiceEvent::NewRoom`] to everybody). The others in it are told ([`VoiceEvent::AudioConf`]).
-    /// A connection that replaces one of the same user changes nothing and causes no event; the
-    /// driver ends the other one, and leaves once.
+    /// Connects a microphone or headphones of `user` to a room. A missing room is created
+    /// ([`VoiceEvent::NewRoom`] to all users). The other members get [`VoiceEvent::AudioConf`]. A connection that
+    /// replaces one of the same user changes nothing and causes no event; the driver ends the replaced connection
+    /// and calls [`VoiceRooms::leave`] once for both.
     ///
     /// # Errors
-    /// Any [`VoiceRoomError`]: nothing has changed and nobody is told.
+    /// Any [`VoiceRoomError`]: the state is unchanged and no event is sent.
     pub fn enter(
         &mut self,
         user: &User,
         key: &RoomKey,
-        way: Direction,
+        direction: Direction,
         now: Instant,
     ) -> Result<VoiceRoomId, VoiceRoomError> {
         let found = self.find(key);
-        // First of all, lest a numbered room end and begin in one input: its audio would end with it.
-        // Nobody is refused in an empty room, so whoever finds it keeps it.
+        // Before the timeouts: a numbered room must not end and begin again in one input, because that would end
+        // its new audio. Entering an empty room cannot fail, so the room does not stay without a deadline.
         if let Some(id) = found {
             self.deadlines.clear(&id);
         }
@@ -129,25 +129,25 @@ impl VoiceRooms {
             Some(id) => id,
             None => self.open(key)?,
         };
-        if self.connect(user, id, way)? {
-            self.tell_others(user, id);
+        if self.connect(user, id, direction)? {
+            self.notify_others(user, id);
         }
         Ok(id)
     }
 
-    /// Takes back what [`VoiceRooms::enter`] connected; the others in the room are told. When it
-    /// was the last, the room begins to linger. Of a room that is gone this is no news.
-    pub fn leave(&mut self, user: &User, id: VoiceRoomId, way: Direction, now: Instant) {
+    /// Undoes [`VoiceRooms::enter`]; the other members get [`VoiceEvent::AudioConf`]. When the room is empty, its
+    /// `linger` timer starts. Does nothing if the room does not exist.
+    pub fn leave(&mut self, user: &User, id: VoiceRoomId, direction: Direction, now: Instant) {
         self.handle_timeout(now);
         let Some(room) = self.rooms.get_mut(&id) else {
             return;
         };
-        let ends = room.members.get_mut(user);
-        if !ends.is_some_and(|ends| ends.set(way, false)) {
+        let audio = room.members.get_mut(user);
+        if !audio.is_some_and(|audio| audio.set(direction, false)) {
             return;
         }
-        self.tell_others(user, id);
-        self.forget_if_gone(user, id, now);
+        self.notify_others(user, id);
+        self.remove_if_disconnected(user, id, now);
     }
 
     /// The rooms, in the order of their ids.
@@ -159,15 +159,15 @@ impl VoiceRooms {
         })
     }
 
-    /// Who is in a room, each with whether its microphone and whether its headphones are connected,
-    /// in the order of their names. `None`: there is no such room.
+    /// The members of a room in the order of their names, each with the flags "microphone connected" and
+    /// "headphones connected". `None`: the room does not exist.
     #[must_use]
     pub fn members(&self, id: VoiceRoomId) -> Option<impl Iterator<Item = (User, bool, bool)>> {
         let members = self.rooms.get(&id)?.members.iter();
-        Some(members.map(|(user, ends)| (user.clone(), ends.mic, ends.headphones)))
+        Some(members.map(|(user, audio)| (user.clone(), audio.mic, audio.headphones)))
     }
 
-    /// The room of this key, if there is one.
+    /// The id of the room with this key.
     #[must_use]
     pub fn find(&self, key: &RoomKey) -> Option<VoiceRoomId> {
         match key {
@@ -179,30 +179,30 @@ impl VoiceRooms {
         }
     }
 
-    /// Lets happen what is due at `now`: rooms that nobody has been in go.
+    /// Removes the empty rooms whose time is over at `now`.
     pub fn handle_timeout(&mut self, now: Instant) {
         while let Some(id) = self.deadlines.pop_due(now) {
             self.end(id);
         }
     }
 
-    /// When [`VoiceRooms::handle_timeout`] must be called at the latest, if ever.
+    /// The time of the next deadline, at or after which [`VoiceRooms::handle_timeout`] must be called.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.deadlines.next()
     }
 
-    /// The next event and whom it is for, if any.
+    /// Removes and returns the next event and its receivers.
     pub fn poll_event(&mut self) -> Option<(Audience, VoiceEvent)> {
         self.events.pop_front()
     }
 
-    /// The next room that is gone, if any: its audio must stop.
+    /// Removes and returns the next room that has ended. The driver must stop its audio.
     pub fn poll_ended(&mut self) -> Option<VoiceRoomId> {
         self.ended.pop_front()
     }
 
-    /// Whether there are no rooms, and nothing waits to be polled.
+    /// Whether there are no rooms and no events to poll.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         let queues = self.events.is_empty() && self.ended.is_empty();
@@ -210,14 +210,14 @@ impl VoiceRooms {
         queues && rooms && self.deadlines.is_empty()
     }
 
-    /// Makes the room of a key that has none.
+    /// Creates the room of a key.
     fn open(&mut self, key: &RoomKey) -> Result<VoiceRoomId, VoiceRoomError> {
         if exceeds(self.rooms.len() + 1, self.limits.rooms) {
             let longest_empty = self.deadlines.pop();
             self.end(longest_empty.ok_or(VoiceRoomError::TooManyRooms)?);
         }
         let (id, name) = match key {
-            RoomKey::Named(name) => (self.name(name), name.clone()),
+            RoomKey::Named(name) => (self.assign_id(name), name.clone()),
             RoomKey::Numbered(number) => {
                 let id = VoiceRoomId::from(*number);
                 (id, id.into())
@@ -243,11 +243,11 @@ impl VoiceRooms {
         self.ended.push_back(id);
     }
 
-    /// Gives a name the next id that nothing has, nor has had until just now.
-    fn name(&mut self, name: &RoomName) -> VoiceRoomId {
+    /// Assigns the next free id to a name. The ids of rooms that have ended and are not polled yet are not free.
+    fn assign_id(&mut self, name: &RoomName) -> VoiceRoomId {
         loop {
-            self.names_given += 1;
-            let id = VoiceRoomId::from(self.names_given);
+            self.ids_assigned += 1;
+            let id = VoiceRoomId::from(self.ids_assigned);
             if !self.rooms.contains_key(&id) && !self.ended.contains(&id) {
                 self.by_name.insert(name.clone(), id);
                 return id;
@@ -255,49 +255,54 @@ impl VoiceRooms {
         }
     }
 
-    /// Says whether it was not connected before.
+    /// Connects one direction. Returns false if it was connected before.
     fn connect(
         &mut self,
         user: &User,
         id: VoiceRoomId,
-        way: Direction,
+        direction: Direction,
     ) -> Result<bool, VoiceRoomError> {
         let Some(room) = self.rooms.get_mut(&id) else {
             return Ok(false);
         };
-        if room.members.get(user).is_some_and(|ends| ends.has(way)) {
+        let own = room.members.get(user);
+        if own.is_some_and(|audio| audio.has(direction)) {
             return Ok(false);
         }
-        let connected = room.members.values().filter(|ends| ends.has(way)).count();
-        let (limit, refusal) = match way {
+        let connected = room.members.values().filter(|audio| audio.has(direction));
+        let connected = connected.count();
+        let (limit, error) = match direction {
             Direction::Publish => (self.limits.sources, VoiceRoomError::TooManySources),
             Direction::Subscribe => (self.limits.listeners, VoiceRoomError::TooManyListeners),
         };
         if exceeds(connected + 1, limit) {
-            return Err(refusal);
+            return Err(error);
         }
-        room.members.entry(user.clone()).or_default().set(way, true);
+        room.members
+            .entry(user.clone())
+            .or_default()
+            .set(direction, true);
         Ok(true)
     }
 
-    /// Tells the others in the room what of `user` is connected now.
-    fn tell_others(&mut self, user: &User, id: VoiceRoomId) {
+    /// Notifies the other members of the connected audio of `user`.
+    fn notify_others(&mut self, user: &User, id: VoiceRoomId) {
         let Some(room) = self.rooms.get(&id) else {
             return;
         };
-        let ends = room.members.get(user).copied().unwrap_or_default();
-        let event = ends.of(user.clone(), Some(id));
+        let audio = room.members.get(user).copied().unwrap_or_default();
+        let event = audio.to_event(user.clone(), Some(id));
         for other in room.members.keys().filter(|other| *other != user) {
             let audience = Audience::User(other.clone());
             self.events.push_back((audience, event.clone()));
         }
     }
 
-    fn forget_if_gone(&mut self, user: &User, id: VoiceRoomId, now: Instant) {
+    fn remove_if_disconnected(&mut self, user: &User, id: VoiceRoomId, now: Instant) {
         let Some(room) = self.rooms.get_mut(&id) else {
             return;
         };
-        if room.members.get(user).is_some_and(|ends| ends.is_none()) {
+        if room.members.get(user).is_some_and(|audio| audio.is_none()) {
             room.members.remove(user);
         }
         if room.members.is_empty() {

@@ -1,4 +1,4 @@
-//! What there is between two users, whoever of them called.
+//! The state of a pair of users: their rings in both directions and their call.
 
 use std::net::IpAddr;
 
@@ -10,7 +10,7 @@ use crate::{
     id::{CallId, User},
 };
 
-/// Two users, in an order that does not depend on who calls.
+/// Two users, in an order that does not depend on the direction of a ring.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct UserPair {
     pub(crate) low: User,
@@ -18,7 +18,7 @@ pub(crate) struct UserPair {
 }
 
 impl UserPair {
-    /// The pair, and which side of it `by` is.
+    /// The pair of two users, and the side of `by` in it.
     pub(crate) fn of(by: &User, other: &User) -> (Self, PairSide) {
         let side = if by < other {
             PairSide::Low
@@ -46,7 +46,7 @@ impl UserPair {
     }
 }
 
-/// One of a pair; an index into what is kept for both.
+/// One user of a pair; the index into the arrays of [`PairState`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum PairSide {
     Low,
@@ -62,26 +62,26 @@ impl PairSide {
     }
 }
 
-/// What there is between two users: at least one of these.
+/// The state of a pair: at least one ring or a call.
 #[derive(Debug, Default)]
 pub(crate) struct PairState {
-    /// By the side of the caller.
+    /// Indexed by the side of the caller.
     pub(crate) rings: [Option<RingState>; 2],
     pub(crate) call: Option<ActiveCall>,
-    /// Which sides have done something for it that they had to prove: rung, or connected.
+    /// Whether a side has done something that required authentication: rung, or connected audio.
     pub(crate) is_own: [bool; 2],
 }
 
-/// What a line is to one side.
+/// The contribution of a pair to the counts of one of its users.
 #[derive(Debug)]
 pub(crate) struct UserShare {
     pub(crate) load: CallLoad,
-    /// What the side has to sign, or had: all of it that the line knows. Users of sites sign nothing,
-    /// and what they are asked is empty: that is not in here.
-    pub(crate) asked: Vec<ByteString>,
+    /// The challenges that the side has to sign or has signed, as far as the pair stores them. Users of sites sign
+    /// nothing; their empty challenges are left out.
+    pub(crate) to_sign: Vec<ByteString>,
 }
 
-/// How many lines a user has: those that are his own doing, and those in which he is only rung.
+/// The number of pairs of a user: those in which the user has rung or connected, and those in which it is only rung.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct CallLoad {
     pub(crate) own: usize,
@@ -101,7 +101,7 @@ impl PairState {
     pub(crate) fn share(&self, side: PairSide) -> UserShare {
         UserShare {
             load: self.load(side),
-            asked: self.asked(side),
+            to_sign: self.to_sign(side),
         }
     }
 
@@ -114,55 +114,55 @@ impl PairState {
         }
     }
 
-    fn asked(&self, side: PairSide) -> Vec<ByteString> {
+    fn to_sign(&self, side: PairSide) -> Vec<ByteString> {
         let called = self.rings[side.other() as usize].iter();
         let calls = self.rings[side as usize].iter();
         let accepted = self
             .call
             .iter()
             .flat_map(|call| &call.accepted[side as usize]);
-        let asked = called
+        let to_sign = called
             .flat_map(|ring| std::iter::once(&ring.first_challenge).chain(&ring.confirmations))
             .chain(calls.flat_map(|ring| &ring.answers))
             .chain(accepted);
-        asked
+        to_sign
             .filter(|challenge| !challenge.is_empty())
             .cloned()
             .collect()
     }
 }
 
-/// So many clients of one user may answer one ring.
+/// Max clients of one user that answer one ring.
 const CLIENTS_MAX: usize = 8;
 
-/// An attempt to call: the challenges relayed in each direction.
+/// A ring and the challenges that were relayed in each direction.
 #[derive(Debug)]
 pub(crate) struct RingState {
-    /// What the callee signs to answer.
+    /// The challenge that the callee signs to answer.
     pub(crate) first_challenge: ByteString,
-    /// What the caller signs to confirm: each of the callee's clients that answers asks its own.
+    /// The challenges for the caller to confirm: one for each client of the callee that has answered.
     pub(crate) answers: Vec<ByteString>,
-    /// What the callee signs to accept, once it has answered.
+    /// The challenges for the callee to accept, after it has answered.
     pub(crate) confirmations: Vec<ByteString>,
-    /// The caller's address, if it is known.
+    /// The caller's IP address, if it is known.
     pub(crate) address: Option<IpAddr>,
 }
 
 impl RingState {
     pub(crate) fn answered(&mut self, challenge: ByteString) {
-        keep(&mut self.answers, challenge);
+        push_bounded(&mut self.answers, challenge);
     }
 
     pub(crate) fn confirmed(&mut self, challenge: ByteString) {
-        keep(&mut self.confirmations, challenge);
+        push_bounded(&mut self.confirmations, challenge);
     }
 
-    /// Whether the callee has signed this to answer, so that the caller has its signature.
+    /// Whether the callee has signed this challenge to answer, so that the caller has its signature.
     pub(crate) fn has_signed(&self, challenge: &ByteString) -> bool {
         !challenge.is_empty() && !self.answers.is_empty() && self.first_challenge == *challenge
     }
 
-    /// One of these the callee signs to accept or reject.
+    /// The challenges of which the callee signs one to accept or reject.
     pub(crate) fn to_accept(&self) -> Result<Vec<ByteString>, CallError> {
         if self.answers.is_empty() {
             Ok(vec![self.first_challenge.clone()])
@@ -174,8 +174,8 @@ impl RingState {
     }
 }
 
-/// Keeps the newest, each once.
-fn keep(challenges: &mut Vec<ByteString>, challenge: ByteString) {
+/// Appends a challenge without duplicates; drops the oldest at [`CLIENTS_MAX`].
+fn push_bounded(challenges: &mut Vec<ByteString>, challenge: ByteString) {
     challenges.retain(|known| *known != challenge);
     if challenges.len() == CLIENTS_MAX {
         challenges.remove(0);
@@ -183,11 +183,11 @@ fn keep(challenges: &mut Vec<ByteString>, challenge: ByteString) {
     challenges.push(challenge);
 }
 
-/// A call: what each side has connected, and what it could sign to accept, if it was called.
+/// A call: the connected audio of each side, and the challenges of which it signed one to accept, if it was called.
 #[derive(Debug)]
 pub(crate) struct ActiveCall {
     pub(crate) id: CallId,
-    pub(crate) ends: [ConnectedAudio; 2],
+    pub(crate) audio: [ConnectedAudio; 2],
     pub(crate) accepted: [Vec<ByteString>; 2],
 }
 
@@ -195,12 +195,12 @@ impl ActiveCall {
     pub(crate) fn new(id: CallId) -> Self {
         Self {
             id,
-            ends: [ConnectedAudio::default(); 2],
+            audio: [ConnectedAudio::default(); 2],
             accepted: [Vec::new(), Vec::new()],
         }
     }
 
     pub(crate) fn has_no_audio(&self) -> bool {
-        self.ends.iter().all(|ends| ends.is_none())
+        self.audio.iter().all(|audio| audio.is_none())
     }
 }

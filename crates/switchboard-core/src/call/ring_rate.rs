@@ -1,4 +1,4 @@
-//! How often a caller may ring a callee. A ring stays counted when it has ended.
+//! Rate limits of rings per caller and callee. A ring stays counted after it has ended.
 
 use std::{
     collections::BTreeMap,
@@ -8,19 +8,20 @@ use std::{
 
 use crate::id::User;
 
-/// Each ring of a caller uses up this much time, so that it rings no oftener on average.
+/// Average time between two rings of a caller.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// Rings of a caller that may come at once: a client rings again if the callee is away.
+/// Max rings of a caller at once: a client rings again if the callee is away.
 const BURST: u32 = 10;
 
-/// All callers at one address together ring one callee so many times as often: a client can make any number of keys.
+/// Rate of all callers at one address together, as a multiple of the rate of one caller: a client can generate any
+/// number of keys.
 const CALLERS_PER_ADDRESS: u32 = 4;
 
-/// At this many entries, those whose time is over are forgotten.
+/// Below this number of entries, expired entries are not removed.
 const COUNTED_MIN: usize = 64;
 
-/// Until when each source of rings has used up its time with each callee.
+/// For each source of rings and callee, the time until which its rate is used up.
 #[derive(Debug, Default)]
 pub(crate) struct RingRates {
     used_until: BTreeMap<(RateKey, User), Instant>,
@@ -34,7 +35,7 @@ enum RateKey {
 }
 
 impl RingRates {
-    /// Counts a ring. False if it comes too early; then nothing is counted.
+    /// Counts a ring. Returns false if it exceeds a rate; it is not counted then.
     pub(crate) fn try_ring(
         &mut self,
         from: &User,
@@ -60,7 +61,7 @@ impl RingRates {
         true
     }
 
-    /// Until when the time is used up with one more ring, if it may come now.
+    /// The time until which the rate is used up after one more ring at `now`. `None` if the ring exceeds the rate.
     fn next(
         &self,
         key: &(RateKey, User),
@@ -73,7 +74,7 @@ impl RingRates {
         (debt + interval <= interval * burst).then(|| now + debt + interval)
     }
 
-    /// Forgets entries whose time is over, each time the number of entries has doubled.
+    /// Removes expired entries each time the number of entries has doubled.
     fn prune(&mut self, now: Instant) {
         if self.used_until.len() < self.prune_at.max(COUNTED_MIN) {
             return;
@@ -90,9 +91,9 @@ mod tests {
     #[test]
     #[expect(
         clippy::disallowed_methods,
-        reason = "an Instant can be had in no other way; nothing depends on which it is"
+        reason = "there is no other way to get an Instant; the test does not depend on its value"
     )]
-    fn rings_that_are_over_are_forgotten() {
+    fn expired_entries_are_removed() {
         let mut rates = RingRates::default();
         let start = Instant::now();
         let to = User::parse("bob", 0).unwrap();

@@ -1,4 +1,4 @@
-//! Frames for somebody who is not there, but may come.
+//! Messages for an address that no member has yet.
 
 use std::{sync::Arc, time::Instant};
 
@@ -11,24 +11,24 @@ use crate::{
 };
 
 impl<L: Clone> Hub<L> {
-    /// Keeps a frame for who will have this address.
+    /// Keeps a frame until a member with this address joins.
     pub(super) fn defer(
         &mut self,
         room: &RoomId,
         address: Address,
         (sender, local): (PeerId, L),
-        relay: &Arc<RelayedMessage>,
+        message: &Arc<RelayedMessage>,
         now: Instant,
     ) {
         let wanted = (room.clone(), address.clone());
         let sender = (sender, local.clone());
-        if !(self.deferred).defer(&wanted, sender, relay, &self.limits, now) {
-            self.report_absent(local, room, address);
+        if !(self.deferred).defer(&wanted, sender, message, &self.limits, now) {
+            self.report_undeliverable_address(local, room, address);
         }
     }
 
-    /// Notes that a frame for an address got lost between nodes: the sender is told as if the frame had no
-    /// place.
+    /// Records that a frame for an address was lost between nodes. The sender gets the same error as for a frame
+    /// that could not be kept.
     pub(super) fn note_lost_frame(
         &mut self,
         room: &RoomId,
@@ -41,32 +41,39 @@ impl<L: Clone> Hub<L> {
             .deferred
             .note_lost(&wanted, (sender, local.clone()), now)
         {
-            self.report_absent(local, room, address);
+            self.report_undeliverable_address(local, room, address);
         }
     }
 
-    /// Gives who has come what has waited for it.
+    /// Relays the frames that have waited for this address.
     pub(super) fn deliver_deferred(&mut self, room: &RoomId, address: &Address, now: Instant) {
         for waiting in self.deferred.take(room, address) {
-            for relay in waiting.relays {
+            for message in waiting.messages {
                 let to = Target::AddressOrWait(address.clone());
-                self.relay(waiting.sender, waiting.local.clone(), room, to, relay, now);
+                self.relay(
+                    waiting.sender,
+                    waiting.local.clone(),
+                    room,
+                    to,
+                    message,
+                    now,
+                );
             }
             if waiting.is_incomplete {
-                self.report_absent(waiting.local, room, address.clone());
+                self.report_undeliverable_address(waiting.local, room, address.clone());
             }
         }
     }
 
-    /// Tells those whose patience is over at `now` that nobody has come: each once for each address.
+    /// Sends an error for frames that have expired at `now`: one for each sender and address.
     pub(super) fn expire_deferred(&mut self, now: Instant) {
         for ((room, address), waiting) in self.deferred.take_expired(now) {
-            self.report_absent(waiting.local, &room, address);
+            self.report_undeliverable_address(waiting.local, &room, address);
         }
     }
 
-    fn report_absent(&mut self, local: L, room: &RoomId, address: Address) {
-        let refused = RequestError::new(ErrorCode::Expired).in_room(&room.name);
-        self.refuse(local, refused.to(Target::AddressOrWait(address)));
+    fn report_undeliverable_address(&mut self, local: L, room: &RoomId, address: Address) {
+        let error = RequestError::new(ErrorCode::Expired).in_room(&room.name);
+        self.refuse(local, error.to(Target::AddressOrWait(address)));
     }
 }

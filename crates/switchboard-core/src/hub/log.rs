@@ -1,8 +1,8 @@
-//! The hub as a replica: what an ordered change means for the members of this node.
+//! Applies committed log entries and notifies the members that are connected to this node.
 
 use std::{collections::VecDeque, sync::Arc, time::Instant};
 
-use super::{Hub, place};
+use super::{Hub, resource_key};
 use crate::{
     command::{Change, Charge, Effect, HubRequest, LeaveKind},
     error::ErrorCode,
@@ -26,7 +26,7 @@ impl<L: Clone> Hub<L> {
             Change::Leave(peer, LeaveCause::NodeLost) if self.awaits_reseat(log, peer) => {
                 self.suspend(log, position, peer);
             }
-            Change::Leave(peer, departure) => self.apply_leave(log, position, peer, departure, now),
+            Change::Leave(peer, cause) => self.apply_leave(log, position, peer, cause, now),
         }
     }
 
@@ -34,40 +34,41 @@ impl<L: Clone> Hub<L> {
         &mut self,
         log: &LogId,
         peer: PeerId,
-        why: RejectReason,
+        reason: RejectReason,
         now: Instant,
     ) {
         let Some(room) = self.rooms.get_mut(log) else {
             return;
         };
-        match (room.pending.remove(&peer), why) {
-            (Some(Pending::Join(wish)), RejectReason::Taken) => {
-                room.release_group_slot(&wish.member);
-                return self.request_join(wish, now);
+        match (room.pending.remove(&peer), reason) {
+            (Some(Pending::Join(pending)), RejectReason::Taken) => {
+                room.release_group_slot(&pending.member);
+                return self.request_join(pending, now);
             }
-            (Some(Pending::Join(wish)), RejectReason::Full) => {
-                room.release_group_slot(&wish.member);
-                return self.refuse_join(wish, ErrorCode::RoomFull);
+            (Some(Pending::Join(pending)), RejectReason::Full) => {
+                room.release_group_slot(&pending.member);
+                return self.refuse_join(pending, ErrorCode::RoomFull);
             }
-            (Some(Pending::Join(wish)), RejectReason::Unavailable) => {
-                room.release_group_slot(&wish.member);
-                return self.refuse_join(wish, ErrorCode::Unavailable);
+            (Some(Pending::Join(pending)), RejectReason::Unavailable) => {
+                room.release_group_slot(&pending.member);
+                return self.refuse_join(pending, ErrorCode::Unavailable);
             }
             (Some(Pending::Leave(then)), RejectReason::NotAMember) => {
-                if let Some(wish) = then {
-                    return self.request_join(wish, now);
+                if let Some(pending) = then {
+                    return self.request_join(pending, now);
                 }
             }
-            // An eviction that came too late, or the join before a leave that is still to come.
+            // The rejection of an earlier change (an eviction, or a join before this leave): the peer's own
+            // change is still pending.
             (Some(pending @ (Pending::Join(_) | Pending::Leave(_))), _) => {
                 room.pending.insert(peer, pending);
             }
-            // An eviction that could not be ordered: whoever waits for it waits in vain.
+            // An eviction was not committed: the claims that wait for it fail.
             (None, RejectReason::Unavailable) => {
-                let seat = room.membership(peer).map(|seat| &seat.member.address);
-                if let Some(place) = seat.and_then(|address| place(log, address)) {
-                    for wish in self.challenges.end(&place) {
-                        self.refuse_join(wish, ErrorCode::Unavailable);
+                let address = room.membership(peer).map(|own| &own.member.address);
+                if let Some(resource) = address.and_then(|address| resource_key(log, address)) {
+                    for pending in self.challenges.end(&resource) {
+                        self.refuse_join(pending, ErrorCode::Unavailable);
                     }
                 }
             }
@@ -76,8 +77,8 @@ impl<L: Clone> Hub<L> {
         self.remove_room_if_empty(log);
     }
 
-    /// Takes a newcomer in and introduces it and the others to each other. Who has the earlier seat
-    /// is the member, who has the later one the newcomer, in whatever order this node hears of them.
+    /// Adds a member and introduces it and the others to each other. Of two members, the one with the later
+    /// position is the newcomer, in whatever order this node applies the entries.
     fn apply_join(
         &mut self,
         log: &LogId,
@@ -93,13 +94,11 @@ impl<L: Clone> Hub<L> {
             return;
         }
         let arrival = Newcomer::of(room, newcomer.peer, node);
-        let Introductions {
-            notified: told,
-            others,
-        } = introduce_all(room, effects, log, (since, &newcomer), &arrival);
+        let Introductions { notified, others } =
+            introduce_all(room, effects, log, (since, &newcomer), &arrival);
         if let Some(local) = arrival.local.clone() {
-            let count = told + others.len();
-            if count > 0 && !arrival.returns {
+            let count = notified + others.len();
+            if count > 0 && !arrival.is_reseated {
                 let bytes = count * NOTICE_BYTES;
                 let charge = Charge::Deliveries { count, bytes };
                 effects.push_back(Effect::Charge(local.clone(), charge));
@@ -109,11 +108,11 @@ impl<L: Clone> Hub<L> {
             }
         }
         let (peer, address) = (newcomer.peer, newcomer.address.clone());
-        let is_nobodys = node.is_none() && arrival.is_orphaned;
-        let (early, waiting, returns) = (
+        let is_orphaned = node.is_none() && arrival.is_orphaned;
+        let (queued, waiting, is_reseated) = (
             arrival.queued_requests,
             arrival.local.clone(),
-            arrival.returns,
+            arrival.is_reseated,
         );
         room.join(Membership {
             member: newcomer,
@@ -122,40 +121,40 @@ impl<L: Clone> Hub<L> {
             local: arrival.local,
             counterparts: arrival.counterparts,
         });
-        if returns {
-            room.forget_announced(peer);
+        if is_reseated {
+            room.reset_aliases(peer);
         }
-        if is_nobodys {
-            // A join of this node's that was given up before it was ordered.
+        if is_orphaned {
+            // A join of this node that was withdrawn before it was committed.
             room.pending.insert(peer, Pending::Leave(None));
-            let departure = LeaveCause::Requested(LeaveKind::Announced);
-            self.propose(log.clone(), Change::Leave(peer, departure));
+            let cause = LeaveCause::Requested(LeaveKind::Announced);
+            self.propose(log.clone(), Change::Leave(peer, cause));
         }
         if let Some(local) = waiting {
-            self.replay_queued_requests(peer, &local, early, now);
+            self.replay_queued_requests(peer, &local, queued, now);
         }
-        self.address_taken(log, &address, now);
+        self.after_address_taken(log, &address, now);
     }
 
-    /// Somebody has this address now.
-    fn address_taken(&mut self, log: &LogId, address: &Address, now: Instant) {
-        if let Some(place) = place(log, address) {
-            self.reservations.lift(&place);
+    /// Drops the reservation of an address that a member has now, and delivers the messages that waited for it.
+    fn after_address_taken(&mut self, log: &LogId, address: &Address, now: Instant) {
+        if let Some(resource) = resource_key(log, address) {
+            self.reservations.release(&resource);
         }
         if let LogId::Room(room) = log {
             self.deliver_deferred(room, address, now);
         }
     }
 
-    /// Refuses a newcomer of this node that is one too many: nobody knew it when it asked. Its seat is
-    /// nobody's then.
+    /// Refuses a newcomer of this node if concurrent joins on other nodes have filled the room. Its membership is
+    /// orphaned then, and `apply_join` proposes its leave.
     fn reject_overfull(&mut self, log: &LogId, newcomer: &Member) {
         let room = self.rooms.get_mut(log);
         let Some(room) = room.filter(|room| room.is_overfull_with(newcomer)) else {
             return;
         };
         match room.pending.remove(&newcomer.peer) {
-            Some(Pending::Join(wish)) => self.refuse_join(wish, ErrorCode::RoomFull),
+            Some(Pending::Join(pending)) => self.refuse_join(pending, ErrorCode::RoomFull),
             Some(leave @ Pending::Leave(_)) => drop(room.pending.insert(newcomer.peer, leave)),
             None => {}
         }
@@ -166,36 +165,36 @@ impl<L: Clone> Hub<L> {
         log: &LogId,
         position: Position,
         peer: PeerId,
-        departure: LeaveCause,
+        cause: LeaveCause,
         now: Instant,
     ) {
         let Self { rooms, effects, .. } = self;
         let Some(room) = rooms.get_mut(log) else {
             return;
         };
-        let Some(seat) = room.leave(position, peer) else {
+        let Some(membership) = room.leave(position, peer) else {
             return;
         };
-        if let (Some(local), LeaveCause::Evicted(why)) = (&seat.local, departure) {
-            let event = Arc::new(Event::Evicted(why));
+        if let (Some(local), LeaveCause::Evicted(reason)) = (&membership.local, cause) {
+            let event = Arc::new(Event::Evicted(reason));
             effects.push_back(Effect::Deliver(local.clone(), event));
         }
         if let LogId::Room(id) = log {
-            let event = Arc::new(departed(id, &seat.member, departure));
-            let told = room.observers_of(&seat.member);
-            let told = told.filter_map(|seat| seat.local.as_ref());
-            for local in told.chain(room.counterparts_of(&seat)) {
+            let event = Arc::new(departed_event(id, &membership.member, cause));
+            let notified = room.observers_of(&membership.member);
+            let notified = notified.filter_map(|membership| membership.local.as_ref());
+            for local in notified.chain(room.counterparts_of(&membership)) {
                 effects.push_back(Effect::Deliver(local.clone(), event.clone()));
             }
-            for lost in &mut room.suspended {
-                if lost.remove_known(peer) && observes_presence(&lost.member) {
-                    effects.push_back(Effect::Deliver(lost.local.clone(), event.clone()));
+            for suspended in &mut room.suspended {
+                if suspended.remove_known(peer) && observes_presence(&suspended.member) {
+                    effects.push_back(Effect::Deliver(suspended.local.clone(), event.clone()));
                 }
             }
         }
         let then = match room.pending.remove(&peer) {
-            // Who is lost comes back, and leaves then.
-            Some(Pending::Leave(then)) if seat.is_own() && departure != LeaveCause::NodeLost => {
+            // A member whose lease has expired is re-added first; the pending leave applies after that.
+            Some(Pending::Leave(then)) if membership.is_own() && cause != LeaveCause::NodeLost => {
                 then
             }
             Some(pending @ (Pending::Join(_) | Pending::Leave(_))) => {
@@ -205,71 +204,74 @@ impl<L: Clone> Hub<L> {
             None => None,
         };
         self.remove_room_if_empty(log);
-        if let Some(wish) = then {
-            self.request_join(wish, now);
+        if let Some(pending) = then {
+            self.request_join(pending, now);
         }
-        if let Some(place) = place(log, &seat.member.address) {
-            if is_connection_loss(departure) {
-                self.reservations.keep(place.clone(), &seat.member, now);
+        if let Some(resource) = resource_key(log, &membership.member.address) {
+            if is_connection_loss(cause) {
+                self.reservations
+                    .keep(resource.clone(), &membership.member, now);
             }
-            self.waiting_nodes.remove(&place);
-            self.retry_pending_joins(&place, now);
+            self.waiting_nodes.remove(&resource);
+            self.retry_pending_joins(&resource, now);
         }
     }
 
-    /// Whether the other nodes have lost a member that still has its connection here.
+    /// Whether a member that was removed with its node's lease is still connected to this node.
     fn awaits_reseat(&self, log: &LogId, peer: PeerId) -> bool {
-        let seat = self.rooms.get(log).and_then(|room| room.membership(peer));
-        seat.is_some_and(|seat| seat.local.is_some())
+        let membership = self.rooms.get(log).and_then(|room| room.membership(peer));
+        membership.is_some_and(|membership| membership.local.is_some())
     }
 
-    /// A member of this node has left for all the others, and will be given a new seat: it loses
-    /// sight of them, but not of those who are on this node too.
+    /// Suspends a member of this node whose lease has expired, until its new join is committed. The member is told
+    /// that the members of other nodes have left; the members of this node stay visible to it.
     fn suspend(&mut self, log: &LogId, position: Position, peer: PeerId) {
         let Self { rooms, effects, .. } = self;
         let Some(room) = rooms.get_mut(log) else {
             return;
         };
-        let Some(seat) = room.leave(position, peer) else {
+        let Some(membership) = room.leave(position, peer) else {
             return;
         };
-        let Some(local) = seat.local else {
+        let Some(local) = membership.local else {
             return;
         };
         if let LogId::Room(id) = log {
             let is_known = |other: &Membership<L>| {
-                observes_presence(&seat.member) || other.counterparts.contains(&peer)
+                observes_presence(&membership.member) || other.counterparts.contains(&peer)
             };
             let seen = room
-                .visible_to(&seat.member)
+                .visible_to(&membership.member)
                 .filter(|other| is_known(other));
             for other in seen.filter(|other| !other.is_own()) {
-                let event = departed(id, &other.member, LeaveCause::NodeLost);
+                let event = departed_event(id, &other.member, LeaveCause::NodeLost);
                 effects.push_back(Effect::Deliver(local.clone(), Arc::new(event)));
             }
         }
-        let seated = room.memberships().filter(|other| other.is_own());
-        let withdrawn = room.suspended.iter().map(|other| other.member.peer);
-        let knows = seated.map(|other| other.member.peer).chain(withdrawn);
-        let knows = knows.collect();
+        let local_members = room.memberships().filter(|other| other.is_own());
+        let suspended = room.suspended.iter().map(|other| other.member.peer);
+        let known_peers = local_members
+            .map(|other| other.member.peer)
+            .chain(suspended);
+        let known_peers = known_peers.collect();
         room.suspended.push(SuspendedMember {
-            member: seat.member,
+            member: membership.member,
             local,
-            knows,
-            counterparts: seat.counterparts,
+            known_peers,
+            counterparts: membership.counterparts,
         });
     }
 }
 
-/// The members that a newcomer met.
+/// The result of introducing a newcomer.
 struct Introductions {
-    /// The number of members that were told of it, on all nodes.
+    /// The number of members that were notified of it, on all nodes.
     notified: usize,
-    /// The members that it is told of.
+    /// The members that the newcomer is told of.
     others: Vec<(Arc<Member>, OfferRole)>,
 }
 
-/// Introduces the members of this node to a newcomer, and gives who they and the others are to it.
+/// Notifies the members of this node of a newcomer, and returns the members that the newcomer is told of.
 fn introduce_all<L: Clone>(
     room: &Room<L>,
     effects: &mut VecDeque<Effect<L>>,
@@ -277,97 +279,91 @@ fn introduce_all<L: Clone>(
     (since, newcomer): (Position, &Arc<Member>),
     arrival: &Newcomer<L>,
 ) -> Introductions {
-    let mut told = 0;
-    let is_new = |seat: &&Membership<L>| !arrival.knows.contains(&seat.member.peer);
-    let call = |seat: &Membership<L>| {
-        if (since, newcomer.peer) > seat.order_key() {
-            offer_role(newcomer.dialect, seat.member.dialect)
+    let mut notified = 0;
+    let is_new = |other: &&Membership<L>| !arrival.known_peers.contains(&other.member.peer);
+    let role = |membership: &Membership<L>| {
+        if (since, newcomer.peer) > membership.order_key() {
+            offer_role(newcomer.dialect, membership.member.dialect)
         } else {
-            offer_role(seat.member.dialect, newcomer.dialect).flipped()
+            offer_role(membership.member.dialect, newcomer.dialect).flipped()
         }
     };
     if let LogId::Room(id) = log {
-        for seat in room.observers_of(newcomer).filter(is_new) {
-            told += 1;
-            if let Some(local) = &seat.local {
-                let event = introduced(id, newcomer, call(seat).flipped());
+        for membership in room.observers_of(newcomer).filter(is_new) {
+            notified += 1;
+            if let Some(local) = &membership.local {
+                let event = introduced_event(id, newcomer, role(membership).flipped());
                 effects.push_back(Effect::Deliver(local.clone(), Arc::new(event)));
             }
         }
     }
     if !observes_presence(newcomer) || arrival.local.is_none() {
         let others = Vec::new();
-        return Introductions {
-            notified: told,
-            others,
-        };
+        return Introductions { notified, others };
     }
     let others = room.visible_to(newcomer).filter(is_new);
-    let others = others.map(|seat| (seat.member.clone(), call(seat)));
+    let others = others.map(|membership| (membership.member.clone(), role(membership)));
     let others = others.collect();
-    Introductions {
-        notified: told,
-        others,
-    }
+    Introductions { notified, others }
 }
 
-/// Whether a member is told of the others.
+/// Whether a member is notified of joins and leaves.
 fn observes_presence(member: &Member) -> bool {
     member.dialect.announces_presence
 }
 
-/// Whether who leaves so has lost its connection.
-fn is_connection_loss(departure: LeaveCause) -> bool {
+/// Whether this cause means that the connection was lost.
+fn is_connection_loss(cause: LeaveCause) -> bool {
     matches!(
-        departure,
+        cause,
         LeaveCause::Requested(LeaveKind::ConnectionLost)
             | LeaveCause::NodeLost
             | LeaveCause::Evicted(EvictionReason::Unresponsive)
     )
 }
 
-/// A newcomer as this node meets it.
+/// What this node knows of a newcomer when its join is committed.
 struct Newcomer<L> {
     local: Option<L>,
-    /// Whom it has not lost sight of.
-    knows: Vec<PeerId>,
-    /// Its counterparts from before.
+    /// The members that a suspended member still sees.
+    known_peers: Vec<PeerId>,
+    /// The counterparts of a suspended member.
     counterparts: Vec<PeerId>,
-    /// What it has asked already.
+    /// Requests to the room that waited for the join.
     queued_requests: Vec<HubRequest>,
-    /// It was here before.
-    returns: bool,
-    /// It is of this node, and nobody here waits for it.
+    /// It was suspended and is added again.
+    is_reseated: bool,
+    /// It is a member of this node, but its join is not pending here any more.
     is_orphaned: bool,
 }
 
 impl<L> Newcomer<L> {
-    /// Takes from the room what it holds for the newcomer.
+    /// Removes the pending join or the suspended member from the room.
     fn of(room: &mut Room<L>, peer: PeerId, node: Option<NodeId>) -> Self {
         let mut arrival = Self {
             local: None,
-            knows: Vec::new(),
+            known_peers: Vec::new(),
             counterparts: Vec::new(),
             queued_requests: Vec::new(),
-            returns: false,
+            is_reseated: false,
             is_orphaned: false,
         };
         if node.is_some() {
             return arrival;
         }
-        let withdrawn = (room.suspended.iter()).position(|lost| lost.member.peer == peer);
-        if let Some(index) = withdrawn {
-            let lost = room.suspended.remove(index);
-            arrival.knows = lost.knows;
-            arrival.counterparts = lost.counterparts;
-            arrival.local = Some(lost.local);
-            arrival.returns = true;
+        let suspended = (room.suspended.iter()).position(|suspended| suspended.member.peer == peer);
+        if let Some(index) = suspended {
+            let suspended = room.suspended.remove(index);
+            arrival.known_peers = suspended.known_peers;
+            arrival.counterparts = suspended.counterparts;
+            arrival.local = Some(suspended.local);
+            arrival.is_reseated = true;
             return arrival;
         }
         match room.pending.remove(&peer) {
-            Some(Pending::Join(wish)) => {
-                arrival.local = Some(wish.local);
-                arrival.queued_requests = wish.queued_requests;
+            Some(Pending::Join(pending)) => {
+                arrival.local = Some(pending.local);
+                arrival.queued_requests = pending.queued_requests;
             }
             Some(leave @ Pending::Leave(_)) => drop(room.pending.insert(peer, leave)),
             None => arrival.is_orphaned = true,
@@ -375,34 +371,34 @@ impl<L> Newcomer<L> {
         arrival
     }
 
-    /// What it is told.
+    /// The events that the newcomer gets.
     fn events(&self, log: &LogId, others: Vec<(Arc<Member>, OfferRole)>) -> Vec<Event> {
         match log {
-            LogId::Room(room) if self.returns => others
+            LogId::Room(room) if self.is_reseated => others
                 .iter()
-                .map(|(other, call)| introduced(room, other, *call))
+                .map(|(other, role)| introduced_event(room, other, *role))
                 .collect(),
             LogId::Room(room) => vec![Event::Joined {
                 room: room.clone(),
                 others,
             }],
-            LogId::Name(..) if self.returns => Vec::new(),
+            LogId::Name(..) if self.is_reseated => Vec::new(),
             LogId::Name(name) => vec![Event::Claimed(name.clone())],
             LogId::Election(_) => Vec::new(),
         }
     }
 }
 
-fn introduced(room: &RoomId, peer: &Arc<Member>, call: OfferRole) -> Event {
+fn introduced_event(room: &RoomId, peer: &Arc<Member>, role: OfferRole) -> Event {
     Event::Introduced {
         room: room.clone(),
         peer: peer.clone(),
-        role: call,
+        role,
     }
 }
 
-fn departed(room: &RoomId, peer: &Arc<Member>, departure: LeaveCause) -> Event {
-    let farewell = match departure {
+fn departed_event(room: &RoomId, peer: &Arc<Member>, cause: LeaveCause) -> Event {
+    let kind = match cause {
         LeaveCause::Requested(LeaveKind::Silent) => LeaveKind::Silent,
         LeaveCause::Requested(LeaveKind::Announced | LeaveKind::ConnectionLost)
         | LeaveCause::Evicted(_)
@@ -411,6 +407,6 @@ fn departed(room: &RoomId, peer: &Arc<Member>, departure: LeaveCause) -> Event {
     Event::Departed {
         room: room.clone(),
         peer: peer.clone(),
-        kind: farewell,
+        kind,
     }
 }

@@ -1,8 +1,8 @@
-//! What other nodes say to this one.
+//! Handles the messages of other nodes.
 
 use std::{sync::Arc, time::Instant};
 
-use super::{Hub, deliver_to_all, place, received};
+use super::{Hub, deliver_to_all, received_event, resource_key};
 use crate::{
     command::{Charge, Effect, Target},
     error::{ErrorCode, RequestError},
@@ -13,13 +13,13 @@ use crate::{
     message::RelayedMessage,
 };
 
-/// Nodes that may wait to hear of one holder; a cluster has fewer.
-const ASKERS_MAX: usize = 256;
+/// Max nodes that wait for the answer of one holder. A cluster has fewer nodes.
+const WAITING_NODES_MAX: usize = 256;
 
 impl<L: Clone> Hub<L> {
-    pub(super) fn handle_node_message(&mut self, from: NodeId, letter: NodeMessage, now: Instant) {
-        let NodeMessage { log, body: message } = letter;
-        match (message, log) {
+    pub(super) fn handle_node_message(&mut self, from: NodeId, message: NodeMessage, now: Instant) {
+        let NodeMessage { log, body } = message;
+        match (body, log) {
             (NodeMessageBody::Probe(holder), log) => self.handle_probe(from, &log, holder),
             (NodeMessageBody::Alive(holder), log) => self.handle_remote_alive(&log, holder),
             (NodeMessageBody::SlowReceiver { sender, bytes }, log) => {
@@ -29,22 +29,15 @@ impl<L: Clone> Hub<L> {
                 NodeMessageBody::Relay {
                     from: sender,
                     to,
-                    message: relay,
+                    message,
                 },
                 LogId::Room(room),
-            ) => self.handle_relay(from, room, sender, to, &relay),
+            ) => self.handle_relay(from, room, sender, to, &message),
             (NodeMessageBody::Bounce { to, target }, LogId::Room(room)) => {
                 self.report_undelivered(&room, to, target, ErrorCode::NoSuchPeer, now);
             }
-            (
-                NodeMessageBody::Announce {
-                    to,
-                    from,
-                    message: relay,
-                },
-                LogId::Room(room),
-            ) => {
-                self.handle_announcement(&room, to, &from, relay);
+            (NodeMessageBody::Announce { to, from, message }, LogId::Room(room)) => {
+                self.handle_announcement(&room, to, &from, message);
             }
             (
                 NodeMessageBody::Relay { .. }
@@ -55,11 +48,11 @@ impl<L: Clone> Hub<L> {
         }
     }
 
-    /// Something could not be sent to another node. A probe that is not sent is as one that is not
-    /// answered.
-    pub(super) fn handle_undeliverable(&mut self, letter: NodeMessage, now: Instant) {
+    /// Reports a relayed message that could not be sent to another node to its sender. A probe that could not be
+    /// sent needs no report: its challenge expires.
+    pub(super) fn handle_undeliverable(&mut self, message: NodeMessage, now: Instant) {
         let (NodeMessageBody::Relay { from, to, .. }, LogId::Room(room)) =
-            (letter.body, letter.log)
+            (message.body, message.log)
         else {
             return;
         };
@@ -70,7 +63,7 @@ impl<L: Clone> Hub<L> {
         self.report_undelivered(&room, from.peer, target, ErrorCode::Unavailable, now);
     }
 
-    /// A member of this node has sent to a slow receiver on another one.
+    /// Charges a member of this node for a frame to a slow receiver on another node.
     fn charge_slow_receiver(&mut self, log: &LogId, sender: PeerId, bytes: usize) {
         if let Some(local) = self.local(log, sender) {
             let charge = Charge::SlowReceiver { bytes };
@@ -93,8 +86,8 @@ impl<L: Clone> Hub<L> {
         if let Target::AddressOrWait(address) = target {
             return self.note_lost_frame(room, address, (sender, local), now);
         }
-        let refused = RequestError::new(reason).in_room(&room.name);
-        self.refuse(local, refused.to(target));
+        let error = RequestError::new(reason).in_room(&room.name);
+        self.refuse(local, error.to(target));
     }
 
     fn handle_relay(
@@ -103,13 +96,13 @@ impl<L: Clone> Hub<L> {
         id: RoomId,
         from: MembershipRef,
         to: Recipient,
-        relay: &Arc<RelayedMessage>,
+        message: &Arc<RelayedMessage>,
     ) {
         let log = LogId::Room(id);
         let LogId::Room(id) = &log else {
             return;
         };
-        if let (Some(alias), Some(room)) = (&relay.aliases.from, self.rooms.get_mut(&log))
+        if let (Some(alias), Some(room)) = (&message.aliases.from, self.rooms.get_mut(&log))
             && room.membership_on_node(node, from).is_some()
         {
             room.announce(from.peer, alias);
@@ -117,35 +110,37 @@ impl<L: Clone> Hub<L> {
         let room = self.rooms.get(&log);
         let sender = room.and_then(|room| Some((room, room.membership_on_node(node, from)?)));
         let receiver = match (&to, sender) {
-            (Recipient::Everyone, Some((room, seat))) => {
-                let (sender, effects) = (&seat.member, &mut self.effects);
-                // The sender's own node has charged it.
-                let _ = match &relay.aliases.to {
-                    None => deliver_to_all(room.visible_to(sender), effects, id, sender, relay),
+            (Recipient::Everyone, Some((room, membership))) => {
+                let (sender, effects) = (&membership.member, &mut self.effects);
+                // The sender's node has charged the sender.
+                let _ = match &message.aliases.to {
+                    None => deliver_to_all(room.visible_to(sender), effects, id, sender, message),
                     Some(to) => {
-                        deliver_to_all(room.receivers(sender, to), effects, id, sender, relay)
+                        deliver_to_all(room.receivers(sender, to), effects, id, sender, message)
                     }
                 };
-                if relay.kind.is_description() {
+                if message.kind.is_description() {
                     self.note_description(&log, from.peer, None);
                 }
                 return;
             }
             (Recipient::One { member: wanted, .. }, Some((room, sender))) => room
                 .membership(wanted.peer)
-                .filter(|seat| seat.since == wanted.since && sender.member.sees(&seat.member))
-                .and_then(|seat| seat.local.clone())
+                .filter(|other| other.since == wanted.since && sender.member.sees(&other.member))
+                .and_then(|receiver| receiver.local.clone())
                 .map(|local| (local, sender.member.clone())),
             (_, None) => None,
         };
         match (receiver, to) {
             (Some((local, from)), to) => {
                 let sender = from.peer;
-                self.deliver(local, received(id, &from, true, relay.clone()));
-                if let Recipient::One { member: seat, .. } = to
-                    && relay.kind.is_description()
+                self.deliver(local, received_event(id, &from, true, message.clone()));
+                if let Recipient::One {
+                    member: membership, ..
+                } = to
+                    && message.kind.is_description()
                 {
-                    self.note_description(&log, sender, Some(seat.peer));
+                    self.note_description(&log, sender, Some(membership.peer));
                 }
             }
             (None, Recipient::One { target, .. }) => {
@@ -161,45 +156,51 @@ impl<L: Clone> Hub<L> {
         id: &RoomId,
         to: Option<PeerId>,
         from: &Arc<Member>,
-        relay: Arc<RelayedMessage>,
+        message: Arc<RelayedMessage>,
     ) {
         let log = LogId::Room(id.clone());
         let Some(room) = self.rooms.get(&log) else {
             return;
         };
         let Some(peer) = to else {
-            let _ = deliver_to_all(room.memberships(), &mut self.effects, id, from, &relay);
+            let _ = deliver_to_all(room.memberships(), &mut self.effects, id, from, &message);
             return;
         };
-        if let Some(local) = room.membership(peer).and_then(|seat| seat.local.clone()) {
-            let event = received(id, from, true, relay);
+        let receiver = room.membership(peer);
+        if let Some(local) = receiver.and_then(|receiver| receiver.local.clone()) {
+            let event = received_event(id, from, true, message);
             self.effects
                 .push_back(Effect::Deliver(local, Arc::new(event)));
         }
     }
 
-    /// Another node asks whether a member of this one is alive.
+    /// Probes a member of this node for another node.
     fn handle_probe(&mut self, node: NodeId, log: &LogId, holder: PeerId) {
-        let seat = self.rooms.get(log).and_then(|room| room.membership(holder));
-        let Some((local, place)) =
-            seat.and_then(|seat| Some((seat.local.clone()?, place(log, &seat.member.address)?)))
-        else {
+        let membership = self.rooms.get(log).and_then(|room| room.membership(holder));
+        let Some((local, resource)) = membership.and_then(|membership| {
+            Some((
+                membership.local.clone()?,
+                resource_key(log, &membership.member.address)?,
+            ))
+        }) else {
             return;
         };
-        let askers = self.waiting_nodes.entry(place.clone()).or_default();
-        if !askers.contains(&node) && askers.len() < ASKERS_MAX {
-            askers.push(node);
+        let waiting = self.waiting_nodes.entry(resource.clone()).or_default();
+        if !waiting.contains(&node) && waiting.len() < WAITING_NODES_MAX {
+            waiting.push(node);
         }
-        self.deliver(local, Event::Probe(place));
+        self.deliver(local, Event::Probe(resource));
     }
 
     fn handle_remote_alive(&mut self, log: &LogId, holder: PeerId) {
-        let seat = self.rooms.get(log).and_then(|room| room.membership(holder));
-        let Some(place) = seat.and_then(|seat| place(log, &seat.member.address)) else {
+        let membership = self.rooms.get(log).and_then(|room| room.membership(holder));
+        let Some(resource) =
+            membership.and_then(|membership| resource_key(log, &membership.member.address))
+        else {
             return;
         };
-        for wish in self.challenges.end(&place) {
-            self.refuse_join(wish, ErrorCode::Taken);
+        for pending in self.challenges.end(&resource) {
+            self.refuse_join(pending, ErrorCode::Taken);
         }
     }
 }

@@ -597,7 +597,7 @@ fn a_ghosts_address_is_kept_for_its_token() {
         [
             "ann: in with",
             "ann: alive?",
-            "ann: Ghost",
+            "ann: Unresponsive",
             "thief: taken ann"
         ]
     );

@@ -165,7 +165,10 @@ fn a_name_in_a_room_of_a_silent_holder_goes_to_the_claimant() {
     claims.now += CHALLENGE;
     claims.hub.handle_timeout(claims.now);
     claims.drain_effects();
-    assert_eq!(claims.told(), ["0: Evicted(Ghost)", "1: has ada in red"]);
+    assert_eq!(
+        claims.told(),
+        ["0: Evicted(Unresponsive)", "1: has ada in red"]
+    );
 }
 
 #[test]
