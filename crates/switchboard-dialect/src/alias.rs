@@ -1,4 +1,4 @@
-//! Names of members in dialects in which the server itself speaks as `server`.
+//! Names of members in dialects whose frames from the server itself have the sender `server`.
 
 use std::borrow::Cow;
 
@@ -6,40 +6,41 @@ use switchboard_core::{Address, DisplayName, Member, RequestError, beside_server
 
 use crate::{HOST, error_message};
 
-/// The address of a member, or of the server, where the server speaks as `server`. A client that sends
-/// a frame to this address means the member that [`switchboard_core::behind_server`] finds.
+/// The address of a member (or of the host program, which is `server`) as clients see it. An address that
+/// could be confused with `server` is escaped; [`switchboard_core::behind_server`] reverses this.
 pub(crate) fn address_of(member: &Member) -> Cow<'_, str> {
-    beside(member, member.address.as_str())
+    displayed_member_name(member, member.address.as_str())
 }
 
-/// The display name of a member, or of the server, where the server speaks as `server`.
+/// The display name of a member as clients see it, escaped like its address. A member without a display
+/// name is shown by its address.
 pub(crate) fn name_of(member: &Member) -> Cow<'_, str> {
     let name = member.name.as_ref().map(DisplayName::as_str);
-    beside(member, name.unwrap_or(member.address.as_str()))
+    displayed_member_name(member, name.unwrap_or(member.address.as_str()))
 }
 
-/// An address that a client has sent something to, in its own words.
-pub(crate) fn as_shown(address: &Address) -> Cow<'_, str> {
-    shown(address.as_str())
+/// A target address as the client has written it.
+pub(crate) fn displayed_address(address: &Address) -> Cow<'_, str> {
+    displayed_name(address.as_str())
 }
 
-/// The error text of a refusal, in one sentence, with members named as the client knows them.
-pub(crate) fn words_of(refused: &RequestError) -> String {
-    let target = refused.target.as_ref();
-    let target = target.and_then(|target| Address::parse(&as_shown(target), 0).ok());
+/// The text of an error for the client, with its target named as the client has written it.
+pub(crate) fn error_text(error: &RequestError) -> String {
+    let target = error.target.as_ref();
+    let target = target.and_then(|target| Address::parse(&displayed_address(target), 0).ok());
     error_message(&RequestError {
         target,
-        ..refused.clone()
+        ..error.clone()
     })
 }
 
-fn beside<'m>(member: &Member, name: &'m str) -> Cow<'m, str> {
+fn displayed_member_name<'m>(member: &Member, name: &'m str) -> Cow<'m, str> {
     match member.dialect.name == HOST.name {
         true => name.into(),
-        false => shown(name),
+        false => displayed_name(name),
     }
 }
 
-fn shown(name: &str) -> Cow<'_, str> {
+fn displayed_name(name: &str) -> Cow<'_, str> {
     beside_server(name).map_or(Cow::Borrowed(name), Cow::Owned)
 }

@@ -1,45 +1,43 @@
-//! `ayame`: Ayame, Shiguredo's signaling server, and its SDKs.
-//! WebSocket, JSON objects told apart by `type`, on `/signaling`; `GET /.ok` says that the server is
-//! there. A room is for two.
+//! `ayame`: Ayame, Shiguredo's signaling server, and its SDKs. WebSocket, JSON objects with a `type`, on
+//! `/signaling`; `GET /.ok` is the health check. A room has at most two members.
 //!
 //! # Conversation
 //!
-//! The client speaks first: `register`. The newcomer of two is told to call, by `accept` with
-//! `isExistUser`. Who waits is told nothing when the other comes, and hears its offer next; if the
-//! other is of a dialect that cannot call, who waits gets a second `accept` with `isExistUser` and
-//! calls.
+//! The client sends the first frame, `register`. The second client of a room gets `accept` with `isExistUser`, which
+//! tells it to send the offer. The first client gets no frame before this offer. If the second client uses a dialect
+//! that does not send offers, the first client gets another `accept` with `isExistUser` and sends the offer.
 //!
 //! * → `{"type":"register","roomId","clientId"?,"key"?,"signalingKey"?,"authnMetadata"?,
 //!   "ayameClient"?,"libwebrtc"?,"environment"?,"standalone"?}`, once
-//! * → `{"type":"offer","sdp"}`, `{"type":"answer","sdp"}`, `{"type":"candidate","ice":{…}}`: these
-//!   bytes go to the other
+//! * → `{"type":"offer","sdp"}`, `{"type":"answer","sdp"}`, `{"type":"candidate","ice":{…}}`: relayed to the
+//!   other client byte for byte
 //! * → `{"type":"pong"}`
-//! * → `{"type":"connected"}`: with `standalone` the client is done; nobody of its own dialect is
-//!   told, and the call goes on
+//! * → `{"type":"connected"}`: a `standalone` client leaves the room. A member of the same dialect is not notified,
+//!   and the call continues
 //! * ← `{"type":"accept","connectionId","isExistClient","isExistUser","authzMetadata"?,
 //!   "iceServers"?}`
-//! * ← `{"type":"reject","reason"}`, and the connection ends: `full`, `InternalServerError`, the
-//!   reason of the web service, or a code of ours
-//! * ← `{"type":"ping"}`, from the beginning, but not with `standalone`
-//! * ← `{"type":"bye"}` when the other has left, but not with `standalone`; then the connection ends
+//! * ← `{"type":"reject","reason"}`, and the connection is closed. The reason is `full`, `InternalServerError`, the
+//!   reason of the web service, or an error code of this server
+//! * ← `{"type":"ping"}`, from the beginning, but not to a `standalone` client
+//! * ← `{"type":"bye"}` when the other client has left, but not to a `standalone` client; then the connection is
+//!   closed
 //!
-//! With `auth_webhook_url` a web service admits clients, and gives them ICE servers. Rooms are
-//! closed to other dialects then: in these, a room of the same name is another room. With
-//! `disconnect_webhook_url` another one learns that a client it had let in has gone. Both get what
-//! Ayame sends them.
+//! With `auth_webhook_url` a web service authorizes clients and can send them ICE servers. Rooms are then closed to
+//! other dialects: for their clients, a room of the same name is another room. With `disconnect_webhook_url` a web
+//! service is notified when an accepted client has disconnected. Both requests have the format of Ayame.
 //!
 //! # Better
 //!
-//! * A `register` that is refused, and whatever comes in its place, is answered with `reject` and
-//!   the reason; the original hangs up without a word.
-//! * A bad frame does not end a call. Where the client is in a room there are no words for it, so
-//!   it is counted only.
-//! * When one of two has said `connected` and gone, the other need not be `standalone` too: it gets
-//!   no `bye`, and both their places in the room are free for the next two.
-//! * A frame with two types, one for the server and one for the receiver, is refused.
-//! * The other may speak another dialect.
-//! * `iceServers` are those of `[ice]`, with TURN credentials that are valid from then on, unless the web service
-//!   gives others.
+//! * An invalid `register`, or another first frame, is answered with `reject` and the reason; the original closes the
+//!   connection without a frame.
+//! * An invalid frame does not end a call. The dialect has no error frames for clients in a room, so the frame is only
+//!   counted in the metrics.
+//! * When one client has left after `connected`, the other one need not be `standalone`: it gets no `bye`, and leaves
+//!   the room too, so that two new clients can join.
+//! * A frame with two keys that match `type` and differ is rejected, because the receiver may read the other one.
+//! * The other client may use another dialect.
+//! * `iceServers` are those of `[ice]`, with TURN credentials that are valid from the time of the `accept`, unless the
+//!   web service sends others.
 //!
 //! # Switch
 //!
@@ -64,11 +62,11 @@ use crate::{
     Accepts, Candidate, ClientFrame, ClientIce, CloseReason, Content, Dialect, DialectSetting,
     Endpoint, Handshake, HttpAnswer, HttpReply, Session, SessionOutput, SettingValue,
     WebhookRequest,
-    content::{relay, sdp_of},
+    content::{relayed_message, sdp_of},
     json::{JsonObject, JsonWriter, is_deeper},
 };
 
-static TONGUE: DialectTraits = DialectTraits {
+static TRAITS: DialectTraits = DialectTraits {
     name: "ayame",
     offer_policy: OfferPolicy::NewcomerOffers,
     signals: true,
@@ -80,13 +78,13 @@ static TONGUE: DialectTraits = DialectTraits {
 static SETTINGS: [DialectSetting; 3] = [
     DialectSetting {
         key: "auth_webhook_url",
-        doc: "The web service that is asked whether a client may register; empty for none.",
+        doc: "The web service that authorizes each client that registers; empty for none.",
         default: || SettingValue::Url(String::new()),
         range: 0..=2048,
     },
     DialectSetting {
         key: "disconnect_webhook_url",
-        doc: "The web service that is told that a client has gone; empty for none.",
+        doc: "The web service that is notified when a client has disconnected; empty for none.",
         default: || SettingValue::Url(String::new()),
         range: 0..=2048,
     },
@@ -101,10 +99,10 @@ static AUTH_WEBHOOK_URL: &DialectSetting = &SETTINGS[0];
 static DISCONNECT_WEBHOOK_URL: &DialectSetting = &SETTINGS[1];
 static PING_SECS: &DialectSetting = &SETTINGS[2];
 
-/// How long a web service may take, as with the original.
+/// The time limit for the response of a web service, as in the original.
 const WEBHOOK_TIME: Duration = Duration::from_secs(5);
 
-/// What a client is told if the web service does not answer as it should.
+/// The reason in `reject` if the web service fails or sends an invalid response.
 const WEBHOOK_FAILED: &str = "InternalServerError";
 
 #[derive(Debug)]
@@ -112,14 +110,14 @@ pub(crate) struct Ayame;
 
 impl Dialect for Ayame {
     fn traits(&self) -> &'static DialectTraits {
-        &TONGUE
+        &TRAITS
     }
 
     fn paths(&self) -> &'static [&'static str] {
         &["/signaling"]
     }
 
-    /// The base, and at the root, wherever that is, the sign that the server is there.
+    /// The endpoint of WebSocket connections, and the health check, which is `/.ok` for every base path.
     fn endpoints(&self, base: &str) -> Vec<Endpoint> {
         vec![
             Endpoint::new(base, "", Endpoint::MAIN, Accepts::Sockets),
@@ -127,7 +125,7 @@ impl Dialect for Ayame {
         ]
     }
 
-    fn respond(&self, _door: &'static str, _handshake: &Handshake) -> HttpAnswer {
+    fn respond(&self, _endpoint: &'static str, _handshake: &Handshake) -> HttpAnswer {
         HttpAnswer::Ready(HttpReply {
             status: 200,
             content_type: "text/plain; charset=utf-8",
@@ -139,9 +137,9 @@ impl Dialect for Ayame {
         &SETTINGS
     }
 
-    fn open(&self, handshake: &Handshake, out: &mut SessionOutput) -> Box<dyn Session> {
+    fn open(&self, handshake: &Handshake, output: &mut SessionOutput) -> Box<dyn Session> {
         let settings = &handshake.settings;
-        out.tick = match settings.int(TONGUE.name, PING_SECS) {
+        output.tick = match settings.int(TRAITS.name, PING_SECS) {
             0 => None,
             secs => Some(Duration::from_secs(secs)),
         };
@@ -153,8 +151,8 @@ impl Dialect for Ayame {
             grant: Grant::default(),
             ice: handshake.client_ice(),
             limits: handshake.limits.clone(),
-            auth_webhook: settings.text(TONGUE.name, AUTH_WEBHOOK_URL),
-            disconnect_webhook: settings.text(TONGUE.name, DISCONNECT_WEBHOOK_URL),
+            auth_webhook: settings.text(TRAITS.name, AUTH_WEBHOOK_URL),
+            disconnect_webhook: settings.text(TRAITS.name, DISCONNECT_WEBHOOK_URL),
         })
     }
 
@@ -181,27 +179,28 @@ fn kind_of(frame_type: &str) -> Option<MessageKind> {
     }
 }
 
-/// A connection id as the original makes them: a ULID, 48 bits of time and 80 of chance in the
-/// digits of Crockford's base 32.
+/// A connection id in the format of the original: a ULID, which has 48 bits of time and 80 random bits in
+/// Crockford's base 32.
 fn ulid(unix_ms: u64, random: &[u8; 32]) -> String {
     const DIGITS: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
     let append = |number: u128, byte: &u8| (number << 8) | u128::from(*byte);
     let time = u128::from(unix_ms & 0xffff_ffff_ffff);
     let number = random.iter().take(10).fold(time, append);
-    let places = (0..26).rev();
-    let digits = places.map(|place| DIGITS[(number >> (5 * place)) as usize % DIGITS.len()]);
+    let positions = (0..26).rev();
+    let digits =
+        positions.map(|position| DIGITS[(number >> (5 * position)) as usize % DIGITS.len()]);
     digits.map(char::from).collect()
 }
 
-/// What a client has said by `register`.
+/// The content of the `register` frame of a client.
 struct Registration {
     room: RoomName,
     name: DisplayName,
     standalone: bool,
 }
 
-/// The STUN and TURN servers of the configuration as JSON, with TURN credentials that are valid from now on; none
-/// if there are none.
+/// The STUN and TURN servers of the configuration as JSON, with TURN credentials that are valid from now on;
+/// `None` if no server is configured.
 fn ice_servers_of(ice: &ClientIce, unix_secs: u64) -> Option<Box<str>> {
     let servers = ice.servers(unix_secs);
     let json = (!servers.is_empty()).then(|| serde_json::to_string(&servers));
@@ -215,23 +214,23 @@ struct Grant {
     ice_servers: Option<Box<str>>,
 }
 
-/// What the web service says of a client.
+/// The decision of the web service about a client.
 #[derive(Debug, PartialEq, Eq)]
 enum WebhookVerdict {
     Allowed(Grant),
     Denied(String),
 }
 
-/// How far the client has come.
+/// The state of a client.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum AyameState {
     New,
-    /// The web service is asked.
+    /// The request to the web service is pending.
     Authorizing,
     Joining,
-    /// Accepted, and the other of the room, if there is one.
+    /// Accepted. The other member of the room, if there is one.
     InRoom(Option<PeerId>),
-    /// Accepted, and in the room no more.
+    /// Accepted, and has left the room.
     Standalone,
     Rejected,
 }
@@ -239,7 +238,7 @@ enum AyameState {
 struct AyameSession {
     own_address: Address,
     state: AyameState,
-    /// None as long as it is new.
+    /// `None` in the state `New`.
     registration: Option<Registration>,
     grant: Grant,
     ice: ClientIce,
@@ -252,33 +251,25 @@ impl Session for AyameSession {
     fn on_frame(
         &mut self,
         frame: ClientFrame<'_>,
-        out: &mut SessionOutput,
+        output: &mut SessionOutput,
     ) -> Result<(), RequestError> {
-        let result = self.handle_frame(frame, out);
+        let result = self.handle_frame(frame, output);
         if result.is_err() && self.accepted().is_none() {
-            out.close = Some(CloseReason::DONE);
+            output.close = Some(CloseReason::DONE);
         }
         result
     }
 
-    fn on_event(&mut self, event: &Event, out: &mut SessionOutput) {
+    fn on_event(&mut self, event: &Event, output: &mut SessionOutput) {
         match event {
-            Event::Joined { others, .. } => self.on_joined(others, out),
-            Event::Introduced {
-                peer, role: call, ..
-            } => self.on_introduced(peer, *call, out),
-            Event::Departed {
-                peer,
-                kind: farewell,
-                ..
-            } => self.on_departed(peer, *farewell, out),
-            Event::Received {
-                from,
-                message: relay,
-                ..
-            } => out.frames.extend(self.on_received(from, relay)),
-            Event::RequestFailed(refused) => self.on_error(refused, out),
-            Event::Evicted(_) => out.frames.push(reject("evicted")),
+            Event::Joined { others, .. } => self.on_joined(others, output),
+            Event::Introduced { peer, role, .. } => self.on_introduced(peer, *role, output),
+            Event::Departed { peer, kind, .. } => self.on_departed(peer, *kind, output),
+            Event::Received { from, message, .. } => {
+                output.frames.extend(self.on_received(from, message))
+            }
+            Event::RequestFailed(error) => self.on_error(error, output),
+            Event::Evicted(_) => output.frames.push(reject("evicted")),
             Event::Rejoined { .. }
             | Event::Members { .. }
             | Event::Claimed(_)
@@ -286,32 +277,32 @@ impl Session for AyameSession {
         }
     }
 
-    fn on_tick(&mut self, out: &mut SessionOutput) {
+    fn on_tick(&mut self, output: &mut SessionOutput) {
         if !self.is_standalone() {
-            out.frames.push(frame_of_type("ping"));
+            output.frames.push(frame_of_type("ping"));
         }
     }
 
-    fn on_webhook_response(&mut self, reply: Option<&str>, out: &mut SessionOutput) {
+    fn on_webhook_response(&mut self, reply: Option<&str>, output: &mut SessionOutput) {
         if self.state != AyameState::Authorizing {
             return;
         }
         match reply.and_then(|reply| parse_verdict(reply, self.limits.json_depth)) {
             Some(WebhookVerdict::Allowed(grant)) => {
                 self.grant = grant;
-                self.join(out);
+                self.join(output);
             }
             Some(WebhookVerdict::Denied(reason)) => {
-                self.reject_client(&reason, ErrorCode::Denied, out)
+                self.reject_client(&reason, ErrorCode::Denied, output)
             }
-            None => self.reject_client(WEBHOOK_FAILED, ErrorCode::Unavailable, out),
+            None => self.reject_client(WEBHOOK_FAILED, ErrorCode::Unavailable, output),
         }
     }
 
     fn on_end(&mut self) -> Option<WebhookRequest> {
-        let visit = self.accepted()?;
+        let registration = self.accepted()?;
         let url = self.disconnect_webhook.clone();
-        (!url.is_empty()).then(|| webhook_request(url, self.webhook_fields(visit).finish()))
+        (!url.is_empty()).then(|| webhook_request(url, self.webhook_fields(registration).finish()))
     }
 }
 
@@ -319,17 +310,17 @@ impl AyameSession {
     fn handle_frame(
         &mut self,
         frame: ClientFrame<'_>,
-        out: &mut SessionOutput,
+        output: &mut SessionOutput,
     ) -> Result<(), RequestError> {
         let text = frame.text()?;
         let object = JsonObject::parse(&text, self.limits.json_depth)?;
         match &*object.only_type()? {
             "pong" => Ok(()),
-            "register" => self.register(&object, out),
-            "connected" => self.handle_connected(out),
+            "register" => self.register(&object, output),
+            "connected" => self.handle_connected(output),
             other => {
                 let kind = kind_of(other).ok_or(ErrorCode::UnknownType)?;
-                self.relay(kind, &text, out)
+                self.relay(kind, &text, output)
             }
         }
     }
@@ -337,33 +328,37 @@ impl AyameSession {
     fn register(
         &mut self,
         object: &JsonObject<'_>,
-        out: &mut SessionOutput,
+        output: &mut SessionOutput,
     ) -> Result<(), RequestError> {
         if self.state != AyameState::New {
-            return Err(self.reject_second_register(out));
+            return Err(self.reject_second_register(output));
         }
-        let visit = self.registration_of(object)?;
+        let registration = self.registration_of(object)?;
         if self.auth_webhook.is_empty() {
-            self.registration = Some(visit);
-            self.join(out);
+            self.registration = Some(registration);
+            self.join(output);
         } else {
-            let question =
-                auth_webhook_body(self.webhook_fields(&visit), object, self.limits.json_depth)?;
-            out.webhook = Some(webhook_request(self.auth_webhook.clone(), question));
-            self.registration = Some(visit);
+            let body = auth_webhook_body(
+                self.webhook_fields(&registration),
+                object,
+                self.limits.json_depth,
+            )?;
+            output.webhook = Some(webhook_request(self.auth_webhook.clone(), body));
+            self.registration = Some(registration);
             self.state = AyameState::Authorizing;
         }
         Ok(())
     }
 
-    /// Whoever registers again is not where it believes to be.
-    fn reject_second_register(&self, out: &mut SessionOutput) -> RequestError {
-        let refusal = ErrorCode::UnknownType;
+    /// Rejects a second `register`. An accepted client is closed, because its state differs from the state
+    /// of the server.
+    fn reject_second_register(&self, output: &mut SessionOutput) -> RequestError {
+        let code = ErrorCode::UnknownType;
         if self.accepted().is_some() {
-            out.frames.push(reject(rejection_reason(&refusal)));
-            out.close = Some(CloseReason::DONE);
+            output.frames.push(reject(rejection_reason(&code)));
+            output.close = Some(CloseReason::DONE);
         }
-        refusal.into()
+        code.into()
     }
 
     fn registration_of(&self, object: &JsonObject<'_>) -> Result<Registration, ErrorCode> {
@@ -381,43 +376,46 @@ impl AyameSession {
         })
     }
 
-    /// How the web services are told of a client.
-    fn webhook_fields(&self, visit: &Registration) -> JsonWriter {
+    /// The fields that identify a client in requests to the web services.
+    fn webhook_fields(&self, registration: &Registration) -> JsonWriter {
         JsonWriter::default()
-            .text("roomId", visit.room.as_str())
-            .text("clientId", visit.name.as_str())
+            .text("roomId", registration.room.as_str())
+            .text("clientId", registration.name.as_str())
             .text("connectionId", self.own_address.as_str())
     }
 
-    /// Rejects a client for what the web service has said, or has not.
-    fn reject_client(&mut self, reason: &str, refusal: ErrorCode, out: &mut SessionOutput) {
+    /// Rejects a client after the response or the failure of the web service.
+    fn reject_client(&mut self, reason: &str, code: ErrorCode, output: &mut SessionOutput) {
         self.state = AyameState::Rejected;
-        out.frames.push(reject(reason));
-        out.errors.push(refusal.into());
-        out.close = Some(CloseReason::DONE);
+        output.frames.push(reject(reason));
+        output.errors.push(code.into());
+        output.close = Some(CloseReason::DONE);
     }
 
-    fn join(&mut self, out: &mut SessionOutput) {
-        let join = self.registration.as_ref().map(|visit| Command::Join {
-            room: visit.room.clone(),
-            address: self.own_address.clone(),
-            name: Some(visit.name.clone()),
-            options: JoinOptions {
-                // The web service guards the room only if there is no other way into it.
-                closed_to_other_dialects: !self.auth_webhook.is_empty(),
-                ..JoinOptions::default()
-            },
-        });
-        out.commands.extend(join);
+    fn join(&mut self, output: &mut SessionOutput) {
+        let join = self
+            .registration
+            .as_ref()
+            .map(|registration| Command::Join {
+                room: registration.room.clone(),
+                address: self.own_address.clone(),
+                name: Some(registration.name.clone()),
+                options: JoinOptions {
+                    // The web service must authorize all members, so members of other dialects are excluded.
+                    closed_to_other_dialects: !self.auth_webhook.is_empty(),
+                    ..JoinOptions::default()
+                },
+            });
+        output.commands.extend(join);
         self.state = AyameState::Joining;
     }
 
-    /// Lets a `standalone` client go: it needs no server any more. Others may stay.
-    fn handle_connected(&mut self, out: &mut SessionOutput) -> Result<(), RequestError> {
-        let visit = self.accepted().ok_or(ErrorCode::NotInRoom)?;
-        if visit.standalone {
-            self.leave(LeaveKind::Silent, out);
-            out.close = Some(CloseReason::DONE);
+    /// Handles `connected`: a `standalone` client leaves and is closed; other clients stay.
+    fn handle_connected(&mut self, output: &mut SessionOutput) -> Result<(), RequestError> {
+        let registration = self.accepted().ok_or(ErrorCode::NotInRoom)?;
+        if registration.standalone {
+            self.leave(LeaveKind::Silent, output);
+            output.close = Some(CloseReason::DONE);
         }
         Ok(())
     }
@@ -426,89 +424,88 @@ impl AyameSession {
         &self,
         kind: MessageKind,
         text: &ByteString,
-        out: &mut SessionOutput,
+        output: &mut SessionOutput,
     ) -> Result<(), RequestError> {
-        let (AyameState::InRoom(other), Some(visit)) = (self.state, &self.registration) else {
+        let (AyameState::InRoom(other), Some(registration)) = (self.state, &self.registration)
+        else {
             return Err(ErrorCode::NotInRoom.into());
         };
         let other = other.ok_or(ErrorCode::NoSuchPeer)?;
-        out.commands.push(Command::Send {
-            room: visit.room.clone(),
+        output.commands.push(Command::Send {
+            room: registration.room.clone(),
             to: Target::Peer(other),
-            message: relay(TONGUE.name, kind, text.clone()),
+            message: relayed_message(TRAITS.name, kind, text.clone()),
         });
         Ok(())
     }
 
-    fn on_joined(&mut self, others: &[(Arc<Member>, OfferRole)], out: &mut SessionOutput) {
+    fn on_joined(&mut self, others: &[(Arc<Member>, OfferRole)], output: &mut SessionOutput) {
         if self.state != AyameState::Joining {
             return;
         }
         let other = others.iter().find(|(other, _)| other.dialect.signals);
-        let calls = other.is_some_and(|(_, call)| *call == OfferRole::Offerer);
+        let calls = other.is_some_and(|(_, role)| *role == OfferRole::Offerer);
         self.state = AyameState::InRoom(other.map(|(other, _)| other.peer));
-        out.frames.push(self.accept(calls, out.unix_secs));
+        output.frames.push(self.accept(calls, output.unix_secs));
     }
 
-    /// The other has come. A third one may be seen for a moment, until its own node knows that it is
-    /// one too many.
-    fn on_introduced(&mut self, peer: &Member, call: OfferRole, out: &mut SessionOutput) {
+    /// Handles the join of another member. In a cluster a third member can appear for a moment, until its
+    /// node rejects it; it is ignored.
+    fn on_introduced(&mut self, peer: &Member, role: OfferRole, output: &mut SessionOutput) {
         if self.state != AyameState::InRoom(None) || !peer.dialect.signals {
             return;
         }
         self.state = AyameState::InRoom(Some(peer.peer));
-        if call == OfferRole::Offerer {
-            out.frames.push(self.accept(true, out.unix_secs));
+        if role == OfferRole::Offerer {
+            output.frames.push(self.accept(true, output.unix_secs));
         }
     }
 
-    fn on_received(&self, from: &Member, relay: &RelayedMessage) -> Option<ByteString> {
+    fn on_received(&self, from: &Member, message: &RelayedMessage) -> Option<ByteString> {
         if self.state != AyameState::InRoom(Some(from.peer)) {
             return None;
         }
-        if relay.origin == TONGUE.name {
-            return Some(relay.frame.clone());
+        if message.origin == TRAITS.name {
+            return Some(message.frame.clone());
         }
-        translation(&Content::of(relay)?)
+        translation(&Content::of(message)?)
     }
 
-    fn on_departed(&mut self, peer: &Member, farewell: LeaveKind, out: &mut SessionOutput) {
+    fn on_departed(&mut self, peer: &Member, kind: LeaveKind, output: &mut SessionOutput) {
         if self.state != AyameState::InRoom(Some(peer.peer)) {
             return;
         }
-        if farewell != LeaveKind::Silent || peer.dialect != &TONGUE {
+        if kind != LeaveKind::Silent || peer.dialect != &TRAITS {
             let bye = (!self.is_standalone()).then(|| frame_of_type("bye"));
-            out.frames.extend(bye);
-            out.close = Some(CloseReason::DONE);
+            output.frames.extend(bye);
+            output.close = Some(CloseReason::DONE);
         }
-        self.leave(LeaveKind::Announced, out);
+        self.leave(LeaveKind::Announced, output);
     }
 
-    /// Leaves the room to others, and stays what it is: accepted.
-    fn leave(&mut self, farewell: LeaveKind, out: &mut SessionOutput) {
-        if let (AyameState::InRoom(_), Some(visit)) = (self.state, &self.registration) {
-            let room = visit.room.clone();
-            out.commands.push(Command::Leave {
-                room,
-                kind: farewell,
-            });
+    /// Leaves the room. The client stays accepted.
+    fn leave(&mut self, kind: LeaveKind, output: &mut SessionOutput) {
+        if let (AyameState::InRoom(_), Some(registration)) = (self.state, &self.registration) {
+            let room = registration.room.clone();
+            output.commands.push(Command::Leave { room, kind });
             self.state = AyameState::Standalone;
         }
     }
 
-    /// In a room there are no words for what is refused; before, it is the end.
-    fn on_error(&mut self, refused: &RequestError, out: &mut SessionOutput) {
+    /// Handles an error. Before the client is accepted it is rejected; later there is no frame for errors.
+    fn on_error(&mut self, error: &RequestError, output: &mut SessionOutput) {
         if !matches!(self.state, AyameState::New | AyameState::Joining) {
             return;
         }
         self.state = AyameState::Rejected;
-        out.frames.push(reject(rejection_reason(&refused.code)));
-        if refused.join.is_some() {
-            out.close = Some(CloseReason::DONE);
+        output.frames.push(reject(rejection_reason(&error.code)));
+        if error.join.is_some() {
+            output.close = Some(CloseReason::DONE);
         }
     }
 
-    /// The frame `accept`. A member that has waited for the other gets it again, with new TURN credentials.
+    /// The frame `accept`. A client that sends the offer to a later member gets it twice, the second time
+    /// with new TURN credentials.
     fn accept(&self, calls: bool, unix_secs: u64) -> ByteString {
         let calls = if calls { "true" } else { "false" };
         let writer = JsonWriter::default()
@@ -534,11 +531,11 @@ impl AyameSession {
     fn is_standalone(&self) -> bool {
         self.registration
             .as_ref()
-            .is_some_and(|visit| visit.standalone)
+            .is_some_and(|registration| registration.standalone)
     }
 }
 
-/// A yes or no, absent for no.
+/// The value of a boolean field; false if it is absent.
 fn flag(object: &JsonObject<'_>, key: &'static str) -> Result<bool, ErrorCode> {
     match object.get(key).map(RawValue::get) {
         None | Some("false") => Ok(false),
@@ -547,10 +544,10 @@ fn flag(object: &JsonObject<'_>, key: &'static str) -> Result<bool, ErrorCode> {
     }
 }
 
-/// The request to the web service for a client that has sent `register`. The parser of the web service may
-/// recurse: the metadata is nested at most `depth` levels deep (0: no limit).
+/// The body of the authorization request for a client that has sent `register`. The parser of the web
+/// service may recurse, so the metadata may be nested at most `depth` levels deep (0: no limit).
 fn auth_webhook_body(
-    about: JsonWriter,
+    fields: JsonWriter,
     register: &JsonObject<'_>,
     depth: usize,
 ) -> Result<ByteString, ErrorCode> {
@@ -560,7 +557,7 @@ fn auth_webhook_body(
     if metadata.is_some_and(|metadata| is_deeper(metadata, depth)) {
         return Err(ErrorCode::TooDeep);
     }
-    let writer = about.maybe_text("signalingKey", key.as_deref());
+    let writer = fields.maybe_text("signalingKey", key.as_deref());
     let writer = maybe_raw(writer, "authnMetadata", metadata);
     let texts = ["ayameClient", "libwebrtc", "environment"];
     let writer = texts.into_iter().try_fold(writer, |writer, key| {
@@ -576,7 +573,7 @@ fn maybe_raw(writer: JsonWriter, key: &str, json: Option<&str>) -> JsonWriter {
     }
 }
 
-/// What the web service says. None, if it does not say it as it should.
+/// Parses the response of the web service. `None` if it is invalid.
 fn parse_verdict(reply: &str, depth: usize) -> Option<WebhookVerdict> {
     let object = JsonObject::parse(reply, depth).ok()?;
     if object.get("allowed")?.get() == "false" {
@@ -601,12 +598,12 @@ fn webhook_request(url: String, body: ByteString) -> WebhookRequest {
     }
 }
 
-/// Why a client is not let in, in the original's words where it has any.
-fn rejection_reason(refusal: &ErrorCode) -> &'static str {
-    if *refusal == ErrorCode::RoomFull {
+/// The reason in `reject` for an error: that of the original where it has one, else the error code.
+fn rejection_reason(code: &ErrorCode) -> &'static str {
+    if *code == ErrorCode::RoomFull {
         return "full";
     }
-    refusal.as_str()
+    code.as_str()
 }
 
 fn reject(reason: &str) -> ByteString {
@@ -616,7 +613,7 @@ fn reject(reason: &str) -> ByteString {
         .finish()
 }
 
-/// A frame that says only what it is.
+/// A frame with no other field than `type`.
 fn frame_of_type(frame_type: &str) -> ByteString {
     JsonWriter::default().text("type", frame_type).finish()
 }
@@ -681,17 +678,17 @@ mod tests {
             room: RoomId::shared(SpaceName::default(), room),
             others: Vec::new(),
         };
-        let mut out = SessionOutput {
+        let mut output = SessionOutput {
             unix_secs: 5_000,
             ..SessionOutput::default()
         };
-        session.on_event(&joined, &mut out);
-        let accept = &out.frames[0];
+        session.on_event(&joined, &mut output);
+        let accept = &output.frames[0];
         assert!(accept.contains(r#""username":"5060:"#), "{accept}");
     }
 
     #[test]
-    fn what_the_web_service_says_is_whole_or_nothing() {
+    fn an_invalid_response_of_the_web_service_has_no_verdict() {
         let denied = |reason: &str| Some(WebhookVerdict::Denied(reason.to_owned()));
         let allowed = |authz: Option<&str>, ice: Option<&str>| {
             Some(WebhookVerdict::Allowed(Grant {

@@ -1,4 +1,4 @@
-//! One client's talk with the hubs: its session, and what its peer holds.
+//! The protocol state of one connection: the session of its dialect, and its peer in the core.
 
 use std::{fmt, sync::Arc};
 
@@ -14,36 +14,38 @@ use crate::{
     json::{JsonObject, JsonWriter},
 };
 
-/// What the driver has to do after each call, in this order: send the frames, ask the hubs, make
-/// the request, close.
+/// The actions that the driver executes after each call, in this order: send the frames, send the
+/// requests to the hubs, make the webhook request, close the connection.
 #[derive(Debug, Default)]
 pub struct Actions {
     /// Frames for the client.
     pub frames: Vec<ByteString>,
-    /// What to ask the hubs.
+    /// Requests to the hubs, in order.
     pub requests: Vec<HubRequest>,
-    /// A request to make; call [`ClientSession::on_webhook_response`] with its answer before anything else.
+    /// A webhook request. The driver calls [`ClientSession::on_webhook_response`] with its response before
+    /// any other method.
     pub webhook: Option<WebhookRequest>,
-    /// End the connection.
+    /// Close the connection.
     pub close: Option<CloseReason>,
-    /// Ping the client; when it shows a sign of life, request [`HubRequest::Alive`] for the resource.
+    /// Ping the client. After its next frame or pong, send [`HubRequest::Alive`] for this resource.
     pub probe: Option<ResourceKey>,
-    /// The codes of what the client sent or asked and was refused.
+    /// The error codes of rejected frames and requests of the client.
     pub error_codes: Vec<&'static str>,
-    /// How long to wait for the first frame. Set by [`ClientSession::open`].
+    /// The time limit for the first frame. Set by [`ClientSession::open`].
     pub first_frame: FirstFrameTimeout,
-    /// Call [`ClientSession::on_tick`] that often from now on.
+    /// The interval of calls of [`ClientSession::on_tick`] from now on.
     pub tick: Option<std::time::Duration>,
 }
 
-/// A session, or what is needed to begin one when the first frame has told the dialect.
+/// The session of a connection. While the dialect is unknown, the handshake is kept to open the session
+/// when the first frame has shown the dialect.
 enum SessionState {
     Detecting(Box<Handshake>),
     Active(Box<dyn Session>),
     Closed,
 }
 
-/// One client's talk, from the handshake to the farewell.
+/// The protocol state of one connection, from its handshake to its end.
 pub struct ClientSession {
     peer: Peer,
     state: SessionState,
@@ -52,13 +54,14 @@ pub struct ClientSession {
 
 impl fmt::Debug for ClientSession {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Conversation")
+        f.debug_struct("ClientSession")
             .field("peer", &self.peer)
             .finish_non_exhaustive()
     }
 }
 
-/// What a peer speaks whose dialect is not known yet. It is in no room, so this tells nobody anything.
+/// The traits of a peer before its dialect is detected. Such a peer is in no room, so no other member
+/// sees them.
 static UNDETECTED: DialectTraits = DialectTraits {
     name: "undetected",
     offer_policy: switchboard_core::OfferPolicy::Unspecified,
@@ -68,82 +71,80 @@ static UNDETECTED: DialectTraits = DialectTraits {
 };
 
 impl ClientSession {
-    /// Begins to talk in `dialect`, or in the one that the first frame shows.
+    /// Opens a session of `dialect`. With `None` the first frame determines the dialect.
     #[must_use]
     pub fn open(
         dialect: Option<&'static dyn Dialect>,
         handshake: Handshake,
         space: SpaceName,
     ) -> (Self, Actions) {
-        let tongue = dialect.map_or(&UNDETECTED, |dialect| dialect.traits());
-        let peer = Peer::new(handshake.peer, tongue, handshake.identity.clone(), space);
+        let traits = dialect.map_or(&UNDETECTED, |dialect| dialect.traits());
+        let peer = Peer::new(handshake.peer, traits, handshake.identity.clone(), space);
         let limits = handshake.limits.clone();
-        let (mut out, mut turn) = (SessionOutput::default(), Actions::default());
-        let speech = match dialect {
-            Some(dialect) => SessionState::Active(dialect.open(&handshake, &mut out)),
+        let (mut output, mut actions) = (SessionOutput::default(), Actions::default());
+        let state = match dialect {
+            Some(dialect) => SessionState::Active(dialect.open(&handshake, &mut output)),
             None => SessionState::Detecting(Box::new(handshake)),
         };
-        let mut conversation = Self {
+        let mut session = Self {
             peer,
-            state: speech,
+            state,
             limits,
         };
-        conversation.apply_output(out, &mut turn);
-        (conversation, turn)
+        session.apply_output(output, &mut actions);
+        (session, actions)
     }
 
-    /// The peer that talks.
+    /// The peer of this connection in the core.
     #[must_use]
     pub fn peer(&self) -> &Peer {
         &self.peer
     }
 
-    /// Takes a frame of the client's.
+    /// Handles a frame from the client.
     #[must_use]
     pub fn on_frame(&mut self, frame: ClientFrame<'_>, unix_secs: u64) -> Actions {
-        let mut turn = Actions::default();
-        let mut out = SessionOutput {
+        let mut actions = Actions::default();
+        let mut output = SessionOutput {
             unix_secs,
             ..SessionOutput::default()
         };
         let result = match &mut self.state {
-            SessionState::Active(session) => session.on_frame(frame, &mut out),
-            SessionState::Detecting(_) => self.detect(frame, &mut out),
+            SessionState::Active(session) => session.on_frame(frame, &mut output),
+            SessionState::Detecting(_) => self.detect(frame, &mut output),
             SessionState::Closed => Ok(()),
         };
-        if let Err(refused) = result {
-            self.report_error(refused, &mut out, &mut turn);
+        if let Err(error) = result {
+            self.report_error(error, &mut output, &mut actions);
         }
-        self.apply_output(out, &mut turn);
-        turn
+        self.apply_output(output, &mut actions);
+        actions
     }
 
-    /// Tells the client what has happened.
+    /// Handles an event from the hubs.
     #[must_use]
     pub fn on_event(&mut self, event: &Event, unix_secs: u64) -> Actions {
-        let mut turn = Actions::default();
-        let mut out = SessionOutput {
+        let mut actions = Actions::default();
+        let mut output = SessionOutput {
             unix_secs,
             ..SessionOutput::default()
         };
         match event {
-            Event::Probe(place) => turn.probe = Some(place.clone()),
-            Event::Evicted(why) => {
-                self.dispatch_event(event, &mut out);
-                turn.close = Some(close_for(*why));
+            Event::Probe(resource) => actions.probe = Some(resource.clone()),
+            Event::Evicted(reason) => {
+                self.dispatch_event(event, &mut output);
+                actions.close = Some(close_for(*reason));
             }
-            Event::RequestFailed(refused) => {
-                turn.error_codes.push(refused.code.as_str());
-                // A refusal that comes late must not make the session believe that it is nowhere.
-                let join = refused
-                    .join
-                    .filter(|_| self.peer.note_rejected_join(refused));
+            Event::RequestFailed(error) => {
+                actions.error_codes.push(error.code.as_str());
+                // A stale join rejection is reported without its join: the session has joined since.
+                let join = error.join.filter(|_| self.peer.note_rejected_join(error));
                 self.dispatch_event(
                     &Event::RequestFailed(RequestError {
                         join,
-                        ..refused.clone()
+                        ..error.clone()
                     }),
-                    &mut out,
+                    &mut output,
                 );
             }
             Event::Claimed(_)
@@ -152,53 +153,53 @@ impl ClientSession {
             | Event::Members { .. }
             | Event::Introduced { .. }
             | Event::Departed { .. }
-            | Event::Received { .. } => self.dispatch_event(event, &mut out),
+            | Event::Received { .. } => self.dispatch_event(event, &mut output),
         }
-        self.apply_output(out, &mut turn);
-        turn
+        self.apply_output(output, &mut actions);
+        actions
     }
 
-    /// Refuses something that the carrier has noticed, and ends the connection.
+    /// Reports a violation that the transport has detected to the client, and closes the connection.
     #[must_use]
     pub fn on_violation(&mut self, reason: ErrorCode, close: CloseReason) -> Actions {
-        let mut turn = self.on_event(&Event::RequestFailed(reason.into()), 0);
-        turn.close.get_or_insert(close);
-        turn
+        let mut actions = self.on_event(&Event::RequestFailed(reason.into()), 0);
+        actions.close.get_or_insert(close);
+        actions
     }
 
-    /// The time that a turn's `tick` asked for is over.
+    /// Called once in each interval of [`Actions::tick`].
     #[must_use]
     pub fn on_tick(&mut self) -> Actions {
-        let (mut turn, mut out) = (Actions::default(), SessionOutput::default());
+        let (mut actions, mut output) = (Actions::default(), SessionOutput::default());
         if let SessionState::Active(session) = &mut self.state {
-            session.on_tick(&mut out);
+            session.on_tick(&mut output);
         }
-        self.apply_output(out, &mut turn);
-        turn
+        self.apply_output(output, &mut actions);
+        actions
     }
 
-    /// The request that a turn's `post` asked for is answered.
+    /// Handles the response to [`Actions::webhook`]: the body, or `None` if the request failed.
     #[must_use]
     pub fn on_webhook_response(&mut self, reply: Option<&str>, unix_secs: u64) -> Actions {
-        let mut turn = Actions::default();
-        let mut out = SessionOutput {
+        let mut actions = Actions::default();
+        let mut output = SessionOutput {
             unix_secs,
             ..SessionOutput::default()
         };
         if let SessionState::Active(session) = &mut self.state {
-            session.on_webhook_response(reply, &mut out);
+            session.on_webhook_response(reply, &mut output);
         }
-        self.apply_output(out, &mut turn);
-        turn
+        self.apply_output(output, &mut actions);
+        actions
     }
 
-    /// What to ask the hubs when the connection is gone.
+    /// The requests to the hubs after the connection has ended.
     #[must_use]
-    pub fn disconnect(&mut self, parting: DisconnectReason) -> Vec<HubRequest> {
-        self.peer.disconnect(parting)
+    pub fn disconnect(&mut self, reason: DisconnectReason) -> Vec<HubRequest> {
+        self.peer.disconnect(reason)
     }
 
-    /// The last request of the session, which ends here; to be made when the connection is gone.
+    /// Ends the session. Returns its last webhook request, to be made after the connection has ended.
     #[must_use]
     pub fn on_end(&mut self) -> Option<WebhookRequest> {
         match std::mem::replace(&mut self.state, SessionState::Closed) {
@@ -207,11 +208,11 @@ impl ClientSession {
         }
     }
 
-    /// Finds out the dialect by the first frame and lets its session have it.
+    /// Detects the dialect by the first frame, opens its session, and passes the frame to it.
     fn detect(
         &mut self,
         frame: ClientFrame<'_>,
-        out: &mut SessionOutput,
+        output: &mut SessionOutput,
     ) -> Result<(), RequestError> {
         let SessionState::Detecting(handshake) = &self.state else {
             return Ok(());
@@ -219,58 +220,64 @@ impl ClientSession {
         let dialect = match detect_dialect(frame, self.limits.json_depth, &handshake.settings) {
             Ok(dialect) => dialect,
             Err(reason) => {
-                out.close = Some(CloseReason::POLICY);
+                output.close = Some(CloseReason::POLICY);
                 return Err(reason.into());
             }
         };
-        let mut session = dialect.open(handshake, out);
-        let result = session.on_frame(frame, out);
+        let mut session = dialect.open(handshake, output);
+        let result = session.on_frame(frame, output);
         self.peer.set_dialect(dialect.traits());
         self.state = SessionState::Active(session);
         result
     }
 
-    fn report_error(&mut self, refused: RequestError, out: &mut SessionOutput, turn: &mut Actions) {
-        turn.error_codes.push(refused.code.as_str());
-        self.dispatch_event(&Event::RequestFailed(refused), out);
+    fn report_error(
+        &mut self,
+        error: RequestError,
+        output: &mut SessionOutput,
+        actions: &mut Actions,
+    ) {
+        actions.error_codes.push(error.code.as_str());
+        self.dispatch_event(&Event::RequestFailed(error), output);
     }
 
-    fn dispatch_event(&mut self, event: &Event, out: &mut SessionOutput) {
+    fn dispatch_event(&mut self, event: &Event, output: &mut SessionOutput) {
         match (&mut self.state, event) {
-            (SessionState::Active(session), event) => session.on_event(event, out),
-            (SessionState::Detecting(_), Event::RequestFailed(refused)) => {
-                out.frames.push(default_error_frame(refused))
+            (SessionState::Active(session), event) => session.on_event(event, output),
+            (SessionState::Detecting(_), Event::RequestFailed(error)) => {
+                output.frames.push(default_error_frame(error))
             }
             (SessionState::Detecting(_) | SessionState::Closed, _) => {}
         }
     }
 
-    /// Moves what a session gave out into the turn. What its peer may not ask is refused to it at once.
-    fn apply_output(&mut self, mut out: SessionOutput, turn: &mut Actions) {
-        turn.first_frame = out.first_frame;
+    /// Moves the output of the session into `actions`. A command that the peer is not authorized to send is
+    /// reported to the session as an error at once.
+    fn apply_output(&mut self, mut output: SessionOutput, actions: &mut Actions) {
+        actions.first_frame = output.first_frame;
         loop {
-            for refused in std::mem::take(&mut out.errors) {
-                self.report_error(refused, &mut out, turn);
+            for error in std::mem::take(&mut output.errors) {
+                self.report_error(error, &mut output, actions);
             }
-            turn.frames.append(&mut out.frames);
-            turn.webhook = out.webhook.take().or(turn.webhook.take());
-            turn.close = turn.close.or(out.close);
-            turn.tick = out.tick.or(turn.tick);
-            let commands = std::mem::take(&mut out.commands);
+            actions.frames.append(&mut output.frames);
+            actions.webhook = output.webhook.take().or(actions.webhook.take());
+            actions.close = actions.close.or(output.close);
+            actions.tick = output.tick.or(actions.tick);
+            let commands = std::mem::take(&mut output.commands);
             if commands.is_empty() {
                 return;
             }
             for command in commands {
                 match self.peer.authorize(command, &self.limits) {
-                    Ok(ask) => turn.requests.push(ask),
-                    Err(refused) => self.report_error(refused, &mut out, turn),
+                    Ok(request) => actions.requests.push(request),
+                    Err(error) => self.report_error(error, &mut output, actions),
                 }
             }
         }
     }
 }
 
-/// The dialect of a first frame. A dialect that is switched off recognizes no frame.
+/// The dialect that recognizes a first frame. Disabled dialects are skipped.
 fn detect_dialect(
     first: ClientFrame<'_>,
     depth: usize,
@@ -285,20 +292,20 @@ fn detect_dialect(
         .ok_or(ErrorCode::UnknownType)
 }
 
-fn close_for(why: EvictionReason) -> CloseReason {
-    match why {
+fn close_for(reason: EvictionReason) -> CloseReason {
+    match reason {
         EvictionReason::Unresponsive => CloseReason::GONE,
         EvictionReason::Replaced => CloseReason::REPLACED,
         EvictionReason::Kicked => CloseReason::KICKED,
     }
 }
 
-/// An error for a client of whom nothing is known, in the words that most dialects share.
-fn default_error_frame(refused: &RequestError) -> ByteString {
+/// An error frame for a client whose dialect is unknown, in the format of `lightstream`.
+fn default_error_frame(error: &RequestError) -> ByteString {
     JsonWriter::default()
         .text("type", "error")
         .text("senderID", "server")
-        .text("code", refused.code.as_str())
-        .text("data", &error_message(refused))
+        .text("code", error.code.as_str())
+        .text("data", &error_message(error))
         .finish()
 }

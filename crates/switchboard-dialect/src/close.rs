@@ -1,63 +1,63 @@
-//! How a connection is ended: every close code we send, in one table.
+//! The close codes and reasons that the server sends.
 
 use switchboard_core::{DisconnectReason, ErrorCode};
 
 /// A WebSocket close code and its reason (RFC 6455, section 7.4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CloseReason {
-    /// The code.
+    /// The close code.
     pub code: u16,
-    /// The reason, at most 123 bytes.
+    /// The reason, at most 123 bytes of UTF-8.
     pub reason: &'static str,
 }
 
 impl CloseReason {
-    /// The client said goodbye in its dialect. Do not retry.
+    /// The client has ended the session in its dialect. Do not retry.
     pub const DONE: Self = Self {
         code: 1000,
         reason: "goodbye",
     };
-    /// The client broke the WebSocket protocol (RFC 6455). The reason may say how.
+    /// The client violated the WebSocket protocol (RFC 6455). The reason may name the violation.
     pub const PROTOCOL_ERROR: Self = Self {
         code: 1002,
         reason: "protocol error",
     };
-    /// A text frame of the client's was not UTF-8.
+    /// A text frame from the client was not UTF-8.
     pub const INVALID_TEXT: Self = Self {
         code: 1007,
         reason: "text is not UTF-8",
     };
-    /// The client broke a rule or a limit. Retry slowly.
+    /// The client violated a rule or exceeded a limit. Retry slowly.
     pub const POLICY: Self = Self {
         code: 1008,
         reason: "policy violation",
     };
-    /// The client stayed over a rate for `flood_secs`. Retry slowly.
+    /// The client exceeded a rate limit for `flood_secs`. Retry slowly.
     pub const FLOOD: Self = Self {
         code: 1008,
         reason: "too many frames",
     };
-    /// The client did not say in time what it wants.
+    /// The client did not send its first frame in time.
     pub const SILENT: Self = Self {
         code: 1008,
         reason: "no first frame",
     };
-    /// The client began a message and did not go on with it.
+    /// The client began a fragmented message and did not complete it in time.
     pub const NOT_COMPLETED: Self = Self {
         code: 1008,
         reason: "message not completed",
     };
-    /// The host program has ended the connection.
+    /// The host program closed the connection.
     pub const KICKED: Self = Self {
         code: 1008,
         reason: "removed from the room",
     };
-    /// A newer connection of the same identity has taken over. Do not retry.
+    /// A newer connection of the same identity replaced this one. Do not retry.
     pub const REPLACED: Self = Self {
         code: 1008,
         reason: "replaced by a newer connection",
     };
-    /// The client sent a frame over `frame_bytes`.
+    /// The client sent a frame larger than `frame_bytes`.
     pub const TOO_BIG: Self = Self {
         code: 1009,
         reason: "frame too large",
@@ -67,31 +67,33 @@ impl CloseReason {
         code: 1012,
         reason: "server is restarting",
     };
-    /// The client does not read what it is sent. Retry later.
+    /// The outbox of the client is full, because the client does not read. Retry later.
     pub const SLOW: Self = Self {
         code: 1013,
         reason: "outbox full: the client does not read",
     };
-    /// Nothing was heard of the client, or it did not answer when its name was claimed. Retry soon.
+    /// The client did not answer a heartbeat, or a challenge by another client that claims its name. Retry
+    /// soon.
     pub const GONE: Self = Self {
         code: 1013,
         reason: "no sign of life",
     };
-    /// The client cannot be let in just now. Retry soon.
+    /// The server cannot admit the client at the moment. Retry soon.
     pub const UNAVAILABLE: Self = Self {
         code: 1013,
         reason: "unavailable, try again",
     };
 
-    /// The close frame of a client that is not let in. The reason is for dialects without error messages.
+    /// The close code and reason for a client whose join was rejected. The reason serves clients of dialects
+    /// without error frames.
     #[must_use]
-    pub(crate) fn for_rejected_join(refused: &ErrorCode) -> Self {
-        let reason = match refused {
+    pub(crate) fn for_rejected_join(code: &ErrorCode) -> Self {
+        let reason = match code {
             ErrorCode::Unavailable => return Self::UNAVAILABLE,
             ErrorCode::EmptyName(_) => "the name is missing or empty",
             ErrorCode::NameTooLong(_) => "the name is longer than limits.name_bytes",
             ErrorCode::InvisibleName(_) => "the name has no visible character",
-            ErrorCode::Reserved => "the name is kept for the server",
+            ErrorCode::Reserved => "the name is reserved for the server",
             ErrorCode::Taken => "the name is taken",
             ErrorCode::RoomFull => "the room is full",
             ErrorCode::TooManyRooms => "too many rooms: limits.rooms_per_peer",
@@ -111,7 +113,8 @@ impl CloseReason {
         Self { code: 1008, reason }
     }
 
-    /// Whether the client knows that it is over, or has been cut off and may want to come back.
+    /// The disconnect reason for the core: `Lost` for closes after which the client is expected to
+    /// reconnect soon, else `Graceful`.
     #[must_use]
     pub fn disconnect_reason(self) -> DisconnectReason {
         if [Self::RESTART, Self::SLOW, Self::GONE, Self::UNAVAILABLE].contains(&self) {
@@ -127,7 +130,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_is_asked_to_come_back_has_not_said_goodbye() {
+    fn closes_that_ask_for_a_reconnect_count_as_lost_connections() {
         for close in [
             CloseReason::RESTART,
             CloseReason::SLOW,
@@ -140,7 +143,7 @@ mod tests {
                 "{close:?}"
             );
         }
-        let own = CloseReason {
+        let custom = CloseReason {
             code: 1000,
             reason: "",
         };
@@ -148,7 +151,7 @@ mod tests {
             CloseReason::DONE,
             CloseReason::KICKED,
             CloseReason::REPLACED,
-            own,
+            custom,
         ] {
             assert_eq!(
                 close.disconnect_reason(),
@@ -178,7 +181,7 @@ mod tests {
         ] {
             assert!(close.reason.len() <= 123, "{close:?}");
         }
-        for refusal in [
+        for code in [
             ErrorCode::EmptyName("room"),
             ErrorCode::NameTooLong("room"),
             ErrorCode::InvisibleName("room"),
@@ -189,10 +192,10 @@ mod tests {
             ErrorCode::Denied,
             ErrorCode::BadField("room"),
         ] {
-            let close = CloseReason::for_rejected_join(&refusal);
+            let close = CloseReason::for_rejected_join(&code);
             assert!(
                 close.code == 1008 && close != CloseReason::POLICY,
-                "{refusal:?}"
+                "{code:?}"
             );
             assert!(close.reason.len() <= 123, "{close:?}");
         }

@@ -1,4 +1,4 @@
-//! What every dialect can say, in no dialect's words: the bridge between members of different ones.
+//! The content of messages in a form that no dialect owns, for the translation between dialects.
 
 use std::borrow::Cow;
 
@@ -12,7 +12,7 @@ use crate::{
     webidl::{dom_string, unsigned_short},
 };
 
-/// The tongue of the host program: its frames are plain text.
+/// The traits of the host program, whose frames are plain text.
 pub static HOST: DialectTraits = DialectTraits {
     name: "host",
     offer_policy: OfferPolicy::Unspecified,
@@ -21,16 +21,16 @@ pub static HOST: DialectTraits = DialectTraits {
     ..DialectTraits::DEFAULT
 };
 
-/// What a relayed frame says to a member of another dialect.
+/// The content of a relayed frame, as members of other dialects get it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Content<'a> {
     /// The SDP of an offer (RFC 8866).
     Offer(Cow<'a, str>),
-    /// The SDP of an answer.
+    /// The SDP of an answer (RFC 8866).
     Answer(Cow<'a, str>),
     /// An ICE candidate.
     Candidate(Candidate<'a>),
-    /// Text for people.
+    /// A text message for users.
     Message(Cow<'a, str>),
 }
 
@@ -48,29 +48,29 @@ pub struct Candidate<'a> {
 }
 
 impl<'a> Content<'a> {
-    /// The content of `relay`, read with its own dialect. `None` if it has no counterpart in other dialects.
+    /// The content of `message`, parsed by its own dialect. `None` if other dialects cannot express it.
     #[must_use]
-    pub fn of(relay: &'a RelayedMessage) -> Option<Self> {
-        if relay.origin == HOST.name {
-            return Some(Self::Message(Cow::Borrowed(&relay.frame)));
+    pub fn of(message: &'a RelayedMessage) -> Option<Self> {
+        if message.origin == HOST.name {
+            return Some(Self::Message(Cow::Borrowed(&message.frame)));
         }
-        let content = find(relay.origin)?.read(&relay.frame)?;
+        let content = find(message.origin)?.read(&message.frame)?;
         let is_end = matches!(&content, Self::Candidate(candidate) if candidate.ends_all());
         (!is_end).then_some(content)
     }
 
-    /// A frame of this dialect under way to others. None if there is no such dialect.
+    /// The relayed message for a frame of the dialect `origin`. `None` if there is no such dialect.
     #[must_use]
     pub fn relay(origin: &str, kind: MessageKind, frame: ByteString) -> Option<RelayedMessage> {
         if origin == HOST.name {
-            return Some(relay(HOST.name, kind, frame));
+            return Some(relayed_message(HOST.name, kind, frame));
         }
         let dialect = find(origin)?;
         let aliases = dialect.aliases(&frame);
-        Some(relay(dialect.traits().name, kind, frame).with_aliases(aliases))
+        Some(relayed_message(dialect.traits().name, kind, frame).with_aliases(aliases))
     }
 
-    /// A description of this kind.
+    /// An offer or answer with this SDP. `None` for other kinds.
     #[must_use]
     pub fn description(kind: MessageKind, sdp: Cow<'a, str>) -> Option<Self> {
         match kind {
@@ -81,16 +81,20 @@ impl<'a> Content<'a> {
     }
 }
 
-/// A frame of the dialect `origin` under way to others.
+/// The relayed message for a frame of the dialect `origin`.
 #[must_use]
-pub(crate) fn relay(origin: DialectName, kind: MessageKind, frame: ByteString) -> RelayedMessage {
+pub(crate) fn relayed_message(
+    origin: DialectName,
+    kind: MessageKind,
+    frame: ByteString,
+) -> RelayedMessage {
     RelayedMessage::new(origin, kind, frame, |origin, frame| {
         origin == HOST.name || find(origin).is_some_and(|dialect| dialect.read(frame).is_some())
     })
 }
 
 impl<'a> Candidate<'a> {
-    /// The end of the candidates of all media sections.
+    /// The end-of-candidates indication for all media sections.
     pub(crate) const END: Self = Self {
         candidate: Cow::Borrowed(""),
         sdp_mid: None,
@@ -98,16 +102,15 @@ impl<'a> Candidate<'a> {
         username_fragment: None,
     };
 
-    /// Whether this is the end of candidates, and does not say of which media section.
+    /// Whether this is an end-of-candidates indication without a media section.
     #[must_use]
     pub fn ends_all(&self) -> bool {
         self.candidate.is_empty() && self.sdp_mid.is_none() && self.sdp_m_line_index.is_none()
     }
 
-    /// Reads the fields of an `RTCIceCandidateInit`, with values of other types converted as in a
-    /// browser. Other names of the fields are understood, too: `sdp` (Android, iOS), `mid`
-    /// (libdatachannel), `label` and `id` (AppRTC). `None` without a candidate; one that is `null` is
-    /// the end of candidates.
+    /// Reads the fields of an `RTCIceCandidateInit`. Values of other types are converted as in a browser.
+    /// These other field names are accepted: `sdp` (Android, iOS), `mid` (libdatachannel), `label` and `id`
+    /// (AppRTC). A `candidate` of `null` is the end of candidates. `None` if there is no candidate.
     #[must_use]
     pub fn read(object: &JsonObject<'a>) -> Option<Self> {
         let candidate = match object.get("candidate").or_else(|| object.get("sdp")) {
@@ -132,8 +135,7 @@ impl<'a> Candidate<'a> {
         })
     }
 
-    /// Reads the value in which a dialect has a candidate: an object, or `null` for the end of
-    /// candidates.
+    /// Reads a JSON value with a candidate: an object, or `null` for the end of candidates.
     #[must_use]
     pub(crate) fn of_value(raw: &'a RawValue) -> Option<Self> {
         match raw.get() {
@@ -142,14 +144,14 @@ impl<'a> Candidate<'a> {
         }
     }
 
-    /// Reads the text in which a dialect has a candidate, as JSON.
+    /// Reads a candidate from JSON text, as [`Candidate::of_value`] does.
     #[must_use]
     pub(crate) fn of_json(json: &str) -> Option<Candidate<'static>> {
         let raw: &RawValue = serde_json::from_str(json).ok()?;
         Candidate::of_value(raw).map(Candidate::owned)
     }
 
-    /// The same, no longer a part of the frame.
+    /// The candidate with its own copies of all texts.
     #[must_use]
     pub fn owned(self) -> Candidate<'static> {
         let owned = |text: Cow<'_, str>| Cow::Owned(text.into_owned());
@@ -161,8 +163,8 @@ impl<'a> Candidate<'a> {
         }
     }
 
-    /// Writes the fields of an `RTCIceCandidateInit`. One that names no media section is of the
-    /// first: some clients leave that out, and others insist on it.
+    /// Writes the fields of an `RTCIceCandidateInit`. A candidate without a media section is written with
+    /// the index 0: some clients omit the section, and others require it.
     #[must_use]
     pub fn write(&self, writer: JsonWriter) -> JsonWriter {
         let first = self.sdp_mid.is_none().then_some(0);
@@ -179,7 +181,7 @@ impl<'a> Candidate<'a> {
     }
 }
 
-/// Converts the value of a field, if it is there. `None` if it cannot be converted.
+/// Converts the value of an optional field. The outer `None` means that the conversion failed.
 fn convert<'a, T>(
     field: Option<&'a RawValue>,
     conversion: impl FnOnce(&'a RawValue) -> Option<T>,
@@ -196,7 +198,7 @@ pub(crate) fn sdp_of<'a>(description: &JsonObject<'a>) -> Option<Cow<'a, str>> {
     description.text("sdp").ok()?
 }
 
-/// A value as text for people: a string as what it says, anything else as its JSON.
+/// A value as text for users: the content of a string, or the JSON of any other value.
 #[must_use]
 pub(crate) fn readable(raw: &RawValue) -> Cow<'_, str> {
     text(raw).unwrap_or(Cow::Borrowed(raw.get()))

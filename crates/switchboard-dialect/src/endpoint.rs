@@ -1,4 +1,4 @@
-//! Where a dialect is met: the paths under its base, and plain requests on them.
+//! The endpoints of a dialect: paths under its base path, and the answers to plain HTTP requests.
 
 use std::sync::Arc;
 
@@ -6,35 +6,37 @@ use switchboard_core::{Member, RoomName, RoomScope};
 
 use crate::DialectSetting;
 
-/// One path of a dialect.
+/// A path that a dialect serves.
 #[derive(Clone, Debug)]
 pub struct Endpoint {
-    /// The path; a segment may be a parameter, `/rooms/{room}`, and the last one the rest, `/{*path}`.
+    /// The path pattern. A segment may be a parameter, as in `/rooms/{room}`; the last segment may be a
+    /// wildcard for the rest of the path, as in `/{*path}`.
     pub path: String,
-    /// What the dialect calls it. Several doors may have one name.
+    /// The name of the endpoint within its dialect. Several endpoints may have the same name.
     pub name: &'static str,
-    /// What it is for.
+    /// The kinds of requests that the endpoint accepts.
     pub accepts: Accepts,
-    /// The pages of other origins that may read its answers.
+    /// The origins whose pages may read the answers.
     pub cors: CorsPolicy,
 }
 
-/// The pages of other origins that may read the answers of a door (Fetch standard, section 3.2). The answers,
-/// refusals included, carry `Access-Control-…` headers, and `OPTIONS` is answered 204. Credentials are
-/// never allowed.
+/// The CORS policy of an endpoint (Fetch standard, section 3.2). Unless it is
+/// [`SameOrigin`](CorsPolicy::SameOrigin), all answers, errors included, carry `Access-Control-…` headers,
+/// and `OPTIONS` is answered with 204. Credentials are never allowed.
 #[derive(Clone, Copy, Debug, Default)]
 pub enum CorsPolicy {
-    /// No page: there are no such headers.
+    /// No other origin: answers carry no CORS headers.
     #[default]
     SameOrigin,
-    /// The pages of every origin.
+    /// Pages of every origin.
     AnyOrigin,
-    /// The pages of the origins that this setting of the dialect lists, separated by commas; `*` for any.
+    /// Pages of the origins that this setting of the dialect lists, separated by commas; `*` for any.
     Listed(&'static DialectSetting),
 }
 
 impl CorsPolicy {
-    /// Whether this is a list of origins, each a scheme, a host and perhaps a port; `null`; or `*`.
+    /// Whether the text is a comma-separated list of origins. Each is a scheme, a host and an optional
+    /// port; or `null`; or `*`.
     #[must_use]
     pub fn is_list(origins: &str) -> bool {
         let is_origin = |origin: &str| {
@@ -49,22 +51,22 @@ impl CorsPolicy {
     }
 }
 
-/// What a door is for.
+/// The kinds of requests that an endpoint accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Accepts {
-    /// WebSocket connections: each is a session.
+    /// WebSocket handshakes. Each opens a session.
     Sockets,
-    /// Plain requests: GET and HEAD, answered by [`crate::Dialect::respond`].
+    /// Plain GET and HEAD requests, answered by [`crate::Dialect::respond`].
     Requests,
-    /// A request to upgrade begins a session, any other GET is answered.
+    /// WebSocket handshakes, and plain GET and HEAD requests.
     Both,
-    /// Nothing: every request is answered 404. Clients that try a path of an older protocol first can read
-    /// that, if [`Endpoint::cors`] allows it.
+    /// No requests: each is answered with 404. Clients that first try a path of an older protocol can read
+    /// this answer if [`Endpoint::cors`] allows it.
     Nothing,
 }
 
 impl Accepts {
-    /// Whether a session can begin here.
+    /// Whether the endpoint accepts WebSocket handshakes.
     #[must_use]
     pub fn accepts_sockets(self) -> bool {
         match self {
@@ -75,13 +77,13 @@ impl Accepts {
 }
 
 impl Endpoint {
-    /// The name of the door that a dialect has unless it says otherwise.
+    /// The name of the default endpoint of a dialect.
     pub const MAIN: &'static str = "";
 
-    /// A door at `rest` under `base`: `/` and `/peerjs` are `/peerjs`, and without a rest it is the
-    /// base itself.
+    /// An endpoint at the path `rest` below `base`. `/` and `/peerjs` make `/peerjs`; an empty `rest` makes
+    /// the base path itself.
     #[must_use]
-    pub fn new(base: &str, rest: &str, name: &'static str, opens: Accepts) -> Self {
+    pub fn new(base: &str, rest: &str, name: &'static str, accepts: Accepts) -> Self {
         let path = if rest.is_empty() {
             base.to_owned()
         } else {
@@ -90,19 +92,19 @@ impl Endpoint {
         Self {
             path,
             name,
-            accepts: opens,
+            accepts,
             cors: CorsPolicy::SameOrigin,
         }
     }
 
-    /// The same door with this policy.
+    /// Sets the CORS policy of the endpoint.
     #[must_use]
     pub fn with_cors(self, cors: CorsPolicy) -> Self {
         Self { cors, ..self }
     }
 
-    /// This door, and the one of the same path with a slash at its end, as routers that are not strict
-    /// have it.
+    /// This endpoint, and a second one whose path has a trailing slash. Routers without strict matching
+    /// serve both.
     #[must_use]
     pub fn and_with_slash(self) -> [Self; 2] {
         let path = format!("{}/", self.path.trim_end_matches('/'));
@@ -111,35 +113,35 @@ impl Endpoint {
     }
 }
 
-/// What a dialect answers to a plain request.
+/// The answer of a dialect to a plain HTTP request.
 #[derive(Clone, Debug)]
 pub enum HttpAnswer {
-    /// It is known at once.
+    /// The complete reply.
     Ready(HttpReply),
-    /// It depends on the members of a room of the client's space.
+    /// A reply made from the members of a room in the client's space.
     Members {
-        /// The room.
+        /// The name of the room.
         room: RoomName,
         /// The dialects that can enter it.
         scope: RoomScope,
-        /// The answer, made of its members.
+        /// Makes the reply from the members.
         reply: fn(&[Arc<Member>]) -> HttpReply,
     },
 }
 
-/// An answer to a plain request, as it is sent.
+/// An HTTP response to a plain request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpReply {
-    /// The HTTP status.
+    /// The HTTP status code.
     pub status: u16,
-    /// The type of the body.
+    /// The value of the `Content-Type` header.
     pub content_type: &'static str,
-    /// The body.
+    /// The body of the response.
     pub body: String,
 }
 
 impl HttpReply {
-    /// There is nothing here.
+    /// The response for a path without content: 404.
     #[must_use]
     pub fn not_found() -> Self {
         Self {
@@ -155,7 +157,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_door_stands_under_its_base() {
+    fn an_endpoint_path_begins_with_its_base_path() {
         for (base, rest, path) in [
             ("/", "", "/"),
             ("/", "/peerjs", "/peerjs"),
@@ -165,8 +167,8 @@ mod tests {
             ("/x/", "", "/x/"),
             ("/x/", "/peerjs", "/x/peerjs"),
         ] {
-            let door = Endpoint::new(base, rest, Endpoint::MAIN, Accepts::Sockets);
-            assert_eq!(door.path, path, "{base} {rest}");
+            let endpoint = Endpoint::new(base, rest, Endpoint::MAIN, Accepts::Sockets);
+            assert_eq!(endpoint.path, path, "{base} {rest}");
         }
     }
 
@@ -193,14 +195,17 @@ mod tests {
     }
 
     #[test]
-    fn a_path_ends_with_one_slash_or_none() {
+    fn with_slash_adds_at_most_one_trailing_slash() {
         for (base, rest, paths) in [
             ("/", "", ["/", "/"]),
             ("/x", "", ["/x", "/x/"]),
             ("/", "/{key}/id", ["/{key}/id", "/{key}/id/"]),
         ] {
-            let door = Endpoint::new(base, rest, Endpoint::MAIN, Accepts::Requests);
-            assert_eq!(door.and_with_slash().map(|door| door.path), paths);
+            let endpoint = Endpoint::new(base, rest, Endpoint::MAIN, Accepts::Requests);
+            assert_eq!(
+                endpoint.and_with_slash().map(|endpoint| endpoint.path),
+                paths
+            );
         }
     }
 }

@@ -1,27 +1,25 @@
-//! The words for people, one sentence per reason.
+//! The texts of errors for users, one sentence for each error code.
 
 use switchboard_core::{ErrorCode, RequestError};
 
-/// What is wrong, in one sentence.
+/// The text of an error for a user, in one sentence.
 #[must_use]
-pub fn error_message(refused: &RequestError) -> String {
-    let room = refused
+pub fn error_message(error: &RequestError) -> String {
+    let room = error
         .room
         .as_ref()
         .map(|room| format!(" {room:?}"))
         .unwrap_or_default();
-    let target = refused
+    let target = error
         .target
         .as_ref()
         .map(|target| format!(" {target:?}"))
         .unwrap_or_default();
-    match refused.code {
+    match error.code {
         ErrorCode::Malformed => "The frame is not a JSON object in UTF-8.".into(),
         ErrorCode::TooDeep => "The frame is nested too deeply.".into(),
         ErrorCode::TooLarge => "The frame is too large.".into(),
-        ErrorCode::UnknownType => {
-            "The frame's type is missing or is none that clients send.".into()
-        }
+        ErrorCode::UnknownType => "The message type is missing or unknown.".into(),
         ErrorCode::BadField(field) => {
             format!("The field {field:?} is missing or of the wrong type.")
         }
@@ -30,7 +28,7 @@ pub fn error_message(refused: &RequestError) -> String {
         ErrorCode::InvisibleName(field) => {
             format!("The field {field:?} must have a visible character.")
         }
-        ErrorCode::Reserved => "This name is kept for the server.".into(),
+        ErrorCode::Reserved => "This name is reserved for the server.".into(),
         ErrorCode::TooManyFrames => {
             "Too many frames or bytes in too short a time; the connection is closed.".into()
         }
@@ -40,8 +38,10 @@ pub fn error_message(refused: &RequestError) -> String {
         ErrorCode::NotInRoom if room.is_empty() => "Join a room first.".into(),
         ErrorCode::NotInRoom => format!("You are not in the room{room}."),
         ErrorCode::NoSuchPeer => format!("There is no peer{target} in your room."),
-        ErrorCode::Expired => format!("No peer{target} has come into your room."),
-        ErrorCode::Untranslatable => format!("The peer{target} has no way to understand this."),
+        ErrorCode::Expired => format!("No peer{target} joined your room in time."),
+        ErrorCode::Untranslatable => {
+            format!("The peer{target} uses a dialect that has no such message.")
+        }
         ErrorCode::RoomFull => format!("The room{room} is full."),
         ErrorCode::TooManyRooms => format!("You are in too many rooms to join{room}."),
         ErrorCode::Taken => format!("The name{target} is already taken."),

@@ -1,48 +1,47 @@
 //! `gostream`: voice without WebRTC. HTTP requests, Server-Sent Events, raw audio up, a stream down.
 //!
-//! Who asks first: everybody opens `GET /messages` and is told there what happens; the caller asks
-//! `POST /newCall`. Here are the texts of events and lists; requests and audio are the server's.
-//! Wire page: `gostream.md`. Events are spelled as the reference spells them, spaces included; what
-//! a user chose is quoted, which the reference forgets.
+//! Every client opens `GET /messages` and gets its events there; a caller sends `POST /newCall`. This module
+//! encodes events and lists. The server handles requests and audio. Wire page: `gostream.md`. Events have the
+//! format of the reference server, spaces included, but texts from users are quoted, which the reference omits.
 
 use switchboard_core::{Direction, DisplayName, RoomListing, User, VoiceEvent, VoiceRoomId};
 
-/// How users are named on the wire.
+/// The encoding of users on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UserEncoding {
-    /// By public keys. Events are a JSON string that holds the JSON text in hex.
+    /// Public keys. The data of an event is a JSON string with the JSON text in hex.
     Keys,
-    /// By a website's numbers. Events are JSON.
+    /// The user numbers of a website. The data of an event is JSON.
     Numbers,
 }
 
-/// One Server-Sent Event.
+/// A Server-Sent Event (HTML standard, section 9.2).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SseEvent {
-    /// The event's name.
+    /// The name of the event.
     pub name: &'static str,
-    /// Its data, one line.
+    /// The data of the event, one line.
     pub data: String,
 }
 
-/// One member of a voice room, as `/listMembers` shows it.
+/// A member of a voice room, as listed by `/listMembers`.
 #[derive(Clone, Debug)]
 pub struct RoomMember {
-    /// Who.
+    /// The user that is the member.
     pub user: User,
-    /// The name that the user gave itself. Ours; absent from the list if there is none.
+    /// The display name of the user. An extension of this server; absent from the list if there is none.
     pub name: Option<DisplayName>,
     /// Whether a microphone is connected.
     pub mic: bool,
-    /// Whether headphones are.
+    /// Whether headphones are connected.
     pub headphones: bool,
-    /// How loud it is now, 0 to 1. Ours; the reference's clients do not look at it.
+    /// The current audio level, 0 to 1. An extension of this server; clients of the reference ignore it.
     pub level: f32,
 }
 
 impl UserEncoding {
-    /// The event that tells this. `sender` is the display name of [`VoiceEvent::sender`], if there is one: ours, as
-    /// the member `name`, which the reference's clients do not look at.
+    /// Encodes a voice event. `sender` is the display name of [`VoiceEvent::sender`], if there is one. It becomes
+    /// the field `name`, an extension of this server that clients of the reference ignore.
     #[must_use]
     pub fn event(self, event: &VoiceEvent, sender: Option<&DisplayName>) -> SseEvent {
         let (name, mut text) = self.text(event);
@@ -104,11 +103,11 @@ impl UserEncoding {
             VoiceEvent::Replaced {
                 room,
                 other,
-                direction: way,
+                direction,
                 connection,
             } => (
                 "replaced",
-                self.replaced(*room, other.as_ref(), *way, connection),
+                self.replaced(*room, other.as_ref(), *direction, connection),
             ),
             VoiceEvent::NewRoom { id, name, count } => {
                 let name = quoted(name.as_str());
@@ -120,20 +119,20 @@ impl UserEncoding {
         }
     }
 
-    /// Ours: the connection that has ended because a newer one of the same user has taken over.
+    /// The event for a connection that a newer one of the same user has replaced. An extension of this server.
     fn replaced(
         self,
         room: Option<VoiceRoomId>,
         other: Option<&User>,
-        way: Direction,
+        direction: Direction,
         connection: &str,
     ) -> String {
-        let way = match way {
+        let direction = match direction {
             Direction::Publish => "in",
             Direction::Subscribe => "out",
         };
         let mut text = format!(
-            "{{\"way\": \"{way}\",\"connection\": {}",
+            "{{\"way\": \"{direction}\",\"connection\": {}",
             quoted(connection)
         );
         if let Some(room) = room {
@@ -213,25 +212,25 @@ fn list(items: impl Iterator<Item = String>) -> String {
     format!("[{}]", items.collect::<Vec<_>>().join(","))
 }
 
-/// A JSON string of ASCII characters alone: the reference's clients decode the hex byte by byte.
+/// A JSON string of only ASCII characters, because clients of the reference decode the hex byte by byte.
 fn quoted(text: &str) -> String {
-    let mut out = String::with_capacity(text.len() + 2);
-    out.push('"');
+    let mut output = String::with_capacity(text.len() + 2);
+    output.push('"');
     for character in text.chars() {
         match character {
-            '"' | '\\' => out.extend(['\\', character]),
-            ' '..='~' => out.push(character),
+            '"' | '\\' => output.extend(['\\', character]),
+            ' '..='~' => output.push(character),
             other => {
                 let units = other.encode_utf16(&mut [0; 2]).to_vec();
-                out.extend(units.iter().map(|unit| format!("\\u{unit:04x}")));
+                output.extend(units.iter().map(|unit| format!("\\u{unit:04x}")));
             }
         }
     }
-    out.push('"');
-    out
+    output.push('"');
+    output
 }
 
-/// Lower-case hex, in which keys, signatures and events of keys are written.
+/// Lower-case hex, the encoding of keys, signatures, and events of [`UserEncoding::Keys`].
 #[must_use]
 pub fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
@@ -251,8 +250,8 @@ mod tests {
         User::parse(name, 0).unwrap()
     }
 
-    fn decoded(told: &SseEvent) -> serde_json::Value {
-        let hex: String = serde_json::from_str(&told.data).unwrap();
+    fn decoded(event: &SseEvent) -> serde_json::Value {
+        let hex: String = serde_json::from_str(&event.data).unwrap();
         let bytes: Vec<u8> = (0..hex.len())
             .step_by(2)
             .map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap())
@@ -262,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn a_replaced_connection_is_named_as_its_client_named_it() {
+    fn a_replaced_event_has_the_name_that_the_client_gave_the_connection() {
         let replaced = |room, other| VoiceEvent::Replaced {
             room,
             other,
@@ -283,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn a_site_s_events_are_json_with_numbers() {
+    fn events_with_user_numbers_are_plain_json() {
         let ringing = VoiceEvent::Ringing {
             from: user("12"),
             challenge: "".into(),
@@ -308,8 +307,8 @@ mod tests {
     }
 
     #[test]
-    fn events_of_keys_are_hex_of_ascii_json() {
-        let told = UserEncoding::Keys.event(
+    fn events_with_public_keys_are_hex_of_ascii_json() {
+        let event = UserEncoding::Keys.event(
             &VoiceEvent::Ringing {
                 from: user("02ab"),
                 challenge: "x\",\"from\":\"FORGED é🚀\u{7f}\n".into(),
@@ -317,7 +316,7 @@ mod tests {
             None,
         );
         assert_eq!(
-            decoded(&told),
+            decoded(&event),
             serde_json::json!({"challenge": "x\",\"from\":\"FORGED é🚀\u{7f}\n", "from": "02ab"})
         );
         let declined = UserEncoding::Keys.event(
@@ -334,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn a_display_name_is_one_more_member_and_injects_nothing() {
+    fn a_display_name_is_an_escaped_extra_field() {
         let name = DisplayName::parse("\",\"from\":\"é", 0).unwrap();
         let ringing = VoiceEvent::Ringing {
             from: user("02ab"),
@@ -361,8 +360,8 @@ mod tests {
     }
 
     #[test]
-    fn a_room_s_name_injects_nothing() {
-        let told = UserEncoding::Numbers.event(
+    fn a_room_name_is_escaped() {
+        let event = UserEncoding::Numbers.event(
             &VoiceEvent::NewRoom {
                 id: VoiceRoomId::from(4),
                 name: RoomName::parse("\", \"x\":\"y", 0).unwrap(),
@@ -370,7 +369,7 @@ mod tests {
             },
             None,
         );
-        let room: serde_json::Value = serde_json::from_str(&told.data).unwrap();
+        let room: serde_json::Value = serde_json::from_str(&event.data).unwrap();
         assert_eq!(room["name"], "\", \"x\":\"y");
         assert_eq!(room["x"], serde_json::Value::Null);
     }

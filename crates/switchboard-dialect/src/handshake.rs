@@ -1,4 +1,4 @@
-//! What is known of a client before its first frame.
+//! The parameters of a client that are known before its first frame.
 
 use std::sync::Arc;
 
@@ -7,15 +7,15 @@ use switchboard_core::{Identity, Limits, PeerId};
 
 use crate::{DialectSettings, ice::IceServer};
 
-/// Letters and digits of the user in a TURN username.
+/// The length of the user part of a TURN username, in letters and digits.
 const TURN_USER_LENGTH: usize = 16;
 
-/// Parameters of a request's address, decoded.
+/// The decoded parameters of the path or the query of a request.
 #[derive(Clone, Debug, Default)]
 pub struct Query(Vec<(String, String)>);
 
 impl Query {
-    /// The first value of this parameter.
+    /// The first value of the parameter, if it is present.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&str> {
         self.0
@@ -31,40 +31,40 @@ impl FromIterator<(String, String)> for Query {
     }
 }
 
-/// A request that begins a session, or a plain one.
+/// An HTTP request: a WebSocket handshake that opens a session, or a plain request.
 #[derive(Clone, Debug)]
 pub struct Handshake {
-    /// The id made for the peer.
+    /// The id that the server has generated for the peer.
     pub peer: PeerId,
-    /// Who the client is, and how we know.
+    /// The identity of the client, and how it was established.
     pub identity: Identity,
-    /// The name of the [`Endpoint`](crate::Endpoint) it came to.
+    /// The name of the [`Endpoint`](crate::Endpoint) of the request.
     pub endpoint: &'static str,
-    /// The parameters in the door's path. None of them, if the dialect was asked for on a path of
-    /// another.
+    /// The parameters in the path of the endpoint. Empty if the client has selected the dialect on the
+    /// path of another dialect.
     pub params: Query,
-    /// The request's query.
+    /// The query parameters of the request.
     pub query: Query,
-    /// Chance, drawn by the driver, for names that the dialect makes.
+    /// Random bytes from the driver, for ids that the dialect generates.
     pub random: [u8; 32],
-    /// What time it is, in milliseconds since 1970.
+    /// The current time in milliseconds since 1970.
     pub unix_ms: u64,
-    /// The bounds in force.
+    /// The configured limits.
     pub limits: Arc<Limits>,
-    /// The dialects' own settings in force.
+    /// The configured settings of the dialects.
     pub settings: Arc<DialectSettings>,
 }
 
-/// The STUN and TURN servers for one client. TURN credentials are made when they are asked for.
+/// The STUN and TURN servers for one client. Each call of [`ClientIce::servers`] makes new TURN credentials.
 #[derive(Clone, Debug)]
 pub struct ClientIce {
     settings: Arc<DialectSettings>,
-    /// The user in the TURN username.
+    /// The user part of the TURN username.
     user: String,
 }
 
 impl ClientIce {
-    /// The servers, with TURN credentials that are valid from `unix_secs` on.
+    /// The servers, with TURN credentials whose validity begins at `unix_secs`.
     #[must_use]
     pub fn servers(&self, unix_secs: u64) -> Vec<IceServer> {
         let servers = self.settings.ice_servers();
@@ -73,7 +73,7 @@ impl ClientIce {
 }
 
 impl Handshake {
-    /// A random text of letters and digits. The same each time for one handshake.
+    /// A random text of `length` letters and digits. Repeated calls for one handshake return the same text.
     #[must_use]
     pub fn random_text(&self, length: usize) -> String {
         StdRng::from_seed(self.random)
@@ -83,8 +83,8 @@ impl Handshake {
             .collect()
     }
 
-    /// The STUN and TURN servers for this client, for as long as it is connected. The TURN username is random, so
-    /// that a TURN server can tell clients apart and learns nothing else of them.
+    /// The STUN and TURN servers for this client, for the time of its connection. The user part of the TURN
+    /// username is random: a TURN server can distinguish clients and learns nothing else about them.
     #[must_use]
     pub fn client_ice(&self) -> ClientIce {
         ClientIce {
@@ -93,7 +93,7 @@ impl Handshake {
         }
     }
 
-    /// The STUN and TURN servers for this client, with TURN credentials that are valid from now on.
+    /// The STUN and TURN servers for this client, with TURN credentials whose validity begins now.
     #[must_use]
     pub fn ice_servers(&self) -> Vec<IceServer> {
         self.client_ice().servers(self.unix_ms / 1000)
@@ -102,8 +102,12 @@ impl Handshake {
 
 #[cfg(test)]
 impl Handshake {
-    /// One at this door, with these parameters of the path and of the query.
-    pub(crate) fn at(door: &'static str, params: &[(&str, &str)], query: &[(&str, &str)]) -> Self {
+    /// A handshake at this endpoint with these path and query parameters.
+    pub(crate) fn at(
+        endpoint: &'static str,
+        params: &[(&str, &str)],
+        query: &[(&str, &str)],
+    ) -> Self {
         let pairs = |pairs: &[(&str, &str)]| {
             let pairs = pairs.iter();
             pairs
@@ -113,7 +117,7 @@ impl Handshake {
         Self {
             peer: PeerId::from_random([7; 16]),
             identity: Identity::Claimed,
-            endpoint: door,
+            endpoint,
             params: pairs(params),
             query: pairs(query),
             random: [7; 32],

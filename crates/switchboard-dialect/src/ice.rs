@@ -1,4 +1,4 @@
-//! The STUN and TURN servers that clients are told (W3C WebRTC, section 4.2.4; RFC 7064 and RFC 7065).
+//! The STUN and TURN servers that are sent to clients (W3C WebRTC, section 4.2.4; RFC 7064 and RFC 7065).
 
 use std::{fmt, time::Duration};
 
@@ -30,11 +30,11 @@ impl fmt::Debug for IceServer {
     }
 }
 
-/// A TURN server that shares a secret with this server, as coturn with `use-auth-secret`. Its debug output
-/// has `***` for the secret.
+/// A TURN server that shares a secret with this server, such as coturn with `use-auth-secret`. Its debug
+/// output has `***` for the secret.
 #[derive(Clone, PartialEq, Eq)]
 pub struct TurnServer {
-    /// The addresses of the TURN server; none if there is no such server.
+    /// The addresses of the TURN server; empty if none is configured.
     pub urls: Vec<String>,
     /// The shared secret.
     pub secret: String,
@@ -63,24 +63,24 @@ impl fmt::Debug for TurnServer {
     }
 }
 
-/// The STUN and TURN servers in force.
+/// The configured STUN and TURN servers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct IceServers {
-    /// The servers that every client is told unchanged.
+    /// The servers that are sent to every client unchanged.
     pub servers: Vec<IceServer>,
     /// The TURN server for which every client gets credentials of its own.
     pub turn: TurnServer,
 }
 
 impl IceServers {
-    /// Whether clients are told of no server.
+    /// Whether no server is configured.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.servers.is_empty() && self.turn.urls.is_empty()
     }
 
-    /// The servers for one client. `user` tells its TURN credentials from those of other clients and must have
-    /// no colon; they are valid for [`TurnServer::ttl`] from `unix_secs` on.
+    /// The servers for one client. `user` distinguishes its TURN credentials from those of other clients and
+    /// must not contain a colon. The credentials are valid for [`TurnServer::ttl`] from `unix_secs` on.
     #[must_use]
     pub fn for_client(&self, user: &str, unix_secs: u64) -> Vec<IceServer> {
         let mut servers = self.servers.clone();

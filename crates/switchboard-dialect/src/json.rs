@@ -1,7 +1,7 @@
 //! Reading and writing JSON objects field by field.
 //!
-//! A frame is parsed once; values stay the sender's bytes until somebody needs them, so what is
-//! relayed keeps every field, known or not, and costs no more than a copy.
+//! A frame is parsed once. Field values stay raw JSON until a dialect reads them, so a relayed frame
+//! keeps every field, known or not, at the cost of a copy.
 
 use std::{borrow::Cow, fmt};
 
@@ -13,29 +13,35 @@ use serde::{
 use serde_json::value::RawValue;
 use switchboard_core::ErrorCode;
 
-/// A JSON object whose values are still text.
+/// A JSON object whose field values are raw JSON.
 ///
-/// Keys match without regard to case, and the last of several wins: so did the servers whose
-/// clients we serve (Go's `encoding/json`).
+/// Keys match case-insensitively, and the last of several equal keys wins. The original servers do the same
+/// (`encoding/json` of Go).
 ///
-/// A value is checked without recursion when its object is read, however deeply it is nested, and is
-/// interpreted only where a dialect asks for it.
+/// The syntax of a value of any depth is checked without recursion when its object is parsed. A value is
+/// interpreted only when a dialect reads it.
 #[derive(Debug)]
 pub struct JsonObject<'a> {
     fields: Vec<(Cow<'a, str>, &'a RawValue)>,
-    /// Levels of objects below this one that may be interpreted; `None`: any number.
+    /// The number of levels below this object that may be interpreted; `None` for no limit.
     levels: Option<usize>,
 }
 
 impl<'a> JsonObject<'a> {
-    /// Reads an object, of which at most `depth` levels are interpreted (0: no limit).
+    /// Parses an object. At most `depth` levels of it may be interpreted (0: no limit).
+    ///
+    /// # Errors
+    /// [`ErrorCode::Malformed`] if the text is not a JSON object.
     pub fn parse(text: &'a str, depth: usize) -> Result<Self, ErrorCode> {
         let object: Self = serde_json::from_str(text).map_err(|_| ErrorCode::Malformed)?;
         let levels = depth.checked_sub(1);
         Ok(Self { levels, ..object })
     }
 
-    /// Reads the object that is a value of this one.
+    /// Parses a value of this object as an object.
+    ///
+    /// # Errors
+    /// [`ErrorCode::Malformed`] if it is not an object; [`ErrorCode::TooDeep`] if it is nested too deeply.
     pub fn nested(&self, raw: &'a RawValue) -> Result<Self, ErrorCode> {
         let object: Self = serde_json::from_str(raw.get()).map_err(|_| ErrorCode::Malformed)?;
         let levels = match self.levels {
@@ -45,7 +51,7 @@ impl<'a> JsonObject<'a> {
         Ok(Self { levels, ..object })
     }
 
-    /// The values of this key, in order.
+    /// All values of this key, in the order of the text.
     pub fn all<'s>(&'s self, key: &'s str) -> impl Iterator<Item = &'a RawValue> + 's {
         self.fields
             .iter()
@@ -53,21 +59,27 @@ impl<'a> JsonObject<'a> {
             .map(|(_, raw)| *raw)
     }
 
-    /// The value of this key, if it is there and not `null`.
+    /// The value of this key, if it is present and not `null`.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&'a RawValue> {
         self.all(key).last().filter(|raw| raw.get() != "null")
     }
 
-    /// The text of this key, if it is there and not `null`.
+    /// The string of this key, if it is present and not `null`.
+    ///
+    /// # Errors
+    /// [`ErrorCode::BadField`] if the value is not a string.
     pub fn text(&self, key: &'static str) -> Result<Option<Cow<'a, str>>, ErrorCode> {
         self.get(key)
             .map(|raw| text(raw).ok_or(ErrorCode::BadField(key)))
             .transpose()
     }
 
-    /// The frame's type. Several keys that spell `type` must agree: a receiver may read another one
-    /// of them than we do, and take the frame for one of the server's.
+    /// The value of `type`. Several keys that match `type` must have the same value: a receiver may read
+    /// another one than this server does, and mistake the frame for one from the server.
+    ///
+    /// # Errors
+    /// [`ErrorCode::UnknownType`] without a type; [`ErrorCode::BadField`] if the values differ.
     pub fn only_type(&self) -> Result<Cow<'a, str>, ErrorCode> {
         let frame_type = self.text("type").ok().flatten();
         let frame_type = frame_type.ok_or(ErrorCode::UnknownType)?;
@@ -79,8 +91,11 @@ impl<'a> JsonObject<'a> {
         }
     }
 
-    /// The name under this key, if it is there and neither `null` nor empty. Several keys that spell it
-    /// must agree: a receiver may read another one of them than the one that the frame was routed by.
+    /// The name under this key, if it is present and neither `null` nor empty. Several matching keys must
+    /// have the same value: a receiver may read another one than the one used for routing.
+    ///
+    /// # Errors
+    /// [`ErrorCode::BadField`] if a value is not a string, or the values differ.
     pub fn only_name(&self, key: &'static str) -> Result<Option<Cow<'a, str>>, ErrorCode> {
         let name = |raw: &'a RawValue| match raw.get() {
             "null" => Ok(None),
@@ -97,28 +112,31 @@ impl<'a> JsonObject<'a> {
         Ok(first)
     }
 
-    /// Whether there is a key that is spelled exactly like this.
+    /// Whether there is a key with exactly this spelling.
     #[must_use]
     pub fn has_exactly(&self, key: &str) -> bool {
         self.fields.iter().any(|(name, _)| name == key)
     }
 
-    /// The object of this key, if it is there and not `null`.
+    /// The object under this key, if it is present and not `null`.
+    ///
+    /// # Errors
+    /// [`ErrorCode::BadField`] if the value is not an object; [`ErrorCode::TooDeep`] if it is nested too deeply.
     pub fn object(&self, key: &'static str) -> Result<Option<Self>, ErrorCode> {
         self.get(key)
             .map(|raw| self.nested(raw))
             .transpose()
-            .map_err(|refusal| {
-                let is_other = refusal == ErrorCode::Malformed;
+            .map_err(|error| {
+                let is_other = error == ErrorCode::Malformed;
                 if is_other {
                     ErrorCode::BadField(key)
                 } else {
-                    refusal
+                    error
                 }
             })
     }
 
-    /// The one field of an object that has one, its key spelled as it is.
+    /// The field of an object with exactly one field. The key keeps its spelling.
     #[must_use]
     pub fn only_field(&self) -> Option<(&str, &'a RawValue)> {
         match &self.fields[..] {
@@ -127,12 +145,15 @@ impl<'a> JsonObject<'a> {
         }
     }
 
-    /// The fields with none of these keys.
-    pub fn rest<'s>(&'s self, known: &'s [&str]) -> impl Iterator<Item = (&'s str, &'a RawValue)> {
-        let is_known = |name: &str| known.iter().any(|key| is_same_key(name, key));
+    /// The fields whose keys match none of `excluded`.
+    pub fn rest<'s>(
+        &'s self,
+        excluded: &'s [&str],
+    ) -> impl Iterator<Item = (&'s str, &'a RawValue)> {
+        let is_excluded = |name: &str| excluded.iter().any(|key| is_same_key(name, key));
         self.fields
             .iter()
-            .filter(move |(name, _)| !is_known(name))
+            .filter(move |(name, _)| !is_excluded(name))
             .map(|(name, raw)| (&**name, *raw))
     }
 }
@@ -162,8 +183,8 @@ impl<'de: 'a, 'a> Deserialize<'de> for JsonObject<'a> {
     }
 }
 
-/// Whether `name` spells the ASCII key `key`. Two letters beyond ASCII fold into it (Unicode, simple
-/// case folding): a receiver that knows them would take such a key for ours.
+/// Whether `name` matches the ASCII key `key` case-insensitively. Two letters outside ASCII fold to ASCII
+/// letters (Unicode, simple case folding); a receiver with Unicode folding would match such a key too.
 fn is_same_key(name: &str, key: &str) -> bool {
     if name.is_ascii() {
         return name.eq_ignore_ascii_case(key);
@@ -180,7 +201,7 @@ fn is_same_key(name: &str, key: &str) -> bool {
 #[derive(Deserialize)]
 struct JsonKey<'a>(#[serde(borrow)] Cow<'a, str>);
 
-/// The text of a JSON string.
+/// The content of a JSON string; `None` for other values.
 #[must_use]
 pub fn text(raw: &RawValue) -> Option<Cow<'_, str>> {
     let inner = raw.get().strip_prefix('"')?.strip_suffix('"')?;
@@ -190,7 +211,8 @@ pub fn text(raw: &RawValue) -> Option<Cow<'_, str>> {
     Some(Cow::Borrowed(inner))
 }
 
-/// Whether brackets of this JSON are nested deeper than `depth` (0: no limit). Strings do not count.
+/// Whether brackets in this JSON are nested deeper than `depth` (0: no limit). Brackets in strings do not
+/// count.
 #[must_use]
 pub fn is_deeper(text: &str, depth: usize) -> bool {
     if depth == 0 {
@@ -213,58 +235,58 @@ pub fn is_deeper(text: &str, depth: usize) -> bool {
     false
 }
 
-/// `text` with these values of it, given in order, each replaced by `replacement`.
+/// Replaces each of `values` in `text` by `replacement`.
 ///
-/// The values must be slices of `text`, as [`JsonObject::all`] gives them.
+/// The values must be slices of `text` in order, as [`JsonObject::all`] returns them.
 #[must_use]
 pub fn splice(text: &str, values: &[&RawValue], replacement: &str) -> String {
-    let mut out = String::with_capacity(text.len() + values.len() * replacement.len());
-    let mut done = 0;
+    let mut output = String::with_capacity(text.len() + values.len() * replacement.len());
+    let mut copied_to = 0;
     for value in values {
         let start = value.get().as_ptr().addr() - text.as_ptr().addr();
-        out.push_str(&text[done..start]);
-        out.push_str(replacement);
-        done = start + value.get().len();
+        output.push_str(&text[copied_to..start]);
+        output.push_str(replacement);
+        copied_to = start + value.get().len();
     }
-    out.push_str(&text[done..]);
-    out
+    output.push_str(&text[copied_to..]);
+    output
 }
 
-/// A JSON string literal.
+/// The text as a JSON string literal.
 #[must_use]
 pub fn quote(text: &str) -> String {
-    let mut out = String::with_capacity(text.len() + 2);
-    push_quoted(&mut out, text);
-    out
+    let mut output = String::with_capacity(text.len() + 2);
+    push_quoted(&mut output, text);
+    output
 }
 
-fn push_quoted(out: &mut String, text: &str) {
-    out.push('"');
+fn push_quoted(output: &mut String, text: &str) {
+    output.push('"');
     let mut clean_from = 0;
     for (index, byte) in text.bytes().enumerate() {
         if byte >= 0x20 && byte != b'"' && byte != b'\\' {
             continue;
         }
-        out.push_str(&text[clean_from..index]);
+        output.push_str(&text[clean_from..index]);
         clean_from = index + 1;
-        push_escape(out, byte);
+        push_escape(output, byte);
     }
-    out.push_str(&text[clean_from..]);
-    out.push('"');
+    output.push_str(&text[clean_from..]);
+    output.push('"');
 }
 
-fn push_escape(out: &mut String, byte: u8) {
+fn push_escape(output: &mut String, byte: u8) {
     match byte {
-        b'"' => out.push_str("\\\""),
-        b'\\' => out.push_str("\\\\"),
-        b'\n' => out.push_str("\\n"),
-        b'\r' => out.push_str("\\r"),
-        b'\t' => out.push_str("\\t"),
-        _ => out.push_str(&format!("\\u{byte:04x}")),
+        b'"' => output.push_str("\\\""),
+        b'\\' => output.push_str("\\\\"),
+        b'\n' => output.push_str("\\n"),
+        b'\r' => output.push_str("\\r"),
+        b'\t' => output.push_str("\\t"),
+        _ => output.push_str(&format!("\\u{byte:04x}")),
     }
 }
 
-/// An object being written, field by field.
+/// Writes a JSON object field by field.
 #[derive(Debug)]
 pub struct JsonWriter(String);
 
@@ -275,7 +297,7 @@ impl Default for JsonWriter {
 }
 
 impl JsonWriter {
-    /// An empty object, with room for so many bytes.
+    /// An empty object with a capacity in bytes.
     #[must_use]
     pub fn with_capacity(bytes: usize) -> Self {
         let mut text = String::with_capacity(bytes);
@@ -291,7 +313,7 @@ impl JsonWriter {
         self
     }
 
-    /// Adds a text.
+    /// Adds a string field.
     #[must_use]
     pub fn text(mut self, key: &str, value: &str) -> Self {
         self.key(key);
@@ -299,7 +321,7 @@ impl JsonWriter {
         self
     }
 
-    /// Adds a text, if there is one.
+    /// Adds a string field, if there is a value.
     #[must_use]
     pub fn maybe_text(self, key: &str, value: Option<&str>) -> Self {
         match value {
@@ -308,13 +330,13 @@ impl JsonWriter {
         }
     }
 
-    /// Adds a number.
+    /// Adds a number field.
     #[must_use]
     pub fn number(self, key: &str, value: u64) -> Self {
         self.raw(key, &value.to_string())
     }
 
-    /// Adds an object.
+    /// Adds an object field.
     #[must_use]
     pub fn object(mut self, key: &str, write: impl FnOnce(Self) -> Self) -> Self {
         self.key(key);
@@ -324,7 +346,7 @@ impl JsonWriter {
         inner
     }
 
-    /// Adds a list of texts.
+    /// Adds an array of strings.
     #[must_use]
     pub fn texts<'t>(mut self, key: &str, values: impl IntoIterator<Item = &'t str>) -> Self {
         self.key(key);
@@ -337,7 +359,7 @@ impl JsonWriter {
         self
     }
 
-    /// Adds a list of objects.
+    /// Adds an array of objects.
     #[must_use]
     pub fn objects<T>(
         mut self,
@@ -357,7 +379,7 @@ impl JsonWriter {
         self
     }
 
-    /// Adds fields of another object as they are.
+    /// Adds fields of another object unchanged.
     #[must_use]
     pub fn fields<'f>(self, fields: impl IntoIterator<Item = (&'f str, &'f RawValue)>) -> Self {
         fields
@@ -365,7 +387,7 @@ impl JsonWriter {
             .fold(self, |writer, (key, raw)| writer.raw(key, raw.get()))
     }
 
-    /// The object's text.
+    /// Closes the object and returns its text.
     #[must_use]
     pub fn finish(mut self) -> ByteString {
         self.0.push('}');
@@ -378,7 +400,7 @@ impl JsonWriter {
         self.0.push(':');
     }
 
-    /// A comma, unless something opens just before.
+    /// Adds a comma, unless the text ends with an opening bracket.
     fn comma(&mut self) {
         if !self.0.ends_with(['{', '[']) {
             self.0.push(',');
@@ -407,7 +429,7 @@ mod tests {
     }
 
     #[test]
-    fn spellings_of_a_name_must_agree() {
+    fn duplicate_keys_of_a_name_must_have_the_same_value() {
         for (fields, expected) in [
             (r#""other":1"#, Ok(None)),
             (r#""id":null"#, Ok(None)),
@@ -432,7 +454,7 @@ mod tests {
     }
 
     #[test]
-    fn letters_that_fold_into_ascii_spell_the_key() {
+    fn keys_match_under_unicode_case_folding() {
         let text = "{\"\u{17f}ender\":\"x\",\"\u{212a}ind\":\"y\",\"s\u{e9}nder\":1}";
         let object = JsonObject::parse(text, 8).expect("an object");
         assert_eq!(object.text("sender"), Ok(Some("x".into())));
@@ -441,7 +463,7 @@ mod tests {
     }
 
     #[test]
-    fn escaped_keys_are_the_keys_they_spell() {
+    fn escapes_in_keys_are_decoded() {
         let object = JsonObject::parse(r#"{"sender\u0049D":"x"}"#, 8).expect("an object");
         assert_eq!(object.text("senderID"), Ok(Some("x".into())));
     }

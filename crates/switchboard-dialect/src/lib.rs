@@ -1,10 +1,11 @@
-//! The wire dialects of Switchboard: frames in, commands out; events in, frames out.
+//! The wire dialects of Switchboard.
 //!
-//! A [`Dialect`] is one wire protocol, described once; a [`Session`] is one client speaking it.
-//! Neither knows a socket or a clock. A [`ClientSession`] joins a session to the peer's rights in
-//! the core and finds out the dialect where a path serves several.
+//! A [`Dialect`] describes one wire protocol. A [`Session`] is the state of one client of a dialect: it
+//! turns frames into commands, and events into frames. Both are free of I/O and clocks. A
+//! [`ClientSession`] combines a session with the client's [`Peer`](switchboard_core::Peer), which
+//! authorizes commands, and detects the dialect where a path serves several.
 //!
-//! To add a dialect: one new file, the two lines marked below, and its transcripts.
+//! A new dialect needs a file, the two lines marked below, and transcripts.
 #![warn(missing_docs)]
 
 use std::fmt;
@@ -25,7 +26,7 @@ mod output;
 mod settings;
 mod webidl;
 
-// A dialect's first line:
+// First line of a dialect:
 mod ayame;
 mod lightstream;
 mod matchbox;
@@ -44,10 +45,10 @@ pub use handshake::{ClientIce, Handshake, Query};
 pub use output::{ClientFrame, FirstFrameTimeout, SessionOutput, WebhookRequest};
 pub use settings::{DialectSetting, DialectSettings, SECS_MAX, SettingConflict, SettingValue};
 
-/// Every dialect. Where several are on one path, they are asked in this order whether the first
-/// frame is theirs.
+/// All dialects. Where several share a path, the first one in this order that
+/// [recognizes](Dialect::recognizes) the first frame is chosen.
 pub static ALL: &[&dyn Dialect] = &[
-    // A dialect's second line:
+    // Second line of a dialect:
     &p2p::P2p,
     &lightstream::Lightstream,
     &singo::Singo,
@@ -58,7 +59,7 @@ pub static ALL: &[&dyn Dialect] = &[
     &y_webrtc::YWebrtc,
 ];
 
-/// The dialect of this name.
+/// The dialect with this name, if there is one.
 #[must_use]
 pub fn find(name: &str) -> Option<&'static dyn Dialect> {
     ALL.iter()
@@ -68,90 +69,91 @@ pub fn find(name: &str) -> Option<&'static dyn Dialect> {
 
 /// One wire protocol.
 pub trait Dialect: Sync + fmt::Debug {
-    /// What the core must know of it.
+    /// The capabilities of the dialect, as the core needs them.
     fn traits(&self) -> &'static DialectTraits;
 
-    /// The base paths it is served under unless the configuration says otherwise.
+    /// The base paths of the dialect in the default configuration.
     fn paths(&self) -> &'static [&'static str];
 
-    /// What is served under a base path. By default connections at the base itself.
+    /// The endpoints under a base path. The default is one endpoint for WebSocket connections at the base.
     fn endpoints(&self, base: &str) -> Vec<Endpoint> {
         vec![Endpoint::new(base, "", Endpoint::MAIN, Accepts::Sockets)]
     }
 
-    /// The base path on a listener of its own, where it answers as its original server did. By
-    /// default the first of [`Dialect::paths`].
+    /// The base path on a listener that serves only this dialect, with the paths of the original server.
+    /// The default is the first of [`Dialect::paths`].
     fn standalone_path(&self) -> &'static str {
         self.paths().first().copied().unwrap_or("/")
     }
 
-    /// Answers a plain request at one of its doors. Nothing of it is kept: each has a handshake of
-    /// its own.
-    fn respond(&self, _door: &'static str, _handshake: &Handshake) -> HttpAnswer {
+    /// Answers a plain HTTP request at the endpoint with this name. No state is kept between requests:
+    /// each has its own handshake.
+    fn respond(&self, _endpoint: &'static str, _handshake: &Handshake) -> HttpAnswer {
         HttpAnswer::Ready(HttpReply::not_found())
     }
 
-    /// Settings of its own, as in the configuration's section of its name.
+    /// The settings of the dialect, which are in the section of the configuration that has its name.
     fn settings(&self) -> &'static [DialectSetting] {
         &[]
     }
 
-    /// Settings that do more than their names say, which the operator should know: the key of each, and
-    /// the effect of its value.
+    /// Warnings for the operator about settings with a side effect: the key of each setting, and the
+    /// effect of its current value.
     fn warnings(&self, _settings: &DialectSettings) -> Vec<(&'static str, &'static str)> {
         Vec::new()
     }
 
-    /// The settings of the dialect that are of no use with each other or with the limits.
+    /// The settings of the dialect that contradict each other or the limits.
     fn conflicts(&self, _settings: &DialectSettings, _limits: &Limits) -> Vec<SettingConflict> {
         Vec::new()
     }
 
-    /// Whether a client that sends this first on a shared path speaks it.
+    /// Whether a client that sends this first frame on a shared path uses this dialect.
     fn recognizes(&self, _first: &json::JsonObject<'_>) -> bool {
         false
     }
 
-    /// Whether [`Dialect::recognizes`] can ever say yes: else no other dialect may be on its path.
+    /// Whether [`Dialect::recognizes`] can return true. If it cannot, the dialect cannot share a path.
     fn is_recognizable(&self) -> bool {
         false
     }
 
-    /// Begins a session. What is to be sent or asked at once goes to `out`.
-    fn open(&self, handshake: &Handshake, out: &mut SessionOutput) -> Box<dyn Session>;
+    /// Opens a session. The first frames and commands of the session go to `output`.
+    fn open(&self, handshake: &Handshake, output: &mut SessionOutput) -> Box<dyn Session>;
 
-    /// The ids of the clients' own that a frame of this dialect names. `frame` is one that a session of
-    /// this dialect has put into a [`switchboard_core::RelayedMessage`]; another node asks for it.
+    /// The client-made ids of the sender and the receiver in a frame. `frame` is the frame of a
+    /// [`switchboard_core::RelayedMessage`] of this dialect. A node calls this for a message from another
+    /// node.
     fn aliases(&self, _frame: &str) -> Aliases {
         Aliases::default()
     }
 
-    /// What a frame of this dialect says that others can be told. `frame` is one that a session
-    /// of this dialect has put into a [`switchboard_core::RelayedMessage`].
+    /// The content of a frame that other dialects can express, if it has any. `frame` is the frame of a
+    /// [`switchboard_core::RelayedMessage`] of this dialect.
     fn read<'a>(&self, frame: &'a str) -> Option<Content<'a>>;
 }
 
-/// One client speaking a dialect.
+/// The protocol state of one client of a dialect.
 pub trait Session: Send {
-    /// Takes a frame from the client. An error is told to the client by [`Session::on_event`] as
-    /// [`Event::RequestFailed`].
+    /// Handles a frame from the client. The caller passes an error to [`Session::on_event`] as
+    /// [`Event::RequestFailed`], and the session reports it to the client there.
     fn on_frame(
         &mut self,
         frame: ClientFrame<'_>,
-        out: &mut SessionOutput,
+        output: &mut SessionOutput,
     ) -> Result<(), RequestError>;
 
-    /// Tells the client what has happened.
-    fn on_event(&mut self, event: &Event, out: &mut SessionOutput);
+    /// Handles an event from the core: adds the frames that inform the client of it.
+    fn on_event(&mut self, event: &Event, output: &mut SessionOutput);
 
-    /// The time asked for with [`SessionOutput::tick`] is over, again.
+    /// Called once in each interval that the session has set with [`SessionOutput::tick`].
     fn on_tick(&mut self, _out: &mut SessionOutput) {}
 
-    /// The request of [`SessionOutput::webhook`] is answered: the body, if the status was 200 and it came in time.
-    /// Nothing else of the connection happens between the request and this.
+    /// Handles the response to [`SessionOutput::webhook`]: the body, or `None` if the status was not 200 or
+    /// the response was late. No other method is called between the request and its response.
     fn on_webhook_response(&mut self, _reply: Option<&str>, _out: &mut SessionOutput) {}
 
-    /// The connection is gone. What this gives is sent, and nobody waits for the answer.
+    /// Called after the connection has ended. Returns a last webhook request; its response is ignored.
     fn on_end(&mut self) -> Option<WebhookRequest> {
         None
     }

@@ -2,23 +2,23 @@
 //!
 //! # Conversation
 //!
-//! The client speaks first: `join` with a room and an id of its own choice. It is answered with `peers`,
-//! the ids that are there, and calls each of them; they are told by `user-joined`. What it sends from then
-//! on is passed on with every field, bytes unchanged as long as it names itself rightly.
+//! The client sends the first frame: `join` with a room and an id of its choice. It gets `peers`, the ids of the
+//! members, and sends an offer to each of them; they get `user-joined`. Later frames are relayed with every field,
+//! and byte for byte if `senderID` is the client's own id.
 //!
 //! * → `{"type":"join","roomID":"R","senderID":"ME"}`, → `{"type":"leave"}`
 //! * ← `{"type":"peers","peers":["ID",…]}`, ← `{"type":"user-joined","senderID":"ID"}`, ← `user-left`
-//! * ↔ `offer`, `answer`, `ice-candidate`, `message`: with `targetID` for one, without for all
+//! * ↔ `offer`, `answer`, `ice-candidate`, `message`: with `targetID` to one member, without it to all
 //! * ← `{"type":"error","code":"…","data":"…"}`
 //!
 //! # Better
 //!
-//! * Ids are unique in a room, and nobody can speak under another's.
-//! * Every delivered frame has `senderID`, spelled so. Keys match in any case; several that spell `roomID` or
-//!   `targetID` must agree, so no receiver reads another value than the one that the frame was routed by.
-//! * Whatever cannot be delivered is answered with `error`.
-//! * Leaving works, and moving to another room leaves the first.
-//! * One member that does not read disturbs nobody.
+//! * Ids are unique in a room, and no client can send frames with the id of another one.
+//! * Every delivered frame has `senderID` with this spelling. Keys match case-insensitively. Several keys that match
+//!   `roomID` or `targetID` must have the same value, so every receiver reads the value used for routing.
+//! * A frame that cannot be delivered is answered with `error`.
+//! * `leave` works, and a join of another room leaves the first.
+//! * A member that does not read does not affect other members.
 //!
 //! # Switch
 //!
@@ -41,12 +41,12 @@ use switchboard_core::{
 
 use crate::{
     Candidate, ClientFrame, Content, Dialect, Handshake, Session, SessionOutput,
-    alias::{address_of, words_of},
-    content::{readable, relay, sdp_of},
+    alias::{address_of, error_text},
+    content::{readable, relayed_message, sdp_of},
     json::{self, JsonObject, JsonWriter, quote, splice},
 };
 
-static TONGUE: DialectTraits = DialectTraits {
+static TRAITS: DialectTraits = DialectTraits {
     name: "lightstream",
     offer_policy: OfferPolicy::NewcomerOffers,
     signals: true,
@@ -54,8 +54,8 @@ static TONGUE: DialectTraits = DialectTraits {
     ..DialectTraits::DEFAULT
 };
 
-/// Times a frame may name its sender wrongly and still have it put right. More than one key for it
-/// is rare; many would make a small frame a large one.
+/// The number of `senderID` keys in one frame that are corrected. More than one is rare; a correction of
+/// many keys would make a small frame a large one.
 const SENDER_SPELLINGS_MAX: usize = 4;
 
 #[derive(Debug)]
@@ -63,7 +63,7 @@ pub(crate) struct Lightstream;
 
 impl Dialect for Lightstream {
     fn traits(&self) -> &'static DialectTraits {
-        &TONGUE
+        &TRAITS
     }
 
     fn paths(&self) -> &'static [&'static str] {
@@ -107,7 +107,7 @@ impl Dialect for Lightstream {
     }
 }
 
-/// The values in which clients in the wild put a description or candidate.
+/// The values in which existing clients put a description or candidate.
 fn containers<'a>(
     object: &JsonObject<'a>,
     field: &'static str,
@@ -117,8 +117,8 @@ fn containers<'a>(
         .filter_map(|key| object.get(key))
 }
 
-/// The SDP of a description: in one of the holders, as an object, its JSON or the SDP itself, or spread
-/// into the frame.
+/// The SDP of a description: in one of the [`containers`] as an object, as JSON text or as plain SDP; or in
+/// the fields of the frame itself.
 fn description<'a>(object: &JsonObject<'a>, field: &'static str) -> Option<Cow<'a, str>> {
     let of_text = |raw: &'a RawValue| {
         let text = json::text(raw)?;
@@ -129,18 +129,18 @@ fn description<'a>(object: &JsonObject<'a>, field: &'static str) -> Option<Cow<'
         sdp_of(&description).map(|sdp| Cow::Owned(sdp.into_owned()))
     };
     let of_object = |raw| sdp_of(&object.nested(raw).ok()?);
-    let mut holders = containers(object, field).chain(object.get("sdp"));
-    let held = holders.find_map(|raw| of_object(raw).or_else(|| of_text(raw)));
-    held.or_else(|| sdp_of(object))
+    let mut values = containers(object, field).chain(object.get("sdp"));
+    let found = values.find_map(|raw| of_object(raw).or_else(|| of_text(raw)));
+    found.or_else(|| sdp_of(object))
 }
 
-/// A candidate: in one of the holders, as an object or its JSON, or spread into the frame. A holder
-/// that is empty is the end of candidates.
+/// A candidate: in one of the [`containers`] as an object or as JSON text, or in the fields of the frame
+/// itself. An empty container is the end of candidates.
 fn candidate<'a>(object: &JsonObject<'a>) -> Option<Candidate<'a>> {
     let of_text = |raw| Candidate::of_json(&json::text(raw)?);
     let of_object = |raw| Candidate::read(&object.nested(raw).ok()?);
-    let mut held = containers(object, "candidate");
-    let held = held.find_map(|raw| of_object(raw).or_else(|| of_text(raw)));
+    let mut found = containers(object, "candidate");
+    let found = found.find_map(|raw| of_object(raw).or_else(|| of_text(raw)));
     let end = || {
         let mut values = ["data", "candidate", "payload"]
             .into_iter()
@@ -149,7 +149,7 @@ fn candidate<'a>(object: &JsonObject<'a>) -> Option<Candidate<'a>> {
             .any(|raw| matches!(raw.get(), "null" | "\"\""))
             .then_some(Candidate::END)
     };
-    held.or_else(|| Candidate::read(object)).or_else(end)
+    found.or_else(|| Candidate::read(object)).or_else(end)
 }
 
 fn kind_of(frame_type: &str) -> Option<MessageKind> {
@@ -162,7 +162,7 @@ fn kind_of(frame_type: &str) -> Option<MessageKind> {
     }
 }
 
-/// Where the client is, or has asked to be, and its id there.
+/// The room that the client has joined or requested to join, and its id there.
 struct JoinedRoom {
     room: RoomName,
     own_address: Address,
@@ -177,68 +177,71 @@ impl Session for LightstreamSession {
     fn on_frame(
         &mut self,
         frame: ClientFrame<'_>,
-        out: &mut SessionOutput,
+        output: &mut SessionOutput,
     ) -> Result<(), RequestError> {
         let text = frame.text()?;
         let object = JsonObject::parse(&text, self.limits.json_depth)?;
         match &*object.only_type()? {
-            "join" => self.join(&object, out),
-            "leave" => self.leave(&object, out),
+            "join" => self.join(&object, output),
+            "leave" => self.leave(&object, output),
             other => {
                 let kind = kind_of(other).ok_or(ErrorCode::UnknownType)?;
-                self.relay(kind, &text, &object, out)
+                self.relay(kind, &text, &object, output)
             }
         }
     }
 
-    fn on_event(&mut self, event: &Event, out: &mut SessionOutput) {
+    fn on_event(&mut self, event: &Event, output: &mut SessionOutput) {
         match event {
             Event::Joined { room, others } => {
                 let others = || others.iter().map(|(other, _)| other);
-                out.frames.push(peers(room, others()));
+                output.frames.push(peers_frame(room, others()));
                 let silent = others().filter(|other| !other.dialect.signals);
-                out.frames
+                output
+                    .frames
                     .extend(silent.map(|other| presence_frame("user-joined", room, other)));
             }
             Event::Rejoined { room, others } | Event::Members { room, others } => {
-                out.frames.push(peers(room, others));
+                output.frames.push(peers_frame(room, others));
             }
-            Event::Introduced {
-                room,
-                peer,
-                role: call,
-            } => {
-                out.frames.push(presence_frame("user-joined", room, peer));
-                if *call == OfferRole::Offerer {
-                    out.frames.push(peers(room, [peer]));
+            Event::Introduced { room, peer, role } => {
+                output
+                    .frames
+                    .push(presence_frame("user-joined", room, peer));
+                if *role == OfferRole::Offerer {
+                    output.frames.push(peers_frame(room, [peer]));
                 }
             }
             Event::Departed { room, peer, .. } => {
-                out.frames.push(presence_frame("user-left", room, peer))
+                output.frames.push(presence_frame("user-left", room, peer))
             }
             Event::Received {
                 room,
                 from,
                 direct,
-                message: relay,
+                message,
             } => {
-                out.frames
-                    .extend(self.on_received(room, from, *direct, relay));
+                output
+                    .frames
+                    .extend(self.on_received(room, from, *direct, message));
             }
-            Event::RequestFailed(refused) => {
-                if refused.join.is_some() {
+            Event::RequestFailed(error) => {
+                if error.join.is_some() {
                     self.joined = None;
                 }
-                out.frames.push(error(
-                    refused.room.as_ref(),
-                    refused.code.as_str(),
-                    &words_of(refused),
+                output.frames.push(error_frame(
+                    error.room.as_ref(),
+                    error.code.as_str(),
+                    &error_text(error),
                 ));
             }
             Event::Evicted(_) => {
-                let room = self.joined.take().map(|place| place.room);
-                out.frames
-                    .push(error(room.as_ref(), "evicted", "You have been removed."));
+                let room = self.joined.take().map(|joined| joined.room);
+                output.frames.push(error_frame(
+                    room.as_ref(),
+                    "evicted",
+                    "You have been removed.",
+                ));
             }
             Event::Claimed(_) | Event::Probe(_) => {}
         }
@@ -249,7 +252,7 @@ impl LightstreamSession {
     fn join(
         &mut self,
         object: &JsonObject<'_>,
-        out: &mut SessionOutput,
+        output: &mut SessionOutput,
     ) -> Result<(), RequestError> {
         let max = self.limits.name_bytes;
         let room = object.text("roomID")?.unwrap_or_default();
@@ -257,14 +260,14 @@ impl LightstreamSession {
         let me = object.text("senderID")?.unwrap_or_default();
         let me = Address::parse(&me, max)
             .map_err(|e| RequestError::new(ErrorCode::of_name("senderID", e)).in_room(&room))?;
-        let moves = |place: &JoinedRoom| place.room != room || place.own_address != me;
-        if let Some(JoinedRoom { room, .. }) = self.joined.take_if(|place| moves(place)) {
-            out.commands.push(Command::Leave {
+        let is_move = |joined: &JoinedRoom| joined.room != room || joined.own_address != me;
+        if let Some(JoinedRoom { room, .. }) = self.joined.take_if(|joined| is_move(joined)) {
+            output.commands.push(Command::Leave {
                 room,
                 kind: LeaveKind::Announced,
             });
         }
-        out.commands.push(Command::Join {
+        output.commands.push(Command::Join {
             room: room.clone(),
             address: me.clone(),
             name: None,
@@ -280,11 +283,11 @@ impl LightstreamSession {
     fn leave(
         &mut self,
         object: &JsonObject<'_>,
-        out: &mut SessionOutput,
+        output: &mut SessionOutput,
     ) -> Result<(), RequestError> {
         self.joined_room(object)?;
         if let Some(JoinedRoom { room, .. }) = self.joined.take() {
-            out.commands.push(Command::Leave {
+            output.commands.push(Command::Leave {
                 room,
                 kind: LeaveKind::Announced,
             });
@@ -297,7 +300,7 @@ impl LightstreamSession {
         kind: MessageKind,
         text: &ByteString,
         object: &JsonObject<'_>,
-        out: &mut SessionOutput,
+        output: &mut SessionOutput,
     ) -> Result<(), RequestError> {
         let JoinedRoom {
             room,
@@ -307,33 +310,36 @@ impl LightstreamSession {
             None => Target::Everyone,
             Some(target) => Target::Address(self.member(&target)?),
         };
-        let relay = relay(TONGUE.name, kind, with_own_sender(text, object, me)?);
-        out.commands.push(Command::Send {
+        let message = relayed_message(TRAITS.name, kind, with_own_sender(text, object, me)?);
+        output.commands.push(Command::Send {
             room: room.clone(),
             to,
-            message: relay,
+            message,
         });
         Ok(())
     }
 
-    /// The address of the member that the client calls so. The server itself is no member.
+    /// The address of the member with this id. An error for the id of the server, which is not a member.
     fn member(&self, id: &str) -> Result<Address, RequestError> {
         let address = behind_server(id).ok_or(ErrorCode::NoSuchPeer)?;
         let address = Address::parse(address, self.limits.name_bytes);
         Ok(address.map_err(|error| ErrorCode::of_name("targetID", error))?)
     }
 
-    /// The place that a frame is about. One without a room means the sender's own.
+    /// The room of the client, for a frame that names this room or none.
+    ///
+    /// # Errors
+    /// [`ErrorCode::NotInRoom`] if the client is in no room, or the frame names another one.
     fn joined_room(&self, object: &JsonObject<'_>) -> Result<&JoinedRoom, RequestError> {
         let named = object.only_name("roomID")?;
-        let place = self.joined.as_ref().ok_or(ErrorCode::NotInRoom)?;
+        let joined = self.joined.as_ref().ok_or(ErrorCode::NotInRoom)?;
         if named
             .as_deref()
-            .is_some_and(|named| named != place.room.as_str())
+            .is_some_and(|named| named != joined.room.as_str())
         {
             return Err(ErrorCode::NotInRoom.into());
         }
-        Ok(place)
+        Ok(joined)
     }
 
     fn on_received(
@@ -341,26 +347,26 @@ impl LightstreamSession {
         room: &RoomId,
         from: &Member,
         direct: bool,
-        relay: &RelayedMessage,
+        message: &RelayedMessage,
     ) -> Option<ByteString> {
-        if relay.origin == TONGUE.name {
-            return Some(relay.frame.clone());
+        if message.origin == TRAITS.name {
+            return Some(message.frame.clone());
         }
         let me = self
             .joined
             .as_ref()
             .filter(|_| direct)
-            .map(|place| &place.own_address);
-        let write = || Some(translation(room, from, me, &Content::of(relay)?));
+            .map(|joined| &joined.own_address);
+        let write = || Some(translation(room, from, me, &Content::of(message)?));
         if direct {
             write()
         } else {
-            relay.translated_once(TONGUE.name, write)
+            message.translated_once(TRAITS.name, write)
         }
     }
 }
 
-/// The frame with the sender's id under `senderID`, and put right under every other spelling of that key.
+/// The frame with the sender's real id under `senderID` and under every key that matches it.
 fn with_own_sender(
     text: &ByteString,
     object: &JsonObject<'_>,
@@ -388,9 +394,9 @@ fn with_own_sender(
     Ok(format!("{{\"senderID\":{me},{fields}").into())
 }
 
-/// The start of a server-made frame. Clients were written against either spelling of the sender:
-/// the documented one, and what the original server really writes.
-fn frame(frame_type: &str, sender: &str, room: Option<&RoomName>) -> JsonWriter {
+/// The first fields of a frame from the server. The sender has two keys, because some clients read the
+/// documented one and others read the one that the original server writes.
+fn start_frame(frame_type: &str, sender: &str, room: Option<&RoomName>) -> JsonWriter {
     JsonWriter::default()
         .text("type", frame_type)
         .text("senderID", sender)
@@ -398,28 +404,28 @@ fn frame(frame_type: &str, sender: &str, room: Option<&RoomName>) -> JsonWriter 
         .maybe_text("roomID", room.map(RoomName::as_str))
 }
 
-/// Whom the client is to call: not who cannot be called.
-fn peers<'m>(room: &RoomId, others: impl IntoIterator<Item = &'m Arc<Member>>) -> ByteString {
+/// The members to which the client sends offers. Members that cannot receive an offer are left out.
+fn peers_frame<'m>(room: &RoomId, others: impl IntoIterator<Item = &'m Arc<Member>>) -> ByteString {
     let others = others.into_iter().filter(|other| other.dialect.signals);
     let ids: Vec<_> = others.map(|other| address_of(other)).collect();
-    frame("peers", "server", Some(&room.name))
+    start_frame("peers", "server", Some(&room.name))
         .texts("peers", ids.iter().map(|id| &**id))
         .finish()
 }
 
 fn presence_frame(frame_type: &str, room: &RoomId, peer: &Member) -> ByteString {
-    frame(frame_type, &address_of(peer), Some(&room.name)).finish()
+    start_frame(frame_type, &address_of(peer), Some(&room.name)).finish()
 }
 
-fn error(room: Option<&RoomName>, code: &str, words: &str) -> ByteString {
-    frame("error", "server", room)
+fn error_frame(room: Option<&RoomName>, code: &str, text: &str) -> ByteString {
+    start_frame("error", "server", room)
         .text("code", code)
-        .text("data", words)
+        .text("data", text)
         .finish()
 }
 
-/// What a member of another dialect says. Descriptions and candidates stand in all three places
-/// where clients of this dialect look for them.
+/// The frame for a message of a member of another dialect. A description or candidate is in all three
+/// fields in which clients of this dialect expect it.
 fn translation(
     room: &RoomId,
     from: &Member,
@@ -427,7 +433,7 @@ fn translation(
     content: &Content<'_>,
 ) -> ByteString {
     let begin = |frame_type: &str| {
-        frame(frame_type, &address_of(from), Some(&room.name))
+        start_frame(frame_type, &address_of(from), Some(&room.name))
             .maybe_text("targetID", me.map(Address::as_str))
     };
     let described = |name: &str, sdp: &str| {
@@ -452,6 +458,6 @@ fn translation(
                 .text("payload", &init)
                 .finish()
         }
-        Content::Message(words) => begin("message").text("data", words).finish(),
+        Content::Message(text) => begin("message").text("data", text).finish(),
     }
 }

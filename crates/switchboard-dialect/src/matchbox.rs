@@ -3,27 +3,27 @@
 //!
 //! # Conversation
 //!
-//! The connection is the join; the server speaks first. The room is the last segment of the path, or
-//! `?room=` where the dialect was asked for on a path of another, or `world`. With `?next=N` those who
-//! come are put into circles of N who see only each other; one that was full once takes nobody any more.
-//! Where there are several nodes, a circle is of clients of one node.
+//! A connection joins its room at once; the server sends the first frame. The room is the last segment of the
+//! path; or `?room=`, if the client selected the dialect on the path of another one; or `world`. With `?next=N`
+//! the clients of a room are divided into groups of N whose members see only each other. A group that was full
+//! once takes no more members. With several nodes, each group has clients of one node only.
 //!
 //! * ← `{"IdAssigned":"UUID"}`
-//! * ← `{"NewPeer":"UUID"}`: call this one
+//! * ← `{"NewPeer":"UUID"}`: send an offer to this peer
 //! * → `{"Signal":{"receiver":"UUID","data":D}}`, ← `{"Signal":{"sender":"UUID","data":D}}`; `D` is `{"Offer":SDP}`,
-//!   `{"HttpAnswer":SDP}`, `{"IceCandidate":"JSON"}` or anything else
+//!   `{"Answer":SDP}`, `{"IceCandidate":"JSON"}` or any other value
 //! * ← `{"PeerLeft":"UUID"}`
-//! * → `"KeepAlive"`, absorbed
+//! * → `"KeepAlive"`, ignored
 //!
-//! Among its own kind who is there calls whoever comes. `NewPeer` *is* the order to call, so in a mixed
-//! room it goes to whoever shall call, newcomer or not.
+//! Among clients of this dialect the members send offers to a newcomer. `NewPeer` always means "send an offer to
+//! this peer", so in a mixed room it goes to the side that sends the offer, newcomer or not.
 //!
 //! # Better
 //!
-//! * A signal reaches only peers of one's own room and circle.
-//! * Whoever is let in nowhere is closed, with 1008 for good and 1013 for now; a `next` that is no
-//!   number is not taken for none.
-//! * A frame that cannot be understood or delivered is counted.
+//! * A signal reaches only peers in the room and the group of its sender.
+//! * A client whose join is rejected is closed: with 1013 if it can retry soon, else with 1008. A `next` that is
+//!   not a number is rejected too; the original ignores it.
+//! * Frames that cannot be parsed or delivered are counted in the metrics.
 //!
 //! # Switch
 //!
@@ -46,11 +46,11 @@ use switchboard_core::{
 use crate::{
     Accepts, Candidate, ClientFrame, CloseReason, Content, CorsPolicy, Dialect, Endpoint,
     FirstFrameTimeout, Handshake, HttpAnswer, HttpReply, Session, SessionOutput,
-    content::relay,
+    content::relayed_message,
     json::{JsonObject, JsonWriter, text},
 };
 
-static TONGUE: DialectTraits = DialectTraits {
+static TRAITS: DialectTraits = DialectTraits {
     name: "matchbox",
     offer_policy: OfferPolicy::MemberOffers,
     signals: true,
@@ -58,13 +58,13 @@ static TONGUE: DialectTraits = DialectTraits {
     ..DialectTraits::DEFAULT
 };
 
-/// A path of the original's that is a room to sockets, and says to others that the server is well.
+/// A path of the original server: a room for WebSocket connections, and a health check for plain requests.
 const HEALTH: &str = "health";
 
-/// The room of connections that name none.
+/// The room of connections that do not name a room.
 const DEFAULT_ROOM: &str = "world";
 
-/// Members that a circle may be asked for; a room has about as many.
+/// The largest `next` that a client may request. A room has about as many members.
 const GROUP_MAX: usize = 1000;
 
 #[derive(Debug)]
@@ -72,7 +72,7 @@ pub(crate) struct Matchbox;
 
 impl Dialect for Matchbox {
     fn traits(&self) -> &'static DialectTraits {
-        &TONGUE
+        &TRAITS
     }
 
     fn paths(&self) -> &'static [&'static str] {
@@ -81,20 +81,20 @@ impl Dialect for Matchbox {
 
     fn endpoints(&self, base: &str) -> Vec<Endpoint> {
         let sockets = |rest| Endpoint::new(base, rest, Endpoint::MAIN, Accepts::Sockets);
-        let mut doors = vec![sockets(""), sockets("/"), sockets("/{room}")];
+        let mut endpoints = vec![sockets(""), sockets("/"), sockets("/{room}")];
         if base == self.standalone_path() {
             let health = Endpoint::new(base, "/health", HEALTH, Accepts::Both);
-            doors.push(health.with_cors(CorsPolicy::AnyOrigin));
+            endpoints.push(health.with_cors(CorsPolicy::AnyOrigin));
         }
-        doors
+        endpoints
     }
 
     fn standalone_path(&self) -> &'static str {
         "/"
     }
 
-    fn respond(&self, door: &'static str, _handshake: &Handshake) -> HttpAnswer {
-        if door != HEALTH {
+    fn respond(&self, endpoint: &'static str, _handshake: &Handshake) -> HttpAnswer {
+        if endpoint != HEALTH {
             return HttpAnswer::Ready(HttpReply::not_found());
         }
         HttpAnswer::Ready(HttpReply {
@@ -104,18 +104,18 @@ impl Dialect for Matchbox {
         })
     }
 
-    fn open(&self, handshake: &Handshake, out: &mut SessionOutput) -> Box<dyn Session> {
-        out.first_frame = FirstFrameTimeout::Never;
+    fn open(&self, handshake: &Handshake, output: &mut SessionOutput) -> Box<dyn Session> {
+        output.first_frame = FirstFrameTimeout::Never;
         let mut session = MatchboxSession {
             own_id: handshake.peer,
             room: None,
             limits: handshake.limits.clone(),
         };
         match requested_room(handshake) {
-            Ok((room, circle)) => session.enter(room, circle, out),
+            Ok((room, group_size)) => session.enter(room, group_size, output),
             Err(reason) => {
-                out.close = Some(CloseReason::for_rejected_join(&reason));
-                out.errors.push(reason.into());
+                output.close = Some(CloseReason::for_rejected_join(&reason));
+                output.errors.push(reason.into());
             }
         }
         Box::new(session)
@@ -123,19 +123,19 @@ impl Dialect for Matchbox {
 
     fn read<'a>(&self, frame: &'a str) -> Option<Content<'a>> {
         let signal = JsonObject::parse(frame, 0).ok()?.object("Signal").ok()??;
-        let (kind, said) = signal_kind(&signal, signal.get("data")?)?;
+        let (kind, value) = signal_kind(&signal, signal.get("data")?)?;
         if kind == MessageKind::Candidate {
-            let candidate = match text(said) {
+            let candidate = match text(value) {
                 Some(json) => Candidate::of_json(&json),
-                None => Candidate::of_value(said),
+                None => Candidate::of_value(value),
             };
             return candidate.map(Content::Candidate);
         }
-        Content::description(kind, text(said)?)
+        Content::description(kind, text(value)?)
     }
 }
 
-/// Where the client wants to be, and with how many it wants to be alone.
+/// The room of a handshake, and the group size if the handshake requests groups.
 fn requested_room(handshake: &Handshake) -> Result<(RoomName, Option<NonZeroUsize>), ErrorCode> {
     let room = match handshake.endpoint {
         HEALTH => HEALTH,
@@ -144,37 +144,41 @@ fn requested_room(handshake: &Handshake) -> Result<(RoomName, Option<NonZeroUsiz
             .unwrap_or(DEFAULT_ROOM),
     };
     let max = handshake.limits.name_bytes;
-    let named = |name: &str| RoomName::parse(name, max).map_err(|e| ErrorCode::of_name("room", e));
-    let room = named(room)?;
+    let parse_room =
+        |name: &str| RoomName::parse(name, max).map_err(|e| ErrorCode::of_name("room", e));
+    let room = parse_room(room)?;
     let Some(next) = handshake.query.get("next") else {
         return Ok((room, None));
     };
-    let circle: NonZeroUsize = next.parse().map_err(|_| ErrorCode::BadField("next"))?;
-    if circle.get() > GROUP_MAX {
+    let group_size: NonZeroUsize = next.parse().map_err(|_| ErrorCode::BadField("next"))?;
+    if group_size.get() > GROUP_MAX {
         return Err(ErrorCode::BadField("next"));
     }
-    Ok((named(&format!("{room}?next={circle}"))?, Some(circle)))
+    Ok((
+        parse_room(&format!("{room}?next={group_size}"))?,
+        Some(group_size),
+    ))
 }
 
-/// What the `data` of a signal is about, and the value that says it. `None` if it is something of the
-/// clients' own.
+/// The message kind of the `data` of a signal, and the value with its content. `None` for data that only the
+/// clients understand.
 fn signal_kind<'a>(
     signal: &JsonObject<'a>,
     data: &'a RawValue,
 ) -> Option<(MessageKind, &'a RawValue)> {
     let object = signal.nested(data).ok()?;
-    let (name, said) = object.only_field()?;
+    let (name, value) = object.only_field()?;
     match name {
-        "Offer" => Some((MessageKind::Offer, said)),
-        "Answer" => Some((MessageKind::Answer, said)),
-        "IceCandidate" => Some((MessageKind::Candidate, said)),
+        "Offer" => Some((MessageKind::Offer, value)),
+        "Answer" => Some((MessageKind::Answer, value)),
+        "IceCandidate" => Some((MessageKind::Candidate, value)),
         _ => None,
     }
 }
 
 struct MatchboxSession {
     own_id: PeerId,
-    /// `None` once the client was not let in.
+    /// `None` after the join was rejected.
     room: Option<RoomName>,
     limits: Arc<Limits>,
 }
@@ -183,7 +187,7 @@ impl Session for MatchboxSession {
     fn on_frame(
         &mut self,
         frame: ClientFrame<'_>,
-        out: &mut SessionOutput,
+        output: &mut SessionOutput,
     ) -> Result<(), RequestError> {
         let ClientFrame::Text(text) = frame else {
             return Err(ErrorCode::Malformed.into());
@@ -194,42 +198,40 @@ impl Session for MatchboxSession {
         let object = JsonObject::parse(text, self.limits.json_depth)?;
         match object.only_field() {
             Some(("KeepAlive", _)) => Ok(()),
-            Some(("Signal", _)) => self.relay(&object, out),
+            Some(("Signal", _)) => self.relay(&object, output),
             Some(_) | None => Err(ErrorCode::UnknownType.into()),
         }
     }
 
-    fn on_event(&mut self, event: &Event, out: &mut SessionOutput) {
+    fn on_event(&mut self, event: &Event, output: &mut SessionOutput) {
         match event {
             Event::Joined { others, .. } => {
                 let to_call = others
                     .iter()
-                    .filter(|(_, call)| *call == OfferRole::Offerer);
-                out.frames
+                    .filter(|(_, role)| *role == OfferRole::Offerer);
+                output
+                    .frames
                     .extend(to_call.map(|(other, _)| peer_event("NewPeer", other.peer)));
             }
             Event::Introduced {
                 peer,
                 role: OfferRole::Offerer,
                 ..
-            } => out.frames.push(peer_event("NewPeer", peer.peer)),
-            Event::Departed { peer, .. } => out.frames.push(peer_event("PeerLeft", peer.peer)),
-            Event::Received { message: relay, .. } if relay.origin == TONGUE.name => {
-                out.frames.push(relay.frame.clone());
+            } => output.frames.push(peer_event("NewPeer", peer.peer)),
+            Event::Departed { peer, .. } => output.frames.push(peer_event("PeerLeft", peer.peer)),
+            Event::Received { message, .. } if message.origin == TRAITS.name => {
+                output.frames.push(message.frame.clone());
             }
-            Event::Received {
-                from,
-                message: relay,
-                ..
-            } => {
-                out.frames
-                    .extend(Content::of(relay).and_then(|content| translation(from, &content)));
+            Event::Received { from, message, .. } => {
+                output
+                    .frames
+                    .extend(Content::of(message).and_then(|content| translation(from, &content)));
             }
-            Event::RequestFailed(refused) if refused.join.is_some() => {
+            Event::RequestFailed(error) if error.join.is_some() => {
                 self.room = None;
-                out.close = Some(CloseReason::for_rejected_join(&refused.code));
+                output.close = Some(CloseReason::for_rejected_join(&error.code));
             }
-            // There are no words for errors.
+            // The dialect has no error frames.
             Event::RequestFailed(_)
             | Event::Evicted(_)
             | Event::Introduced { .. }
@@ -242,21 +244,30 @@ impl Session for MatchboxSession {
 }
 
 impl MatchboxSession {
-    fn enter(&mut self, room: RoomName, circle: Option<NonZeroUsize>, out: &mut SessionOutput) {
-        out.frames.push(peer_event("IdAssigned", self.own_id));
-        out.commands.push(Command::Join {
+    fn enter(
+        &mut self,
+        room: RoomName,
+        group_size: Option<NonZeroUsize>,
+        output: &mut SessionOutput,
+    ) {
+        output.frames.push(peer_event("IdAssigned", self.own_id));
+        output.commands.push(Command::Join {
             room: room.clone(),
             address: self.own_id.into(),
             name: None,
             options: JoinOptions {
-                group_size: circle,
+                group_size,
                 ..JoinOptions::default()
             },
         });
         self.room = Some(room);
     }
 
-    fn relay(&self, frame: &JsonObject<'_>, out: &mut SessionOutput) -> Result<(), RequestError> {
+    fn relay(
+        &self,
+        frame: &JsonObject<'_>,
+        output: &mut SessionOutput,
+    ) -> Result<(), RequestError> {
         let signal = frame
             .object("Signal")?
             .ok_or(ErrorCode::BadField("Signal"))?;
@@ -266,15 +277,15 @@ impl MatchboxSession {
         let data = signal.all("data").last();
         let data = data.ok_or(ErrorCode::BadField("data"))?;
         let kind = signal_kind(&signal, data).map_or(MessageKind::Opaque, |(kind, _)| kind);
-        out.commands.push(Command::Send {
+        output.commands.push(Command::Send {
             room: self.room.clone().ok_or(ErrorCode::NotInRoom)?,
             to: Target::Peer(receiver),
-            message: relay(TONGUE.name, kind, self.with_own_sender(&signal, data)),
+            message: relayed_message(TRAITS.name, kind, self.with_own_sender(&signal, data)),
         });
         Ok(())
     }
 
-    /// The signal with the sender where the receiver stood, and the rest as it was.
+    /// The signal with the sender in place of the receiver, and all other fields unchanged.
     fn with_own_sender(&self, signal: &JsonObject<'_>, data: &RawValue) -> ByteString {
         let rest = signal.rest(&["receiver", "sender", "data"]);
         JsonWriter::with_capacity(data.get().len() + 128)
@@ -295,9 +306,9 @@ fn peer_event(event: &str, peer: PeerId) -> ByteString {
 }
 
 fn translation(from: &Member, content: &Content<'_>) -> Option<ByteString> {
-    let signal = |kind: &str, said: &str| {
-        let data = |data: JsonWriter| data.text(kind, said);
-        JsonWriter::with_capacity(said.len() + 128)
+    let signal = |kind: &str, value: &str| {
+        let data = |data: JsonWriter| data.text(kind, value);
+        JsonWriter::with_capacity(value.len() + 128)
             .object("Signal", |signal| {
                 signal
                     .text("sender", &from.peer.to_string())
@@ -323,31 +334,31 @@ mod tests {
     use super::*;
     use crate::{ClientSession, find};
 
-    fn door_of(base: &str, path: &str) -> Option<(&'static str, Accepts)> {
-        let mut doors = Matchbox.endpoints(base).into_iter();
-        let door = doors.find(|door| door.path == path)?;
-        Some((door.name, door.accepts))
+    fn endpoint_at(base: &str, path: &str) -> Option<(&'static str, Accepts)> {
+        let mut endpoints = Matchbox.endpoints(base).into_iter();
+        let endpoint = endpoints.find(|endpoint| endpoint.path == path)?;
+        Some((endpoint.name, endpoint.accepts))
     }
 
     #[test]
     fn rooms_are_below_the_base() {
         for path in ["/matchbox", "/matchbox/", "/matchbox/{room}"] {
-            let door = door_of("/matchbox", path);
-            assert_eq!(door, Some((Endpoint::MAIN, Accepts::Sockets)), "{path}");
+            let endpoint = endpoint_at("/matchbox", path);
+            assert_eq!(endpoint, Some((Endpoint::MAIN, Accepts::Sockets)), "{path}");
         }
-        assert_eq!(door_of("/matchbox", "/matchbox/health"), None);
+        assert_eq!(endpoint_at("/matchbox", "/matchbox/health"), None);
         for path in ["/", "/{room}"] {
-            let door = door_of("/", path);
-            assert_eq!(door, Some((Endpoint::MAIN, Accepts::Sockets)), "{path}");
+            let endpoint = endpoint_at("/", path);
+            assert_eq!(endpoint, Some((Endpoint::MAIN, Accepts::Sockets)), "{path}");
         }
     }
 
     #[test]
-    fn health_is_an_answer_and_a_room() {
-        assert_eq!(door_of("/", "/health"), Some((HEALTH, Accepts::Both)));
+    fn health_is_a_reply_to_plain_requests_and_a_room_for_sockets() {
+        assert_eq!(endpoint_at("/", "/health"), Some((HEALTH, Accepts::Both)));
         let handshake = Handshake::at(HEALTH, &[], &[]);
         let HttpAnswer::Ready(reply) = Matchbox.respond(HEALTH, &handshake) else {
-            panic!("it is known at once");
+            panic!("the reply does not depend on a room");
         };
         assert_eq!((reply.status, &*reply.body), (200, ""));
         let (room, _) = requested_room(&handshake).expect("a room");
@@ -355,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn the_path_says_the_room_else_the_query_else_it_is_the_world() {
+    fn the_room_is_from_the_path_or_the_query_or_is_the_default() {
         for (params, query, expected) in [
             (&[][..], &[][..], "world"),
             (&[("room", "a/b?c")], &[("room", "x")], "a/b?c"),
@@ -368,7 +379,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_is_not_let_in_is_closed() {
+    fn a_rejected_join_closes_the_connection() {
         for (reason, expected) in [
             (
                 ErrorCode::RoomFull,
@@ -381,13 +392,13 @@ mod tests {
             (ErrorCode::Unavailable, CloseReason::UNAVAILABLE),
         ] {
             let handshake = Handshake::at(Endpoint::MAIN, &[], &[]);
-            let (mut conversation, turn) =
+            let (mut session, actions) =
                 ClientSession::open(find("matchbox"), handshake, SpaceName::default());
-            assert_eq!((turn.close, turn.requests.len()), (None, 1));
+            assert_eq!((actions.close, actions.requests.len()), (None, 1));
             let room = RoomName::parse(DEFAULT_ROOM, 0).expect("a name");
-            let refused = RequestError::join(reason, &room, JoinId::default().next());
-            let turn = conversation.on_event(&Event::RequestFailed(refused), 0);
-            assert_eq!((turn.close, turn.frames.len()), (Some(expected), 0));
+            let error = RequestError::join(reason, &room, JoinId::default().next());
+            let actions = session.on_event(&Event::RequestFailed(error), 0);
+            assert_eq!((actions.close, actions.frames.len()), (Some(expected), 0));
         }
     }
 }

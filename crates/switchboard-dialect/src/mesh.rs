@@ -2,21 +2,21 @@
 //!
 //! # Conversation
 //!
-//! There is no join: a connection is a member at once, of the room `?room=` or the setting `mesh.room`.
-//! Nobody is told to call, so in a mixed room the others call.
+//! There is no join frame: a connection joins the room in `?room=`, or that of the setting `mesh.room`, at once.
+//! Clients are not told to send an offer, so in a mixed room the clients of other dialects send the offers.
 //!
-//! * → `IdentifySelf` ← the own id; → `GetAllPeerIDs` ← the ids of the others
-//! * ↔ `{"kind":"Offer","reach":"OnePeer","peerID":"ID","content":{…}}`, and so `HttpAnswer`, `ICECandidate`; the
+//! * → `IdentifySelf` ← the client's own id; → `GetAllPeerIDs` ← the ids of the other members
+//! * ↔ `{"kind":"Offer","reach":"OnePeer","peerID":"ID","content":{…}}`, likewise `Answer` and `ICECandidate`; the
 //!   delivered frame has the `sender`
-//! * ↔ `TextMessage`, to one or, with `"reach":"AllPeers"`, to all; from `server` it is an error
+//! * ↔ `TextMessage`, to one peer or, with `"reach":"AllPeers"`, to all; from `server` it is an error
 //! * ← `DisconnectionNotification`
 //!
 //! # Better
 //!
-//! * Rooms.
-//! * A peer whose socket dies is not listed for ever, and its departure is told.
-//! * Replies go only to who asked, and nobody can speak as the server.
-//! * A plain GET harms nobody.
+//! * There are rooms.
+//! * A peer whose socket has failed is removed from the list, and the other members are notified.
+//! * A reply goes only to the client that sent the request. No client can send frames as the server.
+//! * A plain GET does not affect other clients.
 //!
 //! # Switch
 //!
@@ -39,12 +39,12 @@ use switchboard_core::{
 use crate::{
     Candidate, ClientFrame, CloseReason, Content, Dialect, DialectSetting, DialectSettings,
     FirstFrameTimeout, Handshake, Session, SessionOutput, SettingConflict, SettingValue,
-    alias::{address_of, as_shown, words_of},
-    content::{readable, relay, sdp_of},
+    alias::{address_of, displayed_address, error_text},
+    content::{readable, relayed_message, sdp_of},
     json::{JsonObject, JsonWriter},
 };
 
-static TONGUE: DialectTraits = DialectTraits {
+static TRAITS: DialectTraits = DialectTraits {
     name: "mesh",
     offer_policy: OfferPolicy::Unspecified,
     signals: true,
@@ -55,13 +55,13 @@ static TONGUE: DialectTraits = DialectTraits {
 static SETTINGS: [DialectSetting; 4] = [
     DialectSetting {
         key: "room",
-        doc: "The room of connections that name none with ?room=.",
+        doc: "The room of connections without ?room=.",
         default: || SettingValue::Text("mesh".into()),
         range: 1..=1024,
     },
     DialectSetting {
         key: "id_length",
-        doc: "Characters of a peer's id, 8 to 64.",
+        doc: "The length of a peer's id in characters, 8 to 64.",
         default: || SettingValue::Int(20),
         range: 8..=64,
     },
@@ -73,7 +73,7 @@ static SETTINGS: [DialectSetting; 4] = [
     },
     DialectSetting {
         key: "list_includes_self",
-        doc: "Whether GetAllPeerIDs lists the one who asks.",
+        doc: "Whether the list of GetAllPeerIDs includes the client that requests it.",
         default: || SettingValue::Flag(false),
         range: 0..=1,
     },
@@ -88,7 +88,7 @@ pub(crate) struct Mesh;
 
 impl Dialect for Mesh {
     fn traits(&self) -> &'static DialectTraits {
-        &TONGUE
+        &TRAITS
     }
 
     fn paths(&self) -> &'static [&'static str] {
@@ -102,7 +102,7 @@ impl Dialect for Mesh {
     fn conflicts(&self, settings: &DialectSettings, limits: &Limits) -> Vec<SettingConflict> {
         let name_max = limits.name_bytes;
         let is_too_long = |bytes: usize| name_max != 0 && bytes > name_max;
-        let id_length = settings.int(TONGUE.name, ID_LENGTH);
+        let id_length = settings.int(TRAITS.name, ID_LENGTH);
         let mut conflicts = Vec::new();
         if is_too_long(usize::try_from(id_length).unwrap_or(usize::MAX)) {
             conflicts.push(SettingConflict::with_name_bytes(
@@ -111,7 +111,7 @@ impl Dialect for Mesh {
                 "no client could call another by its id",
             ));
         }
-        if is_too_long(settings.text(TONGUE.name, ROOM).len()) {
+        if is_too_long(settings.text(TRAITS.name, ROOM).len()) {
             conflicts.push(SettingConflict::with_name_bytes(
                 ROOM.key,
                 "must not have more bytes than",
@@ -129,23 +129,23 @@ impl Dialect for Mesh {
         true
     }
 
-    fn open(&self, handshake: &Handshake, out: &mut SessionOutput) -> Box<dyn Session> {
+    fn open(&self, handshake: &Handshake, output: &mut SessionOutput) -> Box<dyn Session> {
         let settings = &handshake.settings;
-        let length = settings.int(TONGUE.name, ID_LENGTH).clamp(8, 64);
+        let length = settings.int(TRAITS.name, ID_LENGTH).clamp(8, 64);
         let id = handshake.random_text(usize::try_from(length).unwrap_or(20));
         let mut session = MeshSession {
             own_address: Address::parse(&id, 0).expect("a random text is not empty"),
             room: None,
             limits: handshake.limits.clone(),
-            identify_sender: settings.flag(TONGUE.name, IDENTIFY_SENDER),
-            list_includes_self: settings.flag(TONGUE.name, LIST_INCLUDES_SELF),
+            identify_sender: settings.flag(TRAITS.name, IDENTIFY_SENDER),
+            list_includes_self: settings.flag(TRAITS.name, LIST_INCLUDES_SELF),
         };
         let room = handshake
             .query
             .get("room")
-            .map_or_else(|| settings.text(TONGUE.name, ROOM), str::to_owned);
-        session.enter(&room, out);
-        out.first_frame = FirstFrameTimeout::Never;
+            .map_or_else(|| settings.text(TRAITS.name, ROOM), str::to_owned);
+        session.enter(&room, output);
+        output.first_frame = FirstFrameTimeout::Never;
         Box::new(session)
     }
 
@@ -160,7 +160,7 @@ impl Dialect for Mesh {
         match kind_of(&kind, Some(&content))? {
             MessageKind::Message => content
                 .get("message")
-                .map(|words| Content::Message(readable(words))),
+                .map(|text| Content::Message(readable(text))),
             kind @ (MessageKind::Offer
             | MessageKind::Answer
             | MessageKind::Candidate
@@ -169,8 +169,8 @@ impl Dialect for Mesh {
     }
 }
 
-/// What a frame is about. The type in a description's content wins over the kind: a client is
-/// known to send its answers under the kind `Offer`.
+/// The message kind of a frame. The `type` in the content of a description takes precedence over the kind,
+/// because a known client sends its answers with the kind `Offer`.
 fn kind_of(kind: &str, content: Option<&JsonObject<'_>>) -> Option<MessageKind> {
     let described = || content?.get("type").map(RawValue::get);
     match kind {
@@ -188,7 +188,7 @@ fn kind_of(kind: &str, content: Option<&JsonObject<'_>>) -> Option<MessageKind> 
 
 struct MeshSession {
     own_address: Address,
-    /// `None` once the client has gone.
+    /// `None` after the client has left.
     room: Option<RoomName>,
     limits: Arc<Limits>,
     identify_sender: bool,
@@ -199,7 +199,7 @@ impl Session for MeshSession {
     fn on_frame(
         &mut self,
         frame: ClientFrame<'_>,
-        out: &mut SessionOutput,
+        output: &mut SessionOutput,
     ) -> Result<(), RequestError> {
         let text = frame.text()?;
         let object = JsonObject::parse(&text, self.limits.json_depth)?;
@@ -210,44 +210,40 @@ impl Session for MeshSession {
         }
         let room = self.room.clone().ok_or(ErrorCode::NotInRoom)?;
         match &*kind {
-            "GetAllPeerIDs" => out.commands.push(Command::List(room)),
-            "IdentifySelf" => out.frames.push(self.identity()),
-            "Disconnect" => self.disconnect(room, &object, out)?,
+            "GetAllPeerIDs" => output.commands.push(Command::List(room)),
+            "IdentifySelf" => output.frames.push(self.identity_frame()),
+            "Disconnect" => self.disconnect(room, &object, output)?,
             "TextMessage" | "Offer" | "Answer" | "ICECandidate" => {
-                self.relay(room, &kind, &reach, &object, out)?;
+                self.relay(room, &kind, &reach, &object, output)?;
             }
             _ => return Err(ErrorCode::UnknownType.into()),
         }
         Ok(())
     }
 
-    fn on_event(&mut self, event: &Event, out: &mut SessionOutput) {
+    fn on_event(&mut self, event: &Event, output: &mut SessionOutput) {
         match event {
             Event::Members { others, .. } | Event::Rejoined { others, .. } => {
-                out.frames.push(self.list(others))
+                output.frames.push(self.list_frame(others))
             }
-            Event::Departed {
-                peer,
-                kind: farewell,
-                ..
-            } => {
-                if *farewell != LeaveKind::Silent || peer.dialect != &TONGUE {
-                    out.frames.push(departure(&address_of(peer)));
+            Event::Departed { peer, kind, .. } => {
+                if *kind != LeaveKind::Silent || peer.dialect != &TRAITS {
+                    output.frames.push(departure_frame(&address_of(peer)));
                 }
             }
-            Event::Received {
-                from,
-                message: relay,
-                ..
-            } => out.frames.extend(self.on_received(from, relay)),
-            Event::RequestFailed(refused) => {
-                out.frames.push(self.refusal(refused));
-                if refused.join.is_some() {
+            Event::Received { from, message, .. } => {
+                output.frames.extend(self.on_received(from, message))
+            }
+            Event::RequestFailed(error) => {
+                output.frames.push(self.failure_frame(error));
+                if error.join.is_some() {
                     self.room = None;
-                    out.close = Some(CloseReason::POLICY);
+                    output.close = Some(CloseReason::POLICY);
                 }
             }
-            Event::Evicted(_) => out.frames.push(self.error("You have been removed.")),
+            Event::Evicted(_) => output
+                .frames
+                .push(self.error_frame_for_self("You have been removed.")),
             Event::Joined { .. }
             | Event::Introduced { .. }
             | Event::Claimed(_)
@@ -256,7 +252,7 @@ impl Session for MeshSession {
     }
 }
 
-/// A word of the protocol. Absent, it has its default; `null` is no word.
+/// The value of a string field, or its default if the field is absent. `null` is an error.
 fn field_or_default<'a>(
     object: &JsonObject<'a>,
     key: &'static str,
@@ -269,11 +265,11 @@ fn field_or_default<'a>(
 }
 
 impl MeshSession {
-    fn enter(&mut self, room: &str, out: &mut SessionOutput) {
+    fn enter(&mut self, room: &str, output: &mut SessionOutput) {
         match RoomName::parse(room, self.limits.name_bytes) {
             Ok(room) => {
                 self.room = Some(room.clone());
-                out.commands.push(Command::Join {
+                output.commands.push(Command::Join {
                     room,
                     address: self.own_address.clone(),
                     name: None,
@@ -281,9 +277,9 @@ impl MeshSession {
                 });
             }
             Err(error) => {
-                let refused = RequestError::new(ErrorCode::of_name("room", error));
-                out.frames.push(self.refusal(&refused));
-                out.close = Some(CloseReason::POLICY);
+                let error = RequestError::new(ErrorCode::of_name("room", error));
+                output.frames.push(self.failure_frame(&error));
+                output.close = Some(CloseReason::POLICY);
             }
         }
     }
@@ -292,22 +288,19 @@ impl MeshSession {
         &mut self,
         room: RoomName,
         object: &JsonObject<'_>,
-        out: &mut SessionOutput,
+        output: &mut SessionOutput,
     ) -> Result<(), RequestError> {
         let content = object.object("content")?;
         let notify = content
             .and_then(|content| content.get("notifyAll"))
             .is_some_and(|raw| raw.get() == "true");
-        let farewell = if notify {
+        let kind = if notify {
             LeaveKind::Announced
         } else {
             LeaveKind::Silent
         };
-        out.commands.push(Command::Leave {
-            room,
-            kind: farewell,
-        });
-        out.close = Some(CloseReason::DONE);
+        output.commands.push(Command::Leave { room, kind });
+        output.close = Some(CloseReason::DONE);
         self.room = None;
         Ok(())
     }
@@ -318,12 +311,12 @@ impl MeshSession {
         kind: &str,
         reach: &str,
         object: &JsonObject<'_>,
-        out: &mut SessionOutput,
+        output: &mut SessionOutput,
     ) -> Result<(), RequestError> {
         let peer = object.text("peerID")?.unwrap_or_default();
         let content = object.get("content");
         let fields = content.and_then(|content| object.nested(content).ok());
-        let about = kind_of(kind, fields.as_ref()).ok_or(ErrorCode::UnknownType)?;
+        let message_kind = kind_of(kind, fields.as_ref()).ok_or(ErrorCode::UnknownType)?;
         let me = if self.identify_sender {
             self.own_address.as_str()
         } else {
@@ -332,13 +325,14 @@ impl MeshSession {
         let delivered = |sender: &str| relayed_frame(kind, sender, &peer, content, object);
         let to = match reach {
             "Self" => {
-                out.frames.push(delivered("server"));
+                output.frames.push(delivered("server"));
                 return Ok(());
             }
             "OnePeer" => match self.member(&peer) {
                 Some(address) => Target::Address(address),
                 None => {
-                    out.frames
+                    output
+                        .frames
                         .push(no_such_peer(&peer.chars().take(64).collect::<String>()));
                     return Ok(());
                 }
@@ -346,24 +340,24 @@ impl MeshSession {
             "AllPeers" => Target::Everyone,
             _ => return Ok(()),
         };
-        out.commands.push(Command::Send {
+        output.commands.push(Command::Send {
             room,
             to,
-            message: relay(TONGUE.name, about, delivered(me)),
+            message: relayed_message(TRAITS.name, message_kind, delivered(me)),
         });
         Ok(())
     }
 
-    /// The address of the member that the client calls so. The server itself is no member.
+    /// The address of the member with this id. `None` for the id of the server, which is not a member.
     fn member(&self, id: &str) -> Option<Address> {
         Address::parse(behind_server(id)?, self.limits.name_bytes).ok()
     }
 
-    fn on_received(&self, from: &Member, relay: &RelayedMessage) -> Option<ByteString> {
-        if relay.origin == TONGUE.name {
-            return Some(relay.frame.clone());
+    fn on_received(&self, from: &Member, message: &RelayedMessage) -> Option<ByteString> {
+        if message.origin == TRAITS.name {
+            return Some(message.frame.clone());
         }
-        Some(self.translation(from, &Content::of(relay)?))
+        Some(self.translation(from, &Content::of(message)?))
     }
 
     fn translation(&self, from: &Member, content: &Content<'_>) -> ByteString {
@@ -381,20 +375,20 @@ impl MeshSession {
             Content::Candidate(candidate) => {
                 frame("ICECandidate", &|content| candidate.write(content))
             }
-            Content::Message(words) => frame("TextMessage", &|content| {
-                content.text("title", "").text("message", words)
+            Content::Message(text) => frame("TextMessage", &|content| {
+                content.text("title", "").text("message", text)
             }),
         }
     }
 
-    fn identity(&self) -> ByteString {
+    fn identity_frame(&self) -> ByteString {
         let me = self.own_address.as_str();
         header("IdentifySelf", "server", me)
             .object("content", |content| content.text("id", me))
             .finish()
     }
 
-    fn list(&self, others: &[Arc<Member>]) -> ByteString {
+    fn list_frame(&self, others: &[Arc<Member>]) -> ByteString {
         let own = self.list_includes_self.then_some(self.own_address.as_str());
         let others: Vec<_> = others.iter().map(|other| address_of(other)).collect();
         let ids = own.into_iter().chain(others.iter().map(|id| &**id));
@@ -403,19 +397,19 @@ impl MeshSession {
             .finish()
     }
 
-    fn refusal(&self, refused: &RequestError) -> ByteString {
-        match (&refused.code, &refused.target) {
-            (ErrorCode::NoSuchPeer, Some(target)) => no_such_peer(&as_shown(target)),
-            _ => self.error(&words_of(refused)),
+    fn failure_frame(&self, error: &RequestError) -> ByteString {
+        match (&error.code, &error.target) {
+            (ErrorCode::NoSuchPeer, Some(target)) => no_such_peer(&displayed_address(target)),
+            _ => self.error_frame_for_self(&error_text(error)),
         }
     }
 
-    fn error(&self, words: &str) -> ByteString {
-        error_frame(self.own_address.as_str(), words)
+    fn error_frame_for_self(&self, text: &str) -> ByteString {
+        error_frame(self.own_address.as_str(), text)
     }
 }
 
-/// The start of a frame for a client.
+/// The first fields of a frame for a client.
 fn header(kind: &str, sender: &str, peer: &str) -> JsonWriter {
     JsonWriter::default()
         .text("kind", kind)
@@ -437,10 +431,10 @@ fn relayed_frame(
         .finish()
 }
 
-fn error_frame(peer: &str, words: &str) -> ByteString {
+fn error_frame(peer: &str, text: &str) -> ByteString {
     header("TextMessage", "server", peer)
         .object("content", |content| {
-            content.text("title", "error").text("message", words)
+            content.text("title", "error").text("message", text)
         })
         .finish()
 }
@@ -449,7 +443,7 @@ fn no_such_peer(peer: &str) -> ByteString {
     error_frame(peer, &format!("Peer ID {peer} does not exist"))
 }
 
-fn departure(gone: &str) -> ByteString {
+fn departure_frame(gone: &str) -> ByteString {
     header("DisconnectionNotification", gone, gone)
         .object("content", |content| {
             content.text("disconnectedPeerID", gone)

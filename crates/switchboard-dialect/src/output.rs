@@ -1,4 +1,4 @@
-//! What a session gives out, and what it takes in.
+//! The input of a session (frames) and its output (frames, commands, webhook requests).
 
 use std::{fmt, time::Duration};
 
@@ -11,18 +11,18 @@ use crate::CloseReason;
 /// A frame from the client.
 #[derive(Clone, Copy, Debug)]
 pub enum ClientFrame<'a> {
-    /// Text.
+    /// A text frame.
     Text(&'a ByteString),
-    /// Bytes.
+    /// A binary frame.
     Binary(&'a Bytes),
 }
 
 impl ClientFrame<'_> {
-    /// Its bytes.
+    /// The length of the payload in bytes.
     #[must_use]
     #[expect(
         clippy::len_without_is_empty,
-        reason = "nobody asks whether a frame is empty"
+        reason = "no caller needs to know whether a frame is empty"
     )]
     pub fn len(&self) -> usize {
         match self {
@@ -31,8 +31,11 @@ impl ClientFrame<'_> {
         }
     }
 
-    /// The text of the frame. Bytes count as the text they hold: the Go servers whose clients we
-    /// serve never looked at the opcode.
+    /// The text of the frame. The payload of a binary frame is read as UTF-8 text, because the original
+    /// servers in Go ignore the opcode.
+    ///
+    /// # Errors
+    /// [`ErrorCode::Malformed`] if a binary frame is not UTF-8.
     pub fn text(&self) -> Result<ByteString, ErrorCode> {
         match self {
             Self::Text(text) => Ok((*text).clone()),
@@ -43,57 +46,58 @@ impl ClientFrame<'_> {
     }
 }
 
-/// How long a client may wait with its first frame.
+/// The time limit for the first frame of a client.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum FirstFrameTimeout {
-    /// As long as the limit `first_frame_secs` says.
+    /// The limit `first_frame_secs`.
     #[default]
     Default,
-    /// The dialect says how long.
+    /// A limit set by the dialect.
     Within(Duration),
-    /// For ever: in this dialect a client that only listens is in order.
+    /// No limit, because a client of this dialect may only receive.
     Never,
 }
 
-/// A request of a session's own, to an HTTP service of whoever runs the server.
+/// An HTTP request from a session to a web service of the operator.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WebhookRequest {
-    /// An `http` or `https` address. Redirections are not followed.
+    /// An `http` or `https` URL. Redirects are not followed.
     pub url: String,
-    /// JSON.
+    /// The body of the request, JSON.
     pub body: ByteString,
-    /// How long the answer may take.
+    /// The time limit for the response.
     pub timeout: Duration,
 }
 
-/// What a session wants done. Frames are sent before commands are carried out, and
-/// those before the request is made; the end comes last.
+/// The output of one call of a session. The driver sends the frames, then executes the commands, then
+/// makes the webhook request, and closes the connection last.
 #[derive(Default)]
 pub struct SessionOutput {
     /// Frames for the client, in order.
     pub frames: Vec<ByteString>,
     /// Commands of the client, in order.
     pub commands: Vec<Command>,
-    /// What the client asked earlier and is refused only now; told by [`crate::Session::on_event`].
+    /// Errors of earlier requests that were queued. The driver passes them to
+    /// [`crate::Session::on_event`].
     pub errors: Vec<RequestError>,
-    /// A request to make now; its answer goes to [`crate::Session::on_webhook_response`].
+    /// A webhook request. Its response goes to [`crate::Session::on_webhook_response`].
     pub webhook: Option<WebhookRequest>,
-    /// End the connection, when the frames are sent.
+    /// Close the connection after the frames have been sent.
     pub close: Option<CloseReason>,
-    /// How long to wait for the first frame.
+    /// The time limit for the first frame.
     pub first_frame: FirstFrameTimeout,
-    /// Call [`crate::Session::on_tick`] that often from now on.
+    /// The interval of calls of [`crate::Session::on_tick`] from now on.
     pub tick: Option<Duration>,
-    /// What time it is, in seconds since 1970. Set by the driver.
+    /// The current time in seconds since 1970. Set by the driver.
     pub unix_secs: u64,
 }
 
 impl fmt::Debug for SessionOutput {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Out")
+        f.debug_struct("SessionOutput")
             .field("frames", &self.frames.len())
             .field("commands", &self.commands.len())
-            .field("post", &self.webhook)
+            .field("webhook", &self.webhook)
             .field("close", &self.close)
             .finish_non_exhaustive()
     }

@@ -2,10 +2,9 @@
 //!
 //! # Conversation
 //!
-//! The client speaks first: `IDENTIFY` with a username that no other client in the space has, within five
-//! seconds. It joins a room, gets `ROOM_MEMBERS` and calls everybody in it; they are told by
-//! `NEW_PEER_IN_ROOM`, and know the newcomer before its offer comes. Peers are named by UUIDs that the
-//! server makes.
+//! The client sends the first frame within five seconds: `IDENTIFY` with a username that no other client in the
+//! space has. It joins a room, gets `ROOM_MEMBERS` and sends an offer to each member. The members get
+//! `NEW_PEER_IN_ROOM` before the offer. Peers have UUIDs that the server generates.
 //!
 //! * → `{"type":"IDENTIFY","username":"NAME"}`, with or without the `roomId` of the room that it will join ←
 //!   `AUTH_SUCCESS` with its own `peerId`, or `AUTH_ERROR`
@@ -17,25 +16,25 @@
 //!
 //! Two members of a room that speak `p2p` never have the same username. Usernames are compared exactly.
 //!
-//! * `IDENTIFY` as above claims the username in the whole space: of two such clients with one name the second gets
-//!   `Username already taken.`, whatever rooms they want to join.
-//! * `IDENTIFY` with `"roomId":"R"` claims it in the room `R` alone, so clients with the same name in other rooms do
-//!   not matter. If a member of `R` has the name, the client gets `Username already taken.` and can come back with
+//! * `IDENTIFY` without a `roomId` claims the username in the whole space. Of two such clients with the same name the
+//!   second gets `Username already taken.`, in whichever rooms they are.
+//! * `IDENTIFY` with `"roomId":"R"` claims the username only in the room `R`; the same name in other rooms does not
+//!   matter. If a member of `R` has the name, the client gets `Username already taken.` and can connect again with
 //!   another name. The call page does this, and tries `NAME (2)`, `NAME (3)` and so on.
 //! * `JOIN_ROOM` of a room in which the client has no name yet claims one there. If a member of that room has the
-//!   username, the server takes `NAME (2)`, `NAME (3)` and so on: the others see that name, and the client finds it
-//!   as `username` in `ROOM_MEMBERS`. It is let in, because the original's clients do not expect a refusal. After
-//!   `NAME (20)` the join is refused with `ERROR` (`taken`).
-//! * A name in a room is given back when the client joins another room, is not let in, or disconnects. A holder that is
-//!   pinged and gives no sign of life for two seconds loses its name, as with every name.
+//!   username, the server assigns `NAME (2)`, `NAME (3)` and so on. The other members see that name, and the client gets
+//!   it as `username` in `ROOM_MEMBERS`. The join is not rejected, because clients of the original do not expect that.
+//!   After `NAME (20)` the join is rejected with `ERROR` (`taken`).
+//! * A name in a room is released when the client joins another room, its join is rejected, or it disconnects. A holder
+//!   that does not answer a ping for two seconds loses its name, as with every name.
 //!
 //! # Better
 //!
-//! * Moving to another room works.
-//! * Departures are told by `PEER_LEFT_ROOM`; nothing crosses rooms.
+//! * A client can move to another room.
+//! * The members of a room get `PEER_LEFT_ROOM` when a peer leaves. No frame reaches another room.
 //! * Candidates keep every field.
-//! * What goes wrong is answered with `ERROR`.
-//! * Chat is relayed, with the sender's id as `fromPeerId`, and never logged.
+//! * Errors are answered with `ERROR`.
+//! * Chat messages are relayed with the id of the sender as `fromPeerId`, and never logged.
 //!
 //! # Switch
 //!
@@ -59,12 +58,12 @@ use crate::{
     Candidate, ClientFrame, CloseReason, Content, Dialect, DialectSetting, FirstFrameTimeout,
     Handshake, Session, SessionOutput, SettingValue,
     alias::name_of,
-    content::{relay, sdp_of},
+    content::{relayed_message, sdp_of},
     error_message,
     json::{JsonObject, JsonWriter},
 };
 
-static TONGUE: DialectTraits = DialectTraits {
+static TRAITS: DialectTraits = DialectTraits {
     name: "p2p",
     offer_policy: OfferPolicy::NewcomerOffers,
     signals: true,
@@ -74,15 +73,15 @@ static TONGUE: DialectTraits = DialectTraits {
 
 static IDENTIFY_SECS: DialectSetting = DialectSetting {
     key: "identify_secs",
-    doc: "Seconds a client has for IDENTIFY.",
+    doc: "Seconds within which a client must send IDENTIFY.",
     default: || SettingValue::Int(5),
     range: 1..=crate::SECS_MAX,
 };
 
-/// Frames that may wait while a name is being claimed.
-const EARLY_FRAMES_MAX: usize = 16;
+/// The number of frames that may be queued while a claim of a name is pending.
+const QUEUED_FRAMES_MAX: usize = 16;
 
-/// The last number that a name is tried with, as in `Ada (20)`, before a join is refused.
+/// The last number that is tried for a name, as in `Ada (20)`, before the join is rejected.
 const NAME_NUMBER_MAX: u32 = 20;
 
 #[derive(Debug)]
@@ -90,7 +89,7 @@ pub(crate) struct P2p;
 
 impl Dialect for P2p {
     fn traits(&self) -> &'static DialectTraits {
-        &TONGUE
+        &TRAITS
     }
 
     fn paths(&self) -> &'static [&'static str] {
@@ -109,9 +108,9 @@ impl Dialect for P2p {
         true
     }
 
-    fn open(&self, handshake: &Handshake, out: &mut SessionOutput) -> Box<dyn Session> {
-        let secs = handshake.settings.int(TONGUE.name, &IDENTIFY_SECS);
-        out.first_frame = FirstFrameTimeout::Within(Duration::from_secs(secs));
+    fn open(&self, handshake: &Handshake, output: &mut SessionOutput) -> Box<dyn Session> {
+        let secs = handshake.settings.int(TRAITS.name, &IDENTIFY_SECS);
+        output.first_frame = FirstFrameTimeout::Within(Duration::from_secs(secs));
         Box::new(P2pSession {
             own_id: handshake.peer,
             state: P2pState::Unidentified,
@@ -144,33 +143,34 @@ fn kind_of(frame_type: &str) -> Option<MessageKind> {
     }
 }
 
-/// How far the client has come.
+/// The state of a client.
 enum P2pState {
     Unidentified,
-    /// The username is asked for; frames that come meanwhile wait.
+    /// The claim of the username is pending. Received frames are queued.
     Claiming(Vec<ByteString>),
-    Identified(Known),
+    Identified(IdentifiedClient),
 }
 
 /// A client that has identified itself.
-struct Known {
+struct IdentifiedClient {
     username: DisplayName,
-    /// The room in which the client has a name of its own, and that name: the room that it is in or joins
-    /// next, and the username or, if another member has that, the username with a number.
-    held: Option<(RoomName, DisplayName)>,
+    /// The room in which the client has claimed a name, and that name. The room is the one that the client
+    /// is in or joins next. The name is the username or, if another member has that, the username with a
+    /// number.
+    claimed_name: Option<(RoomName, DisplayName)>,
     room: Option<RoomName>,
-    entering: Option<Entering>,
+    pending_join: Option<PendingJoin>,
 }
 
-/// A room for which the client's name is being claimed. The join follows.
-struct Entering {
+/// A join that waits for the claim of the client's name in the room.
+struct PendingJoin {
     room: RoomName,
     name: DisplayName,
-    /// The number that the name has, from 2 on; 1: it has none.
+    /// The number in the name, from 2 on; 1 if the name has no number.
     number: u32,
-    /// Frames that have come meanwhile.
-    early: Vec<ByteString>,
-    /// The room of the last join among them.
+    /// Frames received during the claim.
+    queued_frames: Vec<ByteString>,
+    /// The room of the last join among the queued frames.
     next: Option<RoomName>,
 }
 
@@ -184,71 +184,77 @@ impl Session for P2pSession {
     fn on_frame(
         &mut self,
         frame: ClientFrame<'_>,
-        out: &mut SessionOutput,
+        output: &mut SessionOutput,
     ) -> Result<(), RequestError> {
         let ClientFrame::Text(text) = frame else {
             return Err(ErrorCode::Malformed.into());
         };
         match &mut self.state {
-            P2pState::Unidentified => self.identify(text, out),
-            P2pState::Claiming(early) if early.len() < EARLY_FRAMES_MAX => {
-                early.push(text.clone());
+            P2pState::Unidentified => self.identify(text, output),
+            P2pState::Claiming(queued_frames) if queued_frames.len() < QUEUED_FRAMES_MAX => {
+                queued_frames.push(text.clone());
                 Ok(())
             }
             P2pState::Claiming(_) => Err(ErrorCode::TooManyFrames.into()),
-            P2pState::Identified(known) => known.handle(self.own_id, &self.limits, text, out),
+            P2pState::Identified(client) => client.handle(self.own_id, &self.limits, text, output),
         }
     }
 
-    fn on_event(&mut self, event: &Event, out: &mut SessionOutput) {
+    fn on_event(&mut self, event: &Event, output: &mut SessionOutput) {
         match event {
-            Event::Claimed(id) => self.claimed(id, out),
+            Event::Claimed(id) => self.on_claimed(id, output),
             Event::Joined { room, others } => {
                 let others = || others.iter().map(|(other, _)| other);
-                out.frames.push(members(room, self.new_name(), others()));
+                output
+                    .frames
+                    .push(members_frame(room, self.new_name(), others()));
                 let silent = others().filter(|other| !other.dialect.signals);
-                out.frames
+                output
+                    .frames
                     .extend(silent.map(|other| presence_frame("NEW_PEER_IN_ROOM", room, other)));
             }
             Event::Rejoined { room, others } | Event::Members { room, others } => {
-                out.frames.push(members(room, self.new_name(), others));
+                output
+                    .frames
+                    .push(members_frame(room, self.new_name(), others));
             }
-            Event::Introduced {
-                room,
-                peer,
-                role: call,
-            } => {
-                out.frames
+            Event::Introduced { room, peer, role } => {
+                output
+                    .frames
                     .push(presence_frame("NEW_PEER_IN_ROOM", room, peer));
-                if *call == OfferRole::Offerer {
-                    out.frames.push(members(room, None, [peer]));
+                if *role == OfferRole::Offerer {
+                    output.frames.push(members_frame(room, None, [peer]));
                 }
             }
             Event::Departed { room, peer, .. } => {
-                out.frames
+                output
+                    .frames
                     .push(presence_frame("PEER_LEFT_ROOM", room, peer))
             }
-            Event::Received { message: relay, .. } if relay.origin == TONGUE.name => {
-                out.frames.push(relay.frame.clone());
+            Event::Received { message, .. } if message.origin == TRAITS.name => {
+                output.frames.push(message.frame.clone());
             }
-            Event::Received {
-                from,
-                message: relay,
-                ..
-            } => {
-                let content = Content::of(relay);
-                out.frames
-                    .extend(content.map(|content| self.translation(from, &content, out.unix_secs)));
+            Event::Received { from, message, .. } => {
+                let content = Content::of(message);
+                output.frames.extend(
+                    content.map(|content| self.translation(from, &content, output.unix_secs)),
+                );
             }
-            Event::RequestFailed(refused) => self.on_error(refused, out),
-            Event::Evicted(_) => out.frames.push(error("evicted", "You have been removed.")),
+            Event::RequestFailed(error) => self.on_error(error, output),
+            Event::Evicted(_) => output
+                .frames
+                .push(error_frame("evicted", "You have been removed.")),
             Event::Probe(_) => {}
         }
     }
 }
 
 impl P2pSession {
-    fn identify(&mut self, text: &ByteString, out: &mut SessionOutput) -> Result<(), RequestError> {
+    fn identify(
+        &mut self,
+        text: &ByteString,
+        output: &mut SessionOutput,
+    ) -> Result<(), RequestError> {
         let object = JsonObject::parse(text, self.limits.json_depth)?;
         if object.text("type")?.as_deref() != Some("IDENTIFY") {
             return Err(ErrorCode::UnknownType.into());
@@ -260,59 +266,66 @@ impl P2pSession {
         let room = room
             .map(|room| room_name(&room, &self.limits))
             .transpose()?;
-        out.commands.push(Command::Claim(room, name));
+        output.commands.push(Command::Claim(room, name));
         self.state = P2pState::Claiming(Vec::new());
         Ok(())
     }
 
-    fn claimed(&mut self, id: &NameId, out: &mut SessionOutput) {
+    fn on_claimed(&mut self, id: &NameId, output: &mut SessionOutput) {
         match &mut self.state {
             P2pState::Unidentified => {}
-            P2pState::Claiming(early) => {
-                let early = std::mem::take(early);
-                self.identified(id, early, out);
+            P2pState::Claiming(queued_frames) => {
+                let queued_frames = std::mem::take(queued_frames);
+                self.on_identified(id, queued_frames, output);
             }
-            P2pState::Identified(known) => known.claimed(self.own_id, &self.limits, id, out),
+            P2pState::Identified(client) => {
+                client.on_claimed(self.own_id, &self.limits, id, output)
+            }
         }
     }
 
-    fn identified(&mut self, id: &NameId, early: Vec<ByteString>, out: &mut SessionOutput) {
+    fn on_identified(
+        &mut self,
+        id: &NameId,
+        queued_frames: Vec<ByteString>,
+        output: &mut SessionOutput,
+    ) {
         let success = JsonWriter::default()
             .text("type", "AUTH_SUCCESS")
             .text("status", "success")
             .text("username", id.name.as_str())
             .text("peerId", &self.own_id.to_string());
-        out.frames.push(success.finish());
-        let mut known = Known {
+        output.frames.push(success.finish());
+        let mut client = IdentifiedClient {
             username: id.name.clone(),
-            held: id.room.clone().map(|room| (room, id.name.clone())),
+            claimed_name: id.room.clone().map(|room| (room, id.name.clone())),
             room: None,
-            entering: None,
+            pending_join: None,
         };
-        known.handle_early(self.own_id, &self.limits, early, out);
-        self.state = P2pState::Identified(known);
+        client.handle_queued_frames(self.own_id, &self.limits, queued_frames, output);
+        self.state = P2pState::Identified(client);
     }
 
-    /// Before it is known who speaks, any refusal ends the connection.
-    fn on_error(&mut self, refused: &RequestError, out: &mut SessionOutput) {
-        let P2pState::Identified(known) = &mut self.state else {
-            out.frames.push(auth_error(&identify_error(refused)));
-            out.close = Some(CloseReason::POLICY);
+    /// Handles an error. Before the client has identified itself, any error closes the connection.
+    fn on_error(&mut self, error: &RequestError, output: &mut SessionOutput) {
+        let P2pState::Identified(client) = &mut self.state else {
+            output.frames.push(auth_error_frame(&identify_error(error)));
+            output.close = Some(CloseReason::POLICY);
             return;
         };
-        match &refused.claim {
-            Some(id) => known.claim_refused(self.own_id, &self.limits, id, refused, out),
-            None => known.refused(refused, out),
+        match &error.claim {
+            Some(id) => client.on_claim_failed(self.own_id, &self.limits, id, error, output),
+            None => client.on_request_failed(error, output),
         }
     }
 
-    /// The name by which the client is known in its room, if it is not the username that it has given.
+    /// The name of the client in its room, if it differs from its username.
     fn new_name(&self) -> Option<&DisplayName> {
-        let P2pState::Identified(known) = &self.state else {
+        let P2pState::Identified(client) = &self.state else {
             return None;
         };
-        let (_, name) = known.held.as_ref()?;
-        (*name != known.username).then_some(name)
+        let (_, name) = client.claimed_name.as_ref()?;
+        (*name != client.username).then_some(name)
     }
 
     fn translation(&self, from: &Member, content: &Content<'_>, unix_secs: u64) -> ByteString {
@@ -338,40 +351,40 @@ impl P2pSession {
             Content::Candidate(candidate) => begin("ICE_CANDIDATE")
                 .object("iceCandidate", |init| candidate.write(init))
                 .finish(),
-            Content::Message(words) => chat(
+            Content::Message(text) => chat_frame(
                 from.peer,
                 &name_of(from),
-                &crate::json::quote(words),
+                &crate::json::quote(text),
                 unix_secs,
             ),
         }
     }
 }
 
-impl Known {
+impl IdentifiedClient {
     fn handle(
         &mut self,
         me: PeerId,
         limits: &Limits,
         text: &ByteString,
-        out: &mut SessionOutput,
+        output: &mut SessionOutput,
     ) -> Result<(), RequestError> {
-        match &mut self.entering {
-            Some(entering) => entering.postpone(text, limits),
-            None => self.handle_frame(me, limits, text, out),
+        match &mut self.pending_join {
+            Some(pending_join) => pending_join.postpone(text, limits),
+            None => self.handle_frame(me, limits, text, output),
         }
     }
 
-    fn handle_early(
+    fn handle_queued_frames(
         &mut self,
         me: PeerId,
         limits: &Limits,
-        early: Vec<ByteString>,
-        out: &mut SessionOutput,
+        queued_frames: Vec<ByteString>,
+        output: &mut SessionOutput,
     ) {
-        for text in early {
-            let refused = self.handle(me, limits, &text, out).err();
-            out.errors.extend(refused);
+        for text in queued_frames {
+            let error = self.handle(me, limits, &text, output).err();
+            output.errors.extend(error);
         }
     }
 
@@ -380,7 +393,7 @@ impl Known {
         me: PeerId,
         limits: &Limits,
         text: &ByteString,
-        out: &mut SessionOutput,
+        output: &mut SessionOutput,
     ) -> Result<(), RequestError> {
         let object = JsonObject::parse(text, limits.json_depth)?;
         let frame_type = object
@@ -389,8 +402,8 @@ impl Known {
             .flatten()
             .ok_or(ErrorCode::UnknownType)?;
         if frame_type == "JOIN_ROOM" {
-            let wanted = object.text("roomId")?.unwrap_or_default();
-            self.go_to(me, room_name(&wanted, limits)?, out);
+            let requested = object.text("roomId")?.unwrap_or_default();
+            self.move_to_room(me, room_name(&requested, limits)?, output);
             return Ok(());
         }
         let kind = kind_of(&frame_type).ok_or(ErrorCode::UnknownType)?;
@@ -398,11 +411,11 @@ impl Known {
         let (to, frame) = match kind {
             MessageKind::Message => (
                 Target::Everyone,
-                chat(
+                chat_frame(
                     me,
                     self.name().as_str(),
                     chat_text(&object)?.get(),
-                    out.unix_secs,
+                    output.unix_secs,
                 ),
             ),
             MessageKind::Offer
@@ -410,56 +423,60 @@ impl Known {
             | MessageKind::Candidate
             | MessageKind::Opaque => (target(&object)?, with_own_sender(me, &frame_type, &object)?),
         };
-        out.commands.push(Command::Send {
+        output.commands.push(Command::Send {
             room,
             to,
-            message: relay(TONGUE.name, kind, frame),
+            message: relayed_message(TRAITS.name, kind, frame),
         });
         Ok(())
     }
 
-    /// The name by which the others know the client.
+    /// The name of the client as other members see it.
     fn name(&self) -> &DisplayName {
-        let held = self.held.as_ref().map(|(_, name)| name);
-        held.unwrap_or(&self.username)
+        let claimed_name = self.claimed_name.as_ref().map(|(_, name)| name);
+        claimed_name.unwrap_or(&self.username)
     }
 
-    fn go_to(&mut self, me: PeerId, wanted: RoomName, out: &mut SessionOutput) {
-        if let Some(left) = self.room.take_if(|joined| *joined != wanted) {
-            out.commands.push(Command::Leave {
+    fn move_to_room(&mut self, me: PeerId, requested: RoomName, output: &mut SessionOutput) {
+        if let Some(left) = self.room.take_if(|joined| *joined != requested) {
+            output.commands.push(Command::Leave {
                 room: left,
                 kind: LeaveKind::Announced,
             });
         }
-        if self.held.as_ref().is_some_and(|(room, _)| *room == wanted) {
-            return self.join(me, wanted, out);
+        if self
+            .claimed_name
+            .as_ref()
+            .is_some_and(|(room, _)| *room == requested)
+        {
+            return self.join(me, requested, output);
         }
-        self.release(out);
-        let entering = Entering {
-            room: wanted,
+        self.release(output);
+        let pending_join = PendingJoin {
+            room: requested,
             name: self.username.clone(),
             number: 1,
-            early: Vec::new(),
+            queued_frames: Vec::new(),
             next: None,
         };
-        self.claim(entering, out);
+        self.claim(pending_join, output);
     }
 
-    fn claim(&mut self, entering: Entering, out: &mut SessionOutput) {
-        let (room, name) = (entering.room.clone(), entering.name.clone());
-        out.commands.push(Command::Claim(Some(room), name));
-        self.entering = Some(entering);
+    fn claim(&mut self, pending_join: PendingJoin, output: &mut SessionOutput) {
+        let (room, name) = (pending_join.room.clone(), pending_join.name.clone());
+        output.commands.push(Command::Claim(Some(room), name));
+        self.pending_join = Some(pending_join);
     }
 
-    fn release(&mut self, out: &mut SessionOutput) {
-        if let Some((room, name)) = self.held.take() {
-            out.commands.push(Command::Release(Some(room), name));
+    fn release(&mut self, output: &mut SessionOutput) {
+        if let Some((room, name)) = self.claimed_name.take() {
+            output.commands.push(Command::Release(Some(room), name));
         }
     }
 
-    fn join(&mut self, me: PeerId, room: RoomName, out: &mut SessionOutput) {
+    fn join(&mut self, me: PeerId, room: RoomName, output: &mut SessionOutput) {
         self.room = Some(room.clone());
-        out.commands.push(Command::Join {
+        output.commands.push(Command::Join {
             room,
             address: me.into(),
             name: Some(self.name().clone()),
@@ -467,76 +484,84 @@ impl Known {
         });
     }
 
-    fn claimed(&mut self, me: PeerId, limits: &Limits, id: &NameId, out: &mut SessionOutput) {
-        let Some(entering) = self.entering.take_if(|entering| entering.is_for(id)) else {
+    fn on_claimed(&mut self, me: PeerId, limits: &Limits, id: &NameId, output: &mut SessionOutput) {
+        let Some(pending_join) = self
+            .pending_join
+            .take_if(|pending_join| pending_join.is_for(id))
+        else {
             return;
         };
-        self.held = Some((entering.room.clone(), entering.name));
-        self.join(me, entering.room, out);
-        self.handle_early(me, limits, entering.early, out);
+        self.claimed_name = Some((pending_join.room.clone(), pending_join.name));
+        self.join(me, pending_join.room, output);
+        self.handle_queued_frames(me, limits, pending_join.queued_frames, output);
     }
 
-    /// Claims the next name, if another member has this one.
-    fn claim_refused(
+    /// Handles a failed claim: claims the name with the next number, if another member has this one.
+    fn on_claim_failed(
         &mut self,
         me: PeerId,
         limits: &Limits,
         id: &NameId,
-        refused: &RequestError,
-        out: &mut SessionOutput,
+        error: &RequestError,
+        output: &mut SessionOutput,
     ) {
-        let Some(mut entering) = self.entering.take_if(|entering| entering.is_for(id)) else {
+        let Some(mut pending_join) = self
+            .pending_join
+            .take_if(|pending_join| pending_join.is_for(id))
+        else {
             return;
         };
-        let (room, name) = (entering.room.clone(), entering.name.clone());
-        out.commands
+        let (room, name) = (pending_join.room.clone(), pending_join.name.clone());
+        output
+            .commands
             .push(Command::Release(Some(room.clone()), name.clone()));
-        let is_taken = refused.code == ErrorCode::Taken;
-        if is_taken && entering.increment_number(&self.username, limits) {
-            return self.claim(entering, out);
+        let is_taken = error.code == ErrorCode::Taken;
+        if is_taken && pending_join.take_next_number(&self.username, limits) {
+            return self.claim(pending_join, output);
         }
-        let refused = RequestError {
+        let error = RequestError {
             target: is_taken.then(|| name.into()),
-            ..refused.clone().in_room(&room)
+            ..error.clone().in_room(&room)
         };
-        self.refused(&refused, out);
-        self.handle_early(me, limits, entering.early, out);
+        self.on_request_failed(&error, output);
+        self.handle_queued_frames(me, limits, pending_join.queued_frames, output);
     }
 
-    fn refused(&mut self, refused: &RequestError, out: &mut SessionOutput) {
-        if refused.join.is_some() {
+    fn on_request_failed(&mut self, error: &RequestError, output: &mut SessionOutput) {
+        if error.join.is_some() {
             self.room = None;
-            self.release(out);
+            self.release(output);
         }
-        out.frames
-            .push(error(refused.code.as_str(), &error_message(refused)));
+        output
+            .frames
+            .push(error_frame(error.code.as_str(), &error_message(error)));
     }
 }
 
-impl Entering {
-    /// Keeps a frame until the name is claimed. A join of the room that the client asked for last is answered
-    /// together with that one.
+impl PendingJoin {
+    /// Queues a frame until the name is claimed. A repeated join of the last requested room is dropped: the
+    /// first one answers it.
     fn postpone(&mut self, text: &ByteString, limits: &Limits) -> Result<(), RequestError> {
-        let asked = wanted_room(text, limits);
-        if asked.as_ref() == Some(self.asked_last()) {
+        let requested = requested_room(text, limits);
+        if requested.as_ref() == Some(self.last_requested_room()) {
             return Ok(());
         }
-        if self.early.len() >= EARLY_FRAMES_MAX {
+        if self.queued_frames.len() >= QUEUED_FRAMES_MAX {
             return Err(RequestError::new(ErrorCode::NotInRoom).in_room(&self.room));
         }
-        self.early.push(text.clone());
-        self.next = asked.or(self.next.take());
+        self.queued_frames.push(text.clone());
+        self.next = requested.or(self.next.take());
         Ok(())
     }
 
-    fn asked_last(&self) -> &RoomName {
+    fn last_requested_room(&self) -> &RoomName {
         self.next.as_ref().unwrap_or(&self.room)
     }
 
-    /// Gives the name the next number. Returns false if there is none.
-    fn increment_number(&mut self, username: &DisplayName, limits: &Limits) -> bool {
+    /// Puts the next number into the name. Returns false if there is no further number.
+    fn take_next_number(&mut self, username: &DisplayName, limits: &Limits) -> bool {
         self.number += 1;
-        let name = numbered(username, self.number, limits.name_bytes);
+        let name = numbered_name(username, self.number, limits.name_bytes);
         match name.filter(|_| self.number <= NAME_NUMBER_MAX) {
             Some(name) => self.name = name,
             None => return false,
@@ -549,9 +574,9 @@ impl Entering {
     }
 }
 
-/// The error text of a refusal of the username.
-fn identify_error(refused: &RequestError) -> String {
-    match refused.code {
+/// The text of `AUTH_ERROR` for an error before the client has identified itself.
+fn identify_error(error: &RequestError) -> String {
+    match error.code {
         ErrorCode::EmptyName("username") => "Username cannot be empty.".into(),
         ErrorCode::Taken => "Username already taken.".into(),
         ErrorCode::EmptyName(_)
@@ -561,7 +586,7 @@ fn identify_error(refused: &RequestError) -> String {
         | ErrorCode::TooManyFrames
         | ErrorCode::TooLarge
         | ErrorCode::Unavailable
-        | ErrorCode::Denied => error_message(refused),
+        | ErrorCode::Denied => error_message(error),
         ErrorCode::Malformed
         | ErrorCode::TooDeep
         | ErrorCode::UnknownType
@@ -576,8 +601,8 @@ fn identify_error(refused: &RequestError) -> String {
     }
 }
 
-/// The room that a frame asks for.
-fn wanted_room(text: &ByteString, limits: &Limits) -> Option<RoomName> {
+/// The room of a `JOIN_ROOM` frame.
+fn requested_room(text: &ByteString, limits: &Limits) -> Option<RoomName> {
     let object = JsonObject::parse(text, limits.json_depth).ok()?;
     let is_join = object.text("type").ok()?.as_deref() == Some("JOIN_ROOM");
     let room = object.text("roomId").ok()?.filter(|_| is_join)?;
@@ -588,8 +613,8 @@ fn room_name(room: &str, limits: &Limits) -> Result<RoomName, ErrorCode> {
     RoomName::parse(room, limits.name_bytes).map_err(|e| ErrorCode::of_name("roomId", e))
 }
 
-/// The username with a number, as `Ada (2)`, cut so that it has at most `max` bytes (0: no limit).
-fn numbered(username: &DisplayName, number: u32, max: usize) -> Option<DisplayName> {
+/// The username with a number, as in `Ada (2)`, cut to at most `max` bytes (0: no limit).
+fn numbered_name(username: &DisplayName, number: u32, max: usize) -> Option<DisplayName> {
     let suffix = format!(" ({number})");
     let username = username.as_str();
     let kept = match max {
@@ -613,13 +638,13 @@ fn target(object: &JsonObject<'_>) -> Result<Target, RequestError> {
         .ok_or(RequestError::new(ErrorCode::NoSuchPeer))
 }
 
-/// The frame with its keys as documented, the real sender in it, and the rest as it was.
+/// The frame with documented spelling of keys, the real sender, and all other fields unchanged.
 fn with_own_sender(
     me: PeerId,
     frame_type: &str,
     object: &JsonObject<'_>,
 ) -> Result<ByteString, ErrorCode> {
-    // Checked only: they are passed on as they were written.
+    // The types are checked; the values are relayed unchanged.
     let _ = (object.object("sdp")?, object.object("iceCandidate")?);
     let to = object.text("toPeerId")?.unwrap_or_default();
     Ok(JsonWriter::with_capacity(2048)
@@ -641,9 +666,9 @@ fn write_member(writer: JsonWriter, member: &Member) -> JsonWriter {
         .text("username", &name_of(member))
 }
 
-/// The members that the client is to call: not those that cannot be called. If the client is known by another
-/// name than its username, it is told that name.
-fn members<'m>(
+/// The frame `ROOM_MEMBERS`: the members to which the client sends offers. Members that cannot receive an
+/// offer are left out. The frame has the name of the client if it differs from its username.
+fn members_frame<'m>(
     room: &RoomId,
     new_name: Option<&DisplayName>,
     others: impl IntoIterator<Item = &'m Arc<Member>>,
@@ -669,7 +694,7 @@ fn presence_frame(frame_type: &str, room: &RoomId, peer: &Member) -> ByteString 
         .finish()
 }
 
-fn chat(from: PeerId, username: &str, content: &str, unix_secs: u64) -> ByteString {
+fn chat_frame(from: PeerId, username: &str, content: &str, unix_secs: u64) -> ByteString {
     JsonWriter::default()
         .text("type", "CHAT_MESSAGE")
         .text("fromPeerId", &from.to_string())
@@ -679,7 +704,7 @@ fn chat(from: PeerId, username: &str, content: &str, unix_secs: u64) -> ByteStri
         .finish()
 }
 
-fn auth_error(message: &str) -> ByteString {
+fn auth_error_frame(message: &str) -> ByteString {
     JsonWriter::default()
         .text("type", "AUTH_ERROR")
         .text("status", "error")
@@ -688,7 +713,7 @@ fn auth_error(message: &str) -> ByteString {
         .finish()
 }
 
-fn error(code: &str, message: &str) -> ByteString {
+fn error_frame(code: &str, message: &str) -> ByteString {
     JsonWriter::default()
         .text("type", "ERROR")
         .text("code", code)

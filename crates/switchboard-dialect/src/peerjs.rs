@@ -2,36 +2,36 @@
 //!
 //! # Conversation
 //!
-//! The client says who it is in the address: `/peerjs?key=K&id=ID&token=T`. The server answers `OPEN`,
-//! or `ID-TAKEN` or `ERROR`, and closes. All clients of one key are in the room of that name, but
-//! nobody is told of the others: who wants to call knows an id.
+//! The client identifies itself in the URL: `/peerjs?key=K&id=ID&token=T`. The server sends `OPEN`; or it sends
+//! `ID-TAKEN` or `ERROR` and closes. All clients of one key are in the room of that name, but they get no list of the
+//! others: a caller must know the id of its peer.
 //!
-//! * → `{"type":"OFFER","dst":"ID","payload":{…}}`, and so `ANSWER`, `CANDIDATE`, `LEAVE`, `EXPIRE`
-//! * ← the same with `src`, the sender's id, which the server sets
-//! * → `{"type":"HEARTBEAT"}`: nothing follows
-//! * → `{"type":"LEAVE"}` without `dst`: gives the id back
-//! * ← `{"type":"EXPIRE","src":"ID"}`: for five seconds nobody of that id was there
+//! * → `{"type":"OFFER","dst":"ID","payload":{…}}`, likewise `ANSWER`, `CANDIDATE`, `LEAVE`, `EXPIRE`
+//! * ← the same with `src`, the id of the sender, which the server sets
+//! * → `{"type":"HEARTBEAT"}`, without an answer
+//! * → `{"type":"LEAVE"}` without `dst`: releases the id
+//! * ← `{"type":"EXPIRE","src":"ID"}`: no client with this id connected for five seconds
 //!
-//! A key is closed to other dialects: in these, a room of the same name is another room.
-//! `mixed = true` opens it. Then a member of another dialect is told the id of each `peerjs` client of
-//! the key, even where `allow_discovery` forbids lists, and calls it; a `peerjs` client can call it by
-//! its address, and gets `LEAVE` when a member that it had a call with has left. An offer with audio or
-//! video is a media connection, any other a data connection labelled `chat`; its id is made by the
-//! server. No client is told to call. All nodes need the same setting.
+//! A key is closed to other dialects: for their clients, a room of the same name is another room. `mixed = true`
+//! opens it. Then a member of another dialect gets the id of each `peerjs` client of the key, even where
+//! `allow_discovery` forbids lists, and can call it. A `peerjs` client can call the member by its address, and gets
+//! `LEAVE` when the other side of a call has left. An offer with audio or video becomes a media connection; any other
+//! offer becomes a data connection with the label `chat`. The server generates the id of the connection. `peerjs`
+//! clients are not told to send offers. All nodes need the same setting.
 //!
 //! # Better
 //!
 //! * A reconnect with the same id and token gets `OPEN` and replaces the old socket at once.
-//! * If a client falls silent, or is closed by the server, its id is kept for its token for `grace` seconds.
-//!   After a goodbye, or when the socket is known to be closed or reset, the id is free at once.
-//! * A taken id is challenged: a holder that is silent is gone in two seconds, and its id is kept for its
-//!   token.
-//! * Frames for an absent peer wait five seconds: of each sender eight descriptions and 512 candidates, and
-//!   320 KiB. If the peer does not come, the sender gets one `EXPIRE`, also when frames had no place.
-//! * `src` is set by the server and ids are alone in their key: nobody leaves or expires for another.
-//! * The key is checked on every path, and who may list ids is said for each key.
-//! * `cors_origins` lists the origins whose pages may read the answers to plain requests. The paths through which
-//!   PeerJS 0.3 tries to stream before it has its WebSocket are answered 404 in a form that its page can read.
+//! * If a client times out, or is closed by the server, its id is reserved for its token for `grace` seconds. After
+//!   `LEAVE`, or when the socket is closed or reset, the id is free at once.
+//! * If a client requests an id in use, its holder is challenged. A holder that does not answer within two seconds is
+//!   disconnected, and its id is reserved for its token.
+//! * Frames for an absent peer are kept for five seconds: eight descriptions, 512 candidates and 320 KiB for each
+//!   sender. If the peer does not connect, the sender gets one `EXPIRE`, also when frames exceeded these limits.
+//! * The server sets `src`, and an id is unique in its key: no client can send `LEAVE` or `EXPIRE` for another one.
+//! * The key is checked on every path, and listing of ids is allowed for each key separately.
+//! * `cors_origins` lists the origins whose pages may read the answers to plain requests. The HTTP streaming paths of
+//!   PeerJS 0.3, which it tries before its WebSocket is open, are answered with 404 in a form that its page can read.
 //!
 //! # Switch
 //!
@@ -56,12 +56,12 @@ use crate::{
     Accepts, Candidate, ClientFrame, CloseReason, Content, CorsPolicy, Dialect, DialectSetting,
     DialectSettings, Endpoint, FirstFrameTimeout, Handshake, HttpAnswer, HttpReply, Session,
     SessionOutput, SettingConflict, SettingValue,
-    content::{readable, relay, sdp_of},
+    content::{readable, relayed_message, sdp_of},
     error_message,
     json::{JsonObject, JsonWriter, quote},
 };
 
-static TONGUE: DialectTraits = DialectTraits {
+static TRAITS: DialectTraits = DialectTraits {
     name: "peerjs",
     offer_policy: OfferPolicy::Unspecified,
     messages: false,
@@ -73,19 +73,19 @@ static TONGUE: DialectTraits = DialectTraits {
 static SETTINGS: [DialectSetting; 5] = [
     DialectSetting {
         key: "keys",
-        doc: "The keys that clients may come with, separated by commas; \"*\" for any. Each is a room of its own.",
+        doc: "The keys that clients may use, separated by commas; \"*\" for any. Each key is a room.",
         default: || SettingValue::Text("peerjs".into()),
         range: 1..=4096,
     },
     DialectSetting {
         key: "allow_discovery",
-        doc: "The keys whose ids anybody may list, separated by commas; \"*\" for all.",
+        doc: "The keys whose ids may be listed by any client, separated by commas; \"*\" for all.",
         default: || SettingValue::Text(String::new()),
         range: 0..=4096,
     },
     DialectSetting {
         key: "grace",
-        doc: "Seconds that the id of a client that fell silent is kept for its token; 0 for none.",
+        doc: "Seconds for which the id of a client that timed out is reserved for its token; 0 for none.",
         default: || SettingValue::Int(30),
         range: 0..=crate::SECS_MAX,
     },
@@ -97,7 +97,7 @@ static SETTINGS: [DialectSetting; 5] = [
     },
     DialectSetting {
         key: "mixed",
-        doc: "Whether clients of other dialects meet the clients of a key, in the room of its name. They are told all ids then, even if allow_discovery is false.",
+        doc: "Whether clients of other dialects may join the room of a key. They then get all ids, even if allow_discovery is false.",
         default: || SettingValue::Flag(false),
         range: 0..=1,
     },
@@ -109,10 +109,10 @@ static GRACE: &DialectSetting = &SETTINGS[2];
 static CORS_ORIGINS: &DialectSetting = &SETTINGS[3];
 static MIXED: &DialectSetting = &SETTINGS[4];
 
-/// The label of data channels where clients of other dialects talk.
+/// The label of data connections with clients of other dialects.
 const LABEL: &str = "chat";
 
-/// Connections to members of other dialects that a session knows by their ids.
+/// The number of connections of which a session keeps the id.
 const CONNECTIONS_MAX: usize = 256;
 
 const SOCKET: &str = "socket";
@@ -121,7 +121,8 @@ const ID: &str = "id";
 const PEERS: &str = "peers";
 const XHR: &str = "xhr";
 
-/// The plain requests. PeerJS 0.3 tries to stream through the last five before it has its WebSocket.
+/// The endpoints of plain requests. PeerJS 0.3 tries to stream over the last five before its WebSocket is
+/// open.
 const ENDPOINTS: [(&str, &str, Accepts); 8] = [
     ("/{key}/id", ID, Accepts::Requests),
     ("/{key}/peers", PEERS, Accepts::Requests),
@@ -138,7 +139,7 @@ pub(crate) struct PeerJs;
 
 impl Dialect for PeerJs {
     fn traits(&self) -> &'static DialectTraits {
-        &TONGUE
+        &TRAITS
     }
 
     fn paths(&self) -> &'static [&'static str] {
@@ -146,14 +147,14 @@ impl Dialect for PeerJs {
     }
 
     fn endpoints(&self, base: &str) -> Vec<Endpoint> {
-        let mut doors = vec![Endpoint::new(base, "/peerjs", SOCKET, Accepts::Sockets)];
-        let requests = ENDPOINTS.iter().flat_map(|(rest, name, opens)| {
-            let door = Endpoint::new(base, rest, name, *opens);
-            let door = door.with_cors(CorsPolicy::Listed(CORS_ORIGINS));
-            door.and_with_slash()
+        let mut endpoints = vec![Endpoint::new(base, "/peerjs", SOCKET, Accepts::Sockets)];
+        let requests = ENDPOINTS.iter().flat_map(|(rest, name, accepts)| {
+            let endpoint = Endpoint::new(base, rest, name, *accepts);
+            let endpoint = endpoint.with_cors(CorsPolicy::Listed(CORS_ORIGINS));
+            endpoint.and_with_slash()
         });
-        doors.extend(requests);
-        doors
+        endpoints.extend(requests);
+        endpoints
     }
 
     fn settings(&self) -> &'static [DialectSetting] {
@@ -162,7 +163,7 @@ impl Dialect for PeerJs {
 
     fn conflicts(&self, settings: &DialectSettings, limits: &Limits) -> Vec<SettingConflict> {
         let name_max = limits.name_bytes;
-        let keys = settings.text(TONGUE.name, KEYS);
+        let keys = settings.text(TRAITS.name, KEYS);
         let is_too_long = |key: &str| name_max != 0 && key.trim().len() > name_max;
         if keys.split(',').all(|key| key.trim().is_empty()) {
             return vec![SettingConflict {
@@ -183,7 +184,7 @@ impl Dialect for PeerJs {
             rule: "must list origins like \"https://app.example\", \"null\" or \"*\"",
             why: "no page would have such an origin",
         };
-        let origins = settings.text(TONGUE.name, CORS_ORIGINS);
+        let origins = settings.text(TRAITS.name, CORS_ORIGINS);
         let is_bad_origin = !CorsPolicy::is_list(&origins);
         let too_long = keys.split(',').any(is_too_long).then_some(too_long);
         too_long
@@ -200,11 +201,11 @@ impl Dialect for PeerJs {
         is_mixed(settings).then_some(warning).into_iter().collect()
     }
 
-    fn respond(&self, door: &'static str, handshake: &Handshake) -> HttpAnswer {
+    fn respond(&self, endpoint: &'static str, handshake: &Handshake) -> HttpAnswer {
         let key = handshake.params.get("key").unwrap_or_default();
         let has = |setting| has_key(&handshake.settings, setting, key);
-        match door {
-            INFO => HttpAnswer::Ready(reply(200, JSON, about())),
+        match endpoint {
+            INFO => HttpAnswer::Ready(reply(200, JSON, server_info())),
             ID | PEERS if !has(KEYS) => HttpAnswer::Ready(reply(401, TEXT, INVALID_KEY.into())),
             ID => HttpAnswer::Ready(reply(200, HTML, handshake.peer.to_string())),
             PEERS if has(ALLOW_DISCOVERY) => match RoomName::parse(key, 0) {
@@ -212,7 +213,7 @@ impl Dialect for PeerJs {
                     room,
                     scope: match is_mixed(&handshake.settings) {
                         true => RoomScope::Shared,
-                        false => RoomScope::only(TONGUE.name),
+                        false => RoomScope::only(TRAITS.name),
                     },
                     reply: ids,
                 },
@@ -223,13 +224,13 @@ impl Dialect for PeerJs {
         }
     }
 
-    fn open(&self, handshake: &Handshake, out: &mut SessionOutput) -> Box<dyn Session> {
-        out.first_frame = FirstFrameTimeout::Never;
-        match PeerJsSession::begin(handshake) {
-            Ok((caller, token)) => {
-                out.commands.push(Command::Join {
-                    room: caller.room.clone(),
-                    address: caller.own_address.clone(),
+    fn open(&self, handshake: &Handshake, output: &mut SessionOutput) -> Box<dyn Session> {
+        output.first_frame = FirstFrameTimeout::Never;
+        match PeerJsSession::from_handshake(handshake) {
+            Ok((session, token)) => {
+                output.commands.push(Command::Join {
+                    room: session.room.clone(),
+                    address: session.own_address.clone(),
                     name: None,
                     options: JoinOptions {
                         token: Some(token),
@@ -237,11 +238,11 @@ impl Dialect for PeerJs {
                         closed_to_other_dialects: !is_mixed(&handshake.settings),
                     },
                 });
-                Box::new(caller)
+                Box::new(session)
             }
             Err(message) => {
-                out.frames.push(message_frame("ERROR", &message));
-                out.close = Some(CloseReason::POLICY);
+                output.frames.push(message_frame("ERROR", &message));
+                output.close = Some(CloseReason::POLICY);
                 Box::new(RejectedSession)
             }
         }
@@ -279,7 +280,7 @@ fn reply(status: u16, content_type: &'static str, body: String) -> HttpReply {
     }
 }
 
-fn about() -> String {
+fn server_info() -> String {
     JsonWriter::default()
         .text("name", "PeerJS Server")
         .text(
@@ -291,23 +292,23 @@ fn about() -> String {
         .to_string()
 }
 
-/// The ids of those of a room who speak this dialect.
+/// The ids of the members of a room that use this dialect.
 fn ids(members: &[Arc<Member>]) -> HttpReply {
-    let own = members.iter().filter(|member| member.dialect == &TONGUE);
+    let own = members.iter().filter(|member| member.dialect == &TRAITS);
     let ids: Vec<_> = own.map(|member| quote(member.address.as_str())).collect();
     reply(200, JSON, format!("[{}]", ids.join(",")))
 }
 
-/// Whether clients of other dialects meet the clients of a key.
+/// Whether clients of other dialects may join the room of a key.
 fn is_mixed(settings: &DialectSettings) -> bool {
-    settings.flag(TONGUE.name, MIXED)
+    settings.flag(TRAITS.name, MIXED)
 }
 
-/// Whether a setting that lists keys has this one.
+/// Whether a setting that lists keys contains `key`.
 fn has_key(settings: &DialectSettings, setting: &'static DialectSetting, key: &str) -> bool {
-    let keys = settings.text(TONGUE.name, setting);
-    let is_it = |listed: &str| listed.trim() == key || listed.trim() == "*";
-    !key.is_empty() && keys.split(',').any(is_it)
+    let keys = settings.text(TRAITS.name, setting);
+    let matches_key = |listed: &str| listed.trim() == key || listed.trim() == "*";
+    !key.is_empty() && keys.split(',').any(matches_key)
 }
 
 fn kind_of(frame_type: &str) -> Option<MessageKind> {
@@ -320,7 +321,7 @@ fn kind_of(frame_type: &str) -> Option<MessageKind> {
     }
 }
 
-/// What a connection between two clients carries.
+/// The kind of a connection between two clients.
 #[derive(Clone, Copy)]
 enum ConnectionKind {
     Data,
@@ -344,24 +345,25 @@ impl ConnectionKind {
     }
 }
 
-/// The latest connection with a member: a member of another dialect does not know its id.
+/// The latest connection with a member. Its id is kept here, because a member of another dialect does not
+/// know it.
 struct PeerConnection {
     peer: Address,
     id: String,
     kind: ConnectionKind,
 }
 
-/// A client that has an id, or asks for one.
+/// A client that has joined or requested to join with an id.
 struct PeerJsSession {
     own_address: Address,
     room: RoomName,
     connections: VecDeque<PeerConnection>,
-    /// What the ids of the connections made here begin with, and how many were made.
+    /// The prefix of the connection ids generated by this session, and their number.
     generated: (String, u32),
     limits: Arc<Limits>,
 }
 
-/// A client that may not come in. Its connection ends.
+/// A client with an invalid handshake. Its connection is being closed.
 struct RejectedSession;
 
 impl Session for RejectedSession {
@@ -380,7 +382,7 @@ impl Session for PeerJsSession {
     fn on_frame(
         &mut self,
         frame: ClientFrame<'_>,
-        out: &mut SessionOutput,
+        output: &mut SessionOutput,
     ) -> Result<(), RequestError> {
         let text = frame.text()?;
         let object = JsonObject::parse(&text, self.limits.json_depth)?;
@@ -392,7 +394,7 @@ impl Session for PeerJsSession {
         match (&*frame_type, self.receiver(&object)) {
             ("HEARTBEAT", _) => Ok(()),
             ("LEAVE", None) => {
-                out.commands.push(Command::Leave {
+                output.commands.push(Command::Leave {
                     room: self.room.clone(),
                     kind: LeaveKind::Announced,
                 });
@@ -401,34 +403,35 @@ impl Session for PeerJsSession {
             (_, to) => {
                 let kind = kind_of(&frame_type).ok_or(ErrorCode::UnknownType)?;
                 match to.and_then(|to| Address::parse(&to, 0).ok()) {
-                    Some(to) => self.relay(kind, &frame_type, to, &object, out),
-                    None => Err(self.no_receiver(kind, out)),
+                    Some(to) => self.relay(kind, &frame_type, to, &object, output),
+                    None => Err(self.no_receiver(kind, output)),
                 }
             }
         }
     }
 
-    fn on_event(&mut self, event: &Event, out: &mut SessionOutput) {
+    fn on_event(&mut self, event: &Event, output: &mut SessionOutput) {
         match event {
             Event::Joined { .. } | Event::Rejoined { .. } => {
-                out.frames
+                output
+                    .frames
                     .push(JsonWriter::default().text("type", "OPEN").finish());
             }
-            Event::Received {
-                from,
-                message: relay,
-                ..
-            } => out.frames.extend(self.on_received(from, relay)),
-            Event::RequestFailed(refused) => self.on_error(refused, out),
+            Event::Received { from, message, .. } => {
+                output.frames.extend(self.on_received(from, message))
+            }
+            Event::RequestFailed(error) => self.on_error(error, output),
             Event::Evicted(EvictionReason::Kicked) => {
-                out.frames
+                output
+                    .frames
                     .push(message_frame("ERROR", "You have been removed."));
             }
-            // Clients of PeerJS notice each other's departure themselves.
-            Event::Departed { peer, .. } if peer.dialect != &TONGUE => {
-                self.connections.retain(|known| known.peer != peer.address);
+            // Clients of PeerJS detect the leave of each other themselves.
+            Event::Departed { peer, .. } if peer.dialect != &TRAITS => {
+                self.connections
+                    .retain(|connection| connection.peer != peer.address);
                 let frame = self.notice_frame("LEAVE", peer.address.as_str());
-                out.frames.push(frame);
+                output.frames.push(frame);
             }
             Event::Evicted(EvictionReason::Unresponsive | EvictionReason::Replaced)
             | Event::Claimed(_)
@@ -441,8 +444,11 @@ impl Session for PeerJsSession {
 }
 
 impl PeerJsSession {
-    /// Who comes with this request, or what it is told instead.
-    fn begin(handshake: &Handshake) -> Result<(Self, Token), Cow<'static, str>> {
+    /// The session of a handshake, and the token for its id.
+    ///
+    /// # Errors
+    /// The text of the `ERROR` frame for the client.
+    fn from_handshake(handshake: &Handshake) -> Result<(Self, Token), Cow<'static, str>> {
         let parameter = |name| handshake.query.get(name).filter(|value| !value.is_empty());
         let (Some(key), Some(id), Some(token)) =
             (parameter("key"), parameter("id"), parameter("token"))
@@ -456,20 +462,20 @@ impl PeerJsSession {
         let wrong = |name, error| error_message(&ErrorCode::of_name(name, error).into());
         let me = Address::parse(id, max).map_err(|error| wrong("id", error))?;
         let room = RoomName::parse(key, max).map_err(|error| wrong("key", error))?;
-        let caller = Self {
+        let session = Self {
             own_address: me,
             room,
             connections: VecDeque::new(),
             generated: (handshake.random_text(10), 0),
             limits: handshake.limits.clone(),
         };
-        let grace = Duration::from_secs(handshake.settings.int(TONGUE.name, GRACE));
+        let grace = Duration::from_secs(handshake.settings.int(TRAITS.name, GRACE));
         let secret = secret_of(id, token);
-        Ok((caller, Token { secret, grace }))
+        Ok((session, Token { secret, grace }))
     }
 
-    /// The id that a frame is for. A number or another value is read as its text. An id over `name_bytes` is
-    /// cut to one byte more than that: no peer can have it.
+    /// The id of the receiver of a frame. A value that is not a string is read as its JSON text. An id longer
+    /// than `name_bytes` is cut to one byte more than that, which no peer can have.
     fn receiver(&self, object: &JsonObject<'_>) -> Option<String> {
         let mut id = readable(object.get("dst")?).into_owned();
         let max = self.limits.name_bytes;
@@ -479,10 +485,11 @@ impl PeerJsSession {
         Some(id).filter(|id| !id.is_empty())
     }
 
-    /// The refusal of a frame that no peer can receive: one `EXPIRE` for each connection.
-    fn no_receiver(&self, kind: MessageKind, out: &mut SessionOutput) -> RequestError {
+    /// Rejects a frame without a valid receiver. An offer is answered with `EXPIRE`, so the client gets one
+    /// for each connection.
+    fn no_receiver(&self, kind: MessageKind, output: &mut SessionOutput) -> RequestError {
         if kind == MessageKind::Offer {
-            out.frames.push(self.expired(""));
+            output.frames.push(self.expired(""));
         }
         ErrorCode::BadField("dst").into()
     }
@@ -493,7 +500,7 @@ impl PeerJsSession {
         frame_type: &str,
         to: Address,
         object: &JsonObject<'_>,
-        out: &mut SessionOutput,
+        output: &mut SessionOutput,
     ) -> Result<(), RequestError> {
         if kind == MessageKind::Offer
             && let Ok(Some(payload)) = object.object("payload")
@@ -514,15 +521,15 @@ impl PeerJsSession {
             | MessageKind::Candidate
             | MessageKind::Message => Target::AddressOrWait(to),
         };
-        out.commands.push(Command::Send {
+        output.commands.push(Command::Send {
             room: self.room.clone(),
             to,
-            message: relay(TONGUE.name, kind, frame),
+            message: relayed_message(TRAITS.name, kind, frame),
         });
         Ok(())
     }
 
-    /// Remembers the connection of an offer of the client's.
+    /// Keeps the connection id of an offer from the client.
     fn note_offer(&mut self, to: &Address, payload: &JsonObject<'_>) {
         let Ok(Some(id)) = payload.text("connectionId") else {
             return;
@@ -530,30 +537,31 @@ impl PeerJsSession {
         if id.len() > self.limits.name_bytes.max(64) {
             return;
         }
-        let carries = match payload.text("type") {
+        let kind = match payload.text("type") {
             Ok(Some(kind)) if kind == "media" => ConnectionKind::Media,
             _ => ConnectionKind::Data,
         };
-        self.add_connection(to, id.into_owned(), carries);
+        self.add_connection(to, id.into_owned(), kind);
     }
 
-    fn add_connection(&mut self, with: &Address, id: String, carries: ConnectionKind) {
-        self.connections.retain(|known| known.peer != *with);
+    fn add_connection(&mut self, with: &Address, id: String, kind: ConnectionKind) {
+        self.connections
+            .retain(|connection| connection.peer != *with);
         if self.connections.len() >= CONNECTIONS_MAX {
             self.connections.pop_front();
         }
         self.connections.push_back(PeerConnection {
             peer: with.clone(),
             id,
-            kind: carries,
+            kind,
         });
     }
 
-    fn on_received(&mut self, from: &Member, relay: &RelayedMessage) -> Option<ByteString> {
-        if relay.origin == TONGUE.name {
-            return Some(relay.frame.clone());
+    fn on_received(&mut self, from: &Member, message: &RelayedMessage) -> Option<ByteString> {
+        if message.origin == TRAITS.name {
+            return Some(message.frame.clone());
         }
-        match Content::of(relay)? {
+        match Content::of(message)? {
             Content::Offer(sdp) => Some(self.translate_offer(from, &sdp)),
             Content::Answer(sdp) => {
                 let connection = self.connection(from)?;
@@ -561,7 +569,7 @@ impl PeerJsSession {
                     connection.write(description(payload, "answer", &sdp))
                 }))
             }
-            // The end of candidates is nothing that clients expect.
+            // Clients of PeerJS do not expect an end of candidates.
             Content::Candidate(candidate) if candidate.candidate.is_empty() => None,
             Content::Candidate(candidate) => {
                 let connection = self.connection(from)?;
@@ -573,21 +581,21 @@ impl PeerJsSession {
         }
     }
 
-    /// An offer of a member of another dialect: a connection of the kind that it asks for.
+    /// The `OFFER` frame for an offer of a member of another dialect, with a new connection id.
     fn translate_offer(&mut self, from: &Member, sdp: &str) -> ByteString {
-        let carries = ConnectionKind::of(sdp);
+        let kind = ConnectionKind::of(sdp);
         let (seed, count) = &mut self.generated;
         *count += 1;
-        let id = match carries {
+        let id = match kind {
             ConnectionKind::Data => format!("dc_{seed}{count}"),
             ConnectionKind::Media => format!("mc_{seed}{count}"),
         };
-        self.add_connection(&from.address, id.clone(), carries);
+        self.add_connection(&from.address, id.clone(), kind);
         self.signal("OFFER", from, |payload| {
             let payload = description(payload, "offer", sdp)
-                .text("type", carries.name())
+                .text("type", kind.name())
                 .text("connectionId", &id);
-            match carries {
+            match kind {
                 ConnectionKind::Media => payload,
                 ConnectionKind::Data => payload
                     .text("label", LABEL)
@@ -599,7 +607,7 @@ impl PeerJsSession {
 
     fn connection(&self, with: &Member) -> Option<&PeerConnection> {
         let mut connections = self.connections.iter();
-        connections.find(|known| known.peer == with.address)
+        connections.find(|connection| connection.peer == with.address)
     }
 
     fn signal(
@@ -616,23 +624,24 @@ impl PeerJsSession {
             .finish()
     }
 
-    /// Clients take an `ERROR` for the end. What is not the end they are told by `EXPIRE` or not at
-    /// all.
-    fn on_error(&self, refused: &RequestError, out: &mut SessionOutput) {
-        if refused.join.is_some() {
-            out.frames.push(rejection_frame(refused));
-            out.close = Some(CloseReason::for_rejected_join(&refused.code));
+    /// Reports an error to the client. Clients end their session on `ERROR`, so errors that do not close the
+    /// connection are reported by `EXPIRE` or not at all.
+    fn on_error(&self, error: &RequestError, output: &mut SessionOutput) {
+        if error.join.is_some() {
+            output.frames.push(rejection_frame(error));
+            output.close = Some(CloseReason::for_rejected_join(&error.code));
             return;
         }
-        if matches!(refused.code, ErrorCode::TooManyFrames | ErrorCode::TooLarge) {
-            return out
+        if matches!(error.code, ErrorCode::TooManyFrames | ErrorCode::TooLarge) {
+            return output
                 .frames
-                .push(message_frame("ERROR", &error_message(refused)));
+                .push(message_frame("ERROR", &error_message(error)));
         }
-        // Nobody waits for who was told goodbye.
-        let is_missed = refused.code != ErrorCode::NoSuchPeer;
-        let missed = refused.target.as_ref().filter(|_| is_missed);
-        out.frames
+        // `NoSuchPeer` is about a `LEAVE` or `EXPIRE`, after which the client expects no answer.
+        let is_missed = error.code != ErrorCode::NoSuchPeer;
+        let missed = error.target.as_ref().filter(|_| is_missed);
+        output
+            .frames
             .extend(missed.map(|target| self.expired(target.as_str())));
     }
 
@@ -640,7 +649,7 @@ impl PeerJsSession {
         self.notice_frame("EXPIRE", target)
     }
 
-    /// A message of the server about another peer.
+    /// A frame from the server about another peer, without a payload.
     fn notice_frame(&self, frame_type: &str, about: &str) -> ByteString {
         JsonWriter::default()
             .text("type", frame_type)
@@ -650,7 +659,7 @@ impl PeerJsSession {
     }
 }
 
-/// What is kept of a token, here and in a store that nodes share: not the token itself.
+/// The hash of a token and its id. It is kept here and in the store of the cluster instead of the token.
 fn secret_of(id: &str, token: &str) -> Arc<str> {
     let hash = Sha256::new()
         .chain_update(id)
@@ -661,15 +670,15 @@ fn secret_of(id: &str, token: &str) -> Arc<str> {
     digits.collect::<String>().into()
 }
 
-/// What a client is told that does not get its id.
-fn rejection_frame(refused: &RequestError) -> ByteString {
-    if refused.code == ErrorCode::Taken {
+/// The frame for a client whose join was rejected.
+fn rejection_frame(error: &RequestError) -> ByteString {
+    if error.code == ErrorCode::Taken {
         return message_frame("ID-TAKEN", "ID is taken");
     }
-    if refused.code == ErrorCode::RoomFull {
+    if error.code == ErrorCode::RoomFull {
         return message_frame("ERROR", "Server has reached its concurrent user limit");
     }
-    message_frame("ERROR", &error_message(refused))
+    message_frame("ERROR", &error_message(error))
 }
 
 impl PeerConnection {

@@ -1,4 +1,4 @@
-//! Settings that belong to one dialect, declared in its own file.
+//! Settings of the dialects. Each dialect declares its settings in its own file.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -9,37 +9,37 @@ use switchboard_core::DialectName;
 
 use crate::ice::IceServers;
 
-/// The value of a dialect's setting.
+/// The value of a setting of a dialect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SettingValue {
-    /// A number, not negative.
+    /// A non-negative integer.
     Int(u64),
-    /// Yes or no.
+    /// A boolean value.
     Flag(bool),
-    /// A text.
+    /// A text, bounded in bytes.
     Text(String),
-    /// The address of a web service, `http` or `https`; or empty.
+    /// The `http` or `https` URL of a web service, or an empty text.
     Url(String),
 }
 
-/// One setting: its key within the dialect's section, its default, and what it does.
+/// The declaration of a setting.
 #[derive(Debug)]
 pub struct DialectSetting {
-    /// The key.
+    /// The key within the configuration section of the dialect.
     pub key: &'static str,
-    /// What it does, in one line.
+    /// The description for operators, in one line.
     pub doc: &'static str,
-    /// The value unless the configuration says otherwise.
+    /// The default value.
     pub default: fn() -> SettingValue,
-    /// What a number may be, or how many bytes a text or an address may have. Says nothing of a flag.
+    /// The valid numbers, or the valid lengths of a text or URL in bytes. Not used for a flag.
     pub range: RangeInclusive<u64>,
 }
 
 impl DialectSetting {
-    /// Whether the value is in the range.
+    /// Checks that the value is in the range and that a URL is well-formed.
     ///
     /// # Errors
-    /// What is wrong with it, in words for people.
+    /// A text for the operator: the value, and the range or format that it must have.
     pub fn check(&self, value: &SettingValue) -> Result<(), String> {
         let (start, end) = (self.range.start(), self.range.end());
         match value {
@@ -62,12 +62,12 @@ impl DialectSetting {
     }
 }
 
-/// A setting of a dialect that is of no use together with another setting, or at all.
+/// A setting of a dialect whose value contradicts another setting, or is useless by itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SettingConflict {
-    /// The key within the dialect's section.
+    /// The key within the section of the dialect.
     pub key: &'static str,
-    /// The other setting, as `section.key`; none if the value alone is of no use.
+    /// The other setting, as `section.key`; `None` if the value is useless by itself.
     pub with: Option<&'static str>,
     /// The rule between the first setting and the second: "must not be greater than".
     pub rule: &'static str,
@@ -76,7 +76,7 @@ pub struct SettingConflict {
 }
 
 impl SettingConflict {
-    /// The conflict of a setting with `limits.name_bytes`, which bounds the names of clients and rooms.
+    /// A conflict of a setting with `limits.name_bytes`, which bounds the names of clients and rooms.
     #[must_use]
     pub fn with_name_bytes(key: &'static str, rule: &'static str, why: &'static str) -> Self {
         Self {
@@ -88,7 +88,7 @@ impl SettingConflict {
     }
 }
 
-/// Whether this is an address with a host, of which nothing is for browsers alone.
+/// Whether the text is an `http` or `https` URL with a host, without user information and fragment.
 fn is_web_address(text: &str) -> bool {
     let rest = ["http://", "https://"]
         .iter()
@@ -98,21 +98,21 @@ fn is_web_address(text: &str) -> bool {
         && text.bytes().all(|b| b.is_ascii_graphic() && b != b'#')
 }
 
-/// A year, the longest time that can be set: a clock can count further ahead, but not without end.
+/// The largest number of seconds of a setting: one year. It keeps sums of a clock and a setting in range.
 pub const SECS_MAX: u64 = 365 * 24 * 60 * 60;
 
-/// The settings in force. Empty means: all defaults.
+/// The configured settings of all dialects. A setting that was not set has its default.
 #[derive(Clone, Debug, Default)]
 pub struct DialectSettings {
     values: BTreeMap<(DialectName, &'static str), SettingValue>,
-    /// The dialects that are switched off.
+    /// The disabled dialects.
     off: BTreeSet<DialectName>,
-    /// The STUN and TURN servers that clients are told.
+    /// The STUN and TURN servers that are sent to clients.
     ice: IceServers,
 }
 
 impl DialectSettings {
-    /// Sets one. The caller has checked that it is of the default's kind and in the range.
+    /// Sets a value. The caller has checked that it has the type of the default and is in the range.
     pub fn set(
         &mut self,
         dialect: DialectName,
@@ -122,7 +122,7 @@ impl DialectSettings {
         self.values.insert((dialect, setting.key), value);
     }
 
-    /// Switches a dialect on or off. A dialect that is off is not spoken to any client.
+    /// Enables or disables a dialect. A disabled dialect is not detected and not served.
     pub fn set_enabled(&mut self, dialect: DialectName, is_enabled: bool) {
         match is_enabled {
             true => self.off.remove(dialect),
@@ -130,24 +130,24 @@ impl DialectSettings {
         };
     }
 
-    /// Whether a dialect is not switched off.
+    /// Whether a dialect is enabled.
     #[must_use]
     pub fn is_enabled(&self, dialect: &str) -> bool {
         !self.off.contains(dialect)
     }
 
-    /// Sets the STUN and TURN servers that clients are told.
+    /// Sets the STUN and TURN servers that are sent to clients.
     pub fn set_ice_servers(&mut self, ice: IceServers) {
         self.ice = ice;
     }
 
-    /// The STUN and TURN servers that clients are told.
+    /// The STUN and TURN servers that are sent to clients.
     #[must_use]
     pub fn ice_servers(&self) -> &IceServers {
         &self.ice
     }
 
-    /// What is in force.
+    /// The value of a setting, or its default if it was not set.
     #[must_use]
     pub fn get(&self, dialect: DialectName, setting: &DialectSetting) -> SettingValue {
         self.values
@@ -156,7 +156,7 @@ impl DialectSettings {
             .unwrap_or_else(setting.default)
     }
 
-    /// A number in force; 0 if the setting is no number.
+    /// The value of a numeric setting; 0 if the setting has another type.
     #[must_use]
     pub fn int(&self, dialect: DialectName, setting: &DialectSetting) -> u64 {
         match self.get(dialect, setting) {
@@ -165,13 +165,13 @@ impl DialectSettings {
         }
     }
 
-    /// A yes or no in force; no if the setting is neither.
+    /// The value of a boolean setting; false if the setting has another type.
     #[must_use]
     pub fn flag(&self, dialect: DialectName, setting: &DialectSetting) -> bool {
         self.get(dialect, setting) == SettingValue::Flag(true)
     }
 
-    /// A text or address in force; empty if the setting is none.
+    /// The value of a text or URL setting; empty if the setting has another type.
     #[must_use]
     pub fn text(&self, dialect: DialectName, setting: &DialectSetting) -> String {
         match self.get(dialect, setting) {
@@ -186,7 +186,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_is_checked_when_it_is_set() {
+    fn check_accepts_http_urls_and_rejects_others() {
         let setting = DialectSetting {
             key: "url",
             doc: "",

@@ -2,9 +2,9 @@
 //!
 //! # Conversation
 //!
-//! The server speaks first: `notify-client-id`. The client joins with `join` and is answered nothing; those
-//! already there get `new-client` and call it. `new-client` *is* the order to call, so in a mixed room it
-//! goes to whoever shall call, newcomer or not.
+//! The server sends the first frame, `notify-client-id`. The client joins with `join` and gets no answer. The
+//! members of the room get `new-client` and send an offer to the newcomer. `new-client` always means "send an
+//! offer to this client", so in a mixed room it goes to the side that sends the offer, newcomer or not.
 //!
 //! * ← `{"type":"notify-client-id","payload":{"client_id":"ME"}}`
 //! * → `{"type":"join","payload":{"room_id":"R"}}` ← `new-client`, ← `leave-client`
@@ -13,11 +13,11 @@
 //!
 //! # Better
 //!
-//! * A frame for an absent peer is an error and not the end of the process.
-//! * Departures are told at once.
-//! * One who does not read blocks nobody.
-//! * Candidates pass.
-//! * Objects where the first version sent base64 text, as its documentation says.
+//! * A frame for an absent peer is answered with an error; it ended the process of the original.
+//! * The members of a room get `leave-client` at once.
+//! * A client that does not read does not block other clients.
+//! * ICE candidates are relayed.
+//! * Descriptions are JSON objects, as the documentation of the original says. Its first version sent base64 text.
 //!
 //! # Switch
 //!
@@ -39,12 +39,12 @@ use switchboard_core::{
 use crate::{
     Candidate, ClientFrame, Content, Dialect, DialectSetting, Handshake, Session, SessionOutput,
     SettingValue,
-    content::{relay, sdp_of},
+    content::{relayed_message, sdp_of},
     error_message,
     json::{JsonObject, JsonWriter},
 };
 
-static TONGUE: DialectTraits = DialectTraits {
+static TRAITS: DialectTraits = DialectTraits {
     name: "singo",
     offer_policy: OfferPolicy::MemberOffers,
     signals: true,
@@ -52,7 +52,7 @@ static TONGUE: DialectTraits = DialectTraits {
     ..DialectTraits::DEFAULT
 };
 
-/// As many characters as the original's ids (xid) have.
+/// The length of a client id in characters, as in the original server (xid).
 const ID_LENGTH: usize = 20;
 
 static PING_SECS: DialectSetting = DialectSetting {
@@ -67,7 +67,7 @@ pub(crate) struct Singo;
 
 impl Dialect for Singo {
     fn traits(&self) -> &'static DialectTraits {
-        &TONGUE
+        &TRAITS
     }
 
     fn paths(&self) -> &'static [&'static str] {
@@ -78,11 +78,11 @@ impl Dialect for Singo {
         std::slice::from_ref(&PING_SECS)
     }
 
-    fn open(&self, handshake: &Handshake, out: &mut SessionOutput) -> Box<dyn Session> {
+    fn open(&self, handshake: &Handshake, output: &mut SessionOutput) -> Box<dyn Session> {
         let id = handshake.random_text(ID_LENGTH).to_ascii_lowercase();
         let me = Address::parse(&id, 0).expect("a random text is not empty");
-        out.frames.push(client_frame("notify-client-id", &me));
-        out.tick = match handshake.settings.int(TONGUE.name, &PING_SECS) {
+        output.frames.push(client_frame("notify-client-id", &me));
+        output.tick = match handshake.settings.int(TRAITS.name, &PING_SECS) {
             0 => None,
             secs => Some(Duration::from_secs(secs)),
         };
@@ -125,7 +125,7 @@ impl Session for SingoSession {
     fn on_frame(
         &mut self,
         frame: ClientFrame<'_>,
-        out: &mut SessionOutput,
+        output: &mut SessionOutput,
     ) -> Result<(), RequestError> {
         let text = frame.text()?;
         let object = JsonObject::parse(&text, self.limits.json_depth)?;
@@ -136,21 +136,22 @@ impl Session for SingoSession {
             .ok_or(ErrorCode::UnknownType)?;
         match &*frame_type {
             "pong" => Ok(()),
-            "join" => self.join(&object, out),
+            "join" => self.join(&object, output),
             other => {
                 let kind = kind_of(other).ok_or(ErrorCode::UnknownType)?;
-                self.relay(kind, &frame_type, &object, out)
+                self.relay(kind, &frame_type, &object, output)
             }
         }
     }
 
-    fn on_event(&mut self, event: &Event, out: &mut SessionOutput) {
+    fn on_event(&mut self, event: &Event, output: &mut SessionOutput) {
         match event {
             Event::Joined { others, .. } => {
                 let to_call = others
                     .iter()
-                    .filter(|(_, call)| *call == OfferRole::Offerer);
-                out.frames
+                    .filter(|(_, role)| *role == OfferRole::Offerer);
+                output
+                    .frames
                     .extend(to_call.map(|(other, _)| client_frame("new-client", &other.address)));
             }
             Event::Introduced {
@@ -158,30 +159,32 @@ impl Session for SingoSession {
                 role: OfferRole::Offerer,
                 ..
             } => {
-                out.frames.push(client_frame("new-client", &peer.address));
+                output
+                    .frames
+                    .push(client_frame("new-client", &peer.address));
             }
-            Event::Departed { peer, .. } => {
-                out.frames.push(client_frame("leave-client", &peer.address))
+            Event::Departed { peer, .. } => output
+                .frames
+                .push(client_frame("leave-client", &peer.address)),
+            Event::Received { message, .. } if message.origin == TRAITS.name => {
+                output.frames.push(message.frame.clone());
             }
-            Event::Received { message: relay, .. } if relay.origin == TONGUE.name => {
-                out.frames.push(relay.frame.clone());
+            Event::Received { from, message, .. } => {
+                output
+                    .frames
+                    .extend(Content::of(message).and_then(|content| translation(from, &content)));
             }
-            Event::Received {
-                from,
-                message: relay,
-                ..
-            } => {
-                out.frames
-                    .extend(Content::of(relay).and_then(|content| translation(from, &content)));
-            }
-            Event::RequestFailed(refused) => {
-                if refused.join.is_some() {
+            Event::RequestFailed(error) => {
+                if error.join.is_some() {
                     self.room = None;
                 }
-                out.frames
-                    .push(error(refused.code.as_str(), &error_message(refused)));
+                output
+                    .frames
+                    .push(error_frame(error.code.as_str(), &error_message(error)));
             }
-            Event::Evicted(_) => out.frames.push(error("evicted", "You have been removed.")),
+            Event::Evicted(_) => output
+                .frames
+                .push(error_frame("evicted", "You have been removed.")),
             Event::Introduced { .. }
             | Event::Rejoined { .. }
             | Event::Members { .. }
@@ -190,8 +193,9 @@ impl Session for SingoSession {
         }
     }
 
-    fn on_tick(&mut self, out: &mut SessionOutput) {
-        out.frames
+    fn on_tick(&mut self, output: &mut SessionOutput) {
+        output
+            .frames
             .push(ByteString::from_static(r#"{"type":"ping"}"#));
     }
 }
@@ -200,7 +204,7 @@ impl SingoSession {
     fn join(
         &mut self,
         object: &JsonObject<'_>,
-        out: &mut SessionOutput,
+        output: &mut SessionOutput,
     ) -> Result<(), RequestError> {
         let payload = object
             .object("payload")?
@@ -209,12 +213,12 @@ impl SingoSession {
         let room = RoomName::parse(&room, self.limits.name_bytes)
             .map_err(|e| ErrorCode::of_name("room_id", e))?;
         if let Some(left) = self.room.take_if(|joined| *joined != room) {
-            out.commands.push(Command::Leave {
+            output.commands.push(Command::Leave {
                 room: left,
                 kind: LeaveKind::Announced,
             });
         }
-        out.commands.push(Command::Join {
+        output.commands.push(Command::Join {
             room: room.clone(),
             address: self.own_address.clone(),
             name: None,
@@ -229,7 +233,7 @@ impl SingoSession {
         kind: MessageKind,
         frame_type: &str,
         object: &JsonObject<'_>,
-        out: &mut SessionOutput,
+        output: &mut SessionOutput,
     ) -> Result<(), RequestError> {
         let payload = object
             .object("payload")?
@@ -239,26 +243,27 @@ impl SingoSession {
         } else {
             "sdp"
         };
-        // Checked only: it is passed on as it was written.
+        // The type is checked; the value is relayed unchanged.
         let _: Option<Cow<'_, str>> = payload.text(field)?;
         let target = payload.text("client_id")?.unwrap_or_default();
         let target = Address::parse(&target, self.limits.name_bytes)
             .map_err(|e| ErrorCode::of_name("client_id", e))?;
         let room = self.room.clone().ok_or(ErrorCode::NotInRoom)?;
-        let relay = relay(
-            TONGUE.name,
+        let message = relayed_message(
+            TRAITS.name,
             kind,
             self.with_own_sender(frame_type, field, object, &payload),
         );
-        out.commands.push(Command::Send {
+        output.commands.push(Command::Send {
             room,
             to: Target::Address(target),
-            message: relay,
+            message,
         });
         Ok(())
     }
 
-    /// The frame with its keys as documented, the sender where the target stood, and the rest as it was.
+    /// The frame as receivers get it: documented spelling of keys, the sender in place of the target, and
+    /// all other fields unchanged.
     fn with_own_sender(
         &self,
         frame_type: &str,
@@ -289,11 +294,11 @@ fn client_frame(frame_type: &str, client: &Address) -> ByteString {
         .finish()
 }
 
-fn error(code: &str, words: &str) -> ByteString {
+fn error_frame(code: &str, text: &str) -> ByteString {
     JsonWriter::default()
         .text("type", "error")
         .object("payload", |payload| {
-            payload.text("error", words).text("code", code)
+            payload.text("error", text).text("code", code)
         })
         .finish()
 }

@@ -1,6 +1,6 @@
 //! Conversion of a JSON value to the type of a dictionary member, as in a browser (Web IDL, sections
 //! 3.2.4.4 `unsigned short` and 3.2.10 `DOMString`; ECMAScript, section 7.1). Arrays and objects are not
-//! converted: no client means them.
+//! converted: no client sends them on purpose.
 
 use std::borrow::Cow;
 
@@ -39,7 +39,7 @@ pub(crate) fn dom_string(raw: &RawValue) -> Option<Cow<'_, str>> {
     })
 }
 
-/// The value as an `unsigned short`: modulo 65,536, and 0 if it is no number.
+/// The value as an `unsigned short`: modulo 65,536, and 0 if it is not a number.
 #[must_use]
 pub(crate) fn unsigned_short(raw: &RawValue) -> Option<u16> {
     Some(to_uint16(match JsonScalar::of(raw)? {
@@ -62,7 +62,7 @@ fn to_uint16(number: f64) -> u16 {
     }
 }
 
-/// `StringToNumber`; text that is no number is NaN.
+/// `StringToNumber` of ECMAScript. Text that is not a number becomes NaN.
 fn string_to_number(text: &str) -> f64 {
     let is_space = |letter: char| letter.is_whitespace() || letter == '\u{feff}';
     let text = text.trim_matches(is_space);
@@ -93,7 +93,7 @@ fn decimal(text: &str) -> f64 {
     }
 }
 
-/// `Number::toString` with radix 10.
+/// `Number::toString` of ECMAScript with radix 10.
 fn number_to_string(number: f64) -> String {
     match number.abs() {
         0.0 => "0".to_owned(),

@@ -3,35 +3,35 @@
 //!
 //! # Conversation
 //!
-//! The client speaks first, and may wait with it. A topic is a room; a connection may be in many of
-//! them at once. What is published goes to all subscribers of its topic, the sender among them, with
-//! their number. A signal that names its receiver goes only to the connection that has announced this id.
+//! The client sends the first frame, at any time. A topic is a room, and a connection may be in many rooms. A
+//! published message goes to all subscribers of its topic, the sender included, with the number of subscribers. A
+//! signal that names its receiver goes only to the connection that has announced this id.
 //!
-//! * → `{"type":"subscribe","topics":[…]}`, → `{"type":"unsubscribe","topics":[…]}`, answered nothing
-//! * → `{"type":"publish","topic":…,"data":…}`, ← the same and `"clients":N`
+//! * → `{"type":"subscribe","topics":[…]}`, → `{"type":"unsubscribe","topics":[…]}`, without an answer
+//! * → `{"type":"publish","topic":…,"data":…}`, ← the same with `"clients":N`
 //! * → `{"type":"ping"}`, ← `{"type":"pong"}`
-//! * a plain GET is answered `okay`
+//! * a plain GET is answered with `okay`
 //!
-//! Nobody is told who comes and goes, and nobody is told to call: the clients find each other by what
-//! they publish, which only clients of `y-webrtc` understand. So a topic is a room that no other dialect can
-//! enter: its subscribers are not listed to clients that cannot call them, and use up none of their places.
+//! Clients get no joins, no leaves and no request to send an offer. They find each other by their published
+//! messages, which only clients of `y-webrtc` understand. Therefore no other dialect can enter a topic: its
+//! subscribers are not listed to clients that cannot call them, and do not count against the limit of their room.
 //!
 //! # Better
 //!
-//! * A `signal` whose `to` is the `from` of a message that a connection has published in the topic goes to this
-//!   connection alone: a newcomer among n costs n deliveries, and not n². Where no connection is known by the id,
-//!   and where the data is encrypted, it goes to all. A signal for an id that several connections have
-//!   announced goes to each of them, so no announcement takes signals away from another connection. A connection that
-//!   announces more than four ids in one topic gets every signal.
-//! * A frame that cannot be read is counted; it ended the original's process.
-//! * Only who has subscribed to a topic may publish to it. The original asked for nothing; its clients
-//!   always subscribe first.
-//! * Topics of one connection (`limits.rooms_per_peer`), and what it publishes before it is let in, have
-//!   limits; what is over them is counted.
-//! * A topic of a list that is refused (too long, empty, no text, or over the limit) does not affect the
-//!   others of the list. A client that is left without any topic is closed (1008, with the reason), as there
-//!   are no words for errors.
-//! * Who cannot be let in just now is closed (1013), and subscribes anew when it reconnects.
+//! * A `signal` goes only to the connection whose `from` in a message of the topic equals the `to` of the signal. So a
+//!   newcomer among n subscribers costs n deliveries and not n². A signal goes to all subscribers if no connection has
+//!   announced the id, or if the data is encrypted. If several connections have announced the id, it goes to each of
+//!   them, so no announcement takes signals away from another connection. A connection that announces more than four
+//!   ids in one topic gets every signal.
+//! * A frame that cannot be parsed is counted in the metrics; it ended the process of the original.
+//! * Only a subscriber of a topic may publish in it. The original did not check this; its clients always subscribe
+//!   first.
+//! * The number of topics of a connection (`limits.rooms_per_peer`) and the messages it publishes before its join is
+//!   complete are limited; those over the limit are counted as errors.
+//! * A rejected topic in a list (too long, empty, not a text, or over the limit) does not affect the other topics. A
+//!   client without any topic left is closed (1008, with the reason), because the dialect has no error frames.
+//! * If a join is rejected because the server is unavailable, the client is closed (1013), and subscribes again when it
+//!   reconnects.
 //!
 //! # Switch
 //!
@@ -54,11 +54,11 @@ use switchboard_core::{
 use crate::{
     Accepts, ClientFrame, CloseReason, Content, Dialect, Endpoint, FirstFrameTimeout, Handshake,
     HttpAnswer, HttpReply, Session, SessionOutput,
-    content::relay,
+    content::relayed_message,
     json::{JsonObject, JsonWriter, text},
 };
 
-static TONGUE: DialectTraits = DialectTraits {
+static TRAITS: DialectTraits = DialectTraits {
     name: "y-webrtc",
     offer_policy: OfferPolicy::Unspecified,
     signals: false,
@@ -66,16 +66,18 @@ static TONGUE: DialectTraits = DialectTraits {
     ..DialectTraits::DEFAULT
 };
 
-/// Frames that one connection may publish before it is let in, and their bytes.
-const EARLY_FRAMES_MAX: usize = 16;
-const EARLY_BYTES_MAX: usize = 256 * 1024;
+/// The number of frames of one connection that may wait for pending joins.
+const QUEUED_FRAMES_MAX: usize = 16;
 
-/// Bytes of an id by which a client names itself in its messages; clients make UUIDs. A longer one is
-/// not known, so messages for it go to all.
+/// The total size in bytes of the frames of one connection that may wait for pending joins.
+const QUEUED_BYTES_MAX: usize = 256 * 1024;
+
+/// The longest id, in bytes, that is remembered for a connection; clients use UUIDs. Messages for a longer
+/// id go to all subscribers.
 const ALIAS_BYTES_MAX: usize = 64;
 
-/// Joins of one connection that may be under way. Each is answered with the members of its room, so
-/// this bounds how much of the outbox a long list of topics takes.
+/// The number of pending joins of one connection. Each is answered with the members of its room, so this
+/// bounds the part of the outbox that a long list of topics can fill.
 const JOINS_MAX: usize = 64;
 
 #[derive(Debug)]
@@ -83,7 +85,7 @@ pub(crate) struct YWebrtc;
 
 impl Dialect for YWebrtc {
     fn traits(&self) -> &'static DialectTraits {
-        &TONGUE
+        &TRAITS
     }
 
     fn paths(&self) -> &'static [&'static str] {
@@ -99,7 +101,7 @@ impl Dialect for YWebrtc {
         "/"
     }
 
-    fn respond(&self, _door: &'static str, _handshake: &Handshake) -> HttpAnswer {
+    fn respond(&self, _endpoint: &'static str, _handshake: &Handshake) -> HttpAnswer {
         HttpAnswer::Ready(HttpReply {
             status: 200,
             content_type: "text/plain",
@@ -107,12 +109,12 @@ impl Dialect for YWebrtc {
         })
     }
 
-    fn open(&self, handshake: &Handshake, out: &mut SessionOutput) -> Box<dyn Session> {
-        out.first_frame = FirstFrameTimeout::Never;
+    fn open(&self, handshake: &Handshake, output: &mut SessionOutput) -> Box<dyn Session> {
+        output.first_frame = FirstFrameTimeout::Never;
         Box::new(YWebrtcSession {
             own_id: handshake.peer,
             topics: Vec::new(),
-            asked: 0,
+            pending_joins: 0,
             limits: handshake.limits.clone(),
         })
     }
@@ -134,28 +136,28 @@ struct Topic {
     state: TopicState,
 }
 
-/// How far a subscription has come.
+/// The state of a subscription.
 enum TopicState {
-    /// Its join waits until fewer than [`JOINS_MAX`] are under way. Messages published meanwhile wait too.
+    /// The join waits until fewer than [`JOINS_MAX`] joins are pending. Published messages are queued.
     Queued(Vec<ByteString>),
-    /// It is asked for. What is published meanwhile waits: only then it is known to how many.
+    /// The join is pending. Published messages are queued, because they need the number of subscribers.
     Joining(Vec<ByteString>),
-    /// It is there, with so many others of its kind.
+    /// The client has joined. The number of other subscribers.
     Subscribed(usize),
 }
 
 impl TopicState {
     fn queued_frames(&self) -> &[ByteString] {
         match self {
-            Self::Queued(early) | Self::Joining(early) => early,
+            Self::Queued(queued_frames) | Self::Joining(queued_frames) => queued_frames,
             Self::Subscribed(_) => &[],
         }
     }
 
-    /// The queue of frames that wait until the topic is entered.
+    /// The queue of frames that wait for the join, unless it is complete.
     fn queued_frames_mut(&mut self) -> Option<&mut Vec<ByteString>> {
         match self {
-            Self::Queued(early) | Self::Joining(early) => Some(early),
+            Self::Queued(queued_frames) | Self::Joining(queued_frames) => Some(queued_frames),
             Self::Subscribed(_) => None,
         }
     }
@@ -165,8 +167,8 @@ struct YWebrtcSession {
     own_id: PeerId,
     /// Sorted by room; no more than `rooms_per_peer`.
     topics: Vec<Topic>,
-    /// Topics in the stage `PendingRequest`.
-    asked: usize,
+    /// The number of topics in the state [`TopicState::Joining`].
+    pending_joins: usize,
     limits: Arc<Limits>,
 }
 
@@ -174,17 +176,18 @@ impl Session for YWebrtcSession {
     fn on_frame(
         &mut self,
         frame: ClientFrame<'_>,
-        out: &mut SessionOutput,
+        output: &mut SessionOutput,
     ) -> Result<(), RequestError> {
         let text = frame.text()?;
         let object = JsonObject::parse(&text, self.limits.json_depth)?;
         let frame_type = object.text("type").ok().flatten();
         match &*frame_type.ok_or(ErrorCode::UnknownType)? {
-            "subscribe" => self.subscribe(&object, out),
-            "unsubscribe" => self.unsubscribe(&object, out),
-            "publish" => self.publish(&text, &object, out),
+            "subscribe" => self.subscribe(&object, output),
+            "unsubscribe" => self.unsubscribe(&object, output),
+            "publish" => self.publish(&text, &object, output),
             "ping" => {
-                out.frames
+                output
+                    .frames
                     .push(ByteString::from_static(r#"{"type":"pong"}"#));
                 Ok(())
             }
@@ -192,34 +195,36 @@ impl Session for YWebrtcSession {
         }
     }
 
-    fn on_event(&mut self, event: &Event, out: &mut SessionOutput) {
+    fn on_event(&mut self, event: &Event, output: &mut SessionOutput) {
         match event {
             Event::Joined { room, others } => {
-                let kin = others
+                let others_subscribed = others
                     .iter()
                     .filter(|(other, _)| speaks_y_webrtc(other))
                     .count();
-                self.on_joined(&room.name, kin, out);
+                self.on_joined(&room.name, others_subscribed, output);
             }
             Event::Introduced { room, peer, .. } if speaks_y_webrtc(peer) => {
-                self.count(&room.name, |kin| kin + 1);
+                self.count(&room.name, |others_subscribed| others_subscribed + 1);
             }
             Event::Departed { room, peer, .. } if speaks_y_webrtc(peer) => {
-                self.count(&room.name, |kin| kin.saturating_sub(1));
+                self.count(&room.name, |others_subscribed| {
+                    others_subscribed.saturating_sub(1)
+                });
             }
-            Event::Received { message: relay, .. } if relay.origin == TONGUE.name => {
-                out.frames.push(relay.frame.clone());
+            Event::Received { message, .. } if message.origin == TRAITS.name => {
+                output.frames.push(message.frame.clone());
             }
-            Event::RequestFailed(refused) => {
-                if let (Some(room), Some(_)) = (&refused.room, refused.join) {
-                    self.remove_topic(room, out);
-                    self.join_queued(out);
-                    // The client is told nothing, so it asks again only when it reconnects.
-                    let again = refused.code == ErrorCode::Unavailable;
-                    out.close = again.then_some(CloseReason::UNAVAILABLE);
+            Event::RequestFailed(error) => {
+                if let (Some(room), Some(_)) = (&error.room, error.join) {
+                    self.remove_topic(room, output);
+                    self.join_queued(output);
+                    // The client gets no error frame and subscribes again only when it reconnects.
+                    let is_unavailable = error.code == ErrorCode::Unavailable;
+                    output.close = is_unavailable.then_some(CloseReason::UNAVAILABLE);
                 }
-                if self.topics.is_empty() && is_of_topic(refused) {
-                    out.close = Some(CloseReason::for_rejected_join(&refused.code));
+                if self.topics.is_empty() && is_of_topic(error) {
+                    output.close = Some(CloseReason::for_rejected_join(&error.code));
                 }
             }
             Event::Introduced { .. }
@@ -234,79 +239,80 @@ impl Session for YWebrtcSession {
     }
 }
 
-/// Whether a client is refused a topic, for any reason.
-fn is_of_topic(refused: &RequestError) -> bool {
+/// Whether the error rejects the subscription of a topic.
+fn is_of_topic(error: &RequestError) -> bool {
     let is_of_name = matches!(
-        refused.code,
+        error.code,
         ErrorCode::BadField(_)
             | ErrorCode::EmptyName(_)
             | ErrorCode::NameTooLong(_)
             | ErrorCode::InvisibleName(_)
             | ErrorCode::TooManyRooms
     );
-    is_of_name || refused.join.is_some()
+    is_of_name || error.join.is_some()
 }
 
-/// Whether a member is a subscriber too.
+/// Whether a member uses this dialect, so that it counts as a subscriber.
 fn speaks_y_webrtc(member: &Member) -> bool {
-    member.dialect.name == TONGUE.name
+    member.dialect.name == TRAITS.name
 }
 
 impl YWebrtcSession {
     fn subscribe(
         &mut self,
         object: &JsonObject<'_>,
-        out: &mut SessionOutput,
+        output: &mut SessionOutput,
     ) -> Result<(), RequestError> {
-        let result = self.for_each_topic(object, out, |session, room, _| session.queue_join(room));
-        self.join_queued(out);
+        let result =
+            self.for_each_topic(object, output, |session, room, _| session.queue_join(room));
+        self.join_queued(output);
         result
     }
 
     fn unsubscribe(
         &mut self,
         object: &JsonObject<'_>,
-        out: &mut SessionOutput,
+        output: &mut SessionOutput,
     ) -> Result<(), RequestError> {
-        let result = self.for_each_topic(object, out, |session, room, out| {
-            if session.remove_topic(&room, out) {
-                let farewell = LeaveKind::Announced;
-                out.commands.push(Command::Leave {
-                    room,
-                    kind: farewell,
-                });
+        let result = self.for_each_topic(object, output, |session, room, output| {
+            if session.remove_topic(&room, output) {
+                let kind = LeaveKind::Announced;
+                output.commands.push(Command::Leave { room, kind });
             }
             Ok(())
         });
-        self.join_queued(out);
+        self.join_queued(output);
         result
     }
 
-    /// Does `act` for each topic of the frame. A topic that is refused does not affect the others, and
-    /// each reason is counted once. The frame itself is refused if nothing of it could be done.
+    /// Calls `act` for each topic of the frame. A rejected topic does not affect the others, and each error
+    /// code is reported once.
+    ///
+    /// # Errors
+    /// The first error, if every topic was rejected.
     fn for_each_topic(
         &mut self,
         object: &JsonObject<'_>,
-        out: &mut SessionOutput,
+        output: &mut SessionOutput,
         mut act: impl FnMut(&mut Self, RoomName, &mut SessionOutput) -> Result<(), RequestError>,
     ) -> Result<(), RequestError> {
         let topics = topics_of(object)?;
         let (count, mut failures) = (topics.len(), 0);
-        let mut refusals: Vec<RequestError> = Vec::new();
+        let mut errors: Vec<RequestError> = Vec::new();
         for topic in topics {
             let room = self.room(topic, "topics").map_err(RequestError::from);
-            let Err(refused) = room.and_then(|room| act(self, room, out)) else {
+            let Err(error) = room.and_then(|room| act(self, room, output)) else {
                 continue;
             };
             failures += 1;
-            if !refusals.iter().any(|other| other.code == refused.code) {
-                refusals.push(refused);
+            if !errors.iter().any(|other| other.code == error.code) {
+                errors.push(error);
             }
         }
         if failures == count {
-            return refusals.into_iter().next().map_or(Ok(()), Err);
+            return errors.into_iter().next().map_or(Ok(()), Err);
         }
-        out.errors.append(&mut refusals);
+        output.errors.append(&mut errors);
         Ok(())
     }
 
@@ -318,21 +324,21 @@ impl YWebrtcSession {
         if self.is_full() {
             return Err(RequestError::new(ErrorCode::TooManyRooms).in_room(&room));
         }
-        let stage = TopicState::Queued(Vec::new());
-        self.topics.insert(index, Topic { room, state: stage });
+        let state = TopicState::Queued(Vec::new());
+        self.topics.insert(index, Topic { room, state });
         Ok(())
     }
 
-    /// Joins queued topics while fewer than [`JOINS_MAX`] joins are under way.
-    fn join_queued(&mut self, out: &mut SessionOutput) {
-        let (me, free) = (self.own_id, JOINS_MAX.saturating_sub(self.asked));
+    /// Sends the joins of queued topics while fewer than [`JOINS_MAX`] joins are pending.
+    fn join_queued(&mut self, output: &mut SessionOutput) {
+        let (me, free) = (self.own_id, JOINS_MAX.saturating_sub(self.pending_joins));
         let topics = self.topics.iter_mut();
         let queued = topics.filter(|topic| matches!(topic.state, TopicState::Queued(_)));
         for topic in queued.take(free) {
-            self.asked += 1;
-            let early = topic.state.queued_frames_mut().map(std::mem::take);
-            topic.state = TopicState::Joining(early.unwrap_or_default());
-            out.commands.push(Command::Join {
+            self.pending_joins += 1;
+            let queued_frames = topic.state.queued_frames_mut().map(std::mem::take);
+            topic.state = TopicState::Joining(queued_frames.unwrap_or_default());
+            output.commands.push(Command::Join {
                 room: topic.room.clone(),
                 address: me.into(),
                 name: None,
@@ -356,8 +362,7 @@ impl YWebrtcSession {
         self.topics.get_mut(index)
     }
 
-    /// Whether there are as many topics as a connection may have: the rest of a long list is refused
-    /// as one.
+    /// Whether the connection has `rooms_per_peer` topics. Further topics of a long list are rejected.
     fn is_full(&self) -> bool {
         let limit = self.limits.rooms_per_peer;
         limit != 0 && self.topics.len() >= limit
@@ -367,90 +372,94 @@ impl YWebrtcSession {
         &mut self,
         text: &ByteString,
         object: &JsonObject<'_>,
-        out: &mut SessionOutput,
+        output: &mut SessionOutput,
     ) -> Result<(), RequestError> {
         let topic = object.get("topic").ok_or(ErrorCode::BadField("topic"))?;
         let room = self.room(topic, "topic")?;
-        let not_in = || RequestError::new(ErrorCode::NotInRoom).in_room(&room);
-        if let TopicState::Subscribed(kin) = self.topic(&room).ok_or_else(not_in)?.state {
-            publish_now(&room, kin, object, out);
-        } else if !self.has_place_for(text) {
+        let not_in_room = || RequestError::new(ErrorCode::NotInRoom).in_room(&room);
+        if let TopicState::Subscribed(others_subscribed) =
+            self.topic(&room).ok_or_else(not_in_room)?.state
+        {
+            publish_now(&room, others_subscribed, object, output);
+        } else if !self.has_queue_space_for(text) {
             return Err(ErrorCode::TooManyFrames.into());
-        } else if let Some(early) = self
+        } else if let Some(queued_frames) = self
             .topic(&room)
             .and_then(|topic| topic.state.queued_frames_mut())
         {
-            early.push(text.clone());
+            queued_frames.push(text.clone());
         }
         Ok(())
     }
 
-    fn has_place_for(&self, text: &ByteString) -> bool {
-        let early = self
+    fn has_queue_space_for(&self, text: &ByteString) -> bool {
+        let queued_frames = self
             .topics
             .iter()
             .flat_map(|topic| topic.state.queued_frames());
-        let (frames, bytes) = early.fold((0, 0), |(frames, bytes), frame| {
+        let (frames, bytes) = queued_frames.fold((0, 0), |(frames, bytes), frame| {
             (frames + 1, bytes + frame.len())
         });
-        frames < EARLY_FRAMES_MAX && bytes + text.len() <= EARLY_BYTES_MAX
+        frames < QUEUED_FRAMES_MAX && bytes + text.len() <= QUEUED_BYTES_MAX
     }
 
-    /// The client is in: says what it has published until now.
-    fn on_joined(&mut self, room: &RoomName, kin: usize, out: &mut SessionOutput) {
+    /// Handles a completed join: publishes the queued messages.
+    fn on_joined(&mut self, room: &RoomName, others_subscribed: usize, output: &mut SessionOutput) {
         let Some(topic) = self.topic(room) else {
             return;
         };
         if let TopicState::Queued(_) = topic.state {
-            return; // The answer to a join that the client has taken back.
+            return; // This completes an earlier join, which the client has cancelled.
         }
-        let before = std::mem::replace(&mut topic.state, TopicState::Subscribed(kin));
-        if let TopicState::Joining(_) = before {
-            self.asked -= 1;
+        let previous =
+            std::mem::replace(&mut topic.state, TopicState::Subscribed(others_subscribed));
+        if let TopicState::Joining(_) = previous {
+            self.pending_joins -= 1;
         }
-        self.join_queued(out);
-        for text in before.queued_frames() {
-            // It was read before.
+        self.join_queued(output);
+        for text in previous.queued_frames() {
+            // The frame was parsed before it was queued.
             if let Ok(object) = JsonObject::parse(text, 0) {
-                publish_now(room, kin, &object, out);
+                publish_now(room, others_subscribed, &object, output);
             }
         }
     }
 
     fn count(&mut self, room: &RoomName, counted: impl FnOnce(usize) -> usize) {
         if let Some(Topic {
-            state: TopicState::Subscribed(kin),
+            state: TopicState::Subscribed(others_subscribed),
             ..
         }) = self.topic(room)
         {
-            *kin = counted(*kin);
+            *others_subscribed = counted(*others_subscribed);
         }
     }
 
-    /// Forgets a topic, and refuses the messages that wait for it. Returns whether its room was asked for.
-    fn remove_topic(&mut self, room: &RoomName, out: &mut SessionOutput) -> bool {
+    /// Removes a topic, and reports an error for each message queued for it. Returns whether a join of its
+    /// room was sent.
+    fn remove_topic(&mut self, room: &RoomName, output: &mut SessionOutput) -> bool {
         let Ok(index) = self.index_of(room) else {
             return false;
         };
         let topic = self.topics.remove(index);
-        let refused = RequestError::new(ErrorCode::NotInRoom).in_room(room);
-        let early = topic.state.queued_frames().iter();
-        out.errors.extend(early.map(|_| refused.clone()));
+        let error = RequestError::new(ErrorCode::NotInRoom).in_room(room);
+        let queued_frames = topic.state.queued_frames().iter();
+        output.errors.extend(queued_frames.map(|_| error.clone()));
         match topic.state {
-            TopicState::Joining(_) => self.asked -= 1,
+            TopicState::Joining(_) => self.pending_joins -= 1,
             TopicState::Queued(_) | TopicState::Subscribed(_) => {}
         }
         !matches!(topic.state, TopicState::Queued(_))
     }
 }
 
-/// The values of the list that a frame names its topics in.
+/// The elements of the field `topics` of a frame.
 fn topics_of<'a>(object: &JsonObject<'a>) -> Result<Vec<&'a RawValue>, ErrorCode> {
     let topics = object.get("topics").ok_or(ErrorCode::BadField("topics"))?;
     serde_json::from_str(topics.get()).map_err(|_| ErrorCode::BadField("topics"))
 }
 
-/// The ids by which a published message names its sender and its receiver. Encrypted data names none.
+/// The ids of the sender and the receiver in a published message. Encrypted data has none.
 fn aliases_of(published: &JsonObject<'_>) -> Aliases {
     let data = only_value(published, "data").and_then(|data| published.nested(data).ok());
     let Some(data) = data else {
@@ -472,7 +481,8 @@ fn aliases_of(published: &JsonObject<'_>) -> Aliases {
     }
 }
 
-/// The value of a key that stands once and is spelled so. Of several, clients may read another one.
+/// The value of a key that occurs once, with this spelling. Of several matching keys, clients may read
+/// another one.
 fn only_value<'a>(object: &JsonObject<'a>, key: &str) -> Option<&'a RawValue> {
     let mut values = object.all(key);
     let value = values.next()?;
@@ -480,22 +490,28 @@ fn only_value<'a>(object: &JsonObject<'a>, key: &str) -> Option<&'a RawValue> {
     is_only.then_some(value)
 }
 
-/// Sends a published message to all subscribers, the publisher too; a signal only to the subscriber that
-/// it names.
-fn publish_now(room: &RoomName, kin: usize, object: &JsonObject<'_>, out: &mut SessionOutput) {
-    let frame = published(room, kin + 1, object);
+/// Sends a published message to all subscribers, the publisher included. A signal goes only to the
+/// subscriber that it names.
+fn publish_now(
+    room: &RoomName,
+    others_subscribed: usize,
+    object: &JsonObject<'_>,
+    output: &mut SessionOutput,
+) {
+    let frame = published(room, others_subscribed + 1, object);
     let aliases = aliases_of(object);
     if aliases.to.is_none() {
-        out.frames.push(frame.clone());
+        output.frames.push(frame.clone());
     }
-    out.commands.push(Command::Send {
+    output.commands.push(Command::Send {
         room: room.clone(),
         to: Target::Everyone,
-        message: relay(TONGUE.name, MessageKind::Opaque, frame).with_aliases(aliases),
+        message: relayed_message(TRAITS.name, MessageKind::Opaque, frame).with_aliases(aliases),
     });
 }
 
-/// The frame as subscribers get it: its keys as documented, the rest as it was, and how many they are.
+/// The frame as subscribers get it: documented spelling of keys, all other fields unchanged, and the number of
+/// subscribers in `clients`.
 fn published(room: &RoomName, clients: usize, object: &JsonObject<'_>) -> ByteString {
     let clients = u64::try_from(clients).unwrap_or(u64::MAX);
     JsonWriter::with_capacity(256)
@@ -516,7 +532,7 @@ mod tests {
     use crate::{ClientSession, find};
 
     #[test]
-    fn every_path_below_the_base_is_a_door() {
+    fn every_path_below_the_base_is_an_endpoint() {
         for (base, paths) in [
             ("/", ["/", "/", "/{*path}"]),
             (
@@ -524,12 +540,12 @@ mod tests {
                 ["/y-webrtc", "/y-webrtc/", "/y-webrtc/{*path}"],
             ),
         ] {
-            let doors = YWebrtc.endpoints(base);
-            let found: Vec<_> = doors
+            let endpoints = YWebrtc.endpoints(base);
+            let paths_found: Vec<_> = endpoints
                 .iter()
-                .map(|door| (&*door.path, door.accepts))
+                .map(|endpoint| (&*endpoint.path, endpoint.accepts))
                 .collect();
-            assert_eq!(found, paths.map(|path| (path, Accepts::Both)));
+            assert_eq!(paths_found, paths.map(|path| (path, Accepts::Both)));
         }
     }
 
@@ -537,13 +553,13 @@ mod tests {
     fn a_plain_request_is_answered_okay() {
         let handshake = Handshake::at(Endpoint::MAIN, &[], &[]);
         let HttpAnswer::Ready(reply) = YWebrtc.respond(Endpoint::MAIN, &handshake) else {
-            panic!("it is known at once");
+            panic!("the reply does not depend on a room");
         };
         assert_eq!((reply.status, &*reply.body), (200, "okay"));
     }
 
     #[test]
-    fn whoever_cannot_be_let_in_now_is_to_come_again() {
+    fn a_rejected_join_closes_a_client_without_topics() {
         for (reason, expected) in [
             (
                 ErrorCode::RoomFull,
@@ -552,41 +568,41 @@ mod tests {
             (ErrorCode::Unavailable, Some(CloseReason::UNAVAILABLE)),
         ] {
             let handshake = Handshake::at(Endpoint::MAIN, &[], &[]);
-            let (mut conversation, turn) =
+            let (mut session, actions) =
                 ClientSession::open(find("y-webrtc"), handshake, SpaceName::default());
-            assert_eq!(turn.first_frame, FirstFrameTimeout::Never);
+            assert_eq!(actions.first_frame, FirstFrameTimeout::Never);
             let frame = ByteString::from_static(r#"{"type":"subscribe","topics":["doc"]}"#);
-            let turn = conversation.on_frame(ClientFrame::Text(&frame), 0);
-            assert_eq!(turn.requests.len(), 1);
+            let actions = session.on_frame(ClientFrame::Text(&frame), 0);
+            assert_eq!(actions.requests.len(), 1);
             let room = RoomName::parse("doc", 0).expect("a name");
-            let refused = RequestError::join(reason, &room, JoinId::default().next());
-            let turn = conversation.on_event(&Event::RequestFailed(refused), 0);
-            assert_eq!((turn.close, turn.frames.len()), (expected, 0));
+            let error = RequestError::join(reason, &room, JoinId::default().next());
+            let actions = session.on_event(&Event::RequestFailed(error), 0);
+            assert_eq!((actions.close, actions.frames.len()), (expected, 0));
         }
     }
 
     fn subscribed(topics: &[String]) -> (ClientSession, Vec<RoomName>) {
         let handshake = Handshake::at(Endpoint::MAIN, &[], &[]);
-        let (mut conversation, _) =
+        let (mut session, _) =
             ClientSession::open(find("y-webrtc"), handshake, SpaceName::default());
         let topics: Vec<_> = topics
             .iter()
             .map(|topic| crate::json::quote(topic))
             .collect();
         let frame = format!(r#"{{"type":"subscribe","topics":[{}]}}"#, topics.join(","));
-        let turn = conversation.on_frame(ClientFrame::Text(&frame.into()), 0);
-        assert_eq!(turn.error_codes, [""; 0]);
-        (conversation, rooms(&turn.requests))
+        let actions = session.on_frame(ClientFrame::Text(&frame.into()), 0);
+        assert_eq!(actions.error_codes, [""; 0]);
+        (session, rooms(&actions.requests))
     }
 
-    fn rooms(asks: &[HubRequest]) -> Vec<RoomName> {
-        let room = |ask: &HubRequest| {
-            let HubRequest::Join(room, ..) = ask else {
-                panic!("{ask:?}");
+    fn rooms(requests: &[HubRequest]) -> Vec<RoomName> {
+        let room = |request: &HubRequest| {
+            let HubRequest::Join(room, ..) = request else {
+                panic!("{request:?}");
             };
             room.name.clone()
         };
-        asks.iter().map(room).collect()
+        requests.iter().map(room).collect()
     }
 
     fn joined(name: RoomName) -> Event {
@@ -600,13 +616,13 @@ mod tests {
     #[test]
     fn a_list_of_1024_topics_is_joined_64_at_a_time() {
         let topics: Vec<_> = (0..1024).map(|number| format!("topic {number}")).collect();
-        let (mut conversation, mut under_way) = subscribed(&topics);
-        assert_eq!(under_way.len(), JOINS_MAX);
+        let (mut session, mut pending) = subscribed(&topics);
+        assert_eq!(pending.len(), JOINS_MAX);
         let mut entered = BTreeSet::new();
-        while let Some(room) = under_way.pop() {
+        while let Some(room) = pending.pop() {
             entered.insert(room.clone());
-            under_way.extend(rooms(&conversation.on_event(&joined(room), 0).requests));
-            assert!(under_way.len() <= JOINS_MAX);
+            pending.extend(rooms(&session.on_event(&joined(room), 0).requests));
+            assert!(pending.len() <= JOINS_MAX);
         }
         let expected = topics
             .iter()
@@ -615,37 +631,36 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_join_makes_way_for_the_next() {
+    fn after_a_rejected_join_the_next_queued_join_is_sent() {
         let topics: Vec<_> = (0..=JOINS_MAX)
             .map(|number| format!("topic {number}"))
             .collect();
-        let (mut conversation, under_way) = subscribed(&topics);
-        let refused =
-            RequestError::join(ErrorCode::RoomFull, &under_way[0], JoinId::default().next());
-        let turn = conversation.on_event(&Event::RequestFailed(refused), 0);
-        assert_eq!(rooms(&turn.requests).len(), 1);
+        let (mut session, pending) = subscribed(&topics);
+        let error = RequestError::join(ErrorCode::RoomFull, &pending[0], JoinId::default().next());
+        let actions = session.on_event(&Event::RequestFailed(error), 0);
+        assert_eq!(rooms(&actions.requests).len(), 1);
     }
 
     #[test]
-    fn a_topic_that_is_taken_back_before_its_join_is_never_joined() {
+    fn a_queued_topic_is_not_joined_after_unsubscribe() {
         let topics: Vec<_> = (0..=JOINS_MAX)
             .map(|number| format!("topic {number}"))
             .collect();
-        let (mut conversation, under_way) = subscribed(&topics);
+        let (mut session, pending) = subscribed(&topics);
         let queued = topics
             .iter()
-            .find(|topic| !under_way.iter().any(|room| room.as_str() == **topic));
+            .find(|topic| !pending.iter().any(|room| room.as_str() == **topic));
         let queued = queued.expect("one of them waits");
         let frame = format!(r#"{{"type":"unsubscribe","topics":["{queued}"]}}"#);
-        let turn = conversation.on_frame(ClientFrame::Text(&frame.into()), 0);
-        assert_eq!((turn.requests.len(), turn.error_codes.len()), (0, 0));
-        for room in under_way {
-            assert_eq!(conversation.on_event(&joined(room), 0).requests.len(), 0);
+        let actions = session.on_frame(ClientFrame::Text(&frame.into()), 0);
+        assert_eq!((actions.requests.len(), actions.error_codes.len()), (0, 0));
+        for room in pending {
+            assert_eq!(session.on_event(&joined(room), 0).requests.len(), 0);
         }
     }
 
     #[test]
-    fn another_node_reads_the_ids_that_a_frame_names() {
+    fn a_message_from_another_node_has_the_aliases_of_its_frame() {
         let id = |id: &str| Alias::parse(id, 0).ok();
         let long = "x".repeat(ALIAS_BYTES_MAX + 1);
         for (data, from, to) in [
@@ -667,8 +682,8 @@ mod tests {
             ),
         ] {
             let frame = format!(r#"{{"type":"publish","topic":"doc","data":{data},"clients":2}}"#);
-            let relay = Content::relay("y-webrtc", MessageKind::Opaque, frame.into());
-            let aliases = relay.expect("a dialect").aliases;
+            let message = Content::relay("y-webrtc", MessageKind::Opaque, frame.into());
+            let aliases = message.expect("a dialect").aliases;
             assert_eq!(aliases, Aliases { from, to }, "{data}");
         }
     }

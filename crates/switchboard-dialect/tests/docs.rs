@@ -1,5 +1,5 @@
-//! `docs/dialects.md` is what the dialects say of themselves. `UPDATE_DOCS=1 cargo test -p
-//! switchboard-dialect` writes it anew.
+//! Checks that the generated parts of `docs/dialects.md` match the module comments and traits of the
+//! dialects. `UPDATE_DOCS=1 cargo test -p switchboard-dialect` writes them anew.
 
 use std::{fmt::Write as _, fs, path::PathBuf};
 
@@ -7,23 +7,23 @@ use switchboard_core::{DialectTraits, OfferRole, offer_role};
 use switchboard_dialect::{ALL, Dialect};
 
 #[test]
-fn the_page_of_the_dialects_is_what_they_say() {
+fn generated_parts_of_the_dialects_page_are_up_to_date() {
     let page = root().join("docs/dialects.md");
-    let is = fs::read_to_string(&page).expect("the page is there");
-    let mut should_be = is.clone();
+    let current = fs::read_to_string(&page).expect("the page is there");
+    let mut expected = current.clone();
     for (mark, text) in [
         ("table", table()),
-        ("calls", calls()),
-        ("words", translated()),
+        ("calls", offerers()),
+        ("words", translations()),
         ("pages", pages()),
     ] {
-        should_be = between_marks(&should_be, mark, &text);
+        expected = between_marks(&expected, mark, &text);
     }
     if std::env::var_os("UPDATE_DOCS").is_some() {
-        fs::write(&page, &should_be).expect("the page can be written");
+        fs::write(&page, &expected).expect("the page can be written");
     } else {
         assert!(
-            is == should_be,
+            current == expected,
             "UPDATE_DOCS=1 cargo test -p switchboard-dialect"
         );
     }
@@ -53,99 +53,99 @@ fn head(cells: &[String]) -> String {
     row(cells.to_vec()) + &row(cells.iter().map(|_| "---".to_owned()))
 }
 
-/// Where each is met, and who calls among its own.
+/// The table of dialects: paths, the side that sends the offer within the dialect, and the room limit.
 fn table() -> String {
     let titles = [
         "dialect",
         "served under",
-        "alone, by `listen`, under",
-        "calls among its own",
+        "served with `listen` under",
+        "sends the offer",
         "members of a room",
     ];
     let mut text = head(&titles.map(str::to_owned));
     for dialect in ALL {
-        let tongue = dialect.traits();
+        let traits = dialect.traits();
         let paths: Vec<_> = dialect
             .paths()
             .iter()
             .map(|path| format!("`{path}`"))
             .collect();
-        let most = match (tongue.members_max, tongue.announces_presence) {
+        let members_max = match (traits.members_max, traits.announces_presence) {
             (0, true) => "`limits.room_members`".to_owned(),
             (0, false) => "`limits.directory_members`".to_owned(),
-            (most, _) => most.to_string(),
+            (members_max, _) => members_max.to_string(),
         };
         text += &row([
             name(*dialect),
             paths.join(", "),
             format!("`{}`", dialect.standalone_path()),
-            who(offer_role(tongue, tongue)).to_owned(),
-            most,
+            offerer(offer_role(traits, traits)).to_owned(),
+            members_max,
         ]);
     }
     text
 }
 
-fn who(call: OfferRole) -> &'static str {
-    match call {
+fn offerer(role: OfferRole) -> &'static str {
+    match role {
         OfferRole::Offerer => "the newcomer",
         OfferRole::Answerer => "the member",
-        OfferRole::None => "who wants to",
+        OfferRole::None => "either side",
     }
 }
 
-fn tongues() -> impl Iterator<Item = &'static DialectTraits> {
+fn all_traits() -> impl Iterator<Item = &'static DialectTraits> {
     ALL.iter().map(|dialect| dialect.traits())
 }
 
-/// Who calls whom, of those that carry descriptions.
-fn calls() -> String {
-    let speaking: Vec<_> = tongues().filter(|tongue| tongue.signals).collect();
-    let quoted = |tongue: &&DialectTraits| format!("`{}`", tongue.name);
-    let titles: Vec<_> = std::iter::once("comes".to_owned())
+/// The table of offerers for each pair of dialects that carry descriptions.
+fn offerers() -> String {
+    let speaking: Vec<_> = all_traits().filter(|traits| traits.signals).collect();
+    let quoted = |traits: &&DialectTraits| format!("`{}`", traits.name);
+    let titles: Vec<_> = std::iter::once("newcomer".to_owned())
         .chain(speaking.iter().map(quoted))
         .collect();
     let mut text = head(&titles);
     for newcomer in &speaking {
         let cells = speaking
             .iter()
-            .map(|member| who(offer_role(newcomer, member)).to_owned());
+            .map(|member| offerer(offer_role(newcomer, member)).to_owned());
         text += &row(std::iter::once(quoted(newcomer)).chain(cells));
     }
     text
 }
 
-/// What of a dialect others can be told.
-fn translated() -> String {
+/// The table of contents that are translated to other dialects.
+fn translations() -> String {
     let titles = [
         "dialect",
         "offers, answers, ICE candidates",
-        "text for people",
-        "told who is there",
+        "text messages",
+        "gets presence",
     ];
     let mut text = head(&titles.map(str::to_owned));
     let yes = |it: bool| if it { "yes" } else { "no" }.to_owned();
-    for tongue in tongues() {
+    for traits in all_traits() {
         text += &row([
-            format!("`{}`", tongue.name),
-            yes(tongue.signals),
-            yes(tongue.messages),
-            of_others(tongue).to_owned(),
+            format!("`{}`", traits.name),
+            yes(traits.signals),
+            yes(traits.messages),
+            of_others(traits).to_owned(),
         ]);
     }
     text
 }
 
-/// What a client is told of the others: who has no words for one of them can only count.
-fn of_others(tongue: &DialectTraits) -> &'static str {
-    match (tongue.announces_presence, tongue.signals) {
+/// The presence information that a client gets: all members, only their number, or none.
+fn of_others(traits: &DialectTraits) -> &'static str {
+    match (traits.announces_presence, traits.signals) {
         (true, true) => "yes",
-        (true, false) => "how many",
+        (true, false) => "only the number",
         (false, _) => "no",
     }
 }
 
-/// What each file says of its dialect.
+/// The module comment of each dialect as a section.
 fn pages() -> String {
     let mut text = String::new();
     for dialect in ALL {
@@ -158,7 +158,7 @@ fn pages() -> String {
     text
 }
 
-/// The text that a file opens with, its headings two levels further down.
+/// The module comment of a file, with its headings two levels further down.
 fn page_of(source: &str) -> String {
     let lines = source.lines().map_while(|line| line.strip_prefix("//!"));
     let lines: Vec<_> = lines
