@@ -610,8 +610,14 @@ async fn logs_say_who_came_and_never_what_was_said() {
         }
         running.signal("-TERM");
         let (_, log) = running.end();
-        for said in ["connected", "joined", "refused", "lobby", "no-such-peer"] {
-            assert!(log.contains(said), "{said} is missing in {log}");
+        for expected in [
+            "connected",
+            "joined",
+            "frames rejected",
+            "lobby",
+            "no-such-peer",
+        ] {
+            assert!(log.contains(expected), "{expected} is missing in {log}");
         }
         for secret in ["WHISPERED", "SDPTEXT", "CANDIDATETEXT", "TOPSECRET"] {
             assert!(!log.contains(secret), "{secret} is in {log}");
@@ -672,8 +678,8 @@ async fn refused_frames_are_logged_once_per_second_with_their_number() {
     let lines = log
         .lines()
         .map(|line| serde_json::from_str(line).expect("JSON"));
-    let refused = lines.filter(|line: &serde_json::Value| line["message"] == "refused");
-    let counts: Vec<_> = refused.map(|line| line["count"].as_u64()).collect();
+    let rejected = lines.filter(|line: &serde_json::Value| line["message"] == "frames rejected");
+    let counts: Vec<_> = rejected.map(|line| line["count"].as_u64()).collect();
     let all: Option<u64> = counts.iter().copied().sum();
     assert_eq!(all, Some(FRAMES), "{log}");
     assert!(counts.len() as u64 <= lines_max, "{log}");

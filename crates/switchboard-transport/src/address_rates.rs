@@ -1,4 +1,4 @@
-//! Rate limits of expensive requests, per address.
+//! Rate limits of expensive requests per client address.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -11,15 +11,15 @@ use ipnet::IpNet;
 
 use crate::permits::{is_exempt, network};
 
-/// Addresses that are remembered, some 100 bytes each. When there are more, the address with the least debt is
-/// forgotten.
+/// The number of addresses with a bucket, about 100 bytes each. If there are more, the bucket that is full
+/// soonest is dropped.
 const ADDRESSES_MAX: usize = 65_536;
 
 /// A token bucket for every IPv4 address and IPv6 /64. Loopback addresses and trusted proxies have no
 /// limit, as with [`PermitPool`](crate::PermitPool).
 #[derive(Debug)]
 pub struct AddressRates {
-    /// The time in which one token is refilled; none: no limit.
+    /// The time in which one token is refilled; `None` for no limit.
     per_one: Option<Duration>,
     /// The time in which an empty bucket is refilled.
     burst: Duration,
@@ -28,8 +28,8 @@ pub struct AddressRates {
     buckets: Mutex<AddressBuckets>,
 }
 
-/// The buckets that are not full. A bucket is the time at which it is full again, as in the generic cell
-/// rate algorithm.
+/// The buckets that are not full. Each is stored as the time at which it is full again, as in the generic
+/// cell rate algorithm.
 #[derive(Debug, Default)]
 struct AddressBuckets {
     full_at: HashMap<IpAddr, Instant>,
@@ -37,7 +37,8 @@ struct AddressBuckets {
 }
 
 impl AddressRates {
-    /// So many requests per second and at once (0: no limit), from addresses that are not of `exempt`.
+    /// A limit of `per_second` requests with a burst of `burst` (0: no limit). Addresses in `exempt` have no
+    /// limit.
     #[must_use]
     pub fn new(per_second: u32, burst: u32, exempt: Vec<IpNet>) -> Self {
         let is_limited = per_second != 0 && burst != 0;
@@ -54,7 +55,7 @@ impl AddressRates {
     /// Takes a token for a request from this address.
     ///
     /// # Errors
-    /// If there is none: the time until there is one.
+    /// The time until a token is available, if there is none.
     pub fn try_charge(&self, address: Option<IpAddr>, now: Instant) -> Result<(), Duration> {
         let Some((address, per_one)) = self.limited(address) else {
             return Ok(());
@@ -69,7 +70,7 @@ impl AddressRates {
         Ok(())
     }
 
-    /// Takes more tokens for a request that turned out to cost more. The debt is at most one burst.
+    /// Takes `count` more tokens for a request that was more expensive. The debt is at most one burst.
     pub fn charge_more(&self, address: Option<IpAddr>, count: u32, now: Instant) {
         let Some((address, per_one)) = self.limited(address) else {
             return;
@@ -80,7 +81,7 @@ impl AddressRates {
         buckets.forget(now, self.addresses_max);
     }
 
-    /// Gives back the token of a request that turned out to be cheap.
+    /// Returns the token of a request that was cheap.
     pub fn refund(&self, address: Option<IpAddr>, now: Instant) {
         let Some((address, per_one)) = self.limited(address) else {
             return;
@@ -91,14 +92,14 @@ impl AddressRates {
         buckets.forget(now, self.addresses_max);
     }
 
-    /// The network of this address, and the price of a request; none if there is no limit.
+    /// The network of this address, and the refill time of one token; `None` if there is no limit.
     fn limited(&self, address: Option<IpAddr>) -> Option<(IpAddr, Duration)> {
         let address = address.filter(|address| !is_exempt(address, &self.exempt))?;
         Some((network(address), self.per_one?))
     }
 
     fn lock(&self) -> MutexGuard<'_, AddressBuckets> {
-        // No change under this lock can panic half-way.
+        // No code under this lock panics in the middle of a change.
         self.buckets.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -117,7 +118,7 @@ impl AddressBuckets {
         self.by_time.insert((full_at, address));
     }
 
-    /// Forgets the buckets that are full, and those that are nearly full if there are too many.
+    /// Drops the buckets that are full, and those that are full soonest if there are too many.
     fn forget(&mut self, now: Instant, addresses_max: usize) {
         while let Some(&(full_at, address)) = self.by_time.first()
             && (full_at <= now || self.full_at.len() > addresses_max)
@@ -185,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cheap_request_is_refunded_and_a_dear_one_makes_a_bounded_debt() {
+    fn a_cheap_request_is_refunded_and_an_expensive_one_makes_a_bounded_debt() {
         let start = Instant::now();
         let rates = AddressRates::new(1, 10, Vec::new());
         let address = ip("192.0.2.1");
@@ -206,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_addresses_that_owe_most_are_kept_in_mind() {
+    fn the_buckets_that_are_full_last_are_kept() {
         let start = Instant::now();
         let mut rates = AddressRates::new(1, 10, Vec::new());
         rates.addresses_max = 3;

@@ -1,4 +1,4 @@
-//! A token bucket: how much a client may send, at a steady rate and at once.
+//! A token bucket: a limit on a rate, with a burst.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ const NANOS_PER_SEC: u64 = 1_000_000_000;
 /// time until the balance is zero again.
 #[derive(Debug)]
 pub struct TokenBucket {
-    /// The time at which the bucket is full if nothing more is taken. The generic cell rate algorithm
+    /// The time at which the bucket is full if no more tokens are taken. The generic cell rate algorithm
     /// needs no other state.
     full_at: Instant,
     per_second: u32,
@@ -17,7 +17,7 @@ pub struct TokenBucket {
 }
 
 impl TokenBucket {
-    /// A full bucket, or none where either number is 0.
+    /// A full bucket. `None` if either number is 0, which means no limit.
     #[must_use]
     pub fn new(per_second: u32, burst: u32, now: Instant) -> Option<Self> {
         if per_second == 0 || burst == 0 {
@@ -32,7 +32,7 @@ impl TokenBucket {
         Some(bucket)
     }
 
-    /// Takes `count` tokens, unless there are fewer.
+    /// Takes `count` tokens. Returns false, and takes none, if there are fewer.
     pub fn try_take(&mut self, count: u32, now: Instant) -> bool {
         let full_at = self.full_at.max(now) + self.time_of(u64::from(count));
         if full_at.duration_since(now) > self.burst {
@@ -42,8 +42,8 @@ impl TokenBucket {
         true
     }
 
-    /// Takes `count` tokens even where there are fewer. Returns the time at which the debt is paid; none
-    /// if there is no debt.
+    /// Takes `count` tokens even if there are fewer. Returns the time at which the debt is paid; `None` if
+    /// there is no debt.
     pub(crate) fn charge(&mut self, count: u64, now: Instant) -> Option<Instant> {
         self.full_at = self.full_at.max(now) + self.time_of(count);
         self.debt(now)
@@ -54,23 +54,23 @@ impl TokenBucket {
         self.full_at
     }
 
-    /// Continues a bucket that is full again at that time.
+    /// Continues another bucket, which is full again at `full_at`.
     pub(crate) fn continue_from(&mut self, full_at: Instant) {
         self.full_at = full_at;
     }
 
-    /// Pays off a debt: the bucket is empty then.
+    /// Cancels a debt. A bucket that had one is empty then.
     pub(crate) fn forgive_debt(&mut self, now: Instant) {
         self.full_at = self.full_at.min(now + self.burst);
     }
 
-    /// When a debt is paid; none if there is none.
+    /// The time at which the debt is paid; `None` if there is no debt.
     pub(crate) fn debt(&self, now: Instant) -> Option<Instant> {
         let in_debt = self.full_at.saturating_duration_since(now) > self.burst;
         in_debt.then(|| self.full_at - self.burst)
     }
 
-    /// Raises the burst by `count` tokens, which are there at once.
+    /// Raises the burst by `count` tokens, which are available at once.
     pub(crate) fn grow(&mut self, count: u32) {
         self.burst += self.time_of(u64::from(count));
     }

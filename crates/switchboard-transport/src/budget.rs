@@ -1,7 +1,7 @@
-//! A connection's budgets: the frames it sends, and the work that they cause.
+//! The budgets of a connection: limits on its frames, and on the deliveries that they cause.
 //!
-//! A budget may be overdrawn by one frame. While it is in debt, the carrier reads no more from the
-//! connection, so that a client over its rate is slowed down and not disconnected.
+//! One frame may overdraw a budget. While a budget is in debt, the connection is not read, so a client over
+//! its rate is slowed down and not disconnected.
 
 use std::{
     collections::HashSet,
@@ -12,17 +12,17 @@ use switchboard_core::{Event, HubRequest, Limits, PeerId, Target};
 
 use crate::{bucket::TokenBucket, outbox::PendingCharges};
 
-/// Distinct peers that raise the burst of frames. More do not raise it further.
+/// The number of distinct peers up to which each new peer raises the burst of frames.
 const PEERS_MAX: usize = 4096;
 
-/// After this time without debt, the time in debt is counted from zero.
+/// After this time without debt, the time in debt is counted from zero again.
 const BREAK: Duration = Duration::from_secs(1);
 
-/// A connection whose budgets are full again within this time is not remembered when it ends.
+/// The spent budgets of an ended connection are not kept if they are full again within this time.
 const FORGOTTEN: Duration = Duration::from_millis(100);
 
-/// The times at which the budgets of an ended connection are full again. The next connection
-/// of the same address continues from there, so that a client gains nothing by connecting again.
+/// The times at which the budgets of an ended connection are full again. The next connection of the same
+/// address continues them, so a client gains nothing by reconnecting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SpentBudgets {
     frames: Option<Instant>,
@@ -31,7 +31,7 @@ pub(crate) struct SpentBudgets {
 }
 
 impl SpentBudgets {
-    /// A connection that has spent frames alone.
+    /// The budgets of a connection that has spent only frames.
     #[cfg(test)]
     pub(crate) fn of_frames(full_at: Instant) -> Self {
         Self {
@@ -41,21 +41,21 @@ impl SpentBudgets {
         }
     }
 
-    /// When all budgets are full again.
+    /// The time at which all budgets are full again.
     pub(crate) fn until(&self) -> Option<Instant> {
         self.frames.max(self.deliveries).max(self.bytes)
     }
 }
 
-/// A time without a break in which the connection was in debt.
+/// A period in which the connection was in debt, without a break longer than [`BREAK`].
 #[derive(Clone, Copy, Debug)]
 struct Debt {
     since: Instant,
-    /// When the last debt is or was paid.
+    /// The time at which the last debt is or was paid.
     until: Instant,
 }
 
-/// The budgets of one connection. A budget whose limit is 0 is none.
+/// The budgets of one connection. A budget whose limit is 0 is `None`.
 #[derive(Debug)]
 pub(crate) struct Budgets {
     frames: Option<TokenBucket>,
@@ -63,13 +63,13 @@ pub(crate) struct Budgets {
     bytes: Option<TokenBucket>,
     slow_receivers: Option<TokenBucket>,
     frames_per_peer: u32,
-    /// Frames of burst that new peers must bring before the burst grows.
+    /// The part of the initial burst that new peers use up before the burst grows.
     unused_burst: u32,
-    /// The distinct peers that the connection was told of or has reached.
+    /// The distinct peers that were announced to the connection or that it has reached.
     peers: HashSet<PeerId>,
     flood: Option<Duration>,
     debt: Option<Debt>,
-    /// Until when the connection is held back for slow receivers. This time does not count towards `flood_secs`.
+    /// The end of the pause for slow receivers. This pause does not count towards `flood_secs`.
     slowed_until: Option<Instant>,
 }
 
@@ -97,8 +97,8 @@ impl Budgets {
         }
     }
 
-    /// Continues the budgets of an ended connection. The new connection begins without a debt of frames: the
-    /// peers that had raised the burst of the ended one are not known to it yet.
+    /// Continues the budgets of an ended connection. A debt of frames is cancelled, because the burst of the
+    /// new connection is smaller until it gets to know the same peers.
     pub(crate) fn continue_from(&mut self, spent: &SpentBudgets, now: Instant) {
         let buckets = [
             (&mut self.frames, spent.frames),
@@ -117,7 +117,7 @@ impl Budgets {
         self.enter_debt(debt(&self.deliveries).max(debt(&self.bytes)), now);
     }
 
-    /// The spent budgets of the connection. None if they are full again within [`FORGOTTEN`].
+    /// The spent budgets of the connection. `None` if they are full again within [`FORGOTTEN`].
     pub(crate) fn spent(&self, now: Instant) -> Option<SpentBudgets> {
         let full_at = |bucket: &Option<TokenBucket>| bucket.as_ref().map(TokenBucket::full_at);
         let spent = SpentBudgets {
@@ -131,32 +131,36 @@ impl Budgets {
             .then_some(spent)
     }
 
-    /// Charges one frame.
+    /// Charges one frame from the client.
     pub(crate) fn charge_frame(&mut self, now: Instant) {
         let paid = charge(&mut self.frames, 1, now);
         self.enter_debt(paid, now);
     }
 
-    /// Charges requests for their least cost: one delivery each, and the bytes of a frame that
-    /// one receiver is sent. The hub adds further charges. A sign of life costs nothing.
-    pub(crate) fn charge_requests(&mut self, asks: &[HubRequest], now: Instant) {
-        let requests = asks
+    /// Charges requests with their minimum cost: one delivery each, and the bytes of a frame for a single
+    /// receiver. The hub adds further charges. [`HubRequest::Alive`] is free.
+    pub(crate) fn charge_requests(&mut self, requests: &[HubRequest], now: Instant) {
+        let charged = requests
             .iter()
-            .filter(|ask| !matches!(ask, HubRequest::Alive(_)));
-        let requests = requests.count() as u64;
-        if requests == 0 {
+            .filter(|request| !matches!(request, HubRequest::Alive(_)));
+        let count = charged.count() as u64;
+        if count == 0 {
             return;
         }
-        let deliveries = charge(&mut self.deliveries, requests, now);
-        let bytes = charge(&mut self.bytes, asks.iter().map(direct_bytes).sum(), now);
+        let deliveries = charge(&mut self.deliveries, count, now);
+        let bytes = charge(
+            &mut self.bytes,
+            requests.iter().map(direct_bytes).sum(),
+            now,
+        );
         self.enter_debt(deliveries.max(bytes), now);
     }
 
-    /// Adds the charges of the hub. Returns how many peers the connection has reached for the first
+    /// Adds the charges of the hub. Returns the number of peers that the connection has reached for the first
     /// time.
     pub(crate) fn charge(&mut self, charges: &PendingCharges, now: Instant) -> usize {
         let before = self.peers.len();
-        charges.reached.iter().for_each(|peer| self.meet(*peer));
+        charges.reached.iter().for_each(|peer| self.add_peer(*peer));
         let reached = self.peers.len() - before;
         let paid = [
             charge(&mut self.deliveries, charges.deliveries, now),
@@ -168,18 +172,20 @@ impl Budgets {
         reached
     }
 
-    /// Counts the peers that an event tells of.
+    /// Counts the peers that an event announces.
     pub(crate) fn observe(&mut self, event: &Event) {
         match event {
             Event::Joined { others, .. } => {
-                others.iter().for_each(|(other, _)| self.meet(other.peer));
+                others
+                    .iter()
+                    .for_each(|(other, _)| self.add_peer(other.peer));
             }
             Event::Rejoined { others, .. } | Event::Members { others, .. } => {
-                others.iter().for_each(|other| self.meet(other.peer));
+                others.iter().for_each(|other| self.add_peer(other.peer));
             }
-            Event::Introduced { peer, .. } => self.meet(peer.peer),
+            Event::Introduced { peer, .. } => self.add_peer(peer.peer),
             Event::Received { from, direct, .. } if *direct && !from.dialect.announces_presence => {
-                self.meet(from.peer);
+                self.add_peer(from.peer);
             }
             Event::Received { .. }
             | Event::Claimed(_)
@@ -190,19 +196,19 @@ impl Budgets {
         }
     }
 
-    /// Until when the connection is in debt, as of the last charge.
+    /// The time until which the connection is in debt, as of the last charge.
     pub(crate) fn in_debt_until(&self) -> Option<Instant> {
         self.debt.map(|debt| debt.until).max(self.slowed_until)
     }
 
-    /// When the connection has been in debt for too long; none if its debt is paid before.
+    /// The time at which the connection has been in debt for `flood_secs`; `None` if its debt is paid before.
     pub(crate) fn flood_deadline(&self) -> Option<Instant> {
         let debt = self.debt?;
         let deadline = debt.since + self.flood?;
         (deadline <= debt.until).then_some(deadline)
     }
 
-    fn meet(&mut self, peer: PeerId) {
+    fn add_peer(&mut self, peer: PeerId) {
         if self.peers.len() == PEERS_MAX || !self.peers.insert(peer) {
             return;
         }
@@ -229,9 +235,9 @@ fn charge(bucket: &mut Option<TokenBucket>, count: u64, now: Instant) -> Option<
     bucket.as_mut().filter(|_| count > 0)?.charge(count, now)
 }
 
-/// The bytes of a frame that goes to one receiver. Those of a broadcast are charged by the hub.
-fn direct_bytes(ask: &HubRequest) -> u64 {
-    match ask {
+/// The bytes of a frame for a single receiver. The hub charges the bytes of a broadcast.
+fn direct_bytes(request: &HubRequest) -> u64 {
+    match request {
         HubRequest::Send(_, Target::Everyone, _)
         | HubRequest::Claim(..)
         | HubRequest::Release(..)
@@ -242,8 +248,8 @@ fn direct_bytes(ask: &HubRequest) -> u64 {
         HubRequest::Send(
             _,
             Target::Peer(_) | Target::Address(_) | Target::AddressOrWait(_),
-            relay,
-        ) => relay.frame.len() as u64,
+            message,
+        ) => message.frame.len() as u64,
     }
 }
 
@@ -258,7 +264,7 @@ mod tests {
         PeerId::from_random(bytes)
     }
 
-    /// Frames until the budgets are in debt.
+    /// The number of frames until the budgets are in debt.
     fn burst(budgets: &mut Budgets, now: Instant) -> usize {
         (0..)
             .take_while(|_| {
@@ -274,14 +280,14 @@ mod tests {
         for (peers, expected) in [(0, 400), (12, 400), (13, 416), (45, 1440), (1000, 32_000)] {
             let mut budgets = Budgets::new(&Limits::default(), now);
             for _ in 0..2 {
-                (0..peers).for_each(|number| budgets.meet(peer(number)));
+                (0..peers).for_each(|number| budgets.add_peer(peer(number)));
             }
             assert_eq!(burst(&mut budgets, now), expected, "{peers} peers");
         }
     }
 
     #[test]
-    fn a_break_of_a_second_ends_a_flood() {
+    fn a_second_without_debt_restarts_the_flood_deadline() {
         let start = Instant::now();
         let at = |secs| start + Duration::from_secs(secs);
         let mut budgets = Budgets::new(&Limits::default(), start);
@@ -301,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sender_that_waits_for_slow_receivers_is_no_flood() {
+    fn a_pause_for_slow_receivers_does_not_count_as_a_flood() {
         let start = Instant::now();
         let mut budgets = Budgets::new(&Limits::default(), start);
         let charges = PendingCharges {
@@ -450,7 +456,7 @@ mod tests {
         let now = Instant::now();
         let limits = Limits::default();
         let mut ended = Budgets::new(&limits, now);
-        (0..1000).for_each(|number| ended.meet(peer(number)));
+        (0..1000).for_each(|number| ended.add_peer(peer(number)));
         (0..10_000).for_each(|_| ended.charge_frame(now));
         let spent = ended.spent(now).expect("10,000 frames");
         let mut next = Budgets::new(&limits, now);
@@ -459,7 +465,7 @@ mod tests {
         next.charge_frame(now);
         let until = next.in_debt_until().expect("no frames are left over");
         assert_eq!(until - now, Duration::from_millis(10));
-        (0..1000).for_each(|number| next.meet(peer(number)));
+        (0..1000).for_each(|number| next.add_peer(peer(number)));
         assert!(burst(&mut next, until) >= 10_000);
     }
 }

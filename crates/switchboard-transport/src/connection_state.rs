@@ -1,7 +1,7 @@
-//! One connection, whatever carries it: its conversation, its heartbeat, its share of frames.
+//! The protocol state of one connection, free of I/O: its session, its heartbeat, and its budgets.
 //!
-//! A machine like the hub: inputs with the time go in, [`ConnectionActions`] come out, `poll_timeout` says
-//! when it wants to be called.
+//! A state machine like the hub: methods take inputs with the time and return [`ConnectionActions`];
+//! `poll_timeout` returns the time of the next `handle_timeout`.
 
 use std::time::{Duration, Instant};
 
@@ -15,15 +15,15 @@ use crate::{
     outbox::PendingCharges,
 };
 
-/// The least time for the first frame of a client after nothing was read from it.
+/// The minimum time for the first frame of a client after reading was paused.
 const AFTER_PAUSE: Duration = Duration::from_secs(5);
 
-/// How a dead client is noticed.
+/// The intervals by which a dead client is detected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Heartbeat {
-    /// A ping is sent this often.
+    /// The interval between two pings.
     pub ping: Duration,
-    /// A client that has shown no sign of life for so long is gone.
+    /// The time without any frame from the client after which it counts as gone.
     pub gone: Duration,
 }
 
@@ -36,7 +36,7 @@ impl Default for Heartbeat {
     }
 }
 
-/// What the carrier has to do: the turn, and then a ping if one is wanted.
+/// The actions for the connection task: those of the session, and then an optional ping.
 #[derive(Debug, Default)]
 pub(crate) struct ConnectionActions {
     pub(crate) actions: Actions,
@@ -44,10 +44,10 @@ pub(crate) struct ConnectionActions {
 }
 
 impl From<Actions> for ConnectionActions {
-    fn from(turn: Actions) -> Self {
+    fn from(actions: Actions) -> Self {
         Self {
-            ping: turn.probe.is_some(),
-            actions: turn,
+            ping: actions.probe.is_some(),
+            actions,
         }
     }
 }
@@ -56,35 +56,36 @@ impl From<Actions> for ConnectionActions {
 pub(crate) struct ConnectionState {
     session: ClientSession,
     budgets: Budgets,
-    /// Until when nothing is read from the client: until its debt is paid.
+    /// The time at which the debt of the client is paid. Its frames are not read before.
     paused_until: Option<Instant>,
     heartbeat: Heartbeat,
     last_sign: Instant,
     next_ping: Instant,
-    /// Pings whose pongs have not come. These pongs are not charged: the server has asked for them.
+    /// The number of pings without a pong. Their pongs are not charged, because the server has requested them.
     pings_unanswered: u32,
     first_frame: Option<Instant>,
     tick: Option<(Duration, Instant)>,
-    /// Names of ours that somebody claims; the next sign of life answers for them.
+    /// Names and addresses of this client that other clients claim. The next sign of life answers these
+    /// challenges.
     probes: Vec<ResourceKey>,
 }
 
 impl ConnectionState {
-    /// A new connection and its first actions. `opened` is what [`ClientSession::open`] gave.
+    /// A new connection and its first actions. `opened` is the result of [`ClientSession::open`].
     pub(crate) fn new(
         opened: (ClientSession, Actions),
         limits: &Limits,
         heartbeat: Heartbeat,
         now: Instant,
     ) -> (Self, ConnectionActions) {
-        let (conversation, turn) = opened;
-        let wait = match turn.first_frame {
+        let (session, actions) = opened;
+        let wait = match actions.first_frame {
             FirstFrameTimeout::Default => Some(Duration::from_secs(limits.first_frame_secs)),
             FirstFrameTimeout::Within(wait) => Some(wait),
             FirstFrameTimeout::Never => None,
         };
-        let mut line = Self {
-            session: conversation,
+        let mut state = Self {
+            session,
             budgets: Budgets::new(limits, now),
             paused_until: None,
             heartbeat,
@@ -95,8 +96,8 @@ impl ConnectionState {
             tick: None,
             probes: Vec::new(),
         };
-        let steps = line.actions(turn, now);
-        (line, steps)
+        let output = state.actions(actions, now);
+        (state, output)
     }
 
     /// Continues the budgets of a connection that has ended.
@@ -114,7 +115,7 @@ impl ConnectionState {
         self.session.peer()
     }
 
-    /// A frame of the client's has come.
+    /// Handles a text or binary frame from the client.
     pub(crate) fn on_frame(
         &mut self,
         frame: ClientFrame<'_>,
@@ -123,33 +124,33 @@ impl ConnectionState {
     ) -> ConnectionActions {
         self.budgets.charge_frame(now);
         self.first_frame = None;
-        let mut turn = self.session.on_frame(frame, unix_secs);
-        turn.requests.splice(0..0, self.note_sign_of_life(now));
-        self.actions(turn, now)
+        let mut actions = self.session.on_frame(frame, unix_secs);
+        actions.requests.splice(0..0, self.note_sign_of_life(now));
+        self.actions(actions, now)
     }
 
-    /// The hub has charged this for the client's frames. Returns how many peers it has reached for the first
-    /// time.
+    /// Adds the charges of the hub for frames of the client. Returns the number of peers that the client has
+    /// reached for the first time.
     pub(crate) fn on_charges(&mut self, charges: &PendingCharges, now: Instant) -> usize {
         let peers = self.budgets.charge(charges, now);
         self.pause(now);
         peers
     }
 
-    /// Whether a budget is in debt, so that nothing is to be read from the client.
+    /// Whether a budget is in debt, so that the client must not be read.
     pub(crate) fn is_paused(&self) -> bool {
         self.paused_until.is_some()
     }
 
-    /// A ping or a fragment of the client's has come.
+    /// Handles a ping or a fragment from the client.
     pub(crate) fn on_control(&mut self, now: Instant) -> ConnectionActions {
         self.budgets.charge_frame(now);
         self.pause(now);
         self.on_sign_of_life(now)
     }
 
-    /// A pong of the client's has come. The claims of other clients to its name cause pings, so a pong is
-    /// charged only if it answers none.
+    /// Handles a pong from the client. Other clients that claim its name cause pings, so a pong is charged
+    /// only if it answers no ping.
     pub(crate) fn on_pong(&mut self, now: Instant) -> ConnectionActions {
         match self.pings_unanswered.checked_sub(1) {
             Some(left) => {
@@ -160,7 +161,7 @@ impl ConnectionState {
         }
     }
 
-    /// The client, which was slow, has taken some of what was sent.
+    /// Notes that a slow client has read some of its pending frames, which is a sign of life.
     pub(crate) fn on_written(&mut self, now: Instant) -> ConnectionActions {
         self.on_sign_of_life(now)
     }
@@ -173,7 +174,7 @@ impl ConnectionState {
         .into()
     }
 
-    /// The hub tells something.
+    /// Handles an event from a hub.
     pub(crate) fn on_event(
         &mut self,
         event: &Event,
@@ -181,33 +182,33 @@ impl ConnectionState {
         unix_secs: u64,
     ) -> ConnectionActions {
         self.budgets.observe(event);
-        let turn = self.session.on_event(event, unix_secs);
-        self.actions(turn, now)
+        let actions = self.session.on_event(event, unix_secs);
+        self.actions(actions, now)
     }
 
-    /// The request of an earlier turn is answered.
+    /// Handles the response to the webhook request of earlier actions.
     pub(crate) fn on_webhook_response(
         &mut self,
         reply: Option<&str>,
         now: Instant,
         unix_secs: u64,
     ) -> ConnectionActions {
-        let turn = self.session.on_webhook_response(reply, unix_secs);
-        self.actions(turn, now)
+        let actions = self.session.on_webhook_response(reply, unix_secs);
+        self.actions(actions, now)
     }
 
-    /// The carrier has noticed that the client breaks a rule.
+    /// Reports a violation by the client and closes the connection.
     pub(crate) fn on_violation(
         &mut self,
         reason: ErrorCode,
         close: CloseReason,
         now: Instant,
     ) -> ConnectionActions {
-        let turn = self.session.on_violation(reason, close);
-        self.actions(turn, now)
+        let actions = self.session.on_violation(reason, close);
+        self.actions(actions, now)
     }
 
-    /// When [`ConnectionState::handle_timeout`] is to be called.
+    /// The time of the next call of [`ConnectionState::handle_timeout`].
     pub(crate) fn poll_timeout(&self) -> Instant {
         let others = [
             Some(self.silence_deadline()),
@@ -221,7 +222,7 @@ impl ConnectionState {
             .fold(self.next_ping, Instant::min)
     }
 
-    /// When the client counts as gone, or, while it is not read from, as flooding the server.
+    /// The time at which the client counts as gone or, while reading is paused, as flooding the server.
     fn silence_deadline(&self) -> Instant {
         let gone = self.last_sign + self.heartbeat.gone;
         match self.paused_until {
@@ -230,14 +231,14 @@ impl ConnectionState {
         }
     }
 
-    /// Does what is due at `now`.
+    /// Handles the timeouts that are due at `now`.
     pub(crate) fn handle_timeout(&mut self, now: Instant) -> ConnectionActions {
         if self.is_paused() && self.budgets.flood_deadline().is_some_and(|at| now >= at) {
             return self.flooded(now);
         }
         if self.paused_until.is_some_and(|until| now >= until) {
             self.paused_until = None;
-            // The client could not show that it lives while it was not read from.
+            // Signs of life of the client could not be read during the pause.
             self.last_sign = now;
             if let Some(deadline) = &mut self.first_frame {
                 *deadline = (*deadline).max(now + AFTER_PAUSE);
@@ -254,30 +255,30 @@ impl ConnectionState {
             return self.on_violation(ErrorCode::FirstFrameTimeout, CloseReason::SILENT, now);
         }
         let ticked = self.tick.filter(|(_, at)| now >= *at);
-        let turn = match ticked {
+        let actions = match ticked {
             Some((every, _)) => {
                 self.tick = Some((every, now + every));
                 self.session.on_tick()
             }
             None => Actions::default(),
         };
-        let mut steps = self.actions(turn, now);
+        let mut output = self.actions(actions, now);
         if now >= self.next_ping {
             self.next_ping = now + self.heartbeat.ping;
-            if !steps.ping {
-                steps.ping = true;
+            if !output.ping {
+                output.ping = true;
                 self.pings_unanswered = self.pings_unanswered.saturating_add(1);
             }
         }
-        steps
+        output
     }
 
-    /// What to ask the hubs when the connection is gone.
-    pub(crate) fn disconnect(&mut self, parting: DisconnectReason) -> Vec<HubRequest> {
-        self.session.disconnect(parting)
+    /// The requests to the hubs after the connection has ended.
+    pub(crate) fn disconnect(&mut self, reason: DisconnectReason) -> Vec<HubRequest> {
+        self.session.disconnect(reason)
     }
 
-    /// The last request, when the connection is gone.
+    /// The last webhook request, after the connection has ended.
     pub(crate) fn on_end(&mut self) -> Option<WebhookRequest> {
         self.session.on_end()
     }
@@ -286,7 +287,7 @@ impl ConnectionState {
         self.on_violation(ErrorCode::TooManyFrames, CloseReason::FLOOD, now)
     }
 
-    /// Stops reading while a budget is in debt.
+    /// Pauses reading while a budget is in debt.
     fn pause(&mut self, now: Instant) {
         let until = self.budgets.in_debt_until();
         self.paused_until = until.filter(|until| *until > now).or(self.paused_until);
@@ -300,24 +301,23 @@ impl ConnectionState {
             .collect()
     }
 
-    fn actions(&mut self, mut turn: Actions, now: Instant) -> ConnectionActions {
-        self.budgets.charge_requests(&turn.requests, now);
+    fn actions(&mut self, mut actions: Actions, now: Instant) -> ConnectionActions {
+        self.budgets.charge_requests(&actions.requests, now);
         self.pause(now);
-        if let Some(every) = turn.tick.take() {
+        if let Some(every) = actions.tick.take() {
             self.tick = Some((every, now + every));
         }
-        let probe = turn.probe.take();
+        let probe = actions.probe.take();
         let ping = probe.is_some();
         match probe {
-            // The answer would not be read while the client is in debt; its recent frames show that it lives.
-            Some(place) if self.is_paused() => turn.requests.push(HubRequest::Alive(place)),
+            // The pong would not be read while the client is in debt. Its recent frames are a sign of life.
+            Some(resource) if self.is_paused() => {
+                actions.requests.push(HubRequest::Alive(resource))
+            }
             probe => self.probes.extend(probe),
         }
         self.pings_unanswered = self.pings_unanswered.saturating_add(ping.into());
-        ConnectionActions {
-            actions: turn,
-            ping,
-        }
+        ConnectionActions { actions, ping }
     }
 }
 
@@ -331,11 +331,11 @@ mod tests {
 
     use super::*;
 
-    fn line(dialect: &str, now: Instant) -> (ConnectionState, ConnectionActions) {
-        limited_line(dialect, &Limits::default(), now)
+    fn connection(dialect: &str, now: Instant) -> (ConnectionState, ConnectionActions) {
+        limited_connection(dialect, &Limits::default(), now)
     }
 
-    fn limited_line(
+    fn limited_connection(
         dialect: &str,
         limits: &Limits,
         now: Instant,
@@ -355,22 +355,22 @@ mod tests {
         ConnectionState::new(opened, limits, Heartbeat::default(), now)
     }
 
-    fn frame(line: &mut ConnectionState, text: &'static str, now: Instant) -> ConnectionActions {
-        line.on_frame(ClientFrame::Text(&ByteString::from_static(text)), now, 0)
+    fn frame(state: &mut ConnectionState, text: &'static str, now: Instant) -> ConnectionActions {
+        state.on_frame(ClientFrame::Text(&ByteString::from_static(text)), now, 0)
     }
 
     #[test]
-    fn pings_every_25_seconds_and_gives_up_after_60() {
+    fn pings_are_sent_every_25_seconds_and_the_client_is_gone_after_60() {
         let start = Instant::now();
-        let (mut line, _) = line("mesh", start);
+        let (mut state, _) = connection("mesh", start);
         let mut pings = Vec::new();
         let gone = loop {
-            let now = line.poll_timeout();
-            let steps = line.handle_timeout(now);
-            if let Some(close) = steps.actions.close {
+            let now = state.poll_timeout();
+            let output = state.handle_timeout(now);
+            if let Some(close) = output.actions.close {
                 break (now - start, close);
             }
-            assert!(steps.ping);
+            assert!(output.ping);
             pings.push((now - start).as_secs());
         };
         assert_eq!(pings, [25, 50]);
@@ -380,17 +380,19 @@ mod tests {
     #[test]
     fn any_frame_is_a_sign_of_life() {
         let start = Instant::now();
-        let (mut line, _) = line("mesh", start);
+        let (mut state, _) = connection("mesh", start);
         let later = start + Duration::from_secs(50);
-        drop(line.on_control(later));
+        drop(state.on_control(later));
         assert!(
-            line.handle_timeout(start + Duration::from_secs(60))
+            state
+                .handle_timeout(start + Duration::from_secs(60))
                 .actions
                 .close
                 .is_none()
         );
         assert_eq!(
-            line.handle_timeout(start + Duration::from_secs(110))
+            state
+                .handle_timeout(start + Duration::from_secs(110))
                 .actions
                 .close,
             Some(CloseReason::GONE)
@@ -398,38 +400,40 @@ mod tests {
     }
 
     #[test]
-    fn the_first_frame_is_waited_for_as_the_dialect_says() {
+    fn the_timeout_of_the_first_frame_depends_on_the_dialect() {
         let start = Instant::now();
         for (dialect, secs) in [("p2p", 5), ("lightstream", 30), ("singo", 30)] {
-            let (mut line, _) = line(dialect, start);
+            let (mut state, _) = connection(dialect, start);
             assert!(
-                line.handle_timeout(start + Duration::from_secs(secs - 1))
+                state
+                    .handle_timeout(start + Duration::from_secs(secs - 1))
                     .actions
                     .close
                     .is_none()
             );
-            let steps = line.handle_timeout(start + Duration::from_secs(secs));
+            let output = state.handle_timeout(start + Duration::from_secs(secs));
             assert!(
-                steps.actions.close.is_some_and(|close| close.code == 1008),
+                output.actions.close.is_some_and(|close| close.code == 1008),
                 "{dialect}"
             );
-            assert_eq!(steps.actions.frames.len(), 1, "{dialect} says why");
+            assert_eq!(output.actions.frames.len(), 1, "{dialect} sends an error");
         }
-        let (mut line, _) = line("lightstream", start);
-        drop(frame(&mut line, "{}", start));
+        let (mut state, _) = connection("lightstream", start);
+        drop(frame(&mut state, "{}", start));
         assert!(
-            line.handle_timeout(start + Duration::from_secs(31))
+            state
+                .handle_timeout(start + Duration::from_secs(31))
                 .actions
                 .close
                 .is_none()
         );
     }
 
-    /// Sends frames until the line is paused, and gives how many that took.
-    fn frames_until_pause(line: &mut ConnectionState, text: &'static str, now: Instant) -> usize {
+    /// Sends frames until the connection is paused, and returns their number.
+    fn frames_until_pause(state: &mut ConnectionState, text: &'static str, now: Instant) -> usize {
         let mut count = 0;
-        while !line.is_paused() {
-            assert!(frame(line, text, now).actions.close.is_none());
+        while !state.is_paused() {
+            assert!(frame(state, text, now).actions.close.is_none());
             count += 1;
         }
         count
@@ -438,31 +442,31 @@ mod tests {
     #[test]
     fn a_client_over_its_rate_is_read_at_its_rate() {
         let start = Instant::now();
-        let (mut line, _) = line("singo", start);
-        assert_eq!(frames_until_pause(&mut line, "{}", start), 401);
+        let (mut state, _) = connection("singo", start);
+        assert_eq!(frames_until_pause(&mut state, "{}", start), 401);
         for count in 1..100 {
-            let paid = line.poll_timeout();
+            let paid = state.poll_timeout();
             assert_eq!(paid - start, Duration::from_millis(10) * count);
-            assert!(line.handle_timeout(paid).actions.close.is_none());
-            assert_eq!(frames_until_pause(&mut line, "{}", paid), 1);
+            assert!(state.handle_timeout(paid).actions.close.is_none());
+            assert_eq!(frames_until_pause(&mut state, "{}", paid), 1);
         }
     }
 
     #[test]
     fn a_client_that_stays_over_its_rate_is_closed_after_60_seconds() {
         let start = Instant::now();
-        let (mut line, _) = line("singo", start);
+        let (mut state, _) = connection("singo", start);
         let mut now = start;
-        let steps = loop {
-            frames_until_pause(&mut line, "{}", now);
-            now = line.poll_timeout();
-            let steps = line.handle_timeout(now);
-            if steps.actions.close.is_some() {
-                break steps;
+        let output = loop {
+            frames_until_pause(&mut state, "{}", now);
+            now = state.poll_timeout();
+            let output = state.handle_timeout(now);
+            if output.actions.close.is_some() {
+                break output;
             }
         };
-        assert_eq!(steps.actions.close, Some(CloseReason::FLOOD));
-        assert!(steps.actions.frames[0].contains("too-many-frames"));
+        assert_eq!(output.actions.close, Some(CloseReason::FLOOD));
+        assert!(output.actions.frames[0].contains("too-many-frames"));
         assert_eq!((now - start).as_secs(), 60);
     }
 
@@ -473,30 +477,33 @@ mod tests {
             flood_secs: 0,
             ..Limits::default()
         };
-        let (mut line, _) = limited_line("singo", &limits, start);
-        frames_until_pause(&mut line, "{}", start);
+        let (mut state, _) = limited_connection("singo", &limits, start);
+        frames_until_pause(&mut state, "{}", start);
         let charges = PendingCharges {
             deliveries: 20_000 + 4000 * 100,
             ..PendingCharges::default()
         };
-        line.on_charges(&charges, start);
+        state.on_charges(&charges, start);
         let probe = Event::Probe(ResourceKey::Name(switchboard_core::NameId::in_space(
             SpaceName::default(),
             switchboard_core::DisplayName::parse("ada", 0).expect("a name"),
         )));
-        let steps = line.on_event(&probe, start, 0);
-        assert!(matches!(steps.actions.requests[..], [HubRequest::Alive(_)]));
+        let output = state.on_event(&probe, start, 0);
+        assert!(matches!(
+            output.actions.requests[..],
+            [HubRequest::Alive(_)]
+        ));
         let mut pings = 0;
-        while line.is_paused() {
-            let now = line.poll_timeout();
-            let steps = line.handle_timeout(now);
-            assert!(steps.actions.close.is_none(), "after {:?}", now - start);
-            pings += usize::from(steps.ping);
+        while state.is_paused() {
+            let now = state.poll_timeout();
+            let output = state.handle_timeout(now);
+            assert!(output.actions.close.is_none(), "after {:?}", now - start);
+            pings += usize::from(output.ping);
         }
         assert!(pings >= 3, "{pings} pings in 100 seconds");
         let gone = loop {
-            let now = line.poll_timeout();
-            if line.handle_timeout(now).actions.close == Some(CloseReason::GONE) {
+            let now = state.poll_timeout();
+            if state.handle_timeout(now).actions.close == Some(CloseReason::GONE) {
                 break now - start;
             }
         };
@@ -506,20 +513,20 @@ mod tests {
     #[test]
     fn claims_of_others_to_a_name_do_not_put_its_holder_in_debt() {
         let start = Instant::now();
-        let (mut line, _) = line("mesh", start);
+        let (mut state, _) = connection("mesh", start);
         let probe = Event::Probe(ResourceKey::Name(switchboard_core::NameId::in_space(
             SpaceName::default(),
             switchboard_core::DisplayName::parse("ada", 0).expect("a name"),
         )));
         for _ in 0..1000 {
-            assert!(line.on_event(&probe, start, 0).ping);
-            drop(line.on_pong(start));
+            assert!(state.on_event(&probe, start, 0).ping);
+            drop(state.on_pong(start));
         }
-        assert!(!line.is_paused(), "the server has asked for these pongs");
+        assert!(!state.is_paused(), "the server has asked for these pongs");
         for _ in 0..401 {
-            drop(line.on_pong(start));
+            drop(state.on_pong(start));
         }
-        assert!(line.is_paused(), "nothing has asked for these");
+        assert!(state.is_paused(), "nothing has asked for these");
     }
 
     #[test]
@@ -529,39 +536,43 @@ mod tests {
             deliveries_burst: 100,
             ..Limits::default()
         };
-        let (mut line, _) = limited_line("y-webrtc", &limits, start);
+        let (mut state, _) = limited_connection("y-webrtc", &limits, start);
         let topics: Vec<_> = (0..200).map(|topic| format!("\"t{topic}\"")).collect();
         let topics = topics.join(",");
         let subscribe = ByteString::from(format!(r#"{{"type":"subscribe","topics":[{topics}]}}"#));
-        let mut asks = line
+        let mut requests = state
             .on_frame(ClientFrame::Text(&subscribe), start, 0)
             .actions
             .requests;
-        assert!(!line.is_paused(), "the first {} are allowed", asks.len());
+        assert!(
+            !state.is_paused(),
+            "the first {} are allowed",
+            requests.len()
+        );
         let mut joins = 0;
-        while let Some(ask) = asks.pop() {
-            let HubRequest::Join(room, ..) = ask else {
+        while let Some(request) = requests.pop() {
+            let HubRequest::Join(room, ..) = request else {
                 continue;
             };
             joins += 1;
             let others = Vec::new();
             let joined = Event::Joined { room, others };
-            asks.extend(line.on_event(&joined, start, 0).actions.requests);
+            requests.extend(state.on_event(&joined, start, 0).actions.requests);
         }
         assert_eq!(joins, 200);
-        assert!(line.is_paused());
+        assert!(state.is_paused());
     }
 
     #[test]
     fn a_frame_with_many_topics_is_one_frame() {
         let start = Instant::now();
-        let (mut line, _) = line("y-webrtc", start);
+        let (mut state, _) = connection("y-webrtc", start);
         let topics = r#"["a","b","c","d","e","f","g","h","i","j"]"#;
         let frames = ["subscribe", "unsubscribe"]
             .map(|kind| ByteString::from(format!(r#"{{"type":"{kind}","topics":{topics}}}"#)));
         let mut taken = 0;
-        while !line.is_paused() {
-            drop(line.on_frame(ClientFrame::Text(&frames[taken % 2]), start, 0));
+        while !state.is_paused() {
+            drop(state.on_frame(ClientFrame::Text(&frames[taken % 2]), start, 0));
             taken += 1;
         }
         assert_eq!(taken, 401);
@@ -571,26 +582,27 @@ mod tests {
     fn bytes_are_charged_where_they_are_delivered() {
         let start = Instant::now();
         let largest = ByteString::from("x".repeat(Limits::default().frame_bytes));
-        let (mut line, _) = line("mesh", start);
+        let (mut state, _) = connection("mesh", start);
         for _ in 0..400 {
-            drop(line.on_frame(ClientFrame::Text(&largest), start, 0));
+            drop(state.on_frame(ClientFrame::Text(&largest), start, 0));
         }
-        assert!(!line.is_paused(), "these reach no peer");
+        assert!(!state.is_paused(), "these reach no peer");
     }
 
     #[test]
     fn singo_says_ping_every_30_seconds() {
         let start = Instant::now();
-        let (mut line, _) = line("singo", start);
+        let (mut state, _) = connection("singo", start);
         drop(frame(
-            &mut line,
+            &mut state,
             r#"{"type":"join","payload":{"room_id":"r"}}"#,
             start,
         ));
-        let steps = line.handle_timeout(start + Duration::from_secs(30));
-        assert_eq!(steps.actions.frames, [r#"{"type":"ping"}"#]);
+        let output = state.handle_timeout(start + Duration::from_secs(30));
+        assert_eq!(output.actions.frames, [r#"{"type":"ping"}"#]);
         assert!(
-            line.handle_timeout(start + Duration::from_secs(31))
+            state
+                .handle_timeout(start + Duration::from_secs(31))
                 .actions
                 .frames
                 .is_empty()
@@ -600,12 +612,16 @@ mod tests {
     #[test]
     fn a_probe_is_pinged_and_answered_by_the_next_sign() {
         let start = Instant::now();
-        let (mut line, _) = line("mesh", start);
+        let (mut state, _) = connection("mesh", start);
         let room = RoomId::shared(SpaceName::default(), RoomName::parse("r", 0).unwrap());
-        let place = ResourceKey::Address(room, Address::parse("a", 0).unwrap());
-        assert!(line.on_event(&Event::Probe(place.clone()), start, 0).ping);
-        let asks = line.on_control(start).actions.requests;
-        assert!(matches!(&asks[..], [HubRequest::Alive(alive)] if *alive == place));
-        assert!(line.on_control(start).actions.requests.is_empty());
+        let resource = ResourceKey::Address(room, Address::parse("a", 0).unwrap());
+        assert!(
+            state
+                .on_event(&Event::Probe(resource.clone()), start, 0)
+                .ping
+        );
+        let requests = state.on_control(start).actions.requests;
+        assert!(matches!(&requests[..], [HubRequest::Alive(alive)] if *alive == resource));
+        assert!(state.on_control(start).actions.requests.is_empty());
     }
 }

@@ -1,18 +1,18 @@
-//! What is counted, for operators.
+//! The metrics of a node.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Declares each metric once: its field, and what it is, which is also its help text.
+/// Declares each metric once: its field, and its help text, which is also the doc comment of the field.
 macro_rules! counters {
     ($($name:ident: $help:literal,)+) => {
-        /// Running totals since the start, and gauges. Each is a metric of its own name.
+        /// Totals since the start, and gauges. The name of a field is the name of its metric.
         #[derive(Debug, Default)]
         pub struct Counters {
             $(#[doc = $help] pub $name: AtomicU64,)+
         }
 
         impl Counters {
-            /// Every metric: its name, what it is, its value.
+            /// The name, help text and value of every metric.
             #[must_use]
             pub fn all(&self) -> Vec<(&'static str, &'static str, u64)> {
                 vec![$((stringify!($name), $help, self.$name.load(Ordering::Relaxed)),)+]
@@ -44,12 +44,12 @@ counters! {
 }
 
 impl Counters {
-    /// Adds to a counter.
+    /// Adds `count` to a counter.
     pub fn add(counter: &AtomicU64, count: u64) {
         counter.fetch_add(count, Ordering::Relaxed);
     }
 
-    /// Takes one from a gauge.
+    /// Subtracts one from a gauge.
     pub fn less(gauge: &AtomicU64) {
         gauge.fetch_sub(1, Ordering::Relaxed);
     }

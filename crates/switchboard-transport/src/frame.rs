@@ -1,4 +1,4 @@
-//! WebSocket frames (RFC 6455, section 5), as a server reads and writes them. No socket, no clock.
+//! Decoding and encoding of WebSocket frames on the server side (RFC 6455, section 5), free of I/O and clocks.
 
 use bytes::Bytes;
 use bytestring::ByteString;
@@ -8,19 +8,19 @@ mod violation;
 
 pub use violation::Violation;
 
-/// Bytes of the largest frame head: two, an extended length of eight, a mask of four.
+/// The size of the largest frame head in bytes: two, an extended length of eight, a mask of four.
 const HEAD_BYTES_MAX: usize = 14;
 
-/// Bytes of payload that a control frame may have.
+/// The largest payload of a control frame in bytes.
 const CONTROL_BYTES_MAX: u64 = 125;
 
-/// The first bit of a frame: it is the last one of its message.
+/// The FIN bit, which marks the last frame of a message.
 const FIN: u8 = 0x80;
 
-/// Bits that belong to extensions; the server negotiates none.
+/// The bits reserved for extensions. The server negotiates none.
 const RESERVED: u8 = 0x70;
 
-/// The first bit of the second byte: the payload is masked.
+/// The MASK bit of the second byte, which marks a masked payload.
 const MASKED: u8 = 0x80;
 
 /// The frame types (section 5.2).
@@ -66,20 +66,20 @@ impl Opcode {
 /// A message or control frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WebSocketMessage {
-    /// Text.
+    /// A text message.
     Text(ByteString),
-    /// Bytes.
+    /// A binary message.
     Binary(Bytes),
-    /// Asks for a pong with the same payload, at most 125 bytes.
+    /// A ping, which requests a pong with the same payload of at most 125 bytes.
     Ping(Bytes),
-    /// The answer to a ping, or an unasked sign of life; at most 125 bytes.
+    /// The answer to a ping, or an unsolicited pong; the payload has at most 125 bytes.
     Pong(Bytes),
-    /// The end of the connection, with its code and reason.
+    /// A close frame with an optional code and reason.
     Close(Option<CloseFrame>),
 }
 
 impl WebSocketMessage {
-    /// Bytes of payload, without those of a close frame.
+    /// The length of the payload in bytes; 0 for a close frame.
     #[must_use]
     pub fn payload_len(&self) -> usize {
         match self {
@@ -99,10 +99,10 @@ pub struct CloseFrame {
     pub reason: ByteString,
 }
 
-/// A frame of the client's that is complete.
+/// A complete frame from the client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decoded {
-    /// A whole message, by its last frame, or a control frame.
+    /// A message, completed by its last frame, or a control frame.
     Message(WebSocketMessage),
     /// A data frame that is not the last one of its message. It may be empty.
     Fragment,
@@ -117,25 +117,25 @@ struct FrameHead {
     payload_len: u64,
 }
 
-/// Reads the frames of one client from bytes, in pieces of any length.
+/// Decodes the frames of one client from pieces of any length.
 #[derive(Debug)]
 pub struct FrameDecoder {
     message_bytes_max: usize,
-    /// The bytes of a head that is not complete yet.
+    /// The bytes of an incomplete head.
     head_bytes: [u8; HEAD_BYTES_MAX],
     head_len: u8,
-    /// The frame whose payload is not complete yet, and how many bytes of it have come.
+    /// The frame whose payload is incomplete, and the number of payload bytes received.
     frame: Option<(FrameHead, u64)>,
-    /// The type of the message that is not complete yet: text or binary.
+    /// The type of the incomplete message: text or binary.
     message_type: Option<Opcode>,
     message: Vec<u8>,
     control: Vec<u8>,
-    /// Bytes of data payload read so far.
+    /// The number of data payload bytes read so far.
     data_bytes_total: u64,
 }
 
 impl FrameDecoder {
-    /// A decoder for messages of at most so many bytes. Announced bytes are not reserved.
+    /// A decoder for messages with a maximum size in bytes. Memory is not reserved by the announced length.
     #[must_use]
     pub fn new(message_bytes_max: usize) -> Self {
         Self {
@@ -150,11 +150,11 @@ impl FrameDecoder {
         }
     }
 
-    /// Reads up to the end of one frame and removes the bytes it read from `input`. `None` if all of it
-    /// was read and the frame is not complete. After an error nothing more can be read.
+    /// Decodes up to the end of one frame and removes the decoded bytes from `input`. `None` if the input ends
+    /// before the frame is complete. After an error the decoder must not be used again.
     ///
     /// # Errors
-    /// If the client breaks a rule of the protocol or sends a message that is too large.
+    /// If the client violates the protocol or sends a message that is too large.
     pub fn decode(&mut self, input: &mut &[u8]) -> Result<Option<Decoded>, Violation> {
         let (head, read) = match self.frame.take() {
             Some(frame) => frame,
@@ -173,39 +173,39 @@ impl FrameDecoder {
         self.finish_frame(head).map(Some)
     }
 
-    /// Bytes of payload that are kept for a frame or message that is not complete.
+    /// The bytes of payload that are kept for an incomplete frame or message.
     #[must_use]
     pub fn buffered(&self) -> usize {
         self.message.len() + self.control.len()
     }
 
-    /// While a frame or message is not complete: a number that grows with the data payload that has
-    /// come. Control frames and empty fragments do not change it.
+    /// The progress of an incomplete frame or message: a number that grows with the received data payload.
+    /// Control frames and empty fragments do not change it. `None` if there is no incomplete one.
     #[must_use]
     pub fn unfinished(&self) -> Option<u64> {
         let is_between = self.head_len == 0 && self.frame.is_none() && self.message_type.is_none();
         (!is_between).then_some(self.data_bytes_total)
     }
 
-    /// Reads a head as far as it has come.
+    /// Reads a head as far as it has arrived.
     fn decode_head(&mut self, input: &mut &[u8]) -> Result<Option<FrameHead>, Violation> {
-        let mut wanted = 2;
+        let mut expected = 2;
         loop {
             let have = usize::from(self.head_len);
-            let missing = wanted - have.min(wanted);
+            let missing = expected - have.min(expected);
             let piece = split_payload(input, missing as u64);
             self.head_bytes[have..have + piece.len()].copy_from_slice(piece);
             self.head_len += u8::try_from(piece.len()).unwrap_or(u8::MAX);
             if piece.len() < missing {
                 return Ok(None);
             }
-            if wanted > 2 {
+            if expected > 2 {
                 break;
             }
-            wanted = self.check_start()?;
+            expected = self.check_start()?;
         }
         self.head_len = 0;
-        self.finish_head(wanted).map(Some)
+        self.finish_head(expected).map(Some)
     }
 
     /// Checks the first two bytes of a head. Returns the length of the whole head.
@@ -241,7 +241,7 @@ impl FrameDecoder {
         })
     }
 
-    /// The head, whose `length` bytes are all there.
+    /// Parses the complete head of `length` bytes.
     fn finish_head(&mut self, length: usize) -> Result<FrameHead, Violation> {
         let bytes = &self.head_bytes;
         let payload_len = match length {
@@ -271,7 +271,7 @@ impl FrameDecoder {
         })
     }
 
-    /// Keeps a piece of payload, unmasked. `read` bytes of the frame have come before.
+    /// Unmasks and keeps a piece of payload that `read` bytes of the frame precede.
     fn push_payload(&mut self, head: FrameHead, read: u64, piece: &[u8]) {
         if piece.is_empty() {
             return;
@@ -321,8 +321,8 @@ fn split_payload<'a>(input: &mut &'a [u8], length: u64) -> &'a [u8] {
     piece
 }
 
-/// Makes room for a piece: no more than twice the bytes that have come, and where the end of the message is
-/// known, no more than all of it.
+/// Reserves memory for a piece: at most twice the bytes received, and at most the whole message if its end is
+/// known.
 fn reserve(buffer: &mut Vec<u8>, piece: usize, missing: usize, is_last: bool) {
     if buffer.capacity() - buffer.len() >= piece {
         return;
@@ -338,13 +338,13 @@ fn unmask(piece: &mut [u8], mask: [u8; 4], offset: u64) {
     let mask_twice = u64::from_ne_bytes([
         mask[0], mask[1], mask[2], mask[3], mask[0], mask[1], mask[2], mask[3],
     ]);
-    let mut words = piece.chunks_exact_mut(8);
-    for word in &mut words {
+    let mut text = piece.chunks_exact_mut(8);
+    for word in &mut text {
         let mut bytes = [0; 8];
         bytes.copy_from_slice(word);
         word.copy_from_slice(&(u64::from_ne_bytes(bytes) ^ mask_twice).to_ne_bytes());
     }
-    for (byte, mask) in words.into_remainder().iter_mut().zip(mask.iter().cycle()) {
+    for (byte, mask) in text.into_remainder().iter_mut().zip(mask.iter().cycle()) {
         *byte ^= mask;
     }
 }
@@ -367,7 +367,7 @@ fn close_frame(payload: &[u8]) -> Result<Option<CloseFrame>, Violation> {
     Ok(Some(CloseFrame { code, reason }))
 }
 
-/// Appends the head of a server's frame.
+/// Appends the head of a frame from the server.
 fn encode_head(opcode: Opcode, payload_len: usize, output: &mut Vec<u8>) {
     output.push(FIN | opcode.bits());
     match (u8::try_from(payload_len), u16::try_from(payload_len)) {

@@ -1,7 +1,7 @@
-//! The carriers: how bytes come in and go out.
+//! The transport: listeners, TLS, WebSocket connections and their limits.
 //!
-//! One task per connection. It hands frames to the connection's [`ClientSession`] and takes events
-//! from its [`Outbox`]; everything in between is behind the [`NodeHandle`].
+//! Each connection has one task. The task passes frames to the [`ClientSession`] of the connection, pops
+//! events from its [`Outbox`], and sends requests to the [`NodeHandle`].
 //!
 //! [`ClientSession`]: switchboard_dialect::ClientSession
 #![warn(missing_docs)]
@@ -46,30 +46,31 @@ pub use tls::Tls;
 pub use upgrade::Upgrade;
 pub use upgraded_stream::UpgradedStream;
 
-/// A local connection, as the hubs know it.
+/// The handle by which hubs send events to a local connection.
 pub type OutboxHandle = Arc<Outbox>;
 
-/// An access check that takes time.
+/// The pending access check of a join: true if the peer may join.
 pub type JoinCheck = Pin<Box<dyn Future<Output = bool> + Send>>;
 
-/// A request to a web service: the body of the answer, if its status is 200 and it comes in time.
+/// The pending response of a web service: the body, or `None` if the status is not 200 or the response is
+/// late.
 pub type WebhookResponse = Pin<Box<dyn Future<Output = Option<String>> + Send>>;
 
-/// The node behind the carriers.
+/// The node as connections use it.
 pub trait NodeHandle: Send + Sync + fmt::Debug + 'static {
-    /// Asks the hub in charge. Answers and consequences come through outboxes, before this returns
-    /// or later.
-    fn request(&self, peer: PeerId, local: &OutboxHandle, ask: HubRequest);
+    /// Sends a request to the hub of its room or name. Answers and other events arrive in outboxes, before
+    /// this returns or later.
+    fn request(&self, peer: PeerId, outbox: &OutboxHandle, request: HubRequest);
 
-    /// Whether this peer may enter this room. `None`: yes, without asking.
+    /// Starts the access check for a join of this room. `None` if every peer may join.
     fn check_join(&self, peer: &Peer, room: &RoomId) -> Option<JoinCheck>;
 
-    /// Makes a session's request. Dropped, it is given up.
-    fn send_webhook(&self, post: WebhookRequest) -> WebhookResponse;
+    /// Sends a webhook request. Dropping the future cancels the request.
+    fn send_webhook(&self, request: WebhookRequest) -> WebhookResponse;
 
-    /// Makes a request that nobody waits for.
-    fn send_webhook_detached(&self, post: WebhookRequest);
+    /// Sends a webhook request whose response is ignored.
+    fn send_webhook_detached(&self, request: WebhookRequest);
 
-    /// Where to count.
+    /// The metrics of the node.
     fn counters(&self) -> &Counters;
 }

@@ -1,4 +1,4 @@
-//! Listening sockets: accept, bounded heads, drain.
+//! Listening sockets: accepting connections, limits of request heads, and graceful shutdown.
 
 use std::{
     fmt, io,
@@ -24,31 +24,32 @@ use crate::{
     tls::{self, Opening},
 };
 
-/// Bytes that the kernel may hold for a client that does not read, before its outbox fills.
+/// The size of the kernel's send buffer in bytes. Only when it is full, the outbox of a client that does not
+/// read begins to fill.
 const SEND_BUFFER_BYTES: u32 = 256 * 1024;
 
-/// Bytes of a request's head.
+/// The largest head of a request in bytes.
 const HEAD_BYTES: usize = 16 * 1024;
 
-/// Connections the kernel may hold that are not accepted yet.
+/// The number of connections that the kernel queues before they are accepted.
 const BACKLOG: u32 = 1024;
 
-/// Pause after an accept that failed for want of file descriptors.
+/// The pause after a failed accept, which usually lacks file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// How long a connection of the reserve lasts.
+/// The time limit of a connection of the probe reserve.
 const RESERVE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The answer to a connection over the limits and the reserve.
+/// The response to a connection that exceeds the limits and the reserve.
 const FULL: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
 
-/// An address that cannot be listened on.
+/// A failure to listen on an address.
 #[derive(Debug)]
 pub struct ListenError {
-    /// The address.
+    /// The address of the listener.
     pub address: SocketAddr,
-    /// Why not.
+    /// The error of the system.
     pub source: io::Error,
 }
 
@@ -64,7 +65,7 @@ impl std::error::Error for ListenError {
     }
 }
 
-/// A bound socket.
+/// A bound listening socket.
 #[derive(Debug)]
 pub struct Listener {
     socket: TcpListener,
@@ -73,9 +74,12 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Binds an address. Port 0 lets the system choose.
+    /// Binds an address. With port 0 the system chooses the port.
     ///
-    /// `[::]` listens on IPv6 and IPv4, and on IPv4 alone where the system has no IPv6.
+    /// `[::]` listens on IPv6 and IPv4, or on IPv4 alone if the system has no IPv6.
+    ///
+    /// # Errors
+    /// If the address cannot be bound.
     pub fn bind(address: SocketAddr) -> Result<Self, ListenError> {
         let bound = Self::try_bind(address).or_else(|error| {
             let ipv4 = ipv4_fallback(address, &error).map(Self::try_bind);
@@ -110,27 +114,27 @@ impl Listener {
         self
     }
 
-    /// The address it is bound to.
+    /// The bound address.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Serves until `terms.drain` is cancelled; then accepts no more and lets requests end.
-    pub async fn serve(self, router: Router, terms: ServeConfig) {
+    /// Accepts connections until `config.drain` is cancelled. Pending requests are completed then.
+    pub async fn serve(self, router: Router, config: ServeConfig) {
         let tls = self.tls.map(|tls| (tls, tls::plain_http_router()));
         loop {
             let accepted = tokio::select! {
-                () = terms.drain.cancelled() => return,
+                () = config.drain.cancelled() => return,
                 accepted = self.socket.accept() => accepted,
             };
             match accepted {
                 Ok((stream, client)) => {
                     let tls = tls.as_ref();
-                    spawn_connection(stream, canonical(client), &router, tls, &terms);
+                    spawn_connection(stream, canonical(client), &router, tls, &config);
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "cannot accept");
+                    tracing::warn!(%error, "accept failed");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }
@@ -138,45 +142,44 @@ impl Listener {
     }
 }
 
-/// The replacement of an address that cannot be listened on: without IPv6, all addresses are
-/// those of IPv4. A port that is taken or not allowed stays an error.
+/// The IPv4 replacement for `[::]` on a system without IPv6. `None` for other addresses, and if the port is
+/// in use or not permitted.
 fn ipv4_fallback(address: SocketAddr, error: &io::Error) -> Option<SocketAddr> {
-    let is_of_port = matches!(
+    let is_port_error = matches!(
         error.kind(),
         io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied
     );
     let is_any = address.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED);
-    (is_any && !is_of_port).then(|| (Ipv4Addr::UNSPECIFIED, address.port()).into())
+    (is_any && !is_port_error).then(|| (Ipv4Addr::UNSPECIFIED, address.port()).into())
 }
 
-/// An IPv4 client of an IPv6 socket as the IPv4 address that it has.
+/// Converts the IPv4-mapped IPv6 address of an IPv4 client to its IPv4 address.
 fn canonical(address: SocketAddr) -> SocketAddr {
     match address.ip().to_canonical() {
         IpAddr::V4(ip) => (ip, address.port()).into(),
-        // With its scope.
+        // The original address keeps its scope id.
         IpAddr::V6(_) => address,
     }
 }
 
-/// Ends the TCP connection that a request came on, whatever waits in it: a response's body cannot,
-/// while its client takes nothing. Every request carries one as an extension.
+/// Aborts the TCP connection of a request, even if its client does not read the response, in which case the
+/// body of the response could not end it. Every request has one as an extension.
 #[derive(Clone, Debug, Default)]
 pub struct ConnectionAbort(CancellationToken);
 
 impl ConnectionAbort {
-    /// Ends the connection.
+    /// Aborts the connection.
     pub fn abort(&self) {
         self.0.cancel();
     }
 }
 
-/// The TCP connection that a request came on, as it is counted. Every request carries one as an
-/// extension.
+/// The permit of the TCP connection of a request. Every request has one as an extension.
 #[derive(Clone, Debug)]
 pub struct ConnectionPermit(Weak<Permit>);
 
 impl ConnectionPermit {
-    /// Counts the connection to its address no longer, as [`Permit::uncount_address`] does.
+    /// Stops counting the connection for its address, as [`Permit::uncount_address`] does.
     pub fn uncount_address(&self) {
         if let Some(permit) = self.0.upgrade() {
             permit.uncount_address();
@@ -184,106 +187,110 @@ impl ConnectionPermit {
     }
 }
 
-/// Under which connections are served.
+/// The configuration of a [`Listener`].
 #[derive(Clone, Debug)]
 pub struct ServeConfig {
-    /// How long requests are waited for.
+    /// The time limits of requests.
     pub timeouts: RequestTimeouts,
-    /// Time that what was sent may stay unacknowledged: then the client is gone.
+    /// The time after which a connection with unacknowledged data is aborted (`TCP_USER_TIMEOUT`).
     pub dead_after: Duration,
-    /// How many connections there may be, WebSocket or not.
+    /// The limits on the number of connections, including WebSocket connections.
     pub permits: Arc<PermitPool>,
-    /// Where refused connections are counted.
+    /// The node, whose metrics count rejected connections.
     pub node: Arc<dyn NodeHandle>,
-    /// Cancelled when the server stops.
+    /// Cancelled when the server shuts down.
     pub drain: CancellationToken,
-    /// Where requests under way are tracked.
+    /// Tracks the tasks of connections.
     pub tasks: TaskTracker,
-    /// For health probes when there may be no more connections.
+    /// Connections for health probes when the limits are reached.
     pub reserve: ProbeReserve,
 }
 
-/// Connections beyond the limits, for health probes: a load balancer must not take a server out of service
-/// because it is full. Each is closed after one request.
+/// Connections beyond the limits for health probes, so that a load balancer does not remove a server that is
+/// full. Each is closed after one request.
 #[derive(Clone, Debug)]
 pub struct ProbeReserve {
-    /// The bounds on their number.
+    /// The limits on the number of these connections.
     pub permits: Arc<PermitPool>,
-    /// The service for these connections. Every request carries the limit that is reached, a [`ConnectionLimit`], as an extension.
+    /// The service for these connections. Every request has the reached [`ConnectionLimit`] as an extension.
     pub router: Router,
 }
 
-/// An accepted connection that is served.
+/// An accepted connection with its permit.
 struct AcceptedConnection {
     client: SocketAddr,
     permit: Arc<Permit>,
     router: Router,
-    /// The limit that is reached, on a connection of the reserve.
+    /// The reached limit, for a connection of the reserve.
     limit_reached: Option<ConnectionLimit>,
 }
 
 impl AcceptedConnection {
-    /// Admits a connection, or one of the reserve.
+    /// Acquires a permit for a connection, from the reserve if a limit is reached.
+    ///
+    /// # Errors
+    /// The reached limit, if the reserve is used up too.
     fn admit(
         client: SocketAddr,
         router: &Router,
-        terms: &ServeConfig,
+        config: &ServeConfig,
     ) -> Result<Self, ConnectionLimit> {
         let address = Some(client.ip());
-        let (permit, router, full) = match terms.permits.try_acquire(address) {
+        let (permit, router, limit_reached) = match config.permits.try_acquire(address) {
             Ok(permit) => (permit, router, None),
-            Err(full) => {
-                let permit = terms.reserve.permits.try_acquire(address)?;
-                (permit, &terms.reserve.router, Some(full))
+            Err(limit_reached) => {
+                let permit = config.reserve.permits.try_acquire(address)?;
+                (permit, &config.reserve.router, Some(limit_reached))
             }
         };
         Ok(Self {
             client,
             permit: Arc::new(permit),
             router: router.clone(),
-            limit_reached: full,
+            limit_reached,
         })
     }
 }
 
-/// Begins to serve a connection, if there may be one more. A listener with TLS has the service for
-/// requests without TLS beside it.
+/// Spawns the task of a connection, if a permit is available. `tls` has the acceptor and the service for
+/// requests without TLS.
 fn spawn_connection(
     stream: TcpStream,
     client: SocketAddr,
     router: &Router,
     tls: Option<&(Tls, Router)>,
-    terms: &ServeConfig,
+    config: &ServeConfig,
 ) {
-    let Ok(accepted) = AcceptedConnection::admit(client, router, terms) else {
-        // Counted, and not logged: they come by the thousand. The answer is worth one try, without TLS.
-        Counters::add(&terms.node.counters().connections_refused_total, 1);
+    let Ok(accepted) = AcceptedConnection::admit(client, router, config) else {
+        // These connections are counted but not logged, because there can be thousands. The response is
+        // written without waiting, and only without TLS.
+        Counters::add(&config.node.counters().connections_refused_total, 1);
         if tls.is_none() {
             drop(stream.try_write(FULL));
         }
         return;
     };
-    drop(set_user_timeout(&stream, terms.dead_after));
-    // Frames are whole messages; waiting to fill a packet only delays them.
+    drop(set_user_timeout(&stream, config.dead_after));
+    // Frames are whole messages, so Nagle's algorithm would only delay them.
     drop(stream.set_nodelay(true));
-    let (drain, timeouts) = (terms.drain.clone(), terms.timeouts);
+    let (drain, timeouts) = (config.drain.clone(), config.timeouts);
     let is_reserve = accepted.limit_reached.is_some();
     match tls.cloned() {
-        // A task of its own, so that one without TLS has no place for its state.
+        // A separate task type, so that tasks without TLS do not reserve memory for the TLS state.
         Some(tls) => {
-            let exchange = terms.node.clone();
-            let secure = Secure { tls, exchange };
+            let node = config.node.clone();
+            let secure = Secure { tls, node };
             let serve = move || secure.serve_connection(stream, accepted, timeouts, drain);
-            terms.tasks.spawn(bounded(is_reserve, client, serve));
+            config.tasks.spawn(bounded(is_reserve, client, serve));
         }
         None => {
-            let serve = move || converse(stream, accepted, timeouts, drain);
-            terms.tasks.spawn(bounded(is_reserve, client, serve));
+            let serve = move || serve_http(stream, accepted, timeouts, drain);
+            config.tasks.spawn(bounded(is_reserve, client, serve));
         }
     }
 }
 
-/// A connection of the reserve ends after [`RESERVE_TIMEOUT`].
+/// Runs `serve`, for a connection of the reserve at most for [`RESERVE_TIMEOUT`].
 async fn bounded<F: Future<Output = ()>>(
     is_reserve: bool,
     client: SocketAddr,
@@ -293,19 +300,19 @@ async fn bounded<F: Future<Output = ()>>(
         return serve().await;
     }
     if timeout(RESERVE_TIMEOUT, serve()).await.is_err() {
-        tracing::debug!(%client, "a connection of the reserve has ended early");
+        tracing::debug!(%client, "probe connection timed out");
     }
 }
 
 /// The TLS of an accepted connection.
 struct Secure {
-    /// With the service for requests without TLS.
+    /// The acceptor, and the service for requests without TLS.
     tls: (Tls, Router),
-    exchange: Arc<dyn NodeHandle>,
+    node: Arc<dyn NodeHandle>,
 }
 
 impl Secure {
-    /// Makes the handshake, and serves the requests of the connection.
+    /// Performs the handshake and serves the requests of the connection.
     async fn serve_connection(
         self,
         stream: TcpStream,
@@ -319,42 +326,42 @@ impl Secure {
             () = drain.cancelled() => return,
         };
         match opened {
-            Ok(Opening::Tls(stream)) => converse(stream, accepted, timeouts, drain).await,
+            Ok(Opening::Tls(stream)) => serve_http(stream, accepted, timeouts, drain).await,
             Ok(Opening::PlainHttp(stream)) => {
                 tracing::debug!(client = %accepted.client, "request without TLS");
                 accepted.router = plain_http;
-                converse(stream, accepted, timeouts, drain).await;
+                serve_http(stream, accepted, timeouts, drain).await;
             }
             Ok(Opening::Ended) => {}
             Err(error) => {
-                Counters::add(&self.exchange.counters().tls_handshakes_failed_total, 1);
+                Counters::add(&self.node.counters().tls_handshakes_failed_total, 1);
                 tracing::debug!(client = %accepted.client, %error, "TLS handshake failed");
             }
         }
     }
 }
 
-/// A client that is gone without a word acknowledges nothing, however long a response to it is.
+/// Sets the time after which a connection is aborted if the client does not acknowledge data.
 #[cfg(target_os = "linux")]
-fn set_user_timeout(stream: &TcpStream, gone: Duration) -> io::Result<()> {
+fn set_user_timeout(stream: &TcpStream, dead_after: Duration) -> io::Result<()> {
     let socket = socket2::SockRef::from(stream);
-    socket.set_tcp_user_timeout(Some(gone))?;
-    // An event stream that tells nothing is asked for a sign of life.
-    let every = gone / 3;
+    socket.set_tcp_user_timeout(Some(dead_after))?;
+    // Keep-alive probes detect a dead client of an idle event stream.
+    let interval = dead_after / 3;
     socket.set_tcp_keepalive(
         &socket2::TcpKeepalive::new()
-            .with_time(every)
-            .with_interval(every),
+            .with_time(interval)
+            .with_interval(interval),
     )
 }
 
 #[cfg(not(target_os = "linux"))]
-fn give_up_after(_stream: &TcpStream, _gone: Duration) -> io::Result<()> {
+fn set_user_timeout(_stream: &TcpStream, _gone: Duration) -> io::Result<()> {
     Ok(())
 }
 
-/// Serves the requests of one connection.
-async fn converse<S>(
+/// Serves the HTTP requests of one connection.
+async fn serve_http<S>(
     stream: S,
     accepted: AcceptedConnection,
     timeouts: RequestTimeouts,
@@ -366,25 +373,25 @@ async fn converse<S>(
         client,
         permit,
         router,
-        limit_reached: full,
+        limit_reached,
     } = accepted;
-    let (hangup, busy) = (ConnectionAbort::default(), RequestActivity::default());
-    let (ended, answering) = (hangup.0.clone(), busy.clone());
+    let (abort, busy) = (ConnectionAbort::default(), RequestActivity::default());
+    let (ended, answering) = (abort.0.clone(), busy.clone());
     let stream = TimedStream::new(stream, timeouts, busy.clone());
-    let arrival = ConnectionPermit(Arc::downgrade(&permit));
+    let connection_permit = ConnectionPermit(Arc::downgrade(&permit));
     let service = router.map_request(move |mut request: hyper::Request<hyper::body::Incoming>| {
         busy.begin();
         request.extensions_mut().insert(ConnectInfo(client));
-        request.extensions_mut().insert(hangup.clone());
-        request.extensions_mut().insert(arrival.clone());
-        full.map(|full| request.extensions_mut().insert(full));
+        request.extensions_mut().insert(abort.clone());
+        request.extensions_mut().insert(connection_permit.clone());
+        limit_reached.map(|limit_reached| request.extensions_mut().insert(limit_reached));
         request.map(axum::body::Body::new)
     });
     let service = service.map_response(move |response| answering.until_end_of(response));
     let mut http = http1::Builder::new();
     http.max_buf_size(HEAD_BYTES)
         .header_read_timeout(None)
-        .keep_alive(full.is_none());
+        .keep_alive(limit_reached.is_none());
     let connection = http
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service))
         .with_upgrades();
@@ -416,7 +423,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_system_without_ipv6_makes_all_addresses_those_of_ipv4() {
+    fn the_ipv4_fallback_applies_only_without_ipv6() {
         let error = |kind: io::ErrorKind| io::Error::from(kind);
         let any: SocketAddr = "[::]:80".parse().expect("an address");
         for kind in [io::ErrorKind::Unsupported, io::ErrorKind::AddrNotAvailable] {
@@ -511,7 +518,7 @@ mod tests {
         let (mut client, stream) = pair().await;
         let (accepted, mut streams) = upgrading(stream.local_addr().expect("bound"));
         let drain = CancellationToken::new();
-        tokio::spawn(converse(stream, accepted, NO_TIMEOUTS, drain));
+        tokio::spawn(serve_http(stream, accepted, NO_TIMEOUTS, drain));
         client.write_all(HANDSHAKE).await.expect("the server reads");
         let socket = streams.recv().await.expect("an answer");
         assert!(socket.expect("an upgrade").is_plain_tcp());
@@ -527,7 +534,7 @@ mod tests {
             let Ok(Opening::Tls(stream)) = opened else {
                 panic!("a handshake was due, not {opened:?}");
             };
-            converse(stream, accepted, NO_TIMEOUTS, CancellationToken::new()).await;
+            serve_http(stream, accepted, NO_TIMEOUTS, CancellationToken::new()).await;
         });
         let name = "localhost".try_into().expect("a name");
         let client = connector.connect(name, client).await;

@@ -10,18 +10,18 @@ use switchboard_core::{Charge, Event, Limits, Member, OfferRole, PeerId};
 
 use crate::queue_memory::QueueMemory;
 
-/// What an event takes in the queue besides the frame it carries.
+/// The bytes of an event in the queue besides its frame.
 const EVENT_BYTES: usize = 128;
 
-/// What a list of members takes for each; they themselves are shared.
+/// The bytes of each member in a list of members. The members themselves are shared.
 const OTHER_BYTES: usize = size_of::<(Arc<Member>, OfferRole)>();
 
-/// An emptied queue that had room for more events gives its memory back.
+/// An empty queue with capacity for more events than this is freed.
 const EVENTS_KEPT: usize = 4;
 
-/// A queue of events for one connection, bounded in bytes, and the charges against the connection's
-/// budgets. Pushing never waits: an event that does not fit ends the connection, because a client that
-/// has missed an event has a wrong view of its room.
+/// The queue of events for one connection, bounded in bytes, and the charges against the budgets of the
+/// connection. Pushing never waits: an event that does not fit ends the connection, because a client that
+/// misses an event has a wrong view of its room.
 #[derive(Debug)]
 pub struct Outbox {
     state: Mutex<OutboxState>,
@@ -29,73 +29,73 @@ pub struct Outbox {
     memory: Arc<QueueMemory>,
 }
 
-/// The bound on the bytes that wait in an outbox; 0 bytes: no limit.
+/// The bound on the bytes queued in an outbox; 0 bytes for no limit.
 #[derive(Clone, Copy, Debug)]
 struct OutboxLimits {
     bytes: usize,
-    /// More of them for each peer that may send at once, up to [`PEERS_MAX`].
+    /// Additional bytes for each peer of the client, up to [`PEERS_MAX`] peers.
     bytes_per_peer: usize,
 }
 
-/// Peers for which an outbox has room beside its usual bound.
+/// The number of peers up to which each peer raises the bound of an outbox.
 const PEERS_MAX: usize = 1024;
 
 #[derive(Debug, Default)]
 struct OutboxState {
     events: VecDeque<Arc<Event>>,
-    /// What must not wait behind the others: probes, and the end.
+    /// Events that do not wait behind others: probes and evictions.
     urgent: VecDeque<Arc<Event>>,
     bytes: usize,
-    /// The peers that the client was told of and that have not left, or that it has reached; not less when
-    /// the client itself leaves a room.
+    /// The number of peers that were announced to the client and have not left, or that it has reached. A
+    /// leave of the client itself does not reduce it.
     peers: usize,
     overflowed: bool,
     charges: PendingCharges,
-    /// The connection's task, if it waits.
+    /// The waker of the connection task, if it waits for an event.
     waiting: Option<Waker>,
 }
 
-/// The peers without presence that a connection may have reached between two readings of its charges;
-/// more raise its burst later.
+/// The number of reached peers without presence that are kept until the charges are taken. Further peers
+/// raise the burst later.
 const REACHED_MAX: usize = 64;
 
-/// The work that a connection's frames have caused since its charges were last taken.
+/// The cost of the frames of a connection since its charges were last taken.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct PendingCharges {
-    /// Frames that the server sends.
+    /// The number of frames that the server sends to receivers.
     pub(crate) deliveries: u64,
-    /// Bytes of them.
+    /// The bytes of these frames.
     pub(crate) bytes: u64,
-    /// Bytes of frames for receivers of whose outbox more than half is waiting.
+    /// The bytes of frames for receivers whose outbox is more than half full.
     pub(crate) slow_receiver_bytes: u64,
-    /// Peers that the connection has reached without being told of them.
+    /// The peers that the connection has reached although they were not announced to it.
     pub(crate) reached: Vec<PeerId>,
 }
 
-/// How full an outbox is.
+/// The fill level of an outbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FillLevel {
     /// At most half of its bound.
     Low,
-    /// More than half of it, or more than fits.
+    /// More than half of its bound, or overflowed.
     High,
 }
 
-/// An event did not fit.
+/// The outbox has overflowed: an event did not fit.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Overflow;
 
-/// What a connection can take now.
+/// The events that a connection can handle now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PopMode {
-    /// Every event.
+    /// All events.
     All,
-    /// Only urgent ones: the client has not taken yet what was sent before.
+    /// Only urgent events, because frames are still waiting for the socket.
     Urgent,
 }
 
 impl Outbox {
-    /// An empty outbox with the bounds of `limits`, whose bytes are part of `memory`.
+    /// An empty outbox with the bounds of `limits`. Its bytes are counted in `memory`.
     #[must_use]
     pub fn new(limits: &Limits, memory: Arc<QueueMemory>) -> Self {
         let bounds = OutboxLimits {
@@ -109,7 +109,7 @@ impl Outbox {
         }
     }
 
-    /// Puts an event in, or marks the outbox as overflowed for good. Returns how much waits then.
+    /// Queues an event. If it does not fit, the outbox overflows for good. Returns the fill level afterwards.
     pub fn push(&self, event: Arc<Event>) -> FillLevel {
         let bytes = event_bytes(&event);
         let mut state = self.lock();
@@ -140,7 +140,7 @@ impl Outbox {
         }
     }
 
-    /// Whether `bytes` more may wait. If so, the memory for them is taken.
+    /// Whether `bytes` more fit. If they do, their memory is reserved.
     fn has_room(&self, state: &OutboxState, bytes: usize) -> bool {
         let (bound, after) = (self.bounds.of(state), state.bytes + bytes);
         (bound == 0 || after <= bound) && self.memory.resize(state.bytes, after)
@@ -153,8 +153,8 @@ impl Outbox {
         state.bytes = 0;
     }
 
-    /// Makes room for the frames of `count` more peers, which the client has reached without being told
-    /// of them.
+    /// Raises the bound for the frames of `count` more peers, which the client has reached although they were
+    /// not announced to it.
     pub(crate) fn expect_peers(&self, count: usize) {
         if count == 0 {
             return;
@@ -182,13 +182,16 @@ impl Outbox {
         }
     }
 
-    /// The charges since the last call.
+    /// Takes the charges since the last call.
     pub(crate) fn take_charges(&self) -> PendingCharges {
         std::mem::take(&mut self.lock().charges)
     }
 
-    /// The next event, if there is one that can be taken.
-    pub(crate) fn pop(&self, appetite: PopMode) -> Result<Option<Arc<Event>>, Overflow> {
+    /// Removes the next event that `mode` allows, if there is one.
+    ///
+    /// # Errors
+    /// If the outbox has overflowed.
+    pub(crate) fn pop(&self, mode: PopMode) -> Result<Option<Arc<Event>>, Overflow> {
         let mut state = self.lock();
         if state.overflowed {
             return Err(Overflow);
@@ -196,7 +199,7 @@ impl Outbox {
         if let Some(event) = state.urgent.pop_front() {
             return Ok(Some(event));
         }
-        if appetite == PopMode::Urgent {
+        if mode == PopMode::Urgent {
             return Ok(None);
         }
         let Some(event) = state.events.pop_front() else {
@@ -211,10 +214,10 @@ impl Outbox {
         Ok(Some(event))
     }
 
-    /// Ready when [`Outbox::pop`] has something to say.
-    pub(crate) fn poll_filled(&self, context: &Context<'_>, appetite: PopMode) -> Poll<()> {
+    /// Ready when [`Outbox::pop`] returns an event or an error.
+    pub(crate) fn poll_filled(&self, context: &Context<'_>, mode: PopMode) -> Poll<()> {
         let mut state = self.lock();
-        let filled = appetite == PopMode::All && !state.events.is_empty();
+        let filled = mode == PopMode::All && !state.events.is_empty();
         if state.overflowed || filled || !state.urgent.is_empty() {
             return Poll::Ready(());
         }
@@ -226,12 +229,12 @@ impl Outbox {
     }
 
     fn lock(&self) -> MutexGuard<'_, OutboxState> {
-        // Nothing that holds this lock panics half-way through a change.
+        // No code under this lock panics in the middle of a change.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The memory of an outbox is given back with it.
+/// Releases the reserved memory.
 impl Drop for Outbox {
     fn drop(&mut self) {
         let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
@@ -240,7 +243,7 @@ impl Drop for Outbox {
 }
 
 impl OutboxLimits {
-    /// The bytes that may wait in an outbox; 0: no limit.
+    /// The bound of an outbox in bytes; 0 for no limit.
     fn of(self, state: &OutboxState) -> usize {
         match self.bytes {
             0 => 0,
@@ -253,7 +256,7 @@ impl OutboxLimits {
 }
 
 impl OutboxState {
-    /// Counts the peers that an event tells of.
+    /// Counts the peers that an event announces, and subtracts those that leave.
     fn count_peers(&mut self, event: &Event) {
         match event {
             Event::Joined { others, .. } => self.peers = self.peers.saturating_add(others.len()),
@@ -272,7 +275,7 @@ impl OutboxState {
 
 fn event_bytes(event: &Event) -> usize {
     let carried = match event {
-        Event::Received { message: relay, .. } => relay.frame.len(),
+        Event::Received { message, .. } => message.frame.len(),
         Event::Joined { others, .. } => others.len() * OTHER_BYTES,
         Event::Rejoined { others, .. } | Event::Members { others, .. } => {
             others.len() * OTHER_BYTES
@@ -312,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn gives_out_in_order_what_was_put_in() {
+    fn events_are_popped_in_the_order_they_were_pushed() {
         let outbox = bounded(0);
         let events = [event(), event(), event()];
         for event in &events {
@@ -329,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_ends_it() {
+    fn an_event_that_does_not_fit_overflows_the_outbox() {
         let outbox = bounded(3 * EVENT_BYTES);
         let backlogs = [(); 3].map(|()| outbox.push(event()));
         assert_eq!(backlogs, [FillLevel::Low, FillLevel::High, FillLevel::High]);
@@ -338,12 +341,12 @@ mod tests {
         assert_eq!(
             outbox.pop(PopMode::All).err(),
             Some(Overflow),
-            "nothing is told after a gap"
+            "no event follows a gap"
         );
     }
 
     #[test]
-    fn room_comes_back_when_events_are_taken() {
+    fn popped_events_free_their_bytes() {
         let outbox = bounded(2 * EVENT_BYTES);
         for _ in 0..100 {
             outbox.push(event());
@@ -354,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_does_not_wait_behind_a_full_queue() {
+    fn an_eviction_does_not_wait_behind_a_full_queue() {
         let outbox = bounded(EVENT_BYTES);
         outbox.push(event());
         outbox.push(Arc::new(Event::Evicted(EvictionReason::Unresponsive)));
@@ -370,7 +373,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_push_wakes_who_waits() {
+    async fn a_push_wakes_the_waiting_task() {
         let outbox = Arc::new(bounded(0));
         let waiting = tokio::spawn({
             let outbox = outbox.clone();
@@ -399,7 +402,7 @@ mod tests {
     }
 
     #[test]
-    fn a_newcomer_has_room_for_the_frames_of_every_member() {
+    fn the_bound_of_a_newcomer_grows_with_the_number_of_members() {
         let mut limits = Limits::default();
         let limit = limits.outbox_bytes;
         limits.outbox_bytes_per_peer = 10_000;

@@ -1,4 +1,4 @@
-//! Who may connect: so many in all, and so many from one address.
+//! Limits on the number of connections, in total and for each address.
 
 use std::{
     collections::HashMap,
@@ -11,8 +11,8 @@ use ipnet::{IpNet, Ipv4Net};
 
 use crate::budget::SpentBudgets;
 
-/// Counts connections. Loopback addresses are not counted by address, because a reverse proxy on
-/// the same machine looks like one, nor are other proxies that are trusted.
+/// Counts connections. Loopback addresses and trusted proxies are exempt from the limit for each address,
+/// because connections of many clients can come from a reverse proxy.
 #[derive(Debug)]
 pub struct PermitPool {
     counts: Mutex<PermitCounts>,
@@ -28,7 +28,7 @@ struct PermitCounts {
     ended: EndedConnections,
 }
 
-/// Ended connections that may be remembered, of all addresses.
+/// The number of ended connections, of all addresses, whose spent budgets are kept.
 const ENDED_MAX: usize = 64 * 1024;
 
 /// The spent budgets of ended connections, by address.
@@ -39,7 +39,7 @@ struct EndedConnections {
 }
 
 impl EndedConnections {
-    /// Remembers an ended connection. Where too many are remembered already, it is not.
+    /// Keeps the spent budgets of an ended connection, unless there are [`ENDED_MAX`] already.
     fn keep(&mut self, address: IpAddr, spent: SpentBudgets, now: Instant) {
         if self.count >= ENDED_MAX {
             self.forget_paid(now);
@@ -50,7 +50,7 @@ impl EndedConnections {
         }
     }
 
-    /// Forgets the connections whose budgets are full again.
+    /// Removes the connections whose budgets are full again.
     fn forget_paid(&mut self, now: Instant) {
         for spent in self.spent.values_mut() {
             spent.retain(|spent| spent.until() > Some(now));
@@ -59,7 +59,7 @@ impl EndedConnections {
         self.count = self.spent.values().map(Vec::len).sum();
     }
 
-    /// The ended connection of this address that has spent most. It is not remembered any more.
+    /// Removes and returns the spent budgets that are full last, among those of this address.
     fn take(&mut self, address: IpAddr, now: Instant) -> Option<SpentBudgets> {
         let of_address = self.spent.get_mut(&address)?;
         let before = of_address.len();
@@ -74,16 +74,16 @@ impl EndedConnections {
     }
 }
 
-/// Which limit is reached.
+/// A reached limit on the number of connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConnectionLimit {
-    /// `connections`.
+    /// The limit `connections`.
     Total,
-    /// `connections_per_address`.
+    /// The limit `connections_per_address`.
     PerAddress,
 }
 
-/// The right to one connection, given back when dropped.
+/// A permit for one connection, released when it is dropped.
 #[derive(Debug)]
 pub struct Permit {
     permits: Arc<PermitPool>,
@@ -91,8 +91,8 @@ pub struct Permit {
 }
 
 impl Permit {
-    /// Counts the connection to its address no longer, only to all: what comes over it is not from
-    /// whoever is there.
+    /// Stops counting the connection for its address; it still counts in total. Used for a connection that
+    /// forwards requests of other clients.
     pub fn uncount_address(&self) {
         let counted = self.address().take();
         self.permits.lock().forget(counted);
@@ -100,13 +100,13 @@ impl Permit {
 }
 
 impl Permit {
-    /// The spent budgets of an ended connection of the same address, for this one to continue.
+    /// Takes the spent budgets of an ended connection of the same address, which this connection continues.
     pub(crate) fn take_spent(&self, now: Instant) -> Option<SpentBudgets> {
         let address = (*self.address())?;
         self.permits.lock().ended.take(address, now)
     }
 
-    /// Remembers the spent budgets of this connection, which ends.
+    /// Keeps the spent budgets of this connection at its end.
     pub(crate) fn keep_spent(&self, spent: SpentBudgets, now: Instant) {
         if let Some(address) = *self.address() {
             self.permits.lock().ended.keep(address, spent, now);
@@ -119,7 +119,8 @@ impl Permit {
 }
 
 impl PermitPool {
-    /// So many in all and from one address (0: no limit), addresses of `exempt` not counted.
+    /// A pool with a limit in total and for each address (0: no limit). Addresses in `exempt` have no limit of
+    /// their own.
     #[must_use]
     pub fn new(all_max: usize, per_address_max: usize, exempt: Vec<IpNet>) -> Arc<Self> {
         Arc::new(Self {
@@ -130,7 +131,10 @@ impl PermitPool {
         })
     }
 
-    /// Admits a connection from this address, unknown where the host program did not say.
+    /// Acquires a permit for a connection from this address; `None` if the host program does not know it.
+    ///
+    /// # Errors
+    /// The reached limit.
     pub fn try_acquire(
         self: &Arc<Self>,
         address: Option<IpAddr>,
@@ -157,13 +161,13 @@ impl PermitPool {
     }
 
     fn lock(&self) -> MutexGuard<'_, PermitCounts> {
-        // Nothing that holds this lock panics half-way through a change.
+        // No code under this lock panics in the middle of a change.
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl PermitCounts {
-    /// One connection less from this address.
+    /// Subtracts one connection from the count of this address.
     fn forget(&mut self, counted: Option<IpAddr>) {
         let Some(address) = counted else { return };
         let count = self.per_address.get_mut(&address).map(|count| {
@@ -186,10 +190,10 @@ impl Drop for Permit {
     }
 }
 
-/// A network of IPv4-mapped IPv6 addresses as the IPv4 network that it is; any other as it is.
+/// Converts a network of IPv4-mapped IPv6 addresses to the IPv4 network. Other networks are unchanged.
 #[must_use]
 pub fn canonical_net(net: IpNet) -> IpNet {
-    /// Bits before the IPv4 address in an IPv4-mapped one.
+    /// The number of bits before the IPv4 address in an IPv4-mapped IPv6 address.
     const MAPPED_BITS: u8 = 96;
     let bits = net.prefix_len().checked_sub(MAPPED_BITS);
     match (net.addr().to_canonical(), bits) {
@@ -200,13 +204,14 @@ pub fn canonical_net(net: IpNet) -> IpNet {
     }
 }
 
-/// Whether there are no limits per address for this one.
+/// Whether this address is exempt from the limits for each address.
 pub(crate) fn is_exempt(address: &IpAddr, exempt: &[IpNet]) -> bool {
     let address = address.to_canonical();
     address.is_loopback() || exempt.iter().any(|net| net.contains(&address))
 }
 
-/// What counts as one address: one IPv4 address, or one IPv6 /64, which is what one customer gets.
+/// The network that limits treat as one address: an IPv4 address, or an IPv6 /64, which one customer usually
+/// has.
 #[must_use]
 pub fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
@@ -228,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn counts_by_address_and_gives_back() {
+    fn connections_are_counted_by_address_until_their_permits_are_dropped() {
         let permits = PermitPool::new(0, 1, Vec::new());
         let first = permits.try_acquire(ip("192.0.2.1")).expect("the first");
         assert_eq!(
@@ -240,12 +245,12 @@ mod tests {
         assert!(permits.try_acquire(ip("192.0.2.1")).is_ok());
         assert!(
             permits.lock().per_address.is_empty(),
-            "nothing is kept of who has gone"
+            "counts of zero are removed"
         );
     }
 
     #[test]
-    fn what_is_not_of_its_address_is_counted_in_all_alone() {
+    fn a_connection_without_an_address_counts_only_in_total() {
         let permits = PermitPool::new(2, 1, Vec::new());
         let first = permits.try_acquire(ip("192.0.2.1")).expect("the first");
         first.uncount_address();

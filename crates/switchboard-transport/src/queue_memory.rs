@@ -1,16 +1,16 @@
-//! The memory that waits for all clients of a server together.
+//! The bound on the memory of the outboxes of all clients together.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Bytes that each connection may have waiting without being counted: the usual queue costs nothing
-/// here, and all of them together are bounded by the number of connections.
+/// Queued bytes of each connection that are not counted. A usual queue is smaller. The total of these bytes
+/// is bounded by the number of connections.
 pub(crate) const UNCOUNTED_BYTES: usize = 64 * 1024;
 
-/// The part of the free memory that one queue may have. A long queue can grow less when less memory
-/// is free, so that many clients that do not read leave room for one that reads slowly.
+/// One queue may use the free memory divided by this. The less memory is free, the less a long queue may
+/// grow, so many clients that do not read leave memory for one that reads slowly.
 const SHARE_OF_FREE: usize = 8;
 
-/// The bytes that wait in all outboxes beyond the first 64 KiB of each, and their bound.
+/// The bytes queued in all outboxes beyond the first 64 KiB of each, and their bound.
 #[derive(Debug, Default)]
 pub struct QueueMemory {
     used: AtomicUsize,
@@ -19,7 +19,7 @@ pub struct QueueMemory {
 }
 
 impl QueueMemory {
-    /// Memory for so many bytes (0: no limit).
+    /// A bound of `bytes_max` bytes (0: no limit).
     #[must_use]
     pub fn new(bytes_max: usize) -> Self {
         Self {
@@ -28,8 +28,8 @@ impl QueueMemory {
         }
     }
 
-    /// Changes a queue from `before` to `after` bytes. Returns false, and changes nothing, if the queue would
-    /// have more than its share of the free memory.
+    /// Changes the size of a queue from `before` to `after` bytes. Returns false, and changes nothing, if the
+    /// queue would exceed its share of the free memory.
     pub(crate) fn resize(&self, before: usize, after: usize) -> bool {
         let counted = |bytes: usize| bytes.saturating_sub(UNCOUNTED_BYTES);
         let (before, after) = (counted(before), counted(after));
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bound_of_0_is_none() {
+    fn a_bound_of_zero_is_no_limit() {
         assert!(QueueMemory::new(0).resize(0, usize::MAX));
     }
 }

@@ -1,11 +1,11 @@
-//! Log lines about the refused frames of one connection, at most one in each interval.
+//! Log lines about rejected frames of one connection, at most one in each interval.
 
 use std::time::{Duration, Instant};
 
-/// Time between two lines.
+/// The minimum time between two lines.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// Counts refused frames between log lines.
+/// Counts rejected frames between log lines.
 #[derive(Debug, Default)]
 pub(crate) struct RefusalLog {
     last_line: Option<Instant>,
@@ -15,20 +15,20 @@ pub(crate) struct RefusalLog {
 /// The content of a log line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RefusalLine {
-    /// The code of the last refusal.
+    /// The error code of the last rejected frame.
     pub(crate) code: &'static str,
-    /// The number of refusals since the last line.
+    /// The number of rejected frames since the last line.
     pub(crate) count: u64,
 }
 
 impl RefusalLog {
-    /// Counts a refusal.
+    /// Counts a rejected frame.
     pub(crate) fn add(&mut self, code: &'static str) {
         let count = self.waiting.map_or(0, |line| line.count) + 1;
         self.waiting = Some(RefusalLine { code, count });
     }
 
-    /// The line that is due at `now`, if one is.
+    /// The line that is due at `now`, if there is one.
     pub(crate) fn poll_line(&mut self, now: Instant) -> Option<RefusalLine> {
         let is_early = |last: Instant| now.duration_since(last) < INTERVAL;
         if self.waiting.is_none() || self.last_line.is_some_and(is_early) {
@@ -38,7 +38,7 @@ impl RefusalLog {
         self.waiting.take()
     }
 
-    /// The line that is left at the end.
+    /// The line for the frames that were not logged yet, at the end of the connection.
     pub(crate) fn last_line(&mut self) -> Option<RefusalLine> {
         self.waiting.take()
     }
@@ -54,7 +54,7 @@ mod tests {
     }
 
     #[test]
-    fn one_line_per_second_says_how_many_frames_were_refused() {
+    fn one_line_per_second_has_the_number_of_rejected_frames() {
         let start = Instant::now();
         let after = |ms| start + Duration::from_millis(ms);
         let mut log = RefusalLog::default();
@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_was_early_is_due_later_or_at_the_end() {
+    fn frames_within_the_interval_are_logged_later_or_at_the_end() {
         let start = Instant::now();
         let mut log = RefusalLog::default();
         assert!(refuse(&mut log, "a", start).is_some());

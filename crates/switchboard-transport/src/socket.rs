@@ -22,19 +22,19 @@ use crate::{
     upgraded_stream::UpgradedStream,
 };
 
-/// Bytes that are read from a stream at a time, into a buffer that all connections of a thread share.
+/// The bytes of one read from a stream. All connections of a thread share the read buffer.
 const READ_BYTES: usize = 16 * 1024;
 
-/// Messages are gathered into one write up to so many bytes.
+/// Messages are combined into one write up to this number of bytes.
 const WRITE_BYTES: usize = 16 * 1024;
 
-/// Payloads from this size on are not copied into the write buffer.
+/// Payloads of this size or larger are not copied into the write buffer.
 const COPIED_BYTES_MAX: usize = 4 * 1024;
 
-/// A write buffer that has grown beyond this is not kept for the next connection.
+/// A write buffer that has grown beyond this size is not reused for the next connection.
 const SPARE_BYTES_MAX: usize = 2 * WRITE_BYTES;
 
-/// Time that an unfinished message may stay without any more of its data.
+/// The time limit between two pieces of data of an unfinished message.
 const PROGRESS: Duration = Duration::from_secs(10);
 
 thread_local! {
@@ -45,18 +45,18 @@ thread_local! {
 /// The reason why no more messages can be received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SocketError {
-    /// The client broke the protocol, or sent too large a message.
+    /// The client violated the protocol, or sent a message that is too large.
     Violation(Violation),
-    /// A message was begun, and for ten seconds none of its data came.
+    /// No data of an unfinished message arrived for ten seconds.
     NotCompleted,
     /// The stream has ended without a close frame.
     Closed,
-    /// The stream failed, as by a reset.
+    /// The stream failed, for example by a reset.
     Failed(io::ErrorKind),
 }
 
 impl SocketError {
-    /// How the connection is closed. `None`: the client is gone.
+    /// The close code and reason for the client. `None` if the client is gone.
     #[must_use]
     pub fn close(self) -> Option<CloseReason> {
         match self {
@@ -66,7 +66,7 @@ impl SocketError {
         }
     }
 
-    /// Whether the client has broken the WebSocket protocol. A message that is too large breaks only a
+    /// Whether the client has violated the WebSocket protocol. A message that is too large violates only a
     /// limit.
     #[must_use]
     pub fn is_protocol_error(&self) -> bool {
@@ -82,14 +82,14 @@ impl SocketError {
 pub struct Socket<S = UpgradedStream> {
     stream: S,
     decoder: FrameDecoder,
-    /// Bytes that were read and not decoded yet.
+    /// Bytes that were read and are not decoded yet.
     unread: Bytes,
     output: Output,
     /// The answer to the client's last ping, or to its close frame.
     pending_control: Option<WebSocketMessage>,
-    /// The server's close frame was taken: nothing is sent after it.
+    /// Whether the server's close frame was queued. No message is sent after it.
     is_closing: bool,
-    /// Nothing more is received after this: a fault, or the client's close frame.
+    /// The error after which no more messages are received; `Closed` after the client's close frame.
     ended: Option<SocketError>,
     stall: Option<Stall>,
 }
@@ -104,8 +104,8 @@ impl<S> fmt::Debug for Socket<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
-    /// A connection that begins on `stream`, of which `unread` was read before. No more than
-    /// `message_bytes_max` is gathered for one message (0: no limit).
+    /// A connection on `stream`, of which the bytes `unread` were read before. A message may have
+    /// `message_bytes_max` bytes (0: no limit).
     pub fn new(stream: S, unread: Bytes, message_bytes_max: usize) -> Self {
         let message_bytes_max = match message_bytes_max {
             0 => usize::MAX,
@@ -123,17 +123,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         }
     }
 
-    /// Bytes that are kept for an unfinished message.
+    /// The bytes that are kept for an unfinished message.
     pub fn buffered(&self) -> usize {
         self.decoder.buffered()
     }
 
-    /// The next message, fragment or control frame. Pings and the close frame are answered by the
-    /// next flush.
+    /// Receives the next message, fragment or control frame. The next flush sends the answers to pings and to
+    /// the close frame.
     ///
     /// # Errors
-    /// When nothing more can be received. The same fault is returned from then on; after a close
-    /// frame it is [`SocketError::Closed`].
+    /// If no more can be received. The same error is returned from then on; after a close frame it is
+    /// [`SocketError::Closed`].
     pub fn poll_receive(
         &mut self,
         context: &mut Context<'_>,
@@ -151,8 +151,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
                 self.queue_control(close.clone());
             }
             Ok(Decoded::Message(_) | Decoded::Fragment) => {}
-            Err(fault) => {
-                self.ended = Some(*fault);
+            Err(error) => {
+                self.ended = Some(*error);
                 self.decoder = FrameDecoder::new(0);
                 self.unread = Bytes::new();
                 self.stall = None;
@@ -161,7 +161,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         Poll::Ready(received)
     }
 
-    /// Has `message` sent by the next flush, unless the connection is being closed.
+    /// Queues a control frame for the next flush, unless the connection is being closed.
     fn queue_control(&mut self, message: WebSocketMessage) {
         self.pending_control = (!self.is_closing).then_some(message);
     }
@@ -183,7 +183,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
             match self.poll_read(context) {
                 Poll::Ready(Ok(None)) => {}
                 Poll::Ready(Ok(Some(received))) => return Poll::Ready(Ok(received)),
-                Poll::Ready(Err(fault)) => return Poll::Ready(Err(fault)),
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Pending => {
                     ready!(self.poll_stall(context));
                     return Poll::Ready(Err(SocketError::NotCompleted));
@@ -192,7 +192,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         }
     }
 
-    /// Reads once, and decodes the first frame of it.
+    /// Reads once, and decodes the first frame of the data.
     fn poll_read(
         &mut self,
         context: &mut Context<'_>,
@@ -218,8 +218,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         read
     }
 
-    /// Ready if a message is unfinished and nothing of it has come for too long. Called when there is
-    /// nothing to read, so time in which the caller does not want to read does not count.
+    /// Ready if a message is unfinished and none of its data has arrived for [`PROGRESS`]. Called only when
+    /// there is no data to read, so time in which the caller does not read does not count.
     fn poll_stall(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let Some(progress) = self.decoder.unfinished() else {
             self.stall = None;
@@ -229,7 +229,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         self.stall.get_or_insert_with(new).poll(progress, context)
     }
 
-    /// Whether everything was handed to the stream.
+    /// Whether all messages were written to the stream.
     pub fn is_flushed(&self) -> bool {
         self.output.is_flushed && self.pending_control.is_none()
     }
@@ -245,8 +245,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         self.output.poll_write(&mut self.stream, context)
     }
 
-    /// Takes a message, which [`Socket::poll_flush`] sends; nothing after a close frame. Call
-    /// [`Socket::poll_ready`] before.
+    /// Queues a message for [`Socket::poll_flush`]; messages after a close frame are dropped. The caller must
+    /// call [`Socket::poll_ready`] before.
     pub fn start_send(&mut self, message: WebSocketMessage) {
         if self.is_closing {
             return;
@@ -258,7 +258,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         self.output.push(message);
     }
 
-    /// Sends the messages that were taken, and the answers to control frames.
+    /// Sends the queued messages, and the answers to control frames.
     ///
     /// # Errors
     /// If the stream fails.
@@ -272,10 +272,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         self.output.poll_write(&mut self.stream, context)
     }
 
-    /// Receives as [`Socket::poll_receive`] does, and answers pings. Nothing is lost if it is dropped.
+    /// Receives as [`Socket::poll_receive`] does, and sends the answers to pings. No message is lost if the
+    /// future is dropped.
     ///
     /// # Errors
-    /// When nothing more can be received.
+    /// If no more can be received.
     pub async fn receive(&mut self) -> Result<Decoded, SocketError> {
         poll_fn(|context| {
             if let Poll::Ready(Err(error)) = self.poll_flush(context) {
@@ -296,16 +297,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         poll_fn(|context| self.poll_flush(context)).await
     }
 
-    /// Ends the connection after a close frame was sent or received (sections 7.1.1 and 7.1.7): waits for
-    /// the client's close frame and sends the rest; after a fault, reads further bytes until the
-    /// client has closed, because closing on unread data would reset the connection and the close frame
-    /// could be lost.
+    /// Closes the connection after a close frame was sent or received (sections 7.1.1 and 7.1.7). Waits for
+    /// the client's close frame and sends the queued messages. After an error, reads until the client has
+    /// closed, because closing with unread data would reset the connection and could lose the close frame.
     pub async fn finish(&mut self) {
         while self.receive().await.is_ok() {}
         if poll_fn(|context| self.poll_flush(context)).await.is_err() {
             return;
         }
-        // With TLS this sends `close_notify`, by which the client knows that nothing was cut off (RFC 8446, section 6.1).
+        // With TLS this sends `close_notify`, which tells the client that no data is missing (RFC 8446,
+        // section 6.1).
         let shut_down = poll_fn(|context| Pin::new(&mut self.stream).poll_shutdown(context));
         let is_open = shut_down.await.is_ok();
         if let (true, Some(SocketError::Violation(_) | SocketError::NotCompleted)) =
@@ -341,25 +342,25 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
 
 #[cfg(test)]
 impl Socket {
-    /// Whether the connection has no layer between itself and the kernel.
+    /// Whether the stream is a plain TCP connection.
     pub(crate) fn is_plain_tcp(&self) -> bool {
         matches!(self.stream, UpgradedStream::Tcp(_))
     }
 
-    /// Whether the connection has TLS between itself and the kernel, and nothing else.
+    /// Whether the stream is a TLS connection directly on TCP.
     pub(crate) fn is_tls(&self) -> bool {
         matches!(self.stream, UpgradedStream::Tls(_))
     }
 }
 
-/// Bytes on their way to a stream.
+/// The bytes that are being written to a stream.
 struct Output {
-    /// Frames, of which the first bytes were written already.
+    /// Encoded frames, of which the first `written` bytes were written.
     frames: Vec<u8>,
     written: usize,
-    /// The rest of the last frame, if it is large.
+    /// The payload of the last frame, if it is large.
     payload: Bytes,
-    /// The stream has taken everything and has sent it off.
+    /// Whether all bytes were written and the stream was flushed.
     is_flushed: bool,
 }
 

@@ -1,8 +1,7 @@
-//! A connection of HTTP/1.1 that ends when a request's head does not come in time.
+//! The stream of an HTTP/1.1 connection with separate timeouts for a request head and for an idle connection.
 //!
-//! hyper has one timeout for both waits, for the head of a request that has begun and for the next request
-//! on a connection that is kept alive. Reverse proxies keep connections for a minute, and a head may not
-//! take so long.
+//! hyper has one timeout for the head of a request that has begun, and for the next request on a kept-alive
+//! connection. Reverse proxies keep idle connections for a minute, which is too long for a head.
 
 use std::{
     io,
@@ -26,26 +25,25 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
-/// How long a connection waits for requests. Zero is no limit.
+/// The time limits of a connection for requests. Zero is no limit.
 #[derive(Clone, Copy, Debug)]
 pub struct RequestTimeouts {
-    /// Time for the head of a request, from its first byte; of a connection's first request, from the
-    /// beginning.
+    /// The time limit for the head of a request from its first byte; for the first request of a connection,
+    /// from the beginning of the connection.
     pub head: Duration,
-    /// Time without a request on a connection that has had one.
+    /// The time limit between two requests on a connection.
     pub idle: Duration,
 }
 
-/// Whether a connection's request is being answered, as far as the service knows. An upgraded connection
-/// stays busy.
+/// Whether a request of a connection is being answered by the service. An upgraded connection stays busy.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct RequestActivity(Arc<ActivityState>);
 
 #[derive(Debug, Default)]
 struct ActivityState {
-    /// The number of begins and ends of requests: odd while a request is being answered.
+    /// The number of starts and ends of requests. It is odd while a request is being answered.
     changes: AtomicU64,
-    /// The task that reads. hyper does not read again by itself when a response has ended.
+    /// The task that reads. hyper does not read again on its own when a response has ended.
     reader: AtomicWaker,
 }
 
@@ -59,7 +57,7 @@ impl RequestActivity {
         self.0.reader.wake();
     }
 
-    /// The response, whose end is the end of the request.
+    /// Wraps the response, so that its end marks the end of the request.
     pub(crate) fn until_end_of(&self, response: Response<Body>) -> Response<Body> {
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             return response;
@@ -69,7 +67,7 @@ impl RequestActivity {
     }
 }
 
-/// A response's body. The request is over when it is dropped.
+/// The body of a response. Its drop marks the end of the request.
 struct TrackedBody {
     body: Body,
     busy: RequestActivity,
@@ -101,7 +99,7 @@ impl HttpBody for TrackedBody {
     }
 }
 
-/// A stream of which reading ends when a timeout is over.
+/// A stream whose reads end with end-of-file when a timeout expires.
 #[derive(Debug)]
 pub(crate) struct TimedStream<S> {
     stream: S,
@@ -113,10 +111,10 @@ pub(crate) struct TimedStream<S> {
     timer: Option<Pin<Box<Sleep>>>,
 }
 
-/// The event that is waited for.
+/// The event that the stream waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum WaitPhase {
-    /// Nothing, or the end of a response.
+    /// The end of a response, without a timeout.
     Response,
     /// The first byte of a request.
     Request,
@@ -138,7 +136,7 @@ impl<S> TimedStream<S> {
         this
     }
 
-    /// The stream alone.
+    /// The inner stream.
     pub(crate) fn into_inner(self) -> S {
         self.stream
     }
@@ -153,7 +151,7 @@ impl<S> TimedStream<S> {
         self.timer = (!timeout.is_zero()).then(|| Box::pin(sleep(timeout)));
     }
 
-    /// Notes whether a request has begun or ended since the last time.
+    /// Checks whether a request has begun or ended since the last call.
     fn update_phase(&mut self, context: &Context<'_>) {
         let state = &self.busy.0;
         let is_upgraded_or_busy = self.wait == WaitPhase::Response && self.changes % 2 == 1;
@@ -172,7 +170,7 @@ impl<S> TimedStream<S> {
         }
     }
 
-    /// Ready when the event that is waited for has not come in time.
+    /// Ready when the awaited event has not happened in time.
     fn poll_timeout(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.timer {
             Some(timer) => ready!(timer.as_mut().poll(context)),
@@ -180,7 +178,7 @@ impl<S> TimedStream<S> {
         }
         Poll::Ready(match self.wait {
             WaitPhase::Head => Err(io::ErrorKind::TimedOut.into()),
-            // As if the client had closed the connection.
+            // An empty read, as if the client had closed the connection.
             WaitPhase::Request | WaitPhase::Response => Ok(()),
         })
     }
@@ -261,7 +259,7 @@ mod tests {
         )
     }
 
-    /// Reads until nothing comes any more: how, and after how many seconds.
+    /// Reads until the end of the stream. Returns the result, and the time in seconds.
     async fn end(stream: &mut TimedStream<DuplexStream>) -> (Result<usize, io::ErrorKind>, u64) {
         let begun = Instant::now();
         let mut buffer = [0; 16];

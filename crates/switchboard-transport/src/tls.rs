@@ -17,13 +17,13 @@ use tokio_rustls::{TlsAcceptor, rustls::ServerConfig};
 
 use crate::upgrade;
 
-/// The stream of a connection after its handshake.
+/// The stream of a connection after its TLS handshake.
 pub(crate) type TlsStream = tokio_rustls::server::TlsStream<TcpStream>;
 
 /// The only protocol that is served over TLS (RFC 7301, section 6).
 const HTTP1: &[u8] = b"http/1.1";
 
-/// The TLS of a listener. Clones share their certificate.
+/// The TLS acceptor of a listener. Clones share the certificate.
 #[derive(Clone)]
 pub struct Tls(Arc<RwLock<TlsAcceptor>>);
 
@@ -34,13 +34,13 @@ impl fmt::Debug for Tls {
 }
 
 impl Tls {
-    /// TLS with these settings. The protocol after it is HTTP/1.1, whatever they say.
+    /// TLS with this configuration. Its ALPN protocols are replaced by HTTP/1.1.
     #[must_use]
     pub fn new(config: ServerConfig) -> Self {
         Self(Arc::new(RwLock::new(acceptor(config))))
     }
 
-    /// Uses these settings for new connections.
+    /// Replaces the configuration for new connections.
     pub fn replace(&self, config: ServerConfig) {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = acceptor(config);
     }
@@ -50,17 +50,18 @@ impl Tls {
         acceptor.clone()
     }
 
-    /// Waits for the client's first byte and makes the handshake, both within `time` (zero: no limit).
+    /// Waits for the first byte from the client and performs the handshake, both within `time` (zero: no
+    /// limit).
     ///
     /// # Errors
-    /// If the handshake fails or takes longer.
+    /// If the handshake fails, or `TimedOut` if it takes longer.
     pub(crate) async fn accept(&self, stream: TcpStream, time: Duration) -> io::Result<Opening> {
         let opening = self.open(stream);
         if time.is_zero() {
             return opening.await;
         }
         let opened = timeout(time, opening).await;
-        opened.unwrap_or_else(|_late| Err(io::ErrorKind::TimedOut.into()))
+        opened.unwrap_or_else(|_elapsed| Err(io::ErrorKind::TimedOut.into()))
     }
 
     async fn open(&self, stream: TcpStream) -> io::Result<Opening> {
@@ -82,44 +83,45 @@ fn acceptor(mut config: ServerConfig) -> TlsAcceptor {
     TlsAcceptor::from(Arc::new(config))
 }
 
-/// The first bytes of a connection to a listener with TLS.
+/// The result of reading the first bytes of a connection to a listener with TLS.
 #[derive(Debug)]
 pub(crate) enum Opening {
-    /// The handshake is complete.
+    /// The TLS handshake is complete.
     Tls(Box<TlsStream>),
-    /// The client sends a request without TLS.
+    /// The client sends an HTTP request without TLS.
     PlainHttp(TcpStream),
     /// The client closed the connection without a byte, as a probe of the port does.
     Ended,
 }
 
-/// The service for requests without TLS at a listener with TLS. Each connection ends after one request.
+/// The service for requests without TLS on a listener with TLS. Each connection is closed after one request.
 pub(crate) fn plain_http_router() -> Router {
     Router::new().fallback(answer_plain_http)
 }
 
-/// Redirects a page to HTTPS; other requests are not repeated by a client, and get 400.
+/// Redirects GET and HEAD requests to HTTPS. Other requests and WebSocket handshakes get 400, because
+/// clients do not repeat them after a redirect.
 async fn answer_plain_http(request: Request) -> Response {
     let is_page = matches!(*request.method(), Method::GET | Method::HEAD)
         && !upgrade::is_requested(request.headers());
     let url = https_url(&request);
     let shown = url.as_deref().unwrap_or("https://…");
-    let words = format!("This port speaks HTTPS: use {shown} (and wss:// for WebSocket).\n");
+    let text = format!("This port speaks HTTPS: use {shown} (and wss:// for WebSocket).\n");
     let location = url.as_deref().map(HeaderValue::from_str);
     let mut response = match location {
         Some(Ok(location)) if is_page => {
             let location = [(header::LOCATION, location)];
-            (StatusCode::TEMPORARY_REDIRECT, location, words).into_response()
+            (StatusCode::TEMPORARY_REDIRECT, location, text).into_response()
         }
-        Some(_) | None => (StatusCode::BAD_REQUEST, words).into_response(),
+        Some(_) | None => (StatusCode::BAD_REQUEST, text).into_response(),
     };
     let close = HeaderValue::from_static("close");
     response.headers_mut().insert(header::CONNECTION, close);
     response
 }
 
-/// The address of a request with `https`, if its one `RedisHost` is a host with or without a port, and its target has a
-/// path. The client of a redirect goes nowhere else than to the host that it has asked.
+/// The URL of a request with the scheme `https`. `None` unless it has exactly one `Host` header, with a host
+/// and an optional port, and a target with a path. So a redirect always goes to the requested host.
 fn https_url(request: &Request) -> Option<String> {
     let mut hosts = request.headers().get_all(header::HOST).iter();
     let host = hosts.next().filter(|_| hosts.next().is_none())?;
@@ -128,13 +130,13 @@ fn https_url(request: &Request) -> Option<String> {
     is_host(&host).then(|| format!("https://{host}{path}"))
 }
 
-/// The path and query; none for the targets `*` and `HOST:PORT`, which stand for no document.
+/// The path and query of a target; `None` for the targets `*` and `HOST:PORT`, which have no path.
 fn path_of(target: &Uri) -> Option<&str> {
     let path = target.path_and_query()?.as_str();
     path.starts_with('/').then_some(path)
 }
 
-/// Whether an authority is a host alone, or with a port behind it.
+/// Whether an authority is a host with an optional port, without user information.
 fn is_host(authority: &Authority) -> bool {
     let host = authority.host();
     let rest = authority.as_str().strip_prefix(host);
@@ -154,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plain_request_has_an_address_with_https() {
+    fn a_plain_request_has_an_https_url() {
         for (host, target, expected) in [
             ("a.example:8080", "/", "https://a.example:8080/"),
             ("[::1]:80", "/voice?x=1#y", "https://[::1]:80/voice?x=1"),
@@ -175,14 +177,14 @@ mod tests {
         ] {
             assert_eq!(url(host, "/"), None, "{host}");
         }
-        // Of `*` there is no path, and behind a host it would be a part of it.
+        // `*` is not a path; appended to a host it would become a part of the host.
         for target in ["*", "other:443"] {
             assert_eq!(url("a.example", target), None, "{target}");
         }
     }
 
     #[test]
-    fn a_plain_request_of_two_hosts_has_no_address() {
+    fn a_plain_request_with_two_host_headers_has_no_https_url() {
         let request = Request::builder().header(header::HOST, "a.example");
         let request = request.header(header::HOST, "b.example");
         let request = request.body(Body::empty()).expect("a request");

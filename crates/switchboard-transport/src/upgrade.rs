@@ -15,21 +15,21 @@ use sha1::{Digest as _, Sha1};
 
 use crate::{Socket, upgraded_stream::UpgradedStream};
 
-/// The text that is hashed after the client's key (section 1.3).
+/// The constant that is hashed after the client's key (section 1.3).
 const ACCEPT_SUFFIX: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
-/// The only version that there is (section 4.1).
+/// The only version of the protocol (section 4.1).
 const VERSION: HeaderValue = HeaderValue::from_static("13");
 
 const WEBSOCKET: &str = "websocket";
 
-/// Whether a request asks for a WebSocket connection. The handshake may still be invalid.
+/// Whether a request asks for an upgrade to WebSocket. The handshake may still be invalid.
 #[must_use]
 pub fn is_requested(headers: &HeaderMap) -> bool {
     has_element(headers, &header::UPGRADE, WEBSOCKET)
 }
 
-/// A request for a WebSocket connection that can be accepted.
+/// A valid WebSocket handshake, which can be accepted.
 pub struct Upgrade {
     accept: HeaderValue,
     offers: Vec<String>,
@@ -86,8 +86,8 @@ impl Upgrade {
         }
     }
 
-    /// The response to the request, and the connection, which is there once the response was sent.
-    /// No more than `message_bytes_max` is gathered for one message (0: no limit).
+    /// Returns the response to the request, and the future connection, which is ready after the response was
+    /// sent. A message may have `message_bytes_max` bytes (0: no limit).
     pub fn accept(self, message_bytes_max: usize) -> (Response, Connecting) {
         let headers = [
             (header::CONNECTION, HeaderValue::from_static("upgrade")),
@@ -115,7 +115,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Upgrade {
     }
 }
 
-/// A connection whose response is on its way.
+/// A connection whose handshake response is being sent.
 #[derive(Debug)]
 pub struct Connecting {
     upgrading: OnUpgrade,
@@ -123,7 +123,7 @@ pub struct Connecting {
 }
 
 impl Connecting {
-    /// The connection. `None` if the client has gone.
+    /// Waits for the connection. `None` if the client has disconnected.
     pub async fn socket(self) -> Option<Socket> {
         match self.upgrading.await {
             Ok(upgraded) => {
@@ -131,29 +131,29 @@ impl Connecting {
                 Some(Socket::new(stream, unread, self.message_bytes_max))
             }
             Err(error) => {
-                tracing::debug!(%error, "the client left during the WebSocket handshake");
+                tracing::debug!(%error, "client disconnected during the WebSocket handshake");
                 None
             }
         }
     }
 }
 
-/// A request that is no WebSocket handshake.
+/// The reason why a request is not a valid WebSocket handshake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HandshakeError {
     /// The method is not GET.
     Method,
     /// The HTTP version is too old.
     HttpVersion,
-    /// `WebSocketConnection` has no element `upgrade`.
+    /// `Connection` has no element `upgrade`.
     Connection,
     /// `Upgrade` has no element `websocket`.
     Upgrade,
     /// The version of WebSocket is missing or unknown.
     Version,
-    /// The key is missing, double, or not 16 bytes in base64.
+    /// The key is missing, repeated, or not 16 bytes in base64.
     Key,
-    /// Nothing can be upgraded on this connection.
+    /// The connection does not support an upgrade.
     NotUpgradable,
 }
 
@@ -168,7 +168,7 @@ impl HandshakeError {
         }
     }
 
-    fn words(self) -> &'static str {
+    fn text(self) -> &'static str {
         match self {
             Self::Method => "A WebSocket handshake has the method GET.\n",
             Self::HttpVersion => "A WebSocket handshake needs HTTP/1.1.\n",
@@ -199,7 +199,7 @@ impl HandshakeError {
 
 impl fmt::Display for HandshakeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.words().trim_end())
+        f.write_str(self.text().trim_end())
     }
 }
 
@@ -207,7 +207,7 @@ impl std::error::Error for HandshakeError {}
 
 impl IntoResponse for HandshakeError {
     fn into_response(self) -> Response {
-        let mut response = (self.status(), self.words()).into_response();
+        let mut response = (self.status(), self.text()).into_response();
         response.headers_mut().extend(self.header());
         response
     }
@@ -243,32 +243,32 @@ fn accept_of(headers: &HeaderMap) -> Result<HeaderValue, HandshakeError> {
     HeaderValue::from_str(&accept).map_err(|_| HandshakeError::Key)
 }
 
-/// Whether these are 16 bytes in base64. The unused bits of the last character may have any value.
+/// Whether the key is 16 bytes in base64. The unused bits of the last character may have any value.
 fn is_key(key: &[u8]) -> bool {
     let is_digit = |byte: &u8| byte.is_ascii_alphanumeric() || b"+/".contains(byte);
     let digits = key.strip_suffix(b"==");
     digits.is_some_and(|digits| digits.len() == 22 && digits.iter().all(is_digit))
 }
 
-/// The subprotocols that are offered, where they are tokens.
+/// The offered subprotocols that are valid tokens.
 fn offers(headers: &HeaderMap) -> Vec<String> {
     let elements = elements(headers, &header::SEC_WEBSOCKET_PROTOCOL);
     let offers = elements.filter(|offer| offer.bytes().all(is_token_byte));
     offers.map(str::to_owned).collect()
 }
 
-/// The value of a header that is there once.
+/// The value of a header that occurs exactly once.
 fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a [u8]> {
     let mut values = headers.get_all(name).iter();
     let only = values.next().filter(|_| values.next().is_none());
     only.map(|value| value.as_bytes().trim_ascii())
 }
 
-fn has_element(headers: &HeaderMap, name: &HeaderName, wanted: &str) -> bool {
-    elements(headers, name).any(|element| element.eq_ignore_ascii_case(wanted))
+fn has_element(headers: &HeaderMap, name: &HeaderName, expected: &str) -> bool {
+    elements(headers, name).any(|element| element.eq_ignore_ascii_case(expected))
 }
 
-/// The elements of a list that may stand in several headers (RFC 9110, sections 5.3 and 5.6.1).
+/// The elements of a list that may be split over several headers (RFC 9110, sections 5.3 and 5.6.1).
 fn elements<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
     let values = headers.get_all(name).into_iter();
     let values = values.filter_map(|value| value.to_str().ok());
@@ -278,7 +278,7 @@ fn elements<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item
         .filter(|element| !element.is_empty())
 }
 
-/// RFC 9110, section 5.6.2.
+/// Whether a byte is allowed in a token (RFC 9110, section 5.6.2).
 fn is_token_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }

@@ -19,16 +19,16 @@ use crate::{timed_stream::TimedStream, tls::TlsStream};
 /// The stream of a connection after its upgrade.
 #[derive(Debug)]
 pub enum UpgradedStream {
-    /// A TCP connection, as [`Listener`](crate::Listener) and `axum::serve` have it.
+    /// A plain TCP connection of a [`Listener`](crate::Listener) or of `axum::serve`.
     Tcp(TcpStream),
-    /// A connection of a [`Listener`](crate::Listener) with TLS. Boxed, as its state is many times larger.
+    /// A connection of a [`Listener`](crate::Listener) with TLS. Boxed, because its state is many times larger.
     Tls(Box<tokio_rustls::server::TlsStream<TcpStream>>),
-    /// Any other, such as TLS in a foreign server.
+    /// Any other stream, such as TLS in the server of a host program.
     Foreign(TokioIo<Upgraded>),
 }
 
 impl UpgradedStream {
-    /// The stream of an upgraded connection, and the bytes that were read from it already.
+    /// The stream of an upgraded connection, and the bytes that hyper has already read from it.
     pub(crate) fn of(upgraded: Upgraded) -> (Self, Bytes) {
         let upgraded = match upgraded.downcast::<TokioIo<TimedStream<TcpStream>>>() {
             Ok(Parts { io, read_buf, .. }) => {

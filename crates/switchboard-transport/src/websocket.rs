@@ -1,4 +1,4 @@
-//! WebSocket connections (RFC 6455).
+//! The task of a WebSocket connection (RFC 6455).
 
 use std::{
     collections::VecDeque,
@@ -27,31 +27,32 @@ use crate::{
     refusal_log::{RefusalLine, RefusalLog},
 };
 
-/// Events told before the client's own frames have their turn again.
+/// The number of events handled before the next frame of the client is read.
 const EVENTS_PER_WRITE: usize = 64;
 
-/// Frames that may wait for the socket when more are to join them, `outbox_bytes` of them at most.
-/// Events wait in the outbox; these are answers to a client that goes on asking and does not read.
+/// The number of frames that may wait for the socket when more are added; their bytes are bounded by
+/// `outbox_bytes`. Events wait in the outbox, so these frames are answers to a client that sends requests and
+/// does not read.
 const PENDING_FRAMES_MAX: usize = 1024;
 
-/// Frames that are read while a session waits for the answer to its request: as many as show that
-/// the client is there, and find out if it goes. More stay in the socket.
+/// The number of frames that are read while a session waits for a webhook response. Reading detects a
+/// disconnect of the client. Further frames stay in the socket.
 const READ_AHEAD_FRAMES_MAX: usize = 64;
 
-/// Bytes of them, besides the last one.
+/// The bytes of these frames, without the last one.
 const READ_AHEAD_BYTES_MAX: usize = 64 * 1024;
 
-/// Time for the goodbye of a connection that is ended: the close frame, and the client's answer.
+/// The time limit of the closing handshake: the close frame, and the client's answer.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What a connection needs of its node.
+/// The environment of a connection: its node, and the configuration.
 #[derive(Clone, Debug)]
 pub struct ConnectionContext {
-    /// The node.
+    /// The node to which requests are sent.
     pub node: Arc<dyn NodeHandle>,
-    /// The bounds in force.
+    /// The configured limits.
     pub limits: Arc<Limits>,
-    /// How a dead client is noticed.
+    /// The intervals by which a dead client is detected.
     pub heartbeat: Heartbeat,
     /// The memory for the queues of all clients of the server.
     pub queue_memory: Arc<QueueMemory>,
@@ -59,9 +60,10 @@ pub struct ConnectionContext {
     pub drain: CancellationToken,
 }
 
-/// Serves one connection to its end. `opened` is what [`ClientSession::open`] gave.
+/// Serves one connection to its end. `opened` is the result of [`ClientSession::open`].
 ///
-/// Boxed, and not an async function: what a connection needs only at its beginning is not kept.
+/// The returned future is boxed and not an async function, so that it does not keep values that are needed
+/// only at the beginning.
 pub fn serve(
     socket: Socket,
     opened: (ClientSession, Actions),
@@ -83,38 +85,38 @@ struct WebSocketConnection {
     state: ConnectionState,
     outbox: OutboxHandle,
     context: ConnectionContext,
-    /// Frames that the socket has not taken yet. Events wait in the outbox meanwhile.
+    /// Frames that wait for the socket. Meanwhile events wait in the outbox.
     pending: VecDeque<WebSocketMessage>,
     pending_bytes: usize,
-    /// What the session asks a web service; until it is answered, nothing else is done.
+    /// The webhook request of the session. No other input is handled until its response arrives.
     pending_webhook: Option<Box<PendingWebhook>>,
-    /// What the client has sent while its session waited for an answer.
+    /// The frames that were received while the session waited for a webhook response.
     read_ahead: VecDeque<Result<Decoded, SocketError>>,
-    /// Bytes of an unfinished message, as they are counted in the gauge.
+    /// The bytes of an unfinished message, as counted in the gauge `unfinished_bytes`.
     unfinished_bytes: usize,
-    /// The socket takes nothing until the client takes something.
+    /// Whether the socket accepts no data until the client reads.
     blocked: bool,
     refusal_log: RefusalLog,
     permit: Permit,
     has_left: bool,
 }
 
-/// A request that a session wants to be made.
+/// A webhook request of a session that was not sent yet.
 struct PendingWebhook {
     request: WebhookRequest,
-    /// How the connection ends then, if it does.
+    /// The close that follows the response, if any.
     close: Option<CloseReason>,
 }
 
-/// Why a connection ends.
+/// The cause of the end of a connection.
 enum ConnectionEnd {
-    /// We end it, and say so.
+    /// The server closes the connection with a close frame.
     Close(CloseReason),
-    /// The client has said goodbye.
+    /// The client has sent a close frame.
     Graceful,
-    /// The client's socket was closed or reset, without a close frame.
+    /// The client's socket was closed or reset without a close frame.
     Reset,
-    /// The network has lost the client.
+    /// The network has lost the connection.
     Lost,
 }
 
@@ -129,42 +131,42 @@ impl ConnectionEnd {
     }
 }
 
-/// What a connection wakes for.
+/// The event that wakes the task of a connection.
 enum WakeReason {
-    /// The client, which was slow, has taken some of what was sent: it lives.
+    /// A slow client has read some data, which is a sign of life.
     Written,
-    /// The outbox has something to say.
+    /// The outbox has an event or has overflowed.
     Event,
-    /// The client has sent something, or has gone.
+    /// The client has sent a frame or has disconnected.
     Message(Result<Decoded, SocketError>),
     Timer,
     Drain,
-    /// The socket cannot be written to any more.
+    /// A write to the socket has failed.
     Broken(ErrorKind),
 }
 
 impl WebSocketConnection {
-    /// A connection, and the first output of its session.
+    /// A connection, and the first actions of its session.
     fn new(
         socket: Socket,
         opened: (ClientSession, Actions),
         context: ConnectionContext,
         permit: Permit,
     ) -> (Self, ConnectionActions) {
-        let local = Arc::new(Outbox::new(&context.limits, context.queue_memory.clone()));
+        let outbox = Arc::new(Outbox::new(&context.limits, context.queue_memory.clone()));
         let now = Instant::now();
-        let (mut line, first) =
+        let (mut state, first) =
             ConnectionState::new(opened, &context.limits, context.heartbeat, now);
         if let Some(spent) = permit.take_spent(now) {
-            line.continue_from(&spent, now);
+            state.continue_from(&spent, now);
         }
         let counters = context.node.counters();
         Counters::add(&counters.connections, 1);
         Counters::add(&counters.connections_total, 1);
         let connection = Self {
             socket,
-            state: line,
-            outbox: local,
+            state,
+            outbox,
             context,
             pending: VecDeque::new(),
             pending_bytes: 0,
@@ -179,8 +181,8 @@ impl WebSocketConnection {
         (connection, first)
     }
 
-    /// Serves until something ends it. A client that does not take what it is sent is read from
-    /// all the same, so that it can show that it lives; only events wait for it.
+    /// Serves the connection until it ends. A client that does not read its frames is still read, so that its
+    /// signs of life are seen; only events wait.
     async fn run(&mut self, first: Box<ConnectionActions>) -> ConnectionEnd {
         let drain = self.context.drain.clone();
         let mut drained = pin!(drain.cancelled());
@@ -209,7 +211,7 @@ impl WebSocketConnection {
                 if drained.as_mut().poll(context).is_ready() {
                     return Poll::Ready(WakeReason::Drain);
                 }
-                // What was sent before is a sign of life, which no timer may overlook.
+                // Frames that were read ahead are signs of life, so they are handled before timers.
                 let may_read = !self.state.is_paused();
                 if may_read && let Some(message) = self.read_ahead.pop_front() {
                     return Poll::Ready(WakeReason::Message(message));
@@ -220,7 +222,7 @@ impl WebSocketConnection {
                 self.poll_wake(context, events_first)
             });
             let wake = wake.await;
-            // Neither the room nor the client can keep the other from being heard.
+            // Events and client frames alternate, so that neither can starve the other.
             events_first = !matches!(wake, WakeReason::Event);
             if let Err(end) = self.on_wake(wake).await {
                 return end;
@@ -264,7 +266,7 @@ impl WebSocketConnection {
         }
     }
 
-    /// Gives the socket what waits for it, as far as it takes it, and sends it off.
+    /// Writes pending frames as far as the socket accepts them, and flushes the socket.
     fn poll_write(&mut self, context: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
         while !self.pending.is_empty() {
             ready!(self.socket.poll_ready(context))?;
@@ -298,7 +300,7 @@ impl WebSocketConnection {
     }
 
     async fn on_wake(&mut self, wake: WakeReason) -> Result<(), ConnectionEnd> {
-        let steps = match wake {
+        let output = match wake {
             WakeReason::Written => self.state.on_written(Instant::now()),
             WakeReason::Event => return self.on_events().await,
             WakeReason::Message(message) => self.on_message(message)?,
@@ -309,24 +311,24 @@ impl WebSocketConnection {
             WakeReason::Drain => return Err(ConnectionEnd::Close(CloseReason::RESTART)),
             WakeReason::Broken(error) => return Err(connection_end(error)),
         };
-        self.apply_actions(steps).await?;
+        self.apply_actions(output).await?;
         self.await_webhook().await
     }
 
-    /// Tells the client some of what waits for it: many frames are one write.
+    /// Handles events from the outbox. Several of them are sent with one write.
     async fn on_events(&mut self) -> Result<(), ConnectionEnd> {
-        let appetite = self.pop_mode();
+        let mode = self.pop_mode();
         for _ in 0..EVENTS_PER_WRITE {
-            // Urgent events do not wait for the socket: left in the outbox, they would wake this task
+            // Urgent events do not wait for the socket. If they stayed in the outbox, they would wake this task
             // again at once.
-            if appetite == PopMode::All && self.has_enough_pending() {
+            if mode == PopMode::All && self.has_enough_pending() {
                 break;
             }
-            let Some(event) = self.next_event(appetite)? else {
+            let Some(event) = self.next_event(mode)? else {
                 break;
             };
-            let steps = self.state.on_event(&event, Instant::now(), unix_secs());
-            self.apply_actions(steps).await?;
+            let output = self.state.on_event(&event, Instant::now(), unix_secs());
+            self.apply_actions(output).await?;
             self.await_webhook().await?;
         }
         Ok(())
@@ -346,10 +348,8 @@ impl WebSocketConnection {
         self.pending.push_back(message);
     }
 
-    fn next_event(&self, appetite: PopMode) -> Result<Option<Arc<Event>>, ConnectionEnd> {
-        self.outbox
-            .pop(appetite)
-            .map_err(|Overflow| self.too_slow())
+    fn next_event(&self, mode: PopMode) -> Result<Option<Arc<Event>>, ConnectionEnd> {
+        self.outbox.pop(mode).map_err(|Overflow| self.too_slow())
     }
 
     fn too_slow(&self) -> ConnectionEnd {
@@ -386,16 +386,16 @@ impl WebSocketConnection {
                     .state
                     .on_violation(ErrorCode::TooLarge, CloseReason::TOO_BIG, now))
             }
-            Err(fault) => Err(self.on_fault(fault)),
+            Err(error) => Err(self.on_socket_error(error)),
         }
     }
 
-    fn on_fault(&self, fault: SocketError) -> ConnectionEnd {
-        if fault.is_protocol_error() {
+    fn on_socket_error(&self, error: SocketError) -> ConnectionEnd {
+        if error.is_protocol_error() {
             let counters = self.context.node.counters();
             Counters::add(&counters.protocol_errors_total, 1);
         }
-        match fault {
+        match error {
             SocketError::Violation(violation) => ConnectionEnd::Close(violation.close()),
             SocketError::NotCompleted => ConnectionEnd::Close(CloseReason::NOT_COMPLETED),
             SocketError::Closed => ConnectionEnd::Reset,
@@ -404,59 +404,55 @@ impl WebSocketConnection {
     }
 
     fn log_refusals(&mut self) {
-        if let Some(line) = self.refusal_log.poll_line(Instant::now()) {
-            self.log_refusal(line);
+        if let Some(state) = self.refusal_log.poll_line(Instant::now()) {
+            self.log_refusal(state);
         }
     }
 
-    fn log_refusal(&self, line: RefusalLine) {
-        let RefusalLine { code, count } = line;
-        tracing::info!(peer = %self.state.peer().id(), code, count, "refused");
+    fn log_refusal(&self, state: RefusalLine) {
+        let RefusalLine { code, count } = state;
+        tracing::info!(peer = %self.state.peer().id(), code, count, "frames rejected");
     }
 
-    async fn apply_actions(&mut self, steps: ConnectionActions) -> Result<(), ConnectionEnd> {
-        let ConnectionActions {
-            actions: turn,
-            ping,
-        } = steps;
+    async fn apply_actions(&mut self, output: ConnectionActions) -> Result<(), ConnectionEnd> {
+        let ConnectionActions { actions, ping } = output;
         let counters = self.context.node.counters();
-        Counters::add(&counters.refused_total, turn.error_codes.len() as u64);
-        Counters::add(&counters.frames_out_total, turn.frames.len() as u64);
-        if !turn.error_codes.is_empty() {
-            turn.error_codes
+        Counters::add(&counters.refused_total, actions.error_codes.len() as u64);
+        Counters::add(&counters.frames_out_total, actions.frames.len() as u64);
+        if !actions.error_codes.is_empty() {
+            actions
+                .error_codes
                 .iter()
                 .for_each(|code| self.refusal_log.add(code));
             self.log_refusals();
         }
-        if !turn.frames.is_empty() && self.has_enough_pending() {
+        if !actions.frames.is_empty() && self.has_enough_pending() {
             return Err(self.too_slow());
         }
-        for frame in turn.frames {
+        for frame in actions.frames {
             self.push(WebSocketMessage::Text(frame));
         }
-        // A client that reads its queue shows that it lives, so it is sent no ping.
+        // A client with a long queue gets no ping: reading the queue is a sign of life.
         if ping && !self.has_enough_pending() {
             self.push(WebSocketMessage::Ping(Bytes::new()));
         }
-        if !turn.requests.is_empty() {
-            for ask in turn.requests {
-                self.request(ask).await;
+        if !actions.requests.is_empty() {
+            for request in actions.requests {
+                self.request(request).await;
             }
             self.charge_budgets();
         }
-        if let Some(post) = turn.webhook {
-            let close = turn.close;
-            self.pending_webhook = Some(Box::new(PendingWebhook {
-                request: post,
-                close,
-            }));
+        if let Some(request) = actions.webhook {
+            let close = actions.close;
+            self.pending_webhook = Some(Box::new(PendingWebhook { request, close }));
             return Ok(());
         }
-        turn.close
+        actions
+            .close
             .map_or(Ok(()), |close| Err(ConnectionEnd::Close(close)))
     }
 
-    /// Charges the connection's budgets with the work that its requests have caused.
+    /// Charges the budgets of the connection with the cost of its requests.
     fn charge_budgets(&mut self) {
         let charges = self.outbox.take_charges();
         if charges != PendingCharges::default() {
@@ -465,36 +461,36 @@ impl WebSocketConnection {
         }
     }
 
-    /// Makes the requests that the session asks for, and does what follows from the answers.
+    /// Sends the pending webhook request, and applies the actions that follow from its response.
     async fn await_webhook(&mut self) -> Result<(), ConnectionEnd> {
-        while let Some(asking) = self.pending_webhook.take() {
-            // Boxed: few connections need it, and each would have to keep room for it.
-            Box::pin(self.resume_with_response(*asking)).await?;
+        while let Some(webhook) = self.pending_webhook.take() {
+            // Boxed, because few connections need it and each would reserve its memory.
+            Box::pin(self.resume_with_response(*webhook)).await?;
         }
         Ok(())
     }
 
-    async fn resume_with_response(&mut self, asking: PendingWebhook) -> Result<(), ConnectionEnd> {
-        let reply = self.send_webhook(asking.request).await?;
-        let steps = self
+    async fn resume_with_response(&mut self, webhook: PendingWebhook) -> Result<(), ConnectionEnd> {
+        let reply = self.send_webhook(webhook.request).await?;
+        let output = self
             .state
             .on_webhook_response(reply.as_deref(), Instant::now(), unix_secs());
-        self.apply_actions(steps).await?;
-        match (&mut self.pending_webhook, asking.close) {
-            (Some(again), close) => again.close = again.close.or(close),
+        self.apply_actions(output).await?;
+        match (&mut self.pending_webhook, webhook.close) {
+            (Some(next), close) => next.close = next.close.or(close),
             (None, Some(close)) => return Err(ConnectionEnd::Close(close)),
             (None, None) => {}
         }
         Ok(())
     }
 
-    /// Makes a request and waits for the answer, or for the end of the connection. What the client
-    /// is sent goes out meanwhile; what it sends waits.
+    /// Sends a webhook request and waits for its response or the end of the connection. Meanwhile pending
+    /// frames are written, and received frames are queued.
     async fn send_webhook(
         &mut self,
-        post: WebhookRequest,
+        request: WebhookRequest,
     ) -> Result<Option<String>, ConnectionEnd> {
-        let mut reply = self.context.node.send_webhook(post);
+        let mut reply = self.context.node.send_webhook(request);
         let drain = self.context.drain.clone();
         let mut drained = pin!(drain.cancelled());
         poll_fn(|context| {
@@ -509,7 +505,7 @@ impl WebSocketConnection {
         .await
     }
 
-    /// Ready if the client goes. Keeps what it sends.
+    /// Ready if the client disconnects. Received frames are queued.
     fn poll_client_gone(&mut self, context: &mut TaskContext<'_>) -> Poll<ConnectionEnd> {
         if let Poll::Ready(Err(error)) = self.poll_write(context) {
             return Poll::Ready(connection_end(error.kind()));
@@ -527,10 +523,10 @@ impl WebSocketConnection {
         Poll::Pending
     }
 
-    /// Whether one more frame has room beside those that wait.
+    /// Whether one more frame may be read ahead.
     fn may_read_ahead(&self) -> bool {
         let length = |message: &Result<Decoded, _>| match message {
-            // Nothing comes after these.
+            // No frame follows these.
             Ok(Decoded::Message(WebSocketMessage::Close(_))) | Err(_) => usize::MAX,
             Ok(Decoded::Message(message)) => message.payload_len(),
             Ok(Decoded::Fragment) => 0,
@@ -543,62 +539,62 @@ impl WebSocketConnection {
         self.read_ahead.len() < READ_AHEAD_FRAMES_MAX && bytes < READ_AHEAD_BYTES_MAX
     }
 
-    async fn request(&mut self, ask: HubRequest) {
-        let (exchange, peer) = (&self.context.node, self.state.peer().id());
-        if let Some((room, refused)) = checked_room(&ask)
-            && let Some(check) = exchange.check_join(self.state.peer(), &room)
+    async fn request(&mut self, request: HubRequest) {
+        let (node, peer) = (&self.context.node, self.state.peer().id());
+        if let Some((room, error)) = checked_room(&request)
+            && let Some(check) = node.check_join(self.state.peer(), &room)
             && !check.await
         {
-            // It may be in already, let in by an earlier answer.
-            if refused.join.is_some() {
-                exchange.request(
+            // The peer may be in the room after an earlier check.
+            if error.join.is_some() {
+                node.request(
                     peer,
                     &self.outbox,
                     HubRequest::Leave(room, LeaveKind::Announced),
                 );
             }
-            let _ = self.outbox.push(Arc::new(Event::RequestFailed(refused)));
+            let _ = self.outbox.push(Arc::new(Event::RequestFailed(error)));
             return;
         }
-        exchange.request(peer, &self.outbox, ask);
+        node.request(peer, &self.outbox, request);
     }
 
-    /// Gives back all that the peer holds, so that the others see it leave now.
-    fn release_memberships(&mut self, parting: DisconnectReason) {
+    /// Releases the memberships and names of the peer, so that other members see it leave now.
+    fn release_memberships(&mut self, reason: DisconnectReason) {
         if std::mem::replace(&mut self.has_left, true) {
             return;
         }
-        for ask in self.state.disconnect(parting) {
-            let exchange = &self.context.node;
-            exchange.request(self.state.peer().id(), &self.outbox, ask);
+        for request in self.state.disconnect(reason) {
+            let node = &self.context.node;
+            node.request(self.state.peer().id(), &self.outbox, request);
         }
         self.charge_budgets();
         let now = Instant::now();
         if let Some(spent) = self.state.spent(now) {
             self.permit.keep_spent(spent, now);
         }
-        let exchange = &self.context.node;
-        if let Some(post) = self.state.on_end() {
-            exchange.send_webhook_detached(post);
+        let node = &self.context.node;
+        if let Some(request) = self.state.on_end() {
+            node.send_webhook_detached(request);
         }
     }
 
-    /// Says goodbye, or answers the client's, and hangs up.
+    /// Performs the closing handshake and closes the stream.
     async fn close(&mut self, end: ConnectionEnd) {
-        if let Some(line) = self.refusal_log.last_line() {
-            self.log_refusal(line);
+        if let Some(state) = self.refusal_log.last_line() {
+            self.log_refusal(state);
         }
         let peer = self.state.peer().id();
         let dialect = self.state.peer().dialect().name;
         if let ConnectionEnd::Close(close) = end {
-            tracing::info!(%peer, dialect, code = close.code, reason = close.reason, "closed");
+            tracing::info!(%peer, dialect, code = close.code, reason = close.reason, "connection closed");
             let frame = CloseFrame {
                 code: close.code,
                 reason: close.reason.into(),
             };
             self.push(WebSocketMessage::Close(Some(frame)));
         } else {
-            tracing::info!(%peer, dialect, "disconnected");
+            tracing::info!(%peer, dialect, "client disconnected");
             self.pending.clear();
             self.pending_bytes = 0;
         }
@@ -611,7 +607,7 @@ impl WebSocketConnection {
     }
 }
 
-/// However a connection ends, in a panic or with the runtime, its peer does not stay.
+/// Releases the memberships of the peer even if the task panics or the runtime shuts down.
 impl Drop for WebSocketConnection {
     fn drop(&mut self) {
         self.release_memberships(DisconnectReason::Lost);
@@ -624,19 +620,19 @@ impl Drop for WebSocketConnection {
     }
 }
 
-/// The room of which the host program must allow the request, and the refusal if it does not. A claim of a
-/// name in a room tells whether a member has the name, so it is checked as a join is.
-fn checked_room(ask: &HubRequest) -> Option<(RoomId, RequestError)> {
-    match ask {
-        HubRequest::Join(room, _, attempt) => {
-            let refused = RequestError::join(ErrorCode::Denied, &room.name, *attempt);
-            Some((room.clone(), refused))
+/// The room of a request that needs the permission of the host program, and the error if it is denied. A
+/// claim of a name in a room discloses whether a member has the name, so it is checked like a join.
+fn checked_room(request: &HubRequest) -> Option<(RoomId, RequestError)> {
+    match request {
+        HubRequest::Join(room, _, join_id) => {
+            let error = RequestError::join(ErrorCode::Denied, &room.name, *join_id);
+            Some((room.clone(), error))
         }
         HubRequest::Claim(name, _) => {
             let room = RoomId::shared(name.space.clone(), name.room.clone()?);
-            let refused = RequestError::claim(ErrorCode::Denied, name.clone());
-            let refused = refused.in_room(&room.name);
-            Some((room, refused))
+            let error = RequestError::claim(ErrorCode::Denied, name.clone());
+            let error = error.in_room(&room.name);
+            Some((room, error))
         }
         HubRequest::Release(_)
         | HubRequest::Leave(..)
@@ -652,8 +648,8 @@ fn unix_secs() -> u64 {
         .map_or(0, |since| since.as_secs())
 }
 
-/// The end of a connection whose stream failed with this error. If the network gave up on the client,
-/// the client may be there and come back; any other error is the end of its side.
+/// The cause of the end of a connection whose stream failed with this error. After a network error the client
+/// may reconnect; any other error means that the client's side is closed.
 fn connection_end(error: ErrorKind) -> ConnectionEnd {
     let is_network = matches!(
         error,
@@ -680,22 +676,22 @@ mod tests {
     use super::*;
     use crate::{JoinCheck, PermitPool, UpgradedStream, WebhookResponse};
 
-    /// A node that does nothing.
+    /// A node that ignores all requests.
     #[derive(Debug, Default)]
     struct IdleNode(Counters);
 
     impl NodeHandle for IdleNode {
-        fn request(&self, _peer: PeerId, _local: &OutboxHandle, _ask: HubRequest) {}
+        fn request(&self, _peer: PeerId, _outbox: &OutboxHandle, _request: HubRequest) {}
 
         fn check_join(&self, _peer: &Peer, _room: &RoomId) -> Option<JoinCheck> {
             None
         }
 
-        fn send_webhook(&self, _post: WebhookRequest) -> WebhookResponse {
+        fn send_webhook(&self, _request: WebhookRequest) -> WebhookResponse {
             Box::pin(std::future::pending())
         }
 
-        fn send_webhook_detached(&self, _post: WebhookRequest) {}
+        fn send_webhook_detached(&self, _request: WebhookRequest) {}
 
         fn counters(&self) -> &Counters {
             &self.0

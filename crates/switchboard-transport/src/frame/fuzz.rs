@@ -1,16 +1,15 @@
-//! The body of the decoder's fuzz target, as a plain function: a test replays the corpus
-//! with it.
+//! The body of the fuzz target of the decoder, as a function, so that a test can replay the corpus.
 
 use super::{Decoded, FrameDecoder, Violation, WebSocketMessage};
 
-/// Bytes that a message may have.
+/// The largest message in bytes.
 const MESSAGE_BYTES_MAX: usize = 1000;
 
-/// Decodes the bytes after the first, once in one piece and once in pieces of as many bytes as the first
-/// byte says.
+/// Decodes the bytes after the first one, once in one piece and once in pieces. The first byte is the size of
+/// a piece.
 ///
 /// # Panics
-/// If the two differ, if more is kept than allowed, or if a frame is received that the protocol forbids.
+/// If the results differ, if more bytes are kept than allowed, or if an invalid frame is decoded.
 #[doc(hidden)]
 pub fn decode(bytes: &[u8]) {
     let Some((piece, bytes)) = bytes.split_first() else {
@@ -28,7 +27,7 @@ fn decode_pieces(bytes: &[u8], piece: usize) -> (Vec<Decoded>, Option<Violation>
         loop {
             match decoder.decode(&mut piece) {
                 Ok(Some(received)) => {
-                    must_be_sound(&received);
+                    assert_valid(&received);
                     all.push(received);
                 }
                 Ok(None) => break,
@@ -43,7 +42,7 @@ fn decode_pieces(bytes: &[u8], piece: usize) -> (Vec<Decoded>, Option<Violation>
     (all, None)
 }
 
-fn must_be_sound(received: &Decoded) {
+fn assert_valid(received: &Decoded) {
     let Decoded::Message(message) = received else {
         return;
     };

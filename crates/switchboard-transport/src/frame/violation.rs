@@ -1,8 +1,8 @@
-//! How a client can break the WebSocket protocol.
+//! Violations of the WebSocket protocol by a client.
 
 use switchboard_dialect::CloseReason;
 
-/// A frame that the protocol or a limit forbids (RFC 6455). The connection cannot go on after it.
+/// A frame that the protocol or a limit forbids (RFC 6455). It ends the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Violation {
     /// The frame is not masked (section 5.1).
@@ -28,7 +28,7 @@ pub enum Violation {
 }
 
 impl Violation {
-    /// How the connection is closed.
+    /// The close code and reason for the violation.
     #[must_use]
     pub fn close(self) -> CloseReason {
         let protocol_error = |reason| CloseReason {

@@ -135,9 +135,9 @@ async fn nothing_is_sent_after_a_close_frame() {
 async fn after_a_violation_the_rest_is_read_until_the_client_closes() {
     let (mut client, mut socket) = connect(100);
     client.write_all(&frame(0x83, b"")).await.expect("room");
-    let fault = SocketError::Violation(Violation::UnknownOpcode);
-    assert_eq!(socket.receive().await, Err(fault));
-    assert_eq!(socket.receive().await, Err(fault), "for good");
+    let error = SocketError::Violation(Violation::UnknownOpcode);
+    assert_eq!(socket.receive().await, Err(error));
+    assert_eq!(socket.receive().await, Err(error), "for good");
     let finishing = tokio::spawn(async move { socket.finish().await });
     client.write_all(&[0; 10_000]).await.expect("it is read");
     let mut end = Vec::new();
@@ -189,8 +189,8 @@ async fn an_unfinished_message_ends_ten_seconds_after_its_last_data() {
     };
     let server = async move {
         loop {
-            if let Err(fault) = socket.receive().await {
-                return fault;
+            if let Err(error) = socket.receive().await {
+                return error;
             }
         }
     };
