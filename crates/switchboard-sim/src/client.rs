@@ -1,4 +1,4 @@
-//! One client of the world, seen from the server's end of its connection.
+//! One simulated client: the server's end of its connection.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -7,74 +7,75 @@ use bytestring::ByteString;
 use switchboard_core::Event;
 use switchboard_dialect::{ClientSession, CloseReason, FirstFrameTimeout, WebhookRequest};
 
-/// A client of a [`crate::Simulation`], by the order in which they came.
+/// A client of a [`crate::Simulation`], numbered in the order of the connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClientId(pub(crate) usize);
 
-/// A frame that a client was sent.
+/// A frame that the server has sent to a client.
 #[derive(Clone, Debug)]
 pub struct SentFrame {
-    /// The text.
+    /// The text of the frame.
     pub text: ByteString,
-    /// How many changes of membership the world had seen when this was said: [`crate::Simulation::log`]
-    /// up to here is what the frame can speak of, however late it is delivered.
+    /// The length of [`crate::Simulation::log`] when the cause of the frame happened. The frame can only describe
+    /// changes before this index, however late it is delivered.
     pub at: usize,
 }
 
-/// A frame of a client's own, on its way to its session.
+/// A frame that a client has sent and its session has not handled yet.
 #[derive(Debug)]
 pub(crate) enum InboundFrame {
     Text(ByteString),
     Binary(Bytes),
 }
 
-/// A session waits for an answer; until then its connection does nothing else.
+/// A webhook response that a session waits for. Until then the connection handles nothing else.
 #[derive(Debug)]
 pub(crate) struct PendingWebhook {
     pub(crate) until: Duration,
-    /// How the connection ends then, if it does.
+    /// The reason with which the connection is closed after the response, if any.
     pub(crate) close: Option<CloseReason>,
 }
 
+/// The state of one simulated connection.
 #[derive(Debug)]
 pub(crate) struct SimClient {
-    pub(crate) conversation: ClientSession,
-    /// Events on their way, each with the length of the log when it happened.
+    pub(crate) session: ClientSession,
+    /// Events that are not delivered yet, each with the length of the log when it happened.
     pub(crate) outbox: VecDeque<(usize, Arc<Event>)>,
     pub(crate) frames: VecDeque<SentFrame>,
-    /// The codes of what it was refused without being told anything.
-    pub(crate) unsaid: VecDeque<&'static str>,
-    /// Requests that its session has made.
-    pub(crate) posts: VecDeque<WebhookRequest>,
+    /// The error codes for which the client got no frame.
+    pub(crate) silent_errors: VecDeque<&'static str>,
+    /// Webhook requests that its session has made.
+    pub(crate) webhooks: VecDeque<WebhookRequest>,
     pub(crate) pending_webhook: Option<PendingWebhook>,
-    /// What it has sent meanwhile.
+    /// Frames that the client has sent while a webhook was pending.
     pub(crate) queued_frames: VecDeque<InboundFrame>,
     pub(crate) closed: Option<CloseReason>,
-    /// The codes of what it was refused.
-    pub(crate) refused: Vec<&'static str>,
-    pub(crate) gone: bool,
+    /// The error codes of its failed requests.
+    pub(crate) error_codes: Vec<&'static str>,
+    pub(crate) disconnected: bool,
     pub(crate) held: bool,
-    /// When the client fell silent, though its connection stands.
+    /// The time since which the client does not respond, although its connection is open.
     pub(crate) frozen: Option<Duration>,
-    /// When it must have sent something.
+    /// The deadline of the first frame.
     pub(crate) first_frame: Option<Duration>,
-    /// The ticks of its dialect: how often, and when next.
+    /// The ticks of its dialect: interval and time of the next one.
     pub(crate) tick: Option<(Duration, Duration)>,
 }
 
 impl SimClient {
-    pub(crate) fn new(conversation: ClientSession) -> Self {
+    pub(crate) fn new(session: ClientSession) -> Self {
         Self {
-            conversation,
+            session,
             outbox: VecDeque::new(),
             frames: VecDeque::new(),
-            unsaid: VecDeque::new(),
-            posts: VecDeque::new(),
+            silent_errors: VecDeque::new(),
+            webhooks: VecDeque::new(),
             pending_webhook: None,
             queued_frames: VecDeque::new(),
             closed: None,
-            refused: Vec::new(),
-            gone: false,
+            error_codes: Vec::new(),
+            disconnected: false,
             held: false,
             frozen: None,
             first_frame: None,
@@ -82,51 +83,51 @@ impl SimClient {
         }
     }
 
-    /// Whether its connection stands.
+    /// Whether neither side has ended the connection.
     pub(crate) fn is_connected(&self) -> bool {
-        self.closed.is_none() && !self.gone
+        self.closed.is_none() && !self.disconnected
     }
 
-    /// Whether something waits that it can be told now.
-    pub(crate) fn has_news(&self) -> bool {
+    /// Whether an event can be delivered now.
+    pub(crate) fn has_deliverable_event(&self) -> bool {
         self.pending_webhook.is_none() && !self.outbox.is_empty()
     }
 
-    /// The next moment at which something is due, and what.
+    /// The time of the next timer, and which one it is.
     pub(crate) fn next_due(&self, silence_max: Duration) -> Option<(Duration, ClientTimer)> {
-        if let Some(asking) = &self.pending_webhook {
-            return Some((asking.until, ClientTimer::Answer));
+        if let Some(pending) = &self.pending_webhook {
+            return Some((pending.until, ClientTimer::WebhookTimeout));
         }
         let due = [
             self.first_frame.map(|at| (at, ClientTimer::FirstFrame)),
             self.tick.map(|(_, at)| (at, ClientTimer::Tick)),
             self.frozen
-                .map(|since| (since + silence_max, ClientTimer::Gone)),
+                .map(|since| (since + silence_max, ClientTimer::HeartbeatTimeout)),
         ];
         let due = due.into_iter().flatten().min_by_key(|(at, _)| *at);
         due.filter(|_| self.is_connected())
     }
 }
 
-/// What the server does with a connection when its time has come.
+/// A timer of a connection.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum ClientTimer {
     FirstFrame,
     Tick,
-    Gone,
-    /// No answer came in time.
-    Answer,
+    HeartbeatTimeout,
+    /// The response of a webhook did not arrive in time.
+    WebhookTimeout,
 }
 
-/// How long a first frame may take, if there is a limit.
+/// The time limit of the first frame, if there is one.
 pub(crate) fn first_frame_timeout(
     first_frame: FirstFrameTimeout,
     usual_secs: u64,
 ) -> Option<Duration> {
-    let patience = match first_frame {
+    let timeout = match first_frame {
         FirstFrameTimeout::Default => Duration::from_secs(usual_secs),
-        FirstFrameTimeout::Within(patience) => patience,
+        FirstFrameTimeout::Within(timeout) => timeout,
         FirstFrameTimeout::Never => return None,
     };
-    Some(patience).filter(|patience| !patience.is_zero())
+    Some(timeout).filter(|timeout| !timeout.is_zero())
 }

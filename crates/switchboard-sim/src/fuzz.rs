@@ -1,8 +1,7 @@
-//! What the fuzz targets do with their bytes, as plain functions: an ordinary test replays the
-//! corpora with them.
+//! The bodies of the fuzz targets as functions, so that an ordinary test can replay the corpora.
 //!
-//! Whatever comes in, nothing panics, every frame that goes out is a JSON object, no frame grows
-//! beyond what its cause explains, and when everybody is gone nothing remains.
+//! The checked invariants: no input causes a panic, every sent frame is a JSON object, the size of a sent frame is
+//! bounded by the size of its cause, and no state remains after all clients have disconnected.
 
 mod frames;
 mod hub;

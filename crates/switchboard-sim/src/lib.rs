@@ -1,11 +1,10 @@
-//! Switchboard without sockets: one hub, any number of clients, and a clock that only the test moves.
+//! Switchboard without sockets: one hub, any number of clients, and virtual time.
 //!
-//! A [`Simulation`] does what the server's shell does (it hands frames to conversations, asks to the hub
-//! and events to outboxes), but nothing in it waits, and chance comes from a seed: the same calls
-//! give the same conversation, byte for byte. An outbox can be held back, so that a test decides
-//! who hears of what when; what one client is told keeps its order, as on a socket.
+//! A [`Simulation`] connects sessions, hub and outboxes like the server, but never waits, and its random numbers come
+//! from a seed: the same calls give the same frames, byte for byte. A test can hold outboxes back and decide when each
+//! client gets its events. The events of one client keep their order, as on a socket.
 //!
-//! [`transcript`] replays golden conversations in it; [`fuzz`] feeds it anything at all.
+//! [`transcript`] replays recorded sessions; [`fuzz`] runs arbitrary inputs.
 #![warn(missing_docs)]
 
 mod client;

@@ -1,4 +1,4 @@
-//! The world: its clock, its hub, and the clients around it.
+//! The simulation: virtual time, one hub, and its clients.
 
 use std::{
     sync::Arc,
@@ -23,23 +23,23 @@ use crate::client::{
     ClientId, ClientTimer, InboundFrame, PendingWebhook, SentFrame, SimClient, first_frame_timeout,
 };
 
-/// The world begins at this second since 1970.
-const BEGINNING: u64 = 1_700_000_000;
+/// The Unix time at which a simulation starts, in seconds.
+const START_UNIX_SECS: u64 = 1_700_000_000;
 
-/// How long a connection may be silent, as the server's heartbeat has it by default.
+/// The time after which an unresponsive connection is ended, as with the server's default heartbeat.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
 
-/// A change of membership that has happened.
+/// A committed change of membership.
 #[derive(Clone, Debug)]
 pub struct RecordedChange {
-    /// Where.
+    /// The room of the change.
     pub room: RoomId,
-    /// What.
+    /// The committed change.
     pub change: switchboard_core::Change,
 }
 
-/// The dialects' settings with which a room may have any name, is shared by all dialects whose members
-/// can reach each other, and no id is kept for a silent client.
+/// Settings for tests: rooms may have any name, all dialects whose members can reach each other share them, and no id
+/// is reserved for a lost client.
 #[must_use]
 pub fn permissive_settings() -> DialectSettings {
     let mut settings = DialectSettings::default();
@@ -57,7 +57,7 @@ pub fn permissive_settings() -> DialectSettings {
     settings
 }
 
-/// One hub, its clients, and the time.
+/// A simulated server: one hub, its clients, and virtual time.
 #[derive(Debug)]
 pub struct Simulation {
     hub: Hub<ClientId>,
@@ -72,17 +72,17 @@ pub struct Simulation {
 }
 
 impl Simulation {
-    /// A world with the usual limits.
+    /// A simulation with default limits and [`permissive_settings`].
     #[must_use]
     pub fn new(seed: u64) -> Self {
         Self::with(seed, Limits::default(), permissive_settings())
     }
 
-    /// A world with these limits and settings.
+    /// A simulation with these limits and settings.
     #[must_use]
     #[expect(
         clippy::disallowed_methods,
-        reason = "an Instant can be had in no other way; only differences to it count"
+        reason = "there is no other way to get an Instant; only differences to it are used"
     )]
     pub fn with(seed: u64, limits: Limits, settings: DialectSettings) -> Self {
         let limits = Arc::new(limits);
@@ -99,15 +99,15 @@ impl Simulation {
         }
     }
 
-    // What clients do
+    // Actions of clients
 
-    /// A client connects and speaks `dialect`; if there is no such dialect, its first frame tells. A
+    /// Connects a client of `dialect`. If there is no such dialect, the dialect is detected from the first frame. A
     /// pair of `query` whose key begins with a colon is a parameter of the path.
     pub fn open(&mut self, dialect: &str, query: &[(&str, &str)]) -> ClientId {
         self.open_as(dialect, query, Identity::Claimed)
     }
 
-    /// The same, with an identity.
+    /// Like [`Simulation::open`], with an identity.
     pub fn open_as(
         &mut self,
         dialect: &str,
@@ -117,7 +117,7 @@ impl Simulation {
         self.open_in(find(dialect), query, identity)
     }
 
-    /// The same, in a dialect that need not be one of ours.
+    /// Like [`Simulation::open_as`], with any implementation of a dialect.
     pub fn open_in(
         &mut self,
         dialect: Option<&'static dyn Dialect>,
@@ -125,15 +125,15 @@ impl Simulation {
         identity: Identity,
     ) -> ClientId {
         let handshake = self.handshake(dialect, query, identity);
-        let (conversation, turn) = ClientSession::open(dialect, handshake, SpaceName::default());
+        let (session, actions) = ClientSession::open(dialect, handshake, SpaceName::default());
         let client = ClientId(self.clients.len());
-        let wait = first_frame_timeout(turn.first_frame, self.limits.first_frame_secs);
+        let wait = first_frame_timeout(actions.first_frame, self.limits.first_frame_secs);
         self.clients.push(SimClient {
             first_frame: wait.map(|wait| self.elapsed + wait),
             held: self.holding,
-            ..SimClient::new(conversation)
+            ..SimClient::new(session)
         });
-        self.apply_actions(client, turn, self.log.len());
+        self.apply_actions(client, actions, self.log.len());
         self.run_until_quiescent();
         client
     }
@@ -148,35 +148,35 @@ impl Simulation {
         self.receive(client, InboundFrame::Binary(bytes.into()));
     }
 
-    /// The client's socket ends, whatever was under way.
+    /// The client's socket is reset.
     pub fn crash(&mut self, client: ClientId) {
         self.disconnect(client, DisconnectReason::Reset);
     }
 
-    /// The client says goodbye, with a close frame.
+    /// The client closes the connection with a close frame.
     pub fn leave(&mut self, client: ClientId) {
         self.disconnect(client, DisconnectReason::Graceful);
     }
 
-    /// The request that the client's session waits for is answered, with this body if with any. Says
-    /// whether it waits for one.
+    /// Completes the webhook that the client's session waits for; `None` means that the request has failed. Returns
+    /// false if no webhook is pending.
     pub fn reply(&mut self, client: ClientId, reply: Option<&str>) -> bool {
-        let is_asking = self.clients[client.0].pending_webhook.is_some();
-        if is_asking {
-            self.answer(client, reply);
+        let is_pending = self.clients[client.0].pending_webhook.is_some();
+        if is_pending {
+            self.handle_webhook_response(client, reply);
             self.run_until_quiescent();
         }
-        is_asking
+        is_pending
     }
 
-    /// The client falls silent, but its connection stands: it sends nothing and answers no probe.
+    /// The client stops responding while its connection stays open: it sends nothing and answers no probe.
     pub fn freeze(&mut self, client: ClientId) {
         self.clients[client.0].frozen.get_or_insert(self.elapsed);
     }
 
-    // The weather
+    // Time and delivery
 
-    /// Time passes, and what is due happens.
+    /// Advances the time and fires the timers that are due.
     pub fn advance(&mut self, time: Duration) {
         let until = self.elapsed + time;
         while let Some((at, due)) = self.next_due().filter(|(at, _)| *at <= until) {
@@ -187,7 +187,7 @@ impl Simulation {
         self.elapsed = until;
     }
 
-    /// From now on events wait in their outboxes until [`Simulation::deliver`] is called.
+    /// Holds events in the outboxes from now on, until [`Simulation::deliver`] is called.
     pub fn hold(&mut self) {
         self.holding = true;
         self.clients
@@ -195,13 +195,13 @@ impl Simulation {
             .for_each(|client| client.held = true);
     }
 
-    /// The client is told the next thing that waits for it, if any; says whether there was one.
+    /// Delivers the next event of a client's outbox. Returns false if there is none.
     pub fn deliver(&mut self, client: ClientId) -> bool {
-        let it = &mut self.clients[client.0];
-        if !it.has_news() {
+        let state = &mut self.clients[client.0];
+        if !state.has_deliverable_event() {
             return false;
         }
-        let Some((at, event)) = it.outbox.pop_front() else {
+        let Some((at, event)) = state.outbox.pop_front() else {
             return false;
         };
         self.deliver_event(client, at, &event);
@@ -209,33 +209,36 @@ impl Simulation {
         true
     }
 
-    /// Everybody is told everything, until nothing is on its way.
+    /// Delivers events to all clients until all outboxes are empty.
     pub fn deliver_all(&mut self) {
-        while self.ids().any(|client| self.clients[client.0].has_news()) {
+        while self
+            .ids()
+            .any(|client| self.clients[client.0].has_deliverable_event())
+        {
             for client in self.ids() {
                 while self.deliver(client) {}
             }
         }
     }
 
-    // What can be seen
+    // Observations
 
-    /// The clients, those that are gone included.
+    /// All clients, including disconnected ones.
     pub fn ids(&self) -> impl Iterator<Item = ClientId> + use<> {
         (0..self.clients.len()).map(ClientId)
     }
 
-    /// What the client was sent since the last call.
+    /// The frames sent to the client since the last call.
     pub fn take_frames(&mut self, client: ClientId) -> Vec<SentFrame> {
         self.clients[client.0].frames.drain(..).collect()
     }
 
-    /// The requests that the client's session has made since the last call.
-    pub fn take_posts(&mut self, client: ClientId) -> Vec<WebhookRequest> {
-        self.clients[client.0].posts.drain(..).collect()
+    /// The webhook requests of the client's session since the last call.
+    pub fn take_webhooks(&mut self, client: ClientId) -> Vec<WebhookRequest> {
+        self.clients[client.0].webhooks.drain(..).collect()
     }
 
-    /// What the client was sent since the last call, as values.
+    /// The frames sent to the client since the last call, parsed as JSON.
     ///
     /// # Panics
     /// If a frame is not JSON.
@@ -246,29 +249,29 @@ impl Simulation {
             .collect()
     }
 
-    /// The codes of what the client was refused since the last call, whether it was told or not.
-    pub fn take_refused(&mut self, client: ClientId) -> Vec<&'static str> {
-        std::mem::take(&mut self.clients[client.0].refused)
+    /// The error codes of the client's failed requests since the last call, with or without an error frame.
+    pub fn take_error_codes(&mut self, client: ClientId) -> Vec<&'static str> {
+        std::mem::take(&mut self.clients[client.0].error_codes)
     }
 
-    /// Those of them that it was refused without a word: some dialects have none for errors.
-    pub fn take_unsaid(&mut self, client: ClientId) -> Vec<&'static str> {
-        self.clients[client.0].unsaid.drain(..).collect()
+    /// The error codes since the last call for which the client got no frame: some dialects have no error frames.
+    pub fn take_silent_errors(&mut self, client: ClientId) -> Vec<&'static str> {
+        self.clients[client.0].silent_errors.drain(..).collect()
     }
 
-    /// How the server has ended the connection, if it has.
+    /// The reason with which the server has closed the connection, if it has.
     #[must_use]
     pub fn closed(&self, client: ClientId) -> Option<CloseReason> {
         self.clients[client.0].closed
     }
 
-    /// Whether the connection stands: ended from neither side.
+    /// Whether neither side has ended the connection.
     #[must_use]
     pub fn is_connected(&self, client: ClientId) -> bool {
         self.clients[client.0].is_connected()
     }
 
-    /// Whether the client has fallen silent.
+    /// Whether the client has stopped responding.
     #[must_use]
     pub fn is_frozen(&self, client: ClientId) -> bool {
         self.clients[client.0].frozen.is_some()
@@ -277,13 +280,13 @@ impl Simulation {
     /// The id of the client's peer.
     #[must_use]
     pub fn peer(&self, client: ClientId) -> PeerId {
-        self.clients[client.0].conversation.peer().id()
+        self.clients[client.0].session.peer().id()
     }
 
-    /// The client's dialect, as far as it is known.
+    /// The name of the client's dialect, as far as it is detected.
     #[must_use]
     pub fn dialect(&self, client: ClientId) -> &'static str {
-        self.clients[client.0].conversation.peer().dialect().name
+        self.clients[client.0].session.peer().dialect().name
     }
 
     /// The client as a member of the room it is in; the first, if it is in several.
@@ -309,32 +312,32 @@ impl Simulation {
         rooms
     }
 
-    /// The hub.
+    /// The simulated hub.
     #[must_use]
     pub fn hub(&self) -> &Hub<ClientId> {
         &self.hub
     }
 
-    /// Every change of membership so far, in order.
+    /// All committed changes of membership, in order.
     #[must_use]
     pub fn log(&self) -> &[RecordedChange] {
         &self.log
     }
 
-    /// The seconds since 1970 of this world.
+    /// The virtual Unix time in seconds.
     #[must_use]
     pub fn unix_secs(&self) -> u64 {
-        BEGINNING + self.elapsed.as_secs()
+        START_UNIX_SECS + self.elapsed.as_secs()
     }
 
-    /// The host program speaks or acts: an input that no client can make.
+    /// Passes an input to the hub, for inputs that no client can cause, as of the host program.
     pub fn handle(&mut self, input: Input<ClientId>) {
         self.hub.handle(input, self.epoch + self.elapsed);
         self.drain_effects();
         self.run_until_quiescent();
     }
 
-    // The shell
+    // The driver of the hub
 
     fn handshake(
         &mut self,
@@ -352,7 +355,7 @@ impl Simulation {
             params: pairs(&params),
             query: pairs(&query),
             random: self.rng.random(),
-            unix_ms: BEGINNING * 1000 + millis,
+            unix_ms: START_UNIX_SECS * 1000 + millis,
             limits: self.limits.clone(),
             settings: self.settings.clone(),
         }
@@ -370,7 +373,7 @@ impl Simulation {
         self.run_until_quiescent();
     }
 
-    /// Hands a frame to the client's session.
+    /// Passes a frame to the client's session.
     fn process_frame(&mut self, id: ClientId, sent: &InboundFrame) {
         let unix_secs = self.unix_secs();
         let client = &mut self.clients[id.0];
@@ -379,21 +382,21 @@ impl Simulation {
             InboundFrame::Text(text) => switchboard_dialect::ClientFrame::Text(text),
             InboundFrame::Binary(bytes) => switchboard_dialect::ClientFrame::Binary(bytes),
         };
-        let turn = client.conversation.on_frame(frame, unix_secs);
-        self.apply_actions(id, turn, self.log.len());
+        let actions = client.session.on_frame(frame, unix_secs);
+        self.apply_actions(id, actions, self.log.len());
     }
 
-    /// Hands an answer to the client's session, and then what the client has sent meanwhile.
-    fn answer(&mut self, id: ClientId, reply: Option<&str>) {
+    /// Passes a webhook response to the client's session, and then the frames that were queued meanwhile.
+    fn handle_webhook_response(&mut self, id: ClientId, reply: Option<&str>) {
         let unix_secs = self.unix_secs();
         let client = &mut self.clients[id.0];
         let close = client
             .pending_webhook
             .take()
-            .and_then(|asking| asking.close);
-        let mut turn = client.conversation.on_webhook_response(reply, unix_secs);
-        turn.close = turn.close.or(close);
-        self.apply_actions(id, turn, self.log.len());
+            .and_then(|pending| pending.close);
+        let mut actions = client.session.on_webhook_response(reply, unix_secs);
+        actions.close = actions.close.or(close);
+        self.apply_actions(id, actions, self.log.len());
         while self.clients[id.0].pending_webhook.is_none()
             && let Some(sent) = self.clients[id.0].queued_frames.pop_front()
         {
@@ -401,9 +404,9 @@ impl Simulation {
         }
     }
 
-    fn disconnect(&mut self, client: ClientId, parting: DisconnectReason) {
+    fn disconnect(&mut self, client: ClientId, reason: DisconnectReason) {
         if self.is_connected(client) {
-            self.end(client, parting);
+            self.end(client, reason);
             self.run_until_quiescent();
         }
     }
@@ -412,62 +415,65 @@ impl Simulation {
         let unix_secs = self.unix_secs();
         let client = &mut self.clients[id.0];
         if client.is_connected() {
-            let turn = client.conversation.on_event(event, unix_secs);
-            self.apply_actions(id, turn, at);
+            let actions = client.session.on_event(event, unix_secs);
+            self.apply_actions(id, actions, at);
         }
     }
 
-    /// Does what a conversation wants done, in the order that [`Actions`] asks for.
-    fn apply_actions(&mut self, id: ClientId, turn: Actions, at: usize) {
+    /// Applies the actions of a session in the order that [`Actions`] specifies.
+    fn apply_actions(&mut self, id: ClientId, actions: Actions, at: usize) {
         let client = &mut self.clients[id.0];
-        if turn.frames.is_empty() {
-            client.unsaid.extend(&turn.error_codes);
+        if actions.frames.is_empty() {
+            client.silent_errors.extend(&actions.error_codes);
         }
-        let frames = turn.frames.into_iter().map(|text| SentFrame { text, at });
+        let frames = actions
+            .frames
+            .into_iter()
+            .map(|text| SentFrame { text, at });
         client.frames.extend(frames);
-        client.refused.extend(turn.error_codes);
-        client.tick = match turn.tick {
+        client.error_codes.extend(actions.error_codes);
+        client.tick = match actions.tick {
             Some(every) => Some((every, self.elapsed + every)),
             None => client.tick,
         };
-        let probed = turn.probe.filter(|_| client.frozen.is_none());
-        for ask in turn
+        let alive = actions.probe.filter(|_| client.frozen.is_none());
+        for request in actions
             .requests
             .into_iter()
-            .chain(probed.map(HubRequest::Alive))
+            .chain(alive.map(HubRequest::Alive))
         {
-            self.request(id, ask);
+            self.request(id, request);
         }
         let client = &mut self.clients[id.0];
-        if let Some(post) = turn.webhook {
-            let (until, close) = (self.elapsed + post.timeout, turn.close);
+        if let Some(webhook) = actions.webhook {
+            let (until, close) = (self.elapsed + webhook.timeout, actions.close);
             client.pending_webhook = Some(PendingWebhook { until, close });
-            client.posts.push_back(post);
-        } else if let Some(close) = turn.close {
-            client.closed = turn.close;
+            client.webhooks.push_back(webhook);
+        } else if let Some(close) = actions.close {
+            client.closed = actions.close;
             self.end(id, close.disconnect_reason());
         }
     }
 
-    fn end(&mut self, id: ClientId, parting: DisconnectReason) {
+    fn end(&mut self, id: ClientId, reason: DisconnectReason) {
         let client = &mut self.clients[id.0];
-        client.gone = true;
+        client.disconnected = true;
         client.pending_webhook = None;
         client.queued_frames.clear();
         client.outbox.clear();
-        for ask in client.conversation.disconnect(parting) {
-            self.request(id, ask);
+        for request in client.session.disconnect(reason) {
+            self.request(id, request);
         }
         let client = &mut self.clients[id.0];
-        client.posts.extend(client.conversation.on_end());
+        client.webhooks.extend(client.session.on_end());
     }
 
-    fn request(&mut self, local: ClientId, ask: HubRequest) {
+    fn request(&mut self, local: ClientId, request: HubRequest) {
         let peer = self.peer(local);
         let input = Input::Request {
             peer,
             local,
-            request: ask,
+            request,
         };
         self.hub.handle(input, self.epoch + self.elapsed);
         self.drain_effects();
@@ -484,12 +490,14 @@ impl Simulation {
                 }
                 Effect::Propose {
                     log,
-                    known_position: at,
+                    known_position,
                     change,
-                } => self.propose(log, at, change),
-                // Budgets belong to the connections, which are not simulated here.
+                } => self.propose(log, known_position, change),
+                // Budgets are part of the connections, which are not simulated.
                 Effect::Charge(..) => {}
-                Effect::Send(node, letter) => unreachable!("{letter:?} to {node} of one node"),
+                Effect::Send(node, message) => {
+                    unreachable!("a single node sends {message:?} to {node}")
+                }
             }
         }
     }
@@ -512,9 +520,9 @@ impl Simulation {
         self.hub.handle(input, self.epoch + self.elapsed);
     }
 
-    /// Tells everybody whose outbox is not held back what waits there.
+    /// Delivers all events of outboxes that are not held back.
     fn run_until_quiescent(&mut self) {
-        let waiting = |client: &SimClient| !client.held && client.has_news();
+        let waiting = |client: &SimClient| !client.held && client.has_deliverable_event();
         while let Some(index) = self.clients.iter().position(waiting) {
             if let Some((at, event)) = self.clients[index].outbox.pop_front() {
                 self.deliver_event(ClientId(index), at, &event);
@@ -522,7 +530,7 @@ impl Simulation {
         }
     }
 
-    /// What is due next: the hub's own timeout, or something of a client's.
+    /// The next timer: the hub's timeout (`None`) or a timer of a client.
     fn next_due(&self) -> Option<(Duration, Option<(ClientId, ClientTimer)>)> {
         let hub = self.hub.poll_timeout();
         let hub = hub.map(|at| (at.saturating_duration_since(self.epoch), None));
@@ -538,36 +546,40 @@ impl Simulation {
             self.hub.handle_timeout(self.epoch + self.elapsed);
             return self.drain_effects();
         };
-        if let ClientTimer::Answer = due {
-            return self.answer(id, None);
+        if let ClientTimer::WebhookTimeout = due {
+            return self.handle_webhook_response(id, None);
         }
         let client = &mut self.clients[id.0];
-        let turn = match due {
+        let actions = match due {
             ClientTimer::FirstFrame => {
                 client.first_frame = None;
                 client
-                    .conversation
+                    .session
                     .on_violation(ErrorCode::FirstFrameTimeout, CloseReason::SILENT)
             }
             ClientTimer::Tick => {
                 client.tick = client.tick.map(|(every, at)| (every, at + every));
-                client.conversation.on_tick()
+                client.session.on_tick()
             }
-            ClientTimer::Answer => Actions::default(),
-            ClientTimer::Gone => Actions {
+            ClientTimer::WebhookTimeout => Actions::default(),
+            ClientTimer::HeartbeatTimeout => Actions {
                 close: Some(CloseReason::GONE),
                 ..Actions::default()
             },
         };
-        self.apply_actions(id, turn, self.log.len());
+        self.apply_actions(id, actions, self.log.len());
     }
 }
 
-/// The door at which a client of this dialect stands: the first one for connections.
+/// The endpoint at which a client of this dialect connects: the first one that accepts sockets.
 fn main_endpoint(dialect: &dyn Dialect) -> &'static str {
-    let doors = dialect.endpoints(dialect.standalone_path());
-    let mut doors = doors.iter().filter(|door| door.accepts.accepts_sockets());
-    doors.next().map_or(Endpoint::MAIN, |door| door.name)
+    let endpoints = dialect.endpoints(dialect.standalone_path());
+    let mut endpoints = endpoints
+        .iter()
+        .filter(|endpoint| endpoint.accepts.accepts_sockets());
+    endpoints
+        .next()
+        .map_or(Endpoint::MAIN, |endpoint| endpoint.name)
 }
 
 fn pairs(pairs: &[&(&str, &str)]) -> Query {

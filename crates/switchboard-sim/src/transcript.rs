@@ -1,8 +1,7 @@
-//! Golden conversations: what each client sends, and every frame that each is sent for it.
+//! Transcripts: recorded sessions with all frames that clients send and get.
 //!
-//! The format is described in `crates/switchboard-dialect/transcripts/README.md`. A transcript is
-//! complete: whatever the server says that is not written down makes it fail, at the very step
-//! after which it was said.
+//! The format is described in `crates/switchboard-dialect/transcripts/README.md`. A transcript is complete: a frame of
+//! the server that it does not contain makes it fail, at the step that has caused the frame.
 
 mod line;
 mod names;
@@ -14,22 +13,22 @@ pub use recorder::record;
 use line::TranscriptLine;
 use runner::TranscriptRunner;
 
-/// Plays a transcript and compares every frame.
+/// Replays a transcript and compares every frame.
 ///
 /// # Errors
-/// The first line that does not hold, and why.
+/// The first line that does not match, and the reason.
 pub fn replay(text: &str) -> Result<(), String> {
     play(text, TranscriptRunner::default())
 }
 
-fn play(text: &str, mut stage: TranscriptRunner) -> Result<(), String> {
+fn play(text: &str, mut runner: TranscriptRunner) -> Result<(), String> {
     for (index, source) in text.lines().enumerate() {
-        let played = TranscriptLine::parse(source).and_then(|line| stage.play(&line));
-        played.map_err(|why| format!("line {}: {source}\n  {why}", index + 1))?;
+        let result = TranscriptLine::parse(source).and_then(|line| runner.play(&line));
+        result.map_err(|reason| format!("line {}: {source}\n  {reason}", index + 1))?;
     }
-    stage
-        .must_be_quiet()
-        .map_err(|why| format!("at the end: {why}"))
+    runner
+        .check_nothing_unread()
+        .map_err(|reason| format!("at the end: {reason}"))
 }
 
 #[cfg(test)]
@@ -44,11 +43,11 @@ mod tests {
 
     use super::*;
 
-    /// A dialect that lets in whom a web service lets in.
+    /// A dialect that asks a web service before it accepts a client.
     #[derive(Debug)]
-    struct Gate;
+    struct GateDialect;
 
-    static TONGUE: DialectTraits = DialectTraits {
+    static TRAITS: DialectTraits = DialectTraits {
         name: "gate",
         offer_policy: OfferPolicy::Unspecified,
         signals: false,
@@ -56,9 +55,9 @@ mod tests {
         ..DialectTraits::DEFAULT
     };
 
-    impl Dialect for Gate {
+    impl Dialect for GateDialect {
         fn traits(&self) -> &'static DialectTraits {
-            &TONGUE
+            &TRAITS
         }
 
         fn paths(&self) -> &'static [&'static str] {
@@ -72,15 +71,15 @@ mod tests {
             ]
         }
 
-        fn open(&self, handshake: &Handshake, out: &mut SessionOutput) -> Box<dyn Session> {
+        fn open(&self, handshake: &Handshake, output: &mut SessionOutput) -> Box<dyn Session> {
             let get = |key| handshake.params.get(key).unwrap_or("no room");
             let of = |key| handshake.query.get(key).unwrap_or("no key");
             let greeting = serde_json::json!({
                 "door": handshake.endpoint, "room": get("room"), "key": of("key"),
                 "ms": handshake.unix_ms, "proven": handshake.identity != Identity::Claimed,
             });
-            out.frames.push(greeting.to_string().into());
-            Box::new(Visitor {
+            output.frames.push(greeting.to_string().into());
+            Box::new(GateSession {
                 id: handshake.peer.to_string().into(),
             })
         }
@@ -90,11 +89,11 @@ mod tests {
         }
     }
 
-    struct Visitor {
+    struct GateSession {
         id: Arc<str>,
     }
 
-    impl Visitor {
+    impl GateSession {
         fn request(&self, what: &str) -> WebhookRequest {
             let body = serde_json::json!({ "asks": what, "id": &*self.id });
             WebhookRequest {
@@ -105,27 +104,31 @@ mod tests {
         }
     }
 
-    impl Session for Visitor {
+    impl Session for GateSession {
         fn on_frame(
             &mut self,
             frame: ClientFrame<'_>,
-            out: &mut SessionOutput,
+            output: &mut SessionOutput,
         ) -> Result<(), RequestError> {
             let text = frame.text()?;
-            out.frames
+            output
+                .frames
                 .push(serde_json::json!({ "heard": &*text }).to_string().into());
-            out.webhook = text.starts_with("ask").then(|| self.request(&text));
-            out.close = text.ends_with("bye").then_some(CloseReason::DONE);
+            output.webhook = text.starts_with("ask").then(|| self.request(&text));
+            output.close = text.ends_with("bye").then_some(CloseReason::DONE);
             Ok(())
         }
 
         fn on_event(&mut self, _event: &Event, _out: &mut SessionOutput) {}
 
-        fn on_webhook_response(&mut self, reply: Option<&str>, out: &mut SessionOutput) {
-            let told =
+        fn on_webhook_response(&mut self, reply: Option<&str>, output: &mut SessionOutput) {
+            let response =
                 reply.map(|text| serde_json::from_str::<serde_json::Value>(text).expect("JSON"));
-            out.frames
-                .push(serde_json::json!({ "told": told }).to_string().into());
+            output.frames.push(
+                serde_json::json!({ "response": response })
+                    .to_string()
+                    .into(),
+            );
         }
 
         fn on_end(&mut self) -> Option<WebhookRequest> {
@@ -133,7 +136,7 @@ mod tests {
         }
     }
 
-    const WHOLE: &str = r#"A open gate :room=blue key=7 as ada
+    const TRANSCRIPT: &str = r#"A open gate :room=blue key=7 as ada
 A < {"door":"room","room":"blue","key":"7","ms":1700000000000,"proven":true}
 A > ask
 A post {"asks":"ask","id":"$A"}
@@ -143,70 +146,73 @@ wait 1500ms
 B open gate
 B < {"door":"room","room":"no room","key":"no key","ms":1700000001500,"proven":false}
 A reply {"allowed":"$A"}
-A < {"told":{"allowed":"$A"}}
+A < {"response":{"allowed":"$A"}}
 A < {"heard":"\"KeepAlive\""}
 B > ask bye
 B post {"asks":"ask bye","id":"$B"}
 B < {"heard":"ask bye"}
 wait 5s
 B post {"asks":"the end","id":"$B"}
-B < {"told":null}
+B < {"response":null}
 B close 1000
 A leaves
 A post {"asks":"the end","id":"$A"}
 "#;
 
-    fn stage() -> TranscriptRunner {
-        TranscriptRunner::with(|name| (name == "gate").then_some(&Gate as &dyn Dialect))
+    fn runner() -> TranscriptRunner {
+        TranscriptRunner::with(|name| (name == "gate").then_some(&GateDialect as &dyn Dialect))
     }
 
     #[test]
-    fn a_session_asks_and_is_answered() {
-        assert_eq!(play(WHOLE, stage()), Ok(()));
+    fn webhook_responses_reach_their_session() {
+        assert_eq!(play(TRANSCRIPT, runner()), Ok(()));
     }
 
     #[test]
-    fn what_is_not_read_or_not_asked_fails() {
-        for (text, why) in [
+    fn unexpected_and_missing_output_fails() {
+        for (text, reason) in [
             ("A open gate\nA < {\"x\":1}", "A was sent"),
             ("C leaves", "no client C"),
             (
-                &WHOLE.replace("A reply {\"allowed\":\"$A\"}\n", "A reply none\n"),
+                &TRANSCRIPT.replace("A reply {\"allowed\":\"$A\"}\n", "A reply none\n"),
                 "A was sent",
             ),
             (
-                &WHOLE.replace("B post {\"asks\":\"ask bye\",\"id\":\"$B\"}\n", ""),
+                &TRANSCRIPT.replace("B post {\"asks\":\"ask bye\",\"id\":\"$B\"}\n", ""),
                 "also made the server ask",
             ),
             (
-                &WHOLE.replace("A leaves\n", "A gone\nA reply none\n"),
+                &TRANSCRIPT.replace("A leaves\n", "A gone\nA reply none\n"),
                 "also made the server ask",
             ),
             (
-                &format!("{WHOLE}A post {{}}\n"),
+                &format!("{TRANSCRIPT}A post {{}}\n"),
                 "nothing (more) was asked for A",
             ),
-            (&format!("{WHOLE}A reply none\n"), "A waits for no answer"),
+            (
+                &format!("{TRANSCRIPT}A reply none\n"),
+                "A waits for no answer",
+            ),
         ] {
-            let error = play(text, stage()).expect_err(text);
-            assert!(error.contains(why), "{error}");
+            let error = play(text, runner()).expect_err(text);
+            assert!(error.contains(reason), "{error}");
         }
     }
 
     #[test]
-    fn the_servers_part_is_written_down() {
-        let bare: String = WHOLE
+    fn record_writes_the_output_of_the_server() {
+        let clients_only: String = TRANSCRIPT
             .lines()
             .filter(|line| {
                 !line.contains(" < ") && !line.contains(" post ") && !line.contains(" close ")
             })
             .map(|line| format!("{line}\n"))
             .collect();
-        let bare = bare.replace("\"$A\"", "1");
-        let written = recorder::record_on(stage(), &bare).expect("it can be played");
-        assert_eq!(play(&written, stage()), Ok(()), "{written}");
-        assert_eq!(written.lines().count(), WHOLE.lines().count());
-        let again = recorder::record_on(stage(), WHOLE).expect("it can be played");
-        assert_eq!(again, WHOLE, "what still holds stays as it is");
+        let clients_only = clients_only.replace("\"$A\"", "1");
+        let written = recorder::record_on(runner(), &clients_only).expect("it can be replayed");
+        assert_eq!(play(&written, runner()), Ok(()), "{written}");
+        assert_eq!(written.lines().count(), TRANSCRIPT.lines().count());
+        let again = recorder::record_on(runner(), TRANSCRIPT).expect("it can be replayed");
+        assert_eq!(again, TRANSCRIPT, "matching lines are unchanged");
     }
 }

@@ -1,4 +1,4 @@
-//! A hub is asked anything that peers can ask, and its engine orders changes when it likes.
+//! Fuzzes a hub with all requests that peers can make; the engine commits changes at arbitrary times.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -15,80 +15,80 @@ use switchboard_core::{
     RoomName, SpaceName, Target, Token,
 };
 
-/// Clients at any time; who goes is followed by another.
+/// Number of clients at any time; a client that disconnects is replaced.
 const CLIENTS: usize = 6;
 const ROOM_MEMBERS: usize = 4;
 
-static TONGUES: [DialectTraits; 5] = [
-    tongue("newcomers", OfferPolicy::NewcomerOffers),
-    tongue("members", OfferPolicy::MemberOffers),
-    tongue("nobody", OfferPolicy::Unspecified),
+static DIALECTS: [DialectTraits; 5] = [
+    traits("newcomers", OfferPolicy::NewcomerOffers),
+    traits("members", OfferPolicy::MemberOffers),
+    traits("unspecified", OfferPolicy::Unspecified),
     DialectTraits {
         announces_presence: false,
-        ..tongue("discreet", OfferPolicy::Unspecified)
+        ..traits("no-presence", OfferPolicy::Unspecified)
     },
     DialectTraits {
         members_max: 2,
-        ..tongue("tight", OfferPolicy::NewcomerOffers)
+        ..traits("limited", OfferPolicy::NewcomerOffers)
     },
 ];
 
-const fn tongue(name: &'static str, custom: OfferPolicy) -> DialectTraits {
+const fn traits(name: &'static str, offer_policy: OfferPolicy) -> DialectTraits {
     DialectTraits {
         name,
-        offer_policy: custom,
+        offer_policy,
         ..DialectTraits::DEFAULT
     }
 }
 
-/// Reads `bytes` as things that happen to a hub with six clients, and lets them happen.
+/// Interprets `bytes` as inputs of a hub with six clients.
 ///
 /// # Panics
-/// If a promise is broken.
+/// If an invariant is broken.
 pub fn hub(bytes: &[u8]) {
     let mut node = FuzzNode::new();
     let mut bytes = bytes.iter().copied();
-    while let Some(what) = bytes.next() {
+    while let Some(action) = bytes.next() {
         let mut next = || bytes.next().unwrap_or_default();
-        let (who, more) = (usize::from(next()) % CLIENTS, next());
-        node.step(what, who, more);
+        let (connection, argument) = (usize::from(next()) % CLIENTS, next());
+        node.step(action, connection, argument);
         node.check_invariants();
     }
-    node.end();
+    node.disconnect_all();
 }
 
-/// A connection, by the order in which they came.
+/// A connection, numbered in the order in which they were opened.
 type ConnectionId = usize;
 
 struct FuzzNode {
     hub: Hub<ConnectionId>,
-    /// The peers of all connections there have been.
+    /// The peers of all connections, including ended ones.
     peers: Vec<Peer>,
-    /// The connections of the clients that are there.
+    /// The current connection of each client.
     clients: [ConnectionId; CLIENTS],
     connected: BTreeSet<ConnectionId>,
     limits: Limits,
-    /// Changes that the engine has not ordered yet, and how far each log is.
+    /// Changes that the engine has not committed yet.
     proposed: VecDeque<(LogId, Change)>,
     logs: BTreeMap<LogId, FuzzLog>,
     now: Instant,
 }
 
-/// A log as the engine has it.
+/// The engine's state of a log.
 #[derive(Default)]
 struct FuzzLog {
     head: Position,
-    seated: BTreeSet<PeerId>,
+    members: BTreeSet<PeerId>,
 }
 
 impl FuzzLog {
-    fn order(&mut self, log: LogId, change: Change) -> Input<ConnectionId> {
-        let changed = match &change {
-            Change::Join(member) => self.seated.insert(member.peer),
-            Change::Leave(peer, _) => self.seated.remove(peer),
+    fn commit(&mut self, log: LogId, change: Change) -> Input<ConnectionId> {
+        let is_effective = match &change {
+            Change::Join(member) => self.members.insert(member.peer),
+            Change::Leave(peer, _) => self.members.remove(peer),
         };
         match change {
-            Change::Leave(peer, _) if !changed => {
+            Change::Leave(peer, _) if !is_effective => {
                 Input::Rejected(log, peer, RejectReason::NotAMember)
             }
             Change::Join(_) | Change::Leave(..) => {
@@ -108,7 +108,7 @@ impl FuzzLog {
 impl FuzzNode {
     #[expect(
         clippy::disallowed_methods,
-        reason = "an Instant can be had in no other way; only differences to it count"
+        reason = "there is no other way to get an Instant; only differences to it are used"
     )]
     fn new() -> Self {
         let limits = Limits {
@@ -120,7 +120,7 @@ impl FuzzNode {
         Self {
             hub: Hub::new(Arc::new(limits.clone())),
             peers: (0..CLIENTS).map(peer).collect(),
-            clients: std::array::from_fn(|line| line),
+            clients: std::array::from_fn(|connection| connection),
             connected: (0..CLIENTS).collect(),
             limits,
             proposed: VecDeque::new(),
@@ -129,47 +129,53 @@ impl FuzzNode {
         }
     }
 
-    fn step(&mut self, what: u8, client: usize, more: u8) {
-        let who = self.clients[client];
-        match what % 16 {
-            0..=3 => self.command(who, join(more)),
-            4 => self.command(who, leave(more)),
-            5..=7 => self.command(who, self.relay(more)),
-            8 => self.command(who, Command::List(room_name(more))),
-            9 if more < 192 => self.command(who, Command::Claim(claim_scope(more / 4), name(more))),
-            9 => self.command(who, Command::Release(claim_scope(more / 4), name(more))),
-            10 => self.request(who, HubRequest::Alive(place(more))),
-            11 => self.advance(Duration::from_millis(u64::from(more) * 16)),
-            12 => self.kick(more),
+    fn step(&mut self, action: u8, client: usize, argument: u8) {
+        let connection = self.clients[client];
+        match action % 16 {
+            0..=3 => self.command(connection, join(argument)),
+            4 => self.command(connection, leave(argument)),
+            5..=7 => self.command(connection, self.relay(argument)),
+            8 => self.command(connection, Command::List(room_name(argument))),
+            9 if argument < 192 => self.command(
+                connection,
+                Command::Claim(claim_scope(argument / 4), name(argument)),
+            ),
+            9 => self.command(
+                connection,
+                Command::Release(claim_scope(argument / 4), name(argument)),
+            ),
+            10 => self.request(connection, HubRequest::Alive(resource(argument))),
+            11 => self.advance(Duration::from_millis(u64::from(argument) * 16)),
+            12 => self.kick(argument),
             13 => self.replace(client),
-            _ => self.order(usize::from(more) % 4 + 1),
+            _ => self.commit(usize::from(argument) % 4 + 1),
         }
     }
 
-    fn command(&mut self, who: ConnectionId, command: Command) {
-        if !self.connected.contains(&who) {
+    fn command(&mut self, connection: ConnectionId, command: Command) {
+        if !self.connected.contains(&connection) {
             return;
         }
-        if let Ok(ask) = self.peers[who].authorize(command, &self.limits) {
-            self.request(who, ask);
+        if let Ok(request) = self.peers[connection].authorize(command, &self.limits) {
+            self.request(connection, request);
         }
     }
 
-    fn request(&mut self, who: ConnectionId, ask: HubRequest) {
-        let peer = self.peers[who].id();
+    fn request(&mut self, connection: ConnectionId, request: HubRequest) {
+        let peer = self.peers[connection].id();
         let input = Input::Request {
             peer,
-            local: who,
-            request: ask,
+            local: connection,
+            request,
         };
         self.hub.handle(input, self.now);
         self.drain_effects();
     }
 
-    fn kick(&mut self, more: u8) {
+    fn kick(&mut self, argument: u8) {
         let input = Input::Kick {
-            room: room(more),
-            address: address(more / 2),
+            room: room(argument),
+            address: address(argument / 2),
         };
         self.hub.handle(input, self.now);
         self.drain_effects();
@@ -182,33 +188,37 @@ impl FuzzNode {
         let next = self.hub.poll_timeout();
         assert!(
             next.is_none_or(|at| at > self.now),
-            "a timeout that is over"
+            "the next timeout is in the past"
         );
     }
 
-    /// The client's connection ends, and another client comes.
+    /// Ends the client's connection and opens a connection for another client.
     fn replace(&mut self, client: usize) {
         self.disconnect(self.clients[client]);
-        let line = self.peers.len();
-        self.peers.push(peer(line));
-        self.clients[client] = line;
-        self.connected.insert(line);
+        let connection = self.peers.len();
+        self.peers.push(peer(connection));
+        self.clients[client] = connection;
+        self.connected.insert(connection);
     }
 
-    fn disconnect(&mut self, who: ConnectionId) {
-        self.connected.remove(&who);
-        for ask in self.peers[who].disconnect(DisconnectReason::Lost) {
-            self.request(who, ask);
+    fn disconnect(&mut self, connection: ConnectionId) {
+        self.connected.remove(&connection);
+        for request in self.peers[connection].disconnect(DisconnectReason::Lost) {
+            self.request(connection, request);
         }
     }
 
-    /// The engine orders so many of the proposed changes.
-    fn order(&mut self, count: usize) {
+    /// Commits up to `count` of the proposed changes.
+    fn commit(&mut self, count: usize) {
         for _ in 0..count {
             let Some((log, change)) = self.proposed.pop_front() else {
                 return;
             };
-            let input = self.logs.entry(log.clone()).or_default().order(log, change);
+            let input = self
+                .logs
+                .entry(log.clone())
+                .or_default()
+                .commit(log, change);
             self.hub.handle(input, self.now);
             self.drain_effects();
         }
@@ -219,59 +229,59 @@ impl FuzzNode {
         while let Some(effect) = self.hub.poll_effect() {
             effects += 1;
             match effect {
-                Effect::Deliver(who, event) => self.deliver(who, &event),
+                Effect::Deliver(connection, event) => self.deliver(connection, &event),
                 Effect::Propose { log, change, .. } => self.proposed.push_back((log, change)),
                 Effect::Charge(..) => {}
-                Effect::Send(node, letter) => panic!("{letter:?} to {node} of one node"),
+                Effect::Send(node, message) => panic!("a single node sends {message:?} to {node}"),
             }
         }
-        // What waited for somebody comes at once.
+        // Deferred messages for one address are delivered at once.
         assert!(effects <= 400, "{effects} effects of one input");
     }
 
-    fn deliver(&mut self, who: ConnectionId, event: &Event) {
+    fn deliver(&mut self, connection: ConnectionId, event: &Event) {
         match event {
-            Event::RequestFailed(refused) => {
-                self.peers[who].note_rejected_join(refused);
+            Event::RequestFailed(error) => {
+                self.peers[connection].note_rejected_join(error);
             }
-            // The connection ends once what is said before has been carried out.
-            Event::Evicted(_) => drop(self.connected.remove(&who)),
+            // The connection ends after the earlier effects are applied.
+            Event::Evicted(_) => drop(self.connected.remove(&connection)),
             Event::Joined { room, others } => {
                 let others = others.iter().map(|(other, _)| other);
-                others.for_each(|other| self.check_introduced(who, room, other));
+                others.for_each(|other| self.check_introduced(connection, room, other));
             }
             Event::Rejoined { room, others } | Event::Members { room, others } => {
                 others
                     .iter()
-                    .for_each(|other| self.check_introduced(who, room, other));
+                    .for_each(|other| self.check_introduced(connection, room, other));
             }
-            Event::Introduced { room, peer, .. } => self.check_introduced(who, room, peer),
-            Event::Received { room, from, .. } => self.check_introduced(who, room, from),
+            Event::Introduced { room, peer, .. } => self.check_introduced(connection, room, peer),
+            Event::Received { room, from, .. } => self.check_introduced(connection, room, from),
             Event::Claimed(_) | Event::Departed { .. } | Event::Probe(_) => {}
         }
     }
 
-    /// Who is told of another as a member is among the same.
-    fn check_introduced(&self, who: ConnectionId, room: &RoomId, other: &Member) {
+    /// Checks that a connection is only told of members that are visible to it.
+    fn check_introduced(&self, connection: ConnectionId, room: &RoomId, other: &Member) {
         let members = self.hub.members(room);
-        let me = members
+        let own = members
             .iter()
-            .find(|member| member.peer == self.peers[who].id());
+            .find(|member| member.peer == self.peers[connection].id());
         assert!(
-            me.is_none_or(|me| me.sees(other)),
-            "{who} is told of {other:?} in {room:?}"
+            own.is_none_or(|own| own.sees(other)),
+            "{connection} is told of {other:?} in {room:?}"
         );
     }
 
-    fn relay(&self, more: u8) -> Command {
-        let to = match more / 4 % 4 {
+    fn relay(&self, argument: u8) -> Command {
+        let to = match argument / 4 % 4 {
             0 => Target::Everyone,
-            1 => Target::AddressOrWait(address(more / 16)),
-            2 => Target::Address(address(more / 16)),
-            _ => Target::Peer(self.peers[self.clients[usize::from(more / 16) % CLIENTS]].id()),
+            1 => Target::AddressOrWait(address(argument / 16)),
+            2 => Target::Address(address(argument / 16)),
+            _ => Target::Peer(self.peers[self.clients[usize::from(argument / 16) % CLIENTS]].id()),
         };
         Command::Send {
-            room: room_name(more),
+            room: room_name(argument),
             to,
             message: RelayedMessage::new(
                 "newcomers",
@@ -286,105 +296,110 @@ impl FuzzNode {
         for (room, count) in self.hub.rooms() {
             let members = self.hub.members(&room);
             assert_eq!(members.len(), count);
-            assert!(count <= ROOM_MEMBERS, "{room:?} is too full");
+            assert!(count <= ROOM_MEMBERS, "{room:?} exceeds its member limit");
             let addresses: BTreeSet<_> = members.iter().map(|member| &member.address).collect();
-            assert_eq!(addresses.len(), count, "an address twice in {room:?}");
-            // Who has given up may be seated for a moment, if its join was under way.
+            assert_eq!(
+                addresses.len(),
+                count,
+                "an address is used twice in {room:?}"
+            );
+            // A withdrawn join may be a member until its leave is committed.
             if self.proposed.is_empty() {
                 check_groups(&members);
             }
         }
     }
 
-    fn end(&mut self) {
-        for who in 0..self.peers.len() {
-            self.disconnect(who);
+    fn disconnect_all(&mut self) {
+        for connection in 0..self.peers.len() {
+            self.disconnect(connection);
         }
         while !self.proposed.is_empty() {
-            self.order(1);
+            self.commit(1);
         }
-        assert!(self.hub.rooms().is_empty(), "rooms of nobody");
+        assert!(self.hub.rooms().is_empty(), "a room is left");
         self.advance(GRACE);
-        assert!(self.hub.poll_timeout().is_none(), "challenges of nobody");
+        assert!(self.hub.poll_timeout().is_none(), "a challenge is left");
     }
 }
 
-/// No circle has more members than it has seats.
+/// Checks that no group has more members than its capacity.
 fn check_groups(members: &[Arc<Member>]) {
     for member in members {
-        let company = members.iter().filter(|other| member.sees(other)).count();
-        let seats = member
+        let visible = members.iter().filter(|other| member.sees(other)).count();
+        let capacity = member
             .group
-            .map_or(usize::MAX, |circle| circle.capacity.get());
-        assert!(company <= seats, "{member:?} among {company}");
+            .map_or(usize::MAX, |group| group.capacity.get());
+        assert!(visible <= capacity, "{member:?} among {visible}");
     }
 }
 
-fn peer(line: ConnectionId) -> Peer {
-    let id = PeerId::from_random((line as u128).to_be_bytes());
-    let tongue = &TONGUES[line % TONGUES.len()];
-    // Every third of them is the same person.
-    let identity = match line % 3 {
+fn peer(connection: ConnectionId) -> Peer {
+    let id = PeerId::from_random((connection as u128).to_be_bytes());
+    let traits = &DIALECTS[connection % DIALECTS.len()];
+    // Every third connection has the same authenticated identity.
+    let identity = match connection % 3 {
         0 => Identity::Proven("one".into()),
         _ => Identity::Claimed,
     };
-    Peer::new(id, tongue, identity, SpaceName::default())
+    Peer::new(id, traits, identity, SpaceName::default())
 }
 
-fn room_name(more: u8) -> RoomName {
-    RoomName::parse(["red", "blue", "green"][usize::from(more % 3)], 0).expect("not empty")
+fn room_name(argument: u8) -> RoomName {
+    RoomName::parse(["red", "blue", "green"][usize::from(argument % 3)], 0).expect("not empty")
 }
 
-fn room(more: u8) -> RoomId {
-    RoomId::shared(SpaceName::default(), room_name(more))
+fn room(argument: u8) -> RoomId {
+    RoomId::shared(SpaceName::default(), room_name(argument))
 }
 
-fn address(more: u8) -> Address {
-    Address::parse(["ann", "ben", "cyd"][usize::from(more % 3)], 0).expect("not empty")
+fn address(argument: u8) -> Address {
+    Address::parse(["ann", "ben", "cyd"][usize::from(argument % 3)], 0).expect("not empty")
 }
 
-fn name(more: u8) -> DisplayName {
-    DisplayName::parse(["ann", "ben", "cyd"][usize::from(more % 3)], 0).expect("not empty")
+fn name(argument: u8) -> DisplayName {
+    DisplayName::parse(["ann", "ben", "cyd"][usize::from(argument % 3)], 0).expect("not empty")
 }
 
-/// Where a name is claimed: in a room, or in the space.
-fn claim_scope(more: u8) -> Option<RoomName> {
-    (more % 2 == 1).then(|| room_name(more / 2))
+/// The scope of a claimed name: a room, or the whole space.
+fn claim_scope(argument: u8) -> Option<RoomName> {
+    (argument % 2 == 1).then(|| room_name(argument / 2))
 }
 
-fn place(more: u8) -> ResourceKey {
-    match more % 2 {
-        0 => ResourceKey::Address(room(more / 2), address(more / 8)),
+fn resource(argument: u8) -> ResourceKey {
+    match argument % 2 {
+        0 => ResourceKey::Address(room(argument / 2), address(argument / 8)),
         _ => ResourceKey::Name(NameId {
             space: SpaceName::default(),
-            room: claim_scope(more / 8),
-            name: name(more / 2),
+            room: claim_scope(argument / 8),
+            name: name(argument / 2),
         }),
     }
 }
 
-fn join(more: u8) -> Command {
+fn join(argument: u8) -> Command {
     Command::Join {
-        room: room_name(more),
-        address: address(more / 4),
+        room: room_name(argument),
+        address: address(argument / 4),
         name: None,
         options: JoinOptions {
-            token: (more / 16 % 4 == 3).then(|| Token {
+            token: (argument / 16 % 4 == 3).then(|| Token {
                 secret: "secret".into(),
                 grace: GRACE,
             }),
-            group_size: NonZeroUsize::new(usize::from(more / 64)).filter(|seats| seats.get() == 2),
-            closed_to_other_dialects: more / 32 % 2 == 1,
+            group_size: NonZeroUsize::new(usize::from(argument / 64))
+                .filter(|capacity| capacity.get() == 2),
+            closed_to_other_dialects: argument / 32 % 2 == 1,
         },
     }
 }
 
-/// How long an address is kept.
+/// How long an address stays reserved.
 const GRACE: Duration = Duration::from_secs(1);
 
-fn leave(more: u8) -> Command {
+fn leave(argument: u8) -> Command {
     Command::Leave {
-        room: room_name(more),
-        kind: [LeaveKind::Announced, LeaveKind::Silent][usize::from(more / 8 % 2)],
+        room: room_name(argument),
+        kind: [LeaveKind::Announced, LeaveKind::Silent][usize::from(argument / 8 % 2)],
     }
 }

@@ -1,14 +1,14 @@
-//! One line of a transcript.
+//! The parser of the lines of a transcript.
 
 use std::time::Duration;
 
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum TranscriptLine<'a> {
-    /// Nothing to do.
+    /// A comment or an empty line.
     Comment,
-    /// A limit or setting, `key=value`.
+    /// Limits and settings, `key=value`.
     Set(Vec<(&'a str, &'a str)>),
-    /// `let NAME = TEXT * TIMES`.
+    /// A placeholder for a long text: `let NAME = TEXT * TIMES`.
     Let(&'a str, String),
     Wait(Duration),
     Client(&'a str, Action<'a>),
@@ -26,9 +26,9 @@ pub(super) enum Action<'a> {
     Gone,
     Leaves,
     Freezes,
-    /// A web service answers the request that the server has made for it.
+    /// The web service answers the pending webhook of the client's session; `None`: the request fails.
     IsAnswered(Option<&'a str>),
-    /// What the server does.
+    /// The server sends a frame to the client.
     Receives(&'a str),
     IsRefused(&'a str),
     Posts(&'a str),
@@ -43,7 +43,8 @@ impl<'a> TranscriptLine<'a> {
         let (first, rest) = split(source);
         match first {
             "set" => Ok(Self::Set(pairs(rest)?)),
-            "let" => definition(rest).ok_or_else(|| "let NAME = TEXT * TIMES".into()),
+            "let" => definition(rest)
+                .ok_or_else(|| "invalid definition: write let NAME = TEXT * TIMES".into()),
             "wait" => Ok(Self::Wait(duration(rest)?)),
             client => Ok(Self::Client(client, Action::parse(rest)?)),
         }
@@ -58,14 +59,16 @@ impl<'a> Action<'a> {
             ">" => Ok(Self::Sends(rest)),
             ">x" => Ok(Self::SendsBytes(hex(rest)?)),
             "<" => Ok(Self::Receives(rest)),
-            "close" => Ok(Self::IsClosed(rest.parse().map_err(|_| "a close code")?)),
+            "close" => Ok(Self::IsClosed(
+                rest.parse().map_err(|_| "the close code is not a number")?,
+            )),
             "refused" => Ok(Self::IsRefused(rest)),
             "post" => Ok(Self::Posts(rest)),
             "reply" => Ok(Self::IsAnswered(Some(rest).filter(|rest| *rest != "none"))),
             "gone" => Ok(Self::Gone),
             "leaves" => Ok(Self::Leaves),
             "freeze" => Ok(Self::Freezes),
-            other => Err(format!("{other:?} is nothing that a client does")),
+            other => Err(format!("{other:?} is not an action of a client")),
         }
     }
 
@@ -109,7 +112,7 @@ fn duration(source: &str) -> Result<Duration, String> {
     match (millis, secs) {
         (Some(Ok(millis)), _) => Ok(Duration::from_millis(millis)),
         (None, Some(Ok(secs))) => Ok(Duration::from_secs(secs)),
-        _ => Err(format!("{source:?} is no time: write 3s or 500ms")),
+        _ => Err(format!("{source:?} is not a duration: write 3s or 500ms")),
     }
 }
 
@@ -122,5 +125,5 @@ fn hex(source: &str) -> Result<Vec<u8>, String> {
     let bytes = (0..digits.len()).step_by(2).map(byte);
     bytes
         .collect::<Option<_>>()
-        .ok_or_else(|| "not hexadecimal".into())
+        .ok_or_else(|| "the bytes are not hexadecimal".into())
 }

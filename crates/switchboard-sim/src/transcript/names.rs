@@ -1,9 +1,10 @@
-//! What a transcript calls the values that the server makes: `$name`.
+//! Placeholders of a transcript for values that the server generates: `$name`.
 
 use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+/// The known placeholders and their values.
 #[derive(Debug, Default)]
 pub(super) struct Placeholders(BTreeMap<String, String>);
 
@@ -12,20 +13,20 @@ impl Placeholders {
         self.0.insert(name.to_owned(), value);
     }
 
-    /// `text` with every `$name` in it replaced by what it stands for, if that is known.
+    /// Replaces every known `$name` in `text` by its value.
     pub(super) fn fill_in(&self, text: &str) -> String {
         let mut parts = text.split('$');
-        let mut out = parts.next().unwrap_or_default().to_owned();
+        let mut output = parts.next().unwrap_or_default().to_owned();
         for part in parts {
             match self.value_of(part) {
-                Some((value, rest)) => out.extend([value.as_str(), rest]),
-                None => out.extend(["$", part]),
+                Some((value, rest)) => output.extend([value.as_str(), rest]),
+                None => output.extend(["$", part]),
             }
         }
-        out
+        output
     }
 
-    /// Whether `actual` is what `expected` says. A `$name` not known yet takes its value from there.
+    /// Whether `actual` matches `expected`. An unknown `$name` in `expected` gets its value from `actual`.
     pub(super) fn matches(&mut self, expected: &Value, actual: &Value) -> bool {
         match (expected, actual) {
             (Value::String(expected), Value::String(actual)) => self.matches_text(expected, actual),
@@ -46,7 +47,7 @@ impl Placeholders {
     fn matches_text(&mut self, expected: &str, actual: &str) -> bool {
         let new = expected
             .strip_prefix('$')
-            .filter(|name| name.chars().all(is_of_name) && !self.0.contains_key(*name));
+            .filter(|name| name.chars().all(is_name_char) && !self.0.contains_key(*name));
         if let Some(name) = new {
             self.set(name, actual.to_owned());
             return true;
@@ -54,9 +55,9 @@ impl Placeholders {
         self.fill_in(expected) == actual
     }
 
-    /// The value of the name that `text` begins with, and what follows it.
+    /// The value of the name at the start of `text`, and the rest of `text`.
     fn value_of<'t>(&self, text: &'t str) -> Option<(String, &'t str)> {
-        let end = text.find(|c| !is_of_name(c)).unwrap_or(text.len());
+        let end = text.find(|c| !is_name_char(c)).unwrap_or(text.len());
         let value = self.0.get(&text[..end])?;
         let rest = &text[end..];
         Some(if let Some(rest) = rest.strip_prefix(".upper") {
@@ -69,6 +70,6 @@ impl Placeholders {
     }
 }
 
-fn is_of_name(c: char) -> bool {
+fn is_name_char(c: char) -> bool {
     c.is_ascii_alphanumeric() || c == '_'
 }

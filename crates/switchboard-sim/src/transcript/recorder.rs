@@ -1,4 +1,4 @@
-//! Writes the server's part into a transcript.
+//! Records the output of the server into a transcript.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -8,77 +8,77 @@ use super::{
 };
 use crate::ClientId;
 
-/// The transcript with what the server does in it now, in place of what it says there. Lines that
-/// still hold stay as they are written. To be read by a human before it is believed.
+/// Replays the client lines of a transcript and replaces its server lines by the actual output. Server lines that still
+/// match are kept as written. The result must be reviewed before it is committed.
 ///
 /// # Errors
-/// The first line that cannot be played, and why.
+/// The first line that cannot be replayed, and the reason.
 pub fn record(text: &str) -> Result<String, String> {
     record_on(TranscriptRunner::default(), text)
 }
 
-pub(super) fn record_on(stage: TranscriptRunner, text: &str) -> Result<String, String> {
+pub(super) fn record_on(runner: TranscriptRunner, text: &str) -> Result<String, String> {
     let mut recorder = Recorder {
-        stage,
+        runner,
         ..Recorder::default()
     };
     let mut lines = text.lines().peekable();
     while let Some(source) = lines.next() {
         let mut old = RecordedOutput::new();
-        while let Some((name, verb, told)) = lines.peek().and_then(|line| answer(line)) {
+        while let Some((name, verb, old_text)) = lines.peek().and_then(|line| server_line(line)) {
             old.entry((name.to_owned(), verb))
                 .or_default()
-                .push_back(told);
+                .push_back(old_text);
             lines.next();
         }
         recorder
             .play(source, old)
-            .map_err(|why| format!("{source}\n  {why}"))?;
+            .map_err(|reason| format!("{source}\n  {reason}"))?;
     }
-    Ok(recorder.named())
+    Ok(recorder.into_text())
 }
 
-/// What the server did until now after some line: for whom, and how it is written.
+/// The server lines of the old transcript after one client line, by client and verb.
 type RecordedOutput<'a> = BTreeMap<(String, &'static str), VecDeque<&'a str>>;
 
-const TOLD: &str = "<";
-const POSTED: &str = "post";
+const FRAME: &str = "<";
+const WEBHOOK: &str = "post";
 const REFUSED: &str = "refused";
 const CLOSED: &str = "close";
 
-/// For whom the server does what, in a line about it.
-fn answer(source: &str) -> Option<(&str, &'static str, &str)> {
+/// The client, verb and text of a server line; `None` for other lines.
+fn server_line(source: &str) -> Option<(&str, &'static str, &str)> {
     match TranscriptLine::parse(source) {
-        Ok(TranscriptLine::Client(name, Action::Receives(frame))) => Some((name, TOLD, frame)),
-        Ok(TranscriptLine::Client(name, Action::Posts(body))) => Some((name, POSTED, body)),
+        Ok(TranscriptLine::Client(name, Action::Receives(frame))) => Some((name, FRAME, frame)),
+        Ok(TranscriptLine::Client(name, Action::Posts(body))) => Some((name, WEBHOOK, body)),
         Ok(TranscriptLine::Client(name, Action::IsRefused(code))) => Some((name, REFUSED, code)),
         Ok(TranscriptLine::Client(name, Action::IsClosed(_))) => Some((name, CLOSED, "")),
         Ok(_) | Err(_) => None,
     }
 }
 
-/// A line of the new transcript, and whether the server's values stand in it bare.
+/// A line of the new transcript, and whether it contains raw values that placeholders must replace.
 type WrittenLine = (String, bool);
 
 #[derive(Default)]
 struct Recorder {
-    stage: TranscriptRunner,
+    runner: TranscriptRunner,
     written: Vec<WrittenLine>,
     closed: BTreeSet<String>,
-    /// Values that the server has made, and their names.
+    /// Values that the server has generated, and their placeholders.
     values: Vec<(String, String)>,
 }
 
 impl Recorder {
     fn play(&mut self, source: &str, mut old: RecordedOutput<'_>) -> Result<(), String> {
         let line = TranscriptLine::parse(source)?;
-        self.stage.act(&line)?;
+        self.runner.apply_line(&line)?;
         if let TranscriptLine::Let(name, value) = &line {
             self.values.push((value.clone(), format!("${name}")));
         }
         self.written.push((source.to_owned(), false));
-        for (name, id) in self.stage.cast() {
-            self.learn(&name, id);
+        for (name, id) in self.runner.clients() {
+            self.record_ids(&name, id);
             self.write(&name, id, &mut old);
         }
         Ok(())
@@ -86,18 +86,18 @@ impl Recorder {
 
     fn write(&mut self, name: &str, id: ClientId, old: &mut RecordedOutput<'_>) {
         let mut old = |verb| old.remove(&(name.to_owned(), verb)).unwrap_or_default();
-        let mut posted = old(POSTED);
-        for post in self.stage.world().take_posts(id) {
-            self.write_line(name, POSTED, &post.body, &mut posted);
+        let mut old_webhooks = old(WEBHOOK);
+        for webhook in self.runner.simulation().take_webhooks(id) {
+            self.write_line(name, WEBHOOK, &webhook.body, &mut old_webhooks);
         }
-        let mut told = old(TOLD);
-        for frame in self.stage.world().take_frames(id) {
-            self.write_line(name, TOLD, &frame.text, &mut told);
+        let mut old_frames = old(FRAME);
+        for frame in self.runner.simulation().take_frames(id) {
+            self.write_line(name, FRAME, &frame.text, &mut old_frames);
         }
-        for code in self.stage.world().take_unsaid(id) {
+        for code in self.runner.simulation().take_silent_errors(id) {
             self.written.push((format!("{name} refused {code}"), false));
         }
-        let close = self.stage.world().closed(id);
+        let close = self.runner.simulation().closed(id);
         if let Some(close) = close.filter(|_| self.closed.insert(name.to_owned())) {
             self.written
                 .push((format!("{name} {CLOSED} {}", close.code), false));
@@ -105,52 +105,52 @@ impl Recorder {
     }
 
     fn write_line(&mut self, name: &str, verb: &str, text: &str, old: &mut VecDeque<&str>) {
-        let old = old.pop_front().filter(|old| self.still_holds(old, text));
+        let old = old.pop_front().filter(|old| self.still_matches(old, text));
         let line = format!("{name} {verb} {}", old.unwrap_or(text));
         self.written.push((line, old.is_none()));
     }
 
-    fn still_holds(&mut self, old: &str, frame: &str) -> bool {
+    fn still_matches(&mut self, old: &str, frame: &str) -> bool {
         match (serde_json::from_str(old), serde_json::from_str(frame)) {
-            (Ok(old), Ok(frame)) => self.stage.names.matches(&old, &frame),
+            (Ok(old), Ok(frame)) => self.runner.names.matches(&old, &frame),
             _ => false,
         }
     }
 
-    /// Learns the ids that the server has made for a client: what its own kind calls it is
-    /// `$name`, the id of its peer, where that is another, `$name_peer`.
-    fn learn(&mut self, name: &str, id: ClientId) {
-        let peer = self.stage.world().peer(id).to_string();
-        let member = self.stage.world().member(id);
-        let dialect = self.stage.world().dialect(id);
+    /// Defines placeholders for the ids of a client: `$name` for its address, and `$name_peer` for its peer id if that
+    /// is different.
+    fn record_ids(&mut self, name: &str, id: ClientId) {
+        let peer = self.runner.simulation().peer(id).to_string();
+        let member = self.runner.simulation().member(id);
+        let dialect = self.runner.simulation().dialect(id);
         let address = member.map(|(_, member)| member.address.to_string());
         match address {
             Some(address) if address != peer => {
-                self.call(&format!("{name}_peer"), peer);
+                self.set_placeholder(&format!("{name}_peer"), peer);
                 if dialect != "lightstream" {
-                    self.call(name, address);
+                    self.set_placeholder(name, address);
                 }
             }
-            Some(_) => self.call(name, peer),
-            None if dialect == "p2p" => self.call(name, peer),
+            Some(_) => self.set_placeholder(name, peer),
+            None if dialect == "p2p" => self.set_placeholder(name, peer),
             None => {}
         }
     }
 
-    fn call(&mut self, name: &str, value: String) {
+    fn set_placeholder(&mut self, name: &str, value: String) {
         let pair = (value.clone(), format!("${name}"));
         if !self.values.contains(&pair) {
-            self.stage.names.set(name, value);
+            self.runner.names.set(name, value);
             self.values.push(pair);
         }
     }
 
-    /// The lines, with names in place of bare values.
-    fn named(self) -> String {
-        let named = |(line, is_bare): WrittenLine| {
-            let values = self.values.iter().filter(|_| is_bare);
+    /// The lines of the transcript, with placeholders in place of raw values.
+    fn into_text(self) -> String {
+        let line_text = |(line, has_raw_values): WrittenLine| {
+            let values = self.values.iter().filter(|_| has_raw_values);
             values.fold(line, |line, (value, name)| line.replace(value, name)) + "\n"
         };
-        self.written.into_iter().map(named).collect()
+        self.written.into_iter().map(line_text).collect()
     }
 }

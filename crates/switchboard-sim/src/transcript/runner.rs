@@ -1,4 +1,4 @@
-//! Where a transcript is played: a world, the clients by their names, and what they have not read.
+//! Replays a transcript: a simulation, its clients by name, and their unread output.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{ClientId, Simulation};
 
-/// Tells a dialect by its name.
+/// Looks up a dialect by its name.
 type FindDialect = fn(&str) -> Option<&'static dyn Dialect>;
 
 #[derive(Debug)]
@@ -20,8 +20,8 @@ pub(super) struct TranscriptRunner {
     find: FindDialect,
     limits: Limits,
     settings: DialectSettings,
-    /// Built when the first client comes: limits and settings are said before.
-    world: Option<Simulation>,
+    /// Created when it is first used, after limits and settings are set.
+    simulation: Option<Simulation>,
     clients: BTreeMap<String, TranscriptClient>,
     pub(super) names: Placeholders,
 }
@@ -36,23 +36,23 @@ impl Default for TranscriptRunner {
 struct TranscriptClient {
     id: ClientId,
     unread: VecDeque<Value>,
-    /// Refusals without words that the transcript has not told yet.
-    unsaid: VecDeque<&'static str>,
-    /// Requests made for it that the transcript has not told yet.
-    posts: VecDeque<Value>,
-    /// A close that the transcript has not told yet.
+    /// Error codes without an error frame that no line has read yet.
+    silent_errors: VecDeque<&'static str>,
+    /// Webhook requests that no line has read yet.
+    webhooks: VecDeque<Value>,
+    /// A close code that no line has read yet.
     close: Option<u16>,
-    is_over: bool,
+    is_closed: bool,
 }
 
 impl TranscriptRunner {
-    /// A stage for these dialects.
+    /// A runner with these dialects.
     pub(super) fn with(find: FindDialect) -> Self {
         Self {
             find,
             limits: Limits::default(),
             settings: DialectSettings::default(),
-            world: None,
+            simulation: None,
             clients: BTreeMap::new(),
             names: Placeholders::default(),
         }
@@ -69,84 +69,86 @@ impl TranscriptRunner {
             | TranscriptLine::Let(..)
             | TranscriptLine::Wait(_)
             | TranscriptLine::Client(..) => {
-                self.must_be_quiet()?;
-                self.act(line)?;
+                self.check_nothing_unread()?;
+                self.apply_line(line)?;
                 self.collect();
                 Ok(())
             }
         }
     }
 
-    /// Nobody has been told anything that was not read.
-    pub(super) fn must_be_quiet(&self) -> Result<(), String> {
-        for (name, actor) in &self.clients {
-            if let Some(frame) = actor.unread.front() {
+    /// Checks that all output of the server was read.
+    pub(super) fn check_nothing_unread(&self) -> Result<(), String> {
+        for (name, client) in &self.clients {
+            if let Some(frame) = client.unread.front() {
                 return Err(format!("{name} was also sent {frame}"));
             }
-            if let Some(code) = actor.unsaid.front() {
+            if let Some(code) = client.silent_errors.front() {
                 return Err(format!("{name} was also refused: {code}"));
             }
-            if let Some(post) = actor.posts.front() {
-                return Err(format!("{name} also made the server ask {post}"));
+            if let Some(webhook) = client.webhooks.front() {
+                return Err(format!("{name} also made the server ask {webhook}"));
             }
-            if let Some(code) = actor.close {
+            if let Some(code) = client.close {
                 return Err(format!("{name} was closed with {code}"));
             }
         }
         Ok(())
     }
 
-    /// Does what a line says, unless it is about what the server does.
-    pub(super) fn act(&mut self, line: &TranscriptLine<'_>) -> Result<(), String> {
+    /// Applies a line, unless it is a server line.
+    pub(super) fn apply_line(&mut self, line: &TranscriptLine<'_>) -> Result<(), String> {
         match line {
             TranscriptLine::Comment => {}
             TranscriptLine::Set(pairs) => pairs
                 .iter()
                 .try_for_each(|(key, value)| self.set(key, value))?,
             TranscriptLine::Let(name, value) => self.names.set(name, value.clone()),
-            TranscriptLine::Wait(time) => self.world().advance(*time),
-            TranscriptLine::Client(name, deed) => self.perform(name, deed)?,
+            TranscriptLine::Wait(time) => self.simulation().advance(*time),
+            TranscriptLine::Client(name, action) => self.apply_action(name, action)?,
         }
         Ok(())
     }
 
-    pub(super) fn world(&mut self) -> &mut Simulation {
+    pub(super) fn simulation(&mut self) -> &mut Simulation {
         let (limits, settings) = (&self.limits, &self.settings);
-        self.world
+        self.simulation
             .get_or_insert_with(|| Simulation::with(7, limits.clone(), settings.clone()))
     }
 
-    /// The clients by their names.
-    pub(super) fn cast(&self) -> Vec<(String, ClientId)> {
-        let cast = self.clients.iter();
-        cast.map(|(name, actor)| (name.clone(), actor.id)).collect()
+    /// The names and ids of the clients.
+    pub(super) fn clients(&self) -> Vec<(String, ClientId)> {
+        let clients = self.clients.iter();
+        clients
+            .map(|(name, client)| (name.clone(), client.id))
+            .collect()
     }
 
-    fn perform(&mut self, name: &str, deed: &Action<'_>) -> Result<(), String> {
+    fn apply_action(&mut self, name: &str, action: &Action<'_>) -> Result<(), String> {
         if let Action::Open {
             dialect,
             query,
             identity,
-        } = deed
+        } = action
         {
             return self.open(name, dialect, query, *identity);
         }
-        let id = self.actor(name)?.id;
-        match deed {
+        let id = self.client(name)?.id;
+        match action {
             Action::Sends(text) => {
-                let text = self.filled_in(text)?;
-                self.world().send(id, text);
+                let text = self.fill_in(text)?;
+                self.simulation().send(id, text);
             }
-            Action::SendsBytes(bytes) => self.world().send_binary(id, bytes.clone()),
+            Action::SendsBytes(bytes) => self.simulation().send_binary(id, bytes.clone()),
             Action::IsAnswered(reply) => {
-                let reply = reply.map(|text| self.filled_in(text)).transpose()?;
-                if !self.world().reply(id, reply.as_deref()) {
+                let reply = reply.map(|text| self.fill_in(text)).transpose()?;
+                if !self.simulation().reply(id, reply.as_deref()) {
                     return Err(format!("{name} waits for no answer"));
                 }
             }
-            Action::Gone => self.world().crash(id),
-            Action::Leaves => self.world().leave(id),
-            Action::Freezes => self.world().freeze(id),
+            Action::Gone => self.simulation().crash(id),
+            Action::Leaves => self.simulation().leave(id),
+            Action::Freezes => self.simulation().freeze(id),
             Action::Open { .. }
             | Action::Receives(_)
             | Action::Posts(_)
@@ -156,11 +158,11 @@ impl TranscriptRunner {
         Ok(())
     }
 
-    /// `text` with its names filled in, all of which must be known.
-    fn filled_in(&self, text: &str) -> Result<String, String> {
+    /// Replaces the placeholders in `text`; all must be known.
+    fn fill_in(&self, text: &str) -> Result<String, String> {
         let text = self.names.fill_in(text);
         if text.contains('$') {
-            return Err(format!("a name is not known yet: {text}"));
+            return Err(format!("a placeholder is not defined yet: {text}"));
         }
         Ok(text)
     }
@@ -177,15 +179,15 @@ impl TranscriptRunner {
             return Err(format!("there is no dialect {dialect:?}"));
         }
         let identity = identity.map_or(Identity::Claimed, |name| Identity::Proven(name.into()));
-        let actor = TranscriptClient {
-            id: self.world().open_in(found, query, identity),
+        let client = TranscriptClient {
+            id: self.simulation().open_in(found, query, identity),
             unread: VecDeque::new(),
-            unsaid: VecDeque::new(),
-            posts: VecDeque::new(),
+            silent_errors: VecDeque::new(),
+            webhooks: VecDeque::new(),
             close: None,
-            is_over: false,
+            is_closed: false,
         };
-        self.clients.insert(name.to_owned(), actor);
+        self.clients.insert(name.to_owned(), client);
         Ok(())
     }
 
@@ -193,7 +195,7 @@ impl TranscriptRunner {
         let number = || {
             value
                 .parse::<usize>()
-                .map_err(|_| format!("{key}: a number"))
+                .map_err(|_| format!("{key} is not a number"))
         };
         match key {
             "json_depth" => self.limits.json_depth = number()?,
@@ -202,12 +204,12 @@ impl TranscriptRunner {
             "directory_members" => self.limits.directory_members = number()?,
             "rooms_per_peer" => self.limits.rooms_per_peer = number()?,
             "ice.servers" | "ice.turn.urls" | "ice.turn.secret" => self.set_ice(key, value),
-            _ => return self.set_of_dialect(key, value),
+            _ => return self.set_dialect_setting(key, value),
         }
         Ok(())
     }
 
-    /// Sets the address of one STUN server, or that or the secret of the TURN server.
+    /// Sets the URL of one STUN server, or the URL or secret of the TURN server.
     fn set_ice(&mut self, key: &str, value: &str) {
         let mut ice = self.settings.ice_servers().clone();
         match key {
@@ -223,7 +225,7 @@ impl TranscriptRunner {
         self.settings.set_ice_servers(ice);
     }
 
-    fn set_of_dialect(&mut self, key: &str, value: &str) -> Result<(), String> {
+    fn set_dialect_setting(&mut self, key: &str, value: &str) -> Result<(), String> {
         let unknown = || format!("there is no limit or setting {key:?}");
         let (dialect, key) = key.split_once('.').ok_or_else(unknown)?;
         let dialect = (self.find)(dialect).ok_or_else(unknown)?;
@@ -237,54 +239,58 @@ impl TranscriptRunner {
             SettingValue::Text(_) => Some(SettingValue::Text(value.to_owned())),
             SettingValue::Url(_) => Some(SettingValue::Url(value.to_owned())),
         };
-        let value = value.ok_or_else(|| format!("{key}: not of its kind"))?;
+        let value = value.ok_or_else(|| format!("{key}: the value has the wrong type"))?;
         self.settings.set(dialect.traits().name, setting, value);
         Ok(())
     }
 
-    /// Takes over what the world has told the clients.
+    /// Collects the output of the server for all clients.
     fn collect(&mut self) {
-        let Some(world) = &mut self.world else {
+        let Some(simulation) = &mut self.simulation else {
             return;
         };
-        for actor in self.clients.values_mut() {
-            actor.unread.extend(world.received(actor.id));
-            actor.unsaid.extend(world.take_unsaid(actor.id));
-            let posts = world.take_posts(actor.id).into_iter();
-            actor.posts.extend(posts.map(|post| value_of(&post.body)));
-            let closed = world.closed(actor.id).filter(|_| !actor.is_over);
+        for client in self.clients.values_mut() {
+            client.unread.extend(simulation.received(client.id));
+            client
+                .silent_errors
+                .extend(simulation.take_silent_errors(client.id));
+            let webhooks = simulation.take_webhooks(client.id).into_iter();
+            client
+                .webhooks
+                .extend(webhooks.map(|webhook| json_or_text(&webhook.body)));
+            let closed = simulation.closed(client.id).filter(|_| !client.is_closed);
             if let Some(close) = closed {
-                actor.close = Some(close.code);
-                actor.is_over = true;
+                client.close = Some(close.code);
+                client.is_closed = true;
             }
         }
     }
 
     fn read(&mut self, name: &str, expected: &str) -> Result<(), String> {
-        let next = self.actor(name)?.unread.pop_front();
+        let next = self.client(name)?.unread.pop_front();
         let actual = next.ok_or_else(|| format!("{name} was sent nothing (more)"))?;
-        match self.is(expected, &actual)? {
+        match self.matches(expected, &actual)? {
             true => Ok(()),
             false => Err(format!("{name} was sent {actual}")),
         }
     }
 
     fn read_post(&mut self, name: &str, expected: &str) -> Result<(), String> {
-        let next = self.actor(name)?.posts.pop_front();
+        let next = self.client(name)?.webhooks.pop_front();
         let actual = next.ok_or_else(|| format!("nothing (more) was asked for {name}"))?;
-        match self.is(expected, &actual)? {
+        match self.matches(expected, &actual)? {
             true => Ok(()),
             false => Err(format!("for {name} was asked {actual}")),
         }
     }
 
-    fn is(&mut self, expected: &str, actual: &Value) -> Result<bool, String> {
+    fn matches(&mut self, expected: &str, actual: &Value) -> Result<bool, String> {
         let expected: Value = serde_json::from_str(expected).map_err(|e| e.to_string())?;
         Ok(self.names.matches(&expected, actual))
     }
 
     fn read_refusal(&mut self, name: &str, code: &str) -> Result<(), String> {
-        match self.actor(name)?.unsaid.pop_front() {
+        match self.client(name)?.silent_errors.pop_front() {
             Some(actual) if actual == code => Ok(()),
             Some(actual) => Err(format!("{name} was refused: {actual}")),
             None => Err(format!("{name} was refused nothing (more) without words")),
@@ -292,20 +298,20 @@ impl TranscriptRunner {
     }
 
     fn read_close(&mut self, name: &str, code: u16) -> Result<(), String> {
-        match self.actor(name)?.close.take() {
+        match self.client(name)?.close.take() {
             Some(actual) if actual == code => Ok(()),
             Some(actual) => Err(format!("{name} was closed with {actual}")),
             None => Err(format!("{name} is not closed")),
         }
     }
 
-    fn actor(&mut self, name: &str) -> Result<&mut TranscriptClient, String> {
-        let actor = self.clients.get_mut(name);
-        actor.ok_or_else(|| format!("there is no client {name}"))
+    fn client(&mut self, name: &str) -> Result<&mut TranscriptClient, String> {
+        let client = self.clients.get_mut(name);
+        client.ok_or_else(|| format!("there is no client {name}"))
     }
 }
 
-/// The body of a request: JSON, or else a text that no line can expect.
-fn value_of(body: &str) -> Value {
-    serde_json::from_str(body).unwrap_or_else(|_| format!("no JSON: {body}").into())
+/// Parses the body of a webhook request as JSON, or returns a text that no line can match.
+fn json_or_text(body: &str) -> Value {
+    serde_json::from_str(body).unwrap_or_else(|_| format!("not JSON: {body}").into())
 }

@@ -51,7 +51,7 @@ impl Pair {
 
     /// Whether what the client has sent is refused, and it is told so where its dialect has words.
     fn is_refused(&mut self, client: ClientId) -> bool {
-        let (told, refused) = (self.told(client), self.world.take_refused(client));
+        let (told, refused) = (self.told(client), self.world.take_error_codes(client));
         is_answered(self.accent, &told, &refused)
     }
 
@@ -59,7 +59,7 @@ impl Pair {
     fn forget(&mut self) {
         for client in self.world.ids() {
             self.world.take_frames(client);
-            self.world.take_refused(client);
+            self.world.take_error_codes(client);
         }
     }
 
@@ -91,7 +91,7 @@ fn is_answered(accent: &DialectDriver, told: &[ClientEvent], refused: &[&str]) -
 /// Whether a client was told that it is not let in. If its dialect has no words for that, it is
 /// counted all the same.
 fn is_turned_away(accent: &DialectDriver, world: &mut Simulation, client: ClientId) -> bool {
-    let (told, refused) = (accent.told(world, client), world.take_refused(client));
+    let (told, refused) = (accent.told(world, client), world.take_error_codes(client));
     match accent.answers_joins {
         true => matches!(told.last(), Some(ClientEvent::Error(_))),
         false => !refused.is_empty(),
@@ -274,7 +274,7 @@ fn a_payload_that_is_passed_on_may_be_nested_to_any_depth() {
             let nest = "[".repeat(depth) + &"]".repeat(depth);
             let frame = format!("{open},\"deep\":{nest}{close}");
             pair.world.send(pair.alice, frame);
-            let refused = pair.world.take_refused(pair.alice);
+            let refused = pair.world.take_error_codes(pair.alice);
             assert_eq!(refused, [""; 0], "{}, {depth}", accent.name);
             let told = pair.world.take_frames(pair.bob);
             assert!(!told.is_empty(), "{}, {depth}", accent.name);
@@ -453,7 +453,7 @@ fn signals_never_cross_rooms() {
             }
             pair.world.advance(stranger.waits);
             let told = stranger.told(&mut pair.world, mallory);
-            let refused = pair.world.take_refused(mallory);
+            let refused = pair.world.take_error_codes(mallory);
             assert!(
                 is_answered(stranger, &told, &refused),
                 "{} at {}: {told:?}",

@@ -80,7 +80,12 @@ impl Pair {
         };
         let offer = (from.offer)(&pair.receivers_id(), "v=0");
         pair.world.send(sender, offer.to_string());
-        assert_eq!(pair.world.take_refused(sender), [""; 0], "{}", pair.names());
+        assert_eq!(
+            pair.world.take_error_codes(sender),
+            [""; 0],
+            "{}",
+            pair.names()
+        );
         pair.world.take_frames(receiver);
         pair.world.take_frames(sender);
         pair
@@ -102,7 +107,10 @@ impl Pair {
         let candidates = frames
             .iter()
             .filter_map(|frame| candidate_in(self.to, frame));
-        (candidates.collect(), self.world.take_refused(self.sender))
+        (
+            candidates.collect(),
+            self.world.take_error_codes(self.sender),
+        )
     }
 }
 
@@ -299,7 +307,7 @@ fn a_broadcast_that_cannot_be_translated_is_answered_once() {
         world.take_frames(client);
     }
     world.send(sender, r#"{"type":"offer","data":"no description"}"#);
-    assert_eq!(world.take_refused(sender), ["not-understood"]);
+    assert_eq!(world.take_error_codes(sender), ["not-understood"]);
     assert_eq!(world.received(sender)[0]["code"], "not-understood");
     assert_eq!(world.received(same).len(), 1);
     for other in others {

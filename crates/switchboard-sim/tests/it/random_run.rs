@@ -347,7 +347,10 @@ impl RandomRun {
                     .seen
                     .extend(told.map(|told| ObservedMember { at, told }));
             }
-            let (at, refused) = (self.world.log().len(), self.world.take_refused(actor.id));
+            let (at, refused) = (
+                self.world.log().len(),
+                self.world.take_error_codes(actor.id),
+            );
             if !actor.accent.answers_joins {
                 let refused = refused
                     .into_iter()

@@ -60,7 +60,7 @@ fn what_is_published_early_waits_and_is_counted_right() {
     let expected: Vec<_> = (0..3).map(|number| published("red", number, 2)).collect();
     for client in [told, early] {
         assert_eq!(world.received(client), expected, "{client:?}");
-        assert_eq!(world.take_refused(client), [""; 0], "{client:?}");
+        assert_eq!(world.take_error_codes(client), [""; 0], "{client:?}");
     }
 }
 
@@ -72,7 +72,7 @@ fn so_many_frames_wait_and_no_more() {
         let topic = ["red", "blue"][number % 2];
         publish(&mut world, early, topic, &json!(number));
     }
-    let refused = world.take_refused(early);
+    let refused = world.take_error_codes(early);
     assert_eq!(refused, ["too-many-frames"; 2]);
     world.deliver_all();
     assert_eq!(world.received(told).len(), EARLY_FRAMES_MAX / 2);
@@ -87,7 +87,7 @@ fn so_many_bytes_wait_and_no_more() {
         publish(&mut world, early, "red", &json!(data));
     }
     publish(&mut world, early, "red", &json!("small"));
-    assert_eq!(world.take_refused(early), ["too-many-frames"]);
+    assert_eq!(world.take_error_codes(early), ["too-many-frames"]);
     world.deliver_all();
     assert_eq!(world.received(told).len(), 3);
 }
@@ -108,7 +108,7 @@ fn what_waits_is_refused_when_the_subscription_comes_to_nothing() {
         publish(&mut world, early, topic, &json!(7));
     }
     world.deliver_all();
-    let refused = world.take_refused(early);
+    let refused = world.take_error_codes(early);
     assert_eq!(refused, ["room-full", "not-in-room", "not-in-room"]);
     assert_eq!(world.received(early), [published("blue", 7, 1)]);
     assert_eq!(world.received(holder), [Value::Null; 0]);
@@ -120,7 +120,7 @@ fn what_waits_is_refused_when_the_client_goes_back_on_it() {
     let (mut world, told, early) = told_and_untold();
     publish(&mut world, early, "red", &json!(1));
     unsubscribe(&mut world, early, &["red"]);
-    assert_eq!(world.take_refused(early), ["not-in-room"]);
+    assert_eq!(world.take_error_codes(early), ["not-in-room"]);
     world.deliver_all();
     for client in [told, early] {
         assert_eq!(world.received(client), [Value::Null; 0], "{client:?}");
