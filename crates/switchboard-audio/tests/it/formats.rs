@@ -10,7 +10,7 @@ use crate::{
 pub(crate) const FORMATS: [Format; 3] = [Format::Wav, Format::Opus, Format::Vorbis];
 
 #[test]
-fn headers_come_at_once() {
+fn headers_are_sent_at_once() {
     for format in FORMATS {
         let (mut mixer, ear) = (mixer(), SpectrumAnalyzer::new());
         mixer.add_listener(1, format, ear.clone());
@@ -23,7 +23,7 @@ fn headers_come_at_once() {
 }
 
 #[test]
-fn an_ended_stream_is_as_long_as_it_lasted() {
+fn ended_stream_has_the_elapsed_duration() {
     for format in FORMATS {
         let (mut mixer, ear) = (mixer(), SpectrumAnalyzer::new());
         let microphone = mixer.add_source(1);
@@ -42,7 +42,7 @@ fn an_ended_stream_is_as_long_as_it_lasted() {
 }
 
 #[test]
-fn decodable_sound_within_300_ms() {
+fn audio_is_decodable_within_300_ms() {
     for format in FORMATS {
         for frames_before in [0, 1, 7, 50, 51, 52, 53, 54] {
             let (mut mixer, first, late) =
@@ -68,7 +68,7 @@ fn decodable_sound_within_300_ms() {
 }
 
 #[test]
-fn a_late_listener_has_a_stream_of_his_own() {
+fn late_listener_gets_its_own_stream() {
     for format in [Format::Opus, Format::Vorbis] {
         let (mut mixer, first, late) = (mixer(), SpectrumAnalyzer::new(), SpectrumAnalyzer::new());
         let microphone = mixer.add_source(1);
@@ -96,7 +96,7 @@ fn a_late_listener_has_a_stream_of_his_own() {
 }
 
 #[test]
-fn silence_keeps_time_and_costs_no_encoder() {
+fn silence_keeps_time_without_an_encoder() {
     for format in FORMATS {
         let (mut mixer, ear) = (mixer(), SpectrumAnalyzer::new());
         mixer.add_listener(2, format, ear.clone());
@@ -118,7 +118,7 @@ fn silence_keeps_time_and_costs_no_encoder() {
 }
 
 #[test]
-fn sound_after_silence_keeps_time() {
+fn audio_after_silence_keeps_time() {
     for format in FORMATS {
         for pause in [1, 3, 40] {
             let (mut mixer, ear) = (mixer(), SpectrumAnalyzer::new());
@@ -147,7 +147,7 @@ fn sound_after_silence_keeps_time() {
 }
 
 #[test]
-fn who_takes_nothing_is_forgotten_and_nobody_else_notices() {
+fn stalled_listener_is_removed_without_affecting_others() {
     for format in FORMATS {
         let (mut mixer, good) = (mixer(), SpectrumAnalyzer::new());
         let bad: Vec<SpectrumAnalyzer> = (0..20).map(SpectrumAnalyzer::with_patience).collect();
@@ -176,7 +176,7 @@ fn who_takes_nothing_is_forgotten_and_nobody_else_notices() {
 }
 
 #[test]
-fn a_dropped_microphone_is_gone() {
+fn dropped_source_is_removed() {
     let mut mixer = mixer();
     let (first, second) = (mixer.add_source(1), mixer.add_source(2));
     let clone = first.clone();
@@ -189,7 +189,7 @@ fn a_dropped_microphone_is_gone() {
 }
 
 #[test]
-fn a_frame_is_960_samples() {
+fn frame_has_960_samples() {
     assert_eq!(FRAME_SAMPLES, 960);
     assert_eq!(switchboard_audio::FRAME.as_millis() * 48, 960);
 }
@@ -197,7 +197,7 @@ fn a_frame_is_960_samples() {
 /// Somebody who begins to talk gets a mix of his own, and loses it when he is silent for long: his
 /// stream goes on, in time, and nothing in it is louder than what was said.
 #[test]
-fn to_talk_or_not_changes_no_header_and_no_time() {
+fn talking_changes_neither_headers_nor_time() {
     for format in FORMATS {
         let (mut mixer, ear) = (mixer(), SpectrumAnalyzer::new());
         let other = mixer.add_source(1);

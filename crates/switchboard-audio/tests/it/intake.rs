@@ -23,7 +23,7 @@ fn hear(rate: u32, channels: u16, pieces: &[&[u8]]) -> Vec<f32> {
 }
 
 #[test]
-fn a_tone_of_any_rate_keeps_its_level_and_pitch() {
+fn resampled_tone_keeps_its_level_and_pitch() {
     for rate in [
         8_000, 11_025, 16_000, 22_050, 44_100, 48_000, 96_000, 192_000,
     ] {
@@ -47,7 +47,7 @@ fn a_tone_of_any_rate_keeps_its_level_and_pitch() {
 }
 
 #[test]
-fn channels_are_mixed_down_to_their_mean() {
+fn channels_are_downmixed_to_their_mean() {
     let groups = [
         [1_000_i16, 3_000],
         [-8, -4],
@@ -69,7 +69,7 @@ fn channels_are_mixed_down_to_their_mean() {
 }
 
 #[test]
-fn what_is_not_taken_is_said() {
+fn unsupported_pcm_error_names_rate_and_channels() {
     for (rate, channels) in [(7_999, 1), (192_001, 1), (48_000, 0), (48_000, 9), (0, 0)] {
         let refusal = PcmDecoder::new(rate, channels).expect_err("unsupported");
         assert_eq!((refusal.rate, refusal.channels), (rate, channels));
@@ -78,7 +78,7 @@ fn what_is_not_taken_is_said() {
 }
 
 #[test]
-fn an_odd_rate_lasts_as_long_as_it_should() {
+fn odd_sample_rate_keeps_its_duration() {
     for rate in [8_001, 47_999, 48_001, 191_999] {
         let bytes = [1, 2].repeat(rate as usize);
         let pieces: Vec<&[u8]> = bytes.chunks(rate as usize / 50 * 2).collect();

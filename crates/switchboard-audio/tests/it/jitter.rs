@@ -66,7 +66,7 @@ fn number(at: usize) -> i16 {
 }
 
 #[test]
-fn a_flood_adds_no_more_than_latency_max() {
+fn flood_adds_at_most_latency_max() {
     let mut line = JitterLine::new();
     line.push(20 * 48_000);
     for _ in 0..seconds(1) {
@@ -79,7 +79,7 @@ fn a_flood_adds_no_more_than_latency_max() {
 }
 
 #[test]
-fn a_steady_browser_does_not_crackle() {
+fn steady_browser_input_has_no_gaps() {
     // A thousand and twenty-four samples every 21.3 ms, up to 15 ms late, from any phase.
     for phase in [0, 100, 512, 959] {
         let mut line = JitterLine::new();
@@ -105,7 +105,7 @@ fn a_steady_browser_does_not_crackle() {
 }
 
 #[test]
-fn whoever_listens_first_hears_what_is_said_now() {
+fn first_listener_gets_current_audio() {
     let mut mixer = mixer();
     let input = mixer.add_source(1);
     let samples: Vec<i16> = (0..48_000).map(number).collect();
@@ -123,7 +123,7 @@ fn whoever_listens_first_hears_what_is_said_now() {
 /// A mixer that is late loses some of what was said meanwhile, and nothing else: speech is not
 /// chopped while it catches up, and not later for ever.
 #[test]
-fn a_late_mixer_chops_nothing() {
+fn late_mixer_drops_no_audio() {
     for stall in (0..400).step_by(7).chain([1_000, 5_000]) {
         let (mut line, start) = (JitterLine::new(), Instant::now());
         let mut cadence = Ticker::new(start);

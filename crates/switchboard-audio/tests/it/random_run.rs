@@ -27,7 +27,7 @@ enum MixerAction {
     Leave(u64),
 }
 
-fn deeds() -> impl Strategy<Value = Vec<(usize, MixerAction)>> {
+fn actions() -> impl Strategy<Value = Vec<(usize, MixerAction)>> {
     let format = prop::sample::select(&FORMATS[..]);
     let deed = prop_oneof![
         6 => (0..OWNERS).prop_map(MixerAction::Talk),
@@ -134,7 +134,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(2))]
 
     #[test]
-    fn everybody_hears_a_whole_stream(deeds in deeds(), seed in any::<u64>()) {
+    fn everybody_hears_a_whole_stream(deeds in actions(), seed in any::<u64>()) {
         play(deeds, seed);
     }
 }

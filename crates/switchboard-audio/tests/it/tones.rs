@@ -36,7 +36,7 @@ fn hear(mixer: &mut Mixer<SpectrumAnalyzer>, format: Format) -> Vec<[f64; 3]> {
 }
 
 #[test]
-fn each_hears_the_others_and_not_himself() {
+fn each_listener_hears_all_sources_but_its_own() {
     for format in FORMATS {
         let levels = hear(&mut mixer(), format);
         for (listener, heard) in levels.iter().enumerate() {
@@ -58,7 +58,7 @@ fn each_hears_the_others_and_not_himself() {
 }
 
 #[test]
-fn echo_self_echoes() {
+fn echo_self_includes_own_sources() {
     let settings = MixSettings {
         echo_self: true,
         ..MixSettings::default()
@@ -68,7 +68,7 @@ fn echo_self_echoes() {
 }
 
 #[test]
-fn a_voice_band_comes_out_as_loud_as_it_went_in() {
+fn voice_band_keeps_its_level() {
     for format in FORMATS {
         for hertz in [120.0, 250.0, 440.0, 1_000.0, 2_000.0, 3_400.0, 6_000.0] {
             for amplitude in [0.02, 0.25, 0.9] {
@@ -97,7 +97,7 @@ fn a_voice_band_comes_out_as_loud_as_it_went_in() {
 /// What is heard of noise, and how many samples late: the pre-skip and the granule positions say
 /// where the sound is, to the sample.
 #[test]
-fn sound_is_where_the_stream_says() {
+fn audio_is_at_its_granule_position() {
     for format in FORMATS {
         let (mut mixer, ear) = (mixer(), SpectrumAnalyzer::new());
         let microphone = mixer.add_source(1);

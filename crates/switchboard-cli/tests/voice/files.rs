@@ -49,7 +49,7 @@ fn heard(server: &Server, name: &str, file: &Given<'_>, format: &str) -> String 
 }
 
 #[test]
-fn a_file_of_every_format_is_heard_whole() {
+fn file_of_every_format_is_played_in_full() {
     const MILLIS: usize = 1500;
     let (server, home) = (Server::start(&[]), Home::new("files"));
     let clip = text(&home.path("clip.wav"));
@@ -73,7 +73,7 @@ fn a_file_of_every_format_is_heard_whole() {
 }
 
 #[test]
-fn a_file_that_cannot_be_sent_is_named() {
+fn error_names_the_file_that_cannot_be_sent() {
     let (server, home) = (Server::start(&[]), Home::new("no-clip"));
     let unknown = text(&home.path("talk.mp3"));
     fs::write(&unknown, b"ID3\x03").expect("it is written");
@@ -92,7 +92,7 @@ fn a_file_that_cannot_be_sent_is_named() {
 }
 
 #[test]
-fn a_recording_of_an_unknown_extension_is_refused_and_no_file_is_made() {
+fn recording_with_unknown_extension_is_rejected_without_a_file() {
     let (server, home) = (Server::start(&[]), Home::new("extension"));
     let recording = home.path("meeting.mp3");
     let args = ["listen", "standup", "-o", &text(&recording)];
@@ -110,7 +110,7 @@ fn a_recording_of_an_unknown_extension_is_refused_and_no_file_is_made() {
 }
 
 #[test]
-fn a_mistyped_key_is_no_new_identity() {
+fn mistyped_key_path_creates_no_key() {
     let (server, home) = (Server::start(&[]), Home::new("mistyped"));
     let mistyped = home.path("mistyped.key");
     let key = text(&mistyped);
@@ -134,7 +134,7 @@ fn a_mistyped_key_is_no_new_identity() {
 }
 
 #[test]
-fn the_server_may_stand_in_the_environment() {
+fn server_is_read_from_the_environment() {
     let (server, home) = (Server::start(&[]), Home::new("environment"));
     let url = format!("http://{}", server.address);
     let query = home.start_with(

@@ -28,7 +28,7 @@ const FRAME: usize = 960;
 const AMPLITUDE: f64 = 8_000.0;
 
 #[test]
-fn the_key_is_made_once_and_for_its_owner_only() {
+fn key_is_created_once_with_owner_permissions() {
     let home = Home::new("key");
     let together: Vec<_> = (0..4)
         .map(|_| home.start(&["key"], Stdio::null()))
@@ -54,7 +54,7 @@ fn the_key_is_made_once_and_for_its_owner_only() {
 }
 
 #[test]
-fn a_file_that_is_no_key_is_named_and_kept() {
+fn invalid_key_file_is_named_and_kept() {
     let home = Home::new("no-key");
     let file = home.path("my.key");
     fs::write(&file, "Dear diary").expect("it is written");
@@ -68,7 +68,7 @@ fn a_file_that_is_no_key_is_named_and_kept() {
 }
 
 #[test]
-fn a_query_opens_a_room_for_any_player() {
+fn query_authenticates_a_plain_http_player() {
     let (server, home) = (Server::start(&[]), Home::new("query"));
     let query = server
         .run(&home, &["key", "--query"], Stdio::null())
@@ -96,7 +96,7 @@ fn a_query_opens_a_room_for_any_player() {
 }
 
 #[test]
-fn a_room_records_what_is_said_in_it() {
+fn room_is_recorded() {
     let (server, home) = (Server::start(&[]), Home::new("room"));
     let recording = home.path("meeting.wav");
     let mut listener = server.run(
@@ -125,7 +125,7 @@ fn a_room_records_what_is_said_in_it() {
 }
 
 #[test]
-fn other_rates_and_a_pipe_that_runs_ahead_are_heard_as_they_should() {
+fn other_rates_and_fast_pipes_are_sent_in_real_time() {
     let (server, home) = (Server::start(&[]), Home::new("pipe"));
     let recording = home.path("meeting.wav");
     let mut listener = server.run(
@@ -153,7 +153,7 @@ fn other_rates_and_a_pipe_that_runs_ahead_are_heard_as_they_should() {
 }
 
 #[test]
-fn a_stream_goes_into_a_pipe_until_nobody_reads_it() {
+fn listen_ends_when_the_output_pipe_closes() {
     let (server, home) = (Server::start(&[]), Home::new("stdout"));
     let mut listener = server.run(&home, &["listen", "standup"], Stdio::null());
     let mut stdout = listener.stdout();
@@ -165,7 +165,7 @@ fn a_stream_goes_into_a_pipe_until_nobody_reads_it() {
 }
 
 #[test]
-fn listening_stops_by_itself_when_told_how_long() {
+fn listen_stops_after_the_given_seconds() {
     let (server, home) = (Server::start(&[]), Home::new("seconds"));
     let recording = home.path("short.opus");
     let args = [
@@ -181,7 +181,7 @@ fn listening_stops_by_itself_when_told_how_long() {
 }
 
 #[test]
-fn a_server_that_stops_ends_the_stream_and_nothing_breaks() {
+fn server_shutdown_ends_the_stream_cleanly() {
     let (server, home) = (Server::start(&[]), Home::new("drain"));
     let recording = home.path("meeting.wav");
     let mut listener = server.run(
@@ -196,7 +196,7 @@ fn a_server_that_stops_ends_the_stream_and_nothing_breaks() {
 }
 
 #[test]
-fn two_talk_and_each_hears_the_other() {
+fn call_transfers_audio_both_ways() {
     let server = Server::start(&[]);
     let (alice, bob) = (Home::new("call-alice"), Home::new("call-bob"));
     let (heard_by_alice, heard_by_bob) = (alice.path("heard.wav"), bob.path("heard.wav"));
@@ -232,7 +232,7 @@ fn two_talk_and_each_hears_the_other() {
 }
 
 #[test]
-fn a_stranger_is_declined_and_a_friend_gets_through() {
+fn only_allowed_callers_are_accepted() {
     let server = Server::start(&[]);
     let (alice, friend, stranger) = (
         Home::new("from-alice"),
@@ -257,7 +257,7 @@ fn a_stranger_is_declined_and_a_friend_gets_through() {
 }
 
 #[test]
-fn ctrl_c_hangs_up_and_ends_the_ringing() {
+fn interrupt_hangs_up_and_ends_the_ringing() {
     let server = Server::start(&[]);
     let (alice, bob) = (Home::new("stop-alice"), Home::new("stop-bob"));
     let mut answer = server.run(&alice, &["answer"], Stdio::piped());
@@ -279,7 +279,7 @@ fn ctrl_c_hangs_up_and_ends_the_ringing() {
 }
 
 #[test]
-fn what_fails_is_said_with_what_may_help() {
+fn errors_name_the_cause_and_the_next_step() {
     let (server, home) = (Server::start(&[]), Home::new("errors"));
     let nobody = Home::new("errors-nobody").key();
     let words = server
@@ -339,7 +339,7 @@ fn what_fails_is_said_with_what_may_help() {
 }
 
 #[test]
-fn a_server_that_is_not_there_or_has_no_voice_is_said_so() {
+fn missing_server_and_missing_voice_are_reported() {
     let home = Home::new("nowhere");
     let closed = TcpListener::bind("127.0.0.1:0")
         .expect("a port")
@@ -369,7 +369,7 @@ fn a_server_that_is_not_there_or_has_no_voice_is_said_so() {
 }
 
 #[test]
-fn no_answer_of_a_stranger_breaks_anything() {
+fn arbitrary_responses_are_handled() {
     let home = Home::new("strange");
     let somebody = Home::new("strange-somebody").key();
     let answers = [

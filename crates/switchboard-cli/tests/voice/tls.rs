@@ -63,7 +63,7 @@ fn query(home: &Home, host: &str, address: SocketAddr, args: &[&str]) -> crate::
 }
 
 #[test]
-fn a_server_is_trusted_with_its_authority_or_with_insecure() {
+fn server_is_trusted_with_its_ca_or_insecure() {
     let home = Home::new("tls-trust");
     let address = secure_server("server.pem");
     let authority = file("ca.pem");
@@ -77,7 +77,7 @@ fn a_server_is_trusted_with_its_authority_or_with_insecure() {
 }
 
 #[test]
-fn a_failure_of_tls_is_named() {
+fn tls_failure_is_named() {
     let home = Home::new("tls-failures");
     let authority = file("ca.pem");
     let ca = ["--ca", authority.to_str().expect("text")];
@@ -99,7 +99,7 @@ fn a_failure_of_tls_is_named() {
 }
 
 #[test]
-fn a_file_that_holds_no_authority_is_named() {
+fn ca_file_without_certificates_is_named() {
     let home = Home::new("tls-ca");
     let address = secure_server("server.pem");
     for (name, words) in [

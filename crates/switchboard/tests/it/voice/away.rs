@@ -54,7 +54,7 @@ impl TwoNodes {
 }
 
 #[tokio::test]
-async fn who_calls_and_who_is_called_may_be_on_any_node() {
+async fn caller_and_callee_may_be_on_different_nodes() {
     let two = TwoNodes::new();
     for [caller, callee] in [[0, 1], [1, 0], [1, 1]] {
         let mut ada = User::new(two.addresses()[caller]).await;
@@ -101,7 +101,7 @@ fn challenge_of(told: &serde_json::Value) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_room_is_one_room_on_all_nodes() {
+async fn room_is_shared_by_all_nodes() {
     let two = TwoNodes::new();
     let [here, there] = two.addresses();
     let talkers = [
@@ -140,7 +140,7 @@ async fn a_room_is_one_room_on_all_nodes() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_clip_that_is_posted_to_another_node_is_heard_whole() {
+async fn clip_posted_to_another_node_is_played_in_full() {
     let two = TwoNodes::new();
     let (ada, bob) = User::two(two.other.address).await;
     let hears = bob.listen("standup", "wav").await;
@@ -154,7 +154,7 @@ async fn a_clip_that_is_posted_to_another_node_is_heard_whole() {
 }
 
 #[tokio::test]
-async fn who_hangs_up_is_gone_at_the_owner_too() {
+async fn client_disconnect_reaches_the_owner() {
     let two = TwoNodes::new();
     let (ada, bob) = User::two(two.other.address).await;
     let events = bob.events().await;
@@ -185,7 +185,7 @@ async fn who_hangs_up_is_gone_at_the_owner_too() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn when_the_owner_dies_the_next_node_takes_its_place() {
+async fn next_node_takes_over_when_the_owner_dies() {
     let nodes = SharedLogs::new();
     let runtime = Runtime::new().expect("a runtime");
     let owner = {
@@ -235,7 +235,7 @@ async fn when_the_owner_dies_the_next_node_takes_its_place() {
 }
 
 #[tokio::test]
-async fn streams_of_an_owner_that_is_no_longer_one_end_though_it_does_not_know() {
+async fn streams_of_a_deposed_owner_end() {
     let two = TwoNodes::new();
     let (ada, bob) = User::two(two.other.address).await;
     let mut events = ada.events().await;
@@ -263,7 +263,7 @@ async fn assert_is_heard(listener: &Listener) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_loses_the_duty_ends_everything_and_begins_with_nothing_when_it_comes_back() {
+async fn deposed_leader_ends_all_and_restarts_empty() {
     let two = TwoNodes::new();
     let [first, second] = two.addresses();
     for (owner, address) in [(&two.owner, second), (&two.other, first)] {
@@ -318,7 +318,7 @@ async fn who_loses_the_duty_ends_everything_and_begins_with_nothing_when_it_come
 }
 
 #[tokio::test]
-async fn a_node_that_stops_hands_over_and_ends_what_it_passes_on() {
+async fn stopping_leader_hands_over_and_ends_forwarded_requests() {
     let two = TwoNodes::new();
     let [first, second] = two.addresses();
     let (ada, bob) = (User::new(first).await, User::new(second).await);
@@ -337,7 +337,7 @@ async fn a_node_that_stops_hands_over_and_ends_what_it_passes_on() {
 }
 
 #[tokio::test]
-async fn a_node_that_stops_ends_what_it_passes_on() {
+async fn stopping_node_ends_forwarded_requests() {
     let two = TwoNodes::new();
     let (ada, bob) = User::two(two.other.address).await;
     let mut hears = bob.listen("standup", "opus").await;
@@ -367,7 +367,7 @@ async fn a_node_that_stops_ends_what_it_passes_on() {
 }
 
 #[tokio::test]
-async fn what_only_nodes_may_say_is_not_believed_of_clients() {
+async fn node_headers_of_clients_are_ignored() {
     let asks_for_a_pass = Server::builder().on_connect(|request| async move {
         let headers = &request.headers;
         assert!(
@@ -429,7 +429,7 @@ async fn what_only_nodes_may_say_is_not_believed_of_clients() {
 }
 
 #[tokio::test]
-async fn an_answer_from_afar_has_every_header_once() {
+async fn forwarded_response_has_every_header_once() {
     let two = TwoNodes::new();
     let ada = User::new(two.other.address).await;
     let asks = [
@@ -462,7 +462,7 @@ async fn an_answer_from_afar_has_every_header_once() {
 }
 
 #[tokio::test]
-async fn who_cannot_be_brought_anywhere_is_told_to_come_back() {
+async fn request_without_a_reachable_leader_gets_retry_after() {
     let nodes = SharedLogs::new();
     // The first in the queue never comes.
     let (_absent, _) = nodes.build(Server::builder().config(off()), "http://127.0.0.1:9");
@@ -517,7 +517,7 @@ fn off() -> Config {
 const PERIOD: usize = 30_000;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_does_not_read_is_cut_off_and_the_others_lose_no_frame() {
+async fn stalled_client_is_disconnected_and_others_lose_no_frame() {
     let mut config = Config::default();
     config.voice.mix.latency_max = Duration::from_secs(5);
     let two = TwoNodes::of(Server::builder().config(config));
@@ -558,7 +558,7 @@ async fn who_does_not_read_is_cut_off_and_the_others_lose_no_frame() {
 }
 
 #[tokio::test]
-async fn parameters_are_brought_as_they_came() {
+async fn parameters_are_forwarded_unchanged() {
     let two = TwoNodes::new();
     let other = two.other.address;
     let ada = User::new(other).await;

@@ -89,7 +89,7 @@ async fn nobody_is_in_any_room(address: SocketAddr) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn after_many_have_come_and_gone_nothing_of_them_is_left() {
+async fn churn_leaves_no_state_behind() {
     let (_server, address) = start("");
     let mut users = Vec::new();
     for _ in 0..CLIENTS {

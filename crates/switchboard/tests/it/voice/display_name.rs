@@ -19,7 +19,7 @@ async fn members(user: &User) -> serde_json::Value {
 }
 
 #[tokio::test]
-async fn a_name_comes_with_calls_and_in_the_list_of_a_room() {
+async fn display_name_is_in_calls_and_member_lists() {
     let (_server, address) = start("");
     let (mut ada, bob) = User::two(address).await;
     let (own, mut events) = (ada.events().await, bob.events().await);
@@ -42,7 +42,7 @@ async fn a_name_comes_with_calls_and_in_the_list_of_a_room() {
 }
 
 #[tokio::test]
-async fn a_name_needs_a_proof_an_event_stream_and_a_bound() {
+async fn display_name_requires_proof_event_stream_and_length_limit() {
     let (_server, address) = start("");
     let (ada, bob) = User::two(address).await;
     assert_eq!(set(&ada, "Ada").await.0, 404);

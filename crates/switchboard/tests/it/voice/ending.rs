@@ -32,7 +32,7 @@ async fn assert_ends(mut listener: Listener, format: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn hanging_up_ends_everything_of_the_call_properly() {
+async fn hang_up_ends_all_streams_of_the_call() {
     let (_server, address) = start("");
     for format in formats() {
         let (ada, bob) = in_call(address).await;
@@ -71,7 +71,7 @@ async fn hanging_up_ends_everything_of_the_call_properly() {
 }
 
 #[tokio::test]
-async fn ringing_is_ended_by_either_or_by_time() {
+async fn ringing_ends_by_either_user_or_timeout() {
     let mut config = Config::default();
     config.voice.call.ring = Duration::from_millis(500);
     let (_server, address) = open(Server::builder().config(config));
@@ -101,7 +101,7 @@ async fn until_the_call_is_gone(ada: &User, bob: &User) {
 }
 
 #[tokio::test]
-async fn a_call_lasts_while_somebody_is_there_and_a_while_after() {
+async fn call_outlives_its_last_connection_for_a_while() {
     let mut config = Config::default();
     config.voice.call.linger = Duration::from_millis(500);
     let (_server, address) = open(Server::builder().config(config));
@@ -123,7 +123,7 @@ async fn a_call_lasts_while_somebody_is_there_and_a_while_after() {
 }
 
 #[tokio::test]
-async fn a_call_that_nobody_connects_to_ends() {
+async fn call_without_connections_ends() {
     let mut config = Config::default();
     config.voice.call.linger = Duration::from_millis(500);
     let (_server, address) = open(Server::builder().config(config));
@@ -133,7 +133,7 @@ async fn a_call_that_nobody_connects_to_ends() {
 }
 
 #[tokio::test]
-async fn a_room_that_nobody_is_in_is_gone_after_a_while() {
+async fn empty_room_is_removed_after_a_while() {
     let mut config = Config::default();
     config.voice.room.linger = Duration::from_millis(100);
     let (_server, address) = open(Server::builder().config(config));
@@ -168,7 +168,7 @@ async fn a_room_that_nobody_is_in_is_gone_after_a_while() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn stopping_ends_streams_and_sources_properly_and_in_time() {
+async fn shutdown_ends_streams_and_sources_in_time() {
     let (server, address) = start("");
     let (ada, bob) = in_call(address).await;
     let mut events = ada.events().await;
@@ -210,7 +210,7 @@ async fn stopping_ends_streams_and_sources_properly_and_in_time() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn sources_are_told_that_the_server_stops() {
+async fn sources_are_notified_of_shutdown() {
     let (server, address) = start("");
     let (ada, bob) = in_call(address).await;
     let microphones = [ada.speak("standup").await, ada.speak_to(&bob).await];
@@ -234,7 +234,7 @@ async fn sources_are_told_that_the_server_stops() {
 }
 
 #[tokio::test]
-async fn who_vanishes_gives_his_places_back_and_the_others_are_told() {
+async fn lost_connection_frees_its_attachments_and_notifies_others() {
     let (_server, address) = start("");
     let (ada, bob) = User::two(address).await;
     let mut events = bob.events().await;
@@ -256,7 +256,7 @@ async fn who_vanishes_gives_his_places_back_and_the_others_are_told() {
 }
 
 #[tokio::test]
-async fn a_body_of_audio_that_ends_is_answered() {
+async fn ended_upload_gets_a_response() {
     let (_server, address) = start("");
     let ada = User::new(address).await;
     for method in ["POST", "PUT"] {

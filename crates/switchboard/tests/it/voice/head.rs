@@ -33,7 +33,7 @@ async fn assert_same_head(address: SocketAddr, target: &str) {
 }
 
 #[tokio::test]
-async fn a_stream_s_head_takes_no_seat() {
+async fn head_of_a_stream_does_not_attach() {
     let (_server, address) = start("");
     let (ada, bob) = in_call(address).await;
     let room = |format| ada.path("/joinRoom", &[("roomID", "standup"), ("format", format)]);
@@ -53,7 +53,7 @@ async fn a_stream_s_head_takes_no_seat() {
 }
 
 #[tokio::test]
-async fn a_head_is_refused_as_the_stream_would_be() {
+async fn head_is_rejected_like_the_stream() {
     let (_server, address) = start("");
     let (ada, bob) = User::two(address).await;
     for (target, status) in [

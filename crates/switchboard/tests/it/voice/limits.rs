@@ -22,7 +22,7 @@ fn with(change: impl FnOnce(&mut Config)) -> (Server, SocketAddr) {
 }
 
 #[tokio::test]
-async fn a_room_takes_so_many_sources_and_gives_places_back() {
+async fn sources_of_a_room_are_limited_and_released() {
     let (_server, address) = with(|config| config.voice.room.sources = 1);
     let (ada, bob) = User::two(address).await;
     let first = ada.speak("standup").await;
@@ -48,7 +48,7 @@ async fn a_room_takes_so_many_sources_and_gives_places_back() {
 }
 
 #[tokio::test]
-async fn a_room_takes_so_many_listeners_and_gives_places_back() {
+async fn listeners_of_a_room_are_limited_and_released() {
     let (_server, address) = with(|config| config.voice.room.listeners = 1);
     let (ada, bob) = User::two(address).await;
     let first = ada.listen("standup", "wav").await;
@@ -64,7 +64,7 @@ async fn a_room_takes_so_many_listeners_and_gives_places_back() {
 }
 
 #[tokio::test]
-async fn there_are_so_many_rooms_and_one_that_is_left_makes_place() {
+async fn rooms_are_limited_and_an_empty_room_frees_a_slot() {
     let (_server, address) = with(|config| {
         config.voice.room.rooms = 1;
         config.voice.room.linger = Duration::ZERO;
@@ -83,7 +83,7 @@ async fn there_are_so_many_rooms_and_one_that_is_left_makes_place() {
 }
 
 #[tokio::test]
-async fn a_user_is_in_so_many_calls() {
+async fn calls_of_a_user_are_limited() {
     let (_server, address) = with(|config| config.voice.call.calls_per_user = 1);
     let (mut ada, mut bob) = User::two(address).await;
     let mut carol = User::new(address).await;
@@ -101,7 +101,7 @@ async fn a_user_is_in_so_many_calls() {
 }
 
 #[tokio::test]
-async fn made_up_keys_do_not_make_a_user_unreachable() {
+async fn calls_from_made_up_keys_do_not_block_a_user() {
     let (_server, address) = start("");
     let (bob, mut carol) = User::two(address).await;
     let _bob = bob.events().await;
@@ -124,7 +124,7 @@ async fn made_up_keys_do_not_make_a_user_unreachable() {
 }
 
 #[tokio::test]
-async fn a_user_has_so_many_event_streams() {
+async fn event_streams_of_a_user_are_limited() {
     let (_server, address) = with(|config| config.voice.gostream.event_streams = 1);
     let (ada, bob) = User::two(address).await;
     let path = format!("/messages?PKey={}", ada.id());
@@ -152,7 +152,7 @@ async fn streams_count_as_connections() {
 }
 
 #[tokio::test]
-async fn who_is_refused_while_he_speaks_is_told_so() {
+async fn rejected_upload_gets_its_response() {
     let (_server, address) = with(|config| config.voice.room.sources = 1);
     let (ada, bob) = User::two(address).await;
     let _held = bob.speak("standup").await;
@@ -167,7 +167,7 @@ async fn who_is_refused_while_he_speaks_is_told_so() {
 }
 
 #[tokio::test]
-async fn a_path_takes_its_methods_and_names_them() {
+async fn wrong_method_is_answered_with_the_allowed_ones() {
     let (_server, address) = start("");
     for (path, method, allow) in [
         ("/newCall", "GET", "POST"),
@@ -193,7 +193,7 @@ async fn a_path_takes_its_methods_and_names_them() {
 }
 
 #[tokio::test]
-async fn where_keys_prove_who_somebody_is_every_page_may_read() {
+async fn cors_allows_every_origin_with_key_identity() {
     let (_server, address) = start("");
     for ask in [
         HttpRequest::new("OPTIONS", "/newCall"),
@@ -214,7 +214,7 @@ async fn where_keys_prove_who_somebody_is_every_page_may_read() {
 }
 
 #[tokio::test]
-async fn who_or_what_is_not_there_is_404() {
+async fn missing_users_calls_and_rooms_are_404() {
     let (_server, address) = start("");
     let (mut ada, bob) = User::two(address).await;
     assert_eq!(
@@ -247,7 +247,7 @@ async fn who_or_what_is_not_there_is_404() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_a_request_is_400_and_says_what() {
+async fn invalid_requests_are_400_with_a_reason() {
     let (_server, address) = start("");
     let ada = User::new(address).await;
     let (status, words) = ada.join_room("standup", "mp3").text(address).await;
@@ -290,7 +290,7 @@ async fn what_is_wrong_with_a_request_is_400_and_says_what() {
 }
 
 #[tokio::test]
-async fn a_challenge_of_another_kind_is_not_relayed() {
+async fn challenge_that_looks_like_a_ticket_is_rejected() {
     let (_server, address) = start("");
     let (ada, bob) = User::two(address).await;
     let mut events = bob.events().await;
@@ -315,7 +315,7 @@ async fn a_challenge_of_another_kind_is_not_relayed() {
 }
 
 #[tokio::test]
-async fn a_form_is_64_kib_at_most() {
+async fn form_is_limited_to_64_kib() {
     let (_server, address) = start("");
     let ada = User::new(address).await;
     let form = |length: usize| {
@@ -333,7 +333,7 @@ async fn a_form_is_64_kib_at_most() {
 }
 
 #[tokio::test]
-async fn parameters_come_in_any_way() {
+async fn parameters_are_read_from_headers_body_and_query() {
     let (_server, address) = start("");
     let ada = User::new(address).await;
     let pairs: Vec<(String, String)> = form_urlencoded::parse(ada.proof().as_bytes())
@@ -360,7 +360,7 @@ async fn parameters_come_in_any_way() {
 }
 
 #[tokio::test]
-async fn a_key_is_the_same_in_upper_case() {
+async fn keys_are_case_insensitive() {
     let (_server, address) = start("");
     let (ada, bob) = User::two(address).await;
     let mut events = Events::open(
@@ -380,7 +380,7 @@ async fn a_key_is_the_same_in_upper_case() {
 }
 
 #[tokio::test]
-async fn event_streams_can_be_made_to_want_proof() {
+async fn event_streams_can_require_proof() {
     let (_server, address) = with(|config| config.voice.gostream.keys.require_proof = true);
     let (ada, bob) = User::two(address).await;
     let bare = format!("/messages?PKey={}", ada.id());
@@ -391,7 +391,7 @@ async fn event_streams_can_be_made_to_want_proof() {
 }
 
 #[tokio::test]
-async fn a_ticket_is_good_for_its_key_and_its_time() {
+async fn ticket_is_valid_for_its_key_until_it_expires() {
     let ttl = Duration::from_millis(500);
     let (_server, address) = with(|config| config.voice.gostream.keys.challenge_ttl = ttl);
     let ada = User::new(address).await;
@@ -406,7 +406,7 @@ async fn a_ticket_is_good_for_its_key_and_its_time() {
 }
 
 #[tokio::test]
-async fn where_voice_is_off_its_paths_are_not_there() {
+async fn disabled_voice_has_no_paths() {
     let (_server, address) = with(|config| config.voice.gostream.identity = VoiceIdentity::Off);
     for path in [
         "/messages",
@@ -427,7 +427,7 @@ async fn where_voice_is_off_its_paths_are_not_there() {
 }
 
 #[tokio::test]
-async fn hooks_keep_people_out_of_voice() {
+async fn hooks_deny_access_to_voice() {
     let server = Server::builder().on_connect(|request| async move {
         match request.uri.query().unwrap_or_default() {
             query if query.contains("host=no") => Admission::Deny,
@@ -475,7 +475,7 @@ async fn hooks_keep_people_out_of_voice() {
 }
 
 #[tokio::test]
-async fn messages_of_a_microphone_are_limited_even_if_they_are_empty() {
+async fn empty_messages_of_a_source_are_rate_limited() {
     let (_server, address) = with(|_| {});
     let ada = User::new(address).await;
     for first in [0x82, 0x8A] {
@@ -491,7 +491,7 @@ async fn messages_of_a_microphone_are_limited_even_if_they_are_empty() {
 }
 
 #[tokio::test]
-async fn the_goodbye_of_a_microphone_is_answered() {
+async fn close_frame_of_a_source_is_answered() {
     let (_server, address) = with(|_| {});
     let ada = User::new(address).await;
     let mut source = RawClient::open(address, &ada.up_room("standup")).await;
@@ -500,7 +500,7 @@ async fn the_goodbye_of_a_microphone_is_answered() {
 }
 
 #[tokio::test]
-async fn a_microphone_that_breaks_the_protocol_is_told_so() {
+async fn protocol_error_of_a_source_gets_a_close_code() {
     let (_server, address) = with(|_| {});
     let ada = User::new(address).await;
     let mut source = RawClient::open(address, &ada.up_room("standup")).await;

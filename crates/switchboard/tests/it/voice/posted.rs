@@ -22,7 +22,7 @@ fn sound(heard: Vec<f64>) -> Vec<i16> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_clip_that_is_posted_at_once_is_heard_whole() {
+async fn clip_posted_at_once_is_played_in_full() {
     let (_server, address) = start("");
     let (ada, bob) = in_call(address).await;
     let clip = clip(2 * RATE);
@@ -43,7 +43,7 @@ async fn a_clip_that_is_posted_at_once_is_heard_whole() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_clip_of_another_rate_and_many_channels_is_heard_whole() {
+async fn clip_of_another_rate_and_many_channels_is_played_in_full() {
     let (_server, address) = start("");
     let (ada, bob) = User::two(address).await;
     let hears = bob.listen("standup", "wav").await;
@@ -63,7 +63,7 @@ async fn a_clip_of_another_rate_and_many_channels_is_heard_whole() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_body_is_read_no_faster_than_it_is_heard() {
+async fn upload_is_read_at_real_time() {
     let (_server, address) = start("");
     let ada = User::new(address).await;
     let parameters = [("roomID", "standup"), ("rate", "8000")];

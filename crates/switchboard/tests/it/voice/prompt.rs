@@ -39,7 +39,7 @@ async fn assert_prompt(what: &str, format: &'static str, listener: Listener) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_first_sound_comes_at_once_in_every_format() {
+async fn first_audio_is_sent_at_once_in_every_format() {
     let (_server, address) = start("");
     let ada = User::new(address).await;
     for format in formats() {

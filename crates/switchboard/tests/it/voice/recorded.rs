@@ -31,7 +31,7 @@ macro_rules! scenarios {
         }
 
         #[test]
-        fn every_scenario_is_played() {
+        fn every_scenario_is_replayed() {
             let played = [$(stringify!($name),)*];
             let all = RECORDED.iter().flat_map(|file| file.lines());
             let heads = all.filter_map(|line| line.strip_prefix("## ")?.split(' ').next());

@@ -136,7 +136,7 @@ fn instead(scenario: &str, step: u32) -> Option<&'static Substitution> {
 }
 
 #[test]
-fn every_exception_is_of_a_step_that_was_recorded() {
+fn every_exception_refers_to_a_recorded_step() {
     for ours in OURS {
         assert!(!ours.why.is_empty());
         let head = format!("## {} ", ours.scenario);

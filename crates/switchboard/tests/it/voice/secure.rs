@@ -8,7 +8,7 @@ use super::{
 use crate::tls::{start_secure, tunnel};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_room_is_heard_over_tls() {
+async fn room_is_streamed_over_tls() {
     let (_server, address) = start_secure("");
     let (ada, bob) = User::two(tunnel(address).await).await;
     let _playing = ada.speak("standup").await.play(Tone::new(440, 8000.0));

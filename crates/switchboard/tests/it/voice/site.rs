@@ -172,7 +172,7 @@ fn new_call(token: &str, destination: &str) -> HttpRequest {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_site_is_told_who_speaks_and_who_listens_and_when_they_stop() {
+async fn site_is_notified_of_start_and_stop() {
     let (_server, address, site) = start().await;
     let playing = Source::websocket(address, &up("tok1", "7")).await;
     let playing = playing.play(Tone::new(440, 8000.0));
@@ -223,7 +223,7 @@ async fn the_site_is_told_who_speaks_and_who_listens_and_when_they_stop() {
 }
 
 #[tokio::test]
-async fn the_site_is_asked_once_who_a_token_is_and_at_each_call_whether_it_may() {
+async fn site_sessions_are_cached_and_call_permissions_are_not() {
     let (_server, address, site) = start().await;
     let mut two = Events::open(address, "/messages?CSRFtoken=tok2").await;
     let mut one = Events::open(address, "/messages?CSRFtoken=tok1").await;
@@ -242,7 +242,7 @@ async fn the_site_is_asked_once_who_a_token_is_and_at_each_call_whether_it_may()
 }
 
 #[tokio::test]
-async fn who_may_not_is_refused_and_nobody_is_told() {
+async fn denied_caller_is_rejected_without_events() {
     let (_server, address, site) = start().await;
     let _denied = Events::open(address, "/messages?CSRFtoken=tok66").await;
     assert_eq!(new_call("tok1", "66").status(address).await, 403);
@@ -261,7 +261,7 @@ async fn who_may_not_is_refused_and_nobody_is_told() {
 }
 
 #[tokio::test]
-async fn the_site_does_not_believe_that_somebody_speaks_who_found_no_place() {
+async fn site_gets_a_stop_if_the_room_is_full() {
     let site = FakeSite::start().await;
     let mut config = config(&site);
     config.voice.room.sources = 1;
@@ -293,7 +293,7 @@ async fn the_site_does_not_believe_that_somebody_speaks_who_found_no_place() {
 }
 
 #[tokio::test]
-async fn the_site_is_not_told_of_a_head() {
+async fn head_request_does_not_notify_the_site() {
     let (_server, address, site) = start().await;
     let answer = HttpRequest::new("HEAD", "/joinRoom?token=tok1&roomID=7")
         .send(address)
@@ -306,7 +306,7 @@ async fn the_site_is_not_told_of_a_head() {
 }
 
 #[tokio::test]
-async fn the_site_is_told_of_one_who_goes_while_it_thinks() {
+async fn site_gets_a_stop_if_the_client_leaves_during_the_request() {
     let (_server, address, site) = start().await;
     // Known already, so that it is the room that the site thinks about.
     assert_eq!(join("tok1", "66").status(address).await, 403);
@@ -318,7 +318,7 @@ async fn the_site_is_told_of_one_who_goes_while_it_thinks() {
 }
 
 #[tokio::test]
-async fn a_server_that_stops_tells_the_site_who_has_stopped() {
+async fn shutdown_sends_stop_notifications_to_the_site() {
     let (server, address, site) = start().await;
     let mut source = Source::websocket(address, &up("tok1", "7")).await;
     let listener = Listener::of(join("tok2", "7").send(address).await);
@@ -335,7 +335,7 @@ async fn a_server_that_stops_tells_the_site_who_has_stopped() {
 }
 
 #[tokio::test]
-async fn a_token_stays_one_segment_of_the_path() {
+async fn token_is_one_segment_of_the_path() {
     let (_server, address, site) = start().await;
     for (token, segment) in [
         ("a/newCRSF?x=", "a%2FnewCRSF%3Fx%3D"),
@@ -360,7 +360,7 @@ async fn a_token_stays_one_segment_of_the_path() {
 }
 
 #[tokio::test]
-async fn a_site_that_does_not_answer_allows_nothing() {
+async fn unreachable_site_denies_access() {
     let site = FakeSite::start().await;
     let mut config = config(&site);
     config.voice.gostream.site.timeout = Duration::from_millis(200);
@@ -408,7 +408,7 @@ async fn a_site_that_does_not_answer_allows_nothing() {
 }
 
 #[tokio::test]
-async fn pages_of_the_site_and_no_others_may_read() {
+async fn cors_allows_the_origin_of_the_site_only() {
     let site = FakeSite::start().await;
     let (_server, address) = open(Server::builder().config(config(&site)));
     let answer = HttpRequest::new("OPTIONS", "/newCall").send(address).await;

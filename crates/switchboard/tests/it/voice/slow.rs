@@ -18,7 +18,7 @@ const PERIOD: usize = 30_000;
 const LEAD: usize = 100;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_listener_that_does_not_read_is_cut_off_and_the_others_lose_no_frame() {
+async fn stalled_listener_is_disconnected_and_others_lose_no_frame() {
     let mut config = Config::default();
     config.voice.mix.latency_max = Duration::from_secs(5);
     let (_server, address) = open(Server::builder().config(config));
@@ -67,7 +67,7 @@ async fn a_listener_that_does_not_read_is_cut_off_and_the_others_lose_no_frame()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_event_stream_that_is_not_read_is_cut_off_and_blocks_nobody() {
+async fn stalled_event_stream_is_disconnected_and_blocks_no_other() {
     let mut config = Config::default();
     config.limits.name_bytes = 30_000;
     let (_server, address) = open(Server::builder().config(config));
@@ -106,7 +106,7 @@ async fn an_event_stream_that_is_not_read_is_cut_off_and_blocks_nobody() {
 }
 
 #[tokio::test]
-async fn a_source_that_does_not_read_either_is_a_source() {
+async fn source_that_does_not_read_stays_connected() {
     let (_server, address) = crate::client::start("[heartbeat]\nping = 1\ngone = 2\n");
     let (ada, bob) = User::two(address).await;
     let listener = bob.listen("standup", "wav").await;
@@ -121,7 +121,7 @@ async fn a_source_that_does_not_read_either_is_a_source() {
 }
 
 #[tokio::test]
-async fn a_source_that_says_nothing_at_all_is_gone() {
+async fn silent_source_connection_times_out() {
     let (_server, address) = crate::client::start("[heartbeat]\nping = 1\ngone = 2\n");
     let (ada, bob) = User::two(address).await;
     let _silent = ada.speak("standup").await;

@@ -14,7 +14,7 @@ use crate::client::start;
 const REPLACED: (u16, &str) = (1008, "replaced by a newer connection");
 
 #[tokio::test]
-async fn a_newer_microphone_takes_over_at_once() {
+async fn newer_microphone_takes_over_at_once() {
     let (_server, address) = start("");
     let (ada, bob) = in_call(address).await;
     let mut events = bob.events().await;
@@ -44,7 +44,7 @@ async fn a_newer_microphone_takes_over_at_once() {
 }
 
 #[tokio::test]
-async fn newer_headphones_take_over_at_once_and_the_old_stream_ends() {
+async fn newer_headphones_take_over_and_the_old_stream_ends() {
     let (_server, address) = start("");
     let (ada, bob) = in_call(address).await;
     let mut events = ada.events().await;
@@ -78,7 +78,7 @@ async fn newer_headphones_take_over_at_once_and_the_old_stream_ends() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_phone_that_slept_is_heard_again_at_once() {
+async fn resumed_phone_is_audible_again_at_once() {
     let (_server, address) = start("");
     let (ada, bob) = User::two(address).await;
     let hears = bob.listen("standup", "wav").await;
@@ -108,7 +108,7 @@ async fn a_phone_that_slept_is_heard_again_at_once() {
 }
 
 #[tokio::test]
-async fn a_connection_has_a_short_name() {
+async fn connection_name_is_bounded() {
     let (_server, address) = start("");
     let ada = User::new(address).await;
     let name = "x".repeat(65);

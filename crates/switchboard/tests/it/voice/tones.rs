@@ -60,17 +60,17 @@ async fn a_call_is_heard_by_the_other_one(format: &'static str) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn in_a_call_each_hears_the_other_and_not_himself_in_wav() {
+async fn call_plays_only_the_other_user_in_wav() {
     a_call_is_heard_by_the_other_one("wav").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn in_a_call_each_hears_the_other_and_not_himself_in_opus() {
+async fn call_plays_only_the_other_user_in_opus() {
     a_call_is_heard_by_the_other_one("opus").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn in_a_call_each_hears_the_other_and_not_himself_in_vorbis() {
+async fn call_plays_only_the_other_user_in_vorbis() {
     a_call_is_heard_by_the_other_one("ogg").await;
 }
 
@@ -101,22 +101,22 @@ async fn a_room_is_heard_by_everybody(format: &'static str) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn in_a_room_all_hear_the_others_and_nobody_himself_in_wav() {
+async fn room_plays_all_but_own_audio_in_wav() {
     a_room_is_heard_by_everybody("wav").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn in_a_room_all_hear_the_others_and_nobody_himself_in_opus() {
+async fn room_plays_all_but_own_audio_in_opus() {
     a_room_is_heard_by_everybody("opus").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn in_a_room_all_hear_the_others_and_nobody_himself_in_vorbis() {
+async fn room_plays_all_but_own_audio_in_vorbis() {
     a_room_is_heard_by_everybody("ogg").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_wants_to_hears_himself() {
+async fn echo_self_plays_own_audio() {
     let mut config = Config::default();
     config.voice.mix.echo_self = true;
     let (_server, address) = open(Server::builder().config(config));
@@ -127,7 +127,7 @@ async fn who_wants_to_hears_himself() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn another_rate_and_two_channels_are_brought_to_ours() {
+async fn other_rate_and_stereo_are_converted() {
     let (_server, address) = start("");
     let (ada, bob) = User::two(address).await;
     let hears = bob.listen("standup", "wav").await;
@@ -150,7 +150,7 @@ fn ramp(count: usize) -> Vec<i16> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn bytes_are_heard_whatever_they_are_cut_into() {
+async fn audio_is_independent_of_message_boundaries() {
     let (_server, address) = start("");
     for method in ["GET", "PUT"] {
         let (ada, bob) = User::two(address).await;
@@ -182,7 +182,7 @@ async fn bytes_are_heard_whatever_they_are_cut_into() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_floods_the_room_is_no_later_for_it() {
+async fn flooding_source_gets_no_extra_latency() {
     let (_server, address) = start("");
     let (ada, bob) = User::two(address).await;
     let hears = bob.listen("standup", "wav").await;
@@ -222,7 +222,7 @@ async fn marker(hears: &Listener, hertz: u32) -> (Instant, usize) {
 }
 
 #[tokio::test]
-async fn more_bytes_than_allowed_end_a_websocket_and_say_so() {
+async fn byte_limit_closes_the_websocket_with_a_reason() {
     let mut config = Config::default();
     config.voice.gostream.audio_bytes_per_second = 10_000;
     let (_server, address) = open(Server::builder().config(config));
@@ -247,7 +247,7 @@ async fn more_bytes_than_allowed_end_a_websocket_and_say_so() {
 }
 
 #[tokio::test]
-async fn a_message_is_as_large_as_the_limit_allows() {
+async fn message_size_is_limited() {
     let mut config = Config::default();
     config.limits.frame_bytes = 50_000;
     let (_server, address) = open(Server::builder().config(config));
@@ -260,7 +260,7 @@ async fn a_message_is_as_large_as_the_limit_allows() {
 }
 
 #[tokio::test]
-async fn who_speaks_is_seen_though_nobody_listens() {
+async fn level_is_reported_without_listeners() {
     let (_server, address) = start("");
     let (ada, bob) = User::two(address).await;
     let _loud = ada.speak("standup").await.play(Tone::new(440, 20_000.0));
@@ -286,7 +286,7 @@ async fn who_speaks_is_seen_though_nobody_listens() {
 }
 
 #[tokio::test]
-async fn text_is_no_audio() {
+async fn text_messages_are_rejected() {
     let (_server, address) = start("");
     let ada = User::new(address).await;
     let mut source = ada.speak("standup").await;
@@ -296,7 +296,7 @@ async fn text_is_no_audio() {
 }
 
 #[tokio::test]
-async fn a_listener_can_stay_and_its_own_microphone_come_and_go() {
+async fn listener_continues_while_its_microphone_comes_and_goes() {
     let (_server, address) = start("");
     let (ada, bob) = User::two(address).await;
     let mut hears = ada.listen("standup", "opus").await.in_format("opus");
