@@ -1,4 +1,5 @@
-//! What the connection promises: order, pushes, and an end that is told.
+//! Tests of the connection to Redis: the order of requests, pushes, and the report of a lost
+//! connection.
 
 use std::time::{Duration, Instant};
 
@@ -16,8 +17,8 @@ use crate::server::{RedisProcess, is_installed};
 
 const PREFIX: &str = "switchboard";
 
-/// Longer than any timeout of the connection.
-const LONG: Duration = Duration::from_secs(6);
+/// A timeout longer than every timeout of the connection.
+const TIMEOUT: Duration = Duration::from_secs(6);
 
 fn lease(number: u64) -> Lease {
     Lease {
@@ -36,31 +37,34 @@ fn peer(number: u32) -> PeerId {
     PeerId::from_random(bytes)
 }
 
-fn join(of: &LogId, lease: Lease, number: u32) -> StoreRequest {
-    let wanted = MemberSpec {
+fn join(log_id: &LogId, lease: Lease, number: u32) -> StoreRequest {
+    let spec = MemberSpec {
         peer: peer(number),
         address: Address::parse(&format!("a{number}"), 0).expect("an address"),
         since: None,
         metadata: "card".to_owned(),
     };
     StoreRequest::Change {
-        log: of.clone(),
+        log: log_id.clone(),
         lease,
-        proposal: Proposal::Join(wanted),
+        proposal: Proposal::Join(spec),
         members_max: 0,
     }
 }
 
-fn leave(of: &LogId, lease: Lease, number: u32) -> StoreRequest {
+fn leave(log_id: &LogId, lease: Lease, number: u32) -> StoreRequest {
     StoreRequest::Change {
-        log: of.clone(),
+        log: log_id.clone(),
         lease,
         proposal: Proposal::Leave(peer(number), LeaveCause::Requested(LeaveKind::Announced)),
         members_max: 0,
     }
 }
 
-async fn open(server: &RedisProcess, number: u64) -> (StoreConnection, mpsc::Receiver<StorePush>) {
+async fn connect(
+    server: &RedisProcess,
+    number: u64,
+) -> (StoreConnection, mpsc::Receiver<StorePush>) {
     let node = NodeId::from(number);
     StoreConnection::open(&server.address(), PREFIX, node)
         .await
@@ -68,24 +72,24 @@ async fn open(server: &RedisProcess, number: u64) -> (StoreConnection, mpsc::Rec
 }
 
 async fn next(pushes: &mut mpsc::Receiver<StorePush>) -> StorePush {
-    let push = tokio::time::timeout(LONG, pushes.recv()).await;
-    push.expect("in time").expect("not ended")
+    let push = tokio::time::timeout(TIMEOUT, pushes.recv()).await;
+    push.expect("in time").expect("the queue is open")
 }
 
 async fn until_lost(pushes: &mut mpsc::Receiver<StorePush>) -> String {
     loop {
-        if let StorePush::Lost(why) = next(pushes).await {
-            assert_eq!(pushes.recv().await, None, "it is the last");
-            return why;
+        if let StorePush::Lost(reason) = next(pushes).await {
+            assert_eq!(pushes.recv().await, None, "no push follows StorePush::Lost");
+            return reason;
         }
     }
 }
 
-fn silent(pushes: &mut mpsc::Receiver<StorePush>) {
+fn assert_no_push(pushes: &mut mpsc::Receiver<StorePush>) {
     assert_eq!(pushes.try_recv(), Err(mpsc::error::TryRecvError::Empty));
 }
 
-fn who(push: StorePush) -> (LogId, PeerId) {
+fn log_and_peer(push: StorePush) -> (LogId, PeerId) {
     let StorePush::LogEvent(log, LogEvent { change, .. }) = push else {
         panic!("{push:?}");
     };
@@ -94,91 +98,106 @@ fn who(push: StorePush) -> (LogId, PeerId) {
     }
 }
 
-fn outcome(answer: &StoreResponse) -> ChangeOutcome {
-    let StoreResponse::Changed { outcome } = answer else {
-        panic!("{answer:?}");
+fn outcome(response: &StoreResponse) -> ChangeOutcome {
+    let StoreResponse::Changed { outcome } = response else {
+        panic!("{response:?}");
     };
     *outcome
 }
 
-/// Batches are answered in order, news of opened logs come in order and no others, mail comes.
-async fn carries(server: &RedisProcess) {
-    let (one, mut to_one) = open(server, 1).await;
-    let (two, mut to_two) = open(server, 2).await;
+/// Batches are answered in order. Events of subscribed logs arrive in order, events of other logs
+/// do not. Envelopes arrive.
+async fn check_order_and_pushes(server: &RedisProcess) {
+    let (first, mut first_pushes) = connect(server, 1).await;
+    let (second, mut second_pushes) = connect(server, 2).await;
     let logs: Vec<_> = (0..20).map(log).collect();
-    let opens: Vec<_> = logs
+    let subscriptions: Vec<_> = logs
         .iter()
         .map(|log| StoreRequest::Subscribe(NodeId::from(2), log.clone()))
         .collect();
     assert_eq!(
-        two.execute(&opens).await.expect("opened"),
+        second.execute(&subscriptions).await.expect("subscribed"),
         vec![StoreResponse::Done; 20]
     );
-    assert_eq!(one.execute(&[]).await, Ok(Vec::new()));
+    assert_eq!(first.execute(&[]).await, Ok(Vec::new()));
 
     let mut batch = Vec::new();
     for number in 0..100 {
         batch.extend(logs.iter().map(|log| join(log, lease(1), number)));
     }
-    let answers = one.execute(&batch).await.expect("answered");
-    assert_eq!(answers.len(), batch.len());
+    let responses = first.execute(&batch).await.expect("answered");
+    assert_eq!(responses.len(), batch.len());
     assert!(
-        answers
+        responses
             .iter()
-            .all(|answer| matches!(outcome(answer), ChangeOutcome::Applied(_)))
+            .all(|response| matches!(outcome(response), ChangeOutcome::Applied(_)))
     );
-    let mut told = vec![0; logs.len()];
+    let mut event_counts = vec![0; logs.len()];
     for _ in 0..batch.len() {
-        let (log, told_of) = who(next(&mut to_two).await);
-        let at = logs.iter().position(|other| *other == log).expect("opened");
-        assert_eq!(told_of, peer(told[at]), "in order");
-        told[at] += 1;
+        let (log, event_peer) = log_and_peer(next(&mut second_pushes).await);
+        let index = logs
+            .iter()
+            .position(|other| *other == log)
+            .expect("subscribed");
+        assert_eq!(event_peer, peer(event_counts[index]), "in order");
+        event_counts[index] += 1;
     }
-    silent(&mut to_one);
+    assert_no_push(&mut first_pushes);
 
-    // A subscription stands before what is sent after it, and ends where it is closed.
-    let fresh = log(99);
-    let open_fresh = StoreRequest::Subscribe(NodeId::from(1), fresh.clone());
-    let close_fresh = StoreRequest::Unsubscribe(NodeId::from(1), fresh.clone());
+    // A subscription covers the requests after it, and ends with the unsubscription.
+    let new_log = log(99);
+    let subscribe = StoreRequest::Subscribe(NodeId::from(1), new_log.clone());
+    let unsubscribe = StoreRequest::Unsubscribe(NodeId::from(1), new_log.clone());
     let batch = [
-        open_fresh.clone(),
-        join(&fresh, lease(1), 1),
-        leave(&fresh, lease(1), 1),
+        subscribe.clone(),
+        join(&new_log, lease(1), 1),
+        leave(&new_log, lease(1), 1),
     ];
-    one.execute(&batch).await.expect("answered");
-    assert_eq!(who(next(&mut to_one).await), (fresh.clone(), peer(1)));
-    assert_eq!(who(next(&mut to_one).await), (fresh.clone(), peer(1)));
-    one.execute(&[close_fresh.clone(), open_fresh, close_fresh])
+    first.execute(&batch).await.expect("answered");
+    assert_eq!(
+        log_and_peer(next(&mut first_pushes).await),
+        (new_log.clone(), peer(1))
+    );
+    assert_eq!(
+        log_and_peer(next(&mut first_pushes).await),
+        (new_log.clone(), peer(1))
+    );
+    first
+        .execute(&[unsubscribe.clone(), subscribe, unsubscribe])
         .await
         .expect("answered");
-    two.execute(&[join(&fresh, lease(2), 2)])
+    second
+        .execute(&[join(&new_log, lease(2), 2)])
         .await
         .expect("answered");
-    let logs_of_one = one
+    let subscribed_logs = first
         .execute(&[StoreRequest::SubscribedLogs(NodeId::from(1))])
         .await;
-    assert_eq!(logs_of_one, Ok(vec![StoreResponse::Logs(Vec::new())]));
-    silent(&mut to_one);
+    assert_eq!(subscribed_logs, Ok(vec![StoreResponse::Logs(Vec::new())]));
+    assert_no_push(&mut first_pushes);
 
-    let mail: Vec<_> = (0..=255)
+    let posts: Vec<_> = (0..=255)
         .map(|byte| StoreRequest::Post(NodeId::from(1), vec![byte; 3]))
         .collect();
-    let answers = two.execute(&mail).await.expect("posted");
-    assert_eq!(answers, vec![StoreResponse::Posted(1); 256]);
+    let responses = second.execute(&posts).await.expect("posted");
+    assert_eq!(responses, vec![StoreResponse::Posted(1); 256]);
     for byte in 0..=255 {
-        assert_eq!(next(&mut to_one).await, StorePush::Envelope(vec![byte; 3]));
+        assert_eq!(
+            next(&mut first_pushes).await,
+            StorePush::Envelope(vec![byte; 3])
+        );
     }
-    let nobody = two
+    let unsubscribed = second
         .execute(&[StoreRequest::Post(NodeId::from(3), vec![1])])
         .await;
-    assert_eq!(nobody, Ok(vec![StoreResponse::Posted(0)]));
+    assert_eq!(unsubscribed, Ok(vec![StoreResponse::Posted(0)]));
 
-    let beat = StoreRequest::Heartbeat {
+    let heartbeat = StoreRequest::Heartbeat {
         lease: lease(1),
         counter: 1,
         status: "{}".to_owned(),
     };
-    one.execute(&[beat]).await.expect("answered");
+    first.execute(&[heartbeat]).await.expect("answered");
     let nodes = redis::list_nodes(&server.address(), PREFIX)
         .await
         .expect("a list");
@@ -186,44 +205,45 @@ async fn carries(server: &RedisProcess) {
         nodes.iter().map(|node| node.lease).collect::<Vec<_>>(),
         [lease(1)]
     );
-    let elsewhere = redis::list_nodes(&server.address(), "other").await;
-    assert_eq!(elsewhere, Ok(Vec::new()));
+    let other_prefix = redis::list_nodes(&server.address(), "other").await;
+    assert_eq!(other_prefix, Ok(Vec::new()));
 }
 
-/// Scripts that are forgotten are told again, and nothing is out of order.
-async fn learns_again(server: &RedisProcess) {
-    let (one, mut pushes) = open(server, 11).await;
-    let fresh = log(500);
+/// Scripts that the server has lost are loaded again, and the order of requests is kept.
+async fn check_lost_scripts(server: &RedisProcess) {
+    let (connection, mut pushes) = connect(server, 11).await;
+    let new_log = log(500);
     let node = NodeId::from(11);
-    one.execute(&[StoreRequest::Subscribe(node, fresh.clone())])
+    connection
+        .execute(&[StoreRequest::Subscribe(node, new_log.clone())])
         .await
-        .expect("opened");
+        .expect("subscribed");
     for number in 0..3 {
         for server_number in 0..server.count() {
             server.cli_at(server_number, &["SCRIPT", "FLUSH"]);
         }
         let batch = [
-            join(&fresh, lease(11), number),
+            join(&new_log, lease(11), number),
             StoreRequest::Post(node, vec![7]),
-            leave(&fresh, lease(11), number),
-            StoreRequest::Read(fresh.clone()),
+            leave(&new_log, lease(11), number),
+            StoreRequest::Read(new_log.clone()),
         ];
-        let answers = one.execute(&batch).await.expect("answered");
-        assert!(matches!(outcome(&answers[0]), ChangeOutcome::Applied(_)));
-        assert!(matches!(outcome(&answers[2]), ChangeOutcome::Applied(_)));
-        let StoreResponse::Read(Some(left)) = &answers[3] else {
-            panic!("{answers:?}");
+        let responses = connection.execute(&batch).await.expect("answered");
+        assert!(matches!(outcome(&responses[0]), ChangeOutcome::Applied(_)));
+        assert!(matches!(outcome(&responses[2]), ChangeOutcome::Applied(_)));
+        let StoreResponse::Read(Some(snapshot)) = &responses[3] else {
+            panic!("{responses:?}");
         };
-        assert_eq!(left.members, []);
+        assert_eq!(snapshot.members, []);
         for _ in 0..3 {
             assert!(!matches!(next(&mut pushes).await, StorePush::Lost(_)));
         }
     }
 }
 
-/// A broken connection is told, and every later request fails at once.
-async fn tells_of_a_killed_connection(server: &RedisProcess) {
-    let (one, mut pushes) = open(server, 21).await;
+/// A lost connection is reported, and every later request fails at once.
+async fn check_killed_connection(server: &RedisProcess) {
+    let (connection, mut pushes) = connect(server, 21).await;
     for number in 0..server.count() {
         server.cli_at(number, &["CLIENT", "KILL", "TYPE", "pubsub"]);
         server.cli_at(
@@ -231,19 +251,19 @@ async fn tells_of_a_killed_connection(server: &RedisProcess) {
             &["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"],
         );
     }
-    let why = until_lost(&mut pushes).await;
-    assert!(why.contains("closed"), "{why}");
+    let reason = until_lost(&mut pushes).await;
+    assert!(reason.contains("closed"), "{reason}");
     assert!(matches!(
-        one.execute(&[]).await,
+        connection.execute(&[]).await,
         Err(StoreError::Unreachable(_))
     ));
 }
 
-/// What nobody wrote is an error, which names the key, and no panic.
-async fn survives_garbage(server: &RedisProcess) {
-    let of = log(600);
+/// Corrupt data gives an error that names the key, and no panic.
+async fn check_corrupt_data(server: &RedisProcess) {
+    let log_id = log(600);
     let key = "{switchboard:d:log%20600}:log";
-    let spoil: &[&[&str]] = &[
+    let corruption: &[&[&str]] = &[
         &["SET", key, "x"],
         &["HSET", key, "g", "x", "h", "1", "n", "1"],
         &["HSET", key, "g", "5", "n", "1"],
@@ -266,44 +286,45 @@ async fn survives_garbage(server: &RedisProcess) {
         ],
     ];
     let sync = StoreRequest::Sync {
-        log: of.clone(),
+        log: log_id.clone(),
         lease: lease(31),
         known_version: LogVersion::default(),
         wanted: Vec::new(),
         members_max: 0,
     };
-    for spoil in spoil {
+    for corruption in corruption {
         for request in [
-            StoreRequest::Read(of.clone()),
+            StoreRequest::Read(log_id.clone()),
             sync.clone(),
-            StoreRequest::Evict(of.clone(), lease(31)),
+            StoreRequest::Evict(log_id.clone(), lease(31)),
         ] {
             for number in 0..server.count() {
                 server.cli_at(number, &["DEL", key]);
-                server.cli_at(number, spoil);
+                server.cli_at(number, corruption);
             }
-            let (one, mut pushes) = open(server, 31).await;
-            let done = one.execute(std::slice::from_ref(&request)).await;
-            if let [StoreResponse::Failed(why)] = done.as_ref().expect("answered").as_slice() {
-                assert!(why.contains(key), "{spoil:?} {why}");
+            let (connection, mut pushes) = connect(server, 31).await;
+            let result = connection.execute(std::slice::from_ref(&request)).await;
+            if let [StoreResponse::Failed(reason)] = result.as_ref().expect("answered").as_slice() {
+                assert!(reason.contains(key), "{corruption:?} {reason}");
             } else {
-                // A seat of nobody known is in no one's way, until somebody wants to read it.
+                // A corrupt member does not affect other requests until it is read.
                 assert!(
-                    spoil.len() > 9 && !matches!(request, StoreRequest::Read(_)),
-                    "{spoil:?}: {done:?}"
+                    corruption.len() > 9 && !matches!(request, StoreRequest::Read(_)),
+                    "{corruption:?}: {result:?}"
                 );
             }
-            silent(&mut pushes);
+            assert_no_push(&mut pushes);
         }
     }
     for number in 0..server.count() {
         server.cli_at(number, &["DEL", key]);
     }
 
-    let (one, mut pushes) = open(server, 31).await;
-    one.execute(&[StoreRequest::Subscribe(NodeId::from(31), of.clone())])
+    let (connection, mut pushes) = connect(server, 31).await;
+    connection
+        .execute(&[StoreRequest::Subscribe(NodeId::from(31), log_id.clone())])
         .await
-        .expect("opened");
+        .expect("subscribed");
     let publish = if server.count() > 1 {
         "SPUBLISH"
     } else {
@@ -323,8 +344,8 @@ async fn survives_garbage(server: &RedisProcess) {
         );
         server.cli_at(number, &["HSET", "{switchboard}:nodes", "who", "what"]);
     }
-    let (one, _pushes) = open(server, 31).await;
-    let logs = one
+    let (connection, _pushes) = connect(server, 31).await;
+    let logs = connection
         .execute(&[StoreRequest::SubscribedLogs(NodeId::from(31))])
         .await;
     assert!(matches!(logs, Err(StoreError::Malformed(_))), "{logs:?}");
@@ -332,27 +353,27 @@ async fn survives_garbage(server: &RedisProcess) {
     assert!(matches!(nodes, Err(StoreError::Malformed(_))), "{nodes:?}");
 }
 
-/// What stands at the key of one log is nobody else's matter.
-async fn fails_alone(server: &RedisProcess) {
-    let (one, mut pushes) = open(server, 51).await;
-    let (spoilt, sound) = (log(700), log(701));
+/// Corrupt data of one log does not affect other logs.
+async fn check_isolation_of_corrupt_logs(server: &RedisProcess) {
+    let (connection, mut pushes) = connect(server, 51).await;
+    let (corrupt_log, valid_log) = (log(700), log(701));
     server.cli(&["-c", "SET", "{switchboard:d:log%20700}:log", "x"]);
     let batch = [
-        join(&sound, lease(51), 1),
-        join(&spoilt, lease(51), 1),
-        join(&sound, lease(51), 2),
-        leave(&spoilt, lease(51), 1),
+        join(&valid_log, lease(51), 1),
+        join(&corrupt_log, lease(51), 1),
+        join(&valid_log, lease(51), 2),
+        leave(&corrupt_log, lease(51), 1),
     ];
     for _ in 0..2 {
-        let answers = one.execute(&batch).await.expect("answered");
-        for at in [1, 3] {
+        let responses = connection.execute(&batch).await.expect("answered");
+        for index in [1, 3] {
             assert!(
-                matches!(&answers[at], StoreResponse::Failed(why) if why.contains("log%20700")),
-                "{answers:?}"
+                matches!(&responses[index], StoreResponse::Failed(reason) if reason.contains("log%20700")),
+                "{responses:?}"
             );
         }
-        for at in [0, 2] {
-            let outcome = outcome(&answers[at]);
+        for index in [0, 2] {
+            let outcome = outcome(&responses[index]);
             let is_in = matches!(
                 outcome,
                 ChangeOutcome::Applied(_) | ChangeOutcome::AlreadyMember(_)
@@ -360,142 +381,149 @@ async fn fails_alone(server: &RedisProcess) {
             assert!(is_in, "{outcome:?}");
         }
     }
-    silent(&mut pushes);
+    assert_no_push(&mut pushes);
     server.cli(&["-c", "DEL", "{switchboard:d:log%20700}:log"]);
-    let answers = one.execute(&batch).await.expect("answered");
-    assert!(matches!(outcome(&answers[1]), ChangeOutcome::Applied(_)));
+    let responses = connection.execute(&batch).await.expect("answered");
+    assert!(matches!(outcome(&responses[1]), ChangeOutcome::Applied(_)));
 }
 
-/// Whoever does not read in time loses the connection, and no memory.
-async fn bounds_what_waits(server: &RedisProcess) {
+/// A node that does not read its pushes loses its connection, and the queue stays bounded.
+async fn check_queue_limits(server: &RedisProcess) {
     let node = NodeId::from(41);
-    let opened = StoreConnection::open_with_queue(&server.address(), PREFIX, node, 10).await;
-    let (one, mut pushes) = opened.expect("connected");
-    let mail: Vec<_> = (0..11)
+    let connected = StoreConnection::open_with_queue(&server.address(), PREFIX, node, 10).await;
+    let (connection, mut pushes) = connected.expect("connected");
+    let posts: Vec<_> = (0..11)
         .map(|byte| StoreRequest::Post(node, vec![byte]))
         .collect();
-    _ = one.execute(&mail).await;
+    _ = connection.execute(&posts).await;
     for byte in 0..10 {
         assert_eq!(next(&mut pushes).await, StorePush::Envelope(vec![byte]));
     }
-    let why = until_lost(&mut pushes).await;
-    assert!(why.contains("push queue is full"), "{why}");
-    assert!(one.execute(&mail).await.is_err());
+    let reason = until_lost(&mut pushes).await;
+    assert!(reason.contains("push queue is full"), "{reason}");
+    assert!(connection.execute(&posts).await.is_err());
 
-    // In bytes too; and what was received does not wait.
-    let (one, mut pushes) = open(server, 42).await;
-    let big = [StoreRequest::Post(NodeId::from(42), vec![0; 7 << 20])];
+    // The queue is also bounded in bytes. Received pushes do not count.
+    let (connection, mut pushes) = connect(server, 42).await;
+    let large_post = [StoreRequest::Post(NodeId::from(42), vec![0; 7 << 20])];
     for _ in 0..12 {
-        one.execute(&big).await.expect("posted");
+        connection.execute(&large_post).await.expect("posted");
         assert!(matches!(next(&mut pushes).await, StorePush::Envelope(_)));
     }
     for _ in 0..10 {
-        _ = one.execute(&big).await;
+        _ = connection.execute(&large_post).await;
     }
-    let why = until_lost(&mut pushes).await;
-    assert!(why.contains("push queue is full"), "{why}");
+    let reason = until_lost(&mut pushes).await;
+    assert!(reason.contains("push queue is full"), "{reason}");
 }
 
-async fn all(server: &RedisProcess) {
-    carries(server).await;
-    learns_again(server).await;
-    tells_of_a_killed_connection(server).await;
-    bounds_what_waits(server).await;
-    fails_alone(server).await;
-    survives_garbage(server).await;
+async fn check_all(server: &RedisProcess) {
+    check_order_and_pushes(server).await;
+    check_lost_scripts(server).await;
+    check_killed_connection(server).await;
+    check_queue_limits(server).await;
+    check_isolation_of_corrupt_logs(server).await;
+    check_corrupt_data(server).await;
 }
 
 #[tokio::test]
-async fn one_server_carries() {
+async fn one_server_fulfils_the_connection_contract() {
     if is_installed() {
-        all(&RedisProcess::start()).await;
+        check_all(&RedisProcess::start()).await;
     }
 }
 
 #[tokio::test]
-async fn a_redis_cluster_carries() {
+async fn redis_cluster_fulfils_the_connection_contract() {
     if is_installed() {
-        all(&RedisProcess::start_cluster()).await;
+        check_all(&RedisProcess::start_cluster()).await;
     }
 }
 
 #[tokio::test]
-async fn a_server_that_is_gone_is_told_of_in_time() {
+async fn a_lost_server_is_reported_within_the_timeout() {
     if !is_installed() {
         return;
     }
     let mut server = RedisProcess::start();
-    let (one, mut pushes) = open(&server, 1).await;
+    let (connection, mut pushes) = connect(&server, 1).await;
     server.signal("-STOP");
-    let since = Instant::now();
-    let error = one.execute(&[join(&log(0), lease(1), 1)]).await;
+    let started = Instant::now();
+    let error = connection.execute(&[join(&log(0), lease(1), 1)]).await;
     assert!(
         matches!(error, Err(StoreError::Unreachable(_))),
         "{error:?}"
     );
-    let again = StoreConnection::open(&server.address(), PREFIX, NodeId::from(1)).await;
+    let retried = StoreConnection::open(&server.address(), PREFIX, NodeId::from(1)).await;
     assert!(
-        matches!(again, Err(StoreError::Unreachable(_))),
-        "{again:?}"
+        matches!(retried, Err(StoreError::Unreachable(_))),
+        "{retried:?}"
     );
-    assert!(since.elapsed() < LONG, "{:?}", since.elapsed());
+    assert!(started.elapsed() < TIMEOUT, "{:?}", started.elapsed());
     until_lost(&mut pushes).await;
     server.signal("-CONT");
 
-    let (one, mut pushes) = open(&server, 1).await;
+    let (connection, mut pushes) = connect(&server, 1).await;
     server.kill(0);
-    let why = until_lost(&mut pushes).await;
-    assert!(why.contains("closed"), "{why}");
-    assert!(one.execute(&[join(&log(0), lease(1), 1)]).await.is_err());
-    let again = StoreConnection::open(&server.address(), PREFIX, NodeId::from(1)).await;
+    let reason = until_lost(&mut pushes).await;
+    assert!(reason.contains("closed"), "{reason}");
     assert!(
-        matches!(again, Err(StoreError::Unreachable(_))),
-        "{again:?}"
+        connection
+            .execute(&[join(&log(0), lease(1), 1)])
+            .await
+            .is_err()
+    );
+    let retried = StoreConnection::open(&server.address(), PREFIX, NodeId::from(1)).await;
+    assert!(
+        matches!(retried, Err(StoreError::Unreachable(_))),
+        "{retried:?}"
     );
     server.restart();
-    let (one, _pushes) = open(&server, 1).await;
-    one.execute(&[join(&log(0), lease(1), 1)])
+    let (connection, _pushes) = connect(&server, 1).await;
+    connection
+        .execute(&[join(&log(0), lease(1), 1)])
         .await
         .expect("answered");
 }
 
 #[tokio::test]
-async fn a_master_that_is_gone_ends_the_connection() {
+async fn a_lost_master_ends_the_connection() {
     if !is_installed() {
         return;
     }
     let mut server = RedisProcess::start_cluster();
-    let (one, mut pushes) = open(&server, 1).await;
+    let (connection, mut pushes) = connect(&server, 1).await;
     server.kill(2);
     until_lost(&mut pushes).await;
-    assert!(one.execute(&[]).await.is_err());
+    assert!(connection.execute(&[]).await.is_err());
 }
 
-/// While slots are moved, the changes go on; when they have moved, the connection ends and the next
-/// one knows where they are.
+/// Changes succeed while a slot is moved. When it has moved, the connection ends, and the next one
+/// uses the new server.
 #[tokio::test]
-async fn slots_may_move() {
+async fn changes_continue_while_a_slot_moves() {
     if !is_installed() {
         return;
     }
     let server = RedisProcess::start_cluster();
-    let (one, mut pushes) = open(&server, 1).await;
-    let of = log(0);
+    let (connection, mut pushes) = connect(&server, 1).await;
+    let log_id = log(0);
     let node = NodeId::from(1);
-    one.execute(&[
-        StoreRequest::Subscribe(node, of.clone()),
-        join(&of, lease(1), 1),
-    ])
-    .await
-    .expect("answered");
+    connection
+        .execute(&[
+            StoreRequest::Subscribe(node, log_id.clone()),
+            join(&log_id, lease(1), 1),
+        ])
+        .await
+        .expect("answered");
     let key = "{switchboard:d:log%200}:log";
     let slot = server.cli(&["CLUSTER", "KEYSLOT", key]);
     let ids: Vec<_> = (0..3)
-        .map(|at| server.cli_at(at, &["CLUSTER", "MYID"]))
+        .map(|index| server.cli_at(index, &["CLUSTER", "MYID"]))
         .collect();
     let owner = (0..3)
-        .find(|at| server.cli_at(*at, &["EXISTS", key]) == "1")
-        .expect("somewhere");
+        .find(|index| server.cli_at(*index, &["EXISTS", key]) == "1")
+        .expect("the key exists");
     let other = (owner + 1) % 3;
     server.cli_at(
         other,
@@ -505,55 +533,62 @@ async fn slots_may_move() {
         owner,
         &["CLUSTER", "SETSLOT", &slot, "MIGRATING", &ids[other]],
     );
-    one.execute(&[join(&of, lease(1), 2)])
+    connection
+        .execute(&[join(&log_id, lease(1), 2)])
         .await
-        .expect("it is still there");
+        .expect("the source server still has the key");
     let port = server.port(other).to_string();
     assert_eq!(
         server.cli_at(owner, &["MIGRATE", "127.0.0.1", &port, key, "0", "2000"]),
         "OK"
     );
     let batch = [
-        join(&of, lease(1), 3),
-        join(&of, lease(1), 4),
-        StoreRequest::Read(of.clone()),
+        join(&log_id, lease(1), 3),
+        join(&log_id, lease(1), 4),
+        StoreRequest::Read(log_id.clone()),
     ];
-    let answers = one.execute(&batch).await.expect("it is asked elsewhere");
-    let StoreResponse::Read(Some(snapshot)) = &answers[2] else {
-        panic!("{answers:?}");
+    let responses = connection
+        .execute(&batch)
+        .await
+        .expect("the command is redirected");
+    let StoreResponse::Read(Some(snapshot)) = &responses[2] else {
+        panic!("{responses:?}");
     };
     assert_eq!(snapshot.members.len(), 4);
-    for at in [other, owner, 3 - other - owner] {
-        server.cli_at(at, &["CLUSTER", "SETSLOT", &slot, "NODE", &ids[other]]);
+    for index in [other, owner, 3 - other - owner] {
+        server.cli_at(index, &["CLUSTER", "SETSLOT", &slot, "NODE", &ids[other]]);
     }
     until_lost(&mut pushes).await;
-    let (one, _pushes) = open(&server, 1).await;
-    let answers = one
-        .execute(&[leave(&of, lease(1), 4)])
+    let (connection, _pushes) = connect(&server, 1).await;
+    let responses = connection
+        .execute(&[leave(&log_id, lease(1), 4)])
         .await
         .expect("answered");
-    assert!(matches!(outcome(&answers[0]), ChangeOutcome::Applied(_)));
+    assert!(matches!(outcome(&responses[0]), ChangeOutcome::Applied(_)));
 }
 
 #[tokio::test]
-async fn a_password_is_asked_for_and_not_shown() {
+async fn a_wrong_password_is_reported_and_never_shown() {
     if !is_installed() {
         return;
     }
     let server = RedisProcess::start_with(&["--requirepass", "geheim#1"]);
     let with = |login: &str| server.url().replace("://", &format!("://{login}@"));
-    let (one, _pushes) = {
+    let (connection, _pushes) = {
         let address = with(":geheim%231").parse().expect("an address");
         StoreConnection::open(&address, PREFIX, NodeId::from(1))
             .await
             .expect("connected")
     };
-    assert!(!format!("{one:?}").contains("geheim"), "{one:?}");
-    let refusals = [
+    assert!(
+        !format!("{connection:?}").contains("geheim"),
+        "{connection:?}"
+    );
+    let cases = [
         ("", "requires a password"),
         (":wrong", "rejected the user or the password"),
     ];
-    for (login, word) in refusals {
+    for (login, expected) in cases {
         let address = if login.is_empty() {
             server.address()
         } else {
@@ -561,7 +596,7 @@ async fn a_password_is_asked_for_and_not_shown() {
         };
         let refused = StoreConnection::open(&address, PREFIX, NodeId::from(1)).await;
         assert!(
-            matches!(&refused, Err(StoreError::Refused(why)) if why.contains(word) && !why.contains("wrong")),
+            matches!(&refused, Err(StoreError::Refused(reason)) if reason.contains(expected) && !reason.contains("wrong")),
             "{refused:?}"
         );
     }
@@ -575,38 +610,39 @@ async fn a_password_is_asked_for_and_not_shown() {
     )
     .await;
     assert!(
-        matches!(&refused, Err(StoreError::Refused(why)) if why.contains("not a Redis Cluster")),
+        matches!(&refused, Err(StoreError::Refused(reason)) if reason.contains("not a Redis Cluster")),
         "{refused:?}"
     );
 }
 
-/// Whom to trust is read from the environment, so it is another process that connects.
+/// The trusted certificates are read from the environment, so another process connects.
 #[tokio::test]
-async fn tls_is_spoken_with_who_is_vouched_for() {
+async fn tls_requires_a_trusted_certificate() {
     const URL: &str = "SWITCHBOARD_TEST_TLS_URL";
     if !is_installed() {
         return;
     }
     if let Ok(url) = std::env::var(URL) {
         let address = url.parse().expect("an address");
-        let opened = StoreConnection::open(&address, PREFIX, NodeId::from(1)).await;
-        let (one, _pushes) = opened.expect("connected");
-        one.execute(&[join(&log(0), lease(1), 1)])
+        let connected = StoreConnection::open(&address, PREFIX, NodeId::from(1)).await;
+        let (connection, _pushes) = connected.expect("connected");
+        connection
+            .execute(&[join(&log(0), lease(1), 1)])
             .await
             .expect("answered");
         return;
     }
     let (server, authority) = RedisProcess::start_tls();
     for (trusted, expected) in [(true, true), (false, false)] {
-        let mut again = std::process::Command::new(std::env::current_exe().expect("this test"));
-        again.args(["--exact", "carrier::tls_is_spoken_with_who_is_vouched_for"]);
-        again.env(URL, server.url());
+        let mut command = std::process::Command::new(std::env::current_exe().expect("this test"));
+        command.args(["--exact", "carrier::tls_requires_a_trusted_certificate"]);
+        command.env(URL, server.url());
         if trusted {
-            again.env("SSL_CERT_FILE", &authority);
+            command.env("SSL_CERT_FILE", &authority);
         }
-        let output = again.output().expect("it runs");
-        let said = String::from_utf8_lossy(&output.stdout);
-        assert_eq!(output.status.success(), expected, "{said}");
-        assert!(trusted || said.contains("certificate"), "{said}");
+        let result = command.output().expect("it runs");
+        let output = String::from_utf8_lossy(&result.stdout);
+        assert_eq!(result.status.success(), expected, "{output}");
+        assert!(trusted || output.contains("certificate"), "{output}");
     }
 }

@@ -1,4 +1,4 @@
-//! Redis answers what the model answers, and tells the same news.
+//! Tests that Redis gives the same responses and events as the in-memory model.
 
 use std::{
     collections::BTreeMap,
@@ -28,79 +28,87 @@ const PREFIX: &str = "p{q}:";
 const NODES: u64 = 3;
 const PEERS: u8 = 9;
 
-/// Positions of the model, and those of Redis: the same order, other numbers.
+/// Maps the positions of the model to those of Redis, which have the same order and other values.
 #[derive(Debug, Default)]
 struct GenerationMap(BTreeMap<(LogId, u64), u64>);
 
 impl GenerationMap {
-    /// Notes that these mean the same, which must not contradict what was noted.
-    fn meet(&mut self, log: &LogId, model: u64, redis: u64) {
+    /// Records that these positions are equivalent. Panics if that contradicts an earlier record.
+    fn record_pair(&mut self, log: &LogId, model: u64, redis: u64) {
         let before = self.0.range(..=(log.clone(), model)).next_back();
-        if let Some(((_, position), twin)) = before.filter(|((other, _), _)| other == log) {
+        if let Some(((_, position), mapped)) = before.filter(|((other, _), _)| other == log) {
             assert_eq!(
                 *position == model,
-                *twin == redis,
+                *mapped == redis,
                 "{log:?}: {model}, {redis}"
             );
             assert!(
-                *position == model || *twin < redis,
+                *position == model || *mapped < redis,
                 "{log:?}: {model}, {redis}"
             );
         }
         let after = self.0.range((log.clone(), model + 1)..).next();
-        if let Some((_, twin)) = after.filter(|((other, _), _)| other == log) {
-            assert!(redis < *twin, "{log:?}: {model}, {redis}");
+        if let Some((_, mapped)) = after.filter(|((other, _), _)| other == log) {
+            assert!(redis < *mapped, "{log:?}: {model}, {redis}");
         }
         self.0.insert((log.clone(), model), redis);
     }
 
-    /// What Redis calls this; of what was never there, as far from the last that was.
-    fn of(&self, log: &LogId, model: u64) -> u64 {
+    /// The position in Redis of a position of the model; for an unknown one, extrapolated from the
+    /// last known one.
+    fn mapped_position(&self, log: &LogId, model: u64) -> u64 {
         let before = self.0.range(..=(log.clone(), model)).next_back();
         match before.filter(|((other, _), _)| other == log) {
-            Some(((_, position), twin)) => twin + (model - position),
+            Some(((_, position), mapped)) => mapped + (model - position),
             None => model.min(1),
         }
     }
 
-    fn known(&mut self, log: &LogId, model: LogVersion, redis: LogVersion) {
-        self.meet(log, model.generation, redis.generation);
-        self.meet(log, model.head.get(), redis.head.get());
+    fn check_version(&mut self, log: &LogId, model: LogVersion, redis: LogVersion) {
+        self.record_pair(log, model.generation, redis.generation);
+        self.record_pair(log, model.head.get(), redis.head.get());
     }
 
-    fn seats(&mut self, log: &LogId, model: &[StoredMember], redis: &[StoredMember]) {
+    fn check_members(&mut self, log: &LogId, model: &[StoredMember], redis: &[StoredMember]) {
         assert_eq!(model.len(), redis.len());
         for (model, redis) in model.iter().zip(redis) {
-            self.seat(log, model, redis);
+            self.check_member(log, model, redis);
         }
     }
 
-    fn seat(&mut self, log: &LogId, model: &StoredMember, redis: &StoredMember) {
-        self.meet(log, model.since.get(), redis.since.get());
-        let renamed = StoredMember {
+    fn check_member(&mut self, log: &LogId, model: &StoredMember, redis: &StoredMember) {
+        self.record_pair(log, model.since.get(), redis.since.get());
+        let translated = StoredMember {
             since: model.since,
             ..redis.clone()
         };
-        assert_eq!(*model, renamed);
+        assert_eq!(*model, translated);
     }
 
-    fn snapshots(&mut self, log: &LogId, model: Option<&Snapshot>, redis: Option<&Snapshot>) {
+    fn check_snapshots(&mut self, log: &LogId, model: Option<&Snapshot>, redis: Option<&Snapshot>) {
         assert_eq!(model.is_some(), redis.is_some());
         if let (Some(model), Some(redis)) = (model, redis) {
-            self.known(log, model.version, redis.version);
-            self.seats(log, &model.members, &redis.members);
+            self.check_version(log, model.version, redis.version);
+            self.check_members(log, &model.members, &redis.members);
         }
     }
 
-    fn news(&mut self, log: &LogId, model: &LogEvent, redis: &LogEvent) {
-        self.known(log, model.version, redis.version);
+    fn check_event(&mut self, log: &LogId, model: &LogEvent, redis: &LogEvent) {
+        self.check_version(log, model.version, redis.version);
         match (&model.change, &redis.change) {
-            (StoredChange::Join(model), StoredChange::Join(redis)) => self.seat(log, model, redis),
+            (StoredChange::Join(model), StoredChange::Join(redis)) => {
+                self.check_member(log, model, redis)
+            }
             (model, redis) => assert_eq!(model, redis),
         }
     }
 
-    fn answers(&mut self, request: &StoreRequest, model: &StoreResponse, redis: &StoreResponse) {
+    fn check_responses(
+        &mut self,
+        request: &StoreRequest,
+        model: &StoreResponse,
+        redis: &StoreResponse,
+    ) {
         let (StoreRequest::Read(log)
         | StoreRequest::Change { log, .. }
         | StoreRequest::Sync { log, .. }) = request
@@ -110,24 +118,24 @@ impl GenerationMap {
         };
         match (model, redis) {
             (StoreResponse::Read(model), StoreResponse::Read(redis)) => {
-                self.snapshots(log, model.as_ref(), redis.as_ref());
+                self.check_snapshots(log, model.as_ref(), redis.as_ref());
             }
             (
                 StoreResponse::Changed { outcome: model },
                 StoreResponse::Changed { outcome: redis },
             ) => match (model, redis) {
                 (ChangeOutcome::Applied(model), ChangeOutcome::Applied(redis)) => {
-                    self.known(log, *model, *redis)
+                    self.check_version(log, *model, *redis)
                 }
                 (ChangeOutcome::AlreadyMember(model), ChangeOutcome::AlreadyMember(redis)) => {
-                    self.meet(log, model.get(), redis.get());
+                    self.record_pair(log, model.get(), redis.get());
                 }
                 (model, redis) => assert_eq!(model, redis),
             },
             (
                 StoreResponse::Synced {
                     fenced,
-                    rejected: declined,
+                    rejected,
                     snapshot,
                 },
                 StoreResponse::Synced {
@@ -136,42 +144,44 @@ impl GenerationMap {
                     snapshot: s,
                 },
             ) => {
-                assert_eq!((fenced, declined), (f, d));
-                self.snapshots(log, snapshot.as_ref(), s.as_ref());
+                assert_eq!((fenced, rejected), (f, d));
+                self.check_snapshots(log, snapshot.as_ref(), s.as_ref());
             }
             (model, redis) => panic!("{model:?} and {redis:?}"),
         }
     }
 
-    /// A request to the model as Redis understands it.
+    /// Translates a request to the model into one to Redis.
     fn translate(&self, request: &StoreRequest) -> StoreRequest {
         let mut request = request.clone();
         if let StoreRequest::Sync {
             log,
-            known_version: known,
+            known_version: version,
             wanted,
             ..
         } = &mut request
         {
-            if known.generation != 0 {
-                known.generation = self.of(log, known.generation);
+            if version.generation != 0 {
+                version.generation = self.mapped_position(log, version.generation);
             }
-            if known.head != Position::default() {
-                known.head = self.of(log, known.head.get()).into();
+            if version.head != Position::default() {
+                version.head = self.mapped_position(log, version.head.get()).into();
             }
             for wanted in wanted {
-                wanted.since = wanted.since.map(|since| self.of(log, since.get()).into());
+                wanted.since = wanted
+                    .since
+                    .map(|since| self.mapped_position(log, since.get()).into());
             }
         }
         request
     }
 }
 
-/// Draws requests, with an eye on what the model holds.
+/// Draws random requests, partly from the contents of the model.
 struct RandomRequests {
     random: StdRng,
     backups: Vec<Snapshot>,
-    beats: u64,
+    heartbeats: u64,
 }
 
 impl RandomRequests {
@@ -207,7 +217,7 @@ impl RandomRequests {
         Address::parse(address, 0).expect("an address")
     }
 
-    fn seats(&mut self) -> usize {
+    fn members_max(&mut self) -> usize {
         *[0, 0, 3, 5]
             .choose(&mut self.random)
             .expect("there are some")
@@ -227,7 +237,7 @@ impl RandomRequests {
         if self.one_in(2) {
             return Proposal::Join(self.wanted(&[]));
         }
-        let departures = [
+        let causes = [
             LeaveCause::Requested(LeaveKind::Announced),
             LeaveCause::Requested(LeaveKind::Silent),
             LeaveCause::Evicted(EvictionReason::Unresponsive),
@@ -235,55 +245,56 @@ impl RandomRequests {
             LeaveCause::Evicted(EvictionReason::Replaced),
             LeaveCause::NodeLost,
         ];
-        let departure = departures.choose(&mut self.random).expect("there are some");
-        Proposal::Leave(self.peer(), *departure)
+        let cause = causes.choose(&mut self.random).expect("there are some");
+        Proposal::Leave(self.peer(), *cause)
     }
 
     fn sync(&mut self, log: LogId, model: &mut InMemoryStore) -> StoreRequest {
-        let (now, _) = model.clone().execute(&StoreRequest::Read(log.clone()), 0);
-        if let StoreResponse::Read(Some(now)) = now {
-            self.backups.push(now);
+        let (snapshot, _) = model.clone().execute(&StoreRequest::Read(log.clone()), 0);
+        if let StoreResponse::Read(Some(snapshot)) = snapshot {
+            self.backups.push(snapshot);
         }
-        let then = self.backups.choose(&mut self.random).cloned();
-        let mut known = then
+        let backup = self.backups.choose(&mut self.random).cloned();
+        let mut version = backup
             .as_ref()
-            .map_or(LogVersion::default(), |then| then.version);
+            .map_or(LogVersion::default(), |backup| backup.version);
         if self.one_in(8) {
-            known.head = Position::from(known.head.get() + self.random.random_range(0..4));
+            version.head = Position::from(version.head.get() + self.random.random_range(0..4));
         }
-        let positions: Vec<_> = then
+        let positions: Vec<_> = backup
             .iter()
-            .flat_map(|then| &then.members)
-            .map(|seat| seat.since)
+            .flat_map(|backup| &backup.members)
+            .map(|member| member.since)
             .collect();
         let count = self.random.random_range(0..5);
         let mut wanted: Vec<_> = (0..count).map(|_| self.wanted(&positions)).collect();
         if self.one_in(2) {
             wanted.extend(
-                then.into_iter()
-                    .flat_map(|then| then.members)
-                    .map(|seat| MemberSpec {
-                        peer: seat.peer,
-                        address: seat.address,
-                        since: Some(seat.since),
-                        metadata: seat.metadata,
+                backup
+                    .into_iter()
+                    .flat_map(|backup| backup.members)
+                    .map(|member| MemberSpec {
+                        peer: member.peer,
+                        address: member.address,
+                        since: Some(member.since),
+                        metadata: member.metadata,
                     }),
             );
         }
-        // Seats of a life that nobody knows any more, some of them ahead of the log.
+        // Memberships of an unknown generation, some of them ahead of the log.
         if self.one_in(6) {
-            known = LogVersion::default();
+            version = LogVersion::default();
             for wanted in &mut wanted {
-                let leap = self.random.random_range(0..500);
-                wanted.since = wanted.since.map(|since| (since.get() + leap).into());
+                let offset = self.random.random_range(0..500);
+                wanted.since = wanted.since.map(|since| (since.get() + offset).into());
             }
         }
         StoreRequest::Sync {
             log,
             lease: self.lease(),
-            known_version: known,
+            known_version: version,
             wanted,
-            members_max: self.seats(),
+            members_max: self.members_max(),
         }
     }
 
@@ -291,18 +302,22 @@ impl RandomRequests {
         let log = self.log();
         match self.random.random_range(0..40) {
             0..3 => {
-                self.beats += u64::from(self.one_in(2));
+                self.heartbeats += u64::from(self.one_in(2));
                 StoreRequest::Heartbeat {
                     lease: self.lease(),
-                    counter: self.beats.saturating_sub(self.random.random_range(0..3)),
+                    counter: self
+                        .heartbeats
+                        .saturating_sub(self.random.random_range(0..3)),
                     status: "{\"a\":\"ü:\"}".to_owned(),
                 }
             }
             3 => {
-                let beat = self.beats.saturating_sub(self.random.random_range(0..3));
+                let last_heartbeat = self
+                    .heartbeats
+                    .saturating_sub(self.random.random_range(0..3));
                 StoreRequest::Fence {
                     lease: self.lease(),
-                    last_heartbeat: beat,
+                    last_heartbeat,
                 }
             }
             4 => StoreRequest::RemoveNode(self.lease()),
@@ -311,7 +326,7 @@ impl RandomRequests {
             9 => StoreRequest::Unsubscribe(self.node(), log),
             10..12 => StoreRequest::Read(log),
             12..15 => {
-                // Not of another log: its positions mean nothing here.
+                // Positions of another log are meaningless here.
                 self.backups.retain(|_| false);
                 self.sync(log, model)
             }
@@ -320,7 +335,7 @@ impl RandomRequests {
                 log,
                 lease: self.lease(),
                 proposal: self.proposal(),
-                members_max: self.seats(),
+                members_max: self.members_max(),
             },
         }
     }
@@ -354,10 +369,10 @@ fn now_us() -> u64 {
         .expect("before the year 500000")
 }
 
-/// The next push of an observer who has opened all logs.
-async fn next_news(pushes: &mut mpsc::Receiver<StorePush>) -> (LogId, LogEvent) {
+/// Receives the next event of the observer, which is subscribed to all logs.
+async fn next_event(pushes: &mut mpsc::Receiver<StorePush>) -> (LogId, LogEvent) {
     match pushes.recv().await {
-        Some(StorePush::LogEvent(log, news)) => (log, news),
+        Some(StorePush::LogEvent(log, event)) => (log, event),
         other => panic!("{other:?}"),
     }
 }
@@ -365,114 +380,121 @@ async fn next_news(pushes: &mut mpsc::Receiver<StorePush>) -> (LogId, LogEvent) 
 async fn compare(server: &RedisProcess, seed: u64, steps: usize) {
     let address = server.address();
     let observer = NodeId::from(u64::MAX);
-    let (watch, mut pushes) = StoreConnection::open(&address, PREFIX, observer)
+    let (observer_connection, mut pushes) = StoreConnection::open(&address, PREFIX, observer)
         .await
         .expect("connected");
-    let opens: Vec<_> = logs()
+    let subscriptions: Vec<_> = logs()
         .into_iter()
         .map(|log| StoreRequest::Subscribe(observer, log))
         .collect();
-    watch.execute(&opens).await.expect("opened");
-    let (hand, _mail) = StoreConnection::open(&address, PREFIX, NodeId::from(77))
+    observer_connection
+        .execute(&subscriptions)
+        .await
+        .expect("subscribed");
+    let (client, _pushes) = StoreConnection::open(&address, PREFIX, NodeId::from(77))
         .await
         .expect("connected");
 
     let mut model = InMemoryStore::default();
-    let mut twins = GenerationMap::default();
-    let mut chance = RandomRequests {
+    let mut positions = GenerationMap::default();
+    let mut requests = RandomRequests {
         random: StdRng::seed_from_u64(seed),
         backups: Vec::new(),
-        beats: 0,
+        heartbeats: 0,
     };
     let mut older: Vec<Snapshot> = Vec::new();
     let mut kinds = [0_usize; 9];
     let mut backup = None;
     for _ in 0..steps {
-        let mut request = chance.request(&mut model);
-        age(&mut request, &mut older, &mut chance);
-        mishap(server, &mut model, &mut backup, &mut chance);
-        let (expected, news) = model.execute(&request, now_us());
-        let asked = twins.translate(&request);
-        let answers = hand
-            .execute(std::slice::from_ref(&asked))
+        let mut request = requests.request(&mut model);
+        maybe_age_request(&mut request, &mut older, &mut requests);
+        maybe_lose_data(server, &mut model, &mut backup, &mut requests);
+        let (expected, events) = model.execute(&request, now_us());
+        let translated = positions.translate(&request);
+        let responses = client
+            .execute(std::slice::from_ref(&translated))
             .await
             .expect("answered");
         kinds[kind(&expected)] += 1;
-        twins.answers(&request, &expected, &answers[0]);
-        for (log, expected) in news {
-            let (told_of, told) = next_news(&mut pushes).await;
-            assert_eq!(told_of, log);
-            twins.news(&log, &expected, &told);
+        positions.check_responses(&request, &expected, &responses[0]);
+        for (log, expected) in events {
+            let (event_log, event_of_redis) = next_event(&mut pushes).await;
+            assert_eq!(event_log, log);
+            positions.check_event(&log, &expected, &event_of_redis);
         }
         if let StoreResponse::Synced {
-            snapshot: Some(now),
+            snapshot: Some(snapshot),
             ..
         }
-        | StoreResponse::Read(Some(now)) = expected
+        | StoreResponse::Read(Some(snapshot)) = expected
             && let StoreRequest::Sync { log, .. } | StoreRequest::Read(log) = &request
             && *log == logs()[0]
         {
-            older.push(now);
+            older.push(snapshot);
         }
     }
     assert!(
         kinds.iter().all(|times| *times > 0),
         "not all was tried: {kinds:?}"
     );
-    clear(&hand, &watch, observer, server).await;
+    check_cleanup(&client, &observer_connection, observer, server).await;
 }
 
-/// Sometimes what a node knows is older than what was drawn: of the first log, for positions mean
-/// nothing in another.
-fn age(request: &mut StoreRequest, older: &mut Vec<Snapshot>, chance: &mut RandomRequests) {
+/// Sometimes replaces what a node knows by an older snapshot; only for the first log, because
+/// positions are meaningless in another.
+fn maybe_age_request(
+    request: &mut StoreRequest,
+    older: &mut Vec<Snapshot>,
+    requests: &mut RandomRequests,
+) {
     if older.len() > 20 {
         older.remove(0);
     }
     let StoreRequest::Sync {
         log,
-        known_version: known,
+        known_version: version,
         wanted,
         ..
     } = request
     else {
         return;
     };
-    if *log != logs()[0] || !chance.one_in(2) {
+    if *log != logs()[0] || !requests.one_in(2) {
         return;
     }
-    let Some(then) = older.choose(&mut chance.random) else {
+    let Some(backup) = older.choose(&mut requests.random) else {
         return;
     };
-    *known = then.version;
+    *version = backup.version;
     wanted.clear();
-    wanted.extend(then.members.iter().map(|seat| MemberSpec {
-        peer: seat.peer,
-        address: seat.address.clone(),
-        since: Some(seat.since),
-        metadata: seat.metadata.clone(),
+    wanted.extend(backup.members.iter().map(|member| MemberSpec {
+        peer: member.peer,
+        address: member.address.clone(),
+        since: Some(member.since),
+        metadata: member.metadata.clone(),
     }));
 }
 
-/// The store forgets everything, or what has happened since a backup.
-fn mishap(
+/// Sometimes wipes the store or restores it from a backup.
+fn maybe_lose_data(
     server: &RedisProcess,
     model: &mut InMemoryStore,
     backup: &mut Option<InMemoryStore>,
-    chance: &mut RandomRequests,
+    requests: &mut RandomRequests,
 ) {
-    if chance.one_in(300) {
+    if requests.one_in(300) {
         *backup = None;
         model.wipe();
         for node in 0..server.count() {
             server.cli_at(node, &["FLUSHALL"]);
         }
     }
-    if chance.one_in(150) {
+    if requests.one_in(150) {
         *backup = Some(model.clone());
         copy(server, "", ":backup");
     }
     if let Some(older) = backup
-        && chance.one_in(150)
+        && requests.one_in(150)
     {
         model.restore(older);
         copy(server, ":backup", "");
@@ -487,15 +509,15 @@ fn copy(server: &RedisProcess, from: &str, to: &str) {
     }
 }
 
-/// Whatever this test has in Redis.
+/// All keys of this test in Redis.
 fn keys() -> Vec<String> {
     let prefix = "p%7Bq%7D%3A";
-    let opened = (0..NODES).map(|node| format!("{{{prefix}}}:logs:{}", node_id(node)));
+    let subscriptions = (0..NODES).map(|node| format!("{{{prefix}}}:logs:{}", node_id(node)));
     let nodes = format!("{{{prefix}}}:nodes");
-    opened.chain(log_keys()).chain([nodes]).collect()
+    subscriptions.chain(log_keys()).chain([nodes]).collect()
 }
 
-/// Those of [`logs`].
+/// The keys of [`logs`].
 fn log_keys() -> [String; 4] {
     let logs = [
         "r:default:lobby",
@@ -521,72 +543,77 @@ fn kind(answer: &StoreResponse) -> usize {
         StoreResponse::Synced { fenced: false, .. } => 5,
         StoreResponse::Synced { fenced: true, .. } => 6,
         StoreResponse::Done | StoreResponse::Posted(_) => 7,
-        StoreResponse::Failed(why) => panic!("the model never fails: {why}"),
+        StoreResponse::Failed(reason) => panic!("the model never fails: {reason}"),
     }
 }
 
-/// When nobody is left, nothing is left.
-async fn clear(
-    hand: &StoreConnection,
-    watch: &StoreConnection,
+/// Checks that no data stays when all nodes are removed.
+async fn check_cleanup(
+    client: &StoreConnection,
+    observer_connection: &StoreConnection,
     observer: NodeId,
     server: &RedisProcess,
 ) {
-    let secret = hand.secret().await.expect("a secret");
-    assert_eq!(watch.secret().await.as_ref(), Ok(&secret));
+    let secret = client.secret().await.expect("a secret");
+    assert_eq!(observer_connection.secret().await.as_ref(), Ok(&secret));
     for (log, key) in logs().into_iter().zip(log_keys()) {
-        let read = hand
+        let read = client
             .execute(&[StoreRequest::Read(log)])
             .await
             .expect("read");
-        let [StoreResponse::Read(now)] = read.as_slice() else {
+        let [StoreResponse::Read(snapshot)] = read.as_slice() else {
             panic!("{read:?}");
         };
-        let stays = now.as_ref().is_some_and(|now| !now.members.is_empty());
-        let left: i64 = server.cli(&["-c", "TTL", &key]).parse().expect("seconds");
-        assert_eq!(left == -1, stays, "{key}: {left}");
+        let has_members = snapshot
+            .as_ref()
+            .is_some_and(|snapshot| !snapshot.members.is_empty());
+        let ttl: i64 = server.cli(&["-c", "TTL", &key]).parse().expect("seconds");
+        assert_eq!(ttl == -1, has_members, "{key}: {ttl}");
     }
-    let mut last = Vec::new();
+    let mut removals = Vec::new();
     for node in 0..NODES {
         for epoch in 1..4 {
             let lease = Lease {
                 node: node_id(node),
                 epoch,
             };
-            last.extend(
+            removals.extend(
                 logs()
                     .into_iter()
                     .map(|log| StoreRequest::Evict(log, lease)),
             );
-            last.extend(
+            removals.extend(
                 logs()
                     .into_iter()
                     .map(|log| StoreRequest::Unsubscribe(lease.node, log)),
             );
-            last.push(StoreRequest::RemoveNode(lease));
+            removals.push(StoreRequest::RemoveNode(lease));
         }
     }
-    hand.execute(&last).await.expect("cleared");
-    let closes: Vec<_> = logs()
+    client.execute(&removals).await.expect("cleared");
+    let unsubscriptions: Vec<_> = logs()
         .into_iter()
         .map(|log| StoreRequest::Unsubscribe(observer, log))
         .collect();
-    watch.execute(&closes).await.expect("closed");
+    observer_connection
+        .execute(&unsubscriptions)
+        .await
+        .expect("unsubscribed");
     for key in keys() {
         server.cli(&["-c", "DEL", &format!("{key}:backup")]);
     }
     for key in server.keys() {
         let is_secret = key.ends_with(":secret");
-        let left: i64 = server.cli(&["-c", "TTL", &key]).parse().expect("seconds");
+        let ttl: i64 = server.cli(&["-c", "TTL", &key]).parse().expect("seconds");
         assert!(
-            is_secret || (1..=60).contains(&left),
-            "{key} stays for {left} s"
+            is_secret || (1..=60).contains(&ttl),
+            "{key} expires in {ttl} s"
         );
     }
 }
 
 #[tokio::test]
-async fn one_server_answers_as_the_model_does() {
+async fn one_server_responds_like_the_model() {
     if !is_installed() {
         return;
     }
@@ -596,7 +623,7 @@ async fn one_server_answers_as_the_model_does() {
 }
 
 #[tokio::test]
-async fn a_redis_cluster_answers_as_the_model_does() {
+async fn redis_cluster_responds_like_the_model() {
     if !is_installed() {
         return;
     }
