@@ -1,15 +1,15 @@
-//! A simulated cluster: several hubs with their machines over one store, in virtual time and in bad
-//! weather, all of it by seed.
+//! A simulated cluster: several nodes over one store, in virtual time and with injected faults. A
+//! run is determined by its seed.
 //!
-//! Each [station](SimNode) is what one process is: a hub, a [`Node`](switchboard_engine::cluster::Node)
-//! and their clients. Its carrier takes the node's requests to the store, a
-//! [`InMemoryStore`], and answers, news and mail back, as a
-//! connection to Redis does: requests and answers in order or not at all, news of the logs with all
-//! that may befall a publication, mail of one node to another in order. Connections break, stations
-//! stop, stop for ever and come anew, and the store goes away and comes back with less than it had.
+//! Each [`SimNode`] is one process: a hub, a [`Node`](switchboard_engine::cluster::Node) and their
+//! clients. The simulated connection carries the requests of the node to an [`InMemoryStore`], and
+//! responses, events and envelopes back, like a connection to Redis: requests and responses arrive
+//! in order or not at all; events may be lost, duplicated, delayed and reordered; envelopes of one
+//! sender arrive in order. Connections break, processes pause, crash and start, and the store
+//! becomes unavailable and may lose data.
 //!
-//! Clients are peers without a dialect: they ask what [`Command`]s ask,
-//! and everything they asked and were told stands in their [`ClusterClient::log`], for a judge to read.
+//! Clients are peers without a dialect codec: they send [`Command`]s, and all requests and events
+//! are recorded in [`ClusterClient::log`] for the oracle of the tests.
 
 mod carrier;
 mod client;
@@ -36,19 +36,21 @@ use switchboard_engine::cluster::{
 
 use self::{client::peer, events::ScheduledEvent};
 pub use self::{
-    client::{ClientKey, ClientLogEntry, ClientRequest, ClusterClient, SentMessage, TONGUES, room},
+    client::{
+        ClientKey, ClientLogEntry, ClientRequest, ClusterClient, DIALECTS, SentMessage, room,
+    },
     faults::{Fault, FaultPlan, Outage, RandomAction, StoreRecovery},
     node::{NodeKey, SimNode},
-    schedule::play,
+    schedule::run_seed,
 };
 
-/// How long a node may be silent in a simulation.
+/// The lease of the simulated nodes.
 pub const LEASE: Duration = Duration::from_secs(3);
 
-/// Members that a room may have.
+/// The maximum number of members of a room.
 pub const ROOM_MEMBERS: usize = 6;
 
-/// Stations, their clients and the store between them.
+/// A simulated cluster: nodes, their clients and the store.
 #[derive(Debug)]
 pub struct ClusterSimulation {
     epoch: Instant,
@@ -63,7 +65,7 @@ pub struct ClusterSimulation {
     clients: Vec<ClusterClient>,
     by_peer: BTreeMap<PeerId, ClientKey>,
     sent: Vec<SentMessage>,
-    stays: u32,
+    joins: u32,
     queue: BTreeMap<(Duration, u64), ScheduledEvent>,
     count: u64,
     history: Vec<(Duration, LogId, LogEvent)>,
@@ -72,23 +74,23 @@ pub struct ClusterSimulation {
 }
 
 impl ClusterSimulation {
-    /// A store, and nobody yet.
+    /// Creates a simulation with an empty store and without nodes.
     #[must_use]
     #[expect(
         clippy::disallowed_methods,
         reason = "an Instant can be had in no other way; only differences to it count"
     )]
-    pub fn new(seed: u64, weather: FaultPlan) -> Self {
+    pub fn new(seed: u64, faults: FaultPlan) -> Self {
         let limits = Limits {
             room_members: ROOM_MEMBERS,
             ..Limits::default()
         };
         Self {
             epoch: Instant::now(),
-            // Later than nothing, so that a moment before the beginning can be named.
+            // Starts late enough that times before the start can be expressed.
             now: Duration::from_secs(100),
             rng: StdRng::seed_from_u64(seed),
-            faults: weather,
+            faults,
             limits: Arc::new(limits),
             model: InMemoryStore::default(),
             is_away: false,
@@ -97,7 +99,7 @@ impl ClusterSimulation {
             clients: Vec::new(),
             by_peer: BTreeMap::new(),
             sent: Vec::new(),
-            stays: 0,
+            joins: 0,
             queue: BTreeMap::new(),
             count: 0,
             history: Vec::new(),
@@ -106,43 +108,43 @@ impl ClusterSimulation {
         }
     }
 
-    /// From now on everything that happens is written down.
+    /// Starts to record a trace of all events.
     pub fn trace(&mut self) {
         self.trace = Some(Vec::new());
     }
 
-    /// What has been written down.
+    /// The recorded trace, one line per event.
     #[must_use]
     pub fn traced(&self) -> &[String] {
         self.trace.as_deref().unwrap_or_default()
     }
 
-    /// The time since some moment before all that happens here.
+    /// The virtual time since a moment before the start.
     #[must_use]
     pub fn now(&self) -> Duration {
         self.now
     }
 
-    /// Lets time pass, and everything happen that is due in it.
+    /// Advances the virtual time and handles all events that are due.
     pub fn advance(&mut self, time: Duration) {
-        let until = self.now + time;
-        while let Some(at) = self.next_event_time().filter(|at| *at <= until) {
+        let end = self.now + time;
+        while let Some(at) = self.next_event_time().filter(|at| *at <= end) {
             self.now = self.now.max(at);
             let due = self.queue.first_entry().filter(|due| due.key().0 <= at);
             match due {
                 Some(due) => {
-                    let happening = due.remove();
-                    self.handle_event(happening);
+                    let event = due.remove();
+                    self.handle_event(event);
                 }
                 None => self.time_out(),
             }
         }
-        self.now = until;
+        self.now = end;
     }
 
-    // Stations
+    // Nodes
 
-    /// A process begins. It connects to the store within a moment.
+    /// Starts a process. It connects to the store soon.
     pub fn start(&mut self) -> NodeKey {
         let key = self.nodes.len();
         let settings = NodeSettings {
@@ -152,12 +154,12 @@ impl ClusterSimulation {
         };
         let node = cluster::Node::new(settings, Arc::new(client::SimDialects), self.instant());
         self.nodes.push(SimNode::new(node, &self.limits));
-        self.trace_event(|| format!("s{key} begins"));
+        self.trace_event(|| format!("s{key} starts"));
         self.schedule(Duration::ZERO, ScheduledEvent::Reconnect(key));
         key
     }
 
-    /// All stations there have been.
+    /// All nodes that have been started, including stopped ones.
     #[must_use]
     pub fn nodes(&self) -> &[SimNode] {
         &self.nodes
@@ -165,44 +167,44 @@ impl ClusterSimulation {
 
     // Clients
 
-    /// A client connects. `person` says who it proves to be, if it does.
-    pub fn connect(&mut self, station: NodeKey, tongue: usize, person: Option<&str>) -> ClientKey {
+    /// Connects a client. `identity` is its proven identity, if it has one.
+    pub fn connect(&mut self, node: NodeKey, dialect: usize, identity: Option<&str>) -> ClientKey {
         let key = self.clients.len();
         let id = PeerId::from_random(self.rng.random());
         self.clients
-            .push(ClusterClient::new(station, peer(id, tongue, person)));
+            .push(ClusterClient::new(node, peer(id, dialect, identity)));
         self.by_peer.insert(id, key);
         self.trace_event(|| {
-            format!("c{key} ({id}) connects to s{station}, tongue {tongue}, {person:?}")
+            format!("c{key} ({id}) connects to s{node}, dialect {dialect}, {identity:?}")
         });
         key
     }
 
-    /// All clients there have been.
+    /// All clients that have connected, including disconnected ones.
     #[must_use]
     pub fn clients(&self) -> &[ClusterClient] {
         &self.clients
     }
 
-    /// Which client this peer is.
+    /// The client with this peer id.
     #[must_use]
     pub fn client_of(&self, peer: PeerId) -> Option<ClientKey> {
         self.by_peer.get(&peer).copied()
     }
 
-    /// Asks to enter a room under an address. Each stay in a room has a display name of its own.
+    /// Joins a room under an address. Each join has a display name of its own.
     pub fn join(&mut self, client: ClientKey, room: &str, address: &str) {
-        self.stays += 1;
+        self.joins += 1;
         let command = Command::Join {
             room: client::room_name(room),
             address: client::address(address),
-            name: Some(client::name(&format!("stay {}", self.stays))),
+            name: Some(client::name(&format!("membership {}", self.joins))),
             options: JoinOptions::default(),
         };
         self.command(client, command);
     }
 
-    /// Leaves a room.
+    /// Leaves a room with a notification.
     pub fn leave(&mut self, client: ClientKey, room: &str) {
         let command = Command::Leave {
             room: client::room_name(room),
@@ -211,12 +213,12 @@ impl ClusterSimulation {
         self.command(client, command);
     }
 
-    /// Sends something to everybody in a room, or to one client. Says its serial number.
+    /// Sends a message to all members of a room, or to one client. Returns its serial number.
     pub fn send(&mut self, client: ClientKey, room: &str, to: Option<ClientKey>) -> usize {
         let serial = self.sent.len();
         let to_peer = to.map(|to| self.clients[to].id());
         let is_offer = to.is_some() && self.rng.random_bool(0.5);
-        let command = client::relay(
+        let command = client::message(
             self.clients[client].dialect(),
             room,
             to_peer,
@@ -234,7 +236,7 @@ impl ClusterSimulation {
         serial
     }
 
-    /// Everything that was sent, by serial number.
+    /// All sent messages, by serial number.
     #[must_use]
     pub fn sent(&self) -> &[SentMessage] {
         &self.sent
@@ -246,26 +248,26 @@ impl ClusterSimulation {
         self.command(client, Command::Claim(room, client::name(name)));
     }
 
-    /// Gives back a name that it has claimed in a room, or with `None` in the space.
+    /// Releases a name that the client has claimed in a room, or with `None` in the space.
     pub fn release(&mut self, client: ClientKey, room: Option<&str>, name: &str) {
         let room = room.map(client::room_name);
         self.command(client, Command::Release(room, client::name(name)));
     }
 
-    /// Asks who is in a room.
+    /// Requests the member list of a room.
     pub fn list(&mut self, client: ClientKey, room: &str) {
         self.command(client, Command::List(client::room_name(room)));
     }
 
-    /// From now on it answers no probe, and does nothing else.
+    /// Freezes a client: it answers no probe and sends no request from now on.
     pub fn freeze(&mut self, client: ClientKey) {
         self.trace_event(|| format!("c{client} freezes"));
         self.clients[client].freeze(self.now);
     }
 
-    /// Its connection ends.
+    /// Ends the connection of a client without a leave.
     pub fn disconnect_abruptly(&mut self, client: ClientKey) {
-        self.handle_event(ScheduledEvent::Hangup(client));
+        self.handle_event(ScheduledEvent::Disconnect(client));
     }
 
     fn command(&mut self, client: ClientKey, command: Command) {
@@ -288,32 +290,32 @@ impl ClusterSimulation {
 
     fn stored_log(&self, log: LogId) -> Option<Snapshot> {
         let mut model = self.model.clone();
-        let answer = model.execute(&StoreRequest::Read(log), self.micros()).0;
-        let cluster::store::StoreResponse::Read(snapshot) = answer else {
-            unreachable!("{answer:?}");
+        let response = model.execute(&StoreRequest::Read(log), self.micros()).0;
+        let cluster::store::StoreResponse::Read(snapshot) = response else {
+            unreachable!("{response:?}");
         };
         snapshot
     }
 
-    /// The store.
+    /// The simulated store.
     #[must_use]
     pub fn model(&self) -> &InMemoryStore {
         &self.model
     }
 
-    /// All news there have been, and when, in their order.
+    /// All events of the store in order, each with its time.
     #[must_use]
     pub fn history(&self) -> &[(Duration, LogId, LogEvent)] {
         &self.history
     }
 
-    /// What has befallen whom, and when.
+    /// All recorded outages.
     #[must_use]
     pub fn outages(&self) -> &[Outage] {
         &self.outages
     }
 
-    // Time and chance
+    // Time and randomness
 
     fn instant(&self) -> Instant {
         self.epoch + self.now
@@ -323,25 +325,25 @@ impl ClusterSimulation {
         u64::try_from(self.now.as_micros()).unwrap_or(u64::MAX)
     }
 
-    fn schedule(&mut self, after: Duration, happening: ScheduledEvent) {
-        self.schedule_at(self.now + after, happening);
+    fn schedule(&mut self, after: Duration, event: ScheduledEvent) {
+        self.schedule_at(self.now + after, event);
     }
 
-    fn schedule_at(&mut self, at: Duration, happening: ScheduledEvent) {
+    fn schedule_at(&mut self, at: Duration, event: ScheduledEvent) {
         self.count += 1;
-        self.queue.insert((at, self.count), happening);
+        self.queue.insert((at, self.count), event);
     }
 
-    /// A time of up to `max`, at random.
+    /// A random duration of at most `max`.
     fn up_to(&mut self, max: Duration) -> Duration {
         let micros = u64::try_from(max.as_micros()).unwrap_or(u64::MAX);
         Duration::from_micros(self.rng.random_range(0..=micros))
     }
 
-    fn trace_event(&mut self, what: impl FnOnce() -> String) {
+    fn trace_event(&mut self, message: impl FnOnce() -> String) {
         if let Some(trace) = &mut self.trace {
             let at = self.now.as_micros();
-            let line = format!("{:>4}.{:06} {}", at / 1_000_000, at % 1_000_000, what());
+            let line = format!("{:>4}.{:06} {}", at / 1_000_000, at % 1_000_000, message());
             trace.push(line);
         }
     }
@@ -353,7 +355,7 @@ impl ClusterSimulation {
         queued.into_iter().chain(timeouts).min()
     }
 
-    /// The stations do what is due.
+    /// Fires the timeouts of the nodes that are due.
     fn time_out(&mut self) {
         let now = self.instant();
         for key in 0..self.nodes.len() {
@@ -365,15 +367,15 @@ impl ClusterSimulation {
         }
     }
 
-    fn hub(&mut self, station: NodeKey, input: Input<ClientKey>) {
+    fn handle_hub_input(&mut self, node: NodeKey, input: Input<ClientKey>) {
         let now = self.instant();
-        self.nodes[station].hub.handle(input, now);
-        self.pump(station);
+        self.nodes[node].hub.handle(input, now);
+        self.pump(node);
     }
 
-    fn node(&mut self, station: NodeKey, input: cluster::NodeInput) {
+    fn handle_node_input(&mut self, node: NodeKey, input: cluster::NodeInput) {
         let now = self.instant();
-        self.nodes[station].node.handle(input, now);
-        self.pump(station);
+        self.nodes[node].node.handle(input, now);
+        self.pump(node);
     }
 }

@@ -1,4 +1,4 @@
-//! Clients without a dialect, and what they say.
+//! Clients without a dialect codec, and their messages.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -11,37 +11,37 @@ use switchboard_engine::DialectRegistry;
 
 use super::NodeKey;
 
-/// A client, by the order in which they came.
+/// Index of a client, in the order of connecting.
 pub type ClientKey = usize;
 
-/// What clients speak: one tongue of each custom, and one without signals.
-pub static TONGUES: [DialectTraits; 4] = [
+/// The dialects of the clients: one per offer policy, and one without signaling.
+pub static DIALECTS: [DialectTraits; 4] = [
     dialect("newcomers", OfferPolicy::NewcomerOffers, true),
     dialect("members", OfferPolicy::MemberOffers, true),
     dialect("never", OfferPolicy::Unspecified, true),
     dialect("text", OfferPolicy::Unspecified, false),
 ];
 
-/// What a tongue is here that nobody knows.
+/// The traits of an unknown dialect.
 static UNKNOWN: DialectTraits = dialect("unknown", OfferPolicy::Unspecified, false);
 
-const fn dialect(name: &'static str, custom: OfferPolicy, signals: bool) -> DialectTraits {
+const fn dialect(name: &'static str, offer_policy: OfferPolicy, signals: bool) -> DialectTraits {
     DialectTraits {
         name,
-        offer_policy: custom,
+        offer_policy,
         signals,
         messages: true,
         ..DialectTraits::DEFAULT
     }
 }
 
-/// What every station knows of tongues.
+/// The dialect registry of every node.
 #[derive(Debug)]
 pub(super) struct SimDialects;
 
 impl DialectRegistry for SimDialects {
     fn dialect(&self, name: &str) -> &'static DialectTraits {
-        let known = TONGUES.iter().find(|tongue| tongue.name == name);
+        let known = DIALECTS.iter().find(|dialect| dialect.name == name);
         known.unwrap_or(&UNKNOWN)
     }
 
@@ -56,114 +56,114 @@ impl DialectRegistry for SimDialects {
     }
 }
 
-/// Something sent; its serial number is its place in the list.
+/// A sent message. Its serial number is its index in the list.
 #[derive(Clone, Debug)]
 pub struct SentMessage {
-    /// By whom.
+    /// The sending client.
     pub from: ClientKey,
-    /// To whom; none for everybody in the room.
+    /// The receiving client; `None` for all members of the room.
     pub to: Option<ClientKey>,
-    /// Where.
+    /// The room of the message.
     pub room: RoomId,
-    /// When.
+    /// The time of sending.
     pub at: Duration,
-    /// Whether it asks for a call, which not every tongue has words for.
+    /// Whether it is an offer, which not every dialect can express.
     pub is_offer: bool,
 }
 
-/// What a client asked, as its station took it.
+/// A request of a client, as its node accepted it.
 #[derive(Clone, Debug)]
 pub enum ClientRequest {
-    /// To enter a room.
+    /// Joins a room.
     Join {
-        /// Which.
+        /// The room to join.
         room: RoomId,
-        /// Under what address.
+        /// The address of the member.
         address: Address,
-        /// The name of the stay.
-        stay: DisplayName,
-        /// Which attempt it is.
-        attempt: JoinId,
+        /// The display name, unique for each join.
+        name: DisplayName,
+        /// The id of the join request.
+        join_id: JoinId,
     },
-    /// To leave a room.
+    /// Leaves a room.
     Leave(RoomId),
-    /// To have a name.
+    /// Claims a name.
     Claim(NameId),
-    /// To bring something to others.
+    /// Sends the message with this serial number.
     Send(usize),
-    /// Who is in a room.
+    /// Requests the member list of a room.
     List,
 }
 
-/// What happened to a client.
+/// An entry of the log of a client.
 #[derive(Clone, Debug)]
 pub enum ClientLogEntry {
-    /// It asked.
+    /// The client sent a request.
     Requested(ClientRequest),
-    /// It was told. The refusal of a join may come when it stands no more: the client has asked
-    /// something else since.
+    /// The client received an event. The flag is false for the rejection of a join that a later
+    /// request has superseded.
     Received(Arc<Event>, bool),
-    /// Its connection ended.
+    /// The connection of the client ended.
     Ended,
 }
 
-/// A client and what it has asked and was told.
+/// A client with the log of its requests and events.
 #[derive(Debug)]
 pub struct ClusterClient {
-    pub(super) station: NodeKey,
+    pub(super) node: NodeKey,
     pub(super) peer: Peer,
     pub(super) is_connected: bool,
     pub(super) is_evicted: bool,
     pub(super) frozen: Option<Duration>,
     pub(super) log: Vec<(Duration, ClientLogEntry)>,
-    /// Whom it knows, by room.
-    pub(super) knows: BTreeMap<RoomId, BTreeMap<PeerId, Arc<Member>>>,
+    /// The members that were introduced to it, by room.
+    pub(super) known_members: BTreeMap<RoomId, BTreeMap<PeerId, Arc<Member>>>,
 }
 
 impl ClusterClient {
-    pub(super) fn new(station: NodeKey, peer: Peer) -> Self {
+    pub(super) fn new(node: NodeKey, peer: Peer) -> Self {
         Self {
-            station,
+            node,
             peer,
             is_connected: true,
             is_evicted: false,
             frozen: None,
             log: Vec::new(),
-            knows: BTreeMap::new(),
+            known_members: BTreeMap::new(),
         }
     }
 
-    /// Its station.
+    /// The node of the client.
     #[must_use]
-    pub fn station(&self) -> NodeKey {
-        self.station
+    pub fn node(&self) -> NodeKey {
+        self.node
     }
 
-    /// Its peer's id.
+    /// The peer id of the client.
     #[must_use]
     pub fn id(&self) -> PeerId {
         self.peer.id()
     }
 
-    /// What it speaks.
+    /// The dialect of the client.
     #[must_use]
     pub fn dialect(&self) -> &'static DialectTraits {
         self.peer.dialect()
     }
 
-    /// Whether its connection is there.
+    /// Whether the client is connected.
     #[must_use]
     pub fn is_connected(&self) -> bool {
         self.is_connected
     }
 
-    /// Since when it has answered no probe, if so.
+    /// The time at which the client was frozen, if it was.
     #[must_use]
     pub fn frozen(&self) -> Option<Duration> {
         self.frozen
     }
 
-    /// Everything it asked and was told, and when.
+    /// All requests and events of the client, each with its time.
     #[must_use]
     pub fn log(&self) -> &[(Duration, ClientLogEntry)] {
         &self.log
@@ -177,14 +177,14 @@ impl ClusterClient {
         self.frozen.get_or_insert(now);
     }
 
-    /// Is told something.
+    /// Receives an event.
     pub(super) fn receive(&mut self, now: Duration, event: Arc<Event>) {
-        let mut stands = true;
+        let mut is_current = true;
         match &*event {
             Event::RequestFailed(refused) => {
-                stands = self.peer.note_rejected_join(refused);
-                if let (Some(name), Some(_), true) = (&refused.room, refused.join, stands) {
-                    self.knows.remove(&room(name.as_str()));
+                is_current = self.peer.note_rejected_join(refused);
+                if let (Some(name), Some(_), true) = (&refused.room, refused.join, is_current) {
+                    self.known_members.remove(&room(name.as_str()));
                 }
             }
             Event::Evicted(_) => self.is_evicted = true,
@@ -192,14 +192,14 @@ impl ClusterClient {
                 let members = others
                     .iter()
                     .map(|(member, _)| (member.peer, member.clone()));
-                self.knows.insert(room.clone(), members.collect());
+                self.known_members.insert(room.clone(), members.collect());
             }
             Event::Introduced { room, peer, .. } => {
-                let known = self.knows.entry(room.clone()).or_default();
+                let known = self.known_members.entry(room.clone()).or_default();
                 known.insert(peer.peer, peer.clone());
             }
             Event::Departed { room, peer, .. } => {
-                let known = self.knows.entry(room.clone()).or_default();
+                let known = self.known_members.entry(room.clone()).or_default();
                 known.remove(&peer.peer);
             }
             Event::Claimed(_)
@@ -209,7 +209,7 @@ impl ClusterClient {
             | Event::Probe(_) => {}
         }
         self.log
-            .push((now, ClientLogEntry::Received(event, stands)));
+            .push((now, ClientLogEntry::Received(event, is_current)));
     }
 }
 
@@ -221,7 +221,7 @@ pub(super) fn room_name(name: &str) -> RoomName {
     RoomName::parse(name, 0).expect("not empty")
 }
 
-/// The room of this name.
+/// The shared room with this name.
 ///
 /// # Panics
 /// If the name is empty.
@@ -238,14 +238,14 @@ pub(super) fn name(text: &str) -> DisplayName {
     DisplayName::parse(text, 0).expect("not empty")
 }
 
-pub(super) fn peer(id: PeerId, tongue: usize, person: Option<&str>) -> Peer {
-    let identity = person.map_or(Identity::Claimed, |name| Identity::Proven(name.into()));
-    Peer::new(id, &TONGUES[tongue], identity, space())
+pub(super) fn peer(id: PeerId, dialect: usize, identity: Option<&str>) -> Peer {
+    let identity = identity.map_or(Identity::Claimed, |name| Identity::Proven(name.into()));
+    Peer::new(id, &DIALECTS[dialect], identity, space())
 }
 
-/// Something with a serial number for one member or for all.
-pub(super) fn relay(
-    tongue: &'static DialectTraits,
+/// A command that sends a serial number to one member or to all.
+pub(super) fn message(
+    dialect: &'static DialectTraits,
     room: &str,
     to: Option<PeerId>,
     serial: usize,
@@ -259,7 +259,7 @@ pub(super) fn relay(
         room: room_name(room),
         to: to.map_or(Target::Everyone, Target::Peer),
         message: RelayedMessage::new(
-            tongue.name,
+            dialect.name,
             kind,
             ByteString::from(serial.to_string()),
             |_, _| true,

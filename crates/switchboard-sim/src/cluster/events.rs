@@ -1,4 +1,4 @@
-//! What happens at some moment, and to whom.
+//! The scheduled events of a simulation and their handlers.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -16,170 +16,174 @@ use super::{
     node::SimNodeState,
 };
 
-/// One thing that happens.
+/// A scheduled event.
 #[derive(Debug)]
 pub(super) enum ScheduledEvent {
-    /// The carrier takes what the node has for the store.
+    /// The connection fetches the next batch of requests of the node.
     Fetch(NodeKey),
-    /// The store goes on with the requests of a connection.
+    /// The store executes the next requests of a batch.
     Execute(NodeKey, u64, VecDeque<StoreRequest>, Vec<StoreResponse>),
-    Answers(NodeKey, u64, Vec<StoreResponse>),
-    News(NodeKey, u64, LogId, LogEvent),
-    Mail(NodeKey, u64, Vec<u8>),
-    /// The hub is told what its node has for it.
+    Responses(NodeKey, u64, Vec<StoreResponse>),
+    LogEvent(NodeKey, u64, LogId, LogEvent),
+    Envelope(NodeKey, u64, Vec<u8>),
+    /// The hub receives the effects of its node.
     Drain(NodeKey),
-    /// The store's side of a broken connection is noticed.
-    StoreNotices(NodeKey, u64),
-    /// The node's side is.
-    NodeNotices(NodeKey, u64),
+    /// The store detects a broken connection.
+    StoreDetectsLoss(NodeKey, u64),
+    /// The node detects a broken connection.
+    NodeDetectsLoss(NodeKey, u64),
     Reconnect(NodeKey),
     Resume(NodeKey),
-    Back(StoreRecovery),
-    /// A client asks.
+    RecoverStore(StoreRecovery),
+    /// A client sends a command.
     Command(ClientKey, Command),
-    /// A probed client answers.
+    /// A probed client answers the probe.
     Alive(ClientKey, ResourceKey),
-    /// A client that was told to call somebody does.
-    Call(ClientKey, RoomId, PeerId),
-    /// A client's connection ends.
-    Hangup(ClientKey),
-    /// A client does what comes to its mind.
+    /// A client sends an offer to a member that was introduced to client_state.
+    SendOffer(ClientKey, RoomId, PeerId),
+    /// The connection of a client ends.
+    Disconnect(ClientKey),
+    /// A random action of a client.
     Act(RandomAction),
-    /// The weather turns.
-    Disturb(Fault),
+    /// A fault is injected.
+    InjectFault(Fault),
 }
 
 impl ClusterSimulation {
-    /// Lets something happen, now; or, if it happens to a paused process, when that goes on.
-    pub(super) fn handle_event(&mut self, happening: ScheduledEvent) {
-        if let ScheduledEvent::Answers(station, number, _)
-        | ScheduledEvent::News(station, number, ..)
-        | ScheduledEvent::Mail(station, number, _) = &happening
+    /// Handles an event now, or when its paused process resumes.
+    pub(super) fn handle_event(&mut self, event: ScheduledEvent) {
+        if let ScheduledEvent::Responses(node, number, _)
+        | ScheduledEvent::LogEvent(node, number, ..)
+        | ScheduledEvent::Envelope(node, number, _) = &event
         {
-            let link = &self.nodes[*station].link;
+            let link = &self.nodes[*node].link;
             if link.number != *number || link.is_severed {
                 return;
             }
         }
-        if let Some(station) = self.whose(&happening) {
-            match self.nodes[station].state {
+        if let Some(node) = self.process_of(&event) {
+            match self.nodes[node].state {
                 SimNodeState::Running | SimNodeState::Closing => {}
-                SimNodeState::Paused => return self.nodes[station].inbox.push_back(happening),
+                SimNodeState::Paused => return self.nodes[node].inbox.push_back(event),
                 SimNodeState::Gone => return,
             }
         }
-        self.apply_event(happening);
+        self.apply_event(event);
     }
 
-    /// Whose process something happens to.
-    fn whose(&self, happening: &ScheduledEvent) -> Option<NodeKey> {
-        match happening {
-            ScheduledEvent::Fetch(station)
-            | ScheduledEvent::Answers(station, ..)
-            | ScheduledEvent::News(station, ..)
-            | ScheduledEvent::Mail(station, ..)
-            | ScheduledEvent::Drain(station)
-            | ScheduledEvent::NodeNotices(station, _)
-            | ScheduledEvent::Reconnect(station) => Some(*station),
+    /// The node whose process handles an event, if one does.
+    fn process_of(&self, event: &ScheduledEvent) -> Option<NodeKey> {
+        match event {
+            ScheduledEvent::Fetch(node)
+            | ScheduledEvent::Responses(node, ..)
+            | ScheduledEvent::LogEvent(node, ..)
+            | ScheduledEvent::Envelope(node, ..)
+            | ScheduledEvent::Drain(node)
+            | ScheduledEvent::NodeDetectsLoss(node, _)
+            | ScheduledEvent::Reconnect(node) => Some(*node),
             ScheduledEvent::Command(client, _)
             | ScheduledEvent::Alive(client, _)
-            | ScheduledEvent::Hangup(client) => Some(self.clients[*client].station),
+            | ScheduledEvent::Disconnect(client) => Some(self.clients[*client].node),
             ScheduledEvent::Execute(..)
-            | ScheduledEvent::StoreNotices(..)
+            | ScheduledEvent::StoreDetectsLoss(..)
             | ScheduledEvent::Resume(_)
-            | ScheduledEvent::Back(_)
-            | ScheduledEvent::Call(..)
+            | ScheduledEvent::RecoverStore(_)
+            | ScheduledEvent::SendOffer(..)
             | ScheduledEvent::Act(_)
-            | ScheduledEvent::Disturb(_) => None,
+            | ScheduledEvent::InjectFault(_) => None,
         }
     }
 
-    pub(super) fn apply_event(&mut self, happening: ScheduledEvent) {
-        match happening {
-            ScheduledEvent::Fetch(station) => self.fetch(station),
-            ScheduledEvent::Execute(station, number, requests, answers) => {
-                self.execute(station, number, requests, answers);
+    pub(super) fn apply_event(&mut self, event: ScheduledEvent) {
+        match event {
+            ScheduledEvent::Fetch(node) => self.fetch(node),
+            ScheduledEvent::Execute(node, number, requests, responses) => {
+                self.execute(node, number, requests, responses);
             }
-            ScheduledEvent::Answers(station, number, answers) => {
-                self.answer(station, number, answers)
+            ScheduledEvent::Responses(node, number, responses) => {
+                self.deliver_responses(node, number, responses)
             }
-            ScheduledEvent::News(station, number, log, news) => {
-                self.news(station, number, log, news)
+            ScheduledEvent::LogEvent(node, number, log, log_event) => {
+                self.deliver_event(node, number, log, log_event)
             }
-            ScheduledEvent::Mail(station, number, bytes) => self.mail(station, number, bytes),
-            ScheduledEvent::Drain(station) => self.drain(station),
-            ScheduledEvent::StoreNotices(station, number) => self.store_notices(station, number),
-            ScheduledEvent::NodeNotices(station, number) => self.node_notices(station, number),
-            ScheduledEvent::Reconnect(station) => self.reconnect(station),
-            ScheduledEvent::Resume(station) => self.resume(station),
-            ScheduledEvent::Back(back) => self.store_back(&back),
-            ScheduledEvent::Command(client, command) => self.ask(client, command),
-            ScheduledEvent::Alive(client, place) => self.show_alive(client, place),
-            ScheduledEvent::Call(client, room, peer) => self.call(client, &room, peer),
-            ScheduledEvent::Hangup(client) => self.hang_up(client),
-            ScheduledEvent::Act(whim) => self.act(whim),
-            ScheduledEvent::Disturb(disturbance) => self.apply_fault(disturbance),
+            ScheduledEvent::Envelope(node, number, bytes) => {
+                self.deliver_envelope(node, number, bytes)
+            }
+            ScheduledEvent::Drain(node) => self.drain(node),
+            ScheduledEvent::StoreDetectsLoss(node, number) => self.store_detects_loss(node, number),
+            ScheduledEvent::NodeDetectsLoss(node, number) => self.node_detects_loss(node, number),
+            ScheduledEvent::Reconnect(node) => self.reconnect(node),
+            ScheduledEvent::Resume(node) => self.resume(node),
+            ScheduledEvent::RecoverStore(recovery) => self.recover_store(&recovery),
+            ScheduledEvent::Command(client, command) => self.authorize_command(client, command),
+            ScheduledEvent::Alive(client, resource) => self.show_alive(client, resource),
+            ScheduledEvent::SendOffer(client, room, peer) => self.send_offer(client, &room, peer),
+            ScheduledEvent::Disconnect(client) => self.end_client_connection(client),
+            ScheduledEvent::Act(action) => self.act(action),
+            ScheduledEvent::InjectFault(fault) => self.apply_fault(fault),
         }
     }
 
-    // What clients do
+    // Clients
 
-    fn ask(&mut self, client: ClientKey, command: Command) {
-        let it = &mut self.clients[client];
-        if !it.can_act() {
+    fn authorize_command(&mut self, client: ClientKey, command: Command) {
+        let client_state = &mut self.clients[client];
+        if !client_state.can_act() {
             return;
         }
         let mut sent = 0;
-        if let Command::Send { message: relay, .. } = &command {
-            sent = relay.frame.parse().unwrap_or_default();
+        if let Command::Send { message, .. } = &command {
+            sent = message.frame.parse().unwrap_or_default();
         }
         let at = self.now;
-        let asked = it.peer.authorize(command, &self.limits);
-        self.trace_event(|| format!("c{client} asks {asked:?}"));
-        let it = &mut self.clients[client];
-        match asked {
-            Ok(ask) => {
-                it.log
-                    .push((at, ClientLogEntry::Requested(recorded_request(&ask, sent))));
-                if let HubRequest::Leave(room, _) = &ask {
-                    it.knows.remove(room);
+        let result = client_state.peer.authorize(command, &self.limits);
+        self.trace_event(|| format!("c{client} requests {result:?}"));
+        let client_state = &mut self.clients[client];
+        match result {
+            Ok(request) => {
+                client_state.log.push((
+                    at,
+                    ClientLogEntry::Requested(recorded_request(&request, sent)),
+                ));
+                if let HubRequest::Leave(room, _) = &request {
+                    client_state.known_members.remove(room);
                 }
-                self.request(client, ask);
+                self.submit_request(client, request);
             }
-            Err(refused) => it.receive(at, Arc::new(Event::RequestFailed(refused))),
+            Err(refused) => client_state.receive(at, Arc::new(Event::RequestFailed(refused))),
         }
     }
 
-    fn show_alive(&mut self, client: ClientKey, place: ResourceKey) {
+    fn show_alive(&mut self, client: ClientKey, resource: ResourceKey) {
         if self.clients[client].can_act() {
             self.trace_event(|| format!("c{client} is alive"));
-            self.request(client, HubRequest::Alive(place));
+            self.submit_request(client, HubRequest::Alive(resource));
         }
     }
 
-    fn hang_up(&mut self, client: ClientKey) {
-        let it = &mut self.clients[client];
-        if !it.is_connected {
+    fn end_client_connection(&mut self, client: ClientKey) {
+        let client_state = &mut self.clients[client];
+        if !client_state.is_connected {
             return;
         }
-        it.is_connected = false;
-        it.log.push((self.now, ClientLogEntry::Ended));
-        it.knows.clear();
-        let asks = it.peer.disconnect(DisconnectReason::Lost);
-        self.trace_event(|| format!("c{client} ends: {asks:?}"));
-        for ask in asks {
-            self.request(client, ask);
+        client_state.is_connected = false;
+        client_state.log.push((self.now, ClientLogEntry::Ended));
+        client_state.known_members.clear();
+        let requests = client_state.peer.disconnect(DisconnectReason::Lost);
+        self.trace_event(|| format!("c{client} ends: {requests:?}"));
+        for request in requests {
+            self.submit_request(client, request);
         }
     }
 
-    fn request(&mut self, client: ClientKey, ask: HubRequest) {
-        let it = &self.clients[client];
+    fn submit_request(&mut self, client: ClientKey, request: HubRequest) {
+        let client_state = &self.clients[client];
         let input = Input::Request {
-            peer: it.id(),
+            peer: client_state.id(),
             local: client,
-            request: ask,
+            request,
         };
-        self.hub(it.station, input);
+        self.handle_hub_input(client_state.node, input);
     }
 
     pub(super) fn deliver(&mut self, client: ClientKey, event: Arc<Event>) {
@@ -188,24 +192,22 @@ impl ClusterSimulation {
             return;
         }
         match &*event {
-            Event::Probe(place) => {
+            Event::Probe(resource) => {
                 let after = self.up_to(Duration::from_millis(300));
-                self.schedule(after, ScheduledEvent::Alive(client, place.clone()));
+                self.schedule(after, ScheduledEvent::Alive(client, resource.clone()));
             }
             Event::Evicted(_) => {
                 let after = self.up_to(Duration::from_millis(100));
-                self.schedule(after, ScheduledEvent::Hangup(client));
+                self.schedule(after, ScheduledEvent::Disconnect(client));
             }
             Event::Joined { room, others } => {
-                for (other, call) in others {
-                    self.follow_offer_role(client, room, other.peer, *call);
+                for (other, role) in others {
+                    self.follow_offer_role(client, room, other.peer, *role);
                 }
             }
-            Event::Introduced {
-                room,
-                peer,
-                role: call,
-            } => self.follow_offer_role(client, room, peer.peer, *call),
+            Event::Introduced { room, peer, role } => {
+                self.follow_offer_role(client, room, peer.peer, *role)
+            }
             Event::Claimed(_)
             | Event::Rejoined { .. }
             | Event::Members { .. }
@@ -214,9 +216,9 @@ impl ClusterSimulation {
             | Event::RequestFailed(_) => {}
         }
         let now = self.now;
-        let it = &mut self.clients[client];
-        if !it.is_evicted {
-            it.receive(now, event);
+        let client_state = &mut self.clients[client];
+        if !client_state.is_evicted {
+            client_state.receive(now, event);
         }
     }
 
@@ -225,119 +227,126 @@ impl ClusterSimulation {
         client: ClientKey,
         room: &RoomId,
         peer: PeerId,
-        call: OfferRole,
+        role: OfferRole,
     ) {
-        if call == OfferRole::Offerer {
-            let after = self.moment();
-            self.schedule(after, ScheduledEvent::Call(client, room.clone(), peer));
+        if role == OfferRole::Offerer {
+            let after = self.scheduling_delay();
+            self.schedule(after, ScheduledEvent::SendOffer(client, room.clone(), peer));
         }
     }
 
-    fn call(&mut self, client: ClientKey, room: &RoomId, peer: PeerId) {
-        let it = &self.clients[client];
-        let knows = it.knows.get(room).is_some_and(|it| it.contains_key(&peer));
-        if it.can_act() && knows {
+    fn send_offer(&mut self, client: ClientKey, room: &RoomId, peer: PeerId) {
+        let client_state = &self.clients[client];
+        let knows_peer = client_state
+            .known_members
+            .get(room)
+            .is_some_and(|members| members.contains_key(&peer));
+        if client_state.can_act() && knows_peer {
             let to = self.client_of(peer);
             self.send(client, room.name.as_str(), to);
         }
     }
 
-    // What processes do
+    // Processes
 
-    /// A process stops doing anything, and keeps its sockets.
-    pub fn pause(&mut self, station: NodeKey, time: Duration) {
-        if self.nodes[station].is_running() {
-            self.nodes[station].state = SimNodeState::Paused;
-            self.trouble(Some(station), time, "pause");
-            self.schedule(time, ScheduledEvent::Resume(station));
+    /// Pauses a process. Its sockets stay open.
+    pub fn pause(&mut self, node: NodeKey, time: Duration) {
+        if self.nodes[node].is_running() {
+            self.nodes[node].state = SimNodeState::Paused;
+            self.record_outage(Some(node), time, "pause");
+            self.schedule(time, ScheduledEvent::Resume(node));
         }
     }
 
-    fn resume(&mut self, station: NodeKey) {
-        if self.nodes[station].state != SimNodeState::Paused {
+    fn resume(&mut self, node: NodeKey) {
+        if self.nodes[node].state != SimNodeState::Paused {
             return;
         }
-        self.trace_event(|| format!("s{station} goes on"));
-        self.nodes[station].state = SimNodeState::Running;
+        self.trace_event(|| format!("s{node} resumes"));
+        self.nodes[node].state = SimNodeState::Running;
         let mut pauses = self.outages.iter_mut().rev();
-        if let Some(pause) = pauses.find(|it| it.station == Some(station) && it.what == "pause") {
+        if let Some(pause) =
+            pauses.find(|outage| outage.node == Some(node) && outage.kind == "pause")
+        {
             pause.until = self.now;
         }
         if self.rng.random_bool(0.5) {
             self.time_out();
         }
-        for happening in std::mem::take(&mut self.nodes[station].inbox) {
-            self.apply_event(happening);
+        for event in std::mem::take(&mut self.nodes[node].inbox) {
+            self.apply_event(event);
         }
     }
 
-    /// A process ends without a word, and its clients' connections with it.
-    pub fn crash(&mut self, station: NodeKey) {
-        if self.nodes[station].state == SimNodeState::Gone {
+    /// Kills a process; the connections of its clients end.
+    pub fn crash(&mut self, node: NodeKey) {
+        if self.nodes[node].state == SimNodeState::Gone {
             return;
         }
-        self.trouble(Some(station), Duration::ZERO, "crash");
-        self.lose_clients(station);
-        self.kill_process(station);
+        self.record_outage(Some(node), Duration::ZERO, "crash");
+        self.lose_clients(node);
+        self.kill_process(node);
     }
 
-    /// A process says good-bye: its clients are sent away, its seats given back.
-    pub fn close(&mut self, station: NodeKey) {
-        if !self.nodes[station].is_running() {
+    /// Shuts a process down: its clients are disconnected and its memberships released.
+    pub fn close(&mut self, node: NodeKey) {
+        if !self.nodes[node].is_running() {
             return;
         }
-        self.trouble(Some(station), Duration::ZERO, "close");
+        self.record_outage(Some(node), Duration::ZERO, "close");
         if self.rng.random_bool(0.5) {
-            for client in self.clients_of(station) {
-                self.hang_up(client);
+            for client in self.clients_of(node) {
+                self.end_client_connection(client);
             }
         }
-        self.lose_clients(station);
-        self.nodes[station].state = SimNodeState::Closing;
-        self.node(station, switchboard_engine::cluster::NodeInput::Close);
-        self.end_if_done(station);
+        self.lose_clients(node);
+        self.nodes[node].state = SimNodeState::Closing;
+        self.handle_node_input(node, switchboard_engine::cluster::NodeInput::Close);
+        self.end_if_done(node);
     }
 
-    pub(super) fn end_if_done(&mut self, station: NodeKey) {
-        let it = &self.nodes[station];
-        if it.state == SimNodeState::Closing && (it.node.queue_len() == 0 || !it.link.here) {
-            self.kill_process(station);
+    pub(super) fn end_if_done(&mut self, node: NodeKey) {
+        let sim_node = &self.nodes[node];
+        if sim_node.state == SimNodeState::Closing
+            && (sim_node.node.queue_len() == 0 || !sim_node.link.is_open_at_node)
+        {
+            self.kill_process(node);
         }
     }
 
-    fn kill_process(&mut self, station: NodeKey) {
-        self.trace_event(|| format!("s{station} is gone"));
-        self.nodes[station].state = SimNodeState::Gone;
-        self.nodes[station].inbox.clear();
-        self.break_link(station);
+    fn kill_process(&mut self, node: NodeKey) {
+        self.trace_event(|| format!("s{node} is gone"));
+        self.nodes[node].state = SimNodeState::Gone;
+        self.nodes[node].inbox.clear();
+        self.break_link(node);
     }
 
-    fn clients_of(&self, station: NodeKey) -> Vec<ClientKey> {
+    fn clients_of(&self, node: NodeKey) -> Vec<ClientKey> {
         let clients = self.clients.iter().enumerate();
         clients
-            .filter(|(_, client)| client.station == station && client.is_connected)
+            .filter(|(_, client)| client.node == node && client.is_connected)
             .map(|(key, _)| key)
             .collect()
     }
 
-    fn lose_clients(&mut self, station: NodeKey) {
-        for client in self.clients_of(station) {
-            let it = &mut self.clients[client];
-            it.is_connected = false;
-            it.log.push((self.now, ClientLogEntry::Ended));
-            it.knows.clear();
+    fn lose_clients(&mut self, node: NodeKey) {
+        for client in self.clients_of(node) {
+            let client_state = &mut self.clients[client];
+            client_state.is_connected = false;
+            client_state.log.push((self.now, ClientLogEntry::Ended));
+            client_state.known_members.clear();
         }
     }
 }
 
-fn recorded_request(ask: &HubRequest, sent: usize) -> ClientRequest {
-    match ask {
+fn recorded_request(request: &HubRequest, sent: usize) -> ClientRequest {
+    match request {
         HubRequest::Claim(name, _) => ClientRequest::Claim(name.clone()),
-        HubRequest::Join(room, member, attempt) => ClientRequest::Join {
+        HubRequest::Join(room, member, join_id) => ClientRequest::Join {
             room: room.clone(),
             address: member.address.clone(),
-            stay: member.name.clone().expect("each stay has a name"),
-            attempt: *attempt,
+            name: member.name.clone().expect("each join has a name"),
+            join_id: *join_id,
         },
         HubRequest::Leave(room, _) => ClientRequest::Leave(room.clone()),
         HubRequest::Send(..) => ClientRequest::Send(sent),

@@ -1,121 +1,121 @@
-//! What may befall stations, connections and the store.
+//! The faults of nodes, connections and the store.
 
 use std::time::Duration;
 
 use super::{ClusterSimulation, LEASE, NodeKey};
 
-/// How bad it is, by chances between 0 and 1.
+/// The fault model of a run. Probabilities are between 0 and 1.
 #[derive(Clone, Debug)]
 pub struct FaultPlan {
-    /// How long a message takes at most; mostly, and sometimes.
+    /// The longest usual network delay.
     pub delay_max: Duration,
-    /// As before.
+    /// The longest delay of a slow message.
     pub slow_max: Duration,
-    /// How often it takes longer.
+    /// The probability that a message is slow.
     pub slow: f64,
-    /// How often the store does something else between two requests of one batch.
-    pub pieces: f64,
-    /// How often news are lost.
-    pub news_lost: f64,
-    /// How often they come twice.
-    pub news_doubled: f64,
-    /// How often they come later than others.
-    pub news_late: f64,
-    /// By how much at most.
-    pub late_max: Duration,
-    /// Whether news come in their order, but for the late ones.
-    pub news_in_order: bool,
-    /// Whether requests of a broken connection may be carried out after those of the next one.
-    pub is_stale: bool,
-    /// How long it may take until a side learns that the connection is broken.
+    /// The probability that the store interleaves other work between two requests of a batch.
+    pub batch_split: f64,
+    /// The probability that an event is lost.
+    pub event_loss: f64,
+    /// The probability that an event is duplicated.
+    pub event_duplication: f64,
+    /// The probability that an event is delayed.
+    pub event_delay: f64,
+    /// The longest additional delay of an event.
+    pub event_delay_max: Duration,
+    /// Whether events that are not delayed arrive in order.
+    pub events_in_order: bool,
+    /// Whether requests of a broken connection may be executed after those of the next connection.
+    pub runs_stale_requests: bool,
+    /// The longest time until a side detects a broken connection.
     pub detection_delay_max: Duration,
-    /// How many disturbances there are in a play, and which: a disturbance per weight.
-    pub disturbances: usize,
-    /// How often each is drawn.
+    /// The number of faults in a run.
+    pub fault_count: usize,
+    /// The faults to draw from, each with its weight.
     pub weights: Vec<(Fault, u32)>,
 }
 
 impl FaultPlan {
-    /// Nothing happens but delay.
+    /// Network delays only.
     #[must_use]
     pub fn calm() -> Self {
         Self {
             delay_max: Duration::from_millis(1),
             slow_max: Duration::from_millis(15),
             slow: 0.05,
-            pieces: 0.2,
-            news_lost: 0.0,
-            news_doubled: 0.0,
-            news_late: 0.0,
-            late_max: Duration::ZERO,
-            news_in_order: true,
-            is_stale: false,
+            batch_split: 0.2,
+            event_loss: 0.0,
+            event_duplication: 0.0,
+            event_delay: 0.0,
+            event_delay_max: Duration::ZERO,
+            events_in_order: true,
+            runs_stale_requests: false,
             detection_delay_max: Duration::ZERO,
-            disturbances: 0,
+            fault_count: 0,
             weights: Vec::new(),
         }
     }
 
-    /// News are lost, doubled, late and out of order.
+    /// Events are lost, duplicated, delayed and reordered.
     #[must_use]
-    pub fn lossy_news() -> Self {
+    pub fn lossy_events() -> Self {
         Self {
-            news_lost: 0.1,
-            news_doubled: 0.05,
-            news_late: 0.15,
-            late_max: Duration::from_millis(200),
-            news_in_order: false,
+            event_loss: 0.1,
+            event_duplication: 0.05,
+            event_delay: 0.15,
+            event_delay_max: Duration::from_millis(200),
+            events_in_order: false,
             ..Self::calm()
         }
     }
 
-    fn disturbed(disturbances: usize, weights: &[(Fault, u32)]) -> Self {
+    fn with_faults(fault_count: usize, weights: &[(Fault, u32)]) -> Self {
         Self {
             detection_delay_max: Duration::from_millis(1500),
-            disturbances,
+            fault_count,
             weights: weights.to_vec(),
             ..Self::calm()
         }
     }
 
-    /// Connections to the store break, for a moment or longer.
+    /// Connections to the store break, some for longer.
     #[must_use]
     pub fn broken_connections() -> Self {
-        Self::disturbed(8, &[(Fault::Break, 3), (Fault::Cut, 1)])
+        Self::with_faults(8, &[(Fault::Break, 3), (Fault::Cut, 1)])
     }
 
-    /// Processes end, with and without a word, and others begin.
+    /// Processes crash, shut down and start.
     #[must_use]
     pub fn crashes() -> Self {
         let weights = [(Fault::Crash, 2), (Fault::Close, 1), (Fault::Start, 2)];
-        Self::disturbed(6, &weights)
+        Self::with_faults(6, &weights)
     }
 
-    /// Processes stop, and go on.
+    /// Processes pause and resume.
     #[must_use]
     pub fn pauses() -> Self {
-        Self::disturbed(5, &[(Fault::Pause, 1)])
+        Self::with_faults(5, &[(Fault::Pause, 1)])
     }
 
-    /// The store goes away and comes back as it was.
+    /// The store becomes unavailable and returns with its data.
     #[must_use]
-    pub fn store_away() -> Self {
-        Self::disturbed(4, &[(Fault::Away(StoreRecovery::Complete), 1)])
+    pub fn store_unavailable() -> Self {
+        Self::with_faults(4, &[(Fault::Away(StoreRecovery::Complete), 1)])
     }
 
-    /// The store goes away and comes back as it once was.
+    /// The store becomes unavailable and returns with the data of a backup.
     #[must_use]
-    pub fn store_older() -> Self {
-        Self::disturbed(4, &[(Fault::Away(StoreRecovery::FromBackup), 1)])
+    pub fn store_restored_from_backup() -> Self {
+        Self::with_faults(4, &[(Fault::Away(StoreRecovery::FromBackup), 1)])
     }
 
-    /// The store goes away and comes back with nothing.
+    /// The store becomes unavailable and returns empty.
     #[must_use]
-    pub fn store_empty() -> Self {
-        Self::disturbed(4, &[(Fault::Away(StoreRecovery::Empty), 1)])
+    pub fn store_loses_all_data() -> Self {
+        Self::with_faults(4, &[(Fault::Away(StoreRecovery::Empty), 1)])
     }
 
-    /// All of it.
+    /// All kinds of faults.
     #[must_use]
     pub fn everything() -> Self {
         let weights = [
@@ -131,78 +131,83 @@ impl FaultPlan {
         ];
         Self {
             detection_delay_max: Duration::from_millis(1500),
-            disturbances: 8,
+            fault_count: 8,
             weights: weights.to_vec(),
-            ..Self::lossy_news()
+            ..Self::lossy_events()
         }
     }
 }
 
-/// What may happen to the cluster.
+/// A fault of the cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// A connection breaks.
+    /// A connection to the store breaks.
     Break,
-    /// A station cannot reach the store for a while.
+    /// A node cannot reach the store for a while.
     Cut,
-    /// A process ends without a word.
+    /// A process crashes.
     Crash,
-    /// A process says good-bye.
+    /// A process shuts down.
     Close,
-    /// A process begins.
+    /// A process starts.
     Start,
-    /// A process stops for a while.
+    /// A process is paused for a while.
     Pause,
-    /// The store goes away.
+    /// The store becomes unavailable.
     Away(StoreRecovery),
 }
 
-/// How the store comes back.
+/// The data with which the store returns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StoreRecovery {
-    /// With its data.
+    /// All data.
     Complete,
-    /// With data it once had.
+    /// The data of a backup.
     FromBackup,
-    /// With nothing.
+    /// No data at all.
     Empty,
 }
 
-/// What came to a client's mind.
+/// A random action of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RandomAction {
-    /// A client connects, and joins.
+    /// A new client connects and joins a room.
     Connect,
-    /// Anything else, by chance.
+    /// Any action, drawn at random.
     Any,
 }
 
-/// Something that has befallen a station, or all.
+/// A recorded fault.
 #[derive(Clone, Debug)]
 pub struct Outage {
-    /// Whom; none for all.
-    pub station: Option<NodeKey>,
-    /// From when.
+    /// The affected node; `None` for the store.
+    pub node: Option<NodeKey>,
+    /// The start of the fault.
     pub from: Duration,
-    /// Until when; what follows from it may take longer.
+    /// The end of the fault; its consequences may last longer.
     pub until: Duration,
-    /// What.
-    pub what: &'static str,
+    /// The kind of the fault.
+    pub kind: &'static str,
 }
 
 impl ClusterSimulation {
-    pub(super) fn trouble(&mut self, station: Option<NodeKey>, time: Duration, what: &'static str) {
-        self.trace_event(|| format!("{what}: {station:?} for {time:?}"));
+    pub(super) fn record_outage(
+        &mut self,
+        node: Option<NodeKey>,
+        time: Duration,
+        kind: &'static str,
+    ) {
+        self.trace_event(|| format!("{kind}: {node:?} for {time:?}"));
         self.outages.push(Outage {
-            station,
+            node,
             from: self.now,
             until: self.now + time,
-            what,
+            kind,
         });
     }
 
-    /// How long trouble lasts: mostly a moment, sometimes beyond the lease.
-    pub(super) fn lasting(&mut self) -> Duration {
+    /// A random duration of an outage, up to three leases.
+    pub(super) fn outage_duration(&mut self) -> Duration {
         let half = LEASE / 2;
         let max = [half, LEASE, LEASE * 3][rand::RngExt::random_range(&mut self.rng, 0..3)];
         self.up_to(max)

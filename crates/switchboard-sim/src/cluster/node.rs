@@ -1,4 +1,4 @@
-//! One process: a hub, a node and their connection to the store.
+//! One simulated process: a hub, a node and their connection to the store.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -12,48 +12,48 @@ use switchboard_engine::cluster;
 
 use super::{ClusterSimulation, client::ClientKey, events::ScheduledEvent};
 
-/// A station, by the order in which they came.
+/// Index of a node, in the order of starting.
 pub type NodeKey = usize;
 
-/// How a process is.
+/// The state of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum SimNodeState {
     Running,
-    /// It does nothing, and keeps its sockets.
+    /// The process is stopped; its sockets stay open.
     Paused,
-    /// It says good-bye.
+    /// The process is shutting down.
     Closing,
     Gone,
 }
 
-/// A connection to the store.
+/// The connection of a node to the store.
 #[derive(Debug, Default)]
 pub(super) struct StoreLink {
     pub(super) number: u64,
-    /// Whether each side believes that it is there.
-    pub(super) here: bool,
-    pub(super) there: bool,
-    /// Nothing passes any more.
+    /// Whether each side considers the connection open.
+    pub(super) is_open_at_node: bool,
+    pub(super) is_open_at_store: bool,
+    /// The connection is broken: nothing arrives any more.
     pub(super) is_severed: bool,
-    /// When the last of what keeps its order arrives: news (if the weather keeps theirs), and mail by
-    /// its sender.
-    pub(super) news: Duration,
-    pub(super) mail: BTreeMap<NodeKey, Duration>,
+    /// The arrival times of the last ordered event and of the last envelope per sender, which
+    /// preserve the order.
+    pub(super) last_event_at: Duration,
+    pub(super) last_envelope_at: BTreeMap<NodeKey, Duration>,
 }
 
-/// One process and its clients.
+/// A simulated process.
 #[derive(Debug)]
 pub struct SimNode {
     pub(super) hub: Hub<ClientKey>,
     pub(super) node: cluster::Node,
     pub(super) state: SimNodeState,
     pub(super) link: StoreLink,
-    /// It cannot reach the store until then.
+    /// The node cannot reach the store until this time.
     pub(super) cut_until: Duration,
-    /// What has happened to it while it was paused.
+    /// The events that occurred while the process was paused.
     pub(super) inbox: VecDeque<ScheduledEvent>,
-    /// What the hub has not been told yet.
-    pub(super) follows: VecDeque<cluster::NodeEffect>,
+    /// Effects of the node that the hub has not received yet.
+    pub(super) effects: VecDeque<cluster::NodeEffect>,
     pub(super) is_draining: bool,
     pub(super) is_fetching: bool,
 }
@@ -67,31 +67,31 @@ impl SimNode {
             link: StoreLink::default(),
             cut_until: Duration::ZERO,
             inbox: VecDeque::new(),
-            follows: VecDeque::new(),
+            effects: VecDeque::new(),
             is_draining: false,
             is_fetching: false,
         }
     }
 
-    /// Its hub.
+    /// The hub of the process.
     #[must_use]
     pub fn hub(&self) -> &Hub<ClientKey> {
         &self.hub
     }
 
-    /// Its machine.
+    /// The node state machine of the process.
     #[must_use]
     pub fn node(&self) -> &cluster::Node {
         &self.node
     }
 
-    /// Its id.
+    /// The id of the node.
     #[must_use]
     pub fn id(&self) -> NodeId {
         self.node.lease().node
     }
 
-    /// Whether its process is there, and not about to end.
+    /// Whether the process exists and is not shutting down.
     #[must_use]
     pub fn is_alive(&self) -> bool {
         matches!(self.state, SimNodeState::Running | SimNodeState::Paused)
@@ -111,24 +111,24 @@ impl SimNode {
 }
 
 impl ClusterSimulation {
-    /// Lets everything follow that follows from an input, but for what waits a moment.
+    /// Dispatches all effects after an input, and schedules those that are delayed.
     pub(super) fn pump(&mut self, key: NodeKey) {
-        self.settle(key);
-        let station = &mut self.nodes[key];
-        if !station.follows.is_empty() && !station.is_draining {
-            station.is_draining = true;
-            let after = self.moment();
+        self.dispatch_effects(key);
+        let sim_node = &mut self.nodes[key];
+        if !sim_node.effects.is_empty() && !sim_node.is_draining {
+            sim_node.is_draining = true;
+            let after = self.scheduling_delay();
             self.schedule(after, ScheduledEvent::Drain(key));
         }
         self.wake_carrier(key);
     }
 
-    /// The hub is told what the node has for it.
+    /// Passes the effects of the node to the hub.
     pub(super) fn drain(&mut self, key: NodeKey) {
         self.nodes[key].is_draining = false;
-        while let Some(effect) = self.nodes[key].follows.pop_front() {
-            self.follow(key, effect);
-            // Others may come between.
+        while let Some(effect) = self.nodes[key].effects.pop_front() {
+            self.handle_effect(key, effect);
+            // Other events may be interleaved.
             if self.rng.random_bool(0.1) {
                 break;
             }
@@ -136,7 +136,7 @@ impl ClusterSimulation {
         self.pump(key);
     }
 
-    fn follow(&mut self, key: NodeKey, effect: cluster::NodeEffect) {
+    fn handle_effect(&mut self, key: NodeKey, effect: cluster::NodeEffect) {
         let now = self.instant();
         self.trace_event(|| format!("s{key} hub < {effect:?}"));
         let inputs = match effect {
@@ -146,21 +146,23 @@ impl ClusterSimulation {
                     .map(|entry| Input::Committed(log.clone(), entry))
                     .collect()
             }
-            cluster::NodeEffect::Rejected(log, peer, why) => vec![Input::Rejected(log, peer, why)],
-            cluster::NodeEffect::NodeMessage(from, letter) => {
-                vec![Input::NodeMessage(from, letter)]
+            cluster::NodeEffect::Rejected(log, peer, reason) => {
+                vec![Input::Rejected(log, peer, reason)]
             }
-            cluster::NodeEffect::Undeliverable(letter) => vec![Input::Undeliverable(letter)],
+            cluster::NodeEffect::NodeMessage(from, message) => {
+                vec![Input::NodeMessage(from, message)]
+            }
+            cluster::NodeEffect::Undeliverable(message) => vec![Input::Undeliverable(message)],
             cluster::NodeEffect::StoreLost => Vec::new(),
         };
         for input in inputs {
             self.nodes[key].hub.handle(input, now);
-            self.settle(key);
+            self.dispatch_effects(key);
         }
     }
 
-    /// Carries out the hub's effects, and keeps the node's.
-    fn settle(&mut self, key: NodeKey) {
+    /// Dispatches the effects of the hub, and queues those of the node.
+    fn dispatch_effects(&mut self, key: NodeKey) {
         let now = self.instant();
         while let Some(effect) = self.nodes[key].hub.poll_effect() {
             match effect {
@@ -171,21 +173,21 @@ impl ClusterSimulation {
                     let input = cluster::NodeInput::Propose(log, change);
                     self.nodes[key].node.handle(input, now);
                 }
-                Effect::Send(to, letter) => {
-                    self.trace_event(|| format!("s{key} sends {letter:?} to {to}"));
-                    let input = cluster::NodeInput::Send(to, letter);
+                Effect::Send(to, message) => {
+                    self.trace_event(|| format!("s{key} sends {message:?} to {to}"));
+                    let input = cluster::NodeInput::Send(to, message);
                     self.nodes[key].node.handle(input, now);
                 }
             }
         }
-        let station = &mut self.nodes[key];
-        while let Some(effect) = station.node.poll_effect() {
-            station.follows.push_back(effect);
+        let sim_node = &mut self.nodes[key];
+        while let Some(effect) = sim_node.node.poll_effect() {
+            sim_node.effects.push_back(effect);
         }
     }
 
-    /// How long a task waits for its turn: mostly not at all.
-    pub(super) fn moment(&mut self) -> Duration {
+    /// The scheduling delay of a task: usually zero.
+    pub(super) fn scheduling_delay(&mut self) -> Duration {
         match self.rng.random_bool(0.7) {
             true => Duration::ZERO,
             false => self.up_to(Duration::from_micros(500)),

@@ -1,5 +1,5 @@
-//! A play by seed: clients do what comes to their minds while the weather turns, and then all is
-//! calm.
+//! A random run: clients perform random actions while faults are injected, and then the cluster
+//! becomes quiescent.
 
 use std::time::Duration;
 
@@ -10,10 +10,10 @@ use super::{
     events::ScheduledEvent,
 };
 
-/// How long clients do something.
+/// How long clients act and faults occur.
 const ACTIVE_TIME: Duration = Duration::from_secs(15);
 
-/// How long it is calm then: longer than everything takes that is still to come.
+/// How long the run continues without actions and faults: longer than all timeouts.
 const QUIESCENCE: Duration = Duration::from_secs(25);
 
 const ROOMS: [&str; 2] = ["red", "blue"];
@@ -22,10 +22,10 @@ const NODES_MAX: usize = 4;
 const CLIENTS_MAX: usize = 10;
 const ACTIONS: usize = 90;
 
-/// Plays by seed. In the end the weather is calm, and everything has come to rest.
+/// Runs the simulation of a seed. At the end, the faults are over and the cluster is quiescent.
 #[must_use]
-pub fn play(seed: u64, weather: FaultPlan, is_traced: bool) -> ClusterSimulation {
-    let mut cluster = ClusterSimulation::new(seed, weather);
+pub fn run_seed(seed: u64, faults: FaultPlan, is_traced: bool) -> ClusterSimulation {
+    let mut cluster = ClusterSimulation::new(seed, faults);
     if is_traced {
         cluster.trace();
     }
@@ -46,18 +46,18 @@ impl ClusterSimulation {
             let at = self.up_to(Duration::from_secs(1));
             self.schedule(at, ScheduledEvent::Act(RandomAction::Connect));
         }
-        let mut whims = 0;
-        while whims < ACTIONS {
-            // Often several at nearly the same moment.
+        let mut actions = 0;
+        while actions < ACTIONS {
+            // Several actions often occur at nearly the same time.
             let at = self.up_to(ACTIVE_TIME);
             for _ in 0..self.rng.random_range(1..=4) {
                 let later = self.up_to(Duration::from_millis(3));
                 self.schedule(at + later, ScheduledEvent::Act(RandomAction::Any));
-                whims += 1;
+                actions += 1;
             }
         }
         let total = self.faults.weights.iter().map(|(_, weight)| weight).sum();
-        for _ in 0..self.faults.disturbances {
+        for _ in 0..self.faults.fault_count {
             let mut drawn = self.rng.random_range(0..total);
             let weights = self.faults.weights.iter();
             let mut weights = weights.skip_while(|(_, weight)| {
@@ -65,41 +65,41 @@ impl ClusterSimulation {
                 drawn = drawn.saturating_sub(*weight);
                 is_later
             });
-            let disturbance = weights.next().map(|(disturbance, _)| *disturbance);
+            let fault = weights.next().map(|(fault, _)| *fault);
             let at = self.up_to(ACTIVE_TIME);
-            if let Some(disturbance) = disturbance {
-                self.schedule(at, ScheduledEvent::Disturb(disturbance));
+            if let Some(fault) = fault {
+                self.schedule(at, ScheduledEvent::InjectFault(fault));
             }
         }
     }
 
-    /// All disturbances end.
+    /// Ends all faults.
     pub fn run_until_quiescent(&mut self) {
-        self.trace_event(|| "calm".to_owned());
+        self.trace_event(|| "quiescent".to_owned());
         self.faults = FaultPlan {
             detection_delay_max: self.faults.detection_delay_max,
             ..FaultPlan::calm()
         };
-        for station in &mut self.nodes {
-            station.cut_until = Duration::ZERO;
+        for node in &mut self.nodes {
+            node.cut_until = Duration::ZERO;
         }
         let due = std::mem::take(&mut self.queue);
-        let (ends, rest): (Vec<_>, Vec<_>) = due.into_iter().partition(|(_, happening)| {
+        let (recoveries, rest): (Vec<_>, Vec<_>) = due.into_iter().partition(|(_, event)| {
             matches!(
-                happening,
-                ScheduledEvent::Resume(_) | ScheduledEvent::Back(_)
+                event,
+                ScheduledEvent::Resume(_) | ScheduledEvent::RecoverStore(_)
             )
         });
         self.queue = rest.into_iter().collect();
-        for (_, end) in ends {
-            self.handle_event(end);
+        for (_, recovery) in recoveries {
+            self.handle_event(recovery);
         }
         if !self.nodes.iter().any(super::SimNode::is_alive) {
             self.start();
         }
     }
 
-    /// All clients go, and what follows from it takes place.
+    /// Disconnects all clients and runs until the cluster is quiescent.
     pub fn disconnect_all(&mut self) {
         for client in 0..self.clients.len() {
             self.disconnect_abruptly(client);
@@ -108,10 +108,8 @@ impl ClusterSimulation {
     }
 
     fn random_node(&mut self) -> Option<NodeKey> {
-        let stations = 0..self.nodes.len();
-        let alive: Vec<_> = stations
-            .filter(|key| self.nodes[*key].is_running())
-            .collect();
+        let nodes = 0..self.nodes.len();
+        let alive: Vec<_> = nodes.filter(|key| self.nodes[*key].is_running()).collect();
         alive.choose(&mut self.rng).copied()
     }
 
@@ -121,39 +119,39 @@ impl ClusterSimulation {
         able.choose(&mut self.rng).copied()
     }
 
-    fn word(&mut self, words: &[&'static str]) -> &'static str {
-        words.choose(&mut self.rng).copied().unwrap_or("word")
+    fn pick(&mut self, choices: &[&'static str]) -> &'static str {
+        choices.choose(&mut self.rng).copied().unwrap_or("default")
     }
 
-    pub(super) fn apply_fault(&mut self, disturbance: Fault) {
-        let station = self.random_node();
-        match (disturbance, station) {
+    pub(super) fn apply_fault(&mut self, fault: Fault) {
+        let node = self.random_node();
+        match (fault, node) {
             (Fault::Start, _) => {
-                let alive = self.nodes.iter().filter(|station| station.is_alive());
+                let alive = self.nodes.iter().filter(|node| node.is_alive());
                 if alive.count() < NODES_MAX {
                     self.start();
                 }
             }
-            (Fault::Away(back), _) => {
-                let time = self.lasting();
-                self.store_away(time, back);
+            (Fault::Away(recovery), _) => {
+                let time = self.outage_duration();
+                self.make_store_unavailable(time, recovery);
             }
-            (Fault::Break, Some(station)) => self.break_link(station),
-            (Fault::Cut, Some(station)) => {
-                let time = self.lasting();
-                self.cut(station, time);
+            (Fault::Break, Some(node)) => self.break_link(node),
+            (Fault::Cut, Some(node)) => {
+                let time = self.outage_duration();
+                self.cut(node, time);
             }
-            (Fault::Crash, Some(station)) => self.crash(station),
-            (Fault::Close, Some(station)) => self.close(station),
-            (Fault::Pause, Some(station)) => {
-                let time = self.lasting();
-                self.pause(station, time);
+            (Fault::Crash, Some(node)) => self.crash(node),
+            (Fault::Close, Some(node)) => self.close(node),
+            (Fault::Pause, Some(node)) => {
+                let time = self.outage_duration();
+                self.pause(node, time);
             }
             (_, None) => {}
         }
     }
 
-    pub(super) fn act(&mut self, whim: RandomAction) {
+    pub(super) fn act(&mut self, action: RandomAction) {
         if self.rng.random_bool(0.1) {
             self.back_up();
         }
@@ -164,41 +162,41 @@ impl ClusterSimulation {
         match (client, drawn) {
             (_, 0..12) if !is_full => self.act_connect(),
             (None, _) if !is_full => self.act_connect(),
-            _ if whim == RandomAction::Connect => self.act_connect(),
+            _ if action == RandomAction::Connect => self.act_connect(),
             (None, _) => {}
-            (Some(client), _) => self.act_as(client),
+            (Some(client), _) => self.act_as_client(client),
         }
     }
 
     fn act_connect(&mut self) {
-        let Some(station) = self.random_node() else {
+        let Some(node) = self.random_node() else {
             return;
         };
-        let tongue = self.rng.random_range(0..4);
-        let person = self.rng.random_bool(0.25);
-        let person = person.then(|| self.word(&["one", "two"]));
-        let client = self.connect(station, tongue, person);
+        let dialect = self.rng.random_range(0..4);
+        let identity = self.rng.random_bool(0.25);
+        let identity = identity.then(|| self.pick(&["one", "two"]));
+        let client = self.connect(node, dialect, identity);
         self.act_join(client);
     }
 
     fn act_join(&mut self, client: ClientKey) {
-        let (room, address) = (self.word(&ROOMS), self.word(&NAMES));
-        // Mostly an address of its own, so that there is somebody to talk to.
+        let (room, address) = (self.pick(&ROOMS), self.pick(&NAMES));
+        // Usually a unique address, so that rooms have several members.
         match self.rng.random_bool(0.6) {
             true => self.join(client, room, &format!("own {client}")),
             false => self.join(client, room, address),
         }
     }
 
-    fn act_as(&mut self, client: ClientKey) {
-        let room = self.word(&ROOMS);
+    fn act_as_client(&mut self, client: ClientKey) {
+        let room = self.pick(&ROOMS);
         let drawn = self.rng.random_range(0..100);
         match drawn {
             0..25 => self.act_join(client),
             25..32 => self.leave(client, room),
             32..38 => {
                 self.leave(client, room);
-                let address = self.word(&NAMES);
+                let address = self.pick(&NAMES);
                 self.join(client, room, address);
             }
             38..68 => self.act_signal(client),
@@ -206,7 +204,7 @@ impl ClusterSimulation {
                 self.send(client, room, None);
             }
             80..89 => {
-                let name = self.word(&NAMES);
+                let name = self.pick(&NAMES);
                 self.claim_name(client, (drawn >= 85).then_some(room), name);
             }
             89..92 => self.freeze(client),
@@ -216,7 +214,7 @@ impl ClusterSimulation {
     }
 
     fn act_signal(&mut self, client: ClientKey) {
-        let known = self.clients[client].knows.iter();
+        let known = self.clients[client].known_members.iter();
         let known: Vec<_> = known
             .flat_map(|(room, members)| members.keys().map(|peer| (room.name.clone(), *peer)))
             .collect();
@@ -229,9 +227,9 @@ impl ClusterSimulation {
         }
     }
 
-    /// The lease and what may come on top of it until everybody has seen a dead node's members go.
+    /// The time after which all members of a dead node must be gone: the lease plus a tolerance.
     #[must_use]
-    pub fn ghosts_gone_after() -> Duration {
+    pub fn eviction_deadline() -> Duration {
         LEASE + Duration::from_millis(200)
     }
 }

@@ -1,9 +1,13 @@
-//! Many hubs over one store in bad weather: what clients were told is what the promises say.
+//! Simulations of several hubs over one store with injected faults: checks the events of the
+//! clients against the invariants.
 //!
-//! Each test plays a number of seeds in one kind of weather. A seed that fails is printed with the
-//! command that plays it again and shows what happened.
+//! Each test runs a number of seeds with one fault plan. A failing seed is printed with the command
+//! that repeats it with a trace.
 
-#![expect(clippy::print_stdout, reason = "what failed is for people to read")]
+#![expect(
+    clippy::print_stdout,
+    reason = "the report of failed seeds is for developers"
+)]
 
 mod memberships;
 mod oracle;
@@ -11,24 +15,24 @@ mod scenes;
 
 use std::time::Duration;
 
-use switchboard_sim::cluster::{FaultPlan, play};
+use switchboard_sim::cluster::{FaultPlan, run_seed};
 
-use self::oracle::judge;
+use self::oracle::find_violations;
 
-/// Plays `count` seeds (or `SWITCHBOARD_SEEDS`), or the one that `SWITCHBOARD_SEED` names.
-fn weather(kind: &str, count: u64, weather: &FaultPlan) {
+/// Runs `count` seeds (or `SWITCHBOARD_SEEDS`), or the one that `SWITCHBOARD_SEED` names.
+fn run_seeds(kind: &str, count: u64, faults: &FaultPlan) {
     let number = |name| {
         let value = std::env::var(name).ok();
         value.map(|value| value.parse::<u64>().expect("a number"))
     };
-    let chosen = number("SWITCHBOARD_SEED");
+    let single_seed = number("SWITCHBOARD_SEED");
     let count = number("SWITCHBOARD_SEEDS").unwrap_or(count);
-    let seeds = chosen.map_or(0..count, |seed| seed..seed + 1);
+    let seeds = single_seed.map_or(0..count, |seed| seed..seed + 1);
     let mut failed = Vec::new();
     for seed in seeds {
-        let complaints = outcome(seed, weather, chosen.is_some());
-        if !complaints.is_empty() {
-            println!("{kind}, seed {seed}: {complaints:#?}");
+        let violations = violations_of(seed, faults, single_seed.is_some());
+        if !violations.is_empty() {
+            println!("{kind}, seed {seed}: {violations:#?}");
             println!(
                 "    SWITCHBOARD_SEED={seed} cargo test -p switchboard-sim cluster::{kind} -- --nocapture"
             );
@@ -42,31 +46,31 @@ fn weather(kind: &str, count: u64, weather: &FaultPlan) {
     );
 }
 
-fn outcome(seed: u64, weather: &FaultPlan, is_traced: bool) -> Vec<String> {
-    let is_calm = weather.disturbances == 0 && weather.news_lost == 0.0;
-    let mut cluster = play(seed, weather.clone(), is_traced);
-    let mut complaints = judge(&cluster, is_calm);
+fn violations_of(seed: u64, faults: &FaultPlan, is_traced: bool) -> Vec<String> {
+    let is_calm = faults.fault_count == 0 && faults.event_loss == 0.0;
+    let mut cluster = run_seed(seed, faults.clone(), is_traced);
+    let mut violations = find_violations(&cluster, is_calm);
     cluster.disconnect_all();
     if is_traced {
         for line in cluster.traced() {
             println!("{line}");
         }
     }
-    for (key, station) in cluster.nodes().iter().enumerate() {
-        if !station.is_alive() {
+    for (key, node) in cluster.nodes().iter().enumerate() {
+        if !node.is_alive() {
             continue;
         }
-        let rooms = station.hub().rooms();
+        let rooms = node.hub().rooms();
         if !rooms.is_empty() {
-            complaints.push(format!("rooms of nobody on s{key}: {rooms:?}"));
+            violations.push(format!("rooms without members on s{key}: {rooms:?}"));
         }
-        if station.hub().poll_timeout().is_some() {
-            complaints.push(format!("challenges of nobody on s{key}"));
+        if node.hub().poll_timeout().is_some() {
+            violations.push(format!("challenges without members on s{key}"));
         }
-        if station.node().logs() != (0, 0) {
-            complaints.push(format!(
-                "logs of nobody on s{key}: {:?}",
-                station.node().logs()
+        if node.node().logs() != (0, 0) {
+            violations.push(format!(
+                "logs without members on s{key}: {:?}",
+                node.node().logs()
             ));
         }
     }
@@ -75,28 +79,28 @@ fn outcome(seed: u64, weather: &FaultPlan, is_traced: bool) -> Vec<String> {
     }
     cluster.advance(Duration::from_secs(5));
     if !cluster.model().is_empty() {
-        complaints.push(format!("the store is not empty: {:?}", cluster.model()));
+        violations.push(format!("the store is not empty: {:?}", cluster.model()));
     }
-    complaints
+    violations
 }
 
-macro_rules! weathers {
+macro_rules! fault_tests {
     ($($name:ident: $count:literal,)*) => {$(
         #[test]
         fn $name() {
-            weather(stringify!($name), $count, &FaultPlan::$name());
+            run_seeds(stringify!($name), $count, &FaultPlan::$name());
         }
     )*};
 }
 
-weathers! {
+fault_tests! {
     calm: 200,
-    lossy_news: 300,
+    lossy_events: 300,
     broken_connections: 300,
     crashes: 250,
     pauses: 300,
-    store_away: 200,
-    store_older: 250,
-    store_empty: 250,
+    store_unavailable: 200,
+    store_restored_from_backup: 250,
+    store_loses_all_data: 250,
     everything: 400,
 }

@@ -1,4 +1,4 @@
-//! What one client was told, read as stays in rooms.
+//! Reads the log of a client as its memberships in rooms.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -10,99 +10,103 @@ use switchboard_core::{
 };
 use switchboard_sim::cluster::{ClientKey, ClientLogEntry, ClientRequest, ClusterSimulation};
 
-/// A stay of somebody in a room: each has a name of its own.
+/// The name of a membership; each join has its own.
 pub(crate) type MemberName = DisplayName;
 
-/// What one client saw of another's stay.
+/// A membership of another client, as one client has observed it.
 #[derive(Clone, Debug)]
 pub(crate) struct Observation {
-    pub(crate) whose: ClientKey,
-    pub(crate) stay: MemberName,
-    pub(crate) call: OfferRole,
+    pub(crate) other: ClientKey,
+    pub(crate) membership: MemberName,
+    pub(crate) role: OfferRole,
     pub(crate) from: Duration,
     pub(crate) until: Option<Duration>,
 }
 
-/// A stay of the client itself.
+/// A membership of the client itself.
 #[derive(Clone, Debug)]
 pub(crate) struct OwnMembership {
     pub(crate) room: RoomId,
-    /// What it may be called by the others: a join that is asked again may count as the first.
+    /// The names that others may see: a repeated join may keep the name of the first.
     pub(crate) names: BTreeSet<MemberName>,
     pub(crate) from: Duration,
     pub(crate) until: Option<Duration>,
-    pub(crate) sights: Vec<Observation>,
-    /// Who came (true) and left, in the order told.
+    pub(crate) observations: Vec<Observation>,
+    /// Observed joins (true) and leaves (false), in the order received.
     pub(crate) order: Vec<(ClientKey, bool)>,
 }
 
 impl OwnMembership {
-    /// Whom it sees now.
-    pub(crate) fn view(&self) -> impl Iterator<Item = &Observation> {
-        self.sights.iter().filter(|sight| sight.until.is_none())
+    /// The members that it observes now.
+    pub(crate) fn visible(&self) -> impl Iterator<Item = &Observation> {
+        self.observations
+            .iter()
+            .filter(|observation| observation.until.is_none())
     }
 }
 
-/// A join and how long it took to be answered.
+/// The times of a join request and of its answer.
 #[derive(Clone, Debug)]
 pub(crate) struct PendingInterval {
-    pub(crate) asked: Duration,
+    pub(crate) requested: Duration,
     pub(crate) answered: Option<Duration>,
 }
 
-/// All that one client was told.
+/// The history of one client.
 #[derive(Debug, Default)]
 pub(crate) struct ConnectionHistory {
-    pub(crate) stays: Vec<OwnMembership>,
-    pub(crate) heard: Vec<usize>,
-    pub(crate) asked: BTreeMap<usize, Duration>,
-    pub(crate) waits: Vec<PendingInterval>,
+    pub(crate) memberships: Vec<OwnMembership>,
+    pub(crate) received_serials: Vec<usize>,
+    pub(crate) requested: BTreeMap<usize, Duration>,
+    pub(crate) joins: Vec<PendingInterval>,
     pub(crate) evicted: Option<(Duration, EvictionReason)>,
     pub(crate) probes: Vec<(Duration, ResourceKey)>,
     pub(crate) claimed: BTreeMap<NameId, Duration>,
     pub(crate) ended: Option<Duration>,
-    pub(crate) complaints: Vec<String>,
+    pub(crate) violations: Vec<String>,
 }
 
 impl ConnectionHistory {
-    /// Its stay in a room that lasted from one moment to another.
-    pub(crate) fn stayed(
+    /// Its membership in a room that covers an interval.
+    pub(crate) fn membership_during(
         &self,
         room: &RoomId,
         from: Duration,
         until: Duration,
     ) -> Option<&OwnMembership> {
-        let mut stays = self.stays.iter();
-        stays.find(|stay| {
-            stay.room == *room && stay.from <= from && stay.until.is_none_or(|end| end > until)
+        let mut memberships = self.memberships.iter();
+        memberships.find(|membership| {
+            membership.room == *room
+                && membership.from <= from
+                && membership.until.is_none_or(|end| end > until)
         })
     }
 
-    /// Its stay in a room that goes on.
-    pub(crate) fn present(&self, room: &RoomId) -> Option<&OwnMembership> {
-        let mut stays = self.stays.iter();
-        stays.find(|stay| stay.room == *room && stay.until.is_none())
+    /// Its current membership in a room.
+    pub(crate) fn current_membership(&self, room: &RoomId) -> Option<&OwnMembership> {
+        let mut memberships = self.memberships.iter();
+        memberships.find(|membership| membership.room == *room && membership.until.is_none())
     }
 }
 
-/// Reads what a client was told.
-pub(crate) fn life(cluster: &ClusterSimulation, who: ClientKey) -> ConnectionHistory {
+/// Reads the log of a client.
+pub(crate) fn read_history(cluster: &ClusterSimulation, client: ClientKey) -> ConnectionHistory {
     let mut reader = HistoryReader {
         cluster,
-        who,
+        client,
         now: Duration::ZERO,
-        life: ConnectionHistory::default(),
+        history: ConnectionHistory::default(),
         pending: BTreeMap::new(),
         last: BTreeMap::new(),
     };
-    for (at, noted) in cluster.clients()[who].log() {
+    for (at, entry) in cluster.clients()[client].log() {
         reader.now = *at;
-        reader.read(noted);
+        reader.read(entry);
     }
     reader.end()
 }
 
-/// A join that is not answered yet.
+/// A join request without an answer.
 struct Pending {
     since: Vec<Duration>,
     names: BTreeSet<MemberName>,
@@ -111,28 +115,28 @@ struct Pending {
 
 struct HistoryReader<'c> {
     cluster: &'c ClusterSimulation,
-    who: ClientKey,
+    client: ClientKey,
     now: Duration,
-    life: ConnectionHistory,
+    history: ConnectionHistory,
     pending: BTreeMap<RoomId, Pending>,
     /// The last serial from each sender, by room: rooms are independent of each other.
     last: BTreeMap<(ClientKey, RoomId), usize>,
 }
 
 impl HistoryReader<'_> {
-    fn complain(&mut self, what: impl Into<String>) {
-        let (who, now, what) = (self.who, self.now, what.into());
-        self.life
-            .complaints
-            .push(format!("c{who} at {now:?}: {what}"));
+    fn report(&mut self, what: impl Into<String>) {
+        let (client, now, what) = (self.client, self.now, what.into());
+        self.history
+            .violations
+            .push(format!("c{client} at {now:?}: {what}"));
     }
 
-    fn read(&mut self, noted: &ClientLogEntry) {
-        match noted {
-            ClientLogEntry::Requested(asked) => self.ask(asked),
-            ClientLogEntry::Received(event, stands) => self.hear(event, *stands),
+    fn read(&mut self, entry: &ClientLogEntry) {
+        match entry {
+            ClientLogEntry::Requested(requested) => self.handle_request(requested),
+            ClientLogEntry::Received(event, is_current) => self.handle_event(event, *is_current),
             ClientLogEntry::Ended => {
-                self.life.ended = Some(self.now);
+                self.history.ended = Some(self.now);
                 self.leave_all();
             }
         }
@@ -142,249 +146,265 @@ impl HistoryReader<'_> {
         for pending in std::mem::take(&mut self.pending).into_values() {
             self.answered(pending, false);
         }
-        self.life
+        self.history
     }
 
     fn answered(&mut self, pending: Pending, is_answered: bool) {
         let answered = is_answered.then_some(self.now);
-        let waits = pending.since.into_iter();
-        self.life
-            .waits
-            .extend(waits.map(|asked| PendingInterval { asked, answered }));
+        let joins = pending.since.into_iter();
+        self.history
+            .joins
+            .extend(joins.map(|requested| PendingInterval {
+                requested,
+                answered,
+            }));
     }
 
     fn leave_all(&mut self) {
-        for stay in &mut self.life.stays {
-            stay.until.get_or_insert(self.now);
+        for membership in &mut self.history.memberships {
+            membership.until.get_or_insert(self.now);
         }
         self.pending.clear();
-        self.life.claimed.clear();
+        self.history.claimed.clear();
     }
 
-    fn ask(&mut self, asked: &ClientRequest) {
-        match asked {
+    fn handle_request(&mut self, requested: &ClientRequest) {
+        match requested {
             ClientRequest::Join {
                 room,
-                stay,
-                attempt,
+                name,
+                join_id,
                 ..
             } => {
-                let (now, stay) = (self.now, stay.clone());
-                let names = self.present_names(room);
+                let (now, name) = (self.now, name.clone());
+                let names = self.current_names(room);
                 let pending = self.pending.entry(room.clone()).or_insert(Pending {
                     since: Vec::new(),
                     names,
-                    latest: *attempt,
+                    latest: *join_id,
                 });
                 pending.since.push(now);
-                pending.names.insert(stay);
-                pending.latest = *attempt;
+                pending.names.insert(name);
+                pending.latest = *join_id;
             }
             ClientRequest::Leave(room) => {
                 self.pending.remove(room);
                 let now = self.now;
-                if let Some(stay) = self.stay(room) {
-                    stay.until = Some(now);
+                if let Some(membership) = self.membership(room) {
+                    membership.until = Some(now);
                 }
             }
             ClientRequest::Send(serial) => {
-                self.life.asked.insert(*serial, self.now);
+                self.history.requested.insert(*serial, self.now);
             }
             ClientRequest::Claim(_) | ClientRequest::List => {}
         }
     }
 
-    fn stay(&mut self, room: &RoomId) -> Option<&mut OwnMembership> {
-        let mut stays = self.life.stays.iter_mut();
-        stays.find(|stay| stay.room == *room && stay.until.is_none())
+    fn membership(&mut self, room: &RoomId) -> Option<&mut OwnMembership> {
+        let mut memberships = self.history.memberships.iter_mut();
+        memberships.find(|membership| membership.room == *room && membership.until.is_none())
     }
 
-    fn present_names(&self, room: &RoomId) -> BTreeSet<MemberName> {
-        let stay = self.life.present(room);
-        stay.map(|stay| stay.names.clone()).unwrap_or_default()
+    fn current_names(&self, room: &RoomId) -> BTreeSet<MemberName> {
+        let membership = self.history.current_membership(room);
+        membership
+            .map(|membership| membership.names.clone())
+            .unwrap_or_default()
     }
 
-    fn hear(&mut self, event: &Event, stands: bool) {
+    fn handle_event(&mut self, event: &Event, is_current: bool) {
         match event {
             Event::Joined { room, others } => self.joined(room, others),
             Event::Rejoined { room, others } => {
                 match self.pending.remove(room) {
                     Some(pending) => self.answered(pending, true),
-                    None => self.complain(format!("rejoined {room:?} without asking")),
+                    None => self.report(format!("rejoined {room:?} without a request")),
                 }
-                self.lists(room, others);
+                self.check_member_list(room, others);
             }
-            Event::Members { room, others } => self.lists(room, others),
-            Event::Introduced {
-                room,
-                peer,
-                role: call,
-            } => self.meet(room, peer, *call),
-            Event::Departed { room, peer, .. } => self.depart(room, peer),
+            Event::Members { room, others } => self.check_member_list(room, others),
+            Event::Introduced { room, peer, role } => self.observe_join(room, peer, *role),
+            Event::Departed { room, peer, .. } => self.observe_leave(room, peer),
             Event::Received {
                 room,
                 from,
                 direct,
-                message: relay,
+                message,
             } => {
-                let serial = relay.frame.parse().expect("a serial number");
-                self.heard(room, from, *direct, serial);
+                let serial = message.frame.parse().expect("a serial number");
+                self.handle_message(room, from, *direct, serial);
             }
-            Event::Probe(place) => self.life.probes.push((self.now, place.clone())),
-            Event::Evicted(why) => {
-                self.life.evicted = Some((self.now, *why));
+            Event::Probe(resource) => self.history.probes.push((self.now, resource.clone())),
+            Event::Evicted(reason) => {
+                self.history.evicted = Some((self.now, *reason));
                 self.leave_all();
             }
             Event::Claimed(name) => {
-                self.life.claimed.insert(name.clone(), self.now);
+                self.history.claimed.insert(name.clone(), self.now);
             }
-            Event::RequestFailed(refused) => {
-                if let (Some(room), Some(attempt)) = (&refused.room, refused.join) {
-                    self.refused(
+            Event::RequestFailed(rejected) => {
+                if let (Some(room), Some(join_id)) = (&rejected.room, rejected.join) {
+                    self.rejected(
                         &switchboard_sim::cluster::room(room.as_str()),
-                        attempt,
-                        stands,
+                        join_id,
+                        is_current,
                     );
                 }
             }
         }
     }
 
-    fn refused(&mut self, room: &RoomId, attempt: JoinId, stands: bool) {
-        if !stands {
+    fn rejected(&mut self, room: &RoomId, join_id: JoinId, is_current: bool) {
+        if !is_current {
             return;
         }
         match self.pending.remove(room) {
-            Some(pending) if pending.latest == attempt => self.answered(pending, true),
+            Some(pending) if pending.latest == join_id => self.answered(pending, true),
             Some(pending) => {
-                self.complain(format!("{attempt:?} refused, {:?} asked", pending.latest));
+                self.report(format!(
+                    "{join_id:?} rejected, {:?} requested",
+                    pending.latest
+                ));
             }
-            // Refused before it was asked: too many rooms.
+            // Rejected by the peer, before the hub received it: too many rooms.
             None => {}
         }
         let now = self.now;
-        if let Some(stay) = self.stay(room) {
-            stay.until = Some(now);
-            self.complain(format!("told to be in {room:?}, then refused"));
+        if let Some(membership) = self.membership(room) {
+            membership.until = Some(now);
+            self.report(format!("joined {room:?}, then rejected"));
         }
     }
 
     fn joined(&mut self, room: &RoomId, others: &[(std::sync::Arc<Member>, OfferRole)]) {
-        if self.life.present(room).is_some() {
-            self.complain(format!("joined {room:?} twice"));
+        if self.history.current_membership(room).is_some() {
+            self.report(format!("joined {room:?} twice"));
         }
         let Some(pending) = self.pending.remove(room) else {
-            return self.complain(format!("joined {room:?} without asking"));
+            return self.report(format!("joined {room:?} without a request"));
         };
-        self.life.stays.push(OwnMembership {
+        self.history.memberships.push(OwnMembership {
             room: room.clone(),
             names: pending.names.clone(),
             from: self.now,
             until: None,
-            sights: Vec::new(),
+            observations: Vec::new(),
             order: Vec::new(),
         });
         self.answered(pending, true);
-        for (other, call) in others {
-            self.meet(room, other, *call);
+        for (other, role) in others {
+            self.observe_join(room, other, *role);
         }
     }
 
-    fn meet(&mut self, room: &RoomId, member: &Member, call: OfferRole) {
-        let Some(whose) = self.cluster.client_of(member.peer) else {
-            return self.complain(format!("introduced to nobody: {member:?}"));
+    fn observe_join(&mut self, room: &RoomId, member: &Member, role: OfferRole) {
+        let Some(other) = self.cluster.client_of(member.peer) else {
+            return self.report(format!("introduced to an unknown peer: {member:?}"));
         };
-        if whose == self.who {
-            return self.complain("introduced to itself");
+        if other == self.client {
+            return self.report("introduced to itself");
         }
-        let (who, now) = (self.who, self.now);
-        let Some(stay) = member.name.clone() else {
-            return self.complain(format!("{member:?} has no name"));
+        let (client, now) = (self.client, self.now);
+        let Some(membership) = member.name.clone() else {
+            return self.report(format!("{member:?} has no name"));
         };
-        let Some(own) = self.stay(room) else {
-            return self.complain(format!(
-                "c{who} meets c{whose} in {room:?}, where it is not"
+        let Some(own) = self.membership(room) else {
+            return self.report(format!(
+                "c{client} is introduced to c{other} in {room:?}, where it is not a member"
             ));
         };
-        own.order.push((whose, true));
-        let knows = own.view().any(|sight| sight.whose == whose);
-        own.sights.push(Observation {
-            whose,
-            stay,
-            call,
+        own.order.push((other, true));
+        let knows = own.visible().any(|observation| observation.other == other);
+        own.observations.push(Observation {
+            other,
+            membership,
+            role,
             from: now,
             until: None,
         });
         if knows {
-            self.complain(format!("introduced twice to c{whose}"));
+            self.report(format!("introduced twice to c{other}"));
         }
     }
 
-    fn depart(&mut self, room: &RoomId, member: &Member) {
-        let whose = self.cluster.client_of(member.peer);
+    fn observe_leave(&mut self, room: &RoomId, member: &Member) {
+        let other = self.cluster.client_of(member.peer);
         let now = self.now;
-        let Some(own) = self.stay(room) else {
-            return self.complain(format!("{whose:?} departs from {room:?}, where it is not"));
+        let Some(own) = self.membership(room) else {
+            return self.report(format!(
+                "{other:?} leaves {room:?}, where the client is not a member"
+            ));
         };
-        own.order.extend(whose.map(|whose| (whose, false)));
-        let mut sights = own.sights.iter_mut();
-        let sight = sights.find(|sight| Some(sight.whose) == whose && sight.until.is_none());
-        match sight {
-            Some(sight) if Some(&sight.stay) == member.name.as_ref() => sight.until = Some(now),
-            Some(sight) => {
-                let stay = sight.stay.clone();
-                sight.until = Some(now);
-                self.complain(format!(
-                    "{whose:?} departs as {:?}, came as {stay:?}",
+        own.order.extend(other.map(|other| (other, false)));
+        let mut observations = own.observations.iter_mut();
+        let observation = observations
+            .find(|observation| Some(observation.other) == other && observation.until.is_none());
+        match observation {
+            Some(observation) if Some(&observation.membership) == member.name.as_ref() => {
+                observation.until = Some(now)
+            }
+            Some(observation) => {
+                let membership = observation.membership.clone();
+                observation.until = Some(now);
+                self.report(format!(
+                    "{other:?} leaves as {:?}, joined as {membership:?}",
                     member.name
                 ));
             }
-            None => self.complain(format!("{whose:?} departs, whom it does not know")),
+            None => self.report(format!("{other:?} leaves without an introduction")),
         }
     }
 
-    fn lists(&mut self, room: &RoomId, others: &[std::sync::Arc<Member>]) {
-        let Some(own) = self.life.present(room) else {
-            return self.complain(format!("told who is in {room:?}, where it is not"));
+    fn check_member_list(&mut self, room: &RoomId, others: &[std::sync::Arc<Member>]) {
+        let Some(own) = self.history.current_membership(room) else {
+            return self.report(format!(
+                "received the member list of {room:?}, where it is not a member"
+            ));
         };
-        let seen: BTreeSet<_> = own.view().map(|sight| sight.stay.clone()).collect();
+        let observed: BTreeSet<_> = own
+            .visible()
+            .map(|observation| observation.membership.clone())
+            .collect();
         let listed: BTreeSet<_> = others
             .iter()
             .filter_map(|member| member.name.clone())
             .collect();
-        if seen != listed {
-            self.complain(format!("sees {seen:?}, is told {listed:?}"));
+        if observed != listed {
+            self.report(format!(
+                "observes {observed:?}, the member list is {listed:?}"
+            ));
         }
     }
 
-    fn heard(&mut self, room: &RoomId, from: &Member, direct: bool, serial: usize) {
-        let whose = self.cluster.client_of(from.peer);
+    fn handle_message(&mut self, room: &RoomId, from: &Member, direct: bool, serial: usize) {
+        let other = self.cluster.client_of(from.peer);
         let Some(sent) = self.cluster.sent().get(serial) else {
-            return self.complain(format!("hears {serial}, which nobody sent"));
+            return self.report(format!("receives {serial}, which was not sent"));
         };
-        if Some(sent.from) != whose {
-            self.complain(format!("hears {serial} as from {whose:?}: {sent:?}"));
+        if Some(sent.from) != other {
+            self.report(format!("receives {serial} as from {other:?}: {sent:?}"));
         }
         if sent.room != *room || sent.to.is_some() != direct {
-            self.complain(format!("hears {serial} in {room:?}: {sent:?}"));
+            self.report(format!("receives {serial} in {room:?}: {sent:?}"));
         }
-        if sent.to.is_some_and(|to| to != self.who) {
-            self.complain(format!("hears {serial}: {sent:?}"));
+        if sent.to.is_some_and(|to| to != self.client) {
+            self.report(format!("receives {serial}: {sent:?}"));
         }
-        let knows = self
-            .life
-            .present(room)
-            .is_some_and(|own| own.view().any(|sight| Some(sight.whose) == whose));
+        let knows = self.history.current_membership(room).is_some_and(|own| {
+            own.visible()
+                .any(|observation| Some(observation.other) == other)
+        });
         if !knows {
-            self.complain(format!(
-                "hears {serial} from {whose:?}, whom it does not know"
+            self.report(format!(
+                "receives {serial} from {other:?} without an introduction"
             ));
         }
         if let Some(last) = self.last.insert((sent.from, room.clone()), serial)
             && last >= serial
         {
-            self.complain(format!("hears {serial} after {last} from {whose:?}"));
+            self.report(format!("receives {serial} after {last} from {other:?}"));
         }
-        self.life.heard.push(serial);
+        self.history.received_serials.push(serial);
     }
 }

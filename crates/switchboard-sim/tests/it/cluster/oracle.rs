@@ -1,4 +1,4 @@
-//! Whether the promises were kept.
+//! Checks the invariants of the cluster over the histories of all clients.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -8,428 +8,460 @@ use switchboard_core::{
 use switchboard_engine::cluster::store::StoredChange;
 use switchboard_sim::cluster::{ClientKey, ClusterSimulation, LEASE, SentMessage, room};
 
-use crate::cluster::memberships::{ConnectionHistory, Observation, OwnMembership, life};
+use crate::cluster::memberships::{ConnectionHistory, Observation, OwnMembership, read_history};
 
 const ROOMS: [&str; 2] = ["red", "blue"];
 
-/// How long a message and its answer may take, with some to spare.
+/// The longest time of a message and its answer, with a tolerance.
 const ROUND_TRIPS: Duration = Duration::from_millis(200);
 
-/// What is to be said against a play that has come to rest. `is_calm`: nothing disturbed it.
-pub(crate) fn judge(cluster: &ClusterSimulation, is_calm: bool) -> Vec<String> {
-    let lives = (0..cluster.clients().len()).map(|who| life(cluster, who));
-    let mut judge = ClusterOracle {
+/// Returns the violated invariants of a quiescent run. `is_calm`: the run had no faults.
+pub(crate) fn find_violations(cluster: &ClusterSimulation, is_calm: bool) -> Vec<String> {
+    let histories = (0..cluster.clients().len()).map(|client| read_history(cluster, client));
+    let mut oracle = ClusterOracle {
         cluster,
-        lives: lives.collect(),
-        complaints: Vec::new(),
+        histories: histories.collect(),
+        violations: Vec::new(),
     };
-    for life in &mut judge.lives {
-        judge.complaints.append(&mut life.complaints);
+    for history in &mut oracle.histories {
+        oracle.violations.append(&mut history.violations);
     }
     for name in ROOMS {
-        judge.views(&room(name));
+        oracle.check_views(&room(name));
     }
-    judge.names();
-    judge.joins();
-    judge.ghosts();
-    judge.evictions();
+    oracle.check_names();
+    oracle.check_joins();
+    oracle.check_dead_nodes();
+    oracle.check_evictions();
     if is_calm {
-        judge.everything_arrives();
-        judge.one_order();
+        oracle.check_delivery();
+        oracle.check_order();
     }
-    judge.complaints
+    oracle.violations
 }
 
 struct ClusterOracle<'c> {
     cluster: &'c ClusterSimulation,
-    lives: Vec<ConnectionHistory>,
-    complaints: Vec<String>,
+    histories: Vec<ConnectionHistory>,
+    violations: Vec<String>,
 }
 
 impl ClusterOracle<'_> {
-    fn complain(&mut self, what: String) {
-        self.complaints.push(what);
+    fn report(&mut self, what: String) {
+        self.violations.push(what);
     }
 
-    /// Who is in a room now, by what clients were told and have asked.
-    fn present(&self, room: &RoomId) -> Vec<ClientKey> {
-        let clients = 0..self.lives.len();
+    /// The current members of a room, according to the clients.
+    fn present_members(&self, room: &RoomId) -> Vec<ClientKey> {
+        let clients = 0..self.histories.len();
         clients
-            .filter(|who| self.cluster.clients()[*who].is_connected())
-            .filter(|who| self.lives[*who].present(room).is_some())
+            .filter(|client| self.cluster.clients()[*client].is_connected())
+            .filter(|client| self.histories[*client].current_membership(room).is_some())
             .collect()
     }
 
-    /// Every view equals the truth, and every pair has exactly one caller.
-    fn views(&mut self, room: &RoomId) {
-        let present = self.present(room);
-        for who in &present {
-            let Some(own) = self.lives[*who].present(room) else {
+    /// Every client observes exactly the other members, and every pair has exactly one offerer.
+    fn check_views(&mut self, room: &RoomId) {
+        let present = self.present_members(room);
+        for client in &present {
+            let Some(own) = self.histories[*client].current_membership(room) else {
                 continue;
             };
-            let seen: Vec<_> = own.view().map(|sight| sight.whose).collect();
+            let observed: Vec<_> = own.visible().map(|observation| observation.other).collect();
             let others: Vec<_> = present
                 .iter()
-                .filter(|other| *other != who)
+                .filter(|other| *other != client)
                 .copied()
                 .collect();
-            let mut sorted = seen.clone();
+            let mut sorted = observed.clone();
             sorted.sort_unstable();
             if sorted != others {
-                self.complain(format!(
-                    "{room:?}: c{who} sees {seen:?}, there are {others:?}"
+                self.report(format!(
+                    "{room:?}: c{client} observes {observed:?}, expected {others:?}"
                 ));
             }
         }
         for (index, one) in present.iter().enumerate() {
             for other in &present[index + 1..] {
-                self.pair(room, *one, *other);
+                self.check_pair(room, *one, *other);
             }
         }
-        self.same_everywhere(room, &present);
+        self.check_stores_agree(room, &present);
     }
 
-    fn pair(&mut self, room: &RoomId, one: ClientKey, other: ClientKey) {
+    fn check_pair(&mut self, room: &RoomId, one: ClientKey, other: ClientKey) {
         let (Some(a), Some(b)) = (
-            self.lives[one].present(room).cloned(),
-            self.lives[other].present(room).cloned(),
+            self.histories[one].current_membership(room).cloned(),
+            self.histories[other].current_membership(room).cloned(),
         ) else {
             return;
         };
-        let (of_b, of_a) = (meetings(&a, other, &b), meetings(&b, one, &a));
+        let (of_b, of_a) = (observations_of(&a, other, &b), observations_of(&b, one, &a));
         let (Some(last), Some(flipped)) = (of_b.last(), of_a.last()) else {
             return;
         };
-        let tongues = [one, other].map(|who| self.cluster.clients()[who].dialect());
+        let dialects = [one, other].map(|client| self.cluster.clients()[client].dialect());
         let allowed = [
-            decide(tongues[0], tongues[1]),
-            decide(tongues[1], tongues[0]).flipped(),
+            expected_role(dialects[0], dialects[1]),
+            expected_role(dialects[1], dialects[0]).flipped(),
         ];
-        if last.call != flipped.call.flipped() || !allowed.contains(&last.call) {
-            self.complain(format!(
-                "{room:?}: c{one} calls c{other}: {:?}, c{other} calls c{one}: {:?}",
-                last.call, flipped.call
+        if last.role != flipped.role.flipped() || !allowed.contains(&last.role) {
+            self.report(format!(
+                "{room:?}: c{one} has the role towards c{other} {:?}, c{other} towards c{one}: {:?}",
+                last.role, flipped.role
             ));
         }
-        // Whoever meets the other anew is met anew, too. What was seen of earlier seats does not count:
-        // some may have seen them that could not be seen from there.
+        // If one client is introduced to the other again, so is the other to it. Observations of
+        // earlier memberships do not count: some clients may have observed them that the member
+        // could not observe.
         let met = self
-            .seated(room, one, false)
-            .max(self.seated(room, other, false));
+            .member_since(room, one, false)
+            .max(self.member_since(room, other, false));
         let found = self
-            .seated(room, one, true)
-            .max(self.seated(room, other, true));
-        let since = |sights: &[Observation], met| {
-            let late = sights.iter().filter(|sight| sight.from >= met);
+            .member_since(room, one, true)
+            .max(self.member_since(room, other, true));
+        let since = |observations: &[Observation], met| {
+            let late = observations
+                .iter()
+                .filter(|observation| observation.from >= met);
             let late: Vec<_> = late.collect();
-            // Who comes back in the same moment has a new seat, and what was seen was the old one.
+            // A member that returns at the same time has a new membership; the earlier observation
+            // is of the old one.
             let old = late
                 .windows(2)
                 .filter(|pair| pair[0].until == Some(pair[1].from));
             late.len() - old.count()
         };
-        let losses = self.losses(met);
-        let is_excused = !losses.is_empty()
-            && [one, other].iter().any(|who| {
-                self.is_contested(room, *who)
-                    || losses.len() > 1
-                    || self.is_late(*who, &losses)
-                    || self.was_lost(room, *who, met)
+        let data_losses = self.data_losses(met);
+        let is_excused = !data_losses.is_empty()
+            && [one, other].iter().any(|client| {
+                self.is_contested(room, *client)
+                    || data_losses.len() > 1
+                    || self.is_late(*client, &data_losses)
+                    || self.was_lost(room, *client, met)
             });
         let is_mutual = |met| since(&of_b, met) == since(&of_a, met);
         if !is_mutual(met) && !is_mutual(found) && !is_excused {
-            self.complain(format!(
-                "{room:?}: c{one} met c{other} {} times, c{other} met c{one} {} times since {met:?}",
+            self.report(format!(
+                "{room:?}: c{one} was introduced to c{other} {} times, c{other} to c{one} {} times since {met:?}",
                 since(&of_b, met),
                 since(&of_a, met)
             ));
         }
     }
 
-    /// When the store lost data since a moment. After that some may take a member for gone that
-    /// never lost sight of them, and meet it anew when its node restores it at its old place. It cannot
-    /// know of that, so it is told nothing: where [its address](Self::is_contested) was another's for a
-    /// while, where its node [came back late](Self::is_late), or its [lease had lapsed](Self::was_lost)
-    /// and the store forgot that, or where data were lost once more.
-    fn losses(&self, met: Duration) -> Vec<Duration> {
-        let troubles = self.cluster.outages().iter();
-        let losses = troubles.filter(|trouble| trouble.what == "data lost" && trouble.from >= met);
-        losses.map(|trouble| trouble.from).collect()
+    /// The times of data loss in the store since `met`. After a data loss, a client may take a
+    /// member for gone that never lost its own observation, and be introduced to it again when its
+    /// node restores it at its old position. The member receives no event for that if [its
+    /// address](Self::is_contested) belonged to another member for a while, if its node [came back
+    /// late](Self::is_late), if its [lease had lapsed](Self::was_lost) and the store lost that
+    /// change, or if data were lost again.
+    fn data_losses(&self, met: Duration) -> Vec<Duration> {
+        let outages = self.cluster.outages().iter();
+        let data_losses = outages.filter(|outage| outage.kind == "data lost" && outage.from >= met);
+        data_losses.map(|outage| outage.from).collect()
     }
 
-    fn is_late(&self, who: ClientKey, losses: &[Duration]) -> bool {
-        let station = self.cluster.clients()[who].station();
-        let mut troubles = self.cluster.outages().iter();
-        troubles.any(|trouble| {
-            let mut losses = losses.iter();
-            trouble.station == Some(station)
-                && trouble.until >= trouble.from + LEASE / 3
-                && losses.any(|at| trouble.from <= *at + LEASE && trouble.until >= *at)
+    fn is_late(&self, client: ClientKey, data_losses: &[Duration]) -> bool {
+        let node = self.cluster.clients()[client].node();
+        let mut outages = self.cluster.outages().iter();
+        outages.any(|outage| {
+            let mut data_losses = data_losses.iter();
+            outage.node == Some(node)
+                && outage.until >= outage.from + LEASE / 3
+                && data_losses.any(|at| outage.from <= *at + LEASE && outage.until >= *at)
         })
     }
 
-    fn was_lost(&self, room: &RoomId, who: ClientKey, met: Duration) -> bool {
-        let leave = StoredChange::Leave(self.cluster.clients()[who].id(), LeaveCause::NodeLost);
+    fn was_lost(&self, room: &RoomId, client: ClientKey, met: Duration) -> bool {
+        let leave = StoredChange::Leave(self.cluster.clients()[client].id(), LeaveCause::NodeLost);
         let log = LogId::Room(room.clone());
         let mut history = self.cluster.history().iter();
-        history.any(|(at, of, news)| *at >= met && *of == log && news.change == leave)
+        history.any(|(at, of, event)| *at >= met && *of == log && event.change == leave)
     }
 
-    fn is_contested(&self, room: &RoomId, who: ClientKey) -> bool {
-        let peer = self.cluster.clients()[who].id();
+    fn is_contested(&self, room: &RoomId, client: ClientKey) -> bool {
+        let peer = self.cluster.clients()[client].id();
         let log = LogId::Room(room.clone());
-        let seats = self.cluster.history().iter();
-        let seats = seats.filter_map(|(_, of, news)| match &news.change {
-            StoredChange::Join(seat) if *of == log => Some(seat),
+        let members = self.cluster.history().iter();
+        let members = members.filter_map(|(_, of, event)| match &event.change {
+            StoredChange::Join(member) if *of == log => Some(member),
             StoredChange::Join(_) | StoredChange::Leave(..) => None,
         });
-        let seats: Vec<_> = seats.collect();
-        let own = seats.iter().rev().find(|seat| seat.peer == peer);
+        let members: Vec<_> = members.collect();
+        let own = members.iter().rev().find(|member| member.peer == peer);
         own.is_some_and(|own| {
-            let mut others = seats.iter();
-            others.any(|seat| seat.address == own.address && seat.peer != peer)
+            let mut others = members.iter();
+            others.any(|member| member.address == own.address && member.peer != peer)
         })
     }
 
-    /// When somebody was given the seat that it has, or it was last restored.
-    fn seated(&self, room: &RoomId, who: ClientKey, restored: bool) -> Duration {
-        let peer = self.cluster.clients()[who].id();
+    /// When the current membership of a client began, or was last restored.
+    fn member_since(&self, room: &RoomId, client: ClientKey, restored: bool) -> Duration {
+        let peer = self.cluster.clients()[client].id();
         let log = LogId::Room(room.clone());
         let history = self.cluster.history().iter().rev();
-        let mut joins = history.filter_map(|(at, of, news)| match &news.change {
-            StoredChange::Join(seat) if *of == log => Some((*at, seat, news.version.head)),
+        let mut joins = history.filter_map(|(at, of, event)| match &event.change {
+            StoredChange::Join(member) if *of == log => Some((*at, member, event.version.head)),
             StoredChange::Join(_) | StoredChange::Leave(..) => None,
         });
-        let join =
-            joins.find(|(_, seat, head)| seat.peer == peer && (restored || seat.since == *head));
+        let join = joins
+            .find(|(_, member, head)| member.peer == peer && (restored || member.since == *head));
         join.map(|(at, ..)| at).unwrap_or_default()
     }
 
-    /// The hubs and the store agree with the clients.
-    fn same_everywhere(&mut self, room: &RoomId, present: &[ClientKey]) {
+    /// The hubs and the store have the same members as the clients observe.
+    fn check_stores_agree(&mut self, room: &RoomId, present: &[ClientKey]) {
         let expected: BTreeSet<_> = present.iter().copied().collect();
-        let seats = self
+        let members = self
             .cluster
             .stored(room)
             .map(|it| it.members)
             .unwrap_or_default();
-        let stored: BTreeSet<_> = seats
+        let stored: BTreeSet<_> = members
             .iter()
-            .filter_map(|seat| self.cluster.client_of(seat.peer))
+            .filter_map(|member| self.cluster.client_of(member.peer))
             .collect();
         if stored != expected {
-            self.complain(format!(
-                "{room:?}: stored are {stored:?}, there are {expected:?}"
+            self.report(format!(
+                "{room:?}: stored: {stored:?}, expected {expected:?}"
             ));
         }
-        let addresses: BTreeSet<_> = seats.iter().map(|seat| &seat.address).collect();
-        if addresses.len() != seats.len() {
-            self.complain(format!("{room:?}: an address twice: {seats:?}"));
+        let addresses: BTreeSet<_> = members.iter().map(|member| &member.address).collect();
+        if addresses.len() != members.len() {
+            self.report(format!("{room:?}: duplicate address: {members:?}"));
         }
-        for (key, station) in self.cluster.nodes().iter().enumerate() {
-            let members = station.hub().members(room);
+        for (key, node) in self.cluster.nodes().iter().enumerate() {
+            let members = node.hub().members(room);
             let members: BTreeSet<_> = members
                 .iter()
                 .filter_map(|member| self.cluster.client_of(member.peer))
                 .collect();
             let own = present
                 .iter()
-                .any(|who| self.cluster.clients()[*who].station() == key);
-            if station.is_alive() && own && members != expected {
-                self.complain(format!(
-                    "{room:?}: s{key} has {members:?}, there are {expected:?}"
+                .any(|client| self.cluster.clients()[*client].node() == key);
+            if node.is_alive() && own && members != expected {
+                self.report(format!(
+                    "{room:?}: s{key} has {members:?}, expected {expected:?}"
                 ));
             }
         }
     }
 
-    /// A name is one client's.
-    fn names(&mut self) {
-        let claimed = self.lives.iter().enumerate().flat_map(|(who, life)| {
-            let names = life.claimed.keys();
-            names.map(move |name| (name.clone(), who))
-        });
+    /// Each name belongs to one client.
+    fn check_names(&mut self) {
+        let claimed = self
+            .histories
+            .iter()
+            .enumerate()
+            .flat_map(|(client, history)| {
+                let names = history.claimed.keys();
+                names.map(move |name| (name.clone(), client))
+            });
         let mut claimed: Vec<_> = claimed.collect();
         claimed.sort();
         for pair in claimed.windows(2) {
             if pair[0].0 == pair[1].0 {
-                self.complain(format!("two have a name: {pair:?}"));
+                self.report(format!("two clients have a name: {pair:?}"));
             }
         }
-        for (name, who) in claimed {
-            let seats = self.cluster.stored_name(&name).map(|it| it.members);
-            let holder = seats.and_then(|seats| self.cluster.client_of(seats.first()?.peer));
-            if holder != Some(who) {
-                self.complain(format!("c{who} has {name:?}, stored is {holder:?}"));
+        for (name, client) in claimed {
+            let members = self.cluster.stored_name(&name).map(|it| it.members);
+            let holder = members.and_then(|members| self.cluster.client_of(members.first()?.peer));
+            if holder != Some(client) {
+                self.report(format!(
+                    "c{client} has {name:?}, the stored holder is {holder:?}"
+                ));
             }
         }
     }
 
-    /// Every join is answered, and in time.
-    fn joins(&mut self) {
-        for who in 0..self.lives.len() {
-            for wait in self.lives[who].waits.clone() {
-                let is_there = self.cluster.clients()[who].is_connected();
+    /// Every join is answered in time.
+    fn check_joins(&mut self) {
+        for client in 0..self.histories.len() {
+            for wait in self.histories[client].joins.clone() {
+                let is_there = self.cluster.clients()[client].is_connected();
                 let Some(answered) = wait.answered else {
                     if is_there {
-                        self.complain(format!("c{who}'s join of {:?} is not answered", wait.asked));
+                        self.report(format!(
+                            "c{client}'s join of {:?} is not answered",
+                            wait.requested
+                        ));
                     }
                     continue;
                 };
-                let station = self.cluster.clients()[who].station();
-                let most = Duration::from_secs(4) + LEASE * 2 + ROUND_TRIPS;
-                let most = most + self.stood_still(station, wait.asked);
-                if answered > wait.asked + most {
-                    let took = answered.saturating_sub(wait.asked);
-                    self.complain(format!("c{who}'s join of {:?} took {took:?}", wait.asked));
+                let node = self.cluster.clients()[client].node();
+                let limit = Duration::from_secs(4) + LEASE * 2 + ROUND_TRIPS;
+                let limit = limit + self.paused_time(node, wait.requested);
+                if answered > wait.requested + limit {
+                    let took = answered.saturating_sub(wait.requested);
+                    self.report(format!(
+                        "c{client}'s join of {:?} took {took:?}",
+                        wait.requested
+                    ));
                 }
             }
         }
     }
 
-    /// How long a process stood still since a moment.
-    fn stood_still(&self, station: usize, since: Duration) -> Duration {
-        let troubles = self.cluster.outages().iter();
-        let pauses = troubles.filter(|it| it.what == "pause" && it.station == Some(station));
+    /// For how long a process was paused since `since`.
+    fn paused_time(&self, node: usize, since: Duration) -> Duration {
+        let outages = self.cluster.outages().iter();
+        let pauses = outages.filter(|it| it.kind == "pause" && it.node == Some(node));
         let pauses = pauses.filter(|it| it.until >= since);
         pauses.map(|it| it.until - it.from.min(it.until)).sum()
     }
 
-    /// Members of a dead station are gone within the lease.
-    fn ghosts(&mut self) {
-        let limit = ClusterSimulation::ghosts_gone_after();
-        let mut complaints = Vec::new();
+    /// Members of a dead node are removed within the lease.
+    fn check_dead_nodes(&mut self) {
+        let limit = ClusterSimulation::eviction_deadline();
+        let mut violations = Vec::new();
         let crashes = self.cluster.outages().iter();
-        for crash in crashes.filter(|trouble| trouble.what == "crash") {
+        for crash in crashes.filter(|outage| outage.kind == "crash") {
             let end = crash.from + limit;
-            for (who, life) in self.lives.iter().enumerate() {
-                let station = self.cluster.clients()[who].station();
+            for (client, history) in self.histories.iter().enumerate() {
+                let node = self.cluster.clients()[client].node();
                 let from = crash.from.saturating_sub(LEASE);
-                if self.is_disturbed(Some(station), from, end) || self.is_disturbed(None, from, end)
-                {
+                if self.has_fault(Some(node), from, end) || self.has_fault(None, from, end) {
                     continue;
                 }
-                let stays = life.stays.iter();
-                let sights = stays.flat_map(|stay| stay.sights.iter().map(|it| (it, stay.until)));
-                for (sight, left) in sights {
-                    let its = self.cluster.clients()[sight.whose].station();
-                    let gone = sight.until.or(left).unwrap_or(self.cluster.now());
-                    if Some(its) == crash.station && sight.from <= crash.from && gone > end {
-                        let whose = sight.whose;
-                        let after = gone.saturating_sub(crash.from);
-                        complaints.push(format!("c{who} sees the ghost of c{whose} for {after:?}"));
+                let memberships = history.memberships.iter();
+                let observations = memberships.flat_map(|membership| {
+                    membership
+                        .observations
+                        .iter()
+                        .map(|it| (it, membership.until))
+                });
+                for (observation, left_at) in observations {
+                    let their_node = self.cluster.clients()[observation.other].node();
+                    let removed_at = observation.until.or(left_at).unwrap_or(self.cluster.now());
+                    if Some(their_node) == crash.node
+                        && observation.from <= crash.from
+                        && removed_at > end
+                    {
+                        let other_client = observation.other;
+                        let after = removed_at.saturating_sub(crash.from);
+                        violations.push(format!("c{client} still observes c{other_client} of a crashed node after {after:?}"));
                     }
                 }
             }
         }
-        self.complaints.append(&mut complaints);
+        self.violations.append(&mut violations);
     }
 
-    /// Whether a station (none: the store) was disturbed then.
-    fn is_disturbed(&self, station: Option<usize>, from: Duration, until: Duration) -> bool {
-        let troubles = self.cluster.outages().iter();
-        let mut its = troubles.filter(|trouble| trouble.station == station);
-        its.any(|trouble| trouble.from <= until && trouble.until + Duration::from_secs(1) >= from)
+    /// Whether a node (`None`: the store) had a fault in an interval.
+    fn has_fault(&self, node: Option<usize>, from: Duration, until: Duration) -> bool {
+        let outages = self.cluster.outages().iter();
+        let mut matching = outages.filter(|outage| outage.node == node);
+        matching.any(|outage| outage.from <= until && outage.until + Duration::from_secs(1) >= from)
     }
 
-    /// Who is alive and in contact with the store is not taken for a ghost.
-    fn evictions(&mut self) {
-        for who in 0..self.lives.len() {
-            let Some((at, EvictionReason::Unresponsive)) = self.lives[who].evicted else {
+    /// A live client whose node is connected to the store is not evicted as unresponsive.
+    fn check_evictions(&mut self) {
+        for client in 0..self.histories.len() {
+            let Some((at, EvictionReason::Unresponsive)) = self.histories[client].evicted else {
                 continue;
             };
-            let client = &self.cluster.clients()[who];
-            // A node that missed the news can only guess why somebody else has the address now.
+            let client_state = &self.cluster.clients()[client];
+            // A node that missed the event can only guess why another member has the address.
             let mut history = self.cluster.history().iter();
-            let is_guessed = !history.any(|(_, _, news)| {
-                news.change
+            let is_guessed = !history.any(|(_, _, event)| {
+                event.change
                     == StoredChange::Leave(
-                        client.id(),
+                        client_state.id(),
                         LeaveCause::Evicted(EvictionReason::Unresponsive),
                     )
             });
             let from = at.saturating_sub(Duration::from_millis(2500));
-            let is_disturbed = self.is_disturbed(Some(client.station()), from, at)
-                || self.is_disturbed(None, from.saturating_sub(LEASE), at);
-            // A claimant's process that stood still until just before the end of the challenge
-            // may serve its clock before what waits in its sockets.
+            let has_fault = self.has_fault(Some(client_state.node()), from, at)
+                || self.has_fault(None, from.saturating_sub(LEASE), at);
+            // A claimant's process that was paused until shortly before the end of the challenge
+            // may handle its timers before the data in its sockets.
             let mut pauses = self
                 .cluster
                 .outages()
                 .iter()
-                .filter(|it| it.what == "pause");
+                .filter(|it| it.kind == "pause");
             let is_sudden = pauses.any(|it| it.until <= at && it.until + ROUND_TRIPS >= at);
-            if client.frozen().is_none() && !is_disturbed && !is_sudden && !is_guessed {
-                self.complain(format!("c{who} is alive and evicted at {at:?}"));
+            if client_state.frozen().is_none() && !has_fault && !is_sudden && !is_guessed {
+                self.report(format!("c{client} is alive and was evicted at {at:?}"));
             }
         }
     }
 
-    // Without disturbances
+    // Without faults
 
-    /// What is sent among those who stay for a while arrives: at one member, or at all that knew the
-    /// sender.
-    fn everything_arrives(&mut self) {
+    /// A message among clients that stay members for a while arrives: at its receiver, or at all
+    /// members that were introduced to the sender.
+    fn check_delivery(&mut self) {
         for (serial, sent) in self.cluster.sent().iter().enumerate() {
             let until = sent.at + ROUND_TRIPS;
-            let sender = &self.lives[sent.from];
-            let speaking = sender.stayed(&sent.room, sent.at, until);
-            let Some(speaking) = speaking.filter(|_| sender.asked.contains_key(&serial)) else {
+            let sender = &self.histories[sent.from];
+            let sender_membership = sender.membership_during(&sent.room, sent.at, until);
+            let Some(sender_membership) =
+                sender_membership.filter(|_| sender.requested.contains_key(&serial))
+            else {
                 continue;
             };
-            let speaking = &speaking.clone();
-            for who in 0..self.lives.len() {
-                let own = self.lives[who].stayed(&sent.room, sent.at, until);
-                // Of two who do not know each other yet, each may be before the other's join.
+            let sender_membership = &sender_membership.clone();
+            for client in 0..self.histories.len() {
+                let own = self.histories[client].membership_during(&sent.room, sent.at, until);
+                // Two clients that are not introduced to each other yet may receive the joins in
+                // either order.
                 let is_addressed = match sent.to {
-                    Some(to) => to == who,
+                    Some(to) => to == client,
                     None => own.is_some_and(|own| {
-                        sees(own, sent.from, sent.at, until) && sees(speaking, who, sent.at, until)
+                        observed_during(own, sent.from, sent.at, until)
+                            && observed_during(sender_membership, client, sent.at, until)
                     }),
                 };
-                let is_heard = self.lives[who].heard.contains(&serial);
-                if own.is_some() && is_addressed && !is_heard && self.understands(who, sent) {
-                    self.complain(format!("c{who} does not hear {serial}: {sent:?}"));
+                let is_received = self.histories[client].received_serials.contains(&serial);
+                if own.is_some() && is_addressed && !is_received && self.understands(client, sent) {
+                    self.report(format!("c{client} does not receive {serial}: {sent:?}"));
                 }
             }
         }
     }
 
-    fn understands(&self, who: ClientKey, sent: &SentMessage) -> bool {
-        let [of, to] = [sent.from, who].map(|who| self.cluster.clients()[who].dialect());
+    fn understands(&self, client: ClientKey, sent: &SentMessage) -> bool {
+        let [of, to] = [sent.from, client].map(|client| self.cluster.clients()[client].dialect());
         !sent.is_offer || to.signals || of.name == to.name
     }
 
-    /// All see joins and leaves in the log's order, and exactly those.
-    fn one_order(&mut self) {
+    /// All clients observe the joins and leaves of the log in its order.
+    fn check_order(&mut self) {
         for name in ROOMS {
             let log = LogId::Room(room(name));
             let changes = self.cluster.history().iter();
             let changes: Vec<_> = changes
                 .filter(|(_, of, _)| *of == log)
-                .map(|(_, _, news)| news.change.clone())
+                .map(|(_, _, event)| event.change.clone())
                 .collect();
-            for who in 0..self.lives.len() {
-                for own in self.lives[who].stays.clone() {
+            for client in 0..self.histories.len() {
+                for own in self.histories[client].memberships.clone() {
                     if own.room == room(name) {
-                        self.in_order(who, &own, &changes);
+                        self.check_order_of(client, &own, &changes);
                     }
                 }
             }
         }
     }
 
-    fn in_order(&mut self, who: ClientKey, own: &OwnMembership, changes: &[StoredChange]) {
+    fn check_order_of(&mut self, client: ClientKey, own: &OwnMembership, changes: &[StoredChange]) {
         let cluster = self.cluster;
         let mut rest = changes.iter();
-        for (whose, is_join) in own.order.iter().copied() {
+        for (other_client, is_join) in own.order.iter().copied() {
             let found = rest.any(|change| match change {
-                StoredChange::Join(seat) => is_join && cluster.client_of(seat.peer) == Some(whose),
-                StoredChange::Leave(peer, _) => !is_join && cluster.client_of(*peer) == Some(whose),
+                StoredChange::Join(member) => {
+                    is_join && cluster.client_of(member.peer) == Some(other_client)
+                }
+                StoredChange::Leave(peer, _) => {
+                    !is_join && cluster.client_of(*peer) == Some(other_client)
+                }
             });
             if !found {
-                self.complain(format!(
-                    "c{who} is told of c{whose} out of order ({is_join})"
+                self.report(format!(
+                    "c{client} observes a change of c{other_client} out of order ({is_join})"
                 ));
                 return;
             }
@@ -437,23 +469,40 @@ impl ClusterOracle<'_> {
     }
 }
 
-/// Whether somebody was seen all the time. Who is met at this very moment may be met after it.
-fn sees(own: &OwnMembership, whose: ClientKey, from: Duration, until: Duration) -> bool {
-    let mut sights = own.sights.iter().filter(|sight| sight.whose == whose);
-    sights.any(|sight| sight.from < from && sight.until.is_none_or(|end| end > until))
+/// Whether another client was observed for a whole interval. An introduction at the start of the
+/// interval does not count, because it may have followed the message.
+fn observed_during(
+    own: &OwnMembership,
+    other_client: ClientKey,
+    from: Duration,
+    until: Duration,
+) -> bool {
+    let mut observations = own
+        .observations
+        .iter()
+        .filter(|observation| observation.other == other_client);
+    observations.any(|observation| {
+        observation.from < from && observation.until.is_none_or(|end| end > until)
+    })
 }
 
-/// How often, and as what, one met the other's present stay.
-fn meetings(own: &OwnMembership, other: ClientKey, its: &OwnMembership) -> Vec<Observation> {
-    let sights = own.sights.iter();
-    sights
-        .filter(|sight| sight.whose == other && its.names.contains(&sight.stay))
+/// The observations of the current membership of another client.
+fn observations_of(
+    own: &OwnMembership,
+    other: ClientKey,
+    their_membership: &OwnMembership,
+) -> Vec<Observation> {
+    let observations = own.observations.iter();
+    observations
+        .filter(|observation| {
+            observation.other == other && their_membership.names.contains(&observation.membership)
+        })
         .cloned()
         .collect()
 }
 
-/// Who calls by the design: a newcomer's side of it.
-fn decide(newcomer: &DialectTraits, member: &DialectTraits) -> OfferRole {
+/// The expected role of a newcomer towards a member.
+fn expected_role(newcomer: &DialectTraits, member: &DialectTraits) -> OfferRole {
     let is_same = newcomer.name == member.name;
     match (newcomer.offer_policy, member.offer_policy) {
         _ if !(is_same || newcomer.signals && member.signals) => OfferRole::None,
