@@ -61,7 +61,11 @@ impl<'a> Content<'a> {
 
     /// The relayed message for a frame of the dialect `origin`. `None` if there is no such dialect.
     #[must_use]
-    pub fn relay(origin: &str, kind: MessageKind, frame: ByteString) -> Option<RelayedMessage> {
+    pub fn relayed_message(
+        origin: &str,
+        kind: MessageKind,
+        frame: ByteString,
+    ) -> Option<RelayedMessage> {
         if origin == HOST.name {
             return Some(relayed_message(HOST.name, kind, frame));
         }

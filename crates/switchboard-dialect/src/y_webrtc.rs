@@ -682,7 +682,7 @@ mod tests {
             ),
         ] {
             let frame = format!(r#"{{"type":"publish","topic":"doc","data":{data},"clients":2}}"#);
-            let message = Content::relay("y-webrtc", MessageKind::Opaque, frame.into());
+            let message = Content::relayed_message("y-webrtc", MessageKind::Opaque, frame.into());
             let aliases = message.expect("a dialect").aliases;
             assert_eq!(aliases, Aliases { from, to }, "{data}");
         }

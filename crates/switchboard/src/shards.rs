@@ -462,7 +462,7 @@ impl DialectRegistry for EngineSink {
         kind: MessageKind,
         frame: ByteString,
     ) -> Option<RelayedMessage> {
-        Content::relay(origin, kind, frame)
+        Content::relayed_message(origin, kind, frame)
     }
 }
 
