@@ -49,7 +49,7 @@ impl DialectSetting {
             SettingValue::Text(text) | SettingValue::Url(text)
                 if !self.range.contains(&(text.len() as u64)) =>
             {
-                Err(format!("{text:?} has not from {start} to {end} bytes"))
+                Err(format!("{text:?} must have {start} to {end} bytes"))
             }
             SettingValue::Url(url) if !url.is_empty() && !is_web_address(url) => Err(format!(
                 "{url:?} is not an address like \"http://localhost:8081/path\""

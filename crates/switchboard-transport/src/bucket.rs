@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lets_a_burst_through_and_then_the_rate() {
+    fn a_burst_is_allowed_and_then_the_rate() {
         let start = Instant::now();
         let mut bucket = TokenBucket::new(100, 400, start).expect("limited");
         assert_eq!((0..1000).filter(|_| bucket.try_take(1, start)).count(), 400);

@@ -351,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_of_0_is_none() {
+    fn a_limit_of_zero_is_no_limit() {
         let now = Instant::now();
         let limits = Limits {
             frames_per_second: 0,
@@ -452,7 +452,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_that_has_called_a_large_room_can_be_loaded_again_at_once() {
+    fn a_reconnect_after_offers_to_a_large_room_is_not_paused() {
         let now = Instant::now();
         let limits = Limits::default();
         let mut ended = Budgets::new(&limits, now);

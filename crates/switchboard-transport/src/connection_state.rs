@@ -511,7 +511,7 @@ mod tests {
     }
 
     #[test]
-    fn claims_of_others_to_a_name_do_not_put_its_holder_in_debt() {
+    fn pongs_to_challenges_by_other_clients_are_not_charged() {
         let start = Instant::now();
         let (mut state, _) = connection("mesh", start);
         let probe = Event::Probe(ResourceKey::Name(switchboard_core::NameId::in_space(
@@ -530,7 +530,7 @@ mod tests {
     }
 
     #[test]
-    fn joins_that_a_session_asks_for_later_are_charged() {
+    fn queued_joins_of_a_session_are_charged_when_they_are_sent() {
         let start = Instant::now();
         let limits = Limits {
             deliveries_burst: 100,
@@ -564,7 +564,7 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_with_many_topics_is_one_frame() {
+    fn a_frame_with_many_topics_is_charged_as_one_frame() {
         let start = Instant::now();
         let (mut state, _) = connection("y-webrtc", start);
         let topics = r#"["a","b","c","d","e","f","g","h","i","j"]"#;
@@ -590,7 +590,7 @@ mod tests {
     }
 
     #[test]
-    fn singo_says_ping_every_30_seconds() {
+    fn singo_sends_its_ping_frame_every_30_seconds() {
         let start = Instant::now();
         let (mut state, _) = connection("singo", start);
         drop(frame(
@@ -610,7 +610,7 @@ mod tests {
     }
 
     #[test]
-    fn a_probe_is_pinged_and_answered_by_the_next_sign() {
+    fn a_probe_causes_a_ping_and_the_next_sign_of_life_answers_it() {
         let start = Instant::now();
         let (mut state, _) = connection("mesh", start);
         let room = RoomId::shared(SpaceName::default(), RoomName::parse("r", 0).unwrap());

@@ -408,7 +408,7 @@ async fn serve_http<S>(
         }
     };
     if let Err(error) = served {
-        tracing::debug!(%client, %error, "request ended early");
+        tracing::debug!(%client, %error, "HTTP connection failed");
     }
 }
 
@@ -462,7 +462,7 @@ mod tests {
         idle: Duration::ZERO,
     };
 
-    /// A connection whose WebSocket comes out of the channel.
+    /// An accepted connection whose WebSocket is sent to the channel.
     fn upgrading(
         address: SocketAddr,
     ) -> (AcceptedConnection, mpsc::Receiver<Option<crate::Socket>>) {
@@ -514,7 +514,7 @@ mod tests {
 
     /// Otherwise a WebSocket connection would keep the buffers of hyper and pass through its layers.
     #[tokio::test]
-    async fn a_websocket_gets_its_tcp_connection_back() {
+    async fn a_websocket_without_tls_uses_the_tcp_stream_directly() {
         let (mut client, stream) = pair().await;
         let (accepted, mut streams) = upgrading(stream.local_addr().expect("bound"));
         let drain = CancellationToken::new();
@@ -525,7 +525,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_websocket_gets_its_tls_connection_back() {
+    async fn a_websocket_with_tls_uses_the_tls_stream_directly() {
         let (client, stream) = pair().await;
         let (tls, connector) = tls();
         let (accepted, mut streams) = upgrading(stream.local_addr().expect("bound"));
@@ -545,7 +545,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_handshake_has_as_much_time_as_a_head() {
+    async fn the_tls_handshake_has_the_timeout_of_a_request_head() {
         let (tls, _) = tls();
         for first in [&b""[..], &[22, 3, 1]] {
             let (mut client, stream) = pair().await;

@@ -1,4 +1,4 @@
-//! What waits for one connection.
+//! The queue of events for one connection.
 
 use std::{
     collections::VecDeque,

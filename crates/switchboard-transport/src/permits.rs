@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn a_network_of_mapped_addresses_is_one_of_ipv4() {
+    fn a_network_of_ipv4_mapped_addresses_becomes_an_ipv4_network() {
         for (written, read) in [
             ("::ffff:10.0.0.0/104", "10.0.0.0/8"),
             ("::ffff:10.1.2.3/128", "10.1.2.3/32"),
@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn loopback_is_exempt_by_address_but_counts_in_all() {
+    fn loopback_is_exempt_by_address_but_counts_in_total() {
         let permits = PermitPool::new(2, 1, Vec::new());
         let _two = [
             permits.try_acquire(ip("::ffff:127.0.0.1")),
@@ -348,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn ended_connections_are_remembered_up_to_a_bound() {
+    fn the_number_of_kept_ended_connections_is_bounded() {
         let now = Instant::now();
         let address = IpAddr::from([203, 0, 113, 7]);
         let mut ended = EndedConnections::default();

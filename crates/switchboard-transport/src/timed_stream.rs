@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_head_that_comes_byte_by_byte_ends_in_time() {
+    async fn a_head_that_arrives_byte_by_byte_times_out() {
         let (mut client, mut stream, _) = connection(TIMEOUTS);
         tokio::spawn(async move {
             while client.write_all(b"x").await.is_ok() {
@@ -293,7 +293,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_connection_that_is_kept_alive_waits_longer_for_a_request_and_not_for_its_head() {
+    async fn a_kept_alive_connection_has_a_longer_timeout_for_a_request_but_not_for_its_head() {
         let (mut client, mut stream, busy) = connection(TIMEOUTS);
         client.write_all(b"head").await.expect("it is open");
         busy.begin();

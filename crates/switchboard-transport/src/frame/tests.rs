@@ -2,7 +2,7 @@ use super::*;
 
 const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 
-/// A client's frame with the first byte `first`.
+/// A frame from a client with the first byte `first`.
 fn client_frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let mut frame = Vec::new();
     encode_head(Opcode::Binary, payload.len(), &mut frame);
@@ -23,7 +23,7 @@ fn binary(bytes: &[u8]) -> Decoded {
     Decoded::Message(WebSocketMessage::Binary(Bytes::copy_from_slice(bytes)))
 }
 
-/// Everything that is received when `bytes` come in pieces of at most `piece` bytes.
+/// All frames that are decoded from `bytes` in pieces of at most `piece` bytes.
 fn decode_pieces(bytes: &[u8], piece: usize, max: usize) -> Result<Vec<Decoded>, Violation> {
     let mut decoder = FrameDecoder::new(max);
     let mut received = Vec::new();
@@ -44,9 +44,9 @@ fn decode(bytes: &[u8]) -> Result<Vec<Decoded>, Violation> {
     whole
 }
 
-/// RFC 6455, section 5.7.
+/// The examples of RFC 6455, section 5.7.
 #[test]
-fn the_examples_of_the_rfc_are_read_and_written() {
+fn the_examples_of_the_rfc_are_decoded_and_encoded() {
     let masked_hello = b"\x81\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58";
     assert_eq!(decode(masked_hello), Ok(vec![text("Hello")]));
     let pong = b"\x8a\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58";
@@ -130,7 +130,7 @@ fn fragments_are_joined_and_control_frames_come_between_them() {
 }
 
 #[test]
-fn every_breach_of_the_protocol_is_found_at_its_frame() {
+fn every_protocol_violation_is_detected_at_its_frame() {
     let long_control = [&b"\x89\xfe\x00\x7e"[..], &MASK].concat();
     let inside = |second: Vec<u8>| [client_frame(0x01, b"a"), second].concat();
     let cases = [
@@ -194,7 +194,7 @@ fn close_codes_are_those_that_may_be_sent() {
 }
 
 #[test]
-fn a_message_too_large_is_refused_before_its_bytes_come() {
+fn a_message_that_is_too_large_is_rejected_before_its_payload_arrives() {
     let fragments = [client_frame(0x02, &[0; 6]), client_frame(0x80, &[0; 5])].concat();
     let announced = client_frame(0x82, &[0; 11]);
     let huge = [&b"\x82\xff\xff\xff\xff\xff\xff\xff\xff\xff"[..], &MASK].concat();
@@ -207,7 +207,7 @@ fn a_message_too_large_is_refused_before_its_bytes_come() {
 }
 
 #[test]
-fn announced_bytes_take_no_memory_until_they_come() {
+fn announced_bytes_take_no_memory_until_they_arrive() {
     let mut decoder = FrameDecoder::new(usize::MAX);
     let frame = client_frame(0x82, &[7; 1 << 20]);
     let mut received = 0;
@@ -238,7 +238,7 @@ fn progress_is_payload_of_the_unfinished_message() {
     assert_eq!(feed(&client_frame(0x80, b"")), None);
 }
 
-/// Numbers that depend on the seed alone.
+/// A generator of numbers that depend only on the seed.
 fn random(seed: u64) -> impl FnMut(usize) -> usize {
     let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
     move |below| {
@@ -263,7 +263,7 @@ fn flipped_bits_never_panic_and_never_keep_more_than_allowed() {
         let mut random = random(seed);
         let mut bytes = good.clone();
         for _ in 0..=random(4) {
-            // Mostly in the heads at the front.
+            // Most flipped bits are in the heads at the front.
             let within = [12, 40, 300, bytes.len()][random(4)];
             let at = random(within);
             bytes[at] ^= 1 << random(8);
@@ -284,7 +284,7 @@ fn flipped_bits_never_panic_and_never_keep_more_than_allowed() {
 }
 
 #[test]
-fn the_corpus_of_the_fuzz_target_is_survived_whole_and_damaged() {
+fn the_fuzz_corpus_decodes_without_panic_whole_and_damaged() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/corpus/websocket");
     let entries = std::fs::read_dir(folder).expect("a corpus");
     let files = entries.map(|entry| std::fs::read(entry.expect("an entry").path()));
@@ -297,7 +297,7 @@ fn the_corpus_of_the_fuzz_target_is_survived_whole_and_damaged() {
             let mut bytes = file.clone();
             let at = random(bytes.len());
             bytes[at] ^= 1 << random(8);
-            // Another file behind it, for the effects of a flipped bit on later frames.
+            // Another file is appended, to test the effect of a flipped bit on later frames.
             bytes.extend_from_slice(&files[random(files.len())][1..]);
             fuzz::decode(&bytes);
         }

@@ -8,7 +8,7 @@ use tokio::{
 use super::*;
 use crate::frame::CloseFrame;
 
-/// A masked frame of a client; the mask is zero.
+/// A masked frame from a client with the mask zero.
 fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let length = u16::try_from(payload.len()).expect("a short payload");
     let length = match length {
@@ -33,7 +33,7 @@ fn poll_receive(socket: &mut Socket<DuplexStream>) -> Poll<Result<Decoded, Socke
 }
 
 #[tokio::test]
-async fn messages_that_come_together_are_received_one_by_one() {
+async fn messages_that_arrive_together_are_received_one_by_one() {
     let (mut client, mut socket) = connect(64 * 1024);
     let large = "x".repeat(40_000);
     let frames = [
@@ -53,7 +53,7 @@ async fn messages_that_come_together_are_received_one_by_one() {
 }
 
 #[tokio::test]
-async fn bytes_read_during_the_handshake_come_first() {
+async fn bytes_read_during_the_handshake_are_received_first() {
     let (mut client, server) = duplex(100);
     let begun = Bytes::from(frame(0x81, b"early")[..4].to_vec());
     let mut socket = Socket::new(server, begun, 0);
@@ -63,7 +63,7 @@ async fn bytes_read_during_the_handshake_come_first() {
 }
 
 #[tokio::test]
-async fn messages_arrive_in_order_through_a_stream_that_takes_little() {
+async fn messages_arrive_in_order_through_a_stream_with_a_small_buffer() {
     let (mut client, mut socket) = connect(7);
     let large = "y".repeat(COPIED_BYTES_MAX);
     let sending = async {
@@ -90,7 +90,7 @@ async fn messages_arrive_in_order_through_a_stream_that_takes_little() {
 }
 
 #[tokio::test]
-async fn a_ping_is_answered_and_a_close_frame_ends_both_ways() {
+async fn a_ping_is_answered_and_a_close_frame_ends_both_directions() {
     let (mut client, mut socket) = connect(1000);
     let frames = [frame(0x89, b"there?"), frame(0x88, b"\x03\xe8bye")].concat();
     client.write_all(&frames).await.expect("room");
@@ -200,12 +200,12 @@ async fn an_unfinished_message_ends_ten_seconds_after_its_last_data() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_finished_message_and_time_without_reading_end_nothing() {
+async fn a_complete_message_and_time_without_reading_do_not_time_out() {
     let (mut client, mut socket) = connect(1000);
     client.write_all(&frame(0x01, b"a")).await.expect("room");
     assert_eq!(socket.receive().await, Ok(Decoded::Fragment));
     assert!(poll_receive(&mut socket).is_pending());
-    // The server does not read for a while, and the client goes on meanwhile.
+    // The server does not read for a while, and the client continues to send.
     client.write_all(&frame(0x00, b"b")).await.expect("room");
     advance(3 * PROGRESS).await;
     assert_eq!(socket.receive().await, Ok(Decoded::Fragment));

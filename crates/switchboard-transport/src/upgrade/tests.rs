@@ -20,7 +20,7 @@ fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
     headers
 }
 
-/// The good headers, with these instead of those of the same name.
+/// The headers of a valid handshake, with some of them replaced.
 fn with(pairs: &[(&str, &str)]) -> HeaderMap {
     let is_replaced = |name: &str| pairs.iter().any(|(other, _)| *other == name);
     let mut all: Vec<_> = GOOD.into_iter().collect();
@@ -49,7 +49,7 @@ fn lists_may_be_split_over_several_headers() {
 }
 
 #[test]
-fn an_invalid_handshake_is_refused_with_its_fault() {
+fn an_invalid_handshake_is_rejected_with_its_error() {
     use HandshakeError as Error;
     for (name, value, error, status) in [
         ("connection", "-", Error::Connection, 400),
@@ -103,7 +103,7 @@ fn offers_are_read_in_order_from_all_headers() {
     assert_eq!(offers(&headers), ["auth", "tok", "switchboard.mesh"]);
 }
 
-/// A server that is not ours may speak TLS, for example.
+/// The server of a host program may use another stream, such as TLS.
 #[tokio::test]
 async fn a_connection_on_any_stream_is_upgraded_and_loses_no_frame() {
     use crate::frame::{Decoded, WebSocketMessage};
@@ -130,7 +130,7 @@ async fn a_connection_on_any_stream_is_upgraded_and_loses_no_frame() {
     let head = "GET / HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
         Sec-WebSocket-Protocol: a, b\r\n\r\n";
-    // The frame comes with the handshake.
+    // The frame arrives together with the handshake.
     let bytes = [head.as_bytes(), b"\x81\x85\0\0\0\0early"].concat();
     client.write_all(&bytes).await.expect("room");
     let mut answer = Vec::new();
