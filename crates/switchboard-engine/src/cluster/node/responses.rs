@@ -219,7 +219,7 @@ impl Node {
         let peer = desired.member.peer;
         match outcome {
             ChangeOutcome::Applied(at) => {
-                let seat = StoredMember {
+                let member = StoredMember {
                     peer,
                     address: desired.member.address.clone(),
                     lease: Lease {
@@ -229,7 +229,7 @@ impl Node {
                     since: at.head,
                     metadata: desired.metadata,
                 };
-                let change = StoredChange::Join(seat);
+                let change = StoredChange::Join(member);
                 self.handle_log_event(
                     log,
                     LogEvent {
