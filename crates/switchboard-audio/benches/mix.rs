@@ -11,7 +11,7 @@ use switchboard_audio::{
 
 const FRAMES_PER_SECOND: usize = 50;
 
-/// Who is in the room.
+/// The owners in the room.
 #[derive(Clone, Copy)]
 struct Room {
     format: Format,
@@ -45,7 +45,7 @@ fn rooms(sizes: &[(usize, usize)]) -> Vec<Room> {
         .collect()
 }
 
-/// Somebody far away.
+/// A sink that discards its bytes.
 struct Away;
 
 impl AudioSink for Away {

@@ -6,8 +6,8 @@ use bytes::Bytes;
 
 use crate::{FRAME_SAMPLES, Frame};
 
-/// Frames of digital silence after which the encoder pauses and a packet of silence is repeated: 1 s. By then the
-/// encoder's state holds nothing of the previous audio.
+/// Frames of digital silence after which the encoder pauses and a packet of silence is repeated: 1 s. By then
+/// the encoder's state holds nothing of the previous audio.
 const DTX_AFTER_FRAMES: u32 = 50;
 
 /// Frames of silence after which the encoder is dropped to free its memory: 30 s.
@@ -25,8 +25,8 @@ pub(crate) struct Packet {
 pub(crate) enum PacketDuration {
     /// A fixed number of samples.
     Samples(u32),
-    /// A quarter of a window that overlaps its neighbours, in samples. A packet adds its quarter and that of the
-    /// previous packet (Vorbis I, section 1.3.2).
+    /// A quarter of a window that overlaps its neighbours, in samples. A packet adds its quarter and that of
+    /// the previous packet (Vorbis I, section 1.3.2).
     Overlapping(u32),
 }
 
@@ -100,8 +100,8 @@ pub(crate) struct DtxEncoder {
     is_running: bool,
     /// Whether the next packet must be silence, for a new decoder that needs one to start with.
     begins_with_silence: bool,
-    /// Whether the last packet was silence for a new decoder only. Never twice in a row: otherwise repeated joins
-    /// would silence the stream for all listeners.
+    /// Whether the last packet was silence for a new decoder only. Never twice in a row: otherwise repeated
+    /// joins would silence the stream for all listeners.
     was_forced_silence: bool,
     silent_frames: u32,
     /// Samples of silence that are not in any packet yet.

@@ -1,5 +1,5 @@
-//! The jitter buffer of a source: a bounded buffer between a network that delivers at irregular times and a mixer
-//! that takes 20 ms every 20 ms.
+//! The jitter buffer of a source: a bounded buffer between a network that delivers at irregular times and a
+//! mixer that takes 20 ms every 20 ms.
 
 use std::{
     collections::VecDeque,
@@ -68,8 +68,8 @@ impl SourceHandle {
         Arc::ptr_eq(&self.buffer, &other.buffer)
     }
 
-    /// Level of the last 100 ms pushed, in dBFS: -96 (silence) to 0. Falls when nothing is pushed. Does not depend
-    /// on listeners.
+    /// Level of the last 100 ms pushed, in dBFS: -96 (silence) to 0. Falls when nothing is pushed. Does not
+    /// depend on listeners.
     #[must_use]
     pub fn level(&self, now: Instant) -> f32 {
         self.lock().meter.read(now)

@@ -1,16 +1,17 @@
 //! The audio mixer: PCM samples in, encoded streams out. It uses no socket, no clock and no runtime: time is an
 //! argument, and encoded bytes go to an [`AudioSink`].
 //!
-//! Internally, audio is one channel of signed 16-bit samples at 48 kHz, in frames of 20 ms. The path of a sample:
+//! Internally, audio is one channel of signed 16-bit samples at 48 kHz, in frames of 20 ms. The path of a
+//! sample:
 //!
 //! 1. [`PcmDecoder`] decodes the bytes of a client, and resamples and downmixes them if needed.
 //! 2. [`SourceHandle`] pushes them into the source's jitter buffer, which holds at most `latency_max`.
 //! 3. [`Mixer`] takes a frame of each source every 20 ms, scheduled by [`Ticker`], and sums them.
 //! 4. Each distinct (mix, format) is encoded once. Each listener gets its own stream of the packets.
 //!
-//! The caller runs the loop: wait until [`Ticker::next`], call [`Mixer::begin_frame`], call [`Mixer::render_next`]
-//! until it returns false, yielding in between, then call [`Ticker::advance`]. No ticks are needed while
-//! [`Mixer::is_idle`].
+//! The caller runs the loop: wait until [`Ticker::next`], call [`Mixer::begin_frame`], call
+//! [`Mixer::render_next`] until it returns false, yielding in between, then call [`Ticker::advance`]. No
+//! ticks are needed while [`Mixer::is_idle`].
 //!
 //! ```
 //! use std::sync::{Arc, mpsc};

@@ -6,8 +6,8 @@ use crate::{encoder::Packet, ogg::OggMuxer};
 
 /// Receives the encoded bytes of one listener, for example a bounded queue in front of a socket.
 pub trait AudioSink: Send {
-    /// Accepts more bytes of the stream without blocking. Returns false if the listener is gone or too slow; the
-    /// mixer then removes it.
+    /// Accepts more bytes of the stream without blocking. Returns false if the listener is gone or too slow;
+    /// the mixer then removes it.
     fn send(&mut self, bytes: Bytes) -> bool;
 
     /// Whether the listener is still connected.

@@ -16,16 +16,16 @@ const MUTED_AFTER_FRAMES: u32 = 250;
 /// The mixer of one call or room.
 ///
 /// Every 20 ms: call [`Mixer::begin_frame`], then [`Mixer::render_next`] until it returns false. Sources and
-/// listeners may be added in between. A source is removed when its [`SourceHandle`]s are dropped, a listener when
-/// its [`AudioSink`] is closed. Adding or removing them costs other owners no frame.
+/// listeners may be added in between. A source is removed when its [`SourceHandle`]s are dropped, a listener
+/// when its [`AudioSink`] is closed. Adding or removing them costs other owners no frame.
 pub struct Mixer<O: AudioSink> {
     settings: Arc<MixSettings>,
     sources: Vec<MixerSource>,
     streams: Vec<MixStream<O>>,
     /// Sum of all sources in the current frame.
     full: Box<SampleSums>,
-    /// The streams that [`Mixer::render_next`] has yet to render in this frame. Excludes streams created since the
-    /// frame began.
+    /// The streams that [`Mixer::render_next`] has yet to render in this frame. Excludes streams created
+    /// since the frame began.
     unrendered: Range<usize>,
     /// Number of listeners added so far; seeds the Ogg serial numbers.
     serials: u64,
@@ -79,9 +79,9 @@ impl<O: AudioSink> Mixer<O> {
         handle
     }
 
-    /// Adds a listener. It gets the headers of its stream at once, and from the next frame on the mix without its
-    /// owner's sources (unless `echo_self`). A sink that rejects the headers is dropped, and so is one whose
-    /// format cannot be encoded on this machine.
+    /// Adds a listener. It gets the headers of its stream at once, and from the next frame on the mix without
+    /// its owner's sources (unless `echo_self`). A sink that rejects the headers is dropped, and so is one
+    /// whose format cannot be encoded on this machine.
     pub fn add_listener(&mut self, owner: u64, format: Format, sink: O) {
         self.remove_dropped_sources();
         if self.is_idle() {
@@ -98,8 +98,8 @@ impl<O: AudioSink> Mixer<O> {
         }
     }
 
-    /// Begins a frame: renders the rest of the previous frame, removes dropped sources and closed listeners, takes
-    /// 20 ms of each source, and sums them.
+    /// Begins a frame: renders the rest of the previous frame, removes dropped sources and closed listeners,
+    /// takes 20 ms of each source, and sums them.
     pub fn begin_frame(&mut self) {
         while self.render_next() {}
         self.remove_dropped_sources();
@@ -172,8 +172,8 @@ impl<O: AudioSink> Mixer<O> {
         self.sources.retain(|source| source.handle.is_held());
     }
 
-    /// Removes closed listeners and streams without listeners. Moves listeners whose mix has changed, because their
-    /// owner's sources became audible or silent.
+    /// Removes closed listeners and streams without listeners. Moves listeners whose mix has changed, because
+    /// their owner's sources became audible or silent.
     fn update_listeners(&mut self) {
         let talkers = self.talkers();
         let mut moved = Vec::new();

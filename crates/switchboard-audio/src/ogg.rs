@@ -1,7 +1,7 @@
 //! Ogg muxing (RFC 3533): each listener has its own logical stream of packets that listeners share.
 //!
-//! The writer of the crate `ogg` is not used: it keeps 8 KiB per stream and copies each packet once more. The tests
-//! check the pages with its reader.
+//! The writer of the crate `ogg` is not used: it keeps 8 KiB per stream and copies each packet once more. The
+//! tests check the pages with its reader.
 
 use bytes::Bytes;
 
@@ -16,8 +16,8 @@ const FRAMES_PER_PAGE: u8 = 3;
 /// Maximum number of segments of a page. A segment has at most 255 bytes.
 pub(crate) const SEGMENTS_MAX: usize = 255;
 
-/// How far a stream may lag behind the listener's time before silence is inserted, in samples: 220 ms. More than the
-/// Vorbis encoder delays speech (about 170 ms), and less than a noticeable permanent delay.
+/// How far a stream may lag behind the listener's time before silence is inserted, in samples: 220 ms. More
+/// than the Vorbis encoder delays speech (about 170 ms), and less than a noticeable permanent delay.
 const LAG_MAX: u64 = 10_560;
 
 /// Page header flags: first and last page of a logical stream (RFC 3533, section 6).
@@ -60,8 +60,8 @@ impl OggMuxer {
         }
     }
 
-    /// The header pages: the first packet alone on its page, then the others (RFC 7845, section 3; Vorbis I, section
-    /// A.2).
+    /// The header pages: the first packet alone on its page, then the others (RFC 7845, section 3; Vorbis I,
+    /// section A.2).
     pub(crate) fn headers(&mut self, first: &[u8], others: &[Bytes]) -> Bytes {
         let mut pages = Vec::new();
         self.write(&mut pages, FIRST_PAGE, 0, [first].into_iter());
@@ -69,8 +69,8 @@ impl OggMuxer {
         pages.into()
     }
 
-    /// Adds the packets of one frame. Returns a page when one is due: at once for the first audible packet, then
-    /// every 60 ms.
+    /// Adds the packets of one frame. Returns a page when one is due: at once for the first audible packet,
+    /// then every 60 ms.
     pub(crate) fn push_packets(&mut self, packets: &[Packet]) -> Option<Bytes> {
         let mut pages = Vec::new();
         self.due += FRAME_SAMPLES as u64;
@@ -180,8 +180,8 @@ pub(crate) fn segments(packet: &[u8]) -> usize {
     packet.len() / 255 + 1
 }
 
-/// The checksum of a page whose checksum field is zero: CRC-32 of polynomial 04c11db7, neither reflected nor inverted.
-/// Processes eight bytes at a time.
+/// The checksum of a page whose checksum field is zero: CRC-32 of polynomial 04c11db7, neither reflected nor
+/// inverted. Processes eight bytes at a time.
 fn crc(page: &[u8]) -> u32 {
     let (eights, rest) = page.as_chunks::<8>();
     let mut crc = 0_u32;

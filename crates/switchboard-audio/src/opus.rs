@@ -1,8 +1,8 @@
 //! Opus in Ogg, RFC 7845, by the crate ropus (libopus in Rust): one packet every 20 ms.
 //!
-//! The crate opus-rs (0.1.40) is not used for encoding. At 24 kbit/s it attenuates tones: 2 kHz at 2 % of full
-//! scale by 25 dB, 10 kHz at 25 % of full scale by 15 dB. In voice mode it uses twice the configured bitrate. The
-//! tests use it as a decoder.
+//! The crate opus-rs (0.1.40) is not used for encoding. At 24 kbit/s it attenuates tones: 2 kHz at 2 % of
+//! full scale by 25 dB, 10 kHz at 25 % of full scale by 15 dB. In voice mode it uses twice the configured
+//! bitrate. The tests use it as a decoder.
 
 use std::fmt;
 
@@ -25,8 +25,8 @@ pub(crate) const CONVERGENCE: u16 = 3_840;
 /// Maximum size of a packet of one frame in bytes, with its first byte (RFC 6716, section 3.4).
 const PACKET_MAX: usize = 1_276;
 
-/// A packet of 20 ms of digital silence: CELT, full band, one channel, with the silence flag set. A packet of one
-/// byte would make the decoder conceal a loss; this packet decodes to silence in any decoder state.
+/// A packet of 20 ms of digital silence: CELT, full band, one channel, with the silence flag set. A packet of
+/// one byte would make the decoder conceal a loss; this packet decodes to silence in any decoder state.
 const SILENCE: &[u8] = &[0xf8, 0xff, 0xfe];
 
 /// The `OpusHead` packet (RFC 7845, section 5.1).
@@ -77,8 +77,8 @@ impl Codec for OpusCodec {
             .complexity(self.complexity)
             .build();
         let mut encoder = RopusEncoder(encoder.map_err(|_| EncodeError)?);
-        // Band energies are coded relative to the previous frame (RFC 6716, section 4.3.2.1). After a silent frame,
-        // encoder and decoder agree on them, whatever came before.
+        // Band energies are coded relative to the previous frame (RFC 6716, section 4.3.2.1). After a silent
+        // frame, encoder and decoder agree on them, whatever came before.
         encoder.encode(&[0; FRAME_SAMPLES], &mut Vec::new())?;
         Ok(Box::new(encoder))
     }

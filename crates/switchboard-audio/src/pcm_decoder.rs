@@ -19,8 +19,8 @@ pub struct UnsupportedPcm {
     pub channels: u16,
 }
 
-/// Converts the interleaved signed 16-bit little-endian samples of one client, in chunks of any size, to one channel
-/// at 48 kHz.
+/// Converts the interleaved signed 16-bit little-endian samples of one client, in chunks of any size, to one
+/// channel at 48 kHz.
 #[derive(Debug)]
 pub struct PcmDecoder {
     channels: u16,
@@ -52,8 +52,8 @@ impl PcmDecoder {
         })
     }
 
-    /// Decodes a message or a part of a body, of any length, and pushes the samples. An odd byte, or an incomplete
-    /// group of channels, is kept for the next call.
+    /// Decodes a message or a part of a body, of any length, and pushes the samples. An odd byte, or an
+    /// incomplete group of channels, is kept for the next call.
     pub fn decode(&mut self, bytes: &[u8], to: &SourceHandle) {
         let group = usize::from(self.channels) * 2;
         let mut rest = bytes;

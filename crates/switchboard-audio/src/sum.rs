@@ -1,6 +1,6 @@
-//! Arithmetic of mixing. Sums are exact in 32 bits (65,536 sources at full scale) and are clamped to 16 bits once,
-//! at the end, so the order of sources does not matter. The loops run over arrays of fixed length, so the compiler
-//! vectorizes them.
+//! Arithmetic of mixing. Sums are exact in 32 bits (65,536 sources at full scale) and are clamped to 16 bits
+//! once, at the end, so the order of sources does not matter. The loops run over arrays of fixed length, so
+//! the compiler vectorizes them.
 
 use crate::{FRAME_SAMPLES, Frame};
 

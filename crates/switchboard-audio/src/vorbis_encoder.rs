@@ -1,6 +1,6 @@
-//! One Vorbis stream encoded by vorbis_rs. The crate writes Ogg pages of four packets or more, which are split into
-//! packets again, because each listener gets its own pages. Packets that wait for their page add to the latency of
-//! this format: about 170 ms, of which 20 ms are the frame in flight on a worker thread.
+//! One Vorbis stream encoded by vorbis_rs. The crate writes Ogg pages of four packets or more, which are
+//! split into packets again, because each listener gets its own pages. Packets that wait for their page add
+//! to the latency of this format: about 170 ms, of which 20 ms are the frame in flight on a worker thread.
 
 use std::{cell::RefCell, fmt, io, num::NonZero, rc::Rc};
 
@@ -92,16 +92,17 @@ impl VorbisStream {
     }
 }
 
-/// Wraps a packet with its duration. libvorbis has two modes, short and long windows, so the mode number is the bit
-/// after the packet type bit (Vorbis I, section 4.3.1). A test compares the durations with a decoder's.
+/// Wraps a packet with its duration. libvorbis has two modes, short and long windows, so the mode number is
+/// the bit after the packet type bit (Vorbis I, section 4.3.1). A test compares the durations with a
+/// decoder's.
 fn packet(bytes: Bytes, [short, long]: [u32; 2]) -> Packet {
     let is_long = bytes.first().is_some_and(|first| first & 2 != 0);
     let quarter = if is_long { long } else { short };
     Packet::new(bytes, PacketDuration::Overlapping(quarter))
 }
 
-/// A quarter of the short and of the long window, in samples. The identification header holds the window sizes as
-/// powers of two, in two halves of a byte (Vorbis I, section 4.2.2).
+/// A quarter of the short and of the long window, in samples. The identification header holds the window
+/// sizes as powers of two, in two halves of a byte (Vorbis I, section 4.2.2).
 fn quarters(identification: &[u8]) -> Result<[u32; 2], EncodeError> {
     let sizes = *identification.get(28).ok_or(EncodeError)?;
     let quarter = |power: u8| 1_u32.checked_shl(power.into()).map(|size| size / 4);

@@ -1,9 +1,9 @@
 //! Worker threads for Vorbis encoding.
 //!
-//! An encoder of vorbis_rs contains C pointers and is not `Send`, while a mixer moves between threads with its task. So
-//! each encoder lives on one of a few worker threads. A mixer submits a frame and collects the packets of the
-//! previous frame, 20 ms later, so it waits only if a worker is a whole frame behind. This also bounds the queues: an
-//! encoder never has more than one frame in flight.
+//! An encoder of vorbis_rs contains C pointers and is not `Send`, while a mixer moves between threads with
+//! its task. So each encoder lives on one of a few worker threads. A mixer submits a frame and collects the
+//! packets of the previous frame, 20 ms later, so it waits only if a worker is a whole frame behind. This
+//! also bounds the queues: an encoder never has more than one frame in flight.
 
 use std::{
     collections::HashMap,

@@ -139,8 +139,8 @@ struct SendArgs {
     /// Number of channels, which are mixed into one
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=8))]
     channels: u16,
-    /// Send at real time from the start. Otherwise input that is faster than real time is detected first [default:
-    /// if standard input is a file]
+    /// Send at real time from the start. Otherwise input that is faster than real time is detected first
+    /// [default: if standard input is a file]
     #[arg(long)]
     pace: bool,
 }

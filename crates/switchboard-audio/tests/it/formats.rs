@@ -1,4 +1,4 @@
-//! Each format as a stream: its beginning, its time, its end.
+//! The streams of each format: headers, duration and end.
 
 use switchboard_audio::{FRAME_SAMPLES, Format};
 
@@ -12,9 +12,9 @@ pub(crate) const FORMATS: [Format; 3] = [Format::Wav, Format::Opus, Format::Vorb
 #[test]
 fn headers_are_sent_at_once() {
     for format in FORMATS {
-        let (mut mixer, ear) = (mixer(), SpectrumAnalyzer::new());
-        mixer.add_listener(1, format, ear.clone());
-        let headers = ear.heard();
+        let (mut mixer, recorder) = (mixer(), SpectrumAnalyzer::new());
+        mixer.add_listener(1, format, recorder.clone());
+        let headers = recorder.received();
         match format {
             Format::Wav => assert_eq!(headers.len(), 44),
             Format::Opus | Format::Vorbis => assert_eq!(saved::pages(&headers).len(), 2),
@@ -25,9 +25,9 @@ fn headers_are_sent_at_once() {
 #[test]
 fn ended_stream_has_the_elapsed_duration() {
     for format in FORMATS {
-        let (mut mixer, ear) = (mixer(), SpectrumAnalyzer::new());
+        let (mut mixer, recorder) = (mixer(), SpectrumAnalyzer::new());
         let microphone = mixer.add_source(1);
-        mixer.add_listener(2, format, ear.clone());
+        mixer.add_listener(2, format, recorder.clone());
         let mut tone = Tone::new(440.0, 0.25);
         for _ in 0..seconds(5) {
             microphone.push(&tone.frame());
@@ -35,7 +35,7 @@ fn ended_stream_has_the_elapsed_duration() {
         }
         mixer.end();
         assert!(mixer.is_idle());
-        let saved = saved::read(format, &ear.heard());
+        let saved = saved::read(format, &recorder.received());
         assert!(saved.has_ended);
         assert_eq!(saved.samples.len(), 5 * 48_000, "{format:?}");
     }
@@ -57,7 +57,7 @@ fn audio_is_decodable_within_300_ms() {
                 microphone.push(&tone.frame());
                 tick(&mut mixer);
             }
-            let saved = saved::read(format, &late.heard());
+            let saved = saved::read(format, &late.received());
             let loudest = saved
                 .samples
                 .iter()
@@ -82,11 +82,11 @@ fn late_listener_gets_its_own_stream() {
             tick(&mut mixer);
         }
         mixer.end();
-        let [first, late] = [first, late].map(|ear| saved::read(format, &ear.heard()));
+        let [first, late] = [first, late].map(|recorder| saved::read(format, &recorder.received()));
         assert_ne!(first.serial, late.serial);
         assert!(late.has_ended);
         assert!(first.has_ended && first.samples.len() == 8 * 48_000);
-        // He hears from a little before he came, or from a little after.
+        // The stream starts slightly before or after the listener joined.
         let missing = 5 * 48_000 - late.samples.len() as i64;
         assert!(
             (-1_024..3_840).contains(&missing),
@@ -98,13 +98,13 @@ fn late_listener_gets_its_own_stream() {
 #[test]
 fn silence_keeps_time_without_an_encoder() {
     for format in FORMATS {
-        let (mut mixer, ear) = (mixer(), SpectrumAnalyzer::new());
-        mixer.add_listener(2, format, ear.clone());
+        let (mut mixer, recorder) = (mixer(), SpectrumAnalyzer::new());
+        mixer.add_listener(2, format, recorder.clone());
         for _ in 0..seconds(10) {
             tick(&mut mixer);
         }
         mixer.end();
-        let saved = saved::read(format, &ear.heard());
+        let saved = saved::read(format, &recorder.received());
         let missing = (10 * 48_000) - saved.samples.len() as i64;
         assert!(
             missing.abs() < 2 * 1_024,
@@ -121,9 +121,9 @@ fn silence_keeps_time_without_an_encoder() {
 fn audio_after_silence_keeps_time() {
     for format in FORMATS {
         for pause in [1, 3, 40] {
-            let (mut mixer, ear) = (mixer(), SpectrumAnalyzer::new());
+            let (mut mixer, recorder) = (mixer(), SpectrumAnalyzer::new());
             let microphone = mixer.add_source(1);
-            mixer.add_listener(2, format, ear.clone());
+            mixer.add_listener(2, format, recorder.clone());
             let mut tone = Tone::new(440.0, 0.25);
             for _ in 0..3 {
                 for _ in 0..seconds(1) {
@@ -135,7 +135,7 @@ fn audio_after_silence_keeps_time() {
                 }
             }
             mixer.end();
-            let saved = saved::read(format, &ear.heard());
+            let saved = saved::read(format, &recorder.received());
             let expected = (3 + 3 * pause) * 48_000;
             let missing = expected as i64 - saved.samples.len() as i64;
             assert!(
@@ -152,8 +152,8 @@ fn stalled_listener_is_removed_without_affecting_others() {
         let (mut mixer, good) = (mixer(), SpectrumAnalyzer::new());
         let bad: Vec<SpectrumAnalyzer> = (0..20).map(SpectrumAnalyzer::with_patience).collect();
         let microphone = mixer.add_source(1);
-        for (owner, ear) in (10..).zip(&bad) {
-            mixer.add_listener(owner, format, ear.clone());
+        for (owner, recorder) in (10..).zip(&bad) {
+            mixer.add_listener(owner, format, recorder.clone());
         }
         mixer.add_listener(2, format, good.clone());
         assert_eq!(mixer.listeners(), 20, "one of them took no headers");
@@ -167,10 +167,10 @@ fn stalled_listener_is_removed_without_affecting_others() {
         }
         assert_eq!(mixer.listeners(), 1);
         mixer.end();
-        let saved = saved::read(format, &good.heard());
+        let saved = saved::read(format, &good.received());
         assert_eq!(saved.samples.len(), 4 * 48_000);
-        for ear in bad.iter().skip(2) {
-            saved::read(format, &ear.heard());
+        for recorder in bad.iter().skip(2) {
+            saved::read(format, &recorder.received());
         }
     }
 }
@@ -194,14 +194,14 @@ fn frame_has_960_samples() {
     assert_eq!(switchboard_audio::FRAME.as_millis() * 48, 960);
 }
 
-/// Somebody who begins to talk gets a mix of his own, and loses it when he is silent for long: his
-/// stream goes on, in time, and nothing in it is louder than what was said.
+/// An owner that starts to talk gets its own mix, and loses it after a long silence. Its stream continues in
+/// time, and nothing in it is louder than the input.
 #[test]
 fn talking_changes_neither_headers_nor_time() {
     for format in FORMATS {
-        let (mut mixer, ear) = (mixer(), SpectrumAnalyzer::new());
+        let (mut mixer, recorder) = (mixer(), SpectrumAnalyzer::new());
         let other = mixer.add_source(1);
-        mixer.add_listener(2, format, ear.clone());
+        mixer.add_listener(2, format, recorder.clone());
         let mut mine = None;
         let (mut tone, mut own_tone) = (Tone::new(440.0, 0.2), Tone::new(1_000.0, 0.6));
         for frame in 0..seconds(24) {
@@ -217,7 +217,7 @@ fn talking_changes_neither_headers_nor_time() {
             tick(&mut mixer);
         }
         mixer.end();
-        let saved = saved::read(format, &ear.heard());
+        let saved = saved::read(format, &recorder.received());
         assert!(saved.has_ended);
         assert_eq!(saved.samples.len(), 24 * 48_000, "{format:?}");
         let loudest = saved

@@ -1,4 +1,4 @@
-//! Bytes in: any bytes, in pieces of any size.
+//! The PCM decoder: any bytes, in chunks of any size.
 
 use proptest::prelude::*;
 use switchboard_audio::{Format, PcmDecoder};
@@ -8,18 +8,18 @@ use crate::{
     spectrum::{SpectrumAnalyzer, Tone, decibels, mixer, seconds, strength, tick},
 };
 
-/// What one who listens hears of these pieces, one every 20 ms, and of half a second more.
-fn hear(rate: u32, channels: u16, pieces: &[&[u8]]) -> Vec<f32> {
-    let (mut mixer, ear) = (mixer(), SpectrumAnalyzer::new());
+/// The samples that a listener gets for these chunks, one every 20 ms, and for half a second more.
+fn record(rate: u32, channels: u16, chunks: &[&[u8]]) -> Vec<f32> {
+    let (mut mixer, recorder) = (mixer(), SpectrumAnalyzer::new());
     let input = mixer.add_source(1);
-    mixer.add_listener(2, Format::Wav, ear.clone());
+    mixer.add_listener(2, Format::Wav, recorder.clone());
     let mut intake = PcmDecoder::new(rate, channels).expect("supported");
-    for piece in pieces {
-        intake.decode(piece, &input);
+    for chunk in chunks {
+        intake.decode(chunk, &input);
         tick(&mut mixer);
     }
     (0..25).for_each(|_| tick(&mut mixer));
-    saved::read(Format::Wav, &ear.heard()).samples
+    saved::read(Format::Wav, &recorder.received()).samples
 }
 
 #[test]
@@ -29,15 +29,15 @@ fn resampled_tone_keeps_its_level_and_pitch() {
     ] {
         for channels in [1_u16, 2, 6] {
             let hertz = 997.0;
-            // A tone of the other rate is one of ours at another pitch.
+            // A tone of another rate equals a tone of 48 kHz at another pitch.
             let mut tone = Tone::new(hertz * 48_000.0 / f64::from(rate), 0.4);
             let samples = tone.samples(rate as usize * 2);
             let group = |sample: &i16| sample.to_le_bytes().repeat(channels.into());
             let bytes: Vec<u8> = samples.iter().flat_map(group).collect();
-            let piece = rate as usize / 50 * usize::from(channels) * 2;
-            let pieces: Vec<&[u8]> = bytes.chunks(piece).collect();
-            let heard = hear(rate, channels, &pieces);
-            let level = decibels(strength(&heard[24_000..72_000], hertz) / 0.4);
+            let chunk = rate as usize / 50 * usize::from(channels) * 2;
+            let chunks: Vec<&[u8]> = bytes.chunks(chunk).collect();
+            let received = record(rate, channels, &chunks);
+            let level = decibels(strength(&received[24_000..72_000], hertz) / 0.4);
             assert!(
                 level.abs() < 0.1,
                 "{rate} Hz, {channels} channels: {level} dB"
@@ -59,8 +59,8 @@ fn channels_are_downmixed_to_their_mean() {
         .flatten()
         .flat_map(|s| s.to_le_bytes())
         .collect();
-    let heard = hear(48_000, 2, &[&bytes]);
-    let sound: Vec<f32> = heard
+    let received = record(48_000, 2, &[&bytes]);
+    let sound: Vec<f32> = received
         .iter()
         .map(|s| s * 32_768.0)
         .filter(|s| *s != 0.0)
@@ -81,8 +81,8 @@ fn unsupported_pcm_error_names_rate_and_channels() {
 fn odd_sample_rate_keeps_its_duration() {
     for rate in [8_001, 47_999, 48_001, 191_999] {
         let bytes = [1, 2].repeat(rate as usize);
-        let pieces: Vec<&[u8]> = bytes.chunks(rate as usize / 50 * 2).collect();
-        let sound = hear(rate, 1, &pieces)
+        let chunks: Vec<&[u8]> = bytes.chunks(rate as usize / 50 * 2).collect();
+        let sound = record(rate, 1, &chunks)
             .iter()
             .filter(|sample| **sample != 0.0)
             .count();
@@ -103,22 +103,22 @@ proptest! {
         let mut cuts: Vec<usize> = cuts.into_iter().map(|cut| cut.min(bytes.len())).collect();
         cuts.extend([0, bytes.len()]);
         cuts.sort_unstable();
-        let pieces: Vec<&[u8]> = cuts.windows(2).map(|cut| &bytes[cut[0]..cut[1]]).collect();
-        let sound = |pieces: &[&[u8]]| {
-            let heard = hear(48_000, channels, pieces);
-            heard.into_iter().filter(|sample| *sample != 0.0).collect::<Vec<_>>()
+        let chunks: Vec<&[u8]> = cuts.windows(2).map(|cut| &bytes[cut[0]..cut[1]]).collect();
+        let sound = |chunks: &[&[u8]]| {
+            let received = record(48_000, channels, chunks);
+            received.into_iter().filter(|sample| *sample != 0.0).collect::<Vec<_>>()
         };
-        prop_assert_eq!(sound(&pieces), sound(&[&bytes]));
+        prop_assert_eq!(sound(&chunks), sound(&[&bytes]));
     }
 
     #[test]
     fn no_byte_of_any_rate_does_harm(
-        pieces in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..3_000), 0..12),
+        chunks in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..3_000), 0..12),
         rate in 8_000_u32..=192_000,
         channels in 1_u16..=8,
     ) {
-        let pieces: Vec<&[u8]> = pieces.iter().map(|piece| &piece[..]).collect();
-        let heard = hear(rate, channels, &pieces);
-        prop_assert_eq!(heard.len(), (pieces.len() + 25) * 960);
+        let chunks: Vec<&[u8]> = chunks.iter().map(|chunk| &chunk[..]).collect();
+        let received = record(rate, channels, &chunks);
+        prop_assert_eq!(received.len(), (chunks.len() + 25) * 960);
     }
 }

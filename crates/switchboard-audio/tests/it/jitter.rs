@@ -1,4 +1,4 @@
-//! Sources that come too late, too early, too much, or too little.
+//! Sources that send too late, too early, too much, or too little.
 
 use std::time::{Duration, Instant};
 
@@ -12,24 +12,24 @@ use crate::{
 
 const LATENCY_MAX: usize = 9_600;
 
-/// One source and somebody who hears exactly what of it is mixed.
-struct JitterLine {
+/// One source and a listener that records its mixed samples.
+struct JitterFixture {
     mixer: Mixer<SpectrumAnalyzer>,
     input: SourceHandle,
-    ear: SpectrumAnalyzer,
-    /// Counts what was pushed, so that each sample is told from its neighbours, and none is 0.
+    recorder: SpectrumAnalyzer,
+    /// Number of pushed samples; makes samples distinguishable from their neighbours and nonzero.
     count: usize,
 }
 
-impl JitterLine {
+impl JitterFixture {
     fn new() -> Self {
-        let (mut mixer, ear) = (mixer(), SpectrumAnalyzer::new());
+        let (mut mixer, recorder) = (mixer(), SpectrumAnalyzer::new());
         let input = mixer.add_source(1);
-        mixer.add_listener(2, Format::Wav, ear.clone());
+        mixer.add_listener(2, Format::Wav, recorder.clone());
         Self {
             mixer,
             input,
-            ear,
+            recorder,
             count: 0,
         }
     }
@@ -44,8 +44,8 @@ impl JitterLine {
         tick(&mut self.mixer);
     }
 
-    fn heard(&self) -> Vec<i16> {
-        let saved = saved::read(Format::Wav, &self.ear.heard());
+    fn received(&self) -> Vec<i16> {
+        let saved = saved::read(Format::Wav, &self.recorder.received());
         saved
             .samples
             .iter()
@@ -54,7 +54,7 @@ impl JitterLine {
     }
 
     fn sound(&self) -> Vec<i16> {
-        self.heard()
+        self.received()
             .into_iter()
             .filter(|&sample| sample != 0)
             .collect()
@@ -67,7 +67,7 @@ fn number(at: usize) -> i16 {
 
 #[test]
 fn flood_adds_at_most_latency_max() {
-    let mut line = JitterLine::new();
+    let mut line = JitterFixture::new();
     line.push(20 * 48_000);
     for _ in 0..seconds(1) {
         line.tick();
@@ -82,7 +82,7 @@ fn flood_adds_at_most_latency_max() {
 fn steady_browser_input_has_no_gaps() {
     // A thousand and twenty-four samples every 21.3 ms, up to 15 ms late, from any phase.
     for phase in [0, 100, 512, 959] {
-        let mut line = JitterLine::new();
+        let mut line = JitterFixture::new();
         let (mut sent, mut random) = (0, 1_u64);
         for frame in 0..seconds(60) {
             random = random
@@ -95,10 +95,13 @@ fn steady_browser_input_has_no_gaps() {
             }
             line.tick();
         }
-        let heard = line.heard();
-        let first = heard.iter().position(|&sample| sample != 0).expect("sound");
+        let received = line.received();
+        let first = received
+            .iter()
+            .position(|&sample| sample != 0)
+            .expect("sound");
         assert!(first <= 4 * FRAME_SAMPLES);
-        for (at, &sample) in heard[first..].iter().enumerate() {
+        for (at, &sample) in received[first..].iter().enumerate() {
             assert_eq!(sample, number(at), "phase {phase}");
         }
     }
@@ -110,22 +113,22 @@ fn first_listener_gets_current_audio() {
     let input = mixer.add_source(1);
     let samples: Vec<i16> = (0..48_000).map(number).collect();
     input.push(&samples);
-    let ear = SpectrumAnalyzer::new();
-    mixer.add_listener(2, Format::Wav, ear.clone());
+    let recorder = SpectrumAnalyzer::new();
+    mixer.add_listener(2, Format::Wav, recorder.clone());
     for _ in 0..10 {
         tick(&mut mixer);
     }
-    let heard = saved::read(Format::Wav, &ear.heard()).samples;
-    let sound = heard.iter().filter(|sample| **sample != 0.0).count();
+    let received = saved::read(Format::Wav, &recorder.received()).samples;
+    let sound = received.iter().filter(|sample| **sample != 0.0).count();
     assert_eq!(sound, 1_920, "40 ms, not 200");
 }
 
-/// A mixer that is late loses some of what was said meanwhile, and nothing else: speech is not
-/// chopped while it catches up, and not later for ever.
+/// A late mixer loses some of the audio of the meantime and nothing else: speech is not chopped while it
+/// catches up, and gets no permanent latency.
 #[test]
 fn late_mixer_drops_no_audio() {
     for stall in (0..400).step_by(7).chain([1_000, 5_000]) {
-        let (mut line, start) = (JitterLine::new(), Instant::now());
+        let (mut line, start) = (JitterFixture::new(), Instant::now());
         let mut cadence = Ticker::new(start);
         let mut sent = 0;
         for frame in 0..seconds(3) {
@@ -138,11 +141,14 @@ fn late_mixer_drops_no_audio() {
             cadence.advance(now);
             line.tick();
         }
-        let heard = line.heard();
-        let first = heard.iter().position(|&sample| sample != 0).expect("sound");
-        let gap = heard[first..].iter().position(|&sample| sample == 0);
+        let received = line.received();
+        let first = received
+            .iter()
+            .position(|&sample| sample != 0)
+            .expect("sound");
+        let gap = received[first..].iter().position(|&sample| sample == 0);
         assert_eq!(gap, None, "{stall} ms late");
-        let last = usize::try_from(heard[heard.len() - 1]).expect("numbers");
+        let last = usize::try_from(received[received.len() - 1]).expect("numbers");
         let delay = (line.count - last) % 30_000 * 1_000 / 48_000;
         assert!(delay <= 100, "{stall} ms late: {delay} ms behind");
     }
@@ -153,10 +159,10 @@ proptest! {
 
     #[test]
     fn what_is_sent_in_time_is_heard_once_and_in_order(
-        // Never more in the buffer than fits: gaps of any length, sounds of any length.
+        // The buffer never overflows, with gaps and sounds of any length.
         steps in prop::collection::vec((0_usize..1_500, 2_usize..8), 1..60),
     ) {
-        let mut line = JitterLine::new();
+        let mut line = JitterFixture::new();
         for (samples, ticks) in steps {
             line.push(samples);
             (0..ticks).for_each(|_| line.tick());
@@ -170,7 +176,7 @@ proptest! {
     fn however_much_comes_the_delay_is_bounded(
         steps in prop::collection::vec((0_usize..20_000, 0_usize..4), 1..60),
     ) {
-        let mut line = JitterLine::new();
+        let mut line = JitterFixture::new();
         for (samples, ticks) in steps {
             line.push(samples);
             (0..ticks).for_each(|_| line.tick());
@@ -180,7 +186,7 @@ proptest! {
         (0..20).for_each(|_| line.tick());
         let sound = line.sound();
         prop_assert!(sound.len() - before <= LATENCY_MAX);
-        // The newest is never what was dropped.
+        // The newest sample is never dropped.
         if sent > 0 {
             prop_assert_eq!(sound.last(), Some(&number(sent - 1)));
         }

@@ -1,4 +1,4 @@
-//! The mixer from outside: what listeners save is taken apart and decoded again.
+//! Tests of the mixer through its public interface: recorded streams are parsed and decoded.
 
 mod formats;
 mod intake;

@@ -1,4 +1,4 @@
-//! A crowd that comes and goes as it likes, and sound that no encoder was made for.
+//! Many owners that join and leave at random, with audio that is difficult to encode.
 
 use proptest::prelude::*;
 use switchboard_audio::{FRAME_SAMPLES, Format, SourceHandle};
@@ -12,13 +12,14 @@ use crate::{
 const FRAMES: usize = seconds(60);
 const OWNERS: u64 = 200;
 
-/// How far a Vorbis stream may be behind its listener: see `LAG_MAX` in `ogg.rs`.
+/// Maximum lag of a Vorbis stream in samples; see `LAG_MAX` in `ogg.rs`.
 const VORBIS_LAG_MAX: usize = 12_960;
 
-/// And how far ahead: whoever joins also gets what the encoder still had inside, five packets.
+/// Maximum lead of a Vorbis stream in samples: a new listener also gets the packets buffered in the encoder,
+/// up to five.
 const VORBIS_LEAD_MAX: usize = 5_120;
 
-/// Something happens before each of these frames.
+/// An action that happens before a frame.
 #[derive(Clone, Debug)]
 enum MixerAction {
     Talk(u64),
@@ -29,28 +30,28 @@ enum MixerAction {
 
 fn actions() -> impl Strategy<Value = Vec<(usize, MixerAction)>> {
     let format = prop::sample::select(&FORMATS[..]);
-    let deed = prop_oneof![
+    let action = prop_oneof![
         6 => (0..OWNERS).prop_map(MixerAction::Talk),
         4 => (0..OWNERS).prop_map(MixerAction::Stop),
-        // Few owners listen, so that many of them talk too, now and then.
+        // Few owners listen, so that many listeners also talk at times.
         1 => (0..5_u64, format).prop_map(|(owner, format)| MixerAction::Listen(owner, format)),
         1 => (0..5_u64).prop_map(MixerAction::Leave),
     ];
-    prop::collection::vec((0..FRAMES, deed), 300..600)
+    prop::collection::vec((0..FRAMES, action), 300..600)
 }
 
-/// Somebody who listens, and for how many frames.
+/// A listener, and the number of frames it has listened.
 struct TestListener {
     owner: u64,
     format: Format,
-    ear: SpectrumAnalyzer,
+    recorder: SpectrumAnalyzer,
     frames: usize,
     has_left: bool,
 }
 
 impl TestListener {
     fn check(&self) {
-        let saved = saved::read(self.format, &self.ear.heard());
+        let saved = saved::read(self.format, &self.recorder.received());
         assert_eq!(
             saved.has_ended,
             !self.has_left || self.format == Format::Wav
@@ -59,7 +60,7 @@ impl TestListener {
         let played = saved.samples.len();
         match self.format {
             Format::Wav => assert_eq!(played, lasted),
-            // Of who left, the last page may be missing.
+            // The last page of a listener that left may be missing.
             Format::Opus if self.has_left => assert!(lasted.abs_diff(played) <= 3_840 + 2_880),
             Format::Opus => assert_eq!(played, lasted.saturating_sub(saved.skipped - 312)),
             Format::Vorbis if self.has_left => {
@@ -78,24 +79,24 @@ fn play(mut deeds: Vec<(usize, MixerAction)>, seed: u64) {
     let mut listening: Vec<TestListener> = Vec::new();
     let mut random = seed | 1;
     for now in 0..FRAMES {
-        while let Some((_, deed)) = deeds.next_if(|(frame, _)| *frame <= now) {
-            match deed {
+        while let Some((_, action)) = deeds.next_if(|(frame, _)| *frame <= now) {
+            match action {
                 MixerAction::Talk(owner) => talking.push((owner, mixer.add_source(owner))),
                 MixerAction::Stop(owner) => talking.retain(|(talker, _)| *talker != owner),
                 MixerAction::Listen(owner, format) => {
-                    let ear = SpectrumAnalyzer::new();
-                    mixer.add_listener(owner, format, ear.clone());
+                    let recorder = SpectrumAnalyzer::new();
+                    mixer.add_listener(owner, format, recorder.clone());
                     listening.push(TestListener {
                         owner,
                         format,
-                        ear,
+                        recorder,
                         frames: 0,
                         has_left: false,
                     });
                 }
                 MixerAction::Leave(owner) => {
                     for left in listening.iter_mut().filter(|left| left.owner == owner) {
-                        left.ear.close();
+                        left.recorder.close();
                         left.has_left = true;
                     }
                 }
@@ -105,7 +106,7 @@ fn play(mut deeds: Vec<(usize, MixerAction)>, seed: u64) {
             random = random
                 .wrapping_mul(6_364_136_223_846_793_005)
                 .wrapping_add(*owner);
-            // Some stutter, some are silent, some are loud; now and then all are silent.
+            // Some sources stutter, some are silent, some are loud; at times all are silent.
             let loudness = (random >> 60) as i16 * 200;
             let silent = now / 250 % 3 == 2 || random >> 61 == 0;
             let wave: Vec<i16> = (0..FRAME_SAMPLES)
@@ -139,7 +140,7 @@ proptest! {
     }
 }
 
-/// One frame of something unkind.
+/// One frame of audio that is difficult to encode.
 fn unkind(kind: u8, at: usize, random: &mut u64) -> i16 {
     *random = random
         .wrapping_mul(6_364_136_223_846_793_005)
@@ -164,17 +165,17 @@ proptest! {
 
     #[test]
     fn no_sound_breaks_an_encoder(
-        pieces in prop::collection::vec((0_u8..10, 1_usize..30), 1..12),
+        chunks in prop::collection::vec((0_u8..10, 1_usize..30), 1..12),
         seed in any::<u64>(),
     ) {
         let mut mixer = mixer();
         let input = mixer.add_source(1);
-        let ears = FORMATS.map(|format| (format, SpectrumAnalyzer::new()));
-        for (format, ear) in &ears {
-            mixer.add_listener(2, *format, ear.clone());
+        let recorders = FORMATS.map(|format| (format, SpectrumAnalyzer::new()));
+        for (format, recorder) in &recorders {
+            mixer.add_listener(2, *format, recorder.clone());
         }
         let (mut random, mut frames) = (seed, 0);
-        for (kind, count) in pieces {
+        for (kind, count) in chunks {
             for _ in 0..count {
                 if kind < 8 {
                     let frame: Vec<i16> =
@@ -186,8 +187,8 @@ proptest! {
             }
         }
         mixer.end();
-        for (format, ear) in ears {
-            prop_assert_eq!(saved::read(format, &ear.heard()).samples.len(), frames * FRAME_SAMPLES);
+        for (format, recorder) in recorders {
+            prop_assert_eq!(saved::read(format, &recorder.received()).samples.len(), frames * FRAME_SAMPLES);
         }
     }
 }

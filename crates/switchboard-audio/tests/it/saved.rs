@@ -1,4 +1,4 @@
-//! A stream as somebody saved it: taken apart, checked, decoded.
+//! A recorded stream: parsed, checked and decoded.
 
 use ogg::reading::PageParser;
 use switchboard_audio::Format;
@@ -6,14 +6,14 @@ use switchboard_audio::Format;
 const BEGINS: u8 = 2;
 const ENDS: u8 = 4;
 
-/// What a stream is made of, all checks passed.
+/// The contents of a stream that passed all checks.
 pub(crate) struct SavedStream {
-    /// What a player would play, 1.0 at full scale.
+    /// The samples that a player would play, 1.0 at full scale.
     pub(crate) samples: Vec<f32>,
-    /// How many samples were not played at the beginning.
+    /// Number of samples skipped at the beginning.
     pub(crate) skipped: usize,
     pub(crate) serial: u32,
-    /// Whether the stream says that it is over.
+    /// Whether the stream has an end marker.
     pub(crate) has_ended: bool,
 }
 
@@ -24,7 +24,7 @@ pub(crate) struct SavedPage {
     pub(crate) packets: Vec<Vec<u8>>,
 }
 
-/// Panics at the first thing that is wrong.
+/// Parses a stream. Panics at the first error.
 pub(crate) fn read(format: Format, bytes: &[u8]) -> SavedStream {
     match format {
         Format::Wav => wav(bytes),
@@ -49,7 +49,7 @@ fn wav(bytes: &[u8]) -> SavedStream {
     }
 }
 
-/// The pages of one logical stream, checksums and numbers checked.
+/// The pages of one logical stream, with checked checksums and sequence numbers.
 pub(crate) fn pages(bytes: &[u8]) -> Vec<SavedPage> {
     let mut pages: Vec<SavedPage> = Vec::new();
     let mut rest = bytes;

@@ -1,4 +1,4 @@
-//! A listener who keeps all that comes.
+//! A sink that records its stream, and the analysis of its spectrum.
 
 use std::sync::{
     Arc, Mutex,
@@ -9,13 +9,13 @@ use switchboard_audio::{
     AudioSink, Bytes, FRAME_SAMPLES, Frame, MixSettings, Mixer, PcmDecoder, SourceHandle,
 };
 
-/// Clones share what they have heard.
+/// A recording sink. Clones share the recording.
 #[derive(Clone, Debug)]
 pub(crate) struct SpectrumAnalyzer {
-    heard: Arc<Mutex<Vec<u8>>>,
+    received: Arc<Mutex<Vec<u8>>>,
     is_open: Arc<AtomicBool>,
-    /// How many sends it takes yet.
-    patience: Arc<AtomicUsize>,
+    /// Number of further sends that it accepts.
+    sends_left: Arc<AtomicUsize>,
 }
 
 impl SpectrumAnalyzer {
@@ -23,17 +23,17 @@ impl SpectrumAnalyzer {
         Self::with_patience(usize::MAX)
     }
 
-    /// One that refuses after so many.
+    /// Creates a sink that rejects data after this many sends.
     pub(crate) fn with_patience(sends: usize) -> Self {
         Self {
-            heard: Arc::default(),
+            received: Arc::default(),
             is_open: Arc::new(AtomicBool::new(true)),
-            patience: Arc::new(AtomicUsize::new(sends)),
+            sends_left: Arc::new(AtomicUsize::new(sends)),
         }
     }
 
-    pub(crate) fn heard(&self) -> Vec<u8> {
-        self.heard.lock().expect("no panic").clone()
+    pub(crate) fn received(&self) -> Vec<u8> {
+        self.received.lock().expect("no panic").clone()
     }
 
     pub(crate) fn close(&self) {
@@ -43,12 +43,12 @@ impl SpectrumAnalyzer {
 
 impl AudioSink for SpectrumAnalyzer {
     fn send(&mut self, bytes: Bytes) -> bool {
-        let patience = self.patience.load(Ordering::Relaxed);
-        if patience == 0 || !self.is_open() {
+        let sends_left = self.sends_left.load(Ordering::Relaxed);
+        if sends_left == 0 || !self.is_open() {
             return false;
         }
-        self.patience.store(patience - 1, Ordering::Relaxed);
-        self.heard.lock().expect("no panic").extend(&bytes);
+        self.sends_left.store(sends_left - 1, Ordering::Relaxed);
+        self.received.lock().expect("no panic").extend(&bytes);
         true
     }
 
@@ -57,7 +57,8 @@ impl AudioSink for SpectrumAnalyzer {
     }
 }
 
-/// A mixer goes from thread to thread with its task, and a source is pushed to from any.
+/// A mixer must be `Send`, because it moves between threads with its task; a source is pushed to from any
+/// thread.
 const _: () = {
     const fn is_send<T: Send>() {}
     const fn is_sync<T: Sync>() {}
@@ -70,13 +71,13 @@ pub(crate) fn mixer() -> Mixer<SpectrumAnalyzer> {
     Mixer::new(Arc::new(MixSettings::default()))
 }
 
-/// One frame of the caller's loop.
+/// Runs one frame of the mixing loop.
 pub(crate) fn tick(mixer: &mut Mixer<SpectrumAnalyzer>) {
     mixer.begin_frame();
     while mixer.render_next() {}
 }
 
-/// A tone, 20 ms at a time.
+/// Generates a tone in frames of 20 ms.
 pub(crate) struct Tone {
     hertz: f64,
     amplitude: f64,
@@ -84,7 +85,7 @@ pub(crate) struct Tone {
 }
 
 impl Tone {
-    /// The amplitude is 1.0 at full scale.
+    /// Creates a tone; an amplitude of 1.0 is full scale.
     pub(crate) fn new(hertz: f64, amplitude: f64) -> Self {
         Self {
             hertz,
@@ -108,13 +109,13 @@ impl Tone {
     }
 }
 
-/// How strong a frequency is, as the amplitude of a tone, 1.0 at full scale.
+/// The amplitude of a frequency, 1.0 at full scale.
 pub(crate) fn strength(samples: &[f32], hertz: f64) -> f64 {
     let step = std::f64::consts::TAU * hertz / 48_000.0;
     let coefficient = 2.0 * step.cos();
     let (mut last, mut before) = (0.0, 0.0);
     for (at, &sample) in samples.iter().enumerate() {
-        // Hann, so that a strong tone does not leak into the frequency of another.
+        // A Hann window prevents leakage of a strong tone into the frequency of another.
         let turn = std::f64::consts::TAU * at as f64 / samples.len() as f64;
         let window = 1.0 - turn.cos();
         let next = f64::from(sample) * window + coefficient * last - before;
@@ -128,7 +129,7 @@ pub(crate) fn decibels(ratio: f64) -> f64 {
     20.0 * ratio.max(1e-9).log10()
 }
 
-/// Seconds, in frames.
+/// Converts seconds to frames.
 pub(crate) const fn seconds(count: usize) -> usize {
     count * 48_000 / FRAME_SAMPLES
 }

@@ -1,4 +1,4 @@
-//! The arithmetic: everybody gets the sum of the others, brought into 16 bits once.
+//! Arithmetic of mixing: each owner gets the sum of the others, clamped to 16 bits once.
 
 use proptest::prelude::*;
 use switchboard_audio::{FRAME_SAMPLES, Format};
@@ -8,11 +8,11 @@ use crate::{
     spectrum::{SpectrumAnalyzer, mixer, tick},
 };
 
-/// So many frames are pushed before the first is taken, so that nobody starves.
+/// Frames pushed before the first is mixed, so that no source underruns.
 const AHEAD: usize = 3;
 
-/// What a source says: a number that repeats, and so cannot be out of step by chance.
-fn said(seed: u64, at: usize) -> i16 {
+/// The sample of a source at a position: reproducible pseudorandom numbers, so misaligned frames are detected.
+fn sent(seed: u64, at: usize) -> i16 {
     let bits = (seed ^ at as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let loudness = seed % 16;
     (bits >> 48) as i16 >> loudness
@@ -20,7 +20,7 @@ fn said(seed: u64, at: usize) -> i16 {
 
 fn expected(sources: &[(u64, u64)], listener: u64, at: usize) -> i16 {
     let others = sources.iter().filter(|(owner, _)| *owner != listener);
-    let sum: i64 = others.map(|(_, seed)| i64::from(said(*seed, at))).sum();
+    let sum: i64 = others.map(|(_, seed)| i64::from(sent(*seed, at))).sum();
     sum.clamp(i16::MIN.into(), i16::MAX.into()) as i16
 }
 
@@ -35,24 +35,24 @@ proptest! {
     ) {
         let mut mixer = mixer();
         let inputs: Vec<_> = sources.iter().map(|(owner, _)| mixer.add_source(*owner)).collect();
-        let ears: Vec<_> = (0..12).map(|_| SpectrumAnalyzer::new()).collect();
-        for (owner, ear) in (0..).zip(&ears) {
-            mixer.add_listener(owner, Format::Wav, ear.clone());
+        let recorders: Vec<_> = (0..12).map(|_| SpectrumAnalyzer::new()).collect();
+        for (owner, recorder) in (0..).zip(&recorders) {
+            mixer.add_listener(owner, Format::Wav, recorder.clone());
         }
         for frame in 0..frames + AHEAD {
             for (input, (_, seed)) in inputs.iter().zip(&sources) {
                 let at = frame * FRAME_SAMPLES;
-                let samples: Vec<_> = (at..at + FRAME_SAMPLES).map(|at| said(*seed, at)).collect();
+                let samples: Vec<_> = (at..at + FRAME_SAMPLES).map(|at| sent(*seed, at)).collect();
                 input.push(&samples);
             }
             if frame >= AHEAD {
                 tick(&mut mixer);
             }
         }
-        for (owner, ear) in (0..).zip(&ears) {
-            let heard = saved::read(Format::Wav, &ear.heard()).samples;
-            prop_assert_eq!(heard.len(), frames * FRAME_SAMPLES);
-            for (at, sample) in heard.iter().enumerate() {
+        for (owner, recorder) in (0..).zip(&recorders) {
+            let received = saved::read(Format::Wav, &recorder.received()).samples;
+            prop_assert_eq!(received.len(), frames * FRAME_SAMPLES);
+            for (at, sample) in received.iter().enumerate() {
                 let expected = f32::from(expected(&sources, owner, at)) / 32_768.0;
                 prop_assert_eq!(*sample, expected, "sample {} of listener {}", at, owner);
             }

@@ -1,4 +1,4 @@
-//! Who hears what, and how well.
+//! Levels of tones in the mixes of sources and listeners.
 
 use switchboard_audio::{Format, MixSettings, Mixer};
 
@@ -8,16 +8,16 @@ use crate::{
     spectrum::{SpectrumAnalyzer, Tone, decibels, mixer, seconds, strength, tick},
 };
 
-/// A tone for each of three people; all three listen, and so does somebody who is silent.
+/// A tone for each of three owners. All three listen, and so does a silent owner.
 const HERTZ: [f64; 3] = [400.0, 1_000.0, 2_600.0];
 const AMPLITUDE: f64 = 0.2;
 
-/// What is heard after two seconds of three people and a fourth, in dB relative to what was said.
-fn hear(mixer: &mut Mixer<SpectrumAnalyzer>, format: Format) -> Vec<[f64; 3]> {
+/// Levels that the four listeners receive after 2 s, in dB relative to the input.
+fn record(mixer: &mut Mixer<SpectrumAnalyzer>, format: Format) -> Vec<[f64; 3]> {
     let microphones: Vec<_> = (0..3).map(|owner| mixer.add_source(owner)).collect();
-    let ears: Vec<SpectrumAnalyzer> = (0..4).map(|_| SpectrumAnalyzer::new()).collect();
-    for (owner, ear) in (0..).zip(&ears) {
-        mixer.add_listener(owner, format, ear.clone());
+    let recorders: Vec<SpectrumAnalyzer> = (0..4).map(|_| SpectrumAnalyzer::new()).collect();
+    for (owner, recorder) in (0..).zip(&recorders) {
+        mixer.add_listener(owner, format, recorder.clone());
     }
     let mut tones = HERTZ.map(|hertz| Tone::new(hertz, AMPLITUDE));
     for _ in 0..seconds(4) {
@@ -27,8 +27,8 @@ fn hear(mixer: &mut Mixer<SpectrumAnalyzer>, format: Format) -> Vec<[f64; 3]> {
         tick(mixer);
     }
     mixer.end();
-    let levels = ears.iter().map(|ear| {
-        let saved = saved::read(format, &ear.heard());
+    let levels = recorders.iter().map(|recorder| {
+        let saved = saved::read(format, &recorder.received());
         let settled = &saved.samples[2 * 48_000..3 * 48_000];
         HERTZ.map(|hertz| decibels(strength(settled, hertz) / AMPLITUDE))
     });
@@ -38,9 +38,9 @@ fn hear(mixer: &mut Mixer<SpectrumAnalyzer>, format: Format) -> Vec<[f64; 3]> {
 #[test]
 fn each_listener_hears_all_sources_but_its_own() {
     for format in FORMATS {
-        let levels = hear(&mut mixer(), format);
-        for (listener, heard) in levels.iter().enumerate() {
-            for (talker, level) in heard.iter().enumerate() {
+        let levels = record(&mut mixer(), format);
+        for (listener, received) in levels.iter().enumerate() {
+            for (talker, level) in received.iter().enumerate() {
                 if listener == talker {
                     assert!(
                         *level < -40.0,
@@ -63,7 +63,7 @@ fn echo_self_includes_own_sources() {
         echo_self: true,
         ..MixSettings::default()
     };
-    let levels = hear(&mut Mixer::new(settings.into()), Format::Wav);
+    let levels = record(&mut Mixer::new(settings.into()), Format::Wav);
     assert!(levels.iter().flatten().all(|level| level.abs() < 0.01));
 }
 
@@ -72,16 +72,16 @@ fn voice_band_keeps_its_level() {
     for format in FORMATS {
         for hertz in [120.0, 250.0, 440.0, 1_000.0, 2_000.0, 3_400.0, 6_000.0] {
             for amplitude in [0.02, 0.25, 0.9] {
-                let (mut mixer, ear) = (mixer(), SpectrumAnalyzer::new());
+                let (mut mixer, recorder) = (mixer(), SpectrumAnalyzer::new());
                 let microphone = mixer.add_source(1);
-                mixer.add_listener(2, format, ear.clone());
+                mixer.add_listener(2, format, recorder.clone());
                 let mut tone = Tone::new(hertz, amplitude);
                 for _ in 0..seconds(2) {
                     microphone.push(&tone.frame());
                     tick(&mut mixer);
                 }
                 mixer.end();
-                let saved = saved::read(format, &ear.heard());
+                let saved = saved::read(format, &recorder.received());
                 let settled = &saved.samples[24_000..72_000];
                 let level = decibels(strength(settled, hertz) / amplitude);
                 let allowed = if format == Format::Wav { 0.02 } else { 1.0 };
@@ -94,14 +94,14 @@ fn voice_band_keeps_its_level() {
     }
 }
 
-/// What is heard of noise, and how many samples late: the pre-skip and the granule positions say
-/// where the sound is, to the sample.
+/// Correlates received with sent noise: pre-skip and granule positions give the position of the audio, to the
+/// sample.
 #[test]
 fn audio_is_at_its_granule_position() {
     for format in FORMATS {
-        let (mut mixer, ear) = (mixer(), SpectrumAnalyzer::new());
+        let (mut mixer, recorder) = (mixer(), SpectrumAnalyzer::new());
         let microphone = mixer.add_source(1);
-        mixer.add_listener(2, format, ear.clone());
+        mixer.add_listener(2, format, recorder.clone());
         let (mut random, mut low) = (1_u64, 0.0);
         let noise: Vec<i16> = (0..96_000)
             .map(|_| {
@@ -120,12 +120,12 @@ fn audio_is_at_its_granule_position() {
             tick(&mut mixer);
         }
         mixer.end();
-        let heard = saved::read(format, &ear.heard()).samples;
+        let received = saved::read(format, &recorder.received()).samples;
         let likeness = |late: usize| -> f64 {
-            let said = noise[24_000..72_000]
+            let sent = noise[24_000..72_000]
                 .iter()
                 .map(|&sample| f64::from(sample));
-            said.zip(&heard[24_000 - 400 + late..])
+            sent.zip(&received[24_000 - 400 + late..])
                 .map(|(a, &b)| a * f64::from(b))
                 .sum()
         };

@@ -160,8 +160,8 @@ impl VoiceClient {
         Ok(WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Client, None).await)
     }
 
-    /// Sends audio as a request body, without a timeout. Returns the first line of the response, which is empty if all
-    /// of the audio was played.
+    /// Sends audio as a request body, without a timeout. Returns the first line of the response, which is
+    /// empty if all of the audio was played.
     pub(super) async fn upload(
         &self,
         path: &'static str,
@@ -185,8 +185,8 @@ impl VoiceClient {
         }
     }
 
-    /// The authentication parameters: the local user's key and its signature over a ticket. A session token is sent as
-    /// a header of every request instead.
+    /// The authentication parameters: the local user's key and its signature over a ticket. A session token
+    /// is sent as a header of every request instead.
     async fn authentication(&self) -> Result<FormParameters, Failure> {
         let mut authentication = self.key_parameter();
         if self.identity.has_key() {

@@ -108,7 +108,8 @@ impl Downlink {
         }
     }
 
-    /// Receives the stream until it ends, the output is closed, or `enough` completes; then writes the queued chunks.
+    /// Receives the stream until it ends, the output is closed, or `enough` completes; then writes the queued
+    /// chunks.
     pub(super) async fn receive(
         &mut self,
         stream: Incoming,

@@ -124,8 +124,8 @@ impl OutgoingCall {
         ))
     }
 
-    /// The message for a declined call. An unsigned decline is accepted: a server that could forge it could also drop
-    /// the call.
+    /// The message for a declined call. An unsigned decline is accepted: a server that could forge it could
+    /// also drop the call.
     fn declined(&self, signature: &str) -> String {
         if self.is_signed_by_callee(signature) {
             format!("{} declined the call", self.to)
@@ -134,8 +134,8 @@ impl OutgoingCall {
         }
     }
 
-    /// Whether the callee signed a valid challenge. A callee that accepts without authenticating the caller has only
-    /// the first challenge to sign.
+    /// Whether the callee signed a valid challenge. A callee that accepts without authenticating the caller
+    /// has only the first challenge to sign.
     fn is_signed_by_callee(&self, signature: &str) -> bool {
         let challenges = if self.confirm_challenges.is_empty() {
             std::slice::from_ref(&self.ring_challenge)

@@ -1,8 +1,8 @@
 //! The identity of the local user, and the identities of other users.
 //!
-//! Two kinds of challenges exist and must not be confused: tickets of the server are letters, challenges of users are
-//! digits. Signing one kind as the other would allow an attacker to impersonate the local user to the server or to
-//! another user.
+//! Two kinds of challenges exist and must not be confused: tickets of the server are letters, challenges of
+//! users are digits. Signing one kind as the other would allow an attacker to impersonate the local user to
+//! the server or to another user.
 
 use rand::RngExt as _;
 use switchboard::{PublicKey, SecretKey};

@@ -30,8 +30,8 @@ pub(super) fn default_path() -> Result<PathBuf, String> {
         })
 }
 
-/// Reads a key. If the file does not exist and `create_missing` is set, creates it; otherwise a mistyped path would become
-/// a new identity.
+/// Reads a key. If the file does not exist and `create_missing` is set, creates it; otherwise a mistyped path
+/// would become a new identity.
 pub(super) fn load(path: &Path, create_missing: bool) -> Result<SecretKey, String> {
     let text = match read(path) {
         Err(error) if error.kind() == ErrorKind::NotFound && !create_missing => {
@@ -78,7 +78,8 @@ fn create(path: &Path) -> io::Result<()> {
     let mut draft = path.as_os_str().to_owned();
     draft.push(format!(".{}", std::process::id()));
     let draft = PathBuf::from(draft);
-    // Removes a draft that a crash left behind. A link of another user is not followed, because the file must be new.
+    // Removes a draft that a crash left behind. A link of another user is not followed, because the file must
+    // be new.
     drop(fs::remove_file(&draft));
     let created = write(&draft).and_then(|()| match fs::hard_link(&draft, path) {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),

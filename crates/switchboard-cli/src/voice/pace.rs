@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-/// How far ahead of real time audio is sent, so that late wake-ups cause no gap. A server drops audio that is further
-/// ahead.
+/// How far ahead of real time audio is sent, so that late wake-ups cause no gap. A server drops audio that is
+/// further ahead.
 const LEAD: Duration = Duration::from_millis(60);
 
 /// An input with this much audio ready is not a microphone; a full pipe holds less.
@@ -33,8 +33,8 @@ enum PaceSource {
 }
 
 impl SendPace {
-    /// Creates a schedule. If `is_paced`, sends at real time from the start; otherwise measures the pace of the input
-    /// first.
+    /// Creates a schedule. If `is_paced`, sends at real time from the start; otherwise measures the pace of
+    /// the input first.
     pub(super) fn new(bytes_per_second: u32, is_paced: bool) -> Self {
         let source = if is_paced {
             PaceSource::Clock
@@ -58,8 +58,8 @@ impl SendPace {
         }
     }
 
-    /// Records that `bytes` are sent now while `ready` more bytes are available. Returns true when this detects that the
-    /// input is faster than real time.
+    /// Records that `bytes` are sent now while `ready` more bytes are available. Returns true when this
+    /// detects that the input is faster than real time.
     pub(super) fn record_sent(&mut self, bytes: usize, ready: usize, now: Instant) -> bool {
         let played_at = self.played_at(now) + self.duration(bytes);
         self.played_at = Some(played_at);

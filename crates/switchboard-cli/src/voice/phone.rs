@@ -59,8 +59,8 @@ pub(super) async fn call(other: &str, phone: Phone) -> Result<(), String> {
     accepted.map(drop)
 }
 
-/// Waits for a call from one of the users `from`, or from any user if it is empty, and transfers audio until the call
-/// ends.
+/// Waits for a call from one of the users `from`, or from any user if it is empty, and transfers audio until
+/// the call ends.
 pub(super) async fn answer(from: &[String], phone: Phone) -> Result<(), String> {
     let mut stop = StopSignals::new()?;
     let identity = &phone.server.identity;
@@ -144,8 +144,8 @@ impl Phone {
         }
     }
 
-    /// Rejects a call. If the server does not accept the rejection because the caller is not authenticated yet, hangs
-    /// up.
+    /// Rejects a call. If the server does not accept the rejection because the caller is not authenticated
+    /// yet, hangs up.
     async fn reject(&self, call: &IncomingCall) {
         let is_rejected = match call.reject() {
             Some(request) => self

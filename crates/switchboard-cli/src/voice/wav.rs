@@ -10,8 +10,8 @@ pub(super) fn is_wav(start: &[u8]) -> bool {
     start.starts_with(b"RIFF")
 }
 
-/// Writes the length fields of a recording of `bytes` bytes. A recording that is too long for the fields keeps the
-/// length of an unbounded stream.
+/// Writes the length fields of a recording of `bytes` bytes. A recording that is too long for the fields
+/// keeps the length of an unbounded stream.
 pub(super) fn write_lengths(file: &mut (impl Write + Seek), bytes: u64) -> io::Result<()> {
     let length_after = |offset| u32::try_from(bytes.checked_sub(offset)?).ok();
     for (field, offset) in [(4, 8), (40, HEADER_LENGTH as u64)] {

@@ -18,7 +18,7 @@ mod tls;
 /// What takes longer will not happen.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Samples per second of everything that is heard.
+/// Sample rate of the received audio.
 const RATE: u32 = 48_000;
 
 /// 20 ms.
@@ -270,7 +270,7 @@ fn interrupt_hangs_up_and_ends_the_ringing() {
     let said = answer.succeeded();
     assert!(said.contains("The call is over"), "{said}");
 
-    // One who is there, and only lets it ring.
+    // A callee that is online and does not answer.
     let _stream = server.open_events(&alice);
     let mut call = server.run(&bob, &["call", &alice.key()], Stdio::null());
     call.wait_for("Ringing");
@@ -443,7 +443,7 @@ fn users_of_a_website_call_each_other_by_number() {
     assert!(words.contains("Say who you are with --token"), "{words}");
 }
 
-/// A website where the token tN is that of user N, and everybody may everything.
+/// A website where the token tN is that of user N, and every request is allowed.
 fn fake_site() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("one");
@@ -521,7 +521,7 @@ impl Server {
         home.start(&[args, &["--url", &url]].concat(), stdin)
     }
 
-    /// An event stream of somebody who does nothing with it.
+    /// Opens an event stream and reads up to its first event.
     fn open_events(&self, of: &Home) -> BufReader<TcpStream> {
         let mut stream = TcpStream::connect(self.address).expect("it listens");
         let address = format!("/messages?PKey={}", of.key());
@@ -543,7 +543,7 @@ impl Drop for Server {
     }
 }
 
-/// Somebody's configuration folder.
+/// The configuration directory of a test user.
 struct Home(PathBuf);
 
 impl Home {

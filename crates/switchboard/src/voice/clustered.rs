@@ -1,10 +1,10 @@
 //! Voice in a cluster. An elected node, the owner, serves all voice requests. The other nodes admit their
 //! clients' requests and forward them to the owner (`forwarder.rs`).
 //!
-//! Access is checked in two places. The node of the client's connection asks the host program whether the client
-//! may connect, and counts the connection. The owner authenticates the user: signatures are over challenges that
-//! the owner's tickets and calls hold. The owner also asks the website, and asks the host program whether a user
-//! may enter a voice room.
+//! Access is checked in two places. The node of the client's connection asks the host program whether the
+//! client may connect, and counts the connection. The owner authenticates the user: signatures are over
+//! challenges that the owner's tickets and calls hold. The owner also asks the website, and asks the host
+//! program whether a user may enter a voice room.
 //!
 //! Each term of this node as the owner starts with an empty [`VoiceService`], which ends with the term.
 

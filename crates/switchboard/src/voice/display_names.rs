@@ -1,4 +1,5 @@
-//! Display names that users give themselves. A display name proves nothing, and several users may have the same one.
+//! Display names that users give themselves. A display name proves nothing, and several users may have the
+//! same one.
 
 use std::collections::HashMap;
 
@@ -67,9 +68,9 @@ fn parse(text: &str) -> Result<Option<DisplayName>, VoiceError> {
     Ok(DisplayName::parse(&name, 0).ok())
 }
 
-/// Control characters, except white space, and format characters that change the direction or the meaning of their
-/// neighbours: bidirectional controls (UAX #9), invisible operators, annotations and tags. The joiners, which
-/// scripts and emoji need, are kept.
+/// Control characters, except white space, and format characters that change the direction or the meaning of
+/// their neighbours: bidirectional controls (UAX #9), invisible operators, annotations and tags. The joiners,
+/// which scripts and emoji need, are kept.
 fn is_control(c: char) -> bool {
     (c.is_control() && !c.is_whitespace())
         || matches!(

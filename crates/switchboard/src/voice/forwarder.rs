@@ -324,7 +324,8 @@ fn strip_hop_by_hop(mut request: Request<Body>) -> Request<Body> {
     request
 }
 
-/// Delays the body until the owner sends `100 Continue`, so that the client gets its own `100 Continue` only then.
+/// Delays the body until the owner sends `100 Continue`, so that the client gets its own `100 Continue` only
+/// then.
 fn hold_body_until_continue(request: Request<Body>) -> Request<Body> {
     let continued = CancellationToken::new();
     let (head, body) = request.into_parts();

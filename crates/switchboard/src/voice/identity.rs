@@ -296,8 +296,8 @@ impl IdentityProvider {
     }
 }
 
-/// Keeps a key's challenges from expiring while an event stream is open. Clients of the reference server request
-/// a challenge when they connect, and may sign it hours later, when they are called.
+/// Keeps a key's challenges from expiring while an event stream is open. Clients of the reference server
+/// request a challenge when they connect, and may sign it hours later, when they are called.
 #[derive(Debug)]
 pub(super) struct TicketKeepAlive {
     keys: Arc<KeyIdentity>,
@@ -331,8 +331,8 @@ pub(super) fn key(params: &RequestParameters) -> Result<PublicKey, VoiceError> {
     })
 }
 
-/// Whether a challenge has the form of a server ticket. A callee signs the challenge of its caller; if that were
-/// a ticket, the caller could authenticate as the callee.
+/// Whether a challenge has the form of a server ticket. A callee signs the challenge of its caller; if that
+/// were a ticket, the caller could authenticate as the callee.
 fn looks_like_ticket(challenge: &str) -> bool {
     challenge.len() == ChallengeStore::LETTERS
         && challenge.bytes().all(|byte| byte.is_ascii_alphabetic())

@@ -96,8 +96,8 @@ impl ParameterName {
 
 /// A request's parameters: the headers `PKey` and `CSRFToken`, then the form body, then the query.
 ///
-/// Names are case-insensitive, and most have synonyms. Of several values the first non-empty one is used, in that
-/// order: a form's `token` comes after the header and before the query.
+/// Names are case-insensitive, and most have synonyms. Of several values the first non-empty one is used, in
+/// that order: a form's `token` comes after the header and before the query.
 pub(crate) struct RequestParameters {
     pairs: Vec<(String, String)>,
 }
@@ -183,8 +183,8 @@ impl RequestParameters {
         self.first(FORMAT)
     }
 
-    /// Rejects a request that has one of these parameters under another name only, because the request would have
-    /// another meaning without it. Other unknown parameters are ignored.
+    /// Rejects a request that has one of these parameters under another name only, because the request would
+    /// have another meaning without it. Other unknown parameters are ignored.
     pub(crate) fn reject_misspelled(&self, known: &[ParameterName]) -> Result<(), VoiceError> {
         for known in known {
             let names = known.names();
@@ -292,8 +292,8 @@ fn from_query(parts: &Parts) -> impl Iterator<Item = (String, String)> {
     from_url_encoded(parts.uri.query().unwrap_or_default().as_bytes())
 }
 
-/// Decodes URL-encoded pairs. Invalid escapes are kept as they are, as in browsers. Yields at most one pair more
-/// than the maximum.
+/// Decodes URL-encoded pairs. Invalid escapes are kept as they are, as in browsers. Yields at most one pair
+/// more than the maximum.
 fn from_url_encoded(text: &[u8]) -> impl Iterator<Item = (String, String)> {
     form_urlencoded::parse(text)
         .map(|(name, value)| (name.into_owned(), value.into_owned()))

@@ -60,8 +60,8 @@ impl RoomMixer {
         input
     }
 
-    /// Removes the user's microphone from the level list. The mixer removes the source when the last clone of its
-    /// handle is dropped.
+    /// Removes the user's microphone from the level list. The mixer removes the source when the last clone of
+    /// its handle is dropped.
     pub(super) fn remove_source(&self, user: &User, input: &SourceHandle) {
         let mut state = self.lock();
         let current = state.inputs.get(user);

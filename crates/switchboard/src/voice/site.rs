@@ -94,7 +94,8 @@ impl fmt::Debug for Site {
 }
 
 impl Site {
-    /// Creates a client for the website at `url`: scheme `http` or `https`, a host, and an optional path prefix.
+    /// Creates a client for the website at `url`: scheme `http` or `https`, a host, and an optional path
+    /// prefix.
     ///
     /// # Errors
     /// If the URL is invalid or TLS cannot be set up: a line for the operator.
@@ -272,8 +273,8 @@ fn base_is_plain(base: &str) -> Result<bool, String> {
     Ok(is_plain)
 }
 
-/// Escapes a token as a path segment. Rejects tokens that are empty, too long, or contain a dot segment, which a
-/// proxy that decodes the path would resolve to another path.
+/// Escapes a token as a path segment. Rejects tokens that are empty, too long, or contain a dot segment,
+/// which a proxy that decodes the path would resolve to another path.
 fn escape(token: &str) -> Result<String, SiteError> {
     let is_dot_segment = |segment| matches!(segment, "." | "..");
     let is_dot_segment = token.split(['/', '\\']).any(is_dot_segment);

@@ -92,8 +92,8 @@ fn roots(path: &Path) -> Result<RootCertStore, String> {
     Ok(roots)
 }
 
-/// Accepts every certificate. The signatures of the handshake are still verified, so the peer holds the certificate's
-/// key.
+/// Accepts every certificate. The signatures of the handshake are still verified, so the peer holds the
+/// certificate's key.
 #[derive(Debug)]
 struct AcceptAnyCertificate(Arc<CryptoProvider>);
 

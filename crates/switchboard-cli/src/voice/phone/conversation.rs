@@ -131,8 +131,8 @@ struct CallSession<'a> {
 }
 
 impl CallSession<'_> {
-    /// Completes when the call is to be ended: by a stop signal, `--seconds`, the end of the input, or the deadline after
-    /// the other user has left.
+    /// Completes when the call is to be ended: by a stop signal, `--seconds`, the end of the input, or the
+    /// deadline after the other user has left.
     async fn until_over(
         mut self,
         sending: impl Future<Output = Result<UplinkEnd, String>>,

@@ -36,7 +36,8 @@ impl SessionCache {
         session.is_fresh(now, self.ttl).then_some(session.user)
     }
 
-    /// Caches a session that was requested at `requested_at`. Evicts expired sessions, and the oldest one if full.
+    /// Caches a session that was requested at `requested_at`. Evicts expired sessions, and the oldest one if
+    /// full.
     pub(super) fn insert(&mut self, token: &str, user: u64, requested_at: Instant) {
         while let Some(oldest) = self.order.front()
             && (self.order.len() >= SESSIONS || self.user(oldest, requested_at).is_none())

@@ -86,7 +86,7 @@ async fn caller_and_callee_may_be_on_different_nodes() {
         let (status, text) = bob.post("/acceptCall", &accept).await;
         assert_eq!(status, 200, "{text}");
         assert_eq!(ada_hears.next().await.name, "acceptedCall");
-        // Anybody on any node is told the same of a room.
+        // Users on all nodes get the same list of a room.
         let (_, rooms) = HttpRequest::get("/listRoom").text(two.other.address).await;
         assert_eq!(rooms, "[]");
         drop((ada_hears, bob_hears));
@@ -213,7 +213,7 @@ async fn next_node_takes_over_when_the_owner_dies() {
         "all streams have ended {:?} after their owner",
         died.elapsed()
     );
-    // Nobody has noticed yet.
+    // No node has detected the failure yet.
     let answer = HttpRequest::get("/listRoom").send(second).await;
     assert_eq!(
         (answer.status, answer.header("retry-after")),
@@ -249,7 +249,7 @@ async fn streams_of_a_deposed_owner_end() {
     assert_eq!(listener.end().await.1, BodyPart::Cut);
     while events.next_or_end().await.is_ok() {}
     microphone.closed_or_cut().await;
-    // For whoever is connected to it, the lonely one goes on.
+    // The isolated node continues to serve its own clients.
     metric_is(two.owner.address, "voice_sources", 0).await;
     let (_, rooms) = HttpRequest::get("/listRoom").text(two.owner.address).await;
     assert!(rooms.contains("standup"), "{rooms}");

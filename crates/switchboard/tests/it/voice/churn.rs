@@ -1,4 +1,4 @@
-//! Many who come and go as they like, in all formats.
+//! Many users that join and leave at random, in all formats.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -27,7 +27,7 @@ async fn a_while() {
     sleep(Duration::from_millis(any(150) as u64)).await;
 }
 
-/// One stay in a room. Whatever is refused is because he is there twice.
+/// One visit of a user to a room. A rejection means that the user is in the room twice.
 async fn stay(user: &User, room: &str) {
     match any(5) {
         0 => {

@@ -108,11 +108,11 @@ async fn call_outlives_its_last_connection_for_a_while() {
     let (ada, bob) = in_call(address).await;
     let microphone = bob.speak_to(&ada).await;
     let listener = ada.listen_to(&bob, "wav").await;
-    // Longer than it lingers, and nobody speaks.
+    // Longer than the call lingers without connections.
     listener.samples(RATE).await;
     drop(listener);
     metric_is(address, "voice_listeners", 0).await;
-    // Who has gone can come again.
+    // A disconnected user can reconnect.
     let listener = ada.listen_to(&bob, "wav").await;
     listener.samples(1).await;
     drop(listener);
@@ -190,7 +190,7 @@ async fn shutdown_ends_streams_and_sources_in_time() {
     let stopped = tokio::spawn(async move { server.shutdown(Duration::from_secs(10)).await });
     let mixes_here = SharedLogs::of(address).len() == 1;
     for (format, listener) in listeners {
-        // Whoever only passes a stream on has no last page to put to it.
+        // A forwarding node cannot append a last page to the stream.
         assert_ends(listener, if mixes_here { format } else { "wav" }).await;
     }
     for mut microphone in microphones {
@@ -266,7 +266,7 @@ async fn ended_upload_gets_a_response() {
         assert_eq!(source.finish().await.status, 200);
         metric_is(address, "voice_sources", 0).await;
     }
-    // Scripts wait to be told to go on.
+    // Scripts wait for `100 Continue`.
     let mut source = Source::body_when_told(address, &ada.up_room("standup")).await;
     source.send(&[1000; 960]).await;
     assert_eq!(source.finish().await.status, 200);

@@ -1,4 +1,4 @@
-//! HEAD: the head of the answer to GET, without a seat or a stream.
+//! HEAD: the head of the response to GET, without attaching and without a stream.
 
 use std::net::SocketAddr;
 

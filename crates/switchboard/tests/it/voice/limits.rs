@@ -90,7 +90,7 @@ async fn calls_of_a_user_are_limited() {
     let _events = (ada.events().await, bob.events().await, carol.events().await);
     assert_eq!(ada.ring(&bob).await.0, 200);
     assert_eq!(ada.ring(&carol).await.0, 429);
-    // What others do alone keeps nobody from calling; what is between the two counts once.
+    // Calls of other users do not block a call; the call between the two counts once.
     assert_eq!(carol.ring(&bob).await.0, 200);
     assert_eq!(carol.hang_up(&bob).await.0, 200);
     assert_eq!(ada.ring(&bob).await.0, 200);

@@ -174,12 +174,12 @@ async fn read(mut answer: HttpResponse, heard: Arc<Mutex<Heard>>, told: watch::S
     }
 }
 
-/// Several who hear the same room.
+/// Several listeners of the same room.
 pub(super) fn formats() -> [&'static str; 3] {
     ["wav", "opus", "ogg"]
 }
 
-/// Waits until nobody is heard or speaks any more.
+/// Waits until there are no listeners and no sources.
 pub(super) async fn all_are_gone(address: SocketAddr) {
     for gauge in ["voice_sources", "voice_listeners", "voice_event_streams"] {
         super::http::metric_is(address, gauge, 0).await;

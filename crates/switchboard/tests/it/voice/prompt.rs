@@ -1,4 +1,4 @@
-//! How soon one hears something.
+//! Latency of the first audio of a stream.
 
 use std::time::Duration;
 

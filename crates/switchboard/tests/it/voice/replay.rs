@@ -1,5 +1,5 @@
-//! Plays recorded conversations against our server: the same actions, and each client must be told
-//! what it was told then.
+//! Replays recorded conversations against the server: the same actions, and each client must receive the
+//! recorded events.
 
 use std::{collections::BTreeMap, net::SocketAddr, time::Instant};
 
@@ -35,7 +35,7 @@ const BEGINNINGS: [(&str, &str); 3] = [
     ),
 ];
 
-/// Plays one scenario, then sees that nobody was told more and that the server lives.
+/// Replays one scenario, then checks that there were no further events and that the server still responds.
 pub(super) async fn replay(scenario: &str, open: fn(Builder) -> (Server, SocketAddr)) {
     let lines = Script::of(scenario);
     let site = FakeSite::start().await;
@@ -448,7 +448,7 @@ impl ReplayStage {
         signature.unwrap_or_else(|| "3006020101020101".to_owned())
     }
 
-    /// Has a room made, which everybody is told: what comes before that was told before.
+    /// Creates a room, whose event reaches every user: events received before it were sent before it.
     async fn nobody_is_told_more(&mut self) {
         let line = if self.is_site {
             "9 FORM /joinRoom roomID=999&format=wav = 200 audio/wav wav"
@@ -474,7 +474,7 @@ impl ReplayStage {
     }
 }
 
-/// How loud somebody is, is ours; clients of the reference look at the rest.
+/// Removes the level, which is an extension; clients of the reference server ignore it.
 fn without_levels(text: &str) -> String {
     let mut parts = text.split(", \"level\" : ");
     let first = parts.next().unwrap_or_default().to_owned();

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::client::{PATIENCE, open};
 
-/// A website of whose users `tokN` is the Nth. Nobody may call 66, or enter room 66.
+/// A website of whose users `tokN` is the Nth. User 66 may not be called, and room 66 may not be entered.
 #[derive(Clone)]
 pub(super) struct FakeSite {
     address: SocketAddr,
@@ -256,7 +256,7 @@ async fn denied_caller_is_rejected_without_events() {
     let post = HttpRequest::post(up("tok1", "66")).body("audio");
     assert_eq!(post.status(address).await, 403);
     assert_eq!(HttpRequest::get("/listRoom").text(address).await.1, "[]");
-    // Nobody was in it, so nobody has stopped.
+    // The room was empty, so there is no stop notification.
     assert!(!site.paths().iter().any(|path| path.ends_with("/0")));
 }
 
@@ -391,7 +391,7 @@ async fn unreachable_site_denies_access() {
     }
     site.is(SiteBehaviour::Wordy);
     assert_eq!(join("tok2", "7").status(address).await, 401);
-    // Who is in stays in, and can go, whatever the site says to it.
+    // Members stay in the room and can leave, whatever the site responds.
     listener.next_samples(RATE / 10).await;
     site.is(SiteBehaviour::Slow);
     drop(listener);

@@ -1,4 +1,4 @@
-//! Clients that do not read: they are cut off, and nobody else notices.
+//! Clients that do not read are disconnected without affecting others.
 
 use std::time::{Duration, Instant};
 
@@ -77,7 +77,7 @@ async fn stalled_event_stream_is_disconnected_and_blocks_no_other() {
     let stuck = Events::of(HttpRequest::get(&path).narrow().send(address).await).await;
     let mut reads = bob.events().await;
     assert_eq!(metric(address, "voice_event_streams").await, 2);
-    // Everybody is told of each new room, and of its name.
+    // Every user gets an event for each new room, with its name.
     let filler = "n".repeat(20_000);
     let mut rooms = 0;
     while metric(address, "slow_total").await == 0 {

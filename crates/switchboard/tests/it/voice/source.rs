@@ -23,7 +23,7 @@ use super::{
 };
 use crate::client::{PATIENCE, request};
 
-/// Frames sent ahead of time, so that a pause of the machine is not heard.
+/// Frames sent ahead of time, so that a pause of the machine causes no gap.
 const LEAD: usize = 4;
 
 type WebSocket = WebSocketStream<MaybeTlsStream<TcpStream>>;

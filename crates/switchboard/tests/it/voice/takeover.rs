@@ -1,4 +1,4 @@
-//! A user's newer connection takes over from an older one, which is told so.
+//! A user's newer connection takes over from an older one, which is notified.
 
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ async fn newer_microphone_takes_over_at_once() {
         assert!(answer.text().await.starts_with("replaced: "));
         assert_eq!(third.finish().await.status, 200);
     }
-    // The other one heard of one microphone that came, and one that went.
+    // The other user got one event for the attached microphone and one for the detached one.
     for on in ["1", "0"] {
         assert_eq!(events.next().await.json()["in"], on);
     }

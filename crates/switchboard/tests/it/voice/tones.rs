@@ -1,4 +1,4 @@
-//! Who hears whom, and how loud: tones that are sent, and looked for in what others get.
+//! Levels of sent tones in the streams that other users receive.
 
 use std::time::{Duration, Instant};
 
@@ -144,7 +144,7 @@ async fn other_rate_and_stereo_are_converted() {
     assert_heard("wav", &hears.samples(SOUND).await, &[440], &[880]);
 }
 
-/// Samples that can be told from each other, and from silence.
+/// Samples that are distinguishable from each other and from silence.
 fn ramp(count: usize) -> Vec<i16> {
     (1..=count).map(|at| at as i16).collect()
 }
@@ -207,7 +207,7 @@ async fn flooding_source_gets_no_extra_latency() {
     source.close().await;
 }
 
-/// When a tone is first heard, and at which sample.
+/// The time and the sample position of the first audible tone.
 async fn marker(hears: &Listener, hertz: u32) -> (Instant, usize) {
     let mut samples = FRAME;
     loop {

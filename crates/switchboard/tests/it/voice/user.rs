@@ -1,4 +1,4 @@
-//! Somebody who calls: a key, its tickets, and the events it is told.
+//! A test user: a key, its tickets, and its event stream.
 
 use std::net::SocketAddr;
 
@@ -10,7 +10,7 @@ use super::{
     source::Source,
 };
 
-/// A user of identity `keys`, who holds a ticket.
+/// A user of identity `keys` with a ticket.
 pub(super) struct User {
     key: SecretKey,
     pub(super) address: SocketAddr,
@@ -104,12 +104,12 @@ impl User {
             .await
     }
 
-    /// What whoever it rings is to sign: everybody draws his own.
+    /// The challenge for the callee to sign; derived from the key, so it differs for each user.
     fn challenge(&self) -> String {
         self.id().chars().rev().take(16).collect()
     }
 
-    /// Rings, whoever hears it.
+    /// Rings a user. Returns the response, whether or not it is a success.
     pub(super) async fn ring(&mut self, other: &Self) -> (u16, String) {
         let signature = self.sign(&self.ticket);
         let parameters = [
@@ -141,7 +141,7 @@ impl User {
         self.post("/hangupCall", &parameters).await
     }
 
-    /// A call with somebody, from a ring to its acceptance.
+    /// Establishes a call, from the ring to its acceptance.
     pub(super) async fn call(&mut self, other: &Self) {
         let mut events = other.events().await;
         let (status, text) = self.ring(other).await;
@@ -152,14 +152,14 @@ impl User {
     }
 }
 
-/// Two who are in a call.
+/// Two users in a call.
 pub(super) async fn in_call(address: SocketAddr) -> (User, User) {
     let (mut ada, bob) = User::two(address).await;
     ada.call(&bob).await;
     (ada, bob)
 }
 
-/// An event as it is told: its data as it stands on the wire.
+/// An event with its data as sent on the wire.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Event {
     pub(super) name: String,
@@ -167,7 +167,7 @@ pub(super) struct Event {
 }
 
 impl Event {
-    /// The JSON text, out of the hex in which keys are told it.
+    /// The JSON text, decoded from the hex that users with keys receive.
     pub(super) fn text(&self) -> String {
         let Ok(hex) = serde_json::from_str::<String>(&self.data) else {
             return self.data.clone();
