@@ -175,7 +175,7 @@ fn every_mistake_is_printed_when_the_server_does_not_start() {
     assert_eq!(output.status.code(), Some(2), "{said}");
     let expected = [
         "environment variable SWITCHBOARD_LIMITS_FRAME_BYTES: limits.frame_bytes: \"many\" is not a whole number, 0 or more",
-        "flag --log-level: log.level: \"inof\" is none of off, error, warn, info, debug, trace; did you mean \"info\"?",
+        "flag --log-level: log.level: \"inof\" is not one of off, error, warn, info, debug, trace; did you mean \"info\"?",
         "flag --port: server.port: 70000 is too large",
     ];
     let expected = expected.map(|line| format!("switchboard: {line}"));
@@ -372,7 +372,7 @@ fn check_prints_the_settings_in_force_and_every_mistake() {
         "{mistakes}"
     );
     assert!(
-        mistakes.contains(".toml:5: nowhere: there is no such section"),
+        mistakes.contains(".toml:5: nowhere: unknown section"),
         "{mistakes}"
     );
     assert_eq!(run(&["check"]).status.code(), Some(0));
@@ -383,7 +383,7 @@ fn cluster_without_an_engine_says_that_it_is_one_node() {
     let output = run(&["cluster"]);
     let said = String::from_utf8_lossy(&output.stdout);
     assert_eq!(output.status.code(), Some(0), "{said}");
-    assert!(said.starts_with("This switchboard is one node"), "{said}");
+    assert!(said.starts_with("This server is a single node"), "{said}");
     let json = run(&["cluster", "--json"]).stdout;
     let json: serde_json::Value = serde_json::from_slice(&json).expect("JSON");
     assert_eq!(json["nodes"], serde_json::json!([]));
@@ -501,7 +501,7 @@ fn a_dialects_own_address_that_is_taken_is_named_by_its_setting() {
     let words = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{words}");
     assert!(
-        words.contains("choose another with singo.listen"),
+        words.contains("choose another address with singo.listen"),
         "{words}"
     );
 }
@@ -522,7 +522,7 @@ fn who_starts_a_node_is_told_its_engine_and_where_others_reach_it() {
     let logged = BufReader::new(child.stderr.take().expect("piped")).lines();
     let warned = logged
         .map_while(Result::ok)
-        .find(|line| line.contains("engine.advertise_url cannot be found out with port 0"));
+        .find(|line| line.contains("engine.advertise_url cannot be derived from port 0"));
     drop(child.kill());
     drop(child.wait());
     let expected = "  engine         redis://ada:***@127.0.0.1:1 (other nodes reach this one at http://127.0.0.1:0)";

@@ -1,4 +1,4 @@
-//! Who may connect and who may join: hooks of the host program, which allow everything by default.
+//! Access hooks of the host program, which decide about connects and joins. Without hooks both are allowed.
 
 use std::{fmt, future::Future, net::IpAddr, pin::Pin, sync::Arc, time::Duration};
 
@@ -6,16 +6,16 @@ use axum::http::{HeaderMap, Uri};
 use switchboard_core::{Identity, Peer, PeerId, RoomId, SpaceName};
 use switchboard_transport::JoinCheck;
 
-/// How long the host program may think. A connection that waits for a hook is not served.
+/// Time that a hook has to answer. A connection is not served while it waits for a hook.
 pub(crate) const HOOK_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A request to connect, for the host program to judge.
+/// A request to connect that the host program allows or denies.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ConnectRequest {
     /// The path and query of the request.
     pub uri: Uri,
-    /// Its headers: cookies, tokens.
+    /// The headers of the request, with cookies and tokens.
     pub headers: HeaderMap,
     /// The client's address, if it is known.
     pub address: Option<IpAddr>,
@@ -24,20 +24,20 @@ pub struct ConnectRequest {
 /// The host program's answer to a [`ConnectRequest`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Admission {
-    /// Come in.
+    /// The client may connect.
     Allow {
-        /// The name under which the host program knows this client. Two connections of one name
-        /// are the same person: the newer replaces the older at its usernames and addresses.
+        /// The identity under which the host program knows this client. Two connections with one identity belong
+        /// to the same user: the newer takes over the usernames and addresses of the older.
         identity: Option<String>,
-        /// The namespace of its rooms and names; `None` for the default one.
+        /// The namespace of the client's rooms and names; `None` for the default one.
         space: Option<SpaceName>,
     },
-    /// Stay out: the request is answered with 403.
+    /// The client may not connect; the request is answered with 403.
     Deny,
 }
 
 impl Admission {
-    /// Come in, as nobody in particular.
+    /// Allows the client without an identity, in the default namespace.
     #[must_use]
     pub fn anonymous() -> Self {
         Self::Allow {
@@ -46,7 +46,7 @@ impl Admission {
         }
     }
 
-    /// Come in, as this person.
+    /// Allows the client with this identity, in the default namespace.
     #[must_use]
     pub fn as_identity(name: impl Into<String>) -> Self {
         Self::Allow {
@@ -56,17 +56,17 @@ impl Admission {
     }
 }
 
-/// A request to enter a room, for the host program to judge.
+/// A request to join a room that the host program allows or denies.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct JoinRequest {
-    /// Who asks.
+    /// The connection that wants to join.
     pub peer: PeerId,
-    /// The name it was admitted under, if any.
+    /// The identity from [`Admission::Allow`], if it has one.
     pub identity: Option<Arc<str>>,
-    /// The dialect it speaks.
+    /// The dialect of the client.
     pub dialect: &'static str,
-    /// The room.
+    /// The room to join.
     pub room: RoomId,
 }
 
@@ -74,7 +74,7 @@ type HookFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 type ConnectHook = dyn Fn(ConnectRequest) -> HookFuture<Admission> + Send + Sync;
 type JoinHook = dyn Fn(JoinRequest) -> HookFuture<bool> + Send + Sync;
 
-/// The hooks in force.
+/// The hooks that the host program has set.
 #[derive(Clone, Default)]
 pub(crate) struct AccessHooks {
     connect: Option<Arc<ConnectHook>>,
@@ -126,11 +126,12 @@ impl AccessHooks {
         })
     }
 
-    /// Whether somebody may enter a room. `None`: yes, without asking.
+    /// Asks the join hook. `None` if there is no hook and the join is allowed. A hook that does not answer within
+    /// [`HOOK_TIMEOUT`] denies the join.
     pub(crate) fn may_enter(&self, request: impl FnOnce() -> JoinRequest) -> Option<JoinCheck> {
-        let answer = self.join.as_ref()?(request());
+        let decision = self.join.as_ref()?(request());
         Some(Box::pin(async move {
-            tokio::time::timeout(HOOK_TIMEOUT, answer)
+            tokio::time::timeout(HOOK_TIMEOUT, decision)
                 .await
                 .unwrap_or(false)
         }))

@@ -1,4 +1,4 @@
-//! The nodes of a switchboard, as the store that they share knows them.
+//! The nodes of a cluster, as listed in the store that they share.
 
 use std::{
     collections::BTreeMap,
@@ -16,30 +16,29 @@ pub use switchboard_engine::NodeLine;
 
 use crate::config::EngineConfig;
 
-/// A store that takes longer is as good as away.
+/// Time that the store has to answer one read of the list.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How often the list is read within a beat.
+/// Reads of the list per heartbeat interval.
 const POLLS_PER_HEARTBEAT: u32 = 8;
 
-/// All nodes on the list, by their ids: those that live, and those whose lease has lapsed and whose
-/// members are not all gone yet. None if no engine is configured. No server need run for it.
+/// All listed nodes, sorted by id: those that are alive, and those whose lease has expired and whose members are not
+/// all removed yet. `None` if no engine is configured. Needs no running server.
 ///
-/// Takes as long as the nodes let wait for their next beat: with all alive a tenth of the lease,
-/// else most of it.
+/// Waits for the next heartbeat of each node: a tenth of the lease if all nodes are alive, most of the lease
+/// otherwise.
 ///
 /// # Errors
-/// If the engine cannot be reached or does not answer in time: one line for people, without a
-/// password.
+/// If the engine cannot be reached or does not answer in time: one line of text, without a password.
 pub async fn nodes(config: &EngineConfig) -> Result<Option<Vec<NodeLine>>, String> {
     let Some(address) = config.url.address() else {
         return Ok(None);
     };
     let read = async || {
-        let answer = timeout(TIMEOUT, fetch(address, &config.prefix)).await;
-        let answer =
-            answer.unwrap_or_else(|_| Err(format!("no answer in {} s", TIMEOUT.as_secs())));
-        answer.map_err(|why| format!("the engine at {address} cannot be reached: {why}"))
+        let listed = timeout(TIMEOUT, fetch(address, &config.prefix)).await;
+        let listed =
+            listed.unwrap_or_else(|_| Err(format!("no answer in {} s", TIMEOUT.as_secs())));
+        listed.map_err(|error| format!("the engine at {address} cannot be reached: {error}"))
     };
     watch(read, config.lease).await.map(Some)
 }
@@ -49,20 +48,21 @@ async fn fetch(address: &RedisAddress, prefix: &str) -> Result<Vec<NodeStatus>, 
     nodes.map_err(|error| error.to_string())
 }
 
-/// A node on the list, and since when its beat is this one if it has been seen to change.
+/// A listed node and the observations of its heartbeat counter.
 struct ObservedNode {
     status: NodeStatus,
+    /// The time when the counter was last seen to change; `None` before the first change.
     changed: Option<Instant>,
 }
 
-/// Reads the list until every node has said that it lives, or has not for too long. What the list
-/// alone says may be hours old: nobody strikes a node off it when all are dead.
+/// Reads the list until the heartbeat of every node has changed, or the lease has nearly passed. A single read is not
+/// enough: when all nodes are dead, no node removes them from the list, and the entries may be hours old.
 async fn watch(
     read: impl AsyncFn() -> Result<Vec<NodeStatus>, String>,
     lease: Duration,
 ) -> Result<Vec<NodeLine>, String> {
-    // Who is silent is taken for dead a beat before its lease ends.
-    let beat = lease / HEARTBEATS_PER_LEASE;
+    // A node without a heartbeat counts as dead one heartbeat interval before its lease ends.
+    let interval = lease / HEARTBEATS_PER_LEASE;
     let begin = Instant::now();
     let mut seen = BTreeMap::<NodeId, ObservedNode>::new();
     loop {
@@ -70,10 +70,10 @@ async fn watch(
         let is_decided = seen
             .values()
             .all(|seen| seen.changed.is_some() || seen.status.is_fenced);
-        if is_decided || begin.elapsed() >= lease - beat {
+        if is_decided || begin.elapsed() >= lease - interval {
             return Ok(seen.values().map(node_line).collect());
         }
-        sleep(beat / POLLS_PER_HEARTBEAT).await;
+        sleep(interval / POLLS_PER_HEARTBEAT).await;
     }
 }
 
@@ -87,7 +87,7 @@ fn update_observed(seen: &mut BTreeMap<NodeId, ObservedNode>, list: Vec<NodeStat
             Some(earlier) => {
                 (earlier.status.lease, earlier.status.heartbeat) == (status.lease, status.heartbeat)
             }
-            // Who is new on the list has just put itself there.
+            // A node that was not in the first read has just registered, and so is alive.
             None => is_first,
         };
         let changed = if is_same {
@@ -102,11 +102,11 @@ fn update_observed(seen: &mut BTreeMap<NodeId, ObservedNode>, list: Vec<NodeStat
 fn node_line(seen: &ObservedNode) -> NodeLine {
     let NodeStatus {
         lease,
-        is_fenced: buried,
+        is_fenced,
         status,
         ..
     } = &seen.status;
-    let is_alive = seen.changed.is_some() && !buried;
+    let is_alive = seen.changed.is_some() && !is_fenced;
     let line = NodeLine::from_report(lease.node, lease.epoch, is_alive, status);
     match seen.changed {
         Some(changed) => line.with_age(changed.elapsed()),
@@ -124,26 +124,26 @@ mod tests {
 
     const LEASE: Duration = Duration::from_millis(400);
 
-    fn status(node: u64, beat: u64, buried: bool) -> NodeStatus {
+    fn status(node: u64, heartbeat: u64, is_fenced: bool) -> NodeStatus {
         NodeStatus {
             lease: Lease {
                 node: NodeId::from(node),
                 epoch: 1,
             },
-            heartbeat: beat,
-            is_fenced: buried,
+            heartbeat,
+            is_fenced,
             status: r#"{"members":7}"#.to_owned(),
         }
     }
 
-    /// What is said of each node, by its id, when the list is read with `list(how often before)`.
+    /// Each node's id and whether it is reported alive. `list` gives the result of each read by its index.
     async fn alive(list: impl Fn(u64) -> Vec<NodeStatus>) -> Vec<(u64, bool)> {
         let count = Cell::new(0);
         let read = async || {
             count.set(count.get() + 1);
             Ok(list(count.get() - 1))
         };
-        let lines = watch(read, LEASE).await.expect("it is read");
+        let lines = watch(read, LEASE).await.expect("every read succeeds");
         let id = |node: NodeId| u64::from_str_radix(&node.to_string(), 16).expect("a number");
         lines
             .iter()
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_says_so_lives() {
+    async fn node_with_a_changing_heartbeat_is_alive() {
         let begin = Instant::now();
         let found = alive(|read| {
             vec![
@@ -163,12 +163,15 @@ mod tests {
         })
         .await;
         assert_eq!(found, [(1, true), (2, true), (3, false)]);
-        assert!(begin.elapsed() < LEASE / 2, "nobody is waited for in vain");
+        assert!(
+            begin.elapsed() < LEASE / 2,
+            "a fenced node is not waited for"
+        );
         assert_eq!(alive(|_| Vec::new()).await, []);
     }
 
     #[tokio::test]
-    async fn who_stands_on_the_list_and_is_silent_does_not() {
+    async fn listed_node_without_a_heartbeat_is_dead() {
         let begin = Instant::now();
         let found = alive(|read| vec![status(1, 5, false), status(2, read, false)]).await;
         assert_eq!(found, [(1, false), (2, true)]);
@@ -176,7 +179,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_comes_while_one_looks_lives_and_who_goes_is_gone() {
+    async fn node_that_registers_during_the_watch_is_alive_and_removed_node_is_not_listed() {
         let found = alive(|read| match read {
             0 => vec![status(1, 0, false), status(2, 5, false)],
             _ => vec![status(1, read, false), status(3, 1, false)],
@@ -186,9 +189,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_cannot_be_read_is_an_error() {
+    async fn failed_read_is_an_error() {
         let read = async || Err("connection refused".to_owned());
-        let error = watch(read, LEASE).await.expect_err("nothing is read");
+        let error = watch(read, LEASE).await.expect_err("the read fails");
         assert_eq!(error, "connection refused");
     }
 }

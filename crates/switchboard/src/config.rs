@@ -1,7 +1,7 @@
-//! Settings: what there is, where they come from, and what is wrong with them.
+//! The settings: their definitions, their sources and their validation.
 //!
-//! Every setting is one row in the table of `keys.rs`. Flags, environment, file, `switchboard
-//! check` and the example file all read that table.
+//! Every setting is one row in the table of `keys.rs`. The flags, the environment variables, the configuration file,
+//! `switchboard check` and the example file use this table.
 
 use std::{
     collections::BTreeMap,
@@ -35,50 +35,50 @@ pub use error::{ConfigError, SettingSource, SettingSources};
 pub use tls::TlsConfig;
 pub use voice::{Gostream, KeysConfig, SiteConfig, VoiceConfig, VoiceIdentity};
 
-/// Everything that can be set. The default is what runs without any configuration.
+/// All settings. The default is used without any configuration.
 #[derive(Clone, Debug, Default)]
 pub struct Config {
-    /// Where to listen and what to serve.
+    /// The main listeners and the served files.
     pub server: ServerConfig,
-    /// The certificate of all listeners. A host program gives it to each with
+    /// The certificate of all listeners. A host program passes it to each listener with
     /// [`Listener::with_tls`](crate::Listener::with_tls).
     pub tls: TlsConfig,
-    /// The bounds.
+    /// Limits of connections, rooms, frames and requests.
     pub limits: Limits,
-    /// How dead clients are noticed.
+    /// The detection of dead clients.
     pub heartbeat: Heartbeat,
-    /// How the server stops.
+    /// The phases of the shutdown.
     pub shutdown: Shutdown,
-    /// What is logged.
+    /// The format and level of the log.
     pub log: Log,
-    /// What makes several nodes one.
+    /// The engine that connects several nodes to a cluster.
     pub engine: EngineConfig,
-    /// The STUN and TURN servers that clients are told.
+    /// The STUN and TURN servers that are sent to clients.
     pub ice: IceServers,
-    /// The base paths of dialects that are not served under their usual ones.
+    /// The base paths of dialects, where they differ from the default.
     pub paths: BTreeMap<DialectName, Vec<String>>,
-    /// Addresses where a dialect alone is served.
+    /// Addresses of listeners that serve one dialect only.
     pub listen: BTreeMap<DialectName, Vec<SocketAddr>>,
-    /// The dialects' own settings.
+    /// The settings that each dialect defines.
     pub dialects: DialectSettings,
-    /// Voice calls and rooms.
+    /// The settings of voice calls and rooms.
     pub voice: VoiceConfig,
     /// The source of each setting, for error messages.
     pub origins: SettingSources,
 }
 
-/// Where to listen and what to serve.
+/// The main listeners and the served files.
 #[derive(Clone, Debug)]
 pub struct ServerConfig {
-    /// The address of the main listener. `::` is all addresses of IPv6 and IPv4, `0.0.0.0` those of IPv4.
+    /// The address of the main listener. `::` stands for all IPv6 and IPv4 addresses, `0.0.0.0` for all IPv4 addresses.
     pub addr: IpAddr,
     /// The port of the main listener.
     pub port: u16,
-    /// More listeners.
+    /// Addresses of additional listeners that serve everything.
     pub listen: Vec<SocketAddr>,
-    /// A folder to serve at `/` instead of the call page.
+    /// A folder that is served at `/` in place of the call page.
     pub web_root: Option<PathBuf>,
-    /// Reverse proxies whose `X-Forwarded-For` is believed.
+    /// Networks of reverse proxies whose `X-Forwarded-For` headers are trusted.
     pub trusted_proxies: Vec<IpNet>,
 }
 
@@ -94,12 +94,13 @@ impl Default for ServerConfig {
     }
 }
 
-/// How the server stops.
+/// The phases of the shutdown.
 #[derive(Clone, Copy, Debug)]
 pub struct Shutdown {
-    /// Time that `/readyz` answers 503 and everything else goes on, before connections are closed.
+    /// Time between the stop signal and the closing of connections. `/readyz` answers 503 and everything else is
+    /// served.
     pub drain: Duration,
-    /// Time that connections have to end.
+    /// Time that connections have to end after the drain.
     pub grace: Duration,
 }
 
@@ -112,54 +113,54 @@ impl Default for Shutdown {
     }
 }
 
-/// What is logged.
+/// The format and level of the log.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Log {
-    /// How a line looks.
+    /// The format of a log line.
     pub format: LogFormat,
-    /// What is left out.
+    /// The least important level that is logged.
     pub level: LogLevel,
 }
 
-/// How a log line looks.
+/// The format of a log line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogFormat {
-    /// For people.
+    /// Text for people.
     #[default]
     Text,
-    /// For programs: one JSON object a line.
+    /// One JSON object per line, for programs.
     Json,
 }
 
 /// The least important log lines that are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogLevel {
-    /// Nothing is.
+    /// No log lines.
     Off,
-    /// What stops the server.
+    /// Errors that stop the server.
     Error,
-    /// What an operator should look at.
+    /// Problems that an operator should look at.
     Warn,
-    /// Connects, joins, leaves and refusals.
+    /// Connects, joins, leaves and rejections.
     #[default]
     Info,
-    /// What a developer wants to know.
+    /// Details for developers.
     Debug,
-    /// Everything.
+    /// All log lines.
     Trace,
 }
 
 /// An address to listen on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Listening {
-    /// The address.
+    /// The address and port to bind.
     pub address: SocketAddr,
-    /// The dialect that alone is served there; none for everything.
+    /// The only dialect that is served there; `None` for a listener that serves everything.
     pub alone: Option<DialectName>,
 }
 
 impl Listening {
-    /// The setting that says so.
+    /// The setting that contains the address.
     #[must_use]
     pub fn setting(&self) -> String {
         format!("{}.listen", self.alone.unwrap_or("server"))
@@ -184,7 +185,7 @@ impl Config {
         all.chain(alone).map(listening).collect()
     }
 
-    /// Every dialect that is not switched off, with the paths where its clients connect: for each base path the first.
+    /// Every enabled dialect, with the paths where its clients connect: the first path under each base path.
     #[must_use]
     pub fn served(&self) -> Vec<(DialectName, Vec<String>)> {
         let served = |dialect: &&dyn Dialect| {
@@ -196,13 +197,13 @@ impl Config {
         enabled.map(served).collect()
     }
 
-    /// Whether a dialect is not switched off.
+    /// Whether a dialect is enabled.
     pub(crate) fn is_enabled(&self, dialect: &dyn Dialect) -> bool {
         self.dialects.is_enabled(dialect.traits().name)
     }
 
-    /// The dialects' settings for clients of the listeners that all dialects share. A dialect without a
-    /// path has switched itself off there: no other way leads to it.
+    /// The dialects' settings for the shared listeners. A dialect without a path is disabled there, so that it cannot
+    /// be selected by `?dialect=`, subprotocol or first frame either.
     pub(crate) fn shared_settings(&self) -> DialectSettings {
         let mut settings = self.dialects.clone();
         settings.set_ice_servers(self.ice.clone());
@@ -236,8 +237,8 @@ impl Config {
             .unwrap_or_else(usual)
     }
 
-    /// What is met on which path of the main listener.
-    pub(crate) fn entrances(&self) -> RouteTable {
+    /// The route table of the main listener.
+    pub(crate) fn routes(&self) -> RouteTable {
         let bases = ALL
             .iter()
             .filter(|dialect| self.is_enabled(**dialect))
@@ -248,8 +249,8 @@ impl Config {
 
 /// The first path under a base where clients of a dialect connect.
 fn first_path(dialect: &dyn Dialect, base: &str) -> Option<String> {
-    let mut doors = dialect.endpoints(base).into_iter();
-    doors
-        .find(|door| door.accepts.accepts_sockets())
-        .map(|door| door.path)
+    let mut endpoints = dialect.endpoints(base).into_iter();
+    endpoints
+        .find(|endpoint| endpoint.accepts.accepts_sockets())
+        .map(|endpoint| endpoint.path)
 }

@@ -1,31 +1,31 @@
-//! Answers that pages of other origins may read (Fetch standard, section 3.2).
+//! CORS: responses that pages of other origins may read (Fetch standard, section 3.2).
 
 use axum::{
     http::{HeaderMap, HeaderValue, Method, StatusCode, header},
     response::{IntoResponse, Response},
 };
 
-/// The methods that a preflight request is told. The paths answer each of them, if only by 404 or 405.
+/// The methods in the response to a preflight request. Each path answers each of them, some with 404 or 405.
 const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST");
 
-/// The answer to `OPTIONS`. `None` for every other method.
+/// The response to an `OPTIONS` request; `None` for every other method.
 pub(crate) fn preflight(method: &Method, request: &HeaderMap) -> Option<Response> {
     if method != Method::OPTIONS {
         return None;
     }
     let mut response = StatusCode::NO_CONTENT.into_response();
     let headers = response.headers_mut();
-    let asked = header::ACCESS_CONTROL_REQUEST_HEADERS;
-    headers.append(header::VARY, HeaderValue::from(asked.clone()));
+    let requested = header::ACCESS_CONTROL_REQUEST_HEADERS;
+    headers.append(header::VARY, HeaderValue::from(requested.clone()));
     headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, METHODS);
-    if let Some(names) = request.get(asked) {
+    if let Some(names) = request.get(requested) {
         headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, names.clone());
     }
     Some(response)
 }
 
-/// Lets the page that sent `request` read the answer with these `headers`, if its origin is one of
-/// `origins`, which are separated by commas (`*` for any).
+/// Adds to the response `headers` the permission for the page that sent `request` to read the response, if its
+/// origin is in `origins`, a list separated by commas (`*` for any origin).
 pub(crate) fn allow(headers: &mut HeaderMap, request: &HeaderMap, origins: &str) {
     headers.append(header::VARY, HeaderValue::from(header::ORIGIN));
     let origin = request.get(header::ORIGIN);

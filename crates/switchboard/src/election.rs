@@ -1,9 +1,8 @@
-//! Something that one node does for all of them: who does it now, and this node's seat in the
-//! queue for it.
+//! Leader election: one node does a task for all nodes of the cluster.
 //!
-//! The queue is a log of the engine's. Who sits there longest does it; when its seat becomes free,
-//! because it stops or its lease lapses, the next one does. What comes from the log goes into
-//! [`Election::committed`] and [`Election::declined`]; [`Election::keep`] sees to it that this node has a seat.
+//! The candidates are members of a log of the engine. The candidate that joined first leads. When it leaves or its
+//! lease expires, the next candidate leads. [`Election::committed`] and [`Election::declined`] receive the results
+//! from the log; [`Election::keep`] keeps this node a candidate.
 
 use std::{
     collections::BTreeMap,
@@ -23,8 +22,8 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// What members of such a log speak: nothing.
-pub(crate) static TONGUE: DialectTraits = DialectTraits {
+/// The traits of the members of an election log. They send and receive no frames.
+pub(crate) static ELECTION_TRAITS: DialectTraits = DialectTraits {
     name: "duty",
     offer_policy: OfferPolicy::Unspecified,
     signals: false,
@@ -32,52 +31,53 @@ pub(crate) static TONGUE: DialectTraits = DialectTraits {
     ..DialectTraits::DEFAULT
 };
 
-/// Ends the URL in a node's address. What follows tells a node from the one that had its URL before.
+/// Separates the URL in a candidate's address from a random suffix, which distinguishes this process from an
+/// earlier one with the same URL.
 const NODE_SEPARATOR: char = '#';
 
-/// A seat that was not given is not asked for again before this.
+/// Delay between two attempts to become a candidate.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// Who does it, and this node's place in the queue.
+/// The candidates, the leader, and the state of this node's candidacy.
 #[derive(Debug)]
 pub(crate) struct Election {
     peer: PeerId,
     own: Address,
     candidates: Mutex<BTreeMap<Position, Candidate>>,
     term: watch::Sender<Term>,
-    standing: watch::Sender<CandidateState>,
+    state: watch::Sender<CandidateState>,
 }
 
-/// A node in the queue.
+/// A node that can become the leader.
 #[derive(Debug)]
 struct Candidate {
     peer: PeerId,
     leader: Leader,
 }
 
-/// Who does it.
+/// The node that leads, as seen from this node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Leader {
     /// This node.
     ThisNode,
     /// The node with this URL.
     OtherNode(Arc<str>),
-    /// Another node, whose URL is this one's: it cannot be reached there.
+    /// Another node that advertises the URL of this one, and so cannot be reached.
     DuplicateAddress,
-    /// No node that is known.
+    /// No leader is known.
     None,
 }
 
-/// One leader's time, from when it is known until something else is.
+/// A leader and its term: the time from its election until the next change of the leader.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Term {
-    /// Counts up: a node that leads, loses its seat and gets another begins another term.
+    /// Increases with each term. A leader that loses its candidacy and is elected again begins a new term.
     pub(crate) number: u64,
     pub(crate) leader: Leader,
     leader_key: Option<(Position, PeerId)>,
 }
 
-/// How this node and its seat are.
+/// The state of this node's candidacy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum CandidateState {
     Withdrawn,
@@ -86,7 +86,7 @@ enum CandidateState {
 }
 
 impl Election {
-    /// A node that is not in the queue yet. `own` is its URL, `#`, and something random.
+    /// An election in which this node is not a candidate yet. `own` is its URL, `#`, and a random suffix.
     pub(crate) fn new(own: Address) -> Self {
         Self {
             peer: PeerId::from_random(rand::rng().random()),
@@ -97,88 +97,90 @@ impl Election {
                 leader: Leader::None,
                 leader_key: None,
             }),
-            standing: watch::Sender::new(CandidateState::Withdrawn),
+            state: watch::Sender::new(CandidateState::Withdrawn),
         }
     }
 
-    /// The same, of the node with this URL.
+    /// An election for the node with this URL, with a random suffix in its address.
     pub(crate) fn at(url: &str) -> Self {
         let random: u64 = rand::rng().random();
         let own = format!("{url}{NODE_SEPARATOR}{random:016x}");
-        Self::new(Address::parse(&own, 0).expect("it has a mark at least"))
+        Self::new(Address::parse(&own, 0).expect("the address contains the separator"))
     }
 
-    /// Who does it.
+    /// The current leader.
     #[cfg(test)]
     pub(crate) fn leader(&self) -> Leader {
         self.term.borrow().leader.clone()
     }
 
-    /// The term that runs, and those that follow.
+    /// Subscribes to the current term and all following ones.
     pub(crate) fn terms(&self) -> watch::Receiver<Term> {
         self.term.subscribe()
     }
 
-    /// The first term whose leader is `wanted`, if one comes in time; else the one that runs then.
+    /// Waits for a term whose leader is `wanted`. Returns the current term after `wait_max`.
     pub(crate) async fn wait_for(
         &self,
         wanted: impl Fn(&Leader) -> bool,
-        patience: Duration,
+        wait_max: Duration,
     ) -> Term {
         let mut terms = self.terms();
-        let comes = terms.wait_for(|term| wanted(&term.leader));
-        match timeout(patience, comes).await {
+        let matching = terms.wait_for(|term| wanted(&term.leader));
+        match timeout(wait_max, matching).await {
             Ok(Ok(term)) => term.clone(),
             Ok(Err(_)) | Err(_) => self.term.borrow().clone(),
         }
     }
 
-    /// What the engine has ordered in the log, in one step.
+    /// Applies the entries that the engine has committed to the log, as one change.
     pub(crate) fn committed(&self, entries: &[Entry]) {
-        let mut seats = self
+        let mut candidates = self
             .candidates
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         for entry in entries {
             match &entry.change {
                 Change::Join(member) => {
-                    seats.retain(|_, seat| seat.peer != member.peer);
-                    seats.insert(entry.position, self.seat(entry, member));
+                    candidates.retain(|_, candidate| candidate.peer != member.peer);
+                    candidates.insert(entry.position, self.candidate(entry, member));
                 }
-                Change::Leave(peer, _) => seats.retain(|_, seat| seat.peer != *peer),
+                Change::Leave(peer, _) => candidates.retain(|_, candidate| candidate.peer != *peer),
             }
         }
-        let is_seated = seats.values().any(|seat| seat.peer == self.peer);
-        self.standing.send_if_modified(|standing| {
-            let before = *standing;
-            *standing = match (is_seated, before) {
+        let is_member = candidates
+            .values()
+            .any(|candidate| candidate.peer == self.peer);
+        self.state.send_if_modified(|state| {
+            let before = *state;
+            *state = match (is_member, before) {
                 (true, _) => CandidateState::Member,
                 (false, CandidateState::Joining) => CandidateState::Joining,
                 (false, CandidateState::Member | CandidateState::Withdrawn) => {
                     CandidateState::Withdrawn
                 }
             };
-            *standing != before
+            *state != before
         });
-        let first = seats.first_key_value();
-        let seat = first.map(|(position, seat)| (*position, seat.peer));
-        let leader = first.map_or(Leader::None, |(_, seat)| seat.leader.clone());
-        // Under the lock: terms follow each other as the entries do.
+        let first = candidates.first_key_value();
+        let leader_key = first.map(|(position, candidate)| (*position, candidate.peer));
+        let leader = first.map_or(Leader::None, |(_, candidate)| candidate.leader.clone());
+        // The lock is still held, so that the order of the terms is the order of the entries.
         self.term.send_if_modified(|term| {
-            if term.leader_key == seat {
+            if term.leader_key == leader_key {
                 return false;
             }
-            tell(&leader, url_of(&self.own));
+            log_leader(&leader, url_of(&self.own));
             *term = Term {
                 number: term.number + 1,
                 leader,
-                leader_key: seat,
+                leader_key,
             };
             true
         });
     }
 
-    fn seat(&self, entry: &Entry, member: &Member) -> Candidate {
+    fn candidate(&self, entry: &Entry, member: &Member) -> Candidate {
         let url = url_of(&member.address);
         let is_own = url.trim_end_matches('/') == url_of(&self.own).trim_end_matches('/');
         Candidate {
@@ -191,52 +193,52 @@ impl Election {
         }
     }
 
-    /// The engine gives this node no seat now.
-    pub(crate) fn declined(&self, why: RejectReason) {
-        tracing::debug!(?why, "no seat in the queue");
-        self.standing.send_if_modified(|standing| {
-            let was_asked = *standing == CandidateState::Joining;
-            if was_asked {
-                *standing = CandidateState::Withdrawn;
+    /// The engine has rejected the candidacy of this node.
+    pub(crate) fn declined(&self, reason: RejectReason) {
+        tracing::debug!(?reason, "election candidacy rejected");
+        self.state.send_if_modified(|state| {
+            let was_joining = *state == CandidateState::Joining;
+            if was_joining {
+                *state = CandidateState::Withdrawn;
             }
-            was_asked
+            was_joining
         });
     }
 
-    /// Keeps a seat in `log` until the server stops, and then gives it up.
+    /// Keeps this node a candidate in `log` until `stop` is cancelled, and then withdraws it.
     pub(crate) async fn keep(
         self: Arc<Self>,
         engine: Arc<dyn Engine>,
         log: LogId,
         stop: CancellationToken,
     ) {
-        let mut standing = self.standing.subscribe();
+        let mut state = self.state.subscribe();
         loop {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
-                _ = standing.wait_for(|standing| *standing == CandidateState::Withdrawn) => {}
+                _ = state.wait_for(|state| *state == CandidateState::Withdrawn) => {}
             }
-            self.ask(&*engine, &log);
+            self.join(&*engine, &log);
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
                 () = sleep(RETRY) => {}
             }
         }
-        if *standing.borrow() != CandidateState::Withdrawn {
+        if *state.borrow() != CandidateState::Withdrawn {
             let leave = Change::Leave(self.peer, LeaveCause::Requested(LeaveKind::Announced));
             self.propose(&*engine, &log, leave);
         }
     }
 
-    fn ask(&self, engine: &dyn Engine, log: &LogId) {
-        self.standing.send_replace(CandidateState::Joining);
+    fn join(&self, engine: &dyn Engine, log: &LogId) {
+        self.state.send_replace(CandidateState::Joining);
         let member = Member {
             peer: self.peer,
             address: self.own.clone(),
             name: None,
-            dialect: &TONGUE,
+            dialect: &ELECTION_TRAITS,
             identity: Identity::Claimed,
             token: None,
             group: None,
@@ -246,11 +248,11 @@ impl Election {
 
     fn propose(&self, engine: &dyn Engine, log: &LogId, change: Change) {
         let last = || {
-            let seats = self
+            let candidates = self
                 .candidates
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner);
-            seats.keys().next_back().copied().unwrap_or_default()
+            candidates.keys().next_back().copied().unwrap_or_default()
         };
         match engine.propose(log, last(), &change) {
             ProposeOutcome::Committed(position) => self.committed(&[Entry {
@@ -259,7 +261,7 @@ impl Election {
                 change,
             }]),
             ProposeOutcome::Pending => {}
-            ProposeOutcome::Rejected(why) => self.declined(why),
+            ProposeOutcome::Rejected(reason) => self.declined(reason),
         }
     }
 }
@@ -271,16 +273,16 @@ fn url_of(address: &Address) -> &str {
         .map_or(address, |(url, _)| url)
 }
 
-/// Says who leads, for people; voice is all that is done in this way.
-fn tell(leader: &Leader, own: &str) {
+/// Logs a change of the leader. Voice is the only task with an election.
+fn log_leader(leader: &Leader, own_url: &str) {
     match leader {
-        Leader::ThisNode => tracing::info!("this node does voice now"),
-        Leader::OtherNode(url) => tracing::info!(%url, "voice is done by another node now"),
+        Leader::ThisNode => tracing::info!("elected voice leader: this node"),
+        Leader::OtherNode(url) => tracing::info!(%url, "elected voice leader: another node"),
         Leader::DuplicateAddress => tracing::warn!(
-            url = own,
-            "voice is done by a node that advertises the same URL as this one, so clients here get 503; set engine.advertise_url unless this node was just restarted"
+            url = own_url,
+            "elected voice leader advertises the URL of this node, so voice requests here get 503; set engine.advertise_url unless this node was just restarted"
         ),
-        Leader::None => tracing::info!("no node does voice now"),
+        Leader::None => tracing::info!("voice leader lost"),
     }
 }
 
@@ -290,7 +292,7 @@ mod tests {
 
     use super::*;
 
-    fn duty() -> Election {
+    fn new_election() -> Election {
         Election::new(Address::parse("http://own:1#x", 0).unwrap())
     }
 
@@ -298,16 +300,16 @@ mod tests {
         PeerId::from_random([number; 16])
     }
 
-    /// The node of this number comes; 0 is this one.
-    fn join(duty: &Election, position: u64, number: u8) -> Entry {
+    /// An entry with which the node of this number becomes a candidate. Number 0 is this node.
+    fn join(election: &Election, position: u64, number: u8) -> Entry {
         let address = format!("http://node{number}:1/a#r{position}");
-        join_at(duty, position, number, &address)
+        join_at(election, position, number, &address)
     }
 
-    /// The same, at this address.
-    fn join_at(duty: &Election, position: u64, number: u8, address: &str) -> Entry {
+    /// The same entry with an address.
+    fn join_at(election: &Election, position: u64, number: u8, address: &str) -> Entry {
         let (peer, node) = match number {
-            0 => (duty.peer, None),
+            0 => (election.peer, None),
             other => (peer(other), Some(NodeId::from(u64::from(other)))),
         };
         Entry {
@@ -317,7 +319,7 @@ mod tests {
                 peer,
                 address: Address::parse(address, 0).unwrap(),
                 name: None,
-                dialect: &TONGUE,
+                dialect: &ELECTION_TRAITS,
                 identity: Identity::Claimed,
                 token: None,
                 group: None,
@@ -333,98 +335,100 @@ mod tests {
         }
     }
 
-    fn there(number: u8) -> Leader {
+    fn other_node(number: u8) -> Leader {
         Leader::OtherNode(format!("http://node{number}:1/a").into())
     }
 
     #[test]
-    fn who_sits_longest_leads_however_it_is_told() {
-        let duty = duty();
-        assert_eq!(duty.leader(), Leader::None);
-        duty.committed(&[join(&duty, 7, 0)]);
-        assert_eq!(duty.leader(), Leader::ThisNode);
-        duty.committed(&[join(&duty, 9, 2)]);
-        assert_eq!(duty.leader(), Leader::ThisNode);
-        duty.committed(&[join(&duty, 3, 1)]);
-        assert_eq!(duty.leader(), there(1));
-        duty.committed(&[leave(peer(1)), leave(duty.peer)]);
-        assert_eq!(duty.leader(), there(2));
-        duty.committed(&[leave(peer(2)), leave(peer(2)), leave(peer(5))]);
-        assert_eq!(duty.leader(), Leader::None);
+    fn candidate_with_the_lowest_position_leads_in_any_order_of_entries() {
+        let election = new_election();
+        assert_eq!(election.leader(), Leader::None);
+        election.committed(&[join(&election, 7, 0)]);
+        assert_eq!(election.leader(), Leader::ThisNode);
+        election.committed(&[join(&election, 9, 2)]);
+        assert_eq!(election.leader(), Leader::ThisNode);
+        election.committed(&[join(&election, 3, 1)]);
+        assert_eq!(election.leader(), other_node(1));
+        election.committed(&[leave(peer(1)), leave(election.peer)]);
+        assert_eq!(election.leader(), other_node(2));
+        election.committed(&[leave(peer(2)), leave(peer(2)), leave(peer(5))]);
+        assert_eq!(election.leader(), Leader::None);
     }
 
     #[test]
-    fn a_term_ends_with_its_leaders_seat() {
-        let duty = duty();
-        let terms = duty.terms();
+    fn a_term_ends_when_its_leader_leaves_the_log() {
+        let election = new_election();
+        let terms = election.terms();
         let number = || terms.borrow().number;
-        duty.committed(&[join(&duty, 1, 0)]);
+        election.committed(&[join(&election, 1, 0)]);
         let first = number();
-        duty.committed(&[join(&duty, 2, 1)]);
-        duty.committed(&[join(&duty, 1, 0)]);
-        assert_eq!(number(), first, "nothing has changed for who leads");
-        // The lease lapsed, and the seat is another.
-        duty.committed(&[leave(duty.peer), leave(peer(1)), join(&duty, 8, 0)]);
-        assert_eq!((number(), duty.leader()), (first + 1, Leader::ThisNode));
-        duty.committed(&[leave(duty.peer)]);
-        assert_eq!(duty.leader(), Leader::None);
+        election.committed(&[join(&election, 2, 1)]);
+        election.committed(&[join(&election, 1, 0)]);
+        assert_eq!(number(), first, "the leader has not changed");
+        // The lease of this node has expired, and it has joined again at another position.
+        election.committed(&[leave(election.peer), leave(peer(1)), join(&election, 8, 0)]);
+        assert_eq!((number(), election.leader()), (first + 1, Leader::ThisNode));
+        election.committed(&[leave(election.peer)]);
+        assert_eq!(election.leader(), Leader::None);
     }
 
     #[test]
     fn another_node_with_the_same_url_is_not_this_one() {
-        let duty = duty();
+        let election = new_election();
         for (position, url) in [(1, "http://own:1#y"), (2, "http://own:1/#z")] {
-            duty.committed(&[join_at(&duty, position, 3, url)]);
-            assert_eq!(duty.leader(), Leader::DuplicateAddress, "{url}");
+            election.committed(&[join_at(&election, position, 3, url)]);
+            assert_eq!(election.leader(), Leader::DuplicateAddress, "{url}");
         }
-        duty.committed(&[leave(peer(3)), join(&duty, 4, 0)]);
-        assert_eq!(duty.leader(), Leader::ThisNode);
+        election.committed(&[leave(peer(3)), join(&election, 4, 0)]);
+        assert_eq!(election.leader(), Leader::ThisNode);
     }
 
     #[tokio::test]
-    async fn who_asks_waits_for_somebody_and_not_for_ever() {
-        let duty = duty();
-        let somebody = |leader: &Leader| *leader != Leader::None;
-        let term = duty.wait_for(somebody, Duration::from_millis(20)).await;
+    async fn waiting_for_a_leader_ends_with_a_leader_or_after_a_time() {
+        let election = new_election();
+        let any_leader = |leader: &Leader| *leader != Leader::None;
+        let term = election
+            .wait_for(any_leader, Duration::from_millis(20))
+            .await;
         assert_eq!(term.leader, Leader::None);
-        let patience = Duration::from_secs(10);
-        let coming = async {
+        let wait_max = Duration::from_secs(10);
+        let joining = async {
             sleep(Duration::from_millis(20)).await;
-            duty.committed(&[join(&duty, 1, 4)]);
+            election.committed(&[join(&election, 1, 4)]);
         };
-        let (term, ()) = tokio::join!(duty.wait_for(somebody, patience), coming);
-        assert_eq!(term.leader, there(4));
+        let (term, ()) = tokio::join!(election.wait_for(any_leader, wait_max), joining);
+        assert_eq!(term.leader, other_node(4));
     }
 
-    /// Declines so many joins, and notes what it is asked.
+    /// An engine that rejects the first proposals and records whether each proposal is a join.
     #[derive(Debug)]
-    struct Stubborn {
-        declines: Mutex<u32>,
-        asked: Mutex<Vec<bool>>,
+    struct RejectingEngine {
+        rejections_left: Mutex<u32>,
+        proposed_joins: Mutex<Vec<bool>>,
     }
 
-    impl Engine for Stubborn {
+    impl Engine for RejectingEngine {
         fn attach(&self, _sink: Arc<dyn switchboard_engine::EngineHandler>) {}
 
         fn propose(&self, _log: &LogId, at: Position, change: &Change) -> ProposeOutcome {
-            self.asked
+            self.proposed_joins
                 .lock()
                 .unwrap()
                 .push(matches!(change, Change::Join(_)));
-            let mut declines = self.declines.lock().unwrap();
-            if *declines == 0 {
+            let mut rejections_left = self.rejections_left.lock().unwrap();
+            if *rejections_left == 0 {
                 return ProposeOutcome::Committed(at.next());
             }
-            *declines -= 1;
+            *rejections_left -= 1;
             ProposeOutcome::Rejected(RejectReason::Unavailable)
         }
 
         fn send(
             &self,
             _to: NodeId,
-            letter: switchboard_core::NodeMessage,
+            message: switchboard_core::NodeMessage,
         ) -> Option<switchboard_core::NodeMessage> {
-            Some(letter)
+            Some(message)
         }
 
         fn status(&self) -> Option<switchboard_engine::Status> {
@@ -437,16 +441,16 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_seat_is_asked_for_until_it_is_given_and_again_when_it_is_lost() {
-        let duty = Arc::new(duty());
-        let engine = Arc::new(Stubborn {
-            declines: Mutex::new(2),
-            asked: Mutex::default(),
+    async fn candidacy_is_proposed_until_it_is_committed_and_again_after_it_is_lost() {
+        let election = Arc::new(new_election());
+        let engine = Arc::new(RejectingEngine {
+            rejections_left: Mutex::new(2),
+            proposed_joins: Mutex::default(),
         });
         let stop = CancellationToken::new();
         let log = LogId::Election(switchboard_core::ElectionId::parse("voice", 0).unwrap());
-        let keeping = tokio::spawn(duty.clone().keep(engine.clone(), log, stop.clone()));
-        let mut terms = duty.terms();
+        let keeper = tokio::spawn(election.clone().keep(engine.clone(), log, stop.clone()));
+        let mut terms = election.terms();
         let mut leads = async || {
             let here = terms.wait_for(|term| term.leader == Leader::ThisNode);
             let number = here.await.unwrap().number;
@@ -454,12 +458,12 @@ mod tests {
             number
         };
         let first = leads().await;
-        duty.committed(&[leave(duty.peer)]);
+        election.committed(&[leave(election.peer)]);
         assert!(leads().await > first);
         stop.cancel();
-        keeping.await.unwrap();
-        assert_eq!(duty.leader(), Leader::None);
-        let asked = engine.asked.lock().unwrap().clone();
-        assert_eq!(asked, [true, true, true, true, false]);
+        keeper.await.unwrap();
+        assert_eq!(election.leader(), Leader::None);
+        let proposed_joins = engine.proposed_joins.lock().unwrap().clone();
+        assert_eq!(proposed_joins, [true, true, true, true, false]);
     }
 }

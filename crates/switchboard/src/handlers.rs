@@ -1,4 +1,4 @@
-//! What is done with a request at a dialect's door: a session begins, or it is answered.
+//! HTTP handlers of the dialects' endpoints: a request begins a session, or gets a response.
 
 use std::sync::Arc;
 
@@ -22,49 +22,53 @@ use crate::{
     server::Server,
 };
 
-/// What a subprotocol that names a dialect begins with.
+/// The prefix of a WebSocket subprotocol that names a dialect.
 const SUBPROTOCOL: &str = "switchboard.";
 
-/// The doors of the dialects as routes. Where `alone` is one of them, no other can be asked for.
+/// Adds the routes of the dialects to a router. With `alone`, clients can select only this dialect.
 pub(crate) fn routes(
     router: Router<Server>,
-    entrances: &RouteTable,
+    routes: &RouteTable,
     alone: Option<DialectName>,
 ) -> Router<Server> {
-    for clash in entrances.conflicts() {
-        tracing::error!(dialect = clash.dialect, "{}", clash.message);
+    for conflict in routes.conflicts() {
+        tracing::error!(
+            dialect = conflict.dialect,
+            "route conflict: {}",
+            conflict.message
+        );
     }
-    entrances.iter().fold(router, |router, entrance| {
-        let door = Arc::new((entrance.clone(), alone));
+    routes.iter().fold(router, |router, route| {
+        let shared = Arc::new((route.clone(), alone));
         let handler = move |State(server): State<Server>, request: Request| async move {
-            let (entrance, alone) = &*door;
-            handle_request(&server, entrance, *alone, request).await
+            let (route, alone) = &*shared;
+            handle_request(&server, route, *alone, request).await
         };
-        let route = match (entrance.accepts, entrance.cors) {
+        let method_router = match (route.accepts, route.cors) {
             (Accepts::Sockets | Accepts::Nothing, _) => any(handler),
             (Accepts::Requests | Accepts::Both, CorsPolicy::SameOrigin) => get(handler),
-            // Pages can read why the other methods are refused.
+            // The fallback adds CORS headers to the 405 of other methods, so that pages can read it.
             (Accepts::Requests | Accepts::Both, CorsPolicy::AnyOrigin | CorsPolicy::Listed(_)) => {
                 get(handler.clone()).fallback(handler)
             }
         };
-        router.route(&entrance.path, route)
+        router.route(&route.path, method_router)
     })
 }
 
 async fn handle_request(
     server: &Server,
-    entrance: &Route,
+    route: &Route,
     alone: Option<DialectName>,
     request: Request,
 ) -> Response {
     let (mut parts, _body) = request.into_parts();
-    let Some(origins) = server.cors_origins(entrance) else {
-        return route_request(server, entrance, alone, &mut parts).await;
+    let Some(origins) = server.cors_origins(route) else {
+        return route_request(server, route, alone, &mut parts).await;
     };
     let mut response = match cors::preflight(&parts.method, &parts.headers) {
         Some(response) => response,
-        None => route_request(server, entrance, alone, &mut parts).await,
+        None => route_request(server, route, alone, &mut parts).await,
     };
     cors::allow(response.headers_mut(), &parts.headers, &origins);
     response
@@ -72,45 +76,45 @@ async fn handle_request(
 
 async fn route_request(
     server: &Server,
-    entrance: &Route,
+    route: &Route,
     alone: Option<DialectName>,
     parts: &mut Parts,
 ) -> Response {
-    let wants_socket = match entrance.accepts {
+    let wants_socket = match route.accepts {
         Accepts::Sockets => true,
         Accepts::Requests => false,
         Accepts::Both => upgrade::is_requested(&parts.headers),
         Accepts::Nothing => return respond(HttpReply::not_found()),
     };
-    let done = match (wants_socket, entrance.only()) {
-        (false, Some(dialect)) => answer_request(server, dialect, entrance, parts).await,
-        _ => begin_session(server, entrance, alone, parts).await,
+    let result = match (wants_socket, route.only()) {
+        (false, Some(dialect)) => answer_request(server, dialect, route, parts).await,
+        _ => begin_session(server, route, alone, parts).await,
     };
-    done.unwrap_or_else(|refusal| *refusal)
+    result.unwrap_or_else(|error| *error)
 }
 
-/// The refusal of a request that is neither GET nor HEAD (RFC 9110, section 15.5.6).
+/// The 405 response to a request that is neither GET nor HEAD (RFC 9110, section 15.5.6); `None` for GET and HEAD.
 pub(crate) fn reject_method(method: &Method) -> Option<Box<Response>> {
     let allowed = HeaderValue::from_static("GET,HEAD,OPTIONS");
     let is_allowed = [Method::GET, Method::HEAD].contains(method);
-    let refused = || error_response((StatusCode::METHOD_NOT_ALLOWED, [(header::ALLOW, allowed)]));
-    (!is_allowed).then(refused)
+    let rejected = || error_response((StatusCode::METHOD_NOT_ALLOWED, [(header::ALLOW, allowed)]));
+    (!is_allowed).then(rejected)
 }
 
-/// Begins a connection at a door of one dialect, or of several that the first frame tells apart.
+/// Accepts a WebSocket and begins its session. If the route has several dialects, the first frame selects one.
 async fn begin_session(
     server: &Server,
-    entrance: &Route,
+    route: &Route,
     alone: Option<DialectName>,
     parts: &mut Parts,
 ) -> Result<Response, Box<Response>> {
     let upgrade = Upgrade::from_parts(parts).map_err(error_response)?;
-    let (permit, mut handshake, space) = admit_request(server, entrance, parts).await?;
-    let (upgrade, dialect) = choose(upgrade, &handshake, (entrance, alone))?;
-    if server.uses_webhook(dialect, entrance) {
+    let (permit, mut handshake, space) = admit_request(server, route, parts).await?;
+    let (upgrade, dialect) = choose(upgrade, &handshake, (route, alone))?;
+    if server.uses_webhook(dialect, route) {
         server.charge(parts)?;
     }
-    if let Some(elsewhere) = dialect.filter(|dialect| !entrance.has(dialect.traits().name)) {
+    if let Some(elsewhere) = dialect.filter(|dialect| !route.has(dialect.traits().name)) {
         handshake.endpoint = main_endpoint(elsewhere);
         handshake.params = Query::default();
     }
@@ -118,11 +122,11 @@ async fn begin_session(
     let opened = ClientSession::open(dialect, handshake, space);
     let (response, connecting) = upgrade.accept(server.limits().frame_bytes);
     let context = server.context().clone();
-    // Boxed: the task does not keep room for it.
+    // Boxed, so that the future of the task is smaller.
     let begin = Box::new(move |socket| websocket::serve(socket, opened, context, permit));
     server.tasks().spawn(async move {
         if let Some(socket) = connecting.socket().await {
-            // A block of its own, whose end frees the box before the connection is served.
+            // The block frees the box before the connection is served.
             let serving = {
                 let begin = begin;
                 (*begin)(socket)
@@ -133,16 +137,16 @@ async fn begin_session(
     Ok(response)
 }
 
-/// Answers a plain request.
+/// Answers an HTTP request that is not an upgrade.
 async fn answer_request(
     server: &Server,
     dialect: &'static dyn Dialect,
-    entrance: &Route,
+    route: &Route,
     parts: &mut Parts,
 ) -> Result<Response, Box<Response>> {
     reject_method(&parts.method).map_or(Ok(()), Err)?;
-    let (_permit, handshake, space) = admit_request(server, entrance, parts).await?;
-    let reply = match dialect.respond(entrance.name, &handshake) {
+    let (_permit, handshake, space) = admit_request(server, route, parts).await?;
+    let reply = match dialect.respond(route.name, &handshake) {
         HttpAnswer::Ready(reply) => reply,
         HttpAnswer::Members {
             room: name,
@@ -171,10 +175,10 @@ fn respond(reply: HttpReply) -> Response {
     response
 }
 
-/// Admits whoever comes, and notes what is known of him.
+/// Runs the admission checks on a request and collects its handshake data.
 async fn admit_request(
     server: &Server,
-    entrance: &Route,
+    route: &Route,
     parts: &mut Parts,
 ) -> Result<(Permit, Handshake, SpaceName), Box<Response>> {
     let params = RawPathParams::from_request_parts(parts, server).await;
@@ -189,7 +193,7 @@ async fn admit_request(
         .iter()
         .map(|(key, value)| (key.to_owned(), value.to_owned()));
     let handshake = Handshake {
-        endpoint: entrance.name,
+        endpoint: route.name,
         params: params.collect(),
         query: query.0.into_iter().collect(),
         ..server.handshake(identity)
@@ -198,9 +202,9 @@ async fn admit_request(
 }
 
 impl Server {
-    /// Whether a web service may be asked about a client of this dialect, or of one that is met here.
-    fn uses_webhook(&self, dialect: Option<&'static dyn Dialect>, entrance: &Route) -> bool {
-        let asks = |dialect: &&dyn Dialect| {
+    /// Whether a webhook is set for this dialect or, before the dialect is known, for one of the route's dialects.
+    fn uses_webhook(&self, dialect: Option<&'static dyn Dialect>, route: &Route) -> bool {
+        let has_webhook = |dialect: &&dyn Dialect| {
             let name = dialect.traits().name;
             let mut values = dialect
                 .settings()
@@ -209,8 +213,11 @@ impl Server {
             values.any(|value| matches!(value, SettingValue::Url(url) if !url.is_empty()))
         };
         match dialect {
-            Some(dialect) => asks(&dialect),
-            None => entrance.dialects.iter().any(|dialect| asks(&&**dialect)),
+            Some(dialect) => has_webhook(&dialect),
+            None => route
+                .dialects
+                .iter()
+                .any(|dialect| has_webhook(&&**dialect)),
         }
     }
 }
@@ -221,13 +228,13 @@ fn error_response(response: impl IntoResponse) -> Box<Response> {
 
 type ChosenDialect = (Upgrade, Option<&'static dyn Dialect>);
 
-/// The dialect that the client asks for by `?dialect=` or subprotocol, else the path's own. One of the
-/// subprotocols that the client offers is chosen: the one that names the dialect, else the first one,
-/// as the library `ws` does. A browser fails the connection if none is.
+/// Selects the dialect that the client requests by `?dialect=` or subprotocol, else the dialect of the route. Also
+/// selects one of the offered subprotocols: the one that names the dialect, else the first one, as the library `ws`
+/// does. A browser closes the connection if it offers subprotocols and the server selects none.
 fn choose(
     upgrade: Upgrade,
     handshake: &Handshake,
-    (entrance, alone): (&Route, Option<DialectName>),
+    (route, alone): (&Route, Option<DialectName>),
 ) -> Result<ChosenDialect, Box<Response>> {
     let is_served = |name: &str| match alone {
         Some(alone) => alone == name,
@@ -247,7 +254,7 @@ fn choose(
     let Some(dialect) = wanted else {
         return match offered.first() {
             Some(name) => Err(unknown(name)),
-            None => Ok((upgrade.choose_first(), entrance.only())),
+            None => Ok((upgrade.choose_first(), route.only())),
         };
     };
     let name = dialect.traits().name;
@@ -260,7 +267,7 @@ fn choose(
     }
     Err(error_response((
         StatusCode::BAD_REQUEST,
-        "?dialect= and the subprotocols offered differ.\n",
+        "?dialect= and the offered subprotocols name different dialects.\n",
     )))
 }
 
@@ -271,7 +278,7 @@ fn unknown_dialect(name: &str, is_served: impl Fn(&str) -> bool) -> (StatusCode,
     (
         StatusCode::BAD_REQUEST,
         format!(
-            "There is no dialect {name:?} here. There are: {}.\n",
+            "Unknown or disabled dialect {name:?}. Available: {}.\n",
             names.join(", ")
         ),
     )
@@ -288,11 +295,11 @@ mod tests {
     use super::*;
     use crate::{Admission, Builder};
 
-    /// A dialect of plain requests.
+    /// A dialect with HTTP endpoints only.
     #[derive(Debug)]
     struct Lobby;
 
-    static TONGUE: DialectTraits = DialectTraits {
+    static LOBBY_TRAITS: DialectTraits = DialectTraits {
         name: "lobby",
         offer_policy: OfferPolicy::Unspecified,
         signals: false,
@@ -302,7 +309,7 @@ mod tests {
 
     impl Dialect for Lobby {
         fn traits(&self) -> &'static DialectTraits {
-            &TONGUE
+            &LOBBY_TRAITS
         }
 
         fn paths(&self) -> &'static [&'static str] {
@@ -321,9 +328,9 @@ mod tests {
             ]
         }
 
-        fn respond(&self, door: &'static str, handshake: &Handshake) -> HttpAnswer {
+        fn respond(&self, endpoint: &'static str, handshake: &Handshake) -> HttpAnswer {
             let key = handshake.params.get("key").unwrap_or_default();
-            if door == "count" {
+            if endpoint == "count" {
                 let room = RoomName::parse(key, 0).expect("a name");
                 return HttpAnswer::Members {
                     room,
@@ -333,11 +340,11 @@ mod tests {
             }
             let version = handshake.query.get("version").unwrap_or_default();
             let identity = &handshake.identity;
-            HttpAnswer::Ready(reply(format!("{door} {key} {version} {identity:?}")))
+            HttpAnswer::Ready(reply(format!("{endpoint} {key} {version} {identity:?}")))
         }
 
-        fn open(&self, _handshake: &Handshake, _out: &mut SessionOutput) -> Box<dyn Session> {
-            unreachable!("nobody is connected")
+        fn open(&self, _handshake: &Handshake, _output: &mut SessionOutput) -> Box<dyn Session> {
+            unreachable!("no test opens a session")
         }
 
         fn read<'a>(&self, _frame: &'a str) -> Option<Content<'a>> {
@@ -354,12 +361,12 @@ mod tests {
     }
 
     fn router(builder: Builder) -> Router {
-        let entrances = RouteTable::new(&[(&Lobby, vec!["/".to_owned()])], |_| false);
+        let table = RouteTable::new(&[(&Lobby, vec!["/".to_owned()])], |_| false);
         let server = builder.build();
-        routes(Router::new(), &entrances, None).with_state(server)
+        routes(Router::new(), &table, None).with_state(server)
     }
 
-    async fn ask(router: &Router, method: Method, uri: &str) -> (StatusCode, HeaderMap, String) {
+    async fn send(router: &Router, method: Method, uri: &str) -> (StatusCode, HeaderMap, String) {
         let request = Request::builder()
             .method(method)
             .uri(uri)
@@ -373,25 +380,25 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_plain_request_is_answered_at_its_door() {
+    async fn http_request_is_answered_by_its_endpoint() {
         let router = router(Builder::default());
         let uri = "/a%20b/echo?version=1%2B";
-        let (status, headers, body) = ask(&router, Method::GET, uri).await;
+        let (status, headers, body) = send(&router, Method::GET, uri).await;
         assert_eq!((status.as_u16(), &*body), (203, "echo a b 1+ Claimed"));
         assert_eq!(headers["content-type"], "text/html");
         assert!(!headers.contains_key("access-control-allow-origin"));
-        let (_, _, count) = ask(&router, Method::GET, "/r/count").await;
+        let (_, _, count) = send(&router, Method::GET, "/r/count").await;
         assert_eq!(count, "0");
-        let (status, _, body) = ask(&router, Method::HEAD, uri).await;
+        let (status, _, body) = send(&router, Method::HEAD, uri).await;
         assert_eq!((status.as_u16(), &*body), (203, ""));
-        let (status, ..) = ask(&router, Method::POST, uri).await;
+        let (status, ..) = send(&router, Method::POST, uri).await;
         assert_eq!(status, StatusCode::METHOD_NOT_ALLOWED);
-        let (status, ..) = ask(&router, Method::GET, "/%ff/echo").await;
+        let (status, ..) = send(&router, Method::GET, "/%ff/echo").await;
         assert_eq!(status, StatusCode::BAD_REQUEST);
     }
 
     #[tokio::test]
-    async fn pages_of_other_origins_can_read_every_answer_of_a_door_that_allows_it() {
+    async fn every_response_of_an_any_origin_endpoint_has_cors_headers() {
         let deny = |_: crate::ConnectRequest| async { Admission::Deny };
         let closed = router(Builder::default().on_connect(deny));
         let open = router(Builder::default());
@@ -403,7 +410,7 @@ mod tests {
             (&open, Method::OPTIONS, "/k/old", 204),
             (&closed, Method::GET, "/k/open", 403),
         ] {
-            let (status, headers, _) = ask(router, method.clone(), uri).await;
+            let (status, headers, _) = send(router, method.clone(), uri).await;
             assert_eq!(status, expected, "{method} {uri}");
             let origin = &headers["access-control-allow-origin"];
             assert_eq!(origin, "https://a.example", "{method} {uri}");
@@ -411,13 +418,13 @@ mod tests {
             let mut vary = headers.get_all("vary").iter();
             assert!(vary.any(|vary| vary == "origin"), "{method} {uri}");
         }
-        let (status, headers, _) = ask(&open, Method::OPTIONS, "/k/echo").await;
+        let (status, headers, _) = send(&open, Method::OPTIONS, "/k/echo").await;
         assert_eq!(status, StatusCode::METHOD_NOT_ALLOWED);
         assert!(!headers.contains_key("access-control-allow-origin"));
     }
 
     #[tokio::test]
-    async fn who_may_not_connect_is_not_answered() {
+    async fn denied_client_gets_403_from_an_http_endpoint() {
         let hook = |request: crate::ConnectRequest| async move {
             match request.uri.query() {
                 Some("token=good") => Admission::as_identity("ada"),
@@ -425,16 +432,16 @@ mod tests {
             }
         };
         let router = router(Builder::default().on_connect(hook));
-        let (status, ..) = ask(&router, Method::GET, "/k/echo").await;
+        let (status, ..) = send(&router, Method::GET, "/k/echo").await;
         assert_eq!(status, StatusCode::FORBIDDEN);
-        let (_, _, body) = ask(&router, Method::GET, "/k/echo?token=good").await;
+        let (_, _, body) = send(&router, Method::GET, "/k/echo?token=good").await;
         assert_eq!(body, "echo k  Proven(\"ada\")");
     }
 
     #[tokio::test]
-    async fn where_both_may_come_a_request_to_upgrade_is_no_plain_one() {
+    async fn upgrade_request_is_not_answered_as_an_http_request() {
         let router = router(Builder::default());
-        let (_, _, body) = ask(&router, Method::GET, "/any/x/y").await;
+        let (_, _, body) = send(&router, Method::GET, "/any/x/y").await;
         assert!(body.starts_with("any "), "{body}");
         let request = Request::builder()
             .uri("/any/x/y")

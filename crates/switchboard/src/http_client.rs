@@ -1,4 +1,4 @@
-//! Connections to web services: a website that vouches for users, a service that is asked about a client.
+//! HTTP client for web services: the website that authenticates voice users, and the webhooks.
 
 use std::{error::Error, time::Duration};
 
@@ -11,15 +11,16 @@ use hyper_util::{
     rt::{TokioExecutor, TokioTimer},
 };
 
-/// Head of an answer: cookies of frameworks, at most.
+/// Bytes of a response's head. Cookies of web frameworks are the largest part.
 pub(crate) const HEAD_MAX: usize = 32 * 1024;
 
-/// Connections kept for later requests, and for how long nobody needs to use them.
+/// Idle connections that are kept to each host.
 const IDLE_CONNECTIONS: usize = 32;
+
+/// Time after which an idle connection is closed.
 const IDLE: Duration = Duration::from_secs(30);
 
-/// Connections for requests with bodies of this kind. Without TLS no root certificates are needed on
-/// this machine.
+/// A client for requests with bodies of type `B`. The plain one needs no root certificates on this machine.
 pub(crate) enum HttpClient<B> {
     Plain(Client<HttpConnector, B>),
     Secure(Client<HttpsConnector<HttpConnector>, B>),
@@ -36,21 +37,21 @@ where
     }
 
     /// # Errors
-    /// In words, if this machine has no root certificates.
+    /// If this machine has no root certificates: the error text.
     pub(crate) fn secure() -> Result<Self, String> {
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
         connector.enforce_http(false);
         let connector = HttpsConnectorBuilder::new()
             .with_native_roots()
-            .map_err(|error| format!("no root certificates to know a site by: {error}"))?
+            .map_err(|error| format!("no root certificates to verify a website with: {error}"))?
             .https_only()
             .enable_http1()
             .wrap_connector(connector);
         Ok(Self::Secure(pool().build(connector)))
     }
 
-    /// Sends a request. Redirections are not followed.
+    /// Sends a request. Redirects are not followed.
     pub(crate) fn send(&self, mut request: Request<B>) -> ResponseFuture {
         let agent = concat!("switchboard/", env!("CARGO_PKG_VERSION"));
         let agent = header::HeaderValue::from_static(agent);
@@ -71,7 +72,7 @@ fn pool() -> legacy::Builder {
     pool
 }
 
-/// An error and what it came from.
+/// The text of an error and its sources, separated by colons.
 pub(crate) fn error_chain(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();

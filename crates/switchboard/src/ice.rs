@@ -19,21 +19,21 @@ use crate::{
 /// The path of the document.
 pub(crate) const PATH: &str = "/ice-servers";
 
-/// The origins whose pages may read the response. Pages of other origins are clients as those of this one.
+/// The origins whose pages may read the response. Pages of any origin can be clients.
 const ORIGINS: &str = "*";
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
 
-/// Answers a request for the servers, with TURN credentials of its own.
+/// Answers a request for the ICE servers, with new TURN credentials.
 pub(crate) async fn answer(State(server): State<Server>, request: Request) -> Response {
     let (parts, _body) = request.into_parts();
     let mut response = match cors::preflight(&parts.method, &parts.headers) {
         Some(response) => response,
         None => respond(&server, &parts)
             .await
-            .unwrap_or_else(|refusal| *refusal),
+            .unwrap_or_else(|error| *error),
     };
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, NO_STORE);
@@ -42,7 +42,8 @@ pub(crate) async fn answer(State(server): State<Server>, request: Request) -> Re
     response
 }
 
-/// The servers, for a client that may connect: credentials give access to a relay.
+/// The ICE servers for a client that may connect. The access hook is asked, because TURN credentials give access to
+/// a relay.
 async fn respond(server: &Server, parts: &Parts) -> Result<Response, Box<Response>> {
     reject_method(&parts.method).map_or(Ok(()), Err)?;
     server.charge(parts)?;

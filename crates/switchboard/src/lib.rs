@@ -6,11 +6,11 @@
 #![doc = include_str!("../examples/embed.rs")]
 //! ```
 //!
-//! Without hooks everybody may connect and join, as in the binary `switchboard`, which is this
-//! crate and a command line.
+//! Without hooks every client may connect and join. The binary `switchboard` is this crate with a command line
+//! and no hooks.
 #![warn(missing_docs)]
 
-/// Compiles what the README shows.
+/// Compiles the examples of the README.
 #[cfg(doctest)]
 #[doc = include_str!("../../../README.md")]
 struct Readme;

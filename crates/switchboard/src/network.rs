@@ -1,10 +1,10 @@
-//! The addresses and names by which other machines reach this one. Nothing is sent to find them out.
+//! The addresses and names by which other machines reach this one. They are found without sending packets.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
-/// Addresses for documentation, never assigned to a machine (RFC 5737, RFC 3849): the route to them is the route to
-/// other networks.
-const ELSEWHERE: [(IpAddr, IpAddr); 2] = [
+/// Pairs of an unspecified address and a documentation address, which is never assigned to a machine (RFC 5737,
+/// RFC 3849). The route to the documentation address is the default route.
+const ROUTE_PROBES: [(IpAddr, IpAddr); 2] = [
     (
         IpAddr::V4(Ipv4Addr::UNSPECIFIED),
         IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)),
@@ -15,27 +15,27 @@ const ELSEWHERE: [(IpAddr, IpAddr); 2] = [
     ),
 ];
 
-/// Prefixes of the names of interfaces that lead to containers and virtual machines of this machine alone.
+/// Prefixes of the names of interfaces that lead only to containers and virtual machines on this machine.
 const VIRTUAL: [&str; 6] = ["docker", "br-", "veth", "virbr", "cni", "podman"];
 
 /// The most addresses that are reported.
 const ADDRESSES_MAX: usize = 32;
 
-/// The address by which other machines of the network reach a server that listens on `bound`: IPv4 where there is
-/// one, else IPv6. `None` if `bound` is a loopback address, or this machine is in no network.
+/// The address by which other machines of the network reach a server that listens on `bound`: an IPv4 address if
+/// there is one, else an IPv6 address. `None` if `bound` is a loopback address, or this machine has no network.
 #[must_use]
 pub fn reachable_address(bound: IpAddr) -> Option<IpAddr> {
     let bound = bound.to_canonical();
     if !bound.is_unspecified() {
         return Some(bound).filter(|bound| !bound.is_loopback());
     }
-    // A socket of IPv6 takes clients of IPv4 too.
+    // An IPv6 socket accepts IPv4 clients too.
     let is_served = |address: &IpAddr| bound.is_ipv6() || address.is_ipv4();
     addresses().into_iter().find(is_served)
 }
 
-/// The addresses of this machine in its networks, those of IPv4 first, and of each kind first the one by which it
-/// reaches other networks.
+/// The addresses of this machine in its networks: IPv4 before IPv6, and in each family the source address of the
+/// default route first.
 #[must_use]
 pub fn addresses() -> Vec<IpAddr> {
     let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
@@ -44,7 +44,7 @@ pub fn addresses() -> Vec<IpAddr> {
         .iter()
         .filter(|interface| !is_virtual(&interface.name));
     let real = real.map(if_addrs::Interface::ip).filter(is_of_network);
-    let of_routes = ELSEWHERE
+    let of_routes = ROUTE_PROBES
         .iter()
         .filter_map(|(any, to)| source_of(*any, *to));
     let mut addresses = Vec::new();
@@ -58,7 +58,7 @@ pub fn addresses() -> Vec<IpAddr> {
     addresses
 }
 
-/// The names of this machine: its host name, and that with `.local`, which mDNS resolves.
+/// The names of this machine: its host name, and its mDNS name with `.local`.
 #[must_use]
 pub fn host_names() -> Vec<String> {
     let name = gethostname::gethostname();
@@ -74,7 +74,7 @@ pub fn host_names() -> Vec<String> {
     names
 }
 
-/// The address that packets from here to `to` would have. Connecting a UDP socket sends nothing.
+/// The source address of packets from this machine to `to`. Connecting a UDP socket sends no packet.
 fn source_of(any: IpAddr, to: IpAddr) -> Option<IpAddr> {
     let socket = UdpSocket::bind(SocketAddr::new(any, 0)).ok()?;
     socket.connect(SocketAddr::new(to, 9)).ok()?;
@@ -82,7 +82,8 @@ fn source_of(any: IpAddr, to: IpAddr) -> Option<IpAddr> {
     is_of_network(&source).then_some(source)
 }
 
-/// Whether other machines can use this address without the name of an interface.
+/// Whether other machines can reach this address without a scope id: it is neither loopback, unspecified nor
+/// link-local.
 fn is_of_network(address: &IpAddr) -> bool {
     let is_link_local = match address {
         IpAddr::V4(address) => address.is_link_local(),
@@ -96,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_loopback_address_is_reached_by_no_other_machine() {
+    fn loopback_address_is_not_reachable() {
         for bound in ["127.0.0.1", "::1", "::ffff:127.0.0.1"] {
             assert_eq!(reachable_address(bound.parse().expect("an IP")), None);
         }
@@ -105,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_of_ipv4_alone_is_reached_over_ipv4() {
+    fn ipv4_only_server_is_reachable_over_ipv4_only() {
         let of_all = |ip: &str| reachable_address(ip.parse().expect("an IP"));
         assert!(of_all("0.0.0.0").is_none_or(|address| address.is_ipv4()));
         for address in addresses().iter().chain(&of_all("::")) {

@@ -1,4 +1,4 @@
-//! What machines ask of a server: `/readyz` and `/metrics`.
+//! `/healthz`, `/readyz` and `/metrics`.
 
 use std::{
     fmt::{Display, Write as _},
@@ -18,10 +18,10 @@ use switchboard_transport::NodeHandle as _;
 
 use crate::server::Server;
 
-/// An engine that is away for less is not worth taking a node out of service.
+/// Time without an answer of the engine after which `/readyz` fails.
 const ENGINE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Adds `/healthz` and `/readyz`, as far as they are free.
+/// Adds `/healthz` and `/readyz` where `is_free` allows their paths.
 pub(crate) fn routes(mut router: Router<Server>, is_free: impl Fn(&str) -> bool) -> Router<Server> {
     if is_free("/healthz") {
         router = router.route("/healthz", get(live));
@@ -32,45 +32,45 @@ pub(crate) fn routes(mut router: Router<Server>, is_free: impl Fn(&str) -> bool)
     router
 }
 
-/// That the process lives.
+/// Answers `/healthz` with 200: the process runs.
 pub(crate) async fn live() -> &'static str {
     "ok\n"
 }
 
-/// Whether new clients are welcome here.
+/// Answers `/readyz`: 200 if the server accepts new clients, 503 while it stops or its engine does not answer.
 pub(crate) async fn ready(State(server): State<Server>) -> (StatusCode, String) {
-    let unready = |words| (StatusCode::SERVICE_UNAVAILABLE, words);
+    let unready = |text| (StatusCode::SERVICE_UNAVAILABLE, text);
     if !server.inner.ready.load(Ordering::Relaxed) {
         return unready("stopping\n".to_owned());
     }
-    let away = server.inner.shards.status().and_then(|status| {
+    let reason = server.inner.shards.status().and_then(|status| {
         let address = server.inner.config.engine.url.address();
         unready_reason(&status, address.map(ToString::to_string))
     });
-    away.map_or_else(|| (StatusCode::OK, "ready\n".to_owned()), unready)
+    reason.map_or_else(|| (StatusCode::OK, "ready\n".to_owned()), unready)
 }
 
-/// Why the engine keeps this node from doing its work, in a line; nothing while it does not.
+/// One line that says why the engine makes this node unready; `None` while it is ready.
 fn unready_reason(status: &Status, address: Option<String>) -> Option<String> {
-    let what = match status.down_for {
-        // A node that has never been one of several cannot do its work at all.
+    let state = match status.down_for {
+        // A node that has never reached the engine cannot serve any room.
         _ if status.secret.is_none() => "has not been reached yet".to_owned(),
         Some(down_for) if down_for >= ENGINE_TIMEOUT => {
             format!("has not answered for {} s", down_for.as_secs())
         }
         Some(_) | None => return None,
     };
-    let place = address
+    let location = address
         .map(|address| format!(" at {address}"))
         .unwrap_or_default();
-    // A reason of several lines would look like several reasons.
-    let why: Vec<_> = status.last_error.split_whitespace().collect();
-    let why = if why.is_empty() {
+    // An error of several lines is joined to one.
+    let error: Vec<_> = status.last_error.split_whitespace().collect();
+    let error = if error.is_empty() {
         String::new()
     } else {
-        format!(": {}", why.join(" "))
+        format!(": {}", error.join(" "))
     };
-    Some(format!("the engine{place} {what}{why}\n"))
+    Some(format!("the engine{location} {state}{error}\n"))
 }
 
 /// The metrics in the text format of Prometheus, version 0.0.4.
@@ -98,7 +98,7 @@ fn metric(text: &mut String, name: &str, help: &str, value: impl Display) {
     );
 }
 
-/// How this node stands among the others.
+/// Adds the metrics of the engine and the cluster.
 fn write_engine_metrics(text: &mut String, status: &Status) {
     let alive = status.nodes.iter().filter(|line| line.is_alive).count();
     let lapsed = status.nodes.len() - alive;
@@ -127,13 +127,13 @@ fn write_engine_metrics(text: &mut String, status: &Status) {
     let counts: [(&str, &str, usize); 5] = [
         (
             "engine_queue",
-            "What waits to be sent to the engine.",
+            "Commands that wait to be sent to the engine.",
             status.queue,
         ),
-        ("engine_nodes", "Nodes whose lease holds.", alive),
+        ("engine_nodes", "Nodes with a valid lease.", alive),
         (
             "engine_nodes_lapsed",
-            "Nodes whose lease has lapsed and whose members are not all gone yet.",
+            "Nodes whose lease has expired and whose members are not all removed yet.",
             lapsed,
         ),
         (
@@ -143,7 +143,7 @@ fn write_engine_metrics(text: &mut String, status: &Status) {
         ),
         (
             "engine_members",
-            "This node's members of all rooms.",
+            "Members of this node in all rooms.",
             this.map_or(0, |line| line.members),
         ),
     ];
@@ -153,17 +153,17 @@ fn write_engine_metrics(text: &mut String, status: &Status) {
     let totals: [(&str, &str, u64); 3] = [
         (
             "engine_unavailable_total",
-            "Joins and frames refused because the engine was away or had too much to do.",
+            "Joins and frames rejected because the engine was unreachable or overloaded.",
             status.unavailable_total,
         ),
         (
             "engine_reconnects_total",
-            "Connections to the engine that were lost and made again.",
+            "Connections to the engine that were lost and re-established.",
             status.reconnects_total,
         ),
         (
             "engine_lapses_total",
-            "How often this node has lost its lease and begun anew.",
+            "Times that this node lost its lease and started a new epoch.",
             u64::from(status.epoch.saturating_sub(1)),
         ),
     ];
@@ -183,19 +183,19 @@ mod tests {
     use super::*;
     use crate::{Config, Listener};
 
-    /// An engine that orders at once and says of itself what it is told to say.
+    /// An engine that commits at once and reports the status that the test gives.
     #[derive(Debug)]
-    struct Told(Mutex<Option<Status>>);
+    struct FakeEngine(Mutex<Option<Status>>);
 
-    impl Engine for Told {
+    impl Engine for FakeEngine {
         fn attach(&self, _sink: Arc<dyn EngineHandler>) {}
 
         fn propose(&self, _log: &LogId, at: Position, _change: &Change) -> ProposeOutcome {
             ProposeOutcome::Committed(at.next())
         }
 
-        fn send(&self, _to: NodeId, letter: NodeMessage) -> Option<NodeMessage> {
-            Some(letter)
+        fn send(&self, _to: NodeId, message: NodeMessage) -> Option<NodeMessage> {
+            Some(message)
         }
 
         fn status(&self) -> Option<Status> {
@@ -233,20 +233,20 @@ mod tests {
         }
     }
 
-    fn down_for(secs: u64, why: &str) -> Status {
+    fn down_for(secs: u64, error: &str) -> Status {
         Status {
             down_for: Some(Duration::from_secs(secs)),
-            last_error: why.to_owned(),
+            last_error: error.to_owned(),
             ..status()
         }
     }
 
-    /// The answer, head and body, of a server whose engine says this of itself.
+    /// The response, head and body, of a server whose engine reports this status.
     async fn get(path: &str, status: Option<Status>) -> String {
         let mut config = Config::default();
         let url = "redis://ada:GEHEIM@cache:6379";
         assert_eq!(config.set("--engine", "engine.url", url), Ok(()));
-        let engine = Arc::new(Told(Mutex::new(status)));
+        let engine = Arc::new(FakeEngine(Mutex::new(status)));
         let server = Server::builder()
             .config(config)
             .engine(engine, "http://127.0.0.1:1".to_owned())
@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_node_is_ready_until_its_engine_has_been_away_for_a_while() {
+    async fn node_is_ready_until_its_engine_is_unreachable_for_the_timeout() {
         for fine in [
             None,
             Some(status()),
@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_node_that_has_never_reached_its_engine_is_not_ready() {
+    async fn node_that_has_never_reached_its_engine_is_not_ready() {
         for (down, words) in [
             (Some(Duration::ZERO), "connection refused"),
             (Some(Duration::from_secs(9)), "connection refused"),
@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_engine_is_measured_where_there_is_one() {
+    async fn metrics_include_the_engine_if_there_is_one() {
         let alone = get("/metrics", None).await;
         assert!(!alone.contains("engine"), "{alone}");
         assert!(alone.contains("\nswitchboard_joins_total 0\n"), "{alone}");

@@ -5,16 +5,16 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use axum::http::HeaderMap;
 use ipnet::IpNet;
 
-/// Stands for every client whose proxy names it by something that is no address. They share one
-/// count; the proxy's own address would be none, for proxies are exempt from counting.
+/// The address of every client for which a proxy sent something that is not an IP address. These clients share one
+/// connection count. The address of the proxy itself would not be counted, because proxies are exempt.
 const UNREADABLE: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
-/// The client's address: the last one in `X-Forwarded-For` that is not a trusted proxy's, if the
-/// connection itself comes from a trusted proxy. Anybody else may write what he likes there.
+/// The client's address: the last one in `X-Forwarded-For` that is not a trusted proxy's, if the connection itself
+/// comes from a trusted proxy. The header of any other client is ignored.
 pub(crate) fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
     let is_trusted = |address: &IpAddr| trusted.iter().any(|net| net.contains(address));
     let mut address = peer.to_canonical();
-    // Bytes, not text: what a client wrote further left must not hide what the proxy wrote.
+    // Parsed as bytes: invalid text from the client must not hide the entry that the proxy appended.
     let values = headers.get_all("x-forwarded-for").iter().rev();
     for hop in values.flat_map(|value| value.as_bytes().rsplit(|byte| *byte == b',')) {
         if !is_trusted(&address) {
@@ -28,7 +28,7 @@ pub(crate) fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet
     address
 }
 
-/// An address as proxies write it: with a port or without, IPv6 in brackets or bare.
+/// Parses an address as proxies write it: with or without a port, IPv6 with or without brackets.
 fn read_hop(hop: &[u8]) -> Option<IpAddr> {
     let text = std::str::from_utf8(hop.trim_ascii()).ok()?;
     let with_port = || Some(text.parse::<SocketAddr>().ok()?.ip());
@@ -65,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn only_trusted_proxies_are_believed() {
+    fn forwarded_address_is_used_only_from_trusted_proxies() {
         assert_eq!(resolved("192.0.2.9", "198.51.100.1"), "192.0.2.9");
         assert_eq!(resolved("127.0.0.1", "198.51.100.1"), "198.51.100.1");
         assert_eq!(
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hop_may_have_a_port_and_brackets() {
+    fn forwarded_address_may_have_a_port_and_brackets() {
         for (hop, address) in [
             ("192.0.2.10:5555", "192.0.2.10"),
             ("2001:db8::1", "2001:db8::1"),
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn who_cannot_be_read_is_not_the_proxy() {
+    fn client_with_an_invalid_forwarded_address_is_not_counted_as_the_proxy() {
         for hop in [
             "nonsense",
             "unknown",
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_client_wrote_does_not_hide_what_the_proxy_wrote() {
+    fn invalid_header_of_the_client_does_not_hide_the_address_from_the_proxy() {
         let forwarded: &[&[u8]] = &[b"caf\xe9, 198.51.100.1"];
         assert_eq!(resolved_of("127.0.0.1", forwarded), "198.51.100.1");
     }

@@ -1,4 +1,4 @@
-//! The host program's view of the rooms, and what it may do in them.
+//! The rooms as an API for the host program.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use tokio::sync::broadcast;
 
 use crate::shards::{MembershipChange, Shards};
 
-/// What the host program may ask and do. Cheap to clone.
+/// Reads the rooms, sends messages into them and removes members. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Rooms {
     shards: Arc<Shards>,
@@ -43,8 +43,8 @@ impl Rooms {
         Self { shards }
     }
 
-    /// All rooms that this node has members in, or had a moment ago, with the number of their members
-    /// on all nodes, sorted.
+    /// The rooms that this node has members in, or had until recently, sorted. The number is that of the members on
+    /// all nodes.
     #[must_use]
     pub fn list(&self) -> Vec<(RoomId, usize)> {
         let mut rooms = self.shards.rooms();
@@ -52,48 +52,49 @@ impl Rooms {
         rooms
     }
 
-    /// The members of a room, oldest first, on whatever node they are. Empty if this node has nobody
-    /// in it.
+    /// The members of a room on all nodes, in the order of their joins. Empty if this node has no member in the room.
     #[must_use]
     pub fn members(&self, room: &RoomId) -> Vec<Arc<Member>> {
         self.shards.members(room)
     }
 
-    /// Sends text to one member, as the server, in its own dialect. Says whether it is there and
-    /// its dialect has words for text.
+    /// Sends text from the server to one member, in the member's dialect. Returns whether the member is in the room
+    /// and its dialect supports text messages.
     pub fn send(&self, room: &RoomId, address: &Address, text: &str) -> bool {
-        let hears = |member: &Arc<Member>| member.address == *address && member.dialect.messages;
-        let is_there = self.members(room).iter().any(hears);
+        let receives = |member: &Arc<Member>| member.address == *address && member.dialect.messages;
+        let is_member = self.members(room).iter().any(receives);
         self.announce(room, Target::Address(address.clone()), text);
-        is_there
+        is_member
     }
 
-    /// Sends text to all members of a room, as the server. Says how many have words for text.
+    /// Sends text from the server to all members of a room. Returns the number of members whose dialects support
+    /// text messages.
     pub fn broadcast(&self, room: &RoomId, text: &str) -> usize {
-        let hearers = self
+        let receivers = self
             .members(room)
             .iter()
             .filter(|member| member.dialect.messages)
             .count();
         self.announce(room, Target::Everyone, text);
-        hearers
+        receivers
     }
 
-    /// Ends a member's connection; the others see it leave. Says whether there was such a member.
+    /// Closes a member's connection. The other members are notified that it left. Returns whether there was such a
+    /// member.
     pub fn kick(&self, room: &RoomId, address: &Address) -> bool {
-        let is_there = self
+        let is_member = self
             .members(room)
             .iter()
             .any(|member| member.address == *address);
         let (room, address) = (room.clone(), address.clone());
         self.shards
             .handle(&room.clone(), Input::Kick { room, address });
-        is_there
+        is_member
     }
 
-    /// The joins and leaves from now on, as far as this node sees them: of rooms that it has members
-    /// in. When its last one has left, the others are told to have left too. A receiver that falls 4096 changes behind misses some and
-    /// is told how many.
+    /// Subscribes to the joins and leaves of the rooms that this node has members in. When the last member of this
+    /// node leaves a room, the members of other nodes are reported as left too. A receiver that falls 4096 changes
+    /// behind misses the oldest and gets an error with their number.
     #[must_use]
     pub fn subscribe(&self) -> broadcast::Receiver<MembershipChange> {
         self.shards.subscribe()
@@ -101,7 +102,7 @@ impl Rooms {
 
     fn announce(&self, room: &RoomId, to: Target, text: &str) {
         let frame = ByteString::from(text);
-        let relay = Arc::new(RelayedMessage::new(
+        let message = Arc::new(RelayedMessage::new(
             HOST.name,
             MessageKind::Message,
             frame,
@@ -114,13 +115,13 @@ impl Rooms {
                 room,
                 to,
                 from: server(),
-                message: relay,
+                message,
             },
         );
     }
 }
 
-/// The address of the host program as a sender. Where its clients see this address, no member is shown with it.
+/// The host program as a sender. Dialects whose clients see the address `server` show no member with it.
 fn server() -> Arc<Member> {
     Arc::new(Member {
         peer: PeerId::from_random([0; 16]),

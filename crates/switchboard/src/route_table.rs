@@ -1,25 +1,25 @@
-//! Which dialect is met on which path.
+//! The route table: the dialects and endpoints on each path.
 
 use std::collections::BTreeMap;
 
 use switchboard_core::DialectName;
 use switchboard_dialect::{Accepts, CorsPolicy, Dialect, Endpoint};
 
-/// A path of one router, and what is met there.
+/// A path of one router, with its endpoint and its dialects.
 #[derive(Clone, Debug)]
 pub(crate) struct Route {
     pub(crate) path: String,
     pub(crate) accepts: Accepts,
-    /// What those who are met here call this door.
+    /// The name of the endpoint in its dialects.
     pub(crate) name: &'static str,
-    /// The pages of other origins that may read the answers.
+    /// The pages of other origins that may read the responses.
     pub(crate) cors: CorsPolicy,
-    /// One; or several, among whom the first frame decides.
+    /// The dialects on this path. If there are several, the first frame selects one.
     pub(crate) dialects: Vec<&'static dyn Dialect>,
 }
 
 impl Route {
-    /// The dialect, where there is no choice.
+    /// The dialect, if the path has only one.
     pub(crate) fn only(&self) -> Option<&'static dyn Dialect> {
         match self.dialects[..] {
             [only] => Some(only),
@@ -27,33 +27,33 @@ impl Route {
         }
     }
 
-    /// Whether this dialect is met here.
+    /// Whether the path has this dialect.
     pub(crate) fn has(&self, dialect: DialectName) -> bool {
         self.dialects.iter().any(|here| name(*here) == dialect)
     }
 
-    /// The dialects here.
+    /// The names of the dialects on this path.
     fn names(&self) -> Vec<DialectName> {
         self.dialects.iter().map(|here| name(*here)).collect()
     }
 
-    fn is(&self, door: &Endpoint) -> bool {
-        (self.accepts, self.name) == (door.accepts, door.name)
+    fn is(&self, endpoint: &Endpoint) -> bool {
+        (self.accepts, self.name) == (endpoint.accepts, endpoint.name)
     }
 }
 
-/// A door that cannot be where it should.
+/// An endpoint that cannot be served on its path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RouteConflict {
-    /// Whose.
+    /// The dialect of the endpoint.
     pub(crate) dialect: DialectName,
-    /// The dialects whose paths are in its way; none if the server's own are.
+    /// The dialects whose paths conflict with it; empty if a path of the server does.
     pub(crate) others: Vec<DialectName>,
-    /// Why not.
+    /// The reason, with the path.
     pub(crate) message: String,
 }
 
-/// The paths of one router. No two of them can be taken for each other.
+/// The paths of one router. No request matches two of them.
 #[derive(Debug, Default)]
 pub(crate) struct RouteTable {
     by_path: BTreeMap<String, Route>,
@@ -62,27 +62,27 @@ pub(crate) struct RouteTable {
 }
 
 impl RouteTable {
-    /// The doors of these dialects under these base paths. A door for requests on a path that the
-    /// server answers itself is left out.
+    /// Builds the table from the endpoints of these dialects under these base paths. On a reserved path, an endpoint
+    /// for HTTP requests is left out, and an endpoint for WebSockets is a conflict.
     pub(crate) fn new(
         bases: &[(&'static dyn Dialect, Vec<String>)],
-        is_taken: impl Fn(&str) -> bool,
+        is_reserved: impl Fn(&str) -> bool,
     ) -> Self {
-        let mut entrances = Self::default();
+        let mut table = Self::default();
         for (dialect, paths) in bases {
-            for door in paths.iter().flat_map(|base| dialect.endpoints(base)) {
-                match is_taken(&door.path) {
-                    false => entrances.add_endpoint(*dialect, door),
-                    true if door.accepts.accepts_sockets() => {
-                        let words = format!("{:?} is served already", door.path);
-                        entrances.add_conflict(*dialect, Vec::new(), words);
+            for endpoint in paths.iter().flat_map(|base| dialect.endpoints(base)) {
+                match is_reserved(&endpoint.path) {
+                    false => table.add_endpoint(*dialect, endpoint),
+                    true if endpoint.accepts.accepts_sockets() => {
+                        let message = format!("{:?} is a path of the server", endpoint.path);
+                        table.add_conflict(*dialect, Vec::new(), message);
                     }
                     true => {}
                 }
             }
         }
-        entrances.check_recognizable();
-        entrances
+        table.check_recognizable();
+        table
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Route> {
@@ -93,68 +93,74 @@ impl RouteTable {
         &self.conflicts
     }
 
-    /// Where a request for this path comes to.
+    /// The route that a request for this path matches.
     pub(crate) fn at(&self, path: &str) -> Option<&Route> {
         self.by_path.get(self.matcher.at(path).ok()?.value)
     }
 
-    fn add_endpoint(&mut self, dialect: &'static dyn Dialect, door: Endpoint) {
-        if let Some(entrance) = self.by_path.get_mut(&door.path) {
-            let is_theirs = entrance.has(name(dialect));
-            match entrance.is(&door) {
+    fn add_endpoint(&mut self, dialect: &'static dyn Dialect, endpoint: Endpoint) {
+        if let Some(route) = self.by_path.get_mut(&endpoint.path) {
+            let is_theirs = route.has(name(dialect));
+            match route.is(&endpoint) {
                 true if is_theirs => {}
-                true if door.accepts == Accepts::Sockets => entrance.dialects.push(dialect),
+                true if endpoint.accepts == Accepts::Sockets => route.dialects.push(dialect),
                 _ => {
-                    let others = entrance.names();
-                    let words = format!("{:?} is another door already", door.path);
-                    self.add_conflict(dialect, others, words);
+                    let others = route.names();
+                    let message = format!("{:?} is the path of another endpoint", endpoint.path);
+                    self.add_conflict(dialect, others, message);
                 }
             }
             return;
         }
-        if let Err(error) = self.matcher.insert(door.path.clone(), door.path.clone()) {
-            let (words, other) = if let matchit::InsertError::Conflict { with } = &error {
-                let words = format!("{:?} cannot be told from {with:?}", door.path);
-                (words, self.by_path.get(with))
+        if let Err(error) = self
+            .matcher
+            .insert(endpoint.path.clone(), endpoint.path.clone())
+        {
+            let (message, other) = if let matchit::InsertError::Conflict { with } = &error {
+                let message = format!("{:?} matches the same requests as {with:?}", endpoint.path);
+                (message, self.by_path.get(with))
             } else {
-                (format!("{:?} is no path: {error}", door.path), None)
+                (
+                    format!("{:?} is not a valid path: {error}", endpoint.path),
+                    None,
+                )
             };
             let others = other.map(Route::names).unwrap_or_default();
-            return self.add_conflict(dialect, others, words);
+            return self.add_conflict(dialect, others, message);
         }
-        let entrance = Route {
-            path: door.path.clone(),
-            accepts: door.accepts,
-            name: door.name,
-            cors: door.cors,
+        let route = Route {
+            path: endpoint.path.clone(),
+            accepts: endpoint.accepts,
+            name: endpoint.name,
+            cors: endpoint.cors,
             dialects: vec![dialect],
         };
-        self.by_path.insert(door.path, entrance);
+        self.by_path.insert(endpoint.path, route);
     }
 
-    /// Where dialects share a path, a first frame must tell of each that it is its own.
+    /// Adds a conflict for each dialect that shares a path and cannot be recognized by a client's first frame.
     fn check_recognizable(&mut self) {
         let shared = self.by_path.values().filter(|e| e.dialects.len() > 1);
-        let silent = shared.flat_map(|entrance| {
-            let silent = entrance.dialects.iter().filter(|d| !d.is_recognizable());
-            silent.map(|dialect| RouteConflict {
+        let conflicts = shared.flat_map(|route| {
+            let unrecognizable = route.dialects.iter().filter(|d| !d.is_recognizable());
+            unrecognizable.map(|dialect| RouteConflict {
                 dialect: name(*dialect),
-                others: entrance.names(),
+                others: route.names(),
                 message: format!(
-                    "{:?} is another dialect's too, and no first frame tells that it is this one's",
-                    entrance.path
+                    "{:?} is a path of several dialects, and no first frame identifies this one",
+                    route.path
                 ),
             })
         });
-        let silent: Vec<_> = silent.collect();
-        self.conflicts.extend(silent);
+        let conflicts: Vec<_> = conflicts.collect();
+        self.conflicts.extend(conflicts);
     }
 
-    fn add_conflict(&mut self, dialect: &dyn Dialect, others: Vec<DialectName>, words: String) {
+    fn add_conflict(&mut self, dialect: &dyn Dialect, others: Vec<DialectName>, message: String) {
         self.conflicts.push(RouteConflict {
             dialect: name(dialect),
             others,
-            message: words,
+            message,
         });
     }
 }
@@ -163,11 +169,11 @@ fn name(dialect: &dyn Dialect) -> DialectName {
     dialect.traits().name
 }
 
-/// The name of the door where a client is taken to stand that asks for this dialect elsewhere.
+/// The endpoint of a client that selects this dialect on a path of another one: the first that accepts WebSockets.
 pub(crate) fn main_endpoint(dialect: &dyn Dialect) -> &'static str {
-    let mut doors = dialect.endpoints(dialect.standalone_path()).into_iter();
-    let door = doors.find(|door| door.accepts.accepts_sockets());
-    door.map_or(Endpoint::MAIN, |door| door.name)
+    let mut endpoints = dialect.endpoints(dialect.standalone_path()).into_iter();
+    let endpoint = endpoints.find(|endpoint| endpoint.accepts.accepts_sockets());
+    endpoint.map_or(Endpoint::MAIN, |endpoint| endpoint.name)
 }
 
 #[cfg(test)]
@@ -177,25 +183,25 @@ mod tests {
 
     use super::*;
 
-    /// A dialect that has nothing but doors.
+    /// A dialect that consists only of endpoints.
     #[derive(Debug)]
     struct Rooms {
-        tongue: DialectTraits,
-        doors: &'static [(&'static str, &'static str, Accepts)],
+        traits: DialectTraits,
+        endpoints: &'static [(&'static str, &'static str, Accepts)],
         is_recognizable: bool,
     }
 
     impl Dialect for Rooms {
         fn traits(&self) -> &'static DialectTraits {
-            static TONGUES: [DialectTraits; 4] = [
-                tongue("peers"),
-                tongue("rooms"),
-                tongue("any"),
-                tongue("plain"),
+            static ALL: [DialectTraits; 4] = [
+                traits("peers"),
+                traits("rooms"),
+                traits("any"),
+                traits("plain"),
             ];
-            let mut tongues = TONGUES.iter();
-            let mine = tongues.find(|tongue| tongue.name == self.tongue.name);
-            mine.expect("one of the four")
+            let mut all = ALL.iter();
+            let own = all.find(|traits| traits.name == self.traits.name);
+            own.expect("one of the four")
         }
 
         fn paths(&self) -> &'static [&'static str] {
@@ -203,9 +209,9 @@ mod tests {
         }
 
         fn endpoints(&self, base: &str) -> Vec<Endpoint> {
-            let doors = self.doors.iter();
-            doors
-                .map(|(rest, name, opens)| Endpoint::new(base, rest, name, *opens))
+            let endpoints = self.endpoints.iter();
+            endpoints
+                .map(|(rest, name, accepts)| Endpoint::new(base, rest, name, *accepts))
                 .collect()
         }
 
@@ -213,8 +219,8 @@ mod tests {
             self.is_recognizable
         }
 
-        fn open(&self, _handshake: &Handshake, _out: &mut SessionOutput) -> Box<dyn Session> {
-            unreachable!("nobody comes")
+        fn open(&self, _handshake: &Handshake, _output: &mut SessionOutput) -> Box<dyn Session> {
+            unreachable!("no test accepts a session")
         }
 
         fn read<'a>(&self, _frame: &'a str) -> Option<Content<'a>> {
@@ -222,7 +228,7 @@ mod tests {
         }
     }
 
-    const fn tongue(name: DialectName) -> DialectTraits {
+    const fn traits(name: DialectName) -> DialectTraits {
         DialectTraits {
             name,
             offer_policy: OfferPolicy::Unspecified,
@@ -234,11 +240,11 @@ mod tests {
 
     const fn dialect(
         name: DialectName,
-        doors: &'static [(&'static str, &'static str, Accepts)],
+        endpoints: &'static [(&'static str, &'static str, Accepts)],
     ) -> Rooms {
         Rooms {
-            tongue: tongue(name),
-            doors,
+            traits: traits(name),
+            endpoints,
             is_recognizable: false,
         }
     }
@@ -267,45 +273,45 @@ mod tests {
     );
     static PLAIN: Rooms = dialect("plain", &[("", Endpoint::MAIN, Accepts::Sockets)]);
 
-    fn entrances(bases: &[(&'static dyn Dialect, &[&str])]) -> RouteTable {
+    fn route_table(bases: &[(&'static dyn Dialect, &[&str])]) -> RouteTable {
         let paths = |paths: &[&str]| paths.iter().map(|&path| path.to_owned()).collect();
         let bases: Vec<_> = bases.iter().map(|(d, p)| (*d, paths(p))).collect();
         RouteTable::new(&bases, |path| ["/", "/healthz"].contains(&path))
     }
 
-    fn clashes(bases: &[(&'static dyn Dialect, &[&str])]) -> Vec<(DialectName, String)> {
-        let found = entrances(bases);
-        let clashes = found.conflicts().iter();
-        clashes.map(|c| (c.dialect, c.message.clone())).collect()
+    fn conflicts(bases: &[(&'static dyn Dialect, &[&str])]) -> Vec<(DialectName, String)> {
+        let found = route_table(bases);
+        let conflicts = found.conflicts().iter();
+        conflicts.map(|c| (c.dialect, c.message.clone())).collect()
     }
 
     #[test]
-    fn a_door_for_requests_yields_to_the_server_and_one_for_sockets_is_a_mistake() {
-        let found = entrances(&[(&PEERS, &["/", "/x"])]);
+    fn endpoint_on_a_reserved_path_is_left_out_for_requests_and_a_conflict_for_sockets() {
+        let found = route_table(&[(&PEERS, &["/", "/x"])]);
         let paths: Vec<_> = found.iter().map(|e| e.path.as_str()).collect();
         let expected = ["/peers", "/x", "/x/peers", "/x/{key}/id", "/{key}/id"];
         assert_eq!(paths, expected);
         assert_eq!(found.conflicts(), []);
         for (dialect, path) in [(&PLAIN, "/"), (&PLAIN, "/healthz"), (&ANY, "/")] {
-            let words = format!("{path:?} is served already");
+            let message = format!("{path:?} is a path of the server");
             let name = dialect.traits().name;
-            assert_eq!(clashes(&[(dialect, &[path])]), [(name, words)]);
+            assert_eq!(conflicts(&[(dialect, &[path])]), [(name, message)]);
         }
     }
 
     #[test]
-    fn paths_that_cannot_be_told_apart_are_named() {
-        let found = clashes(&[(&ROOMS, &["/m"]), (&ANY, &["/m"])]);
-        let words = "\"/m/{*path}\" cannot be told from \"/m/{room}\"".to_owned();
-        assert_eq!(found, [("any", words)]);
-        let found = clashes(&[(&ROOMS, &["/"]), (&PLAIN, &["/health"])]);
-        let words = "\"/health\" is another door already".to_owned();
-        assert_eq!(found, [("plain", words)]);
-        assert_eq!(clashes(&[(&ROOMS, &["/"]), (&PEERS, &["/"])]), []);
+    fn ambiguous_paths_are_conflicts() {
+        let found = conflicts(&[(&ROOMS, &["/m"]), (&ANY, &["/m"])]);
+        let message = "\"/m/{*path}\" matches the same requests as \"/m/{room}\"".to_owned();
+        assert_eq!(found, [("any", message)]);
+        let found = conflicts(&[(&ROOMS, &["/"]), (&PLAIN, &["/health"])]);
+        let message = "\"/health\" is the path of another endpoint".to_owned();
+        assert_eq!(found, [("plain", message)]);
+        assert_eq!(conflicts(&[(&ROOMS, &["/"]), (&PEERS, &["/"])]), []);
     }
 
     #[test]
-    fn a_path_is_shared_by_those_whom_a_first_frame_tells_apart() {
+    fn dialects_share_a_path_only_if_each_is_recognizable() {
         static ONE: Rooms = Rooms {
             is_recognizable: true,
             ..dialect("peers", &[("", Endpoint::MAIN, Accepts::Sockets)])
@@ -314,30 +320,30 @@ mod tests {
             is_recognizable: true,
             ..dialect("any", &[("", Endpoint::MAIN, Accepts::Sockets)])
         };
-        let found = entrances(&[(&ONE, &["/ws"]), (&TWO, &["/ws"])]);
+        let found = route_table(&[(&ONE, &["/ws"]), (&TWO, &["/ws"])]);
         assert_eq!(found.conflicts(), []);
-        assert!(found.iter().all(|entrance| entrance.only().is_none()));
-        let found = clashes(&[(&ONE, &["/ws"]), (&PLAIN, &["/ws"])]);
+        assert!(found.iter().all(|route| route.only().is_none()));
+        let found = conflicts(&[(&ONE, &["/ws"]), (&PLAIN, &["/ws"])]);
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].0, "plain");
     }
 
     #[test]
-    fn one_door_twice_is_one() {
-        let found = entrances(&[(&ROOMS, &["/m", "/m/"])]);
+    fn repeated_endpoint_is_added_once() {
+        let found = route_table(&[(&ROOMS, &["/m", "/m/"])]);
         assert_eq!(found.conflicts(), []);
         assert_eq!(found.iter().count(), 2);
     }
 
     #[test]
-    fn what_a_parameter_stands_for_comes_to_its_door() {
-        let found = entrances(&[(&ROOMS, &["/m"])]);
+    fn path_parameter_matches_any_segment() {
+        let found = route_table(&[(&ROOMS, &["/m"])]);
         assert!(found.at("/m/healthz").is_some() && found.at("/m/health").is_some());
         assert!(found.at("/m").is_none() && found.at("/healthz").is_none());
     }
 
     #[test]
-    fn who_asks_for_a_dialect_elsewhere_stands_at_its_first_door_for_sockets() {
+    fn main_endpoint_is_the_first_that_accepts_sockets() {
         assert_eq!(main_endpoint(&PEERS), "socket");
         assert_eq!(main_endpoint(&PLAIN), Endpoint::MAIN);
     }

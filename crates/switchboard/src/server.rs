@@ -1,4 +1,4 @@
-//! The server: hubs, hooks and settings behind one router.
+//! The server: combines hubs, access hooks and settings into one router.
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -42,17 +42,19 @@ use crate::{
     web,
 };
 
-/// TCP connections for pages and probes, beyond those that the limits allow for signaling.
+/// TCP connections for pages and probes, in addition to those that the limits allow for signaling.
 const PLAIN_CONNECTIONS: usize = 256;
 
-/// TCP connections beyond those, for health probes alone: in all, and from one address.
+/// TCP connections for health probes only, in addition to all others.
 const RESERVE_CONNECTIONS: usize = 64;
+
+/// TCP connections for health probes only from one address.
 const RESERVE_CONNECTIONS_PER_ADDRESS: usize = 8;
 
-/// A list of members counts as one more expensive request for so many bytes of it each.
+/// Each full multiple of this size in a list of members counts as one more expensive request.
 pub(crate) const LIST_BYTES_PER_REQUEST: u64 = 64 * 1024;
 
-/// A server being put together.
+/// Builds a [`Server`].
 #[derive(Clone, Debug, Default)]
 pub struct Builder {
     config: Config,
@@ -68,7 +70,7 @@ impl Builder {
         self
     }
 
-    /// Asks `hook` before a client may connect. Without it everybody may.
+    /// Asks `hook` before a client may connect. Without a hook every client may.
     #[must_use]
     pub fn on_connect<F, A>(mut self, hook: F) -> Self
     where
@@ -79,8 +81,8 @@ impl Builder {
         self
     }
 
-    /// Asks `hook` before a client may enter a room. Without it everybody may. A client that claims a name in a room
-    /// needs the same permission, so one join may ask the hook more than once.
+    /// Asks `hook` before a client may join a room. Without a hook every client may. A client that claims a name in a
+    /// room needs the same permission, so one join may call the hook more than once.
     #[must_use]
     pub fn on_join<F, A>(mut self, hook: F) -> Self
     where
@@ -91,7 +93,8 @@ impl Builder {
         self
     }
 
-    /// Makes it one of several nodes, which reach it at `url`, whatever the settings say.
+    /// Makes the server a node of a cluster with this engine, in place of the one in the settings. Other nodes reach
+    /// it at `url`.
     #[doc(hidden)]
     #[must_use]
     pub fn engine(mut self, engine: Arc<dyn Engine>, url: String) -> Self {
@@ -99,7 +102,7 @@ impl Builder {
         self
     }
 
-    /// The server. If it is to be one of several nodes, this must happen in a Tokio runtime.
+    /// Builds the server. A node of a cluster must be built in a Tokio runtime.
     #[must_use]
     pub fn build(self) -> Server {
         let mut config = self.config;
@@ -113,9 +116,15 @@ impl Builder {
             Some((engine, url)) => (engine, Some(url)),
             None => (Arc::new(Memory) as Arc<dyn Engine>, None),
         };
-        let duty = url.as_ref().map(|url| Arc::new(Election::at(url)));
+        let election = url.as_ref().map(|url| Arc::new(Election::at(url)));
         let (drain, tasks) = (CancellationToken::new(), TaskTracker::new());
-        let shards = Shards::new(&limits, engine.clone(), self.access, duty.clone(), &tasks);
+        let shards = Shards::new(
+            &limits,
+            engine.clone(),
+            self.access,
+            election.clone(),
+            &tasks,
+        );
         let proxies = config.server.trusted_proxies.clone();
         let with_plain = |limit: usize| {
             if limit == 0 {
@@ -124,13 +133,10 @@ impl Builder {
                 limit + PLAIN_CONNECTIONS
             }
         };
-        let nodes = duty.clone().map(|duty| {
+        let nodes = election.clone().map(|election| {
             let engine = engine.clone();
             let secret = Arc::new(move || engine.status()?.secret);
-            voice::ClusterContext {
-                election: duty,
-                secret,
-            }
+            voice::ClusterContext { election, secret }
         });
         let rates = Arc::new(AddressRates::new(
             limits.expensive_requests_per_second,
@@ -138,8 +144,8 @@ impl Builder {
             proxies.clone(),
         ));
         let voice = VoiceBackend::new(&config, &limits, &shards, &rates, &drain, &tasks, nodes);
-        if let (Some(duty), Some(_)) = (duty, &voice) {
-            tasks.spawn(duty.keep(engine, voice::election_log(), drain.clone()));
+        if let (Some(election), Some(_)) = (election, &voice) {
+            tasks.spawn(election.keep(engine, voice::election_log(), drain.clone()));
         }
         let inner = ServerInner {
             voice,
@@ -179,20 +185,21 @@ impl Builder {
     }
 }
 
-/// What makes this node one of several, and where the others reach it, if the settings say so.
+/// The Redis engine of the settings and the advertised URL of this node; `None` if no engine is set.
 fn redis(config: &Config) -> Option<(Arc<dyn Engine>, String)> {
     let address = config.engine.url.address()?.clone();
     let mut url = config.engine.advertise_url.clone();
     if url.is_empty() {
         let bound = SocketAddr::new(config.server.addr, config.server.port);
         let scheme = config.tls.scheme();
-        let (found, doubt) = advertised_url_of(scheme, bound, address.local_ip());
-        if let Some(doubt) = doubt {
+        let (derived, problem) = advertised_url_of(scheme, bound, address.local_ip());
+        if let Some(problem) = problem {
             tracing::warn!(
-                "{doubt}: voice on other nodes cannot reach this one; set engine.advertise_url"
+                url = derived,
+                "{problem}: other nodes cannot forward voice requests to this node; set engine.advertise_url"
             );
         }
-        url = found;
+        url = derived;
     }
     let settings = RedisSettings {
         address,
@@ -204,25 +211,25 @@ fn redis(config: &Config) -> Option<(Arc<dyn Engine>, String)> {
     Some((Arc::new(Redis::new(settings)), url))
 }
 
-/// Where the other nodes reach a node that listens on `bound` and has the address `local` towards
-/// the engine, and why they do not if that is seen.
+/// The URL at which other nodes reach a node that listens on `bound` and whose connection to the engine has the
+/// address `local`. Also returns the problem, if the node is known to be unreachable there.
 fn advertised_url_of(
     scheme: &str,
     bound: SocketAddr,
     local: Option<IpAddr>,
 ) -> (String, Option<&'static str>) {
     let canonical = |ip: IpAddr| ip.to_canonical();
-    let named = Some(bound.ip()).filter(|ip| !ip.is_unspecified());
-    let found = named.or(local).map(canonical);
+    let bound_ip = Some(bound.ip()).filter(|ip| !ip.is_unspecified());
+    let found = bound_ip.or(local).map(canonical);
     let ip = found.unwrap_or(Ipv4Addr::LOCALHOST.into());
     let url = format!("{scheme}://{}", SocketAddr::new(ip, bound.port()));
-    let is_away = local.is_some_and(|local| !local.is_loopback());
-    let doubt = match (bound.port(), found) {
-        (0, _) => Some("engine.advertise_url cannot be found out with port 0"),
+    let is_engine_remote = local.is_some_and(|local| !local.is_loopback());
+    let problem = match (bound.port(), found) {
+        (0, _) => Some("engine.advertise_url cannot be derived from port 0"),
         (_, None) => Some(
-            "engine.advertise_url cannot be found out, as this machine has no address towards the engine",
+            "engine.advertise_url cannot be derived, because this machine has no address for connections to the engine",
         ),
-        (_, Some(ip)) if ip.is_loopback() && is_away => {
+        (_, Some(ip)) if ip.is_loopback() && is_engine_remote => {
             Some("server.addr is a loopback address, and the engine is on another machine")
         }
         (_, Some(ip)) if ip.is_ipv6() && bound.is_ipv4() => {
@@ -230,10 +237,10 @@ fn advertised_url_of(
         }
         (_, Some(_)) => None,
     };
-    (url, doubt)
+    (url, problem)
 }
 
-/// A Switchboard. Cheap to clone; all clones are one server.
+/// A signaling and voice server. Cheap to clone; all clones are the same server.
 ///
 /// ```
 /// # async fn example() {
@@ -256,40 +263,40 @@ pub(crate) struct ServerInner {
     settings: Arc<switchboard_dialect::DialectSettings>,
     pub(crate) shards: Arc<Shards>,
     voice: Option<VoiceBackend>,
-    /// For signaling.
+    /// Limits the signaling connections.
     permits: Arc<PermitPool>,
-    /// For TCP connections that are not, or not yet, signaling.
+    /// Limits the TCP connections that are not, or not yet, signaling connections.
     plain_permits: Arc<PermitPool>,
-    /// For TCP connections of health probes when there are as many others as there may be.
+    /// Limits the TCP connections for health probes that are accepted when `plain_permits` are used up.
     reserve_permits: Arc<PermitPool>,
-    /// Of expensive requests.
+    /// Limits the expensive requests of each address.
     rates: Arc<AddressRates>,
     tasks: TaskTracker,
     pub(crate) ready: AtomicBool,
-    /// Where other nodes reach this one.
+    /// The URL at which other nodes reach this one; `None` outside a cluster.
     url: Option<String>,
 }
 
 impl Server {
-    /// Begins to put a server together.
+    /// Returns a builder with the default settings and no hooks.
     #[must_use]
     pub fn builder() -> Builder {
         Builder::default()
     }
 
-    /// Everything the server answers, to be served or nested: the dialects on their paths, the
-    /// call page, `/ice-servers`, `/healthz`, `/readyz` and `/metrics`.
+    /// The router of the server, to be served or nested: the dialects on their paths, the voice endpoints, the pages,
+    /// `/ice-servers`, `/healthz`, `/readyz` and `/metrics`.
     ///
-    /// On [`Server::serve`]'s own listeners a voice listener or event stream that does not read is hung
-    /// up on at once; elsewhere it gets nothing more, and its connection lasts until its TCP ends.
+    /// On the listeners of [`Server::serve`], the connection of a voice listener or event stream that does not read
+    /// is closed at once. On other listeners it gets no more data, and lasts until its TCP connection ends.
     ///
     /// Per-address limits need [`ConnectInfo<SocketAddr>`], as
-    /// `into_make_service_with_connect_info` gives it; without it only the total is limited.
+    /// `into_make_service_with_connect_info` gives it. Without it only the total is limited.
     pub fn router(&self) -> Router {
         let mut router = probes::routes(Router::new(), |_| true);
         router = router.route("/metrics", get(probes::metrics));
         router = router.route(ice::PATH, any(ice::answer));
-        router = handlers::routes(router, &self.inner.config.entrances(), None);
+        router = handlers::routes(router, &self.inner.config.routes(), None);
         if let Some(voice) = &self.inner.voice {
             router = voice::routes(router, voice);
         }
@@ -300,13 +307,14 @@ impl Server {
         router.with_state(self.clone())
     }
 
-    /// What a listener answers that is for this dialect alone: the dialect as its original server is met, and
-    /// `/ice-servers`, `/healthz` and `/readyz` where these are no paths of its own. None if there is no such dialect.
+    /// The router of a listener for one dialect: the dialect on the paths of its original server, and `/ice-servers`,
+    /// `/healthz` and `/readyz` where the dialect does not use these paths. `None` if the dialect is unknown or
+    /// disabled.
     pub fn router_of(&self, dialect: &str) -> Option<Router> {
         let dialect = self.served_dialect(dialect)?;
-        let entrances = standalone_routes(dialect);
-        let router = handlers::routes(Router::new(), &entrances, Some(dialect.traits().name));
-        let is_free = |path: &str| entrances.at(path).is_none();
+        let routes = standalone_routes(dialect);
+        let router = handlers::routes(Router::new(), &routes, Some(dialect.traits().name));
+        let is_free = |path: &str| routes.at(path).is_none();
         let mut router = probes::routes(router, is_free);
         if is_free(ice::PATH) {
             router = router.route(ice::PATH, any(ice::answer));
@@ -314,24 +322,24 @@ impl Server {
         Some(router.with_state(self.clone()))
     }
 
-    /// The dialect of this name, unless it is switched off.
+    /// The dialect of this name; `None` if it is unknown or disabled.
     fn served_dialect(&self, name: &str) -> Option<&'static dyn Dialect> {
         find(name).filter(|dialect| self.inner.config.is_enabled(*dialect))
     }
 
-    /// The rooms, for the host program.
+    /// The API for the rooms, for the host program.
     #[must_use]
     pub fn rooms(&self) -> Rooms {
         Rooms::new(self.inner.shards.clone())
     }
 
-    /// The settings in force.
+    /// The settings of this server.
     #[must_use]
     pub fn config(&self) -> &Config {
         &self.inner.config
     }
 
-    /// Where the other nodes reach this one, if it is one of several.
+    /// The URL at which other nodes reach this one; `None` outside a cluster.
     #[must_use]
     pub fn advertised_url(&self) -> Option<&str> {
         self.inner.url.as_deref()
@@ -343,27 +351,27 @@ impl Server {
         self.serve_router(listener, self.router(), probes);
     }
 
-    /// Serves [`Server::router_of`] a dialect on `listener` until [`Server::shutdown`]. Says whether there
-    /// is such a dialect.
+    /// Serves [`Server::router_of`] a dialect on `listener` until [`Server::shutdown`]. Returns false if the dialect
+    /// is unknown or disabled.
     pub fn serve_dialect(&self, listener: Listener, dialect: &str) -> bool {
-        let Some(entrances) = self.served_dialect(dialect).map(standalone_routes) else {
+        let Some(routes) = self.served_dialect(dialect).map(standalone_routes) else {
             return false;
         };
-        let probes = probes::routes(Router::new(), |path| entrances.at(path).is_none());
+        let probes = probes::routes(Router::new(), |path| routes.at(path).is_none());
         let router = self.router_of(dialect);
         router
             .map(|router| self.serve_router(listener, router, probes))
             .is_some()
     }
 
-    /// Serves `router`, and `probes` alone on a few connections more than the limits allow.
+    /// Serves `router` within the connection limits, and only `probes` on a few connections beyond them.
     fn serve_router(&self, listener: Listener, router: Router, probes: Router<Self>) {
         let limits = &self.inner.context.limits;
         let reserve = ProbeReserve {
             permits: self.inner.reserve_permits.clone(),
             router: probes.fallback(over_limit).with_state(self.clone()),
         };
-        let terms = ServeConfig {
+        let serve_config = ServeConfig {
             timeouts: RequestTimeouts {
                 head: Duration::from_secs(limits.handshake_secs),
                 idle: Duration::from_secs(limits.keep_alive_secs),
@@ -375,16 +383,16 @@ impl Server {
             tasks: self.inner.tasks.clone(),
             reserve,
         };
-        self.inner.tasks.spawn(listener.serve(router, terms));
+        self.inner.tasks.spawn(listener.serve(router, serve_config));
     }
 
-    /// Answers `/readyz` with 503 from now on, so that load balancers send no new clients, and serves on.
+    /// Answers `/readyz` with 503 from now on, so that load balancers send no new clients. Everything else is served
+    /// as before.
     pub fn begin_drain(&self) {
         self.inner.ready.store(false, Ordering::Relaxed);
     }
 
-    /// Closes every connection with 1012 and waits until all have ended, or for `grace`. Says
-    /// whether all did.
+    /// Closes every connection with 1012 and waits up to `grace` until all have ended. Returns whether all have.
     pub async fn shutdown(&self, grace: Duration) -> bool {
         self.begin_drain();
         self.inner.context.drain.cancel();
@@ -397,7 +405,7 @@ impl Server {
         all_ended
     }
 
-    /// Admits a connection, or says what is answered instead.
+    /// Admits a connection within the limits, and asks the connect hook. The error is the response.
     pub(crate) async fn admit(
         &self,
         request: &Parts,
@@ -408,7 +416,7 @@ impl Server {
             .permits
             .try_acquire(address)
             .map_err(|full| connection_limit_response(full).into_response())?;
-        let asked = || ConnectRequest {
+        let connect_request = || ConnectRequest {
             uri: request
                 .extensions
                 .get::<OriginalUri>()
@@ -416,16 +424,18 @@ impl Server {
             headers: request.headers.clone(),
             address,
         };
-        let Ok(admission) = timeout(HOOK_TIMEOUT, self.inner.shards.access().admit(asked)).await
-        else {
-            tracing::warn!("the access check did not answer in time");
-            let words = "The access check did not answer.\n";
-            return Err((StatusCode::SERVICE_UNAVAILABLE, words).into_response());
+        let decision = self.inner.shards.access().admit(connect_request);
+        let Ok(admission) = timeout(HOOK_TIMEOUT, decision).await else {
+            tracing::warn!(timeout_s = HOOK_TIMEOUT.as_secs(), "connect hook timed out");
+            let message = "The access check of the server timed out. Try again later.\n";
+            return Err((StatusCode::SERVICE_UNAVAILABLE, message).into_response());
         };
         match admission {
-            Admission::Deny => {
-                Err((StatusCode::FORBIDDEN, "You may not connect.\n").into_response())
-            }
+            Admission::Deny => Err((
+                StatusCode::FORBIDDEN,
+                "The server does not allow this client to connect.\n",
+            )
+                .into_response()),
             Admission::Allow { identity, space } => {
                 let identity =
                     identity.map_or(Identity::Claimed, |name| Identity::Proven(name.into()));
@@ -434,19 +444,19 @@ impl Server {
         }
     }
 
-    /// Admits what another node has admitted: it counts in all, and to no address.
+    /// Admits a request that another node has admitted and forwarded. It counts to the total, but to no address.
     pub(crate) fn admit_from_node(&self, request: &Parts) -> Result<Permit, Box<Response>> {
-        if let Some(arrival) = request.extensions.get::<ConnectionPermit>() {
-            arrival.uncount_address();
+        if let Some(permit) = request.extensions.get::<ConnectionPermit>() {
+            permit.uncount_address();
         }
         let admitted = self.inner.permits.try_acquire(None);
         admitted.map_err(|full| Box::new(connection_limit_response(full).into_response()))
     }
 
-    /// Counts an expensive request to its address.
+    /// Charges the client's address for an expensive request.
     ///
     /// # Errors
-    /// If the address has made as many as it may: the response.
+    /// If the address has reached its rate limit: the response with status 429.
     pub(crate) fn charge(&self, request: &Parts) -> Result<(), Box<Response>> {
         let address = self.client_address(request);
         let charged = self.inner.rates.try_charge(address, Instant::now());
@@ -456,7 +466,7 @@ impl Server {
         })
     }
 
-    /// Counts the length of a list that was asked for to the address.
+    /// Charges the client's address for the length of a requested list.
     pub(crate) fn charge_for_length(&self, request: &Parts, bytes: usize) {
         let count = bytes as u64 / LIST_BYTES_PER_REQUEST;
         let count = u32::try_from(count).unwrap_or(u32::MAX);
@@ -473,7 +483,7 @@ impl Server {
         ))
     }
 
-    /// What is known of a client before its address is read.
+    /// The handshake data of a client without those of its URL.
     pub(crate) fn handshake(&self, identity: Identity) -> Handshake {
         let mut rng = rand::rng();
         Handshake {
@@ -489,14 +499,14 @@ impl Server {
         }
     }
 
-    /// The origins whose pages may read the answers at this entrance, separated by commas. `None` if its
-    /// answers are for no other origin.
-    pub(crate) fn cors_origins(&self, entrance: &Route) -> Option<String> {
-        match entrance.cors {
+    /// The origins whose pages may read the responses of this route, separated by commas. `None` if pages of other
+    /// origins may not.
+    pub(crate) fn cors_origins(&self, route: &Route) -> Option<String> {
+        match route.cors {
             CorsPolicy::SameOrigin => None,
             CorsPolicy::AnyOrigin => Some("*".to_owned()),
             CorsPolicy::Listed(setting) => {
-                let dialect = entrance.only()?.traits().name;
+                let dialect = route.only()?.traits().name;
                 Some(self.inner.settings.text(dialect, setting))
             }
         }
@@ -519,13 +529,13 @@ impl Server {
     }
 }
 
-/// The endpoints of a listener that is for this dialect alone.
+/// The routes of a listener for this dialect only.
 fn standalone_routes(dialect: &'static dyn Dialect) -> RouteTable {
     let home = [(dialect, vec![dialect.standalone_path().to_owned()])];
     RouteTable::new(&home, |_| false)
 }
 
-/// Answers a request on a connection beyond the limits that is no health probe.
+/// Answers a request that is not a health probe, on a connection beyond the limits.
 async fn over_limit(
     State(server): State<Server>,
     Extension(full): Extension<ConnectionLimit>,
@@ -544,23 +554,23 @@ fn connection_limit_response(full: ConnectionLimit) -> (StatusCode, &'static str
     match full {
         ConnectionLimit::Total => (
             StatusCode::SERVICE_UNAVAILABLE,
-            "The server has as many connections as it may.\n",
+            "The server has reached its limit of connections (limits.connections).\n",
         ),
         ConnectionLimit::PerAddress => (
             StatusCode::TOO_MANY_REQUESTS,
-            "Your address has as many connections as it may.\n",
+            "Your address has reached its limit of connections (limits.connections_per_address).\n",
         ),
     }
 }
 
-/// The response to an expensive request that may come again after `wait`.
+/// The response to an expensive request over the rate limit. The client may try again after `wait`.
 pub(crate) fn rate_limit_response(wait: Duration) -> Response {
     let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-    let words = format!(
-        "Your address asks for more than limits.expensive_requests_per_second allows. Try again in {seconds} s.\n"
+    let message = format!(
+        "Your address has reached limits.expensive_requests_per_second. Try again in {seconds} s.\n"
     );
     let retry_after = [(header::RETRY_AFTER, seconds.to_string())];
-    (StatusCode::TOO_MANY_REQUESTS, retry_after, words).into_response()
+    (StatusCode::TOO_MANY_REQUESTS, retry_after, message).into_response()
 }
 
 #[cfg(test)]
@@ -568,8 +578,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn where_others_reach_a_node_is_found_out_or_doubted() {
-        for (bound, local, url, doubt) in [
+    fn advertised_url_is_derived_and_its_problems_are_reported() {
+        for (bound, local, url, problem) in [
             ("0.0.0.0:80", "10.0.0.1", "http://10.0.0.1:80", ""),
             ("[::]:80", "fd00::1", "http://[fd00::1]:80", ""),
             ("[::]:80", "10.0.0.1", "http://10.0.0.1:80", ""),
@@ -585,11 +595,12 @@ mod tests {
             ("0.0.0.0:0", "10.0.0.1", "http://10.0.0.1:0", "port 0"),
         ] {
             let local = local.parse().ok();
-            let (found, why) = advertised_url_of("http", bound.parse().expect("an address"), local);
-            assert_eq!(found, url, "{bound} {local:?}");
-            let why = why.unwrap_or_default();
-            assert_eq!(why.is_empty(), doubt.is_empty(), "{bound}: {why}");
-            assert!(why.contains(doubt), "{bound}: {why}");
+            let (derived, found) =
+                advertised_url_of("http", bound.parse().expect("an address"), local);
+            assert_eq!(derived, url, "{bound} {local:?}");
+            let found = found.unwrap_or_default();
+            assert_eq!(found.is_empty(), problem.is_empty(), "{bound}: {found}");
+            assert!(found.contains(problem), "{bound}: {found}");
         }
     }
 }

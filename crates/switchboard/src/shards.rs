@@ -1,8 +1,8 @@
 //! The hubs of this node: rooms and names spread over shards by a hash.
 //!
-//! A shard is a mutex around a hub, held for microseconds and never across an await. Outboxes are
-//! filled while it is held: that is what puts all events of a room into every outbox in one order.
-//! Filling never waits and never calls back, so nobody can hold a shard for long.
+//! A shard is a mutex around a hub, held for microseconds and never across an await. Events are pushed into outboxes
+//! while the lock is held, so that every outbox has the events of a room in the same order. A push never waits and
+//! never calls back, so that no client can keep a shard locked.
 
 use std::{
     collections::hash_map::RandomState,
@@ -32,27 +32,27 @@ use crate::{
     webhook::Webhooks,
 };
 
-/// Enough that connections on any number of cores rarely meet in one.
+/// Number of shards. With this many, connections on different cores rarely contend for one lock.
 const SHARDS: usize = 64;
 
-/// Changes a slow subscriber may be behind before it misses some.
+/// Membership changes that are buffered for a slow subscriber before it misses some.
 const CHANGES_BEHIND_MAX: usize = 4096;
 
-/// A join or leave, as the host program is told of it.
+/// A join or leave, as reported to the host program.
 #[derive(Clone, Debug)]
 pub enum MembershipChange {
-    /// Somebody is in the room now.
+    /// A member has joined a room.
     Joined {
-        /// The room.
+        /// The room that the member joined.
         room: RoomId,
-        /// Who.
+        /// The member that joined.
         member: Arc<Member>,
     },
-    /// Somebody is no longer in the room.
+    /// A member has left a room.
     Left {
-        /// The room.
+        /// The room that the member left.
         room: RoomId,
-        /// Who.
+        /// The member that left.
         peer: PeerId,
     },
 }
@@ -72,11 +72,11 @@ impl MembershipChange {
 
 struct Shard {
     hub: Hub<OutboxHandle>,
-    /// A task sleeps until this shard's next timeout.
-    alarmed: bool,
+    /// Whether a task sleeps until the next timeout of this shard.
+    has_timer: bool,
 }
 
-/// All hubs of this node, and what they need.
+/// All hubs of this node, and the services that they use.
 pub(crate) struct Shards {
     shards: Box<[Mutex<Shard>]>,
     hasher: RandomState,
@@ -97,18 +97,19 @@ impl fmt::Debug for Shards {
 }
 
 impl Shards {
-    /// `duty` is what this node may have to do for all of them; what they do beside is among `tasks`.
+    /// Creates the shards and attaches them to `engine`. Results of the election log go to `election`. Detached
+    /// webhook requests run in `tasks`.
     pub(crate) fn new(
         limits: &Arc<Limits>,
         engine: Arc<dyn Engine>,
         access: AccessHooks,
-        duty: Option<Arc<Election>>,
+        election: Option<Arc<Election>>,
         tasks: &TaskTracker,
     ) -> Arc<Self> {
         let shard = || {
             Mutex::new(Shard {
                 hub: Hub::new(limits.clone()),
-                alarmed: false,
+                has_timer: false,
             })
         };
         let counters = Arc::new(Counters::default());
@@ -124,10 +125,8 @@ impl Shards {
         });
         this.this.get_or_init(|| Arc::downgrade(&this));
         let shards = Arc::downgrade(&this);
-        this.engine.attach(Arc::new(EngineSink {
-            shards,
-            election: duty,
-        }));
+        this.engine
+            .attach(Arc::new(EngineEventHandler { shards, election }));
         this
     }
 
@@ -135,12 +134,12 @@ impl Shards {
         &self.access
     }
 
-    /// How this node stands among the others; none if it is alone.
+    /// The cluster status of this node; `None` without an engine for several nodes.
     pub(crate) fn status(&self) -> Option<switchboard_engine::Status> {
         self.engine.status()
     }
 
-    /// Says good-bye to the other nodes.
+    /// Closes the engine: the node leaves the cluster.
     pub(crate) async fn close(&self) {
         self.engine.close().await;
     }
@@ -162,7 +161,7 @@ impl Shards {
             .members(room)
     }
 
-    /// Hands an input about `room` to its hub.
+    /// Passes an input about `room` to its hub.
     pub(crate) fn handle(&self, room: &RoomId, input: Input<OutboxHandle>) {
         self.drive(self.index_of_room(room), input);
     }
@@ -180,12 +179,12 @@ impl Shards {
         match log {
             LogId::Room(room) => self.index_of_room(room),
             LogId::Name(name) => self.index(self.hasher.hash_one(name)),
-            LogId::Election(duty) => self.index(self.hasher.hash_one(duty)),
+            LogId::Election(election) => self.index(self.hasher.hash_one(election)),
         }
     }
 
-    fn index_of_resource(&self, place: &ResourceKey) -> usize {
-        match place {
+    fn index_of_resource(&self, resource: &ResourceKey) -> usize {
+        match resource {
             ResourceKey::Room(room) | ResourceKey::Address(room, _) => self.index_of_room(room),
             ResourceKey::Name(name) => self.index(self.hasher.hash_one(name)),
         }
@@ -197,7 +196,7 @@ impl Shards {
         })
     }
 
-    /// Lets `act` have a shard, carries out what follows, and logs it when the shard is free again,
+    /// Runs `act` on a locked shard and applies the effects. Logs the membership changes after the lock is released,
     /// because writing the log may be slow. Returns the bytes of the largest frame that was passed to a receiver
     /// with a high backlog.
     fn with_shard(&self, index: usize, act: impl FnOnce(&mut Shard)) -> usize {
@@ -211,8 +210,8 @@ impl Shards {
         slow_receiver_bytes
     }
 
-    /// Carries out the effects of the hub until there are none. Returns the bytes of the largest frame
-    /// that was passed to a receiver with a high backlog.
+    /// Applies the effects of the hub until it has no more. Returns the bytes of the largest frame that was passed
+    /// to a receiver with a high backlog.
     fn drain_effects(&self, shard: &mut Shard, changes: &mut Vec<MembershipChange>) -> usize {
         let mut slow_receiver_bytes = 0;
         while let Some(effect) = shard.hub.poll_effect() {
@@ -231,8 +230,8 @@ impl Shards {
                 } => {
                     self.propose(shard, log, at, change, changes);
                 }
-                Effect::Send(node, letter) => {
-                    if let Some(unsent) = self.engine.send(node, letter) {
+                Effect::Send(node, message) => {
+                    if let Some(unsent) = self.engine.send(node, message) {
                         shard
                             .hub
                             .handle(Input::Undeliverable(unsent), Instant::now());
@@ -262,37 +261,37 @@ impl Shards {
                 changes.extend(self.commit(shard, log, entry));
             }
             ProposeOutcome::Pending => {}
-            ProposeOutcome::Rejected(why) => {
-                let input = Input::Rejected(log, change.peer(), why);
+            ProposeOutcome::Rejected(reason) => {
+                let input = Input::Rejected(log, change.peer(), reason);
                 shard.hub.handle(input, Instant::now());
             }
         }
     }
 
-    /// Lets the hub have an ordered change, and counts and publishes it if it is one of a room.
+    /// Passes a committed change to the hub. A change of a room is also counted and sent to the subscribers.
     fn commit(&self, shard: &mut Shard, log: LogId, entry: Entry) -> Option<MembershipChange> {
-        let told = match &log {
+        let room_change = match &log {
             LogId::Room(room) => Some(MembershipChange::of(room, &entry.change)),
             LogId::Name(..) | LogId::Election(_) => None,
         };
         shard
             .hub
             .handle(Input::Committed(log, entry), Instant::now());
-        if let Some(change) = &told {
+        if let Some(change) = &room_change {
             let total = match change {
                 MembershipChange::Joined { .. } => &self.counters.joins_total,
                 MembershipChange::Left { .. } => &self.counters.leaves_total,
             };
             Counters::add(total, 1);
-            // Without subscribers nobody is told.
+            // The send fails without subscribers.
             drop(self.changes.send(change.clone()));
         }
-        told
+        room_change
     }
 
-    /// Sees to it that the hub is called when its next timeout is due.
+    /// Starts a task that calls the hub at its next timeout, unless the shard has one.
     fn arm_timer(&self, index: usize, shard: &mut Shard) {
-        if shard.alarmed {
+        if shard.has_timer {
             return;
         }
         let Some(at) = shard.hub.poll_timeout() else {
@@ -301,18 +300,18 @@ impl Shards {
         let Some(this) = self.this.get().and_then(Weak::upgrade) else {
             return;
         };
-        shard.alarmed = true;
+        shard.has_timer = true;
         tokio::spawn(async move {
             tokio::time::sleep_until(at.into()).await;
             this.with_shard(index, |shard| {
-                shard.alarmed = false;
+                shard.has_timer = false;
                 shard.hub.handle_timeout(Instant::now());
             });
         });
     }
 }
 
-/// The member of another node that has sent a relay.
+/// The member of another node that sent a relayed message.
 fn sender_of(message: &NodeMessageBody) -> Option<PeerId> {
     match message {
         NodeMessageBody::Relay { from, .. } => Some(from.peer),
@@ -324,10 +323,10 @@ fn sender_of(message: &NodeMessageBody) -> Option<PeerId> {
     }
 }
 
-/// The bytes of the frame that an event brings from another member.
+/// The bytes of the frame that an event carries from another member.
 fn relayed_bytes(event: &Event) -> usize {
     match event {
-        Event::Received { message: relay, .. } => relay.frame.len(),
+        Event::Received { message, .. } => message.frame.len(),
         Event::Claimed(_)
         | Event::Joined { .. }
         | Event::Rejoined { .. }
@@ -350,12 +349,12 @@ fn log_change(change: &MembershipChange) {
 }
 
 impl NodeHandle for Shards {
-    fn request(&self, peer: PeerId, local: &OutboxHandle, ask: HubRequest) {
-        let index = self.index_of_resource(&ask.resource());
+    fn request(&self, peer: PeerId, local: &OutboxHandle, request: HubRequest) {
+        let index = self.index_of_resource(&request.resource());
         let input = Input::Request {
             peer,
             local: local.clone(),
-            request: ask,
+            request,
         };
         let bytes = self.drive(index, input);
         if bytes > 0 {
@@ -367,13 +366,13 @@ impl NodeHandle for Shards {
         self.access.may_join(peer, room)
     }
 
-    fn send_webhook(&self, post: WebhookRequest) -> WebhookResponse {
+    fn send_webhook(&self, webhook: WebhookRequest) -> WebhookResponse {
         let webhooks = self.webhooks.clone();
-        Box::pin(async move { webhooks.post(post).await })
+        Box::pin(async move { webhooks.post(webhook).await })
     }
 
-    fn send_webhook_detached(&self, post: WebhookRequest) {
-        self.webhooks.post_later(post);
+    fn send_webhook_detached(&self, webhook: WebhookRequest) {
+        self.webhooks.post_detached(webhook);
     }
 
     fn counters(&self) -> &Counters {
@@ -381,13 +380,13 @@ impl NodeHandle for Shards {
     }
 }
 
-/// The node, for an engine that orders later.
-struct EngineSink {
+/// Passes the results of the engine to the shards and the election.
+struct EngineEventHandler {
     shards: Weak<Shards>,
     election: Option<Arc<Election>>,
 }
 
-impl EngineSink {
+impl EngineEventHandler {
     fn with_shard(&self, log: &LogId, act: impl FnOnce(&Shards, &mut Shard)) -> usize {
         let Some(shards) = self.shards.upgrade() else {
             return 0;
@@ -399,56 +398,56 @@ impl EngineSink {
         self.with_shard(log, |_, shard| shard.hub.handle(input, Instant::now()))
     }
 
-    /// Tells the node of a sender that one of its frames has reached a slow receiver here.
+    /// Notifies the node of a sender that one of its frames was passed to a slow receiver on this node.
     fn report_slow_receiver(&self, node: NodeId, log: LogId, sender: PeerId, bytes: usize) {
         let message = NodeMessageBody::SlowReceiver { sender, bytes };
         if let Some(shards) = self.shards.upgrade() {
-            // The notice is dropped if the node cannot be reached: it sends no frames then.
+            // The notification is dropped if the node cannot be reached, because it sends no frames then.
             drop(shards.engine.send(node, NodeMessage { log, body: message }));
         }
     }
 }
 
-impl EngineHandler for EngineSink {
+impl EngineHandler for EngineEventHandler {
     fn on_committed(&self, log: &LogId, entries: Vec<Entry>) {
-        if let (LogId::Election(_), Some(duty)) = (log, &self.election) {
-            return duty.committed(&entries);
+        if let (LogId::Election(_), Some(election)) = (log, &self.election) {
+            return election.committed(&entries);
         }
-        let mut told = Vec::new();
+        let mut changes = Vec::new();
         self.with_shard(log, |shards, shard| {
             for entry in entries {
-                told.extend(shards.commit(shard, log.clone(), entry));
-                shards.drain_effects(shard, &mut told);
+                changes.extend(shards.commit(shard, log.clone(), entry));
+                shards.drain_effects(shard, &mut changes);
             }
         });
-        told.iter().for_each(log_change);
+        changes.iter().for_each(log_change);
     }
 
-    fn on_rejected(&self, log: &LogId, peer: PeerId, why: RejectReason) {
-        if let (LogId::Election(_), Some(duty)) = (log, &self.election) {
-            return duty.declined(why);
+    fn on_rejected(&self, log: &LogId, peer: PeerId, reason: RejectReason) {
+        if let (LogId::Election(_), Some(election)) = (log, &self.election) {
+            return election.declined(reason);
         }
-        self.input(log, Input::Rejected(log.clone(), peer, why));
+        self.input(log, Input::Rejected(log.clone(), peer, reason));
     }
 
-    fn on_node_message(&self, from: NodeId, letter: NodeMessage) {
-        let log = letter.log.clone();
-        let sender = sender_of(&letter.body);
-        let bytes = self.input(&log, Input::NodeMessage(from, letter));
+    fn on_node_message(&self, from: NodeId, message: NodeMessage) {
+        let log = message.log.clone();
+        let sender = sender_of(&message.body);
+        let bytes = self.input(&log, Input::NodeMessage(from, message));
         if let Some(sender) = sender.filter(|_| bytes > 0) {
             self.report_slow_receiver(from, log, sender, bytes);
         }
     }
 
-    fn on_undeliverable(&self, letter: NodeMessage) {
-        self.input(&letter.log.clone(), Input::Undeliverable(letter));
+    fn on_undeliverable(&self, message: NodeMessage) {
+        self.input(&message.log.clone(), Input::Undeliverable(message));
     }
 }
 
-impl DialectRegistry for EngineSink {
+impl DialectRegistry for EngineEventHandler {
     fn dialect(&self, name: &str) -> &'static DialectTraits {
-        if name == election::TONGUE.name {
-            return &election::TONGUE;
+        if name == election::ELECTION_TRAITS.name {
+            return &election::ELECTION_TRAITS;
         }
         if name == HOST.name {
             return &HOST;
@@ -466,7 +465,7 @@ impl DialectRegistry for EngineSink {
     }
 }
 
-/// What a member speaks whose node knows more dialects than this one.
+/// The traits of a member whose dialect this node does not know.
 static UNKNOWN: DialectTraits = DialectTraits {
     name: "unknown",
     offer_policy: OfferPolicy::Unspecified,
@@ -475,7 +474,7 @@ static UNKNOWN: DialectTraits = DialectTraits {
     ..DialectTraits::DEFAULT
 };
 
-/// A panic while a shard is held is a bug of ours; the other rooms of the shard go on.
+/// Locks a shard. The lock ignores poisoning, so that the other rooms of the shard work after a panic.
 fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
     shard.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -31,7 +31,7 @@ mod tests;
 
 use self_signed::SelfSigned;
 
-/// A certificate with those that certify it, and its key. The key is never shown.
+/// A certificate chain and its private key. The key is never shown.
 ///
 /// ```no_run
 /// use switchboard::{Config, Listener, Server, tls::ServerCertificate};
@@ -52,17 +52,17 @@ use self_signed::SelfSigned;
 pub struct ServerCertificate {
     /// The certificate of the server itself.
     first: CertificateDer<'static>,
-    /// The settings of TLS with it and its key.
+    /// The TLS configuration with the chain and the key.
     config: ServerConfig,
     valid_from: ASN1Time,
     valid_until: ASN1Time,
     storage: Storage,
 }
 
-/// Where a certificate is kept.
+/// Where a certificate is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Storage {
-    /// In the files of `tls.cert` and `tls.key`.
+    /// In the files that `tls.cert` and `tls.key` name.
     Given,
     /// Self-signed, in this file.
     SelfSigned(PathBuf),
@@ -80,8 +80,8 @@ impl fmt::Debug for ServerCertificate {
 }
 
 impl ServerCertificate {
-    /// The certificate of these settings; none without TLS. A self-signed one is made, and kept in its file, unless
-    /// there is one already.
+    /// The certificate of these settings; `None` without TLS. If `self_signed` is set and there is no certificate yet,
+    /// a new one is made and stored in its file.
     ///
     /// # Errors
     /// If a file cannot be used.
@@ -92,7 +92,7 @@ impl ServerCertificate {
         Self::check(tls)
     }
 
-    /// The certificate of these settings, if there is one already. Nothing is written.
+    /// The certificate of these settings, if there is one already. Writes no file.
     ///
     /// # Errors
     /// If a file cannot be used.
@@ -106,17 +106,17 @@ impl ServerCertificate {
         }
     }
 
-    /// A certificate and its key, if they belong together.
+    /// Combines a certificate chain and a private key, if they match.
     fn new(
         chain: Vec<CertificateDer<'static>>,
         key: PrivateKeyDer<'static>,
         storage: Storage,
     ) -> Result<Self, Unusable> {
-        let first = chain.first().cloned().ok_or(Unusable::NotRead)?;
-        let (_, parsed) = X509Certificate::from_der(&first).map_err(|_| Unusable::NotRead)?;
+        let first = chain.first().cloned().ok_or(Unusable::Unreadable)?;
+        let (_, parsed) = X509Certificate::from_der(&first).map_err(|_| Unusable::Unreadable)?;
         let validity = parsed.validity();
         let (valid_from, valid_until) = (validity.not_before, validity.not_after);
-        let config = config_of(chain, key).map_err(Unusable::Refused)?;
+        let config = config_of(chain, key).map_err(Unusable::Rejected)?;
         Ok(Self {
             first,
             config,
@@ -132,7 +132,7 @@ impl ServerCertificate {
         Tls::new(self.config.clone())
     }
 
-    /// The settings of TLS with this certificate, for [`Tls::replace`].
+    /// The TLS configuration with this certificate, for [`Tls::replace`].
     #[must_use]
     pub fn server_config(&self) -> ServerConfig {
         self.config.clone()
@@ -146,37 +146,37 @@ impl ServerCertificate {
         bytes.collect::<Vec<_>>().join(":")
     }
 
-    /// Where it is kept.
+    /// Where the certificate is stored.
     #[must_use]
     pub fn storage(&self) -> &Storage {
         &self.storage
     }
 
-    /// The day from which it is valid, as `2026-01-31`.
+    /// The day from which the certificate is valid, as `2026-01-31`.
     #[must_use]
     pub fn valid_from(&self) -> String {
         date(self.valid_from)
     }
 
-    /// The last day on which it is valid.
+    /// The last day on which the certificate is valid, as `2026-01-31`.
     #[must_use]
     pub fn valid_until(&self) -> String {
         date(self.valid_until)
     }
 
-    /// Whether its time has begun.
+    /// Whether the start of the validity has passed.
     #[must_use]
     pub fn is_valid_yet(&self) -> bool {
         self.valid_from.timestamp() <= unix_secs()
     }
 
-    /// Full days until it ends; negative after that.
+    /// Full days until the certificate expires; negative after that.
     #[must_use]
     pub fn days_left(&self) -> i64 {
         (self.valid_until.timestamp() - unix_secs()).div_euclid(24 * 60 * 60)
     }
 
-    /// Whether it is valid for this host name or address.
+    /// Whether the certificate is for this host name or address.
     #[must_use]
     pub fn is_for(&self, host: &str) -> bool {
         match (
@@ -188,7 +188,7 @@ impl ServerCertificate {
         }
     }
 
-    /// The first host name that it is for; none if it is for addresses or patterns alone.
+    /// The first host name of the certificate; `None` if it has only addresses and wildcard names.
     #[must_use]
     pub fn first_name(&self) -> Option<String> {
         let (_, parsed) = X509Certificate::from_der(&self.first).ok()?;
@@ -210,7 +210,7 @@ fn config_of(
     let builder = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()));
     let builder = builder.with_safe_default_protocol_versions()?;
     let mut config = builder.with_no_client_auth().with_single_cert(chain, key)?;
-    // Session tickets: a client resumes its session without a new signature, and the server keeps no state for it.
+    // Session tickets let a client resume its session without a new signature. The server keeps no state for them.
     config.ticketer = ring::Ticketer::new()?;
     Ok(config)
 }
@@ -224,25 +224,26 @@ fn unix_secs() -> i64 {
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
 
-/// Why a certificate and a key cannot be used.
+/// The reason why a certificate and a key cannot be used.
 #[derive(Debug)]
 enum Unusable {
-    /// The certificate cannot be read.
-    NotRead,
-    Refused(rustls::Error),
+    /// The certificate cannot be parsed.
+    Unreadable,
+    /// TLS does not accept the certificate and the key.
+    Rejected(rustls::Error),
 }
 
-/// A file of TLS that cannot be used. The text begins with the file, and ends with the next step.
+/// A certificate or key file that cannot be used. The text begins with the file, and ends with the next step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CertificateError {
     setting: &'static str,
-    words: String,
+    message: String,
 }
 
 impl CertificateError {
-    fn new(setting: &'static str, file: &Path, words: impl fmt::Display) -> Self {
-        let words = format!("{:?} {words}", file.display().to_string());
-        Self { setting, words }
+    fn new(setting: &'static str, file: &Path, message: impl fmt::Display) -> Self {
+        let message = format!("{:?} {message}", file.display().to_string());
+        Self { setting, message }
     }
 
     /// The setting that names the file.
@@ -254,7 +255,7 @@ impl CertificateError {
 
 impl fmt::Display for CertificateError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.words)
+        f.write_str(&self.message)
     }
 }
 

@@ -1,4 +1,4 @@
-//! The pages for calls and for voice, embedded; or the operator's own folder.
+//! The embedded call page and voice page, or the operator's folder in their place.
 
 use std::path::Path;
 
@@ -18,12 +18,12 @@ use tower_http::services::ServeDir;
 #[exclude = "*.d.ts"]
 struct Page;
 
-/// What the page may load: itself, the camera's pictures, and signaling.
+/// The Content-Security-Policy of the pages: files of this origin, media of the camera, and signaling.
 const POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'self'; connect-src 'self' ws: wss:; img-src 'self' blob: data:; media-src 'self' blob:; object-src 'none'; base-uri 'self'; frame-ancestors 'self'",
 );
 
-/// Serves the embedded page at `/`.
+/// Serves the embedded pages: the call page at `/`, the voice page at `/voice`.
 pub(crate) fn serve_page<S: Clone + Send + Sync + 'static>(router: Router<S>) -> Router<S> {
     Page::iter().fold(
         router.route("/", get(page)).route("/voice", get(page)),
@@ -31,7 +31,7 @@ pub(crate) fn serve_page<S: Clone + Send + Sync + 'static>(router: Router<S>) ->
     )
 }
 
-/// Serves a folder at `/`.
+/// Serves the files of a folder at `/`.
 pub(crate) fn serve_folder<S: Clone + Send + Sync + 'static>(
     router: Router<S>,
     root: &Path,
@@ -105,7 +105,8 @@ fn content_type(path: &str) -> Option<HeaderValue> {
     HeaderValue::from_str(&format!("{kind}{charset}")).ok()
 }
 
-/// Where the router is nested without a slash at the end, the page's own links need the folder.
+/// The `<base>` for a router that is nested at a path without a slash at the end. Without it, the relative links of
+/// the page would resolve to the parent folder.
 fn base(uri: &Uri) -> Option<String> {
     let last = uri
         .path()
@@ -119,9 +120,9 @@ fn base(uri: &Uri) -> Option<String> {
     Some(format!("<head><base href=\"{last}/\">"))
 }
 
-/// Whether a path is one that the server answers itself.
+/// Whether the server answers a path itself, so that no dialect can have it.
 pub(crate) fn is_reserved_path(path: &str) -> bool {
-    let own = [
+    let reserved = [
         "/",
         "/voice",
         "/healthz",
@@ -129,7 +130,7 @@ pub(crate) fn is_reserved_path(path: &str) -> bool {
         "/metrics",
         "/ice-servers",
     ];
-    own.contains(&path)
+    reserved.contains(&path)
         || crate::voice::is_reserved_path(path)
         || Page::get(path.trim_start_matches('/')).is_some()
 }

@@ -1,4 +1,4 @@
-//! Requests that sessions make to a web service of whoever runs the server.
+//! Webhook requests, which sessions make to a web service of the operator.
 
 use std::{
     sync::{
@@ -19,126 +19,135 @@ use tokio_util::task::TaskTracker;
 
 use crate::http_client::{HttpClient, error_chain};
 
-/// Longer than any list of ICE servers.
-const ANSWER_MAX: usize = 64 * 1024;
+/// Bytes of a response body. The largest expected content is a list of ICE servers.
+const RESPONSE_BYTES_MAX: usize = 64 * 1024;
 
-/// Requests under way for which a client waits. Each has a connection.
+/// Concurrent requests for which a client waits. Each uses a connection.
 const CONCURRENT_REQUESTS: usize = 64;
 
-/// Requests under way for which nobody waits, and how many more may wait for their turn: that
-/// many clients at least can go at once.
+/// Concurrent requests for which no client waits.
 const CONCURRENT_DETACHED: usize = 16;
+
+/// Unfinished requests for which no client waits, queued ones included. At least this many clients can leave at once
+/// without a lost request.
 const QUEUED_DETACHED_MAX: usize = 4096;
 
-/// Makes requests, a bounded number at a time.
+/// Sends webhook requests, a bounded number at a time.
 #[derive(Debug)]
 pub(crate) struct Webhooks {
     plain: OnceLock<WebhookClient>,
     secure: OnceLock<Result<WebhookClient, String>>,
-    turns: Semaphore,
-    later: Semaphore,
-    /// Requests that nobody waits for and that are not over.
-    later_count: AtomicUsize,
-    is_silent: AtomicBool,
+    /// Limits the requests for which a client waits.
+    permits: Semaphore,
+    /// Limits the requests for which no client waits.
+    detached_permits: Semaphore,
+    /// Unfinished requests for which no client waits.
+    detached_count: AtomicUsize,
+    /// Whether the last request failed.
+    is_failing: AtomicBool,
     counters: Arc<Counters>,
     tasks: TaskTracker,
 }
 
-/// Connections for bodies that are known whole.
+/// HTTP connections for requests whose bodies are in memory.
 struct WebhookClient(HttpClient<Full<Bytes>>);
 
 impl std::fmt::Debug for WebhookClient {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Pool")
+        f.write_str("WebhookClient")
     }
 }
 
 impl Webhooks {
-    /// What nobody waits for is among `tasks`.
+    /// Creates the client. Requests for which no client waits run in `tasks`.
     pub(crate) fn new(counters: Arc<Counters>, tasks: TaskTracker) -> Arc<Self> {
         Arc::new(Self {
             plain: OnceLock::new(),
             secure: OnceLock::new(),
-            turns: Semaphore::new(CONCURRENT_REQUESTS),
-            later: Semaphore::new(CONCURRENT_DETACHED),
-            later_count: AtomicUsize::new(0),
-            is_silent: AtomicBool::new(false),
+            permits: Semaphore::new(CONCURRENT_REQUESTS),
+            detached_permits: Semaphore::new(CONCURRENT_DETACHED),
+            detached_count: AtomicUsize::new(0),
+            is_failing: AtomicBool::new(false),
             counters,
             tasks,
         })
     }
 
-    /// The body of the answer, if its status is 200 and it comes in time.
-    pub(crate) async fn post(&self, post: WebhookRequest) -> Option<String> {
-        let asked = async {
-            let _turn = self.turns.acquire().await.map_err(|e| e.to_string())?;
-            self.deliver(&post).await
+    /// Sends a request. Returns the body of the response, if its status is 200 and it arrives in time.
+    pub(crate) async fn post(&self, webhook: WebhookRequest) -> Option<String> {
+        let sending = async {
+            let _permit = self.permits.acquire().await.map_err(|e| e.to_string())?;
+            self.send(&webhook).await
         };
-        self.within(post.timeout, &post.url, asked).await
+        self.within(webhook.timeout, &webhook.url, sending).await
     }
 
-    /// Makes a request that nobody waits for. False if there are too many.
-    pub(crate) fn post_later(self: &Arc<Self>, post: WebhookRequest) -> bool {
-        // Where there is no runtime any more, nothing is sent any more.
+    /// Sends a request for which no client waits. Returns false if there are too many of them.
+    pub(crate) fn post_detached(self: &Arc<Self>, webhook: WebhookRequest) -> bool {
+        // Without a runtime the server has ended, and nothing can be sent.
         let Ok(runtime) = Handle::try_current() else {
             return true;
         };
-        if self.later_count.fetch_add(1, Ordering::Relaxed) >= QUEUED_DETACHED_MAX {
-            self.later_count.fetch_sub(1, Ordering::Relaxed);
+        if self.detached_count.fetch_add(1, Ordering::Relaxed) >= QUEUED_DETACHED_MAX {
+            self.detached_count.fetch_sub(1, Ordering::Relaxed);
             Counters::add(&self.counters.webhooks_failed_total, 1);
             tracing::debug!(
-                host = host(&post.url),
-                "too many requests wait for a web service"
+                host = host(&webhook.url),
+                queued_max = QUEUED_DETACHED_MAX,
+                "webhook request dropped: queue is full"
             );
             return false;
         }
         let this = self.clone();
         let sending = async move {
-            if let Ok(_turn) = this.later.acquire().await {
-                this.within(post.timeout, &post.url, this.deliver(&post))
+            if let Ok(_permit) = this.detached_permits.acquire().await {
+                this.within(webhook.timeout, &webhook.url, this.send(&webhook))
                     .await;
             }
-            this.later_count.fetch_sub(1, Ordering::Relaxed);
+            this.detached_count.fetch_sub(1, Ordering::Relaxed);
         };
         self.tasks.spawn_on(sending, &runtime);
         true
     }
 
-    /// What comes in time; why nothing does is logged, once until something does again.
+    /// Waits for a response until the timeout. The first failure after a success is logged as a warning, further
+    /// ones at level debug.
     async fn within(
         &self,
         time: Duration,
         url: &str,
-        answer: impl Future<Output = Result<String, String>>,
+        response: impl Future<Output = Result<String, String>>,
     ) -> Option<String> {
         Counters::add(&self.counters.webhooks_total, 1);
-        let answer = timeout(time, answer).await;
-        let answer = answer.unwrap_or_else(|_late| Err("no answer in time".to_owned()));
-        let failed = u64::from(answer.is_err());
+        let result = timeout(time, response).await;
+        let result = result.unwrap_or_else(|_late| Err(format!("no response in {time:?}")));
+        let failed = u64::from(result.is_err());
         Counters::add(&self.counters.webhooks_failed_total, failed);
-        let was_silent = self.is_silent.swap(answer.is_err(), Ordering::Relaxed);
-        match &answer {
-            Ok(_) if was_silent => tracing::info!(host = host(url), "a web service answers again"),
-            Ok(_) => {}
-            Err(why) if was_silent => {
-                tracing::debug!(host = host(url), why, "a web service does not answer");
+        let was_failing = self.is_failing.swap(result.is_err(), Ordering::Relaxed);
+        match &result {
+            Ok(_) if was_failing => {
+                tracing::info!(host = host(url), "webhook requests succeed again");
             }
-            Err(why) => tracing::warn!(host = host(url), why, "a web service does not answer"),
+            Ok(_) => {}
+            Err(error) if was_failing => {
+                tracing::debug!(host = host(url), error, "webhook request failed");
+            }
+            Err(error) => tracing::warn!(host = host(url), error, "webhook request failed"),
         }
-        answer.ok()
+        result.ok()
     }
 
-    async fn deliver(&self, post: &WebhookRequest) -> Result<String, String> {
-        let uri = Uri::try_from(post.url.as_str()).map_err(|error| error.to_string())?;
-        let pool = self.pool(&uri)?;
-        let body = Full::new(post.body.as_bytes().clone());
+    async fn send(&self, webhook: &WebhookRequest) -> Result<String, String> {
+        let uri = Uri::try_from(webhook.url.as_str()).map_err(|error| error.to_string())?;
+        let client = self.client(&uri)?;
+        let body = Full::new(webhook.body.as_bytes().clone());
         let request = Request::builder()
             .method(Method::POST)
             .uri(uri)
             .header(header::CONTENT_TYPE, "application/json")
             .body(body);
         let request = request.map_err(|error| error.to_string())?;
-        let response = pool
+        let response = client
             .0
             .send(request)
             .await
@@ -146,7 +155,7 @@ impl Webhooks {
         read(response).await
     }
 
-    fn pool(&self, uri: &Uri) -> Result<&WebhookClient, String> {
+    fn client(&self, uri: &Uri) -> Result<&WebhookClient, String> {
         match uri.scheme_str() {
             Some("http") => Ok(self
                 .plain
@@ -158,7 +167,7 @@ impl Webhooks {
                     .as_ref()
                     .map_err(Clone::clone)
             }
-            Some(_) | None => Err("the address begins with neither http:// nor https://".into()),
+            Some(_) | None => Err("the URL begins with neither http:// nor https://".into()),
         }
     }
 }
@@ -168,13 +177,13 @@ async fn read(response: Response<Incoming>) -> Result<String, String> {
     if status != StatusCode::OK {
         return Err(format!("status {status}"));
     }
-    let body = Limited::new(response.into_body(), ANSWER_MAX);
+    let body = Limited::new(response.into_body(), RESPONSE_BYTES_MAX);
     let body = body.collect().await.map_err(|error| error_chain(&*error))?;
     let text = String::from_utf8(body.to_bytes().into());
-    text.map_err(|_| "the answer is not UTF-8".to_owned())
+    text.map_err(|_| "the response is not UTF-8".to_owned())
 }
 
-/// What of an address may stand in a log: the rest may be secret.
+/// The host and port of a URL, for log lines. User name, path and query may be secret.
 fn host(url: &str) -> &str {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
@@ -190,7 +199,7 @@ mod tests {
 
     use super::*;
 
-    /// A web service of a test: its address, and the bodies it was sent.
+    /// Starts a web service and returns its URL.
     async fn service(router: Router) -> String {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("bound");
@@ -208,7 +217,7 @@ mod tests {
             .route("/elsewhere", elsewhere)
     }
 
-    fn letter(url: &str) -> WebhookRequest {
+    fn webhook(url: &str) -> WebhookRequest {
         WebhookRequest {
             url: url.to_owned(),
             body: "{\"a\":1}".into(),
@@ -216,13 +225,13 @@ mod tests {
         }
     }
 
-    async fn asked(router: Router) -> Option<String> {
+    async fn response_of(router: Router) -> Option<String> {
         let webhooks = Webhooks::new(Arc::default(), TaskTracker::new());
-        webhooks.post(letter(&service(router).await)).await
+        webhooks.post(webhook(&service(router).await)).await
     }
 
     #[tokio::test]
-    async fn a_request_is_json_and_its_answer_a_200_of_bounded_length() {
+    async fn request_is_json_and_response_must_be_200_within_the_length_limit() {
         let echo = |headers: axum::http::HeaderMap, body: String| async move {
             let kind = headers[header::CONTENT_TYPE]
                 .to_str()
@@ -230,12 +239,12 @@ mod tests {
                 .to_owned();
             format!("{kind} {body}")
         };
-        let echoed = asked(Router::new().route("/", post(echo))).await;
+        let echoed = response_of(Router::new().route("/", post(echo))).await;
         assert_eq!(echoed.as_deref(), Some("application/json {\"a\":1}"));
-        let most = asked(answering(200, vec![b'x'; ANSWER_MAX])).await;
-        assert_eq!(most.map(|body| body.len()), Some(ANSWER_MAX));
+        let longest = response_of(answering(200, vec![b'x'; RESPONSE_BYTES_MAX])).await;
+        assert_eq!(longest.map(|body| body.len()), Some(RESPONSE_BYTES_MAX));
         for (status, body) in [
-            (200, vec![b'x'; ANSWER_MAX + 1]),
+            (200, vec![b'x'; RESPONSE_BYTES_MAX + 1]),
             (200, vec![0xff]),
             (204, Vec::new()),
             (302, Vec::new()),
@@ -243,50 +252,54 @@ mod tests {
             (500, b"{}".to_vec()),
         ] {
             let length = body.len();
-            let answer = asked(answering(status, body)).await;
-            assert_eq!(answer, None, "{status}, {length} bytes");
+            let response = response_of(answering(status, body)).await;
+            assert_eq!(response, None, "{status}, {length} bytes");
         }
     }
 
     #[tokio::test]
-    async fn what_cannot_be_asked_or_does_not_answer_in_time_is_no_answer() {
+    async fn unreachable_or_silent_web_service_gives_no_response() {
         let webhooks = Webhooks::new(Arc::default(), TaskTracker::new());
         for url in ["", "nowhere", "ftp://127.0.0.1", "http://127.0.0.1:1"] {
-            assert_eq!(webhooks.post(letter(url)).await, None, "{url}");
+            assert_eq!(webhooks.post(webhook(url)).await, None, "{url}");
         }
         let silent = Router::new().route("/", post(std::future::pending::<()>));
-        let post = WebhookRequest {
+        let request = WebhookRequest {
             timeout: Duration::from_millis(20),
-            ..letter(&service(silent).await)
+            ..webhook(&service(silent).await)
         };
-        assert_eq!(webhooks.post(post).await, None);
+        assert_eq!(webhooks.post(request).await, None);
     }
 
     #[tokio::test]
-    async fn what_nobody_waits_for_is_bounded_and_waited_for_at_the_end() {
+    async fn detached_requests_are_bounded_and_finish_before_the_tasks_end() {
         let tasks = TaskTracker::new();
         let webhooks = Webhooks::new(Arc::default(), tasks.clone());
         let (bodies, open) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Notify::new()));
         let router = {
             let (bodies, open) = (bodies.clone(), open.clone());
-            let take = move |body: String| async move {
+            let record = move |body: String| async move {
                 open.notified().await;
                 open.notify_one();
                 bodies.lock().expect("whole").push(body);
                 StatusCode::OK.into_response()
             };
-            Router::new().route("/", post(take))
+            Router::new().route("/", post(record))
         };
         let url = service(router).await;
-        let taken = (0..=QUEUED_DETACHED_MAX).filter(|_| webhooks.post_later(letter(&url)));
-        assert_eq!(taken.count(), QUEUED_DETACHED_MAX);
+        let accepted = (0..=QUEUED_DETACHED_MAX).filter(|_| webhooks.post_detached(webhook(&url)));
+        assert_eq!(accepted.count(), QUEUED_DETACHED_MAX);
         tasks.close();
         open.notify_one();
         tasks.wait().await;
         assert_eq!(bodies.lock().expect("whole").len(), QUEUED_DETACHED_MAX);
-        assert_eq!(webhooks.later_count.load(Ordering::Relaxed), 0);
+        assert_eq!(webhooks.detached_count.load(Ordering::Relaxed), 0);
         let failed = &webhooks.counters.webhooks_failed_total;
-        assert_eq!(failed.load(Ordering::Relaxed), 1, "the one too many");
+        assert_eq!(
+            failed.load(Ordering::Relaxed),
+            1,
+            "the request over the limit"
+        );
     }
 
     #[test]

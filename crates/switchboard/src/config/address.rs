@@ -1,10 +1,10 @@
-//! Addresses to listen on, as servers of several kinds write them.
+//! Parses addresses to listen on, in the forms that other servers accept.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use super::ServerConfig;
 
-/// An IP address, in brackets or not, or `localhost`.
+/// Parses an IP address, with or without brackets, or `localhost`.
 pub(super) fn host(text: &str) -> Result<IpAddr, String> {
     let bare = text
         .strip_prefix('[')
@@ -17,7 +17,7 @@ pub(super) fn host(text: &str) -> Result<IpAddr, String> {
         .map_err(|_| format!("{text:?} is not an IP address or \"localhost\""))
 }
 
-/// `ADDRESS:PORT`; or `:PORT` or `PORT`, which listen on the default address.
+/// Parses `ADDRESS:PORT`; or `:PORT` or `PORT`, which stand for the default address.
 pub(super) fn socket(text: &str) -> Result<SocketAddr, String> {
     let parsed = match split(text) {
         Some((address, port)) => host(&address).ok().zip(port.parse().ok()),
@@ -30,7 +30,7 @@ pub(super) fn socket(text: &str) -> Result<SocketAddr, String> {
     })
 }
 
-/// The address and the port of `ADDRESS:PORT` or `:PORT`, neither of them checked. None if there is no port.
+/// Splits `ADDRESS:PORT` or `:PORT` without checking the parts. `None` if there is no port.
 pub(super) fn split(text: &str) -> Option<(String, String)> {
     let (address, port) = text.rsplit_once(':')?;
     if text.parse::<IpAddr>().is_ok() || port.ends_with(']') {
@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_to_listen_on_is_read_in_every_usual_spelling() {
+    fn listen_address_is_parsed_in_every_usual_form() {
         let all = default_host();
         for (text, expected) in [
             ("127.0.0.1:5000", "127.0.0.1:5000"),
@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_may_be_localhost_or_stand_in_brackets() {
+    fn host_may_be_localhost_or_have_brackets() {
         for (text, expected) in [
             ("localhost", "127.0.0.1"),
             ("Localhost", "127.0.0.1"),

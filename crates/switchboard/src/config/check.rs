@@ -1,4 +1,4 @@
-//! Settings that are valid each and conflict with each other, or under which no client can be served.
+//! Validation across settings: values that conflict with each other, or with which no client can be served.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -9,7 +9,7 @@ use super::{
     keys::{SettingDef, rows},
 };
 
-/// A limit below which no client can be served; 0, no limit, is always allowed.
+/// The least value of a limit with which a client can be served. 0 (no limit) is always allowed.
 struct MinimumValue {
     key: &'static str,
     value: fn(&Config) -> usize,
@@ -22,19 +22,19 @@ const MINIMUM_VALUES: [MinimumValue; 7] = [
         key: "limits.frame_bytes",
         value: |config| config.limits.frame_bytes,
         least: 1024,
-        why: "no session description fits into fewer bytes",
+        why: "a session description needs as many bytes",
     },
     MinimumValue {
         key: "limits.json_depth",
         value: |config| config.limits.json_depth,
         least: 5,
-        why: "frames of clients are nested so deep",
+        why: "frames of clients have as many levels",
     },
     MinimumValue {
         key: "limits.name_bytes",
         value: |config| config.limits.name_bytes,
         least: 36,
-        why: "the ids that the server gives have as many bytes",
+        why: "ids assigned by the server have as many bytes",
     },
     MinimumValue {
         key: "limits.room_members",
@@ -68,28 +68,28 @@ const DESCRIPTION_BYTES: u64 = 1024;
 /// Frames that a client sends for a call: a description and some candidates.
 const CALL_FRAMES: u64 = 16;
 
-/// A budget of a connection, and the charges that it must cover within `limits.flood_secs`.
+/// A rate limit of a connection, and the charges that it must cover within `limits.flood_secs`.
 struct BudgetNeed {
-    /// The settings of its rate and its burst.
+    /// The keys of the rate and the burst.
     keys: [&'static str; 2],
-    /// Their values. A budget of which one is 0 is none.
+    /// The values of the rate and the burst. If one is 0, there is no limit.
     rate: [u32; 2],
     flood_secs: u64,
-    /// The charges of every client at once.
+    /// The burst of charges that every client causes.
     least: u64,
-    /// The charges that a client may cause at once by the limit `bound`.
+    /// The burst of charges that a client can cause within the limit `bound`.
     most: u64,
     bound: &'static str,
     why: &'static str,
 }
 
 impl BudgetNeed {
-    /// Whether a client that causes so much at once stays in debt for too long.
+    /// Whether a client that causes a burst of `need` charges stays over the limit for longer than `flood_secs`.
     fn is_below(&self, need: u64) -> bool {
         let [per_second, burst] = self.rate.map(u64::from);
-        let paid = per_second.saturating_mul(self.flood_secs);
-        let is_none = per_second == 0 || burst == 0 || self.flood_secs == 0;
-        !is_none && burst.saturating_add(paid) < need
+        let refilled = per_second.saturating_mul(self.flood_secs);
+        let is_unlimited = per_second == 0 || burst == 0 || self.flood_secs == 0;
+        !is_unlimited && burst.saturating_add(refilled) < need
     }
 
     fn keys(&self) -> [&'static str; 3] {
@@ -99,9 +99,8 @@ impl BudgetNeed {
 }
 
 impl Config {
-    /// The conflicts in the settings in force, and the limits under which no client can be served.
-    /// Settings that were given with a mistake are left out: their values in force are not the
-    /// intended ones.
+    /// Errors across settings: conflicts, and limits with which no client can be served. Settings with an error of
+    /// their own are left out, because their current values are not the intended ones.
     #[must_use]
     pub fn validate(&self) -> Vec<ConfigError> {
         let mut check = Validator::new(self);
@@ -116,8 +115,7 @@ impl Config {
         check.finish()
     }
 
-    /// Settings in force that serve clients, but not to every limit that is set, or that do more than their
-    /// names say.
+    /// Warnings: settings that serve clients but not up to every limit, or that disclose more than their names say.
     #[must_use]
     pub fn warnings(&self) -> Vec<ConfigError> {
         let mut check = Validator::new(self);
@@ -133,7 +131,7 @@ mod tls;
 struct Validator<'a> {
     config: &'a Config,
     rows: Vec<SettingDef>,
-    mistakes: Vec<ConfigError>,
+    errors: Vec<ConfigError>,
 }
 
 impl<'a> Validator<'a> {
@@ -141,13 +139,13 @@ impl<'a> Validator<'a> {
         Self {
             config,
             rows: rows(),
-            mistakes: Vec::new(),
+            errors: Vec::new(),
         }
     }
 
     fn finish(mut self) -> Vec<ConfigError> {
-        self.mistakes.sort();
-        self.mistakes
+        self.errors.sort();
+        self.errors
     }
 
     fn limits(&mut self) {
@@ -155,38 +153,40 @@ impl<'a> Validator<'a> {
             let value = (limit.value)(self.config);
             if value != 0 && value < limit.least {
                 let (least, why) = (limit.least, limit.why);
-                let words = format!("{value} is too small: 0 or at least {least}, for {why}");
-                self.refuse(&[limit.key], &words);
+                let message =
+                    format!("{value} is too small: must be 0 or at least {least}, because {why}");
+                self.report(&[limit.key], &message);
             }
         }
         for budget in &self.budgets() {
             if budget.is_below(budget.least) {
                 let sides = self.settings_text(&budget.keys());
-                let words = format!(
-                    "every client would stay in debt for flood_secs and be disconnected{sides}"
+                let message = format!(
+                    "every client would be over the limit for flood_secs and be disconnected{sides}"
                 );
-                self.refuse(&budget.keys(), &words);
+                self.report(&budget.keys(), &message);
             }
         }
     }
 
-    /// Limits that serve some clients, but not those in the largest room or with the largest frame allowed.
+    /// Reports limits that serve some clients, but not those in the largest allowed room or with the largest allowed
+    /// frame.
     fn tight_limits(&mut self) {
         for budget in &self.budgets() {
             if budget.is_below(budget.most) && !budget.is_below(budget.least) {
                 let keys = [&budget.keys()[..], &[budget.bound]].concat();
-                let words = format!("{}{}", budget.why, self.settings_text(&keys));
-                self.refuse(&keys, &words);
+                let message = format!("{}{}", budget.why, self.settings_text(&keys));
+                self.report(&keys, &message);
             }
         }
         let limits = &self.config.limits;
         let (outbox, frame) = (limits.outbox_bytes, limits.frame_bytes);
         let slow = usize::try_from(limits.slow_receiver_bytes_burst).unwrap_or(usize::MAX);
         if outbox != 0 && frame > outbox {
-            self.refuse_pair(
+            self.report_pair(
                 ["limits.outbox_bytes", "limits.frame_bytes"],
                 "should not be less than",
-                "a receiver of a frame that is larger is disconnected",
+                "the receiver of a larger frame is disconnected",
             );
         } else if outbox != 0 && slow != 0 && slow.saturating_add(frame) > outbox / 2 {
             let keys = [
@@ -195,14 +195,14 @@ impl<'a> Validator<'a> {
                 "limits.frame_bytes",
             ];
             let sides = self.settings_text(&keys);
-            let words = format!(
-                "half of the first should hold the second and a frame, or one sender can have a slow receiver disconnected{sides}"
+            let message = format!(
+                "half of outbox_bytes should be at least slow_receiver_bytes_burst + frame_bytes, or one sender can get a slow receiver disconnected{sides}"
             );
-            self.refuse(&keys, &words);
+            self.report(&keys, &message);
         }
     }
 
-    /// The budgets of a connection, with the charges that they must cover.
+    /// The rate limits of a connection, with the charges that they must cover.
     fn budgets(&self) -> [BudgetNeed; 4] {
         let limits = &self.config.limits;
         let flood_secs = limits.flood_secs;
@@ -216,17 +216,17 @@ impl<'a> Validator<'a> {
                 least: CALL_FRAMES,
                 most: CALL_FRAMES,
                 bound: "limits.flood_secs",
-                why: "a client that calls another would stay in debt for flood_secs and be disconnected",
+                why: "a client that sets up a call would be over the limit for flood_secs and be disconnected",
             },
             BudgetNeed {
                 keys: ["limits.deliveries_per_second", "limits.deliveries_burst"],
                 rate: [limits.deliveries_per_second, limits.deliveries_burst],
                 flood_secs,
-                // A join is told to the others, and they to the newcomer.
+                // A join is sent to the other member, and that member to the new one.
                 least: 4,
                 most: members.saturating_mul(2),
                 bound: "limits.room_members",
-                why: "a client that joins a full room would stay in debt for flood_secs and be disconnected",
+                why: "a client that joins a full room would be over the limit for flood_secs and be disconnected",
             },
             BudgetNeed {
                 keys: [
@@ -241,7 +241,7 @@ impl<'a> Validator<'a> {
                 least: DESCRIPTION_BYTES,
                 most: frame,
                 bound: "limits.frame_bytes",
-                why: "a client that sends the largest frame would stay in debt for flood_secs and be disconnected",
+                why: "a client that sends the largest frame would be over the limit for flood_secs and be disconnected",
             },
             BudgetNeed {
                 keys: [
@@ -264,7 +264,7 @@ impl<'a> Validator<'a> {
     fn times(&mut self) {
         let heartbeat = &self.config.heartbeat;
         if heartbeat.gone <= heartbeat.ping {
-            self.refuse_pair(
+            self.report_pair(
                 ["heartbeat.gone", "heartbeat.ping"],
                 "must be greater than",
                 "every quiet client would be disconnected",
@@ -272,7 +272,7 @@ impl<'a> Validator<'a> {
         }
     }
 
-    /// Credentials for a TURN server are made from its secret.
+    /// TURN addresses and the secret must be set together: the credentials are computed from the secret.
     fn turn(&mut self) {
         let turn = &self.config.ice.turn;
         let pair = match (turn.urls.is_empty(), turn.secret.is_empty()) {
@@ -280,38 +280,38 @@ impl<'a> Validator<'a> {
             (true, false) => ["ice.turn.secret", "ice.turn.urls"],
             (true, true) | (false, false) => return,
         };
-        let why = "credentials are made from the secret for these addresses";
-        self.refuse_pair(pair, "must be set with", why);
+        let why = "the credentials for these addresses are computed from the secret";
+        self.report_pair(pair, "must be set with", why);
     }
 
     fn voice(&mut self) {
         let gostream = &self.config.voice.gostream;
         if gostream.identity == VoiceIdentity::Site && gostream.site.url.is_empty() {
-            self.refuse_pair(
+            self.report_pair(
                 ["gostream.site.url", "gostream.identity"],
                 "must be set with",
-                "no website could vouch for users",
+                "no website could authenticate users",
             );
         }
     }
 
-    /// The conflicts that the dialects report, and a mistake if no dialect can be connected to.
+    /// Reports the conflicts that the dialects find, and an error if no client can connect to any dialect.
     fn dialects(&mut self) {
         let config = self.config;
         for dialect in ALL {
             let name = dialect.traits().name;
             if !config.is_enabled(*dialect) {
-                self.must_not_listen(name);
+                self.report_listeners(name);
                 continue;
             }
             for conflict in dialect.conflicts(&self.config.dialects, &self.config.limits) {
                 let key = format!("{name}.{}", conflict.key);
                 match conflict.with {
-                    Some(with) => self.refuse_pair([&key, with], conflict.rule, conflict.why),
+                    Some(with) => self.report_pair([&key, with], conflict.rule, conflict.why),
                     None => {
                         let (side, rule, why) =
                             (self.setting_text(&key), conflict.rule, conflict.why);
-                        self.refuse(&[&key], &format!("{side} {rule}: {why}"));
+                        self.report(&[&key], &format!("{side} {rule}: {why}"));
                     }
                 }
             }
@@ -333,28 +333,28 @@ impl<'a> Validator<'a> {
                 .chain(["gostream.identity".to_owned()])
                 .collect();
             let keys: Vec<_> = keys.iter().map(String::as_str).collect();
-            self.refuse(&keys, "all dialects are off: no client could connect");
+            self.report(&keys, "all dialects are off: no client could connect");
         }
     }
 
-    /// Settings of dialects that do more than their names say.
+    /// Reports settings of dialects that disclose more than their names say.
     fn disclosures(&mut self) {
         let config = self.config;
         let enabled = ALL.iter().filter(|dialect| config.is_enabled(**dialect));
         for dialect in enabled {
-            for (key, words) in dialect.warnings(&config.dialects) {
+            for (key, message) in dialect.warnings(&config.dialects) {
                 let key = format!("{}.{key}", dialect.traits().name);
-                self.refuse(&[&key], words);
+                self.report(&[&key], message);
             }
         }
     }
 
-    /// A dialect that is switched off has no listeners of its own.
-    fn must_not_listen(&mut self, dialect: &str) {
+    /// Reports listeners of a disabled dialect.
+    fn report_listeners(&mut self, dialect: &str) {
         let listen = self.config.listen.get(dialect);
         if listen.is_some_and(|listen| !listen.is_empty()) {
             let keys = [format!("{dialect}.listen"), format!("{dialect}.enabled")];
-            self.refuse_pair(
+            self.report_pair(
                 [&keys[0], &keys[1]],
                 "must be empty with",
                 "no client would be served there",
@@ -362,32 +362,35 @@ impl<'a> Validator<'a> {
         }
     }
 
-    /// Paths that cannot be told apart, or are not free.
+    /// Reports paths that conflict with each other, with the server's own or with the web root.
     fn paths(&mut self) {
-        let entrances = self.config.entrances();
-        for clash in entrances.conflicts() {
-            let others = clash.others.iter().filter(|other| **other != clash.dialect);
+        let routes = self.config.routes();
+        for conflict in routes.conflicts() {
+            let others = conflict
+                .others
+                .iter()
+                .filter(|other| **other != conflict.dialect);
             let others = others.map(|other| format!("{other}.paths"));
-            let mut keys = vec![format!("{}.paths", clash.dialect)];
+            let mut keys = vec![format!("{}.paths", conflict.dialect)];
             keys.extend(others);
             let keys: Vec<_> = keys.iter().map(String::as_str).collect();
-            let words = format!("{}{}", clash.message, self.settings_text(&keys));
-            self.refuse(&keys, &words);
+            let message = format!("{}{}", conflict.message, self.settings_text(&keys));
+            self.report(&keys, &message);
         }
-        let hider = self.config.server.web_root.as_ref();
-        if let Some(entrance) = hider.and_then(|_| entrances.at("/index.html")) {
-            let dialects = entrance.dialects.iter();
+        let web_root = self.config.server.web_root.as_ref();
+        if let Some(route) = web_root.and_then(|_| routes.at("/index.html")) {
+            let dialects = route.dialects.iter();
             let mut keys = vec!["server.web_root".to_owned()];
             keys.extend(dialects.map(|dialect| format!("{}.paths", dialect.traits().name)));
             let keys: Vec<_> = keys.iter().map(String::as_str).collect();
-            let (path, sides) = (&entrance.path, self.settings_text(&keys));
-            let words =
+            let (path, sides) = (&route.path, self.settings_text(&keys));
+            let message =
                 format!("the folder would be hidden by the path {path:?} of a dialect{sides}");
-            self.refuse(&keys, &words);
+            self.report(&keys, &message);
         }
     }
 
-    /// Addresses that are listened on twice.
+    /// Reports addresses that several listeners would bind.
     fn addresses(&mut self) {
         let listeners = self.config.listeners();
         for (index, listening) in listeners.iter().enumerate() {
@@ -402,39 +405,42 @@ impl<'a> Validator<'a> {
                 let keys = [&*listening.setting(), &*other];
                 let sides = self.settings_text(&keys);
                 let address = listening.address.to_string();
-                self.refuse(&keys, &format!("{address:?} is listened on already{sides}"));
+                self.report(
+                    &keys,
+                    &format!("{address:?} is the address of another listener{sides}"),
+                );
             }
         }
     }
 
-    /// A mistake that two settings make together: the first `rule` the second, or else `why` happens.
-    fn refuse_pair(&mut self, keys: [&str; 2], rule: &str, why: &str) {
+    /// Reports a conflict of two settings as "first `rule` second: `why`".
+    fn report_pair(&mut self, keys: [&str; 2], rule: &str, why: &str) {
         let [this, other] = keys.map(|key| self.setting_text(key));
-        self.refuse(&keys, &format!("{this} {rule} {other}: {why}"));
+        self.report(&keys, &format!("{this} {rule} {other}: {why}"));
     }
 
-    /// A mistake that these settings make together, at the one that was given last. Nothing is said if
-    /// one of them has a mistake of its own.
-    fn refuse(&mut self, keys: &[&str], words: &str) {
+    /// Reports an error of these settings together, at the source of the last one. Reports nothing if one of them has
+    /// an error of its own.
+    fn report(&mut self, keys: &[&str], message: &str) {
         let origins = &self.config.origins;
         if !keys.iter().all(|key| origins.is_certain(key)) {
             return;
         }
         let given = keys.iter().filter(|key| origins.of(key).is_some());
-        // Of several at one place the first: `max_by_key` gives the last.
+        // Of several with one source the first is used: `max_by_key` returns the last.
         let last = given.rev().max_by_key(|key| origins.of(key));
         let key = last.or(keys.first()).copied().unwrap_or_default();
-        self.mistakes.push(ConfigError {
+        self.errors.push(ConfigError {
             source: origins
                 .of(key)
                 .cloned()
                 .unwrap_or(SettingSource::CrossField),
             key: key.to_owned(),
-            message: words.to_owned(),
+            message: message.to_owned(),
         });
     }
 
-    /// A setting with its value and where it was given.
+    /// The text of a setting with its value and its source.
     fn setting_text(&self, key: &str) -> String {
         let row = self.rows.iter().find(|row| row.path() == key);
         let value = row.map(|row| (row.show)(self.config)).unwrap_or_default();
@@ -444,7 +450,7 @@ impl<'a> Validator<'a> {
         }
     }
 
-    /// All of these settings, in parentheses behind a sentence.
+    /// The text of these settings, to append to a message.
     fn settings_text(&self, keys: &[&str]) -> String {
         let mut named: Vec<_> = keys.iter().map(|key| self.setting_text(key)).collect();
         named.dedup();
@@ -452,10 +458,10 @@ impl<'a> Validator<'a> {
     }
 }
 
-/// The setting that names the main listener, which is the first one.
+/// The setting that stands for the main listener, which is the first one.
 const PORT: &str = "server.port";
 
-/// Whether the system refuses to bind one of these addresses while the other one is bound.
+/// Whether the system cannot bind both of these addresses.
 fn is_same_socket(first: SocketAddr, second: SocketAddr) -> bool {
     let covers = |all: IpAddr, one: IpAddr| match all {
         IpAddr::V6(_) => all.is_unspecified(),

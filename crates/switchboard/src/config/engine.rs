@@ -1,19 +1,19 @@
-//! Settings of what makes several nodes one.
+//! Settings of the engine, which connects several nodes to a cluster.
 
 use std::{fmt, str::FromStr, time::Duration};
 
 use switchboard_engine::redis::RedisAddress;
 
-/// What makes several nodes one.
+/// Settings of the engine, which connects several nodes to a cluster.
 #[derive(Clone, Debug)]
 pub struct EngineConfig {
-    /// The Redis that the nodes share; none for a node of its own.
+    /// The Redis that the nodes share; empty for a single node.
     pub url: EngineUrl,
-    /// What everything in Redis begins with. Nodes with the same one are one switchboard.
+    /// The prefix of all keys and channels in Redis. Nodes with the same prefix form one cluster.
     pub prefix: String,
-    /// How long a node that is not heard of keeps its members.
+    /// Time without a heartbeat after which the other nodes remove a node's members.
     pub lease: Duration,
-    /// Where the other nodes reach this one, as `http://HOST:PORT`; empty to find out.
+    /// The URL at which other nodes reach this one, as `http://HOST:PORT`; empty to derive it.
     pub advertise_url: String,
 }
 
@@ -28,11 +28,11 @@ impl Default for EngineConfig {
     }
 }
 
-/// Where Redis is, or that there is none. Shown, it has `***` for its password.
+/// The address of Redis, or empty. `Display` and `Debug` show `***` for the password.
 ///
 /// ```
 /// # use switchboard::config::EngineUrl;
-/// let url: EngineUrl = "redis://ada:secret@cache:6379/1".parse().expect("it is one");
+/// let url: EngineUrl = "redis://ada:secret@cache:6379/1".parse().expect("a valid URL");
 /// assert_eq!(url.to_string(), "redis://ada:***@cache:6379/1");
 /// ```
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -42,13 +42,13 @@ pub struct EngineUrl {
 }
 
 impl EngineUrl {
-    /// Whether there is no Redis: the node is alone.
+    /// Whether no Redis is set: the node is not part of a cluster.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.address.is_none()
     }
 
-    /// What it says.
+    /// The parsed address; `None` if the URL is empty.
     pub(crate) fn address(&self) -> Option<&RedisAddress> {
         self.address.as_ref()
     }
@@ -57,7 +57,7 @@ impl EngineUrl {
 impl FromStr for EngineUrl {
     type Err = String;
 
-    /// The error says what is wrong and never repeats the text, which may hold a password.
+    /// Parses the URL. The error never repeats the text, because it may contain a password.
     fn from_str(text: &str) -> Result<Self, String> {
         if text.is_empty() {
             return Ok(Self::default());
@@ -84,7 +84,7 @@ impl fmt::Debug for EngineUrl {
     }
 }
 
-/// The text without its password, which stands between the first colon after the scheme and the
+/// Replaces the password in a URL by `***`. The password is the text between the first colon after the scheme and the
 /// last `@`.
 fn masked(text: &str) -> String {
     let parts = text
@@ -104,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_password_is_never_shown() {
+    fn password_is_never_shown() {
         for (text, shown) in [
             ("", ""),
             ("redis://cache", "redis://cache"),

@@ -1,4 +1,4 @@
-//! Mistakes in settings, and where each setting was given.
+//! Errors in settings, and the source of each setting.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -8,18 +8,18 @@ use std::{
 /// The source of a setting. A source that is read later, and a later line, is greater.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum SettingSource {
-    /// In a file, at a line that counts from 1.
+    /// A line of a file.
     File {
-        /// The file, as it was named.
+        /// The path of the file, as given by the user.
         file: String,
-        /// The line.
+        /// The line number, counted from 1.
         line: usize,
     },
-    /// In this environment variable.
+    /// The environment variable of this name.
     Environment(String),
-    /// By this flag.
+    /// The command-line flag of this name.
     Flag(String),
-    /// By settings that do not go together and that were not read by this program.
+    /// A conflict between settings that have no source, because a program has set them.
     CrossField,
 }
 
@@ -34,15 +34,14 @@ impl fmt::Display for SettingSource {
     }
 }
 
-/// A mistake in a setting. Mistakes are ordered by their source: files by line, then
-/// environment variables, then flags.
+/// An error in a setting. Errors are ordered by their source: files by line, then environment variables, then flags.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ConfigError {
     /// The source of the setting.
     pub source: SettingSource,
-    /// The key, as `section.key`; empty if the mistake is in no setting, as in a file that is no TOML.
+    /// The key, as `section.key`; empty if the error is not in a setting, as in a file that is not TOML.
     pub key: String,
-    /// The error text.
+    /// The error text, without source and key.
     pub message: String,
 }
 
@@ -56,38 +55,38 @@ impl fmt::Display for ConfigError {
     }
 }
 
-/// The source of each setting in force. A setting without an origin has its default.
+/// The source of each setting. A setting without a source has its default.
 #[derive(Clone, Debug, Default)]
 pub struct SettingSources {
     by_key: BTreeMap<String, SettingSource>,
-    /// Settings that were given with a mistake, so that the value in force is not the intended one.
-    mistaken: BTreeSet<String>,
-    /// Whether a file could not be read to its end.
+    /// Settings with an invalid value, so that the current value is not the intended one.
+    invalid: BTreeSet<String>,
+    /// Whether a file was not read to its end.
     is_incomplete: bool,
 }
 
 impl SettingSources {
-    /// The source of the setting `section.key`, unless it has its default.
+    /// The source of the setting `section.key`; `None` if it has its default.
     #[must_use]
     pub fn of(&self, key: &str) -> Option<&SettingSource> {
         self.by_key.get(key)
     }
 
-    pub(super) fn note(&mut self, key: &str, source: SettingSource) {
+    pub(super) fn record(&mut self, key: &str, source: SettingSource) {
         self.by_key.insert(key.to_owned(), source);
     }
 
-    pub(super) fn note_mistaken(&mut self, key: &str) {
-        self.mistaken.insert(key.to_owned());
+    pub(super) fn mark_invalid(&mut self, key: &str) {
+        self.invalid.insert(key.to_owned());
     }
 
-    pub(super) fn note_incomplete(&mut self) {
+    pub(super) fn mark_incomplete(&mut self) {
         self.is_incomplete = true;
     }
 
-    /// Whether the value in force of `section.key` is the intended one: no mistake is in the way.
+    /// Whether the current value of `section.key` is the intended one: no error has hidden another value.
     #[must_use]
     pub fn is_certain(&self, key: &str) -> bool {
-        !self.is_incomplete && !self.mistaken.contains(key)
+        !self.is_incomplete && !self.invalid.contains(key)
     }
 }

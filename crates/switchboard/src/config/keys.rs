@@ -1,4 +1,4 @@
-//! The table of settings: one row each.
+//! The table of settings, with one row for each.
 
 use std::{fmt::Display, net::SocketAddr, ops::RangeInclusive, str::FromStr, time::Duration};
 
@@ -12,19 +12,19 @@ use super::{
 };
 use crate::route_table::RouteTable;
 
-/// The highest rate of a budget: at more, the time of one token would round to zero.
+/// The highest rate of a rate limit. Above it, the time per token would round to zero.
 const TOKENS_PER_SECOND_MAX: u64 = 1_000_000_000;
 
 type SetFn = Box<dyn Fn(&mut Config, &RawValue) -> Result<(), String>>;
 type ShowFn = Box<dyn Fn(&Config) -> String>;
 
-/// One setting: where it stands, what it does, how it is set and shown.
+/// The definition of a setting: its section and key, its description, its parser and its formatter.
 pub(super) struct SettingDef {
     pub(super) section: &'static str,
     pub(super) key: &'static str,
     pub(super) doc: String,
     pub(super) set: SetFn,
-    /// The value in force as TOML; empty where there is none.
+    /// Formats the current value as TOML.
     pub(super) show: ShowFn,
 }
 
@@ -34,8 +34,8 @@ macro_rules! int {
     };
     ($section:literal, $key:literal, $doc:literal, $($field:ident).+, $range:expr) => {
         row($section, $key, $doc,
-            |config, given| {
-                config.$($field).+ = narrow(within(given.int()?, $range)?)?;
+            |config, raw| {
+                config.$($field).+ = narrow(within(raw.int()?, $range)?)?;
                 Ok(())
             },
             |config| config.$($field).+.to_string())
@@ -45,8 +45,8 @@ macro_rules! int {
 macro_rules! secs {
     ($section:literal, $key:literal, $doc:literal, $($field:ident).+, $range:expr) => {
         row($section, $key, $doc,
-            |config, given| {
-                config.$($field).+ = Duration::from_secs(within(given.int()?, $range)?);
+            |config, raw| {
+                config.$($field).+ = Duration::from_secs(within(raw.int()?, $range)?);
                 Ok(())
             },
             |config| config.$($field).+.as_secs().to_string())
@@ -56,15 +56,15 @@ macro_rules! secs {
 macro_rules! flag {
     ($section:literal, $key:literal, $doc:literal, $($field:ident).+) => {
         row($section, $key, $doc,
-            |config, given| {
-                config.$($field).+ = given.flag()?;
+            |config, raw| {
+                config.$($field).+ = raw.flag()?;
                 Ok(())
             },
             |config| config.$($field).+.to_string())
     };
 }
 
-// After the macros, which they use.
+// The modules use the macros above.
 mod engine;
 mod ice;
 mod tls;
@@ -86,21 +86,21 @@ pub(super) fn rows() -> Vec<SettingDef> {
         secs!(
             "heartbeat",
             "gone",
-            "Seconds without a sign of life until a client is gone.",
+            "Seconds without any data from a client after which its connection is closed.",
             heartbeat.gone,
             1..=SECS_MAX
         ),
         secs!(
             "shutdown",
             "drain",
-            "Seconds between the signal to stop and the end of connections, in which the server serves on and /readyz answers 503.",
+            "Seconds between the stop signal and the closing of connections. /readyz answers 503, everything else is served.",
             shutdown.drain,
             0..=SECS_MAX
         ),
         secs!(
             "shutdown",
             "grace",
-            "Seconds that connections have to end when the server stops, after shutdown.drain.",
+            "Seconds that connections have to end after shutdown.drain.",
             shutdown.grace,
             0..=SECS_MAX
         ),
@@ -134,8 +134,8 @@ fn server() -> [SettingDef; 5] {
         row(
             "server",
             "addr",
-            "The address to listen on: \"::\" for IPv6 and IPv4 (IPv4 alone where the system has no IPv6), \"0.0.0.0\" for IPv4 alone, or \"localhost\"; with a port, as \":5000\", it sets server.port too.",
-            |config, given| address::host(given.text()?).map(|addr| config.server.addr = addr),
+            "The address to listen on: \"::\" for IPv6 and IPv4 (IPv4 only on a system without IPv6), \"0.0.0.0\" for IPv4 only, or \"localhost\". A value with a port, as \":5000\", sets server.port too.",
+            |config, raw| address::host(raw.text()?).map(|addr| config.server.addr = addr),
             |config| quoted(config.server.addr),
         ),
         int!(
@@ -148,15 +148,15 @@ fn server() -> [SettingDef; 5] {
             "server",
             "listen",
             "More addresses to listen on, as \"ADDRESS:PORT\" or \":PORT\".",
-            |config, given| addresses(given).map(|listen| config.server.listen = listen),
+            |config, raw| addresses(raw).map(|listen| config.server.listen = listen),
             |config| list(&config.server.listen),
         ),
         row(
             "server",
             "web_root",
-            "A folder to serve at / instead of the call page; empty for the call page.",
-            |config, given| {
-                let path = given.text()?;
+            "A folder that is served at / in place of the call page; empty for the call page.",
+            |config, raw| {
+                let path = raw.text()?;
                 if !path.is_empty() && !std::path::Path::new(path).is_dir() {
                     return Err(format!("{path:?} is not a folder"));
                 }
@@ -177,9 +177,9 @@ fn server() -> [SettingDef; 5] {
         row(
             "server",
             "trusted_proxies",
-            "Networks of reverse proxies whose X-Forwarded-For is believed, as \"127.0.0.1/32\".",
-            |config, given| {
-                parse_all(given, "a network like 10.0.0.0/8")
+            "Networks of reverse proxies whose X-Forwarded-For headers are trusted, as \"127.0.0.1/32\".",
+            |config, raw| {
+                parse_all(raw, "a network like 10.0.0.0/8")
                     .map(|nets| config.server.trusted_proxies = nets)
             },
             |config| list(&config.server.trusted_proxies),
@@ -192,49 +192,49 @@ fn limits() -> [SettingDef; 26] {
         int!(
             "limits",
             "frame_bytes",
-            "Bytes of one frame; a larger one ends the connection (1009).",
+            "Maximum bytes of one frame; a larger one closes the connection (1009).",
             limits.frame_bytes
         ),
         int!(
             "limits",
             "json_depth",
-            "Levels of nesting that are interpreted in a JSON frame; a payload that is only passed on may be nested deeper.",
+            "Maximum nesting levels of the interpreted part of a JSON frame; a payload that is only relayed may be nested deeper.",
             limits.json_depth
         ),
         int!(
             "limits",
             "name_bytes",
-            "Bytes of a room's, a peer's or a user's name; longer ones are refused. Tokens are bounded by the request's head only.",
+            "Maximum bytes of the name of a room, peer or user; longer ones are rejected. Tokens are limited only by the size of the request head.",
             limits.name_bytes
         ),
         int!(
             "limits",
             "rooms_per_peer",
-            "Rooms that one connection may be in, as the topics of a y-webrtc page; more are refused.",
+            "Maximum rooms of one connection, such as the topics of a y-webrtc page; further joins are rejected.",
             limits.rooms_per_peer
         ),
         int!(
             "limits",
             "room_members",
-            "Members of one room.",
+            "Maximum members of one room; further joins are rejected.",
             limits.room_members
         ),
         int!(
             "limits",
             "directory_members",
-            "Members of one room who are not told of each other: PeerJS clients of one key, and all groups of a matchbox room with ?next=.",
+            "Maximum members of a room whose members are not announced to each other: PeerJS clients of one key, and all groups of a matchbox room with ?next=.",
             limits.directory_members
         ),
         int!(
             "limits",
             "connections",
-            "Connections to this server; more are answered 503.",
+            "Maximum connections to this server; further ones are answered 503.",
             limits.connections
         ),
         int!(
             "limits",
             "connections_per_address",
-            "Connections from one IPv4 address or IPv6 /64; more are answered 429. Loopback is exempt.",
+            "Maximum connections from one IPv4 address or IPv6 /64; further ones are answered 429. Loopback is exempt.",
             limits.connections_per_address
         ),
         int!(
@@ -253,7 +253,7 @@ fn limits() -> [SettingDef; 26] {
         int!(
             "limits",
             "frames_per_peer",
-            "Frames that one connection may send at once for each distinct peer that it was told of or has reached, if that is more than frames_burst.",
+            "Frames that one connection may send at once for each distinct peer that was announced to it or that it has sent to, if that is more than frames_burst.",
             limits.frames_per_peer
         ),
         int!(
@@ -285,73 +285,73 @@ fn limits() -> [SettingDef; 26] {
         int!(
             "limits",
             "slow_receiver_bytes_per_second",
-            "Bytes per second that one connection may send to clients for which more than half of outbox_bytes is waiting.",
+            "Bytes per second that one connection may send to slow clients: those for which more than half of outbox_bytes is queued.",
             limits.slow_receiver_bytes_per_second,
             0..=TOKENS_PER_SECOND_MAX
         ),
         int!(
             "limits",
             "slow_receiver_bytes_burst",
-            "Bytes that one connection may send at once to such clients.",
+            "Bytes that one connection may send at once to slow clients.",
             limits.slow_receiver_bytes_burst
         ),
         int!(
             "limits",
             "flood_secs",
-            "Seconds that a connection may be over these limits without a break; after them it is closed (1008). A connection that is read more slowly for the sake of slow clients is not closed.",
+            "Seconds that a connection may be continuously over the limits above; after them it is closed (1008). A connection that is over the limit for slow clients only is not closed.",
             limits.flood_secs,
             0..=SECS_MAX
         ),
         int!(
             "limits",
             "expensive_requests_per_second",
-            "Expensive requests per second from one IPv4 address or IPv6 /64: wrong signatures, challenges, questions to a website or webhook, lists of peers, ICE servers, event streams. Over it and the burst they are answered 429. Loopback is exempt.",
+            "Expensive requests per second from one IPv4 address or IPv6 /64: wrong signatures, challenges, requests to a website or webhook, lists of peers, ICE servers, event streams. Beyond this rate and the burst they are answered 429. Loopback is exempt.",
             limits.expensive_requests_per_second,
             0..=TOKENS_PER_SECOND_MAX
         ),
         int!(
             "limits",
             "expensive_requests_burst",
-            "Expensive requests one address may make at once.",
+            "Expensive requests that one address may make at once.",
             limits.expensive_requests_burst
         ),
         int!(
             "limits",
             "handshake_secs",
-            "Seconds for a request's head to arrive, and for a TLS handshake.",
+            "Seconds for the head of a request to arrive, and for a TLS handshake; after them the connection is closed.",
             limits.handshake_secs,
             0..=SECS_MAX
         ),
         int!(
             "limits",
             "keep_alive_secs",
-            "Seconds without a request until an HTTP connection is closed; longer than a reverse proxy keeps it.",
+            "Seconds without a request after which an HTTP connection is closed; must be longer than the idle timeout of a reverse proxy.",
             limits.keep_alive_secs,
             0..=SECS_MAX
         ),
         int!(
             "limits",
             "first_frame_secs",
-            "Seconds for a client's first frame, where its dialect says nothing else.",
+            "Seconds for the first frame of a client to arrive, unless its dialect sets another time.",
             limits.first_frame_secs,
             0..=SECS_MAX
         ),
         int!(
             "limits",
             "outbox_bytes",
-            "Bytes that may wait for one client; over this limit, the client is closed (1013).",
+            "Maximum bytes queued for one client; exceeding it closes the connection of the client (1013).",
             limits.outbox_bytes
         ),
         int!(
             "limits",
             "outbox_bytes_per_peer",
-            "Bytes that may wait for one client beyond outbox_bytes, for each peer that it was told of or has reached.",
+            "Bytes that may be queued for one client beyond outbox_bytes, for each peer that was announced to it or that it has sent to.",
             limits.outbox_bytes_per_peer
         ),
         int!(
             "limits",
             "queued_bytes",
-            "Bytes that may wait for all clients together, without the first 65536 of each. A client for which more than an eighth of the free rest has to wait is closed (1013).",
+            "Maximum bytes queued for all clients together, without the first 65536 of each. A client with more queued bytes than an eighth of the free rest is closed (1013).",
             limits.queued_bytes
         ),
     ]
@@ -362,13 +362,10 @@ fn log() -> [SettingDef; 2] {
         row(
             "log",
             "format",
-            "How a log line looks: \"text\" or \"json\".",
-            |config, given| {
-                one_of(
-                    given,
-                    &[("text", LogFormat::Text), ("json", LogFormat::Json)],
-                )
-                .map(|format| config.log.format = format)
+            "The format of log lines: \"text\" or \"json\".",
+            |config, raw| {
+                one_of(raw, &[("text", LogFormat::Text), ("json", LogFormat::Json)])
+                    .map(|format| config.log.format = format)
             },
             |config| {
                 quoted(if config.log.format == LogFormat::Json {
@@ -381,8 +378,8 @@ fn log() -> [SettingDef; 2] {
         row(
             "log",
             "level",
-            "What is logged: \"off\", \"error\", \"warn\", \"info\", \"debug\" or \"trace\".",
-            |config, given| one_of(given, &LEVELS).map(|level| config.log.level = level),
+            "The least important level that is logged: \"off\", \"error\", \"warn\", \"info\", \"debug\" or \"trace\".",
+            |config, raw| one_of(raw, &LEVELS).map(|level| config.log.level = level),
             |config| {
                 quoted(
                     LEVELS
@@ -410,10 +407,9 @@ fn dialect_settings(dialect: &'static dyn Dialect) -> Vec<SettingDef> {
         row(
             name,
             "enabled",
-            "Whether it is served; if not, no path, ?dialect=, subprotocol, first frame or listener reaches it.",
-            move |config, given| {
-                given
-                    .flag()
+            "Whether the dialect is served; if not, clients cannot reach it by path, ?dialect=, subprotocol, first frame or listener.",
+            move |config, raw| {
+                raw.flag()
                     .map(|flag| config.dialects.set_enabled(name, flag))
             },
             move |config| config.dialects.is_enabled(name).to_string(),
@@ -421,18 +417,18 @@ fn dialect_settings(dialect: &'static dyn Dialect) -> Vec<SettingDef> {
         row(
             name,
             "paths",
-            "The paths it is served under; without one, it is served on its own listeners only.",
-            move |config, given| {
-                paths(dialect, given).map(|paths| drop(config.paths.insert(name, paths)))
+            "The paths under which the dialect is served; if empty, it is served only on its own listeners.",
+            move |config, raw| {
+                paths(dialect, raw).map(|paths| drop(config.paths.insert(name, paths)))
             },
             move |config| list(&config.paths_of(dialect)),
         ),
         row(
             name,
             "listen",
-            "Addresses where it alone is served, as by its original server, as \"ADDRESS:PORT\" or \":PORT\".",
-            move |config, given| {
-                addresses(given).map(|listen| drop(config.listen.insert(name, listen)))
+            "Addresses of listeners that serve only this dialect, on the paths of its original server, as \"ADDRESS:PORT\" or \":PORT\".",
+            move |config, raw| {
+                addresses(raw).map(|listen| drop(config.listen.insert(name, listen)))
             },
             move |config| list(config.listen.get(name).map_or(&[], Vec::as_slice)),
         ),
@@ -442,8 +438,8 @@ fn dialect_settings(dialect: &'static dyn Dialect) -> Vec<SettingDef> {
             name,
             setting.key,
             setting.doc,
-            move |config, given| {
-                dialect_value(setting, given).map(|value| config.dialects.set(name, setting, value))
+            move |config, raw| {
+                dialect_value(setting, raw).map(|value| config.dialects.set(name, setting, value))
             },
             move |config| match config.dialects.get(name, setting) {
                 SettingValue::Int(value) => value.to_string(),
@@ -455,16 +451,16 @@ fn dialect_settings(dialect: &'static dyn Dialect) -> Vec<SettingDef> {
     rows
 }
 
-fn dialect_value(setting: &DialectSetting, given: &RawValue) -> Result<SettingValue, String> {
+fn dialect_value(setting: &DialectSetting, raw: &RawValue) -> Result<SettingValue, String> {
     let value = match (setting.default)() {
-        SettingValue::Int(_) => SettingValue::Int(given.int()?),
-        SettingValue::Flag(_) => SettingValue::Flag(given.flag()?),
-        SettingValue::Text(_) => SettingValue::Text(given.text()?.to_owned()),
-        SettingValue::Url(_) => SettingValue::Url(given.text()?.to_owned()),
+        SettingValue::Int(_) => SettingValue::Int(raw.int()?),
+        SettingValue::Flag(_) => SettingValue::Flag(raw.flag()?),
+        SettingValue::Text(_) => SettingValue::Text(raw.text()?.to_owned()),
+        SettingValue::Url(_) => SettingValue::Url(raw.text()?.to_owned()),
     };
     setting.check(&value)?;
     match &value {
-        SettingValue::Url(url) if !url.is_empty() => reachable(url).map(|()| value),
+        SettingValue::Url(url) if !url.is_empty() => check_url(url).map(|()| value),
         SettingValue::Url(_)
         | SettingValue::Int(_)
         | SettingValue::Flag(_)
@@ -472,22 +468,22 @@ fn dialect_value(setting: &DialectSetting, given: &RawValue) -> Result<SettingVa
     }
 }
 
-/// Whether requests can be sent to this address.
-fn reachable(url: &str) -> Result<(), String> {
+/// Checks that requests can be sent to a URL.
+fn check_url(url: &str) -> Result<(), String> {
     let uri = parse::<Uri>(url, "an address")?;
     let authority = uri.authority().map_or("", |authority| authority.as_str());
     if uri.host() == Some(authority) || uri.port_u16().is_some() {
         return Ok(());
     }
-    Err(format!("{url:?} has no port that is a number"))
+    Err(format!("the port of {url:?} is not a number up to 65535"))
 }
 
-fn paths(dialect: &'static dyn Dialect, given: &RawValue) -> Result<Vec<String>, String> {
-    let paths = given.list()?;
+fn paths(dialect: &'static dyn Dialect, raw: &RawValue) -> Result<Vec<String>, String> {
+    let paths = raw.list()?;
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte);
     for (index, path) in paths.iter().enumerate() {
         if paths.iter().take(index).any(|earlier| earlier == path) {
-            return Err(format!("{path:?} is there twice"));
+            return Err(format!("{path:?} is listed twice"));
         }
         if !path.starts_with('/') || !path.bytes().all(is_plain) {
             return Err(format!(
@@ -500,7 +496,7 @@ fn paths(dialect: &'static dyn Dialect, given: &RawValue) -> Result<Vec<String>,
         .conflicts()
         .first()
     {
-        Some(clash) => Err(clash.message.clone()),
+        Some(conflict) => Err(conflict.message.clone()),
         None => Ok(paths),
     }
 }
@@ -522,25 +518,20 @@ fn parse<T: FromStr>(text: &str, wanted: &str) -> Result<T, String> {
         .map_err(|_| format!("{text:?} is not {wanted}"))
 }
 
-fn parse_all<T: FromStr>(given: &RawValue, wanted: &str) -> Result<Vec<T>, String> {
-    given
-        .list()?
-        .iter()
-        .map(|text| parse(text, wanted))
-        .collect()
+fn parse_all<T: FromStr>(raw: &RawValue, wanted: &str) -> Result<Vec<T>, String> {
+    raw.list()?.iter().map(|text| parse(text, wanted)).collect()
 }
 
 /// Addresses to listen on.
-fn addresses(given: &RawValue) -> Result<Vec<SocketAddr>, String> {
-    given
-        .list()?
+fn addresses(raw: &RawValue) -> Result<Vec<SocketAddr>, String> {
+    raw.list()?
         .iter()
         .map(|text| address::socket(text))
         .collect()
 }
 
-fn one_of<T: Copy>(given: &RawValue, choices: &[(&str, T)]) -> Result<T, String> {
-    let text = given.text()?;
+fn one_of<T: Copy>(raw: &RawValue, choices: &[(&str, T)]) -> Result<T, String> {
+    let text = raw.text()?;
     let found = choices
         .iter()
         .find(|(name, _)| *name == text)
@@ -548,7 +539,7 @@ fn one_of<T: Copy>(given: &RawValue, choices: &[(&str, T)]) -> Result<T, String>
     found.ok_or_else(|| {
         let names: Vec<_> = choices.iter().map(|(name, _)| *name).collect();
         let meant = did_you_mean(closest(text, names.iter().copied()));
-        format!("{text:?} is none of {}{meant}", names.join(", "))
+        format!("{text:?} is not one of {}{meant}", names.join(", "))
     })
 }
 
@@ -568,7 +559,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_that_nothing_can_be_sent_to_is_a_mistake() {
+    fn url_with_an_invalid_host_or_port_is_an_error() {
         static HOOK: DialectSetting = DialectSetting {
             key: "webhook_url",
             doc: "",

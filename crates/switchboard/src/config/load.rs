@@ -1,4 +1,4 @@
-//! Where settings come from: file, environment, flags; later ones win.
+//! Loads settings from a file, the environment and flags. Later sources override earlier ones.
 
 use std::{
     collections::BTreeMap,
@@ -15,19 +15,19 @@ use super::{
     suggest::{closest, did_you_mean, is_same},
 };
 
-/// What environment variables of ours begin with.
+/// The prefix of the environment variables for settings.
 const ENV_PREFIX: &str = "SWITCHBOARD_";
 
-/// Variables of the commands that are clients; they are no settings of the server.
+/// Variables of the client commands, which are not settings of the server.
 const CLIENT_VARIABLES: [&str; 1] = ["SWITCHBOARD_URL"];
 
-/// The setting that may also name the port, as `ADDRESS:PORT`.
+/// The setting of the address, whose value may include the port as `ADDRESS:PORT`.
 const ADDR: &str = "server.addr";
 const PORT: &str = "server.port";
 
 impl Config {
-    /// Takes the settings of a TOML text. `file` is what mistakes call it. Good settings are taken
-    /// although others are wrong. After a syntax error the rest of the text is not read.
+    /// Applies the settings of a TOML text. `file` is its name in errors. Valid settings are applied even if others
+    /// are invalid. The text is not read beyond a syntax error.
     pub fn read_toml(&mut self, file: &str, text: &str) -> Vec<ConfigError> {
         let (table, errors) = DeTable::parse_recoverable(text);
         let first = errors
@@ -38,34 +38,34 @@ impl Config {
             file,
             text,
             end: end.unwrap_or(usize::MAX),
-            batch: SettingWriter::new(self),
+            writer: SettingWriter::new(self),
         };
         reader.sections(table.get_ref());
         if let Some(error) = first {
             reader.syntax_error(error.message());
         }
-        reader.batch.mistakes.sort();
-        reader.batch.mistakes
+        reader.writer.errors.sort();
+        reader.writer.errors
     }
 
-    /// Reads a TOML file.
+    /// Applies the settings of a TOML file.
     ///
     /// # Errors
-    /// If the file cannot be read, in words for people.
+    /// If the file cannot be read: the error text.
     pub fn read_file(&mut self, path: &Path) -> Result<Vec<ConfigError>, String> {
         let name = path.display().to_string();
         let text = std::fs::read_to_string(path).map_err(|error| {
-            self.origins.note_incomplete();
+            self.origins.mark_incomplete();
             format!("cannot read {name}: {error}")
         })?;
         Ok(self.read_toml(&name, &text))
     }
 
-    /// Takes settings from environment variables: `SWITCHBOARD_LIMITS_FRAME_BYTES` is
-    /// `limits.frame_bytes`, `SWITCHBOARD_Y_WEBRTC_PATHS` is `y-webrtc.paths`. In the section `server`
-    /// the section's name may be left out: `SWITCHBOARD_PORT` and `SWITCHBOARD_SERVER_PORT` are
-    /// `server.port`. So is `PORT`, which hosting platforms set and which ours win over. Other variables
-    /// are not looked at, nor are those that Kubernetes sets for a service named `switchboard`.
+    /// Applies settings from environment variables: `SWITCHBOARD_LIMITS_FRAME_BYTES` is `limits.frame_bytes`,
+    /// `SWITCHBOARD_Y_WEBRTC_PATHS` is `y-webrtc.paths`. For the section `server` the section's name may be left out:
+    /// `SWITCHBOARD_PORT` and `SWITCHBOARD_SERVER_PORT` are `server.port`. `PORT`, which hosting platforms set, is
+    /// `server.port` too, with a lower precedence. Other variables are ignored, and so are those that Kubernetes sets
+    /// for a service named `switchboard`.
     pub fn read_environment<T: Into<OsString>>(
         &mut self,
         variables: impl IntoIterator<Item = (T, T)>,
@@ -74,42 +74,42 @@ impl Config {
         let ours = variables.filter_map(|(name, value)| own_variable(&name.into(), value.into()));
         let (port, mut ours): (Vec<_>, Vec<_>) = ours.partition(|(name, _)| name == "PORT");
         ours.sort();
-        let mut mistakes = Vec::new();
+        let mut errors = Vec::new();
         for variables in [port, ours] {
-            let mut batch = SettingWriter::new(self);
+            let mut writer = SettingWriter::new(self);
             for (name, value) in variables {
-                batch.take_variable(name, value);
+                writer.apply_variable(name, value);
             }
-            mistakes.append(&mut batch.mistakes);
+            errors.append(&mut writer.errors);
         }
-        mistakes
+        errors
     }
 
-    /// Takes settings from a command line's flags: each is the flag, its `section.key` and its value.
+    /// Applies settings from command-line flags. Each item is the flag, its `section.key` and its value.
     pub fn read_flags<'a>(
         &mut self,
         flags: impl IntoIterator<Item = (&'a str, &'a str, &'a str)>,
     ) -> Vec<ConfigError> {
-        let mut batch = SettingWriter::new(self);
+        let mut writer = SettingWriter::new(self);
         for (flag, key, value) in flags {
             let given = RawValue::Untyped(value.to_owned());
-            batch.take(key, &given, SettingSource::Flag(flag.to_owned()));
+            writer.apply(key, &given, SettingSource::Flag(flag.to_owned()));
         }
-        batch.mistakes
+        writer.errors
     }
 
-    /// Sets `section.key` from a command line's flag.
+    /// Sets `section.key` from a command-line flag.
     ///
     /// # Errors
-    /// What is wrong with the value or the key.
+    /// If the key is unknown or the value is invalid.
     pub fn set(&mut self, flag: &str, key: &str, value: &str) -> Result<(), ConfigError> {
         match self.read_flags([(flag, key, value)]).pop() {
-            Some(mistake) => Err(mistake),
+            Some(error) => Err(error),
             None => Ok(()),
         }
     }
 
-    /// The settings in force as TOML, each with what it does.
+    /// The current settings as TOML, each with its description.
     #[must_use]
     pub fn to_toml(&self) -> String {
         let mut out = String::new();
@@ -131,7 +131,7 @@ impl Config {
     }
 }
 
-/// A variable that is meant for us. Names that are not UTF-8 are no settings, but may be meant so.
+/// The variable, if it is for Switchboard. A name that is not UTF-8 is converted, so that it is reported as unknown.
 fn own_variable(name: &OsStr, value: OsString) -> Option<(String, OsString)> {
     let name = name.to_string_lossy().into_owned();
     let is_ours = name == "PORT" || name.starts_with(ENV_PREFIX);
@@ -140,8 +140,8 @@ fn own_variable(name: &OsStr, value: OsString) -> Option<(String, OsString)> {
     (is_ours && !is_other).then_some((name, value))
 }
 
-/// Kubernetes tells every pod of each service by variables that begin with its name; ours is
-/// likely to be `switchboard`, and then `SWITCHBOARD_PORT` is `tcp://…`.
+/// Whether Kubernetes has set a variable. It announces each service to every pod by variables that begin with the
+/// service's name: with a service named `switchboard`, `SWITCHBOARD_PORT` is `tcp://…`.
 fn is_of_kubernetes(name: &str, value: &str) -> bool {
     name.contains("_SERVICE_")
         || name.contains("_PORT_")
@@ -155,7 +155,7 @@ impl SettingDef {
         format!("{}.{}", self.section, self.key)
     }
 
-    /// The environment variables that set it.
+    /// The environment variables that set this setting.
     fn variables(&self) -> Vec<String> {
         let key = self.key.to_ascii_uppercase();
         let section = self.section.to_ascii_uppercase().replace(['.', '-'], "_");
@@ -174,13 +174,13 @@ impl SettingDef {
     }
 }
 
-/// Settings that are given side by side: none of them wins over another.
+/// Applies the settings of one source. Two different values for one setting are an error.
 struct SettingWriter<'a> {
     config: &'a mut Config,
     rows: Vec<SettingDef>,
-    /// The source of each setting so far, and its value as it is shown.
-    taken: BTreeMap<String, (SettingSource, String)>,
-    mistakes: Vec<ConfigError>,
+    /// The source and the value, as TOML, of each setting so far.
+    applied: BTreeMap<String, (SettingSource, String)>,
+    errors: Vec<ConfigError>,
 }
 
 impl<'a> SettingWriter<'a> {
@@ -188,48 +188,48 @@ impl<'a> SettingWriter<'a> {
         Self {
             config,
             rows: rows(),
-            taken: BTreeMap::new(),
-            mistakes: Vec::new(),
+            applied: BTreeMap::new(),
+            errors: Vec::new(),
         }
     }
 
-    fn mistake(&mut self, source: SettingSource, key: &str, words: String) {
+    fn error(&mut self, source: SettingSource, key: &str, message: String) {
         let key = key.to_owned();
-        self.mistakes.push(ConfigError {
+        self.errors.push(ConfigError {
             source,
             key,
-            message: words,
+            message,
         });
     }
 
-    fn take_variable(&mut self, name: String, value: OsString) {
+    fn apply_variable(&mut self, name: String, value: OsString) {
         let row = self.rows.iter().find(|row| row.is_named_by(&name));
         let Some(key) = row.map(SettingDef::path) else {
             return self.unknown_variable(name);
         };
         let source = SettingSource::Environment(name);
         match value.into_string() {
-            Ok(value) => self.take(&key, &RawValue::Untyped(value), source),
-            Err(value) => self.wrong(&key, source, format!("{value:?} is not UTF-8")),
+            Ok(value) => self.apply(&key, &RawValue::Untyped(value), source),
+            Err(value) => self.invalid_value(&key, source, format!("{value:?} is not UTF-8")),
         }
     }
 
     fn unknown_variable(&mut self, name: String) {
         let given = name.strip_prefix(ENV_PREFIX).unwrap_or(&name);
         let meant = self.suggested_variable(given);
-        let words = format!("there is no such setting{}", did_you_mean(meant.as_deref()));
+        let message = format!("unknown setting{}", did_you_mean(meant.as_deref()));
         let is_meant =
             |row: &&SettingDef| meant.as_ref().is_some_and(|meant| row.is_named_by(meant));
         if let Some(row) = self.rows.iter().find(is_meant) {
-            self.config.origins.note_mistaken(&row.path());
+            self.config.origins.mark_invalid(&row.path());
         }
-        self.mistake(SettingSource::Environment(name), "", words);
+        self.error(SettingSource::Environment(name), "", message);
     }
 
-    /// The variable that was probably meant by one that has this behind the prefix.
+    /// The variable to suggest for an unknown one, given without its prefix.
     fn suggested_variable(&self, given: &str) -> Option<String> {
         let mut of_key = self.rows.iter().filter(|row| is_same(row.key, given));
-        // A key that only one section has is recognized without its section.
+        // A key that exists in only one section is recognized without the section's name.
         if let (Some(row), None) = (of_key.next(), of_key.next()) {
             return row.variables().into_iter().next();
         }
@@ -240,49 +240,49 @@ impl<'a> SettingWriter<'a> {
         closest(given, known).map(|meant| format!("{ENV_PREFIX}{meant}"))
     }
 
-    /// Takes the value of the setting `key`. That of `server.addr` may hold a port.
-    fn take(&mut self, key: &str, given: &RawValue, source: SettingSource) {
+    /// Applies a value to the setting `key`. A value of `server.addr` may include the port.
+    fn apply(&mut self, key: &str, given: &RawValue, source: SettingSource) {
         let text = given.text().ok().filter(|_| key == ADDR);
         match text.and_then(address::split) {
             Some((address, port)) => {
-                self.put(ADDR, &RawValue::Untyped(address), source.clone());
-                self.put(PORT, &RawValue::Untyped(port), source);
+                self.set_value(ADDR, &RawValue::Untyped(address), source.clone());
+                self.set_value(PORT, &RawValue::Untyped(port), source);
             }
-            None => self.put(key, given, source),
+            None => self.set_value(key, given, source),
         }
     }
 
-    fn put(&mut self, key: &str, given: &RawValue, source: SettingSource) {
+    fn set_value(&mut self, key: &str, given: &RawValue, source: SettingSource) {
         let Some(row) = self.rows.iter().find(|row| row.path() == key) else {
-            return self.mistake(source, key, "there is no such setting".to_owned());
+            return self.error(source, key, "unknown setting".to_owned());
         };
-        if let Err(words) = (row.set)(self.config, given) {
-            return self.wrong(key, source, words);
+        if let Err(message) = (row.set)(self.config, given) {
+            return self.invalid_value(key, source, message);
         }
         let shown = (row.show)(self.config);
-        self.config.origins.note(key, source.clone());
-        let earlier = self.taken.insert(key.to_owned(), (source.clone(), shown));
-        let shown = &self.taken[key].1;
+        self.config.origins.record(key, source.clone());
+        let earlier = self.applied.insert(key.to_owned(), (source.clone(), shown));
+        let shown = &self.applied[key].1;
         if let Some((other, before)) = earlier.filter(|(_, before)| before != shown) {
-            let words = format!("is {shown} here and {before} by {other}; give it once");
-            self.wrong(key, source, words);
+            let message = format!("is {shown} here and {before} in {other}; set it only once");
+            self.invalid_value(key, source, message);
         }
     }
 
-    /// The value of a setting is wrong, so that the value in force is not the intended one.
-    fn wrong(&mut self, key: &str, source: SettingSource, words: String) {
-        self.config.origins.note_mistaken(key);
-        self.mistake(source, key, words);
+    /// Adds an error for an invalid value and marks the setting as invalid.
+    fn invalid_value(&mut self, key: &str, source: SettingSource, message: String) {
+        self.config.origins.mark_invalid(key);
+        self.error(source, key, message);
     }
 }
 
-/// Reads a file.
+/// Applies the settings of a TOML document.
 struct TomlReader<'a> {
     file: &'a str,
     text: &'a str,
-    /// The position of the first syntax error, if there is one.
+    /// The position of the first syntax error; `usize::MAX` without one.
     end: usize,
-    batch: SettingWriter<'a>,
+    writer: SettingWriter<'a>,
 }
 
 impl TomlReader<'_> {
@@ -295,9 +295,9 @@ impl TomlReader<'_> {
     }
 
     fn syntax_error(&mut self, message: &str) {
-        self.batch.config.origins.note_incomplete();
-        let words = format!("{message} (the file is not read beyond this)");
-        self.batch.mistake(self.source(self.end), "", words);
+        self.writer.config.origins.mark_incomplete();
+        let message = format!("{message} (the file is not read beyond this)");
+        self.writer.error(self.source(self.end), "", message);
     }
 
     fn sections(&mut self, table: &DeTable<'_>) {
@@ -308,10 +308,10 @@ impl TomlReader<'_> {
                 _ if at >= self.end => {}
                 DeValue::Table(keys) if self.is_section(name) => self.keys(name, keys),
                 DeValue::Table(_) => {
-                    let meant = closest(name, self.batch.rows.iter().map(|row| row.section));
-                    let words = format!("there is no such section{}", did_you_mean(meant));
-                    self.doubt_section(meant);
-                    self.batch.mistake(self.source(at), name, words);
+                    let meant = closest(name, self.writer.rows.iter().map(|row| row.section));
+                    let message = format!("unknown section{}", did_you_mean(meant));
+                    self.mark_section_invalid(meant);
+                    self.writer.error(self.source(at), name, message);
                 }
                 DeValue::String(_)
                 | DeValue::Integer(_)
@@ -319,20 +319,20 @@ impl TomlReader<'_> {
                 | DeValue::Boolean(_)
                 | DeValue::Datetime(_)
                 | DeValue::Array(_) => {
-                    let words = format!(
-                        "settings stand in sections, like [limits]{}",
+                    let message = format!(
+                        "a setting must be in a section like [limits]{}",
                         self.elsewhere(name, name)
                     );
-                    self.batch.mistake(self.source(at), name, words);
+                    self.writer.error(self.source(at), name, message);
                 }
             }
         }
     }
 
-    /// Whether settings stand in the section of this name, or in one within it.
+    /// Whether this section or one of its subsections has settings.
     fn is_section(&self, name: &str) -> bool {
         let within = |section: &str| section.strip_prefix(name)?.chars().next();
-        let mut rows = self.batch.rows.iter();
+        let mut rows = self.writer.rows.iter();
         rows.any(|row| row.section == name || within(row.section) == Some('.'))
     }
 
@@ -347,27 +347,27 @@ impl TomlReader<'_> {
                 continue;
             }
             let source = self.source(key.span().start);
-            let is_known = self.batch.rows.iter().any(|row| row.path() == inner);
+            let is_known = self.writer.rows.iter().any(|row| row.path() == inner);
             if !is_known {
-                let words = self.unknown(section, key.get_ref());
-                self.batch.mistake(source, &inner, words);
+                let message = self.unknown(section, key.get_ref());
+                self.writer.error(source, &inner, message);
             } else if value.span().end < self.end {
                 let given = RawValue::of_toml(value.get_ref());
-                self.batch.take(&inner, &given, source);
+                self.writer.apply(&inner, &given, source);
             }
         }
     }
 
     /// The error text for a key that the section does not have.
     fn unknown(&mut self, section: &str, key: &str) -> String {
-        let rows = self.batch.rows.iter();
+        let rows = self.writer.rows.iter();
         let known: Vec<_> = rows
             .filter(|row| row.section == section)
             .map(|row| row.key)
             .collect();
         if let Some(meant) = closest(key, known.iter().copied()) {
             let path = format!("{section}.{meant}");
-            self.batch.config.origins.note_mistaken(&path);
+            self.writer.config.origins.mark_invalid(&path);
             return format!("unknown key{}", did_you_mean(Some(meant)));
         }
         match self.elsewhere(&format!("{section}.{key}"), key) {
@@ -378,24 +378,24 @@ impl TomlReader<'_> {
         }
     }
 
-    /// Names the section of a key that stands in the wrong place, or has the section's name in its own; empty
-    /// if no section has it.
+    /// The suggestion of another section for a key that is in the wrong section, or whose name includes the section's.
+    /// Empty if no section has the key.
     fn elsewhere(&mut self, path: &str, key: &str) -> String {
         let is_meant = |row: &&SettingDef| {
             row.key == key || [path, key].iter().any(|name| is_same(&row.path(), name))
         };
-        let Some(row) = self.batch.rows.iter().find(is_meant) else {
+        let Some(row) = self.writer.rows.iter().find(is_meant) else {
             return String::new();
         };
-        self.batch.config.origins.note_mistaken(&row.path());
+        self.writer.config.origins.mark_invalid(&row.path());
         format!("; did you mean {} in [{}]?", row.key, row.section)
     }
 
-    /// The settings of a section whose name is misspelled are not the intended ones.
-    fn doubt_section(&mut self, meant: Option<&str>) {
-        let rows = self.batch.rows.iter();
+    /// Marks the settings of a section as invalid, because its name is misspelled in the file.
+    fn mark_section_invalid(&mut self, meant: Option<&str>) {
+        let rows = self.writer.rows.iter();
         for row in rows.filter(|row| Some(row.section) == meant) {
-            self.batch.config.origins.note_mistaken(&row.path());
+            self.writer.config.origins.mark_invalid(&row.path());
         }
     }
 }

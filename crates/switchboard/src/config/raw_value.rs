@@ -1,4 +1,4 @@
-//! A value as it was given, not yet understood.
+//! The raw value of a setting, before it is converted to the setting's type.
 
 use std::collections::BTreeMap;
 
@@ -12,11 +12,11 @@ pub(super) enum RawValue {
     Text(String),
     List(Vec<String>),
     Table(BTreeMap<String, Self>),
-    /// A list of tables.
+    /// A list of tables, such as `ice.servers`.
     Tables(Vec<BTreeMap<String, Self>>),
-    /// Not typed: from the environment or a flag. Lists are separated by commas.
+    /// A text from an environment variable or a flag, without a type. List items are separated by commas.
     Untyped(String),
-    /// Something no setting can be.
+    /// A value of a type that no setting has. The text names the type.
     Other(&'static str),
 }
 
@@ -63,7 +63,7 @@ impl RawValue {
         }
     }
 
-    /// A list from JSON.
+    /// Converts a JSON array.
     fn of_items(items: Vec<serde_json::Value>) -> Self {
         let (mut texts, mut tables) = (Vec::new(), Vec::new());
         for item in items {
@@ -85,7 +85,7 @@ impl RawValue {
         }
     }
 
-    /// The value in the text of a variable, read as JSON or as inline TOML.
+    /// Parses the text of an environment variable as JSON or inline TOML.
     fn of_inline(text: &str) -> Option<Self> {
         if let Ok(value) = serde_json::from_str(text) {
             return Some(Self::of_json(value));
@@ -102,10 +102,10 @@ impl RawValue {
         } else {
             None
         };
-        let bare = || self.bare()?.parse().ok();
+        let untyped = || self.untyped()?.parse().ok();
         typed
-            .or_else(bare)
-            .ok_or_else(|| self.not("a whole number, 0 or more"))
+            .or_else(untyped)
+            .ok_or_else(|| self.type_error("a whole number, 0 or more"))
     }
 
     pub(super) fn flag(&self) -> Result<bool, String> {
@@ -114,8 +114,10 @@ impl RawValue {
         } else {
             None
         };
-        let bare = || self.bare()?.parse().ok();
-        typed.or_else(bare).ok_or_else(|| self.not("true or false"))
+        let untyped = || self.untyped()?.parse().ok();
+        typed
+            .or_else(untyped)
+            .ok_or_else(|| self.type_error("true or false"))
     }
 
     pub(super) fn text(&self) -> Result<&str, String> {
@@ -125,8 +127,8 @@ impl RawValue {
             None
         };
         typed
-            .or_else(|| self.bare())
-            .ok_or_else(|| self.not("a text in quotes"))
+            .or_else(|| self.untyped())
+            .ok_or_else(|| self.type_error("a text in quotes"))
     }
 
     pub(super) fn list(&self) -> Result<Vec<String>, String> {
@@ -142,11 +144,11 @@ impl RawValue {
                 .collect()
         };
         typed
-            .or_else(|| self.bare().map(parts))
-            .ok_or_else(|| self.not("a list of texts"))
+            .or_else(|| self.untyped().map(parts))
+            .ok_or_else(|| self.type_error("a list of texts"))
     }
 
-    /// A list of tables. Mistakes do not repeat the text, which may hold passwords.
+    /// Converts to a list of tables. Errors do not repeat the text, because it may contain passwords.
     pub(super) fn tables(&self) -> Result<Vec<BTreeMap<String, Self>>, String> {
         match self {
             Self::Tables(tables) => Ok(tables.clone()),
@@ -165,7 +167,7 @@ impl RawValue {
         }
     }
 
-    fn bare(&self) -> Option<&str> {
+    fn untyped(&self) -> Option<&str> {
         if let Self::Untyped(text) = self {
             Some(text)
         } else {
@@ -173,7 +175,7 @@ impl RawValue {
         }
     }
 
-    fn not(&self, wanted: &str) -> String {
+    fn type_error(&self, wanted: &str) -> String {
         match self {
             Self::Int(value) => format!("{value} is not {wanted}"),
             Self::Flag(value) => format!("{value} is not {wanted}"),
@@ -185,10 +187,10 @@ impl RawValue {
     }
 }
 
-/// The mistake in a list with items of a type that no setting has.
+/// The type name of a list whose items are neither all strings nor all tables.
 const MIXED: &str = "a list of neither texts nor tables";
 
-/// The mistake in a value that is no list of tables.
+/// The error for a value that is not a list of tables.
 const NO_TABLES: &str =
     "is not a list of tables, like [{ urls = [\"stun:HOST\"] }], in TOML or JSON";
 
@@ -205,7 +207,7 @@ fn entries_of(table: &DeTable<'_>) -> BTreeMap<String, RawValue> {
     entries.collect()
 }
 
-/// An item of a list as text: a number is one too, as the port in `[5000]`.
+/// A list item as text. A number is converted, such as the port in `[5000]`.
 fn text_of(item: &DeValue<'_>) -> Option<String> {
     let number = |number: &toml::de::DeInteger<'_>| {
         let value = u64::from_str_radix(number.as_str(), number.radix());

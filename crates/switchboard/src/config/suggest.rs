@@ -1,6 +1,6 @@
-//! Finds the name that was probably meant.
+//! Suggests a known name for a misspelled one.
 
-/// The known name that differs least from the given one, if it differs little.
+/// The known name with the smallest edit distance to `given`, if the distance is small.
 pub(super) fn closest<'a>(
     given: &str,
     known: impl IntoIterator<Item = &'a str>,
@@ -15,13 +15,13 @@ pub(super) fn closest<'a>(
         .map(|(_, name)| name)
 }
 
-/// The question that ends an error message; empty without a suggestion.
+/// The suggestion at the end of an error message; empty without a name.
 pub(super) fn did_you_mean(name: Option<&str>) -> String {
     name.map(|name| format!("; did you mean {name:?}?"))
         .unwrap_or_default()
 }
 
-/// Whether two names differ in case and separators at most, as `site_url` and `site.url` do.
+/// Whether two names differ only in case and separators, like `site_url` and `site.url`.
 pub(super) fn is_same(one: &str, other: &str) -> bool {
     comparable(one) == comparable(other)
 }
@@ -39,7 +39,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_with_a_typing_mistake_is_found_and_another_word_is_not() {
+    fn misspelled_name_is_suggested_and_unrelated_name_is_not() {
         let known = ["connections", "frame_bytes", "port", "addr"];
         for (given, meant) in [
             ("conections", Some("connections")),

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use super::*;
 
-fn mistakes(text: &str) -> Vec<String> {
+fn errors(text: &str) -> Vec<String> {
     Config::default()
         .read_toml("f.toml", text)
         .iter()
@@ -21,7 +21,7 @@ fn the_defaults_read_back_as_themselves() {
     assert_eq!(config.to_toml(), text);
 }
 
-/// The mistakes of this file alone, conflicts between its settings included.
+/// The errors of this file alone, conflicts between its settings included.
 fn all_mistakes(text: &str) -> Vec<String> {
     let mut config = Config::default();
     let mut found = config.read_toml("f.toml", text);
@@ -39,14 +39,14 @@ fn every_mistake_is_named_with_its_line_and_key_in_the_order_of_lines() {
         "f.toml:6: limits.frame_bytes: \"many\" is not a whole number, 0 or more",
         "f.toml:7: limits.frame_byte: unknown key; did you mean \"frame_bytes\"?",
         "f.toml:8: limits.port: unknown key; did you mean port in [server]?",
-        "f.toml:10: nowhere: there is no such section",
-        "f.toml:12: limit: there is no such section; did you mean \"limits\"?",
+        "f.toml:10: nowhere: unknown section",
+        "f.toml:12: limit: unknown section; did you mean \"limits\"?",
     ];
-    assert_eq!(mistakes(text), expected);
+    assert_eq!(errors(text), expected);
     assert_eq!(
-        mistakes("port = 3\n"),
+        errors("port = 3\n"),
         [
-            "f.toml:1: port: settings stand in sections, like [limits]; did you mean port in [server]?"
+            "f.toml:1: port: a setting must be in a section like [limits]; did you mean port in [server]?"
         ]
     );
 }
@@ -58,7 +58,7 @@ fn a_key_in_another_section_is_suggested_with_it() {
         ("[limits]\nheartbeat_ping = 1", "ping in [heartbeat]"),
         ("frame_bytes = 1", "frame_bytes in [limits]"),
     ] {
-        let found = mistakes(text);
+        let found = errors(text);
         assert_eq!(found.len(), 1, "{text}");
         assert!(
             found[0].ends_with(&format!("; did you mean {meant}?")),
@@ -110,9 +110,9 @@ fn after_a_syntax_error_only_mistakes_before_it_are_reported() {
 #[test]
 fn a_value_that_is_close_to_a_known_one_is_suggested() {
     assert_eq!(
-        mistakes("[log]\nlevel = \"inof\"\n"),
+        errors("[log]\nlevel = \"inof\"\n"),
         [
-            "f.toml:2: log.level: \"inof\" is none of off, error, warn, info, debug, trace; did you mean \"info\"?"
+            "f.toml:2: log.level: \"inof\" is not one of off, error, warn, info, debug, trace; did you mean \"info\"?"
         ]
     );
 }
@@ -129,13 +129,13 @@ fn paths_that_are_taken_or_no_paths_are_mistakes() {
         "/index.html",
     ] {
         assert_eq!(
-            mistakes(&format!("[singo]\npaths = [\"{bad}\"]\n")).len(),
+            errors(&format!("[singo]\npaths = [\"{bad}\"]\n")).len(),
             1,
             "{bad}"
         );
     }
     assert_eq!(
-        mistakes("[singo]\npaths = [\"/connect\", \"/ws2\"]\n"),
+        errors("[singo]\npaths = [\"/connect\", \"/ws2\"]\n"),
         Vec::<String>::new()
     );
 }
@@ -354,12 +354,12 @@ fn the_environment_wins_over_the_file_and_ours_over_port() {
     let unknown = config.read_environment([("SWITCHBOARD_PROT", "3")]);
     assert_eq!(
         unknown[0].to_string(),
-        "environment variable SWITCHBOARD_PROT: there is no such setting; did you mean \"SWITCHBOARD_PORT\"?"
+        "environment variable SWITCHBOARD_PROT: unknown setting; did you mean \"SWITCHBOARD_PORT\"?"
     );
     let unknown = config.read_environment([("SWITCHBOARD_FRUIT", "3")]);
     assert_eq!(
         unknown[0].to_string(),
-        "environment variable SWITCHBOARD_FRUIT: there is no such setting"
+        "environment variable SWITCHBOARD_FRUIT: unknown setting"
     );
 }
 
@@ -388,7 +388,7 @@ fn the_sections_name_may_stand_in_variables_of_the_server_or_not() {
     assert_eq!(found.len(), 1);
     assert_eq!(
         found[0].to_string(),
-        "environment variable SWITCHBOARD_SERVER_PORT: server.port: is 4 here and 3 by environment variable SWITCHBOARD_PORT; give it once"
+        "environment variable SWITCHBOARD_SERVER_PORT: server.port: is 4 here and 3 in environment variable SWITCHBOARD_PORT; set it only once"
     );
 }
 
@@ -404,8 +404,8 @@ fn an_address_with_a_port_sets_both_and_must_agree_with_the_port() {
         assert_eq!(listening, "127.0.0.1:5000");
     }
     assert_eq!(
-        mistakes("[server]\naddr = \":5000\"\nport = 6000\n"),
-        ["f.toml:3: server.port: is 6000 here and 5000 by f.toml:2; give it once"]
+        errors("[server]\naddr = \":5000\"\nport = 6000\n"),
+        ["f.toml:3: server.port: is 6000 here and 5000 in f.toml:2; set it only once"]
     );
     let mut config = Config::default();
     assert_eq!(
@@ -475,7 +475,7 @@ fn a_value_out_of_range_is_a_mistake() {
         ("mesh", "id_length = 65"),
         ("mesh", "room = \"\""),
     ] {
-        let found = mistakes(&format!("[{section}]\n{bad}\n"));
+        let found = errors(&format!("[{section}]\n{bad}\n"));
         assert_eq!(found.len(), 1, "{bad}: {found:?}");
     }
     let huge = [(
@@ -487,14 +487,14 @@ fn a_value_out_of_range_is_a_mistake() {
         "18446744073709551615 is not from 0 to 31536000"
     );
     let most = "[limits]\nfirst_frame_secs = 31536000\nhandshake_secs = 0\nframes_per_second = 1000000000\n[singo]\nping_secs = 0\n[mesh]\nid_length = 64\n";
-    assert_eq!(mistakes(most), Vec::<String>::new());
+    assert_eq!(errors(most), Vec::<String>::new());
 }
 
 #[test]
 fn a_path_serves_several_dialects_only_if_a_first_frame_tells_them_apart() {
     assert_eq!(
-        mistakes("[singo]\npaths = [\"/connect\", \"/connect\"]\n"),
-        ["f.toml:2: singo.paths: \"/connect\" is there twice"]
+        errors("[singo]\npaths = [\"/connect\", \"/connect\"]\n"),
+        ["f.toml:2: singo.paths: \"/connect\" is listed twice"]
     );
     let contradictions = |text| {
         let mut config = Config::default();
@@ -509,17 +509,17 @@ fn a_path_serves_several_dialects_only_if_a_first_frame_tells_them_apart() {
         assert_eq!(found.len(), 1, "{bad}");
         let key = bad.split(['[', ']']).nth(1).unwrap_or_default();
         assert_eq!(found[0].key, format!("{key}.paths"), "{bad}");
-        let words = &found[0].message;
+        let message = &found[0].message;
         assert!(
-            words.contains("singo.paths = ") && words.contains(" (f:2)"),
-            "{words}"
+            message.contains("singo.paths = ") && message.contains(" (f:2)"),
+            "{message}"
         );
         let other = if key == "mesh" {
             "mesh.paths = "
         } else {
             "p2p.paths = "
         };
-        assert!(words.contains(other), "{words}");
+        assert!(message.contains(other), "{message}");
     }
     assert_eq!(contradictions("[mesh]\npaths = [\"/ws\"]"), []);
     assert_eq!(contradictions("[singo]\npaths = [\"/rtc\"]"), []);
@@ -545,12 +545,12 @@ fn a_dialect_may_have_listeners_that_no_other_dialect_has() {
         assert_eq!(config.read_toml("f", &text), []);
         let found = config.validate();
         assert_eq!(found.len(), 1, "{taken}: {found:?}");
-        let words = &found[0].message;
+        let message = &found[0].message;
         assert!(
             found[0].key == "mesh.listen" || taken.ends_with("7000"),
             "{found:?}"
         );
-        assert!(words.contains("mesh.listen = "), "{words}");
+        assert!(message.contains("mesh.listen = "), "{message}");
         let other = match taken {
             "127.0.0.1:8080" | "[::1]:8080" => "server.port = 8080 (the default)",
             "127.0.0.1:7001" | "[::ffff:127.0.0.1]:7001" => {
@@ -558,6 +558,6 @@ fn a_dialect_may_have_listeners_that_no_other_dialect_has() {
             }
             _ => "singo.listen = ",
         };
-        assert!(words.contains(other), "{words}");
+        assert!(message.contains(other), "{message}");
     }
 }

@@ -5,13 +5,13 @@ use std::path::PathBuf;
 /// The certificate of all listeners. Without one they speak plain HTTP.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TlsConfig {
-    /// A PEM file: the server's certificate, and then those that certify it.
+    /// A PEM file with the certificate chain, the server's certificate first.
     pub cert: Option<PathBuf>,
-    /// The PEM file of its key.
+    /// The PEM file of the private key.
     pub key: Option<PathBuf>,
-    /// Use a self-signed certificate instead.
+    /// Whether a self-signed certificate is used in place of the files.
     pub self_signed: bool,
-    /// The file that keeps it with its key; none for one in the user's state folder.
+    /// The file that stores the self-signed certificate and its key; `None` for a file in the state folder.
     pub self_signed_file: Option<PathBuf>,
 }
 
@@ -22,7 +22,7 @@ impl TlsConfig {
         self.self_signed || self.cert.is_some() || self.key.is_some()
     }
 
-    /// The scheme of the URLs of this server.
+    /// The scheme of the URLs of this server: `https` or `http`.
     #[must_use]
     pub fn scheme(&self) -> &'static str {
         if self.is_on() { "https" } else { "http" }

@@ -5,44 +5,44 @@ use std::time::Duration;
 use switchboard_audio::MixSettings;
 use switchboard_core::{CallLimits, VoiceRoomLimits};
 
-/// How voice is served.
+/// The settings of voice.
 #[derive(Clone, Debug, Default)]
 pub struct VoiceConfig {
-    /// The dialect `gostream`.
+    /// The settings of the dialect `gostream`.
     pub gostream: Gostream,
-    /// The mixer and its encoders.
+    /// The settings of the mixer and its encoders.
     pub mix: MixSettings,
-    /// Bounds of calls between two.
+    /// Limits of calls between two users.
     pub call: CallLimits,
-    /// Bounds of voice rooms.
+    /// Limits of voice rooms.
     pub room: VoiceRoomLimits,
 }
 
-/// Who vouches for the users of voice.
+/// The authentication of voice users.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum VoiceIdentity {
     /// Users are P-256 public keys and sign for themselves.
     #[default]
     Keys,
-    /// A website knows its users by tokens.
+    /// A website authenticates its users by tokens.
     Site,
-    /// Nobody: voice is not served.
+    /// Voice is not served.
     Off,
 }
 
-/// The dialect `gostream`.
+/// The settings of the dialect `gostream`.
 #[derive(Clone, Debug)]
 pub struct Gostream {
-    /// Who vouches for users.
+    /// The authentication of users.
     pub identity: VoiceIdentity,
-    /// Event streams one user may have open.
+    /// Maximum open event streams per user.
     pub event_streams: usize,
-    /// Bytes of audio per second that one source may send at 48 kHz; fewer at lower rates, and always
-    /// enough for real time. 0: no limit.
+    /// Maximum bytes of audio per second of one source at 48 kHz. The limit is lower at lower sample rates, but never
+    /// below the rate of real time. 0 is no limit.
     pub audio_bytes_per_second: u32,
-    /// Where users are a website's.
+    /// Settings for [`VoiceIdentity::Site`].
     pub site: SiteConfig,
-    /// Where users are keys.
+    /// Settings for [`VoiceIdentity::Keys`].
     pub keys: KeysConfig,
 }
 
@@ -58,16 +58,16 @@ impl Default for Gostream {
     }
 }
 
-/// The website that vouches for users.
+/// The website that authenticates voice users.
 #[derive(Clone, Debug)]
 pub struct SiteConfig {
-    /// Where it answers, without a slash at the end.
+    /// The base URL of the website, without a slash at the end.
     pub url: String,
-    /// Where its pages come from, as browsers say it; empty for the origin of `url`.
+    /// The origin of its pages, as browsers send it; empty for the origin of `url`.
     pub origin: String,
-    /// How long its word on who a token is holds.
+    /// Time that the user of a token is cached.
     pub cache_ttl: Duration,
-    /// How long it may take to answer.
+    /// Time that the website has to answer a request.
     pub timeout: Duration,
 }
 
@@ -83,8 +83,8 @@ impl Default for SiteConfig {
 }
 
 impl Gostream {
-    /// What `Access-Control-Allow-Origin` says: the site's pages, or anybody's where keys prove
-    /// who somebody is and no cookie does.
+    /// The value of `Access-Control-Allow-Origin`: the origin of the website, or `*` where keys authenticate users and
+    /// no cookie does.
     pub(crate) fn origin(&self) -> String {
         let site = &self.site;
         if !site.origin.is_empty() {
@@ -101,12 +101,12 @@ impl Gostream {
     }
 }
 
-/// Users that are public keys.
+/// Settings for users that are public keys.
 #[derive(Clone, Copy, Debug)]
 pub struct KeysConfig {
-    /// How long after its last use a server challenge may be signed.
+    /// Time after its last use that a server challenge is valid.
     pub challenge_ttl: Duration,
-    /// Whether the event stream wants a signature too.
+    /// Whether the event stream requires a signature too.
     pub require_proof: bool,
 }
 

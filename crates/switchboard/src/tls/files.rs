@@ -1,4 +1,4 @@
-//! A certificate and its key from PEM files.
+//! Reads a certificate chain and its private key from PEM files.
 
 use std::{
     fs::{self, File},
@@ -18,35 +18,35 @@ use super::{CertificateError, ServerCertificate, Storage, Unusable};
 const CERT: &str = "tls.cert";
 const KEY: &str = "tls.key";
 
-/// Bytes of a file; a certificate chain has some thousand.
+/// Maximum bytes of a file. A certificate chain has some thousand.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
 
-/// The certificate of these files.
+/// Loads the certificate from these files.
 pub(super) fn load(cert: &Path, key: &Path) -> Result<ServerCertificate, CertificateError> {
     let chain = certificates(CERT, cert, &read(CERT, cert)?)?;
     let private = private_key(KEY, key, &read(KEY, key)?)?;
     let loaded = ServerCertificate::new(chain.clone(), private.clone_key(), Storage::Given);
     let certificate = loaded.map_err(|unusable| match unusable {
-        Unusable::NotRead => CertificateError::new(
+        Unusable::Unreadable => CertificateError::new(
             CERT,
             cert,
             "holds a certificate that cannot be read; get it from its issuer again",
         ),
-        Unusable::Refused(error) => refusal(&error, cert, &chain, key, &private),
+        Unusable::Rejected(error) => rejection(&error, cert, &chain, key, &private),
     })?;
     if certificate.days_left() < 0 {
-        let words = format!(
+        let message = format!(
             "ended on {}; renew the certificate",
             certificate.valid_until()
         );
-        return Err(CertificateError::new(CERT, cert, words));
+        return Err(CertificateError::new(CERT, cert, message));
     }
     Ok(certificate)
 }
 
-/// The bytes of a file. Other things than files are refused: a pipe may never end, and cannot be read again.
+/// Reads the bytes of a file. Only regular files are accepted: a pipe may never end, and cannot be read again.
 pub(super) fn read(setting: &'static str, file: &Path) -> Result<Vec<u8>, CertificateError> {
-    let error = |words: String| CertificateError::new(setting, file, words);
+    let error = |message: String| CertificateError::new(setting, file, message);
     let failure = |failed: io::Error| {
         error(if failed.kind() == io::ErrorKind::NotFound {
             "is missing; name a PEM file that is there".to_owned()
@@ -61,7 +61,7 @@ pub(super) fn read(setting: &'static str, file: &Path) -> Result<Vec<u8>, Certif
     }
     let opened = File::open(file).map_err(failure)?;
     let mut bytes = Vec::new();
-    // The length may have changed since, and some systems give none.
+    // The length in the metadata may be outdated, and some file systems give none.
     let mut bounded = opened.take(FILE_BYTES_MAX + 1);
     bounded.read_to_end(&mut bytes).map_err(failure)?;
     if bytes.len() as u64 > FILE_BYTES_MAX {
@@ -72,13 +72,13 @@ pub(super) fn read(setting: &'static str, file: &Path) -> Result<Vec<u8>, Certif
     Ok(bytes)
 }
 
-/// The certificates of a file, at least one.
+/// The certificates in the text of a PEM file, at least one.
 pub(super) fn certificates(
     setting: &'static str,
     file: &Path,
     text: &[u8],
 ) -> Result<Vec<CertificateDer<'static>>, CertificateError> {
-    let error = |words: String| CertificateError::new(setting, file, words);
+    let error = |message: String| CertificateError::new(setting, file, message);
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text).collect();
     let chain = chain.map_err(|wrong| error(format!("is not sound PEM: {wrong}")))?;
     if chain.is_empty() {
@@ -95,14 +95,14 @@ pub(super) fn certificates(
     Ok(chain)
 }
 
-/// The first key of a file.
+/// The first private key in the text of a PEM file.
 pub(super) fn private_key(
     setting: &'static str,
     file: &Path,
     text: &[u8],
 ) -> Result<PrivateKeyDer<'static>, CertificateError> {
-    let error = |words: String| CertificateError::new(setting, file, words);
-    let has = |words: &[u8]| text.windows(words.len()).any(|window| window == words);
+    let error = |message: String| CertificateError::new(setting, file, message);
+    let has = |message: &[u8]| text.windows(message.len()).any(|window| window == message);
     let shown = file.display();
     // `Proc-Type: 4,ENCRYPTED` in older files.
     if has(b"BEGIN ENCRYPTED PRIVATE KEY") || has(b",ENCRYPTED") {
@@ -122,15 +122,15 @@ pub(super) fn private_key(
     })
 }
 
-/// Why TLS refuses a certificate and a key, and of which file.
-fn refusal(
+/// The error for a certificate and a key that TLS rejects. It names the file that is wrong.
+fn rejection(
     error: &Error,
     cert: &Path,
     chain: &[CertificateDer<'static>],
     key: &Path,
     private: &PrivateKeyDer<'static>,
 ) -> CertificateError {
-    let of_key = |words: String| CertificateError::new(KEY, key, words);
+    let of_key = |message: String| CertificateError::new(KEY, key, message);
     if ring::sign::any_supported_type(private).is_err() {
         return of_key(
             "is a key that TLS cannot use; make one of P-256, P-384, Ed25519, or RSA with 2048 bits or more"
@@ -141,14 +141,14 @@ fn refusal(
         return CertificateError::new(CERT, cert, format!("cannot be used: {error}"));
     }
     let provider = ring::default_provider();
-    let fits = |certificate: &CertificateDer<'static>| {
+    let matches_key = |certificate: &CertificateDer<'static>| {
         let one = vec![certificate.clone()];
         CertifiedKey::from_der(one, private.clone_key(), &provider).is_ok()
     };
-    if chain.iter().any(fits) {
-        let words =
+    if chain.iter().any(matches_key) {
+        let message =
             "has the certificate of the key behind another one; put the server's certificate first";
-        return CertificateError::new(CERT, cert, words);
+        return CertificateError::new(CERT, cert, message);
     }
     of_key(format!(
         "is not the key of the certificate in {:?}; name the key that the certificate was made with",

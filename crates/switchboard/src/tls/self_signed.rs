@@ -1,4 +1,4 @@
-//! A self-signed certificate, kept in a file so that browsers warn of it once.
+//! A self-signed certificate, stored in a file so that browsers warn about it only once.
 
 use std::{
     env, fs,
@@ -18,19 +18,21 @@ use crate::{config::TlsConfig, network};
 
 const FILE: &str = "tls.self_signed_file";
 
-/// Apple's systems accept a validity of at most 825 days, even of a certificate that the user trusts.
+/// Validity of a new certificate. Apple's systems accept at most 825 days, even for a certificate that the user
+/// trusts.
 const VALID: Duration = Duration::from_hours(24 * 820);
 
-/// Time before now from which the certificate is valid, because the clock of a client may be behind.
+/// The validity starts this long before now, because the clock of a client may be behind.
 const BEFORE: Duration = Duration::from_hours(24);
 
-/// A certificate with fewer days is replaced at the start of the server.
+/// A certificate with fewer days left is replaced when the server starts.
 const DAYS_LEFT_MIN: i64 = 30;
 
 /// The file of a self-signed certificate.
 pub(super) struct SelfSigned {
-    /// None if no folder is known.
+    /// The path; `None` if no state folder is known.
     file: Option<PathBuf>,
+    /// Whether `tls.self_signed_file` names the file.
     is_given: bool,
 }
 
@@ -43,21 +45,21 @@ impl SelfSigned {
         }
     }
 
-    /// The certificate of the file, unless there is none, or it ends soon.
+    /// Loads the certificate; `None` if the file is missing or its certificate expires soon.
     pub(super) fn load(&self) -> Result<Option<ServerCertificate>, CertificateError> {
         let Some(file) = self.file.as_deref().filter(|file| file.exists()) else {
             return Ok(None);
         };
         let text = files::read(FILE, file)?;
         let loaded = parse(file, &text).ok_or_else(|| {
-            let words = "does not hold a certificate and its key; remove it for a new one";
-            CertificateError::new(FILE, file, words)
+            let message = "does not hold a certificate and its key; remove it for a new one";
+            CertificateError::new(FILE, file, message)
         })?;
         Ok(Some(loaded).filter(|loaded| loaded.days_left() >= DAYS_LEFT_MIN))
     }
 
-    /// The certificate of the file, or a new one, which is put into the file. If the file in the state folder cannot
-    /// be written, the new one is used all the same.
+    /// Loads the certificate, or makes a new one and stores it. If the file in the state folder cannot be written, the
+    /// new certificate is used without being stored.
     pub(super) fn load_or_make(&self) -> Result<ServerCertificate, CertificateError> {
         if let Some(loaded) = self.load()? {
             return Ok(loaded);
@@ -71,8 +73,8 @@ impl SelfSigned {
             Some(file) => match write(file, &text) {
                 Ok(()) => Storage::SelfSigned(file.clone()),
                 Err(error) if self.is_given => {
-                    let words = format!("cannot be written: {error}; name another file");
-                    return Err(CertificateError::new(FILE, file, words));
+                    let message = format!("cannot be written: {error}; name another file");
+                    return Err(CertificateError::new(FILE, file, message));
                 }
                 Err(error) => Storage::Memory(format!("{}: {error}", file.display())),
             },
@@ -81,10 +83,10 @@ impl SelfSigned {
     }
 }
 
-/// The file in the state folder of a service of systemd, or of the user.
+/// The file in the state folder of the systemd service, or of the user.
 fn file_in(variable: impl Fn(&str) -> Option<PathBuf>) -> Option<PathBuf> {
     let folder = |name| variable(name).filter(|folder: &PathBuf| folder.is_absolute());
-    // systemd makes this folder for the service alone; several have colons between them.
+    // systemd creates this folder for the service. Several folders are separated by colons.
     let first = |folders: PathBuf| folders.to_str()?.split(':').next().map(PathBuf::from);
     let of_service = folder("STATE_DIRECTORY").and_then(first);
     let of_user = || {
@@ -96,14 +98,14 @@ fn file_in(variable: impl Fn(&str) -> Option<PathBuf>) -> Option<PathBuf> {
     Some(folder.join("self-signed.pem"))
 }
 
-/// The certificate and the key in the text of a file; `None` if they are not both there.
+/// The certificate and the key in the text of a file; `None` if one of them is missing.
 fn parse(file: &Path, text: &[u8]) -> Option<ServerCertificate> {
     let chain = files::certificates(FILE, file, text).ok()?;
     let key = files::private_key(FILE, file, text).ok()?;
     ServerCertificate::new(chain, key, Storage::SelfSigned(file.to_owned())).ok()
 }
 
-/// A new certificate for the names and addresses of this machine, and the text of its file.
+/// Makes a certificate for the names and addresses of this machine. Also returns the PEM text of its file.
 fn make() -> Result<(ServerCertificate, String), rcgen::Error> {
     let key = KeyPair::generate()?;
     let certificate = params()?.self_signed(&key)?;
@@ -137,8 +139,8 @@ fn params() -> Result<CertificateParams, rcgen::Error> {
     Ok(params)
 }
 
-/// Writes a file that only its owner may read. A reader sees the old file or the whole new one, after a crash of the
-/// machine too.
+/// Atomically writes a file that only its owner may read. A reader sees the old file or the complete new one, even
+/// after a crash of the machine.
 fn write(file: &Path, text: &str) -> io::Result<()> {
     if let Some(folder) = file.parent() {
         fs::create_dir_all(folder)?;
@@ -150,7 +152,7 @@ fn write(file: &Path, text: &str) -> io::Result<()> {
     options.write(true).create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    // One that is left of a crash. A link of another user is not followed, as the file must be new.
+    // Removes a temporary file that a crash left. `create_new` does not follow a symbolic link of another user.
     drop(fs::remove_file(&new));
     let written = options
         .open(&new)

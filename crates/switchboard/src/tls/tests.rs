@@ -66,12 +66,12 @@ fn in_days(days: i64) -> SystemTime {
 
 fn config(toml: &str) -> Config {
     let mut config = Config::default();
-    let mistakes = config.read_toml("f.toml", toml);
-    assert_eq!(mistakes, []);
+    let errors = config.read_toml("f.toml", toml);
+    assert_eq!(errors, []);
     config
 }
 
-/// The mistakes, or else the warnings, of a file with this section and these lines.
+/// The errors, or else the warnings, of a file with this section and these lines.
 fn found(toml: &str) -> Vec<String> {
     let config = config(toml);
     let mut found = config.validate();
@@ -113,7 +113,7 @@ fn the_error_for_a_file_names_the_fault_and_the_next_step() {
         rsa + &fs::read_to_string(&ec).expect("a file"),
     );
     let [old, old_key] = folder.certificate("old", -20, -10);
-    for (cert, key, line, words) in [
+    for (cert, key, line, message) in [
         (&*missing, &*ec_key, 2, "is missing; name a PEM file"),
         (&ec, &missing, 3, "is missing; name a PEM file"),
         (&empty, &ec_key, 2, "holds no certificate (-----BEGIN"),
@@ -168,13 +168,13 @@ fn the_error_for_a_file_names_the_fault_and_the_next_step() {
         let start = format!("f.toml:{line}: tls.{setting}: {file:?} ");
         assert_eq!(found.len(), 1, "{found:?}");
         assert!(found[0].starts_with(&start), "{found:?}");
-        assert!(found[0].contains(words), "{words}: {found:?}");
+        assert!(found[0].contains(message), "{message}: {found:?}");
     }
 }
 
 #[test]
 fn settings_of_tls_that_do_not_go_together_are_refused() {
-    for (lines, words) in [
+    for (lines, message) in [
         (
             "cert = \"c\"",
             "2: tls.cert: tls.cert = \"c\" (f.toml:2) must be set with tls.key = \"\"",
@@ -195,7 +195,7 @@ fn settings_of_tls_that_do_not_go_together_are_refused() {
         let found = found(&format!("[tls]\n{lines}\n"));
         assert_eq!(found.len(), 1, "{found:?}");
         assert!(
-            found[0].starts_with(&format!("f.toml:{words}")),
+            found[0].starts_with(&format!("f.toml:{message}")),
             "{found:?}"
         );
     }
@@ -204,16 +204,16 @@ fn settings_of_tls_that_do_not_go_together_are_refused() {
 #[test]
 fn a_certificate_that_is_not_valid_for_long_or_yet_is_warned_of() {
     let folder = Folder::new("tls-dates");
-    for (from, until, words) in [
+    for (from, until, message) in [
         (-1, 13, Some("; renew it, and send SIGHUP")),
         (-1, 14, None),
         (2, 90, Some("is the clock of this machine right?")),
     ] {
         let [cert, key] = folder.certificate("dated", from, until);
         let found = of_files(&cert, &key);
-        assert_eq!(found.len(), usize::from(words.is_some()), "{found:?}");
-        for (found, words) in found.iter().zip(words) {
-            assert!(found.contains(words), "{found}");
+        assert_eq!(found.len(), usize::from(message.is_some()), "{found:?}");
+        for (found, message) in found.iter().zip(message) {
+            assert!(found.contains(message), "{found}");
         }
     }
 }
@@ -237,7 +237,7 @@ fn nodes_with_tls_are_named_by_their_certificates() {
     ] {
         assert_eq!(check(tls, url, rest), [""; 0], "{tls} {url}");
     }
-    for (tls, url, words) in [
+    for (tls, url, message) in [
         (
             &*files,
             "",
@@ -261,7 +261,7 @@ fn nodes_with_tls_are_named_by_their_certificates() {
     ] {
         let found = check(tls, url, "");
         assert_eq!(found.len(), 1, "{found:?}");
-        assert!(found[0].contains(words), "{found:?}");
+        assert!(found[0].contains(message), "{found:?}");
     }
 }
 

@@ -140,7 +140,7 @@ async fn health_probes_are_answered_when_there_may_be_no_more_connections() {
         let refused = get(address, path).await;
         assert!(refused.starts_with("HTTP/1.1 503 "), "{refused}");
         assert!(
-            refused.contains("as many connections as it may"),
+            refused.contains("has reached its limit of connections"),
             "{refused}"
         );
     }

@@ -1,9 +1,9 @@
-//! The files of TLS, and TLS between the nodes of a cluster.
+//! Validates the TLS files, and TLS between the nodes of a cluster.
 
 use super::{Validator, VoiceIdentity};
 use crate::tls::{CertificateError, ServerCertificate};
 
-/// Days before its end that a certificate is warned of.
+/// Days before the expiry of a certificate from which a warning is reported.
 const DAYS_BEFORE_END: i64 = 14;
 
 impl Validator<'_> {
@@ -16,17 +16,17 @@ impl Validator<'_> {
         };
         let has_files = tls.cert.is_some() || tls.key.is_some();
         if let Some(pair) = missing {
-            self.refuse_pair(
+            self.report_pair(
                 pair,
                 "must be set with",
                 "a certificate and its key belong together",
             );
         } else if tls.self_signed && has_files {
             let why = "the listeners have one certificate";
-            self.refuse_pair(["tls.self_signed", "tls.cert"], "must be false with", why);
+            self.report_pair(["tls.self_signed", "tls.cert"], "must be false with", why);
         } else if tls.self_signed_file.is_some() && !tls.self_signed {
             let why = "the file would not be used";
-            self.refuse_pair(
+            self.report_pair(
                 ["tls.self_signed_file", "tls.self_signed"],
                 "must be empty with",
                 why,
@@ -34,16 +34,17 @@ impl Validator<'_> {
         } else {
             match ServerCertificate::check(tls) {
                 Ok(certificate) => self.nodes_with_tls(certificate.as_ref()),
-                Err(error) => self.refuse_certificate(&error),
+                Err(error) => self.report_certificate(&error),
             }
         }
     }
 
-    fn refuse_certificate(&mut self, error: &CertificateError) {
-        self.refuse(&[error.setting()], &error.to_string());
+    fn report_certificate(&mut self, error: &CertificateError) {
+        self.report(&[error.setting()], &error.to_string());
     }
 
-    /// Nodes forward voice requests to each other over HTTPS, and verify the certificate of the node that they ask.
+    /// Nodes forward voice requests to each other over HTTPS and verify the certificate of the target node, so the
+    /// advertised URL must have a name of the certificate.
     fn nodes_with_tls(&mut self, certificate: Option<&ServerCertificate>) {
         let config = self.config;
         let has_voice = config.voice.gostream.identity != VoiceIdentity::Off;
@@ -52,7 +53,7 @@ impl Validator<'_> {
         }
         if config.tls.self_signed {
             let why = "nodes forward voice requests to each other over HTTPS and do not trust self-signed certificates; set tls.cert and tls.key, or gostream.identity = \"off\"";
-            return self.refuse_pair(["tls.self_signed", "engine.url"], "must be false with", why);
+            return self.report_pair(["tls.self_signed", "engine.url"], "must be false with", why);
         }
         let url = &config.engine.advertise_url;
         let is_named = url.strip_prefix("https://").is_some_and(|host| {
@@ -61,26 +62,26 @@ impl Validator<'_> {
         if !is_named {
             let rule = "must be \"https://NAME:PORT\" with a name of the certificate in";
             let why = "the other nodes forward voice requests there and verify the name";
-            self.refuse_pair(["engine.advertise_url", "tls.cert"], rule, why);
+            self.report_pair(["engine.advertise_url", "tls.cert"], rule, why);
         }
     }
 
-    /// Certificates that are not valid yet, or not for long.
+    /// Reports a certificate that is not valid yet or expires soon.
     pub(super) fn certificate_dates(&mut self) {
         let Ok(Some(certificate)) = ServerCertificate::check(&self.config.tls) else {
             return;
         };
-        // A self-signed one is replaced in time.
+        // A self-signed certificate is replaced at the start of the server, before it expires.
         if self.config.tls.self_signed {
             return;
         }
         let (start, end) = (certificate.valid_from(), certificate.valid_until());
         if !certificate.is_valid_yet() {
-            let words = format!("is valid from {start} on; is the clock of this machine right?");
-            self.refuse(&["tls.cert"], &words);
+            let message = format!("is valid from {start} on; is the clock of this machine right?");
+            self.report(&["tls.cert"], &message);
         } else if certificate.days_left() < DAYS_BEFORE_END {
-            let words = format!("ends on {end}; renew it, and send SIGHUP to the server");
-            self.refuse(&["tls.cert"], &words);
+            let message = format!("ends on {end}; renew it, and send SIGHUP to the server");
+            self.report(&["tls.cert"], &message);
         }
     }
 }

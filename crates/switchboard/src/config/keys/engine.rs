@@ -1,13 +1,14 @@
-//! The settings of what makes several nodes one.
+//! The settings of the engine, which connects several nodes to a cluster.
 
 use std::time::Duration;
 
 use super::{SettingDef, quoted, row, within};
 
-/// Bytes of a prefix, which stands in every key.
+/// Maximum bytes of the prefix, which is part of every key in Redis.
 const PREFIX_BYTES_MAX: usize = 64;
 
-/// Shorter, and a busy moment is taken for a death; longer, and ghosts stay for minutes.
+/// Range of the lease. With a shorter one, a busy node would be taken for dead; with a longer one, the members of a
+/// dead node would stay for minutes.
 const LEASE_SECS: std::ops::RangeInclusive<u64> = 3..=300;
 
 pub(super) fn rows() -> [SettingDef; 4] {
@@ -15,16 +16,16 @@ pub(super) fn rows() -> [SettingDef; 4] {
         row(
             "engine",
             "url",
-            "The Redis (or Valkey) that makes several nodes one, as \"redis://USER:PASSWORD@HOST:6379/0\", \"rediss://\" for TLS; empty for one node. `switchboard check` shows *** for the password.",
-            |config, given| given.text()?.parse().map(|url| config.engine.url = url),
+            "The Redis (or Valkey) that connects several nodes to a cluster, as \"redis://USER:PASSWORD@HOST:6379/0\", \"rediss://\" for TLS; empty for one node. `switchboard check` shows *** for the password.",
+            |config, raw| raw.text()?.parse().map(|url| config.engine.url = url),
             |config| quoted(&config.engine.url),
         ),
         row(
             "engine",
             "prefix",
-            "What every key and channel in Redis begins with. Nodes with the same one are one switchboard.",
-            |config, given| {
-                let text = given.text()?;
+            "The prefix of every key and channel in Redis. Nodes with the same prefix form one cluster.",
+            |config, raw| {
+                let text = raw.text()?;
                 prefix(text)?;
                 text.clone_into(&mut config.engine.prefix);
                 Ok(())
@@ -34,16 +35,16 @@ pub(super) fn rows() -> [SettingDef; 4] {
         secs!(
             "engine",
             "lease",
-            "Seconds that a node may be silent until the others take its members for gone; the same on all nodes.",
+            "Seconds without a heartbeat of a node after which the other nodes remove its members; must be the same on all nodes.",
             engine.lease,
             LEASE_SECS
         ),
         row(
             "engine",
             "advertise_url",
-            "Where the other nodes reach this one, as \"http://HOST:PORT\", or with tls.cert as \"https://NAME:PORT\"; empty for the address it has towards Redis and server.port.",
-            |config, given| {
-                let text = given.text()?;
+            "The URL at which other nodes reach this one, as \"http://HOST:PORT\", or with tls.cert as \"https://NAME:PORT\"; empty for the address of its connection to Redis and server.port.",
+            |config, raw| {
+                let text = raw.text()?;
                 advertise_url(text)?;
                 text.clone_into(&mut config.engine.advertise_url);
                 Ok(())
@@ -110,7 +111,7 @@ fn is_host(host: &str) -> bool {
 mod tests {
     use crate::Config;
 
-    fn mistakes(text: &str) -> Vec<String> {
+    fn errors(text: &str) -> Vec<String> {
         Config::default()
             .read_toml("f.toml", &format!("[engine]\n{text}\n"))
             .iter()
@@ -119,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_sound_is_taken() {
+    fn valid_values_are_accepted() {
         let longest = format!("prefix = {:?}", "p".repeat(64));
         for good in [
             "url = \"\"",
@@ -137,14 +138,14 @@ mod tests {
             "advertise_url = \"http://[fd00::1]:8080\"",
             "advertise_url = \"http://[fd00::1]\"",
         ] {
-            assert_eq!(mistakes(good), Vec::<String>::new(), "{good}");
+            assert_eq!(errors(good), Vec::<String>::new(), "{good}");
         }
     }
 
     #[test]
-    fn mistakes_have_their_line() {
+    fn errors_have_their_line() {
         let too_long = format!("prefix = {:?}", "p".repeat(65));
-        for (bad, words) in [
+        for (bad, message) in [
             ("url = \"http://cache\"", "engine.url: is not an address"),
             ("url = \"redis://\"", "engine.url: is not an address"),
             ("url = \"cache:6379\"", "engine.url: is not an address"),
@@ -157,10 +158,10 @@ mod tests {
             ("lease = 301", "engine.lease: 301 is not from 3 to 300"),
             ("node = 1", "engine.node: unknown key; [engine] has url,"),
         ] {
-            let found = mistakes(bad);
+            let found = errors(bad);
             assert_eq!(found.len(), 1, "{bad}: {found:?}");
             assert!(
-                found[0].starts_with(&format!("f.toml:2: {words}")),
+                found[0].starts_with(&format!("f.toml:2: {message}")),
                 "{found:?}"
             );
         }
@@ -180,7 +181,7 @@ mod tests {
             "http://[x]:1",
             "http://fd00::1",
         ] {
-            let found = mistakes(&format!("advertise_url = {bad:?}"));
+            let found = errors(&format!("advertise_url = {bad:?}"));
             assert_eq!(found.len(), 1, "{bad}");
             assert!(
                 found[0].starts_with("f.toml:2: engine.advertise_url: "),
@@ -190,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn a_password_is_neither_shown_nor_told_in_a_mistake() {
+    fn password_is_neither_shown_nor_in_errors() {
         let mut config = Config::default();
         let variables = [("SWITCHBOARD_ENGINE_URL", "redis://ada:GEHEIM@cache:6379/0")];
         assert_eq!(config.read_environment(variables), []);
@@ -205,7 +206,7 @@ mod tests {
             "redis://ada:GEHEIM@cache/x",
             "redis://ada:GEHEIM@cache?x",
         ] {
-            let found = mistakes(&format!("url = {bad:?}"));
+            let found = errors(&format!("url = {bad:?}"));
             assert_eq!(found.len(), 1, "{bad}");
             assert!(!found[0].contains("GEHEIM"), "{found:?}");
         }

@@ -7,16 +7,18 @@ use switchboard_dialect::ice::IceServer;
 use super::{SettingDef, list, quoted, row, within};
 use crate::config::raw_value::RawValue;
 
-/// Entries of `ice.servers`. Browsers slow down with more than a few.
+/// Maximum entries of `ice.servers`. Browsers slow down with more than a few.
 const SERVERS_MAX: usize = 16;
 
-/// Addresses of one server.
+/// Maximum addresses of one server.
 const URLS_MAX: usize = 8;
 
-/// Bytes of one address, username, credential or secret. A TURN username has less than 509 bytes (RFC 8489, section 14.3).
+/// Maximum bytes of one address, username, credential or secret. A TURN username has less than 509 bytes (RFC 8489,
+/// section 14.3).
 const TEXT_BYTES_MAX: usize = 508;
 
-/// Shorter ones expire while a call is set up; longer ones are of use for too long after a leak.
+/// Range of the validity of TURN credentials. Shorter ones expire while a call is set up; longer ones can be misused
+/// for too long after a leak.
 const TTL_SECS: RangeInclusive<u64> = 60..=30 * 24 * 60 * 60;
 
 pub(super) fn rows() -> [SettingDef; 4] {
@@ -24,16 +26,16 @@ pub(super) fn rows() -> [SettingDef; 4] {
         row(
             "ice",
             "servers",
-            "STUN and TURN servers that every client is told, as { urls = [\"stun:HOST:3478\"] } or { urls = [\"turn:HOST:3478\"], username = \"USER\", credential = \"PASSWORD\" }; in the environment the list is inline TOML or JSON. Calls between networks need them. `switchboard check` shows *** for credentials.",
-            |config, given| servers(given).map(|servers| config.ice.servers = servers),
+            "STUN and TURN servers that are sent to every client, as { urls = [\"stun:HOST:3478\"] } or { urls = [\"turn:HOST:3478\"], username = \"USER\", credential = \"PASSWORD\" }; in the environment the list is inline TOML or JSON. Calls between networks need them. `switchboard check` shows *** for credentials.",
+            |config, raw| servers(raw).map(|servers| config.ice.servers = servers),
             |config| shown(&config.ice.servers),
         ),
         row(
             "ice.turn",
             "urls",
-            "Addresses of a TURN server that shares ice.turn.secret with this server, as \"turn:HOST:3478?transport=udp\"; each client gets credentials of its own.",
-            |config, given| {
-                let urls = given.list()?;
+            "Addresses of a TURN server that shares ice.turn.secret with this server, as \"turn:HOST:3478?transport=udp\"; each client gets its own credentials.",
+            |config, raw| {
+                let urls = raw.list()?;
                 check_urls(&urls, &["turn:", "turns:"])?;
                 config.ice.turn.urls = urls;
                 Ok(())
@@ -43,9 +45,9 @@ pub(super) fn rows() -> [SettingDef; 4] {
         row(
             "ice.turn",
             "secret",
-            "The secret that the TURN server shares, as static-auth-secret of coturn with use-auth-secret. `switchboard check` shows ***.",
-            |config, given| {
-                config.ice.turn.secret = secret_text(given)?;
+            "The secret that the TURN server shares with this server, such as static-auth-secret of coturn with use-auth-secret. `switchboard check` shows ***.",
+            |config, raw| {
+                config.ice.turn.secret = secret_text(raw)?;
                 Ok(())
             },
             |config| {
@@ -59,16 +61,16 @@ pub(super) fn rows() -> [SettingDef; 4] {
         secs!(
             "ice.turn",
             "ttl",
-            "Seconds for which the TURN credentials of one client are valid; a client with expired ones gets no new relay.",
+            "Seconds for which the TURN credentials of one client are valid; with expired credentials a client gets no new relay.",
             ice.turn.ttl,
             TTL_SECS
         ),
     ]
 }
 
-/// The text of a secret. Mistakes do not repeat it.
-fn secret_text(given: &RawValue) -> Result<String, String> {
-    let text = given.text().map_err(|_| "is not a text in quotes")?;
+/// The text of a secret. Errors do not repeat it.
+fn secret_text(raw: &RawValue) -> Result<String, String> {
+    let text = raw.text().map_err(|_| "is not a text in quotes")?;
     if text.len() > TEXT_BYTES_MAX {
         return Err(format!(
             "has {} bytes; {TEXT_BYTES_MAX} are allowed",
@@ -78,8 +80,8 @@ fn secret_text(given: &RawValue) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-fn servers(given: &RawValue) -> Result<Vec<IceServer>, String> {
-    let tables = given.tables()?;
+fn servers(raw: &RawValue) -> Result<Vec<IceServer>, String> {
+    let tables = raw.tables()?;
     if tables.len() > SERVERS_MAX {
         return Err(format!(
             "has {} servers; {SERVERS_MAX} are allowed",
@@ -88,17 +90,17 @@ fn servers(given: &RawValue) -> Result<Vec<IceServer>, String> {
     }
     let servers = tables.iter().enumerate();
     let servers = servers.map(|(index, table)| {
-        server(table).map_err(|words| format!("server {}: {words}", index + 1))
+        server(table).map_err(|message| format!("server {}: {message}", index + 1))
     });
     servers.collect()
 }
 
 fn server(table: &BTreeMap<String, RawValue>) -> Result<IceServer, String> {
     let mut server = IceServer::default();
-    for (key, given) in table {
-        let secret = || secret_text(given).map_err(|words| format!("{key} {words}"));
+    for (key, raw) in table {
+        let secret = || secret_text(raw).map_err(|message| format!("{key} {message}"));
         match key.as_str() {
-            "urls" => server.urls = urls(given)?,
+            "urls" => server.urls = urls(raw)?,
             "username" => server.username = Some(secret()?),
             "credential" => server.credential = Some(secret()?),
             other => {
@@ -112,9 +114,9 @@ fn server(table: &BTreeMap<String, RawValue>) -> Result<IceServer, String> {
     Ok(server)
 }
 
-/// The addresses of one server: a list, or one text as in JavaScript.
-fn urls(given: &RawValue) -> Result<Vec<String>, String> {
-    let urls = match given {
+/// The addresses of one server: a list, or a single string as in `RTCIceServer`.
+fn urls(raw: &RawValue) -> Result<Vec<String>, String> {
+    let urls = match raw {
         RawValue::Text(url) => vec![url.clone()],
         RawValue::Int(_)
         | RawValue::Flag(_)
@@ -122,13 +124,13 @@ fn urls(given: &RawValue) -> Result<Vec<String>, String> {
         | RawValue::Untyped(_)
         | RawValue::Table(_)
         | RawValue::Tables(_)
-        | RawValue::Other(_) => given.list()?,
+        | RawValue::Other(_) => raw.list()?,
     };
     check_urls(&urls, &["stun:", "stuns:", "turn:", "turns:"])?;
     Ok(urls)
 }
 
-/// `new RTCPeerConnection` throws at a TURN server without a username and a credential.
+/// Checks that a server with TURN has a username and a credential. Without them `new RTCPeerConnection` throws.
 fn check_login(server: &IceServer) -> Result<(), String> {
     if server.urls.is_empty() {
         return Err("urls is missing or empty".to_owned());
@@ -137,7 +139,7 @@ fn check_login(server: &IceServer) -> Result<(), String> {
     let has_login = is_given(&server.username) && is_given(&server.credential);
     match server.urls.iter().find(|url| url.starts_with("turn")) {
         Some(url) if !has_login => Err(format!(
-            "{url:?} needs username and credential; [ice.turn] makes them from a secret"
+            "{url:?} needs username and credential; [ice.turn] computes them from a secret"
         )),
         Some(_) | None => Ok(()),
     }
@@ -160,7 +162,7 @@ fn check_urls(urls: &[String], schemes: &[&str]) -> Result<(), String> {
     }
 }
 
-/// Whether it is an address of RFC 7064 or RFC 7065 with one of these schemes. Only TURN has a transport.
+/// Whether a URL is a STUN or TURN URI (RFC 7064, RFC 7065) with one of these schemes. Only TURN URIs have a transport.
 fn is_ice_url(url: &str, schemes: &[&str]) -> bool {
     let mut schemes = schemes.iter();
     let Some(rest) = schemes.find_map(|scheme| url.strip_prefix(scheme)) else {
@@ -177,7 +179,7 @@ fn is_ice_url(url: &str, schemes: &[&str]) -> bool {
         && query.is_none_or(is_transport)
 }
 
-/// The servers as inline TOML.
+/// Formats the servers as inline TOML.
 fn shown(servers: &[IceServer]) -> String {
     let servers: Vec<_> = servers.iter().map(shown_server).collect();
     format!("[{}]", servers.join(", "))
@@ -199,11 +201,11 @@ mod tests {
     use super::*;
     use crate::Config;
 
-    fn mistakes(text: &str) -> Vec<String> {
+    fn errors(text: &str) -> Vec<String> {
         let mut config = Config::default();
-        let mut mistakes = config.read_toml("f.toml", text);
-        mistakes.extend(config.validate());
-        mistakes.iter().map(ToString::to_string).collect()
+        let mut errors = config.read_toml("f.toml", text);
+        errors.extend(config.validate());
+        errors.iter().map(ToString::to_string).collect()
     }
 
     fn of_environment(value: &str) -> Result<Vec<IceServer>, String> {
@@ -212,7 +214,7 @@ mod tests {
             .read_environment([("SWITCHBOARD_ICE_SERVERS", value)])
             .pop()
         {
-            Some(mistake) => Err(mistake.to_string()),
+            Some(error) => Err(error.to_string()),
             None => Ok(config.ice.servers),
         }
     }
@@ -268,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn unsound_environment_is_refused_without_its_text() {
+    fn error_for_an_invalid_environment_variable_does_not_repeat_its_text() {
         for bad in [
             "stun:a.example",
             "[\"stun:a.example\", \"GEHEIM\"]",
@@ -279,14 +281,14 @@ mod tests {
             "[{\"urls\":\"stun:a.example\",\"credential\":7770}]",
             "[{ urls = [\"stun:a.example\"], credential = GEHEIM }]",
         ] {
-            let words = of_environment(bad).expect_err(bad);
-            assert!(!words.contains("GEHEIM"), "{words}");
-            assert!(!words.contains("7770"), "{words}");
+            let message = of_environment(bad).expect_err(bad);
+            assert!(!message.contains("GEHEIM"), "{message}");
+            assert!(!message.contains("7770"), "{message}");
         }
     }
 
     #[test]
-    fn mistakes_name_the_server_and_the_reason() {
+    fn errors_name_the_server_and_the_reason() {
         let urls = |urls: &str| format!("[ice]\nservers = [{{ urls = {urls} }}]\n");
         let many = format!(
             "[ice]\nservers = [{}]\n",
@@ -294,7 +296,7 @@ mod tests {
         );
         let nine = urls(&format!("[{}]", "\"stun:a\",".repeat(9)));
         let long = format!("[ice.turn]\nsecret = \"{}\"\n", "x".repeat(509));
-        for (bad, words) in [
+        for (bad, message) in [
             (
                 urls("[\"http://a\"]"),
                 "server 1: \"http://a\" is not an address",
@@ -316,12 +318,12 @@ mod tests {
                 "server 1: unknown key \"url\"",
             ),
         ] {
-            let found = mistakes(&bad);
+            let found = errors(&bad);
             assert_eq!(found.len(), 1, "{bad}: {found:?}");
-            let words = format!("f.toml:2: ice.servers: {words}");
-            assert!(found[0].starts_with(&words), "{found:?}");
+            let message = format!("f.toml:2: ice.servers: {message}");
+            assert!(found[0].starts_with(&message), "{found:?}");
         }
-        for (bad, words) in [
+        for (bad, message) in [
             (long, "ice.turn.secret: has 509 bytes; 508 are allowed"),
             (
                 "[ice.turn]\nurls = [\"stun:a\"]\nsecret = \"x\"\n".to_owned(),
@@ -344,10 +346,10 @@ mod tests {
                 "ice.turn.secret: ice.turn.secret = \"***\"",
             ),
         ] {
-            let found = mistakes(&bad);
+            let found = errors(&bad);
             assert_eq!(found.len(), 1, "{bad}: {found:?}");
             assert!(
-                found[0].starts_with(&format!("f.toml:2: {words}")),
+                found[0].starts_with(&format!("f.toml:2: {message}")),
                 "{found:?}"
             );
         }

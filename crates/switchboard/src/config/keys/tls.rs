@@ -9,9 +9,9 @@ pub(super) fn rows() -> [SettingDef; 4] {
         row(
             "tls",
             "cert",
-            "The certificate of all listeners, which then speak HTTPS and WSS: a PEM file with the server's certificate first and those that certify it after it; empty for plain HTTP. SIGHUP reads it and tls.key again.",
-            |config, given| {
-                config.tls.cert = file(given.text()?);
+            "A PEM file with the certificate chain of all listeners, the server's certificate first. With it they speak HTTPS and WSS; empty for plain HTTP. On SIGHUP it is read again with tls.key.",
+            |config, raw| {
+                config.tls.cert = file(raw.text()?);
                 Ok(())
             },
             |config| shown(&config.tls.cert),
@@ -19,9 +19,9 @@ pub(super) fn rows() -> [SettingDef; 4] {
         row(
             "tls",
             "key",
-            "The PEM file of the certificate's key, PKCS#8, PKCS#1 or SEC1, not encrypted.",
-            |config, given| {
-                config.tls.key = file(given.text()?);
+            "A PEM file with the private key of the certificate, as PKCS#8, PKCS#1 or SEC1, not encrypted.",
+            |config, raw| {
+                config.tls.key = file(raw.text()?);
                 Ok(())
             },
             |config| shown(&config.tls.key),
@@ -29,15 +29,15 @@ pub(super) fn rows() -> [SettingDef; 4] {
         flag!(
             "tls",
             "self_signed",
-            "Whether all listeners speak HTTPS and WSS with a self-signed certificate. Browsers warn of it once; after that, cameras and microphones of other machines work. --tls-self-signed sets it.",
+            "Whether all listeners speak HTTPS and WSS with a self-signed certificate. A browser warns about it once; after that, the page may use the camera and microphone on other machines too. --tls-self-signed sets it.",
             tls.self_signed
         ),
         row(
             "tls",
             "self_signed_file",
-            "The file that keeps the self-signed certificate and its key, made when it is missing; empty for self-signed.pem in $STATE_DIRECTORY, or switchboard/self-signed.pem in $XDG_STATE_HOME or ~/.local/state.",
-            |config, given| {
-                config.tls.self_signed_file = file(given.text()?);
+            "The file that stores the self-signed certificate and its key, created if it is missing; empty for self-signed.pem in $STATE_DIRECTORY, or switchboard/self-signed.pem in $XDG_STATE_HOME or ~/.local/state.",
+            |config, raw| {
+                config.tls.self_signed_file = file(raw.text()?);
                 Ok(())
             },
             |config| shown(&config.tls.self_signed_file),

@@ -7,7 +7,7 @@ use switchboard_dialect::SECS_MAX;
 use super::{SettingDef, narrow, one_of, quoted, row, within};
 use crate::config::VoiceIdentity;
 
-/// Milliseconds that a jitter buffer may hold, at most.
+/// Maximum milliseconds of audio in a jitter buffer.
 const LATENCY_MILLIS_MAX: u64 = 10_000;
 
 const IDENTITIES: [(&str, VoiceIdentity); 3] = [
@@ -31,9 +31,9 @@ fn gostream() -> [SettingDef; 3] {
         row(
             "gostream",
             "identity",
-            "Who vouches for voice users: \"keys\" (they sign for themselves), \"site\" (a website), or \"off\" for no voice.",
-            |config, given| {
-                one_of(given, &IDENTITIES).map(|identity| config.voice.gostream.identity = identity)
+            "The authentication of voice users: \"keys\" (users sign with their own keys), \"site\" (a website authenticates them), or \"off\" for no voice.",
+            |config, raw| {
+                one_of(raw, &IDENTITIES).map(|identity| config.voice.gostream.identity = identity)
             },
             |config| {
                 let current = config.voice.gostream.identity;
@@ -44,13 +44,13 @@ fn gostream() -> [SettingDef; 3] {
         int!(
             "gostream",
             "event_streams",
-            "Event streams one user may have open from one IPv4 address or IPv6 /64; more are answered 429.",
+            "Maximum open event streams of one user from one IPv4 address or IPv6 /64; further ones are answered 429.",
             voice.gostream.event_streams
         ),
         int!(
             "gostream",
             "audio_bytes_per_second",
-            "Bytes of audio per second from one source at 48 kHz, fewer at lower rates, and always enough for real time; a WebSocket over it, after eight seconds' worth at once, is closed (1008), a request body waits; 0 is no limit.",
+            "Maximum bytes of audio per second from one source at 48 kHz; less at lower sample rates, but never below real time. A burst may hold eight seconds' worth. Beyond it a WebSocket is closed (1008), and a request body is read more slowly. 0 is no limit.",
             voice.gostream.audio_bytes_per_second
         ),
     ]
@@ -59,8 +59,8 @@ fn gostream() -> [SettingDef; 3] {
 macro_rules! text {
     ($section:literal, $key:literal, $doc:literal, $($field:ident).+, $check:expr) => {
         row($section, $key, $doc,
-            |config, given| {
-                let text = given.text()?;
+            |config, raw| {
+                let text = raw.text()?;
                 $check(text)?;
                 text.clone_into(&mut config.$($field).+);
                 Ok(())
@@ -74,28 +74,28 @@ fn site() -> [SettingDef; 4] {
         text!(
             "gostream.site",
             "url",
-            "Where the website answers that vouches for users, like \"http://localhost:8081\".",
+            "The URL of the website that authenticates users, like \"http://localhost:8081\".",
             voice.gostream.site.url,
             web_address
         ),
         text!(
             "gostream.site",
             "origin",
-            "The origin of the pages that may use voice; empty for the origin of url (identity site) or any (identity keys).",
+            "The origin of the pages that may use voice; empty for the origin of url (identity \"site\") or any origin (identity \"keys\").",
             voice.gostream.site.origin,
             origin
         ),
         secs!(
             "gostream.site",
             "cache_ttl",
-            "Seconds that the website's word on who a token is holds; 0 asks every time.",
+            "Seconds that the user of a token is cached after the website was asked; with 0 it is asked every time.",
             voice.gostream.site.cache_ttl,
             0..=SECS_MAX
         ),
         secs!(
             "gostream.site",
             "timeout",
-            "Seconds the website has to answer.",
+            "Seconds that the website has to answer a request.",
             voice.gostream.site.timeout,
             1..=SECS_MAX
         ),
@@ -107,14 +107,14 @@ fn keys() -> [SettingDef; 2] {
         secs!(
             "gostream.keys",
             "challenge_ttl",
-            "Seconds after its last use that a server challenge may be signed; while the key's events are heard, it does not expire.",
+            "Seconds after its last use that a server challenge is valid; it does not expire while the key has an open event stream.",
             voice.gostream.keys.challenge_ttl,
             1..=SECS_MAX
         ),
         flag!(
             "gostream.keys",
             "require_proof",
-            "Whether /messages wants a signature too. The reference's clients send none.",
+            "Whether /messages requires a signature too. The clients of the reference implementation send none.",
             voice.gostream.keys.require_proof
         ),
     ]
@@ -125,9 +125,9 @@ fn mix() -> [SettingDef; 5] {
         row(
             "mix",
             "max_latency",
-            "Milliseconds of audio that may wait for one source's turn; older audio is dropped.",
-            |config, given| {
-                let millis = within(given.int()?, 40..=LATENCY_MILLIS_MAX)?;
+            "Maximum milliseconds of audio buffered for one source; older audio is dropped.",
+            |config, raw| {
+                let millis = within(raw.int()?, 40..=LATENCY_MILLIS_MAX)?;
                 config.voice.mix.latency_max = Duration::from_millis(millis);
                 Ok(())
             },
@@ -136,7 +136,7 @@ fn mix() -> [SettingDef; 5] {
         flag!(
             "mix",
             "echo_self",
-            "Whether one hears oneself.",
+            "Whether speakers hear their own audio.",
             voice.mix.echo_self
         ),
         int!(
@@ -149,7 +149,7 @@ fn mix() -> [SettingDef; 5] {
         int!(
             "mix",
             "opus_complexity",
-            "How hard the Opus encoder works, 0 to 10.",
+            "The complexity of the Opus encoder, 0 to 10; higher values need more CPU time.",
             voice.mix.opus_complexity,
             0..=10
         ),
@@ -157,8 +157,8 @@ fn mix() -> [SettingDef; 5] {
             "mix",
             "vorbis_quality",
             "The quality of a Vorbis stream, 0 to 10. Below 3, single tones come out too low.",
-            |config, given| {
-                let tenths: u8 = narrow(within(given.int()?, 0..=10)?)?;
+            |config, raw| {
+                let tenths: u8 = narrow(within(raw.int()?, 0..=10)?)?;
                 config.voice.mix.vorbis_quality = f32::from(tenths) / 10.0;
                 Ok(())
             },
@@ -172,26 +172,26 @@ fn call() -> [SettingDef; 4] {
         int!(
             "call",
             "per_user",
-            "Calls one user may be in, ringing ones included; 0 is no limit.",
+            "Maximum calls of one user, ringing ones included; 0 is no limit.",
             voice.call.calls_per_user
         ),
         int!(
             "call",
             "rings_per_address",
-            "Callers at one IPv4 address or IPv6 /64 that may ring one user at the same time; more are answered 429, or take the place of one without an event stream; 0 is no limit.",
+            "Maximum callers at one IPv4 address or IPv6 /64 that may ring one user at the same time; a further one is answered 429, or replaces a caller without an event stream; 0 is no limit.",
             voice.call.rings_per_address
         ),
         secs!(
             "call",
             "ring",
-            "Seconds until a call that nobody answers ends.",
+            "Seconds after which an unanswered call ends.",
             voice.call.ring,
             1..=SECS_MAX
         ),
         secs!(
             "call",
             "linger",
-            "Seconds a call goes on with both sides away.",
+            "Seconds after which a call ends if both users are disconnected.",
             voice.call.linger,
             1..=SECS_MAX
         ),
@@ -203,25 +203,25 @@ fn room() -> [SettingDef; 4] {
         int!(
             "room",
             "rooms",
-            "Voice rooms there may be; 0 is no limit.",
+            "Maximum voice rooms; 0 is no limit.",
             voice.room.rooms
         ),
         int!(
             "room",
             "sources",
-            "Microphones in one voice room; 0 is no limit.",
+            "Maximum audio sources in one voice room; 0 is no limit.",
             voice.room.sources
         ),
         int!(
             "room",
             "listeners",
-            "Listeners in one voice room; 0 is no limit.",
+            "Maximum listeners in one voice room; 0 is no limit.",
             voice.room.listeners
         ),
         secs!(
             "room",
             "linger",
-            "Seconds until a voice room that everybody has left is gone.",
+            "Seconds after which an empty voice room is removed.",
             voice.room.linger,
             1..=SECS_MAX
         ),

@@ -144,7 +144,10 @@ async fn streams_count_as_connections() {
     let (status, words) = HttpRequest::get("/listRoom").text(address).await;
     assert_eq!(
         (status, &*words),
-        (503, "The server has as many connections as it may.\n")
+        (
+            503,
+            "The server has reached its limit of connections (limits.connections).\n"
+        )
     );
     drop(listener);
     metric_is(address, "voice_listeners", 0).await;
