@@ -1,4 +1,4 @@
-//! The command line.
+//! The command-line arguments.
 
 use std::{collections::BTreeSet, ffi::OsString, path::PathBuf};
 
@@ -9,8 +9,7 @@ use crate::{
     voice::{Trust, VoiceCommand},
 };
 
-/// One self-hosted server through which people's calls find each other: WebRTC signaling in every
-/// dialect that clients already speak.
+/// A self-hosted server for WebRTC signaling and voice, which speaks the signaling protocols of existing clients.
 #[derive(Debug, Parser)]
 #[command(name = "switchboard", version, args_conflicts_with_subcommands = true, after_help = EXIT_CODES)]
 pub(crate) struct Args {
@@ -21,20 +20,19 @@ pub(crate) struct Args {
 }
 
 const EXIT_CODES: &str = "Exit codes:
-  0  The server was stopped by a signal; the command did what it says.
-  1  The command failed: an address cannot be listened on, the server does not answer, a node is gone,
+  0  The server was stopped by a signal; the command succeeded.
+  1  The command failed: an address cannot be bound, the server does not answer, a node's lease has lapsed,
      a second signal ended the server at once.
-  2  The command line or a setting is wrong; standard error names each mistake.";
+  2  The command line or a setting is invalid; standard error lists each error.";
 
 impl Args {
-    /// The arguments of this process. With wrong ones the process ends.
+    /// Parses the arguments of this process. Ends the process if they are invalid.
     pub(crate) fn from_command_line() -> Self {
         Self::parse_from(with_two_dashes(std::env::args_os()))
     }
 }
 
-/// Flags of a server with two dashes, which may have been given with one, as `-addr` and `-port` of
-/// servers in Go.
+/// Adds the second dash to server flags that are given with one, like `-addr` and `-port` of servers in Go.
 fn with_two_dashes(args: impl Iterator<Item = OsString>) -> Vec<OsString> {
     let known = Options::augment_args(Command::new("serve"));
     let known: BTreeSet<_> = known
@@ -56,14 +54,14 @@ fn with_two_dashes(args: impl Iterator<Item = OsString>) -> Vec<OsString> {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Action {
-    /// Serve (what happens without a command)
+    /// Run the server (the default without a command)
     Serve(Options),
-    /// Print the settings in force, and every mistake in them
+    /// Print the current settings, and every error in them
     Check(Options),
-    /// Print the nodes that are one switchboard, read from the Redis that they share
+    /// Print the nodes of the cluster, read from the Redis that they share
     ///
-    /// Exits with 0 if all nodes live; with 1 if a lease has lapsed or Redis cannot be reached; with 2
-    /// if the command line or a setting is wrong.
+    /// Exits with 0 if all nodes are alive; with 1 if a lease has lapsed or Redis cannot be reached; with 2
+    /// if the command line or a setting is invalid.
     Cluster {
         #[command(flatten)]
         options: Options,
@@ -71,13 +69,13 @@ pub(crate) enum Action {
         #[arg(long)]
         json: bool,
     },
-    /// Print the STUN and TURN servers that clients are told, with new TURN credentials, as JSON for
+    /// Print the STUN and TURN servers that are sent to clients, with new TURN credentials, as JSON for
     /// RTCPeerConnection
     ///
     /// Exits with 0; with 1 if the server of --url does not answer; with 2 if the command line or a setting
-    /// in the section ice is wrong.
+    /// in the section ice is invalid.
     Ice(IceArgs),
-    /// Ask a running server whether it is well; for health checks of containers
+    /// Check that a running server answers; for health checks of containers
     Health {
         /// The server's address [default: this machine's, with the address and port of the
         /// environment variables, or http://127.0.0.1:8080/healthz]
@@ -89,10 +87,10 @@ pub(crate) enum Action {
     Voice(VoiceCommand),
 }
 
-/// The certificates that are accepted of the server at `--url`.
+/// The trust in the certificate of the server at `--url`.
 #[derive(Debug, Group)]
 pub(crate) struct TrustArgs {
-    /// Trust the authorities whose certificates are in this PEM file, instead of the system's
+    /// Trust the CA certificates in this PEM file, instead of those of the system
     #[arg(
         long,
         value_name = "FILE",
@@ -100,7 +98,7 @@ pub(crate) struct TrustArgs {
         conflicts_with = "insecure"
     )]
     ca: Option<PathBuf>,
-    /// Accept every certificate over https: the server may be an impostor
+    /// Accept every certificate over https, without verifying the server
     #[arg(long, requires = "url")]
     insecure: bool,
 }
@@ -111,38 +109,38 @@ impl TrustArgs {
     }
 }
 
-/// Flags win over environment variables (SWITCHBOARD_PORT, PORT, SWITCHBOARD_LIMITS_FRAME_BYTES, …),
-/// and those over the file.
+/// Flags override environment variables (SWITCHBOARD_PORT, PORT, SWITCHBOARD_LIMITS_FRAME_BYTES, …), which override
+/// the file.
 #[derive(Debug, Group)]
 pub(crate) struct Options {
-    /// Address to listen on, with a port or without, or localhost; 0.0.0.0 for IPv4 alone [default: ::,
+    /// Address to listen on, with or without a port, or localhost; 0.0.0.0 for IPv4 only [default: ::,
     /// which is IPv6 and IPv4]
     #[arg(long, value_name = "ADDR")]
     pub(crate) addr: Option<String>,
     /// Port to listen on; 0 lets the system choose [default: 8080]
     #[arg(long)]
     pub(crate) port: Option<String>,
-    /// Listen here as well; may be repeated, and :PORT or PORT will do
+    /// Additional address to listen on, as ADDR:PORT, :PORT or PORT; may be repeated
     #[arg(long, value_name = "ADDR:PORT")]
     pub(crate) listen: Vec<String>,
     /// Read settings from this TOML file
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
-    /// Serve this folder at / instead of the call page
+    /// Serve this folder at / in place of the call page
     #[arg(long, value_name = "DIR")]
     pub(crate) web_root: Option<String>,
-    /// Speak HTTPS with a self-signed certificate, so that cameras and microphones of other devices work;
-    /// browsers warn of it once, and its fingerprint is printed
+    /// Serve HTTPS with a self-signed certificate, so that the page may use cameras and microphones on other
+    /// devices; browsers warn about it once, and its fingerprint is printed
     #[arg(long)]
     pub(crate) tls_self_signed: bool,
-    /// Be one switchboard with all that use this Redis, like redis://HOST:6379; a password is safer in
-    /// SWITCHBOARD_ENGINE_URL, which no list of processes shows
+    /// Form a cluster with all nodes that use this Redis, like redis://HOST:6379; a password is safer in
+    /// SWITCHBOARD_ENGINE_URL, which is not visible in the process list
     #[arg(long, value_name = "URL")]
     pub(crate) engine: Option<String>,
-    /// How log lines look: text or json [default: text]
+    /// Format of log lines: text or json [default: text]
     #[arg(long, value_name = "FORMAT")]
     pub(crate) log_format: Option<String>,
-    /// What is logged: off, error, warn, info, debug or trace [default: info]
+    /// Least important level that is logged: off, error, warn, info, debug or trace [default: info]
     #[arg(long, value_name = "LEVEL")]
     pub(crate) log_level: Option<String>,
 }
@@ -157,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn flags_of_a_server_may_have_one_dash() {
+    fn server_flags_may_have_one_dash() {
         for line in [
             "switchboard -addr :5000 -port 5000",
             "switchboard -addr=:5000 -port=5000",
@@ -178,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn flags_of_other_commands_stay_as_they_are() {
+    fn flags_of_other_commands_are_not_changed() {
         let args = "switchboard voice talk room -port 1"
             .split(' ')
             .map(OsString::from);

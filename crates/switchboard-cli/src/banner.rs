@@ -1,4 +1,4 @@
-//! The banner of a server that starts: where it listens, and the addresses to use.
+//! The banner that a starting server prints: its listeners and the URLs of its pages and dialects.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -43,7 +43,7 @@ pub(crate) fn announce_engine(server: &Server) {
     });
 }
 
-/// Says that calls between networks fail, if clients are told of no STUN or TURN server.
+/// Prints a hint that calls between networks fail, if no STUN or TURN server is set.
 pub(crate) fn announce_ice(server: &Server) {
     if !server.config().ice.is_empty() {
         return;
@@ -57,17 +57,17 @@ pub(crate) fn announce_ice(server: &Server) {
     });
 }
 
-/// Prints a self-signed certificate: where it is kept, and its fingerprint, which browsers show.
+/// Prints where a self-signed certificate is stored, and its fingerprint, which browsers show.
 pub(crate) fn announce_certificate(server: &Server, certificate: &ServerCertificate) {
-    let (kept, file) = match certificate.storage() {
+    let (stored, file) = match certificate.storage() {
         Storage::Given => return,
         Storage::SelfSigned(file) => (format!("kept in {}", file.display()), Some(file)),
-        Storage::Memory(why) => (format!("until the server stops ({why})"), None),
+        Storage::Memory(reason) => (format!("until the server stops ({reason})"), None),
     };
     let (fingerprint, valid_until) = (certificate.fingerprint(), certificate.valid_until());
     terminal::print_briefly(&match server.config().log.format {
         LogFormat::Text => format!(
-            "  {:<14} self-signed, valid until {valid_until}, {kept}\n  {:<14} {fingerprint}\n",
+            "  {:<14} self-signed, valid until {valid_until}, {stored}\n  {:<14} {fingerprint}\n",
             "certificate", "SHA-256"
         ),
         LogFormat::Json => {
@@ -81,8 +81,8 @@ pub(crate) fn announce_certificate(server: &Server, certificate: &ServerCertific
     });
 }
 
-/// Says that cameras of other devices need HTTPS, if other devices reach the main listener and no reverse proxy is
-/// configured.
+/// Prints a hint that cameras of other devices need HTTPS, if other devices can reach the main listener and no reverse
+/// proxy is configured.
 pub(crate) fn announce_no_tls(server: &Server, main: Option<SocketAddr>) {
     let config = server.config();
     let is_reached = main.is_some_and(|main| network::reachable_address(main.ip()).is_some());
@@ -107,7 +107,7 @@ const ICE_HINT: &str = "calls between networks need STUN and TURN servers, set i
 struct ServedUrls {
     address: SocketAddr,
     alone: Option<&'static str>,
-    /// Names of pages and dialects, each with a URL. A name may be there twice.
+    /// Names of pages and their URLs. A name may occur more than once, in `dialects` too.
     pages: Vec<(&'static str, String)>,
     dialects: Vec<(&'static str, String)>,
 }
@@ -175,7 +175,7 @@ impl ServedUrls {
     }
 }
 
-/// The host and port by which a browser of this machine reaches an address.
+/// The host and port by which a browser on this machine reaches an address.
 fn host(address: SocketAddr, certificate: Option<&ServerCertificate>) -> String {
     if !address.ip().is_unspecified() {
         return address.to_string();
@@ -186,8 +186,8 @@ fn host(address: SocketAddr, certificate: Option<&ServerCertificate>) -> String 
     format!("{name}:{}", address.port())
 }
 
-/// The host and port by which other machines reach a listener on all addresses. `None` if the certificate is for
-/// names alone, which stand in the other URLs.
+/// The host and port by which other machines reach a listener on all addresses. `None` if the certificate is not for
+/// the IP address; the other URLs have a name of the certificate then.
 fn host_for_others(
     address: SocketAddr,
     certificate: Option<&ServerCertificate>,
@@ -201,12 +201,13 @@ fn host_for_others(
         .then(|| SocketAddr::new(ip, address.port()))
 }
 
-/// A browser that is told to accept a self-signed certificate accepts it for every address.
+/// Whether a browser accepts the certificate at this address. A self-signed certificate that the user has accepted
+/// is valid at every address.
 fn is_usable(certificate: &ServerCertificate, ip: IpAddr) -> bool {
     *certificate.storage() != Storage::Given || certificate.is_for(&ip.to_string())
 }
 
-/// All URLs of each name.
+/// Groups the URLs by name.
 fn by_name(urls: &[(&'static str, String)]) -> Value {
     let mut by_name: Map<String, Value> = Map::new();
     for (name, url) in urls {

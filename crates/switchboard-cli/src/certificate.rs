@@ -1,4 +1,4 @@
-//! The certificate of a running server, read again when a signal says so.
+//! The certificate of a running server, which is reloaded on SIGHUP.
 
 use std::net::SocketAddr;
 
@@ -9,9 +9,9 @@ use switchboard::{
     tls::{CertificateError, ServerCertificate, Storage},
 };
 
-use crate::stop::Reload;
+use crate::stop::ReloadSignal;
 
-/// The certificate that the server started with, and the TLS of its listeners.
+/// The certificate that the server started with, and the TLS configuration of its listeners.
 pub(crate) struct Certificate {
     settings: TlsConfig,
     loaded: ServerCertificate,
@@ -19,9 +19,9 @@ pub(crate) struct Certificate {
 }
 
 impl Certificate {
-    /// The certificate of these settings; none without TLS. A self-signed one is made if there is none.
+    /// Loads the certificate of these settings; `None` without TLS. A missing self-signed certificate is made.
     pub(crate) fn load(settings: &TlsConfig) -> Result<Option<Self>, String> {
-        let loaded = ServerCertificate::load(settings).map_err(|error| words(&error))?;
+        let loaded = ServerCertificate::load(settings).map_err(|error| error_text(&error))?;
         Ok(loaded.map(|loaded| Self {
             settings: settings.clone(),
             tls: loaded.tls(),
@@ -33,7 +33,7 @@ impl Certificate {
         &self.loaded
     }
 
-    /// A warning if the self-signed certificate does not name the address of this machine: it was made in another
+    /// A warning if the self-signed certificate is not for the address of this machine, as after a move to another
     /// network.
     pub(crate) fn warning(&self, main: SocketAddr) -> Option<String> {
         let Storage::SelfSigned(file) = self.loaded.storage() else {
@@ -42,7 +42,7 @@ impl Certificate {
         let address = network::reachable_address(main.ip())?;
         let file = file.display();
         (!self.loaded.is_for(&address.to_string())).then(|| {
-            format!("the self-signed certificate is not for {address}: clients that check names refuse it there; remove {file} and start again for a new one")
+            format!("the self-signed certificate is not for {address}: clients that verify the address reject it; remove {file} and restart the server to make a new one")
         })
     }
 
@@ -50,23 +50,23 @@ impl Certificate {
         self.tls.clone()
     }
 
-    /// Reads the files again at each SIGHUP, as long as the runtime lives. With a self-signed certificate the signal
-    /// ends the process, as without TLS: it is that of a terminal that is closed.
+    /// Reloads the files at each SIGHUP while the runtime runs. With a self-signed certificate or without TLS, SIGHUP
+    /// ends the process, because a closing terminal sends it.
     pub(crate) fn reload_on_signal(self) -> Result<(), String> {
         if self.settings.self_signed {
             return Ok(());
         }
-        let mut signal = Reload::new()?;
+        let mut signal = ReloadSignal::new()?;
         tokio::spawn(async move {
             loop {
-                signal.asked().await;
+                signal.recv().await;
                 self.reload();
             }
         });
         Ok(())
     }
 
-    /// Uses the files as they are now for new connections; if they cannot be used, the old certificate stays.
+    /// Loads the files for new connections. If they are invalid, the old certificate stays in use.
     fn reload(&self) {
         match ServerCertificate::load(&self.settings) {
             Ok(Some(loaded)) => {
@@ -76,7 +76,7 @@ impl Certificate {
             }
             Ok(None) => {}
             Err(error) => {
-                let error = words(&error);
+                let error = error_text(&error);
                 tracing::error!(
                     error,
                     "TLS certificate not reloaded: the old one stays in use"
@@ -86,6 +86,6 @@ impl Certificate {
     }
 }
 
-fn words(error: &CertificateError) -> String {
+fn error_text(error: &CertificateError) -> String {
     format!("{}: {error}", error.setting())
 }

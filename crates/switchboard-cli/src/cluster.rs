@@ -1,4 +1,4 @@
-//! `switchboard cluster`: the nodes that are one switchboard, as the engine knows them.
+//! `switchboard cluster`: lists the nodes of the cluster.
 
 use std::{fmt::Write as _, process::ExitCode};
 
@@ -10,58 +10,60 @@ use switchboard::{
 
 use crate::{args::Options, report, settings, terminal};
 
-/// Prints the nodes, for people or as JSON. Succeeds if all of them live.
+/// Prints the nodes as a table or as JSON. Succeeds if all of them are alive.
 pub(crate) fn run(options: &Options, is_json: bool) -> ExitCode {
     let engine = match settings(options) {
         Ok(engine) => engine,
-        Err(words) => return fail(&words, ExitCode::from(report::USAGE)),
+        Err(message) => return fail(&message, ExitCode::from(report::USAGE)),
     };
-    let (nodes, alone) = match ask(&engine) {
-        Ok(Some(nodes)) => (nodes, false),
-        Ok(None) => (Vec::new(), true),
-        Err(words) => return fail(&words, ExitCode::FAILURE),
+    let (nodes, has_engine) = match fetch(&engine) {
+        Ok(Some(nodes)) => (nodes, true),
+        Ok(None) => (Vec::new(), false),
+        Err(message) => return fail(&message, ExitCode::FAILURE),
     };
-    terminal::print(&match (is_json, alone) {
+    terminal::print(&match (is_json, has_engine) {
         (true, _) => json(&engine, &nodes),
-        (false, true) => ALONE.to_owned(),
-        (false, false) => table(&nodes),
+        (false, false) => NO_ENGINE.to_owned(),
+        (false, true) => table(&nodes),
     });
-    lapsed(&nodes).map_or(ExitCode::SUCCESS, |words| fail(&words, ExitCode::FAILURE))
+    lapsed(&nodes).map_or(ExitCode::SUCCESS, |message| {
+        fail(&message, ExitCode::FAILURE)
+    })
 }
 
-const ALONE: &str = "This switchboard is one node: no engine is set.
-With --engine redis://HOST, SWITCHBOARD_ENGINE_URL or url in [engine], several are one.
+const NO_ENGINE: &str = "This server is a single node: no engine is set.
+To connect nodes to a cluster, set --engine redis://HOST, SWITCHBOARD_ENGINE_URL or url in [engine].
 ";
 
-fn fail(words: &str, code: ExitCode) -> ExitCode {
-    terminal::print_error(&format!("switchboard: {words}"));
+fn fail(message: &str, code: ExitCode) -> ExitCode {
+    terminal::print_error(&format!("switchboard: {message}"));
     code
 }
 
-/// What is set about the engine; the other settings may be wrong and do no harm here.
+/// The settings of the engine. Errors in other settings are ignored.
 fn settings(options: &Options) -> Result<EngineConfig, String> {
-    let (config, mistakes) = settings::read(options);
-    let first = mistakes
+    let (config, errors) = settings::read(options);
+    let first = errors
         .iter()
-        .find(|mistake| mistake.key.is_empty() || mistake.key.starts_with("engine"));
+        .find(|error| error.key.is_empty() || error.key.starts_with("engine"));
     match first {
-        Some(mistake) => Err(mistake.to_string()),
+        Some(error) => Err(error.to_string()),
         None => Ok(config.engine),
     }
 }
 
-fn ask(engine: &EngineConfig) -> Result<Option<Vec<NodeLine>>, String> {
+fn fetch(engine: &EngineConfig) -> Result<Option<Vec<NodeLine>>, String> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|error| format!("cannot start: {error}"))?;
+        .map_err(|error| format!("cannot start the runtime: {error}"))?;
     let nodes = runtime.block_on(nodes(engine));
-    // A name that is still being looked up must not hold the command up.
+    // Does not wait for the thread of a DNS lookup that is still running.
     runtime.shutdown_background();
     nodes
 }
 
-/// That some nodes are gone, if they are.
+/// The error text about nodes whose lease has expired; `None` if all nodes are alive.
 fn lapsed(nodes: &[NodeLine]) -> Option<String> {
     let lapsed = nodes.iter().filter(|line| !line.is_alive).count();
     match (lapsed, nodes.len()) {
@@ -71,7 +73,8 @@ fn lapsed(nodes: &[NodeLine]) -> Option<String> {
     }
 }
 
-/// What lives, added up. A node that has lapsed has no members any more.
+/// The numbers of alive nodes, and of their rooms, members and queued commands. A node whose lease has expired has no
+/// members.
 fn totals(nodes: &[NodeLine]) -> [usize; 4] {
     let alive = || nodes.iter().filter(|line| line.is_alive);
     let sum = |of: fn(&NodeLine) -> usize| alive().map(of).fold(0, usize::saturating_add);
@@ -100,13 +103,13 @@ const HEAD: [&str; 9] = [
     "NODE", "URL", "LEASE", "EPOCH", "ROOMS", "MEMBERS", "QUEUE", "LAG", "BEAT",
 ];
 
-/// Columns that hold texts; the others hold numbers.
+/// Whether each column is left-aligned. Columns of numbers are right-aligned.
 const LEFT: [bool; 9] = [true, true, true, false, false, false, false, false, false];
 
-/// The nodes in aligned columns, and what they come to.
+/// The nodes in aligned columns, and a line with the totals.
 fn table(nodes: &[NodeLine]) -> String {
     if nodes.is_empty() {
-        return "No node is on the list.\n".to_owned();
+        return "No node is registered.\n".to_owned();
     }
     let rows: Vec<_> = std::iter::once(HEAD.map(str::to_owned))
         .chain(nodes.iter().map(row))
@@ -158,7 +161,7 @@ fn row(line: &NodeLine) -> [String; 9] {
     ]
 }
 
-/// How long ago, with what digits a person wants of it.
+/// Formats a time in milliseconds as seconds, with one decimal below ten.
 fn age(millis: u64) -> String {
     match millis {
         0..10_000 => format!("{}.{} s", millis / 1000, millis % 1000 / 100),
@@ -170,10 +173,10 @@ fn age(millis: u64) -> String {
 mod tests {
     use super::*;
 
-    /// Lines as they come from the engine, read from what the nodes say.
+    /// Nodes as the engine lists them, parsed from their status reports.
     fn lines() -> Vec<NodeLine> {
-        let line = |node: &str, is_alive, said: &str| {
-            NodeLine::from_report(node.parse().expect("an id"), 1, is_alive, said)
+        let line = |node: &str, is_alive, report: &str| {
+            NodeLine::from_report(node.parse().expect("an id"), 1, is_alive, report)
         };
         vec![
             NodeLine {
@@ -200,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn the_table_is_aligned_and_adds_up_what_lives() {
+    fn table_is_aligned_and_totals_count_alive_nodes() {
         let expected = "\
 NODE              URL                                LEASE   EPOCH  ROOMS  MEMBERS  QUEUE   LAG   BEAT
 00000000000000a1  http://10.0.0.1:8080               alive       1     12      340      2  1 ms  1.2 s
@@ -210,22 +213,22 @@ NODE              URL                                LEASE   EPOCH  ROOMS  MEMBE
 2 alive, 1 lapsed; 342 members, 2 queued; 13 rooms, counted on each node that has members in them
 ";
         assert_eq!(table(&lines()), expected);
-        assert_eq!(table(&[]), "No node is on the list.\n");
+        assert_eq!(table(&[]), "No node is registered.\n");
     }
 
     #[test]
-    fn what_has_lapsed_is_a_failure() {
+    fn expired_lease_is_an_error() {
         let lines = lines();
         assert_eq!(lapsed(&lines[..2]), None);
         assert_eq!(lapsed(&[]), None);
-        let words = lapsed(&lines).expect("one has");
-        assert_eq!(words, "the lease of 1 of 3 nodes has lapsed");
-        let words = lapsed(&[lines[2].clone(), lines[2].clone()]).expect("both have");
-        assert_eq!(words, "the leases of 2 of 2 nodes have lapsed");
+        let message = lapsed(&lines).expect("one has lapsed");
+        assert_eq!(message, "the lease of 1 of 3 nodes has lapsed");
+        let message = lapsed(&[lines[2].clone(), lines[2].clone()]).expect("both have lapsed");
+        assert_eq!(message, "the leases of 2 of 2 nodes have lapsed");
     }
 
     #[test]
-    fn programs_get_the_same_without_the_password() {
+    fn json_lists_the_nodes_without_the_password() {
         let engine = EngineConfig {
             url: "redis://ada:GEHEIM@cache".parse().expect("an address"),
             ..EngineConfig::default()
@@ -243,7 +246,7 @@ NODE              URL                                LEASE   EPOCH  ROOMS  MEMBE
     }
 
     #[test]
-    fn absurd_numbers_of_a_broken_node_add_up_to_something() {
+    fn totals_saturate_at_huge_numbers() {
         let mut lines = lines();
         lines[0].members = usize::MAX;
         assert_eq!(totals(&lines)[2], usize::MAX);

@@ -1,20 +1,19 @@
-//! The limit of open files: each connection is one.
+//! The limit of open files. Each connection needs one.
 
 use rlimit::Resource;
 use switchboard::Config;
 
-/// Files besides connections: standard streams, listeners, the engine's sockets, pages that are served.
+/// Open files that are not connections: standard streams, listeners, sockets of the engine, served pages.
 const OTHER_FILES: u64 = 64;
 
-/// Raises the number of files that the process may have open as far as the system allows it. Gives that
-/// number, if it is known.
+/// Raises the limit of open files of this process as far as the system allows it. Returns the new limit, if it is
+/// known.
 pub(crate) fn raise_limit() -> Option<u64> {
     let raised = rlimit::increase_nofile_limit(u64::MAX).ok();
     raised.or_else(|| Resource::NOFILE.get_soft().ok())
 }
 
-/// A warning if the process may have only so many files open; `None` if it can have all connections that the
-/// settings allow.
+/// A warning if `files_max` open files are too few for `limits.connections`.
 pub(crate) fn shortage(config: &Config, files_max: Option<u64>) -> Option<String> {
     let connections = u64::try_from(config.limits.connections).unwrap_or(u64::MAX);
     let files_max = files_max?;
@@ -35,13 +34,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn connections_must_fit_into_the_files_that_may_be_open() {
+    fn connection_limit_above_the_open_file_limit_is_a_warning() {
         let mut config = Config::default();
         config.limits.connections = 1000;
         assert_eq!(shortage(&config, Some(1000 + OTHER_FILES)), None);
         assert_eq!(shortage(&config, None), None);
-        let words = shortage(&config, Some(1000)).expect("too few");
-        assert!(words.contains("= 1000 (the default)"), "{words}");
+        let warning = shortage(&config, Some(1000)).expect("too few");
+        assert!(warning.contains("= 1000 (the default)"), "{warning}");
         config.limits.connections = 0;
         assert_eq!(shortage(&config, Some(1)), None);
     }

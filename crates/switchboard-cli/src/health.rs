@@ -1,4 +1,4 @@
-//! `switchboard health`: asks a server whether it is well.
+//! `switchboard health`: checks that a server answers its health probe.
 
 use std::{
     io::{self, Read, Write},
@@ -13,28 +13,28 @@ use switchboard::Config;
 
 use crate::voice::{Trust, tls_failure};
 
-/// A server that takes longer is not well.
+/// Time that the server has to accept the connection, and to answer.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Succeeds if a server with the environment of this process, without flags and a settings file, answers 200: in a
-/// container, the server itself. Mistakes in the environment are not reported here, because the server does not start
-/// with them. The certificate is not verified, because it does not name the address that is asked.
-pub(crate) fn ask_own() -> Result<(), String> {
+/// Checks a server on this machine that has the environment variables of this process, no flags and no settings file,
+/// such as the server of the same container. Errors in the variables are ignored here, because the server does not
+/// start with them. The certificate is not verified, because it need not be for the loopback address.
+pub(crate) fn check_own_server() -> Result<(), String> {
     let mut config = Config::default();
     config.read_environment(std::env::vars_os());
     let scheme = config.tls.scheme();
-    let ask = |ip| {
+    let check = |ip| {
         let address = SocketAddr::new(ip, config.server.port);
         check_health(&format!("{scheme}://{address}/healthz"), &Trust::Anyone)
     };
     let (first, others) = own_addresses(config.server.addr);
-    others.iter().fold(ask(first), |asked, other| {
-        asked.or_else(|error| ask(*other).map_err(|_| error))
+    others.iter().fold(check(first), |result, other| {
+        result.or_else(|error| check(*other).map_err(|_| error))
     })
 }
 
-/// The address by which this machine reaches a server that listens on `bound`, and those to try if it does not answer:
-/// a server on all addresses may have those of IPv4, of IPv6, or both.
+/// The address by which this machine reaches a server that listens on `bound`, and the addresses to try if it does not
+/// answer. A server that listens on `::` may have IPv4, IPv6 or both.
 fn own_addresses(bound: IpAddr) -> (IpAddr, &'static [IpAddr]) {
     const IPV6: [IpAddr; 1] = [IpAddr::V6(Ipv6Addr::LOCALHOST)];
     match bound.to_canonical() {
@@ -56,21 +56,20 @@ pub(crate) fn check_health(url: &str, trust: &Trust) -> Result<(), String> {
     let authority = authority
         .filter(|authority| !authority.host().is_empty())
         .ok_or_else(|| format!("{url} has no valid HOST or HOST:PORT"))?;
-    let answer = request(&authority, path, tls);
-    let answer = answer.map_err(|error| {
-        let why = tls_failure(&error).unwrap_or_else(|| error.to_string());
-        format!("{url} does not answer: {why}")
+    let response = request(&authority, path, tls);
+    let response = response.map_err(|error| {
+        let reason = tls_failure(&error).unwrap_or_else(|| error.to_string());
+        format!("{url} does not answer: {reason}")
     })?;
-    let status = answer.lines().next().unwrap_or_default();
+    let status = response.lines().next().unwrap_or_default();
     if status.split(' ').nth(1) == Some("200") {
         Ok(())
     } else {
-        Err(format!("{url} answers: {status}"))
+        Err(format!("{url} answered {status:?} instead of status 200"))
     }
 }
 
-/// Connects to the first address of a host that takes the connection: a name may have one of IPv6 and one of
-/// IPv4.
+/// Connects to the first address of a host that accepts the connection. A name may have IPv6 and IPv4 addresses.
 fn connect(host: &str) -> io::Result<TcpStream> {
     let mut result = Err(io::ErrorKind::NotFound.into());
     for address in host.to_socket_addrs()? {
@@ -111,7 +110,7 @@ fn exchange(
         "GET /{path} HTTP/1.1\r\nHost: {authority}\r\nConnection: close\r\n\r\n"
     )?;
     stream.flush()?;
-    let mut answer = String::new();
-    stream.take(4096).read_to_string(&mut answer)?;
-    Ok(answer)
+    let mut response = String::new();
+    stream.take(4096).read_to_string(&mut response)?;
+    Ok(response)
 }

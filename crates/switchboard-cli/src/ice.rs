@@ -1,4 +1,4 @@
-//! `switchboard ice`: the STUN and TURN servers that clients are told.
+//! `switchboard ice`: prints the STUN and TURN servers that are sent to clients.
 
 use std::process::ExitCode;
 
@@ -14,7 +14,7 @@ use crate::{
 pub(crate) struct IceArgs {
     #[command(flatten)]
     options: Options,
-    /// Ask the server at this address, instead of reading the settings
+    /// Request the servers from a running server at this address, instead of reading the settings
     #[arg(long, value_name = "URL")]
     url: Option<String>,
     #[command(flatten)]
@@ -23,30 +23,30 @@ pub(crate) struct IceArgs {
 
 /// Prints the servers as JSON in the shape of `RTCConfiguration`.
 pub(crate) fn run(args: &IceArgs) -> ExitCode {
-    let printed = match &args.url {
+    let result = match &args.url {
         Some(url) => {
-            voice::ice_servers(url, &args.trust.trust()).map_err(|words| (words, ExitCode::FAILURE))
+            voice::ice_servers(url, &args.trust.trust()).map_err(|error| (error, ExitCode::FAILURE))
         }
-        None => of_settings(&args.options).map_err(|words| (words, report::USAGE.into())),
+        None => from_settings(&args.options).map_err(|error| (error, report::USAGE.into())),
     };
-    match printed {
+    match result {
         Ok(document) => {
             terminal::print(&document);
             ExitCode::SUCCESS
         }
-        Err((words, code)) => {
-            terminal::print_error(&format!("switchboard: {words}"));
+        Err((error, code)) => {
+            terminal::print_error(&format!("switchboard: {error}"));
             code
         }
     }
 }
 
-/// The servers of the settings. Mistakes in other settings do no harm here.
-fn of_settings(options: &Options) -> Result<String, String> {
-    let (config, mistakes) = settings::read(options);
+/// The ICE servers of the settings. Errors in other settings are ignored.
+fn from_settings(options: &Options) -> Result<String, String> {
+    let (config, errors) = settings::read(options);
     let is_of_ice = |key: &str| key.is_empty() || key == "ice" || key.starts_with("ice.");
-    match mistakes.iter().find(|mistake| is_of_ice(&mistake.key)) {
-        Some(mistake) => Err(mistake.to_string()),
+    match errors.iter().find(|error| is_of_ice(&error.key)) {
+        Some(error) => Err(error.to_string()),
         None => Ok(config.ice_document()),
     }
 }

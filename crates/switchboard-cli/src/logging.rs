@@ -1,4 +1,4 @@
-//! Log lines, on standard error.
+//! Sets up the log, which is written to standard error.
 
 use std::{
     backtrace::{Backtrace, BacktraceStatus},
@@ -13,25 +13,25 @@ use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 
 use crate::terminal;
 
-/// Lines that may wait to be written. More are lost: a log that is not read must not stop the calls.
-const LINES_WAITING_MAX: usize = 16_384;
+/// Maximum queued log lines. Further lines are lost, because a log that is not read must not block the server.
+const QUEUED_LINES_MAX: usize = 16_384;
 
-/// How long the lines that still wait have to be written when the process ends.
+/// Time to write the queued lines when the process ends.
 const FLUSH_TIMEOUT: Duration = Duration::from_millis(1200);
 
-/// Writes the lines that still wait when it is dropped, as far as standard error takes them in time.
+/// Writes the queued lines when it is dropped, for at most [`FLUSH_TIMEOUT`].
 #[derive(Debug)]
 pub(crate) struct FlushOnDrop(Option<WorkerGuard>);
 
 impl Drop for FlushOnDrop {
     fn drop(&mut self) {
-        // With a full queue the guard complains on standard output, which may be as full as standard error.
+        // With a full queue the guard prints to standard output, which may block like standard error.
         let guard = self.0.take();
         terminal::within(FLUSH_TIMEOUT, move || drop(guard));
     }
 }
 
-/// Logs from now on as the settings say, panics too.
+/// Starts the log with these settings. Panics are logged too.
 pub(crate) fn start(log: Log) -> FlushOnDrop {
     let level = match log.level {
         LogLevel::Off => LevelFilter::OFF,
@@ -42,7 +42,7 @@ pub(crate) fn start(log: Log) -> FlushOnDrop {
         LogLevel::Trace => LevelFilter::TRACE,
     };
     let (writer, guard) = NonBlockingBuilder::default()
-        .buffered_lines_limit(LINES_WAITING_MAX)
+        .buffered_lines_limit(QUEUED_LINES_MAX)
         .finish(io::stderr());
     let lines = tracing_subscriber::fmt()
         .with_max_level(level)
@@ -56,7 +56,7 @@ pub(crate) fn start(log: Log) -> FlushOnDrop {
     FlushOnDrop(Some(guard))
 }
 
-/// Logs a panic. The standard hook writes to standard error itself and would wait for it.
+/// Logs a panic. The standard hook writes directly to standard error and could block.
 fn log_panic(panic: &PanicHookInfo<'_>) {
     let reason = panic.payload_as_str().unwrap_or("no text");
     let location = panic.location().map(ToString::to_string);

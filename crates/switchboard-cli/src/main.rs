@@ -1,4 +1,5 @@
-//! The binary `switchboard`: flags, environment and file become settings; settings become a server.
+//! The binary `switchboard`: parses flags, environment variables and a file into settings, and runs a server or a
+//! command with them.
 use std::process::ExitCode;
 
 use switchboard::config::LogFormat;
@@ -22,10 +23,10 @@ use args::{Action, Args};
 
 fn main() -> ExitCode {
     let args = Args::from_command_line();
-    let done = match args.action {
+    let result = match args.action {
         Some(Action::Health { url, trust }) => match url {
             Some(url) => health::check_health(&url, &trust.trust()),
-            None => health::ask_own(),
+            None => health::check_own_server(),
         },
         Some(Action::Cluster { options, json }) => return cluster::run(&options, json),
         Some(Action::Ice(args)) => return ice::run(&args),
@@ -34,10 +35,10 @@ fn main() -> ExitCode {
         Some(Action::Serve(options)) => return serve::serve(&options),
         None => return serve::serve(&args.options),
     };
-    match done {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(words) => {
-            report::report_failure(LogFormat::Text, &words);
+        Err(error) => {
+            report::report_failure(LogFormat::Text, &error);
             report::FAILED.into()
         }
     }

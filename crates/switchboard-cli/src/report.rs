@@ -1,4 +1,4 @@
-//! Errors of a command on standard error, as text or as JSON in the shape of the log's lines.
+//! Prints errors of a command to standard error, as text or as JSON in the format of log lines.
 
 use std::fmt;
 
@@ -14,30 +14,30 @@ use crate::terminal;
 /// Exit code: the command failed.
 pub(crate) const FAILED: u8 = 1;
 
-/// Exit code: the command line or a setting is wrong. `clap` has the same for its own errors.
+/// Exit code: the command line or a setting is invalid. `clap` uses the same code.
 pub(crate) const USAGE: u8 = 2;
 
-/// Prints why a command failed.
-pub(crate) fn report_failure(format: LogFormat, words: &str) {
+/// Prints the error with which a command failed.
+pub(crate) fn report_failure(format: LogFormat, error: &str) {
     match format {
-        LogFormat::Text => terminal::print_error(&format!("switchboard: {words}")),
-        LogFormat::Json => print_json_error("failed", json!({ "error": words })),
+        LogFormat::Text => terminal::print_error(&format!("switchboard: {error}")),
+        LogFormat::Json => print_json_error("failed", json!({ "error": error })),
     }
 }
 
-/// Prints a mistake in the settings.
-pub(crate) fn config_error(format: LogFormat, mistake: &ConfigError) {
+/// Prints an error in the settings.
+pub(crate) fn config_error(format: LogFormat, error: &ConfigError) {
     match format {
-        LogFormat::Text => terminal::print_error(&format!("switchboard: {mistake}")),
+        LogFormat::Text => terminal::print_error(&format!("switchboard: {error}")),
         LogFormat::Json => {
-            let source = mistake.source.to_string();
-            let fields = json!({ "source": source, "key": mistake.key, "error": mistake.message });
-            print_json_error("mistake in the settings", fields);
+            let source = error.source.to_string();
+            let fields = json!({ "source": source, "key": error.key, "error": error.message });
+            print_json_error("invalid setting", fields);
         }
     }
 }
 
-/// A line that looks like one of the log: the time, the level, the message, and the fields of an object.
+/// A line in the format of the JSON log: the time, the level, the message, and the entries of `fields`.
 pub(crate) fn json_line(level: &str, message: &str, fields: Value) -> String {
     let mut timestamp = String::new();
     // The line is written without a timestamp if the clock cannot be formatted.

@@ -12,48 +12,48 @@ use crate::{
     stop::StopSignals, terminal,
 };
 
-/// How long the runtime is waited for at the end: a thread that resolves a host name cannot be cancelled.
+/// Time that the runtime has to end. A thread that resolves a host name cannot be cancelled.
 const RUNTIME_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Prints the settings in force, their mistakes and their warnings.
+/// Prints the current settings, and their errors and warnings.
 pub(crate) fn check(options: &Options) -> ExitCode {
-    let (config, mistakes) = settings::read(options);
+    let (config, errors) = settings::read(options);
     terminal::print(&config.to_toml());
-    for mistake in &mistakes {
-        terminal::print_error(&mistake.to_string());
+    for error in &errors {
+        terminal::print_error(&error.to_string());
     }
     for warning in warnings(&config) {
         terminal::print_error(&format!("warning: {warning}"));
     }
-    let count = match mistakes.len() {
+    let count = match errors.len() {
         0 => return ExitCode::SUCCESS,
-        1 => "1 mistake".to_owned(),
-        count => format!("{count} mistakes"),
+        1 => "1 error".to_owned(),
+        count => format!("{count} errors"),
     };
     terminal::print_error(&format!("switchboard: {count}"));
     report::USAGE.into()
 }
 
-/// Serves until a signal says to stop.
+/// Runs the server until a signal stops it.
 pub(crate) fn serve(options: &Options) -> ExitCode {
-    let (config, mistakes) = settings::read(options);
+    let (config, errors) = settings::read(options);
     let format = config.log.format;
-    for mistake in &mistakes {
-        report::config_error(format, mistake);
+    for error in &errors {
+        report::config_error(format, error);
     }
-    if !mistakes.is_empty() {
+    if !errors.is_empty() {
         return report::USAGE.into();
     }
     match start(config) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(words) => {
-            report::report_failure(format, &words);
+        Err(error) => {
+            report::report_failure(format, &error);
             report::FAILED.into()
         }
     }
 }
 
-/// The warnings about these settings. Raises the number of files that may be open.
+/// The warnings about these settings. Also raises the limit of open files.
 fn warnings(config: &Config) -> Vec<String> {
     let warnings = config.warnings();
     let mut warnings: Vec<_> = warnings.iter().map(ToString::to_string).collect();
@@ -66,10 +66,10 @@ fn start(config: Config) -> Result<(), String> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build();
-    let runtime = runtime.map_err(|error| format!("cannot start: {error}"))?;
-    let done = runtime.block_on(run(config));
+    let runtime = runtime.map_err(|error| format!("cannot start the runtime: {error}"))?;
+    let result = runtime.block_on(run(config));
     runtime.shutdown_timeout(RUNTIME_TIMEOUT);
-    done
+    result
 }
 
 async fn run(config: Config) -> Result<(), String> {
@@ -80,8 +80,8 @@ async fn run(config: Config) -> Result<(), String> {
     let shutdown = config.shutdown;
     let mut warnings = warnings(&config);
     let main = listeners.first().map(|(listener, _)| listener.address());
-    let certified = certificate.as_ref().zip(main);
-    warnings.extend(certified.and_then(|(certificate, main)| certificate.warning(main)));
+    let main_certificate = certificate.as_ref().zip(main);
+    warnings.extend(main_certificate.and_then(|(certificate, main)| certificate.warning(main)));
     let server = Server::builder().config(config).build();
     for (listener, alone) in &listeners {
         let certificate = certificate.as_ref().map(Certificate::shown);
@@ -108,10 +108,10 @@ async fn run(config: Config) -> Result<(), String> {
     if let Some(certificate) = certificate {
         certificate.reload_on_signal()?;
     }
-    stop.asked().await;
+    stop.recv().await;
     tokio::select! {
         () = end(&server, shutdown) => Ok(()),
-        () = stop.asked() => Err("ended at once by a second signal".to_owned()),
+        () = stop.recv() => Err("ended at once by a second signal".to_owned()),
     }
 }
 
@@ -121,17 +121,19 @@ async fn end(server: &Server, shutdown: Shutdown) {
     server.begin_drain();
     tokio::time::sleep(shutdown.drain).await;
     if !server.shutdown(shutdown.grace).await {
-        tracing::warn!("some connections did not end in time");
+        let grace_secs = shutdown.grace.as_secs();
+        tracing::warn!(grace_secs, "stopped with open connections");
     }
 }
 
-/// A listener, and the dialect that it is for if it is not for all.
+/// Binds a listener. Also returns the dialect, if the listener serves only one.
 fn bind(listening: Listening) -> Result<(Listener, Option<&'static str>), String> {
-    let another = match listening.alone {
+    let setting = match listening.alone {
         Some(_) => listening.setting(),
         None => "--addr and --port".to_owned(),
     };
     let listener = Listener::bind(listening.address);
-    let listener = listener.map_err(|error| format!("{error}; choose another with {another}"))?;
+    let listener =
+        listener.map_err(|error| format!("{error}; choose another address with {setting}"))?;
     Ok((listener, listening.alone))
 }

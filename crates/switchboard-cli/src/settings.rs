@@ -1,4 +1,4 @@
-//! The settings in force: file, environment and flags.
+//! Reads the settings from file, environment and flags.
 
 use switchboard::{
     Config,
@@ -7,11 +7,11 @@ use switchboard::{
 
 use crate::args::Options;
 
-/// The settings in force, and their mistakes.
+/// Reads the settings. Also returns their errors, sorted by source.
 pub(crate) fn read(options: &Options) -> (Config, Vec<ConfigError>) {
     let mut config = Config::default();
-    let mut mistakes = read_file(&mut config, options);
-    mistakes.extend(config.read_environment(std::env::vars_os()));
+    let mut errors = read_file(&mut config, options);
+    errors.extend(config.read_environment(std::env::vars_os()));
     let listen = options.listen.join(",");
     let flags = [
         ("--addr", "server.addr", options.addr.as_deref()),
@@ -31,23 +31,23 @@ pub(crate) fn read(options: &Options) -> (Config, Vec<ConfigError>) {
         ("--log-format", "log.format", options.log_format.as_deref()),
         ("--log-level", "log.level", options.log_level.as_deref()),
     ];
-    let given = flags.into_iter();
-    let given = given.filter_map(|(flag, key, value)| Some((flag, key, value?)));
-    mistakes.extend(config.read_flags(given));
-    mistakes.extend(config.validate());
-    mistakes.sort();
-    (config, mistakes)
+    let set_flags = flags.into_iter();
+    let set_flags = set_flags.filter_map(|(flag, key, value)| Some((flag, key, value?)));
+    errors.extend(config.read_flags(set_flags));
+    errors.extend(config.validate());
+    errors.sort();
+    (config, errors)
 }
 
 fn read_file(config: &mut Config, options: &Options) -> Vec<ConfigError> {
     let Some(path) = &options.config else {
         return Vec::new();
     };
-    config.read_file(path).unwrap_or_else(|words| {
+    config.read_file(path).unwrap_or_else(|message| {
         vec![ConfigError {
             source: SettingSource::Flag("--config".to_owned()),
             key: String::new(),
-            message: words,
+            message,
         }]
     })
 }

@@ -1,8 +1,8 @@
-//! The signals that say that it is enough.
+//! The signals that stop the server or reload its certificate.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// Ctrl-C, or a request to terminate.
+/// SIGINT (Ctrl-C) and SIGTERM.
 pub(crate) struct StopSignals {
     terminate: Signal,
     interrupt: Signal,
@@ -18,8 +18,8 @@ impl StopSignals {
         })
     }
 
-    /// Done at the first signal.
-    pub(crate) async fn asked(&mut self) {
+    /// Waits for the next of these signals.
+    pub(crate) async fn recv(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
@@ -27,10 +27,10 @@ impl StopSignals {
     }
 }
 
-/// A request to read files again.
-pub(crate) struct Reload(Signal);
+/// SIGHUP, which reloads the certificate.
+pub(crate) struct ReloadSignal(Signal);
 
-impl Reload {
+impl ReloadSignal {
     pub(crate) fn new() -> Result<Self, String> {
         let caught = signal(SignalKind::hangup());
         caught
@@ -38,8 +38,8 @@ impl Reload {
             .map_err(|error| format!("cannot listen for signals: {error}"))
     }
 
-    /// Done at the next signal.
-    pub(crate) async fn asked(&mut self) {
+    /// Waits for the next signal.
+    pub(crate) async fn recv(&mut self) {
         self.0.recv().await;
     }
 }

@@ -1,6 +1,7 @@
-//! Writing to standard output and standard error, which may be pipes that are closed or full.
+//! Writes to standard output and standard error, which may be closed or full pipes.
 //!
-//! `println!` panics on a closed pipe; nothing here does. Only [`print()`] waits for a full one without a timeout.
+//! `println!` panics on a closed pipe; these functions do not. Only [`print()`] waits for a full pipe without a
+//! timeout.
 
 use std::{
     io::{self, Write},
@@ -9,15 +10,15 @@ use std::{
     time::Duration,
 };
 
-/// How long a full pipe is waited for; text that does not fit until then is lost.
+/// Time to wait for a full pipe. Text that is not written by then is lost.
 const PIPE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Prints a command's result. A full pipe is waited for; on a closed one the rest is lost.
+/// Prints the result of a command. Waits for a full pipe. On a closed pipe the rest is lost.
 pub(crate) fn print(text: &str) {
     write(io::stdout().lock(), text);
 }
 
-/// Prints a text beside the work of a server, which does not wait for a full pipe.
+/// Prints a text of a running server, and waits for a full pipe for at most [`PIPE_TIMEOUT`].
 pub(crate) fn print_briefly(text: &str) {
     let text = text.to_owned();
     within(PIPE_TIMEOUT, move || write(io::stdout().lock(), &text));
@@ -29,8 +30,8 @@ pub(crate) fn print_error(line: &str) {
     within(PIPE_TIMEOUT, move || write(io::stderr().lock(), &text));
 }
 
-/// Runs `action` on a thread of its own and waits for its end, but not longer than `timeout`. An action
-/// that is stuck ends with the process.
+/// Runs `action` on a thread and waits for its end, but not longer than `timeout`. An action that blocks longer ends
+/// with the process.
 pub(crate) fn within(timeout: Duration, action: impl FnOnce() + Send + 'static) {
     let (done, is_done) = mpsc::channel::<()>();
     let spawned = thread::Builder::new().spawn(move || {
@@ -38,7 +39,7 @@ pub(crate) fn within(timeout: Duration, action: impl FnOnce() + Send + 'static) 
         drop(done);
     });
     if spawned.is_ok() {
-        // Either the other end is dropped, or the time is over.
+        // Returns when the other end is dropped or the time is over.
         let _: Result<(), mpsc::RecvTimeoutError> = is_done.recv_timeout(timeout);
     }
 }
@@ -54,17 +55,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_stuck_action_is_waited_for_no_longer_than_the_timeout() {
+    fn blocked_action_is_waited_for_until_the_timeout() {
         let (_never, held) = mpsc::channel::<()>();
         let begun = Instant::now();
         within(Duration::from_millis(10), move || {
             held.recv().unwrap_err();
         });
         assert!(begun.elapsed() >= Duration::from_millis(10));
-        let (said, heard) = mpsc::channel();
+        let (sender, receiver) = mpsc::channel();
         within(Duration::from_hours(1), move || {
-            said.send(7).expect("heard")
+            sender.send(7).expect("the receiver exists")
         });
-        assert_eq!(heard.try_recv(), Ok(7));
+        assert_eq!(receiver.try_recv(), Ok(7));
     }
 }
