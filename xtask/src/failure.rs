@@ -1,4 +1,4 @@
-//! What ends a task before it has an answer: one line for the person at the keyboard.
+//! The error that ends a task early: one line of text.
 
 use std::fmt;
 
@@ -8,8 +8,8 @@ pub(crate) type Result<T> = std::result::Result<T, Failure>;
 pub(crate) struct Failure(String);
 
 impl Failure {
-    pub(crate) fn new(words: impl Into<String>) -> Self {
-        Self(words.into())
+    pub(crate) fn new(message: impl Into<String>) -> Self {
+        Self(message.into())
     }
 }
 

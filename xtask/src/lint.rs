@@ -1,4 +1,4 @@
-//! Everything that can be said about the code without running it.
+//! `cargo xtask lint`: the static checks.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -7,7 +7,7 @@ use crate::Options;
 use crate::failure::Result;
 use crate::matchbox;
 use crate::setup::find;
-use crate::stage::{Stages, Verdict};
+use crate::stage::{StageResult, Stages};
 use crate::tidy;
 use crate::workspace::{Workspace, cargo};
 
@@ -22,9 +22,9 @@ pub(crate) fn run(workspace: &Workspace, options: Options) -> Result<bool> {
     };
     stages.run("format", &mut cargo(&["fmt", "--all", "--check"]), 5);
     stages.run_here("tidy", || match tidy::run(workspace) {
-        Ok(true) => Verdict::Held,
-        Ok(false) => Verdict::Failed("its lines say what to change".to_owned()),
-        Err(failure) => Verdict::Failed(failure.to_string()),
+        Ok(true) => StageResult::Passed,
+        Ok(false) => StageResult::Failed("see the errors above".to_owned()),
+        Err(failure) => StageResult::Failed(failure.to_string()),
     });
     stages.run(
         "clippy",
@@ -39,7 +39,7 @@ pub(crate) fn run(workspace: &Workspace, options: Options) -> Result<bool> {
         25,
     );
     matchbox::lint(&mut stages, workspace);
-    // The binary's documentation would be written over the library's: they have one name.
+    // The binary is excluded, because its documentation would overwrite that of the library of the same name.
     let mut doc = cargo(&[
         "doc",
         "--workspace",
@@ -50,28 +50,29 @@ pub(crate) fn run(workspace: &Workspace, options: Options) -> Result<bool> {
     stages.run("doc", doc.env("RUSTDOCFLAGS", "-D warnings"), 15);
     deny(&mut stages, workspace, options);
     stages.print_table();
-    let held = stages.all_held();
+    let passed = stages.all_passed();
     println!(
         "lint: {}",
-        if held {
-            "everything holds"
+        if passed {
+            "all checks passed"
         } else {
-            "something does not hold, see above"
+            "checks failed, see above"
         }
     );
-    Ok(held)
+    Ok(passed)
 }
 
-/// Advisories are not asked for: their database needs the network, and changes without a change here.
+/// Runs cargo-deny on licences, bans and sources. Advisories are not checked, because their database needs the network
+/// and changes independently of this repository.
 fn deny(stages: &mut Stages, workspace: &Workspace, options: Options) {
-    let ours = workspace.target.join("tools");
+    let tools = workspace.target.join("tools");
     let installed = find("cargo-deny")
-        .or_else(|| Some(ours.join("bin/cargo-deny")).filter(|path| path.is_file()));
+        .or_else(|| Some(tools.join("bin/cargo-deny")).filter(|path| path.is_file()));
     let program: Option<PathBuf> = match installed {
         Some(program) => Some(program),
         None if options.no_install => None,
         None => {
-            // Unoptimised: it is built in a third of the time and still done in a second or two.
+            // A debug build takes a third of the time, and the checks still take only a second or two.
             let mut install = cargo(&workspace.root);
             install.args([
                 "install",
@@ -82,19 +83,19 @@ fn deny(stages: &mut Stages, workspace: &Workspace, options: Options) {
                 CARGO_DENY_VERSION,
                 "--root",
             ]);
-            install.arg(&ours);
-            // Cargo would build it for the target directory of this workspace, next to our own crates.
+            install.arg(&tools);
+            // Otherwise cargo would build it in the target folder of this workspace.
             install.env_remove("CARGO_TARGET_DIR");
             stages
                 .run("get cargo-deny", &mut install, 15)
-                .then(|| ours.join("bin/cargo-deny"))
+                .then(|| tools.join("bin/cargo-deny"))
         }
     };
     match program {
         Some(program) => {
-            let mut deny = |name, of: &[&str]| {
+            let mut deny = |name, selection: &[&str]| {
                 let mut command = Command::new(&program);
-                command.current_dir(&workspace.root).args(of);
+                command.current_dir(&workspace.root).args(selection);
                 command.args(["check", "--hide-inclusion-graph"]);
                 command.args(["licenses", "bans", "sources"]);
                 stages.run(name, &mut command, 5);

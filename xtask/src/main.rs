@@ -1,17 +1,17 @@
-//! Switchboard's automation: `cargo xtask help` says what it can do.
+//! The automation of this repository. `cargo xtask help` lists the commands.
 //!
-//! What runs here runs in CI: `.ci/run` is `cargo xtask lint` and `cargo xtask test`.
+//! CI runs the same commands: `.ci/run` is `cargo xtask lint` and `cargo xtask test`.
 #![allow(
     clippy::print_stdout,
     clippy::print_stderr,
-    reason = "a command-line tool speaks by printing"
+    reason = "a command-line tool prints its output"
 )]
 
-mod arrows;
+mod dependencies;
 mod failure;
 mod lint;
+mod machine_paths;
 mod matchbox;
-mod places;
 mod setup;
 mod stage;
 mod tally;
@@ -33,20 +33,20 @@ Switchboard's automation.
 Commands
     test     install what the tests need, run all of them, and count: Rust, web type check, matchbox clients, browser
     lint     rustfmt, clippy, tidy, rustdoc and cargo-deny (licences, bans, sources)
-    tidy     the rules of the house that no other tool knows: which crate may use which, sizes, paths, transcripts
+    tidy     rules that no other tool checks: dependencies between crates, file sizes, paths, transcripts
     setup    only install what the tests need: Node.js with npm, the packages of compat/, Chromium, and
-             opus-tools, vorbis-tools and ffmpeg, which check what voice sends
+             opus-tools, vorbis-tools and ffmpeg, which check the audio that voice sends
     help     this page
 
 Flags
-    --no-install    (test, lint, setup) install nothing; what needs a missing tool is skipped, and said so
-    --no-browser    (test, setup) without the tests in compat/, and without Chromium and what else only they need
+    --no-install    (test, lint, setup) install nothing; stages that need a missing tool are reported as skipped
+    --no-browser    (test, setup) without the tests in compat/, Chromium and other tools that only these tests need
 
 Environment
     CHROMIUM            the browser to test with; else the first of chromium, chromium-browser, google-chrome on PATH
-    CARGO_TARGET_DIR    where to build, as always with cargo
+    CARGO_TARGET_DIR    the build folder of cargo
 
-The exit code is 0 when everything held. The last line of `test` is `N passed, N failed, N skipped`.
+The exit code is 0 if every stage passed. The last line of `test` is `N passed, N failed, N skipped`.
 ";
 
 fn main() -> ExitCode {
@@ -61,7 +61,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Runs one command; `Ok(false)` when it ran and something did not hold.
+/// Runs one command. Returns false if the command ran and a stage failed.
 fn dispatch(arguments: &[String]) -> Result<bool> {
     let (command, flags) = match arguments.split_first() {
         None => ("help", [].as_slice()),
@@ -89,12 +89,12 @@ fn dispatch(arguments: &[String]) -> Result<bool> {
             Ok(setup::run(&Workspace::load()?, options).is_complete(options))
         }
         unknown => Err(Failure::new(format!(
-            "there is no command `{unknown}`; `cargo xtask help` lists them"
+            "unknown command `{unknown}`; `cargo xtask help` lists the commands"
         ))),
     }
 }
 
-/// What the flags ask for.
+/// The flags of a command.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Options {
     no_install: bool,
@@ -115,7 +115,7 @@ impl Options {
                         known.join(", ")
                     };
                     return Err(Failure::new(format!(
-                        "`{command}` does not know `{unknown}` (its flags: {known})"
+                        "unknown flag `{unknown}` of `{command}` (known flags: {known})"
                     )));
                 }
             }
@@ -128,12 +128,12 @@ impl Options {
 mod tests {
     use super::*;
 
-    fn strings(words: &[&str]) -> Vec<String> {
-        words.iter().map(|&word| word.to_owned()).collect()
+    fn strings(items: &[&str]) -> Vec<String> {
+        items.iter().map(|&item| item.to_owned()).collect()
     }
 
     #[test]
-    fn a_flag_is_taken_only_where_it_means_something() {
+    fn each_command_accepts_only_its_own_flags() {
         let both = Options {
             no_install: true,
             no_browser: true,
@@ -143,19 +143,19 @@ mod tests {
             Options::parse("test", &flags, &["--no-install", "--no-browser"]).unwrap(),
             both
         );
-        let refusal = Options::parse("lint", &flags, &["--no-install"]).unwrap_err();
+        let error = Options::parse("lint", &flags, &["--no-install"]).unwrap_err();
         assert_eq!(
-            refusal.to_string(),
-            "`lint` does not know `--no-browser` (its flags: --no-install)"
+            error.to_string(),
+            "unknown flag `--no-browser` of `lint` (known flags: --no-install)"
         );
     }
 
     #[test]
-    fn an_unknown_command_is_one_clear_line() {
-        let refusal = dispatch(&strings(&["tset"])).unwrap_err().to_string();
+    fn unknown_command_is_an_error() {
+        let error = dispatch(&strings(&["tset"])).unwrap_err().to_string();
         assert_eq!(
-            refusal,
-            "there is no command `tset`; `cargo xtask help` lists them"
+            error,
+            "unknown command `tset`; `cargo xtask help` lists the commands"
         );
     }
 }

@@ -1,5 +1,5 @@
-//! Real matchbox clients: a cargo project of its own in `compat/matchbox/`, run against Switchboard and against
-//! matchbox's own server.
+//! Real matchbox clients: the cargo project in `compat/matchbox/`, run with Switchboard and with the original matchbox
+//! server.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -10,10 +10,11 @@ use crate::workspace::{Workspace, cargo};
 
 pub(crate) const MANIFEST: &str = "compat/matchbox/Cargo.toml";
 
-/// The version of the clients, too: `compat/matchbox/Cargo.toml`.
+/// The version of the original server. The clients in `compat/matchbox/Cargo.toml` have the same version.
 const ORIGINAL_VERSION: &str = "0.15.0";
 
-/// Its crates are others than ours, or have other features: in one folder with ours nothing would be shared.
+/// The target folder of the project. Its dependencies have other versions or features, so that a common folder would
+/// share no builds.
 fn target(workspace: &Workspace) -> PathBuf {
     workspace.target.join("matchbox")
 }
@@ -27,7 +28,7 @@ pub(crate) fn run(stages: &mut Stages, workspace: &Workspace, options: Options, 
         return stages.skip(NAME, "the release binary was not built");
     }
     if !build(stages, workspace) {
-        return stages.skip(NAME, "they were not built");
+        return stages.skip(NAME, "the clients were not built");
     }
     let mut command = Command::new(target(workspace).join("debug/matchbox-compat"));
     let switchboard = workspace.target.join("release/switchboard");
@@ -38,7 +39,7 @@ pub(crate) fn run(stages: &mut Stages, workspace: &Workspace, options: Options, 
     stages.run_tests(NAME, &mut command, 10);
 }
 
-/// The workspace's own lints do not see it.
+/// Checks format and lints of the project, which is not part of the workspace.
 pub(crate) fn lint(stages: &mut Stages, workspace: &Workspace) {
     let mut format = cargo(&workspace.root);
     format.args(["fmt", "--manifest-path", MANIFEST, "--check"]);
@@ -57,7 +58,7 @@ fn build(stages: &mut Stages, workspace: &Workspace) -> bool {
     stages.run("matchbox build", &mut command, 10)
 }
 
-/// Matchbox's own server. Without it nobody sees whose mistake a failure is.
+/// Installs the original matchbox server. A failure with both servers is an error of the clients, not of Switchboard.
 fn original(stages: &mut Stages, workspace: &Workspace, options: Options) -> Option<PathBuf> {
     const NAME: &str = "matchbox original";
     let version = format!("matchbox_server-{ORIGINAL_VERSION}");
@@ -73,7 +74,7 @@ fn original(stages: &mut Stages, workspace: &Workspace, options: Options) -> Opt
     let mut install = cargo(&workspace.root);
     install.args(["install", "--locked", "--debug", "matchbox_server"]);
     install.args(["--version", ORIGINAL_VERSION]);
-    // As the clients are built, so that what both need is built once.
+    // The same profile as for the clients, so that common dependencies are built once.
     install.env("CARGO_PROFILE_DEV_DEBUG", "false");
     install.arg("--target-dir").arg(target(workspace));
     install.arg("--root").arg(root);

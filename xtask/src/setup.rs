@@ -1,4 +1,5 @@
-//! Installs what the tests need and a new machine lacks; where that cannot be done, says what to do and goes on.
+//! `cargo xtask setup`: installs the tools that the tests need. If a tool cannot be installed, prints the reason and the
+//! next step, and continues.
 
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
@@ -6,17 +7,17 @@ use std::process::{Command, Stdio};
 use std::time::SystemTime;
 
 use crate::Options;
-use crate::workspace::{Workspace, words};
+use crate::workspace::{Workspace, command_line};
 
 const NODE_MAJOR_MIN: u32 = 20;
 
-/// A program, and its package in Debian.
+/// A program and its Debian package.
 type Program = (&'static str, &'static str);
 
 const NODE: &[Program] = &[("node", "nodejs"), ("npm", "npm")];
 
-/// They check what voice sends; a test that misses one is skipped.
-const SOUND: &[Program] = &[
+/// The tools that check the audio that voice sends. Tests without one are skipped.
+const AUDIO_TOOLS: &[Program] = &[
     ("opusinfo", "opus-tools"),
     ("opusdec", "opus-tools"),
     ("ogginfo", "vorbis-tools"),
@@ -26,44 +27,43 @@ const SOUND: &[Program] = &[
     ("espeak-ng", "espeak-ng"),
 ];
 
-/// The store of a cluster, and what cuts a node off from it; a test that misses one is skipped, and
-/// says so.
+/// The store of a cluster, and the tool that disconnects a node from it. Tests without one are reported as skipped.
 const STORE: &[Program] = &[
     ("redis-server", "redis-server"),
     ("redis-cli", "redis-tools"),
     ("ip", "iproute2"),
 ];
 
-/// The TURN server that credentials are tried at; the test that misses it is skipped, and says so.
-const RELAY: &[Program] = &[("turnserver", "coturn")];
+/// The TURN server with which credentials are tested. The test is reported as skipped without it.
+const TURN_SERVER: &[Program] = &[("turnserver", "coturn")];
 
-/// The sound device of Firefox in the tests of voice: a daemon of their own, without hardware.
-const SOUND_DEVICE: &[Program] = &[("pulseaudio", "pulseaudio")];
+/// The sound server for Firefox in the voice tests. It needs no hardware.
+const SOUND_SERVER: &[Program] = &[("pulseaudio", "pulseaudio")];
 
-/// What was found, or why it is not there.
+/// A tool that was found, or the reason why it is missing.
 type Found<T> = Result<T, String>;
 
-/// What the tests in compat/ have to work with.
+/// The tools for the tests.
 #[derive(Debug)]
 pub(crate) struct Tools {
     pub(crate) chromium: Found<PathBuf>,
     pub(crate) firefox: Found<PathBuf>,
     /// Whether compat/ can run its scripts.
     pub(crate) compat: Found<()>,
-    sound: Found<()>,
-    sound_device: Found<()>,
+    audio_tools: Found<()>,
+    sound_server: Found<()>,
     store: Found<()>,
-    relay: Found<()>,
+    turn_server: Found<()>,
 }
 
 impl Tools {
-    /// Whether everything is there that was asked for.
+    /// Whether all tools are there that the options require.
     pub(crate) fn is_complete(&self, options: Options) -> bool {
         let programs = [&self.chromium, &self.firefox]
             .iter()
             .all(|found| found.is_ok());
-        let browser = programs && self.sound.is_ok() && self.sound_device.is_ok();
-        let always = [&self.compat, &self.store, &self.relay];
+        let browser = programs && self.audio_tools.is_ok() && self.sound_server.is_ok();
+        let always = [&self.compat, &self.store, &self.turn_server];
         always.iter().all(|found| found.is_ok()) && (browser || options.no_browser)
     }
 }
@@ -72,56 +72,61 @@ pub(crate) fn run(workspace: &Workspace, options: Options) -> Tools {
     install_packages(&wanted_packages(options), options);
     let compat = workspace.root.join("compat");
     let tools = Tools {
-        chromium: chromium_or_why(),
-        firefox: firefox_or_why(),
-        sound: all_or_why(SOUND),
-        sound_device: all_or_why(SOUND_DEVICE),
-        store: all_or_why(STORE),
-        relay: all_or_why(RELAY),
-        compat: node_or_why().and_then(|()| compat_or_why(&compat, options)),
+        chromium: find_chromium(),
+        firefox: find_firefox(),
+        audio_tools: find_all(AUDIO_TOOLS),
+        sound_server: find_all(SOUND_SERVER),
+        store: find_all(STORE),
+        turn_server: find_all(TURN_SERVER),
+        compat: find_node().and_then(|()| find_compat(&compat, options)),
     };
     let compat = tools.compat.as_ref();
-    say("compat/", compat.map(|()| "its packages are installed"));
-    say("Redis", tools.store.as_ref().map(|()| "installed"));
-    say("coturn", tools.relay.as_ref().map(|()| "installed"));
+    report("compat/", compat.map(|()| "its packages are installed"));
+    report("Redis", tools.store.as_ref().map(|()| "installed"));
+    report("coturn", tools.turn_server.as_ref().map(|()| "installed"));
     if !options.no_browser {
-        say(
+        report(
             "Chromium",
             tools.chromium.as_ref().map(|path| path.display()),
         );
-        say("Firefox", tools.firefox.as_ref().map(|path| path.display()));
-        say("sound tools", tools.sound.as_ref().map(|()| "installed"));
-        let device = tools.sound_device.as_ref();
-        say("PulseAudio", device.map(|()| "installed"));
+        report("Firefox", tools.firefox.as_ref().map(|path| path.display()));
+        report(
+            "sound tools",
+            tools.audio_tools.as_ref().map(|()| "installed"),
+        );
+        let device = tools.sound_server.as_ref();
+        report("PulseAudio", device.map(|()| "installed"));
     }
     tools
 }
 
-fn say(what: &str, found: Result<impl Display, &String>) {
+fn report(name: &str, found: Result<impl Display, &String>) {
     match found {
-        Ok(found) => println!("setup: {what}: {found}"),
-        Err(why) => println!("setup: {what}: MISSING: {why}"),
+        Ok(found) => println!("setup: {name}: {found}"),
+        Err(reason) => println!("setup: {name}: MISSING: {reason}"),
     }
 }
 
-/// The Debian packages of what is not here.
+/// The Debian packages of the missing programs.
 fn wanted_packages(options: Options) -> Vec<&'static str> {
-    let always = missing(NODE).chain(missing(STORE)).chain(missing(RELAY));
+    let always = missing(NODE)
+        .chain(missing(STORE))
+        .chain(missing(TURN_SERVER));
     let mut wanted: Vec<_> = always.map(|(_, package)| package).collect();
     if !options.no_browser {
-        if chromium_or_why().is_err() && std::env::var_os("CHROMIUM").is_none() {
+        if find_chromium().is_err() && std::env::var_os("CHROMIUM").is_none() {
             wanted.push("chromium");
         }
-        if firefox_or_why().is_err() && std::env::var_os("FIREFOX").is_none() {
+        if find_firefox().is_err() && std::env::var_os("FIREFOX").is_none() {
             wanted.push("firefox-esr");
         }
-        // Without any font a page renders as boxes, and its screenshots are worth nothing.
+        // Without a font, the text in screenshots is rendered as boxes.
         if !Path::new("/usr/share/fonts/truetype").exists() {
             wanted.push("fonts-dejavu-core");
         }
         wanted.extend(
-            missing(SOUND)
-                .chain(missing(SOUND_DEVICE))
+            missing(AUDIO_TOOLS)
+                .chain(missing(SOUND_SERVER))
                 .map(|(_, package)| package),
         );
         wanted.dedup();
@@ -143,18 +148,18 @@ fn install_packages(wanted: &[&str], options: Options) {
     }
     if find("apt-get").is_none() {
         println!(
-            "setup: there is no apt-get here; install with this system's own tools what Debian calls: {}",
+            "setup: apt-get is missing; install these Debian packages, or those with the same programs, by hand: {}",
             wanted.join(" ")
         );
         return;
     }
     let Some(privilege) = privilege() else {
         println!(
-            "setup: no right to install packages here; run this, then try again:\n\n    sudo {by_hand}\n"
+            "setup: no permission to install packages; run this, then try again:\n\n    sudo {by_hand}\n"
         );
         return;
     };
-    // One at a time: where one cannot be had, the others still can.
+    // Each package separately, so that a missing one does not prevent the others.
     let mut lines = vec![apt(privilege, &["update"])];
     for package in wanted {
         lines.push(apt(
@@ -163,13 +168,13 @@ fn install_packages(wanted: &[&str], options: Options) {
         ));
     }
     for mut line in lines {
-        if let Err(why) = show(&mut line) {
-            println!("setup: {why}; going on without");
+        if let Err(reason) = run_visibly(&mut line) {
+            println!("setup: {reason}; continuing without it");
         }
     }
 }
 
-/// What to put before a command that needs root: nothing as root, `sudo` where it asks for no password.
+/// The prefix of a command that needs root: empty for root, `sudo` if it needs no password. `None` otherwise.
 fn privilege() -> Option<&'static [&'static str]> {
     let is_root = Command::new("id")
         .arg("-u")
@@ -189,7 +194,7 @@ fn privilege() -> Option<&'static [&'static str]> {
 }
 
 fn apt(privilege: &[&str], arguments: &[&str]) -> Command {
-    // `env`, because sudo hands on no environment.
+    // `env`, because sudo does not pass the environment on.
     let mut line: Vec<&str> = privilege.to_vec();
     line.extend(["env", "DEBIAN_FRONTEND=noninteractive", "apt-get"]);
     line.extend([
@@ -205,31 +210,31 @@ fn apt(privilege: &[&str], arguments: &[&str]) -> Command {
     command
 }
 
-fn chromium_or_why() -> Found<PathBuf> {
+fn find_chromium() -> Found<PathBuf> {
     const NAMES: &[&str] = &[
         "chromium",
         "chromium-browser",
         "google-chrome",
         "google-chrome-stable",
     ];
-    browser_or_why(
+    find_browser(
         "CHROMIUM",
         NAMES,
         "there is no Chromium on PATH (Debian: chromium)",
     )
 }
 
-fn firefox_or_why() -> Found<PathBuf> {
+fn find_firefox() -> Found<PathBuf> {
     const NAMES: &[&str] = &["firefox-esr", "firefox"];
-    browser_or_why(
+    find_browser(
         "FIREFOX",
         NAMES,
         "there is no Firefox on PATH (Debian: firefox-esr)",
     )
 }
 
-/// The program that an environment variable names, or the first of these names on PATH.
-fn browser_or_why(variable: &str, names: &[&str], missing: &str) -> Found<PathBuf> {
+/// The program that an environment variable names, or the first program on PATH with one of these names.
+fn find_browser(variable: &str, names: &[&str], missing: &str) -> Found<PathBuf> {
     if let Some(path) = std::env::var_os(variable)
         .filter(|path| !path.is_empty())
         .map(PathBuf::from)
@@ -238,7 +243,7 @@ fn browser_or_why(variable: &str, names: &[&str], missing: &str) -> Found<PathBu
             Ok(path)
         } else {
             Err(format!(
-                "{variable} names {}, which is no file",
+                "{variable} is {}, which is not a file",
                 path.display()
             ))
         };
@@ -246,11 +251,11 @@ fn browser_or_why(variable: &str, names: &[&str], missing: &str) -> Found<PathBu
     names
         .iter()
         .find_map(|name| find(name))
-        .ok_or_else(|| format!("{missing}, and {variable} does not name one"))
+        .ok_or_else(|| format!("{missing}, and {variable} is not set"))
 }
 
-fn node_or_why() -> Found<()> {
-    all_or_why(NODE)?;
+fn find_node() -> Found<()> {
+    find_all(NODE)?;
     let version = Command::new("node").arg("--version").output();
     let version = version.map_err(|error| format!("node could not be started: {error}"))?;
     let version = String::from_utf8_lossy(&version.stdout).trim().to_owned();
@@ -259,22 +264,22 @@ fn node_or_why() -> Found<()> {
         Some(_) => Err(format!(
             "Node.js is {version}, the tests need {NODE_MAJOR_MIN} or newer"
         )),
-        None => Err(format!("node does not tell its version (`{version}`)")),
+        None => Err(format!("`node --version` printed no version: `{version}`")),
     }
 }
 
-/// 20, of `v20.19.2`.
+/// The major version of a version text, such as 20 of `v20.19.2`.
 fn major(version: &str) -> Option<u32> {
     version.strip_prefix('v')?.split('.').next()?.parse().ok()
 }
 
-/// Installs the packages of compat/ where they are missing or older than the lock.
-fn compat_or_why(compat: &Path, options: Options) -> Found<()> {
+/// Installs the packages of compat/ if they are missing or older than the lock file.
+fn find_compat(compat: &Path, options: Options) -> Found<()> {
     let lock = compat.join("package-lock.json");
     let Some(locked) = modified(&lock) else {
-        return Err("there is no compat/package-lock.json".to_owned());
+        return Err("compat/package-lock.json is missing".to_owned());
     };
-    // npm writes this one last.
+    // npm writes this file last.
     let is_fresh = || {
         modified(&compat.join("node_modules/.package-lock.json"))
             .is_some_and(|installed| installed >= locked)
@@ -291,7 +296,7 @@ fn compat_or_why(compat: &Path, options: Options) -> Found<()> {
     let mut npm = Command::new("npm");
     npm.current_dir(compat)
         .args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"]);
-    show(&mut npm)
+    run_visibly(&mut npm)
 }
 
 fn modified(path: &Path) -> Option<SystemTime> {
@@ -300,9 +305,9 @@ fn modified(path: &Path) -> Option<SystemTime> {
         .ok()
 }
 
-/// Runs a command whose output is for the person.
-fn show(command: &mut Command) -> Found<()> {
-    let line = words(command);
+/// Runs a command that prints its output directly.
+fn run_visibly(command: &mut Command) -> Found<()> {
+    let line = command_line(command);
     println!("setup: {line}");
     match command.stdin(Stdio::null()).status() {
         Ok(status) if status.success() => Ok(()),
@@ -311,7 +316,7 @@ fn show(command: &mut Command) -> Found<()> {
     }
 }
 
-fn all_or_why(programs: &'static [Program]) -> Found<()> {
+fn find_all(programs: &'static [Program]) -> Found<()> {
     let missing: Vec<_> = missing(programs)
         .map(|(program, package)| format!("{program} (Debian: {package})"))
         .collect();
@@ -326,7 +331,7 @@ fn missing(programs: &'static [Program]) -> impl Iterator<Item = Program> {
     programs.iter().copied().filter(missing)
 }
 
-/// A program on PATH.
+/// Finds a program on PATH.
 pub(crate) fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path)
@@ -339,7 +344,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_major_version_is_read() {
+    fn major_version_is_parsed() {
         assert_eq!(major("v20.19.2"), Some(20));
         assert_eq!(major("v8"), Some(8));
         assert_eq!(major("20.1.0"), None);
@@ -347,35 +352,36 @@ mod tests {
     }
 
     #[test]
-    fn apt_asks_nothing_whoever_runs_it() {
+    fn apt_is_noninteractive_with_and_without_sudo() {
         assert!(
-            words(&apt(&[], &["update"]))
+            command_line(&apt(&[], &["update"]))
                 .starts_with("env DEBIAN_FRONTEND=noninteractive apt-get ")
         );
         assert!(
-            words(&apt(&["sudo", "-n"], &["update"])).starts_with("sudo -n env DEBIAN_FRONTEND=")
+            command_line(&apt(&["sudo", "-n"], &["update"]))
+                .starts_with("sudo -n env DEBIAN_FRONTEND=")
         );
     }
 
     #[test]
-    fn a_program_that_is_not_on_path_is_named_with_its_package() {
-        assert_eq!(all_or_why(&[("sh", "dash")]), Ok(()));
+    fn missing_program_is_named_with_its_package() {
+        assert_eq!(find_all(&[("sh", "dash")]), Ok(()));
         assert_eq!(
-            all_or_why(&[("sh", "dash"), ("there-is-no-such-program", "dreams")]),
+            find_all(&[("sh", "dash"), ("there-is-no-such-program", "dreams")]),
             Err("not on PATH: there-is-no-such-program (Debian: dreams)".to_owned())
         );
     }
 
     #[test]
-    fn what_was_not_asked_for_is_not_missed() {
+    fn browser_tools_are_not_required_without_browser_tests() {
         let tools = Tools {
             chromium: Err("none".to_owned()),
             firefox: Err("none".to_owned()),
             compat: Ok(()),
-            sound: Err("none".to_owned()),
-            sound_device: Err("none".to_owned()),
+            audio_tools: Err("none".to_owned()),
+            sound_server: Err("none".to_owned()),
             store: Ok(()),
-            relay: Ok(()),
+            turn_server: Ok(()),
         };
         let no_browser = Options {
             no_browser: true,

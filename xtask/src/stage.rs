@@ -1,4 +1,4 @@
-//! A task is a row of stages; each runs one command, whatever became of the ones before it, and the table tells.
+//! The stages of a task. Each stage runs one command, even if earlier stages have failed. A table shows the results.
 
 use std::io::{BufRead, BufReader, IsTerminal};
 use std::os::unix::process::CommandExt;
@@ -7,15 +7,15 @@ use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use crate::tally::Tally;
-use crate::workspace::words;
+use crate::workspace::command_line;
 
-/// How long after the end of a command its last words are waited for: a process that it left behind may hold its
-/// output open for ever.
-const LAST_WORDS: Duration = Duration::from_secs(5);
+/// Time to wait for the rest of the output after the end of a command. A process that the command left behind may keep
+/// the output open for ever.
+const OUTPUT_TIMEOUT: Duration = Duration::from_secs(5);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    Held,
+pub(crate) enum StageResult {
+    Passed,
     Failed(String),
     Skipped(String),
 }
@@ -23,83 +23,88 @@ pub(crate) enum Verdict {
 #[derive(Debug)]
 struct Row {
     name: &'static str,
-    verdict: Verdict,
+    result: StageResult,
     took: Duration,
     tests: Tally,
 }
 
-/// What has run so far.
+/// The stages that have run so far.
 #[derive(Debug, Default)]
 pub(crate) struct Stages {
     rows: Vec<Row>,
 }
 
 impl Stages {
-    /// Runs a command that tests nothing by number: it holds when it succeeds.
+    /// Runs a command without test counts. The stage passes if the command succeeds.
     pub(crate) fn run(
         &mut self,
         name: &'static str,
         command: &mut Command,
         minutes_max: u64,
     ) -> bool {
-        let (row, _) = watched(name, command, minutes_max);
+        let (row, _) = run_command(name, command, minutes_max);
         self.push(row)
     }
 
-    /// Runs a test runner: it holds when it succeeds and has run at least one test.
+    /// Runs a test runner. The stage passes if the runner succeeds and has run at least one test.
     pub(crate) fn run_tests(
         &mut self,
         name: &'static str,
         command: &mut Command,
         minutes_max: u64,
     ) -> bool {
-        let (mut row, tests) = watched(name, command, minutes_max);
+        let (mut row, tests) = run_command(name, command, minutes_max);
         row.tests = tests;
-        if row.verdict == Verdict::Held && tests.is_empty() {
-            row.verdict = Verdict::Failed("it ran no test".to_owned());
+        if row.result == StageResult::Passed && tests.is_empty() {
+            row.result = StageResult::Failed("no test was run".to_owned());
         }
         self.push(row)
     }
 
-    /// Runs something of our own.
-    pub(crate) fn run_here(&mut self, name: &'static str, work: impl FnOnce() -> Verdict) -> bool {
+    /// Runs a function of xtask as a stage.
+    pub(crate) fn run_here(
+        &mut self,
+        name: &'static str,
+        work: impl FnOnce() -> StageResult,
+    ) -> bool {
         heading(name);
         let start = Instant::now();
-        let verdict = work();
+        let result = work();
         self.push(Row {
             name,
-            verdict,
+            result,
             took: start.elapsed(),
             tests: Tally::default(),
         })
     }
 
-    pub(crate) fn skip(&mut self, name: &'static str, why: &str) {
+    pub(crate) fn skip(&mut self, name: &'static str, reason: &str) {
         heading(name);
         self.push(Row {
             name,
-            verdict: Verdict::Skipped(why.to_owned()),
+            result: StageResult::Skipped(reason.to_owned()),
             took: Duration::ZERO,
             tests: Tally::default(),
         });
     }
 
-    pub(crate) fn all_held(&self) -> bool {
+    pub(crate) fn all_passed(&self) -> bool {
         !self
             .rows
             .iter()
-            .any(|row| matches!(row.verdict, Verdict::Failed(_)))
+            .any(|row| matches!(row.result, StageResult::Failed(_)))
     }
 
-    /// The sum. A stage that was skipped, or failed without a failed test to show for it, counts as one test.
+    /// The sum of all counts. A skipped stage counts as one skipped test, and a stage that failed without a failed test
+    /// as one failed test.
     pub(crate) fn total(&self) -> Tally {
         let mut total = Tally::default();
         for row in &self.rows {
             total += row.tests;
-            match &row.verdict {
-                Verdict::Failed(_) if row.tests.failed == 0 => total.failed += 1,
-                Verdict::Skipped(_) => total.skipped += 1,
-                Verdict::Failed(_) | Verdict::Held => {}
+            match &row.result {
+                StageResult::Failed(_) if row.tests.failed == 0 => total.failed += 1,
+                StageResult::Skipped(_) => total.skipped += 1,
+                StageResult::Failed(_) | StageResult::Passed => {}
             }
         }
         total
@@ -116,23 +121,23 @@ impl Stages {
     }
 
     fn push(&mut self, row: Row) -> bool {
-        match &row.verdict {
-            Verdict::Held => {}
-            Verdict::Failed(why) => println!("!!! {} failed: {why}", row.name),
-            Verdict::Skipped(why) => println!("!!! {} is skipped: {why}", row.name),
+        match &row.result {
+            StageResult::Passed => {}
+            StageResult::Failed(reason) => println!("!!! {} failed: {reason}", row.name),
+            StageResult::Skipped(reason) => println!("!!! {} is skipped: {reason}", row.name),
         }
-        let held = row.verdict == Verdict::Held;
+        let passed = row.result == StageResult::Passed;
         self.rows.push(row);
-        held
+        passed
     }
 }
 
 impl std::fmt::Display for Row {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (verdict, why) = match &self.verdict {
-            Verdict::Held => ("ok", ""),
-            Verdict::Failed(why) => ("FAILED", why.as_str()),
-            Verdict::Skipped(why) => ("SKIPPED", why.as_str()),
+        let (result, reason) = match &self.result {
+            StageResult::Passed => ("ok", ""),
+            StageResult::Failed(reason) => ("FAILED", reason.as_str()),
+            StageResult::Skipped(reason) => ("SKIPPED", reason.as_str()),
         };
         let seconds = self.took.as_secs();
         let took = format!("{}:{:02}", seconds / 60, seconds % 60);
@@ -144,7 +149,7 @@ impl std::fmt::Display for Row {
         };
         let [passed, failed, skipped] = counts;
         let row = format!(
-            "{:<18} {verdict:<8} {took:>7} {passed:>7} {failed:>7} {skipped:>7}  {why}",
+            "{:<18} {result:<8} {took:>7} {passed:>7} {failed:>7} {skipped:>7}  {reason}",
             self.name
         );
         f.write_str(row.trim_end())
@@ -155,42 +160,47 @@ pub(crate) fn heading(name: &str) {
     println!("\n=== {name}");
 }
 
-/// Runs a command, showing what it prints while counting the tests in it, and ends it when its time is up.
-fn watched(name: &'static str, command: &mut Command, minutes_max: u64) -> (Row, Tally) {
-    heading(&format!("{name}: {}", words(command)));
+/// Runs a command, prints its output and counts the tests in it. Kills the command after `minutes_max`.
+fn run_command(name: &'static str, command: &mut Command, minutes_max: u64) -> (Row, Tally) {
+    heading(&format!("{name}: {}", command_line(command)));
     let start = Instant::now();
-    // A person stops a command with Ctrl-C, which must reach all of its processes; without a person, the limit does.
+    // At a terminal, Ctrl-C must reach all processes of the command, so it stays in the process group and has no limit.
+    // Otherwise it gets its own group, which is killed at the limit.
     let is_attended = std::io::stdin().is_terminal();
     if !is_attended {
         command.process_group(0);
     }
     command.stdin(Stdio::null()).stdout(Stdio::piped());
-    // It goes through a pipe to be counted: plain, whatever the environment wants.
+    // The output is parsed, so it must be without colors even if the environment enables them.
     command
         .env("CARGO_TERM_COLOR", "never")
         .env("NO_COLOR", "1")
         .env_remove("FORCE_COLOR");
-    let (verdict, tests) = match command.spawn() {
+    let (result, tests) = match command.spawn() {
         Err(error) => (
-            Verdict::Failed(format!("it could not be started: {error}")),
+            StageResult::Failed(format!("the command could not be started: {error}")),
             Tally::default(),
         ),
         Ok(mut child) => {
             let output = child.stdout.take().map(Output::follow);
             let limit = (!is_attended).then(|| Duration::from_secs(minutes_max * 60));
-            let verdict = match wait(&mut child, limit) {
-                Ok(Some(status)) if status.success() => Verdict::Held,
-                Ok(Some(status)) => Verdict::Failed(status.to_string()),
-                Ok(None) => Verdict::Failed(format!("it did not end within {minutes_max} minutes")),
-                Err(error) => Verdict::Failed(format!("it could not be waited for: {error}")),
+            let result = match wait(&mut child, limit) {
+                Ok(Some(status)) if status.success() => StageResult::Passed,
+                Ok(Some(status)) => StageResult::Failed(status.to_string()),
+                Ok(None) => {
+                    StageResult::Failed(format!("did not end within {minutes_max} minutes"))
+                }
+                Err(error) => {
+                    StageResult::Failed(format!("waiting for the command failed: {error}"))
+                }
             };
-            (verdict, output.map(Output::finish).unwrap_or_default())
+            (result, output.map(Output::finish).unwrap_or_default())
         }
     };
     (
         Row {
             name,
-            verdict,
+            result,
             took: start.elapsed(),
             tests: Tally::default(),
         },
@@ -198,7 +208,7 @@ fn watched(name: &'static str, command: &mut Command, minutes_max: u64) -> (Row,
     )
 }
 
-/// The status of a child, or none when it had to be ended at the limit.
+/// Waits for a child process and returns its status; `None` if it was killed at the limit.
 fn wait(child: &mut Child, limit: Option<Duration>) -> std::io::Result<Option<ExitStatus>> {
     let Some(limit) = limit else {
         return child.wait().map(Some);
@@ -209,7 +219,7 @@ fn wait(child: &mut Child, limit: Option<Duration>) -> std::io::Result<Option<Ex
             return Ok(Some(status));
         }
         if start.elapsed() > limit {
-            // The child leads a group of its own, with whatever it has started.
+            // The child leads a process group, which includes the processes that it has started.
             Command::new("kill")
                 .args(["-KILL", "--", &format!("-{}", child.id())])
                 .status()?;
@@ -220,7 +230,7 @@ fn wait(child: &mut Child, limit: Option<Duration>) -> std::io::Result<Option<Ex
     }
 }
 
-/// What a child prints, shown and counted line by line.
+/// The output of a child process, printed and counted line by line.
 struct Output {
     tests: Arc<Mutex<Tally>>,
     ended: mpsc::Receiver<()>,
@@ -239,8 +249,10 @@ impl Output {
     }
 
     fn finish(self) -> Tally {
-        if self.ended.recv_timeout(LAST_WORDS).is_err() {
-            println!("!!! a process that it started is still running and holds its output open");
+        if self.ended.recv_timeout(OUTPUT_TIMEOUT).is_err() {
+            println!(
+                "!!! a process that the command started is still running and keeps its output open"
+            );
         }
         *self.tests.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -253,7 +265,7 @@ fn show(mut output: impl BufRead, tests: &Mutex<Tally>) {
         .is_ok_and(|read| read > 0)
     {
         let text = String::from_utf8_lossy(&line);
-        // Not written past `print!`: within a test of ours it must stay captured, or the test runner around it counts it.
+        // Uses `print!`, whose output a test captures. Otherwise the test runner around xtask's own tests would count it.
         print!("{text}");
         tests
             .lock()
@@ -274,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn stages_go_on_after_a_failure_and_add_up() {
+    fn stages_run_after_a_failure_and_their_counts_are_added() {
         let mut stages = Stages::default();
         assert!(stages.run_tests(
             "counts",
@@ -288,7 +300,7 @@ mod tests {
         ));
         assert!(!stages.run("breaks", &mut shell("exit 7"), 1));
         stages.skip("waits", "there is no browser");
-        assert!(!stages.all_held());
+        assert!(!stages.all_passed());
         assert_eq!(
             stages.total(),
             Tally {
@@ -300,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn a_runner_that_runs_no_test_has_failed() {
+    fn runner_without_any_test_fails() {
         let mut stages = Stages::default();
         assert!(!stages.run_tests("idle", &mut shell("echo nothing to do"), 1));
         assert_eq!(
@@ -314,24 +326,27 @@ mod tests {
     }
 
     #[test]
-    fn a_build_counts_no_test_even_if_it_prints_a_count() {
+    fn output_of_a_build_is_not_counted() {
         let mut stages = Stages::default();
         assert!(stages.run("build", &mut shell("echo 'ℹ pass 2'"), 1));
         assert_eq!(stages.total(), Tally::default());
     }
 
     #[test]
-    fn a_missing_program_is_a_failed_stage() {
+    fn missing_program_is_a_failed_stage() {
         let mut stages = Stages::default();
         assert!(!stages.run("missing", &mut Command::new("there-is-no-such-program"), 1));
-        let Verdict::Failed(why) = &stages.rows[0].verdict else {
+        let StageResult::Failed(reason) = &stages.rows[0].result else {
             panic!("{stages:?}")
         };
-        assert!(why.starts_with("it could not be started"), "{why}");
+        assert!(
+            reason.starts_with("the command could not be started"),
+            "{reason}"
+        );
     }
 
     #[test]
-    fn a_command_is_ended_at_its_limit_with_all_it_started() {
+    fn command_and_its_children_are_killed_at_the_limit() {
         let mut child = shell("sleep 600 & sleep 600")
             .process_group(0)
             .spawn()
@@ -346,10 +361,10 @@ mod tests {
     }
 
     #[test]
-    fn the_table_shows_why() {
+    fn table_shows_the_reason() {
         let row = Row {
             name: "browser tests",
-            verdict: Verdict::Skipped("no Chromium".to_owned()),
+            result: StageResult::Skipped("no Chromium".to_owned()),
             took: Duration::from_secs(65),
             tests: Tally::default(),
         };

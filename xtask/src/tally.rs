@@ -1,4 +1,5 @@
-//! Counts tests from what their runners print: cargo's `test result:` lines, and the summaries of Node's runner.
+//! Counts tests from the output of their runners: the `test result:` lines of cargo and the summaries of the Node.js
+//! test runner.
 
 use std::fmt;
 use std::ops::AddAssign;
@@ -15,7 +16,7 @@ impl Tally {
         self == Self::default()
     }
 
-    /// Adds what a line of a runner's output counts, if it counts anything.
+    /// Adds the counts in a line of a runner's output. Other lines are ignored.
     pub(crate) fn read(&mut self, line: &str) {
         let line = line.trim();
         if let Some(rest) = line.strip_prefix("test result: ") {
@@ -44,7 +45,7 @@ impl fmt::Display for Tally {
     }
 }
 
-/// `ok. 3 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.01s`
+/// Parses the counts of `ok. 3 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.01s`.
 fn of_cargo(rest: &str) -> Tally {
     let mut tally = Tally::default();
     for part in rest.split(['.', ';']) {
@@ -65,7 +66,7 @@ fn of_cargo(rest: &str) -> Tally {
     tally
 }
 
-/// `pass 3`, one number a line.
+/// Parses a line of the Node.js summary like `pass 3`, which has one count.
 fn of_node(rest: &str) -> Tally {
     let mut tally = Tally::default();
     let Some((word, count)) = rest.split_once(' ') else {
@@ -94,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn cargo_counts_once_per_binary() {
+    fn counts_of_all_cargo_test_binaries_are_added() {
         let output = "running 4 tests\n\
             test a ... ok\n\
             test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.01s\n\
@@ -110,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn node_counts_in_both_of_its_forms() {
+    fn both_formats_of_the_node_summary_are_counted() {
         let spec = "ℹ tests 9\nℹ suites 0\nℹ pass 5\nℹ fail 1\nℹ cancelled 1\nℹ skipped 1\nℹ todo 1\nℹ duration_ms 12.5\n";
         assert_eq!(
             tally(spec),
@@ -124,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn other_lines_count_nothing() {
+    fn other_lines_are_ignored() {
         assert!(
             tally("# Switchboard\n3 passed\n# pass the salt\nℹ pass\ntest result: \n").is_empty()
         );

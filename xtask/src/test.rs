@@ -1,4 +1,5 @@
-//! All tests, from a new machine: Rust, the web type check, real clients and browsers against the release binary.
+//! `cargo xtask test`: installs the tools and runs all tests: Rust, the web type check, and real clients and browsers
+//! with the release binary.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -12,7 +13,7 @@ use crate::workspace::{Workspace, cargo};
 
 pub(crate) fn run(workspace: &Workspace, options: Options) -> Result<bool> {
     let mut stages = Stages::default();
-    // What is missing shows in the stages that need it.
+    // A missing tool is reported by the stages that need it.
     stage::heading("setup");
     let tools = setup::run(workspace, options);
     rust_tests(&mut stages, workspace);
@@ -22,7 +23,7 @@ pub(crate) fn run(workspace: &Workspace, options: Options) -> Result<bool> {
     browser_tests(&mut stages, workspace, &tools, options, is_built);
     stages.print_table();
     println!("{}", stages.total());
-    Ok(stages.all_held())
+    Ok(stages.all_passed())
 }
 
 fn rust_tests(stages: &mut Stages, workspace: &Workspace) {
@@ -55,7 +56,7 @@ fn release_build(stages: &mut Stages, workspace: &Workspace) -> bool {
 
 fn type_check(stages: &mut Stages, workspace: &Workspace, tools: &Tools) {
     match &tools.compat {
-        Err(why) => stages.skip("web type check", why),
+        Err(reason) => stages.skip("web type check", reason),
         Ok(()) => {
             stages.run(
                 "web type check",
@@ -80,11 +81,11 @@ fn browser_tests(
     if !is_built {
         return stages.skip(NAME, "the release binary was not built");
     }
-    if let Err(why) = &tools.compat {
-        return stages.skip(NAME, why);
+    if let Err(reason) = &tools.compat {
+        return stages.skip(NAME, reason);
     }
     let mut command = npm(workspace, &["test", "--silent"]);
-    // In its usual place the tests find it themselves.
+    // The tests find the binary in the default target folder by themselves.
     if workspace.target != workspace.root.join("target") {
         command.env(
             "SWITCHBOARD_BIN",
@@ -96,7 +97,7 @@ fn browser_tests(
     stages.run_tests(NAME, &mut command, 20);
 }
 
-/// Names the browser to the tests. Those of a missing one count themselves as skipped, each by name.
+/// Sets the variable with the path of a browser. With an empty path, the tests of this browser are skipped.
 fn set_browser(
     command: &mut Command,
     variable: &str,
@@ -104,8 +105,8 @@ fn set_browser(
 ) {
     match browser {
         Ok(path) => command.env(variable, path),
-        Err(why) => {
-            println!("\n!!! {why}: its tests are skipped");
+        Err(reason) => {
+            println!("\n!!! {reason}: its tests are skipped");
             command.env(variable, "")
         }
     };

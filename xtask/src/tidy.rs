@@ -1,4 +1,4 @@
-//! The rules of the house that no other tool knows.
+//! `cargo xtask tidy`: the rules of this repository that no other tool checks.
 
 use std::path::Path;
 use std::process::Command;
@@ -7,43 +7,43 @@ use serde_json::Value;
 
 use crate::failure::Result;
 use crate::workspace::{Workspace, output};
-use crate::{arrows, places, transcripts};
+use crate::{dependencies, machine_paths, transcripts};
 
-/// Split a file while that is cheap.
+/// Maximum lines of a source file.
 const LINES_MAX: usize = 800;
 
-/// Prints what is wrong; true when nothing is.
+/// Prints all errors. Returns true if there are none.
 pub(crate) fn run(workspace: &Workspace) -> Result<bool> {
     let files = files(&workspace.root)?;
-    let mut complaints = arrows::check(workspace)?;
+    let mut errors = dependencies::check(workspace)?;
     for file in &files {
         let Some(text) = text(&workspace.root, file) else {
             continue;
         };
-        complaints.extend(too_long(file, &text));
-        complaints.extend(places::check(file, &text));
-        complaints.extend(npm_lock(file, &text));
+        errors.extend(too_long(file, &text));
+        errors.extend(machine_paths::check(file, &text));
+        errors.extend(npm_lock(file, &text));
     }
-    complaints.extend(transcripts::check(&files, |file| {
+    errors.extend(transcripts::check(&files, |file| {
         text(&workspace.root, file)
     }));
-    complaints.extend(clippy_tables(&files, |file| text(&workspace.root, file)));
-    for complaint in &complaints {
-        println!("tidy: {complaint}");
+    errors.extend(clippy_tables(&files, |file| text(&workspace.root, file)));
+    for error in &errors {
+        println!("tidy: {error}");
     }
-    match complaints.len() {
+    match errors.len() {
         0 => println!(
-            "tidy: {} crates and {} files keep the rules",
+            "tidy: {} crates and {} files checked, no errors",
             workspace.packages.len(),
             files.len()
         ),
-        1 => println!("tidy: 1 rule is broken"),
-        many => println!("tidy: {many} rules are broken"),
+        1 => println!("tidy: 1 error"),
+        many => println!("tidy: {many} errors"),
     }
-    Ok(complaints.is_empty())
+    Ok(errors.is_empty())
 }
 
-/// Every file that is committed, or would be with the next commit.
+/// All files that are committed, or would be committed next.
 fn files(root: &Path) -> Result<Vec<String>> {
     let mut git = Command::new("git");
     git.current_dir(root).args([
@@ -60,7 +60,7 @@ fn files(root: &Path) -> Result<Vec<String>> {
         .collect())
 }
 
-/// A file's text; none for a binary, or for one that is deleted but not yet from the index.
+/// The text of a file; `None` for a binary file, and for a file that is deleted but still in the index.
 fn text(root: &Path, file: &str) -> Option<String> {
     let bytes = std::fs::read(root.join(file)).ok()?;
     (!bytes.contains(&0)).then(|| String::from_utf8_lossy(&bytes).into_owned())
@@ -75,19 +75,19 @@ fn too_long(file: &str, text: &str) -> Option<String> {
         .any(|folder| matches!(folder, "vendor" | "vendored"));
     let lines = text.lines().count();
     (is_source && !is_vendored && lines > LINES_MAX)
-        .then(|| format!("{file}: {lines} lines; split it, {LINES_MAX} is the most"))
+        .then(|| format!("{file}: {lines} lines; split it, the maximum is {LINES_MAX}"))
 }
 
-/// A lock of npm's must not say where each package was downloaded from: it holds on other machines too.
+/// Checks that an npm lock file contains no download addresses, because other machines use other registries.
 fn npm_lock(file: &str, text: &str) -> Option<String> {
     if file.rsplit('/').next() != Some("package-lock.json") {
         return None;
     }
     let Ok(lock) = serde_json::from_str::<Value>(text) else {
-        return Some(format!("{file}: no valid JSON"));
+        return Some(format!("{file}: is not valid JSON"));
     };
     let packages = lock["packages"].as_object()?;
-    // A link within the repository has a relative `resolved`, and needs it.
+    // A link within the repository needs its `resolved`, which is relative.
     let resolved = packages
         .iter()
         .filter(|(_, entry)| entry["link"] != Value::Bool(true) && !entry["resolved"].is_null());
@@ -100,10 +100,10 @@ fn npm_lock(file: &str, text: &str) -> Option<String> {
     })
 }
 
-/// Clippy reads one clippy.toml per crate and merges none, so a crate's own must repeat the root's.
+/// Checks that the clippy.toml of a crate repeats the lines of the root's. Clippy reads only one file per crate.
 fn clippy_tables(files: &[String], text: impl Fn(&str) -> Option<String>) -> Vec<String> {
     let root = text("clippy.toml").unwrap_or_default();
-    let mut complaints = Vec::new();
+    let mut errors = Vec::new();
     for file in files.iter().filter(|file| file.ends_with("/clippy.toml")) {
         let own = text(file).unwrap_or_default();
         let own: Vec<&str> = own.lines().map(str::trim).collect();
@@ -114,12 +114,12 @@ fn clippy_tables(files: &[String], text: impl Fn(&str) -> Option<String>) -> Vec
             .filter(is_rule)
             .filter(|rule| !own.contains(rule))
         {
-            complaints.push(format!(
+            errors.push(format!(
                 "{file}: does not repeat this line of the root's clippy.toml: {rule}"
             ));
         }
     }
-    complaints
+    errors
 }
 
 #[cfg(test)]
@@ -127,7 +127,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn long_sources_are_named_and_vendored_ones_left_alone() {
+    fn long_sources_are_errors_unless_they_are_vendored() {
         let long = "x\n".repeat(LINES_MAX + 1);
         for file in ["src/hub.rs", "web/js/call.js", "compat/run.mjs"] {
             assert!(too_long(file, &long).is_some(), "{file}");
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lock_with_download_addresses_is_named() {
+    fn npm_lock_with_download_addresses_is_an_error() {
         let with =
             r#"{"packages":{"":{},"node_modules/a":{"resolved":"https://example.org/a.tgz"}}}"#;
         let without = r#"{"packages":{"":{},"node_modules/a":{"version":"1"},"b":{"link":true,"resolved":"../b"}}}"#;
@@ -154,8 +154,8 @@ mod tests {
     }
 
     #[test]
-    fn a_crates_own_clippy_table_repeats_the_roots() {
-        let complaints_with = |own: &str| {
+    fn clippy_table_of_a_crate_must_repeat_the_lines_of_the_root() {
+        let errors_with = |own: &str| {
             clippy_tables(
                 &["clippy.toml".to_owned(), "crates/a/clippy.toml".to_owned()],
                 |file| {
@@ -165,14 +165,10 @@ mod tests {
             )
         };
         assert!(
-            complaints_with("bans = [\n{ path = \"x\" },\n{ path = \"y\" },\n]\na = true\n")
-                .is_empty()
+            errors_with("bans = [\n{ path = \"x\" },\n{ path = \"y\" },\n]\na = true\n").is_empty()
         );
-        let complaints = complaints_with("a = true\nbans = [\n]\n");
-        assert_eq!(complaints.len(), 1);
-        assert!(
-            complaints[0].ends_with("{ path = \"x\" },"),
-            "{complaints:?}"
-        );
+        let errors = errors_with("a = true\nbans = [\n]\n");
+        assert_eq!(errors.len(), 1);
+        assert!(errors[0].ends_with("{ path = \"x\" },"), "{errors:?}");
     }
 }

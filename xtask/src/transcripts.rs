@@ -1,22 +1,22 @@
-//! Every dialect is held to recorded conversations, and every recording belongs to a dialect.
+//! Checks that every dialect has transcripts, and that every transcript belongs to a dialect.
 
 use std::collections::BTreeSet;
 
 const SOURCES: &str = "crates/switchboard-dialect/src/";
 const TRANSCRIPTS: &str = "crates/switchboard-dialect/transcripts/";
 
-/// The dialects the project began with: their recordings must never get lost.
-const FOUNDING: &[&str] = &["lightstream", "singo", "mesh", "p2p"];
+/// Dialects that must always have transcripts, even if their source is missing.
+const REQUIRED: &[&str] = &["lightstream", "singo", "mesh", "p2p"];
 
-/// Conversations between dialects.
+/// The folder of transcripts with clients of several dialects.
 const MIXED: &str = "mixed";
 
-/// The complaints, from the files of the repository; `text` reads one of them.
+/// Checks the files of the repository and returns the errors. `text` reads a file.
 pub(crate) fn check(files: &[String], text: impl Fn(&str) -> Option<String>) -> Vec<String> {
     let mut sources = BTreeSet::new();
-    let mut needing: BTreeSet<String> = FOUNDING.iter().map(|name| (*name).to_owned()).collect();
+    let mut needing: BTreeSet<String> = REQUIRED.iter().map(|name| (*name).to_owned()).collect();
     let mut recorded = BTreeSet::new();
-    let mut complaints = Vec::new();
+    let mut errors = Vec::new();
     for file in files {
         if let Some(name) = dialect_of(file) {
             if text(file).is_some_and(|text| text.contains("Dialect for ")) {
@@ -29,7 +29,7 @@ pub(crate) fn check(files: &[String], text: impl Fn(&str) -> Option<String>) -> 
                     recorded.insert(name);
                 }
                 None if rest == "README.md" => {}
-                Some(_) | None => complaints.push(format!(
+                Some(_) | None => errors.push(format!(
                     "{file}: a transcript is {TRANSCRIPTS}DIALECT/SCENARIO.txt"
                 )),
             }
@@ -38,7 +38,7 @@ pub(crate) fn check(files: &[String], text: impl Fn(&str) -> Option<String>) -> 
     let named = recorded.iter().filter(|name| **name != MIXED);
     for name in named.filter(|name| !sources.contains(**name)) {
         let module = name.replace('-', "_");
-        complaints.push(format!(
+        errors.push(format!(
             "{TRANSCRIPTS}{name}/: no dialect has this name; there is no {SOURCES}{module}.rs"
         ));
     }
@@ -46,13 +46,13 @@ pub(crate) fn check(files: &[String], text: impl Fn(&str) -> Option<String>) -> 
         .iter()
         .filter(|name| !recorded.contains(name.as_str()))
     {
-        complaints.push(format!("dialect {name}: not one transcript; record a conversation as {TRANSCRIPTS}{name}/SCENARIO.txt"));
+        errors.push(format!("dialect {name}: has no transcript; record a conversation as {TRANSCRIPTS}{name}/SCENARIO.txt"));
     }
-    complaints
+    errors
 }
 
-/// `src/NAME.rs` and `src/NAME/mod.rs` may hold a dialect called NAME. A module has no `-` in its
-/// name, and a dialect no `_`.
+/// The dialect that `src/NAME.rs` or `src/NAME/mod.rs` may contain. A `_` in the name of the module is a `-` in the
+/// name of the dialect.
 fn dialect_of(file: &str) -> Option<String> {
     let name = file.strip_prefix(SOURCES)?.strip_suffix(".rs")?;
     let name = name.strip_suffix("/mod").unwrap_or(name);
@@ -63,10 +63,10 @@ fn dialect_of(file: &str) -> Option<String> {
 mod tests {
     use super::*;
 
-    /// All founding dialects with a transcript each, and these files more.
-    fn complaints_with(more: &[&str]) -> Vec<String> {
+    /// The errors for all required dialects with a transcript each, and these additional files.
+    fn errors_with(more: &[&str]) -> Vec<String> {
         let mut files: Vec<String> = more.iter().map(|&file| file.to_owned()).collect();
-        for name in FOUNDING {
+        for name in REQUIRED {
             files.push(format!("{SOURCES}{name}.rs"));
             files.push(format!("{TRANSCRIPTS}{name}/join.txt"));
         }
@@ -74,47 +74,44 @@ mod tests {
             let text = if file.ends_with("reader.rs") {
                 "struct Reader;"
             } else {
-                "impl Dialect for Tongue {"
+                "impl Dialect for Example {"
             };
             Some(text.to_owned())
         })
     }
 
     #[test]
-    fn a_dialect_with_a_transcript_is_whole() {
-        assert!(complaints_with(&[]).is_empty());
+    fn dialect_with_a_transcript_is_complete() {
+        assert!(errors_with(&[]).is_empty());
         let ayame = [
             format!("{SOURCES}ayame.rs"),
             format!("{TRANSCRIPTS}ayame/join.txt"),
         ];
-        assert!(complaints_with(&[&ayame[0], &ayame[1]]).is_empty());
+        assert!(errors_with(&[&ayame[0], &ayame[1]]).is_empty());
     }
 
     #[test]
-    fn a_module_has_no_dash_where_its_dialect_has_one() {
+    fn underscore_in_a_module_name_is_a_dash_in_the_dialect_name() {
         let whole = [
             format!("{SOURCES}y_webrtc.rs"),
             format!("{TRANSCRIPTS}y-webrtc/publish.txt"),
         ];
-        assert!(complaints_with(&[&whole[0], &whole[1]]).is_empty());
-        let complaints = complaints_with(&[&whole[1]]);
-        assert!(complaints[0].ends_with("y_webrtc.rs"), "{complaints:?}");
+        assert!(errors_with(&[&whole[0], &whole[1]]).is_empty());
+        let errors = errors_with(&[&whole[1]]);
+        assert!(errors[0].ends_with("y_webrtc.rs"), "{errors:?}");
     }
 
     #[test]
-    fn a_dialect_without_one_is_named() {
-        let complaints = complaints_with(&[&format!("{SOURCES}ayame/mod.rs")]);
-        assert_eq!(complaints.len(), 1);
-        assert!(
-            complaints[0].starts_with("dialect ayame: "),
-            "{complaints:?}"
-        );
+    fn dialect_without_a_transcript_is_an_error() {
+        let errors = errors_with(&[&format!("{SOURCES}ayame/mod.rs")]);
+        assert_eq!(errors.len(), 1);
+        assert!(errors[0].starts_with("dialect ayame: "), "{errors:?}");
     }
 
     #[test]
-    fn a_file_without_a_dialect_needs_none() {
+    fn source_file_without_a_dialect_needs_no_transcript() {
         assert!(
-            complaints_with(&[
+            errors_with(&[
                 &format!("{SOURCES}reader.rs"),
                 &format!("{SOURCES}ayame/frame.rs")
             ])
@@ -123,18 +120,18 @@ mod tests {
     }
 
     #[test]
-    fn transcripts_of_nobody_and_stray_files_are_named() {
-        let complaints = complaints_with(&[
+    fn transcripts_of_unknown_dialects_and_other_files_are_errors() {
+        let errors = errors_with(&[
             &format!("{TRANSCRIPTS}mash/join.txt"),
             &format!("{TRANSCRIPTS}mesh/notes.md"),
             &format!("{TRANSCRIPTS}mixed/all.txt"),
             &format!("{TRANSCRIPTS}README.md"),
         ]);
-        assert_eq!(complaints.len(), 2, "{complaints:?}");
+        assert_eq!(errors.len(), 2, "{errors:?}");
     }
 
     #[test]
-    fn the_founding_dialects_are_asked_for_even_when_their_source_is_gone() {
-        assert_eq!(check(&[], |_| None).len(), FOUNDING.len());
+    fn required_dialects_need_transcripts_even_without_their_source() {
+        assert_eq!(check(&[], |_| None).len(), REQUIRED.len());
     }
 }

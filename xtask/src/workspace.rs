@@ -1,4 +1,4 @@
-//! What cargo knows about this workspace.
+//! The packages of this workspace, read from `cargo metadata`.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -14,7 +14,7 @@ pub(crate) struct Workspace {
     pub(crate) packages: Vec<Package>,
 }
 
-/// A member of the workspace.
+/// A package of the workspace.
 #[derive(Debug)]
 pub(crate) struct Package {
     pub(crate) name: String,
@@ -35,7 +35,7 @@ pub(crate) enum Kind {
 }
 
 impl Workspace {
-    /// Asks `cargo metadata`, at the root of the workspace that this crate is in.
+    /// Runs `cargo metadata` at the root of the workspace.
     pub(crate) fn load() -> Result<Self> {
         let manifest_dir = std::env::var_os("CARGO_MANIFEST_DIR")
             .unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
@@ -44,9 +44,8 @@ impl Workspace {
         let mut command = cargo(&root);
         command.args(["metadata", "--format-version", "1", "--no-deps"]);
         let metadata = output(&mut command)?;
-        parse(root, &metadata).ok_or_else(|| {
-            Failure::new("`cargo metadata` answered in a form that xtask does not know")
-        })
+        parse(root, &metadata)
+            .ok_or_else(|| Failure::new("the output of `cargo metadata` has an unknown format"))
     }
 }
 
@@ -90,23 +89,23 @@ fn dependency(dependency: &Value) -> Option<Dependency> {
     })
 }
 
-/// The cargo that runs this task, as a person would call it at the root.
+/// A command for the cargo that runs this task, with the workspace's root as its folder.
 pub(crate) fn cargo(root: &Path) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(root).stdin(Stdio::null());
-    // `cargo run` describes xtask in these; build scripts that watch them would run again for nothing.
+    // `cargo run` sets these variables for xtask. Build scripts that depend on them would run again needlessly.
     for (name, _) in std::env::vars_os() {
-        let described = name.to_string_lossy();
-        if described.starts_with("CARGO_PKG_") || described.starts_with("CARGO_MANIFEST_") {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
             command.env_remove(&name);
         }
     }
     command
 }
 
-/// The standard output of a command that must succeed.
+/// Runs a command that must succeed, and returns its standard output.
 pub(crate) fn output(command: &mut Command) -> Result<String> {
-    let line = words(command);
+    let line = command_line(command);
     let output = command
         .stdin(Stdio::null())
         .stderr(Stdio::inherit())
@@ -119,14 +118,14 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
         .map_err(|_| Failure::new(format!("`{line}` printed something that is not UTF-8")))
 }
 
-/// The command as one would type it.
-pub(crate) fn words(command: &Command) -> String {
+/// The command line of a command, with the program's file name.
+pub(crate) fn command_line(command: &Command) -> String {
     let program = Path::new(command.get_program())
         .file_name()
         .unwrap_or(command.get_program());
-    let words = std::iter::once(program).chain(command.get_args());
-    words
-        .map(|word| word.to_string_lossy().into_owned())
+    let arguments = std::iter::once(program).chain(command.get_args());
+    arguments
+        .map(|argument| argument.to_string_lossy().into_owned())
         .collect::<Vec<_>>()
         .join(" ")
 }
@@ -136,7 +135,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn metadata_becomes_names_and_kinds() {
+    fn packages_and_dependencies_are_parsed() {
         let metadata = r#"{"target_directory":"t","packages":[{"name":"a","dependencies":[
             {"name":"b","kind":null},{"name":"c","kind":"dev"},{"name":"d","kind":"build"}]}]}"#;
         let workspace = parse(PathBuf::from("."), metadata).unwrap();
@@ -154,15 +153,15 @@ mod tests {
     }
 
     #[test]
-    fn metadata_of_another_form_is_refused() {
+    fn metadata_of_another_format_is_rejected() {
         assert!(parse(PathBuf::from("."), r#"{"packages":[]}"#).is_none());
         assert!(parse(PathBuf::from("."), "no JSON").is_none());
     }
 
     #[test]
-    fn a_command_reads_as_typed() {
+    fn command_line_has_the_file_name_of_the_program() {
         let mut command = Command::new("folder/cargo");
         command.args(["test", "--workspace"]);
-        assert_eq!(words(&command), "cargo test --workspace");
+        assert_eq!(command_line(&command), "cargo test --workspace");
     }
 }

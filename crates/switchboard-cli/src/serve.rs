@@ -108,10 +108,10 @@ async fn run(config: Config) -> Result<(), String> {
     if let Some(certificate) = certificate {
         certificate.reload_on_signal()?;
     }
-    stop.recv().await;
+    stop.asked().await;
     tokio::select! {
         () = end(&server, shutdown) => Ok(()),
-        () = stop.recv() => Err("ended at once by a second signal".to_owned()),
+        () = stop.asked() => Err("ended at once by a second signal".to_owned()),
     }
 }
 

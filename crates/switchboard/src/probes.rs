@@ -280,8 +280,8 @@ mod tests {
         }
         let answer = get("/readyz", Some(down_for(7, "connection\nrefused"))).await;
         assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
-        let words = "\r\n\r\nthe engine at redis://cache:6379 has not answered for 7 s: connection refused\n";
-        assert!(answer.ends_with(words), "{answer}");
+        let expected = "\r\n\r\nthe engine at redis://cache:6379 has not answered for 7 s: connection refused\n";
+        assert!(answer.ends_with(expected), "{answer}");
         let answer = get("/readyz", Some(down_for(5, ""))).await;
         assert!(answer.ends_with("has not answered for 5 s\n"), "{answer}");
         let answer = get("/healthz", Some(down_for(99, "gone"))).await;
@@ -290,7 +290,7 @@ mod tests {
 
     #[tokio::test]
     async fn node_that_has_never_reached_its_engine_is_not_ready() {
-        for (down, words) in [
+        for (down, expected) in [
             (Some(Duration::ZERO), "connection refused"),
             (Some(Duration::from_secs(9)), "connection refused"),
             (None, ""),
@@ -298,16 +298,16 @@ mod tests {
             let status = Status {
                 secret: None,
                 down_for: down,
-                last_error: words.to_owned(),
+                last_error: expected.to_owned(),
                 ..status()
             };
             let answer = get("/readyz", Some(status)).await;
             assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
-            let colon = if words.is_empty() { "" } else { ": " };
-            let words = format!(
-                "\r\n\r\nthe engine at redis://cache:6379 has not been reached yet{colon}{words}\n"
+            let colon = if expected.is_empty() { "" } else { ": " };
+            let expected = format!(
+                "\r\n\r\nthe engine at redis://cache:6379 has not been reached yet{colon}{expected}\n"
             );
-            assert!(answer.ends_with(&words), "{answer}");
+            assert!(answer.ends_with(&expected), "{answer}");
         }
     }
 

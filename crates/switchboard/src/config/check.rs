@@ -426,9 +426,9 @@ impl<'a> Validator<'a> {
         if !keys.iter().all(|key| origins.is_certain(key)) {
             return;
         }
-        let given = keys.iter().filter(|key| origins.of(key).is_some());
+        let with_source = keys.iter().filter(|key| origins.of(key).is_some());
         // Of several with one source the first is used: `max_by_key` returns the last.
-        let last = given.rev().max_by_key(|key| origins.of(key));
+        let last = with_source.rev().max_by_key(|key| origins.of(key));
         let key = last.or(keys.first()).copied().unwrap_or_default();
         self.errors.push(ConfigError {
             source: origins

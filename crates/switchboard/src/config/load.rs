@@ -92,8 +92,8 @@ impl Config {
     ) -> Vec<ConfigError> {
         let mut writer = SettingWriter::new(self);
         for (flag, key, value) in flags {
-            let given = RawValue::Untyped(value.to_owned());
-            writer.apply(key, &given, SettingSource::Flag(flag.to_owned()));
+            let raw = RawValue::Untyped(value.to_owned());
+            writer.apply(key, &raw, SettingSource::Flag(flag.to_owned()));
         }
         writer.errors
     }
@@ -215,8 +215,8 @@ impl<'a> SettingWriter<'a> {
     }
 
     fn unknown_variable(&mut self, name: String) {
-        let given = name.strip_prefix(ENV_PREFIX).unwrap_or(&name);
-        let meant = self.suggested_variable(given);
+        let variable = name.strip_prefix(ENV_PREFIX).unwrap_or(&name);
+        let meant = self.suggested_variable(variable);
         let message = format!("unknown setting{}", did_you_mean(meant.as_deref()));
         let is_meant =
             |row: &&SettingDef| meant.as_ref().is_some_and(|meant| row.is_named_by(meant));
@@ -227,8 +227,8 @@ impl<'a> SettingWriter<'a> {
     }
 
     /// The variable to suggest for an unknown one, given without its prefix.
-    fn suggested_variable(&self, given: &str) -> Option<String> {
-        let mut of_key = self.rows.iter().filter(|row| is_same(row.key, given));
+    fn suggested_variable(&self, variable: &str) -> Option<String> {
+        let mut of_key = self.rows.iter().filter(|row| is_same(row.key, variable));
         // A key that exists in only one section is recognized without the section's name.
         if let (Some(row), None) = (of_key.next(), of_key.next()) {
             return row.variables().into_iter().next();
@@ -237,26 +237,26 @@ impl<'a> SettingWriter<'a> {
         let known = known
             .iter()
             .filter_map(|name| name.strip_prefix(ENV_PREFIX));
-        closest(given, known).map(|meant| format!("{ENV_PREFIX}{meant}"))
+        closest(variable, known).map(|meant| format!("{ENV_PREFIX}{meant}"))
     }
 
     /// Applies a value to the setting `key`. A value of `server.addr` may include the port.
-    fn apply(&mut self, key: &str, given: &RawValue, source: SettingSource) {
-        let text = given.text().ok().filter(|_| key == ADDR);
+    fn apply(&mut self, key: &str, raw: &RawValue, source: SettingSource) {
+        let text = raw.text().ok().filter(|_| key == ADDR);
         match text.and_then(address::split) {
             Some((address, port)) => {
                 self.set_value(ADDR, &RawValue::Untyped(address), source.clone());
                 self.set_value(PORT, &RawValue::Untyped(port), source);
             }
-            None => self.set_value(key, given, source),
+            None => self.set_value(key, raw, source),
         }
     }
 
-    fn set_value(&mut self, key: &str, given: &RawValue, source: SettingSource) {
+    fn set_value(&mut self, key: &str, raw: &RawValue, source: SettingSource) {
         let Some(row) = self.rows.iter().find(|row| row.path() == key) else {
             return self.error(source, key, "unknown setting".to_owned());
         };
-        if let Err(message) = (row.set)(self.config, given) {
+        if let Err(message) = (row.set)(self.config, raw) {
             return self.invalid_value(key, source, message);
         }
         let shown = (row.show)(self.config);
@@ -352,8 +352,8 @@ impl TomlReader<'_> {
                 let message = self.unknown(section, key.get_ref());
                 self.writer.error(source, &inner, message);
             } else if value.span().end < self.end {
-                let given = RawValue::of_toml(value.get_ref());
-                self.writer.apply(&inner, &given, source);
+                let raw = RawValue::of_toml(value.get_ref());
+                self.writer.apply(&inner, &raw, source);
             }
         }
     }

@@ -156,7 +156,7 @@ impl RawValue {
             Self::Untyped(text) if text.trim().is_empty() => Ok(Vec::new()),
             Self::Untyped(text) => match Self::of_inline(text) {
                 Some(Self::Untyped(_)) | None => Err(NO_TABLES.to_owned()),
-                Some(given) => given.tables(),
+                Some(value) => value.tables(),
             },
             Self::Int(_)
             | Self::Flag(_)

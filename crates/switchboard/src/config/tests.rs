@@ -1,4 +1,4 @@
-//! Reading and checking settings.
+//! Tests of reading and validating settings.
 
 use std::ffi::OsString;
 
@@ -13,7 +13,7 @@ fn errors(text: &str) -> Vec<String> {
 }
 
 #[test]
-fn the_defaults_read_back_as_themselves() {
+fn printed_defaults_are_read_back_unchanged() {
     let text = Config::default().to_toml();
     let mut config = Config::default();
     config.limits.frame_bytes = 1;
@@ -21,8 +21,8 @@ fn the_defaults_read_back_as_themselves() {
     assert_eq!(config.to_toml(), text);
 }
 
-/// The errors of this file alone, conflicts between its settings included.
-fn all_mistakes(text: &str) -> Vec<String> {
+/// The errors of a file, including conflicts between its settings.
+fn all_errors(text: &str) -> Vec<String> {
     let mut config = Config::default();
     let mut found = config.read_toml("f.toml", text);
     found.extend(config.validate());
@@ -30,7 +30,7 @@ fn all_mistakes(text: &str) -> Vec<String> {
 }
 
 #[test]
-fn every_mistake_is_named_with_its_line_and_key_in_the_order_of_lines() {
+fn every_error_has_its_line_and_key_and_errors_are_in_line_order() {
     let text = "[server]\nport = 70000\nport2 = 1\ncolour = 1\n[limits]\nframe_bytes = \"many\"\nframe_byte = 7\nport = 3\n\n[nowhere]\nx = 1\n[limit]\n";
     let expected = [
         "f.toml:2: server.port: 70000 is too large",
@@ -52,7 +52,7 @@ fn every_mistake_is_named_with_its_line_and_key_in_the_order_of_lines() {
 }
 
 #[test]
-fn a_key_in_another_section_is_suggested_with_it() {
+fn key_of_another_section_is_suggested_with_its_section() {
     for (text, meant) in [
         ("[gostream]\nsite_url = \"\"", "url in [gostream.site]"),
         ("[limits]\nheartbeat_ping = 1", "ping in [heartbeat]"),
@@ -84,7 +84,7 @@ fn a_key_in_another_section_is_suggested_with_it() {
 }
 
 #[test]
-fn after_a_syntax_error_only_mistakes_before_it_are_reported() {
+fn only_errors_before_a_syntax_error_are_reported() {
     for (text, line, before) in [
         ("[limits]\nframe_bytes = = 7\n[server]\nprot = 3\n", 2, 0),
         ("[limits\nframe_bytes = 5\n", 1, 0),
@@ -96,7 +96,7 @@ fn after_a_syntax_error_only_mistakes_before_it_are_reported() {
         ),
         ("[heartbeat]\nping = 90\ngone 100\n", 3, 0),
     ] {
-        let found = all_mistakes(text);
+        let found = all_errors(text);
         assert_eq!(found.len(), before + 1, "{text}: {found:#?}");
         let last = &found[before];
         assert!(last.starts_with(&format!("f.toml:{line}: ")), "{last}");
@@ -108,7 +108,7 @@ fn after_a_syntax_error_only_mistakes_before_it_are_reported() {
 }
 
 #[test]
-fn a_value_that_is_close_to_a_known_one_is_suggested() {
+fn known_value_close_to_an_unknown_one_is_suggested() {
     assert_eq!(
         errors("[log]\nlevel = \"inof\"\n"),
         [
@@ -118,7 +118,7 @@ fn a_value_that_is_close_to_a_known_one_is_suggested() {
 }
 
 #[test]
-fn paths_that_are_taken_or_no_paths_are_mistakes() {
+fn reserved_or_invalid_paths_are_errors() {
     for bad in [
         "ws",
         "/",
@@ -141,10 +141,10 @@ fn paths_that_are_taken_or_no_paths_are_mistakes() {
 }
 
 #[test]
-fn settings_that_do_not_go_together_are_named_both_with_the_line_of_the_later_one() {
+fn conflict_names_both_settings_at_the_line_of_the_later_one() {
     assert_eq!(Config::default().validate(), []);
     assert_eq!(
-        all_mistakes("[heartbeat]\n\nping = 60\n"),
+        all_errors("[heartbeat]\n\nping = 60\n"),
         [
             "f.toml:3: heartbeat.ping: heartbeat.gone = 60 (the default) must be greater than heartbeat.ping = 60 (f.toml:3): every quiet client would be disconnected"
         ]
@@ -162,19 +162,19 @@ fn settings_that_do_not_go_together_are_named_both_with_the_line_of_the_later_on
 }
 
 #[test]
-fn a_setting_with_a_mistake_of_its_own_has_no_second_one() {
+fn setting_with_an_error_of_its_own_has_no_conflict_error() {
     for text in [
         "[heartbeat]\nping = 90\ngone = \"2 minutes\"\n",
         "[heartbeat]\nping = 90\ngon = 120\n",
         "[heartbeats]\ngone = 120\n[heartbeat]\nping = 90\n",
     ] {
-        let found = all_mistakes(text);
+        let found = all_errors(text);
         assert_eq!(found.len(), 1, "{text}: {found:#?}");
     }
 }
 
 #[test]
-fn settings_under_which_no_client_can_be_served_are_mistakes() {
+fn settings_with_which_no_client_can_be_served_are_errors() {
     for (bad, key) in [
         ("[limits]\nframe_bytes = 1", "limits.frame_bytes"),
         ("[limits]\njson_depth = 1", "limits.json_depth"),
@@ -229,11 +229,11 @@ fn settings_under_which_no_client_can_be_served_are_mistakes() {
         );
     }
     let none = "[limits]\nframe_bytes = 0\njson_depth = 0\nname_bytes = 0\nrooms_per_peer = 0\nroom_members = 0\ndirectory_members = 0\nconnections = 0\nconnections_per_address = 0\noutbox_bytes = 0\n";
-    assert_eq!(all_mistakes(none), Vec::<String>::new());
+    assert_eq!(all_errors(none), Vec::<String>::new());
 }
 
 #[test]
-fn limits_that_are_too_tight_for_other_limits_are_warnings_with_all_sides() {
+fn limits_too_low_for_other_limits_are_warnings_that_name_all_settings() {
     assert_eq!(Config::default().warnings(), []);
     for (tight, sides) in [
         (
@@ -291,32 +291,32 @@ fn limits_that_are_too_tight_for_other_limits_are_warnings_with_all_sides() {
 }
 
 #[test]
-fn a_server_without_any_dialect_is_a_mistake() {
+fn server_without_any_dialect_is_an_error() {
     for way in ["paths = []", "enabled = false"] {
         let section = |name: &str| format!("[{name}]\n{way}\n");
         let names = ALL.iter().map(|dialect| dialect.traits().name);
         let all: String = names.map(section).collect();
-        assert_eq!(all_mistakes(&all), Vec::<String>::new(), "voice is served");
-        let found = all_mistakes(&format!("{all}[gostream]\nidentity = \"off\"\n"));
+        assert_eq!(all_errors(&all), Vec::<String>::new(), "voice is served");
+        let found = all_errors(&format!("{all}[gostream]\nidentity = \"off\"\n"));
         assert_eq!(found.len(), 1, "{found:#?}");
         assert!(found[0].ends_with("all dialects are off: no client could connect"));
     }
 }
 
 #[test]
-fn a_dialect_that_is_off_has_no_listener_of_its_own() {
+fn listener_of_a_disabled_dialect_is_an_error() {
     let text = "[mesh]\nlisten = [\"127.0.0.1:7000\"]\nenabled = false\n";
     let expected = "f.toml:3: mesh.enabled: mesh.listen = [\"127.0.0.1:7000\"] (f.toml:2) must be empty with \
                     mesh.enabled = false (f.toml:3): no client would be served there";
-    assert_eq!(all_mistakes(text), [expected]);
+    assert_eq!(all_errors(text), [expected]);
     // Conflicts in the settings of a dialect that is off are not reported.
     let text =
         "[peerjs]\nkeys = \" ,\"\nenabled = false\n[singo]\npaths = [\"/ws\"]\nenabled = false\n";
-    assert_eq!(all_mistakes(text), Vec::<String>::new());
+    assert_eq!(all_errors(text), Vec::<String>::new());
 }
 
 #[test]
-fn a_key_that_is_open_to_other_dialects_is_warned_of() {
+fn key_that_is_open_to_other_dialects_is_a_warning() {
     let warnings = |text| {
         let mut config = Config::default();
         assert_eq!(config.read_toml("f.toml", text), []);
@@ -336,7 +336,7 @@ fn a_key_that_is_open_to_other_dialects_is_warned_of() {
 }
 
 #[test]
-fn the_environment_wins_over_the_file_and_ours_over_port() {
+fn environment_overrides_the_file_and_prefixed_variables_override_port() {
     let mut config = Config::default();
     assert_eq!(
         config.read_toml("f", "[server]\nport = 1\n[singo]\nping_secs = 9\n"),
@@ -364,7 +364,7 @@ fn the_environment_wins_over_the_file_and_ours_over_port() {
 }
 
 #[test]
-fn the_sections_name_may_stand_in_variables_of_the_server_or_not() {
+fn section_name_is_optional_in_variables_of_the_server() {
     let mut config = Config::default();
     let variables = [
         ("SWITCHBOARD_SERVER_PORT", "4"),
@@ -393,7 +393,7 @@ fn the_sections_name_may_stand_in_variables_of_the_server_or_not() {
 }
 
 #[test]
-fn an_address_with_a_port_sets_both_and_must_agree_with_the_port() {
+fn address_with_a_port_sets_both_settings_and_must_agree_with_the_port() {
     for text in [
         "addr = \"localhost:5000\"",
         "addr = \"localhost:5000\"\nport = 5000",
@@ -420,7 +420,7 @@ fn an_address_with_a_port_sets_both_and_must_agree_with_the_port() {
 }
 
 #[test]
-fn variables_of_kubernetes_for_a_service_of_our_name_are_ignored() {
+fn kubernetes_variables_for_a_service_named_switchboard_are_ignored() {
     let mut config = Config::default();
     let variables = [
         ("SWITCHBOARD_SERVICE_HOST", "10.0.0.7"),
@@ -444,7 +444,7 @@ fn variables_of_kubernetes_for_a_service_of_our_name_are_ignored() {
 
 #[cfg(unix)]
 #[test]
-fn only_variables_of_ours_must_be_utf_8() {
+fn only_variables_with_the_prefix_must_be_utf_8() {
     use std::os::unix::ffi::OsStringExt as _;
     let broken = || OsString::from_vec(vec![b'9', 0xff]);
     let found = Config::default().read_environment([
@@ -460,7 +460,7 @@ fn only_variables_of_ours_must_be_utf_8() {
 }
 
 #[test]
-fn a_value_out_of_range_is_a_mistake() {
+fn value_out_of_range_is_an_error() {
     for (section, bad) in [
         ("limits", "first_frame_secs = 31536001"),
         ("limits", "handshake_secs = 9223372036854775807"),
@@ -491,7 +491,7 @@ fn a_value_out_of_range_is_a_mistake() {
 }
 
 #[test]
-fn a_path_serves_several_dialects_only_if_a_first_frame_tells_them_apart() {
+fn path_of_several_dialects_needs_recognizable_first_frames() {
     assert_eq!(
         errors("[singo]\npaths = [\"/connect\", \"/connect\"]\n"),
         ["f.toml:2: singo.paths: \"/connect\" is listed twice"]
@@ -526,7 +526,7 @@ fn a_path_serves_several_dialects_only_if_a_first_frame_tells_them_apart() {
 }
 
 #[test]
-fn a_dialect_may_have_listeners_that_no_other_dialect_has() {
+fn dialect_may_have_its_own_listeners() {
     let mut config = Config::default();
     let text = "[server]\nlisten = [\"0.0.0.0:7001\"]\n[singo]\nlisten = [\"127.0.0.1:7000\", \"[::1]:7001\"]\n";
     assert_eq!(config.read_toml("f", text), []);

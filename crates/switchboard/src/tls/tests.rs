@@ -7,7 +7,7 @@ use rcgen::{CertificateParams, KeyPair};
 use super::*;
 use crate::Config;
 
-/// Files made with `openssl`, whose keys have no other use.
+/// The path of a test file that was made with `openssl`. The keys are used only for tests.
 fn fixture(name: &str) -> String {
     format!("{}/tests/tls/{name}", env!("CARGO_MANIFEST_DIR"))
 }
@@ -33,7 +33,7 @@ impl Folder {
         self.path(name)
     }
 
-    /// A certificate for `name` and its key, valid for so many days from now on.
+    /// Writes a certificate for `name` and its key. `from` and `until` are days from now.
     fn certificate(&self, name: &str, from: i64, until: i64) -> [String; 2] {
         let key = KeyPair::generate().expect("a key");
         let mut params = CertificateParams::new(vec![name.to_owned()]).expect("a name");
@@ -72,7 +72,7 @@ fn config(toml: &str) -> Config {
 }
 
 /// The errors, or else the warnings, of a file with this section and these lines.
-fn found(toml: &str) -> Vec<String> {
+fn problems(toml: &str) -> Vec<String> {
     let config = config(toml);
     let mut found = config.validate();
     if found.is_empty() {
@@ -82,11 +82,11 @@ fn found(toml: &str) -> Vec<String> {
 }
 
 fn of_files(cert: &str, key: &str) -> Vec<String> {
-    found(&format!("[tls]\ncert = {cert:?}\nkey = {key:?}\n"))
+    problems(&format!("[tls]\ncert = {cert:?}\nkey = {key:?}\n"))
 }
 
 #[test]
-fn keys_of_every_usual_form_are_read() {
+fn private_keys_of_every_usual_format_are_read() {
     for (cert, key) in [
         ("rsa.pem", "rsa-pkcs1.key"),
         ("rsa.pem", "rsa-pkcs8.key"),
@@ -97,7 +97,7 @@ fn keys_of_every_usual_form_are_read() {
 }
 
 #[test]
-fn the_error_for_a_file_names_the_fault_and_the_next_step() {
+fn error_for_a_file_names_the_reason_and_the_next_step() {
     let folder = Folder::new("tls-files");
     let (ec, ec_key) = (fixture("ec.pem"), fixture("ec-sec1.key"));
     let missing = folder.path("missing.pem");
@@ -173,7 +173,7 @@ fn the_error_for_a_file_names_the_fault_and_the_next_step() {
 }
 
 #[test]
-fn settings_of_tls_that_do_not_go_together_are_refused() {
+fn conflicting_tls_settings_are_errors() {
     for (lines, message) in [
         (
             "cert = \"c\"",
@@ -192,7 +192,7 @@ fn settings_of_tls_that_do_not_go_together_are_refused() {
             "2: tls.self_signed_file: tls.self_signed_file = \"f\" (f.toml:2) must be empty with tls.self_signed = false",
         ),
     ] {
-        let found = found(&format!("[tls]\n{lines}\n"));
+        let found = problems(&format!("[tls]\n{lines}\n"));
         assert_eq!(found.len(), 1, "{found:?}");
         assert!(
             found[0].starts_with(&format!("f.toml:{message}")),
@@ -202,7 +202,7 @@ fn settings_of_tls_that_do_not_go_together_are_refused() {
 }
 
 #[test]
-fn a_certificate_that_is_not_valid_for_long_or_yet_is_warned_of() {
+fn certificate_that_expires_soon_or_is_not_valid_yet_is_a_warning() {
     let folder = Folder::new("tls-dates");
     for (from, until, message) in [
         (-1, 13, Some("; renew it, and send SIGHUP")),
@@ -219,13 +219,13 @@ fn a_certificate_that_is_not_valid_for_long_or_yet_is_warned_of() {
 }
 
 #[test]
-fn nodes_with_tls_are_named_by_their_certificates() {
+fn advertised_url_of_a_node_with_tls_must_have_a_name_of_the_certificate() {
     let folder = Folder::new("tls-nodes");
     let [cert, key] = folder.certificate("node-1.example", -1, 90);
     let files = format!("cert = {cert:?}\nkey = {key:?}");
     let check = |tls: &str, url: &str, rest: &str| {
         let engine = format!("[engine]\nurl = \"redis://cache\"\nadvertise_url = {url:?}");
-        found(&format!("[tls]\n{tls}\n{engine}\n{rest}\n"))
+        problems(&format!("[tls]\n{tls}\n{engine}\n{rest}\n"))
     };
     let off = "[gostream]\nidentity = \"off\"";
     for (tls, url, rest) in [
@@ -266,7 +266,7 @@ fn nodes_with_tls_are_named_by_their_certificates() {
 }
 
 #[test]
-fn a_self_signed_certificate_is_made_once_and_kept() {
+fn self_signed_certificate_is_made_once_and_stored() {
     let folder = Folder::new("tls-self-signed");
     let file = folder.path("state/own.pem");
     let settings = config(&format!(
@@ -309,7 +309,7 @@ fn a_self_signed_certificate_is_made_once_and_kept() {
 
 /// A power failure may leave an empty file, and a restored backup half of one.
 #[test]
-fn a_self_signed_file_without_a_certificate_and_its_key_is_said_to_be_in_the_way() {
+fn self_signed_file_without_a_certificate_and_its_key_is_an_error() {
     let folder = Folder::new("tls-self-signed-broken");
     let [pem, _] = folder.certificate("localhost", -1, 200);
     let [_, key] = folder.certificate("other", -1, 200);
@@ -327,10 +327,10 @@ fn a_self_signed_file_without_a_certificate_and_its_key_is_said_to_be_in_the_way
     }
 }
 
-/// In a folder that others may write to, the key goes into no file of theirs.
+/// In a folder that other users may write to, the key must not be written through their symbolic links.
 #[test]
 #[cfg(unix)]
-fn a_self_signed_key_is_written_through_no_link() {
+fn self_signed_key_is_not_written_through_a_symbolic_link() {
     let folder = Folder::new("tls-self-signed-link");
     let (file, theirs) = (folder.path("own.pem"), folder.write("theirs", "theirs"));
     let new = format!("{file}.{}.new", std::process::id());
@@ -345,10 +345,10 @@ fn a_self_signed_key_is_written_through_no_link() {
     assert!(kind.is_file());
 }
 
-/// The length of a device is 0, and a pipe is not read to its end before it is closed.
+/// A device has the length 0, and reading a pipe ends only when it is closed.
 #[test]
 #[cfg(unix)]
-fn only_a_file_is_read_for_a_certificate() {
+fn only_a_regular_file_is_read_as_a_certificate() {
     let folder = Folder::new("tls-no-file");
     let of_folder = folder.path("");
     let (cert, key) = (fixture("ec.pem"), fixture("ec-sec1.key"));
@@ -366,7 +366,7 @@ fn only_a_file_is_read_for_a_certificate() {
 }
 
 #[test]
-fn a_fingerprint_looks_as_in_browsers() {
+fn fingerprint_has_the_format_of_browsers() {
     let (cert, key) = (fixture("ec.pem"), fixture("ec-sec1.key"));
     let settings = config(&format!("[tls]\ncert = {cert:?}\nkey = {key:?}")).tls;
     let loaded = ServerCertificate::load(&settings)

@@ -1,7 +1,7 @@
-//! No committed file names a folder of somebody's machine, or the host of a package registry: what holds only there
-//! breaks elsewhere.
+//! Checks that no committed file contains an absolute path of one machine, or the host of a package registry. Both
+//! would not work on other machines.
 
-/// Folders at the root under which people keep their files; each with whether a user's name follows.
+/// Top-level folders of user files, each with whether a user name follows.
 const HOMES: &[(&str, bool)] = &[
     ("work", false),
     ("root", false),
@@ -9,7 +9,7 @@ const HOMES: &[(&str, bool)] = &[
     ("Users", true),
 ];
 
-/// Hosts of registries, as domain and name, so that this file does not hold what it looks for.
+/// Hosts of registries, split into domain and name, so that this file passes its own check.
 const REGISTRIES: &[(&str, &str)] = &[
     ("crates.io", "index"),
     ("crates.io", "static"),
@@ -24,31 +24,31 @@ const REGISTRIES: &[(&str, &str)] = &[
     ("maven.org", "repo1"),
 ];
 
-/// The complaints about one file, each with its line.
+/// Checks one file and returns the errors, each with its line.
 pub(crate) fn check(path: &str, text: &str) -> Vec<String> {
-    let mut complaints = Vec::new();
+    let mut errors = Vec::new();
     for (index, line) in text.lines().enumerate() {
-        if let Some(place) = home(line) {
-            complaints.push(format!(
-                "{path}:{}: `{place}` is a folder of one machine; write a relative path",
+        if let Some(folder) = machine_path(line) {
+            errors.push(format!(
+                "{path}:{}: `{folder}` is a folder of one machine; use a relative path",
                 index + 1
             ));
         }
         if let Some(host) = registry(line) {
-            complaints.push(format!(
-                "{path}:{}: `{host}` is the host of a package registry; name the package, its client knows where",
+            errors.push(format!(
+                "{path}:{}: `{host}` is the host of a package registry; name only the package",
                 index + 1
             ));
         }
     }
-    complaints
+    errors
 }
 
-fn home(line: &str) -> Option<String> {
+fn machine_path(line: &str) -> Option<String> {
     HOMES.iter().find_map(|&(folder, has_user)| {
         let start = format!("/{folder}/");
         line.match_indices(&start).find_map(|(at, _)| {
-            // `src/work/mod.rs` and `$HOME/work/` are other folders.
+            // `src/work/mod.rs` and `$HOME/work/` are not absolute paths.
             let before = line[..at].chars().next_back();
             if before.is_some_and(|c| c.is_alphanumeric() || "._-*~})>".contains(c)) {
                 return None;
@@ -84,27 +84,27 @@ fn registry(line: &str) -> Option<String> {
 mod tests {
     use super::*;
 
-    /// Joins with slashes: the words stand apart here, so that this file passes its own check.
-    fn path(words: &[&str]) -> String {
-        words.join("/")
+    /// Joins parts of a path with slashes. The parts are separate, so that this file passes its own check.
+    fn path(parts: &[&str]) -> String {
+        parts.join("/")
     }
 
     #[test]
-    fn folders_of_a_machine_are_found_with_their_line() {
-        for place in [
+    fn absolute_paths_are_reported_with_their_line() {
+        for folder in [
             path(&["", "work", "main"]),
             path(&["\"", "root", ".cargo\""]),
             path(&["file://", "home", "ann", "x.rs"]),
             path(&["(", "Users", "ann", "x)"]),
         ] {
-            let complaints = check("README.md", &format!("fine\nsee {place}\n"));
-            assert_eq!(complaints.len(), 1, "{place}");
-            assert!(complaints[0].starts_with("README.md:2: "), "{complaints:?}");
+            let errors = check("README.md", &format!("fine\nsee {folder}\n"));
+            assert_eq!(errors.len(), 1, "{folder}");
+            assert!(errors[0].starts_with("README.md:2: "), "{errors:?}");
         }
     }
 
     #[test]
-    fn relative_paths_urls_and_placeholders_are_fine() {
+    fn relative_paths_urls_and_placeholders_are_allowed() {
         for line in [
             path(&["src", "work", "mod.rs"]),
             path(&["..", "work", "x"]),
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn hosts_of_registries_are_found() {
+    fn hosts_of_registries_are_reported() {
         for &(domain, name) in REGISTRIES {
             let host = format!("{name}.{domain}");
             assert_eq!(
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn the_source_line_of_a_cargo_lock_is_no_host() {
+    fn source_line_of_a_cargo_lock_is_allowed() {
         let line = r#"source = "registry+https://github.com/rust-lang/crates.io-index""#;
         assert!(check("Cargo.lock", line).is_empty());
     }

@@ -1,12 +1,13 @@
-//! Which crate may use which, and which crates stay pure.
+//! Checks the dependencies between the crates of the workspace, and that some crates link no I/O or format crates.
 
 use std::collections::BTreeSet;
 
 use crate::failure::Result;
 use crate::workspace::{Kind, Package, Workspace, cargo, output};
 
-/// Each crate of ours with those of ours that it may use. Tests may use whatever lies below as well.
-const ARROWS: &[(&str, &[&str])] = &[
+/// Each crate of the workspace with the workspace crates that it may depend on. Tests may also depend on the transitive
+/// dependencies of these.
+const ALLOWED_DEPENDENCIES: &[(&str, &[&str])] = &[
     ("switchboard-core", &[]),
     ("switchboard-audio", &[]),
     ("switchboard-dialect", &["switchboard-core"]),
@@ -37,55 +38,55 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("xtask", &[]),
 ];
 
-/// What must not be linked into a crate, directly or through others, whatever its features. A name stands for its
-/// family: `hyper` for `hyper-util` too, `serde` for `serde_json`.
-const PURE: &[(&str, &[&[&str]], &str)] = &[
+/// Crates that must not be linked into a crate, directly or transitively, with any features. A name stands for its
+/// family: `hyper` also for `hyper-util`, `serde` also for `serde_json`.
+const BANNED_LINKS: &[(&str, &[&[&str]], &str)] = &[
     (
         "switchboard-core",
         &[SOCKETS, FORMATS],
-        "the domain knows no socket, clock, runtime or wire format",
+        "the domain uses no socket, clock, runtime or wire format",
     ),
     (
         "switchboard-audio",
         &[SOCKETS, FORMATS],
-        "the mixer turns samples into streams, and knows no socket, clock or runtime",
+        "the mixer turns samples into streams, and uses no socket, clock or runtime",
     ),
     (
         "switchboard-dialect",
         &[SOCKETS],
-        "a dialect turns frames into commands and events into frames, and knows no socket or runtime",
+        "a dialect turns frames into commands and events into frames, and uses no socket or runtime",
     ),
 ];
 
 const SOCKETS: &[&str] = &["tokio", "mio", "socket2", "axum", "hyper", "tungstenite"];
 const FORMATS: &[&str] = &["serde"];
 
-const THIS_FILE: &str = "xtask/src/arrows.rs";
+const THIS_FILE: &str = "xtask/src/dependencies.rs";
 
-/// The complaints about the dependencies of this workspace.
+/// Checks the dependencies of this workspace and returns the errors.
 pub(crate) fn check(workspace: &Workspace) -> Result<Vec<String>> {
-    let mut complaints = arrows(&workspace.packages);
-    for &(name, banned, why) in PURE {
-        complaints.extend(impurities(
+    let mut errors = check_dependencies(&workspace.packages);
+    for &(name, banned, reason) in BANNED_LINKS {
+        errors.extend(banned_links(
             name,
             banned,
-            why,
+            reason,
             &linked_into(workspace, name)?,
         ));
     }
-    Ok(complaints)
+    Ok(errors)
 }
 
-fn arrows(packages: &[Package]) -> Vec<String> {
+fn check_dependencies(packages: &[Package]) -> Vec<String> {
     let members: BTreeSet<&str> = packages
         .iter()
         .map(|package| package.name.as_str())
         .collect();
-    let mut complaints = Vec::new();
+    let mut errors = Vec::new();
     for package in packages {
         let Some(allowed) = allowed_for(&package.name) else {
-            complaints.push(format!(
-                "crate {}: {THIS_FILE} does not know it; add a row that says which of our crates it may use",
+            errors.push(format!(
+                "crate {}: is missing in {THIS_FILE}; add a row with the workspace crates that it may depend on",
                 package.name
             ));
             continue;
@@ -95,54 +96,59 @@ fn arrows(packages: &[Package]) -> Vec<String> {
             if from == to || !members.contains(to) {
                 continue;
             }
-            let fine = match dependency.kind {
+            let is_allowed = match dependency.kind {
                 Kind::Normal | Kind::Build => allowed.contains(&to),
-                Kind::Dev => below(from).contains(to),
+                Kind::Dev => transitive_dependencies(from).contains(to),
             };
-            if !fine {
-                complaints.push(wrong_arrow(from, to, dependency.kind, allowed));
+            if !is_allowed {
+                errors.push(forbidden_dependency(from, to, dependency.kind, allowed));
             }
         }
     }
-    complaints
+    errors
 }
 
-fn wrong_arrow(from: &str, to: &str, kind: Kind, allowed: &[&str]) -> String {
+fn forbidden_dependency(from: &str, to: &str, kind: Kind, allowed: &[&str]) -> String {
     let table = match kind {
         Kind::Normal => "[dependencies]",
         Kind::Build => "[build-dependencies]",
         Kind::Dev => "[dev-dependencies]",
     };
     let may = match kind {
-        Kind::Normal | Kind::Build if allowed.is_empty() => "no crate of ours".to_owned(),
+        Kind::Normal | Kind::Build if allowed.is_empty() => "no workspace crate".to_owned(),
         Kind::Normal | Kind::Build => format!("only {}", allowed.join(", ")),
-        Kind::Dev => "only what lies below it, in tests too".to_owned(),
+        Kind::Dev => "only its transitive dependencies, in tests too".to_owned(),
     };
-    let why = if below(to).contains(from) {
+    let advice = if transitive_dependencies(to).contains(from) {
         format!(
-            "{to} is built on {from}, so this arrow would close a circle: move what is shared down into {from}"
+            "{to} depends on {from}, so this dependency would be circular: move the shared code into {from}"
         )
     } else {
         format!(
-            "hand what it needs in as an argument or a trait, from the crate that may see both {from} and {to}"
+            "pass the needed value or trait object from a crate that may depend on both {from} and {to}"
         )
     };
-    format!("arrow {from} → {to} in {table} is wrong: {from} may use {may}; {why}")
+    format!("dependency {from} → {to} in {table} is not allowed: {from} may use {may}; {advice}")
 }
 
-fn impurities(name: &str, banned: &[&[&str]], why: &str, linked: &BTreeSet<String>) -> Vec<String> {
+fn banned_links(
+    name: &str,
+    banned: &[&[&str]],
+    reason: &str,
+    linked: &BTreeSet<String>,
+) -> Vec<String> {
     linked
         .iter()
         .filter(|linked| is_banned(linked, banned))
         .map(|linked| {
-            format!("{name} has {linked} linked into it: {why} (`cargo tree -p {name} {EDGES} -i {linked}` shows through whom)")
+            format!("{name} links {linked}: {reason} (`cargo tree -p {name} {EDGES} -i {linked}` shows the path)")
         })
         .collect()
 }
 
 const EDGES: &str = "--all-features --target all --edges normal,build,no-proc-macro";
 
-/// Every crate that may end up in this one when it is built alone, so that no other crate's features count.
+/// All crates that may be linked into this one if it is built alone, without features that other crates enable.
 fn linked_into(workspace: &Workspace, name: &str) -> Result<BTreeSet<String>> {
     let mut tree = cargo(&workspace.root);
     tree.args(["tree", "--package", name]);
@@ -164,19 +170,19 @@ fn is_banned(name: &str, banned: &[&[&str]]) -> bool {
 }
 
 fn allowed_for(name: &str) -> Option<&'static [&'static str]> {
-    ARROWS
+    ALLOWED_DEPENDENCIES
         .iter()
         .find(|(from, _)| *from == name)
         .map(|(_, allowed)| *allowed)
 }
 
-/// Every crate of ours that the arrows lead to from this one.
-fn below(name: &str) -> BTreeSet<&'static str> {
+/// All workspace crates that this one may depend on, directly or transitively.
+fn transitive_dependencies(name: &str) -> BTreeSet<&'static str> {
     let mut reached = BTreeSet::new();
-    let mut waiting = allowed_for(name).unwrap_or_default().to_vec();
-    while let Some(next) = waiting.pop() {
+    let mut pending = allowed_for(name).unwrap_or_default().to_vec();
+    while let Some(next) = pending.pop() {
         if reached.insert(next) {
-            waiting.extend(allowed_for(next).unwrap_or_default());
+            pending.extend(allowed_for(next).unwrap_or_default());
         }
     }
     reached
@@ -201,9 +207,9 @@ mod tests {
         }
     }
 
-    /// A workspace with all crates, in which one of them has these dependencies.
-    fn complaints_about(name: &str, dependencies: &[(&str, Kind)]) -> Vec<String> {
-        let packages: Vec<_> = ARROWS
+    /// The errors in a workspace with all crates, of which one has these dependencies.
+    fn errors_about(name: &str, dependencies: &[(&str, Kind)]) -> Vec<String> {
+        let packages: Vec<_> = ALLOWED_DEPENDENCIES
             .iter()
             .map(|&(crate_name, _)| {
                 package(
@@ -216,21 +222,24 @@ mod tests {
                 )
             })
             .collect();
-        arrows(&packages)
+        check_dependencies(&packages)
     }
 
     #[test]
-    fn the_allowed_arrows_are_no_complaint() {
-        for (name, allowed) in ARROWS {
+    fn allowed_dependencies_are_no_errors() {
+        for (name, allowed) in ALLOWED_DEPENDENCIES {
             let dependencies: Vec<_> = allowed.iter().map(|to| (*to, Kind::Normal)).collect();
-            assert!(complaints_about(name, &dependencies).is_empty(), "{name}");
+            assert!(errors_about(name, &dependencies).is_empty(), "{name}");
         }
     }
 
     #[test]
-    fn the_table_has_no_circle_and_no_unknown_name() {
-        for (name, allowed) in ARROWS {
-            assert!(!below(name).contains(name), "{name} is below itself");
+    fn table_has_no_cycle_and_no_unknown_name() {
+        for (name, allowed) in ALLOWED_DEPENDENCIES {
+            assert!(
+                !transitive_dependencies(name).contains(name),
+                "{name} depends on itself"
+            );
             assert!(
                 allowed.iter().all(|to| allowed_for(to).is_some()),
                 "{name} may use an unknown crate"
@@ -239,59 +248,52 @@ mod tests {
     }
 
     #[test]
-    fn an_arrow_upwards_names_the_circle() {
-        let complaints =
-            complaints_about("switchboard-core", &[("switchboard-dialect", Kind::Normal)]);
-        assert_eq!(complaints.len(), 1);
+    fn circular_dependency_is_an_error() {
+        let errors = errors_about("switchboard-core", &[("switchboard-dialect", Kind::Normal)]);
+        assert_eq!(errors.len(), 1);
         assert!(
-            complaints[0].contains("switchboard-core → switchboard-dialect in [dependencies]"),
-            "{complaints:?}"
+            errors[0].contains("switchboard-core → switchboard-dialect in [dependencies]"),
+            "{errors:?}"
         );
         assert!(
-            complaints[0].contains("switchboard-core may use no crate of ours"),
-            "{complaints:?}"
+            errors[0].contains("switchboard-core may use no workspace crate"),
+            "{errors:?}"
         );
-        assert!(complaints[0].contains("close a circle"), "{complaints:?}");
+        assert!(errors[0].contains("would be circular"), "{errors:?}");
     }
 
     #[test]
-    fn an_arrow_sideways_says_what_is_allowed() {
-        let complaints = complaints_about(
+    fn error_for_a_forbidden_dependency_lists_the_allowed_ones() {
+        let errors = errors_about(
             "switchboard-dialect",
             &[("switchboard-engine", Kind::Build)],
         );
-        assert_eq!(complaints.len(), 1);
+        assert_eq!(errors.len(), 1);
+        assert!(errors[0].contains("[build-dependencies]"), "{errors:?}");
         assert!(
-            complaints[0].contains("[build-dependencies]"),
-            "{complaints:?}"
-        );
-        assert!(
-            complaints[0].contains("may use only switchboard-core;"),
-            "{complaints:?}"
+            errors[0].contains("may use only switchboard-core;"),
+            "{errors:?}"
         );
     }
 
     #[test]
-    fn the_binary_goes_through_the_library_but_its_tests_may_look_below() {
+    fn tests_of_the_binary_may_use_the_crates_below_the_library() {
         assert_eq!(
-            complaints_about("switchboard-cli", &[("switchboard-core", Kind::Normal)]).len(),
+            errors_about("switchboard-cli", &[("switchboard-core", Kind::Normal)]).len(),
             1
         );
-        assert!(complaints_about("switchboard-cli", &[("switchboard-core", Kind::Dev)]).is_empty());
+        assert!(errors_about("switchboard-cli", &[("switchboard-core", Kind::Dev)]).is_empty());
     }
 
     #[test]
-    fn a_test_may_not_look_upwards() {
-        let complaints = complaints_about("switchboard-engine", &[("switchboard", Kind::Dev)]);
-        assert_eq!(complaints.len(), 1);
-        assert!(
-            complaints[0].contains("[dev-dependencies]"),
-            "{complaints:?}"
-        );
+    fn test_dependency_on_a_dependent_crate_is_an_error() {
+        let errors = errors_about("switchboard-engine", &[("switchboard", Kind::Dev)]);
+        assert_eq!(errors.len(), 1);
+        assert!(errors[0].contains("[dev-dependencies]"), "{errors:?}");
     }
 
     #[test]
-    fn a_name_stands_for_its_family() {
+    fn banned_name_includes_its_family() {
         let banned = [SOCKETS, FORMATS];
         for name in [
             "tokio",
@@ -310,17 +312,17 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_in_through_others_is_named_with_the_way_to_find_it() {
+    fn error_for_a_transitive_link_has_the_command_that_shows_its_path() {
         let linked = ["bytestring", "tokio-util"].map(ToOwned::to_owned).into();
-        let complaints = impurities("switchboard-core", &[SOCKETS], "because", &linked);
-        assert_eq!(complaints.len(), 1);
-        assert!(complaints[0].contains("-i tokio-util"), "{complaints:?}");
+        let errors = banned_links("switchboard-core", &[SOCKETS], "because", &linked);
+        assert_eq!(errors.len(), 1);
+        assert!(errors[0].contains("-i tokio-util"), "{errors:?}");
     }
 
     #[test]
-    fn a_new_crate_must_be_placed() {
-        let complaints = arrows(&[package("switchboard-new", &[])]);
-        assert_eq!(complaints.len(), 1);
-        assert!(complaints[0].contains(THIS_FILE), "{complaints:?}");
+    fn crate_that_is_missing_in_the_table_is_an_error() {
+        let errors = check_dependencies(&[package("switchboard-new", &[])]);
+        assert_eq!(errors.len(), 1);
+        assert!(errors[0].contains(THIS_FILE), "{errors:?}");
     }
 }
