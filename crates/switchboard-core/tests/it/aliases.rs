@@ -1,4 +1,4 @@
-//! Broadcasts that name their receiver by an id of the clients' own, on two nodes of one cluster.
+//! Broadcasts that name their receiver by an alias, on two nodes of one cluster.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -11,7 +11,7 @@ use switchboard_core::{
 
 use crate::script::epoch;
 
-static TONGUE: DialectTraits = DialectTraits {
+static TRAITS: DialectTraits = DialectTraits {
     name: "any",
     ..DialectTraits::DEFAULT
 };
@@ -20,14 +20,14 @@ const NODES: usize = 2;
 
 type MemberName = &'static str;
 
-/// Two hubs, an engine that orders at once, and clients by name. A node knows the room from its first
-/// member on.
+/// Two hubs, an engine that commits at once, and clients by name. A node applies the log of the room after its first
+/// member has joined.
 struct AliasCluster {
     hubs: [Hub<MemberName>; NODES],
-    follows: [bool; NODES],
+    has_room: [bool; NODES],
     entries: Vec<(usize, Change)>,
     clients: BTreeMap<MemberName, (usize, Peer)>,
-    heard: Vec<MemberName>,
+    receivers: Vec<MemberName>,
     deliveries: usize,
     limits: Limits,
 }
@@ -45,10 +45,10 @@ impl AliasCluster {
         let limits = Limits::default();
         Self {
             hubs: [0, 1].map(|_| Hub::new(Arc::new(limits.clone()))),
-            follows: [false; NODES],
+            has_room: [false; NODES],
             entries: Vec::new(),
             clients: BTreeMap::new(),
-            heard: Vec::new(),
+            receivers: Vec::new(),
             deliveries: 0,
             limits,
         }
@@ -57,9 +57,9 @@ impl AliasCluster {
     fn join(&mut self, node: usize, name: MemberName) {
         let number = u8::try_from(self.clients.len()).expect("few") + 1;
         let id = PeerId::from_random([number; 16]);
-        let peer = Peer::new(id, &TONGUE, Identity::Claimed, SpaceName::default());
+        let peer = Peer::new(id, &TRAITS, Identity::Claimed, SpaceName::default());
         self.clients.insert(name, (node, peer));
-        if !std::mem::replace(&mut self.follows[node], true) {
+        if !std::mem::replace(&mut self.has_room[node], true) {
             for index in 0..self.entries.len() {
                 self.commit_at(node, index);
             }
@@ -76,75 +76,71 @@ impl AliasCluster {
     }
 
     fn leave(&mut self, name: MemberName) {
-        let farewell = LeaveKind::Announced;
-        self.command(
-            name,
-            Command::Leave {
-                room: room(),
-                kind: farewell,
-            },
-        );
+        let kind = LeaveKind::Announced;
+        self.command(name, Command::Leave { room: room(), kind });
         self.clients.remove(name);
     }
 
-    /// The clients that hear this broadcast, and the charges to its sender.
+    /// Sends a broadcast and returns its receivers and the deliveries charged to its sender.
     fn send(&mut self, name: MemberName, from: &str, to: &str) -> (Vec<MemberName>, usize) {
         let aliases = Aliases {
             from: alias(from),
             to: alias(to),
         };
         let frame = ByteString::from_static("frame");
-        let relay = RelayedMessage::new("any", MessageKind::Opaque, frame, |_, _| false);
-        self.heard.clear();
+        let message = RelayedMessage::new("any", MessageKind::Opaque, frame, |_, _| false);
+        self.receivers.clear();
         self.deliveries = 0;
         self.command(
             name,
             Command::Send {
                 room: room(),
                 to: Target::Everyone,
-                message: relay.with_aliases(aliases),
+                message: message.with_aliases(aliases),
             },
         );
-        self.heard.sort_unstable();
-        (self.heard.clone(), self.deliveries)
+        self.receivers.sort_unstable();
+        (self.receivers.clone(), self.deliveries)
     }
 
-    fn hears(&mut self, name: MemberName, from: &str, to: &str) -> Vec<MemberName> {
+    fn receivers_of(&mut self, name: MemberName, from: &str, to: &str) -> Vec<MemberName> {
         self.send(name, from, to).0
     }
 
     fn command(&mut self, name: MemberName, command: Command) {
-        let (node, peer) = self.clients.get_mut(name).expect("it has come");
-        let ask: HubRequest = peer.authorize(command, &self.limits).expect("it may ask");
+        let (node, peer) = self.clients.get_mut(name).expect("a known client");
+        let request: HubRequest = peer
+            .authorize(command, &self.limits)
+            .expect("it may request");
         let (node, peer) = (*node, peer.id());
         let local = name;
         self.hubs[node].handle(
             Input::Request {
                 peer,
                 local,
-                request: ask,
+                request,
             },
             epoch(),
         );
-        self.carry_out();
+        self.drain_effects();
     }
 
-    fn carry_out(&mut self) {
+    fn drain_effects(&mut self) {
         for node in [0, 1, 0, 1] {
             while let Some(effect) = self.hubs[node].poll_effect() {
                 match effect {
                     Effect::Deliver(to, event) => {
                         if matches!(*event, Event::Received { .. }) {
-                            self.heard.push(to);
+                            self.receivers.push(to);
                         }
                     }
                     Effect::Propose { change, .. } => {
                         self.commit(node, change);
                     }
-                    Effect::Send(to, letter) => {
+                    Effect::Send(to, message) => {
                         let to = usize::try_from(to.get()).expect("small");
                         let from = NodeId::from(node as u64);
-                        self.hubs[to].handle(Input::NodeMessage(from, letter), epoch());
+                        self.hubs[to].handle(Input::NodeMessage(from, message), epoch());
                     }
                     Effect::Charge(_, Charge::Deliveries { count, .. }) => self.deliveries += count,
                     Effect::Charge(..) => {}
@@ -156,7 +152,7 @@ impl AliasCluster {
     fn commit(&mut self, node: usize, change: Change) {
         self.entries.push((node, change));
         for follower in 0..NODES {
-            if self.follows[follower] {
+            if self.has_room[follower] {
                 self.commit_at(follower, self.entries.len() - 1);
             }
         }
@@ -173,8 +169,8 @@ impl AliasCluster {
         self.hubs[follower].handle(Input::Committed(log, entry), epoch());
     }
 
-    /// The others lose the member and are given it back.
-    fn lose(&mut self, name: MemberName) {
+    /// Removes a member with its node's lease, and adds it again.
+    fn expire_lease(&mut self, name: MemberName) {
         let (node, peer) = &self.clients[name];
         let (node, peer) = (*node, peer.id());
         let joins = self.entries.iter().rev();
@@ -183,94 +179,100 @@ impl AliasCluster {
         for change in [Change::Leave(peer, LeaveCause::NodeLost), join] {
             self.commit(node, change);
         }
-        self.carry_out();
+        self.drain_effects();
     }
 }
 
-/// Three members on each node, all of which have announced themselves.
-fn announced() -> AliasCluster {
+/// A cluster with three members on each node, each of which has announced its name as its alias.
+fn announced_cluster() -> AliasCluster {
     let mut cluster = AliasCluster::new();
     for (node, name) in [(0, "a"), (1, "b"), (0, "c"), (1, "d"), (0, "e"), (1, "f")] {
         cluster.join(node, name);
         let others = cluster.clients.len() - 1;
-        assert_eq!(cluster.hears(name, name, "").len(), others, "{name}");
+        assert_eq!(cluster.receivers_of(name, name, "").len(), others, "{name}");
     }
     cluster
 }
 
 #[test]
-fn a_frame_for_an_announced_id_reaches_that_member_alone() {
-    let mut cluster = announced();
+fn a_frame_for_an_announced_alias_reaches_only_that_member() {
+    let mut cluster = announced_cluster();
     for to in ["c", "d", "f"] {
         assert_eq!(cluster.send("a", "a", to), (vec![to], 1));
         assert_eq!(cluster.send("b", "b", to), (vec![to], 1));
     }
-    assert_eq!(cluster.hears("a", "a", "a"), ["a"], "its own id");
+    assert_eq!(cluster.receivers_of("a", "a", "a"), ["a"], "its own id");
 }
 
 #[test]
-fn a_frame_for_an_unknown_id_reaches_all() {
-    let mut cluster = announced();
+fn a_frame_for_an_unknown_alias_reaches_all_members() {
+    let mut cluster = announced_cluster();
     let all = ["a", "b", "c", "d", "e", "f"];
-    assert_eq!(cluster.hears("a", "a", "nobody"), all);
+    assert_eq!(cluster.receivers_of("a", "a", "nobody"), all);
     cluster.leave("d");
-    assert_eq!(cluster.hears("a", "a", "d"), ["a", "b", "c", "e", "f"]);
+    assert_eq!(
+        cluster.receivers_of("a", "a", "d"),
+        ["a", "b", "c", "e", "f"]
+    );
 }
 
 #[test]
-fn a_later_announcement_takes_nothing_over() {
-    let mut cluster = announced();
-    cluster.hears("e", "b", "");
-    assert_eq!(cluster.hears("a", "a", "b"), ["b", "e"]);
-    assert_eq!(cluster.hears("f", "f", "b"), ["b", "e"]);
+fn a_later_announcement_does_not_divert_frames() {
+    let mut cluster = announced_cluster();
+    cluster.receivers_of("e", "b", "");
+    assert_eq!(cluster.receivers_of("a", "a", "b"), ["b", "e"]);
+    assert_eq!(cluster.receivers_of("f", "f", "b"), ["b", "e"]);
     cluster.leave("b");
-    assert_eq!(cluster.hears("a", "a", "b"), ["e"]);
+    assert_eq!(cluster.receivers_of("a", "a", "b"), ["e"]);
 }
 
-/// The node of "new" knows "spoofer" by the id of "old", and has not seen how "old" announced it.
+/// On the node of "new", "spoofer" has announced the alias of "old"; that node has not seen the announcement of "old".
 #[test]
-fn a_node_that_came_later_keeps_no_frame_from_its_receiver() {
+fn a_node_that_joined_later_delivers_frames_to_the_true_receiver() {
     let mut cluster = AliasCluster::new();
     for name in ["old", "other"] {
         cluster.join(0, name);
-        cluster.hears(name, name, "");
+        cluster.receivers_of(name, name, "");
     }
     for name in ["new", "spoofer"] {
         cluster.join(1, name);
-        cluster.hears(name, name, "");
+        cluster.receivers_of(name, name, "");
     }
-    let all_of_it = ["new", "old", "spoofer"];
+    let expected = ["new", "old", "spoofer"];
     assert_eq!(
-        cluster.hears("new", "new", "old"),
-        all_of_it,
+        cluster.receivers_of("new", "new", "old"),
+        expected,
         "unknown there"
     );
-    cluster.hears("spoofer", "old", "");
-    assert_eq!(cluster.hears("new", "new", "old"), ["old", "spoofer"]);
-    assert_eq!(cluster.hears("old", "old", "new"), ["new"]);
+    cluster.receivers_of("spoofer", "old", "");
+    assert_eq!(
+        cluster.receivers_of("new", "new", "old"),
+        ["old", "spoofer"]
+    );
+    assert_eq!(cluster.receivers_of("old", "old", "new"), ["new"]);
 }
 
 #[test]
-fn a_member_with_too_many_ids_hears_every_frame() {
-    let mut cluster = announced();
+fn a_member_with_too_many_aliases_gets_every_frame() {
+    let mut cluster = announced_cluster();
     for id in ["e1", "e2", "e3"] {
-        cluster.hears("e", id, "");
+        cluster.receivers_of("e", id, "");
     }
-    assert_eq!(cluster.hears("a", "a", "e3"), ["e"]);
-    assert_eq!(cluster.hears("a", "a", "f"), ["f"]);
-    cluster.hears("e", "e4", "");
-    assert_eq!(cluster.hears("a", "a", "f"), ["e", "f"]);
+    assert_eq!(cluster.receivers_of("a", "a", "e3"), ["e"]);
+    assert_eq!(cluster.receivers_of("a", "a", "f"), ["f"]);
+    cluster.receivers_of("e", "e4", "");
+    assert_eq!(cluster.receivers_of("a", "a", "f"), ["e", "f"]);
     let all = ["a", "b", "c", "d", "e", "f"];
-    assert_eq!(cluster.hears("b", "b", "e4"), all);
+    assert_eq!(cluster.receivers_of("b", "b", "e4"), all);
 }
 
 #[test]
-fn a_member_that_was_lost_for_a_moment_misses_nothing() {
-    let mut cluster = announced();
-    cluster.lose("b");
-    cluster.hears("a", "b", "");
+fn a_reseated_member_gets_all_frames() {
+    let mut cluster = announced_cluster();
+    cluster.expire_lease("b");
+    cluster.receivers_of("a", "b", "");
     for sender in ["c", "d"] {
-        assert_eq!(cluster.hears(sender, sender, "b"), ["a", "b"]);
+        assert_eq!(cluster.receivers_of(sender, sender, "b"), ["a", "b"]);
     }
-    assert_eq!(cluster.hears("c", "c", "f"), ["b", "f"]);
+    assert_eq!(cluster.receivers_of("c", "c", "f"), ["b", "f"]);
 }

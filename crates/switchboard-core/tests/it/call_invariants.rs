@@ -1,5 +1,5 @@
-//! What always holds of calls, in random plays of four users: the machine does what the model does,
-//! and what it tells keeps the promises by itself, whatever the model thinks.
+//! Property test of calls with random steps of four users: the state machine agrees with the model, and its outputs
+//! satisfy the invariants independently of the model.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -17,33 +17,33 @@ use crate::{
 
 const USERS: [&str; 4] = ["ann", "bob", "cid", "dan"];
 
-/// Few, so that the same comes from several; and the one of sites.
+/// Few challenges, so that several users send the same one; the empty one is that of site users.
 const CHALLENGES: [&str; 7] = ["", "c1", "c2", "c3", "c4", "c5", "c6"];
 
-/// Two of them meet more often than chance would have it, so that they get far.
-fn two() -> impl Strategy<Value = (usize, usize)> {
+/// Two user indices. The first two users are preferred, so that their calls get far.
+fn two_users() -> impl Strategy<Value = (usize, usize)> {
     prop_oneof![2 => (0..2_usize, 0..2_usize), 1 => (0..USERS.len(), 0..USERS.len())]
 }
 
 fn step() -> impl Strategy<Value = CallStep> {
-    let way = || prop_oneof![Just(Direction::Publish), Just(Direction::Subscribe)];
-    let asks = || (two(), 0..CHALLENGES.len());
+    let direction = || prop_oneof![Just(Direction::Publish), Just(Direction::Subscribe)];
+    let pair_and_challenge = || (two_users(), 0..CHALLENGES.len());
     let times = prop_oneof![5 => Just(1_usize), 1 => 2..12_usize];
     prop_oneof![
-        6 => (asks(), times).prop_map(|(((by, to), challenge), times)| CallStep::Ring { by, to, challenge, times }),
-        3 => asks().prop_map(|((by, to), challenge)| CallStep::Answer { by, to, challenge }),
-        3 => asks().prop_map(|((by, to), challenge)| CallStep::Confirm { by, to, challenge }),
-        8 => two().prop_map(|(by, to)| CallStep::Accept { by, to }),
-        2 => two().prop_map(|(by, to)| CallStep::Reject { by, to }),
-        1 => two().prop_map(|(by, to)| CallStep::HangUp { by, to }),
-        8 => (two(), way()).prop_map(|((by, to), way)| CallStep::Connect { by, to, way }),
-        6 => (0..USERS.len(), 0..9_u64, way()).prop_map(|(by, call, way)| CallStep::Disconnect { by, call, way }),
+        6 => (pair_and_challenge(), times).prop_map(|(((by, to), challenge), times)| CallStep::Ring { by, to, challenge, times }),
+        3 => pair_and_challenge().prop_map(|((by, to), challenge)| CallStep::Answer { by, to, challenge }),
+        3 => pair_and_challenge().prop_map(|((by, to), challenge)| CallStep::Confirm { by, to, challenge }),
+        8 => two_users().prop_map(|(by, to)| CallStep::Accept { by, to }),
+        2 => two_users().prop_map(|(by, to)| CallStep::Reject { by, to }),
+        1 => two_users().prop_map(|(by, to)| CallStep::HangUp { by, to }),
+        8 => (two_users(), direction()).prop_map(|((by, to), direction)| CallStep::Connect { by, to, direction }),
+        6 => (0..USERS.len(), 0..9_u64, direction()).prop_map(|(by, call, direction)| CallStep::Disconnect { by, call, direction }),
         4 => (0..8_u64).prop_map(|secs| CallStep::Wait { secs }),
         2 => Just(CallStep::Timer),
     ]
 }
 
-/// The three steps that chance seldom brings in this order.
+/// The three steps up to the confirmation, which are rare in this order among random steps.
 fn handshake() -> impl Strategy<Value = Vec<CallStep>> {
     let steps = |((by, to), [ring, answer, confirm]): ((usize, usize), [usize; 3])| {
         vec![
@@ -66,7 +66,7 @@ fn handshake() -> impl Strategy<Value = Vec<CallStep>> {
         ]
     };
     let challenge = || 0..CHALLENGES.len();
-    (two(), [challenge(), challenge(), challenge()]).prop_map(steps)
+    (two_users(), [challenge(), challenge(), challenge()]).prop_map(steps)
 }
 
 fn steps() -> impl Strategy<Value = Vec<Vec<CallStep>>> {
@@ -88,23 +88,23 @@ proptest! {
     #![proptest_config(config())]
 
     #[test]
-    fn promises_hold(calls_per_user in 0..4_usize, steps in steps()) {
-        let mut play = CallRun::new(calls_per_user);
+    fn machine_agrees_with_the_model_and_keeps_its_invariants(calls_per_user in 0..4_usize, steps in steps()) {
+        let mut run = CallRun::new(calls_per_user);
         for step in steps.iter().flatten() {
-            play.step(step);
+            run.step(step);
         }
-        play.end();
+        run.finish();
     }
 }
 
 struct CallRun {
     calls: Calls,
     model: CallModel,
-    witness: CallObserver,
+    observer: CallObserver,
     users: Vec<User>,
     calls_per_user: usize,
     now: Instant,
-    words: u64,
+    texts_made: u64,
 }
 
 impl CallRun {
@@ -112,29 +112,29 @@ impl CallRun {
         Self {
             calls: Calls::new(limits(calls_per_user)),
             model: CallModel::new(limits(calls_per_user)),
-            witness: CallObserver::default(),
+            observer: CallObserver::default(),
             users: USERS.map(user).into(),
             calls_per_user,
             now: epoch(),
-            words: 0,
+            texts_made: 0,
         }
     }
 
-    /// A text that was not there before.
-    fn word(&mut self) -> ByteString {
-        self.words += 1;
-        self.words.to_string().into()
+    /// A text that is unique within the run.
+    fn new_text(&mut self) -> ByteString {
+        self.texts_made += 1;
+        self.texts_made.to_string().into()
     }
 
     fn step(&mut self, step: &CallStep) {
-        self.perform(step);
-        self.compare_consequences();
+        self.apply_step(step);
+        self.compare_outputs();
         self.compare_states();
     }
 
-    fn perform(&mut self, step: &CallStep) {
+    fn apply_step(&mut self, step: &CallStep) {
         let now = self.now;
-        let signature = self.word();
+        let signature = self.new_text();
         let s = signature.clone();
         let at = |index: &usize| user(USERS[*index]);
         let text = |index: &usize| ByteString::from_static(CHALLENGES[*index]);
@@ -169,7 +169,7 @@ impl CallRun {
                 let (by, to) = (at(by), at(to));
                 let accepted = calls.accept(&by, &to, s, now);
                 assert_eq!(accepted.map(Some), model.accept(&by, &to, &signature, now));
-                self.witness.accepted(accepted, &by, &to);
+                self.observer.accepted(accepted, &by, &to);
             }
             CallStep::Reject { by, to } => {
                 let (by, to) = (at(by), at(to));
@@ -182,35 +182,42 @@ impl CallRun {
                 let (by, to) = (at(by), at(to));
                 same(calls.hang_up(&by, &to, now), model.hang_up(&by, &to, now));
             }
-            CallStep::Connect { by, to, way } => {
+            CallStep::Connect { by, to, direction } => {
                 let (by, to) = (at(by), at(to));
-                let connected = calls.connect(&by, &to, *way, now);
-                assert_eq!(connected.map(Some), model.connect(&by, &to, *way, now));
-                self.witness.connected(connected, &by, &to, *way);
+                let connected = calls.connect(&by, &to, *direction, now);
+                assert_eq!(
+                    connected.map(Some),
+                    model.connect(&by, &to, *direction, now)
+                );
+                self.observer.connected(connected, &by, &to, *direction);
             }
-            CallStep::Disconnect { by, call, way } => {
+            CallStep::Disconnect {
+                by,
+                call,
+                direction,
+            } => {
                 let (by, call) = (at(by), CallId::from(*call));
-                calls.disconnect(&by, call, *way, now);
-                model.disconnect(&by, call, *way, now);
-                self.witness.connected.remove(&(call, by, *way));
+                calls.disconnect(&by, call, *direction, now);
+                model.disconnect(&by, call, *direction, now);
+                self.observer.connected.remove(&(call, by, *direction));
             }
             CallStep::Wait { secs } => self.now += Duration::from_secs(*secs),
             CallStep::Timer => {
                 calls.handle_timeout(now);
-                model.pass(now);
+                model.advance_to(now);
             }
         }
     }
 
-    /// What is due at one time may come in any order.
-    fn compare_consequences(&mut self) {
+    /// Compares the outputs. Timeouts of the same time may fire in any order.
+    fn compare_outputs(&mut self) {
         let mut events: Vec<_> = std::iter::from_fn(|| self.calls.poll_event()).collect();
         let mut ended: Vec<_> = std::iter::from_fn(|| self.calls.poll_ended()).collect();
         for (to, event) in &events {
-            self.witness.told(to, event);
+            self.observer.check_event(to, event);
         }
         for id in &ended {
-            self.witness.ended(*id);
+            self.observer.ended(*id);
         }
         let mut expected = std::mem::take(&mut self.model.events);
         events.sort_by_key(|event| format!("{event:?}"));
@@ -238,22 +245,22 @@ impl CallRun {
                 model.signs_to_accept(by, other)
             );
         }
-        self.nobody_signs_the_same_for_two();
+        self.check_challenges_are_unique();
         let pairs = self.model.pairs();
         assert_eq!(
             pairs.len(),
             pairs.iter().collect::<BTreeSet<_>>().len(),
             "one call per pair"
         );
-        assert_eq!(pairs.len(), self.witness.alive.len());
+        assert_eq!(pairs.len(), self.observer.alive.len());
         for user in &self.users {
             let own = self.model.own_of(user);
             assert!(self.calls_per_user == 0 || own <= self.calls_per_user);
         }
     }
 
-    fn nobody_signs_the_same_for_two(&self) {
-        let mut asked = BTreeMap::new();
+    fn check_challenges_are_unique(&self) {
+        let mut requesters = BTreeMap::new();
         for (by, other) in pairs_of(&self.users) {
             let calls = &self.calls;
             let steps = [
@@ -262,26 +269,29 @@ impl CallRun {
                 calls.to_accept(by, other),
             ];
             for challenge in steps.into_iter().flatten().flatten() {
-                let asker = asked.entry((by, challenge.clone())).or_insert(other);
-                assert!(challenge.is_empty() || *asker == other, "{by}: {challenge}");
+                let requester = requesters.entry((by, challenge.clone())).or_insert(other);
+                assert!(
+                    challenge.is_empty() || *requester == other,
+                    "{by}: {challenge}"
+                );
             }
         }
     }
 
-    /// When all have gone and time has passed, nothing is left, and every call has ended once.
-    fn end(&mut self) {
-        for (id, by, way) in self.witness.connected.clone() {
-            self.calls.disconnect(&by, id, way, self.now);
-            self.model.disconnect(&by, id, way, self.now);
-            self.witness.connected.remove(&(id, by, way));
-            self.compare_consequences();
+    /// Disconnects everything and checks that no state is left and every call has ended once.
+    fn finish(&mut self) {
+        for (id, by, direction) in self.observer.connected.clone() {
+            self.calls.disconnect(&by, id, direction, self.now);
+            self.model.disconnect(&by, id, direction, self.now);
+            self.observer.connected.remove(&(id, by, direction));
+            self.compare_outputs();
         }
         while let Some(time) = self.calls.poll_timeout() {
             self.now = self.now.max(time);
             self.step(&CallStep::Timer);
         }
         assert!(self.calls.is_empty(), "{:?}", self.calls);
-        assert!(self.witness.alive.is_empty());
+        assert!(self.observer.alive.is_empty());
     }
 }
 
@@ -295,13 +305,13 @@ fn same(actual: Result<(), CallError>, expected: Result<Option<CallId>, CallErro
     assert_eq!(actual.map(|()| None), expected);
 }
 
-/// Knows only what was answered and told, and what must be true of it.
+/// Checks invariants of the results and events alone.
 #[derive(Default)]
 struct CallObserver {
     made: BTreeSet<CallId>,
     alive: BTreeMap<CallId, [User; 2]>,
     connected: BTreeSet<(CallId, User, Direction)>,
-    /// Who was rung by whom.
+    /// Pairs of callee and caller.
     rung: BTreeSet<(User, User)>,
 }
 
@@ -313,7 +323,7 @@ impl CallObserver {
         match self.alive.get(&id) {
             Some(users) => assert!(users.contains(by) && users.contains(from)),
             None => {
-                assert!(self.made.insert(id), "call {id} again");
+                assert!(self.made.insert(id), "call id {id} is reused");
                 self.alive.insert(id, [by.clone(), from.clone()]);
             }
         }
@@ -324,15 +334,15 @@ impl CallObserver {
         connected: Result<CallId, CallError>,
         by: &User,
         to: &User,
-        way: Direction,
+        direction: Direction,
     ) {
         let Ok(id) = connected else { return };
         let users = &self.alive[&id];
         assert!(by != to && users.contains(by) && users.contains(to));
-        self.connected.insert((id, by.clone(), way));
+        self.connected.insert((id, by.clone(), direction));
     }
 
-    fn told(&mut self, to: &User, event: &VoiceEvent) {
+    fn check_event(&mut self, to: &User, event: &VoiceEvent) {
         match event {
             VoiceEvent::Ringing { from, .. } => {
                 assert_ne!(from, to);
@@ -354,12 +364,12 @@ impl CallObserver {
                 mic,
                 headphones,
             } => {
-                let id = self.call_of(from, to).expect("who is told is in the call");
-                let has = |way| self.connected.contains(&(id, from.clone(), way));
+                let id = self.call_of(from, to).expect("the receiver is in the call");
+                let has = |direction| self.connected.contains(&(id, from.clone(), direction));
                 let truth = (&None, has(Direction::Publish), has(Direction::Subscribe));
                 assert_eq!((room, *mic, *headphones), truth);
             }
-            VoiceEvent::NewRoom { .. } => panic!("calls know no rooms"),
+            VoiceEvent::NewRoom { .. } => panic!("calls have no rooms"),
             VoiceEvent::Replaced { .. } => panic!("connections are the driver's"),
         }
     }
@@ -374,7 +384,7 @@ impl CallObserver {
     fn ended(&mut self, id: CallId) {
         assert!(
             self.alive.remove(&id).is_some(),
-            "call {id} ended, and had before"
+            "call {id} has ended twice"
         );
         self.connected.retain(|(call, ..)| *call != id);
     }

@@ -1,4 +1,4 @@
-//! What calls should do, said in the plainest way: lists, searched from end to end.
+//! A simple reference model of calls, with linear searches in lists.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -10,7 +10,7 @@ use switchboard_core::{CallError, CallId, CallLimits, Direction, User, VoiceEven
 
 #[derive(Clone, Debug)]
 pub(crate) enum CallStep {
-    /// So many times, one upon the other.
+    /// Rings several times in a row.
     Ring {
         by: usize,
         to: usize,
@@ -42,12 +42,12 @@ pub(crate) enum CallStep {
     Connect {
         by: usize,
         to: usize,
-        way: Direction,
+        direction: Direction,
     },
     Disconnect {
         by: usize,
         call: u64,
-        way: Direction,
+        direction: Direction,
     },
     Wait {
         secs: u64,
@@ -59,7 +59,7 @@ struct ModelRing {
     from: User,
     to: User,
     rung: ByteString,
-    /// By clients of the callee.
+    /// The challenges of the clients of the callee.
     answers: Vec<ByteString>,
     confirmations: Vec<ByteString>,
     until: Instant,
@@ -67,10 +67,10 @@ struct ModelRing {
 
 struct ModelCall {
     id: CallId,
-    /// Each with what it could accept with, if it was called.
+    /// Each user with the challenges of its accept, if it was called.
     users: BTreeMap<User, Vec<ByteString>>,
     connected: BTreeSet<(User, Direction)>,
-    /// When it ends if nobody comes.
+    /// The end of the call if no audio is connected.
     until: Option<Instant>,
 }
 
@@ -78,9 +78,9 @@ pub(crate) struct CallModel {
     limits: CallLimits,
     rings: Vec<ModelRing>,
     calls: Vec<ModelCall>,
-    /// Who has rung or connected, and to whom.
+    /// Pairs of a user that has rung or connected, and the other user.
     own: BTreeSet<(User, User)>,
-    /// Who has rung whom, and when.
+    /// Caller, callee and time of each ring.
     rung_at: Vec<(User, User, Instant)>,
     made: u64,
     pub(crate) events: Vec<(User, VoiceEvent)>,
@@ -110,11 +110,11 @@ impl CallModel {
         challenge: &ByteString,
         now: Instant,
     ) -> CallOutcome {
-        self.pass(now);
+        self.advance_to(now);
         if from == to {
             return Err(CallError::WithOneself);
         }
-        self.forget();
+        self.remove_idle_pairs();
         let max = self.limits.calls_per_user;
         let is_own = self.own.contains(&(from.clone(), to.clone()));
         if max != 0 && !is_own && self.own_of(from) >= max {
@@ -124,7 +124,7 @@ impl CallModel {
         if max != 0 && !self.partners(from).contains(to) && is_full {
             return Err(CallError::Busy);
         }
-        if self.has_from_another(to, from, challenge) {
+        if self.is_challenge_in_use(to, from, challenge) {
             return Err(CallError::ChallengeInUse);
         }
         if self.rings_too_often(from, to, now) {
@@ -143,7 +143,7 @@ impl CallModel {
             until: now + self.limits.ring,
         });
         let (from, challenge) = (from.clone(), challenge.clone());
-        self.tell(to, VoiceEvent::Ringing { from, challenge });
+        self.push_event(to, VoiceEvent::Ringing { from, challenge });
         Ok(None)
     }
 
@@ -155,9 +155,9 @@ impl CallModel {
         challenge: &ByteString,
         now: Instant,
     ) -> CallOutcome {
-        self.pass(now);
+        self.advance_to(now);
         self.ring_of(to, by).ok_or(CallError::NoSuchCall)?;
-        if self.has_from_another(to, by, challenge) {
+        if self.is_challenge_in_use(to, by, challenge) {
             return Err(CallError::ChallengeInUse);
         }
         let ring = self.ring_of(to, by).expect("it is there");
@@ -167,7 +167,7 @@ impl CallModel {
             signature: signature.clone(),
             challenge: challenge.clone(),
         };
-        self.tell(to, event);
+        self.push_event(to, event);
         Ok(None)
     }
 
@@ -179,13 +179,13 @@ impl CallModel {
         challenge: &ByteString,
         now: Instant,
     ) -> CallOutcome {
-        self.pass(now);
+        self.advance_to(now);
         let ring = self.ring_of(by, to).ok_or(CallError::NoSuchCall)?;
         if ring.answers.is_empty() {
             return Err(CallError::NoSuchCall);
         }
         let is_signed = !challenge.is_empty() && ring.rung == *challenge;
-        if is_signed || self.has_from_another(to, by, challenge) {
+        if is_signed || self.is_challenge_in_use(to, by, challenge) {
             return Err(CallError::ChallengeInUse);
         }
         let ring = self.ring_of(by, to).expect("it is there");
@@ -195,7 +195,7 @@ impl CallModel {
             signature: signature.clone(),
             challenge: challenge.clone(),
         };
-        self.tell(to, event);
+        self.push_event(to, event);
         Ok(None)
     }
 
@@ -206,10 +206,10 @@ impl CallModel {
         signature: &ByteString,
         now: Instant,
     ) -> CallOutcome {
-        self.pass(now);
+        self.advance_to(now);
         if let Some(ring) = self.ring_of(from, by) {
             ring.to_accept().ok_or(CallError::NotConfirmed)?;
-            self.settle(by, from, now);
+            self.establish_call(by, from, now);
         }
         let call = self.call_of(by, from).ok_or(CallError::NoSuchCall)?;
         if call.users[by].is_empty() {
@@ -220,11 +220,11 @@ impl CallModel {
             from: by.clone(),
             signature: signature.clone(),
         };
-        self.tell(from, event);
+        self.push_event(from, event);
         Ok(Some(id))
     }
 
-    fn settle(&mut self, by: &User, from: &User, now: Instant) {
+    fn establish_call(&mut self, by: &User, from: &User, now: Instant) {
         if self.call_of(by, from).is_none() {
             self.made += 1;
             self.calls.push(ModelCall {
@@ -257,7 +257,7 @@ impl CallModel {
         signature: &ByteString,
         now: Instant,
     ) -> CallOutcome {
-        self.pass(now);
+        self.advance_to(now);
         let ring = self.ring_of(from, by).ok_or(CallError::NoSuchCall)?;
         ring.to_accept().ok_or(CallError::NotConfirmed)?;
         self.rings
@@ -267,7 +267,7 @@ impl CallModel {
     }
 
     pub(crate) fn hang_up(&mut self, by: &User, other: &User, now: Instant) -> CallOutcome {
-        self.pass(now);
+        self.advance_to(now);
         if !self.partners(by).contains(other) {
             return Err(CallError::NoSuchCall);
         }
@@ -275,7 +275,7 @@ impl CallModel {
             (&ring.from, &ring.to) != (by, other) && (&ring.from, &ring.to) != (other, by)
         });
         if let Some(id) = self.call_of(by, other).map(|call| call.id) {
-            self.end(id);
+            self.finish(id);
         }
         self.decline(other, by, &ByteString::new());
         Ok(None)
@@ -285,11 +285,11 @@ impl CallModel {
         &mut self,
         by: &User,
         other: &User,
-        way: Direction,
+        direction: Direction,
         now: Instant,
     ) -> CallOutcome {
-        self.pass(now);
-        self.forget();
+        self.advance_to(now);
+        self.remove_idle_pairs();
         let max = self.limits.calls_per_user;
         let mine = (by.clone(), other.clone());
         let has_enough = max != 0 && !self.own.contains(&mine) && self.own_of(by) >= max;
@@ -297,7 +297,7 @@ impl CallModel {
         if has_enough {
             return Err(CallError::TooMany);
         }
-        let is_new = call.connected.insert((by.clone(), way));
+        let is_new = call.connected.insert((by.clone(), direction));
         self.own.insert(mine);
         let call = self.call_of(by, other).expect("it is there");
         if !is_new {
@@ -305,17 +305,17 @@ impl CallModel {
         }
         call.until = None;
         let (id, event) = (call.id, call.state_of(by));
-        self.tell(other, event);
+        self.push_event(other, event);
         Ok(Some(id))
     }
 
-    pub(crate) fn disconnect(&mut self, by: &User, id: CallId, way: Direction, now: Instant) {
-        self.pass(now);
+    pub(crate) fn disconnect(&mut self, by: &User, id: CallId, direction: Direction, now: Instant) {
+        self.advance_to(now);
         let until = now + self.limits.linger;
         let Some(call) = self.calls.iter_mut().find(|call| call.id == id) else {
             return;
         };
-        if !call.connected.remove(&(by.clone(), way)) {
+        if !call.connected.remove(&(by.clone(), direction)) {
             return;
         }
         if call.connected.is_empty() {
@@ -323,11 +323,11 @@ impl CallModel {
         }
         let other = call.users.keys().find(|user| *user != by).cloned();
         let event = call.state_of(by);
-        self.tell(&other.expect("a call is of two"), event);
+        self.push_event(&other.expect("a call is of two_users"), event);
     }
 
-    /// Time passes.
-    pub(crate) fn pass(&mut self, now: Instant) {
+    /// Fires the timeouts up to `now`.
+    pub(crate) fn advance_to(&mut self, now: Instant) {
         let (over, rings) = std::mem::take(&mut self.rings)
             .into_iter()
             .partition::<Vec<_>, _>(|ring| ring.until <= now);
@@ -341,7 +341,7 @@ impl CallModel {
             .iter()
             .find(|call| call.until.is_some_and(|it| it <= now))
         {
-            self.end(call.id);
+            self.finish(call.id);
         }
     }
 
@@ -369,16 +369,16 @@ impl CallModel {
         Some(accepted).filter(|accepted| !accepted.is_empty())
     }
 
-    fn tell(&mut self, to: &User, event: VoiceEvent) {
+    fn push_event(&mut self, to: &User, event: VoiceEvent) {
         self.events.push((to.clone(), event));
     }
 
     fn decline(&mut self, to: &User, from: &User, signature: &ByteString) {
         let (from, signature) = (from.clone(), signature.clone());
-        self.tell(to, VoiceEvent::Declined { from, signature });
+        self.push_event(to, VoiceEvent::Declined { from, signature });
     }
 
-    fn end(&mut self, id: CallId) {
+    fn finish(&mut self, id: CallId) {
         self.calls.retain(|call| call.id != id);
         self.ended.push(id);
     }
@@ -396,32 +396,32 @@ impl CallModel {
             .find(|call| one != other && is_of(one, call) && is_of(other, call))
     }
 
-    /// A pair without calls and rings is not counted.
-    fn forget(&mut self) {
+    /// Removes pairs without calls and rings.
+    fn remove_idle_pairs(&mut self) {
         let own = std::mem::take(&mut self.own);
         let lasts = |user: &User, other: &User| self.partners(user).contains(other);
         let own = own.into_iter().filter(|(by, to)| lasts(by, to)).collect();
         self.own = own;
     }
 
-    /// Whether `signer` was asked to sign this by another than `asker`, and it can still matter.
-    fn has_from_another(&self, signer: &User, asker: &User, challenge: &ByteString) -> bool {
+    /// Whether another user than `requester` has asked `signer` to sign this challenge.
+    fn is_challenge_in_use(&self, signer: &User, requester: &User, challenge: &ByteString) -> bool {
         let mut rings = self.rings.iter();
         let in_ring = rings.any(|ring| {
-            let called = &ring.to == signer && &ring.from != asker;
-            let calls = &ring.from == signer && &ring.to != asker;
+            let called = &ring.to == signer && &ring.from != requester;
+            let calls = &ring.from == signer && &ring.to != requester;
             called && (ring.rung == *challenge || ring.confirmations.contains(challenge))
                 || calls && ring.answers.contains(challenge)
         });
         let mut calls = self.calls.iter();
         let in_call = calls.any(|call| {
             let accepted = call.users.get(signer);
-            !call.users.contains_key(asker) && accepted.is_some_and(|it| it.contains(challenge))
+            !call.users.contains_key(requester) && accepted.is_some_and(|it| it.contains(challenge))
         });
         !challenge.is_empty() && (in_ring || in_call)
     }
 
-    /// In no span of time are there ten more rings than seconds.
+    /// Whether one more ring makes more than ten rings beyond one a second in any time span.
     fn rings_too_often(&self, from: &User, to: &User, now: Instant) -> bool {
         let mine = self
             .rung_at
@@ -447,7 +447,7 @@ impl CallModel {
         self.rings.iter().filter(is_only_rung).count()
     }
 
-    /// With whom a user has anything.
+    /// The users with which a user has a ring or a call.
     pub(crate) fn partners(&self, user: &User) -> BTreeSet<User> {
         let rings = self
             .rings
@@ -455,13 +455,13 @@ impl CallModel {
             .map(|ring| [ring.from.clone(), ring.to.clone()]);
         let calls = self.calls.iter().map(|call| {
             let mut users = call.users.keys().cloned();
-            [users.next(), users.next()].map(|user| user.expect("a call is of two"))
+            [users.next(), users.next()].map(|user| user.expect("a call is of two_users"))
         });
         let mine = rings.chain(calls).filter(|pair| pair.contains(user));
         mine.flatten().filter(|other| other != user).collect()
     }
 
-    /// Every call there is, with its two users.
+    /// The two users of every call.
     pub(crate) fn pairs(&self) -> Vec<Vec<User>> {
         let users = |call: &ModelCall| call.users.keys().cloned().collect();
         self.calls.iter().map(users).collect()
@@ -478,7 +478,7 @@ impl ModelRing {
     }
 }
 
-/// The eight newest, each once.
+/// Appends a challenge without duplicates and keeps the newest eight.
 fn newest(challenges: &mut Vec<ByteString>, challenge: &ByteString) {
     challenges.retain(|it| it != challenge);
     challenges.push(challenge.clone());
@@ -488,7 +488,7 @@ fn newest(challenges: &mut Vec<ByteString>, challenge: &ByteString) {
 
 impl ModelCall {
     fn state_of(&self, user: &User) -> VoiceEvent {
-        let has = |way| self.connected.contains(&(user.clone(), way));
+        let has = |direction| self.connected.contains(&(user.clone(), direction));
         VoiceEvent::AudioConf {
             from: user.clone(),
             room: None,
@@ -498,7 +498,7 @@ impl ModelCall {
     }
 }
 
-/// Short times, so that everything meets everything.
+/// Limits with short times, so that steps interact.
 pub(crate) fn limits(calls_per_user: usize) -> CallLimits {
     CallLimits {
         calls_per_user,

@@ -1,11 +1,11 @@
-//! Scripts of calls: what a line does, and what is written below it.
+//! The inputs and outputs of call scripts.
 
 use std::time::Instant;
 
 use bytestring::ByteString;
 use switchboard_core::{CallError, CallId, CallLimits, Calls, Direction, RingOrigin};
 
-use crate::script::{self, epoch, outcome, seconds, user, words};
+use crate::script::{self, describe, epoch, outcome, seconds, user};
 
 pub(crate) fn check(script: &str) {
     check_with(CallLimits::default(), script);
@@ -15,10 +15,10 @@ pub(crate) fn check_with(limits: CallLimits, script: &str) {
     let mut calls = Calls::new(limits);
     let mut now = epoch();
     script::check(script, |line| {
-        let outcome = perform(&mut calls, line, &mut now);
+        let outcome = run_line(&mut calls, line, &mut now);
         let mut consequences: Vec<String> = outcome.into_iter().collect();
         while let Some((to, event)) = calls.poll_event() {
-            consequences.push(format!("{to}: {}", words(&event)));
+            consequences.push(format!("{to}: {}", describe(&event)));
         }
         while let Some(id) = calls.poll_ended() {
             consequences.push(format!("call {id} ended"));
@@ -27,14 +27,14 @@ pub(crate) fn check_with(limits: CallLimits, script: &str) {
     });
 }
 
-fn perform(calls: &mut Calls, line: &[&str], now: &mut Instant) -> Option<String> {
+fn run_line(calls: &mut Calls, line: &[&str], now: &mut Instant) -> Option<String> {
     if let ["wait", time] = line {
         *now += seconds(time);
         calls.handle_timeout(*now);
         return None;
     }
     let [by, verb, other, rest @ ..] = line else {
-        panic!("no such line: {line:?}");
+        panic!("invalid script line: {line:?}");
     };
     let (by, to, now) = (&user(by), &user(other), *now);
     let done = |()| None;
@@ -63,7 +63,7 @@ fn perform(calls: &mut Calls, line: &[&str], now: &mut Instant) -> Option<String
         ("signs-to-answer", []) => Some(text(calls.to_answer(by, to))),
         ("signs-to-confirm", []) => Some(text(calls.to_confirm(by, to))),
         ("signs-to-accept", []) => Some(text(calls.to_accept(by, to))),
-        _ => panic!("no such line: {line:?}"),
+        _ => panic!("invalid script line: {line:?}"),
     }
 }
 
@@ -75,8 +75,13 @@ fn in_call(id: CallId) -> Option<String> {
     Some(format!("call {id}"))
 }
 
-fn disconnect(calls: &mut Calls, line: &[&str], way: Direction, now: Instant) -> Option<String> {
+fn disconnect(
+    calls: &mut Calls,
+    line: &[&str],
+    direction: Direction,
+    now: Instant,
+) -> Option<String> {
     let id: u64 = line[2].parse().expect("the number of a call");
-    calls.disconnect(&user(line[0]), id.into(), way, now);
+    calls.disconnect(&user(line[0]), id.into(), direction, now);
     None
 }

@@ -68,7 +68,7 @@ fn a_ring_rejected_during_a_call_leaves_the_call_alone() {
 }
 
 #[test]
-fn an_accept_during_a_call_gives_it_time_again() {
+fn an_accept_during_a_call_restarts_its_linger_time() {
     check(
         "
         ann rings bob c1
@@ -90,7 +90,7 @@ fn an_accept_during_a_call_gives_it_time_again() {
 }
 
 #[test]
-fn a_call_that_nobody_enters_ends() {
+fn a_call_without_connected_audio_ends() {
     check(
         "
         ann rings bob c1
@@ -109,7 +109,7 @@ fn a_call_that_nobody_enters_ends() {
 }
 
 #[test]
-fn a_call_lingers_from_when_the_last_of_both_is_gone() {
+fn linger_starts_when_the_last_audio_of_a_call_disconnects() {
     check(
         "
         ann rings bob c1
@@ -148,7 +148,7 @@ fn a_call_lingers_from_when_the_last_of_both_is_gone() {
 }
 
 #[test]
-fn a_second_connection_of_a_user_replaces_the_first_unnoticed_in_a_call() {
+fn a_replacing_connection_in_a_call_causes_no_event() {
     check(
         "
         ann rings bob c1
@@ -177,7 +177,7 @@ fn a_second_connection_of_a_user_replaces_the_first_unnoticed_in_a_call() {
 }
 
 #[test]
-fn nobody_else_disconnects_in_a_call() {
+fn only_the_users_of_a_call_disconnect_its_audio() {
     check(
         "
         ann rings bob c1
@@ -269,7 +269,7 @@ fn a_hang_up_ends_a_call_and_the_ringing_in_it_at_once() {
 }
 
 #[test]
-fn a_new_call_of_the_same_two_has_a_new_number() {
+fn a_new_call_of_the_same_users_has_a_new_id() {
     check(
         "
         ann rings bob c1
@@ -326,7 +326,7 @@ fn at_most(calls_per_user: usize) -> CallLimits {
 }
 
 #[test]
-fn whoever_has_enough_calls_is_told_so_and_the_other_that_he_is_busy() {
+fn a_user_at_the_call_limit_gets_too_many_and_its_caller_gets_busy() {
     check_with(
         at_most(2),
         "
@@ -353,7 +353,7 @@ fn whoever_has_enough_calls_is_told_so_and_the_other_that_he_is_busy() {
 }
 
 #[test]
-fn what_others_do_alone_keeps_nobody_from_calling() {
+fn actions_of_other_users_do_not_count_against_the_call_limit() {
     check_with(
         at_most(1),
         "
@@ -391,7 +391,7 @@ fn what_others_do_alone_keeps_nobody_from_calling() {
 }
 
 #[test]
-fn what_is_between_the_same_two_counts_once() {
+fn a_pair_of_users_counts_once() {
     check_with(
         at_most(1),
         "
@@ -432,7 +432,7 @@ fn zero_is_no_limit() {
 }
 
 #[test]
-fn a_time_beyond_all_clocks_never_comes() {
+fn an_overflowing_timeout_never_fires() {
     let limits = CallLimits {
         ring: Duration::MAX,
         ..CallLimits::default()

@@ -1,4 +1,4 @@
-//! Charges for a request beyond one delivery to one receiver.
+//! The charges of a request beyond one delivery to one receiver.
 
 use std::{sync::Arc, time::Instant};
 
@@ -22,7 +22,7 @@ static WITHOUT_PRESENCE: DialectTraits = DialectTraits {
     ..DialectTraits::DEFAULT
 };
 
-/// A hub with one room, whose engine orders at once. Its connections are numbers.
+/// A hub with one room, whose engine commits at once. Connections are numbers.
 struct HubDriver {
     hub: Hub<usize>,
     peers: Vec<Peer>,
@@ -40,11 +40,11 @@ impl HubDriver {
         }
     }
 
-    /// Joins a member, and gives its charges.
-    fn join(&mut self, tongue: &'static DialectTraits) -> Vec<Charge> {
+    /// Joins a member and returns its charges.
+    fn join(&mut self, traits: &'static DialectTraits) -> Vec<Charge> {
         let connection = self.peers.len();
         let id = PeerId::from_random([u8::try_from(connection).expect("few members"); 16]);
-        let peer = Peer::new(id, tongue, Identity::Claimed, SpaceName::default());
+        let peer = Peer::new(id, traits, Identity::Claimed, SpaceName::default());
         self.peers.push(peer);
         let join = Command::Join {
             room: room(),
@@ -55,10 +55,10 @@ impl HubDriver {
         self.request(connection, join)
     }
 
-    /// Makes a request, and gives the charges to its connection.
+    /// Makes a request and returns the charges to its connection.
     fn request(&mut self, connection: usize, command: Command) -> Vec<Charge> {
         let peer = &mut self.peers[connection];
-        let ask = peer
+        let request = peer
             .authorize(command, &Limits::default())
             .expect("allowed");
         let (peer, local) = (peer.id(), connection);
@@ -66,7 +66,7 @@ impl HubDriver {
             Input::Request {
                 peer,
                 local,
-                request: ask,
+                request,
             },
             self.now,
         );
@@ -74,7 +74,7 @@ impl HubDriver {
         while let Some(effect) = self.hub.poll_effect() {
             match effect {
                 Effect::Charge(to, charge) => {
-                    assert_eq!(to, connection, "the connection that asks is charged");
+                    assert_eq!(to, connection, "the connection that requests is charged");
                     charges.push(charge);
                 }
                 Effect::Propose { log, change, .. } => {
@@ -101,7 +101,7 @@ fn address(connection: usize) -> Address {
     Address::parse(&format!("member{connection}"), 0).expect("an address")
 }
 
-fn relay(to: Target) -> Command {
+fn send_to(to: Target) -> Command {
     let frame = ByteString::from_static("0123456789");
     Command::Send {
         room: room(),
@@ -130,9 +130,9 @@ fn a_broadcast_is_charged_for_each_receiver_and_a_direct_frame_is_not() {
     for _ in 0..5 {
         driver.join(&WITH_PRESENCE);
     }
-    let broadcast = driver.request(0, relay(Target::Everyone));
+    let broadcast = driver.request(0, send_to(Target::Everyone));
     assert_eq!(broadcast, [deliveries(4, 40)]);
-    assert_eq!(driver.request(0, relay(Target::Address(address(3)))), []);
+    assert_eq!(driver.request(0, send_to(Target::Address(address(3)))), []);
 }
 
 #[test]
@@ -163,12 +163,12 @@ fn a_member_without_presence_reaches_the_peers_that_its_frames_are_passed_to() {
     assert_eq!(
         driver.join(&WITHOUT_PRESENCE),
         [deliveries(1, 128)],
-        "it is told of none"
+        "it is not told of other members"
     );
-    let charges = driver.request(1, relay(Target::Address(address(0))));
+    let charges = driver.request(1, send_to(Target::Address(address(0))));
     assert_eq!(charges, [Charge::Reached(PeerId::from_random([0; 16]))]);
     let absent = Target::Address(address(9));
-    assert_eq!(driver.request(1, relay(absent)), []);
+    assert_eq!(driver.request(1, send_to(absent)), []);
 }
 
 #[test]
@@ -177,13 +177,13 @@ fn a_sender_to_a_slow_receiver_of_another_node_is_charged() {
     driver.join(&WITH_PRESENCE);
     let log = LogId::Room(RoomId::shared(SpaceName::default(), room()));
     for (sender, expected) in [(0, vec![Charge::SlowReceiver { bytes: 9 }]), (5, vec![])] {
-        let message = NodeMessageBody::SlowReceiver {
+        let body = NodeMessageBody::SlowReceiver {
             sender: PeerId::from_random([sender; 16]),
             bytes: 9,
         };
         let log = log.clone();
-        let letter = Input::NodeMessage(NodeId::from(2), NodeMessage { log, body: message });
-        driver.hub.handle(letter, driver.now);
+        let input = Input::NodeMessage(NodeId::from(2), NodeMessage { log, body });
+        driver.hub.handle(input, driver.now);
         let effects = std::iter::from_fn(|| driver.hub.poll_effect());
         let charges = effects.filter_map(|effect| match effect {
             Effect::Charge(0, charge) => Some(charge),

@@ -1,4 +1,4 @@
-//! What a client may ask for besides its seat, and frames for who is still to come.
+//! Join options (tokens and groups), deferred messages, dialect limits and counterparts.
 
 use std::{
     collections::BTreeMap,
@@ -17,30 +17,30 @@ use switchboard_core::{
 
 use crate::script::epoch;
 
-static OPEN: DialectTraits = DialectTraits {
-    name: "open",
+static WITH_PRESENCE: DialectTraits = DialectTraits {
+    name: "with-presence",
     ..DialectTraits::DEFAULT
 };
 
-static DISCREET: DialectTraits = DialectTraits {
-    name: "discreet",
+static WITHOUT_PRESENCE: DialectTraits = DialectTraits {
+    name: "without-presence",
     announces_presence: false,
     ..DialectTraits::DEFAULT
 };
 
-static TIGHT: DialectTraits = DialectTraits {
-    name: "tight",
+static LIMITED: DialectTraits = DialectTraits {
+    name: "limited",
     members_max: 2,
     ..DialectTraits::DEFAULT
 };
 
-/// A hub whose engine orders at once, and its clients, by name.
+/// A hub whose engine commits at once, and its clients by name.
 struct TestNode {
     hub: Hub<&'static str>,
     peers: BTreeMap<&'static str, Peer>,
     now: Instant,
     position: u64,
-    told: Vec<String>,
+    received: Vec<String>,
     limits: Limits,
 }
 
@@ -52,92 +52,94 @@ impl TestNode {
             peers: BTreeMap::new(),
             now: epoch(),
             position: 0,
-            told: Vec::new(),
+            received: Vec::new(),
             limits,
         }
     }
 
-    fn comes(&mut self, name: &'static str, tongue: &'static DialectTraits, terms: JoinOptions) {
-        self.comes_as(name, name, tongue, terms);
+    fn join(&mut self, name: &'static str, traits: &'static DialectTraits, options: JoinOptions) {
+        self.join_as(name, name, traits, options);
     }
 
-    fn comes_as(
+    fn join_as(
         &mut self,
         name: &'static str,
         address: &str,
-        tongue: &'static DialectTraits,
-        terms: JoinOptions,
+        traits: &'static DialectTraits,
+        options: JoinOptions,
     ) {
         let number = self.peers.len() as u128 + 1;
         let id = PeerId::from_random(number.to_be_bytes());
-        let mut peer = Peer::new(id, tongue, Identity::Claimed, SpaceName::default());
+        let mut peer = Peer::new(id, traits, Identity::Claimed, SpaceName::default());
         let join = Command::Join {
             room: RoomName::parse("room", 0).expect("a name"),
             address: Address::parse(address, 0).expect("an address"),
             name: None,
-            options: terms,
+            options,
         };
-        let ask = peer.authorize(join, &self.limits).expect("it may ask");
+        let request = peer
+            .authorize(join, &self.limits)
+            .expect("the join is allowed");
         self.peers.insert(name, peer);
-        self.ask(name, ask);
+        self.request(name, request);
     }
 
-    fn says(&mut self, name: &'static str, to: Target, text: &'static str) {
-        self.sends(name, to, MessageKind::Offer, text);
+    fn send_offer(&mut self, name: &'static str, to: Target, text: &'static str) {
+        self.send(name, to, MessageKind::Offer, text);
     }
 
-    fn sends(&mut self, name: &'static str, to: Target, kind: MessageKind, text: &'static str) {
-        let relay = RelayedMessage::new("open", kind, ByteString::from_static(text), |_, _| true);
-        let room = RoomName::parse("room", 0).expect("a name");
-        let peer = self.peers.get_mut(name).expect("it has come");
-        let ask = peer.authorize(
-            Command::Send {
-                room,
-                to,
-                message: relay,
-            },
-            &self.limits,
+    fn send(&mut self, name: &'static str, to: Target, kind: MessageKind, text: &'static str) {
+        let message = RelayedMessage::new(
+            "with-presence",
+            kind,
+            ByteString::from_static(text),
+            |_, _| true,
         );
-        let ask = ask.expect("it is in");
-        self.ask(name, ask);
+        let room = RoomName::parse("room", 0).expect("a name");
+        let peer = self.peers.get_mut(name).expect("a known client");
+        let request = peer.authorize(Command::Send { room, to, message }, &self.limits);
+        let request = request.expect("a member");
+        self.request(name, request);
     }
 
-    fn goes(&mut self, name: &'static str, parting: DisconnectReason) {
-        let asks = self
+    fn disconnect(&mut self, name: &'static str, reason: DisconnectReason) {
+        let requests = self
             .peers
             .get_mut(name)
-            .expect("it has come")
-            .disconnect(parting);
-        for ask in asks {
-            self.ask(name, ask);
+            .expect("a known client")
+            .disconnect(reason);
+        for request in requests {
+            self.request(name, request);
         }
     }
 
-    fn ask(&mut self, name: &'static str, ask: HubRequest) {
+    fn request(&mut self, name: &'static str, request: HubRequest) {
         let peer = self.peers[name].id();
         let local = name;
         self.input(Input::Request {
             peer,
             local,
-            request: ask,
+            request,
         });
     }
 
     fn input(&mut self, input: Input<&'static str>) {
         self.hub.handle(input, self.now);
-        self.carry_out();
+        self.drain_effects();
     }
 
-    fn passes(&mut self, time: Duration) {
+    fn advance(&mut self, time: Duration) {
         self.now += time;
         self.hub.handle_timeout(self.now);
-        self.carry_out();
+        self.drain_effects();
     }
 
-    fn carry_out(&mut self) {
+    fn drain_effects(&mut self) {
         while let Some(effect) = self.hub.poll_effect() {
             match effect {
-                Effect::Deliver(to, event) => self.told.push(format!("{to}: {}", words(&event))),
+                Effect::Deliver(to, event) => {
+                    self.received.push(format!("{to}: {}", describe(&event)))
+                }
                 Effect::Propose { log, change, .. } => self.commit(log, change, None),
                 Effect::Send(..) | Effect::Charge(..) => {}
             }
@@ -155,13 +157,13 @@ impl TestNode {
         self.hub.handle(Input::Committed(log, entry), self.now);
     }
 
-    /// What everybody was told since the last time.
-    fn told(&mut self) -> Vec<String> {
-        std::mem::take(&mut self.told)
+    /// The events that all clients got since the last call.
+    fn received(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.received)
     }
 }
 
-fn words(event: &Event) -> String {
+fn describe(event: &Event) -> String {
     match event {
         Event::Joined { others, .. } => {
             let others = others.iter().map(|(other, _)| other.address.as_str());
@@ -170,35 +172,27 @@ fn words(event: &Event) -> String {
                 .to_owned()
         }
         Event::Introduced { peer, .. } => format!("{} came", peer.address),
-        Event::Departed {
-            peer,
-            kind: farewell,
-            ..
-        } => {
+        Event::Departed { peer, kind, .. } => {
             assert_ne!(
-                *farewell,
+                *kind,
                 LeaveKind::ConnectionLost,
-                "members see no such thing"
+                "members get Announced for a lost connection"
             );
             format!("{} left", peer.address)
         }
-        Event::Received {
-            from,
-            message: relay,
-            ..
-        } => format!("{} says {}", from.address, relay.frame),
-        Event::RequestFailed(refused) => {
-            let target = refused
+        Event::Received { from, message, .. } => format!("{} says {}", from.address, message.frame),
+        Event::RequestFailed(error) => {
+            let target = error
                 .target
                 .as_ref()
                 .map(Address::as_str)
                 .unwrap_or_default();
-            format!("{} {target}", refused.code.as_str())
+            format!("{} {target}", error.code.as_str())
                 .trim_end()
                 .to_owned()
         }
         Event::Probe(_) => "alive?".to_owned(),
-        Event::Evicted(why) => format!("{why:?}"),
+        Event::Evicted(reason) => format!("{reason:?}"),
         Event::Claimed(_) | Event::Rejoined { .. } | Event::Members { .. } => format!("{event:?}"),
     }
 }
@@ -214,15 +208,15 @@ fn token(secret: &str) -> JoinOptions {
     }
 }
 
-fn circle(seats: usize) -> JoinOptions {
+fn group(capacity: usize) -> JoinOptions {
     JoinOptions {
         token: None,
-        group_size: NonZeroUsize::new(seats),
+        group_size: NonZeroUsize::new(capacity),
         closed_to_other_dialects: false,
     }
 }
 
-fn awaited(address: &str) -> Target {
+fn address_or_wait(address: &str) -> Target {
     Target::AddressOrWait(Address::parse(address, 0).expect("an address"))
 }
 
@@ -234,25 +228,25 @@ fn room() -> LogId {
 }
 
 #[test]
-fn the_discreet_are_told_of_nobody_and_others_of_them() {
-    let mut house = TestNode::new();
-    house.comes("ann", &DISCREET, JoinOptions::default());
-    house.comes("ben", &DISCREET, JoinOptions::default());
-    assert_eq!(house.told(), ["ann: in with", "ben: in with"]);
-    house.comes("cyd", &OPEN, JoinOptions::default());
-    assert_eq!(house.told(), ["cyd: in with ann ben"]);
-    house.goes("ann", DisconnectReason::Graceful);
-    assert_eq!(house.told(), ["cyd: ann left"]);
+fn members_without_presence_are_visible_but_not_notified() {
+    let mut node = TestNode::new();
+    node.join("ann", &WITHOUT_PRESENCE, JoinOptions::default());
+    node.join("ben", &WITHOUT_PRESENCE, JoinOptions::default());
+    assert_eq!(node.received(), ["ann: in with", "ben: in with"]);
+    node.join("cyd", &WITH_PRESENCE, JoinOptions::default());
+    assert_eq!(node.received(), ["cyd: in with ann ben"]);
+    node.disconnect("ann", DisconnectReason::Graceful);
+    assert_eq!(node.received(), ["cyd: ann left"]);
 }
 
 #[test]
-fn circles_fill_one_after_the_other_and_see_only_themselves() {
-    let mut house = TestNode::new();
-    house.comes("ann", &OPEN, circle(2));
-    house.comes("ben", &OPEN, circle(2));
-    house.comes("cyd", &OPEN, circle(2));
+fn groups_fill_one_after_the_other_and_see_only_themselves() {
+    let mut node = TestNode::new();
+    node.join("ann", &WITH_PRESENCE, group(2));
+    node.join("ben", &WITH_PRESENCE, group(2));
+    node.join("cyd", &WITH_PRESENCE, group(2));
     assert_eq!(
-        house.told(),
+        node.received(),
         [
             "ann: in with",
             "ann: ben came",
@@ -260,44 +254,44 @@ fn circles_fill_one_after_the_other_and_see_only_themselves() {
             "cyd: in with"
         ]
     );
-    house.says("ann", Target::Everyone, "hello");
-    assert_eq!(house.told(), ["ben: ann says hello"]);
+    node.send_offer("ann", Target::Everyone, "hello");
+    assert_eq!(node.received(), ["ben: ann says hello"]);
     let cyd = Address::parse("cyd", 0).expect("an address");
-    house.says("ann", Target::Address(cyd), "psst");
-    assert_eq!(house.told(), ["ann: no-such-peer cyd"]);
-    house.comes("dan", &OPEN, JoinOptions::default());
+    node.send_offer("ann", Target::Address(cyd), "psst");
+    assert_eq!(node.received(), ["ann: no-such-peer cyd"]);
+    node.join("dan", &WITH_PRESENCE, JoinOptions::default());
     assert_eq!(
-        house.told(),
+        node.received(),
         ["dan: in with"],
-        "who wants no circle is in none"
+        "a member without a group size is in no group"
     );
 }
 
 #[test]
-fn a_closed_circle_stays_closed() {
-    let mut house = TestNode::new();
-    house.comes("ann", &OPEN, circle(2));
-    house.comes("ben", &OPEN, circle(2));
-    house.goes("ben", DisconnectReason::Graceful);
-    house.told();
-    house.comes("cyd", &OPEN, circle(2));
-    assert_eq!(house.told(), ["cyd: in with"]);
-    house.comes("dan", &OPEN, circle(2));
-    assert_eq!(house.told(), ["cyd: dan came", "dan: in with cyd"]);
+fn a_complete_group_stays_sealed() {
+    let mut node = TestNode::new();
+    node.join("ann", &WITH_PRESENCE, group(2));
+    node.join("ben", &WITH_PRESENCE, group(2));
+    node.disconnect("ben", DisconnectReason::Graceful);
+    node.received();
+    node.join("cyd", &WITH_PRESENCE, group(2));
+    assert_eq!(node.received(), ["cyd: in with"]);
+    node.join("dan", &WITH_PRESENCE, group(2));
+    assert_eq!(node.received(), ["cyd: dan came", "dan: in with cyd"]);
 }
 
 #[test]
-fn who_leaves_an_open_circle_makes_place() {
-    let mut house = TestNode::new();
-    house.comes("ann", &OPEN, circle(3));
-    house.comes("ben", &OPEN, circle(3));
-    house.goes("ann", DisconnectReason::Lost);
-    house.told();
-    house.comes("cyd", &OPEN, circle(3));
-    house.comes("dan", &OPEN, circle(3));
-    house.comes("eve", &OPEN, circle(3));
+fn a_leave_from_an_open_group_frees_a_slot() {
+    let mut node = TestNode::new();
+    node.join("ann", &WITH_PRESENCE, group(3));
+    node.join("ben", &WITH_PRESENCE, group(3));
+    node.disconnect("ann", DisconnectReason::Lost);
+    node.received();
+    node.join("cyd", &WITH_PRESENCE, group(3));
+    node.join("dan", &WITH_PRESENCE, group(3));
+    node.join("eve", &WITH_PRESENCE, group(3));
     assert_eq!(
-        house.told(),
+        node.received(),
         [
             "ben: cyd came",
             "cyd: in with ben",
@@ -310,64 +304,70 @@ fn who_leaves_an_open_circle_makes_place() {
 }
 
 #[test]
-fn a_tight_dialect_keeps_a_third_out_whoever_comes_last() {
-    for tongues in [
-        [&TIGHT, &OPEN, &OPEN],
-        [&OPEN, &TIGHT, &OPEN],
-        [&OPEN, &OPEN, &TIGHT],
+fn a_dialect_limit_of_two_refuses_a_third_member_in_any_order() {
+    for all_traits in [
+        [&LIMITED, &WITH_PRESENCE, &WITH_PRESENCE],
+        [&WITH_PRESENCE, &LIMITED, &WITH_PRESENCE],
+        [&WITH_PRESENCE, &WITH_PRESENCE, &LIMITED],
     ] {
-        let mut house = TestNode::new();
-        for (name, tongue) in ["ann", "ben", "cyd"].into_iter().zip(tongues) {
-            house.comes(name, tongue, JoinOptions::default());
+        let mut node = TestNode::new();
+        for (name, traits) in ["ann", "ben", "cyd"].into_iter().zip(all_traits) {
+            node.join(name, traits, JoinOptions::default());
         }
         assert_eq!(
-            house.told().last().map(String::as_str),
+            node.received().last().map(String::as_str),
             Some("cyd: room-full")
         );
     }
 }
 
 #[test]
-fn one_too_many_on_another_node_is_taken_back() {
-    let mut house = TestNode::new();
-    house.comes("ann", &OPEN, JoinOptions::default());
-    // Its own node could not know yet that somebody tight is on its way.
-    let tight = Member {
+fn a_join_that_exceeds_a_limit_after_a_remote_join_is_withdrawn() {
+    let mut node = TestNode::new();
+    node.join("ann", &WITH_PRESENCE, JoinOptions::default());
+    // The node of the late member has not applied the join of the member with a limit yet.
+    let limited = Member {
         peer: PeerId::from_random([99; 16]),
         address: Address::parse("far", 0).expect("an address"),
         name: None,
-        dialect: &TIGHT,
+        dialect: &LIMITED,
         identity: Identity::Claimed,
         token: None,
         group: None,
     };
-    house.told();
+    node.received();
     let id = PeerId::from_random([98; 16]);
-    let mut late = Peer::new(id, &OPEN, Identity::Claimed, SpaceName::default());
+    let mut late = Peer::new(id, &WITH_PRESENCE, Identity::Claimed, SpaceName::default());
     let join = Command::Join {
         room: RoomName::parse("room", 0).expect("a name"),
         address: Address::parse("late", 0).expect("an address"),
         name: None,
         options: JoinOptions::default(),
     };
-    let ask = late.authorize(join, &house.limits).expect("it may ask");
-    house.peers.insert("late", late);
-    house.hub.handle(
+    let request = late
+        .authorize(join, &node.limits)
+        .expect("the join is allowed");
+    node.peers.insert("late", late);
+    node.hub.handle(
         Input::Request {
             peer: id,
             local: "late",
-            request: ask,
+            request,
         },
-        house.now,
+        node.now,
     );
-    let Some(Effect::Propose { log, change, .. }) = house.hub.poll_effect() else {
+    let Some(Effect::Propose { log, change, .. }) = node.hub.poll_effect() else {
         panic!("its join is proposed");
     };
-    house.commit(room(), Change::Join(Arc::new(tight)), Some(NodeId::from(7)));
-    house.commit(log, change, None);
-    house.carry_out();
+    node.commit(
+        room(),
+        Change::Join(Arc::new(limited)),
+        Some(NodeId::from(7)),
+    );
+    node.commit(log, change, None);
+    node.drain_effects();
     assert_eq!(
-        house.told(),
+        node.received(),
         [
             "ann: far came",
             "late: room-full",
@@ -378,57 +378,57 @@ fn one_too_many_on_another_node_is_taken_back() {
 }
 
 #[test]
-fn a_lost_address_is_kept_for_its_token() {
-    let mut house = TestNode::new();
-    house.comes("ann", &OPEN, token("s"));
-    house.goes("ann", DisconnectReason::Lost);
-    house.comes_as("thief", "ann", &OPEN, token("other"));
-    house.comes_as("stranger", "ann", &OPEN, JoinOptions::default());
+fn the_address_of_a_lost_connection_is_reserved_for_its_token() {
+    let mut node = TestNode::new();
+    node.join("ann", &WITH_PRESENCE, token("s"));
+    node.disconnect("ann", DisconnectReason::Lost);
+    node.join_as("thief", "ann", &WITH_PRESENCE, token("other"));
+    node.join_as("stranger", "ann", &WITH_PRESENCE, JoinOptions::default());
     assert_eq!(
-        house.told(),
+        node.received(),
         ["ann: in with", "thief: taken ann", "stranger: taken ann"]
     );
-    house.comes_as("again", "ann", &OPEN, token("s"));
-    assert_eq!(house.told(), ["again: in with"]);
-    house.goes("again", DisconnectReason::Lost);
-    house.passes(Duration::from_secs(30));
-    house.comes_as("next", "ann", &OPEN, JoinOptions::default());
-    assert_eq!(house.told(), ["next: in with"]);
-    assert_eq!(house.hub.poll_timeout(), None, "nothing is kept");
+    node.join_as("again", "ann", &WITH_PRESENCE, token("s"));
+    assert_eq!(node.received(), ["again: in with"]);
+    node.disconnect("again", DisconnectReason::Lost);
+    node.advance(Duration::from_secs(30));
+    node.join_as("next", "ann", &WITH_PRESENCE, JoinOptions::default());
+    assert_eq!(node.received(), ["next: in with"]);
+    assert_eq!(node.hub.poll_timeout(), None, "no timeout is left");
 }
 
 #[test]
-fn a_goodbye_or_a_reset_frees_an_address_at_once() {
-    for parting in [DisconnectReason::Graceful, DisconnectReason::Reset] {
-        let mut house = TestNode::new();
-        house.comes("ann", &OPEN, token("s"));
-        house.goes("ann", parting);
-        house.comes_as("next", "ann", &OPEN, token("other"));
-        assert_eq!(house.told(), ["ann: in with", "next: in with"]);
+fn a_close_or_a_reset_frees_an_address_at_once() {
+    for reason in [DisconnectReason::Graceful, DisconnectReason::Reset] {
+        let mut node = TestNode::new();
+        node.join("ann", &WITH_PRESENCE, token("s"));
+        node.disconnect("ann", reason);
+        node.join_as("next", "ann", &WITH_PRESENCE, token("other"));
+        assert_eq!(node.received(), ["ann: in with", "next: in with"]);
     }
 }
 
 #[test]
-fn a_reset_that_is_seen_during_a_challenge_lets_the_claimant_in() {
-    let mut house = TestNode::new();
-    house.comes("ann", &OPEN, token("s"));
-    house.comes_as("next", "ann", &OPEN, token("other"));
-    house.goes("ann", DisconnectReason::Reset);
+fn a_reset_during_a_challenge_lets_the_claimant_join() {
+    let mut node = TestNode::new();
+    node.join("ann", &WITH_PRESENCE, token("s"));
+    node.join_as("next", "ann", &WITH_PRESENCE, token("other"));
+    node.disconnect("ann", DisconnectReason::Reset);
     assert_eq!(
-        house.told(),
+        node.received(),
         ["ann: in with", "ann: alive?", "next: in with"]
     );
 }
 
 #[test]
-fn the_same_token_replaces_at_once() {
-    let mut house = TestNode::new();
-    house.comes("ann", &OPEN, token("s"));
-    house.comes("ben", &OPEN, JoinOptions::default());
-    house.told();
-    house.comes_as("again", "ann", &OPEN, token("s"));
+fn the_same_token_evicts_the_old_connection_at_once() {
+    let mut node = TestNode::new();
+    node.join("ann", &WITH_PRESENCE, token("s"));
+    node.join("ben", &WITH_PRESENCE, JoinOptions::default());
+    node.received();
+    node.join_as("again", "ann", &WITH_PRESENCE, token("s"));
     assert_eq!(
-        house.told(),
+        node.received(),
         [
             "ann: Replaced",
             "ben: ann left",
@@ -439,18 +439,18 @@ fn the_same_token_replaces_at_once() {
 }
 
 #[test]
-fn a_frame_waits_for_who_is_to_come_and_not_for_ever() {
-    let mut house = TestNode::new();
-    house.comes("ann", &OPEN, JoinOptions::default());
-    house.told();
-    house.says("ann", awaited("ben"), "one");
-    house.says("ann", awaited("ben"), "two");
-    house.says("ann", awaited("cyd"), "three");
-    house.passes(Duration::from_secs(4));
-    assert_eq!(house.told(), [""; 0]);
-    house.comes("ben", &OPEN, JoinOptions::default());
+fn a_frame_for_an_absent_address_is_delivered_after_a_join_or_expires() {
+    let mut node = TestNode::new();
+    node.join("ann", &WITH_PRESENCE, JoinOptions::default());
+    node.received();
+    node.send_offer("ann", address_or_wait("ben"), "one");
+    node.send_offer("ann", address_or_wait("ben"), "two");
+    node.send_offer("ann", address_or_wait("cyd"), "three");
+    node.advance(Duration::from_secs(4));
+    assert_eq!(node.received(), [""; 0]);
+    node.join("ben", &WITH_PRESENCE, JoinOptions::default());
     assert_eq!(
-        house.told(),
+        node.received(),
         [
             "ann: ben came",
             "ben: in with ann",
@@ -458,142 +458,162 @@ fn a_frame_waits_for_who_is_to_come_and_not_for_ever() {
             "ben: ann says two"
         ]
     );
-    house.passes(Duration::from_secs(1));
-    assert_eq!(house.told(), ["ann: expired cyd"]);
-    assert_eq!(house.hub.poll_timeout(), None, "nothing is kept");
+    node.advance(Duration::from_secs(1));
+    assert_eq!(node.received(), ["ann: expired cyd"]);
+    assert_eq!(node.hub.poll_timeout(), None, "no timeout is left");
 }
 
 #[test]
-fn who_has_left_has_nothing_waiting() {
-    let mut house = TestNode::new();
-    house.comes("ann", &OPEN, JoinOptions::default());
-    house.says("ann", awaited("ben"), "one");
-    house.goes("ann", DisconnectReason::Lost);
-    assert_eq!(house.hub.poll_timeout(), None);
-    house.comes("ben", &OPEN, JoinOptions::default());
-    assert_eq!(house.told(), ["ann: in with", "ben: in with"]);
+fn a_leave_discards_the_deferred_frames_of_the_sender() {
+    let mut node = TestNode::new();
+    node.join("ann", &WITH_PRESENCE, JoinOptions::default());
+    node.send_offer("ann", address_or_wait("ben"), "one");
+    node.disconnect("ann", DisconnectReason::Lost);
+    assert_eq!(node.hub.poll_timeout(), None);
+    node.join("ben", &WITH_PRESENCE, JoinOptions::default());
+    assert_eq!(node.received(), ["ann: in with", "ben: in with"]);
 }
 
-/// A frame of so many bytes.
+/// A frame text of this many bytes.
 fn text(bytes: usize) -> &'static str {
     Box::leak("x".repeat(bytes).into_boxed_str())
 }
 
 #[test]
-fn a_host_that_calls_players_before_they_reconnect_loses_nothing() {
-    let mut house = TestNode::new();
-    house.comes("host", &DISCREET, JoinOptions::default());
-    house.told();
+fn frames_to_reconnecting_players_are_all_delivered() {
+    let mut node = TestNode::new();
+    node.join("host", &WITHOUT_PRESENCE, JoinOptions::default());
+    node.received();
     let players: Vec<&'static str> = (0..30)
         .map(|number| &*Box::leak(format!("player{number}").into_boxed_str()))
         .collect();
     let (offer, candidate) = (text(6 * 1024), text(350));
     for player in &players {
-        house.says("host", awaited(player), offer);
+        node.send_offer("host", address_or_wait(player), offer);
         for _ in 0..9 {
-            house.sends("host", awaited(player), MessageKind::Candidate, candidate);
+            node.send(
+                "host",
+                address_or_wait(player),
+                MessageKind::Candidate,
+                candidate,
+            );
         }
     }
-    house.passes(Duration::from_secs(2));
+    node.advance(Duration::from_secs(2));
     for player in &players {
-        house.comes(player, &DISCREET, JoinOptions::default());
-        let heard = |line: &String| line.starts_with(&format!("{player}: host says"));
-        assert_eq!(house.told().iter().filter(|line| heard(line)).count(), 10);
+        node.join(player, &WITHOUT_PRESENCE, JoinOptions::default());
+        let count_of = |line: &String| line.starts_with(&format!("{player}: host says"));
+        assert_eq!(
+            node.received().iter().filter(|line| count_of(line)).count(),
+            10
+        );
     }
-    house.passes(Duration::from_secs(5));
-    assert_eq!(house.told(), [""; 0]);
+    node.advance(Duration::from_secs(5));
+    assert_eq!(node.received(), [""; 0]);
 }
 
 #[test]
-fn eight_connections_of_a_pair_wait_and_a_ninth_expires() {
-    let mut house = TestNode::new();
-    house.comes("ann", &DISCREET, JoinOptions::default());
-    house.told();
+fn frames_of_eight_connections_of_a_pair_are_deferred_and_a_ninth_expires() {
+    let mut node = TestNode::new();
+    node.join("ann", &WITHOUT_PRESENCE, JoinOptions::default());
+    node.received();
     for _ in 0..9 {
-        house.says("ann", awaited("ben"), "offer");
+        node.send_offer("ann", address_or_wait("ben"), "offer");
         for _ in 0..64 {
-            house.sends("ann", awaited("ben"), MessageKind::Candidate, "candidate");
+            node.send(
+                "ann",
+                address_or_wait("ben"),
+                MessageKind::Candidate,
+                "candidate",
+            );
         }
     }
-    assert_eq!(house.told(), [""; 0], "nothing is refused before its time");
-    house.comes("ben", &DISCREET, JoinOptions::default());
-    let told = house.told();
-    let heard = |what: &str| told.iter().filter(|line| line.ends_with(what)).count();
-    assert_eq!((heard("says offer"), heard("says candidate")), (8, 8 * 64));
+    assert_eq!(node.received(), [""; 0], "nothing is error before its time");
+    node.join("ben", &WITHOUT_PRESENCE, JoinOptions::default());
+    let received = node.received();
+    let count_of = |what: &str| received.iter().filter(|line| line.ends_with(what)).count();
     assert_eq!(
-        heard("ann: expired ben"),
+        (count_of("says offer"), count_of("says candidate")),
+        (8, 8 * 64)
+    );
+    assert_eq!(
+        count_of("ann: expired ben"),
         1,
         "the ninth is not lost silently"
     );
-    house.passes(Duration::from_secs(5));
-    assert_eq!(house.told(), [""; 0]);
+    node.advance(Duration::from_secs(5));
+    assert_eq!(node.received(), [""; 0]);
 }
 
 #[test]
-fn an_absent_address_expires_once_even_if_its_frames_had_no_place() {
-    let mut house = TestNode::new();
-    house.comes("ann", &DISCREET, JoinOptions::default());
-    house.told();
+fn an_absent_address_expires_once_even_if_frames_were_dropped() {
+    let mut node = TestNode::new();
+    node.join("ann", &WITHOUT_PRESENCE, JoinOptions::default());
+    node.received();
     let big = text(200 * 1024);
     for name in ["ben", "cyd", "dan", "eve"] {
         for _ in 0..3 {
-            house.says("ann", awaited(name), big);
+            node.send_offer("ann", address_or_wait(name), big);
         }
     }
-    house.passes(Duration::from_millis(4999));
-    assert_eq!(house.told(), [""; 0]);
-    house.passes(Duration::from_millis(1));
+    node.advance(Duration::from_millis(4999));
+    assert_eq!(node.received(), [""; 0]);
+    node.advance(Duration::from_millis(1));
     let expired = ["ben", "cyd", "dan", "eve"].map(|name| format!("ann: expired {name}"));
-    assert_eq!(house.told(), expired);
-    assert_eq!(house.hub.poll_timeout(), None, "nothing is kept");
+    assert_eq!(node.received(), expired);
+    assert_eq!(node.hub.poll_timeout(), None, "no timeout is left");
     assert_eq!(ErrorCode::Expired.as_str(), "expired");
 }
 
 #[test]
-fn a_client_can_take_all_that_waits_for_it() {
-    let mut house = TestNode::new();
+fn deferred_frames_for_one_address_fit_its_outbox() {
+    let mut node = TestNode::new();
     let senders: Vec<&'static str> = (0..8)
         .map(|number| &*Box::leak(format!("sender{number}").into_boxed_str()))
         .collect();
     for sender in &senders {
-        house.comes(sender, &DISCREET, JoinOptions::default());
-        house.says(sender, awaited("ben"), text(200 * 1024));
+        node.join(sender, &WITHOUT_PRESENCE, JoinOptions::default());
+        node.send_offer(sender, address_or_wait("ben"), text(200 * 1024));
     }
-    house.told();
-    house.comes("ben", &DISCREET, JoinOptions::default());
-    let told = house.told();
-    let of_ben = told.iter().filter(|line| line.starts_with("ben:"));
+    node.received();
+    node.join("ben", &WITHOUT_PRESENCE, JoinOptions::default());
+    let received = node.received();
+    let of_ben = received.iter().filter(|line| line.starts_with("ben:"));
     let bytes = of_ben.map(|line| line.len() + 128).sum::<usize>();
-    assert!(bytes <= house.limits.outbox_bytes / 2 + 1024, "{bytes}");
-    let expired = told.iter().filter(|line| line.ends_with("expired ben"));
-    assert_eq!(expired.count(), 6, "each whose frame had no place is told");
+    assert!(bytes <= node.limits.outbox_bytes / 2 + 1024, "{bytes}");
+    let expired = received.iter().filter(|line| line.ends_with("expired ben"));
+    assert_eq!(
+        expired.count(),
+        6,
+        "each whose frame had no resource is received"
+    );
 }
 
 #[test]
 fn a_sender_waits_for_a_bounded_number_of_addresses() {
-    let mut house = TestNode::new();
-    house.comes("ann", &DISCREET, JoinOptions::default());
-    house.told();
+    let mut node = TestNode::new();
+    node.join("ann", &WITHOUT_PRESENCE, JoinOptions::default());
+    node.received();
     for number in 0..1024 {
-        house.says("ann", awaited(&format!("b{number}")), "x");
+        node.send_offer("ann", address_or_wait(&format!("b{number}")), "x");
     }
-    assert_eq!(house.told(), [""; 0]);
-    house.says("ann", awaited("one more"), "x");
-    assert_eq!(house.told(), ["ann: expired one more"]);
-    house.passes(Duration::from_secs(5));
-    assert_eq!(house.told().len(), 1024);
-    house.says("ann", awaited("one more"), "x");
-    assert_eq!(house.told(), [""; 0]);
+    assert_eq!(node.received(), [""; 0]);
+    node.send_offer("ann", address_or_wait("one more"), "x");
+    assert_eq!(node.received(), ["ann: expired one more"]);
+    node.advance(Duration::from_secs(5));
+    assert_eq!(node.received().len(), 1024);
+    node.send_offer("ann", address_or_wait("one more"), "x");
+    assert_eq!(node.received(), [""; 0]);
 }
 
 #[test]
-fn a_ghosts_address_is_kept_for_its_token() {
-    let mut house = TestNode::new();
-    house.comes("ann", &OPEN, token("s"));
-    house.comes_as("thief", "ann", &OPEN, token("other"));
-    house.passes(Duration::from_secs(2));
+fn the_address_of_an_unresponsive_member_is_reserved_for_its_token() {
+    let mut node = TestNode::new();
+    node.join("ann", &WITH_PRESENCE, token("s"));
+    node.join_as("thief", "ann", &WITH_PRESENCE, token("other"));
+    node.advance(Duration::from_secs(2));
     assert_eq!(
-        house.told(),
+        node.received(),
         [
             "ann: in with",
             "ann: alive?",
@@ -601,19 +621,19 @@ fn a_ghosts_address_is_kept_for_its_token() {
             "thief: taken ann"
         ]
     );
-    house.comes_as("again", "ann", &OPEN, token("s"));
-    assert_eq!(house.told(), ["again: in with"]);
+    node.join_as("again", "ann", &WITH_PRESENCE, token("s"));
+    assert_eq!(node.received(), ["again: in with"]);
 }
 
 #[test]
-fn nobody_tight_keeps_out_who_comes_to_nobody() {
-    let mut house = TestNode::new();
-    house.comes("ann", &TIGHT, JoinOptions::default());
-    house.comes("ben", &DISCREET, JoinOptions::default());
-    house.comes("cyd", &DISCREET, JoinOptions::default());
-    house.comes("dan", &OPEN, circle(2));
+fn a_dialect_limit_does_not_count_invisible_members() {
+    let mut node = TestNode::new();
+    node.join("ann", &LIMITED, JoinOptions::default());
+    node.join("ben", &WITHOUT_PRESENCE, JoinOptions::default());
+    node.join("cyd", &WITHOUT_PRESENCE, JoinOptions::default());
+    node.join("dan", &WITH_PRESENCE, group(2));
     assert_eq!(
-        house.told(),
+        node.received(),
         [
             "ann: in with",
             "ann: ben came",
@@ -623,158 +643,155 @@ fn nobody_tight_keeps_out_who_comes_to_nobody() {
             "dan: in with"
         ]
     );
-    house.comes("eve", &TIGHT, JoinOptions::default());
-    assert_eq!(house.told(), ["eve: room-full"]);
+    node.join("eve", &LIMITED, JoinOptions::default());
+    assert_eq!(node.received(), ["eve: room-full"]);
 }
 
 #[test]
-fn circles_do_not_fill_a_room() {
-    let mut house = TestNode::new();
-    house.limits.room_members = 2;
-    house.hub = Hub::new(Arc::new(house.limits.clone()));
+fn members_of_groups_do_not_count_against_room_members() {
+    let mut node = TestNode::new();
+    node.limits.room_members = 2;
+    node.hub = Hub::new(Arc::new(node.limits.clone()));
     for name in ["ann", "ben", "cyd", "dan"] {
-        house.comes(name, &OPEN, circle(2));
+        node.join(name, &WITH_PRESENCE, group(2));
     }
-    house.told();
-    house.says("dan", Target::Everyone, "hello");
-    assert_eq!(house.told(), ["cyd: dan says hello"]);
+    node.received();
+    node.send_offer("dan", Target::Everyone, "hello");
+    assert_eq!(node.received(), ["cyd: dan says hello"]);
 }
 
 fn at(address: &str) -> Target {
     Target::Address(Address::parse(address, 0).expect("an address"))
 }
 
-/// A member of another node, which this one learns of.
-fn far_member(house: &mut TestNode, address: &str) -> PeerId {
+/// Commits the join of a member of another node.
+fn add_remote_member(node: &mut TestNode, address: &str) -> PeerId {
     let peer = PeerId::from_random([99; 16]);
     let member = Member {
         peer,
         address: Address::parse(address, 0).expect("an address"),
         name: None,
-        dialect: &OPEN,
+        dialect: &WITH_PRESENCE,
         identity: Identity::Claimed,
         token: None,
         group: None,
     };
     let join = Change::Join(Arc::new(member));
-    house.commit(room(), join, Some(NodeId::from(7)));
-    house.carry_out();
+    node.commit(room(), join, Some(NodeId::from(7)));
+    node.drain_effects();
     peer
 }
 
 #[test]
 fn a_member_without_presence_is_told_when_a_counterpart_leaves() {
-    for parting in [
+    for reason in [
         DisconnectReason::Graceful,
         DisconnectReason::Reset,
         DisconnectReason::Lost,
     ] {
-        let mut house = TestNode::new();
+        let mut node = TestNode::new();
         for name in ["ann", "ben"] {
-            house.comes(name, &DISCREET, JoinOptions::default());
+            node.join(name, &WITHOUT_PRESENCE, JoinOptions::default());
         }
         for name in ["caller", "callee", "stranger"] {
-            house.comes(name, &OPEN, JoinOptions::default());
+            node.join(name, &WITH_PRESENCE, JoinOptions::default());
         }
-        house.says("caller", at("ann"), "offer");
-        house.says("caller", at("ann"), "another offer");
-        house.says("ann", at("callee"), "offer");
-        house.says("ann", at("ben"), "offer");
-        house.sends("stranger", at("ann"), MessageKind::Candidate, "candidate");
-        house.told();
+        node.send_offer("caller", at("ann"), "offer");
+        node.send_offer("caller", at("ann"), "another offer");
+        node.send_offer("ann", at("callee"), "offer");
+        node.send_offer("ann", at("ben"), "offer");
+        node.send("stranger", at("ann"), MessageKind::Candidate, "candidate");
+        node.received();
         for name in ["ben", "stranger", "callee", "caller"] {
-            house.goes(name, parting);
+            node.disconnect(name, reason);
         }
-        let told = house.told();
-        let of_discreet = |line: &&String| line.starts_with("ann") || line.starts_with("ben");
-        let of_discreet: Vec<_> = told.iter().filter(of_discreet).collect();
-        assert_eq!(of_discreet, ["ann: callee left", "ann: caller left"]);
+        let received = node.received();
+        let without_presence = |line: &&String| line.starts_with("ann") || line.starts_with("ben");
+        let without_presence: Vec<_> = received.iter().filter(without_presence).collect();
+        assert_eq!(without_presence, ["ann: callee left", "ann: caller left"]);
     }
 }
 
 #[test]
 fn an_offer_to_all_makes_every_member_without_presence_a_counterpart() {
-    let mut house = TestNode::new();
+    let mut node = TestNode::new();
     for name in ["ann", "ben"] {
-        house.comes(name, &DISCREET, JoinOptions::default());
+        node.join(name, &WITHOUT_PRESENCE, JoinOptions::default());
     }
-    house.comes("cyd", &OPEN, JoinOptions::default());
-    house.says("cyd", Target::Everyone, "offer");
-    house.told();
-    house.goes("cyd", DisconnectReason::Graceful);
-    assert_eq!(house.told(), ["ann: cyd left", "ben: cyd left"]);
+    node.join("cyd", &WITH_PRESENCE, JoinOptions::default());
+    node.send_offer("cyd", Target::Everyone, "offer");
+    node.received();
+    node.disconnect("cyd", DisconnectReason::Graceful);
+    assert_eq!(node.received(), ["ann: cyd left", "ben: cyd left"]);
 }
 
 #[test]
-fn a_counterpart_on_another_node_is_missed_too() {
-    let mut house = TestNode::new();
-    house.comes("ann", &DISCREET, JoinOptions::default());
-    let far = far_member(&mut house, "far");
-    house.says("ann", at("far"), "offer");
-    house.told();
+fn a_leave_of_a_counterpart_on_another_node_is_notified() {
+    let mut node = TestNode::new();
+    node.join("ann", &WITHOUT_PRESENCE, JoinOptions::default());
+    let far = add_remote_member(&mut node, "far");
+    node.send_offer("ann", at("far"), "offer");
+    node.received();
     let leave = Change::Leave(far, LeaveCause::NodeLost);
-    house.commit(room(), leave, Some(NodeId::from(7)));
-    house.carry_out();
-    assert_eq!(house.told(), ["ann: far left"]);
+    node.commit(room(), leave, Some(NodeId::from(7)));
+    node.drain_effects();
+    assert_eq!(node.received(), ["ann: far left"]);
 }
 
 #[test]
-fn a_member_without_presence_that_the_other_nodes_lost_loses_its_counterparts_there() {
-    let mut house = TestNode::new();
-    house.comes("ann", &DISCREET, JoinOptions::default());
-    house.comes("near", &OPEN, JoinOptions::default());
-    far_member(&mut house, "far");
-    house.says("ann", at("far"), "offer");
-    house.says("ann", at("near"), "offer");
-    house.told();
-    let ann = house.peers["ann"].id();
-    house.commit(room(), Change::Leave(ann, LeaveCause::NodeLost), None);
-    house.carry_out();
-    assert_eq!(house.told(), ["ann: far left"]);
-    house.goes("near", DisconnectReason::Graceful);
-    assert_eq!(house.told(), ["ann: near left"]);
+fn a_suspended_member_is_told_that_its_remote_counterparts_left() {
+    let mut node = TestNode::new();
+    node.join("ann", &WITHOUT_PRESENCE, JoinOptions::default());
+    node.join("near", &WITH_PRESENCE, JoinOptions::default());
+    add_remote_member(&mut node, "far");
+    node.send_offer("ann", at("far"), "offer");
+    node.send_offer("ann", at("near"), "offer");
+    node.received();
+    let ann = node.peers["ann"].id();
+    node.commit(room(), Change::Leave(ann, LeaveCause::NodeLost), None);
+    node.drain_effects();
+    assert_eq!(node.received(), ["ann: far left"]);
+    node.disconnect("near", DisconnectReason::Graceful);
+    assert_eq!(node.received(), ["ann: near left"]);
 }
 
 #[test]
 fn an_address_that_has_left_another_node_expires_once_and_in_time() {
-    let mut house = TestNode::new();
-    house.comes("ann", &DISCREET, JoinOptions::default());
-    far_member(&mut house, "far");
+    let mut node = TestNode::new();
+    node.join("ann", &WITHOUT_PRESENCE, JoinOptions::default());
+    add_remote_member(&mut node, "far");
     for text in ["offer", "candidate", "candidate"] {
-        house.says("ann", awaited("far"), text);
+        node.send_offer("ann", address_or_wait("far"), text);
     }
-    house.told();
-    let to = house.peers["ann"].id();
+    node.received();
+    let to = node.peers["ann"].id();
     for _ in 0..3 {
-        let target = awaited("far");
-        let message = NodeMessageBody::Bounce { to, target };
-        let letter = NodeMessage {
-            log: room(),
-            body: message,
-        };
-        house.input(Input::NodeMessage(NodeId::from(7), letter));
+        let target = address_or_wait("far");
+        let body = NodeMessageBody::Bounce { to, target };
+        let message = NodeMessage { log: room(), body };
+        node.input(Input::NodeMessage(NodeId::from(7), message));
     }
-    house.passes(Duration::from_millis(4999));
-    assert_eq!(house.told(), [""; 0]);
-    house.passes(Duration::from_millis(1));
-    assert_eq!(house.told(), ["ann: expired far"]);
+    node.advance(Duration::from_millis(4999));
+    assert_eq!(node.received(), [""; 0]);
+    node.advance(Duration::from_millis(1));
+    assert_eq!(node.received(), ["ann: expired far"]);
 }
 
 #[test]
 fn the_counterparts_of_a_member_are_bounded() {
-    let mut house = TestNode::new();
-    house.comes("host", &OPEN, JoinOptions::default());
+    let mut node = TestNode::new();
+    node.join("host", &WITH_PRESENCE, JoinOptions::default());
     let names: Vec<&'static str> = (0..1026)
         .map(|number| &*Box::leak(format!("p{number}").into_boxed_str()))
         .collect();
     for name in &names {
-        house.comes(name, &DISCREET, JoinOptions::default());
-        house.says("host", at(name), "offer");
+        node.join(name, &WITHOUT_PRESENCE, JoinOptions::default());
+        node.send_offer("host", at(name), "offer");
     }
-    house.goes("p1", DisconnectReason::Graceful);
-    house.told();
-    house.goes("host", DisconnectReason::Graceful);
-    let told = house.told();
-    assert_eq!(told.len(), 1024);
-    assert_eq!(told[0], "p2: host left", "the oldest call is forgotten");
+    node.disconnect("p1", DisconnectReason::Graceful);
+    node.received();
+    node.disconnect("host", DisconnectReason::Graceful);
+    let received = node.received();
+    assert_eq!(received.len(), 1024);
+    assert_eq!(received[0], "p2: host left", "the oldest call is forgotten");
 }

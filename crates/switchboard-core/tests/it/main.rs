@@ -1,4 +1,4 @@
-//! The machines: what clients may ask of rooms; voice as scripts that read like the conversation, and random plays against a model.
+//! Tests of the state machines: hub requests, voice scripts, and property tests against reference models.
 
 mod aliases;
 mod call_invariants;

@@ -1,4 +1,4 @@
-//! Names that are unique in a room or a space, at the requests of peers to a hub.
+//! Claims of names that are unique in a room or a space.
 
 use std::{
     sync::Arc,
@@ -12,20 +12,20 @@ use switchboard_core::{
 
 use crate::script::epoch;
 
-static TONGUE: DialectTraits = DialectTraits {
-    name: "tongue",
+static TRAITS: DialectTraits = DialectTraits {
+    name: "traits",
     ..DialectTraits::DEFAULT
 };
 
 const CHALLENGE: Duration = Duration::from_secs(2);
 
-/// A hub whose engine orders at once, and its peers, by index.
+/// A hub whose engine commits at once, and its peers by index.
 struct Claims {
     hub: Hub<usize>,
     peers: Vec<Peer>,
     now: Instant,
     position: u64,
-    told: Vec<String>,
+    received: Vec<String>,
     charged: Vec<(usize, Charge)>,
 }
 
@@ -33,30 +33,30 @@ impl Claims {
     fn new(peers: u8) -> Self {
         let peer = |number| {
             let id = PeerId::from_random([number; 16]);
-            Peer::new(id, &TONGUE, Identity::Claimed, SpaceName::default())
+            Peer::new(id, &TRAITS, Identity::Claimed, SpaceName::default())
         };
         Self {
             hub: Hub::new(Arc::default()),
             peers: (1..=peers).map(peer).collect(),
             now: epoch(),
             position: 0,
-            told: Vec::new(),
+            received: Vec::new(),
             charged: Vec::new(),
         }
     }
 
     fn command(&mut self, peer: usize, command: Command) {
-        let ask = self.peers[peer].authorize(command, &Limits::default());
-        self.ask(peer, ask.expect("a peer may claim this name"));
+        let request = self.peers[peer].authorize(command, &Limits::default());
+        self.request(peer, request.expect("a peer may claim this name"));
     }
 
-    fn ask(&mut self, local: usize, ask: HubRequest) {
+    fn request(&mut self, local: usize, request: HubRequest) {
         let peer = self.peers[local].id();
         self.hub.handle(
             Input::Request {
                 peer,
                 local,
-                request: ask,
+                request,
             },
             self.now,
         );
@@ -66,7 +66,9 @@ impl Claims {
     fn drain_effects(&mut self) {
         while let Some(effect) = self.hub.poll_effect() {
             match effect {
-                Effect::Deliver(to, event) => self.told.push(format!("{to}: {}", text(&event))),
+                Effect::Deliver(to, event) => {
+                    self.received.push(format!("{to}: {}", describe(&event)))
+                }
                 Effect::Propose { log, change, .. } => {
                     self.position += 1;
                     let entry = Entry {
@@ -82,21 +84,21 @@ impl Claims {
         }
     }
 
-    fn told(&mut self) -> Vec<String> {
-        std::mem::take(&mut self.told)
+    fn received(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.received)
     }
 }
 
-fn text(event: &Event) -> String {
+fn describe(event: &Event) -> String {
     let name = |id: &NameId| match &id.room {
         Some(room) => format!("{} in {room}", id.name),
         None => id.name.to_string(),
     };
     match event {
         Event::Claimed(id) => format!("has {}", name(id)),
-        Event::RequestFailed(refused) => {
-            let claim = refused.claim.as_ref().expect("a refused claim");
-            format!("{}: {}", refused.code.as_str(), name(claim))
+        Event::RequestFailed(error) => {
+            let claim = error.claim.as_ref().expect("a error claim");
+            format!("{}: {}", error.code.as_str(), name(claim))
         }
         Event::Probe(_) => "alive?".to_owned(),
         Event::Evicted(_)
@@ -132,17 +134,17 @@ fn a_name_is_claimed_once_in_each_room_and_once_in_the_space() {
     claims.command(1, claim(Some("red"), "ada"));
     claims.command(2, claim(Some("blue"), "ada"));
     assert_eq!(
-        claims.told(),
+        claims.received(),
         ["0: has ada", "1: has ada in red", "2: has ada in blue"]
     );
     claims.command(3, claim(Some("red"), "ada"));
-    assert_eq!(claims.told(), ["1: alive?"]);
-    let place = claims.peers[3].authorize(claim(Some("red"), "ada"), &Limits::default());
-    claims.ask(
+    assert_eq!(claims.received(), ["1: alive?"]);
+    let resource = claims.peers[3].authorize(claim(Some("red"), "ada"), &Limits::default());
+    claims.request(
         1,
-        HubRequest::Alive(place.expect("a right that it has").resource()),
+        HubRequest::Alive(resource.expect("an allowed request").resource()),
     );
-    assert_eq!(claims.told(), ["3: taken: ada in red"]);
+    assert_eq!(claims.received(), ["3: taken: ada in red"]);
 }
 
 #[test]
@@ -157,16 +159,16 @@ fn a_claim_is_charged_for_the_ping_of_the_holder() {
 }
 
 #[test]
-fn a_name_in_a_room_of_a_silent_holder_goes_to_the_claimant() {
+fn a_name_of_an_unresponsive_holder_goes_to_the_claimant() {
     let mut claims = Claims::new(2);
     claims.command(0, claim(Some("red"), "ada"));
     claims.command(1, claim(Some("red"), "ada"));
-    claims.told();
+    claims.received();
     claims.now += CHALLENGE;
     claims.hub.handle_timeout(claims.now);
     claims.drain_effects();
     assert_eq!(
-        claims.told(),
+        claims.received(),
         ["0: Evicted(Unresponsive)", "1: has ada in red"]
     );
 }
@@ -178,17 +180,21 @@ fn a_released_name_is_free_at_once_and_a_released_claim_is_withdrawn() {
     claims.command(1, claim(Some("red"), "ada"));
     claims.command(2, claim(Some("red"), "ada"));
     claims.command(1, release(Some("red"), "ada"));
-    claims.told();
+    claims.received();
     claims.command(0, release(Some("red"), "ada"));
-    assert_eq!(claims.told(), ["2: has ada in red"]);
+    assert_eq!(claims.received(), ["2: has ada in red"]);
     claims.command(1, release(Some("red"), "ada"));
-    assert_eq!(claims.told(), [""; 0], "a peer releases only its own names");
+    assert_eq!(
+        claims.received(),
+        [""; 0],
+        "a peer releases only its own names"
+    );
     claims.command(1, claim(Some("red"), "ada"));
-    assert_eq!(claims.told(), ["2: alive?"]);
+    assert_eq!(claims.received(), ["2: alive?"]);
 }
 
 #[test]
-fn a_peer_gives_back_the_names_that_it_has_and_no_others() {
+fn a_disconnect_releases_the_held_names_only() {
     let mut claims = Claims::new(1);
     for command in [
         claim(None, "ada"),
@@ -198,10 +204,10 @@ fn a_peer_gives_back_the_names_that_it_has_and_no_others() {
     ] {
         claims.command(0, command);
     }
-    let asks = claims.peers[0].disconnect(DisconnectReason::Graceful);
-    let released = asks.iter().map(|ask| {
-        let HubRequest::Release(id) = ask else {
-            panic!("{ask:?}");
+    let requests = claims.peers[0].disconnect(DisconnectReason::Graceful);
+    let released = requests.iter().map(|request| {
+        let HubRequest::Release(id) = request else {
+            panic!("{request:?}");
         };
         id.room.as_ref().map(RoomName::to_string)
     });
@@ -211,9 +217,9 @@ fn a_peer_gives_back_the_names_that_it_has_and_no_others() {
 #[test]
 fn the_name_of_the_server_is_refused_in_a_room_too() {
     let mut claims = Claims::new(1);
-    let refused = claims.peers[0].authorize(claim(Some("red"), "Server"), &Limits::default());
-    let refused = refused.expect_err("a reserved name");
-    assert_eq!(refused.code, ErrorCode::Reserved);
-    let id = refused.claim.expect("the name");
+    let error = claims.peers[0].authorize(claim(Some("red"), "Server"), &Limits::default());
+    let error = error.expect_err("a reserved name");
+    assert_eq!(error.code, ErrorCode::Reserved);
+    let id = error.claim.expect("the name");
     assert_eq!(id.room, Some(room_name("red")));
 }

@@ -1,4 +1,4 @@
-//! Bounds on the callers that ring one user, from one address and in all, and their order of precedence.
+//! Limits of the callers that ring one user, per address and in total, and their priority.
 
 use std::{collections::BTreeSet, net::IpAddr, time::Instant};
 
@@ -6,10 +6,10 @@ use switchboard_core::{CallError, CallLimits, Calls, RingOrigin, User, VoiceEven
 
 use crate::script::{epoch, user};
 
-const HERE: [u8; 4] = [192, 0, 2, 1];
-const THERE: [u8; 4] = [198, 51, 100, 1];
+const ADDRESS: [u8; 4] = [192, 0, 2, 1];
+const OTHER_ADDRESS: [u8; 4] = [198, 51, 100, 1];
 
-/// Calls, and the users that have event streams open.
+/// The calls, and the users with open event streams.
 struct Ringing {
     calls: Calls,
     listening: BTreeSet<User>,
@@ -25,7 +25,7 @@ impl Ringing {
         }
     }
 
-    fn listen(&mut self, name: &str) {
+    fn open_stream(&mut self, name: &str) {
         self.listening.insert(user(name));
     }
 
@@ -40,13 +40,13 @@ impl Ringing {
             .ring(&user(from), &user("bob"), challenge, origin, self.now)
     }
 
-    /// Made-up keys ring from one address; how many of them do.
-    fn flood(&mut self, count: usize, address: [u8; 4]) -> usize {
+    /// Rings with newly made keys from one address; returns the number of rings that are not refused.
+    fn ring_with_new_keys(&mut self, count: usize, address: [u8; 4]) -> usize {
         let rung = (0..count).filter(|key| self.ring(&format!("key-{key}"), address).is_ok());
         rung.count()
     }
 
-    /// The callers whose rings have ended, as the callee is told.
+    /// The callers whose rings have ended, from the events of the callee.
     fn declined(&mut self) -> Vec<String> {
         let mut declined = Vec::new();
         while let Some((to, event)) = self.calls.poll_event() {
@@ -61,77 +61,77 @@ impl Ringing {
 }
 
 #[test]
-fn made_up_keys_at_one_address_leave_room_for_callers_elsewhere() {
+fn new_keys_at_one_address_do_not_block_callers_at_other_addresses() {
     let mut ringing = Ringing::new(CallLimits::default());
-    assert_eq!(ringing.flood(32, HERE), 8);
+    assert_eq!(ringing.ring_with_new_keys(32, ADDRESS), 8);
     assert_eq!(
-        ringing.ring("key-9", HERE),
+        ringing.ring("key-9", ADDRESS),
         Err(CallError::TooManyFromAddress)
     );
-    assert_eq!(ringing.ring("ann", THERE), Ok(()));
+    assert_eq!(ringing.ring("ann", OTHER_ADDRESS), Ok(()));
     assert_eq!(ringing.declined(), [""; 0]);
 }
 
 #[test]
-fn a_caller_that_listens_comes_before_one_of_its_address_that_does_not() {
+fn a_caller_with_a_stream_displaces_one_without_at_its_address() {
     let mut ringing = Ringing::new(CallLimits::default());
-    ringing.listen("key-0");
-    ringing.listen("ann");
-    assert_eq!(ringing.flood(32, HERE), 8);
-    assert_eq!(ringing.ring("cid", THERE), Ok(()));
-    assert_eq!(ringing.ring("ann", HERE), Ok(()));
+    ringing.open_stream("key-0");
+    ringing.open_stream("ann");
+    assert_eq!(ringing.ring_with_new_keys(32, ADDRESS), 8);
+    assert_eq!(ringing.ring("cid", OTHER_ADDRESS), Ok(()));
+    assert_eq!(ringing.ring("ann", ADDRESS), Ok(()));
     assert_eq!(ringing.declined(), ["key-1"]);
     for key in 2..8 {
-        ringing.listen(&format!("key-{key}"));
+        ringing.open_stream(&format!("key-{key}"));
     }
-    ringing.listen("eve");
+    ringing.open_stream("eve");
     assert_eq!(
-        ringing.ring("eve", HERE),
+        ringing.ring("eve", ADDRESS),
         Err(CallError::TooManyFromAddress)
     );
     assert_eq!(ringing.declined(), [""; 0]);
 }
 
 #[test]
-fn a_caller_that_listens_comes_before_made_up_keys_at_many_addresses() {
+fn a_caller_with_a_stream_displaces_keys_without_at_many_addresses() {
     let mut ringing = Ringing::new(CallLimits::default());
     for key in 0..32 {
         let address = [203, 0, 113, key];
         assert_eq!(ringing.ring(&format!("key-{key}"), address), Ok(()));
     }
-    assert_eq!(ringing.ring("ann", THERE), Err(CallError::Busy));
-    ringing.listen("ann");
-    assert_eq!(ringing.ring("ann", THERE), Ok(()));
+    assert_eq!(ringing.ring("ann", OTHER_ADDRESS), Err(CallError::Busy));
+    ringing.open_stream("ann");
+    assert_eq!(ringing.ring("ann", OTHER_ADDRESS), Ok(()));
     assert_eq!(ringing.declined(), ["key-0"]);
 }
 
 #[test]
-fn an_address_can_ring_again_when_its_rings_are_over() {
+fn an_address_can_ring_again_after_its_rings_have_ended() {
     let limits = CallLimits {
         rings_per_address: 1,
         ..CallLimits::default()
     };
     let mut ringing = Ringing::new(limits);
-    assert_eq!(ringing.ring("ann", HERE), Ok(()));
+    assert_eq!(ringing.ring("ann", ADDRESS), Ok(()));
     assert_eq!(
-        ringing.ring("ann", HERE),
+        ringing.ring("ann", ADDRESS),
         Ok(()),
         "it may always ring again"
     );
     assert_eq!(
-        ringing.ring("cid", HERE),
+        ringing.ring("cid", ADDRESS),
         Err(CallError::TooManyFromAddress)
     );
     ringing
         .calls
         .hang_up(&user("ann"), &user("bob"), ringing.now)
         .unwrap();
-    assert_eq!(ringing.ring("cid", HERE), Ok(()));
+    assert_eq!(ringing.ring("cid", ADDRESS), Ok(()));
     ringing
         .calls
         .accept(&user("bob"), &user("cid"), "s".into(), ringing.now)
         .unwrap();
-    assert_eq!(ringing.ring("dan", HERE), Ok(()));
+    assert_eq!(ringing.ring("dan", ADDRESS), Ok(()));
 }
 
 #[test]
@@ -140,10 +140,10 @@ fn new_keys_that_ring_and_hang_up_in_a_loop_are_limited_by_their_address() {
     let mut rung = 0;
     for key in 0..200 {
         let name = format!("key-{key}");
-        match ringing.ring(&name, HERE) {
+        match ringing.ring(&name, ADDRESS) {
             Ok(()) => rung += 1,
-            Err(refusal) => {
-                assert_eq!(refusal, CallError::TooOften);
+            Err(error) => {
+                assert_eq!(error, CallError::TooOften);
                 continue;
             }
         }
@@ -153,5 +153,5 @@ fn new_keys_that_ring_and_hang_up_in_a_loop_are_limited_by_their_address() {
         assert_eq!(hung_up, Ok(()));
     }
     assert_eq!(rung, 40);
-    assert_eq!(ringing.ring("ann", THERE), Ok(()));
+    assert_eq!(ringing.ring("ann", OTHER_ADDRESS), Ok(()));
 }

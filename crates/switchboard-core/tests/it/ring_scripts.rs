@@ -27,7 +27,7 @@ fn the_four_steps_are_relayed_one_by_one() {
 }
 
 #[test]
-fn each_signs_what_was_relayed_to_it() {
+fn each_user_signs_the_challenge_relayed_to_it() {
     check(
         "
         bob signs-to-accept ann
@@ -93,7 +93,7 @@ fn a_ring_may_be_rejected_at_once() {
 }
 
 #[test]
-fn only_the_callee_takes_or_rejects_a_call() {
+fn only_the_callee_accepts_or_rejects_a_call() {
     check(
         "
         ann rings bob c1
@@ -156,7 +156,7 @@ fn ringing_again_starts_over() {
 }
 
 #[test]
-fn nobody_calls_himself() {
+fn a_user_cannot_call_itself() {
     check(
         "
         ann rings ann c1
@@ -178,7 +178,7 @@ fn nobody_calls_himself() {
 }
 
 #[test]
-fn a_ring_that_nobody_takes_ends_for_both() {
+fn an_unanswered_ring_expires_for_both_users() {
     check(
         "
         ann rings bob c1
@@ -215,7 +215,7 @@ fn an_accept_after_the_time_is_late_even_if_the_timer_is_later() {
 }
 
 #[test]
-fn a_replayed_accept_is_told_again_and_changes_nothing() {
+fn a_repeated_accept_sends_the_event_again_and_changes_nothing() {
     check(
         "
         ann rings bob c1
@@ -260,7 +260,7 @@ fn the_caller_has_no_accept_to_replay() {
 }
 
 #[test]
-fn what_belongs_to_a_ring_is_over_with_the_accept() {
+fn the_challenges_of_a_ring_end_with_the_accept() {
     check(
         "
         ann rings bob c1
@@ -389,7 +389,7 @@ fn when_both_ring_each_may_be_rejected_alone() {
 }
 
 #[test]
-fn two_who_have_a_call_have_it_in_both_directions() {
+fn a_call_exists_in_both_directions() {
     check(
         "
         ann rings bob c1
@@ -413,7 +413,7 @@ fn two_who_have_a_call_have_it_in_both_directions() {
 }
 
 #[test]
-fn what_the_callee_has_signed_to_answer_neither_accepts_nor_rejects() {
+fn the_signature_of_an_answer_neither_accepts_nor_rejects() {
     check(
         "
         ann rings bob c1
@@ -438,7 +438,7 @@ fn what_the_callee_has_signed_to_answer_neither_accepts_nor_rejects() {
 }
 
 #[test]
-fn nobody_has_another_sign_what_he_was_rung_with() {
+fn the_challenge_of_a_ring_cannot_be_forwarded_to_another_user() {
     check(
         "
         ann rings bob c1
@@ -462,7 +462,7 @@ fn nobody_has_another_sign_what_he_was_rung_with() {
 }
 
 #[test]
-fn nobody_has_another_sign_what_accepts_the_call_of_a_third() {
+fn the_challenge_of_an_accept_cannot_be_forwarded_to_another_user() {
     check(
         "
         eve rings bob e1
@@ -499,7 +499,7 @@ fn nobody_has_another_sign_what_accepts_the_call_of_a_third() {
 }
 
 #[test]
-fn nobody_has_another_sign_what_confirms_to_a_third() {
+fn the_challenge_of_a_confirmation_cannot_be_forwarded_to_another_user() {
     check(
         "
         ann rings bob c1
@@ -554,7 +554,7 @@ fn a_challenge_is_free_when_its_ring_has_started_over() {
 }
 
 #[test]
-fn users_of_sites_sign_nothing_and_that_is_never_in_use() {
+fn empty_challenges_of_site_users_are_never_in_use() {
     let mut calls = Calls::new(CallLimits::default());
     let (ann, bob, cid, now) = (user("ann"), user("bob"), user("cid"), epoch());
     assert_eq!(
@@ -577,14 +577,14 @@ fn ring_often(calls: &mut Calls, times: usize, now: Instant) -> usize {
             assert_eq!(refusal, CallError::TooOften);
             return rung;
         }
-        let (to, _) = calls.poll_event().expect("the callee is told");
+        let (to, _) = calls.poll_event().expect("an event for the callee");
         assert_eq!(to, bob);
     }
     times
 }
 
 #[test]
-fn after_ten_times_a_caller_rings_once_a_second() {
+fn after_a_burst_of_ten_a_caller_rings_once_a_second() {
     let mut calls = Calls::new(CallLimits::default());
     let now = epoch();
     assert_eq!(ring_often(&mut calls, 20, now), 10);
@@ -598,7 +598,7 @@ fn after_ten_times_a_caller_rings_once_a_second() {
 }
 
 #[test]
-fn the_rate_of_ringing_is_of_one_caller_and_outlives_the_ringing() {
+fn the_ring_rate_is_per_caller_and_counts_ended_rings() {
     let mut calls = Calls::new(CallLimits::default());
     let (ann, bob, cid, now) = (user("ann"), user("bob"), user("cid"), epoch());
     assert_eq!(ring_often(&mut calls, 20, now), 10);
@@ -629,9 +629,7 @@ fn a_caller_that_hangs_up_and_rings_again_is_limited() {
         if ring_often(&mut calls, 1, now) == 1 {
             rung += 1;
             assert_eq!(calls.hang_up(&ann, &bob, now), Ok(()));
-            calls
-                .poll_event()
-                .expect("the callee is told of the hang-up");
+            calls.poll_event().expect("an event of the hang-up");
         }
     }
     assert_eq!(rung, 10 + 29, "ten at once, then one each second");

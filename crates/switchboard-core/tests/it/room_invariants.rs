@@ -1,5 +1,5 @@
-//! What always holds of voice rooms, in random plays of four users and three rooms: the machine does
-//! what the model does, and what it tells keeps the promises by itself.
+//! Property test of voice rooms with random steps of four users in three rooms: the state machine agrees with the
+//! model, and its outputs satisfy the invariants independently of the model.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -24,12 +24,12 @@ enum RoomStep {
     Enter {
         user: usize,
         key: usize,
-        way: Direction,
+        direction: Direction,
     },
     Leave {
         user: usize,
         room: u64,
-        way: Direction,
+        direction: Direction,
     },
     Wait {
         secs: u64,
@@ -38,11 +38,11 @@ enum RoomStep {
 }
 
 fn step() -> impl Strategy<Value = RoomStep> {
-    let way = || prop_oneof![Just(Direction::Publish), Just(Direction::Subscribe)];
+    let direction = || prop_oneof![Just(Direction::Publish), Just(Direction::Subscribe)];
     let user = || 0..USERS.len();
     prop_oneof![
-        6 => (user(), 0..3_usize, way()).prop_map(|(user, key, way)| RoomStep::Enter { user, key, way }),
-        6 => (user(), 0..8_u64, way()).prop_map(|(user, room, way)| RoomStep::Leave { user, room, way }),
+        6 => (user(), 0..3_usize, direction()).prop_map(|(user, key, direction)| RoomStep::Enter { user, key, direction }),
+        6 => (user(), 0..8_u64, direction()).prop_map(|(user, room, direction)| RoomStep::Leave { user, room, direction }),
         2 => (0..7_u64).prop_map(|secs| RoomStep::Wait { secs }),
         1 => Just(RoomStep::Timer),
     ]
@@ -52,7 +52,7 @@ fn name(text: &str) -> RoomKey {
     RoomKey::Named(RoomName::parse(text, 0).expect("a name"))
 }
 
-/// Three rooms: with names as in `keys`, with numbers as in `site`, and both, which no server does.
+/// Keys of three rooms: names as in `keys`, numbers as in `site`, or both, which no server mixes.
 fn keys() -> impl Strategy<Value = [RoomKey; 3]> {
     let number = RoomKey::Numbered;
     prop_oneof![
@@ -77,23 +77,23 @@ proptest! {
     #![proptest_config(config())]
 
     #[test]
-    fn promises_hold(
+    fn machine_agrees_with_the_model_and_keeps_its_invariants(
         keys in keys(),
         maxima in [0..4_usize, 0..4_usize, 0..4_usize],
         steps in prop::collection::vec(step(), 1..100),
     ) {
-        let mut play = RoomRun::new(keys, maxima);
+        let mut run = RoomRun::new(keys, maxima);
         for step in &steps {
-            play.step(step);
+            run.step(step);
         }
-        play.end();
+        run.finish();
     }
 }
 
 struct RoomRun {
     rooms: VoiceRooms,
     model: RoomModel,
-    witness: RoomObserver,
+    observer: RoomObserver,
     keys: [RoomKey; 3],
     maxima: [usize; 3],
     now: Instant,
@@ -102,14 +102,14 @@ struct RoomRun {
 impl RoomRun {
     fn new(keys: [RoomKey; 3], maxima: [usize; 3]) -> Self {
         let [rooms, sources, listeners] = maxima;
-        let witness = RoomObserver {
+        let observer = RoomObserver {
             only_named: keys.iter().all(|key| matches!(key, RoomKey::Named(_))),
             ..RoomObserver::default()
         };
         Self {
             rooms: VoiceRooms::new(limits(rooms, sources, listeners)),
             model: RoomModel::new(limits(rooms, sources, listeners)),
-            witness,
+            observer,
             keys,
             maxima,
             now: epoch(),
@@ -117,61 +117,63 @@ impl RoomRun {
     }
 
     fn step(&mut self, step: &RoomStep) {
-        self.perform(step);
-        self.compare_consequences();
+        self.apply_step(step);
+        self.compare_outputs();
         self.compare_states();
     }
 
-    fn perform(&mut self, step: &RoomStep) {
+    fn apply_step(&mut self, step: &RoomStep) {
         let now = self.now;
         match step {
             RoomStep::Enter {
                 user: index,
                 key,
-                way,
+                direction,
             } => {
                 let (user, key) = (user(USERS[*index]), &self.keys[*key]);
-                let entered = self.rooms.enter(&user, key, *way, now);
-                assert_eq!(entered, self.model.enter(&user, key, *way, now));
+                let entered = self.rooms.enter(&user, key, *direction, now);
+                assert_eq!(entered, self.model.enter(&user, key, *direction, now));
                 assert_eq!(
                     entered.is_ok().then(|| self.rooms.find(key)).flatten(),
                     entered.ok()
                 );
-                self.witness.entered(entered, &user, *way);
+                self.observer.entered(entered, &user, *direction);
             }
             RoomStep::Leave {
                 user: index,
                 room,
-                way,
+                direction,
             } => {
                 let (user, id) = (user(USERS[*index]), VoiceRoomId::from(*room));
-                self.leave(&user, id, *way);
+                self.leave(&user, id, *direction);
             }
             RoomStep::Wait { secs } => self.now += Duration::from_secs(*secs),
             RoomStep::Timer => {
                 self.rooms.handle_timeout(now);
-                self.model.pass(now);
+                self.model.advance_to(now);
             }
         }
     }
 
-    fn leave(&mut self, user: &User, id: VoiceRoomId, way: Direction) {
-        self.rooms.leave(user, id, way, self.now);
-        self.model.leave(user, id, way, self.now);
-        self.witness.connected.remove(&(id, user.clone(), way));
+    fn leave(&mut self, user: &User, id: VoiceRoomId, direction: Direction) {
+        self.rooms.leave(user, id, direction, self.now);
+        self.model.leave(user, id, direction, self.now);
+        self.observer
+            .connected
+            .remove(&(id, user.clone(), direction));
     }
 
-    fn compare_consequences(&mut self) {
+    fn compare_outputs(&mut self) {
         let events: Vec<_> = std::iter::from_fn(|| self.rooms.poll_event()).collect();
         let mut ended: Vec<_> = std::iter::from_fn(|| self.rooms.poll_ended()).collect();
         for id in &ended {
-            self.witness.ended(*id);
+            self.observer.ended(*id);
         }
         for (to, event) in &events {
-            self.witness.told(to, event);
+            self.observer.check_event(to, event);
         }
         assert_eq!(events, std::mem::take(&mut self.model.events));
-        // What is due at one time may come in any order.
+        // Timeouts of the same time may fire in any order.
         ended.sort();
         self.model.ended.sort();
         assert_eq!(ended, std::mem::take(&mut self.model.ended));
@@ -189,35 +191,35 @@ impl RoomRun {
             .map(|it| (it.id, it.name.clone(), it.users().len()))
             .collect();
         assert_eq!(listed, expected);
-        let alive: Vec<_> = self.witness.alive.keys().copied().collect();
+        let alive: Vec<_> = self.observer.alive.keys().copied().collect();
         assert_eq!(listed.iter().map(|it| it.0).collect::<Vec<_>>(), alive);
         let [rooms, sources, listeners] = self.maxima;
         assert!(rooms == 0 || listed.len() <= rooms);
         for room in &self.model.rooms {
             let members: BTreeSet<_> = self.rooms.members(room.id).expect("it is listed").collect();
-            assert_eq!(members, self.witness.members(room.id));
+            assert_eq!(members, self.observer.members(room.id));
             assert!(sources == 0 || room.count(Direction::Publish) <= sources);
             assert!(listeners == 0 || room.count(Direction::Subscribe) <= listeners);
         }
         assert!(self.rooms.members(1000.into()).is_none());
     }
 
-    /// When all have gone and time has passed, nothing is left, and every room has ended once.
-    fn end(&mut self) {
-        for (id, user, way) in self.witness.connected.clone() {
-            self.leave(&user, id, way);
-            self.compare_consequences();
+    /// Disconnects everything and checks that no state is left and every room has ended once.
+    fn finish(&mut self) {
+        for (id, user, direction) in self.observer.connected.clone() {
+            self.leave(&user, id, direction);
+            self.compare_outputs();
         }
         while let Some(time) = self.rooms.poll_timeout() {
             self.now = self.now.max(time);
             self.step(&RoomStep::Timer);
         }
         assert!(self.rooms.is_empty(), "{:?}", self.rooms);
-        assert!(self.witness.alive.is_empty());
+        assert!(self.observer.alive.is_empty());
     }
 }
 
-/// Knows only what was answered and told, and what must be true of it.
+/// Checks invariants of the results and events alone.
 #[derive(Default)]
 struct RoomObserver {
     only_named: bool,
@@ -231,14 +233,14 @@ impl RoomObserver {
         &mut self,
         entered: Result<VoiceRoomId, VoiceRoomError>,
         user: &User,
-        way: Direction,
+        direction: Direction,
     ) {
         if let Ok(id) = entered {
-            self.connected.insert((id, user.clone(), way));
+            self.connected.insert((id, user.clone(), direction));
         }
     }
 
-    fn told(&mut self, to: &Audience, event: &VoiceEvent) {
+    fn check_event(&mut self, to: &Audience, event: &VoiceEvent) {
         match (to, event) {
             (Audience::Everybody, VoiceEvent::NewRoom { id, name, count }) => {
                 assert_eq!(*count, 1);
@@ -248,7 +250,7 @@ impl RoomObserver {
                     "room {id} is not new"
                 );
                 let counted = self.last.replace(*id) < Some(*id);
-                assert!(counted || !self.only_named, "room {id} again");
+                assert!(counted || !self.only_named, "room id {id} is reused");
             }
             (
                 Audience::User(to),
@@ -260,7 +262,9 @@ impl RoomObserver {
                 },
             ) => {
                 assert!(self.alive.contains_key(id), "room {id} was not announced");
-                let has = |user: &User, way| self.connected.contains(&(*id, user.clone(), way));
+                let has = |user: &User, direction| {
+                    self.connected.contains(&(*id, user.clone(), direction))
+                };
                 assert!(
                     from != to && (has(to, Direction::Publish) || has(to, Direction::Subscribe)),
                     "{to} is not there"
@@ -273,25 +277,22 @@ impl RoomObserver {
                     )
                 );
             }
-            other => panic!("no such event: {other:?}"),
+            other => panic!("unexpected event: {other:?}"),
         }
     }
 
     fn ended(&mut self, id: VoiceRoomId) {
         assert!(
             self.alive.remove(&id).is_some(),
-            "room {id} ended, and had before"
+            "room {id} has ended twice"
         );
         let is_of = |it: &(VoiceRoomId, User, Direction)| it.0 == id;
-        assert!(
-            !self.connected.iter().any(is_of),
-            "somebody is in room {id}"
-        );
+        assert!(!self.connected.iter().any(is_of), "room {id} is not empty");
     }
 
     fn members(&self, id: VoiceRoomId) -> BTreeSet<(User, bool, bool)> {
         let here = self.connected.iter().filter(|it| it.0 == id);
-        let has = |user: &User, way| self.connected.contains(&(id, user.clone(), way));
+        let has = |user: &User, direction| self.connected.contains(&(id, user.clone(), direction));
         here.map(|(_, user, _)| {
             (
                 user.clone(),

@@ -1,4 +1,4 @@
-//! What voice rooms should do, said in the plainest way.
+//! A simple reference model of voice rooms.
 
 use std::{
     collections::BTreeSet,
@@ -20,7 +20,7 @@ pub(crate) struct ModelRoom {
 
 pub(crate) struct RoomModel {
     limits: VoiceRoomLimits,
-    /// In order of id.
+    /// The rooms in the order of their ids.
     pub(crate) rooms: Vec<ModelRoom>,
     last: u64,
     pub(crate) events: Vec<(Audience, VoiceEvent)>,
@@ -42,32 +42,32 @@ impl RoomModel {
         &mut self,
         user: &User,
         key: &RoomKey,
-        way: Direction,
+        direction: Direction,
         now: Instant,
     ) -> Result<VoiceRoomId, VoiceRoomError> {
-        // Before the time passes: whoever finds a room keeps it.
+        // Before the timeouts fire: a user that finds a room keeps it.
         if let Some(index) = self.find(key) {
             self.rooms[index].until = None;
         }
-        self.pass(now);
+        self.advance_to(now);
         let index = match self.find(key) {
             Some(index) => index,
             None => self.open(key)?,
         };
         let room = &mut self.rooms[index];
-        if room.connected.contains(&(user.clone(), way)) {
+        if room.connected.contains(&(user.clone(), direction)) {
             return Ok(room.id);
         }
-        let (max, refusal) = match way {
+        let (max, error) = match direction {
             Direction::Publish => (self.limits.sources, VoiceRoomError::TooManySources),
             Direction::Subscribe => (self.limits.listeners, VoiceRoomError::TooManyListeners),
         };
-        if max != 0 && room.count(way) == max {
-            return Err(refusal);
+        if max != 0 && room.count(direction) == max {
+            return Err(error);
         }
-        room.connected.insert((user.clone(), way));
+        room.connected.insert((user.clone(), direction));
         let id = room.id;
-        self.tell_others(index, user);
+        self.notify_others(index, user);
         Ok(id)
     }
 
@@ -115,23 +115,29 @@ impl RoomModel {
         Ok(index.expect("it was put there"))
     }
 
-    pub(crate) fn leave(&mut self, user: &User, id: VoiceRoomId, way: Direction, now: Instant) {
-        self.pass(now);
+    pub(crate) fn leave(
+        &mut self,
+        user: &User,
+        id: VoiceRoomId,
+        direction: Direction,
+        now: Instant,
+    ) {
+        self.advance_to(now);
         let Some(index) = self.rooms.iter().position(|room| room.id == id) else {
             return;
         };
         let room = &mut self.rooms[index];
-        if !room.connected.remove(&(user.clone(), way)) {
+        if !room.connected.remove(&(user.clone(), direction)) {
             return;
         }
         if room.connected.is_empty() {
             room.until = Some(now + self.limits.linger);
         }
-        self.tell_others(index, user);
+        self.notify_others(index, user);
     }
 
-    /// Time passes.
-    pub(crate) fn pass(&mut self, now: Instant) {
+    /// Fires the timeouts up to `now`.
+    pub(crate) fn advance_to(&mut self, now: Instant) {
         let (over, rooms) = std::mem::take(&mut self.rooms)
             .into_iter()
             .partition::<Vec<_>, _>(|room| room.until.is_some_and(|it| it <= now));
@@ -143,7 +149,7 @@ impl RoomModel {
         self.rooms.iter().filter_map(|room| room.until).min()
     }
 
-    fn tell_others(&mut self, index: usize, user: &User) {
+    fn notify_others(&mut self, index: usize, user: &User) {
         let room = &self.rooms[index];
         let event = VoiceEvent::AudioConf {
             from: user.clone(),
@@ -160,8 +166,11 @@ impl RoomModel {
 }
 
 impl ModelRoom {
-    pub(crate) fn count(&self, way: Direction) -> usize {
-        self.connected.iter().filter(|(_, it)| *it == way).count()
+    pub(crate) fn count(&self, direction: Direction) -> usize {
+        self.connected
+            .iter()
+            .filter(|(_, it)| *it == direction)
+            .count()
     }
 
     pub(crate) fn users(&self) -> BTreeSet<User> {
@@ -176,7 +185,7 @@ fn digits(number: u64) -> RoomName {
     RoomName::parse(&number.to_string(), 0).expect("a number has digits")
 }
 
-/// A short time, so that everything meets everything.
+/// Limits with a short time, so that steps interact.
 pub(crate) fn limits(rooms: usize, sources: usize, listeners: usize) -> VoiceRoomLimits {
     VoiceRoomLimits {
         rooms,

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use switchboard_core::{Audience, Direction, RoomKey, RoomName, VoiceRoomLimits, VoiceRooms};
 
-use crate::script::{self, epoch, outcome, seconds, user, words};
+use crate::script::{self, describe, epoch, outcome, seconds, user};
 
 fn check(script: &str) {
     check_with(VoiceRoomLimits::default(), script);
@@ -14,13 +14,13 @@ fn check_with(limits: VoiceRoomLimits, script: &str) {
     let mut rooms = VoiceRooms::new(limits);
     let mut now = epoch();
     script::check(script, |line| {
-        let mut consequences = perform(&mut rooms, line, &mut now);
+        let mut consequences = run_line(&mut rooms, line, &mut now);
         while let Some((to, event)) = rooms.poll_event() {
             let to = match to {
                 Audience::User(user) => user.to_string(),
                 Audience::Everybody => "all".to_owned(),
             };
-            consequences.push(format!("{to}: {}", words(&event)));
+            consequences.push(format!("{to}: {}", describe(&event)));
         }
         while let Some(id) = rooms.poll_ended() {
             consequences.push(format!("room {id} ended"));
@@ -37,7 +37,7 @@ fn key(text: &str) -> RoomKey {
     }
 }
 
-fn perform(rooms: &mut VoiceRooms, line: &[&str], now: &mut Instant) -> Vec<String> {
+fn run_line(rooms: &mut VoiceRooms, line: &[&str], now: &mut Instant) -> Vec<String> {
     match line {
         ["wait", time] => {
             *now += seconds(time);
@@ -57,7 +57,7 @@ fn perform(rooms: &mut VoiceRooms, line: &[&str], now: &mut Instant) -> Vec<Stri
         [name, "headphones+", room] => enter(rooms, name, room, Direction::Subscribe, *now),
         [name, "mic-", id] => leave(rooms, name, id, Direction::Publish, *now),
         [name, "headphones-", id] => leave(rooms, name, id, Direction::Subscribe, *now),
-        _ => panic!("no such line: {line:?}"),
+        _ => panic!("invalid script line: {line:?}"),
     }
 }
 
@@ -75,10 +75,10 @@ fn enter(
     rooms: &mut VoiceRooms,
     name: &str,
     room: &str,
-    way: Direction,
+    direction: Direction,
     now: Instant,
 ) -> Vec<String> {
-    let entered = rooms.enter(&user(name), &key(room), way, now);
+    let entered = rooms.enter(&user(name), &key(room), direction, now);
     outcome(entered, |id| Some(format!("room {id}")))
         .into_iter()
         .collect()
@@ -88,16 +88,16 @@ fn leave(
     rooms: &mut VoiceRooms,
     name: &str,
     id: &str,
-    way: Direction,
+    direction: Direction,
     now: Instant,
 ) -> Vec<String> {
     let id: u64 = id.parse().expect("the number of a room");
-    rooms.leave(&user(name), id.into(), way, now);
+    rooms.leave(&user(name), id.into(), direction, now);
     Vec::new()
 }
 
 #[test]
-fn a_new_room_is_told_to_everybody_and_who_comes_to_those_in_it() {
+fn all_users_are_notified_of_a_new_room_and_members_of_an_entering_user() {
     check(
         "
         ann mic+ lounge
@@ -121,7 +121,7 @@ fn a_new_room_is_told_to_everybody_and_who_comes_to_those_in_it() {
 }
 
 #[test]
-fn who_goes_is_told_to_those_who_remain() {
+fn the_remaining_members_are_notified_of_a_leave() {
     check(
         "
         ann mic+ lounge
@@ -142,7 +142,7 @@ fn who_goes_is_told_to_those_who_remain() {
 }
 
 #[test]
-fn rooms_are_listed_in_order_and_count_people() {
+fn rooms_are_listed_in_order_with_their_user_counts() {
     check(
         "
         ann mic+ lounge
@@ -174,7 +174,7 @@ fn rooms_are_listed_in_order_and_count_people() {
 }
 
 #[test]
-fn a_second_connection_of_a_user_replaces_the_first_unnoticed_in_a_room() {
+fn a_replacing_connection_in_a_room_causes_no_event() {
     check(
         "
         ann mic+ lounge
@@ -197,7 +197,7 @@ fn a_second_connection_of_a_user_replaces_the_first_unnoticed_in_a_room() {
 }
 
 #[test]
-fn a_room_that_nobody_is_in_goes_after_a_while_and_its_number_for_good() {
+fn an_empty_room_is_removed_after_linger_and_its_id_is_not_reused() {
     check(
         "
         ann mic+ lounge
@@ -250,7 +250,7 @@ fn a_numbered_room_keeps_its_number_as_its_name() {
 }
 
 #[test]
-fn whoever_comes_before_the_timer_finds_the_room() {
+fn a_user_that_enters_before_the_timer_fires_keeps_the_room() {
     check(
         "
         1 mic+ #77
@@ -273,7 +273,7 @@ fn whoever_comes_before_the_timer_finds_the_room() {
 }
 
 #[test]
-fn names_and_numbers_do_not_meet() {
+fn named_and_numbered_rooms_are_different() {
     check(
         "
         ann mic+ #1
@@ -293,7 +293,7 @@ fn names_and_numbers_do_not_meet() {
 }
 
 #[test]
-fn who_is_not_in_a_room_cannot_leave_it() {
+fn a_leave_of_a_user_that_is_not_in_the_room_does_nothing() {
     check(
         "
         ann mic+ lounge
@@ -360,7 +360,7 @@ fn two_rooms() -> VoiceRoomLimits {
 }
 
 #[test]
-fn the_room_that_has_been_empty_longest_makes_place_for_another() {
+fn the_longest_empty_room_is_removed_for_a_new_one() {
     check_with(
         two_rooms(),
         "
@@ -392,7 +392,7 @@ fn the_room_that_has_been_empty_longest_makes_place_for_another() {
 }
 
 #[test]
-fn a_room_that_is_found_makes_no_place_and_needs_none() {
+fn entering_an_existing_room_removes_no_room() {
     check_with(
         two_rooms(),
         "
@@ -420,7 +420,7 @@ fn a_room_that_is_found_makes_no_place_and_needs_none() {
 }
 
 #[test]
-fn who_is_refused_does_not_keep_a_room_alive() {
+fn a_refused_user_does_not_keep_a_room_alive() {
     let limits = VoiceRoomLimits {
         sources: 1,
         ..VoiceRoomLimits::default()

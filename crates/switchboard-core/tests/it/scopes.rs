@@ -1,4 +1,4 @@
-//! Rooms that are closed to other dialects, at the requests of peers to a hub.
+//! The scopes of rooms in the hub requests of a peer: shared rooms and rooms closed to other dialects.
 
 use bytestring::ByteString;
 use std::num::NonZeroUsize;
@@ -8,21 +8,21 @@ use switchboard_core::{
     SpaceName, Target,
 };
 
-static SPEAKING: DialectTraits = DialectTraits {
-    name: "speaking",
+static WITH_SIGNALS: DialectTraits = DialectTraits {
+    name: "with-signals",
     ..DialectTraits::DEFAULT
 };
 
-static MUTE: DialectTraits = DialectTraits {
-    name: "mute",
+static WITHOUT_SIGNALS: DialectTraits = DialectTraits {
+    name: "without-signals",
     signals: false,
     messages: false,
     ..DialectTraits::DEFAULT
 };
 
-fn peer(tongue: &'static DialectTraits) -> Peer {
+fn peer(traits: &'static DialectTraits) -> Peer {
     let id = PeerId::from_random([7; 16]);
-    Peer::new(id, tongue, Identity::Claimed, SpaceName::default())
+    Peer::new(id, traits, Identity::Claimed, SpaceName::default())
 }
 
 fn name() -> RoomName {
@@ -41,21 +41,21 @@ fn closed(dialect: &str) -> RoomId {
 }
 
 fn route(peer: &mut Peer, command: Command) -> HubRequest {
-    let ask = peer.authorize(command, &Limits::default());
-    ask.expect("a right that it has")
+    let request = peer.authorize(command, &Limits::default());
+    request.expect("an allowed request")
 }
 
-/// The room that the peer enters on these terms.
-fn entered(peer: &mut Peer, terms: JoinOptions) -> RoomId {
+/// The room that the peer joins with these options.
+fn joined_room(peer: &mut Peer, options: JoinOptions) -> RoomId {
     let join = Command::Join {
         room: name(),
         address: Address::parse("ann", 0).expect("an address"),
         name: None,
-        options: terms,
+        options,
     };
-    let ask = route(peer, join);
-    let HubRequest::Join(room, ..) = ask else {
-        panic!("a join was due, not {ask:?}");
+    let request = route(peer, join);
+    let HubRequest::Join(room, ..) = request else {
+        panic!("expected a join, got {request:?}");
     };
     room
 }
@@ -69,48 +69,57 @@ fn closing() -> JoinOptions {
 
 #[test]
 fn a_closed_room_is_another_room_than_the_shared_one_of_its_name() {
-    let entered = |tongue, terms| entered(&mut peer(tongue), terms);
-    assert_eq!(entered(&SPEAKING, JoinOptions::default()), shared());
-    assert_eq!(entered(&SPEAKING, closing()), closed("speaking"));
-    assert_eq!(entered(&MUTE, closing()), closed("mute"));
-}
-
-#[test]
-fn members_without_company_in_other_dialects_use_up_no_place_of_these() {
-    let group = JoinOptions {
-        group_size: NonZeroUsize::new(2),
-        ..JoinOptions::default()
-    };
-    assert_eq!(entered(&mut peer(&SPEAKING), group), closed("speaking"));
+    let joined_room = |traits, options| joined_room(&mut peer(traits), options);
+    assert_eq!(joined_room(&WITH_SIGNALS, JoinOptions::default()), shared());
     assert_eq!(
-        entered(&mut peer(&MUTE), JoinOptions::default()),
-        closed("mute")
+        joined_room(&WITH_SIGNALS, closing()),
+        closed("with-signals")
+    );
+    assert_eq!(
+        joined_room(&WITHOUT_SIGNALS, closing()),
+        closed("without-signals")
     );
 }
 
 #[test]
-fn every_request_of_a_member_is_for_the_room_that_it_has_entered() {
-    let mut peer = peer(&SPEAKING);
-    let room = entered(&mut peer, closing());
+fn members_invisible_to_other_dialects_join_a_room_of_their_own_dialect() {
+    let group = JoinOptions {
+        group_size: NonZeroUsize::new(2),
+        ..JoinOptions::default()
+    };
+    assert_eq!(
+        joined_room(&mut peer(&WITH_SIGNALS), group),
+        closed("with-signals")
+    );
+    assert_eq!(
+        joined_room(&mut peer(&WITHOUT_SIGNALS), JoinOptions::default()),
+        closed("without-signals")
+    );
+}
+
+#[test]
+fn every_request_of_a_member_is_for_the_room_that_it_has_joined() {
+    let mut peer = peer(&WITH_SIGNALS);
+    let room = joined_room(&mut peer, closing());
     let frame = ByteString::from_static("{}");
-    let relay = Command::Send {
+    let message = Command::Send {
         room: name(),
         to: Target::Everyone,
-        message: RelayedMessage::new("speaking", MessageKind::Offer, frame, |_, _| true),
+        message: RelayedMessage::new("with-signals", MessageKind::Offer, frame, |_, _| true),
     };
-    let asked = |peer: &mut Peer, command| route(peer, command).resource();
-    let place = switchboard_core::ResourceKey::Room(room.clone());
-    assert_eq!(asked(&mut peer, relay), place);
-    assert_eq!(asked(&mut peer, Command::List(name())), place);
-    // It cannot be in two rooms of one name.
-    assert_eq!(entered(&mut peer, JoinOptions::default()), room);
+    let resource_of = |peer: &mut Peer, command| route(peer, command).resource();
+    let resource = switchboard_core::ResourceKey::Room(room.clone());
+    assert_eq!(resource_of(&mut peer, message), resource);
+    assert_eq!(resource_of(&mut peer, Command::List(name())), resource);
+    // A peer cannot be in two rooms of one name.
+    assert_eq!(joined_room(&mut peer, JoinOptions::default()), room);
     let leave = Command::Leave {
         room: name(),
         kind: LeaveKind::Announced,
     };
-    assert_eq!(asked(&mut peer, leave), place);
-    assert_eq!(entered(&mut peer, closing()), room);
-    let asks = peer.disconnect(DisconnectReason::Graceful);
-    assert_eq!(asks.len(), 1);
-    assert_eq!(asks[0].resource(), place);
+    assert_eq!(resource_of(&mut peer, leave), resource);
+    assert_eq!(joined_room(&mut peer, closing()), room);
+    let requests = peer.disconnect(DisconnectReason::Graceful);
+    assert_eq!(requests.len(), 1);
+    assert_eq!(requests[0].resource(), resource);
 }

@@ -1,5 +1,4 @@
-//! A script is its own expectation: a line at the margin is done, the indented lines below it are
-//! what must follow from it, all of it and nothing else.
+//! Test scripts: a line without indentation is an input, the indented lines below it are its exact expected outputs.
 
 use std::{
     fmt::Debug,
@@ -8,17 +7,17 @@ use std::{
 
 use switchboard_core::{User, VoiceEvent};
 
-/// Does the lines of a script, and compares.
-pub(crate) fn check(script: &str, mut perform: impl FnMut(&[&str]) -> Vec<String>) {
+/// Runs the inputs of a script and compares the outputs.
+pub(crate) fn check(script: &str, mut run_line: impl FnMut(&[&str]) -> Vec<String>) {
     let lines: Vec<&str> = script.lines().filter(|it| !it.trim().is_empty()).collect();
     let margin = lines.first().map_or(0, |line| indent(line));
     let mut expected = String::new();
     let mut actual = String::new();
     for line in &lines {
         if indent(line) == margin {
-            let words: Vec<&str> = line.split_whitespace().collect();
-            actual += &format!("{}\n", words.join(" "));
-            for consequence in perform(&words) {
+            let describe: Vec<&str> = line.split_whitespace().collect();
+            actual += &format!("{}\n", describe.join(" "));
+            for consequence in run_line(&describe) {
                 actual += &format!("    {consequence}\n");
             }
         }
@@ -27,7 +26,7 @@ pub(crate) fn check(script: &str, mut perform: impl FnMut(&[&str]) -> Vec<String
     }
     assert!(
         actual == expected,
-        "expected:\n{expected}\nbut this is what happens:\n{actual}"
+        "expected:\n{expected}\nactual:\n{actual}"
     );
 }
 
@@ -45,24 +44,24 @@ pub(crate) fn seconds(text: &str) -> Duration {
 
 #[expect(
     clippy::disallowed_methods,
-    reason = "an Instant can be had in no other way; what happens does not depend on which it is"
+    reason = "an Instant can be had in no other direction; what happens does not depend on which it is"
 )]
 pub(crate) fn epoch() -> Instant {
     Instant::now()
 }
 
-/// What came of an input, if it is worth a line.
+/// The output line for the result of an input, if any.
 pub(crate) fn outcome<T, E: Debug>(
     result: Result<T, E>,
-    done: impl Fn(T) -> Option<String>,
+    success: impl Fn(T) -> Option<String>,
 ) -> Option<String> {
     match result {
-        Ok(value) => done(value),
-        Err(refusal) => Some(format!("refused: {refusal:?}")),
+        Ok(value) => success(value),
+        Err(error) => Some(format!("refused: {error:?}")),
     }
 }
 
-pub(crate) fn words(event: &VoiceEvent) -> String {
+pub(crate) fn describe(event: &VoiceEvent) -> String {
     match event {
         VoiceEvent::Ringing { from, challenge } => format!("{from} rings, sign {challenge}"),
         VoiceEvent::Answered {
