@@ -1,6 +1,6 @@
 //! The certificate of a running server, which is reloaded on SIGHUP.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc};
 
 use switchboard::{
     Tls,
@@ -52,7 +52,7 @@ impl Certificate {
 
     /// Reloads the files at each SIGHUP while the runtime runs. With a self-signed certificate or without TLS, SIGHUP
     /// ends the process, because a closing terminal sends it.
-    pub(crate) fn reload_on_signal(self) -> Result<(), String> {
+    pub(crate) fn reload_on_signal(self: Arc<Self>) -> Result<(), String> {
         if self.settings.self_signed {
             return Ok(());
         }

@@ -1,6 +1,6 @@
 //! `switchboard serve` and `switchboard check`.
 
-use std::{process::ExitCode, time::Duration};
+use std::{process::ExitCode, sync::Arc, time::Duration};
 
 use switchboard::{
     Config, Listener, Server,
@@ -76,15 +76,19 @@ async fn run(config: Config) -> Result<(), String> {
     let mut stop = StopSignals::new()?;
     let bound: Result<Vec<_>, _> = config.listeners().into_iter().map(bind).collect();
     let listeners = bound?;
-    let certificate = Certificate::load(&config.tls)?;
+    let certificate = Certificate::load(&config.tls)?.map(Arc::new);
+    // Before the banner: from then on a SIGHUP must not end the process.
+    if let Some(certificate) = &certificate {
+        certificate.clone().reload_on_signal()?;
+    }
     let shutdown = config.shutdown;
     let mut warnings = warnings(&config);
     let main = listeners.first().map(|(listener, _)| listener.address());
-    let main_certificate = certificate.as_ref().zip(main);
+    let main_certificate = certificate.as_deref().zip(main);
     warnings.extend(main_certificate.and_then(|(certificate, main)| certificate.warning(main)));
     let server = Server::builder().config(config).build();
     for (listener, alone) in &listeners {
-        let certificate = certificate.as_ref().map(Certificate::shown);
+        let certificate = certificate.as_deref().map(Certificate::shown);
         banner::announce(&server, listener.address(), *alone, certificate);
     }
     banner::announce_engine(&server);
@@ -104,9 +108,6 @@ async fn run(config: Config) -> Result<(), String> {
             Some(dialect) => drop(server.serve_dialect(listener, dialect)),
             None => server.serve(listener),
         }
-    }
-    if let Some(certificate) = certificate {
-        certificate.reload_on_signal()?;
     }
     stop.asked().await;
     tokio::select! {
