@@ -1,4 +1,5 @@
-//! Ogg muxing (RFC 3533): each listener has its own logical stream of packets that listeners share.
+//! Ogg muxing (RFC 3533). Listeners share the encoded packets. Each listener has its own pages, so that its stream
+//! begins when it connects.
 //!
 //! The writer of the crate `ogg` is not used: it keeps 8 KiB per stream and copies each packet once more. The
 //! tests check the pages with its reader.
@@ -16,8 +17,8 @@ const FRAMES_PER_PAGE: u8 = 3;
 /// Maximum number of segments of a page. A segment has at most 255 bytes.
 pub(crate) const SEGMENTS_MAX: usize = 255;
 
-/// How far a stream may lag behind the listener's time before silence is inserted, in samples: 220 ms. More
-/// than the Vorbis encoder delays speech (about 170 ms), and less than a noticeable permanent delay.
+/// How far a stream may lag behind the listener's time before silence is inserted, in samples: 220 ms. The
+/// Vorbis encoder delays speech by about 170 ms, which must not count as a lag.
 const LAG_MAX: u64 = 10_560;
 
 /// Page header flags: first and last page of a logical stream (RFC 3533, section 6).
@@ -78,7 +79,7 @@ impl OggMuxer {
             self.append(packet.clone(), &mut pages);
         }
         if self.due > self.granule + LAG_MAX {
-            // One packet per frame catches up, and bounds the insertion at once.
+            // One packet of silence per call: the stream catches up over several frames.
             self.append(self.silence.clone(), &mut pages);
         }
         self.pending_frames = self.pending_frames.saturating_add(1);
@@ -91,8 +92,8 @@ impl OggMuxer {
         (!pages.is_empty()).then(|| pages.into())
     }
 
-    /// The last page, which ends at the listener's time. Contains `packets` up to that time, at least one, and
-    /// silence if they are too short.
+    /// The last page, which ends at the listener's time. It contains at least one of `packets`, leaves out those
+    /// after that time, and ends with silence if they do not reach it.
     pub(crate) fn end(&mut self, packets: &[Packet]) -> Bytes {
         let mut pages = Vec::new();
         let end = self.due + self.pre_skip;
@@ -106,7 +107,7 @@ impl OggMuxer {
                 break;
             }
         }
-        // Decoders trim the last packet at most.
+        // A decoder can trim only samples of the last packet.
         let end = end.clamp(before, self.granule);
         self.write_pending(&mut pages, LAST_PAGE, end);
         pages.into()

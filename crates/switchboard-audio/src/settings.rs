@@ -9,7 +9,7 @@ use crate::{FRAME_SAMPLES, SAMPLE_RATE};
 pub struct MixSettings {
     /// Maximum audio buffered per source; older samples are dropped. At least one frame, at most 10 s.
     pub latency_max: Duration,
-    /// Whether an owner's mix includes its own sources.
+    /// Whether the mix for a user includes the user's own sources.
     pub echo_self: bool,
     /// Bitrate of Opus streams in bit/s, 6,000 to 256,000.
     pub opus_bitrate: u32,

@@ -74,7 +74,8 @@ fn start(config: Config) -> Result<(), String> {
 
 async fn run(config: Config) -> Result<(), String> {
     let mut stop = StopSignals::new()?;
-    let bound: Result<Vec<_>, _> = config.listeners().into_iter().map(bind).collect();
+    let listeners = config.listeners().into_iter().enumerate();
+    let bound: Result<Vec<_>, _> = listeners.map(|(index, it)| bind(it, index == 0)).collect();
     let listeners = bound?;
     let certificate = Certificate::load(&config.tls)?.map(Arc::new);
     // Before the banner: from then on a SIGHUP must not end the process.
@@ -128,10 +129,10 @@ async fn end(server: &Server, shutdown: Shutdown) {
 }
 
 /// Binds a listener. Also returns the dialect, if the listener serves only one.
-fn bind(listening: Listening) -> Result<(Listener, Option<&'static str>), String> {
-    let setting = match listening.alone {
-        Some(_) => listening.setting(),
-        None => "--addr and --port".to_owned(),
+fn bind(listening: Listening, is_main: bool) -> Result<(Listener, Option<&'static str>), String> {
+    let setting = match is_main {
+        true => "--addr and --port".to_owned(),
+        false => listening.setting(),
     };
     let listener = Listener::bind(listening.address);
     let listener =

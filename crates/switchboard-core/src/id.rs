@@ -117,16 +117,17 @@ name!(
     SpaceName
 );
 name!(
-    /// The string by which the members of a room name one member.
+    /// The address of a member within its room: the string that other members put into their frames. Not an IP
+    /// address.
     Address
 );
 name!(
-    /// A client-generated id by which the clients of a room name each other in their frames.
+    /// An id that a client makes for itself and puts into its frames. The server does not assign it, unlike an
+    /// [`Address`].
     Alias
 );
 name!(
-    /// A display name. In dialects where names are unique in a space or a room, it is also the name that is
-    /// claimed.
+    /// A display name. Some dialects demand that it is unique in a space or a room: their clients claim it first.
     DisplayName
 );
 name!(
@@ -135,7 +136,7 @@ name!(
 );
 name!(
     /// A user of voice calls and rooms, on any number of connections: a public key in hexadecimal digits, or a
-    /// site's user number. The driver normalizes it, so that each user has one spelling.
+    /// site's user number. The calling crate normalizes it, so that each user has one spelling.
     User
 );
 
@@ -164,12 +165,12 @@ pub enum RoomScope {
     /// Every dialect.
     #[default]
     Shared,
-    /// The dialect of this name only. The name is owned, because another node may have more dialects.
+    /// The dialect of this name only. Not a [`DialectName`]: another node may know dialects that this one lacks.
     Dialect(Arc<str>),
 }
 
 impl Hash for RoomScope {
-    /// Skips shared rooms to save time: every relayed frame looks up a room.
+    /// Hashes nothing for [`RoomScope::Shared`], to save time: every relayed frame looks up a room.
     fn hash<H: Hasher>(&self, state: &mut H) {
         if let Self::Dialect(name) = self {
             name.hash(state);
@@ -222,8 +223,8 @@ impl RoomId {
 pub struct NameId {
     /// The namespace of the name.
     pub space: SpaceName,
-    /// The room of the namespace in which the name is unique; `None`: the name is unique in the namespace.
-    /// These are different names: a claim in a room does not conflict with a claim in the whole namespace.
+    /// The room in which the name is unique; `None` if it is unique in the namespace. A claim in a room does not
+    /// conflict with a claim of the same name in the namespace.
     pub room: Option<RoomName>,
     /// The claimed name.
     pub name: DisplayName,
@@ -313,8 +314,8 @@ number!(
     CallId
 );
 number!(
-    /// The id of a voice room. Ids of named rooms are assigned from 1 and never reused. A numbered room has the
-    /// number that the site gave it.
+    /// The id of a voice room. Ids of named rooms are assigned from 1 and never reused. The id of a
+    /// numbered room is the number that the website gave it.
     VoiceRoomId
 );
 

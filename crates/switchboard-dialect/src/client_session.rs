@@ -27,11 +27,12 @@ pub struct Actions {
     pub webhook: Option<WebhookRequest>,
     /// Close the connection.
     pub close: Option<CloseReason>,
-    /// Ping the client. After its next frame or pong, send [`HubRequest::Alive`] for this resource.
+    /// Ping the client: another one claims this name or address of it. When the client sends its next frame or
+    /// pong, send [`HubRequest::Alive`] for the resource.
     pub probe: Option<ResourceKey>,
     /// The error codes of rejected frames and requests of the client.
     pub error_codes: Vec<&'static str>,
-    /// The time limit for the first frame. Set by [`ClientSession::open`].
+    /// The time limit for the first frame. Only the value that [`ClientSession::open`] returns counts.
     pub first_frame: FirstFrameTimeout,
     /// The interval of calls of [`ClientSession::on_tick`] from now on.
     pub tick: Option<std::time::Duration>,
@@ -60,8 +61,8 @@ impl fmt::Debug for ClientSession {
     }
 }
 
-/// The traits of a peer before its dialect is detected. Such a peer is in no room, so no other member
-/// sees them.
+/// The traits of a peer before its dialect is detected. They are never used for a member, because such a peer is
+/// in no room.
 static UNDETECTED: DialectTraits = DialectTraits {
     name: "undetected",
     offer_policy: switchboard_core::OfferPolicy::Unspecified,
@@ -137,7 +138,8 @@ impl ClientSession {
             }
             Event::RequestFailed(error) => {
                 actions.error_codes.push(error.code.as_str());
-                // A stale join rejection is reported without its join: the session has joined since.
+                // The rejection may be of an older join of a room that the peer has joined since. The session
+                // then gets the error without `join`, so that it does not leave the room.
                 let join = error.join.filter(|_| self.peer.note_rejected_join(error));
                 self.dispatch_event(
                     &Event::RequestFailed(RequestError {

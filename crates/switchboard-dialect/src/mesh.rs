@@ -8,7 +8,7 @@
 //! * → `IdentifySelf` ← the client's own id; → `GetAllPeerIDs` ← the ids of the other members
 //! * ↔ `{"kind":"Offer","reach":"OnePeer","peerID":"ID","content":{…}}`, likewise `Answer` and `ICECandidate`; the
 //!   delivered frame has the `sender`
-//! * ↔ `TextMessage`, to one peer or, with `"reach":"AllPeers"`, to all; from `server` it is an error
+//! * ↔ `TextMessage`, to one peer or, with `"reach":"AllPeers"`, to all. A `TextMessage` from `server` reports an error
 //! * ← `DisconnectionNotification`
 //!
 //! # Better
@@ -348,7 +348,7 @@ impl MeshSession {
         Ok(())
     }
 
-    /// The address of the member with this id. `None` for the id of the server, which is not a member.
+    /// The address of the member with this id. `None` if the id is the server's or not an address.
     fn member(&self, id: &str) -> Option<Address> {
         Address::parse(behind_server(id)?, self.limits.name_bytes).ok()
     }

@@ -46,8 +46,8 @@ struct OutboxState {
     /// Events that do not wait behind others: probes and evictions.
     urgent: VecDeque<Arc<Event>>,
     bytes: usize,
-    /// The number of peers that were announced to the client and have not left, or that it has reached. A
-    /// leave of the client itself does not reduce it.
+    /// The number of peers that may send to the client: peers that were announced to it and have not left, and
+    /// peers that it has sent a frame to by their address. It stays when the client itself leaves a room.
     peers: usize,
     overflowed: bool,
     charges: PendingCharges,
@@ -55,8 +55,8 @@ struct OutboxState {
     waiting: Option<Waker>,
 }
 
-/// The number of reached peers without presence that are kept until the charges are taken. Further peers
-/// raise the burst later.
+/// Max peers without presence that are noted as reached until the charges are taken. For further ones the
+/// budgets grow when a later frame reaches them.
 const REACHED_MAX: usize = 64;
 
 /// The cost of the frames of a connection since its charges were last taken.

@@ -27,7 +27,7 @@ pub enum Admission {
     /// The client may connect.
     Allow {
         /// The identity under which the host program knows this client. Two connections with one identity belong
-        /// to the same user: the newer takes over the usernames and addresses of the older.
+        /// to the same user: the newer one takes over the names by which rooms know the older one.
         identity: Option<String>,
         /// The namespace of the client's rooms and names; `None` for the default one.
         space: Option<SpaceName>,
@@ -83,7 +83,7 @@ pub(crate) struct AccessHooks {
 
 impl fmt::Debug for AccessHooks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Access")
+        f.debug_struct("AccessHooks")
             .field("connect", &self.connect.is_some())
             .field("join", &self.join.is_some())
             .finish()
@@ -126,8 +126,8 @@ impl AccessHooks {
         })
     }
 
-    /// Asks the join hook. `None` if there is no hook and the join is allowed. A hook that does not answer within
-    /// [`HOOK_TIMEOUT`] denies the join.
+    /// Asks the join hook. Without a hook it returns `None`: the join is allowed. A hook that does not answer
+    /// within [`HOOK_TIMEOUT`] denies the join.
     pub(crate) fn may_enter(&self, request: impl FnOnce() -> JoinRequest) -> Option<JoinCheck> {
         let decision = self.join.as_ref()?(request());
         Some(Box::pin(async move {

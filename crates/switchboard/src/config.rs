@@ -185,7 +185,7 @@ impl Config {
         all.chain(alone).map(listening).collect()
     }
 
-    /// Every enabled dialect, with the paths where its clients connect: the first path under each base path.
+    /// Every enabled dialect, with the paths where its clients connect, one for each base path.
     #[must_use]
     pub fn served(&self) -> Vec<(DialectName, Vec<String>)> {
         let served = |dialect: &&dyn Dialect| {
@@ -202,8 +202,8 @@ impl Config {
         self.dialects.is_enabled(dialect.traits().name)
     }
 
-    /// The dialects' settings for the shared listeners. A dialect without a path is disabled there, so that it cannot
-    /// be selected by `?dialect=`, subprotocol or first frame either.
+    /// The dialects' settings for the listeners that serve all dialects. A dialect without a path is disabled on
+    /// these listeners: `?dialect=`, a subprotocol and the first frame cannot select it.
     pub(crate) fn shared_settings(&self) -> DialectSettings {
         let mut settings = self.dialects.clone();
         settings.set_ice_servers(self.ice.clone());

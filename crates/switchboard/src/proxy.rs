@@ -6,11 +6,12 @@ use axum::http::HeaderMap;
 use ipnet::IpNet;
 
 /// The address of every client for which a proxy sent something that is not an IP address. These clients share one
-/// connection count. The address of the proxy itself would not be counted, because proxies are exempt.
+/// connection count. The proxy's own address is not used for them: proxies are exempt from the count.
 const UNREADABLE: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
 /// The client's address: the last one in `X-Forwarded-For` that is not a trusted proxy's, if the connection itself
-/// comes from a trusted proxy. The header of any other client is ignored.
+/// comes from a trusted proxy. If all of them are trusted, the first one counts. The header of any other client
+/// is ignored.
 pub(crate) fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
     let is_trusted = |address: &IpAddr| trusted.iter().any(|net| net.contains(address));
     let mut address = peer.to_canonical();

@@ -68,7 +68,8 @@ pub(crate) struct PairState {
     /// Indexed by the side of the caller.
     pub(crate) rings: [Option<RingState>; 2],
     pub(crate) call: Option<ActiveCall>,
-    /// Whether a side has done something that required authentication: rung, or connected audio.
+    /// Whether a side takes part by its own action: it has rung, or connected audio. A side that was only rung
+    /// has not.
     pub(crate) is_own: [bool; 2],
 }
 
@@ -76,8 +77,8 @@ pub(crate) struct PairState {
 #[derive(Debug)]
 pub(crate) struct UserShare {
     pub(crate) load: CallLoad,
-    /// The challenges that the side has to sign or has signed, as far as the pair stores them. Users of sites sign
-    /// nothing; their empty challenges are left out.
+    /// The stored challenges that the side signs or has signed. Users of a website sign nothing: their
+    /// challenges are empty and left out.
     pub(crate) to_sign: Vec<ByteString>,
 }
 
@@ -136,13 +137,17 @@ impl PairState {
 const CLIENTS_MAX: usize = 8;
 
 /// A ring and the challenges that were relayed in each direction.
+///
+/// The handshake has four steps, and each signature proves a key: the caller rings with a challenge. A client of the
+/// callee answers: it signs that challenge and sends one of its own. The caller confirms: it signs that one and sends
+/// another. The callee accepts or rejects with a signature of the last one. A callee without keys skips the middle.
 #[derive(Debug)]
 pub(crate) struct RingState {
-    /// The challenge that the callee signs to answer.
+    /// The caller's challenge. The callee answers by signing it.
     pub(crate) first_challenge: ByteString,
-    /// The challenges for the caller to confirm: one for each client of the callee that has answered.
+    /// The callee's challenges, one for each of its clients that has answered. The caller confirms by signing one.
     pub(crate) answers: Vec<ByteString>,
-    /// The challenges for the callee to accept, after it has answered.
+    /// The caller's second challenges. The callee accepts by signing one.
     pub(crate) confirmations: Vec<ByteString>,
     /// The caller's IP address, if it is known.
     pub(crate) address: Option<IpAddr>,
@@ -157,7 +162,7 @@ impl RingState {
         push_bounded(&mut self.confirmations, challenge);
     }
 
-    /// Whether the callee has signed this challenge to answer, so that the caller has its signature.
+    /// Whether the callee has answered by signing this challenge. The caller has that signature then.
     pub(crate) fn has_signed(&self, challenge: &ByteString) -> bool {
         !challenge.is_empty() && !self.answers.is_empty() && self.first_challenge == *challenge
     }
@@ -183,7 +188,7 @@ fn push_bounded(challenges: &mut Vec<ByteString>, challenge: ByteString) {
     challenges.push(challenge);
 }
 
-/// A call: the connected audio of each side, and the challenges of which it signed one to accept, if it was called.
+/// A call: the connected audio of each side, and for the callee the challenges of which one was signed to accept.
 #[derive(Debug)]
 pub(crate) struct ActiveCall {
     pub(crate) id: CallId,
