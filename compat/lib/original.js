@@ -4,6 +4,12 @@ import { freePort, Program } from './program.js';
 
 /** @typedef {(() => Promise<unknown>)[]} Closers what is to be closed first stands in front */
 
+/**
+ * Why the tests against an original server are skipped, if they are: each repeats the same test against ours.
+ * @type {string | false}
+ */
+export const ORIGINAL_ABSENT = process.env['SWITCHBOARD_LONG'] ? false : 'a comparison with the original server; it needs SWITCHBOARD_LONG=1 (cargo xtask test --long)';
+
 class Original extends Program {
   /**
    * @param {string} script of a package @param {number} port

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { describe } from 'node:test';
 import { seesEverybody } from '../lib/full-mesh.js';
-import { startPeerServer } from '../lib/original.js';
+import { ORIGINAL_ABSENT, startPeerServer } from '../lib/original.js';
 import { stage, startOneNode } from '../lib/stage.js';
 
 /** @typedef {import('../lib/guest.js').Guest} Guest */
@@ -27,15 +27,15 @@ const RELEASES = [
 ];
 
 const SERVERS = [
-  { name: 'ours', open: startOneNode },
-  { name: 'the original', open: startPeerServer },
+  { name: 'ours', open: startOneNode, absent: /** @type {string | false} */ (false) },
+  { name: 'the original', open: startPeerServer, absent: ORIGINAL_ABSENT },
 ];
 
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 
-for (const { name, open } of SERVERS) {
+for (const { name, open, absent } of SERVERS) {
   describe(`releases of peerjs, ${name}`, () => {
-    const scene = stage({ open });
+    const scene = stage({ open, absent });
 
     for (const release of RELEASES) {
       scene(`peerjs ${release.version}, ${name}: ids, data, a call, reconnect() and destroy()`, async (scene) => {

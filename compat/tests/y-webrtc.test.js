@@ -5,7 +5,7 @@ import { describe } from 'node:test';
 import { WebSocket } from 'ws';
 import { Cable } from '../lib/cable.js';
 import { connectedWith, fullMesh } from '../lib/full-mesh.js';
-import { startYWebrtcServer } from '../lib/original.js';
+import { ORIGINAL_ABSENT, startYWebrtcServer } from '../lib/original.js';
 import { outputFile, stage, startOneNode } from '../lib/stage.js';
 
 /** @typedef {import('../lib/guest.js').Guest} Guest */
@@ -23,17 +23,18 @@ const UNREADABLE = /OperationError/;
  * @property {(closers: import('../lib/stage.js').Closers) => Promise<import('../lib/stage.js').AnyServer[]>} open
  * @property {string} path
  * @property {'lives' | 'dies'} afterNonsense
+ * @property {string | false} [absent] why its tests are skipped
  */
 
 /** @type {House[]} */
 const HOUSES = [
   { name: 'ours', open: startOneNode, path: '/y-webrtc', afterNonsense: 'lives' },
-  { name: 'the original', open: startYWebrtcServer, path: '/', afterNonsense: 'dies' },
+  { name: 'the original', open: startYWebrtcServer, path: '/', afterNonsense: 'dies', absent: ORIGINAL_ABSENT },
 ];
 
-for (const { name, open, path, afterNonsense } of HOUSES) {
+for (const { name, open, path, afterNonsense, absent } of HOUSES) {
   describe(`y-webrtc, ${name}`, () => {
-    const scene = stage({ open, apart: true });
+    const scene = stage({ open, absent, apart: true });
 
     for (const [title, secret] of /** @type {[string, Record<string, string>][]} */ ([
       ['without a password', {}],

@@ -41,6 +41,7 @@ Commands
 Flags
     --no-install    (test, lint, setup) install nothing; stages that need a missing tool are reported as skipped
     --no-browser    (test, setup) without the tests in compat/, Chromium and other tools that only these tests need
+    --long          (test) also compares with the original servers of PeerJS, y-webrtc and matchbox
 
 Environment
     CHROMIUM            the browser to test with; else the first of chromium, chromium-browser, google-chrome on PATH
@@ -74,7 +75,7 @@ fn dispatch(arguments: &[String]) -> Result<bool> {
         }
         "test" => test::run(
             &Workspace::load()?,
-            Options::parse(command, flags, &["--no-install", "--no-browser"])?,
+            Options::parse(command, flags, &["--no-install", "--no-browser", "--long"])?,
         ),
         "lint" => lint::run(
             &Workspace::load()?,
@@ -99,6 +100,8 @@ fn dispatch(arguments: &[String]) -> Result<bool> {
 struct Options {
     no_install: bool,
     no_browser: bool,
+    /// Also compares with the original servers.
+    long: bool,
 }
 
 impl Options {
@@ -108,6 +111,7 @@ impl Options {
             match flag.as_str() {
                 "--no-install" if known.contains(&"--no-install") => options.no_install = true,
                 "--no-browser" if known.contains(&"--no-browser") => options.no_browser = true,
+                "--long" if known.contains(&"--long") => options.long = true,
                 unknown => {
                     let known = if known.is_empty() {
                         "none".to_owned()
@@ -137,6 +141,7 @@ mod tests {
         let both = Options {
             no_install: true,
             no_browser: true,
+            long: false,
         };
         let flags = strings(&["--no-browser", "--no-install"]);
         assert_eq!(

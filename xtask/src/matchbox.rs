@@ -61,6 +61,10 @@ fn build(stages: &mut Stages, workspace: &Workspace) -> bool {
 /// Installs the original matchbox server. A failure with both servers is an error of the clients, not of Switchboard.
 fn original(stages: &mut Stages, workspace: &Workspace, options: Options) -> Option<PathBuf> {
     const NAME: &str = "matchbox original";
+    if !options.long {
+        stages.skip(NAME, "only with --long");
+        return None;
+    }
     let version = format!("matchbox_server-{ORIGINAL_VERSION}");
     let root = workspace.target.join("tools").join(version);
     let program = root.join("bin/matchbox_server");

@@ -92,9 +92,12 @@ fn browser_tests(
             workspace.target.join("release/switchboard"),
         );
     }
+    if options.long {
+        command.env("SWITCHBOARD_LONG", "1");
+    }
     set_browser(&mut command, "CHROMIUM", &tools.chromium);
     set_browser(&mut command, "FIREFOX", &tools.firefox);
-    stages.run_tests(NAME, &mut command, 20);
+    stages.run_tests(NAME, &mut command, 30);
 }
 
 /// Sets the variable with the path of a browser. With an empty path, the tests of this browser are skipped.
