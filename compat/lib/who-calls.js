@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 
 const DOCUMENT = new URL('../../docs/dialects.md', import.meta.url);
-const CALLERS = ['the newcomer', 'the member', 'who wants to'];
+const CALLERS = ['the newcomer', 'the member', 'either side'];
 
 /** @type {Record<string, Record<string, string>>} by the dialect of the newcomer, then that of the member */
 const TABLE = readTable(readFileSync(DOCUMENT, 'utf8'));

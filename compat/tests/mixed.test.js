@@ -49,7 +49,7 @@ function meeting(member, newcomer) {
   scene(`${newcomer.title} joins ${member.title}`, async (scene) => {
     const caller = whoCalls(newcomer.dialect, member.dialect);
     const first = await enters(scene, member);
-    const second = caller === 'who wants to' ? await entersAndCalls(scene, newcomer, first) : await enters(scene, newcomer);
+    const second = caller === 'either side' ? await entersAndCalls(scene, newcomer, first) : await enters(scene, newcomer);
 
     const calls = await fullMesh([first, second]);
 
