@@ -29,7 +29,7 @@ export async function launchBrowser(flags = []) {
   return chromium.launch({ executablePath: EXECUTABLE, headless: true, chromiumSandbox: false, args: [...FLAGS, ...flags] });
 }
 
-/** What a phone of today has, in points. */
+/** The screen of a current phone, in CSS pixels. */
 export const PHONE = { viewport: { width: 390, height: 844 }, isMobile: true, hasTouch: true, deviceScaleFactor: 2 };
 
 /**

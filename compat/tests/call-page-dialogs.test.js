@@ -9,7 +9,7 @@ const SMALL_LAPTOP = { width: 1024, height: 640 };
 
 const scene = stage();
 
-/** What a QR code on a canvas says. @param {import('playwright-core').Locator} canvas */
+/** The text of a QR code on a canvas. @param {import('playwright-core').Locator} canvas */
 async function readCode(canvas) {
   const { data, size } = await canvas.evaluate((element) => {
     const PIXELS_PER_MODULE = 4;

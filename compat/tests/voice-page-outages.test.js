@@ -46,6 +46,20 @@ async function hearEachOther(ada, grace) {
   await Promise.all([ada.hears([grace], [ada, grace]), grace.hears([ada], [ada, grace])]);
 }
 
+/** Runs in a page: notes that the status names a restart, which lasts for some milliseconds only, and that a call rings. */
+function recordStatusAndRinging() {
+  const record = () => {
+    if (document.querySelector('[data-testid="talk-status"]')?.textContent?.includes('restarted')) document.body.dataset.restarted = 'true';
+    if (document.querySelector('[data-testid="incoming-call"]')) document.body.dataset.rung = 'true';
+  };
+  new MutationObserver(record).observe(document.body, { childList: true, characterData: true, subtree: true });
+}
+
+/** @param {import('playwright-core').Page} page */
+async function hasShownRestart(page) {
+  await page.waitForFunction(() => document.body.dataset.restarted === 'true');
+}
+
 scene('a room comes back after a restart of the server', async (scene) => {
   const { ada, grace } = await twoPeople(scene);
   for (const person of [ada, grace]) {
@@ -68,14 +82,11 @@ scene('a call comes back after a restart of the server, muted as it was, without
   await ada.connects(grace);
   await hearEachOther(ada, grace);
   await ada.at('mute').click();
-  await grace.page.evaluate(() => {
-    const rung = () => document.querySelector('[data-testid="incoming-call"]') && (document.body.dataset.rung = 'true');
-    new MutationObserver(rung).observe(document.body, { childList: true, subtree: true });
-  });
+  await Promise.all([ada, grace].map(({ page }) => page.evaluate(recordStatusAndRinging)));
 
   await server(scene).crash('/healthz');
 
-  // A quick page has the call back before its status can be read, so only the call counts.
+  await Promise.all([ada, grace].map(({ page }) => hasShownRestart(page)));
   await Promise.all([ada.talksWith('call', grace.address), grace.talksWith('call', ada.address)]);
   await Promise.all([ada.hears([grace], [ada, grace]), grace.hears([], [ada, grace])]);
   assert.equal(await grace.page.evaluate(() => document.body.dataset.rung), undefined);

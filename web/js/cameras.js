@@ -3,7 +3,7 @@
 // browser takes the main camera of it.
 
 /**
- * What to ask for in place of a camera, the best first.
+ * Constraints for the camera after the current one, the best first.
  * @param {{facingMode?: string, deviceId?: string}} settings  of the camera in use
  * @param {MediaDeviceInfo[]} devices
  * @returns {MediaTrackConstraints[]}

@@ -1,6 +1,5 @@
 // @ts-check
-// What there is to know about one connection, from getStats: the route, the round trip, losses, bit rates, pictures,
-// codecs. Firefox has no statistics of the transport, so rates are those of the media.
+// The details of one connection, from getStats: the route, the round trip, losses, bit rates, pictures, codecs. Firefox has no statistics of the transport, so rates are those of the media.
 
 import { texts } from './texts.js';
 

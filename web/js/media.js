@@ -234,7 +234,7 @@ export class Media {
     return () => this.#requests[device] === request;
   }
 
-  /** What is being opened is not wanted any more. @param {Device} device */
+  /** Discards the device that is being opened. @param {Device} device */
   #giveUp(device) {
     this.#requests[device] += 1;
     if (device === 'camera') this.#isCameraOpening = false;

@@ -55,7 +55,7 @@ const CHAT_CHANNELS_MAX = 4;
 const ENTRIES_BURST = 100;
 const ENTRIES_PER_SECOND = 5;
 const FLOOD_TOLD_PER_SECOND = 1 / 60;
-/** What a peer's page tells of itself is applied at most so often; each change of media state lays the page out anew. */
+/** The media state of a peer is applied at most so often, because each change lays the page out again. */
 const TOLD_EVERY_MS = 100;
 const OFFER_EVERY_MS = 250;
 const KINDS = /** @type {const} */ (['audio', 'video']);

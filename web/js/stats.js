@@ -1,5 +1,5 @@
 // @ts-check
-// What really goes over the wire, once a second. Clients of other dialects have no frame for "camera off", so that is
+// The bit rates that are measured on each connection, once a second. Clients of other dialects have no frame for "camera off", so that is
 // read from the counters: no frames.
 
 import { count } from './counters.js';

@@ -23,7 +23,7 @@ export class FileEntry {
   #status = make('span', { className: 'hint', testid: 'file-status' });
   #buttons = make('div', { className: 'file-buttons' });
   #url = '';
-  /** What the buttons were made for. */
+  /** The state that the current buttons belong to. */
   #shown = '';
 
   /** @param {string} username @param {IncomingTransfer} transfer */

@@ -21,7 +21,7 @@ pub(super) struct SendPace {
     played_at: Option<Instant>,
 }
 
-/// What determines the pace of sending.
+/// The clock or the input, whichever determines the pace of sending.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum PaceSource {
     /// Real time by the clock.

@@ -322,7 +322,7 @@ fn is_connection_loss(cause: LeaveCause) -> bool {
     )
 }
 
-/// What this node knows of a newcomer when its join is committed.
+/// The knowledge of this node about a newcomer when its join is committed.
 struct Newcomer<L> {
     local: Option<L>,
     /// The members that a suspended member still sees.

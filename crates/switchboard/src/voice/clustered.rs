@@ -55,7 +55,7 @@ pub(crate) fn election_log() -> LogId {
 /// Returns the secret that the nodes share, or `None` if it is not known yet.
 pub(super) type NodeSecret = Arc<dyn Fn() -> Option<String> + Send + Sync>;
 
-/// What voice needs of the cluster: the leader election and the node secret.
+/// The parts of the cluster that voice uses: the leader election and the node secret.
 pub(crate) struct ClusterContext {
     /// The election of the voice leader.
     pub(crate) election: Arc<Election>,
