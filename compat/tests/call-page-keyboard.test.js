@@ -94,6 +94,8 @@ async function switchDevices(grace, keys) {
 
 /** @param {import('../lib/visitor.js').Visitor} ada @param {import('../lib/visitor.js').Visitor} grace @param {Keyboard} keys */
 async function chatAndSend(ada, grace, keys) {
+  // The browser is told to hand choosers over in a message of its own: sent with the key press, it may come after it.
+  const chosen = ada.page.waitForEvent('filechooser', { timeout: 60_000 });
   await keys.moveTo('chat-toggle');
   await keys.press('Enter');
   await ada.page.getByTestId('chat-panel').waitFor({ state: 'hidden' });
@@ -109,7 +111,8 @@ async function chatAndSend(ada, grace, keys) {
   await grace.reads('Ada', 'Video mute camera');
 
   await keys.moveTo('file-input');
-  const [chooser] = await Promise.all([ada.page.waitForEvent('filechooser'), keys.press('Enter')]);
+  await keys.press('Enter');
+  const chooser = await chosen;
   await chooser.setFiles({ name: 'notes.txt', mimeType: 'text/plain', buffer: Buffer.from('notes') });
   await grace.receives('notes.txt');
   await grace.sends('answer.txt', Buffer.from('answer'));

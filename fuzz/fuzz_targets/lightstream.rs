@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| switchboard_sim::fuzz::frames("lightstream", bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| switchboard_testkit::fuzz::frames("lightstream", bytes));

@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| switchboard_sim::fuzz::frames("p2p", bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| switchboard_testkit::fuzz::frames("p2p", bytes));

@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| switchboard_sim::fuzz::frames("singo", bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| switchboard_testkit::fuzz::frames("singo", bytes));

@@ -10,26 +10,26 @@ use crate::workspace::{Kind, Package, Workspace, cargo, output};
 const ALLOWED_DEPENDENCIES: &[(&str, &[&str])] = &[
     ("switchboard-core", &[]),
     ("switchboard-audio", &[]),
-    ("switchboard-dialect", &["switchboard-core"]),
-    ("switchboard-engine", &["switchboard-core"]),
+    ("switchboard-dialects", &["switchboard-core"]),
+    ("switchboard-cluster", &["switchboard-core"]),
     (
         "switchboard-transport",
-        &["switchboard-dialect", "switchboard-core"],
+        &["switchboard-dialects", "switchboard-core"],
     ),
     (
-        "switchboard-sim",
+        "switchboard-testkit",
         &[
             "switchboard-core",
-            "switchboard-dialect",
-            "switchboard-engine",
+            "switchboard-dialects",
+            "switchboard-cluster",
         ],
     ),
     (
         "switchboard",
         &[
             "switchboard-transport",
-            "switchboard-dialect",
-            "switchboard-engine",
+            "switchboard-dialects",
+            "switchboard-cluster",
             "switchboard-core",
             "switchboard-audio",
         ],
@@ -52,7 +52,7 @@ const BANNED_LINKS: &[(&str, &[&[&str]], &str)] = &[
         "the mixer turns samples into streams, and uses no socket, clock or runtime",
     ),
     (
-        "switchboard-dialect",
+        "switchboard-dialects",
         &[SOCKETS],
         "a dialect turns frames into commands and events into frames, and uses no socket or runtime",
     ),
@@ -249,10 +249,13 @@ mod tests {
 
     #[test]
     fn circular_dependency_is_an_error() {
-        let errors = errors_about("switchboard-core", &[("switchboard-dialect", Kind::Normal)]);
+        let errors = errors_about(
+            "switchboard-core",
+            &[("switchboard-dialects", Kind::Normal)],
+        );
         assert_eq!(errors.len(), 1);
         assert!(
-            errors[0].contains("switchboard-core → switchboard-dialect in [dependencies]"),
+            errors[0].contains("switchboard-core → switchboard-dialects in [dependencies]"),
             "{errors:?}"
         );
         assert!(
@@ -265,8 +268,8 @@ mod tests {
     #[test]
     fn error_for_a_forbidden_dependency_lists_the_allowed_ones() {
         let errors = errors_about(
-            "switchboard-dialect",
-            &[("switchboard-engine", Kind::Build)],
+            "switchboard-dialects",
+            &[("switchboard-cluster", Kind::Build)],
         );
         assert_eq!(errors.len(), 1);
         assert!(errors[0].contains("[build-dependencies]"), "{errors:?}");
@@ -287,7 +290,7 @@ mod tests {
 
     #[test]
     fn test_dependency_on_a_dependent_crate_is_an_error() {
-        let errors = errors_about("switchboard-engine", &[("switchboard", Kind::Dev)]);
+        let errors = errors_about("switchboard-cluster", &[("switchboard", Kind::Dev)]);
         assert_eq!(errors.len(), 1);
         assert!(errors[0].contains("[dev-dependencies]"), "{errors:?}");
     }

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-const SOURCES: &str = "crates/switchboard-dialect/src/";
-const TRANSCRIPTS: &str = "crates/switchboard-dialect/transcripts/";
+const SOURCES: &str = "crates/switchboard-dialects/src/";
+const TRANSCRIPTS: &str = "crates/switchboard-dialects/transcripts/";
 
 /// Dialects that must always have transcripts, even if their source is missing.
 const REQUIRED: &[&str] = &["lightstream", "singo", "mesh", "p2p"];

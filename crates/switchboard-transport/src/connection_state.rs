@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 use switchboard_core::{DisconnectReason, ErrorCode, Event, HubRequest, Limits, Peer, ResourceKey};
-use switchboard_dialect::{
+use switchboard_dialects::{
     Actions, ClientFrame, ClientSession, CloseReason, FirstFrameTimeout, WebhookRequest,
 };
 
@@ -327,7 +327,7 @@ mod tests {
 
     use bytestring::ByteString;
     use switchboard_core::{Address, Identity, PeerId, RoomId, RoomName, SpaceName};
-    use switchboard_dialect::{Endpoint, Handshake, Query, find};
+    use switchboard_dialects::{Endpoint, Handshake, Query, find};
 
     use super::*;
 

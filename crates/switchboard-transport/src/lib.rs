@@ -3,13 +3,13 @@
 //! Each connection has one task. The task passes frames to the [`ClientSession`] of the connection, pops
 //! events from its [`Outbox`], and sends requests to the [`NodeHandle`].
 //!
-//! [`ClientSession`]: switchboard_dialect::ClientSession
+//! [`ClientSession`]: switchboard_dialects::ClientSession
 #![warn(missing_docs)]
 
 use std::{fmt, future::Future, pin::Pin, sync::Arc};
 
 use switchboard_core::{HubRequest, Peer, PeerId, RoomId};
-use switchboard_dialect::WebhookRequest;
+use switchboard_dialects::WebhookRequest;
 
 mod address_rates;
 mod bucket;

@@ -11,7 +11,7 @@ use std::{
 };
 
 use bytes::{Buf as _, Bytes};
-use switchboard_dialect::CloseReason;
+use switchboard_dialects::CloseReason;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     time::{Instant, Sleep, sleep_until},

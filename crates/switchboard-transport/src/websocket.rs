@@ -14,7 +14,7 @@ use bytes::Bytes;
 use switchboard_core::{
     DisconnectReason, ErrorCode, Event, HubRequest, LeaveKind, Limits, RequestError, RoomId,
 };
-use switchboard_dialect::{Actions, ClientFrame, ClientSession, CloseReason, WebhookRequest};
+use switchboard_dialects::{Actions, ClientFrame, ClientSession, CloseReason, WebhookRequest};
 use tokio::time::{Instant as TokioInstant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -670,7 +670,7 @@ mod tests {
     use std::task::Waker;
 
     use switchboard_core::{DisplayName, Identity, Peer, PeerId, ResourceKey, RoomId, SpaceName};
-    use switchboard_dialect::{Endpoint, Handshake, Query, find};
+    use switchboard_dialects::{Endpoint, Handshake, Query, find};
     use tokio::net::{TcpListener, TcpStream};
 
     use super::*;

@@ -5,14 +5,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use switchboard_core::NodeId;
-use switchboard_engine::{
+use switchboard_cluster::{
     cluster::{HEARTBEATS_PER_LEASE, store::NodeStatus},
     redis::{RedisAddress, list_nodes},
 };
+use switchboard_core::NodeId;
 use tokio::time::{sleep, timeout};
 
-pub use switchboard_engine::NodeLine;
+pub use switchboard_cluster::NodeLine;
 
 use crate::config::EngineConfig;
 
@@ -118,7 +118,7 @@ fn node_line(seen: &ObservedNode) -> NodeLine {
 mod tests {
     use std::cell::Cell;
 
-    use switchboard_engine::cluster::store::Lease;
+    use switchboard_cluster::cluster::store::Lease;
 
     use super::*;
 

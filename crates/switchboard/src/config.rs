@@ -12,7 +12,7 @@ use std::{
 
 use ipnet::IpNet;
 use switchboard_core::{DialectName, Limits};
-use switchboard_dialect::{ALL, Dialect, DialectSettings, find, ice::IceServers};
+use switchboard_dialects::{ALL, Dialect, DialectSettings, find, ice::IceServers};
 use switchboard_transport::Heartbeat;
 
 use crate::route_table::RouteTable;

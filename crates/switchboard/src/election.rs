@@ -11,11 +11,11 @@ use std::{
 };
 
 use rand::RngExt;
+use switchboard_cluster::{Engine, ProposeOutcome};
 use switchboard_core::{
     Address, Change, DialectTraits, Entry, Identity, LeaveCause, LeaveKind, LogId, Member,
     OfferPolicy, PeerId, Position, RejectReason,
 };
-use switchboard_engine::{Engine, ProposeOutcome};
 use tokio::{
     sync::watch,
     time::{sleep, timeout},
@@ -408,7 +408,7 @@ mod tests {
     }
 
     impl Engine for RejectingEngine {
-        fn attach(&self, _sink: Arc<dyn switchboard_engine::EngineHandler>) {}
+        fn attach(&self, _sink: Arc<dyn switchboard_cluster::EngineHandler>) {}
 
         fn propose(&self, _log: &LogId, at: Position, change: &Change) -> ProposeOutcome {
             self.proposed_joins
@@ -431,7 +431,7 @@ mod tests {
             Some(message)
         }
 
-        fn status(&self) -> Option<switchboard_engine::Status> {
+        fn status(&self) -> Option<switchboard_cluster::Status> {
             None
         }
 

@@ -10,7 +10,7 @@ use axum::{
     routing::{any, get},
 };
 use switchboard_core::{DialectName, RoomId, SpaceName};
-use switchboard_dialect::{
+use switchboard_dialects::{
     ALL, Accepts, ClientSession, CorsPolicy, Dialect, Handshake, HttpAnswer, HttpReply, Query,
     SettingValue, find,
 };
@@ -289,7 +289,7 @@ mod tests {
     use axum::{body::Body, http::HeaderMap};
     use http_body_util::BodyExt as _;
     use switchboard_core::{DialectTraits, OfferPolicy, RoomName, RoomScope};
-    use switchboard_dialect::{Content, Endpoint, Session, SessionOutput};
+    use switchboard_dialects::{Content, Endpoint, Session, SessionOutput};
     use tower::ServiceExt as _;
 
     use super::*;

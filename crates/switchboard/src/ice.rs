@@ -8,7 +8,7 @@ use axum::{
 };
 use rand::RngExt as _;
 use serde_json::{Value, json};
-use switchboard_dialect::ice::IceServer;
+use switchboard_dialects::ice::IceServer;
 
 use crate::{
     Config, cors,

@@ -13,7 +13,7 @@ use axum::{
     response::IntoResponse,
     routing::get,
 };
-use switchboard_engine::Status;
+use switchboard_cluster::Status;
 use switchboard_transport::NodeHandle as _;
 
 use crate::server::Server;
@@ -176,8 +176,8 @@ fn write_engine_metrics(text: &mut String, status: &Status) {
 mod tests {
     use std::sync::{Arc, Mutex};
 
+    use switchboard_cluster::{CloseFuture, Engine, EngineHandler, NodeLine, ProposeOutcome};
     use switchboard_core::{Change, LogId, NodeId, NodeMessage, Position};
-    use switchboard_engine::{CloseFuture, Engine, EngineHandler, NodeLine, ProposeOutcome};
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     use super::*;

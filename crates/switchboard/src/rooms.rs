@@ -7,7 +7,7 @@ use switchboard_core::{
     Address, Identity, Input, Member, MessageKind, PeerId, RelayedMessage, RoomId, RoomName,
     RoomScope, SpaceName, Target,
 };
-use switchboard_dialect::HOST;
+use switchboard_dialects::HOST;
 use tokio::sync::broadcast;
 
 use crate::shards::{MembershipChange, Shards};

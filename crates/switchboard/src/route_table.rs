@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use switchboard_core::DialectName;
-use switchboard_dialect::{Accepts, CorsPolicy, Dialect, Endpoint};
+use switchboard_dialects::{Accepts, CorsPolicy, Dialect, Endpoint};
 
 /// A path of one router, with its endpoint and its dialects.
 #[derive(Clone, Debug)]
@@ -179,7 +179,7 @@ pub(crate) fn main_endpoint(dialect: &dyn Dialect) -> &'static str {
 #[cfg(test)]
 mod tests {
     use switchboard_core::{DialectTraits, OfferPolicy};
-    use switchboard_dialect::{Content, Handshake, Session, SessionOutput};
+    use switchboard_dialects::{Content, Handshake, Session, SessionOutput};
 
     use super::*;
 

@@ -17,12 +17,12 @@ use axum::{
     routing::{any, get},
 };
 use rand::RngExt;
-use switchboard_core::{Identity, Limits, PeerId};
-use switchboard_dialect::{CorsPolicy, Dialect, Endpoint, Handshake, Query, find};
-use switchboard_engine::{
+use switchboard_cluster::{
     Engine, Memory,
     redis::{Redis, RedisSettings},
 };
+use switchboard_core::{Identity, Limits, PeerId};
+use switchboard_dialects::{CorsPolicy, Dialect, Endpoint, Handshake, Query, find};
 use switchboard_transport::{
     AddressRates, ConnectionLimit, ConnectionPermit, Counters, Listener, NodeHandle, Permit,
     PermitPool, ProbeReserve, QueueMemory, RequestTimeouts, ServeConfig, canonical_net, websocket,
@@ -260,7 +260,7 @@ pub struct Server {
 pub(crate) struct ServerInner {
     pub(crate) config: Arc<Config>,
     context: websocket::ConnectionContext,
-    settings: Arc<switchboard_dialect::DialectSettings>,
+    settings: Arc<switchboard_dialects::DialectSettings>,
     pub(crate) shards: Arc<Shards>,
     voice: Option<VoiceBackend>,
     /// Limits the signaling connections.

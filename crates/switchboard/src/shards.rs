@@ -13,13 +13,13 @@ use std::{
 };
 
 use bytestring::ByteString;
+use switchboard_cluster::{DialectRegistry, Engine, EngineHandler, ProposeOutcome};
 use switchboard_core::{
     Change, Charge, DialectTraits, Effect, Entry, Event, Hub, HubRequest, Input, Limits, LogId,
     Member, MessageKind, NodeId, NodeMessage, NodeMessageBody, OfferPolicy, Peer, PeerId, Position,
     RejectReason, RelayedMessage, ResourceKey, RoomId,
 };
-use switchboard_dialect::{Content, HOST, WebhookRequest, find};
-use switchboard_engine::{DialectRegistry, Engine, EngineHandler, ProposeOutcome};
+use switchboard_dialects::{Content, HOST, WebhookRequest, find};
 use switchboard_transport::{
     Counters, FillLevel, JoinCheck, NodeHandle, OutboxHandle, WebhookResponse,
 };
@@ -135,7 +135,7 @@ impl Shards {
     }
 
     /// The cluster status of this node; `None` without an engine for several nodes.
-    pub(crate) fn status(&self) -> Option<switchboard_engine::Status> {
+    pub(crate) fn status(&self) -> Option<switchboard_cluster::Status> {
         self.engine.status()
     }
 

@@ -12,7 +12,7 @@ use axum::http::{Method, Request, Response, StatusCode, Uri, header};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
-use switchboard_dialect::WebhookRequest;
+use switchboard_dialects::WebhookRequest;
 use switchboard_transport::Counters;
 use tokio::{runtime::Handle, sync::Semaphore, time::timeout};
 use tokio_util::task::TaskTracker;

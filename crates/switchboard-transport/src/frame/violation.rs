@@ -1,6 +1,6 @@
 //! Violations of the WebSocket protocol by a client.
 
-use switchboard_dialect::CloseReason;
+use switchboard_dialects::CloseReason;
 
 /// A frame that the protocol or a limit forbids (RFC 6455). It ends the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use switchboard_dialect::ALL;
+use switchboard_dialects::ALL;
 
 use super::{
     Config, ConfigError, SettingSource, VoiceIdentity,

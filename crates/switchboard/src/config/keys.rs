@@ -3,7 +3,7 @@
 use std::{fmt::Display, net::SocketAddr, ops::RangeInclusive, str::FromStr, time::Duration};
 
 use axum::http::Uri;
-use switchboard_dialect::{ALL, Dialect, DialectSetting, SECS_MAX, SettingValue};
+use switchboard_dialects::{ALL, Dialect, DialectSetting, SECS_MAX, SettingValue};
 
 use super::{
     Config, LogFormat, LogLevel, address,

@@ -17,7 +17,7 @@ use bytes::Bytes;
 use futures_util::{Stream, stream};
 use switchboard_audio::{Format, PcmDecoder, SAMPLE_RATE, SourceHandle};
 use switchboard_core::{Direction, User};
-use switchboard_dialect::CloseReason;
+use switchboard_dialects::CloseReason;
 use switchboard_transport::{
     ConnectionAbort, Counters, NodeHandle, Permit, Socket, SocketError, TokenBucket, Upgrade,
     Violation,

@@ -12,7 +12,7 @@ use axum::{
 use bytestring::ByteString;
 use futures_util::stream;
 use switchboard_core::{CallError, Calls, User};
-use switchboard_dialect::gostream::SseEvent;
+use switchboard_dialects::gostream::SseEvent;
 use switchboard_transport::{ConnectionAbort, Permit};
 use tokio::sync::mpsc;
 

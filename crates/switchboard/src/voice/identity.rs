@@ -10,7 +10,7 @@ use std::{
 use axum::http::StatusCode;
 use bytestring::ByteString;
 use switchboard_core::User;
-use switchboard_dialect::gostream::UserEncoding;
+use switchboard_dialects::gostream::UserEncoding;
 use tokio::{
     sync::Semaphore,
     task::spawn_blocking,

@@ -16,7 +16,7 @@ use p256::{
     elliptic_curve::{Generate, ops::Reduce},
 };
 
-use switchboard_dialect::gostream::hex;
+use switchboard_dialects::gostream::hex;
 
 pub(crate) use tickets::{ChallengeStore, Proof};
 

@@ -1,7 +1,7 @@
 //! Requests about voice rooms.
 
 use switchboard_core::{RoomKey, RoomName, VoiceRoomId};
-use switchboard_dialect::gostream::RoomMember;
+use switchboard_dialects::gostream::RoomMember;
 
 use super::{
     VoiceService,

@@ -18,7 +18,7 @@ use switchboard_core::{
     Audience, CallError, CallId, Calls, Direction, DisplayName, RingOrigin, RoomKey, User,
     VoiceEvent, VoiceRoomError, VoiceRoomId, VoiceRooms,
 };
-use switchboard_dialect::gostream::{SseEvent, UserEncoding};
+use switchboard_dialects::gostream::{SseEvent, UserEncoding};
 use switchboard_transport::{Counters, NodeHandle, network};
 use tokio::sync::mpsc;
 

@@ -10,7 +10,7 @@ use std::{
 };
 
 use switchboard_core::{Audience, User};
-use switchboard_dialect::gostream::SseEvent;
+use switchboard_dialects::gostream::SseEvent;
 use switchboard_transport::{ConnectionAbort, network};
 use tokio::sync::mpsc;
 

@@ -10,7 +10,7 @@ use axum::{Router, routing::any};
 use futures_util::{SinkExt as _, StreamExt as _};
 use switchboard::{Heartbeat, Identity, Limits, PeerId, RoomId, SpaceName};
 use switchboard_core::{DialectTraits, Event, HubRequest, OfferPolicy, Peer, RequestError};
-use switchboard_dialect::{
+use switchboard_dialects::{
     ClientFrame, ClientSession, CloseReason, Content, Dialect, Endpoint, Handshake, Query, Session,
     SessionOutput, WebhookRequest,
 };

@@ -12,10 +12,10 @@ use std::{
 };
 
 use switchboard::{Builder, Listener, Server};
+use switchboard_cluster::{Engine, EngineHandler, ProposeOutcome, Status};
 use switchboard_core::{
     Change, Entry, LeaveCause, LogId, Member, NodeId, NodeMessage, PeerId, Position,
 };
-use switchboard_engine::{Engine, EngineHandler, ProposeOutcome, Status};
 
 /// What only the nodes know.
 pub(crate) const SECRET: &str = "between the nodes";

@@ -10,11 +10,11 @@ use std::{
 use bytestring::ByteString;
 use futures_util::{SinkExt, StreamExt};
 use switchboard::Server;
+use switchboard_cluster::{Engine, EngineHandler, ProposeOutcome, Status};
 use switchboard_core::{
     Address, Change, Entry, Identity, LogId, Member, MembershipRef, MessageKind, NodeId,
     NodeMessage, NodeMessageBody, PeerId, Position, Recipient, RoomId, RoomName, SpaceName,
 };
-use switchboard_engine::{Engine, EngineHandler, ProposeOutcome, Status};
 use tokio::net::TcpSocket;
 use tokio_tungstenite::{client_async, tungstenite};
 

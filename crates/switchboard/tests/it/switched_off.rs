@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use switchboard::{Listener, Server};
-use switchboard_dialect::{ALL, Dialect};
+use switchboard_dialects::{ALL, Dialect};
 
 use crate::client::{Client, refused_status, request, start};
 

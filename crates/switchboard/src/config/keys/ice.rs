@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, ops::RangeInclusive, time::Duration};
 
-use switchboard_dialect::ice::IceServer;
+use switchboard_dialects::ice::IceServer;
 
 use super::{SettingDef, list, quoted, row, within};
 use crate::config::raw_value::RawValue;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use switchboard_dialect::SECS_MAX;
+use switchboard_dialects::SECS_MAX;
 
 use super::{SettingDef, narrow, one_of, quoted, row, within};
 use crate::config::VoiceIdentity;

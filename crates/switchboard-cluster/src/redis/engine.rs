@@ -1,0 +1,602 @@
+//! The engine over Redis: runs the state machine of a node over a connection to Redis.
+//!
+//! It has its own thread, so that it needs no runtime of the host program, and a busy host does not
+//! delay its heartbeats.
+
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use bytestring::ByteString;
+use rand::RngExt as _;
+use switchboard_core::{
+    Change, DialectTraits, Limits, LogId, MessageKind, NodeId, NodeMessage, Position, RejectReason,
+    RelayedMessage,
+};
+use tokio::sync::{mpsc, oneshot};
+
+use super::{RedisAddress, StoreConnection, StoreError, StorePush};
+use crate::{
+    CloseFuture, DialectRegistry, Engine, EngineHandler, NodeLine, ProposeOutcome, Status,
+    cluster::{
+        Node, NodeEffect, NodeInput, NodeSettings, approximate_bytes,
+        store::{Lease, StoreResponse},
+    },
+};
+
+/// Maximum number of joins and messages queued for the engine thread, and of the bytes of the
+/// messages (approximate).
+const INBOX_MAX: usize = 64 * 1024;
+const INBOX_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Maximum number of tasks or pushes that are processed before their effects are dispatched.
+const TASKS_PER_BATCH: usize = 256;
+
+/// The shortest and the longest wait before an attempt to reconnect.
+const BACKOFF: Duration = Duration::from_millis(100);
+const BACKOFF_MAX: Duration = Duration::from_secs(5);
+
+/// The shortest interval between two updates of the status.
+const STATUS_INTERVAL: Duration = Duration::from_millis(200);
+
+/// Timeout of closing.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// The settings of a node that joins a cluster.
+#[derive(Clone, Debug)]
+pub struct RedisSettings {
+    /// The URL of Redis.
+    pub address: RedisAddress,
+    /// The prefix of all keys and channels. Nodes with the same prefix are one cluster.
+    pub prefix: String,
+    /// How long the node may be silent before the other nodes declare it dead.
+    pub lease: Duration,
+    /// The limits in force.
+    pub limits: Arc<Limits>,
+    /// The URL under which the other nodes reach this one, as `http://HOST:PORT`.
+    pub url: String,
+}
+
+enum EngineTask {
+    Propose(LogId, Change),
+    Send(NodeId, NodeMessage),
+    Close(oneshot::Sender<()>),
+}
+
+impl EngineTask {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Send(_, message) => approximate_bytes(message),
+            Self::Propose(..) | Self::Close(_) => 0,
+        }
+    }
+}
+
+/// The engine of a cluster of nodes over Redis 7 or later, or Valkey; a single server or a Redis
+/// Cluster.
+pub struct Redis {
+    settings: RedisSettings,
+    node: NodeId,
+    inbox: mpsc::UnboundedSender<EngineTask>,
+    tasks: Mutex<Option<mpsc::UnboundedReceiver<EngineTask>>>,
+    shared: Arc<SharedState>,
+}
+
+impl fmt::Debug for Redis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Redis")
+            .field("node", &self.node)
+            .field("address", &self.settings.address)
+            .finish_non_exhaustive()
+    }
+}
+
+/// State shared between the engine thread and the callers.
+struct SharedState {
+    waiting: AtomicUsize,
+    bytes: AtomicUsize,
+    unavailable: AtomicU64,
+    /// Since when the store has not answered; `None` while it answers.
+    down_since: Mutex<Option<Instant>>,
+    status: Mutex<Status>,
+}
+
+impl SharedState {
+    fn status(&self) -> MutexGuard<'_, Status> {
+        self.status.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn down_since(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.down_since
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Redis {
+    /// Creates a node. It connects when it is attached, and reconnects until it is closed.
+    #[must_use]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "leaves are never refused and bounded by the number of members; all other tasks are bounded by INBOX_MAX"
+    )]
+    pub fn new(settings: RedisSettings) -> Self {
+        let node = NodeId::from(rand::rng().random::<u64>());
+        let (inbox, tasks) = mpsc::unbounded_channel();
+        let status = Status {
+            node,
+            epoch: 1,
+            url: settings.url.clone(),
+            down_for: Some(Duration::ZERO),
+            last_error: "not connected yet".to_owned(),
+            nodes: Vec::new(),
+            queue: 0,
+            lag: Duration::ZERO,
+            unavailable_total: 0,
+            reconnects_total: 0,
+            secret: None,
+        };
+        Self {
+            settings,
+            node,
+            inbox,
+            tasks: Mutex::new(Some(tasks)),
+            shared: Arc::new(SharedState {
+                waiting: AtomicUsize::new(0),
+                bytes: AtomicUsize::new(0),
+                unavailable: AtomicU64::new(0),
+                down_since: Mutex::new(Some(Instant::now())),
+                status: Mutex::new(status),
+            }),
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.shared.waiting.load(Ordering::Relaxed) >= INBOX_MAX
+            || self.shared.bytes.load(Ordering::Relaxed) >= INBOX_BYTES_MAX
+    }
+
+    /// Queues a task for the engine thread, or returns it if the thread has ended.
+    fn submit(&self, task: EngineTask) -> Option<EngineTask> {
+        self.shared.waiting.fetch_add(1, Ordering::Relaxed);
+        self.shared.bytes.fetch_add(task.bytes(), Ordering::Relaxed);
+        let returned = self.inbox.send(task);
+        returned.err().map(|returned| returned.0)
+    }
+
+    fn count_unavailable(&self) {
+        self.shared.unavailable.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Engine for Redis {
+    fn attach(&self, handler: Arc<dyn EngineHandler>) {
+        let tasks = self
+            .tasks
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        let Some(tasks) = tasks else {
+            return;
+        };
+        let engine_thread = EngineThread::new(self, handler, tasks);
+        let thread = std::thread::Builder::new().name("redis-engine".to_owned());
+        if let Err(error) = thread.spawn(move || engine_thread.run()) {
+            self.shared.status().last_error = format!("cannot start the engine thread: {error}");
+        }
+    }
+
+    fn propose(&self, log: &LogId, _at: Position, change: &Change) -> ProposeOutcome {
+        let is_join = matches!(change, Change::Join(_));
+        if !(is_join && self.is_full()) {
+            let task = EngineTask::Propose(log.clone(), change.clone());
+            if self.submit(task).is_none() {
+                return ProposeOutcome::Pending;
+            }
+        }
+        self.count_unavailable();
+        ProposeOutcome::Rejected(match is_join {
+            true => RejectReason::Unavailable,
+            false => RejectReason::NotAMember,
+        })
+    }
+
+    fn send(&self, to: NodeId, message: NodeMessage) -> Option<NodeMessage> {
+        let unsent = match self.is_full() {
+            true => Some(message),
+            false => match self.submit(EngineTask::Send(to, message)) {
+                Some(EngineTask::Send(_, message)) => Some(message),
+                Some(EngineTask::Propose(..) | EngineTask::Close(_)) | None => None,
+            },
+        };
+        if unsent.is_some() {
+            self.count_unavailable();
+        }
+        unsent
+    }
+
+    fn status(&self) -> Option<Status> {
+        let status = self.shared.status().clone();
+        Some(Status {
+            down_for: self.shared.down_since().map(|since| since.elapsed()),
+            unavailable_total: self.shared.unavailable.load(Ordering::Relaxed),
+            ..status
+        })
+    }
+
+    fn close(&self) -> CloseFuture<'_> {
+        let (closed_sender, closed) = oneshot::channel();
+        drop(self.submit(EngineTask::Close(closed_sender)));
+        Box::pin(async move {
+            // A timeout is harmless: the other nodes notice the closed node by its lease.
+            drop(tokio::time::timeout(CLOSE_TIMEOUT, closed).await);
+        })
+    }
+}
+
+type InFlightBatch = Pin<Box<dyn Future<Output = Result<Vec<StoreResponse>, StoreError>> + Send>>;
+
+/// The event that ended a wait.
+enum WakeReason<T> {
+    Completed(T),
+    Task,
+    Timer,
+}
+
+/// The state of the engine thread.
+struct EngineThread {
+    settings: RedisSettings,
+    node: NodeId,
+    machine: Node,
+    handler: Arc<dyn EngineHandler>,
+    tasks: mpsc::UnboundedReceiver<EngineTask>,
+    batch: Vec<EngineTask>,
+    shared: Arc<SharedState>,
+    last_report: Option<Instant>,
+    /// Attempts to connect since the last answer.
+    attempt: u32,
+    closing: Option<oneshot::Sender<()>>,
+    is_finished: bool,
+    /// Whether the store has lost the entry of this node.
+    is_store_lost: bool,
+}
+
+impl EngineThread {
+    fn new(
+        engine: &Redis,
+        handler: Arc<dyn EngineHandler>,
+        tasks: mpsc::UnboundedReceiver<EngineTask>,
+    ) -> Self {
+        let settings = engine.settings.clone();
+        let machine = NodeSettings {
+            node: engine.node,
+            lease: settings.lease,
+            limits: settings.limits.clone(),
+        };
+        let dialects = HandlerDialects(handler.clone());
+        Self {
+            settings,
+            node: engine.node,
+            machine: Node::new(machine, Arc::new(dialects), Instant::now()),
+            handler,
+            tasks,
+            batch: Vec::with_capacity(TASKS_PER_BATCH),
+            shared: engine.shared.clone(),
+            last_report: None,
+            attempt: 0,
+            closing: None,
+            is_finished: false,
+            is_store_lost: false,
+        }
+    }
+
+    fn run(mut self) {
+        let _final_status = FinalStatusGuard(self.shared.clone());
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
+        match runtime {
+            Ok(runtime) => runtime.block_on(self.run_until_closed()),
+            Err(error) => {
+                self.shared.status().last_error =
+                    format!("cannot start the engine thread: {error}");
+            }
+        }
+    }
+
+    async fn run_until_closed(&mut self) {
+        while !self.is_finished {
+            let address = self.settings.address.clone();
+            let (prefix, node) = (self.settings.prefix.clone(), self.node);
+            let connecting = async move {
+                let (connection, pushes) = StoreConnection::open(&address, &prefix, node).await?;
+                let secret = connection.secret().await?;
+                Ok::<_, StoreError>((connection, pushes, secret))
+            };
+            let reason = match self.handle_until(connecting).await {
+                None => return,
+                Some(Ok((connection, pushes, secret))) => {
+                    tracing::info!(node = %self.node, address = %self.settings.address, "connected to the engine");
+                    self.shared.status().secret = Some(secret);
+                    self.serve(connection, pushes).await
+                }
+                Some(Err(error)) => error.to_string(),
+            };
+            self.handle_disconnect(&reason);
+            let pause = backoff(self.attempt);
+            self.attempt = self.attempt.saturating_add(1);
+            if self.handle_until(tokio::time::sleep(pause)).await.is_none() {
+                return;
+            }
+        }
+    }
+
+    fn handle_disconnect(&mut self, reason: &str) {
+        self.shared.down_since().get_or_insert_with(Instant::now);
+        self.machine.handle(NodeInput::Disconnected, Instant::now());
+        self.dispatch_effects();
+        if self.attempt == 0 && !self.is_finished {
+            tracing::warn!(error = reason, "engine connection lost or failed");
+        }
+        let mut status = self.shared.status();
+        status.last_error = reason.to_owned();
+        status.reconnects_total += u64::from(self.attempt == 0);
+        drop(status);
+        self.report();
+    }
+
+    /// Processes tasks and timers while it waits for `future`. `None` if the node has closed.
+    async fn handle_until<F: Future>(&mut self, future: F) -> Option<F::Output> {
+        let mut future = std::pin::pin!(future);
+        loop {
+            match self.wait_for(future.as_mut()).await {
+                WakeReason::Completed(output) => return Some(output),
+                WakeReason::Task | WakeReason::Timer => self.dispatch_effects(),
+            }
+            if self.closing.is_some() {
+                self.finish();
+                return None;
+            }
+        }
+    }
+
+    /// Waits for a task, the timer of the state machine, or `other`. Passes tasks and timers to the
+    /// state machine.
+    async fn wait_for<F: Future>(&mut self, other: F) -> WakeReason<F::Output> {
+        let timer = self
+            .machine
+            .poll_timeout()
+            .map(tokio::time::Instant::from_std);
+        let is_set = timer.is_some();
+        let timer = tokio::time::sleep_until(timer.unwrap_or_else(tokio::time::Instant::now));
+        tokio::select! {
+            output = other => WakeReason::Completed(output),
+            count = self.tasks.recv_many(&mut self.batch, TASKS_PER_BATCH) => {
+                // Without a server that could ask for anything, the node is over.
+                self.is_finished |= count == 0;
+                self.take_tasks();
+                WakeReason::Task
+            }
+            () = timer, if is_set => {
+                self.machine.handle_timeout(Instant::now());
+                WakeReason::Timer
+            }
+        }
+    }
+
+    fn take_tasks(&mut self) {
+        self.shared
+            .waiting
+            .fetch_sub(self.batch.len(), Ordering::Relaxed);
+        let bytes = self.batch.iter().map(EngineTask::bytes).sum();
+        self.shared.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        for task in self.batch.drain(..) {
+            match task {
+                EngineTask::Propose(log, change) => {
+                    self.machine
+                        .handle(NodeInput::Propose(log, change), Instant::now());
+                }
+                EngineTask::Send(to, message) => self
+                    .machine
+                    .handle(NodeInput::Send(to, message), Instant::now()),
+                EngineTask::Close(closed_sender) => {
+                    self.machine.handle(NodeInput::Close, Instant::now());
+                    self.closing = Some(closed_sender);
+                }
+            }
+        }
+        if self.is_finished && self.closing.is_none() {
+            self.machine.handle(NodeInput::Close, Instant::now());
+            self.closing = Some(oneshot::channel().0);
+        }
+    }
+
+    /// Works over a connection until it breaks; says why it did.
+    async fn serve(
+        &mut self,
+        connection: StoreConnection,
+        mut pushes: mpsc::Receiver<StorePush>,
+    ) -> String {
+        let connection = Arc::new(connection);
+        let mut in_flight: Option<(Instant, InFlightBatch)> = None;
+        let mut received = Vec::with_capacity(TASKS_PER_BATCH);
+        self.machine.handle(NodeInput::Connected, Instant::now());
+        loop {
+            self.dispatch_effects();
+            if std::mem::take(&mut self.is_store_lost) {
+                match connection.secret().await {
+                    Ok(secret) => self.shared.status().secret = Some(secret),
+                    Err(error) => return error.to_string(),
+                }
+            }
+            if in_flight.is_none() {
+                let batch = self.machine.next_batch();
+                if !batch.is_empty() {
+                    let connection = connection.clone();
+                    let execution = async move { connection.execute(&batch).await };
+                    in_flight = Some((Instant::now(), Box::pin(execution)));
+                } else if self.closing.is_some() {
+                    self.finish();
+                    return "closed".to_owned();
+                }
+            }
+            let next = async {
+                tokio::select! {
+                    responses = await_in_flight(&mut in_flight) => Ok(responses),
+                    count = pushes.recv_many(&mut received, TASKS_PER_BATCH) => Err(count),
+                }
+            };
+            match self.wait_for(next).await {
+                WakeReason::Completed(Ok(Ok(responses))) => {
+                    let started = in_flight
+                        .take()
+                        .map_or_else(Instant::now, |(started, _)| started);
+                    self.shared.status().lag = started.elapsed();
+                    *self.shared.down_since() = None;
+                    self.attempt = 0;
+                    self.machine
+                        .handle(NodeInput::Responses(responses), Instant::now());
+                }
+                WakeReason::Completed(Ok(Err(error))) => return error.to_string(),
+                WakeReason::Completed(Err(0)) => {
+                    return "the connection to Redis was closed".to_owned();
+                }
+                WakeReason::Completed(Err(_)) => {
+                    for push in received.drain(..) {
+                        match push {
+                            StorePush::LogEvent(log, event) => {
+                                self.machine
+                                    .handle(NodeInput::LogEvent(log, event), Instant::now());
+                            }
+                            StorePush::Envelope(envelope) => self
+                                .machine
+                                .handle(NodeInput::Envelope(envelope), Instant::now()),
+                            StorePush::Lost(reason) => return reason,
+                        }
+                    }
+                }
+                WakeReason::Task | WakeReason::Timer => {}
+            }
+        }
+    }
+
+    fn finish(&mut self) {
+        self.dispatch_effects();
+        self.is_finished = true;
+        if let Some(closed_sender) = self.closing.take() {
+            // The receiver may be gone.
+            let _ = closed_sender.send(());
+        }
+    }
+
+    /// Dispatches the effects of the state machine to the handler.
+    fn dispatch_effects(&mut self) {
+        while let Some(effect) = self.machine.poll_effect() {
+            match effect {
+                NodeEffect::Committed(log, entries) => self.handler.on_committed(&log, entries),
+                NodeEffect::Rejected(log, peer, reason) => {
+                    self.count_if_unavailable(reason == RejectReason::Unavailable);
+                    self.handler.on_rejected(&log, peer, reason);
+                }
+                NodeEffect::NodeMessage(from, message) => {
+                    self.handler.on_node_message(from, message)
+                }
+                NodeEffect::Undeliverable(message) => {
+                    self.count_if_unavailable(true);
+                    self.handler.on_undeliverable(message);
+                }
+                NodeEffect::StoreLost => self.is_store_lost = true,
+            }
+        }
+        if self
+            .last_report
+            .is_none_or(|at| at.elapsed() >= STATUS_INTERVAL)
+        {
+            self.report();
+        }
+    }
+
+    fn count_if_unavailable(&self, is_unavailable: bool) {
+        let amount = u64::from(is_unavailable);
+        self.shared.unavailable.fetch_add(amount, Ordering::Relaxed);
+    }
+
+    /// Updates the status for operators and the status report for the other nodes.
+    fn report(&mut self) {
+        let now = Instant::now();
+        self.last_report = Some(now);
+        let lease = self.machine.lease();
+        let (rooms, members) = self.machine.rooms();
+        let mut status = self.shared.status();
+        let own_entry = NodeLine {
+            rooms,
+            members,
+            queue: self.machine.queue_len(),
+            lag_ms: u64::try_from(status.lag.as_millis()).unwrap_or(u64::MAX),
+            ..NodeLine::new(lease.node, lease.epoch, &self.settings.url)
+        };
+        self.machine.set_status(own_entry.to_report());
+        status.epoch = lease.epoch;
+        status.queue = own_entry.queue;
+        status.nodes = (self.machine.nodes())
+            .map(|(node, since)| {
+                let Lease { node: id, epoch } = node.lease;
+                NodeLine::from_report(id, epoch, !node.is_fenced, &node.status)
+                    .with_age(now.saturating_duration_since(since))
+            })
+            .collect();
+    }
+}
+
+/// Sets the final status when the engine thread ends for any reason, including a panic.
+struct FinalStatusGuard(Arc<SharedState>);
+
+impl Drop for FinalStatusGuard {
+    fn drop(&mut self) {
+        self.0.down_since().get_or_insert_with(Instant::now);
+        "the engine thread has ended".clone_into(&mut self.0.status().last_error);
+    }
+}
+
+/// Awaits the responses in flight; pending forever if there are none.
+async fn await_in_flight(
+    in_flight: &mut Option<(Instant, InFlightBatch)>,
+) -> Result<Vec<StoreResponse>, StoreError> {
+    match in_flight {
+        Some((_, in_flight)) => in_flight.await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The wait before the next attempt to connect: exponential backoff with random jitter.
+fn backoff(attempt: u32) -> Duration {
+    let longest = BACKOFF
+        .saturating_mul(1 << attempt.min(16))
+        .min(BACKOFF_MAX);
+    longest.mul_f64(rand::rng().random_range(0.5..=1.0))
+}
+
+/// Adapts the dialect lookup of a handler for the state machine.
+struct HandlerDialects(Arc<dyn EngineHandler>);
+
+impl DialectRegistry for HandlerDialects {
+    fn dialect(&self, name: &str) -> &'static DialectTraits {
+        self.0.dialect(name)
+    }
+
+    fn message(
+        &self,
+        origin: &str,
+        kind: MessageKind,
+        frame: ByteString,
+    ) -> Option<RelayedMessage> {
+        self.0.message(origin, kind, frame)
+    }
+}

@@ -1,0 +1,72 @@
+//! Runs the engine contract over nodes that use Redis.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use switchboard_cluster::{
+    Engine, contract,
+    redis::{Redis, RedisSettings},
+};
+use switchboard_core::Limits;
+
+use crate::server::{RedisProcess, is_installed};
+
+/// Creates the nodes of clusters that are independent of each other.
+struct TestClusters<'s> {
+    server: &'s RedisProcess,
+    created: AtomicU32,
+}
+
+impl TestClusters<'_> {
+    fn of(server: &RedisProcess) -> TestClusters<'_> {
+        let created = AtomicU32::new(0);
+        TestClusters { server, created }
+    }
+
+    fn check_contract(&self) {
+        contract::check(|| {
+            let [node] = self.next();
+            node
+        });
+        contract::check_cluster(|| self.next());
+    }
+
+    fn next<const N: usize>(&self) -> [Box<dyn Engine>; N] {
+        let cluster = self.created.fetch_add(1, Ordering::Relaxed);
+        std::array::from_fn(|_| {
+            let settings = RedisSettings {
+                address: self.server.address(),
+                prefix: format!("contract{cluster}"),
+                lease: Duration::from_secs(5),
+                limits: Arc::new(Limits {
+                    room_members: 0,
+                    ..Limits::default()
+                }),
+                url: "http://127.0.0.1:1".to_owned(),
+            };
+            Box::new(Redis::new(settings)) as Box<dyn Engine>
+        })
+    }
+}
+
+#[test]
+fn redis_engine_fulfils_the_contract() {
+    if is_installed() {
+        let server = RedisProcess::start();
+        let clusters = TestClusters::of(&server);
+        clusters.check_contract();
+        contract::check_one_server(|| clusters.next());
+    }
+}
+
+#[test]
+fn redis_cluster_engine_fulfils_the_contract() {
+    if is_installed() {
+        TestClusters::of(&RedisProcess::start_cluster()).check_contract();
+    }
+}

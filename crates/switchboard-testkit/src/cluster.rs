@@ -1,0 +1,381 @@
+//! A simulated cluster: several nodes over one store, in virtual time and with injected faults. A
+//! run is determined by its seed.
+//!
+//! Each [`SimNode`] is one process: a hub, a [`Node`](switchboard_cluster::cluster::Node) and their
+//! clients. The simulated connection carries the requests of the node to an [`InMemoryStore`], and
+//! responses, events and envelopes back, like a connection to Redis: requests and responses arrive
+//! in order or not at all; events may be lost, duplicated, delayed and reordered; envelopes of one
+//! sender arrive in order. Connections break, processes pause, crash and start, and the store
+//! becomes unavailable and may lose data.
+//!
+//! Clients are peers without a dialect codec: they send [`Command`]s, and all requests and events
+//! are recorded in [`ClusterClient::log`] for the oracle of the tests.
+
+mod carrier;
+mod client;
+mod events;
+mod faults;
+mod node;
+mod schedule;
+
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use rand::{RngExt, SeedableRng, rngs::StdRng};
+use switchboard_cluster::cluster::{
+    self, NodeSettings,
+    model::InMemoryStore,
+    store::{LogEvent, Snapshot, StoreRequest},
+};
+use switchboard_core::{
+    Command, Input, JoinOptions, Limits, LogId, NameId, NodeId, PeerId, RoomId,
+};
+
+use self::{client::peer, events::ScheduledEvent};
+pub use self::{
+    client::{
+        ClientKey, ClientLogEntry, ClientRequest, ClusterClient, DIALECTS, SentMessage, room,
+    },
+    faults::{Fault, FaultPlan, Outage, RandomAction, StoreRecovery},
+    node::{NodeKey, SimNode},
+    schedule::run_seed,
+};
+
+/// The lease of the simulated nodes.
+pub const LEASE: Duration = Duration::from_secs(3);
+
+/// The maximum number of members of a room.
+pub const ROOM_MEMBERS: usize = 6;
+
+/// A simulated cluster: nodes, their clients and the store.
+#[derive(Debug)]
+pub struct ClusterSimulation {
+    epoch: Instant,
+    now: Duration,
+    rng: StdRng,
+    faults: FaultPlan,
+    limits: Arc<Limits>,
+    model: InMemoryStore,
+    is_away: bool,
+    backups: Vec<InMemoryStore>,
+    nodes: Vec<SimNode>,
+    clients: Vec<ClusterClient>,
+    by_peer: BTreeMap<PeerId, ClientKey>,
+    sent: Vec<SentMessage>,
+    joins: u32,
+    queue: BTreeMap<(Duration, u64), ScheduledEvent>,
+    count: u64,
+    history: Vec<(Duration, LogId, LogEvent)>,
+    outages: Vec<Outage>,
+    trace: Option<Vec<String>>,
+}
+
+impl ClusterSimulation {
+    /// Creates a simulation with an empty store and without nodes.
+    #[must_use]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "an Instant can be had in no other way; only differences to it count"
+    )]
+    pub fn new(seed: u64, faults: FaultPlan) -> Self {
+        let limits = Limits {
+            room_members: ROOM_MEMBERS,
+            ..Limits::default()
+        };
+        Self {
+            epoch: Instant::now(),
+            // Starts late enough that times before the start can be expressed.
+            now: Duration::from_secs(100),
+            rng: StdRng::seed_from_u64(seed),
+            faults,
+            limits: Arc::new(limits),
+            model: InMemoryStore::default(),
+            is_away: false,
+            backups: vec![InMemoryStore::default()],
+            nodes: Vec::new(),
+            clients: Vec::new(),
+            by_peer: BTreeMap::new(),
+            sent: Vec::new(),
+            joins: 0,
+            queue: BTreeMap::new(),
+            count: 0,
+            history: Vec::new(),
+            outages: Vec::new(),
+            trace: None,
+        }
+    }
+
+    /// Starts to record a trace of all events.
+    pub fn trace(&mut self) {
+        self.trace = Some(Vec::new());
+    }
+
+    /// The recorded trace, one line per event.
+    #[must_use]
+    pub fn traced(&self) -> &[String] {
+        self.trace.as_deref().unwrap_or_default()
+    }
+
+    /// The virtual time since a moment before the start.
+    #[must_use]
+    pub fn now(&self) -> Duration {
+        self.now
+    }
+
+    /// Advances the virtual time and handles all events that are due.
+    pub fn advance(&mut self, time: Duration) {
+        let end = self.now + time;
+        while let Some(at) = self.next_event_time().filter(|at| *at <= end) {
+            self.now = self.now.max(at);
+            let due = self.queue.first_entry().filter(|due| due.key().0 <= at);
+            match due {
+                Some(due) => {
+                    let event = due.remove();
+                    self.handle_event(event);
+                }
+                None => self.time_out(),
+            }
+        }
+        self.now = end;
+    }
+
+    // Nodes
+
+    /// Starts a process. It connects to the store soon.
+    pub fn start(&mut self) -> NodeKey {
+        let key = self.nodes.len();
+        let settings = NodeSettings {
+            node: NodeId::from(self.rng.random::<u64>()),
+            lease: LEASE,
+            limits: self.limits.clone(),
+        };
+        let node = cluster::Node::new(settings, Arc::new(client::SimDialects), self.instant());
+        self.nodes.push(SimNode::new(node, &self.limits));
+        self.trace_event(|| format!("s{key} starts"));
+        self.schedule(Duration::ZERO, ScheduledEvent::Reconnect(key));
+        key
+    }
+
+    /// All nodes that have been started, including stopped ones.
+    #[must_use]
+    pub fn nodes(&self) -> &[SimNode] {
+        &self.nodes
+    }
+
+    // Clients
+
+    /// Connects a client. `identity` is its proven identity, if it has one.
+    pub fn connect(&mut self, node: NodeKey, dialect: usize, identity: Option<&str>) -> ClientKey {
+        let key = self.clients.len();
+        let id = PeerId::from_random(self.rng.random());
+        self.clients
+            .push(ClusterClient::new(node, peer(id, dialect, identity)));
+        self.by_peer.insert(id, key);
+        self.trace_event(|| {
+            format!("c{key} ({id}) connects to s{node}, dialect {dialect}, {identity:?}")
+        });
+        key
+    }
+
+    /// All clients that have connected, including disconnected ones.
+    #[must_use]
+    pub fn clients(&self) -> &[ClusterClient] {
+        &self.clients
+    }
+
+    /// The client with this peer id.
+    #[must_use]
+    pub fn client_of(&self, peer: PeerId) -> Option<ClientKey> {
+        self.by_peer.get(&peer).copied()
+    }
+
+    /// Joins a room under an address. Each join has a display name of its own.
+    pub fn join(&mut self, client: ClientKey, room: &str, address: &str) {
+        self.joins += 1;
+        let command = Command::Join {
+            room: client::room_name(room),
+            address: client::address(address),
+            name: Some(client::name(&format!("membership {}", self.joins))),
+            options: JoinOptions::default(),
+        };
+        self.command(client, command);
+    }
+
+    /// Leaves a room with a notification.
+    pub fn leave(&mut self, client: ClientKey, room: &str) {
+        let command = Command::Leave {
+            room: client::room_name(room),
+            kind: switchboard_core::LeaveKind::Announced,
+        };
+        self.command(client, command);
+    }
+
+    /// Sends a message to all members of a room, or to one client. Returns its serial number.
+    pub fn send(&mut self, client: ClientKey, room: &str, to: Option<ClientKey>) -> usize {
+        let serial = self.sent.len();
+        let to_peer = to.map(|to| self.clients[to].id());
+        let is_offer = to.is_some() && self.rng.random_bool(0.5);
+        let command = client::message(
+            self.clients[client].dialect(),
+            room,
+            to_peer,
+            serial,
+            is_offer,
+        );
+        self.sent.push(SentMessage {
+            from: client,
+            to,
+            room: client::room(room),
+            at: self.now,
+            is_offer,
+        });
+        self.command(client, command);
+        serial
+    }
+
+    /// All sent messages, by serial number.
+    #[must_use]
+    pub fn sent(&self) -> &[SentMessage] {
+        &self.sent
+    }
+
+    /// Claims a name in a room, or with `None` in the space.
+    pub fn claim_name(&mut self, client: ClientKey, room: Option<&str>, name: &str) {
+        let room = room.map(client::room_name);
+        self.command(client, Command::Claim(room, client::name(name)));
+    }
+
+    /// Releases a name that the client has claimed in a room, or with `None` in the space.
+    pub fn release(&mut self, client: ClientKey, room: Option<&str>, name: &str) {
+        let room = room.map(client::room_name);
+        self.command(client, Command::Release(room, client::name(name)));
+    }
+
+    /// Requests the member list of a room.
+    pub fn list(&mut self, client: ClientKey, room: &str) {
+        self.command(client, Command::List(client::room_name(room)));
+    }
+
+    /// Freezes a client: it answers no probe and sends no request from now on.
+    pub fn freeze(&mut self, client: ClientKey) {
+        self.trace_event(|| format!("c{client} freezes"));
+        self.clients[client].freeze(self.now);
+    }
+
+    /// Ends the connection of a client without a leave.
+    pub fn disconnect_abruptly(&mut self, client: ClientKey) {
+        self.handle_event(ScheduledEvent::Disconnect(client));
+    }
+
+    fn command(&mut self, client: ClientKey, command: Command) {
+        self.handle_event(ScheduledEvent::Command(client, command));
+    }
+
+    // The store
+
+    /// The log of a room as the store has it.
+    #[must_use]
+    pub fn stored(&self, room: &RoomId) -> Option<Snapshot> {
+        self.stored_log(LogId::Room(room.clone()))
+    }
+
+    /// The log of a name as the store has it.
+    #[must_use]
+    pub fn stored_name(&self, name: &NameId) -> Option<Snapshot> {
+        self.stored_log(LogId::Name(name.clone()))
+    }
+
+    fn stored_log(&self, log: LogId) -> Option<Snapshot> {
+        let mut model = self.model.clone();
+        let response = model.execute(&StoreRequest::Read(log), self.micros()).0;
+        let cluster::store::StoreResponse::Read(snapshot) = response else {
+            unreachable!("{response:?}");
+        };
+        snapshot
+    }
+
+    /// The simulated store.
+    #[must_use]
+    pub fn model(&self) -> &InMemoryStore {
+        &self.model
+    }
+
+    /// All events of the store in order, each with its time.
+    #[must_use]
+    pub fn history(&self) -> &[(Duration, LogId, LogEvent)] {
+        &self.history
+    }
+
+    /// All recorded outages.
+    #[must_use]
+    pub fn outages(&self) -> &[Outage] {
+        &self.outages
+    }
+
+    // Time and randomness
+
+    fn instant(&self) -> Instant {
+        self.epoch + self.now
+    }
+
+    fn micros(&self) -> u64 {
+        u64::try_from(self.now.as_micros()).unwrap_or(u64::MAX)
+    }
+
+    fn schedule(&mut self, after: Duration, event: ScheduledEvent) {
+        self.schedule_at(self.now + after, event);
+    }
+
+    fn schedule_at(&mut self, at: Duration, event: ScheduledEvent) {
+        self.count += 1;
+        self.queue.insert((at, self.count), event);
+    }
+
+    /// A random duration of at most `max`.
+    fn up_to(&mut self, max: Duration) -> Duration {
+        let micros = u64::try_from(max.as_micros()).unwrap_or(u64::MAX);
+        Duration::from_micros(self.rng.random_range(0..=micros))
+    }
+
+    fn trace_event(&mut self, message: impl FnOnce() -> String) {
+        if let Some(trace) = &mut self.trace {
+            let at = self.now.as_micros();
+            let line = format!("{:>4}.{:06} {}", at / 1_000_000, at % 1_000_000, message());
+            trace.push(line);
+        }
+    }
+
+    fn next_event_time(&self) -> Option<Duration> {
+        let queued = self.queue.first_key_value().map(|((at, _), _)| *at);
+        let timeouts = self.nodes.iter().filter_map(SimNode::timeout);
+        let timeouts = timeouts.map(|at| at.saturating_duration_since(self.epoch));
+        queued.into_iter().chain(timeouts).min()
+    }
+
+    /// Fires the timeouts of the nodes that are due.
+    fn time_out(&mut self) {
+        let now = self.instant();
+        for key in 0..self.nodes.len() {
+            if self.nodes[key].timeout().is_some_and(|at| at <= now) {
+                self.nodes[key].node.handle_timeout(now);
+                self.nodes[key].hub.handle_timeout(now);
+                self.pump(key);
+            }
+        }
+    }
+
+    fn handle_hub_input(&mut self, node: NodeKey, input: Input<ClientKey>) {
+        let now = self.instant();
+        self.nodes[node].hub.handle(input, now);
+        self.pump(node);
+    }
+
+    fn handle_node_input(&mut self, node: NodeKey, input: cluster::NodeInput) {
+        let now = self.instant();
+        self.nodes[node].node.handle(input, now);
+        self.pump(node);
+    }
+}

@@ -1,0 +1,591 @@
+//! The simulation: virtual time, one hub, and its clients.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use bytestring::ByteString;
+use rand::{RngExt, SeedableRng, rngs::StdRng};
+use serde_json::Value;
+use switchboard_cluster::{Engine, Memory, ProposeOutcome};
+use switchboard_core::{
+    DisconnectReason, Effect, Entry, ErrorCode, Event, Hub, HubRequest, Identity, Input, Limits,
+    LogId, Member, PeerId, Position, RoomId, SpaceName,
+};
+use switchboard_dialects::{
+    ALL, Actions, ClientSession, CloseReason, Dialect, DialectSettings, Endpoint, Handshake, Query,
+    SettingValue as Setting, WebhookRequest, find,
+};
+
+use crate::client::{
+    ClientId, ClientTimer, InboundFrame, PendingWebhook, SentFrame, SimClient, first_frame_timeout,
+};
+
+/// The Unix time at which a simulation starts, in seconds.
+const START_UNIX_SECS: u64 = 1_700_000_000;
+
+/// The time after which an unresponsive connection is ended, as with the server's default heartbeat.
+const SILENCE_MAX: Duration = Duration::from_secs(60);
+
+/// A committed change of membership.
+#[derive(Clone, Debug)]
+pub struct RecordedChange {
+    /// The room of the change.
+    pub room: RoomId,
+    /// The committed change.
+    pub change: switchboard_core::Change,
+}
+
+/// Settings for tests: rooms may have any name, all dialects whose members can reach each other share them, and no id
+/// is reserved for a lost client.
+#[must_use]
+pub fn permissive_settings() -> DialectSettings {
+    let mut settings = DialectSettings::default();
+    for dialect in ALL {
+        for setting in dialect.settings() {
+            let value = match setting.key {
+                "keys" => Setting::Text("*".into()),
+                "grace" => Setting::Int(0),
+                "mixed" => Setting::Flag(true),
+                _ => continue,
+            };
+            settings.set(dialect.traits().name, setting, value);
+        }
+    }
+    settings
+}
+
+/// A simulated server: one hub, its clients, and virtual time.
+#[derive(Debug)]
+pub struct Simulation {
+    hub: Hub<ClientId>,
+    limits: Arc<Limits>,
+    settings: Arc<DialectSettings>,
+    clients: Vec<SimClient>,
+    log: Vec<RecordedChange>,
+    epoch: Instant,
+    elapsed: Duration,
+    rng: StdRng,
+    holding: bool,
+}
+
+impl Simulation {
+    /// A simulation with default limits and [`permissive_settings`].
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        Self::with(seed, Limits::default(), permissive_settings())
+    }
+
+    /// A simulation with these limits and settings.
+    #[must_use]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "there is no other way to get an Instant; only differences to it are used"
+    )]
+    pub fn with(seed: u64, limits: Limits, settings: DialectSettings) -> Self {
+        let limits = Arc::new(limits);
+        Self {
+            hub: Hub::new(limits.clone()),
+            limits,
+            settings: Arc::new(settings),
+            clients: Vec::new(),
+            log: Vec::new(),
+            epoch: Instant::now(),
+            elapsed: Duration::ZERO,
+            rng: StdRng::seed_from_u64(seed),
+            holding: false,
+        }
+    }
+
+    // Actions of clients
+
+    /// Connects a client of `dialect`. If there is no such dialect, the dialect is detected from the first frame. A
+    /// pair of `query` whose key begins with a colon is a parameter of the path.
+    pub fn open(&mut self, dialect: &str, query: &[(&str, &str)]) -> ClientId {
+        self.open_as(dialect, query, Identity::Claimed)
+    }
+
+    /// Like [`Simulation::open`], with an identity.
+    pub fn open_as(
+        &mut self,
+        dialect: &str,
+        query: &[(&str, &str)],
+        identity: Identity,
+    ) -> ClientId {
+        self.open_in(find(dialect), query, identity)
+    }
+
+    /// Like [`Simulation::open_as`], with any implementation of a dialect.
+    pub fn open_in(
+        &mut self,
+        dialect: Option<&'static dyn Dialect>,
+        query: &[(&str, &str)],
+        identity: Identity,
+    ) -> ClientId {
+        let handshake = self.handshake(dialect, query, identity);
+        let (session, actions) = ClientSession::open(dialect, handshake, SpaceName::default());
+        let client = ClientId(self.clients.len());
+        let wait = first_frame_timeout(actions.first_frame, self.limits.first_frame_secs);
+        self.clients.push(SimClient {
+            first_frame: wait.map(|wait| self.elapsed + wait),
+            held: self.holding,
+            ..SimClient::new(session)
+        });
+        self.apply_actions(client, actions, self.log.len());
+        self.run_until_quiescent();
+        client
+    }
+
+    /// The client sends a text frame.
+    pub fn send(&mut self, client: ClientId, text: impl Into<ByteString>) {
+        self.receive(client, InboundFrame::Text(text.into()));
+    }
+
+    /// The client sends a binary frame.
+    pub fn send_binary(&mut self, client: ClientId, bytes: impl Into<Bytes>) {
+        self.receive(client, InboundFrame::Binary(bytes.into()));
+    }
+
+    /// The client's socket is reset.
+    pub fn crash(&mut self, client: ClientId) {
+        self.disconnect(client, DisconnectReason::Reset);
+    }
+
+    /// The client closes the connection with a close frame.
+    pub fn leave(&mut self, client: ClientId) {
+        self.disconnect(client, DisconnectReason::Graceful);
+    }
+
+    /// Completes the webhook that the client's session waits for; `None` means that the request has failed. Returns
+    /// false if no webhook is pending.
+    pub fn reply(&mut self, client: ClientId, reply: Option<&str>) -> bool {
+        let is_pending = self.clients[client.0].pending_webhook.is_some();
+        if is_pending {
+            self.handle_webhook_response(client, reply);
+            self.run_until_quiescent();
+        }
+        is_pending
+    }
+
+    /// The client stops responding while its connection stays open: it sends nothing and answers no probe.
+    pub fn freeze(&mut self, client: ClientId) {
+        self.clients[client.0].frozen.get_or_insert(self.elapsed);
+    }
+
+    // Time and delivery
+
+    /// Advances the time and fires the timers that are due.
+    pub fn advance(&mut self, time: Duration) {
+        let until = self.elapsed + time;
+        while let Some((at, due)) = self.next_due().filter(|(at, _)| *at <= until) {
+            self.elapsed = self.elapsed.max(at);
+            self.fire_timer(due);
+            self.run_until_quiescent();
+        }
+        self.elapsed = until;
+    }
+
+    /// Holds events in the outboxes from now on, until [`Simulation::deliver`] is called.
+    pub fn hold(&mut self) {
+        self.holding = true;
+        self.clients
+            .iter_mut()
+            .for_each(|client| client.held = true);
+    }
+
+    /// Delivers the next event of a client's outbox. Returns false if there is none.
+    pub fn deliver(&mut self, client: ClientId) -> bool {
+        let state = &mut self.clients[client.0];
+        if !state.has_deliverable_event() {
+            return false;
+        }
+        let Some((at, event)) = state.outbox.pop_front() else {
+            return false;
+        };
+        self.deliver_event(client, at, &event);
+        self.run_until_quiescent();
+        true
+    }
+
+    /// Delivers events to all clients until all outboxes are empty.
+    pub fn deliver_all(&mut self) {
+        while self
+            .ids()
+            .any(|client| self.clients[client.0].has_deliverable_event())
+        {
+            for client in self.ids() {
+                while self.deliver(client) {}
+            }
+        }
+    }
+
+    // Observations
+
+    /// All clients, including disconnected ones.
+    pub fn ids(&self) -> impl Iterator<Item = ClientId> + use<> {
+        (0..self.clients.len()).map(ClientId)
+    }
+
+    /// The frames sent to the client since the last call.
+    pub fn take_frames(&mut self, client: ClientId) -> Vec<SentFrame> {
+        self.clients[client.0].frames.drain(..).collect()
+    }
+
+    /// The webhook requests of the client's session since the last call.
+    pub fn take_webhooks(&mut self, client: ClientId) -> Vec<WebhookRequest> {
+        self.clients[client.0].webhooks.drain(..).collect()
+    }
+
+    /// The frames sent to the client since the last call, parsed as JSON.
+    ///
+    /// # Panics
+    /// If a frame is not JSON.
+    pub fn received(&mut self, client: ClientId) -> Vec<Value> {
+        let frames = self.take_frames(client).into_iter();
+        frames
+            .map(|frame| serde_json::from_str(&frame.text).expect("frames are JSON"))
+            .collect()
+    }
+
+    /// The error codes of the client's failed requests since the last call, with or without an error frame.
+    pub fn take_error_codes(&mut self, client: ClientId) -> Vec<&'static str> {
+        std::mem::take(&mut self.clients[client.0].error_codes)
+    }
+
+    /// The error codes since the last call for which the client got no frame: some dialects have no error frames.
+    pub fn take_silent_errors(&mut self, client: ClientId) -> Vec<&'static str> {
+        self.clients[client.0].silent_errors.drain(..).collect()
+    }
+
+    /// The reason with which the server has closed the connection, if it has.
+    #[must_use]
+    pub fn closed(&self, client: ClientId) -> Option<CloseReason> {
+        self.clients[client.0].closed
+    }
+
+    /// Whether neither side has ended the connection.
+    #[must_use]
+    pub fn is_connected(&self, client: ClientId) -> bool {
+        self.clients[client.0].is_connected()
+    }
+
+    /// Whether the client has stopped responding.
+    #[must_use]
+    pub fn is_frozen(&self, client: ClientId) -> bool {
+        self.clients[client.0].frozen.is_some()
+    }
+
+    /// The id of the client's peer.
+    #[must_use]
+    pub fn peer(&self, client: ClientId) -> PeerId {
+        self.clients[client.0].session.peer().id()
+    }
+
+    /// The name of the client's dialect, as far as it is detected.
+    #[must_use]
+    pub fn dialect(&self, client: ClientId) -> &'static str {
+        self.clients[client.0].session.peer().dialect().name
+    }
+
+    /// The client as a member of the room it is in; the first, if it is in several.
+    #[must_use]
+    pub fn member(&self, client: ClientId) -> Option<(RoomId, Arc<Member>)> {
+        let peer = self.peer(client);
+        let rooms = self.rooms().into_iter();
+        rooms
+            .flat_map(|room| {
+                let members = self.hub.members(&room);
+                members
+                    .into_iter()
+                    .map(move |member| (room.clone(), member))
+            })
+            .find(|(_, member)| member.peer == peer)
+    }
+
+    /// The rooms that exist, in the order of their names.
+    #[must_use]
+    pub fn rooms(&self) -> Vec<RoomId> {
+        let mut rooms: Vec<_> = self.hub.rooms().into_iter().map(|(room, _)| room).collect();
+        rooms.sort();
+        rooms
+    }
+
+    /// The simulated hub.
+    #[must_use]
+    pub fn hub(&self) -> &Hub<ClientId> {
+        &self.hub
+    }
+
+    /// All committed changes of membership, in order.
+    #[must_use]
+    pub fn log(&self) -> &[RecordedChange] {
+        &self.log
+    }
+
+    /// The virtual Unix time in seconds.
+    #[must_use]
+    pub fn unix_secs(&self) -> u64 {
+        START_UNIX_SECS + self.elapsed.as_secs()
+    }
+
+    /// Passes an input to the hub, for inputs that no client can cause, as of the host program.
+    pub fn handle(&mut self, input: Input<ClientId>) {
+        self.hub.handle(input, self.epoch + self.elapsed);
+        self.drain_effects();
+        self.run_until_quiescent();
+    }
+
+    // The driver of the hub
+
+    fn handshake(
+        &mut self,
+        dialect: Option<&'static dyn Dialect>,
+        query: &[(&str, &str)],
+        identity: Identity,
+    ) -> Handshake {
+        let (params, query): (Vec<_>, Vec<_>) =
+            query.iter().partition(|(key, _)| key.starts_with(':'));
+        let millis = u64::try_from(self.elapsed.as_millis()).unwrap_or(u64::MAX);
+        Handshake {
+            peer: PeerId::from_random(self.rng.random()),
+            identity,
+            endpoint: dialect.map_or(Endpoint::MAIN, main_endpoint),
+            params: pairs(&params),
+            query: pairs(&query),
+            random: self.rng.random(),
+            unix_ms: START_UNIX_SECS * 1000 + millis,
+            limits: self.limits.clone(),
+            settings: self.settings.clone(),
+        }
+    }
+
+    fn receive(&mut self, id: ClientId, sent: InboundFrame) {
+        let client = &mut self.clients[id.0];
+        if !client.is_connected() || client.frozen.is_some() {
+            return;
+        }
+        if client.pending_webhook.is_some() {
+            return client.queued_frames.push_back(sent);
+        }
+        self.process_frame(id, &sent);
+        self.run_until_quiescent();
+    }
+
+    /// Passes a frame to the client's session.
+    fn process_frame(&mut self, id: ClientId, sent: &InboundFrame) {
+        let unix_secs = self.unix_secs();
+        let client = &mut self.clients[id.0];
+        client.first_frame = None;
+        let frame = match sent {
+            InboundFrame::Text(text) => switchboard_dialects::ClientFrame::Text(text),
+            InboundFrame::Binary(bytes) => switchboard_dialects::ClientFrame::Binary(bytes),
+        };
+        let actions = client.session.on_frame(frame, unix_secs);
+        self.apply_actions(id, actions, self.log.len());
+    }
+
+    /// Passes a webhook response to the client's session, and then the frames that were queued meanwhile.
+    fn handle_webhook_response(&mut self, id: ClientId, reply: Option<&str>) {
+        let unix_secs = self.unix_secs();
+        let client = &mut self.clients[id.0];
+        let close = client
+            .pending_webhook
+            .take()
+            .and_then(|pending| pending.close);
+        let mut actions = client.session.on_webhook_response(reply, unix_secs);
+        actions.close = actions.close.or(close);
+        self.apply_actions(id, actions, self.log.len());
+        while self.clients[id.0].pending_webhook.is_none()
+            && let Some(sent) = self.clients[id.0].queued_frames.pop_front()
+        {
+            self.process_frame(id, &sent);
+        }
+    }
+
+    fn disconnect(&mut self, client: ClientId, reason: DisconnectReason) {
+        if self.is_connected(client) {
+            self.end(client, reason);
+            self.run_until_quiescent();
+        }
+    }
+
+    fn deliver_event(&mut self, id: ClientId, at: usize, event: &Event) {
+        let unix_secs = self.unix_secs();
+        let client = &mut self.clients[id.0];
+        if client.is_connected() {
+            let actions = client.session.on_event(event, unix_secs);
+            self.apply_actions(id, actions, at);
+        }
+    }
+
+    /// Applies the actions of a session in the order that [`Actions`] specifies.
+    fn apply_actions(&mut self, id: ClientId, actions: Actions, at: usize) {
+        let client = &mut self.clients[id.0];
+        if actions.frames.is_empty() {
+            client.silent_errors.extend(&actions.error_codes);
+        }
+        let frames = actions
+            .frames
+            .into_iter()
+            .map(|text| SentFrame { text, at });
+        client.frames.extend(frames);
+        client.error_codes.extend(actions.error_codes);
+        client.tick = match actions.tick {
+            Some(every) => Some((every, self.elapsed + every)),
+            None => client.tick,
+        };
+        let alive = actions.probe.filter(|_| client.frozen.is_none());
+        for request in actions
+            .requests
+            .into_iter()
+            .chain(alive.map(HubRequest::Alive))
+        {
+            self.request(id, request);
+        }
+        let client = &mut self.clients[id.0];
+        if let Some(webhook) = actions.webhook {
+            let (until, close) = (self.elapsed + webhook.timeout, actions.close);
+            client.pending_webhook = Some(PendingWebhook { until, close });
+            client.webhooks.push_back(webhook);
+        } else if let Some(close) = actions.close {
+            client.closed = actions.close;
+            self.end(id, close.disconnect_reason());
+        }
+    }
+
+    fn end(&mut self, id: ClientId, reason: DisconnectReason) {
+        let client = &mut self.clients[id.0];
+        client.disconnected = true;
+        client.pending_webhook = None;
+        client.queued_frames.clear();
+        client.outbox.clear();
+        for request in client.session.disconnect(reason) {
+            self.request(id, request);
+        }
+        let client = &mut self.clients[id.0];
+        client.webhooks.extend(client.session.on_end());
+    }
+
+    fn request(&mut self, local: ClientId, request: HubRequest) {
+        let peer = self.peer(local);
+        let input = Input::Request {
+            peer,
+            local,
+            request,
+        };
+        self.hub.handle(input, self.epoch + self.elapsed);
+        self.drain_effects();
+    }
+
+    fn drain_effects(&mut self) {
+        while let Some(effect) = self.hub.poll_effect() {
+            match effect {
+                Effect::Deliver(id, event) => {
+                    let client = &mut self.clients[id.0];
+                    if client.is_connected() {
+                        client.outbox.push_back((self.log.len(), event));
+                    }
+                }
+                Effect::Propose {
+                    log,
+                    known_position,
+                    change,
+                } => self.propose(log, known_position, change),
+                // Budgets are part of the connections, which are not simulated.
+                Effect::Charge(..) => {}
+                Effect::Send(node, message) => {
+                    unreachable!("a single node sends {message:?} to {node}")
+                }
+            }
+        }
+    }
+
+    fn propose(&mut self, log: LogId, at: Position, change: switchboard_core::Change) {
+        let ProposeOutcome::Committed(position) = Memory.propose(&log, at, &change) else {
+            return;
+        };
+        if let LogId::Room(room) = &log {
+            let (room, change) = (room.clone(), change.clone());
+            self.log.push(RecordedChange { room, change });
+        }
+        let node = None;
+        let entry = Entry {
+            position,
+            node,
+            change,
+        };
+        let input = Input::Committed(log, entry);
+        self.hub.handle(input, self.epoch + self.elapsed);
+    }
+
+    /// Delivers all events of outboxes that are not held back.
+    fn run_until_quiescent(&mut self) {
+        let waiting = |client: &SimClient| !client.held && client.has_deliverable_event();
+        while let Some(index) = self.clients.iter().position(waiting) {
+            if let Some((at, event)) = self.clients[index].outbox.pop_front() {
+                self.deliver_event(ClientId(index), at, &event);
+            }
+        }
+    }
+
+    /// The next timer: the hub's timeout (`None`) or a timer of a client.
+    fn next_due(&self) -> Option<(Duration, Option<(ClientId, ClientTimer)>)> {
+        let hub = self.hub.poll_timeout();
+        let hub = hub.map(|at| (at.saturating_duration_since(self.epoch), None));
+        let clients = self.ids().filter_map(|id| {
+            let (at, due) = self.clients[id.0].next_due(SILENCE_MAX)?;
+            Some((at, Some((id, due))))
+        });
+        hub.into_iter().chain(clients).min_by_key(|(at, _)| *at)
+    }
+
+    fn fire_timer(&mut self, due: Option<(ClientId, ClientTimer)>) {
+        let Some((id, due)) = due else {
+            self.hub.handle_timeout(self.epoch + self.elapsed);
+            return self.drain_effects();
+        };
+        if let ClientTimer::WebhookTimeout = due {
+            return self.handle_webhook_response(id, None);
+        }
+        let client = &mut self.clients[id.0];
+        let actions = match due {
+            ClientTimer::FirstFrame => {
+                client.first_frame = None;
+                client
+                    .session
+                    .on_violation(ErrorCode::FirstFrameTimeout, CloseReason::SILENT)
+            }
+            ClientTimer::Tick => {
+                client.tick = client.tick.map(|(every, at)| (every, at + every));
+                client.session.on_tick()
+            }
+            ClientTimer::WebhookTimeout => Actions::default(),
+            ClientTimer::HeartbeatTimeout => Actions {
+                close: Some(CloseReason::GONE),
+                ..Actions::default()
+            },
+        };
+        self.apply_actions(id, actions, self.log.len());
+    }
+}
+
+/// The endpoint at which a client of this dialect connects: the first one that accepts sockets.
+fn main_endpoint(dialect: &dyn Dialect) -> &'static str {
+    let endpoints = dialect.endpoints(dialect.standalone_path());
+    let mut endpoints = endpoints
+        .iter()
+        .filter(|endpoint| endpoint.accepts.accepts_sockets());
+    endpoints
+        .next()
+        .map_or(Endpoint::MAIN, |endpoint| endpoint.name)
+}
+
+fn pairs(pairs: &[&(&str, &str)]) -> Query {
+    let owned = |(key, value): &&(&str, &str)| {
+        let key = key.strip_prefix(':').unwrap_or(key);
+        (key.to_owned(), (*value).to_owned())
+    };
+    pairs.iter().map(owned).collect()
+}

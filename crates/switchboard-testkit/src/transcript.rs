@@ -1,0 +1,218 @@
+//! Transcripts: recorded sessions with all frames that clients send and get.
+//!
+//! The format is described in `crates/switchboard-dialects/transcripts/README.md`. A transcript is complete: a frame of
+//! the server that it does not contain makes it fail, at the step that has caused the frame.
+
+mod line;
+mod names;
+mod recorder;
+mod runner;
+
+pub use recorder::record;
+
+use line::TranscriptLine;
+use runner::TranscriptRunner;
+
+/// Replays a transcript and compares every frame.
+///
+/// # Errors
+/// The first line that does not match, and the reason.
+pub fn replay(text: &str) -> Result<(), String> {
+    play(text, TranscriptRunner::default())
+}
+
+fn play(text: &str, mut runner: TranscriptRunner) -> Result<(), String> {
+    for (index, source) in text.lines().enumerate() {
+        let result = TranscriptLine::parse(source).and_then(|line| runner.play(&line));
+        result.map_err(|reason| format!("line {}: {source}\n  {reason}", index + 1))?;
+    }
+    runner
+        .check_nothing_unread()
+        .map_err(|reason| format!("at the end: {reason}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::Arc, time::Duration};
+
+    use switchboard_core::{DialectTraits, Event, Identity, OfferPolicy, RequestError};
+    use switchboard_dialects::{
+        Accepts, ClientFrame, CloseReason, Content, Dialect, Endpoint, Handshake, Session,
+        SessionOutput, WebhookRequest,
+    };
+
+    use super::*;
+
+    /// A dialect that asks a web service before it accepts a client.
+    #[derive(Debug)]
+    struct GateDialect;
+
+    static TRAITS: DialectTraits = DialectTraits {
+        name: "gate",
+        offer_policy: OfferPolicy::Unspecified,
+        signals: false,
+        messages: false,
+        ..DialectTraits::DEFAULT
+    };
+
+    impl Dialect for GateDialect {
+        fn traits(&self) -> &'static DialectTraits {
+            &TRAITS
+        }
+
+        fn paths(&self) -> &'static [&'static str] {
+            &["/gate"]
+        }
+
+        fn endpoints(&self, base: &str) -> Vec<Endpoint> {
+            vec![
+                Endpoint::new(base, "/health", "health", Accepts::Requests),
+                Endpoint::new(base, "/{room}", "room", Accepts::Both),
+            ]
+        }
+
+        fn open(&self, handshake: &Handshake, output: &mut SessionOutput) -> Box<dyn Session> {
+            let get = |key| handshake.params.get(key).unwrap_or("no room");
+            let of = |key| handshake.query.get(key).unwrap_or("no key");
+            let greeting = serde_json::json!({
+                "door": handshake.endpoint, "room": get("room"), "key": of("key"),
+                "ms": handshake.unix_ms, "proven": handshake.identity != Identity::Claimed,
+            });
+            output.frames.push(greeting.to_string().into());
+            Box::new(GateSession {
+                id: handshake.peer.to_string().into(),
+            })
+        }
+
+        fn read<'a>(&self, _frame: &'a str) -> Option<Content<'a>> {
+            None
+        }
+    }
+
+    struct GateSession {
+        id: Arc<str>,
+    }
+
+    impl GateSession {
+        fn request(&self, what: &str) -> WebhookRequest {
+            let body = serde_json::json!({ "asks": what, "id": &*self.id });
+            WebhookRequest {
+                url: "http://gate".to_owned(),
+                body: body.to_string().into(),
+                timeout: Duration::from_secs(5),
+            }
+        }
+    }
+
+    impl Session for GateSession {
+        fn on_frame(
+            &mut self,
+            frame: ClientFrame<'_>,
+            output: &mut SessionOutput,
+        ) -> Result<(), RequestError> {
+            let text = frame.text()?;
+            output
+                .frames
+                .push(serde_json::json!({ "heard": &*text }).to_string().into());
+            output.webhook = text.starts_with("ask").then(|| self.request(&text));
+            output.close = text.ends_with("bye").then_some(CloseReason::DONE);
+            Ok(())
+        }
+
+        fn on_event(&mut self, _event: &Event, _out: &mut SessionOutput) {}
+
+        fn on_webhook_response(&mut self, reply: Option<&str>, output: &mut SessionOutput) {
+            let response =
+                reply.map(|text| serde_json::from_str::<serde_json::Value>(text).expect("JSON"));
+            output.frames.push(
+                serde_json::json!({ "response": response })
+                    .to_string()
+                    .into(),
+            );
+        }
+
+        fn on_end(&mut self) -> Option<WebhookRequest> {
+            Some(self.request("the end"))
+        }
+    }
+
+    const TRANSCRIPT: &str = r#"A open gate :room=blue key=7 as ada
+A < {"door":"room","room":"blue","key":"7","ms":1700000000000,"proven":true}
+A > ask
+A post {"asks":"ask","id":"$A"}
+A < {"heard":"ask"}
+A > "KeepAlive"
+wait 1500ms
+B open gate
+B < {"door":"room","room":"no room","key":"no key","ms":1700000001500,"proven":false}
+A reply {"allowed":"$A"}
+A < {"response":{"allowed":"$A"}}
+A < {"heard":"\"KeepAlive\""}
+B > ask bye
+B post {"asks":"ask bye","id":"$B"}
+B < {"heard":"ask bye"}
+wait 5s
+B post {"asks":"the end","id":"$B"}
+B < {"response":null}
+B close 1000
+A leaves
+A post {"asks":"the end","id":"$A"}
+"#;
+
+    fn runner() -> TranscriptRunner {
+        TranscriptRunner::with(|name| (name == "gate").then_some(&GateDialect as &dyn Dialect))
+    }
+
+    #[test]
+    fn webhook_responses_reach_their_session() {
+        assert_eq!(play(TRANSCRIPT, runner()), Ok(()));
+    }
+
+    #[test]
+    fn unexpected_and_missing_output_fails() {
+        for (text, reason) in [
+            ("A open gate\nA < {\"x\":1}", "A was sent"),
+            ("C leaves", "no client C"),
+            (
+                &TRANSCRIPT.replace("A reply {\"allowed\":\"$A\"}\n", "A reply none\n"),
+                "A was sent",
+            ),
+            (
+                &TRANSCRIPT.replace("B post {\"asks\":\"ask bye\",\"id\":\"$B\"}\n", ""),
+                "also made the server ask",
+            ),
+            (
+                &TRANSCRIPT.replace("A leaves\n", "A gone\nA reply none\n"),
+                "also made the server ask",
+            ),
+            (
+                &format!("{TRANSCRIPT}A post {{}}\n"),
+                "nothing (more) was asked for A",
+            ),
+            (
+                &format!("{TRANSCRIPT}A reply none\n"),
+                "A waits for no answer",
+            ),
+        ] {
+            let error = play(text, runner()).expect_err(text);
+            assert!(error.contains(reason), "{error}");
+        }
+    }
+
+    #[test]
+    fn record_writes_the_output_of_the_server() {
+        let clients_only: String = TRANSCRIPT
+            .lines()
+            .filter(|line| {
+                !line.contains(" < ") && !line.contains(" post ") && !line.contains(" close ")
+            })
+            .map(|line| format!("{line}\n"))
+            .collect();
+        let clients_only = clients_only.replace("\"$A\"", "1");
+        let written = recorder::record_on(runner(), &clients_only).expect("it can be replayed");
+        assert_eq!(play(&written, runner()), Ok(()), "{written}");
+        assert_eq!(written.lines().count(), TRANSCRIPT.lines().count());
+        let again = recorder::record_on(runner(), TRANSCRIPT).expect("it can be replayed");
+        assert_eq!(again, TRANSCRIPT, "matching lines are unchanged");
+    }
+}

@@ -1,0 +1,514 @@
+//! Checks the invariants of the cluster over the histories of all clients.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use switchboard_cluster::cluster::store::StoredChange;
+use switchboard_core::{
+    DialectTraits, EvictionReason, LeaveCause, LogId, OfferPolicy, OfferRole, RoomId,
+};
+use switchboard_testkit::cluster::{ClientKey, ClusterSimulation, LEASE, SentMessage, room};
+
+use crate::cluster::memberships::{ConnectionHistory, Observation, OwnMembership, read_history};
+
+const ROOMS: [&str; 2] = ["red", "blue"];
+
+/// The longest time of a message and its answer, with a tolerance.
+const ROUND_TRIPS: Duration = Duration::from_millis(200);
+
+/// Returns the violated invariants of a quiescent run. `is_calm`: the run had no faults.
+pub(crate) fn find_violations(cluster: &ClusterSimulation, is_calm: bool) -> Vec<String> {
+    let histories = (0..cluster.clients().len()).map(|client| read_history(cluster, client));
+    let mut oracle = ClusterOracle {
+        cluster,
+        histories: histories.collect(),
+        violations: Vec::new(),
+    };
+    for history in &mut oracle.histories {
+        oracle.violations.append(&mut history.violations);
+    }
+    for name in ROOMS {
+        oracle.check_views(&room(name));
+    }
+    oracle.check_names();
+    oracle.check_joins();
+    oracle.check_dead_nodes();
+    oracle.check_evictions();
+    if is_calm {
+        oracle.check_delivery();
+        oracle.check_order();
+    }
+    oracle.violations
+}
+
+struct ClusterOracle<'c> {
+    cluster: &'c ClusterSimulation,
+    histories: Vec<ConnectionHistory>,
+    violations: Vec<String>,
+}
+
+impl ClusterOracle<'_> {
+    fn report(&mut self, what: String) {
+        self.violations.push(what);
+    }
+
+    /// The current members of a room, according to the clients.
+    fn present_members(&self, room: &RoomId) -> Vec<ClientKey> {
+        let clients = 0..self.histories.len();
+        clients
+            .filter(|client| self.cluster.clients()[*client].is_connected())
+            .filter(|client| self.histories[*client].current_membership(room).is_some())
+            .collect()
+    }
+
+    /// Every client observes exactly the other members, and every pair has exactly one offerer.
+    fn check_views(&mut self, room: &RoomId) {
+        let present = self.present_members(room);
+        for client in &present {
+            let Some(own) = self.histories[*client].current_membership(room) else {
+                continue;
+            };
+            let observed: Vec<_> = own.visible().map(|observation| observation.other).collect();
+            let others: Vec<_> = present
+                .iter()
+                .filter(|other| *other != client)
+                .copied()
+                .collect();
+            let mut sorted = observed.clone();
+            sorted.sort_unstable();
+            if sorted != others {
+                self.report(format!(
+                    "{room:?}: c{client} observes {observed:?}, expected {others:?}"
+                ));
+            }
+        }
+        for (index, one) in present.iter().enumerate() {
+            for other in &present[index + 1..] {
+                self.check_pair(room, *one, *other);
+            }
+        }
+        self.check_stores_agree(room, &present);
+    }
+
+    fn check_pair(&mut self, room: &RoomId, one: ClientKey, other: ClientKey) {
+        let (Some(a), Some(b)) = (
+            self.histories[one].current_membership(room).cloned(),
+            self.histories[other].current_membership(room).cloned(),
+        ) else {
+            return;
+        };
+        let (of_b, of_a) = (observations_of(&a, other, &b), observations_of(&b, one, &a));
+        let (Some(last), Some(flipped)) = (of_b.last(), of_a.last()) else {
+            return;
+        };
+        let dialects = [one, other].map(|client| self.cluster.clients()[client].dialect());
+        let allowed = [
+            expected_role(dialects[0], dialects[1]),
+            expected_role(dialects[1], dialects[0]).flipped(),
+        ];
+        if last.role != flipped.role.flipped() || !allowed.contains(&last.role) {
+            self.report(format!(
+                "{room:?}: c{one} has the role towards c{other} {:?}, c{other} towards c{one}: {:?}",
+                last.role, flipped.role
+            ));
+        }
+        // If one client is introduced to the other again, so is the other to it. Observations of
+        // earlier memberships do not count: some clients may have observed them that the member
+        // could not observe.
+        let met = self
+            .member_since(room, one, false)
+            .max(self.member_since(room, other, false));
+        let found = self
+            .member_since(room, one, true)
+            .max(self.member_since(room, other, true));
+        let since = |observations: &[Observation], met| {
+            let late = observations
+                .iter()
+                .filter(|observation| observation.from >= met);
+            let late: Vec<_> = late.collect();
+            // A member that returns at the same time has a new membership; the earlier observation
+            // is of the old one.
+            let old = late
+                .windows(2)
+                .filter(|pair| pair[0].until == Some(pair[1].from));
+            late.len() - old.count()
+        };
+        let data_losses = self.data_losses(met);
+        let is_excused = !data_losses.is_empty()
+            && [one, other].iter().any(|client| {
+                self.is_contested(room, *client)
+                    || data_losses.len() > 1
+                    || self.is_late(*client, &data_losses)
+                    || self.was_lost(room, *client, met)
+            });
+        let is_mutual = |met| since(&of_b, met) == since(&of_a, met);
+        if !is_mutual(met) && !is_mutual(found) && !is_excused {
+            self.report(format!(
+                "{room:?}: c{one} was introduced to c{other} {} times, c{other} to c{one} {} times since {met:?}",
+                since(&of_b, met),
+                since(&of_a, met)
+            ));
+        }
+    }
+
+    /// The times of data loss in the store since `met`. After a data loss, a client may take a
+    /// member for gone that never lost its own observation, and be introduced to it again when its
+    /// node restores it at its old position. The member receives no event for that if [its
+    /// address](Self::is_contested) belonged to another member for a while, if its node [came back
+    /// late](Self::is_late), if its [lease had lapsed](Self::was_lost) and the store lost that
+    /// change, or if data were lost again.
+    fn data_losses(&self, met: Duration) -> Vec<Duration> {
+        let outages = self.cluster.outages().iter();
+        let data_losses = outages.filter(|outage| outage.kind == "data lost" && outage.from >= met);
+        data_losses.map(|outage| outage.from).collect()
+    }
+
+    fn is_late(&self, client: ClientKey, data_losses: &[Duration]) -> bool {
+        let node = self.cluster.clients()[client].node();
+        let mut outages = self.cluster.outages().iter();
+        outages.any(|outage| {
+            let mut data_losses = data_losses.iter();
+            outage.node == Some(node)
+                && outage.until >= outage.from + LEASE / 3
+                && data_losses.any(|at| outage.from <= *at + LEASE && outage.until >= *at)
+        })
+    }
+
+    fn was_lost(&self, room: &RoomId, client: ClientKey, met: Duration) -> bool {
+        let leave = StoredChange::Leave(self.cluster.clients()[client].id(), LeaveCause::NodeLost);
+        let log = LogId::Room(room.clone());
+        let mut history = self.cluster.history().iter();
+        history.any(|(at, of, event)| *at >= met && *of == log && event.change == leave)
+    }
+
+    fn is_contested(&self, room: &RoomId, client: ClientKey) -> bool {
+        let peer = self.cluster.clients()[client].id();
+        let log = LogId::Room(room.clone());
+        let members = self.cluster.history().iter();
+        let members = members.filter_map(|(_, of, event)| match &event.change {
+            StoredChange::Join(member) if *of == log => Some(member),
+            StoredChange::Join(_) | StoredChange::Leave(..) => None,
+        });
+        let members: Vec<_> = members.collect();
+        let own = members.iter().rev().find(|member| member.peer == peer);
+        own.is_some_and(|own| {
+            let mut others = members.iter();
+            others.any(|member| member.address == own.address && member.peer != peer)
+        })
+    }
+
+    /// When the current membership of a client began, or was last restored.
+    fn member_since(&self, room: &RoomId, client: ClientKey, restored: bool) -> Duration {
+        let peer = self.cluster.clients()[client].id();
+        let log = LogId::Room(room.clone());
+        let history = self.cluster.history().iter().rev();
+        let mut joins = history.filter_map(|(at, of, event)| match &event.change {
+            StoredChange::Join(member) if *of == log => Some((*at, member, event.version.head)),
+            StoredChange::Join(_) | StoredChange::Leave(..) => None,
+        });
+        let join = joins
+            .find(|(_, member, head)| member.peer == peer && (restored || member.since == *head));
+        join.map(|(at, ..)| at).unwrap_or_default()
+    }
+
+    /// The hubs and the store have the same members as the clients observe.
+    fn check_stores_agree(&mut self, room: &RoomId, present: &[ClientKey]) {
+        let expected: BTreeSet<_> = present.iter().copied().collect();
+        let members = self
+            .cluster
+            .stored(room)
+            .map(|it| it.members)
+            .unwrap_or_default();
+        let stored: BTreeSet<_> = members
+            .iter()
+            .filter_map(|member| self.cluster.client_of(member.peer))
+            .collect();
+        if stored != expected {
+            self.report(format!(
+                "{room:?}: stored: {stored:?}, expected {expected:?}"
+            ));
+        }
+        let addresses: BTreeSet<_> = members.iter().map(|member| &member.address).collect();
+        if addresses.len() != members.len() {
+            self.report(format!("{room:?}: duplicate address: {members:?}"));
+        }
+        for (key, node) in self.cluster.nodes().iter().enumerate() {
+            let members = node.hub().members(room);
+            let members: BTreeSet<_> = members
+                .iter()
+                .filter_map(|member| self.cluster.client_of(member.peer))
+                .collect();
+            let own = present
+                .iter()
+                .any(|client| self.cluster.clients()[*client].node() == key);
+            if node.is_alive() && own && members != expected {
+                self.report(format!(
+                    "{room:?}: s{key} has {members:?}, expected {expected:?}"
+                ));
+            }
+        }
+    }
+
+    /// Each name belongs to one client.
+    fn check_names(&mut self) {
+        let claimed = self
+            .histories
+            .iter()
+            .enumerate()
+            .flat_map(|(client, history)| {
+                let names = history.claimed.keys();
+                names.map(move |name| (name.clone(), client))
+            });
+        let mut claimed: Vec<_> = claimed.collect();
+        claimed.sort();
+        for pair in claimed.windows(2) {
+            if pair[0].0 == pair[1].0 {
+                self.report(format!("two clients have a name: {pair:?}"));
+            }
+        }
+        for (name, client) in claimed {
+            let members = self.cluster.stored_name(&name).map(|it| it.members);
+            let holder = members.and_then(|members| self.cluster.client_of(members.first()?.peer));
+            if holder != Some(client) {
+                self.report(format!(
+                    "c{client} has {name:?}, the stored holder is {holder:?}"
+                ));
+            }
+        }
+    }
+
+    /// Every join is answered in time.
+    fn check_joins(&mut self) {
+        for client in 0..self.histories.len() {
+            for wait in self.histories[client].joins.clone() {
+                let is_there = self.cluster.clients()[client].is_connected();
+                let Some(answered) = wait.answered else {
+                    if is_there {
+                        self.report(format!(
+                            "c{client}'s join of {:?} is not answered",
+                            wait.requested
+                        ));
+                    }
+                    continue;
+                };
+                let node = self.cluster.clients()[client].node();
+                let limit = Duration::from_secs(4) + LEASE * 2 + ROUND_TRIPS;
+                let limit = limit + self.paused_time(node, wait.requested);
+                if answered > wait.requested + limit {
+                    let took = answered.saturating_sub(wait.requested);
+                    self.report(format!(
+                        "c{client}'s join of {:?} took {took:?}",
+                        wait.requested
+                    ));
+                }
+            }
+        }
+    }
+
+    /// For how long a process was paused since `since`.
+    fn paused_time(&self, node: usize, since: Duration) -> Duration {
+        let outages = self.cluster.outages().iter();
+        let pauses = outages.filter(|it| it.kind == "pause" && it.node == Some(node));
+        let pauses = pauses.filter(|it| it.until >= since);
+        pauses.map(|it| it.until - it.from.min(it.until)).sum()
+    }
+
+    /// Members of a dead node are removed within the lease.
+    fn check_dead_nodes(&mut self) {
+        let limit = ClusterSimulation::eviction_deadline();
+        let mut violations = Vec::new();
+        let crashes = self.cluster.outages().iter();
+        for crash in crashes.filter(|outage| outage.kind == "crash") {
+            let end = crash.from + limit;
+            for (client, history) in self.histories.iter().enumerate() {
+                let node = self.cluster.clients()[client].node();
+                let from = crash.from.saturating_sub(LEASE);
+                if self.has_fault(Some(node), from, end) || self.has_fault(None, from, end) {
+                    continue;
+                }
+                let memberships = history.memberships.iter();
+                let observations = memberships.flat_map(|membership| {
+                    membership
+                        .observations
+                        .iter()
+                        .map(|it| (it, membership.until))
+                });
+                for (observation, left_at) in observations {
+                    let their_node = self.cluster.clients()[observation.other].node();
+                    let removed_at = observation.until.or(left_at).unwrap_or(self.cluster.now());
+                    if Some(their_node) == crash.node
+                        && observation.from <= crash.from
+                        && removed_at > end
+                    {
+                        let other_client = observation.other;
+                        let after = removed_at.saturating_sub(crash.from);
+                        violations.push(format!("c{client} still observes c{other_client} of a crashed node after {after:?}"));
+                    }
+                }
+            }
+        }
+        self.violations.append(&mut violations);
+    }
+
+    /// Whether a node (`None`: the store) had a fault in an interval.
+    fn has_fault(&self, node: Option<usize>, from: Duration, until: Duration) -> bool {
+        let outages = self.cluster.outages().iter();
+        let mut matching = outages.filter(|outage| outage.node == node);
+        matching.any(|outage| outage.from <= until && outage.until + Duration::from_secs(1) >= from)
+    }
+
+    /// A live client whose node is connected to the store is not evicted as unresponsive.
+    fn check_evictions(&mut self) {
+        for client in 0..self.histories.len() {
+            let Some((at, EvictionReason::Unresponsive)) = self.histories[client].evicted else {
+                continue;
+            };
+            let client_state = &self.cluster.clients()[client];
+            // A node that missed the event can only guess why another member has the address.
+            let mut history = self.cluster.history().iter();
+            let is_guessed = !history.any(|(_, _, event)| {
+                event.change
+                    == StoredChange::Leave(
+                        client_state.id(),
+                        LeaveCause::Evicted(EvictionReason::Unresponsive),
+                    )
+            });
+            let from = at.saturating_sub(Duration::from_millis(2500));
+            let has_fault = self.has_fault(Some(client_state.node()), from, at)
+                || self.has_fault(None, from.saturating_sub(LEASE), at);
+            // A claimant's process that was paused until shortly before the end of the challenge
+            // may handle its timers before the data in its sockets.
+            let mut pauses = self
+                .cluster
+                .outages()
+                .iter()
+                .filter(|it| it.kind == "pause");
+            let is_sudden = pauses.any(|it| it.until <= at && it.until + ROUND_TRIPS >= at);
+            if client_state.frozen().is_none() && !has_fault && !is_sudden && !is_guessed {
+                self.report(format!("c{client} is alive and was evicted at {at:?}"));
+            }
+        }
+    }
+
+    // Without faults
+
+    /// A message among clients that stay members for a while arrives: at its receiver, or at all
+    /// members that were introduced to the sender.
+    fn check_delivery(&mut self) {
+        for (serial, sent) in self.cluster.sent().iter().enumerate() {
+            let until = sent.at + ROUND_TRIPS;
+            let sender = &self.histories[sent.from];
+            let sender_membership = sender.membership_during(&sent.room, sent.at, until);
+            let Some(sender_membership) =
+                sender_membership.filter(|_| sender.requested.contains_key(&serial))
+            else {
+                continue;
+            };
+            let sender_membership = &sender_membership.clone();
+            for client in 0..self.histories.len() {
+                let own = self.histories[client].membership_during(&sent.room, sent.at, until);
+                // Two clients that are not introduced to each other yet may receive the joins in
+                // either order.
+                let is_addressed = match sent.to {
+                    Some(to) => to == client,
+                    None => own.is_some_and(|own| {
+                        observed_during(own, sent.from, sent.at, until)
+                            && observed_during(sender_membership, client, sent.at, until)
+                    }),
+                };
+                let is_received = self.histories[client].received_serials.contains(&serial);
+                if own.is_some() && is_addressed && !is_received && self.understands(client, sent) {
+                    self.report(format!("c{client} does not receive {serial}: {sent:?}"));
+                }
+            }
+        }
+    }
+
+    fn understands(&self, client: ClientKey, sent: &SentMessage) -> bool {
+        let [of, to] = [sent.from, client].map(|client| self.cluster.clients()[client].dialect());
+        !sent.is_offer || to.signals || of.name == to.name
+    }
+
+    /// All clients observe the joins and leaves of the log in its order.
+    fn check_order(&mut self) {
+        for name in ROOMS {
+            let log = LogId::Room(room(name));
+            let changes = self.cluster.history().iter();
+            let changes: Vec<_> = changes
+                .filter(|(_, of, _)| *of == log)
+                .map(|(_, _, event)| event.change.clone())
+                .collect();
+            for client in 0..self.histories.len() {
+                for own in self.histories[client].memberships.clone() {
+                    if own.room == room(name) {
+                        self.check_order_of(client, &own, &changes);
+                    }
+                }
+            }
+        }
+    }
+
+    fn check_order_of(&mut self, client: ClientKey, own: &OwnMembership, changes: &[StoredChange]) {
+        let cluster = self.cluster;
+        let mut rest = changes.iter();
+        for (other_client, is_join) in own.order.iter().copied() {
+            let found = rest.any(|change| match change {
+                StoredChange::Join(member) => {
+                    is_join && cluster.client_of(member.peer) == Some(other_client)
+                }
+                StoredChange::Leave(peer, _) => {
+                    !is_join && cluster.client_of(*peer) == Some(other_client)
+                }
+            });
+            if !found {
+                self.report(format!(
+                    "c{client} observes a change of c{other_client} out of order ({is_join})"
+                ));
+                return;
+            }
+        }
+    }
+}
+
+/// Whether another client was observed for a whole interval. An introduction at the start of the
+/// interval does not count, because it may have followed the message.
+fn observed_during(
+    own: &OwnMembership,
+    other_client: ClientKey,
+    from: Duration,
+    until: Duration,
+) -> bool {
+    let mut observations = own
+        .observations
+        .iter()
+        .filter(|observation| observation.other == other_client);
+    observations.any(|observation| {
+        observation.from < from && observation.until.is_none_or(|end| end > until)
+    })
+}
+
+/// The observations of the current membership of another client.
+fn observations_of(
+    own: &OwnMembership,
+    other: ClientKey,
+    their_membership: &OwnMembership,
+) -> Vec<Observation> {
+    let observations = own.observations.iter();
+    observations
+        .filter(|observation| {
+            observation.other == other && their_membership.names.contains(&observation.membership)
+        })
+        .cloned()
+        .collect()
+}
+
+/// The expected role of a newcomer towards a member.
+fn expected_role(newcomer: &DialectTraits, member: &DialectTraits) -> OfferRole {
+    let is_same = newcomer.name == member.name;
+    match (newcomer.offer_policy, member.offer_policy) {
+        _ if !(is_same || newcomer.signals && member.signals) => OfferRole::None,
+        (OfferPolicy::Unspecified, OfferPolicy::Unspecified) => OfferRole::None,
+        (OfferPolicy::MemberOffers, _) if is_same => OfferRole::Answerer,
+        (OfferPolicy::NewcomerOffers | OfferPolicy::MemberOffers, _) => OfferRole::Offerer,
+        (OfferPolicy::Unspecified, _) => OfferRole::Answerer,
+    }
+}
