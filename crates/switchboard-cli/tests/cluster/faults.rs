@@ -51,21 +51,18 @@ pub(crate) enum ProcessFault {
 }
 
 impl ProcessFault {
-    /// Those of a cluster.
-    pub(crate) const OF_CLUSTER: [Self; 8] = [
+    /// Those of a cluster that need no network of its own.
+    pub(crate) const WITHOUT_NETWORK: [Self; 6] = [
         Self::Nothing,
         Self::Kill,
         Self::Stop,
         Self::RedisBack,
         Self::RedisEmpty,
-        Self::CutFromRedis,
-        Self::CutFromAll,
         Self::Quit,
     ];
 
-    pub(crate) fn needs_namespace(self) -> bool {
-        matches!(self, Self::CutFromRedis | Self::CutFromAll)
-    }
+    /// Those of a cluster that cut a node off.
+    pub(crate) const OF_NETWORK: [Self; 2] = [Self::CutFromRedis, Self::CutFromAll];
 
     /// As many rounds as asked for, each kind as often as the others, in an order by the seed.
     pub(crate) fn draw(kinds: &[Self], rounds: usize, seed: u64) -> Vec<Self> {

@@ -33,8 +33,7 @@ use crate::{
     corruption::{CorruptedRecorder, Corruption},
     faults::ProcessFault,
     network::Network,
-    redis::Redis,
-    report::{say, skip},
+    report::say,
     rounds::{Plan, RoundStage},
 };
 
@@ -125,23 +124,35 @@ async fn nodes_that_know_nothing_of_each_other_are_found_out() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[cfg_attr(
+    not(has_redis),
+    ignore = "needs redis-server and redis-cli (Debian: redis-server)"
+)]
 async fn a_cluster_keeps_its_promises_whatever_breaks() {
+    cluster_survives(&ProcessFault::WITHOUT_NETWORK, None).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[cfg_attr(
+    not(has_redis),
+    ignore = "needs redis-server and redis-cli (Debian: redis-server)"
+)]
+#[cfg_attr(
+    not(has_network_namespaces),
+    ignore = "needs `ip netns add` and virtual cables (Debian: iproute2; root)"
+)]
+async fn a_cluster_keeps_its_promises_while_a_node_is_cut_off() {
+    let network = Network::make().expect("a network namespace");
+    cluster_survives(&ProcessFault::OF_NETWORK, Some(network)).await;
+}
+
+/// Plays a round of each kind, or as many rounds as the environment says. The last node is in the network's namespace.
+async fn cluster_survives(kinds: &[ProcessFault], network: Option<Network>) {
     let _turn = TURN.lock().await;
-    if !Redis::is_installed() {
-        return skip("the chaos test", "redis-server is not installed");
-    }
-    let network = Network::make()
-        .inspect_err(|why| skip("cutting a node off", why))
-        .ok();
-    let has_network = network.is_some();
-    let kinds: Vec<_> = ProcessFault::OF_CLUSTER
-        .into_iter()
-        .filter(|kind| has_network || !kind.needs_namespace())
-        .collect();
     let count = setting("SWITCHBOARD_CHAOS_ROUNDS")
         .map_or(kinds.len(), |count| usize::try_from(count).expect("few"));
     let seed = seed();
-    let rounds = ProcessFault::draw(&kinds, count, seed);
+    let rounds = ProcessFault::draw(kinds, count, seed);
     let mut stage = RoundStage::set(Plan {
         nodes: 3,
         has_redis: true,

@@ -134,7 +134,7 @@ fn ip(words: &str) -> Result<String, String> {
         .args(words.split_whitespace())
         .stdin(Stdio::null())
         .output();
-    let output = output.map_err(|error| format!("ip cannot be run: {error}"))?;
+    let output = output.map_err(|error| format!("ip cannot be run (Debian: iproute2): {error}"))?;
     if output.status.success() {
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     } else {

@@ -15,7 +15,6 @@ use crate::{
     network::{Link, Network},
     node::{Launch, Node},
     redis::Redis,
-    report::skip,
 };
 
 /// What a Redis answers to one command.
@@ -31,11 +30,12 @@ fn ask(redis: &Redis, command: &str) -> String {
 }
 
 #[tokio::test]
+#[cfg_attr(
+    not(has_redis),
+    ignore = "needs redis-server and redis-cli (Debian: redis-server)"
+)]
 async fn redis_comes_back_with_its_data_or_without() {
     let _turn = TURN.lock().await;
-    if !Redis::is_installed() {
-        return skip("Redis that comes back", "redis-server is not installed");
-    }
     let folder = Folder::make();
     let mut redis = Redis::start(folder.path().join("redis"), None);
     assert!(ask(&redis, "SET word known").starts_with("+OK"));
@@ -76,14 +76,12 @@ async fn must_answer(node: &Node, answers: bool) {
 
 /// In memory a join is done when the next frame is read; over Redis it is under way.
 #[tokio::test]
+#[cfg_attr(
+    not(has_redis),
+    ignore = "needs redis-server and redis-cli (Debian: redis-server)"
+)]
 async fn what_is_said_right_after_a_join_is_not_refused() {
     let _turn = TURN.lock().await;
-    if !Redis::is_installed() {
-        return skip(
-            "a frame right after a join",
-            "redis-server is not installed",
-        );
-    }
     let folder = Folder::make();
     let redis = Redis::start(folder.path().join("redis"), None);
     let node = Node::start(Launch {
@@ -138,12 +136,13 @@ async fn a_node_stops_goes_on_and_is_replaced() {
 }
 
 #[tokio::test]
+#[cfg_attr(
+    not(has_network_namespaces),
+    ignore = "needs `ip netns add` and virtual cables (Debian: iproute2; root)"
+)]
 async fn a_node_in_a_namespace_is_cut_off_and_joined_again() {
     let _turn = TURN.lock().await;
-    let network = match Network::make() {
-        Ok(network) => network,
-        Err(why) => return skip("a node in a namespace", &why),
-    };
+    let network = Network::make().expect("a network namespace");
     let folder = Folder::make();
     let node = Node::start(launch(&folder, Some(&network)));
     must_answer(&node, true).await;

@@ -21,14 +21,6 @@ pub(crate) struct Redis {
 }
 
 impl Redis {
-    pub(crate) fn is_installed() -> bool {
-        let version = Command::new("redis-server")
-            .arg("--version")
-            .stdout(Stdio::null())
-            .status();
-        version.is_ok_and(|status| status.success())
-    }
-
     /// Starts one that keeps its data in `folder`.
     pub(crate) fn start(folder: PathBuf, other: Option<IpAddr>) -> Self {
         let mut redis = Self {
@@ -80,7 +72,7 @@ impl Redis {
             .arg("--logfile")
             .arg(log);
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn();
-        self.child = Some(child.expect("redis-server runs"));
+        self.child = Some(child.expect("redis-server runs (Debian: redis-server)"));
         self.must_answer();
     }
 

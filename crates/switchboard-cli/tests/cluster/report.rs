@@ -12,13 +12,6 @@ pub(crate) fn say(words: &str) {
     drop(writeln!(std::io::stdout(), "cluster: {words}"));
 }
 
-/// Says that something cannot be tried here. The line counts as a skipped test where lines are counted.
-pub(crate) fn skip(what: &str, why: &str) {
-    say(&format!("{what}: SKIPPED: {why}"));
-    let line = "\ntest result: ok. 0 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out";
-    drop(writeln!(std::io::stdout(), "{line}"));
-}
-
 /// What a client was told in a stay, with the seconds since the start.
 pub(crate) fn log_of(record: &Record, index: usize, start: Instant) -> String {
     let stay = &record.stays[index];

@@ -13,7 +13,7 @@ use switchboard_cluster::{
 use switchboard_core::{Address, ElectionId, LeaveCause, LeaveKind, LogId, NodeId, PeerId};
 use tokio::sync::mpsc;
 
-use crate::server::{RedisProcess, is_installed};
+use crate::server::RedisProcess;
 
 const PREFIX: &str = "switchboard";
 
@@ -427,24 +427,29 @@ async fn check_all(server: &RedisProcess) {
 }
 
 #[tokio::test]
+#[cfg_attr(
+    not(has_redis),
+    ignore = "needs redis-server and redis-cli (Debian: redis-server)"
+)]
 async fn one_server_fulfils_the_connection_contract() {
-    if is_installed() {
-        check_all(&RedisProcess::start()).await;
-    }
+    check_all(&RedisProcess::start()).await;
 }
 
 #[tokio::test]
+#[cfg_attr(
+    not(has_redis),
+    ignore = "needs redis-server and redis-cli (Debian: redis-server)"
+)]
 async fn redis_cluster_fulfils_the_connection_contract() {
-    if is_installed() {
-        check_all(&RedisProcess::start_cluster()).await;
-    }
+    check_all(&RedisProcess::start_cluster()).await;
 }
 
 #[tokio::test]
+#[cfg_attr(
+    not(has_redis),
+    ignore = "needs redis-server and redis-cli (Debian: redis-server)"
+)]
 async fn a_lost_server_is_reported_within_the_timeout() {
-    if !is_installed() {
-        return;
-    }
     let mut server = RedisProcess::start();
     let (connection, mut pushes) = connect(&server, 1).await;
     server.signal("-STOP");
@@ -487,10 +492,11 @@ async fn a_lost_server_is_reported_within_the_timeout() {
 }
 
 #[tokio::test]
+#[cfg_attr(
+    not(has_redis),
+    ignore = "needs redis-server and redis-cli (Debian: redis-server)"
+)]
 async fn a_lost_master_ends_the_connection() {
-    if !is_installed() {
-        return;
-    }
     let mut server = RedisProcess::start_cluster();
     let (connection, mut pushes) = connect(&server, 1).await;
     server.kill(2);
@@ -501,10 +507,11 @@ async fn a_lost_master_ends_the_connection() {
 /// Changes succeed while a slot is moved. When it has moved, the connection ends, and the next one
 /// uses the new server.
 #[tokio::test]
+#[cfg_attr(
+    not(has_redis),
+    ignore = "needs redis-server and redis-cli (Debian: redis-server)"
+)]
 async fn changes_continue_while_a_slot_moves() {
-    if !is_installed() {
-        return;
-    }
     let server = RedisProcess::start_cluster();
     let (connection, mut pushes) = connect(&server, 1).await;
     let log_id = log(0);
@@ -568,10 +575,11 @@ async fn changes_continue_while_a_slot_moves() {
 }
 
 #[tokio::test]
+#[cfg_attr(
+    not(has_redis),
+    ignore = "needs redis-server and redis-cli (Debian: redis-server)"
+)]
 async fn a_wrong_password_is_reported_and_never_shown() {
-    if !is_installed() {
-        return;
-    }
     let server = RedisProcess::start_with(&["--requirepass", "geheim#1"]);
     let with = |login: &str| server.url().replace("://", &format!("://{login}@"));
     let (connection, _pushes) = {
@@ -617,11 +625,12 @@ async fn a_wrong_password_is_reported_and_never_shown() {
 
 /// The trusted certificates are read from the environment, so another process connects.
 #[tokio::test]
+#[cfg_attr(
+    not(has_redis),
+    ignore = "needs redis-server and redis-cli (Debian: redis-server)"
+)]
 async fn tls_requires_a_trusted_certificate() {
     const URL: &str = "SWITCHBOARD_TEST_TLS_URL";
-    if !is_installed() {
-        return;
-    }
     if let Ok(url) = std::env::var(URL) {
         let address = url.parse().expect("an address");
         let connected = StoreConnection::open(&address, PREFIX, NodeId::from(1)).await;

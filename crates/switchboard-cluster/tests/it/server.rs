@@ -2,7 +2,6 @@
 //! is removed with the server.
 
 use std::{
-    io::Write as _,
     net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -26,22 +25,6 @@ struct RedisNode {
     port: u16,
     arguments: Vec<String>,
     child: Child,
-}
-
-/// Whether Redis is installed. Otherwise prints that the test is skipped, directly to the standard
-/// output, because the test runner hides the output of a test that passes.
-pub(crate) fn is_installed() -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let is_on_path =
-        |name| std::env::split_paths(&path).any(|directory| directory.join(name).is_file());
-    let is_installed = ["redis-server", "redis-cli"].into_iter().all(is_on_path);
-    if !is_installed {
-        let thread = std::thread::current();
-        let test = thread.name().unwrap_or_default();
-        let reason = "redis-server and redis-cli are not both on PATH (Debian: redis-server)";
-        _ = writeln!(std::io::stdout(), "test {test} is skipped: {reason}");
-    }
-    is_installed
 }
 
 impl RedisProcess {
@@ -229,7 +212,7 @@ impl RedisNode {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
-            .expect("redis-server runs");
+            .expect("redis-server runs (Debian: redis-server)");
         Self {
             port,
             arguments,
