@@ -11,12 +11,12 @@
 //! Clients are peers without a dialect codec: they send [`Command`]s, and all requests and events
 //! are recorded in [`ClusterClient::log`] for the oracle of the tests.
 
-mod carrier;
 mod client;
 mod events;
 mod faults;
 mod node;
 mod schedule;
+mod store_link;
 
 use std::{
     collections::BTreeMap,
@@ -59,7 +59,7 @@ pub struct ClusterSimulation {
     faults: FaultPlan,
     limits: Arc<Limits>,
     model: InMemoryStore,
-    is_away: bool,
+    is_store_unavailable: bool,
     backups: Vec<InMemoryStore>,
     nodes: Vec<SimNode>,
     clients: Vec<ClusterClient>,
@@ -78,7 +78,7 @@ impl ClusterSimulation {
     #[must_use]
     #[expect(
         clippy::disallowed_methods,
-        reason = "an Instant can be had in no other way; only differences to it count"
+        reason = "there is no other way to get an Instant; only differences to it are used"
     )]
     pub fn new(seed: u64, faults: FaultPlan) -> Self {
         let limits = Limits {
@@ -93,7 +93,7 @@ impl ClusterSimulation {
             faults,
             limits: Arc::new(limits),
             model: InMemoryStore::default(),
-            is_away: false,
+            is_store_unavailable: false,
             backups: vec![InMemoryStore::default()],
             nodes: Vec::new(),
             clients: Vec::new(),
@@ -115,7 +115,7 @@ impl ClusterSimulation {
 
     /// The recorded trace, one line per event.
     #[must_use]
-    pub fn traced(&self) -> &[String] {
+    pub fn trace_lines(&self) -> &[String] {
         self.trace.as_deref().unwrap_or_default()
     }
 

@@ -43,7 +43,7 @@ mod tests {
 
     use super::*;
 
-    /// A dialect that asks a web service before it accepts a client.
+    /// A dialect whose session makes webhook requests.
     #[derive(Debug)]
     struct GateDialect;
 
@@ -94,8 +94,8 @@ mod tests {
     }
 
     impl GateSession {
-        fn request(&self, what: &str) -> WebhookRequest {
-            let body = serde_json::json!({ "asks": what, "id": &*self.id });
+        fn request(&self, text: &str) -> WebhookRequest {
+            let body = serde_json::json!({ "asks": text, "id": &*self.id });
             WebhookRequest {
                 url: "http://gate".to_owned(),
                 body: body.to_string().into(),
@@ -179,19 +179,19 @@ A post {"asks":"the end","id":"$A"}
             ),
             (
                 &TRANSCRIPT.replace("B post {\"asks\":\"ask bye\",\"id\":\"$B\"}\n", ""),
-                "also made the server ask",
+                "also caused a webhook request",
             ),
             (
                 &TRANSCRIPT.replace("A leaves\n", "A gone\nA reply none\n"),
-                "also made the server ask",
+                "also caused a webhook request",
             ),
             (
                 &format!("{TRANSCRIPT}A post {{}}\n"),
-                "nothing (more) was asked for A",
+                "A has caused no further webhook request",
             ),
             (
                 &format!("{TRANSCRIPT}A reply none\n"),
-                "A waits for no answer",
+                "A has no pending webhook",
             ),
         ] {
             let error = play(text, runner()).expect_err(text);
@@ -209,10 +209,12 @@ A post {"asks":"the end","id":"$A"}
             .map(|line| format!("{line}\n"))
             .collect();
         let clients_only = clients_only.replace("\"$A\"", "1");
-        let written = recorder::record_on(runner(), &clients_only).expect("it can be replayed");
+        let written =
+            recorder::record_on(runner(), &clients_only).expect("the transcript can be replayed");
         assert_eq!(play(&written, runner()), Ok(()), "{written}");
         assert_eq!(written.lines().count(), TRANSCRIPT.lines().count());
-        let again = recorder::record_on(runner(), TRANSCRIPT).expect("it can be replayed");
+        let again =
+            recorder::record_on(runner(), TRANSCRIPT).expect("the transcript can be replayed");
         assert_eq!(again, TRANSCRIPT, "matching lines are unchanged");
     }
 }

@@ -181,9 +181,9 @@ impl ClusterClient {
     pub(super) fn receive(&mut self, now: Duration, event: Arc<Event>) {
         let mut is_current = true;
         match &*event {
-            Event::RequestFailed(refused) => {
-                is_current = self.peer.note_rejected_join(refused);
-                if let (Some(name), Some(_), true) = (&refused.room, refused.join, is_current) {
+            Event::RequestFailed(error) => {
+                is_current = self.peer.note_rejected_join(error);
+                if let (Some(name), Some(_), true) = (&error.room, error.join, is_current) {
                     self.known_members.remove(&room(name.as_str()));
                 }
             }

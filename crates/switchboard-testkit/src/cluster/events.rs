@@ -39,7 +39,7 @@ pub(super) enum ScheduledEvent {
     Command(ClientKey, Command),
     /// A probed client answers the probe.
     Alive(ClientKey, ResourceKey),
-    /// A client sends an offer to a member that was introduced to client_state.
+    /// A client sends an offer to a member that was introduced to it.
     SendOffer(ClientKey, RoomId, PeerId),
     /// The connection of a client ends.
     Disconnect(ClientKey),
@@ -150,7 +150,7 @@ impl ClusterSimulation {
                 }
                 self.submit_request(client, request);
             }
-            Err(refused) => client_state.receive(at, Arc::new(Event::RequestFailed(refused))),
+            Err(error) => client_state.receive(at, Arc::new(Event::RequestFailed(error))),
         }
     }
 

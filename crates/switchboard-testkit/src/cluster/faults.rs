@@ -100,19 +100,22 @@ impl FaultPlan {
     /// The store becomes unavailable and returns with its data.
     #[must_use]
     pub fn store_unavailable() -> Self {
-        Self::with_faults(4, &[(Fault::Away(StoreRecovery::Complete), 1)])
+        Self::with_faults(4, &[(Fault::StoreUnavailable(StoreRecovery::Complete), 1)])
     }
 
     /// The store becomes unavailable and returns with the data of a backup.
     #[must_use]
     pub fn store_restored_from_backup() -> Self {
-        Self::with_faults(4, &[(Fault::Away(StoreRecovery::FromBackup), 1)])
+        Self::with_faults(
+            4,
+            &[(Fault::StoreUnavailable(StoreRecovery::FromBackup), 1)],
+        )
     }
 
     /// The store becomes unavailable and returns empty.
     #[must_use]
     pub fn store_loses_all_data() -> Self {
-        Self::with_faults(4, &[(Fault::Away(StoreRecovery::Empty), 1)])
+        Self::with_faults(4, &[(Fault::StoreUnavailable(StoreRecovery::Empty), 1)])
     }
 
     /// All kinds of faults.
@@ -125,9 +128,9 @@ impl FaultPlan {
             (Fault::Close, 1),
             (Fault::Start, 2),
             (Fault::Pause, 2),
-            (Fault::Away(StoreRecovery::Complete), 1),
-            (Fault::Away(StoreRecovery::FromBackup), 1),
-            (Fault::Away(StoreRecovery::Empty), 1),
+            (Fault::StoreUnavailable(StoreRecovery::Complete), 1),
+            (Fault::StoreUnavailable(StoreRecovery::FromBackup), 1),
+            (Fault::StoreUnavailable(StoreRecovery::Empty), 1),
         ];
         Self {
             detection_delay_max: Duration::from_millis(1500),
@@ -154,7 +157,7 @@ pub enum Fault {
     /// A process is paused for a while.
     Pause,
     /// The store becomes unavailable.
-    Away(StoreRecovery),
+    StoreUnavailable(StoreRecovery),
 }
 
 /// The data with which the store returns.

@@ -120,7 +120,7 @@ impl ClusterSimulation {
             let after = self.scheduling_delay();
             self.schedule(after, ScheduledEvent::Drain(key));
         }
-        self.wake_carrier(key);
+        self.schedule_fetch(key);
     }
 
     /// Passes the effects of the node to the hub.

@@ -10,10 +10,10 @@ use super::{
     events::ScheduledEvent,
 };
 
-/// How long clients act and faults occur.
+/// The time during which clients act and faults occur.
 const ACTIVE_TIME: Duration = Duration::from_secs(15);
 
-/// How long the run continues without actions and faults: longer than all timeouts.
+/// The time for which the run continues without actions and faults: longer than all timeouts.
 const QUIESCENCE: Duration = Duration::from_secs(25);
 
 const ROOMS: [&str; 2] = ["red", "blue"];
@@ -132,7 +132,7 @@ impl ClusterSimulation {
                     self.start();
                 }
             }
-            (Fault::Away(recovery), _) => {
+            (Fault::StoreUnavailable(recovery), _) => {
                 let time = self.outage_duration();
                 self.make_store_unavailable(time, recovery);
             }

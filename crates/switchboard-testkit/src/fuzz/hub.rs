@@ -261,7 +261,7 @@ impl FuzzNode {
         }
     }
 
-    /// Checks that a connection is only told of members that are visible to it.
+    /// Checks that a connection is only told of members that it may observe.
     fn check_introduced(&self, connection: ConnectionId, room: &RoomId, other: &Member) {
         let members = self.hub.members(room);
         let own = members
@@ -269,7 +269,7 @@ impl FuzzNode {
             .find(|member| member.peer == self.peers[connection].id());
         assert!(
             own.is_none_or(|own| own.sees(other)),
-            "{connection} is told of {other:?} in {room:?}"
+            "{connection} observes {other:?} in {room:?}"
         );
     }
 
@@ -394,7 +394,7 @@ fn join(argument: u8) -> Command {
     }
 }
 
-/// How long an address stays reserved.
+/// The time for which an address stays reserved.
 const GRACE: Duration = Duration::from_secs(1);
 
 fn leave(argument: u8) -> Command {

@@ -84,10 +84,12 @@ impl TranscriptRunner {
                 return Err(format!("{name} was also sent {frame}"));
             }
             if let Some(code) = client.silent_errors.front() {
-                return Err(format!("{name} was also refused: {code}"));
+                return Err(format!(
+                    "{name} also got the error code {code} without an error frame"
+                ));
             }
             if let Some(webhook) = client.webhooks.front() {
-                return Err(format!("{name} also made the server ask {webhook}"));
+                return Err(format!("{name} also caused a webhook request {webhook}"));
             }
             if let Some(code) = client.close {
                 return Err(format!("{name} was closed with {code}"));
@@ -143,7 +145,7 @@ impl TranscriptRunner {
             Action::IsAnswered(reply) => {
                 let reply = reply.map(|text| self.fill_in(text)).transpose()?;
                 if !self.simulation().reply(id, reply.as_deref()) {
-                    return Err(format!("{name} waits for no answer"));
+                    return Err(format!("{name} has no pending webhook"));
                 }
             }
             Action::Gone => self.simulation().crash(id),
@@ -268,7 +270,7 @@ impl TranscriptRunner {
 
     fn read(&mut self, name: &str, expected: &str) -> Result<(), String> {
         let next = self.client(name)?.unread.pop_front();
-        let actual = next.ok_or_else(|| format!("{name} was sent nothing (more)"))?;
+        let actual = next.ok_or_else(|| format!("{name} was sent no further frame"))?;
         match self.matches(expected, &actual)? {
             true => Ok(()),
             false => Err(format!("{name} was sent {actual}")),
@@ -277,10 +279,10 @@ impl TranscriptRunner {
 
     fn read_post(&mut self, name: &str, expected: &str) -> Result<(), String> {
         let next = self.client(name)?.webhooks.pop_front();
-        let actual = next.ok_or_else(|| format!("nothing (more) was asked for {name}"))?;
+        let actual = next.ok_or_else(|| format!("{name} has caused no further webhook request"))?;
         match self.matches(expected, &actual)? {
             true => Ok(()),
-            false => Err(format!("for {name} was asked {actual}")),
+            false => Err(format!("{name} has caused the webhook request {actual}")),
         }
     }
 
@@ -292,8 +294,10 @@ impl TranscriptRunner {
     fn read_refusal(&mut self, name: &str, code: &str) -> Result<(), String> {
         match self.client(name)?.silent_errors.pop_front() {
             Some(actual) if actual == code => Ok(()),
-            Some(actual) => Err(format!("{name} was refused: {actual}")),
-            None => Err(format!("{name} was refused nothing (more) without words")),
+            Some(actual) => Err(format!("{name} got the error code {actual}")),
+            None => Err(format!(
+                "{name} has no further error code without an error frame"
+            )),
         }
     }
 

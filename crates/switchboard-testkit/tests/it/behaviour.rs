@@ -1,4 +1,4 @@
-//! What every dialect must do, as one suite that runs over each of them.
+//! A suite of tests that every dialect must pass.
 
 mod forged_fields;
 
@@ -12,220 +12,233 @@ use switchboard_core::{
 use switchboard_dialects::find;
 use switchboard_testkit::{ClientId, Simulation, permissive_settings};
 
-use crate::drivers::{ACCENTS, ClientEvent, DialectDriver, OfferRule};
+use crate::drivers::{ClientEvent, DRIVERS, DialectDriver, OfferRule};
 
 /// A room with two members of one dialect.
 struct Pair {
-    world: Simulation,
-    accent: &'static DialectDriver,
+    simulation: Simulation,
+    driver: &'static DialectDriver,
     alice: ClientId,
     bob: ClientId,
 }
 
 impl Pair {
-    fn new(accent: &'static DialectDriver) -> Self {
-        Self::with(accent, Limits::default())
+    fn new(driver: &'static DialectDriver) -> Self {
+        Self::with(driver, Limits::default())
     }
 
-    fn with(accent: &'static DialectDriver, limits: Limits) -> Self {
-        let mut world = Simulation::with(1, limits, permissive_settings());
-        let alice = accent.enter(&mut world, "room", "alice");
-        let bob = accent.enter(&mut world, "room", "bob");
+    fn with(driver: &'static DialectDriver, limits: Limits) -> Self {
+        let mut simulation = Simulation::with(1, limits, permissive_settings());
+        let alice = driver.connect_and_join(&mut simulation, "room", "alice");
+        let bob = driver.connect_and_join(&mut simulation, "room", "bob");
         let mut pair = Self {
-            world,
-            accent,
+            simulation,
+            driver,
             alice,
             bob,
         };
-        pair.forget();
+        pair.discard_output();
         pair
     }
 
     fn id(&self, client: ClientId) -> String {
-        self.accent.id_of(&self.world, client)
+        self.driver.id_of(&self.simulation, client)
     }
 
-    fn told(&mut self, client: ClientId) -> Vec<ClientEvent> {
-        self.accent.told(&mut self.world, client)
+    fn take_events(&mut self, client: ClientId) -> Vec<ClientEvent> {
+        self.driver.take_events(&mut self.simulation, client)
     }
 
-    /// Whether what the client has sent is refused, and it is told so where its dialect has words.
-    fn is_refused(&mut self, client: ClientId) -> bool {
-        let (told, refused) = (self.told(client), self.world.take_error_codes(client));
-        is_answered(self.accent, &told, &refused)
+    /// Whether the last frame of the client was rejected, and was answered if its dialect has error frames.
+    fn was_rejected(&mut self, client: ClientId) -> bool {
+        let (events, error_codes) = (
+            self.take_events(client),
+            self.simulation.take_error_codes(client),
+        );
+        is_rejected_once(self.driver, &events, &error_codes)
     }
 
-    /// Everybody has read everything.
-    fn forget(&mut self) {
-        for client in self.world.ids() {
-            self.world.take_frames(client);
-            self.world.take_error_codes(client);
+    /// Discards the frames and error codes of all clients.
+    fn discard_output(&mut self) {
+        for client in self.simulation.ids() {
+            self.simulation.take_frames(client);
+            self.simulation.take_error_codes(client);
         }
     }
 
-    /// Alice's offers reach Bob, in her name.
-    fn must_work(&mut self) {
-        let offer = (self.accent.offer)(&self.id(self.bob), "alive");
-        self.world.send(self.alice, offer.to_string());
+    /// Checks that an offer of Alice reaches Bob with Alice as its sender.
+    fn assert_offers_arrive(&mut self) {
+        let offer = (self.driver.offer)(&self.id(self.bob), "alive");
+        self.simulation.send(self.alice, offer.to_string());
         let expected = ClientEvent::Offer {
             from: self.id(self.alice),
             sdp: "alive".into(),
         };
-        assert_eq!(self.told(self.bob), [expected], "{}", self.accent.name);
+        assert_eq!(
+            self.take_events(self.bob),
+            [expected],
+            "{}",
+            self.driver.name
+        );
     }
 }
 
-/// Whether somebody was told that one thing is refused. If its dialect has no words for it, it is
-/// counted all the same.
-fn is_answered(accent: &DialectDriver, told: &[ClientEvent], refused: &[&str]) -> bool {
-    match accent.answers_members {
-        true => matches!(told, [ClientEvent::Error(_)]),
-        // Who waits for somebody may be told that it has waited in vain.
-        false if !accent.waits.is_zero() => {
-            matches!(told, [] | [ClientEvent::Error(_)]) && refused.len() == 1
+/// Whether one request was rejected: with an error frame, or, in dialects without error frames, with a counted error code.
+fn is_rejected_once(driver: &DialectDriver, events: &[ClientEvent], error_codes: &[&str]) -> bool {
+    match driver.reports_member_errors {
+        true => matches!(events, [ClientEvent::Error(_)]),
+        // The sender of a deferred frame may be told that it has expired.
+        false if !driver.deferral.is_zero() => {
+            matches!(events, [] | [ClientEvent::Error(_)]) && error_codes.len() == 1
         }
-        false => told.is_empty() && refused.len() == 1,
+        false => events.is_empty() && error_codes.len() == 1,
     }
 }
 
-/// Whether a client was told that it is not let in. If its dialect has no words for that, it is
-/// counted all the same.
-fn is_turned_away(accent: &DialectDriver, world: &mut Simulation, client: ClientId) -> bool {
-    let (told, refused) = (accent.told(world, client), world.take_error_codes(client));
-    match accent.answers_joins {
-        true => matches!(told.last(), Some(ClientEvent::Error(_))),
-        false => !refused.is_empty(),
+/// Whether a join was rejected: with an error frame, or, in dialects without error frames, with a counted error code.
+fn join_is_rejected(driver: &DialectDriver, simulation: &mut Simulation, client: ClientId) -> bool {
+    let (events, error_codes) = (
+        driver.take_events(simulation, client),
+        simulation.take_error_codes(client),
+    );
+    match driver.reports_join_errors {
+        true => matches!(events.last(), Some(ClientEvent::Error(_))),
+        false => !error_codes.is_empty(),
     }
 }
 
 #[test]
-fn a_room_without_a_name_is_refused() {
-    for accent in &ACCENTS {
-        let mut world = Simulation::new(1);
-        let client = accent.enter(&mut world, "", "alice");
+fn a_join_with_an_empty_room_name_is_rejected() {
+    for driver in &DRIVERS {
+        let mut simulation = Simulation::new(1);
+        let client = driver.connect_and_join(&mut simulation, "", "alice");
         assert!(
-            is_turned_away(accent, &mut world, client),
+            join_is_rejected(driver, &mut simulation, client),
             "{}",
-            accent.name
+            driver.name
         );
-        assert!(world.rooms().is_empty(), "{}", accent.name);
+        assert!(simulation.rooms().is_empty(), "{}", driver.name);
     }
 }
 
 #[test]
-fn a_person_without_a_name_is_refused() {
-    for accent in ACCENTS.iter().filter(|accent| accent.chooses_names) {
-        let mut world = Simulation::new(1);
-        let client = accent.enter(&mut world, "room", "");
+fn a_join_with_an_empty_client_name_is_rejected() {
+    for driver in DRIVERS.iter().filter(|driver| driver.chooses_name) {
+        let mut simulation = Simulation::new(1);
+        let client = driver.connect_and_join(&mut simulation, "room", "");
         assert!(
-            is_turned_away(accent, &mut world, client),
+            join_is_rejected(driver, &mut simulation, client),
             "{}",
-            accent.name
+            driver.name
         );
-        assert!(world.rooms().is_empty(), "{}", accent.name);
+        assert!(simulation.rooms().is_empty(), "{}", driver.name);
     }
 }
 
 #[test]
-fn a_name_that_is_too_long_is_refused() {
+fn a_name_over_the_byte_limit_is_rejected() {
     let limits = Limits {
         name_bytes: 16,
         ..Limits::default()
     };
     let (fits, long) = ("é".repeat(8), "é".repeat(8) + "x");
-    for accent in &ACCENTS {
-        let mut world = Simulation::with(1, limits.clone(), permissive_settings());
-        let client = accent.enter(&mut world, &fits, &fits);
-        assert!(world.member(client).is_some(), "{}", accent.name);
+    for driver in &DRIVERS {
+        let mut simulation = Simulation::with(1, limits.clone(), permissive_settings());
+        let client = driver.connect_and_join(&mut simulation, &fits, &fits);
+        assert!(simulation.member(client).is_some(), "{}", driver.name);
         for (room, nick) in [(&*long, "bob"), ("room", &*long)] {
-            if nick == long && !accent.chooses_names {
+            if nick == long && !driver.chooses_name {
                 continue;
             }
-            let client = accent.enter(&mut world, room, nick);
+            let client = driver.connect_and_join(&mut simulation, room, nick);
             assert!(
-                is_turned_away(accent, &mut world, client),
+                join_is_rejected(driver, &mut simulation, client),
                 "{}",
-                accent.name
+                driver.name
             );
-            assert!(world.member(client).is_none(), "{}", accent.name);
+            assert!(simulation.member(client).is_none(), "{}", driver.name);
         }
     }
 }
 
 #[test]
-fn a_name_without_a_visible_character_is_refused() {
-    for accent in &ACCENTS {
+fn a_name_without_a_visible_character_is_rejected() {
+    for driver in &DRIVERS {
         for hidden in [" ", "\u{200b}\u{2060}", "\u{3164}\t", "\u{202e}"] {
             for (room, nick) in [(hidden, "bob"), ("room", hidden)] {
-                if nick == hidden && !accent.chooses_names {
+                if nick == hidden && !driver.chooses_name {
                     continue;
                 }
-                let mut world = Simulation::new(1);
-                let client = accent.enter(&mut world, room, nick);
-                let is_told = is_turned_away(accent, &mut world, client);
-                let close = world.closed(client).map(|close| close.code);
-                let is_closed = accent.answers_joins || close == Some(1008);
-                assert!(is_told && is_closed, "{} {hidden:?}", accent.name);
-                assert!(world.member(client).is_none(), "{}", accent.name);
+                let mut simulation = Simulation::new(1);
+                let client = driver.connect_and_join(&mut simulation, room, nick);
+                let is_reported = join_is_rejected(driver, &mut simulation, client);
+                let close = simulation.closed(client).map(|close| close.code);
+                let is_closed = driver.reports_join_errors || close == Some(1008);
+                assert!(is_reported && is_closed, "{} {hidden:?}", driver.name);
+                assert!(simulation.member(client).is_none(), "{}", driver.name);
             }
         }
     }
 }
 
 #[test]
-fn the_servers_name_is_no_clients_where_the_server_speaks_under_it() {
-    for accent in ACCENTS.iter().filter(|accent| accent.chooses_names) {
+fn the_name_server_is_reserved_in_dialects_whose_frames_use_it() {
+    for driver in DRIVERS.iter().filter(|driver| driver.chooses_name) {
         for nick in ["server", "Server", "SERVER", "sErVeR", "~server"] {
-            let mut world = Simulation::new(1);
-            let client = accent.enter(&mut world, "room", nick);
-            let dialect = find(accent.name).expect("a dialect");
+            let mut simulation = Simulation::new(1);
+            let client = driver.connect_and_join(&mut simulation, "room", nick);
+            let dialect = find(driver.name).expect("a dialect");
             if dialect.traits().allows_server_address {
-                let address = world
+                let address = simulation
                     .member(client)
                     .map(|(_, member)| member.address.clone());
                 let address = address.map(|address| address.to_string());
-                assert_eq!(address.as_deref(), Some(nick), "{}", accent.name);
+                assert_eq!(address.as_deref(), Some(nick), "{}", driver.name);
                 continue;
             }
-            assert!(world.member(client).is_none(), "{} as {nick}", accent.name);
             assert!(
-                is_turned_away(accent, &mut world, client),
+                simulation.member(client).is_none(),
+                "{} as {nick}",
+                driver.name
+            );
+            assert!(
+                join_is_rejected(driver, &mut simulation, client),
                 "{}",
-                accent.name
+                driver.name
             );
         }
     }
 }
 
 #[test]
-fn a_signal_for_nobody_is_answered() {
-    for accent in ACCENTS.iter().filter(|accent| accent.names_others) {
-        let mut pair = Pair::new(accent);
-        for nobody in [
-            "nobody",
+fn a_signal_for_an_absent_member_is_answered() {
+    for driver in DRIVERS.iter().filter(|driver| driver.has_member_ids) {
+        let mut pair = Pair::new(driver);
+        for absent in [
+            "absent",
             "",
             "00000000-0000-4000-8000-000000000000",
             "server",
         ] {
-            let offer = (accent.offer)(nobody, "v=0");
-            if nobody.is_empty() && accent.name == "lightstream" {
-                continue; // There it means everybody.
+            let offer = (driver.offer)(absent, "v=0");
+            if absent.is_empty() && driver.name == "lightstream" {
+                continue; // There, an empty target means all members.
             }
-            pair.world.send(pair.alice, offer.to_string());
-            pair.world.advance(accent.waits);
+            pair.simulation.send(pair.alice, offer.to_string());
+            pair.simulation.advance(driver.deferral);
             assert!(
-                pair.is_refused(pair.alice),
-                "{}, to {nobody:?}",
-                accent.name
+                pair.was_rejected(pair.alice),
+                "{}, to {absent:?}",
+                driver.name
             );
-            assert_eq!(pair.told(pair.bob), [], "{}", accent.name);
+            assert_eq!(pair.take_events(pair.bob), [], "{}", driver.name);
         }
-        pair.must_work();
+        pair.assert_offers_arrive();
     }
 }
 
 #[test]
-fn nonsense_is_answered_and_survived() {
+fn malformed_frames_are_answered_and_the_connection_stays_usable() {
     let deep = "[".repeat(10_000);
     let garbage = [
         "",
@@ -248,160 +261,168 @@ fn nonsense_is_answered_and_survived() {
         &deep,
         "\u{0}",
     ];
-    for accent in &ACCENTS {
-        let mut pair = Pair::new(accent);
+    for driver in &DRIVERS {
+        let mut pair = Pair::new(driver);
         for text in garbage {
-            pair.world.send(pair.alice, text);
+            pair.simulation.send(pair.alice, text);
             assert!(
-                pair.is_refused(pair.alice),
+                pair.was_rejected(pair.alice),
                 "{}, to {text:.40}",
-                accent.name
+                driver.name
             );
         }
-        assert_eq!(pair.told(pair.bob), [], "{}", accent.name);
-        pair.must_work();
+        assert_eq!(pair.take_events(pair.bob), [], "{}", driver.name);
+        pair.assert_offers_arrive();
     }
 }
 
 #[test]
-fn a_payload_that_is_passed_on_may_be_nested_to_any_depth() {
-    for accent in &ACCENTS {
-        let mut pair = Pair::new(accent);
+fn a_relayed_payload_may_be_nested_to_any_depth() {
+    for driver in &DRIVERS {
+        let mut pair = Pair::new(driver);
         for depth in [50, 64, 200, 50_000] {
-            let offer = (accent.offer)(&pair.id(pair.bob), "deep").to_string();
+            let offer = (driver.offer)(&pair.id(pair.bob), "deep").to_string();
             let open = offer.trim_end_matches('}');
             let close = &offer[open.len()..];
             let nest = "[".repeat(depth) + &"]".repeat(depth);
             let frame = format!("{open},\"deep\":{nest}{close}");
-            pair.world.send(pair.alice, frame);
-            let refused = pair.world.take_error_codes(pair.alice);
-            assert_eq!(refused, [""; 0], "{}, {depth}", accent.name);
-            let told = pair.world.take_frames(pair.bob);
-            assert!(!told.is_empty(), "{}, {depth}", accent.name);
+            pair.simulation.send(pair.alice, frame);
+            let error_codes = pair.simulation.take_error_codes(pair.alice);
+            assert_eq!(error_codes, [""; 0], "{}, {depth}", driver.name);
+            let frames = pair.simulation.take_frames(pair.bob);
+            assert!(!frames.is_empty(), "{}, {depth}", driver.name);
         }
-        pair.must_work();
+        pair.assert_offers_arrive();
     }
 }
 
 #[test]
-fn bytes_are_text_or_an_error() {
-    for accent in &ACCENTS {
-        let mut pair = Pair::new(accent);
-        let offer = (accent.offer)(&pair.id(pair.bob), "bytes").to_string();
-        pair.world.send_binary(pair.alice, offer.into_bytes());
-        let (refused, bob) = (pair.is_refused(pair.alice), pair.told(pair.bob));
-        let passes = accent.reads_bytes;
+fn a_binary_frame_is_read_as_text_or_rejected() {
+    for driver in &DRIVERS {
+        let mut pair = Pair::new(driver);
+        let offer = (driver.offer)(&pair.id(pair.bob), "bytes").to_string();
+        pair.simulation.send_binary(pair.alice, offer.into_bytes());
+        let (is_rejected, delivered) = (pair.was_rejected(pair.alice), pair.take_events(pair.bob));
+        let is_accepted = driver.accepts_binary;
         assert_eq!(
-            (refused, bob.len()),
-            (!passes, usize::from(passes)),
+            (is_rejected, delivered.len()),
+            (!is_accepted, usize::from(is_accepted)),
             "{}",
-            accent.name
+            driver.name
         );
         for bytes in [&b"\xff\x00"[..], b"", b"{\"type\":\"\xc3\"}"] {
-            pair.world.send_binary(pair.alice, bytes.to_vec());
-            assert!(pair.is_refused(pair.alice), "{}", accent.name);
+            pair.simulation.send_binary(pair.alice, bytes.to_vec());
+            assert!(pair.was_rejected(pair.alice), "{}", driver.name);
         }
-        pair.must_work();
+        pair.assert_offers_arrive();
     }
 }
 
-/// Those who can ask for a room again and again.
-fn movers() -> impl Iterator<Item = &'static DialectDriver> {
-    let asks = |accent: &&DialectDriver| (accent.join)("", "").is_some();
-    ACCENTS.iter().filter(asks).filter(|accent| accent.moves)
+/// The dialects in which a member can join again.
+fn drivers_that_change_rooms() -> impl Iterator<Item = &'static DialectDriver> {
+    let has_join_frame = |driver: &&DialectDriver| (driver.join)("", "").is_some();
+    DRIVERS
+        .iter()
+        .filter(has_join_frame)
+        .filter(|driver| driver.can_change_room)
 }
 
 #[test]
-fn moving_is_leaving_and_coming() {
-    for accent in movers() {
-        let mut pair = Pair::new(accent);
-        let carol = accent.enter(&mut pair.world, "other", "carol");
+fn a_join_of_another_room_leaves_the_first() {
+    for driver in drivers_that_change_rooms() {
+        let mut pair = Pair::new(driver);
+        let carol = driver.connect_and_join(&mut pair.simulation, "other", "carol");
         let alice = pair.id(pair.alice);
-        pair.forget();
-        accent.join(&mut pair.world, pair.alice, "other", "alice");
+        pair.discard_output();
+        driver.join(&mut pair.simulation, pair.alice, "other", "alice");
         assert_eq!(
-            pair.told(pair.bob),
+            pair.take_events(pair.bob),
             [ClientEvent::Left(alice.clone())],
             "{}",
-            accent.name
+            driver.name
         );
-        assert_eq!(pair.told(carol).len(), 1, "{}: of the arrival", accent.name);
-        let offer = (accent.offer)(&alice, "v=0");
-        pair.world.send(pair.bob, offer.to_string());
-        assert!(pair.is_refused(pair.bob), "{}", accent.name);
-        assert_eq!(pair.world.hub().rooms().len(), 2, "{}", accent.name);
-    }
-}
-
-#[test]
-fn joining_again_is_told_to_nobody() {
-    for accent in movers() {
-        let mut pair = Pair::new(accent);
-        accent.join(&mut pair.world, pair.alice, "room", "alice");
-        assert_eq!(pair.told(pair.bob), [], "{}", accent.name);
-        assert!(!pair.is_refused(pair.alice), "{}", accent.name);
-        assert_eq!(pair.world.log().len(), 2, "{}", accent.name);
-        pair.must_work();
-    }
-}
-
-/// Those who are told who leaves.
-fn tellers() -> impl Iterator<Item = &'static DialectDriver> {
-    ACCENTS.iter().filter(|accent| accent.tells_departures)
-}
-
-#[test]
-fn leaving_is_told_once() {
-    for accent in tellers() {
-        let Some(leave) = accent.leave else { continue };
-        let mut pair = Pair::new(accent);
-        let alice = pair.id(pair.alice);
-        for told in [vec![ClientEvent::Left(alice)], vec![]] {
-            pair.world.send(pair.alice, leave("room").to_string());
-            assert_eq!(pair.told(pair.bob), told, "{}", accent.name);
-        }
-        pair.world.crash(pair.alice);
-        assert_eq!(pair.told(pair.bob), [], "{}", accent.name);
-    }
-}
-
-#[test]
-fn a_departure_is_told_once() {
-    for accent in tellers() {
-        let mut pair = Pair::new(accent);
-        let alice = pair.id(pair.alice);
-        pair.world.crash(pair.alice);
         assert_eq!(
-            pair.told(pair.bob),
+            pair.take_events(carol).len(),
+            1,
+            "{}: the join is announced",
+            driver.name
+        );
+        let offer = (driver.offer)(&alice, "v=0");
+        pair.simulation.send(pair.bob, offer.to_string());
+        assert!(pair.was_rejected(pair.bob), "{}", driver.name);
+        assert_eq!(pair.simulation.hub().rooms().len(), 2, "{}", driver.name);
+    }
+}
+
+#[test]
+fn a_repeated_join_is_not_announced() {
+    for driver in drivers_that_change_rooms() {
+        let mut pair = Pair::new(driver);
+        driver.join(&mut pair.simulation, pair.alice, "room", "alice");
+        assert_eq!(pair.take_events(pair.bob), [], "{}", driver.name);
+        assert!(!pair.was_rejected(pair.alice), "{}", driver.name);
+        assert_eq!(pair.simulation.log().len(), 2, "{}", driver.name);
+        pair.assert_offers_arrive();
+    }
+}
+
+/// The dialects that announce leaves.
+fn drivers_that_announce_leaves() -> impl Iterator<Item = &'static DialectDriver> {
+    DRIVERS.iter().filter(|driver| driver.announces_leaves)
+}
+
+#[test]
+fn a_leave_is_announced_once() {
+    for driver in drivers_that_announce_leaves() {
+        let Some(leave) = driver.leave else { continue };
+        let mut pair = Pair::new(driver);
+        let alice = pair.id(pair.alice);
+        for events in [vec![ClientEvent::Left(alice)], vec![]] {
+            pair.simulation.send(pair.alice, leave("room").to_string());
+            assert_eq!(pair.take_events(pair.bob), events, "{}", driver.name);
+        }
+        pair.simulation.crash(pair.alice);
+        assert_eq!(pair.take_events(pair.bob), [], "{}", driver.name);
+    }
+}
+
+#[test]
+fn a_lost_connection_is_announced_once() {
+    for driver in drivers_that_announce_leaves() {
+        let mut pair = Pair::new(driver);
+        let alice = pair.id(pair.alice);
+        pair.simulation.crash(pair.alice);
+        assert_eq!(
+            pair.take_events(pair.bob),
             [ClientEvent::Left(alice)],
             "{}",
-            accent.name
+            driver.name
         );
-        pair.world.advance(Duration::from_secs(1));
-        assert_eq!(pair.told(pair.bob), [], "{}", accent.name);
+        pair.simulation.advance(Duration::from_secs(1));
+        assert_eq!(pair.take_events(pair.bob), [], "{}", driver.name);
     }
 }
 
 #[test]
-fn a_silent_client_is_gone_within_a_minute() {
-    for accent in &ACCENTS {
-        let mut pair = Pair::new(accent);
+fn an_unresponsive_client_is_removed_within_a_minute() {
+    for driver in &DRIVERS {
+        let mut pair = Pair::new(driver);
         let alice = pair.id(pair.alice);
-        pair.world.freeze(pair.alice);
-        pair.world.advance(Duration::from_secs(60));
-        let told = pair.told(pair.bob);
+        pair.simulation.freeze(pair.alice);
+        pair.simulation.advance(Duration::from_secs(60));
+        let events = pair.take_events(pair.bob);
         assert!(
-            told.contains(&ClientEvent::Left(alice)) == accent.tells_departures,
-            "{}: {told:?}",
-            accent.name
+            events.contains(&ClientEvent::Left(alice)) == driver.announces_leaves,
+            "{}: {events:?}",
+            driver.name
         );
-        assert!(!pair.world.is_connected(pair.alice), "{}", accent.name);
+        assert!(!pair.simulation.is_connected(pair.alice), "{}", driver.name);
     }
 }
 
 #[test]
-fn nobody_can_send_what_only_the_server_says() {
-    let only_the_server = [
+fn clients_cannot_send_frames_of_the_server() {
+    let server_frames = [
         json!({"type": "user-left", "senderID": "bob"}),
         json!({"type": "peers", "senderID": "server", "peers": []}),
         json!({"type": "error", "senderID": "server"}),
@@ -417,56 +438,57 @@ fn nobody_can_send_what_only_the_server_says() {
         json!({"PeerLeft": "x"}),
         json!({"type": "pong"}),
     ];
-    for accent in &ACCENTS {
-        let mut pair = Pair::new(accent);
-        for frame in &only_the_server {
-            pair.world.send(pair.alice, frame.to_string());
-            assert_eq!(pair.told(pair.bob), [], "{}: {frame}", accent.name);
+    for driver in &DRIVERS {
+        let mut pair = Pair::new(driver);
+        for frame in &server_frames {
+            pair.simulation.send(pair.alice, frame.to_string());
+            assert_eq!(pair.take_events(pair.bob), [], "{}: {frame}", driver.name);
         }
-        // Two types in one frame: one for us, one for the receiver.
-        let offer = (accent.offer)(&pair.id(pair.bob), "v=0").to_string();
+        // Two type fields in one frame: the server may read one of them, the receiver the other.
+        let offer = (driver.offer)(&pair.id(pair.bob), "v=0").to_string();
         for (first, second) in [("type", "Type"), ("type", "type"), ("Type", "type")] {
             let forged = format!(
                 "{{\"{first}\":\"user-left\",\"{second}\":\"offer\",{}",
                 &offer[1..]
             );
-            pair.world.send(pair.alice, forged);
-            let told = pair.told(pair.bob);
-            let is_offer = |told: &ClientEvent| matches!(told, ClientEvent::Offer { .. });
-            assert!(told.iter().all(is_offer), "{}: {told:?}", accent.name);
+            pair.simulation.send(pair.alice, forged);
+            let events = pair.take_events(pair.bob);
+            let is_offer = |event: &ClientEvent| matches!(event, ClientEvent::Offer { .. });
+            assert!(events.iter().all(is_offer), "{}: {events:?}", driver.name);
         }
     }
 }
 
 #[test]
 fn signals_never_cross_rooms() {
-    for accent in &ACCENTS {
-        for stranger in &ACCENTS {
-            let mut pair = Pair::new(accent);
-            let mallory = stranger.enter(&mut pair.world, "other", "mallory");
-            let bob = stranger.id_of(&pair.world, pair.bob);
-            pair.forget();
-            pair.world
+    for driver in &DRIVERS {
+        for stranger in &DRIVERS {
+            let mut pair = Pair::new(driver);
+            let mallory = stranger.connect_and_join(&mut pair.simulation, "other", "mallory");
+            let bob = stranger.id_of(&pair.simulation, pair.bob);
+            pair.discard_output();
+            pair.simulation
                 .send(mallory, (stranger.offer)(&bob, "v=0").to_string());
-            if let Some(shout) = stranger.shout {
-                pair.world.send(mallory, shout("hello").to_string());
+            if let Some(broadcast) = stranger.broadcast {
+                pair.simulation
+                    .send(mallory, broadcast("hello").to_string());
             }
-            pair.world.advance(stranger.waits);
-            let told = stranger.told(&mut pair.world, mallory);
-            let refused = pair.world.take_error_codes(mallory);
+            pair.simulation.advance(stranger.deferral);
+            let events = stranger.take_events(&mut pair.simulation, mallory);
+            let error_codes = pair.simulation.take_error_codes(mallory);
             assert!(
-                is_answered(stranger, &told, &refused),
-                "{} at {}: {told:?}",
+                is_rejected_once(stranger, &events, &error_codes),
+                "{} at {}: {events:?}",
                 stranger.name,
-                accent.name
+                driver.name
             );
             for client in [pair.bob, pair.alice] {
-                let mut told = pair.told(client).into_iter();
+                let mut events = pair.take_events(client).into_iter();
                 assert!(
-                    told.all(|told| told == ClientEvent::Other),
+                    events.all(|event| event == ClientEvent::Other),
                     "{} at {}",
                     stranger.name,
-                    accent.name
+                    driver.name
                 );
             }
         }
@@ -474,53 +496,53 @@ fn signals_never_cross_rooms() {
 }
 
 #[test]
-fn unknown_fields_survive_among_equals() {
+fn unknown_fields_are_relayed_within_a_dialect() {
     let unknown = json!({"deep": [1, null, "é\u{2028}\"", {"x": 1.5}], "": {}});
-    for accent in &ACCENTS {
-        let mut pair = Pair::new(accent);
-        let mut offer = (accent.offer)(&pair.id(pair.bob), "v=0");
-        for object in accent.keeps {
+    for driver in &DRIVERS {
+        let mut pair = Pair::new(driver);
+        let mut offer = (driver.offer)(&pair.id(pair.bob), "v=0");
+        for object in driver.preserved_objects {
             let object = offer.pointer_mut(object).expect("an object in the offer");
             object["unknown"] = unknown.clone();
         }
-        pair.world.send(pair.alice, offer.to_string());
-        let frames = pair.world.received(pair.bob);
+        pair.simulation.send(pair.alice, offer.to_string());
+        let frames = pair.simulation.received(pair.bob);
         let [frame] = &frames[..] else {
-            panic!("{}: {frames:?}", accent.name);
+            panic!("{}: {frames:?}", driver.name);
         };
-        for object in accent.keeps {
+        for object in driver.preserved_objects {
             let kept = frame.pointer(object).map(|object| &object["unknown"]);
-            assert_eq!(kept, Some(&unknown), "{}, {object:?}", accent.name);
+            assert_eq!(kept, Some(&unknown), "{}, {object:?}", driver.name);
         }
     }
 }
 
 #[test]
-fn a_full_room_is_refused_and_has_place_again() {
+fn a_join_of_a_full_room_is_rejected_until_a_member_leaves() {
     let limits = Limits {
         room_members: 2,
         directory_members: 2,
         ..Limits::default()
     };
-    for accent in &ACCENTS {
-        let mut pair = Pair::with(accent, limits.clone());
-        let carol = accent.enter(&mut pair.world, "room", "carol");
+    for driver in &DRIVERS {
+        let mut pair = Pair::with(driver, limits.clone());
+        let carol = driver.connect_and_join(&mut pair.simulation, "room", "carol");
         assert!(
-            is_turned_away(accent, &mut pair.world, carol),
+            join_is_rejected(driver, &mut pair.simulation, carol),
             "{}",
-            accent.name
+            driver.name
         );
-        assert_eq!(pair.told(pair.alice), [], "{}", accent.name);
-        pair.must_work();
-        pair.world.crash(pair.bob);
-        let dave = accent.enter(&mut pair.world, "room", "dave");
-        assert!(pair.world.member(dave).is_some(), "{}", accent.name);
+        assert_eq!(pair.take_events(pair.alice), [], "{}", driver.name);
+        pair.assert_offers_arrive();
+        pair.simulation.crash(pair.bob);
+        let dave = driver.connect_and_join(&mut pair.simulation, "room", "dave");
+        assert!(pair.simulation.member(dave).is_some(), "{}", driver.name);
     }
 }
 
 #[test]
-fn a_peer_is_in_so_many_rooms_and_no_more() {
-    static TONGUE: DialectTraits = DialectTraits {
+fn a_peer_joins_at_most_the_configured_number_of_rooms() {
+    static TRAITS: DialectTraits = DialectTraits {
         name: "any",
         offer_policy: OfferPolicy::NewcomerOffers,
         signals: true,
@@ -529,7 +551,7 @@ fn a_peer_is_in_so_many_rooms_and_no_more() {
     };
     let limits = Limits::default();
     let id = PeerId::from_random([7; 16]);
-    let mut peer = Peer::new(id, &TONGUE, Identity::Claimed, SpaceName::default());
+    let mut peer = Peer::new(id, &TRAITS, Identity::Claimed, SpaceName::default());
     let room = |index: usize| RoomName::parse(&format!("room {index}"), 0).expect("a name");
     let join = |index| Command::Join {
         room: room(index),
@@ -538,19 +560,20 @@ fn a_peer_is_in_so_many_rooms_and_no_more() {
         options: JoinOptions::default(),
     };
     for index in 0..limits.rooms_per_peer {
-        peer.authorize(join(index), &limits).expect("there is room");
+        peer.authorize(join(index), &limits)
+            .expect("below the limit");
     }
-    let one_more = peer.authorize(join(limits.rooms_per_peer), &limits);
-    assert_eq!(one_more.expect_err("a limit").code, ErrorCode::TooManyRooms);
+    let rejected = peer.authorize(join(limits.rooms_per_peer), &limits);
+    assert_eq!(rejected.expect_err("a limit").code, ErrorCode::TooManyRooms);
     peer.authorize(join(0), &limits)
-        .expect("it is there already");
+        .expect("it is a member already");
     let leave = Command::Leave {
         room: room(3),
         kind: LeaveKind::Announced,
     };
-    peer.authorize(leave, &limits).expect("it is there");
+    peer.authorize(leave, &limits).expect("it is a member");
     peer.authorize(join(limits.rooms_per_peer), &limits)
-        .expect("there is room again");
+        .expect("below the limit again");
     assert_eq!(
         peer.disconnect(DisconnectReason::Lost).len(),
         limits.rooms_per_peer
@@ -558,154 +581,162 @@ fn a_peer_is_in_so_many_rooms_and_no_more() {
 }
 
 #[test]
-fn who_holds_a_name_and_is_alive_keeps_it() {
-    for accent in ACCENTS.iter().filter(|accent| accent.chooses_names) {
-        let mut pair = Pair::new(accent);
-        let mallory = accent.enter(&mut pair.world, "room", "alice");
+fn a_responsive_holder_keeps_its_name() {
+    for driver in DRIVERS.iter().filter(|driver| driver.chooses_name) {
+        let mut pair = Pair::new(driver);
+        let mallory = driver.connect_and_join(&mut pair.simulation, "room", "alice");
         assert!(
-            is_turned_away(accent, &mut pair.world, mallory),
+            join_is_rejected(driver, &mut pair.simulation, mallory),
             "{}",
-            accent.name
+            driver.name
         );
-        pair.world.advance(Duration::from_secs(3));
-        assert_eq!(pair.told(pair.bob), [], "{}", accent.name);
-        assert!(pair.world.is_connected(pair.alice), "{}", accent.name);
-        pair.must_work();
+        pair.simulation.advance(Duration::from_secs(3));
+        assert_eq!(pair.take_events(pair.bob), [], "{}", driver.name);
+        assert!(pair.simulation.is_connected(pair.alice), "{}", driver.name);
+        pair.assert_offers_arrive();
     }
 }
 
 #[test]
-fn a_ghosts_name_is_free_after_two_seconds() {
-    for accent in ACCENTS.iter().filter(|accent| accent.chooses_names) {
-        let mut pair = Pair::new(accent);
-        let ghost = pair.id(pair.alice);
-        pair.world.freeze(pair.alice);
-        let heir = accent.enter(&mut pair.world, "room", "alice");
-        let late = accent.enter(&mut pair.world, "elsewhere", "late");
-        pair.world.advance(Duration::from_millis(1999));
-        assert_eq!(pair.told(pair.bob), [], "{}", accent.name);
-        pair.world.advance(Duration::from_millis(1));
-        let heirs_id = pair.id(heir);
-        let told = pair.told(pair.bob);
-        let left = accent.tells_departures.then_some(ClientEvent::Left(ghost));
-        let came = accent.tells_arrivals.then_some(ClientEvent::Came(heirs_id));
-        let expected: Vec<_> = left.into_iter().chain(came).collect();
-        assert_eq!(told, expected, "{}: once each, in order", accent.name);
-        assert!(!pair.world.is_connected(pair.alice), "{}", accent.name);
-        let told = pair.told(heir);
+fn the_name_of_an_unresponsive_client_is_free_after_two_seconds() {
+    for driver in DRIVERS.iter().filter(|driver| driver.chooses_name) {
+        let mut pair = Pair::new(driver);
+        let holder = pair.id(pair.alice);
+        pair.simulation.freeze(pair.alice);
+        let claimant = driver.connect_and_join(&mut pair.simulation, "room", "alice");
+        let late = driver.connect_and_join(&mut pair.simulation, "elsewhere", "late");
+        pair.simulation.advance(Duration::from_millis(1999));
+        assert_eq!(pair.take_events(pair.bob), [], "{}", driver.name);
+        pair.simulation.advance(Duration::from_millis(1));
+        let claimants_id = pair.id(claimant);
+        let events = pair.take_events(pair.bob);
+        let left = driver.announces_leaves.then_some(ClientEvent::Left(holder));
+        let joined = driver
+            .announces_joins
+            .then_some(ClientEvent::Joined(claimants_id));
+        let expected: Vec<_> = left.into_iter().chain(joined).collect();
+        assert_eq!(events, expected, "{}: once each, in order", driver.name);
+        assert!(!pair.simulation.is_connected(pair.alice), "{}", driver.name);
+        let events = pair.take_events(claimant);
         let bob = pair.id(pair.bob);
         assert_eq!(
-            told.contains(&ClientEvent::Call(bob)),
-            accent.calls == OfferRule::Newcomer,
-            "{}: {told:?}",
-            accent.name
+            events.contains(&ClientEvent::MustOffer(bob)),
+            driver.offer_rule == OfferRule::Newcomer,
+            "{}: {events:?}",
+            driver.name
         );
-        assert!(pair.world.is_connected(late), "{}", accent.name);
+        assert!(pair.simulation.is_connected(late), "{}", driver.name);
     }
 }
 
 #[test]
-fn of_many_heirs_one_is_lucky() {
-    for accent in ACCENTS.iter().filter(|accent| accent.chooses_names) {
-        let mut pair = Pair::new(accent);
-        pair.world.freeze(pair.alice);
-        let heirs: Vec<_> = (0..20)
-            .map(|_| accent.enter(&mut pair.world, "room", "alice"))
+fn of_many_claimants_one_gets_the_name() {
+    for driver in DRIVERS.iter().filter(|driver| driver.chooses_name) {
+        let mut pair = Pair::new(driver);
+        pair.simulation.freeze(pair.alice);
+        let claimants: Vec<_> = (0..20)
+            .map(|_| driver.connect_and_join(&mut pair.simulation, "room", "alice"))
             .collect();
-        pair.world.advance(Duration::from_secs(3));
-        let mut lucky = 0;
-        for heir in heirs {
-            let told = pair.told(heir);
-            let refused = told
+        pair.simulation.advance(Duration::from_secs(3));
+        let mut admitted = 0;
+        for claimant in claimants {
+            let events = pair.take_events(claimant);
+            let is_rejected = events
                 .iter()
-                .any(|told| matches!(told, ClientEvent::Error(_)));
+                .any(|event| matches!(event, ClientEvent::Error(_)));
             assert_ne!(
-                refused,
-                pair.world.member(heir).is_some(),
-                "{}: {told:?}",
-                accent.name
+                is_rejected,
+                pair.simulation.member(claimant).is_some(),
+                "{}: {events:?}",
+                driver.name
             );
-            lucky += usize::from(!refused);
+            admitted += usize::from(!is_rejected);
         }
-        assert_eq!(lucky, 1, "{}", accent.name);
+        assert_eq!(admitted, 1, "{}", driver.name);
     }
 }
 
 #[test]
-fn the_same_person_replaces_its_older_self() {
-    for accent in ACCENTS.iter().filter(|accent| accent.chooses_names) {
-        let mut world = Simulation::new(1);
-        let me = || Identity::Proven("me@example.org".into());
-        let selves = [0, 1].map(|_| {
-            let client = accent.open_as(&mut world, "room", "me", me());
-            accent.join(&mut world, client, "room", "me");
+fn a_new_connection_of_an_identity_replaces_the_old_one() {
+    for driver in DRIVERS.iter().filter(|driver| driver.chooses_name) {
+        let mut simulation = Simulation::new(1);
+        let own_identity = || Identity::Proven("me@example.org".into());
+        let connections = [0, 1].map(|_| {
+            let client = driver.open_as(&mut simulation, "room", "me", own_identity());
+            driver.join(&mut simulation, client, "room", "me");
             client
         });
-        assert!(!world.is_connected(selves[0]), "{}", accent.name);
-        assert!(world.member(selves[1]).is_some(), "{}", accent.name);
+        assert!(!simulation.is_connected(connections[0]), "{}", driver.name);
+        assert!(
+            simulation.member(connections[1]).is_some(),
+            "{}",
+            driver.name
+        );
         assert_eq!(
-            world.hub().members(&world.rooms()[0]).len(),
+            simulation.hub().members(&simulation.rooms()[0]).len(),
             1,
             "{}",
-            accent.name
+            driver.name
         );
     }
 }
 
 #[test]
-fn the_first_frame_tells_the_dialect() {
-    for accent in &ACCENTS {
-        if !find(accent.name).is_some_and(|dialect| dialect.is_recognizable()) {
-            continue; // It shares no path.
+fn the_dialect_is_detected_from_the_first_frame() {
+    for driver in &DRIVERS {
+        if !find(driver.name).is_some_and(|dialect| dialect.is_recognizable()) {
+            continue; // It has a path of its own.
         }
-        let mut world = Simulation::new(1);
-        let client = world.open("shared", &[("room", "room")]);
-        let first = (accent.greet)("me").or_else(|| (accent.join)("room", "me"));
+        let mut simulation = Simulation::new(1);
+        let client = simulation.open("shared", &[("room", "room")]);
+        let first = (driver.identify)("me").or_else(|| (driver.join)("room", "me"));
         let first = first.unwrap_or_else(|| json!({"kind": "IdentifySelf"}));
-        world.send(client, first.to_string());
-        assert_eq!(world.dialect(client), accent.name);
-        if (accent.greet)("me").is_some() {
-            accent.join(&mut world, client, "room", "me");
+        simulation.send(client, first.to_string());
+        assert_eq!(simulation.dialect(client), driver.name);
+        if (driver.identify)("me").is_some() {
+            driver.join(&mut simulation, client, "room", "me");
         }
-        let friend = accent.enter(&mut world, "room", "friend");
-        accent.told(&mut world, client);
-        let me = accent.id_of(&world, client);
-        world.send(friend, (accent.offer)(&me, "v=0").to_string());
-        let told = accent.told(&mut world, client);
+        let other = driver.connect_and_join(&mut simulation, "room", "friend");
+        driver.take_events(&mut simulation, client);
+        let own_identity = driver.id_of(&simulation, client);
+        simulation.send(other, (driver.offer)(&own_identity, "v=0").to_string());
+        let events = driver.take_events(&mut simulation, client);
         assert!(
-            matches!(&told[..], [ClientEvent::Offer { .. }]),
-            "{}: {told:?}",
-            accent.name
+            matches!(&events[..], [ClientEvent::Offer { .. }]),
+            "{}: {events:?}",
+            driver.name
         );
     }
 }
 
 #[test]
-fn every_two_dialects_call_each_other_once() {
-    for here in &ACCENTS {
-        for there in &ACCENTS {
-            let mut world = Simulation::new(1);
-            let member = here.enter(&mut world, "room", "member");
-            here.told(&mut world, member);
-            let newcomer = there.enter(&mut world, "room", "newcomer");
-            let calls = |told: Vec<ClientEvent>| {
-                told.into_iter()
-                    .filter(|told| matches!(told, ClientEvent::Call(_)))
+fn every_pair_of_dialects_gets_one_offerer() {
+    for member_driver in &DRIVERS {
+        for newcomer_driver in &DRIVERS {
+            let mut simulation = Simulation::new(1);
+            let member = member_driver.connect_and_join(&mut simulation, "room", "member");
+            member_driver.take_events(&mut simulation, member);
+            let newcomer = newcomer_driver.connect_and_join(&mut simulation, "room", "newcomer");
+            let count_offers = |events: Vec<ClientEvent>| {
+                events
+                    .into_iter()
+                    .filter(|event| matches!(event, ClientEvent::MustOffer(_)))
                     .count()
             };
-            let member_calls = calls(here.told(&mut world, member));
-            let newcomer_calls = calls(there.told(&mut world, newcomer));
-            let expected = match there.calls_as_newcomer(here) {
+            let member_offers = count_offers(member_driver.take_events(&mut simulation, member));
+            let newcomer_offers_count =
+                count_offers(newcomer_driver.take_events(&mut simulation, newcomer));
+            let expected = match newcomer_driver.newcomer_offers(member_driver) {
                 None => (0, 0),
                 Some(false) => (1, 0),
                 Some(true) => (0, 1),
             };
             assert_eq!(
-                (member_calls, newcomer_calls),
+                (member_offers, newcomer_offers_count),
                 expected,
-                "{} comes to {}",
-                there.name,
-                here.name
+                "{} joins {}",
+                newcomer_driver.name,
+                member_driver.name
             );
         }
     }

@@ -1,16 +1,16 @@
-//! ICE candidates between every two dialects: the values and names that clients in the wild use, and the
-//! answer to a candidate that cannot be translated.
+//! Translation of ICE candidates between every two dialects: the values and field names that existing clients use, and
+//! the answer to a candidate that cannot be translated.
 
 use serde_json::{Value, json};
 use switchboard_testkit::{ClientId, Simulation};
 
-use crate::drivers::{ACCENTS, ClientEvent, DialectDriver};
+use crate::drivers::{ClientEvent, DRIVERS, DialectDriver};
 
 const CANDIDATE: &str = "candidate:1 1 udp 2130706431 192.0.2.1 9 typ host";
 
 /// The frame in which a client sends a candidate.
-fn frame_of(accent: &DialectDriver, to: &str, init: &Value) -> Value {
-    match accent.name {
+fn frame_of(driver: &DialectDriver, to: &str, init: &Value) -> Value {
+    match driver.name {
         "lightstream" => json!({"type": "ice-candidate", "targetID": to, "data": init}),
         "p2p" => json!({"type": "ICE_CANDIDATE", "toPeerId": to, "iceCandidate": init}),
         "singo" => {
@@ -38,8 +38,8 @@ fn frame_of(accent: &DialectDriver, to: &str, init: &Value) -> Value {
 }
 
 /// The candidate in a frame that a client receives.
-fn candidate_in(accent: &DialectDriver, frame: &Value) -> Option<Value> {
-    let path = match accent.name {
+fn candidate_in(driver: &DialectDriver, frame: &Value) -> Option<Value> {
+    let path = match driver.name {
         "lightstream" => "/data",
         "p2p" => "/iceCandidate",
         "singo" => "/payload",
@@ -57,7 +57,7 @@ fn candidate_in(accent: &DialectDriver, frame: &Value) -> Option<Value> {
 }
 
 struct Pair {
-    world: Simulation,
+    simulation: Simulation,
     from: &'static DialectDriver,
     to: &'static DialectDriver,
     sender: ClientId,
@@ -65,67 +65,67 @@ struct Pair {
 }
 
 impl Pair {
-    /// Two members of different dialects. The sender has offered a connection: PeerJS takes candidates
-    /// only for one that it knows.
+    /// Two members of different dialects. The sender has sent an offer, because PeerJS accepts candidates only for a
+    /// connection that it knows.
     fn new(from: &'static DialectDriver, to: &'static DialectDriver) -> Self {
-        let mut world = Simulation::new(1);
-        let receiver = to.enter(&mut world, "room", "bob");
-        let sender = from.enter(&mut world, "room", "alice");
+        let mut simulation = Simulation::new(1);
+        let receiver = to.connect_and_join(&mut simulation, "room", "bob");
+        let sender = from.connect_and_join(&mut simulation, "room", "alice");
         let mut pair = Self {
-            world,
+            simulation,
             from,
             to,
             sender,
             receiver,
         };
         let offer = (from.offer)(&pair.receivers_id(), "v=0");
-        pair.world.send(sender, offer.to_string());
+        pair.simulation.send(sender, offer.to_string());
         assert_eq!(
-            pair.world.take_error_codes(sender),
+            pair.simulation.take_error_codes(sender),
             [""; 0],
             "{}",
             pair.names()
         );
-        pair.world.take_frames(receiver);
-        pair.world.take_frames(sender);
+        pair.simulation.take_frames(receiver);
+        pair.simulation.take_frames(sender);
         pair
     }
 
     fn receivers_id(&self) -> String {
-        self.from.id_of(&self.world, self.receiver)
+        self.from.id_of(&self.simulation, self.receiver)
     }
 
     fn names(&self) -> String {
         format!("{} to {}", self.from.name, self.to.name)
     }
 
-    /// The candidates that the receiver gets for this one, and the codes with which it is refused.
+    /// Sends a candidate. Returns the candidates that the receiver gets, and the error codes of the sender.
     fn send(&mut self, init: &Value) -> (Vec<Value>, Vec<&'static str>) {
         let frame = frame_of(self.from, &self.receivers_id(), init);
-        self.world.send(self.sender, frame.to_string());
-        let frames = self.world.received(self.receiver);
+        self.simulation.send(self.sender, frame.to_string());
+        let frames = self.simulation.received(self.receiver);
         let candidates = frames
             .iter()
             .filter_map(|frame| candidate_in(self.to, frame));
         (
             candidates.collect(),
-            self.world.take_error_codes(self.sender),
+            self.simulation.take_error_codes(self.sender),
         )
     }
 }
 
 /// Every two dialects that carry candidates and differ.
 fn pairs() -> impl Iterator<Item = Pair> {
-    let carries = |accent: &&DialectDriver| accent.name != "y-webrtc";
-    ACCENTS.iter().filter(carries).flat_map(move |from| {
-        let others = ACCENTS.iter().filter(carries);
+    let carries = |driver: &&DialectDriver| driver.name != "y-webrtc";
+    DRIVERS.iter().filter(carries).flat_map(move |from| {
+        let others = DRIVERS.iter().filter(carries);
         let others = others.filter(|to| to.name != from.name);
         others.map(|to| Pair::new(from, to))
     })
 }
 
 #[test]
-fn values_are_converted_as_in_a_browser() {
+fn candidate_values_are_converted_as_in_a_browser() {
     for mut pair in pairs() {
         for (mid, index, expected_mid, expected_index) in [
             (json!("0"), json!(0), json!("0"), json!(0)),
@@ -141,9 +141,9 @@ fn values_are_converted_as_in_a_browser() {
             (json!(null), json!(null), json!(null), json!(0)),
         ] {
             let init = json!({"candidate": CANDIDATE, "sdpMid": mid, "sdpMLineIndex": index});
-            let (candidates, refused) = pair.send(&init);
+            let (candidates, error_codes) = pair.send(&init);
             let [candidate] = &candidates[..] else {
-                panic!("{}, {init}: {candidates:?} {refused:?}", pair.names());
+                panic!("{}, {init}: {candidates:?} {error_codes:?}", pair.names());
             };
             let received = ["candidate", "sdpMid", "sdpMLineIndex"].map(|key| &candidate[key]);
             let expected = [&json!(CANDIDATE), &expected_mid, &expected_index];
@@ -153,7 +153,7 @@ fn values_are_converted_as_in_a_browser() {
 }
 
 #[test]
-fn other_names_of_the_fields_are_understood() {
+fn alternative_field_names_are_understood() {
     for mut pair in pairs() {
         for (init, mid, index) in [
             (
@@ -197,9 +197,9 @@ fn other_names_of_the_fields_are_understood() {
                 json!(null),
             ),
         ] {
-            let (candidates, refused) = pair.send(&init);
+            let (candidates, error_codes) = pair.send(&init);
             let [candidate] = &candidates[..] else {
-                panic!("{}, {init}: {candidates:?} {refused:?}", pair.names());
+                panic!("{}, {init}: {candidates:?} {error_codes:?}", pair.names());
             };
             let received = ["candidate", "sdpMid", "sdpMLineIndex"].map(|key| &candidate[key]);
             assert_eq!(
@@ -223,20 +223,20 @@ fn a_candidate_that_cannot_be_translated_is_answered() {
             json!({"candidate": CANDIDATE, "sdpMLineIndex": [0]}),
             json!({"candidate": CANDIDATE, "sdpMid": "0", "usernameFragment": []}),
         ] {
-            let (candidates, refused) = pair.send(&init);
+            let (candidates, error_codes) = pair.send(&init);
             assert_eq!(candidates, [Value::Null; 0], "{}, {init}", pair.names());
             // singo checks the candidate before its target.
-            let is_own = pair.from.name == "singo" && refused == ["bad-field"];
+            let is_checked_first = pair.from.name == "singo" && error_codes == ["bad-field"];
             assert!(
-                is_own || refused == ["not-understood"],
-                "{}, {init}: {refused:?}",
+                is_checked_first || error_codes == ["not-understood"],
+                "{}, {init}: {error_codes:?}",
                 pair.names()
             );
-            let told = pair.from.told(&mut pair.world, pair.sender);
-            let is_told = matches!(&told[..], [ClientEvent::Error(_)]);
+            let events = pair.from.take_events(&mut pair.simulation, pair.sender);
+            let is_reported = matches!(&events[..], [ClientEvent::Error(_)]);
             assert!(
-                is_told || !pair.from.answers_members,
-                "{}, {init}: {told:?}",
+                is_reported || !pair.from.reports_member_errors,
+                "{}, {init}: {events:?}",
                 pair.names()
             );
         }
@@ -244,7 +244,7 @@ fn a_candidate_that_cannot_be_translated_is_answered() {
 }
 
 #[test]
-fn the_end_of_candidates_is_no_error() {
+fn the_end_of_candidates_is_ignored() {
     for mut pair in pairs() {
         for init in [
             json!(null),
@@ -258,17 +258,17 @@ fn the_end_of_candidates_is_no_error() {
     }
 }
 
-/// A lightstream client that spreads its description or candidate into the message.
+/// Some lightstream clients put the fields of a description or candidate directly into the message.
 #[test]
-fn flat_frames_of_lightstream_are_read() {
+fn flat_descriptions_and_candidates_of_lightstream_are_read() {
     for mut pair in pairs().filter(|pair| pair.from.name == "lightstream") {
         let to = pair.receivers_id();
         for sdp in [json!("v=0\r\n"), json!({"type": "offer", "sdp": "v=0\r\n"})] {
             let offer = json!({"type": "offer", "targetID": to, "sdp": sdp});
-            pair.world.send(pair.sender, offer.to_string());
-            let told = pair.to.told(&mut pair.world, pair.receiver);
-            let [ClientEvent::Offer { sdp, .. }] = &told[..] else {
-                panic!("{}: {told:?}", pair.names());
+            pair.simulation.send(pair.sender, offer.to_string());
+            let events = pair.to.take_events(&mut pair.simulation, pair.receiver);
+            let [ClientEvent::Offer { sdp, .. }] = &events[..] else {
+                panic!("{}: {events:?}", pair.names());
             };
             assert_eq!(sdp, "v=0\r\n", "{}", pair.names());
         }
@@ -280,8 +280,8 @@ fn flat_frames_of_lightstream_are_read() {
             let mut frame = fields;
             frame["type"] = json!("ice-candidate");
             frame["targetID"] = json!(to);
-            pair.world.send(pair.sender, frame.to_string());
-            let frames = pair.world.received(pair.receiver);
+            pair.simulation.send(pair.sender, frame.to_string());
+            let frames = pair.simulation.received(pair.receiver);
             let [delivered] = &frames[..] else {
                 panic!("{}, {frame}: {frames:?}", pair.names());
             };
@@ -293,24 +293,24 @@ fn flat_frames_of_lightstream_are_read() {
     }
 }
 
-/// A frame for all is answered once if a member of another dialect cannot be sent it.
+/// A broadcast that cannot be translated for several members is answered with one error.
 #[test]
 fn a_broadcast_that_cannot_be_translated_is_answered_once() {
-    let mut world = Simulation::new(1);
-    let enter = |world: &mut Simulation, name, nick| {
-        crate::drivers::accent(name).enter(world, "room", nick)
+    let mut simulation = Simulation::new(1);
+    let connect_and_join = |simulation: &mut Simulation, name, nick| {
+        crate::drivers::driver_of(name).connect_and_join(simulation, "room", nick)
     };
-    let same = enter(&mut world, "lightstream", "same");
-    let others = [0, 1].map(|_| enter(&mut world, "singo", ""));
-    let sender = enter(&mut world, "lightstream", "sender");
-    for client in world.ids() {
-        world.take_frames(client);
+    let same = connect_and_join(&mut simulation, "lightstream", "same");
+    let others = [0, 1].map(|_| connect_and_join(&mut simulation, "singo", ""));
+    let sender = connect_and_join(&mut simulation, "lightstream", "sender");
+    for client in simulation.ids() {
+        simulation.take_frames(client);
     }
-    world.send(sender, r#"{"type":"offer","data":"no description"}"#);
-    assert_eq!(world.take_error_codes(sender), ["not-understood"]);
-    assert_eq!(world.received(sender)[0]["code"], "not-understood");
-    assert_eq!(world.received(same).len(), 1);
+    simulation.send(sender, r#"{"type":"offer","data":"no description"}"#);
+    assert_eq!(simulation.take_error_codes(sender), ["not-understood"]);
+    assert_eq!(simulation.received(sender)[0]["code"], "not-understood");
+    assert_eq!(simulation.received(same).len(), 1);
     for other in others {
-        assert_eq!(world.received(other).len(), 0);
+        assert_eq!(simulation.received(other).len(), 0);
     }
 }

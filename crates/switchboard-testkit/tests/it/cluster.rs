@@ -11,7 +11,7 @@
 
 mod memberships;
 mod oracle;
-mod scenes;
+mod scenarios;
 
 use std::time::Duration;
 
@@ -52,7 +52,7 @@ fn violations_of(seed: u64, faults: &FaultPlan, is_traced: bool) -> Vec<String> 
     let mut violations = find_violations(&cluster, is_calm);
     cluster.disconnect_all();
     if is_traced {
-        for line in cluster.traced() {
+        for line in cluster.trace_lines() {
             println!("{line}");
         }
     }

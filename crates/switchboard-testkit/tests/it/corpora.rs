@@ -1,4 +1,4 @@
-//! What the fuzzers have found, and what their search begins with.
+//! Replays the corpora of the fuzz targets.
 
 use std::{fs, path::Path};
 
@@ -7,8 +7,8 @@ use switchboard_dialects::ALL;
 use switchboard_testkit::fuzz;
 
 fn replay(target: &str, body: impl Fn(&[u8])) {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus");
-    let entries = fs::read_dir(folder.join(target)).expect("a corpus");
+    let transcripts_dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus");
+    let entries = fs::read_dir(transcripts_dir.join(target)).expect("a corpus");
     let mut files = 0;
     for entry in entries {
         body(&fs::read(entry.expect("an entry").path()).expect("a readable file"));
@@ -18,7 +18,7 @@ fn replay(target: &str, body: impl Fn(&[u8])) {
 }
 
 #[test]
-fn every_corpus_is_survived() {
+fn no_corpus_breaks_an_invariant() {
     for dialect in ALL {
         let name = dialect.traits().name;
         replay(name, |bytes| fuzz::frames(name, bytes));
@@ -26,9 +26,9 @@ fn every_corpus_is_survived() {
     replay("hub", fuzz::hub);
 }
 
-/// Every corpus speaks to every dialect.
+/// Sends the corpus of every dialect to every other dialect.
 #[test]
-fn other_dialects_frames_are_survived() {
+fn no_corpus_breaks_an_invariant_of_another_dialect() {
     for dialect in ALL {
         for other in ALL {
             replay(other.traits().name, |bytes| {
@@ -46,7 +46,7 @@ proptest! {
     })]
 
     #[test]
-    fn a_hub_survives_any_order_of_things(things in prop::collection::vec(any::<[u8; 3]>(), 0..100)) {
-        fuzz::hub(&things.concat());
+    fn random_inputs_break_no_invariant_of_a_hub(inputs in prop::collection::vec(any::<[u8; 3]>(), 0..100)) {
+        fuzz::hub(&inputs.concat());
     }
 }

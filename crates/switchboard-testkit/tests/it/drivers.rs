@@ -1,4 +1,5 @@
-//! How each dialect says what all of them can say, so that one test can speak to each of them.
+//! One driver per dialect: the frames of a client for the actions that most dialects have, so that one test runs over
+//! all dialects.
 
 use std::time::Duration;
 
@@ -16,83 +17,83 @@ use matchbox::MATCHBOX;
 use peerjs::PEERJS;
 use y_webrtc::Y_WEBRTC;
 
-/// What a frame of the server tells, in no dialect's words.
+/// The meaning of a frame of the server, independent of the dialect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum ClientEvent {
-    /// Call this one.
-    Call(String),
-    /// This one has come.
-    Came(String),
-    /// This one has left.
+    /// The receiver must send an offer to the member with this id.
+    MustOffer(String),
+    /// The member with this id has joined.
+    Joined(String),
+    /// The member with this id has left.
     Left(String),
-    /// This one offers a call.
+    /// A member sends an SDP offer.
     Offer { from: String, sdp: String },
-    /// Words for people, from somebody of this id or name.
-    Words { from: String, words: String },
-    /// What you asked is not done.
+    /// A chat message from the member with this id or name.
+    Text { from: String, text: String },
+    /// A request of the client failed with this error.
     Error(String),
-    /// Something of the dialect's own.
+    /// A frame that is specific to the dialect.
     Other,
 }
 
-/// Who of two members is told to call, as far as their dialects can say.
+/// The offer policy of a dialect: which of two members must send the offer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum OfferRule {
-    /// Whoever comes.
+    /// The newcomer offers.
     Newcomer,
-    /// Whoever was there, among its own kind; else whoever comes.
+    /// The member offers among members of the same dialect; otherwise the newcomer offers.
     Member,
-    /// Nobody of its own kind; others call it.
-    Never,
-    /// It calls nobody and nobody calls it.
-    Apart,
+    /// No offer is requested between members of the same dialect; members of other dialects offer.
+    OtherDialectOffers,
+    /// No member is told to offer.
+    NoOffers,
 }
 
-/// A dialect, from a client's side.
+/// The client side of a dialect.
 pub(crate) struct DialectDriver {
     pub(crate) name: &'static str,
-    /// Frames that come before the join.
-    pub(crate) greet: fn(nick: &str) -> Option<Value>,
-    /// Enters a room, if that is a frame at all: in `mesh` it is the connection.
+    /// The frame before the join, if the dialect has one.
+    pub(crate) identify: fn(nick: &str) -> Option<Value>,
+    /// The frame that joins a room, if the dialect has one: in `mesh`, connecting joins.
     pub(crate) join: fn(room: &str, nick: &str) -> Option<Value>,
-    /// Leaves the room and stays, if the dialect can.
+    /// The frame that leaves the room but keeps the connection, if the dialect has one.
     pub(crate) leave: Option<fn(room: &str) -> Value>,
     pub(crate) offer: fn(to: &str, sdp: &str) -> Value,
-    /// Says something to everybody, if the dialect can.
-    pub(crate) shout: Option<fn(words: &str) -> Value>,
-    pub(crate) hear: fn(frame: &Value) -> Vec<ClientEvent>,
-    /// The key of the sender, where it stands in a frame that is delivered.
+    /// A chat message to all members, if the dialect has one.
+    pub(crate) broadcast: Option<fn(text: &str) -> Value>,
+    pub(crate) parse_events: fn(frame: &Value) -> Vec<ClientEvent>,
+    /// The path of the sender's id in a delivered frame.
     pub(crate) sender: &'static [&'static str],
-    /// The objects of an offer, as JSON pointers, that keep what is unknown in them.
-    pub(crate) keeps: &'static [&'static str],
-    /// Who calls.
-    pub(crate) calls: OfferRule,
-    /// Whether clients choose the names by which they are challenged.
-    pub(crate) chooses_names: bool,
-    /// Whether arrivals are told.
-    pub(crate) tells_arrivals: bool,
-    /// Whether departures are told.
-    pub(crate) tells_departures: bool,
-    /// Whether the others have names. Where they have none, there is one other, whose name is empty.
-    pub(crate) names_others: bool,
-    /// Whether the others are named by the ids of their peers.
-    pub(crate) names_by_peer: bool,
-    /// Whether who is in a room may ask for one again, another or the same.
-    pub(crate) moves: bool,
-    /// Whether who asks for another room stays in the first as well.
-    pub(crate) gathers: bool,
-    /// Whether bytes are read as the text they hold.
-    pub(crate) reads_bytes: bool,
-    /// Whether a client is told that it is not let in. Where not, it is only counted.
-    pub(crate) answers_joins: bool,
-    /// Whether a member is told that its frame is refused. Where not, it is only counted.
-    pub(crate) answers_members: bool,
-    /// How long a frame waits for somebody who is not there.
-    pub(crate) waits: Duration,
+    /// JSON pointers to the objects of an offer whose unknown fields are relayed.
+    pub(crate) preserved_objects: &'static [&'static str],
+    /// The rule for the offers between members.
+    pub(crate) offer_rule: OfferRule,
+    /// Whether clients choose the name that must be unique in a room.
+    pub(crate) chooses_name: bool,
+    /// Whether members are told of joins.
+    pub(crate) announces_joins: bool,
+    /// Whether members are told of leaves.
+    pub(crate) announces_leaves: bool,
+    /// Whether frames name other members by an id. Otherwise the only other member has an empty id.
+    pub(crate) has_member_ids: bool,
+    /// Whether members are named by their peer ids.
+    pub(crate) uses_peer_ids: bool,
+    /// Whether a member may join again, the same room or another.
+    pub(crate) can_change_room: bool,
+    /// Whether a member that joins another room stays in the first.
+    pub(crate) can_join_several_rooms: bool,
+    /// Whether binary frames are read as UTF-8 text.
+    pub(crate) accepts_binary: bool,
+    /// Whether a rejected join is answered with an error frame. Otherwise it is only counted.
+    pub(crate) reports_join_errors: bool,
+    /// Whether a rejected frame of a member is answered with an error frame. Otherwise it is only counted.
+    pub(crate) reports_member_errors: bool,
+    /// How long a frame is kept for an absent receiver.
+    pub(crate) deferral: Duration,
 }
 
-/// Every dialect. The test below sees to it that none is missing.
-pub(crate) static ACCENTS: [DialectDriver; 8] = [
+/// The drivers of all dialects. A test below checks that none is missing.
+pub(crate) static DRIVERS: [DialectDriver; 8] = [
     LIGHTSTREAM,
     P2P,
     SINGO,
@@ -103,106 +104,123 @@ pub(crate) static ACCENTS: [DialectDriver; 8] = [
     Y_WEBRTC,
 ];
 
-pub(crate) fn accent(name: &str) -> &'static DialectDriver {
-    let accent = ACCENTS.iter().find(|accent| accent.name == name);
-    accent.unwrap_or_else(|| panic!("no accent for {name}"))
+pub(crate) fn driver_of(name: &str) -> &'static DialectDriver {
+    let driver = DRIVERS.iter().find(|driver| driver.name == name);
+    driver.unwrap_or_else(|| panic!("there is no driver for {name}"))
 }
 
 impl DialectDriver {
-    /// What most have in common. A dialect says what differs; its frames and what it hears it says always.
-    const USUAL: Self = Self {
+    /// The values that most dialects have.
+    const DEFAULT: Self = Self {
         name: "",
-        greet: |_| None,
+        identify: |_| None,
         join: |_, _| None,
         leave: None,
         offer: |_, _| Value::Null,
-        shout: None,
-        hear: |_| Vec::new(),
+        broadcast: None,
+        parse_events: |_| Vec::new(),
         sender: &[],
-        keeps: &[],
-        calls: OfferRule::Newcomer,
-        chooses_names: false,
-        tells_arrivals: false,
-        tells_departures: true,
-        names_others: true,
-        names_by_peer: false,
-        moves: true,
-        gathers: false,
-        reads_bytes: true,
-        answers_joins: true,
-        answers_members: true,
-        waits: Duration::ZERO,
+        preserved_objects: &[],
+        offer_rule: OfferRule::Newcomer,
+        chooses_name: false,
+        announces_joins: false,
+        announces_leaves: true,
+        has_member_ids: true,
+        uses_peer_ids: false,
+        can_change_room: true,
+        can_join_several_rooms: false,
+        accepts_binary: true,
+        reports_join_errors: true,
+        reports_member_errors: true,
+        deferral: Duration::ZERO,
     };
 
-    /// A client that has said who it is, and is in no room unless the dialect puts it there.
-    pub(crate) fn open(&self, world: &mut Simulation, room: &str, nick: &str) -> ClientId {
-        self.open_as(world, room, nick, Identity::Claimed)
+    /// Connects a client and sends the frame before the join. In some dialects it is a member then.
+    pub(crate) fn open(&self, simulation: &mut Simulation, room: &str, nick: &str) -> ClientId {
+        self.open_as(simulation, room, nick, Identity::Claimed)
     }
 
-    /// The same, with an identity.
+    /// Like [`Self::open`], with an identity.
     pub(crate) fn open_as(
         &self,
-        world: &mut Simulation,
+        simulation: &mut Simulation,
         room: &str,
         nick: &str,
         identity: Identity,
     ) -> ClientId {
-        let token = world.ids().count().to_string();
+        let token = simulation.ids().count().to_string();
         let query = [
             ("room", room),
             ("key", room),
             ("id", nick),
             ("token", &token),
         ];
-        let client = world.open_as(self.name, &query, identity);
-        if let Some(greeting) = (self.greet)(nick) {
-            world.send(client, greeting.to_string());
+        let client = simulation.open_as(self.name, &query, identity);
+        if let Some(greeting) = (self.identify)(nick) {
+            simulation.send(client, greeting.to_string());
         }
         client
     }
 
-    /// A client in a room.
-    pub(crate) fn enter(&self, world: &mut Simulation, room: &str, nick: &str) -> ClientId {
-        let client = self.open(world, room, nick);
-        self.join(world, client, room, nick);
+    /// Connects a client and joins a room.
+    pub(crate) fn connect_and_join(
+        &self,
+        simulation: &mut Simulation,
+        room: &str,
+        nick: &str,
+    ) -> ClientId {
+        let client = self.open(simulation, room, nick);
+        self.join(simulation, client, room, nick);
         client
     }
 
-    pub(crate) fn join(&self, world: &mut Simulation, client: ClientId, room: &str, nick: &str) {
+    pub(crate) fn join(
+        &self,
+        simulation: &mut Simulation,
+        client: ClientId,
+        room: &str,
+        nick: &str,
+    ) {
         if let Some(join) = (self.join)(room, nick) {
-            world.send(client, join.to_string());
+            simulation.send(client, join.to_string());
         }
     }
 
-    /// By what this dialect's clients call that client, which must be in a room.
-    pub(crate) fn id_of(&self, world: &Simulation, client: ClientId) -> String {
-        if self.names_by_peer {
-            return world.peer(client).to_string();
+    /// The id by which clients of this dialect name a client, which must be a member of a room.
+    pub(crate) fn id_of(&self, simulation: &Simulation, client: ClientId) -> String {
+        if self.uses_peer_ids {
+            return simulation.peer(client).to_string();
         }
-        if !self.names_others {
+        if !self.has_member_ids {
             return String::new();
         }
-        let (_, member) = world.member(client).expect("a member");
+        let (_, member) = simulation.member(client).expect("a member");
         member.address.to_string()
     }
 
-    /// Whether the two are told of each other's calls: `None` if nobody is to call, else whether the
-    /// newcomer is.
-    pub(crate) fn calls_as_newcomer(&self, member: &Self) -> Option<bool> {
-        match (self.calls, member.calls) {
-            (OfferRule::Apart, _)
-            | (_, OfferRule::Apart)
-            | (OfferRule::Never, OfferRule::Never) => None,
-            (OfferRule::Never, _) => Some(false),
+    /// Whether a newcomer of this dialect must offer to a member, or the member to the newcomer; `None` if neither must.
+    pub(crate) fn newcomer_offers(&self, member: &Self) -> Option<bool> {
+        match (self.offer_rule, member.offer_rule) {
+            (OfferRule::NoOffers, _)
+            | (_, OfferRule::NoOffers)
+            | (OfferRule::OtherDialectOffers, OfferRule::OtherDialectOffers) => None,
+            (OfferRule::OtherDialectOffers, _) => Some(false),
             (OfferRule::Member, _) => Some(self.name != member.name),
             (OfferRule::Newcomer, _) => Some(true),
         }
     }
 
-    /// What the client was told since the last time.
-    pub(crate) fn told(&self, world: &mut Simulation, client: ClientId) -> Vec<ClientEvent> {
-        let frames = world.received(client);
-        frames.iter().flat_map(|frame| (self.hear)(frame)).collect()
+    /// The events that the client received since the last call.
+    pub(crate) fn take_events(
+        &self,
+        simulation: &mut Simulation,
+        client: ClientId,
+    ) -> Vec<ClientEvent> {
+        let frames = simulation.received(client);
+        frames
+            .iter()
+            .flat_map(|frame| (self.parse_events)(frame))
+            .collect()
     }
 }
 
@@ -219,81 +237,81 @@ const LIGHTSTREAM: DialectDriver = DialectDriver {
     join: |room, nick| Some(json!({"type": "join", "roomID": room, "senderID": nick})),
     leave: Some(|_| json!({"type": "leave"})),
     offer: |to, sdp| json!({"type": "offer", "targetID": to, "data": {"type": "offer", "sdp": sdp}}),
-    shout: Some(|words| json!({"type": "message", "data": words})),
-    hear: |frame| {
+    broadcast: Some(|text| json!({"type": "message", "data": text})),
+    parse_events: |frame| {
         let from = text(&frame["senderID"]);
         match frame["type"].as_str() {
             Some("peers") => texts(&frame["peers"])
                 .into_iter()
-                .map(ClientEvent::Call)
+                .map(ClientEvent::MustOffer)
                 .collect(),
-            Some("user-joined") => vec![ClientEvent::Came(from)],
+            Some("user-joined") => vec![ClientEvent::Joined(from)],
             Some("user-left") => vec![ClientEvent::Left(from)],
             Some("offer") => vec![ClientEvent::Offer {
                 from,
                 sdp: text(&frame["data"]["sdp"]),
             }],
-            Some("message") => vec![ClientEvent::Words {
+            Some("message") => vec![ClientEvent::Text {
                 from,
-                words: text(&frame["data"]),
+                text: text(&frame["data"]),
             }],
             Some("error") => vec![ClientEvent::Error(text(&frame["code"]))],
             _ => vec![ClientEvent::Other],
         }
     },
     sender: &["senderID"],
-    keeps: &["", "/data"],
-    calls: OfferRule::Newcomer,
-    chooses_names: true,
-    tells_arrivals: true,
-    ..DialectDriver::USUAL
+    preserved_objects: &["", "/data"],
+    offer_rule: OfferRule::Newcomer,
+    chooses_name: true,
+    announces_joins: true,
+    ..DialectDriver::DEFAULT
 };
 
 const P2P: DialectDriver = DialectDriver {
     name: "p2p",
-    greet: |nick| Some(json!({"type": "IDENTIFY", "username": nick})),
+    identify: |nick| Some(json!({"type": "IDENTIFY", "username": nick})),
     join: |room, _| Some(json!({"type": "JOIN_ROOM", "roomId": room})),
     offer: |to, sdp| json!({"type": "SDP_OFFER", "toPeerId": to, "sdp": {"type": "offer", "sdp": sdp}}),
-    shout: Some(|words| json!({"type": "CHAT_MESSAGE", "content": words})),
-    hear: |frame| match frame["type"].as_str() {
+    broadcast: Some(|text| json!({"type": "CHAT_MESSAGE", "content": text})),
+    parse_events: |frame| match frame["type"].as_str() {
         Some("ROOM_MEMBERS") => {
             let members = frame["members"].as_array().into_iter().flatten();
             members
-                .map(|member| ClientEvent::Call(text(&member["id"])))
+                .map(|member| ClientEvent::MustOffer(text(&member["id"])))
                 .collect()
         }
-        Some("NEW_PEER_IN_ROOM") => vec![ClientEvent::Came(text(&frame["peer"]["id"]))],
+        Some("NEW_PEER_IN_ROOM") => vec![ClientEvent::Joined(text(&frame["peer"]["id"]))],
         Some("PEER_LEFT_ROOM") => vec![ClientEvent::Left(text(&frame["peer"]["id"]))],
         Some("SDP_OFFER") => vec![ClientEvent::Offer {
             from: text(&frame["fromPeerId"]),
             sdp: text(&frame["sdp"]["sdp"]),
         }],
-        Some("CHAT_MESSAGE") => vec![ClientEvent::Words {
+        Some("CHAT_MESSAGE") => vec![ClientEvent::Text {
             from: text(&frame["username"]),
-            words: text(&frame["content"]),
+            text: text(&frame["content"]),
         }],
         Some("ERROR") => vec![ClientEvent::Error(text(&frame["code"]))],
         Some("AUTH_ERROR") => vec![ClientEvent::Error(text(&frame["message"]))],
         _ => vec![ClientEvent::Other],
     },
     sender: &["fromPeerId"],
-    keeps: &["", "/sdp"],
-    calls: OfferRule::Newcomer,
-    chooses_names: true,
-    tells_arrivals: true,
-    names_by_peer: true,
-    reads_bytes: false,
-    ..DialectDriver::USUAL
+    preserved_objects: &["", "/sdp"],
+    offer_rule: OfferRule::Newcomer,
+    chooses_name: true,
+    announces_joins: true,
+    uses_peer_ids: true,
+    accepts_binary: false,
+    ..DialectDriver::DEFAULT
 };
 
 const SINGO: DialectDriver = DialectDriver {
     name: "singo",
     join: |room, _| Some(json!({"type": "join", "payload": {"room_id": room}})),
     offer: |to, sdp| json!({"type": "offer", "payload": {"client_id": to, "sdp": sdp}}),
-    hear: |frame| {
+    parse_events: |frame| {
         let id = text(&frame["payload"]["client_id"]);
         match frame["type"].as_str() {
-            Some("new-client") => vec![ClientEvent::Call(id)],
+            Some("new-client") => vec![ClientEvent::MustOffer(id)],
             Some("leave-client") => vec![ClientEvent::Left(id)],
             Some("offer") => vec![ClientEvent::Offer {
                 from: id,
@@ -304,18 +322,18 @@ const SINGO: DialectDriver = DialectDriver {
         }
     },
     sender: &["payload", "client_id"],
-    keeps: &["", "/payload"],
-    calls: OfferRule::Member,
-    ..DialectDriver::USUAL
+    preserved_objects: &["", "/payload"],
+    offer_rule: OfferRule::Member,
+    ..DialectDriver::DEFAULT
 };
 
 const MESH: DialectDriver = DialectDriver {
     name: "mesh",
     offer: |to, sdp| json!({"kind": "Offer", "reach": "OnePeer", "peerID": to, "content": {"type": 1, "sdp": sdp}}),
-    shout: Some(
-        |words| json!({"kind": "TextMessage", "reach": "AllPeers", "content": {"title": "", "message": words}}),
+    broadcast: Some(
+        |text| json!({"kind": "TextMessage", "reach": "AllPeers", "content": {"title": "", "message": text}}),
     ),
-    hear: |frame| {
+    parse_events: |frame| {
         let (from, content) = (text(&frame["sender"]), &frame["content"]);
         match frame["kind"].as_str() {
             Some("DisconnectionNotification") => {
@@ -328,22 +346,22 @@ const MESH: DialectDriver = DialectDriver {
             Some("TextMessage") if from == "server" => {
                 vec![ClientEvent::Error(text(&content["message"]))]
             }
-            Some("TextMessage") => vec![ClientEvent::Words {
+            Some("TextMessage") => vec![ClientEvent::Text {
                 from,
-                words: text(&content["message"]),
+                text: text(&content["message"]),
             }],
             _ => vec![ClientEvent::Other],
         }
     },
     sender: &["sender"],
-    keeps: &["", "/content"],
-    calls: OfferRule::Never,
-    ..DialectDriver::USUAL
+    preserved_objects: &["", "/content"],
+    offer_rule: OfferRule::OtherDialectOffers,
+    ..DialectDriver::DEFAULT
 };
 
 #[test]
-fn every_dialect_has_an_accent() {
+fn every_dialect_has_a_driver() {
     for dialect in switchboard_dialects::ALL {
-        accent(dialect.traits().name);
+        driver_of(dialect.traits().name);
     }
 }

@@ -1,30 +1,30 @@
-//! A frame must not grow so much on its way that the receiver's outbox is full with it: whose outbox
-//! is full is thrown out, and that must not be in a sender's hand.
+//! Bounds the growth of a frame by translation. A client whose outbox is full is disconnected, so a frame that fills the
+//! outbox of its receiver would let the sender disconnect the receiver.
 
 use serde_json::json;
 use switchboard_core::Limits;
 use switchboard_testkit::Simulation;
 
-use crate::drivers::ACCENTS;
+use crate::drivers::DRIVERS;
 
-/// Sends `text` from a member that speaks `dialect` to a member of each dialect, and gives the bytes
-/// of the longest frame that anybody is sent for it.
-fn longest(dialect: &str, nick: &str, text: impl Fn(&str) -> String) -> usize {
-    let accent = crate::drivers::accent(dialect);
+/// Sends `text` from a member of `dialect` to a member of each dialect. Returns the bytes of the longest delivered
+/// frame.
+fn longest_delivery(dialect: &str, nick: &str, text: impl Fn(&str) -> String) -> usize {
+    let driver = crate::drivers::driver_of(dialect);
     let mut longest = 0;
-    for there in &ACCENTS {
-        let mut world = Simulation::new(1);
-        let hearer = there.enter(&mut world, "room", "hearer");
-        let sender = accent.enter(&mut world, "room", nick);
-        world.take_frames(hearer);
-        let text = text(&accent.id_of(&world, hearer));
+    for receiver_driver in &DRIVERS {
+        let mut simulation = Simulation::new(1);
+        let receiver = receiver_driver.connect_and_join(&mut simulation, "room", "receiver");
+        let sender = driver.connect_and_join(&mut simulation, "room", nick);
+        simulation.take_frames(receiver);
+        let text = text(&driver.id_of(&simulation, receiver));
         assert!(
             text.len() <= Limits::default().frame_bytes,
             "{}",
             text.len()
         );
-        world.send(sender, text);
-        let frames = world.take_frames(hearer);
+        simulation.send(sender, text);
+        let frames = simulation.take_frames(receiver);
         longest = longest.max(
             frames
                 .iter()
@@ -37,43 +37,53 @@ fn longest(dialect: &str, nick: &str, text: impl Fn(&str) -> String) -> usize {
 }
 
 #[test]
-fn a_sender_named_a_thousand_times_is_not_named_so_often_to_others() {
+fn a_repeated_sender_field_is_delivered_once() {
     let nick = "n".repeat(128);
     let names = ",\"senderID\":0".repeat(18_000);
     let frame = |_: &str| format!("{{\"type\":\"message\",\"data\":\"\"{names}}}");
-    let longest = longest("lightstream", &nick, frame);
+    let longest = longest_delivery("lightstream", &nick, frame);
     assert!(
         longest <= Limits::default().outbox_bytes / 2,
         "{longest} bytes"
     );
 }
 
-/// What a translation may make of a frame: `lightstream` is told a description in three places.
-fn most() -> usize {
+/// The limit of a translated frame: in `lightstream`, a delivered description is repeated in three fields.
+fn translated_bytes_max() -> usize {
     4 * Limits::default().frame_bytes
 }
 
 #[test]
 fn the_longest_description_fits_into_every_outbox() {
-    for accent in &ACCENTS {
+    for driver in &DRIVERS {
         let sdp = "\n".repeat(120_000);
-        let frame = |to: &str| (accent.offer)(to, &sdp).to_string();
-        let longest = longest(accent.name, "sender", frame);
-        assert!(longest <= most(), "from {}: {longest} bytes", accent.name);
+        let frame = |to: &str| (driver.offer)(to, &sdp).to_string();
+        let longest = longest_delivery(driver.name, "sender", frame);
+        assert!(
+            longest <= translated_bytes_max(),
+            "from {}: {longest} bytes",
+            driver.name
+        );
     }
 }
 
 #[test]
 fn the_longest_message_fits_into_every_outbox() {
-    for accent in &ACCENTS {
-        let Some(shout) = accent.shout else { continue };
-        let words = "\u{1}".repeat(40_000);
-        let longest = longest(accent.name, "sender", |_| shout(&words).to_string());
-        assert!(longest <= most(), "from {}: {longest} bytes", accent.name);
+    for driver in &DRIVERS {
+        let Some(broadcast) = driver.broadcast else {
+            continue;
+        };
+        let text = "\u{1}".repeat(40_000);
+        let longest = longest_delivery(driver.name, "sender", |_| broadcast(&text).to_string());
+        assert!(
+            longest <= translated_bytes_max(),
+            "from {}: {longest} bytes",
+            driver.name
+        );
     }
 }
 
-/// In `matchbox` a candidate is JSON in a text: it is quoted twice.
+/// In `matchbox`, a candidate is JSON in a string, so it is quoted twice.
 #[test]
 fn the_longest_candidate_fits_into_every_outbox() {
     let candidate = "\"".repeat(60_000);
@@ -81,12 +91,12 @@ fn the_longest_candidate_fits_into_every_outbox() {
         let init = json!({"candidate": candidate, "sdpMid": "0"});
         json!({"type": "ice-candidate", "targetID": to, "candidate": init}).to_string()
     };
-    let longest = longest("lightstream", "sender", frame);
-    assert!(longest <= most(), "{longest} bytes");
+    let longest = longest_delivery("lightstream", "sender", frame);
+    assert!(longest <= translated_bytes_max(), "{longest} bytes");
     let frame = |to: &str| {
         let init = json!({"candidate": candidate, "sdpMid": "0"}).to_string();
         json!({"Signal": {"receiver": to, "data": {"IceCandidate": init}}}).to_string()
     };
-    let longest = self::longest("matchbox", "sender", frame);
-    assert!(longest <= most(), "{longest} bytes");
+    let longest = longest_delivery("matchbox", "sender", frame);
+    assert!(longest <= translated_bytes_max(), "{longest} bytes");
 }

@@ -1,4 +1,4 @@
-//! Everything that can be tested without a socket.
+//! Tests of the dialects and of the cluster in simulations, without sockets.
 
 mod behaviour;
 mod candidates;
@@ -6,9 +6,9 @@ mod cluster;
 mod corpora;
 mod drivers;
 mod growth;
+mod invariants;
 mod names;
 mod oracle;
-mod promises;
 mod races;
 mod random_run;
 mod topics;

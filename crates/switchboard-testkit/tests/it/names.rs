@@ -1,5 +1,5 @@
-//! Names of `p2p` clients, in rooms and in the space: random plays in which claims, joins, moves, crashes and
-//! silent clients cross on their way.
+//! Names of `p2p` clients, in rooms and in the space: random runs with concurrent claims, joins, room changes, crashes and
+//! frozen clients.
 
 use std::time::Duration;
 
@@ -10,31 +10,31 @@ use switchboard_testkit::{ClientId, Simulation};
 
 const NAMES: [&str; 3] = ["ada", "ada (2)", "bob"];
 const ROOMS: [&str; 2] = ["red", "blue"];
-/// Longer than all the challenges that one join can wait for.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Longer than all challenges that one join can wait for.
+const CHALLENGE_TIME: Duration = Duration::from_secs(60);
 
 #[derive(Clone, Debug)]
 enum Step {
-    /// A client connects, with a name for the room that it will join, or with one for the whole space.
+    /// A client connects and claims a name in the room that it will join, or in the whole space.
     Open {
         name: usize,
         room: Option<usize>,
     },
     Join {
-        who: usize,
+        index: usize,
         room: usize,
     },
     Chat {
-        who: usize,
+        index: usize,
     },
     Crash {
-        who: usize,
+        index: usize,
     },
     Freeze {
-        who: usize,
+        index: usize,
     },
     Deliver {
-        who: usize,
+        index: usize,
         events: usize,
     },
     Wait {
@@ -43,95 +43,104 @@ enum Step {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let who = || 0..8_usize;
+    let index = || 0..8_usize;
     let room = || 0..ROOMS.len();
     prop_oneof![
         4 => (0..NAMES.len(), prop::option::of(room()))
             .prop_map(|(name, room)| Step::Open { name, room }),
-        6 => (who(), room()).prop_map(|(who, room)| Step::Join { who, room }),
-        2 => who().prop_map(|who| Step::Chat { who }),
-        1 => who().prop_map(|who| Step::Crash { who }),
-        1 => who().prop_map(|who| Step::Freeze { who }),
-        6 => (who(), 1..6_usize).prop_map(|(who, events)| Step::Deliver { who, events }),
+        6 => (index(), room()).prop_map(|(index, room)| Step::Join { index, room }),
+        2 => index().prop_map(|index| Step::Chat { index }),
+        1 => index().prop_map(|index| Step::Crash { index }),
+        1 => index().prop_map(|index| Step::Freeze { index }),
+        6 => (index(), 1..6_usize).prop_map(|(index, events)| Step::Deliver { index, events }),
         1 => (1..2500_u64).prop_map(|millis| Step::Wait { millis }),
     ]
 }
 
-/// The clients of a play, each with the room that it has asked for last.
-struct Play {
-    world: Simulation,
+/// The clients of a run, each with the room of its last join.
+struct NameRun {
+    simulation: Simulation,
     clients: Vec<(ClientId, Option<&'static str>)>,
 }
 
-impl Play {
+impl NameRun {
     fn run(seed: u64, steps: &[Step]) -> Self {
-        let mut world = Simulation::new(seed);
-        world.hold();
+        let mut simulation = Simulation::new(seed);
+        simulation.hold();
         let clients = Vec::new();
-        let mut play = Self { world, clients };
+        let mut run = Self {
+            simulation,
+            clients,
+        };
         for step in steps {
-            play.perform(step);
+            run.apply_step(step);
         }
-        play.world.deliver_all();
-        play.world.advance(PATIENCE);
-        play.world.deliver_all();
-        play
+        run.simulation.deliver_all();
+        run.simulation.advance(CHALLENGE_TIME);
+        run.simulation.deliver_all();
+        run
     }
 
-    fn perform(&mut self, step: &Step) {
+    fn apply_step(&mut self, step: &Step) {
         match *step {
             Step::Open { name, room } => self.open(NAMES[name], room.map(|room| ROOMS[room])),
-            Step::Wait { millis } => self.world.advance(Duration::from_millis(millis)),
-            Step::Join { who, room } => self.act(who, |world, client, wanted| {
-                *wanted = Some(ROOMS[room]);
+            Step::Wait { millis } => self.simulation.advance(Duration::from_millis(millis)),
+            Step::Join { index, room } => self.act(index, |simulation, client, requested_room| {
+                *requested_room = Some(ROOMS[room]);
                 let frame = json!({"type": "JOIN_ROOM", "roomId": ROOMS[room]});
-                world.send(client, frame.to_string());
+                simulation.send(client, frame.to_string());
             }),
-            Step::Chat { who } => self.act(who, |world, client, _| {
+            Step::Chat { index } => self.act(index, |simulation, client, _| {
                 let frame = json!({"type": "CHAT_MESSAGE", "content": "hello"});
-                world.send(client, frame.to_string());
+                simulation.send(client, frame.to_string());
             }),
-            Step::Crash { who } => self.act(who, |world, client, _| world.crash(client)),
-            Step::Freeze { who } => self.act(who, |world, client, _| world.freeze(client)),
-            Step::Deliver { who, events } => self.act(who, |world, client, _| {
-                let _ = (0..events).take_while(|_| world.deliver(client)).count();
+            Step::Crash { index } => {
+                self.act(index, |simulation, client, _| simulation.crash(client))
+            }
+            Step::Freeze { index } => {
+                self.act(index, |simulation, client, _| simulation.freeze(client))
+            }
+            Step::Deliver { index, events } => self.act(index, |simulation, client, _| {
+                let _ = (0..events)
+                    .take_while(|_| simulation.deliver(client))
+                    .count();
             }),
         }
     }
 
     fn open(&mut self, name: &str, room: Option<&str>) {
-        let client = self.world.open("p2p", &[]);
+        let client = self.simulation.open("p2p", &[]);
         let mut frame = json!({"type": "IDENTIFY", "username": name});
         if let Some(room) = room {
             frame["roomId"] = room.into();
         }
-        self.world.send(client, frame.to_string());
+        self.simulation.send(client, frame.to_string());
         self.clients.push((client, None));
     }
 
     fn act(
         &mut self,
-        who: usize,
+        index: usize,
         act: impl FnOnce(&mut Simulation, ClientId, &mut Option<&'static str>),
     ) {
         let count = self.clients.len();
         if count > 0 {
-            let (client, wanted) = &mut self.clients[who % count];
-            if self.world.is_connected(*client) && !self.world.is_frozen(*client) {
-                act(&mut self.world, *client, wanted);
+            let (client, requested_room) = &mut self.clients[index % count];
+            if self.simulation.is_connected(*client) && !self.simulation.is_frozen(*client) {
+                act(&mut self.simulation, *client, requested_room);
             }
         }
     }
 
     fn names(&self, room: &RoomId) -> Vec<String> {
-        let members = self.world.hub().members(room);
+        let members = self.simulation.hub().members(room);
         let names = members.iter().filter_map(|member| member.name.as_ref());
         names.map(DisplayName::to_string).collect()
     }
 
-    /// Whether the client can still act: its connection stands, and it answers.
+    /// Whether the client is connected and responsive.
     fn is_alive(&self, client: ClientId) -> bool {
-        self.world.is_connected(client) && !self.world.is_frozen(client)
+        self.simulation.is_connected(client) && !self.simulation.is_frozen(client)
     }
 }
 
@@ -148,89 +157,93 @@ proptest! {
         seed: u64,
         steps in prop::collection::vec(step(), 1..60),
     ) {
-        let mut play = Play::run(seed, &steps);
-        for room in play.world.rooms() {
-            let mut names = play.names(&room);
+        let mut run = NameRun::run(seed, &steps);
+        for room in run.simulation.rooms() {
+            let mut names = run.names(&room);
             names.sort();
             let count = names.len();
             names.dedup();
-            prop_assert_eq!(names.len(), count, "two members of {:?} have one of {:?}", room, names);
+            prop_assert_eq!(names.len(), count, "two members of {:?} have the same name: {:?}", room, names);
         }
-        for (client, wanted) in play.clients.clone() {
-            let member = play.world.member(client);
+        for (client, requested_room) in run.clients.clone() {
+            let member = run.simulation.member(client);
             let room = member.map(|(room, _)| room.name.to_string());
-            if play.is_alive(client) {
-                prop_assert_eq!(room.as_deref(), wanted, "{:?} is not where it wants to be", client);
+            if run.is_alive(client) {
+                prop_assert_eq!(room.as_deref(), requested_room, "{:?} is not in the room of its last join", client);
             }
         }
-        all_names_are_given_back(&mut play);
+        assert_all_names_are_free(&mut run);
     }
 }
 
-/// When all clients are gone, every name is free, in every room and in the space.
-fn all_names_are_given_back(play: &mut Play) {
-    for (client, _) in play.clients.clone() {
-        play.world.crash(client);
+/// Checks that every name is free, in every room and in the space, after all clients have disconnected.
+fn assert_all_names_are_free(run: &mut NameRun) {
+    for (client, _) in run.clients.clone() {
+        run.simulation.crash(client);
     }
-    assert_eq!(play.world.hub().poll_timeout(), None, "a challenge is left");
+    assert_eq!(
+        run.simulation.hub().poll_timeout(),
+        None,
+        "a challenge is left"
+    );
     for name in NAMES {
         for room in [None, Some(ROOMS[0]), Some(ROOMS[1])] {
-            play.open(name, room);
-            play.world.deliver_all();
-            let (client, _) = play.clients.last().copied().expect("a client");
-            let frames = play.world.received(client);
+            run.open(name, room);
+            run.simulation.deliver_all();
+            let (client, _) = run.clients.last().copied().expect("a client");
+            let frames = run.simulation.received(client);
             assert_eq!(frames[0]["type"], "AUTH_SUCCESS", "{name} in {room:?}");
         }
     }
 }
 
-/// A client in a room, with a name for that room or for the whole space, and the frames that it was sent.
-fn member(world: &mut Simulation, name: &str, room: &str, is_in_room: bool) -> ClientId {
-    let client = world.open("p2p", &[]);
+/// Connects a client that claims a name in a room or in the whole space, and joins the room.
+fn member(simulation: &mut Simulation, name: &str, room: &str, is_in_room: bool) -> ClientId {
+    let client = simulation.open("p2p", &[]);
     let mut identify = json!({"type": "IDENTIFY", "username": name});
     if is_in_room {
         identify["roomId"] = room.into();
     }
-    world.send(client, identify.to_string());
+    simulation.send(client, identify.to_string());
     let join = json!({"type": "JOIN_ROOM", "roomId": room});
-    world.send(client, join.to_string());
+    simulation.send(client, join.to_string());
     client
 }
 
 #[test]
-fn a_join_is_refused_when_all_the_numbers_of_a_name_are_taken() {
-    let mut world = Simulation::new(1);
-    member(&mut world, "ada", "red", true);
+fn a_join_is_rejected_when_all_numbered_variants_of_a_name_are_taken() {
+    let mut simulation = Simulation::new(1);
+    member(&mut simulation, "ada", "red", true);
     for number in 2..=20 {
-        member(&mut world, &format!("ada ({number})"), "red", true);
+        member(&mut simulation, &format!("ada ({number})"), "red", true);
     }
-    let last = member(&mut world, "ada", "red", false);
-    let frames = world.received(last);
+    let last = member(&mut simulation, "ada", "red", false);
+    let frames = simulation.received(last);
     let error = frames.last().expect("an answer");
     assert_eq!(error["code"], "taken", "{error}");
     assert_eq!(error["message"], "The name \"ada (20)\" is already taken.");
-    assert!(world.is_connected(last));
-    world.send(
+    assert!(simulation.is_connected(last));
+    simulation.send(
         last,
         json!({"type": "JOIN_ROOM", "roomId": "blue"}).to_string(),
     );
-    assert_eq!(world.received(last)[0]["type"], "ROOM_MEMBERS");
+    assert_eq!(simulation.received(last)[0]["type"], "ROOM_MEMBERS");
 }
 
 #[test]
-fn frames_that_wait_for_a_name_are_bounded_and_the_rest_is_refused() {
-    let mut world = Simulation::new(1);
-    let holder = member(&mut world, "ada", "red", true);
-    world.freeze(holder);
-    let waiting = member(&mut world, "ada", "red", false);
-    world.take_frames(waiting);
+fn frames_queued_behind_a_name_challenge_are_bounded() {
+    let mut simulation = Simulation::new(1);
+    let holder = member(&mut simulation, "ada", "red", true);
+    simulation.freeze(holder);
+    let waiting = member(&mut simulation, "ada", "red", false);
+    simulation.take_frames(waiting);
     for _ in 0..20 {
         let chat = json!({"type": "CHAT_MESSAGE", "content": "early"});
-        world.send(waiting, chat.to_string());
+        simulation.send(waiting, chat.to_string());
     }
-    let refused = world.received(waiting);
-    assert_eq!(refused.len(), 4);
-    assert!(refused.iter().all(|frame| frame["code"] == "not-in-room"));
-    world.advance(Duration::from_secs(2));
-    assert_eq!(world.received(waiting)[0]["type"], "ROOM_MEMBERS");
+    let errors = simulation.received(waiting);
+    assert_eq!(errors.len(), 4);
+    assert!(errors.iter().all(|frame| frame["code"] == "not-in-room"));
+    simulation.advance(Duration::from_secs(2));
+    assert_eq!(simulation.received(waiting)[0]["type"], "ROOM_MEMBERS");
 }

@@ -1,8 +1,7 @@
-//! Whether everybody in a play was told what the promises of the design say, and nothing else.
+//! Checks that the clients of a run received the events that the invariants require, and no others.
 //!
-//! The log of membership is what really happened; from it follows, for each actor, what it must
-//! have heard, in its own dialect. An actor whose connection has ended may have heard less of it,
-//! but nothing else.
+//! The membership log determines the events that each client must receive in its dialect. A client whose connection
+//! has ended may have received only the first of them.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -10,96 +9,96 @@ use switchboard_core::{Change, LeaveCause, LeaveKind, Member, PeerId, RoomId};
 use switchboard_dialects::CloseReason;
 
 use crate::{
-    drivers::{ClientEvent, OfferRule, accent},
-    random_run::{NICKS, ObservedMember, RandomRun, TestClient, name_for, partner},
+    drivers::{ClientEvent, OfferRule, driver_of},
+    random_run::{NICKS, ObservedEvent, RandomRun, TestClient, name_for, paired_peer},
 };
 
-/// Who was where, oldest first.
-type RoomMembers = Vec<(RoomId, Arc<Member>)>;
+/// The members of all rooms, oldest first.
+type MembersByRoom = Vec<(RoomId, Arc<Member>)>;
 
 pub(crate) struct Oracle<'p> {
-    play: &'p RandomRun,
-    /// The seats before each change of the log, and after the last.
-    seats: Vec<RoomMembers>,
+    run: &'p RandomRun,
+    /// The members before each change of the log, and after the last change.
+    members_at: Vec<MembersByRoom>,
 }
 
-/// Two members of one room, from the join of the later one to the departure of the first to go.
+/// The time that two members share in a room, from the join of the later one to the first leave.
 struct Encounter {
     newcomer: Arc<Member>,
     member: Arc<Member>,
-    /// What a frame of this meeting can bear as the length of the log.
+    /// The log lengths that frames caused by this encounter can have.
     times: std::ops::RangeInclusive<usize>,
 }
 
 impl<'p> Oracle<'p> {
-    pub(crate) fn new(play: &'p RandomRun) -> Self {
-        let mut seats = vec![RoomMembers::new()];
-        for entry in play.world.log() {
-            let mut next = seats.last().cloned().unwrap_or_default();
+    pub(crate) fn new(run: &'p RandomRun) -> Self {
+        let mut members_at = vec![MembersByRoom::new()];
+        for entry in run.simulation.log() {
+            let mut next = members_at.last().cloned().unwrap_or_default();
             match &entry.change {
                 Change::Join(member) => next.push((entry.room.clone(), member.clone())),
                 Change::Leave(peer, _) => {
                     next.retain(|(room, member)| *room != entry.room || member.peer != *peer);
                 }
             }
-            seats.push(next);
+            members_at.push(next);
         }
-        Self { play, seats }
+        Self { run, members_at }
     }
 
-    pub(crate) fn judge(&self) {
-        let meetings = self.meetings();
-        for (who, actor) in self.play.actors.iter().enumerate() {
-            in_order(who, actor);
-            self.presence(who, actor);
-            self.calls(who, actor, &meetings);
-            self.heard(who, actor);
-            introduced_before_heard(who, actor);
-            self.place(who, actor);
+    pub(crate) fn check(&self) {
+        let encounters = self.encounters();
+        for (index, client) in self.run.clients.iter().enumerate() {
+            check_order(index, client);
+            self.check_presence(index, client);
+            self.check_offer_events(index, client, &encounters);
+            self.check_received_texts(index, client);
+            check_senders_are_introduced(index, client);
+            self.check_membership(index, client);
         }
-        self.everything_arrives();
+        self.check_delivery();
     }
 
-    fn peer(&self, actor: &TestClient) -> PeerId {
-        self.play.world.peer(actor.id)
+    fn peer(&self, client: &TestClient) -> PeerId {
+        self.run.simulation.peer(client.id)
     }
 
-    /// Promise 3: joins and leaves, as the log has them.
-    fn presence(&self, who: usize, actor: &TestClient) {
-        let expected = self.expected_presence(actor);
-        let seen = actor.seen.iter().map(|seen| &seen.told);
-        let seen: Vec<_> = seen
-            .filter(|told| matches!(told, ClientEvent::Came(_) | ClientEvent::Left(_)))
+    /// The client observes the joins and leaves of the log in its order.
+    fn check_presence(&self, index: usize, client: &TestClient) {
+        let expected = self.expected_presence(client);
+        let observed = client.observed.iter().map(|observed| &observed.event);
+        let observed: Vec<_> = observed
+            .filter(|event| matches!(event, ClientEvent::Joined(_) | ClientEvent::Left(_)))
             .cloned()
             .collect();
-        if self.play.world.is_connected(actor.id) {
+        if self.run.simulation.is_connected(client.id) {
             assert_eq!(
-                seen, expected,
-                "what {} {who} saw come and go",
-                actor.accent.name
+                observed, expected,
+                "joins and leaves observed by client {index} ({})",
+                client.driver.name
             );
         } else {
             assert!(
-                expected.starts_with(&seen),
-                "{who}: {seen:?} of {expected:?}"
+                expected.starts_with(&observed),
+                "client {index}: observed {observed:?}, expected {expected:?}"
             );
         }
     }
 
-    fn expected_presence(&self, actor: &TestClient) -> Vec<ClientEvent> {
+    fn expected_presence(&self, client: &TestClient) -> Vec<ClientEvent> {
         let mut expected = Vec::new();
-        for (entry, seats) in self.play.world.log().iter().zip(&self.seats) {
-            if self.is_seated(seats, &entry.room, self.peer(actor)) {
-                expected.extend(self.expected_of(&entry.change, seats, actor));
-            } else if entry.change.peer() == self.peer(actor) {
-                expected.extend(found(seats, &entry.room, actor));
+        for (entry, members_at) in self.run.simulation.log().iter().zip(&self.members_at) {
+            if self.is_member(members_at, &entry.room, self.peer(client)) {
+                expected.extend(self.expected_of(&entry.change, members_at, client));
+            } else if entry.change.peer() == self.peer(client) {
+                expected.extend(announced_at_join(members_at, &entry.room, client));
             }
         }
         expected
     }
 
-    fn is_seated(&self, seats: &RoomMembers, room: &RoomId, peer: PeerId) -> bool {
-        seats
+    fn is_member(&self, members_at: &MembersByRoom, room: &RoomId, peer: PeerId) -> bool {
+        members_at
             .iter()
             .any(|(at, member)| at == room && member.peer == peer)
     }
@@ -107,277 +106,294 @@ impl<'p> Oracle<'p> {
     fn expected_of(
         &self,
         change: &Change,
-        seats: &RoomMembers,
-        actor: &TestClient,
+        members_at: &MembersByRoom,
+        client: &TestClient,
     ) -> Option<ClientEvent> {
         match change {
             Change::Join(member) => {
-                let came = ClientEvent::Came(name_for(actor.accent, member));
-                actor.accent.tells_arrivals.then_some(came)
+                let joined = ClientEvent::Joined(name_for(client.driver, member));
+                client.driver.announces_joins.then_some(joined)
             }
-            Change::Leave(peer, departure) => {
-                let (_, member) = seats.iter().find(|(_, member)| member.peer == *peer)?;
-                let is_quiet = *departure == LeaveCause::Requested(LeaveKind::Silent)
+            Change::Leave(peer, cause) => {
+                let (_, member) = members_at.iter().find(|(_, member)| member.peer == *peer)?;
+                let is_silent = *cause == LeaveCause::Requested(LeaveKind::Silent)
                     && member.dialect.name == "mesh";
-                let is_told = actor.accent.tells_departures
-                    && self.is_known(actor, *peer)
-                    && *peer != self.peer(actor)
-                    && !(is_quiet && actor.accent.name == "mesh");
-                is_told.then(|| ClientEvent::Left(name_for(actor.accent, member)))
+                let is_announced = client.driver.announces_leaves
+                    && self.observes(client, *peer)
+                    && *peer != self.peer(client)
+                    && !(is_silent && client.driver.name == "mesh");
+                is_announced.then(|| ClientEvent::Left(name_for(client.driver, member)))
             }
         }
     }
 
-    fn meetings(&self) -> Vec<Encounter> {
-        let mut meetings = Vec::new();
-        for (index, entry) in self.play.world.log().iter().enumerate() {
+    fn encounters(&self) -> Vec<Encounter> {
+        let mut encounters = Vec::new();
+        for (index, entry) in self.run.simulation.log().iter().enumerate() {
             let Change::Join(newcomer) = &entry.change else {
                 continue;
             };
-            let there = self.seats[index]
+            let present = self.members_at[index]
                 .iter()
                 .filter(|(room, _)| *room == entry.room);
-            meetings.extend(there.map(|(room, member)| Encounter {
+            encounters.extend(present.map(|(room, member)| Encounter {
                 newcomer: newcomer.clone(),
                 member: member.clone(),
                 times: index + 1..=self.end(index + 1, room, newcomer, member),
             }));
         }
-        meetings
+        encounters
     }
 
-    /// When the first of two has left, from `start` on.
+    /// The log length at which one of two members leaves, from `start` on.
     fn end(&self, start: usize, room: &RoomId, one: &Member, other: &Member) -> usize {
-        let apart = |seats: &RoomMembers| {
+        let is_over = |members_at: &MembersByRoom| {
             [one, other]
                 .iter()
-                .any(|member| !self.is_seated(seats, room, member.peer))
+                .any(|member| !self.is_member(members_at, room, member.peer))
         };
-        let ends = self.seats[start..].iter().position(apart);
-        ends.map_or(self.seats.len(), |length| start + length)
+        let ends = self.members_at[start..].iter().position(is_over);
+        ends.map_or(self.members_at.len(), |length| start + length)
     }
 
-    /// Promise 1: of two members, one is told to call the other, once, by the rule.
-    fn calls(&self, who: usize, actor: &TestClient, meetings: &[Encounter]) {
+    /// Of two members, the one that the offer policy determines is told once to send the offer.
+    fn check_offer_events(&self, index: usize, client: &TestClient, encounters: &[Encounter]) {
         let mut accounted = 0;
-        for meeting in meetings {
-            let Some((other, calls)) = self.side_of(actor, meeting) else {
+        for encounter in encounters {
+            let Some((other, must_offer)) = self.side_of(client, encounter) else {
                 continue;
             };
-            if !self.is_known(actor, other.peer) {
+            if !self.observes(client, other.peer) {
                 continue;
             }
-            let name = name_for(actor.accent, other);
-            let count = calls_of(actor, &name, meeting);
+            let name = name_for(client.driver, other);
+            let count = count_offer_events(client, &name, encounter);
             accounted += count;
-            let asked_again = actor.rejoins.iter().any(|at| meeting.times.contains(at));
-            let expected = usize::from(calls);
-            let is_whole = self.play.world.is_connected(actor.id);
+            let has_rejoined = client.rejoins.iter().any(|at| encounter.times.contains(at));
+            let expected = usize::from(must_offer);
+            let is_connected = self.run.simulation.is_connected(client.id);
             let fits = (count == expected)
-                || (asked_again && calls && count > expected)
-                || (asked_again && !calls && actor.accent.tells_arrivals)
-                || (!is_whole && count < expected);
+                || (has_rejoined && must_offer && count > expected)
+                || (has_rejoined && !must_offer && client.driver.announces_joins)
+                || (!is_connected && count < expected);
             assert!(
                 fits,
-                "{} {who} is told {count} times to call {name}",
-                actor.accent.name
+                "client {index} ({}) must offer {count} times to {name}",
+                client.driver.name
             );
         }
-        let all = actor
-            .seen
+        let all = client
+            .observed
             .iter()
-            .filter(|seen| matches!(seen.told, ClientEvent::Call(_)));
+            .filter(|observed| matches!(observed.event, ClientEvent::MustOffer(_)));
         assert_eq!(
             all.count(),
             accounted,
-            "{who} is told to call somebody it has not met"
+            "client {index} must offer to a member that it did not meet"
         );
     }
 
-    /// Whether an actor knows of a member that it meets: some know of one only.
-    fn is_known(&self, actor: &TestClient, other: PeerId) -> bool {
-        actor.accent.names_others || partner(&self.play.world, self.peer(actor)) == Some(other)
+    /// Whether a client is told of a member in its room: clients of two-member dialects are told of one only.
+    fn observes(&self, client: &TestClient, other: PeerId) -> bool {
+        client.driver.has_member_ids
+            || paired_peer(&self.run.simulation, self.peer(client)) == Some(other)
     }
 
-    /// The other of a meeting, and whether the actor is the one to call.
+    /// The other member of an encounter, and whether the client must offer to it.
     fn side_of<'m>(
         &self,
-        actor: &TestClient,
-        meeting: &'m Encounter,
+        client: &TestClient,
+        encounter: &'m Encounter,
     ) -> Option<(&'m Member, bool)> {
-        let me = self.peer(actor);
-        let spoken_by = |member: &Member| accent(member.dialect.name);
-        let newcomer_calls =
-            spoken_by(&meeting.newcomer).calls_as_newcomer(spoken_by(&meeting.member));
-        if meeting.newcomer.peer == me {
-            Some((&meeting.member, newcomer_calls == Some(true)))
-        } else if meeting.member.peer == me {
-            Some((&meeting.newcomer, newcomer_calls == Some(false)))
+        let own_peer = self.peer(client);
+        let driver_for = |member: &Member| driver_of(member.dialect.name);
+        let newcomer_must_offer =
+            driver_for(&encounter.newcomer).newcomer_offers(driver_for(&encounter.member));
+        if encounter.newcomer.peer == own_peer {
+            Some((&encounter.member, newcomer_must_offer == Some(true)))
+        } else if encounter.member.peer == own_peer {
+            Some((&encounter.newcomer, newcomer_must_offer == Some(false)))
         } else {
             None
         }
     }
 
-    /// Promises 3 and 4: what was said to it, once, in order, in the name of who said it.
-    fn heard(&self, who: usize, actor: &TestClient) {
-        let mut last = vec![None; self.play.actors.len()];
-        for ObservedMember { told, at } in &actor.seen {
-            let (from, text) = match told {
+    /// The client receives the messages that are addressed to it once, in order, with the true sender.
+    fn check_received_texts(&self, index: usize, client: &TestClient) {
+        let mut last = vec![None; self.run.clients.len()];
+        for ObservedEvent { event, at } in &client.observed {
+            let (from, text) = match event {
                 ClientEvent::Offer { from, sdp } => (from, sdp),
-                ClientEvent::Words { from, words } => (from, words),
-                ClientEvent::Call(_)
-                | ClientEvent::Came(_)
+                ClientEvent::Text { from, text } => (from, text),
+                ClientEvent::MustOffer(_)
+                | ClientEvent::Joined(_)
                 | ClientEvent::Left(_)
                 | ClientEvent::Error(_)
                 | ClientEvent::Other => {
                     continue;
                 }
             };
-            let number: usize = text.parse().expect("the number of what was said");
-            let said = &self.play.said[number];
-            let sender = match &said.member {
+            let serial: usize = text.parse().expect("a serial number");
+            let sent = &self.run.sent[serial];
+            let sender = match &sent.member {
                 Some(member) => {
-                    assert!(said.hearers.contains(&who), "{who} hears {said:?}");
+                    assert!(
+                        sent.receivers.contains(&index),
+                        "client {index} receives {sent:?}"
+                    );
                     member.clone()
                 }
-                None => self.let_in(said.from, *at),
+                None => self.member_when_received(sent.from, *at),
             };
             let sender = &sender;
-            let is_chat = actor.accent.name == "p2p" && matches!(told, ClientEvent::Words { .. });
+            let is_chat = client.driver.name == "p2p" && matches!(event, ClientEvent::Text { .. });
             let name = match &sender.name {
                 Some(name) if is_chat => name.to_string(),
                 None if is_chat => sender.address.to_string(),
-                _ => name_for(actor.accent, sender),
+                _ => name_for(client.driver, sender),
             };
-            assert_eq!(*from, name, "{who} hears {said:?}");
+            assert_eq!(*from, name, "client {index} receives {sent:?}");
             assert!(
-                last[said.from] < Some(number),
-                "{who} hears {number} again or late"
+                last[sent.from] < Some(serial),
+                "client {index} receives message {serial} twice or out of order"
             );
-            last[said.from] = Some(number);
+            last[sent.from] = Some(serial);
         }
     }
 
-    /// Somebody who spoke while it waited for its place, as the member that it was when it was heard.
-    fn let_in(&self, from: usize, at: usize) -> Arc<Member> {
-        let peer = self.peer(&self.play.actors[from]);
-        let members = self.seats[at].iter().map(|(_, member)| member);
+    /// The membership of a sender whose message was queued until its join was committed, at the time of delivery.
+    fn member_when_received(&self, from: usize, at: usize) -> Arc<Member> {
+        let peer = self.peer(&self.run.clients[from]);
+        let members = self.members_at[at].iter().map(|(_, member)| member);
         let mut members = members.filter(|member| member.peer == peer);
-        members.next().expect("who is heard is in a room").clone()
+        members.next().expect("the sender is a member").clone()
     }
 
-    /// Nothing gets lost on the way to somebody who is there.
-    fn everything_arrives(&self) {
-        for (number, said) in self.play.said.iter().enumerate() {
-            for &hearer in &said.hearers {
-                let actor = &self.play.actors[hearer];
-                let heard = actor.seen.iter().any(|seen| is_about(&seen.told, number));
-                let is_there = self.play.world.is_connected(actor.id);
+    /// Every message reaches all its receivers that are still connected.
+    fn check_delivery(&self) {
+        for (serial, sent) in self.run.sent.iter().enumerate() {
+            for &receiver in &sent.receivers {
+                let client = &self.run.clients[receiver];
+                let is_received = client
+                    .observed
+                    .iter()
+                    .any(|observed| carries_serial(&observed.event, serial));
+                let is_connected = self.run.simulation.is_connected(client.id);
                 assert!(
-                    heard || !is_there,
-                    "{hearer} did not hear {number}: {said:?}"
+                    is_received || !is_connected,
+                    "client {receiver} did not receive message {serial}: {sent:?}"
                 );
             }
         }
     }
 
-    /// Promises 5 and 8: who asked for a place has it, or was told that it has not; and nobody who is
-    /// alive was taken for dead.
-    fn place(&self, who: usize, actor: &TestClient) {
-        let world = &self.play.world;
-        if world.closed(actor.id) == Some(CloseReason::GONE) {
+    /// Every join is committed or answered with an error, and no responsive client is evicted.
+    fn check_membership(&self, index: usize, client: &TestClient) {
+        let simulation = &self.run.simulation;
+        if simulation.closed(client.id) == Some(CloseReason::GONE) {
             assert!(
-                world.is_frozen(actor.id),
-                "{who} is alive and taken for dead"
+                simulation.is_frozen(client.id),
+                "client {index} is responsive and was evicted"
             );
         }
-        if !self.play.is_live(who) {
+        if !self.run.can_act(index) {
             return;
         }
-        match (world.member(actor.id), &actor.wish) {
+        match (simulation.member(client.id), &client.requested) {
             (None, None) => {}
-            (Some((room, _)), Some(wish)) => assert_eq!(room.name.as_str(), wish.room, "{who}"),
-            (Some(place), None) => panic!("{who} is in {place:?}, and asked for nothing"),
-            (None, Some(wish)) => {
-                let mut since = actor.seen[wish.after..].iter();
-                let refused = since.any(|seen| matches!(seen.told, ClientEvent::Error(_)));
+            (Some((room, _)), Some(requested)) => {
+                assert_eq!(room.name.as_str(), requested.room, "{index}")
+            }
+            (Some(membership), None) => {
+                panic!("client {index} is in {membership:?} without a request")
+            }
+            (None, Some(requested)) => {
+                let mut since = client.observed[requested.after..].iter();
+                let is_rejected =
+                    since.any(|observed| matches!(observed.event, ClientEvent::Error(_)));
                 assert!(
-                    refused,
-                    "{} {who} waits for ever for {wish:?}",
-                    actor.accent.name
+                    is_rejected,
+                    "the join {requested:?} of client {index} ({}) is not answered",
+                    client.driver.name
                 );
             }
         }
     }
 }
 
-/// Whom a newcomer finds and is told of like those who come later: who is there, and not to be called.
-fn found<'s>(
-    seats: &'s RoomMembers,
+/// The members without offers, which are announced to a newcomer like later joins.
+fn announced_at_join<'s>(
+    members_at: &'s MembersByRoom,
     room: &'s RoomId,
     newcomer: &'s TestClient,
 ) -> impl Iterator<Item = ClientEvent> {
-    let there = seats.iter().filter(move |(at, _)| at == room);
-    let apart = there.filter(|(_, member)| accent(member.dialect.name).calls == OfferRule::Apart);
-    let came = apart.map(|(_, member)| ClientEvent::Came(name_for(newcomer.accent, member)));
-    came.filter(|_| newcomer.accent.tells_arrivals)
+    let present = members_at.iter().filter(move |(at, _)| at == room);
+    let without_offers = present
+        .filter(|(_, member)| driver_of(member.dialect.name).offer_rule == OfferRule::NoOffers);
+    let joined =
+        without_offers.map(|(_, member)| ClientEvent::Joined(name_for(newcomer.driver, member)));
+    joined.filter(|_| newcomer.driver.announces_joins)
 }
 
-fn calls_of(actor: &TestClient, name: &str, meeting: &Encounter) -> usize {
-    let calls = actor.seen.iter().filter(|seen| {
-        matches!(&seen.told, ClientEvent::Call(called) if called == name)
-            && meeting.times.contains(&seen.at)
+fn count_offer_events(client: &TestClient, name: &str, encounter: &Encounter) -> usize {
+    let offer_events = client.observed.iter().filter(|observed| {
+        matches!(&observed.event, ClientEvent::MustOffer(called) if called == name)
+            && encounter.times.contains(&observed.at)
     });
-    calls.count()
+    offer_events.count()
 }
 
-fn is_about(told: &ClientEvent, number: usize) -> bool {
-    match told {
-        ClientEvent::Offer { sdp: text, .. } | ClientEvent::Words { words: text, .. } => {
-            *text == number.to_string()
+fn carries_serial(event: &ClientEvent, serial: usize) -> bool {
+    match event {
+        ClientEvent::Offer { sdp: text, .. } | ClientEvent::Text { text, .. } => {
+            *text == serial.to_string()
         }
-        ClientEvent::Call(_)
-        | ClientEvent::Came(_)
+        ClientEvent::MustOffer(_)
+        | ClientEvent::Joined(_)
         | ClientEvent::Left(_)
         | ClientEvent::Error(_)
         | ClientEvent::Other => false,
     }
 }
 
-/// What happened first is told first.
-fn in_order(who: usize, actor: &TestClient) {
-    let happened = actor.seen.iter();
-    let happened =
-        happened.filter(|seen| !matches!(seen.told, ClientEvent::Error(_) | ClientEvent::Other));
-    let times: Vec<_> = happened.map(|seen| seen.at).collect();
-    assert!(times.is_sorted(), "{who} is told late: {times:?}");
+/// The client receives events in the order of their causes.
+fn check_order(index: usize, client: &TestClient) {
+    let events = client.observed.iter();
+    let events = events
+        .filter(|observed| !matches!(observed.event, ClientEvent::Error(_) | ClientEvent::Other));
+    let times: Vec<_> = events.map(|observed| observed.at).collect();
+    assert!(
+        times.is_sorted(),
+        "client {index} receives events out of order: {times:?}"
+    );
 }
 
-/// Promise 2: clients that are told of arrivals know everybody they hear, and nobody who has left.
-fn introduced_before_heard(who: usize, actor: &TestClient) {
-    if !actor.accent.tells_arrivals {
+/// A client whose dialect announces joins receives messages only from members that it was told of, and only leaves of
+/// those.
+fn check_senders_are_introduced(index: usize, client: &TestClient) {
+    if !client.driver.announces_joins {
         return;
     }
     let mut known = BTreeSet::new();
-    for ObservedMember { told, .. } in &actor.seen {
-        match told {
-            ClientEvent::Call(name) | ClientEvent::Came(name) => drop(known.insert(name)),
+    for ObservedEvent { event, .. } in &client.observed {
+        match event {
+            ClientEvent::MustOffer(name) | ClientEvent::Joined(name) => drop(known.insert(name)),
             ClientEvent::Left(name) => {
                 assert!(
                     known.remove(name),
-                    "{who} sees {name} leave, and did not know it"
+                    "client {index} is told that {name} left, without a join"
                 );
             }
             ClientEvent::Offer { from, .. } => assert!(
-                known.contains(from) || is_self(actor, from),
-                "{who} hears {from}"
+                known.contains(from) || is_self(client, from),
+                "client {index} receives an offer of {from}, which was not introduced"
             ),
-            ClientEvent::Words { .. } | ClientEvent::Error(_) | ClientEvent::Other => {}
+            ClientEvent::Text { .. } | ClientEvent::Error(_) | ClientEvent::Other => {}
         }
     }
 }
 
-/// Whether an offer is one that the actor has sent to itself.
-fn is_self(actor: &TestClient, from: &str) -> bool {
-    NICKS.contains(&from) || actor.accent.name == "p2p"
+/// Whether an offer may be one that the client sent to itself.
+fn is_self(client: &TestClient, from: &str) -> bool {
+    NICKS.contains(&from) || client.driver.name == "p2p"
 }

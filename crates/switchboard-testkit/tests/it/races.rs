@@ -1,4 +1,4 @@
-//! Moments in which things cross on their way, each of them once a bug.
+//! Races between concurrent requests and events. Each was once a bug.
 
 use std::time::Duration;
 
@@ -6,16 +6,16 @@ use serde_json::{Value, json};
 use switchboard_core::Limits;
 use switchboard_testkit::{ClientId, Simulation, permissive_settings};
 
-const PATIENCE: Duration = Duration::from_secs(3);
+const CHALLENGE_TIME: Duration = Duration::from_secs(3);
 
-fn join(world: &mut Simulation, client: ClientId, room: &str, id: &str) {
+fn join(simulation: &mut Simulation, client: ClientId, room: &str, id: &str) {
     let frame = json!({"type": "join", "roomID": room, "senderID": id});
-    world.send(client, frame.to_string());
+    simulation.send(client, frame.to_string());
 }
 
-fn lightstreamer(world: &mut Simulation, room: &str, id: &str) -> ClientId {
-    let client = world.open("lightstream", &[]);
-    join(world, client, room, id);
+fn join_lightstream(simulation: &mut Simulation, room: &str, id: &str) -> ClientId {
+    let client = simulation.open("lightstream", &[]);
+    join(simulation, client, room, id);
     client
 }
 
@@ -33,62 +33,68 @@ fn room_of_two() -> Simulation {
 }
 
 #[test]
-fn two_ghosts_of_one_room_go_at_one_moment() {
-    let mut world = Simulation::new(1);
+fn two_unresponsive_members_are_evicted_at_the_same_time() {
+    let mut simulation = Simulation::new(1);
     for id in ["one", "two"] {
-        let ghost = lightstreamer(&mut world, "room", id);
-        world.freeze(ghost);
+        let holder = join_lightstream(&mut simulation, "room", id);
+        simulation.freeze(holder);
     }
-    let heirs = ["one", "two"].map(|id| lightstreamer(&mut world, "room", id));
-    // Their connections take a while to end, so it is not their farewell that frees the places.
-    world.hold();
-    world.advance(PATIENCE);
-    let room = world.rooms().remove(0);
-    assert_eq!(world.hub().members(&room).len(), 2);
-    for heir in heirs {
-        assert!(world.member(heir).is_some(), "{heir:?} waits for ever");
+    let claimants = ["one", "two"].map(|id| join_lightstream(&mut simulation, "room", id));
+    // The connections stay open for a while, so their leaves do not free the names.
+    simulation.hold();
+    simulation.advance(CHALLENGE_TIME);
+    let room = simulation.rooms().remove(0);
+    assert_eq!(simulation.hub().members(&room).len(), 2);
+    for claimant in claimants {
+        assert!(
+            simulation.member(claimant).is_some(),
+            "the join of {claimant:?} is not answered"
+        );
     }
 }
 
 #[test]
-fn asking_twice_for_a_ghosts_place_is_asking_once() {
-    let mut world = Simulation::new(1);
-    let ghost = lightstreamer(&mut world, "room", "x");
-    world.freeze(ghost);
-    let heir = lightstreamer(&mut world, "room", "x");
-    join(&mut world, heir, "room", "x");
-    world.advance(PATIENCE);
-    assert!(world.member(heir).is_some());
-    let frames = world.received(heir);
+fn a_repeated_join_during_a_challenge_is_one_join() {
+    let mut simulation = Simulation::new(1);
+    let holder = join_lightstream(&mut simulation, "room", "x");
+    simulation.freeze(holder);
+    let claimant = join_lightstream(&mut simulation, "room", "x");
+    join(&mut simulation, claimant, "room", "x");
+    simulation.advance(CHALLENGE_TIME);
+    assert!(simulation.member(claimant).is_some());
+    let frames = simulation.received(claimant);
     assert!(!types(&frames).contains(&"error"), "{frames:?}");
-    world.crash(heir);
-    assert!(world.rooms().is_empty(), "the heir is a ghost now");
+    simulation.crash(claimant);
+    assert!(
+        simulation.rooms().is_empty(),
+        "the claimant is still a member"
+    );
 }
 
 #[test]
-fn a_refusal_that_comes_late_does_not_undo_the_next_join() {
+fn a_late_rejection_does_not_undo_the_next_join() {
     for dialect in ["lightstream", "singo", "p2p"] {
-        let mut world = room_of_two();
-        lightstreamer(&mut world, "full", "one");
-        lightstreamer(&mut world, "full", "two");
-        let witness = lightstreamer(&mut world, "free", "witness");
-        let client = world.open(dialect, &[]);
+        let mut simulation = room_of_two();
+        join_lightstream(&mut simulation, "full", "one");
+        join_lightstream(&mut simulation, "full", "two");
+        let witness = join_lightstream(&mut simulation, "free", "witness");
+        let client = simulation.open(dialect, &[]);
         if dialect == "p2p" {
-            world.send(client, r#"{"type":"IDENTIFY","username":"me"}"#);
+            simulation.send(client, r#"{"type":"IDENTIFY","username":"me"}"#);
         }
-        world.hold();
+        simulation.hold();
         for room in ["full", "free"] {
             let frame = match dialect {
                 "lightstream" => json!({"type": "join", "roomID": room, "senderID": "me"}),
                 "singo" => json!({"type": "join", "payload": {"room_id": room}}),
                 _ => json!({"type": "JOIN_ROOM", "roomId": room}),
             };
-            world.send(client, frame.to_string());
+            simulation.send(client, frame.to_string());
         }
-        world.deliver_all();
-        world.received(witness);
-        let (_, member) = world.member(client).expect("it is in the free room");
-        world.send(witness, r#"{"type":"message","data":"hi"}"#);
+        simulation.deliver_all();
+        simulation.received(witness);
+        let (_, member) = simulation.member(client).expect("it is in the free room");
+        simulation.send(witness, r#"{"type":"message","data":"hi"}"#);
         let me = member.address.to_string();
         let offer = match dialect {
             "lightstream" => {
@@ -97,34 +103,35 @@ fn a_refusal_that_comes_late_does_not_undo_the_next_join() {
             "singo" => json!({"type": "offer", "payload": {"client_id": "witness", "sdp": "v=0"}}),
             _ => json!({"type": "CHAT_MESSAGE", "content": "hello"}),
         };
-        world.send(client, offer.to_string());
-        world.deliver_all();
-        let frames = world.received(witness);
+        simulation.send(client, offer.to_string());
+        simulation.deliver_all();
+        let frames = simulation.received(witness);
         assert!(
             frames
                 .iter()
                 .any(|frame| frame["senderID"] == *me && frame["type"] != "user-joined"),
-            "{dialect}: the server takes it for being in no room: {frames:?}"
+            "{dialect}: the server takes the client for a non-member: {frames:?}"
         );
     }
 }
 
 #[test]
-fn a_refusal_that_comes_late_leaves_no_ghost() {
-    let mut world = Simulation::new(1);
-    lightstreamer(&mut world, "room", "taken");
-    world.hold();
-    let client = lightstreamer(&mut world, "room", "taken");
-    world.deliver_all();
-    let ids: Vec<_> = world.ids().collect();
+fn a_late_rejection_leaves_no_stale_member() {
+    let mut simulation = Simulation::new(1);
+    join_lightstream(&mut simulation, "room", "taken");
+    simulation.hold();
+    let client = join_lightstream(&mut simulation, "room", "taken");
+    simulation.deliver_all();
+    let ids: Vec<_> = simulation.ids().collect();
     assert_eq!(ids.len(), 2);
-    // Refused, and knows it. Now the same again, but it has asked for another name meanwhile.
-    join(&mut world, client, "room", "taken");
-    world.deliver(ids[0]);
-    join(&mut world, client, "room", "free");
-    world.deliver_all();
-    world.crash(client);
-    let room = world.rooms().remove(0);
-    let members = world.hub().members(&room);
+    // The client has received the rejection. In the second attempt, it requests another name before the rejection
+    // arrives.
+    join(&mut simulation, client, "room", "taken");
+    simulation.deliver(ids[0]);
+    join(&mut simulation, client, "room", "free");
+    simulation.deliver_all();
+    simulation.crash(client);
+    let room = simulation.rooms().remove(0);
+    let members = simulation.hub().members(&room);
     assert_eq!(members.len(), 1, "{members:?}");
 }

@@ -1,20 +1,20 @@
-//! A play of random steps, and everything that its actors did and were told.
+//! A run of random steps, with a record of the requests and received events of all clients.
 
 use std::time::Duration;
 
 use switchboard_core::{Change, Input, Limits, Member, PeerId, RoomId};
 use switchboard_testkit::{ClientId, Simulation, permissive_settings};
 
-use crate::drivers::{ACCENTS, ClientEvent, DialectDriver, OfferRule};
+use crate::drivers::{ClientEvent, DRIVERS, DialectDriver, OfferRule};
 
-/// So few that rooms fill up.
+/// The member limit of a room, so low that rooms become full.
 pub(crate) const ROOM_MEMBERS: usize = 4;
 pub(crate) const NICKS: [&str; 3] = ["ann", "ben", "cyd"];
-/// The longest that anything is on its way.
+/// The longest delivery delay.
 const DELAY_MAX: Duration = Duration::from_millis(500);
 const ROOMS: [&str; 2] = ["red", "blue"];
 
-/// What happens next. Actors are numbered from the first, round and round.
+/// A step of a run. `index` is taken modulo the number of clients.
 #[derive(Clone, Debug)]
 pub(crate) enum RandomStep {
     Open {
@@ -23,31 +23,31 @@ pub(crate) enum RandomStep {
         nick: usize,
     },
     Join {
-        who: usize,
+        index: usize,
         room: usize,
         nick: usize,
     },
     Leave {
-        who: usize,
+        index: usize,
     },
     Offer {
-        who: usize,
+        index: usize,
         to: usize,
     },
-    Shout {
-        who: usize,
+    Broadcast {
+        index: usize,
     },
     Crash {
-        who: usize,
+        index: usize,
     },
     Freeze {
-        who: usize,
+        index: usize,
     },
     Kick {
-        who: usize,
+        index: usize,
     },
     Deliver {
-        who: usize,
+        index: usize,
         events: usize,
     },
     Wait {
@@ -55,16 +55,16 @@ pub(crate) enum RandomStep {
     },
 }
 
-/// Something that an actor was told, and how long the log was when it happened.
+/// An event that a client received, with the length of the log when its cause happened.
 #[derive(Debug)]
-pub(crate) struct ObservedMember {
+pub(crate) struct ObservedEvent {
     pub(crate) at: usize,
-    pub(crate) told: ClientEvent,
+    pub(crate) event: ClientEvent,
 }
 
-/// A place that an actor has asked for last, and how much it had been told then.
+/// The room and name of the last join request, with the number of events that the client had received before it.
 #[derive(Debug)]
-pub(crate) struct JoinedClient {
+pub(crate) struct RequestedMembership {
     pub(crate) room: &'static str,
     pub(crate) nick: &'static str,
     pub(crate) after: usize,
@@ -72,27 +72,27 @@ pub(crate) struct JoinedClient {
 
 pub(crate) struct TestClient {
     pub(crate) id: ClientId,
-    pub(crate) accent: &'static DialectDriver,
-    pub(crate) wish: Option<JoinedClient>,
-    /// When it asked again for the place it had asked for last.
+    pub(crate) driver: &'static DialectDriver,
+    pub(crate) requested: Option<RequestedMembership>,
+    /// The lengths of the log at which it repeated its last join.
     pub(crate) rejoins: Vec<usize>,
-    pub(crate) seen: Vec<ObservedMember>,
+    pub(crate) observed: Vec<ObservedEvent>,
     nick: &'static str,
 }
 
-/// Something said: to whom it must come, by which name of the sender's.
+/// A sent message: the clients that must receive it, and the sender's membership.
 #[derive(Debug)]
 pub(crate) struct SentText {
     pub(crate) from: usize,
     pub(crate) member: Option<std::sync::Arc<Member>>,
-    pub(crate) hearers: Vec<usize>,
+    pub(crate) receivers: Vec<usize>,
 }
 
 pub(crate) struct RandomRun {
-    pub(crate) world: Simulation,
-    pub(crate) actors: Vec<TestClient>,
-    /// By the number that is the text of the frame.
-    pub(crate) said: Vec<SentText>,
+    pub(crate) simulation: Simulation,
+    pub(crate) clients: Vec<TestClient>,
+    /// The sent messages, by the serial number that is the text of their frames.
+    pub(crate) sent: Vec<SentText>,
 }
 
 impl RandomRun {
@@ -102,18 +102,18 @@ impl RandomRun {
             directory_members: ROOM_MEMBERS,
             ..Limits::default()
         };
-        let mut play = Self {
-            world: Simulation::with(seed, limits, permissive_settings()),
-            actors: Vec::new(),
-            said: Vec::new(),
+        let mut run = Self {
+            simulation: Simulation::with(seed, limits, permissive_settings()),
+            clients: Vec::new(),
+            sent: Vec::new(),
         };
-        play.world.hold();
+        run.simulation.hold();
         for step in steps {
-            play.step(step);
-            play.look();
+            run.step(step);
+            run.record_events();
         }
-        play.settle();
-        play
+        run.run_until_quiescent();
+        run
     }
 
     fn step(&mut self, step: &RandomStep) {
@@ -123,289 +123,304 @@ impl RandomRun {
                 room,
                 nick,
             } => self.open(dialect, room, nick),
-            RandomStep::Join { who, room, nick } => {
-                self.on(who, |play, who| play.join(who, room, nick))
+            RandomStep::Join { index, room, nick } => {
+                self.on(index, |run, index| run.join(index, room, nick))
             }
-            RandomStep::Leave { who } => self.on(who, Self::leave),
-            RandomStep::Offer { who, to } => self.on(who, |play, who| play.offer(who, to)),
-            RandomStep::Shout { who } => self.on(who, Self::shout),
-            RandomStep::Crash { who } => {
-                self.on(who, |play, who| play.world.crash(play.actors[who].id))
-            }
-            RandomStep::Freeze { who } => {
-                self.on(who, |play, who| play.world.freeze(play.actors[who].id))
-            }
-            RandomStep::Kick { who } => self.on(who, Self::kick),
-            RandomStep::Deliver { who, events } => self.on(who, |play, who| {
-                let id = play.actors[who].id;
-                (0..events).all(|_| play.world.deliver(id));
+            RandomStep::Leave { index } => self.on(index, Self::leave),
+            RandomStep::Offer { index, to } => self.on(index, |run, index| run.offer(index, to)),
+            RandomStep::Broadcast { index } => self.on(index, Self::broadcast),
+            RandomStep::Crash { index } => self.on(index, |run, index| {
+                run.simulation.crash(run.clients[index].id)
+            }),
+            RandomStep::Freeze { index } => self.on(index, |run, index| {
+                run.simulation.freeze(run.clients[index].id)
+            }),
+            RandomStep::Kick { index } => self.on(index, Self::kick),
+            RandomStep::Deliver { index, events } => self.on(index, |run, index| {
+                let id = run.clients[index].id;
+                (0..events).all(|_| run.simulation.deliver(id));
             }),
             RandomStep::Wait { millis } => self.wait(Duration::from_millis(millis)),
         }
     }
 
-    /// Does something with an actor, if there is any.
-    fn on(&mut self, who: usize, act: impl FnOnce(&mut Self, usize)) {
-        if !self.actors.is_empty() {
-            act(self, who % self.actors.len());
+    /// Applies `act` to a client, if there is one.
+    fn on(&mut self, index: usize, act: impl FnOnce(&mut Self, usize)) {
+        if !self.clients.is_empty() {
+            act(self, index % self.clients.len());
         }
     }
 
-    /// Whether the actor can still send anything.
-    pub(crate) fn is_live(&self, who: usize) -> bool {
-        let id = self.actors[who].id;
-        self.world.is_connected(id) && !self.world.is_frozen(id)
+    /// Whether the client is connected and responsive.
+    pub(crate) fn can_act(&self, index: usize) -> bool {
+        let id = self.clients[index].id;
+        self.simulation.is_connected(id) && !self.simulation.is_frozen(id)
     }
 
     fn open(&mut self, dialect: usize, room: usize, nick: usize) {
-        let accent = &ACCENTS[dialect % ACCENTS.len()];
+        let driver = &DRIVERS[dialect % DRIVERS.len()];
         let (room, nick) = (ROOMS[room % ROOMS.len()], NICKS[nick % NICKS.len()]);
-        let is_in = (accent.join)(room, nick).is_none();
-        self.actors.push(TestClient {
-            id: accent.open(&mut self.world, room, nick),
-            accent,
-            wish: is_in.then_some(JoinedClient {
+        let is_member = (driver.join)(room, nick).is_none();
+        self.clients.push(TestClient {
+            id: driver.open(&mut self.simulation, room, nick),
+            driver,
+            requested: is_member.then_some(RequestedMembership {
                 room,
                 nick,
                 after: 0,
             }),
             rejoins: Vec::new(),
-            seen: Vec::new(),
+            observed: Vec::new(),
             nick,
         });
     }
 
-    fn join(&mut self, who: usize, room: usize, nick: usize) {
-        let actor = &self.actors[who];
-        // Only in this dialect is the name part of the join.
-        let nick = match actor.accent.name {
+    fn join(&mut self, index: usize, room: usize, nick: usize) {
+        let client = &self.clients[index];
+        // Only in this dialect, the join frame contains the name.
+        let nick = match client.driver.name {
             "lightstream" => NICKS[nick % NICKS.len()],
-            _ => actor.nick,
+            _ => client.nick,
         };
         let room = ROOMS[room % ROOMS.len()];
-        let Some(join) = (actor.accent.join)(room, nick) else {
+        let Some(join) = (client.driver.join)(room, nick) else {
             return;
         };
-        let is_known = self.is_known(who);
-        if !self.is_live(who) || !(is_known || self.actors[who].wish.is_none()) {
+        let is_identified = self.is_identified(index);
+        if !self.can_act(index) || !(is_identified || self.clients[index].requested.is_none()) {
             return;
         }
-        let at = self.world.log().len();
-        let actor = &mut self.actors[who];
-        let is_there = |wish: &JoinedClient| (wish.room, wish.nick) == (room, nick);
-        if actor.accent.gathers && !actor.wish.as_ref().is_none_or(is_there) {
-            return; // Whoever is in one room only can be judged by it.
+        let at = self.simulation.log().len();
+        let client = &mut self.clients[index];
+        let is_same =
+            |requested: &RequestedMembership| (requested.room, requested.nick) == (room, nick);
+        if client.driver.can_join_several_rooms && !client.requested.as_ref().is_none_or(is_same) {
+            return; // The oracle expects a client in one room only.
         }
-        if actor.wish.as_ref().is_some_and(is_there) {
-            actor.rejoins.push(at);
+        if client.requested.as_ref().is_some_and(is_same) {
+            client.rejoins.push(at);
         }
-        let after = actor.seen.len();
-        actor.wish = Some(JoinedClient { room, nick, after });
-        self.world.send(actor.id, join.to_string());
+        let after = client.observed.len();
+        client.requested = Some(RequestedMembership { room, nick, after });
+        self.simulation.send(client.id, join.to_string());
     }
 
-    /// Whether the actor is known by its name. One that is not may ask for a place; what else it
-    /// sends waits as well, and it cannot be foreseen for how long. One that has no name for the
-    /// other speaks to whom it knows of.
-    fn is_known(&mut self, who: usize) -> bool {
-        let actor = &self.actors[who];
-        let waits = (actor.accent.greet)("").is_some() && actor.seen.is_empty();
-        if waits || !actor.accent.names_others {
-            while self.world.deliver(self.actors[who].id) {}
-            self.look();
+    /// Whether the client has identified itself. Before that, the server queues its frames for a time that the test
+    /// cannot predict. A client without ids for other members first receives its events, because its offers go to
+    /// the member that it was told of.
+    fn is_identified(&mut self, index: usize) -> bool {
+        let client = &self.clients[index];
+        let is_pending = (client.driver.identify)("").is_some() && client.observed.is_empty();
+        if is_pending || !client.driver.has_member_ids {
+            while self.simulation.deliver(self.clients[index].id) {}
+            self.record_events();
         }
-        let actor = &self.actors[who];
-        (actor.accent.greet)("").is_none() || !actor.seen.is_empty()
+        let client = &self.clients[index];
+        (client.driver.identify)("").is_none() || !client.observed.is_empty()
     }
 
-    fn leave(&mut self, who: usize) {
-        let actor = &self.actors[who];
-        if let Some(leave) = actor.accent.leave.filter(|_| self.is_live(who)) {
-            let room = actor.wish.as_ref().map_or(ROOMS[0], |wish| wish.room);
-            self.world.send(actor.id, leave(room).to_string());
-            self.actors[who].wish = None;
+    fn leave(&mut self, index: usize) {
+        let client = &self.clients[index];
+        if let Some(leave) = client.driver.leave.filter(|_| self.can_act(index)) {
+            let room = client
+                .requested
+                .as_ref()
+                .map_or(ROOMS[0], |requested| requested.room);
+            self.simulation.send(client.id, leave(room).to_string());
+            self.clients[index].requested = None;
         }
     }
 
-    fn offer(&mut self, who: usize, to: usize) {
-        let to = to % self.actors.len();
-        let accent = self.actors[who].accent;
-        if accent.calls == OfferRule::Apart {
+    fn offer(&mut self, index: usize, to: usize) {
+        let to = to % self.clients.len();
+        let driver = self.clients[index].driver;
+        if driver.offer_rule == OfferRule::NoOffers {
             return;
         }
-        let target = self.world.member(self.actors[to].id);
+        let target = self.simulation.member(self.clients[to].id);
         let name = match target {
-            Some((_, member)) => name_for(accent, &member),
-            None => self.world.peer(self.actors[to].id).to_string(),
+            Some((_, member)) => name_for(driver, &member),
+            None => self.simulation.peer(self.clients[to].id).to_string(),
         };
-        let me = self.world.peer(self.actors[who].id);
-        let (mine, deaf) = (partner(&self.world, me), self.deaf_to(me));
-        let is_named = |member: &Member| match accent.names_others {
+        let own_peer = self.simulation.peer(self.clients[index].id);
+        let (own_pair, paired_with_others) = (
+            paired_peer(&self.simulation, own_peer),
+            self.peers_paired_with_others(own_peer),
+        );
+        let is_named = |member: &Member| match driver.has_member_ids {
             true => {
-                let hears = member.dialect.signals && !deaf.contains(&member.peer);
-                hears && name_for(accent, member) == name
+                let receives = member.dialect.signals && !paired_with_others.contains(&member.peer);
+                receives && name_for(driver, member) == name
             }
-            false => mine == Some(member.peer),
+            false => own_pair == Some(member.peer),
         };
-        let place = self.world.member(self.actors[who].id);
-        let is_there = place.is_some_and(|(room, _)| !self.hearers(&room, is_named).is_empty());
-        if !is_there && !accent.waits.is_zero() {
-            return; // Who will have come by then cannot be foreseen.
+        let membership = self.simulation.member(self.clients[index].id);
+        let has_receiver =
+            membership.is_some_and(|(room, _)| !self.receivers(&room, is_named).is_empty());
+        if !has_receiver && !driver.deferral.is_zero() {
+            return; // The test cannot predict which member receives a deferred frame.
         }
-        let frame = (accent.offer)(&name, &self.said.len().to_string());
-        self.say(who, &frame.to_string(), is_named);
+        let frame = (driver.offer)(&name, &self.sent.len().to_string());
+        self.send_text(index, &frame.to_string(), is_named);
     }
 
-    /// Who knows of one other only, and not of this one.
-    fn deaf_to(&self, peer: PeerId) -> Vec<PeerId> {
-        let narrow = self
-            .actors
+    /// The clients that observe one other member only, which is not `peer`.
+    fn peers_paired_with_others(&self, peer: PeerId) -> Vec<PeerId> {
+        let paired = self
+            .clients
             .iter()
-            .filter(|actor| !actor.accent.names_others);
-        let narrow = narrow.map(|actor| self.world.peer(actor.id));
-        narrow
-            .filter(|narrow| partner(&self.world, *narrow) != Some(peer))
+            .filter(|client| !client.driver.has_member_ids);
+        let paired = paired.map(|client| self.simulation.peer(client.id));
+        paired
+            .filter(|paired| paired_peer(&self.simulation, *paired) != Some(peer))
             .collect()
     }
 
-    fn shout(&mut self, who: usize) {
-        let Some(shout) = self.actors[who].accent.shout else {
+    fn broadcast(&mut self, index: usize) {
+        let Some(broadcast) = self.clients[index].driver.broadcast else {
             return;
         };
-        let me = self.world.peer(self.actors[who].id);
-        let hears = |member: &Member| member.peer != me && member.dialect.messages;
-        let frame = shout(&self.said.len().to_string());
-        self.say(who, &frame.to_string(), hears);
+        let own_peer = self.simulation.peer(self.clients[index].id);
+        let receives = |member: &Member| member.peer != own_peer && member.dialect.messages;
+        let frame = broadcast(&self.sent.len().to_string());
+        self.send_text(index, &frame.to_string(), receives);
     }
 
-    /// Sends a frame that those members of the sender's room shall hear.
-    fn say(&mut self, who: usize, frame: &str, hears: impl Fn(&Member) -> bool) {
-        if !self.is_known(who) || !self.is_live(who) {
+    /// Sends a frame and records the members of the sender's room that must receive it.
+    fn send_text(&mut self, index: usize, frame: &str, receives: impl Fn(&Member) -> bool) {
+        if !self.is_identified(index) || !self.can_act(index) {
             return;
         }
-        let place = self.world.member(self.actors[who].id);
-        let hearers = place
+        let membership = self.simulation.member(self.clients[index].id);
+        let receivers = membership
             .iter()
-            .flat_map(|(room, _)| self.hearers(room, &hears));
-        self.said.push(SentText {
-            from: who,
-            hearers: hearers.collect(),
-            member: place.as_ref().map(|(_, member)| member.clone()),
+            .flat_map(|(room, _)| self.receivers(room, &receives));
+        self.sent.push(SentText {
+            from: index,
+            receivers: receivers.collect(),
+            member: membership.as_ref().map(|(_, member)| member.clone()),
         });
-        self.world.send(self.actors[who].id, frame.to_owned());
+        self.simulation
+            .send(self.clients[index].id, frame.to_owned());
     }
 
-    fn hearers(&self, room: &RoomId, hears: impl Fn(&Member) -> bool) -> Vec<usize> {
-        let members = self.world.hub().members(room);
-        let hearers = members.iter().filter(|member| hears(member));
-        hearers
+    fn receivers(&self, room: &RoomId, receives: impl Fn(&Member) -> bool) -> Vec<usize> {
+        let members = self.simulation.hub().members(room);
+        let receivers = members.iter().filter(|member| receives(member));
+        receivers
             .filter_map(|member| {
-                let mut actors = self.actors.iter();
-                actors.position(|actor| self.world.peer(actor.id) == member.peer)
+                let mut clients = self.clients.iter();
+                clients.position(|client| self.simulation.peer(client.id) == member.peer)
             })
             .collect()
     }
 
-    fn kick(&mut self, who: usize) {
-        if let Some((room, member)) = self.world.member(self.actors[who].id) {
+    fn kick(&mut self, index: usize) {
+        if let Some((room, member)) = self.simulation.member(self.clients[index].id) {
             let address = member.address.clone();
-            self.world.handle(Input::Kick { room, address });
-            self.actors[who].wish = None;
+            self.simulation.handle(Input::Kick { room, address });
+            self.clients[index].requested = None;
         }
     }
 
-    /// Lets every challenge come to its end: one ghost may wait for the name of another.
-    fn settle(&mut self) {
+    /// Waits until all challenges have ended: a frozen claimant may wait for a name of another frozen client.
+    fn run_until_quiescent(&mut self) {
         self.wait(DELAY_MAX);
-        for _ in 0..4 * (self.actors.len() + 1) {
-            if self.world.hub().poll_timeout().is_some() {
+        for _ in 0..4 * (self.clients.len() + 1) {
+            if self.simulation.hub().poll_timeout().is_some() {
                 self.wait(DELAY_MAX);
             }
         }
     }
 
-    /// Delays are shorter than any time that counts: everything arrives while time passes.
+    /// Advances the time in steps of the longest delivery delay, and delivers all events after each step.
     fn wait(&mut self, mut time: Duration) {
-        self.world.deliver_all();
+        self.simulation.deliver_all();
         while !time.is_zero() {
-            let moment = time.min(DELAY_MAX);
-            self.world.advance(moment);
-            self.world.deliver_all();
-            time -= moment;
+            let step = time.min(DELAY_MAX);
+            self.simulation.advance(step);
+            self.simulation.deliver_all();
+            time -= step;
         }
-        self.look();
+        self.record_events();
     }
 
-    /// Notes what everybody was told, and that nothing has grown beyond its limit.
-    fn look(&mut self) {
-        for actor in &mut self.actors {
-            for frame in self.world.take_frames(actor.id) {
+    /// Records the events that the clients received, and checks the limits.
+    fn record_events(&mut self) {
+        for client in &mut self.clients {
+            for frame in self.simulation.take_frames(client.id) {
                 let value = serde_json::from_str(&frame.text).expect("frames are JSON");
                 let at = frame.at;
-                let told = (actor.accent.hear)(&value).into_iter();
-                actor
-                    .seen
-                    .extend(told.map(|told| ObservedMember { at, told }));
+                let events = (client.driver.parse_events)(&value).into_iter();
+                client
+                    .observed
+                    .extend(events.map(|event| ObservedEvent { at, event }));
             }
-            let (at, refused) = (
-                self.world.log().len(),
-                self.world.take_error_codes(actor.id),
+            let (at, error_codes) = (
+                self.simulation.log().len(),
+                self.simulation.take_error_codes(client.id),
             );
-            if !actor.accent.answers_joins {
-                let refused = refused
+            if !client.driver.reports_join_errors {
+                let error_codes = error_codes
                     .into_iter()
                     .map(|code| ClientEvent::Error(code.to_owned()));
-                actor
-                    .seen
-                    .extend(refused.map(|told| ObservedMember { at, told }));
+                client
+                    .observed
+                    .extend(error_codes.map(|event| ObservedEvent { at, event }));
             }
         }
-        self.must_be_bounded();
+        self.check_limits();
     }
 
-    fn must_be_bounded(&self) {
+    fn check_limits(&self) {
         let mut peers = Vec::new();
-        for room in self.world.rooms() {
-            let members = self.world.hub().members(&room);
-            assert!(members.len() <= ROOM_MEMBERS, "{room:?} is too full");
+        for room in self.simulation.rooms() {
+            let members = self.simulation.hub().members(&room);
+            assert!(
+                members.len() <= ROOM_MEMBERS,
+                "{room:?} exceeds its member limit"
+            );
             peers.extend(members.iter().map(|member| member.peer));
         }
         peers.sort();
-        let many = peers.windows(2).find(|two| two[0] == two[1]);
-        assert_eq!(many, None, "in several rooms, though its dialect knows one");
+        let duplicate = peers.windows(2).find(|two| two[0] == two[1]);
+        assert_eq!(
+            duplicate, None,
+            "a client is in several rooms of a single-room dialect"
+        );
     }
 }
 
-/// With whom a client is that knows only of one other: who was there, or came first.
-pub(crate) fn partner(world: &Simulation, peer: PeerId) -> Option<PeerId> {
-    let mut there: Vec<(&RoomId, &Member)> = Vec::new();
-    let mut place = None;
-    for entry in world.log() {
+/// The member that a client of a two-member dialect observes: the earliest one, or else the first that joins later.
+pub(crate) fn paired_peer(simulation: &Simulation, peer: PeerId) -> Option<PeerId> {
+    let mut present: Vec<(&RoomId, &Member)> = Vec::new();
+    let mut membership = None;
+    for entry in simulation.log() {
         match &entry.change {
             Change::Join(member) if member.peer == peer => {
-                place = Some(&entry.room);
-                let mut others = there.iter().filter(|(room, _)| *room == &entry.room);
+                membership = Some(&entry.room);
+                let mut others = present.iter().filter(|(room, _)| *room == &entry.room);
                 if let Some((_, other)) = others.find(|(_, other)| other.dialect.signals) {
                     return Some(other.peer);
                 }
             }
             Change::Join(member) => {
-                if place == Some(&entry.room) && member.dialect.signals {
+                if membership == Some(&entry.room) && member.dialect.signals {
                     return Some(member.peer);
                 }
-                there.push((&entry.room, member));
+                present.push((&entry.room, member));
             }
-            Change::Leave(left, _) => there.retain(|(_, member)| member.peer != *left),
+            Change::Leave(left, _) => present.retain(|(_, member)| member.peer != *left),
         }
     }
     None
 }
 
-/// What clients of this dialect call that member.
-pub(crate) fn name_for(accent: &DialectDriver, member: &Member) -> String {
-    if accent.names_by_peer {
+/// The id by which clients of this dialect name a member.
+pub(crate) fn name_for(driver: &DialectDriver, member: &Member) -> String {
+    if driver.uses_peer_ids {
         member.peer.to_string()
-    } else if accent.names_others {
+    } else if driver.has_member_ids {
         member.address.to_string()
     } else {
         String::new()

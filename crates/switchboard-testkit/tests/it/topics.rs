@@ -1,5 +1,5 @@
-//! What holds of the topics of `y-webrtc`: a connection in many rooms, and what is published while a
-//! subscription is under way.
+//! Topics of `y-webrtc`: a connection in several rooms, and frames that are published before their subscription is
+//! committed.
 
 use std::collections::BTreeMap;
 
@@ -12,136 +12,139 @@ use switchboard_testkit::{ClientId, Simulation};
 const TOPICS: [&str; 3] = ["red", "green", "blue"];
 const CLIENTS: usize = 4;
 
-/// What may wait in a session.
-const EARLY_FRAMES_MAX: usize = 16;
-const EARLY_BYTES_MAX: usize = 256 * 1024;
+/// The frames and bytes that a session may queue before its subscription is committed.
+const QUEUED_FRAMES_MAX: usize = 16;
+const QUEUED_BYTES_MAX: usize = 256 * 1024;
 
-fn subscribe(world: &mut Simulation, client: ClientId, topics: &[&str]) {
-    world.send(
+fn subscribe(simulation: &mut Simulation, client: ClientId, topics: &[&str]) {
+    simulation.send(
         client,
         json!({"type": "subscribe", "topics": topics}).to_string(),
     );
 }
 
-fn unsubscribe(world: &mut Simulation, client: ClientId, topics: &[&str]) {
-    world.send(
+fn unsubscribe(simulation: &mut Simulation, client: ClientId, topics: &[&str]) {
+    simulation.send(
         client,
         json!({"type": "unsubscribe", "topics": topics}).to_string(),
     );
 }
 
-fn publish(world: &mut Simulation, client: ClientId, topic: &str, data: &Value) {
+fn publish(simulation: &mut Simulation, client: ClientId, topic: &str, data: &Value) {
     let frame = json!({"type": "publish", "topic": topic, "data": data});
-    world.send(client, frame.to_string());
+    simulation.send(client, frame.to_string());
 }
 
 fn published(topic: &str, data: usize, clients: usize) -> Value {
     json!({"type": "publish", "topic": topic, "data": data, "clients": clients})
 }
 
-/// A subscriber that has been told, and one that has asked and was told nothing yet.
-fn told_and_untold() -> (Simulation, ClientId, ClientId) {
-    let mut world = Simulation::new(1);
-    let told = world.open("y-webrtc", &[]);
-    subscribe(&mut world, told, &["red"]);
-    world.hold();
-    let untold = world.open("y-webrtc", &[]);
-    subscribe(&mut world, untold, &["red"]);
-    (world, told, untold)
+/// A client whose subscription is committed, and one whose subscription is still pending.
+fn subscribed_and_subscribing() -> (Simulation, ClientId, ClientId) {
+    let mut simulation = Simulation::new(1);
+    let subscribed = simulation.open("y-webrtc", &[]);
+    subscribe(&mut simulation, subscribed, &["red"]);
+    simulation.hold();
+    let subscribing = simulation.open("y-webrtc", &[]);
+    subscribe(&mut simulation, subscribing, &["red"]);
+    (simulation, subscribed, subscribing)
 }
 
 #[test]
-fn what_is_published_early_waits_and_is_counted_right() {
-    let (mut world, told, early) = told_and_untold();
+fn frames_published_before_the_subscription_are_delivered_with_the_right_count() {
+    let (mut simulation, subscribed, subscribing) = subscribed_and_subscribing();
     for number in 0..3 {
-        publish(&mut world, early, "red", &json!(number));
+        publish(&mut simulation, subscribing, "red", &json!(number));
     }
-    world.deliver_all();
+    simulation.deliver_all();
     let expected: Vec<_> = (0..3).map(|number| published("red", number, 2)).collect();
-    for client in [told, early] {
-        assert_eq!(world.received(client), expected, "{client:?}");
-        assert_eq!(world.take_error_codes(client), [""; 0], "{client:?}");
+    for client in [subscribed, subscribing] {
+        assert_eq!(simulation.received(client), expected, "{client:?}");
+        assert_eq!(simulation.take_error_codes(client), [""; 0], "{client:?}");
     }
 }
 
 #[test]
-fn so_many_frames_wait_and_no_more() {
-    let (mut world, told, early) = told_and_untold();
-    subscribe(&mut world, early, &["blue"]);
-    for number in 0..EARLY_FRAMES_MAX + 2 {
+fn the_number_of_queued_frames_is_bounded() {
+    let (mut simulation, subscribed, subscribing) = subscribed_and_subscribing();
+    subscribe(&mut simulation, subscribing, &["blue"]);
+    for number in 0..QUEUED_FRAMES_MAX + 2 {
         let topic = ["red", "blue"][number % 2];
-        publish(&mut world, early, topic, &json!(number));
+        publish(&mut simulation, subscribing, topic, &json!(number));
     }
-    let refused = world.take_error_codes(early);
-    assert_eq!(refused, ["too-many-frames"; 2]);
-    world.deliver_all();
-    assert_eq!(world.received(told).len(), EARLY_FRAMES_MAX / 2);
-    assert_eq!(world.received(early).len(), EARLY_FRAMES_MAX);
+    let error_codes = simulation.take_error_codes(subscribing);
+    assert_eq!(error_codes, ["too-many-frames"; 2]);
+    simulation.deliver_all();
+    assert_eq!(simulation.received(subscribed).len(), QUEUED_FRAMES_MAX / 2);
+    assert_eq!(simulation.received(subscribing).len(), QUEUED_FRAMES_MAX);
 }
 
 #[test]
-fn so_many_bytes_wait_and_no_more() {
-    let (mut world, told, early) = told_and_untold();
-    let half = "x".repeat(EARLY_BYTES_MAX / 2 - 128);
+fn the_bytes_of_queued_frames_are_bounded() {
+    let (mut simulation, subscribed, subscribing) = subscribed_and_subscribing();
+    let half = "x".repeat(QUEUED_BYTES_MAX / 2 - 128);
     for data in [&half, &half, &half] {
-        publish(&mut world, early, "red", &json!(data));
+        publish(&mut simulation, subscribing, "red", &json!(data));
     }
-    publish(&mut world, early, "red", &json!("small"));
-    assert_eq!(world.take_error_codes(early), ["too-many-frames"]);
-    world.deliver_all();
-    assert_eq!(world.received(told).len(), 3);
+    publish(&mut simulation, subscribing, "red", &json!("small"));
+    assert_eq!(
+        simulation.take_error_codes(subscribing),
+        ["too-many-frames"]
+    );
+    simulation.deliver_all();
+    assert_eq!(simulation.received(subscribed).len(), 3);
 }
 
 #[test]
-fn what_waits_is_refused_when_the_subscription_comes_to_nothing() {
+fn queued_frames_are_rejected_when_the_subscription_is_rejected() {
     let limits = Limits {
         room_members: 1,
         ..Limits::default()
     };
-    let mut world = Simulation::with(1, limits, DialectSettings::default());
-    let holder = world.open("y-webrtc", &[]);
-    subscribe(&mut world, holder, &["red"]);
-    world.hold();
-    let early = world.open("y-webrtc", &[]);
-    subscribe(&mut world, early, &["red", "blue"]);
+    let mut simulation = Simulation::with(1, limits, DialectSettings::default());
+    let holder = simulation.open("y-webrtc", &[]);
+    subscribe(&mut simulation, holder, &["red"]);
+    simulation.hold();
+    let subscribing = simulation.open("y-webrtc", &[]);
+    subscribe(&mut simulation, subscribing, &["red", "blue"]);
     for topic in ["red", "red", "blue"] {
-        publish(&mut world, early, topic, &json!(7));
+        publish(&mut simulation, subscribing, topic, &json!(7));
     }
-    world.deliver_all();
-    let refused = world.take_error_codes(early);
-    assert_eq!(refused, ["room-full", "not-in-room", "not-in-room"]);
-    assert_eq!(world.received(early), [published("blue", 7, 1)]);
-    assert_eq!(world.received(holder), [Value::Null; 0]);
-    assert!(world.is_connected(early));
+    simulation.deliver_all();
+    let error_codes = simulation.take_error_codes(subscribing);
+    assert_eq!(error_codes, ["room-full", "not-in-room", "not-in-room"]);
+    assert_eq!(simulation.received(subscribing), [published("blue", 7, 1)]);
+    assert_eq!(simulation.received(holder), [Value::Null; 0]);
+    assert!(simulation.is_connected(subscribing));
 }
 
 #[test]
-fn what_waits_is_refused_when_the_client_goes_back_on_it() {
-    let (mut world, told, early) = told_and_untold();
-    publish(&mut world, early, "red", &json!(1));
-    unsubscribe(&mut world, early, &["red"]);
-    assert_eq!(world.take_error_codes(early), ["not-in-room"]);
-    world.deliver_all();
-    for client in [told, early] {
-        assert_eq!(world.received(client), [Value::Null; 0], "{client:?}");
+fn queued_frames_are_rejected_when_the_client_unsubscribes() {
+    let (mut simulation, subscribed, subscribing) = subscribed_and_subscribing();
+    publish(&mut simulation, subscribing, "red", &json!(1));
+    unsubscribe(&mut simulation, subscribing, &["red"]);
+    assert_eq!(simulation.take_error_codes(subscribing), ["not-in-room"]);
+    simulation.deliver_all();
+    for client in [subscribed, subscribing] {
+        assert_eq!(simulation.received(client), [Value::Null; 0], "{client:?}");
     }
 }
 
 #[test]
-fn a_subscription_that_is_asked_for_again_is_the_latest() {
-    let (mut world, told, early) = told_and_untold();
-    unsubscribe(&mut world, early, &["red"]);
-    subscribe(&mut world, early, &["red"]);
-    publish(&mut world, early, "red", &json!(1));
-    world.deliver_all();
-    publish(&mut world, early, "red", &json!(2));
-    world.deliver_all();
+fn a_repeated_subscription_supersedes_the_unsubscription() {
+    let (mut simulation, subscribed, subscribing) = subscribed_and_subscribing();
+    unsubscribe(&mut simulation, subscribing, &["red"]);
+    subscribe(&mut simulation, subscribing, &["red"]);
+    publish(&mut simulation, subscribing, "red", &json!(1));
+    simulation.deliver_all();
+    publish(&mut simulation, subscribing, "red", &json!(2));
+    simulation.deliver_all();
     let expected = [published("red", 1, 2), published("red", 2, 2)];
-    assert_eq!(world.received(told), expected);
-    assert_eq!(world.received(early), expected);
+    assert_eq!(simulation.received(subscribed), expected);
+    assert_eq!(simulation.received(subscribing), expected);
 }
 
-/// A client as y-webrtc is: it announces itself, and calls every other client that does.
+/// A client that behaves like y-webrtc: it announces itself, and offers to every other client that does.
 struct Page {
     client: ClientId,
     id: String,
@@ -153,11 +156,11 @@ struct Page {
 const CANDIDATES: usize = 9;
 
 impl Page {
-    fn open(world: &mut Simulation, id: String) -> Self {
-        let client = world.open("y-webrtc", &[]);
-        subscribe(world, client, &["red"]);
+    fn open(simulation: &mut Simulation, id: String) -> Self {
+        let client = simulation.open("y-webrtc", &[]);
+        subscribe(simulation, client, &["red"]);
         let announce = json!({"type": "announce", "from": id});
-        publish(world, client, "red", &announce);
+        publish(simulation, client, "red", &announce);
         let connections = BTreeMap::new();
         Self {
             client,
@@ -166,19 +169,19 @@ impl Page {
         }
     }
 
-    fn signal(&self, world: &mut Simulation, to: &str, description: &str) {
+    fn signal(&self, simulation: &mut Simulation, to: &str, description: &str) {
         let describe = json!({"type": description, "sdp": "v=0"});
         let candidate = json!({"type": "candidate", "candidate": {}});
         let signals = std::iter::once(&describe);
         for signal in signals.chain(std::iter::repeat_n(&candidate, CANDIDATES)) {
             let data = json!({"type": "signal", "to": to, "from": self.id, "signal": signal});
-            publish(world, self.client, "red", &data);
+            publish(simulation, self.client, "red", &data);
         }
     }
 
-    /// Reads the frames that have come, and returns their number.
-    fn read(&mut self, world: &mut Simulation) -> usize {
-        let frames = world.received(self.client);
+    /// Handles the received frames, and returns their number.
+    fn read(&mut self, simulation: &mut Simulation) -> usize {
+        let frames = simulation.received(self.client);
         for frame in &frames {
             let data = &frame["data"];
             let from = data["from"].as_str().expect("a sender").to_owned();
@@ -188,11 +191,11 @@ impl Page {
             }
             match (data["type"].as_str(), data["signal"]["type"].as_str()) {
                 (Some("announce"), _) if !self.connections.contains_key(&from) => {
-                    self.signal(world, &from, "offer");
+                    self.signal(simulation, &from, "offer");
                     self.connections.insert(from, false);
                 }
                 (_, Some("offer")) => {
-                    self.signal(world, &from, "answer");
+                    self.signal(simulation, &from, "answer");
                     self.connections.insert(from, true);
                 }
                 (_, Some("answer")) => {
@@ -206,15 +209,15 @@ impl Page {
 }
 
 #[test]
-fn sixty_pages_in_one_topic_get_only_the_signals_that_name_them() {
+fn sixty_pages_in_one_topic_receive_only_signals_addressed_to_them() {
     const PAGES: usize = 60;
-    let mut world = Simulation::new(1);
+    let mut simulation = Simulation::new(1);
     let mut pages: Vec<Page> = Vec::new();
     let mut deliveries = 0;
     for number in 0..PAGES {
-        pages.push(Page::open(&mut world, format!("page {number}")));
+        pages.push(Page::open(&mut simulation, format!("page {number}")));
         loop {
-            let reads = pages.iter_mut().map(|page| page.read(&mut world));
+            let reads = pages.iter_mut().map(|page| page.read(&mut simulation));
             let frames: usize = reads.sum();
             if frames == 0 {
                 break;
@@ -231,14 +234,14 @@ fn sixty_pages_in_one_topic_get_only_the_signals_that_name_them() {
     assert_eq!(deliveries, PAGES + pairs * (1 + 2 * (1 + CANDIDATES)));
 }
 
-/// The frames that three pages announced as "a", "b" and "c" get for this data.
+/// The number of frames that three pages, announced as "a", "b" and "c", receive for this data.
 fn delivered(data: &Value) -> [usize; 3] {
-    let mut world = Simulation::new(1);
+    let mut simulation = Simulation::new(1);
     let clients = ["a", "b", "c"].map(|id| {
-        let client = world.open("y-webrtc", &[]);
-        subscribe(&mut world, client, &["red"]);
+        let client = simulation.open("y-webrtc", &[]);
+        subscribe(&mut simulation, client, &["red"]);
         publish(
-            &mut world,
+            &mut simulation,
             client,
             "red",
             &json!({"type": "announce", "from": id}),
@@ -246,16 +249,16 @@ fn delivered(data: &Value) -> [usize; 3] {
         client
     });
     for client in clients {
-        world.take_frames(client);
+        simulation.take_frames(client);
     }
-    world.send(
+    simulation.send(
         clients[0],
         format!(
             r#"{{"type":"publish","topic":"red",{data}}}"#,
             data = text_of(data)
         ),
     );
-    clients.map(|client| world.received(client).len())
+    clients.map(|client| simulation.received(client).len())
 }
 
 /// The fields of an object, or the text itself.
@@ -265,7 +268,7 @@ fn text_of(data: &Value) -> String {
 }
 
 #[test]
-fn only_a_signal_that_names_one_receiver_is_for_it_alone() {
+fn only_a_signal_to_one_known_receiver_is_delivered_to_it_alone() {
     for (data, expected) in [
         (json!({"type": "signal", "from": "a", "to": "b"}), [0, 1, 0]),
         (json!({"type": "signal", "to": "c"}), [0, 0, 1]),
@@ -310,50 +313,50 @@ fn only_a_signal_that_names_one_receiver_is_for_it_alone() {
 }
 
 #[test]
-fn the_sender_of_a_signal_is_known_without_an_announcement() {
-    let mut world = Simulation::new(1);
+fn the_id_of_a_sender_is_learned_from_its_first_signal() {
+    let mut simulation = Simulation::new(1);
     let [ada, ben, cyd] = [0; 3].map(|_| {
-        let client = world.open("y-webrtc", &[]);
-        subscribe(&mut world, client, &["red"]);
+        let client = simulation.open("y-webrtc", &[]);
+        subscribe(&mut simulation, client, &["red"]);
         client
     });
     let signal = |from: &str, to: &str| json!({"type": "signal", "from": from, "to": to});
-    publish(&mut world, ada, "red", &signal("ada", "ben"));
-    publish(&mut world, ben, "red", &signal("ben", "ada"));
-    let counts = [ada, ben, cyd].map(|client| world.received(client).len());
+    publish(&mut simulation, ada, "red", &signal("ada", "ben"));
+    publish(&mut simulation, ben, "red", &signal("ben", "ada"));
+    let counts = [ada, ben, cyd].map(|client| simulation.received(client).len());
     assert_eq!(
         counts,
         [2, 1, 1],
-        "the first is for an unknown id, the second is not"
+        "the first signal is to an unknown id, the second is not"
     );
 }
 
 #[test]
-fn an_id_is_forgotten_with_its_subscription() {
-    let mut world = Simulation::new(1);
-    let [ada, ben] = [0; 2].map(|_| world.open("y-webrtc", &[]));
+fn an_id_is_forgotten_when_its_subscription_ends() {
+    let mut simulation = Simulation::new(1);
+    let [ada, ben] = [0; 2].map(|_| simulation.open("y-webrtc", &[]));
     for client in [ada, ben] {
-        subscribe(&mut world, client, &["red"]);
+        subscribe(&mut simulation, client, &["red"]);
     }
     publish(
-        &mut world,
+        &mut simulation,
         ben,
         "red",
         &json!({"type": "announce", "from": "ben"}),
     );
-    unsubscribe(&mut world, ben, &["red"]);
-    subscribe(&mut world, ben, &["red"]);
+    unsubscribe(&mut simulation, ben, &["red"]);
+    subscribe(&mut simulation, ben, &["red"]);
     for client in [ada, ben] {
-        world.take_frames(client);
+        simulation.take_frames(client);
     }
     publish(
-        &mut world,
+        &mut simulation,
         ada,
         "red",
         &json!({"type": "signal", "from": "ada", "to": "ben"}),
     );
-    let counts = [ada, ben].map(|client| world.received(client).len());
-    assert_eq!(counts, [1, 1], "it is for all again");
+    let counts = [ada, ben].map(|client| simulation.received(client).len());
+    assert_eq!(counts, [1, 1], "the signal is broadcast again");
 }
 
 #[derive(Clone, Debug)]
@@ -361,69 +364,71 @@ enum TopicStep {
     Subscribe(usize, Vec<usize>),
     Unsubscribe(usize, Vec<usize>),
     Publish(usize, usize),
-    Return(usize),
+    Reconnect(usize),
     Deliver(usize, usize),
 }
 
 fn step() -> impl Strategy<Value = TopicStep> {
-    let who = || 0..CLIENTS;
+    let index = || 0..CLIENTS;
     let topics = || prop::collection::vec(0..TOPICS.len(), 1..3);
     prop_oneof![
-        3 => (who(), topics()).prop_map(|(who, topics)| TopicStep::Subscribe(who, topics)),
-        1 => (who(), topics()).prop_map(|(who, topics)| TopicStep::Unsubscribe(who, topics)),
-        5 => (who(), 0..TOPICS.len()).prop_map(|(who, topic)| TopicStep::Publish(who, topic)),
-        1 => who().prop_map(TopicStep::Return),
-        4 => (who(), 1..4_usize).prop_map(|(who, events)| TopicStep::Deliver(who, events)),
+        3 => (index(), topics()).prop_map(|(index, topics)| TopicStep::Subscribe(index, topics)),
+        1 => (index(), topics()).prop_map(|(index, topics)| TopicStep::Unsubscribe(index, topics)),
+        5 => (index(), 0..TOPICS.len()).prop_map(|(index, topic)| TopicStep::Publish(index, topic)),
+        1 => index().prop_map(TopicStep::Reconnect),
+        4 => (index(), 1..4_usize).prop_map(|(index, events)| TopicStep::Deliver(index, events)),
     ]
 }
 
-/// Clients that do as they like, and the connections that each of them has had.
+/// A run of random steps, with a fixed number of clients that may reconnect.
 struct TopicRun {
-    world: Simulation,
+    simulation: Simulation,
     clients: Vec<ClientId>,
-    /// Who has published the thing of this number, and where.
-    said: Vec<(ClientId, &'static str)>,
+    /// The publisher and the topic of each published frame, by serial number.
+    sent: Vec<(ClientId, &'static str)>,
 }
 
 impl TopicRun {
     fn run(steps: &[TopicStep]) -> Self {
-        let mut world = Simulation::new(1);
-        world.hold();
-        let clients = (0..CLIENTS).map(|_| world.open("y-webrtc", &[])).collect();
-        let mut play = Self {
-            world,
+        let mut simulation = Simulation::new(1);
+        simulation.hold();
+        let clients = (0..CLIENTS)
+            .map(|_| simulation.open("y-webrtc", &[]))
+            .collect();
+        let mut run = Self {
+            simulation,
             clients,
-            said: Vec::new(),
+            sent: Vec::new(),
         };
-        steps.iter().for_each(|step| play.step(step));
-        play.world.deliver_all();
-        play
+        steps.iter().for_each(|step| run.step(step));
+        run.simulation.deliver_all();
+        run
     }
 
     fn step(&mut self, step: &TopicStep) {
         let named = |topics: &[usize]| topics.iter().map(|topic| TOPICS[*topic]).collect();
         match step {
-            TopicStep::Subscribe(who, topics) => {
+            TopicStep::Subscribe(index, topics) => {
                 let topics: Vec<_> = named(topics);
-                subscribe(&mut self.world, self.clients[*who], &topics);
+                subscribe(&mut self.simulation, self.clients[*index], &topics);
             }
-            TopicStep::Unsubscribe(who, topics) => {
+            TopicStep::Unsubscribe(index, topics) => {
                 let topics: Vec<_> = named(topics);
-                unsubscribe(&mut self.world, self.clients[*who], &topics);
+                unsubscribe(&mut self.simulation, self.clients[*index], &topics);
             }
-            TopicStep::Publish(who, topic) => {
-                let (client, topic) = (self.clients[*who], TOPICS[*topic]);
-                let number = json!(self.said.len());
-                self.said.push((client, topic));
-                publish(&mut self.world, client, topic, &number);
+            TopicStep::Publish(index, topic) => {
+                let (client, topic) = (self.clients[*index], TOPICS[*topic]);
+                let number = json!(self.sent.len());
+                self.sent.push((client, topic));
+                publish(&mut self.simulation, client, topic, &number);
             }
-            TopicStep::Return(who) => {
-                self.world.crash(self.clients[*who]);
-                self.clients[*who] = self.world.open("y-webrtc", &[]);
+            TopicStep::Reconnect(index) => {
+                self.simulation.crash(self.clients[*index]);
+                self.clients[*index] = self.simulation.open("y-webrtc", &[]);
             }
-            TopicStep::Deliver(who, events) => {
-                let client = self.clients[*who];
-                (0..*events).all(|_| self.world.deliver(client));
+            TopicStep::Deliver(index, events) => {
+                let client = self.clients[*index];
+                (0..*events).all(|_| self.simulation.deliver(client));
             }
         }
     }
@@ -431,7 +436,7 @@ impl TopicRun {
     /// The topic's members when the log had that length.
     fn members(&self, topic: &str, length: usize) -> Vec<PeerId> {
         let mut members = Vec::new();
-        let log = self.world.log()[..length].iter();
+        let log = self.simulation.log()[..length].iter();
         for entry in log.filter(|entry| entry.room.name.as_str() == topic) {
             match &entry.change {
                 Change::Join(member) => members.push(member.peer),
@@ -441,42 +446,49 @@ impl TopicRun {
         members
     }
 
-    /// Everybody hears what is said in a topic once, in order, while a member, and the same of it.
-    fn judge(&mut self) {
-        let mut heard = vec![Vec::new(); self.said.len()];
-        for client in self.world.ids() {
-            let me = self.world.peer(client);
+    /// Checks that every client receives the frames of a topic once, in order, while it is a member, and that all copies
+    /// of a frame have the same count.
+    fn check(&mut self) {
+        let mut deliveries = vec![Vec::new(); self.sent.len()];
+        for client in self.simulation.ids() {
+            let own = self.simulation.peer(client);
             let mut last = BTreeMap::new();
-            for frame in self.world.take_frames(client) {
+            for frame in self.simulation.take_frames(client) {
                 let value: Value = serde_json::from_str(&frame.text).expect("JSON");
-                let number = value["data"].as_u64().expect("the number of what was said");
-                let number = usize::try_from(number).expect("a small one");
-                let (from, topic) = self.said[number];
+                let number = value["data"].as_u64().expect("a serial number");
+                let number = usize::try_from(number).expect("a small number");
+                let (from, topic) = self.sent[number];
                 assert_eq!(value["topic"], topic);
                 let members = self.members(topic, frame.at);
-                assert!(members.contains(&me), "{client:?} hears {number}");
+                assert!(
+                    members.contains(&own),
+                    "{client:?} receives {number}, but is not a member"
+                );
                 let before = last.insert((from, topic), number);
-                assert!(before < Some(number), "{number} came late or again");
-                heard[number].push((client, value["clients"].clone(), members.len()));
+                assert!(
+                    before < Some(number),
+                    "{number} is received twice or out of order"
+                );
+                deliveries[number].push((client, value["clients"].clone(), members.len()));
             }
         }
-        for (number, hearers) in heard.iter().enumerate() {
-            self.judge_one(number, hearers);
+        for (number, receivers) in deliveries.iter().enumerate() {
+            self.check_counts(number, receivers);
         }
     }
 
-    fn judge_one(&self, number: usize, hearers: &[(ClientId, Value, usize)]) {
-        let (from, _) = self.said[number];
-        let Some((_, clients, _)) = hearers.first() else {
+    fn check_counts(&self, number: usize, receivers: &[(ClientId, Value, usize)]) {
+        let (from, _) = self.sent[number];
+        let Some((_, clients, _)) = receivers.first() else {
             return;
         };
         assert!(
-            hearers.iter().all(|(_, said, _)| said == clients),
-            "{number} says different numbers: {hearers:?}"
+            receivers.iter().all(|(_, sent, _)| sent == clients),
+            "the copies of {number} have different counts: {receivers:?}"
         );
         assert!(
-            hearers.iter().any(|(hearer, ..)| *hearer == from),
-            "{number} is not heard by who said it: {hearers:?}"
+            receivers.iter().any(|(receiver, ..)| *receiver == from),
+            "the publisher of {number} does not receive it: {receivers:?}"
         );
     }
 }
@@ -489,33 +501,33 @@ proptest! {
     })]
 
     #[test]
-    fn everybody_hears_what_is_said_in_a_topic(steps in prop::collection::vec(step(), 1..60)) {
-        let mut play = TopicRun::run(&steps);
-        play.judge();
-        let ids: Vec<_> = play.world.ids().collect();
+    fn every_member_receives_the_frames_of_a_topic(steps in prop::collection::vec(step(), 1..60)) {
+        let mut run = TopicRun::run(&steps);
+        run.check();
+        let ids: Vec<_> = run.simulation.ids().collect();
         for client in ids {
-            play.world.crash(client);
+            run.simulation.crash(client);
         }
-        prop_assert!(play.world.rooms().is_empty(), "rooms of nobody");
+        prop_assert!(run.simulation.rooms().is_empty(), "rooms without members");
     }
 
-    /// Without delays, the number is that of the members, and every one of them hears it.
+    /// Without delays, the count is the number of members, and each of them receives the frame.
     #[test]
-    fn the_number_of_clients_is_that_of_who_hears_it(steps in prop::collection::vec(step(), 1..40)) {
-        let mut play = TopicRun::run(&[]);
+    fn the_client_count_is_the_number_of_receivers(steps in prop::collection::vec(step(), 1..40)) {
+        let mut run = TopicRun::run(&[]);
         for step in &steps {
-            let before = play.said.len();
-            play.step(step);
-            play.world.deliver_all();
-            let hearers: Vec<Value> = (play.clients.clone().into_iter())
-                .flat_map(|client| play.world.received(client))
+            let before = run.sent.len();
+            run.step(step);
+            run.simulation.deliver_all();
+            let receivers: Vec<Value> = (run.clients.clone().into_iter())
+                .flat_map(|client| run.simulation.received(client))
                 .collect();
-            prop_assert!(hearers.iter().all(|frame| frame["clients"] == hearers.len()));
-            let is_said = play.said.get(before).is_some_and(|(from, topic)| {
-                let me = play.world.peer(*from);
-                play.members(topic, play.world.log().len()).contains(&me)
+            prop_assert!(receivers.iter().all(|frame| frame["clients"] == receivers.len()));
+            let is_published = run.sent.get(before).is_some_and(|(from, topic)| {
+                let own = run.simulation.peer(*from);
+                run.members(topic, run.simulation.log().len()).contains(&own)
             });
-            prop_assert_eq!(!hearers.is_empty(), is_said);
+            prop_assert_eq!(!receivers.is_empty(), is_published);
         }
     }
 }

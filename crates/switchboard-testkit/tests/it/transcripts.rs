@@ -1,18 +1,20 @@
-//! The golden conversations, replayed. `UPDATE_TRANSCRIPTS=1` writes what the server says now into
-//! them instead; read the difference before you believe it.
+//! Replays the recorded transcripts. With `UPDATE_TRANSCRIPTS=1`, the current frames of the server are written into
+//! them instead; review the difference before you commit it.
 
 use std::{fs, path::PathBuf};
 
 use switchboard_testkit::transcript::{record, replay};
 
-fn folder() -> PathBuf {
+fn transcripts_dir() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../switchboard-dialects/transcripts")
 }
 
-/// The transcripts in the folder of this name, in order.
-fn files(name: &str) -> Vec<PathBuf> {
-    let entries = fs::read_dir(folder().join(name)).into_iter().flatten();
-    let paths = entries.map(|entry| entry.expect("a readable folder").path());
+/// The transcripts of a dialect, sorted by name.
+fn transcripts_of(name: &str) -> Vec<PathBuf> {
+    let entries = fs::read_dir(transcripts_dir().join(name))
+        .into_iter()
+        .flatten();
+    let paths = entries.map(|entry| entry.expect("a readable directory").path());
     let mut files: Vec<_> = paths
         .filter(|path| path.extension().is_some_and(|e| e == "txt"))
         .collect();
@@ -20,9 +22,9 @@ fn files(name: &str) -> Vec<PathBuf> {
     files
 }
 
-fn folders() -> Vec<String> {
-    let entries = fs::read_dir(folder()).expect("the folder of transcripts");
-    let entries = entries.map(|entry| entry.expect("a readable folder"));
+fn dialect_dirs() -> Vec<String> {
+    let entries = fs::read_dir(transcripts_dir()).expect("the directory of the transcripts");
+    let entries = entries.map(|entry| entry.expect("a readable directory"));
     let mut names: Vec<_> = entries
         .filter(|entry| entry.path().is_dir())
         .map(|entry| entry.file_name().into_string().expect("a name in UTF-8"))
@@ -32,17 +34,17 @@ fn folders() -> Vec<String> {
 }
 
 #[test]
-fn every_transcript_holds() {
+fn every_transcript_matches() {
     let mut failures = Vec::new();
-    for path in folders().iter().flat_map(|name| files(name)) {
+    for path in dialect_dirs().iter().flat_map(|name| transcripts_of(name)) {
         let text = fs::read_to_string(&path).expect("a readable file");
         let result = if std::env::var_os("UPDATE_TRANSCRIPTS").is_some() {
             record(&text).map(|text| fs::write(&path, text).expect("a writable file"))
         } else {
             replay(&text)
         };
-        if let Err(why) = result {
-            failures.push(format!("{}, {why}", path.display()));
+        if let Err(reason) = result {
+            failures.push(format!("{}, {reason}", path.display()));
         }
     }
     assert!(failures.is_empty(), "\n{}", failures.join("\n"));
@@ -52,6 +54,6 @@ fn every_transcript_holds() {
 fn every_dialect_has_transcripts() {
     for dialect in switchboard_dialects::ALL {
         let name = dialect.traits().name;
-        assert!(!files(name).is_empty(), "no transcript of {name}");
+        assert!(!transcripts_of(name).is_empty(), "no transcript of {name}");
     }
 }

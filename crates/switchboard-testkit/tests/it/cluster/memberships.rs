@@ -124,11 +124,11 @@ struct HistoryReader<'c> {
 }
 
 impl HistoryReader<'_> {
-    fn report(&mut self, what: impl Into<String>) {
-        let (client, now, what) = (self.client, self.now, what.into());
+    fn report(&mut self, violation: impl Into<String>) {
+        let (client, now, violation) = (self.client, self.now, violation.into());
         self.history
             .violations
-            .push(format!("c{client} at {now:?}: {what}"));
+            .push(format!("c{client} at {now:?}: {violation}"));
     }
 
     fn read(&mut self, entry: &ClientLogEntry) {
@@ -149,8 +149,8 @@ impl HistoryReader<'_> {
         self.history
     }
 
-    fn answered(&mut self, pending: Pending, is_answered: bool) {
-        let answered = is_answered.then_some(self.now);
+    fn answered(&mut self, pending: Pending, is_rejected_once: bool) {
+        let answered = is_rejected_once.then_some(self.now);
         let joins = pending.since.into_iter();
         self.history
             .joins

@@ -47,8 +47,8 @@ struct ClusterOracle<'c> {
 }
 
 impl ClusterOracle<'_> {
-    fn report(&mut self, what: String) {
-        self.violations.push(what);
+    fn report(&mut self, violation: String) {
+        self.violations.push(violation);
     }
 
     /// The current members of a room, according to the clients.

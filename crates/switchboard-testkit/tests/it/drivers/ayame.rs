@@ -1,4 +1,4 @@
-//! How `ayame` says it. The other of a room has no name there.
+//! The driver of `ayame`. A room has two members, so frames do not name the other one.
 
 use serde_json::json;
 
@@ -8,10 +8,10 @@ pub(super) const AYAME: DialectDriver = DialectDriver {
     name: "ayame",
     join: |room, nick| Some(json!({"type": "register", "roomId": room, "clientId": nick})),
     offer: |_, sdp| json!({"type": "offer", "sdp": sdp}),
-    hear: |frame| {
+    parse_events: |frame| {
         let from = String::new();
         match frame["type"].as_str() {
-            Some("accept") if frame["isExistUser"] == true => vec![ClientEvent::Call(from)],
+            Some("accept") if frame["isExistUser"] == true => vec![ClientEvent::MustOffer(from)],
             Some("bye") => vec![ClientEvent::Left(from)],
             Some("offer") => vec![ClientEvent::Offer {
                 from,
@@ -21,10 +21,10 @@ pub(super) const AYAME: DialectDriver = DialectDriver {
             _ => vec![ClientEvent::Other],
         }
     },
-    keeps: &[""],
-    calls: OfferRule::Newcomer,
-    names_others: false,
-    moves: false,
-    answers_members: false,
-    ..DialectDriver::USUAL
+    preserved_objects: &[""],
+    offer_rule: OfferRule::Newcomer,
+    has_member_ids: false,
+    can_change_room: false,
+    reports_member_errors: false,
+    ..DialectDriver::DEFAULT
 };

@@ -1,4 +1,4 @@
-//! How `matchbox` says it. It has no words for errors, and a connection is a member at once.
+//! The driver of `matchbox`. It has no error frames, and a client is a member as soon as it connects.
 
 use serde_json::json;
 
@@ -7,13 +7,13 @@ use super::{ClientEvent, DialectDriver, OfferRule, text};
 pub(super) const MATCHBOX: DialectDriver = DialectDriver {
     name: "matchbox",
     offer: |to, sdp| json!({"Signal": {"receiver": to, "data": {"Offer": sdp}}}),
-    hear: |frame| {
+    parse_events: |frame| {
         let event = frame.as_object().and_then(|frame| frame.iter().next());
         let Some((event, about)) = event else {
             return vec![ClientEvent::Other];
         };
         match event.as_str() {
-            "NewPeer" => vec![ClientEvent::Call(text(about))],
+            "NewPeer" => vec![ClientEvent::MustOffer(text(about))],
             "PeerLeft" => vec![ClientEvent::Left(text(about))],
             "Signal" if about["data"]["Offer"].is_string() => vec![ClientEvent::Offer {
                 from: text(&about["sender"]),
@@ -23,11 +23,11 @@ pub(super) const MATCHBOX: DialectDriver = DialectDriver {
         }
     },
     sender: &["Signal", "sender"],
-    keeps: &["/Signal", "/Signal/data"],
-    calls: OfferRule::Member,
-    names_by_peer: true,
-    reads_bytes: false,
-    answers_joins: false,
-    answers_members: false,
-    ..DialectDriver::USUAL
+    preserved_objects: &["/Signal", "/Signal/data"],
+    offer_rule: OfferRule::Member,
+    uses_peer_ids: true,
+    accepts_binary: false,
+    reports_join_errors: false,
+    reports_member_errors: false,
+    ..DialectDriver::DEFAULT
 };

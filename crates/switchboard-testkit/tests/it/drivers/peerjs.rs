@@ -1,5 +1,5 @@
-//! How `peerjs` says it. A connection is a member at once and is told of nobody; a frame for nobody
-//! waits for who may come.
+//! The driver of `peerjs`. A client is a member as soon as it connects and is told of no other member; a frame for an
+//! absent member is kept until that member joins.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ pub(super) const PEERJS: DialectDriver = DialectDriver {
             "sdp": {"type": "offer", "sdp": sdp}, "type": "media", "connectionId": "mc_1",
         }})
     },
-    hear: |frame| match frame["type"].as_str() {
+    parse_events: |frame| match frame["type"].as_str() {
         Some("OFFER") => vec![ClientEvent::Offer {
             from: text(&frame["src"]),
             sdp: text(&frame["payload"]["sdp"]["sdp"]),
@@ -24,12 +24,12 @@ pub(super) const PEERJS: DialectDriver = DialectDriver {
         _ => vec![ClientEvent::Other],
     },
     sender: &["src"],
-    keeps: &["/payload", "/payload/sdp"],
-    calls: OfferRule::Never,
-    chooses_names: true,
-    tells_departures: false,
-    moves: false,
-    answers_members: false,
-    waits: Duration::from_secs(5),
-    ..DialectDriver::USUAL
+    preserved_objects: &["/payload", "/payload/sdp"],
+    offer_rule: OfferRule::OtherDialectOffers,
+    chooses_name: true,
+    announces_leaves: false,
+    can_change_room: false,
+    reports_member_errors: false,
+    deferral: Duration::from_secs(5),
+    ..DialectDriver::DEFAULT
 };

@@ -1,5 +1,5 @@
-//! How `y-webrtc` says it. Nobody is told who is there, and what is published is for all of its own
-//! kind.
+//! The driver of `y-webrtc`. Clients are not told of other members, and a published frame is for all members of this
+//! dialect.
 
 use serde_json::json;
 
@@ -10,20 +10,20 @@ pub(super) const Y_WEBRTC: DialectDriver = DialectDriver {
     join: |room, _| Some(json!({"type": "subscribe", "topics": [room]})),
     leave: Some(|room| json!({"type": "unsubscribe", "topics": [room]})),
     offer: |_, sdp| json!({"type": "publish", "topic": "room", "data": {"signal": {"sdp": sdp}}}),
-    hear: |frame| match frame["type"].as_str() {
+    parse_events: |frame| match frame["type"].as_str() {
         Some("publish") => vec![ClientEvent::Offer {
             from: String::new(),
             sdp: text(&frame["data"]["signal"]["sdp"]),
         }],
         _ => vec![ClientEvent::Other],
     },
-    keeps: &["", "/data", "/data/signal"],
-    calls: OfferRule::Apart,
-    tells_departures: false,
-    names_others: false,
-    moves: false,
-    gathers: true,
-    answers_joins: false,
-    answers_members: false,
-    ..DialectDriver::USUAL
+    preserved_objects: &["", "/data", "/data/signal"],
+    offer_rule: OfferRule::NoOffers,
+    announces_leaves: false,
+    has_member_ids: false,
+    can_change_room: false,
+    can_join_several_rooms: true,
+    reports_join_errors: false,
+    reports_member_errors: false,
+    ..DialectDriver::DEFAULT
 };

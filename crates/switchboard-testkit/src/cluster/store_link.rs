@@ -18,7 +18,7 @@ use super::{
 
 impl ClusterSimulation {
     /// Schedules a fetch: the node may have new requests.
-    pub(super) fn wake_carrier(&mut self, key: NodeKey) {
+    pub(super) fn schedule_fetch(&mut self, key: NodeKey) {
         let sim_node = &mut self.nodes[key];
         if sim_node.link.is_open_at_node && !sim_node.is_fetching {
             sim_node.is_fetching = true;
@@ -58,7 +58,7 @@ impl ClusterSimulation {
         let link = &self.nodes[key].link;
         let is_stale = link.number != number || link.is_severed;
         let is_late = link.number != number && !self.faults.runs_stale_requests;
-        if self.is_away || is_late || is_stale && self.rng.random_bool(0.5) {
+        if self.is_store_unavailable || is_late || is_stale && self.rng.random_bool(0.5) {
             return;
         }
         while let Some(request) = requests.pop_front() {
@@ -225,7 +225,7 @@ impl ClusterSimulation {
         if sim_node.link.is_open_at_node || sim_node.state != SimNodeState::Running {
             return;
         }
-        if self.is_away || sim_node.cut_until > self.now {
+        if self.is_store_unavailable || sim_node.cut_until > self.now {
             let after = Duration::from_millis(100) + self.up_to(Duration::from_millis(400));
             return self.schedule(after, ScheduledEvent::Reconnect(key));
         }
@@ -244,10 +244,10 @@ impl ClusterSimulation {
 
     /// Makes the store unavailable to all nodes for a while.
     pub fn make_store_unavailable(&mut self, time: Duration, recovery: StoreRecovery) {
-        if self.is_away {
+        if self.is_store_unavailable {
             return;
         }
-        self.is_away = true;
+        self.is_store_unavailable = true;
         self.record_outage(None, time, "store unavailable");
         for key in 0..self.nodes.len() {
             self.break_link(key);
@@ -257,7 +257,7 @@ impl ClusterSimulation {
     }
 
     pub(super) fn recover_store(&mut self, recovery: &StoreRecovery) {
-        self.is_away = false;
+        self.is_store_unavailable = false;
         self.trace_event(|| format!("the store is back: {recovery:?}"));
         match recovery {
             StoreRecovery::Complete => {}

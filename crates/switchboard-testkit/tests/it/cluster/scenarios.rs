@@ -55,7 +55,7 @@ fn received_events(cluster: &ClusterSimulation, client: ClientKey, since: Durati
         Event::Departed { peer, .. } => format!("left {}", name(peer.peer)),
         Event::Evicted(EvictionReason::Unresponsive) => "evicted as unresponsive".to_owned(),
         Event::Evicted(EvictionReason::Replaced) => "replaced".to_owned(),
-        Event::RequestFailed(refused) => format!("rejected: {}", refused.code.as_str()),
+        Event::RequestFailed(error_codes) => format!("rejected: {}", error_codes.code.as_str()),
         other @ (Event::Claimed(_)
         | Event::Rejoined { .. }
         | Event::Members { .. }
@@ -200,7 +200,7 @@ fn a_leave_without_the_store_is_local_at_once_and_remote_later() {
     cluster.advance(Duration::from_secs(3));
     let before = cluster.now();
     cluster.leave(leaver, "red");
-    cluster.join(leaver, "blue", "somebody");
+    cluster.join(leaver, "blue", "another address");
     cluster.advance(SETTLE_TIME);
     assert_eq!(
         received_events(&cluster, local, before),
@@ -210,8 +210,8 @@ fn a_leave_without_the_store_is_local_at_once_and_remote_later() {
         received_events(&cluster, remote, before),
         Vec::<String>::new()
     );
-    let refused = format!("rejected: {}", ErrorCode::Unavailable.as_str());
-    assert_eq!(received_events(&cluster, leaver, before), [refused]);
+    let error_codes = format!("rejected: {}", ErrorCode::Unavailable.as_str());
+    assert_eq!(received_events(&cluster, leaver, before), [error_codes]);
     cluster.advance(Duration::from_secs(4));
     assert_eq!(
         received_events(&cluster, remote, before),
