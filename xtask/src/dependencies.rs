@@ -13,6 +13,10 @@ const ALLOWED_DEPENDENCIES: &[(&str, &[&str])] = &[
     ("switchboard-dialects", &["switchboard-core"]),
     ("switchboard-cluster", &["switchboard-core"]),
     (
+        "switchboard-redis",
+        &["switchboard-cluster", "switchboard-core"],
+    ),
+    (
         "switchboard-transport",
         &["switchboard-dialects", "switchboard-core"],
     ),
@@ -29,6 +33,7 @@ const ALLOWED_DEPENDENCIES: &[(&str, &[&str])] = &[
         &[
             "switchboard-transport",
             "switchboard-dialects",
+            "switchboard-redis",
             "switchboard-cluster",
             "switchboard-core",
             "switchboard-audio",
@@ -37,6 +42,9 @@ const ALLOWED_DEPENDENCIES: &[(&str, &[&str])] = &[
     ("switchboard-cli", &["switchboard"]),
     ("xtask", &[]),
 ];
+
+/// The crate with the suites and simulations that the tests of other crates use.
+const TEST_SUPPORT: &str = "switchboard-testkit";
 
 /// Crates that must not be linked into a crate, directly or transitively, with any features. A name stands for its
 /// family: `hyper` also for `hyper-util`, `serde` also for `serde_json`.
@@ -98,7 +106,9 @@ fn check_dependencies(packages: &[Package]) -> Vec<String> {
             }
             let is_allowed = match dependency.kind {
                 Kind::Normal | Kind::Build => allowed.contains(&to),
-                Kind::Dev => transitive_dependencies(from).contains(to),
+                Kind::Dev => {
+                    transitive_dependencies(from).contains(to) || is_test_support(from, to)
+                }
             };
             if !is_allowed {
                 errors.push(forbidden_dependency(from, to, dependency.kind, allowed));
@@ -106,6 +116,11 @@ fn check_dependencies(packages: &[Package]) -> Vec<String> {
         }
     }
     errors
+}
+
+/// Whether the tests of `from` may use the test support: it must not depend on `from`.
+fn is_test_support(from: &str, to: &str) -> bool {
+    to == TEST_SUPPORT && !transitive_dependencies(TEST_SUPPORT).contains(from)
 }
 
 fn forbidden_dependency(from: &str, to: &str, kind: Kind, allowed: &[&str]) -> String {
@@ -286,6 +301,15 @@ mod tests {
             1
         );
         assert!(errors_about("switchboard-cli", &[("switchboard-core", Kind::Dev)]).is_empty());
+    }
+
+    #[test]
+    fn tests_may_use_the_test_support_unless_it_depends_on_their_crate() {
+        let dependency = [("switchboard-testkit", Kind::Dev)];
+        assert!(errors_about("switchboard-redis", &dependency).is_empty());
+        assert_eq!(errors_about("switchboard-cluster", &dependency).len(), 1);
+        let dependency = [("switchboard-testkit", Kind::Normal)];
+        assert_eq!(errors_about("switchboard-redis", &dependency).len(), 1);
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! Keeps the state of several nodes in agreement. Shared state is held in ordered logs of
 //! membership changes. An [`Engine`] orders these changes and carries messages between nodes.
 //!
-//! To add an engine: write one file, add one line here, and run [`contract`] over it.
+//! To add an engine: implement [`Engine`], or implement [`store::Store`] and let [`Driver`] make an
+//! engine of it. Run the engine contract of `switchboard-testkit` over the result.
 #![warn(missing_docs)]
 
 use std::{fmt, future::Future, pin::Pin, sync::Arc};
@@ -12,13 +13,21 @@ use switchboard_core::{
     RejectReason, RelayedMessage,
 };
 
-pub mod cluster;
-pub mod contract;
+mod driver;
+mod envelope;
+mod failure_detector;
 mod memory;
-pub mod redis;
+mod node;
+mod outbox;
+mod push_queue;
+mod replica;
 mod status;
+pub mod store;
 
+pub use driver::{Driver, DriverSettings};
 pub use memory::Memory;
+pub use node::{HEARTBEATS_PER_LEASE, Node, NodeEffect, NodeInput, NodeSettings};
+pub use push_queue::PushQueue;
 pub use status::{NodeLine, Status};
 
 /// The result of proposing a change to a log.

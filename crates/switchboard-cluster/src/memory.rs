@@ -30,14 +30,3 @@ impl Engine for Memory {
         Box::pin(std::future::ready(()))
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::contract;
-
-    #[test]
-    fn memory_engine_fulfils_the_contract() {
-        contract::check(|| Box::new(Memory));
-    }
-}

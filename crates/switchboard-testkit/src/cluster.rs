@@ -1,7 +1,7 @@
 //! A simulated cluster: several nodes over one store, in virtual time and with injected faults. A
 //! run is determined by its seed.
 //!
-//! Each [`SimNode`] is one process: a hub, a [`Node`](switchboard_cluster::cluster::Node) and their
+//! Each [`SimNode`] is one process: a hub, a [`Node`](switchboard_cluster::Node) and their
 //! clients. The simulated connection carries the requests of the node to an [`InMemoryStore`], and
 //! responses, events and envelopes back, like a connection to Redis: requests and responses arrive
 //! in order or not at all; events may be lost, duplicated, delayed and reordered; envelopes of one
@@ -25,14 +25,15 @@ use std::{
 };
 
 use rand::{RngExt, SeedableRng, rngs::StdRng};
-use switchboard_cluster::cluster::{
-    self, NodeSettings,
-    model::InMemoryStore,
+use switchboard_cluster::{
+    self as cluster, NodeSettings,
     store::{LogEvent, Snapshot, StoreRequest},
 };
 use switchboard_core::{
     Command, Input, JoinOptions, Limits, LogId, NameId, NodeId, PeerId, RoomId,
 };
+
+use crate::InMemoryStore;
 
 use self::{client::peer, events::ScheduledEvent};
 pub use self::{

@@ -4,14 +4,17 @@
 //! from a seed: the same calls give the same frames, byte for byte. A test can hold outboxes back and decide when each
 //! client gets its events. The events of one client keep their order, as on a socket.
 //!
-//! [`transcript`] replays recorded sessions; [`fuzz`] runs arbitrary inputs.
+//! [`engine_contract`] checks an engine; [`InMemoryStore`] is the reference for the stores of clusters. [`transcript`] replays recorded sessions; [`fuzz`] runs arbitrary inputs.
 #![warn(missing_docs)]
 
 mod client;
 pub mod cluster;
+pub mod engine_contract;
 pub mod fuzz;
+mod in_memory_store;
 mod simulation;
 pub mod transcript;
 
 pub use client::{ClientId, SentFrame};
+pub use in_memory_store::InMemoryStore;
 pub use simulation::{RecordedChange, Simulation, permissive_settings};

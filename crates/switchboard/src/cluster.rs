@@ -5,11 +5,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use switchboard_cluster::{
-    cluster::{HEARTBEATS_PER_LEASE, store::NodeStatus},
-    redis::{RedisAddress, list_nodes},
-};
+use switchboard_cluster::{HEARTBEATS_PER_LEASE, store::NodeStatus};
 use switchboard_core::NodeId;
+use switchboard_redis::RedisStore;
 use tokio::time::{sleep, timeout};
 
 pub use switchboard_cluster::NodeLine;
@@ -34,8 +32,9 @@ pub async fn nodes(config: &EngineConfig) -> Result<Option<Vec<NodeLine>>, Strin
     let Some(address) = config.url.address() else {
         return Ok(None);
     };
+    let store = RedisStore::new(address.clone(), &config.prefix);
     let read = async || {
-        let listed = timeout(TIMEOUT, fetch(address, &config.prefix)).await;
+        let listed = timeout(TIMEOUT, fetch(&store)).await;
         let listed =
             listed.unwrap_or_else(|_| Err(format!("no answer in {} s", TIMEOUT.as_secs())));
         listed.map_err(|error| format!("the engine at {address} cannot be reached: {error}"))
@@ -43,8 +42,8 @@ pub async fn nodes(config: &EngineConfig) -> Result<Option<Vec<NodeLine>>, Strin
     watch(read, config.lease).await.map(Some)
 }
 
-async fn fetch(address: &RedisAddress, prefix: &str) -> Result<Vec<NodeStatus>, String> {
-    let nodes = list_nodes(address, prefix).await;
+async fn fetch(store: &RedisStore) -> Result<Vec<NodeStatus>, String> {
+    let nodes = store.list_nodes().await;
     nodes.map_err(|error| error.to_string())
 }
 
@@ -118,7 +117,7 @@ fn node_line(seen: &ObservedNode) -> NodeLine {
 mod tests {
     use std::cell::Cell;
 
-    use switchboard_cluster::cluster::store::Lease;
+    use switchboard_cluster::store::Lease;
 
     use super::*;
 

@@ -17,12 +17,10 @@ use axum::{
     routing::{any, get},
 };
 use rand::RngExt;
-use switchboard_cluster::{
-    Engine, Memory,
-    redis::{Redis, RedisSettings},
-};
+use switchboard_cluster::{Driver, DriverSettings, Engine, Memory};
 use switchboard_core::{Identity, Limits, PeerId};
 use switchboard_dialects::{CorsPolicy, Dialect, Endpoint, Handshake, Query, find};
+use switchboard_redis::RedisStore;
 use switchboard_transport::{
     AddressRates, ConnectionLimit, ConnectionPermit, Counters, Listener, NodeHandle, Permit,
     PermitPool, ProbeReserve, QueueMemory, RequestTimeouts, ServeConfig, canonical_net, websocket,
@@ -201,14 +199,13 @@ fn redis(config: &Config) -> Option<(Arc<dyn Engine>, String)> {
         }
         url = derived;
     }
-    let settings = RedisSettings {
-        address,
-        prefix: config.engine.prefix.clone(),
+    let store = RedisStore::new(address, &config.engine.prefix);
+    let settings = DriverSettings {
         lease: config.engine.lease,
         limits: Arc::new(config.limits.clone()),
         url: url.clone(),
     };
-    Some((Arc::new(Redis::new(settings)), url))
+    Some((Arc::new(Driver::new(store, settings)), url))
 }
 
 /// The URL at which other nodes reach a node that listens on `bound` and whose connection to the engine has the

@@ -3,7 +3,7 @@
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use rand::RngExt;
-use switchboard_cluster::cluster::store::{LogEvent, StoreRequest, StoreResponse};
+use switchboard_cluster::store::{LogEvent, StoreRequest, StoreResponse};
 use switchboard_core::{
     Command, DisconnectReason, Event, HubRequest, Input, LogId, OfferRole, PeerId, ResourceKey,
     RoomId,
@@ -301,7 +301,7 @@ impl ClusterSimulation {
         }
         self.lose_clients(node);
         self.nodes[node].state = SimNodeState::Closing;
-        self.handle_node_input(node, switchboard_cluster::cluster::NodeInput::Close);
+        self.handle_node_input(node, switchboard_cluster::NodeInput::Close);
         self.end_if_done(node);
     }
 

@@ -7,7 +7,7 @@ use std::{
 };
 
 use rand::RngExt;
-use switchboard_cluster::cluster;
+use switchboard_cluster as cluster;
 use switchboard_core::{Effect, Hub, Input, Limits, NodeId};
 
 use super::{ClusterSimulation, client::ClientKey, events::ScheduledEvent};

@@ -3,8 +3,8 @@
 use std::{collections::VecDeque, time::Duration};
 
 use rand::RngExt;
-use switchboard_cluster::cluster::{
-    self,
+use switchboard_cluster::{
+    self as cluster,
     store::{LogEvent, StoreRequest, StoreResponse},
 };
 use switchboard_core::{LogId, NodeId};

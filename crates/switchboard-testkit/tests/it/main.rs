@@ -5,6 +5,7 @@ mod candidates;
 mod cluster;
 mod corpora;
 mod drivers;
+mod engines;
 mod growth;
 mod invariants;
 mod names;

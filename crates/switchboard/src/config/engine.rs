@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr, time::Duration};
 
-use switchboard_cluster::redis::RedisAddress;
+use switchboard_redis::RedisAddress;
 
 /// Settings of the engine, which connects several nodes to a cluster.
 #[derive(Clone, Debug)]

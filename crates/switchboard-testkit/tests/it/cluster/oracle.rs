@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use switchboard_cluster::cluster::store::StoredChange;
+use switchboard_cluster::store::StoredChange;
 use switchboard_core::{
     DialectTraits, EvictionReason, LeaveCause, LogId, OfferPolicy, OfferRole, RoomId,
 };

@@ -1,14 +1,13 @@
-//! An in-memory model of the store that [`store`](super::store) specifies. Simulations run over it,
+//! An in-memory model of the store that [`store`](switchboard_cluster::store) specifies. Simulations run over it,
 //! and a real store is correct if it gives the same responses.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use switchboard_core::{Address, LeaveCause, LeaveKind, LogId, NodeId, PeerId, Position};
-
-use super::store::{
+use switchboard_cluster::store::{
     ChangeOutcome, JoinRejection, Lease, LogEvent, LogVersion, MemberSpec, NodeStatus, Proposal,
     Snapshot, StoreRequest, StoreResponse, StoredChange, StoredMember,
 };
+use switchboard_core::{Address, LeaveCause, LeaveKind, LogId, NodeId, PeerId, Position};
 
 /// A store in memory. A clone serves as a backup: see [`InMemoryStore::restore`].
 #[derive(Clone, Debug, Default)]

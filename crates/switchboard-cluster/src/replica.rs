@@ -11,8 +11,10 @@ use switchboard_core::{
     Position,
 };
 
-use super::store::{Lease, LogEvent, LogVersion, MemberSpec, Snapshot, StoredChange, StoredMember};
-use crate::DialectRegistry;
+use crate::{
+    DialectRegistry, envelope,
+    store::{Lease, LogEvent, LogVersion, MemberSpec, Snapshot, StoredChange, StoredMember},
+};
 
 /// Maximum number of events that wait for earlier ones. Beyond it, the log is read again.
 const EARLY_EVENTS_MAX: usize = 1024;
@@ -291,7 +293,7 @@ impl Replica {
                 desired.join_deadline = None;
                 desired.member.clone()
             }
-            None => Arc::new(super::envelope::read_member(stored_member, dialects)),
+            None => Arc::new(envelope::read_member(stored_member, dialects)),
         };
         entries.push(Entry {
             position: stored_member.since,
@@ -434,7 +436,7 @@ impl Replica {
             return self.leave_cause(peer);
         };
         let is_same = successor.is_some_and(|stored_member| {
-            let successor = super::envelope::read_member(stored_member, dialects);
+            let successor = envelope::read_member(stored_member, dialects);
             successor.is_proven_same(&applied.member)
         });
         LeaveCause::Evicted(match is_same {

@@ -15,14 +15,13 @@ use switchboard_core::{
     Change, Entry, LeaveCause, Limits, LogId, Member, NodeId, NodeMessage, PeerId, RejectReason,
 };
 
-use super::{
-    envelope,
+use crate::{
+    DialectRegistry, envelope,
     failure_detector::FailureDetector,
     outbox::NodeOutbox,
     replica::{DesiredMember, Replica},
     store::{Lease, LogEvent, NodeStatus, StoreRequest, StoreResponse},
 };
-use crate::DialectRegistry;
 
 mod connection;
 mod proposals;

@@ -3,14 +3,12 @@
 
 use std::time::{Duration, Instant};
 
-use switchboard_cluster::{
-    cluster::store::{
-        ChangeOutcome, Lease, LogEvent, LogVersion, MemberSpec, Proposal, StoreRequest,
-        StoreResponse, StoredChange, StoredMember,
-    },
-    redis::{self, StoreConnection, StoreError, StorePush},
+use switchboard_cluster::store::{
+    ChangeOutcome, ConnectResult, Lease, LogEvent, LogVersion, MemberSpec, Proposal, Store as _,
+    StoreConnection as _, StorePush, StoreRequest, StoreResponse, StoredChange, StoredMember,
 };
 use switchboard_core::{Address, ElectionId, LeaveCause, LeaveKind, LogId, NodeId, PeerId};
+use switchboard_redis::{RedisAddress, RedisConnection, RedisStore, StoreError};
 use tokio::sync::mpsc;
 
 use crate::server::RedisProcess;
@@ -64,11 +62,14 @@ fn leave(log_id: &LogId, lease: Lease, number: u32) -> StoreRequest {
 async fn connect(
     server: &RedisProcess,
     number: u64,
-) -> (StoreConnection, mpsc::Receiver<StorePush>) {
+) -> (RedisConnection, mpsc::Receiver<StorePush>) {
     let node = NodeId::from(number);
-    StoreConnection::open(&server.address(), PREFIX, node)
-        .await
-        .expect("connected")
+    server.store(PREFIX).connect(node).await.expect("connected")
+}
+
+async fn connect_to(address: RedisAddress) -> ConnectResult<RedisConnection> {
+    let store = RedisStore::new(address, PREFIX);
+    store.connect(NodeId::from(1)).await
 }
 
 async fn next(pushes: &mut mpsc::Receiver<StorePush>) -> StorePush {
@@ -198,14 +199,12 @@ async fn check_order_and_pushes(server: &RedisProcess) {
         status: "{}".to_owned(),
     };
     first.execute(&[heartbeat]).await.expect("answered");
-    let nodes = redis::list_nodes(&server.address(), PREFIX)
-        .await
-        .expect("a list");
+    let nodes = server.store(PREFIX).list_nodes().await.expect("a list");
     assert_eq!(
         nodes.iter().map(|node| node.lease).collect::<Vec<_>>(),
         [lease(1)]
     );
-    let other_prefix = redis::list_nodes(&server.address(), "other").await;
+    let other_prefix = server.store("other").list_nodes().await;
     assert_eq!(other_prefix, Ok(Vec::new()));
 }
 
@@ -349,7 +348,7 @@ async fn check_corrupt_data(server: &RedisProcess) {
         .execute(&[StoreRequest::SubscribedLogs(NodeId::from(31))])
         .await;
     assert!(matches!(logs, Err(StoreError::Malformed(_))), "{logs:?}");
-    let nodes = redis::list_nodes(&server.address(), PREFIX).await;
+    let nodes = server.store(PREFIX).list_nodes().await;
     assert!(matches!(nodes, Err(StoreError::Malformed(_))), "{nodes:?}");
 }
 
@@ -390,7 +389,7 @@ async fn check_isolation_of_corrupt_logs(server: &RedisProcess) {
 /// A node that does not read its pushes loses its connection, and the queue stays bounded.
 async fn check_queue_limits(server: &RedisProcess) {
     let node = NodeId::from(41);
-    let connected = StoreConnection::open_with_queue(&server.address(), PREFIX, node, 10).await;
+    let connected = server.store(PREFIX).connect_with_queue(node, 10).await;
     let (connection, mut pushes) = connected.expect("connected");
     let posts: Vec<_> = (0..11)
         .map(|byte| StoreRequest::Post(node, vec![byte]))
@@ -459,7 +458,7 @@ async fn a_lost_server_is_reported_within_the_timeout() {
         matches!(error, Err(StoreError::Unreachable(_))),
         "{error:?}"
     );
-    let retried = StoreConnection::open(&server.address(), PREFIX, NodeId::from(1)).await;
+    let retried = server.store(PREFIX).connect(NodeId::from(1)).await;
     assert!(
         matches!(retried, Err(StoreError::Unreachable(_))),
         "{retried:?}"
@@ -478,7 +477,7 @@ async fn a_lost_server_is_reported_within_the_timeout() {
             .await
             .is_err()
     );
-    let retried = StoreConnection::open(&server.address(), PREFIX, NodeId::from(1)).await;
+    let retried = server.store(PREFIX).connect(NodeId::from(1)).await;
     assert!(
         matches!(retried, Err(StoreError::Unreachable(_))),
         "{retried:?}"
@@ -584,9 +583,7 @@ async fn a_wrong_password_is_reported_and_never_shown() {
     let with = |login: &str| server.url().replace("://", &format!("://{login}@"));
     let (connection, _pushes) = {
         let address = with(":geheim%231").parse().expect("an address");
-        StoreConnection::open(&address, PREFIX, NodeId::from(1))
-            .await
-            .expect("connected")
+        connect_to(address).await.expect("connected")
     };
     assert!(
         !format!("{connection:?}").contains("geheim"),
@@ -602,7 +599,7 @@ async fn a_wrong_password_is_reported_and_never_shown() {
         } else {
             with(login).parse().expect("an address")
         };
-        let refused = StoreConnection::open(&address, PREFIX, NodeId::from(1)).await;
+        let refused = connect_to(address).await;
         assert!(
             matches!(&refused, Err(StoreError::Refused(reason)) if reason.contains(expected) && !reason.contains("wrong")),
             "{refused:?}"
@@ -611,12 +608,7 @@ async fn a_wrong_password_is_reported_and_never_shown() {
     let cluster = server
         .url()
         .replace("redis://", "redis-cluster://:geheim%231@");
-    let refused = StoreConnection::open(
-        &cluster.parse().expect("an address"),
-        PREFIX,
-        NodeId::from(1),
-    )
-    .await;
+    let refused = connect_to(cluster.parse().expect("an address")).await;
     assert!(
         matches!(&refused, Err(StoreError::Refused(reason)) if reason.contains("not a Redis Cluster")),
         "{refused:?}"
@@ -633,7 +625,7 @@ async fn tls_requires_a_trusted_certificate() {
     const URL: &str = "SWITCHBOARD_TEST_TLS_URL";
     if let Ok(url) = std::env::var(URL) {
         let address = url.parse().expect("an address");
-        let connected = StoreConnection::open(&address, PREFIX, NodeId::from(1)).await;
+        let connected = connect_to(address).await;
         let (connection, _pushes) = connected.expect("connected");
         connection
             .execute(&[join(&log(0), lease(1), 1)])

@@ -1,4 +1,5 @@
-//! The requests of a cluster to the store that its nodes share, and the responses of the store.
+//! The store that the nodes of a cluster share: how a node connects ([`Store`]), and what each
+//! request does in the store.
 //!
 //! The store holds, per log: a *generation* (which incarnation of the log this is), the *head* (the
 //! position of its last change), one record per member, and *fences* (up to which epoch the changes
@@ -9,7 +10,67 @@
 //! delayed or reordered. A response goes to the node that sent the request, or is lost with the
 //! connection. Requests of one connection are executed in order.
 
+use std::{error::Error, fmt, future::Future};
+
 use switchboard_core::{Address, LeaveCause, LogId, NodeId, PeerId, Position};
+use tokio::sync::mpsc;
+
+/// A store that the nodes of a cluster share. A [`Driver`](crate::Driver) makes an engine of it.
+///
+/// `Display` shows the address of the store in logs, without a password.
+pub trait Store: Send + Sync + fmt::Debug + fmt::Display + 'static {
+    /// A connection to the store.
+    type Connection: StoreConnection;
+
+    /// Connects a node. The node receives the envelopes for it and the events of the logs to which
+    /// it subscribes; [`PushQueue`](crate::PushQueue) bounds them.
+    ///
+    /// # Errors
+    ///
+    /// If the store cannot be reached within a few seconds, or refuses the connection.
+    fn connect(&self, node: NodeId)
+    -> impl Future<Output = ConnectResult<Self::Connection>> + Send;
+}
+
+/// The result of [`Store::connect`]: the connection, and the pushes of the store to the node.
+pub type ConnectResult<C> = Result<(C, mpsc::Receiver<StorePush>), <C as StoreConnection>::Error>;
+
+/// The connection of a node to its store. It ends at the first error: after an error or
+/// [`StorePush::Lost`], the node drops it and opens another.
+pub trait StoreConnection: Send + Sync + 'static {
+    /// The error with which a connection ends. Its text is for operators and contains no password.
+    type Error: Error + Send + Sync + 'static;
+
+    /// Executes a batch of requests in order and returns the responses in the same order. Batches
+    /// are executed in the order of the calls.
+    ///
+    /// # Errors
+    ///
+    /// If the connection fails. Some of the requests may have been executed.
+    fn execute(
+        &self,
+        batch: &[StoreRequest],
+    ) -> impl Future<Output = Result<Vec<StoreResponse>, Self::Error>> + Send;
+
+    /// The secret that all nodes of the cluster share. The first call creates it.
+    ///
+    /// # Errors
+    ///
+    /// If the connection fails, or the stored secret is malformed.
+    fn secret(&self) -> impl Future<Output = Result<String, Self::Error>> + Send;
+}
+
+/// A push of the store to a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StorePush {
+    /// An event of a log to which the node is subscribed.
+    LogEvent(LogId, LogEvent),
+    /// An envelope for the node, as it was posted.
+    Envelope(Vec<u8>),
+    /// The last push: the connection has failed, a queue limit is exceeded, or a push is malformed.
+    /// Later pushes are dropped; the node must reconnect.
+    Lost(String),
+}
 
 /// The right of a node to have members. When the lease is fenced, the node continues with the next
 /// epoch.

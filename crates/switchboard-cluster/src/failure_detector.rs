@@ -7,7 +7,7 @@ use std::{
 
 use switchboard_core::NodeId;
 
-use super::store::{Lease, NodeStatus};
+use crate::store::{Lease, NodeStatus};
 
 /// A node of the node list, as this node has observed it.
 #[derive(Debug)]

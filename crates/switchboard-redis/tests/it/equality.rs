@@ -6,20 +6,16 @@ use std::{
 };
 
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng, seq::IndexedRandom as _};
-use switchboard_cluster::{
-    cluster::{
-        model::InMemoryStore,
-        store::{
-            ChangeOutcome, Lease, LogEvent, LogVersion, MemberSpec, Proposal, Snapshot,
-            StoreRequest, StoreResponse, StoredChange, StoredMember,
-        },
-    },
-    redis::{StoreConnection, StorePush},
+use switchboard_cluster::store::{
+    ChangeOutcome, Lease, LogEvent, LogVersion, MemberSpec, Proposal, Snapshot, Store as _,
+    StoreConnection as _, StorePush, StoreRequest, StoreResponse, StoredChange, StoredMember,
 };
 use switchboard_core::{
     Address, ElectionId, EvictionReason, LeaveCause, LeaveKind, LogId, NodeId, PeerId, Position,
     RoomId, RoomName, RoomScope, SpaceName,
 };
+use switchboard_redis::RedisConnection;
+use switchboard_testkit::InMemoryStore;
 use tokio::sync::mpsc;
 
 use crate::server::RedisProcess;
@@ -378,11 +374,9 @@ async fn next_event(pushes: &mut mpsc::Receiver<StorePush>) -> (LogId, LogEvent)
 }
 
 async fn compare(server: &RedisProcess, seed: u64, steps: usize) {
-    let address = server.address();
+    let store = server.store(PREFIX);
     let observer = NodeId::from(u64::MAX);
-    let (observer_connection, mut pushes) = StoreConnection::open(&address, PREFIX, observer)
-        .await
-        .expect("connected");
+    let (observer_connection, mut pushes) = store.connect(observer).await.expect("connected");
     let subscriptions: Vec<_> = logs()
         .into_iter()
         .map(|log| StoreRequest::Subscribe(observer, log))
@@ -391,9 +385,7 @@ async fn compare(server: &RedisProcess, seed: u64, steps: usize) {
         .execute(&subscriptions)
         .await
         .expect("subscribed");
-    let (client, _pushes) = StoreConnection::open(&address, PREFIX, NodeId::from(77))
-        .await
-        .expect("connected");
+    let (client, _pushes) = store.connect(NodeId::from(77)).await.expect("connected");
 
     let mut model = InMemoryStore::default();
     let mut positions = GenerationMap::default();
@@ -549,8 +541,8 @@ fn kind(answer: &StoreResponse) -> usize {
 
 /// Checks that no data stays when all nodes are removed.
 async fn check_cleanup(
-    client: &StoreConnection,
-    observer_connection: &StoreConnection,
+    client: &RedisConnection,
+    observer_connection: &RedisConnection,
     observer: NodeId,
     server: &RedisProcess,
 ) {

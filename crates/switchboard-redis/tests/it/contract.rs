@@ -8,11 +8,10 @@ use std::{
     time::Duration,
 };
 
-use switchboard_cluster::{
-    Engine, contract,
-    redis::{Redis, RedisSettings},
-};
+use switchboard_cluster::{Driver, DriverSettings, Engine};
 use switchboard_core::Limits;
+use switchboard_redis::RedisStore;
+use switchboard_testkit::engine_contract;
 
 use crate::server::RedisProcess;
 
@@ -29,19 +28,18 @@ impl TestClusters<'_> {
     }
 
     fn check_contract(&self) {
-        contract::check(|| {
+        engine_contract::check(|| {
             let [node] = self.next();
             node
         });
-        contract::check_cluster(|| self.next());
+        engine_contract::check_cluster(|| self.next());
     }
 
     fn next<const N: usize>(&self) -> [Box<dyn Engine>; N] {
         let cluster = self.created.fetch_add(1, Ordering::Relaxed);
         std::array::from_fn(|_| {
-            let settings = RedisSettings {
-                address: self.server.address(),
-                prefix: format!("contract{cluster}"),
+            let store = RedisStore::new(self.server.address(), format!("contract{cluster}"));
+            let settings = DriverSettings {
                 lease: Duration::from_secs(5),
                 limits: Arc::new(Limits {
                     room_members: 0,
@@ -49,7 +47,7 @@ impl TestClusters<'_> {
                 }),
                 url: "http://127.0.0.1:1".to_owned(),
             };
-            Box::new(Redis::new(settings)) as Box<dyn Engine>
+            Box::new(Driver::new(store, settings)) as Box<dyn Engine>
         })
     }
 }
@@ -63,7 +61,7 @@ fn redis_engine_fulfils_the_contract() {
     let server = RedisProcess::start();
     let clusters = TestClusters::of(&server);
     clusters.check_contract();
-    contract::check_one_server(|| clusters.next());
+    engine_contract::check_one_server(|| clusters.next());
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! The engine over Redis: runs the state machine of a node over a connection to Redis.
+//! The driver: makes an engine of any [`Store`]. It runs the state machine of a node over a
+//! connection to the store.
 //!
 //! It has its own thread, so that it needs no runtime of the host program, and a busy host does not
 //! delay its heartbeats.
@@ -22,13 +23,11 @@ use switchboard_core::{
 };
 use tokio::sync::{mpsc, oneshot};
 
-use super::{RedisAddress, StoreConnection, StoreError, StorePush};
 use crate::{
-    CloseFuture, DialectRegistry, Engine, EngineHandler, NodeLine, ProposeOutcome, Status,
-    cluster::{
-        Node, NodeEffect, NodeInput, NodeSettings, approximate_bytes,
-        store::{Lease, StoreResponse},
-    },
+    CloseFuture, DialectRegistry, Engine, EngineHandler, Node, NodeEffect, NodeInput, NodeLine,
+    NodeSettings, ProposeOutcome, Status,
+    envelope::approximate_bytes,
+    store::{Lease, Store, StoreConnection, StorePush, StoreResponse},
 };
 
 /// Maximum number of joins and messages queued for the engine thread, and of the bytes of the
@@ -51,11 +50,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The settings of a node that joins a cluster.
 #[derive(Clone, Debug)]
-pub struct RedisSettings {
-    /// The URL of Redis.
-    pub address: RedisAddress,
-    /// The prefix of all keys and channels. Nodes with the same prefix are one cluster.
-    pub prefix: String,
+pub struct DriverSettings {
     /// How long the node may be silent before the other nodes declare it dead.
     pub lease: Duration,
     /// The limits in force.
@@ -79,21 +74,21 @@ impl EngineTask {
     }
 }
 
-/// The engine of a cluster of nodes over Redis 7 or later, or Valkey; a single server or a Redis
-/// Cluster.
-pub struct Redis {
-    settings: RedisSettings,
+/// The engine of a cluster of nodes that share a store.
+pub struct Driver<S> {
+    store: Arc<S>,
+    settings: DriverSettings,
     node: NodeId,
     inbox: mpsc::UnboundedSender<EngineTask>,
     tasks: Mutex<Option<mpsc::UnboundedReceiver<EngineTask>>>,
     shared: Arc<SharedState>,
 }
 
-impl fmt::Debug for Redis {
+impl<S: fmt::Debug> fmt::Debug for Driver<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Redis")
+        f.debug_struct("Driver")
             .field("node", &self.node)
-            .field("address", &self.settings.address)
+            .field("store", &self.store)
             .finish_non_exhaustive()
     }
 }
@@ -120,14 +115,14 @@ impl SharedState {
     }
 }
 
-impl Redis {
+impl<S: Store> Driver<S> {
     /// Creates a node. It connects when it is attached, and reconnects until it is closed.
     #[must_use]
     #[expect(
         clippy::disallowed_methods,
         reason = "leaves are never refused and bounded by the number of members; all other tasks are bounded by INBOX_MAX"
     )]
-    pub fn new(settings: RedisSettings) -> Self {
+    pub fn new(store: S, settings: DriverSettings) -> Self {
         let node = NodeId::from(rand::rng().random::<u64>());
         let (inbox, tasks) = mpsc::unbounded_channel();
         let status = Status {
@@ -144,6 +139,7 @@ impl Redis {
             secret: None,
         };
         Self {
+            store: Arc::new(store),
             settings,
             node,
             inbox,
@@ -176,7 +172,7 @@ impl Redis {
     }
 }
 
-impl Engine for Redis {
+impl<S: Store> Engine for Driver<S> {
     fn attach(&self, handler: Arc<dyn EngineHandler>) {
         let tasks = self
             .tasks
@@ -187,7 +183,7 @@ impl Engine for Redis {
             return;
         };
         let engine_thread = EngineThread::new(self, handler, tasks);
-        let thread = std::thread::Builder::new().name("redis-engine".to_owned());
+        let thread = std::thread::Builder::new().name("engine".to_owned());
         if let Err(error) = thread.spawn(move || engine_thread.run()) {
             self.shared.status().last_error = format!("cannot start the engine thread: {error}");
         }
@@ -241,7 +237,11 @@ impl Engine for Redis {
     }
 }
 
-type InFlightBatch = Pin<Box<dyn Future<Output = Result<Vec<StoreResponse>, StoreError>> + Send>>;
+type StoreError<S> = <<S as Store>::Connection as StoreConnection>::Error;
+
+type BatchResult<S> = Result<Vec<StoreResponse>, StoreError<S>>;
+
+type InFlightBatch<S> = Pin<Box<dyn Future<Output = BatchResult<S>> + Send>>;
 
 /// The event that ended a wait.
 enum WakeReason<T> {
@@ -251,8 +251,9 @@ enum WakeReason<T> {
 }
 
 /// The state of the engine thread.
-struct EngineThread {
-    settings: RedisSettings,
+struct EngineThread<S> {
+    store: Arc<S>,
+    settings: DriverSettings,
     node: NodeId,
     machine: Node,
     handler: Arc<dyn EngineHandler>,
@@ -268,9 +269,9 @@ struct EngineThread {
     is_store_lost: bool,
 }
 
-impl EngineThread {
+impl<S: Store> EngineThread<S> {
     fn new(
-        engine: &Redis,
+        engine: &Driver<S>,
         handler: Arc<dyn EngineHandler>,
         tasks: mpsc::UnboundedReceiver<EngineTask>,
     ) -> Self {
@@ -282,6 +283,7 @@ impl EngineThread {
         };
         let dialects = HandlerDialects(handler.clone());
         Self {
+            store: engine.store.clone(),
             settings,
             node: engine.node,
             machine: Node::new(machine, Arc::new(dialects), Instant::now()),
@@ -313,17 +315,16 @@ impl EngineThread {
 
     async fn run_until_closed(&mut self) {
         while !self.is_finished {
-            let address = self.settings.address.clone();
-            let (prefix, node) = (self.settings.prefix.clone(), self.node);
+            let (store, node) = (self.store.clone(), self.node);
             let connecting = async move {
-                let (connection, pushes) = StoreConnection::open(&address, &prefix, node).await?;
+                let (connection, pushes) = store.connect(node).await?;
                 let secret = connection.secret().await?;
-                Ok::<_, StoreError>((connection, pushes, secret))
+                Ok::<_, StoreError<S>>((connection, pushes, secret))
             };
             let reason = match self.handle_until(connecting).await {
                 None => return,
                 Some(Ok((connection, pushes, secret))) => {
-                    tracing::info!(node = %self.node, address = %self.settings.address, "connected to the engine");
+                    tracing::info!(node = %self.node, address = %self.store, "connected to the engine");
                     self.shared.status().secret = Some(secret);
                     self.serve(connection, pushes).await
                 }
@@ -421,11 +422,11 @@ impl EngineThread {
     /// Works over a connection until it breaks; says why it did.
     async fn serve(
         &mut self,
-        connection: StoreConnection,
+        connection: S::Connection,
         mut pushes: mpsc::Receiver<StorePush>,
     ) -> String {
         let connection = Arc::new(connection);
-        let mut in_flight: Option<(Instant, InFlightBatch)> = None;
+        let mut in_flight: Option<(Instant, InFlightBatch<S>)> = None;
         let mut received = Vec::with_capacity(TASKS_PER_BATCH);
         self.machine.handle(NodeInput::Connected, Instant::now());
         loop {
@@ -449,7 +450,7 @@ impl EngineThread {
             }
             let next = async {
                 tokio::select! {
-                    responses = await_in_flight(&mut in_flight) => Ok(responses),
+                    responses = await_in_flight::<S>(&mut in_flight) => Ok(responses),
                     count = pushes.recv_many(&mut received, TASKS_PER_BATCH) => Err(count),
                 }
             };
@@ -466,7 +467,7 @@ impl EngineThread {
                 }
                 WakeReason::Completed(Ok(Err(error))) => return error.to_string(),
                 WakeReason::Completed(Err(0)) => {
-                    return "the connection to Redis was closed".to_owned();
+                    return "the connection to the store was closed".to_owned();
                 }
                 WakeReason::Completed(Err(_)) => {
                     for push in received.drain(..) {
@@ -566,9 +567,9 @@ impl Drop for FinalStatusGuard {
 }
 
 /// Awaits the responses in flight; pending forever if there are none.
-async fn await_in_flight(
-    in_flight: &mut Option<(Instant, InFlightBatch)>,
-) -> Result<Vec<StoreResponse>, StoreError> {
+async fn await_in_flight<S: Store>(
+    in_flight: &mut Option<(Instant, InFlightBatch<S>)>,
+) -> BatchResult<S> {
     match in_flight {
         Some((_, in_flight)) => in_flight.await,
         None => std::future::pending().await,

@@ -7,13 +7,12 @@ use std::{
 };
 
 use bytestring::ByteString;
+use switchboard_cluster::{DialectRegistry, Engine, EngineHandler, ProposeOutcome};
 use switchboard_core::{
     Address, Change, DialectTraits, Entry, Identity, LeaveCause, LeaveKind, LogId, Member,
     MembershipRef, MessageKind, NodeId, NodeMessage, NodeMessageBody, OfferPolicy, PeerId,
     Position, Recipient, RejectReason, RelayedMessage, RoomId, RoomName, SpaceName, Target,
 };
-
-use crate::{DialectRegistry, Engine, EngineHandler, ProposeOutcome};
 
 static DIALECT: DialectTraits = DialectTraits {
     name: "contract",
@@ -309,6 +308,10 @@ impl ObservedLogs {
 }
 
 /// Polls until `condition` holds, for conditions over several nodes.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "an engine runs in real time, and not every condition has an event"
+)]
 fn eventually(condition: impl Fn() -> bool) {
     const STEP: Duration = Duration::from_millis(5);
     let mut waited = Duration::ZERO;
@@ -322,7 +325,7 @@ fn eventually(condition: impl Fn() -> bool) {
 impl ContractNode {
     fn new(engine: Box<dyn Engine>) -> Self {
         let logs = Arc::<ObservedLogs>::default();
-        engine.attach(Arc::new(Arc::clone(&logs)));
+        engine.attach(Arc::new(Recorder(Arc::clone(&logs))));
         eventually(|| engine.status().is_none_or(|status| status.is_connected()));
         Self { engine, logs }
     }
@@ -386,13 +389,17 @@ fn record(state: &mut ObservedState, room: &LogId, entry: &Entry) {
     }
 }
 
-impl EngineHandler for Arc<ObservedLogs> {
+/// Records the results of an engine.
+struct Recorder(Arc<ObservedLogs>);
+
+impl EngineHandler for Recorder {
     fn on_committed(&self, log: &LogId, entries: Vec<Entry>) {
-        self.change(|state| entries.iter().for_each(|entry| record(state, log, entry)));
+        self.0
+            .change(|state| entries.iter().for_each(|entry| record(state, log, entry)));
     }
 
     fn on_rejected(&self, _log: &LogId, peer: PeerId, reason: RejectReason) {
-        self.change(|state| state.rejected.push((peer, reason)));
+        self.0.change(|state| state.rejected.push((peer, reason)));
     }
 
     fn on_node_message(&self, _from: NodeId, message: NodeMessage) {
@@ -400,7 +407,7 @@ impl EngineHandler for Arc<ObservedLogs> {
             panic!("unexpected message: {message:?}");
         };
         let serial = message.frame.to_string();
-        self.change(|state| state.messages.push(serial));
+        self.0.change(|state| state.messages.push(serial));
     }
 
     fn on_undeliverable(&self, message: NodeMessage) {
@@ -408,7 +415,7 @@ impl EngineHandler for Arc<ObservedLogs> {
     }
 }
 
-impl DialectRegistry for Arc<ObservedLogs> {
+impl DialectRegistry for Recorder {
     fn dialect(&self, _name: &str) -> &'static DialectTraits {
         &DIALECT
     }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use switchboard_core::{NodeId, NodeMessage, NodeMessageBody, PeerId, Position};
 
-use super::envelope::approximate_bytes;
+use crate::envelope::approximate_bytes;
 
 /// Maximum number of messages that are queued or in flight, and of their bytes (approximate).
 const MESSAGES_MAX: usize = 16 * 1024;

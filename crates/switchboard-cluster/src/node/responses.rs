@@ -5,7 +5,7 @@ use std::time::Instant;
 use switchboard_core::{LeaveCause, LeaveKind, LogId, PeerId, RejectReason};
 
 use super::{Node, NodeEffect, PendingRequest, Timer};
-use crate::cluster::{
+use crate::{
     replica::{ApplyResult, DesiredMember},
     store::{
         ChangeOutcome, JoinRejection, Lease, LogEvent, LogVersion, Proposal, Snapshot,

@@ -9,7 +9,7 @@ use switchboard_core::{
 };
 
 use super::{StoreError, keys};
-use crate::cluster::store::{
+use switchboard_cluster::store::{
     ChangeOutcome, JoinRejection, Lease, LogEvent, LogVersion, NodeStatus, Snapshot, StoredChange,
     StoredMember,
 };

@@ -8,7 +8,7 @@ use super::{
     GAP_TIMEOUT, HEARTBEATS_PER_LEASE, Node, NodeEffect, PROBES_PER_HEARTBEAT, PendingRequest,
     Timer,
 };
-use crate::cluster::{
+use crate::{
     replica::Replica,
     store::{Lease, LogVersion, NodeStatus, StoreRequest},
 };

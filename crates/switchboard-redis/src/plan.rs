@@ -9,7 +9,9 @@ use super::{
     servers::{RedisCommand, RedisServers},
     wire,
 };
-use crate::cluster::store::{Lease, LogVersion, MemberSpec, Proposal, StoreRequest, StoreResponse};
+use switchboard_cluster::store::{
+    Lease, LogVersion, MemberSpec, Proposal, StoreRequest, StoreResponse,
+};
 
 /// The Redis commands of a batch of requests.
 #[derive(Debug, Default)]

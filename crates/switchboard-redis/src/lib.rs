@@ -1,19 +1,23 @@
-//! Executes the store requests of a cluster on Redis, or on a Redis Cluster (Redis 7.0 or newer, or
-//! Valkey).
+//! The [`Store`] of a cluster in Redis, or in a Redis Cluster (Redis 7.0 or newer, or Valkey). A
+//! [`Driver`](switchboard_cluster::Driver) over a [`RedisStore`] is the engine of its nodes.
 //!
 //! Every request is one command. A request that changes data is a script, which runs in one atomic
 //! step. `keys.rs` defines the keys. When the last node has closed, only the secret of the
 //! deployment stays in Redis.
+#![warn(missing_docs)]
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, fmt, sync::Arc};
 
-use ::redis::{Value, cmd};
 use rand::RngExt as _;
+use redis::{Value, cmd};
+use switchboard_cluster::{
+    PushQueue,
+    store::{ConnectResult, NodeStatus, Store, StoreConnection, StoreRequest, StoreResponse},
+};
 use switchboard_core::{LogId, NodeId};
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::Mutex;
 
 mod address;
-mod engine;
 mod error;
 mod keys;
 mod plan;
@@ -23,68 +27,65 @@ mod servers;
 mod wire;
 
 pub use address::{RedisAddress, RedisAddressError};
-pub use engine::{Redis, RedisSettings};
 pub use error::StoreError;
-pub use pushes::StorePush;
 
-use crate::cluster::store::{NodeStatus, StoreRequest, StoreResponse};
 use keys::KeyNames;
 use plan::{CommandStage, Planner, log_of, single_key_command};
-use pushes::PushQueue;
+use pushes::PushReader;
 use script::Script;
 use servers::{RedisCommand, RedisServers};
 
-/// Maximum number of pushes queued for the node.
-const QUEUE: usize = 16 * 1024;
-
 const SECRET_BYTES: usize = 32;
 
-/// The connection of a node to its store. It ends at the first error: after an error or
-/// [`StorePush::Lost`], the node drops it and opens another.
-#[derive(Debug)]
-pub struct StoreConnection {
-    node: NodeId,
-    keys: KeyNames,
-    servers: RedisServers,
-    pushes: Arc<PushQueue>,
-    /// Held while a batch runs. Contains the logs whose corruption has been logged.
-    batch_lock: Mutex<BTreeSet<LogId>>,
+/// The store of one cluster in Redis.
+#[derive(Clone, Debug)]
+pub struct RedisStore {
+    address: RedisAddress,
+    prefix: String,
 }
 
-impl StoreConnection {
-    /// Connects a node and subscribes to its channel.
-    ///
-    /// # Errors
-    ///
-    /// If Redis cannot be reached within a few seconds, is too old, or rejects the login.
-    pub async fn open(
-        address: &RedisAddress,
-        prefix: &str,
-        node: NodeId,
-    ) -> Result<(Self, mpsc::Receiver<StorePush>), StoreError> {
-        Self::open_with_queue(address, prefix, node, QUEUE).await
+impl RedisStore {
+    /// A store at this address. `prefix` is the prefix of all keys and channels: nodes with the same
+    /// prefix are one cluster.
+    #[must_use]
+    pub fn new(address: RedisAddress, prefix: impl Into<String>) -> Self {
+        Self {
+            address,
+            prefix: prefix.into(),
+        }
     }
 
-    /// Like [`StoreConnection::open`], with a limit of `queue` queued pushes.
+    /// Reads the node list without joining the cluster.
     ///
     /// # Errors
     ///
-    /// As [`StoreConnection::open`].
-    pub async fn open_with_queue(
-        address: &RedisAddress,
-        prefix: &str,
+    /// As [`Store::connect`].
+    pub async fn list_nodes(&self) -> Result<Vec<NodeStatus>, StoreError> {
+        let servers = RedisServers::connect(&self.address, Arc::new(|_| ())).await?;
+        let list = single_key_command("HGETALL", &KeyNames::new(&self.prefix).nodes(), None);
+        let responses = servers.run(&[&list]).await?;
+        wire::nodes(responses.first().unwrap_or(&Value::Nil))
+    }
+
+    /// Like [`Store::connect`], with a limit of `queue_len` queued pushes.
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::connect`].
+    pub async fn connect_with_queue(
+        &self,
         node: NodeId,
-        queue: usize,
-    ) -> Result<(Self, mpsc::Receiver<StorePush>), StoreError> {
-        let keys = KeyNames::new(prefix);
-        let (pushes, receiver) = PushQueue::new(keys.clone(), node, queue);
-        let pushes = Arc::new(pushes);
+        queue_len: usize,
+    ) -> ConnectResult<RedisConnection> {
+        let keys = KeyNames::new(&self.prefix);
+        let (queue, receiver) = PushQueue::new(queue_len);
+        let pushes = Arc::new(PushReader::new(keys.clone(), node, queue));
         let on_push = {
             let pushes = Arc::clone(&pushes);
             Arc::new(move |push| pushes.handle_push(&push))
         };
-        let servers = RedisServers::connect(address, on_push).await?;
-        let connection = Self {
+        let servers = RedisServers::connect(&self.address, on_push).await?;
+        let connection = RedisConnection {
             node,
             keys,
             servers,
@@ -96,35 +97,55 @@ impl StoreConnection {
         connection.servers.run(&[&node_channel]).await?;
         Ok((connection, receiver))
     }
+}
 
-    /// Executes a batch of requests in order and returns the responses in the same order, in one
-    /// round trip. On a Redis Cluster, the order holds per log and per receiver of messages, and a
-    /// batch that subscribes, posts or unsubscribes takes additional round trips. Batches are
-    /// executed in the order of the calls.
-    ///
-    /// # Errors
-    ///
-    /// If the connection fails. Some of the requests may have been executed, and the connection is
-    /// closed.
-    pub async fn execute(&self, batch: &[StoreRequest]) -> Result<Vec<StoreResponse>, StoreError> {
+impl fmt::Display for RedisStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.address.fmt(f)
+    }
+}
+
+impl Store for RedisStore {
+    type Connection = RedisConnection;
+
+    /// Connects a node and subscribes to its channel. Fails if Redis cannot be reached within a few
+    /// seconds, is too old, or rejects the login.
+    async fn connect(&self, node: NodeId) -> ConnectResult<RedisConnection> {
+        self.connect_with_queue(node, PushQueue::DEFAULT_LEN).await
+    }
+}
+
+/// The connection of a node to Redis.
+#[derive(Debug)]
+pub struct RedisConnection {
+    node: NodeId,
+    keys: KeyNames,
+    servers: RedisServers,
+    pushes: Arc<PushReader>,
+    /// Held while a batch runs. Contains the logs whose corruption has been logged.
+    batch_lock: Mutex<BTreeSet<LogId>>,
+}
+
+impl StoreConnection for RedisConnection {
+    type Error = StoreError;
+
+    /// Executes a batch in one round trip. On a Redis Cluster, the order holds per log and per
+    /// receiver of messages, and a batch that subscribes, posts or unsubscribes takes additional
+    /// round trips.
+    async fn execute(&self, batch: &[StoreRequest]) -> Result<Vec<StoreResponse>, StoreError> {
         let mut corrupt_logs = self.batch_lock.lock().await;
-        if let Some(reason) = self.pushes.close_reason() {
+        if let Some(reason) = self.pushes.queue().close_reason() {
             return Err(StoreError::Unreachable(reason));
         }
         let result = self.run_batch(batch).await;
         match &result {
             Ok(responses) => log_corrupt_logs(&mut corrupt_logs, batch, responses),
-            Err(reason) => self.pushes.close(&reason.to_string()),
+            Err(reason) => self.pushes.queue().close(&reason.to_string()),
         }
         result
     }
 
-    /// The secret that all nodes of this prefix share. The first call creates it.
-    ///
-    /// # Errors
-    ///
-    /// If Redis does not answer, or the stored secret is malformed.
-    pub async fn secret(&self) -> Result<String, StoreError> {
+    async fn secret(&self) -> Result<String, StoreError> {
         let bytes: [u8; SECRET_BYTES] = rand::rng().random();
         let new_secret: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
         let key = self.keys.secret();
@@ -145,7 +166,9 @@ impl StoreConnection {
             .then(|| secret.to_owned())
             .ok_or(StoreError::malformed("a secret"))
     }
+}
 
+impl RedisConnection {
     fn planner(&self) -> Planner<'_> {
         Planner {
             keys: &self.keys,
@@ -210,19 +233,4 @@ fn log_corrupt_logs(
             );
         }
     }
-}
-
-/// Reads the node list of this prefix without joining the cluster.
-///
-/// # Errors
-///
-/// As [`StoreConnection::open`].
-pub async fn list_nodes(
-    address: &RedisAddress,
-    prefix: &str,
-) -> Result<Vec<NodeStatus>, StoreError> {
-    let servers = RedisServers::connect(address, Arc::new(|_| ())).await?;
-    let list = single_key_command("HGETALL", &KeyNames::new(prefix).nodes(), None);
-    let responses = servers.run(&[&list]).await?;
-    wire::nodes(responses.first().unwrap_or(&Value::Nil))
 }

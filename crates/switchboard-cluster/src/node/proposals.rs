@@ -10,7 +10,7 @@ use switchboard_core::{
 use super::{
     CHALLENGE, IDLE_RETENTION, JOIN_TIMEOUT, Node, NodeEffect, PendingRequest, QUEUE_MAX, Timer,
 };
-use crate::cluster::{
+use crate::{
     envelope,
     replica::{DesiredMember, HeldMessage, HoldOutcome, Replica},
     store::{MemberSpec, Proposal, StoreRequest},

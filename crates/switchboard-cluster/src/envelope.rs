@@ -14,8 +14,7 @@ use switchboard_core::{
     RoomId, RoomName, RoomScope, SpaceName, Target, Token,
 };
 
-use super::store::StoredMember;
-use crate::DialectRegistry;
+use crate::{DialectRegistry, store::StoredMember};
 
 /// Format version of the envelope, its first byte.
 const VERSION: u8 = 4;

@@ -10,7 +10,7 @@ use std::{
 };
 
 use rand::RngExt as _;
-use switchboard_cluster::redis::RedisAddress;
+use switchboard_redis::{RedisAddress, RedisStore};
 
 const TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -31,6 +31,11 @@ impl RedisProcess {
     /// Starts one server.
     pub(crate) fn start() -> Self {
         Self::start_with(&[])
+    }
+
+    /// The store of the cluster with this prefix.
+    pub(crate) fn store(&self, prefix: &str) -> RedisStore {
+        RedisStore::new(self.address(), prefix)
     }
 
     /// Starts one server with additional options.

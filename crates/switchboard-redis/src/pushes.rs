@@ -1,0 +1,106 @@
+//! The push messages of Redis.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use redis::{PushInfo, PushKind};
+use switchboard_cluster::{PushQueue, store::StorePush};
+use switchboard_core::NodeId;
+
+use super::{StoreError, keys::KeyNames, wire};
+
+/// Decodes the pushes to a node and queues them.
+#[derive(Debug)]
+pub(super) struct PushReader {
+    keys: KeyNames,
+    node_channel: String,
+    queue: PushQueue,
+    /// Per channel, the number of unsubscribe commands without confirmation.
+    pending_unsubscribes: Mutex<BTreeMap<String, u32>>,
+}
+
+impl PushReader {
+    pub(super) fn new(keys: KeyNames, node: NodeId, queue: PushQueue) -> Self {
+        Self {
+            node_channel: keys.node_channel(node),
+            keys,
+            queue,
+            pending_unsubscribes: Mutex::default(),
+        }
+    }
+
+    /// The queue of the decoded pushes.
+    pub(super) fn queue(&self) -> &PushQueue {
+        &self.queue
+    }
+
+    /// Processes a push of a connection.
+    pub(super) fn handle_push(&self, info: &PushInfo) {
+        let is_kind = |kinds: &[PushKind]| kinds.contains(&info.kind);
+        let result = if is_kind(&[PushKind::Message, PushKind::SMessage]) {
+            self.read(info)
+                .map(|(push, size)| self.queue.push(push, size))
+        } else if is_kind(&[PushKind::Unsubscribe, PushKind::SUnsubscribe]) {
+            self.handle_unsubscribed(info)
+        } else if is_kind(&[PushKind::Disconnection]) {
+            let reason = "the connection to Redis was closed";
+            Err(StoreError::Unreachable(reason.to_owned()))
+        } else {
+            Ok(())
+        };
+        if let Err(reason) = result {
+            self.queue.close(&reason.to_string());
+        }
+    }
+
+    /// Expects one more confirmation of an unsubscribe command for this channel.
+    pub(super) fn expect_unsubscribe(&self, channel: String) {
+        *self.pending_unsubscribes().entry(channel).or_default() += 1;
+    }
+
+    fn pending_unsubscribes(&self) -> MutexGuard<'_, BTreeMap<String, u32>> {
+        self.pending_unsubscribes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Decodes a push. Returns it with its size in bytes.
+    fn read(&self, info: &PushInfo) -> Result<(StorePush, usize), StoreError> {
+        let [channel, payload] = info.data.as_slice() else {
+            return Err(StoreError::malformed("a channel and a message"));
+        };
+        let (channel, payload) = (wire::text(channel)?, wire::bytes(payload)?);
+        if channel == self.node_channel {
+            return Ok((StorePush::Envelope(payload.to_vec()), payload.len()));
+        }
+        let log = self.keys.log_of_channel(channel);
+        let log = log.ok_or(StoreError::malformed("a channel of a log"))?;
+        Ok((
+            StorePush::LogEvent(log, wire::log_event(payload)?),
+            payload.len(),
+        ))
+    }
+
+    /// Handles an unsubscribe confirmation. A server that moves a slot to another server also ends
+    /// the subscriptions to its channels, without a command.
+    fn handle_unsubscribed(&self, info: &PushInfo) -> Result<(), StoreError> {
+        let channel = info.data.first().map(wire::text).transpose()?;
+        let channel = channel.ok_or(StoreError::malformed("a channel"))?;
+        let mut pending_unsubscribes = self.pending_unsubscribes();
+        match pending_unsubscribes.get_mut(channel) {
+            Some(1) => {
+                pending_unsubscribes.remove(channel);
+                Ok(())
+            }
+            Some(count) => {
+                *count -= 1;
+                Ok(())
+            }
+            None => Err(StoreError::Unreachable(
+                "Redis ended a subscription: its slot is moving to another server".to_owned(),
+            )),
+        }
+    }
+}
