@@ -19,7 +19,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt as _;
 
 use crate::{
-    ConnectionLimit, Counters, NodeHandle, Permit, PermitPool, Tls,
+    ConnectionLimit, Counters, NodeHandle, Permit, PermitPool, RefusalReason, RefusedConnections,
+    Tls,
     timed_stream::{RequestActivity, RequestTimeouts, TimedStream},
     tls::{self, Opening},
 };
@@ -198,6 +199,8 @@ pub struct ServeConfig {
     pub permits: Arc<PermitPool>,
     /// The node, whose metrics count rejected connections.
     pub node: Arc<dyn NodeHandle>,
+    /// Logs rejected connections.
+    pub refused: Arc<RefusedConnections>,
     /// Cancelled when the server shuts down.
     pub drain: CancellationToken,
     /// Tracks the tasks of connections.
@@ -261,14 +264,18 @@ fn spawn_connection(
     tls: Option<&(Tls, Router)>,
     config: &ServeConfig,
 ) {
-    let Ok(accepted) = AcceptedConnection::admit(client, router, config) else {
-        // These connections are counted but not logged, because there can be thousands. The response is
-        // written without waiting, and only without TLS.
-        Counters::add(&config.node.counters().connections_refused_total, 1);
-        if tls.is_none() {
-            drop(stream.try_write(FULL));
+    let accepted = match AcceptedConnection::admit(client, router, config) {
+        Ok(accepted) => accepted,
+        Err(limit) => {
+            Counters::add(&config.node.counters().connections_refused_total, 1);
+            let reason = RefusalReason::Limit(limit);
+            config.refused.log(Some(client.ip()), reason);
+            // The response is written without waiting, and only without TLS.
+            if tls.is_none() {
+                drop(stream.try_write(FULL));
+            }
+            return;
         }
-        return;
     };
     drop(set_user_timeout(&stream, config.dead_after));
     // Frames are whole messages, so Nagle's algorithm would only delay them.
@@ -279,7 +286,8 @@ fn spawn_connection(
         // A separate task type, so that tasks without TLS do not reserve memory for the TLS state.
         Some(tls) => {
             let node = config.node.clone();
-            let secure = Secure { tls, node };
+            let refused = config.refused.clone();
+            let secure = Secure { tls, node, refused };
             let serve = move || secure.serve_connection(stream, accepted, timeouts, drain);
             config.tasks.spawn(bounded(is_reserve, client, serve));
         }
@@ -309,6 +317,7 @@ struct Secure {
     /// The acceptor, and the service for requests without TLS.
     tls: (Tls, Router),
     node: Arc<dyn NodeHandle>,
+    refused: Arc<RefusedConnections>,
 }
 
 impl Secure {
@@ -335,7 +344,9 @@ impl Secure {
             Ok(Opening::Ended) => {}
             Err(error) => {
                 Counters::add(&self.node.counters().tls_handshakes_failed_total, 1);
-                tracing::debug!(client = %accepted.client, %error, "TLS handshake failed");
+                let client = accepted.client;
+                tracing::debug!(%client, %error, "TLS handshake failed");
+                self.refused.log(Some(client.ip()), RefusalReason::Tls);
             }
         }
     }

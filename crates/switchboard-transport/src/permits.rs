@@ -88,6 +88,7 @@ pub enum ConnectionLimit {
 pub struct Permit {
     permits: Arc<PermitPool>,
     counted: Mutex<Option<IpAddr>>,
+    client: Option<IpAddr>,
 }
 
 impl Permit {
@@ -100,6 +101,11 @@ impl Permit {
 }
 
 impl Permit {
+    /// The address of the client, for log lines.
+    pub(crate) fn client(&self) -> Option<IpAddr> {
+        self.client
+    }
+
     /// Takes the spent budgets of an ended connection of the same address, which this connection continues.
     pub(crate) fn take_spent(&self, now: Instant) -> Option<SpentBudgets> {
         let address = (*self.address())?;
@@ -157,6 +163,7 @@ impl PermitPool {
         Ok(Permit {
             permits: self.clone(),
             counted: Mutex::new(counted),
+            client: address,
         })
     }
 

@@ -17,14 +17,15 @@ use switchboard_core::{
 use switchboard_dialects::{Actions, ClientFrame, ClientSession, CloseReason, WebhookRequest};
 use tokio::time::{Instant as TokioInstant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 use crate::{
     Counters, Heartbeat, NodeHandle, Outbox, OutboxHandle, Permit, QueueMemory, Socket,
     SocketError, Violation,
+    connection_log::{ConnectionLog, LoggedEnd},
     connection_state::{ConnectionActions, ConnectionState},
     frame::{CloseFrame, Decoded, WebSocketMessage},
     outbox::{Overflow, PendingCharges, PopMode},
-    refusal_log::{RefusalLine, RefusalLog},
 };
 
 /// The number of events handled before the next frame of the client is read.
@@ -71,13 +72,19 @@ pub fn serve(
     permit: Permit,
 ) -> Pin<Box<dyn Future<Output = ()> + Send>> {
     let (connection, first) = WebSocketConnection::new(socket, opened, context, permit);
+    let span = connection.log.span(connection.state.peer());
     let mut connection = Box::new(connection);
     let first = Box::new(first);
-    Box::pin(async move {
+    let task = async move {
         let end = connection.run(first).await;
         connection.release_memberships(end.disconnect_reason());
         connection.close(end).await;
-    })
+    };
+    if span.is_disabled() {
+        Box::pin(task)
+    } else {
+        Box::pin(task.instrument(span))
+    }
 }
 
 struct WebSocketConnection {
@@ -96,7 +103,7 @@ struct WebSocketConnection {
     unfinished_bytes: usize,
     /// Whether the socket accepts no data until the client reads.
     blocked: bool,
-    refusal_log: RefusalLog,
+    log: ConnectionLog,
     permit: Permit,
     has_left: bool,
 }
@@ -128,6 +135,16 @@ impl ConnectionEnd {
             Self::Reset => DisconnectReason::Reset,
             Self::Lost => DisconnectReason::Lost,
         }
+    }
+
+    fn logged(&self) -> LoggedEnd {
+        let (code, reason) = match self {
+            Self::Close(close) => (Some(close.code), close.reason),
+            Self::Graceful => (None, "closed by the client"),
+            Self::Reset => (None, "reset by the client"),
+            Self::Lost => (None, "network error"),
+        };
+        LoggedEnd { code, reason }
     }
 }
 
@@ -174,7 +191,7 @@ impl WebSocketConnection {
             read_ahead: VecDeque::new(),
             unfinished_bytes: 0,
             blocked: false,
-            refusal_log: RefusalLog::default(),
+            log: ConnectionLog::new(permit.client(), now),
             permit,
             has_left: false,
         };
@@ -305,7 +322,7 @@ impl WebSocketConnection {
             WakeReason::Event => return self.on_events().await,
             WakeReason::Message(message) => self.on_message(message)?,
             WakeReason::Timer => {
-                self.log_refusals();
+                self.log.log_refusals(self.state.peer());
                 self.state.handle_timeout(Instant::now())
             }
             WakeReason::Drain => return Err(ConnectionEnd::Close(CloseReason::RESTART)),
@@ -403,29 +420,13 @@ impl WebSocketConnection {
         }
     }
 
-    fn log_refusals(&mut self) {
-        if let Some(state) = self.refusal_log.poll_line(Instant::now()) {
-            self.log_refusal(state);
-        }
-    }
-
-    fn log_refusal(&self, state: RefusalLine) {
-        let RefusalLine { code, count } = state;
-        tracing::info!(peer = %self.state.peer().id(), code, count, "frames rejected");
-    }
-
     async fn apply_actions(&mut self, output: ConnectionActions) -> Result<(), ConnectionEnd> {
         let ConnectionActions { actions, ping } = output;
         let counters = self.context.node.counters();
         Counters::add(&counters.refused_total, actions.error_codes.len() as u64);
         Counters::add(&counters.frames_out_total, actions.frames.len() as u64);
-        if !actions.error_codes.is_empty() {
-            actions
-                .error_codes
-                .iter()
-                .for_each(|code| self.refusal_log.add(code));
-            self.log_refusals();
-        }
+        self.log
+            .add_refusals(self.state.peer(), &actions.error_codes);
         if !actions.frames.is_empty() && self.has_enough_pending() {
             return Err(self.too_slow());
         }
@@ -540,6 +541,9 @@ impl WebSocketConnection {
     }
 
     async fn request(&mut self, request: HubRequest) {
+        if let HubRequest::Join(room, ..) = &request {
+            self.log.record_join(self.state.peer(), room);
+        }
         let (node, peer) = (&self.context.node, self.state.peer().id());
         if let Some((room, error)) = checked_room(&request)
             && let Some(check) = node.check_join(self.state.peer(), &room)
@@ -581,20 +585,14 @@ impl WebSocketConnection {
 
     /// Performs the closing handshake and closes the stream.
     async fn close(&mut self, end: ConnectionEnd) {
-        if let Some(state) = self.refusal_log.last_line() {
-            self.log_refusal(state);
-        }
-        let peer = self.state.peer().id();
-        let dialect = self.state.peer().dialect().name;
+        self.log.log_end(self.state.peer(), end.logged());
         if let ConnectionEnd::Close(close) = end {
-            tracing::info!(%peer, dialect, code = close.code, reason = close.reason, "connection closed");
             let frame = CloseFrame {
                 code: close.code,
                 reason: close.reason.into(),
             };
             self.push(WebSocketMessage::Close(Some(frame)));
         } else {
-            tracing::info!(%peer, dialect, "client disconnected");
             self.pending.clear();
             self.pending_bytes = 0;
         }
@@ -610,6 +608,11 @@ impl WebSocketConnection {
 /// Releases the memberships of the peer even if the task panics or the runtime shuts down.
 impl Drop for WebSocketConnection {
     fn drop(&mut self) {
+        if !self.has_left {
+            let (code, reason) = (None, "aborted");
+            let end = LoggedEnd { code, reason };
+            self.log.log_end(self.state.peer(), end);
+        }
         self.release_memberships(DisconnectReason::Lost);
         self.gauge_unfinished(0);
         self.context

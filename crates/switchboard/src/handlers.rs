@@ -9,12 +9,14 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{any, get},
 };
-use switchboard_core::{DialectName, RoomId, SpaceName};
+use switchboard_core::{DialectName, Identity, RoomId, SpaceName};
 use switchboard_dialects::{
     ALL, Accepts, ClientSession, CorsPolicy, Dialect, Handshake, HttpAnswer, HttpReply, Query,
     SettingValue, find,
 };
-use switchboard_transport::{Counters, Permit, Upgrade, upgrade, websocket};
+use switchboard_transport::{
+    Counters, Permit, RefusalReason, Upgrade, log_text, upgrade, websocket,
+};
 
 use crate::{
     cors,
@@ -108,9 +110,14 @@ async fn begin_session(
     alone: Option<DialectName>,
     parts: &mut Parts,
 ) -> Result<Response, Box<Response>> {
-    let upgrade = Upgrade::from_parts(parts).map_err(error_response)?;
+    let upgrade = Upgrade::from_parts(parts).map_err(|error| {
+        server.log_refused(parts, RefusalReason::Handshake);
+        error_response(error)
+    })?;
     let (permit, mut handshake, space) = admit_request(server, route, parts).await?;
-    let (upgrade, dialect) = choose(upgrade, &handshake, (route, alone))?;
+    let chosen = choose(upgrade, &handshake, (route, alone));
+    let (upgrade, dialect) =
+        chosen.inspect_err(|_| server.log_refused(parts, RefusalReason::Dialect))?;
     if server.uses_webhook(dialect, route) {
         server.charge(parts)?;
     }
@@ -118,7 +125,7 @@ async fn begin_session(
         handshake.endpoint = main_endpoint(elsewhere);
         handshake.params = Query::default();
     }
-    tracing::info!(peer = %handshake.peer, dialect = dialect.map_or("undetected", |d| d.traits().name), "connected");
+    log_connected(server, parts, &handshake, dialect);
     let opened = ClientSession::open(dialect, handshake, space);
     let (response, connecting) = upgrade.accept(server.limits().frame_bytes);
     let context = server.context().clone();
@@ -135,6 +142,21 @@ async fn begin_session(
         }
     });
     Ok(response)
+}
+
+fn log_connected(
+    server: &Server,
+    parts: &Parts,
+    handshake: &Handshake,
+    dialect: Option<&'static dyn Dialect>,
+) {
+    let client = server.client_address(parts).map(tracing::field::display);
+    let dialect = dialect.map_or("undetected", |dialect| dialect.traits().name);
+    let user = match &handshake.identity {
+        Identity::Claimed => None,
+        Identity::Proven(user) => Some(log_text(user)),
+    };
+    tracing::info!(client, peer = %handshake.peer, dialect, user, "connected");
 }
 
 /// Answers an HTTP request that is not an upgrade.
@@ -185,7 +207,6 @@ async fn admit_request(
     let params = params.map_err(error_response)?;
     let (permit, identity, space) = server.admit(parts).await.map_err(|response| {
         Counters::add(&server.counters().connections_refused_total, 1);
-        tracing::info!(status = response.status().as_u16(), "connection refused");
         Box::new(response)
     })?;
     let query = UrlQuery::<Vec<(String, String)>>::try_from_uri(&parts.uri).unwrap_or_default();

@@ -23,7 +23,8 @@ use switchboard_dialects::{CorsPolicy, Dialect, Endpoint, Handshake, Query, find
 use switchboard_redis::RedisStore;
 use switchboard_transport::{
     AddressRates, ConnectionLimit, ConnectionPermit, Counters, Listener, NodeHandle, Permit,
-    PermitPool, ProbeReserve, QueueMemory, RequestTimeouts, ServeConfig, canonical_net, websocket,
+    PermitPool, ProbeReserve, QueueMemory, RefusalReason, RefusedConnections, RequestTimeouts,
+    ServeConfig, canonical_net, websocket,
 };
 use tokio::time::timeout;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -170,6 +171,7 @@ impl Builder {
                 drain,
             },
             rates,
+            refused: Arc::default(),
             settings: Arc::new(config.shared_settings()),
             shards,
             config,
@@ -268,6 +270,8 @@ pub(crate) struct ServerInner {
     reserve_permits: Arc<PermitPool>,
     /// Limits the expensive requests of each address.
     rates: Arc<AddressRates>,
+    /// Logs refused connections.
+    refused: Arc<RefusedConnections>,
     tasks: TaskTracker,
     pub(crate) ready: AtomicBool,
     /// The URL at which other nodes reach this one; `None` outside a cluster.
@@ -376,6 +380,7 @@ impl Server {
             dead_after: self.inner.context.heartbeat.gone,
             permits: self.inner.plain_permits.clone(),
             node: self.inner.context.node.clone(),
+            refused: self.inner.refused.clone(),
             drain: self.inner.context.drain.clone(),
             tasks: self.inner.tasks.clone(),
             reserve,
@@ -408,11 +413,10 @@ impl Server {
         request: &Parts,
     ) -> Result<(Permit, Identity, switchboard_core::SpaceName), Response> {
         let address = self.client_address(request);
-        let permit = self
-            .inner
-            .permits
-            .try_acquire(address)
-            .map_err(|full| connection_limit_response(full).into_response())?;
+        let permit = self.inner.permits.try_acquire(address).map_err(|full| {
+            self.log_refused(request, RefusalReason::Limit(full));
+            connection_limit_response(full).into_response()
+        })?;
         let connect_request = || ConnectRequest {
             uri: request
                 .extensions
@@ -424,15 +428,16 @@ impl Server {
         let decision = self.inner.shards.access().admit(connect_request);
         let Ok(admission) = timeout(HOOK_TIMEOUT, decision).await else {
             tracing::warn!(timeout_s = HOOK_TIMEOUT.as_secs(), "connect hook timed out");
+            self.log_refused(request, RefusalReason::HookTimeout);
             let message = "The access check of the server timed out. Try again later.\n";
             return Err((StatusCode::SERVICE_UNAVAILABLE, message).into_response());
         };
         match admission {
-            Admission::Deny => Err((
-                StatusCode::FORBIDDEN,
-                "The server does not allow this client to connect.\n",
-            )
-                .into_response()),
+            Admission::Deny => {
+                self.log_refused(request, RefusalReason::Denied);
+                let message = "The server does not allow this client to connect.\n";
+                Err((StatusCode::FORBIDDEN, message).into_response())
+            }
             Admission::Allow { identity, space } => {
                 let identity =
                     identity.map_or(Identity::Claimed, |name| Identity::Proven(name.into()));
@@ -459,8 +464,14 @@ impl Server {
         let charged = self.inner.rates.try_charge(address, Instant::now());
         charged.map_err(|wait| {
             Counters::add(&self.counters().connections_refused_total, 1);
+            self.log_refused(request, RefusalReason::Rate);
             Box::new(rate_limit_response(wait))
         })
+    }
+
+    /// Logs that the client of a request is refused.
+    pub(crate) fn log_refused(&self, request: &Parts, reason: RefusalReason) {
+        self.inner.refused.log(self.client_address(request), reason);
     }
 
     /// Charges the client's address for the length of a requested list.
@@ -536,8 +547,11 @@ fn standalone_routes(dialect: &'static dyn Dialect) -> RouteTable {
 async fn over_limit(
     State(server): State<Server>,
     Extension(full): Extension<ConnectionLimit>,
+    ConnectInfo(client): ConnectInfo<SocketAddr>,
 ) -> Response {
     Counters::add(&server.counters().connections_refused_total, 1);
+    let reason = RefusalReason::Limit(full);
+    server.inner.refused.log(Some(client.ip()), reason);
     connection_limit_response(full).into_response()
 }
 

@@ -15,13 +15,14 @@ use std::{
 use bytestring::ByteString;
 use switchboard_cluster::{DialectRegistry, Engine, EngineHandler, ProposeOutcome};
 use switchboard_core::{
-    Change, Charge, DialectTraits, Effect, Entry, Event, Hub, HubRequest, Input, Limits, LogId,
-    Member, MessageKind, NodeId, NodeMessage, NodeMessageBody, OfferPolicy, Peer, PeerId, Position,
-    RejectReason, RelayedMessage, ResourceKey, RoomId,
+    Change, Charge, DialectTraits, Effect, Entry, Event, EvictionReason, Hub, HubRequest, Input,
+    LeaveCause, LeaveKind, Limits, LogId, Member, MessageKind, NodeId, NodeMessage,
+    NodeMessageBody, OfferPolicy, Peer, PeerId, Position, RejectReason, RelayedMessage,
+    ResourceKey, RoomId,
 };
 use switchboard_dialects::{Content, HOST, WebhookRequest, find};
 use switchboard_transport::{
-    Counters, FillLevel, JoinCheck, NodeHandle, OutboxHandle, WebhookResponse,
+    Counters, FillLevel, JoinCheck, NodeHandle, OutboxHandle, WebhookResponse, log_text,
 };
 use tokio::sync::broadcast;
 use tokio_util::task::TaskTracker;
@@ -54,6 +55,8 @@ pub enum MembershipChange {
         room: RoomId,
         /// The member that left.
         peer: PeerId,
+        /// The cause of the leave.
+        cause: LeaveCause,
     },
 }
 
@@ -65,7 +68,11 @@ impl MembershipChange {
                 room,
                 member: member.clone(),
             },
-            Change::Leave(peer, _) => Self::Left { room, peer: *peer },
+            Change::Leave(peer, cause) => Self::Left {
+                room,
+                peer: *peer,
+                cause: *cause,
+            },
         }
     }
 }
@@ -342,9 +349,27 @@ fn relayed_bytes(event: &Event) -> usize {
 fn log_change(change: &MembershipChange) {
     match change {
         MembershipChange::Joined { room, member } => {
-            tracing::info!(room = ?room.name, peer = %member.peer, dialect = member.dialect.name, "joined");
+            let address = log_text(member.address.as_str());
+            let name = member.name.as_ref().map(|name| log_text(name.as_str()));
+            let (room, dialect) = (log_text(room.name.as_str()), member.dialect.name);
+            tracing::info!(room, peer = %member.peer, dialect, address, name, "joined");
         }
-        MembershipChange::Left { room, peer } => tracing::info!(room = ?room.name, %peer, "left"),
+        MembershipChange::Left { room, peer, cause } => {
+            let (room, reason) = (log_text(room.name.as_str()), leave_reason(*cause));
+            tracing::info!(room, %peer, reason, "left");
+        }
+    }
+}
+
+/// The reason of a leave in its log line.
+fn leave_reason(cause: LeaveCause) -> &'static str {
+    match cause {
+        LeaveCause::Requested(LeaveKind::Announced | LeaveKind::Silent) => "requested",
+        LeaveCause::Requested(LeaveKind::ConnectionLost) => "connection lost",
+        LeaveCause::Evicted(EvictionReason::Unresponsive) => "unresponsive",
+        LeaveCause::Evicted(EvictionReason::Replaced) => "replaced by a newer connection",
+        LeaveCause::Evicted(EvictionReason::Kicked) => "removed by the host program",
+        LeaveCause::NodeLost => "its node is lost",
     }
 }
 

@@ -1,0 +1,208 @@
+//! Log lines about refused connections, bounded in number, so that no client can fill the disk with them.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    net::IpAddr,
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use crate::{ConnectionLimit, network};
+
+/// The minimum time between two lines about one address.
+const INTERVAL: Duration = Duration::from_secs(60);
+
+/// The number of addresses with lines of their own in one interval. Connections of further addresses share a line.
+const ADDRESSES_MAX: usize = 256;
+
+/// The reason why a connection is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RefusalReason {
+    /// A limit on the number of connections is reached.
+    Limit(ConnectionLimit),
+    /// The rate limit of expensive requests is reached.
+    Rate,
+    /// The host program denies the client to connect.
+    Denied,
+    /// The host program did not answer in time.
+    HookTimeout,
+    /// The client requests a dialect that is unknown or disabled.
+    Dialect,
+    /// The request is not a valid WebSocket handshake.
+    Handshake,
+    /// The TLS handshake failed or was not complete in time.
+    Tls,
+}
+
+impl RefusalReason {
+    /// The text in log lines.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Limit(ConnectionLimit::Total) => "limits.connections",
+            Self::Limit(ConnectionLimit::PerAddress) => "limits.connections_per_address",
+            Self::Rate => "limits.expensive_requests_per_second",
+            Self::Denied => "denied by the host program",
+            Self::HookTimeout => "no answer of the host program",
+            Self::Dialect => "unknown or disabled dialect",
+            Self::Handshake => "no valid WebSocket handshake",
+            Self::Tls => "TLS handshake failed",
+        }
+    }
+}
+
+/// Logs refused connections: for each address at most one line in each [`INTERVAL`], with the number of
+/// connections refused since its last line. A /64 network of IPv6 counts as one address.
+#[derive(Debug, Default)]
+pub struct RefusedConnections(Mutex<RefusalLines>);
+
+impl RefusedConnections {
+    /// Logs or counts a refused connection of this client.
+    pub fn log(&self, client: Option<IpAddr>, reason: RefusalReason) {
+        let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let line = lines.add(client, Instant::now());
+        drop(lines);
+        if let Some(Line { client, count }) = line {
+            let reason = reason.as_str();
+            tracing::info!(%client, reason, count, "connection refused");
+        }
+    }
+}
+
+/// The content of a log line besides the reason.
+#[derive(Debug, PartialEq, Eq)]
+struct Line {
+    client: Client,
+    /// The refused connections since the last line, with this one.
+    count: u64,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Client {
+    Address(IpAddr),
+    /// The host program does not know the address.
+    Unknown,
+    /// Clients of more than [`ADDRESSES_MAX`] addresses.
+    Others,
+}
+
+impl fmt::Display for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address) => address.fmt(f),
+            Self::Unknown => f.write_str("unknown"),
+            Self::Others => f.write_str("others"),
+        }
+    }
+}
+
+/// Refused connections of one address since its last line.
+#[derive(Debug, Default)]
+struct Pending {
+    last_line: Option<Instant>,
+    count: u64,
+}
+
+impl Pending {
+    /// Counts a connection. Returns the count for a line, if one is due.
+    fn add(&mut self, now: Instant) -> Option<u64> {
+        self.count += 1;
+        if self.is_recent(now) {
+            return None;
+        }
+        self.last_line = Some(now);
+        Some(std::mem::take(&mut self.count))
+    }
+
+    fn is_recent(&self, now: Instant) -> bool {
+        self.last_line
+            .is_some_and(|last| now.duration_since(last) < INTERVAL)
+    }
+}
+
+#[derive(Debug, Default)]
+struct RefusalLines {
+    /// By network; `None` for unknown addresses.
+    addresses: HashMap<Option<IpAddr>, Pending>,
+    others: Pending,
+}
+
+impl RefusalLines {
+    fn add(&mut self, address: Option<IpAddr>, now: Instant) -> Option<Line> {
+        let key = address.map(network);
+        if self.addresses.len() >= ADDRESSES_MAX && !self.addresses.contains_key(&key) {
+            self.forget_expired(now);
+        }
+        let has_room = self.addresses.len() < ADDRESSES_MAX;
+        let (pending, client) = if has_room || self.addresses.contains_key(&key) {
+            let client = address.map_or(Client::Unknown, Client::Address);
+            (self.addresses.entry(key).or_default(), client)
+        } else {
+            (&mut self.others, Client::Others)
+        };
+        let count = pending.add(now)?;
+        Some(Line { client, count })
+    }
+
+    /// Removes the addresses that may have a line again. Their counts go to the next line about others.
+    fn forget_expired(&mut self, now: Instant) {
+        let others = &mut self.others.count;
+        self.addresses.retain(|_, pending| {
+            let is_recent = pending.is_recent(now);
+            *others += if is_recent { 0 } else { pending.count };
+            is_recent
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(number: u32) -> Option<IpAddr> {
+        Some(IpAddr::V4(number.into()))
+    }
+
+    fn line(client: Client, count: u64) -> Option<Line> {
+        Some(Line { client, count })
+    }
+
+    #[test]
+    fn an_address_has_one_line_per_interval_with_the_number_of_its_connections() {
+        let start = Instant::now();
+        let mut lines = RefusalLines::default();
+        let first: IpAddr = "2001:db8::1".parse().expect("an address");
+        let second: IpAddr = "2001:db8::2:0:0:1".parse().expect("an address");
+        let expected = line(Client::Address(first), 1);
+        assert_eq!(lines.add(Some(first), start), expected);
+        for _ in 0..1000 {
+            assert_eq!(lines.add(Some(second), start), None, "the same /64");
+        }
+        assert_eq!(lines.add(None, start), line(Client::Unknown, 1));
+        let later = start + INTERVAL;
+        let expected = line(Client::Address(second), 1001);
+        assert_eq!(lines.add(Some(second), later), expected);
+    }
+
+    #[test]
+    fn many_addresses_share_one_line_per_interval_and_no_count_is_lost() {
+        let start = Instant::now();
+        let mut lines = RefusalLines::default();
+        let mut logged = 0;
+        let mut lines_number = 0;
+        for now in [start, start + INTERVAL] {
+            for number in 0..10_000 {
+                for _ in 0..2 {
+                    let line = lines.add(address(number), now);
+                    logged += line.as_ref().map_or(0, |line| line.count);
+                    lines_number += usize::from(line.is_some());
+                }
+            }
+            assert!(lines.addresses.len() <= ADDRESSES_MAX);
+        }
+        assert!(lines_number <= 2 * (ADDRESSES_MAX + 1), "{lines_number}");
+        let pending: u64 = lines.addresses.values().map(|pending| pending.count).sum();
+        assert_eq!(logged + pending + lines.others.count, 40_000);
+    }
+}
