@@ -1,4 +1,4 @@
-//! A server on a free port, and clients that speak raw frames.
+//! Helpers: a server on a free port, and clients that send and receive frames as text.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -11,10 +11,10 @@ use tokio_tungstenite::{
     tungstenite::{Error, Message, client::IntoClientRequest, handshake::client::Request},
 };
 
-use crate::nodes::SharedLogs;
+use crate::nodes::SharedEngine;
 
-/// Long enough for any machine, short enough to fail.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+/// The time limit of each wait in a test.
+pub(crate) const TEST_TIMEOUT: Duration = Duration::from_secs(20);
 
 pub(crate) fn config(toml: &str) -> Config {
     let mut config = Config::default();
@@ -22,12 +22,12 @@ pub(crate) fn config(toml: &str) -> Config {
     config
 }
 
-/// Serves on a free loopback port until the test ends.
+/// Starts a server on a free loopback port until the test ends.
 pub(crate) fn start(toml: &str) -> (Server, SocketAddr) {
     open(Server::builder().config(config(toml)))
 }
 
-/// Serves on a free loopback port; where `SWITCHBOARD_TEST_NODES` is set, as [`open_second`] does.
+/// Starts a server on a free loopback port; if `SWITCHBOARD_TEST_NODES` is set, a cluster as in [`open_second`].
 pub(crate) fn open(builder: Builder) -> (Server, SocketAddr) {
     match std::env::var_os("SWITCHBOARD_TEST_NODES") {
         None => serve(builder.build()),
@@ -35,19 +35,19 @@ pub(crate) fn open(builder: Builder) -> (Server, SocketAddr) {
     }
 }
 
-/// The second of two nodes, of which the first does for both what one does for all.
+/// Starts two nodes and returns the second. The first is the voice leader.
 pub(crate) fn open_second(builder: Builder) -> (Server, SocketAddr) {
-    let nodes = SharedLogs::new();
+    let nodes = SharedEngine::new();
     let first = nodes.serve(builder.clone());
     let second = nodes.serve(builder);
-    SharedLogs::belong_together(first.address, second.address);
+    SharedEngine::link_nodes(first.address, second.address);
     (second.server, second.address)
 }
 
 pub(crate) fn serve(server: Server) -> (Server, SocketAddr) {
     let listener = Listener::bind(([127, 0, 0, 1], 0).into()).expect("a free port");
     let address = listener.address();
-    SharedLogs::is_alone(address);
+    SharedEngine::unlink_node(address);
     server.serve(listener);
     (server, address)
 }
@@ -65,7 +65,7 @@ impl Client {
         connect_async(request).await.map(|(socket, _)| Self(socket))
     }
 
-    /// A member of `room` in the `lightstream` dialect, with the ids that were there.
+    /// Joins `room` in the `lightstream` dialect. Returns the ids of the other members.
     pub(crate) async fn join(address: SocketAddr, room: &str, id: &str) -> (Self, Value) {
         let mut client = Self::open(address, "/ws").await;
         client
@@ -85,10 +85,10 @@ impl Client {
             .expect("the server reads");
     }
 
-    /// Says goodbye, and waits until the server has said it too.
+    /// Closes the connection with a close frame, and waits for the close frame of the server.
     pub(crate) async fn close(mut self) {
         self.0.close(None).await.expect("the server reads");
-        while let Ok(Some(Ok(_))) = tokio::time::timeout(PATIENCE, self.0.next()).await {}
+        while let Ok(Some(Ok(_))) = tokio::time::timeout(TEST_TIMEOUT, self.0.next()).await {}
     }
 
     /// Ends the connection by a reset, as the kernel does for a process that crashed.
@@ -102,7 +102,7 @@ impl Client {
     pub(crate) async fn next(&mut self) -> Value {
         match self.message().await {
             Ok(Message::Text(text)) => serde_json::from_str(&text).expect("JSON"),
-            other => panic!("a text frame was due, not {other:?}"),
+            other => panic!("expected a text frame, received {other:?}"),
         }
     }
 
@@ -116,21 +116,21 @@ impl Client {
         }
     }
 
-    /// The close code that the server sends, skipping what comes before.
+    /// The close code of the server, skipping earlier frames.
     pub(crate) async fn close_code(&mut self) -> u16 {
         loop {
             match self.message().await {
                 Ok(Message::Close(Some(frame))) => return frame.code.into(),
                 Ok(_) => {}
-                other => panic!("a close frame was due, not {other:?}"),
+                other => panic!("expected a close frame, received {other:?}"),
             }
         }
     }
 
-    /// The close code, or nothing if the connection was cut.
-    pub(crate) async fn close_code_or_cut(&mut self) -> Option<u16> {
+    /// The close code; `None` if the connection ended without a close frame.
+    pub(crate) async fn close_code_if_any(&mut self) -> Option<u16> {
         loop {
-            match tokio::time::timeout(PATIENCE, self.0.next())
+            match tokio::time::timeout(TEST_TIMEOUT, self.0.next())
                 .await
                 .expect("an end in time")
             {
@@ -143,9 +143,9 @@ impl Client {
 
     async fn message(&mut self) -> Result<Message, Error> {
         loop {
-            let message = tokio::time::timeout(PATIENCE, self.0.next())
+            let message = tokio::time::timeout(TEST_TIMEOUT, self.0.next())
                 .await
-                .expect("something comes in time");
+                .expect("a frame in time");
             match message.expect("the socket is open") {
                 Ok(Message::Ping(_) | Message::Pong(_)) => {}
                 other => return other,
@@ -160,16 +160,16 @@ pub(crate) fn request(address: SocketAddr, path: &str) -> Request {
         .expect("a request")
 }
 
-/// The status of a refused upgrade.
-pub(crate) async fn refused_status(request: Request) -> u16 {
+/// The status of a rejected upgrade.
+pub(crate) async fn rejected_status(request: Request) -> u16 {
     match Client::try_open(request).await {
         Err(Error::Http(response)) => response.status().as_u16(),
-        Err(other) => panic!("a refusal was due, not {other:?}"),
-        Ok(_) => panic!("a refusal was due, not a connection"),
+        Err(other) => panic!("expected a rejected upgrade, not {other:?}"),
+        Ok(_) => panic!("expected a rejected upgrade, not a connection"),
     }
 }
 
-/// The answer to a plain HTTP request.
+/// The response to a plain HTTP request.
 pub(crate) async fn http(address: SocketAddr, head: &str) -> String {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let mut stream = TcpStream::connect(address).await.expect("a connection");
@@ -177,12 +177,12 @@ pub(crate) async fn http(address: SocketAddr, head: &str) -> String {
         .write_all(head.as_bytes())
         .await
         .expect("the server reads");
-    let mut answer = Vec::new();
-    tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer))
+    let mut response = Vec::new();
+    tokio::time::timeout(TEST_TIMEOUT, stream.read_to_end(&mut response))
         .await
         .expect("an answer in time")
         .expect("an answer");
-    String::from_utf8_lossy(&answer).into_owned()
+    String::from_utf8_lossy(&response).into_owned()
 }
 
 pub(crate) async fn get(address: SocketAddr, path: &str) -> String {

@@ -1,13 +1,13 @@
-//! Every dialect on its path, and the ways to choose one.
+//! Every dialect on its path, and the ways to select one.
 
 use serde_json::json;
 
 use switchboard::Listener;
 
-use crate::client::{Client, get, refused_status, request, start};
+use crate::client::{Client, get, rejected_status, request, start};
 
 #[tokio::test]
-async fn lightstream_members_call_through_the_server() {
+async fn lightstream_members_exchange_an_offer() {
     let (_server, address) = start("");
     let (mut ada, peers) = Client::join(address, "r", "ada").await;
     assert_eq!(peers, json!([]));
@@ -28,7 +28,7 @@ async fn lightstream_members_call_through_the_server() {
 }
 
 #[tokio::test]
-async fn four_dialects_meet_in_one_room() {
+async fn four_dialects_share_a_room() {
     let (_server, address) = start("");
     let mut singo = Client::open(address, "/connect").await;
     let singo_id = singo.next().await["payload"]["client_id"]
@@ -42,7 +42,7 @@ async fn four_dialects_meet_in_one_room() {
     let new = singo.next().await;
     assert_eq!(
         new["type"], "new-client",
-        "the mesh member is called: {new}"
+        "the singo member must offer to the mesh member: {new}"
     );
     let mesh_id = new["payload"]["client_id"]
         .as_str()
@@ -60,11 +60,11 @@ async fn four_dialects_meet_in_one_room() {
         .expect("members")
         .len();
     assert_eq!(members, 2);
-    let (mut light, peers) = Client::join(address, "r", "bob").await;
+    let (mut lightstream, peers) = Client::join(address, "r", "bob").await;
     assert_eq!(peers, json!([singo_id, mesh_id, p2p_id]));
     assert_eq!(p2p.next().await["peer"]["username"], "bob");
 
-    light.send(&format!(r#"{{"type":"offer","targetID":"{mesh_id}","payload":"{{\"type\":\"offer\",\"sdp\":\"v=0\"}}"}}"#)).await;
+    lightstream.send(&format!(r#"{{"type":"offer","targetID":"{mesh_id}","payload":"{{\"type\":\"offer\",\"sdp\":\"v=0\"}}"}}"#)).await;
     let offer = mesh.next_of("Offer").await;
     assert_eq!(
         (&offer["sender"], &offer["content"]),
@@ -74,7 +74,7 @@ async fn four_dialects_meet_in_one_room() {
         r#"{"kind":"Offer","reach":"OnePeer","peerID":"bob","content":{"type":3,"sdp":"v=1"}}"#,
     )
     .await;
-    let answer = light.next_of("answer").await;
+    let answer = lightstream.next_of("answer").await;
     assert_eq!(
         (&answer["senderID"], &answer["data"]["sdp"]),
         (&json!(mesh_id), &json!("v=1"))
@@ -82,7 +82,7 @@ async fn four_dialects_meet_in_one_room() {
 }
 
 #[tokio::test]
-async fn a_dialect_can_be_chosen_by_query_or_subprotocol_on_any_path() {
+async fn a_dialect_can_be_selected_by_query_or_subprotocol_on_any_path() {
     let (_server, address) = start("");
     let mut singo = Client::open(address, "/ws?dialect=singo").await;
     assert_eq!(singo.next().await["type"], "notify-client-id");
@@ -96,7 +96,7 @@ async fn a_dialect_can_be_chosen_by_query_or_subprotocol_on_any_path() {
         .expect("the subprotocol is accepted");
     assert_eq!(singo.next().await["type"], "notify-client-id");
     assert_eq!(
-        refused_status(request(address, "/ws?dialect=klingon")).await,
+        rejected_status(request(address, "/ws?dialect=klingon")).await,
         400
     );
     let offering = |path: &str, offer: &'static str| {
@@ -106,24 +106,24 @@ async fn a_dialect_can_be_chosen_by_query_or_subprotocol_on_any_path() {
             .insert("sec-websocket-protocol", offer.parse().expect("a header"));
         request
     };
-    // The client library insists, as browsers do, that what it offered is chosen.
+    // Like browsers, the client library fails if none of its subprotocols is selected.
     assert!(
         Client::try_open(offering("/ws?dialect=mesh", "switchboard.mesh"))
             .await
             .is_ok()
     );
     assert_eq!(
-        refused_status(offering("/ws", "switchboard.klingon")).await,
+        rejected_status(offering("/ws", "switchboard.klingon")).await,
         400
     );
     assert_eq!(
-        refused_status(offering("/ws?dialect=mesh", "switchboard.singo")).await,
+        rejected_status(offering("/ws?dialect=mesh", "switchboard.singo")).await,
         400
     );
 }
 
 #[tokio::test]
-async fn what_no_dialect_recognizes_is_told_so_and_closed() {
+async fn an_unrecognized_first_frame_gets_an_error_and_is_closed() {
     let (_server, address) = start("");
     for first in ["{nope", "[]", r#"{"x":1}"#] {
         let mut client = Client::open(address, "/ws").await;
@@ -134,7 +134,7 @@ async fn what_no_dialect_recognizes_is_told_so_and_closed() {
 }
 
 #[tokio::test]
-async fn mesh_is_recognized_on_the_shared_path_and_says_goodbye_normally() {
+async fn mesh_is_detected_on_the_shared_path_and_closed_with_1000() {
     let (_server, address) = start("");
     let mut mesh = Client::open(address, "/ws").await;
     mesh.send(r#"{"kind":"IdentifySelf"}"#).await;
@@ -145,7 +145,7 @@ async fn mesh_is_recognized_on_the_shared_path_and_says_goodbye_normally() {
 }
 
 #[tokio::test]
-async fn paths_are_settable() {
+async fn paths_are_configurable() {
     let (_server, address) =
         start("[singo]\npaths = [\"/connect\", \"/rtc\"]\n[mesh]\npaths = []\n");
     for path in ["/connect", "/rtc"] {
@@ -155,13 +155,13 @@ async fn paths_are_settable() {
         );
     }
     assert_eq!(
-        refused_status(request(address, "/signalingserver")).await,
+        rejected_status(request(address, "/signalingserver")).await,
         404
     );
 }
 
 #[tokio::test]
-async fn a_plain_get_harms_nobody() {
+async fn a_plain_get_of_a_socket_path_does_not_affect_members() {
     let (_server, address) = start("");
     let mut witness = Client::open(address, "/signalingserver").await;
     for path in ["/ws", "/connect", "/signalingserver"] {
@@ -196,30 +196,30 @@ async fn the_page_and_the_probes_are_served() {
 }
 
 #[tokio::test]
-async fn a_dialect_alone_on_a_listener_meets_those_of_the_others() {
+async fn a_listener_of_one_dialect_shares_the_rooms_of_the_others() {
     let (server, address) = start("");
     let listener = Listener::bind(([127, 0, 0, 1], 0).into()).expect("a free port");
-    let alone = listener.address();
+    let own_address = listener.address();
     assert!(server.serve_dialect(listener, "singo"));
-    let mut singo = Client::open(alone, "/connect?dialect=singo").await;
+    let mut singo = Client::open(own_address, "/connect?dialect=singo").await;
     assert_eq!(singo.next().await["type"], "notify-client-id");
     singo
         .send(r#"{"type":"join","payload":{"room_id":"r"}}"#)
         .await;
-    let (_light, peers) = Client::join(address, "r", "ada").await;
+    let (_lightstream, peers) = Client::join(address, "r", "ada").await;
     assert_eq!(peers.as_array().map(Vec::len), Some(1), "{peers}");
     for path in ["/healthz", "/readyz"] {
-        let answer = get(alone, path).await;
+        let answer = get(own_address, path).await;
         assert!(answer.starts_with("HTTP/1.1 200"), "{path}: {answer}");
     }
     for path in ["/", "/metrics", "/messages"] {
-        let answer = get(alone, path).await;
+        let answer = get(own_address, path).await;
         assert!(answer.starts_with("HTTP/1.1 404"), "{path}: {answer}");
     }
-    assert_eq!(refused_status(request(alone, "/ws")).await, 404);
-    let other = request(alone, "/connect?dialect=mesh");
-    assert_eq!(refused_status(other).await, 400);
+    assert_eq!(rejected_status(request(own_address, "/ws")).await, 404);
+    let other = request(own_address, "/connect?dialect=mesh");
+    assert_eq!(rejected_status(other).await, 400);
     assert!(server.router_of("klingon").is_none());
-    assert!(server.shutdown(crate::client::PATIENCE).await);
+    assert!(server.shutdown(crate::client::TEST_TIMEOUT).await);
     assert_eq!(singo.close_code().await, 1012);
 }

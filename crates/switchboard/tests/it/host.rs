@@ -1,13 +1,13 @@
-//! The host program: nesting, hooks, and what it may do in rooms.
+//! The embedding API: nesting under a prefix, hooks, and actions of the host program in rooms.
 
 use axum::{Router, routing::get};
 use serde_json::json;
 use switchboard::{Address, Admission, MembershipChange, RoomId, Server, SpaceName, room};
 
-use crate::client::{self, Client, PATIENCE, refused_status, request, serve, start};
+use crate::client::{self, Client, TEST_TIMEOUT, rejected_status, request, serve, start};
 
 #[tokio::test]
-async fn nests_under_a_prefix_beside_the_host_programs_own_routes() {
+async fn the_router_nests_under_a_prefix_beside_routes_of_the_host_program() {
     let server = Server::builder().build();
     let app = Router::new()
         .route("/own", get(|| async { "mine" }))
@@ -23,7 +23,7 @@ async fn nests_under_a_prefix_beside_the_host_programs_own_routes() {
     let page = client::get(address, "/signaling").await;
     assert!(
         page.contains("<base href=\"signaling/\">"),
-        "the page finds its own files: {page}"
+        "the page has relative URLs: {page}"
     );
     assert!(
         client::get(address, "/signaling/style.css")
@@ -33,7 +33,7 @@ async fn nests_under_a_prefix_beside_the_host_programs_own_routes() {
 }
 
 #[tokio::test]
-async fn hooks_decide_who_connects_and_who_joins() {
+async fn hooks_authorize_connections_and_joins() {
     let server = Server::builder()
         .on_connect(|request| async move {
             let token = request.uri.query().unwrap_or_default().to_owned();
@@ -48,7 +48,10 @@ async fn hooks_decide_who_connects_and_who_joins() {
         })
         .build();
     let (_server, address) = serve(server);
-    assert_eq!(refused_status(request(address, "/ws?token=bad")).await, 403);
+    assert_eq!(
+        rejected_status(request(address, "/ws?token=bad")).await,
+        403
+    );
     let mut ada = Client::open(address, "/ws?token=good").await;
     ada.send(r#"{"type":"join","roomID":"forbidden","senderID":"ada"}"#)
         .await;
@@ -56,7 +59,7 @@ async fn hooks_decide_who_connects_and_who_joins() {
     ada.send(r#"{"type":"join","roomID":"open","senderID":"ada"}"#)
         .await;
     assert_eq!(ada.next().await["peers"], json!([]));
-    // The same person comes again: the newer connection replaces the older one at once.
+    // A new connection of the same identity replaces the old one at once.
     let mut again = Client::open(address, "/ws?token=good").await;
     again
         .send(r#"{"type":"join","roomID":"open","senderID":"ada"}"#)
@@ -67,7 +70,7 @@ async fn hooks_decide_who_connects_and_who_joins() {
 }
 
 #[tokio::test]
-async fn the_host_program_sees_and_speaks() {
+async fn the_host_program_observes_rooms_and_sends_messages() {
     let (server, address) = start("");
     let rooms = server.rooms();
     let mut changes = rooms.subscribe();
@@ -76,7 +79,7 @@ async fn the_host_program_sees_and_speaks() {
     for expected in ["lightstream", "mesh"] {
         match changes.recv().await.expect("a change") {
             MembershipChange::Joined { member, .. } => assert_eq!(member.dialect.name, expected),
-            MembershipChange::Left { .. } => panic!("nobody has left"),
+            MembershipChange::Left { .. } => panic!("no member has left"),
         }
     }
     let r = room("r").expect("a name");
@@ -86,25 +89,25 @@ async fn the_host_program_sees_and_speaks() {
     assert!(rooms.members(&room("nowhere").expect("a name")).is_empty());
 
     assert_eq!(rooms.broadcast(&r, "closing soon"), 2);
-    let told = ada.next_of("message").await;
+    let message = ada.next_of("message").await;
     assert_eq!(
-        (&told["senderID"], &told["data"]),
+        (&message["senderID"], &message["data"]),
         (&json!("server"), &json!("closing soon"))
     );
-    let told = mesh.next().await;
+    let message = mesh.next().await;
     assert_eq!(
-        (&told["sender"], &told["content"]["message"]),
+        (&message["sender"], &message["content"]["message"]),
         (&json!("server"), &json!("closing soon"))
     );
     assert!(rooms.send(&r, &address("ada"), "you only"));
-    assert!(!rooms.send(&r, &address("nobody"), "lost"));
+    assert!(!rooms.send(&r, &address("absent"), "lost"));
     assert_eq!(ada.next().await["data"], "you only");
 
-    assert!(!rooms.kick(&r, &address("nobody")));
+    assert!(!rooms.kick(&r, &address("absent")));
     assert!(rooms.kick(&r, &address("ada")));
     assert_eq!(ada.close_code().await, 1008);
     assert_eq!(mesh.next().await["kind"], "DisconnectionNotification");
-    let left = tokio::time::timeout(PATIENCE, changes.recv())
+    let left = tokio::time::timeout(TEST_TIMEOUT, changes.recv())
         .await
         .expect("in time")
         .expect("a change");
@@ -112,7 +115,7 @@ async fn the_host_program_sees_and_speaks() {
 }
 
 #[tokio::test]
-async fn spaces_keep_rooms_of_one_name_apart() {
+async fn rooms_of_the_same_name_in_different_spaces_are_separate() {
     let server = Server::builder()
         .on_connect(|request| async move {
             let space = request.uri.query().unwrap_or("none").to_owned();
@@ -133,7 +136,7 @@ async fn spaces_keep_rooms_of_one_name_apart() {
         assert_eq!(
             client.next().await["peers"],
             json!([]),
-            "{space} is its own"
+            "the room in {space} is empty"
         );
         clients.push(client);
     }

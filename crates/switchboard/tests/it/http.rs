@@ -1,4 +1,4 @@
-//! HTTP at the socket: addresses, connections that are kept alive, and health probes.
+//! HTTP over sockets: addresses, keep-alive connections and health probes.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -11,41 +11,46 @@ use tokio::{
 };
 
 use crate::{
-    client::{Client, PATIENCE, config, get, http, refused_status, request, start},
-    nodes::SharedLogs,
+    client::{Client, TEST_TIMEOUT, config, get, http, rejected_status, request, start},
+    nodes::SharedEngine,
 };
 
 const HEALTHZ: &[u8] = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
 
-/// Serves on all addresses: the port, and whether IPv6 is among them.
+/// Serves on all addresses. Returns the port, and whether IPv6 is supported.
 fn serve_everywhere(server: &Server) -> (u16, bool) {
     let listener = Listener::bind("[::]:0".parse().expect("an address")).expect("a free port");
     let address = listener.address();
     for ip in ["127.0.0.1", "::1"] {
-        SharedLogs::is_alone(SocketAddr::new(ip.parse().expect("an IP"), address.port()));
+        SharedEngine::unlink_node(SocketAddr::new(ip.parse().expect("an IP"), address.port()));
     }
     server.serve(listener);
     (address.port(), address.is_ipv6())
 }
 
-/// Sends a probe and reads its answer; the connection is kept.
+/// Sends a health probe and reads its response; the connection stays open.
 async fn probe(stream: &mut TcpStream) {
-    stream.write_all(HEALTHZ).await.expect("it is open");
-    let mut answer = String::new();
-    while !answer.ends_with("\r\n\r\nok\n") {
+    stream
+        .write_all(HEALTHZ)
+        .await
+        .expect("the connection is open");
+    let mut response = String::new();
+    while !response.ends_with("\r\n\r\nok\n") {
         let mut buffer = [0; 1024];
-        let read = timeout(PATIENCE, stream.read(&mut buffer)).await;
+        let read = timeout(TEST_TIMEOUT, stream.read(&mut buffer)).await;
         let count = read.expect("an answer in time").expect("an answer");
-        assert_ne!(count, 0, "closed after {answer:?}");
-        answer.push_str(std::str::from_utf8(&buffer[..count]).expect("text"));
+        assert_ne!(count, 0, "closed after {response:?}");
+        response.push_str(std::str::from_utf8(&buffer[..count]).expect("text"));
     }
 }
 
 #[tokio::test]
-async fn the_default_address_is_that_of_ipv6_and_ipv4_clients_are_known_as_such() {
-    let (said, mut heard) = mpsc::channel(4);
+async fn a_dual_stack_listener_reports_the_client_address_of_each_family() {
+    let (address_sender, mut addresses) = mpsc::channel(4);
     let server = Server::builder().on_connect(move |request| {
-        said.try_send(request.address).expect("room");
+        address_sender
+            .try_send(request.address)
+            .expect("the channel has capacity");
         async { Admission::anonymous() }
     });
     let (port, has_ipv6) = serve_everywhere(&server.build());
@@ -54,7 +59,7 @@ async fn the_default_address_is_that_of_ipv6_and_ipv4_clients_are_known_as_such(
     for ip in clients {
         let ip = ip.parse().expect("an IP");
         let _client = Client::open(SocketAddr::new(ip, port), "/ws").await;
-        assert_eq!(heard.recv().await, Some(Some(ip)));
+        assert_eq!(addresses.recv().await, Some(Some(ip)));
     }
 }
 
@@ -71,41 +76,49 @@ async fn ipv4_mapped_addresses_are_ipv4_for_proxies_and_limits() {
         request
     };
     let first = Client::try_open(from("::ffff:192.0.2.1")).await;
-    let _first = first.expect("the first of its address");
-    assert_eq!(refused_status(from("192.0.2.1")).await, 429);
+    let _first = first.expect("the first connection of its address");
+    assert_eq!(rejected_status(from("192.0.2.1")).await, 429);
 }
 
 #[tokio::test]
-async fn a_connection_is_kept_alive_for_longer_than_a_head_is_waited_for() {
+async fn the_keep_alive_time_is_independent_of_the_request_head_timeout() {
     let (_server, address) = start("[limits]\nhandshake_secs = 1\nkeep_alive_secs = 3600\n");
-    let mut kept = TcpStream::connect(address).await.expect("a connection");
-    probe(&mut kept).await;
-    // By then, the time for a head has been over twice for connections that came after the probe.
+    let mut connection = TcpStream::connect(address).await.expect("a connection");
+    probe(&mut connection).await;
+    // Two connections that were opened after the probe reach the timeout for a request head.
     for _ in 0..2 {
-        let answer = http(address, "GET /ws HTTP/1.1\r\nHost: x\r\n").await;
-        assert_eq!(answer, "");
+        let response = http(address, "GET /ws HTTP/1.1\r\nHost: x\r\n").await;
+        assert_eq!(response, "");
     }
-    probe(&mut kept).await;
-    // The next head has begun, and does not come.
-    kept.write_all(&HEALTHZ[..9]).await.expect("it is open");
+    probe(&mut connection).await;
+    // The next request head begins and is not completed.
+    connection
+        .write_all(&HEALTHZ[..9])
+        .await
+        .expect("the connection is open");
     let mut rest = Vec::new();
-    let ended = timeout(PATIENCE, kept.read_to_end(&mut rest)).await;
-    drop(ended.expect("it ends in time"));
+    let ended = timeout(TEST_TIMEOUT, connection.read_to_end(&mut rest)).await;
+    drop(ended.expect("the connection ends in time"));
     assert!(rest.is_empty());
 }
 
 #[tokio::test]
 async fn an_idle_connection_is_closed() {
     let (_server, address) = start("[limits]\nhandshake_secs = 0\nkeep_alive_secs = 1\n");
-    let mut kept = TcpStream::connect(address).await.expect("a connection");
-    probe(&mut kept).await;
+    let mut connection = TcpStream::connect(address).await.expect("a connection");
+    probe(&mut connection).await;
     let mut rest = Vec::new();
-    let ended = timeout(PATIENCE, kept.read_to_end(&mut rest)).await;
-    assert_eq!(ended.expect("it ends in time").expect("no error"), 0);
+    let ended = timeout(TEST_TIMEOUT, connection.read_to_end(&mut rest)).await;
+    assert_eq!(
+        ended
+            .expect("the connection ends in time")
+            .expect("no error"),
+        0
+    );
 }
 
 #[tokio::test]
-async fn a_socket_outlives_the_times_of_http() {
+async fn a_websocket_is_not_subject_to_the_timeouts_of_http() {
     let (_server, address) = start("[limits]\nhandshake_secs = 1\nkeep_alive_secs = 1\n");
     let (mut ada, _) = Client::join(address, "r", "ada").await;
     for _ in 0..2 {
@@ -116,9 +129,9 @@ async fn a_socket_outlives_the_times_of_http() {
 }
 
 #[tokio::test]
-async fn health_probes_are_answered_when_there_may_be_no_more_connections() {
+async fn health_probes_are_answered_at_the_connection_limit() {
     let (server, address) = start("[limits]\nconnections = 1\n");
-    // One for signaling, and those for plain requests.
+    // One signaling connection, and those reserved for plain requests.
     let mut held = Vec::new();
     for _ in 0..=256 {
         let mut stream = TcpStream::connect(address).await.expect("a connection");
@@ -134,17 +147,17 @@ async fn health_probes_are_answered_when_there_may_be_no_more_connections() {
     server.begin_drain();
     let stopping = get(address, "/readyz").await;
     assert!(stopping.starts_with("HTTP/1.1 503 "), "{stopping}");
-    let kept = http(address, "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").await;
-    assert!(kept.contains("connection: close"), "{kept}");
+    let connection = http(address, "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    assert!(connection.contains("connection: close"), "{connection}");
     for path in ["/", "/metrics", "/voice/mode", "/ws"] {
-        let refused = get(address, path).await;
-        assert!(refused.starts_with("HTTP/1.1 503 "), "{refused}");
+        let rejection = get(address, path).await;
+        assert!(rejection.starts_with("HTTP/1.1 503 "), "{rejection}");
         assert!(
-            refused.contains("has reached its limit of connections"),
-            "{refused}"
+            rejection.contains("has reached its limit of connections"),
+            "{rejection}"
         );
     }
-    assert_eq!(refused_status(request(address, "/ws")).await, 503);
+    assert_eq!(rejected_status(request(address, "/ws")).await, 503);
 }
 
 #[tokio::test]
@@ -154,13 +167,13 @@ async fn the_reserve_for_health_probes_is_bounded() {
     for _ in 0..=256 + 64 {
         held.push(TcpStream::connect(address).await.expect("a connection"));
     }
-    let refused = http(address, "").await;
-    assert!(refused.starts_with("HTTP/1.1 503 "), "{refused}");
-    // An idle connection leaves the reserve before the time for a head is over.
+    let rejection = http(address, "").await;
+    assert!(rejection.starts_with("HTTP/1.1 503 "), "{rejection}");
+    // An idle connection is removed from the reserve before the timeout for a request head.
     let begun = tokio::time::Instant::now();
     let last = held.last_mut().expect("many");
-    let ended = timeout(PATIENCE, last.read_u8()).await;
-    assert!(ended.expect("it ends in time").is_err());
+    let ended = timeout(TEST_TIMEOUT, last.read_u8()).await;
+    assert!(ended.expect("the connection ends in time").is_err());
     assert!(begun.elapsed() < Duration::from_secs(10));
     assert!(get(address, "/healthz").await.ends_with("ok\n"));
 }

@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 
 use crate::{
     client::{Client, config, get, http, open, start},
-    nodes::SharedLogs,
+    nodes::SharedEngine,
 };
 
 const ICE: &str = "[ice]\nservers = [{ urls = [\"stun:stun.example\"] }]\n[ice.turn]\nurls = [\"turn:turn.example\"]\nsecret = \"GEHEIM\"\nttl = 60\n";
@@ -45,7 +45,7 @@ async fn clients_get_servers_with_credentials_of_their_own() {
 }
 
 #[tokio::test]
-async fn without_servers_the_list_is_empty() {
+async fn the_list_is_empty_without_configured_servers() {
     let (_server, address) = start("");
     let response = get(address, "/ice-servers").await;
     assert!(response.starts_with("HTTP/1.1 200 "), "{response}");
@@ -81,7 +81,7 @@ async fn clients_that_may_not_connect_get_no_credentials() {
 }
 
 #[tokio::test]
-async fn nested_router_answers() {
+async fn a_nested_router_serves_the_ice_servers() {
     let server = Server::builder().config(config(ICE)).build();
     let app = Router::new().nest("/signaling", server.router());
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
@@ -94,17 +94,17 @@ async fn nested_router_answers() {
     );
 }
 
-/// A listener of its own for a dialect.
+/// Starts a listener of one dialect.
 fn listener_of(server: &Server, dialect: &str) -> SocketAddr {
     let listener = Listener::bind(([127, 0, 0, 1], 0).into()).expect("a free port");
     let address = listener.address();
-    SharedLogs::is_alone(address);
+    SharedEngine::unlink_node(address);
     assert!(server.serve_dialect(listener, dialect), "{dialect}");
     address
 }
 
 #[tokio::test]
-async fn listener_of_one_dialect_answers_where_the_path_is_free() {
+async fn a_listener_of_one_dialect_serves_the_path_if_it_is_free() {
     let (server, _) = start(ICE);
     for dialect in ["lightstream", "p2p", "singo", "mesh", "ayame", "peerjs"] {
         let response = get(listener_of(&server, dialect), "/ice-servers").await;
@@ -118,11 +118,11 @@ async fn listener_of_one_dialect_answers_where_the_path_is_free() {
 }
 
 #[tokio::test]
-async fn dialects_keep_the_path_where_it_is_their_own() {
+async fn dialects_keep_the_path_if_it_is_one_of_theirs() {
     let (server, _) = start(ICE);
     let response = get(listener_of(&server, "y-webrtc"), "/ice-servers").await;
     assert!(response.ends_with("okay"), "{response}");
-    // In matchbox a room can be called so.
+    // In matchbox, this path is a room.
     let address = listener_of(&server, "matchbox");
     let mut player = Client::open(address, "/ice-servers").await;
     assert!(player.next().await["IdAssigned"].is_string());
@@ -131,7 +131,7 @@ async fn dialects_keep_the_path_where_it_is_their_own() {
 }
 
 #[tokio::test]
-async fn accept_of_ayame_carries_the_servers_on_every_listener() {
+async fn the_accept_frame_of_ayame_carries_the_servers_on_every_listener() {
     let (server, address) = start(ICE);
     let alone = listener_of(&server, "ayame");
     for (address, room) in [(address, "r1"), (alone, "r2")] {

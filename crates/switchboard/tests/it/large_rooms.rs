@@ -27,67 +27,67 @@ use tokio_tungstenite::{
 
 use crate::client::{request, start};
 use dialects::{
-    AYAME, DialectClient, LIGHTSTREAM, MATCHBOX, MESH, Notice, P2P, PEERJS, SINGO, SignalEnds,
-    Y_WEBRTC,
+    AYAME, ClientEvent, DialectClient, LIGHTSTREAM, MATCHBOX, MESH, P2P, PEERJS, SINGO,
+    SignalPeers, Y_WEBRTC,
 };
 
 const CANDIDATES: usize = 9;
 /// A description and its candidates.
 const FRAMES: usize = 1 + CANDIDATES;
-/// More than one client sends in any of the tests.
+/// More frames than one client sends in any of the tests.
 const OUTGOING_MAX: usize = 2_000 * FRAMES;
 const DESCRIPTION_BYTES: usize = 6_000;
 const COMPLETE_WITHIN: Duration = Duration::from_secs(30);
 const CONFIG: &str = "[limits]\nroom_members = 2000\n";
-/// Long before a connection is idle, and far more often than a room changes.
+/// The interval of polling the member count.
 const POLL: Duration = Duration::from_millis(5);
 
 /// Tests with a thousand sockets run one after another.
 static THOUSAND_SOCKETS: Semaphore = Semaphore::const_new(1);
 
 macro_rules! newcomer_tests {
-    ($($dialect:ident: $usual:ident, $large:ident;)*) => { $(
+    ($($dialect:ident: $small:ident, $large:ident;)*) => { $(
         #[tokio::test]
-        async fn $usual() {
+        async fn $small() {
             newcomer_signals_with_every_member(&$dialect, 200).await;
         }
 
         #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
         #[ignore = "`cargo xtask test` runs them as a stage of their own, which takes a minute"]
         async fn $large() {
-            let _turn = THOUSAND_SOCKETS.acquire().await;
+            let _permit = THOUSAND_SOCKETS.acquire().await;
             newcomer_signals_with_every_member(&$dialect, 1_000).await;
         }
     )* };
 }
 
 newcomer_tests! {
-    LIGHTSTREAM: lightstream_newcomer_calls_200_members, lightstream_newcomer_calls_1000_members;
-    P2P: p2p_newcomer_calls_200_members, p2p_newcomer_calls_1000_members;
-    MESH: mesh_newcomer_calls_200_members, mesh_newcomer_calls_1000_members;
-    PEERJS: peerjs_newcomer_calls_200_peers, peerjs_newcomer_calls_1000_peers;
+    LIGHTSTREAM: lightstream_newcomer_offers_to_200_members, lightstream_newcomer_offers_to_1000_members;
+    P2P: p2p_newcomer_offers_to_200_members, p2p_newcomer_offers_to_1000_members;
+    MESH: mesh_newcomer_offers_to_200_members, mesh_newcomer_offers_to_1000_members;
+    PEERJS: peerjs_newcomer_offers_to_200_peers, peerjs_newcomer_offers_to_1000_peers;
     SINGO: singo_newcomer_answers_200_members, singo_newcomer_answers_1000_members;
     MATCHBOX: matchbox_newcomer_answers_200_members, matchbox_newcomer_answers_1000_members;
     Y_WEBRTC: y_webrtc_newcomer_answers_200_members, y_webrtc_newcomer_answers_1000_members;
 }
 
 #[tokio::test]
-async fn ayame_newcomer_calls_the_other_member() {
+async fn ayame_newcomer_offers_to_the_other_member() {
     newcomer_signals_with_every_member(&AYAME, 1).await;
 }
 
-macro_rules! storm_tests {
+macro_rules! join_storm_tests {
     ($($(#[$attribute:meta])? $dialect:ident: $test:ident;)*) => { $(
         #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
         $(#[$attribute])?
         async fn $test() {
-            let _turn = THOUSAND_SOCKETS.acquire().await;
+            let _permit = THOUSAND_SOCKETS.acquire().await;
             each_pair_is_introduced_once(&$dialect, 1_000).await;
         }
     )* };
 }
 
-storm_tests! {
+join_storm_tests! {
     LIGHTSTREAM: lightstream_introduces_1000_simultaneous_joiners;
     #[ignore = "`cargo xtask test` runs them as a stage of their own"]
     P2P: p2p_introduces_1000_simultaneous_joiners;
@@ -126,7 +126,7 @@ async fn newcomer_signals_with_every_member(dialect: &'static DialectClient, mem
     }
 }
 
-/// A member: takes the newcomer's frames, after it has called the newcomer if its dialect wants that.
+/// A member: receives the signals of the newcomer. In some dialects, it first offers to the newcomer.
 async fn signal_with_newcomer(
     mut member: Client,
     mut newcomer_id: watch::Receiver<String>,
@@ -134,25 +134,25 @@ async fn signal_with_newcomer(
     let mut frames = Vec::new();
     while frames.len() < FRAMES {
         match member.next().await {
-            Notice::Call(id) if member.dialect.members_call => {
+            ClientEvent::MustOffer(id) if member.dialect.members_offer => {
                 let is_known = newcomer_id.wait_for(|id| !id.is_empty()).await;
                 if id == *is_known.expect("the newcomer has an id") {
                     member.send_signals(&id, "offer");
                 }
             }
-            Notice::Signal(signal) => {
+            ClientEvent::Signal(signal) => {
                 signal.assert_receiver(&member.id);
                 frames.push(signal.label);
             }
-            Notice::Error(error) => panic!("member {}: {error}", member.id),
-            Notice::Id(_) | Notice::Call(_) => {}
+            ClientEvent::Error(error) => panic!("member {}: {error}", member.id),
+            ClientEvent::Id(_) | ClientEvent::MustOffer(_) => {}
         }
     }
     assert_eq!(frames, labels(member.dialect.newcomer_sends()));
     member
 }
 
-/// The newcomer: calls every member, or answers every member's call.
+/// The newcomer: offers to every member, or answers the offer of every member.
 async fn signal_with_members(
     dialect: &'static DialectClient,
     address: SocketAddr,
@@ -165,34 +165,34 @@ async fn signal_with_members(
         newcomer_id.send_replace(newcomer.id.clone());
     }
     newcomer.learn_members(nicks);
-    let (mut called, mut received) = (HashSet::new(), 0);
-    let expected = if dialect.members_call {
+    let (mut offered, mut received) = (HashSet::new(), 0);
+    let expected = if dialect.members_offer {
         members * FRAMES
     } else {
         0
     };
-    while called.len() < members || received < expected {
+    while offered.len() < members || received < expected {
         match newcomer.next().await {
-            Notice::Id(id) => drop(newcomer_id.send_replace(id)),
-            Notice::Call(id) if !dialect.members_call && id != newcomer.id => {
-                assert!(called.insert(id.clone()), "{id} is named twice");
+            ClientEvent::Id(id) => drop(newcomer_id.send_replace(id)),
+            ClientEvent::MustOffer(id) if !dialect.members_offer && id != newcomer.id => {
+                assert!(offered.insert(id.clone()), "{id} is announced twice");
                 newcomer.send_signals(&id, "offer");
             }
-            Notice::Signal(signal) => {
+            ClientEvent::Signal(signal) => {
                 signal.assert_receiver(&newcomer.id);
                 received += 1;
-                if signal.label == "offer" && called.insert(signal.from.clone()) {
+                if signal.label == "offer" && offered.insert(signal.from.clone()) {
                     newcomer.send_signals(&signal.from, "answer");
                 }
             }
-            Notice::Error(error) => panic!("newcomer: {error}"),
-            Notice::Call(_) => {}
+            ClientEvent::Error(error) => panic!("newcomer: {error}"),
+            ClientEvent::MustOffer(_) => {}
         }
     }
     newcomer
 }
 
-/// All clients join at the same time; of each two exactly one is told to call the other.
+/// All clients join at the same time; exactly one of each pair must offer to the other.
 async fn each_pair_is_introduced_once(dialect: &'static DialectClient, clients: usize) {
     let (_server, address) = start(CONFIG);
     let pairs = Arc::new(Mutex::new(HashSet::new()));
@@ -205,14 +205,14 @@ async fn each_pair_is_introduced_once(dialect: &'static DialectClient, clients: 
                 let mut client = Client::open(dialect, address, &format!("m{number}")).await;
                 loop {
                     match client.next().await {
-                        Notice::Call(id) => {
+                        ClientEvent::MustOffer(id) => {
                             let pair = sorted(id, client.id.clone());
                             let mut pairs = pairs.lock().expect("no client failed");
                             assert!(pairs.insert(pair), "introduced twice to {}", client.id);
                             count.send_replace(pairs.len());
                         }
-                        Notice::Error(error) => panic!("{}: {error}", client.id),
-                        Notice::Id(_) | Notice::Signal(_) => {}
+                        ClientEvent::Error(error) => panic!("{}: {error}", client.id),
+                        ClientEvent::Id(_) | ClientEvent::Signal(_) => {}
                     }
                 }
             })
@@ -251,15 +251,15 @@ fn labels(description: &str) -> Vec<String> {
         .collect()
 }
 
-async fn await_members(server: &Server, wanted: usize) {
+async fn await_members(server: &Server, expected: usize) {
     let count = || -> usize { server.rooms().list().iter().map(|(_, count)| count).sum() };
     let reached = async {
-        while count() != wanted {
+        while count() != expected {
             tokio::time::sleep(POLL).await;
         }
     };
     let reached = timeout(2 * COMPLETE_WITHIN, reached).await;
-    assert!(reached.is_ok(), "{} members of {wanted}", count());
+    assert!(reached.is_ok(), "{} members of {expected}", count());
 }
 
 /// A client that reads and writes independently of each other, as a browser does.
@@ -269,8 +269,8 @@ struct Client {
     id: String,
     frames: SplitStream<WebSocketStream<MaybeTlsStream<TcpStream>>>,
     outgoing: mpsc::Sender<Message>,
-    /// Signals that were read from frames and not yet taken.
-    notices: VecDeque<Notice>,
+    /// Events that were parsed from frames and not yet returned.
+    events: VecDeque<ClientEvent>,
 }
 
 impl Client {
@@ -294,7 +294,7 @@ impl Client {
             id: if dialect.assigns_ids { "" } else { nick }.to_owned(),
             frames,
             outgoing,
-            notices: VecDeque::new(),
+            events: VecDeque::new(),
         };
         for frame in (dialect.join)(nick) {
             client.send(frame.to_string());
@@ -302,43 +302,44 @@ impl Client {
         client
     }
 
-    /// Requests the list of members, or takes it from the test, where the dialect does not tell newcomers.
+    /// Requests the member list, or takes it from the test if the dialect has no member list.
     fn learn_members(&mut self, nicks: Vec<String>) {
-        if let Some(question) = self.dialect.list_members {
-            self.send(question().to_string());
+        if let Some(request) = self.dialect.list_members {
+            self.send(request().to_string());
         }
-        if self.dialect.knows_peers {
-            self.notices.extend(nicks.into_iter().map(Notice::Call));
+        if self.dialect.knows_members {
+            self.events
+                .extend(nicks.into_iter().map(ClientEvent::MustOffer));
         }
     }
 
     /// One description and nine candidates for a member. Each names the member in its text.
     fn send_signals(&self, to: &str, description: &str) {
-        let ends = SignalEnds { from: &self.id, to };
+        let peers = SignalPeers { from: &self.id, to };
         let sdp = format!("v=0\r\nto {to}\r\n{}", "a".repeat(DESCRIPTION_BYTES));
-        self.send((self.dialect.describe)(ends, description, &sdp).to_string());
+        self.send((self.dialect.describe)(peers, description, &sdp).to_string());
         for number in 0..CANDIDATES {
             let candidate = format!("candidate:{number} 1 udp 1 127.0.0.1 9 typ host to {to}");
-            self.send((self.dialect.trickle)(ends, &candidate).to_string());
+            self.send((self.dialect.trickle)(peers, &candidate).to_string());
         }
     }
 
     fn send(&self, text: String) {
-        // When the connection is closed, reading from it says so.
+        // If the connection is closed, the next read reports it.
         self.outgoing.try_send(Message::text(text)).ok();
     }
 
-    async fn next(&mut self) -> Notice {
+    async fn next(&mut self) -> ClientEvent {
         loop {
-            if let Some(notice) = self.notices.pop_front() {
-                if let Notice::Id(id) = &notice {
+            if let Some(event) = self.events.pop_front() {
+                if let ClientEvent::Id(id) = &event {
                     self.id.clone_from(id);
                 }
-                return notice;
+                return event;
             }
             if let Message::Text(text) = self.message().await {
                 let frame = serde_json::from_str(&text).expect("JSON");
-                self.notices.extend((self.dialect.read)(&frame, &self.id));
+                self.events.extend((self.dialect.read)(&frame, &self.id));
             }
         }
     }
@@ -347,7 +348,7 @@ impl Client {
         match self.frames.next().await {
             Some(Ok(Message::Close(close))) => panic!("{} is closed: {close:?}", self.id),
             Some(Ok(message)) => message,
-            other => panic!("{} is cut: {other:?}", self.id),
+            other => panic!("the connection of {} ended: {other:?}", self.id),
         }
     }
 

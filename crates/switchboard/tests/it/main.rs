@@ -1,11 +1,10 @@
-//! The server over real sockets.
+//! Tests of the server over real sockets.
 
-mod carrier;
 mod client;
-mod closed;
+mod closed_rooms;
+mod dialect_endpoints;
 mod dialects;
-mod doors;
-mod expensive;
+mod expensive_requests;
 mod host;
 mod http;
 mod ice;
@@ -14,7 +13,8 @@ mod limits;
 mod names;
 mod nodes;
 mod rates;
-mod slow;
+mod session_webhooks;
+mod slow_clients;
 mod slow_receiver;
 mod switched_off;
 mod tls;

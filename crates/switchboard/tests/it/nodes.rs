@@ -1,5 +1,5 @@
-//! Several servers in one process, joined by an engine that orders who does what for all of them.
-//! Each has rooms of its own.
+//! Several servers in one process, with one engine that orders the candidates of the voice election. The servers do not
+//! share rooms.
 
 use std::{
     collections::HashMap,
@@ -17,35 +17,35 @@ use switchboard_core::{
     Change, Entry, LeaveCause, LogId, Member, NodeId, NodeMessage, PeerId, Position,
 };
 
-/// What only the nodes know.
+/// The secret that the nodes share.
 pub(crate) const SECRET: &str = "between the nodes";
 
-/// The nodes that belong together, by the address of the one that tests speak to.
-static TOGETHER: Mutex<Option<HashMap<SocketAddr, SocketAddr>>> = Mutex::new(None);
+/// The first node of each cluster, by the address of the second node, to which the tests connect.
+static LINKED_NODES: Mutex<Option<HashMap<SocketAddr, SocketAddr>>> = Mutex::new(None);
 
-/// What joins the nodes. Whoever was made first is first in every queue, as long as it is there.
+/// The shared engine. While it exists, the node that was built first is the first candidate.
 #[derive(Clone)]
-pub(crate) struct SharedLogs(Arc<Mutex<State>>);
+pub(crate) struct SharedEngine(Arc<Mutex<State>>);
 
 #[derive(Default)]
 struct State {
-    nodes: Vec<Joined>,
-    /// Seats in the queue, oldest first.
-    seats: Vec<(Position, NodeId, Arc<Member>)>,
+    nodes: Vec<NodeSlot>,
+    /// The candidates of the election, oldest first.
+    candidates: Vec<(Position, NodeId, Arc<Member>)>,
     last: u64,
-    first_has_come: bool,
-    /// Changes that wait for the first node's.
-    waiting: Vec<(NodeId, Change)>,
+    first_node_has_proposed: bool,
+    /// Proposals that are pending until the first node has proposed.
+    pending: Vec<(NodeId, Change)>,
 }
 
-struct Joined {
+struct NodeSlot {
     id: NodeId,
-    sink: Option<Arc<dyn EngineHandler>>,
+    handler: Option<Arc<dyn EngineHandler>>,
 }
 
-/// One node, as it sees what joins them.
+/// The engine of one node.
 struct Node {
-    nodes: SharedLogs,
+    nodes: SharedEngine,
     id: NodeId,
     url: String,
 }
@@ -56,37 +56,37 @@ impl fmt::Debug for Node {
     }
 }
 
-/// A node that serves.
-pub(crate) struct Serving {
+/// A node with a listener.
+pub(crate) struct RunningNode {
     pub(crate) server: Server,
     pub(crate) address: SocketAddr,
     pub(crate) id: NodeId,
 }
 
-impl SharedLogs {
+impl SharedEngine {
     pub(crate) fn new() -> Self {
         Self(Arc::default())
     }
 
-    /// One more node, on a free loopback port.
-    pub(crate) fn serve(&self, builder: Builder) -> Serving {
+    /// Starts a node on a free loopback port.
+    pub(crate) fn serve(&self, builder: Builder) -> RunningNode {
         let listener = Listener::bind(([127, 0, 0, 1], 0).into()).expect("a free port");
         let address = listener.address();
-        Self::is_alone(address);
+        Self::unlink_node(address);
         let (server, id) = self.build(builder, &format!("http://{address}"));
         server.serve(listener);
-        Serving {
+        RunningNode {
             server,
             address,
             id,
         }
     }
 
-    /// One more node, which the others reach at `url`.
+    /// Builds a node, which the other nodes reach at `url`.
     pub(crate) fn build(&self, builder: Builder, url: &str) -> (Server, NodeId) {
         let mut state = self.lock();
         let id = NodeId::from(1 + state.nodes.len() as u64);
-        state.nodes.push(Joined { id, sink: None });
+        state.nodes.push(NodeSlot { id, handler: None });
         drop(state);
         let node = Node {
             nodes: self.clone(),
@@ -97,48 +97,48 @@ impl SharedLogs {
         (server, id)
     }
 
-    /// The node loses its seat, as when it was not heard of for too long. It hears of that.
-    pub(crate) fn lose(&self, id: NodeId) {
+    /// Commits the leave of the node's candidates, as after an expired lease. The node receives the change.
+    pub(crate) fn end_candidacy(&self, id: NodeId) {
         let mut state = self.lock();
         let of_node = |(_, node, _): &&(Position, NodeId, Arc<Member>)| *node == id;
         let peers: Vec<PeerId> = state
-            .seats
+            .candidates
             .iter()
             .filter(of_node)
-            .map(|seat| seat.2.peer)
+            .map(|candidate| candidate.2.peer)
             .collect();
         for peer in peers {
-            state.order(id, &Change::Leave(peer, LeaveCause::NodeLost));
+            state.commit(id, &Change::Leave(peer, LeaveCause::NodeLost));
         }
     }
 
-    /// The node is no more.
-    pub(crate) fn bury(&self, id: NodeId) {
+    /// Ends the candidacy of a node, which receives no more changes.
+    pub(crate) fn remove_node(&self, id: NodeId) {
         let mut state = self.lock();
         let nodes = &mut state.nodes;
-        let dead = nodes.iter_mut().find(|node| node.id == id);
-        dead.expect("a node").sink = None;
+        let slot = nodes.iter_mut().find(|node| node.id == id);
+        slot.expect("a node").handler = None;
         drop(state);
-        self.lose(id);
+        self.end_candidacy(id);
     }
 
-    /// Asked about the second, what is counted of both is wanted.
-    pub(crate) fn belong_together(first: SocketAddr, second: SocketAddr) {
-        let mut together = TOGETHER.lock().unwrap_or_else(PoisonError::into_inner);
-        let together = together.get_or_insert_default();
-        together.insert(second, first);
+    /// Records that two nodes are a cluster: [`Self::cluster_of`] the second returns both.
+    pub(crate) fn link_nodes(first: SocketAddr, second: SocketAddr) {
+        let mut linked = LINKED_NODES.lock().unwrap_or_else(PoisonError::into_inner);
+        let linked = linked.get_or_insert_default();
+        linked.insert(second, first);
     }
 
-    /// This one is alone so far. Its port may have been another's, whose test is over.
-    pub(crate) fn is_alone(address: SocketAddr) {
-        let mut together = TOGETHER.lock().unwrap_or_else(PoisonError::into_inner);
-        together.get_or_insert_default().remove(&address);
+    /// Records that a node is in no cluster. An earlier test may have used its port.
+    pub(crate) fn unlink_node(address: SocketAddr) {
+        let mut linked = LINKED_NODES.lock().unwrap_or_else(PoisonError::into_inner);
+        linked.get_or_insert_default().remove(&address);
     }
 
-    /// The nodes to which this one belongs.
-    pub(crate) fn of(address: SocketAddr) -> Vec<SocketAddr> {
-        let together = TOGETHER.lock().unwrap_or_else(PoisonError::into_inner);
-        let first = together.as_ref().and_then(|all| all.get(&address));
+    /// The nodes of the cluster of this node.
+    pub(crate) fn cluster_of(address: SocketAddr) -> Vec<SocketAddr> {
+        let linked = LINKED_NODES.lock().unwrap_or_else(PoisonError::into_inner);
+        let first = linked.as_ref().and_then(|all| all.get(&address));
         first.copied().into_iter().chain([address]).collect()
     }
 
@@ -148,62 +148,69 @@ impl SharedLogs {
 }
 
 impl State {
-    fn order(&mut self, node: NodeId, change: &Change) {
+    fn commit(&mut self, node: NodeId, change: &Change) {
         self.last += 1;
         let position = Position::from(self.last);
         match change {
-            Change::Join(member) => self.seats.push((position, node, member.clone())),
-            Change::Leave(peer, _) => self.seats.retain(|(_, _, member)| member.peer != *peer),
+            Change::Join(member) => self.candidates.push((position, node, member.clone())),
+            Change::Leave(peer, _) => self
+                .candidates
+                .retain(|(_, _, member)| member.peer != *peer),
         }
-        for joined in &self.nodes {
-            let Some(sink) = &joined.sink else { continue };
+        for slot in &self.nodes {
+            let Some(handler) = &slot.handler else {
+                continue;
+            };
             let entry = Entry {
                 position,
-                node: (joined.id != node).then_some(node),
+                node: (slot.id != node).then_some(node),
                 change: change.clone(),
             };
-            sink.on_committed(&voice(), vec![entry]);
+            handler.on_committed(&voice_election(), vec![entry]);
         }
     }
 }
 
-fn voice() -> LogId {
+fn voice_election() -> LogId {
     LogId::Election(switchboard_core::ElectionId::parse("voice", 0).expect("not empty"))
 }
 
 impl Engine for Node {
-    fn attach(&self, sink: Arc<dyn EngineHandler>) {
+    fn attach(&self, handler: Arc<dyn EngineHandler>) {
         let mut state = self.nodes.lock();
-        let seats = state.seats.iter().map(|(position, node, member)| Entry {
-            position: *position,
-            node: Some(*node),
-            change: Change::Join(member.clone()),
-        });
-        sink.on_committed(&voice(), seats.collect());
+        let candidates = state
+            .candidates
+            .iter()
+            .map(|(position, node, member)| Entry {
+                position: *position,
+                node: Some(*node),
+                change: Change::Join(member.clone()),
+            });
+        handler.on_committed(&voice_election(), candidates.collect());
         let mut nodes = state.nodes.iter_mut();
         let own = nodes.find(|node| node.id == self.id).expect("a node");
-        own.sink = Some(sink);
+        own.handler = Some(handler);
     }
 
     fn propose(&self, log: &LogId, at: Position, change: &Change) -> ProposeOutcome {
-        if *log != voice() {
+        if *log != voice_election() {
             return ProposeOutcome::Committed(at.next());
         }
         let mut state = self.nodes.lock();
-        state.waiting.push((self.id, change.clone()));
-        state.first_has_come |= self.id == state.nodes[0].id;
-        if state.first_has_come {
-            let mut waiting = std::mem::take(&mut state.waiting);
-            waiting.sort_by_key(|(node, _)| *node);
-            for (node, change) in waiting {
-                state.order(node, &change);
+        state.pending.push((self.id, change.clone()));
+        state.first_node_has_proposed |= self.id == state.nodes[0].id;
+        if state.first_node_has_proposed {
+            let mut pending = std::mem::take(&mut state.pending);
+            pending.sort_by_key(|(node, _)| *node);
+            for (node, change) in pending {
+                state.commit(node, &change);
             }
         }
         ProposeOutcome::Pending
     }
 
-    fn send(&self, _to: NodeId, letter: NodeMessage) -> Option<NodeMessage> {
-        Some(letter)
+    fn send(&self, _to: NodeId, message: NodeMessage) -> Option<NodeMessage> {
+        Some(message)
     }
 
     fn status(&self) -> Option<Status> {

@@ -1,5 +1,4 @@
-//! Budgets at the socket: a client over its rate is read more slowly, and is a member like any other
-//! meanwhile.
+//! Rate budgets over sockets: the server pauses reading from a client over its rate, which stays a full member meanwhile.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +7,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio_tungstenite::{WebSocketStream, client_async, tungstenite::Message};
 
-use crate::client::{Client, PATIENCE, get, request, start};
+use crate::client::{Client, TEST_TIMEOUT, get, request, start};
 
 /// Joins a `p2p` room under a username that is unique in the server.
 const P2P: [&str; 2] = [
@@ -18,15 +17,15 @@ const P2P: [&str; 2] = [
 
 type Socket = WebSocketStream<TcpStream>;
 
-/// The longest wait of a test at a socket.
+/// The next message.
 async fn next(socket: &mut Socket) -> Message {
-    let message = tokio::time::timeout(PATIENCE, socket.next()).await;
+    let message = tokio::time::timeout(TEST_TIMEOUT, socket.next()).await;
     let message = message.expect("a message in time");
     message.expect("an open socket").expect("a message")
 }
 
-/// A `p2p` member that has sent more than it may for a long time.
-async fn paused(address: std::net::SocketAddr) -> Socket {
+/// Connects a `p2p` member that sends far more frames than its budget.
+async fn connect_over_rate(address: std::net::SocketAddr) -> Socket {
     let stream = TcpStream::connect(address).await.expect("a connection");
     let upgraded = client_async(request(address, "/ws"), stream).await;
     let mut socket = upgraded.expect("an upgrade").0;
@@ -41,19 +40,22 @@ async fn paused(address: std::net::SocketAddr) -> Socket {
     socket
 }
 
-/// Until the server has paused as many connections.
-async fn until_paused(address: std::net::SocketAddr, count: usize) {
-    let wanted = format!("\nswitchboard_paused_total {count}\n");
+/// Waits until the server has paused this number of connections.
+async fn await_paused(address: std::net::SocketAddr, count: usize) {
+    let expected = format!("\nswitchboard_paused_total {count}\n");
     let start = Instant::now();
-    while !get(address, "/metrics").await.contains(&wanted) {
-        assert!(start.elapsed() < PATIENCE, "the connection is not paused");
+    while !get(address, "/metrics").await.contains(&expected) {
+        assert!(
+            start.elapsed() < TEST_TIMEOUT,
+            "the connection is not paused"
+        );
     }
 }
 
-const SLOW: &str = "[limits]\nframes_per_second = 1\nframes_burst = 8\nframes_per_peer = 8\n[heartbeat]\nping = 1\ngone = 2\n";
+const LOW_RATE: &str = "[limits]\nframes_per_second = 1\nframes_burst = 8\nframes_per_peer = 8\n[heartbeat]\nping = 1\ngone = 2\n";
 
 #[tokio::test]
-async fn a_burst_beyond_the_budget_arrives_later_and_whole() {
+async fn a_burst_beyond_the_budget_is_delivered_late_but_complete() {
     let (_server, address) = start("[limits]\nframes_per_second = 100\nframes_burst = 5\n");
     let (mut bob, _) = Client::join(address, "r", "bob").await;
     let (mut ada, _) = Client::join(address, "r", "ada").await;
@@ -67,7 +69,7 @@ async fn a_burst_beyond_the_budget_arrives_later_and_whole() {
 }
 
 #[tokio::test]
-async fn a_client_that_stays_over_its_rate_is_told_and_closed_with_1008() {
+async fn a_client_that_stays_over_its_rate_gets_an_error_and_is_closed_with_1008() {
     let limits = "frames_per_second = 20\nframes_burst = 5\nframes_per_peer = 1\nflood_secs = 1";
     let (_server, address) = start(&format!("[limits]\n{limits}\n"));
     let (mut ada, _) = Client::join(address, "r", "ada").await;
@@ -78,9 +80,9 @@ async fn a_client_that_stays_over_its_rate_is_told_and_closed_with_1008() {
     assert_eq!(ada.close_code().await, 1008);
 }
 
-/// A `mesh` client joins as it connects. Its join is told to five members and lists five.
+/// A `mesh` client joins when it connects. Its join is delivered to five members and lists five.
 #[tokio::test]
-async fn a_client_that_is_paused_by_its_first_join_is_read_when_the_debt_is_paid() {
+async fn a_client_that_is_paused_by_its_first_join_resumes_when_its_budget_is_refilled() {
     let (_server, address) = start("[limits]\ndeliveries_per_second = 100\ndeliveries_burst = 1\n");
     let mut others = Vec::new();
     for number in 0..5 {
@@ -88,27 +90,30 @@ async fn a_client_that_is_paused_by_its_first_join_is_read_when_the_debt_is_paid
         others.push(other);
     }
     let mut ada = Client::open(address, "/signalingserver?room=r").await;
-    until_paused(address, 5).await;
+    await_paused(address, 5).await;
     let chat = json!({"kind": "TextMessage", "reach": "AllPeers", "content": {"message": "hi"}});
     ada.send(&chat.to_string()).await;
     assert_eq!(others[0].next_of("message").await["data"], "hi");
 }
 
 #[tokio::test]
-async fn a_paused_client_is_a_member_like_any_other() {
-    let (server, address) = start(SLOW);
-    let mut ada = paused(address).await;
-    until_paused(address, 1).await;
+async fn a_paused_client_stays_a_full_member() {
+    let (server, address) = start(LOW_RATE);
+    let mut ada = connect_over_rate(address).await;
+    await_paused(address, 1).await;
 
     let mut claimant = Client::open(address, "/ws").await;
     claimant.send(P2P[0]).await;
-    let refused = claimant.next().await;
-    assert_eq!(refused["message"], "Username already taken.", "challenged");
+    let rejection = claimant.next().await;
+    assert_eq!(
+        rejection["message"], "Username already taken.",
+        "the holder answers the challenge"
+    );
     claimant.close().await;
 
     let (_bob, _) = Client::join(address, "r", "bob").await;
     let (mut pings, mut joined) = (0, 0);
-    // Longer than a client may be silent that is not paused.
+    // Longer than the heartbeat timeout.
     while pings < 4 || joined < 1 {
         match next(&mut ada).await {
             Message::Ping(_) => pings += 1,
@@ -131,15 +136,18 @@ async fn a_paused_client_is_a_member_like_any_other() {
         }
     }
     drop(ada);
-    assert!(stopped.await.expect("no panic"), "everything has ended");
+    assert!(
+        stopped.await.expect("no panic"),
+        "all connections have ended"
+    );
 }
 
 #[tokio::test]
 async fn a_paused_client_that_resets_its_connection_leaves() {
-    let (_server, address) = start(SLOW);
+    let (_server, address) = start(LOW_RATE);
     let (mut bob, _) = Client::join(address, "r", "bob").await;
-    let ada = paused(address).await;
-    until_paused(address, 1).await;
+    let ada = connect_over_rate(address).await;
+    await_paused(address, 1).await;
     bob.next_of("user-joined").await;
     ada.get_ref().set_zero_linger().expect("a socket");
     drop(ada);
@@ -147,7 +155,7 @@ async fn a_paused_client_that_resets_its_connection_leaves() {
 }
 
 #[tokio::test]
-async fn a_client_that_renames_itself_is_slowed_to_the_deliveries_that_it_may_cause() {
+async fn renames_are_limited_by_their_deliveries() {
     let (_server, address) =
         start("[limits]\ndeliveries_per_second = 500\ndeliveries_burst = 200\n");
     let mut others = Vec::new();
@@ -170,7 +178,7 @@ async fn a_client_that_renames_itself_is_slowed_to_the_deliveries_that_it_may_ca
     for _ in 0..40 {
         watcher.next_of("user-joined").await;
     }
-    // Each rename is told to ten members as a leave and as a join, and lists ten.
+    // Each rename is delivered to ten members as a leave and as a join, and lists ten.
     let deliveries = 39 * 30 - 200;
     let least = Duration::from_millis(deliveries * 1000 / 500);
     assert!(
@@ -189,7 +197,7 @@ async fn behind_a_proxy(address: std::net::SocketAddr) -> Client {
 }
 
 #[tokio::test]
-async fn a_client_that_connects_again_continues_its_budgets() {
+async fn a_reconnected_client_continues_its_budgets() {
     const CYCLES: u32 = 10;
     const MESSAGES: u32 = 10;
     let proxies = "[server]\ntrusted_proxies = [\"127.0.0.1/32\"]\n";
@@ -215,7 +223,7 @@ async fn a_client_that_connects_again_continues_its_budgets() {
         ada.close().await;
         others[9].next_of("user-left").await;
     }
-    // Ten members are told of each join, leave and message, and each join lists them.
+    // Each join, leave and message is delivered to ten members, and each join lists them.
     let deliveries = u64::from(CYCLES * (MESSAGES + 3) * 10 - 200);
     let least = Duration::from_millis(deliveries * 1000 / 500);
     let elapsed = begin.elapsed() + Duration::from_millis(500);

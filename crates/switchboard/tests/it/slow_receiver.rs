@@ -1,4 +1,4 @@
-//! A member that reads slowly, and a sender on another node: the sender's node is told.
+//! A member that reads slowly, and a sender on another node: the sender's node is notified.
 
 use std::{
     future::Future,
@@ -18,14 +18,14 @@ use switchboard_core::{
 use tokio::net::TcpSocket;
 use tokio_tungstenite::{client_async, tungstenite};
 
-use crate::client::{PATIENCE, config, request, serve};
+use crate::client::{TEST_TIMEOUT, config, request, serve};
 
 const OTHER_NODE: u64 = 7;
 
-/// An engine of two nodes, of which the other one is played by the test.
+/// An engine with two nodes; the test acts as the other node.
 #[derive(Default)]
 struct TwoNodes {
-    sink: Mutex<Option<Arc<dyn EngineHandler>>>,
+    handler: Mutex<Option<Arc<dyn EngineHandler>>>,
     sent: Mutex<Vec<(NodeId, NodeMessage)>>,
 }
 
@@ -36,16 +36,16 @@ impl std::fmt::Debug for TwoNodes {
 }
 
 impl Engine for TwoNodes {
-    fn attach(&self, sink: Arc<dyn EngineHandler>) {
-        *self.sink.lock().expect("no panic") = Some(sink);
+    fn attach(&self, handler: Arc<dyn EngineHandler>) {
+        *self.handler.lock().expect("no panic") = Some(handler);
     }
 
     fn propose(&self, _log: &LogId, at: Position, _change: &Change) -> ProposeOutcome {
         ProposeOutcome::Committed(at.next())
     }
 
-    fn send(&self, to: NodeId, letter: NodeMessage) -> Option<NodeMessage> {
-        self.sent.lock().expect("no panic").push((to, letter));
+    fn send(&self, to: NodeId, message: NodeMessage) -> Option<NodeMessage> {
+        self.sent.lock().expect("no panic").push((to, message));
         None
     }
 
@@ -68,13 +68,13 @@ async fn join_without_reading(address: SocketAddr) -> impl Sized {
     let join = r#"{"type":"join","roomID":"r","senderID":"slow"}"#;
     let join = tungstenite::Message::text(join);
     client.send(join).await.expect("the server reads");
-    let joined = tokio::time::timeout(PATIENCE, client.next()).await;
+    let joined = tokio::time::timeout(TEST_TIMEOUT, client.next()).await;
     joined.expect("in time").expect("open").expect("a frame");
     client
 }
 
 #[tokio::test]
-async fn the_node_of_a_sender_is_told_of_a_slow_receiver() {
+async fn the_node_of_a_sender_is_notified_of_a_slow_receiver() {
     let engine = Arc::new(TwoNodes::default());
     let config = config("[limits]\noutbox_bytes = 400000\n");
     let builder = Server::builder().config(config);
@@ -82,8 +82,8 @@ async fn the_node_of_a_sender_is_told_of_a_slow_receiver() {
     let (_server, address) = serve(builder.engine(engine.clone(), url).build());
     let _slow = join_without_reading(address).await;
 
-    let sink = engine.sink.lock().expect("no panic").clone();
-    let sink = sink.expect("attached");
+    let handler = engine.handler.lock().expect("no panic").clone();
+    let handler = handler.expect("attached");
     let log = LogId::Room(RoomId::shared(
         SpaceName::default(),
         RoomName::parse("r", 0).expect("a name"),
@@ -94,7 +94,7 @@ async fn the_node_of_a_sender_is_told_of_a_slow_receiver() {
         peer: sender,
         address: Address::parse("far", 0).expect("an address"),
         name: None,
-        dialect: sink.dialect("lightstream"),
+        dialect: handler.dialect("lightstream"),
         identity: Identity::Claimed,
         token: None,
         group: None,
@@ -104,28 +104,28 @@ async fn the_node_of_a_sender_is_told_of_a_slow_receiver() {
         node: Some(NodeId::from(OTHER_NODE)),
         change: Change::Join(Arc::new(member)),
     };
-    sink.on_committed(&log, vec![joined]);
+    handler.on_committed(&log, vec![joined]);
 
     let data = "x".repeat(50_000);
     let frame = format!(r#"{{"type":"message","roomID":"r","senderID":"far","data":"{data}"}}"#);
     let frame = ByteString::from(frame);
-    let relay = sink.message("lightstream", MessageKind::Message, frame.clone());
-    let relay = Arc::new(relay.expect("a known dialect"));
-    // More than the kernels keep between the two.
+    let relayed = handler.message("lightstream", MessageKind::Message, frame.clone());
+    let relayed = Arc::new(relayed.expect("a known dialect"));
+    // More than the socket buffers of the connection.
     for _ in 0..200 {
         let from = MembershipRef {
             peer: sender,
             since,
         };
-        let letter = NodeMessage {
+        let message = NodeMessage {
             log: log.clone(),
             body: NodeMessageBody::Relay {
                 from,
                 to: Recipient::Everyone,
-                message: relay.clone(),
+                message: relayed.clone(),
             },
         };
-        sink.on_node_message(NodeId::from(OTHER_NODE), letter);
+        handler.on_node_message(NodeId::from(OTHER_NODE), message);
         tokio::task::yield_now().await;
     }
     let sent = engine.sent.lock().expect("no panic");

@@ -1,4 +1,4 @@
-//! Listeners with TLS: the same service, and clients whose handshake does not come, fails, or is none.
+//! Listeners with TLS: the same service, and clients whose handshake is late, fails, or is not TLS.
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -21,12 +21,12 @@ use tokio_rustls::{
 };
 use tokio_tungstenite::{client_async, tungstenite::Message};
 
-use crate::client::{Client, PATIENCE, config, get, http};
+use crate::client::{Client, TEST_TIMEOUT, config, get, http};
 
 const FILES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/tls");
 
 /// The first bytes of a handshake.
-const HALF_A_HANDSHAKE: &[u8] = &[22, 3, 1, 2, 0, 1];
+const PARTIAL_HANDSHAKE: &[u8] = &[22, 3, 1, 2, 0, 1];
 
 fn certificate() -> ServerCertificate {
     let files = format!("[tls]\ncert = \"{FILES}/ec.pem\"\nkey = \"{FILES}/ec-sec1.key\"\n");
@@ -41,7 +41,7 @@ fn listener() -> (Listener, SocketAddr) {
 }
 
 /// Serves with TLS on a free loopback port.
-pub(crate) fn start_secure(toml: &str) -> (Server, SocketAddr) {
+pub(crate) fn start_with_tls(toml: &str) -> (Server, SocketAddr) {
     let server = Server::builder().config(config(toml)).build();
     let (listener, address) = listener();
     server.serve(listener);
@@ -75,19 +75,19 @@ async fn connect(address: SocketAddr) -> TlsStream<TcpStream> {
     connect_with(address, &[]).await.expect("a handshake")
 }
 
-/// The answer to a request over TLS. It ends with `close_notify`: a truncated one is an error of the client.
+/// The response to a request over TLS. The client reports an error if it does not end with `close_notify`.
 async fn secure_get(address: SocketAddr, path: &str) -> String {
     let mut stream = connect(address).await;
     let head = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
     stream.write_all(head.as_bytes()).await.expect("sent");
-    let mut answer = String::new();
-    let read = timeout(PATIENCE, stream.read_to_string(&mut answer)).await;
+    let mut response = String::new();
+    let read = timeout(TEST_TIMEOUT, stream.read_to_string(&mut response)).await;
     read.expect("an end in time").expect("a whole answer");
-    answer
+    response
 }
 
-/// A local address where clients without TLS reach the server at `address`.
-pub(crate) async fn tunnel(address: SocketAddr) -> SocketAddr {
+/// Starts a local listener that forwards connections without TLS to the server at `address`.
+pub(crate) async fn start_tunnel(address: SocketAddr) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let local = listener.local_addr().expect("bound");
     tokio::spawn(async move {
@@ -103,10 +103,10 @@ pub(crate) async fn tunnel(address: SocketAddr) -> SocketAddr {
 
 #[tokio::test]
 async fn pages_and_dialects_are_served_over_tls() {
-    let (server, address) = start_secure("");
+    let (server, address) = start_with_tls("");
     let page = secure_get(address, "/").await;
     assert!(page.starts_with("HTTP/1.1 200 "), "{page}");
-    let local = tunnel(address).await;
+    let local = start_tunnel(address).await;
     let (mut ada, _) = Client::join(local, "r", "ada").await;
     let (mut bob, others) = Client::join(local, "r", "bob").await;
     assert_eq!(others, json!(["ada"]));
@@ -118,14 +118,14 @@ async fn pages_and_dialects_are_served_over_tls() {
     assert_eq!(bob.next_of("message").await["data"], data);
     let probe = get(local, "/readyz").await;
     assert!(probe.starts_with("HTTP/1.1 200 "), "{probe}");
-    let ended = tokio::spawn(async move { server.shutdown(PATIENCE).await });
+    let ended = tokio::spawn(async move { server.shutdown(TEST_TIMEOUT).await });
     assert_eq!(bob.close_code().await, 1012);
     drop((ada, bob));
     assert!(ended.await.expect("no panic"));
 }
 
 #[tokio::test]
-async fn a_listener_of_one_dialect_speaks_tls_too() {
+async fn a_listener_of_one_dialect_supports_tls() {
     let server = Server::builder().build();
     let (listener, address) = listener();
     assert!(server.serve_dialect(listener, "singo"));
@@ -136,7 +136,7 @@ async fn a_listener_of_one_dialect_speaks_tls_too() {
 
 #[tokio::test]
 async fn only_http_1_1_is_negotiated() {
-    let (_server, address) = start_secure("");
+    let (_server, address) = start_with_tls("");
     for (offers, chosen) in [
         (&["h2", "http/1.1"][..], Some(&b"http/1.1"[..])),
         (&[], None),
@@ -148,31 +148,34 @@ async fn only_http_1_1_is_negotiated() {
 }
 
 #[tokio::test]
-async fn a_websocket_that_is_closed_ends_with_close_notify() {
-    let (_server, address) = start_secure("");
+async fn a_closed_websocket_ends_with_close_notify() {
+    let (_server, address) = start_with_tls("");
     for breaks_protocol in [false, true] {
         let stream = connect(address).await;
         let upgraded = client_async("wss://localhost/ws", stream).await;
         let (mut socket, _) = upgraded.expect("an upgrade");
         if breaks_protocol {
-            // A frame that is not masked.
+            // An unmasked frame.
             let stream = socket.get_mut();
             stream.write_all(&[0x81, 1, b'x']).await.expect("sent");
             stream.flush().await.expect("sent");
         } else {
             socket.send(Message::Close(None)).await.expect("sent");
         }
-        let answer = timeout(PATIENCE, socket.next()).await.expect("in time");
-        assert!(matches!(answer, Some(Ok(Message::Close(_)))), "{answer:?}");
+        let response = timeout(TEST_TIMEOUT, socket.next()).await.expect("in time");
+        assert!(
+            matches!(response, Some(Ok(Message::Close(_)))),
+            "{response:?}"
+        );
         let mut rest = Vec::new();
-        let read = timeout(PATIENCE, socket.get_mut().read_to_end(&mut rest)).await;
+        let read = timeout(TEST_TIMEOUT, socket.get_mut().read_to_end(&mut rest)).await;
         read.expect("an end in time").expect("close_notify");
     }
 }
 
 #[tokio::test]
-async fn a_request_without_tls_is_redirected_or_refused_with_the_https_url() {
-    let (server, address) = start_secure("");
+async fn a_request_without_tls_is_redirected_or_rejected_with_the_https_url() {
+    let (server, address) = start_with_tls("");
     let page = get(address, "/voice?room=a").await;
     assert!(page.starts_with("HTTP/1.1 307 "), "{page}");
     assert!(
@@ -182,55 +185,55 @@ async fn a_request_without_tls_is_redirected_or_refused_with_the_https_url() {
     let upgrade =
         "GET /ws HTTP/1.1\r\nHost: h:1\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
     for head in [upgrade, "POST /ws HTTP/1.1\r\nHost: h:1\r\n\r\n"] {
-        let answer = http(address, head).await;
-        assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+        let response = http(address, head).await;
+        assert!(response.starts_with("HTTP/1.1 400 "), "{response}");
         assert!(
-            answer.contains("use https://h:1/ws (and wss://"),
-            "{answer}"
+            response.contains("use https://h:1/ws (and wss://"),
+            "{response}"
         );
     }
-    // The connection ends after one answer, and no room is reached by it.
+    // The connection ends after one response, and no request reaches the server.
     let twice = "GET / HTTP/1.1\r\nHost: a b\r\n\r\n".repeat(2);
     assert_eq!(http(address, &twice).await.matches("HTTP/1.1 ").count(), 1);
     assert_eq!(handshakes_failed(address).await, 0);
-    assert!(server.shutdown(PATIENCE).await);
+    assert!(server.shutdown(TEST_TIMEOUT).await);
 }
 
 #[tokio::test]
 async fn a_late_or_failed_handshake_ends_the_connection_and_is_counted() {
-    let (_server, address) = start_secure("[limits]\nhandshake_secs = 1\n");
+    let (_server, address) = start_with_tls("[limits]\nhandshake_secs = 1\n");
     let mut open = Vec::new();
-    for begin in [HALF_A_HANDSHAKE, &[]] {
+    for first_bytes in [PARTIAL_HANDSHAKE, &[]] {
         let mut stream = TcpStream::connect(address).await.expect("a connection");
-        stream.write_all(begin).await.expect("sent");
+        stream.write_all(first_bytes).await.expect("sent");
         open.push(stream);
     }
-    // Others are served meanwhile.
+    // Other clients are served meanwhile.
     let page = secure_get(address, "/healthz").await;
     assert!(page.ends_with("\r\n\r\nok\n"), "{page}");
     for mut stream in open {
         let mut rest = Vec::new();
-        let read = timeout(PATIENCE, stream.read_to_end(&mut rest)).await;
+        let read = timeout(TEST_TIMEOUT, stream.read_to_end(&mut rest)).await;
         drop(read.expect("an end in time"));
         assert!(rest.is_empty(), "{rest:?}");
     }
     assert_eq!(handshakes_failed(address).await, 2);
-    // No TLS and no HTTP; the answer is an alert.
-    let mut nonsense = TcpStream::connect(address).await.expect("a connection");
-    nonsense.write_all(&[0; 64]).await.expect("sent");
+    // Neither TLS nor HTTP; the response is an alert.
+    let mut client = TcpStream::connect(address).await.expect("a connection");
+    client.write_all(&[0; 64]).await.expect("sent");
     let mut alert = Vec::new();
     drop(
-        timeout(PATIENCE, nonsense.read_to_end(&mut alert))
+        timeout(TEST_TIMEOUT, client.read_to_end(&mut alert))
             .await
             .expect("in time"),
     );
     assert_eq!(alert.first(), Some(&21), "{alert:?}");
     assert_eq!(handshakes_failed(address).await, 3);
-    // A probe of the port is no failure.
+    // A connection that is closed without data does not count.
     let mut probe = TcpStream::connect(address).await.expect("a connection");
     probe.shutdown().await.expect("closed");
     drop(
-        timeout(PATIENCE, probe.read_to_end(&mut alert))
+        timeout(TEST_TIMEOUT, probe.read_to_end(&mut alert))
             .await
             .expect("in time"),
     );
@@ -239,9 +242,9 @@ async fn a_late_or_failed_handshake_ends_the_connection_and_is_counted() {
 
 #[tokio::test]
 async fn handshakes_count_as_connections() {
-    let (_server, address) = start_secure("[limits]\nconnections = 1\nhandshake_secs = 0\n");
+    let (_server, address) = start_with_tls("[limits]\nconnections = 1\nhandshake_secs = 0\n");
     let mut held = Vec::new();
-    // One for signaling, and those for plain requests.
+    // One signaling connection, and those reserved for plain requests.
     for _ in 0..=256 {
         held.push(TcpStream::connect(address).await.expect("a connection"));
     }
@@ -250,26 +253,26 @@ async fn handshakes_count_as_connections() {
     let probe = secure_get(address, "/healthz").await;
     assert!(probe.ends_with("\r\n\r\nok\n"), "{probe}");
     held.clear();
-    let again = async {
+    let served_again = async {
         while !secure_get(address, "/").await.starts_with("HTTP/1.1 200 ") {
             tokio::task::yield_now().await;
         }
     };
-    timeout(PATIENCE, again)
+    timeout(TEST_TIMEOUT, served_again)
         .await
-        .expect("places are given back");
+        .expect("permits are released");
 }
 
 #[tokio::test]
-async fn a_server_that_stops_waits_for_no_handshake() {
-    let (server, address) = start_secure("[limits]\nhandshake_secs = 0\n");
+async fn a_shutdown_does_not_wait_for_handshakes() {
+    let (server, address) = start_with_tls("[limits]\nhandshake_secs = 0\n");
     let mut open = TcpStream::connect(address).await.expect("a connection");
-    open.write_all(HALF_A_HANDSHAKE).await.expect("sent");
+    open.write_all(PARTIAL_HANDSHAKE).await.expect("sent");
     drop(secure_get(address, "/healthz").await);
-    assert!(server.shutdown(PATIENCE).await);
+    assert!(server.shutdown(TEST_TIMEOUT).await);
     let mut rest = Vec::new();
     drop(
-        timeout(PATIENCE, open.read_to_end(&mut rest))
+        timeout(TEST_TIMEOUT, open.read_to_end(&mut rest))
             .await
             .expect("an end"),
     );
@@ -282,14 +285,14 @@ async fn a_certificate_is_replaced_for_new_connections() {
     let bound = Listener::bind(([127, 0, 0, 1], 0).into()).expect("a free port");
     let address = bound.address();
     server.serve(bound.with_tls(tls.clone()));
-    let local = tunnel(address).await;
+    let local = start_tunnel(address).await;
     let (mut ada, _) = Client::join(local, "r", "ada").await;
     let toml = format!("[tls]\ncert = \"{FILES}/rsa.pem\"\nkey = \"{FILES}/rsa-pkcs8.key\"\n");
     let other = ServerCertificate::load(&config(&toml).tls);
     tls.replace(other.expect("files").expect("TLS").server_config());
     assert!(
         connect_with(address, &[]).await.is_err(),
-        "it is another one"
+        "the new certificate is not trusted"
     );
     ada.send(r#"{"type":"message","data":"still here","targetID":"ada"}"#)
         .await;

@@ -1,4 +1,4 @@
-//! The WebSocket protocol itself, spoken byte by byte: handshakes, fragments, breaches.
+//! The WebSocket protocol, byte by byte: handshakes, fragments and protocol errors.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -10,24 +10,28 @@ use tokio::{
     time::timeout,
 };
 
-use crate::client::{Client, PATIENCE, get, request, start};
+use crate::client::{Client, TEST_TIMEOUT, get, request, start};
 
-/// A client that sends any bytes at all.
+/// A client that sends arbitrary bytes.
 pub(crate) struct RawClient(TcpStream);
 
 impl RawClient {
-    /// Sends a handshake with these headers beside the usual ones. Returns the head of the answer too.
-    pub(crate) async fn handshake(address: SocketAddr, path: &str, more: &str) -> (Self, String) {
+    /// Sends a handshake with additional headers. Returns the client and the head of the response.
+    pub(crate) async fn handshake(
+        address: SocketAddr,
+        path: &str,
+        additional: &str,
+    ) -> (Self, String) {
         let mut stream = TcpStream::connect(address).await.expect("a connection");
         let head = format!(
             "GET {path} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
-             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{more}\r\n"
+             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{additional}\r\n"
         );
         let sent = stream.write_all(head.as_bytes()).await;
         sent.expect("the server reads");
         let mut client = Self(stream);
-        let answer = client.head().await;
-        (client, answer)
+        let response = client.head().await;
+        (client, response)
     }
 
     async fn head(&mut self) -> String {
@@ -39,21 +43,20 @@ impl RawClient {
     }
 
     pub(crate) async fn open(address: SocketAddr, path: &str) -> Self {
-        let (client, answer) = Self::handshake(address, path, "Connection: Upgrade\r\n").await;
-        assert!(answer.starts_with("HTTP/1.1 101"), "{answer}");
+        let (client, response) = Self::handshake(address, path, "Connection: Upgrade\r\n").await;
+        assert!(response.starts_with("HTTP/1.1 101"), "{response}");
         client
     }
 
-    /// Says whether it could.
+    /// Sends bytes. Returns false if the connection is closed.
     pub(crate) async fn send(&mut self, bytes: &[u8]) -> bool {
         self.0.write_all(bytes).await.is_ok()
     }
 
     async fn read(&mut self, length: usize) -> Vec<u8> {
         let mut bytes = vec![0; length];
-        let read = timeout(PATIENCE, self.0.read_exact(&mut bytes)).await;
-        read.expect("something comes in time")
-            .expect("the socket is open");
+        let read = timeout(TEST_TIMEOUT, self.0.read_exact(&mut bytes)).await;
+        read.expect("bytes in time").expect("the socket is open");
         bytes
     }
 
@@ -100,17 +103,17 @@ async fn metric(address: SocketAddr, name: &str) -> u64 {
     value.parse().expect("a number")
 }
 
-async fn metric_becomes(address: SocketAddr, name: &str, value: u64) {
-    let becomes = async {
+async fn await_metric(address: SocketAddr, name: &str, value: u64) {
+    let reached = async {
         while metric(address, name).await != value {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    timeout(PATIENCE, becomes).await.expect(name);
+    timeout(TEST_TIMEOUT, reached).await.expect(name);
 }
 
 #[tokio::test]
-async fn the_list_of_connection_options_may_be_split_over_headers() {
+async fn connection_options_may_be_split_over_several_headers() {
     let (server, own) = start("");
     let foreign = tokio::net::TcpListener::bind("127.0.0.1:0").await;
     let foreign = foreign.expect("a free port");
@@ -119,11 +122,11 @@ async fn the_list_of_connection_options_may_be_split_over_headers() {
     tokio::spawn(async move { axum::serve(foreign, app).await });
     for (address, path) in [(own, "/ws"), (own, "/y-webrtc"), (nested, "/nested/ws")] {
         let options = "Connection: keep-alive\r\nConnection: Upgrade\r\n";
-        let (mut client, answer) = RawClient::handshake(address, path, options).await;
-        assert!(answer.starts_with("HTTP/1.1 101"), "{path}: {answer}");
+        let (mut client, response) = RawClient::handshake(address, path, options).await;
+        assert!(response.starts_with("HTTP/1.1 101"), "{path}: {response}");
         assert!(
-            answer.contains("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="),
-            "the example of RFC 6455: {answer}"
+            response.contains("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="),
+            "the example of RFC 6455: {response}"
         );
         client.send(&frame(0x89, b"there?")).await;
         assert_eq!(client.frame().await, (0x8A, b"there?".to_vec()), "{path}");
@@ -148,19 +151,19 @@ async fn a_client_that_offers_subprotocols_gets_one_of_them() {
         request
             .headers_mut()
             .insert("sec-websocket-protocol", offers);
-        // The client library insists, as browsers do.
+        // Like browsers, the client library fails if no subprotocol is selected.
         assert!(Client::try_open(request).await.is_ok(), "{path}");
         let options = "Connection: Upgrade\r\nSec-WebSocket-Protocol: auth, tok\r\n";
-        let (_client, answer) = RawClient::handshake(address, path, options).await;
+        let (_client, response) = RawClient::handshake(address, path, options).await;
         assert!(
-            answer.contains("\r\nsec-websocket-protocol: auth\r\n"),
-            "{path}: {answer}"
+            response.contains("\r\nsec-websocket-protocol: auth\r\n"),
+            "{path}: {response}"
         );
     }
 }
 
 #[tokio::test]
-async fn a_breach_of_the_protocol_gets_its_close_code_and_is_counted() {
+async fn a_protocol_error_gets_its_close_code_and_is_counted() {
     let (_server, address) = start("");
     for (path, bytes, code, reason) in [
         ("/ws", b"\x81\x02{}".to_vec(), 1002, "masked"),
@@ -171,25 +174,25 @@ async fn a_breach_of_the_protocol_gets_its_close_code_and_is_counted() {
     ] {
         let mut client = RawClient::open(address, path).await;
         assert!(client.send(&bytes).await);
-        let (closed, words) = client.closed().await;
-        assert_eq!(closed, code, "{path}: {words}");
-        assert!(words.contains(reason), "{path}: {words}");
+        let (closed, message) = client.closed().await;
+        assert_eq!(closed, code, "{path}: {message}");
+        assert!(message.contains(reason), "{path}: {message}");
     }
     assert_eq!(metric(address, "protocol_errors_total").await, 5);
 }
 
 #[tokio::test]
-async fn bytes_of_an_unfinished_message_are_counted_while_they_are_kept() {
+async fn buffered_bytes_of_an_unfinished_message_are_counted() {
     let (_server, address) = start("");
-    let mut finishes = RawClient::open(address, "/ws").await;
-    let mut leaves = RawClient::open(address, "/ws").await;
-    finishes.send(&frame(0x01, &[b' '; 1000])).await;
-    leaves.send(&frame(0x81, &[b' '; 600])[..508]).await;
-    metric_becomes(address, "unfinished_bytes", 1500).await;
-    finishes.send(&frame(0x80, b"{}")).await;
-    metric_becomes(address, "unfinished_bytes", 500).await;
-    drop(leaves);
-    metric_becomes(address, "unfinished_bytes", 0).await;
+    let mut finishing = RawClient::open(address, "/ws").await;
+    let mut leaving = RawClient::open(address, "/ws").await;
+    finishing.send(&frame(0x01, &[b' '; 1000])).await;
+    leaving.send(&frame(0x81, &[b' '; 600])[..508]).await;
+    await_metric(address, "unfinished_bytes", 1500).await;
+    finishing.send(&frame(0x80, b"{}")).await;
+    await_metric(address, "unfinished_bytes", 500).await;
+    drop(leaving);
+    await_metric(address, "unfinished_bytes", 0).await;
 }
 
 #[tokio::test]
@@ -201,11 +204,11 @@ async fn empty_fragments_count_as_frames() {
     for _ in 0..5 {
         client.send(&frame(0x00, b"")).await;
     }
-    metric_becomes(address, "paused_total", 1).await;
+    await_metric(address, "paused_total", 1).await;
 }
 
 #[tokio::test]
-async fn a_frame_that_comes_with_the_handshake_is_read() {
+async fn a_frame_in_the_same_packet_as_the_handshake_is_read() {
     let (_server, address) = start("");
     let mut client = RawClient(TcpStream::connect(address).await.expect("a connection"));
     let head = "GET /ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
@@ -217,7 +220,7 @@ async fn a_frame_that_comes_with_the_handshake_is_read() {
 }
 
 #[tokio::test]
-async fn a_message_may_come_in_fragments_with_control_frames_between_them() {
+async fn a_fragmented_message_may_be_interleaved_with_control_frames() {
     let server = Server::builder().build();
     let (_server, address) = crate::client::serve(server);
     let mut client = RawClient::open(address, "/ws").await;

@@ -1,10 +1,10 @@
-//! How a client of each dialect joins, calls and trickles.
+//! The frames with which a client of each dialect joins and signals.
 
 use serde_json::{Value, json};
 
-/// One signal that was delivered.
+/// A delivered signal.
 pub(super) struct Signal {
-    /// The sender, as the receiver calls it; empty where peers have no ids.
+    /// The id of the sender; empty in dialects without member ids.
     pub(super) from: String,
     /// `offer`, `answer` or the number of a candidate.
     pub(super) label: String,
@@ -12,7 +12,7 @@ pub(super) struct Signal {
 }
 
 impl Signal {
-    /// The signal was written for that member.
+    /// Checks that the signal was addressed to this member.
     pub(super) fn assert_receiver(&self, id: &str) {
         let text = self.text.lines().next_back().unwrap_or_default();
         let named =
@@ -26,48 +26,52 @@ impl Signal {
 
 /// The sender and the receiver of a signal.
 #[derive(Clone, Copy)]
-pub(super) struct SignalEnds<'a> {
+pub(super) struct SignalPeers<'a> {
     pub(super) from: &'a str,
     pub(super) to: &'a str,
 }
 
 /// The meaning of a frame from the server for its client.
-pub(super) enum Notice {
+pub(super) enum ClientEvent {
     /// The client's own id.
     Id(String),
-    /// The client must call that member.
-    Call(String),
+    /// The client must send an offer to that member.
+    MustOffer(String),
     Signal(Signal),
     Error(String),
 }
 
-/// A dialect from the side of a client in room `r`.
+/// The client side of a dialect, in room `r`.
 pub(super) struct DialectClient {
     pub(super) path: fn(nick: &str) -> String,
-    /// The frames that enter the room, if the connection alone does not.
+    /// The frames that join the room; none if connecting joins.
     pub(super) join: fn(nick: &str) -> Vec<Value>,
-    /// Asks for the ids of the members.
+    /// The request for the member list, if the dialect has one.
     pub(super) list_members: Option<fn() -> Value>,
-    pub(super) describe: fn(ends: SignalEnds, kind: &str, sdp: &str) -> Value,
-    pub(super) trickle: fn(ends: SignalEnds, candidate: &str) -> Value,
-    /// The meaning of a frame for the client of that id.
-    pub(super) read: fn(frame: &Value, id: &str) -> Vec<Notice>,
-    /// The server assigns the ids.
+    pub(super) describe: fn(peers: SignalPeers, kind: &str, sdp: &str) -> Value,
+    pub(super) trickle: fn(peers: SignalPeers, candidate: &str) -> Value,
+    /// The meaning of a frame for the client with this id.
+    pub(super) read: fn(frame: &Value, id: &str) -> Vec<ClientEvent>,
+    /// Whether the server assigns the ids.
     pub(super) assigns_ids: bool,
-    /// Members call the newcomer, which answers.
-    pub(super) members_call: bool,
-    /// Clients know each other's ids from elsewhere.
-    pub(super) knows_peers: bool,
+    /// Whether members offer to the newcomer, which answers.
+    pub(super) members_offer: bool,
+    /// Whether clients know the ids of the members without the server.
+    pub(super) knows_members: bool,
 }
 
 impl DialectClient {
-    /// The kind of the newcomer's descriptions.
+    /// The kind of the descriptions that the newcomer sends.
     pub(super) fn newcomer_sends(&self) -> &'static str {
-        if self.members_call { "answer" } else { "offer" }
+        if self.members_offer {
+            "answer"
+        } else {
+            "offer"
+        }
     }
 }
 
-const USUAL: DialectClient = DialectClient {
+const DEFAULT: DialectClient = DialectClient {
     path: |_| "/ws".to_owned(),
     join: |_| Vec::new(),
     list_members: None,
@@ -75,25 +79,25 @@ const USUAL: DialectClient = DialectClient {
     trickle: |_, _| Value::Null,
     read: |_, _| Vec::new(),
     assigns_ids: false,
-    members_call: false,
-    knows_peers: false,
+    members_offer: false,
+    knows_members: false,
 };
 
 pub(super) static LIGHTSTREAM: DialectClient = DialectClient {
     join: |nick| vec![json!({"type": "join", "roomID": "r", "senderID": nick})],
-    describe: |SignalEnds { to, .. }, kind, sdp| json!({"type": kind, "targetID": to, "data": {"type": kind, "sdp": sdp}}),
-    trickle: |SignalEnds { to, .. }, candidate| json!({"type": "ice-candidate", "targetID": to, "data": init(candidate)}),
+    describe: |SignalPeers { to, .. }, kind, sdp| json!({"type": kind, "targetID": to, "data": {"type": kind, "sdp": sdp}}),
+    trickle: |SignalPeers { to, .. }, candidate| json!({"type": "ice-candidate", "targetID": to, "data": init(candidate)}),
     read: |frame, _| {
         let from = &frame["senderID"];
         match text(&frame["type"]) {
-            "peers" => calls(&frame["peers"], ""),
+            "peers" => offers_to(&frame["peers"], ""),
             kind @ ("offer" | "answer") => description(from, kind, &frame["data"]["sdp"]),
             "ice-candidate" => candidate(from, &frame["data"]["candidate"]),
             "error" => error(frame),
             _ => Vec::new(),
         }
     },
-    ..USUAL
+    ..DEFAULT
 };
 
 pub(super) static P2P: DialectClient = DialectClient {
@@ -103,16 +107,16 @@ pub(super) static P2P: DialectClient = DialectClient {
             json!({"type": "JOIN_ROOM", "roomId": "r"}),
         ]
     },
-    describe: |SignalEnds { to, .. }, kind, sdp| {
+    describe: |SignalPeers { to, .. }, kind, sdp| {
         let frame = format!("SDP_{}", kind.to_uppercase());
         json!({"type": frame, "toPeerId": to, "sdp": {"type": kind, "sdp": sdp}})
     },
-    trickle: |SignalEnds { to, .. }, candidate| json!({"type": "ICE_CANDIDATE", "toPeerId": to, "iceCandidate": init(candidate)}),
+    trickle: |SignalPeers { to, .. }, candidate| json!({"type": "ICE_CANDIDATE", "toPeerId": to, "iceCandidate": init(candidate)}),
     read: |frame, _| {
         let from = &frame["fromPeerId"];
         match text(&frame["type"]) {
             "AUTH_SUCCESS" => id(&frame["peerId"]),
-            "ROOM_MEMBERS" => calls(&frame["members"], "/id"),
+            "ROOM_MEMBERS" => offers_to(&frame["members"], "/id"),
             "SDP_OFFER" => description(from, "offer", &frame["sdp"]["sdp"]),
             "SDP_ANSWER" => description(from, "answer", &frame["sdp"]["sdp"]),
             "ICE_CANDIDATE" => candidate(from, &frame["iceCandidate"]["candidate"]),
@@ -121,14 +125,14 @@ pub(super) static P2P: DialectClient = DialectClient {
         }
     },
     assigns_ids: true,
-    ..USUAL
+    ..DEFAULT
 };
 
 pub(super) static SINGO: DialectClient = DialectClient {
     path: |_| "/connect".to_owned(),
     join: |_| vec![json!({"type": "join", "payload": {"room_id": "r"}})],
-    describe: |SignalEnds { to, .. }, kind, sdp| json!({"type": kind, "payload": {"client_id": to, "sdp": sdp}}),
-    trickle: |SignalEnds { to, .. }, candidate| {
+    describe: |SignalPeers { to, .. }, kind, sdp| json!({"type": kind, "payload": {"client_id": to, "sdp": sdp}}),
+    trickle: |SignalPeers { to, .. }, candidate| {
         let mut payload = init(candidate);
         payload["client_id"] = to.into();
         json!({"type": "ice-candidate", "payload": payload})
@@ -138,7 +142,7 @@ pub(super) static SINGO: DialectClient = DialectClient {
         let from = &payload["client_id"];
         match text(&frame["type"]) {
             "notify-client-id" => id(from),
-            "new-client" => vec![Notice::Call(text(from).to_owned())],
+            "new-client" => vec![ClientEvent::MustOffer(text(from).to_owned())],
             kind @ ("offer" | "answer") => description(from, kind, &payload["sdp"]),
             "ice-candidate" => candidate(from, &payload["candidate"]),
             "error" => error(frame),
@@ -146,15 +150,15 @@ pub(super) static SINGO: DialectClient = DialectClient {
         }
     },
     assigns_ids: true,
-    members_call: true,
-    ..USUAL
+    members_offer: true,
+    ..DEFAULT
 };
 
 pub(super) static MESH: DialectClient = DialectClient {
     path: |_| "/signalingserver?room=r".to_owned(),
     join: |_| vec![json!({"kind": "IdentifySelf", "reach": "Self"})],
     list_members: Some(|| json!({"kind": "GetAllPeerIDs", "reach": "Self"})),
-    describe: |SignalEnds { to, .. }, kind, sdp| {
+    describe: |SignalPeers { to, .. }, kind, sdp| {
         let (kind, number) = if kind == "offer" {
             ("Offer", 1)
         } else {
@@ -162,12 +166,12 @@ pub(super) static MESH: DialectClient = DialectClient {
         };
         json!({"kind": kind, "reach": "OnePeer", "peerID": to, "content": {"type": number, "sdp": sdp}})
     },
-    trickle: |SignalEnds { to, .. }, candidate| json!({"kind": "ICECandidate", "reach": "OnePeer", "peerID": to, "content": init(candidate)}),
+    trickle: |SignalPeers { to, .. }, candidate| json!({"kind": "ICECandidate", "reach": "OnePeer", "peerID": to, "content": init(candidate)}),
     read: |frame, _| {
         let (from, content) = (&frame["sender"], &frame["content"]);
         match text(&frame["kind"]) {
             "IdentifySelf" => id(&content["id"]),
-            "GetAllPeerIDs" => calls(&content["peersIDs"], ""),
+            "GetAllPeerIDs" => offers_to(&content["peersIDs"], ""),
             "Offer" => description(from, "offer", &content["sdp"]),
             "Answer" => description(from, "answer", &content["sdp"]),
             "ICECandidate" => candidate(from, &content["candidate"]),
@@ -176,7 +180,7 @@ pub(super) static MESH: DialectClient = DialectClient {
         }
     },
     assigns_ids: true,
-    ..USUAL
+    ..DEFAULT
 };
 
 pub(super) static AYAME: DialectClient = DialectClient {
@@ -185,28 +189,28 @@ pub(super) static AYAME: DialectClient = DialectClient {
     describe: |_, kind, sdp| json!({"type": kind, "sdp": sdp}),
     trickle: |_, candidate| json!({"type": "candidate", "ice": init(candidate)}),
     read: |frame, _| match text(&frame["type"]) {
-        "accept" if frame["isExistUser"] == true => vec![Notice::Call("m0".to_owned())],
+        "accept" if frame["isExistUser"] == true => vec![ClientEvent::MustOffer("m0".to_owned())],
         kind @ ("offer" | "answer") => description(&Value::Null, kind, &frame["sdp"]),
         "candidate" => candidate(&Value::Null, &frame["ice"]["candidate"]),
         "reject" => error(frame),
         _ => Vec::new(),
     },
-    ..USUAL
+    ..DEFAULT
 };
 
 pub(super) static MATCHBOX: DialectClient = DialectClient {
     path: |_| "/matchbox/r".to_owned(),
-    describe: |SignalEnds { to, .. }, kind, sdp| {
+    describe: |SignalPeers { to, .. }, kind, sdp| {
         let kind = if kind == "offer" { "Offer" } else { "Answer" };
         json!({"Signal": {"receiver": to, "data": {kind: sdp}}})
     },
-    trickle: |SignalEnds { to, .. }, candidate| json!({"Signal": {"receiver": to, "data": {"IceCandidate": init(candidate).to_string()}}}),
+    trickle: |SignalPeers { to, .. }, candidate| json!({"Signal": {"receiver": to, "data": {"IceCandidate": init(candidate).to_string()}}}),
     read: |frame, _| {
         let (from, data) = (&frame["Signal"]["sender"], &frame["Signal"]["data"]);
         let event = frame.as_object().and_then(|frame| frame.keys().next());
         match event.map(String::as_str) {
             Some("IdAssigned") => id(&frame["IdAssigned"]),
-            Some("NewPeer") => vec![Notice::Call(text(&frame["NewPeer"]).to_owned())],
+            Some("NewPeer") => vec![ClientEvent::MustOffer(text(&frame["NewPeer"]).to_owned())],
             Some("Signal") if data["Offer"].is_string() => {
                 description(from, "offer", &data["Offer"])
             }
@@ -221,18 +225,18 @@ pub(super) static MATCHBOX: DialectClient = DialectClient {
         }
     },
     assigns_ids: true,
-    members_call: true,
-    ..USUAL
+    members_offer: true,
+    ..DEFAULT
 };
 
 pub(super) static PEERJS: DialectClient = DialectClient {
     path: |nick| format!("/peerjs?key=peerjs&id={nick}&token={nick}"),
-    describe: |SignalEnds { to, .. }, kind, sdp| {
+    describe: |SignalPeers { to, .. }, kind, sdp| {
         let payload =
             json!({"sdp": {"type": kind, "sdp": sdp}, "type": "data", "connectionId": "dc_1"});
         json!({"type": kind.to_uppercase(), "dst": to, "payload": payload})
     },
-    trickle: |SignalEnds { to, .. }, candidate| {
+    trickle: |SignalPeers { to, .. }, candidate| {
         let payload = json!({"candidate": init(candidate), "type": "data", "connectionId": "dc_1"});
         json!({"type": "CANDIDATE", "dst": to, "payload": payload})
     },
@@ -246,8 +250,8 @@ pub(super) static PEERJS: DialectClient = DialectClient {
             _ => Vec::new(),
         }
     },
-    knows_peers: true,
-    ..USUAL
+    knows_members: true,
+    ..DEFAULT
 };
 
 pub(super) static Y_WEBRTC: DialectClient = DialectClient {
@@ -258,12 +262,12 @@ pub(super) static Y_WEBRTC: DialectClient = DialectClient {
             publish(&json!({"type": "announce", "from": nick})),
         ]
     },
-    describe: |SignalEnds { from, to }, kind, sdp| {
+    describe: |SignalPeers { from, to }, kind, sdp| {
         publish(
             &json!({"type": "signal", "from": from, "to": to, "signal": {"type": kind, "sdp": sdp}}),
         )
     },
-    trickle: |SignalEnds { from, to }, candidate| {
+    trickle: |SignalPeers { from, to }, candidate| {
         publish(
             &json!({"type": "signal", "from": from, "to": to, "signal": {"type": "candidate", "candidate": init(candidate)}}),
         )
@@ -272,7 +276,7 @@ pub(super) static Y_WEBRTC: DialectClient = DialectClient {
         let data = &frame["data"];
         let (from, signal) = (&data["from"], &data["signal"]);
         match text(&data["type"]) {
-            "announce" if from != id => vec![Notice::Call(text(from).to_owned())],
+            "announce" if from != id => vec![ClientEvent::MustOffer(text(from).to_owned())],
             "signal" if data["to"] != id => error(frame),
             "signal" => match text(&signal["type"]) {
                 "candidate" => candidate(from, &signal["candidate"]["candidate"]),
@@ -281,8 +285,8 @@ pub(super) static Y_WEBRTC: DialectClient = DialectClient {
             _ => Vec::new(),
         }
     },
-    members_call: true,
-    ..USUAL
+    members_offer: true,
+    ..DEFAULT
 };
 
 fn publish(data: &Value) -> Value {
@@ -294,35 +298,36 @@ fn init(candidate: &str) -> Value {
     json!({"candidate": candidate, "sdpMid": "0", "sdpMLineIndex": 0})
 }
 
-fn id(id: &Value) -> Vec<Notice> {
-    vec![Notice::Id(text(id).to_owned())]
+fn id(id: &Value) -> Vec<ClientEvent> {
+    vec![ClientEvent::Id(text(id).to_owned())]
 }
 
-fn calls(members: &Value, pointer: &str) -> Vec<Notice> {
+fn offers_to(members: &Value, pointer: &str) -> Vec<ClientEvent> {
     let members = members.as_array().into_iter().flatten();
     let ids = members.filter_map(|member| member.pointer(pointer));
-    ids.map(|id| Notice::Call(text(id).to_owned())).collect()
+    ids.map(|id| ClientEvent::MustOffer(text(id).to_owned()))
+        .collect()
 }
 
-fn description(from: &Value, kind: &str, sdp: &Value) -> Vec<Notice> {
+fn description(from: &Value, kind: &str, sdp: &Value) -> Vec<ClientEvent> {
     signal(from, kind.to_owned(), sdp)
 }
 
-fn candidate(from: &Value, candidate: &Value) -> Vec<Notice> {
+fn candidate(from: &Value, candidate: &Value) -> Vec<ClientEvent> {
     let number = text(candidate).split([':', ' ']).nth(1);
     signal(from, number.unwrap_or_default().to_owned(), candidate)
 }
 
-fn signal(from: &Value, label: String, written: &Value) -> Vec<Notice> {
-    vec![Notice::Signal(Signal {
+fn signal(from: &Value, label: String, written: &Value) -> Vec<ClientEvent> {
+    vec![ClientEvent::Signal(Signal {
         from: text(from).to_owned(),
         label,
         text: text(written).to_owned(),
     })]
 }
 
-fn error(frame: &Value) -> Vec<Notice> {
-    vec![Notice::Error(frame.to_string())]
+fn error(frame: &Value) -> Vec<ClientEvent> {
+    vec![ClientEvent::Error(frame.to_string())]
 }
 
 fn text(value: &Value) -> &str {

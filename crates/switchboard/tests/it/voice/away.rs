@@ -16,8 +16,8 @@ use super::{
     user::{Events, User},
 };
 use crate::{
-    client::PATIENCE,
-    nodes::{SECRET, Serving, SharedLogs},
+    client::TEST_TIMEOUT,
+    nodes::{RunningNode, SECRET, SharedEngine},
 };
 
 const AMPLITUDE: f64 = 6000.0;
@@ -27,9 +27,9 @@ const SILENCE_DB: f64 = -40.0;
 
 /// Two nodes of which the first does voice.
 struct TwoNodes {
-    nodes: SharedLogs,
-    owner: Serving,
-    other: Serving,
+    nodes: SharedEngine,
+    owner: RunningNode,
+    other: RunningNode,
 }
 
 impl TwoNodes {
@@ -38,7 +38,7 @@ impl TwoNodes {
     }
 
     fn of(builder: Builder) -> Self {
-        let nodes = SharedLogs::new();
+        let nodes = SharedEngine::new();
         let owner = nodes.serve(builder.clone());
         let other = nodes.serve(builder);
         Self {
@@ -186,7 +186,7 @@ async fn client_disconnect_reaches_the_owner() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn next_node_takes_over_when_the_owner_dies() {
-    let nodes = SharedLogs::new();
+    let nodes = SharedEngine::new();
     let runtime = Runtime::new().expect("a runtime");
     let owner = {
         let _in_it = runtime.enter();
@@ -224,7 +224,7 @@ async fn next_node_takes_over_when_the_owner_dies() {
         !words.contains("://") && !words.contains("127.0.0.1"),
         "{words}"
     );
-    nodes.bury(owner.id);
+    nodes.remove_node(owner.id);
     let (mut ada, bob) = (User::new(second).await, User::new(third).await);
     ada.call(&bob).await;
     let listener = bob.listen_to(&ada, "wav").await;
@@ -242,7 +242,7 @@ async fn streams_of_a_deposed_owner_end() {
     let mut listener = bob.listen("standup", "wav").await;
     let mut microphone = bob.speak("standup").await;
     listener.samples(1).await;
-    two.nodes.bury(two.owner.id);
+    two.nodes.remove_node(two.owner.id);
     // New requests go to the new owner at once.
     let carol = User::new(two.other.address).await;
     carol.listen("standup", "wav").await.samples(1).await;
@@ -259,7 +259,9 @@ async fn assert_is_heard(listener: &Listener) {
     let heard = async {
         while usual_amplitude(&listener.next_samples(RATE / 2).await, 440) < AMPLITUDE * 0.9 {}
     };
-    timeout(PATIENCE, heard).await.expect("the tone is heard");
+    timeout(TEST_TIMEOUT, heard)
+        .await
+        .expect("the tone is heard");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -284,7 +286,7 @@ async fn deposed_leader_ends_all_and_restarts_empty() {
                 .await,
             200
         );
-        two.nodes.lose(owner.id);
+        two.nodes.end_candidacy(owner.id);
         for listener in &mut listeners {
             assert_eq!(
                 listener.end().await.1,
@@ -463,7 +465,7 @@ async fn forwarded_response_has_every_header_once() {
 
 #[tokio::test]
 async fn request_without_a_reachable_leader_gets_retry_after() {
-    let nodes = SharedLogs::new();
+    let nodes = SharedEngine::new();
     // The first in the queue never comes.
     let (_absent, _) = nodes.build(Server::builder().config(off()), "http://127.0.0.1:9");
     let waits = nodes.serve(Server::builder());
@@ -479,7 +481,7 @@ async fn request_without_a_reachable_leader_gets_retry_after() {
         200
     );
     // The owner's URL leads back here.
-    let nodes = SharedLogs::new();
+    let nodes = SharedEngine::new();
     let (_twin, twin) = nodes.build(Server::builder(), "http://127.0.0.1:9");
     let listener = switchboard::Listener::bind(([127, 0, 0, 1], 0).into()).expect("a free port");
     let address = listener.address();
@@ -488,10 +490,10 @@ async fn request_without_a_reachable_leader_gets_retry_after() {
     let (status, words) = HttpRequest::get("/listRoom").text(address).await;
     assert_eq!(status, 503);
     assert!(words.contains("advertise the same URL"), "{words}");
-    nodes.bury(twin);
+    nodes.remove_node(twin);
     assert_eq!(HttpRequest::get("/listRoom").status(address).await, 200);
     // The owner does not answer.
-    let nodes = SharedLogs::new();
+    let nodes = SharedEngine::new();
     let (_deaf, deaf) = nodes.build(Server::builder(), "http://127.0.0.1:9");
     let other = nodes.serve(Server::builder());
     let answer = HttpRequest::get("/listRoom").send(other.address).await;
@@ -500,7 +502,7 @@ async fn request_without_a_reachable_leader_gets_retry_after() {
         (503, Some("1"))
     );
     assert_eq!(answer.text().await.lines().count(), 1);
-    nodes.lose(deaf);
+    nodes.end_candidacy(deaf);
     assert_eq!(
         HttpRequest::get("/listRoom").status(other.address).await,
         200
@@ -545,7 +547,7 @@ async fn stalled_client_is_disconnected_and_others_lose_no_frame() {
     let cut_off = metric_of(owner, "slow_total").await + metric_of(other, "slow_total").await;
     assert!(cut_off >= 1);
     let ends = async { while let BodyPart::Bytes(_) = stuck.body.any_time().await {} };
-    timeout(PATIENCE, ends).await.expect("it is hung up on");
+    timeout(TEST_TIMEOUT, ends).await.expect("it is hung up on");
     let samples = pcm(&reads.bytes(reads.samples_now() + RATE).await);
     let heard: Vec<i16> = samples
         .into_iter()

@@ -12,7 +12,7 @@ use super::{
     source::Source,
     user::User,
 };
-use crate::client::{PATIENCE, start};
+use crate::client::{TEST_TIMEOUT, start};
 
 const CLIENTS: usize = 60;
 const ROOMS: [&str; 3] = ["one", "two", "three"];
@@ -84,7 +84,7 @@ async fn nobody_is_in_any_room(address: SocketAddr) {
         let members = format!("/listMembers?roomID={}", room["id"]);
         // The gauges may be ahead of the rooms.
         let empty = async { while HttpRequest::get(&members).text(address).await.1 != "[]" {} };
-        timeout(PATIENCE, empty).await.expect("nobody is in it");
+        timeout(TEST_TIMEOUT, empty).await.expect("nobody is in it");
     }
 }
 
@@ -111,7 +111,9 @@ async fn churn_leaves_no_state_behind() {
         // At first the room may still catch up with what it was late with in the crowd.
         let whole =
             async { while usual_amplitude(&hears.next_samples(RATE / 2).await, 440) < 7500.0 {} };
-        timeout(PATIENCE, whole).await.expect("the tone is heard");
+        timeout(TEST_TIMEOUT, whole)
+            .await
+            .expect("the tone is heard");
         let began = Instant::now();
         hears.next_samples(RATE / 2).await;
         let elapsed = began.elapsed();

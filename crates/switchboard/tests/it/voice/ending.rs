@@ -13,8 +13,8 @@ use super::{
     user::{User, in_call},
 };
 use crate::{
-    client::{PATIENCE, open, start},
-    nodes::SharedLogs,
+    client::{TEST_TIMEOUT, open, start},
+    nodes::SharedEngine,
 };
 
 /// The stream is whole: its last chunk, and in Ogg its last page, are there.
@@ -97,7 +97,7 @@ async fn ringing_ends_by_either_user_or_timeout() {
 /// Waits until there is no call any more. A repeated accept says whether there is, and changes nothing.
 async fn until_the_call_is_gone(ada: &User, bob: &User) {
     let gone = async { while bob.accept(ada).await.0 != 404 {} };
-    timeout(PATIENCE, gone).await.expect("the call ends");
+    timeout(TEST_TIMEOUT, gone).await.expect("the call ends");
 }
 
 #[tokio::test]
@@ -152,7 +152,7 @@ async fn empty_room_is_removed_after_a_while() {
     );
     drop(listener);
     let gone = async { while HttpRequest::get("/listRoom").text(address).await.1 != "[]" {} };
-    timeout(PATIENCE, gone).await.expect("the room is gone");
+    timeout(TEST_TIMEOUT, gone).await.expect("the room is gone");
     assert_eq!(
         HttpRequest::get("/listMembers?roomID=1")
             .status(address)
@@ -188,7 +188,7 @@ async fn shutdown_ends_streams_and_sources_in_time() {
         listener.samples(RATE / 10).await;
     }
     let stopped = tokio::spawn(async move { server.shutdown(Duration::from_secs(10)).await });
-    let mixes_here = SharedLogs::of(address).len() == 1;
+    let mixes_here = SharedEngine::cluster_of(address).len() == 1;
     for (format, listener) in listeners {
         // A forwarding node cannot append a last page to the stream.
         assert_ends(listener, if mixes_here { format } else { "wav" }).await;

@@ -9,7 +9,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{client::PATIENCE, nodes::SharedLogs};
+use crate::{client::TEST_TIMEOUT, nodes::SharedEngine};
 
 const BOUNDARY: &str = "----WebKitFormBoundaryX";
 
@@ -161,7 +161,7 @@ impl HttpResponse {
             if let Some(at) = find(&buffer, b"\r\n\r\n") {
                 break at;
             }
-            let count = timeout(PATIENCE, stream.read_buf(&mut buffer)).await;
+            let count = timeout(TEST_TIMEOUT, stream.read_buf(&mut buffer)).await;
             let count = count.expect("an answer in time").expect("an answer");
             assert_ne!(
                 count,
@@ -236,7 +236,7 @@ impl Body {
 
     /// The next piece, which must come in time.
     pub(super) async fn next(&mut self) -> BodyPart {
-        timeout(PATIENCE, self.any_time())
+        timeout(TEST_TIMEOUT, self.any_time())
             .await
             .expect("a piece in time")
     }
@@ -294,7 +294,7 @@ fn find(bytes: &[u8], what: &[u8]) -> Option<usize> {
 /// The value of one metric, of all nodes that belong together.
 pub(super) async fn metric(address: SocketAddr, name: &str) -> u64 {
     let mut sum = 0;
-    for node in SharedLogs::of(address) {
+    for node in SharedEngine::cluster_of(address) {
         sum += metric_of(node, name).await;
     }
     sum
@@ -323,6 +323,6 @@ pub(super) async fn metric_is(address: SocketAddr, name: &str, value: u64) {
             tokio::time::sleep(std::time::Duration::from_millis(5)).await;
         }
     };
-    let arrived = timeout(PATIENCE, arrives).await;
+    let arrived = timeout(TEST_TIMEOUT, arrives).await;
     assert!(arrived.is_ok(), "{name} is {last}, not {value}");
 }

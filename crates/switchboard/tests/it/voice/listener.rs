@@ -12,7 +12,7 @@ use super::{
     http::{BodyPart, HttpResponse},
     sound::{self, samples_in},
 };
-use crate::client::PATIENCE;
+use crate::client::TEST_TIMEOUT;
 
 /// Headphones that are on until they are dropped.
 pub(super) struct Listener {
@@ -75,7 +75,7 @@ impl Listener {
                 assert!(news.changed().await.is_ok(), "the stream goes on: {self:?}");
             }
         };
-        let found = timeout(PATIENCE, waits).await;
+        let found = timeout(TEST_TIMEOUT, waits).await;
         found.unwrap_or_else(|_| panic!("it comes in time: {self:?}"))
     }
 
@@ -129,7 +129,7 @@ impl Listener {
 
     /// All that came, when the stream is over, and how it ended.
     pub(super) async fn end(&mut self) -> (Vec<u8>, BodyPart) {
-        let ended = timeout(PATIENCE, &mut self.reading).await;
+        let ended = timeout(TEST_TIMEOUT, &mut self.reading).await;
         ended.expect("an end in time").expect("no panic");
         let mut heard = self.heard();
         let end = heard.end.take().expect("an end");

@@ -14,7 +14,7 @@ use super::{
     source::{Playing, Source},
     user::Events,
 };
-use crate::client::PATIENCE;
+use crate::client::TEST_TIMEOUT;
 
 const ORIGIN: &str = "http://site.example";
 
@@ -318,7 +318,10 @@ impl ReplayStage {
             // What is waited for here, the gauges, may be ahead of the rooms.
             let is_listed = |text: &str| in_any_order(text) == in_any_order(&due);
             let asked = Instant::now();
-            while request.starts_with("/list") && !is_listed(&text) && asked.elapsed() < PATIENCE {
+            while request.starts_with("/list")
+                && !is_listed(&text)
+                && asked.elapsed() < TEST_TIMEOUT
+            {
                 let again = HttpRequest::get(self.filled(request))
                     .text(self.address)
                     .await;

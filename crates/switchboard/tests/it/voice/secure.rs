@@ -5,12 +5,12 @@ use super::{
     sound::{RATE, Tone, usual_amplitude},
     user::User,
 };
-use crate::tls::{start_secure, tunnel};
+use crate::tls::{start_tunnel, start_with_tls};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn room_is_streamed_over_tls() {
-    let (_server, address) = start_secure("");
-    let (ada, bob) = User::two(tunnel(address).await).await;
+    let (_server, address) = start_with_tls("");
+    let (ada, bob) = User::two(start_tunnel(address).await).await;
     let _playing = ada.speak("standup").await.play(Tone::new(440, 8000.0));
     for format in formats() {
         let hears = bob.listen("standup", format).await.in_format(format);

@@ -20,7 +20,7 @@ use super::{
     source::Source,
     user::Events,
 };
-use crate::client::{PATIENCE, open};
+use crate::client::{TEST_TIMEOUT, open};
 
 /// A website of whose users `tokN` is the Nth. User 66 may not be called, and room 66 may not be entered.
 #[derive(Clone)]
@@ -90,7 +90,7 @@ impl FakeSite {
                 news.changed().await.expect("the site lives");
             }
         };
-        let asked = timeout(PATIENCE, waits).await;
+        let asked = timeout(TEST_TIMEOUT, waits).await;
         asked.unwrap_or_else(|_| panic!("{path} is asked: {:?}", self.paths()))
     }
 }
@@ -323,7 +323,7 @@ async fn shutdown_sends_stop_notifications_to_the_site() {
     let mut source = Source::websocket(address, &up("tok1", "7")).await;
     let listener = Listener::of(join("tok2", "7").send(address).await);
     listener.samples(RATE / 10).await;
-    let stopped = tokio::spawn(async move { server.shutdown(PATIENCE).await });
+    let stopped = tokio::spawn(async move { server.shutdown(TEST_TIMEOUT).await });
     source.closed().await;
     assert!(stopped.await.expect("no panic"));
     for path in [

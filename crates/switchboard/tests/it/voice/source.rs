@@ -21,7 +21,7 @@ use super::{
     http::{HttpResponse, connect},
     sound::{FRAME, Tone, bytes_of},
 };
-use crate::client::{PATIENCE, request};
+use crate::client::{TEST_TIMEOUT, request};
 
 /// Frames sent ahead of time, so that a pause of the machine causes no gap.
 const LEAD: usize = 4;
@@ -74,7 +74,7 @@ impl Source {
             .await
             .expect("the server reads");
         let mut told = [0; GO_ON.len()];
-        let reading = timeout(PATIENCE, stream.read_exact(&mut told)).await;
+        let reading = timeout(TEST_TIMEOUT, stream.read_exact(&mut told)).await;
         reading.expect("an answer in time").expect("an answer");
         assert_eq!(told, GO_ON);
         Self::Body(stream)
@@ -144,7 +144,7 @@ impl Source {
             panic!("a body is answered");
         };
         loop {
-            let message = timeout(PATIENCE, socket.next())
+            let message = timeout(TEST_TIMEOUT, socket.next())
                 .await
                 .expect("an end in time");
             match message.expect("a goodbye") {
@@ -163,7 +163,7 @@ impl Source {
             panic!("a body is answered");
         };
         let ends = async { while let Some(Ok(_)) = socket.next().await {} };
-        timeout(PATIENCE, ends).await.expect("an end in time");
+        timeout(TEST_TIMEOUT, ends).await.expect("an end in time");
     }
 
     /// Says goodbye, and waits for the answer.
@@ -171,7 +171,9 @@ impl Source {
         match self {
             Self::WebSocket(mut socket) => {
                 socket.close().await.expect("the server reads");
-                while let Some(Ok(_)) = timeout(PATIENCE, socket.next()).await.expect("in time") {}
+                while let Some(Ok(_)) = timeout(TEST_TIMEOUT, socket.next()).await.expect("in time")
+                {
+                }
             }
             Self::Body(stream) => {
                 let answer = Self::Body(stream).finish().await;

@@ -12,7 +12,7 @@ use super::{
     source::Source,
     user::{User, in_call},
 };
-use crate::client::{PATIENCE, open, start};
+use crate::client::{TEST_TIMEOUT, open, start};
 
 /// Gathered before it is looked at: the encoders' beginning, and two seconds.
 const SOUND: usize = 2 * RATE + RATE / 2;
@@ -281,7 +281,7 @@ async fn level_is_reported_without_listeners() {
             }
         }
     };
-    let (loud, quiet) = timeout(PATIENCE, seen).await.expect("both are seen");
+    let (loud, quiet) = timeout(TEST_TIMEOUT, seen).await.expect("both are seen");
     assert!(loud > 0.85 && quiet < 0.2, "{loud} {quiet}");
 }
 

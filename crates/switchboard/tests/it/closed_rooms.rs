@@ -1,4 +1,4 @@
-//! Rooms that are closed to other dialects, on every way into the server.
+//! Rooms that are closed to other dialects, for every way to select a dialect.
 
 use std::net::SocketAddr;
 
@@ -6,7 +6,7 @@ use switchboard::{Admission, Server, room, room_of_dialect};
 
 use crate::client::{Client, config, open, request, start};
 
-/// A client that asks for a dialect by subprotocol.
+/// Connects a client that selects a dialect by subprotocol.
 async fn by_subprotocol(address: SocketAddr, path: &str, dialect: &str) -> Client {
     let mut request = request(address, path);
     let value = format!("switchboard.{dialect}").parse().expect("a header");
@@ -16,8 +16,8 @@ async fn by_subprotocol(address: SocketAddr, path: &str, dialect: &str) -> Clien
     Client::try_open(request).await.expect("an upgrade")
 }
 
-/// Clients of other dialects that want into this room, by every way there is.
-async fn strangers(address: SocketAddr, name: &str) -> Vec<Client> {
+/// Connects clients of other dialects that request this room, for every way to select a dialect.
+async fn connect_other_dialects(address: SocketAddr, name: &str) -> Vec<Client> {
     let open = |path: String| async move { Client::open(address, &path).await };
     let mut clients = vec![
         open(format!("/signalingserver?room={name}")).await,
@@ -44,19 +44,22 @@ async fn strangers(address: SocketAddr, name: &str) -> Vec<Client> {
     clients
 }
 
-fn count(server: &Server, room: Option<switchboard::RoomId>) -> usize {
+fn member_count(server: &Server, room: Option<switchboard::RoomId>) -> usize {
     server.rooms().members(&room.expect("a name")).len()
 }
 
 #[tokio::test]
-async fn a_peerjs_key_cannot_be_entered_in_another_dialect() {
+async fn a_peerjs_room_cannot_be_joined_in_another_dialect() {
     let (server, address) = start("");
     let mut bob = Client::open(address, "/peerjs?key=peerjs&id=bob&token=t").await;
     assert_eq!(bob.next().await["type"], "OPEN");
-    let mut strangers = strangers(address, "peerjs").await;
-    assert_eq!(count(&server, room_of_dialect("peerjs", "peerjs")), 1);
-    assert_eq!(count(&server, room("peerjs")), strangers.len());
-    let mesh = &mut strangers[0];
+    let mut others = connect_other_dialects(address, "peerjs").await;
+    assert_eq!(
+        member_count(&server, room_of_dialect("peerjs", "peerjs")),
+        1
+    );
+    assert_eq!(member_count(&server, room("peerjs")), others.len());
+    let mesh = &mut others[0];
     mesh.send(r#"{"kind":"GetAllPeerIDs"}"#).await;
     let ids = mesh.next_of("GetAllPeerIDs").await["content"]["peersIDs"].clone();
     assert_eq!(ids.as_array().expect("a list").len(), 5);
@@ -67,9 +70,9 @@ async fn a_peerjs_key_cannot_be_entered_in_another_dialect() {
         r#"{"kind":"Offer","reach":"OnePeer","peerID":"bob","content":{"type":1,"sdp":"v=0\r\n"}}"#,
     )
     .await;
-    let refused = mesh.next_of("TextMessage").await.to_string();
-    assert!(refused.contains("bob does not exist"), "{refused}");
-    // The first frame that reaches its client is from a client of the same dialect.
+    let error = mesh.next_of("TextMessage").await.to_string();
+    assert!(error.contains("bob does not exist"), "{error}");
+    // The first frame that Bob receives is from a client of the same dialect.
     let mut carol = Client::open(address, "/peerjs?key=peerjs&id=carol&token=t").await;
     assert_eq!(carol.next().await["type"], "OPEN");
     carol
@@ -79,18 +82,18 @@ async fn a_peerjs_key_cannot_be_entered_in_another_dialect() {
 }
 
 #[tokio::test]
-async fn a_mixed_key_is_met_in_every_dialect() {
+async fn a_mixed_peerjs_room_has_members_of_every_dialect() {
     let (server, address) = start("[peerjs]\nmixed = true\n");
     let mut bob = Client::open(address, "/peerjs?key=peerjs&id=bob&token=t").await;
     assert_eq!(bob.next().await["type"], "OPEN");
-    let strangers = strangers(address, "peerjs").await;
-    assert_eq!(count(&server, room("peerjs")), 1 + strangers.len());
+    let others = connect_other_dialects(address, "peerjs").await;
+    assert_eq!(member_count(&server, room("peerjs")), 1 + others.len());
     let (_eve, peers) = Client::join(address, "peerjs", "ann").await;
     assert!(peers.to_string().contains("\"bob\""), "{peers}");
 }
 
 #[tokio::test]
-async fn ids_are_listed_of_the_room_that_the_key_is() {
+async fn the_peer_list_is_that_of_the_room_of_the_key() {
     for mixed in [false, true] {
         let (_server, address) = start(&format!(
             "[peerjs]\nallow_discovery = \"*\"\nmixed = {mixed}\n"
@@ -103,7 +106,7 @@ async fn ids_are_listed_of_the_room_that_the_key_is() {
 }
 
 #[tokio::test]
-async fn the_host_program_is_asked_about_the_closed_room() {
+async fn the_join_hook_receives_the_scope_of_a_closed_room() {
     let builder = Server::builder()
         .config(config(""))
         .on_join(|join| async move { join.room.scope.dialect() == Some(join.dialect) });

@@ -1,4 +1,4 @@
-//! Clients that are slow, or that go: what the others see of it.
+//! Clients that read slowly, and clients that close their connection.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -9,17 +9,20 @@ use tokio_tungstenite::{
     tungstenite::{Message, protocol::CloseFrame},
 };
 
-use crate::client::{Client, PATIENCE, get, request, start};
+use crate::client::{Client, TEST_TIMEOUT, get, request, start};
 
 const IDENTIFY: &str = r#"{"type":"IDENTIFY","username":"ada"}"#;
 const JOIN: &str = r#"{"type":"JOIN_ROOM","roomId":"r"}"#;
 
-/// A client whose kernel takes next to nothing that it does not read.
-async fn narrow(address: SocketAddr) -> WebSocketStream<TcpStream> {
-    narrow_at(address, "/ws").await
+/// A client with a small receive buffer.
+async fn connect_with_small_buffer(address: SocketAddr) -> WebSocketStream<TcpStream> {
+    connect_with_small_buffer_at(address, "/ws").await
 }
 
-async fn narrow_at(address: SocketAddr, path: &str) -> WebSocketStream<TcpStream> {
+async fn connect_with_small_buffer_at(
+    address: SocketAddr,
+    path: &str,
+) -> WebSocketStream<TcpStream> {
     let socket = TcpSocket::new_v4().expect("a socket");
     socket.set_recv_buffer_size(4096).expect("a small buffer");
     let stream = socket.connect(address).await.expect("a connection");
@@ -30,9 +33,9 @@ async fn narrow_at(address: SocketAddr, path: &str) -> WebSocketStream<TcpStream
 }
 
 #[tokio::test]
-async fn a_client_with_a_full_downlink_keeps_its_name_while_it_shows_that_it_lives() {
+async fn a_client_with_a_full_downlink_keeps_its_name_while_it_sends_pongs() {
     let (_server, address) = start("");
-    let mut ada = narrow(address).await;
+    let mut ada = connect_with_small_buffer(address).await;
     for frame in [IDENTIFY, JOIN] {
         ada.send(Message::text(frame))
             .await
@@ -54,7 +57,7 @@ async fn a_client_with_a_full_downlink_keeps_its_name_while_it_shows_that_it_liv
         ))
         .await;
     }
-    let signs = async {
+    let pongs = async {
         loop {
             ada.send(Message::Pong(Vec::new().into()))
                 .await
@@ -64,15 +67,15 @@ async fn a_client_with_a_full_downlink_keeps_its_name_while_it_shows_that_it_liv
     };
     let mut claimant = Client::open(address, "/ws").await;
     claimant.send(IDENTIFY).await;
-    let refused = tokio::select! {
-        refused = claimant.next() => refused,
-        () = signs => unreachable!("it goes on for ever"),
+    let rejection = tokio::select! {
+        rejection = claimant.next() => rejection,
+        () = pongs => unreachable!("the loop does not end"),
     };
-    assert_eq!(refused["message"], "Username already taken.");
+    assert_eq!(rejection["message"], "Username already taken.");
 }
 
 #[tokio::test]
-async fn a_goodbye_is_answered() {
+async fn a_close_frame_is_answered() {
     let (_server, address) = start("");
     for path in ["/ws", "/connect"] {
         let stream = TcpStream::connect(address).await.expect("a connection");
@@ -93,7 +96,7 @@ async fn a_goodbye_is_answered() {
             0
         };
         assert_eq!(
-            tokio::time::timeout(PATIENCE, answered)
+            tokio::time::timeout(TEST_TIMEOUT, answered)
                 .await
                 .expect("in time"),
             1000
@@ -102,21 +105,21 @@ async fn a_goodbye_is_answered() {
 }
 
 #[tokio::test]
-async fn who_speaks_to_itself_and_does_not_read_is_not_kept_in_memory() {
+async fn a_client_that_sends_to_itself_without_reading_is_disconnected() {
     let (_server, address) = start("[limits]\nframes_per_second = 0\n");
-    let mut ada = narrow_at(address, "/y-webrtc").await;
+    let mut ada = connect_with_small_buffer_at(address, "/y-webrtc").await;
     let subscribe = r#"{"type":"subscribe","topics":["own"]}"#;
     ada.send(Message::text(subscribe))
         .await
         .expect("the server reads");
     let data = "x".repeat(200_000);
     let publish = format!(r#"{{"type":"publish","topic":"own","data":"{data}"}}"#);
-    // More than any kernel keeps for a connection.
-    let mut taken = 0;
-    while taken < 300 && ada.send(Message::text(publish.clone())).await.is_ok() {
-        taken += 1;
+    // More than the socket buffers of a connection.
+    let mut accepted = 0;
+    while accepted < 300 && ada.send(Message::text(publish.clone())).await.is_ok() {
+        accepted += 1;
     }
-    assert!(taken < 300, "the server took 60 MB");
+    assert!(accepted < 300, "the server accepted 60 MB");
     let metrics = get(address, "/metrics").await;
     assert!(
         metrics.contains("\nswitchboard_slow_total 1\n"),
