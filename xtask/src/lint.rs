@@ -1,111 +1,69 @@
 //! `cargo xtask lint`: the static checks.
 
-use std::path::PathBuf;
-use std::process::Command;
+use std::{path::PathBuf, process::Command};
 
-use crate::Options;
-use crate::failure::Result;
-use crate::matchbox;
-use crate::setup::find;
-use crate::stage::{StageResult, Stages};
-use crate::tidy;
-use crate::workspace::{Workspace, cargo};
+use crate::{Options, cargo, root, setup::find, stage::Stages, target, tidy};
 
 const CARGO_DENY_VERSION: &str = "0.20.2";
 
-pub(crate) fn run(workspace: &Workspace, options: Options) -> Result<bool> {
+/// The cargo project of the matchbox clients. Its dependencies have other versions or features than the workspace's.
+const MATCHBOX: &str = "compat/matchbox/Cargo.toml";
+
+pub(crate) fn run(options: Options) -> bool {
     let mut stages = Stages::default();
-    let cargo = |arguments: &[&str]| {
-        let mut command = cargo(&workspace.root);
-        command.args(arguments);
-        command
-    };
     stages.run("format", &mut cargo(&["fmt", "--all", "--check"]), 5);
-    stages.run_here("tidy", || match tidy::run(workspace) {
-        Ok(true) => StageResult::Passed,
-        Ok(false) => StageResult::Failed("see the errors above".to_owned()),
-        Err(failure) => StageResult::Failed(failure.to_string()),
-    });
-    stages.run(
-        "clippy",
-        &mut cargo(&[
-            "clippy",
-            "--workspace",
-            "--all-targets",
-            "--",
-            "-D",
-            "warnings",
-        ]),
-        25,
-    );
-    matchbox::lint(&mut stages, workspace);
+    stages.run_here("tidy", tidy::run);
+    let clippy = ["clippy", "--workspace", "--all-targets"];
+    let strict = ["--", "-D", "warnings"];
+    stages.run("clippy", cargo(&clippy).args(strict), 25);
+    let format = ["fmt", "--manifest-path", MATCHBOX, "--check"];
+    stages.run("format (matchbox)", &mut cargo(&format), 5);
+    let mut clippy = cargo(&["clippy", "--locked", "--manifest-path", MATCHBOX]);
+    clippy.arg("--target-dir").arg(target().join("matchbox"));
+    stages.run("clippy (matchbox)", clippy.args(strict), 10);
     // The binary is excluded, because its documentation would overwrite that of the library of the same name.
-    let mut doc = cargo(&[
-        "doc",
-        "--workspace",
-        "--exclude",
-        "switchboard-cli",
-        "--no-deps",
-    ]);
-    stages.run("doc", doc.env("RUSTDOCFLAGS", "-D warnings"), 15);
-    deny(&mut stages, workspace, options);
-    stages.print_table();
-    let passed = stages.all_passed();
-    println!(
-        "lint: {}",
-        if passed {
-            "all checks passed"
-        } else {
-            "checks failed, see above"
-        }
-    );
-    Ok(passed)
+    let doc = ["doc", "--workspace", "--exclude", "switchboard-cli"];
+    let mut doc = cargo(&doc);
+    doc.arg("--no-deps").env("RUSTDOCFLAGS", "-D warnings");
+    stages.run("doc", &mut doc, 15);
+    deny(&mut stages, options);
+    stages.finish()
 }
 
 /// Runs cargo-deny on licences, bans and sources. Advisories are not checked, because their database needs the network
 /// and changes independently of this repository.
-fn deny(stages: &mut Stages, workspace: &Workspace, options: Options) {
-    let tools = workspace.target.join("tools");
-    let installed = find("cargo-deny")
-        .or_else(|| Some(tools.join("bin/cargo-deny")).filter(|path| path.is_file()));
-    let program: Option<PathBuf> = match installed {
-        Some(program) => Some(program),
-        None if options.no_install => None,
-        None => {
-            // A debug build takes a third of the time, and the checks still take only a second or two.
-            let mut install = cargo(&workspace.root);
-            install.args([
-                "install",
-                "--locked",
-                "--debug",
-                "cargo-deny",
-                "--version",
-                CARGO_DENY_VERSION,
-                "--root",
-            ]);
-            install.arg(&tools);
-            // Otherwise cargo would build it in the target folder of this workspace.
-            install.env_remove("CARGO_TARGET_DIR");
-            stages
-                .run("get cargo-deny", &mut install, 15)
-                .then(|| tools.join("bin/cargo-deny"))
-        }
+fn deny(stages: &mut Stages, options: Options) {
+    let Some(program) = cargo_deny(stages, options) else {
+        let reason = "cargo-deny is not installed (cargo install --locked cargo-deny)";
+        return stages.skip_missing("deny", reason);
     };
-    match program {
-        Some(program) => {
-            let mut deny = |name, selection: &[&str]| {
-                let mut command = Command::new(&program);
-                command.current_dir(&workspace.root).args(selection);
-                command.args(["check", "--hide-inclusion-graph"]);
-                command.args(["licenses", "bans", "sources"]);
-                stages.run(name, &mut command, 5);
-            };
-            deny("deny", &["--workspace"]);
-            deny("deny (matchbox)", &["--manifest-path", matchbox::MANIFEST]);
-        }
-        None => stages.skip(
-            "deny",
-            "cargo-deny is not installed (cargo install --locked cargo-deny)",
-        ),
+    for (name, selection) in [
+        ("deny", &["--workspace"][..]),
+        ("deny (matchbox)", &["--manifest-path", MATCHBOX]),
+    ] {
+        let mut command = Command::new(&program);
+        command.current_dir(root()).args(selection);
+        command.args(["check", "--hide-inclusion-graph"]);
+        stages.run(name, command.args(["licenses", "bans", "sources"]), 5);
     }
+}
+
+/// Finds or installs cargo-deny.
+fn cargo_deny(stages: &mut Stages, options: Options) -> Option<PathBuf> {
+    let tools = target().join("tools");
+    let installed = tools.join("bin/cargo-deny");
+    if let Some(program) = find("cargo-deny") {
+        return Some(program);
+    }
+    if installed.is_file() || options.no_install {
+        return installed.is_file().then_some(installed);
+    }
+    // A debug build takes a third of the time, and the checks still take only a second or two.
+    let mut install = cargo(&["install", "--locked", "--debug", "cargo-deny"]);
+    install.args(["--version", CARGO_DENY_VERSION, "--root"]);
+    // Without the variable, cargo builds it outside the target folder of this workspace.
+    install.arg(tools).env_remove("CARGO_TARGET_DIR");
+    stages
+        .run("get cargo-deny", &mut install, 15)
+        .then_some(installed)
 }

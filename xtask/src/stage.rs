@@ -1,158 +1,104 @@
 //! The stages of a task. Each stage runs one command, even if earlier stages have failed. A table shows the results.
 
-use std::io::{BufRead, BufReader, IsTerminal};
-use std::os::unix::process::CommandExt;
-use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
-use std::time::{Duration, Instant};
+use std::{
+    fmt,
+    io::{BufRead, BufReader, IsTerminal},
+    ops::AddAssign,
+    process::{ChildStdout, Command, Stdio},
+    sync::mpsc,
+    time::{Duration, Instant},
+};
 
-use crate::tally::Tally;
-use crate::workspace::command_line;
+use crate::{Result, command_line};
 
 /// Time to wait for the rest of the output after the end of a command. A process that the command left behind may keep
 /// the output open for ever.
 const OUTPUT_TIMEOUT: Duration = Duration::from_secs(5);
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum StageResult {
-    Passed,
-    Failed(String),
-    Skipped(String),
+/// Counts of tests.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tally {
+    passed: usize,
+    failed: usize,
+    skipped: usize,
 }
 
-#[derive(Debug)]
-struct Row {
-    name: &'static str,
-    result: StageResult,
-    took: Duration,
-    tests: Tally,
-}
-
-/// The stages that have run so far.
+/// The stages that have run so far: a line of the table for each, and the counts of all. A skipped stage counts as one
+/// skipped test, and a stage that failed without a failed test as one failed test.
 #[derive(Debug, Default)]
 pub(crate) struct Stages {
-    rows: Vec<Row>,
+    rows: Vec<String>,
+    total: Tally,
 }
 
 impl Stages {
-    /// Runs a command without test counts. The stage passes if the command succeeds.
-    pub(crate) fn run(
-        &mut self,
-        name: &'static str,
-        command: &mut Command,
-        minutes_max: u64,
-    ) -> bool {
-        let (row, _) = run_command(name, command, minutes_max);
-        self.push(row)
-    }
-
-    /// Runs a test runner. The stage passes if the runner succeeds and has run at least one test.
-    pub(crate) fn run_tests(
-        &mut self,
-        name: &'static str,
-        command: &mut Command,
-        minutes_max: u64,
-    ) -> bool {
-        let (mut row, tests) = run_command(name, command, minutes_max);
-        row.tests = tests;
-        if row.result == StageResult::Passed && tests.is_empty() {
-            row.result = StageResult::Failed("no test was run".to_owned());
-        }
-        self.push(row)
-    }
-
-    /// Runs a function of xtask as a stage.
-    pub(crate) fn run_here(
-        &mut self,
-        name: &'static str,
-        work: impl FnOnce() -> StageResult,
-    ) -> bool {
-        heading(name);
-        let start = Instant::now();
-        let result = work();
-        self.push(Row {
-            name,
-            result,
-            took: start.elapsed(),
-            tests: Tally::default(),
+    /// Runs a command without test counts. The stage passes if the command succeeds within the limit.
+    pub(crate) fn run(&mut self, name: &str, command: &mut Command, minutes: u64) -> bool {
+        self.run_here(name, || {
+            let (_, result) = run_command(command, Duration::from_secs(60 * minutes));
+            result.map(|()| true)
         })
     }
 
-    pub(crate) fn skip(&mut self, name: &'static str, reason: &str) {
+    /// Runs a test runner. The stage passes if the runner succeeds and has run at least one test.
+    pub(crate) fn run_tests(&mut self, name: &str, command: &mut Command, minutes: u64) {
         heading(name);
-        self.push(Row {
-            name,
-            result: StageResult::Skipped(reason.to_owned()),
-            took: Duration::ZERO,
-            tests: Tally::default(),
+        let start = Instant::now();
+        let (tests, mut result) = run_command(command, Duration::from_secs(60 * minutes));
+        if result.is_ok() && tests == Tally::default() {
+            result = Err("no test was run".to_owned());
+        }
+        self.add(name, tests, result, start);
+    }
+
+    /// Runs a function of xtask as a stage.
+    pub(crate) fn run_here(&mut self, name: &str, work: impl FnOnce() -> Result<bool>) -> bool {
+        heading(name);
+        let start = Instant::now();
+        let result = work().and_then(|passed| match passed {
+            true => Ok(()),
+            false => Err("see the errors above".to_owned()),
         });
-    }
-
-    pub(crate) fn all_passed(&self) -> bool {
-        !self
-            .rows
-            .iter()
-            .any(|row| matches!(row.result, StageResult::Failed(_)))
-    }
-
-    /// The sum of all counts. A skipped stage counts as one skipped test, and a stage that failed without a failed test
-    /// as one failed test.
-    pub(crate) fn total(&self) -> Tally {
-        let mut total = Tally::default();
-        for row in &self.rows {
-            total += row.tests;
-            match &row.result {
-                StageResult::Failed(_) if row.tests.failed == 0 => total.failed += 1,
-                StageResult::Skipped(_) => total.skipped += 1,
-                StageResult::Failed(_) | StageResult::Passed => {}
-            }
-        }
-        total
-    }
-
-    pub(crate) fn print_table(&self) {
-        println!(
-            "\n{:<18} {:<8} {:>7} {:>7} {:>7} {:>7}",
-            "stage", "", "time", "passed", "failed", "skipped"
-        );
-        for row in &self.rows {
-            println!("{row}");
-        }
-    }
-
-    fn push(&mut self, row: Row) -> bool {
-        match &row.result {
-            StageResult::Passed => {}
-            StageResult::Failed(reason) => println!("!!! {} failed: {reason}", row.name),
-            StageResult::Skipped(reason) => println!("!!! {} is skipped: {reason}", row.name),
-        }
-        let passed = row.result == StageResult::Passed;
-        self.rows.push(row);
+        let passed = result.is_ok();
+        self.add(name, Tally::default(), result, start);
         passed
     }
-}
 
-impl std::fmt::Display for Row {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (result, reason) = match &self.result {
-            StageResult::Passed => ("ok", ""),
-            StageResult::Failed(reason) => ("FAILED", reason.as_str()),
-            StageResult::Skipped(reason) => ("SKIPPED", reason.as_str()),
-        };
-        let seconds = self.took.as_secs();
-        let took = format!("{}:{:02}", seconds / 60, seconds % 60);
-        let counts = if self.tests.is_empty() {
-            ["", "", ""].map(str::to_owned)
-        } else {
-            [self.tests.passed, self.tests.failed, self.tests.skipped]
-                .map(|count| count.to_string())
-        };
-        let [passed, failed, skipped] = counts;
-        let row = format!(
-            "{:<18} {result:<8} {took:>7} {passed:>7} {failed:>7} {skipped:>7}  {reason}",
-            self.name
-        );
-        f.write_str(row.trim_end())
+    /// A stage that the flags leave out.
+    pub(crate) fn skip(&mut self, name: &str, reason: &str) {
+        println!("\n!!! {name} is skipped: {reason}");
+        self.rows
+            .push(format!("{name:<26}    -    SKIPPED: {reason}"));
+        self.total.skipped += 1;
+    }
+
+    /// A stage whose tool is missing. With `CI=true` it fails.
+    pub(crate) fn skip_missing(&mut self, name: &str, reason: &str) {
+        match std::env::var_os("CI") {
+            Some(value) if value == "true" => _ = self.run_here(name, || Err(reason.to_owned())),
+            Some(_) | None => self.skip(name, reason),
+        }
+    }
+
+    /// Prints the table and the counts. Returns whether all stages have passed.
+    pub(crate) fn finish(&self) -> bool {
+        println!("\n{}\n{}", self.rows.join("\n"), self.total);
+        self.total.failed == 0
+    }
+
+    fn add(&mut self, name: &str, mut tests: Tally, result: Result<()>, start: Instant) {
+        let seconds = start.elapsed().as_secs();
+        let mut row = format!("{name:<26} {:>3}:{:02}", seconds / 60, seconds % 60);
+        if tests != Tally::default() {
+            row += &format!("  {tests}");
+        }
+        if let Err(reason) = result {
+            println!("!!! {name} failed: {reason}");
+            row += &format!("  FAILED: {reason}");
+            tests.failed = tests.failed.max(1);
+        }
+        self.rows.push(row);
+        self.total += tests;
     }
 }
 
@@ -160,118 +106,118 @@ pub(crate) fn heading(name: &str) {
     println!("\n=== {name}");
 }
 
-/// Runs a command, prints its output and counts the tests in it. Kills the command after `minutes_max`.
-fn run_command(name: &'static str, command: &mut Command, minutes_max: u64) -> (Row, Tally) {
-    heading(&format!("{name}: {}", command_line(command)));
-    let start = Instant::now();
-    // At a terminal, Ctrl-C must reach all processes of the command, so it stays in the process group and has no limit.
-    // Otherwise it gets its own group, which is killed at the limit.
-    let is_attended = std::io::stdin().is_terminal();
-    if !is_attended {
-        command.process_group(0);
-    }
-    command.stdin(Stdio::null()).stdout(Stdio::piped());
+/// Runs a command within the limit, prints its output and counts the tests in it.
+fn run_command(command: &Command, limit: Duration) -> (Tally, Result<()>) {
+    println!("{}", command_line(command));
+    let mut command = limited(command, limit);
     // The output is parsed, so it must be without colors even if the environment enables them.
     command
         .env("CARGO_TERM_COLOR", "never")
-        .env("NO_COLOR", "1")
-        .env_remove("FORCE_COLOR");
-    let (result, tests) = match command.spawn() {
-        Err(error) => (
-            StageResult::Failed(format!("the command could not be started: {error}")),
-            Tally::default(),
-        ),
-        Ok(mut child) => {
-            let output = child.stdout.take().map(Output::follow);
-            let limit = (!is_attended).then(|| Duration::from_secs(minutes_max * 60));
-            let result = match wait(&mut child, limit) {
-                Ok(Some(status)) if status.success() => StageResult::Passed,
-                Ok(Some(status)) => StageResult::Failed(status.to_string()),
-                Ok(None) => {
-                    StageResult::Failed(format!("did not end within {minutes_max} minutes"))
-                }
-                Err(error) => {
-                    StageResult::Failed(format!("waiting for the command failed: {error}"))
-                }
-            };
-            (result, output.map(Output::finish).unwrap_or_default())
-        }
-    };
-    (
-        Row {
-            name,
-            result,
-            took: start.elapsed(),
-            tests: Tally::default(),
-        },
-        tests,
-    )
-}
-
-/// Waits for a child process and returns its status; `None` if it was killed at the limit.
-fn wait(child: &mut Child, limit: Option<Duration>) -> std::io::Result<Option<ExitStatus>> {
-    let Some(limit) = limit else {
-        return child.wait().map(Some);
-    };
-    let start = Instant::now();
-    loop {
-        if let Some(status) = child.try_wait()? {
-            return Ok(Some(status));
-        }
-        if start.elapsed() > limit {
-            // The child leads a process group, which includes the processes that it has started.
-            Command::new("kill")
-                .args(["-KILL", "--", &format!("-{}", child.id())])
-                .status()?;
-            child.wait()?;
-            return Ok(None);
-        }
-        std::thread::sleep(Duration::from_millis(50));
-    }
-}
-
-/// The output of a child process, printed and counted line by line.
-struct Output {
-    tests: Arc<Mutex<Tally>>,
-    ended: mpsc::Receiver<()>,
-}
-
-impl Output {
-    fn follow(stdout: ChildStdout) -> Self {
-        let tests = Arc::new(Mutex::new(Tally::default()));
-        let (end, ended) = mpsc::sync_channel(1);
-        let counted = Arc::clone(&tests);
-        std::thread::spawn(move || {
-            show(BufReader::new(stdout), &counted);
-            let _ = end.send(());
-        });
-        Self { tests, ended }
-    }
-
-    fn finish(self) -> Tally {
-        if self.ended.recv_timeout(OUTPUT_TIMEOUT).is_err() {
-            println!(
-                "!!! a process that the command started is still running and keeps its output open"
+        .env("NO_COLOR", "1");
+    command.env_remove("FORCE_COLOR").stdin(Stdio::null());
+    let mut child = match command.stdout(Stdio::piped()).spawn() {
+        Ok(child) => child,
+        Err(error) => {
+            return (
+                Tally::default(),
+                Err(format!("could not be started: {error}")),
             );
         }
-        *self.tests.lock().unwrap_or_else(PoisonError::into_inner)
+    };
+    let (sender, tests) = mpsc::channel();
+    let stdout = child.stdout.take();
+    std::thread::spawn(move || sender.send(stdout.map(print_and_count)));
+    let status = child.wait().map_err(|error| error.to_string());
+    let Ok(tests) = tests.recv_timeout(OUTPUT_TIMEOUT) else {
+        let reason = "a process that the command started still runs and keeps its output open";
+        return (Tally::default(), Err(reason.to_owned()));
+    };
+    let result = status.and_then(|status| match status.code() {
+        Some(0) => Ok(()),
+        // By `timeout`.
+        Some(124 | 137) => Err(format!("did not end within {limit:?}")),
+        Some(_) | None => Err(status.to_string()),
+    });
+    (tests.unwrap_or_default(), result)
+}
+
+/// The command under `timeout`, which ends it and the processes that it has started. At a terminal there is no limit,
+/// because Ctrl-C reaches only the process group of the terminal.
+fn limited(command: &Command, limit: Duration) -> Command {
+    let mut limited = Command::new("timeout");
+    if std::io::stdin().is_terminal() {
+        limited = Command::new("env");
+    } else {
+        limited.args(["--kill-after=10s", &format!("{}s", limit.as_secs())]);
+    }
+    limited.arg(command.get_program()).args(command.get_args());
+    limited.current_dir(command.get_current_dir().unwrap_or(".".as_ref()));
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => limited.env(name, value),
+            None => limited.env_remove(name),
+        };
+    }
+    limited
+}
+
+fn print_and_count(stdout: ChildStdout) -> Tally {
+    let mut tests = Tally::default();
+    for line in BufReader::new(stdout)
+        .split(b'\n')
+        .map_while(std::result::Result::ok)
+    {
+        let line = String::from_utf8_lossy(&line);
+        println!("{line}");
+        tests += Tally::of(&line);
+    }
+    tests
+}
+
+impl Tally {
+    /// The counts in a line of a runner's output: `test result: ok. 3 passed; 0 failed; 1 ignored; …` of cargo, or
+    /// `ℹ pass 3` of Node.js, in the other format of which the line begins with `#`.
+    fn of(line: &str) -> Self {
+        let mut tests = Self::default();
+        let node = line.strip_prefix("ℹ ").or_else(|| line.strip_prefix("# "));
+        if let Some((word, count)) = node.and_then(|rest| rest.split_once(' ')) {
+            tests.count(word, count);
+        }
+        let cargo = line.strip_prefix("test result: ").unwrap_or_default();
+        for part in cargo.split(['.', ';']) {
+            if let Some((count, word)) = part.trim().split_once(' ') {
+                tests.count(word, count);
+            }
+        }
+        tests
+    }
+
+    fn count(&mut self, word: &str, count: &str) {
+        let count = count.trim().parse().unwrap_or(0);
+        match word {
+            "passed" | "pass" => self.passed += count,
+            "failed" | "fail" | "cancelled" => self.failed += count,
+            "ignored" | "skipped" | "todo" => self.skipped += count,
+            _ => {}
+        }
     }
 }
 
-fn show(mut output: impl BufRead, tests: &Mutex<Tally>) {
-    let mut line = Vec::new();
-    while output
-        .read_until(b'\n', &mut line)
-        .is_ok_and(|read| read > 0)
-    {
-        let text = String::from_utf8_lossy(&line);
-        // Uses `print!`, whose output a test captures. Otherwise the test runner around xtask's own tests would count it.
-        print!("{text}");
-        tests
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .read(&text);
-        line.clear();
+impl AddAssign for Tally {
+    fn add_assign(&mut self, other: Self) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+        self.skipped += other.skipped;
+    }
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} passed, {} failed, {} skipped",
+            self.passed, self.failed, self.skipped
+        )
     }
 }
 
@@ -287,90 +233,22 @@ mod tests {
 
     #[test]
     fn stages_run_after_a_failure_and_their_counts_are_added() {
+        let cargo = "test result: ok. 2 passed; 0 failed; 1 ignored; 0 measured; finished in 1.2s";
+        let node = "ℹ tests 9\nℹ pass 1\n# fail 3\nℹ cancelled 1\nℹ todo 1\n# pass the salt";
         let mut stages = Stages::default();
-        assert!(stages.run_tests(
-            "counts",
-            &mut shell("echo 'ℹ pass 2'; echo 'ℹ skipped 1'"),
-            1
-        ));
-        assert!(!stages.run_tests(
-            "fails",
-            &mut shell("echo '# pass 1'; echo '# fail 3'; exit 1"),
-            1
-        ));
-        assert!(!stages.run("breaks", &mut shell("exit 7"), 1));
-        stages.skip("waits", "there is no browser");
-        assert!(!stages.all_passed());
-        assert_eq!(
-            stages.total(),
-            Tally {
-                passed: 3,
-                failed: 4,
-                skipped: 2
-            }
-        );
-    }
-
-    #[test]
-    fn runner_without_any_test_fails() {
-        let mut stages = Stages::default();
-        assert!(!stages.run_tests("idle", &mut shell("echo nothing to do"), 1));
-        assert_eq!(
-            stages.total(),
-            Tally {
-                passed: 0,
-                failed: 1,
-                skipped: 0
-            }
-        );
-    }
-
-    #[test]
-    fn output_of_a_build_is_not_counted() {
-        let mut stages = Stages::default();
-        assert!(stages.run("build", &mut shell("echo 'ℹ pass 2'"), 1));
-        assert_eq!(stages.total(), Tally::default());
-    }
-
-    #[test]
-    fn missing_program_is_a_failed_stage() {
-        let mut stages = Stages::default();
+        stages.run_tests("passes", &mut shell(&format!("echo '{cargo}'")), 1);
+        stages.run_tests("fails", &mut shell(&format!("echo '{node}'; exit 1")), 1);
+        stages.run_tests("idle", &mut shell("echo nothing to do"), 1);
+        assert!(!stages.run("breaks", &mut shell("echo '# pass 2'; exit 7"), 1));
         assert!(!stages.run("missing", &mut Command::new("there-is-no-such-program"), 1));
-        let StageResult::Failed(reason) = &stages.rows[0].result else {
-            panic!("{stages:?}")
-        };
-        assert!(
-            reason.starts_with("the command could not be started"),
-            "{reason}"
-        );
+        stages.skip("waits", "--no-browser");
+        assert!(!stages.finish());
+        assert_eq!(stages.total.to_string(), "3 passed, 7 failed, 3 skipped");
     }
 
     #[test]
-    fn command_and_its_children_are_killed_at_the_limit() {
-        let mut child = shell("sleep 600 & sleep 600")
-            .process_group(0)
-            .spawn()
-            .unwrap();
-        let start = Instant::now();
-        assert!(
-            wait(&mut child, Some(Duration::from_millis(100)))
-                .unwrap()
-                .is_none()
-        );
-        assert!(start.elapsed() < Duration::from_secs(60));
-    }
-
-    #[test]
-    fn table_shows_the_reason() {
-        let row = Row {
-            name: "browser tests",
-            result: StageResult::Skipped("no Chromium".to_owned()),
-            took: Duration::from_secs(65),
-            tests: Tally::default(),
-        };
-        assert_eq!(
-            row.to_string().split_whitespace().collect::<Vec<_>>(),
-            ["browser", "tests", "SKIPPED", "1:05", "no", "Chromium"]
-        );
+    fn command_and_its_children_are_ended_at_the_limit() {
+        let (_, result) = run_command(&shell("sleep 20 & sleep 20"), Duration::from_secs(1));
+        assert_eq!(result.is_err(), !std::io::stdin().is_terminal());
     }
 }
