@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs';
 import { chromium } from 'playwright-core';
 import { keepMediaOnLoopback } from './loopback.js';
+import { unlessCi } from './requirement.js';
 
 const EXECUTABLE = process.env.CHROMIUM ?? '/usr/bin/chromium';
 const VIEWPORT = { width: 1280, height: 800 };
@@ -18,9 +19,7 @@ const FLAGS = [
 ];
 
 /** Why the tests cannot run here, or false. */
-export const browserMissing = existsSync(EXECUTABLE)
-  ? false
-  : `NO BROWSER: there is no Chromium at ${EXECUTABLE} (set CHROMIUM to its path)`;
+export const browserMissing = unlessCi(!existsSync(EXECUTABLE) && `NO BROWSER: there is no Chromium at ${EXECUTABLE} (set CHROMIUM to its path)`);
 
 if (browserMissing) console.error(`\n!!! ${browserMissing}: every browser test is skipped !!!\n`);
 

@@ -8,6 +8,7 @@ import { rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import { unlessCi } from './requirement.js';
 
 const SECRET = 'north';
 const READY_WITHIN_MS = 15_000;
@@ -16,7 +17,7 @@ const ANSWER_MS = 100;
 const BINDING_REQUEST = Buffer.from('000100002112a442' + '07'.repeat(12), 'hex');
 
 /** Why the tests with it cannot run here, or false. */
-export const coturnMissing = isInstalled('turnserver') ? false : 'NO COTURN: there is no turnserver (Debian: coturn)';
+export const coturnMissing = unlessCi(!isInstalled('turnserver') && 'NO COTURN: there is no turnserver (Debian: coturn)');
 
 if (coturnMissing) console.error(`\n!!! ${coturnMissing}: every test of TURN is skipped !!!\n`);
 

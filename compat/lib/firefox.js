@@ -8,6 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { launch } from 'puppeteer-core';
+import { unlessCi } from './requirement.js';
 
 const EXECUTABLE = process.env.FIREFOX ?? '/usr/bin/firefox-esr';
 const LAUNCH_MS_MAX = 60_000;
@@ -41,9 +42,7 @@ const PREFERENCES = {
 };
 
 /** The reason why tests with Firefox cannot run here, or false. */
-export const firefoxMissing = existsSync(EXECUTABLE)
-  ? false
-  : `NO FIREFOX: there is no Firefox at ${EXECUTABLE} (set FIREFOX to its path)`;
+export const firefoxMissing = unlessCi(!existsSync(EXECUTABLE) && `NO FIREFOX: there is no Firefox at ${EXECUTABLE} (set FIREFOX to its path)`);
 
 if (firefoxMissing) console.error(`\n!!! ${firefoxMissing}: every test with Firefox is skipped !!!\n`);
 

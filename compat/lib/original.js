@@ -2,13 +2,16 @@
 import { fileURLToPath } from 'node:url';
 import { freePort, Program } from './program.js';
 
+/** Whether the tests run that take long and add little: comparisons, and further combinations. */
+export const LONG = Boolean(process.env['SWITCHBOARD_LONG']);
+
 /** @typedef {(() => Promise<unknown>)[]} Closers what is to be closed first stands in front */
 
 /**
  * Why the tests against an original server are skipped, if they are: each repeats the same test against ours.
  * @type {string | false}
  */
-export const ORIGINAL_ABSENT = process.env['SWITCHBOARD_LONG'] ? false : 'a comparison with the original server; it needs SWITCHBOARD_LONG=1 (cargo xtask test --long)';
+export const ORIGINAL_ABSENT = LONG ? false : 'a comparison with the original server; it needs SWITCHBOARD_LONG=1 (cargo xtask test --long)';
 
 class Original extends Program {
   /**

@@ -18,8 +18,8 @@ use crate::{
 
 /// Seconds of a node's lease: after so long without a sign of life its members are gone.
 pub(crate) const LEASE_SECS: u64 = 5;
-/// A node is stopped for so long, and cut off for so long.
-const STOP: Duration = Duration::from_secs(15);
+/// A node is stopped for so long, which is longer than its lease.
+const STOP: Duration = Duration::from_secs(LEASE_SECS + 3);
 /// Redis is away for so long.
 const AWAY: Duration = Duration::from_secs(9);
 /// A join that needs Redis is refused within two seconds; the holder of a name may be asked before.
@@ -31,7 +31,6 @@ const RESUME_MAX: Duration = Duration::from_secs(2 * (LEASE_SECS + 3));
 /// What goes wrong in a round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ProcessFault {
-    Nothing,
     /// Clients fall silent, and their connections stay.
     Silence,
     /// A node is killed, and another started in its place.
@@ -52,8 +51,7 @@ pub(crate) enum ProcessFault {
 
 impl ProcessFault {
     /// Those of a cluster that need no network of its own.
-    pub(crate) const WITHOUT_NETWORK: [Self; 6] = [
-        Self::Nothing,
+    pub(crate) const WITHOUT_NETWORK: [Self; 5] = [
         Self::Kill,
         Self::Stop,
         Self::RedisBack,
@@ -81,7 +79,6 @@ impl ProcessFault {
 impl RoundStage {
     pub(crate) async fn disturb(&mut self, disturbance: ProcessFault) -> Result<(), String> {
         match disturbance {
-            ProcessFault::Nothing => {}
             ProcessFault::Silence => self
                 .house
                 .hush((0..self.house.record().players).filter(|client| client % 5 == 0)),
