@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
+use anyhow::anyhow;
 use switchboard::{
     Tls,
     config::TlsConfig,
@@ -20,8 +21,9 @@ pub(crate) struct Certificate {
 
 impl Certificate {
     /// Loads the certificate of these settings; `None` without TLS. A missing self-signed certificate is made.
-    pub(crate) fn load(settings: &TlsConfig) -> Result<Option<Self>, String> {
-        let loaded = ServerCertificate::load(settings).map_err(|error| error_text(&error))?;
+    pub(crate) fn load(settings: &TlsConfig) -> anyhow::Result<Option<Self>> {
+        let loaded = ServerCertificate::load(settings);
+        let loaded = loaded.map_err(|error| anyhow!(error_text(&error)))?;
         Ok(loaded.map(|loaded| Self {
             settings: settings.clone(),
             tls: loaded.tls(),
@@ -52,7 +54,7 @@ impl Certificate {
 
     /// Reloads the files at each SIGHUP while the runtime runs. With a self-signed certificate or without TLS, SIGHUP
     /// ends the process, because a closing terminal sends it.
-    pub(crate) fn reload_on_signal(self: Arc<Self>) -> Result<(), String> {
+    pub(crate) fn reload_on_signal(self: Arc<Self>) -> anyhow::Result<()> {
         if self.settings.self_signed {
             return Ok(());
         }

@@ -2,6 +2,7 @@
 
 use std::{fmt::Write as _, process::ExitCode};
 
+use anyhow::{Context as _, anyhow};
 use serde_json::json;
 use switchboard::{
     cluster::{NodeLine, nodes},
@@ -14,12 +15,12 @@ use crate::{args::Options, report, settings, terminal};
 pub(crate) fn run(options: &Options, is_json: bool) -> ExitCode {
     let engine = match settings(options) {
         Ok(engine) => engine,
-        Err(message) => return fail(&message, ExitCode::from(report::USAGE)),
+        Err(error) => return fail(&format!("{error:#}"), ExitCode::from(report::USAGE)),
     };
     let (nodes, has_engine) = match fetch(&engine) {
         Ok(Some(nodes)) => (nodes, true),
         Ok(None) => (Vec::new(), false),
-        Err(message) => return fail(&message, ExitCode::FAILURE),
+        Err(error) => return fail(&format!("{error:#}"), ExitCode::FAILURE),
     };
     terminal::print(&match (is_json, has_engine) {
         (true, _) => json(&engine, &nodes),
@@ -41,26 +42,26 @@ fn fail(message: &str, code: ExitCode) -> ExitCode {
 }
 
 /// The settings of the engine. Errors in other settings are ignored.
-fn settings(options: &Options) -> Result<EngineConfig, String> {
+fn settings(options: &Options) -> anyhow::Result<EngineConfig> {
     let (config, errors) = settings::read(options);
     let first = errors
         .iter()
         .find(|error| error.key.is_empty() || error.key.starts_with("engine"));
     match first {
-        Some(error) => Err(error.to_string()),
+        Some(error) => Err(anyhow!("{error}")),
         None => Ok(config.engine),
     }
 }
 
-fn fetch(engine: &EngineConfig) -> Result<Option<Vec<NodeLine>>, String> {
+fn fetch(engine: &EngineConfig) -> anyhow::Result<Option<Vec<NodeLine>>> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|error| format!("cannot start the runtime: {error}"))?;
+        .context("cannot start the runtime")?;
     let nodes = runtime.block_on(nodes(engine));
     // Does not wait for the thread of a DNS lookup that is still running.
     runtime.shutdown_background();
-    nodes
+    nodes.map_err(|error| anyhow!(error))
 }
 
 /// The error text about nodes whose lease has expired; `None` if all nodes are alive.

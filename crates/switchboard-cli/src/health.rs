@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use anyhow::{Context as _, anyhow};
 use hyper::http::uri::Authority;
 use rustls::{ClientConfig, ClientConnection, StreamOwned, pki_types::ServerName};
 use switchboard::Config;
@@ -19,7 +20,7 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 /// Checks a server on this machine that has the environment variables of this process, no flags and no settings file,
 /// such as the server of the same container. Errors in the variables are ignored here, because the server does not
 /// start with them. The certificate is not verified, because it need not be for the loopback address.
-pub(crate) fn check_own_server() -> Result<(), String> {
+pub(crate) fn check_own_server() -> anyhow::Result<()> {
     let mut config = Config::default();
     config.read_environment(std::env::vars_os());
     let scheme = config.tls.scheme();
@@ -45,27 +46,27 @@ fn own_addresses(bound: IpAddr) -> (IpAddr, &'static [IpAddr]) {
 }
 
 /// Succeeds if the server at `url` answers 200.
-pub(crate) fn check_health(url: &str, trust: &Trust) -> Result<(), String> {
+pub(crate) fn check_health(url: &str, trust: &Trust) -> anyhow::Result<()> {
     let (rest, tls) = match (url.strip_prefix("http://"), url.strip_prefix("https://")) {
         (Some(rest), _) => (rest, None),
         (None, Some(rest)) => (rest, Some(trust.config_or_system()?)),
-        (None, None) => return Err(format!("{url} begins with neither http:// nor https://")),
+        (None, None) => return Err(anyhow!("{url} begins with neither http:// nor https://")),
     };
     let (host, path) = rest.split_once('/').unwrap_or((rest, "healthz"));
     let authority = Authority::try_from(host).ok();
     let authority = authority
         .filter(|authority| !authority.host().is_empty())
-        .ok_or_else(|| format!("{url} has no valid HOST or HOST:PORT"))?;
+        .with_context(|| format!("{url} has no valid HOST or HOST:PORT"))?;
     let response = request(&authority, path, tls);
     let response = response.map_err(|error| {
         let reason = tls_failure(&error).unwrap_or_else(|| error.to_string());
-        format!("{url} does not answer: {reason}")
+        anyhow!("{url} does not answer: {reason}")
     })?;
     let status = response.lines().next().unwrap_or_default();
     if status.split(' ').nth(1) == Some("200") {
         Ok(())
     } else {
-        Err(format!("{url} answered {status:?} instead of status 200"))
+        Err(anyhow!("{url} answered {status:?} instead of status 200"))
     }
 }
 

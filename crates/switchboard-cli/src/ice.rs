@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use anyhow::anyhow;
 use clap::Args;
 
 use crate::{
@@ -35,18 +36,18 @@ pub(crate) fn run(args: &IceArgs) -> ExitCode {
             ExitCode::SUCCESS
         }
         Err((error, code)) => {
-            terminal::print_error(&format!("switchboard: {error}"));
+            terminal::print_error(&format!("switchboard: {error:#}"));
             code
         }
     }
 }
 
 /// The ICE servers of the settings. Errors in other settings are ignored.
-fn from_settings(options: &Options) -> Result<String, String> {
+fn from_settings(options: &Options) -> anyhow::Result<String> {
     let (config, errors) = settings::read(options);
     let is_of_ice = |key: &str| key.is_empty() || key == "ice" || key.starts_with("ice.");
     match errors.iter().find(|error| is_of_ice(&error.key)) {
-        Some(error) => Err(error.to_string()),
+        Some(error) => Err(anyhow!("{error}")),
         None => Ok(config.ice_document()),
     }
 }

@@ -17,11 +17,11 @@ pub(crate) const FAILED: u8 = 1;
 /// Exit code: the command line or a setting is invalid. `clap` uses the same code.
 pub(crate) const USAGE: u8 = 2;
 
-/// Prints the error with which a command failed.
-pub(crate) fn report_failure(format: LogFormat, error: &str) {
+/// Prints the error with which a command failed, and its sources.
+pub(crate) fn report_failure(format: LogFormat, error: &anyhow::Error) {
     match format {
-        LogFormat::Text => terminal::print_error(&format!("switchboard: {error}")),
-        LogFormat::Json => print_json_error("failed", json!({ "error": error })),
+        LogFormat::Text => terminal::print_error(&format!("switchboard: {error:#}")),
+        LogFormat::Json => print_json_error("failed", json!({ "error": format!("{error:#}") })),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::{process::ExitCode, sync::Arc, time::Duration};
 
+use anyhow::{Context as _, anyhow};
 use switchboard::{
     Config, Listener, Server,
     config::{Listening, Shutdown},
@@ -61,18 +62,18 @@ fn warnings(config: &Config) -> Vec<String> {
     warnings
 }
 
-fn start(config: Config) -> Result<(), String> {
+fn start(config: Config) -> anyhow::Result<()> {
     let _logging = logging::start(config.log);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build();
-    let runtime = runtime.map_err(|error| format!("cannot start the runtime: {error}"))?;
+    let runtime = runtime.context("cannot start the runtime")?;
     let result = runtime.block_on(run(config));
     runtime.shutdown_timeout(RUNTIME_TIMEOUT);
     result
 }
 
-async fn run(config: Config) -> Result<(), String> {
+async fn run(config: Config) -> anyhow::Result<()> {
     let mut stop = StopSignals::new()?;
     let listeners = config.listeners().into_iter().enumerate();
     let bound: Result<Vec<_>, _> = listeners.map(|(index, it)| bind(it, index == 0)).collect();
@@ -113,7 +114,7 @@ async fn run(config: Config) -> Result<(), String> {
     stop.asked().await;
     tokio::select! {
         () = end(&server, shutdown) => Ok(()),
-        () = stop.asked() => Err("ended at once by a second signal".to_owned()),
+        () = stop.asked() => Err(anyhow!("ended at once by a second signal")),
     }
 }
 
@@ -129,13 +130,13 @@ async fn end(server: &Server, shutdown: Shutdown) {
 }
 
 /// Binds a listener. Also returns the dialect, if the listener serves only one.
-fn bind(listening: Listening, is_main: bool) -> Result<(Listener, Option<&'static str>), String> {
+fn bind(listening: Listening, is_main: bool) -> anyhow::Result<(Listener, Option<&'static str>)> {
     let setting = match is_main {
         true => "--addr and --port".to_owned(),
         false => listening.setting(),
     };
     let listener = Listener::bind(listening.address);
     let listener =
-        listener.map_err(|error| format!("{error}; choose another address with {setting}"))?;
+        listener.map_err(|error| anyhow!("{error}; choose another address with {setting}"))?;
     Ok((listener, listening.alone))
 }

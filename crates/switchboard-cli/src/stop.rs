@@ -1,5 +1,6 @@
 //! The signals that stop the server or reload its certificate.
 
+use anyhow::Context as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// SIGINT (Ctrl-C) and SIGTERM.
@@ -9,9 +10,8 @@ pub(crate) struct StopSignals {
 }
 
 impl StopSignals {
-    pub(crate) fn new() -> Result<Self, String> {
-        let catch =
-            |kind| signal(kind).map_err(|error| format!("cannot listen for signals: {error}"));
+    pub(crate) fn new() -> anyhow::Result<Self> {
+        let catch = |kind| signal(kind).context("cannot listen for signals");
         Ok(Self {
             terminate: catch(SignalKind::terminate())?,
             interrupt: catch(SignalKind::interrupt())?,
@@ -31,11 +31,9 @@ impl StopSignals {
 pub(crate) struct ReloadSignal(Signal);
 
 impl ReloadSignal {
-    pub(crate) fn new() -> Result<Self, String> {
+    pub(crate) fn new() -> anyhow::Result<Self> {
         let caught = signal(SignalKind::hangup());
-        caught
-            .map(Self)
-            .map_err(|error| format!("cannot listen for signals: {error}"))
+        caught.map(Self).context("cannot listen for signals")
     }
 
     /// Waits for the next signal.

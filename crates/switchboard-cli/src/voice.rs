@@ -7,6 +7,7 @@
 
 use std::path::PathBuf;
 
+use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use switchboard::SecretKey;
 
@@ -204,15 +205,15 @@ struct CallOptions {
 ///
 /// # Errors
 /// If the command fails: a human-readable line.
-pub(crate) fn run(voice: VoiceCommand) -> Result<(), String> {
+pub(crate) fn run(voice: VoiceCommand) -> anyhow::Result<()> {
     block_on(run_action(voice.action))
 }
 
-fn block_on<T>(action: impl Future<Output = Result<T, String>>) -> Result<T, String> {
+fn block_on<T>(action: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|error| format!("cannot start: {error}"))?;
+        .context("cannot start")?;
     let done = runtime.block_on(action);
     // Threads that are blocked on a pipe end with the process.
     runtime.shutdown_background();
@@ -220,14 +221,14 @@ fn block_on<T>(action: impl Future<Output = Result<T, String>>) -> Result<T, Str
 }
 
 /// The ICE servers that the server at `url` offers to its clients, as JSON for `RTCPeerConnection`.
-pub(crate) fn ice_servers(url: &str, trust: &Trust) -> Result<String, String> {
+pub(crate) fn ice_servers(url: &str, trust: &Trust) -> anyhow::Result<String> {
     // The request is not authenticated, so a temporary key is sufficient.
     let identity = CliIdentity::Key(SecretKey::generate());
     let server = VoiceClient::new(url, trust, identity)?;
     block_on(async { Ok(server.ice_servers().await?) })
 }
 
-async fn run_action(action: VoiceAction) -> Result<(), String> {
+async fn run_action(action: VoiceAction) -> anyhow::Result<()> {
     match action {
         VoiceAction::Key(args) => key(args).await,
         VoiceAction::Listen(args) => {
@@ -248,13 +249,13 @@ async fn run_action(action: VoiceAction) -> Result<(), String> {
     }
 }
 
-async fn key(args: KeyArgs) -> Result<(), String> {
+async fn key(args: KeyArgs) -> anyhow::Result<()> {
     // `voice key` makes the key file if there is none.
     let secret = args.server.secret(true)?;
     let text = if let Some(challenge) = args.sign {
         secret
             .sign(&challenge)
-            .ok_or("--sign must be 1-32 bytes and must not start with a zero byte")?
+            .context("--sign must be 1-32 bytes and must not start with a zero byte")?
     } else if args.query {
         VoiceClient::new(
             &args.server.url,
@@ -270,7 +271,7 @@ async fn key(args: KeyArgs) -> Result<(), String> {
 }
 
 impl ServerArgs {
-    fn secret(&self, create_missing: bool) -> Result<SecretKey, String> {
+    fn secret(&self, create_missing: bool) -> anyhow::Result<SecretKey> {
         match &self.key {
             Some(path) => keyfile::load(path, create_missing),
             None => keyfile::load(&keyfile::default_path()?, true),
@@ -283,7 +284,7 @@ impl ServerArgs {
 }
 
 impl IdentityArgs {
-    fn server(self) -> Result<VoiceClient, String> {
+    fn server(self) -> anyhow::Result<VoiceClient> {
         let identity = match self.token {
             Some(token) => CliIdentity::Token(token),
             None => CliIdentity::Key(self.server.secret(self.create)?),
@@ -293,7 +294,7 @@ impl IdentityArgs {
 }
 
 impl ReceiveArgs {
-    fn downlink(&self) -> Result<Downlink, String> {
+    fn downlink(&self) -> anyhow::Result<Downlink> {
         Downlink::open(self.output.as_deref(), self.format, self.seconds)
     }
 }
@@ -309,7 +310,7 @@ impl SendArgs {
 }
 
 impl CallOptions {
-    fn open(self) -> Result<phone::Phone, String> {
+    fn open(self) -> anyhow::Result<phone::Phone> {
         Ok(phone::Phone {
             server: self.identity.server()?,
             uplink: source::is_piped().then(|| self.send.uplink_config()),

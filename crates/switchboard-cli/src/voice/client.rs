@@ -2,6 +2,7 @@
 
 use std::{io, time::Duration};
 
+use anyhow::{Context as _, anyhow};
 use bytes::Bytes;
 use futures_util::{Stream, TryStreamExt as _};
 use http_body_util::{BodyExt as _, Empty, Limited, StreamBody};
@@ -24,7 +25,7 @@ mod failure;
 mod tls;
 mod transport;
 
-pub(super) use failure::{Failure, causes, printable};
+pub(super) use failure::{Failure, printable};
 pub(crate) use tls::{Trust, failure as tls_failure};
 
 use failure::root_cause;
@@ -49,20 +50,18 @@ pub(super) struct VoiceClient {
 }
 
 impl VoiceClient {
-    pub(super) fn new(url: &str, trust: &Trust, identity: CliIdentity) -> Result<Self, String> {
+    pub(super) fn new(url: &str, trust: &Trust, identity: CliIdentity) -> anyhow::Result<Self> {
         let base = url.trim_end_matches('/').to_owned();
-        let uri: Uri = base
-            .parse()
-            .map_err(|error| format!("--url {url}: {error}"))?;
+        let uri: Uri = base.parse().with_context(|| format!("--url {url}"))?;
         let transport = match uri.scheme_str() {
             Some("http") => HttpClient::plain(),
             Some("https") => HttpClient::secure(trust)?,
             Some(_) | None => {
-                return Err(format!("--url {url} must begin with http:// or https://"));
+                return Err(anyhow!("--url {url} must begin with http:// or https://"));
             }
         };
         if base.contains(['?', '#']) {
-            return Err(format!("--url {url} must not contain ? or #"));
+            return Err(anyhow!("--url {url} must not contain ? or #"));
         }
         Ok(Self {
             base,

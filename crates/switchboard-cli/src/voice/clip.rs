@@ -7,6 +7,7 @@ use std::{
     thread,
 };
 
+use anyhow::{Context as _, anyhow};
 use bytes::Bytes;
 use futures_util::{Stream, stream};
 use tokio::sync::{mpsc, oneshot};
@@ -51,7 +52,7 @@ pub(super) struct Clip {
 trait Decode {
     fn format(&self) -> PcmFormat;
     /// The next chunk; `None` at the end.
-    fn next(&mut self) -> Result<Option<Vec<u8>>, String>;
+    fn next(&mut self) -> anyhow::Result<Option<Vec<u8>>>;
 }
 
 impl Clip {
@@ -59,7 +60,7 @@ impl Clip {
     ///
     /// # Errors
     /// If the file cannot be read or decoded.
-    pub(super) async fn open(origin: ClipOrigin, raw: PcmFormat) -> Result<Self, String> {
+    pub(super) async fn open(origin: ClipOrigin, raw: PcmFormat) -> anyhow::Result<Self> {
         let (opened, format) = oneshot::channel();
         let (sender, chunks) = mpsc::channel(QUEUED_CHUNKS_MAX);
         let name = origin.to_string();
@@ -74,10 +75,8 @@ impl Clip {
         });
         let format = format
             .await
-            .map_err(|_| "the reader thread ended unexpectedly".to_owned());
-        let format = format
-            .flatten()
-            .map_err(|error| format!("{name}: {error}"))?;
+            .map_err(|_| anyhow!("the reader thread ended unexpectedly"));
+        let format = format.flatten().context(name)?;
         Ok(Self { format, chunks })
     }
 
@@ -131,7 +130,7 @@ impl std::fmt::Display for ClipOrigin {
 }
 
 /// Opens the decoder for a file, chosen by its first bytes.
-fn decoder(origin: &ClipOrigin, raw: PcmFormat) -> Result<Box<dyn Decode>, String> {
+fn decoder(origin: &ClipOrigin, raw: PcmFormat) -> anyhow::Result<Box<dyn Decode>> {
     let mut file = origin.file().map_err(unreadable)?;
     let position = file.stream_position().map_err(unreadable)?;
     let mut start = [0; 36];
@@ -150,7 +149,7 @@ fn decoder(origin: &ClipOrigin, raw: PcmFormat) -> Result<Box<dyn Decode>, Strin
     if origin.may_be_raw() {
         return Ok(Box::new(RawPcm { input, format: raw }));
     }
-    Err(format!(
+    Err(anyhow!(
         "is neither WAV, Ogg Opus nor Ogg Vorbis, nor named as raw samples (.{}); try: \
          ffmpeg -i FILE -f s16le -ac 1 -ar 48000 clip.raw",
         RAW.join(", .")
@@ -173,7 +172,7 @@ impl Decode for RawPcm {
         self.format
     }
 
-    fn next(&mut self) -> Result<Option<Vec<u8>>, String> {
+    fn next(&mut self) -> anyhow::Result<Option<Vec<u8>>> {
         let mut chunk = vec![0; CHUNK_SAMPLES * 2];
         let count = read_full(&mut self.input, &mut chunk).map_err(unreadable)?;
         chunk.truncate(count);
@@ -189,8 +188,8 @@ fn read_full(input: &mut impl io::Read, to: &mut [u8]) -> io::Result<usize> {
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "it is given to map_err")]
-fn unreadable(error: io::Error) -> String {
-    format!("cannot be read: {error}")
+fn unreadable(error: io::Error) -> anyhow::Error {
+    anyhow!("cannot be read: {error}")
 }
 
 fn sample_bytes(samples: impl Iterator<Item = i16>) -> Vec<u8> {

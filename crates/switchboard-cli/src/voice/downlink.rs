@@ -2,6 +2,7 @@
 
 use std::{path::Path, sync::Arc, time::Duration};
 
+use anyhow::{Context as _, anyhow};
 use bytes::Bytes;
 use clap::ValueEnum;
 use http_body_util::BodyExt as _;
@@ -9,7 +10,6 @@ use hyper::body::Incoming;
 use tokio::time::{sleep, timeout};
 
 use super::{
-    client::causes,
     meter::LevelGauge,
     output::AudioOutput,
     wav::{self, SampleReader},
@@ -43,7 +43,7 @@ impl DownlinkFormat {
     ///
     /// # Errors
     /// If the extension is unknown.
-    fn from_file_name(path: &Path) -> Result<Option<Self>, String> {
+    fn from_file_name(path: &Path) -> anyhow::Result<Option<Self>> {
         let Some(extension) = path.extension() else {
             return Ok(None);
         };
@@ -51,7 +51,7 @@ impl DownlinkFormat {
             "wav" => Ok(Some(Self::Wav)),
             "ogg" | "oga" => Ok(Some(Self::Ogg)),
             "opus" => Ok(Some(Self::Opus)),
-            other => Err(format!(
+            other => Err(anyhow!(
                 "{}: unknown extension .{other}; use .wav, .ogg, .oga or .opus, or choose a format with --format",
                 path.display()
             )),
@@ -79,7 +79,7 @@ impl Downlink {
         path: Option<&Path>,
         format: Option<DownlinkFormat>,
         seconds: Option<u32>,
-    ) -> Result<Self, String> {
+    ) -> anyhow::Result<Self> {
         let format = match (format, path) {
             (None, Some(path)) => DownlinkFormat::from_file_name(path)?,
             (format, _) => format,
@@ -115,7 +115,7 @@ impl Downlink {
         stream: Incoming,
         gauge: &LevelGauge,
         enough: impl Future<Output = ()>,
-    ) -> Result<EndedBy, String> {
+    ) -> anyhow::Result<EndedBy> {
         let received = tokio::select! {
             received = self.receive_chunks(stream, gauge) => received,
             () = enough => Ok(EndedBy::Us),
@@ -131,7 +131,7 @@ impl Downlink {
         &self,
         mut stream: Incoming,
         gauge: &LevelGauge,
-    ) -> Result<EndedBy, String> {
+    ) -> anyhow::Result<EndedBy> {
         let mut samples =
             (self.format == DownlinkFormat::Wav).then(|| SampleReader::after(wav::HEADER_LENGTH));
         while let Some(chunk) = next_chunk(&mut stream).await? {
@@ -149,12 +149,12 @@ impl Downlink {
     }
 }
 
-async fn next_chunk(stream: &mut Incoming) -> Result<Option<Bytes>, String> {
+async fn next_chunk(stream: &mut Incoming) -> anyhow::Result<Option<Bytes>> {
     loop {
         let frame = timeout(SILENCE_MAX, stream.frame()).await;
-        match frame.map_err(|_| "timeout: no audio from the server for 20 s".to_owned())? {
+        match frame.map_err(|_| anyhow!("timeout: no audio from the server for 20 s"))? {
             None => return Ok(None),
-            Some(Err(error)) => return Err(format!("audio stream failed: {}", causes(&error))),
+            Some(Err(error)) => return Err(error).context("audio stream failed"),
             Some(Ok(frame)) => {
                 if let Ok(chunk) = frame.into_data() {
                     return Ok(Some(chunk));
@@ -183,14 +183,13 @@ mod tests {
             ("opus", None),
             ("/dev/null", None),
         ] {
-            assert_eq!(
-                DownlinkFormat::from_file_name(Path::new(name)),
-                Ok(format),
-                "{name}"
-            );
+            let found = DownlinkFormat::from_file_name(Path::new(name));
+            assert_eq!(found.unwrap(), format, "{name}");
         }
         for name in ["a.mp3", "a.wave", "meeting.2026"] {
-            let message = DownlinkFormat::from_file_name(Path::new(name)).unwrap_err();
+            let message = DownlinkFormat::from_file_name(Path::new(name))
+                .unwrap_err()
+                .to_string();
             assert!(
                 message.contains(name) && message.contains(".opus"),
                 "{message}"

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use anyhow::{Context as _, anyhow};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use serde_json::Value;
@@ -11,10 +12,7 @@ mod sse;
 
 use sse::{ParsedEvent, SseParser};
 
-use super::{
-    client::causes,
-    identity::{CallUser, CliIdentity},
-};
+use super::identity::{CallUser, CliIdentity};
 
 /// Timeout for the next bytes. The server sends a keep-alive every 15 s.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
@@ -65,7 +63,7 @@ impl CallEvents {
     }
 
     /// The next call event. Cancel safe.
-    pub(super) async fn next(&mut self) -> Result<CallEvent, String> {
+    pub(super) async fn next(&mut self) -> anyhow::Result<CallEvent> {
         loop {
             while let Some(event) = self.parser.next() {
                 if let Some(event) = read(&self.identity, &event) {
@@ -74,12 +72,9 @@ impl CallEvents {
             }
             let frame = timeout(SILENCE_MAX, self.body.frame()).await;
             let frame = frame
-                .map_err(|_| "event stream timed out: no keep-alive from the server".to_owned())?;
-            let frame = frame.ok_or(
-                "the server closed the event stream: it is shutting down, or this client was too slow",
-            )?;
-            let frame =
-                frame.map_err(|error| format!("event stream failed: {}", causes(&error)))?;
+                .map_err(|_| anyhow!("event stream timed out: no keep-alive from the server"))?;
+            let frame = frame.context("the server closed the event stream: it is shutting down, or this client was too slow")?;
+            let frame = frame.context("event stream failed")?;
             if let Some(chunk) = frame.data_ref() {
                 self.parser.push(chunk)?;
             }

@@ -4,6 +4,7 @@
 //! users are digits. Signing one kind as the other would allow an attacker to impersonate the local user to
 //! the server or to another user.
 
+use anyhow::Context as _;
 use rand::RngExt as _;
 use switchboard::{PublicKey, SecretKey};
 
@@ -67,13 +68,13 @@ impl CliIdentity {
     }
 
     /// Parses a user's name like [`CliIdentity::user`], with an error message if it is invalid.
-    pub(super) fn parse_user(&self, text: &str) -> Result<CallUser, String> {
+    pub(super) fn parse_user(&self, text: &str) -> anyhow::Result<CallUser> {
         let expected = match self {
             Self::Key(_) => "a public key (66 hex digits, as `switchboard voice key` prints them)",
             Self::Token(_) => "a user's number",
         };
         self.user(text)
-            .ok_or_else(|| format!("{text:?} is not {expected}"))
+            .with_context(|| format!("{text:?} is not {expected}"))
     }
 
     /// The name of the local user, as far as it is known.

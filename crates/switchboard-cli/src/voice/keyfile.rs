@@ -8,6 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use anyhow::{Context as _, anyhow};
 use switchboard::SecretKey;
 
 use super::output;
@@ -16,7 +17,7 @@ use super::output;
 const LENGTH_MAX: u64 = 1024;
 
 /// The path of the key file without `--key`.
-pub(super) fn default_path() -> Result<PathBuf, String> {
+pub(super) fn default_path() -> anyhow::Result<PathBuf> {
     let absolute = |name| {
         env::var_os(name)
             .map(PathBuf::from)
@@ -25,29 +26,27 @@ pub(super) fn default_path() -> Result<PathBuf, String> {
     absolute("XDG_CONFIG_HOME")
         .or_else(|| absolute("HOME").map(|home| home.join(".config")))
         .map(|config| config.join("switchboard/voice.key"))
-        .ok_or_else(|| {
-            "no home directory: neither XDG_CONFIG_HOME nor HOME is an absolute path; use --key FILE".to_owned()
-        })
+        .context("no home directory: neither XDG_CONFIG_HOME nor HOME is an absolute path; use --key FILE")
 }
 
 /// Reads a key. If the file does not exist and `create_missing` is set, creates it; otherwise a mistyped path
 /// would become a new identity.
-pub(super) fn load(path: &Path, create_missing: bool) -> Result<SecretKey, String> {
+pub(super) fn load(path: &Path, create_missing: bool) -> anyhow::Result<SecretKey> {
     let text = match read(path) {
         Err(error) if error.kind() == ErrorKind::NotFound && !create_missing => {
             let path = path.display();
-            return Err(format!(
+            return Err(anyhow!(
                 "there is no key {path}; to make one: switchboard voice key --key {path}"
             ));
         }
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            create(path).map_err(|error| format!("cannot make {}: {error}", path.display()))?;
+            create(path).with_context(|| format!("cannot make {}", path.display()))?;
             read(path)
         }
         other => other,
     };
-    let text = text.map_err(|error| format!("cannot read {}: {error}", path.display()))?;
-    SecretKey::from_hex(text.trim()).ok_or_else(|| {
+    let text = text.with_context(|| format!("cannot read {}", path.display()))?;
+    SecretKey::from_hex(text.trim()).with_context(|| {
         let path = path.display();
         format!("{path} holds no key: 64 hex digits are expected. Move the file away to get a new key, or use another with --key FILE")
     })
@@ -116,6 +115,6 @@ mod tests {
         let kept = fs::read_to_string(&theirs);
         fs::remove_dir_all(&folder).expect("removed");
         assert_eq!(kept.expect("a file"), "theirs");
-        assert_eq!(created, Ok(64));
+        assert_eq!(created.expect("a key"), 64);
     }
 }

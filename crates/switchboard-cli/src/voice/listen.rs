@@ -15,7 +15,7 @@ pub(super) async fn listen(
     server: &VoiceClient,
     room: &str,
     mut downlink: Downlink,
-) -> Result<(), String> {
+) -> anyhow::Result<()> {
     let mut stop = StopSignals::new()?;
     let format = downlink.format.name();
     let parameters = vec![("roomID", room.to_owned()), ("format", format.to_owned())];
@@ -38,7 +38,7 @@ pub(super) async fn listen(
     };
     let received = downlink.receive(stream, &gauge, enough).await;
     drop(meter);
-    if received == Ok(EndedBy::Them) {
+    if matches!(received, Ok(EndedBy::Them)) {
         print_status(ENDED);
     }
     print_status(&format!("Received {}", size(gauge.bytes())));

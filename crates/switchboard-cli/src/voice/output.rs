@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use anyhow::{Context as _, anyhow};
 use bytes::Bytes;
 use tokio::{
     sync::{mpsc, oneshot},
@@ -33,11 +34,11 @@ pub(super) fn print_status(message: &str) {
 }
 
 /// Prints one line to standard output, for scripts. A closed pipe is not an error.
-pub(super) fn print(line: &str) -> Result<(), String> {
+pub(super) fn print(line: &str) -> anyhow::Result<()> {
     let mut stdout = io::stdout().lock();
     match writeln!(stdout, "{line}").and_then(|()| stdout.flush()) {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            Err(format!("cannot write: {error}"))
+            Err(anyhow!("cannot write: {error}"))
         }
         Ok(()) | Err(_) => Ok(()),
     }
@@ -52,12 +53,12 @@ enum OutputTarget {
 /// Writes a stream to its destination, through a bounded queue.
 pub(super) struct AudioOutput {
     chunks: mpsc::Sender<Bytes>,
-    done: oneshot::Receiver<Result<(), String>>,
+    done: oneshot::Receiver<anyhow::Result<()>>,
 }
 
 impl AudioOutput {
     /// Opens the output. Returns `None` without a path if standard output is a terminal.
-    pub(super) fn open(path: Option<&Path>) -> Result<Option<Self>, String> {
+    pub(super) fn open(path: Option<&Path>) -> anyhow::Result<Option<Self>> {
         let target = match path {
             Some(path) if path.as_os_str() != "-" => {
                 let file = File::options()
@@ -65,8 +66,7 @@ impl AudioOutput {
                     .create(true)
                     .truncate(false)
                     .open(path);
-                let file =
-                    file.map_err(|error| format!("cannot write {}: {error}", path.display()))?;
+                let file = file.with_context(|| format!("cannot write {}", path.display()))?;
                 OutputTarget::File(file, path.to_owned())
             }
             None if io::stdout().is_terminal() => return Ok(None),
@@ -85,20 +85,19 @@ impl AudioOutput {
     }
 
     /// Waits until all queued chunks are written.
-    pub(super) async fn finish(self) -> Result<(), String> {
+    pub(super) async fn finish(self) -> anyhow::Result<()> {
         drop(self.chunks);
         match timeout(TIMEOUT, self.done).await {
             Ok(Ok(written)) => written,
-            Ok(Err(_)) | Err(_) => Err(
+            Ok(Err(_)) | Err(_) => Err(anyhow!(
                 "write failed: the output did not accept the rest of the audio within 5 s"
-                    .to_owned(),
-            ),
+            )),
         }
     }
 }
 
 impl OutputTarget {
-    fn write(self, chunks: mpsc::Receiver<Bytes>) -> Result<(), String> {
+    fn write(self, chunks: mpsc::Receiver<Bytes>) -> anyhow::Result<()> {
         let (written, name) = match self {
             Self::File(file, path) => (record(file, chunks), path.display().to_string()),
             Self::Stdout => (
@@ -108,7 +107,7 @@ impl OutputTarget {
         };
         match written {
             Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-                Err(format!("cannot write {name}: {error}"))
+                Err(anyhow!("cannot write {name}: {error}"))
             }
             Ok(()) | Err(_) => Ok(()),
         }

@@ -2,6 +2,7 @@
 
 use std::{collections::VecDeque, time::Duration};
 
+use anyhow::anyhow;
 use hyper::StatusCode;
 use tokio::time::timeout;
 
@@ -37,7 +38,7 @@ pub(super) struct Phone {
 }
 
 /// Calls a user and transfers audio until the call ends.
-pub(super) async fn call(other: &str, phone: Phone) -> Result<(), String> {
+pub(super) async fn call(other: &str, phone: Phone) -> anyhow::Result<()> {
     let mut stop = StopSignals::new()?;
     let other = phone.server.identity.parse_user(other)?;
     let started = tokio::select! {
@@ -52,7 +53,7 @@ pub(super) async fn call(other: &str, phone: Phone) -> Result<(), String> {
         accepted = phone.wait(&mut events, &other, &mut call) => accepted.map(|()| true),
         () = stop.asked() => Ok(false),
     };
-    if accepted == Ok(true) {
+    if matches!(accepted, Ok(true)) {
         return phone.talk(&other, events, stop).await;
     }
     phone.hang_up(&other).await;
@@ -61,7 +62,7 @@ pub(super) async fn call(other: &str, phone: Phone) -> Result<(), String> {
 
 /// Waits for a call from one of the users `from`, or from any user if it is empty, and transfers audio until
 /// the call ends.
-pub(super) async fn answer(from: &[String], phone: Phone) -> Result<(), String> {
+pub(super) async fn answer(from: &[String], phone: Phone) -> anyhow::Result<()> {
     let mut stop = StopSignals::new()?;
     let identity = &phone.server.identity;
     let allowed: Result<Vec<_>, _> = from.iter().map(|text| identity.parse_user(text)).collect();
@@ -78,12 +79,12 @@ pub(super) async fn answer(from: &[String], phone: Phone) -> Result<(), String> 
 }
 
 impl Phone {
-    async fn ring(&self, other: &CallUser) -> Result<(CallEvents, OutgoingCall), String> {
+    async fn ring(&self, other: &CallUser) -> anyhow::Result<(CallEvents, OutgoingCall)> {
         let events = self.server.events().await?;
         let call = OutgoingCall::new(&self.server.identity, other.clone());
         let HandshakeRequest { path, parameters } = call.ring_request();
         let handle_ring = self.server.post(path, parameters).await;
-        drop(handle_ring.map_err(|failure| self.ring_error(&failure, other))?);
+        drop(handle_ring.map_err(|failure| self.ring_error(failure, other))?);
         print_status(&format!("Ringing {other}"));
         Ok((events, call))
     }
@@ -94,9 +95,9 @@ impl Phone {
         events: &mut CallEvents,
         other: &CallUser,
         call: &mut OutgoingCall,
-    ) -> Result<(), String> {
+    ) -> anyhow::Result<()> {
         let accepted = timeout(RING_MAX, self.accepted(events, other, call)).await;
-        accepted.unwrap_or_else(|_late| Err(format!("{other} did not answer")))
+        accepted.unwrap_or_else(|_late| Err(anyhow!("{other} did not answer")))
     }
 
     async fn accepted(
@@ -104,7 +105,7 @@ impl Phone {
         events: &mut CallEvents,
         other: &CallUser,
         call: &mut OutgoingCall,
-    ) -> Result<(), String> {
+    ) -> anyhow::Result<()> {
         loop {
             let CallEvent { from, kind } = events.next().await?;
             if from != *other {
@@ -114,18 +115,18 @@ impl Phone {
                 HandshakeAction::Nothing => {}
                 HandshakeAction::Request(request) => drop(self.request(request).await?),
                 HandshakeAction::Connected(_) => return Ok(()),
-                HandshakeAction::Terminated(message) => return Err(message),
+                HandshakeAction::Terminated(message) => return Err(anyhow!(message)),
             }
         }
     }
 
-    fn ring_error(&self, failure: &Failure, other: &CallUser) -> String {
+    fn ring_error(&self, failure: Failure, other: &CallUser) -> anyhow::Error {
         match failure.status() {
-            Some(StatusCode::NOT_FOUND) => format!(
+            Some(StatusCode::NOT_FOUND) => anyhow!(
                 "{other} is offline: it has no event stream at {}",
                 self.server.base()
             ),
-            Some(_) | None => failure.to_string(),
+            Some(_) | None => failure.into(),
         }
     }
 
@@ -176,7 +177,7 @@ struct IncomingCalls<'a> {
 }
 
 impl IncomingCalls<'_> {
-    async fn accept_call(&mut self) -> Result<(CallUser, CallEvents), String> {
+    async fn accept_call(&mut self) -> anyhow::Result<(CallUser, CallEvents)> {
         let server = &self.phone.server;
         let mut events = server.events().await?;
         print_status(&format!(
@@ -187,7 +188,7 @@ impl IncomingCalls<'_> {
     }
 
     /// Waits until a call is accepted.
-    async fn wait(&mut self, events: &mut CallEvents) -> Result<CallUser, String> {
+    async fn wait(&mut self, events: &mut CallEvents) -> anyhow::Result<CallUser> {
         loop {
             let CallEvent { from, kind } = events.next().await?;
             let action = if let CallEventKind::Ringing { challenge } = &kind {
@@ -246,7 +247,7 @@ impl IncomingCalls<'_> {
         &mut self,
         from: &CallUser,
         accept: Option<HandshakeRequest>,
-    ) -> Result<bool, String> {
+    ) -> anyhow::Result<bool> {
         self.callers.retain(|caller| caller.from != *from);
         if let Some(request) = accept
             && !self.phone.request(request).await?

@@ -12,6 +12,7 @@ use std::{
     time::Instant,
 };
 
+use anyhow::anyhow;
 use bytes::Bytes;
 use tokio::{
     sync::mpsc,
@@ -77,11 +78,11 @@ impl StdinSource {
     }
 
     /// Waits until the next chunk is due and returns it; `None` at the end of the input. Cancel safe.
-    pub(super) async fn next(&mut self) -> Option<Result<Bytes, String>> {
+    pub(super) async fn next(&mut self) -> Option<anyhow::Result<Bytes>> {
         if self.next.is_none() {
             self.next = match self.chunks.recv().await? {
-                Err(error) => return Some(Err(format!("cannot read standard input: {error}"))),
-                Ok(chunk) if self.is_wav(&chunk) => return Some(Err(NOT_WAV.to_owned())),
+                Err(error) => return Some(Err(anyhow!("cannot read standard input: {error}"))),
+                Ok(chunk) if self.is_wav(&chunk) => return Some(Err(anyhow!(NOT_WAV))),
                 Ok(chunk) => Some(chunk),
             };
         }

@@ -1,5 +1,6 @@
 //! `switchboard voice talk`: sends standard input or a file to a room.
 
+use anyhow::anyhow;
 use futures_util::TryStreamExt as _;
 
 use super::{
@@ -21,9 +22,9 @@ pub(super) async fn send_stdin(
     server: &VoiceClient,
     room: &str,
     config: UplinkConfig,
-) -> Result<(), String> {
+) -> anyhow::Result<()> {
     if !source::is_piped() {
-        return Err(NO_INPUT.to_owned());
+        return Err(anyhow!(NO_INPUT));
     }
     if source::is_file() {
         return send_file(server, room, ClipOrigin::Stdin, config).await;
@@ -61,7 +62,7 @@ pub(super) async fn send_file(
     room: &str,
     file: ClipOrigin,
     config: UplinkConfig,
-) -> Result<(), String> {
+) -> anyhow::Result<()> {
     let raw = PcmFormat {
         rate: config.rate,
         channels: config.channels,
@@ -87,13 +88,13 @@ pub(super) async fn send_file(
         counter.push_samples(samples.push(chunk));
     });
     let ended = tokio::select! {
-        message = server.upload("/upRoom", parameters, audio) => message.map_err(String::from),
-        () = stop.asked() => Err("stopped before the end of the file was played".to_owned()),
+        message = server.upload("/upRoom", parameters, audio) => message.map_err(Into::into),
+        () = stop.asked() => Err(anyhow!("stopped before the end of the file was played")),
     };
     drop(meter);
     let message = ended?;
     if !message.is_empty() {
-        return Err(format!("the server ended the upload: {message}"));
+        return Err(anyhow!("the server ended the upload: {message}"));
     }
     print_status(&format!("Sent {}, all of it", size(gauge.bytes())));
     Ok(())

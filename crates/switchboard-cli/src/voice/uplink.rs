@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use anyhow::anyhow;
 use futures_util::{SinkExt as _, StreamExt as _};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
@@ -62,7 +63,7 @@ pub(super) async fn send_stdin(
     mut socket: UplinkSocket,
     config: UplinkConfig,
     gauge: &LevelGauge,
-) -> Result<UplinkEnd, String> {
+) -> anyhow::Result<UplinkEnd> {
     let mut source = StdinSource::start(config);
     let mut samples = SampleReader::default();
     loop {
@@ -78,10 +79,10 @@ pub(super) async fn send_stdin(
                 gauge.count(chunk.len());
                 gauge.push_samples(samples.push(&chunk));
                 let sent = timeout(TIMEOUT, socket.send(Message::Binary(chunk))).await;
-                if let Err(error) = sent.map_err(|_| "timeout: the server accepts no more audio".to_owned())? {
+                if let Err(error) = sent.map_err(|_| anyhow!("timeout: the server accepts no more audio"))? {
                     // The server's close frame has the reason.
                     let end = timeout(CLOSE_TIMEOUT, closing(&mut socket)).await;
-                    return end.unwrap_or_else(|_late| Err(connection_error(&error)));
+                    return end.unwrap_or_else(|_late| Err(connection_error(error)));
                 }
             }
         }
@@ -96,7 +97,7 @@ pub(super) async fn send_stdin(
 }
 
 /// Waits until the server closes the connection.
-async fn closing(socket: &mut UplinkSocket) -> Result<UplinkEnd, String> {
+async fn closing(socket: &mut UplinkSocket) -> anyhow::Result<UplinkEnd> {
     loop {
         if let Some(end) = end_of(socket.next().await) {
             return end;
@@ -105,7 +106,7 @@ async fn closing(socket: &mut UplinkSocket) -> Result<UplinkEnd, String> {
 }
 
 /// The result of sending, if this message ends the connection.
-fn end_of(message: Option<Result<Message, Error>>) -> Option<Result<UplinkEnd, String>> {
+fn end_of(message: Option<Result<Message, Error>>) -> Option<anyhow::Result<UplinkEnd>> {
     match message {
         Some(Ok(Message::Close(frame))) => Some(end_of_close(frame)),
         Some(Ok(
@@ -115,15 +116,15 @@ fn end_of(message: Option<Result<Message, Error>>) -> Option<Result<UplinkEnd, S
             | Message::Pong(_)
             | Message::Frame(_),
         )) => None,
-        Some(Err(error)) => Some(Err(connection_error(&error))),
-        None => Some(Err(
-            "the server closed the connection without a close frame".to_owned(),
-        )),
+        Some(Err(error)) => Some(Err(connection_error(error))),
+        None => Some(Err(anyhow!(
+            "the server closed the connection without a close frame"
+        ))),
     }
 }
 
 /// Interprets the close frame of the server.
-fn end_of_close(frame: Option<CloseFrame>) -> Result<UplinkEnd, String> {
+fn end_of_close(frame: Option<CloseFrame>) -> anyhow::Result<UplinkEnd> {
     let (code, reason) = frame.map_or((CloseCode::Normal, String::new()), |frame| {
         (frame.code, printable(&frame.reason))
     });
@@ -134,15 +135,15 @@ fn end_of_close(frame: Option<CloseFrame>) -> Result<UplinkEnd, String> {
         return Ok(UplinkEnd::Server(reason));
     }
     if reason.starts_with("replaced") {
-        return Err(REPLACED.to_owned());
+        return Err(anyhow!(REPLACED));
     }
-    Err(format!(
+    Err(anyhow!(
         "the server closed the connection ({code}): {reason}"
     ))
 }
 
-fn connection_error(error: &Error) -> String {
-    format!("connection to the server failed: {error}")
+fn connection_error(error: Error) -> anyhow::Error {
+    anyhow::Error::new(error).context("connection to the server failed")
 }
 
 /// Creates a gauge for the sent audio.

@@ -68,11 +68,7 @@ impl fmt::Display for Failure {
     }
 }
 
-impl From<Failure> for String {
-    fn from(failure: Failure) -> Self {
-        failure.to_string()
-    }
-}
+impl Error for Failure {}
 
 /// Advice for the user on how to fix an error response.
 fn advice(status: StatusCode, message: &str) -> &'static str {
@@ -95,17 +91,6 @@ pub(in crate::voice) fn printable(text: &str) -> String {
         .filter(|character| !character.is_control())
         .take(MESSAGE_MAX)
         .collect()
-}
-
-/// The error with all its sources.
-pub(in crate::voice) fn causes(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }
 
 pub(in crate::voice) fn root_cause(error: &(dyn Error + 'static)) -> String {

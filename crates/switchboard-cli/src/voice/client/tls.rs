@@ -7,6 +7,7 @@ use std::{
     sync::Arc,
 };
 
+use anyhow::{Context as _, anyhow};
 use hyper_rustls::ConfigBuilderExt as _;
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
@@ -37,11 +38,11 @@ impl Trust {
     }
 
     /// The TLS configuration; `None` for the system's certificate authorities.
-    pub(super) fn config(&self) -> Result<Option<ClientConfig>, String> {
+    pub(super) fn config(&self) -> anyhow::Result<Option<ClientConfig>> {
         let provider = Arc::new(ring::default_provider());
         let builder = ClientConfig::builder_with_provider(provider.clone())
             .with_safe_default_protocol_versions()
-            .map_err(|error| format!("no TLS: {error}"))?;
+            .context("no TLS")?;
         Ok(match self {
             Self::System => None,
             Self::File(path) => Some(
@@ -59,33 +60,33 @@ impl Trust {
     }
 
     /// The TLS configuration, including that for the system's certificate authorities.
-    pub(crate) fn config_or_system(&self) -> Result<ClientConfig, String> {
+    pub(crate) fn config_or_system(&self) -> anyhow::Result<ClientConfig> {
         if let Some(config) = self.config()? {
             return Ok(config);
         }
         let provider = Arc::new(ring::default_provider());
         let builder = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
-            .map_err(|error| format!("no TLS: {error}"))?;
+            .context("no TLS")?;
         let builder = builder.with_native_roots().map_err(|error| {
-            format!("no root certificates to know the server by: {error}; name one with --ca FILE")
+            anyhow!("no root certificates to know the server by: {error}; name one with --ca FILE")
         })?;
         Ok(builder.with_no_client_auth())
     }
 }
 
-fn roots(path: &Path) -> Result<RootCertStore, String> {
+fn roots(path: &Path) -> anyhow::Result<RootCertStore> {
     let name = path.display();
     let certificates = CertificateDer::pem_file_iter(path)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(|error| format!("--ca {name}: {error}"))?;
+        .with_context(|| format!("--ca {name}"))?;
     let mut roots = RootCertStore::empty();
     for certificate in certificates {
         let added = roots.add(certificate);
-        added.map_err(|error| format!("--ca {name}: {error}"))?;
+        added.with_context(|| format!("--ca {name}"))?;
     }
     if roots.is_empty() {
-        return Err(format!(
+        return Err(anyhow!(
             "--ca {name} holds no certificate in PEM (-----BEGIN CERTIFICATE-----)"
         ));
     }

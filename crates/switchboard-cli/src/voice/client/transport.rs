@@ -2,6 +2,7 @@
 
 use std::{io, time::Duration};
 
+use anyhow::anyhow;
 use bytes::Bytes;
 use http_body_util::combinators::UnsyncBoxBody;
 use hyper::Request;
@@ -32,14 +33,14 @@ impl HttpClient {
         Self::Plain(Client::builder(TokioExecutor::new()).build(connector()))
     }
 
-    pub(super) fn secure(trust: &Trust) -> Result<Self, String> {
+    pub(super) fn secure(trust: &Trust) -> anyhow::Result<Self> {
         let mut connector = connector();
         connector.enforce_http(false);
         let builder = HttpsConnectorBuilder::new();
         let builder = match trust.config()? {
             Some(config) => builder.with_tls_config(config),
             None => builder.with_native_roots().map_err(|error| {
-                format!(
+                anyhow!(
                     "no root certificates to know the server by: {error}; name one with --ca FILE"
                 )
             })?,

@@ -2,6 +2,7 @@
 
 use std::io::{Read, Seek};
 
+use anyhow::{Context as _, anyhow};
 use ogg::{Packet, PacketReader};
 use ropus::{Channels, DecodeMode, Decoder};
 use vorbis_rs::VorbisDecoder;
@@ -33,9 +34,9 @@ struct OpusDecoderState {
 }
 
 impl<R: Read + Seek> OggOpusReader<R> {
-    pub(super) fn open(input: R) -> Result<Self, String> {
+    pub(super) fn open(input: R) -> anyhow::Result<Self> {
         let mut packets = PacketReader::new(input);
-        let head = read(&mut packets)?.ok_or("is an empty Ogg file")?;
+        let head = read(&mut packets)?.context("is an empty Ogg file")?;
         let (channels, stream) = OpusDecoderState::begin(&head.data)?;
         Ok(Self {
             packets,
@@ -53,12 +54,12 @@ impl<R: Read + Seek> Decode for OggOpusReader<R> {
         }
     }
 
-    fn next(&mut self) -> Result<Option<Vec<u8>>, String> {
+    fn next(&mut self) -> anyhow::Result<Option<Vec<u8>>> {
         while let Some(packet) = read(&mut self.packets)? {
             if packet.data.starts_with(b"OpusHead") {
                 let (channels, stream) = OpusDecoderState::begin(&packet.data)?;
                 if channels != self.channels {
-                    return Err("changes its number of channels".to_owned());
+                    return Err(anyhow!("changes its number of channels"));
                 }
                 self.stream = stream;
             } else if !packet.data.starts_with(b"OpusTags") {
@@ -73,14 +74,14 @@ impl<R: Read + Seek> Decode for OggOpusReader<R> {
 }
 
 impl OpusDecoderState {
-    fn begin(head: &[u8]) -> Result<(u16, Self), String> {
+    fn begin(head: &[u8]) -> anyhow::Result<(u16, Self)> {
         let channels = match (head.get(9), head.get(18)) {
             (Some(1), Some(0)) => Channels::Mono,
             (Some(2), Some(0)) => Channels::Stereo,
-            _ => return Err("is an Opus file of more than two channels".to_owned()),
+            _ => return Err(anyhow!("is an Opus file of more than two channels")),
         };
         let decoder = Decoder::new(RATE, channels);
-        let decoder = decoder.map_err(|error| format!("cannot be decoded: {error}"))?;
+        let decoder = decoder.context("cannot be decoded")?;
         let pre_skip = u64::from(u16::from_le_bytes([head[10], head[11]]));
         let stream = Self {
             decoder,
@@ -92,12 +93,12 @@ impl OpusDecoderState {
     }
 
     /// Decodes a packet and removes the pre-skip and the padding at the end of the stream.
-    fn decode(&mut self, packet: &Packet, channels: usize) -> Result<Vec<i16>, String> {
+    fn decode(&mut self, packet: &Packet, channels: usize) -> anyhow::Result<Vec<i16>> {
         let mut samples = vec![0; PACKET_SAMPLES_MAX * channels];
         let decoded = self
             .decoder
             .decode(&packet.data, &mut samples, DecodeMode::Normal);
-        let count = decoded.map_err(|error| format!("cannot be decoded: {error}"))?;
+        let count = decoded.context("cannot be decoded")?;
         samples.truncate(count * channels);
         let before = self.decoded;
         self.decoded += count as u64;
@@ -114,16 +115,16 @@ impl OpusDecoderState {
     }
 }
 
-fn read<R: Read + Seek>(packets: &mut PacketReader<R>) -> Result<Option<Packet>, String> {
+fn read<R: Read + Seek>(packets: &mut PacketReader<R>) -> anyhow::Result<Option<Packet>> {
     let packet = packets.read_packet();
-    packet.map_err(|error| format!("is a broken Ogg file: {error}"))
+    packet.context("is a broken Ogg file")
 }
 
 /// Decodes an Ogg Vorbis file.
 pub(super) struct OggVorbisReader<R: Read>(VorbisDecoder<R>);
 
 impl<R: Read> OggVorbisReader<R> {
-    pub(super) fn open(input: R) -> Result<Self, String> {
+    pub(super) fn open(input: R) -> anyhow::Result<Self> {
         VorbisDecoder::new(input).map(Self).map_err(decode_error)
     }
 }
@@ -136,7 +137,7 @@ impl<R: Read> Decode for OggVorbisReader<R> {
         }
     }
 
-    fn next(&mut self) -> Result<Option<Vec<u8>>, String> {
+    fn next(&mut self) -> anyhow::Result<Option<Vec<u8>>> {
         let Some(block) = self.0.decode_audio_block().map_err(decode_error)? else {
             return Ok(None);
         };
@@ -151,6 +152,6 @@ impl<R: Read> Decode for OggVorbisReader<R> {
     }
 }
 
-fn decode_error(error: impl std::fmt::Display) -> String {
-    format!("is a broken Ogg file: {error}")
+fn decode_error(error: impl std::fmt::Display) -> anyhow::Error {
+    anyhow!("is a broken Ogg file: {error}")
 }

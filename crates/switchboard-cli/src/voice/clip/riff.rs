@@ -2,6 +2,8 @@
 
 use std::io::{self, Read};
 
+use anyhow::{Context as _, anyhow};
+
 use super::{
     CHUNK_SAMPLES, Decode, PcmFormat, read_full, sample_bytes, sample_from_float, unreadable,
 };
@@ -37,23 +39,23 @@ impl<R: Read> WavReader<R> {
     ///
     /// # Errors
     /// If the file is not WAV or its sample format is not supported.
-    pub(super) fn open(mut input: R) -> Result<Self, String> {
+    pub(super) fn open(mut input: R) -> anyhow::Result<Self> {
         let mut riff = [0; 12];
         read_full(&mut input, &mut riff).map_err(unreadable)?;
         if &riff[8..] != b"WAVE" {
-            return Err("is a RIFF file but not a WAV file".to_owned());
+            return Err(anyhow!("is a RIFF file but not a WAV file"));
         }
         let mut format = None;
         loop {
             let mut head = [0; 8];
             if read_full(&mut input, &mut head).map_err(unreadable)? < head.len() {
-                return Err("is a WAV file without samples".to_owned());
+                return Err(anyhow!("is a WAV file without samples"));
             }
             let length = u32::from_le_bytes([head[4], head[5], head[6], head[7]]);
             match &head[..4] {
                 b"fmt " => format = Some(read_format(&mut input, length)?),
                 b"data" => {
-                    let (format, sample) = format.ok_or("is a WAV file without a format")?;
+                    let (format, sample) = format.context("is a WAV file without a format")?;
                     let left = if matches!(length, 0 | ENDLESS) {
                         u64::MAX
                     } else {
@@ -77,7 +79,7 @@ impl<R: Read> Decode for WavReader<R> {
         self.format
     }
 
-    fn next(&mut self) -> Result<Option<Vec<u8>>, String> {
+    fn next(&mut self) -> anyhow::Result<Option<Vec<u8>>> {
         let width = self.sample.width();
         let frame = width * usize::from(self.format.channels);
         let wanted = (CHUNK_SAMPLES * frame) as u64;
@@ -123,7 +125,7 @@ impl SampleFormat {
     }
 }
 
-fn read_format(input: &mut impl Read, length: u32) -> Result<(PcmFormat, SampleFormat), String> {
+fn read_format(input: &mut impl Read, length: u32) -> anyhow::Result<(PcmFormat, SampleFormat)> {
     let mut bytes = [0; 40];
     let kept = length.min(40) as usize;
     read_full(input, &mut bytes[..kept]).map_err(unreadable)?;
@@ -140,7 +142,7 @@ fn read_format(input: &mut impl Read, length: u32) -> Result<(PcmFormat, SampleF
     let bits = short(14);
     match SampleFormat::from_header(kind, bits) {
         Some(sample) if format.channels > 0 => Ok((format, sample)),
-        Some(_) | None => Err(format!(
+        Some(_) | None => Err(anyhow!(
             "is a WAV file of kind {kind} with {bits} bits, which cannot be read; try: \
              ffmpeg -i FILE -f s16le -ac 1 -ar 48000 clip.raw"
         )),
@@ -148,7 +150,7 @@ fn read_format(input: &mut impl Read, length: u32) -> Result<(PcmFormat, SampleF
 }
 
 /// Skips a RIFF chunk, which is padded to an even length.
-fn skip(input: &mut impl Read, length: u32) -> Result<(), String> {
+fn skip(input: &mut impl Read, length: u32) -> anyhow::Result<()> {
     let length = u64::from(length) + u64::from(length % 2);
     let skipped = io::copy(&mut input.by_ref().take(length), &mut io::sink());
     skipped.map(drop).map_err(unreadable)

@@ -2,6 +2,8 @@
 
 use std::collections::VecDeque;
 
+use anyhow::anyhow;
+
 /// Maximum length of an event, in bytes.
 const EVENT_BYTES_MAX: usize = 64 * 1024;
 
@@ -26,7 +28,7 @@ impl SseParser {
     ///
     /// # Errors
     /// If an event is longer than 64 KiB.
-    pub(super) fn push(&mut self, chunk: &[u8]) -> Result<(), String> {
+    pub(super) fn push(&mut self, chunk: &[u8]) -> anyhow::Result<()> {
         for &byte in chunk {
             let is_second_half = byte == b'\n' && self.after_return;
             self.after_return = byte == b'\r';
@@ -36,7 +38,7 @@ impl SseParser {
                 byte => self.line.push(byte),
             }
             if self.line.len() + self.event.data.len() > EVENT_BYTES_MAX {
-                return Err("the server sent an event of more than 64 KiB".to_owned());
+                return Err(anyhow!("the server sent an event of more than 64 KiB"));
             }
         }
         Ok(())

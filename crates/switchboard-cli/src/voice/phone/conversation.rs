@@ -36,13 +36,13 @@ impl Phone {
         other: &CallUser,
         events: CallEvents,
         stop: StopSignals,
-    ) -> Result<(), String> {
+    ) -> anyhow::Result<()> {
         let connected = self.connect(other).await;
         let ended = match connected {
             Ok((stream, socket)) => self.run_call(other, (stream, socket), events, stop).await,
             Err(message) => Err(message),
         };
-        if ended != Ok(EndedBy::Them) {
+        if !matches!(ended, Ok(EndedBy::Them)) {
             self.hang_up(other).await;
         }
         ended.map(drop)
@@ -54,7 +54,7 @@ impl Phone {
         (stream, socket): (Incoming, Option<UplinkSocket>),
         events: CallEvents,
         stop: StopSignals,
-    ) -> Result<EndedBy, String> {
+    ) -> anyhow::Result<EndedBy> {
         print_status(&format!("Talking with {other}"));
         let (sent_gauge, received_gauge) = (uplink::gauge(), downlink::gauge());
         let gauges = socket
@@ -88,7 +88,7 @@ impl Phone {
     }
 
     /// Attaches the headphones and then the microphone, so that no received audio is missed.
-    async fn connect(&self, other: &CallUser) -> Result<(Incoming, Option<UplinkSocket>), String> {
+    async fn connect(&self, other: &CallUser) -> anyhow::Result<(Incoming, Option<UplinkSocket>)> {
         let with = |mut parameters: FormParameters| {
             parameters.push(("otherID", other.name().to_owned()));
             parameters
@@ -111,7 +111,7 @@ impl Phone {
 async fn send_audio(
     to: Option<(UplinkSocket, UplinkConfig)>,
     gauge: &LevelGauge,
-) -> Result<UplinkEnd, String> {
+) -> anyhow::Result<UplinkEnd> {
     match to {
         Some((socket, sending)) => uplink::send_stdin(socket, sending, gauge).await,
         None => std::future::pending().await,
@@ -135,9 +135,9 @@ impl CallSession<'_> {
     /// deadline after the other user has left.
     async fn until_over(
         mut self,
-        sending: impl Future<Output = Result<UplinkEnd, String>>,
+        sending: impl Future<Output = anyhow::Result<UplinkEnd>>,
         time_limit: impl Future<Output = ()>,
-    ) -> Result<EndedBy, String> {
+    ) -> anyhow::Result<EndedBy> {
         pin!(sending, time_limit);
         let mut is_speaking = true;
         let mut deadline = Some(Instant::now() + ABSENCE_MAX);
@@ -160,13 +160,13 @@ impl CallSession<'_> {
     /// Handles an event. Returns the new deadline of the call.
     async fn handle_event(
         &mut self,
-        event: Result<CallEvent, String>,
+        event: anyhow::Result<CallEvent>,
         deadline: Option<Instant>,
     ) -> Option<Instant> {
         let CallEvent { from, kind } = match event {
             Ok(event) => event,
-            Err(message) => {
-                print_status(&message);
+            Err(error) => {
+                print_status(&format!("{error:#}"));
                 self.events = None;
                 return None;
             }
@@ -215,7 +215,7 @@ async fn wait_until(deadline: Option<Instant>) {
     }
 }
 
-async fn next(events: &mut Option<CallEvents>) -> Result<CallEvent, String> {
+async fn next(events: &mut Option<CallEvents>) -> anyhow::Result<CallEvent> {
     match events {
         Some(events) => events.next().await,
         None => std::future::pending().await,
