@@ -1,7 +1,7 @@
 //! The contract of all engines, as a suite of checks that runs over each of them.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -184,6 +184,65 @@ fn delivers_messages_before_the_leave_of_their_sender(nodes: &[ContractNode; 3])
     }
 }
 
+/// Checks that nodes of one cluster continue after an outage of their store. `set_away` begins and
+/// ends the outage.
+///
+/// # Panics
+///
+/// If the engine violates its contract.
+pub fn check_outage(nodes: [Box<dyn Engine>; 2], set_away: impl Fn(bool)) {
+    let [first, second] = nodes.map(ContractNode::new);
+    let room = room("outage");
+    first.propose(&room, &join(1));
+    second.propose(&room, &join(2));
+    for node in [&first, &second] {
+        node.wait_for(&room, 2);
+    }
+
+    set_away(true);
+    eventually(|| !first.is_connected() && !second.is_connected());
+    first.propose(&room, &join(3));
+    let rejected = (id(3), RejectReason::Unavailable);
+    first.logs.wait(|state| state.rejected == [rejected]);
+    first.propose(&room, &leave(1));
+
+    set_away(false);
+    second.propose_until_accepted(&room, &join(4));
+    for node in [&first, &second] {
+        node.wait_for_members(&room, &[2, 4]);
+        assert_eq!(node.wait_for(&room, 4).len(), 4, "no member is shown twice");
+        let status = node.engine.status().expect("a node of a cluster");
+        assert!(status.reconnects_total >= 1, "{status:?}");
+    }
+}
+
+/// Checks that nodes of one cluster restore the data of their store after `lose_data` has removed
+/// all of it.
+///
+/// # Panics
+///
+/// If the engine violates its contract.
+pub fn check_data_loss(nodes: [Box<dyn Engine>; 2], lose_data: impl Fn()) {
+    let [first, second] = nodes.map(ContractNode::new);
+    let room = room("data loss");
+    first.propose(&room, &join(1));
+    second.propose(&room, &join(2));
+    for node in [&first, &second] {
+        node.wait_for(&room, 2);
+    }
+    let secrets = || [&first, &second].map(|node| node.secret());
+    let [lost, _] = secrets();
+    assert!(lost.is_some(), "a connected node knows the secret");
+
+    lose_data();
+    eventually(|| secrets()[0] != lost && secrets()[0] == secrets()[1]);
+    second.propose(&room, &join(3));
+    for node in [&first, &second] {
+        node.wait_for_members(&room, &[1, 2, 3]);
+        assert_eq!(node.wait_for(&room, 3).len(), 3, "no member has left");
+    }
+}
+
 fn removes_the_members_of_a_closed_node(nodes: [ContractNode; 3]) {
     let room = room("close");
     for (node, peer) in nodes.iter().zip(1..) {
@@ -326,8 +385,9 @@ impl ContractNode {
     fn new(engine: Box<dyn Engine>) -> Self {
         let logs = Arc::<ObservedLogs>::default();
         engine.attach(Arc::new(Recorder(Arc::clone(&logs))));
-        eventually(|| engine.status().is_none_or(|status| status.is_connected()));
-        Self { engine, logs }
+        let node = Self { engine, logs };
+        eventually(|| node.is_connected());
+        node
     }
 
     /// Proposes a change under the lock of the room, as a shard does.
@@ -347,6 +407,47 @@ impl ContractNode {
             ProposeOutcome::Pending => {}
             ProposeOutcome::Rejected(reason) => panic!("{change:?} is rejected: {reason:?}"),
         }
+    }
+
+    /// Proposes a change again each time it is rejected as unavailable.
+    fn propose_until_accepted(&self, room: &LogId, change: &Change) {
+        let Change::Join(member) = change else {
+            panic!("only a join can be unavailable: {change:?}");
+        };
+        let peer = member.peer;
+        loop {
+            self.propose(room, change);
+            let is_in = |state: &ObservedState| state.rooms[room].memberships.contains_key(&peer);
+            let rejected = (peer, RejectReason::Unavailable);
+            self.logs
+                .wait(|state| is_in(state) || state.rejected.contains(&rejected));
+            let mut state = self.logs.state();
+            if is_in(&state) {
+                return;
+            }
+            state.rejected.retain(|other| *other != rejected);
+        }
+    }
+
+    fn is_connected(&self) -> bool {
+        let status = self.engine.status();
+        status.is_none_or(|status| status.is_connected())
+    }
+
+    fn secret(&self) -> Option<String> {
+        self.engine.status()?.secret
+    }
+
+    /// Waits until exactly these peers are members.
+    fn wait_for_members(&self, room: &LogId, peers: &[u8]) {
+        let expected: BTreeSet<_> = peers.iter().map(|peer| id(*peer)).collect();
+        self.logs.wait(|state| {
+            state.rooms[room]
+                .memberships
+                .keys()
+                .copied()
+                .eq(expected.clone())
+        });
     }
 
     fn send(&self, to: NodeId, message: NodeMessage) {

@@ -12,9 +12,11 @@ pub mod cluster;
 pub mod engine_contract;
 pub mod fuzz;
 mod in_memory_store;
+mod shared_store;
 mod simulation;
 pub mod transcript;
 
 pub use client::{ClientId, SentFrame};
 pub use in_memory_store::InMemoryStore;
+pub use shared_store::{SharedConnection, SharedStore, StoreAway};
 pub use simulation::{RecordedChange, Simulation, permissive_settings};

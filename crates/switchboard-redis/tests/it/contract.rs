@@ -72,3 +72,29 @@ fn redis_engine_fulfils_the_contract() {
 fn redis_cluster_engine_fulfils_the_contract() {
     TestClusters::of(&RedisProcess::start_cluster()).check_contract();
 }
+
+#[test]
+#[cfg_attr(
+    not(has_redis),
+    ignore = "needs redis-server and redis-cli (Debian: redis-server)"
+)]
+fn redis_engine_reconnects_after_an_outage() {
+    let server = RedisProcess::start();
+    let nodes = TestClusters::of(&server).next();
+    engine_contract::check_outage(nodes, |is_away| {
+        server.signal(if is_away { "-STOP" } else { "-CONT" });
+    });
+}
+
+#[test]
+#[cfg_attr(
+    not(has_redis),
+    ignore = "needs redis-server and redis-cli (Debian: redis-server)"
+)]
+fn redis_engine_restores_the_data_that_redis_lost() {
+    let server = RedisProcess::start();
+    let nodes = TestClusters::of(&server).next();
+    engine_contract::check_data_loss(nodes, || {
+        server.cli(&["FLUSHALL"]);
+    });
+}
