@@ -1,6 +1,24 @@
 //! Keeps the state of several nodes in agreement. Shared state is held in ordered logs of
 //! membership changes. An [`Engine`] orders these changes and carries messages between nodes.
 //!
+//! # Two replicas of a log
+//!
+//! On each node of a cluster, two state machines hold a replica of a log. They know different things:
+//!
+//! | | the hub's replica (`switchboard_core::Hub`) | the node's replica (`replica.rs`, in [`Node`]) |
+//! |---|---|---|
+//! | purpose | tells clients of each other | keeps the log in agreement with the store |
+//! | version | the position of each join, and the last position | the generation and the head, also the head that the store has shown |
+//! | members | all members, with outboxes and rights of those of this node | all members with their leases, and the memberships that members of this node want |
+//! | pending | joins without a result, and the requests queued behind them | requests in flight, events that arrived early, messages that arrived before the changes that their senders knew |
+//! | after a join | groups, introductions, counterparts, reserved addresses | nothing: it derives nothing from a membership |
+//! | after a node is lost | its members have left; members of this node are suspended until their new join | leases that are fenced, members that the store must evict or restore |
+//! | does not know | leases, generations, gaps, the store | introductions, clients, frames |
+//!
+//! The node's replica applies a change first: [`EngineHandler::on_committed`] passes exactly the
+//! changes that the hub has not applied, in position order. The hub never asks the node's replica.
+//! With [`Memory`] there is no node's replica: the hub's is the log.
+//!
 //! To add an engine: implement [`Engine`], or implement [`store::Store`] and let [`Driver`] make an
 //! engine of it. Run the engine contract of `switchboard-testkit` over the result.
 #![warn(missing_docs)]
