@@ -2,20 +2,58 @@
 
 use std::{net::IpAddr, time::Instant};
 
-use switchboard_core::{Identity, Peer, RoomId};
+use switchboard_core::{Event, Identity, Peer, RoomId};
+use switchboard_dialects::CloseReason;
 use tracing::{Span, field::Empty};
 
 use crate::{
-    log_text,
+    Counters, log_text,
     refusal_log::{RefusalLine, RefusalLog},
 };
+
+/// The status of a connection that the client has closed, in the metrics (RFC 6455, section 7.4.1).
+const NO_STATUS: u16 = 1005;
+
+/// The status of a connection that was reset or lost, in the metrics.
+const ABNORMAL: u16 = 1006;
 
 /// The end of a connection, for its log line.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LoggedEnd {
     /// The close code that the server sends, if it closes the connection.
-    pub(crate) code: Option<u16>,
-    pub(crate) reason: &'static str,
+    code: Option<u16>,
+    /// The status code in the metrics: `code`, or one that is never sent (RFC 6455, section 7.4.1).
+    status: u16,
+    reason: &'static str,
+}
+
+impl LoggedEnd {
+    /// The client has closed the connection.
+    pub(crate) const GRACEFUL: Self = Self::without_close(NO_STATUS, "closed by the client");
+    /// The client's socket was closed or reset without a close frame.
+    pub(crate) const RESET: Self = Self::without_close(ABNORMAL, "reset by the client");
+    /// The network has lost the connection.
+    pub(crate) const LOST: Self = Self::without_close(ABNORMAL, "network error");
+    /// The task of the connection has ended by a panic or with the runtime.
+    pub(crate) const ABORTED: Self = Self::without_close(ABNORMAL, "aborted");
+
+    /// The server closes the connection.
+    pub(crate) fn by_server(close: CloseReason) -> Self {
+        Self {
+            code: Some(close.code),
+            status: close.code,
+            reason: close.reason,
+        }
+    }
+
+    const fn without_close(status: u16, reason: &'static str) -> Self {
+        let code = None;
+        Self {
+            code,
+            status,
+            reason,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -24,6 +62,8 @@ pub(crate) struct ConnectionLog {
     opened_at: Instant,
     refusals: RefusalLog,
     has_joined: bool,
+    /// The time of the join whose result is awaited.
+    joining_since: Option<Instant>,
 }
 
 impl ConnectionLog {
@@ -33,6 +73,7 @@ impl ConnectionLog {
             opened_at: now,
             refusals: RefusalLog::default(),
             has_joined: false,
+            joining_since: None,
         }
     }
 
@@ -48,8 +89,9 @@ impl ConnectionLog {
         tracing::debug_span!("connection", client, peer = %peer.id(), user, dialect, room)
     }
 
-    /// Adds the dialect and the first room to the span, which is the current one.
+    /// Notes the time of a join. Adds the dialect and the first room to the span, which is the current one.
     pub(crate) fn record_join(&mut self, peer: &Peer, room: &RoomId) {
+        self.joining_since.get_or_insert_with(Instant::now);
         if !std::mem::replace(&mut self.has_joined, true) {
             let span = Span::current();
             span.record("dialect", peer.dialect().name);
@@ -57,10 +99,29 @@ impl ConnectionLog {
         }
     }
 
+    /// Measures the join that is awaited if `event` is its result.
+    pub(crate) fn observe_event(&mut self, event: &Event, counters: &Counters) {
+        if let Some(since) = self.joining_since
+            && is_join_result(event)
+        {
+            self.joining_since = None;
+            let seconds = since.elapsed().as_secs_f64();
+            counters.join_seconds.observe(seconds);
+        }
+    }
+
     /// Counts rejected frames, and logs them if a line is due.
-    pub(crate) fn add_refusals(&mut self, peer: &Peer, codes: &[&'static str]) {
+    pub(crate) fn add_refusals(
+        &mut self,
+        peer: &Peer,
+        codes: &[&'static str],
+        counters: &Counters,
+    ) {
         if !codes.is_empty() {
-            codes.iter().for_each(|code| self.refusals.add(code));
+            for code in codes {
+                counters.errors_total.with_label_values(&[code]).inc();
+                self.refusals.add(code);
+            }
             self.log_refusals(peer);
         }
     }
@@ -72,16 +133,39 @@ impl ConnectionLog {
         }
     }
 
-    /// Logs the end of the connection.
-    pub(crate) fn log_end(&mut self, peer: &Peer, end: LoggedEnd) {
+    /// Logs and counts the end of the connection.
+    pub(crate) fn log_end(&mut self, peer: &Peer, end: LoggedEnd, counters: &Counters) {
         if let Some(line) = self.refusals.last_line() {
             log_refusal(peer, line);
         }
-        let LoggedEnd { code, reason } = end;
+        let LoggedEnd {
+            code,
+            status,
+            reason,
+        } = end;
+        counters
+            .connections_ended_total
+            .with_label_values(&[peer.dialect().name, &status.to_string()])
+            .inc();
         let client = self.client.map(tracing::field::display);
         let seconds = self.opened_at.elapsed().as_secs_f64();
         let (peer, dialect) = (peer.id(), peer.dialect().name);
         tracing::info!(client, %peer, dialect, code, reason, seconds, "disconnected");
+    }
+}
+
+/// Whether an event is the result of a join.
+fn is_join_result(event: &Event) -> bool {
+    match event {
+        Event::Joined { .. } | Event::Rejoined { .. } => true,
+        Event::RequestFailed(error) => error.join.is_some(),
+        Event::Claimed(_)
+        | Event::Members { .. }
+        | Event::Introduced { .. }
+        | Event::Departed { .. }
+        | Event::Received { .. }
+        | Event::Probe(_)
+        | Event::Evicted(_) => false,
     }
 }
 

@@ -1,56 +1,80 @@
-//! The metrics of a node.
+//! The metrics of connections.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge};
+
+use crate::{MetricsRegistry, metrics::CountUp};
+
+/// Upper bounds in seconds for the handling of a frame, which takes some 10 µs.
+const FRAME_SECONDS: [f64; 8] = [3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 1e-1, 1.0];
+
+/// Upper bounds in seconds for joins, which wait for an engine, a webhook or the host program.
+const JOIN_SECONDS: [f64; 10] = [1e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0, 3.0, 10.0];
+
+/// Upper bounds for the number of events that wait for a connection.
+const OUTBOX_EVENTS: [f64; 7] = [1.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0];
+
+/// Upper bounds in seconds for the lateness of a mixer, whose frames last 20 ms.
+const MIXER_SECONDS: [f64; 8] = [1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 5e-2, 1e-1, 5e-1];
 
 /// Declares each metric once: its field, and its help text, which is also the doc comment of the field.
 macro_rules! counters {
-    ($($name:ident: $help:literal,)+) => {
-        /// Totals since the start, and gauges. The name of a field is the name of its metric.
-        #[derive(Debug, Default)]
+    ($($name:ident: $kind:ty = $declare:ident($help:literal $(, $extra:expr)?);)+) => {
+        /// Totals since the start, gauges and histograms. The name of a field is the name of its metric.
+        #[derive(Debug)]
         pub struct Counters {
-            $(#[doc = $help] pub $name: AtomicU64,)+
+            $(#[doc = $help] pub $name: $kind,)+
         }
 
         impl Counters {
-            /// The name, help text and value of every metric.
+            /// Declares the metrics in a registry.
             #[must_use]
-            pub fn all(&self) -> Vec<(&'static str, &'static str, u64)> {
-                vec![$((stringify!($name), $help, self.$name.load(Ordering::Relaxed)),)+]
+            pub fn new(registry: &MetricsRegistry) -> Self {
+                Self {
+                    $($name: registry.$declare(stringify!($name), $help $(, $extra)?),)+
+                }
             }
         }
     };
 }
 
 counters! {
-    connections: "WebSocket connections open now.",
-    connections_total: "WebSocket connections accepted.",
-    connections_refused_total: "Connections refused for a limit or by the access check.",
-    tls_handshakes_failed_total: "TLS handshakes that failed or were not complete in time.",
-    frames_in_total: "Frames taken from clients.",
-    frames_out_total: "Frames sent to clients.",
-    refused_total: "Frames and requests answered with an error.",
-    paused_total: "Times that reading from a client was paused because it was over its rate.",
-    slow_total: "Connections ended because the client did not read.",
-    protocol_errors_total: "Connections ended because the client broke the WebSocket protocol or did not complete a message.",
-    unfinished_bytes: "Bytes kept for messages that clients have not completed.",
-    joins_total: "Joins ordered.",
-    leaves_total: "Leaves ordered.",
-    webhooks_total: "Requests made to web services about clients.",
-    webhooks_failed_total: "Those of them that were not answered with 200 in time, or could not be made.",
-    voice_event_streams: "Event streams of voice users open now.",
-    voice_sources: "Microphones connected now.",
-    voice_listeners: "Listeners connected now.",
-    voice_calls_total: "Voice calls accepted.",
+    connections: IntGauge = gauge("WebSocket connections open now.");
+    connections_total: IntCounter = counter("WebSocket connections accepted.");
+    connections_refused_total: IntCounter = counter("Connections refused for a limit or by the access check.");
+    connections_ended_total: IntCounterVec = counters("WebSocket connections ended, by dialect and close code: that of the server, 1005 if the client has closed the connection, or 1006 if it was reset or lost.", &["dialect", "code"]);
+    tls_handshakes_failed_total: IntCounter = counter("TLS handshakes that failed or were not complete in time.");
+    frames_in_total: IntCounter = counter("Frames taken from clients.");
+    frames_out_total: IntCounter = counter("Frames sent to clients.");
+    frame_seconds: Histogram = histogram("Seconds to handle a frame of a client, delivery to outboxes included.", &FRAME_SECONDS);
+    join_seconds: Histogram = histogram("Seconds from a join request to its result, for one join of a connection at a time.", &JOIN_SECONDS);
+    outbox_events: Histogram = histogram("Events that wait in the outbox of a client when the connection begins to send them.", &OUTBOX_EVENTS);
+    refused_total: IntCounter = counter("Frames and requests answered with an error.");
+    errors_total: IntCounterVec = counters("Frames and requests of WebSocket clients answered with an error, by error code.", &["code"]);
+    paused_total: IntCounter = counter("Times that reading from a client was paused because it was over its rate.");
+    slow_total: IntCounter = counter("Connections ended because the client did not read.");
+    protocol_errors_total: IntCounter = counter("Connections ended because the client broke the WebSocket protocol or did not complete a message.");
+    unfinished_bytes: IntGauge = gauge("Bytes kept for messages that clients have not completed.");
+    voice_event_streams: IntGauge = gauge("Event streams of voice users open now.");
+    voice_sources: IntGauge = gauge("Microphones connected now.");
+    voice_listeners: IntGauge = gauge("Listeners connected now.");
+    voice_calls_total: IntCounter = counter("Voice calls accepted.");
+    voice_mixer_late_seconds: Histogram = histogram("Seconds that a mixer is late for a frame of 20 ms.", &MIXER_SECONDS);
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        Self::new(&MetricsRegistry::default())
+    }
 }
 
 impl Counters {
-    /// Adds `count` to a counter.
-    pub fn add(counter: &AtomicU64, count: u64) {
-        counter.fetch_add(count, Ordering::Relaxed);
+    /// Adds `count` to a metric.
+    pub fn add(metric: &impl CountUp, count: u64) {
+        metric.count_up(count);
     }
 
     /// Subtracts one from a gauge.
-    pub fn less(gauge: &AtomicU64) {
-        gauge.fetch_sub(1, Ordering::Relaxed);
+    pub fn less(gauge: &IntGauge) {
+        gauge.dec();
     }
 }

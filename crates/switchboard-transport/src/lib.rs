@@ -20,6 +20,7 @@ mod counters;
 pub mod frame;
 mod listen;
 mod log_text;
+mod metrics;
 mod outbox;
 mod permits;
 mod queue_memory;
@@ -41,6 +42,7 @@ pub use listen::{
     ConnectionAbort, ConnectionPermit, ListenError, Listener, ProbeReserve, ServeConfig,
 };
 pub use log_text::log_text;
+pub use metrics::{CountUp, MetricsRegistry};
 pub use outbox::{FillLevel, Outbox};
 pub use permits::{ConnectionLimit, Permit, PermitPool, canonical_net, network};
 pub use queue_memory::QueueMemory;

@@ -214,6 +214,12 @@ impl Outbox {
         Ok(Some(event))
     }
 
+    /// The number of queued events.
+    pub(crate) fn len(&self) -> usize {
+        let state = self.lock();
+        state.events.len() + state.urgent.len()
+    }
+
     /// Ready when [`Outbox::pop`] returns an event or an error.
     pub(crate) fn poll_filled(&self, context: &Context<'_>, mode: PopMode) -> Poll<()> {
         let mut state = self.lock();

@@ -5,7 +5,7 @@ use std::{
     future::poll_fn,
     io::{self, ErrorKind},
     pin::{Pin, pin},
-    sync::{Arc, atomic::Ordering},
+    sync::Arc,
     task::{Context as TaskContext, Poll, ready},
     time::{Duration, Instant, SystemTime},
 };
@@ -138,13 +138,12 @@ impl ConnectionEnd {
     }
 
     fn logged(&self) -> LoggedEnd {
-        let (code, reason) = match self {
-            Self::Close(close) => (Some(close.code), close.reason),
-            Self::Graceful => (None, "closed by the client"),
-            Self::Reset => (None, "reset by the client"),
-            Self::Lost => (None, "network error"),
-        };
-        LoggedEnd { code, reason }
+        match self {
+            Self::Close(close) => LoggedEnd::by_server(*close),
+            Self::Graceful => LoggedEnd::GRACEFUL,
+            Self::Reset => LoggedEnd::RESET,
+            Self::Lost => LoggedEnd::LOST,
+        }
     }
 }
 
@@ -311,12 +310,13 @@ impl WebSocketConnection {
 
     fn gauge_unfinished(&mut self, bytes: usize) {
         let gauge = &self.context.node.counters().unfinished_bytes;
-        gauge.fetch_add(bytes as u64, Ordering::Relaxed);
-        gauge.fetch_sub(self.unfinished_bytes as u64, Ordering::Relaxed);
+        let signed = |bytes: usize| i64::try_from(bytes).unwrap_or(i64::MAX);
+        gauge.add(signed(bytes) - signed(self.unfinished_bytes));
         self.unfinished_bytes = bytes;
     }
 
     async fn on_wake(&mut self, wake: WakeReason) -> Result<(), ConnectionEnd> {
+        let frame_since = matches!(wake, WakeReason::Message(_)).then(Instant::now);
         let output = match wake {
             WakeReason::Written => self.state.on_written(Instant::now()),
             WakeReason::Event => return self.on_events().await,
@@ -329,12 +329,19 @@ impl WebSocketConnection {
             WakeReason::Broken(error) => return Err(connection_end(error)),
         };
         self.apply_actions(output).await?;
+        if let Some(since) = frame_since {
+            let frame_seconds = &self.context.node.counters().frame_seconds;
+            frame_seconds.observe(since.elapsed().as_secs_f64());
+        }
         self.await_webhook().await
     }
 
     /// Handles events from the outbox. Several of them are sent with one write.
     async fn on_events(&mut self) -> Result<(), ConnectionEnd> {
         let mode = self.pop_mode();
+        let depth = u32::try_from(self.outbox.len()).unwrap_or(u32::MAX);
+        let counters = self.context.node.counters();
+        counters.outbox_events.observe(depth.into());
         for _ in 0..EVENTS_PER_WRITE {
             // Urgent events do not wait for the socket. If they stayed in the outbox, they would wake this task
             // again at once.
@@ -344,6 +351,8 @@ impl WebSocketConnection {
             let Some(event) = self.next_event(mode)? else {
                 break;
             };
+            let counters = self.context.node.counters();
+            self.log.observe_event(&event, counters);
             let output = self.state.on_event(&event, Instant::now(), unix_secs());
             self.apply_actions(output).await?;
             self.await_webhook().await?;
@@ -426,7 +435,7 @@ impl WebSocketConnection {
         Counters::add(&counters.refused_total, actions.error_codes.len() as u64);
         Counters::add(&counters.frames_out_total, actions.frames.len() as u64);
         self.log
-            .add_refusals(self.state.peer(), &actions.error_codes);
+            .add_refusals(self.state.peer(), &actions.error_codes, counters);
         if !actions.frames.is_empty() && self.has_enough_pending() {
             return Err(self.too_slow());
         }
@@ -585,7 +594,8 @@ impl WebSocketConnection {
 
     /// Performs the closing handshake and closes the stream.
     async fn close(&mut self, end: ConnectionEnd) {
-        self.log.log_end(self.state.peer(), end.logged());
+        let counters = self.context.node.counters();
+        self.log.log_end(self.state.peer(), end.logged(), counters);
         if let ConnectionEnd::Close(close) = end {
             let frame = CloseFrame {
                 code: close.code,
@@ -609,17 +619,13 @@ impl WebSocketConnection {
 impl Drop for WebSocketConnection {
     fn drop(&mut self) {
         if !self.has_left {
-            let (code, reason) = (None, "aborted");
-            let end = LoggedEnd { code, reason };
-            self.log.log_end(self.state.peer(), end);
+            let counters = self.context.node.counters();
+            self.log
+                .log_end(self.state.peer(), LoggedEnd::ABORTED, counters);
         }
         self.release_memberships(DisconnectReason::Lost);
         self.gauge_unfinished(0);
-        self.context
-            .node
-            .counters()
-            .connections
-            .fetch_sub(1, Ordering::Relaxed);
+        Counters::less(&self.context.node.counters().connections);
     }
 }
 

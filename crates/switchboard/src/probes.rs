@@ -1,10 +1,6 @@
 //! `/healthz`, `/readyz` and `/metrics`.
 
-use std::{
-    fmt::{Display, Write as _},
-    sync::atomic::Ordering,
-    time::Duration,
-};
+use std::{sync::atomic::Ordering, time::Duration};
 
 use axum::{
     Router,
@@ -13,8 +9,9 @@ use axum::{
     response::IntoResponse,
     routing::get,
 };
+use prometheus::{Gauge, TEXT_FORMAT};
 use switchboard_cluster::Status;
-use switchboard_transport::NodeHandle as _;
+use switchboard_transport::MetricsRegistry;
 
 use crate::server::Server;
 
@@ -75,56 +72,42 @@ fn unready_reason(status: &Status, address: Option<String>) -> Option<String> {
 
 /// The metrics in the text format of Prometheus, version 0.0.4.
 pub(crate) async fn metrics(State(server): State<Server>) -> impl IntoResponse {
-    let mut text = String::new();
-    for (name, help, value) in server.inner.shards.counters().all() {
-        metric(&mut text, name, help, value);
+    let shards = &server.inner.shards;
+    let mut text = shards.registry().text();
+    if let Some(status) = shards.status() {
+        text += &engine_metrics(&status);
     }
-    if let Some(status) = server.inner.shards.status() {
-        write_engine_metrics(&mut text, &status);
-    }
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text)
+    ([(header::CONTENT_TYPE, TEXT_FORMAT)], text)
 }
 
-fn metric(text: &mut String, name: &str, help: &str, value: impl Display) {
-    let kind = if name.ends_with("_total") {
-        "counter"
-    } else {
-        "gauge"
-    };
-    // Writing into a string does not fail.
-    let _ = write!(
-        text,
-        "# HELP switchboard_{name} {help}\n# TYPE switchboard_{name} {kind}\nswitchboard_{name} {value}\n"
-    );
-}
-
-/// Adds the metrics of the engine and the cluster.
-fn write_engine_metrics(text: &mut String, status: &Status) {
+/// The metrics of the engine and the cluster, made from its status.
+fn engine_metrics(status: &Status) -> String {
+    let registry = MetricsRegistry::default();
     let alive = status.nodes.iter().filter(|line| line.is_alive).count();
     let lapsed = status.nodes.len() - alive;
     let this = status.own_line();
     let down_for = status.down_for.unwrap_or_default();
-    let gauges: [(&str, &str, f64); 3] = [
-        (
-            "engine_up",
-            "Whether the engine answers: 1 or 0.",
-            f64::from(u8::from(status.is_connected())),
-        ),
+    for (name, help, value) in [
         (
             "engine_down_seconds",
             "Seconds that the engine has not answered; 0 while it does.",
-            down_for.as_secs_f64(),
+            down_for,
         ),
         (
             "engine_lag_seconds",
             "Seconds that the engine took to answer the last time.",
-            status.lag.as_secs_f64(),
+            status.lag,
         ),
-    ];
-    for (name, help, value) in gauges {
-        metric(text, name, help, value);
+    ] {
+        let gauge = registry.register(Gauge::new(name, help));
+        gauge.set(value.as_secs_f64());
     }
-    let counts: [(&str, &str, usize); 5] = [
+    for (name, help, value) in [
+        (
+            "engine_up",
+            "Whether the engine answers: 1 or 0.",
+            usize::from(status.is_connected()),
+        ),
         (
             "engine_queue",
             "Commands that wait to be sent to the engine.",
@@ -146,11 +129,11 @@ fn write_engine_metrics(text: &mut String, status: &Status) {
             "Members of this node in all rooms.",
             this.map_or(0, |line| line.members),
         ),
-    ];
-    for (name, help, value) in counts {
-        metric(text, name, help, value);
+    ] {
+        let gauge = registry.gauge(name, help);
+        gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
     }
-    let totals: [(&str, &str, u64); 3] = [
+    for (name, help, value) in [
         (
             "engine_unavailable_total",
             "Joins and frames rejected because the engine was unreachable or overloaded.",
@@ -166,10 +149,10 @@ fn write_engine_metrics(text: &mut String, status: &Status) {
             "Times that this node lost its lease and started a new epoch.",
             u64::from(status.epoch.saturating_sub(1)),
         ),
-    ];
-    for (name, help, value) in totals {
-        metric(text, name, help, value);
+    ] {
+        registry.counter(name, help).inc_by(value);
     }
+    registry.text()
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use std::{
 };
 
 use bytestring::ByteString;
+use prometheus::{IntCounter, IntCounterVec};
 use switchboard_cluster::{DialectRegistry, Engine, EngineHandler, ProposeOutcome};
 use switchboard_core::{
     Change, Charge, DialectTraits, Effect, Entry, Event, EvictionReason, Hub, HubRequest, Input,
@@ -22,7 +23,8 @@ use switchboard_core::{
 };
 use switchboard_dialects::{Content, HOST, WebhookRequest, find};
 use switchboard_transport::{
-    Counters, FillLevel, JoinCheck, NodeHandle, OutboxHandle, WebhookResponse, log_text,
+    Counters, FillLevel, JoinCheck, MetricsRegistry, NodeHandle, OutboxHandle, WebhookResponse,
+    log_text,
 };
 use tokio::sync::broadcast;
 use tokio_util::task::TaskTracker;
@@ -77,6 +79,36 @@ impl MembershipChange {
     }
 }
 
+/// The metrics of rooms.
+#[derive(Debug)]
+struct RoomMetrics {
+    joins: IntCounter,
+    joins_by_dialect: IntCounterVec,
+    leaves: IntCounter,
+}
+
+impl RoomMetrics {
+    fn new(registry: &MetricsRegistry) -> Self {
+        let by_dialect = "Joins ordered, by dialect of the member.";
+        Self {
+            joins: registry.counter("joins_total", "Joins ordered."),
+            joins_by_dialect: registry.counters("joins_by_dialect_total", by_dialect, &["dialect"]),
+            leaves: registry.counter("leaves_total", "Leaves ordered."),
+        }
+    }
+
+    fn count(&self, change: &MembershipChange) {
+        match change {
+            MembershipChange::Joined { member, .. } => {
+                self.joins.inc();
+                let dialect = member.dialect.name;
+                self.joins_by_dialect.with_label_values(&[dialect]).inc();
+            }
+            MembershipChange::Left { .. } => self.leaves.inc(),
+        }
+    }
+}
+
 struct Shard {
     hub: Hub<OutboxHandle>,
     /// Whether a task sleeps until the next timeout of this shard.
@@ -91,7 +123,9 @@ pub(crate) struct Shards {
     access: AccessHooks,
     webhooks: Arc<Webhooks>,
     changes: broadcast::Sender<MembershipChange>,
-    counters: Arc<Counters>,
+    registry: MetricsRegistry,
+    counters: Counters,
+    metrics: RoomMetrics,
     this: OnceLock<Weak<Self>>,
 }
 
@@ -119,15 +153,17 @@ impl Shards {
                 has_timer: false,
             })
         };
-        let counters = Arc::new(Counters::default());
+        let registry = MetricsRegistry::default();
         let this = Arc::new(Self {
             shards: (0..SHARDS).map(|_| shard()).collect(),
             hasher: RandomState::new(),
             engine,
             access,
-            webhooks: Webhooks::new(counters.clone(), tasks.clone()),
+            webhooks: Webhooks::new(&registry, tasks.clone()),
             changes: broadcast::channel(CHANGES_BEHIND_MAX).0,
-            counters,
+            counters: Counters::new(&registry),
+            metrics: RoomMetrics::new(&registry),
+            registry,
             this: OnceLock::new(),
         });
         this.this.get_or_init(|| Arc::downgrade(&this));
@@ -135,6 +171,11 @@ impl Shards {
         this.engine
             .attach(Arc::new(EngineEventHandler { shards, election }));
         this
+    }
+
+    /// The metrics of this node.
+    pub(crate) fn registry(&self) -> &MetricsRegistry {
+        &self.registry
     }
 
     pub(crate) fn access(&self) -> &AccessHooks {
@@ -285,11 +326,7 @@ impl Shards {
             .hub
             .handle(Input::Committed(log, entry), Instant::now());
         if let Some(change) = &room_change {
-            let total = match change {
-                MembershipChange::Joined { .. } => &self.counters.joins_total,
-                MembershipChange::Left { .. } => &self.counters.leaves_total,
-            };
-            Counters::add(total, 1);
+            self.metrics.count(change);
             // The send fails without subscribers.
             drop(self.changes.send(change.clone()));
         }

@@ -12,8 +12,9 @@ use axum::http::{Method, Request, Response, StatusCode, Uri, header};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
+use prometheus::IntCounter;
 use switchboard_dialects::WebhookRequest;
-use switchboard_transport::Counters;
+use switchboard_transport::MetricsRegistry;
 use tokio::{runtime::Handle, sync::Semaphore, time::timeout};
 use tokio_util::task::TaskTracker;
 
@@ -45,8 +46,26 @@ pub(crate) struct Webhooks {
     detached_count: AtomicUsize,
     /// Whether the last request failed.
     is_failing: AtomicBool,
-    counters: Arc<Counters>,
+    metrics: WebhookMetrics,
     tasks: TaskTracker,
+}
+
+/// The metrics of webhook requests.
+#[derive(Debug)]
+struct WebhookMetrics {
+    total: IntCounter,
+    failed: IntCounter,
+}
+
+impl WebhookMetrics {
+    fn new(registry: &MetricsRegistry) -> Self {
+        let total = "Requests made to web services about clients.";
+        let failed = "Those of them that were not answered with 200 in time, or could not be made.";
+        Self {
+            total: registry.counter("webhooks_total", total),
+            failed: registry.counter("webhooks_failed_total", failed),
+        }
+    }
 }
 
 /// HTTP connections for requests whose bodies are in memory.
@@ -60,7 +79,7 @@ impl std::fmt::Debug for WebhookClient {
 
 impl Webhooks {
     /// Creates the client. Requests for which no client waits run in `tasks`.
-    pub(crate) fn new(counters: Arc<Counters>, tasks: TaskTracker) -> Arc<Self> {
+    pub(crate) fn new(registry: &MetricsRegistry, tasks: TaskTracker) -> Arc<Self> {
         Arc::new(Self {
             plain: OnceLock::new(),
             secure: OnceLock::new(),
@@ -68,7 +87,7 @@ impl Webhooks {
             detached_permits: Semaphore::new(CONCURRENT_DETACHED),
             detached_count: AtomicUsize::new(0),
             is_failing: AtomicBool::new(false),
-            counters,
+            metrics: WebhookMetrics::new(registry),
             tasks,
         })
     }
@@ -90,7 +109,7 @@ impl Webhooks {
         };
         if self.detached_count.fetch_add(1, Ordering::Relaxed) >= QUEUED_DETACHED_MAX {
             self.detached_count.fetch_sub(1, Ordering::Relaxed);
-            Counters::add(&self.counters.webhooks_failed_total, 1);
+            self.metrics.failed.inc();
             tracing::debug!(
                 host = host(&webhook.url),
                 queued_max = QUEUED_DETACHED_MAX,
@@ -118,11 +137,11 @@ impl Webhooks {
         url: &str,
         response: impl Future<Output = Result<String, String>>,
     ) -> Option<String> {
-        Counters::add(&self.counters.webhooks_total, 1);
+        self.metrics.total.inc();
         let result = timeout(time, response).await;
         let result = result.unwrap_or_else(|_late| Err(format!("no response in {time:?}")));
         let failed = u64::from(result.is_err());
-        Counters::add(&self.counters.webhooks_failed_total, failed);
+        self.metrics.failed.inc_by(failed);
         let was_failing = self.is_failing.swap(result.is_err(), Ordering::Relaxed);
         match &result {
             Ok(_) if was_failing => {
@@ -226,7 +245,7 @@ mod tests {
     }
 
     async fn response_of(router: Router) -> Option<String> {
-        let webhooks = Webhooks::new(Arc::default(), TaskTracker::new());
+        let webhooks = Webhooks::new(&MetricsRegistry::default(), TaskTracker::new());
         webhooks.post(webhook(&service(router).await)).await
     }
 
@@ -259,7 +278,7 @@ mod tests {
 
     #[tokio::test]
     async fn unreachable_or_silent_web_service_gives_no_response() {
-        let webhooks = Webhooks::new(Arc::default(), TaskTracker::new());
+        let webhooks = Webhooks::new(&MetricsRegistry::default(), TaskTracker::new());
         for url in ["", "nowhere", "ftp://127.0.0.1", "http://127.0.0.1:1"] {
             assert_eq!(webhooks.post(webhook(url)).await, None, "{url}");
         }
@@ -274,7 +293,7 @@ mod tests {
     #[tokio::test]
     async fn detached_requests_are_bounded_and_finish_before_the_tasks_end() {
         let tasks = TaskTracker::new();
-        let webhooks = Webhooks::new(Arc::default(), tasks.clone());
+        let webhooks = Webhooks::new(&MetricsRegistry::default(), tasks.clone());
         let (bodies, open) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Notify::new()));
         let router = {
             let (bodies, open) = (bodies.clone(), open.clone());
@@ -294,12 +313,8 @@ mod tests {
         tasks.wait().await;
         assert_eq!(bodies.lock().expect("whole").len(), QUEUED_DETACHED_MAX);
         assert_eq!(webhooks.detached_count.load(Ordering::Relaxed), 0);
-        let failed = &webhooks.counters.webhooks_failed_total;
-        assert_eq!(
-            failed.load(Ordering::Relaxed),
-            1,
-            "the request over the limit"
-        );
+        let failed = webhooks.metrics.failed.get();
+        assert_eq!(failed, 1, "the request over the limit");
     }
 
     #[test]

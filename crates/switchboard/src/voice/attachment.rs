@@ -1,10 +1,11 @@
 //! Audio attachments: one user's microphone or headphones in a call or room, detached when dropped.
 
-use std::sync::{Arc, atomic::AtomicU64};
+use std::sync::Arc;
 
 use axum::http::StatusCode;
 use bytestring::ByteString;
 
+use prometheus::IntGauge;
 use switchboard_core::{Direction, RoomKey, User};
 use switchboard_transport::{Counters, NodeHandle, Permit};
 use tokio_util::sync::WaitForCancellationFutureOwned;
@@ -161,7 +162,7 @@ impl VoiceService {
     }
 
     /// The gauge that counts attachments of this direction.
-    fn attachment_gauge(&self, direction: Direction) -> &AtomicU64 {
+    fn attachment_gauge(&self, direction: Direction) -> &IntGauge {
         let counters = self.shards.counters();
         match direction {
             Direction::Publish => &counters.voice_sources,

@@ -7,6 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use prometheus::Histogram;
 use switchboard_audio::{AudioSink, Format, MixSettings, Mixer, SourceHandle, Ticker};
 use switchboard_core::User;
 use switchboard_transport::{ConnectionAbort, Counters, NodeHandle};
@@ -83,10 +84,11 @@ impl RoomMixer {
         if self.ended.is_cancelled() {
             return;
         }
+        let late_seconds = sink.shards.counters().voice_mixer_late_seconds.clone();
         state.mixer.add_listener(owner, format, sink);
         if !state.is_ticking {
             state.is_ticking = true;
-            tasks.spawn(self.clone().tick());
+            tasks.spawn(self.clone().tick(late_seconds));
         }
     }
 
@@ -110,12 +112,14 @@ impl RoomMixer {
         self.ended.cancelled().await;
     }
 
-    async fn tick(self: Arc<Self>) {
+    async fn tick(self: Arc<Self>, late_seconds: Histogram) {
         let _guard = TickerGuard(&self);
         let mut ticker = Ticker::new(Instant::now());
         loop {
             sleep_until(ticker.next().into()).await;
-            ticker.advance(Instant::now());
+            let (due, now) = (ticker.next(), Instant::now());
+            late_seconds.observe(now.saturating_duration_since(due).as_secs_f64());
+            ticker.advance(now);
             if !self.begin_frame() {
                 return;
             }

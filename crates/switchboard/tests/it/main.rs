@@ -10,6 +10,7 @@ mod http;
 mod ice;
 mod large_rooms;
 mod limits;
+mod metrics;
 mod names;
 mod nodes;
 mod rates;
