@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use crate::client::{Client, PATIENCE, get, start};
+use crate::client::{Client, TEST_TIMEOUT, get, start};
 
 /// The names without labels. Dashboards and alerts use them, so none may go.
 const NAMES: [&str; 19] = [
@@ -38,7 +38,7 @@ async fn wait_for(address: SocketAddr, line: &str) -> String {
             tokio::task::yield_now().await;
         }
     };
-    let read = tokio::time::timeout(PATIENCE, read).await;
+    let read = tokio::time::timeout(TEST_TIMEOUT, read).await;
     read.unwrap_or_else(|_| panic!("no line {line}"))
 }
 
