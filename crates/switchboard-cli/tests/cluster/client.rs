@@ -1,6 +1,5 @@
-//! A client that plays: it comes into a room through any living node, sends signals to whom it
-//! knows, leaves, dies, falls silent, and comes again. What it does and is told goes into the
-//! record.
+//! A client with random actions: it joins a room through any running node, sends signals to the members that it knows,
+//! leaves, disconnects or freezes, and connects again. Its requests and events are recorded.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -14,82 +13,82 @@ use tokio_tungstenite::{
 };
 
 use crate::{
+    connection_end::ConnectionEnd,
     dialects::{ClientDialect, ClientEvent, LIGHTSTREAM_NICK, P2P_NICK},
-    end::End,
-    record::{LogEntry, Name, ObservedEvent, RoomStay, Signal},
+    record::{LogEntry, MembershipRecord, Name, ObservedEvent, Signal},
     test_cluster::{Mode, Socket, TestCluster},
 };
 
 pub(crate) const ROOMS: usize = 8;
-/// How long a client waits for a connection, and then for its place in the room.
+/// The time limits for a connection and for the answer to a join.
 const CONNECT_MAX: Duration = Duration::from_secs(2);
-const ENTER_MAX: Duration = Duration::from_secs(8);
-/// Until it asks again for what it was refused.
-const RETRY: Duration = Duration::from_millis(300);
+const JOIN_MAX: Duration = Duration::from_secs(8);
+/// The delay before the next attempt after an error.
+const RETRY_DELAY: Duration = Duration::from_millis(300);
 
-/// Why a stay ended: the server says that the client is in no room.
-const LOST: &str = "lost its place";
+/// The end reason of a membership that the server no longer has.
+const MEMBERSHIP_LOST: &str = "lost its membership";
 
-pub(crate) struct Player {
+pub(crate) struct ChaosClient {
     client: usize,
-    tongue: ClientDialect,
-    house: Arc<TestCluster>,
+    dialect: ClientDialect,
+    cluster: Arc<TestCluster>,
     rng: StdRng,
     mode: watch::Receiver<Mode>,
     nick: String,
     node: String,
     room: usize,
-    /// The present stay, by its number in the record.
-    stay: Option<usize>,
-    me: Option<Name>,
-    is_in: bool,
-    /// Whom it knows, and by which id.
+    /// The index of the current membership in the record.
+    membership: Option<usize>,
+    own_name: Option<Name>,
+    is_member: bool,
+    /// The members that it knows, each with its id in this dialect.
     known: Vec<(Name, String)>,
     ids: HashMap<String, Name>,
-    next_act: Instant,
-    /// When it gives up waiting for its place.
-    patience: Instant,
-    wants_in: bool,
-    /// Whether it doubts that it is in.
-    wants_to_know: bool,
-    out: Vec<Value>,
+    next_action: Instant,
+    /// The time at which it stops waiting for the answer to its join.
+    join_deadline: Instant,
+    must_join: bool,
+    /// Whether it must check that it is still a member.
+    must_check_membership: bool,
+    outgoing: Vec<Value>,
 }
 
-impl Player {
-    pub(crate) fn new(client: usize, seed: u64, house: &Arc<TestCluster>) -> Self {
-        let tongue = ClientDialect::ALL[client % ClientDialect::ALL.len()];
-        let prefix = if tongue == ClientDialect::P2p {
+impl ChaosClient {
+    pub(crate) fn new(client: usize, seed: u64, cluster: &Arc<TestCluster>) -> Self {
+        let dialect = ClientDialect::ALL[client % ClientDialect::ALL.len()];
+        let prefix = if dialect == ClientDialect::P2p {
             P2P_NICK
         } else {
             LIGHTSTREAM_NICK
         };
-        house.record().players += 1;
+        cluster.record().clients += 1;
         Self {
             client,
-            tongue,
-            house: house.clone(),
+            dialect,
+            cluster: cluster.clone(),
             rng: StdRng::seed_from_u64(seed ^ ((client as u64) << 32)),
-            mode: house.mode.subscribe(),
+            mode: cluster.mode.subscribe(),
             nick: format!("{prefix}{client}"),
             node: String::new(),
             room: 0,
-            stay: None,
-            me: None,
-            is_in: false,
+            membership: None,
+            own_name: None,
+            is_member: false,
             known: Vec::new(),
             ids: HashMap::new(),
-            next_act: Instant::now(),
-            patience: Instant::now(),
-            wants_in: false,
-            wants_to_know: false,
-            out: Vec::new(),
+            next_action: Instant::now(),
+            join_deadline: Instant::now(),
+            must_join: false,
+            must_check_membership: false,
+            outgoing: Vec::new(),
         }
     }
 
-    pub(crate) async fn play(mut self) {
+    pub(crate) async fn run(mut self) {
         loop {
             if let Some(socket) = self.connect().await {
-                self.visit(socket).await;
+                self.run_connection(socket).await;
             }
             self.pause(50..300).await;
         }
@@ -101,252 +100,262 @@ impl Player {
     }
 
     async fn connect(&mut self) -> Option<Socket> {
-        let node = self.house.node(|count| self.rng.random_range(0..count))?;
+        let node = self.cluster.node(|count| self.rng.random_range(0..count))?;
         self.room = self.rng.random_range(0..ROOMS);
-        let url = format!("ws://{node}{}", self.tongue.path(&room_name(self.room)));
+        let url = format!("ws://{node}{}", self.dialect.path(&room_name(self.room)));
         self.node = node;
         let connected = tokio::time::timeout(CONNECT_MAX, connect_async(url)).await;
         Some(connected.ok()?.ok()?.0)
     }
 
-    /// One connection, from its beginning to its end.
-    async fn visit(&mut self, mut socket: Socket) {
-        self.me = None;
+    /// Runs one connection until it ends.
+    async fn run_connection(&mut self, mut socket: Socket) {
+        self.own_name = None;
         self.ids.clear();
-        self.out.clear();
-        self.patience = Instant::now() + ENTER_MAX;
-        self.next_act = Instant::now();
-        self.wants_in = !self.tongue.is_named_by_server();
-        self.out.extend(self.tongue.greeting(&self.nick));
-        if self.tongue == ClientDialect::Mesh {
-            self.begin();
+        self.outgoing.clear();
+        self.join_deadline = Instant::now() + JOIN_MAX;
+        self.next_action = Instant::now();
+        self.must_join = !self.dialect.has_server_assigned_name();
+        self.outgoing.extend(self.dialect.first_frame(&self.nick));
+        if self.dialect == ClientDialect::Mesh {
+            self.record_request();
         }
         let end = loop {
             if let Err(end) = self.step(&mut socket).await {
                 break end;
             }
         };
-        self.finish(end.words());
+        self.record_end(end.text());
         match end {
-            End::Leaves => drop(tokio::time::timeout(CONNECT_MAX, self.say_good_bye(socket)).await),
-            End::FallsSilent => self.house.keep(socket),
-            End::Closed | End::Dies | End::NoAnswer => drop(socket),
+            ConnectionEnd::Left => {
+                drop(tokio::time::timeout(CONNECT_MAX, self.close_gracefully(socket)).await)
+            }
+            ConnectionEnd::Frozen => self.cluster.keep(socket),
+            ConnectionEnd::Closed | ConnectionEnd::Dropped | ConnectionEnd::NoAnswer => {
+                drop(socket)
+            }
         }
     }
 
-    async fn say_good_bye(&mut self, mut socket: Socket) -> Result<(), Error> {
-        for frame in std::mem::take(&mut self.out) {
+    async fn close_gracefully(&mut self, mut socket: Socket) -> Result<(), Error> {
+        for frame in std::mem::take(&mut self.outgoing) {
             socket.send(Message::text(frame.to_string())).await?;
         }
         socket.close(None).await
     }
 
-    async fn step(&mut self, socket: &mut Socket) -> Result<(), End> {
-        for frame in std::mem::take(&mut self.out) {
+    async fn step(&mut self, socket: &mut Socket) -> Result<(), ConnectionEnd> {
+        for frame in std::mem::take(&mut self.outgoing) {
             socket
                 .send(Message::text(frame.to_string()))
                 .await
-                .map_err(|_| End::Closed)?;
+                .map_err(|_| ConnectionEnd::Closed)?;
         }
         tokio::select! {
             biased;
             message = socket.next() => match message {
-                Some(Ok(Message::Text(text))) => self.hear(&text),
-                Some(Ok(Message::Close(_)) | Err(_)) | None => return Err(End::Closed),
+                Some(Ok(Message::Text(text))) => self.handle_frame(&text),
+                Some(Ok(Message::Close(_)) | Err(_)) | None => return Err(ConnectionEnd::Closed),
                 Some(Ok(_)) => {}
             },
-            () = tokio::time::sleep_until(self.next_act) => self.act()?,
-            _ = self.mode.changed() => self.next_act = self.next_act.min(Instant::now() + RETRY),
+            () = tokio::time::sleep_until(self.next_action) => self.act()?,
+            _ = self.mode.changed() => self.next_action = self.next_action.min(Instant::now() + RETRY_DELAY),
         }
         Ok(())
     }
 
-    /// Begins a stay: from now on the client is asking for a place.
-    fn begin(&mut self) {
+    /// Records a join request as a new membership.
+    fn record_request(&mut self) {
         let now = std::time::Instant::now();
-        let mut record = self.house.record();
-        self.stay = Some(record.stays.len());
-        record.stays.push(RoomStay {
+        let mut record = self.cluster.record();
+        self.membership = Some(record.memberships.len());
+        record.memberships.push(MembershipRecord {
             client: self.client,
-            tongue: self.tongue,
+            dialect: self.dialect,
             room: self.room,
             node: self.node.clone(),
-            me: self.me.clone(),
-            asked: now,
-            entered: None,
-            ended: None,
-            why: "",
-            noted: Vec::new(),
+            own_name: self.own_name.clone(),
+            requested_at: now,
+            joined_at: None,
+            ended_at: None,
+            end_reason: "",
+            events: Vec::new(),
         });
     }
 
-    fn finish(&mut self, why: &'static str) {
-        self.is_in = false;
+    fn record_end(&mut self, end_reason: &'static str) {
+        self.is_member = false;
         self.known.clear();
-        if let Some(stay) = self.stay.take() {
-            let stay = &mut self.house.record().stays[stay];
-            stay.ended = Some(std::time::Instant::now());
-            stay.why = why;
+        if let Some(membership) = self.membership.take() {
+            let membership = &mut self.cluster.record().memberships[membership];
+            membership.ended_at = Some(std::time::Instant::now());
+            membership.end_reason = end_reason;
         }
     }
 
-    /// Goes out of the room and asks for a place in another one, on the same connection. In the same
-    /// room it could not tell what is meant for its new stay.
-    fn ask_again(&mut self, why: &'static str) {
-        self.finish(why);
+    /// Leaves the room and joins another one on the same connection. In the same room, it could not distinguish events
+    /// of the old and the new membership.
+    fn join_another_room(&mut self, end_reason: &'static str) {
+        self.record_end(end_reason);
         self.room = (self.room + self.rng.random_range(1..ROOMS)) % ROOMS;
-        self.wants_in = true;
-        self.patience = Instant::now() + ENTER_MAX;
-        self.next_act = Instant::now() + RETRY;
+        self.must_join = true;
+        self.join_deadline = Instant::now() + JOIN_MAX;
+        self.next_action = Instant::now() + RETRY_DELAY;
     }
 
-    fn edit(&self, edit: impl FnOnce(&mut RoomStay)) {
-        if let Some(stay) = self.stay {
-            edit(&mut self.house.record().stays[stay]);
+    fn update_membership(&self, update_membership: impl FnOnce(&mut MembershipRecord)) {
+        if let Some(membership) = self.membership {
+            update_membership(&mut self.cluster.record().memberships[membership]);
         }
     }
 
-    fn hear(&mut self, text: &str) {
+    fn handle_frame(&mut self, text: &str) {
         let frame: Value = serde_json::from_str(text).expect("frames are JSON");
         if self.is_of_another_room(&frame) {
             return;
         }
-        match self.tongue.hear(&frame, &mut self.ids) {
-            Some(ClientEvent::Me(name)) => self.is_named(name),
+        match self.dialect.parse_frame(&frame, &mut self.ids) {
+            Some(ClientEvent::OwnName(name)) => self.set_own_name(name),
             Some(ClientEvent::Members(names)) => {
-                self.enter();
+                self.mark_joined();
                 for name in names {
-                    self.note(ObservedEvent::Call(name));
+                    self.record_event(ObservedEvent::MustOffer(name));
                 }
             }
-            Some(ClientEvent::Plain(what)) => self.note(what),
+            Some(ClientEvent::Observed(event)) => self.record_event(event),
             None => {}
         }
     }
 
-    /// What comes late of the room that it has left.
+    /// Whether a frame is a late one of a room that the client has left.
     fn is_of_another_room(&self, frame: &Value) -> bool {
         let room = frame["roomID"].as_str().or(frame["roomId"].as_str());
         room.is_some_and(|room| room != room_name(self.room))
     }
 
-    fn is_named(&mut self, name: Name) {
-        self.me = Some(name.clone());
-        if self.tongue == ClientDialect::Mesh {
-            self.edit(|stay| stay.me = Some(name));
-            self.out.push(self.tongue.join("", ""));
+    fn set_own_name(&mut self, name: Name) {
+        self.own_name = Some(name.clone());
+        if self.dialect == ClientDialect::Mesh {
+            self.update_membership(|membership| membership.own_name = Some(name));
+            self.outgoing.push(self.dialect.join("", ""));
         } else {
-            self.wants_in = true;
+            self.must_join = true;
         }
-        self.next_act = Instant::now();
+        self.next_action = Instant::now();
     }
 
-    fn enter(&mut self) {
-        if self.stay.is_some() && !self.is_in {
-            self.is_in = true;
-            self.edit(|stay| stay.entered = Some(std::time::Instant::now()));
-            self.next_act = Instant::now() + RETRY;
+    fn mark_joined(&mut self) {
+        if self.membership.is_some() && !self.is_member {
+            self.is_member = true;
+            self.update_membership(|membership| {
+                membership.joined_at = Some(std::time::Instant::now())
+            });
+            self.next_action = Instant::now() + RETRY_DELAY;
         }
     }
 
-    fn note(&mut self, what: ObservedEvent) {
-        // What a mesh client is told before it knows itself counts as well.
-        let counts = self.is_in
-            || self.tongue == ClientDialect::Mesh
-            || matches!(what, ObservedEvent::Error(_));
-        if !counts {
+    fn record_event(&mut self, event: ObservedEvent) {
+        // A mesh client receives events before it knows its own name.
+        let is_recorded = self.is_member
+            || self.dialect == ClientDialect::Mesh
+            || matches!(event, ObservedEvent::Error(_));
+        if !is_recorded {
             return;
         }
-        for what in self.house.liar.tell(what) {
-            let noted = LogEntry {
+        for event in self.cluster.recorder.apply(event) {
+            let entry = LogEntry {
                 at: std::time::Instant::now(),
-                what: what.clone(),
+                event: event.clone(),
             };
-            self.edit(|stay| stay.noted.push(noted));
-            self.learn(what);
+            self.update_membership(|membership| membership.events.push(entry));
+            self.apply_event(event);
         }
     }
 
-    fn learn(&mut self, what: ObservedEvent) {
-        match what {
-            ObservedEvent::Call(name) | ObservedEvent::Came(name) => self.meet(name),
-            ObservedEvent::Heard { from, .. } => self.meet(from),
+    fn apply_event(&mut self, event: ObservedEvent) {
+        match event {
+            ObservedEvent::MustOffer(name) | ObservedEvent::Joined(name) => {
+                self.add_known_member(name)
+            }
+            ObservedEvent::Signal { from, .. } => self.add_known_member(from),
             ObservedEvent::Left(name) => self.known.retain(|(other, _)| *other != name),
-            ObservedEvent::List(names) => {
+            ObservedEvent::MemberList(names) => {
                 self.known.clear();
                 for name in names {
-                    self.meet(name);
+                    self.add_known_member(name);
                 }
-                if self.me.is_some() {
-                    self.enter();
+                if self.own_name.is_some() {
+                    self.mark_joined();
                 }
             }
-            ObservedEvent::Error(code) => self.refused(&code),
+            ObservedEvent::Error(code) => self.handle_error(&code),
         }
     }
 
-    fn meet(&mut self, name: Name) {
+    fn add_known_member(&mut self, name: Name) {
         self.known.retain(|(other, _)| *other != name);
         let id = self.ids.iter().find(|(_, known)| **known == name);
         let id = id.map_or_else(|| name.to_string(), |(id, _)| id.clone());
         self.known.push((name, id));
     }
 
-    fn refused(&mut self, code: &str) {
-        match (self.tongue, code) {
-            // The server closes the connection, if it is serious.
+    fn handle_error(&mut self, code: &str) {
+        match (self.dialect, code) {
+            // After a serious error, the server closes the connection.
             (ClientDialect::Mesh, _) => {}
-            (_, "evicted" | "not-in-room") if self.is_in => self.ask_again(LOST),
-            // Either a signal is refused or, where a join is not answered, the place.
-            (_, "unavailable") if self.is_in => self.wants_to_know = true,
-            (_, "taken" | "room-full") if self.is_in => self.ask_again("refused"),
-            _ if !self.is_in => self.ask_again("refused"),
+            (_, "evicted" | "not-in-room") if self.is_member => {
+                self.join_another_room(MEMBERSHIP_LOST)
+            }
+            // The error is that of a signal or, in dialects without join responses, that of the join.
+            (_, "unavailable") if self.is_member => self.must_check_membership = true,
+            (_, "taken" | "room-full") if self.is_member => self.join_another_room("rejected"),
+            _ if !self.is_member => self.join_another_room("rejected"),
             _ => {}
         }
     }
 
-    fn act(&mut self) -> Result<(), End> {
+    fn act(&mut self) -> Result<(), ConnectionEnd> {
         let now = Instant::now();
-        self.next_act = now + Duration::from_millis(self.rng.random_range(100..600));
-        if self.house.is_hushed(self.client) {
-            return Err(End::FallsSilent);
+        self.next_action = now + Duration::from_millis(self.rng.random_range(100..600));
+        if self.cluster.must_freeze(self.client) {
+            return Err(ConnectionEnd::Frozen);
         }
-        if self.wants_in && (self.me.is_some() || !self.tongue.is_named_by_server()) {
-            self.wants_in = false;
-            self.ask();
-        } else if !self.is_in && now > self.patience {
-            return Err(End::NoAnswer);
-        } else if self.is_in {
-            return self.live();
-        } else if self.tongue == ClientDialect::Mesh {
-            self.out.push(self.tongue.join("", ""));
+        if self.must_join && (self.own_name.is_some() || !self.dialect.has_server_assigned_name()) {
+            self.must_join = false;
+            self.send_join();
+        } else if !self.is_member && now > self.join_deadline {
+            return Err(ConnectionEnd::NoAnswer);
+        } else if self.is_member {
+            return self.act_as_member();
+        } else if self.dialect == ClientDialect::Mesh {
+            self.outgoing.push(self.dialect.join("", ""));
         }
         Ok(())
     }
 
-    fn ask(&mut self) {
-        if self.tongue == ClientDialect::Lightstream {
-            self.me = Some(self.nick.as_str().into());
+    fn send_join(&mut self) {
+        if self.dialect == ClientDialect::Lightstream {
+            self.own_name = Some(self.nick.as_str().into());
         }
-        self.begin();
-        self.out
-            .push(self.tongue.join(&room_name(self.room), &self.nick));
-        if self.tongue == ClientDialect::Singo {
-            self.enter();
+        self.record_request();
+        self.outgoing
+            .push(self.dialect.join(&room_name(self.room), &self.nick));
+        if self.dialect == ClientDialect::Singo {
+            self.mark_joined();
         }
     }
 
-    /// What a member does next.
-    fn live(&mut self) -> Result<(), End> {
+    /// The next action of a member.
+    fn act_as_member(&mut self) -> Result<(), ConnectionEnd> {
         let mode = *self.mode.borrow();
-        if std::mem::take(&mut self.wants_to_know) {
-            self.out.push(self.tongue.signal(NOBODY, 0));
+        if std::mem::take(&mut self.must_check_membership) {
+            self.outgoing.push(self.dialect.signal(ABSENT_ID, 0));
         }
-        if self.tongue == ClientDialect::Mesh {
-            self.out.push(self.tongue.join("", ""));
+        if self.dialect == ClientDialect::Mesh {
+            self.outgoing.push(self.dialect.join("", ""));
         }
         match self.rng.random_range(0..100) {
-            0..4 if mode.churn => return Err(End::Dies),
+            0..4 if mode.churn => return Err(ConnectionEnd::Dropped),
             4..8 if mode.churn => return self.leave(),
             _ if mode.talk => self.signal(),
             _ => {}
@@ -354,34 +363,34 @@ impl Player {
         Ok(())
     }
 
-    fn leave(&mut self) -> Result<(), End> {
-        self.out.extend(self.tongue.leave());
-        if !self.tongue.keeps_socket() || self.rng.random_bool(0.5) {
-            return Err(End::Leaves);
+    fn leave(&mut self) -> Result<(), ConnectionEnd> {
+        self.outgoing.extend(self.dialect.leave());
+        if !self.dialect.can_rejoin() || self.rng.random_bool(0.5) {
+            return Err(ConnectionEnd::Left);
         }
-        self.ask_again("left");
+        self.join_another_room("left");
         Ok(())
     }
 
     fn signal(&mut self) {
-        let Some(stay) = self.stay.filter(|_| !self.known.is_empty()) else {
+        let Some(membership) = self.membership.filter(|_| !self.known.is_empty()) else {
             return;
         };
         let (to, id) = self.known[self.rng.random_range(0..self.known.len())].clone();
-        let mut record = self.house.record();
+        let mut record = self.cluster.record();
         let serial = record.signals.len();
         record.signals.push(Signal {
-            from: stay,
+            from: membership,
             to,
             at: std::time::Instant::now(),
         });
         drop(record);
-        self.out.push(self.tongue.signal(&id, serial));
+        self.outgoing.push(self.dialect.signal(&id, serial));
     }
 }
 
-/// An id that nobody has: who asks for it learns whether it is in a room itself.
-const NOBODY: &str = "00000000-0000-4000-8000-000000000000";
+/// The id of no client. The error for a signal to it tells whether the sender is a member.
+const ABSENT_ID: &str = "00000000-0000-4000-8000-000000000000";
 
 fn room_name(room: usize) -> String {
     format!("room-{room}")

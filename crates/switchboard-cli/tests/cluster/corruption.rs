@@ -1,4 +1,4 @@
-//! Ears that hear wrong, to show that the judge notices.
+//! Corruption of the observations, to test that the oracle detects it.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -8,108 +8,107 @@ use crate::record::ObservedEvent;
 pub(crate) enum Corruption {
     #[default]
     None,
-    /// Somebody who left is not seen to leave.
-    Ghost,
-    /// Somebody who came is not seen to come.
-    Unknown,
-    /// An arrival is told twice.
-    ComesTwice,
-    /// The order to call somebody is told twice.
-    CallsTwice,
-    /// The order to call is taken for an arrival.
-    NobodyCalls,
-    /// An arrival is taken for the order to call.
-    BothCall,
+    /// The leave of a member is lost.
+    LeaveLost,
+    /// The join of a member is lost.
+    JoinLost,
+    /// A join is duplicated.
+    JoinDuplicated,
+    /// A request to offer is duplicated.
+    OfferDuplicated,
+    /// A request to offer is replaced by a join.
+    OfferLost,
+    /// A join is replaced by a request to offer.
+    OfferOnBothSides,
     /// A signal is lost.
-    Deaf,
-    /// A signal comes twice.
-    Echo,
-    /// A signal comes in another's name.
-    Mask,
+    SignalLost,
+    /// A signal is duplicated.
+    SignalDuplicated,
+    /// A signal has a forged sender.
+    SignalSenderForged,
 }
 
 impl Corruption {
     pub(crate) const ALL: [Self; 10] = [
         Self::None,
-        Self::Ghost,
-        Self::Unknown,
-        Self::ComesTwice,
-        Self::CallsTwice,
-        Self::NobodyCalls,
-        Self::BothCall,
-        Self::Deaf,
-        Self::Echo,
-        Self::Mask,
+        Self::LeaveLost,
+        Self::JoinLost,
+        Self::JoinDuplicated,
+        Self::OfferDuplicated,
+        Self::OfferLost,
+        Self::OfferOnBothSides,
+        Self::SignalLost,
+        Self::SignalDuplicated,
+        Self::SignalSenderForged,
     ];
 
-    /// What the judge says of it, among other things.
-    pub(crate) fn gives(self) -> Option<&'static str> {
+    /// A part of the violation that the oracle must report.
+    pub(crate) fn expected_violation(self) -> Option<&'static str> {
         match self {
             Self::None => None,
-            Self::Ghost => Some("who are not there"),
-            Self::Unknown => Some("and not [\""),
-            Self::ComesTwice => Some("come, who has been there"),
-            Self::CallsTwice => Some("times to call"),
-            Self::NobodyCalls => Some("neither"),
-            Self::BothCall => Some("are both told to call"),
-            Self::Deaf => Some("neither arrived nor was refused"),
-            Self::Echo => Some("of the same sender"),
-            Self::Mask => Some("somebody"),
+            Self::LeaveLost => Some("which are not members"),
+            Self::JoinLost => Some("and not [\""),
+            Self::JoinDuplicated => Some("a member for"),
+            Self::OfferDuplicated => Some("must offer 2 times"),
+            Self::OfferLost => Some("neither"),
+            Self::OfferOnBothSides => Some("must both offer"),
+            Self::SignalLost => Some("was neither delivered nor rejected"),
+            Self::SignalDuplicated => Some("of the same sender"),
+            Self::SignalSenderForged => Some("forged sender"),
         }
     }
 }
 
-/// Tells a client what it was told, with a lie now and then.
+/// Records events, some of them corrupted.
 #[derive(Debug, Default)]
 pub(crate) struct CorruptedRecorder {
-    lie: Corruption,
-    told: AtomicUsize,
+    corruption: Corruption,
+    matching: AtomicUsize,
 }
 
-/// One of so many chances to lie is taken: often enough that some of those who are lied to stay until
-/// they are judged.
-const RARITY: usize = 3;
+/// One of this many matching events is corrupted: often enough that some affected clients stay until the check.
+const CORRUPTION_PERIOD: usize = 3;
 
 impl CorruptedRecorder {
-    pub(crate) fn new(lie: Corruption) -> Self {
+    pub(crate) fn new(corruption: Corruption) -> Self {
         Self {
-            lie,
-            told: AtomicUsize::new(0),
+            corruption,
+            matching: AtomicUsize::new(0),
         }
     }
 
-    pub(crate) fn tell(&self, what: ObservedEvent) -> Vec<ObservedEvent> {
-        let Some(twisted) = self.twist(&what) else {
-            return vec![what];
+    pub(crate) fn apply(&self, event: ObservedEvent) -> Vec<ObservedEvent> {
+        let Some(corrupted) = self.corrupt(&event) else {
+            return vec![event];
         };
-        let chance = self.told.fetch_add(1, Ordering::Relaxed);
-        if chance % RARITY == RARITY - 1 {
-            twisted
+        let count = self.matching.fetch_add(1, Ordering::Relaxed);
+        if count % CORRUPTION_PERIOD == CORRUPTION_PERIOD - 1 {
+            corrupted
         } else {
-            vec![what]
+            vec![event]
         }
     }
 
-    /// What is told instead, if this is something to lie about.
-    fn twist(&self, what: &ObservedEvent) -> Option<Vec<ObservedEvent>> {
-        match (self.lie, what) {
-            (Corruption::Ghost, ObservedEvent::Left(_))
-            | (Corruption::Unknown, ObservedEvent::Came(_))
-            | (Corruption::Deaf, ObservedEvent::Heard { .. }) => Some(Vec::new()),
-            (Corruption::ComesTwice, ObservedEvent::Came(_))
-            | (Corruption::CallsTwice, ObservedEvent::Call(_))
-            | (Corruption::Echo, ObservedEvent::Heard { .. }) => {
-                Some(vec![what.clone(), what.clone()])
+    /// The corrupted events, if the event matches the corruption.
+    fn corrupt(&self, event: &ObservedEvent) -> Option<Vec<ObservedEvent>> {
+        match (self.corruption, event) {
+            (Corruption::LeaveLost, ObservedEvent::Left(_))
+            | (Corruption::JoinLost, ObservedEvent::Joined(_))
+            | (Corruption::SignalLost, ObservedEvent::Signal { .. }) => Some(Vec::new()),
+            (Corruption::JoinDuplicated, ObservedEvent::Joined(_))
+            | (Corruption::OfferDuplicated, ObservedEvent::MustOffer(_))
+            | (Corruption::SignalDuplicated, ObservedEvent::Signal { .. }) => {
+                Some(vec![event.clone(), event.clone()])
             }
-            (Corruption::NobodyCalls, ObservedEvent::Call(name)) => {
-                Some(vec![ObservedEvent::Came(name.clone())])
+            (Corruption::OfferLost, ObservedEvent::MustOffer(name)) => {
+                Some(vec![ObservedEvent::Joined(name.clone())])
             }
-            (Corruption::BothCall, ObservedEvent::Came(name)) => {
-                Some(vec![ObservedEvent::Call(name.clone())])
+            (Corruption::OfferOnBothSides, ObservedEvent::Joined(name)) => {
+                Some(vec![ObservedEvent::MustOffer(name.clone())])
             }
-            (Corruption::Mask, ObservedEvent::Heard { serial, .. }) => {
-                Some(vec![ObservedEvent::Heard {
-                    from: "somebody".into(),
+            (Corruption::SignalSenderForged, ObservedEvent::Signal { serial, .. }) => {
+                Some(vec![ObservedEvent::Signal {
+                    from: "forged sender".into(),
                     serial: *serial,
                 }])
             }

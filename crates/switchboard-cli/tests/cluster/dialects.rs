@@ -1,4 +1,4 @@
-//! How each dialect says what all of them can say, from a client's side.
+//! The frames of a client in each dialect.
 
 use std::collections::HashMap;
 
@@ -14,19 +14,19 @@ pub(crate) enum ClientDialect {
     Mesh,
 }
 
-/// What a frame of the server tells.
+/// The meaning of a frame of the server.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum ClientEvent {
-    /// Your own name.
-    Me(Name),
-    /// Who is in the room that you have come into, or whom else you shall call.
+    /// The own name of the client.
+    OwnName(Name),
+    /// The members of the joined room, to which the client must offer.
     Members(Vec<Name>),
-    Plain(ObservedEvent),
+    Observed(ObservedEvent),
 }
 
-/// Usernames of `p2p` begin so, and no other dialect's addresses.
+/// The prefix of usernames in `p2p`, and of no address in other dialects.
 pub(crate) const P2P_NICK: &str = "p2p-";
-/// Addresses of `lightstream` begin so: its clients choose them, and keep them over their stays.
+/// The prefix of addresses in `lightstream`. Its clients choose them, and keep them over several memberships.
 pub(crate) const LIGHTSTREAM_NICK: &str = "light-";
 
 impl ClientDialect {
@@ -40,8 +40,8 @@ impl ClientDialect {
         }
     }
 
-    /// What the client says first.
-    pub(crate) fn greeting(self, nick: &str) -> Option<Value> {
+    /// The frame before the join, if the dialect has one.
+    pub(crate) fn first_frame(self, nick: &str) -> Option<Value> {
         match self {
             Self::P2p => Some(json!({"type": "IDENTIFY", "username": nick})),
             Self::Mesh => Some(json!({"kind": "IdentifySelf"})),
@@ -49,12 +49,12 @@ impl ClientDialect {
         }
     }
 
-    /// Whether it is the server who says what the client is called.
-    pub(crate) fn is_named_by_server(self) -> bool {
+    /// Whether the server assigns the names.
+    pub(crate) fn has_server_assigned_name(self) -> bool {
         self != Self::Lightstream
     }
 
-    /// Enters the room; in `mesh` it asks who is there, for the connection has entered it.
+    /// The frame that joins a room; in `mesh`, where connecting joins, the request for the member list.
     pub(crate) fn join(self, room: &str, nick: &str) -> Value {
         match self {
             Self::Lightstream => json!({"type": "join", "roomID": room, "senderID": nick}),
@@ -64,7 +64,7 @@ impl ClientDialect {
         }
     }
 
-    /// Leaves the room by a frame, if the dialect can.
+    /// The frame that leaves the room, if the dialect has one.
     pub(crate) fn leave(self) -> Option<Value> {
         match self {
             Self::Lightstream => Some(json!({"type": "leave"})),
@@ -73,18 +73,18 @@ impl ClientDialect {
         }
     }
 
-    /// Whether one who has left so may come back on the same connection.
-    pub(crate) fn keeps_socket(self) -> bool {
+    /// Whether a client that left may join again on the same connection.
+    pub(crate) fn can_rejoin(self) -> bool {
         self == Self::Lightstream
     }
 
-    /// Whether it has words for the order to call somebody.
-    pub(crate) fn is_told_to_call(self) -> bool {
+    /// Whether the dialect tells a client to which members it must offer.
+    pub(crate) fn requests_offers(self) -> bool {
         self != Self::Mesh
     }
 
-    /// Whether arrivals are told, so that the view of a client is the room.
-    pub(crate) fn tells_arrivals(self) -> bool {
+    /// Whether joins are announced, so that the view of a client is the room.
+    pub(crate) fn announces_joins(self) -> bool {
         matches!(self, Self::Lightstream | Self::P2p)
     }
 
@@ -116,22 +116,22 @@ impl ClientDialect {
         }
     }
 
-    /// What a frame tells. `ids` are the names behind the ids that this connection has met.
-    pub(crate) fn hear(
+    /// Parses a frame. `ids` maps the ids of this connection to names.
+    pub(crate) fn parse_frame(
         self,
         frame: &Value,
         ids: &mut HashMap<String, Name>,
     ) -> Option<ClientEvent> {
         match self {
-            Self::Lightstream => hear_lightstream(frame),
-            Self::P2p => hear_p2p(frame, ids),
-            Self::Singo => hear_singo(frame),
-            Self::Mesh => hear_mesh(frame),
+            Self::Lightstream => parse_lightstream(frame),
+            Self::P2p => parse_p2p(frame, ids),
+            Self::Singo => parse_singo(frame),
+            Self::Mesh => parse_mesh(frame),
         }
     }
 }
 
-/// What stands before the number in a signal.
+/// The text before the serial number in a signal.
 const SERIAL: &str = "serial ";
 
 fn name(value: &Value) -> Name {
@@ -143,63 +143,66 @@ fn names(value: &Value) -> Vec<Name> {
 }
 
 fn error(value: &Value) -> ClientEvent {
-    ClientEvent::Plain(ObservedEvent::Error(
+    ClientEvent::Observed(ObservedEvent::Error(
         value.as_str().unwrap_or_default().to_owned(),
     ))
 }
 
-fn heard(from: Name, holder: &Value) -> Option<ClientEvent> {
+fn signals_from(from: Name, holder: &Value) -> Option<ClientEvent> {
     let text = holder["sdp"].as_str().or(holder["candidate"].as_str())?;
     let digits = text.split(SERIAL).nth(1)?;
     let end = digits.find(|c: char| !c.is_ascii_digit());
     let serial = digits[..end.unwrap_or(digits.len())].parse().ok()?;
-    Some(ClientEvent::Plain(ObservedEvent::Heard { from, serial }))
+    Some(ClientEvent::Observed(ObservedEvent::Signal {
+        from,
+        serial,
+    }))
 }
 
-fn hear_lightstream(frame: &Value) -> Option<ClientEvent> {
+fn parse_lightstream(frame: &Value) -> Option<ClientEvent> {
     let from = name(&frame["senderID"]);
     match frame["type"].as_str()? {
         "peers" => Some(ClientEvent::Members(names(&frame["peers"]))),
-        "user-joined" => Some(ClientEvent::Plain(ObservedEvent::Came(from))),
-        "user-left" => Some(ClientEvent::Plain(ObservedEvent::Left(from))),
-        "offer" | "ice-candidate" => heard(from, &frame["data"]),
+        "user-joined" => Some(ClientEvent::Observed(ObservedEvent::Joined(from))),
+        "user-left" => Some(ClientEvent::Observed(ObservedEvent::Left(from))),
+        "offer" | "ice-candidate" => signals_from(from, &frame["data"]),
         "error" => Some(error(&frame["code"])),
         _ => None,
     }
 }
 
-fn hear_p2p(frame: &Value, ids: &mut HashMap<String, Name>) -> Option<ClientEvent> {
+fn parse_p2p(frame: &Value, ids: &mut HashMap<String, Name>) -> Option<ClientEvent> {
     match frame["type"].as_str()? {
-        "AUTH_SUCCESS" => Some(ClientEvent::Me(name(&frame["peerId"]))),
+        "AUTH_SUCCESS" => Some(ClientEvent::OwnName(name(&frame["peerId"]))),
         "AUTH_ERROR" => Some(error(&frame["message"])),
         "ROOM_MEMBERS" => {
             let members = frame["members"].as_array().into_iter().flatten();
             Some(ClientEvent::Members(
-                members.map(|member| met(member, ids)).collect(),
+                members.map(|member| introduced(member, ids)).collect(),
             ))
         }
-        "NEW_PEER_IN_ROOM" => Some(ClientEvent::Plain(ObservedEvent::Came(met(
+        "NEW_PEER_IN_ROOM" => Some(ClientEvent::Observed(ObservedEvent::Joined(introduced(
             &frame["peer"],
             ids,
         )))),
-        "PEER_LEFT_ROOM" => Some(ClientEvent::Plain(ObservedEvent::Left(met(
+        "PEER_LEFT_ROOM" => Some(ClientEvent::Observed(ObservedEvent::Left(introduced(
             &frame["peer"],
             ids,
         )))),
-        "SDP_OFFER" => heard(known(&frame["fromPeerId"], ids), &frame["sdp"]),
-        "ICE_CANDIDATE" => heard(known(&frame["fromPeerId"], ids), &frame["iceCandidate"]),
+        "SDP_OFFER" => signals_from(known(&frame["fromPeerId"], ids), &frame["sdp"]),
+        "ICE_CANDIDATE" => signals_from(known(&frame["fromPeerId"], ids), &frame["iceCandidate"]),
         "ERROR" => Some(error(&frame["code"])),
         _ => None,
     }
 }
 
-/// Somebody whom a frame shows with its id and what people call it. Others know it by its
-/// address: that is what is shown here as its name, unless it has chosen one in this dialect.
-fn met(person: &Value, ids: &mut HashMap<String, Name>) -> Name {
+/// The address of a member in a frame with its id and username. The username of a member of another dialect is its
+/// address; that of a `p2p` member is a chosen name, and its id is the address.
+fn introduced(person: &Value, ids: &mut HashMap<String, Name>) -> Name {
     let (id, shown) = (name(&person["id"]), name(&person["username"]));
     let is_ours = shown.starts_with(P2P_NICK);
     let address = if is_ours { id.clone() } else { shown };
-    // Who comes again has another id.
+    // A client that joins again has another id.
     ids.retain(|_, other| *other != address);
     ids.insert(id.to_string(), address.clone());
     address
@@ -210,37 +213,37 @@ fn known(id: &Value, ids: &HashMap<String, Name>) -> Name {
     ids.get(&*id).cloned().unwrap_or(id)
 }
 
-fn hear_singo(frame: &Value) -> Option<ClientEvent> {
+fn parse_singo(frame: &Value) -> Option<ClientEvent> {
     let payload = &frame["payload"];
     let id = name(&payload["client_id"]);
     match frame["type"].as_str()? {
-        "notify-client-id" => Some(ClientEvent::Me(id)),
-        "new-client" => Some(ClientEvent::Plain(ObservedEvent::Call(id))),
-        "leave-client" => Some(ClientEvent::Plain(ObservedEvent::Left(id))),
-        "offer" | "ice-candidate" => heard(id, payload),
+        "notify-client-id" => Some(ClientEvent::OwnName(id)),
+        "new-client" => Some(ClientEvent::Observed(ObservedEvent::MustOffer(id))),
+        "leave-client" => Some(ClientEvent::Observed(ObservedEvent::Left(id))),
+        "offer" | "ice-candidate" => signals_from(id, payload),
         "error" => Some(error(&payload["code"])),
         _ => None,
     }
 }
 
-fn hear_mesh(frame: &Value) -> Option<ClientEvent> {
+fn parse_mesh(frame: &Value) -> Option<ClientEvent> {
     let content = &frame["content"];
     match frame["kind"].as_str()? {
-        "IdentifySelf" => Some(ClientEvent::Me(name(&content["id"]))),
-        "GetAllPeerIDs" => Some(ClientEvent::Plain(ObservedEvent::List(names(
+        "IdentifySelf" => Some(ClientEvent::OwnName(name(&content["id"]))),
+        "GetAllPeerIDs" => Some(ClientEvent::Observed(ObservedEvent::MemberList(names(
             &content["peersIDs"],
         )))),
-        "DisconnectionNotification" => Some(ClientEvent::Plain(ObservedEvent::Left(name(
+        "DisconnectionNotification" => Some(ClientEvent::Observed(ObservedEvent::Left(name(
             &content["disconnectedPeerID"],
         )))),
-        "Offer" | "ICECandidate" => heard(name(&frame["sender"]), content),
+        "Offer" | "ICECandidate" => signals_from(name(&frame["sender"]), content),
         "TextMessage" => Some(error(&content["message"])),
         _ => None,
     }
 }
 
 #[test]
-fn a_signal_is_found_again_by_its_number() {
+fn a_signal_is_identified_by_its_serial_number() {
     let mut ids = HashMap::new();
     let frames = [
         (
@@ -260,14 +263,14 @@ fn a_signal_is_found_again_by_its_number() {
             json!({"type": "ICE_CANDIDATE", "fromPeerId": "a", "iceCandidate": {"candidate": "candidate:serial 12"}}),
         ),
     ];
-    for (tongue, frame) in frames {
-        let heard = ObservedEvent::Heard {
+    for (dialect, frame) in frames {
+        let signals_from = ObservedEvent::Signal {
             from: "a".into(),
             serial: 12,
         };
         assert_eq!(
-            tongue.hear(&frame, &mut ids),
-            Some(ClientEvent::Plain(heard))
+            dialect.parse_frame(&frame, &mut ids),
+            Some(ClientEvent::Observed(signals_from))
         );
     }
 }

@@ -1,4 +1,4 @@
-//! What goes wrong in a round.
+//! The faults of a round.
 
 use std::{
     collections::HashSet,
@@ -8,61 +8,61 @@ use std::{
 use rand::{RngExt, SeedableRng, rngs::StdRng, seq::SliceRandom};
 
 use crate::{
+    chaos_test::ChaosTest,
     dialects::ClientDialect,
     network::Link,
     oracle::Violation,
     record::{Name, ObservedEvent},
     redis::Redis,
-    rounds::RoundStage,
 };
 
-/// Seconds of a node's lease: after so long without a sign of life its members are gone.
+/// The lease of a node in seconds. After its end, the members of a node that does not respond are removed.
 pub(crate) const LEASE_SECS: u64 = 5;
-/// A node is stopped for so long, which is longer than its lease.
-const STOP: Duration = Duration::from_secs(LEASE_SECS + 3);
-/// Redis is away for so long.
-const AWAY: Duration = Duration::from_secs(9);
-/// A join that needs Redis is refused within two seconds; the holder of a name may be asked before.
+/// The time for which a node is paused, longer than its lease.
+const PAUSE: Duration = Duration::from_secs(LEASE_SECS + 3);
+/// The time for which Redis is down.
+const REDIS_DOWN: Duration = Duration::from_secs(9);
+/// The time limit for the answer to a join: two seconds for Redis, and a challenge of the holder before.
 const ANSWER_MAX: Duration = Duration::from_millis(4500);
-const CUT: Duration = Duration::from_secs(LEASE_SECS + 3);
-/// Until kernels have brought what they could not while a cable was cut: twice that, and the rest.
+const CUT_TIME: Duration = Duration::from_secs(LEASE_SECS + 3);
+/// The time limit for TCP to retransmit the data of a disconnected link.
 const RESUME_MAX: Duration = Duration::from_secs(2 * (LEASE_SECS + 3));
 
-/// What goes wrong in a round.
+/// A fault of a round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ProcessFault {
-    /// Clients fall silent, and their connections stay.
-    Silence,
-    /// A node is killed, and another started in its place.
+    /// Clients freeze; their connections stay open.
+    FreezeClients,
+    /// A node is killed and replaced.
     Kill,
-    /// A node is asked to end, and another started in its place.
-    Quit,
-    /// A node is stopped for longer than its lease, and continued.
-    Stop,
-    /// Redis is killed, and started again with what it knew.
-    RedisBack,
-    /// Redis is killed, and started again with nothing.
-    RedisEmpty,
+    /// A node is terminated with SIGTERM and replaced.
+    Terminate,
+    /// A node is paused for longer than its lease, and resumed.
+    Pause,
+    /// Redis is killed and restarted with its data.
+    RestartRedis,
+    /// Redis is killed and restarted without data.
+    RestartRedisEmpty,
     /// A node cannot reach Redis for longer than its lease; its clients can reach it.
     CutFromRedis,
-    /// A node can reach nobody for longer than its lease.
+    /// A node can reach neither Redis nor its clients for longer than its lease.
     CutFromAll,
 }
 
 impl ProcessFault {
-    /// Those of a cluster that need no network of its own.
+    /// The faults that need no network namespace.
     pub(crate) const WITHOUT_NETWORK: [Self; 5] = [
         Self::Kill,
-        Self::Stop,
-        Self::RedisBack,
-        Self::RedisEmpty,
-        Self::Quit,
+        Self::Pause,
+        Self::RestartRedis,
+        Self::RestartRedisEmpty,
+        Self::Terminate,
     ];
 
-    /// Those of a cluster that cut a node off.
+    /// The faults that disconnect a node.
     pub(crate) const OF_NETWORK: [Self; 2] = [Self::CutFromRedis, Self::CutFromAll];
 
-    /// As many rounds as asked for, each kind as often as the others, in an order by the seed.
+    /// Draws the faults of a number of rounds, each kind equally often, in an order by the seed.
     pub(crate) fn draw(kinds: &[Self], rounds: usize, seed: u64) -> Vec<Self> {
         let mut rng = StdRng::seed_from_u64(seed);
         let mut drawn = Vec::new();
@@ -76,22 +76,22 @@ impl ProcessFault {
     }
 }
 
-impl RoundStage {
-    pub(crate) async fn disturb(&mut self, disturbance: ProcessFault) -> Result<(), String> {
-        match disturbance {
-            ProcessFault::Silence => self
-                .house
-                .hush((0..self.house.record().players).filter(|client| client % 5 == 0)),
+impl ChaosTest {
+    pub(crate) async fn inject_fault(&mut self, process_fault: ProcessFault) -> Result<(), String> {
+        match process_fault {
+            ProcessFault::FreezeClients => self
+                .cluster
+                .freeze((0..self.cluster.record().clients).filter(|client| client % 5 == 0)),
             ProcessFault::Kill => self.kill().await?,
-            ProcessFault::Quit => self.quit().await,
-            ProcessFault::Stop => {
+            ProcessFault::Terminate => self.terminate().await,
+            ProcessFault::Pause => {
                 let node = self.rng.random_range(0..self.nodes.len());
-                self.nodes[node].stop();
-                tokio::time::sleep(STOP).await;
-                self.nodes[node].go_on();
+                self.nodes[node].pause();
+                tokio::time::sleep(PAUSE).await;
+                self.nodes[node].resume();
             }
-            ProcessFault::RedisBack => self.lose_redis(Redis::start_again).await?,
-            ProcessFault::RedisEmpty => self.lose_redis(Redis::start_empty).await?,
+            ProcessFault::RestartRedis => self.restart_redis(Redis::restart).await?,
+            ProcessFault::RestartRedisEmpty => self.restart_redis(Redis::start_empty).await?,
             ProcessFault::CutFromRedis => self.cut(&[Link::Redis]).await?,
             ProcessFault::CutFromAll => self.cut(&[Link::Redis, Link::Clients]).await?,
         }
@@ -101,109 +101,125 @@ impl RoundStage {
     async fn kill(&mut self) -> Result<(), String> {
         let node = self.rng.random_range(0..self.nodes.len());
         let address = self.nodes[node].address().to_owned();
-        let (lost, knowing) = self.acquaintances(&address);
-        self.house.closed_at(&address);
+        let (lost, observers) = self.members_and_observers(&address);
+        self.cluster.remove_node(&address);
         let at = Instant::now();
         self.nodes[node].kill();
         self.nodes[node].replace();
-        self.house.open_at(self.nodes[node].address().to_owned());
-        self.must_be_ready(true).await?;
-        self.must_settle().await?;
-        self.departures.extend(self.departed(&lost, &knowing, at));
+        self.cluster.add_node(self.nodes[node].address().to_owned());
+        self.await_readiness(true).await?;
+        self.await_consistent_views().await?;
+        self.leave_delays
+            .extend(self.leave_delays(&lost, &observers, at));
         Ok(())
     }
 
-    /// The members by this node, and those who were told of them.
-    fn acquaintances(&self, node: &str) -> (HashSet<Name>, Vec<usize>) {
-        let record = self.house.record();
-        let stays = record
-            .stays
+    /// The members of a node, and the memberships of the other nodes.
+    fn members_and_observers(&self, node: &str) -> (HashSet<Name>, Vec<usize>) {
+        let record = self.cluster.record();
+        let memberships = record
+            .memberships
             .iter()
             .enumerate()
-            .filter(|(_, stay)| stay.is_in());
-        let (lost, knowing): (Vec<_>, Vec<_>) = stays.partition(|(_, stay)| stay.node == node);
-        let lost = lost.into_iter().filter_map(|(_, stay)| stay.me.clone());
+            .filter(|(_, membership)| membership.is_member());
+        let (lost, observers): (Vec<_>, Vec<_>) =
+            memberships.partition(|(_, membership)| membership.node == node);
+        let lost = lost
+            .into_iter()
+            .filter_map(|(_, membership)| membership.own_name.clone());
         (
             lost.collect(),
-            knowing.into_iter().map(|(index, _)| index).collect(),
+            observers.into_iter().map(|(index, _)| index).collect(),
         )
     }
 
-    fn departed(&self, lost: &HashSet<Name>, knowing: &[usize], at: Instant) -> Vec<Duration> {
-        let record = self.house.record();
+    fn leave_delays(
+        &self,
+        lost: &HashSet<Name>,
+        observers: &[usize],
+        at: Instant,
+    ) -> Vec<Duration> {
+        let record = self.cluster.record();
         let mut seen = HashSet::new();
-        let noted = knowing.iter().flat_map(|index| {
-            record.stays[*index]
-                .noted
+        let events = observers.iter().flat_map(|index| {
+            record.memberships[*index]
+                .events
                 .iter()
-                .map(move |noted| (index, noted))
+                .map(move |events| (index, events))
         });
-        let departed = noted.filter_map(|(index, noted)| match &noted.what {
-            ObservedEvent::Left(name) if noted.at > at && lost.contains(name) => {
-                Some((index, name, noted.at - at))
+        let leave_delays = events.filter_map(|(index, events)| match &events.event {
+            ObservedEvent::Left(name) if events.at > at && lost.contains(name) => {
+                Some((index, name, events.at - at))
             }
             ObservedEvent::Left(_)
-            | ObservedEvent::Call(_)
-            | ObservedEvent::Came(_)
-            | ObservedEvent::List(_)
-            | ObservedEvent::Heard { .. }
+            | ObservedEvent::MustOffer(_)
+            | ObservedEvent::Joined(_)
+            | ObservedEvent::MemberList(_)
+            | ObservedEvent::Signal { .. }
             | ObservedEvent::Error(_) => None,
         });
-        departed
+        leave_delays
             .filter(|(index, name, _)| seen.insert((*index, (*name).clone())))
             .map(|(_, _, after)| after)
             .collect()
     }
 
-    async fn quit(&mut self) {
+    async fn terminate(&mut self) {
         let node = self.rng.random_range(0..self.nodes.len());
         let address = self.nodes[node].address().to_owned();
-        self.house.closed_at(&address);
+        self.cluster.remove_node(&address);
         self.nodes[node].terminate().await;
         self.nodes[node].replace();
-        self.house.open_at(self.nodes[node].address().to_owned());
+        self.cluster.add_node(self.nodes[node].address().to_owned());
     }
 
-    async fn lose_redis(&mut self, start: fn(&mut Redis)) -> Result<(), String> {
+    async fn restart_redis(&mut self, start: fn(&mut Redis)) -> Result<(), String> {
         let at = Instant::now();
         self.redis.as_mut().ok_or("there is a Redis")?.kill();
-        self.must_be_ready(false).await?;
-        tokio::time::sleep_until((at + AWAY).into()).await;
-        self.must_have_answered(at)?;
+        self.await_readiness(false).await?;
+        tokio::time::sleep_until((at + REDIS_DOWN).into()).await;
+        self.check_join_answers(at)?;
         start(self.redis.as_mut().ok_or("there is a Redis")?);
         Ok(())
     }
 
-    /// Whoever has asked for a place since then was told yes or no in time.
-    fn must_have_answered(&self, since: Instant) -> Result<(), String> {
+    /// Checks that all joins since then were answered in time.
+    fn check_join_answers(&self, since: Instant) -> Result<(), String> {
         let now = Instant::now();
-        let record = self.house.record();
-        let asked = record.stays.iter().enumerate().filter(|(_, stay)| {
-            stay.asked > since
-                && now > stay.asked + ANSWER_MAX
-                && stay.tongue != ClientDialect::Mesh
-        });
-        let faults = asked.filter_map(|(index, stay)| {
-            let answered = stay.entered.or(stay.ended).unwrap_or(now);
-            let took = answered - stay.asked;
+        let record = self.cluster.record();
+        let requested_at = record
+            .memberships
+            .iter()
+            .enumerate()
+            .filter(|(_, membership)| {
+                membership.requested_at > since
+                    && now > membership.requested_at + ANSWER_MAX
+                    && membership.dialect != ClientDialect::Mesh
+            });
+        let violations = requested_at.filter_map(|(index, membership)| {
+            let answered = membership.joined_at.or(membership.ended_at).unwrap_or(now);
+            let took = answered - membership.requested_at;
             (took > ANSWER_MAX).then(|| {
-                let words = format!("client {} waits {took:?} for its place", stay.client);
-                Violation::new([index], words)
+                let text = format!(
+                    "client {} had no answer to its join for {took:?}",
+                    membership.client
+                );
+                Violation::new([index], text)
             })
         });
-        self.must_be_none(&faults.collect::<Vec<_>>(), &record)
+        self.check_no_violations(&violations.collect::<Vec<_>>(), &record)
     }
 
-    async fn cut(&self, cables: &[Link]) -> Result<(), String> {
+    async fn cut(&self, links: &[Link]) -> Result<(), String> {
         let network = self.network.as_ref().ok_or("there is a namespace")?;
-        cables.iter().for_each(|cable| network.cut(*cable));
-        tokio::time::sleep(CUT).await;
-        cables.iter().try_for_each(|cable| network.join(*cable))?;
-        // Kernels go on trying ever more rarely. What is said meanwhile waits behind what was said then.
+        links.iter().for_each(|link| network.cut(*link));
+        tokio::time::sleep(CUT_TIME).await;
+        links.iter().try_for_each(|link| network.restore(*link))?;
+        // TCP retransmits at growing intervals; new data waits behind the old data.
         let start = Instant::now();
-        while network.holds_back()? {
+        while network.has_unacknowledged_data()? {
             if start.elapsed() > RESUME_MAX {
-                return Err("what was sent over the cable is still not taken".to_owned());
+                return Err("data on the link is still not acknowledged".to_owned());
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }

@@ -1,110 +1,122 @@
-//! What was wrong in what anybody was told, and stays so.
+//! Permanent violations in the events of the clients.
 
 use std::collections::{BTreeSet, HashMap};
 
 use crate::{
+    connection_end::NO_ANSWER,
     dialects::{ClientDialect, LIGHTSTREAM_NICK},
-    end::NO_ANSWER,
     oracle::Violation,
-    record::{LogEntry, ObservedEvent, QuiescentPeriod, Record, RoomStay},
-    view::walk,
+    record::{LogEntry, MembershipRecord, ObservedEvent, QuiescentPeriod, Record},
+    view::read_view,
 };
 
-/// What was wrong in what anybody was told.
-pub(crate) fn wrongs(record: &Record, calm: &[QuiescentPeriod]) -> Vec<Violation> {
-    let tongues = record.tongues();
-    let mut faults = Vec::new();
-    for (index, stay) in record.stays.iter().enumerate() {
-        faults.extend(walk(record, index, stay).1);
-        faults.extend(late_orders(index, stay, &tongues, calm));
-        faults.extend(order(record, index, stay));
-        faults.extend(after_departure(record, index, stay, calm));
-        faults.extend(thrown_out(index, stay, calm));
-        faults.extend(unanswered(index, stay, calm));
+/// All permanent violations.
+pub(crate) fn permanent_violations(record: &Record, calm: &[QuiescentPeriod]) -> Vec<Violation> {
+    let dialects_by_name = record.dialects_by_name();
+    let mut violations = Vec::new();
+    for (index, membership) in record.memberships.iter().enumerate() {
+        violations.extend(read_view(record, index, membership).1);
+        violations.extend(check_offer_order(
+            index,
+            membership,
+            &dialects_by_name,
+            calm,
+        ));
+        violations.extend(check_signal_order(record, index, membership));
+        violations.extend(check_signals_after_leave(record, index, membership, calm));
+        violations.extend(check_lost_memberships(index, membership, calm));
+        violations.extend(check_answers(index, membership, calm));
     }
     for calm in calm {
-        faults.extend(one_order(record, calm));
+        violations.extend(check_common_order(record, calm));
     }
-    faults
+    violations
 }
-/// Clients that are told of arrivals: who has been announced calls, unless its dialect cannot be told
-/// to. A member that the others had lost is the newcomer, and is told both: that is no calm time.
-fn late_orders(
+/// In dialects that announce joins, a client does not offer to an announced newcomer, unless the dialect of the newcomer
+/// has no offer requests. Only quiescent periods count: a member that was lost and restored is a newcomer.
+fn check_offer_order(
     index: usize,
-    stay: &RoomStay,
-    tongues: &HashMap<&str, ClientDialect>,
+    membership: &MembershipRecord,
+    dialects_by_name: &HashMap<&str, ClientDialect>,
     calm: &[QuiescentPeriod],
 ) -> Option<Violation> {
     let mut announced = BTreeSet::new();
-    for LogEntry { at, what } in &stay.noted {
-        match what {
-            ObservedEvent::Came(name) => drop(announced.insert(name)),
+    for LogEntry { at, event } in &membership.events {
+        match event {
+            ObservedEvent::Joined(name) => drop(announced.insert(name)),
             ObservedEvent::Left(name) => drop(announced.remove(name)),
-            ObservedEvent::Call(name) if announced.contains(name) => {
+            ObservedEvent::MustOffer(name) if announced.contains(name) => {
                 let is_calm = calm.iter().any(|calm| calm.covers(*at, *at));
-                let can_call = tongues
+                let can_call = dialects_by_name
                     .get(&**name)
-                    .is_some_and(|tongue| tongue.is_told_to_call());
+                    .is_some_and(|dialect| dialect.requests_offers());
                 if is_calm && can_call {
-                    let words = format!(
-                        "client {} is told to call {name}, who came later and can be told to",
-                        stay.client
+                    let text = format!(
+                        "client {} must offer to {name}, which joined later and must offer itself",
+                        membership.client
                     );
-                    return Some(Violation::new([index], words));
+                    return Some(Violation::new([index], text));
                 }
             }
-            ObservedEvent::Call(_)
-            | ObservedEvent::List(_)
-            | ObservedEvent::Heard { .. }
+            ObservedEvent::MustOffer(_)
+            | ObservedEvent::MemberList(_)
+            | ObservedEvent::Signal { .. }
             | ObservedEvent::Error(_) => {}
         }
     }
     None
 }
 
-/// Promise 2, for clients that are not told of arrivals either: who has ended and was seen to leave is
-/// not heard. In times that are not calm it may have been back, for a connection may end late.
-fn after_departure(
+/// No signal of a member arrives after its leave. Only quiescent periods count: otherwise the member may have been
+/// restored before its connection ended.
+fn check_signals_after_leave(
     record: &Record,
     index: usize,
-    stay: &RoomStay,
+    membership: &MembershipRecord,
     calm: &[QuiescentPeriod],
 ) -> Option<Violation> {
     let mut departed = HashMap::new();
-    for LogEntry { at, what } in &stay.noted {
-        match what {
+    for LogEntry { at, event } in &membership.events {
+        match event {
             ObservedEvent::Left(name) => drop(departed.insert(name, *at)),
-            ObservedEvent::Call(name) | ObservedEvent::Came(name) => drop(departed.remove(name)),
-            ObservedEvent::Heard { from, serial } => {
+            ObservedEvent::MustOffer(name) | ObservedEvent::Joined(name) => {
+                _ = departed.remove(name)
+            }
+            ObservedEvent::Signal { from, serial } => {
                 let Some(left) = departed.get(from) else {
                     continue;
                 };
                 let sender = record
                     .signals
                     .get(*serial)
-                    .map(|signal| &record.stays[signal.from]);
+                    .map(|signal| &record.memberships[signal.from]);
                 let is_over = sender.is_some_and(|sender| {
-                    sender.is_named(from) && sender.ended.is_some_and(|ended| ended < *left)
+                    sender.is_named(from)
+                        && sender.ended_at.is_some_and(|ended_at| ended_at < *left)
                 });
                 if is_over && calm.iter().any(|calm| calm.covers(*left, *at)) {
-                    let words = format!(
-                        "client {} hears {from} in signal {serial}, after it has left",
-                        stay.client
+                    let text = format!(
+                        "client {} received signal {serial} of {from} after its leave",
+                        membership.client
                     );
-                    return Some(Violation::new([index], words));
+                    return Some(Violation::new([index], text));
                 }
             }
-            ObservedEvent::List(_) | ObservedEvent::Error(_) => {}
+            ObservedEvent::MemberList(_) | ObservedEvent::Error(_) => {}
         }
     }
     None
 }
 
-/// Promise 3: what one says to another comes in the order said, once.
-fn order(record: &Record, index: usize, stay: &RoomStay) -> Option<Violation> {
+/// The signals of one sender arrive once, in the order of sending.
+fn check_signal_order(
+    record: &Record,
+    index: usize,
+    membership: &MembershipRecord,
+) -> Option<Violation> {
     let mut last = HashMap::new();
-    for LogEntry { what, .. } in &stay.noted {
-        let ObservedEvent::Heard { serial, .. } = what else {
+    for LogEntry { event, .. } in &membership.events {
+        let ObservedEvent::Signal { serial, .. } = event else {
             continue;
         };
         let Some(signal) = record.signals.get(*serial) else {
@@ -114,88 +126,106 @@ fn order(record: &Record, index: usize, stay: &RoomStay) -> Option<Violation> {
             .insert(signal.from, *serial)
             .filter(|before| before >= serial)
         {
-            let words = format!(
-                "client {} hears signal {serial} after {before} of the same sender",
-                stay.client
+            let text = format!(
+                "client {} received signal {serial} after {before} of the same sender",
+                membership.client
             );
-            return Some(Violation::new([index, signal.from], words));
+            return Some(Violation::new([index, signal.from], text));
         }
     }
     None
 }
 
-/// Nobody who is alive loses its place while nothing is disturbed.
-fn thrown_out(index: usize, stay: &RoomStay, calm: &[QuiescentPeriod]) -> Option<Violation> {
+/// No responsive client loses its membership in a quiescent period.
+fn check_lost_memberships(
+    index: usize,
+    membership: &MembershipRecord,
+    calm: &[QuiescentPeriod],
+) -> Option<Violation> {
     let is_calm = |at| calm.iter().any(|calm| calm.covers(at, at));
-    let entered = stay.entered?;
-    let out = stay.noted.iter().find(|noted| {
-        let is_out = matches!(&noted.what, ObservedEvent::Error(code) if matches!(&**code, "evicted" | "not-in-room"));
-        is_out && noted.at > entered && is_calm(noted.at)
+    let joined_at = membership.joined_at?;
+    let out = membership.events.iter().find(|events| {
+        let is_out = matches!(&events.event, ObservedEvent::Error(code) if matches!(&**code, "evicted" | "not-in-room"));
+        is_out && events.at > joined_at && is_calm(events.at)
     })?;
     Some(Violation::new(
         [index],
-        format!("client {} lost its place: {:?}", stay.client, out.what),
+        format!(
+            "client {} lost its membership: {:?}",
+            membership.client, out.event
+        ),
     ))
 }
 
-/// Who asks for a place is told yes or no.
-fn unanswered(index: usize, stay: &RoomStay, calm: &[QuiescentPeriod]) -> Option<Violation> {
-    let ended = stay.ended.filter(|_| stay.why == NO_ANSWER)?;
-    let is_calm = calm.iter().any(|calm| calm.covers(stay.asked, ended));
+/// Every join is answered.
+fn check_answers(
+    index: usize,
+    membership: &MembershipRecord,
+    calm: &[QuiescentPeriod],
+) -> Option<Violation> {
+    let ended_at = membership
+        .ended_at
+        .filter(|_| membership.end_reason == NO_ANSWER)?;
+    let is_calm = calm
+        .iter()
+        .any(|calm| calm.covers(membership.requested_at, ended_at));
     is_calm.then(|| {
         Violation::new(
             [index],
-            format!("client {} asked for a place and had no answer", stay.client),
+            format!(
+                "client {} requested a join that was not answered",
+                membership.client
+            ),
         )
     })
 }
 
-/// Promise 3: those who are told of arrivals see all of them in one order.
-fn one_order(record: &Record, calm: &QuiescentPeriod) -> Vec<Violation> {
-    let mut faults = Vec::new();
+/// Clients of dialects that announce joins observe all changes in the same order.
+fn check_common_order(record: &Record, calm: &QuiescentPeriod) -> Vec<Violation> {
+    let mut violations = Vec::new();
     let mut last: HashMap<usize, (usize, Changes<'_>)> = HashMap::new();
-    for (index, stay) in record.stays.iter().enumerate() {
-        if !stay.tongue.tells_arrivals() {
+    for (index, membership) in record.memberships.iter().enumerate() {
+        if !membership.dialect.announces_joins() {
             continue;
         }
-        let changes = changes(stay, calm);
-        if let Some((other, before)) = last.get(&stay.room) {
-            let mine: Vec<_> = changes
+        let changes = changes(membership, calm);
+        if let Some((other, before)) = last.get(&membership.room) {
+            let first_order: Vec<_> = changes
                 .iter()
                 .filter(|change| before.contains(change))
                 .collect();
-            let yours: Vec<_> = before
+            let second_order: Vec<_> = before
                 .iter()
                 .filter(|change| changes.contains(change))
                 .collect();
-            if mine != yours {
-                let words = format!(
-                    "of room {} two see another order: {mine:?} and {yours:?}",
-                    stay.room
+            if first_order != second_order {
+                let text = format!(
+                    "two members of room {} observe different orders: {first_order:?} and {second_order:?}",
+                    membership.room
                 );
-                faults.push(Violation::new([*other, index], words));
+                violations.push(Violation::new([*other, index], text));
             }
         }
-        last.insert(stay.room, (index, changes));
+        last.insert(membership.room, (index, changes));
     }
-    faults
+    violations
 }
 
-/// Who came, and who did not but left.
+/// Joins (true) and leaves (false), with the names.
 type Changes<'r> = Vec<(bool, &'r str)>;
 
-/// Who came and who left in a calm time. Names that can come again are left out.
-fn changes<'r>(stay: &'r RoomStay, calm: &QuiescentPeriod) -> Changes<'r> {
-    let noted = stay
-        .noted
+/// The joins and leaves in a quiescent period, without names that can join again.
+fn changes<'r>(membership: &'r MembershipRecord, calm: &QuiescentPeriod) -> Changes<'r> {
+    let events = membership
+        .events
         .iter()
-        .filter(|noted| calm.covers(noted.at, noted.at));
-    let changes = noted.filter_map(|noted| match &noted.what {
-        ObservedEvent::Came(name) => Some((true, &**name)),
+        .filter(|events| calm.covers(events.at, events.at));
+    let changes = events.filter_map(|events| match &events.event {
+        ObservedEvent::Joined(name) => Some((true, &**name)),
         ObservedEvent::Left(name) => Some((false, &**name)),
-        ObservedEvent::Call(_)
-        | ObservedEvent::List(_)
-        | ObservedEvent::Heard { .. }
+        ObservedEvent::MustOffer(_)
+        | ObservedEvent::MemberList(_)
+        | ObservedEvent::Signal { .. }
         | ObservedEvent::Error(_) => None,
     });
     changes

@@ -1,28 +1,28 @@
-//! Many nodes, one switchboard: real server processes, a real Redis, sixty clients of four dialects
-//! that come, talk and go, while nodes and Redis are killed, stopped and cut off.
+//! A cluster of real server processes with a real Redis: sixty clients of four dialects join, signal and leave, while
+//! nodes and Redis are killed, paused and disconnected.
 //!
-//! `SWITCHBOARD_CHAOS_ROUNDS=20` plays more rounds than one of each kind, `SWITCHBOARD_CHAOS_SEED=N`
-//! plays by that seed, `SWITCHBOARD_BIN=FILE` tries another build of the server.
+//! `SWITCHBOARD_CHAOS_ROUNDS=20` sets the number of rounds instead of one of each kind, `SWITCHBOARD_CHAOS_SEED=N` the
+//! seed, and `SWITCHBOARD_BIN=FILE` another build of the server.
 
+mod chaos_test;
 mod client;
+mod connection_end;
 mod corruption;
 mod dialects;
-mod end;
 mod faults;
-mod folder;
+mod harness_tests;
 mod history;
 mod network;
 #[expect(dead_code, reason = "the benchmark uses the rest")]
 mod node;
 mod oracle;
-mod props;
+mod oracle_tests;
 mod record;
 #[expect(dead_code, reason = "the benchmark uses the rest")]
 mod redis;
 mod report;
-mod rounds;
+mod temp_dir;
 mod test_cluster;
-mod verdicts;
 mod view;
 
 use std::time::Duration;
@@ -30,20 +30,20 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 
 use crate::{
+    chaos_test::{ChaosTest, TestPlan},
     corruption::{CorruptedRecorder, Corruption},
     faults::ProcessFault,
     network::Network,
-    report::say,
-    rounds::{Plan, RoundStage},
+    report::print_progress,
 };
 
-/// They share two cores with servers that have deadlines: one at a time.
-static TURN: Mutex<()> = Mutex::const_new(());
+/// The tests run one after another, because the servers have deadlines.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
 
 const CLIENTS: usize = 60;
-const SETTLE_MAX: Duration = Duration::from_secs(30);
+const CONSISTENCY_MAX: Duration = Duration::from_secs(30);
 
-/// A number from the environment.
+/// The number in an environment variable.
 fn setting(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;
     Some(
@@ -54,72 +54,72 @@ fn setting(name: &str) -> Option<u64> {
 
 fn seed() -> u64 {
     let seed = setting("SWITCHBOARD_CHAOS_SEED").unwrap_or_else(rand::random);
-    say(&format!("seed {seed}"));
+    print_progress(&format!("seed {seed}"));
     seed
 }
 
-/// One node, in memory: what the harness itself is tried with.
-fn alone(seed: u64) -> Plan {
-    Plan {
+/// A plan with one node and the engine in memory, for tests of the harness.
+fn single_node(seed: u64) -> TestPlan {
+    TestPlan {
         seed,
         nodes: 1,
         clients: CLIENTS,
         has_redis: false,
         network: None,
-        liar: CorruptedRecorder::default(),
-        settle_max: SETTLE_MAX,
+        recorder: CorruptedRecorder::default(),
+        consistency_max: CONSISTENCY_MAX,
         settings: "[heartbeat]\nping = 1\ngone = 3\n",
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_node_keeps_its_promises_while_clients_die_and_fall_silent() {
-    let _turn = TURN.lock().await;
-    let mut stage = RoundStage::set(alone(seed()));
+async fn invariants_hold_on_one_node_while_clients_disconnect_and_freeze() {
+    let _guard = ONE_AT_A_TIME.lock().await;
+    let mut test = ChaosTest::set(single_node(seed()));
     let rounds = [
-        ProcessFault::Silence,
+        ProcessFault::FreezeClients,
         ProcessFault::Kill,
-        ProcessFault::Quit,
+        ProcessFault::Terminate,
     ];
-    if let Err(fault) = stage.play(&rounds).await {
-        panic!("{fault}\n{}", stage.keep_logs());
+    if let Err(fault) = test.run(&rounds).await {
+        panic!("{fault}\n{}", test.keep_logs());
     }
-    stage.report();
+    test.report();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ears_that_hear_wrong_are_found_out() {
-    let _turn = TURN.lock().await;
-    let tries = Corruption::ALL.map(|lie| async move {
-        let mut stage = RoundStage::set(Plan {
+async fn oracle_detects_corrupted_observations() {
+    let _guard = ONE_AT_A_TIME.lock().await;
+    let runs = Corruption::ALL.map(|corruption| async move {
+        let mut test = ChaosTest::set(TestPlan {
             clients: 24,
-            liar: CorruptedRecorder::new(lie),
-            settle_max: Duration::from_secs(2),
-            ..alone(1)
+            recorder: CorruptedRecorder::new(corruption),
+            consistency_max: Duration::from_secs(2),
+            ..single_node(1)
         });
-        (lie, stage.play(&[]).await)
+        (corruption, test.run(&[]).await)
     });
-    for (lie, verdict) in futures_util::future::join_all(tries).await {
-        match (lie.gives(), verdict) {
-            (None, verdict) => assert_eq!(verdict, Ok(())),
-            (Some(words), Ok(())) => panic!("{lie:?} is not found out: {words}"),
-            (Some(words), Err(fault)) => assert!(fault.contains(words), "{lie:?}: {fault}"),
+    for (corruption, result) in futures_util::future::join_all(runs).await {
+        match (corruption.expected_violation(), result) {
+            (None, result) => assert_eq!(result, Ok(())),
+            (Some(text), Ok(())) => panic!("{corruption:?} is not detected: {text}"),
+            (Some(text), Err(fault)) => assert!(fault.contains(text), "{corruption:?}: {fault}"),
         }
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nodes_that_know_nothing_of_each_other_are_found_out() {
-    let _turn = TURN.lock().await;
-    let mut stage = RoundStage::set(Plan {
+async fn oracle_detects_nodes_without_a_shared_engine() {
+    let _guard = ONE_AT_A_TIME.lock().await;
+    let mut test = ChaosTest::set(TestPlan {
         nodes: 3,
-        settle_max: Duration::from_secs(2),
-        ..alone(1)
+        consistency_max: Duration::from_secs(2),
+        ..single_node(1)
     });
-    let verdict = stage.play(&[]).await;
+    let result = test.run(&[]).await;
     assert!(
-        verdict.is_err(),
-        "nobody misses the members of the other nodes"
+        result.is_err(),
+        "the missing members of the other nodes are not detected"
     );
 }
 
@@ -128,7 +128,7 @@ async fn nodes_that_know_nothing_of_each_other_are_found_out() {
     not(has_redis),
     ignore = "needs redis-server and redis-cli (Debian: redis-server)"
 )]
-async fn a_cluster_keeps_its_promises_whatever_breaks() {
+async fn invariants_hold_in_a_cluster_during_process_faults() {
     cluster_survives(&ProcessFault::WITHOUT_NETWORK, None).await;
 }
 
@@ -139,30 +139,30 @@ async fn a_cluster_keeps_its_promises_whatever_breaks() {
 )]
 #[cfg_attr(
     not(has_network_namespaces),
-    ignore = "needs `ip netns add` and virtual cables (Debian: iproute2; root)"
+    ignore = "needs `ip netns add` and virtual links (Debian: iproute2; root)"
 )]
-async fn a_cluster_keeps_its_promises_while_a_node_is_cut_off() {
-    let network = Network::make().expect("a network namespace");
+async fn invariants_hold_in_a_cluster_during_a_network_partition() {
+    let network = Network::create().expect("a network namespace");
     cluster_survives(&ProcessFault::OF_NETWORK, Some(network)).await;
 }
 
-/// Plays a round of each kind, or as many rounds as the environment says. The last node is in the network's namespace.
+/// Runs a round of each kind, or the number of rounds in the environment. The last node is in the network namespace.
 async fn cluster_survives(kinds: &[ProcessFault], network: Option<Network>) {
-    let _turn = TURN.lock().await;
+    let _guard = ONE_AT_A_TIME.lock().await;
     let count = setting("SWITCHBOARD_CHAOS_ROUNDS")
         .map_or(kinds.len(), |count| usize::try_from(count).expect("few"));
     let seed = seed();
     let rounds = ProcessFault::draw(kinds, count, seed);
-    let mut stage = RoundStage::set(Plan {
+    let mut test = ChaosTest::set(TestPlan {
         nodes: 3,
         has_redis: true,
         network,
         settings: "",
-        ..alone(seed)
+        ..single_node(seed)
     });
-    let verdict = stage.play(&rounds).await;
-    stage.report();
-    if let Err(fault) = verdict {
-        panic!("{fault}\n{}", stage.keep_logs());
+    let result = test.run(&rounds).await;
+    test.report();
+    if let Err(fault) = result {
+        panic!("{fault}\n{}", test.keep_logs());
     }
 }

@@ -1,4 +1,4 @@
-//! A server process that can be killed, stopped, continued and replaced.
+//! A server process that can be killed, paused, resumed and replaced.
 
 use std::{
     fs::File,
@@ -12,40 +12,40 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 const START_MAX: Duration = Duration::from_secs(15);
 const END_MAX: Duration = Duration::from_secs(20);
 
-/// How a node is started.
+/// The configuration of a node.
 #[derive(Clone, Debug)]
-pub(crate) struct Launch {
+pub(crate) struct NodeConfig {
     pub(crate) name: String,
-    /// Where its settings and its logs go.
-    pub(crate) folder: PathBuf,
+    /// The directory of its settings and logs.
+    pub(crate) dir: PathBuf,
     /// The address to listen on.
     pub(crate) host: String,
     pub(crate) namespace: Option<String>,
     pub(crate) engine: Option<String>,
-    /// What else is set, as TOML.
+    /// Additional settings, as TOML.
     pub(crate) settings: String,
 }
 
-/// A running server, killed when dropped.
+/// A running server, killed on drop.
 #[derive(Debug)]
 pub(crate) struct Node {
-    launch: Launch,
+    config: NodeConfig,
     child: Child,
     address: String,
     starts: usize,
 }
 
-/// Another build may be tried than the one under test.
+/// The binary: that of `SWITCHBOARD_BIN`, or the one under test.
 fn binary() -> PathBuf {
     let other = std::env::var_os("SWITCHBOARD_BIN");
     other.map_or_else(|| env!("CARGO_BIN_EXE_switchboard").into(), PathBuf::from)
 }
 
 impl Node {
-    pub(crate) fn start(launch: Launch) -> Self {
-        let (child, address) = run(&launch, 0);
+    pub(crate) fn start(config: NodeConfig) -> Self {
+        let (child, address) = run(&config, 0);
         Self {
-            launch,
+            config,
             child,
             address,
             starts: 1,
@@ -60,42 +60,37 @@ impl Node {
         self.child.id()
     }
 
-    /// Ends it as a broken machine does.
+    /// Kills the process.
     pub(crate) fn kill(&mut self) {
         drop(self.child.kill());
         drop(self.child.wait());
     }
 
-    pub(crate) fn stop(&self) {
+    pub(crate) fn pause(&self) {
         self.signal("-STOP");
     }
 
-    pub(crate) fn go_on(&self) {
+    pub(crate) fn resume(&self) {
         self.signal("-CONT");
     }
 
-    /// Asks it to end, as an operator does, and waits until it has.
+    /// Sends SIGTERM and waits for the end.
     pub(crate) async fn terminate(&mut self) {
         self.signal("-TERM");
         let start = Instant::now();
-        while self
-            .child
-            .try_wait()
-            .expect("it can be waited for")
-            .is_none()
-        {
+        while self.child.try_wait().expect("a child process").is_none() {
             assert!(
                 start.elapsed() < END_MAX,
                 "{} does not end",
-                self.launch.name
+                self.config.name
             );
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
 
-    /// Starts another in the place of one that has ended.
+    /// Starts the process again after its end.
     pub(crate) fn replace(&mut self) {
-        (self.child, self.address) = run(&self.launch, self.starts);
+        (self.child, self.address) = run(&self.config, self.starts);
         self.starts += 1;
     }
 
@@ -105,13 +100,13 @@ impl Node {
         assert!(sent.expect("kill runs").success());
     }
 
-    /// The status and the words of `/readyz`, if it answers in time.
+    /// The status and the text of `/readyz`, if it answers in time.
     pub(crate) async fn readiness(&self) -> Option<(u16, String)> {
-        let answer = tokio::time::timeout(Duration::from_secs(2), get(&self.address, "/readyz"));
-        let answer = answer.await.ok()?.ok()?;
-        let status = answer.split_whitespace().nth(1)?.parse().ok()?;
-        let words = answer.split("\r\n\r\n").nth(1).unwrap_or_default();
-        Some((status, words.trim().to_owned()))
+        let response = tokio::time::timeout(Duration::from_secs(2), get(&self.address, "/readyz"));
+        let response = response.await.ok()?.ok()?;
+        let status = response.split_whitespace().nth(1)?.parse().ok()?;
+        let text = response.split("\r\n\r\n").nth(1).unwrap_or_default();
+        Some((status, text.trim().to_owned()))
     }
 }
 
@@ -125,34 +120,34 @@ async fn get(address: &str, path: &str) -> std::io::Result<String> {
     let mut stream = tokio::net::TcpStream::connect(address).await?;
     let head = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
     stream.write_all(head.as_bytes()).await?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await?;
-    Ok(answer)
+    let mut response = String::new();
+    stream.read_to_string(&mut response).await?;
+    Ok(response)
 }
 
-/// Starts a server, and waits until it says where it listens.
-fn run(launch: &Launch, starts: usize) -> (Child, String) {
-    let base = launch.folder.join(format!("{}-{starts}", launch.name));
+/// Starts a server, and waits until it logs its address.
+fn run(config: &NodeConfig, starts: usize) -> (Child, String) {
+    let base = config.dir.join(format!("{}-{starts}", config.name));
     let (settings, log) = (base.with_extension("toml"), base.with_extension("log"));
-    std::fs::write(&settings, &launch.settings).expect("a temporary file");
+    std::fs::write(&settings, &config.settings).expect("a temporary file");
     let output = File::create(&log).expect("a temporary file");
-    let mut command = match &launch.namespace {
+    let mut command = match &config.namespace {
         None => Command::new(binary()),
         Some(name) => {
-            // It becomes the server, under the same number.
+            // `ip` executes the server under the same process id.
             let mut ip = Command::new("ip");
             ip.args(["netns", "exec", name]).arg(binary());
             ip
         }
     };
     command
-        .args(["--addr", &launch.host, "--port", "0", "--config"])
+        .args(["--addr", &config.host, "--port", "0", "--config"])
         .arg(&settings);
-    if let Some(engine) = &launch.engine {
+    if let Some(engine) = &config.engine {
         command.args(["--engine", engine]);
     }
     command.env_remove("PORT").stdin(Stdio::null());
-    // What is set for these tests is no setting of the server.
+    // The variables of these tests are not settings of the server.
     for (name, _) in std::env::vars_os() {
         if name.as_encoded_bytes().starts_with(b"SWITCHBOARD_") {
             command.env_remove(name);
@@ -169,22 +164,22 @@ fn run(launch: &Launch, starts: usize) -> (Child, String) {
             drop(child.wait());
             panic!(
                 "{} does not listen: {}",
-                launch.name,
+                config.name,
                 std::fs::read_to_string(&log).unwrap_or_default()
             );
         }
     }
 }
 
-/// Where a server listens, as soon as its log says so.
+/// The address of a server, as soon as it is in the log.
 fn address_in(log: &Path) -> Option<String> {
     let start = Instant::now();
     while start.elapsed() < START_MAX {
         let text = std::fs::read_to_string(log).unwrap_or_default();
-        let said = text
+        let listening = text
             .split_once("Switchboard listens on ")
             .and_then(|(_, rest)| rest.split_once('\n'));
-        if let Some((address, _)) = said {
+        if let Some((address, _)) = listening {
             return Some(address.trim().to_owned());
         }
         std::thread::sleep(Duration::from_millis(20));

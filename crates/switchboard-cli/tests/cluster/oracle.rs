@@ -1,7 +1,7 @@
-//! Whether the clients were told what the promises of the design say, and nothing else.
+//! Checks that the clients received the events that the invariants require, and no others.
 //!
-//! What is here may still come right: a view that is not yet the room, a call that nobody was told
-//! to make, a signal under way. What stays wrong for ever is in [`history`](crate::history).
+//! The violations here may be temporary: a view that is not consistent yet, a missing request to offer, a signal in
+//! transit. Permanent violations are in [`history`](crate::history).
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
@@ -11,68 +11,72 @@ use std::{
 
 use crate::{
     dialects::ClientDialect,
-    record::{LogEntry, ObservedEvent, QuiescentPeriod, Record, RoomStay},
-    view::{View, walk},
+    record::{LogEntry, MembershipRecord, ObservedEvent, QuiescentPeriod, Record},
+    view::{View, read_view},
 };
 
-/// What is sent so shortly before somebody's end may be lost.
-const FAREWELL: Duration = Duration::from_secs(1);
+/// Signals that are sent this shortly before the end of a membership may be lost.
+const END_TOLERANCE: Duration = Duration::from_secs(1);
 
-/// What is wrong, and in whose log it shows.
+/// A violated invariant, with the memberships whose logs show it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Violation {
-    pub(crate) stays: Vec<usize>,
-    pub(crate) words: String,
+    pub(crate) memberships: Vec<usize>,
+    pub(crate) text: String,
 }
 
 impl Violation {
-    pub(crate) fn new(stays: impl Into<Vec<usize>>, words: impl Into<String>) -> Self {
+    pub(crate) fn new(memberships: impl Into<Vec<usize>>, text: impl Into<String>) -> Self {
         Self {
-            stays: stays.into(),
-            words: words.into(),
+            memberships: memberships.into(),
+            text: text.into(),
         }
     }
 }
 
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} (stays {:?})", self.words, self.stays)
+        write!(f, "{} (memberships {:?})", self.text, self.memberships)
     }
 }
-/// What is not yet as it should be when it is calm: the views, and who calls.
-pub(crate) fn unsettled(record: &Record, calm: &[QuiescentPeriod]) -> Vec<Violation> {
+/// Violations that must end in a quiescent period: inconsistent views, and pairs without one offerer.
+pub(crate) fn temporary_violations(record: &Record, calm: &[QuiescentPeriod]) -> Vec<Violation> {
     let views = views(record);
-    let mut faults = waiting(record);
-    for (index, stay) in record.stays.iter().enumerate() {
-        if stay.is_in() {
-            let others: BTreeSet<&str> = others(record, stay).collect();
-            let words = views
+    let mut violations = clients_without_room(record);
+    for (index, membership) in record.memberships.iter().enumerate() {
+        if membership.is_member() {
+            let others: BTreeSet<&str> = others(record, membership).collect();
+            let text = views
                 .get(&index)
-                .and_then(|view| strays(stay, view, &others));
-            faults.extend(words.map(|words| Violation::new([index], words)));
+                .and_then(|view| view_difference(membership, view, &others));
+            violations.extend(text.map(|text| Violation::new([index], text)));
         }
     }
     let first_seen = FirstSeen::of(record);
-    let rooms: BTreeSet<_> = record.stays.iter().map(|stay| stay.room).collect();
+    let rooms: BTreeSet<_> = record
+        .memberships
+        .iter()
+        .map(|membership| membership.room)
+        .collect();
     for room in rooms {
         let members: Vec<_> = record.members(room).collect();
         for (nth, one) in members.iter().enumerate() {
             for other in &members[nth + 1..] {
-                faults.extend(pair(*one, *other, &views, &first_seen, calm));
+                violations.extend(check_pair(*one, *other, &views, &first_seen, calm));
             }
         }
     }
-    faults
+    violations
 }
 
-fn waiting(record: &Record) -> Vec<Violation> {
+fn clients_without_room(record: &Record) -> Vec<Violation> {
     let inside: HashSet<_> = record
-        .stays
+        .memberships
         .iter()
-        .filter(|stay| stay.is_in())
-        .map(|stay| stay.client)
+        .filter(|membership| membership.is_member())
+        .map(|membership| membership.client)
         .collect();
-    let outside = (0..record.players).filter(|client| !inside.contains(client));
+    let outside = (0..record.clients).filter(|client| !inside.contains(client));
     outside
         .map(|client| {
             Violation::new(
@@ -84,98 +88,117 @@ fn waiting(record: &Record) -> Vec<Violation> {
 }
 
 fn last_stay(record: &Record, client: usize) -> Vec<usize> {
-    let last = record.stays.iter().rposition(|stay| stay.client == client);
+    let last = record
+        .memberships
+        .iter()
+        .rposition(|membership| membership.client == client);
     last.into_iter().collect()
 }
 
-fn others<'r>(record: &'r Record, me: &'r RoomStay) -> impl Iterator<Item = &'r str> {
-    let members = record.members(me.room).map(|(_, stay)| stay);
+fn others<'r>(
+    record: &'r Record,
+    own_membership: &'r MembershipRecord,
+) -> impl Iterator<Item = &'r str> {
+    let members = record
+        .members(own_membership.room)
+        .map(|(_, membership)| membership);
     members
-        .filter_map(|stay| stay.me.as_deref())
-        .filter(|name| !me.is_named(name))
+        .filter_map(|membership| membership.own_name.as_deref())
+        .filter(|name| !own_membership.is_named(name))
 }
 
-/// How a view differs from the truth.
-fn strays(stay: &RoomStay, view: &View<'_>, others: &BTreeSet<&str>) -> Option<String> {
-    let seen: BTreeSet<&str> = match stay.tongue {
-        ClientDialect::Lightstream | ClientDialect::P2p => view.met.keys().copied().collect(),
+/// The difference between a view and the room.
+fn view_difference(
+    membership: &MembershipRecord,
+    view: &View<'_>,
+    others: &BTreeSet<&str>,
+) -> Option<String> {
+    let seen: BTreeSet<&str> = match membership.dialect {
+        ClientDialect::Lightstream | ClientDialect::P2p => {
+            view.introduced.keys().copied().collect()
+        }
         ClientDialect::Singo => view
-            .met
+            .introduced
             .keys()
             .copied()
-            .chain(view.heard.iter().copied())
+            .chain(view.signals_from.iter().copied())
             .collect(),
         ClientDialect::Mesh => view.list?.iter().map(|name| &**name).collect(),
     };
-    let ghosts: Vec<_> = seen.difference(others).collect();
-    let unknown: Vec<_> = match stay.tongue {
-        // It is told only whom it shall call.
+    let stale: Vec<_> = seen.difference(others).collect();
+    let unknown: Vec<_> = match membership.dialect {
+        // It is told only of members to offer to.
         ClientDialect::Singo => Vec::new(),
         ClientDialect::Lightstream | ClientDialect::P2p | ClientDialect::Mesh => {
             others.difference(&seen).collect()
         }
     };
-    let is_right = ghosts.is_empty() && unknown.is_empty();
+    let is_right = stale.is_empty() && unknown.is_empty();
     (!is_right).then(|| {
         format!(
-            "client {} sees {ghosts:?} who are not there, and not {unknown:?} who are",
-            stay.client
+            "client {} observes {stale:?}, which are not members, and not {unknown:?}, which are",
+            membership.client
         )
     })
 }
 
-/// Promise 1 for two members of one room, each with its number.
-fn pair(
-    one: (usize, &RoomStay),
-    other: (usize, &RoomStay),
+/// Two members of a room, each with its index, have one offerer, by the offer policies.
+fn check_pair(
+    one: (usize, &MembershipRecord),
+    other: (usize, &MembershipRecord),
     views: &HashMap<usize, View<'_>>,
     first_seen: &FirstSeen<'_>,
     calm: &[QuiescentPeriod],
 ) -> Option<Violation> {
-    let told = |me: (usize, &RoomStay), you: &RoomStay| {
-        let met = views.get(&me.0)?.met.get(you.me.as_deref()?).copied();
-        met.filter(|met| met.calls > 0)
+    let must_offer_to = |own_membership: (usize, &MembershipRecord),
+                         other_membership: &MembershipRecord| {
+        let introduced = views
+            .get(&own_membership.0)?
+            .introduced
+            .get(other_membership.own_name.as_deref()?)
+            .copied();
+        introduced.filter(|introduced| introduced.offers > 0)
     };
-    let (first, second) = (told(one, other.1), told(other, one.1));
+    let (first, second) = (must_offer_to(one, other.1), must_offer_to(other, one.1));
     let (a, b) = (one.1.client, other.1.client);
-    let words = match (
-        one.1.tongue.is_told_to_call(),
-        other.1.tongue.is_told_to_call(),
+    let text = match (
+        one.1.dialect.requests_offers(),
+        other.1.dialect.requests_offers(),
     ) {
         (false, false) if first.is_some() || second.is_some() => {
-            format!("of {a} and {b}, who are never told, one is told to call")
+            format!("one of {a} and {b} must offer, although their dialect has no such request")
         }
         (false, false) => return None,
-        _ if first.is_some() && second.is_some() => format!("{a} and {b} are both told to call"),
-        _ if first.is_none() && second.is_none() => format!("neither {a} nor {b} is told to call"),
+        _ if first.is_some() && second.is_some() => format!("{a} and {b} must both offer"),
+        _ if first.is_none() && second.is_none() => format!("neither {a} nor {b} must offer"),
         (false, true) if first.is_some() => {
-            format!("{a} is told to call {b}, and it should be the other way")
+            format!("{a} must offer to {b}, expected the opposite")
         }
         (true, false) if second.is_some() => {
-            format!("{b} is told to call {a}, and it should be the other way")
+            format!("{b} must offer to {a}, expected the opposite")
         }
         _ => {
-            let due = first_seen.caller(one, other, calm)?;
-            let caller = if first.is_some() { one.0 } else { other.0 };
-            if caller == due {
+            let expected = first_seen.offerer(one, other, calm)?;
+            let offerer = if first.is_some() { one.0 } else { other.0 };
+            if offerer == expected {
                 return None;
             }
-            format!("of {a} and {b} the wrong one is told to call: it is not the custom")
+            format!("of {a} and {b}, the wrong one must offer: the offer policy is violated")
         }
     };
-    let words = format!("{words} ({:?} and {:?})", one.1.tongue, other.1.tongue);
-    Some(Violation::new([one.0, other.0], words))
+    let text = format!("{text} ({:?} and {:?})", one.1.dialect, other.1.dialect);
+    Some(Violation::new([one.0, other.0], text))
 }
 
-/// When anybody was told of somebody.
+/// The times at which each member was announced to others.
 struct FirstSeen<'r>(HashMap<&'r str, Vec<Instant>>);
 
 impl<'r> FirstSeen<'r> {
     fn of(record: &'r Record) -> Self {
         let mut seen: HashMap<&str, Vec<Instant>> = HashMap::new();
-        for stay in &record.stays {
-            for LogEntry { at, what } in &stay.noted {
-                if let ObservedEvent::Call(name) | ObservedEvent::Came(name) = what {
+        for membership in &record.memberships {
+            for LogEntry { at, event } in &membership.events {
+                if let ObservedEvent::MustOffer(name) | ObservedEvent::Joined(name) = event {
                     seen.entry(name).or_default().push(*at);
                 }
             }
@@ -183,95 +206,99 @@ impl<'r> FirstSeen<'r> {
         Self(seen)
     }
 
-    /// Who of two must be told to call, where their logs say for certain who came later and nothing
-    /// has disturbed the order since.
-    fn caller(
+    /// The member that must offer, if the logs determine which of the two joined later and no fault occurred since.
+    fn offerer(
         &self,
-        one: (usize, &RoomStay),
-        other: (usize, &RoomStay),
+        one: (usize, &MembershipRecord),
+        other: (usize, &MembershipRecord),
         calm: &[QuiescentPeriod],
     ) -> Option<usize> {
-        let (member, newcomer) = if one.1.asked < other.1.asked {
+        let (member, newcomer) = if one.1.requested_at < other.1.requested_at {
             (one, other)
         } else {
             (other, one)
         };
-        let seen = self.0.get(member.1.me.as_deref()?)?;
-        let confirmed = seen.iter().filter(|at| **at >= member.1.asked).min()?;
-        let entered = self.0.get(newcomer.1.me.as_deref()?)?;
-        let introduced = entered.iter().filter(|at| **at >= newcomer.1.asked).max()?;
-        let is_certain = *confirmed < newcomer.1.asked
+        let seen = self.0.get(member.1.own_name.as_deref()?)?;
+        let confirmed = seen
+            .iter()
+            .filter(|at| **at >= member.1.requested_at)
+            .min()?;
+        let joined_at = self.0.get(newcomer.1.own_name.as_deref()?)?;
+        let introduced = joined_at
+            .iter()
+            .filter(|at| **at >= newcomer.1.requested_at)
+            .max()?;
+        let is_certain = *confirmed < newcomer.1.requested_at
             && member
                 .1
-                .entered
-                .is_some_and(|entered| entered < newcomer.1.asked)
+                .joined_at
+                .is_some_and(|joined_at| joined_at < newcomer.1.requested_at)
             && calm
                 .iter()
-                .any(|calm| calm.covers(member.1.asked, *introduced));
-        let caller = match (member.1.tongue, newcomer.1.tongue) {
+                .any(|calm| calm.covers(member.1.requested_at, *introduced));
+        let offerer = match (member.1.dialect, newcomer.1.dialect) {
             (ClientDialect::Singo, ClientDialect::Singo) | (_, ClientDialect::Mesh) => member,
             _ => newcomer,
         };
-        is_certain.then_some(caller.0)
+        is_certain.then_some(offerer.0)
     }
 }
 
-/// Signals of calm times that have not arrived where they should have, and were not refused.
-pub(crate) fn undelivered(record: &Record, calm: &[QuiescentPeriod]) -> Vec<Violation> {
-    let heard: HashSet<usize> = record
-        .stays
+/// Signals in quiescent periods that were neither delivered nor rejected.
+pub(crate) fn lost_signals(record: &Record, calm: &[QuiescentPeriod]) -> Vec<Violation> {
+    let signals_from: HashSet<usize> = record
+        .memberships
         .iter()
-        .flat_map(|stay| &stay.noted)
-        .filter_map(|noted| match noted.what {
-            ObservedEvent::Heard { serial, .. } => Some(serial),
-            ObservedEvent::Call(_)
-            | ObservedEvent::Came(_)
+        .flat_map(|membership| &membership.events)
+        .filter_map(|events| match events.event {
+            ObservedEvent::Signal { serial, .. } => Some(serial),
+            ObservedEvent::MustOffer(_)
+            | ObservedEvent::Joined(_)
             | ObservedEvent::Left(_)
-            | ObservedEvent::List(_)
+            | ObservedEvent::MemberList(_)
             | ObservedEvent::Error(_) => None,
         })
         .collect();
-    let mut refusals: HashMap<usize, usize> = HashMap::new();
-    let mut faults = Vec::new();
+    let mut used_errors: HashMap<usize, usize> = HashMap::new();
+    let mut violations = Vec::new();
     for (serial, signal) in record.signals.iter().enumerate() {
-        let end = signal.at + FAREWELL;
-        let sender = &record.stays[signal.from];
+        let end = signal.at + END_TOLERANCE;
+        let sender = &record.memberships[signal.from];
         let is_calm = calm.iter().any(|calm| calm.covers(signal.at, end));
-        if heard.contains(&serial) || !is_calm || !sender.was_in(end) {
+        if signals_from.contains(&serial) || !is_calm || !sender.was_member(end) {
             continue;
         }
-        let receiver = record.stays.iter().position(|stay| {
-            stay.room == sender.room
-                && stay.is_named(&signal.to)
-                && stay.was_in(signal.at)
-                && stay.was_in(end)
+        let receiver = record.memberships.iter().position(|membership| {
+            membership.room == sender.room
+                && membership.is_named(&signal.to)
+                && membership.was_member(signal.at)
+                && membership.was_member(end)
         });
-        let used = refusals.entry(signal.from).or_default();
+        let used = used_errors.entry(signal.from).or_default();
         let Some(receiver) = receiver else { continue };
-        let errors = sender
-            .noted
-            .iter()
-            .filter(|noted| noted.at >= signal.at && matches!(noted.what, ObservedEvent::Error(_)));
+        let errors = sender.events.iter().filter(|events| {
+            events.at >= signal.at && matches!(events.event, ObservedEvent::Error(_))
+        });
         if errors.count() > *used {
             *used += 1;
         } else {
-            let words = format!(
-                "signal {serial} of client {} to client {} neither arrived nor was refused",
-                sender.client, record.stays[receiver].client
+            let text = format!(
+                "signal {serial} of client {} to client {} was neither delivered nor rejected",
+                sender.client, record.memberships[receiver].client
             );
-            faults.push(Violation::new([signal.from, receiver], words));
+            violations.push(Violation::new([signal.from, receiver], text));
         }
     }
-    faults
+    violations
 }
 
 fn views(record: &Record) -> HashMap<usize, View<'_>> {
-    let stays = record
-        .stays
+    let memberships = record
+        .memberships
         .iter()
         .enumerate()
-        .filter(|(_, stay)| stay.is_in());
-    stays
-        .map(|(index, stay)| (index, walk(record, index, stay).0))
+        .filter(|(_, membership)| membership.is_member());
+    memberships
+        .map(|(index, membership)| (index, read_view(record, index, membership).0))
         .collect()
 }

@@ -1,125 +1,125 @@
-//! What the clients did and were told, with the time: what the judge reads.
+//! The record of requests and events of all clients, with their times, for the oracle.
 
 use std::{collections::HashMap, sync::Arc, time::Instant};
 
 use crate::dialects::ClientDialect;
 
-/// By what a client knows another: its address, whatever the dialect calls it.
+/// The address of a member, independent of the id in a dialect.
 pub(crate) type Name = Arc<str>;
 
-/// Something that a client was told.
+/// An event that a client received.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum ObservedEvent {
-    /// Call this one, who may be new.
-    Call(Name),
-    /// This one has come.
-    Came(Name),
-    /// This one has left.
+    /// The client must offer to this member, which may be new.
+    MustOffer(Name),
+    /// This member has joined.
+    Joined(Name),
+    /// This member has left.
     Left(Name),
-    /// Those are there, by the dialect that tells it only who asks.
-    List(Vec<Name>),
-    /// A signal, by its number in [`Record::signals`].
-    Heard { from: Name, serial: usize },
-    /// A refusal, by its code or its words.
+    /// The member list, in the dialect that sends it only on request.
+    MemberList(Vec<Name>),
+    /// A signal, by its index in [`Record::signals`].
+    Signal { from: Name, serial: usize },
+    /// An error, by its code or its message.
     Error(String),
 }
 
 #[derive(Clone, Debug)]
 pub(crate) struct LogEntry {
     pub(crate) at: Instant,
-    pub(crate) what: ObservedEvent,
+    pub(crate) event: ObservedEvent,
 }
 
-/// A client in a room, from its asking to come in until it left or was cut off.
+/// A membership of a client in a room, from the join request to its end.
 #[derive(Clone, Debug)]
-pub(crate) struct RoomStay {
+pub(crate) struct MembershipRecord {
     pub(crate) client: usize,
-    pub(crate) tongue: ClientDialect,
+    pub(crate) dialect: ClientDialect,
     pub(crate) room: usize,
     /// The address of the server.
     pub(crate) node: String,
-    /// Its own name, once it is known.
-    pub(crate) me: Option<Name>,
-    pub(crate) asked: Instant,
-    /// When it was told that it is in; in a dialect that tells nothing, when it asked.
-    pub(crate) entered: Option<Instant>,
-    pub(crate) ended: Option<Instant>,
-    /// Why it ended.
-    pub(crate) why: &'static str,
-    pub(crate) noted: Vec<LogEntry>,
+    /// The name of the client, once it is known.
+    pub(crate) own_name: Option<Name>,
+    pub(crate) requested_at: Instant,
+    /// The time of the answer to the join; in a dialect without an answer, that of the request.
+    pub(crate) joined_at: Option<Instant>,
+    pub(crate) ended_at: Option<Instant>,
+    /// The cause for the end.
+    pub(crate) end_reason: &'static str,
+    pub(crate) events: Vec<LogEntry>,
 }
 
-impl RoomStay {
-    pub(crate) fn is_in(&self) -> bool {
-        self.entered.is_some() && self.ended.is_none() && self.me.is_some()
+impl MembershipRecord {
+    pub(crate) fn is_member(&self) -> bool {
+        self.joined_at.is_some() && self.ended_at.is_none() && self.own_name.is_some()
     }
 
-    /// Whether it was in at that time.
-    pub(crate) fn was_in(&self, at: Instant) -> bool {
-        self.entered.is_some_and(|entered| entered <= at)
-            && self.ended.is_none_or(|ended| ended > at)
+    /// Whether it was a member at that time.
+    pub(crate) fn was_member(&self, at: Instant) -> bool {
+        self.joined_at.is_some_and(|joined_at| joined_at <= at)
+            && self.ended_at.is_none_or(|ended_at| ended_at > at)
     }
 
     pub(crate) fn is_named(&self, name: &str) -> bool {
-        self.me.as_deref() == Some(name)
+        self.own_name.as_deref() == Some(name)
     }
 }
 
 /// A signal that was sent.
 #[derive(Clone, Debug)]
 pub(crate) struct Signal {
-    /// The sender, by its number in [`Record::stays`].
+    /// The sender, by its index in [`Record::memberships`].
     pub(crate) from: usize,
     pub(crate) to: Name,
     pub(crate) at: Instant,
 }
 
-/// Everything, of all clients.
+/// The record of all clients.
 #[derive(Debug, Default)]
 pub(crate) struct Record {
-    pub(crate) stays: Vec<RoomStay>,
+    pub(crate) memberships: Vec<MembershipRecord>,
     pub(crate) signals: Vec<Signal>,
-    /// How many clients play: all of them are in a room when it is calm.
-    pub(crate) players: usize,
+    /// The number of clients. In a quiescent period, all of them are members.
+    pub(crate) clients: usize,
 }
 
 impl Record {
-    /// Who is in this room, by their own belief.
-    pub(crate) fn members(&self, room: usize) -> impl Iterator<Item = (usize, &RoomStay)> {
-        let stays = self.stays.iter().enumerate();
-        stays.filter(move |(_, stay)| stay.room == room && stay.is_in())
+    /// The members of a room, according to the clients.
+    pub(crate) fn members(&self, room: usize) -> impl Iterator<Item = (usize, &MembershipRecord)> {
+        let memberships = self.memberships.iter().enumerate();
+        memberships.filter(move |(_, membership)| membership.room == room && membership.is_member())
     }
 
-    /// Drops what has been judged and says nothing of what is to come.
-    pub(crate) fn forget(&mut self) {
-        for stay in &mut self.stays {
-            if stay.ended.is_some() {
-                stay.noted.clear();
+    /// Discards events that are checked and not needed for later checks.
+    pub(crate) fn discard_checked_events(&mut self) {
+        for membership in &mut self.memberships {
+            if membership.ended_at.is_some() {
+                membership.events.clear();
             }
-            let is_list = |noted: &LogEntry| matches!(noted.what, ObservedEvent::List(_));
-            let last = stay.noted.iter().rposition(is_list);
+            let is_list = |events: &LogEntry| matches!(events.event, ObservedEvent::MemberList(_));
+            let last = membership.events.iter().rposition(is_list);
             let mut index = 0;
-            stay.noted.retain(|noted| {
+            membership.events.retain(|events| {
                 index += 1;
-                !is_list(noted) || Some(index - 1) == last
+                !is_list(events) || Some(index - 1) == last
             });
         }
     }
 
-    /// How those speak who have said their names.
-    pub(crate) fn tongues(&self) -> HashMap<&str, ClientDialect> {
-        let named = self.stays.iter();
+    /// The dialects of the clients with a known name.
+    pub(crate) fn dialects_by_name(&self) -> HashMap<&str, ClientDialect> {
+        let named = self.memberships.iter();
         named
-            .filter_map(|stay| Some((stay.me.as_deref()?, stay.tongue)))
+            .filter_map(|membership| Some((membership.own_name.as_deref()?, membership.dialect)))
             .collect()
     }
 }
 
-/// A time in which nothing was disturbed.
+/// A period without faults.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct QuiescentPeriod {
     pub(crate) from: Instant,
-    /// None while it lasts.
+    /// The end; `None` while it lasts.
     pub(crate) until: Option<Instant>,
 }
 

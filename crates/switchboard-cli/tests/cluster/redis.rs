@@ -1,4 +1,4 @@
-//! A Redis of the test's own.
+//! A Redis server for one test.
 
 use std::{
     io::{Read, Write},
@@ -10,26 +10,26 @@ use std::{
 
 const START_MAX: Duration = Duration::from_secs(10);
 
-/// A server on a free port, ended when dropped.
+/// A server on a free port, killed on drop.
 #[derive(Debug)]
 pub(crate) struct Redis {
     child: Option<Child>,
     port: u16,
-    folder: PathBuf,
-    /// Where it listens besides 127.0.0.1.
-    other: Option<IpAddr>,
+    dir: PathBuf,
+    /// A second address to listen on, besides 127.0.0.1.
+    second_host: Option<IpAddr>,
 }
 
 impl Redis {
-    /// Starts one that keeps its data in `folder`.
-    pub(crate) fn start(folder: PathBuf, other: Option<IpAddr>) -> Self {
+    /// Starts one that keeps its data in `dir`.
+    pub(crate) fn start(dir: PathBuf, second_host: Option<IpAddr>) -> Self {
         let mut redis = Self {
             child: None,
             port: free_port(),
-            folder,
-            other,
+            dir,
+            second_host,
         };
-        redis.start_again();
+        redis.restart();
         redis
     }
 
@@ -37,12 +37,12 @@ impl Redis {
         format!("redis://{host}:{}/0", self.port)
     }
 
-    /// Its process, while it runs.
+    /// The process id, while it runs.
     pub(crate) fn process(&self) -> Option<u32> {
         self.child.as_ref().map(Child::id)
     }
 
-    /// Ends it as the system would that has no more memory: nothing is said or saved.
+    /// Kills the process, without a chance to save data.
     pub(crate) fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
             drop(child.kill());
@@ -50,14 +50,14 @@ impl Redis {
         }
     }
 
-    /// Starts it again on the same port with what it knew.
-    pub(crate) fn start_again(&mut self) {
-        std::fs::create_dir_all(&self.folder).expect("a temporary folder");
-        let log = self.folder.join("redis.log");
+    /// Starts it on the same port with its data.
+    pub(crate) fn restart(&mut self) {
+        std::fs::create_dir_all(&self.dir).expect("a temporary directory");
+        let log = self.dir.join("redis.log");
         let mut command = Command::new("redis-server");
         command.args(["--port", &self.port.to_string(), "--bind", "127.0.0.1"]);
-        command.args(self.other.map(|other| other.to_string()));
-        // It is on this machine's own addresses alone, of which one is a namespace's.
+        command.args(self.second_host.map(|second_host| second_host.to_string()));
+        // It listens on local addresses only, one of which is that of a namespace.
         command.args([
             "--protected-mode",
             "no",
@@ -68,33 +68,33 @@ impl Redis {
         ]);
         command
             .arg("--dir")
-            .arg(&self.folder)
+            .arg(&self.dir)
             .arg("--logfile")
             .arg(log);
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn();
         self.child = Some(child.expect("redis-server runs (Debian: redis-server)"));
-        self.must_answer();
+        self.await_response();
     }
 
-    /// Starts it again with nothing.
+    /// Starts it on the same port without data.
     pub(crate) fn start_empty(&mut self) {
-        drop(std::fs::remove_dir_all(self.folder.join("appendonlydir")));
-        self.start_again();
+        drop(std::fs::remove_dir_all(self.dir.join("appendonlydir")));
+        self.restart();
     }
 
-    fn must_answer(&self) {
+    fn await_response(&self) {
         let start = Instant::now();
-        while !self.answers() {
+        while !self.responds() {
             assert!(
                 start.elapsed() < START_MAX,
                 "redis-server does not answer, see {}",
-                self.folder.display()
+                self.dir.display()
             );
             std::thread::sleep(Duration::from_millis(20));
         }
     }
 
-    fn answers(&self) -> bool {
+    fn responds(&self) -> bool {
         let Ok(mut stream) = TcpStream::connect(("127.0.0.1", self.port)) else {
             return false;
         };
@@ -111,7 +111,7 @@ impl Drop for Redis {
     }
 }
 
-/// A port that was free just now.
+/// A free port.
 fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     listener.local_addr().expect("an address").port()

@@ -1,39 +1,44 @@
-//! What people are told of a run.
+//! Reports of a run.
 
 use std::{fmt::Write as _, io::Write as _, time::Instant};
 
 use crate::record::Record;
 
-/// So many lines of a log are shown.
+/// The number of events that are printed of a log.
 const SHOWN: usize = 60;
 
-/// Says something whether the test fails or not: the test runner keeps what is printed with `println!`.
-pub(crate) fn say(words: &str) {
-    drop(writeln!(std::io::stdout(), "cluster: {words}"));
+/// Prints a line also if the test succeeds: the test runner captures the output of `println!`.
+pub(crate) fn print_progress(text: &str) {
+    drop(writeln!(std::io::stdout(), "cluster: {text}"));
 }
 
-/// What a client was told in a stay, with the seconds since the start.
+/// The events of a membership, with the seconds since the start.
 pub(crate) fn log_of(record: &Record, index: usize, start: Instant) -> String {
-    let stay = &record.stays[index];
+    let membership = &record.memberships[index];
     let since = |at: Instant| at.saturating_duration_since(start).as_secs_f32();
     let mut text = format!(
-        "stay {index}: client {}, {:?} {:?}, room {}, by {}, asked at {:.3}",
-        stay.client,
-        stay.tongue,
-        stay.me,
-        stay.room,
-        stay.node,
-        since(stay.asked)
+        "membership {index}: client {}, {:?} {:?}, room {}, node {}, requested at {:.3}",
+        membership.client,
+        membership.dialect,
+        membership.own_name,
+        membership.room,
+        membership.node,
+        since(membership.requested_at)
     );
-    if let Some(entered) = stay.entered {
-        _ = write!(text, ", in at {:.3}", since(entered));
+    if let Some(joined_at) = membership.joined_at {
+        _ = write!(text, ", joined at {:.3}", since(joined_at));
     }
-    if let Some(ended) = stay.ended {
-        _ = write!(text, ", out at {:.3}: {}", since(ended), stay.why);
+    if let Some(ended_at) = membership.ended_at {
+        _ = write!(
+            text,
+            ", ended at {:.3}: {}",
+            since(ended_at),
+            membership.end_reason
+        );
     }
     text.push('\n');
-    for noted in &stay.noted[stay.noted.len().saturating_sub(SHOWN)..] {
-        _ = writeln!(text, "  {:8.3} {:?}", since(noted.at), noted.what);
+    for events in &membership.events[membership.events.len().saturating_sub(SHOWN)..] {
+        _ = writeln!(text, "  {:8.3} {:?}", since(events.at), events.event);
     }
     text
 }

@@ -1,4 +1,4 @@
-//! What all clients share.
+//! The state that all clients share.
 
 use std::{
     collections::BTreeSet,
@@ -12,42 +12,42 @@ use crate::{corruption::CorruptedRecorder, record::Record};
 
 pub(crate) type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
-/// What the clients do.
+/// The actions of the clients.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Mode {
-    /// They send signals.
+    /// Whether they send signals.
     pub(crate) talk: bool,
-    /// They leave, die and come again.
+    /// Whether they leave, disconnect and join again.
     pub(crate) churn: bool,
 }
 
-/// What all clients share.
+/// The state that all clients share.
 #[derive(Debug)]
 pub(crate) struct TestCluster {
     record: Mutex<Record>,
-    /// Where the nodes listen, as far as one can be reached.
+    /// The addresses of the reachable nodes.
     nodes: Mutex<Vec<String>>,
     pub(crate) mode: watch::Sender<Mode>,
-    /// Sockets of clients that read no more.
-    silent: Mutex<Vec<Socket>>,
-    /// Clients that shall fall silent.
-    hushed: Mutex<BTreeSet<usize>>,
-    pub(crate) liar: CorruptedRecorder,
+    /// The sockets of frozen clients.
+    frozen: Mutex<Vec<Socket>>,
+    /// Clients that must freeze.
+    to_freeze: Mutex<BTreeSet<usize>>,
+    pub(crate) recorder: CorruptedRecorder,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().expect("nobody panics with it")
+    mutex.lock().expect("no panic")
 }
 
 impl TestCluster {
-    pub(crate) fn new(liar: CorruptedRecorder) -> Arc<Self> {
+    pub(crate) fn new(recorder: CorruptedRecorder) -> Arc<Self> {
         Arc::new(Self {
             record: Mutex::default(),
             nodes: Mutex::default(),
             mode: watch::Sender::new(Mode::default()),
-            silent: Mutex::default(),
-            hushed: Mutex::default(),
-            liar,
+            frozen: Mutex::default(),
+            to_freeze: Mutex::default(),
+            recorder,
         })
     }
 
@@ -55,11 +55,11 @@ impl TestCluster {
         lock(&self.record)
     }
 
-    pub(crate) fn open_at(&self, node: String) {
+    pub(crate) fn add_node(&self, node: String) {
         lock(&self.nodes).push(node);
     }
 
-    pub(crate) fn closed_at(&self, node: &str) {
+    pub(crate) fn remove_node(&self, node: &str) {
         lock(&self.nodes).retain(|other| other != node);
     }
 
@@ -67,19 +67,19 @@ impl TestCluster {
         self.mode.send_replace(mode);
     }
 
-    /// Lets these clients read no more, as if their machines had frozen; they come again from others.
-    pub(crate) fn hush(&self, clients: impl IntoIterator<Item = usize>) {
-        lock(&self.hushed).extend(clients);
+    /// Freezes the connections of these clients: they are not read any more. The clients connect again.
+    pub(crate) fn freeze(&self, clients: impl IntoIterator<Item = usize>) {
+        lock(&self.to_freeze).extend(clients);
     }
 
-    /// Whether this client shall fall silent now.
-    pub(crate) fn is_hushed(&self, client: usize) -> bool {
-        lock(&self.hushed).remove(&client)
+    /// Whether this client must freeze now.
+    pub(crate) fn must_freeze(&self, client: usize) -> bool {
+        lock(&self.to_freeze).remove(&client)
     }
 
-    /// Keeps a connection that nobody reads.
+    /// Keeps a connection that is not read.
     pub(crate) fn keep(&self, socket: Socket) {
-        lock(&self.silent).push(socket);
+        lock(&self.frozen).push(socket);
     }
 
     /// One of the nodes, if there is any.

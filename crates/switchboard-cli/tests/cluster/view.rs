@@ -1,4 +1,4 @@
-//! What a client knows of the others, by what it was told.
+//! The view of a client: the other members that its events have announced.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
@@ -7,114 +7,123 @@ use std::{
 
 use crate::{
     oracle::Violation,
-    record::{LogEntry, Name, ObservedEvent, Record, RoomStay},
+    record::{LogEntry, MembershipRecord, Name, ObservedEvent, Record},
 };
 
-/// What a client knows of another, since it last saw it leave.
+/// A member that a client knows.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Met {
+pub(crate) struct KnownMember {
     pub(crate) since: Instant,
-    /// How often it was told to call.
-    pub(crate) calls: usize,
+    /// The number of times that the client was told to offer to it.
+    pub(crate) offers: usize,
 }
 
-/// What a client knows by what it was told.
+/// The view of a client after all its events.
 #[derive(Debug, Default)]
 pub(crate) struct View<'r> {
-    pub(crate) met: BTreeMap<&'r str, Met>,
-    /// Those who have called it, in dialects that announce nobody.
-    pub(crate) heard: BTreeSet<&'r str>,
+    pub(crate) introduced: BTreeMap<&'r str, KnownMember>,
+    /// The senders of received signals, for dialects that do not announce joins.
+    pub(crate) signals_from: BTreeSet<&'r str>,
     pub(crate) list: Option<&'r [Name]>,
 }
-/// Goes through what a client was told: what it knows at the end, and what was wrong.
-pub(crate) fn walk<'r>(
+/// Reads the events of a membership. Returns the final view and the violations.
+pub(crate) fn read_view<'r>(
     record: &'r Record,
     index: usize,
-    stay: &'r RoomStay,
+    membership: &'r MembershipRecord,
 ) -> (View<'r>, Vec<Violation>) {
-    let (mut view, mut words) = (View::default(), Vec::new());
-    for LogEntry { at, what } in &stay.noted {
-        words.extend(view.note(record, stay, *at, what));
+    let (mut view, mut messages) = (View::default(), Vec::new());
+    for LogEntry { at, event } in &membership.events {
+        messages.extend(view.observe(record, membership, *at, event));
     }
-    let faults = words
+    let violations = messages
         .into_iter()
-        .map(|words| Violation::new([index], format!("client {} {words}", stay.client)));
-    (view, faults.collect())
+        .map(|message| Violation::new([index], format!("client {} {message}", membership.client)));
+    (view, violations.collect())
 }
 
 impl<'r> View<'r> {
-    fn note(
+    fn observe(
         &mut self,
         record: &'r Record,
-        stay: &RoomStay,
+        membership: &MembershipRecord,
         at: Instant,
-        what: &'r ObservedEvent,
+        event: &'r ObservedEvent,
     ) -> Option<String> {
-        match what {
-            ObservedEvent::Call(name) => {
-                let calls = &mut self
-                    .met
+        match event {
+            ObservedEvent::MustOffer(name) => {
+                let offers = &mut self
+                    .introduced
                     .entry(name)
-                    .or_insert(Met {
+                    .or_insert(KnownMember {
                         since: at,
-                        calls: 0,
+                        offers: 0,
                     })
-                    .calls;
-                *calls += 1;
-                (*calls > 1).then(|| format!("is told {calls} times to call {name}"))
+                    .offers;
+                *offers += 1;
+                (*offers > 1).then(|| format!("must offer {offers} times to {name}"))
             }
-            ObservedEvent::Came(name) => {
-                let met = Met {
+            ObservedEvent::Joined(name) => {
+                let introduced = KnownMember {
                     since: at,
-                    calls: 0,
+                    offers: 0,
                 };
-                let before = self.met.insert(name, met);
+                let before = self.introduced.insert(name, introduced);
                 before.map(|before| {
                     format!(
-                        "sees {name} come, who has been there for {:?}",
+                        "is told of a join of {name}, a member for {:?}",
                         at - before.since
                     )
                 })
             }
             ObservedEvent::Left(name) => {
-                let was_met = self.met.remove(&**name).is_some();
-                self.heard.remove(&**name);
-                (!was_met && stay.tongue.tells_arrivals())
-                    .then(|| format!("sees {name} leave, and did not know it"))
+                let was_met = self.introduced.remove(&**name).is_some();
+                self.signals_from.remove(&**name);
+                (!was_met && membership.dialect.announces_joins())
+                    .then(|| format!("is told of a leave of {name} without a join"))
             }
-            ObservedEvent::List(names) => {
+            ObservedEvent::MemberList(names) => {
                 self.list = Some(names);
                 let distinct: HashSet<_> = names.iter().collect();
-                (distinct.len() < names.len()).then(|| format!("sees somebody twice in {names:?}"))
+                (distinct.len() < names.len())
+                    .then(|| format!("received duplicate names: {names:?}"))
             }
-            ObservedEvent::Heard { from, serial } => {
-                self.heard.insert(from);
-                self.hears(record, stay, from, *serial)
+            ObservedEvent::Signal { from, serial } => {
+                self.signals_from.insert(from);
+                self.check_signal(record, membership, from, *serial)
             }
             ObservedEvent::Error(_) => None,
         }
     }
 
-    /// Promises 2 and 4.
-    fn hears(&self, record: &Record, stay: &RoomStay, from: &str, serial: usize) -> Option<String> {
+    /// A signal comes from its true sender, is addressed to the client, and follows an introduction.
+    fn check_signal(
+        &self,
+        record: &Record,
+        membership: &MembershipRecord,
+        from: &str,
+        serial: usize,
+    ) -> Option<String> {
         let Some(signal) = record.signals.get(serial) else {
-            return Some(format!("hears signal {serial}, which nobody has sent"));
+            return Some(format!("received signal {serial}, which was not sent"));
         };
-        let sender = &record.stays[signal.from];
+        let sender = &record.memberships[signal.from];
         if !sender.is_named(from) {
             return Some(format!(
-                "hears signal {serial} of {:?} in the name of {from}",
-                sender.me
+                "received signal {serial} of {:?} with the sender {from}",
+                sender.own_name
             ));
         }
-        if sender.room != stay.room || !stay.is_named(&signal.to) {
+        if sender.room != membership.room || !membership.is_named(&signal.to) {
             return Some(format!(
-                "hears signal {serial}, which was for {} in room {}",
+                "received signal {serial}, which was for {} in room {}",
                 signal.to, sender.room
             ));
         }
-        if stay.tongue.tells_arrivals() && !self.met.contains_key(from) {
-            return Some(format!("hears {from}, whom it does not know"));
+        if membership.dialect.announces_joins() && !self.introduced.contains_key(from) {
+            return Some(format!(
+                "received a signal of {from} without an introduction"
+            ));
         }
         None
     }

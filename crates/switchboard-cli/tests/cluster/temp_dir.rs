@@ -1,24 +1,24 @@
-//! Where the files of a run lie.
+//! The directory for the files of a run.
 
 use std::{
     path::{Path, PathBuf},
     sync::atomic::{AtomicUsize, Ordering},
 };
 
-/// A temporary folder, gone when dropped unless it is kept.
+/// A temporary directory, removed on drop unless it is kept.
 #[derive(Debug)]
-pub(crate) struct Folder {
+pub(crate) struct TempDir {
     path: PathBuf,
     is_kept: bool,
 }
 
-impl Folder {
-    pub(crate) fn make() -> Self {
+impl TempDir {
+    pub(crate) fn create() -> Self {
         static MADE: AtomicUsize = AtomicUsize::new(0);
         let number = MADE.fetch_add(1, Ordering::Relaxed);
         let name = format!("switchboard-cluster-{}-{number}", std::process::id());
         let path = std::env::temp_dir().join(name);
-        std::fs::create_dir_all(&path).expect("a temporary folder");
+        std::fs::create_dir_all(&path).expect("a temporary directory");
         Self {
             path,
             is_kept: false,
@@ -35,7 +35,7 @@ impl Folder {
     }
 }
 
-impl Drop for Folder {
+impl Drop for TempDir {
     fn drop(&mut self) {
         if !self.is_kept && !std::thread::panicking() {
             drop(std::fs::remove_dir_all(&self.path));
