@@ -1,4 +1,4 @@
-//! Clients that cause as much work as they can: the cost to the server is bounded.
+//! Clients that cause as much work as possible: the cost to the server is bounded.
 
 use std::{
     io::{BufRead, BufReader},
@@ -21,7 +21,7 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async, tungsten
 const MEMBERS: u32 = 400;
 const RENAMERS: u64 = 3;
 
-/// As in `[limits]`, which the test leaves at their defaults.
+/// The defaults of `[limits]`.
 const DELIVERIES_PER_SECOND: u64 = 4000;
 const DELIVERIES_BURST: u64 = 20_000;
 
@@ -61,7 +61,7 @@ impl Running {
         value.expect("a metric").parse().expect("a number")
     }
 
-    /// Clock ticks of processor time used so far; there are 100 in a second.
+    /// The processor time used so far, in clock ticks of 10 ms.
     fn ticks(&self) -> u64 {
         let path = format!("/proc/{}/stat", self.child.id());
         let stat = std::fs::read_to_string(path).expect("it runs");
@@ -90,7 +90,7 @@ impl Drop for Running {
     }
 }
 
-/// Joins the room of the test as a `lightstream` client. Adds the bytes of all that it is sent.
+/// Joins the room of the test as a `lightstream` client. Adds the bytes of its received frames to `bytes`.
 async fn join(address: SocketAddr, id: String, bytes: Arc<AtomicU64>) -> Sender {
     let connected = connect_async(format!("ws://{address}/ws")).await;
     let (mut sender, mut receiver) = connected.expect("an upgrade").0.split();
@@ -111,7 +111,7 @@ fn rename(id: &str) -> Message {
 }
 
 #[tokio::test]
-async fn clients_that_rename_themselves_in_a_large_room_stay_within_the_budgets() {
+async fn renames_in_a_large_room_stay_within_the_delivery_budgets() {
     let server = Running::start();
     let bytes = Arc::new(AtomicU64::new(0));
     let mut members = Vec::new();
@@ -137,12 +137,12 @@ async fn clients_that_rename_themselves_in_a_large_room_stay_within_the_budgets(
     }
 
     let (begin, ticks) = (Instant::now(), server.ticks());
-    // The window of the measurement.
+    // The interval of the measurement.
     tokio::time::sleep(Duration::from_secs(3)).await;
     let share = (server.ticks() - ticks) as f64 / 100.0 / begin.elapsed().as_secs_f64();
     let deliveries = server.metric("frames_out_total").await - before;
     let bytes = bytes.load(Ordering::Relaxed);
-    // One request may overdraw the budget: a rename is told twice to each member, and lists all.
+    // One request may overdraw the budget: a rename is delivered twice to each member, and lists all.
     let once = 3 * u64::from(MEMBERS);
     let allowed = DELIVERIES_BURST + DELIVERIES_PER_SECOND * start.elapsed().as_secs() + once;
     let allowed = RENAMERS * (allowed + DELIVERIES_PER_SECOND);

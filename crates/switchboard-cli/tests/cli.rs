@@ -1,4 +1,4 @@
-//! The binary as its user meets it.
+//! The command line of the binary.
 
 use std::{
     io::{BufRead, BufReader, Read},
@@ -21,8 +21,7 @@ fn run(args: &[&str]) -> Output {
     command(args).output().expect("the binary runs")
 }
 
-/// The first lines that start with the banner's first word, of a server that is then killed; and the limits
-/// that the system sets it.
+/// Starts a server and kills it. Returns the first lines of its banner, and its resource limits.
 fn first_lines(command: &mut Command, count: usize) -> (Vec<String>, String) {
     let mut child = command
         .stdin(Stdio::null())
@@ -78,7 +77,7 @@ impl Running {
         assert!(sent.expect("kill runs").success());
     }
 
-    /// Clock ticks of processor time used so far.
+    /// The processor time used so far, in clock ticks.
     fn ticks(&self) -> u64 {
         let stat =
             std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).expect("it runs");
@@ -94,7 +93,7 @@ impl Running {
             .sum()
     }
 
-    /// Waits for the end: the exit code and what was logged.
+    /// Waits for the end. Returns the exit code and the log.
     fn end(mut self) -> (Option<i32>, String) {
         let mut log = String::new();
         self.child
@@ -128,18 +127,18 @@ fn a_port_in_use_is_one_line_and_exit_code_1() {
     let running = Running::start(&[]);
     let port = running.address.port().to_string();
     let output = run(&["--addr", "127.0.0.1", "--port", &port]);
-    let words = String::from_utf8_lossy(&output.stderr).into_owned();
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1));
-    assert_eq!(words.lines().count(), 1, "{words}");
+    assert_eq!(text.lines().count(), 1, "{text}");
     assert!(
-        words.contains(&format!("cannot listen on 127.0.0.1:{port}")),
-        "{words}"
+        text.contains(&format!("cannot listen on 127.0.0.1:{port}")),
+        "{text}"
     );
 }
 
 #[test]
-fn mistakes_are_named_and_exit_with_2() {
-    for (args, words) in [
+fn configuration_errors_are_printed_with_exit_code_2() {
+    for (args, text) in [
         (
             &["--addr", "nowhere"][..],
             "flag --addr: server.addr: \"nowhere\" is not an IP address or \"localhost\"",
@@ -159,27 +158,30 @@ fn mistakes_are_named_and_exit_with_2() {
         (&["--web-root", "/does/not/exist"], "is not a folder"),
     ] {
         let output = run(args);
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(output.status.code(), Some(2), "{said}");
-        assert!(said.lines().count() == 1 && said.contains(words), "{said}");
+        let printed = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{printed}");
+        assert!(
+            printed.lines().count() == 1 && printed.contains(text),
+            "{printed}"
+        );
     }
 }
 
 #[test]
-fn every_mistake_is_printed_when_the_server_does_not_start() {
+fn all_configuration_errors_are_printed_at_once() {
     let output = command(&["--port", "70000", "--log-level", "inof"])
         .env("SWITCHBOARD_LIMITS_FRAME_BYTES", "many")
         .output()
         .expect("the binary runs");
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(2), "{said}");
+    let printed = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{printed}");
     let expected = [
         "environment variable SWITCHBOARD_LIMITS_FRAME_BYTES: limits.frame_bytes: \"many\" is not a whole number, 0 or more",
         "flag --log-level: log.level: \"inof\" is not one of off, error, warn, info, debug, trace; did you mean \"info\"?",
         "flag --port: server.port: 70000 is too large",
     ];
     let expected = expected.map(|line| format!("switchboard: {line}"));
-    assert_eq!(said.lines().collect::<Vec<_>>(), expected);
+    assert_eq!(printed.lines().collect::<Vec<_>>(), expected);
 }
 
 #[test]
@@ -193,11 +195,11 @@ fn help_lists_the_exit_codes() {
         );
     }
     let unknown = run(&["--prot", "1"]);
-    let said = String::from_utf8_lossy(&unknown.stderr);
+    let printed = String::from_utf8_lossy(&unknown.stderr);
     assert_eq!(unknown.status.code(), Some(2));
     assert!(
-        said.contains("a similar argument exists: '--port'"),
-        "{said}"
+        printed.contains("a similar argument exists: '--port'"),
+        "{printed}"
     );
 }
 
@@ -245,9 +247,9 @@ fn check_warns_if_the_system_allows_fewer_open_files_than_connections() {
             .env_remove("PORT")
             .output();
         let output = output.expect("a shell");
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(output.status.code(), Some(0), "{said}");
-        said
+        let printed = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(0), "{printed}");
+        printed
     };
     let warning = "warning: limits.connections = 300 (environment variable SWITCHBOARD_LIMITS_CONNECTIONS) needs more open files than the 300 that the system allows; ";
     assert!(check("300").starts_with(warning));
@@ -255,15 +257,15 @@ fn check_warns_if_the_system_allows_fewer_open_files_than_connections() {
 }
 
 #[test]
-fn check_warns_of_limits_that_are_too_tight_and_succeeds() {
+fn check_warns_of_low_limits_and_succeeds() {
     let output = command(&["check"])
         .env("SWITCHBOARD_LIMITS_FRAME_BYTES", "4194304")
         .output()
         .expect("the binary runs");
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(0), "{said}");
+    let printed = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{printed}");
     let warning = "warning: environment variable SWITCHBOARD_LIMITS_FRAME_BYTES: limits.frame_bytes: limits.outbox_bytes = ";
-    assert!(said.contains(warning), "{said}");
+    assert!(printed.contains(warning), "{printed}");
 }
 
 #[test]
@@ -339,14 +341,17 @@ fn with_json_every_line_of_a_server_is_json() {
     let taken = running.address.port().to_string();
     for (args, code) in [(["--port", &*taken], 1), (["--port", "70000"], 2)] {
         let output = run(&[&["--addr", "127.0.0.1", "--log-format", "json"], &args[..]].concat());
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(code), "{said}");
-        assert!(said.lines().count() == 1 && is_json(&said), "{said}");
+        let printed = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{printed}");
+        assert!(
+            printed.lines().count() == 1 && is_json(&printed),
+            "{printed}"
+        );
     }
 }
 
 #[test]
-fn check_prints_the_settings_in_force_and_every_mistake() {
+fn check_prints_the_effective_settings_and_all_errors() {
     let file = std::env::temp_dir().join(format!("switchboard-check-{}.toml", std::process::id()));
     std::fs::write(
         &file,
@@ -379,52 +384,55 @@ fn check_prints_the_settings_in_force_and_every_mistake() {
 }
 
 #[test]
-fn cluster_without_an_engine_says_that_it_is_one_node() {
+fn cluster_without_an_engine_reports_a_single_node() {
     let output = run(&["cluster"]);
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert_eq!(output.status.code(), Some(0), "{said}");
-    assert!(said.starts_with("This server is a single node"), "{said}");
+    let printed = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{printed}");
+    assert!(
+        printed.starts_with("This server is a single node"),
+        "{printed}"
+    );
     let json = run(&["cluster", "--json"]).stdout;
     let json: serde_json::Value = serde_json::from_slice(&json).expect("JSON");
     assert_eq!(json["nodes"], serde_json::json!([]));
 }
 
 #[test]
-fn cluster_says_in_one_line_why_the_engine_cannot_be_reached() {
-    // Nobody listens on port 1.
+fn cluster_reports_an_unreachable_engine_in_one_line() {
+    // No server listens on port 1.
     let output = command(&["cluster"])
         .env("SWITCHBOARD_ENGINE_URL", "redis://:GEHEIM@127.0.0.1:1")
         .output()
         .expect("the binary runs");
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(1), "{said}");
+    let printed = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{printed}");
     assert!(
-        said.starts_with("switchboard: the engine at redis://127.0.0.1:1 cannot be reached: "),
-        "{said}"
+        printed.starts_with("switchboard: the engine at redis://127.0.0.1:1 cannot be reached: "),
+        "{printed}"
     );
     assert!(
-        said.lines().count() == 1 && !said.contains("GEHEIM"),
-        "{said}"
+        printed.lines().count() == 1 && !printed.contains("GEHEIM"),
+        "{printed}"
     );
     assert!(output.stdout.is_empty());
 }
 
 #[test]
-fn cluster_called_wrongly_exits_with_2() {
+fn cluster_with_invalid_arguments_exits_with_2() {
     for args in [
         &["cluster", "--engine", "http://cache"][..],
         &["cluster", "--node", "7"],
         &["cluster", "--config", "/does/not/exist.toml"],
     ] {
         let output = run(args);
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(2), "{said}");
-        assert!(!said.is_empty() && output.stdout.is_empty(), "{said}");
+        let printed = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{printed}");
+        assert!(!printed.is_empty() && output.stdout.is_empty(), "{printed}");
     }
 }
 
 #[test]
-fn a_variable_that_is_not_utf_8_is_a_mistake_only_if_it_is_ours() {
+fn only_switchboard_variables_must_be_utf_8() {
     let broken = std::ffi::OsStr::from_bytes(b"9\xff");
     let check = |variable| {
         let output = command(&["check"]).env(variable, broken).output();
@@ -432,16 +440,17 @@ fn a_variable_that_is_not_utf_8_is_a_mistake_only_if_it_is_ours() {
     };
     assert_eq!(check("SOMETHING_ELSE").status.code(), Some(0));
     let ours = check("SWITCHBOARD_LOG_LEVEL");
-    let said = String::from_utf8_lossy(&ours.stderr);
-    assert_eq!(ours.status.code(), Some(2), "{said}");
+    let printed = String::from_utf8_lossy(&ours.stderr);
+    assert_eq!(ours.status.code(), Some(2), "{printed}");
     assert!(
-        said.contains("variable SWITCHBOARD_LOG_LEVEL: log.level: ") && said.contains("not UTF-8"),
-        "{said}"
+        printed.contains("variable SWITCHBOARD_LOG_LEVEL: log.level: ")
+            && printed.contains("not UTF-8"),
+        "{printed}"
     );
 }
 
 #[test]
-fn the_example_file_is_the_defaults() {
+fn the_example_file_contains_the_defaults() {
     let example = include_str!("../../../switchboard.example.toml");
     let defaults = String::from_utf8(run(&["check"]).stdout).expect("text");
     assert!(
@@ -469,7 +478,7 @@ fn more_listeners_serve_the_same_rooms() {
 }
 
 #[test]
-fn a_dialects_own_listener_is_said_with_where_its_clients_connect() {
+fn the_banner_has_the_url_of_a_dialect_listener() {
     let mut child = command(&["--addr", "127.0.0.1", "--port", "0"])
         .env("SWITCHBOARD_SINGO_LISTEN", "127.0.0.1:0")
         .stdout(Stdio::piped())
@@ -477,10 +486,10 @@ fn a_dialects_own_listener_is_said_with_where_its_clients_connect() {
         .spawn()
         .expect("the binary runs");
     let lines = BufReader::new(child.stdout.take().expect("piped")).lines();
-    let mut said = lines
+    let mut printed = lines
         .map_while(Result::ok)
         .skip_while(|line| !line.ends_with(" for singo alone"));
-    let (listens, url) = (said.next(), said.next());
+    let (listens, url) = (printed.next(), printed.next());
     drop(child.kill());
     drop(child.wait());
     let address = listens.as_deref().and_then(|line| line.split(' ').nth(3));
@@ -492,31 +501,31 @@ fn a_dialects_own_listener_is_said_with_where_its_clients_connect() {
 }
 
 #[test]
-fn a_dialects_own_address_that_is_taken_is_named_by_its_setting() {
+fn the_error_of_a_dialect_address_in_use_names_its_setting() {
     let running = Running::start(&[]);
     let output = command(&["--addr", "127.0.0.1", "--port", "0"])
         .env("SWITCHBOARD_SINGO_LISTEN", running.address.to_string())
         .output()
         .expect("the binary runs");
-    let words = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(1), "{words}");
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{text}");
     assert!(
-        words.contains("choose another address with singo.listen"),
-        "{words}"
+        text.contains("choose another address with singo.listen"),
+        "{text}"
     );
 }
 
 #[test]
-fn who_starts_a_node_is_told_its_engine_and_where_others_reach_it() {
-    // Nobody listens on port 1.
+fn the_banner_has_the_engine_and_the_advertised_url_of_a_node() {
+    // No server listens on port 1.
     let mut child = command(&["--addr", "127.0.0.1", "--port", "0"])
         .env("SWITCHBOARD_ENGINE_URL", "redis://ada:GEHEIM@127.0.0.1:1")
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .expect("the binary runs");
-    let said = BufReader::new(child.stdout.take().expect("piped")).lines();
-    let engine = said
+    let printed = BufReader::new(child.stdout.take().expect("piped")).lines();
+    let engine = printed
         .map_while(Result::ok)
         .find(|line| line.starts_with("  engine "));
     let logged = BufReader::new(child.stderr.take().expect("piped")).lines();
@@ -531,7 +540,7 @@ fn who_starts_a_node_is_told_its_engine_and_where_others_reach_it() {
 }
 
 #[test]
-fn health_asks_a_server() {
+fn health_requests_the_health_of_a_server() {
     let running = Running::start(&[]);
     let url = format!("http://{}/healthz", running.address);
     assert_eq!(run(&["health", "--url", &url]).status.code(), Some(0));
@@ -550,15 +559,15 @@ fn health_asks_a_server() {
     assert_eq!(run(&["health", "--url", &url]).status.code(), Some(1));
     for url in ["https://", "http://a b:1/healthz", "https://:8080"] {
         let output = run(&["health", "--url", url]);
-        let words = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(words.contains("has no valid HOST or HOST:PORT"), "{words}");
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(text.contains("has no valid HOST or HOST:PORT"), "{text}");
     }
 }
 
-/// As in a network without IPv4, where a server on all addresses has those of IPv6 alone.
+/// In a network without IPv4, a server on all addresses has IPv6 addresses only.
 #[test]
 #[cfg_attr(not(has_ipv6), ignore = "needs IPv6 on loopback")]
-fn health_finds_a_server_of_ipv6_alone() {
+fn health_reaches_a_server_with_ipv6_only() {
     let running = Running::start_on("::1", &[]);
     let port = running.address.port().to_string();
     let health = |addr: &str| {
@@ -589,7 +598,7 @@ async fn an_idle_server_uses_no_processor_time() {
 }
 
 #[tokio::test]
-async fn logs_say_who_came_and_never_what_was_said() {
+async fn logs_have_the_connections_and_no_message_contents() {
     for format in ["text", "json"] {
         let running = Running::start(&["--log-format", format, "--log-level", "trace"]);
         let url = format!("ws://{}/ws?token=TOPSECRET", running.address);
@@ -630,11 +639,11 @@ async fn logs_say_who_came_and_never_what_was_said() {
 }
 
 #[tokio::test]
-async fn a_log_that_nobody_reads_stops_nobody() {
+async fn an_unread_log_pipe_does_not_block_clients() {
     let running = Running::start(&[]);
     let url = format!("ws://{}/ws", running.address);
     let (mut busy, _) = connect_async(&url).await.expect("a connection");
-    // Far more than a pipe holds that nobody reads.
+    // Far more than the buffer of a pipe.
     for round in 0..300 {
         let join = format!(
             r#"{{"type":"join","roomID":"{}{round}","senderID":"a"}}"#,
@@ -655,7 +664,7 @@ async fn a_log_that_nobody_reads_stops_nobody() {
 }
 
 #[tokio::test]
-async fn refused_frames_are_logged_once_per_second_with_their_number() {
+async fn rejected_frames_are_logged_once_per_second_with_their_count() {
     const FRAMES: u64 = 300;
     let running = Running::start(&["--log-format", "json"]);
     let url = format!("ws://{}/connect", running.address);

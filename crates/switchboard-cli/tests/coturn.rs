@@ -1,4 +1,4 @@
-//! The credentials of `switchboard ice` at a real coturn on loopback.
+//! The credentials of `switchboard ice` with a real coturn on loopback.
 
 use std::{
     net::UdpSocket,
@@ -12,7 +12,7 @@ use switchboard::Config;
 
 const SECRET: &str = "north";
 
-/// Requests to a TURN server that starts, ten per second.
+/// The number of attempts to reach a starting TURN server, ten per second.
 const ATTEMPTS: usize = 200;
 
 /// A TURN server that is killed when the test ends.
@@ -23,7 +23,7 @@ struct Coturn {
 }
 
 impl Coturn {
-    /// One that takes UDP on loopback and relays to loopback.
+    /// Starts a TURN server with UDP on loopback.
     fn start() -> Self {
         let socket = UdpSocket::bind(("127.0.0.1", 0)).expect("a free port");
         let port = socket.local_addr().expect("an address").port();
@@ -53,7 +53,7 @@ impl Coturn {
         server
     }
 
-    /// Whether it answers a STUN binding request (RFC 8489, section 6) before patience is at an end.
+    /// Whether it answers a STUN binding request (RFC 8489, section 6) within the attempts.
     fn answers(&self) -> bool {
         let request = [&b"\x00\x01\x00\x00\x21\x12\xa4\x42"[..], &[7; 12]].concat();
         let socket = UdpSocket::bind(("127.0.0.1", 0)).expect("a free port");
@@ -65,7 +65,7 @@ impl Coturn {
         })
     }
 
-    /// Whether a client with this login gets a relay, and packets through it.
+    /// Whether a client with these credentials gets an allocation and relayed packets.
     fn relays(&self, username: &str, credential: &str) -> bool {
         let status = Command::new("turnutils_uclient")
             .args(["-y", "-c", "-n", "1", "-m", "1"])
@@ -92,8 +92,8 @@ impl Drop for Coturn {
     }
 }
 
-/// The login that `switchboard ice` prints.
-fn printed() -> [String; 2] {
+/// The credentials that `switchboard ice` prints.
+fn printed_credentials() -> [String; 2] {
     let output = Command::new(env!("CARGO_BIN_EXE_switchboard"))
         .arg("ice")
         .env("SWITCHBOARD_ICE_TURN_SECRET", SECRET)
@@ -105,8 +105,8 @@ fn printed() -> [String; 2] {
     ["username", "credential"].map(|key| server[key].as_str().expect(key).to_owned())
 }
 
-/// A login that was made so long ago, as of the settings' code, with the shortest time to live.
-fn made_before(age: Duration) -> [String; 2] {
+/// Credentials with the shortest lifetime that were created this long ago.
+fn expired_credentials(age: Duration) -> [String; 2] {
     let mut ice = Config::default().ice;
     ice.turn.urls = vec!["turn:127.0.0.1".to_owned()];
     SECRET.clone_into(&mut ice.turn.secret);
@@ -114,20 +114,23 @@ fn made_before(age: Duration) -> [String; 2] {
     let now = SystemTime::UNIX_EPOCH.elapsed().expect("after 1970");
     let server = ice.for_client("ada", (now - age).as_secs()).pop();
     let server = server.expect("a TURN server");
-    [server.username, server.credential].map(|text| text.expect("a login"))
+    [server.username, server.credential].map(|text| text.expect("credentials"))
 }
 
 #[test]
 #[cfg_attr(not(has_coturn), ignore = "needs coturn (Debian: coturn)")]
-fn coturn_relays_for_valid_credentials_and_for_no_others() {
+fn coturn_relays_only_for_valid_credentials() {
     let coturn = Coturn::start();
-    let [username, credential] = printed();
+    let [username, credential] = printed_credentials();
     assert!(coturn.relays(&username, &credential), "{username}");
     assert!(!coturn.relays(&username, "wrong"), "a wrong credential");
     let later = username.replacen('1', "2", 1);
     assert!(!coturn.relays(&later, &credential), "a later expiry");
-    let [username, credential] = made_before(Duration::from_secs(30));
+    let [username, credential] = expired_credentials(Duration::from_secs(30));
     assert!(coturn.relays(&username, &credential), "{username}");
-    let [username, credential] = made_before(Duration::from_secs(120));
-    assert!(!coturn.relays(&username, &credential), "an expired login");
+    let [username, credential] = expired_credentials(Duration::from_secs(120));
+    assert!(
+        !coturn.relays(&username, &credential),
+        "expired credentials"
+    );
 }

@@ -1,4 +1,4 @@
-//! `switchboard ice`, and the note of a server without ICE servers.
+//! `switchboard ice`, and the hint of a server without ICE servers.
 
 use std::{
     io::{BufRead, BufReader},
@@ -42,7 +42,7 @@ impl Running {
             .spawn()
             .expect("the binary runs");
         let lines = BufReader::new(child.stdout.take().expect("piped")).lines();
-        // A dialect's own listener comes last but for the note.
+        // The listener of a dialect is the last line before the hint.
         let mut banner = Vec::new();
         for line in lines.map_while(Result::ok) {
             let is_last = line.contains("ICE servers") || line.contains("for mesh alone");
@@ -87,20 +87,20 @@ fn ice_prints_the_servers_of_a_server() {
 }
 
 #[test]
-fn failures_of_ice_are_one_line_with_their_exit_code() {
-    let refused = ["ice", "--url", "http://127.0.0.1:1"];
+fn an_error_of_ice_is_one_line_with_its_exit_code() {
+    let unreachable = ["ice", "--url", "http://127.0.0.1:1"];
     for (args, variables, code) in [
-        (&refused[..], &[][..], 1),
+        (&unreachable[..], &[][..], 1),
         (&["ice", "--url", "ftp://localhost"], &[], 1),
         (&["ice"], &[SECRET], 2),
         (&["ice", "--config", "/does/not/exist.toml"], &[], 2),
     ] {
         let output = run(args, variables);
-        let words = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(code), "{args:?}: {words}");
-        assert_eq!(words.lines().count(), 1, "{words}");
-        assert!(words.starts_with("switchboard: "), "{words}");
-        assert!(!words.contains("GEHEIM") && output.stdout.is_empty());
+        let message = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{args:?}: {message}");
+        assert_eq!(message.lines().count(), 1, "{message}");
+        assert!(message.starts_with("switchboard: "), "{message}");
+        assert!(!message.contains("GEHEIM") && output.stdout.is_empty());
     }
     let other = ("SWITCHBOARD_LOG_LEVEL", "loud");
     let document = document(&run(&["ice"], &[other]));

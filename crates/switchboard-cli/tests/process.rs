@@ -1,4 +1,4 @@
-//! The process among others: signals, and pipes that are closed or that no process reads.
+//! The process: signals, and output pipes that are closed or not read.
 
 use std::{
     io::{BufRead, BufReader, ErrorKind, Read, Write},
@@ -9,10 +9,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// A timeout that no step of these tests reaches on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// The time limit of each step, long enough for a busy machine.
+const TEST_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// More lines than may wait for the log.
+/// More lines than the log queue holds.
 const REQUESTS: usize = 20_000;
 
 /// A running server, killed if the test fails.
@@ -58,7 +58,7 @@ impl Running {
     /// The exit code, if the process ends in time.
     fn end(&mut self) -> Option<i32> {
         let begun = Instant::now();
-        while begun.elapsed() < PATIENCE {
+        while begun.elapsed() < TEST_TIMEOUT {
             if let Some(status) = self.child.try_wait().expect("a child") {
                 return status.code();
             }
@@ -67,15 +67,17 @@ impl Running {
         panic!("the process does not end");
     }
 
-    /// Status line and body of the answer to a request.
+    /// The status line and the body of the response to a request.
     fn get(&self, path: &str) -> String {
         let mut stream = TcpStream::connect(self.address).expect("a connection");
-        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        stream
+            .set_read_timeout(Some(TEST_TIMEOUT))
+            .expect("a timeout");
         let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).expect("sent");
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).expect("an answer");
-        answer
+        let mut response = String::new();
+        stream.read_to_string(&mut response).expect("an answer");
+        response
     }
 }
 
@@ -92,7 +94,7 @@ fn command(args: &[&str]) -> Command {
     command
 }
 
-/// Writes until nothing more fits.
+/// Writes until the pipe is full.
 fn fill(pipe: &UnixStream) {
     pipe.set_nonblocking(true).expect("a flag");
     for chunk in [&[b'x'; 4096][..], b"x"] {
@@ -107,32 +109,34 @@ fn fill(pipe: &UnixStream) {
 }
 
 #[test]
-fn a_log_that_no_process_reads_stops_neither_the_server_nor_its_end() {
-    let (ours, theirs) = UnixStream::pair().expect("a pair");
-    let pipe = theirs.try_clone().expect("a descriptor");
-    let mut running = Running::start(theirs, &ours, &[]);
+fn an_unread_log_pipe_blocks_neither_the_server_nor_its_shutdown() {
+    let (reader, writer) = UnixStream::pair().expect("a pair");
+    let pipe = writer.try_clone().expect("a descriptor");
+    let mut running = Running::start(writer, &reader, &[]);
     fill(&pipe);
 
-    // Each of these requests is refused, and logged.
+    // Each of these requests is rejected and logged.
     let mut client = TcpStream::connect(running.address).expect("a connection");
-    client.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    client
+        .set_read_timeout(Some(TEST_TIMEOUT))
+        .expect("a timeout");
     let mut sender = client.try_clone().expect("a descriptor");
     let request = "GET /getCallTicket HTTP/1.1\r\nHost: x\r\n\r\n";
     let last = "GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
     let sending =
         thread::spawn(move || sender.write_all((request.repeat(REQUESTS) + last).as_bytes()));
-    let mut answers = String::new();
-    client.read_to_string(&mut answers).expect("answers");
+    let mut responses = String::new();
+    client.read_to_string(&mut responses).expect("answers");
     sending.join().expect("no panic").expect("all sent");
-    assert_eq!(answers.matches("HTTP/1.1 403").count(), REQUESTS);
-    assert!(answers.ends_with("\r\n\r\nok\n"));
+    assert_eq!(responses.matches("HTTP/1.1 403").count(), REQUESTS);
+    assert!(responses.ends_with("\r\n\r\nok\n"));
 
     running.terminate();
     assert_eq!(running.end(), Some(0));
 }
 
 #[test]
-fn a_draining_server_serves_on_and_a_second_signal_ends_it_at_once() {
+fn a_draining_server_serves_requests_and_a_second_signal_ends_it() {
     let (out, pipe) = std::io::pipe().expect("a pipe");
     let hour = [("SWITCHBOARD_SHUTDOWN_DRAIN", "3600")];
     let mut running = Running::start(pipe, out.try_clone().expect("a descriptor"), &hour);
@@ -140,7 +144,7 @@ fn a_draining_server_serves_on_and_a_second_signal_ends_it_at_once() {
     running.terminate();
     let begun = Instant::now();
     while !running.get("/readyz").ends_with("\r\n\r\nstopping\n") {
-        assert!(begun.elapsed() < PATIENCE, "it goes on being ready");
+        assert!(begun.elapsed() < TEST_TIMEOUT, "the server is still ready");
     }
     assert!(running.get("/healthz").starts_with("HTTP/1.1 200 "));
     assert!(running.get("/voice/mode").starts_with("HTTP/1.1 200 "));
@@ -149,7 +153,7 @@ fn a_draining_server_serves_on_and_a_second_signal_ends_it_at_once() {
 }
 
 #[test]
-fn a_command_whose_reader_has_gone_ends_without_a_panic() {
+fn a_command_with_a_closed_output_pipe_does_not_panic() {
     for (args, code) in [
         (&["check"][..], 0),
         (&["check", "--port", "70000"], 2),
@@ -175,14 +179,14 @@ fn a_command_whose_reader_has_gone_ends_without_a_panic() {
 }
 
 #[test]
-fn without_an_address_clients_of_ipv6_and_ipv4_are_answered() {
+fn the_default_address_accepts_ipv6_and_ipv4() {
     let (out, pipe) = std::io::pipe().expect("a pipe");
     let banner = out.try_clone().expect("a descriptor");
     let mut running = Running::start_with(&["--port", "0"], pipe, banner, &[]);
     let all = running.address;
     assert!(all.ip().is_unspecified());
     let mut clients = vec!["127.0.0.1"];
-    // Without IPv6, the server listens on IPv4 alone.
+    // Without IPv6, the server listens on IPv4 only.
     clients.extend(all.is_ipv6().then_some("::1"));
     for ip in clients {
         running.address = SocketAddr::new(ip.parse().expect("an IP"), all.port());

@@ -18,26 +18,26 @@ use rustls::{
 use sha2::{Digest as _, Sha256};
 use switchboard::network;
 
-/// A timeout that no step of these tests reaches on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// The time limit of each step, long enough for a busy machine.
+const TEST_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A folder that is removed when the test ends.
-struct Folder(PathBuf);
+/// A directory that is removed when the test ends.
+struct TestDir(PathBuf);
 
-impl Folder {
+impl TestDir {
     fn new(name: &str) -> Self {
         let name = format!("switchboard-cli-{}-{name}", std::process::id());
-        let folder = std::env::temp_dir().join(name);
-        drop(fs::remove_dir_all(&folder));
-        fs::create_dir_all(&folder).expect("a folder");
-        Self(folder)
+        let dir = std::env::temp_dir().join(name);
+        drop(fs::remove_dir_all(&dir));
+        fs::create_dir_all(&dir).expect("a folder");
+        Self(dir)
     }
 
     fn path(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }
 
-    /// A file of the library's tests, under another name.
+    /// Copies a certificate file of the library's tests to another name.
     fn copy(&self, of: &str, name: &str) -> PathBuf {
         let files = Path::new(env!("CARGO_MANIFEST_DIR")).join("../switchboard/tests/tls");
         let copy = self.path(name);
@@ -71,7 +71,7 @@ fn start(mut command: Command) -> Running {
         .expect("the binary runs");
     let lines = BufReader::new(child.stdout.take().expect("piped")).lines();
     let mut banner = Vec::new();
-    // The last line of a server without ICE servers.
+    // The last banner line of a server without ICE servers.
     for line in lines.map_while(Result::ok) {
         let is_last = line.contains("STUN and TURN");
         banner.push(line);
@@ -83,7 +83,7 @@ fn start(mut command: Command) -> Running {
     Running { child, banner, log }
 }
 
-impl Drop for Folder {
+impl Drop for TestDir {
     fn drop(&mut self) {
         drop(fs::remove_dir_all(&self.0));
     }
@@ -103,26 +103,26 @@ impl Running {
         port.parse().expect("a number")
     }
 
-    /// The text of the banner's line with this name.
-    fn said(&self, name: &str) -> Option<&str> {
+    /// The text of the banner line with this name.
+    fn banner_text(&self, name: &str) -> Option<&str> {
         let name = format!("  {name:<14} ");
         let mut lines = self.banner.iter();
         lines.find_map(|line| line.strip_prefix(&*name))
     }
 
-    fn hang_up(&self) {
+    fn send_hangup(&self) {
         let pid = self.child.id().to_string();
         let sent = Command::new("kill").args(["-HUP", &pid]).status();
         assert!(sent.expect("kill runs").success());
     }
 
-    /// The next line of the log that has these words.
-    fn logged(&mut self, words: &str) -> String {
+    /// The next line of the log that contains `text`.
+    fn await_log_line(&mut self, text: &str) -> String {
         let mut log = self.log.by_ref().map_while(Result::ok);
-        log.find(|line| line.contains(words)).expect("it is logged")
+        log.find(|line| line.contains(text)).expect("it is logged")
     }
 
-    /// The SHA-256 of the certificate of the server, if it is in this file, and that of a page that is served.
+    /// The SHA-256 fingerprint of the certificate of the server. The connection fails if `root` does not trust it.
     fn fingerprint(&self, root: &Path) -> io::Result<String> {
         let mut roots = RootCertStore::empty();
         let root = CertificateDer::from_pem_file(root).map_err(io::Error::other)?;
@@ -136,7 +136,7 @@ impl Running {
         let name = ServerName::try_from("localhost").map_err(io::Error::other)?;
         let connection = ClientConnection::new(Arc::new(config), name).map_err(io::Error::other)?;
         let stream = TcpStream::connect(("127.0.0.1", self.port()))?;
-        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_read_timeout(Some(TEST_TIMEOUT))?;
         let mut stream = StreamOwned::new(connection, stream);
         stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")?;
         let mut answer = String::new();
@@ -159,41 +159,41 @@ impl Drop for Running {
 const SELF_SIGNED: [&str; 5] = ["--addr", "127.0.0.1", "--port", "0", "--tls-self-signed"];
 
 #[test]
-fn a_self_signed_certificate_has_the_fingerprint_that_is_printed_and_outlives_restarts() {
-    let folder = Folder::new("self-signed");
-    let file = folder.path("switchboard/self-signed.pem");
-    let running = folder.start(&SELF_SIGNED);
+fn a_self_signed_certificate_has_the_printed_fingerprint_and_survives_restarts() {
+    let dir = TestDir::new("self-signed");
+    let file = dir.path("switchboard/self-signed.pem");
+    let running = dir.start(&SELF_SIGNED);
     let port = running.port();
     let fingerprint = running.fingerprint(&file).expect("a trusted server");
-    assert_eq!(running.said("SHA-256"), Some(&*fingerprint));
-    let kept = running.said("certificate").expect("a line");
+    assert_eq!(running.banner_text("SHA-256"), Some(&*fingerprint));
+    let kept = running.banner_text("certificate").expect("a line");
     assert!(kept.starts_with("self-signed, valid until 20"), "{kept}");
     assert!(
         kept.ends_with(&format!(", kept in {}", file.display())),
         "{kept}"
     );
     let page = format!("https://127.0.0.1:{port}/");
-    assert_eq!(running.said("call page"), Some(&*page));
+    assert_eq!(running.banner_text("call page"), Some(&*page));
     let dialect = format!("wss://127.0.0.1:{port}/connect");
-    assert_eq!(running.said("singo"), Some(&*dialect));
+    assert_eq!(running.banner_text("singo"), Some(&*dialect));
     drop(running);
-    let again = folder.start(&SELF_SIGNED);
-    assert_eq!(again.said("SHA-256"), Some(&*fingerprint));
+    let again = dir.start(&SELF_SIGNED);
+    assert_eq!(again.banner_text("SHA-256"), Some(&*fingerprint));
     fs::remove_file(&file).expect("a file");
     drop(again);
-    let anew = folder.start(&SELF_SIGNED);
-    assert_ne!(anew.said("SHA-256"), Some(&*fingerprint));
+    let anew = dir.start(&SELF_SIGNED);
+    assert_ne!(anew.banner_text("SHA-256"), Some(&*fingerprint));
 }
 
 #[test]
 fn commands_reach_a_self_signed_server() {
-    let folder = Folder::new("commands");
-    let running = folder.start(&SELF_SIGNED);
-    let file = folder.path("switchboard/self-signed.pem");
+    let dir = TestDir::new("commands");
+    let running = dir.start(&SELF_SIGNED);
+    let file = dir.path("switchboard/self-signed.pem");
     let (file, port) = (file.to_str().expect("text"), running.port().to_string());
     let url = format!("https://localhost:{port}");
     let probe = format!("{url}/healthz");
-    let key = folder.path("voice.key");
+    let key = dir.path("voice.key");
     let key = key.to_str().expect("text");
     let ca: &[&str] = &["--ca", file];
     for trust in [ca, &["--insecure"]] {
@@ -202,17 +202,17 @@ fn commands_reach_a_self_signed_server() {
             &["ice", "--url", &url],
             &["voice", "key", "--query", "--key", key, "--url", &url],
         ] {
-            let output = folder.run(&[command, trust].concat());
+            let output = dir.run(&[command, trust].concat());
             assert_eq!(output.status.code(), Some(0), "{output:?}");
         }
     }
-    let distrusted = folder.run(&["health", "--url", &probe]);
+    let distrusted = dir.run(&["health", "--url", &probe]);
     assert_eq!(distrusted.status.code(), Some(1));
-    let words = String::from_utf8_lossy(&distrusted.stderr);
-    assert!(words.contains("does not answer: "), "{words}");
-    // A container asks itself.
+    let text = String::from_utf8_lossy(&distrusted.stderr);
+    assert!(text.contains("does not answer: "), "{text}");
+    // The health check of a container.
     for (tls, code) in [("true", 0), ("false", 1)] {
-        let mut own = folder.command(&["health"]);
+        let mut own = dir.command(&["health"]);
         own.env("SWITCHBOARD_PORT", &port);
         let status = own.env("SWITCHBOARD_TLS_SELF_SIGNED", tls).status();
         assert_eq!(status.expect("the binary runs").code(), Some(code));
@@ -220,29 +220,29 @@ fn commands_reach_a_self_signed_server() {
 }
 
 #[test]
-fn a_hangup_signal_makes_the_server_read_its_certificate_again() {
-    let folder = Folder::new("reload");
-    let cert = folder.copy("ec.pem", "cert.pem");
-    let key = folder.copy("ec-sec1.key", "key.pem");
-    let old = folder.copy("ec.pem", "old.pem");
-    let settings = folder.path("settings.toml");
+fn a_hangup_signal_reloads_the_certificate() {
+    let dir = TestDir::new("reload");
+    let cert = dir.copy("ec.pem", "cert.pem");
+    let key = dir.copy("ec-sec1.key", "key.pem");
+    let old = dir.copy("ec.pem", "old.pem");
+    let settings = dir.path("settings.toml");
     let text = format!(
         "[server]\naddr = \"127.0.0.1\"\nport = 0\n[tls]\ncert = {cert:?}\nkey = {key:?}\n"
     );
     fs::write(&settings, text).expect("written");
-    let mut running = folder.start(&["--config", settings.to_str().expect("text")]);
-    assert_eq!(running.said("certificate"), None);
+    let mut running = dir.start(&["--config", settings.to_str().expect("text")]);
+    assert_eq!(running.banner_text("certificate"), None);
     let first = running.fingerprint(&old).expect("a trusted server");
 
-    folder.copy("rsa.pem", "cert.pem");
-    running.hang_up();
-    let line = running.logged("TLS certificate not reloaded");
+    dir.copy("rsa.pem", "cert.pem");
+    running.send_hangup();
+    let line = running.await_log_line("TLS certificate not reloaded");
     assert!(line.contains("is not the key of the certificate"), "{line}");
     assert_eq!(running.fingerprint(&old).expect("the old one"), first);
 
-    folder.copy("rsa-pkcs1.key", "key.pem");
-    running.hang_up();
-    let line = running.logged("TLS certificate reloaded");
+    dir.copy("rsa-pkcs1.key", "key.pem");
+    running.send_hangup();
+    let line = running.await_log_line("TLS certificate reloaded");
     let second = running.fingerprint(&cert).expect("a trusted server");
     assert!(line.contains(&second), "{line}");
     assert!(running.fingerprint(&old).is_err());
@@ -255,12 +255,12 @@ struct Redis {
 }
 
 impl Redis {
-    fn start(folder: &Folder) -> Self {
+    fn start(dir: &TestDir) -> Self {
         let port = free_port();
         let mut command = Command::new("redis-server");
         command.args(["--port", &port.to_string(), "--bind", "127.0.0.1"]);
         command.args(["--save", "", "--appendonly", "no", "--dir"]);
-        let child = command.arg(&folder.0).stdout(Stdio::null()).spawn();
+        let child = command.arg(&dir.0).stdout(Stdio::null()).spawn();
         let child = child.expect("redis-server runs (Debian: redis-server)");
         Self { child, port }
     }
@@ -284,17 +284,17 @@ fn free_port() -> u16 {
     ignore = "needs redis-server and redis-cli (Debian: redis-server)"
 )]
 fn nodes_forward_voice_requests_over_https() {
-    let folder = Folder::new("nodes");
-    let redis = Redis::start(&folder);
-    let [cert, key] = [("ec.pem", "cert.pem"), ("ec-sec1.key", "key.pem")]
-        .map(|(of, name)| folder.copy(of, name));
+    let dir = TestDir::new("nodes");
+    let redis = Redis::start(&dir);
+    let [cert, key] =
+        [("ec.pem", "cert.pem"), ("ec-sec1.key", "key.pem")].map(|(of, name)| dir.copy(of, name));
     let start = |port: u16| {
-        let mut command = folder.command(&["--addr", "127.0.0.1"]);
+        let mut command = dir.command(&["--addr", "127.0.0.1"]);
         command
             .env("SWITCHBOARD_PORT", port.to_string())
             .env("SWITCHBOARD_TLS_CERT", &cert)
             .env("SWITCHBOARD_TLS_KEY", &key)
-            // The authority of the nodes, which no machine knows.
+            // The certificate authority of the nodes, which is not in the trust store of the system.
             .env("SSL_CERT_FILE", &cert)
             .env("SWITCHBOARD_ENGINE_URL", format!("redis://127.0.0.1:{}", redis.port))
             .env("SWITCHBOARD_ENGINE_ADVERTISE_URL", format!("https://localhost:{port}"));
@@ -302,8 +302,8 @@ fn nodes_forward_voice_requests_over_https() {
     };
     let ports = [free_port(), free_port()];
     let _nodes = ports.map(start);
-    // One of them does voice; the other one answers 503 until it can forward the request to that node.
-    let (file, key) = (cert.to_str().expect("text"), folder.path("voice.key"));
+    // One node is the voice leader; the other one answers 503 until it can forward the request to the leader.
+    let (file, key) = (cert.to_str().expect("text"), dir.path("voice.key"));
     let key = key.to_str().expect("text");
     for port in ports {
         let url = format!("https://localhost:{port}");
@@ -311,64 +311,69 @@ fn nodes_forward_voice_requests_over_https() {
             "voice", "key", "--query", "--key", key, "--ca", file, "--url", &url,
         ];
         let begun = Instant::now();
-        while !folder.run(&query).status.success() {
-            assert!(begun.elapsed() < PATIENCE, "node {url} does not do voice");
+        while !dir.run(&query).status.success() {
+            assert!(
+                begun.elapsed() < TEST_TIMEOUT,
+                "node {url} does not do voice"
+            );
             std::thread::sleep(Duration::from_millis(50));
         }
     }
 }
 
 #[test]
-fn a_certificate_that_cannot_be_used_is_named_by_check_and_ends_the_start() {
-    let folder = Folder::new("check");
-    let cert = folder.copy("ec.pem", "cert.pem");
+fn an_unusable_certificate_is_reported_by_check_and_prevents_the_start() {
+    let dir = TestDir::new("check");
+    let cert = dir.copy("ec.pem", "cert.pem");
     for action in [&["check"][..], &["--port", "0"]] {
-        let mut command = folder.command(action);
+        let mut command = dir.command(action);
         command.env("SWITCHBOARD_TLS_CERT", &cert);
-        command.env("SWITCHBOARD_TLS_KEY", folder.path("key.pem"));
+        command.env("SWITCHBOARD_TLS_KEY", dir.path("key.pem"));
         let output = command.output().expect("the binary runs");
-        let words = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(2), "{words}");
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{text}");
         let start = "environment variable SWITCHBOARD_TLS_KEY: tls.key: ";
-        assert!(words.contains(start), "{words}");
+        assert!(text.contains(start), "{text}");
         assert!(
-            words.contains("/key.pem\" is missing; name a PEM file"),
-            "{words}"
+            text.contains("/key.pem\" is missing; name a PEM file"),
+            "{text}"
         );
     }
-    // A check makes no certificate.
+    // `check` creates no certificate.
     assert_eq!(
-        folder.run(&["check", "--tls-self-signed"]).status.code(),
+        dir.run(&["check", "--tls-self-signed"]).status.code(),
         Some(0)
     );
-    assert!(!folder.path("switchboard").exists());
+    assert!(!dir.path("switchboard").exists());
 }
 
 #[test]
-fn the_banner_has_the_url_for_other_devices_and_says_that_cameras_need_https() {
-    let folder = Folder::new("banner");
+fn the_banner_has_the_url_for_other_devices_and_a_hint_on_https_for_cameras() {
+    let dir = TestDir::new("banner");
     let all: IpAddr = [0, 0, 0, 0].into();
     let Some(ip) = network::reachable_address(all) else {
-        // This machine is in no network.
+        // The machine has no network.
         return;
     };
-    let running = folder.start(&["--addr", "0.0.0.0", "--port", "0"]);
+    let running = dir.start(&["--addr", "0.0.0.0", "--port", "0"]);
     let address = SocketAddr::new(ip, running.port());
     let url = |scheme| format!("{scheme}://{address}/");
-    assert_eq!(running.said("other devices"), Some(&*url("http")));
-    let https = running.said("HTTPS").expect("a line");
+    assert_eq!(running.banner_text("other devices"), Some(&*url("http")));
+    let https = running.banner_text("HTTPS").expect("a line");
     assert!(https.contains("--tls-self-signed"), "{https}");
 
-    let running = folder.start(&["--addr", "0.0.0.0", "--port", "0", "--tls-self-signed"]);
+    let running = dir.start(&["--addr", "0.0.0.0", "--port", "0", "--tls-self-signed"]);
     let address = SocketAddr::new(ip, running.port());
     let url = format!("https://{address}/");
-    assert_eq!(running.said("other devices"), Some(&*url));
-    assert_eq!(running.said("HTTPS"), None);
-    assert!(running.said("SHA-256").is_some());
+    assert_eq!(running.banner_text("other devices"), Some(&*url));
+    assert_eq!(running.banner_text("HTTPS"), None);
+    assert!(running.banner_text("SHA-256").is_some());
 
-    let running = folder.start(&["--addr", "127.0.0.1", "--port", "0"]);
+    let running = dir.start(&["--addr", "127.0.0.1", "--port", "0"]);
     assert_eq!(
-        running.said("other devices").or(running.said("HTTPS")),
+        running
+            .banner_text("other devices")
+            .or(running.banner_text("HTTPS")),
         None
     );
 
@@ -381,7 +386,7 @@ fn the_banner_has_the_url_for_other_devices_and_says_that_cameras_need_https() {
         "--log-format",
         "json",
     ];
-    let running = folder.start(&json);
+    let running = dir.start(&json);
     let lines = running.banner.iter().map(|line| serde_json::from_str(line));
     let lines: Result<Vec<serde_json::Value>, _> = lines.collect();
     let lines = lines.expect("JSON alone");
@@ -390,6 +395,6 @@ fn the_banner_has_the_url_for_other_devices_and_says_that_cameras_need_https() {
         "{lines:?}"
     );
     assert!(lines[1]["sha256"].is_string(), "{lines:?}");
-    let file = folder.path("switchboard/self-signed.pem");
+    let file = dir.path("switchboard/self-signed.pem");
     assert_eq!(lines[1]["file"].as_str(), file.to_str());
 }

@@ -333,7 +333,7 @@ fn oracle_detects_different_orders_of_changes() {
     builder.joined(1, 2, "p").joined(1, 2, "q");
     builder.assert_no_violation();
     reordered.joined(1, 2, "q").joined(1, 2, "p");
-    reordered.assert_violation("two see another order");
+    reordered.assert_violation("observe different orders");
 }
 
 #[test]

@@ -1,10 +1,10 @@
-//! Files that are sent, files that are recorded, and keys that are files.
+//! Sent files, recorded files and key files.
 
 use std::{fs, process::Stdio};
 
 use crate::{Home, RATE, Recording, Server, text, tone};
 
-/// A WAV file of these samples.
+/// A WAV file with these samples.
 fn wav(samples: &[u8], rate: u32, channels: u16) -> Vec<u8> {
     let length = u32::try_from(samples.len()).expect("a short file");
     let mut file = b"RIFF".to_vec();
@@ -21,14 +21,14 @@ fn wav(samples: &[u8], rate: u32, channels: u16) -> Vec<u8> {
     file
 }
 
-/// How a file is given to `voice talk`.
+/// The way in which a file is passed to `voice talk`.
 enum Given<'a> {
     Name(&'a str),
     Stdin(&'a str),
 }
 
-/// Sends a file, records the room in this format, and gives the recording.
-fn heard(server: &Server, name: &str, file: &Given<'_>, format: &str) -> String {
+/// Sends a file and records the room in this format.
+fn send_and_record(server: &Server, name: &str, file: &Given<'_>, format: &str) -> String {
     let home = Home::new(&format!("file-{name}-{format}"));
     let recording = text(&home.path(&format!("heard.{format}")));
     let mut listener = server.run(&home, &["listen", name, "-o", &recording], Stdio::null());
@@ -41,10 +41,10 @@ fn heard(server: &Server, name: &str, file: &Given<'_>, format: &str) -> String 
             server.run(&talker, &["talk", name], file)
         }
     };
-    let said = talking.succeeded();
-    assert!(said.contains("all of it"), "{said}");
+    let printed = talking.expect_success();
+    assert!(printed.contains("all of it"), "{printed}");
     listener.signal("-INT");
-    listener.succeeded();
+    listener.expect_success();
     recording
 }
 
@@ -53,22 +53,22 @@ fn file_of_every_format_is_played_in_full() {
     const MILLIS: usize = 1500;
     let (server, home) = (Server::start(&[]), Home::new("files"));
     let clip = text(&home.path("clip.wav"));
-    // The encoder holds only silence when the recording is stopped.
+    // Only silence is left in the encoder when the recording is stopped.
     let mut samples = tone(500.0, MILLIS, 44_100, 2);
     samples.extend(vec![0; samples.len() / 2]);
     fs::write(&clip, wav(&samples, 44_100, 2)).expect("it is written");
     let raw = text(&home.path("clip.s16le"));
     fs::write(&raw, tone(500.0, MILLIS, RATE, 1)).expect("it is written");
 
-    let again = heard(&server, "raw", &Given::Name(&raw), "wav");
-    Recording::read(again.as_ref()).has_tone(500.0, MILLIS);
-    let again = heard(&server, "stdin", &Given::Stdin(&clip), "wav");
-    Recording::read(again.as_ref()).has_tone(500.0, MILLIS);
-    // The recording is sent in the format that it has.
+    let again = send_and_record(&server, "raw", &Given::Name(&raw), "wav");
+    Recording::read(again.as_ref()).assert_tone(500.0, MILLIS);
+    let again = send_and_record(&server, "stdin", &Given::Stdin(&clip), "wav");
+    Recording::read(again.as_ref()).assert_tone(500.0, MILLIS);
+    // The recording is sent in its own format.
     for format in ["wav", "opus", "ogg"] {
-        let recording = heard(&server, "first", &Given::Name(&clip), format);
-        let again = heard(&server, "again", &Given::Name(&recording), "wav");
-        Recording::read(again.as_ref()).has_tone(500.0, MILLIS);
+        let recording = send_and_record(&server, "first", &Given::Name(&clip), format);
+        let again = send_and_record(&server, "again", &Given::Name(&recording), "wav");
+        Recording::read(again.as_ref()).assert_tone(500.0, MILLIS);
     }
 }
 
@@ -79,15 +79,18 @@ fn error_names_the_file_that_cannot_be_sent() {
     fs::write(&unknown, b"ID3\x03").expect("it is written");
     let empty = text(&home.path("empty.wav"));
     fs::write(&empty, b"").expect("it is written");
-    for (file, words) in [
+    for (file, text) in [
         (&*unknown, "neither WAV, Ogg Opus nor Ogg Vorbis"),
         (&*empty, "neither WAV, Ogg Opus nor Ogg Vorbis"),
         ("/nowhere/clip.wav", "cannot be read"),
     ] {
-        let said = server
+        let printed = server
             .run(&home, &["talk", "standup", file], Stdio::null())
-            .refused();
-        assert!(said.contains(file) && said.contains(words), "{said}");
+            .expect_failure();
+        assert!(
+            printed.contains(file) && printed.contains(text),
+            "{printed}"
+        );
     }
 }
 
@@ -96,15 +99,15 @@ fn recording_with_unknown_extension_is_rejected_without_a_file() {
     let (server, home) = (Server::start(&[]), Home::new("extension"));
     let recording = home.path("meeting.mp3");
     let args = ["listen", "standup", "-o", &text(&recording)];
-    let said = server.run(&home, &args, Stdio::null()).refused();
-    for words in [
+    let printed = server.run(&home, &args, Stdio::null()).expect_failure();
+    for text in [
         "unknown extension .mp3",
         ".wav",
         ".ogg",
         ".opus",
         "--format",
     ] {
-        assert!(said.contains(words), "{said}");
+        assert!(printed.contains(text), "{printed}");
     }
     assert!(!recording.exists());
 }
@@ -115,22 +118,19 @@ fn mistyped_key_path_creates_no_key() {
     let mistyped = home.path("mistyped.key");
     let key = text(&mistyped);
     let listen = ["listen", "standup", "--seconds", "1", "--key", &key];
-    let said = server.run(&home, &listen, Stdio::null()).refused();
+    let printed = server.run(&home, &listen, Stdio::null()).expect_failure();
     assert!(
-        said.contains("there is no key") && said.contains("voice key --key"),
-        "{said}"
+        printed.contains("there is no key") && printed.contains("voice key --key"),
+        "{printed}"
     );
     assert!(!mistyped.exists());
     let made = [&listen[..], &["--create", "-o", "/dev/null"]].concat();
-    server.run(&home, &made, Stdio::null()).succeeded();
+    server.run(&home, &made, Stdio::null()).expect_success();
     assert!(mistyped.exists());
     let other = text(&home.path("other.key"));
     home.start(&["key", "--key", &other], Stdio::null())
         .output();
-    assert!(
-        home.path("other.key").exists(),
-        "that is what it was asked for"
-    );
+    assert!(home.path("other.key").exists(), "the key was requested");
 }
 
 #[test]
@@ -148,9 +148,9 @@ fn server_is_read_from_the_environment() {
         .env("SWITCHBOARD_URL", &url)
         .output()
         .expect("the binary runs");
-    let said = String::from_utf8_lossy(&checked.stderr).into_owned();
+    let printed = String::from_utf8_lossy(&checked.stderr).into_owned();
     assert!(
         checked.status.success(),
-        "it is no setting of a server: {said}"
+        "it is not a setting of the server: {printed}"
     );
 }

@@ -1,4 +1,4 @@
-//! `switchboard voice` as its user meets it: the real binary, against a real server.
+//! The command `switchboard voice` with a real server.
 
 use std::{
     fs::{self, File},
@@ -15,16 +15,16 @@ use std::{
 mod files;
 mod tls;
 
-/// What takes longer will not happen.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// The time limit of each step.
+const TEST_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Sample rate of the received audio.
 const RATE: u32 = 48_000;
 
-/// 20 ms.
+/// The samples of a frame of 20 ms.
 const FRAME: usize = 960;
 
-/// How loud the tones are that are sent.
+/// The amplitude of the sent tones.
 const AMPLITUDE: f64 = 8_000.0;
 
 #[test]
@@ -62,8 +62,8 @@ fn invalid_key_file_is_named_and_kept() {
         &["key", "--key", file.to_str().expect("text")],
         Stdio::null(),
     );
-    let words = one.refused();
-    assert!(words.contains("my.key holds no key"), "{words}");
+    let text = one.expect_failure();
+    assert!(text.contains("my.key holds no key"), "{text}");
     assert_eq!(fs::read_to_string(&file).expect("text"), "Dear diary");
 }
 
@@ -109,19 +109,21 @@ fn room_is_recorded() {
     let talker = Home::new("room-talker");
     let tone = talker.tone(440.0, 1500, RATE, 1);
     let began = Instant::now();
-    let said = server.run(&talker, &["talk", "standup"], tone).succeeded();
+    let printed = server
+        .run(&talker, &["talk", "standup"], tone)
+        .expect_success();
     assert!(
         began.elapsed() >= Duration::from_millis(1500),
         "sent in {:?}",
         began.elapsed()
     );
-    assert!(said.contains("at real time"), "{said}");
+    assert!(printed.contains("at real time"), "{printed}");
 
     listener.signal("-INT");
-    listener.succeeded();
-    let heard = Recording::read(&recording);
-    heard.has_tone(440.0, 1500);
-    heard.has_not(600.0);
+    listener.expect_success();
+    let send_and_record = Recording::read(&recording);
+    send_and_record.assert_tone(440.0, 1500);
+    send_and_record.assert_no_tone(600.0);
 }
 
 #[test]
@@ -144,12 +146,15 @@ fn other_rates_and_fast_pipes_are_sent_in_real_time() {
         .write_all(&tone(440.0, 4000, 16_000, 2))
         .expect("it reads");
     drop(stdin);
-    let said = one.succeeded();
-    assert!(said.contains("input is faster than real time"), "{said}");
+    let printed = one.expect_success();
+    assert!(
+        printed.contains("input is faster than real time"),
+        "{printed}"
+    );
 
     listener.signal("-TERM");
-    listener.succeeded();
-    Recording::read(&recording).has_tone(440.0, 4000);
+    listener.expect_success();
+    Recording::read(&recording).assert_tone(440.0, 4000);
 }
 
 #[test]
@@ -161,7 +166,7 @@ fn listen_ends_when_the_output_pipe_closes() {
     stdout.read_exact(&mut start).expect("a stream");
     assert_eq!(&start, b"OggS");
     drop(stdout);
-    listener.succeeded();
+    listener.expect_success();
 }
 
 #[test]
@@ -176,7 +181,7 @@ fn listen_stops_after_the_given_seconds() {
         "-o",
         &text(&recording),
     ];
-    server.run(&home, &args, Stdio::null()).succeeded();
+    server.run(&home, &args, Stdio::null()).expect_success();
     assert!(fs::read(&recording).expect("a file").starts_with(b"OggS"));
 }
 
@@ -191,7 +196,7 @@ fn server_shutdown_ends_the_stream_cleanly() {
     );
     listener.wait_for("Listening to standup");
     signal(&server.child, "-TERM");
-    listener.succeeded();
+    listener.expect_success();
     Recording::read(&recording);
 }
 
@@ -213,22 +218,22 @@ fn call_transfers_audio_both_ways() {
     ];
     let call = server
         .run(&bob, &args, bob.tone(440.0, 2000, RATE, 1))
-        .succeeded();
+        .expect_success();
     assert!(
         call.contains(&format!("Talking with {}", alice.key())),
         "{call}"
     );
-    let answer = answer.succeeded();
+    let answer = answer.expect_success();
     assert!(answer.contains("The call is over"), "{answer}");
 
     let (by_alice, by_bob) = (
         Recording::read(&heard_by_alice),
         Recording::read(&heard_by_bob),
     );
-    by_alice.has_tone(440.0, 2000);
-    by_alice.has_not(600.0);
-    by_bob.has_tone(600.0, 1500);
-    by_bob.has_not(440.0);
+    by_alice.assert_tone(440.0, 2000);
+    by_alice.assert_no_tone(600.0);
+    by_bob.assert_tone(600.0, 1500);
+    by_bob.assert_no_tone(440.0);
 }
 
 #[test]
@@ -242,18 +247,18 @@ fn only_allowed_callers_are_accepted() {
     let mut answer = server.run(&alice, &["answer", "--from", &friend.key()], Stdio::null());
     answer.wait_for("Waiting for a call");
 
-    let words = server
+    let text = server
         .run(&stranger, &["call", &alice.key()], Stdio::null())
-        .refused();
+        .expect_failure();
     assert_eq!(
-        words,
+        text,
         format!("switchboard: {} declined the call", alice.key())
     );
     answer.wait_for(&format!("{} calls: declined", stranger.key()));
 
     let args = ["call", &alice.key(), "--seconds", "1"];
-    server.run(&friend, &args, Stdio::null()).succeeded();
-    answer.succeeded();
+    server.run(&friend, &args, Stdio::null()).expect_success();
+    answer.expect_success();
 }
 
 #[test]
@@ -266,56 +271,60 @@ fn interrupt_hangs_up_and_ends_the_ringing() {
     answer.wait_for("Talking with");
     call.wait_for("Talking with");
     call.signal("-INT");
-    call.succeeded();
-    let said = answer.succeeded();
-    assert!(said.contains("The call is over"), "{said}");
+    call.expect_success();
+    let printed = answer.expect_success();
+    assert!(printed.contains("The call is over"), "{printed}");
 
-    // A callee that is online and does not answer.
+    // The callee is online and does not answer.
     let _stream = server.open_events(&alice);
     let mut call = server.run(&bob, &["call", &alice.key()], Stdio::null());
     call.wait_for("Ringing");
     call.signal("-INT");
-    call.succeeded();
+    call.expect_success();
 }
 
 #[test]
 fn errors_name_the_cause_and_the_next_step() {
     let (server, home) = (Server::start(&[]), Home::new("errors"));
     let nobody = Home::new("errors-nobody").key();
-    let words = server
+    let text = server
         .run(&home, &["call", &nobody], Stdio::null())
-        .refused();
+        .expect_failure();
     assert!(
-        words.contains(&format!(
+        text.contains(&format!(
             "{nobody} is offline: it has no event stream at http://"
         )),
-        "{words}"
+        "{text}"
     );
-    let words = server.run(&home, &["call", "12"], Stdio::null()).refused();
-    assert!(words.contains("\"12\" is not a public key"), "{words}");
-    let words = server
+    let text = server
+        .run(&home, &["call", "12"], Stdio::null())
+        .expect_failure();
+    assert!(text.contains("\"12\" is not a public key"), "{text}");
+    let text = server
         .run(&home, &["call", &home.key()], Stdio::null())
-        .refused();
-    assert!(words.contains("A user cannot call itself"), "{words}");
-    let words = server.run(&home, &["listen", "x"], Stdio::null()).refused();
-    assert!(words.contains("refuses (400): `roomID`"), "{words}");
-    let words = server
+        .expect_failure();
+    assert!(text.contains("A user cannot call itself"), "{text}");
+    let text = server
+        .run(&home, &["listen", "x"], Stdio::null())
+        .expect_failure();
+    assert!(text.contains("refuses (400): `roomID`"), "{text}");
+    let text = server
         .run(&home, &["listen", "standup", "--token", "t"], Stdio::null())
-        .refused();
-    assert!(words.contains("refuses (403)"), "{words}");
-    let words = server
+        .expect_failure();
+    assert!(text.contains("refuses (403)"), "{text}");
+    let text = server
         .run(
             &home,
             &["listen", "standup", "-o", "/does/not/exist"],
             Stdio::null(),
         )
-        .refused();
-    assert!(words.contains("cannot write /does/not/exist: "), "{words}");
+        .expect_failure();
+    assert!(text.contains("cannot write /does/not/exist: "), "{text}");
 
     let mut talker = server.run(&home, &["talk", "standup"], Stdio::piped());
     talker.stdin().write_all(b"RIFF").expect("it is read");
-    let words = talker.refused();
-    assert!(words.contains("standard input is a WAV file"), "{words}");
+    let text = talker.expect_failure();
+    assert!(text.contains("standard input is a WAV file"), "{text}");
 
     let mut listener = server.run(
         &home,
@@ -325,17 +334,16 @@ fn errors_name_the_cause_and_the_next_step() {
     listener.wait_for("Listening to standup");
     let mut talker = server.run(&home, &["talk", "standup"], Stdio::piped());
     talker.wait_for("Talking to standup");
-    // The same key again takes over.
+    // Another client with the same key takes over.
     let tone = home.tone(440.0, 100, RATE, 1);
-    server.run(&home, &["talk", "standup"], tone).succeeded();
-    let words = talker.refused();
-    assert!(
-        words.contains("another program with the same key"),
-        "{words}"
-    );
+    server
+        .run(&home, &["talk", "standup"], tone)
+        .expect_success();
+    let text = talker.expect_failure();
+    assert!(text.contains("another program with the same key"), "{text}");
     let args = ["listen", "standup", "--seconds", "1", "-o", "/dev/null"];
-    server.run(&home, &args, Stdio::null()).succeeded();
-    listener.succeeded();
+    server.run(&home, &args, Stdio::null()).expect_success();
+    listener.expect_success();
 }
 
 #[test]
@@ -352,20 +360,20 @@ fn missing_server_and_missing_voice_are_reported() {
         &["answer"],
         &["key", "--query"],
     ] {
-        let words = home
+        let text = home
             .start(&[args, &["--url", &url]].concat(), Stdio::null())
-            .refused();
+            .expect_failure();
         assert!(
-            words.contains(&format!("cannot reach {url}: Connection refused")),
-            "{words}"
+            text.contains(&format!("cannot reach {url}: Connection refused")),
+            "{text}"
         );
-        assert!(words.contains("--url"), "{words}");
+        assert!(text.contains("--url"), "{text}");
     }
     let mute = Server::start(&[("SWITCHBOARD_GOSTREAM_IDENTITY", "off")]);
-    let words = mute
+    let text = mute
         .run(&home, &["listen", "standup"], Stdio::null())
-        .refused();
-    assert!(words.contains("has voice on"), "{words}");
+        .expect_failure();
+    assert!(text.contains("has voice on"), "{text}");
 }
 
 #[test]
@@ -379,11 +387,11 @@ fn arbitrary_responses_are_handled() {
         "HTTP/1.1 302 Found\r\nLocation: /\r\nContent-Length: 0\r\n\r\n",
         "HTTP/1.1 500 No\r\nContent-Length: 9\r\n\r\n\u{1b}[31mred\r",
         "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
-        // A ticket, so that more is asked: a stream that breaks off, or an event without an end.
+        // After a ticket, the client sends more requests: a truncated stream, or an event without an end.
         "HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nabcdefgh",
     ];
     for answer in answers {
-        let url = format!("http://{}", strange_server(answer));
+        let url = format!("http://{}", fixed_response_server(answer));
         for args in [
             &["key", "--query"][..],
             &["talk", "standup"],
@@ -397,14 +405,14 @@ fn arbitrary_responses_are_handled() {
                 status.success(),
                 is_ticket,
                 "{args:?} {answer:?}: {}",
-                one.said
+                one.printed
             );
             assert!(
                 is_ticket || one.last_line().starts_with("switchboard: "),
                 "{}",
-                one.said
+                one.printed
             );
-            assert!(!one.said.contains(['\u{1b}', '\r']), "{}", one.said);
+            assert!(!one.printed.contains(['\u{1b}', '\r']), "{}", one.printed);
         }
     }
 }
@@ -417,33 +425,35 @@ fn users_of_a_website_call_each_other_by_number() {
         ("SWITCHBOARD_GOSTREAM_SITE_URL", &format!("http://{site}")),
     ]);
     let home = Home::new("site");
-    let heard = home.path("heard.wav");
+    let send_and_record = home.path("heard.wav");
     let mut answer = server.run(
         &home,
-        &["answer", "--token", "t2", "-o", &text(&heard)],
+        &["answer", "--token", "t2", "-o", &text(&send_and_record)],
         Stdio::null(),
     );
     answer.wait_for("Waiting for a call");
     let args = ["call", "2", "--token", "t1", "--until-eof"];
     server
         .run(&home, &args, home.tone(440.0, 1000, RATE, 1))
-        .succeeded();
-    let said = answer.succeeded();
-    assert!(said.contains("Talking with 1"), "{said}");
-    Recording::read(&heard).has_tone(440.0, 1000);
+        .expect_success();
+    let printed = answer.expect_success();
+    assert!(printed.contains("Talking with 1"), "{printed}");
+    Recording::read(&send_and_record).assert_tone(440.0, 1000);
 
-    let words = server
+    let text = server
         .run(&home, &["call", "2", "--token", "bad"], Stdio::null())
-        .refused();
+        .expect_failure();
     assert!(
-        words.contains("refuses (401)") && words.contains("--token"),
-        "{words}"
+        text.contains("refuses (401)") && text.contains("--token"),
+        "{text}"
     );
-    let words = server.run(&home, &["listen", "7"], Stdio::null()).refused();
-    assert!(words.contains("Say who you are with --token"), "{words}");
+    let text = server
+        .run(&home, &["listen", "7"], Stdio::null())
+        .expect_failure();
+    assert!(text.contains("Say who you are with --token"), "{text}");
 }
 
-/// A website where the token tN is that of user N, and every request is allowed.
+/// A website that maps the token tN to user N and allows every request.
 fn fake_site() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("one");
@@ -469,8 +479,8 @@ fn fake_site() -> SocketAddr {
     address
 }
 
-/// A server that answers this, whatever it is asked.
-fn strange_server(answer: &'static str) -> SocketAddr {
+/// A server that sends the same response to every request.
+fn fixed_response_server(answer: &'static str) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("one");
     thread::spawn(move || {
@@ -485,7 +495,7 @@ fn strange_server(answer: &'static str) -> SocketAddr {
     address
 }
 
-/// A running server, killed at the end.
+/// A running server, killed on drop.
 struct Server {
     child: Child,
     address: SocketAddr,
@@ -496,7 +506,7 @@ impl Server {
         let mut child = Command::new(env!("CARGO_BIN_EXE_switchboard"))
             .args(["serve", "--addr", "127.0.0.1", "--port", "0"])
             .env_remove("PORT")
-            // On a machine that is busy with tests nothing is dropped for being late.
+            // The limits are high, so that no audio is dropped on a busy machine.
             .env("SWITCHBOARD_MIX_MAX_LATENCY", "2000")
             .envs(settings.iter().copied())
             .stdin(Stdio::null())
@@ -591,11 +601,15 @@ impl Home {
                 .map_while(Result::ok)
                 .try_for_each(|line| sender.send(line))
         });
-        let said = String::new();
-        Running { child, lines, said }
+        let printed = String::new();
+        Running {
+            child,
+            lines,
+            printed,
+        }
     }
 
-    /// A file of raw samples, opened.
+    /// Creates and opens a file with the raw samples of a tone.
     fn tone(&self, frequency: f64, millis: usize, rate: u32, channels: usize) -> File {
         let path = self.path("tone.raw");
         fs::write(&path, tone(frequency, millis, rate, channels)).expect("it is written");
@@ -603,22 +617,22 @@ impl Home {
     }
 }
 
-/// `switchboard voice …`, killed at the end.
+/// A running `switchboard voice …`, killed on drop.
 struct Running {
     child: Child,
     lines: Receiver<String>,
-    said: String,
+    printed: String,
 }
 
 impl Running {
     /// Waits for a line on standard error.
-    fn wait_for(&mut self, words: &str) {
-        let until = Instant::now() + PATIENCE;
-        while !self.said.contains(words) {
+    fn wait_for(&mut self, text: &str) {
+        let until = Instant::now() + TEST_TIMEOUT;
+        while !self.printed.contains(text) {
             let left = until.saturating_duration_since(Instant::now());
             match self.lines.recv_timeout(left) {
-                Ok(line) => self.said.push_str(&(line + "\n")),
-                Err(error) => panic!("{words:?} is not said ({error}), but {:?}", self.said),
+                Ok(line) => self.printed.push_str(&(line + "\n")),
+                Err(error) => panic!("{text:?} is not printed ({error}), but {:?}", self.printed),
             }
         }
     }
@@ -635,21 +649,23 @@ impl Running {
         self.child.stdout.take().expect("piped")
     }
 
-    /// Waits for the end, and then for all that was said before.
+    /// Waits for the end, and for the rest of standard error.
     fn end(&mut self) -> ExitStatus {
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + TEST_TIMEOUT;
         loop {
             let left = until.saturating_duration_since(Instant::now());
             match self.lines.recv_timeout(left) {
-                Ok(line) => self.said.push_str(&(line + "\n")),
+                Ok(line) => self.printed.push_str(&(line + "\n")),
                 Err(mpsc::RecvTimeoutError::Disconnected) => break,
-                Err(mpsc::RecvTimeoutError::Timeout) => panic!("it does not end: {:?}", self.said),
+                Err(mpsc::RecvTimeoutError::Timeout) => {
+                    panic!("the process does not end: {:?}", self.printed)
+                }
             }
         }
         self.child.wait().expect("it ends")
     }
 
-    /// The one line it prints.
+    /// The single line of its standard output.
     fn output(mut self) -> String {
         let status = self.end();
         let mut text = String::new();
@@ -658,20 +674,20 @@ impl Running {
             (status.code(), text.lines().count()),
             (Some(0), 1),
             "{text}{}",
-            self.said
+            self.printed
         );
         text.trim_end().to_owned()
     }
 
-    /// What it says while it does what it should.
-    fn succeeded(mut self) -> String {
-        assert_eq!(self.end().code(), Some(0), "{}", self.said);
-        std::mem::take(&mut self.said)
+    /// Waits for success. Returns its standard error.
+    fn expect_success(mut self) -> String {
+        assert_eq!(self.end().code(), Some(0), "{}", self.printed);
+        std::mem::take(&mut self.printed)
     }
 
-    /// What it says in the end when it cannot.
-    fn refused(mut self) -> String {
-        assert_eq!(self.end().code(), Some(1), "{}", self.said);
+    /// Waits for a failure. Returns the last line of its standard error.
+    fn expect_failure(mut self) -> String {
+        assert_eq!(self.end().code(), Some(1), "{}", self.printed);
         let mut text = Vec::new();
         self.stdout().read_to_end(&mut text).expect("its end");
         assert!(text.is_empty(), "{} bytes", text.len());
@@ -679,7 +695,7 @@ impl Running {
     }
 
     fn last_line(&self) -> &str {
-        self.said.lines().last().unwrap_or_default()
+        self.printed.lines().last().unwrap_or_default()
     }
 }
 
@@ -701,7 +717,7 @@ fn text(path: &Path) -> String {
     path.to_str().expect("text").to_owned()
 }
 
-/// Raw samples of a sine.
+/// The raw samples of a sine.
 fn tone(frequency: f64, millis: usize, rate: u32, channels: usize) -> Vec<u8> {
     let count = rate as usize * millis / 1000;
     let sample = |at: usize| {
@@ -717,7 +733,7 @@ fn tone(frequency: f64, millis: usize, rate: u32, channels: usize) -> Vec<u8> {
 struct Recording(Vec<f64>);
 
 impl Recording {
-    /// Reads a file, whose header must be right.
+    /// Reads a file and checks its header.
     fn read(path: &Path) -> Self {
         let bytes = fs::read(path).expect("a file");
         let number = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().expect("4 bytes"));
@@ -738,7 +754,7 @@ impl Recording {
         Self(bytes[44..].chunks_exact(2).map(sample).collect())
     }
 
-    /// The amplitude of a frequency in each 20 ms.
+    /// The amplitude of a frequency in each frame of 20 ms.
     fn amplitudes(&self, frequency: f64) -> Vec<f64> {
         self.0
             .chunks_exact(FRAME)
@@ -746,8 +762,8 @@ impl Recording {
             .collect()
     }
 
-    /// It is there as loud as it was sent, and all of it: what came late may have gaps.
-    fn has_tone(&self, frequency: f64, millis: usize) {
+    /// Checks that the tone has its amplitude and duration; late audio may leave gaps.
+    fn assert_tone(&self, frequency: f64, millis: usize) {
         let amplitudes = self.amplitudes(frequency);
         let is_loud = |amplitude: &&f64| (**amplitude / AMPLITUDE - 1.0).abs() < 0.05;
         let loud = amplitudes.iter().filter(is_loud).count() * 20;
@@ -763,26 +779,26 @@ impl Recording {
         );
     }
 
-    /// It is not there, but for the click with which another tone begins or ends.
-    fn has_not(&self, frequency: f64) {
+    /// Checks that the tone is absent, except for the click at the start or end of another tone.
+    fn assert_no_tone(&self, frequency: f64) {
         let amplitudes = self.amplitudes(frequency);
-        let heard = amplitudes
+        let send_and_record = amplitudes
             .iter()
             .filter(|&&amplitude| amplitude > AMPLITUDE / 4.0)
             .count();
-        assert!(heard <= 2, "{frequency} Hz: {amplitudes:?}");
+        assert!(send_and_record <= 2, "{frequency} Hz: {amplitudes:?}");
     }
 }
 
-/// The amplitude of a frequency. Those of the tests fit into 20 ms or lie between such.
+/// The amplitude of a frequency.
 fn amplitude_of(samples: &[f64], frequency: f64) -> f64 {
-    let turn = frequency / f64::from(RATE) * std::f64::consts::TAU;
+    let phase_step = frequency / f64::from(RATE) * std::f64::consts::TAU;
     let (sine, cosine) =
         samples
             .iter()
             .enumerate()
             .fold((0.0, 0.0), |(sine, cosine), (at, sample)| {
-                let phase = at as f64 * turn;
+                let phase = at as f64 * phase_step;
                 (sine + sample * phase.sin(), cosine + sample * phase.cos())
             });
     f64::hypot(sine, cosine) * 2.0 / samples.len() as f64

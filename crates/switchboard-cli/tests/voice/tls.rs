@@ -1,5 +1,5 @@
-//! Servers behind TLS, trusted or not. The certificates in `tls/` are for `localhost`, from
-//! an authority that no machine knows; they have no other use.
+//! Servers with TLS, trusted or not. The certificates in `tls/` are for `localhost`, from an authority that is in no
+//! trust store; they have no other use.
 
 use std::{
     io::{Read as _, Write as _},
@@ -15,7 +15,7 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
 };
 
-use crate::{Home, strange_server};
+use crate::{Home, fixed_response_server};
 
 fn file(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -23,7 +23,7 @@ fn file(name: &str) -> PathBuf {
         .join(name)
 }
 
-/// A server with this certificate, which answers every request with a ticket.
+/// Starts a server with this certificate that answers every request with a ticket.
 fn secure_server(certificate: &str) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("one");
@@ -83,18 +83,21 @@ fn tls_failure_is_named() {
     let ca = ["--ca", authority.to_str().expect("text")];
     let good = secure_server("server.pem");
     let expired = secure_server("expired.pem");
-    let plain = strange_server("HTTP/1.1 200 OK\r\n\r\n");
+    let plain = fixed_response_server("HTTP/1.1 200 OK\r\n\r\n");
     let other_authority = file("expired.pem");
     let other_ca = ["--ca", other_authority.to_str().expect("text")];
-    for (host, address, args, words) in [
+    for (host, address, args, text) in [
         ("localhost", good, &other_ca, "unknown issuer"),
         ("127.0.0.1", good, &ca, "another host name"),
         ("localhost", expired, &ca, "has expired"),
         ("localhost", plain, &ca, "no TLS is spoken there"),
     ] {
-        let said = query(&home, host, address, args).refused();
-        assert!(said.contains(words), "{said}");
-        assert!(said.contains("no secure connection to https://"), "{said}");
+        let printed = query(&home, host, address, args).expect_failure();
+        assert!(printed.contains(text), "{printed}");
+        assert!(
+            printed.contains("no secure connection to https://"),
+            "{printed}"
+        );
     }
 }
 
@@ -102,18 +105,21 @@ fn tls_failure_is_named() {
 fn ca_file_without_certificates_is_named() {
     let home = Home::new("tls-ca");
     let address = secure_server("server.pem");
-    for (name, words) in [
+    for (name, text) in [
         ("server.key", "no certificate in PEM"),
         ("nowhere.pem", "nowhere.pem"),
     ] {
         let path = file(name);
-        let said = query(
+        let printed = query(
             &home,
             "localhost",
             address,
             &["--ca", path.to_str().expect("text")],
         )
-        .refused();
-        assert!(said.contains(words) && said.contains("--ca"), "{said}");
+        .expect_failure();
+        assert!(
+            printed.contains(text) && printed.contains("--ca"),
+            "{printed}"
+        );
     }
 }
