@@ -150,7 +150,8 @@ pub trait Session: Send {
     fn on_tick(&mut self, _out: &mut SessionOutput) {}
 
     /// Handles the response to [`SessionOutput::webhook`]: the body, or `None` if the status was not 200 or
-    /// the response was late. No other method is called between the request and its response.
+    /// the response was late. Between the request and its response no other method is called, except
+    /// [`Session::on_event`] with [`Event::Evicted`], after which the connection ends.
     fn on_webhook_response(&mut self, _reply: Option<&str>, _out: &mut SessionOutput) {}
 
     /// Called after the connection has ended. Returns a last webhook request; its response is ignored.

@@ -13,6 +13,7 @@ use switchboard_dialects::{
 use crate::{
     budget::{Budgets, SpentBudgets},
     outbox::PendingCharges,
+    suspended::{Awaited, Decision, Resumed, Steps, Suspended, after_denial},
 };
 
 /// The minimum time for the first frame of a client after reading was paused.
@@ -68,6 +69,8 @@ pub(crate) struct ConnectionState {
     /// Names and addresses of this client that other clients claim. The next sign of life answers these
     /// challenges.
     probes: Vec<ResourceKey>,
+    /// A pending decision, and the steps behind it. Meanwhile the session gets no frames.
+    suspended: Option<Box<Suspended>>,
 }
 
 impl ConnectionState {
@@ -95,6 +98,7 @@ impl ConnectionState {
             first_frame: wait.filter(|wait| !wait.is_zero()).map(|wait| now + wait),
             tick: None,
             probes: Vec::new(),
+            suspended: None,
         };
         let output = state.actions(actions, now);
         (state, output)
@@ -186,15 +190,81 @@ impl ConnectionState {
         self.actions(actions, now)
     }
 
-    /// Handles the response to the webhook request of earlier actions.
-    pub(crate) fn on_webhook_response(
+    /// Keeps `steps` until a decision is made.
+    pub(crate) fn suspend(&mut self, awaited: Awaited, steps: Steps) {
+        self.suspended = Some(Box::new(Suspended { awaited, steps }));
+    }
+
+    /// Whether a decision is pending.
+    pub(crate) fn is_suspended(&self) -> bool {
+        self.suspended.is_some()
+    }
+
+    /// Whether only urgent events may be handled until the decision.
+    pub(crate) fn defers_events(&self) -> bool {
+        self.suspended
+            .as_ref()
+            .is_some_and(|suspended| suspended.defers_events())
+    }
+
+    /// Queues steps behind the pending decision. Returns those to be executed now; all without a decision.
+    pub(crate) fn queue_behind_decision(&mut self, steps: Steps) -> Option<Steps> {
+        match &mut self.suspended {
+            Some(suspended) => suspended.queue(steps),
+            None => Some(steps),
+        }
+    }
+
+    /// Keeps steps that follow those behind the pending decision. Returns them if none is pending.
+    pub(crate) fn append_steps(&mut self, steps: Steps) -> Option<Steps> {
+        match &mut self.suspended {
+            Some(suspended) => {
+                suspended.steps.append(steps);
+                None
+            }
+            None => Some(steps),
+        }
+    }
+
+    /// Handles the pending decision. `None` if none is pending.
+    pub(crate) fn resume(
         &mut self,
-        reply: Option<&str>,
+        decision: &Decision,
         now: Instant,
         unix_secs: u64,
-    ) -> ConnectionActions {
-        let actions = self.session.on_webhook_response(reply, unix_secs);
-        self.actions(actions, now)
+    ) -> Option<Resumed> {
+        let Suspended { awaited, steps } = *self.suspended.take()?;
+        let resumed = Resumed {
+            steps,
+            ..Resumed::default()
+        };
+        Some(match (awaited, decision) {
+            (Awaited::Access(request, _), Decision::Access(true)) => Resumed {
+                authorized: Some(request),
+                ..resumed
+            },
+            (Awaited::Access(request, error), _) => Resumed {
+                authorized: after_denial(request),
+                rejected: Some(error),
+                ..resumed
+            },
+            (Awaited::Webhook, decision) => {
+                let reply = match decision {
+                    Decision::Webhook(reply) => reply.as_deref(),
+                    Decision::Access(_) => None,
+                };
+                let actions = self.session.on_webhook_response(reply, unix_secs);
+                Resumed {
+                    output: Some(self.actions(actions, now)),
+                    ..resumed
+                }
+            }
+        })
+    }
+
+    /// Notes a frame that waits for the decision. It is charged when it is handled.
+    pub(crate) fn on_read_ahead(&mut self, now: Instant) -> ConnectionActions {
+        self.on_sign_of_life(now)
     }
 
     /// Reports a violation by the client and closes the connection.
@@ -210,6 +280,10 @@ impl ConnectionState {
 
     /// The time of the next call of [`ConnectionState::handle_timeout`].
     pub(crate) fn poll_timeout(&self) -> Instant {
+        if self.is_suspended() {
+            let paused = self.paused_until.unwrap_or(self.next_ping);
+            return paused.min(self.next_ping);
+        }
         let others = [
             Some(self.silence_deadline()),
             self.paused_until,
@@ -231,19 +305,17 @@ impl ConnectionState {
         }
     }
 
-    /// Handles the timeouts that are due at `now`.
+    /// Handles the timeouts that are due at `now`. While a decision is pending these are only pings and the end of
+    /// a pause: a decision has a time limit of its own, and the session gets no other input.
     pub(crate) fn handle_timeout(&mut self, now: Instant) -> ConnectionActions {
+        if self.is_suspended() {
+            self.end_pause(now);
+            return self.with_ping(ConnectionActions::default(), now);
+        }
         if self.is_paused() && self.budgets.flood_deadline().is_some_and(|at| now >= at) {
             return self.flooded(now);
         }
-        if self.paused_until.is_some_and(|until| now >= until) {
-            self.paused_until = None;
-            // Signs of life of the client could not be read during the pause.
-            self.last_sign = now;
-            if let Some(deadline) = &mut self.first_frame {
-                *deadline = (*deadline).max(now + AFTER_PAUSE);
-            }
-        }
+        self.end_pause(now);
         if !self.is_paused() && now >= self.last_sign + self.heartbeat.gone {
             return Actions {
                 close: Some(CloseReason::GONE),
@@ -262,7 +334,25 @@ impl ConnectionState {
             }
             None => Actions::default(),
         };
-        let mut output = self.actions(actions, now);
+        let output = self.actions(actions, now);
+        self.with_ping(output, now)
+    }
+
+    /// Ends a pause that is over at `now`.
+    fn end_pause(&mut self, now: Instant) {
+        if self.paused_until.is_none_or(|until| now < until) {
+            return;
+        }
+        self.paused_until = None;
+        // Signs of life of the client could not be read during the pause.
+        self.last_sign = now;
+        if let Some(deadline) = &mut self.first_frame {
+            *deadline = (*deadline).max(now + AFTER_PAUSE);
+        }
+    }
+
+    /// Adds a ping if one is due at `now`.
+    fn with_ping(&mut self, mut output: ConnectionActions, now: Instant) -> ConnectionActions {
         if now >= self.next_ping {
             self.next_ping = now + self.heartbeat.ping;
             if !output.ping {
@@ -322,306 +412,4 @@ impl ConnectionState {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use bytestring::ByteString;
-    use switchboard_core::{Address, Identity, PeerId, RoomId, RoomName, SpaceName};
-    use switchboard_dialects::{Endpoint, Handshake, Query, find};
-
-    use super::*;
-
-    fn connection(dialect: &str, now: Instant) -> (ConnectionState, ConnectionActions) {
-        limited_connection(dialect, &Limits::default(), now)
-    }
-
-    fn limited_connection(
-        dialect: &str,
-        limits: &Limits,
-        now: Instant,
-    ) -> (ConnectionState, ConnectionActions) {
-        let handshake = Handshake {
-            peer: PeerId::from_random([1; 16]),
-            identity: Identity::Claimed,
-            endpoint: Endpoint::MAIN,
-            params: Query::default(),
-            query: Query::default(),
-            random: [2; 32],
-            unix_ms: 0,
-            limits: Arc::default(),
-            settings: Arc::default(),
-        };
-        let opened = ClientSession::open(find(dialect), handshake, SpaceName::default());
-        ConnectionState::new(opened, limits, Heartbeat::default(), now)
-    }
-
-    fn frame(state: &mut ConnectionState, text: &'static str, now: Instant) -> ConnectionActions {
-        state.on_frame(ClientFrame::Text(&ByteString::from_static(text)), now, 0)
-    }
-
-    #[test]
-    fn pings_are_sent_every_25_seconds_and_the_client_is_gone_after_60() {
-        let start = Instant::now();
-        let (mut state, _) = connection("mesh", start);
-        let mut pings = Vec::new();
-        let gone = loop {
-            let now = state.poll_timeout();
-            let output = state.handle_timeout(now);
-            if let Some(close) = output.actions.close {
-                break (now - start, close);
-            }
-            assert!(output.ping);
-            pings.push((now - start).as_secs());
-        };
-        assert_eq!(pings, [25, 50]);
-        assert_eq!(gone, (Duration::from_secs(60), CloseReason::GONE));
-    }
-
-    #[test]
-    fn any_frame_is_a_sign_of_life() {
-        let start = Instant::now();
-        let (mut state, _) = connection("mesh", start);
-        let later = start + Duration::from_secs(50);
-        drop(state.on_control(later));
-        assert!(
-            state
-                .handle_timeout(start + Duration::from_secs(60))
-                .actions
-                .close
-                .is_none()
-        );
-        assert_eq!(
-            state
-                .handle_timeout(start + Duration::from_secs(110))
-                .actions
-                .close,
-            Some(CloseReason::GONE)
-        );
-    }
-
-    #[test]
-    fn the_timeout_of_the_first_frame_depends_on_the_dialect() {
-        let start = Instant::now();
-        for (dialect, secs) in [("p2p", 5), ("lightstream", 30), ("singo", 30)] {
-            let (mut state, _) = connection(dialect, start);
-            assert!(
-                state
-                    .handle_timeout(start + Duration::from_secs(secs - 1))
-                    .actions
-                    .close
-                    .is_none()
-            );
-            let output = state.handle_timeout(start + Duration::from_secs(secs));
-            assert!(
-                output.actions.close.is_some_and(|close| close.code == 1008),
-                "{dialect}"
-            );
-            assert_eq!(output.actions.frames.len(), 1, "{dialect} sends an error");
-        }
-        let (mut state, _) = connection("lightstream", start);
-        drop(frame(&mut state, "{}", start));
-        assert!(
-            state
-                .handle_timeout(start + Duration::from_secs(31))
-                .actions
-                .close
-                .is_none()
-        );
-    }
-
-    /// Sends frames until the connection is paused, and returns their number.
-    fn frames_until_pause(state: &mut ConnectionState, text: &'static str, now: Instant) -> usize {
-        let mut count = 0;
-        while !state.is_paused() {
-            assert!(frame(state, text, now).actions.close.is_none());
-            count += 1;
-        }
-        count
-    }
-
-    #[test]
-    fn a_client_over_its_rate_is_read_at_its_rate() {
-        let start = Instant::now();
-        let (mut state, _) = connection("singo", start);
-        assert_eq!(frames_until_pause(&mut state, "{}", start), 401);
-        for count in 1..100 {
-            let paid = state.poll_timeout();
-            assert_eq!(paid - start, Duration::from_millis(10) * count);
-            assert!(state.handle_timeout(paid).actions.close.is_none());
-            assert_eq!(frames_until_pause(&mut state, "{}", paid), 1);
-        }
-    }
-
-    #[test]
-    fn a_client_that_stays_over_its_rate_is_closed_after_60_seconds() {
-        let start = Instant::now();
-        let (mut state, _) = connection("singo", start);
-        let mut now = start;
-        let output = loop {
-            frames_until_pause(&mut state, "{}", now);
-            now = state.poll_timeout();
-            let output = state.handle_timeout(now);
-            if output.actions.close.is_some() {
-                break output;
-            }
-        };
-        assert_eq!(output.actions.close, Some(CloseReason::FLOOD));
-        assert!(output.actions.frames[0].contains("too-many-frames"));
-        assert_eq!((now - start).as_secs(), 60);
-    }
-
-    #[test]
-    fn a_paused_client_counts_as_alive_and_is_pinged() {
-        let start = Instant::now();
-        let limits = Limits {
-            flood_secs: 0,
-            ..Limits::default()
-        };
-        let (mut state, _) = limited_connection("singo", &limits, start);
-        frames_until_pause(&mut state, "{}", start);
-        let charges = PendingCharges {
-            deliveries: 20_000 + 4000 * 100,
-            ..PendingCharges::default()
-        };
-        state.on_charges(&charges, start);
-        let probe = Event::Probe(ResourceKey::Name(switchboard_core::NameId::in_space(
-            SpaceName::default(),
-            switchboard_core::DisplayName::parse("ada", 0).expect("a name"),
-        )));
-        let output = state.on_event(&probe, start, 0);
-        assert!(matches!(
-            output.actions.requests[..],
-            [HubRequest::Alive(_)]
-        ));
-        let mut pings = 0;
-        while state.is_paused() {
-            let now = state.poll_timeout();
-            let output = state.handle_timeout(now);
-            assert!(output.actions.close.is_none(), "after {:?}", now - start);
-            pings += usize::from(output.ping);
-        }
-        assert!(pings >= 3, "{pings} pings in 100 seconds");
-        let gone = loop {
-            let now = state.poll_timeout();
-            if state.handle_timeout(now).actions.close == Some(CloseReason::GONE) {
-                break now - start;
-            }
-        };
-        assert_eq!(gone.as_secs(), 160, "60 seconds after the pause");
-    }
-
-    #[test]
-    fn pongs_to_challenges_by_other_clients_are_not_charged() {
-        let start = Instant::now();
-        let (mut state, _) = connection("mesh", start);
-        let probe = Event::Probe(ResourceKey::Name(switchboard_core::NameId::in_space(
-            SpaceName::default(),
-            switchboard_core::DisplayName::parse("ada", 0).expect("a name"),
-        )));
-        for _ in 0..1000 {
-            assert!(state.on_event(&probe, start, 0).ping);
-            drop(state.on_pong(start));
-        }
-        assert!(!state.is_paused(), "the server has asked for these pongs");
-        for _ in 0..401 {
-            drop(state.on_pong(start));
-        }
-        assert!(state.is_paused(), "nothing has asked for these");
-    }
-
-    #[test]
-    fn queued_joins_of_a_session_are_charged_when_they_are_sent() {
-        let start = Instant::now();
-        let limits = Limits {
-            deliveries_burst: 100,
-            ..Limits::default()
-        };
-        let (mut state, _) = limited_connection("y-webrtc", &limits, start);
-        let topics: Vec<_> = (0..200).map(|topic| format!("\"t{topic}\"")).collect();
-        let topics = topics.join(",");
-        let subscribe = ByteString::from(format!(r#"{{"type":"subscribe","topics":[{topics}]}}"#));
-        let mut requests = state
-            .on_frame(ClientFrame::Text(&subscribe), start, 0)
-            .actions
-            .requests;
-        assert!(
-            !state.is_paused(),
-            "the first {} are allowed",
-            requests.len()
-        );
-        let mut joins = 0;
-        while let Some(request) = requests.pop() {
-            let HubRequest::Join(room, ..) = request else {
-                continue;
-            };
-            joins += 1;
-            let others = Vec::new();
-            let joined = Event::Joined { room, others };
-            requests.extend(state.on_event(&joined, start, 0).actions.requests);
-        }
-        assert_eq!(joins, 200);
-        assert!(state.is_paused());
-    }
-
-    #[test]
-    fn a_frame_with_many_topics_is_charged_as_one_frame() {
-        let start = Instant::now();
-        let (mut state, _) = connection("y-webrtc", start);
-        let topics = r#"["a","b","c","d","e","f","g","h","i","j"]"#;
-        let frames = ["subscribe", "unsubscribe"]
-            .map(|kind| ByteString::from(format!(r#"{{"type":"{kind}","topics":{topics}}}"#)));
-        let mut taken = 0;
-        while !state.is_paused() {
-            drop(state.on_frame(ClientFrame::Text(&frames[taken % 2]), start, 0));
-            taken += 1;
-        }
-        assert_eq!(taken, 401);
-    }
-
-    #[test]
-    fn bytes_are_charged_where_they_are_delivered() {
-        let start = Instant::now();
-        let largest = ByteString::from("x".repeat(Limits::default().frame_bytes));
-        let (mut state, _) = connection("mesh", start);
-        for _ in 0..400 {
-            drop(state.on_frame(ClientFrame::Text(&largest), start, 0));
-        }
-        assert!(!state.is_paused(), "these reach no peer");
-    }
-
-    #[test]
-    fn singo_sends_its_ping_frame_every_30_seconds() {
-        let start = Instant::now();
-        let (mut state, _) = connection("singo", start);
-        drop(frame(
-            &mut state,
-            r#"{"type":"join","payload":{"room_id":"r"}}"#,
-            start,
-        ));
-        let output = state.handle_timeout(start + Duration::from_secs(30));
-        assert_eq!(output.actions.frames, [r#"{"type":"ping"}"#]);
-        assert!(
-            state
-                .handle_timeout(start + Duration::from_secs(31))
-                .actions
-                .frames
-                .is_empty()
-        );
-    }
-
-    #[test]
-    fn a_probe_causes_a_ping_and_the_next_sign_of_life_answers_it() {
-        let start = Instant::now();
-        let (mut state, _) = connection("mesh", start);
-        let room = RoomId::shared(SpaceName::default(), RoomName::parse("r", 0).unwrap());
-        let resource = ResourceKey::Address(room, Address::parse("a", 0).unwrap());
-        assert!(
-            state
-                .on_event(&Event::Probe(resource.clone()), start, 0)
-                .ping
-        );
-        let requests = state.on_control(start).actions.requests;
-        assert!(matches!(&requests[..], [HubRequest::Alive(alive)] if *alive == resource));
-        assert!(state.on_control(start).actions.requests.is_empty());
-    }
-}
+mod tests;

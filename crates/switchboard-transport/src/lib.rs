@@ -27,6 +27,7 @@ mod queue_memory;
 mod refusal_log;
 mod refused_connections;
 mod socket;
+mod suspended;
 mod timed_stream;
 mod tls;
 pub mod upgrade;

@@ -12,20 +12,21 @@ use std::{
 
 use bytes::Bytes;
 use switchboard_core::{
-    DisconnectReason, ErrorCode, Event, HubRequest, LeaveKind, Limits, RequestError, RoomId,
+    DisconnectReason, ErrorCode, Event, HubRequest, Limits, RequestError, RoomId,
 };
-use switchboard_dialects::{Actions, ClientFrame, ClientSession, CloseReason, WebhookRequest};
+use switchboard_dialects::{Actions, ClientFrame, ClientSession, CloseReason};
 use tokio::time::{Instant as TokioInstant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
 use crate::{
-    Counters, Heartbeat, NodeHandle, Outbox, OutboxHandle, Permit, QueueMemory, Socket,
+    Counters, Heartbeat, JoinCheck, NodeHandle, Outbox, OutboxHandle, Permit, QueueMemory, Socket,
     SocketError, Violation,
     connection_log::{ConnectionLog, LoggedEnd},
     connection_state::{ConnectionActions, ConnectionState},
     frame::{CloseFrame, Decoded, WebSocketMessage},
     outbox::{Overflow, PendingCharges, PopMode},
+    suspended::{Awaited, Decision, Steps},
 };
 
 /// The number of events handled before the next frame of the client is read.
@@ -36,8 +37,8 @@ const EVENTS_PER_WRITE: usize = 64;
 /// does not read.
 const PENDING_FRAMES_MAX: usize = 1024;
 
-/// The number of frames that are read while a session waits for a webhook response. Reading detects a
-/// disconnect of the client. Further frames stay in the socket.
+/// The number of frames that are read while a connection waits for a decision. Reading detects a disconnect of
+/// the client. Further frames stay in the socket.
 const READ_AHEAD_FRAMES_MAX: usize = 64;
 
 /// The bytes of these frames, without the last one.
@@ -95,9 +96,9 @@ struct WebSocketConnection {
     /// Frames that wait for the socket. Meanwhile events wait in the outbox.
     pending: VecDeque<WebSocketMessage>,
     pending_bytes: usize,
-    /// The webhook request of the session. No other input is handled until its response arrives.
-    pending_webhook: Option<Box<PendingWebhook>>,
-    /// The frames that were received while the session waited for a webhook response.
+    /// The answer that the suspended state waits for.
+    decision: Option<PendingDecision>,
+    /// The frames that were received while the connection waited for a decision.
     read_ahead: VecDeque<Result<Decoded, SocketError>>,
     /// The bytes of an unfinished message, as counted in the gauge `unfinished_bytes`.
     unfinished_bytes: usize,
@@ -108,12 +109,8 @@ struct WebSocketConnection {
     has_left: bool,
 }
 
-/// A webhook request of a session that was not sent yet.
-struct PendingWebhook {
-    request: WebhookRequest,
-    /// The close that follows the response, if any.
-    close: Option<CloseReason>,
-}
+/// A decision that a connection waits for. Dropping it cancels the check or the webhook request.
+type PendingDecision = Pin<Box<dyn Future<Output = Decision> + Send>>;
 
 /// The cause of the end of a connection.
 enum ConnectionEnd {
@@ -156,6 +153,8 @@ enum WakeReason {
     /// The client has sent a frame or has disconnected.
     Message(Result<Decoded, SocketError>),
     Timer,
+    /// The decision that the connection waits for has been made.
+    Decision(Decision),
     Drain,
     /// A write to the socket has failed.
     Broken(ErrorKind),
@@ -186,7 +185,7 @@ impl WebSocketConnection {
             context,
             pending: VecDeque::new(),
             pending_bytes: 0,
-            pending_webhook: None,
+            decision: None,
             read_ahead: VecDeque::new(),
             unfinished_bytes: 0,
             blocked: false,
@@ -205,11 +204,7 @@ impl WebSocketConnection {
         let mut timer = pin!(sleep_until(TokioInstant::from_std(
             self.state.poll_timeout()
         )));
-        let begun = async {
-            self.apply_actions(*first).await?;
-            self.await_webhook().await
-        };
-        if let Err(end) = begun.await {
+        if let Err(end) = self.apply_actions(*first) {
             return end;
         }
         let (mut events_first, mut was_paused) = (true, false);
@@ -228,7 +223,7 @@ impl WebSocketConnection {
                     return Poll::Ready(WakeReason::Drain);
                 }
                 // Frames that were read ahead are signs of life, so they are handled before timers.
-                let may_read = !self.state.is_paused();
+                let may_read = !self.state.is_paused() && !self.state.is_suspended();
                 if may_read && let Some(message) = self.read_ahead.pop_front() {
                     return Poll::Ready(WakeReason::Message(message));
                 }
@@ -240,7 +235,7 @@ impl WebSocketConnection {
             let wake = wake.await;
             // Events and client frames alternate, so that neither can starve the other.
             events_first = !matches!(wake, WakeReason::Event);
-            if let Err(end) = self.on_wake(wake).await {
+            if let Err(end) = self.on_wake(wake) {
                 return end;
             }
         }
@@ -256,10 +251,16 @@ impl WebSocketConnection {
         if was_blocked && (written.is_ready() || self.pending.len() < waited) {
             return Poll::Ready(WakeReason::Written);
         }
+        if self.state.is_suspended()
+            && let Poll::Ready(wake) = self.poll_suspended(context)
+        {
+            return Poll::Ready(wake);
+        }
         if events_first && self.poll_event(context).is_ready() {
             return Poll::Ready(WakeReason::Event);
         }
         if !self.state.is_paused()
+            && !self.state.is_suspended()
             && let Poll::Ready(message) = self.poll_receive(context)
         {
             return Poll::Ready(WakeReason::Message(message));
@@ -270,12 +271,26 @@ impl WebSocketConnection {
         Poll::Pending
     }
 
+    /// Reads ahead, and polls the decision. Reading comes first, so that a client that has left joins no room.
+    fn poll_suspended(&mut self, context: &mut TaskContext<'_>) -> Poll<WakeReason> {
+        if self.may_read_ahead()
+            && let Poll::Ready(message) = self.poll_receive(context)
+        {
+            return Poll::Ready(WakeReason::Message(message));
+        }
+        match &mut self.decision {
+            Some(decision) => decision.as_mut().poll(context).map(WakeReason::Decision),
+            None => Poll::Pending,
+        }
+    }
+
     fn poll_event(&self, context: &TaskContext<'_>) -> Poll<()> {
         self.outbox.poll_filled(context, self.pop_mode())
     }
 
     fn pop_mode(&self) -> PopMode {
-        if self.pending.is_empty() && self.socket.is_flushed() {
+        let may_pop = self.pending.is_empty() && self.socket.is_flushed();
+        if may_pop && !self.state.defers_events() {
             PopMode::All
         } else {
             PopMode::Urgent
@@ -315,12 +330,16 @@ impl WebSocketConnection {
         self.unfinished_bytes = bytes;
     }
 
-    async fn on_wake(&mut self, wake: WakeReason) -> Result<(), ConnectionEnd> {
+    fn on_wake(&mut self, wake: WakeReason) -> Result<(), ConnectionEnd> {
         let frame_since = matches!(wake, WakeReason::Message(_)).then(Instant::now);
         let output = match wake {
             WakeReason::Written => self.state.on_written(Instant::now()),
-            WakeReason::Event => return self.on_events().await,
+            WakeReason::Event => return self.on_events(),
+            WakeReason::Message(message) if self.state.is_suspended() => {
+                self.on_message_ahead(message)?
+            }
             WakeReason::Message(message) => self.on_message(message)?,
+            WakeReason::Decision(decision) => return self.resume(&decision),
             WakeReason::Timer => {
                 self.log.log_refusals(self.state.peer());
                 self.state.handle_timeout(Instant::now())
@@ -328,21 +347,24 @@ impl WebSocketConnection {
             WakeReason::Drain => return Err(ConnectionEnd::Close(CloseReason::RESTART)),
             WakeReason::Broken(error) => return Err(connection_end(error)),
         };
-        self.apply_actions(output).await?;
+        self.apply_actions(output)?;
         if let Some(since) = frame_since {
             let frame_seconds = &self.context.node.counters().frame_seconds;
             frame_seconds.observe(since.elapsed().as_secs_f64());
         }
-        self.await_webhook().await
+        Ok(())
     }
 
     /// Handles events from the outbox. Several of them are sent with one write.
-    async fn on_events(&mut self) -> Result<(), ConnectionEnd> {
-        let mode = self.pop_mode();
+    fn on_events(&mut self) -> Result<(), ConnectionEnd> {
+        let mut mode = self.pop_mode();
         let depth = u32::try_from(self.outbox.len()).unwrap_or(u32::MAX);
         let counters = self.context.node.counters();
         counters.outbox_events.observe(depth.into());
         for _ in 0..EVENTS_PER_WRITE {
+            if self.state.defers_events() {
+                mode = PopMode::Urgent;
+            }
             // Urgent events do not wait for the socket. If they stayed in the outbox, they would wake this task
             // again at once.
             if mode == PopMode::All && self.has_enough_pending() {
@@ -354,8 +376,7 @@ impl WebSocketConnection {
             let counters = self.context.node.counters();
             self.log.observe_event(&event, counters);
             let output = self.state.on_event(&event, Instant::now(), unix_secs());
-            self.apply_actions(output).await?;
-            self.await_webhook().await?;
+            self.apply_actions(output)?;
         }
         Ok(())
     }
@@ -429,7 +450,7 @@ impl WebSocketConnection {
         }
     }
 
-    async fn apply_actions(&mut self, output: ConnectionActions) -> Result<(), ConnectionEnd> {
+    fn apply_actions(&mut self, output: ConnectionActions) -> Result<(), ConnectionEnd> {
         let ConnectionActions { actions, ping } = output;
         let counters = self.context.node.counters();
         Counters::add(&counters.refused_total, actions.error_codes.len() as u64);
@@ -446,20 +467,70 @@ impl WebSocketConnection {
         if ping && !self.has_enough_pending() {
             self.push(WebSocketMessage::Ping(Bytes::new()));
         }
-        if !actions.requests.is_empty() {
-            for request in actions.requests {
-                self.request(request).await;
+        let steps = Steps {
+            requests: actions.requests.into(),
+            webhook: actions.webhook,
+            close: actions.close,
+        };
+        match self.state.queue_behind_decision(steps) {
+            Some(steps) => self.run_steps(steps),
+            None => Ok(()),
+        }
+    }
+
+    /// Executes steps, up to the first that needs a decision. The others are kept in the state.
+    fn run_steps(&mut self, mut steps: Steps) -> Result<(), ConnectionEnd> {
+        let has_requests = !steps.requests.is_empty();
+        let mut checked = None;
+        while let Some(request) = steps.requests.pop_front() {
+            if let Some((check, error)) = self.access_check(&request) {
+                checked = Some((request, check, error));
+                break;
             }
+            self.request(request);
+        }
+        if has_requests {
             self.charge_budgets();
         }
-        if let Some(request) = actions.webhook {
-            let close = actions.close;
-            self.pending_webhook = Some(Box::new(PendingWebhook { request, close }));
+        if let Some((request, check, error)) = checked {
+            let check = async move { Decision::Access(check.await) };
+            self.decision = Some(Box::pin(check));
+            self.state.suspend(Awaited::Access(request, error), steps);
             return Ok(());
         }
-        actions
+        if let Some(request) = steps.webhook.take() {
+            let response = self.context.node.send_webhook(request);
+            let response = async move { Decision::Webhook(response.await) };
+            self.decision = Some(Box::pin(response));
+            self.state.suspend(Awaited::Webhook, steps);
+            return Ok(());
+        }
+        steps
             .close
             .map_or(Ok(()), |close| Err(ConnectionEnd::Close(close)))
+    }
+
+    /// Continues with the steps that have waited for the decision.
+    fn resume(&mut self, decision: &Decision) -> Result<(), ConnectionEnd> {
+        self.decision = None;
+        let Some(resumed) = self.state.resume(decision, Instant::now(), unix_secs()) else {
+            return Ok(());
+        };
+        if let Some(request) = resumed.authorized {
+            self.request(request);
+            self.charge_budgets();
+        }
+        if let Some(error) = resumed.rejected {
+            let _ = self.outbox.push(Arc::new(Event::RequestFailed(error)));
+        }
+        if let Some(output) = resumed.output {
+            // The output of the session precedes the steps that have waited.
+            self.apply_actions(output)?;
+        }
+        match self.state.append_steps(resumed.steps) {
+            Some(steps) => self.run_steps(steps),
+            None => Ok(()),
+        }
     }
 
     /// Charges the budgets of the connection with the cost of its requests.
@@ -471,66 +542,29 @@ impl WebSocketConnection {
         }
     }
 
-    /// Sends the pending webhook request, and applies the actions that follow from its response.
-    async fn await_webhook(&mut self) -> Result<(), ConnectionEnd> {
-        while let Some(webhook) = self.pending_webhook.take() {
-            // Boxed, because few connections need it and each would reserve its memory.
-            Box::pin(self.resume_with_response(*webhook)).await?;
-        }
-        Ok(())
-    }
-
-    async fn resume_with_response(&mut self, webhook: PendingWebhook) -> Result<(), ConnectionEnd> {
-        let reply = self.send_webhook(webhook.request).await?;
-        let output = self
-            .state
-            .on_webhook_response(reply.as_deref(), Instant::now(), unix_secs());
-        self.apply_actions(output).await?;
-        match (&mut self.pending_webhook, webhook.close) {
-            (Some(next), close) => next.close = next.close.or(close),
-            (None, Some(close)) => return Err(ConnectionEnd::Close(close)),
-            (None, None) => {}
-        }
-        Ok(())
-    }
-
-    /// Sends a webhook request and waits for its response or the end of the connection. Meanwhile pending
-    /// frames are written, and received frames are queued.
-    async fn send_webhook(
+    /// Handles a frame that is read while the connection waits for a decision. Frames for the session are queued;
+    /// signs of life and the end of the connection are handled at once.
+    fn on_message_ahead(
         &mut self,
-        request: WebhookRequest,
-    ) -> Result<Option<String>, ConnectionEnd> {
-        let mut reply = self.context.node.send_webhook(request);
-        let drain = self.context.drain.clone();
-        let mut drained = pin!(drain.cancelled());
-        poll_fn(|context| {
-            if drained.as_mut().poll(context).is_ready() {
-                return Poll::Ready(Err(ConnectionEnd::Close(CloseReason::RESTART)));
-            }
-            if let Poll::Ready(end) = self.poll_client_gone(context) {
-                return Poll::Ready(Err(end));
-            }
-            reply.as_mut().poll(context).map(Ok)
-        })
-        .await
-    }
-
-    /// Ready if the client disconnects. Received frames are queued.
-    fn poll_client_gone(&mut self, context: &mut TaskContext<'_>) -> Poll<ConnectionEnd> {
-        if let Poll::Ready(Err(error)) = self.poll_write(context) {
-            return Poll::Ready(connection_end(error.kind()));
+        message: Result<Decoded, SocketError>,
+    ) -> Result<ConnectionActions, ConnectionEnd> {
+        let now = Instant::now();
+        let is_control = match &message {
+            Ok(Decoded::Message(WebSocketMessage::Text(_) | WebSocketMessage::Binary(_)))
+            | Err(SocketError::Violation(_) | SocketError::NotCompleted) => false,
+            Ok(Decoded::Message(WebSocketMessage::Close(_)))
+            | Err(SocketError::Closed | SocketError::Failed(_)) => true,
+            // A client over its rate must not get around the bound of the queue.
+            Ok(
+                Decoded::Message(WebSocketMessage::Ping(_) | WebSocketMessage::Pong(_))
+                | Decoded::Fragment,
+            ) => !self.state.is_paused(),
+        };
+        if is_control {
+            return self.on_message(message);
         }
-        while self.may_read_ahead() {
-            match ready!(self.poll_receive(context)) {
-                Ok(Decoded::Message(WebSocketMessage::Close(_))) => {
-                    return Poll::Ready(ConnectionEnd::Graceful);
-                }
-                Err(SocketError::Closed) => return Poll::Ready(ConnectionEnd::Reset),
-                Err(SocketError::Failed(error)) => return Poll::Ready(connection_end(error)),
-                message => self.read_ahead.push_back(message),
-            }
-        }
-        Poll::Pending
+        self.read_ahead.push_back(message);
+        Ok(self.state.on_read_ahead(now))
     }
 
     /// Whether one more frame may be read ahead.
@@ -549,26 +583,18 @@ impl WebSocketConnection {
         self.read_ahead.len() < READ_AHEAD_FRAMES_MAX && bytes < READ_AHEAD_BYTES_MAX
     }
 
-    async fn request(&mut self, request: HubRequest) {
+    /// The access check that a request needs, and the error if it is denied.
+    fn access_check(&self, request: &HubRequest) -> Option<(JoinCheck, RequestError)> {
+        let (room, error) = checked_room(request)?;
+        let check = self.context.node.check_join(self.state.peer(), &room)?;
+        Some((check, error))
+    }
+
+    fn request(&mut self, request: HubRequest) {
         if let HubRequest::Join(room, ..) = &request {
             self.log.record_join(self.state.peer(), room);
         }
         let (node, peer) = (&self.context.node, self.state.peer().id());
-        if let Some((room, error)) = checked_room(&request)
-            && let Some(check) = node.check_join(self.state.peer(), &room)
-            && !check.await
-        {
-            // The peer may be in the room after an earlier check.
-            if error.join.is_some() {
-                node.request(
-                    peer,
-                    &self.outbox,
-                    HubRequest::Leave(room, LeaveKind::Announced),
-                );
-            }
-            let _ = self.outbox.push(Arc::new(Event::RequestFailed(error)));
-            return;
-        }
         node.request(peer, &self.outbox, request);
     }
 
@@ -577,6 +603,7 @@ impl WebSocketConnection {
         if std::mem::replace(&mut self.has_left, true) {
             return;
         }
+        self.decision = None;
         for request in self.state.disconnect(reason) {
             let node = &self.context.node;
             node.request(self.state.peer().id(), &self.outbox, request);
@@ -675,120 +702,4 @@ fn connection_end(error: ErrorKind) -> ConnectionEnd {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::task::Waker;
-
-    use switchboard_core::{DisplayName, Identity, Peer, PeerId, ResourceKey, RoomId, SpaceName};
-    use switchboard_dialects::{Endpoint, Handshake, Query, find};
-    use tokio::net::{TcpListener, TcpStream};
-
-    use super::*;
-    use crate::{JoinCheck, PermitPool, UpgradedStream, WebhookResponse};
-
-    /// A node that ignores all requests.
-    #[derive(Debug, Default)]
-    struct IdleNode(Counters);
-
-    impl NodeHandle for IdleNode {
-        fn request(&self, _peer: PeerId, _outbox: &OutboxHandle, _request: HubRequest) {}
-
-        fn check_join(&self, _peer: &Peer, _room: &RoomId) -> Option<JoinCheck> {
-            None
-        }
-
-        fn send_webhook(&self, _request: WebhookRequest) -> WebhookResponse {
-            Box::pin(std::future::pending())
-        }
-
-        fn send_webhook_detached(&self, _request: WebhookRequest) {}
-
-        fn counters(&self) -> &Counters {
-            &self.0
-        }
-    }
-
-    /// A `mesh` connection, and its client.
-    async fn connect() -> (TcpStream, WebSocketConnection) {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let address = listener.local_addr().expect("bound");
-        let client = TcpStream::connect(address).await.expect("a connection");
-        let (stream, _) = listener.accept().await.expect("a connection");
-        let handshake = Handshake {
-            peer: PeerId::from_random([1; 16]),
-            identity: Identity::Claimed,
-            endpoint: Endpoint::MAIN,
-            params: Query::default(),
-            query: Query::default(),
-            random: [2; 32],
-            unix_ms: 0,
-            limits: Arc::default(),
-            settings: Arc::default(),
-        };
-        let opened = ClientSession::open(find("mesh"), handshake, SpaceName::default());
-        let context = ConnectionContext {
-            node: Arc::new(IdleNode::default()),
-            limits: Arc::default(),
-            heartbeat: Heartbeat::default(),
-            queue_memory: Arc::default(),
-            drain: CancellationToken::new(),
-        };
-        let socket = Socket::new(UpgradedStream::Tcp(stream), Bytes::new(), 0);
-        let permit = PermitPool::new(0, 0, Vec::new()).try_acquire(None);
-        let permit = permit.expect("no limit");
-        (
-            client,
-            WebSocketConnection::new(socket, opened, context, permit).0,
-        )
-    }
-
-    #[tokio::test]
-    async fn urgent_events_are_handled_while_the_most_frames_wait_for_the_socket() {
-        let (_client, mut connection) = connect().await;
-        let frame = "x".repeat(64 * 1024);
-        let poll = |connection: &mut WebSocketConnection| {
-            connection.poll_wake(&mut TaskContext::from_waker(Waker::noop()), true)
-        };
-        while !connection.blocked {
-            for _ in connection.pending.len()..=PENDING_FRAMES_MAX {
-                connection.push(WebSocketMessage::Text(frame.as_str().into()));
-            }
-            assert!(poll(&mut connection).is_pending());
-        }
-        for _ in connection.pending.len()..=PENDING_FRAMES_MAX {
-            connection.push(WebSocketMessage::Text(frame.as_str().into()));
-        }
-        assert!(connection.has_enough_pending());
-        let waiting = connection.pending.len();
-        let name = DisplayName::parse("ada", 0).expect("a name");
-        let probe = Arc::new(Event::Probe(ResourceKey::Name(
-            switchboard_core::NameId::in_space(SpaceName::default(), name),
-        )));
-        for _ in 0..3 {
-            connection.outbox.push(probe.clone());
-        }
-        assert!(matches!(
-            poll(&mut connection),
-            Poll::Ready(WakeReason::Event)
-        ));
-        assert!(connection.on_wake(WakeReason::Event).await.is_ok());
-        assert!(poll(&mut connection).is_pending(), "nothing is left to do");
-        assert_eq!(connection.pending.len(), waiting, "no pings are added");
-    }
-
-    #[test]
-    fn a_reset_frees_addresses_and_an_unreachable_client_keeps_them() {
-        for (kind, expected) in [
-            (ErrorKind::ConnectionReset, DisconnectReason::Reset),
-            (ErrorKind::BrokenPipe, DisconnectReason::Reset),
-            (ErrorKind::UnexpectedEof, DisconnectReason::Reset),
-            (ErrorKind::TimedOut, DisconnectReason::Lost),
-            (ErrorKind::HostUnreachable, DisconnectReason::Lost),
-        ] {
-            assert_eq!(connection_end(kind).disconnect_reason(), expected);
-        }
-        assert_eq!(
-            ConnectionEnd::Close(CloseReason::GONE).disconnect_reason(),
-            DisconnectReason::Lost
-        );
-    }
-}
+mod tests;

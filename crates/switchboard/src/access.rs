@@ -6,7 +6,7 @@ use axum::http::{HeaderMap, Uri};
 use switchboard_core::{Identity, Peer, PeerId, RoomId, SpaceName};
 use switchboard_transport::JoinCheck;
 
-/// Time that a hook has to answer. A connection is not served while it waits for a hook.
+/// Time that a hook has to answer. Frames of the client wait meanwhile; its connection is served.
 pub(crate) const HOOK_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A request to connect that the host program allows or denies.

@@ -1,4 +1,5 @@
-//! A connection whose session makes webhook requests, with a test double of the node.
+//! A connection that waits for a decision: the response to a webhook, or the access check of a join. The node is a
+//! test double.
 
 use std::{
     net::SocketAddr,
@@ -9,7 +10,10 @@ use std::{
 use axum::{Router, routing::any};
 use futures_util::{SinkExt as _, StreamExt as _};
 use switchboard::{Heartbeat, Identity, Limits, PeerId, RoomId, SpaceName};
-use switchboard_core::{DialectTraits, Event, HubRequest, OfferPolicy, Peer, RequestError};
+use switchboard_core::{
+    Command, DialectTraits, DisplayName, ErrorCode, Event, EvictionReason, HubRequest, JoinOptions,
+    NameId, OfferPolicy, Peer, RequestError, ResourceKey, RoomName,
+};
 use switchboard_dialects::{
     ClientFrame, ClientSession, CloseReason, Content, Dialect, Endpoint, Handshake, Query, Session,
     SessionOutput, WebhookRequest,
@@ -62,11 +66,18 @@ impl Session for WebhookSession {
         let text = frame.text()?;
         output.frames.push(format!("received {text}").into());
         output.webhook = text.starts_with("request").then(|| webhook_request(&text));
+        output.commands.extend(command(&text));
         output.close = text.ends_with("close").then_some(CloseReason::DONE);
         Ok(())
     }
 
-    fn on_event(&mut self, _event: &Event, _output: &mut SessionOutput) {}
+    fn on_event(&mut self, event: &Event, output: &mut SessionOutput) {
+        if let Event::RequestFailed(error) = event {
+            output
+                .frames
+                .push(format!("failed {}", error.code.as_str()).into());
+        }
+    }
 
     fn on_webhook_response(&mut self, response: Option<&str>, output: &mut SessionOutput) {
         let response = response.unwrap_or("nothing");
@@ -82,6 +93,26 @@ impl Session for WebhookSession {
     }
 }
 
+/// The command of the frames `join` and `claim`.
+fn command(text: &str) -> Option<Command> {
+    let room = RoomName::parse("r", 0).expect("a name");
+    match text {
+        "join" => Some(Command::Join {
+            room,
+            address: PeerId::from_random([1; 16]).into(),
+            name: None,
+            options: JoinOptions::default(),
+        }),
+        "claim" => Some(Command::Claim(Some(room), name())),
+        "list" => Some(Command::List(room)),
+        _ => None,
+    }
+}
+
+fn name() -> DisplayName {
+    DisplayName::parse("ada", 0).expect("a name")
+}
+
 fn webhook_request(body: &str) -> WebhookRequest {
     WebhookRequest {
         url: "http://nowhere".to_owned(),
@@ -93,19 +124,29 @@ fn webhook_request(body: &str) -> WebhookRequest {
 /// The body of a webhook request, and the sender of its response.
 type PendingWebhook = (String, oneshot::Sender<Option<String>>);
 
-/// A node whose webhook requests the test answers.
+/// The decision about a join or claim, to be sent by the test.
+type PendingCheck = oneshot::Sender<bool>;
+
+/// A node whose webhook requests and access checks the test answers.
 #[derive(Debug)]
 struct TestNode {
     counters: Counters,
     webhooks: mpsc::Sender<PendingWebhook>,
+    checks: mpsc::Sender<PendingCheck>,
+    requests: mpsc::Sender<(OutboxHandle, HubRequest)>,
     detached: mpsc::Sender<String>,
 }
 
 impl NodeHandle for TestNode {
-    fn request(&self, _peer: PeerId, _local: &OutboxHandle, _request: HubRequest) {}
+    fn request(&self, _peer: PeerId, local: &OutboxHandle, request: HubRequest) {
+        // At the end of a test the receiver is dropped.
+        drop(self.requests.try_send((local.clone(), request)));
+    }
 
     fn check_join(&self, _peer: &Peer, _room: &RoomId) -> Option<JoinCheck> {
-        None
+        let (decide, decided) = oneshot::channel();
+        drop(self.checks.try_send(decide));
+        Some(Box::pin(async move { decided.await.unwrap_or(false) }))
     }
 
     fn send_webhook(&self, request: WebhookRequest) -> WebhookResponse {
@@ -133,23 +174,33 @@ struct WebhookTest {
         tokio_tungstenite::MaybeTlsStream<tokio::net::TcpStream>,
     >,
     webhooks: mpsc::Receiver<PendingWebhook>,
+    checks: mpsc::Receiver<PendingCheck>,
+    requests: mpsc::Receiver<(OutboxHandle, HubRequest)>,
     detached: mpsc::Receiver<String>,
     drain: CancellationToken,
 }
 
 impl WebhookTest {
     async fn new() -> Self {
+        Self::with_heartbeat(Heartbeat::default()).await
+    }
+
+    async fn with_heartbeat(heartbeat: Heartbeat) -> Self {
         let (webhook_sender, webhooks) = mpsc::channel(8);
+        let (checking, checks) = mpsc::channel(8);
+        let (requesting, requests) = mpsc::channel(8);
         let (detached_sender, detached) = mpsc::channel(8);
         let drain = CancellationToken::new();
         let context = websocket::ConnectionContext {
             node: Arc::new(TestNode {
                 counters: Counters::default(),
                 webhooks: webhook_sender,
+                checks: checking,
+                requests: requesting,
                 detached: detached_sender,
             }),
             limits: Arc::default(),
-            heartbeat: Heartbeat::default(),
+            heartbeat,
             queue_memory: Arc::default(),
             drain: drain.clone(),
         };
@@ -160,6 +211,8 @@ impl WebhookTest {
         Self {
             client,
             webhooks,
+            checks,
+            requests,
             detached,
             drain,
         }
@@ -187,6 +240,23 @@ impl WebhookTest {
     async fn next_webhook(&mut self) -> PendingWebhook {
         let next_webhook = tokio::time::timeout(TEST_TIMEOUT, self.webhooks.recv()).await;
         next_webhook.expect("in time").expect("the node exists")
+    }
+
+    /// The next message of any type.
+    async fn next_message(&mut self) -> Message {
+        let next = tokio::time::timeout(TEST_TIMEOUT, self.client.next()).await;
+        let next = next.expect("in time").expect("the socket is open");
+        next.expect("a message")
+    }
+
+    async fn checked(&mut self) -> PendingCheck {
+        let checked = tokio::time::timeout(TEST_TIMEOUT, self.checks.recv()).await;
+        checked.expect("in time").expect("the node exists")
+    }
+
+    async fn requested(&mut self) -> (OutboxHandle, HubRequest) {
+        let requested = tokio::time::timeout(TEST_TIMEOUT, self.requests.recv()).await;
+        requested.expect("in time").expect("the node exists")
     }
 
     async fn next_detached(&mut self) -> String {
@@ -317,5 +387,161 @@ async fn frames_beyond_the_queue_stay_in_the_socket_until_the_response() {
     assert_eq!(test.next().await, "response nothing");
     for frame in &frames {
         assert_eq!(test.next().await, format!("received {frame}"));
+    }
+}
+
+#[tokio::test]
+async fn a_connection_is_served_while_a_join_is_checked() {
+    let ping = Duration::from_millis(20);
+    let gone = Duration::from_secs(60);
+    let mut test = WebhookTest::with_heartbeat(Heartbeat { ping, gone }).await;
+    test.send("join").await;
+    let check = test.checked().await;
+    let ping = Message::Ping("are you there".into());
+    test.client.send(ping).await.expect("the server reads");
+    let (mut has_ponged, mut has_pinged) = (false, false);
+    while !has_ponged || !has_pinged {
+        match test.next_message().await {
+            Message::Pong(_) => has_ponged = true,
+            Message::Ping(_) => has_pinged = true,
+            Message::Text(text) => assert_eq!(text.as_str(), "received join"),
+            other @ (Message::Binary(_) | Message::Close(_) | Message::Frame(_)) => {
+                panic!("unexpected {other:?}")
+            }
+        }
+    }
+    assert!(test.requests.try_recv().is_err(), "the join waits");
+    check.send(true).expect("the connection waits");
+    assert!(matches!(test.requested().await, (_, HubRequest::Join(..))));
+}
+
+#[tokio::test]
+async fn frames_behind_a_checked_join_or_claim_keep_their_order() {
+    for (first, is_allowed) in [
+        ("join", true),
+        ("join", false),
+        ("claim", true),
+        ("claim", false),
+    ] {
+        let mut test = WebhookTest::new().await;
+        for text in [first, "a", "list", "b"] {
+            test.send(text).await;
+        }
+        let check = test.checked().await;
+        assert_eq!(test.next().await, format!("received {first}"));
+        check.send(is_allowed).expect("the connection waits");
+        let mut received = Vec::new();
+        let has = |received: &[String], text: &str| received.iter().any(|other| other == text);
+        while !has(&received, "received b") || has(&received, "failed denied") == is_allowed {
+            received.push(test.next().await);
+        }
+        let denied = |text: &&String| *text == "failed denied";
+        let denials = received.iter().filter(denied).count();
+        assert_eq!(denials, usize::from(!is_allowed));
+        received.retain(|text| text.starts_with("received"));
+        assert_eq!(received, ["received a", "received list", "received b"]);
+        if (first, is_allowed) == ("claim", false) {
+            assert!(test.requests.try_recv().is_err());
+            continue;
+        }
+        let (_, request) = test.requested().await;
+        assert!(match (first, is_allowed) {
+            ("claim", _) => matches!(request, HubRequest::Claim(..)),
+            (_, true) => matches!(request, HubRequest::Join(..)),
+            // The client may be in the room after an earlier check.
+            (_, false) => matches!(request, HubRequest::Leave(..)),
+        });
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_cancels_the_check_and_joins_no_room() {
+    for sends_close_frame in [true, false] {
+        let mut test = WebhookTest::new().await;
+        test.send("join").await;
+        let mut check = test.checked().await;
+        let mut client = test.client;
+        if sends_close_frame {
+            client.close(None).await.expect("the server reads");
+        }
+        drop(client);
+        let cancelled = tokio::time::timeout(TEST_TIMEOUT, check.closed()).await;
+        cancelled.expect("in time");
+        while let Some((_, request)) = test.requests.recv().await {
+            assert!(matches!(request, HubRequest::Leave(..)), "{request:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_drain_does_not_wait_for_a_check() {
+    let mut test = WebhookTest::new().await;
+    test.send("join").await;
+    let mut check = test.checked().await;
+    assert_eq!(test.next().await, "received join");
+    test.drain.cancel();
+    assert_eq!(test.next().await, "1012");
+    check.closed().await;
+}
+
+#[tokio::test]
+async fn a_probe_is_answered_while_a_decision_is_pending() {
+    for first in ["join", "request"] {
+        let mut test = WebhookTest::new().await;
+        test.send("claim").await;
+        let check = test.checked().await;
+        check.send(true).expect("the connection waits");
+        let (outbox, _) = test.requested().await;
+        test.send(first).await;
+        let mut pending = (None, None);
+        match first {
+            "join" => pending.0 = Some(test.checked().await),
+            _ => pending.1 = Some(test.next_webhook().await),
+        }
+        let (space, room, name) = (SpaceName::default(), None, name());
+        let resource = ResourceKey::Name(NameId { space, room, name });
+        outbox.push(Arc::new(Event::Probe(resource.clone())));
+        while !matches!(test.next_message().await, Message::Ping(_)) {}
+        // The client library answers the ping at the next write.
+        test.client.flush().await.expect("the server reads");
+        let (_, request) = test.requested().await;
+        assert!(matches!(request, HubRequest::Alive(alive) if alive == resource));
+    }
+}
+
+#[tokio::test]
+async fn events_of_other_rooms_reach_the_client_while_a_join_is_checked() {
+    let mut test = WebhookTest::new().await;
+    test.send("claim").await;
+    let check = test.checked().await;
+    check.send(true).expect("the connection waits");
+    let (outbox, _) = test.requested().await;
+    test.send("join").await;
+    let _check = test.checked().await;
+    let error = RequestError::new(ErrorCode::Expired);
+    outbox.push(Arc::new(Event::RequestFailed(error)));
+    for expected in ["received claim", "received join", "failed expired"] {
+        assert_eq!(test.next().await, expected);
+    }
+}
+
+#[tokio::test]
+async fn an_eviction_does_not_wait_for_a_decision() {
+    for first in ["join", "request"] {
+        let mut test = WebhookTest::new().await;
+        test.send("claim").await;
+        let check = test.checked().await;
+        check.send(true).expect("the connection waits");
+        let (outbox, _) = test.requested().await;
+        test.send(first).await;
+        let mut pending = (None, None);
+        match first {
+            "join" => pending.0 = Some(test.checked().await),
+            _ => pending.1 = Some(test.next_webhook().await),
+        }
+        outbox.push(Arc::new(Event::Evicted(EvictionReason::Kicked)));
+        for expected in ["received claim", &format!("received {first}"), "1008"] {
+            assert_eq!(test.next().await, expected);
+        }
     }
 }

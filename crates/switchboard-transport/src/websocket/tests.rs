@@ -1,0 +1,117 @@
+use std::task::Waker;
+
+use switchboard_core::{DisplayName, Identity, Peer, PeerId, ResourceKey, RoomId, SpaceName};
+use switchboard_dialects::{Endpoint, Handshake, Query, find};
+use tokio::net::{TcpListener, TcpStream};
+
+use super::*;
+use switchboard_dialects::WebhookRequest;
+
+use crate::{PermitPool, UpgradedStream, WebhookResponse};
+
+/// A node that ignores all requests.
+#[derive(Debug, Default)]
+struct IdleNode(Counters);
+
+impl NodeHandle for IdleNode {
+    fn request(&self, _peer: PeerId, _outbox: &OutboxHandle, _request: HubRequest) {}
+
+    fn check_join(&self, _peer: &Peer, _room: &RoomId) -> Option<JoinCheck> {
+        None
+    }
+
+    fn send_webhook(&self, _request: WebhookRequest) -> WebhookResponse {
+        Box::pin(std::future::pending())
+    }
+
+    fn send_webhook_detached(&self, _request: WebhookRequest) {}
+
+    fn counters(&self) -> &Counters {
+        &self.0
+    }
+}
+
+/// A `mesh` connection, and its client.
+async fn connect() -> (TcpStream, WebSocketConnection) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("bound");
+    let client = TcpStream::connect(address).await.expect("a connection");
+    let (stream, _) = listener.accept().await.expect("a connection");
+    let handshake = Handshake {
+        peer: PeerId::from_random([1; 16]),
+        identity: Identity::Claimed,
+        endpoint: Endpoint::MAIN,
+        params: Query::default(),
+        query: Query::default(),
+        random: [2; 32],
+        unix_ms: 0,
+        limits: Arc::default(),
+        settings: Arc::default(),
+    };
+    let opened = ClientSession::open(find("mesh"), handshake, SpaceName::default());
+    let context = ConnectionContext {
+        node: Arc::new(IdleNode::default()),
+        limits: Arc::default(),
+        heartbeat: Heartbeat::default(),
+        queue_memory: Arc::default(),
+        drain: CancellationToken::new(),
+    };
+    let socket = Socket::new(UpgradedStream::Tcp(stream), Bytes::new(), 0);
+    let permit = PermitPool::new(0, 0, Vec::new()).try_acquire(None);
+    let permit = permit.expect("no limit");
+    (
+        client,
+        WebSocketConnection::new(socket, opened, context, permit).0,
+    )
+}
+
+#[tokio::test]
+async fn urgent_events_are_handled_while_the_most_frames_wait_for_the_socket() {
+    let (_client, mut connection) = connect().await;
+    let frame = "x".repeat(64 * 1024);
+    let poll = |connection: &mut WebSocketConnection| {
+        connection.poll_wake(&mut TaskContext::from_waker(Waker::noop()), true)
+    };
+    while !connection.blocked {
+        for _ in connection.pending.len()..=PENDING_FRAMES_MAX {
+            connection.push(WebSocketMessage::Text(frame.as_str().into()));
+        }
+        assert!(poll(&mut connection).is_pending());
+    }
+    for _ in connection.pending.len()..=PENDING_FRAMES_MAX {
+        connection.push(WebSocketMessage::Text(frame.as_str().into()));
+    }
+    assert!(connection.has_enough_pending());
+    let waiting = connection.pending.len();
+    let name = DisplayName::parse("ada", 0).expect("a name");
+    let probe = Arc::new(Event::Probe(ResourceKey::Name(
+        switchboard_core::NameId::in_space(SpaceName::default(), name),
+    )));
+    for _ in 0..3 {
+        connection.outbox.push(probe.clone());
+    }
+    assert!(matches!(
+        poll(&mut connection),
+        Poll::Ready(WakeReason::Event)
+    ));
+    assert!(connection.on_wake(WakeReason::Event).is_ok());
+    assert!(poll(&mut connection).is_pending(), "nothing is left to do");
+    assert_eq!(connection.pending.len(), waiting, "no pings are added");
+}
+
+#[test]
+fn a_reset_frees_addresses_and_an_unreachable_client_keeps_them() {
+    for (kind, expected) in [
+        (ErrorKind::ConnectionReset, DisconnectReason::Reset),
+        (ErrorKind::BrokenPipe, DisconnectReason::Reset),
+        (ErrorKind::UnexpectedEof, DisconnectReason::Reset),
+        (ErrorKind::TimedOut, DisconnectReason::Lost),
+        (ErrorKind::HostUnreachable, DisconnectReason::Lost),
+    ] {
+        assert_eq!(connection_end(kind).disconnect_reason(), expected);
+    }
+    assert_eq!(
+        ConnectionEnd::Close(CloseReason::GONE).disconnect_reason(),
+        DisconnectReason::Lost
+    );
+}
