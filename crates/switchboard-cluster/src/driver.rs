@@ -18,8 +18,8 @@ use std::{
 use bytestring::ByteString;
 use rand::RngExt as _;
 use switchboard_core::{
-    Change, DialectTraits, Limits, LogId, MessageKind, NodeId, NodeMessage, Position, RejectReason,
-    RelayedMessage,
+    Address, Change, DialectTraits, Limits, LogId, Member, MessageKind, NodeId, NodeMessage,
+    PeerId, Position, RejectReason, RelayedMessage,
 };
 use tokio::sync::{mpsc, oneshot};
 
@@ -590,6 +590,14 @@ struct HandlerDialects(Arc<dyn EngineHandler>);
 impl DialectRegistry for HandlerDialects {
     fn dialect(&self, name: &str) -> &'static DialectTraits {
         self.0.dialect(name)
+    }
+
+    fn encode_member(&self, member: &Member, join: u64) -> Vec<u8> {
+        self.0.encode_member(member, join)
+    }
+
+    fn decode_member(&self, peer: PeerId, address: Address, metadata: &[u8]) -> Member {
+        self.0.decode_member(peer, address, metadata)
     }
 
     fn message(

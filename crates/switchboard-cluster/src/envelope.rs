@@ -1,96 +1,20 @@
-//! The encodings of members and messages between nodes.
-//!
-//! Member metadata is JSON, so that operators can read it in the store. Messages are encoded with
-//! postcard in an envelope whose first byte is the format version. A node discards an envelope of
+//! The encoding of messages between nodes. Messages are encoded with postcard in an envelope whose first byte is the format version. A node discards an envelope of
 //! an unknown version.
 
-use std::{num::NonZeroUsize, sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use bytestring::ByteString;
 use serde::{Deserialize, Serialize};
 use switchboard_core::{
-    Address, DisplayName, ElectionId, Group, Identity, LogId, Member, MembershipRef, MessageKind,
-    NameId, NodeId, NodeMessage, NodeMessageBody, PeerId, Position, Recipient, RelayedMessage,
-    RoomId, RoomName, RoomScope, SpaceName, Target, Token,
+    Address, DisplayName, ElectionId, LogId, Member, MembershipRef, MessageKind, NameId, NodeId,
+    NodeMessage, NodeMessageBody, PeerId, Position, Recipient, RelayedMessage, RoomId, RoomName,
+    RoomScope, SpaceName, Target,
 };
 
-use crate::{DialectRegistry, store::StoredMember};
+use crate::DialectRegistry;
 
 /// Format version of the envelope, its first byte.
 const VERSION: u8 = 4;
-
-#[derive(Default, Serialize, Deserialize)]
-struct MemberMetadata {
-    dialect: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    name: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    identity: Option<String>,
-    /// The reconnect secret, and for how many milliseconds the address stays reserved for it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    token: Option<(String, u64)>,
-    /// The first member of its group, and the capacity of the group.
-    #[serde(default, skip_serializing_if = "Option::is_none", rename = "circle")]
-    group: Option<(PeerIdBytes, NonZeroUsize)>,
-    /// The serial number of the join on its node. It distinguishes an abandoned join from a later
-    /// one of the same member.
-    #[serde(default)]
-    join: u64,
-}
-
-/// Encodes the metadata of a member: everything except its id and its address.
-pub(super) fn write_metadata(member: &Member, join: u64) -> String {
-    let metadata = MemberMetadata {
-        dialect: member.dialect.name.to_owned(),
-        name: member.name.as_ref().map(|name| name.as_str().to_owned()),
-        identity: match &member.identity {
-            Identity::Claimed => None,
-            Identity::Proven(name) => Some(name.to_string()),
-        },
-        token: member.token.as_ref().map(|token| {
-            let grace = u64::try_from(token.grace.as_millis());
-            (token.secret.to_string(), grace.unwrap_or(u64::MAX))
-        }),
-        group: (member.group).map(|group| (group.first.bytes(), group.capacity)),
-        join,
-    };
-    // The serialization of strings and numbers cannot fail.
-    serde_json::to_string(&metadata).unwrap_or_default()
-}
-
-/// Decodes a stored member. Malformed metadata gives a member of an unknown dialect.
-pub(super) fn read_member(member: &StoredMember, dialects: &dyn DialectRegistry) -> Member {
-    let metadata = serde_json::from_str(&member.metadata).unwrap_or_default();
-    build_member(member.peer, member.address.clone(), metadata, dialects)
-}
-
-fn build_member(
-    peer: PeerId,
-    address: Address,
-    metadata: MemberMetadata,
-    dialects: &dyn DialectRegistry,
-) -> Member {
-    Member {
-        peer,
-        address,
-        name: metadata
-            .name
-            .and_then(|name| DisplayName::parse(&name, 0).ok()),
-        dialect: dialects.dialect(&metadata.dialect),
-        identity: match metadata.identity {
-            Some(name) => Identity::Proven(name.into()),
-            None => Identity::Claimed,
-        },
-        token: metadata.token.map(|(secret, grace)| Token {
-            secret: secret.into(),
-            grace: Duration::from_millis(grace),
-        }),
-        group: metadata.group.map(|(first, capacity)| Group {
-            first: first.into(),
-            capacity,
-        }),
-    }
-}
 
 /// The messages of one node to another.
 #[derive(Serialize, Deserialize)]
@@ -310,14 +234,11 @@ fn decode_body(body: WireBody, dialects: &dyn DialectRegistry) -> Option<NodeMes
             dialect,
             frame,
         } => {
-            let metadata = MemberMetadata {
-                dialect,
-                ..MemberMetadata::default()
-            };
             let address = Address::parse(&address, 0).ok()?;
+            let from = Member::new(from.into(), address, dialects.dialect(&dialect));
             NodeMessageBody::Announce {
                 to: to.map(PeerId::from),
-                from: Arc::new(build_member(from.into(), address, metadata, dialects)),
+                from: Arc::new(from),
                 message: decode_message(frame, dialects)?,
             }
         }
@@ -396,6 +317,14 @@ mod tests {
 
     impl DialectRegistry for EmptyRegistry {
         fn dialect(&self, _name: &str) -> &'static DialectTraits {
+            unreachable!("no member is read")
+        }
+
+        fn encode_member(&self, _member: &Member, _join: u64) -> Vec<u8> {
+            unreachable!("no member is written")
+        }
+
+        fn decode_member(&self, _peer: PeerId, _address: Address, _metadata: &[u8]) -> Member {
             unreachable!("no member is read")
         }
 

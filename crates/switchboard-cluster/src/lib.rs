@@ -27,8 +27,8 @@ use std::{fmt, future::Future, pin::Pin, sync::Arc};
 
 use bytestring::ByteString;
 use switchboard_core::{
-    Change, DialectTraits, Entry, LogId, MessageKind, NodeId, NodeMessage, PeerId, Position,
-    RejectReason, RelayedMessage,
+    Address, Change, DialectTraits, Entry, LogId, Member, MessageKind, NodeId, NodeMessage, PeerId,
+    Position, RejectReason, RelayedMessage,
 };
 
 mod driver;
@@ -98,6 +98,14 @@ pub trait DialectRegistry: Send + Sync {
     /// The traits of the dialect with this name. An unknown name gives a dialect without any
     /// messages.
     fn dialect(&self, name: &str) -> &'static DialectTraits;
+
+    /// Encodes everything about a member except its id and its address, for the other nodes. The
+    /// engine and its store carry the bytes unread. `join` is the serial number of the join on this
+    /// node: the bytes of two joins must differ.
+    fn encode_member(&self, member: &Member, join: u64) -> Vec<u8>;
+
+    /// Decodes a member of another node. Malformed metadata gives a member of an unknown dialect.
+    fn decode_member(&self, peer: PeerId, address: Address, metadata: &[u8]) -> Member;
 
     /// Decodes a frame that a member of another node sent. `None` if this node does not know the
     /// dialect.

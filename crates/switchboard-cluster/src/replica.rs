@@ -12,7 +12,7 @@ use switchboard_core::{
 };
 
 use crate::{
-    DialectRegistry, envelope,
+    DialectRegistry,
     store::{Lease, LogEvent, LogVersion, MemberSpec, Snapshot, StoredChange, StoredMember},
 };
 
@@ -34,7 +34,7 @@ struct AppliedMember {
 #[derive(Debug)]
 pub(super) struct DesiredMember {
     pub(super) member: Arc<Member>,
-    pub(super) metadata: String,
+    pub(super) metadata: Vec<u8>,
     /// Deadline of the first join; `None` once the member has joined.
     pub(super) join_deadline: Option<Instant>,
 }
@@ -293,7 +293,7 @@ impl Replica {
                 desired.join_deadline = None;
                 desired.member.clone()
             }
-            None => Arc::new(envelope::read_member(stored_member, dialects)),
+            None => Arc::new(read_member(stored_member, dialects)),
         };
         entries.push(Entry {
             position: stored_member.since,
@@ -436,7 +436,7 @@ impl Replica {
             return self.leave_cause(peer);
         };
         let is_same = successor.is_some_and(|stored_member| {
-            let successor = envelope::read_member(stored_member, dialects);
+            let successor = read_member(stored_member, dialects);
             successor.is_proven_same(&applied.member)
         });
         LeaveCause::Evicted(match is_same {
@@ -535,4 +535,9 @@ impl Replica {
             .count();
         self.held_messages.drain(..due).collect()
     }
+}
+
+fn read_member(stored_member: &StoredMember, dialects: &dyn DialectRegistry) -> Member {
+    let address = stored_member.address.clone();
+    dialects.decode_member(stored_member.peer, address, &stored_member.metadata)
 }

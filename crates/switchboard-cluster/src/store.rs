@@ -93,8 +93,8 @@ pub struct StoredMember {
     pub lease: Lease,
     /// The position of its join.
     pub since: Position,
-    /// Further data of the nodes about the member, opaque to the store.
-    pub metadata: String,
+    /// Further data about the member, opaque to the store and to the engine.
+    pub metadata: Vec<u8>,
 }
 
 /// A membership that a node wants.
@@ -107,7 +107,7 @@ pub struct MemberSpec {
     /// The position of its join, if it has joined.
     pub since: Option<Position>,
     /// As in [`StoredMember::metadata`].
-    pub metadata: String,
+    pub metadata: Vec<u8>,
 }
 
 /// The version up to which a node knows a log.

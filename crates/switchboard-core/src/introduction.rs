@@ -124,6 +124,20 @@ pub struct Member {
 }
 
 impl Member {
+    /// A member with a claimed identity, and without a name, a token and a group.
+    #[must_use]
+    pub fn new(peer: PeerId, address: Address, dialect: &'static DialectTraits) -> Self {
+        Self {
+            peer,
+            address,
+            name: None,
+            dialect,
+            identity: Identity::Claimed,
+            token: None,
+            group: None,
+        }
+    }
+
     /// Whether both are proven to be the same client, by token or by authenticated identity.
     #[must_use]
     pub fn is_proven_same(&self, other: &Self) -> bool {

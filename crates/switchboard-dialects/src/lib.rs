@@ -22,6 +22,7 @@ pub mod gostream;
 mod handshake;
 pub mod ice;
 pub mod json;
+mod member_metadata;
 mod output;
 mod settings;
 mod webidl;
@@ -42,6 +43,7 @@ pub use content::{Candidate, Content, HOST};
 pub use endpoint::{Accepts, CorsPolicy, Endpoint, HttpAnswer, HttpReply};
 pub use error_message::error_message;
 pub use handshake::{ClientIce, Handshake, Query};
+pub use member_metadata::{decode_member, encode_member};
 pub use output::{ClientFrame, FirstFrameTimeout, SessionOutput, WebhookRequest};
 pub use settings::{DialectSetting, DialectSettings, SECS_MAX, SettingConflict, SettingValue};
 

@@ -75,7 +75,7 @@ fn stored_member(packed: &[u8]) -> Result<StoredMember, StoreError> {
             epoch: fields.parse("epoch")?,
         },
         since: Position::from(fields.parse::<u64>("since")?),
-        metadata: fields.text("metadata")?.to_owned(),
+        metadata: fields.bytes("metadata")?.to_owned(),
     };
     fields.end()?;
     Ok(member)

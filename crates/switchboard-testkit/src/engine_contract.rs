@@ -13,6 +13,7 @@ use switchboard_core::{
     MembershipRef, MessageKind, NodeId, NodeMessage, NodeMessageBody, OfferPolicy, PeerId,
     Position, Recipient, RejectReason, RelayedMessage, RoomId, RoomName, SpaceName, Target,
 };
+use switchboard_dialects::{decode_member, encode_member};
 
 static DIALECT: DialectTraits = DialectTraits {
     name: "contract",
@@ -519,6 +520,14 @@ impl EngineHandler for Recorder {
 impl DialectRegistry for Recorder {
     fn dialect(&self, _name: &str) -> &'static DialectTraits {
         &DIALECT
+    }
+
+    fn encode_member(&self, member: &Member, join: u64) -> Vec<u8> {
+        encode_member(member, join)
+    }
+
+    fn decode_member(&self, peer: PeerId, address: Address, metadata: &[u8]) -> Member {
+        decode_member(peer, address, metadata, |name| self.dialect(name))
     }
 
     fn message(

@@ -16,8 +16,8 @@ use bytestring::ByteString;
 use prometheus::{IntCounter, IntCounterVec};
 use switchboard_cluster::{DialectRegistry, Engine, EngineHandler, ProposeOutcome};
 use switchboard_core::{
-    Change, Charge, DialectTraits, Effect, Entry, Event, EvictionReason, Hub, HubRequest, Input,
-    LeaveCause, LeaveKind, Limits, LogId, Member, MessageKind, NodeId, NodeMessage,
+    Address, Change, Charge, DialectTraits, Effect, Entry, Event, EvictionReason, Hub, HubRequest,
+    Input, LeaveCause, LeaveKind, Limits, LogId, Member, MessageKind, NodeId, NodeMessage,
     NodeMessageBody, OfferPolicy, Peer, PeerId, Position, RejectReason, RelayedMessage,
     ResourceKey, RoomId,
 };
@@ -515,6 +515,14 @@ impl DialectRegistry for EngineEventHandler {
             return &HOST;
         }
         find(name).map_or(&UNKNOWN, |dialect| dialect.traits())
+    }
+
+    fn encode_member(&self, member: &Member, join: u64) -> Vec<u8> {
+        switchboard_dialects::encode_member(member, join)
+    }
+
+    fn decode_member(&self, peer: PeerId, address: Address, metadata: &[u8]) -> Member {
+        switchboard_dialects::decode_member(peer, address, metadata, |name| self.dialect(name))
     }
 
     fn message(

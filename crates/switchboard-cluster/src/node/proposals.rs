@@ -25,7 +25,7 @@ impl Node {
         }
         let deadline = now + JOIN_TIMEOUT;
         self.joins += 1;
-        let metadata = envelope::write_metadata(&member, self.joins);
+        let metadata = self.dialects.encode_member(&member, self.joins);
         let desired = DesiredMember {
             member,
             metadata,

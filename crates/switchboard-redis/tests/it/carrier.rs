@@ -40,7 +40,7 @@ fn join(log_id: &LogId, lease: Lease, number: u32) -> StoreRequest {
         peer: peer(number),
         address: Address::parse(&format!("a{number}"), 0).expect("an address"),
         since: None,
-        metadata: "card".to_owned(),
+        metadata: b"card".to_vec(),
     };
     StoreRequest::Change {
         log: log_id.clone(),

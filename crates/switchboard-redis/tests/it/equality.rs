@@ -225,7 +225,9 @@ impl RandomRequests {
             peer: self.peer(),
             address: self.address(),
             since: since.filter(|_| self.random.random_range(0..3) != 0),
-            metadata: "{\"é\":1}".repeat(self.random.random_range(0..3)),
+            metadata: "{\"é\":1}"
+                .repeat(self.random.random_range(0..3))
+                .into_bytes(),
         }
     }
 

@@ -8,6 +8,7 @@ use switchboard_core::{
     Address, Command, DialectTraits, DisplayName, Event, Identity, JoinId, Member, MessageKind,
     NameId, OfferPolicy, Peer, PeerId, RelayedMessage, RoomId, RoomName, SpaceName, Target,
 };
+use switchboard_dialects::{decode_member, encode_member};
 
 use super::NodeKey;
 
@@ -43,6 +44,14 @@ impl DialectRegistry for SimDialects {
     fn dialect(&self, name: &str) -> &'static DialectTraits {
         let known = DIALECTS.iter().find(|dialect| dialect.name == name);
         known.unwrap_or(&UNKNOWN)
+    }
+
+    fn encode_member(&self, member: &Member, join: u64) -> Vec<u8> {
+        encode_member(member, join)
+    }
+
+    fn decode_member(&self, peer: PeerId, address: Address, metadata: &[u8]) -> Member {
+        decode_member(peer, address, metadata, |name| self.dialect(name))
     }
 
     fn message(

@@ -1,0 +1,124 @@
+//! The metadata of a member for the other nodes of a cluster, which an engine carries as opaque
+//! bytes. It is JSON, so that operators can read it in the store. Nodes of different versions read
+//! each other: a missing field has its default, an unknown field is skipped.
+
+use std::{num::NonZeroUsize, time::Duration};
+
+use serde::{Deserialize, Serialize};
+use switchboard_core::{
+    Address, DialectTraits, DisplayName, Group, Identity, Member, PeerId, Token,
+};
+
+type PeerIdBytes = [u8; 16];
+
+#[derive(Default, Serialize, Deserialize)]
+struct MemberMetadata {
+    dialect: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    identity: Option<String>,
+    /// The reconnect secret, and for how many milliseconds the address stays reserved for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    token: Option<(String, u64)>,
+    /// The first member of its group, and the capacity of the group.
+    #[serde(default, skip_serializing_if = "Option::is_none", rename = "circle")]
+    group: Option<(PeerIdBytes, NonZeroUsize)>,
+    /// The serial number of the join on its node. It distinguishes an abandoned join from a later
+    /// one of the same member.
+    #[serde(default)]
+    join: u64,
+}
+
+/// Encodes everything about a member except its id and its address. `join` is the serial number of
+/// the join on its node.
+#[must_use]
+pub fn encode_member(member: &Member, join: u64) -> Vec<u8> {
+    let metadata = MemberMetadata {
+        dialect: member.dialect.name.to_owned(),
+        name: member.name.as_ref().map(|name| name.as_str().to_owned()),
+        identity: match &member.identity {
+            Identity::Claimed => None,
+            Identity::Proven(name) => Some(name.to_string()),
+        },
+        token: member.token.as_ref().map(|token| {
+            let grace = u64::try_from(token.grace.as_millis());
+            (token.secret.to_string(), grace.unwrap_or(u64::MAX))
+        }),
+        group: (member.group).map(|group| (group.first.bytes(), group.capacity)),
+        join,
+    };
+    // The serialization of strings and numbers cannot fail.
+    serde_json::to_vec(&metadata).unwrap_or_default()
+}
+
+/// Decodes the metadata of a member. `dialect` looks up a dialect by name. Malformed metadata gives a
+/// member of the dialect with the empty name.
+pub fn decode_member(
+    peer: PeerId,
+    address: Address,
+    metadata: &[u8],
+    dialect: impl FnOnce(&str) -> &'static DialectTraits,
+) -> Member {
+    let metadata: MemberMetadata = serde_json::from_slice(metadata).unwrap_or_default();
+    Member {
+        peer,
+        address,
+        name: metadata
+            .name
+            .and_then(|name| DisplayName::parse(&name, 0).ok()),
+        dialect: dialect(&metadata.dialect),
+        identity: match metadata.identity {
+            Some(name) => Identity::Proven(name.into()),
+            None => Identity::Claimed,
+        },
+        token: metadata.token.map(|(secret, grace)| Token {
+            secret: secret.into(),
+            grace: Duration::from_millis(grace),
+        }),
+        group: metadata.group.map(|(first, capacity)| Group {
+            first: first.into(),
+            capacity,
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    static TRAITS: DialectTraits = DialectTraits {
+        name: "p2p",
+        ..DialectTraits::DEFAULT
+    };
+
+    /// The bytes are part of the format in the store: nodes of older versions read them.
+    #[test]
+    fn metadata_has_a_stable_format_and_is_read_back() {
+        let address = Address::parse("ann", 0).expect("an address");
+        let member = Member {
+            name: DisplayName::parse("Ann", 0).ok(),
+            identity: Identity::Proven("ann@example".into()),
+            token: Some(Token {
+                secret: "secret".into(),
+                grace: Duration::from_millis(1500),
+            }),
+            ..Member::new(PeerId::from([7; 16]), address.clone(), &TRAITS)
+        };
+        let bytes = encode_member(&member, 3);
+        let expected = r#"{"dialect":"p2p","name":"Ann","identity":"ann@example","token":["secret",1500],"join":3}"#;
+        assert_eq!(String::from_utf8_lossy(&bytes), expected);
+        let read = decode_member(member.peer, address.clone(), &bytes, |name| {
+            assert_eq!(name, "p2p");
+            &TRAITS
+        });
+        assert_eq!(format!("{read:?}"), format!("{member:?}"));
+        for malformed in [&b""[..], b"{", b"\xff", b"[]"] {
+            let read = decode_member(member.peer, address.clone(), malformed, |name| {
+                assert_eq!(name, "");
+                &TRAITS
+            });
+            assert!(read.name.is_none() && read.token.is_none());
+        }
+    }
+}
