@@ -52,7 +52,7 @@ impl RefusalReason {
     }
 }
 
-/// Logs refused connections: for each address at most one line in each [`INTERVAL`], with the number of
+/// Logs refused connections: for each address at most one line a minute, with the number of
 /// connections refused since its last line. A /64 network of IPv6 counts as one address.
 #[derive(Debug, Default)]
 pub struct RefusedConnections(Mutex<RefusalLines>);
