@@ -8,6 +8,7 @@
 )]
 
 mod dependencies;
+mod language;
 mod lint;
 mod setup;
 mod stage;

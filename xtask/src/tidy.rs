@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use crate::{Result, dependencies, output, root, transcripts};
+use crate::{Result, dependencies, language, output, root, transcripts};
 
 /// Maximum lines of a source file.
 const LINES_MAX: usize = 800;
@@ -43,6 +43,7 @@ pub(crate) fn run() -> Result<bool> {
     errors.extend(forbidden_lines()?);
     errors.extend(transcripts::check(&files, text));
     errors.extend(clippy_tables(&files, text));
+    errors.extend(language::check(&files, text));
     for error in &errors {
         println!("tidy: {error}");
     }
