@@ -38,7 +38,7 @@ export class Cable {
   }
 
   /**
-   * What is on its way is lost, but only the page notices. It may connect anew at once.
+   * Data in transit is lost, but only the page notices. It may connect anew at once.
    * @param {number} withinMs
    */
   cutUnnoticed(withinMs) {

@@ -14,7 +14,7 @@ const FILES = {
   'ayame.mjs': '@open-ayame/ayame-web-sdk/dist/ayame.mjs',
 };
 
-/** Those that are published for bundlers only. What uses the same yjs must be in one bundle with it. @type {Record<string, string[]>} */
+/** Clients that are published for bundlers only. Modules that share one yjs must be in one bundle with it. @type {Record<string, string[]>} */
 const BUNDLES = { 'yjs.js': ['yjs', 'y-webrtc'] };
 
 /** Clients that the tests run in Node: a script that defines `client`. @type {Record<string, string[]>} */

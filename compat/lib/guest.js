@@ -5,7 +5,7 @@ const POLL_MS = 100;
 const FRAME_CHARS_SHOWN = 160;
 const PROBLEMS = ['error', 'exception', 'warning'];
 
-/** Somebody in a room: a name and a page. */
+/** A member of a room: a name and a page. */
 export class Guest {
   #news = new EventEmitter();
 
@@ -51,7 +51,7 @@ export class Guest {
     while (!this.log.includes(line)) await once(this.#news, 'line', { signal });
   }
 
-  /** What the console showed and should not have. */
+  /** Console messages that no test expects. */
   get complaints() {
     return this.problems.filter((problem) => !this.excused.some((pattern) => pattern.test(problem)));
   }

@@ -149,7 +149,7 @@ export function stage({ open: openServers = startOneNode, absent = false, apart 
     try {
       await open();
     } catch (error) {
-      // What is left open would keep this process alive.
+      // An open server or browser would keep this process alive.
       await Promise.allSettled(closers.splice(0).map((close) => close()));
       throw error;
     }

@@ -9,7 +9,7 @@ const READINGS_WITHIN_MS = 60_000;
 const HEARD_WITHIN_MS = 20_000;
 const READ_EVERY_MS = 100;
 
-/** Somebody on the call page that the server itself has at `/`. */
+/** A member that uses the server's own call page at `/`. */
 export class Visitor extends Guest {
   /** @returns {Promise<import('./window.js').Tile[]>} */
   others() {

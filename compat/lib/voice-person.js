@@ -3,7 +3,7 @@ import { hearsAll, hearsNone, hearsOnly } from './voice-ear.js';
 
 const playing = () => window.playing();
 
-/** Somebody on the page at `/voice`, who speaks a tone. */
+/** A user of the page at `/voice` that sends a tone. */
 export class Person extends Guest {
   /** @param {string} name @param {number} tone in Hz @param {import('playwright-core').Page} page */
   constructor(name, tone, page) {

@@ -128,7 +128,7 @@ export function voiceStage({ open = openHouse, absent = false } = {}) {
       browsers = new Browsers(folder);
       closers.unshift(() => browsers.close());
     } catch (error) {
-      // What is left open would keep this process alive.
+      // An open server or browser would keep this process alive.
       await closeAll();
       throw error;
     }

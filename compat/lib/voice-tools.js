@@ -18,7 +18,7 @@ export function missing(...programs) {
 }
 
 /**
- * What a program prints about a file, complaints first.
+ * The output of a program about a file, standard error first.
  * @param {string} program @param {string[]} options @returns {Promise<string>}
  */
 async function output(program, ...options) {

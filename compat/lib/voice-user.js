@@ -1,4 +1,4 @@
-/** Somebody in the voice dialect, in keys mode and without a browser: talks in real time, and listens into memory. */
+/** A voice user with a key and without a browser: it sends in real time and keeps the received audio in memory. */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import elliptic from 'elliptic';
@@ -15,7 +15,7 @@ const TICK_MS = 10;
 const AHEAD_MS = 150;
 const ANSWER_WITHIN_MS = 5_000;
 
-/** What somebody has heard so far. */
+/** The audio that a user has received so far. */
 export class Recording {
   /** @type {Uint8Array[]} */
   #pieces = [];

@@ -5,9 +5,9 @@ import { createServer } from 'node:http';
 
 /** The web service of somebody who wants to be asked who may come, and told who went. */
 export class Webhook {
-  /** What it was told, in order. @type {Body[]} */
+  /** The bodies of the received requests, in order. @type {Body[]} */
   calls = [];
-  /** What it answers. @type {(body: Body) => object} */
+  /** Makes the response to a request. @type {(body: Body) => object} */
   answer = () => ({});
 
   static async start() {

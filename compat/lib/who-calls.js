@@ -1,4 +1,4 @@
-/** Who of two calls, as the documentation tells people. */
+/** Which of two members sends the offer, as `docs/dialects.md` says. */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 

@@ -1,4 +1,4 @@
-/** What a page tells the tests about a connection. */
+/** The state of a connection, as a page reports it to the tests. */
 
 /**
  * Of one that a library made. Offers are counted by what its two descriptions say.

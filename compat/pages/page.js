@@ -1,4 +1,4 @@
-/** What every page has whatever its dialect: parameters, a JSON WebSocket, and `window.state`, which the tests read. */
+/** The parts that the pages of all dialects share: parameters, a JSON WebSocket, and `window.state`, which the tests read. */
 
 const query = new URLSearchParams(location.search);
 

@@ -64,7 +64,7 @@ describe('ayame', () => {
       guest.excused.push(SAID_TOO_LATE);
       assert.deepEqual((await guest.state()).events, ['open', 'connect']);
     }
-    // Nobody is in the room any more.
+    // The room is empty again.
     await inACall(scene);
   });
 

@@ -9,7 +9,7 @@ const WEB = new URL('../../web/', import.meta.url);
 const SENTENCE = /^[^\w]*[A-Z][a-z]+(?:$|[ …,.:!?’”])|[a-z”] [a-z“]+ [a-z]+|[a-z] …|[a-z]…/;
 /** Words of the console and of errors that only a developer sees, and the names of things. */
 const FOR_DEVELOPERS = /console\.\w+\(|new Error\(|new DOMException\(|^\s*(?:\*|\/\/|\/\*\*)|querySelector|anchor\.rel|includes\('Files'\)|closest\(|matchMedia|error\.name|name === |instanceof|=== '|keydown|'Escape'|import /;
-/** What HTML holds beside texts: the name of the program, arrows, keys. */
+/** Content of the HTML that is not translated: the name of the program, arrows, keys. */
 const NAMES = /^(?:Switchboard|[↑↓MVSC]|)$/;
 
 /** @param {string} path @returns {string[]} the modules of the call page */

@@ -1,4 +1,4 @@
-/** What all other tests rely on: no page signals, uses or accepts a media address outside this machine. */
+/** All other tests rely on this: no page signals, uses or accepts a media address outside this machine. */
 import assert from 'node:assert/strict';
 import { stage } from '../lib/stage.js';
 

@@ -71,7 +71,7 @@ async function enters(scene, { dialect, parameters }, more) {
   return scene.join(dialect, { ...parameters, ...room, ...more });
 }
 
-/** Nobody is told to call: the newcomer finds the member in a list, or has its id from elsewhere. @param {Scene} scene @param {Kind} newcomer @param {Guest} member */
+/** The server tells no side to call: the newcomer finds the member in a list, or has its id from elsewhere. @param {Scene} scene @param {Kind} newcomer @param {Guest} member */
 async function entersAndCalls(scene, newcomer, member) {
   if (newcomer.dialect === 'mesh') return enters(scene, newcomer, { call: '1' });
   const guest = await enters(scene, newcomer);
@@ -139,7 +139,7 @@ scene('text: peerjs joins p2p, and calls one that waits to be called', async (sc
 /** @param {Record<'caller' | 'called' | 'peerjs' | 'p2p', Guest>} guests */
 async function chat({ caller, called, peerjs, p2p }) {
   assert.deepEqual(await fullMesh([caller, called], { moving: false }), [calling(caller, called)]);
-  // Who has heard something may speak: its channel is open.
+  // A member that has received a message may send: its channel is open.
   await peerjs.page.evaluate((content) => window.say(JSON.stringify({ content })), 'from peerjs');
   await hears(p2p, peerjs, 'from peerjs');
   await p2p.page.evaluate((content) => window.say(content), 'from p2p');

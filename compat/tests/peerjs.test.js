@@ -19,7 +19,7 @@ const STRANGER_TRIES_AT_MS = 20_000;
 const ABSENT_MS = { min: 4_500, max: 9_000 };
 const NOTICED_WITHIN_MS = 15_000;
 
-/** What the browser says of a socket that the cable cut, or would not let through. */
+/** The browser's message about a socket that the cable cut or did not let through. */
 const CUT_SOCKET = /WebSocket connection to .* failed/;
 
 /**

@@ -1,4 +1,4 @@
-/** What listeners are sent, kept in files: programs of others must find nothing wrong with it. */
+/** The streams that listeners receive, kept in files. Independent programs must accept them without complaint. */
 import assert from 'node:assert/strict';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -16,7 +16,7 @@ const LATE_BY_MS = 1_500;
 const WITHIN_MS = 30_000;
 
 const LENGTH_OFF_MAX = 0.02;
-/** What a stream of Opus begins with and nobody hears, when it joins an encoder at work: 3840 samples. */
+/** The pre-skip of an Opus stream that joins a running encoder: 3840 samples, which are not played. */
 const PRE_SKIP_SECONDS = 0.08;
 const LEVEL_OFF_DB_MAX = 1.5;
 const SILENT_DB = -80;

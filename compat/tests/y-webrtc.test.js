@@ -11,10 +11,10 @@ import { outputFile, stage, startOneNode } from '../lib/stage.js';
 /** @typedef {import('../lib/guest.js').Guest} Guest */
 /** @typedef {import('../lib/stage.js').Scene} Scene */
 
-/** What the browser says of a socket that the cable cut, or would not let through. */
+/** The browser's message about a socket that the cable cut or did not let through. */
 const CUT_SOCKET = /WebSocket connection to .* failed/;
 
-/** What the client throws, and nobody catches, when it cannot read what was signalled. */
+/** The uncaught error of the client when it cannot decrypt a signal. */
 const UNREADABLE = /OperationError/;
 
 /**
@@ -78,7 +78,7 @@ for (const { name, open, path, afterNonsense, absent } of HOUSES) {
       await Promise.all(pages.map((guest) => writes(guest)));
       await converged(pages);
       cable.mend();
-      // Who announces itself while another does may call it and be called by it, and the client then gives up.
+      // Two pages that announce themselves at the same moment may both call, and the client then gives up.
       await Promise.all(pages.map((guest) => guest.until('back', () => window.doc.isSignalling())));
 
       pages.push(...(await joinAll(scene, 1, { path })));

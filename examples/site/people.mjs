@@ -1,4 +1,4 @@
-// Who there is, what they may do, and their passwords. A real site has these in its database, and keeps no passwords but hashes of them.
+// The users, their permissions and their passwords. A real site has these in its database, and keeps hashes instead of passwords.
 
 export const people = [
   { id: 1, name: 'ada', password: 'engine' },
@@ -6,7 +6,7 @@ export const people = [
   { id: 3, name: 'linus', password: 'kernel' },
 ];
 
-/** Who may call whom. The called one is asked as well when he accepts, so a pair counts both ways. */
+/** The pairs of users that may call each other. The server asks about the callee too when it accepts, so a pair counts both ways. */
 const pairs = [
   [1, 2],
   [1, 3],

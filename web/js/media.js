@@ -44,7 +44,7 @@ export class Media {
     return !this.isAvailable || Boolean(navigator.mediaDevices.getDisplayMedia);
   }
 
-  /** What the others should get. @returns {Tracks} */
+  /** The tracks that the other members should receive. @returns {Tracks} */
   get tracks() {
     const video = PROFILES[this.quality].video ? (this.screen ?? this.camera) : null;
     return { audio: this.#mix.trackOf(this.mic, this.#screenSound), video };

@@ -27,7 +27,7 @@ pub(crate) fn check(files: &[String], text: impl Fn(&str) -> Option<String>) -> 
         for comment in comments(&text) {
             errors.extend(comment_error(&comment).map(|e| format!("{file}:{}: {e}", comment.line)));
         }
-        if file.starts_with("crates/") {
+        if file.starts_with("crates/") && file.contains("/src/") {
             for name in text.lines().filter_map(type_name) {
                 types.entry(name.to_owned()).or_default().insert(file);
             }
@@ -195,13 +195,19 @@ mod tests {
     #[test]
     fn type_names_in_two_modules_are_errors() {
         let errors = errors_of(&[
-            ("crates/a.rs", "pub(crate) struct Room<T> {"),
-            ("crates/b.rs", "  enum Room {"),
+            ("crates/a/src/a.rs", "pub(crate) struct Room<T> {"),
+            ("crates/b/src/b.rs", "  enum Room {"),
         ]);
-        assert_eq!(errors, ["type Room is defined in crates/a.rs, crates/b.rs"]);
+        assert_eq!(
+            errors,
+            ["type Room is defined in crates/a/src/a.rs, crates/b/src/b.rs"]
+        );
         let allowed = [
-            ("crates/a.rs", "pub enum Error {\n    type Item = u8;"),
-            ("crates/b.rs", "pub struct Error;\n    type Item = u8;"),
+            ("crates/a/src/a.rs", "pub enum Error {\n    type Item = u8;"),
+            (
+                "crates/b/src/b.rs",
+                "pub struct Error;\n    type Item = u8;",
+            ),
         ];
         assert_eq!(errors_of(&allowed), Vec::<String>::new());
     }

@@ -92,7 +92,7 @@ async fn hear(peer: &mut Peer, packets: &[Packet]) -> Result<()> {
         .await
 }
 
-/// What is reliable came once and in order; and nobody else was heard.
+/// Checks that reliable packets arrived once and in order, and only from the peers of the room.
 fn check(peer: &Peer, packets: &[Packet]) -> Result<()> {
     for mate in &peer.mates {
         let heard = peer.heard(Channel::Reliable, *mate).iter();

@@ -1,4 +1,4 @@
-//! What did not hold, in one line.
+//! A failed check, described in one line.
 
 use std::fmt;
 use std::time::Duration;
@@ -31,7 +31,7 @@ pub(crate) fn ensure(holds: bool, words: impl FnOnce() -> String) -> Result<()> 
     Err(Failure::new(words()))
 }
 
-/// What a future becomes, unless it takes longer than this.
+/// The output of a future; `None` if it takes longer than `limit`.
 pub(crate) async fn within<T>(limit: Duration, future: impl Future<Output = T>) -> Option<T> {
     let future = std::pin::pin!(future);
     match futures::future::select(future, Timer::after(limit)).await {

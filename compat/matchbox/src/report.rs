@@ -1,4 +1,4 @@
-//! What is printed: a line for each scenario and the sums, in the form of TAP.
+//! The report: a line for each scenario and the totals, in the format TAP.
 
 use std::cell::{Cell, RefCell};
 use std::time::Duration;

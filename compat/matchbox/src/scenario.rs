@@ -1,4 +1,4 @@
-//! What a game relies on, one function each.
+//! The behaviour that a game relies on, one function for each part of it.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -52,10 +52,10 @@ pub(crate) const ALL: &[Scenario] = &[
 /// A client sends a keep-alive every ten seconds unless its game wants it otherwise.
 const IDLE: Duration = Duration::from_secs(25);
 
-/// Who leaves is gone twice: the server says it, and the data channels close. The library hands on both.
+/// A leave is reported twice: by the server, and by the data channels that close. The library passes both on.
 const FAREWELLS: usize = 2;
 
-/// Rooms of one server that nobody else is in.
+/// Rooms of one server that no other scenario uses.
 #[derive(Debug)]
 pub(crate) struct Rooms {
     base: String,

@@ -27,7 +27,7 @@ pub(crate) struct Server {
 #[derive(Debug)]
 pub(crate) struct Target {
     pub(crate) name: String,
-    /// What stands before `/ROOM`.
+    /// The URL before `/ROOM`.
     pub(crate) base: String,
 }
 

@@ -1,4 +1,4 @@
-//! What a second of a room costs: `cargo bench -p switchboard-audio`. Each time is that of
+//! The cost of one second of a room: `cargo bench -p switchboard-audio`. Each time is that of
 //! 50 frames. `ours` and `reference` get the same input; the reference is the design that sums and
 //! encodes for each listener (and is spared the pages, which are not measured there).
 
@@ -59,7 +59,7 @@ impl AudioSink for Away {
     }
 }
 
-/// What a source says in one second: a few tones of its own under an envelope, and some noise.
+/// The audio of a source in one second: a few tones of its own under an envelope, and some noise.
 fn speech(source: usize) -> Vec<Frame> {
     let mut random = source as u64 + 1;
     let pitch = 100.0 + 7.0 * source as f64;

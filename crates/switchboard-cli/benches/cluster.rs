@@ -1,4 +1,4 @@
-//! What it costs that rooms span nodes: real servers and a real Redis, all on this machine and on
+//! The cost of rooms that span nodes: real servers and a real Redis, all on this machine and on
 //! loopback. `cargo bench -p switchboard-cli --bench cluster`, for about two minutes; needs
 //! `redis-server`.
 //!
@@ -30,7 +30,7 @@ const TICKS_PER_SECOND: f64 = 100.0;
 
 #[tokio::main]
 async fn main() {
-    // What `cargo test --benches` asks for.
+    // `cargo test --benches` passes this flag; the bench then does nothing.
     if std::env::args().any(|argument| argument == "--test") {
         return;
     }
@@ -157,7 +157,7 @@ fn free_port() -> u16 {
     listener.local_addr().expect("it is bound").port()
 }
 
-/// Somebody who speaks `lightstream`.
+/// A client of the dialect `lightstream`.
 struct Client {
     socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
     name: String,

@@ -81,7 +81,7 @@ pub struct Driver<S> {
     node: NodeId,
     inbox: mpsc::UnboundedSender<EngineTask>,
     tasks: Mutex<Option<mpsc::UnboundedReceiver<EngineTask>>>,
-    shared: Arc<SharedState>,
+    shared: Arc<DriverState>,
 }
 
 impl<S: fmt::Debug> fmt::Debug for Driver<S> {
@@ -94,7 +94,7 @@ impl<S: fmt::Debug> fmt::Debug for Driver<S> {
 }
 
 /// State shared between the engine thread and the callers.
-struct SharedState {
+struct DriverState {
     waiting: AtomicUsize,
     bytes: AtomicUsize,
     unavailable: AtomicU64,
@@ -103,7 +103,7 @@ struct SharedState {
     status: Mutex<Status>,
 }
 
-impl SharedState {
+impl DriverState {
     fn status(&self) -> MutexGuard<'_, Status> {
         self.status.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -144,7 +144,7 @@ impl<S: Store> Driver<S> {
             node,
             inbox,
             tasks: Mutex::new(Some(tasks)),
-            shared: Arc::new(SharedState {
+            shared: Arc::new(DriverState {
                 waiting: AtomicUsize::new(0),
                 bytes: AtomicUsize::new(0),
                 unavailable: AtomicU64::new(0),
@@ -237,14 +237,14 @@ impl<S: Store> Engine for Driver<S> {
     }
 }
 
-type StoreError<S> = <<S as Store>::Connection as StoreConnection>::Error;
+type ConnectionError<S> = <<S as Store>::Connection as StoreConnection>::Error;
 
-type BatchResult<S> = Result<Vec<StoreResponse>, StoreError<S>>;
+type BatchResult<S> = Result<Vec<StoreResponse>, ConnectionError<S>>;
 
 type InFlightBatch<S> = Pin<Box<dyn Future<Output = BatchResult<S>> + Send>>;
 
 /// The event that ended a wait.
-enum WakeReason<T> {
+enum DriverWake<T> {
     Completed(T),
     Task,
     Timer,
@@ -259,7 +259,7 @@ struct EngineThread<S> {
     handler: Arc<dyn EngineHandler>,
     tasks: mpsc::UnboundedReceiver<EngineTask>,
     batch: Vec<EngineTask>,
-    shared: Arc<SharedState>,
+    shared: Arc<DriverState>,
     last_report: Option<Instant>,
     /// Attempts to connect since the last answer.
     attempt: u32,
@@ -319,7 +319,7 @@ impl<S: Store> EngineThread<S> {
             let connecting = async move {
                 let (connection, pushes) = store.connect(node).await?;
                 let secret = connection.secret().await?;
-                Ok::<_, StoreError<S>>((connection, pushes, secret))
+                Ok::<_, ConnectionError<S>>((connection, pushes, secret))
             };
             let reason = match self.handle_until(connecting).await {
                 None => return,
@@ -358,8 +358,8 @@ impl<S: Store> EngineThread<S> {
         let mut future = std::pin::pin!(future);
         loop {
             match self.wait_for(future.as_mut()).await {
-                WakeReason::Completed(output) => return Some(output),
-                WakeReason::Task | WakeReason::Timer => self.dispatch_effects(),
+                DriverWake::Completed(output) => return Some(output),
+                DriverWake::Task | DriverWake::Timer => self.dispatch_effects(),
             }
             if self.closing.is_some() {
                 self.finish();
@@ -370,7 +370,7 @@ impl<S: Store> EngineThread<S> {
 
     /// Waits for a task, the timer of the state machine, or `other`. Passes tasks and timers to the
     /// state machine.
-    async fn wait_for<F: Future>(&mut self, other: F) -> WakeReason<F::Output> {
+    async fn wait_for<F: Future>(&mut self, other: F) -> DriverWake<F::Output> {
         let timer = self
             .machine
             .poll_timeout()
@@ -378,16 +378,16 @@ impl<S: Store> EngineThread<S> {
         let is_set = timer.is_some();
         let timer = tokio::time::sleep_until(timer.unwrap_or_else(tokio::time::Instant::now));
         tokio::select! {
-            output = other => WakeReason::Completed(output),
+            output = other => DriverWake::Completed(output),
             count = self.tasks.recv_many(&mut self.batch, TASKS_PER_BATCH) => {
                 // Without a server that could ask for anything, the node is over.
                 self.is_finished |= count == 0;
                 self.take_tasks();
-                WakeReason::Task
+                DriverWake::Task
             }
             () = timer, if is_set => {
                 self.machine.handle_timeout(Instant::now());
-                WakeReason::Timer
+                DriverWake::Timer
             }
         }
     }
@@ -455,7 +455,7 @@ impl<S: Store> EngineThread<S> {
                 }
             };
             match self.wait_for(next).await {
-                WakeReason::Completed(Ok(Ok(responses))) => {
+                DriverWake::Completed(Ok(Ok(responses))) => {
                     let started = in_flight
                         .take()
                         .map_or_else(Instant::now, |(started, _)| started);
@@ -465,11 +465,11 @@ impl<S: Store> EngineThread<S> {
                     self.machine
                         .handle(NodeInput::Responses(responses), Instant::now());
                 }
-                WakeReason::Completed(Ok(Err(error))) => return error.to_string(),
-                WakeReason::Completed(Err(0)) => {
+                DriverWake::Completed(Ok(Err(error))) => return error.to_string(),
+                DriverWake::Completed(Err(0)) => {
                     return "the connection to the store was closed".to_owned();
                 }
-                WakeReason::Completed(Err(_)) => {
+                DriverWake::Completed(Err(_)) => {
                     for push in received.drain(..) {
                         match push {
                             StorePush::LogEvent(log, event) => {
@@ -483,7 +483,7 @@ impl<S: Store> EngineThread<S> {
                         }
                     }
                 }
-                WakeReason::Task | WakeReason::Timer => {}
+                DriverWake::Task | DriverWake::Timer => {}
             }
         }
     }
@@ -557,7 +557,7 @@ impl<S: Store> EngineThread<S> {
 }
 
 /// Sets the final status when the engine thread ends for any reason, including a panic.
-struct FinalStatusGuard(Arc<SharedState>);
+struct FinalStatusGuard(Arc<DriverState>);
 
 impl Drop for FinalStatusGuard {
     fn drop(&mut self) {

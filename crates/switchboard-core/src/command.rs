@@ -166,7 +166,7 @@ impl Change {
 pub enum Input<L> {
     /// A request of a peer of this node.
     Request {
-        /// The peer.
+        /// The peer that makes the request.
         peer: PeerId,
         /// The connection that gets the answer.
         local: L,

@@ -92,7 +92,7 @@ impl ErrorCode {
 /// The error that answers a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RequestError {
-    /// The reason.
+    /// The reason of the rejection.
     pub code: ErrorCode,
     /// The room of the request.
     pub room: Option<RoomName>,

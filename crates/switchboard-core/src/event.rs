@@ -58,7 +58,7 @@ pub enum Event {
     Received {
         /// The room of sender and receiver.
         room: RoomId,
-        /// The sender.
+        /// The member that sent the message.
         from: Arc<Member>,
         /// Whether it was sent to this receiver only.
         direct: bool,

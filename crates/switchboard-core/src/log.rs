@@ -86,7 +86,7 @@ pub enum RejectReason {
 /// A reference to one membership. A member that leaves and joins again gets another position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MembershipRef {
-    /// The member.
+    /// The peer that is the member.
     pub peer: PeerId,
     /// The position of its join, as in [`Entry::position`].
     pub since: Position,
@@ -106,7 +106,7 @@ pub struct NodeMessage {
 pub enum NodeMessageBody {
     /// A member of the sending node sends a message to members of the receiving node.
     Relay {
-        /// The sender.
+        /// The member that sent the message.
         from: MembershipRef,
         /// The receivers.
         to: Recipient,
@@ -151,7 +151,7 @@ pub enum Recipient {
     Everyone,
     /// One member of the room.
     One {
-        /// The member.
+        /// The member that receives the message.
         member: MembershipRef,
         /// The target, as the sender wrote it.
         target: Target,

@@ -23,14 +23,14 @@ pub enum Audience {
 pub enum VoiceEvent {
     /// To the callee: `from` rings. Wire: `newCall`.
     Ringing {
-        /// The caller.
+        /// The user that calls.
         from: User,
         /// The challenge that the callee must sign next.
         challenge: ByteString,
     },
     /// To the caller: the callee has authenticated itself. Wire: `answer`.
     Answered {
-        /// The callee.
+        /// The user that is called.
         from: User,
         /// The signature over the challenge of [`VoiceEvent::Ringing`].
         signature: ByteString,
@@ -39,7 +39,7 @@ pub enum VoiceEvent {
     },
     /// To the callee: the caller has authenticated itself. Wire: `answer2`.
     Confirmed {
-        /// The caller.
+        /// The user that calls.
         from: User,
         /// The signature over the challenge of [`VoiceEvent::Answered`].
         signature: ByteString,
@@ -48,7 +48,7 @@ pub enum VoiceEvent {
     },
     /// To the caller: the callee has accepted the call. Wire: `acceptedCall`.
     Accepted {
-        /// The callee.
+        /// The user that is called.
         from: User,
         /// The signature over the last challenge relayed to the callee.
         signature: ByteString,

@@ -163,13 +163,13 @@ fn kind_of(frame_type: &str) -> Option<MessageKind> {
 }
 
 /// The room that the client has joined or requested to join, and its id there.
-struct JoinedRoom {
+struct SessionRoom {
     room: RoomName,
     own_address: Address,
 }
 
 struct LightstreamSession {
-    joined: Option<JoinedRoom>,
+    joined: Option<SessionRoom>,
     limits: Arc<Limits>,
 }
 
@@ -260,8 +260,8 @@ impl LightstreamSession {
         let me = object.text("senderID")?.unwrap_or_default();
         let me = Address::parse(&me, max)
             .map_err(|e| RequestError::new(ErrorCode::of_name("senderID", e)).in_room(&room))?;
-        let is_move = |joined: &JoinedRoom| joined.room != room || joined.own_address != me;
-        if let Some(JoinedRoom { room, .. }) = self.joined.take_if(|joined| is_move(joined)) {
+        let is_move = |joined: &SessionRoom| joined.room != room || joined.own_address != me;
+        if let Some(SessionRoom { room, .. }) = self.joined.take_if(|joined| is_move(joined)) {
             output.commands.push(Command::Leave {
                 room,
                 kind: LeaveKind::Announced,
@@ -273,7 +273,7 @@ impl LightstreamSession {
             name: None,
             options: JoinOptions::default(),
         });
-        self.joined = Some(JoinedRoom {
+        self.joined = Some(SessionRoom {
             room,
             own_address: me,
         });
@@ -286,7 +286,7 @@ impl LightstreamSession {
         output: &mut SessionOutput,
     ) -> Result<(), RequestError> {
         self.joined_room(object)?;
-        if let Some(JoinedRoom { room, .. }) = self.joined.take() {
+        if let Some(SessionRoom { room, .. }) = self.joined.take() {
             output.commands.push(Command::Leave {
                 room,
                 kind: LeaveKind::Announced,
@@ -302,7 +302,7 @@ impl LightstreamSession {
         object: &JsonObject<'_>,
         output: &mut SessionOutput,
     ) -> Result<(), RequestError> {
-        let JoinedRoom {
+        let SessionRoom {
             room,
             own_address: me,
         } = self.joined_room(object)?;
@@ -330,7 +330,7 @@ impl LightstreamSession {
     ///
     /// # Errors
     /// [`ErrorCode::NotInRoom`] if the client is in no room, or the frame names another one.
-    fn joined_room(&self, object: &JsonObject<'_>) -> Result<&JoinedRoom, RequestError> {
+    fn joined_room(&self, object: &JsonObject<'_>) -> Result<&SessionRoom, RequestError> {
         let named = object.only_name("roomID")?;
         let joined = self.joined.as_ref().ok_or(ErrorCode::NotInRoom)?;
         if named

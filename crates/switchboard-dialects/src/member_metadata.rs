@@ -9,7 +9,7 @@ use switchboard_core::{
     Address, DialectTraits, DisplayName, Group, Identity, Member, PeerId, Token,
 };
 
-type PeerIdBytes = [u8; 16];
+type PartnerIdBytes = [u8; 16];
 
 #[derive(Default, Serialize, Deserialize)]
 struct MemberMetadata {
@@ -23,7 +23,7 @@ struct MemberMetadata {
     token: Option<(String, u64)>,
     /// The first member of its group, and the capacity of the group.
     #[serde(default, skip_serializing_if = "Option::is_none", rename = "circle")]
-    group: Option<(PeerIdBytes, NonZeroUsize)>,
+    group: Option<(PartnerIdBytes, NonZeroUsize)>,
     /// The serial number of the join on its node. It distinguishes an abandoned join from a later
     /// one of the same member.
     #[serde(default)]

@@ -159,11 +159,11 @@ struct IdentifiedClient {
     /// number.
     claimed_name: Option<(RoomName, DisplayName)>,
     room: Option<RoomName>,
-    pending_join: Option<PendingJoin>,
+    pending_join: Option<DelayedJoin>,
 }
 
 /// A join that waits for the claim of the client's name in the room.
-struct PendingJoin {
+struct DelayedJoin {
     room: RoomName,
     name: DisplayName,
     /// The number in the name, from 2 on; 1 if the name has no number.
@@ -452,7 +452,7 @@ impl IdentifiedClient {
             return self.join(me, requested, output);
         }
         self.release(output);
-        let pending_join = PendingJoin {
+        let pending_join = DelayedJoin {
             room: requested,
             name: self.username.clone(),
             number: 1,
@@ -462,7 +462,7 @@ impl IdentifiedClient {
         self.claim(pending_join, output);
     }
 
-    fn claim(&mut self, pending_join: PendingJoin, output: &mut SessionOutput) {
+    fn claim(&mut self, pending_join: DelayedJoin, output: &mut SessionOutput) {
         let (room, name) = (pending_join.room.clone(), pending_join.name.clone());
         output.commands.push(Command::Claim(Some(room), name));
         self.pending_join = Some(pending_join);
@@ -538,7 +538,7 @@ impl IdentifiedClient {
     }
 }
 
-impl PendingJoin {
+impl DelayedJoin {
     /// Queues a frame until the name is claimed. A repeated join of the last requested room is dropped: the
     /// first one answers it.
     fn postpone(&mut self, text: &ByteString, limits: &Limits) -> Result<(), RequestError> {

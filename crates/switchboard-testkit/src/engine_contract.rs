@@ -385,7 +385,7 @@ fn eventually(condition: impl Fn() -> bool) {
 impl ContractNode {
     fn new(engine: Box<dyn Engine>) -> Self {
         let logs = Arc::<ObservedLogs>::default();
-        engine.attach(Arc::new(Recorder(Arc::clone(&logs))));
+        engine.attach(Arc::new(ContractObserver(Arc::clone(&logs))));
         let node = Self { engine, logs };
         eventually(|| node.is_connected());
         node
@@ -492,9 +492,9 @@ fn record(state: &mut ObservedState, room: &LogId, entry: &Entry) {
 }
 
 /// Records the results of an engine.
-struct Recorder(Arc<ObservedLogs>);
+struct ContractObserver(Arc<ObservedLogs>);
 
-impl EngineHandler for Recorder {
+impl EngineHandler for ContractObserver {
     fn on_committed(&self, log: &LogId, entries: Vec<Entry>) {
         self.0
             .change(|state| entries.iter().for_each(|entry| record(state, log, entry)));
@@ -517,7 +517,7 @@ impl EngineHandler for Recorder {
     }
 }
 
-impl DialectRegistry for Recorder {
+impl DialectRegistry for ContractObserver {
     fn dialect(&self, _name: &str) -> &'static DialectTraits {
         &DIALECT
     }

@@ -88,7 +88,7 @@ pub(crate) struct Overflow;
 /// The events that a connection can handle now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PopMode {
-    /// All events.
+    /// All queued events.
     All,
     /// Only urgent events, because frames are still waiting for the socket.
     Urgent,

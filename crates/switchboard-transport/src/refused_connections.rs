@@ -73,13 +73,13 @@ impl RefusedConnections {
 /// The content of a log line besides the reason.
 #[derive(Debug, PartialEq, Eq)]
 struct Line {
-    client: Client,
+    client: RefusedClient,
     /// The refused connections since the last line, with this one.
     count: u64,
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum Client {
+enum RefusedClient {
     Address(IpAddr),
     /// The host program does not know the address.
     Unknown,
@@ -87,7 +87,7 @@ enum Client {
     Others,
 }
 
-impl fmt::Display for Client {
+impl fmt::Display for RefusedClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Address(address) => address.fmt(f),
@@ -99,12 +99,12 @@ impl fmt::Display for Client {
 
 /// Refused connections of one address since its last line.
 #[derive(Debug, Default)]
-struct Pending {
+struct UnloggedRefusals {
     last_line: Option<Instant>,
     count: u64,
 }
 
-impl Pending {
+impl UnloggedRefusals {
     /// Counts a connection. Returns the count for a line, if one is due.
     fn add(&mut self, now: Instant) -> Option<u64> {
         self.count += 1;
@@ -124,8 +124,8 @@ impl Pending {
 #[derive(Debug, Default)]
 struct RefusalLines {
     /// By network; `None` for unknown addresses.
-    addresses: HashMap<Option<IpAddr>, Pending>,
-    others: Pending,
+    addresses: HashMap<Option<IpAddr>, UnloggedRefusals>,
+    others: UnloggedRefusals,
 }
 
 impl RefusalLines {
@@ -136,10 +136,10 @@ impl RefusalLines {
         }
         let has_room = self.addresses.len() < ADDRESSES_MAX;
         let (pending, client) = if has_room || self.addresses.contains_key(&key) {
-            let client = address.map_or(Client::Unknown, Client::Address);
+            let client = address.map_or(RefusedClient::Unknown, RefusedClient::Address);
             (self.addresses.entry(key).or_default(), client)
         } else {
-            (&mut self.others, Client::Others)
+            (&mut self.others, RefusedClient::Others)
         };
         let count = pending.add(now)?;
         Some(Line { client, count })
@@ -164,7 +164,7 @@ mod tests {
         Some(IpAddr::V4(number.into()))
     }
 
-    fn line(client: Client, count: u64) -> Option<Line> {
+    fn line(client: RefusedClient, count: u64) -> Option<Line> {
         Some(Line { client, count })
     }
 
@@ -174,14 +174,14 @@ mod tests {
         let mut lines = RefusalLines::default();
         let first: IpAddr = "2001:db8::1".parse().expect("an address");
         let second: IpAddr = "2001:db8::2:0:0:1".parse().expect("an address");
-        let expected = line(Client::Address(first), 1);
+        let expected = line(RefusedClient::Address(first), 1);
         assert_eq!(lines.add(Some(first), start), expected);
         for _ in 0..1000 {
             assert_eq!(lines.add(Some(second), start), None, "the same /64");
         }
-        assert_eq!(lines.add(None, start), line(Client::Unknown, 1));
+        assert_eq!(lines.add(None, start), line(RefusedClient::Unknown, 1));
         let later = start + INTERVAL;
-        let expected = line(Client::Address(second), 1001);
+        let expected = line(RefusedClient::Address(second), 1001);
         assert_eq!(lines.add(Some(second), later), expected);
     }
 

@@ -48,7 +48,7 @@ async fn fetch(store: &RedisStore) -> Result<Vec<NodeStatus>, String> {
 }
 
 /// A listed node and the observations of its heartbeat counter.
-struct ObservedNode {
+struct ListedNode {
     status: NodeStatus,
     /// The time when the counter was last seen to change; `None` before the first change.
     changed: Option<Instant>,
@@ -63,7 +63,7 @@ async fn watch(
     // A node without a heartbeat counts as dead one heartbeat interval before its lease ends.
     let interval = lease / HEARTBEATS_PER_LEASE;
     let begin = Instant::now();
-    let mut seen = BTreeMap::<NodeId, ObservedNode>::new();
+    let mut seen = BTreeMap::<NodeId, ListedNode>::new();
     loop {
         update_observed(&mut seen, read().await?);
         let is_decided = seen
@@ -76,7 +76,7 @@ async fn watch(
     }
 }
 
-fn update_observed(seen: &mut BTreeMap<NodeId, ObservedNode>, list: Vec<NodeStatus>) {
+fn update_observed(seen: &mut BTreeMap<NodeId, ListedNode>, list: Vec<NodeStatus>) {
     let is_first = seen.is_empty();
     let mut before = std::mem::take(seen);
     for status in list {
@@ -94,11 +94,11 @@ fn update_observed(seen: &mut BTreeMap<NodeId, ObservedNode>, list: Vec<NodeStat
         } else {
             Some(Instant::now())
         };
-        seen.insert(node, ObservedNode { status, changed });
+        seen.insert(node, ListedNode { status, changed });
     }
 }
 
-fn node_line(seen: &ObservedNode) -> NodeLine {
+fn node_line(seen: &ListedNode) -> NodeLine {
     let NodeStatus {
         lease,
         is_fenced,

@@ -43,14 +43,14 @@ const RETRY: Duration = Duration::from_secs(1);
 pub(crate) struct Election {
     peer: PeerId,
     own: Address,
-    candidates: Mutex<BTreeMap<Position, Candidate>>,
+    candidates: Mutex<BTreeMap<Position, ElectionCandidate>>,
     term: watch::Sender<Term>,
     state: watch::Sender<CandidateState>,
 }
 
 /// A node that can become the leader.
 #[derive(Debug)]
-struct Candidate {
+struct ElectionCandidate {
     peer: PeerId,
     leader: Leader,
 }
@@ -58,7 +58,7 @@ struct Candidate {
 /// The node that leads, as seen from this node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Leader {
-    /// This node.
+    /// The node of this process.
     ThisNode,
     /// The node with this URL.
     OtherNode(Arc<str>),
@@ -180,10 +180,10 @@ impl Election {
         });
     }
 
-    fn candidate(&self, entry: &Entry, member: &Member) -> Candidate {
+    fn candidate(&self, entry: &Entry, member: &Member) -> ElectionCandidate {
         let url = url_of(&member.address);
         let is_own = url.trim_end_matches('/') == url_of(&self.own).trim_end_matches('/');
-        Candidate {
+        ElectionCandidate {
             peer: member.peer,
             leader: match entry.node {
                 None => Leader::ThisNode,

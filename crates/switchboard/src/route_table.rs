@@ -185,13 +185,13 @@ mod tests {
 
     /// A dialect that consists only of endpoints.
     #[derive(Debug)]
-    struct Rooms {
+    struct TestDialect {
         traits: DialectTraits,
         endpoints: &'static [(&'static str, &'static str, Accepts)],
         is_recognizable: bool,
     }
 
-    impl Dialect for Rooms {
+    impl Dialect for TestDialect {
         fn traits(&self) -> &'static DialectTraits {
             static ALL: [DialectTraits; 4] = [
                 traits("peers"),
@@ -241,15 +241,15 @@ mod tests {
     const fn dialect(
         name: DialectName,
         endpoints: &'static [(&'static str, &'static str, Accepts)],
-    ) -> Rooms {
-        Rooms {
+    ) -> TestDialect {
+        TestDialect {
             traits: traits(name),
             endpoints,
             is_recognizable: false,
         }
     }
 
-    static PEERS: Rooms = dialect(
+    static PEERS: TestDialect = dialect(
         "peers",
         &[
             ("/peers", "socket", Accepts::Sockets),
@@ -257,21 +257,21 @@ mod tests {
             ("", "info", Accepts::Requests),
         ],
     );
-    static ROOMS: Rooms = dialect(
+    static ROOMS: TestDialect = dialect(
         "rooms",
         &[
             ("/{room}", "room", Accepts::Sockets),
             ("/health", "health", Accepts::Requests),
         ],
     );
-    static ANY: Rooms = dialect(
+    static ANY: TestDialect = dialect(
         "any",
         &[
             ("", "any", Accepts::Both),
             ("/{*path}", "any", Accepts::Both),
         ],
     );
-    static PLAIN: Rooms = dialect("plain", &[("", Endpoint::MAIN, Accepts::Sockets)]);
+    static PLAIN: TestDialect = dialect("plain", &[("", Endpoint::MAIN, Accepts::Sockets)]);
 
     fn route_table(bases: &[(&'static dyn Dialect, &[&str])]) -> RouteTable {
         let paths = |paths: &[&str]| paths.iter().map(|&path| path.to_owned()).collect();
@@ -312,11 +312,11 @@ mod tests {
 
     #[test]
     fn dialects_share_a_path_only_if_each_is_recognizable() {
-        static ONE: Rooms = Rooms {
+        static ONE: TestDialect = TestDialect {
             is_recognizable: true,
             ..dialect("peers", &[("", Endpoint::MAIN, Accepts::Sockets)])
         };
-        static TWO: Rooms = Rooms {
+        static TWO: TestDialect = TestDialect {
             is_recognizable: true,
             ..dialect("any", &[("", Endpoint::MAIN, Accepts::Sockets)])
         };

@@ -1,7 +1,7 @@
 // @ts-check
 // Files in the data channel `chat`, for members that are no pages of Switchboard: FILE_META, chunks of 16 KiB, FILE_END.
 // Chunks carry no id, so the channel carries one file at a time in each direction and the rest wait. There is no answer:
-// the sender starts at once. What arrives before the person accepts counts against UNACCEPTED_MAX_BYTES.
+// the sender starts at once. Bytes that arrive before the person accepts count against UNACCEPTED_MAX_BYTES.
 
 import { sendJson } from '../send-json.js';
 import { texts } from '../texts.js';

@@ -1,6 +1,6 @@
 // @ts-check
 // One file on its way between this page and one member. The protocol that carries it is in `page-files.js` (between two
-// pages) or `chat-files.js` (with any other client). What arrives is a stranger's: the announced size binds, names are
+// pages) or `chat-files.js` (with any other client). The other member is not trusted: the announced size binds, names are
 // cleaned, only plain pictures keep their type, and nothing large is kept before the person has accepted it.
 
 import { texts } from '../texts.js';

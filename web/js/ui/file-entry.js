@@ -147,7 +147,7 @@ export class FileEntry {
   }
 }
 
-/** What is to be said of each member's part. @param {Part[]} parts */
+/** The status text of a sent file, from the transfer to each member. @param {Part[]} parts */
 function outgoingWords(parts) {
   const inStates = (/** @type {TransferState[]} */ ...states) => parts.filter(({ transfer }) => states.includes(transfer.state));
   const sentences = [

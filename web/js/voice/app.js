@@ -145,7 +145,7 @@ export class App {
     this.#refresh();
   }
 
-  /** What one leaves on purpose; a call is hung up with it. */
+  /** Ends the conversation on purpose; a call is hung up. */
   #end() {
     const conversation = this.#conversation;
     if (!conversation) return;

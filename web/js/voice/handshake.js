@@ -48,7 +48,7 @@ export class OutgoingCall {
     return { Destination: this.to, challenge, signature: this.#keys.signFor(answer.challenge), PKey: this.#keys.me };
   }
 
-  // Who accepts at once, without asking who calls, has only the first challenge to sign.
+  // A callee that accepts at once, without verifying the caller, has only the first challenge to sign.
   /** @param {VoiceEvent} event  acceptedCall or declineCall @returns {boolean} whether it is the callee's own */
   isFromCallee(event) {
     if (!this.#keys) return true;
@@ -96,7 +96,7 @@ export class IncomingCall {
     this.isVerified ||= verify(event.answer, this.second, this.from);
   }
 
-  /** What accepts or rejects, besides who we are. @returns {Params} */
+  /** The parameters that accept or reject a call, beside the identity. @returns {Params} */
   get closing() {
     const signed = this.#keys ? { signature: this.#keys.signFor(this.#latest), PKey: this.#keys.me } : {};
     return { From: this.from, ...signed };

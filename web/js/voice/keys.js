@@ -1,8 +1,8 @@
 // @ts-check
 // A person is a P-256 key pair. Signatures are DER in hex, over the challenge's bytes themselves as the digest.
 //
-// Two kinds of challenges exist and must not be taken for each other: the server's are letters, people's are digits.
-// Who could have us sign either kind through the other's door could speak to the server, or to a friend, in our name.
+// Two kinds of challenges exist and must not be confused: the server's are letters, those of users are digits.
+// A party that got a signature over one kind as the other could act in this user's name, to the server or to another user.
 
 import { p256 } from '../../vendor/noble-p256.js';
 
@@ -51,7 +51,7 @@ export class KeyPair {
   }
 }
 
-/** Somebody asked us to sign what a well-behaved program would not ask for. */
+/** A challenge that a correct program would not send for signing. */
 export class UnsafeChallenge extends Error {}
 
 export function newChallenge() {

@@ -151,7 +151,7 @@ export class Line {
     if (this.place.kind === 'call' && isRefusal(error, 404)) this.events.onGone();
   }
 
-  // What every browser can play.
+  // Every browser can play WAV.
   #listenPlainly() {
     this.sound = { ...this.sound, format: /** @type {const} */ ('wav'), isDecoded: true };
     this.listen();

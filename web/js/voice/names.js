@@ -44,7 +44,7 @@ export class Names {
     this.#changed();
   }
 
-  /** What this key calls itself. @param {string} address */
+  /** The display name that the owner of this key has chosen. @param {string} address */
   displayNameOf(address) {
     return this.#displayNames.get(address) ?? '';
   }

@@ -1,5 +1,5 @@
 // @ts-check
-// Who rings whom: calls until they are accepted, and how they end. What is said in them is none of its business.
+// Ringing and ending calls. The audio of a call is handled elsewhere.
 
 import { IncomingCall, OutgoingCall } from './handshake.js';
 import { asOurselves } from './identity.js';
@@ -86,7 +86,7 @@ export class Phone {
     if (!call) return;
     this.#forget(from);
     this.tabs.settled(from);
-    // Who was asked to show himself and has not yet cannot be rejected with a signature; ending the ringing is the same.
+    // A caller that has not answered its challenge yet cannot be rejected with a signature; hanging up has the same effect.
     await this.#close('rejectCall', call).catch(() => this.hangUp(from));
   }
 

@@ -46,7 +46,7 @@ export class Rooms {
     if (address) this.#pollMembers(address);
   }
 
-  /** What joins a room: its name, or on a site its number. @param {Room} room */
+  /** The value that a join request names: the room's name, or on a site its number. @param {Room} room */
   addressOf(room) {
     return this.identity.kind === 'keys' ? room.name : room.id;
   }

@@ -11,7 +11,7 @@ import { Replaced } from './server.js';
  * @property {(error: unknown) => void} onEnd  no further attempt will be made
  */
 
-// What waits in the browser would be heard late; a gap is the lesser evil.
+// Audio that waits in the browser would be played late; a gap is better.
 const BUFFERED_BYTES_MAX = 48_000 * 2 * 0.2;
 
 export class Uplink {

@@ -29,7 +29,7 @@ pub(super) use failure::{Failure, printable};
 pub(crate) use tls::{Trust, failure as tls_failure};
 
 use failure::root_cause;
-use transport::{HttpClient, RequestBody};
+use transport::{RequestBody, VoiceTransport};
 
 use super::{events::CallEvents, identity::CliIdentity, uplink::UplinkSocket};
 
@@ -45,7 +45,7 @@ pub(super) type FormParameters = Vec<(&'static str, String)>;
 /// A client of one server, with the identity of the local user.
 pub(super) struct VoiceClient {
     base: String,
-    transport: HttpClient,
+    transport: VoiceTransport,
     pub(super) identity: CliIdentity,
 }
 
@@ -54,8 +54,8 @@ impl VoiceClient {
         let base = url.trim_end_matches('/').to_owned();
         let uri: Uri = base.parse().with_context(|| format!("--url {url}"))?;
         let transport = match uri.scheme_str() {
-            Some("http") => HttpClient::plain(),
-            Some("https") => HttpClient::secure(trust)?,
+            Some("http") => VoiceTransport::plain(),
+            Some("https") => VoiceTransport::secure(trust)?,
             Some(_) | None => {
                 return Err(anyhow!("--url {url} must begin with http:// or https://"));
             }

@@ -23,7 +23,7 @@ const SILENCE_MAX: Duration = Duration::from_secs(20);
 pub(super) enum DownlinkFormat {
     /// Raw 16-bit samples: 96 kB per second
     Wav,
-    /// Ogg Vorbis
+    /// Ogg Vorbis: 10 kB per second
     #[value(alias = "vorbis")]
     Ogg,
     /// Ogg Opus: 3 kB per second

@@ -163,7 +163,7 @@ pub enum Fault {
 /// The data with which the store returns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StoreRecovery {
-    /// All data.
+    /// All data of the store.
     Complete,
     /// The data of a backup.
     FromBackup,

@@ -11,11 +11,11 @@ pub(super) enum TranscriptLine<'a> {
     /// A placeholder for a long text: `let NAME = TEXT * TIMES`.
     Let(&'a str, String),
     Wait(Duration),
-    Client(&'a str, Action<'a>),
+    Client(&'a str, TranscriptAction<'a>),
 }
 
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Action<'a> {
+pub(super) enum TranscriptAction<'a> {
     Open {
         dialect: &'a str,
         query: Vec<(&'a str, &'a str)>,
@@ -46,12 +46,12 @@ impl<'a> TranscriptLine<'a> {
             "let" => definition(rest)
                 .ok_or_else(|| "invalid definition: write let NAME = TEXT * TIMES".into()),
             "wait" => Ok(Self::Wait(duration(rest)?)),
-            client => Ok(Self::Client(client, Action::parse(rest)?)),
+            client => Ok(Self::Client(client, TranscriptAction::parse(rest)?)),
         }
     }
 }
 
-impl<'a> Action<'a> {
+impl<'a> TranscriptAction<'a> {
     fn parse(source: &'a str) -> Result<Self, String> {
         let (verb, rest) = split(source);
         match verb {

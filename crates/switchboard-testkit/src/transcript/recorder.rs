@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::{
-    line::{Action, TranscriptLine},
+    line::{TranscriptAction, TranscriptLine},
     runner::TranscriptRunner,
 };
 use crate::ClientId;
@@ -49,10 +49,16 @@ const CLOSED: &str = "close";
 /// The client, verb and text of a server line; `None` for other lines.
 fn server_line(source: &str) -> Option<(&str, &'static str, &str)> {
     match TranscriptLine::parse(source) {
-        Ok(TranscriptLine::Client(name, Action::Receives(frame))) => Some((name, FRAME, frame)),
-        Ok(TranscriptLine::Client(name, Action::Posts(body))) => Some((name, WEBHOOK, body)),
-        Ok(TranscriptLine::Client(name, Action::IsRefused(code))) => Some((name, REFUSED, code)),
-        Ok(TranscriptLine::Client(name, Action::IsClosed(_))) => Some((name, CLOSED, "")),
+        Ok(TranscriptLine::Client(name, TranscriptAction::Receives(frame))) => {
+            Some((name, FRAME, frame))
+        }
+        Ok(TranscriptLine::Client(name, TranscriptAction::Posts(body))) => {
+            Some((name, WEBHOOK, body))
+        }
+        Ok(TranscriptLine::Client(name, TranscriptAction::IsRefused(code))) => {
+            Some((name, REFUSED, code))
+        }
+        Ok(TranscriptLine::Client(name, TranscriptAction::IsClosed(_))) => Some((name, CLOSED, "")),
         Ok(_) | Err(_) => None,
     }
 }

@@ -7,7 +7,7 @@ use switchboard_core::{Identity, Limits};
 use switchboard_dialects::{Dialect, DialectSettings, SettingValue, find, ice::IceServer};
 
 use super::{
-    line::{Action, TranscriptLine},
+    line::{TranscriptAction, TranscriptLine},
     names::Placeholders,
 };
 use crate::{ClientId, Simulation};
@@ -61,10 +61,18 @@ impl TranscriptRunner {
     pub(super) fn play(&mut self, line: &TranscriptLine<'_>) -> Result<(), String> {
         match line {
             TranscriptLine::Comment => Ok(()),
-            TranscriptLine::Client(name, Action::Receives(expected)) => self.read(name, expected),
-            TranscriptLine::Client(name, Action::IsRefused(code)) => self.read_refusal(name, code),
-            TranscriptLine::Client(name, Action::Posts(expected)) => self.read_post(name, expected),
-            TranscriptLine::Client(name, Action::IsClosed(code)) => self.read_close(name, *code),
+            TranscriptLine::Client(name, TranscriptAction::Receives(expected)) => {
+                self.read(name, expected)
+            }
+            TranscriptLine::Client(name, TranscriptAction::IsRefused(code)) => {
+                self.read_refusal(name, code)
+            }
+            TranscriptLine::Client(name, TranscriptAction::Posts(expected)) => {
+                self.read_post(name, expected)
+            }
+            TranscriptLine::Client(name, TranscriptAction::IsClosed(code)) => {
+                self.read_close(name, *code)
+            }
             TranscriptLine::Set(_)
             | TranscriptLine::Let(..)
             | TranscriptLine::Wait(_)
@@ -126,8 +134,8 @@ impl TranscriptRunner {
             .collect()
     }
 
-    fn apply_action(&mut self, name: &str, action: &Action<'_>) -> Result<(), String> {
-        if let Action::Open {
+    fn apply_action(&mut self, name: &str, action: &TranscriptAction<'_>) -> Result<(), String> {
+        if let TranscriptAction::Open {
             dialect,
             query,
             identity,
@@ -137,25 +145,25 @@ impl TranscriptRunner {
         }
         let id = self.client(name)?.id;
         match action {
-            Action::Sends(text) => {
+            TranscriptAction::Sends(text) => {
                 let text = self.fill_in(text)?;
                 self.simulation().send(id, text);
             }
-            Action::SendsBytes(bytes) => self.simulation().send_binary(id, bytes.clone()),
-            Action::IsAnswered(reply) => {
+            TranscriptAction::SendsBytes(bytes) => self.simulation().send_binary(id, bytes.clone()),
+            TranscriptAction::IsAnswered(reply) => {
                 let reply = reply.map(|text| self.fill_in(text)).transpose()?;
                 if !self.simulation().reply(id, reply.as_deref()) {
                     return Err(format!("{name} has no pending webhook"));
                 }
             }
-            Action::Gone => self.simulation().crash(id),
-            Action::Leaves => self.simulation().leave(id),
-            Action::Freezes => self.simulation().freeze(id),
-            Action::Open { .. }
-            | Action::Receives(_)
-            | Action::Posts(_)
-            | Action::IsRefused(_)
-            | Action::IsClosed(_) => {}
+            TranscriptAction::Gone => self.simulation().crash(id),
+            TranscriptAction::Leaves => self.simulation().leave(id),
+            TranscriptAction::Freezes => self.simulation().freeze(id),
+            TranscriptAction::Open { .. }
+            | TranscriptAction::Receives(_)
+            | TranscriptAction::Posts(_)
+            | TranscriptAction::IsRefused(_)
+            | TranscriptAction::IsClosed(_) => {}
         }
         Ok(())
     }

@@ -16,7 +16,7 @@ import { WavReader } from './wav.js';
 /** Milliseconds gathered before sound begins: what the server sends at once, and some for the network. */
 export const PREFILL_MS = { wav: 60, opus: 100, vorbis: 100 };
 
-/** What this browser plays by itself, best first. @returns {Promise<Format[]>} */
+/** The formats that this browser decodes itself, best first. @returns {Promise<Format[]>} */
 export async function playableFormats() {
   /** @type {Format[]} */ const formats = [];
   if (await canDecode('opus')) formats.push('opus');

@@ -60,5 +60,5 @@ export class Player {
   }
 }
 
-/** What came is not of the format that was asked for, or this browser cannot decode it after all. */
+/** The received audio is not of the requested format, or this browser cannot decode it. */
 export class Unplayable extends Error {}

@@ -23,12 +23,12 @@ pub(super) type RequestBody = UnsyncBoxBody<Bytes, io::Error>;
 type HttpPool<C> = Client<C, RequestBody>;
 
 /// A connection pool, with or without TLS. Without TLS, no root certificates are loaded.
-pub(super) enum HttpClient {
+pub(super) enum VoiceTransport {
     Plain(HttpPool<HttpConnector>),
     Secure(HttpPool<HttpsConnector<HttpConnector>>),
 }
 
-impl HttpClient {
+impl VoiceTransport {
     pub(super) fn plain() -> Self {
         Self::Plain(Client::builder(TokioExecutor::new()).build(connector()))
     }

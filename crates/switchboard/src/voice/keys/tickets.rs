@@ -335,13 +335,13 @@ mod tests {
         assert_eq!(count(&tickets), 0);
     }
 
-    struct Client<'a> {
+    struct TicketUser<'a> {
         secret: SecretKey,
         key: PublicKey,
         tickets: &'a ChallengeStore,
     }
 
-    impl<'a> Client<'a> {
+    impl<'a> TicketUser<'a> {
         fn new(tickets: &'a ChallengeStore) -> Self {
             let secret = SecretKey::generate();
             let key = secret.public();
@@ -365,8 +365,8 @@ mod tests {
     #[test]
     fn ticket_is_proven_by_its_owners_signature_until_replaced() {
         let (tickets, now) = (tickets(TICKETS), Instant::now());
-        let client = Client::new(&tickets);
-        let other = Client::new(&tickets);
+        let client = TicketUser::new(&tickets);
+        let other = TicketUser::new(&tickets);
         let ticket = tickets.issue(&client.key, now);
         assert_eq!(ticket.len(), ChallengeStore::LETTERS);
         assert!(ticket.bytes().all(|byte| byte.is_ascii_alphabetic()));
@@ -391,7 +391,7 @@ mod tests {
     #[test]
     fn unused_ticket_expires() {
         let (tickets, start) = (tickets(TICKETS), Instant::now());
-        let client = Client::new(&tickets);
+        let client = TicketUser::new(&tickets);
         let ticket = tickets.issue(&client.key, start);
         let almost = TTL - Duration::from_secs(1);
         assert!(client.proves(&ticket, start + almost));
@@ -403,7 +403,7 @@ mod tests {
     #[test]
     fn clients_of_one_key_work_independently() {
         let (tickets, now) = (tickets(TICKETS), Instant::now());
-        let client = Client::new(&tickets);
+        let client = TicketUser::new(&tickets);
         let theirs: Vec<_> = (0..TICKETS_PER_KEY)
             .map(|_| tickets.issue(&client.key, now))
             .collect();
@@ -421,7 +421,7 @@ mod tests {
     #[test]
     fn requests_of_other_clients_do_not_evict_the_owners_tickets() {
         let (tickets, now) = (tickets(TICKETS), Instant::now());
-        let client = Client::new(&tickets);
+        let client = TicketUser::new(&tickets);
         let waiting = tickets.issue(&client.key, now);
         let in_use = tickets.issue(&client.key, now);
         assert!(client.proves(&in_use, now));
@@ -439,7 +439,7 @@ mod tests {
     #[test]
     fn proven_tickets_are_shared_when_the_key_has_the_maximum() {
         let (tickets, now) = (tickets(TICKETS), Instant::now());
-        let client = Client::new(&tickets);
+        let client = TicketUser::new(&tickets);
         let tickets_of_key: Vec<_> = (0..TICKETS_PER_KEY)
             .map(|_| tickets.issue(&client.key, now))
             .collect();
@@ -461,7 +461,7 @@ mod tests {
     #[test]
     fn flood_of_keys_evicts_unsigned_tickets_only() {
         let (tickets, now) = (tickets(100), Instant::now());
-        let client = Client::new(&tickets);
+        let client = TicketUser::new(&tickets);
         let unsigned = tickets.issue(&client.key, now);
         let signed = tickets.issue(&client.key, now);
         let proof = client.proof(&signed, now).unwrap();
@@ -477,7 +477,7 @@ mod tests {
     #[test]
     fn least_recently_used_ticket_is_evicted_when_all_are_proven() {
         let (tickets, now) = (tickets(3), Instant::now());
-        let clients: Vec<_> = (0..4).map(|_| Client::new(&tickets)).collect();
+        let clients: Vec<_> = (0..4).map(|_| TicketUser::new(&tickets)).collect();
         let mut tickets_of_key = Vec::new();
         for client in &clients[..3] {
             tickets_of_key.push(tickets.issue(&client.key, now));
@@ -494,7 +494,7 @@ mod tests {
     #[test]
     fn proof_allows_a_replacement_when_the_key_has_the_maximum() {
         let (tickets, now) = (tickets(TICKETS), Instant::now());
-        let client = Client::new(&tickets);
+        let client = TicketUser::new(&tickets);
         let first = tickets.issue(&client.key, now);
         // Two requests with one signature, before the response to the first.
         let proofs = [client.proof(&first, now), client.proof(&first, now)];
@@ -516,7 +516,7 @@ mod tests {
         for key in keys().take(100) {
             tickets.issue(&key, start);
         }
-        let client = Client::new(&tickets);
+        let client = TicketUser::new(&tickets);
         let tickets_of_key: Vec<_> = (0..TICKETS_PER_KEY)
             .map(|_| tickets.issue(&client.key, start))
             .collect();
@@ -531,7 +531,7 @@ mod tests {
         for key in keys().take(100) {
             tickets.issue(&key, start);
         }
-        let client = Client::new(&tickets);
+        let client = TicketUser::new(&tickets);
         let later = start + TTL;
         for _ in 0..60 {
             tickets.issue(&client.key, later);
@@ -543,7 +543,7 @@ mod tests {
     #[test]
     fn index_stays_consistent_under_random_operations() {
         let (tickets, mut now) = (tickets(20), Instant::now());
-        let clients: Vec<_> = (0..6).map(|_| Client::new(&tickets)).collect();
+        let clients: Vec<_> = (0..6).map(|_| TicketUser::new(&tickets)).collect();
         let mut known = vec![Vec::new(); clients.len()];
         let mut rng = rand::rng();
         for _ in 0..300 {

@@ -22,7 +22,7 @@ use crate::{
 
 const AMPLITUDE: f64 = 6000.0;
 
-/// What one must not hear is so much quieter.
+/// The level below which a tone counts as absent.
 const SILENCE_DB: f64 = -40.0;
 
 /// Two nodes of which the first does voice.
@@ -425,7 +425,7 @@ async fn node_headers_of_clients_are_ignored() {
     for address in two.addresses() {
         assert_eq!(events("192.0.2.2").status(address).await, 429);
     }
-    // What a node says of its clients is.
+    // The address that a node reports for its clients is believed.
     let of_node = events("192.0.2.2").header("X-Switchboard-Node-Secret", SECRET);
     assert_eq!(of_node.status(two.owner.address).await, 200);
 }

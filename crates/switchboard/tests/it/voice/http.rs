@@ -23,7 +23,7 @@ pub(super) struct HttpRequest {
     receive_buffer: Option<u32>,
 }
 
-/// What is answered, its body yet to be read.
+/// A response whose body is not read yet.
 #[derive(Debug)]
 pub(super) struct HttpResponse {
     pub(super) status: u16,
@@ -49,7 +49,7 @@ enum Framing {
     Over,
 }
 
-/// What comes of a body.
+/// The next part of a body.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum BodyPart {
     Bytes(Vec<u8>),

@@ -1,4 +1,4 @@
-//! What is refused, and how: bounds, methods, identity, hooks.
+//! Rejected requests and their responses: limits, methods, identity, hooks.
 
 use std::{net::SocketAddr, time::Duration};
 

@@ -85,7 +85,7 @@ impl Listener {
             .await
     }
 
-    /// What came until there were so many samples.
+    /// The received samples, once there are at least `count`.
     pub(super) async fn samples(&self, count: usize) -> Vec<f64> {
         let bytes = self.bytes(count).await;
         sound::decode(self.format, &bytes)

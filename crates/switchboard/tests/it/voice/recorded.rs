@@ -65,7 +65,7 @@ pub(super) struct OwnServer {
 pub(super) enum Substitution {
     /// Of a request: what it is answered with.
     Answer(&'static str),
-    /// What happens instead, in lines of their own.
+    /// The lines that replace the recorded answer.
     Lines(&'static [&'static str]),
 }
 

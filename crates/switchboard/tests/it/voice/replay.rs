@@ -315,7 +315,7 @@ impl ReplayStage {
         } else if request != "/" {
             let due = self.filled(due);
             let mut text = without_levels(&answer.text().await);
-            // What is waited for here, the gauges, may be ahead of the rooms.
+            // The gauges, which this test waits for, may be ahead of the rooms.
             let is_listed = |text: &str| in_any_order(text) == in_any_order(&due);
             let asked = Instant::now();
             while request.starts_with("/list")

@@ -40,9 +40,9 @@ struct SiteRequest {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum SiteBehaviour {
     Well,
-    /// Never.
+    /// Does not answer in time.
     Slow,
-    /// That it cannot.
+    /// Answers with an error status.
     Broken,
     /// With so much that it is no answer.
     Wordy,

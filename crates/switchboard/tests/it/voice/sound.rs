@@ -8,7 +8,7 @@ use vorbis_rs::VorbisDecoder;
 
 pub(super) const RATE: usize = 48_000;
 
-/// 20 ms.
+/// The samples of 20 ms.
 pub(super) const FRAME: usize = 960;
 
 /// Long enough to tell tones apart that are multiples of 10 Hz, short enough that a pause of the
@@ -68,8 +68,8 @@ pub(super) fn usual_amplitude(samples: &[f64], hertz: u32) -> f64 {
     all[all.len() / 2]
 }
 
-/// How loud one tone is in the windows that are clean: a pause of this machine is a gap in what it
-/// plays, and a gap has all tones. What is really there is there in every window.
+/// The amplitude of one tone in clean windows. A pause of this machine is a gap in the audio that it
+/// plays, and a gap contains all tones. A tone that was sent is present in every window.
 pub(super) fn steady_amplitude(samples: &[f64], hertz: u32) -> f64 {
     let all = amplitudes(samples, hertz);
     all[all.len() / 4]

@@ -23,7 +23,7 @@ const AMPLITUDE: f64 = 6000.0;
 /// How much quieter what one must not hear has to be.
 const SILENCE_DB: f64 = -40.0;
 
-/// What is lost or won by way of a format, at most.
+/// The largest change of a level by the encoding of a format, in dB.
 fn tolerance_db(format: &str) -> f64 {
     if format == "wav" { 0.3 } else { 1.0 }
 }
