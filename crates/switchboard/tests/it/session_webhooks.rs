@@ -259,6 +259,27 @@ impl WebhookTest {
         requested.expect("in time").expect("the node exists")
     }
 
+    /// A connection that has claimed a name, and its outbox.
+    async fn with_claim() -> (Self, OutboxHandle) {
+        let mut test = Self::new().await;
+        test.send("claim").await;
+        let check = test.checked().await;
+        check.send(true).expect("the connection waits");
+        let (outbox, _) = test.requested().await;
+        (test, outbox)
+    }
+
+    /// The decision that the connection waits for after this frame. The connection waits while the value lives.
+    async fn pending_decision(
+        &mut self,
+        frame: &str,
+    ) -> (Option<PendingCheck>, Option<PendingWebhook>) {
+        match frame {
+            "join" => (Some(self.checked().await), None),
+            _ => (None, Some(self.next_webhook().await)),
+        }
+    }
+
     async fn next_detached(&mut self) -> String {
         let last = tokio::time::timeout(TEST_TIMEOUT, self.detached.recv()).await;
         last.expect("in time").expect("the node exists")
@@ -487,17 +508,9 @@ async fn a_drain_does_not_wait_for_a_check() {
 #[tokio::test]
 async fn a_probe_is_answered_while_a_decision_is_pending() {
     for first in ["join", "request"] {
-        let mut test = WebhookTest::new().await;
-        test.send("claim").await;
-        let check = test.checked().await;
-        check.send(true).expect("the connection waits");
-        let (outbox, _) = test.requested().await;
+        let (mut test, outbox) = WebhookTest::with_claim().await;
         test.send(first).await;
-        let mut pending = (None, None);
-        match first {
-            "join" => pending.0 = Some(test.checked().await),
-            _ => pending.1 = Some(test.next_webhook().await),
-        }
+        let _pending = test.pending_decision(first).await;
         let (space, room, name) = (SpaceName::default(), None, name());
         let resource = ResourceKey::Name(NameId { space, room, name });
         outbox.push(Arc::new(Event::Probe(resource.clone())));
@@ -511,11 +524,7 @@ async fn a_probe_is_answered_while_a_decision_is_pending() {
 
 #[tokio::test]
 async fn events_of_other_rooms_reach_the_client_while_a_join_is_checked() {
-    let mut test = WebhookTest::new().await;
-    test.send("claim").await;
-    let check = test.checked().await;
-    check.send(true).expect("the connection waits");
-    let (outbox, _) = test.requested().await;
+    let (mut test, outbox) = WebhookTest::with_claim().await;
     test.send("join").await;
     let _check = test.checked().await;
     let error = RequestError::new(ErrorCode::Expired);
@@ -528,17 +537,9 @@ async fn events_of_other_rooms_reach_the_client_while_a_join_is_checked() {
 #[tokio::test]
 async fn an_eviction_does_not_wait_for_a_decision() {
     for first in ["join", "request"] {
-        let mut test = WebhookTest::new().await;
-        test.send("claim").await;
-        let check = test.checked().await;
-        check.send(true).expect("the connection waits");
-        let (outbox, _) = test.requested().await;
+        let (mut test, outbox) = WebhookTest::with_claim().await;
         test.send(first).await;
-        let mut pending = (None, None);
-        match first {
-            "join" => pending.0 = Some(test.checked().await),
-            _ => pending.1 = Some(test.next_webhook().await),
-        }
+        let _pending = test.pending_decision(first).await;
         outbox.push(Arc::new(Event::Evicted(EvictionReason::Kicked)));
         for expected in ["received claim", &format!("received {first}"), "1008"] {
             assert_eq!(test.next().await, expected);
