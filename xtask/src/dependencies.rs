@@ -12,8 +12,9 @@ const ALLOWED_DEPENDENCIES: &[(&str, &[&str])] = &[
     ("switchboard-cluster", &["switchboard-core"]),
     ("switchboard-redis", &["switchboard-cluster", "switchboard-core"]),
     ("switchboard-transport", &["switchboard-dialects", "switchboard-core"]),
+    ("switchboard-voice", &["switchboard-core"]),
     ("switchboard-testkit", &["switchboard-core", "switchboard-dialects", "switchboard-cluster"]),
-    ("switchboard", &["switchboard-transport", "switchboard-dialects", "switchboard-redis", "switchboard-cluster", "switchboard-core", "switchboard-audio"]),
+    ("switchboard", &["switchboard-transport", "switchboard-dialects", "switchboard-redis", "switchboard-cluster", "switchboard-core", "switchboard-audio", "switchboard-voice"]),
     ("switchboard-cli", &["switchboard"]),
     ("xtask", &[]),
 ];

@@ -134,11 +134,6 @@ name!(
     /// The name of a leader election: of a task that one node does for the cluster.
     ElectionId
 );
-name!(
-    /// A user of voice calls and rooms, on any number of connections: a public key in hexadecimal digits, or a
-    /// site's user number. The calling crate normalizes it, so that each user has one spelling.
-    User
-);
 
 impl Default for SpaceName {
     fn default() -> Self {
@@ -278,50 +273,6 @@ impl JoinId {
     #[must_use]
     pub fn next(self) -> Self {
         Self(self.0.wrapping_add(1))
-    }
-}
-
-macro_rules! number {
-    ($(#[$doc:meta])* $type:ident) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub struct $type(u64);
-
-        impl $type {
-            /// The number, as on the wire.
-            #[must_use]
-            pub fn get(self) -> u64 {
-                self.0
-            }
-        }
-
-        impl From<u64> for $type {
-            fn from(number: u64) -> Self {
-                Self(number)
-            }
-        }
-
-        impl fmt::Display for $type {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                fmt::Display::fmt(&self.0, f)
-            }
-        }
-    };
-}
-
-number!(
-    /// The id of a call between two users, from its accept to its end. Assigned from 1, never reused.
-    CallId
-);
-number!(
-    /// The id of a voice room. Ids of named rooms are assigned from 1 and never reused. The id of a
-    /// numbered room is the number that the website gave it.
-    VoiceRoomId
-);
-
-impl From<VoiceRoomId> for RoomName {
-    fn from(id: VoiceRoomId) -> Self {
-        Self(id.to_string().into())
     }
 }
 

@@ -13,19 +13,12 @@
 //!
 //! Each connection has a [`Peer`]. It records the rooms and names that the connection holds, so that they are
 //! released when the connection ends.
-//!
-//! Voice has two state machines of its own: [`Calls`] between two users and [`VoiceRooms`] of many. They keep the
-//! signaling state (rings, calls, connected microphones and headphones) and no audio. Their driver calls an
-//! input, then `poll_event` and `poll_ended` until both are empty, and handles their timeouts as above.
 #![warn(missing_docs)]
 
 mod alias;
-mod call;
 mod challenge;
 mod command;
-mod deadline;
 mod deferred;
-mod direction;
 mod error;
 mod event;
 mod hub;
@@ -39,26 +32,22 @@ mod reservation;
 mod reserved;
 mod room;
 mod visible;
-mod voice_event;
-mod voice_room;
 
 pub use alias::Aliases;
-pub use call::{CallError, CallLimits, Calls, RingOrigin};
 pub use command::{
     Change, Charge, Command, Effect, HubRequest, Input, JoinOptions, LeaveKind, ResourceKey, Target,
 };
-pub use direction::Direction;
 pub use error::{ErrorCode, RequestError};
 pub use event::{Event, EvictionReason};
 pub use hub::Hub;
 pub use id::{
-    Address, Alias, CallId, DialectName, DisplayName, ElectionId, JoinId, NameError, NameId,
-    PeerId, Position, RoomId, RoomName, RoomScope, SpaceName, User, VoiceRoomId,
+    Address, Alias, DialectName, DisplayName, ElectionId, JoinId, NameError, NameId, PeerId,
+    Position, RoomId, RoomName, RoomScope, SpaceName,
 };
 pub use introduction::{
     DialectTraits, Group, Identity, Member, OfferPolicy, OfferRole, Token, offer_role,
 };
-pub use limits::Limits;
+pub use limits::{Limits, exceeds};
 pub use log::{
     Entry, LeaveCause, LogId, MembershipRef, NodeId, NodeMessage, NodeMessageBody, Recipient,
     RejectReason,
@@ -66,5 +55,3 @@ pub use log::{
 pub use message::{MessageKind, RelayedMessage};
 pub use peer::{DisconnectReason, Peer};
 pub use reserved::{behind_server, beside_server, is_server_name};
-pub use voice_event::{Audience, VoiceEvent};
-pub use voice_room::{RoomKey, RoomListing, VoiceRoomError, VoiceRoomLimits, VoiceRooms};

@@ -127,7 +127,7 @@ pub(crate) fn lower_limit(a: usize, b: usize) -> usize {
 
 /// Whether `value` exceeds `limit`, where 0 means no limit.
 #[must_use]
-pub(crate) fn exceeds(value: usize, limit: usize) -> bool {
+pub fn exceeds(value: usize, limit: usize) -> bool {
     limit != 0 && value > limit
 }
 

@@ -18,7 +18,6 @@ mod close;
 mod content;
 mod endpoint;
 mod error_message;
-pub mod gostream;
 mod handshake;
 pub mod ice;
 pub mod json;

@@ -19,10 +19,11 @@ use axum::{
     routing::any,
 };
 use rand::RngExt;
-use switchboard_core::{Limits, PeerId, RoomId, RoomKey, SpaceName, VoiceRoomId};
+use switchboard_core::{Limits, PeerId, RoomId, SpaceName};
 use switchboard_transport::{
     AddressRates, ConnectionAbort, Counters, Heartbeat, NodeHandle, Permit,
 };
+use switchboard_voice::{RoomKey, VoiceRoomId};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -193,7 +194,7 @@ impl VoiceService {
     async fn may_enter(&self, caller: &Caller, room: &RoomKey) -> Result<(), VoiceError> {
         let name = match room {
             RoomKey::Named(name) => name.clone(),
-            RoomKey::Numbered(number) => VoiceRoomId::from(*number).into(),
+            RoomKey::Numbered(number) => VoiceRoomId::from(*number).to_name(),
         };
         let request = || JoinRequest {
             peer: PeerId::from_random(rand::rng().random()),

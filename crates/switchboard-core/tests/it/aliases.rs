@@ -9,7 +9,7 @@ use switchboard_core::{
     PeerId, Position, RelayedMessage, RoomId, RoomName, SpaceName, Target,
 };
 
-use crate::script::epoch;
+use crate::clock::epoch;
 
 static TRAITS: DialectTraits = DialectTraits {
     name: "any",

@@ -9,7 +9,7 @@ use switchboard_core::{
     Position, RelayedMessage, RoomId, RoomName, SpaceName, Target,
 };
 
-use crate::script::epoch;
+use crate::clock::epoch;
 
 static WITH_PRESENCE: DialectTraits = DialectTraits {
     name: "with-presence",

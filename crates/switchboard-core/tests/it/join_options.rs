@@ -15,7 +15,7 @@ use switchboard_core::{
     RoomId, RoomName, SpaceName, Target, Token,
 };
 
-use crate::script::epoch;
+use crate::clock::epoch;
 
 static WITH_PRESENCE: DialectTraits = DialectTraits {
     name: "with-presence",

@@ -10,7 +10,7 @@ use switchboard_core::{
     Hub, HubRequest, Identity, Input, Limits, NameId, Peer, PeerId, Position, RoomName, SpaceName,
 };
 
-use crate::script::epoch;
+use crate::clock::epoch;
 
 static TRAITS: DialectTraits = DialectTraits {
     name: "traits",

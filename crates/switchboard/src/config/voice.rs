@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use switchboard_audio::MixSettings;
-use switchboard_core::{CallLimits, VoiceRoomLimits};
+use switchboard_voice::{CallLimits, VoiceRoomLimits};
 
 /// The settings of voice.
 #[derive(Clone, Debug, Default)]

@@ -6,7 +6,7 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use switchboard_core::{CallError, VoiceRoomError};
+use switchboard_voice::{CallError, VoiceRoomError};
 
 /// An error response.
 #[derive(Debug)]

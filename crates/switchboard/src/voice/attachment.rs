@@ -6,8 +6,8 @@ use axum::http::StatusCode;
 use bytestring::ByteString;
 
 use prometheus::IntGauge;
-use switchboard_core::{Direction, RoomKey, User};
 use switchboard_transport::{Counters, NodeHandle, Permit};
+use switchboard_voice::{Direction, RoomKey, User};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::{

@@ -16,7 +16,6 @@ use axum::{
 use bytes::Bytes;
 use futures_util::{Stream, stream};
 use switchboard_audio::{Format, PcmDecoder, SAMPLE_RATE, SourceHandle};
-use switchboard_core::{Direction, User};
 use switchboard_dialects::CloseReason;
 use switchboard_transport::{
     ConnectionAbort, Counters, NodeHandle, Permit, Socket, SocketError, TokenBucket, Upgrade,
@@ -24,6 +23,7 @@ use switchboard_transport::{
     frame::{CloseFrame, Decoded, WebSocketMessage},
     upgrade,
 };
+use switchboard_voice::{Direction, User};
 use tokio::{
     sync::mpsc,
     time::{MissedTickBehavior, interval, timeout},

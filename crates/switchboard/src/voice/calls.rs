@@ -11,9 +11,9 @@ use axum::{
 };
 use bytestring::ByteString;
 use futures_util::stream;
-use switchboard_core::{CallError, Calls, User};
-use switchboard_dialects::gostream::SseEvent;
 use switchboard_transport::{ConnectionAbort, Permit};
+use switchboard_voice::gostream::SseEvent;
+use switchboard_voice::{CallError, Calls, User};
 use tokio::sync::mpsc;
 
 use super::{

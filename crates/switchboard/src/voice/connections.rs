@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use bytestring::ByteString;
-use switchboard_core::{Direction, User};
+use switchboard_voice::{Direction, User};
 use tokio_util::sync::CancellationToken;
 
 use super::state::MixId;
@@ -80,7 +80,7 @@ mod tests {
     #[test]
     fn newer_connection_takes_over_and_the_older_one_releases_nothing() {
         let mut connections = Connections::default();
-        let user = User::parse("1", 0).unwrap();
+        let user = User::parse("1").unwrap();
         let key = |direction| (MixId::Room(7.into()), user.clone(), direction);
         let (first, previous) = connections.take_over(key(Direction::Publish), "a".into());
         assert_eq!(previous, None);

@@ -4,7 +4,8 @@
 use std::collections::HashMap;
 
 use axum::{http::StatusCode, response::IntoResponse};
-use switchboard_core::{DisplayName, User};
+use switchboard_core::DisplayName;
+use switchboard_voice::User;
 
 use super::{
     VoiceService,

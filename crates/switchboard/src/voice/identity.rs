@@ -9,8 +9,8 @@ use std::{
 
 use axum::http::StatusCode;
 use bytestring::ByteString;
-use switchboard_core::User;
-use switchboard_dialects::gostream::UserEncoding;
+use switchboard_voice::User;
+use switchboard_voice::gostream::UserEncoding;
 use tokio::{
     sync::Semaphore,
     task::spawn_blocking,
@@ -352,5 +352,5 @@ fn user_of_number(number: u64) -> User {
 }
 
 fn user(name: &str) -> User {
-    User::parse(name, 0).expect("a key's hex and a number are not empty")
+    User::parse(name).expect("a key's hex and a number are not empty")
 }

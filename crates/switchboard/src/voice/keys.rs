@@ -7,6 +7,7 @@ mod tickets;
 
 use std::fmt;
 
+use base16ct::{lower::encode_string, mixed::decode_vec};
 use p256::{
     FieldBytes, Scalar,
     ecdsa::{
@@ -15,8 +16,6 @@ use p256::{
     },
     elliptic_curve::{Generate, ops::Reduce},
 };
-
-use switchboard_dialects::gostream::hex;
 
 pub(crate) use tickets::{ChallengeStore, Proof};
 
@@ -43,7 +42,7 @@ impl PublicKey {
         if text.len() != 2 * POINT_LENGTH {
             return None;
         }
-        let point: [u8; POINT_LENGTH] = unhex(text)?.try_into().ok()?;
+        let point: [u8; POINT_LENGTH] = decode_vec(text).ok()?.try_into().ok()?;
         // SEC 1 has another form of this length, which omits the sign of y.
         let is_compressed = matches!(point[0], 2 | 3);
         let key = Self(point);
@@ -70,7 +69,7 @@ impl PublicKey {
 
 impl fmt::Display for PublicKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&hex(&self.0))
+        f.write_str(&encode_string(&self.0))
     }
 }
 
@@ -100,13 +99,15 @@ impl SecretKey {
         if text.len() != 2 * DIGEST_LENGTH {
             return None;
         }
-        SigningKey::from_slice(&unhex(text)?).ok().map(Self)
+        SigningKey::from_slice(&decode_vec(text).ok()?)
+            .ok()
+            .map(Self)
     }
 
     /// The secret number, big-endian, in 64 hex digits.
     #[must_use]
     pub fn to_hex(&self) -> String {
-        hex(&self.0.to_bytes())
+        encode_string(&self.0.to_bytes())
     }
 
     /// The public key, which identifies the user.
@@ -121,7 +122,7 @@ impl SecretKey {
     pub fn sign(&self, challenge: impl AsRef<[u8]>) -> Option<String> {
         let digest = digest(challenge.as_ref())?;
         let signature: Signature = self.0.sign_prehash(&digest).ok()?;
-        Some(hex(signature.to_der().as_bytes()))
+        Some(encode_string(signature.to_der().as_bytes()))
     }
 }
 
@@ -142,7 +143,7 @@ impl ServerKey {
         let key = SigningKey::generate();
         let point = key.verifying_key().to_sec1_point(false);
         Self {
-            public: hex(point.as_bytes()),
+            public: encode_string(point.as_bytes()),
         }
     }
 
@@ -177,7 +178,7 @@ impl ParsedSignature {
         if signature.len() > SIGNATURE_HEX_MAX {
             return None;
         }
-        let signature = Signature::from_der(&unhex(signature)?).ok()?;
+        let signature = Signature::from_der(&decode_vec(signature).ok()?).ok()?;
         let key = key.verifying()?;
         Some(Self { key, signature })
     }
@@ -199,16 +200,6 @@ fn digest(challenge: &[u8]) -> Option<[u8; DIGEST_LENGTH]> {
     // The order of the curve is also zero in the scalar field.
     let number = Scalar::reduce(&FieldBytes::from(digest));
     (number != Scalar::ZERO).then_some(digest)
-}
-
-/// Decodes hex of any case; `None` if the text is not hex.
-fn unhex(text: &str) -> Option<Vec<u8>> {
-    let digit = |&byte: &u8| char::from(byte).to_digit(16);
-    let byte = |pair: &[u8]| match pair {
-        [high, low] => u8::try_from(digit(high)? << 4 | digit(low)?).ok(),
-        _ => None,
-    };
-    text.as_bytes().chunks(2).map(byte).collect()
 }
 
 #[cfg(test)]
@@ -238,7 +229,7 @@ mod tests {
             Vector {
                 name: field("name"),
                 key: PublicKey::parse(&field("pub")).unwrap(),
-                challenge: unhex(&field("msg")).unwrap(),
+                challenge: decode_vec(&field("msg")).unwrap(),
                 signature: field("sig"),
             }
         };
@@ -287,11 +278,11 @@ mod tests {
     #[test]
     fn changing_any_byte_of_a_signature_invalidates_it() {
         let vector = vectors().remove(0);
-        let signature = unhex(&vector.signature).unwrap();
+        let signature = decode_vec(&vector.signature).unwrap();
         for at in 0..signature.len() {
             let mut signature = signature.clone();
             signature[at] ^= 1 << (at % 8);
-            let is_valid = verify(&vector.key, &vector.challenge, &hex(&signature));
+            let is_valid = verify(&vector.key, &vector.challenge, &encode_string(&signature));
             assert!(!is_valid, "byte {at}");
         }
     }
@@ -330,12 +321,12 @@ mod tests {
     fn both_halves_of_s_are_accepted() {
         let key = SecretKey::generate();
         let signature = key.sign("12345678").unwrap();
-        let signature = Signature::from_der(&unhex(&signature).unwrap()).unwrap();
+        let signature = Signature::from_der(&decode_vec(&signature).unwrap()).unwrap();
         let (r, s) = signature.split_scalars();
         let other = Signature::from_scalars(r, -s).unwrap();
         assert!(bool::from(s.is_high()) != bool::from((-s).is_high()));
         for signature in [signature, other] {
-            let signature = hex(signature.to_der().as_bytes());
+            let signature = encode_string(signature.to_der().as_bytes());
             assert!(verify(&key.public(), "12345678", &signature));
         }
     }
@@ -348,7 +339,7 @@ mod tests {
         let r = <Scalar as Reduce<FieldBytes>>::reduce(&(point * v).to_affine().x());
         let s = r * v.invert().unwrap();
         let signature = Signature::from_scalars(r, s).unwrap();
-        hex(signature.to_der().as_bytes())
+        encode_string(signature.to_der().as_bytes())
     }
 
     #[test]
@@ -356,7 +347,7 @@ mod tests {
         let key = vectors().remove(0).key;
         let forged = forged_over_zero(&key);
         let verifier = key.verifying().unwrap();
-        let signature = Signature::from_der(&unhex(&forged).unwrap()).unwrap();
+        let signature = Signature::from_der(&decode_vec(&forged).unwrap()).unwrap();
         assert!(verifier.verify_prehash(&[0; 32], &signature).is_ok());
 
         let order = -Scalar::ONE;
@@ -395,7 +386,7 @@ mod tests {
         assert_eq!(key.to_string(), lower);
         assert_eq!(PublicKey::parse(lower), Some(key.clone()));
 
-        let uncompressed = hex(key.verifying().unwrap().to_sec1_point(false).as_bytes());
+        let uncompressed = encode_string(key.verifying().unwrap().to_sec1_point(false).as_bytes());
         let refused = [
             "".to_owned(),
             "zz".to_owned(),
@@ -455,7 +446,7 @@ mod tests {
     #[test]
     fn every_server_generates_its_own_key() {
         let key = ServerKey::generate();
-        let point = unhex(key.public_hex_uncompressed()).unwrap();
+        let point = decode_vec(key.public_hex_uncompressed()).unwrap();
         assert_eq!((point.len(), point[0]), (65, 4));
         assert!(VerifyingKey::from_sec1_bytes(&point).is_ok());
         let other = ServerKey::generate();

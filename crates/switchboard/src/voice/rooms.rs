@@ -1,7 +1,8 @@
 //! Requests about voice rooms.
 
-use switchboard_core::{RoomKey, RoomName, VoiceRoomId};
-use switchboard_dialects::gostream::RoomMember;
+use switchboard_core::RoomName;
+use switchboard_voice::gostream::RoomMember;
+use switchboard_voice::{RoomKey, VoiceRoomId};
 
 use super::{
     VoiceService,

@@ -14,12 +14,13 @@ use std::{
 
 use bytestring::ByteString;
 use switchboard_audio::MixSettings;
-use switchboard_core::{
-    Audience, CallError, CallId, Calls, Direction, DisplayName, RingOrigin, RoomKey, User,
-    VoiceEvent, VoiceRoomError, VoiceRoomId, VoiceRooms,
-};
-use switchboard_dialects::gostream::{SseEvent, UserEncoding};
+use switchboard_core::DisplayName;
 use switchboard_transport::{Counters, NodeHandle, network};
+use switchboard_voice::gostream::{SseEvent, UserEncoding};
+use switchboard_voice::{
+    Audience, CallError, CallId, Calls, Direction, RingOrigin, RoomKey, User, VoiceEvent,
+    VoiceRoomError, VoiceRoomId, VoiceRooms,
+};
 use tokio::sync::mpsc;
 
 use super::{

@@ -9,9 +9,9 @@ use std::{
     },
 };
 
-use switchboard_core::{Audience, User};
-use switchboard_dialects::gostream::SseEvent;
 use switchboard_transport::{ConnectionAbort, network};
+use switchboard_voice::gostream::SseEvent;
+use switchboard_voice::{Audience, User};
 use tokio::sync::mpsc;
 
 /// Maximum events queued for a client that does not read.
@@ -146,7 +146,7 @@ mod tests {
     use super::*;
 
     fn user(name: &str) -> User {
-        User::parse(name, 0).unwrap()
+        User::parse(name).unwrap()
     }
 
     fn listener(is_proven: bool) -> StreamListener {

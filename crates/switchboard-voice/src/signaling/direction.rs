@@ -1,9 +1,7 @@
 //! The connected audio of a user in a call or room: at most one microphone and one pair of headphones.
 
-use crate::{
-    id::{User, VoiceRoomId},
-    voice_event::VoiceEvent,
-};
+use super::voice_event::VoiceEvent;
+use crate::id::{User, VoiceRoomId};
 
 /// The direction of the audio of a connection, seen from the user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

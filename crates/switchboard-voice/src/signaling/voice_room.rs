@@ -9,13 +9,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{
+use switchboard_core::{RoomName, exceeds};
+
+use super::{
     deadline::Deadlines,
     direction::{ConnectedAudio, Direction},
-    id::{RoomName, User, VoiceRoomId},
-    limits::exceeds,
     voice_event::{Audience, VoiceEvent},
 };
+use crate::id::{User, VoiceRoomId};
 
 /// The key by which clients name a room. All keys of one [`VoiceRooms`] are of one kind, like its users.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -220,7 +221,7 @@ impl VoiceRooms {
             RoomKey::Named(name) => (self.assign_id(name), name.clone()),
             RoomKey::Numbered(number) => {
                 let id = VoiceRoomId::from(*number);
-                (id, id.into())
+                (id, id.to_name())
             }
         };
         let room = VoiceRoom {

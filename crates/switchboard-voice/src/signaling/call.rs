@@ -27,18 +27,14 @@ use std::{
 };
 
 use bytestring::ByteString;
+use switchboard_core::exceeds;
 
 use self::{
     pair::{ActiveCall, CallLoad, PairSide, PairState, RingState, UserPair, UserShare},
     ring_rate::RingRates,
 };
-use crate::{
-    deadline::Deadlines,
-    direction::Direction,
-    id::{CallId, User},
-    limits::exceeds,
-    voice_event::VoiceEvent,
-};
+use super::{deadline::Deadlines, direction::Direction, voice_event::VoiceEvent};
+use crate::id::{CallId, User};
 
 /// The limits of calls, set by the operator.
 #[derive(Clone, Debug, PartialEq, Eq)]

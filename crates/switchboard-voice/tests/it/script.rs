@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use switchboard_core::{User, VoiceEvent};
+use switchboard_voice::{User, VoiceEvent};
 
 /// Runs the inputs of a script and compares the outputs.
 pub(crate) fn check(script: &str, mut run_line: impl FnMut(&[&str]) -> Vec<String>) {
@@ -35,7 +35,7 @@ fn indent(line: &str) -> usize {
 }
 
 pub(crate) fn user(name: &str) -> User {
-    User::parse(name, 0).expect("a script names its users")
+    User::parse(name).expect("a script names its users")
 }
 
 pub(crate) fn seconds(text: &str) -> Duration {

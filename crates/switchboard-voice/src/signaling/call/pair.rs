@@ -4,10 +4,10 @@ use std::net::IpAddr;
 
 use bytestring::ByteString;
 
+use super::CallError;
 use crate::{
-    call::CallError,
-    direction::ConnectedAudio,
     id::{CallId, User},
+    signaling::direction::ConnectedAudio,
 };
 
 /// Two users, in an order that does not depend on the direction of a ring.

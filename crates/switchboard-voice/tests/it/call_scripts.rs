@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use switchboard_core::{CallLimits, Calls, RingOrigin};
+use switchboard_voice::{CallLimits, Calls, RingOrigin};
 
 use crate::{
     call_script::{check, check_with},

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use bytestring::ByteString;
-use switchboard_core::{CallError, CallId, CallLimits, Calls, Direction, RingOrigin};
+use switchboard_voice::{CallError, CallId, CallLimits, Calls, Direction, RingOrigin};
 
 use crate::script::{self, describe, epoch, outcome, seconds, user};
 

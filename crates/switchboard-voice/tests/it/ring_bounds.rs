@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, net::IpAddr, time::Instant};
 
-use switchboard_core::{CallError, CallLimits, Calls, RingOrigin, User, VoiceEvent};
+use switchboard_voice::{CallError, CallLimits, Calls, RingOrigin, User, VoiceEvent};
 
 use crate::script::{epoch, user};
 

@@ -2,11 +2,10 @@
 //! "Events"). The encoder defines the names on the wire.
 
 use bytestring::ByteString;
+use switchboard_core::RoomName;
 
-use crate::{
-    direction::Direction,
-    id::{RoomName, User, VoiceRoomId},
-};
+use super::direction::Direction;
+use crate::id::{User, VoiceRoomId};
 
 /// The receivers of an event of the voice rooms.
 #[derive(Clone, Debug, PartialEq, Eq)]

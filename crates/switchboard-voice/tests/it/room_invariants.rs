@@ -7,9 +7,9 @@ use std::{
 };
 
 use proptest::{prelude::*, test_runner::FileFailurePersistence};
-use switchboard_core::{
-    Audience, Direction, RoomKey, RoomName, User, VoiceEvent, VoiceRoomError, VoiceRoomId,
-    VoiceRooms,
+use switchboard_core::RoomName;
+use switchboard_voice::{
+    Audience, Direction, RoomKey, User, VoiceEvent, VoiceRoomError, VoiceRoomId, VoiceRooms,
 };
 
 use crate::{

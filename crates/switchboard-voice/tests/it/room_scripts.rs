@@ -2,7 +2,8 @@
 
 use std::time::Instant;
 
-use switchboard_core::{Audience, Direction, RoomKey, RoomName, VoiceRoomLimits, VoiceRooms};
+use switchboard_core::RoomName;
+use switchboard_voice::{Audience, Direction, RoomKey, VoiceRoomLimits, VoiceRooms};
 
 use crate::script::{self, describe, epoch, outcome, seconds, user};
 

@@ -8,7 +8,7 @@ use std::{
 
 use bytestring::ByteString;
 use proptest::{prelude::*, test_runner::FileFailurePersistence};
-use switchboard_core::{CallError, CallId, Calls, Direction, RingOrigin, User, VoiceEvent};
+use switchboard_voice::{CallError, CallId, Calls, Direction, RingOrigin, User, VoiceEvent};
 
 use crate::{
     call_model::{CallModel, CallStep, limits},

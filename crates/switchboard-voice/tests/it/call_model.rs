@@ -6,7 +6,7 @@ use std::{
 };
 
 use bytestring::ByteString;
-use switchboard_core::{CallError, CallId, CallLimits, Direction, User, VoiceEvent};
+use switchboard_voice::{CallError, CallId, CallLimits, Direction, User, VoiceEvent};
 
 #[derive(Clone, Debug)]
 pub(crate) enum CallStep {

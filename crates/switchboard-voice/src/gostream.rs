@@ -4,7 +4,13 @@
 //! encodes events and lists. The server handles requests and audio. Wire page: `gostream.md`. Events have the
 //! format of the reference server, spaces included, but texts from users are quoted, which the reference omits.
 
-use switchboard_core::{Direction, DisplayName, RoomListing, User, VoiceEvent, VoiceRoomId};
+use base16ct::lower;
+use switchboard_core::DisplayName;
+
+use crate::{
+    id::{User, VoiceRoomId},
+    signaling::{Direction, RoomListing, VoiceEvent},
+};
 
 /// The encoding of users on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,7 +57,7 @@ impl UserEncoding {
         }
         let data = match self {
             Self::Numbers => text,
-            Self::Keys => format!("\"{}\"", hex(text.as_bytes())),
+            Self::Keys => format!("\"{}\"", lower::encode_string(text.as_bytes())),
         };
         SseEvent { name, data }
     }
@@ -230,16 +236,6 @@ fn quoted(text: &str) -> String {
     output
 }
 
-/// Lower-case hex, the encoding of keys, signatures, and events of [`UserEncoding::Keys`].
-#[must_use]
-pub fn hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
-    digits
-        .map(|digit| char::from(DIGITS[usize::from(digit)]))
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use switchboard_core::RoomName;
@@ -247,15 +243,12 @@ mod tests {
     use super::*;
 
     fn user(name: &str) -> User {
-        User::parse(name, 0).unwrap()
+        User::parse(name).unwrap()
     }
 
     fn decoded(event: &SseEvent) -> serde_json::Value {
         let hex: String = serde_json::from_str(&event.data).unwrap();
-        let bytes: Vec<u8> = (0..hex.len())
-            .step_by(2)
-            .map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap())
-            .collect();
+        let bytes = lower::decode_vec(hex).unwrap();
         assert!(bytes.is_ascii());
         serde_json::from_slice(&bytes).unwrap()
     }

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use switchboard_core::{CallError, CallLimits, Calls, RingOrigin};
+use switchboard_voice::{CallError, CallLimits, Calls, RingOrigin};
 
 use crate::{
     call_script::check,

@@ -5,9 +5,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use switchboard_core::{
-    Audience, Direction, RoomKey, RoomName, User, VoiceEvent, VoiceRoomError, VoiceRoomId,
-    VoiceRoomLimits,
+use switchboard_core::RoomName;
+use switchboard_voice::{
+    Audience, Direction, RoomKey, User, VoiceEvent, VoiceRoomError, VoiceRoomId, VoiceRoomLimits,
 };
 
 pub(crate) struct ModelRoom {
