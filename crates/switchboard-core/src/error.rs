@@ -1,12 +1,15 @@
 //! The error codes of failed requests. The messages for people are in the dialects.
 
+use thiserror::Error;
+
 use crate::{
     command::Target,
     id::{Address, JoinId, NameError, NameId, RoomName},
 };
 
-/// The reason of a failed request. [`ErrorCode::as_str`] is the code for programs.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The reason of a failed request. [`ErrorCode::as_str`] and `Display` are the code for programs.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[error("{}", self.as_str())]
 pub enum ErrorCode {
     /// The frame cannot be parsed as a frame of the dialect (bad JSON, not an object, not UTF-8).
     Malformed,
@@ -90,7 +93,8 @@ impl ErrorCode {
 }
 
 /// The error that answers a request.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[error("the request is rejected: {code}")]
 pub struct RequestError {
     /// The reason of the rejection.
     pub code: ErrorCode,

@@ -3,9 +3,11 @@
 use std::{
     fmt,
     hash::{Hash, Hasher},
+    str::FromStr,
     sync::Arc,
 };
 
+use thiserror::Error;
 use uuid::Uuid;
 
 use crate::visible::is_visible;
@@ -26,11 +28,26 @@ impl PeerId {
     pub fn bytes(self) -> [u8; 16] {
         self.0.into_bytes()
     }
+}
+
+/// The error for a text that is not a [`PeerId`].
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[error("{text:?} is not the id of a peer, which is a UUID")]
+pub struct PeerIdError {
+    text: String,
+    source: uuid::Error,
+}
+
+impl FromStr for PeerId {
+    type Err = PeerIdError;
 
     /// Parses any of the usual UUID forms: lower or upper case, with or without dashes, braced, URN.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        Uuid::try_parse(text).ok().map(Self)
+    fn from_str(text: &str) -> Result<Self, PeerIdError> {
+        let parsed = Uuid::try_parse(text).map(Self);
+        parsed.map_err(|source| PeerIdError {
+            text: text.to_owned(),
+            source,
+        })
     }
 }
 
@@ -54,13 +71,16 @@ impl fmt::Debug for PeerId {
 }
 
 /// The reason why a text is not a valid name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub enum NameError {
     /// The text is empty.
+    #[error("a name must not be empty")]
     Empty,
     /// The text has more bytes than `Limits::name_bytes`.
+    #[error("the name has more bytes than limits.name_bytes")]
     TooLong,
     /// The text has no visible character.
+    #[error("a name must have a visible character")]
     Invisible,
 }
 
@@ -91,6 +111,15 @@ macro_rules! name {
             #[must_use]
             pub fn as_str(&self) -> &str {
                 &self.0
+            }
+        }
+
+        impl FromStr for $type {
+            type Err = NameError;
+
+            /// Parses a name of any length. [`Self::parse`] has a limit.
+            fn from_str(text: &str) -> Result<Self, NameError> {
+                Self::parse(text, 0)
             }
         }
 
@@ -303,8 +332,20 @@ mod tests {
             format!("{{{plain}}}"),
             format!("urn:uuid:{plain}"),
         ] {
-            assert_eq!(PeerId::parse(&spelling), Some(id), "{spelling}");
+            assert_eq!(spelling.parse(), Ok(id), "{spelling}");
         }
-        assert_eq!(PeerId::parse("not-a-uuid"), None);
+        let error = "not-a-uuid".parse::<PeerId>().expect_err("not an id");
+        assert_eq!(
+            error.to_string(),
+            "\"not-a-uuid\" is not the id of a peer, which is a UUID"
+        );
+    }
+
+    #[test]
+    fn names_are_parsed_from_text_without_a_limit() {
+        let long = "n".repeat(10_000);
+        let room: RoomName = long.parse().expect("a name");
+        assert_eq!(room.as_str(), long);
+        assert_eq!("".parse::<Address>(), Err(NameError::Empty));
     }
 }

@@ -42,15 +42,15 @@ pub use event::{Event, EvictionReason};
 pub use hub::Hub;
 pub use id::{
     Address, Alias, DialectName, DisplayName, ElectionId, JoinId, NameError, NameId, PeerId,
-    Position, RoomId, RoomName, RoomScope, SpaceName,
+    PeerIdError, Position, RoomId, RoomName, RoomScope, SpaceName,
 };
 pub use introduction::{
     DialectTraits, Group, Identity, Member, OfferPolicy, OfferRole, Token, offer_role,
 };
 pub use limits::{Limits, exceeds};
 pub use log::{
-    Entry, LeaveCause, LogId, MembershipRef, NodeId, NodeMessage, NodeMessageBody, Recipient,
-    RejectReason,
+    Entry, LeaveCause, LogId, MembershipRef, NodeId, NodeIdError, NodeMessage, NodeMessageBody,
+    Recipient, RejectReason,
 };
 pub use message::{MessageKind, RelayedMessage};
 pub use peer::{DisconnectReason, Peer};

@@ -1,6 +1,8 @@
 //! The entries of a membership log, and the messages between nodes.
 
-use std::{fmt, str::FromStr, sync::Arc};
+use std::{fmt, num::ParseIntError, str::FromStr, sync::Arc};
+
+use thiserror::Error;
 
 use crate::{
     command::{Change, Target},
@@ -52,11 +54,23 @@ impl fmt::Debug for NodeId {
 }
 
 impl FromStr for NodeId {
-    type Err = std::num::ParseIntError;
+    type Err = NodeIdError;
 
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        u64::from_str_radix(text, 16).map(Self)
+    fn from_str(text: &str) -> Result<Self, NodeIdError> {
+        let parsed = u64::from_str_radix(text, 16).map(Self);
+        parsed.map_err(|source| NodeIdError {
+            text: text.to_owned(),
+            source,
+        })
     }
+}
+
+/// The error for a text that is not a [`NodeId`].
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[error("{text:?} is not the id of a node, which has up to 16 hexadecimal digits")]
+pub struct NodeIdError {
+    text: String,
+    source: ParseIntError,
 }
 
 /// A committed change.

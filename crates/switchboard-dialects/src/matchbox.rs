@@ -272,7 +272,7 @@ impl MatchboxSession {
             .object("Signal")?
             .ok_or(ErrorCode::BadField("Signal"))?;
         let receiver = signal.text("receiver")?;
-        let receiver = receiver.and_then(|receiver| PeerId::parse(&receiver));
+        let receiver = receiver.and_then(|receiver| receiver.parse::<PeerId>().ok());
         let receiver = receiver.ok_or(ErrorCode::BadField("receiver"))?;
         let data = signal.all("data").last();
         let data = data.ok_or(ErrorCode::BadField("data"))?;

@@ -633,9 +633,9 @@ fn chat_text<'a>(object: &JsonObject<'a>) -> Result<&'a RawValue, ErrorCode> {
 
 fn target(object: &JsonObject<'_>) -> Result<Target, RequestError> {
     let to: Cow<'_, str> = object.text("toPeerId")?.unwrap_or_default();
-    PeerId::parse(&to)
+    to.parse()
         .map(Target::Peer)
-        .ok_or(RequestError::new(ErrorCode::NoSuchPeer))
+        .map_err(|_| RequestError::new(ErrorCode::NoSuchPeer))
 }
 
 /// The frame with documented spelling of keys, the real sender, and all other fields unchanged.

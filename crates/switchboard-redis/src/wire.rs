@@ -175,7 +175,8 @@ pub(super) fn rejected_joins(value: &Value) -> Result<Vec<(PeerId, JoinRejection
         return Err(StoreError::malformed("rejected joins"));
     };
     let parse = |[peer, reason]: &[Value; 2]| {
-        let peer = PeerId::parse(text(peer)?).ok_or(StoreError::malformed("a peer"))?;
+        let peer = text(peer)?.parse();
+        let peer = peer.map_err(|_| StoreError::malformed("a peer"))?;
         Ok((peer, join_rejection(text(reason)?)?))
     };
     pairs.iter().map(parse).collect()
@@ -294,7 +295,7 @@ impl<'a> PackedFields<'a> {
     }
 
     fn peer(&mut self) -> Result<PeerId, StoreError> {
-        PeerId::parse(self.text("peer")?).ok_or_else(|| self.error("peer"))
+        self.parse("peer")
     }
 
     fn cause(&mut self) -> Result<LeaveCause, StoreError> {

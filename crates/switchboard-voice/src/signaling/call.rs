@@ -28,6 +28,7 @@ use std::{
 
 use bytestring::ByteString;
 use switchboard_core::exceeds;
+use thiserror::Error;
 
 use self::{
     pair::{ActiveCall, CallLoad, PairSide, PairState, RingState, UserPair, UserShare},
@@ -65,25 +66,33 @@ impl Default for CallLimits {
 }
 
 /// The reason why a request about a call has failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub enum CallError {
     /// The two users have no such ring or call.
+    #[error("there is no such ring or call between these users")]
     NoSuchCall,
     /// The other user is in `calls_per_user` calls, or is rung by four times as many callers.
+    #[error("the other user has reached its limit of calls")]
     Busy,
     /// The requesting user is in `calls_per_user` calls.
+    #[error("the user has reached its limit of calls")]
     TooMany,
     /// The callee has answered and the caller has not confirmed: the caller already has the callee's last signature,
     /// so that signature proves nothing new.
+    #[error("the callee has answered, and the caller has not confirmed yet")]
     NotConfirmed,
     /// A user cannot call itself.
+    #[error("a user cannot call itself")]
     WithOneself,
     /// Another user has already asked the same signer to sign this challenge.
+    #[error("another user has asked the signer to sign this challenge")]
     ChallengeInUse,
     /// The caller exceeds the ring rate for this callee (burst of 10, then one a second), or all callers at its
     /// address together do (burst of 40, then four a second).
+    #[error("the caller, or the callers at its address, ring too often")]
     TooOften,
     /// `rings_per_address` callers at this address ring the callee already.
+    #[error("too many callers at this address ring the callee")]
     TooManyFromAddress,
 }
 

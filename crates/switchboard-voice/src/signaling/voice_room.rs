@@ -10,6 +10,7 @@ use std::{
 };
 
 use switchboard_core::{RoomName, exceeds};
+use thiserror::Error;
 
 use super::{
     deadline::Deadlines,
@@ -52,13 +53,16 @@ impl Default for VoiceRoomLimits {
 }
 
 /// The reason why a user cannot enter a voice room.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub enum VoiceRoomError {
     /// There are `rooms` rooms already, and none is empty.
+    #[error("the server has reached its limit of voice rooms")]
     TooManyRooms,
     /// The room has `sources` microphones already.
+    #[error("the voice room has reached its limit of microphones")]
     TooManySources,
     /// The room has `listeners` headphones already.
+    #[error("the voice room has reached its limit of listeners")]
     TooManyListeners,
 }
 
