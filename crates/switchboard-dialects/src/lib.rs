@@ -44,7 +44,9 @@ pub use error_message::error_message;
 pub use handshake::{ClientIce, Handshake, Query};
 pub use member_metadata::{decode_member, encode_member};
 pub use output::{ClientFrame, FirstFrameTimeout, SessionOutput, WebhookRequest};
-pub use settings::{DialectSetting, DialectSettings, SECS_MAX, SettingConflict, SettingValue};
+pub use settings::{
+    DialectSetting, DialectSettings, SECS_MAX, SettingConflict, SettingError, SettingValue,
+};
 
 /// All dialects. Where several share a path, the first one in this order that
 /// [recognizes](Dialect::recognizes) the first frame is chosen.

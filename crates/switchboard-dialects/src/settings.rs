@@ -6,6 +6,7 @@ use std::{
 };
 
 use switchboard_core::DialectName;
+use thiserror::Error;
 
 use crate::ice::IceServers;
 
@@ -39,27 +40,57 @@ impl DialectSetting {
     /// Checks that the value is in the range and that a URL is well-formed.
     ///
     /// # Errors
-    /// A text for the operator: the value, and the range or format that it must have.
-    pub fn check(&self, value: &SettingValue) -> Result<(), String> {
-        let (start, end) = (self.range.start(), self.range.end());
+    /// If the value is not valid.
+    pub fn check(&self, value: &SettingValue) -> Result<(), SettingError> {
         match value {
             SettingValue::Int(number) if !self.range.contains(number) => {
-                Err(format!("{number} is not from {start} to {end}"))
+                Err(SettingError::OutOfRange {
+                    value: *number,
+                    range: self.range.clone(),
+                })
             }
             SettingValue::Text(text) | SettingValue::Url(text)
                 if !self.range.contains(&(text.len() as u64)) =>
             {
-                Err(format!("{text:?} must have {start} to {end} bytes"))
+                Err(SettingError::Length {
+                    text: text.clone(),
+                    range: self.range.clone(),
+                })
             }
-            SettingValue::Url(url) if !url.is_empty() && !is_web_address(url) => Err(format!(
-                "{url:?} is not an address like \"http://localhost:8081/path\""
-            )),
+            SettingValue::Url(url) if !url.is_empty() && !is_web_address(url) => {
+                Err(SettingError::NotAUrl(url.clone()))
+            }
             SettingValue::Int(_)
             | SettingValue::Flag(_)
             | SettingValue::Text(_)
             | SettingValue::Url(_) => Ok(()),
         }
     }
+}
+
+/// The reason why a value is not valid for a setting of a dialect.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SettingError {
+    /// A number is out of range.
+    #[error("{value} is not from {} to {}", range.start(), range.end())]
+    OutOfRange {
+        /// The number.
+        value: u64,
+        /// The valid numbers.
+        range: RangeInclusive<u64>,
+    },
+    /// A text is too short or too long.
+    #[error("{text:?} has {} bytes; {} to {} are allowed", text.len(), range.start(), range.end())]
+    Length {
+        /// The text.
+        text: String,
+        /// The valid lengths in bytes.
+        range: RangeInclusive<u64>,
+    },
+    /// A text is not a URL to which requests can be sent.
+    #[error("{0:?} is not an address like \"http://localhost:8081/path\"")]
+    NotAUrl(String),
 }
 
 /// A setting of a dialect whose value contradicts another setting, or is useless by itself.

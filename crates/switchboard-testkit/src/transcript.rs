@@ -3,11 +3,13 @@
 //! The format is described in `crates/switchboard-dialects/transcripts/README.md`. A transcript is complete: a frame of
 //! the server that it does not contain makes it fail, at the step that has caused the frame.
 
+mod error;
 mod line;
 mod names;
 mod recorder;
 mod runner;
 
+pub use error::TranscriptError;
 pub use recorder::record;
 
 use line::TranscriptLine;
@@ -16,19 +18,19 @@ use runner::TranscriptRunner;
 /// Replays a transcript and compares every frame.
 ///
 /// # Errors
-/// The first line that does not match, and the reason.
-pub fn replay(text: &str) -> Result<(), String> {
+/// The first line that does not match; the source of the error is the reason.
+pub fn replay(text: &str) -> Result<(), TranscriptError> {
     play(text, TranscriptRunner::default())
 }
 
-fn play(text: &str, mut runner: TranscriptRunner) -> Result<(), String> {
+fn play(text: &str, mut runner: TranscriptRunner) -> Result<(), TranscriptError> {
     for (index, source) in text.lines().enumerate() {
         let result = TranscriptLine::parse(source).and_then(|line| runner.play(&line));
-        result.map_err(|reason| format!("line {}: {source}\n  {reason}", index + 1))?;
+        result.map_err(|error| TranscriptError::at(index, source, error))?;
     }
     runner
         .check_nothing_unread()
-        .map_err(|reason| format!("at the end: {reason}"))
+        .map_err(TranscriptError::at_end)
 }
 
 #[cfg(test)]
@@ -165,7 +167,7 @@ A post {"asks":"the end","id":"$A"}
 
     #[test]
     fn webhook_responses_reach_their_session() {
-        assert_eq!(play(TRANSCRIPT, runner()), Ok(()));
+        play(TRANSCRIPT, runner()).expect("the transcript matches");
     }
 
     #[test]
@@ -179,11 +181,11 @@ A post {"asks":"the end","id":"$A"}
             ),
             (
                 &TRANSCRIPT.replace("B post {\"asks\":\"ask bye\",\"id\":\"$B\"}\n", ""),
-                "also caused a webhook request",
+                "also caused the webhook request",
             ),
             (
                 &TRANSCRIPT.replace("A leaves\n", "A gone\nA reply none\n"),
-                "also caused a webhook request",
+                "also caused the webhook request",
             ),
             (
                 &format!("{TRANSCRIPT}A post {{}}\n"),
@@ -195,7 +197,8 @@ A post {"asks":"the end","id":"$A"}
             ),
         ] {
             let error = play(text, runner()).expect_err(text);
-            assert!(error.contains(reason), "{error}");
+            let source = std::error::Error::source(&error).expect("a reason");
+            assert!(source.to_string().contains(reason), "{error}: {source}");
         }
     }
 
@@ -211,7 +214,7 @@ A post {"asks":"the end","id":"$A"}
         let clients_only = clients_only.replace("\"$A\"", "1");
         let written =
             recorder::record_on(runner(), &clients_only).expect("the transcript can be replayed");
-        assert_eq!(play(&written, runner()), Ok(()), "{written}");
+        play(&written, runner()).expect(&written);
         assert_eq!(written.lines().count(), TRANSCRIPT.lines().count());
         let again =
             recorder::record_on(runner(), TRANSCRIPT).expect("the transcript can be replayed");

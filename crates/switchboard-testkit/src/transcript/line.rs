@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::error::LineError;
+
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum TranscriptLine<'a> {
     /// A comment or an empty line.
@@ -36,15 +38,14 @@ pub(super) enum TranscriptAction<'a> {
 }
 
 impl<'a> TranscriptLine<'a> {
-    pub(super) fn parse(source: &'a str) -> Result<Self, String> {
+    pub(super) fn parse(source: &'a str) -> Result<Self, LineError> {
         if source.trim().is_empty() || source.starts_with('#') {
             return Ok(Self::Comment);
         }
         let (first, rest) = split(source);
         match first {
             "set" => Ok(Self::Set(pairs(rest)?)),
-            "let" => definition(rest)
-                .ok_or_else(|| "invalid definition: write let NAME = TEXT * TIMES".into()),
+            "let" => definition(rest).ok_or(LineError::Definition),
             "wait" => Ok(Self::Wait(duration(rest)?)),
             client => Ok(Self::Client(client, TranscriptAction::parse(rest)?)),
         }
@@ -52,27 +53,30 @@ impl<'a> TranscriptLine<'a> {
 }
 
 impl<'a> TranscriptAction<'a> {
-    fn parse(source: &'a str) -> Result<Self, String> {
+    fn parse(source: &'a str) -> Result<Self, LineError> {
         let (verb, rest) = split(source);
         match verb {
             "open" => Self::open(rest),
             ">" => Ok(Self::Sends(rest)),
             ">x" => Ok(Self::SendsBytes(hex(rest)?)),
             "<" => Ok(Self::Receives(rest)),
-            "close" => Ok(Self::IsClosed(
-                rest.parse().map_err(|_| "the close code is not a number")?,
-            )),
+            "close" => {
+                let code = rest
+                    .parse()
+                    .map_err(|_| LineError::CloseCode(rest.into()))?;
+                Ok(Self::IsClosed(code))
+            }
             "refused" => Ok(Self::IsRefused(rest)),
             "post" => Ok(Self::Posts(rest)),
             "reply" => Ok(Self::IsAnswered(Some(rest).filter(|rest| *rest != "none"))),
             "gone" => Ok(Self::Gone),
             "leaves" => Ok(Self::Leaves),
             "freeze" => Ok(Self::Freezes),
-            other => Err(format!("{other:?} is not an action of a client")),
+            other => Err(LineError::UnknownAction(other.into())),
         }
     }
 
-    fn open(source: &'a str) -> Result<Self, String> {
+    fn open(source: &'a str) -> Result<Self, LineError> {
         let (rest, identity) = match source.split_once(" as ") {
             Some((rest, identity)) => (rest, Some(identity)),
             None => (source, None),
@@ -90,12 +94,12 @@ fn split(source: &str) -> (&str, &str) {
     source.split_once(' ').unwrap_or((source, ""))
 }
 
-fn pairs(source: &str) -> Result<Vec<(&str, &str)>, String> {
+fn pairs(source: &str) -> Result<Vec<(&str, &str)>, LineError> {
     let words = source.split_whitespace();
     words
         .map(|word| {
             word.split_once('=')
-                .ok_or_else(|| format!("{word:?} is not key=value"))
+                .ok_or_else(|| LineError::NoPair(word.into()))
         })
         .collect()
 }
@@ -106,17 +110,17 @@ fn definition(source: &str) -> Option<TranscriptLine<'_>> {
     Some(TranscriptLine::Let(name, text.repeat(times.parse().ok()?)))
 }
 
-fn duration(source: &str) -> Result<Duration, String> {
+fn duration(source: &str) -> Result<Duration, LineError> {
     let millis = source.strip_suffix("ms").map(str::parse);
     let secs = source.strip_suffix('s').map(str::parse);
     match (millis, secs) {
         (Some(Ok(millis)), _) => Ok(Duration::from_millis(millis)),
         (None, Some(Ok(secs))) => Ok(Duration::from_secs(secs)),
-        _ => Err(format!("{source:?} is not a duration: write 3s or 500ms")),
+        _ => Err(LineError::Duration(source.into())),
     }
 }
 
-fn hex(source: &str) -> Result<Vec<u8>, String> {
+fn hex(source: &str) -> Result<Vec<u8>, LineError> {
     let digits: String = source.split_whitespace().collect();
     let byte = |index| {
         let pair = digits.get(index..index + 2)?;
@@ -125,5 +129,5 @@ fn hex(source: &str) -> Result<Vec<u8>, String> {
     let bytes = (0..digits.len()).step_by(2).map(byte);
     bytes
         .collect::<Option<_>>()
-        .ok_or_else(|| "the bytes are not hexadecimal".into())
+        .ok_or_else(|| LineError::Hex(source.into()))
 }

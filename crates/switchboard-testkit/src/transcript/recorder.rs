@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::{
+    TranscriptError,
+    error::LineError,
     line::{TranscriptAction, TranscriptLine},
     runner::TranscriptRunner,
 };
@@ -13,19 +15,21 @@ use crate::ClientId;
 ///
 /// # Errors
 /// The first line that cannot be replayed, and the reason.
-pub fn record(text: &str) -> Result<String, String> {
+pub fn record(text: &str) -> Result<String, TranscriptError> {
     record_on(TranscriptRunner::default(), text)
 }
 
-pub(super) fn record_on(runner: TranscriptRunner, text: &str) -> Result<String, String> {
+pub(super) fn record_on(runner: TranscriptRunner, text: &str) -> Result<String, TranscriptError> {
     let mut recorder = Recorder {
         runner,
         ..Recorder::default()
     };
-    let mut lines = text.lines().peekable();
-    while let Some(source) = lines.next() {
+    let mut lines = text.lines().enumerate().peekable();
+    while let Some((index, source)) = lines.next() {
         let mut old = RecordedOutput::new();
-        while let Some((name, verb, old_text)) = lines.peek().and_then(|line| server_line(line)) {
+        while let Some((name, verb, old_text)) =
+            lines.peek().and_then(|(_, line)| server_line(line))
+        {
             old.entry((name.to_owned(), verb))
                 .or_default()
                 .push_back(old_text);
@@ -33,7 +37,7 @@ pub(super) fn record_on(runner: TranscriptRunner, text: &str) -> Result<String, 
         }
         recorder
             .play(source, old)
-            .map_err(|reason| format!("{source}\n  {reason}"))?;
+            .map_err(|error| TranscriptError::at(index, source, error))?;
     }
     Ok(recorder.into_text())
 }
@@ -76,7 +80,7 @@ struct Recorder {
 }
 
 impl Recorder {
-    fn play(&mut self, source: &str, mut old: RecordedOutput<'_>) -> Result<(), String> {
+    fn play(&mut self, source: &str, mut old: RecordedOutput<'_>) -> Result<(), LineError> {
         let line = TranscriptLine::parse(source)?;
         self.runner.apply_line(&line)?;
         if let TranscriptLine::Let(name, value) = &line {

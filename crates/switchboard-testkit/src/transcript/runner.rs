@@ -7,6 +7,7 @@ use switchboard_core::{Identity, Limits};
 use switchboard_dialects::{Dialect, DialectSettings, SettingValue, find, ice::IceServer};
 
 use super::{
+    error::LineError,
     line::{TranscriptAction, TranscriptLine},
     names::Placeholders,
 };
@@ -45,6 +46,27 @@ struct TranscriptClient {
     is_closed: bool,
 }
 
+impl TranscriptClient {
+    /// The error for the first output that no line has read.
+    fn unread(&self, name: &str) -> Option<LineError> {
+        let client = || name.to_owned();
+        if let Some(frame) = self.unread.front() {
+            let (client, frame) = (client(), frame.clone());
+            return Some(LineError::UnreadFrame { client, frame });
+        }
+        if let Some(code) = self.silent_errors.front() {
+            let client = client();
+            return Some(LineError::UnreadErrorCode { client, code });
+        }
+        if let Some(body) = self.webhooks.front() {
+            let (client, body) = (client(), body.clone());
+            return Some(LineError::UnreadWebhook { client, body });
+        }
+        let client = client();
+        self.close.map(|code| LineError::WasClosed { client, code })
+    }
+}
+
 impl TranscriptRunner {
     /// A runner with these dialects.
     pub(super) fn with(find: FindDialect) -> Self {
@@ -58,7 +80,7 @@ impl TranscriptRunner {
         }
     }
 
-    pub(super) fn play(&mut self, line: &TranscriptLine<'_>) -> Result<(), String> {
+    pub(super) fn play(&mut self, line: &TranscriptLine<'_>) -> Result<(), LineError> {
         match line {
             TranscriptLine::Comment => Ok(()),
             TranscriptLine::Client(name, TranscriptAction::Receives(expected)) => {
@@ -86,28 +108,16 @@ impl TranscriptRunner {
     }
 
     /// Checks that all output of the server was read.
-    pub(super) fn check_nothing_unread(&self) -> Result<(), String> {
-        for (name, client) in &self.clients {
-            if let Some(frame) = client.unread.front() {
-                return Err(format!("{name} was also sent {frame}"));
-            }
-            if let Some(code) = client.silent_errors.front() {
-                return Err(format!(
-                    "{name} also got the error code {code} without an error frame"
-                ));
-            }
-            if let Some(webhook) = client.webhooks.front() {
-                return Err(format!("{name} also caused a webhook request {webhook}"));
-            }
-            if let Some(code) = client.close {
-                return Err(format!("{name} was closed with {code}"));
-            }
-        }
-        Ok(())
+    pub(super) fn check_nothing_unread(&self) -> Result<(), LineError> {
+        let clients = self.clients.iter();
+        let first = clients
+            .filter_map(|(name, client)| client.unread(name))
+            .next();
+        first.map_or(Ok(()), Err)
     }
 
     /// Applies a line, unless it is a server line.
-    pub(super) fn apply_line(&mut self, line: &TranscriptLine<'_>) -> Result<(), String> {
+    pub(super) fn apply_line(&mut self, line: &TranscriptLine<'_>) -> Result<(), LineError> {
         match line {
             TranscriptLine::Comment => {}
             TranscriptLine::Set(pairs) => pairs
@@ -134,7 +144,7 @@ impl TranscriptRunner {
             .collect()
     }
 
-    fn apply_action(&mut self, name: &str, action: &TranscriptAction<'_>) -> Result<(), String> {
+    fn apply_action(&mut self, name: &str, action: &TranscriptAction<'_>) -> Result<(), LineError> {
         if let TranscriptAction::Open {
             dialect,
             query,
@@ -153,7 +163,7 @@ impl TranscriptRunner {
             TranscriptAction::IsAnswered(reply) => {
                 let reply = reply.map(|text| self.fill_in(text)).transpose()?;
                 if !self.simulation().reply(id, reply.as_deref()) {
-                    return Err(format!("{name} has no pending webhook"));
+                    return Err(LineError::NoPendingWebhook(name.into()));
                 }
             }
             TranscriptAction::Gone => self.simulation().crash(id),
@@ -169,10 +179,10 @@ impl TranscriptRunner {
     }
 
     /// Replaces the placeholders in `text`; all must be known.
-    fn fill_in(&self, text: &str) -> Result<String, String> {
+    fn fill_in(&self, text: &str) -> Result<String, LineError> {
         let text = self.names.fill_in(text);
         if text.contains('$') {
-            return Err(format!("a placeholder is not defined yet: {text}"));
+            return Err(LineError::UndefinedPlaceholder(text));
         }
         Ok(text)
     }
@@ -183,10 +193,10 @@ impl TranscriptRunner {
         dialect: &str,
         query: &[(&str, &str)],
         identity: Option<&str>,
-    ) -> Result<(), String> {
+    ) -> Result<(), LineError> {
         let found = (self.find)(dialect);
         if dialect != "shared" && found.is_none() {
-            return Err(format!("there is no dialect {dialect:?}"));
+            return Err(LineError::UnknownDialect(dialect.into()));
         }
         let identity = identity.map_or(Identity::Claimed, |name| Identity::Proven(name.into()));
         let client = TranscriptClient {
@@ -201,12 +211,9 @@ impl TranscriptRunner {
         Ok(())
     }
 
-    fn set(&mut self, key: &str, value: &str) -> Result<(), String> {
-        let number = || {
-            value
-                .parse::<usize>()
-                .map_err(|_| format!("{key} is not a number"))
-        };
+    fn set(&mut self, key: &str, value: &str) -> Result<(), LineError> {
+        let wrong_type = || wrong_type(key, value);
+        let number = || value.parse::<usize>().map_err(|_| wrong_type());
         match key {
             "json_depth" => self.limits.json_depth = number()?,
             "name_bytes" => self.limits.name_bytes = number()?,
@@ -235,21 +242,27 @@ impl TranscriptRunner {
         self.settings.set_ice_servers(ice);
     }
 
-    fn set_dialect_setting(&mut self, key: &str, value: &str) -> Result<(), String> {
-        let unknown = || format!("there is no limit or setting {key:?}");
-        let (dialect, key) = key.split_once('.').ok_or_else(unknown)?;
+    fn set_dialect_setting(&mut self, key: &str, value: &str) -> Result<(), LineError> {
+        let unknown = || LineError::UnknownSetting(key.into());
+        let (dialect, own_key) = key.split_once('.').ok_or_else(unknown)?;
         let dialect = (self.find)(dialect).ok_or_else(unknown)?;
         let mut settings = dialect.settings().iter();
         let setting = settings
-            .find(|setting| setting.key == key)
+            .find(|setting| setting.key == own_key)
             .ok_or_else(unknown)?;
-        let value = match (setting.default)() {
+        let parsed = match (setting.default)() {
             SettingValue::Int(_) => value.parse().ok().map(SettingValue::Int),
             SettingValue::Flag(_) => value.parse().ok().map(SettingValue::Flag),
             SettingValue::Text(_) => Some(SettingValue::Text(value.to_owned())),
             SettingValue::Url(_) => Some(SettingValue::Url(value.to_owned())),
         };
-        let value = value.ok_or_else(|| format!("{key}: the value has the wrong type"))?;
+        let value = parsed.ok_or_else(|| wrong_type(key, value))?;
+        setting
+            .check(&value)
+            .map_err(|source| LineError::InvalidSetting {
+                key: key.into(),
+                source,
+            })?;
         self.settings.set(dialect.traits().name, setting, value);
         Ok(())
     }
@@ -276,50 +289,67 @@ impl TranscriptRunner {
         }
     }
 
-    fn read(&mut self, name: &str, expected: &str) -> Result<(), String> {
+    fn read(&mut self, name: &str, expected: &str) -> Result<(), LineError> {
         let next = self.client(name)?.unread.pop_front();
-        let actual = next.ok_or_else(|| format!("{name} was sent no further frame"))?;
+        let actual = next.ok_or_else(|| LineError::NoFrame(name.into()))?;
         match self.matches(expected, &actual)? {
             true => Ok(()),
-            false => Err(format!("{name} was sent {actual}")),
+            false => Err(LineError::OtherFrame {
+                client: name.into(),
+                frame: actual,
+            }),
         }
     }
 
-    fn read_post(&mut self, name: &str, expected: &str) -> Result<(), String> {
+    fn read_post(&mut self, name: &str, expected: &str) -> Result<(), LineError> {
         let next = self.client(name)?.webhooks.pop_front();
-        let actual = next.ok_or_else(|| format!("{name} has caused no further webhook request"))?;
+        let actual = next.ok_or_else(|| LineError::NoWebhook(name.into()))?;
         match self.matches(expected, &actual)? {
             true => Ok(()),
-            false => Err(format!("{name} has caused the webhook request {actual}")),
+            false => Err(LineError::OtherWebhook {
+                client: name.into(),
+                body: actual,
+            }),
         }
     }
 
-    fn matches(&mut self, expected: &str, actual: &Value) -> Result<bool, String> {
-        let expected: Value = serde_json::from_str(expected).map_err(|e| e.to_string())?;
+    fn matches(&mut self, expected: &str, actual: &Value) -> Result<bool, LineError> {
+        let expected: Value = serde_json::from_str(expected)?;
         Ok(self.names.matches(&expected, actual))
     }
 
-    fn read_refusal(&mut self, name: &str, code: &str) -> Result<(), String> {
+    fn read_refusal(&mut self, name: &str, code: &str) -> Result<(), LineError> {
         match self.client(name)?.silent_errors.pop_front() {
             Some(actual) if actual == code => Ok(()),
-            Some(actual) => Err(format!("{name} got the error code {actual}")),
-            None => Err(format!(
-                "{name} has no further error code without an error frame"
-            )),
+            Some(code) => Err(LineError::OtherErrorCode {
+                client: name.into(),
+                code,
+            }),
+            None => Err(LineError::NoErrorCode(name.into())),
         }
     }
 
-    fn read_close(&mut self, name: &str, code: u16) -> Result<(), String> {
+    fn read_close(&mut self, name: &str, code: u16) -> Result<(), LineError> {
         match self.client(name)?.close.take() {
             Some(actual) if actual == code => Ok(()),
-            Some(actual) => Err(format!("{name} was closed with {actual}")),
-            None => Err(format!("{name} is not closed")),
+            Some(code) => Err(LineError::WasClosed {
+                client: name.into(),
+                code,
+            }),
+            None => Err(LineError::NotClosed(name.into())),
         }
     }
 
-    fn client(&mut self, name: &str) -> Result<&mut TranscriptClient, String> {
+    fn client(&mut self, name: &str) -> Result<&mut TranscriptClient, LineError> {
         let client = self.clients.get_mut(name);
-        client.ok_or_else(|| format!("there is no client {name}"))
+        client.ok_or_else(|| LineError::UnknownClient(name.into()))
+    }
+}
+
+fn wrong_type(key: &str, value: &str) -> LineError {
+    LineError::SettingType {
+        key: key.into(),
+        value: value.into(),
     }
 }
 

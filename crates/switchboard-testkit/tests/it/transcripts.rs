@@ -1,7 +1,7 @@
 //! Replays the recorded transcripts. With `UPDATE_TRANSCRIPTS=1`, the current frames of the server are written into
 //! them instead; review the difference before you commit it.
 
-use std::{fs, path::PathBuf};
+use std::{error::Error as _, fs, path::PathBuf};
 
 use switchboard_testkit::transcript::{record, replay};
 
@@ -43,8 +43,9 @@ fn every_transcript_matches() {
         } else {
             replay(&text)
         };
-        if let Err(reason) = result {
-            failures.push(format!("{}, {reason}", path.display()));
+        if let Err(error) = result {
+            let reason = error.source().map(ToString::to_string).unwrap_or_default();
+            failures.push(format!("{}, {error}\n  {reason}", path.display()));
         }
     }
     assert!(failures.is_empty(), "\n{}", failures.join("\n"));

@@ -458,7 +458,7 @@ fn dialect_value(setting: &DialectSetting, raw: &RawValue) -> Result<SettingValu
         SettingValue::Text(_) => SettingValue::Text(raw.text()?.to_owned()),
         SettingValue::Url(_) => SettingValue::Url(raw.text()?.to_owned()),
     };
-    setting.check(&value)?;
+    setting.check(&value).map_err(|error| error.to_string())?;
     match &value {
         SettingValue::Url(url) if !url.is_empty() => check_url(url).map(|()| value),
         SettingValue::Url(_)
