@@ -1,6 +1,6 @@
 //! Decodes the PCM bytes of a client.
 
-use std::{error, fmt};
+use thiserror::Error;
 
 use crate::{SAMPLE_RATE, SourceHandle, resample::Resampler};
 
@@ -11,7 +11,10 @@ const RATES: std::ops::RangeInclusive<u32> = 8_000..=192_000;
 const CHANNELS: std::ops::RangeInclusive<u16> = 1..=8;
 
 /// The sample rate or the number of channels is not supported.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[error(
+    "unsupported PCM: {channels} channels at {rate} Hz; 1 to 8 channels at 8000 to 192000 Hz are supported"
+)]
 pub struct UnsupportedPcm {
     /// Sample rate in Hz.
     pub rate: u32,
@@ -106,15 +109,3 @@ fn downmix(group: &[u8]) -> i16 {
     let count = i32::try_from(samples.len().max(1)).unwrap_or(1);
     i16::try_from(sum / count).unwrap_or_default()
 }
-
-impl fmt::Display for UnsupportedPcm {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { rate, channels } = self;
-        write!(
-            formatter,
-            "unsupported PCM: {channels} channels at {rate} Hz; 1 to 8 channels at 8000 to 192000 Hz are supported",
-        )
-    }
-}
-
-impl error::Error for UnsupportedPcm {}

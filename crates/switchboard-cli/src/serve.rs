@@ -135,8 +135,9 @@ fn bind(listening: Listening, is_main: bool) -> anyhow::Result<(Listener, Option
         true => "--addr and --port".to_owned(),
         false => listening.setting(),
     };
-    let listener = Listener::bind(listening.address);
-    let listener =
-        listener.map_err(|error| anyhow!("{error}; choose another address with {setting}"))?;
+    let listener = Listener::bind(listening.address).map_err(|error| {
+        let error = anyhow::Error::new(error);
+        anyhow!("{error:#}; choose another address with {setting}")
+    })?;
     Ok((listener, listening.alone))
 }

@@ -1,7 +1,7 @@
 //! Listening sockets: accepting connections, limits of request heads, and graceful shutdown.
 
 use std::{
-    fmt, io,
+    io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::{Arc, Weak},
     time::Duration,
@@ -10,6 +10,7 @@ use std::{
 use axum::{Router, extract::ConnectInfo};
 use hyper::server::conn::http1;
 use hyper_util::{rt::TokioIo, service::TowerToHyperService};
+use thiserror::Error;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpSocket, TcpStream},
@@ -46,24 +47,13 @@ const FULL: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
 
 /// A failure to listen on an address.
-#[derive(Debug)]
+#[derive(Debug, Error)]
+#[error("cannot listen on {address}")]
 pub struct ListenError {
     /// The address of the listener.
     pub address: SocketAddr,
     /// The error of the system.
     pub source: io::Error,
-}
-
-impl fmt::Display for ListenError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "cannot listen on {}: {}", self.address, self.source)
-    }
-}
-
-impl std::error::Error for ListenError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(&self.source)
-    }
 }
 
 /// A bound listening socket.

@@ -12,6 +12,7 @@ use std::{
 
 use bytes::{Buf as _, Bytes};
 use switchboard_dialects::CloseReason;
+use thiserror::Error;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     time::{Instant, Sleep, sleep_until},
@@ -43,15 +44,19 @@ thread_local! {
 }
 
 /// The reason why no more messages can be received.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub enum SocketError {
     /// The client violated the protocol, or sent a message that is too large.
-    Violation(Violation),
+    #[error("the client violated the protocol")]
+    Violation(#[source] Violation),
     /// No data of an unfinished message arrived for ten seconds.
+    #[error("no data of an unfinished message arrived for ten seconds")]
     NotCompleted,
     /// The stream has ended without a close frame.
+    #[error("the stream ended without a close frame")]
     Closed,
     /// The stream failed, for example by a reset.
+    #[error("the stream failed: {0}")]
     Failed(io::ErrorKind),
 }
 

@@ -12,6 +12,7 @@ use axum::{
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use hyper::upgrade::OnUpgrade;
 use sha1::{Digest as _, Sha1};
+use thiserror::Error;
 
 use crate::{Socket, upgraded_stream::UpgradedStream};
 
@@ -139,7 +140,8 @@ impl Connecting {
 }
 
 /// The reason why a request is not a valid WebSocket handshake.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[error("{}", self.text().trim_end())]
 pub enum HandshakeError {
     /// The method is not GET.
     Method,
@@ -196,14 +198,6 @@ impl HandshakeError {
         }
     }
 }
-
-impl fmt::Display for HandshakeError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.text().trim_end())
-    }
-}
-
-impl std::error::Error for HandshakeError {}
 
 impl IntoResponse for HandshakeError {
     fn into_response(self) -> Response {

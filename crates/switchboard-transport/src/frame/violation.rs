@@ -1,9 +1,11 @@
 //! Violations of the WebSocket protocol by a client.
 
 use switchboard_dialects::CloseReason;
+use thiserror::Error;
 
 /// A frame that the protocol or a limit forbids (RFC 6455). It ends the connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[error("{}", self.close().reason)]
 pub enum Violation {
     /// The frame is not masked (section 5.1).
     Unmasked,
