@@ -1,11 +1,13 @@
-//! The cost of rooms that span nodes: real servers and a real Redis, all on this machine and on
-//! loopback. `cargo bench -p switchboard-cli --bench cluster`, for about two minutes; needs
-//! `redis-server`.
+//! The memory of an idle connection, and the cost of rooms that span nodes: real servers and a real
+//! Redis, all on this machine and on loopback. `cargo bench -p switchboard-cli --bench cluster` takes
+//! about two minutes and needs `redis-server`. `SWITCHBOARD_BIN` measures another binary.
 //!
-//! Processor time is read from `/proc` and holds on a busy machine; latencies and rates do not.
-#![expect(clippy::print_stdout, reason = "what a bench is for")]
+//! Memory and processor time are read from `/proc` and are valid on a busy machine; latencies and
+//! rates are not.
+#![expect(clippy::print_stdout, reason = "a bench prints its results")]
 
 use std::{
+    ffi::OsString,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
@@ -15,15 +17,17 @@ use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async, tungstenite::Message};
 
-/// About what an offer with a few candidates takes.
+/// The size of an offer with a few candidates.
 const SDP_BYTES: usize = 1536;
 const PAIRS: usize = 64;
 const RELAY_TIME: Duration = Duration::from_secs(6);
 const JOINERS: usize = 2000;
 const ROOM_MEMBERS: usize = 10;
 const JOINS_AT_ONCE: usize = 64;
-const GHOSTS: usize = 200;
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Members of the node that is killed.
+const LOST_MEMBERS: usize = 200;
+const IDLE_CONNECTIONS: usize = 3000;
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// `USER_HZ`, which is 100 on every Linux that Rust runs on.
 const TICKS_PER_SECOND: f64 = 100.0;
@@ -34,7 +38,15 @@ async fn main() {
     if std::env::args().any(|argument| argument == "--test") {
         return;
     }
-    println!("relay of {SDP_BYTES} bytes, {PAIRS} pairs, one message under way in each");
+    println!("memory of {IDLE_CONNECTIONS} idle connections, in bytes for each");
+    for (name, entry) in [
+        ("no frame sent", Entry::None),
+        ("lightstream, rooms of two", Entry::Lightstream),
+        ("p2p, rooms of two", Entry::P2p),
+    ] {
+        idle(name, entry).await;
+    }
+    println!("\nrelay of {SDP_BYTES} bytes, {PAIRS} pairs, one message under way in each");
     println!(
         "{:34} {:>9} {:>9} {:>9} {:>9} {:>9}",
         "", "p50 us", "p99 us", "us/msg", "redis", "msgs"
@@ -46,7 +58,7 @@ async fn main() {
         ("two nodes, pairs across", 2, true, true),
         ("three nodes, pairs across", 3, true, true),
     ] {
-        relay(name, &House::open(nodes, engine), split).await;
+        relay(name, &Cluster::open(nodes, engine), split).await;
     }
     println!("\njoins into rooms of {ROOM_MEMBERS}, {JOINS_AT_ONCE} at once");
     println!(
@@ -59,21 +71,21 @@ async fn main() {
         ("two nodes", 2, true),
         ("three nodes", 3, true),
     ] {
-        joins(name, &House::open(nodes, engine)).await;
+        joins(name, &Cluster::open(nodes, engine)).await;
     }
-    println!("\na node with {GHOSTS} members is killed (lease 10 s)");
+    println!("\na node with {LOST_MEMBERS} members is killed (lease 10 s)");
     for _ in 0..3 {
-        ghosts(House::open(2, true)).await;
+        lost_node(Cluster::open(2, true)).await;
     }
 }
 
-/// Servers and their Redis.
-struct House {
+/// Nodes and their Redis.
+struct Cluster {
     redis: Option<Process>,
     nodes: Vec<(Process, u16)>,
 }
 
-impl House {
+impl Cluster {
     fn open(nodes: usize, engine: bool) -> Self {
         let redis = engine.then(|| {
             let port = free_port();
@@ -90,17 +102,18 @@ impl House {
         });
         let node = |_| {
             let port = free_port();
-            let mut command = Command::new(env!("CARGO_BIN_EXE_switchboard"));
+            let mut command = Command::new(binary());
             command.args(["--addr", "127.0.0.1", "--port", &port.to_string()]);
             command.args(["--log-level", "error"]);
             command.env("SWITCHBOARD_LIMITS_FRAMES_PER_SECOND", "0");
+            command.env_remove("SWITCHBOARD_BIN");
             if let Some((_, redis)) = &redis {
                 command.args(["--engine", &format!("redis://127.0.0.1:{redis}")]);
             }
             (Process::start(&mut command, port), port)
         };
         let nodes = (0..nodes).map(node).collect();
-        // Nodes meet with their first beat.
+        // Each node learns of the others from their first heartbeat.
         std::thread::sleep(Duration::from_millis(500));
         Self {
             nodes,
@@ -112,14 +125,24 @@ impl House {
         self.nodes[index % self.nodes.len()].1
     }
 
-    /// Processor time so far, in seconds: of the nodes, and of Redis.
-    fn spent(&self) -> (f64, f64) {
-        let nodes = self.nodes.iter().map(|(process, _)| process.spent()).sum();
-        (nodes, self.redis.as_ref().map_or(0.0, Process::spent))
+    /// The processor time used so far, in seconds: of all nodes, and of Redis.
+    fn cpu_seconds(&self) -> (f64, f64) {
+        let nodes = self
+            .nodes
+            .iter()
+            .map(|(process, _)| process.cpu_seconds())
+            .sum();
+        (nodes, self.redis.as_ref().map_or(0.0, Process::cpu_seconds))
     }
 }
 
-/// A process that ends with the bench.
+/// The binary to measure: `SWITCHBOARD_BIN`, otherwise the one that cargo has built with this bench.
+fn binary() -> OsString {
+    let built = || env!("CARGO_BIN_EXE_switchboard").into();
+    std::env::var_os("SWITCHBOARD_BIN").unwrap_or_else(built)
+}
+
+/// A process that is killed when it is dropped.
 struct Process(Child);
 
 impl Process {
@@ -128,20 +151,31 @@ impl Process {
         let process = Self(command.spawn().expect("it is installed"));
         let start = Instant::now();
         while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(start.elapsed() < PATIENCE, "nobody listens on {port}");
+            assert!(start.elapsed() < TIMEOUT, "no process listens on {port}");
             std::thread::sleep(Duration::from_millis(10));
         }
         process
     }
 
-    fn spent(&self) -> f64 {
+    fn cpu_seconds(&self) -> f64 {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.0.id()));
         let stat = stat.expect("the process runs");
-        // The command name may hold anything, but ends at the last parenthesis.
+        // The command name may contain any character, but ends at the last parenthesis.
         let fields = stat.rsplit(')').next().unwrap_or_default();
         let ticks = fields.split_whitespace().skip(11).take(2);
         let ticks: f64 = ticks.filter_map(|field| field.parse::<f64>().ok()).sum();
         ticks / TICKS_PER_SECOND
+    }
+
+    /// The resident memory in bytes.
+    fn resident_bytes(&self) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.0.id()));
+        let status = status.expect("the process runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.and_then(|line| line.split_whitespace().next());
+        kib.and_then(|kib| kib.parse::<usize>().ok())
+            .expect("a size in KiB")
+            * 1024
     }
 }
 
@@ -186,6 +220,16 @@ impl Client {
         self.until("peers").await;
     }
 
+    /// Enters a room in the dialect `p2p`.
+    async fn enter_p2p(&mut self, room: &str) {
+        let identify = json!({"type": "IDENTIFY", "username": self.name, "roomId": room});
+        self.send(&identify.to_string()).await;
+        self.until("AUTH_SUCCESS").await;
+        self.send(&json!({"type": "JOIN_ROOM", "roomId": room}).to_string())
+            .await;
+        self.until("ROOM_MEMBERS").await;
+    }
+
     async fn send(&mut self, text: &str) {
         self.socket
             .send(Message::text(text))
@@ -196,7 +240,7 @@ impl Client {
     /// Reads until a frame of this type comes.
     async fn until(&mut self, wanted: &str) -> Value {
         loop {
-            let next = tokio::time::timeout(PATIENCE, self.socket.next()).await;
+            let next = tokio::time::timeout(TIMEOUT, self.socket.next()).await;
             let frame = next.expect("in time").expect("open").expect("a frame");
             let Message::Text(text) = frame else { continue };
             let value: Value = serde_json::from_str(&text).expect("JSON");
@@ -208,24 +252,54 @@ impl Client {
     }
 }
 
-async fn relay(name: &str, house: &House, split: bool) {
+/// How an idle client enters its room.
+#[derive(Clone, Copy)]
+enum Entry {
+    None,
+    Lightstream,
+    P2p,
+}
+
+/// Prints the growth of the server's resident memory for each connection that sends nothing more.
+async fn idle(name: &str, entry: Entry) {
+    let cluster = Cluster::open(1, false);
+    // The first connection allocates what all of them share.
+    let first = Client::join(cluster.port(0), "first", "first").await;
+    let before = cluster.nodes[0].0.resident_bytes();
+    let mut clients = Vec::new();
+    for index in 0..IDLE_CONNECTIONS {
+        let mut client = Client::connect(cluster.port(0), &format!("peer-{index}")).await;
+        let room = format!("room-{}", index / 2);
+        match entry {
+            Entry::None => {}
+            Entry::Lightstream => client.enter(&room).await,
+            Entry::P2p => client.enter_p2p(&room).await,
+        }
+        clients.push(client);
+    }
+    let growth = cluster.nodes[0].0.resident_bytes().saturating_sub(before);
+    println!("{name:34} {:9}", growth / IDLE_CONNECTIONS);
+    drop((first, clients));
+}
+
+async fn relay(name: &str, cluster: &Cluster, split: bool) {
     let pair = async |index: usize| {
         let room = format!("pair-{index}");
         let there = if split { index + 1 } else { index };
-        let one = Client::join(house.port(index), &room, "one").await;
-        let two = Client::join(house.port(there), &room, "two").await;
+        let one = Client::join(cluster.port(index), &room, "one").await;
+        let two = Client::join(cluster.port(there), &room, "two").await;
         (one, two)
     };
     let mut pairs = Vec::new();
     for index in 0..PAIRS {
         pairs.push(pair(index).await);
     }
-    let before = house.spent();
+    let before = cluster.cpu_seconds();
     let until = Instant::now() + RELAY_TIME;
-    let mut latencies: Vec<_> = join_all(pairs.iter_mut().map(|pair| volley(pair, until)))
+    let mut latencies: Vec<_> = join_all(pairs.iter_mut().map(|pair| exchange_offers(pair, until)))
         .await
         .concat();
-    let after = house.spent();
+    let after = cluster.cpu_seconds();
     latencies.sort_unstable();
     let count = latencies.len() as f64;
     let at = |quantile: f64| latencies[(count * quantile) as usize].as_micros();
@@ -239,8 +313,8 @@ async fn relay(name: &str, house: &House, split: bool) {
     );
 }
 
-/// One message at a time goes to and fro; gives how long each took.
-async fn volley((one, two): &mut (Client, Client), until: Instant) -> Vec<Duration> {
+/// Sends offers in turn from one client to the other, one at a time. Returns the latency of each.
+async fn exchange_offers((one, two): &mut (Client, Client), until: Instant) -> Vec<Duration> {
     let offer = |from: &Client, to: &Client| {
         let offer = json!({"type": "offer", "sdp": "x".repeat(SDP_BYTES)});
         json!({"type": "offer", "senderID": from.name, "targetID": to.name, "offer": offer})
@@ -261,12 +335,12 @@ async fn volley((one, two): &mut (Client, Client), until: Instant) -> Vec<Durati
     latencies
 }
 
-async fn joins(name: &str, house: &House) {
+async fn joins(name: &str, cluster: &Cluster) {
     let mut clients = Vec::new();
     for index in 0..JOINERS {
-        clients.push(Client::connect(house.port(index), &format!("peer-{index}")).await);
+        clients.push(Client::connect(cluster.port(index), &format!("peer-{index}")).await);
     }
-    let before = house.spent();
+    let before = cluster.cpu_seconds();
     let start = Instant::now();
     let lanes = clients.chunks_mut(JOINERS / JOINS_AT_ONCE);
     let lanes = lanes.enumerate().map(async |(lane, clients)| {
@@ -281,7 +355,7 @@ async fn joins(name: &str, house: &House) {
     });
     let mut latencies = join_all(lanes).await.concat();
     let took = start.elapsed();
-    let after = house.spent();
+    let after = cluster.cpu_seconds();
     latencies.sort_unstable();
     let count = latencies.len() as f64;
     println!(
@@ -293,18 +367,18 @@ async fn joins(name: &str, house: &House) {
     );
 }
 
-/// How long the members of a killed node are still seen by one of another node.
-async fn ghosts(mut house: House) {
-    let mut witness = Client::join(house.port(0), "room", "witness").await;
-    let mut ghosts = Vec::new();
-    for index in 0..GHOSTS {
-        ghosts.push(Client::join(house.port(1), "room", &format!("ghost-{index}")).await);
+/// Prints the time after which a member on another node has seen all members of a killed node leave.
+async fn lost_node(mut cluster: Cluster) {
+    let mut witness = Client::join(cluster.port(0), "room", "witness").await;
+    let mut lost = Vec::new();
+    for index in 0..LOST_MEMBERS {
+        lost.push(Client::join(cluster.port(1), "room", &format!("lost-{index}")).await);
     }
-    drop(house.nodes.pop());
+    drop(cluster.nodes.pop());
     let killed = Instant::now();
     witness.until("user-left").await;
     let first = killed.elapsed();
-    for _ in 1..GHOSTS {
+    for _ in 1..LOST_MEMBERS {
         witness.until("user-left").await;
     }
     println!(
