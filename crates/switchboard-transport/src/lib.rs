@@ -18,6 +18,7 @@ mod connection_log;
 mod connection_state;
 mod counters;
 pub mod frame;
+pub mod http_client;
 mod listen;
 mod log_text;
 mod metrics;
@@ -39,6 +40,7 @@ pub use bucket::TokenBucket;
 pub use connection_state::Heartbeat;
 pub use counters::Counters;
 pub use frame::Violation;
+pub use http_client::{HttpClient, HttpClientError, HttpConnection, error_chain};
 pub use listen::{
     ConnectionAbort, ConnectionPermit, ListenError, Listener, ProbeReserve, ServeConfig,
 };

@@ -21,7 +21,6 @@ pub mod config;
 mod cors;
 mod election;
 mod handlers;
-mod http_client;
 mod ice;
 pub mod network;
 mod probes;

@@ -21,7 +21,7 @@ use axum::{
 use rand::RngExt;
 use switchboard_core::{Limits, PeerId, RoomId, SpaceName};
 use switchboard_transport::{
-    AddressRates, ConnectionAbort, Counters, Heartbeat, NodeHandle, Permit,
+    AddressRates, ConnectionAbort, Counters, Heartbeat, NodeHandle, Permit, error_chain,
 };
 use switchboard_voice::{RoomKey, VoiceRoomId};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -152,7 +152,12 @@ impl VoiceService {
     ) -> Option<Arc<Self>> {
         let gostream = &config.voice.gostream;
         let identity = IdentityProvider::new(gostream)
-            .inspect_err(|error| tracing::error!(%error, "voice disabled: invalid configuration"))
+            .inspect_err(|error| {
+                tracing::error!(
+                    error = error_chain(error),
+                    "voice disabled: invalid configuration"
+                )
+            })
             .ok()??;
         Some(Arc::new(Self {
             state: VoiceState::new(&config.voice, identity.users(), shards.clone()),

@@ -1,24 +1,25 @@
 //! Webhook requests, which sessions make to a web service of the operator.
 
 use std::{
+    error::Error,
+    string::FromUtf8Error,
     sync::{
-        Arc, OnceLock,
+        Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
-use axum::http::{Method, Request, Response, StatusCode, Uri, header};
-use bytes::Bytes;
+use axum::http::{
+    HeaderValue, Method, Request, Response, StatusCode, Uri, header, uri::InvalidUri,
+};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use prometheus::IntCounter;
 use switchboard_dialects::WebhookRequest;
-use switchboard_transport::MetricsRegistry;
+use switchboard_transport::{HttpClient, HttpClientError, MetricsRegistry, error_chain};
 use tokio::{runtime::Handle, sync::Semaphore, time::timeout};
 use tokio_util::task::TaskTracker;
-
-use crate::http_client::{HttpClient, error_chain};
 
 /// Bytes of a response body. The largest expected content is a list of ICE servers.
 const RESPONSE_BYTES_MAX: usize = 64 * 1024;
@@ -36,8 +37,7 @@ const QUEUED_DETACHED_MAX: usize = 4096;
 /// Sends webhook requests, a bounded number at a time.
 #[derive(Debug)]
 pub(crate) struct Webhooks {
-    plain: OnceLock<WebhookClient>,
-    secure: OnceLock<Result<WebhookClient, String>>,
+    client: HttpClient,
     /// Limits the requests for which a client waits.
     permits: Semaphore,
     /// Limits the requests for which no client waits.
@@ -68,21 +68,28 @@ impl WebhookMetrics {
     }
 }
 
-/// HTTP connections for requests whose bodies are in memory.
-struct WebhookClient(HttpClient<Full<Bytes>>);
-
-impl std::fmt::Debug for WebhookClient {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("WebhookClient")
-    }
+/// The reason why a webhook request has no usable response.
+#[derive(Debug, thiserror::Error)]
+enum WebhookError {
+    #[error("no response in {0:?}")]
+    TimedOut(Duration),
+    #[error("the URL is invalid")]
+    InvalidUrl(#[from] InvalidUri),
+    #[error(transparent)]
+    Client(#[from] HttpClientError),
+    #[error("status {0}")]
+    Status(StatusCode),
+    #[error("cannot read the response")]
+    Body(#[source] Box<dyn Error + Send + Sync>),
+    #[error("the response is not UTF-8")]
+    NotUtf8(#[from] FromUtf8Error),
 }
 
 impl Webhooks {
     /// Creates the client. Requests for which no client waits run in `tasks`.
     pub(crate) fn new(registry: &MetricsRegistry, tasks: TaskTracker) -> Arc<Self> {
         Arc::new(Self {
-            plain: OnceLock::new(),
-            secure: OnceLock::new(),
+            client: HttpClient::default(),
             permits: Semaphore::new(CONCURRENT_REQUESTS),
             detached_permits: Semaphore::new(CONCURRENT_DETACHED),
             detached_count: AtomicUsize::new(0),
@@ -95,7 +102,7 @@ impl Webhooks {
     /// Sends a request. Returns the body of the response, if its status is 200 and it arrives in time.
     pub(crate) async fn post(&self, webhook: WebhookRequest) -> Option<String> {
         let sending = async {
-            let _permit = self.permits.acquire().await.map_err(|e| e.to_string())?;
+            let _permit = self.permits.acquire().await.expect("never closed");
             self.send(&webhook).await
         };
         self.within(webhook.timeout, &webhook.url, sending).await
@@ -135,11 +142,11 @@ impl Webhooks {
         &self,
         time: Duration,
         url: &str,
-        response: impl Future<Output = Result<String, String>>,
+        response: impl Future<Output = Result<String, WebhookError>>,
     ) -> Option<String> {
         self.metrics.total.inc();
         let result = timeout(time, response).await;
-        let result = result.unwrap_or_else(|_late| Err(format!("no response in {time:?}")));
+        let result = result.unwrap_or(Err(WebhookError::TimedOut(time)));
         let failed = u64::from(result.is_err());
         self.metrics.failed.inc_by(failed);
         let was_failing = self.is_failing.swap(result.is_err(), Ordering::Relaxed);
@@ -148,58 +155,36 @@ impl Webhooks {
                 tracing::info!(host = host(url), "webhook requests succeed again");
             }
             Ok(_) => {}
-            Err(error) if was_failing => {
-                tracing::debug!(host = host(url), error, "webhook request failed");
+            Err(error) => {
+                let error = error_chain(error);
+                if was_failing {
+                    tracing::debug!(host = host(url), error, "webhook request failed");
+                } else {
+                    tracing::warn!(host = host(url), error, "webhook request failed");
+                }
             }
-            Err(error) => tracing::warn!(host = host(url), error, "webhook request failed"),
         }
         result.ok()
     }
 
-    async fn send(&self, webhook: &WebhookRequest) -> Result<String, String> {
-        let uri = Uri::try_from(webhook.url.as_str()).map_err(|error| error.to_string())?;
-        let client = self.client(&uri)?;
-        let body = Full::new(webhook.body.as_bytes().clone());
-        let request = Request::builder()
-            .method(Method::POST)
-            .uri(uri)
-            .header(header::CONTENT_TYPE, "application/json")
-            .body(body);
-        let request = request.map_err(|error| error.to_string())?;
-        let response = client
-            .0
-            .send(request)
-            .await
-            .map_err(|error| error_chain(&error))?;
-        read(response).await
-    }
-
-    fn client(&self, uri: &Uri) -> Result<&WebhookClient, String> {
-        match uri.scheme_str() {
-            Some("http") => Ok(self
-                .plain
-                .get_or_init(|| WebhookClient(HttpClient::plain()))),
-            Some("https") => {
-                let secure = || HttpClient::secure().map(WebhookClient);
-                self.secure
-                    .get_or_init(secure)
-                    .as_ref()
-                    .map_err(Clone::clone)
-            }
-            Some(_) | None => Err("the URL begins with neither http:// nor https://".into()),
-        }
+    async fn send(&self, webhook: &WebhookRequest) -> Result<String, WebhookError> {
+        let mut request = Request::new(Full::new(webhook.body.as_bytes().clone()));
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = Uri::try_from(webhook.url.as_str())?;
+        let json = HeaderValue::from_static("application/json");
+        request.headers_mut().insert(header::CONTENT_TYPE, json);
+        read(self.client.send(request).await?).await
     }
 }
 
-async fn read(response: Response<Incoming>) -> Result<String, String> {
+async fn read(response: Response<Incoming>) -> Result<String, WebhookError> {
     let status = response.status();
     if status != StatusCode::OK {
-        return Err(format!("status {status}"));
+        return Err(WebhookError::Status(status));
     }
     let body = Limited::new(response.into_body(), RESPONSE_BYTES_MAX);
-    let body = body.collect().await.map_err(|error| error_chain(&*error))?;
-    let text = String::from_utf8(body.to_bytes().into());
-    text.map_err(|_| "the response is not UTF-8".to_owned())
+    let body = body.collect().await.map_err(WebhookError::Body)?;
+    Ok(String::from_utf8(body.to_bytes().into())?)
 }
 
 /// The host and port of a URL, for log lines. User name, path and query may be secret.
@@ -214,6 +199,7 @@ mod tests {
     use std::sync::Mutex;
 
     use axum::{Router, body::Body, response::IntoResponse, routing::post};
+    use bytes::Bytes;
     use tokio::{net::TcpListener, sync::Notify};
 
     use super::*;

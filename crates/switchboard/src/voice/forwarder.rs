@@ -6,13 +6,11 @@
 //! would not notice that the owner has closed its stream.
 
 use std::{
-    error::Error,
-    fmt,
     future::Future,
     net::IpAddr,
     pin::pin,
     sync::{
-        Arc, OnceLock,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -21,8 +19,8 @@ use std::{
 use axum::{
     body::Body,
     http::{
-        HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri, Version, header,
-        request::Parts,
+        HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Version, header,
+        header::InvalidHeaderValue, request::Parts, uri::InvalidUri,
     },
     response::IntoResponse,
 };
@@ -31,22 +29,18 @@ use futures_util::{FutureExt, stream};
 use http_body_util::BodyExt;
 use hyper::{
     body::{Body as _, Incoming},
-    client::conn::http1,
     upgrade::{OnUpgrade, Upgraded},
 };
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::{client::legacy::connect::HttpConnector, rt::TokioIo};
-use switchboard_transport::{ConnectionAbort, Counters, NodeHandle};
+use hyper_util::rt::TokioIo;
+use switchboard_transport::{
+    ConnectionAbort, Counters, HttpClient, HttpClientError, HttpConnection, NodeHandle, error_chain,
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, copy, split},
     sync::{mpsc, watch},
     time::{sleep, timeout},
 };
-use tokio_util::{
-    sync::CancellationToken,
-    task::{AbortOnDropHandle, TaskTracker},
-};
-use tower::ServiceExt;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     AdmittedRequest, VoiceService,
@@ -55,18 +49,8 @@ use super::{
 };
 use crate::{
     election::{Election, Term},
-    http_client::error_chain,
     shards::Shards,
 };
-
-/// Timeout for connecting to the owner.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// Size of the kernel's send and receive buffers, in bytes: less than 1 s of WAV.
-const KERNEL_BYTES: usize = 64 * 1024;
-
-/// Maximum size of a response head and of one read, in bytes.
-const READ_BYTES: usize = 16 * 1024;
 
 /// Maximum chunks of a response queued for the client.
 const QUEUED_CHUNKS: usize = 2;
@@ -97,8 +81,7 @@ const HOP_BY_HOP: [HeaderName; 8] = [
 pub(super) struct Forwarder {
     election: Arc<Election>,
     secret: NodeSecret,
-    plain: HttpConnector,
-    secure: OnceLock<Result<HttpsConnector<HttpConnector>, String>>,
+    client: HttpClient,
     is_unreachable: AtomicBool,
     shards: Arc<Shards>,
     drain: CancellationToken,
@@ -107,22 +90,10 @@ pub(super) struct Forwarder {
 
 impl Forwarder {
     pub(super) fn new(voice: &VoiceService, election: Arc<Election>, secret: NodeSecret) -> Self {
-        let mut plain = HttpConnector::new();
-        plain.set_nodelay(true);
-        plain.set_connect_timeout(Some(CONNECT_TIMEOUT));
-        plain.set_recv_buffer_size(Some(KERNEL_BYTES));
-        plain.set_send_buffer_size(Some(KERNEL_BYTES));
-        // Detects an owner that disappears without closing, within the time for clients.
-        plain.set_keepalive(Some(voice.heartbeat.gone / 3));
-        plain.set_keepalive_interval(Some(voice.heartbeat.gone / 3));
-        #[cfg(target_os = "linux")]
-        plain.set_tcp_user_timeout(Some(voice.heartbeat.gone));
-        plain.enforce_http(false);
         Self {
             election,
             secret,
-            plain,
-            secure: OnceLock::new(),
+            client: HttpClient::for_streams(voice.heartbeat.gone),
             is_unreachable: AtomicBool::new(false),
             shards: voice.shards.clone(),
             drain: voice.drain.clone(),
@@ -139,35 +110,32 @@ impl Forwarder {
         mut parts: Parts,
         body: Body,
     ) -> VoiceResult {
-        let unreachable = |error: String| self.unreachable(&error);
-        let secret = (self.secret)()
-            .ok_or_else(|| unreachable("the node secret is not known yet".to_owned()))?;
-        let abort_handle = parts.extensions.get::<ConnectionAbort>().cloned();
         let upgrade = parts.extensions.remove::<OnUpgrade>();
-        let request = owner_request(
-            parts,
-            body,
-            url,
-            &secret,
-            admitted.address,
-            upgrade.is_some(),
-        );
-        let request = request.map_err(unreachable)?;
-        let (mut sender, connection) = self.connect(request.uri()).await.map_err(unreachable)?;
+        let abort_handle = parts.extensions.get::<ConnectionAbort>().cloned();
+        let opened = async {
+            let secret = (self.secret)().ok_or(ForwardError::NoSecret)?;
+            let client = admitted.address;
+            let request = owner_request(parts, body, url, &secret, client, upgrade.is_some())?;
+            let connection = self.client.open(request.uri()).await?;
+            Ok((request, connection))
+        };
+        let opened: Result<_, ForwardError> = opened.await;
+        let (request, mut connection) = opened.map_err(|error| self.unreachable(&error))?;
         self.is_unreachable.store(false, Ordering::Relaxed);
-        let mut forwarded = ForwardedRequest {
-            ended: Box::pin(term_ended(self.election.terms(), term.number)),
+        let mut ended = Box::pin(term_ended(self.election.terms(), term.number));
+        let response = tokio::select! {
+            response = connection.send(request) => response,
+            () = &mut ended => {
+                return Err(retry_later("The voice leader has changed. Retry soon."));
+            }
+        };
+        let forwarded = ForwardedRequest {
+            ended,
             drain: self.drain.clone(),
             abort_handle: abort_handle.unwrap_or_default(),
             shards: self.shards.clone(),
             _admitted: admitted,
             _connection: connection,
-        };
-        let response = tokio::select! {
-            response = sender.send_request(strip_hop_by_hop(request)) => response,
-            () = &mut forwarded.ended => {
-                return Err(retry_later("The voice leader has changed. Retry soon."));
-            }
         };
         let response = response.map_err(|error| {
             if error.is_user() {
@@ -185,7 +153,8 @@ impl Forwarder {
         })
     }
 
-    fn unreachable(&self, error: &str) -> VoiceError {
+    fn unreachable(&self, error: &ForwardError) -> VoiceError {
+        let error = error_chain(error);
         // Warns once per outage: every request would fail alike.
         if self.is_unreachable.swap(true, Ordering::Relaxed) {
             tracing::debug!(error, "voice leader unreachable");
@@ -193,35 +162,6 @@ impl Forwarder {
             tracing::warn!(error, "voice leader unreachable: clients get 503");
         }
         retry_later("The voice leader cannot be reached. Retry soon.")
-    }
-
-    /// Connects to the owner. The connection closes when the returned task is dropped.
-    async fn connect(
-        &self,
-        uri: &Uri,
-    ) -> Result<(http1::SendRequest<Body>, ConnectionTask), String> {
-        let dialing = async {
-            if uri.scheme_str() == Some("https") {
-                let io = self.secure()?.oneshot(uri.clone()).await;
-                http1_handshake(io.map_err(|error| error_chain(error.as_ref()))?).await
-            } else {
-                let io = self.plain.clone().oneshot(uri.clone()).await;
-                http1_handshake(io.map_err(|error| error_chain(&error))?).await
-            }
-        };
-        let dialed = timeout(CONNECT_TIMEOUT, dialing).await;
-        dialed.unwrap_or_else(|_late| Err("connection timed out".to_owned()))
-    }
-
-    /// The HTTPS connector. Root certificates are loaded at the first use.
-    fn secure(&self) -> Result<HttpsConnector<HttpConnector>, String> {
-        let make = || {
-            let builder = HttpsConnectorBuilder::new().with_native_roots();
-            let builder = builder.map_err(|error| error.to_string())?;
-            let builder = builder.https_only().enable_http1();
-            Ok(builder.wrap_connector(self.plain.clone()))
-        };
-        self.secure.get_or_init(make).clone()
     }
 
     /// The owner's response, with its body streamed to the client.
@@ -259,21 +199,17 @@ impl Forwarder {
     }
 }
 
-/// The task that drives a connection to the owner; aborted when dropped.
-type ConnectionTask = AbortOnDropHandle<()>;
-
-async fn http1_handshake<I>(io: I) -> Result<(http1::SendRequest<Body>, ConnectionTask), String>
-where
-    I: hyper::rt::Read + hyper::rt::Write + Send + Unpin + 'static,
-{
-    let mut http = http1::Builder::new();
-    let handshaken = http.max_buf_size(READ_BYTES).handshake(io).await;
-    let (sender, connection) = handshaken.map_err(|error| error_chain(&error))?;
-    let connection = tokio::spawn(async move {
-        // Errors are also reported by the response future or the body.
-        drop(connection.with_upgrades().await);
-    });
-    Ok((sender, AbortOnDropHandle::new(connection)))
+/// The reason why a request cannot be sent to the owner.
+#[derive(Debug, thiserror::Error)]
+enum ForwardError {
+    #[error("the node secret is not known yet")]
+    NoSecret,
+    #[error("the URL of the voice leader is invalid")]
+    InvalidUrl(#[from] InvalidUri),
+    #[error("the URL or the secret of the voice leader is not a valid header")]
+    InvalidHeader(#[from] InvalidHeaderValue),
+    #[error(transparent)]
+    Client(#[from] HttpClientError),
 }
 
 /// Builds the request to the owner: its URL, the node secret, and the client's address.
@@ -284,14 +220,12 @@ fn owner_request(
     secret: &str,
     client: Option<IpAddr>,
     is_upgrade: bool,
-) -> Result<Request<Body>, String> {
+) -> Result<Request<Body>, ForwardError> {
     let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
-    parts.uri = format!("{}{path}", url.trim_end_matches('/'))
-        .parse()
-        .map_err(|error| format!("{url}: {error}"))?;
+    parts.uri = format!("{}{path}", url.trim_end_matches('/')).parse()?;
     let host = parts.uri.authority().map_or("", |host| host.as_str());
-    let host = HeaderValue::from_str(host).map_err(|error| error.to_string())?;
-    let mut secret = HeaderValue::from_str(secret).map_err(|error| error.to_string())?;
+    let host = HeaderValue::from_str(host)?;
+    let mut secret = HeaderValue::from_str(secret)?;
     secret.set_sensitive(true);
     let protocol = parts.headers.remove(header::UPGRADE);
     let expects_continue = parts.headers.contains_key(header::EXPECT);
@@ -315,13 +249,6 @@ fn owner_request(
     } else {
         request
     })
-}
-
-/// Replaces the request target by its path (origin form).
-fn strip_hop_by_hop(mut request: Request<Body>) -> Request<Body> {
-    let path = request.uri().path_and_query().cloned();
-    *request.uri_mut() = path.map_or_else(Uri::default, Uri::from);
-    request
 }
 
 /// Delays the body until the owner sends `100 Continue`, so that the client gets its own `100 Continue` only
@@ -372,20 +299,13 @@ struct ForwardedRequest {
     abort_handle: ConnectionAbort,
     shards: Arc<Shards>,
     _admitted: AdmittedRequest,
-    _connection: ConnectionTask,
+    _connection: HttpConnection,
 }
 
 /// Body error: the owner closed its response early.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("the voice leader closed the connection early")]
 struct UpstreamClosed;
-
-impl fmt::Display for UpstreamClosed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the voice leader closed the connection early")
-    }
-}
-
-impl Error for UpstreamClosed {}
 
 type ChunkSender = mpsc::Sender<Result<Bytes, UpstreamClosed>>;
 

@@ -21,7 +21,7 @@ use super::{
     answer::VoiceError,
     keys::{ChallengeStore, Proof, PublicKey, challenge_is_sound, verify},
     parameters::RequestParameters,
-    site::{Site, SiteError},
+    site::{Site, SiteError, SiteUrlError},
 };
 use crate::config::{Gostream, VoiceIdentity};
 
@@ -114,8 +114,8 @@ impl IdentityProvider {
     /// Returns `None` if voice is off.
     ///
     /// # Errors
-    /// If the website's URL is invalid: a human-readable line.
-    pub(super) fn new(config: &Gostream) -> Result<Option<Self>, String> {
+    /// If the website's URL cannot be used.
+    pub(super) fn new(config: &Gostream) -> Result<Option<Self>, SiteUrlError> {
         match config.identity {
             VoiceIdentity::Off => Ok(None),
             VoiceIdentity::Keys => Ok(Some(Self::Keys(Arc::new(KeyIdentity::new(config))))),

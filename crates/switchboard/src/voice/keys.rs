@@ -229,7 +229,7 @@ mod tests {
             Vector {
                 name: field("name"),
                 key: PublicKey::parse(&field("pub")).unwrap(),
-                challenge: decode_vec(&field("msg")).unwrap(),
+                challenge: decode_vec(field("msg")).unwrap(),
                 signature: field("sig"),
             }
         };

@@ -12,16 +12,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use axum::http::{Request, StatusCode, Uri};
-use bytes::Bytes;
-use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
-use hyper_util::client::legacy::ResponseFuture;
+use axum::http::{Request, Response, StatusCode, Uri, uri::InvalidUri};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::body::Incoming;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use switchboard_transport::{HttpClient, HttpClientError, error_chain};
 use tokio::{sync::Semaphore, time::timeout};
 
 use sessions::SessionCache;
-
-use crate::http_client::{HttpClient, error_chain};
 
 /// Maximum length of a session token, in bytes.
 const TOKEN_MAX: usize = 256;
@@ -45,7 +43,7 @@ const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
 /// timeout. Only valid sessions are cached, so made-up tokens cannot evict them.
 pub(crate) struct Site {
     base: String,
-    client: HttpClient<Empty<Bytes>>,
+    client: HttpClient,
     timeout: Duration,
     request_permits: Semaphore,
     sessions: Mutex<SessionCache>,
@@ -53,11 +51,13 @@ pub(crate) struct Site {
 }
 
 /// Why the website did not identify a user.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum SiteError {
     /// The website rejects the session token.
+    #[error("The website does not know this session. Log in again.")]
     NoSession,
     /// The website does not respond, or responds with a server error.
+    #[error("The website that authenticates users does not respond. Retry later.")]
     Unreachable,
 }
 
@@ -71,18 +71,37 @@ impl SiteError {
     }
 }
 
-impl fmt::Display for SiteError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::NoSession => "The website does not know this session. Log in again.",
-            Self::Unreachable => {
-                "The website that authenticates users does not respond. Retry later."
-            }
-        })
-    }
+/// The reason why a website request has no usable response.
+#[derive(Debug, thiserror::Error)]
+enum SiteRequestError {
+    #[error("response timed out")]
+    TimedOut,
+    #[error("the URL is invalid")]
+    InvalidUrl(#[from] InvalidUri),
+    #[error(transparent)]
+    Client(#[from] HttpClientError),
+    #[error("status {0}")]
+    Status(StatusCode),
+    #[error("cannot read the response")]
+    Body(#[source] Box<dyn Error + Send + Sync>),
 }
 
-impl Error for SiteError {}
+/// The reason why the configured URL of the website cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SiteUrlError {
+    #[error("the URL of the site is invalid")]
+    Invalid(#[from] InvalidUri),
+    #[error("the URL of the site must begin with http:// or https://")]
+    Scheme,
+    #[error("the URL of the site must not contain ? or #")]
+    Query,
+    #[error("the URL of the site must not contain a user name")]
+    UserName,
+    #[error("the URL of the site has no host")]
+    NoHost,
+    #[error("the site cannot be requested")]
+    Client(#[from] HttpClientError),
+}
 
 impl fmt::Debug for Site {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -98,17 +117,18 @@ impl Site {
     /// prefix.
     ///
     /// # Errors
-    /// If the URL is invalid or TLS cannot be set up: a line for the operator.
-    pub(crate) fn new(url: &str, cache_ttl: Duration, timeout: Duration) -> Result<Self, String> {
+    /// If the URL is invalid, or this machine has no root certificates for an https URL.
+    pub(crate) fn new(
+        url: &str,
+        cache_ttl: Duration,
+        timeout: Duration,
+    ) -> Result<Self, SiteUrlError> {
         let base = url.trim_end_matches('/');
-        let is_plain = base_is_plain(base)?;
+        let client = HttpClient::default();
+        client.prepare(&parse_base(base)?)?;
         Ok(Self {
             base: base.to_owned(),
-            client: if is_plain {
-                HttpClient::plain()
-            } else {
-                HttpClient::secure()?
-            },
+            client,
             timeout,
             request_permits: Semaphore::new(CONCURRENT_REQUESTS),
             sessions: Mutex::new(SessionCache::new(cache_ttl)),
@@ -183,7 +203,7 @@ impl Site {
     /// Sends a request. Returns the number in the response, or `None` if the response is not a number.
     async fn request(&self, path: &str) -> Result<Option<u64>, SiteError> {
         let answer = timeout(self.timeout, self.answer(path)).await;
-        let answer = answer.unwrap_or_else(|_late| Err("response timed out".to_owned()));
+        let answer = answer.unwrap_or(Err(SiteRequestError::TimedOut));
         match answer {
             Ok(number) => {
                 if self.is_failing.swap(false, Ordering::Relaxed) {
@@ -192,6 +212,7 @@ impl Site {
                 Ok(number)
             }
             Err(error) => {
+                let error = error_chain(&error);
                 // Warns once per outage: every request would fail alike.
                 if self.is_failing.swap(true, Ordering::Relaxed) {
                     tracing::debug!(error, "website request failed");
@@ -203,23 +224,16 @@ impl Site {
         }
     }
 
-    async fn answer(&self, path: &str) -> Result<Option<u64>, String> {
-        let uri = Uri::try_from(format!("{}{path}", self.base));
-        let uri = uri.map_err(|error| error.to_string())?;
-        let _permit = self
-            .request_permits
-            .acquire()
-            .await
-            .map_err(|e| e.to_string())?;
+    async fn answer(&self, path: &str) -> Result<Option<u64>, SiteRequestError> {
+        let uri = Uri::try_from(format!("{}{path}", self.base))?;
+        let _permit = self.request_permits.acquire().await.expect("never closed");
         let response = match self.get(&uri).await {
-            // A pooled connection may be closed just as it is reused: retry once.
-            Err(error) if !error.is_connect() => self.get(&uri).await,
-            answered => answered,
+            Err(error) if error.is_retryable() => self.get(&uri).await?,
+            answered => answered?,
         };
-        let response = response.map_err(|error| error_chain(&error))?;
         let status = response.status();
         if status.is_server_error() {
-            return Err(format!("status {status}"));
+            return Err(SiteRequestError::Status(status));
         }
         if status.is_redirection() {
             tracing::warn!(%status, "website redirected; redirects are not followed");
@@ -228,7 +242,7 @@ impl Site {
         let body = match body.collect().await {
             Ok(body) => body.to_bytes(),
             Err(error) if error.is::<LengthLimitError>() => return Ok(None),
-            Err(error) => return Err(error_chain(&*error)),
+            Err(error) => return Err(SiteRequestError::Body(error)),
         };
         let number = status.is_success().then(|| number(&body)).flatten();
         if number.is_none() {
@@ -237,10 +251,10 @@ impl Site {
         Ok(number)
     }
 
-    fn get(&self, uri: &Uri) -> ResponseFuture {
-        let mut request = Request::new(Empty::new());
+    async fn get(&self, uri: &Uri) -> Result<Response<Incoming>, HttpClientError> {
+        let mut request = Request::new(Full::default());
         *request.uri_mut() = uri.clone();
-        self.client.send(request)
+        self.client.send(request).await
     }
 
     fn sessions(&self) -> MutexGuard<'_, SessionCache> {
@@ -248,29 +262,23 @@ impl Site {
     }
 }
 
-/// Checks the configured URL. Returns true for http, false for https.
-fn base_is_plain(base: &str) -> Result<bool, String> {
-    let uri: Uri = base
-        .parse()
-        .map_err(|error| format!("the URL of the site is invalid: {error}"))?;
-    let is_plain = match uri.scheme_str() {
-        Some("http") => true,
-        Some("https") => false,
-        Some(_) | None => {
-            return Err("the URL of the site must begin with http:// or https://".into());
-        }
-    };
+/// Parses and checks the configured URL.
+fn parse_base(base: &str) -> Result<Uri, SiteUrlError> {
+    let uri: Uri = base.parse()?;
+    if !matches!(uri.scheme_str(), Some("http" | "https")) {
+        return Err(SiteUrlError::Scheme);
+    }
     if base.contains(['?', '#']) {
-        return Err("the URL of the site must not contain ? or #".into());
+        return Err(SiteUrlError::Query);
     }
     let authority = uri.authority().map_or("", |authority| authority.as_str());
     if authority.contains('@') {
-        return Err("the URL of the site must not contain a user name".into());
+        return Err(SiteUrlError::UserName);
     }
     if uri.host().is_none_or(str::is_empty) {
-        return Err("the URL of the site has no host".into());
+        return Err(SiteUrlError::NoHost);
     }
-    Ok(is_plain)
+    Ok(uri)
 }
 
 /// Escapes a token as a path segment. Rejects tokens that are empty, too long, or contain a dot segment,
@@ -293,13 +301,13 @@ fn number(body: &[u8]) -> Option<u64> {
 mod tests {
     use std::sync::{Arc, OnceLock, atomic::AtomicUsize};
 
+    use switchboard_transport::http_client::RESPONSE_HEAD_MAX;
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt},
         net::{TcpListener, TcpStream},
     };
 
     use super::*;
-    use crate::http_client::HEAD_MAX;
 
     /// How the fake website responds to a request.
     enum Reply {
@@ -528,7 +536,7 @@ mod tests {
         let fake = FakeSite::start(|_, _| Reply::Stops("SSH-2.0-x\r\n\r\n".to_owned())).await;
         let site = fake.site(MINUTE);
         assert_eq!(site.user("tok").await, Err(SiteError::Unreachable));
-        let head = format!("HTTP/1.1 200 OK\r\nx: {}", "x".repeat(HEAD_MAX));
+        let head = format!("HTTP/1.1 200 OK\r\nx: {}", "x".repeat(RESPONSE_HEAD_MAX));
         let fake = FakeSite::start(move |_, _| Reply::Stops(head.clone())).await;
         assert_eq!(
             fake.site(MINUTE).user("tok").await,
@@ -628,7 +636,7 @@ mod tests {
             "http://localhost/a b",
             "file:///etc",
         ] {
-            let error = site(url).unwrap_err();
+            let error = error_chain(&site(url).unwrap_err());
             assert!(
                 !error.contains('\n') && !error.contains("password"),
                 "{error}"
