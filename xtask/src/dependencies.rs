@@ -11,10 +11,11 @@ const ALLOWED_DEPENDENCIES: &[(&str, &[&str])] = &[
     ("switchboard-dialects", &["switchboard-core"]),
     ("switchboard-cluster", &["switchboard-core"]),
     ("switchboard-redis", &["switchboard-cluster", "switchboard-core"]),
-    ("switchboard-transport", &["switchboard-dialects", "switchboard-core"]),
+    ("switchboard-session", &["switchboard-dialects", "switchboard-core"]),
+    ("switchboard-transport", &["switchboard-session", "switchboard-dialects", "switchboard-core"]),
     ("switchboard-voice", &["switchboard-core"]),
-    ("switchboard-testkit", &["switchboard-core", "switchboard-dialects", "switchboard-cluster"]),
-    ("switchboard", &["switchboard-transport", "switchboard-dialects", "switchboard-redis", "switchboard-cluster", "switchboard-core", "switchboard-audio", "switchboard-voice"]),
+    ("switchboard-testkit", &["switchboard-core", "switchboard-dialects", "switchboard-session", "switchboard-cluster"]),
+    ("switchboard", &["switchboard-transport", "switchboard-session", "switchboard-dialects", "switchboard-redis", "switchboard-cluster", "switchboard-core", "switchboard-audio", "switchboard-voice"]),
     ("switchboard-cli", &["switchboard"]),
     ("xtask", &[]),
 ];
@@ -31,6 +32,7 @@ const BANNED_LINKS: &[(&str, &[&[&str]])] = &[
     ("switchboard-core", &[SOCKETS, FORMATS]),
     ("switchboard-audio", &[SOCKETS, FORMATS]),
     ("switchboard-dialects", &[SOCKETS]),
+    ("switchboard-session", &[SOCKETS]),
 ];
 
 /// Checks the dependencies of this workspace and returns the errors.

@@ -1,8 +1,8 @@
 //! The wire dialects of Switchboard.
 //!
 //! A [`Dialect`] describes one wire protocol. A [`Session`] is the state of one client of a dialect: it
-//! turns frames into commands, and events into frames. Both are free of I/O and clocks. A
-//! [`ClientSession`] combines a session with the client's [`Peer`](switchboard_core::Peer), which
+//! turns frames into commands, and events into frames. Both are free of I/O and clocks. The crate
+//! `switchboard-session` combines a session with the client's [`Peer`](switchboard_core::Peer), which
 //! authorizes commands, and detects the dialect where a path serves several.
 //!
 //! A new dialect needs a file, the two lines marked below, and transcripts.
@@ -13,7 +13,6 @@ use std::fmt;
 use switchboard_core::{Aliases, DialectTraits, Event, Limits, RequestError};
 
 mod alias;
-mod client_session;
 mod close;
 mod content;
 mod endpoint;
@@ -36,7 +35,6 @@ mod peerjs;
 mod singo;
 mod y_webrtc;
 
-pub use client_session::{Actions, ClientSession};
 pub use close::CloseReason;
 pub use content::{Candidate, Content, HOST};
 pub use endpoint::{Accepts, CorsPolicy, Endpoint, HttpAnswer, HttpReply};

@@ -329,10 +329,9 @@ fn translation(from: &Member, content: &Content<'_>) -> Option<ByteString> {
 
 #[cfg(test)]
 mod tests {
-    use switchboard_core::{JoinId, SpaceName};
+    use switchboard_core::JoinId;
 
     use super::*;
-    use crate::{ClientSession, find};
 
     fn endpoint_at(base: &str, path: &str) -> Option<(&'static str, Accepts)> {
         let mut endpoints = Matchbox.endpoints(base).into_iter();
@@ -392,13 +391,14 @@ mod tests {
             (ErrorCode::Unavailable, CloseReason::UNAVAILABLE),
         ] {
             let handshake = Handshake::at(Endpoint::MAIN, &[], &[]);
-            let (mut session, actions) =
-                ClientSession::open(find("matchbox"), handshake, SpaceName::default());
-            assert_eq!((actions.close, actions.requests.len()), (None, 1));
+            let mut output = SessionOutput::default();
+            let mut session = Matchbox.open(&handshake, &mut output);
+            assert_eq!((output.close, output.commands.len()), (None, 1));
+            let mut output = SessionOutput::default();
             let room = RoomName::parse(DEFAULT_ROOM, 0).expect("a name");
             let error = RequestError::join(reason, &room, JoinId::default().next());
-            let actions = session.on_event(&Event::RequestFailed(error), 0);
-            assert_eq!((actions.close, actions.frames.len()), (Some(expected), 0));
+            session.on_event(&Event::RequestFailed(error), &mut output);
+            assert_eq!((output.close, output.frames.len()), (Some(expected), 0));
         }
     }
 }

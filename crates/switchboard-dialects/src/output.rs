@@ -77,7 +77,7 @@ pub struct SessionOutput {
     pub frames: Vec<ByteString>,
     /// Commands of the client, in order.
     pub commands: Vec<Command>,
-    /// Errors of earlier frames that the session had queued. [`crate::ClientSession`] passes them to
+    /// Errors of earlier frames that the session had queued. The caller passes them to
     /// [`crate::Session::on_event`].
     pub errors: Vec<RequestError>,
     /// A webhook request. Its response goes to [`crate::Session::on_webhook_response`].
@@ -88,7 +88,7 @@ pub struct SessionOutput {
     pub first_frame: FirstFrameTimeout,
     /// The interval of calls of [`crate::Session::on_tick`] from now on.
     pub tick: Option<Duration>,
-    /// The current time in seconds since 1970, set by [`crate::ClientSession`] for frames and events.
+    /// The current time in seconds since 1970, set by the caller for frames and events.
     pub unix_secs: u64,
 }
 

@@ -526,10 +526,9 @@ fn published(room: &RoomName, clients: usize, object: &JsonObject<'_>) -> ByteSt
 mod tests {
     use std::collections::BTreeSet;
 
-    use switchboard_core::{HubRequest, JoinId, RoomId, SpaceName};
+    use switchboard_core::{JoinId, RoomId, SpaceName};
 
     use super::*;
-    use crate::{ClientSession, find};
 
     #[test]
     fn every_path_below_the_base_is_an_endpoint() {
@@ -568,41 +567,50 @@ mod tests {
             (ErrorCode::Unavailable, Some(CloseReason::UNAVAILABLE)),
         ] {
             let handshake = Handshake::at(Endpoint::MAIN, &[], &[]);
-            let (mut session, actions) =
-                ClientSession::open(find("y-webrtc"), handshake, SpaceName::default());
-            assert_eq!(actions.first_frame, FirstFrameTimeout::Never);
+            let mut output = SessionOutput::default();
+            let mut session = YWebrtc.open(&handshake, &mut output);
+            assert_eq!(output.first_frame, FirstFrameTimeout::Never);
             let frame = ByteString::from_static(r#"{"type":"subscribe","topics":["doc"]}"#);
-            let actions = session.on_frame(ClientFrame::Text(&frame), 0);
-            assert_eq!(actions.requests.len(), 1);
+            let result = session.on_frame(ClientFrame::Text(&frame), &mut output);
+            assert!(result.is_ok());
+            assert_eq!(output.commands.len(), 1);
             let room = RoomName::parse("doc", 0).expect("a name");
             let error = RequestError::join(reason, &room, JoinId::default().next());
-            let actions = session.on_event(&Event::RequestFailed(error), 0);
-            assert_eq!((actions.close, actions.frames.len()), (expected, 0));
+            session.on_event(&Event::RequestFailed(error), &mut output);
+            assert_eq!((output.close, output.frames.len()), (expected, 0));
         }
     }
 
-    fn subscribed(topics: &[String]) -> (ClientSession, Vec<RoomName>) {
+    /// A session after a frame that subscribes to `topics`, and the rooms that it joins.
+    fn subscribed(topics: &[String]) -> (Box<dyn Session>, Vec<RoomName>) {
         let handshake = Handshake::at(Endpoint::MAIN, &[], &[]);
-        let (mut session, _) =
-            ClientSession::open(find("y-webrtc"), handshake, SpaceName::default());
+        let mut output = SessionOutput::default();
+        let mut session = YWebrtc.open(&handshake, &mut output);
         let topics: Vec<_> = topics
             .iter()
             .map(|topic| crate::json::quote(topic))
             .collect();
         let frame = format!(r#"{{"type":"subscribe","topics":[{}]}}"#, topics.join(","));
-        let actions = session.on_frame(ClientFrame::Text(&frame.into()), 0);
-        assert_eq!(actions.error_codes, [""; 0]);
-        (session, rooms(&actions.requests))
+        let result = session.on_frame(ClientFrame::Text(&frame.into()), &mut output);
+        assert!(result.is_ok() && output.errors.is_empty());
+        (session, joined_rooms(&output))
     }
 
-    fn rooms(requests: &[HubRequest]) -> Vec<RoomName> {
-        let room = |request: &HubRequest| {
-            let HubRequest::Join(room, ..) = request else {
-                panic!("{request:?}");
+    /// The rooms of the joins in `output`, which has no other commands.
+    fn joined_rooms(output: &SessionOutput) -> Vec<RoomName> {
+        let room = |command: &Command| {
+            let Command::Join { room, .. } = command else {
+                panic!("{command:?}");
             };
-            room.name.clone()
+            room.clone()
         };
-        requests.iter().map(room).collect()
+        output.commands.iter().map(room).collect()
+    }
+
+    fn joins_after(session: &mut dyn Session, event: &Event) -> Vec<RoomName> {
+        let mut output = SessionOutput::default();
+        session.on_event(event, &mut output);
+        joined_rooms(&output)
     }
 
     fn joined(name: RoomName) -> Event {
@@ -621,7 +629,7 @@ mod tests {
         let mut entered = BTreeSet::new();
         while let Some(room) = pending.pop() {
             entered.insert(room.clone());
-            pending.extend(rooms(&session.on_event(&joined(room), 0).requests));
+            pending.extend(joins_after(&mut *session, &joined(room)));
             assert!(pending.len() <= JOINS_MAX);
         }
         let expected = topics
@@ -637,8 +645,8 @@ mod tests {
             .collect();
         let (mut session, pending) = subscribed(&topics);
         let error = RequestError::join(ErrorCode::RoomFull, &pending[0], JoinId::default().next());
-        let actions = session.on_event(&Event::RequestFailed(error), 0);
-        assert_eq!(rooms(&actions.requests).len(), 1);
+        let joins = joins_after(&mut *session, &Event::RequestFailed(error));
+        assert_eq!(joins.len(), 1);
     }
 
     #[test]
@@ -652,10 +660,16 @@ mod tests {
             .find(|topic| !pending.iter().any(|room| room.as_str() == **topic));
         let queued = queued.expect("one of them waits");
         let frame = format!(r#"{{"type":"unsubscribe","topics":["{queued}"]}}"#);
-        let actions = session.on_frame(ClientFrame::Text(&frame.into()), 0);
-        assert_eq!((actions.requests.len(), actions.error_codes.len()), (0, 0));
+        let mut output = SessionOutput::default();
+        let result = session.on_frame(ClientFrame::Text(&frame.into()), &mut output);
+        assert!(result.is_ok() && output.errors.is_empty());
+        let left = |command: &Command| matches!(command, Command::Leave { .. });
+        assert!(
+            !output.commands.iter().any(|command| !left(command)),
+            "no join"
+        );
         for room in pending {
-            assert_eq!(session.on_event(&joined(room), 0).requests.len(), 0);
+            assert_eq!(joins_after(&mut *session, &joined(room)), []);
         }
     }
 

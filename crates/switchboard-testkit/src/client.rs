@@ -5,7 +5,8 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 use bytes::Bytes;
 use bytestring::ByteString;
 use switchboard_core::Event;
-use switchboard_dialects::{ClientSession, CloseReason, FirstFrameTimeout, WebhookRequest};
+use switchboard_dialects::{CloseReason, FirstFrameTimeout, WebhookRequest};
+use switchboard_session::ClientSession;
 
 /// A client of a [`crate::Simulation`], numbered in the order of the connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -15,9 +15,10 @@ use switchboard_core::{
     LogId, Member, PeerId, Position, RoomId, SpaceName,
 };
 use switchboard_dialects::{
-    ALL, Actions, ClientSession, CloseReason, Dialect, DialectSettings, Endpoint, Handshake, Query,
+    ALL, CloseReason, Dialect, DialectSettings, Endpoint, Handshake, Query,
     SettingValue as Setting, WebhookRequest, find,
 };
+use switchboard_session::{Actions, ClientSession};
 
 use crate::client::{
     ClientId, ClientTimer, InboundFrame, PendingWebhook, SentFrame, SimClient, first_frame_timeout,

@@ -3,7 +3,7 @@
 //! Each connection has one task. The task passes frames to the [`ClientSession`] of the connection, pops
 //! events from its [`Outbox`], and sends requests to the [`NodeHandle`].
 //!
-//! [`ClientSession`]: switchboard_dialects::ClientSession
+//! [`ClientSession`]: switchboard_session::ClientSession
 #![warn(missing_docs)]
 
 use std::{fmt, future::Future, pin::Pin, sync::Arc};
@@ -12,10 +12,7 @@ use switchboard_core::{HubRequest, Peer, PeerId, RoomId};
 use switchboard_dialects::WebhookRequest;
 
 mod address_rates;
-mod bucket;
-mod budget;
 mod connection_log;
-mod connection_state;
 mod counters;
 pub mod frame;
 pub mod http_client;
@@ -24,11 +21,9 @@ mod log_text;
 mod metrics;
 mod outbox;
 mod permits;
-mod queue_memory;
 mod refusal_log;
 mod refused_connections;
 mod socket;
-mod suspended;
 mod timed_stream;
 mod tls;
 pub mod upgrade;
@@ -36,8 +31,6 @@ mod upgraded_stream;
 pub mod websocket;
 
 pub use address_rates::AddressRates;
-pub use bucket::TokenBucket;
-pub use connection_state::Heartbeat;
 pub use counters::Counters;
 pub use frame::Violation;
 pub use http_client::{HttpClient, HttpClientError, HttpConnection, error_chain};
@@ -46,11 +39,11 @@ pub use listen::{
 };
 pub use log_text::log_text;
 pub use metrics::{CountUp, MetricsRegistry};
-pub use outbox::{FillLevel, Outbox};
+pub use outbox::Outbox;
 pub use permits::{ConnectionLimit, Permit, PermitPool, canonical_net, network};
-pub use queue_memory::QueueMemory;
 pub use refused_connections::{RefusalReason, RefusedConnections};
 pub use socket::{Socket, SocketError};
+pub use switchboard_session::{FillLevel, Heartbeat, QueueMemory, TokenBucket};
 pub use timed_stream::RequestTimeouts;
 pub use tls::Tls;
 pub use upgrade::Upgrade;

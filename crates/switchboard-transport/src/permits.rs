@@ -9,7 +9,7 @@ use std::{
 
 use ipnet::{IpNet, Ipv4Net};
 
-use crate::budget::SpentBudgets;
+use switchboard_session::SpentBudgets;
 
 /// Counts connections. Loopback addresses and trusted proxies are exempt from the limit for each address,
 /// because connections of many clients can come from a reverse proxy.

@@ -14,19 +14,19 @@ use bytes::Bytes;
 use switchboard_core::{
     DisconnectReason, ErrorCode, Event, HubRequest, Limits, RequestError, RoomId,
 };
-use switchboard_dialects::{Actions, ClientFrame, ClientSession, CloseReason};
+use switchboard_dialects::{ClientFrame, CloseReason};
+use switchboard_session::{
+    Actions, Awaited, ClientSession, Decision, Heartbeat, Overflow, PendingCharges, PopMode,
+    QueueMemory, SessionActions, SessionMachine, Steps,
+};
 use tokio::time::{Instant as TokioInstant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
 use crate::{
-    Counters, Heartbeat, JoinCheck, NodeHandle, Outbox, OutboxHandle, Permit, QueueMemory, Socket,
-    SocketError, Violation,
+    Counters, JoinCheck, NodeHandle, Outbox, OutboxHandle, Permit, Socket, SocketError, Violation,
     connection_log::{ConnectionLog, LoggedEnd},
-    connection_state::{ConnectionActions, ConnectionState},
     frame::{CloseFrame, Decoded, WebSocketMessage},
-    outbox::{Overflow, PendingCharges, PopMode},
-    suspended::{Awaited, Decision, Steps},
 };
 
 /// The number of events handled before the next frame of the client is read.
@@ -90,7 +90,7 @@ pub fn serve(
 
 struct WebSocketConnection {
     socket: Socket,
-    state: ConnectionState,
+    state: SessionMachine,
     outbox: OutboxHandle,
     context: ConnectionContext,
     /// Frames that wait for the socket. Meanwhile events wait in the outbox.
@@ -167,11 +167,11 @@ impl WebSocketConnection {
         opened: (ClientSession, Actions),
         context: ConnectionContext,
         permit: Permit,
-    ) -> (Self, ConnectionActions) {
+    ) -> (Self, SessionActions) {
         let outbox = Arc::new(Outbox::new(&context.limits, context.queue_memory.clone()));
         let now = Instant::now();
         let (mut state, first) =
-            ConnectionState::new(opened, &context.limits, context.heartbeat, now);
+            SessionMachine::new(opened, &context.limits, context.heartbeat, now);
         if let Some(spent) = permit.take_spent(now) {
             state.continue_from(&spent, now);
         }
@@ -198,7 +198,7 @@ impl WebSocketConnection {
 
     /// Serves the connection until it ends. A client that does not read its frames is still read, so that its
     /// signs of life are seen; only events wait.
-    async fn run(&mut self, first: Box<ConnectionActions>) -> ConnectionEnd {
+    async fn run(&mut self, first: Box<SessionActions>) -> ConnectionEnd {
         let drain = self.context.drain.clone();
         let mut drained = pin!(drain.cancelled());
         let mut timer = pin!(sleep_until(TokioInstant::from_std(
@@ -407,7 +407,7 @@ impl WebSocketConnection {
     fn on_message(
         &mut self,
         message: Result<Decoded, SocketError>,
-    ) -> Result<ConnectionActions, ConnectionEnd> {
+    ) -> Result<SessionActions, ConnectionEnd> {
         let now = Instant::now();
         let frames_in = &self.context.node.counters().frames_in_total;
         match message {
@@ -450,8 +450,8 @@ impl WebSocketConnection {
         }
     }
 
-    fn apply_actions(&mut self, output: ConnectionActions) -> Result<(), ConnectionEnd> {
-        let ConnectionActions { actions, ping } = output;
+    fn apply_actions(&mut self, output: SessionActions) -> Result<(), ConnectionEnd> {
+        let SessionActions { actions, ping } = output;
         let counters = self.context.node.counters();
         Counters::add(&counters.refused_total, actions.error_codes.len() as u64);
         Counters::add(&counters.frames_out_total, actions.frames.len() as u64);
@@ -547,7 +547,7 @@ impl WebSocketConnection {
     fn on_message_ahead(
         &mut self,
         message: Result<Decoded, SocketError>,
-    ) -> Result<ConnectionActions, ConnectionEnd> {
+    ) -> Result<SessionActions, ConnectionEnd> {
         let now = Instant::now();
         let is_control = match &message {
             Ok(Decoded::Message(WebSocketMessage::Text(_) | WebSocketMessage::Binary(_)))

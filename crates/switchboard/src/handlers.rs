@@ -11,9 +11,9 @@ use axum::{
 };
 use switchboard_core::{DialectName, Identity, RoomId, SpaceName};
 use switchboard_dialects::{
-    ALL, Accepts, ClientSession, CorsPolicy, Dialect, Handshake, HttpAnswer, HttpReply, Query,
-    SettingValue, find,
+    ALL, Accepts, CorsPolicy, Dialect, Handshake, HttpAnswer, HttpReply, Query, SettingValue, find,
 };
+use switchboard_session::ClientSession;
 use switchboard_transport::{
     Counters, Permit, RefusalReason, Upgrade, log_text, upgrade, websocket,
 };

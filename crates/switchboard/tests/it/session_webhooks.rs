@@ -15,9 +15,10 @@ use switchboard_core::{
     NameId, OfferPolicy, Peer, RequestError, ResourceKey, RoomName,
 };
 use switchboard_dialects::{
-    ClientFrame, ClientSession, CloseReason, Content, Dialect, Endpoint, Handshake, Query, Session,
-    SessionOutput, WebhookRequest,
+    ClientFrame, CloseReason, Content, Dialect, Endpoint, Handshake, Query, Session, SessionOutput,
+    WebhookRequest,
 };
+use switchboard_session::ClientSession;
 use switchboard_transport::{
     Counters, JoinCheck, NodeHandle, OutboxHandle, PermitPool, Upgrade, WebhookResponse, websocket,
 };

@@ -7,8 +7,7 @@ use switchboard_core::{
     DialectTraits, DisconnectReason, ErrorCode, Event, EvictionReason, HubRequest, Limits, Peer,
     RequestError, ResourceKey, SpaceName,
 };
-
-use crate::{
+use switchboard_dialects::{
     ALL, ClientFrame, CloseReason, Dialect, DialectSettings, FirstFrameTimeout, Handshake, Session,
     SessionOutput, WebhookRequest, error_message,
     json::{JsonObject, JsonWriter},

@@ -1,18 +1,17 @@
-//! The protocol state of one connection, free of I/O: its session, its heartbeat, and its budgets.
+//! The state machine of one session: the client's protocol state, its heartbeat, and its budgets.
 //!
-//! A state machine like the hub: methods take inputs with the time and return [`ConnectionActions`];
-//! `poll_timeout` returns the time of the next `handle_timeout`.
+//! A state machine like the hub: methods take inputs with the time and return [`SessionActions`];
+//! [`SessionMachine::poll_timeout`] returns the time of the next `handle_timeout`.
 
 use std::time::{Duration, Instant};
 
 use switchboard_core::{DisconnectReason, ErrorCode, Event, HubRequest, Limits, Peer, ResourceKey};
-use switchboard_dialects::{
-    Actions, ClientFrame, ClientSession, CloseReason, FirstFrameTimeout, WebhookRequest,
-};
+use switchboard_dialects::{ClientFrame, CloseReason, FirstFrameTimeout, WebhookRequest};
 
 use crate::{
+    Actions, ClientSession,
     budget::{Budgets, SpentBudgets},
-    outbox::PendingCharges,
+    event_queue::PendingCharges,
     suspended::{Awaited, Decision, Resumed, Steps, Suspended, after_denial},
 };
 
@@ -39,12 +38,14 @@ impl Default for Heartbeat {
 
 /// The actions for the connection task: those of the session, and then an optional ping.
 #[derive(Debug, Default)]
-pub(crate) struct ConnectionActions {
-    pub(crate) actions: Actions,
-    pub(crate) ping: bool,
+pub struct SessionActions {
+    /// The actions of the session.
+    pub actions: Actions,
+    /// Send a ping.
+    pub ping: bool,
 }
 
-impl From<Actions> for ConnectionActions {
+impl From<Actions> for SessionActions {
     fn from(actions: Actions) -> Self {
         Self {
             ping: actions.probe.is_some(),
@@ -53,8 +54,9 @@ impl From<Actions> for ConnectionActions {
     }
 }
 
+/// The state machine of one client's session while a connection serves it.
 #[derive(Debug)]
-pub(crate) struct ConnectionState {
+pub struct SessionMachine {
     session: ClientSession,
     budgets: Budgets,
     /// The time at which the debt of the client is paid. Its frames are not read before.
@@ -73,14 +75,14 @@ pub(crate) struct ConnectionState {
     suspended: Option<Box<Suspended>>,
 }
 
-impl ConnectionState {
+impl SessionMachine {
     /// A new connection and its first actions. `opened` is the result of [`ClientSession::open`].
-    pub(crate) fn new(
+    pub fn new(
         opened: (ClientSession, Actions),
         limits: &Limits,
         heartbeat: Heartbeat,
         now: Instant,
-    ) -> (Self, ConnectionActions) {
+    ) -> (Self, SessionActions) {
         let (session, actions) = opened;
         let wait = match actions.first_frame {
             FirstFrameTimeout::Default => Some(Duration::from_secs(limits.first_frame_secs)),
@@ -105,27 +107,29 @@ impl ConnectionState {
     }
 
     /// Continues the budgets of a connection that has ended.
-    pub(crate) fn continue_from(&mut self, spent: &SpentBudgets, now: Instant) {
+    pub fn continue_from(&mut self, spent: &SpentBudgets, now: Instant) {
         self.budgets.continue_from(spent, now);
         self.pause(now);
     }
 
     /// The spent budgets of the client.
-    pub(crate) fn spent(&self, now: Instant) -> Option<SpentBudgets> {
+    pub fn spent(&self, now: Instant) -> Option<SpentBudgets> {
         self.budgets.spent(now)
     }
 
-    pub(crate) fn peer(&self) -> &Peer {
+    /// The peer of the session in the core.
+    #[must_use]
+    pub fn peer(&self) -> &Peer {
         self.session.peer()
     }
 
     /// Handles a text or binary frame from the client.
-    pub(crate) fn on_frame(
+    pub fn on_frame(
         &mut self,
         frame: ClientFrame<'_>,
         now: Instant,
         unix_secs: u64,
-    ) -> ConnectionActions {
+    ) -> SessionActions {
         self.budgets.charge_frame(now);
         self.first_frame = None;
         let mut actions = self.session.on_frame(frame, unix_secs);
@@ -135,19 +139,19 @@ impl ConnectionState {
 
     /// Adds the charges of the hub for frames of the client. Returns the number of peers that the client has
     /// reached for the first time.
-    pub(crate) fn on_charges(&mut self, charges: &PendingCharges, now: Instant) -> usize {
+    pub fn on_charges(&mut self, charges: &PendingCharges, now: Instant) -> usize {
         let peers = self.budgets.charge(charges, now);
         self.pause(now);
         peers
     }
 
     /// Whether a budget is in debt, so that the client must not be read.
-    pub(crate) fn is_paused(&self) -> bool {
+    pub fn is_paused(&self) -> bool {
         self.paused_until.is_some()
     }
 
     /// Handles a ping or a fragment from the client.
-    pub(crate) fn on_control(&mut self, now: Instant) -> ConnectionActions {
+    pub fn on_control(&mut self, now: Instant) -> SessionActions {
         self.budgets.charge_frame(now);
         self.pause(now);
         self.on_sign_of_life(now)
@@ -155,7 +159,7 @@ impl ConnectionState {
 
     /// Handles a pong from the client. Other clients that claim its name cause pings, so a pong is charged
     /// only if it answers no ping.
-    pub(crate) fn on_pong(&mut self, now: Instant) -> ConnectionActions {
+    pub fn on_pong(&mut self, now: Instant) -> SessionActions {
         match self.pings_unanswered.checked_sub(1) {
             Some(left) => {
                 self.pings_unanswered = left;
@@ -166,11 +170,11 @@ impl ConnectionState {
     }
 
     /// Notes that a slow client has read some of its pending frames, which is a sign of life.
-    pub(crate) fn on_written(&mut self, now: Instant) -> ConnectionActions {
+    pub fn on_written(&mut self, now: Instant) -> SessionActions {
         self.on_sign_of_life(now)
     }
 
-    fn on_sign_of_life(&mut self, now: Instant) -> ConnectionActions {
+    fn on_sign_of_life(&mut self, now: Instant) -> SessionActions {
         Actions {
             requests: self.note_sign_of_life(now),
             ..Actions::default()
@@ -179,36 +183,31 @@ impl ConnectionState {
     }
 
     /// Handles an event from a hub.
-    pub(crate) fn on_event(
-        &mut self,
-        event: &Event,
-        now: Instant,
-        unix_secs: u64,
-    ) -> ConnectionActions {
+    pub fn on_event(&mut self, event: &Event, now: Instant, unix_secs: u64) -> SessionActions {
         self.budgets.observe(event);
         let actions = self.session.on_event(event, unix_secs);
         self.actions(actions, now)
     }
 
     /// Keeps `steps` until a decision is made.
-    pub(crate) fn suspend(&mut self, awaited: Awaited, steps: Steps) {
+    pub fn suspend(&mut self, awaited: Awaited, steps: Steps) {
         self.suspended = Some(Box::new(Suspended { awaited, steps }));
     }
 
     /// Whether a decision is pending.
-    pub(crate) fn is_suspended(&self) -> bool {
+    pub fn is_suspended(&self) -> bool {
         self.suspended.is_some()
     }
 
     /// Whether only urgent events may be handled until the decision.
-    pub(crate) fn defers_events(&self) -> bool {
+    pub fn defers_events(&self) -> bool {
         self.suspended
             .as_ref()
             .is_some_and(|suspended| suspended.defers_events())
     }
 
     /// Queues steps behind the pending decision. Returns those to be executed now; all without a decision.
-    pub(crate) fn queue_behind_decision(&mut self, steps: Steps) -> Option<Steps> {
+    pub fn queue_behind_decision(&mut self, steps: Steps) -> Option<Steps> {
         match &mut self.suspended {
             Some(suspended) => suspended.queue(steps),
             None => Some(steps),
@@ -216,7 +215,7 @@ impl ConnectionState {
     }
 
     /// Keeps steps that follow those behind the pending decision. Returns them if none is pending.
-    pub(crate) fn append_steps(&mut self, steps: Steps) -> Option<Steps> {
+    pub fn append_steps(&mut self, steps: Steps) -> Option<Steps> {
         match &mut self.suspended {
             Some(suspended) => {
                 suspended.steps.append(steps);
@@ -227,12 +226,7 @@ impl ConnectionState {
     }
 
     /// Handles the pending decision. `None` if none is pending.
-    pub(crate) fn resume(
-        &mut self,
-        decision: &Decision,
-        now: Instant,
-        unix_secs: u64,
-    ) -> Option<Resumed> {
+    pub fn resume(&mut self, decision: &Decision, now: Instant, unix_secs: u64) -> Option<Resumed> {
         let Suspended { awaited, steps } = *self.suspended.take()?;
         let resumed = Resumed {
             steps,
@@ -263,23 +257,23 @@ impl ConnectionState {
     }
 
     /// Notes a frame that waits for the decision. It is charged when it is handled.
-    pub(crate) fn on_read_ahead(&mut self, now: Instant) -> ConnectionActions {
+    pub fn on_read_ahead(&mut self, now: Instant) -> SessionActions {
         self.on_sign_of_life(now)
     }
 
     /// Reports a violation by the client and closes the connection.
-    pub(crate) fn on_violation(
+    pub fn on_violation(
         &mut self,
         reason: ErrorCode,
         close: CloseReason,
         now: Instant,
-    ) -> ConnectionActions {
+    ) -> SessionActions {
         let actions = self.session.on_violation(reason, close);
         self.actions(actions, now)
     }
 
-    /// The time of the next call of [`ConnectionState::handle_timeout`].
-    pub(crate) fn poll_timeout(&self) -> Instant {
+    /// The time of the next call of [`SessionMachine::handle_timeout`].
+    pub fn poll_timeout(&self) -> Instant {
         if self.is_suspended() {
             let paused = self.paused_until.unwrap_or(self.next_ping);
             return paused.min(self.next_ping);
@@ -307,10 +301,10 @@ impl ConnectionState {
 
     /// Handles the timeouts that are due at `now`. While a decision is pending these are only pings and the end of
     /// a pause: a decision has a time limit of its own, and the session gets no other input.
-    pub(crate) fn handle_timeout(&mut self, now: Instant) -> ConnectionActions {
+    pub fn handle_timeout(&mut self, now: Instant) -> SessionActions {
         if self.is_suspended() {
             self.end_pause(now);
-            return self.with_ping(ConnectionActions::default(), now);
+            return self.with_ping(SessionActions::default(), now);
         }
         if self.is_paused() && self.budgets.flood_deadline().is_some_and(|at| now >= at) {
             return self.flooded(now);
@@ -352,7 +346,7 @@ impl ConnectionState {
     }
 
     /// Adds a ping if one is due at `now`.
-    fn with_ping(&mut self, mut output: ConnectionActions, now: Instant) -> ConnectionActions {
+    fn with_ping(&mut self, mut output: SessionActions, now: Instant) -> SessionActions {
         if now >= self.next_ping {
             self.next_ping = now + self.heartbeat.ping;
             if !output.ping {
@@ -364,16 +358,16 @@ impl ConnectionState {
     }
 
     /// The requests to the hubs after the connection has ended.
-    pub(crate) fn disconnect(&mut self, reason: DisconnectReason) -> Vec<HubRequest> {
+    pub fn disconnect(&mut self, reason: DisconnectReason) -> Vec<HubRequest> {
         self.session.disconnect(reason)
     }
 
     /// The last webhook request, after the connection has ended.
-    pub(crate) fn on_end(&mut self) -> Option<WebhookRequest> {
+    pub fn on_end(&mut self) -> Option<WebhookRequest> {
         self.session.on_end()
     }
 
-    fn flooded(&mut self, now: Instant) -> ConnectionActions {
+    fn flooded(&mut self, now: Instant) -> SessionActions {
         self.on_violation(ErrorCode::TooManyFrames, CloseReason::FLOOD, now)
     }
 
@@ -391,7 +385,7 @@ impl ConnectionState {
             .collect()
     }
 
-    fn actions(&mut self, mut actions: Actions, now: Instant) -> ConnectionActions {
+    fn actions(&mut self, mut actions: Actions, now: Instant) -> SessionActions {
         self.budgets.charge_requests(&actions.requests, now);
         self.pause(now);
         if let Some(every) = actions.tick.take() {
@@ -407,9 +401,13 @@ impl ConnectionState {
             probe => self.probes.extend(probe),
         }
         self.pings_unanswered = self.pings_unanswered.saturating_add(ping.into());
-        ConnectionActions { actions, ping }
+        SessionActions { actions, ping }
     }
 }
 
 #[cfg(test)]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a test needs any instant to count from"
+)]
 mod tests;

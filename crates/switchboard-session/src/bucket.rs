@@ -44,34 +44,34 @@ impl TokenBucket {
 
     /// Takes `count` tokens even if there are fewer. Returns the time at which the debt is paid; `None` if
     /// there is no debt.
-    pub(crate) fn charge(&mut self, count: u64, now: Instant) -> Option<Instant> {
+    pub fn charge(&mut self, count: u64, now: Instant) -> Option<Instant> {
         self.full_at = self.full_at.max(now) + self.time_of(count);
         self.debt(now)
     }
 
     /// The time at which the bucket is full again.
-    pub(crate) fn full_at(&self) -> Instant {
+    pub fn full_at(&self) -> Instant {
         self.full_at
     }
 
     /// Continues another bucket, which is full again at `full_at`.
-    pub(crate) fn continue_from(&mut self, full_at: Instant) {
+    pub fn continue_from(&mut self, full_at: Instant) {
         self.full_at = full_at;
     }
 
     /// Cancels a debt. A bucket that had one is empty then.
-    pub(crate) fn forgive_debt(&mut self, now: Instant) {
+    pub fn forgive_debt(&mut self, now: Instant) {
         self.full_at = self.full_at.min(now + self.burst);
     }
 
     /// The time at which the debt is paid; `None` if there is no debt.
-    pub(crate) fn debt(&self, now: Instant) -> Option<Instant> {
+    pub fn debt(&self, now: Instant) -> Option<Instant> {
         let in_debt = self.full_at.saturating_duration_since(now) > self.burst;
         in_debt.then(|| self.full_at - self.burst)
     }
 
     /// Raises the burst by `count` tokens, which are available at once.
-    pub(crate) fn grow(&mut self, count: u32) {
+    pub fn grow(&mut self, count: u32) {
         self.burst += self.time_of(u64::from(count));
     }
 
@@ -86,6 +86,10 @@ impl TokenBucket {
 }
 
 #[cfg(test)]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a test needs any instant to count from"
+)]
 mod tests {
     use super::*;
 

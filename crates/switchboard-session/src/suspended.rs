@@ -6,22 +6,25 @@ use std::collections::VecDeque;
 use switchboard_core::{HubRequest, LeaveKind, RequestError};
 use switchboard_dialects::{CloseReason, WebhookRequest};
 
-use crate::connection_state::ConnectionActions;
+use crate::machine::SessionActions;
 
 /// Requests behind a decision; with more, events of other rooms wait in the outbox.
 const QUEUED_REQUESTS_MAX: usize = 64;
 
 /// The last actions of one call of a session, in the order of their execution.
 #[derive(Debug, Default)]
-pub(crate) struct Steps {
-    pub(crate) requests: VecDeque<HubRequest>,
-    pub(crate) webhook: Option<WebhookRequest>,
-    pub(crate) close: Option<CloseReason>,
+pub struct Steps {
+    /// Requests to the hubs.
+    pub requests: VecDeque<HubRequest>,
+    /// A webhook request, after the requests to the hubs.
+    pub webhook: Option<WebhookRequest>,
+    /// Close the connection, at the end.
+    pub close: Option<CloseReason>,
 }
 
 /// The decision that a connection waits for.
 #[derive(Debug)]
-pub(crate) enum Awaited {
+pub enum Awaited {
     /// The access check of this request, and the error if it is denied.
     Access(HubRequest, RequestError),
     /// The response to a webhook request of the session.
@@ -30,7 +33,7 @@ pub(crate) enum Awaited {
 
 /// The decision that a connection has waited for.
 #[derive(Debug)]
-pub(crate) enum Decision {
+pub enum Decision {
     /// Whether access is granted.
     Access(bool),
     /// The response to a webhook request, or `None` if it has failed.
@@ -46,15 +49,15 @@ pub(crate) struct Suspended {
 
 /// The steps that follow a decision.
 #[derive(Debug, Default)]
-pub(crate) struct Resumed {
+pub struct Resumed {
     /// A request that needs no check, or has passed it.
-    pub(crate) authorized: Option<HubRequest>,
+    pub authorized: Option<HubRequest>,
     /// The error of a request that was denied.
-    pub(crate) rejected: Option<RequestError>,
+    pub rejected: Option<RequestError>,
     /// The actions of the session that has got its response.
-    pub(crate) output: Option<ConnectionActions>,
+    pub output: Option<SessionActions>,
     /// The steps behind the decision.
-    pub(crate) steps: Steps,
+    pub steps: Steps,
 }
 
 impl Suspended {

@@ -6,7 +6,7 @@ use switchboard_dialects::{Endpoint, Handshake, Query, find};
 
 use super::*;
 
-fn connection(dialect: &str, now: Instant) -> (ConnectionState, ConnectionActions) {
+fn connection(dialect: &str, now: Instant) -> (SessionMachine, SessionActions) {
     limited_connection(dialect, &Limits::default(), now)
 }
 
@@ -14,7 +14,7 @@ fn limited_connection(
     dialect: &str,
     limits: &Limits,
     now: Instant,
-) -> (ConnectionState, ConnectionActions) {
+) -> (SessionMachine, SessionActions) {
     let handshake = Handshake {
         peer: PeerId::from_random([1; 16]),
         identity: Identity::Claimed,
@@ -27,10 +27,10 @@ fn limited_connection(
         settings: Arc::default(),
     };
     let opened = ClientSession::open(find(dialect), handshake, SpaceName::default());
-    ConnectionState::new(opened, limits, Heartbeat::default(), now)
+    SessionMachine::new(opened, limits, Heartbeat::default(), now)
 }
 
-fn frame(state: &mut ConnectionState, text: &'static str, now: Instant) -> ConnectionActions {
+fn frame(state: &mut SessionMachine, text: &'static str, now: Instant) -> SessionActions {
     state.on_frame(ClientFrame::Text(&ByteString::from_static(text)), now, 0)
 }
 
@@ -67,7 +67,7 @@ fn list_steps() -> Steps {
     }
 }
 
-fn suspend_on_claim(state: &mut ConnectionState) {
+fn suspend_on_claim(state: &mut SessionMachine) {
     let (space, room) = (SpaceName::default(), None);
     let name = switchboard_core::DisplayName::parse("ada", 0).expect("a name");
     let name = switchboard_core::NameId { space, room, name };
@@ -226,7 +226,7 @@ fn the_timeout_of_the_first_frame_depends_on_the_dialect() {
 }
 
 /// Sends frames until the connection is paused, and returns their number.
-fn frames_until_pause(state: &mut ConnectionState, text: &'static str, now: Instant) -> usize {
+fn frames_until_pause(state: &mut SessionMachine, text: &'static str, now: Instant) -> usize {
     let mut count = 0;
     while !state.is_paused() {
         assert!(frame(state, text, now).actions.close.is_none());

@@ -10,7 +10,7 @@ use std::{
 
 use switchboard_core::{Event, HubRequest, Limits, PeerId, Target};
 
-use crate::{bucket::TokenBucket, outbox::PendingCharges};
+use crate::{bucket::TokenBucket, event_queue::PendingCharges};
 
 /// The number of distinct peers up to which each new peer raises the burst of frames.
 const PEERS_MAX: usize = 4096;
@@ -24,7 +24,7 @@ const FORGOTTEN: Duration = Duration::from_millis(100);
 /// The times at which the budgets of an ended connection are full again. The next connection of the same
 /// address continues them, so a client gains nothing by reconnecting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct SpentBudgets {
+pub struct SpentBudgets {
     frames: Option<Instant>,
     deliveries: Option<Instant>,
     bytes: Option<Instant>,
@@ -32,8 +32,8 @@ pub(crate) struct SpentBudgets {
 
 impl SpentBudgets {
     /// The budgets of a connection that has spent only frames.
-    #[cfg(test)]
-    pub(crate) fn of_frames(full_at: Instant) -> Self {
+    #[must_use]
+    pub fn of_frames(full_at: Instant) -> Self {
         Self {
             frames: Some(full_at),
             deliveries: None,
@@ -42,7 +42,7 @@ impl SpentBudgets {
     }
 
     /// The time at which all budgets are full again.
-    pub(crate) fn until(&self) -> Option<Instant> {
+    pub fn until(&self) -> Option<Instant> {
         self.frames.max(self.deliveries).max(self.bytes)
     }
 }
@@ -254,6 +254,10 @@ fn direct_bytes(request: &HubRequest) -> u64 {
 }
 
 #[cfg(test)]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a test needs any instant to count from"
+)]
 mod tests {
     use super::*;
 

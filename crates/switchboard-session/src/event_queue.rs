@@ -1,0 +1,416 @@
+//! The queue of events for one session, and its bound.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use switchboard_core::{Charge, Event, Limits, Member, OfferRole, PeerId};
+
+use crate::queue_memory::QueueMemory;
+
+/// The bytes of an event in the queue besides its frame.
+const EVENT_BYTES: usize = 128;
+
+/// The bytes of each member in a list of members. The members themselves are shared.
+const OTHER_BYTES: usize = size_of::<(Arc<Member>, OfferRole)>();
+
+/// An empty queue with capacity for more events than this is freed.
+const EVENTS_KEPT: usize = 4;
+
+/// The number of peers up to which each peer raises the bound of a queue.
+const PEERS_MAX: usize = 1024;
+
+/// Max peers without presence that are noted as reached until the charges are taken. For further ones the
+/// budgets grow when a later frame reaches them.
+const REACHED_MAX: usize = 64;
+
+/// The bound on the queued bytes; 0 bytes for no limit.
+#[derive(Clone, Copy, Debug)]
+struct QueueLimits {
+    bytes: usize,
+    /// Additional bytes for each peer of the client, up to [`PEERS_MAX`] peers.
+    bytes_per_peer: usize,
+}
+
+/// The cost of the frames of a session since its charges were last taken.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct PendingCharges {
+    /// The number of frames that the server sends to receivers.
+    pub deliveries: u64,
+    /// The bytes of these frames.
+    pub bytes: u64,
+    /// The bytes of frames for receivers whose queue is more than half full.
+    pub slow_receiver_bytes: u64,
+    /// The peers that the session has reached although they were not announced to it.
+    pub reached: Vec<PeerId>,
+}
+
+/// The fill level of a queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FillLevel {
+    /// At most half of its bound.
+    Low,
+    /// More than half of its bound, or overflowed.
+    High,
+}
+
+/// The queue has overflowed: an event did not fit.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Overflow;
+
+/// The events that a connection can handle now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PopMode {
+    /// All queued events.
+    All,
+    /// Only urgent events, because frames are still waiting for the socket.
+    Urgent,
+}
+
+/// The events for one session, bounded in bytes, and the charges against its budgets. Pushing never waits: an
+/// event that does not fit overflows the queue for good, because a client that misses an event has a wrong view
+/// of its room.
+#[derive(Debug)]
+pub struct EventQueue {
+    events: VecDeque<Arc<Event>>,
+    /// Events that do not wait behind others: probes and evictions.
+    urgent: VecDeque<Arc<Event>>,
+    bytes: usize,
+    /// The number of peers that may send to the client: peers that were announced to it and have not left, and
+    /// peers that it has sent a frame to by their address. It stays when the client itself leaves a room.
+    peers: usize,
+    overflowed: bool,
+    charges: PendingCharges,
+    limits: QueueLimits,
+    memory: Arc<QueueMemory>,
+}
+
+impl EventQueue {
+    /// An empty queue with the bounds of `limits`. Its bytes are counted in `memory`.
+    #[must_use]
+    pub fn new(limits: &Limits, memory: Arc<QueueMemory>) -> Self {
+        Self {
+            events: VecDeque::new(),
+            urgent: VecDeque::new(),
+            bytes: 0,
+            peers: 0,
+            overflowed: false,
+            charges: PendingCharges::default(),
+            limits: QueueLimits {
+                bytes: limits.outbox_bytes,
+                bytes_per_peer: limits.outbox_bytes_per_peer,
+            },
+            memory,
+        }
+    }
+
+    /// Queues an event. If it does not fit, the queue overflows. Returns the fill level afterwards.
+    pub fn push(&mut self, event: Arc<Event>) -> FillLevel {
+        if self.overflowed {
+            return FillLevel::High;
+        }
+        if matches!(*event, Event::Probe(_) | Event::Evicted(_)) {
+            self.urgent.push_back(event);
+        } else {
+            self.push_in_order(event);
+        }
+        let half = self.bytes_max() / 2;
+        match self.overflowed || half != 0 && self.bytes > half {
+            true => FillLevel::High,
+            false => FillLevel::Low,
+        }
+    }
+
+    fn push_in_order(&mut self, event: Arc<Event>) {
+        let bytes = event_bytes(&event);
+        self.count_peers(&event);
+        if self.reserve(bytes) {
+            self.bytes += bytes;
+            self.events.push_back(event);
+        } else {
+            self.overflow();
+        }
+    }
+
+    /// Whether `bytes` more fit. If they do, their memory is reserved.
+    fn reserve(&self, bytes: usize) -> bool {
+        let (bound, after) = (self.bytes_max(), self.bytes + bytes);
+        (bound == 0 || after <= bound) && self.memory.resize(self.bytes, after)
+    }
+
+    fn overflow(&mut self) {
+        self.overflowed = true;
+        self.events = VecDeque::new();
+        self.memory.resize(self.bytes, 0);
+        self.bytes = 0;
+    }
+
+    /// Raises the bound for the frames of `count` more peers, which the client has reached although they were
+    /// not announced to it.
+    pub fn expect_peers(&mut self, count: usize) {
+        self.peers = self.peers.saturating_add(count);
+    }
+
+    /// Adds the charge for a frame of this session.
+    pub fn charge(&mut self, charge: Charge) {
+        let charges = &mut self.charges;
+        match charge {
+            Charge::Deliveries { count, bytes } => {
+                charges.deliveries = charges.deliveries.saturating_add(count as u64);
+                charges.bytes = charges.bytes.saturating_add(bytes as u64);
+            }
+            Charge::SlowReceiver { bytes } => {
+                let total = &mut charges.slow_receiver_bytes;
+                *total = total.saturating_add(bytes as u64);
+            }
+            Charge::Reached(peer) if charges.reached.len() < REACHED_MAX => {
+                charges.reached.push(peer);
+            }
+            Charge::Reached(_) => {}
+        }
+    }
+
+    /// Takes the charges since the last call.
+    pub fn take_charges(&mut self) -> PendingCharges {
+        std::mem::take(&mut self.charges)
+    }
+
+    /// Removes the next event that `mode` allows, if there is one.
+    ///
+    /// # Errors
+    /// If the queue has overflowed.
+    pub fn pop(&mut self, mode: PopMode) -> Result<Option<Arc<Event>>, Overflow> {
+        if self.overflowed {
+            return Err(Overflow);
+        }
+        if let Some(event) = self.urgent.pop_front() {
+            return Ok(Some(event));
+        }
+        if mode == PopMode::Urgent {
+            return Ok(None);
+        }
+        let Some(event) = self.events.pop_front() else {
+            return Ok(None);
+        };
+        let bytes = self.bytes - event_bytes(&event);
+        self.memory.resize(self.bytes, bytes);
+        self.bytes = bytes;
+        if self.events.is_empty() && self.events.capacity() > EVENTS_KEPT {
+            self.events = VecDeque::new();
+        }
+        Ok(Some(event))
+    }
+
+    /// Whether [`EventQueue::pop`] returns an event or an error.
+    #[must_use]
+    pub fn is_filled(&self, mode: PopMode) -> bool {
+        let has_event = mode == PopMode::All && !self.events.is_empty();
+        self.overflowed || has_event || !self.urgent.is_empty()
+    }
+
+    /// The number of queued events.
+    #[must_use]
+    #[expect(clippy::len_without_is_empty, reason = "the length is only measured")]
+    pub fn len(&self) -> usize {
+        self.events.len() + self.urgent.len()
+    }
+
+    /// The bound in bytes; 0 for no limit.
+    fn bytes_max(&self) -> usize {
+        match self.limits.bytes {
+            0 => 0,
+            bytes => {
+                let peers = self.peers.min(PEERS_MAX);
+                bytes.saturating_add(self.limits.bytes_per_peer.saturating_mul(peers))
+            }
+        }
+    }
+
+    /// Counts the peers that an event announces, and subtracts those that leave.
+    fn count_peers(&mut self, event: &Event) {
+        match event {
+            Event::Joined { others, .. } => self.peers = self.peers.saturating_add(others.len()),
+            Event::Introduced { .. } => self.peers = self.peers.saturating_add(1),
+            Event::Departed { .. } => self.peers = self.peers.saturating_sub(1),
+            Event::Rejoined { .. }
+            | Event::Members { .. }
+            | Event::Received { .. }
+            | Event::Claimed(_)
+            | Event::Probe(_)
+            | Event::Evicted(_)
+            | Event::RequestFailed(_) => {}
+        }
+    }
+}
+
+/// Releases the reserved memory.
+impl Drop for EventQueue {
+    fn drop(&mut self) {
+        self.memory.resize(self.bytes, 0);
+    }
+}
+
+fn event_bytes(event: &Event) -> usize {
+    let carried = match event {
+        Event::Received { message, .. } => message.frame.len(),
+        Event::Joined { others, .. } => others.len() * OTHER_BYTES,
+        Event::Rejoined { others, .. } | Event::Members { others, .. } => {
+            others.len() * OTHER_BYTES
+        }
+        Event::Claimed(_)
+        | Event::Introduced { .. }
+        | Event::Departed { .. }
+        | Event::Probe(_)
+        | Event::Evicted(_)
+        | Event::RequestFailed(_) => 0,
+    };
+    EVENT_BYTES + carried
+}
+
+#[cfg(test)]
+mod tests {
+    use switchboard_core::{
+        DialectTraits, ErrorCode, EvictionReason, Identity, RoomId, RoomName, SpaceName,
+    };
+
+    use crate::queue_memory::UNCOUNTED_BYTES;
+
+    use super::*;
+
+    fn bounded(bytes_max: usize) -> EventQueue {
+        let limits = Limits {
+            outbox_bytes: bytes_max,
+            ..Limits::default()
+        };
+        EventQueue::new(&limits, Arc::default())
+    }
+
+    fn event() -> Arc<Event> {
+        Arc::new(Event::RequestFailed(ErrorCode::Taken.into()))
+    }
+
+    #[test]
+    fn events_are_popped_in_the_order_they_were_pushed() {
+        let mut queue = bounded(0);
+        let events = [event(), event(), event()];
+        for event in &events {
+            queue.push(event.clone());
+        }
+        for event in &events {
+            let popped = queue
+                .pop(PopMode::All)
+                .expect("no overflow")
+                .expect("an event");
+            assert!(Arc::ptr_eq(event, &popped));
+        }
+        assert!(queue.pop(PopMode::All).expect("no overflow").is_none());
+    }
+
+    #[test]
+    fn an_event_that_does_not_fit_overflows_the_queue() {
+        let mut queue = bounded(3 * EVENT_BYTES);
+        let backlogs = [(); 3].map(|()| queue.push(event()));
+        assert_eq!(backlogs, [FillLevel::Low, FillLevel::High, FillLevel::High]);
+        assert!(queue.pop(PopMode::Urgent).is_ok());
+        queue.push(event());
+        assert_eq!(
+            queue.pop(PopMode::All).err(),
+            Some(Overflow),
+            "no event follows a gap"
+        );
+    }
+
+    #[test]
+    fn popped_events_free_their_bytes() {
+        let mut queue = bounded(2 * EVENT_BYTES);
+        for _ in 0..100 {
+            queue.push(event());
+            queue.push(event());
+            assert!(queue.pop(PopMode::All).is_ok_and(|event| event.is_some()));
+            assert!(queue.pop(PopMode::All).is_ok_and(|event| event.is_some()));
+        }
+    }
+
+    #[test]
+    fn an_eviction_does_not_wait_behind_a_full_queue() {
+        let mut queue = bounded(EVENT_BYTES);
+        queue.push(event());
+        queue.push(Arc::new(Event::Evicted(EvictionReason::Unresponsive)));
+        let first = queue
+            .pop(PopMode::Urgent)
+            .expect("no overflow")
+            .expect("an event");
+        assert!(matches!(
+            *first,
+            Event::Evicted(EvictionReason::Unresponsive)
+        ));
+        assert!(queue.pop(PopMode::Urgent).expect("no overflow").is_none());
+    }
+
+    fn joined(others: usize) -> Arc<Event> {
+        let member = Arc::new(Member {
+            peer: PeerId::from_random([1; 16]),
+            address: PeerId::from_random([1; 16]).into(),
+            name: None,
+            dialect: &DialectTraits::DEFAULT,
+            identity: Identity::Claimed,
+            token: None,
+            group: None,
+        });
+        let room = RoomName::parse("r", 0).expect("a name");
+        Arc::new(Event::Joined {
+            room: RoomId::shared(SpaceName::default(), room),
+            others: vec![(member, OfferRole::Offerer); others],
+        })
+    }
+
+    #[test]
+    fn the_bound_of_a_newcomer_grows_with_the_number_of_members() {
+        let mut limits = Limits::default();
+        let limit = limits.outbox_bytes;
+        limits.outbox_bytes_per_peer = 10_000;
+        let events_until_full = |others| {
+            let mut queue = EventQueue::new(&limits, Arc::default());
+            queue.push(joined(others));
+            assert!(queue.pop(PopMode::All).is_ok_and(|event| event.is_some()));
+            let is_full = |queue: &mut EventQueue| queue.pop(PopMode::Urgent).is_err();
+            let mut count = 0;
+            while !is_full(&mut queue) {
+                queue.push(event());
+                count += 1;
+            }
+            count - 1
+        };
+        assert_eq!(events_until_full(0), limit / EVENT_BYTES);
+        assert_eq!(events_until_full(100), (limit + 1_000_000) / EVENT_BYTES);
+    }
+
+    #[test]
+    fn the_largest_bound_for_each_peer_does_not_overflow() {
+        let limits = Limits {
+            outbox_bytes_per_peer: usize::MAX,
+            ..Limits::default()
+        };
+        let mut queue = EventQueue::new(&limits, Arc::default());
+        assert_eq!(queue.push(joined(3)), FillLevel::Low);
+        assert_eq!(queue.push(event()), FillLevel::Low);
+    }
+
+    #[test]
+    fn all_queues_together_are_bounded() {
+        let memory = Arc::new(QueueMemory::new(800 * EVENT_BYTES));
+        let limits = Limits::default();
+        let fill = |count| {
+            let mut queue = EventQueue::new(&limits, memory.clone());
+            (0..UNCOUNTED_BYTES / EVENT_BYTES + count).for_each(|_| {
+                queue.push(event());
+            });
+            queue
+        };
+        let is_full = |queue: &mut EventQueue| queue.pop(PopMode::Urgent).is_err();
+        assert!(is_full(&mut fill(101)));
+        let mut first = fill(80);
+        assert!(!is_full(&mut first));
+        assert!(is_full(&mut fill(91)), "720 are free");
+        drop(first);
+        assert!(!is_full(&mut fill(95)), "memory comes back");
+    }
+}

@@ -1,0 +1,22 @@
+//! The session of one client, free of I/O and clocks.
+//!
+//! A [`SessionMachine`] combines the [`ClientSession`] of a client, its budgets, its heartbeat and the decisions
+//! that it waits for. Inputs carry the time; the driver executes the [`SessionActions`] of each step. Events from
+//! hubs wait in an [`EventQueue`].
+#![warn(missing_docs)]
+
+mod bucket;
+mod budget;
+mod client_session;
+mod event_queue;
+mod machine;
+mod queue_memory;
+mod suspended;
+
+pub use bucket::TokenBucket;
+pub use budget::SpentBudgets;
+pub use client_session::{Actions, ClientSession};
+pub use event_queue::{EventQueue, FillLevel, Overflow, PendingCharges, PopMode};
+pub use machine::{Heartbeat, SessionActions, SessionMachine};
+pub use queue_memory::QueueMemory;
+pub use suspended::{Awaited, Decision, Resumed, Steps};
