@@ -88,7 +88,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let main = listeners.first().map(|(listener, _)| listener.address());
     let main_certificate = certificate.as_deref().zip(main);
     warnings.extend(main_certificate.and_then(|(certificate, main)| certificate.warning(main)));
-    let server = Server::builder().config(config).build();
+    let server = Server::builder().config(config).build()?;
     for (listener, alone) in &listeners {
         let certificate = certificate.as_deref().map(Certificate::shown);
         banner::announce(&server, listener.address(), *alone, certificate);

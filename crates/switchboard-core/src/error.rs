@@ -1,5 +1,7 @@
 //! The error codes of failed requests. The messages for people are in the dialects.
 
+use std::sync::Arc;
+
 use thiserror::Error;
 
 use crate::{
@@ -47,8 +49,8 @@ pub enum ErrorCode {
     TooManyRooms,
     /// A live peer has this name.
     Taken,
-    /// The access check denied the request.
-    Denied,
+    /// The access check denied the request, and may have a text for the client.
+    Denied(Option<Arc<str>>),
     /// The other nodes or the store cannot be reached. The request can be retried later.
     Unavailable,
 }
@@ -76,7 +78,7 @@ impl ErrorCode {
             Self::RoomFull => "room-full",
             Self::TooManyRooms => "too-many-rooms",
             Self::Taken => "taken",
-            Self::Denied => "denied",
+            Self::Denied(_) => "denied",
             Self::Unavailable => "unavailable",
         }
     }

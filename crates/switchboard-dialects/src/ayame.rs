@@ -293,7 +293,7 @@ impl Session for AyameSession {
                 self.join(output);
             }
             Some(WebhookVerdict::Denied(reason)) => {
-                self.reject_client(&reason, ErrorCode::Denied, output)
+                self.reject_client(&reason, ErrorCode::Denied(None), output)
             }
             None => self.reject_client(WEBHOOK_FAILED, ErrorCode::Unavailable, output),
         }
@@ -599,9 +599,12 @@ fn webhook_request(url: String, body: ByteString) -> WebhookRequest {
 }
 
 /// The reason in `reject` for an error: that of the original where it has one, else the error code.
-fn rejection_reason(code: &ErrorCode) -> &'static str {
+fn rejection_reason(code: &ErrorCode) -> &str {
     if *code == ErrorCode::RoomFull {
         return "full";
+    }
+    if let ErrorCode::Denied(Some(text)) = code {
+        return text;
     }
     code.as_str()
 }

@@ -97,7 +97,7 @@ impl CloseReason {
             ErrorCode::Taken => "the name is taken",
             ErrorCode::RoomFull => "the room is full",
             ErrorCode::TooManyRooms => "too many rooms: limits.rooms_per_peer",
-            ErrorCode::Denied => "not allowed to enter the room",
+            ErrorCode::Denied(_) => "not allowed to enter the room",
             ErrorCode::BadField(_) => "a parameter is missing or wrong",
             ErrorCode::Malformed
             | ErrorCode::TooDeep
@@ -189,7 +189,7 @@ mod tests {
             ErrorCode::Taken,
             ErrorCode::RoomFull,
             ErrorCode::TooManyRooms,
-            ErrorCode::Denied,
+            ErrorCode::Denied(None),
             ErrorCode::BadField("room"),
         ] {
             let close = CloseReason::for_rejected_join(&code);

@@ -2,7 +2,7 @@
 
 use switchboard_core::{ErrorCode, RequestError};
 
-/// The text of an error for a user, in one sentence.
+/// The text of an error for a user: that of the host program, or one sentence.
 #[must_use]
 pub fn error_message(error: &RequestError) -> String {
     let room = error
@@ -15,7 +15,7 @@ pub fn error_message(error: &RequestError) -> String {
         .as_ref()
         .map(|target| format!(" {target:?}"))
         .unwrap_or_default();
-    match error.code {
+    match &error.code {
         ErrorCode::Malformed => "The frame is not a JSON object in UTF-8.".into(),
         ErrorCode::TooDeep => "The frame is nested too deeply.".into(),
         ErrorCode::TooLarge => "The frame is too large.".into(),
@@ -48,6 +48,7 @@ pub fn error_message(error: &RequestError) -> String {
         ErrorCode::Unavailable => {
             "The server cannot reach its other nodes now; try again in a moment.".into()
         }
-        ErrorCode::Denied => format!("You may not enter the room{room}."),
+        ErrorCode::Denied(Some(text)) => text.as_ref().to_owned(),
+        ErrorCode::Denied(None) => format!("You may not enter the room{room}."),
     }
 }

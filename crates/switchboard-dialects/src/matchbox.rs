@@ -385,8 +385,8 @@ mod tests {
                 CloseReason::for_rejected_join(&ErrorCode::RoomFull),
             ),
             (
-                ErrorCode::Denied,
-                CloseReason::for_rejected_join(&ErrorCode::Denied),
+                ErrorCode::Denied(None),
+                CloseReason::for_rejected_join(&ErrorCode::Denied(None)),
             ),
             (ErrorCode::Unavailable, CloseReason::UNAVAILABLE),
         ] {

@@ -586,7 +586,7 @@ fn identify_error(error: &RequestError) -> String {
         | ErrorCode::TooManyFrames
         | ErrorCode::TooLarge
         | ErrorCode::Unavailable
-        | ErrorCode::Denied => error_message(error),
+        | ErrorCode::Denied(_) => error_message(error),
         ErrorCode::Malformed
         | ErrorCode::TooDeep
         | ErrorCode::UnknownType

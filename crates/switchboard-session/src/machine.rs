@@ -5,7 +5,9 @@
 
 use std::time::{Duration, Instant};
 
-use switchboard_core::{DisconnectReason, ErrorCode, Event, HubRequest, Limits, Peer, ResourceKey};
+use switchboard_core::{
+    DisconnectReason, ErrorCode, Event, HubRequest, Limits, Peer, RequestError, ResourceKey,
+};
 use switchboard_dialects::{ClientFrame, CloseReason, FirstFrameTimeout, WebhookRequest};
 
 use crate::{
@@ -233,15 +235,24 @@ impl SessionMachine {
             ..Resumed::default()
         };
         Some(match (awaited, decision) {
-            (Awaited::Access(request, _), Decision::Access(true)) => Resumed {
+            (Awaited::Access(request, _), Decision::Access(Ok(()))) => Resumed {
                 authorized: Some(request),
                 ..resumed
             },
-            (Awaited::Access(request, error), _) => Resumed {
-                authorized: after_denial(request),
-                rejected: Some(error),
-                ..resumed
-            },
+            (Awaited::Access(request, error), decision) => {
+                let text = match decision {
+                    Decision::Access(Err(text)) => text.clone(),
+                    Decision::Access(Ok(())) | Decision::Webhook(_) => None,
+                };
+                Resumed {
+                    authorized: after_denial(request),
+                    rejected: Some(RequestError {
+                        code: ErrorCode::Denied(text),
+                        ..error
+                    }),
+                    ..resumed
+                }
+            }
             (Awaited::Webhook, decision) => {
                 let reply = match decision {
                     Decision::Webhook(reply) => reply.as_deref(),

@@ -1,7 +1,7 @@
 //! The steps of a connection that wait for a decision: the access check of a join or claim, or the response to a
 //! webhook. Free of I/O.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, sync::Arc};
 
 use switchboard_core::{HubRequest, LeaveKind, RequestError};
 use switchboard_dialects::{CloseReason, WebhookRequest};
@@ -34,8 +34,8 @@ pub enum Awaited {
 /// The decision that a connection has waited for.
 #[derive(Debug)]
 pub enum Decision {
-    /// Whether access is granted.
-    Access(bool),
+    /// Whether access is granted, or the text for the client.
+    Access(Result<(), Option<Arc<str>>>),
     /// The response to a webhook request, or `None` if it has failed.
     Webhook(Option<String>),
 }

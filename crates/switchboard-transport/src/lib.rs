@@ -52,8 +52,8 @@ pub use upgraded_stream::UpgradedStream;
 /// The handle by which hubs send events to a local connection.
 pub type OutboxHandle = Arc<Outbox>;
 
-/// The pending access check of a join: true if the peer may join.
-pub type JoinCheck = Pin<Box<dyn Future<Output = bool> + Send>>;
+/// The pending access check of a join: `Ok` if the peer may join, else the text for the client, if there is one.
+pub type JoinCheck = Pin<Box<dyn Future<Output = Result<(), Option<Arc<str>>>> + Send>>;
 
 /// The pending response of a web service: the body, or `None` if the status is not 200 or the response is
 /// late.

@@ -661,12 +661,12 @@ impl Drop for WebSocketConnection {
 fn checked_room(request: &HubRequest) -> Option<(RoomId, RequestError)> {
     match request {
         HubRequest::Join(room, _, join_id) => {
-            let error = RequestError::join(ErrorCode::Denied, &room.name, *join_id);
+            let error = RequestError::join(ErrorCode::Denied(None), &room.name, *join_id);
             Some((room.clone(), error))
         }
         HubRequest::Claim(name, _) => {
             let room = RoomId::shared(name.space.clone(), name.room.clone()?);
-            let error = RequestError::claim(ErrorCode::Denied, name.clone());
+            let error = RequestError::claim(ErrorCode::Denied(None), name.clone());
             let error = error.in_room(&room.name);
             Some((room, error))
         }

@@ -1,17 +1,16 @@
 use axum::{Router, routing::get};
-use switchboard::{Admission, Server};
+use switchboard::{Admission, Denial, Server};
 
 #[tokio::main]
-async fn main() -> Result<(), std::io::Error> {
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let switchboard = Server::builder()
         .on_connect(|request| async move {
             match request.uri.query() {
-                Some(query) if query.contains("token=secret") => Admission::as_identity("ada"),
-                _ => Admission::Deny,
+                Some(query) if query.contains("token=secret") => Ok(Admission::as_identity("ada")),
+                _ => Err(Denial::default()),
             }
         })
-        .on_join(|request| async move { !request.room.name.as_str().starts_with("staff-") })
-        .build();
+        .build()?;
     let app = Router::new()
         .route(
             "/",
@@ -19,5 +18,6 @@ async fn main() -> Result<(), std::io::Error> {
         )
         .nest("/signaling", switchboard.router());
     let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
-    axum::serve(listener, app).await
+    axum::serve(listener, app).await?;
+    Ok(())
 }

@@ -1,13 +1,24 @@
 //! Access hooks of the host program, which decide about connects and joins. Without hooks both are allowed.
 
-use std::{fmt, future::Future, net::IpAddr, pin::Pin, sync::Arc, time::Duration};
+use std::{any::Any, fmt, future::Future, net::IpAddr, pin::Pin, sync::Arc, time::Duration};
 
-use axum::http::{HeaderMap, Uri};
-use switchboard_core::{Identity, Peer, PeerId, RoomId, SpaceName};
+use axum::{
+    http::{HeaderMap, StatusCode, Uri},
+    response::{IntoResponse, Response},
+};
+use switchboard_core::{DialectName, Identity, Peer, PeerId, RoomId, SpaceName};
 use switchboard_transport::JoinCheck;
+
+mod context;
+
+pub(crate) use context::Contexts;
+pub use context::HostContext;
 
 /// Time that a hook has to answer. Frames of the client wait meanwhile; its connection is served.
 pub(crate) const HOOK_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Bytes of the text of a [`Denial`]; a longer text is cut.
+const DENIAL_BYTES_MAX: usize = 512;
 
 /// A request to connect that the host program allows or denies.
 #[derive(Clone, Debug)]
@@ -21,38 +32,120 @@ pub struct ConnectRequest {
     pub address: Option<IpAddr>,
 }
 
-/// The host program's answer to a [`ConnectRequest`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Admission {
-    /// The client may connect.
-    Allow {
-        /// The identity under which the host program knows this client. Two connections with one identity belong
-        /// to the same user: the newer one takes over the names by which rooms know the older one.
-        identity: Option<String>,
-        /// The namespace of the client's rooms and names; `None` for the default one.
-        space: Option<SpaceName>,
-    },
-    /// The client may not connect; the request is answered with 403.
-    Deny,
+/// The host program's permission to connect.
+#[derive(Clone, Debug, Default)]
+pub struct Admission {
+    pub(crate) identity: Option<Arc<str>>,
+    pub(crate) space: SpaceName,
+    pub(crate) context: HostContext,
 }
 
 impl Admission {
-    /// Allows the client without an identity, in the default namespace.
+    /// Admits the client without an identity, in the default namespace.
     #[must_use]
     pub fn anonymous() -> Self {
-        Self::Allow {
-            identity: None,
-            space: None,
+        Self::default()
+    }
+
+    /// Admits the client with the identity under which the host program knows it, in the default namespace. Two
+    /// connections with one identity belong to the same user: the newer one takes over the names by which rooms know
+    /// the older one.
+    #[must_use]
+    pub fn as_identity(name: impl Into<Arc<str>>) -> Self {
+        Self {
+            identity: Some(name.into()),
+            ..Self::default()
         }
     }
 
-    /// Allows the client with this identity, in the default namespace.
+    /// Puts the rooms and names of the client into this namespace. Rooms of different namespaces never meet.
     #[must_use]
-    pub fn as_identity(name: impl Into<String>) -> Self {
-        Self::Allow {
-            identity: Some(name.into()),
-            space: None,
+    pub fn in_space(self, space: SpaceName) -> Self {
+        Self { space, ..self }
+    }
+
+    /// Keeps a value of the host program's own type with the connection. [`JoinRequest`] and
+    /// [`Event`](crate::Event) give it back.
+    #[must_use]
+    pub fn with_context<C: Any + Send + Sync>(self, context: C) -> Self {
+        Self {
+            context: HostContext::new(context),
+            ..self
         }
+    }
+}
+
+/// The host program's refusal of a connect or a join.
+///
+/// A client that may not connect gets the status and the text as the HTTP response. A client that may not join gets the
+/// code `denied` and the text, where its dialect has error texts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Denial {
+    status: StatusCode,
+    text: Option<Arc<str>>,
+}
+
+impl Denial {
+    /// A refusal with the status 403 and a text for the client, of at most 512 bytes.
+    #[must_use]
+    pub fn new(text: impl AsRef<str>) -> Self {
+        let text = text.as_ref();
+        let text = &text[..text.floor_char_boundary(DENIAL_BYTES_MAX)];
+        Self {
+            text: Some(text.into()).filter(|text: &Arc<str>| !text.is_empty()),
+            ..Self::default()
+        }
+    }
+
+    /// Sets the status of the response to a connect: an error of the client or the server (RFC 9110, section 15.5 and
+    /// 15.6). Any other status is replaced by 403.
+    #[must_use]
+    pub fn with_status(self, status: StatusCode) -> Self {
+        let is_error = status.is_client_error() || status.is_server_error();
+        let status = if is_error {
+            status
+        } else {
+            StatusCode::FORBIDDEN
+        };
+        Self { status, ..self }
+    }
+
+    /// The status of the response to a connect.
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// The text for the client; `None` for the text of the server.
+    #[must_use]
+    pub fn text(&self) -> Option<&str> {
+        self.text.as_deref()
+    }
+}
+
+impl Default for Denial {
+    /// A refusal with the status 403 and the server's own text.
+    fn default() -> Self {
+        Self {
+            status: StatusCode::FORBIDDEN,
+            text: None,
+        }
+    }
+}
+
+impl fmt::Display for Denial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.text().unwrap_or("access denied by the host program"))
+    }
+}
+
+impl std::error::Error for Denial {}
+
+impl IntoResponse for Denial {
+    fn into_response(self) -> Response {
+        let text = self.text();
+        let text = text.unwrap_or("The server does not allow this client to connect.");
+        (self.status, format!("{text}\n")).into_response()
     }
 }
 
@@ -62,17 +155,19 @@ impl Admission {
 pub struct JoinRequest {
     /// The connection that wants to join.
     pub peer: PeerId,
-    /// The identity from [`Admission::Allow`], if it has one.
+    /// The identity from [`Admission::as_identity`], if it has one.
     pub identity: Option<Arc<str>>,
     /// The dialect of the client.
-    pub dialect: &'static str,
+    pub dialect: DialectName,
     /// The room to join.
     pub room: RoomId,
+    /// The value from [`Admission::with_context`].
+    pub context: HostContext,
 }
 
-type HookFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+type HookFuture<T> = Pin<Box<dyn Future<Output = Result<T, Denial>> + Send>>;
 type ConnectHook = dyn Fn(ConnectRequest) -> HookFuture<Admission> + Send + Sync;
-type JoinHook = dyn Fn(JoinRequest) -> HookFuture<bool> + Send + Sync;
+type JoinHook = dyn Fn(JoinRequest) -> HookFuture<()> + Send + Sync;
 
 /// The hooks that the host program has set.
 #[derive(Clone, Default)]
@@ -94,7 +189,7 @@ impl AccessHooks {
     pub(crate) fn set_connect<F, A>(&mut self, hook: F)
     where
         F: Fn(ConnectRequest) -> A + Send + Sync + 'static,
-        A: Future<Output = Admission> + Send + 'static,
+        A: Future<Output = Result<Admission, Denial>> + Send + 'static,
     {
         self.connect = Some(Arc::new(move |request| Box::pin(hook(request))));
     }
@@ -102,27 +197,35 @@ impl AccessHooks {
     pub(crate) fn set_join<F, A>(&mut self, hook: F)
     where
         F: Fn(JoinRequest) -> A + Send + Sync + 'static,
-        A: Future<Output = bool> + Send + 'static,
+        A: Future<Output = Result<(), Denial>> + Send + 'static,
     {
         self.join = Some(Arc::new(move |request| Box::pin(hook(request))));
     }
 
-    pub(crate) async fn admit(&self, request: impl FnOnce() -> ConnectRequest) -> Admission {
+    pub(crate) async fn admit(
+        &self,
+        request: impl FnOnce() -> ConnectRequest,
+    ) -> Result<Admission, Denial> {
         match &self.connect {
             Some(hook) => hook(request()).await,
-            None => Admission::anonymous(),
+            None => Ok(Admission::anonymous()),
         }
     }
 
-    pub(crate) fn may_join(&self, peer: &Peer, room: &RoomId) -> Option<JoinCheck> {
+    /// Asks the join hook about a connection that has this context. Without a hook it returns `None`: the join is
+    /// allowed.
+    pub(crate) fn may_join(
+        &self,
+        peer: &Peer,
+        room: &RoomId,
+        context: impl FnOnce() -> HostContext,
+    ) -> Option<JoinCheck> {
         self.may_enter(|| JoinRequest {
             peer: peer.id(),
-            identity: match peer.identity() {
-                Identity::Claimed => None,
-                Identity::Proven(name) => Some(name.clone()),
-            },
+            identity: proven_name(peer.identity()),
             dialect: peer.dialect().name,
             room: room.clone(),
+            context: context(),
         })
     }
 
@@ -131,9 +234,34 @@ impl AccessHooks {
     pub(crate) fn may_enter(&self, request: impl FnOnce() -> JoinRequest) -> Option<JoinCheck> {
         let decision = self.join.as_ref()?(request());
         Some(Box::pin(async move {
-            tokio::time::timeout(HOOK_TIMEOUT, decision)
-                .await
-                .unwrap_or(false)
+            let decision = tokio::time::timeout(HOOK_TIMEOUT, decision).await;
+            let denied = |denial: Denial| denial.text;
+            decision.map_or(Err(None), |decision| decision.map_err(denied))
         }))
+    }
+}
+
+/// The name under which an access check has authenticated a client.
+pub(crate) fn proven_name(identity: &Identity) -> Option<Arc<str>> {
+    match identity {
+        Identity::Claimed => None,
+        Identity::Proven(name) => Some(name.clone()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn denial_has_an_error_status_and_a_bounded_text() {
+        let denial = Denial::new("é".repeat(300));
+        assert_eq!(denial.text().map(str::len), Some(DENIAL_BYTES_MAX));
+        assert_eq!(denial.status(), StatusCode::FORBIDDEN);
+        let teapot = denial.clone().with_status(StatusCode::IM_A_TEAPOT);
+        assert_eq!(teapot.status(), StatusCode::IM_A_TEAPOT);
+        let ok = denial.with_status(StatusCode::OK);
+        assert_eq!(ok.status(), StatusCode::FORBIDDEN);
+        assert_eq!(Denial::new(""), Denial::default());
     }
 }

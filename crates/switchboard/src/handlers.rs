@@ -9,7 +9,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{any, get},
 };
-use switchboard_core::{DialectName, Identity, RoomId, SpaceName};
+use switchboard_core::{DialectName, Identity, RoomId};
 use switchboard_dialects::{
     ALL, Accepts, CorsPolicy, Dialect, Handshake, HttpAnswer, HttpReply, Query, SettingValue, find,
 };
@@ -19,6 +19,7 @@ use switchboard_transport::{
 };
 
 use crate::{
+    access::Admission,
     cors,
     route_table::{Route, RouteTable, main_endpoint},
     server::Server,
@@ -114,7 +115,7 @@ async fn begin_session(
         server.log_refused(parts, RefusalReason::Handshake);
         error_response(error)
     })?;
-    let (permit, mut handshake, space) = admit_request(server, route, parts).await?;
+    let (permit, mut handshake, admission) = admit_request(server, route, parts).await?;
     let chosen = choose(upgrade, &handshake, (route, alone));
     let (upgrade, dialect) =
         chosen.inspect_err(|_| server.log_refused(parts, RefusalReason::Dialect))?;
@@ -126,12 +127,15 @@ async fn begin_session(
         handshake.params = Query::default();
     }
     log_connected(server, parts, &handshake, dialect);
-    let opened = ClientSession::open(dialect, handshake, space);
+    let contexts = server.inner.shards.contexts();
+    let context_guard = contexts.keep(handshake.peer, admission.context);
+    let opened = ClientSession::open(dialect, handshake, admission.space);
     let (response, connecting) = upgrade.accept(server.limits().frame_bytes);
     let context = server.context().clone();
     // Boxed, so that the future of the task is smaller.
     let begin = Box::new(move |socket| websocket::serve(socket, opened, context, permit));
     server.tasks().spawn(async move {
+        let _context_guard = context_guard;
         if let Some(socket) = connecting.socket().await {
             // The block frees the box before the connection is served.
             let serving = {
@@ -167,7 +171,7 @@ async fn answer_request(
     parts: &mut Parts,
 ) -> Result<Response, Box<Response>> {
     reject_method(&parts.method).map_or(Ok(()), Err)?;
-    let (_permit, handshake, space) = admit_request(server, route, parts).await?;
+    let (_permit, handshake, Admission { space, .. }) = admit_request(server, route, parts).await?;
     let reply = match dialect.respond(route.name, &handshake) {
         HttpAnswer::Ready(reply) => reply,
         HttpAnswer::Members {
@@ -202,10 +206,10 @@ async fn admit_request(
     server: &Server,
     route: &Route,
     parts: &mut Parts,
-) -> Result<(Permit, Handshake, SpaceName), Box<Response>> {
+) -> Result<(Permit, Handshake, Admission), Box<Response>> {
     let params = RawPathParams::from_request_parts(parts, server).await;
     let params = params.map_err(error_response)?;
-    let (permit, identity, space) = server.admit(parts).await.map_err(|response| {
+    let (permit, admission) = server.admit(parts).await.map_err(|response| {
         Counters::add(&server.counters().connections_refused_total, 1);
         Box::new(response)
     })?;
@@ -217,9 +221,9 @@ async fn admit_request(
         endpoint: route.name,
         params: params.collect(),
         query: query.0.into_iter().collect(),
-        ..server.handshake(identity)
+        ..server.handshake(admission.identity.clone())
     };
-    Ok((permit, handshake, space))
+    Ok((permit, handshake, admission))
 }
 
 impl Server {
@@ -314,7 +318,7 @@ mod tests {
     use tower::ServiceExt as _;
 
     use super::*;
-    use crate::{Admission, Builder};
+    use crate::{Builder, Denial};
 
     /// A dialect with HTTP endpoints only.
     #[derive(Debug)]
@@ -383,7 +387,7 @@ mod tests {
 
     fn router(builder: Builder) -> Router {
         let table = RouteTable::new(&[(&Lobby, vec!["/".to_owned()])], |_| false);
-        let server = builder.build();
+        let server = builder.build().expect("valid settings");
         routes(Router::new(), &table, None).with_state(server)
     }
 
@@ -420,7 +424,7 @@ mod tests {
 
     #[tokio::test]
     async fn every_response_of_an_any_origin_endpoint_has_cors_headers() {
-        let deny = |_: crate::ConnectRequest| async { Admission::Deny };
+        let deny = |_: crate::ConnectRequest| async { Err(Denial::default()) };
         let closed = router(Builder::default().on_connect(deny));
         let open = router(Builder::default());
         for (router, method, uri, expected) in [
@@ -448,8 +452,8 @@ mod tests {
     async fn denied_client_gets_403_from_an_http_endpoint() {
         let hook = |request: crate::ConnectRequest| async move {
             match request.uri.query() {
-                Some("token=good") => Admission::as_identity("ada"),
-                Some(_) | None => Admission::Deny,
+                Some("token=good") => Ok(Admission::as_identity("ada")),
+                Some(_) | None => Err(Denial::default()),
             }
         };
         let router = router(Builder::default().on_connect(hook));

@@ -47,8 +47,8 @@ pub(crate) async fn answer(State(server): State<Server>, request: Request) -> Re
 async fn respond(server: &Server, parts: &Parts) -> Result<Response, Box<Response>> {
     reject_method(&parts.method).map_or(Ok(()), Err)?;
     server.charge(parts)?;
-    let (_permit, identity, _space) = server.admit(parts).await.map_err(Box::new)?;
-    let document = document(&server.handshake(identity).ice_servers()).to_string();
+    let (_permit, admission) = server.admit(parts).await.map_err(Box::new)?;
+    let document = document(&server.handshake(admission.identity).ice_servers()).to_string();
     Ok(([(header::CONTENT_TYPE, JSON)], document).into_response())
 }
 

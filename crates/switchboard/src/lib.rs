@@ -15,7 +15,13 @@
 #[doc = include_str!("../../../README.md")]
 struct Readme;
 
+/// Compiles the examples of `docs/embedding.md`.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/embedding.md")]
+struct Embedding;
+
 mod access;
+mod build_error;
 pub mod cluster;
 pub mod config;
 mod cors;
@@ -34,7 +40,11 @@ mod voice;
 mod web;
 mod webhook;
 
-pub use access::{Admission, ConnectRequest, JoinRequest};
+/// The version of axum whose types are in the API of this crate.
+pub use axum;
+
+pub use access::{Admission, ConnectRequest, Denial, HostContext, JoinRequest};
+pub use build_error::BuildError;
 pub use config::Config;
 pub use rooms::{Rooms, room, room_of_dialect};
 pub use server::{Builder, Server};

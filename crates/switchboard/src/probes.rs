@@ -233,7 +233,8 @@ mod tests {
         let server = Server::builder()
             .config(config)
             .engine(engine, "http://127.0.0.1:1".to_owned())
-            .build();
+            .build()
+            .expect("valid settings");
         let listener = Listener::bind(([127, 0, 0, 1], 0).into()).expect("a free port");
         let address = listener.address();
         server.serve(listener);

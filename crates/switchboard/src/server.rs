@@ -30,7 +30,8 @@ use tokio::time::timeout;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    access::{AccessHooks, Admission, ConnectRequest, HOOK_TIMEOUT, JoinRequest},
+    access::{AccessHooks, Admission, ConnectRequest, Denial, HOOK_TIMEOUT, JoinRequest},
+    build_error::BuildError,
     config::Config,
     election::Election,
     handlers, ice, probes, proxy,
@@ -74,7 +75,7 @@ impl Builder {
     pub fn on_connect<F, A>(mut self, hook: F) -> Self
     where
         F: Fn(ConnectRequest) -> A + Send + Sync + 'static,
-        A: Future<Output = Admission> + Send + 'static,
+        A: Future<Output = Result<Admission, Denial>> + Send + 'static,
     {
         self.access.set_connect(hook);
         self
@@ -86,7 +87,7 @@ impl Builder {
     pub fn on_join<F, A>(mut self, hook: F) -> Self
     where
         F: Fn(JoinRequest) -> A + Send + Sync + 'static,
-        A: Future<Output = bool> + Send + 'static,
+        A: Future<Output = Result<(), Denial>> + Send + 'static,
     {
         self.access.set_join(hook);
         self
@@ -101,10 +102,16 @@ impl Builder {
         self
     }
 
-    /// Builds the server. A node of a cluster must be built in a Tokio runtime.
-    #[must_use]
-    pub fn build(self) -> Server {
+    /// Builds the server.
+    ///
+    /// # Errors
+    /// If the settings contradict each other or serve no client, or a node of a cluster is built outside a Tokio runtime.
+    pub fn build(self) -> Result<Server, BuildError> {
         let mut config = self.config;
+        let errors = config.validate();
+        if !errors.is_empty() {
+            return Err(BuildError::Config(errors));
+        }
         for net in &mut config.server.trusted_proxies {
             *net = canonical_net(*net);
         }
@@ -115,6 +122,9 @@ impl Builder {
             Some((engine, url)) => (engine, Some(url)),
             None => (Arc::new(Memory) as Arc<dyn Engine>, None),
         };
+        if url.is_some() && tokio::runtime::Handle::try_current().is_err() {
+            return Err(BuildError::NoRuntime);
+        }
         let election = url.as_ref().map(|url| Arc::new(Election::at(url)));
         let (drain, tasks) = (CancellationToken::new(), TaskTracker::new());
         let shards = Shards::new(
@@ -179,9 +189,9 @@ impl Builder {
             ready: AtomicBool::new(true),
             url,
         };
-        Server {
+        Ok(Server {
             inner: Arc::new(inner),
-        }
+        })
     }
 }
 
@@ -242,12 +252,13 @@ fn advertised_url_of(
 /// A signaling and voice server. Cheap to clone; all clones are the same server.
 ///
 /// ```
-/// # async fn example() {
-/// let switchboard = switchboard::Server::builder().build();
+/// # async fn example() -> Result<(), switchboard::BuildError> {
+/// let switchboard = switchboard::Server::builder().build()?;
 /// let app: axum::Router = axum::Router::new()
 ///     .route("/hello", axum::routing::get(|| async { "my own app" }))
 ///     .nest("/signaling", switchboard.router());
 /// # let _ = app;
+/// # Ok(())
 /// # }
 /// ```
 #[derive(Clone, Debug)]
@@ -408,10 +419,7 @@ impl Server {
     }
 
     /// Admits a connection within the limits, and asks the connect hook. The error is the response.
-    pub(crate) async fn admit(
-        &self,
-        request: &Parts,
-    ) -> Result<(Permit, Identity, switchboard_core::SpaceName), Response> {
+    pub(crate) async fn admit(&self, request: &Parts) -> Result<(Permit, Admission), Response> {
         let address = self.client_address(request);
         let permit = self.inner.permits.try_acquire(address).map_err(|full| {
             self.log_refused(request, RefusalReason::Limit(full));
@@ -433,15 +441,10 @@ impl Server {
             return Err((StatusCode::SERVICE_UNAVAILABLE, message).into_response());
         };
         match admission {
-            Admission::Deny => {
+            Ok(admission) => Ok((permit, admission)),
+            Err(denial) => {
                 self.log_refused(request, RefusalReason::Denied);
-                let message = "The server does not allow this client to connect.\n";
-                Err((StatusCode::FORBIDDEN, message).into_response())
-            }
-            Admission::Allow { identity, space } => {
-                let identity =
-                    identity.map_or(Identity::Claimed, |name| Identity::Proven(name.into()));
-                Ok((permit, identity, space.unwrap_or_default()))
+                Err(denial.into_response())
             }
         }
     }
@@ -492,11 +495,11 @@ impl Server {
     }
 
     /// The handshake data of a client without those of its URL.
-    pub(crate) fn handshake(&self, identity: Identity) -> Handshake {
+    pub(crate) fn handshake(&self, identity: Option<Arc<str>>) -> Handshake {
         let mut rng = rand::rng();
         Handshake {
             peer: PeerId::from_random(rng.random()),
-            identity,
+            identity: identity.map_or(Identity::Claimed, Identity::Proven),
             endpoint: Endpoint::MAIN,
             params: Query::default(),
             query: Query::default(),

@@ -30,7 +30,7 @@ use tokio::sync::broadcast;
 use tokio_util::task::TaskTracker;
 
 use crate::{
-    access::AccessHooks,
+    access::{AccessHooks, Contexts},
     election::{self, Election},
     webhook::Webhooks,
 };
@@ -121,6 +121,7 @@ pub(crate) struct Shards {
     hasher: RandomState,
     engine: Arc<dyn Engine>,
     access: AccessHooks,
+    contexts: Arc<Contexts>,
     webhooks: Arc<Webhooks>,
     changes: broadcast::Sender<MembershipChange>,
     registry: MetricsRegistry,
@@ -159,6 +160,7 @@ impl Shards {
             hasher: RandomState::new(),
             engine,
             access,
+            contexts: Arc::default(),
             webhooks: Webhooks::new(&registry, tasks.clone()),
             changes: broadcast::channel(CHANGES_BEHIND_MAX).0,
             counters: Counters::new(&registry),
@@ -180,6 +182,11 @@ impl Shards {
 
     pub(crate) fn access(&self) -> &AccessHooks {
         &self.access
+    }
+
+    /// The host program's contexts of the connections.
+    pub(crate) fn contexts(&self) -> &Arc<Contexts> {
+        &self.contexts
     }
 
     /// The cluster status of this node; `None` without an engine for several nodes.
@@ -425,7 +432,8 @@ impl NodeHandle for Shards {
     }
 
     fn check_join(&self, peer: &Peer, room: &RoomId) -> Option<JoinCheck> {
-        self.access.may_join(peer, room)
+        let context = || self.contexts.get(peer.id());
+        self.access.may_join(peer, room, context)
     }
 
     fn send_webhook(&self, webhook: WebhookRequest) -> WebhookResponse {

@@ -44,7 +44,7 @@ use self_signed::SelfSigned;
 ///     println!("SHA-256: {}", certificate.fingerprint());
 ///     listener = listener.with_tls(certificate.tls());
 /// }
-/// Server::builder().config(config).build().serve(listener);
+/// Server::builder().config(config).build()?.serve(listener);
 /// # Ok(())
 /// # }
 /// ```

@@ -27,7 +27,7 @@ use switchboard_voice::{RoomKey, VoiceRoomId};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    access::JoinRequest,
+    access::{HostContext, JoinRequest},
     config::{Config, VoiceIdentity},
     server::Server,
     shards::Shards,
@@ -206,14 +206,15 @@ impl VoiceService {
             identity: Some(caller.user.as_str().into()),
             dialect: "gostream",
             room: RoomId::shared(SpaceName::default(), name),
+            context: HostContext::default(),
         };
-        let is_allowed = match self.shards.access().may_enter(request) {
-            Some(check) => check.await,
-            None => true,
+        let Some(check) = self.shards.access().may_enter(request) else {
+            return Ok(());
         };
-        is_allowed
-            .then_some(())
-            .ok_or(VoiceError::forbidden("You may not enter this room."))
+        check.await.map_err(|text| match text {
+            Some(text) => VoiceError::new(StatusCode::FORBIDDEN, &text),
+            None => VoiceError::forbidden("You may not enter this room."),
+        })
     }
 }
 
@@ -468,8 +469,8 @@ struct AdmittedRequest {
 impl AdmittedRequest {
     /// Admits a request as a connection is admitted. Voice exists in the default space only.
     async fn admit(server: &Server, parts: &Parts) -> Result<Self, VoiceError> {
-        let (permit, _, space) = server.admit(parts).await.map_err(VoiceError::from)?;
-        if space != SpaceName::default() {
+        let (permit, admission) = server.admit(parts).await.map_err(VoiceError::from)?;
+        if admission.space != SpaceName::default() {
             return Err(VoiceError::forbidden(
                 "Voice is not available in your space.",
             ));

@@ -71,7 +71,7 @@ fn suspend_on_claim(state: &mut SessionMachine) {
     let (space, room) = (SpaceName::default(), None);
     let name = switchboard_core::DisplayName::parse("ada", 0).expect("a name");
     let name = switchboard_core::NameId { space, room, name };
-    let error = RequestError::claim(ErrorCode::Denied, name.clone());
+    let error = RequestError::claim(ErrorCode::Denied(None), name.clone());
     let claim = HubRequest::Claim(name, Identity::Claimed);
     state.suspend(Awaited::Access(claim, error), list_steps());
 }
@@ -91,7 +91,7 @@ fn a_suspended_connection_only_pings_and_the_other_timeouts_follow_the_decision(
     }
     assert_eq!(pings, [25, 50, 75, 100]);
     let now = start + Duration::from_secs(101);
-    drop(state.resume(&Decision::Access(true), now, 0));
+    drop(state.resume(&Decision::Access(Ok(())), now, 0));
     assert_eq!(
         state.handle_timeout(now).actions.close,
         Some(CloseReason::GONE)
@@ -122,7 +122,7 @@ fn steps_wait_for_the_decision_except_signs_of_life_and_the_end() {
     };
     let now = state.queue_behind_decision(close).expect("the end");
     assert_eq!(now.close, Some(CloseReason::KICKED));
-    let resumed = state.resume(&Decision::Access(true), start, 0);
+    let resumed = state.resume(&Decision::Access(Ok(())), start, 0);
     let resumed = resumed.expect("a decision was pending");
     assert!(matches!(resumed.authorized, Some(HubRequest::Claim(..))));
     assert!(resumed.rejected.is_none());
@@ -135,13 +135,13 @@ fn a_denied_request_is_rejected_and_the_steps_behind_it_follow() {
     let start = Instant::now();
     let (mut state, _) = connection("mesh", start);
     suspend_on_claim(&mut state);
-    let resumed = state.resume(&Decision::Access(false), start, 0);
+    let resumed = state.resume(&Decision::Access(Err(None)), start, 0);
     let resumed = resumed.expect("a decision was pending");
     assert!(resumed.authorized.is_none());
     let error = resumed.rejected.expect("an error");
-    assert_eq!(error.code, ErrorCode::Denied);
+    assert_eq!(error.code, ErrorCode::Denied(None));
     assert_eq!(resumed.steps.requests.len(), 1);
-    assert!(state.resume(&Decision::Access(true), start, 0).is_none());
+    assert!(state.resume(&Decision::Access(Ok(())), start, 0).is_none());
 }
 
 #[test]

@@ -30,7 +30,7 @@ pub(crate) fn start(toml: &str) -> (Server, SocketAddr) {
 /// Starts a server on a free loopback port; if `SWITCHBOARD_TEST_NODES` is set, a cluster as in [`open_second`].
 pub(crate) fn open(builder: Builder) -> (Server, SocketAddr) {
     match std::env::var_os("SWITCHBOARD_TEST_NODES") {
-        None => serve(builder.build()),
+        None => serve(builder.build().expect("valid settings")),
         Some(_) => open_second(builder),
     }
 }

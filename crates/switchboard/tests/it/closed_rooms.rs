@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use switchboard::{Admission, Server, room, room_of_dialect};
+use switchboard::{Admission, Denial, Server, room, room_of_dialect};
 
 use crate::client::{Client, config, open, request, start};
 
@@ -109,8 +109,11 @@ async fn the_peer_list_is_that_of_the_room_of_the_key() {
 async fn the_join_hook_receives_the_scope_of_a_closed_room() {
     let builder = Server::builder()
         .config(config(""))
-        .on_join(|join| async move { join.room.scope.dialect() == Some(join.dialect) });
-    let (_server, address) = open(builder.on_connect(|_| async { Admission::anonymous() }));
+        .on_join(|join| async move {
+            let is_allowed = join.room.scope.dialect() == Some(join.dialect);
+            is_allowed.then_some(()).ok_or(Denial::default())
+        });
+    let (_server, address) = open(builder.on_connect(|_| async { Ok(Admission::anonymous()) }));
     let mut bob = Client::open(address, "/peerjs?key=peerjs&id=bob&token=t").await;
     assert_eq!(bob.next().await["type"], "OPEN");
     let mut eve = Client::open(address, "/ws").await;

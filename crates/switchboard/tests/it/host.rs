@@ -1,14 +1,16 @@
 //! The embedding API: nesting under a prefix, hooks, and actions of the host program in rooms.
 
-use axum::{Router, routing::get};
-use serde_json::json;
-use switchboard::{Address, Admission, MembershipChange, RoomId, Server, SpaceName, room};
+use axum::{Router, http::StatusCode, routing::get};
+use serde_json::{Value, json};
+use switchboard::{
+    Address, Admission, BuildError, Denial, MembershipChange, RoomId, Server, SpaceName, room,
+};
 
 use crate::client::{self, Client, TEST_TIMEOUT, rejected_status, request, serve, start};
 
 #[tokio::test]
 async fn the_router_nests_under_a_prefix_beside_routes_of_the_host_program() {
-    let server = Server::builder().build();
+    let server = Server::builder().build().expect("valid settings");
     let app = Router::new()
         .route("/own", get(|| async { "mine" }))
         .nest("/signaling", server.router());
@@ -38,15 +40,20 @@ async fn hooks_authorize_connections_and_joins() {
         .on_connect(|request| async move {
             let token = request.uri.query().unwrap_or_default().to_owned();
             if token.contains("token=good") {
-                Admission::as_identity("ada")
+                Ok(Admission::as_identity("ada"))
             } else {
-                Admission::Deny
+                Err(Denial::default())
             }
         })
         .on_join(|request| async move {
-            request.identity.as_deref() == Some("ada") && request.room.name.as_str() != "forbidden"
+            assert_eq!(request.identity.as_deref(), Some("ada"));
+            match request.room.name.as_str() {
+                "forbidden" => Err(Denial::default()),
+                _ => Ok(()),
+            }
         })
-        .build();
+        .build()
+        .expect("valid settings");
     let (_server, address) = serve(server);
     assert_eq!(
         rejected_status(request(address, "/ws?token=bad")).await,
@@ -119,13 +126,11 @@ async fn rooms_of_the_same_name_in_different_spaces_are_separate() {
     let server = Server::builder()
         .on_connect(|request| async move {
             let space = request.uri.query().unwrap_or("none").to_owned();
-            let space = SpaceName::parse(&space, 64).ok();
-            Admission::Allow {
-                identity: None,
-                space,
-            }
+            let space = SpaceName::parse(&space, 64).expect("a name");
+            Ok(Admission::anonymous().in_space(space))
         })
-        .build();
+        .build()
+        .expect("valid settings");
     let (server, address) = serve(server);
     let mut clients = Vec::new();
     for space in ["red", "blue"] {
@@ -146,4 +151,122 @@ async fn rooms_of_the_same_name_in_different_spaces_are_separate() {
     );
     assert_eq!(server.rooms().broadcast(&red, "hello"), 1);
     assert_eq!(clients[0].next().await["data"], "hello");
+}
+
+#[derive(Debug, PartialEq)]
+struct User {
+    name: &'static str,
+    is_staff: bool,
+}
+
+/// A server that knows two users by `?user=` and lets only staff into the room `staff`.
+fn server_with_users() -> Server {
+    let builder = Server::builder().on_connect(|request| async move {
+        let user = match request.uri.query().unwrap_or_default() {
+            query if query.contains("user=ada") => User {
+                name: "ada",
+                is_staff: true,
+            },
+            query if query.contains("user=bob") => User {
+                name: "bob",
+                is_staff: false,
+            },
+            _ => {
+                let denial = Denial::new("Sign in first.");
+                return Err(denial.with_status(StatusCode::UNAUTHORIZED));
+            }
+        };
+        Ok(Admission::as_identity(user.name).with_context(user))
+    });
+    let builder = builder.on_join(|request| async move {
+        let user = request.context.get::<User>().expect("a user");
+        assert_eq!(request.identity.as_deref(), Some(user.name));
+        let is_open = !["staff", "peerjs"].contains(&request.room.name.as_str());
+        match user.is_staff || is_open {
+            true => Ok(()),
+            false => Err(Denial::new("Staff only.")),
+        }
+    });
+    builder.build().expect("valid settings")
+}
+
+#[tokio::test]
+async fn a_denied_connect_has_the_status_and_the_text_of_the_hook() {
+    let (_server, address) = serve(server_with_users());
+    for path in ["/ice-servers", "/peerjs/id"] {
+        let response = client::get(address, path).await;
+        assert!(response.starts_with("HTTP/1.1 401"), "{path}: {response}");
+        let text = "\r\n\r\nSign in first.\n";
+        assert!(response.ends_with(text), "{path}: {response}");
+    }
+    assert_eq!(rejected_status(request(address, "/ws?user=eve")).await, 401);
+}
+
+#[tokio::test]
+async fn a_denied_join_shows_the_text_of_the_hook_in_every_dialect_with_error_texts() {
+    let (_server, address) = serve(server_with_users());
+    let mut ada = Client::open(address, "/ws?user=ada").await;
+    ada.send(r#"{"type":"join","roomID":"staff","senderID":"ada"}"#)
+        .await;
+    assert_eq!(ada.next().await["peers"], json!([]));
+    for (path, frames, pointer) in [
+        (
+            "/ws?user=bob",
+            &[r#"{"type":"join","roomID":"staff","senderID":"bob"}"#][..],
+            "/data",
+        ),
+        (
+            "/connect?user=bob",
+            &[r#"{"type":"join","payload":{"room_id":"staff"}}"#],
+            "/payload/error",
+        ),
+        (
+            "/signalingserver?room=staff&user=bob",
+            &[],
+            "/content/message",
+        ),
+        (
+            "/ws?dialect=p2p&user=bob",
+            &[
+                r#"{"type":"IDENTIFY","username":"bob"}"#,
+                r#"{"type":"JOIN_ROOM","roomId":"staff"}"#,
+            ],
+            "/message",
+        ),
+        (
+            "/signaling?user=bob",
+            &[r#"{"type":"register","roomId":"staff","clientId":"bob"}"#],
+            "/reason",
+        ),
+        (
+            "/peerjs?key=peerjs&id=bob&token=t&user=bob",
+            &[],
+            "/payload/msg",
+        ),
+    ] {
+        let mut bob = Client::open(address, path).await;
+        for frame in frames {
+            bob.send(frame).await;
+        }
+        let mut seen = Vec::new();
+        while seen
+            .last()
+            .is_none_or(|frame: &Value| frame.pointer(pointer) != Some(&json!("Staff only.")))
+        {
+            assert!(seen.len() < 4, "{path}: {seen:?}");
+            seen.push(bob.next().await);
+        }
+    }
+}
+
+#[tokio::test]
+async fn settings_that_contradict_each_other_build_no_server() {
+    let config = client::config("[limits]\nroom_members = 1\n");
+    let error = Server::builder()
+        .config(config)
+        .build()
+        .expect_err("a call has two");
+    let text = error.to_string();
+    assert!(text.contains("limits.room_members"), "{text}");
+    assert!(matches!(error, BuildError::Config(errors) if errors.len() == 1));
 }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use axum::Router;
 use serde_json::{Value, json};
-use switchboard::{Admission, Listener, Server};
+use switchboard::{Denial, Listener, Server};
 use tokio::net::TcpListener;
 
 use crate::{
@@ -73,7 +73,7 @@ async fn pages_of_other_origins_can_read_the_servers() {
 async fn clients_that_may_not_connect_get_no_credentials() {
     let builder = Server::builder()
         .config(config(ICE))
-        .on_connect(|_| async { Admission::Deny });
+        .on_connect(|_| async { Err(Denial::default()) });
     let (_server, address) = open(builder);
     let response = get(address, "/ice-servers").await;
     assert!(response.starts_with("HTTP/1.1 403 "), "{response}");
@@ -82,7 +82,10 @@ async fn clients_that_may_not_connect_get_no_credentials() {
 
 #[tokio::test]
 async fn a_nested_router_serves_the_ice_servers() {
-    let server = Server::builder().config(config(ICE)).build();
+    let server = Server::builder()
+        .config(config(ICE))
+        .build()
+        .expect("valid settings");
     let app = Router::new().nest("/signaling", server.router());
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
     let address = listener.local_addr().expect("an address");

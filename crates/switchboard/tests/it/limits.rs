@@ -9,14 +9,14 @@ use tokio::net::{TcpListener, TcpStream};
 
 #[tokio::test]
 async fn a_frame_too_large_ends_the_connection_with_1009() {
-    let (_server, address) = start("[limits]\nframe_bytes = 1000\n");
+    let (_server, address) = start("[limits]\nframe_bytes = 1024\n");
     let (mut ada, _) = Client::join(address, "r", "ada").await;
     ada.send(&format!(
         r#"{{"type":"message","data":"{}"}}"#,
         "x".repeat(900)
     ))
     .await;
-    ada.send(&"x".repeat(1001)).await;
+    ada.send(&"x".repeat(1025)).await;
     assert_eq!(ada.next().await["code"], "too-large");
     assert_eq!(ada.close_code().await, 1009);
 }
@@ -88,10 +88,10 @@ async fn connections_are_limited_in_total_and_per_address() {
 
 #[tokio::test]
 async fn tcp_connections_are_limited_over_all_listeners_and_counted() {
-    let (server, first_address) = start("[limits]\nconnections = 1\nhandshake_secs = 0\n");
+    let (server, first_address) = start("[limits]\nconnections = 2\nhandshake_secs = 0\n");
     let (server, other_address) = serve(server);
     let mut held = Vec::new();
-    for _ in 0..=256 {
+    for _ in 0..2 + 256 {
         held.push(
             TcpStream::connect(first_address)
                 .await
@@ -175,8 +175,9 @@ async fn the_holder_of_a_claimed_name_is_challenged() {
 
 #[tokio::test]
 async fn a_join_of_a_full_room_is_rejected_and_of_another_is_not() {
-    let (_server, address) = start("[limits]\nroom_members = 1\n");
+    let (_server, address) = start("[limits]\nroom_members = 2\n");
     let (_ada, _) = Client::join(address, "r", "ada").await;
+    let (_eve, _) = Client::join(address, "r", "eve").await;
     let mut bob = Client::open(address, "/ws").await;
     bob.send(r#"{"type":"join","roomID":"r","senderID":"bob"}"#)
         .await;

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use serde_json::{Value, json};
-use switchboard::Server;
+use switchboard::{Denial, Server};
 
 use crate::client::{Client, serve, start};
 
@@ -73,8 +73,12 @@ async fn a_name_in_a_room_is_free_when_its_holder_has_left() {
 #[tokio::test]
 async fn a_client_that_may_not_join_a_room_cannot_claim_a_name_in_it() {
     let server = Server::builder()
-        .on_join(|request| async move { request.room.name.as_str() != "private" })
-        .build();
+        .on_join(|request| async move {
+            let is_allowed = request.room.name.as_str() != "private";
+            is_allowed.then_some(()).ok_or(Denial::default())
+        })
+        .build()
+        .expect("valid settings");
     let (_server, address) = serve(server);
     let (mut ada, response) = identify(address, "Ada", Some("private")).await;
     assert_eq!(response["type"], "AUTH_ERROR");

@@ -93,7 +93,10 @@ impl SharedEngine {
             id,
             url: url.to_owned(),
         };
-        let server = builder.engine(Arc::new(node), url.to_owned()).build();
+        let server = builder
+            .engine(Arc::new(node), url.to_owned())
+            .build()
+            .expect("valid settings");
         (server, id)
     }
 

@@ -147,7 +147,10 @@ impl NodeHandle for TestNode {
     fn check_join(&self, _peer: &Peer, _room: &RoomId) -> Option<JoinCheck> {
         let (decide, decided) = oneshot::channel();
         drop(self.checks.try_send(decide));
-        Some(Box::pin(async move { decided.await.unwrap_or(false) }))
+        Some(Box::pin(async move {
+            let is_allowed = decided.await.unwrap_or(false);
+            is_allowed.then_some(()).ok_or(None)
+        }))
     }
 
     fn send_webhook(&self, request: WebhookRequest) -> WebhookResponse {

@@ -79,7 +79,12 @@ async fn the_node_of_a_sender_is_notified_of_a_slow_receiver() {
     let config = config("[limits]\noutbox_bytes = 400000\n");
     let builder = Server::builder().config(config);
     let url = "http://127.0.0.1:1".to_owned();
-    let (_server, address) = serve(builder.engine(engine.clone(), url).build());
+    let (_server, address) = serve(
+        builder
+            .engine(engine.clone(), url)
+            .build()
+            .expect("valid settings"),
+    );
     let _slow = join_without_reading(address).await;
 
     let handler = engine.handler.lock().expect("no panic").clone();

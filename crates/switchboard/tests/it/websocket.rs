@@ -221,7 +221,7 @@ async fn a_frame_in_the_same_packet_as_the_handshake_is_read() {
 
 #[tokio::test]
 async fn a_fragmented_message_may_be_interleaved_with_control_frames() {
-    let server = Server::builder().build();
+    let server = Server::builder().build().expect("valid settings");
     let (_server, address) = crate::client::serve(server);
     let mut client = RawClient::open(address, "/ws").await;
     let join = br#"{"type":"join","roomID":"r","senderID":"ada"}"#;

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use switchboard::{Admission, Builder, Config, Server};
+use switchboard::{Admission, Builder, Config, Denial, Server};
 use tokio::{runtime::Runtime, time::timeout};
 
 use super::{
@@ -378,9 +378,9 @@ async fn node_headers_of_clients_are_ignored() {
                 .any(|name| name.as_str().starts_with("x-switchboard"))
         );
         if headers.contains_key("pass") {
-            Admission::anonymous()
+            Ok(Admission::anonymous())
         } else {
-            Admission::Deny
+            Err(Denial::default())
         }
     });
     let mut config = Config::default();

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use switchboard::{Admission, Config, Server, SpaceName, config::VoiceIdentity};
+use switchboard::{Admission, Config, Denial, Server, SpaceName, config::VoiceIdentity};
 
 use super::{
     http::{HttpRequest, encoded, metric_is},
@@ -138,8 +138,9 @@ async fn event_streams_of_a_user_are_limited() {
 
 #[tokio::test]
 async fn streams_count_as_connections() {
-    let (_server, address) = with(|config| config.limits.connections = 1);
+    let (_server, address) = with(|config| config.limits.connections = 2);
     let ada = User::new(address).await;
+    let other = ada.listen("other", "wav").await;
     let listener = ada.listen("standup", "wav").await;
     let (status, words) = HttpRequest::get("/listRoom").text(address).await;
     assert_eq!(
@@ -149,7 +150,7 @@ async fn streams_count_as_connections() {
             "The server has reached its limit of connections (limits.connections).\n"
         )
     );
-    drop(listener);
+    drop((listener, other));
     metric_is(address, "voice_listeners", 0).await;
     assert_eq!(HttpRequest::get("/listRoom").status(address).await, 200);
 }
@@ -433,18 +434,19 @@ async fn disabled_voice_has_no_paths() {
 async fn hooks_deny_access_to_voice() {
     let server = Server::builder().on_connect(|request| async move {
         match request.uri.query().unwrap_or_default() {
-            query if query.contains("host=no") => Admission::Deny,
-            query if query.contains("host=space") => Admission::Allow {
-                identity: None,
-                space: SpaceName::parse("red", 64).ok(),
-            },
-            _ => Admission::anonymous(),
+            query if query.contains("host=no") => Err(Denial::default()),
+            query if query.contains("host=space") => {
+                let red = SpaceName::parse("red", 64).expect("a name");
+                Ok(Admission::anonymous().in_space(red))
+            }
+            _ => Ok(Admission::anonymous()),
         }
     });
     let server = server.on_join(|request| async move {
         assert_eq!(request.dialect, "gostream");
         assert_eq!(request.identity.map(|key| key.len()), Some(66));
-        request.room.name.as_str() != "forbidden"
+        let is_allowed = request.room.name.as_str() != "forbidden";
+        is_allowed.then_some(()).ok_or(Denial::default())
     });
     let (_server, address) = open(server);
     let ada = User::new(address).await;
