@@ -8,15 +8,14 @@ use std::{
 
 use crate::{
     challenge::{Challenges, ExpiredChallenge, PendingJoin, QueueOutcome},
-    command::{Change, Charge, Effect, HubRequest, Input, LeaveKind, ResourceKey, Target},
+    command::{Change, Charge, Effect, HubRequest, Input, LeaveKind, ResourceKey},
     deferred::DeferredDelivery,
     error::{ErrorCode, RequestError},
     event::{Event, EvictionReason},
     id::{Address, JoinId, NameId, PeerId, Position, RoomId},
     introduction::{DialectTraits, Identity, Member},
-    limits::{Limits, NOTICE_BYTES, QUEUED_REQUEST_BYTES_MAX, QUEUED_REQUESTS_MAX, exceeds},
-    log::{LeaveCause, LogId, NodeId, NodeMessage, NodeMessageBody, Recipient},
-    message::RelayedMessage,
+    limits::{Limits, NOTICE_BYTES, exceeds},
+    log::{LeaveCause, LogId, NodeId, NodeMessage, NodeMessageBody},
     reservation::Reservations,
     room::{Membership, Pending, Room},
 };
@@ -24,6 +23,9 @@ use crate::{
 mod deferred;
 mod log;
 mod node_messages;
+mod relay;
+
+use relay::not_in_room;
 
 /// The traits of a name holder: it can neither send nor receive.
 static NAME_HOLDER: DialectTraits = DialectTraits {
@@ -464,207 +466,6 @@ impl<L: Clone> Hub<L> {
             self.request_join(pending, now);
         }
     }
-
-    // Messages
-
-    /// Handles a request that only a member of the room may make.
-    fn handle_room_request(&mut self, peer: PeerId, local: L, request: HubRequest, now: Instant) {
-        match request {
-            HubRequest::Send(room, to, message) => self.relay(peer, local, &room, to, message, now),
-            HubRequest::List(room) => self.list(peer, local, room),
-            HubRequest::Claim(..)
-            | HubRequest::Release(..)
-            | HubRequest::Join(..)
-            | HubRequest::Leave(..)
-            | HubRequest::Alive(_) => {}
-        }
-    }
-
-    /// Queues a request of a peer whose join is pending, because clients do not wait for the join. Refuses the
-    /// request of any other peer that is not a member.
-    fn queue_request(&mut self, peer: PeerId, local: L, room: &RoomId, request: HubRequest) {
-        let log = LogId::Room(room.clone());
-        let room_state = self.rooms.get_mut(&log);
-        let pending = room_state.and_then(|room| room.pending_join_mut(peer));
-        let pending = pending.or_else(|| self.challenges.pending_join_mut(peer, room));
-        let bytes = |pending: &PendingJoin<L>| {
-            pending
-                .queued_requests
-                .iter()
-                .map(request_bytes)
-                .sum::<usize>()
-        };
-        let has_capacity = |pending: &&mut PendingJoin<L>| {
-            pending.queued_requests.len() < QUEUED_REQUESTS_MAX
-                && bytes(pending) + request_bytes(&request) <= QUEUED_REQUEST_BYTES_MAX
-        };
-        match pending.filter(has_capacity) {
-            Some(pending) => pending.queued_requests.push(request),
-            None => self.refuse(local, not_in_room(request)),
-        }
-    }
-
-    fn replay_queued_requests(
-        &mut self,
-        peer: PeerId,
-        local: &L,
-        queued: Vec<HubRequest>,
-        now: Instant,
-    ) {
-        for request in queued {
-            self.handle_room_request(peer, local.clone(), request, now);
-        }
-    }
-
-    fn list(&mut self, peer: PeerId, local: L, id: RoomId) {
-        let log = LogId::Room(id.clone());
-        let room = self.rooms.get(&log);
-        let found = room.and_then(|room| Some((room, room.membership(peer)?)));
-        let Some((room, membership)) = found.filter(|(_, own)| own.local.is_some()) else {
-            return self.queue_request(peer, local, &id, HubRequest::List(id.clone()));
-        };
-        let others = members(room.visible_to(&membership.member));
-        self.charge(local.clone(), others.len(), NOTICE_BYTES);
-        self.deliver(local, Event::Members { room: id, others });
-    }
-
-    fn relay(
-        &mut self,
-        peer: PeerId,
-        local: L,
-        id: &RoomId,
-        to: Target,
-        message: Arc<RelayedMessage>,
-        now: Instant,
-    ) {
-        let log = LogId::Room(id.clone());
-        if let (Some(alias), Some(room)) = (&message.aliases.from, self.rooms.get_mut(&log)) {
-            room.announce(peer, alias);
-        }
-        let room = self.rooms.get(&log);
-        let found = room.and_then(|room| Some((room, room.membership(peer)?)));
-        let Some((room, sender)) = found.filter(|(_, own)| own.local.is_some()) else {
-            let request = HubRequest::Send(id.clone(), to, message);
-            return self.queue_request(peer, local, id, request);
-        };
-        let from = sender.member.clone();
-        let body = |to, message| NodeMessageBody::Relay {
-            from: sender.reference(),
-            to,
-            message,
-        };
-        if to == Target::Everyone {
-            for node in nodes(room.visible_to(&from)) {
-                let body = body(Recipient::Everyone, message.clone());
-                let log = log.clone();
-                self.effects
-                    .push_back(Effect::Send(node, NodeMessage { log, body }));
-            }
-            let effects = &mut self.effects;
-            let count = match &message.aliases.to {
-                None => deliver_to_all(room.visible_to(&from), effects, id, &from, &message),
-                Some(to) => deliver_to_all(room.receivers(&from, to), effects, id, &from, &message),
-            };
-            if message.is_untranslatable() {
-                let error = RequestError::new(ErrorCode::Untranslatable).in_room(&id.name);
-                self.refuse(local.clone(), error);
-            }
-            self.charge(local, count, message.frame.len());
-            if message.kind.is_description() {
-                self.note_description(&log, peer, None);
-            }
-            return;
-        }
-        let receiver = room.find(&to).filter(|other| from.sees(&other.member));
-        match check_receiver(receiver, &message) {
-            Err(ErrorCode::NoSuchPeer) if let Target::AddressOrWait(address) = to => {
-                self.defer(id, address, (peer, local), &message, now);
-            }
-            Err(reason) => self.refuse(local, RequestError::new(reason).in_room(&id.name).to(to)),
-            Ok(membership) => {
-                let (own, other) = (from.dialect, membership.member.dialect);
-                let sees_leaves =
-                    own.announces_presence && other.announces_presence || own.name == other.name;
-                let is_exchange = !sees_leaves && message.kind.is_description();
-                let exchanged = is_exchange.then(|| (log.clone(), membership.member.peer));
-                if !from.dialect.announces_presence {
-                    let reached = Charge::Reached(membership.member.peer);
-                    self.effects.push_back(Effect::Charge(local, reached));
-                }
-                match (membership.node, &membership.local) {
-                    (Some(node), _) => {
-                        let (member, target) = (membership.reference(), to);
-                        let recipient = Recipient::One { member, target };
-                        self.send(node, log, body(recipient, message));
-                    }
-                    (None, Some(receiver)) => {
-                        let receiver = receiver.clone();
-                        self.deliver(receiver, received_event(id, &from, true, message));
-                    }
-                    (None, None) => {}
-                }
-                if let Some((log, receiver)) = exchanged {
-                    self.note_description(&log, peer, Some(receiver));
-                }
-            }
-        }
-    }
-
-    /// Records that a member has sent a session description to another, or with `None` to all others, so that
-    /// members without presence are notified when it leaves.
-    fn note_description(&mut self, log: &LogId, from: PeerId, to: Option<PeerId>) {
-        match (self.rooms.get_mut(log), to) {
-            (Some(room), Some(to)) => room.note_description(from, to),
-            (Some(room), None) => room.note_description_to_all(from),
-            (None, _) => {}
-        }
-    }
-
-    fn announce(
-        &mut self,
-        id: &RoomId,
-        to: &Target,
-        from: &Arc<Member>,
-        message: &Arc<RelayedMessage>,
-    ) {
-        let log = LogId::Room(id.clone());
-        let Some(room) = self.rooms.get(&log) else {
-            return;
-        };
-        let body = |to| NodeMessageBody::Announce {
-            to,
-            from: from.clone(),
-            message: message.clone(),
-        };
-        let bodies: Vec<_> = match to {
-            Target::Everyone => {
-                // The host program has no budget to charge.
-                let _ = deliver_to_all(room.memberships(), &mut self.effects, id, from, message);
-                let nodes = nodes(room.memberships()).into_iter();
-                nodes.map(|node| (node, body(None))).collect()
-            }
-            // The host program gets no error for a missing receiver; it can list the members itself.
-            Target::Peer(_) | Target::Address(_) | Target::AddressOrWait(_) => {
-                let Ok(membership) = check_receiver(room.find(to), message) else {
-                    return;
-                };
-                if let Some(local) = &membership.local {
-                    let event = received_event(id, from, true, message.clone());
-                    self.effects
-                        .push_back(Effect::Deliver(local.clone(), Arc::new(event)));
-                }
-                let to = Some(membership.member.peer);
-                membership
-                    .node
-                    .map(|node| (node, body(to)))
-                    .into_iter()
-                    .collect()
-            }
-        };
-        for (node, body) in bodies {
-            self.send(node, log.clone(), body);
-        }
-    }
 }
 
 /// A claim to a name, as a join of the log of that name.
@@ -687,33 +488,6 @@ fn claim<L>(peer: PeerId, id: NameId, identity: Identity, local: L) -> PendingJo
     }
 }
 
-/// The bytes of the frame in a queued request.
-fn request_bytes(request: &HubRequest) -> usize {
-    match request {
-        HubRequest::Send(_, _, message) => message.frame.len(),
-        HubRequest::Claim(..)
-        | HubRequest::Release(..)
-        | HubRequest::Join(..)
-        | HubRequest::Leave(..)
-        | HubRequest::List(_)
-        | HubRequest::Alive(_) => 0,
-    }
-}
-
-/// The error for a request of a peer that is not a member of the room.
-fn not_in_room(request: HubRequest) -> RequestError {
-    let error = |room: &RoomId| RequestError::new(ErrorCode::NotInRoom).in_room(&room.name);
-    match request {
-        HubRequest::Send(room, to, _) => error(&room).to(to),
-        HubRequest::List(room) => error(&room),
-        HubRequest::Claim(..)
-        | HubRequest::Release(..)
-        | HubRequest::Join(..)
-        | HubRequest::Leave(..)
-        | HubRequest::Alive(_) => RequestError::new(ErrorCode::NotInRoom),
-    }
-}
-
 /// The key of an address in a log: an address of a room, or the name itself.
 fn resource_key(log: &LogId, address: &Address) -> Option<ResourceKey> {
     match log {
@@ -732,68 +506,8 @@ fn rejoined_event(log: LogId, others: Vec<Arc<Member>>) -> Event {
     }
 }
 
-fn received_event(
-    room: &RoomId,
-    from: &Arc<Member>,
-    direct: bool,
-    message: Arc<RelayedMessage>,
-) -> Event {
-    Event::Received {
-        room: room.clone(),
-        from: from.clone(),
-        direct,
-        message,
-    }
-}
-
-/// Checks that a member can receive a message.
-fn check_receiver<'a, L>(
-    receiver: Option<&'a Membership<L>>,
-    message: &RelayedMessage,
-) -> Result<&'a Membership<L>, ErrorCode> {
-    let membership = receiver
-        .filter(|membership| membership.node.is_some() || membership.local.is_some())
-        .ok_or(ErrorCode::NoSuchPeer)?;
-    if message.is_understood_by(membership.member.dialect) {
-        Ok(membership)
-    } else {
-        Err(ErrorCode::Untranslatable)
-    }
-}
-
 fn members<'a, L: 'a>(memberships: impl Iterator<Item = &'a Membership<L>>) -> Vec<Arc<Member>> {
     memberships
         .map(|membership| membership.member.clone())
         .collect()
-}
-
-/// The other nodes that these members are connected to, without duplicates.
-fn nodes<'a, L: 'a>(memberships: impl Iterator<Item = &'a Membership<L>>) -> Vec<NodeId> {
-    let mut nodes: Vec<_> = memberships
-        .filter_map(|membership| membership.node)
-        .collect();
-    nodes.sort_unstable();
-    nodes.dedup();
-    nodes
-}
-
-/// Delivers a message to the members that are connected to this node. Returns the number of receivers on all nodes.
-fn deliver_to_all<'a, L: Clone + 'a>(
-    memberships: impl Iterator<Item = &'a Membership<L>>,
-    effects: &mut VecDeque<Effect<L>>,
-    id: &RoomId,
-    from: &Arc<Member>,
-    message: &Arc<RelayedMessage>,
-) -> usize {
-    let event = Arc::new(received_event(id, from, false, message.clone()));
-    let mut count = 0;
-    for membership in
-        memberships.filter(|membership| message.is_understood_by(membership.member.dialect))
-    {
-        count += 1;
-        if let Some(local) = &membership.local {
-            effects.push_back(Effect::Deliver(local.clone(), event.clone()));
-        }
-    }
-    count
 }

@@ -2,7 +2,11 @@
 
 use std::{sync::Arc, time::Instant};
 
-use super::{Hub, deliver_to_all, received_event, resource_key};
+use super::{
+    Hub,
+    relay::{deliver_to_all, received_event},
+    resource_key,
+};
 use crate::{
     command::{Charge, Effect, Target},
     error::{ErrorCode, RequestError},
