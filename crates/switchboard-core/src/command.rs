@@ -201,6 +201,16 @@ pub enum Input<L> {
     },
 }
 
+impl<L> Input<L> {
+    pub(crate) fn request(peer: PeerId, local: L, request: HubRequest) -> Self {
+        Self::Request {
+            peer,
+            local,
+            request,
+        }
+    }
+}
+
 /// An output of a hub, for its driver to apply.
 #[derive(Debug)]
 pub enum Effect<L> {

@@ -23,8 +23,10 @@ use crate::{
 mod deferred;
 mod log;
 mod node_messages;
+mod parsing;
 mod relay;
 
+pub use parsing::UnparsedInput;
 use relay::not_in_room;
 
 /// The traits of a name holder: it can neither send nor receive.
@@ -48,6 +50,8 @@ pub struct Hub<L> {
     reservations: Reservations,
     deferred: DeferredDelivery<L>,
     effects: VecDeque<Effect<L>>,
+    /// The current input, if its frame must be parsed before it is handled.
+    unparsed: Option<UnparsedInput<L>>,
 }
 
 /// The holder of a claimed resource.
@@ -72,11 +76,28 @@ impl<L: Clone> Hub<L> {
             reservations: Reservations::default(),
             deferred: DeferredDelivery::default(),
             effects: VecDeque::new(),
+            unparsed: None,
         }
     }
 
-    /// Handles an input. The caller must then drain [`Hub::poll_effect`].
+    /// Handles an input. The caller must then drain [`Hub::poll_effect`]. Parses the frame of the input if a receiver
+    /// has another dialect; a driver with a lock calls [`Hub::try_handle`] instead.
     pub fn handle(&mut self, input: Input<L>, now: Instant) {
+        if let Some(unparsed) = self.try_handle(input, now) {
+            self.dispatch(unparsed.parse(), now);
+        }
+    }
+
+    /// Handles an input whose frame need not be parsed, or has been. The caller must then drain
+    /// [`Hub::poll_effect`]. Any other input is returned and has no effect: the caller releases its lock, parses it
+    /// with [`UnparsedInput::parse`], and passes the result to this function before other inputs of this sender.
+    #[must_use]
+    pub fn try_handle(&mut self, input: Input<L>, now: Instant) -> Option<UnparsedInput<L>> {
+        self.dispatch(input, now);
+        self.unparsed.take()
+    }
+
+    fn dispatch(&mut self, input: Input<L>, now: Instant) {
         match input {
             Input::Request {
                 peer,

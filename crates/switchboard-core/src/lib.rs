@@ -11,6 +11,9 @@
 //!    engine;
 //! 4. when `poll_timeout` returns a time, call `handle_timeout` at or after it.
 //!
+//! A driver that keeps its hub under a lock calls [`Hub::try_handle`]: it returns an input whose frame must be parsed,
+//! so that the driver can parse it without the lock.
+//!
 //! Each connection has a [`Peer`]. It records the rooms and names that the connection holds, so that they are
 //! released when the connection ends.
 #![warn(missing_docs)]
@@ -39,7 +42,7 @@ pub use command::{
 };
 pub use error::{ErrorCode, RequestError};
 pub use event::{Event, EvictionReason};
-pub use hub::Hub;
+pub use hub::{Hub, UnparsedInput};
 pub use id::{
     Address, Alias, DialectName, DisplayName, ElectionId, JoinId, NameError, NameId, PeerId,
     PeerIdError, Position, RoomId, RoomName, RoomScope, SpaceName,

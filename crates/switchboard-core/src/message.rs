@@ -81,30 +81,40 @@ impl RelayedMessage {
         Self { aliases, ..self }
     }
 
-    /// Whether a member of a dialect with these traits can receive the message.
-    #[must_use]
-    pub fn is_understood_by(&self, traits: &DialectTraits) -> bool {
-        if self.origin == traits.name {
-            return true;
+    /// Whether a member of a dialect with these traits can receive the message. The frame must have been parsed if
+    /// the answer depends on its content.
+    pub(crate) fn is_understood_by(&self, traits: &DialectTraits) -> bool {
+        if !self.needs_content_for(traits) {
+            return self.origin == traits.name;
         }
-        let readable = || {
-            *self
-                .readable
-                .get_or_init(|| (self.reads)(self.origin, &self.frame))
-        };
-        match self.kind {
-            MessageKind::Offer | MessageKind::Answer | MessageKind::Candidate => {
-                traits.signals && readable()
-            }
-            MessageKind::Message => traits.messages && readable(),
-            MessageKind::Opaque => false,
-        }
+        debug_assert!(!self.is_unparsed(), "the hub has returned the input");
+        self.parse()
     }
 
-    /// Whether the frame was found untranslatable when a receiver of another dialect needed it.
-    #[must_use]
-    pub fn is_untranslatable(&self) -> bool {
-        self.readable.get() == Some(&false)
+    /// Whether only the content of the frame decides if a member of a dialect with these traits can receive it.
+    pub(crate) fn needs_content_for(&self, traits: &DialectTraits) -> bool {
+        self.origin != traits.name && self.is_accepted_by(traits)
+    }
+
+    /// Whether members of other dialects may need the content, and the frame is not parsed yet.
+    pub(crate) fn is_unparsed(&self) -> bool {
+        self.kind != MessageKind::Opaque && self.readable.get().is_none()
+    }
+
+    /// Parses the frame with its dialect, once. Returns whether other dialects can express it. A long frame takes
+    /// hundreds of microseconds.
+    pub(crate) fn parse(&self) -> bool {
+        let parse = || (self.reads)(self.origin, &self.frame);
+        *self.readable.get_or_init(parse)
+    }
+
+    /// Whether members of another dialect with these traits can receive messages of this kind.
+    fn is_accepted_by(&self, traits: &DialectTraits) -> bool {
+        match self.kind {
+            MessageKind::Offer | MessageKind::Answer | MessageKind::Candidate => traits.signals,
+            MessageKind::Message => traits.messages,
+            MessageKind::Opaque => false,
+        }
     }
 
     /// The frame in the dialect `name`. `translate` is called once per dialect, for all receivers, so its result

@@ -468,7 +468,7 @@ impl AyameSession {
         if message.origin == TRAITS.name {
             return Some(message.frame.clone());
         }
-        translation(&Content::of(message)?)
+        message.translated_once(TRAITS.name, || translation(&Content::of(message)?))
     }
 
     fn on_departed(&mut self, peer: &Member, kind: LeaveKind, output: &mut SessionOutput) {

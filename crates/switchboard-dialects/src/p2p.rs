@@ -235,10 +235,15 @@ impl Session for P2pSession {
                 output.frames.push(message.frame.clone());
             }
             Event::Received { from, message, .. } => {
-                let content = Content::of(message);
-                output.frames.extend(
-                    content.map(|content| self.translation(from, &content, output.unix_secs)),
-                );
+                let unix_secs = output.unix_secs;
+                let translate = || Some(self.translation(from, &Content::of(message)?, unix_secs));
+                // The frames of signals name their receiver.
+                output
+                    .frames
+                    .extend(match message.kind == MessageKind::Message {
+                        true => message.translated_once(TRAITS.name, translate),
+                        false => translate(),
+                    });
             }
             Event::RequestFailed(error) => self.on_error(error, output),
             Event::Evicted(_) => output

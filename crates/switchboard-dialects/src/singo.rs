@@ -172,7 +172,9 @@ impl Session for SingoSession {
             Event::Received { from, message, .. } => {
                 output
                     .frames
-                    .extend(Content::of(message).and_then(|content| translation(from, &content)));
+                    .extend(message.translated_once(TRAITS.name, || {
+                        translation(from, &Content::of(message)?)
+                    }));
             }
             Event::RequestFailed(error) => {
                 if error.join.is_some() {

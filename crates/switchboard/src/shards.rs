@@ -245,10 +245,16 @@ impl Shards {
         }
     }
 
+    /// Passes an input to a hub. If its frame must be parsed, that happens while the shard is not locked.
     fn drive(&self, index: usize, input: Input<OutboxHandle>) -> usize {
-        self.with_shard(index, |shard| {
-            shard.hub.handle(input, Instant::now());
-        })
+        let mut unparsed = None;
+        let bytes = self.with_shard(index, |shard| {
+            unparsed = shard.hub.try_handle(input, Instant::now());
+        });
+        match unparsed {
+            Some(unparsed) => self.drive(index, unparsed.parse()),
+            None => bytes,
+        }
     }
 
     /// Runs `act` on a locked shard and applies the effects. Logs the membership changes after the lock is released,
@@ -465,7 +471,10 @@ impl EngineEventHandler {
     }
 
     fn input(&self, log: &LogId, input: Input<OutboxHandle>) -> usize {
-        self.with_shard(log, |_, shard| shard.hub.handle(input, Instant::now()))
+        let Some(shards) = self.shards.upgrade() else {
+            return 0;
+        };
+        shards.drive(shards.index_of(log), input)
     }
 
     /// Notifies the node of a sender that one of its frames was passed to a slow receiver on this node.
@@ -556,3 +565,6 @@ static UNKNOWN: DialectTraits = DialectTraits {
 fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
     shard.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,11 +4,12 @@ use std::{sync::Arc, time::Instant};
 
 use super::{
     Hub,
+    parsing::must_parse_for,
     relay::{deliver_to_all, received_event},
     resource_key,
 };
 use crate::{
-    command::{Charge, Effect, Target},
+    command::{Charge, Effect, Input, Target},
     error::{ErrorCode, RequestError},
     event::Event,
     id::{PeerId, RoomId},
@@ -21,10 +22,10 @@ use crate::{
 const WAITING_NODES_MAX: usize = 256;
 
 impl<L: Clone> Hub<L> {
-    pub(super) fn handle_node_message(&mut self, from: NodeId, message: NodeMessage, now: Instant) {
+    pub(super) fn handle_node_message(&mut self, node: NodeId, message: NodeMessage, now: Instant) {
         let NodeMessage { log, body } = message;
         match (body, log) {
-            (NodeMessageBody::Probe(holder), log) => self.handle_probe(from, &log, holder),
+            (NodeMessageBody::Probe(holder), log) => self.handle_probe(node, &log, holder),
             (NodeMessageBody::Alive(holder), log) => self.handle_remote_alive(&log, holder),
             (NodeMessageBody::SlowReceiver { sender, bytes }, log) => {
                 self.charge_slow_receiver(&log, sender, bytes);
@@ -36,12 +37,12 @@ impl<L: Clone> Hub<L> {
                     message,
                 },
                 LogId::Room(room),
-            ) => self.handle_relay(from, room, sender, to, &message),
+            ) => self.handle_relay(node, room, sender, to, &message),
             (NodeMessageBody::Bounce { to, target }, LogId::Room(room)) => {
                 self.report_undelivered(&room, to, target, ErrorCode::NoSuchPeer, now);
             }
             (NodeMessageBody::Announce { to, from, message }, LogId::Room(room)) => {
-                self.handle_announcement(&room, to, &from, message);
+                self.handle_announcement(node, &room, to, &from, message);
             }
             (
                 NodeMessageBody::Relay { .. }
@@ -116,6 +117,16 @@ impl<L: Clone> Hub<L> {
         let receiver = match (&to, sender) {
             (Recipient::Everyone, Some((room, membership))) => {
                 let (sender, effects) = (&membership.member, &mut self.effects);
+                if must_parse_for(room.visible_to(sender), message) {
+                    let message = message.clone();
+                    let body = NodeMessageBody::Relay {
+                        from,
+                        to,
+                        message: message.clone(),
+                    };
+                    let input = Input::NodeMessage(node, NodeMessage { log, body });
+                    return self.return_unparsed(message, input);
+                }
                 // The sender's node has charged the sender.
                 let _ = match &message.aliases.to {
                     None => deliver_to_all(room.visible_to(sender), effects, id, sender, message),
@@ -157,6 +168,7 @@ impl<L: Clone> Hub<L> {
 
     fn handle_announcement(
         &mut self,
+        node: NodeId,
         id: &RoomId,
         to: Option<PeerId>,
         from: &Arc<Member>,
@@ -167,6 +179,16 @@ impl<L: Clone> Hub<L> {
             return;
         };
         let Some(peer) = to else {
+            if must_parse_for(room.memberships(), &message) {
+                let (from, shared) = (from.clone(), message.clone());
+                let body = NodeMessageBody::Announce {
+                    to,
+                    from,
+                    message: shared,
+                };
+                let input = Input::NodeMessage(node, NodeMessage { log, body });
+                return self.return_unparsed(message, input);
+            }
             let _ = deliver_to_all(room.memberships(), &mut self.effects, id, from, &message);
             return;
         };

@@ -2,10 +2,10 @@
 
 use std::{collections::VecDeque, sync::Arc, time::Instant};
 
-use super::{Hub, members};
+use super::{Hub, members, parsing::must_parse_for};
 use crate::{
     challenge::PendingJoin,
-    command::{Charge, Effect, HubRequest, Target},
+    command::{Charge, Effect, HubRequest, Input, Target},
     error::{ErrorCode, RequestError},
     event::Event,
     id::{PeerId, RoomId},
@@ -100,7 +100,13 @@ impl<L: Clone> Hub<L> {
         let room = self.rooms.get(&log);
         let found = room.and_then(|room| Some((room, room.membership(peer)?)));
         let Some((room, sender)) = found.filter(|(_, own)| own.local.is_some()) else {
-            let request = HubRequest::Send(id.clone(), to, message);
+            let is_unparsed = message.is_unparsed();
+            let request = HubRequest::Send(id.clone(), to, message.clone());
+            if is_unparsed {
+                // A queued frame may meet receivers of any dialect.
+                let input = Input::request(peer, local, request);
+                return self.return_unparsed(message, input);
+            }
             return self.queue_request(peer, local, id, request);
         };
         let from = sender.member.clone();
@@ -110,6 +116,10 @@ impl<L: Clone> Hub<L> {
             message,
         };
         if to == Target::Everyone {
+            if must_parse_for(room.visible_to(&from), &message) {
+                let request = HubRequest::Send(id.clone(), to, message.clone());
+                return self.return_unparsed(message, Input::request(peer, local, request));
+            }
             for node in nodes(room.visible_to(&from)) {
                 let body = body(Recipient::Everyone, message.clone());
                 let log = log.clone();
@@ -117,21 +127,26 @@ impl<L: Clone> Hub<L> {
                     .push_back(Effect::Send(node, NodeMessage { log, body }));
             }
             let effects = &mut self.effects;
-            let count = match &message.aliases.to {
+            let delivery = match &message.aliases.to {
                 None => deliver_to_all(room.visible_to(&from), effects, id, &from, &message),
                 Some(to) => deliver_to_all(room.receivers(&from, to), effects, id, &from, &message),
             };
-            if message.is_untranslatable() {
+            if delivery.is_untranslatable {
                 let error = RequestError::new(ErrorCode::Untranslatable).in_room(&id.name);
                 self.refuse(local.clone(), error);
             }
-            self.charge(local, count, message.frame.len());
+            self.charge(local, delivery.receivers, message.frame.len());
             if message.kind.is_description() {
                 self.note_description(&log, peer, None);
             }
             return;
         }
         let receiver = room.find(&to).filter(|other| from.sees(&other.member));
+        let is_deferred = receiver.is_none() && matches!(to, Target::AddressOrWait(_));
+        if must_parse_for(receiver, &message) || is_deferred && message.is_unparsed() {
+            let request = HubRequest::Send(id.clone(), to, message.clone());
+            return self.return_unparsed(message, Input::request(peer, local, request));
+        }
         match check_receiver(receiver, &message) {
             Err(ErrorCode::NoSuchPeer) if let Target::AddressOrWait(address) = to => {
                 self.defer(id, address, (peer, local), &message, now);
@@ -192,6 +207,21 @@ impl<L: Clone> Hub<L> {
             from: from.clone(),
             message: message.clone(),
         };
+        let must_parse = match to {
+            Target::Everyone => must_parse_for(room.memberships(), message),
+            Target::Peer(_) | Target::Address(_) | Target::AddressOrWait(_) => {
+                must_parse_for(room.find(to), message)
+            }
+        };
+        if must_parse {
+            let input = Input::Announce {
+                room: id.clone(),
+                to: to.clone(),
+                from: from.clone(),
+                message: message.clone(),
+            };
+            return self.return_unparsed(message.clone(), input);
+        }
         let bodies: Vec<_> = match to {
             Target::Everyone => {
                 // The host program has no budget to charge.
@@ -289,23 +319,37 @@ fn nodes<'a, L: 'a>(memberships: impl Iterator<Item = &'a Membership<L>>) -> Vec
     nodes
 }
 
-/// Delivers a message to the members that are connected to this node. Returns the number of receivers on all nodes.
+/// The result of a delivery to many members.
+pub(super) struct BroadcastDelivery {
+    /// The number of receivers on all nodes.
+    receivers: usize,
+    /// A member did not receive the message because its dialect cannot express it.
+    is_untranslatable: bool,
+}
+
+/// Delivers a message to the members that are connected to this node.
 pub(super) fn deliver_to_all<'a, L: Clone + 'a>(
     memberships: impl Iterator<Item = &'a Membership<L>>,
     effects: &mut VecDeque<Effect<L>>,
     id: &RoomId,
     from: &Arc<Member>,
     message: &Arc<RelayedMessage>,
-) -> usize {
+) -> BroadcastDelivery {
     let event = Arc::new(received_event(id, from, false, message.clone()));
-    let mut count = 0;
-    for membership in
-        memberships.filter(|membership| message.is_understood_by(membership.member.dialect))
-    {
-        count += 1;
+    let mut delivery = BroadcastDelivery {
+        receivers: 0,
+        is_untranslatable: false,
+    };
+    for membership in memberships {
+        let dialect = membership.member.dialect;
+        if !message.is_understood_by(dialect) {
+            delivery.is_untranslatable |= message.needs_content_for(dialect);
+            continue;
+        }
+        delivery.receivers += 1;
         if let Some(local) = &membership.local {
             effects.push_back(Effect::Deliver(local.clone(), event.clone()));
         }
     }
-    count
+    delivery
 }

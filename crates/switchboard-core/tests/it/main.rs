@@ -5,4 +5,5 @@ mod charges;
 mod clock;
 mod join_options;
 mod names;
+mod parsing;
 mod scopes;

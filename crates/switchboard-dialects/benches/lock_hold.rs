@@ -1,0 +1,120 @@
+//! The time for which a shard is locked for a long offer: `cargo bench -p switchboard-dialects`. The offer goes from a
+//! member of `p2p` to one of `mesh`. `parsed_under_lock` is the time if the hub parses the frame itself; a shard
+//! locks for `first_lock`, parses the frame, and locks for `second_lock`.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the hub needs a time; the bench does not depend on its value"
+)]
+
+use std::{sync::Arc, time::Instant};
+
+use divan::Bencher;
+use switchboard_core::{
+    Change, Effect, Entry, Hub, HubRequest, Identity, Input, JoinId, Member, MessageKind, PeerId,
+    Position, RoomId, RoomName, SpaceName, Target,
+};
+use switchboard_dialects::{Content, find};
+
+const SDP_BYTES: usize = 240_000;
+
+fn main() {
+    divan::main();
+}
+
+fn peer(id: u8) -> PeerId {
+    PeerId::from_random([id; 16])
+}
+
+fn room() -> RoomId {
+    let room = RoomName::parse("room", 0).expect("a name");
+    RoomId::shared(SpaceName::default(), room)
+}
+
+fn request(id: u8, request: HubRequest) -> Input<()> {
+    Input::Request {
+        peer: peer(id),
+        local: (),
+        request,
+    }
+}
+
+/// A hub whose room has a member of each dialect.
+fn mixed_hub() -> Hub<()> {
+    let mut hub = Hub::new(Arc::default());
+    for (id, dialect) in [(1, "p2p"), (2, "mesh")] {
+        let member = Member {
+            peer: peer(id),
+            address: peer(id).into(),
+            name: None,
+            dialect: find(dialect).expect("a dialect").traits(),
+            identity: Identity::Claimed,
+            token: None,
+            group: None,
+        };
+        let join = HubRequest::Join(room(), Arc::new(member), JoinId::default());
+        hub.handle(request(id, join), Instant::now());
+        commit(&mut hub, u64::from(id));
+    }
+    hub
+}
+
+/// Commits the proposed join, and drops the other effects.
+fn commit(hub: &mut Hub<()>, position: u64) {
+    while let Some(effect) = hub.poll_effect() {
+        if let Effect::Propose { log, change, .. } = effect {
+            assert!(matches!(change, Change::Join(_)));
+            let entry = Entry {
+                position: Position::from(position),
+                node: None,
+                change,
+            };
+            hub.handle(Input::Committed(log, entry), Instant::now());
+        }
+    }
+}
+
+/// An offer of the member of `p2p` to that of `mesh`.
+fn offer() -> Input<()> {
+    let line = "a=candidate:1 1 udp 2122260223 192.0.2.1 54321 typ host\\r\\n";
+    let sdp = line.repeat(SDP_BYTES / line.len());
+    let frame = format!(r#"{{"type":"SDP_OFFER","sdp":{{"type":"offer","sdp":"{sdp}"}}}}"#);
+    let message = Content::relayed_message("p2p", MessageKind::Offer, frame.into());
+    let message = Arc::new(message.expect("a dialect"));
+    request(1, HubRequest::Send(room(), Target::Peer(peer(2)), message))
+}
+
+/// The effects. A bench returns them, because the outboxes keep the frame.
+fn drain(hub: &mut Hub<()>) -> Vec<Effect<()>> {
+    std::iter::from_fn(|| hub.poll_effect()).collect()
+}
+
+#[divan::bench]
+fn parsed_under_lock(bencher: Bencher<'_, '_>) {
+    let mut hub = mixed_hub();
+    bencher.with_inputs(offer).bench_local_values(|input| {
+        hub.handle(input, Instant::now());
+        drain(&mut hub)
+    });
+}
+
+#[divan::bench]
+fn first_lock(bencher: Bencher<'_, '_>) {
+    let mut hub = mixed_hub();
+    bencher.with_inputs(offer).bench_local_values(|input| {
+        let unparsed = hub.try_handle(input, Instant::now());
+        (unparsed, drain(&mut hub))
+    });
+}
+
+#[divan::bench]
+fn second_lock(bencher: Bencher<'_, '_>) {
+    let (mut hub, mut other) = (mixed_hub(), mixed_hub());
+    let parsed = || {
+        let unparsed = other.try_handle(offer(), Instant::now());
+        unparsed.expect("not parsed yet").parse()
+    };
+    bencher.with_inputs(parsed).bench_local_values(|input| {
+        let unparsed = hub.try_handle(input, Instant::now());
+        (unparsed, drain(&mut hub))
+    });
+}

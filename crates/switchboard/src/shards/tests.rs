@@ -1,0 +1,312 @@
+//! No frame is parsed while a shard is locked, and every frame is parsed at most once.
+
+use std::cell::{Cell, RefCell};
+
+use switchboard_cluster::CloseFuture;
+use switchboard_core::{Identity, JoinId, MembershipRef, Recipient, RoomName, SpaceName, Target};
+use switchboard_dialects::ALL;
+use switchboard_transport::Outbox;
+
+use super::*;
+
+fn sender() -> PeerId {
+    PeerId::from_random([1; 16])
+}
+
+fn receiver() -> PeerId {
+    PeerId::from_random([2; 16])
+}
+
+fn absent() -> PeerId {
+    PeerId::from_random([3; 16])
+}
+
+thread_local! {
+    static TESTED: RefCell<Option<Arc<Shards>>> = const { RefCell::new(None) };
+    static PARSED_FRAMES: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Parses the frames of all dialects. Panics if a shard is locked.
+fn parse_unlocked(_origin: &'static str, _frame: &str) -> bool {
+    TESTED.with_borrow(|shards| {
+        let shards = shards.as_ref().expect("set by the test");
+        let is_locked = shards.shards.iter().any(|shard| shard.try_lock().is_err());
+        assert!(!is_locked, "a frame is parsed under the lock of a shard");
+    });
+    PARSED_FRAMES.set(PARSED_FRAMES.get() + 1);
+    true
+}
+
+fn offer(from: &'static DialectTraits) -> Arc<RelayedMessage> {
+    let (kind, frame) = (MessageKind::Offer, ByteString::from_static("{}"));
+    Arc::new(RelayedMessage::new(from.name, kind, frame, parse_unlocked))
+}
+
+/// An engine whose proposals are committed by the test.
+#[derive(Debug, Default)]
+struct ManualEngine {
+    proposals: Mutex<Vec<(LogId, Change)>>,
+}
+
+impl Engine for ManualEngine {
+    fn attach(&self, _handler: Arc<dyn EngineHandler>) {}
+
+    fn propose(&self, log: &LogId, _at: Position, change: &Change) -> ProposeOutcome {
+        let mut proposals = self.proposals.lock().expect("not poisoned");
+        proposals.push((log.clone(), change.clone()));
+        ProposeOutcome::Pending
+    }
+
+    fn send(&self, _to: NodeId, _message: NodeMessage) -> Option<NodeMessage> {
+        None
+    }
+
+    fn status(&self) -> Option<switchboard_cluster::Status> {
+        None
+    }
+
+    fn close(&self) -> CloseFuture<'_> {
+        Box::pin(std::future::ready(()))
+    }
+}
+
+/// A room with shards, for a sender and a receiver of two dialects.
+struct TestRoom {
+    shards: Arc<Shards>,
+    engine: Arc<ManualEngine>,
+    room: RoomId,
+    outbox: OutboxHandle,
+    position: Cell<u64>,
+}
+
+impl TestRoom {
+    fn new() -> Self {
+        let engine = Arc::new(ManualEngine::default());
+        let shards = Shards::new(
+            &Arc::default(),
+            engine.clone(),
+            AccessHooks::default(),
+            None,
+            &TaskTracker::new(),
+        );
+        TESTED.set(Some(shards.clone()));
+        PARSED_FRAMES.set(0);
+        let room = RoomName::parse("room", 0).expect("a name");
+        Self {
+            shards,
+            engine,
+            room: RoomId::shared(SpaceName::default(), room),
+            outbox: Arc::new(Outbox::new(&Limits::default(), Arc::default())),
+            position: Cell::new(0),
+        }
+    }
+
+    fn request(&self, peer: PeerId, request: HubRequest) {
+        self.shards.request(peer, &self.outbox, request);
+    }
+
+    fn member(&self, peer: PeerId, dialect: &'static DialectTraits) -> Arc<Member> {
+        Arc::new(Member {
+            peer,
+            address: peer.into(),
+            name: None,
+            dialect,
+            identity: Identity::Claimed,
+            token: None,
+            group: None,
+        })
+    }
+
+    /// Proposes a join.
+    fn propose_join(&self, peer: PeerId, dialect: &'static DialectTraits) {
+        let member = self.member(peer, dialect);
+        let join = HubRequest::Join(self.room.clone(), member, JoinId::default());
+        self.request(peer, join);
+    }
+
+    fn commit(&self, node: Option<NodeId>, change: Change) -> Position {
+        let position = Position::from(self.position.get() + 1);
+        self.position.set(position.get());
+        let entry = Entry {
+            position,
+            node,
+            change,
+        };
+        let log = LogId::Room(self.room.clone());
+        self.handler().on_committed(&log, vec![entry]);
+        position
+    }
+
+    fn commit_proposals(&self) {
+        let proposals = std::mem::take(&mut *self.engine.proposals.lock().expect("not poisoned"));
+        for (_, change) in proposals {
+            self.commit(None, change);
+        }
+    }
+
+    fn join(&self, peer: PeerId, dialect: &'static DialectTraits) {
+        self.propose_join(peer, dialect);
+        self.commit_proposals();
+    }
+
+    fn join_on_node(
+        &self,
+        node: NodeId,
+        peer: PeerId,
+        dialect: &'static DialectTraits,
+    ) -> MembershipRef {
+        let join = Change::Join(self.member(peer, dialect));
+        let since = self.commit(Some(node), join);
+        MembershipRef { peer, since }
+    }
+
+    fn handler(&self) -> EngineEventHandler {
+        EngineEventHandler {
+            shards: Arc::downgrade(&self.shards),
+            election: None,
+        }
+    }
+
+    fn send(&self, to: Target, message: Arc<RelayedMessage>) {
+        self.request(sender(), HubRequest::Send(self.room.clone(), to, message));
+    }
+
+    fn announce(&self, to: Target, message: Arc<RelayedMessage>) {
+        let from = self.member(sender(), &HOST);
+        let room = self.room.clone();
+        let input = Input::Announce {
+            room,
+            to,
+            from,
+            message,
+        };
+        self.shards.handle(&self.room, input);
+    }
+
+    fn receive_from_node(&self, node: NodeId, body: NodeMessageBody) {
+        let log = LogId::Room(self.room.clone());
+        self.handler()
+            .on_node_message(node, NodeMessage { log, body });
+    }
+}
+
+impl Drop for TestRoom {
+    fn drop(&mut self) {
+        TESTED.set(None);
+    }
+}
+
+/// Runs a test for all pairs of dialects. It returns the expected number of parsed frames for receivers that need
+/// the content.
+fn for_all_pairs(
+    test: impl Fn(&TestRoom, &'static DialectTraits, &'static DialectTraits) -> usize,
+) {
+    for from in ALL {
+        for to in ALL {
+            let room = TestRoom::new();
+            let (from, to) = (from.traits(), to.traits());
+            let parsed_max = test(&room, from, to);
+            let needs_content = from.name != to.name && to.signals;
+            let expected = if needs_content { parsed_max } else { 0 };
+            let names = (from.name, to.name);
+            assert_eq!(PARSED_FRAMES.get(), expected, "{names:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn signal_to_one_member_is_parsed_without_the_lock() {
+    for_all_pairs(|room, from, to| {
+        room.join(sender(), from);
+        room.join(receiver(), to);
+        room.send(Target::Peer(receiver()), offer(from));
+        room.send(Target::Address(receiver().into()), offer(from));
+        room.send(Target::AddressOrWait(receiver().into()), offer(from));
+        3
+    });
+}
+
+#[tokio::test]
+async fn broadcast_is_parsed_once_without_the_lock() {
+    for_all_pairs(|room, from, to| {
+        room.join(sender(), from);
+        room.join(receiver(), to);
+        room.join(absent(), to);
+        room.send(Target::Everyone, offer(from));
+        1
+    });
+}
+
+#[tokio::test]
+async fn deferred_frame_is_parsed_once_without_the_lock() {
+    for from in ALL {
+        for to in ALL {
+            let room = TestRoom::new();
+            room.join(sender(), from.traits());
+            room.send(
+                Target::AddressOrWait(receiver().into()),
+                offer(from.traits()),
+            );
+            assert_eq!(PARSED_FRAMES.get(), 1, "the receiver may have any dialect");
+            room.join(receiver(), to.traits());
+            assert_eq!(PARSED_FRAMES.get(), 1);
+        }
+    }
+}
+
+#[tokio::test]
+async fn frame_behind_a_pending_join_is_parsed_once_without_the_lock() {
+    for from in ALL {
+        for to in ALL {
+            let room = TestRoom::new();
+            room.join(receiver(), to.traits());
+            room.propose_join(sender(), from.traits());
+            room.send(Target::Everyone, offer(from.traits()));
+            room.send(Target::Peer(receiver()), offer(from.traits()));
+            assert_eq!(PARSED_FRAMES.get(), 2, "the receivers may have any dialect");
+            room.commit_proposals();
+            assert_eq!(PARSED_FRAMES.get(), 2);
+        }
+    }
+}
+
+#[tokio::test]
+async fn message_of_the_host_program_is_parsed_without_the_lock() {
+    for_all_pairs(|room, from, to| {
+        room.join(receiver(), to);
+        room.announce(Target::Everyone, offer(from));
+        room.announce(Target::Peer(receiver()), offer(from));
+        room.announce(Target::Peer(absent()), offer(from));
+        2
+    });
+}
+
+#[tokio::test]
+async fn message_of_another_node_is_parsed_without_the_lock() {
+    let node = NodeId::from(7);
+    for_all_pairs(|room, from, to| {
+        room.join(receiver(), to);
+        let reference = room.join_on_node(node, sender(), from);
+        let member = MembershipRef {
+            peer: receiver(),
+            since: Position::from(1),
+        };
+        let relay = |to| NodeMessageBody::Relay {
+            from: reference,
+            to,
+            message: offer(from),
+        };
+        room.receive_from_node(node, relay(Recipient::Everyone));
+        // The node of the sender has parsed the frame.
+        let target = Target::Peer(receiver());
+        room.receive_from_node(node, relay(Recipient::One { member, target }));
+        let announce = |to| NodeMessageBody::Announce {
+            to,
+            from: room.member(sender(), from),
+            message: offer(from),
+        };
+        room.receive_from_node(node, announce(None));
+        room.receive_from_node(node, announce(Some(receiver())));
+        2
+    });
+}
