@@ -7,7 +7,7 @@ use std::{
     time::Instant,
 };
 
-use crate::{FRAME_SAMPLES, Frame, level::LevelMeter};
+use crate::{FRAME_SAMPLES, Frame, MixSettings, level::LevelMeter};
 
 /// Samples buffered before a source starts or resumes playing: 40 ms, because browsers send 1024 samples every
 /// 21 ms, and a buffer that underruns at every second frame crackles.
@@ -34,11 +34,13 @@ struct JitterBuffer {
 }
 
 impl SourceHandle {
-    pub(crate) fn new(samples_max: usize) -> Self {
+    /// Creates a source for a mixer with these settings; [`crate::Mixer::insert_source`] adds it.
+    #[must_use]
+    pub fn new(settings: &MixSettings) -> Self {
         Self {
             buffer: Arc::new(Mutex::new(JitterBuffer {
                 samples: VecDeque::new(),
-                samples_max,
+                samples_max: settings.latency_samples_max(),
                 is_playing: false,
                 waited_frames: 0,
                 meter: LevelMeter::default(),
@@ -94,8 +96,9 @@ impl SourceHandle {
         jitter.samples.drain(..surplus);
     }
 
-    /// Whether a handle other than the mixer's exists.
-    pub(crate) fn is_held(&self) -> bool {
+    /// Whether another handle of this source exists.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
         Arc::strong_count(&self.buffer) > 1
     }
 

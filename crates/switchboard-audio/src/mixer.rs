@@ -68,15 +68,20 @@ impl<O: AudioSink> Mixer<O> {
 
     /// Adds a source of this owner. It lasts until the [`SourceHandle`] and its clones are dropped.
     pub fn add_source(&mut self, owner: u64) -> SourceHandle {
+        let handle = SourceHandle::new(&self.settings);
+        self.insert_source(owner, handle.clone());
+        handle
+    }
+
+    /// Adds a source that was created by [`SourceHandle::new`] with the settings of this mixer.
+    pub fn insert_source(&mut self, owner: u64, handle: SourceHandle) {
         self.remove_dropped_sources();
-        let handle = SourceHandle::new(self.settings.latency_samples_max());
         self.sources.push(MixerSource {
             owner,
-            handle: handle.clone(),
+            handle,
             frame: Box::new([0; FRAME_SAMPLES]),
             silent_frames: MUTED_AFTER_FRAMES,
         });
-        handle
     }
 
     /// Adds a listener. It gets the headers of its stream at once, and from the next frame on the mix without

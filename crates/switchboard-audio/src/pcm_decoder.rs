@@ -55,6 +55,12 @@ impl PcmDecoder {
         })
     }
 
+    /// Whether the samples are resampled, which takes about 30 times as long as decoding them.
+    #[must_use]
+    pub fn is_resampling(&self) -> bool {
+        self.resampler.is_some()
+    }
+
     /// Decodes a message or a part of a body, of any length, and pushes the samples. An odd byte, or an
     /// incomplete group of channels, is kept for the next call.
     pub fn decode(&mut self, bytes: &[u8], to: &SourceHandle) {

@@ -2,8 +2,8 @@
 //!
 //! A request is admitted like any connection, its parameters are read, its caller is authenticated
 //! (`identity.rs`), and [`VoiceState`] (`state.rs`) updates its calls and rooms and sends the resulting
-//! events. Audio bypasses [`VoiceState`]: it goes from a source to its mixer (`room_mixer.rs`) and from there
-//! to the bounded queues of the listeners.
+//! events. Audio bypasses [`VoiceState`]: it goes from a source to its mixer (`room_mixer.rs`), which runs on
+//! threads of its own (`audio_threads.rs`), and from there to the bounded queues of the listeners.
 //!
 //! In a cluster, the elected voice leader serves all voice requests (`clustered.rs`). The other nodes
 //! forward theirs to it (`forwarder.rs`).
@@ -36,6 +36,7 @@ use crate::{
 mod answer;
 mod attachment;
 mod audio;
+mod audio_threads;
 mod calls;
 mod clustered;
 mod connections;
@@ -49,12 +50,14 @@ mod parameters;
 mod room_mixer;
 mod rooms;
 mod site;
+mod source_decoder;
 mod state;
 mod streams;
 mod upload;
 
 use answer::{VoiceError, VoiceResult, json};
 use attachment::AudioTarget;
+use audio_threads::AudioThreads;
 use clustered::ClusteredVoice;
 use drain_on_drop::DrainOnDrop;
 use identity::{Caller, IdentityProvider};
@@ -128,6 +131,7 @@ pub(crate) struct VoiceService {
     identity: IdentityProvider,
     server_key: ServerKey,
     state: Arc<VoiceState>,
+    audio_threads: Arc<AudioThreads>,
     shards: Arc<Shards>,
     origin: HeaderValue,
     audio_bytes_per_second: u32,
@@ -159,7 +163,9 @@ impl VoiceService {
                 )
             })
             .ok()??;
+        let late_seconds = shards.counters().voice_mixer_late_seconds.clone();
         Some(Arc::new(Self {
+            audio_threads: Arc::new(AudioThreads::new(tasks.clone(), late_seconds)),
             state: VoiceState::new(&config.voice, identity.users(), shards.clone()),
             identity,
             server_key: ServerKey::generate(),
@@ -180,6 +186,7 @@ impl VoiceService {
     fn with_fresh_state(&self, config: &Config) -> Arc<Self> {
         let identity = self.identity.with_fresh_state(&config.voice.gostream);
         Arc::new(Self {
+            audio_threads: self.audio_threads.clone(),
             state: VoiceState::new(&config.voice, identity.users(), self.shards.clone()),
             identity,
             server_key: ServerKey::generate(),

@@ -15,7 +15,7 @@ use axum::{
 };
 use bytes::Bytes;
 use futures_util::{Stream, stream};
-use switchboard_audio::{Format, PcmDecoder, SAMPLE_RATE, SourceHandle};
+use switchboard_audio::{Format, PcmDecoder, SAMPLE_RATE};
 use switchboard_dialects::CloseReason;
 use switchboard_transport::{
     ConnectionAbort, Counters, NodeHandle, Permit, Socket, SocketError, TokenBucket, Upgrade,
@@ -36,6 +36,7 @@ use super::{
     attachment::{AudioAttachment, AudioTarget},
     parameters::RequestParameters,
     room_mixer::{ListenerSink, RoomMixer},
+    source_decoder::SourceDecoder,
 };
 
 /// Burst of the byte limit of a source, in seconds of audio.
@@ -61,7 +62,7 @@ impl VoiceService {
         body: Body,
         permit: Permit,
     ) -> VoiceResult {
-        let pcm = self.pcm(params)?;
+        let pcm = self.pcm(params).await?;
         let is_upgrade = upgrade::is_requested(&parts.headers);
         if parts.method == Method::HEAD || (parts.method == Method::GET && !is_upgrade) {
             return Err(VoiceError::bad(
@@ -119,7 +120,7 @@ impl VoiceService {
                         return;
                     }
                 }
-                received = socket.receive() => {
+                received = source.receive_from(&mut socket) => {
                     last_received = Instant::now();
                     if received.as_ref().is_err_and(SocketError::is_protocol_error) {
                         Counters::add(&self.shards.counters().protocol_errors_total, 1);
@@ -174,7 +175,7 @@ impl VoiceService {
         let owner = self.state.owner(&attachment.user);
         attachment
             .mixer
-            .add_listener(owner, format, sink, &self.tasks);
+            .add_listener(owner, format, sink, &self.audio_threads);
         let body = Body::from_stream(AudioStream {
             chunks,
             replaced: Box::pin(attachment.replaced_owned()),
@@ -225,11 +226,16 @@ fn stream_head(format: Format, body: Body) -> Response {
 
 impl VoiceService {
     /// Reads the PCM parameters that a source announces (`rate`, `channels`).
-    fn pcm(&self, params: &RequestParameters) -> Result<PcmParameters, VoiceError> {
+    async fn pcm(&self, params: &RequestParameters) -> Result<PcmParameters, VoiceError> {
         let rate = params.number("rate")?.unwrap_or(SAMPLE_RATE);
         let channels: u16 = params.number("channels")?.unwrap_or(1);
-        let decoder = PcmDecoder::new(rate, channels)
-            .map_err(|error| VoiceError::new(StatusCode::BAD_REQUEST, &error.to_string()))?;
+        let new_decoder = move || PcmDecoder::new(rate, channels);
+        let decoder = match rate {
+            SAMPLE_RATE => new_decoder(),
+            // The filter of a resampler takes about 0.7 ms.
+            _ => self.audio_threads.run(new_decoder).await,
+        }
+        .map_err(|error| VoiceError::new(StatusCode::BAD_REQUEST, &error.to_string()))?;
         Ok(PcmParameters {
             decoder,
             rate,
@@ -273,8 +279,7 @@ impl PcmParameters {
 pub(super) struct AudioSource {
     user: User,
     mixer: Arc<RoomMixer>,
-    input: SourceHandle,
-    decoder: PcmDecoder,
+    decoder: SourceDecoder,
     bucket: Option<TokenBucket>,
     frames: Option<TokenBucket>,
 }
@@ -286,13 +291,12 @@ impl AudioSource {
         pcm: PcmParameters,
     ) -> Self {
         let rate = pcm.bytes_per_second;
+        let owner = voice.state.owner(&attachment.user);
+        let input = attachment.mixer.add_source(&attachment.user, owner);
         Self {
             user: attachment.user.clone(),
             mixer: attachment.mixer.clone(),
-            input: attachment
-                .mixer
-                .add_source(&attachment.user, voice.state.owner(&attachment.user)),
-            decoder: pcm.decoder,
+            decoder: SourceDecoder::new(pcm.decoder, input, voice.audio_threads.clone()),
             bucket: TokenBucket::new(rate, rate.saturating_mul(BURST_SECS), Instant::now()),
             frames: TokenBucket::new(
                 FRAMES_PER_SECOND,
@@ -300,6 +304,12 @@ impl AudioSource {
                 Instant::now(),
             ),
         }
+    }
+
+    /// Receives the next message when the previous one is decoded. May be cancelled.
+    async fn receive_from(&mut self, socket: &mut Socket) -> Result<Decoded, SocketError> {
+        self.decoder.decoded().await;
+        socket.receive().await
     }
 
     /// Handles a received message. Breaks with the close frame to send, or without one if the
@@ -316,7 +326,7 @@ impl AudioSource {
         }
         match received {
             Ok(Decoded::Message(WebSocketMessage::Binary(bytes))) => {
-                if !self.try_take(&bytes) {
+                if !self.try_take(bytes) {
                     return close(1008, "Too much audio: the byte limit is exceeded.");
                 }
                 ControlFlow::Continue(())
@@ -336,36 +346,38 @@ impl AudioSource {
         }
     }
 
-    /// Passes samples to the mixer. Returns false if they exceed the byte limit.
-    fn try_take(&mut self, bytes: &[u8]) -> bool {
+    /// Starts to decode samples. Returns false if they exceed the byte limit.
+    fn try_take(&mut self, bytes: Bytes) -> bool {
         let count = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
         let has_room = |bucket: &mut TokenBucket| bucket.try_take(count, Instant::now());
-        if !self.bucket.as_mut().is_none_or(has_room) {
-            return false;
+        let is_accepted = self.bucket.as_mut().is_none_or(has_room);
+        if is_accepted {
+            self.decoder.decode(bytes);
         }
-        self.push(bytes);
-        true
+        is_accepted
     }
 
     /// Passes samples to the mixer.
-    pub(super) fn push(&mut self, bytes: &[u8]) {
-        self.decoder.decode(bytes, &self.input);
+    pub(super) async fn push(&mut self, bytes: Bytes) {
+        self.decoder.decode(bytes);
+        self.decoder.decoded().await;
     }
 
     /// Flushes the resampler to the mixer.
-    pub(super) fn finish(&mut self) {
-        self.decoder.finish(&self.input);
+    pub(super) async fn finish(&mut self) {
+        self.decoder.finish();
+        self.decoder.decoded().await;
     }
 
     /// Whether the mixer has consumed all samples.
     pub(super) fn is_empty(&self) -> bool {
-        self.input.is_empty()
+        self.decoder.input().is_empty()
     }
 }
 
 impl Drop for AudioSource {
     fn drop(&mut self) {
-        self.mixer.remove_source(&self.user, &self.input);
+        self.mixer.remove_source(&self.user, self.decoder.input());
     }
 }
 

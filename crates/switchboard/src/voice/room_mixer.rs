@@ -1,4 +1,4 @@
-//! The mixer of one call or room, and the task that drives it while it has listeners.
+//! The mixer of one call or room, and the task on the audio threads that drives it while it has listeners.
 
 use std::{
     collections::HashMap,
@@ -12,99 +12,126 @@ use switchboard_audio::{AudioSink, Format, MixSettings, Mixer, SourceHandle, Tic
 use switchboard_transport::{ConnectionAbort, Counters, NodeHandle};
 use switchboard_voice::User;
 use tokio::{sync::mpsc, task::yield_now, time::sleep_until};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::sync::CancellationToken;
 
+use super::audio_threads::AudioThreads;
 use crate::shards::Shards;
 
 /// Maximum chunks queued for a listener that does not read: 2.5 s of WAV.
 const QUEUED_CHUNKS_MAX: usize = 128;
 
-/// How long a mixer encodes before it yields to other tasks of its thread.
+/// How long a mixer encodes before it yields to the mixers of other rooms.
 const TIME_SLICE: Duration = Duration::from_millis(1);
 
-/// A mixer and its tick task. The task runs only while there are listeners.
-pub(super) struct RoomMixer {
-    state: Mutex<MixerState>,
+/// A mixer and its task, which runs on the audio threads while there are listeners.
+pub(super) struct RoomMixer<S: AudioSink + 'static = ListenerSink> {
+    requests: Mutex<MixerRequests<S>>,
+    /// Locked by the task of the mixer only, while it encodes.
+    mixer: Mutex<Mixer<S>>,
+    settings: Arc<MixSettings>,
     ended: CancellationToken,
 }
 
-struct MixerState {
-    mixer: Mixer<ListenerSink>,
+/// What connections have requested since the last frame. This lock is never held while audio is encoded.
+struct MixerRequests<S> {
     is_ticking: bool,
     /// The open microphones, for reading their levels.
     inputs: HashMap<User, SourceHandle>,
+    sources: Vec<(u64, SourceHandle)>,
+    listeners: Vec<NewListener<S>>,
 }
 
-impl std::fmt::Debug for RoomMixer {
+/// A listener that the mixer adds before its next frame.
+struct NewListener<S> {
+    owner: u64,
+    format: Format,
+    sink: S,
+}
+
+impl<S: AudioSink> std::fmt::Debug for RoomMixer<S> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("RoomMixer").finish_non_exhaustive()
     }
 }
 
-impl RoomMixer {
+impl<S: AudioSink> RoomMixer<S> {
     pub(super) fn new(settings: Arc<MixSettings>) -> Arc<Self> {
         Arc::new(Self {
-            state: Mutex::new(MixerState {
-                mixer: Mixer::new(settings),
+            requests: Mutex::new(MixerRequests {
                 is_ticking: false,
                 inputs: HashMap::new(),
+                sources: Vec::new(),
+                listeners: Vec::new(),
             }),
+            mixer: Mutex::new(Mixer::new(settings.clone())),
+            settings,
             ended: CancellationToken::new(),
         })
     }
 
     /// Adds a microphone. `owner` is the same for all microphones and headphones of one user.
     pub(super) fn add_source(&self, user: &User, owner: u64) -> SourceHandle {
-        let mut state = self.lock();
-        let input = state.mixer.add_source(owner);
-        state.inputs.insert(user.clone(), input.clone());
+        let input = SourceHandle::new(&self.settings);
+        let mut requests = self.requests();
+        requests.inputs.insert(user.clone(), input.clone());
+        // Bounds the list by the number of open microphones while there is no listener.
+        requests.sources.retain(|(_, source)| source.is_held());
+        requests.sources.push((owner, input.clone()));
         input
     }
 
     /// Removes the user's microphone from the level list. The mixer removes the source when the last clone of
     /// its handle is dropped.
     pub(super) fn remove_source(&self, user: &User, input: &SourceHandle) {
-        let mut state = self.lock();
-        let current = state.inputs.get(user);
+        let mut requests = self.requests();
+        let current = requests.inputs.get(user);
         if current.is_some_and(|current| current.is_same(input)) {
-            state.inputs.remove(user);
+            requests.inputs.remove(user);
         }
     }
 
-    /// Adds a listener and sends it the stream's headers. Does nothing if the mixer has ended.
+    /// Adds a listener; the task of the mixer sends it the stream's headers. Does nothing if the mixer has
+    /// ended.
     pub(super) fn add_listener(
         self: &Arc<Self>,
         owner: u64,
         format: Format,
-        sink: ListenerSink,
-        tasks: &TaskTracker,
+        sink: S,
+        threads: &AudioThreads,
     ) {
-        let mut state = self.lock();
-        // Checked under the lock: `end` cancels the token first and then ends the mixer's listeners.
+        let mut requests = self.requests();
+        // Checked under the lock: `end` cancels the token under it.
         if self.ended.is_cancelled() {
             return;
         }
-        let late_seconds = sink.shards.counters().voice_mixer_late_seconds.clone();
-        state.mixer.add_listener(owner, format, sink);
-        if !state.is_ticking {
-            state.is_ticking = true;
-            tasks.spawn(self.clone().tick(late_seconds));
+        // Bounds the list by the number of open connections if the mixer is late.
+        requests
+            .listeners
+            .retain(|listener| listener.sink.is_open());
+        requests.listeners.push(NewListener {
+            owner,
+            format,
+            sink,
+        });
+        if !requests.is_ticking {
+            requests.is_ticking = true;
+            let ticker = Ticker::new(Instant::now());
+            threads.spawn_mixer(self.clone().tick(ticker, threads.late_seconds.clone()));
         }
     }
 
     /// Current level of a user, from 0 (-60 dBFS or less) to 1 (full scale).
     pub(super) fn level(&self, user: &User) -> f32 {
-        let input = self.lock().inputs.get(user).cloned();
+        let input = self.requests().inputs.get(user).cloned();
         let dbfs = input.map_or(f32::NEG_INFINITY, |input| input.level(Instant::now()));
         (dbfs / 60.0 + 1.0).clamp(0.0, 1.0)
     }
 
-    /// Ends the mixer: finishes the listeners' streams and makes the sources disconnect.
+    /// Ends the mixer and makes the sources disconnect. The task of the mixer finishes the listeners' streams.
     pub(super) fn end(&self) {
+        let mut requests = self.requests();
         self.ended.cancel();
-        let mut state = self.lock();
-        state.mixer.end();
-        state.inputs.clear();
+        requests.inputs.clear();
     }
 
     /// Completes when the call or room has ended.
@@ -112,11 +139,14 @@ impl RoomMixer {
         self.ended.cancelled().await;
     }
 
-    async fn tick(self: Arc<Self>, late_seconds: Histogram) {
+    async fn tick(self: Arc<Self>, mut ticker: Ticker, late_seconds: Histogram) {
         let _guard = TickerGuard(&self);
-        let mut ticker = Ticker::new(Instant::now());
         loop {
-            sleep_until(ticker.next().into()).await;
+            tokio::select! {
+                biased;
+                () = self.ended() => return self.mix().end(),
+                () = sleep_until(ticker.next().into()) => {}
+            }
             let (due, now) = (ticker.next(), Instant::now());
             late_seconds.observe(now.saturating_duration_since(due).as_secs_f64());
             ticker.advance(now);
@@ -124,7 +154,7 @@ impl RoomMixer {
                 return;
             }
             let mut began = Instant::now();
-            while self.lock().mixer.render_next() {
+            while self.mixer().render_next() {
                 if began.elapsed() >= TIME_SLICE {
                     yield_now().await;
                     began = Instant::now();
@@ -135,25 +165,46 @@ impl RoomMixer {
 
     /// Begins the next 20 ms frame. Returns false, and stops ticking, if there is no listener left.
     fn begin_frame(&self) -> bool {
-        let mut state = self.lock();
-        state.mixer.begin_frame();
-        state.is_ticking = !state.mixer.is_idle();
-        state.is_ticking
+        let mut mixer = self.mix();
+        mixer.begin_frame();
+        let mut requests = self.requests();
+        requests.is_ticking = !mixer.is_idle() || !requests.listeners.is_empty();
+        requests.is_ticking
     }
 
-    fn lock(&self) -> MutexGuard<'_, MixerState> {
+    /// The mixer, with the requested sources and listeners added.
+    fn mix(&self) -> MutexGuard<'_, Mixer<S>> {
+        let mut mixer = self.mixer();
+        let mut requests = self.requests();
+        let sources = std::mem::take(&mut requests.sources);
+        let listeners = std::mem::take(&mut requests.listeners);
+        drop(requests);
+        for (owner, source) in sources {
+            mixer.insert_source(owner, source);
+        }
+        for listener in listeners {
+            mixer.add_listener(listener.owner, listener.format, listener.sink);
+        }
+        mixer
+    }
+
+    fn mixer(&self) -> MutexGuard<'_, Mixer<S>> {
         // A panic under the lock is a bug of this server; ignore the poison so that the room continues.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.mixer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn requests(&self) -> MutexGuard<'_, MixerRequests<S>> {
+        self.requests.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Marks a running tick task. Resets `is_ticking` on a panic, so that the next listener starts a new task.
-struct TickerGuard<'a>(&'a RoomMixer);
+struct TickerGuard<'a, S: AudioSink + 'static>(&'a RoomMixer<S>);
 
-impl Drop for TickerGuard<'_> {
+impl<S: AudioSink> Drop for TickerGuard<'_, S> {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.0.lock().is_ticking = false;
+            self.0.requests().is_ticking = false;
         }
     }
 }
@@ -195,5 +246,141 @@ impl AudioSink for ListenerSink {
 
     fn is_open(&self) -> bool {
         !self.chunks.is_closed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{self as std_mpsc, RecvTimeoutError};
+
+    use super::{super::audio_threads::tests::audio_threads, *};
+
+    /// How long a blocked encoder waits for the test, so that a failing test ends.
+    const BLOCKED_MAX: Duration = Duration::from_secs(10);
+
+    /// What a [`BlockingSink`] reports.
+    #[derive(Debug, PartialEq)]
+    enum SinkEvent {
+        Blocked,
+        Unblocked(Result<(), RecvTimeoutError>),
+    }
+
+    /// Blocks its thread in the middle of the first frame, as an encoder that does not return.
+    struct BlockingSink {
+        chunks: u32,
+        events: mpsc::Sender<SinkEvent>,
+        unblock: std_mpsc::Receiver<()>,
+    }
+
+    impl AudioSink for BlockingSink {
+        fn send(&mut self, _bytes: Bytes) -> bool {
+            self.chunks += 1;
+            // The first chunk is the header.
+            if self.chunks == 2 {
+                let _ = self.events.try_send(SinkEvent::Blocked);
+                let unblocked = self.unblock.recv_timeout(BLOCKED_MAX);
+                let _ = self.events.try_send(SinkEvent::Unblocked(unblocked));
+            }
+            true
+        }
+
+        fn is_open(&self) -> bool {
+            true
+        }
+    }
+
+    fn blocking_sink() -> (
+        BlockingSink,
+        mpsc::Receiver<SinkEvent>,
+        std_mpsc::Sender<()>,
+    ) {
+        let (events, reported) = mpsc::channel(8);
+        let (sender, unblock) = std_mpsc::channel();
+        let sink = BlockingSink {
+            chunks: 0,
+            events,
+            unblock,
+        };
+        (sink, reported, sender)
+    }
+
+    /// Relays frames between two tasks of the current runtime.
+    async fn relay_frames() {
+        let (to_peer, mut from_client) = mpsc::channel(1);
+        let (to_client, mut from_peer) = mpsc::channel(1);
+        let peer = tokio::spawn(async move {
+            while let Some(frame) = from_client.recv().await {
+                to_client.send(frame).await.expect("the client");
+            }
+        });
+        for frame in 0..100 {
+            to_peer.send(frame).await.expect("the peer");
+            assert_eq!(from_peer.recv().await, Some(frame));
+        }
+        drop(to_peer);
+        peer.await.expect("no panic");
+    }
+
+    #[tokio::test]
+    async fn blocked_encoder_delays_neither_signaling_nor_requests_of_its_room() {
+        let threads = audio_threads();
+        let room = RoomMixer::new(Arc::new(MixSettings::default()));
+        let user = User::parse("user").expect("a name");
+        let (sink, mut events, unblock) = blocking_sink();
+        room.add_listener(1, Format::Wav, sink, &threads);
+        assert_eq!(events.recv().await, Some(SinkEvent::Blocked));
+
+        relay_frames().await;
+        let input = room.add_source(&user, 2);
+        input.push(&[i16::MAX; 4_800]);
+        assert!(room.level(&user) > 0.9);
+        let (second_sink, ..) = blocking_sink();
+        room.add_listener(2, Format::Wav, second_sink, &threads);
+        room.remove_source(&user, &input);
+        room.end();
+        room.ended().await;
+
+        unblock.send(()).expect("the sink waits");
+        assert_eq!(events.recv().await, Some(SinkEvent::Unblocked(Ok(()))));
+        threads.all_mixers_ended().await;
+        assert_eq!(events.recv().await, None, "the stream has ended");
+    }
+
+    /// Reports its chunks; panics at the second one if told so.
+    struct ReportingSink {
+        panics: bool,
+        chunks: mpsc::Sender<Bytes>,
+        sent: u32,
+    }
+
+    impl AudioSink for ReportingSink {
+        fn send(&mut self, bytes: Bytes) -> bool {
+            self.sent += 1;
+            assert!(!(self.panics && self.sent == 2), "requested by the test");
+            self.chunks.try_send(bytes).is_ok()
+        }
+
+        fn is_open(&self) -> bool {
+            !self.chunks.is_closed()
+        }
+    }
+
+    #[tokio::test]
+    async fn room_continues_with_its_next_listener_after_a_panic() {
+        let threads = audio_threads();
+        let room = RoomMixer::new(Arc::new(MixSettings::default()));
+        let (chunks, mut received) = mpsc::channel(64);
+        let sink = |panics| ReportingSink {
+            panics,
+            chunks: chunks.clone(),
+            sent: 0,
+        };
+        room.add_listener(1, Format::Wav, sink(true), &threads);
+        received.recv().await.expect("the header");
+        threads.all_mixers_ended().await;
+        room.add_listener(2, Format::Wav, sink(false), &threads);
+        for _ in 0..3 {
+            received.recv().await.expect("the header and frames");
+        }
     }
 }

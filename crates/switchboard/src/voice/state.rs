@@ -124,7 +124,6 @@ impl VoiceState {
         self.drain_events(&mut state, &mut ended);
         self.arm_timer(&mut state);
         drop(state);
-        // Finishing a stream takes encoder time, so mixers end after the lock is released.
         ended.iter().for_each(|mixer| mixer.end());
         done
     }

@@ -76,19 +76,21 @@ struct Upload {
 impl Upload {
     /// Completes when the body has ended and all of its audio has had time to be mixed.
     async fn run(&mut self) -> Result<(), VoiceError> {
-        while let Some(bytes) = self.next().await? {
-            for chunk in bytes.chunks(self.chunk.max(1)) {
+        while let Some(mut bytes) = self.next().await? {
+            while !bytes.is_empty() {
+                let chunk = bytes.split_to(self.chunk.clamp(1, bytes.len()));
                 let now = Instant::now();
                 let due = self.pace.due(now);
                 if due > now {
                     sleep_until(due.into()).await;
                     self.pace.record_wait(due, Instant::now());
                 }
-                self.source.push(chunk);
-                self.pace.passed(chunk.len(), Instant::now());
+                let length = chunk.len();
+                self.source.push(chunk).await;
+                self.pace.passed(length, Instant::now());
             }
         }
-        self.source.finish();
+        self.source.finish().await;
         self.wait_until_mixed().await;
         Ok(())
     }

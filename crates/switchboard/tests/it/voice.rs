@@ -7,6 +7,7 @@ mod display_name;
 mod ending;
 mod head;
 mod http;
+mod latency;
 mod limits;
 mod listener;
 mod posted;
