@@ -94,7 +94,7 @@ scene('a call comes back after a restart of the server, muted as it was, without
   await grace.hears([ada], [ada, grace]);
 
   await grace.at('hang-up').click();
-  await Promise.all([ada.isAlone(), ada.reads('notice', 'is over')]);
+  await Promise.all([ada.isAlone(), ada.reads('notice', 'has ended')]);
 });
 
 scene('a call whose other end does not come back has ended, and the page says so', async (scene) => {

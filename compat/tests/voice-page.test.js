@@ -84,7 +84,7 @@ scene('nobody is there: the page says so', async (scene) => {
 
   await ada.calls(grace);
 
-  await Promise.all([ada.reads('call-error', 'Nobody is listening there'), ada.isAlone()]);
+  await Promise.all([ada.reads('call-error', 'This user is not online'), ada.isAlone()]);
   const [refusal, ...others] = ada.problems.splice(0);
   assert.match(refusal, /404/);
   assert.deepEqual(others, []);

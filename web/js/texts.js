@@ -5,7 +5,7 @@
 /** The language of these texts. */
 export const language = 'en';
 
-/** The reader's own variety of the language, as en-GB of en, for clocks and numbers. */
+/** The variant of the language that the reader prefers, such as en-GB, for times and numbers. */
 const locale = globalThis.navigator?.languages?.find((one) => one.split('-')[0] === language) ?? language;
 const plurals = new Intl.PluralRules(language);
 const whole = new Intl.NumberFormat(locale, { maximumFractionDigits: 0 });
@@ -13,7 +13,7 @@ const tenths = new Intl.NumberFormat(locale, { minimumFractionDigits: 1, maximum
 const clock = new Intl.DateTimeFormat(locale, { timeStyle: 'short' });
 const BYTE_UNITS = /** @type {const} */ (['B', 'KiB', 'MiB', 'GiB']);
 
-/** The form that the language has for so many. @param {number} count @param {Partial<Record<Intl.LDMLPluralRule, string>> & {other: string}} forms */
+/** The plural form of a count. @param {number} count @param {Partial<Record<Intl.LDMLPluralRule, string>> & {other: string}} forms */
 function plural(count, forms) {
   return `${whole.format(count)} ${forms[plurals.select(count)] ?? forms.other}`;
 }
@@ -48,7 +48,7 @@ export const texts = {
     shortened: (text) => `${text}…`,
   },
   lobby: {
-    purpose: 'A call in the browser: picture, sound, chat and files go straight from person to person.',
+    purpose: 'A call in the browser: picture, sound, chat and files go directly from browser to browser.',
     voicePage: 'Only sound? Use the voice page',
     cameraOff: 'Camera off',
     microphone: 'Microphone',
@@ -78,9 +78,9 @@ export const texts = {
     placeholder: 'only those of this server',
     user: 'User (TURN only)',
     password: 'Password (TURN only)',
-    hint: 'For calls between two networks, for example stun:stun.example.org:3478. “Invite” hands them on with the link, password included.',
+    hint: 'For calls between two networks, for example stun:stun.example.org:3478. The link of “Invite” contains them, with the password.',
     /** @param {string} address */
-    notAnAddress: (address) => `“${address}” is no address of a STUN or TURN server. Examples: stun:stun.example.org:3478, turn:turn.example.org`,
+    notAnAddress: (address) => `“${address}” is not the address of a STUN or TURN server. Examples: stun:stun.example.org:3478, turn:turn.example.org`,
     needsUser: 'A TURN server needs a user.',
     needsPassword: 'A TURN server needs a password.',
   },
@@ -101,7 +101,7 @@ export const texts = {
       lost: 'The camera has stopped: it was unplugged, or it is no longer allowed.',
       failed: 'The camera could not be started.',
     },
-    /** Both fail for the same reason. */
+    /** The microphone and the camera failed for the same reason. */
     both: {
       notAllowed: 'The browser was not allowed to use the microphone and the camera. Allow them in the address bar, then try again.',
       notFound: 'No microphone and no camera were found.',
@@ -124,10 +124,10 @@ export const texts = {
   call: {
     people: 'People',
     peopleInCall: 'People in the call',
-    alone: 'Nobody else is here.',
+    alone: 'No other member is here yet.',
     sending: 'Sending ',
     receiving: ', receiving ',
-    soundBlocked: 'The browser holds the sound back until you touch the page or press a key.',
+    soundBlocked: 'The browser plays no sound until you touch the page or press a key.',
     noDevices: 'You are here without microphone and camera. You see and hear the others; chat and files work.',
     /** @param {string} wanted @param {string} claimed */
     nameTaken: (wanted, claimed) => `The name “${wanted}” is taken: you are “${claimed}” in this call.`,
@@ -141,7 +141,7 @@ export const texts = {
     left: (username) => `${username} left`,
     /** @param {string} username */
     sharesScreen: (username) => `${username} shares a screen`,
-    /** @param {string} problem  in the server's own words */
+    /** @param {string} problem  the text of the server */
     serverSays: (problem) => `Server: ${problem}`,
   },
   quality: {
@@ -156,7 +156,7 @@ export const texts = {
     title: 'Chat and files',
     close: 'Close',
     messages: 'Messages',
-    empty: 'Messages go straight to everybody here. Drop files here to send them.',
+    empty: 'Messages go directly to all members. Drop files here to send them.',
     message: 'Message',
     placeholder: 'Write to everyone',
     send: 'Send',
@@ -169,8 +169,8 @@ export const texts = {
     throughServer: 'Sent through the server, because there is no direct chat yet:',
     /** @param {string} username */
     tooMany: (username) => `${username} sends too much at once: some messages and files are not shown.`,
-    nobodyHere: 'Not sent: nobody is here to read it yet.',
-    nobodyReached: 'Not sent: nobody can be reached at the moment.',
+    nobodyHere: 'Not sent: no other member is here yet.',
+    nobodyReached: 'Not sent: no member can be reached at the moment.',
   },
   settings: {
     title: 'Settings',
@@ -218,13 +218,13 @@ export const texts = {
     copy: 'Copy link',
     share: 'Share…',
     copied: 'Link copied',
-    notCopied: 'The browser did not copy the link: it is selected, copy it by hand.',
+    notCopied: 'The browser did not copy the link. It is selected: copy it by hand.',
     code: 'QR code of the link',
-    onlyHere: 'This link works on this machine only. Open the page at the network address of the server, or at its name, to get a link for others.',
+    onlyHere: 'This link works on this machine only. To get a link for others, open the page at the network address or the name of the server.',
   },
   view: {
     speaker: 'Speaker view',
-    speakerTitle: 'Shows the member that speaks large',
+    speakerTitle: 'Shows the speaking member in a large tile',
   },
   camera: {
     flip: 'Flip',
@@ -282,8 +282,8 @@ export const texts = {
     cancelledBySender: 'Cancelled by the sender.',
     cancelledByReceiver: 'Cancelled by the receiver.',
     connectionEnded: 'the connection ended',
-    endedEarly: 'it ended before it was whole',
-    endedByReceiver: 'the receiver ended it',
+    endedEarly: 'it ended before it was complete',
+    endedByReceiver: 'the receiver cancelled it',
     unreadable: 'the file cannot be read',
     sizeUnknown: 'its size is not known',
     tooLarge: (/** @type {string} */ limit) => `it is larger than ${limit}`,
@@ -291,7 +291,7 @@ export const texts = {
     tooMuchArrived: 'more arrived than was announced',
     notAcceptedInTime: (/** @type {string} */ limit) => `more than ${limit} arrived before it was accepted`,
   },
-  /** Why a connection failed: without a TURN server, or by the state of the relay of this side. */
+  /** The reasons of a failed connection: without a TURN server, or by the state of this member's relay. */
   noRoute: {
     withoutTurn: `${NO_ROUTE}; this server offers no TURN.`,
     none: `${NO_ROUTE}: the TURN server does not answer.`,
